@@ -1,0 +1,126 @@
+"""The cluster: an immutable snapshot of all objects, with the look-ups that the passes need."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from windrow.model import names
+from windrow.model.objects import (
+    AnyObject,
+    ClusterNetwork,
+    HostNetworkConfig,
+    LabelSelector,
+    LinkMonitor,
+    Meta,
+    NetworkAttachmentDefinition,
+    Node,
+    Operator,
+    VlanConfig,
+)
+from windrow.model.values import MTU_DEFAULT, Ref, VidSet
+
+T = TypeVar("T")
+
+
+def builtin() -> tuple[AnyObject, ...]:
+    """What exists without a manifest: the management network, and the monitor of all NICs."""
+    return (
+        ClusterNetwork(meta=Meta(name=names.MGMT)),
+        LinkMonitor(meta=Meta(name="nic"), type_rule="device"),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """All objects, by reference. Build it with `of`, which adds the built-in ones."""
+
+    objects: Mapping[Ref, AnyObject] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, objects: Iterable[AnyObject]) -> Cluster:
+        """Later objects replace earlier ones of the same reference."""
+        return cls({o.ref: o for o in (*builtin(), *objects)})
+
+    def replace(self, objects: Iterable[AnyObject]) -> Cluster:
+        return Cluster({**self.objects, **{o.ref: o for o in objects}})
+
+    def without(self, refs: Iterable[Ref]) -> Cluster:
+        """Built-in objects come back as they are without a manifest."""
+        gone = set(refs)
+        return Cluster.of(o for ref, o in self.objects.items() if ref not in gone)
+
+    def all(self, cls: type[T]) -> tuple[T, ...]:
+        """All objects of a kind, by name."""
+        return tuple(o for _, o in sorted(self.objects.items()) if isinstance(o, cls))
+
+    def cluster_network(self, name: str) -> ClusterNetwork | None:
+        found = self.objects.get(Ref(ClusterNetwork.KIND, name))
+        return found if isinstance(found, ClusterNetwork) else None
+
+    def node(self, name: str) -> Node:
+        """The Node object, or one that has only its host name as a label where none was given."""
+        found = self.objects.get(Ref(Node.KIND, name))
+        if isinstance(found, Node):
+            return found
+        return Node(meta=Meta(name=name, labels={names.LABEL_HOSTNAME: name}))
+
+    def nodes(self) -> tuple[Node, ...]:
+        return self.all(Node)
+
+    def vlan_configs(self, cluster_network: str) -> tuple[VlanConfig, ...]:
+        return tuple(v for v in self.all(VlanConfig) if v.cluster_network == cluster_network)
+
+    def nads(self, cluster_network: str) -> tuple[NetworkAttachmentDefinition, ...]:
+        """The bridge networks of a cluster network."""
+        return tuple(
+            n
+            for n in self.all(NetworkAttachmentDefinition)
+            if n.type is not None and n.cluster_network == cluster_network
+        )
+
+    def host_networks(self, cluster_network: str) -> tuple[HostNetworkConfig, ...]:
+        return tuple(h for h in self.all(HostNetworkConfig) if h.cluster_network == cluster_network)
+
+    def nad_vids(self, cluster_network: str) -> VidSet:
+        vids = VidSet()
+        for nad in self.nads(cluster_network):
+            vids |= nad.vids
+        return vids
+
+    def mtu(self, cluster_network: str) -> int:
+        """The one MTU of a cluster network: that of its VlanConfigs (admission keeps them equal), else 1500."""
+        mtus = [v.uplink.mtu for v in self.vlan_configs(cluster_network) if v.uplink.mtu]
+        return mtus[0] if mtus else MTU_DEFAULT
+
+
+def matches_labels(selector: Mapping[str, str], labels: Mapping[str, str]) -> bool:
+    """A plain map selects by equality; an empty one selects everything."""
+    return all(labels.get(key) == value for key, value in selector.items())
+
+
+def selects_node(config: VlanConfig, node: Node) -> bool:
+    """Whether a VlanConfig applies to a node. Witness nodes never match."""
+    return not node.witness and matches_labels(config.node_selector, node.meta.labels)
+
+
+def matches_selector(selector: LabelSelector | None, labels: Mapping[str, str]) -> bool:
+    """metav1.LabelSelector as apimachinery reads it; None selects everything.
+
+    `NotIn` also matches where the key is absent (`labels.Requirement.Matches`).
+    """
+    for requirement in selector.requirements if selector else ():
+        value = labels.get(requirement.key)
+        match requirement.operator:
+            case Operator.IN:
+                ok = value is not None and value in requirement.values
+            case Operator.NOT_IN:
+                ok = value is None or value not in requirement.values
+            case Operator.EXISTS:
+                ok = value is not None
+            case Operator.DOES_NOT_EXIST:
+                ok = value is None
+        if not ok:
+            return False
+    return True

@@ -1,0 +1,46 @@
+"""What is true of a node before any manifest: its NICs, what must not be touched, what its kernel can do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from windrow.model.values import IfName, Mac, VidSet
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Nic:
+    """A network card. `pci` is its address (`0000:3b:00.1`), None for a virtual one."""
+
+    name: IfName
+    mac: Mac
+    """The permanent address, which a bond does not change (IFLA_PERM_ADDRESS, ethtool -P)."""
+    pci: str | None = None
+    driver: str | None = None
+    master: IfName | None = None
+    """The bond or bridge it is in now."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KernelFeatures:
+    """Probed on the running kernel, never guessed from its version."""
+
+    bonding: bool = True
+    vlan_filtering: bool = True
+    vlan_interfaces: bool = True
+    bridge_netfilter: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeFacts:
+    node: str
+    nics: Mapping[IfName, Nic] = field(default_factory=dict)
+    features: KernelFeatures = KernelFeatures()
+    links: frozenset[IfName] = frozenset()
+    """The names of all links there are."""
+    foreign_vids: Mapping[IfName, VidSet] = field(default_factory=dict)
+    """Per bridge: the VIDs that VLAN interfaces need which others made on it."""
+    protected: frozenset[IfName] = frozenset()
+    """The link with the node's address or default route, and everything below it."""
+    management_vids: VidSet = VidSet()
+    """VIDs that carry a protected address on `mgmt-br`."""

@@ -1,0 +1,223 @@
+"""The network of one host as a value: links, their VLANs and addresses, and the routes.
+
+One type, `HostState`, says what is wanted and what is there; so a diff, an undo, a path trace and
+a picture need no translation. In a *wanted* state `None` means "not managed: leave it as it is".
+In an *observed* state every attribute that the kernel reports is filled in. What moves by itself
+(carrier, the active slave, LACP) is runtime and stays beside it, in `Observed`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from windrow.model.bonding import BondMode
+from windrow.model.values import Cidr, IfName, Mac, Ref, VidSet
+
+OWNER_GROUP = 30574
+"""The link group ("wn" in ASCII) that marks what Windrow made. IFLA_GROUP is honoured in the create
+message itself (`rtnl_create_link`), so a crash cannot leave an unmarked link; IFLA_IFALIAS is not."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bond:
+    """Options of a bond, under the kernel's names (`model.bonding.OPTIONS`)."""
+
+    mode: BondMode | None = None
+    miimon: int | None = None
+    updelay: int | None = None
+    downdelay: int | None = None
+    peer_notif_delay: int | None = None
+    use_carrier: str | None = None
+    arp_interval: int | None = None
+    arp_ip_target: tuple[str, ...] | None = None
+    ns_ip6_target: tuple[str, ...] | None = None
+    arp_validate: str | None = None
+    arp_all_targets: str | None = None
+    missed_max: int | None = None
+    primary: str | None = None
+    """Interface name; `""` in an observed or wanted state means: no primary."""
+    primary_reselect: str | None = None
+    fail_over_mac: str | None = None
+    xmit_hash_policy: str | None = None
+    resend_igmp: int | None = None
+    num_peer_notif: int | None = None
+    all_slaves_active: str | None = None
+    min_links: int | None = None
+    lp_interval: int | None = None
+    packets_per_slave: int | None = None
+    tlb_dynamic_lb: str | None = None
+    lacp_rate: str | None = None
+    lacp_active: str | None = None
+    ad_select: str | None = None
+    ad_actor_sys_prio: int | None = None
+    ad_user_port_key: int | None = None
+    ad_actor_system: str | None = None
+    """MAC address; `""` means: none set (00:00:00:00:00:00)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bridge:
+    """`self_vlans` of the owning Link are the VLANs of the bridge device itself."""
+
+    vlan_filtering: bool | None = None
+    stp: bool | None = None
+    ageing: int | None = None
+    """Seconds after which a learned address is forgotten (kernel default 300)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VlanIf:
+    """An 802.1Q interface on `parent`. The kernel accepts a new id for it, and ignores it
+    (`vlan_changelink` knows no IFLA_VLAN_ID): both fields are RECREATE."""
+
+    parent: IfName
+    vid: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Other:
+    """A link of a kind that Windrow neither makes nor changes (`veth`, `tun`, `vxlan`, …), or a NIC.
+
+    `parent` is the link it stands on (IFLA_LINK), where that is in this namespace.
+    """
+
+    kind: str
+    """IFLA_INFO_KIND, or `device` for a NIC, which has none."""
+    parent: IfName | None = None
+
+
+LinkSpec = Bond | Bridge | VlanIf | Other
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PortVlans:
+    """The VLANs of a bridge port, or of the bridge device itself.
+
+    `tagged` and `untagged` are disjoint; `pvid`, where there is one, is in either of them
+    (`BRIDGE_VLAN_INFO_PVID`; the VID that untagged frames coming in are given).
+    """
+
+    pvid: int | None = None
+    untagged: VidSet = VidSet()
+    tagged: VidSet = VidSet()
+
+    @property
+    def all(self) -> VidSet:
+        return self.untagged | self.tagged
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Link:
+    """One link. `master` and `vlans` and `addrs`: None = not managed; `master=""` = must have none."""
+
+    name: IfName
+    spec: LinkSpec
+    up: bool | None = None
+    mtu: int | None = None
+    mac: Mac | None = None
+    txqlen: int | None = None
+    promisc: bool | None = None
+    """The administrator's flag (IFF_PROMISC in `ifi_flags`), not what captures add to it."""
+    master: str | None = None
+    vlans: PortVlans | None = None
+    """VLANs of this link as a port of its bridge."""
+    self_vlans: PortVlans | None = None
+    """VLANs of this bridge itself (`bridge vlan … self`)."""
+    addrs: frozenset[Cidr] | None = None
+    """Static addresses (IFA_F_PERMANENT), IPv6 link-local ones left out."""
+    origin: tuple[Ref, ...] = field(default=(), compare=False)
+    """The objects that want it so, most important first."""
+
+    @property
+    def kind(self) -> str:
+        match self.spec:
+            case Bond():
+                return "bond"
+            case Bridge():
+                return "bridge"
+            case VlanIf():
+                return "vlan"
+            case Other(kind=kind):
+                return kind
+
+    @property
+    def parent(self) -> IfName | None:
+        """The link this one stands on: a VLAN interface's bridge or NIC."""
+        return self.spec.parent if isinstance(self.spec, VlanIf | Other) else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """A route of the main or another table; `dst` is `default` or a prefix."""
+
+    dst: str
+    dev: IfName | None
+    gateway: str | None = None
+    table: int = 254
+    metric: int = 0
+    protocol: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostState:
+    """Wanted: complete for what Windrow owns, silent on the rest. Observed: everything."""
+
+    links: Mapping[IfName, Link] = field(default_factory=dict)
+    routes: frozenset[Route] = frozenset()
+    sysctls: Mapping[str, str] = field(default_factory=dict)
+    """`net.bridge.bridge-nf-call-iptables` -> `0`. In an observed state only the ones that were asked for
+    and exist."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LacpState:
+    """One slave of an 802.3ad bond (IEEE 802.1AX §6.4; IFLA_BOND_SLAVE_AD_*)."""
+
+    aggregator: int
+    partner_mac: Mac | None = None
+    actor_state: int = 0
+    partner_state: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Runtime:
+    """What the kernel says of a link that nobody configured just so."""
+
+    ifindex: int
+    group: int = 0
+    carrier: bool = False
+    oper: str = "unknown"
+    """IF_OPER_*: unknown, notpresent, down, lowerlayerdown, testing, dormant, up."""
+    permanent_mac: Mac | None = None
+    alias: str = ""
+    altnames: tuple[str, ...] = ()
+    min_mtu: int = 0
+    max_mtu: int = 0
+    slave_active: bool | None = None
+    """A bond's slave: True active, False backup (IFLA_BOND_SLAVE_STATE)."""
+    slave_mii_up: bool | None = None
+    link_failures: int | None = None
+    lacp: LacpState | None = None
+    active_slave: IfName | None = None
+    """Of a bond: the active slave, in the modes that have one."""
+    aggregator: int | None = None
+    """Of an 802.3ad bond: the active aggregator's id (IFLA_BOND_AD_INFO)."""
+    partner_mac: Mac | None = None
+    """Of an 802.3ad bond: its partner; None when all zero (no partner)."""
+    port_state: int | None = None
+    """Of a bridge port: 0 disabled, 1 listening, 2 learning, 3 forwarding, 4 blocking."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observed:
+    """One full look at the kernel. `dirty`: the dump was interrupted each time it was tried."""
+
+    state: HostState
+    runtime: Mapping[IfName, Runtime]
+    dirty: bool = False
+
+    def owned(self, name: str) -> bool:
+        """Whether Windrow made this link."""
+        found = self.runtime.get(IfName(name))
+        return found is not None and found.group == OWNER_GROUP

@@ -1,0 +1,83 @@
+"""Names: which devices, labels and status objects belong to a cluster network.
+
+All of them are Harvester's, exactly, so that its manifests, its dashboards and its users'
+habits keep working. Windrow adds one of its own: `<cn>-bn`, the bond that takes over while a
+bond's mode changes.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+
+from windrow.model.values import IfName, Vid
+
+MGMT = "mgmt"
+"""The built-in cluster network; the operating system makes its devices, Windrow protects them."""
+
+CLUSTER_NETWORK_MAX = 12
+API_GROUP = "network.harvesterhci.io"
+API_VERSION = f"{API_GROUP}/v1beta1"
+NAD_API_VERSION = "k8s.cni.cncf.io/v1"
+
+LABEL_VLAN_ID = f"{API_GROUP}/vlan-id"
+LABEL_VLANCONFIG = f"{API_GROUP}/vlanconfig"
+LABEL_CLUSTERNETWORK = f"{API_GROUP}/clusternetwork"
+LABEL_NODE = f"{API_GROUP}/node"
+LABEL_TYPE = f"{API_GROUP}/type"
+LABEL_READY = f"{API_GROUP}/ready"
+LABEL_WITNESS = "node-role.harvesterhci.io/witness"
+LABEL_HOSTNAME = "kubernetes.io/hostname"
+ANNOTATION_ROUTE = f"{API_GROUP}/route"
+ANNOTATION_MTU_SOURCE = f"{API_GROUP}/mtu-source-vc"
+ANNOTATION_UPLINK_MTU = f"{API_GROUP}/uplink-mtu"
+ANNOTATION_VID_SET = f"{API_GROUP}/vlan-id-set-str"
+ANNOTATION_VID_SET_HASH = f"{API_GROUP}/vlan-id-set-str-hash"
+ANNOTATION_MATCHED_NODES = f"{API_GROUP}/matched-nodes"
+
+RESERVED_CLUSTER_NETWORKS = frozenset(
+    {"clusternetwork", "last-type", "nic", "node", "ready", "route", "type", "vlan-id", "vlanconfig"}
+)
+"""A node carries the label `network.harvesterhci.io/<cn>`, and LinkMonitor `nic` exists: a cluster
+network of one of these names would overwrite them (Harvester has no such rule, and breaks)."""
+
+_SUBINTERFACE = re.compile(r"(?P<bridge>.+-br)\.(?P<vid>[0-9]{1,4})")
+
+
+def bridge_of(cluster_network: str) -> IfName:
+    return IfName(f"{cluster_network}-br")
+
+
+def bond_of(cluster_network: str) -> IfName:
+    return IfName(f"{cluster_network}-bo")
+
+
+def next_bond_of(cluster_network: str) -> IfName:
+    """The bond that takes over NIC by NIC while the mode changes; it exists only meanwhile."""
+    return IfName(f"{cluster_network}-bn")
+
+
+def subinterface_of(cluster_network: str, vid: int) -> IfName:
+    return IfName(f"{cluster_network}-br.{vid}")
+
+
+def cluster_network_of_bridge(bridge: str) -> str | None:
+    """`oob-br` -> `oob`; None where the name has no `-br` at its end."""
+    return bridge.removesuffix("-br") if bridge.endswith("-br") and len(bridge) > 3 else None
+
+
+def vid_of_subinterface(name: str) -> tuple[str, Vid] | None:
+    """`oob-br.300` -> (`oob-br`, 300)."""
+    found = _SUBINTERFACE.fullmatch(name)
+    return (found["bridge"], Vid(int(found["vid"]))) if found else None
+
+
+def hashed(*parts: str) -> str:
+    """Harvester's name for an object that stands for several: `parts-crc32`, at most 63 characters."""
+    text = "-".join(parts)
+    return f"{text[:54]}-{zlib.crc32(text.encode()):08x}"
+
+
+def vlan_status_name(cluster_network: str, node: str) -> str:
+    """`("test-cn", "node1")` -> `test-cn-node1-53066b39`."""
+    return hashed(cluster_network, node)

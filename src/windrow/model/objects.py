@@ -1,0 +1,259 @@
+"""The objects: Harvester's kinds as immutable values, with the fields that Windrow reads.
+
+Every object keeps the document it came from (`doc`), so that fields Windrow does not know are
+never lost. Field names in the documents are Harvester's; the ones beyond Harvester are marked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, ClassVar
+
+from windrow.model import names
+from windrow.model.host import Bond
+from windrow.model.values import Cidr, Mac, Ref, VidSet
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Meta:
+    name: str
+    namespace: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    annotations: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """Where a document stands: its file, and the line of each path in it (`spec.uplink.nics[1]` -> 14)."""
+
+    file: str = ""
+    lines: Mapping[str, int] = field(default_factory=dict)
+
+    def line(self, path: str) -> int | None:
+        """The line of `path`, or of the nearest thing around it."""
+        while path and path not in self.lines:
+            path = path[: max(path.rfind("."), path.rfind("["), 0)]
+        return self.lines.get(path)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Object:
+    """What all kinds share."""
+
+    KIND: ClassVar[str]
+    API_VERSION: ClassVar[str] = names.API_VERSION
+    NAMESPACED: ClassVar[bool] = False
+
+    meta: Meta
+    doc: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
+    source: Source = field(default_factory=Source, compare=False, repr=False)
+
+    @property
+    def name(self) -> str:
+        return self.meta.name
+
+    @property
+    def ref(self) -> Ref:
+        return Ref(self.KIND, self.meta.name, self.meta.namespace if self.NAMESPACED else "")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterNetwork(Object):
+    """A name for a layer-2 network; its devices on a node are `<name>-br` and `<name>-bo`."""
+
+    KIND: ClassVar[str] = "ClusterNetwork"
+
+
+class NicIdentity(StrEnum):
+    NAME = "name"
+    MAC = "mac"
+    PCI = "pci"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NicSelector:
+    """One entry of `spec.uplink.nics`: `eth1` (Harvester), or `{mac: …}`, `{pci: …}` (beyond it),
+    which find the card by its permanent address, whatever the kernel calls it."""
+
+    by: NicIdentity
+    value: str
+
+    def __str__(self) -> str:
+        return self.value if self.by is NicIdentity.NAME else f"{self.by}={self.value}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Uplink:
+    """`mtu` 0 and absent both mean 1500. `mac` is the bond's own address (`hardwareAddr`)."""
+
+    nics: tuple[NicSelector, ...]
+    bond: Bond
+    """Only what the manifest says; the defaults are the compiler's (active-backup, miimon 100)."""
+    mtu: int = 0
+    txqlen: int | None = None
+    mac: Mac | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VlanConfig(Object):
+    """Which NICs carry a cluster network on the nodes that `node_selector` matches (equality; empty: all)."""
+
+    KIND: ClassVar[str] = "VlanConfig"
+    cluster_network: str
+    uplink: Uplink
+    node_selector: Mapping[str, str] = field(default_factory=dict)
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VlanStatus(Object):
+    """What became of a VlanConfig on one node. Windrow writes it; in a manifest it is accepted and left alone."""
+
+    KIND: ClassVar[str] = "VlanStatus"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkMonitor(Object):
+    """Regular expressions (Go's syntax, unanchored) over a link's type and name; empty: every link."""
+
+    KIND: ClassVar[str] = "LinkMonitor"
+    type_rule: str = ""
+    name_rule: str = ""
+    node_selector: Mapping[str, str] = field(default_factory=dict)
+
+
+class Operator(StrEnum):
+    IN = "In"
+    NOT_IN = "NotIn"
+    EXISTS = "Exists"
+    DOES_NOT_EXIST = "DoesNotExist"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Requirement:
+    key: str
+    operator: Operator
+    values: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelSelector:
+    """metav1.LabelSelector: all of its requirements must hold; matchLabels are `In` with one value."""
+
+    requirements: tuple[Requirement, ...] = ()
+
+
+class AddressMode(StrEnum):
+    STATIC = "static"
+    DHCP = "dhcp"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostNetworkConfig(Object):
+    """An address of the host itself in a VLAN of a cluster network: the interface `<cn>-br.<vid>`."""
+
+    KIND: ClassVar[str] = "HostNetworkConfig"
+    cluster_network: str
+    vid: int
+    mode: AddressMode
+    ips: Mapping[str, Cidr] = field(default_factory=dict)
+    """Node name -> address with prefix length."""
+    node_selector: LabelSelector | None = None
+    underlay: bool = False
+    description: str = ""
+
+
+class NetworkType(StrEnum):
+    """The value of the label `network.harvesterhci.io/type`."""
+
+    VLAN = "L2VlanNetwork"
+    UNTAGGED = "UntaggedNetwork"
+    TRUNK = "L2VlanTrunkNetwork"
+    OVERLAY = "OverlayNetwork"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkAttachmentDefinition(Object):
+    """A network that pods and VMs attach to. `config` is the CNI configuration, decoded, all keys kept."""
+
+    KIND: ClassVar[str] = "NetworkAttachmentDefinition"
+    API_VERSION: ClassVar[str] = names.NAD_API_VERSION
+    NAMESPACED: ClassVar[bool] = True
+    config: Mapping[str, Any]
+    type: NetworkType | None
+    """None for a CNI type that is not a bridge network: Windrow keeps it and compiles nothing from it."""
+    bridge: str = ""
+    vid: int = 0
+    trunk: VidSet = VidSet()
+    mtu: int = 0
+
+    @property
+    def cluster_network(self) -> str | None:
+        return names.cluster_network_of_bridge(self.bridge)
+
+    @property
+    def vids(self) -> VidSet:
+        """The VIDs that its frames carry on the uplink. Untagged: none."""
+        match self.type:
+            case NetworkType.VLAN:
+                return VidSet.of([self.vid])
+            case NetworkType.TRUNK:
+                return self.trunk
+            case _:
+                return VidSet()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node(Object):
+    """A host. Its name is the host name unless the operator says otherwise."""
+
+    KIND: ClassVar[str] = "Node"
+    API_VERSION: ClassVar[str] = "v1"
+
+    @property
+    def witness(self) -> bool:
+        """A witness node carries no custom cluster network."""
+        return self.meta.labels.get(names.LABEL_WITNESS) == "true"
+
+
+AnyObject = (
+    ClusterNetwork
+    | VlanConfig
+    | VlanStatus
+    | LinkMonitor
+    | HostNetworkConfig
+    | NetworkAttachmentDefinition
+    | Node
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """How the command line and the store call a kind."""
+
+    cls: type[AnyObject]
+    plural: str
+    short: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        return self.cls.KIND
+
+
+KINDS: tuple[Kind, ...] = (
+    Kind(ClusterNetwork, "clusternetworks", ("cn", "cns")),
+    Kind(VlanConfig, "vlanconfigs", ("vc", "vcs")),
+    Kind(VlanStatus, "vlanstatuses", ("vs", "vss")),
+    Kind(LinkMonitor, "linkmonitors", ("lm", "lms")),
+    Kind(HostNetworkConfig, "hostnetworkconfigs", ("hnc", "hncs")),
+    Kind(NetworkAttachmentDefinition, "network-attachment-definitions", ("nad", "nads", "net-attach-def")),
+    Kind(Node, "nodes", ("no",)),
+)
+
+
+def find_kind(word: str) -> Kind | None:
+    """`vc`, `vlanconfig`, `VlanConfig` and `vlanconfigs` all find VlanConfig."""
+    word = word.lower()
+    return next((k for k in KINDS if word in (k.name.lower(), k.plural, *k.short)), None)

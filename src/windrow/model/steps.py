@@ -1,0 +1,245 @@
+"""A plan: steps in order, each with its reason and its price.
+
+Steps are absolute ("be X"), so running a plan again after a crash, or making a new one from where
+the kernel stands, is the ordinary path and not a special case.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum, IntEnum
+
+from windrow.model.bonding import Change
+from windrow.model.host import Bond, Bridge, Link, PortVlans
+from windrow.model.problems import Problem
+from windrow.model.values import Cidr, IfName, Ref, VidSet
+
+
+class Impact(Enum):
+    """What a step costs the traffic that is there now."""
+
+    NONE = "none"
+    """Nothing is carried yet, or nothing can notice."""
+    HITLESS = "hitless"
+    """It changes something that carries traffic, and no frame is lost."""
+    FLAP = "flap"
+    """Up to a second: a fail-over, a relearn, a swap."""
+    OUTAGE = "outage"
+    """Traffic stops until the plan is through."""
+
+    @property
+    def rank(self) -> int:
+        return list(Impact).index(self)
+
+    @classmethod
+    def worst(cls, impacts: object) -> Impact:
+        return max([cls.NONE, *impacts], key=lambda i: i.rank)  # type: ignore[misc]
+
+
+class Phase(IntEnum):
+    """The order of a unit. Add before delete wherever the kernel allows it."""
+
+    PREPARE = 0
+    """sysctls; making room (releasing a NIC, deleting what must be made anew)."""
+    CREATE = 1
+    DOWN_OPTIONS = 2
+    """Options that need the link down, or empty, or both."""
+    ATTACH = 3
+    LOWER_MTU = 4
+    RAISE_MTU = 5
+    OPTIONS = 6
+    """Options that may change live."""
+    ADD_VLANS = 7
+    UP = 8
+    """Bottom-up: a VLAN interface on a parent that is down refuses (`vlan_dev_open`: ENETDOWN)."""
+    ADD_ADDRESSES = 9
+    DELETE_ADDRESSES = 10
+    DELETE_VLANS = 11
+    CLEAN = 12
+    """Deleting what nobody wants any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class CreateLink:
+    """Make `link` with everything the create message carries: spec, MTU, MAC, txqlen, parent, group."""
+
+    link: Link
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteLink:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class RenameLink:
+    to: IfName
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetLink:
+    """None = leave as it is."""
+
+    up: bool | None = None
+    mtu: int | None = None
+    mac: str | None = None
+    txqlen: int | None = None
+    promisc: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SetBond:
+    """The options that are not None."""
+
+    options: Bond
+
+
+@dataclass(frozen=True, slots=True)
+class SetBridge:
+    options: Bridge
+
+
+@dataclass(frozen=True, slots=True)
+class SetMaster:
+    """Attach to a bond or bridge; None = leave the one it is in."""
+
+    master: IfName | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetVlans:
+    """Give a port (or, `on_self`, the bridge itself) the VLANs of `add`, take those of `remove`.
+
+    `add.pvid` makes that VID the PVID; one kernel message carries it all.
+    """
+
+    add: PortVlans = PortVlans()
+    remove: VidSet = VidSet()
+    on_self: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class AddAddr:
+    addr: Cidr
+
+
+@dataclass(frozen=True, slots=True)
+class DelAddr:
+    addr: Cidr
+
+
+@dataclass(frozen=True, slots=True)
+class SetSysctl:
+    key: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class AwaitCarrier:
+    """Wait until the link has carrier, at most so long; not having it by then is a failure."""
+
+    timeout_ms: int
+
+
+Action = (
+    CreateLink
+    | DeleteLink
+    | RenameLink
+    | SetLink
+    | SetBond
+    | SetBridge
+    | SetMaster
+    | SetVlans
+    | AddAddr
+    | DelAddr
+    | SetSysctl
+    | AwaitCarrier
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """Do `action` to `link` (a name; empty for a sysctl).
+
+    `joined`: send it in one burst with the step before it, so that nothing comes between.
+    """
+
+    phase: Phase
+    link: IfName
+    action: Action
+    why: Ref
+    impact: Impact
+    note: str = ""
+    """In words, where the action alone does not say it: "NIC 1 of 2 moves to the new bond"."""
+    joined: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delta:
+    """One difference: `field` of `link` is `have`, should be `want`."""
+
+    link: IfName
+    field: str
+    have: object
+    want: object
+    change: Change
+    why: Ref | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unit:
+    """The links of one connected component, and what to do to them. A unit fails on its own."""
+
+    links: tuple[IfName, ...]
+    deltas: tuple[Delta, ...] = ()
+    steps: tuple[Step, ...] = ()
+    refusals: tuple[Problem, ...] = ()
+    """Why nothing is done to this unit. A unit with refusals has no steps."""
+
+    @property
+    def impact(self) -> Impact:
+        return Impact.worst(step.impact for step in self.steps)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    units: tuple[Unit, ...] = ()
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        return tuple(step for unit in self.units for step in unit.steps)
+
+    @property
+    def refusals(self) -> tuple[Problem, ...]:
+        return tuple(problem for unit in self.units for problem in unit.refusals)
+
+    @property
+    def impact(self) -> Impact:
+        return Impact.worst(unit.impact for unit in self.units)
+
+    @property
+    def empty(self) -> bool:
+        return not self.steps and not self.refusals
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """A step that the kernel refused: `errno` and the text of its extended ACK."""
+
+    step: Step
+    errno: int
+    reason: str
+    extack: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What became of a plan, by unit: how many steps were done, and the failure that stopped it."""
+
+    done: Mapping[int, int] = field(default_factory=dict)
+    failures: Mapping[int, Failure] = field(default_factory=dict)
+
+    @property
+    def ok(self) -> bool:
+        return not self.failures

@@ -1,0 +1,136 @@
+"""The small values: VLAN ids, MAC addresses, interface names, references to objects.
+
+Numbers come from IEEE 802.1Q-2018 §9.6 (VID 0 = priority tag, 4095 reserved) and from the
+kernel's `IFNAMSIZ` (16 bytes with the final NUL, so 15 usable).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import NewType
+
+Vid = NewType("Vid", int)
+"""A VLAN id, 1..4094."""
+
+Mac = NewType("Mac", str)
+"""An Ethernet address in its one written form: `aa:bb:cc:dd:ee:ff`, lower case."""
+
+IfName = NewType("IfName", str)
+"""A kernel interface name, at most 15 bytes."""
+
+Cidr = NewType("Cidr", str)
+"""An interface address with its prefix length, e.g. `10.0.0.1/24`, as `ipaddress` writes it."""
+
+VID_MIN, VID_MAX = 1, 4094
+DEFAULT_PVID = Vid(1)
+"""The VID that a Linux bridge gives every new port (`br_vlan.c: br_vlan_init`)."""
+
+IFNAME_MAX = 15
+MTU_DEFAULT, MTU_MIN, MTU_MAX = 1500, 576, 9000
+
+_MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
+_IFNAME = re.compile(r"[^\s/:\x00]{1,15}")
+
+
+def parse_mac(text: str) -> Mac:
+    """`AA-BB-CC-DD-EE-FF` or `aa:bb:cc:dd:ee:ff` -> Mac. Raises ValueError."""
+    mac = text.strip().lower().replace("-", ":")
+    if not _MAC.fullmatch(mac):
+        raise ValueError(f"{text!r} is not a MAC address like 52:54:00:12:34:56")
+    return Mac(mac)
+
+
+def parse_ifname(text: str) -> IfName:
+    """An interface name the kernel accepts (`dev_valid_name`). Raises ValueError."""
+    if len(text.encode()) > IFNAME_MAX:
+        raise ValueError(f"{text!r} has {len(text.encode())} bytes, the kernel allows {IFNAME_MAX}")
+    if not _IFNAME.fullmatch(text) or text in (".", ".."):
+        raise ValueError(f"{text!r} is not a name the kernel accepts for an interface")
+    return IfName(text)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class VidSet:
+    """A set of VLAN ids as a bitmap in one int: bit n set means VID n is in.
+
+    Union, intersection and difference of 4,094 VIDs are one machine operation each.
+    """
+
+    bits: int = 0
+
+    @classmethod
+    def of(cls, vids: Iterable[int]) -> VidSet:
+        """Raises ValueError for a VID outside 0..4094."""
+        bits = 0
+        for vid in vids:
+            if not 0 <= vid <= VID_MAX:
+                raise ValueError(f"VLAN id {vid} is outside 0..{VID_MAX}")
+            bits |= 1 << vid
+        return cls(bits)
+
+    @classmethod
+    def span(cls, first: int, last: int) -> VidSet:
+        """All VIDs from `first` to `last`, both included."""
+        if not 0 <= first <= last <= VID_MAX:
+            raise ValueError(f"VLAN range {first}-{last} is not within 0..{VID_MAX} in rising order")
+        return cls((1 << (last + 1)) - (1 << first))
+
+    @classmethod
+    def parse(cls, text: str) -> VidSet:
+        """The inverse of `str()`: `"1,100-102"`. Raises ValueError."""
+        result = cls()
+        for part in filter(None, (p.strip() for p in text.split(","))):
+            first, dash, last = part.partition("-")
+            result |= cls.span(int(first), int(last) if dash else int(first))
+        return result
+
+    def __or__(self, other: VidSet) -> VidSet:
+        return VidSet(self.bits | other.bits)
+
+    def __and__(self, other: VidSet) -> VidSet:
+        return VidSet(self.bits & other.bits)
+
+    def __sub__(self, other: VidSet) -> VidSet:
+        return VidSet(self.bits & ~other.bits)
+
+    def __contains__(self, vid: int) -> bool:
+        return bool(self.bits >> vid & 1)
+
+    def __bool__(self) -> bool:
+        return self.bits != 0
+
+    def __len__(self) -> int:
+        return self.bits.bit_count()
+
+    def __iter__(self) -> Iterator[Vid]:
+        for first, last in self.ranges():
+            yield from map(Vid, range(first, last + 1))
+
+    def ranges(self) -> Iterator[tuple[int, int]]:
+        """Rising, inclusive, maximal ranges: {1,2,3,7} -> (1,3) (7,7)."""
+        bits, base = self.bits, 0
+        while bits:
+            skip = (bits & -bits).bit_length() - 1
+            bits >>= skip
+            base += skip
+            run = ((bits + 1) & -(bits + 1)).bit_length() - 1
+            yield base, base + run - 1
+            bits >>= run
+            base += run
+
+    def __str__(self) -> str:
+        return ",".join(str(a) if a == b else f"{a}-{b}" for a, b in self.ranges())
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Ref:
+    """Which object: the `why` of a step, the `about` of a problem."""
+
+    kind: str
+    name: str
+    namespace: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.kind}/{self.namespace + '/' if self.namespace else ''}{self.name}"
