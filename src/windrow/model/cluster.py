@@ -17,6 +17,7 @@ from windrow.model.objects import (
     NetworkAttachmentDefinition,
     Node,
     Operator,
+    Requirement,
     VlanConfig,
 )
 from windrow.model.values import MTU_DEFAULT, Ref, VidSet
@@ -110,17 +111,17 @@ def matches_selector(selector: LabelSelector | None, labels: Mapping[str, str]) 
 
     `NotIn` also matches where the key is absent (`labels.Requirement.Matches`).
     """
-    for requirement in selector.requirements if selector else ():
-        value = labels.get(requirement.key)
-        match requirement.operator:
-            case Operator.IN:
-                ok = value is not None and value in requirement.values
-            case Operator.NOT_IN:
-                ok = value is None or value not in requirement.values
-            case Operator.EXISTS:
-                ok = value is not None
-            case Operator.DOES_NOT_EXIST:
-                ok = value is None
-        if not ok:
-            return False
-    return True
+    return all(_holds(requirement, labels) for requirement in (selector.requirements if selector else ()))
+
+
+def _holds(requirement: Requirement, labels: Mapping[str, str]) -> bool:
+    value = labels.get(requirement.key)
+    match requirement.operator:
+        case Operator.IN:
+            return value is not None and value in requirement.values
+        case Operator.NOT_IN:
+            return value is None or value not in requirement.values
+        case Operator.EXISTS:
+            return value is not None
+        case Operator.DOES_NOT_EXIST:
+            return value is None

@@ -9,9 +9,9 @@ In an *observed* state every attribute that the kernel reports is filled in. Wha
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from windrow.model.bonding import BondMode
+from windrow.model.bonding import OPTIONS, BondMode
 from windrow.model.values import Cidr, IfName, Mac, Ref, VidSet
 
 OWNER_GROUP = 30574
@@ -54,6 +54,19 @@ class Bond:
     ad_user_port_key: int | None = None
     ad_actor_system: str | None = None
     """MAC address; `""` means: none set (00:00:00:00:00:00)."""
+
+    def applicable(self) -> Bond:
+        """Without the options that the kernel refuses in this mode, or that hang on one which is off.
+
+        Dumps report them all, whatever the mode (`bond_fill_info`).
+        """
+        mode = self.mode or BondMode.BALANCE_RR
+        off = {
+            name: None
+            for name, option in OPTIONS.items()
+            if mode not in option.modes or (option.needs and not getattr(self, option.needs))
+        }
+        return replace(self, **off)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +114,9 @@ class PortVlans:
     pvid: int | None = None
     untagged: VidSet = VidSet()
     tagged: VidSet = VidSet()
+    exact: bool = True
+    """Wanted states: False = only the tagged VIDs are managed; PVID and untagged VIDs stay as they are
+    (the management network, whose native VLAN is the operating system's business)."""
 
     @property
     def all(self) -> VidSet:

@@ -6,7 +6,7 @@ the kernel stands, is the ordinary path and not a special case.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum
 
@@ -33,8 +33,8 @@ class Impact(Enum):
         return list(Impact).index(self)
 
     @classmethod
-    def worst(cls, impacts: object) -> Impact:
-        return max([cls.NONE, *impacts], key=lambda i: i.rank)  # type: ignore[misc]
+    def worst(cls, impacts: Iterable[Impact]) -> Impact:
+        return max([cls.NONE, *impacts], key=lambda i: i.rank)
 
 
 class Phase(IntEnum):

@@ -1,0 +1,78 @@
+"""What one look at the kernel says of a node: its NICs, what is protected, what others built."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from windrow.model import names
+from windrow.model.facts import KernelFeatures, Nic, NodeFacts
+from windrow.model.host import Bond, Bridge, Observed, VlanIf
+from windrow.model.values import IfName, VidSet
+
+
+def node_facts(
+    node: str, observed: Observed, nics: Mapping[IfName, Nic], features: KernelFeatures
+) -> NodeFacts:
+    """The facts of `node`, from one observation and its inventory of NICs."""
+    foreign = foreign_vids(observed)
+    return NodeFacts(
+        node=node,
+        nics=nics,
+        features=features,
+        links=frozenset(observed.state.links),
+        macs={name: link.mac for name, link in observed.state.links.items() if link.mac},
+        foreign_vids=foreign,
+        protected=protected_links(observed),
+        management_vids=foreign.get(names.bridge_of(names.MGMT), VidSet()),
+    )
+
+
+def foreign_vids(observed: Observed) -> dict[IfName, VidSet]:
+    """Per bridge, the VIDs of the VLAN interfaces on it that Windrow did not make.
+
+    Harvester guesses them from names (`<cn>-br.<n>`); the kernel knows the parent and the VID.
+    """
+    found: dict[IfName, VidSet] = {}
+    for name, link in observed.state.links.items():
+        if isinstance(link.spec, VlanIf) and not observed.owned(name):
+            parent = link.spec.parent
+            found[parent] = found.get(parent, VidSet()) | VidSet.of([link.spec.vid])
+    return found
+
+
+def protected_links(observed: Observed) -> frozenset[IfName]:
+    """The management network, every link with a default route, and all that these stand on."""
+    links = observed.state.links
+    roots = {route.dev for route in observed.state.routes if route.dst == "default" and route.dev}
+    roots |= {n for n in links if n in _MGMT_DEVICES}
+    roots |= {
+        name
+        for name, link in links.items()
+        if link.parent == names.bridge_of(names.MGMT) and link.kind == "vlan" and not observed.owned(name)
+    }
+    return _with_what_is_below(observed, frozenset(roots & links.keys()))
+
+
+_MGMT_DEVICES = {names.bridge_of(names.MGMT), names.bond_of(names.MGMT)}
+
+
+def _with_what_is_below(observed: Observed, roots: frozenset[IfName]) -> frozenset[IfName]:
+    """A VLAN interface stands on its parent, a bond on its slaves, a bridge on its uplink ports.
+
+    The veths and taps of a bridge lead up, to containers and machines; they are not below it.
+    """
+    links = observed.state.links
+    todo, seen = list(roots), set(roots)
+    while todo:
+        link = links[todo.pop()]
+        below = {link.parent} if link.parent in links else set()
+        if isinstance(link.spec, Bond | Bridge):
+            below |= {
+                name
+                for name, port in links.items()
+                if port.master == link.name and (isinstance(link.spec, Bond) or port.kind in ("device", "bond", "vlan"))
+            }
+        fresh = {name for name in below if name is not None} - seen
+        seen |= fresh
+        todo.extend(fresh)
+    return frozenset(seen)

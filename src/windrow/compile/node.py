@@ -1,0 +1,65 @@
+"""compile_node: the passes in their order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from windrow.compile.hostnet import choose_host_networks, host_links
+from windrow.compile.pins import pinned_mac
+from windrow.compile.uplinks import choose_uplinks, uplink_links
+from windrow.compile.vlans import mgmt_links, self_vids, uplink_vids
+from windrow.model import names
+from windrow.model.cluster import Cluster
+from windrow.model.facts import NodeFacts
+from windrow.model.host import HostState, Link
+from windrow.model.problems import Problem
+from windrow.model.values import IfName
+
+BRIDGE_NETFILTER = "net.bridge.bridge-nf-call-iptables"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compiled:
+    """`state`: what this node should be. `held`: links that nothing is said about because their manifests
+    contradict each other or cannot be carried out; a plan leaves them as they are."""
+
+    state: HostState
+    held: frozenset[IfName] = frozenset()
+    problems: tuple[Problem, ...] = ()
+
+
+def compile_node(cluster: Cluster, facts: NodeFacts) -> Compiled:
+    """The wanted network of one node, whole: what is ours and not in it is to go."""
+    choice = choose_uplinks(cluster, facts)
+    present = {u.cluster_network for u in choice.uplinks} | _mgmt(facts)
+    hosts = choose_host_networks(cluster, facts, frozenset(present))
+    links: list[Link] = mgmt_links(cluster, hosts.configs, facts)
+    for uplink in choice.uplinks:
+        own = self_vids(uplink.cluster_network, hosts.configs, facts)
+        vids = uplink_vids(cluster, uplink.cluster_network, own)
+        links += uplink_links(uplink, vids, own, pinned_mac(uplink, choice.uplinks, facts))
+    links += host_links(hosts.configs, cluster, facts)
+    return Compiled(
+        state=HostState(links={link.name: link for link in links}, sysctls=_sysctls(facts)),
+        held=_held(choice.held, facts) | {IfName(name) for name in hosts.held},
+        problems=choice.problems + hosts.problems,
+    )
+
+
+def _mgmt(facts: NodeFacts) -> set[str]:
+    return {names.MGMT} if names.bridge_of(names.MGMT) in facts.links else set()
+
+
+def _held(cluster_networks: frozenset[str], facts: NodeFacts) -> frozenset[IfName]:
+    """All devices of these cluster networks, and the NICs in them."""
+    devices: set[IfName] = set()
+    for cn in cluster_networks:
+        bridge = names.bridge_of(cn)
+        devices |= {bridge, names.bond_of(cn), names.next_bond_of(cn)}
+        devices |= {name for name in facts.links if name.startswith(f"{bridge}.")}
+    return frozenset(devices | {n.name for n in facts.nics.values() if n.master in devices})
+
+
+def _sysctls(facts: NodeFacts) -> dict[str, str]:
+    """Bridged frames are layer 2: iptables must not see them (Harvester sets it at the agent's start)."""
+    return {BRIDGE_NETFILTER: "0"} if facts.features.bridge_netfilter else {}

@@ -1,0 +1,216 @@
+"""Pass: which VlanConfig is in force for each cluster network, and the uplink that it asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, replace
+
+from windrow.model import names
+from windrow.model.bonding import OPTIONS, BondMode
+from windrow.model.cluster import Cluster, selects_node
+from windrow.model.facts import Nic, NodeFacts
+from windrow.model.host import Bond, Bridge, Link, Other, PortVlans
+from windrow.model.objects import NicIdentity, NicSelector, VlanConfig
+from windrow.model.problems import Problem, Severity
+from windrow.model.values import DEFAULT_PVID, MTU_DEFAULT, IfName, Mac, VidSet
+
+MIIMON_DEFAULT = 100
+"""Milliseconds, as Harvester; the kernel's own default is 0, no link monitoring at all."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Uplink:
+    """A VlanConfig in force on this node, with its NICs found."""
+
+    config: VlanConfig
+    nics: tuple[Nic, ...]
+    mtu: int
+
+    @property
+    def cluster_network(self) -> str:
+        return self.config.cluster_network
+
+    @property
+    def bridge(self) -> IfName:
+        return names.bridge_of(self.cluster_network)
+
+    @property
+    def bond(self) -> IfName:
+        return names.bond_of(self.cluster_network)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """`held`: cluster networks that have no clear answer; what they have on this node stays as it is."""
+
+    uplinks: tuple[Uplink, ...]
+    held: frozenset[str]
+    problems: tuple[Problem, ...]
+
+
+def choose_uplinks(cluster: Cluster, facts: NodeFacts) -> Choice:
+    """At most one VlanConfig per cluster network, and each NIC in one uplink at most."""
+    node = cluster.node(facts.node)
+    uplinks: list[Uplink] = []
+    held: set[str] = set()
+    problems: list[Problem] = []
+    taken: dict[IfName, VlanConfig] = {}
+    chosen = [c for c in cluster.all(VlanConfig) if selects_node(c, node) and c.cluster_network != names.MGMT]
+    for config in chosen:
+        found = list(_conflicts(config, chosen, facts))
+        nics, missing = find_nics(config, facts)
+        found += missing
+        for nic in nics:
+            other = taken.setdefault(nic.name, config)
+            if other is not config:
+                found.append(_taken(config, nic, other))
+        problems += found
+        if any(p.severity is Severity.ERROR for p in found):
+            held.add(config.cluster_network)
+        else:
+            mtu = config.uplink.mtu or MTU_DEFAULT
+            uplinks.append(Uplink(config=config, nics=nics, mtu=mtu))
+    return Choice(
+        uplinks=tuple(u for u in uplinks if u.cluster_network not in held),
+        held=frozenset(held),
+        problems=tuple(problems),
+    )
+
+
+def _conflicts(config: VlanConfig, chosen: list[VlanConfig], facts: NodeFacts) -> Iterator[Problem]:
+    for other in chosen:
+        if other is not config and other.cluster_network == config.cluster_network:
+            yield Problem(
+                code="vlanconfig-overlap",
+                message=f"{other.ref} also selects node {facts.node} for cluster network {config.cluster_network}",
+                hint="give the two VlanConfigs node selectors that no node matches together",
+                path="spec.nodeSelector",
+                about=config.ref,
+            )
+    for missing, module in _missing_features(facts):
+        yield Problem(
+            code="kernel-feature",
+            message=f"the kernel of node {facts.node} has no {missing}",
+            hint=f"load the kernel module: modprobe {module}",
+            about=config.ref,
+        )
+
+
+def _missing_features(facts: NodeFacts) -> Iterator[tuple[str, str]]:
+    if not facts.features.bonding:
+        yield "bonding", "bonding"
+    if not facts.features.vlan_filtering:
+        yield "bridge VLAN filtering (CONFIG_BRIDGE_VLAN_FILTERING)", "bridge"
+
+
+def _taken(config: VlanConfig, nic: Nic, other: VlanConfig) -> Problem:
+    return Problem(
+        code="nic-in-use",
+        message=f"NIC {nic.name} is already an uplink of {other.ref}",
+        hint="a NIC can be in one bond only",
+        path="spec.uplink.nics",
+        about=config.ref,
+    )
+
+
+def find_nics(config: VlanConfig, facts: NodeFacts) -> tuple[tuple[Nic, ...], list[Problem]]:
+    """The NICs that are there; the ones that are not are warnings, so that the rest goes on working."""
+    found: list[Nic] = []
+    problems: list[Problem] = []
+    for i, selector in enumerate(config.uplink.nics):
+        nic = find_nic(selector, facts)
+        if nic is None:
+            problems.append(
+                Problem(
+                    code="nic-missing",
+                    message=f"node {facts.node} has no NIC {selector}",
+                    hint=f"its NICs are {', '.join(sorted(facts.nics)) or 'none'}",
+                    path=f"spec.uplink.nics[{i}]",
+                    about=config.ref,
+                    severity=Severity.WARNING,
+                )
+            )
+        elif nic not in found:
+            found.append(nic)
+    return tuple(found), problems
+
+
+def find_nic(selector: NicSelector, facts: NodeFacts) -> Nic | None:
+    match selector.by:
+        case NicIdentity.NAME:
+            return facts.nics.get(IfName(selector.value))
+        case NicIdentity.MAC:
+            return next((n for n in facts.nics.values() if n.mac == selector.value), None)
+        case NicIdentity.PCI:
+            return next((n for n in facts.nics.values() if n.pci == selector.value), None)
+
+
+def uplink_links(uplink: Uplink, vids: VidSet, self_vids: VidSet, mac: Mac | None) -> list[Link]:
+    """The bridge, the bond and its slaves. `vids` are tagged on the bond; VID 1 stays PVID, untagged, on
+    both (the native VLAN, as Harvester leaves it); `self_vids` are tagged on the bridge itself."""
+    why = (uplink.config.ref,)
+    spec = uplink.config.uplink
+    bond = bond_options(uplink)
+    follows_slave = bond.fail_over_mac in ("active", "follow")  # the kernel moves the MAC: not ours to pin
+    return [
+        Link(
+            name=uplink.bridge,
+            spec=Bridge(vlan_filtering=True),
+            up=True,
+            mtu=uplink.mtu,
+            mac=mac,
+            promisc=True,
+            self_vlans=native_plus(self_vids),
+            origin=why,
+        ),
+        Link(
+            name=uplink.bond,
+            spec=bond,
+            up=True,
+            mtu=uplink.mtu,
+            mac=spec.mac or (None if follows_slave else mac),
+            txqlen=spec.txqlen,
+            master=uplink.bridge,
+            vlans=native_plus(vids),
+            origin=why,
+        ),
+        *(
+            Link(name=n.name, spec=Other(kind="device"), up=True, mtu=uplink.mtu, master=uplink.bond, origin=why)
+            for n in uplink.nics
+        ),
+    ]
+
+
+def native_plus(vids: VidSet) -> PortVlans:
+    native = VidSet.of([DEFAULT_PVID])
+    return PortVlans(pvid=DEFAULT_PVID, untagged=native, tagged=vids - native)
+
+
+def bond_options(uplink: Uplink) -> Bond:
+    """Every option that fits the mode has a value, so that removing one from a manifest undoes it.
+
+    What the manifest leaves out gets Harvester's default (active-backup, miimon 100) or the kernel's.
+    miimon and the ARP monitor exclude each other (`bond_changelink`): asking for the latter turns the
+    former off.
+    """
+    said = uplink.config.uplink.bond
+    mode = said.mode or BondMode.ACTIVE_BACKUP
+    arp = bool(said.arp_interval)
+    defaults: dict[str, object] = {"mode": mode, "miimon": 0 if arp else MIIMON_DEFAULT}
+    chosen: dict[str, object] = {}
+    for f in fields(Bond):
+        value = getattr(said, f.name)
+        chosen[f.name] = value if value is not None else defaults.get(f.name, _default(f.name))
+    whole = Bond(**chosen)  # type: ignore[arg-type]
+    return replace(whole, primary=_present(whole.primary, uplink)).applicable()
+
+
+def _default(option: str) -> object:
+    default = OPTIONS[option].default
+    return "" if default is None else default
+
+
+def _present(primary: str | None, uplink: Uplink) -> str:
+    """A primary that is not there cannot be set; the bond then chooses by itself until it comes back."""
+    return primary if primary in [n.name for n in uplink.nics] and primary else ""
+

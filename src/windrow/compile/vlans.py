@@ -1,0 +1,38 @@
+"""Pass: the VLAN set of each uplink = VIDs of its NADs ∪ of its host networks ∪ of what others built on it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from windrow.model import names
+from windrow.model.cluster import Cluster
+from windrow.model.facts import NodeFacts
+from windrow.model.host import Bond, Bridge, Link, PortVlans
+from windrow.model.objects import HostNetworkConfig
+from windrow.model.values import DEFAULT_PVID, Ref, VidSet
+
+NATIVE = VidSet.of([DEFAULT_PVID])
+
+
+def self_vids(cluster_network: str, host_networks: tuple[HostNetworkConfig, ...], facts: NodeFacts) -> VidSet:
+    """The VIDs that the host itself takes part in: on the bridge device."""
+    own = VidSet.of(h.vid for h in host_networks if h.cluster_network == cluster_network)
+    return own | facts.foreign_vids.get(names.bridge_of(cluster_network), VidSet())
+
+
+def uplink_vids(cluster: Cluster, cluster_network: str, own: VidSet) -> VidSet:
+    """The VIDs that leave the host; VID 1 is the native VLAN and never in this set."""
+    return (cluster.nad_vids(cluster_network) | own) - NATIVE
+
+
+def mgmt_links(cluster: Cluster, host_networks: tuple[HostNetworkConfig, ...], facts: NodeFacts) -> list[Link]:
+    """The management network: only its tagged VIDs are ours. The VLAN of the node's own address is in
+    `foreign_vids`, so it stays whatever becomes of the NADs (Harvester #8953 lost nodes this way)."""
+    own = self_vids(names.MGMT, host_networks, facts) - NATIVE
+    why = (Ref("ClusterNetwork", names.MGMT),)
+    tagged = PortVlans(tagged=uplink_vids(cluster, names.MGMT, own), exact=False)
+    links = (
+        Link(name=names.bridge_of(names.MGMT), spec=Bridge(), self_vlans=replace(tagged, tagged=own), origin=why),
+        Link(name=names.bond_of(names.MGMT), spec=Bond(), vlans=tagged, origin=why),
+    )
+    return [link for link in links if link.name in facts.links]

@@ -1,0 +1,378 @@
+"""rtnetlink attributes, written and read by the same tables.
+
+One `Table` per attribute space (a nest, or the attributes of one message type); one row per
+attribute that Windrow uses: its name here, its number (include/uapi/linux/if_link.h, if_addr.h,
+rtnetlink.h, if_bridge.h) and the format of its payload. Reading skips every attribute that has no
+row, which is what makes it fast. Only this module knows the numbers.
+
+Values: integers are int, names are str, MAC addresses `aa:bb:cc:dd:ee:ff`, IP addresses as text,
+nests are dicts. Numbers are in the host's byte order unless the row says otherwise.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from struct import Struct
+from typing import Any
+
+NLA_F_NESTED = 0x8000
+_TYPE_MASK = 0x3FFF
+_HEADER = Struct("=HH")
+_PADS = (b"", b"\0\0\0", b"\0\0", b"\0")
+
+LINK_HEADER = Struct("=BxHiII")
+"""struct ifinfomsg: family, ARPHRD type, ifindex, flags, change mask."""
+ADDR_HEADER = Struct("=BBBBi")
+"""struct ifaddrmsg: family, prefix length, flags, scope, ifindex."""
+ROUTE_HEADER = Struct("=BBBBBBBBI")
+"""struct rtmsg: family, dst length, src length, tos, table, protocol, scope, type, flags."""
+NEXTHOP_HEADER = Struct("=HBBi")
+"""struct rtnexthop: length, flags, hops, ifindex."""
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """How one kind of payload is written and read."""
+
+    encode: Callable[[Any], bytes]
+    decode: Callable[[bytes], Any]
+    nested: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Attr:
+    """One row. `many`: the attribute is repeated, its value is a list."""
+
+    number: int
+    format: Format
+    many: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """One attribute space."""
+
+    rows: Mapping[str, Attr]
+    _readers: dict[int, tuple[str, Callable[[bytes], Any], bool]] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        readers = {row.number: (name, row.format.decode, row.many) for name, row in self.rows.items()}
+        object.__setattr__(self, "_readers", readers)
+
+    def encode(self, values: Mapping[str, Any]) -> bytes:
+        """The attributes of `values` in their order; those that are None are left out.
+
+        Raises KeyError for a name without a row, struct.error for a number that does not fit.
+        """
+        parts: list[bytes] = []
+        for name, value in values.items():
+            if value is None:
+                continue
+            row = self.rows[name]
+            number = row.number | NLA_F_NESTED if row.format.nested else row.number
+            for one in value if row.many else (value,):
+                parts.append(pack_attr(number, row.format.encode(one)))
+        return b"".join(parts)
+
+    def decode(self, data: bytes, start: int = 0, end: int | None = None) -> dict[str, Any]:
+        """What `data[start:end]` says of the attributes that have a row.
+
+        A truncated attribute ends the reading, as in `nla_ok`.
+        """
+        end = len(data) if end is None else end
+        found: dict[str, Any] = {}
+        readers, unpack = self._readers, _HEADER.unpack_from
+        while start + 4 <= end:
+            length, number = unpack(data, start)
+            stop = start + length
+            if length < 4 or stop > end:
+                break
+            reader = readers.get(number & _TYPE_MASK)
+            if reader is not None:
+                name, decode, many = reader
+                if many:
+                    found.setdefault(name, []).append(decode(data[start + 4 : stop]))
+                else:
+                    found[name] = decode(data[start + 4 : stop])
+            start = (stop + 3) & ~3
+        return found
+
+
+def pack_attr(number: int, payload: bytes) -> bytes:
+    """One attribute with its padding. Raises struct.error beyond 65,531 bytes."""
+    return _HEADER.pack(len(payload) + 4, number) + payload + _PADS[len(payload) & 3]
+
+
+# Formats ------------------------------------------------------------------------------------------
+
+
+def _number(layout: str) -> Format:
+    struct = Struct(layout)
+    unpack = struct.unpack_from
+    return Format(struct.pack, lambda data: unpack(data)[0])
+
+
+def _read_text(data: bytes) -> str:
+    return data.rstrip(b"\0").decode(errors="surrogateescape")
+
+
+def _write_text(text: str) -> bytes:
+    return text.encode(errors="surrogateescape") + b"\0"
+
+
+def _write_mac(mac: str) -> bytes:
+    return bytes.fromhex(mac.replace(":", ""))
+
+
+def _read_mac(data: bytes) -> str:
+    return data.hex(":")
+
+
+def write_ip(text: str) -> bytes:
+    """Raises OSError for what is not an address."""
+    return socket.inet_pton(socket.AF_INET6 if ":" in text else socket.AF_INET, text)
+
+
+def read_ip(data: bytes) -> str:
+    """4 or 16 bytes. IPv6 in the form of RFC 5952 (`::ffff:a00:1`, never with dots, as `ipaddress` has it)."""
+    if len(data) == 4:
+        return socket.inet_ntop(socket.AF_INET, data)
+    text = socket.inet_ntop(socket.AF_INET6, data)
+    if "." in text:
+        import ipaddress  # only here: it is slow to load, and such addresses are rare
+
+        return str(ipaddress.IPv6Address(data))
+    return text
+
+
+def _same(data: bytes) -> bytes:
+    return data
+
+
+def _nest(table: Table) -> Format:
+    return Format(table.encode, table.decode, nested=True)
+
+
+def _array(item: Format) -> Format:
+    """A nest whose attributes are numbered 0, 1, 2 … (`nla_for_each_nested`)."""
+
+    def encode(items: Iterable[Any]) -> bytes:
+        return b"".join(pack_attr(n, item.encode(one)) for n, one in enumerate(items))
+
+    def decode(data: bytes) -> tuple[Any, ...]:
+        return tuple(item.decode(data[start:stop]) for start, stop in _payloads(data))
+
+    return Format(encode, decode, nested=True)
+
+
+def _payloads(data: bytes) -> Iterable[tuple[int, int]]:
+    start = 0
+    while start + 4 <= len(data):
+        length, _ = _HEADER.unpack_from(data, start)
+        if length < 4 or start + length > len(data):
+            return
+        yield start + 4, start + length
+        start += (length + 3) & ~3
+
+
+U8, U16, U32, S32 = _number("=B"), _number("=H"), _number("=I"), _number("=i")
+BE16 = _number("!H")
+TEXT = Format(_write_text, _read_text)
+MAC = Format(_write_mac, _read_mac)
+IP = Format(write_ip, read_ip)
+RAW = Format(_same, _same)
+
+_VLAN_INFO = Struct("=HH")
+VLAN_INFO = Format(lambda flags_vid: _VLAN_INFO.pack(*flags_vid), _VLAN_INFO.unpack)
+"""struct bridge_vlan_info: flags, VID."""
+
+# Links (RTM_*LINK, family AF_UNSPEC) --------------------------------------------------------------
+
+LINKINFO = Table(
+    {"kind": Attr(1, TEXT), "data": Attr(2, RAW), "slave_kind": Attr(4, TEXT), "slave_data": Attr(5, RAW)}
+)
+"""IFLA_INFO_*. The tables of `data` and `slave_data` follow from the kind (`KIND_DATA`, `SLAVE_DATA`)."""
+
+PROPERTIES = Table({"altnames": Attr(53, TEXT, many=True)})
+
+LINK = Table(
+    {
+        "mac": Attr(1, MAC),
+        "name": Attr(3, TEXT),
+        "mtu": Attr(4, U32),
+        "parent": Attr(5, S32),
+        "master": Attr(10, U32),
+        "txqlen": Attr(13, U32),
+        "oper": Attr(16, U8),
+        "linkinfo": Attr(18, _nest(LINKINFO)),
+        "alias": Attr(20, TEXT),
+        "group": Attr(27, U32),
+        "netns_fd": Attr(28, U32),
+        "ext_mask": Attr(29, U32),
+        "parent_netns": Attr(37, S32),
+        "min_mtu": Attr(50, U32),
+        "max_mtu": Attr(51, U32),
+        "properties": Attr(52, _nest(PROPERTIES)),
+        "permanent_mac": Attr(54, MAC),
+    }
+)
+"""IFLA_*."""
+
+BOND_LACP = Table({"aggregator": Attr(1, U16), "ports": Attr(2, U16), "partner_mac": Attr(5, MAC)})
+"""IFLA_BOND_AD_INFO_*."""
+
+BOND = Table(
+    {
+        "mode": Attr(1, U8),
+        "active_slave": Attr(2, U32),
+        "miimon": Attr(3, U32),
+        "updelay": Attr(4, U32),
+        "downdelay": Attr(5, U32),
+        "use_carrier": Attr(6, U8),
+        "arp_interval": Attr(7, U32),
+        "arp_ip_target": Attr(8, _array(IP)),
+        "arp_validate": Attr(9, U32),
+        "arp_all_targets": Attr(10, U32),
+        "primary": Attr(11, U32),
+        "primary_reselect": Attr(12, U8),
+        "fail_over_mac": Attr(13, U8),
+        "xmit_hash_policy": Attr(14, U8),
+        "resend_igmp": Attr(15, U32),
+        "num_peer_notif": Attr(16, U8),
+        "all_slaves_active": Attr(17, U8),
+        "min_links": Attr(18, U32),
+        "lp_interval": Attr(19, U32),
+        "packets_per_slave": Attr(20, U32),
+        "lacp_rate": Attr(21, U8),
+        "ad_select": Attr(22, U8),
+        "lacp_info": Attr(23, _nest(BOND_LACP)),
+        "ad_actor_sys_prio": Attr(24, U16),
+        "ad_user_port_key": Attr(25, U16),
+        "ad_actor_system": Attr(26, MAC),
+        "tlb_dynamic_lb": Attr(27, U8),
+        "peer_notif_delay": Attr(28, U32),
+        "lacp_active": Attr(29, U8),
+        "missed_max": Attr(30, U8),
+        "ns_ip6_target": Attr(31, _array(IP)),
+    }
+)
+"""IFLA_BOND_*, under the names of `model.bonding.OPTIONS`."""
+
+BOND_SLAVE = Table(
+    {
+        "state": Attr(1, U8),
+        "mii_status": Attr(2, U8),
+        "link_failures": Attr(3, U32),
+        "permanent_mac": Attr(4, MAC),
+        "aggregator": Attr(6, U16),
+        "actor_state": Attr(7, U8),
+        "partner_state": Attr(8, U16),
+    }
+)
+"""IFLA_BOND_SLAVE_*."""
+
+BRIDGE = Table(
+    {
+        "forward_delay": Attr(1, U32),
+        "hello_time": Attr(2, U32),
+        "max_age": Attr(3, U32),
+        "ageing": Attr(4, U32),
+        "stp": Attr(5, U32),
+        "priority": Attr(6, U16),
+        "vlan_filtering": Attr(7, U8),
+        "vlan_protocol": Attr(8, BE16),
+        "group_fwd_mask": Attr(9, U16),
+        "mcast_snooping": Attr(23, U8),
+        "default_pvid": Attr(39, U16),
+    }
+)
+"""IFLA_BR_*; times are in USER_HZ ticks, 100 a second (`clock_t_to_jiffies`)."""
+
+BRIDGE_PORT = Table(
+    {
+        "state": Attr(1, U8),
+        "priority": Attr(2, U16),
+        "cost": Attr(3, U32),
+        "hairpin": Attr(4, U8),
+        "guard": Attr(5, U8),
+        "root_block": Attr(6, U8),
+        "learning": Attr(8, U8),
+        "unicast_flood": Attr(9, U8),
+        "mcast_flood": Attr(27, U8),
+        "bcast_flood": Attr(30, U8),
+        "neigh_suppress": Attr(32, U8),
+        "isolated": Attr(33, U8),
+    }
+)
+"""IFLA_BRPORT_*."""
+
+VLAN = Table({"vid": Attr(1, U16), "protocol": Attr(5, BE16)})
+"""IFLA_VLAN_*."""
+
+VETH = Table({"peer": Attr(1, RAW)})
+"""VETH_INFO_PEER: an ifinfomsg and IFLA_* of its own (`links.veth` joins them)."""
+
+VXLAN = Table(
+    {
+        "vni": Attr(1, U32),
+        "group": Attr(2, IP),
+        "device": Attr(3, U32),
+        "local": Attr(4, IP),
+        "ttl": Attr(5, U8),
+        "learning": Attr(7, U8),
+        "port": Attr(15, BE16),
+        "group6": Attr(16, IP),
+        "local6": Attr(17, IP),
+    }
+)
+"""IFLA_VXLAN_*."""
+
+KIND_DATA: Mapping[str, Table] = {"bond": BOND, "bridge": BRIDGE, "vlan": VLAN, "veth": VETH, "vxlan": VXLAN}
+SLAVE_DATA: Mapping[str, Table] = {"bond": BOND_SLAVE, "bridge": BRIDGE_PORT}
+
+# Bridge links (RTM_*LINK, family AF_BRIDGE) -------------------------------------------------------
+
+BRIDGE_SPEC = Table({"flags": Attr(0, U16), "vlans": Attr(2, VLAN_INFO, many=True)})
+"""IFLA_BRIDGE_* inside IFLA_AF_SPEC."""
+
+BRIDGE_LINK = Table(
+    {
+        "master": Attr(10, U32),
+        "port": Attr(12, _nest(BRIDGE_PORT)),
+        "spec": Attr(26, _nest(BRIDGE_SPEC)),
+        "ext_mask": Attr(29, U32),
+    }
+)
+
+# VLAN database (RTM_*VLAN) ------------------------------------------------------------------------
+
+VLANDB_ENTRY = Table({"info": Attr(1, VLAN_INFO), "range": Attr(2, U16)})
+VLANDB = Table({"entries": Attr(1, _nest(VLANDB_ENTRY), many=True)})
+VLANDB_HEADER = Struct("=Bxxxi")
+"""struct br_vlan_msg: family, ifindex."""
+
+# Addresses and routes -----------------------------------------------------------------------------
+
+ADDR = Table({"address": Attr(1, IP), "local": Attr(2, IP), "broadcast": Attr(4, IP), "flags": Attr(8, U32)})
+"""IFA_*."""
+
+NEXTHOP = Table({"gateway": Attr(5, IP)})
+
+ROUTE = Table(
+    {
+        "dst": Attr(1, IP),
+        "dev": Attr(4, S32),
+        "gateway": Attr(5, IP),
+        "metric": Attr(6, U32),
+        "multipath": Attr(9, RAW),
+        "table": Attr(15, U32),
+    }
+)
+"""RTA_*."""
+
+# Acknowledgements ---------------------------------------------------------------------------------
+
+EXTACK = Table({"message": Attr(1, TEXT), "offset": Attr(2, U32)})
+"""NLMSGERR_ATTR_*."""

@@ -1,0 +1,297 @@
+"""The messages that make, change and delete links, addresses and routes.
+
+Each function builds one `sock.Message` and touches nothing; `Rtnl.run` sends many of them at once. The kernel
+finds the link of a message by its name, so a name never goes stale on the way; where a message has room only
+for an ifindex (a master, a parent, the port of a bridge), the caller gives it: `Rtnl.index`, `Rtnl.indexes`.
+"""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import socket
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from windrow.model.host import OWNER_GROUP, Bond, Bridge, Link, Other, PortVlans, Route, VlanIf
+from windrow.model.values import VID_MAX, VID_MIN, VidSet
+from windrow.netlink import codec, errors, options
+from windrow.netlink.sock import (
+    NLM_F_CREATE,
+    NLM_F_EXCL,
+    NLM_F_REPLACE,
+    RTM_DELADDR,
+    RTM_DELLINK,
+    RTM_DELROUTE,
+    RTM_NEWADDR,
+    RTM_NEWLINK,
+    RTM_NEWROUTE,
+    RTM_SETLINK,
+    Message,
+)
+
+IFF_UP, IFF_PROMISC = 0x1, 0x100
+PVID, UNTAGGED, RANGE_BEGIN, RANGE_END = 0x2, 0x4, 0x8, 0x10
+"""BRIDGE_VLAN_INFO_*."""
+BRIDGE_FLAGS_SELF = 2
+DISABLED, LISTENING, LEARNING, FORWARDING, BLOCKING = range(5)
+"""BR_STATE_*, for `port_options(state=…)`."""
+DEVICE = "device"
+"""The kind of a NIC in `model.host.Other`; the kernel has no word for it."""
+_IFA_F_NODAD = 0x02
+_RTN_UNICAST, _RT_SCOPE_UNIVERSE, _RT_SCOPE_LINK, _RTPROT_STATIC = 1, 0, 253, 4
+_MTU_LIMIT = 65535
+
+
+# Making -------------------------------------------------------------------------------------------
+
+
+def create(
+    name: str, kind: str, *, data: Mapping[str, Any] | None = None, up: bool = False, **attributes: Any
+) -> Message:
+    """Make a link of a kind (`dummy`, `bridge`, `bond`, `vlan`, `vxlan`, …).
+
+    `data`: the kind's own options, under the names of its table in `codec.KIND_DATA`. `attributes`: rows of `codec.LINK` (`mac`, `mtu`,
+    `txqlen`, `group`, and as ifindexes `master`, `parent`). Refused with EEXIST if the name is taken.
+    """
+    info: dict[str, Any] = {"kind": kind}
+    if data is not None:
+        info["data"] = codec.KIND_DATA[kind].encode(data)
+    body = _link_header(up=up or None) + codec.LINK.encode({"name": name, **attributes, "linkinfo": info})
+    return Message(RTM_NEWLINK, body, NLM_F_CREATE | NLM_F_EXCL, f"create {kind} {name}", kind)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class End:
+    """One end of a veth pair. `netns`: an open fd of the namespace it is born in; None: the socket's."""
+
+    name: str
+    netns: int | None = None
+    mac: str | None = None
+    mtu: int | None = None
+    group: int | None = None
+    up: bool = False
+
+    def _message(self) -> tuple[bytes, dict[str, Any]]:
+        attributes = {"name": self.name, "mac": self.mac, "mtu": self.mtu, "group": self.group, "netns_fd": self.netns}
+        return _link_header(up=self.up or None), attributes
+
+
+def veth(end: End, peer: End, *, master: int | None = None) -> Message:
+    """A cable: both ends with all they need, in one message.
+
+    `master` is for `end` (an ifindex in its namespace); the kernel has none for the peer (`veth_newlink`).
+    """
+    peer_header, peer_attributes = peer._message()
+    header, attributes = end._message()
+    data = codec.VETH.encode({"peer": peer_header + codec.LINK.encode(peer_attributes)})
+    attributes |= {"master": master, "linkinfo": {"kind": "veth", "data": data}}
+    body = header + codec.LINK.encode(attributes)
+    return Message(RTM_NEWLINK, body, NLM_F_CREATE | NLM_F_EXCL, f"create veth {end.name}", "veth")
+
+
+def create_link(link: Link, index: Callable[[str], int], *, group: int = OWNER_GROUP) -> tuple[Message, ...]:
+    """`link` with its spec, MTU, MAC, txqlen, parent and group.
+
+    One message; two for a bridge with an MTU. A bridge follows the MTU of its ports until someone sets its
+    own (`br_change_mtu` sets BROPT_MTU_SET_BY_USER; the create message does not go through it, and neither
+    does setting the value it has): so it is made one byte larger, then set.
+    `index` finds the parent and the primary. Raises KernelError for a kind that Windrow does not make.
+    """
+    parent, data = _spec_data(link, index)
+    common = {"mac": link.mac, "txqlen": link.txqlen, "group": group, "parent": parent}
+    if not isinstance(link.spec, Bridge) or link.mtu is None:
+        return (create(link.name, link.kind, data=data, mtu=link.mtu, **common),)
+    other = link.mtu + 1 if link.mtu < _MTU_LIMIT else link.mtu - 1
+    return (create(link.name, link.kind, data=data, mtu=other, **common), set_link(link.name, mtu=link.mtu))
+
+
+def _spec_data(link: Link, index: Callable[[str], int]) -> tuple[int | None, dict[str, Any]]:
+    """(ifindex of the parent, the kind's own options)."""
+    match link.spec:
+        case Bond() as bond:
+            return None, options.bond_values(options.settable(bond), index)
+        case Bridge() as bridge:
+            return None, options.bridge_values(bridge)
+        case VlanIf(parent=parent, vid=vid):
+            return index(parent), {"vid": vid}
+        case Other(kind=kind):
+            raise errors.of(errno.EOPNOTSUPP, f"create {link.name}", f"links of kind {kind} are not ours to make")
+
+
+def delete(name: str) -> Message:
+    return Message(RTM_DELLINK, _link_header() + codec.LINK.encode({"name": name}), doing=f"delete link {name}")
+
+
+# Changing -----------------------------------------------------------------------------------------
+
+
+def set_link(
+    name: str, *, up: bool | None = None, promisc: bool | None = None, doing: str = "", **attributes: Any
+) -> Message:
+    """Change flags and `attributes` (rows of `codec.LINK`: `mtu`, `mac`, `txqlen`, `group`, `alias`, `netns_fd`, `master`)."""
+    words = {"up": up, "promisc": promisc, **attributes}
+    said = ", ".join(f"{key} {value}" for key, value in words.items() if value is not None)
+    body = _link_header(up=up, promisc=promisc) + codec.LINK.encode({"name": name, **attributes})
+    return Message(RTM_SETLINK, body, doing=doing or f"set {name}: {said}")
+
+
+def set_master(name: str, master: int | None, master_name: str = "") -> Message:
+    """Put a link into a bond or bridge (its ifindex), or with None take it out of the one it is in."""
+    doing = f"attach {name} to {master_name or master}" if master else f"detach {name}"
+    return set_link(name, master=master or 0, doing=doing)
+
+
+def rename(index: int, name: str, to: str) -> Message:
+    body = _link_header(index=index) + codec.LINK.encode({"name": to})
+    return Message(RTM_SETLINK, body, doing=f"rename {name} to {to}")
+
+
+def set_kind(name: str, kind: str, data: Mapping[str, Any]) -> Message:
+    """Change a link's options of its kind: `codec.KIND_DATA[kind]`."""
+    info = {"kind": kind, "data": codec.KIND_DATA[kind].encode(data)}
+    said = ", ".join(f"{key} {value}" for key, value in data.items() if value is not None)
+    body = _link_header() + codec.LINK.encode({"name": name, "linkinfo": info})
+    return Message(RTM_NEWLINK, body, doing=f"set {kind} {name}: {said}", kind=kind)
+
+
+def set_bond(name: str, bond: Bond, index: Callable[[str], int]) -> Message:
+    """The options that are not None; `index` finds the primary.
+
+    The primary need not be a slave yet: the kernel remembers its name (`bond_option_primary_set`) and reports it once it is one.
+    """
+    return set_kind(name, "bond", options.bond_values(bond, index))
+
+
+def set_bridge(name: str, bridge: Bridge) -> Message:
+    return set_kind(name, "bridge", options.bridge_values(bridge))
+
+
+def port_options(index: int, name: str = "", **values: int) -> Message:
+    """Change a bridge port: `codec.BRIDGE_PORT` (`isolated`, `hairpin`, `state`, `learning`, …)."""
+    body = _link_header(socket.AF_BRIDGE, index) + codec.BRIDGE_LINK.encode({"port": values})
+    return Message(RTM_SETLINK, body, doing=f"set port {name or index}: {values}")
+
+
+# VLANs --------------------------------------------------------------------------------------------
+
+
+def check_vlans(vlans: PortVlans) -> None:
+    """Raises ValueError. The kernel would apply the first half of a message with a bad VID in its middle."""
+    bad = vlans.all - VidSet.span(VID_MIN, VID_MAX)
+    if bad:
+        raise ValueError(f"VLAN ids {bad} are outside {VID_MIN}..{VID_MAX}")
+    if vlans.tagged & vlans.untagged:
+        raise ValueError(f"VLAN ids {vlans.tagged & vlans.untagged} are both tagged and untagged")
+    if vlans.pvid is not None and vlans.pvid not in vlans.all:
+        raise ValueError(f"PVID {vlans.pvid} is not among the VLANs {vlans.all}")
+
+
+def add_vlans(index: int, vlans: PortVlans, *, on_self: bool = False, name: str = "") -> Message:
+    """Give VLANs to a bridge port, or `on_self` to the bridge itself. One message, ranges folded.
+
+    A VID that is there already is given these flags. Raises ValueError (`check_vlans`).
+    """
+    check_vlans(vlans)
+    pvid = VidSet() if vlans.pvid is None else VidSet.of([vlans.pvid])
+    entries = _ranges(vlans.untagged - pvid, UNTAGGED) + _ranges(vlans.tagged - pvid, 0)
+    if vlans.pvid is not None:  # alone: `br_process_vlan_info` refuses a range with PVID
+        entries.append((PVID | (UNTAGGED if vlans.pvid in vlans.untagged else 0), vlans.pvid))
+    return _vlans(RTM_SETLINK, index, entries, on_self, f"add VLANs {vlans.all} to {name or index}")
+
+
+def delete_vlans(index: int, vids: VidSet, *, on_self: bool = False, name: str = "") -> Message:
+    """Take VLANs from a bridge port, or from the bridge itself. Raises ValueError."""
+    check_vlans(PortVlans(tagged=vids))
+    return _vlans(RTM_DELLINK, index, _ranges(vids, 0), on_self, f"take VLANs {vids} from {name or index}")
+
+
+def _ranges(vids: VidSet, flags: int) -> list[tuple[int, int]]:
+    entries: list[tuple[int, int]] = []
+    for first, last in vids.ranges():
+        if first == last:
+            entries.append((flags, first))
+        else:
+            entries += ((flags | RANGE_BEGIN, first), (flags | RANGE_END, last))
+    return entries
+
+
+def _vlans(type_: int, index: int, entries: list[tuple[int, int]], on_self: bool, doing: str) -> Message:
+    spec = {"flags": BRIDGE_FLAGS_SELF if on_self else None, "vlans": entries}
+    return Message(type_, _link_header(socket.AF_BRIDGE, index) + codec.BRIDGE_LINK.encode({"spec": spec}), doing=doing)
+
+
+# Addresses and routes -----------------------------------------------------------------------------
+
+
+def add_addr(index: int, cidr: str, *, nodad: bool = False, name: str = "") -> Message:
+    """Give a link a static address. Having it already is no error (NLM_F_REPLACE). Raises ValueError.
+
+    `nodad`: an IPv6 address is usable at once, without the second or two of duplicate address detection.
+    """
+    message = _addr(RTM_NEWADDR, index, cidr, flags=_IFA_F_NODAD if nodad else None)
+    return Message(RTM_NEWADDR, message, NLM_F_CREATE | NLM_F_REPLACE, f"add {cidr} to {name or index}")
+
+
+def del_addr(index: int, cidr: str, *, name: str = "") -> Message:
+    """Take an address from a link; EADDRNOTAVAIL if it has none such. Raises ValueError."""
+    return Message(RTM_DELADDR, _addr(RTM_DELADDR, index, cidr), doing=f"take {cidr} from {name or index}")
+
+
+def _addr(type_: int, index: int, cidr: str, flags: int | None = None) -> bytes:
+    address = ipaddress.ip_interface(cidr)
+    text, length = str(address.ip), address.network.prefixlen
+    values: dict[str, Any] = {"local": text, "address": text, "flags": flags}
+    if type_ == RTM_NEWADDR and address.version == 4 and length < 31:
+        values["broadcast"] = str(address.network.broadcast_address)
+    return codec.ADDR_HEADER.pack(_family(address.version), length, 0, 0, index) + codec.ADDR.encode(values)
+
+
+def add_route(route: Route, index: int | None) -> Message:
+    """Add or replace a unicast route; `index` is the ifindex of its device. Raises ValueError."""
+    return Message(RTM_NEWROUTE, _route(route, index), NLM_F_CREATE | NLM_F_REPLACE, f"add route {_said(route)}")
+
+
+def del_route(route: Route, index: int | None) -> Message:
+    return Message(RTM_DELROUTE, _route(route, index), doing=f"delete route {_said(route)}")
+
+
+def _route(route: Route, index: int | None) -> bytes:
+    version = _route_version(route)
+    network = ipaddress.ip_network(route.dst if route.dst != "default" else "0.0.0.0/0" if version == 4 else "::/0")
+    scope = _RT_SCOPE_UNIVERSE if route.gateway or version == 6 else _RT_SCOPE_LINK
+    table = route.table if route.table < 256 else 0
+    header = codec.ROUTE_HEADER.pack(
+        _family(version), network.prefixlen, 0, 0, table, route.protocol or _RTPROT_STATIC, scope, _RTN_UNICAST, 0
+    )
+    return header + codec.ROUTE.encode(
+        {
+            "dst": str(network.network_address) if network.prefixlen else None,
+            "gateway": route.gateway,
+            "dev": index,
+            "metric": route.metric or None,
+            "table": route.table,
+        }
+    )
+
+
+def _route_version(route: Route) -> int:
+    """A default route without a gateway is taken for IPv4."""
+    text = route.gateway if route.dst == "default" else route.dst
+    return 6 if text and ":" in text else 4
+
+
+def _said(route: Route) -> str:
+    via = f" via {route.gateway}" if route.gateway else ""
+    return f"{route.dst}{via}" + (f" dev {route.dev}" if route.dev else "")
+
+
+def _family(version: int) -> int:
+    return int(socket.AF_INET6 if version == 6 else socket.AF_INET)
+
+
+def _link_header(family: int = 0, index: int = 0, *, up: bool | None = None, promisc: bool | None = None) -> bytes:
+    flags = (IFF_UP if up else 0) | (IFF_PROMISC if promisc else 0)
+    change = (IFF_UP if up is not None else 0) | (IFF_PROMISC if promisc is not None else 0)
+    return codec.LINK_HEADER.pack(family, 0, index, flags, change)

@@ -1,0 +1,149 @@
+"""Network namespaces: the named ones of `/run/netns` (as `ip netns` keeps them), and going into one.
+
+setns(2) moves one thread. Work in another namespace is done in a thread of its own that ends with it, so
+nothing can be left standing in the wrong one. A socket stays in the namespace where it was opened.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TypeVar
+
+from windrow.netlink import errors
+
+T = TypeVar("T")
+
+RUN_NETNS = Path("/run/netns")
+CLONE_NEWNET = 0x4000_0000
+_MS_BIND, _MS_REC, _MS_SHARED, _MNT_DETACH = 0x1000, 0x4000, 1 << 20, 2
+_OWN = "/proc/thread-self/ns/net"
+
+Netns = str | int | None
+"""None: the calling thread's namespace. str: a name under /run/netns, or a path. int: an open fd."""
+
+
+@contextmanager
+def opened(netns: Netns) -> Iterator[int]:
+    """An fd of the namespace for as long as the block lasts. Raises KernelError."""
+    if isinstance(netns, int):
+        yield netns
+        return
+    path = _OWN if netns is None else netns if "/" in netns else str(RUN_NETNS / netns)
+    with _mapped(f"open network namespace {netns or 'of this thread'}"):
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def opened_in(netns: Netns, fn: Callable[[], T]) -> T:
+    """What `fn` returns or raises when it runs inside `netns`. Raises KernelError if that cannot be entered."""
+    if netns is None:
+        return fn()
+    with opened(netns) as fd:
+        return _in_thread(lambda: _setns(fd), fn)
+
+
+def in_new(fn: Callable[[], T]) -> T:
+    """What `fn` returns inside a new, empty namespace that is gone when the last fd and socket of it are closed.
+
+    Raises KernelError (EPERM without CAP_SYS_ADMIN).
+    """
+    return _in_thread(_unshare, fn)
+
+
+def new() -> int:
+    """An fd of a new, empty namespace, the only thing that keeps it. Raises KernelError."""
+    return in_new(lambda: os.open(_OWN, os.O_RDONLY | os.O_CLOEXEC))
+
+
+def create(name: str) -> None:
+    """Make `/run/netns/<name>`. Raises KernelError (EEXIST)."""
+    path = RUN_NETNS / name
+    with _mapped(f"create network namespace {name}"):
+        _share_run_netns()
+        os.close(os.open(path, os.O_RDONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0))
+
+    def keep() -> None:
+        _mount(_OWN, str(path), _MS_BIND, f"create network namespace {name}")
+
+    try:
+        in_new(keep)
+    except BaseException:
+        path.unlink()
+        raise
+
+
+def delete(name: str) -> None:
+    """Take the name away; the namespace goes with its last process and socket. Raises KernelError (ENOENT)."""
+    path = RUN_NETNS / name
+    _libc("umount2", os.fsencode(path), _MNT_DETACH, doing=f"delete network namespace {name}")
+    path.unlink()
+
+
+def names() -> tuple[str, ...]:
+    """The named namespaces."""
+    with suppress(FileNotFoundError):
+        return tuple(sorted(entry.name for entry in RUN_NETNS.iterdir()))
+    return ()
+
+
+def _share_run_netns() -> None:
+    """As `ip netns add` does: mounts under /run/netns show in other mount namespaces, and go away there too."""
+    RUN_NETNS.mkdir(parents=True, exist_ok=True)
+    if os.path.ismount(RUN_NETNS):
+        return
+    _mount(str(RUN_NETNS), str(RUN_NETNS), _MS_BIND | _MS_REC, "prepare /run/netns")
+    with suppress(errors.KernelError):
+        _mount("", str(RUN_NETNS), _MS_SHARED | _MS_REC, "prepare /run/netns")
+
+
+def _in_thread(enter: Callable[[], None], fn: Callable[[], T]) -> T:
+    results: list[T] = []
+    failures: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            enter()
+            results.append(fn())
+        except BaseException as error:  # handed to the caller below
+            failures.append(error)
+
+    thread = threading.Thread(target=work, name="netns")
+    thread.start()
+    thread.join()
+    if failures:
+        raise failures[0]
+    return results[0]
+
+
+def _setns(fd: int) -> None:
+    _libc("setns", fd, CLONE_NEWNET, doing="enter network namespace")
+
+
+def _unshare() -> None:
+    _libc("unshare", CLONE_NEWNET, doing="make a network namespace")
+
+
+def _mount(source: str, target: str, flags: int, doing: str) -> None:
+    _libc("mount", os.fsencode(source), os.fsencode(target), b"none", ctypes.c_ulong(flags), None, doing=doing)
+
+
+def _libc(function: str, *arguments: object, doing: str) -> None:
+    """os.setns and os.unshare come with Python 3.12."""
+    if getattr(ctypes.CDLL(None, use_errno=True), function)(*arguments) != 0:
+        raise errors.of(ctypes.get_errno(), doing)
+
+
+@contextmanager
+def _mapped(doing: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise errors.of(error.errno or 0, doing) from error

@@ -1,0 +1,356 @@
+"""One full look at a network namespace: four or five dumps become `model.host.Observed`."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from windrow.model.host import (
+    Bond,
+    Bridge,
+    HostState,
+    LacpState,
+    Link,
+    LinkSpec,
+    Observed,
+    Other,
+    PortVlans,
+    Route,
+    Runtime,
+    VlanIf,
+)
+from windrow.model.values import Cidr, IfName, Mac, VidSet
+from windrow.netlink import codec, options
+from windrow.netlink.errors import KernelError
+from windrow.netlink.links import BRIDGE_FLAGS_SELF, DEVICE, PVID, RANGE_BEGIN, RANGE_END, UNTAGGED
+from windrow.netlink.sock import (
+    RTEXT_FILTER_BRVLAN_COMPRESSED,
+    RTEXT_FILTER_SKIP_STATS,
+    RTM_GETADDR,
+    RTM_GETLINK,
+    RTM_GETROUTE,
+    RTM_GETVLAN,
+    Dump,
+    Message,
+    Rtnl,
+)
+
+IFF_UP, IFF_LOOPBACK, IFF_PROMISC, IFF_LOWER_UP = 0x1, 0x8, 0x100, 0x10000
+ARPHRD_ETHER = 1
+OPER = ("unknown", "notpresent", "down", "lowerlayerdown", "testing", "dormant", "up")
+"""IF_OPER_* (RFC 2863)."""
+RT_TABLE_MAIN = 254
+_PEERED = frozenset({"veth", "netkit", "vxcan"})
+"""Kinds whose IFLA_LINK is the other end of a cable, and not what they stand on."""
+_IFA_F_PERMANENT = 0x80
+_RTN_UNICAST, _RTM_F_CLONED = 1, 0x200
+_LINK_BODY = codec.LINK_HEADER.pack(0, 0, 0, 0, 0) + codec.LINK.encode({"ext_mask": RTEXT_FILTER_SKIP_STATS})
+_BRIDGE_BODY = codec.LINK_HEADER.pack(socket.AF_BRIDGE, 0, 0, 0, 0) + codec.BRIDGE_LINK.encode(
+    {"ext_mask": RTEXT_FILTER_BRVLAN_COMPRESSED}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Raw:
+    """One link as the kernel sent it: header and decoded attributes. `data`: of its kind; `slave`: of its master's."""
+
+    index: int
+    arphrd: int
+    flags: int
+    attrs: Mapping[str, Any]
+    kind: str
+    slave_kind: str = ""
+    data: Mapping[str, Any] = field(default_factory=dict)
+    slave: Mapping[str, Any] = field(default_factory=dict)
+
+
+def observe(rtnl: Rtnl, sysctls: Mapping[str, str] | None = None) -> Observed:
+    """Everything there is. `sysctls`: values read by the caller, to be part of the state. Raises KernelError."""
+    raws, dirty = dump_links(rtnl)
+    names = {raw.index: raw.attrs["name"] for raw in raws}
+    kinds = {raw.index: raw.kind for raw in raws}
+    vlans: Mapping[int, PortVlans] = {}
+    if "bridge" in kinds.values():
+        vlans, interrupted = _dump_vlans(rtnl)
+        dirty |= interrupted
+    addrs, interrupted = _dump_addrs(rtnl)
+    dirty |= interrupted
+    routes, interrupted = _dump_routes(rtnl, names)
+    dirty |= interrupted
+    bonds = {raw.index: raw.data for raw in raws if raw.kind == "bond"}
+    links: dict[IfName, Link] = {}
+    runtime: dict[IfName, Runtime] = {}
+    for raw in raws:
+        link = _link(raw, names, vlans, addrs.get(raw.index, _NO_ADDRS))
+        links[link.name] = link
+        runtime[link.name] = _runtime(raw, names, bonds)
+    state = HostState(links=links, routes=routes, sysctls=dict(sysctls or {}))
+    return Observed(state=state, runtime=runtime, dirty=dirty)
+
+
+# Links --------------------------------------------------------------------------------------------
+
+
+def dump_links(rtnl: Rtnl) -> tuple[list[Raw], bool]:
+    """All links, decoded; and whether the dump was interrupted."""
+    dump = rtnl.dump(Message(RTM_GETLINK, _LINK_BODY, doing="list the links"))
+    unpack, decode, size = codec.LINK_HEADER.unpack_from, codec.LINK.decode, codec.LINK_HEADER.size
+    raws: list[Raw] = []
+    for data, start, end in dump.spans:
+        _, arphrd, index, flags, _ = unpack(data, start)
+        attrs = decode(data, start + size, end)
+        info = attrs.get("linkinfo")
+        raws.append(_with_info(index, arphrd, flags, attrs, info) if info else Raw(index, arphrd, flags, attrs, DEVICE))
+    return raws, dump.dirty
+
+
+def _with_info(index: int, arphrd: int, flags: int, attrs: Mapping[str, Any], info: Mapping[str, Any]) -> Raw:
+    kind, slave_kind = info.get("kind", DEVICE), info.get("slave_kind", "")
+    data = _DECODE_DATA[kind](info["data"]) if kind in _DECODE_DATA and "data" in info else {}
+    slave = codec.SLAVE_DATA[slave_kind].decode(info["slave_data"]) if slave_kind in codec.SLAVE_DATA else {}
+    return Raw(index, arphrd, flags, attrs, kind, slave_kind, data, slave)
+
+
+_DECODE_DATA: Mapping[str, Callable[[bytes], Mapping[str, Any]]] = {
+    "bond": codec.BOND.decode,
+    "bridge": codec.BRIDGE.decode,
+    "vlan": codec.VLAN.decode,
+}
+_NO_ADDRS: frozenset[Cidr] = frozenset()
+
+
+def _link(raw: Raw, names: Mapping[int, str], vlans: Mapping[int, PortVlans], addrs: frozenset[Cidr]) -> Link:
+    attrs, flags = raw.attrs, raw.flags
+    mac = attrs.get("mac")
+    return Link(
+        name=attrs["name"],
+        spec=_spec(raw, names),
+        up=flags & IFF_UP != 0,
+        mtu=attrs["mtu"],
+        mac=mac if mac and len(mac) == 17 else None,
+        txqlen=attrs.get("txqlen"),
+        promisc=flags & IFF_PROMISC != 0,
+        master=names.get(attrs["master"], "") if "master" in attrs else "",
+        vlans=vlans.get(raw.index, _NO_VLANS) if raw.slave_kind == "bridge" else None,
+        self_vlans=vlans.get(raw.index, _NO_VLANS) if raw.kind == "bridge" else None,
+        addrs=addrs,
+    )
+
+
+_NO_VLANS = PortVlans()
+
+
+def _spec(raw: Raw, names: Mapping[int, str]) -> LinkSpec:
+    match raw.kind:
+        case "bond":
+            return options.bond_of(raw.data, names)
+        case "bridge":
+            return options.bridge_of(raw.data)
+        case "vlan" if (parent := _parent(raw, names)) is not None:
+            return VlanIf(parent=parent, vid=raw.data["vid"])
+        case kind:
+            return Other(kind=kind, parent=None if kind in _PEERED else _parent(raw, names))
+
+
+def _parent(raw: Raw, names: Mapping[int, str]) -> IfName | None:
+    """IFLA_LINK is an ifindex of another namespace where IFLA_LINK_NETNSID stands beside it."""
+    if "parent" not in raw.attrs or "parent_netns" in raw.attrs:
+        return None
+    name = names.get(raw.attrs["parent"])
+    return IfName(name) if name else None
+
+
+def permanent_mac(raw: Raw) -> Mac | None:
+    """IFLA_PERM_ADDRESS (`ethtool -P`); without it, what a bond keeps to give back at release."""
+    mac = raw.attrs.get("permanent_mac") or raw.slave.get("permanent_mac")
+    return Mac(mac) if mac and len(mac) == 17 and mac != options.NO_MAC else None
+
+
+def _runtime(raw: Raw, names: Mapping[int, str], bonds: Mapping[int, Mapping[str, Any]]) -> Runtime:
+    attrs = raw.attrs
+    oper = attrs.get("oper", 0)
+    common: dict[str, Any] = {
+        "ifindex": raw.index,
+        "group": attrs.get("group", 0),
+        "carrier": raw.flags & IFF_LOWER_UP != 0,
+        "oper": OPER[oper] if oper < len(OPER) else "unknown",
+        "permanent_mac": permanent_mac(raw),
+        "min_mtu": attrs.get("min_mtu", 0),
+        "max_mtu": attrs.get("max_mtu", 0),
+    }
+    if "alias" in attrs:
+        common["alias"] = attrs["alias"]
+    if "properties" in attrs:
+        common["altnames"] = tuple(attrs["properties"].get("altnames", ()))
+    if raw.slave_kind == "bond":
+        common |= _slave_runtime(raw, bonds.get(attrs.get("master", 0), {}))
+    elif raw.slave_kind == "bridge":
+        common["port_state"] = raw.slave.get("state")
+    if raw.kind == "bond":
+        common |= _bond_runtime(raw.data, names)
+    return Runtime(**common)
+
+
+def _slave_runtime(raw: Raw, bond: Mapping[str, Any]) -> dict[str, Any]:
+    """BOND_STATE_ACTIVE is 0, BOND_LINK_UP is 0. The kernel tells the partner only of the active aggregator."""
+    slave = raw.slave
+    lacp = None
+    if "aggregator" in slave:
+        info = bond.get("lacp_info", {})
+        same = info.get("aggregator") == slave["aggregator"]
+        lacp = LacpState(
+            aggregator=slave["aggregator"],
+            partner_mac=_partner(info) if same else None,
+            actor_state=slave.get("actor_state", 0),
+            partner_state=slave.get("partner_state", 0),
+        )
+    return {
+        "slave_active": slave.get("state") == 0,
+        "slave_mii_up": slave.get("mii_status") == 0,
+        "link_failures": slave.get("link_failures"),
+        "lacp": lacp,
+    }
+
+
+def _bond_runtime(data: Mapping[str, Any], names: Mapping[int, str]) -> dict[str, Any]:
+    info = data.get("lacp_info", {})
+    active = names.get(data.get("active_slave", 0))
+    return {"active_slave": active, "aggregator": info.get("aggregator"), "partner_mac": _partner(info)}
+
+
+def _partner(info: Mapping[str, Any]) -> Mac | None:
+    mac = info.get("partner_mac", options.NO_MAC)
+    return None if mac == options.NO_MAC else Mac(mac)
+
+
+# VLANs --------------------------------------------------------------------------------------------
+
+
+def _dump_vlans(rtnl: Rtnl) -> tuple[dict[int, PortVlans], bool]:
+    """VLANs by ifindex, of ports and of bridges themselves.
+
+    The link dump cannot split a port over two messages: where one port's VLANs do not fit into 32 KiB (more than
+    about 4,000 entries) the kernel answers EMSGSIZE, and the slower VLAN dump is asked instead.
+    """
+    try:
+        dump = rtnl.dump(Message(RTM_GETLINK, _BRIDGE_BODY, doing="list the VLANs"))
+    except KernelError as error:
+        if error.errno != errno.EMSGSIZE:
+            raise
+        return _dump_vlandb(rtnl)
+    found: dict[int, PortVlans] = {}
+    for data, start, end in dump.spans:
+        index = codec.LINK_HEADER.unpack_from(data, start)[2]
+        spec = codec.BRIDGE_LINK.decode(data, start + codec.LINK_HEADER.size, end).get("spec")
+        # A NIC's own switch answers too (`ndo_dflt_bridge_getlink`), and says SELF.
+        if spec and not spec.get("flags", 0) & BRIDGE_FLAGS_SELF:
+            found[index] = _port_vlans(spec.get("vlans", ()))
+    return found, dump.dirty
+
+
+def _port_vlans(entries: Iterable[tuple[int, int]]) -> PortVlans:
+    pvid: int | None = None
+    untagged = tagged = first = 0
+    for flags, vid in entries:
+        if flags & RANGE_BEGIN:
+            first = vid
+            continue
+        bits = (1 << vid + 1) - (1 << first) if flags & RANGE_END else 1 << vid
+        if flags & UNTAGGED:
+            untagged |= bits
+        else:
+            tagged |= bits
+        if flags & PVID:
+            pvid = vid
+    return PortVlans(pvid=pvid, untagged=VidSet(untagged), tagged=VidSet(tagged))
+
+
+def _dump_vlandb(rtnl: Rtnl) -> tuple[dict[int, PortVlans], bool]:
+    body = codec.VLANDB_HEADER.pack(socket.AF_BRIDGE, 0)
+    dump = rtnl.dump(Message(RTM_GETVLAN, body, doing="list the VLANs"))
+    entries: dict[int, list[tuple[int, int]]] = {}
+    for data, start, end in dump.spans:
+        _, index = codec.VLANDB_HEADER.unpack_from(data, start)
+        for entry in codec.VLANDB.decode(data, start + codec.VLANDB_HEADER.size, end).get("entries", ()):
+            (flags, vid), last = entry["info"], entry.get("range")
+            flags &= PVID | UNTAGGED
+            pair = [(flags | RANGE_BEGIN, vid), (flags | RANGE_END, last)] if last else [(flags, vid)]
+            entries.setdefault(index, []).extend(pair)
+    return {index: _port_vlans(found) for index, found in entries.items()}, dump.dirty
+
+
+# Addresses and routes -----------------------------------------------------------------------------
+
+
+def _dump_addrs(rtnl: Rtnl) -> tuple[dict[int, frozenset[Cidr]], bool]:
+    dump = rtnl.dump(Message(RTM_GETADDR, codec.ADDR_HEADER.pack(0, 0, 0, 0, 0), doing="list the addresses"))
+    found: dict[int, set[Cidr]] = {}
+    for data, start, end in dump.spans:
+        _, length, flags, _, index = codec.ADDR_HEADER.unpack_from(data, start)
+        attrs = codec.ADDR.decode(data, start + codec.ADDR_HEADER.size, end)
+        text = attrs.get("local") or attrs.get("address")
+        if text and attrs.get("flags", flags) & _IFA_F_PERMANENT and not _link_local(text):
+            found.setdefault(index, set()).add(Cidr(f"{text}/{length}"))
+    return {index: frozenset(cidrs) for index, cidrs in found.items()}, dump.dirty
+
+
+def _link_local(text: str) -> bool:
+    """fe80::/10 (RFC 4291 §2.5.6): every link that is up has one, and nobody configured it."""
+    return text.startswith(("fe8", "fe9", "fea", "feb")) and text[4:5] == ":"
+
+
+def _dump_routes(rtnl: Rtnl, names: Mapping[int, str]) -> tuple[frozenset[Route], bool]:
+    """The unicast routes of the main table."""
+    routes: set[Route] = set()
+    dirty = False
+    for family in (socket.AF_INET, socket.AF_INET6):
+        header = codec.ROUTE_HEADER.pack(family, 0, 0, 0, RT_TABLE_MAIN, 0, 0, 0, 0)
+        dump = _route_dump(rtnl, Message(RTM_GETROUTE, header, doing="list the routes"))
+        for data, start, end in dump.spans:
+            fields = codec.ROUTE_HEADER.unpack_from(data, start)
+            if fields[0] == family and fields[7] == _RTN_UNICAST and not fields[8] & _RTM_F_CLONED:
+                attrs = codec.ROUTE.decode(data, start + codec.ROUTE_HEADER.size, end)
+                if attrs.get("table", fields[4]) == RT_TABLE_MAIN:
+                    routes.update(_routes(fields, attrs, names))
+        dirty |= dump.dirty
+    return frozenset(routes), dirty
+
+
+def _route_dump(rtnl: Rtnl, message: Message) -> Dump:
+    """A namespace that never had a route has no main table (ENOENT); a kernel may have no IPv6."""
+    try:
+        return rtnl.dump(message)
+    except KernelError as error:
+        if error.errno not in (errno.ENOENT, errno.EOPNOTSUPP, errno.EAFNOSUPPORT):
+            raise
+        return Dump([])
+
+
+def _routes(fields: tuple[int, ...], attrs: Mapping[str, Any], names: Mapping[int, str]) -> Iterable[Route]:
+    """One Route; for a multipath one, one per next hop."""
+    dst = f"{attrs['dst']}/{fields[1]}" if "dst" in attrs else "default"
+    if _link_local(dst):
+        return
+    hops = list(_hops(attrs["multipath"])) if "multipath" in attrs else [(attrs.get("dev", 0), attrs.get("gateway"))]
+    for index, gateway in hops:
+        name = names.get(index)
+        yield Route(
+            dst=dst,
+            dev=IfName(name) if name else None,
+            gateway=gateway,
+            metric=attrs.get("metric", 0),
+            protocol=fields[5],
+        )
+
+
+def _hops(data: bytes) -> Iterable[tuple[int, str | None]]:
+    start = 0
+    while start + codec.NEXTHOP_HEADER.size <= len(data):
+        length, _, _, index = codec.NEXTHOP_HEADER.unpack_from(data, start)
+        if length < codec.NEXTHOP_HEADER.size:
+            return
+        yield index, codec.NEXTHOP.decode(data, start + codec.NEXTHOP_HEADER.size, start + length).get("gateway")
+        start += (length + 3) & ~3

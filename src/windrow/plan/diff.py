@@ -1,0 +1,95 @@
+"""What differs between the wanted and the observed state, link by link, attribute by attribute."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import fields
+
+from windrow.model.host import Bond, Bridge, Link, LinkSpec, Other, PortVlans, VlanIf
+from windrow.model.steps import Delta
+from windrow.model.values import Ref, VidSet
+from windrow.plan.mutability import TABLE
+
+UNKNOWN = Ref("Node", "")
+"""The reason of what no object wants: something of ours that is left over."""
+
+
+def why(link: Link) -> Ref:
+    return link.origin[0] if link.origin else UNKNOWN
+
+
+def diff_link(want: Link, have: Link | None) -> tuple[Delta, ...]:
+    """The attributes of `want` that are managed and differ. A link that is not there is one delta: `link`."""
+    if have is None:
+        return (_delta(want, "link", None, want),)
+    return tuple(_attributes(want, have))
+
+
+def _delta(want: Link, field: str, have: object, should: object) -> Delta:
+    return Delta(link=want.name, field=field, have=have, want=should, change=TABLE[field], why=why(want))
+
+
+def _attributes(want: Link, have: Link) -> Iterator[Delta]:
+    for field in ("up", "mtu", "mac", "txqlen", "promisc", "addrs"):
+        should, is_ = getattr(want, field), getattr(have, field)
+        if should is not None and should != is_:
+            yield _delta(want, field, is_, should)
+    if want.master is not None and want.master != (have.master or ""):
+        yield _delta(want, "master", have.master or "", want.master)
+    for field in ("vlans", "self_vlans"):
+        should, is_ = getattr(want, field), getattr(have, field)
+        if should is not None and not same_vlans(should, is_):
+            yield _delta(want, field, is_, should)
+    yield from _spec(want, have.spec)
+
+
+def _spec(want: Link, have: LinkSpec) -> Iterator[Delta]:
+    match want.spec, have:
+        case Bond(), Bond():
+            yield from _options(want, have, "bond")
+        case Bridge(), Bridge():
+            yield from _options(want, have, "bridge")
+        case VlanIf(), VlanIf():
+            yield from _options(want, have, "vlan")
+        case (Bond() | Bridge() | VlanIf()), _:
+            yield _delta(want, "kind", have, want.spec)
+        case Other(), _:
+            pass  # a NIC is whatever carries frames: its kind is not ours to want
+
+
+def _options(want: Link, have: LinkSpec, prefix: str) -> Iterator[Delta]:
+    for field in fields(want.spec):
+        should, is_ = getattr(want.spec, field.name), getattr(have, field.name)
+        if should is not None and should != is_:
+            yield _delta(want, f"{prefix}.{field.name}", is_, should)
+
+
+def same_vlans(want: PortVlans, have: PortVlans | None) -> bool:
+    have = have or PortVlans()
+    if want.exact:
+        return (want.pvid, want.untagged, want.tagged) == (have.pvid, have.untagged, have.tagged)
+    return want.tagged - have.untagged == have.tagged
+
+
+def vlan_change(want: PortVlans, have: PortVlans | None) -> tuple[PortVlans, PortVlans]:
+    """(what to add, what to remove). A VID that only changes its flags is added anew, never removed
+    between (`br_vlan_add_existing` changes the flags in place)."""
+    have = have or PortVlans()
+    if not want.exact:
+        want = PortVlans(pvid=have.pvid, untagged=have.untagged, tagged=want.tagged - have.untagged)
+    add = PortVlans(untagged=want.untagged - have.untagged, tagged=want.tagged - have.tagged)
+    if want.pvid != have.pvid and want.pvid is not None:
+        again = add.all | _one(want.pvid)
+        add = PortVlans(
+            pvid=want.pvid, untagged=add.untagged | (again & want.untagged), tagged=add.tagged | (again & want.tagged)
+        )
+    if want.pvid is None and have.pvid is not None and have.pvid in want.all:
+        # Writing the VID without the PVID flag takes the PVID away (__vlan_flags_commit).
+        pvid = _one(have.pvid)
+        add = PortVlans(untagged=add.untagged | (pvid & want.untagged), tagged=add.tagged | (pvid & want.tagged))
+    gone = have.all - want.all
+    return add, PortVlans(tagged=gone)
+
+
+def _one(vid: int) -> VidSet:
+    return VidSet.of([vid])

@@ -1,0 +1,123 @@
+"""What must not be touched, and what stands in the way. A refusal keeps its whole unit as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from windrow.model import names
+from windrow.model.host import OWNER_GROUP, Bridge, Link, Other, VlanIf
+from windrow.model.problems import Problem
+from windrow.model.steps import Impact, SetVlans, Step
+from windrow.model.values import IfName, Ref, VidSet
+from windrow.plan.scene import Scene
+
+
+def refusals(scene: Scene, unit: tuple[IfName, ...]) -> Iterator[Problem]:
+    """Why nothing may be done to this unit, link by link."""
+    for name in unit:
+        want, seen = scene.wanted(name), scene.seen(name)
+        if want is not None:
+            yield from _wanted(scene, want, seen)
+        elif seen is not None and scene.owned(name):
+            yield from _unwanted(scene, seen)
+
+
+def _refuse(code: str, about: Ref, message: str, hint: str) -> Problem:
+    return Problem(code=code, about=about, message=message, hint=hint)
+
+
+def _wanted(scene: Scene, want: Link, seen: Link | None) -> Iterator[Problem]:
+    about = scene.why(want.name)
+    if isinstance(want.spec, Other):
+        yield from _nic(scene, want, seen)
+    elif seen is None:
+        if only_vlans(want):
+            yield _refuse("link-missing", about, f"{want.name} is not there", "the operating system has to make it")
+    elif not scene.owned(seen.name) and not only_vlans(want):
+        adopt = f"ip link set dev {seen.name} group {OWNER_GROUP}"
+        hint = f"delete or rename it, or hand it to Windrow with: {adopt}"
+        yield _refuse("in-the-way", about, f"{seen.name} ({seen.kind}) exists and Windrow did not make it", hint)
+    elif seen.kind != want.kind:
+        hint = f"delete it: ip link delete dev {seen.name}"
+        yield _refuse("in-the-way", about, f"{seen.name} is a {seen.kind}, not a {want.kind}", hint)
+
+
+def _nic(scene: Scene, want: Link, seen: Link | None) -> Iterator[Problem]:
+    about, name = scene.why(want.name), want.name
+    if seen is None:
+        yield _refuse("nic-missing", about, f"there is no NIC {name}", "see: ip link")
+        return
+    if (seen.master or "") == (want.master or ""):
+        return
+    if name in scene.protected:
+        yield _refuse(
+            "protected", about, f"{name} carries this node's management traffic", "choose a NIC that does not"
+        )
+    if seen.master and not scene.owned(seen.master):
+        master = scene.seen(seen.master)
+        kind = master.kind if master else "link"
+        hint = f"set it free: ip link set dev {name} nomaster"
+        yield _refuse("nic-in-use", about, f"{name} belongs to {kind} {seen.master}, which others made", hint)
+    if not isinstance(seen.spec, Other):
+        yield _refuse("not-a-nic", about, f"{name} is a {seen.kind}, not a NIC", "name NICs in spec.uplink.nics")
+    if seen.addrs and not scene.owned(seen.master):
+        addresses = ", ".join(sorted(seen.addrs))
+        hint = f"take them off first: ip address flush dev {name}"
+        yield _refuse("nic-has-addresses", about, f"{name} has addresses of its own: {addresses}", hint)
+
+
+def _unwanted(scene: Scene, seen: Link) -> Iterator[Problem]:
+    about = scene.why(seen.name)
+    if seen.name in scene.protected:
+        yield _refuse(
+            "protected",
+            about,
+            f"{seen.name} would be deleted, and this node's default route goes over it",
+            "move the default route to another link first",
+        )
+    if isinstance(seen.spec, Bridge):
+        foreign = sorted(n for n in scene.standing_on(seen.name) if not scene.owned(n))
+        if foreign:
+            yield _refuse(
+                "in-the-way",
+                about,
+                f"{seen.name} would be deleted, and others made {', '.join(foreign)} on it",
+                f"delete first what stands on it: ip link delete dev {foreign[0]}",
+            )
+
+
+def only_vlans(link: Link) -> bool:
+    """A claim on somebody else's bridge or bond that concerns its VLANs alone: the management network."""
+    managed = (link.up, link.mtu, link.mac, link.txqlen, link.promisc, link.master, link.addrs)
+    return all(value is None for value in managed) and not isinstance(link.spec, Other | VlanIf)
+
+
+def forbidden(scene: Scene, steps: tuple[Step, ...]) -> Iterator[Problem]:
+    """The last look: no step may change a protected link, whatever rule it came from."""
+    for step in steps:
+        if step.link not in scene.protected:
+            continue
+        if isinstance(step.action, SetVlans):
+            lost = step.action.remove & _needed(scene, step.link)
+            if lost:
+                text = f"{step.link} would lose VLAN {lost}, which carries this node's management traffic"
+                yield _refuse("protected", step.why, text, "leave that VLAN in")
+        elif not scene.owned(step.link) or step.impact.rank >= Impact.FLAP.rank:
+            yield _refuse(
+                "protected",
+                step.why,
+                f"{step.link} carries this node's management traffic and would be changed",
+                f"{names.MGMT} is built in: its devices belong to the operating system",
+            )
+
+
+def _needed(scene: Scene, link: IfName) -> VidSet:
+    """The VIDs of the VLAN interfaces of others on the bridge that the link is, or is a port of."""
+    seen = scene.seen(link)
+    bridge = seen.master if seen and seen.master else link
+    vids = VidSet()
+    for name in scene.standing_on(bridge):
+        on = scene.seen(name)
+        if on is not None and isinstance(on.spec, VlanIf) and not scene.owned(name):
+            vids |= VidSet.of([on.spec.vid])
+    return vids

@@ -1,0 +1,64 @@
+"""normalise: an observed state as a valid wanted one. Undo is a plan towards it, never a second engine."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from windrow.model import names as device_names
+from windrow.model.bonding import BondMode
+from windrow.model.host import Bond, Bridge, HostState, Link, Observed, Other, PortVlans, VlanIf
+from windrow.model.values import IfName
+
+
+def normalise(observed: Observed, names: frozenset[IfName] | None = None) -> HostState:
+    """What Windrow made, the NICs in its bonds, and the links called `names` (NICs that a plan will claim;
+    bridges and bonds of the management network, of which only the VLANs are kept).
+
+    Left out is what a dump reports and the kernel would refuse: options foreign to the bond's mode.
+    """
+    links: dict[IfName, Link] = {}
+    for name, link in observed.state.links.items():
+        if observed.owned(name):
+            links[name] = _owned(link)
+        elif observed.owned(link.master or "") and isinstance(link.spec, Other):
+            if isinstance(observed.state.links[IfName(link.master or "")].spec, Bond):
+                links[name] = _claimed(link)
+        elif names is not None and name in names:
+            links[name] = _only_vlans(link) if _is_mgmt(name) else _claimed(link)
+    return HostState(links=links, sysctls=dict(observed.state.sysctls))
+
+
+def _is_mgmt(name: str) -> bool:
+    return name in (device_names.bridge_of(device_names.MGMT), device_names.bond_of(device_names.MGMT))
+
+
+def _owned(link: Link) -> Link:
+    master = link.master or ""
+    vlans = link.vlans if master else None
+    match link.spec:
+        case Bond() as bond:
+            follows = bond.fail_over_mac in ("active", "follow") and bond.mode is BondMode.ACTIVE_BACKUP
+            mac = None if follows else link.mac
+            return replace(link, spec=bond.applicable(), mac=mac, master=master, vlans=vlans, addrs=None)
+        case Bridge():
+            return replace(link, master=master, vlans=vlans, addrs=None)
+        case VlanIf():
+            # its MAC is its parent's (vlan_dev_init)
+            return replace(link, mac=None, txqlen=None, master=master, vlans=vlans)
+        case _:
+            return replace(link, master=master, vlans=vlans)
+
+
+def _claimed(link: Link) -> Link:
+    """A NIC: which bond it is in, and whether it is up. Its MAC is the bond's while it is in one."""
+    return Link(
+        name=link.name, spec=Other(kind=link.kind), up=link.up, mtu=link.mtu, master=link.master or "", origin=link.origin
+    )
+
+
+def _only_vlans(link: Link) -> Link:
+    def tagged(vlans: PortVlans | None) -> PortVlans | None:
+        return PortVlans(tagged=vlans.tagged, exact=False) if vlans is not None else None
+
+    spec = Bridge() if isinstance(link.spec, Bridge) else Bond()
+    return Link(name=link.name, spec=spec, vlans=tagged(link.vlans), self_vlans=tagged(link.self_vlans))

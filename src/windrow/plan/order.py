@@ -1,0 +1,274 @@
+"""The rules of order. Each is one function: which steps a link needs, in which phase, and why there.
+
+A rule yields bursts. A burst is sent at once; the bursts of a unit are sorted by (phase, rank).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from ipaddress import ip_interface
+
+from windrow.model.bonding import Change
+from windrow.model.host import Bond, Bridge, Link, Other, PortVlans, VlanIf
+from windrow.model.steps import (
+    AddAddr,
+    CreateLink,
+    DelAddr,
+    DeleteLink,
+    Delta,
+    Impact,
+    Phase,
+    SetBond,
+    SetBridge,
+    SetLink,
+    SetMaster,
+    SetVlans,
+    Step,
+)
+from windrow.model.values import IfName, VidSet
+from windrow.plan.diff import vlan_change
+from windrow.plan.scene import Scene, depth
+
+FRESH_PORT = PortVlans(pvid=1, untagged=VidSet.of([1]))
+"""What the kernel gives a port when it joins a bridge (`nbp_vlan_init`, default_pvid 1)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Burst:
+    phase: Phase
+    rank: int
+    steps: tuple[Step, ...]
+
+
+def burst(rank: int, *steps: Step) -> Burst:
+    """The steps, sent together: the first carries the phase, the others join it."""
+    head, *rest = steps
+    joined = tuple(replace(s, phase=head.phase, joined=True) for s in rest)
+    return Burst(phase=head.phase, rank=rank, steps=(head, *joined))
+
+
+# -- making, and clearing away ---------------------------------------------------------------------
+
+
+def make(scene: Scene, link: Link) -> Iterator[Burst]:
+    """Create a link that is not there, or again one that cannot be changed into what it should be."""
+    if isinstance(link.spec, Other):
+        return
+    made = replace(link, origin=(), up=None, promisc=None, master=None, vlans=None, self_vlans=None, addrs=None)
+    match link.spec:
+        case Bridge() if link.mtu is not None:
+            # Only br_change_mtu() pins the MTU, and dev_set_mtu() does not call it for the value that is
+            # already there: so the bridge is born with another one. Unpinned, it falls to its ports' lowest.
+            create = scene.step(Phase.CREATE, link.name, CreateLink(replace(made, mtu=link.mtu - 1)))
+            pin = scene.step(Phase.CREATE, link.name, SetLink(mtu=link.mtu), note="pins the MTU")
+            yield burst(depth(link), create, pin)
+        case VlanIf(parent=parent) if (on := scene.seen(parent)) and on.mtu and on.mtu < (link.mtu or 0):
+            # vlan_newlink() refuses an MTU above the parent's, which is raised later.
+            yield burst(depth(link), scene.step(Phase.CREATE, link.name, CreateLink(replace(made, mtu=None))))
+            yield burst(depth(link), scene.step(Phase.RAISE_MTU, link.name, SetLink(mtu=link.mtu)))
+        case _:
+            yield burst(depth(link), scene.step(Phase.CREATE, link.name, CreateLink(made)))
+
+
+def unmake_to_make_again(scene: Scene, link: Link) -> Iterator[Burst]:
+    """RECREATE: the old one goes first, its name is needed."""
+    impact = scene.when_carrying(link.name, Impact.FLAP)
+    yield burst(0, scene.step(Phase.PREPARE, link.name, DeleteLink(), impact, note="made anew: cannot be changed"))
+
+
+def clear_away(scene: Scene, link: Link) -> Iterator[Burst]:
+    """Delete what is ours and nobody wants: from the top, NICs set free before their bond goes."""
+    if isinstance(link.spec, VlanIf):
+        impact = Impact.OUTAGE if link.addrs else Impact.NONE
+        yield burst(0, scene.step(Phase.CLEAN, link.name, DeleteLink(), impact))
+        return
+    ports = [p for p in scene.ports(link.name) if not scene.owned(p)] if isinstance(link.spec, Bridge) else []
+    note = f"{', '.join(ports)} lose their bridge" if ports else ""
+    impact = Impact.OUTAGE if ports else scene.when_carrying(link.name, Impact.OUTAGE)
+    yield burst(1 + depth(link), scene.step(Phase.CLEAN, link.name, DeleteLink(), impact, note))
+
+
+def leave_rival_bridge(scene: Scene, link: Link) -> Iterator[Burst]:
+    """A bond of ours that nobody wants, on a bridge that stays: it leaves first. Two uplinks of one bridge are
+    a loop as soon as both carry the same VLAN."""
+    if isinstance(link.spec, Bond) and scene.wanted(link.master):
+        impact = scene.when_carrying(link.name, Impact.FLAP)
+        yield burst(1, scene.step(Phase.PREPARE, link.name, SetMaster(None), impact, note="no two uplinks at once"))
+
+
+# -- NICs ------------------------------------------------------------------------------------------
+
+
+def attach_nic(scene: Scene, nic: Link, rank: int) -> Iterator[Burst]:
+    """bond_enslave() refuses a device that is up; it opens it itself, and gives it the bond's MTU and MAC."""
+    seen, bond = scene.seen(nic.name), IfName(nic.master or "")
+    if seen is None:
+        return
+    impact = scene.release_impact(nic.name) if scene.owned(seen.master) else Impact.NONE
+    impact = Impact.worst([impact, scene.when_carrying(bond, Impact.HITLESS)])
+    down = [scene.step(Phase.ATTACH, nic.name, SetLink(up=False), impact)] if seen.up else []
+    yield burst(rank, *down, scene.step(Phase.ATTACH, nic.name, SetMaster(bond), impact))
+
+
+def release_nic(scene: Scene, nic: IfName, phase: Phase = Phase.CLEAN) -> Iterator[Burst]:
+    """bond_release() gives the NIC its MTU and MAC back and closes it; it is left up, as a NIC is found."""
+    want = scene.wanted(nic)
+    up = want.up if want and want.up is not None else True
+    after = SetLink(up=up, mtu=want.mtu if want else None)
+    yield burst(
+        1,
+        scene.step(phase, nic, SetMaster(None), scene.release_impact(nic)),
+        scene.step(phase, nic, after),
+    )
+
+
+# -- bonds -----------------------------------------------------------------------------------------
+
+
+def bond_options(scene: Scene, bond: Link, deltas: tuple[Delta, ...]) -> Iterator[Burst]:
+    """Live options go live. Options that need the bond down take it down and up in one burst: the slaves stay,
+    and LACP keeps its state (`bond_close` does not touch the slaves)."""
+    live, down = _options(deltas, Change.LIVE), _options(deltas, Change.DOWN)
+    if live:
+        impact = scene.when_carrying(bond.name, _live_impact(scene, bond, deltas))
+        yield burst(1, scene.step(Phase.OPTIONS, bond.name, SetBond(live), impact))
+    if down:
+        yield burst(1, *_taken_down(scene, bond, SetBond(down)))
+
+
+def _taken_down(scene: Scene, bond: Link, action: SetBond) -> Iterator[Step]:
+    phase, seen = Phase.DOWN_OPTIONS, scene.seen(bond.name)
+    if seen is None or not seen.up:
+        yield scene.step(phase, bond.name, action)
+        return
+    impact = scene.when_carrying(bond.name, Impact.FLAP)
+    yield scene.step(phase, bond.name, SetLink(up=False), impact, note="the kernel changes it only while down")
+    yield scene.step(phase, bond.name, action)
+    yield scene.step(phase, bond.name, SetLink(up=True))
+
+
+def _options(deltas: tuple[Delta, ...], change: Change) -> Bond | None:
+    chosen = {d.field.removeprefix("bond."): d.want for d in deltas if d.change is change and d.field[:5] == "bond."}
+    return Bond(**chosen) if chosen else None  # type: ignore[arg-type]
+
+
+def _live_impact(scene: Scene, bond: Link, deltas: tuple[Delta, ...]) -> Impact:
+    """A new primary takes over at once when primary_reselect says so; all else is not noticed."""
+    runtime = scene.runtime(bond.name)
+    for delta in deltas:
+        if delta.field == "bond.primary" and delta.want and runtime and runtime.active_slave != delta.want:
+            return Impact.FLAP
+    return Impact.HITLESS
+
+
+def refit_empty(scene: Scene, bond: Link, deltas: tuple[Delta, ...]) -> Iterator[Burst]:
+    """The mode, with no second NIC to take over: let all slaves go, change, take them back. An outage."""
+    slaves = scene.slaves(bond.name)
+    impact = scene.when_carrying(bond.name, Impact.OUTAGE)
+    for nic in slaves:
+        note = "the kernel changes the mode of an empty bond only (bond_opts[BOND_OPT_MODE])"
+        step = scene.step(Phase.PREPARE, nic, SetMaster(None), impact, note)
+        yield burst(1, step)
+    every = {d.field.removeprefix("bond."): d.want for d in deltas if d.field.startswith("bond.")}
+    change = scene.step(Phase.DOWN_OPTIONS, bond.name, SetBond(Bond(**every)))  # type: ignore[arg-type]
+    seen = scene.seen(bond.name)
+    down = [scene.step(Phase.DOWN_OPTIONS, bond.name, SetLink(up=False), impact)] if seen and seen.up else []
+    yield burst(1, *down, change)
+    for rank, nic in enumerate(scene.wanted_slaves(bond.name)):
+        if nic in slaves:  # bond_release() has closed it: it need not be taken down
+            yield burst(rank, scene.step(Phase.ATTACH, nic, SetMaster(bond.name)))
+    if seen and seen.up and bond.up:
+        yield burst(1, scene.step(Phase.UP, bond.name, SetLink(up=True)))
+
+
+# -- ports and VLANs -------------------------------------------------------------------------------
+
+
+def join_bridge(scene: Scene, bond: Link) -> Iterator[Burst]:
+    """A port that joins has forgotten all VIDs and stands in VLAN 1: its VLANs come in the same burst."""
+    seen = scene.seen(bond.name)
+    impact = scene.when_carrying(bond.name, Impact.FLAP) if seen and seen.master else Impact.NONE
+    join = scene.step(Phase.ATTACH, bond.name, SetMaster(IfName(bond.master or "") or None), impact)
+    if bond.master and bond.vlans is not None:
+        add, remove = vlan_change(bond.vlans, FRESH_PORT)
+        set_vlans = SetVlans(add=add, remove=remove.all)
+        yield burst(10, join, scene.step(Phase.ATTACH, bond.name, set_vlans))
+    else:
+        yield burst(10, join)
+
+
+def port_vlans(scene: Scene, link: Link, *, have: PortVlans | None, on_self: bool) -> Iterator[Burst]:
+    """New VIDs before old ones go; one message each, however many there are."""
+    want = link.self_vlans if on_self else link.vlans
+    if want is None:
+        return
+    add, remove = vlan_change(want, have)
+    if add != PortVlans():
+        new_pvid = add.pvid is not None and have is not None and have.pvid != add.pvid
+        impact = scene.when_carrying(link.name, Impact.FLAP if new_pvid else Impact.HITLESS)
+        yield burst(1, scene.step(Phase.ADD_VLANS, link.name, SetVlans(add=add, on_self=on_self), impact))
+    if remove.all:
+        impact = scene.when_carrying(link.name, Impact.HITLESS)
+        action = SetVlans(remove=remove.all, on_self=on_self)
+        yield burst(1, scene.step(Phase.DELETE_VLANS, link.name, action, impact))
+
+
+# -- attributes ------------------------------------------------------------------------------------
+
+
+def mtu(scene: Scene, link: Link, have: int) -> Iterator[Burst]:
+    """Lower from the top down, raise from the bottom up: vlan_dev_change_mtu() refuses more than the parent has."""
+    want = link.mtu or have
+    if want > have:
+        impact = scene.when_carrying(link.name, Impact.HITLESS)
+        yield burst(depth(link), scene.step(Phase.RAISE_MTU, link.name, SetLink(mtu=want), impact))
+    else:
+        impact = scene.when_carrying(link.name, Impact.FLAP)
+        note = f"frames over {want} bytes are no longer carried"
+        yield burst(-depth(link), scene.step(Phase.LOWER_MTU, link.name, SetLink(mtu=want), impact, note))
+
+
+def plain_attributes(scene: Scene, link: Link, deltas: tuple[Delta, ...]) -> Iterator[Burst]:
+    """MAC, queue length, promiscuous mode: live, and harmless but for the MAC, which peers have in their tables."""
+    chosen = {d.field: d.want for d in deltas if d.field in ("mac", "txqlen", "promisc")}
+    if chosen:
+        price = Impact.FLAP if "mac" in chosen else Impact.HITLESS
+        action = SetLink(**chosen)  # type: ignore[arg-type]
+        yield burst(1, scene.step(Phase.OPTIONS, link.name, action, scene.when_carrying(link.name, price)))
+
+
+def bridge_options(scene: Scene, link: Link, deltas: tuple[Delta, ...]) -> Iterator[Burst]:
+    """Turning the VLAN filter back on keeps the VIDs that the ports have."""
+    chosen = {d.field.removeprefix("bridge."): d.want for d in deltas if d.field.startswith("bridge.")}
+    if chosen:
+        impact = scene.when_carrying(link.name, Impact.FLAP)
+        action = SetBridge(Bridge(**chosen))  # type: ignore[arg-type]
+        yield burst(2, scene.step(Phase.OPTIONS, link.name, action, impact))
+
+
+def bring_up(scene: Scene, link: Link) -> Iterator[Burst]:
+    """Bottom-up: a VLAN interface on a parent that is down cannot be opened (vlan_dev_open: ENETDOWN)."""
+    yield burst(depth(link), scene.step(Phase.UP, link.name, SetLink(up=True)))
+
+
+def take_down(scene: Scene, link: Link) -> Iterator[Burst]:
+    impact = scene.when_carrying(link.name, Impact.OUTAGE)
+    yield burst(-depth(link), scene.step(Phase.CLEAN, link.name, SetLink(up=False), impact))
+
+
+def addresses(scene: Scene, link: Link, have: Link | None) -> Iterator[Burst]:
+    """New before old. Deleting a network's first address takes its others along unless promote_secondaries is
+    set (`__inet_del_ifa`), so the wanted ones of that network are added once more in the same burst."""
+    want, old = link.addrs or frozenset(), (have.addrs if have else None) or frozenset()
+    for addr in sorted(want - old):
+        yield burst(3, scene.step(Phase.ADD_ADDRESSES, link.name, AddAddr(addr)))
+    for addr in sorted(old - want):
+        network = ip_interface(addr).network
+        again = [scene.step(Phase.ADD_ADDRESSES, link.name, AddAddr(a)) for a in sorted(want) if _in(a, network)]
+        gone = scene.step(Phase.DELETE_ADDRESSES, link.name, DelAddr(addr), Impact.FLAP, "its connections end")
+        yield burst(3, gone, *again)
+
+
+def _in(addr: str, network: object) -> bool:
+    return ip_interface(addr).network == network

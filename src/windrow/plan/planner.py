@@ -1,0 +1,199 @@
+"""make_plan: the diff of each unit, turned into steps by the rules of order, and watched by the guard."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from windrow.model.bonding import Change
+from windrow.model.host import Bond, Bridge, HostState, Link, Observed, Other
+from windrow.model.steps import Delta, Impact, Phase, Plan, SetSysctl, Step, Unit
+from windrow.model.values import IfName
+from windrow.plan import guard, order, takeover
+from windrow.plan.diff import UNKNOWN, diff_link
+from windrow.plan.mutability import TABLE
+from windrow.plan.order import Burst
+from windrow.plan.scene import Scene
+from windrow.plan.units import units
+
+
+def make_plan(
+    want: HostState,
+    have: Observed,
+    *,
+    protected: frozenset[IfName] = frozenset(),
+    held: frozenset[IfName] = frozenset(),
+) -> Plan:
+    """The steps from `have` to `want`.
+
+    `want` is complete for what Windrow owns: what is ours and not in it is deleted. `protected` links are
+    not changed, `held` ones are left alone. Empty exactly when there is nothing to do.
+    """
+    scene = Scene(want=want, have=have, protected=protected, held=held)
+    planned = (_unit(scene, names) for names in units(_concerned(scene), want, have))
+    return Plan(units=tuple(u for u in (_sysctls(scene), *planned) if u.steps or u.refusals or u.deltas))
+
+
+def _concerned(scene: Scene) -> set[IfName]:
+    """What is wanted, what is ours, and the NICs in what is ours."""
+    ours = {n for n in scene.have.state.links if scene.owned(n)}
+    slaves = {n for n, link in scene.have.state.links.items() if link.master in ours and isinstance(link.spec, Other)}
+    claimed = {n for n in slaves if isinstance((scene.seen((scene.seen(n) or _NONE).master) or _NONE).spec, Bond)}
+    return (set(scene.want.links) | ours | claimed) - scene.held
+
+
+_NONE = Link(name=IfName(""), spec=Other(kind=""))
+
+
+def _unit(scene: Scene, names: tuple[IfName, ...]) -> Unit:
+    deltas = {name: _deltas(scene, name) for name in names}
+    flat = tuple(d for name in names for d in deltas[name])
+    if not flat:
+        return Unit(links=names)
+    refused = tuple(guard.refusals(scene, names))
+    if refused:
+        return Unit(links=names, deltas=flat, refusals=refused)
+    bursts = sorted(_bursts(scene, names, deltas), key=lambda b: (b.phase, b.rank))
+    steps = tuple(step for b in bursts for step in b.steps)
+    forbidden = tuple(dict.fromkeys(guard.forbidden(scene, steps)))
+    if forbidden:
+        return Unit(links=names, deltas=flat, refusals=forbidden)
+    return Unit(links=names, deltas=flat, steps=steps)
+
+
+def _deltas(scene: Scene, name: IfName) -> tuple[Delta, ...]:
+    want, seen = scene.wanted(name), scene.seen(name)
+    if want is not None:
+        return diff_link(want, seen)
+    if seen is None:
+        return ()
+    if scene.owned(name):
+        return (Delta(link=name, field="link", have=seen, want=None, change=TABLE["link"], why=scene.why(name)),)
+    return (Delta(link=name, field="master", have=seen.master, want="", change=TABLE["master"], why=scene.why(name)),)
+
+
+def _bursts(scene: Scene, names: tuple[IfName, ...], deltas: dict[IfName, tuple[Delta, ...]]) -> Iterator[Burst]:
+    taken_over = {n for n in names if _takes_over(scene, n, deltas[n])}
+    refitted = {n for n in names if takeover.needs_empty(deltas[n])} - taken_over
+    successors = {takeover.successor_of(n) for n in taken_over}
+    for name in names:
+        if not deltas[name] or name in successors:
+            continue
+        want, seen = scene.wanted(name), scene.seen(name)
+        if name in taken_over and want:
+            yield from takeover.take_over(scene, want)
+        elif want is None and seen is not None:
+            yield from _unwanted(scene, seen)
+        elif want is not None and isinstance(want.spec, Other):
+            if want.master not in taken_over | refitted or seen is None or _joins_refitted(scene, want, refitted):
+                yield from _nic(scene, want, deltas[name])
+        elif want is not None:
+            yield from _device(scene, want, deltas[name], refit=name in refitted)
+
+
+def _takes_over(scene: Scene, name: IfName, deltas: tuple[Delta, ...]) -> bool:
+    bond = scene.wanted(name)
+    if bond is None or not isinstance(bond.spec, Bond):
+        return False
+    if takeover.under_way(scene, bond):
+        return True
+    return takeover.needs_empty(deltas) and takeover.possible(scene, bond)
+
+
+def _joins_refitted(scene: Scene, nic: Link, refitted: set[IfName]) -> bool:
+    """A NIC that comes new to a bond which is emptied and filled again: it comes by the ordinary way."""
+    seen = scene.seen(nic.name)
+    return nic.master in refitted and seen is not None and seen.master != nic.master
+
+
+def _unwanted(scene: Scene, seen: Link) -> Iterator[Burst]:
+    if scene.owned(seen.name):
+        yield from order.leave_rival_bridge(scene, seen)
+        yield from order.clear_away(scene, seen)
+    else:
+        yield from order.release_nic(scene, seen.name)
+
+
+def _nic(scene: Scene, nic: Link, deltas: tuple[Delta, ...]) -> Iterator[Burst]:
+    fields = {d.field for d in deltas}
+    if "master" in fields and not nic.master:
+        yield from order.release_nic(scene, nic.name)
+        return
+    if "master" in fields:
+        rank = scene.wanted_slaves(nic.master or "").index(nic.name)
+        yield from order.attach_nic(scene, nic, rank)
+        return  # it is opened, and gets the bond's MTU, as it joins (bond_enslave)
+    seen = scene.seen(nic.name)
+    if "mtu" in fields and seen and seen.mtu and not _bond_brings_mtu(scene, nic):
+        yield from order.mtu(scene, nic, seen.mtu)
+    if "up" in fields:
+        yield from order.bring_up(scene, nic) if nic.up else order.take_down(scene, nic)
+
+
+def _bond_brings_mtu(scene: Scene, nic: Link) -> bool:
+    """bond_change_mtu() sets the MTU of every slave: no step for the slaves where the bond's changes."""
+    want, seen = scene.wanted(nic.master), scene.seen(nic.master)
+    return want is not None and seen is not None and want.mtu is not None and want.mtu != seen.mtu
+
+
+def _device(scene: Scene, want: Link, deltas: tuple[Delta, ...], *, refit: bool) -> Iterator[Burst]:
+    """A bond, bridge or VLAN interface."""
+    seen = scene.seen(want.name)
+    if seen is not None and any(d.change is Change.RECREATE for d in deltas):
+        yield from order.unmake_to_make_again(scene, seen)
+        seen = None
+    if seen is None:
+        yield from _fresh(scene, want)
+    else:
+        yield from _existing(scene, want, seen, deltas, refit=refit)
+
+
+def _fresh(scene: Scene, want: Link) -> Iterator[Burst]:
+    yield from order.make(scene, want)
+    if want.promisc:
+        yield from order.plain_attributes(scene, want, (_promisc(want),))
+    if want.master:
+        yield from order.join_bridge(scene, want)
+    if isinstance(want.spec, Bridge):
+        yield from order.port_vlans(scene, want, have=order.FRESH_PORT, on_self=True)
+    if want.up:
+        yield from order.bring_up(scene, want)
+    yield from order.addresses(scene, want, None)
+
+
+def _promisc(link: Link) -> Delta:
+    return Delta(link=link.name, field="promisc", have=False, want=True, change=TABLE["promisc"])
+
+
+def _existing(
+    scene: Scene, want: Link, seen: Link, deltas: tuple[Delta, ...], *, refit: bool
+) -> Iterator[Burst]:
+    fields = {d.field for d in deltas}
+    if refit:
+        yield from order.refit_empty(scene, want, deltas)
+    elif isinstance(want.spec, Bond):
+        yield from order.bond_options(scene, want, deltas)
+    yield from order.bridge_options(scene, want, deltas)
+    yield from order.plain_attributes(scene, want, deltas)
+    if "mtu" in fields and seen.mtu:
+        yield from order.mtu(scene, want, seen.mtu)
+    if "master" in fields:
+        yield from order.join_bridge(scene, want)
+    elif "vlans" in fields:
+        yield from order.port_vlans(scene, want, have=seen.vlans, on_self=False)
+    if "self_vlans" in fields:
+        yield from order.port_vlans(scene, want, have=seen.self_vlans, on_self=True)
+    if "up" in fields:
+        yield from order.bring_up(scene, want) if want.up else order.take_down(scene, want)
+    if "addrs" in fields:
+        yield from order.addresses(scene, want, seen)
+
+
+def _sysctls(scene: Scene) -> Unit:
+    """Only the ones that the kernel has: a module that is not loaded needs no setting."""
+    have = scene.have.state.sysctls
+    steps = tuple(
+        Step(phase=Phase.PREPARE, link=IfName(""), action=SetSysctl(key, value), why=UNKNOWN, impact=Impact.HITLESS)
+        for key, value in scene.want.sysctls.items()
+        if key in have and have[key] != value
+    )
+    return Unit(links=(), steps=steps)

@@ -1,0 +1,101 @@
+"""The scene: the wanted and the observed state side by side, with the questions the rules ask of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from windrow.model.host import Bond, Bridge, HostState, Link, Observed, Other, Runtime, VlanIf
+from windrow.model.steps import Action, Impact, Phase, Step
+from windrow.model.values import IfName, Ref
+from windrow.plan.diff import UNKNOWN, why
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scene:
+    """`held`: links that the plan must leave alone because nothing clear is said of them."""
+
+    want: HostState
+    have: Observed
+    protected: frozenset[IfName]
+    held: frozenset[IfName]
+
+    def wanted(self, name: str | None) -> Link | None:
+        return self.want.links.get(IfName(name or ""))
+
+    def seen(self, name: str | None) -> Link | None:
+        return self.have.state.links.get(IfName(name or ""))
+
+    def runtime(self, name: str) -> Runtime | None:
+        return self.have.runtime.get(IfName(name))
+
+    def owned(self, name: str | None) -> bool:
+        """Made by Windrow, and free to be changed."""
+        return bool(name) and self.have.owned(name or "") and name not in self.held
+
+    def carrying(self, name: str) -> bool:
+        """Whether traffic may be passing through the link at this moment."""
+        link, runtime = self.seen(name), self.runtime(name)
+        return link is not None and runtime is not None and bool(link.up) and runtime.carrier
+
+    def slaves(self, bond: str) -> list[IfName]:
+        """The observed slaves, in the order of their ifindex."""
+        return self._in(bond)
+
+    def ports(self, bridge: str) -> list[IfName]:
+        return self._in(bridge)
+
+    def _in(self, master: str) -> list[IfName]:
+        found = [n for n, link in self.have.state.links.items() if link.master == master]
+        return sorted(found, key=lambda n: r.ifindex if (r := self.runtime(n)) else 0)
+
+    def wanted_slaves(self, bond: str) -> list[IfName]:
+        """In the order of the manifest."""
+        return [n for n, link in self.want.links.items() if link.master == bond and isinstance(link.spec, Other)]
+
+    def standing_on(self, name: str) -> Iterator[IfName]:
+        """The VLAN interfaces whose parent the link is."""
+        for other, link in self.have.state.links.items():
+            if isinstance(link.spec, VlanIf) and link.spec.parent == name:
+                yield other
+
+    def why(self, name: str) -> Ref:
+        """The object that wants the link, or wants what it is (was) part of."""
+        link = self.wanted(name)
+        if link is not None:
+            return why(link)
+        seen = self.seen(name)
+        above = self.wanted(seen.master or seen.parent) if seen else None
+        return why(above) if above else UNKNOWN
+
+    def step(
+        self, phase: Phase, link: IfName, action: Action, impact: Impact = Impact.NONE, note: str = ""
+    ) -> Step:
+        return Step(phase=phase, link=link, action=action, why=self.why(link), impact=impact, note=note)
+
+    def when_carrying(self, name: str, impact: Impact) -> Impact:
+        """The price of touching a link: nothing while it carries nothing."""
+        return impact if self.carrying(name) else Impact.NONE
+
+    def release_impact(self, nic: IfName) -> Impact:
+        """What it costs when a NIC leaves its bond."""
+        link, runtime = self.seen(nic), self.runtime(nic)
+        bond = self.seen(link.master) if link else None
+        if link is None or runtime is None or bond is None or not self.carrying(nic) or not self.carrying(bond.name):
+            return Impact.NONE
+        if not [n for n in self.slaves(bond.name) if n != nic and self.carrying(n)]:
+            return Impact.OUTAGE
+        return Impact.HITLESS if runtime.slave_active is False else Impact.FLAP
+
+
+def depth(link: Link) -> int:
+    """How far a link is from the wire: NIC 0, bond 1, bridge 2, VLAN interface 3."""
+    match link.spec:
+        case Bond():
+            return 1
+        case Bridge():
+            return 2
+        case VlanIf():
+            return 3
+        case _:
+            return 0

@@ -1,0 +1,175 @@
+"""A bond's mode, changed make-before-break.
+
+The kernel changes the mode of an empty bond only. So a second bond, `<cn>-bn`, is made in the new mode
+and takes over NIC by NIC, while the first goes on carrying the traffic:
+
+    1  make <cn>-bn, put it on the bridge without any VLAN: a filtering bridge drops every frame of
+       such a port, both ways, so that two uplinks on one bridge are no loop for a single frame
+    2  the first NIC moves (one that carries nothing, if there is one); wait for carrier, LACP included
+    3  swap: the old bond loses its VLANs and the new one gets them, in one burst
+    4  the other NICs follow; the old bond is deleted; the new one gets its name
+
+Port state `blocking` would not do: with STP off the kernel puts every port back to forwarding whenever
+any port of the bridge changes (`br_port_state_selection`).
+
+Every step is left out when what it does is already so: a plan that was cut off anywhere is resumed by
+planning again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from windrow.model import names
+from windrow.model.bonding import Change
+from windrow.model.host import Bond, Link, PortVlans
+from windrow.model.steps import (
+    AwaitCarrier,
+    CreateLink,
+    DeleteLink,
+    Delta,
+    Impact,
+    Phase,
+    RenameLink,
+    SetLink,
+    SetMaster,
+    SetVlans,
+    Step,
+)
+from windrow.model.values import IfName
+from windrow.plan.diff import vlan_change
+from windrow.plan.order import FRESH_PORT, Burst, burst
+from windrow.plan.scene import Scene
+
+CARRIER_TIMEOUT_MS = 10_000
+"""LACP with slow timers needs a few seconds to agree (IEEE 802.1AX §6.4.4); without it, milliseconds."""
+
+PHASE = Phase.DOWN_OPTIONS
+
+
+def successor_of(bond: str) -> IfName:
+    return names.next_bond_of(bond.removesuffix("-bo"))
+
+
+def needs_empty(deltas: tuple[Delta, ...]) -> bool:
+    return any(d.change in (Change.EMPTY, Change.DOWN_EMPTY) for d in deltas)
+
+
+def under_way(scene: Scene, bond: Link) -> bool:
+    """The old bond is gone already and its successor has not got its name yet."""
+    return scene.seen(bond.name) is None and scene.owned(successor_of(bond.name))
+
+
+def possible(scene: Scene, bond: Link) -> bool:
+    """With two NICs, and only worth it while the bond carries something."""
+    old = scene.seen(bond.name)
+    if old is None or old.master != bond.master or not bond.master or not scene.carrying(bond.name):
+        return False
+    usable = [n for n in scene.wanted_slaves(bond.name) if scene.seen(n) is not None]
+    return len(usable) >= 2 and not _in_the_way(scene, bond)
+
+
+def _in_the_way(scene: Scene, bond: Link) -> bool:
+    found = scene.seen(successor_of(bond.name))
+    return found is not None and not scene.owned(found.name)
+
+
+def take_over(scene: Scene, bond: Link) -> Iterator[Burst]:
+    """All steps, from wherever the takeover stands. `bond` is wanted; its successor may or may not exist."""
+    new = successor_of(bond.name)
+    rank = 100  # after everything else of the phase, in the order written here
+    for steps in _stages(scene, bond, new):
+        if steps:
+            yield burst(rank, *steps)
+            rank += 1
+
+
+def _stages(scene: Scene, bond: Link, new: IfName) -> Iterator[list[Step]]:
+    waiting = _movers(scene, bond, new)
+    first = [] if _holds_nics(scene, bond, new) else waiting[:1]
+    yield from _prepare(scene, bond, new)
+    for nic in first:
+        yield _move(scene, bond, nic, new, "the first NIC")
+    if any(scene.carrying(n) for n in (*first, *scene.slaves(new))):
+        yield [_step(scene, bond, new, AwaitCarrier(CARRIER_TIMEOUT_MS))]
+    yield _swap(scene, bond, new)
+    for nic in waiting[len(first) :]:
+        yield _move(scene, bond, nic, new, "it follows")
+    for nic in scene.slaves(bond.name):
+        if nic not in waiting:  # set free here: one that is left when its bond is deleted keeps the bond's MTU
+            yield [_step(scene, bond, nic, SetMaster(None))]
+    if scene.seen(bond.name) is not None:
+        yield [_step(scene, bond, bond.name, DeleteLink(), note="it carries nothing any more")]
+    yield [
+        _step(scene, bond, new, SetLink(up=False), Impact.FLAP, "a link is renamed while down (dev_change_name)"),
+        _step(scene, bond, new, RenameLink(bond.name)),
+        _step(scene, bond, bond.name, SetLink(up=True)),
+    ]
+
+
+def _step(
+    scene: Scene, bond: Link, link: IfName, action: object, impact: Impact = Impact.NONE, note: str = ""
+) -> Step:
+    return Step(phase=PHASE, link=link, action=action, why=scene.why(bond.name), impact=impact, note=note)  # type: ignore[arg-type]
+
+
+def _prepare(scene: Scene, bond: Link, new: IfName) -> Iterator[list[Step]]:
+    """The successor: on the bridge, up, a member of no VLAN."""
+    seen, options = scene.seen(new), bond.spec
+    assert isinstance(options, Bond)
+    if seen is not None and isinstance(seen.spec, Bond) and seen.spec.applicable() != options:
+        yield [_step(scene, bond, new, DeleteLink(), note="left over from a change to another mode")]
+        seen = None
+    if seen is None:
+        blank = replace(bond, name=new, origin=(), up=None, master=None, vlans=None)
+        yield [_step(scene, bond, new, CreateLink(blank), note="takes over NIC by NIC")]
+    if seen is None or seen.master != bond.master:
+        down = [_step(scene, bond, new, SetLink(up=False))] if seen and seen.up else []
+        join = _step(scene, bond, new, SetMaster(IfName(bond.master or "")))
+        blind = _step(scene, bond, new, SetVlans(remove=FRESH_PORT.all), note="in no VLAN: it blocks every frame")
+        yield [*down, join, blind]
+    if seen is None or not seen.up or seen.master != bond.master:
+        yield [_step(scene, bond, new, SetLink(up=True))]
+
+
+def _holds_nics(scene: Scene, bond: Link, new: IfName) -> bool:
+    """Whether a wanted NIC is in the successor already, and that one is going to stay."""
+    seen = scene.seen(new)
+    stays = seen is not None and isinstance(seen.spec, Bond) and seen.spec.applicable() == bond.spec
+    return stays and any(n in scene.wanted_slaves(bond.name) for n in scene.slaves(new))
+
+
+def _movers(scene: Scene, bond: Link, new: IfName) -> list[IfName]:
+    """The wanted NICs that are not in the successor, the one that is missed least first."""
+    there = scene.slaves(new) if _holds_nics(scene, bond, new) else []
+    nics = [n for n in scene.wanted_slaves(bond.name) if scene.seen(n) is not None and n not in there]
+
+    def missed(nic: IfName) -> tuple[bool, bool]:
+        runtime = scene.runtime(nic)
+        in_old = (scene.seen(nic) or bond).master == bond.name
+        return (not scene.carrying(nic) and in_old, bool(in_old and runtime and runtime.slave_active is not False))
+
+    return sorted(nics, key=missed)
+
+
+def _move(scene: Scene, bond: Link, nic: IfName, new: IfName, note: str) -> list[Step]:
+    """bond_enslave() refuses a device that is up; do_set_master() takes it from the old bond by itself."""
+    impact = scene.release_impact(nic) if note == "the first NIC" else Impact.HITLESS
+    seen = scene.seen(nic)
+    down = [_step(scene, bond, nic, SetLink(up=False), impact, note)] if seen and seen.up else []
+    return [*down, _step(scene, bond, nic, SetMaster(new), impact, "" if down else note)]
+
+
+def _swap(scene: Scene, bond: Link, new: IfName) -> list[Step]:
+    old, successor = scene.seen(bond.name), scene.seen(new)
+    fresh = successor is None or successor.master != bond.master
+    have = PortVlans() if fresh or successor is None else successor.vlans
+    add, remove = vlan_change(bond.vlans or PortVlans(), have)
+    steps: list[Step] = []
+    if old is not None and old.vlans is not None and old.vlans.all:
+        action = SetVlans(remove=old.vlans.all)
+        steps.append(_step(scene, bond, bond.name, action, Impact.FLAP, "the swap: never two uplinks at once"))
+    if add != PortVlans() or remove.all:
+        steps.append(_step(scene, bond, new, SetVlans(add=add, remove=remove.all)))
+    return steps

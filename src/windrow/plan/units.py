@@ -1,0 +1,33 @@
+"""Units: the connected components of the link graph. Each is planned, run and reported on its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from windrow.model.host import HostState, Link, Observed
+from windrow.model.values import IfName
+
+
+def units(concerned: Iterable[IfName], want: HostState, have: Observed) -> tuple[tuple[IfName, ...], ...]:
+    """The `concerned` links, grouped by what holds them together (master, parent), wanted or observed."""
+    root = {name: name for name in concerned}
+
+    def find(name: IfName) -> IfName:
+        while root[name] != name:
+            root[name] = root[root[name]]
+            name = root[name]
+        return name
+
+    for links in (want.links, have.state.links):
+        for name, link in links.items():
+            for other in _neighbours(link):
+                if name in root and other in root:
+                    root[find(name)] = find(other)
+    groups: dict[IfName, list[IfName]] = {}
+    for name in sorted(root):
+        groups.setdefault(find(name), []).append(name)
+    return tuple(tuple(group) for _, group in sorted(groups.items(), key=lambda g: g[1][0]))
+
+
+def _neighbours(link: Link) -> tuple[IfName, ...]:
+    return tuple(IfName(n) for n in (link.master, link.parent) if n)
