@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import TypeVar
 
 from windrow.model import names
@@ -54,7 +55,8 @@ class Cluster:
 
     def all(self, cls: type[T]) -> tuple[T, ...]:
         """All objects of a kind, by name."""
-        return tuple(o for _, o in sorted(self.objects.items()) if isinstance(o, cls))
+        found = [(ref.name, ref.namespace, o) for ref, o in self.objects.items() if isinstance(o, cls)]
+        return tuple(o for _, _, o in sorted(found, key=itemgetter(0, 1)))
 
     def cluster_network(self, name: str) -> ClusterNetwork | None:
         found = self.objects.get(Ref(ClusterNetwork.KIND, name))

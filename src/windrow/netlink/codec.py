@@ -190,9 +190,7 @@ VLAN_INFO = Format(lambda flags_vid: _VLAN_INFO.pack(*flags_vid), _VLAN_INFO.unp
 
 # Links (RTM_*LINK, family AF_UNSPEC) --------------------------------------------------------------
 
-LINKINFO = Table(
-    {"kind": Attr(1, TEXT), "data": Attr(2, RAW), "slave_kind": Attr(4, TEXT), "slave_data": Attr(5, RAW)}
-)
+LINKINFO = Table({"kind": Attr(1, TEXT), "data": Attr(2, RAW), "slave_kind": Attr(4, TEXT), "slave_data": Attr(5, RAW)})
 """IFLA_INFO_*. The tables of `data` and `slave_data` follow from the kind (`KIND_DATA`, `SLAVE_DATA`)."""
 
 PROPERTIES = Table({"altnames": Attr(53, TEXT, many=True)})
@@ -345,13 +343,6 @@ BRIDGE_LINK = Table(
         "ext_mask": Attr(29, U32),
     }
 )
-
-# VLAN database (RTM_*VLAN) ------------------------------------------------------------------------
-
-VLANDB_ENTRY = Table({"info": Attr(1, VLAN_INFO), "range": Attr(2, U16)})
-VLANDB = Table({"entries": Attr(1, _nest(VLANDB_ENTRY), many=True)})
-VLANDB_HEADER = Struct("=Bxxxi")
-"""struct br_vlan_msg: family, ifindex."""
 
 # Addresses and routes -----------------------------------------------------------------------------
 

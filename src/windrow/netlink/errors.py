@@ -1,7 +1,7 @@
 """What the kernel refuses.
 
     KernelError                a request failed: errno, the kernel's extended ACK text, and what we were doing
-    ├── NoPermission           EPERM or EACCES while the process lacks CAP_NET_ADMIN
+    ├── NoPermission           EPERM or EACCES while the thread lacks CAP_NET_ADMIN
     ├── NotSupported           EOPNOTSUPP or EAFNOSUPPORT: this kernel lacks it; names the module where it is known
     ├── NoSuchLink             ENODEV: the link is not there (any more)
     └── AlreadyThere           EEXIST
@@ -77,7 +77,8 @@ def of(errno: int, doing: str, extack: str = "", kind: str = "") -> KernelError:
             return NoSuchLink(errno, doing, extack)
         case codes.EEXIST:
             return AlreadyThere(errno, doing, extack)
-    return KernelError(errno, doing, extack)
+        case _:
+            return KernelError(errno, doing, extack)
 
 
 def _unknown_kind(errno: int, kind: str) -> bool:
@@ -87,9 +88,9 @@ def _unknown_kind(errno: int, kind: str) -> bool:
 
 
 def may_administer() -> bool:
-    """Whether this process has CAP_NET_ADMIN, in whichever user namespace it is."""
+    """Whether this thread has CAP_NET_ADMIN, in whichever user namespace it is."""
     try:
-        with open("/proc/self/status", encoding="ascii") as status:
+        with open("/proc/thread-self/status", encoding="ascii") as status:
             effective = next(int(line.split()[1], 16) for line in status if line.startswith("CapEff"))
     except (OSError, StopIteration):
         return os.geteuid() == 0

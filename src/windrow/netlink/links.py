@@ -52,8 +52,9 @@ def create(
 ) -> Message:
     """Make a link of a kind (`dummy`, `bridge`, `bond`, `vlan`, `vxlan`, …).
 
-    `data`: the kind's own options, under the names of its table in `codec.KIND_DATA`. `attributes`: rows of `codec.LINK` (`mac`, `mtu`,
-    `txqlen`, `group`, and as ifindexes `master`, `parent`). Refused with EEXIST if the name is taken.
+    `data`: the kind's own options, under the names of its table in `codec.KIND_DATA`. `attributes`: rows of
+    `codec.LINK` (`mac`, `mtu`, `txqlen`, `group`, and as ifindexes `master`, `parent`).
+    Refused with EEXIST if the name is taken.
     """
     info: dict[str, Any] = {"kind": kind}
     if data is not None:
@@ -71,28 +72,35 @@ class End:
     mac: str | None = None
     mtu: int | None = None
     group: int | None = None
-    up: bool = False
+    txqlen: int | None = None
 
-    def _message(self) -> tuple[bytes, dict[str, Any]]:
-        attributes = {"name": self.name, "mac": self.mac, "mtu": self.mtu, "group": self.group, "netns_fd": self.netns}
-        return _link_header(up=self.up or None), attributes
+    @property
+    def attributes(self) -> dict[str, Any]:
+        """For `codec.LINK`."""
+        return {
+            "name": self.name,
+            "mac": self.mac,
+            "mtu": self.mtu,
+            "group": self.group,
+            "txqlen": self.txqlen,
+            "netns_fd": self.netns,
+        }
 
 
-def veth(end: End, peer: End, *, master: int | None = None) -> Message:
+def veth(end: End, peer: End, *, master: int | None = None, up: bool = False) -> Message:
     """A cable: both ends with all they need, in one message.
 
-    `master` is for `end` (an ifindex in its namespace); the kernel has none for the peer (`veth_newlink`).
+    `master` (an ifindex in its namespace) and `up` are for `end`. The kernel has neither for the peer: it
+    attaches nothing, and opens the peer before it is tied to its other end (`veth_open`: ENOTCONN).
     """
-    peer_header, peer_attributes = peer._message()
-    header, attributes = end._message()
-    data = codec.VETH.encode({"peer": peer_header + codec.LINK.encode(peer_attributes)})
-    attributes |= {"master": master, "linkinfo": {"kind": "veth", "data": data}}
-    body = header + codec.LINK.encode(attributes)
+    peer_data = _link_header() + codec.LINK.encode(peer.attributes)
+    info = {"kind": "veth", "data": codec.VETH.encode({"peer": peer_data})}
+    body = _link_header(up=up or None) + codec.LINK.encode({**end.attributes, "master": master, "linkinfo": info})
     return Message(RTM_NEWLINK, body, NLM_F_CREATE | NLM_F_EXCL, f"create veth {end.name}", "veth")
 
 
 def create_link(link: Link, index: Callable[[str], int], *, group: int = OWNER_GROUP) -> tuple[Message, ...]:
-    """`link` with its spec, MTU, MAC, txqlen, parent and group.
+    """`link` with its spec, MTU, MAC, txqlen, parent and group; of a bond the options that apply (`Bond.applicable`).
 
     One message; two for a bridge with an MTU. A bridge follows the MTU of its ports until someone sets its
     own (`br_change_mtu` sets BROPT_MTU_SET_BY_USER; the create message does not go through it, and neither
@@ -100,7 +108,7 @@ def create_link(link: Link, index: Callable[[str], int], *, group: int = OWNER_G
     `index` finds the parent and the primary. Raises KernelError for a kind that Windrow does not make.
     """
     parent, data = _spec_data(link, index)
-    common = {"mac": link.mac, "txqlen": link.txqlen, "group": group, "parent": parent}
+    common: dict[str, Any] = {"mac": link.mac, "txqlen": link.txqlen, "group": group, "parent": parent}
     if not isinstance(link.spec, Bridge) or link.mtu is None:
         return (create(link.name, link.kind, data=data, mtu=link.mtu, **common),)
     other = link.mtu + 1 if link.mtu < _MTU_LIMIT else link.mtu - 1
@@ -111,7 +119,7 @@ def _spec_data(link: Link, index: Callable[[str], int]) -> tuple[int | None, dic
     """(ifindex of the parent, the kind's own options)."""
     match link.spec:
         case Bond() as bond:
-            return None, options.bond_values(options.settable(bond), index)
+            return None, options.bond_values(bond.applicable(), index)
         case Bridge() as bridge:
             return None, options.bridge_values(bridge)
         case VlanIf(parent=parent, vid=vid):
@@ -130,7 +138,7 @@ def delete(name: str) -> Message:
 def set_link(
     name: str, *, up: bool | None = None, promisc: bool | None = None, doing: str = "", **attributes: Any
 ) -> Message:
-    """Change flags and `attributes` (rows of `codec.LINK`: `mtu`, `mac`, `txqlen`, `group`, `alias`, `netns_fd`, `master`)."""
+    """Change flags, and `attributes`: rows of `codec.LINK` (`mtu`, `mac`, `txqlen`, `group`, `alias`, …)."""
     words = {"up": up, "promisc": promisc, **attributes}
     said = ", ".join(f"{key} {value}" for key, value in words.items() if value is not None)
     body = _link_header(up=up, promisc=promisc) + codec.LINK.encode({"name": name, **attributes})
@@ -159,7 +167,8 @@ def set_kind(name: str, kind: str, data: Mapping[str, Any]) -> Message:
 def set_bond(name: str, bond: Bond, index: Callable[[str], int]) -> Message:
     """The options that are not None; `index` finds the primary.
 
-    The primary need not be a slave yet: the kernel remembers its name (`bond_option_primary_set`) and reports it once it is one.
+    The primary need not be a slave yet: the kernel remembers its name (`bond_option_primary_set`) and reports it
+    once it is one.
     """
     return set_kind(name, "bond", options.bond_values(bond, index))
 

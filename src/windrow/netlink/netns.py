@@ -112,7 +112,7 @@ def _in_thread(enter: Callable[[], None], fn: Callable[[], T]) -> T:
         try:
             enter()
             results.append(fn())
-        except BaseException as error:  # handed to the caller below
+        except BaseException as error:  # noqa: BLE001 - raised again in the caller's thread below
             failures.append(error)
 
     thread = threading.Thread(target=work, name="netns")

@@ -9,8 +9,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from windrow.model.host import (
-    Bond,
-    Bridge,
     HostState,
     LacpState,
     Link,
@@ -32,7 +30,6 @@ from windrow.netlink.sock import (
     RTM_GETADDR,
     RTM_GETLINK,
     RTM_GETROUTE,
-    RTM_GETVLAN,
     Dump,
     Message,
     Rtnl,
@@ -232,15 +229,9 @@ def _partner(info: Mapping[str, Any]) -> Mac | None:
 def _dump_vlans(rtnl: Rtnl) -> tuple[dict[int, PortVlans], bool]:
     """VLANs by ifindex, of ports and of bridges themselves.
 
-    The link dump cannot split a port over two messages: where one port's VLANs do not fit into 32 KiB (more than
-    about 4,000 entries) the kernel answers EMSGSIZE, and the slower VLAN dump is asked instead.
+    One port is never split over two messages: the kernel makes room for the largest (`rtnl_calcit`).
     """
-    try:
-        dump = rtnl.dump(Message(RTM_GETLINK, _BRIDGE_BODY, doing="list the VLANs"))
-    except KernelError as error:
-        if error.errno != errno.EMSGSIZE:
-            raise
-        return _dump_vlandb(rtnl)
+    dump = rtnl.dump(Message(RTM_GETLINK, _BRIDGE_BODY, doing="list the VLANs"))
     found: dict[int, PortVlans] = {}
     for data, start, end in dump.spans:
         index = codec.LINK_HEADER.unpack_from(data, start)[2]
@@ -266,20 +257,6 @@ def _port_vlans(entries: Iterable[tuple[int, int]]) -> PortVlans:
         if flags & PVID:
             pvid = vid
     return PortVlans(pvid=pvid, untagged=VidSet(untagged), tagged=VidSet(tagged))
-
-
-def _dump_vlandb(rtnl: Rtnl) -> tuple[dict[int, PortVlans], bool]:
-    body = codec.VLANDB_HEADER.pack(socket.AF_BRIDGE, 0)
-    dump = rtnl.dump(Message(RTM_GETVLAN, body, doing="list the VLANs"))
-    entries: dict[int, list[tuple[int, int]]] = {}
-    for data, start, end in dump.spans:
-        _, index = codec.VLANDB_HEADER.unpack_from(data, start)
-        for entry in codec.VLANDB.decode(data, start + codec.VLANDB_HEADER.size, end).get("entries", ()):
-            (flags, vid), last = entry["info"], entry.get("range")
-            flags &= PVID | UNTAGGED
-            pair = [(flags | RANGE_BEGIN, vid), (flags | RANGE_END, last)] if last else [(flags, vid)]
-            entries.setdefault(index, []).extend(pair)
-    return {index: _port_vlans(found) for index, found in entries.items()}, dump.dirty
 
 
 # Addresses and routes -----------------------------------------------------------------------------

@@ -42,22 +42,6 @@ def bond_of(values: Mapping[str, Any], names: Mapping[int, str]) -> Bond:
     return Bond(**found)
 
 
-def settable(bond: Bond) -> Bond:
-    """`bond` with only the options that its mode and its other options let one set.
-
-    A dump reports all options, also those that the kernel refuses to set in this mode
-    (`bond_opt_check_deps`) or without their monitor (`_bond_option_delay_set`: EPERM).
-    """
-    mode = bond.mode or BondMode.BALANCE_RR
-    kept: dict[str, Any] = {}
-    for name, option in OPTIONS.items():
-        if mode in option.modes and (not option.needs or getattr(bond, option.needs)):
-            kept[name] = getattr(bond, name)
-    if kept.get("arp_interval") == 0 and kept.get("miimon"):
-        del kept["arp_interval"]
-    return Bond(**kept)
-
-
 def _to_kernel(option: BondOption, value: Any, index: Callable[[str], int]) -> Any:
     if option.choices:
         return option.choices.index(value)

@@ -26,7 +26,6 @@ NLMSG_NOOP, NLMSG_ERROR, NLMSG_DONE = 1, 2, 3
 RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK, RTM_SETLINK = 16, 17, 18, 19
 RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR = 20, 21, 22
 RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
-RTM_NEWVLAN, RTM_GETVLAN = 112, 114
 RTEXT_FILTER_BRVLAN_COMPRESSED, RTEXT_FILTER_SKIP_STATS = 0x4, 0x8
 
 DUMP_TRIES = 5
@@ -174,8 +173,9 @@ class Rtnl:
 
         Raises KernelError.
         """
+        spans: list[Span] = []
         for _ in range(DUMP_TRIES):
-            spans: list[Span] = []
+            spans = []
             try:
                 if self._dump(message, spans):
                     return Dump(spans)

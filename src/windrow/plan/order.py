@@ -111,16 +111,16 @@ def attach_nic(scene: Scene, nic: Link, rank: int) -> Iterator[Burst]:
     yield burst(rank, *down, scene.step(Phase.ATTACH, nic.name, SetMaster(bond), impact))
 
 
-def release_nic(scene: Scene, nic: IfName, phase: Phase = Phase.CLEAN) -> Iterator[Burst]:
-    """bond_release() gives the NIC its MTU and MAC back and closes it; it is left up, as a NIC is found."""
+def release_nic(scene: Scene, nic: IfName, *, free: bool) -> Iterator[Burst]:
+    """bond_release() gives the NIC its MTU and MAC back and closes it; it is left up, as a NIC is found.
+
+    `free`: it has left its bond by then, because that is emptied in an earlier phase.
+    """
     want = scene.wanted(nic)
     up = want.up if want and want.up is not None else True
-    after = SetLink(up=up, mtu=want.mtu if want else None)
-    yield burst(
-        1,
-        scene.step(phase, nic, SetMaster(None), scene.release_impact(nic)),
-        scene.step(phase, nic, after),
-    )
+    after = scene.step(Phase.CLEAN, nic, SetLink(up=up, mtu=want.mtu if want else None))
+    leave = [] if free else [scene.step(Phase.CLEAN, nic, SetMaster(None), scene.release_impact(nic))]
+    yield burst(1, *leave, after)
 
 
 # -- bonds -----------------------------------------------------------------------------------------
@@ -236,6 +236,11 @@ def plain_attributes(scene: Scene, link: Link, deltas: tuple[Delta, ...]) -> Ite
         price = Impact.FLAP if "mac" in chosen else Impact.HITLESS
         action = SetLink(**chosen)  # type: ignore[arg-type]
         yield burst(1, scene.step(Phase.OPTIONS, link.name, action, scene.when_carrying(link.name, price)))
+
+
+def pin_mac(scene: Scene, bond: Link) -> Iterator[Burst]:
+    """After the first slave is in, whose MAC the bond would take."""
+    yield burst(1, scene.step(Phase.OPTIONS, bond.name, SetLink(mac=bond.mac)))
 
 
 def bridge_options(scene: Scene, link: Link, deltas: tuple[Delta, ...]) -> Iterator[Burst]:

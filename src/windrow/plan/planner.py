@@ -72,22 +72,23 @@ def _deltas(scene: Scene, name: IfName) -> tuple[Delta, ...]:
 
 
 def _bursts(scene: Scene, names: tuple[IfName, ...], deltas: dict[IfName, tuple[Delta, ...]]) -> Iterator[Burst]:
-    taken_over = {n for n in names if _takes_over(scene, n, deltas[n])}
-    refitted = {n for n in names if takeover.needs_empty(deltas[n])} - taken_over
+    taken_over = [n for n in names if _takes_over(scene, n, deltas[n])]
+    refitted = {n for n in names if takeover.needs_empty(deltas[n])} - set(taken_over)
+    cleared = refitted | set(taken_over)
     successors = {takeover.successor_of(n) for n in taken_over}
     for name in names:
         if not deltas[name] or name in successors:
             continue
         want, seen = scene.wanted(name), scene.seen(name)
         if name in taken_over and want:
-            yield from takeover.take_over(scene, want)
+            yield from takeover.take_over(scene, want, taken_over.index(name))
         elif want is None and seen is not None:
-            yield from _unwanted(scene, seen)
+            yield from _unwanted(scene, seen, cleared)
         elif want is not None and isinstance(want.spec, Other):
-            if want.master not in taken_over | refitted or seen is None or _joins_refitted(scene, want, refitted):
-                yield from _nic(scene, want, deltas[name])
+            yield from _nic(scene, want, deltas[name], cleared, taken_over)
         elif want is not None:
             yield from _device(scene, want, deltas[name], refit=name in refitted)
+    yield from _mac_again(scene, names, refitted)
 
 
 def _takes_over(scene: Scene, name: IfName, deltas: tuple[Delta, ...]) -> bool:
@@ -99,34 +100,40 @@ def _takes_over(scene: Scene, name: IfName, deltas: tuple[Delta, ...]) -> bool:
     return takeover.needs_empty(deltas) and takeover.possible(scene, bond)
 
 
-def _joins_refitted(scene: Scene, nic: Link, refitted: set[IfName]) -> bool:
-    """A NIC that comes new to a bond which is emptied and filled again: it comes by the ordinary way."""
-    seen = scene.seen(nic.name)
-    return nic.master in refitted and seen is not None and seen.master != nic.master
+def _mac_again(scene: Scene, names: tuple[IfName, ...], refitted: set[IfName]) -> Iterator[Burst]:
+    """A bond that loses its last slave gets a random MAC (`__bond_release_one`), and its next slave's after that."""
+    for name in names:
+        bond, slaves = scene.wanted(name), scene.slaves(name)
+        if bond and bond.mac and isinstance(bond.spec, Bond) and slaves:
+            leave = [n for n in slaves if (want := scene.wanted(n)) and want.master and want.master != name]
+            if name in refitted or len(leave) == len(slaves):
+                yield from order.pin_mac(scene, bond)
 
 
-def _unwanted(scene: Scene, seen: Link) -> Iterator[Burst]:
+def _unwanted(scene: Scene, seen: Link, cleared: set[IfName]) -> Iterator[Burst]:
     if scene.owned(seen.name):
         yield from order.leave_rival_bridge(scene, seen)
         yield from order.clear_away(scene, seen)
     else:
-        yield from order.release_nic(scene, seen.name)
+        yield from order.release_nic(scene, seen.name, free=seen.master in cleared)
 
 
-def _nic(scene: Scene, nic: Link, deltas: tuple[Delta, ...]) -> Iterator[Burst]:
-    fields = {d.field for d in deltas}
+def _nic(
+    scene: Scene, nic: Link, deltas: tuple[Delta, ...], cleared: set[IfName], taken_over: list[IfName]
+) -> Iterator[Burst]:
+    fields, seen = {d.field for d in deltas}, scene.seen(nic.name)
     if "master" in fields and not nic.master:
-        yield from order.release_nic(scene, nic.name)
-        return
-    if "master" in fields:
+        yield from order.release_nic(scene, nic.name, free=seen is not None and seen.master in cleared)
+    elif nic.master in taken_over or (nic.master in cleared and "master" not in fields):
+        return  # the takeover, or the refit, brings it along
+    elif "master" in fields:
         rank = scene.wanted_slaves(nic.master or "").index(nic.name)
-        yield from order.attach_nic(scene, nic, rank)
-        return  # it is opened, and gets the bond's MTU, as it joins (bond_enslave)
-    seen = scene.seen(nic.name)
-    if "mtu" in fields and seen and seen.mtu and not _bond_brings_mtu(scene, nic):
-        yield from order.mtu(scene, nic, seen.mtu)
-    if "up" in fields:
-        yield from order.bring_up(scene, nic) if nic.up else order.take_down(scene, nic)
+        yield from order.attach_nic(scene, nic, rank)  # which opens it, and gives it the bond's MTU
+    else:
+        if "mtu" in fields and seen and seen.mtu and not _bond_brings_mtu(scene, nic):
+            yield from order.mtu(scene, nic, seen.mtu)
+        if "up" in fields:
+            yield from order.bring_up(scene, nic) if nic.up else order.take_down(scene, nic)
 
 
 def _bond_brings_mtu(scene: Scene, nic: Link) -> bool:

@@ -75,10 +75,13 @@ def _in_the_way(scene: Scene, bond: Link) -> bool:
     return found is not None and not scene.owned(found.name)
 
 
-def take_over(scene: Scene, bond: Link) -> Iterator[Burst]:
-    """All steps, from wherever the takeover stands. `bond` is wanted; its successor may or may not exist."""
+def take_over(scene: Scene, bond: Link, number: int) -> Iterator[Burst]:
+    """All steps, from wherever the takeover stands. `bond` is wanted; its successor may or may not exist.
+
+    `number`: which takeover of the unit this is; each is through before the next begins.
+    """
     new = successor_of(bond.name)
-    rank = 100  # after everything else of the phase, in the order written here
+    rank = 100 * (number + 1)  # after everything else of the phase, in the order written here
     for steps in _stages(scene, bond, new):
         if steps:
             yield burst(rank, *steps)
@@ -97,7 +100,8 @@ def _stages(scene: Scene, bond: Link, new: IfName) -> Iterator[list[Step]]:
     for nic in waiting[len(first) :]:
         yield _move(scene, bond, nic, new, "it follows")
     for nic in scene.slaves(bond.name):
-        if nic not in waiting:  # set free here: one that is left when its bond is deleted keeps the bond's MTU
+        if not (link := scene.wanted(nic)) or not link.master:
+            # set free here: one that is left when its bond is deleted keeps the bond's MTU
             yield [_step(scene, bond, nic, SetMaster(None))]
     if scene.seen(bond.name) is not None:
         yield [_step(scene, bond, bond.name, DeleteLink(), note="it carries nothing any more")]

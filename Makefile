@@ -1,0 +1,40 @@
+# Every target sets up what it needs first; see scripts/bootstrap. `make` alone lists the targets.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-fast test-kernel lint fmt bench pins clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## Debian packages, virtual environment, Python packages, windrow itself
+	@scripts/bootstrap
+
+demo: setup ## bring up two nodes and two switches in a real kernel, and send frames through them
+	@mkdir -p build
+	@.venv/bin/windrow lab run seed --svg build/seed.svg
+
+test: setup ## everything: lint, tests, and the tests in the lab kernel
+	@.venv/bin/python scripts/check lint host kernel
+
+test-fast: setup ## lint and the tests that need no lab kernel
+	@.venv/bin/python scripts/check lint host
+
+test-kernel: setup ## the tests in the lab kernel only
+	@.venv/bin/python scripts/check kernel
+
+lint: setup ## ruff, mypy, import law
+	@.venv/bin/python scripts/check lint
+
+fmt: setup ## write the code the way ruff likes it
+	@.venv/bin/ruff check --fix --quiet
+	@.venv/bin/ruff format
+
+bench: setup ## measure, in the lab kernel; the result is docs/benchmarks.md
+	@.venv/bin/python -m bench
+
+pins: setup ## write requirements/ anew from pyproject.toml, with the newest versions
+	@.venv/bin/python scripts/pin --upgrade
+
+clean: ## remove everything that was made here (not the Debian packages)
+	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find src tests bench -name __pycache__ -prune -exec rm -rf {} +

@@ -1,0 +1,80 @@
+"""python -m bench: measure everything and write docs/benchmarks.md."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from bench import pure, start
+from bench.inside import MARK
+from bench.measure import Group, decode
+from bench.report import machine, page
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULT = ROOT / "docs" / "benchmarks.md"
+IN_LAB = [start.WINDROW, "lab", "test", "--", "-q", "-s", "bench/in_lab.py"]
+NATIVE = [
+    "unshare",
+    "--user",
+    "--map-root-user",
+    "--net",
+    sys.executable,
+    "-m",
+    "bench.inside",
+    "this machine's own kernel",
+]
+
+
+def main() -> None:
+    head = machine()
+    began = time.monotonic()
+    groups: list[Group] = []
+    for title, measure in (
+        ("in the lab kernel, booted once", lambda: list(printed(IN_LAB))),
+        ("in this machine's own kernel", native),
+        ("compile and plan", pure.groups),
+        ("starting windrow", lambda: [start.starting()]),
+        ("booting the lab kernel", lambda: [start.booting()]),
+    ):
+        print(f"bench: {title} …", flush=True)
+        groups += measure()
+        print(f"bench:   done ({time.monotonic() - began:.0f} s so far)", flush=True)
+    text = page(head, groups)
+    RESULT.write_text(text)
+    print(f"\n{text}\nwritten to {RESULT.relative_to(ROOT)}")
+
+
+def native() -> list[Group]:
+    """Only where an ordinary user may have a namespace of their own; the page then lacks this group, and says why."""
+    try:
+        return list(printed(NATIVE))
+    except subprocess.CalledProcessError as error:
+        print(f"bench:   not possible here: {error}", flush=True)
+        return []
+
+
+def printed(command: list[str]) -> Iterator[Group]:
+    """The groups that a command prints after the mark."""
+    done = subprocess.run(
+        command,
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        print(done.stdout[-4000:], flush=True)
+        raise subprocess.CalledProcessError(done.returncode, command[0])
+    for line in done.stdout.splitlines():
+        _, mark, text = line.partition(MARK)
+        if mark:
+            yield decode(text)
+
+
+if __name__ == "__main__":
+    main()

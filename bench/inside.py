@@ -1,0 +1,144 @@
+"""What needs a kernel, in an empty network namespace of its own. Prints one line per group, after a mark.
+
+python -m bench.inside WHERE      as root, in a namespace that may be filled: the lab kernel, or unshare --net
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+from bench.measure import Group, Way, compare, encode
+from windrow.model.host import PortVlans
+from windrow.model.steps import Impact, Phase, SetVlans, Step
+from windrow.model.values import IfName, Ref, VidSet
+from windrow.netlink.kernel import Kernel
+
+MARK = "BENCH "
+LINKS = 1000
+UPLINK = IfName("uplink0")
+ALL = VidSet.span(2, 4094)
+SCATTERED = VidSet.of(range(2, 4094, 2))
+
+
+def measure(where: str) -> None:
+    with Kernel() as kernel:
+        filtering = kernel.features().vlan_filtering
+        if filtering:
+            print(MARK + encode(vlans(kernel, where)), flush=True)
+        print(MARK + encode(observing(kernel, where, filtering)), flush=True)
+
+
+def observing(kernel: Kernel, where: str, filtering: bool) -> Group:
+    """1,000 links: a bridge, and 500 pairs of veth with one end each in it, as machines and pods have them."""
+    option = " vlan_filtering 1" if filtering else ""
+    pairs, odd = divmod(LINKS - len(kernel.observe().state.links) - 1, 2)
+    lines = [f"link add br-{n} type bridge" for n in range(odd)]
+    lines.append(f"link add br-bench type bridge{option}")
+    for n in range(pairs):
+        lines += [f"link add p{n} type veth peer name q{n}", f"link set p{n} master br-bench up"]
+    batch("ip", lines)
+    if filtering:
+        batch("bridge", [f"vlan add dev p{n} vid {2 + n}" for n in range(pairs)])
+    links = len(kernel.observe().state.links)
+    # Imported before the clock runs, and with its socket open, as ours.
+    from pyroute2 import IPRoute
+
+    with IPRoute() as ipr:
+        rows = compare(
+            7,
+            [
+                Way(what="windrow: `Kernel.observe()`", run=kernel.observe, anchor="16–25 ms, links alone"),
+                Way(
+                    what="pyroute2: the same four dumps",
+                    run=lambda: pyroute2_dumps(ipr),
+                    anchor="0.4 ms a link, links alone",
+                ),
+                Way(what="`ip -j -d link`, `ip -j addr`, `ip -j route`, `bridge -j vlan`, parsed", run=iproute2_dumps),
+            ],
+        )
+    note = "" if filtering else "This kernel has no VLAN filtering, so its bridge ports carry no VLANs."
+    return Group(title=f"Observe {links:,} links", where=where, rows=rows, note=note)
+
+
+def pyroute2_dumps(ipr: Any) -> object:
+    found = (ipr.get_links(), ipr.get_addr(), ipr.get_routes(table=254), ipr.get_vlans())
+    return [list(rows) for rows in found]
+
+
+def iproute2_dumps() -> object:
+    commands = ("ip -j -d link", "ip -j addr", "ip -j route", "bridge -j vlan")
+    return [json.loads(output(command) or "[]") for command in commands]
+
+
+def vlans(kernel: Kernel, where: str) -> Group:
+    """VLANs 2–4094 on one uplink, in one message, in one message each, and by the program everybody knows."""
+    batch("ip", ["link add br-vlans type bridge vlan_filtering 1", f"link add {UPLINK} type veth peer name far0"])
+    batch("ip", [f"link set {UPLINK} master br-vlans up"])
+
+    def has() -> VidSet:
+        found = kernel.observe().state.links[UPLINK].vlans
+        return found.all if found else VidSet()
+
+    def add(vids: VidSet) -> None:
+        failure = kernel.run([step(SetVlans(add=PortVlans(tagged=vids)))])
+        assert failure is None, failure
+
+    def clear() -> None:
+        failure = kernel.run([step(SetVlans(remove=ALL))])
+        assert failure is None, failure
+        assert not has() & ALL
+
+    def one_by_one() -> None:
+        for vid in ALL:
+            add(VidSet.of([vid]))
+
+    ways = [
+        Way(what="windrow: 2–4094 in one message", run=lambda: add(ALL), prepare=clear),
+        Way(
+            what="windrow: 2,046 scattered VIDs in one message",
+            run=lambda: add(SCATTERED),
+            prepare=clear,
+            anchor="15 ms",
+        ),
+        Way(what="`bridge vlan add … vid 2-4094`, process included", run=bridge_vlan_add, prepare=clear),
+        Way(
+            what="one request per VID (Harvester's way), with our own fast codec",
+            run=one_by_one,
+            prepare=clear,
+            anchor="0.73 ms each: 3.0 s",
+        ),
+    ]
+    for way in ways:
+        clear()
+        way.run()
+        wanted = SCATTERED if "scattered" in way.what else ALL
+        assert has() & ALL == wanted, way.what
+    rows = compare(5, ways, warm_up=0)  # each was run just now
+    batch("ip", ["link del br-vlans", f"link del {UPLINK}"])
+    return Group(title="VLANs 2–4094 on one uplink", where=where, rows=rows)
+
+
+def bridge_vlan_add() -> None:
+    output(f"bridge vlan add dev {UPLINK} vid 2-4094")
+
+
+def step(action: SetVlans) -> Step:
+    return Step(
+        phase=Phase.ADD_VLANS, link=UPLINK, action=action, why=Ref("VlanConfig", "bench"), impact=Impact.HITLESS
+    )
+
+
+def output(command: str) -> str:
+    return subprocess.run(command.split(), capture_output=True, text=True, check=True).stdout
+
+
+def batch(program: str, lines: list[str]) -> None:
+    """Many commands in one process: starting one is slow in the lab kernel."""
+    subprocess.run([program, "-batch", "-"], input="\n".join(lines) + "\n", text=True, check=True)
+
+
+if __name__ == "__main__":
+    measure(sys.argv[1])

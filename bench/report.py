@@ -1,0 +1,77 @@
+"""The table that people read."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Iterable
+from pathlib import Path
+
+from bench.measure import Group, Row
+
+HEAD = """\
+# Benchmarks
+
+Written by `make bench`; do not edit.
+
+{machine}
+
+Within a group the ways took turns in one run, after one round that does not count: medians, with the fastest and
+the slowest in brackets. *Ratio* is to the first row of the group. *Design* is what was noted while designing, on
+another day and perhaps another machine: an order of magnitude to keep, not a contest. The lab kernel is User-Mode
+Linux: one CPU, slow system calls and slower processes; compare within it, not with the outside.
+"""
+
+
+def page(machine: str, groups: Iterable[Group]) -> str:
+    return "\n".join([HEAD.format(machine=machine), *map(section, groups)])
+
+
+def section(group: Group) -> str:
+    first = group.rows[0].median
+    lines = [f"## {group.title}", "", f"On {group.where}, {len(group.rows[0].seconds)} runs.", ""]
+    lines += ["| | median (fastest – slowest) | ratio | design |", "|---|---:|---:|---|"]
+    lines += [f"| {row.what} | {times(row)} | {ratio(row.median / first)} | {row.anchor} |" for row in group.rows]
+    if group.note:
+        lines += ["", group.note]
+    return "\n".join(lines) + "\n"
+
+
+def times(row: Row) -> str:
+    return f"{duration(row.median)} ({duration(min(row.seconds))} – {duration(max(row.seconds))})"
+
+
+def ratio(value: float) -> str:
+    return f"{value:.1f}" if value < 100 else f"{value:,.0f}"
+
+
+def duration(seconds: float) -> str:
+    """Three figures: 0.421 ms, 48.0 ms, 3.12 s."""
+    for unit, factor in (("s", 1.0), ("ms", 1e3), ("µs", 1e6)):
+        value = seconds * factor
+        if value >= 1 or unit == "µs":
+            return f"{value:.3g} {unit}" if value < 1000 else f"{value:,.0f} {unit}"
+    raise AssertionError("unreachable")
+
+
+def machine() -> str:
+    """In general words: no names."""
+    model = next(
+        (line.partition(":")[2].strip() for line in read("/proc/cpuinfo") if line.startswith("model name")),
+        platform.machine(),
+    )
+    memory = next((int(line.split()[1]) >> 20 for line in read("/proc/meminfo") if line.startswith("MemTotal")), 0)
+    kernel = ".".join(platform.release().split(".")[:2])
+    python = platform.python_version()
+    load = os.getloadavg()[0]
+    return (
+        f"The machine: {os.cpu_count()} cores ({model}), {memory} GiB, Linux {kernel}, Python {python}; "
+        f"load {load:.1f} when it began."
+    )
+
+
+def read(path: str) -> list[str]:
+    try:
+        return Path(path).read_text().splitlines()
+    except OSError:
+        return []

@@ -1,0 +1,1 @@
+"""What runs inside the lab kernel. Never imported on the host, but for its tests."""

@@ -1,0 +1,301 @@
+"""A running lab kernel, seen from the host: a process, and the channel to the guest in it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import queue
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol
+
+from windrow.lab.channel import Decoder, Frame, Kind, encode, encode_json
+from windrow.lab.errors import BootError, LabError, LabGone
+
+BOOT_TIMEOUT_S = 60.0
+GUEST_INIT = Path(__file__).resolve().parent.parent / "guest" / "init.py"
+_LAUNCH = Path(__file__).resolve().parent / "launch.py"
+_CONSOLE_LINES = 60
+
+Log = Callable[[str], None]
+
+
+class Stream(Protocol):
+    """One request: what is sent and received until its RESULT."""
+
+    def send(self, kind: Kind, data: bytes = b"") -> None: ...
+
+    def receive(self, timeout: float | None = None) -> Frame | None:
+        """The next frame; None when nothing came in time. Raises LabGone."""
+        ...
+
+    def close(self) -> None:
+        """Nobody listens any more; what still runs for this request is ended."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Program:
+    """What to start as the lab kernel. `line`: the program's own end of the channel, an inherited fd."""
+
+    argv: Sequence[str]
+    line: socket.socket
+    namespaces: int
+    """CLONE_* flags."""
+    required: bool
+    """Whether it is of use without those namespaces."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Guest:
+    """What runs inside. `entry`: `module:function`, called with (control fd, config)."""
+
+    entry: str
+    config: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Machine:
+    """Boots in `__init__`; ends with `close`, with its owner, or by itself. Raises BootError."""
+
+    def __init__(self, program: Program, line: socket.socket, guest: Guest, log: Log | None = None) -> None:
+        self._line, self._log = line, log
+        self._console: deque[str] = deque(maxlen=_CONSOLE_LINES)
+        self._streams: dict[int, _Channel] = {}
+        self._next = 1
+        self._lock = threading.Lock()
+        self._gone = ""
+        self.ready: queue.Queue[dict[str, Any] | None] = queue.Queue()
+        self.about: dict[str, Any] = {}
+        started = time.monotonic()
+        self._process, self._pid = self._start(program)
+        try:
+            self._boot(guest)
+        except BaseException:
+            self.close()
+            raise
+        self.boot_s = time.monotonic() - started
+
+    def __enter__(self) -> Machine:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+    @property
+    def console(self) -> str:
+        """The last lines that the kernel wrote."""
+        return "\n".join(self._console)
+
+    @property
+    def gone(self) -> str:
+        """Why it ended; empty while it runs."""
+        return self._gone
+
+    def open(self, request: Mapping[str, Any]) -> Stream:
+        """Ask the guest for something. Raises LabGone."""
+        with self._lock:
+            if self._gone:
+                raise LabGone(self._gone)
+            number = self._next
+            self._next += 1
+            channel = self._streams[number] = _Channel(self, number)
+        self.write(encode_json(number, Kind.REQUEST, request))
+        return channel
+
+    def write(self, data: bytes) -> None:
+        """Raises LabGone."""
+        try:
+            with self._lock:
+                self._line.sendall(data)
+        except OSError as error:
+            raise LabGone(self._gone or "the lab has ended") from error
+
+    def forget(self, number: int) -> None:
+        with self._lock:
+            self._streams.pop(number, None)
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Until it has ended by itself; False when `timeout` seconds were not enough."""
+        self._reader.join(timeout)
+        return not self._reader.is_alive()
+
+    def close(self) -> None:
+        """End it, at once; nothing of it is left."""
+        with contextlib.suppress(OSError):
+            self._line.shutdown(socket.SHUT_RDWR)
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        try:
+            self._process.wait(10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        _kill_session(self._pid)
+        for thread in (self._reader, self._console_reader):
+            if thread is not threading.current_thread():
+                thread.join(10)
+        self._line.close()
+
+    # Starting -------------------------------------------------------------------------------------
+
+    def _start(self, program: Program) -> tuple[subprocess.Popen[bytes], int]:
+        command = [_interpreter(), "-I", "-S", str(_LAUNCH), str(program.namespaces), str(int(program.required))]
+        process = subprocess.Popen(
+            [*command, *program.argv],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            pass_fds=[program.line.fileno()],
+            env={"TMPDIR": "/dev/shm", "PATH": os.defpath, "LC_ALL": "C.UTF-8"},
+            cwd="/",
+        )
+        program.line.close()
+        self._console_reader = threading.Thread(target=self._read_console, args=[process], name="lab console")
+        self._console_reader.start()
+        self._reader = threading.Thread(target=self._read_line, name="lab line", daemon=True)
+        self._reader.start()
+        assert process.stdout is not None
+        first = process.stdout.readline()
+        process.stdout.close()
+        started = json.loads(first or b'{"error": "the launcher did not start"}')
+        if "error" in started:
+            assert process.stdin is not None
+            process.stdin.close()
+            process.wait()
+            self._line.close()
+            raise BootError(f"the lab kernel could not be started: {started['error']}", console=self.console)
+        if started["note"] and self._log:
+            self._log(f"without all of the host's protection: {started['note']}")
+        return process, int(started["pid"])
+
+    def _boot(self, guest: Guest) -> None:
+        config = {"path": _module_path(), "keep": _kept(), "entry": guest.entry, **guest.config}
+        self.write(encode_json(0, Kind.CONFIG, config))
+        try:
+            answer = self.ready.get(timeout=BOOT_TIMEOUT_S)
+        except queue.Empty:
+            answer = None
+            self._gone = f"the lab kernel did not come up in {BOOT_TIMEOUT_S:.0f} s"
+        if answer is None:
+            self._console_reader.join(1)
+            raise BootError(self._gone or "the lab kernel ended while it started", console=self.console)
+        if "error" in answer:
+            raise BootError(f"the lab's guest did not start: {answer['error']}", console=self.console)
+        self.about = answer
+
+    # Reading --------------------------------------------------------------------------------------
+
+    def _read_console(self, process: subprocess.Popen[bytes]) -> None:
+        assert process.stderr is not None
+        with process.stderr as console:
+            for raw in console:
+                line = raw.decode(errors="replace").rstrip()
+                self._console.append(line)
+                if self._log:
+                    self._log(f"[kernel] {line}")
+
+    def _read_line(self) -> None:
+        decoder = Decoder()
+        why = "the lab kernel has ended"
+        try:
+            while data := self._line.recv(256 * 1024):
+                for frame in decoder.feed(data):
+                    self._deliver(frame)
+        except OSError:
+            pass
+        except ValueError as error:
+            why = f"the lab's channel is out of step: {error}"
+        with self._lock:
+            self._gone = self._gone or why
+            streams = list(self._streams.values())
+        self.ready.put(None)
+        for stream in streams:
+            stream.frames.put(None)
+
+    def _deliver(self, frame: Frame) -> None:
+        if frame.kind is Kind.READY:
+            self.ready.put(frame.json())
+            return
+        with self._lock:
+            stream = self._streams.get(frame.channel)
+        if stream is not None:
+            stream.frames.put(frame)
+
+
+class _Channel:
+    """A Stream of this process's own machine."""
+
+    def __init__(self, machine: Machine, number: int) -> None:
+        self._machine, self._number = machine, number
+        self.frames: queue.SimpleQueue[Frame | None] = queue.SimpleQueue()
+        self._done = False
+
+    def send(self, kind: Kind, data: bytes = b"") -> None:
+        self._machine.write(encode(self._number, kind, data))
+
+    def receive(self, timeout: float | None = None) -> Frame | None:
+        try:
+            frame = self.frames.get(timeout=timeout)
+        except queue.Empty:
+            return None
+        if frame is None:
+            self.frames.put(None)
+            raise LabGone(self._machine.gone or "the lab has ended")
+        if frame.kind is Kind.RESULT:
+            self._done = True
+            self._machine.forget(self._number)
+        return frame
+
+    def close(self) -> None:
+        if not self._done:
+            self._done = True
+            with contextlib.suppress(LabGone):
+                self.send(Kind.HANGUP)
+            self._machine.forget(self._number)
+
+
+def _kill_session(pid: int) -> None:
+    """What is left if the launcher itself was killed; nothing, otherwise."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGKILL)
+
+
+def _interpreter() -> str:
+    """Without a virtual environment around it: the guest is told its module path."""
+    return os.path.realpath(sys.executable)
+
+
+def interpreter_line(control: str) -> list[str]:
+    """The guest's first process, as a command line; `control` names the channel: `tty:/dev/ttyS0` or `fd:3`."""
+    return [_interpreter(), "-I", "-S", str(GUEST_INIT), control]
+
+
+def _module_path() -> list[str]:
+    """Where this process finds its modules, but for the standard library, which the guest finds by itself."""
+    own = {os.path.realpath(p) for p in (os.path.dirname(os.__file__), os.path.dirname(json.__file__) + "/..")}
+    found = [os.path.realpath(p or ".") for p in sys.path]
+    return [p for p in dict.fromkeys(found) if os.path.isdir(p) and p not in own and not p.endswith("lib-dynload")]
+
+
+def _kept() -> list[str]:
+    """What the guest must go on seeing where it puts its own scratch (/tmp, /run): our code and where we stand."""
+    places = [*_module_path(), os.path.realpath(sys.prefix), os.path.realpath(sys.base_prefix), os.getcwd()]
+    package = GUEST_INIT.parents[3]
+    return [str(p) for p in dict.fromkeys([*places, str(package)])]
+
+
+def need(path: str | None, what: str, hint: str) -> str:
+    """Raises LabError."""
+    if not path:
+        raise LabError(f"{what} is not installed", hint=hint)
+    return path

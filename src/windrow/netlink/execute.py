@@ -1,0 +1,205 @@
+"""Steps become messages, and refusals become `model.steps.Failure`."""
+
+from __future__ import annotations
+
+import errno
+import struct
+import time
+from collections.abc import Callable, Sequence
+from typing import assert_never
+
+from windrow.model.host import PortVlans
+from windrow.model.steps import (
+    AddAddr,
+    AwaitCarrier,
+    CreateLink,
+    DelAddr,
+    DeleteLink,
+    Failure,
+    RenameLink,
+    SetBond,
+    SetBridge,
+    SetLink,
+    SetMaster,
+    SetSysctl,
+    SetVlans,
+    Step,
+)
+from windrow.model.values import VidSet
+from windrow.netlink import codec, links, netns, sysctl
+from windrow.netlink.errors import KernelError
+from windrow.netlink.observe import IFF_LOWER_UP
+from windrow.netlink.sock import RTEXT_FILTER_SKIP_STATS, RTM_GETLINK, Message, Rtnl
+
+Index = Callable[[str], int]
+_BAD_VALUE = (ValueError, KeyError, OSError, struct.error)
+"""What the codec raises for a value that has no place in a message."""
+_POLL_FIRST_S, _POLL_LAST_S = 0.002, 0.05
+
+
+def run(rtnl: Rtnl, steps: Sequence[Step], where: netns.Netns = None) -> Failure | None:
+    """Do the steps in as few sends as possible; the first failure, or None.
+
+    `where` is the socket's namespace, for sysctls. What follows a failing step in the same send has been tried
+    too, because the kernel goes on; what would have been sent later has not. SetVlans is checked before anything
+    is sent.
+    """
+    burst = _Burst(rtnl)
+    try:
+        for step in steps:
+            _Burst.guarded(step, lambda step=step: _check(step))  # type: ignore[misc]
+        for step in steps:
+            match step.action:
+                case SetSysctl() | AwaitCarrier():
+                    burst.flush()
+                    burst.guarded(step, lambda step=step: _do(rtnl, step, where))  # type: ignore[misc]
+                case _:
+                    burst.add(step)
+        burst.flush()
+    except _StepFailed as stop:
+        return stop.failure
+    return None
+
+
+class _StepFailed(Exception):
+    def __init__(self, failure: Failure) -> None:
+        self.failure = failure
+
+
+class _Burst:
+    """Messages gathered for one send.
+
+    A message that needs the ifindex of a link which an earlier one creates or renames makes that one go first.
+    """
+
+    def __init__(self, rtnl: Rtnl) -> None:
+        self._rtnl = rtnl
+        self._pending: list[tuple[Step, Message]] = []
+        self._touched: set[str] = set()
+
+    def add(self, step: Step) -> None:
+        messages = self.guarded(step, lambda: _messages(step, self._index))
+        self._pending += ((step, message) for message in messages)
+        if isinstance(step.action, CreateLink | DeleteLink | RenameLink):
+            self._touched |= {step.link}
+        if isinstance(step.action, RenameLink):
+            self._touched |= {step.action.to}
+
+    def flush(self) -> None:
+        """Raises _StepFailed."""
+        pending, self._pending = self._pending, []
+        self._touched.clear()
+        results = self._rtnl.burst([message for _, message in pending])
+        for (step, _), error in zip(pending, results, strict=True):
+            if error is not None:
+                raise _StepFailed(_failure(step, error))
+
+    def _index(self, name: str) -> int:
+        if name in self._touched:
+            self.flush()
+        return self._rtnl.index(name)
+
+    @staticmethod
+    def guarded(step: Step, fn: Callable[[], tuple[Message, ...]]) -> tuple[Message, ...]:
+        """What `fn` returns; what it raises as _StepFailed."""
+        try:
+            return fn()
+        except KernelError as error:
+            raise _StepFailed(_failure(step, error)) from error
+        except _BAD_VALUE as error:
+            raise _StepFailed(Failure(step=step, errno=errno.EINVAL, reason=str(error))) from error
+
+
+def _failure(step: Step, error: KernelError) -> Failure:
+    return Failure(step=step, errno=error.errno, reason=error.explanation, extack=error.extack)
+
+
+def _check(step: Step) -> tuple[Message, ...]:
+    if isinstance(step.action, SetVlans):
+        action = step.action
+        links.check_vlans(action.add)
+        links.check_vlans(PortVlans(tagged=action.remove))
+        both: VidSet = action.add.all & action.remove
+        if both:
+            raise ValueError(f"VLAN ids {both} are to be added and removed")
+    return ()
+
+
+def _messages(step: Step, index: Index) -> tuple[Message, ...]:
+    """The messages of one step; `index` finds the ifindex of a link that is not the step's own."""
+    name = step.link
+    match step.action:
+        case CreateLink(link=link):
+            return links.create_link(link, index)
+        case DeleteLink():
+            return (links.delete(name),)
+        case RenameLink(to=to):
+            return (links.rename(index(name), name, to),)
+        case SetLink() as action:
+            return (
+                links.set_link(
+                    name,
+                    up=action.up,
+                    promisc=action.promisc,
+                    mtu=action.mtu,
+                    mac=action.mac,
+                    txqlen=action.txqlen,
+                ),
+            )
+        case SetBond(options=bond):
+            return (links.set_bond(name, bond, index),)
+        case SetBridge(options=bridge):
+            return (links.set_bridge(name, bridge),)
+        case SetMaster(master=master):
+            return (links.set_master(name, index(master) if master else None, master or ""),)
+        case SetVlans() as action:
+            return _vlan_messages(name, action, index)
+        case AddAddr(addr=addr):
+            return (links.add_addr(index(name), addr, name=name),)
+        case DelAddr(addr=addr):
+            return (links.del_addr(index(name), addr, name=name),)
+        case SetSysctl() | AwaitCarrier():
+            return ()
+        case _ as never:
+            assert_never(never)
+
+
+def _vlan_messages(name: str, action: SetVlans, index: Index) -> tuple[Message, ...]:
+    """Add before delete: a VID that stays is never away."""
+    ifindex = index(name)
+    messages: list[Message] = []
+    if action.add.all:
+        messages.append(links.add_vlans(ifindex, action.add, on_self=action.on_self, name=name))
+    if action.remove:
+        messages.append(links.delete_vlans(ifindex, action.remove, on_self=action.on_self, name=name))
+    return tuple(messages)
+
+
+def _do(rtnl: Rtnl, step: Step, where: netns.Netns) -> tuple[Message, ...]:
+    """The steps that are no message."""
+    match step.action:
+        case SetSysctl(key=key, value=value):
+            netns.opened_in(where, lambda: sysctl.write(key, value))
+        case AwaitCarrier(timeout_ms=timeout):
+            await_carrier(rtnl, step.link, timeout / 1000)
+        case _:
+            raise AssertionError(f"{step.action} is a message")
+    return ()
+
+
+def await_carrier(rtnl: Rtnl, name: str, seconds: float) -> None:
+    """Wait until the link is up and has carrier. Raises KernelError: ETIMEDOUT, or ENODEV if it goes away."""
+    body = codec.LINK_HEADER.pack(0, 0, 0, 0, 0)
+    body += codec.LINK.encode({"name": name, "ext_mask": RTEXT_FILTER_SKIP_STATS})
+    request = Message(RTM_GETLINK, body, doing=f"wait for carrier on {name}")
+    end, pause = time.monotonic() + seconds, _POLL_FIRST_S
+    while True:
+        data, start, _ = rtnl.get(request)
+        if codec.LINK_HEADER.unpack_from(data, start)[3] & IFF_LOWER_UP:
+            return
+        left = end - time.monotonic()
+        if left <= 0:
+            hint = f"no carrier within {seconds:g} s: is the cable in, and the other side up?"
+            raise KernelError(errno.ETIMEDOUT, request.doing, hint=hint)
+        time.sleep(min(pause, left))
+        pause = min(pause * 2, _POLL_LAST_S)

@@ -1,0 +1,84 @@
+"""What this kernel can do, by trying it; never by its version.
+
+Trying happens in a namespace that is thrown away. A kernel that loads a module on demand would keep it, and
+`bonding` would also leave a `bond0` in the first namespace (`bonding_init`: max_bonds=1): so a module that is
+on disk and not yet loaded counts as there, without a try. The one exception is `bridge`, which makes no links
+by itself, and which must be asked whether it was built with VLAN filtering.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from windrow.model.facts import KernelFeatures
+from windrow.netlink import links, netns, observe, sysctl
+from windrow.netlink.errors import MODULES, KernelError, NoPermission
+from windrow.netlink.sock import Message, Rtnl
+
+BRIDGE_NETFILTER = "net.bridge.bridge-nf-call-iptables"
+"""There only while br_netfilter is loaded, and seen in every namespace."""
+
+
+def probe(where: netns.Netns = None) -> KernelFeatures:
+    """Raises KernelError only for what is no answer to the question.
+
+    Who may not make namespaces (no CAP_SYS_ADMIN) is told what modules are loaded or on disk; VLAN filtering then
+    counts as there if the bridge is.
+    """
+    netfilter = netns.opened_in(where, lambda: sysctl.path_of(BRIDGE_NETFILTER).exists())
+    try:
+        bonding, filtering, vlans = netns.in_new(_try)
+    except KernelError as error:
+        if not isinstance(error, NoPermission) and error.errno != 1:
+            raise
+        bonding, filtering, vlans = (_loaded(kind) or loadable(MODULES[kind]) for kind in ("bond", "bridge", "vlan"))
+    return KernelFeatures(bonding=bonding, vlan_filtering=filtering, vlan_interfaces=vlans, bridge_netfilter=netfilter)
+
+
+def _try() -> tuple[bool, bool, bool]:
+    """(bonding, VLAN filtering, VLAN interfaces), inside a new namespace."""
+    with Rtnl() as rtnl:
+        filtering = _accepted(rtnl, lambda: links.create("b", "bridge", data={"vlan_filtering": 1}))
+        filtering = filtering and _filters(rtnl)
+        bonding = _waiting("bond") or _accepted(rtnl, lambda: links.create("o", "bond"))
+        vlans = _waiting("vlan") or _accepted(
+            rtnl, lambda: links.create("v", "vlan", parent=rtnl.index("b"), data={"vid": 2})
+        )
+    return bonding, filtering, vlans
+
+
+def _accepted(rtnl: Rtnl, message: Callable[[], Message]) -> bool:
+    try:
+        rtnl.run(message())
+    except KernelError:
+        return False
+    return True
+
+
+def _filters(rtnl: Rtnl) -> bool:
+    """A bridge without CONFIG_BRIDGE_VLAN_FILTERING accepts the option and ignores it (`br_changelink`)."""
+    raws, _ = observe.dump_links(rtnl)
+    return any(raw.data.get("vlan_filtering") == 1 for raw in raws)
+
+
+def _waiting(kind: str) -> bool:
+    return not _loaded(kind) and loadable(MODULES[kind])
+
+
+def _loaded(kind: str) -> bool:
+    """These modules have parameters or a version, so sysfs shows them also when they are built in."""
+    return os.path.exists(f"/sys/module/{MODULES[kind]}")
+
+
+def loadable(module: str) -> bool:
+    """Whether the kernel would load the module by itself on RTM_NEWLINK (`rtnl_newlink`: request_module)."""
+    if sysctl.read("kernel.modules_disabled") == "1" or not os.access(sysctl.read("kernel.modprobe") or "", os.X_OK):
+        return False
+    listed = Path("/lib/modules", os.uname().release, "modules.dep")
+    try:
+        return re.search(rf"(^|/){re.escape(module)}\.ko(\.\w+)?:", listed.read_text(), re.MULTILINE) is not None
+    except OSError:
+        return False

@@ -1,0 +1,88 @@
+"""The kernel of one network namespace, as the applications see it."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterable, Sequence
+from types import TracebackType
+
+from windrow.model.facts import KernelFeatures, Nic
+from windrow.model.host import Observed
+from windrow.model.steps import Failure, Step
+from windrow.model.values import IfName
+from windrow.netlink import errors, ethtool, execute, features, observe, sysctl
+from windrow.netlink import netns as namespaces
+from windrow.netlink.sock import Rtnl
+
+SYSCTLS = (
+    "net.bridge.bridge-nf-call-arptables",
+    "net.bridge.bridge-nf-call-ip6tables",
+    "net.bridge.bridge-nf-call-iptables",
+)
+"""What `observe` reads unless told otherwise; without br_netfilter they do not exist."""
+
+
+class Kernel:
+    """Observe and change one network namespace.
+
+    `netns`: None for the calling thread's own, a name under /run/netns, a path, or an open fd (not closed here).
+    The socket is opened at once and stays in that namespace, whatever the thread does later. Raises KernelError.
+    """
+
+    def __init__(self, netns: namespaces.Netns = None) -> None:
+        self._fd: int | None = None
+        if netns is not None:
+            with namespaces.opened(netns) as fd:
+                self._fd = _duplicate(fd)
+        try:
+            self.rtnl = namespaces.opened_in(self._fd, Rtnl)
+        except BaseException:
+            self._close_fd()
+            raise
+
+    def __enter__(self) -> Kernel:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self.rtnl.close()
+        self._close_fd()
+
+    def observe(self, sysctls: Iterable[str] = SYSCTLS) -> Observed:
+        """Everything there is now; of `sysctls` those that exist. Raises KernelError."""
+        return observe.observe(self.rtnl, namespaces.opened_in(self._fd, lambda: _read_sysctls(sysctls)))
+
+    def run(self, steps: Sequence[Step]) -> Failure | None:
+        """Do the steps in one burst; the first that failed, or None.
+
+        Where steps depend on each other's new links the burst is cut there, and nothing is sent after a failed part.
+        """
+        return execute.run(self.rtnl, steps, self._fd)
+
+    def nics(self) -> dict[IfName, Nic]:
+        """The Ethernet NICs (`ethtool.NIC_KINDS`), by name. Raises KernelError."""
+        return ethtool.nics(self.rtnl)
+
+    def features(self) -> KernelFeatures:
+        """What this kernel can do, tried in a throw-away namespace. Raises KernelError."""
+        return features.probe(self._fd)
+
+    def _close_fd(self) -> None:
+        if self._fd is not None:
+            os.close(self._fd)
+            self._fd = None
+
+
+def _duplicate(fd: int) -> int:
+    try:
+        return os.dup(fd)
+    except OSError as error:
+        raise errors.of(error.errno or errno.EIO, "keep the network namespace") from error
+
+
+def _read_sysctls(keys: Iterable[str]) -> dict[str, str]:
+    found = {key: sysctl.read(key) for key in keys}
+    return {key: value for key, value in found.items() if value is not None}

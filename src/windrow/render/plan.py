@@ -1,0 +1,309 @@
+"""A plan as text: what is done, to which link, why, and what it costs. And a diff, and the progress of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import fields
+from typing import assert_never
+
+from windrow.model.host import Bond, Bridge, Link, PortVlans, VlanIf
+from windrow.model.problems import Problem, Severity
+from windrow.model.steps import (
+    Action,
+    AddAddr,
+    AwaitCarrier,
+    CreateLink,
+    DelAddr,
+    DeleteLink,
+    Delta,
+    Failure,
+    Impact,
+    Plan,
+    RenameLink,
+    SetBond,
+    SetBridge,
+    SetLink,
+    SetMaster,
+    SetSysctl,
+    SetVlans,
+    Step,
+    Unit,
+)
+from windrow.model.values import Ref
+from windrow.render.text import PLAIN, Style, pad, plural, width
+
+COSTS = {
+    Impact.NONE: "nothing is carried yet",
+    Impact.HITLESS: "no frame is lost",
+    Impact.FLAP: "up to a second without traffic",
+    Impact.OUTAGE: "traffic stops until the plan is through",
+}
+
+
+def plan_text(plan: Plan, *, node: str, problems: Iterable[Problem] = (), style: Style = PLAIN) -> str:
+    """The whole plan; ends with a summary line."""
+    lines = list(problems_lines(problems, style))
+    for unit in plan.units:
+        if unit.steps or unit.refusals:
+            lines += ["", *unit_lines(unit, style)]
+    lines += ["", summary(plan, node=node, style=style)]
+    return "\n".join(lines).strip("\n") + "\n"
+
+
+def summary(plan: Plan, *, node: str, style: Style = PLAIN) -> str:
+    if plan.empty:
+        return style.green(f"{node} is as its manifests want it: nothing to do.")
+    words = [plural(len(plan.steps), "step"), f"worst impact {impact_words(plan.impact, style)}"] if plan.steps else []
+    refused = sum(1 for unit in plan.units if unit.refusals)
+    if refused:
+        words.append(style.red(f"{plural(refused, 'unit')} refused"))
+    return f"{style.bold('Plan')} for {node}: " + ", ".join(words) + "."
+
+
+def impact_words(impact: Impact, style: Style = PLAIN) -> str:
+    return f"{impact_mark(impact, style)} ({COSTS[impact]})"
+
+
+def impact_mark(impact: Impact, style: Style = PLAIN) -> str:
+    match impact:
+        case Impact.NONE | Impact.HITLESS:
+            return style.green(impact.value)
+        case Impact.FLAP:
+            return style.yellow(impact.value)
+        case Impact.OUTAGE:
+            return style.red(impact.value)
+        case _:
+            assert_never(impact)
+
+
+def unit_lines(unit: Unit, style: Style = PLAIN) -> Iterator[str]:
+    yield style.bold(", ".join(unit.links) or "this kernel")
+    yield from (f"  {line}" for line in step_lines(unit.steps, style))
+    for refusal in unit.refusals:
+        first, *rest = problem_lines(refusal, style, sign="✗")
+        yield from (f"  {line}" for line in (first, *rest))
+
+
+def step_lines(steps: Iterable[Step], style: Style = PLAIN) -> list[str]:
+    """`+ oob-br  create bridge, MTU 1500  VlanConfig/oob`, in columns."""
+    rows = [(sign(s.action, style), s.link, words(s), why_words(s.why), s.impact) for s in steps]
+    links = max((width(r[1]) for r in rows), default=0)
+    texts = max((width(r[2]) for r in rows), default=0)
+    return [
+        f"{mark} {pad(link, links)}  {pad(text, min(texts, 64))}  {style.dim(why)}{_price(impact, style)}".rstrip()
+        for mark, link, text, why, impact in rows
+    ]
+
+
+def _price(impact: Impact, style: Style) -> str:
+    return "" if impact is Impact.NONE else f"  {impact_mark(impact, style)}"
+
+
+def step_line(step: Step, failure: Failure | None = None, style: Style = PLAIN, link_width: int = 0) -> str:
+    """One line of a run: `✓ oob-br  create bridge  (VlanConfig/oob)`."""
+    mark = style.red("✗") if failure else style.green("✓")
+    why = style.dim(f"({why_words(step.why)})")
+    return f"{mark} {pad(step.link, link_width)}  {words(step)}  {why}{_price(step.impact, style)}"
+
+
+def why_words(why: Ref) -> str:
+    return str(why) if why.name else "wanted by no object"
+
+
+def words(step: Step) -> str:
+    text = action_words(step.action)
+    return f"{text}: {step.note}" if step.note else text
+
+
+def sign(action: Action, style: Style = PLAIN) -> str:
+    match action:
+        case CreateLink() | AddAddr():
+            return style.green("+")
+        case DeleteLink() | DelAddr():
+            return style.red("-")
+        case _:
+            return style.yellow("~")
+
+
+def action_words(action: Action) -> str:
+    match action:
+        case CreateLink(link=link):
+            return f"create {link_words(link)}"
+        case DeleteLink():
+            return "delete"
+        case RenameLink(to=to):
+            return f"rename to {to}"
+        case SetLink():
+            return ", ".join(_set_link(action))
+        case SetBond(options=options) | SetBridge(options=options):
+            return f"set {options_words(options)}"
+        case SetMaster(master=None):
+            return "leave its bond or bridge"
+        case SetMaster(master=master):
+            return f"join {master}"
+        case SetVlans():
+            return _set_vlans(action)
+        case AddAddr(addr=addr):
+            return f"add address {addr}"
+        case DelAddr(addr=addr):
+            return f"delete address {addr}"
+        case SetSysctl(key=key, value=value):
+            return f"sysctl {key}={value}"
+        case AwaitCarrier(timeout_ms=timeout):
+            return f"wait for carrier, at most {timeout / 1000:g} s"
+        case _:
+            assert_never(action)
+
+
+def _set_link(action: SetLink) -> Iterator[str]:
+    if action.up is not None:
+        yield "up" if action.up else "down"
+    if action.mtu is not None:
+        yield f"MTU {action.mtu}"
+    if action.mac is not None:
+        yield f"MAC {action.mac}"
+    if action.txqlen is not None:
+        yield f"txqlen {action.txqlen}"
+    if action.promisc is not None:
+        yield f"promiscuous {'on' if action.promisc else 'off'}"
+
+
+def _set_vlans(action: SetVlans) -> str:
+    add = []
+    if action.add.untagged:
+        add.append(f"untagged {action.add.untagged}")
+    if action.add.tagged:
+        add.append(f"tagged {action.add.tagged}")
+    if action.add.pvid is not None:
+        add.append(f"PVID {action.add.pvid}")
+    parts = [f"add {', '.join(add)}"] if add else []
+    if action.remove:
+        parts.append(f"remove {action.remove}")
+    return f"VLANs{' of the bridge itself' if action.on_self else ''}: {'; '.join(parts) or 'as they are'}"
+
+
+def link_words(link: Link) -> str:
+    """`bond 802.3ad, miimon 100, MTU 1500`: what was said, and not what the kernel fills in."""
+    parts = []
+    match link.spec:
+        case Bond() | Bridge():
+            parts += [options_words(link.spec, brief=True)]
+        case VlanIf(parent=parent, vid=vid):
+            parts += [f"{vid} on {parent}"]
+        case _:
+            pass
+    if link.mtu is not None:
+        parts.append(f"MTU {link.mtu}")
+    if link.mac is not None:
+        parts.append(f"MAC {link.mac}")
+    text = ", ".join(filter(None, parts))
+    return f"{link.kind} {text}" if text else link.kind
+
+
+_BRIEF = ("mode", "miimon", "xmit_hash_policy", "lacp_rate", "primary", "vlan_filtering")
+
+
+def options_words(options: Bond | Bridge, *, brief: bool = False) -> str:
+    """`mode 802.3ad, miimon 100`; `brief`: only the options that people look for."""
+    found = [(f.name, getattr(options, f.name)) for f in fields(options)]
+    given = [(n, v) for n, v in found if v not in (None, "") and (not brief or n in _BRIEF)]
+    return ", ".join(f"{n if n != 'mode' or not brief else ''} {value_words(v)}".strip() for n, v in given)
+
+
+def value_words(value: object) -> str:
+    match value:
+        case None | "":
+            return "none"
+        case bool():
+            return "on" if value else "off"
+        case tuple() | frozenset():
+            return ",".join(sorted(map(str, value))) or "none"
+        case PortVlans():
+            words = [f"untagged {value.untagged}"] if value.untagged else []
+            words += [f"tagged {value.tagged}"] if value.tagged else []
+            words += [f"PVID {value.pvid}"] if value.pvid is not None else []
+            return ", ".join(words) or "none"
+        case Link():
+            return link_words(value)
+        case Bond() | Bridge():
+            return options_words(value, brief=True)
+        case _:
+            return str(value)
+
+
+# -- problems --------------------------------------------------------------------------------------
+
+
+def problems_lines(problems: Iterable[Problem], style: Style = PLAIN) -> Iterator[str]:
+    for problem in problems:
+        yield from problem_lines(problem, style)
+
+
+def problem_lines(problem: Problem, style: Style = PLAIN, sign: str = "") -> Iterator[str]:
+    """`error: oob.yaml:12: VlanConfig/oob: spec.uplink.nics[1]: …`, and its hint below."""
+    error = problem.severity is Severity.ERROR
+    colour = style.red if error else style.yellow
+    head = colour(sign or f"{problem.severity.value}:")
+    place = f"{problem.file}:{problem.line}" if problem.file and problem.line else problem.file
+    parts = [p for p in (place, str(problem.about or ""), problem.path) if p]
+    yield f"{head} " + ": ".join([*parts, problem.message])
+    if problem.hint:
+        yield f"    {style.cyan('hint:')} {problem.hint}"
+
+
+# -- differences -----------------------------------------------------------------------------------
+
+
+def diff_text(plan: Plan, style: Style = PLAIN) -> str:
+    """Per link and attribute: what there is, and what there should be. Empty where nothing differs."""
+    lines: list[str] = []
+    last = ""
+    for delta in (d for unit in plan.units for d in unit.deltas):
+        if delta.link != last:
+            last = delta.link
+            lines.append(style.bold(delta.link) + style.dim(f"  ({why_words(delta.why)})" if delta.why else ""))
+        lines += delta_lines(delta, style)
+    for step in plan.steps:
+        if isinstance(step.action, SetSysctl):
+            lines += [style.bold(step.action.key), style.green(f"  + {step.action.value}")]
+    return "\n".join(lines) + "\n" if lines else ""
+
+
+def delta_lines(delta: Delta, style: Style = PLAIN) -> Iterator[str]:
+    if delta.field == "link":
+        if delta.want is None:
+            yield style.red(f"  - {value_words(delta.have)}")
+        else:
+            yield style.green(f"  + {value_words(delta.want)}")
+        return
+    have, want = value_words(delta.have), value_words(delta.want)
+    yield f"  {style.yellow('~')} {delta.field}: {style.red(have)} → {style.green(want)}"
+
+
+# -- what became of it -----------------------------------------------------------------------------
+
+
+def failure_lines(failure: Failure, style: Style = PLAIN) -> Iterator[str]:
+    """Which step, why it was there, and what the kernel said."""
+    step = failure.step
+    yield style.red(f"error: {step.link}: {words(step)}: {failure.extack or failure.reason} [errno {failure.errno}]")
+    if failure.extack and failure.reason:
+        yield f"    the kernel's errno says: {failure.reason}"
+    yield f"    wanted by {why_words(step.why)}"
+
+
+ADVICE = {
+    1: "this needs the capability CAP_NET_ADMIN: run it as root",
+    16: "the link is in use: see who holds it with `ip -d link show`, then run `windrow apply` again",
+    17: "something of that name is there already: see `ip -d link show`",
+    19: "the link went away meanwhile: run `windrow apply` again",
+    28: "the NIC has no room for more VLANs in its filter: `ethtool -k` shows rx-vlan-filter",
+    34: "a value is outside what the driver allows: see its limits with `ip -d link show`",
+    95: "this kernel or driver cannot do it: load the kernel module of that link kind",
+    100: "the link below is down: bring it up, then run `windrow apply` again",
+}
+"""By errno: what to do. EPERM EBUSY EEXIST ENODEV ENOSPC ERANGE EOPNOTSUPP ENETDOWN."""
+
+
+def advice(failure: Failure) -> str:
+    return ADVICE.get(failure.errno, "put it right and run `windrow apply` again: it goes on from where it stopped")

@@ -1,0 +1,177 @@
+"""Tables as kubectl prints them: columns three spaces apart, headings in capitals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from windrow.render.text import PLAIN, Style, pad, width
+
+NOTHING = "<none>"
+
+
+def table(headings: Sequence[str], rows: Sequence[Sequence[str]], style: Style = PLAIN) -> str:
+    """Columns as wide as their widest cell; empty cells are `<none>`."""
+    cells = [[cell or NOTHING for cell in row] for row in rows]
+    widths = [max(map(width, column)) for column in zip(headings, *cells, strict=True)]
+    lines = [[style.bold(h) for h in headings], *cells]
+    return "".join("   ".join(map(pad, line, widths)).rstrip() + "\n" for line in lines)
+
+
+Document = Mapping[str, Any]
+Column = tuple[str, Callable[[Document], str]]
+
+
+def at(document: Document, *path: str) -> Any:
+    """The value at a path of keys; None where there is none."""
+    found: Any = document
+    for key in path:
+        if not isinstance(found, Mapping):
+            return None
+        found = found.get(key)
+    return found
+
+
+def _at(*path: str) -> Callable[[Document], str]:
+    return lambda document: words(at(document, *path))
+
+
+def words(value: Any) -> str:
+    match value:
+        case None:
+            return ""
+        case bool():
+            return str(value).lower()
+        case Mapping():
+            return ",".join(f"{k}={words(v)}" for k, v in value.items())
+        case list() | tuple():
+            return ",".join(words(v) for v in value)
+        case _:
+            return str(value)
+
+
+def _label(key: str) -> Callable[[Document], str]:
+    return _at("metadata", "labels", f"network.harvesterhci.io/{key}")
+
+
+def _annotation(key: str) -> Callable[[Document], str]:
+    return _at("metadata", "annotations", f"network.harvesterhci.io/{key}")
+
+
+def ready(document: Document) -> str:
+    """The condition `ready`: True, False, Unknown; empty where there is none."""
+    return str((ready_condition(document) or {}).get("status", ""))
+
+
+def ready_message(document: Document) -> str:
+    return str((ready_condition(document) or {}).get("message", ""))
+
+
+def ready_condition(document: Document) -> Document | None:
+    found = at(document, "status", "conditions") or []
+    return next((c for c in found if isinstance(c, Mapping) and c.get("type") == "ready"), None)
+
+
+def _nics(document: Document) -> str:
+    return ",".join(words(n) for n in at(document, "spec", "uplink", "nics") or [])
+
+
+def _links(document: Document) -> str:
+    return str(sum(len(links) for links in (at(document, "status", "linkStatus") or {}).values()))
+
+
+def _links_down(document: Document) -> str:
+    found = [link for links in (at(document, "status", "linkStatus") or {}).values() for link in links]
+    return ",".join(str(link.get("name")) for link in found if link.get("state") != "up")
+
+
+def _node_ready(document: Document) -> str:
+    nodes = at(document, "status", "nodeStatus") or {}
+    return ",".join(f"{node}={ready({'status': state})}" for node, state in nodes.items())
+
+
+NAME: Column = ("NAME", _at("metadata", "name"))
+
+COLUMNS: dict[str, tuple[tuple[Column, ...], tuple[Column, ...]]] = {
+    "ClusterNetwork": (
+        (NAME, ("READY", ready)),
+        (
+            ("MTU", _annotation("uplink-mtu")),
+            ("VLANS", _annotation("vlan-id-set-str")),
+            ("MTU-SOURCE", _annotation("mtu-source-vc")),
+        ),
+    ),
+    "VlanConfig": (
+        (NAME, ("CLUSTERNETWORK", _at("spec", "clusterNetwork")), ("DESCRIPTION", _at("spec", "description"))),
+        (
+            ("MODE", _at("spec", "uplink", "bondOptions", "mode")),
+            ("NICS", _nics),
+            ("MTU", _at("spec", "uplink", "linkAttributes", "mtu")),
+            ("NODES", _annotation("matched-nodes")),
+        ),
+    ),
+    "VlanStatus": (
+        (
+            NAME,
+            ("CLUSTERNETWORK", _at("status", "clusterNetwork")),
+            ("VLANCONFIG", _at("status", "vlanConfig")),
+            ("NODE", _at("status", "node")),
+            ("READY", ready),
+        ),
+        (("MESSAGE", ready_message),),
+    ),
+    "LinkMonitor": (
+        (
+            NAME,
+            ("TYPE", _at("spec", "targetLinkRule", "typeRule")),
+            ("LINK", _at("spec", "targetLinkRule", "nameRule")),
+            ("LINKS", _links),
+        ),
+        (("NOT-UP", _links_down),),
+    ),
+    "HostNetworkConfig": (
+        (
+            NAME,
+            ("CLUSTERNETWORK", _at("spec", "clusterNetwork")),
+            ("VLAN", _at("spec", "vlanID")),
+            ("MODE", _at("spec", "mode")),
+            ("DESCRIPTION", _at("spec", "description")),
+        ),
+        (("IPS", _at("spec", "ips")), ("READY", _node_ready)),
+    ),
+    "NetworkAttachmentDefinition": (
+        (
+            ("NAMESPACE", _at("metadata", "namespace")),
+            NAME,
+            ("TYPE", _label("type")),
+            ("CLUSTERNETWORK", _label("clusternetwork")),
+            ("VLAN", _label("vlan-id")),
+            ("READY", _label("ready")),
+        ),
+        (("CONFIG", _at("spec", "config")),),
+    ),
+    "Node": (
+        (NAME,),
+        (("LABELS", _at("metadata", "labels")),),
+    ),
+}
+"""Per kind: the columns, and the ones that `-o wide` adds. Harvester's, without AGE: manifests in a
+directory have no time of creation."""
+
+
+def documents_table(kind: str, documents: Sequence[Document], *, wide: bool = False, style: Style = PLAIN) -> str:
+    """The documents of one kind."""
+    usual, more = COLUMNS[kind]
+    columns = usual + more if wide else usual
+    rows = [[_coloured(cell(d), style) for _, cell in columns] for d in documents]
+    return table([heading for heading, _ in columns], rows, style)
+
+
+def _coloured(cell: str, style: Style) -> str:
+    match cell:
+        case "True" | "true":
+            return style.green(cell)
+        case "False" | "false":
+            return style.red(cell)
+        case _:
+            return cell

@@ -1,0 +1,209 @@
+"""The same things as data: what `-o json` prints. Keys are stable; a new one may come, none goes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import fields
+from enum import Enum
+from typing import Any, assert_never
+
+from windrow.model.host import Bond, Bridge, Link, LinkSpec, Other, PortVlans, VlanIf
+from windrow.model.problems import Problem
+from windrow.model.steps import (
+    Action,
+    AddAddr,
+    AwaitCarrier,
+    CreateLink,
+    DelAddr,
+    DeleteLink,
+    Delta,
+    Failure,
+    Plan,
+    RenameLink,
+    SetBond,
+    SetBridge,
+    SetLink,
+    SetMaster,
+    SetSysctl,
+    SetVlans,
+    Step,
+    Unit,
+)
+from windrow.model.values import Ref, VidSet
+
+API_VERSION = "windrow/v1"
+
+
+def document(kind: str, **body: Any) -> dict[str, Any]:
+    return {"apiVersion": API_VERSION, "kind": kind, **body}
+
+
+def plan_value(plan: Plan, *, node: str, problems: Iterable[Problem] = ()) -> dict[str, Any]:
+    return document(
+        "Plan",
+        node=node,
+        empty=plan.empty,
+        impact=plan.impact.value,
+        units=[unit_value(unit) for unit in plan.units],
+        refusals=[problem_value(p) for p in plan.refusals],
+        problems=[problem_value(p) for p in problems],
+    )
+
+
+def unit_value(unit: Unit) -> dict[str, Any]:
+    return {
+        "links": list(unit.links),
+        "impact": unit.impact.value,
+        "steps": [step_value(step) for step in unit.steps],
+        "refusals": [problem_value(p) for p in unit.refusals],
+        "differences": [delta_value(d) for d in unit.deltas],
+    }
+
+
+def step_value(step: Step) -> dict[str, Any]:
+    return {
+        "phase": step.phase.name.lower().replace("_", "-"),
+        "link": step.link,
+        "action": action_value(step.action),
+        "why": ref_value(step.why),
+        "impact": step.impact.value,
+        "note": step.note,
+        "joined": step.joined,
+    }
+
+
+def action_value(action: Action) -> dict[str, Any]:
+    """`{"name": "set-master", "master": "oob-bo"}`; what is left as it is does not appear."""
+    match action:
+        case CreateLink(link=link):
+            return {"name": "create-link", "link": link_value(link)}
+        case DeleteLink():
+            return {"name": "delete-link"}
+        case RenameLink(to=to):
+            return {"name": "rename-link", "to": to}
+        case SetLink():
+            return {"name": "set-link", **_given(action)}
+        case SetBond(options=options):
+            return {"name": "set-bond", "options": _given(options)}
+        case SetBridge(options=options):
+            return {"name": "set-bridge", "options": _given(options)}
+        case SetMaster(master=master):
+            return {"name": "set-master", "master": master}
+        case SetVlans():
+            add, remove = vlans_value(action.add), str(action.remove)
+            return {"name": "set-vlans", "add": add, "remove": remove, "self": action.on_self}
+        case AddAddr(addr=addr):
+            return {"name": "add-address", "address": addr}
+        case DelAddr(addr=addr):
+            return {"name": "delete-address", "address": addr}
+        case SetSysctl(key=key, value=value):
+            return {"name": "set-sysctl", "key": key, "value": value}
+        case AwaitCarrier(timeout_ms=timeout):
+            return {"name": "await-carrier", "timeoutMs": timeout}
+        case _:
+            assert_never(action)
+
+
+def link_value(link: Link) -> dict[str, Any]:
+    found = {
+        "name": link.name,
+        "kind": link.kind,
+        **spec_value(link.spec),
+        "up": link.up,
+        "mtu": link.mtu,
+        "mac": link.mac,
+        "txqlen": link.txqlen,
+        "promisc": link.promisc,
+        "master": link.master,
+        "vlans": vlans_value(link.vlans) if link.vlans else None,
+        "selfVlans": vlans_value(link.self_vlans) if link.self_vlans else None,
+        "addresses": sorted(link.addrs) if link.addrs is not None else None,
+    }
+    return {key: value for key, value in found.items() if value is not None}
+
+
+def spec_value(spec: LinkSpec) -> dict[str, Any]:
+    match spec:
+        case Bond():
+            return {"bond": _given(spec)}
+        case Bridge():
+            return {"bridge": _given(spec)}
+        case VlanIf(parent=parent, vid=vid):
+            return {"parent": parent, "vid": vid}
+        case Other(parent=parent):
+            return {"parent": parent}
+        case _:
+            assert_never(spec)
+
+
+def vlans_value(vlans: PortVlans) -> dict[str, Any]:
+    return {"pvid": vlans.pvid, "untagged": str(vlans.untagged), "tagged": str(vlans.tagged)}
+
+
+def ref_value(ref: Ref) -> dict[str, str]:
+    found = {"kind": ref.kind, "name": ref.name}
+    return {**found, "namespace": ref.namespace} if ref.namespace else found
+
+
+def problem_value(problem: Problem) -> dict[str, Any]:
+    return {
+        "severity": problem.severity.value,
+        "code": problem.code,
+        "message": problem.message,
+        "hint": problem.hint,
+        "path": problem.path,
+        "about": ref_value(problem.about) if problem.about else None,
+        "file": problem.file,
+        "line": problem.line,
+    }
+
+
+def failure_value(failure: Failure) -> dict[str, Any]:
+    return {
+        "step": step_value(failure.step),
+        "errno": failure.errno,
+        "reason": failure.reason,
+        "extack": failure.extack,
+    }
+
+
+def delta_value(delta: Delta) -> dict[str, Any]:
+    return {
+        "link": delta.link,
+        "field": delta.field,
+        "have": plain(delta.have),
+        "want": plain(delta.want),
+        "change": delta.change.value,
+        "why": ref_value(delta.why) if delta.why else None,
+    }
+
+
+def plain(value: object) -> Any:
+    """Any value of the model as JSON has it."""
+    match value:
+        case Link():
+            return link_value(value)
+        case PortVlans():
+            return vlans_value(value)
+        case VidSet():
+            return str(value)
+        case Bond() | Bridge() | VlanIf() | Other():
+            return spec_value(value)
+        case Enum():
+            return value.value
+        case frozenset():
+            return sorted(plain(v) for v in value)
+        case tuple() | list():
+            return [plain(v) for v in value]
+        case Mapping():
+            return {str(k): plain(v) for k, v in value.items()}
+        case None | bool() | int() | str():
+            return value
+        case _:
+            return str(value)
+
+
+def _given(value: Bond | Bridge | SetLink) -> dict[str, Any]:
+    """The fields that are not None."""
+    found = {f.name: getattr(value, f.name) for f in fields(value)}
+    return {name: plain(v) for name, v in found.items() if v is not None}

@@ -1,0 +1,70 @@
+"""LinkMonitor: the links of each node that its rules match, and their state."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from windrow.model import names
+from windrow.model.cluster import Cluster, matches_labels
+from windrow.model.host import Link, Observed
+from windrow.model.objects import LinkMonitor, Meta
+from windrow.model.values import IfName
+from windrow.status.report import NodeReport
+
+
+def monitor_of(cluster_network: str) -> LinkMonitor:
+    """The one that each ready cluster network has. Its rule is anchored: Harvester's `oob(-br|-bo)` also
+    matches `foob-br` and `oob-br.300`."""
+    rule = f"^{re.escape(cluster_network)}(-br|-bo)$"
+    return LinkMonitor(meta=Meta(name=cluster_network), name_rule=rule)
+
+
+def monitors(cluster: Cluster, ready: Iterable[str]) -> Iterator[LinkMonitor]:
+    """Those of the manifests and the built-in `nic`, and one for each ready cluster network."""
+    given = cluster.all(LinkMonitor)
+    yield from given
+    taken = {monitor.name for monitor in given}
+    yield from (monitor_of(cn) for cn in ready if cn not in taken)
+
+
+def link_status(monitor: LinkMonitor, cluster: Cluster, report: NodeReport) -> list[dict[str, Any]]:
+    """The links of the node that match, by index; none where the monitor does not select the node."""
+    labels = cluster.node(report.node).meta.labels
+    if not matches_labels(monitor.node_selector, labels):
+        return []
+    links = report.observed.state.links.values()
+    found = [_link(report.observed, link) for link in links if link.name != "lo" and _matches(monitor, link)]
+    return sorted(found, key=lambda link: int(link["index"]))
+
+
+def _matches(monitor: LinkMonitor, link: Link) -> bool:
+    """Both rules, anywhere in the text; an empty one matches, one that is no regular expression never does."""
+    try:
+        return bool(re.search(monitor.type_rule, link.kind) and re.search(monitor.name_rule, link.name))
+    except re.error:
+        return False
+
+
+def _link(observed: Observed, link: Link) -> dict[str, Any]:
+    run = observed.runtime.get(link.name)
+    master = observed.runtime.get(IfName(link.master or ""))
+    found: dict[str, Any] = {
+        "name": link.name,
+        "index": run.ifindex if run else 0,
+        "type": link.kind,
+        "mac": link.mac or "",
+        "promiscuous": bool(link.promisc),
+        "state": state(run.oper if run else "unknown"),
+    }
+    return {**found, "masterIndex": master.ifindex} if master else found
+
+
+def state(oper: str) -> str:
+    """IF_OPER_UP and IF_OPER_DOWN as they are; dormant, lowerlayerdown and the rest are `unknown`."""
+    return oper if oper in ("up", "down") else "unknown"
+
+
+def is_generated(name: str, cluster: Cluster) -> bool:
+    return name == names.MGMT or cluster.cluster_network(name) is not None

@@ -1,0 +1,81 @@
+"""What is known of one node: what was seen, what differs, what failed; and the verdict on each object."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from windrow.model import names
+from windrow.model.host import Observed
+from windrow.model.problems import Problem, Severity
+from windrow.model.steps import Failure, Plan, Unit
+from windrow.model.values import IfName, Ref
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeReport:
+    """`plan`: what is still to do on the node; `problems`: the compiler's; `failures`: of the last run."""
+
+    node: str
+    observed: Observed
+    plan: Plan = Plan()
+    problems: tuple[Problem, ...] = ()
+    failures: tuple[Failure, ...] = ()
+
+    def verdict(self, about: Ref, links: Iterable[str]) -> Verdict:
+        """On an object that wants `links` on this node: the gravest thing there is to say against it."""
+        wanted = {IfName(name) for name in links}
+        errors = [p for p in self.problems if p.about == about and p.severity is Severity.ERROR]
+        if errors:
+            return Verdict(ready=False, reason="Invalid", message=errors[0].message, hint=errors[0].hint)
+        failed = [f for f in self.failures if f.step.link in wanted or f.step.why == about]
+        if failed:
+            return Verdict(ready=False, reason="Failed", message=failure_words(failed[0]))
+        units = [unit for unit in self.plan.units if wanted & set(unit.links)]
+        refusals = [p for unit in units for p in unit.refusals]
+        if refusals:
+            return Verdict(ready=False, reason="Refused", message=refusals[0].message, hint=refusals[0].hint)
+        missing = sorted(name for name in wanted if name not in self.observed.state.links)
+        if missing:
+            text = f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not there"
+            return Verdict(ready=False, reason="Missing", message=text, hint="run: windrow apply")
+        differing = _differing(units)
+        if differing:
+            text = f"{', '.join(differing)} differ{'s' if len(differing) == 1 else ''} from the manifests"
+            return Verdict(ready=False, reason="Drifted", message=text, hint="see: windrow diff; repair: windrow apply")
+        return Verdict(ready=True)
+
+
+def _differing(units: Iterable[Unit]) -> list[str]:
+    return sorted({d.link for unit in units for d in unit.deltas})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """Ready or not, and why not. As a condition it is Harvester's `ready`."""
+
+    ready: bool
+    reason: str = ""
+    message: str = ""
+    hint: str = ""
+
+    def condition(self) -> dict[str, str]:
+        found = {"type": "ready", "status": "True" if self.ready else "False"}
+        more = {"reason": self.reason, "message": self.message}
+        return found | {key: value for key, value in more.items() if value}
+
+
+def failure_words(failure: Failure) -> str:
+    """The kernel's own words where it had some, and the errno's."""
+    said = f"{failure.extack} ({failure.reason})" if failure.extack else failure.reason
+    return f"{failure.step.link}: {said} [errno {failure.errno}]"
+
+
+def devices_of(cluster_network: str) -> tuple[str, ...]:
+    """What a cluster network needs on a node to be ready."""
+    return names.bridge_of(cluster_network), names.bond_of(cluster_network)
+
+
+def metadata(name: str, **more: Any) -> dict[str, Any]:
+    return {"name": name, **{key: value for key, value in more.items() if value}}

@@ -1,0 +1,98 @@
+"""Short ways to write what tests need: objects of a cluster, links, steps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from windrow.model.bonding import BondMode
+from windrow.model.cluster import Cluster
+from windrow.model.host import Bond, Link, LinkSpec, Other, PortVlans
+from windrow.model.names import LABEL_HOSTNAME, bridge_of
+from windrow.model.objects import (
+    AddressMode,
+    AnyObject,
+    ClusterNetwork,
+    HostNetworkConfig,
+    Meta,
+    NetworkAttachmentDefinition,
+    NetworkType,
+    NicIdentity,
+    NicSelector,
+    Node,
+    Uplink,
+    VlanConfig,
+)
+from windrow.model.steps import Action, Impact, Phase, Step
+from windrow.model.values import Cidr, IfName, Ref, VidSet
+
+WHY = Ref("Test", "test")
+
+
+def cluster(*objects: AnyObject) -> Cluster:
+    return Cluster.of(objects)
+
+
+def cluster_network(name: str) -> ClusterNetwork:
+    return ClusterNetwork(meta=Meta(name=name))
+
+
+def vlan_config(
+    cn: str, nics: Sequence[str], mode: str | None = None, *, name: str = "", mtu: int = 0, **options: Any
+) -> VlanConfig:
+    """`vlan_config("oob", ["eth1", "eth2"], "802.3ad", mtu=9000, lacp_rate="fast")`: of all nodes."""
+    uplink = Uplink(
+        nics=tuple(NicSelector(by=NicIdentity.NAME, value=n) for n in nics),
+        bond=Bond(mode=BondMode(mode) if mode else None, **options),
+        mtu=mtu,
+    )
+    return VlanConfig(meta=Meta(name=name or cn), cluster_network=cn, uplink=uplink)
+
+
+def nad(name: str, cn: str, vid: int | None = None, *, trunk: str = "") -> NetworkAttachmentDefinition:
+    """A VLAN network, a trunk (`"100-110,200"`), or without either an untagged one."""
+    kind = NetworkType.TRUNK if trunk else NetworkType.VLAN if vid else NetworkType.UNTAGGED
+    return NetworkAttachmentDefinition(
+        meta=Meta(name=name, namespace="default"),
+        config={},
+        type=kind,
+        bridge=bridge_of(cn),
+        vid=vid or 0,
+        trunk=VidSet.parse(trunk),
+    )
+
+
+def host_network(cn: str, vid: int, ips: Mapping[str, str] | None = None) -> HostNetworkConfig:
+    """Static addresses by node name; without any, DHCP."""
+    return HostNetworkConfig(
+        meta=Meta(name=f"{cn}-{vid}"),
+        cluster_network=cn,
+        vid=vid,
+        mode=AddressMode.STATIC if ips else AddressMode.DHCP,
+        ips={node: Cidr(ip) for node, ip in (ips or {}).items()},
+    )
+
+
+def node(name: str, **labels: str) -> Node:
+    return Node(meta=Meta(name=name, labels={LABEL_HOSTNAME: name, **labels}))
+
+
+def link(name: str, spec: LinkSpec | str = "device", **attributes: Any) -> Link:
+    """`link("eth1", up=True)`, `link("oob-br", Bridge(vlan_filtering=True))`, `link("tap0", "tun")`."""
+    return Link(name=IfName(name), spec=Other(kind=spec) if isinstance(spec, str) else spec, **attributes)
+
+
+def ports(text: str) -> PortVlans:
+    """`"1* 100 200u"`: as FakeKernel prints them. `*` is the PVID, untagged but for `*t`; `u` untagged."""
+    pvid: int | None = None
+    untagged: list[int] = []
+    tagged: list[int] = []
+    for word in text.split():
+        vid = int(word.rstrip("*tu"))
+        pvid = vid if "*" in word else pvid
+        (untagged if word[-1] in "*u" else tagged).append(vid)
+    return PortVlans(pvid=pvid, untagged=VidSet.of(untagged), tagged=VidSet.of(tagged))
+
+
+def step(name: str, action: Action, *, joined: bool = False) -> Step:
+    return Step(phase=Phase.PREPARE, link=IfName(name), action=action, why=WHY, impact=Impact.NONE, joined=joined)

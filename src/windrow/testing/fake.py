@@ -1,0 +1,369 @@
+"""FakeKernel: a kernel in memory, with the methods of `netlink.Kernel`.
+
+It keeps the rules of `testing.machine`, refuses with the kernel's errno, and treats a burst as the kernel
+does. `str(kernel)` is a table that tests can hold against an expected text.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import assert_never
+
+from windrow.model.facts import KernelFeatures, Nic
+from windrow.model.host import (
+    OWNER_GROUP,
+    Bond,
+    HostState,
+    Link,
+    LinkSpec,
+    Observed,
+    Other,
+    Route,
+    Runtime,
+    VlanIf,
+)
+from windrow.model.steps import (
+    Action,
+    AddAddr,
+    AwaitCarrier,
+    CreateLink,
+    DelAddr,
+    DeleteLink,
+    Failure,
+    RenameLink,
+    SetBond,
+    SetBridge,
+    SetLink,
+    SetMaster,
+    SetSysctl,
+    SetVlans,
+    Step,
+)
+from windrow.model.values import Cidr, IfName, Mac
+from windrow.testing import traffic
+from windrow.testing.bonding import Refused
+from windrow.testing.machine import ACTIVE_MODES, DEVICE, Device, Machine
+from windrow.testing.table import table
+from windrow.testing.traffic import Interruption
+
+NIC_KINDS = frozenset({DEVICE, "veth", "dummy"})
+BRIDGE_NETFILTER = "net.bridge.bridge-nf-call-iptables"
+
+
+class Crashed(Exception):
+    """The process died here, as `crash_after` asked: what was done is done."""
+
+
+class FakeKernel:
+    """One network namespace in memory.
+
+    `journal`: every step that was done. `interruptions`: what those steps cost the frames of others.
+    """
+
+    def __init__(self, *, features: KernelFeatures | None = None) -> None:
+        self.machine = Machine()
+        self.journal: list[Step] = []
+        self.interruptions: list[Interruption] = []
+        self._features = features or KernelFeatures(bridge_netfilter=True)
+        if self._features.bridge_netfilter:
+            self.machine.sysctls[BRIDGE_NETFILTER] = "1"
+        self._fail: tuple[int, int] | None = None
+        self._crash: int | None = None
+
+    # -- the methods of netlink.Kernel ---------------------------------------------------------
+
+    def observe(self) -> Observed:
+        """Everything there is now."""
+        machine = self.machine
+        devices = machine.devices.values()
+        routes = frozenset(machine.routes) | frozenset(machine.connected())
+        state = HostState(
+            links={IfName(d.name): _link(machine, d) for d in devices}, routes=routes, sysctls=dict(machine.sysctls)
+        )
+        return Observed(state=state, runtime={IfName(d.name): _runtime(machine, d) for d in devices})
+
+    def nics(self) -> dict[IfName, Nic]:
+        found: dict[IfName, Nic] = {}
+        for d in self.machine.devices.values():
+            if d.kind in NIC_KINDS and d.name != "lo":
+                name = IfName(d.name)
+                master = IfName(d.master.name) if d.master else None
+                found[name] = Nic(name=name, mac=Mac(_permanent(d) or d.mac), pci=d.pci, driver="fake", master=master)
+        return found
+
+    def features(self) -> KernelFeatures:
+        return self._features
+
+    def run(self, steps: Sequence[Step]) -> Failure | None:
+        """Do the steps; the first failure, or None. Raises Crashed where `crash_after` says so.
+
+        As in `netlink.execute`: within one send the kernel goes on after a failure; a step that needs the ifindex
+        of a link which the send makes, deletes or renames begins the next send, and that is not sent any more.
+        """
+        try:
+            for step in steps:
+                _check_vlans(step)
+            pending: list[Step] = []
+            touched: set[str] = set()
+            for step in steps:
+                if _needs(step) & touched or isinstance(step.action, SetSysctl | AwaitCarrier):
+                    self._send(pending)
+                    pending, touched = [], set()
+                self._resolve(step)
+                pending.append(step)
+                touched |= _touches(step)
+            self._send(pending)
+        except _StepFailed as stop:
+            return stop.failure
+        return None
+
+    # -- hooks for tests -----------------------------------------------------------------------
+
+    def fail_at(self, n: int, code: int = errno.EPERM) -> None:
+        """The n-th step from now (1: the next one) is refused with this errno."""
+        self._fail = (n, code)
+
+    def crash_after(self, n: int) -> None:
+        """After n more steps nothing is done any more, and Crashed is raised."""
+        self._crash = n
+
+    def add_nic(
+        self,
+        name: str,
+        *,
+        mac: str = "",
+        mtu: int = 1500,
+        up: bool = False,
+        pci: str | None = None,
+        kind: str = DEVICE,
+    ) -> FakeKernel:
+        """A network card with its cable in. Its MAC, unless given, comes from how many links there are."""
+        number = len(self.machine.devices) + 1
+        device = self.machine.add(name, kind, mac=mac or f"02:00:00:00:{number >> 8:02x}:{number & 255:02x}")
+        device.permanent_mac, device.mtu, device.up, device.pci = device.mac, mtu, up, pci
+        return self
+
+    def add(self, link: Link, *, group: int = 0) -> FakeKernel:
+        """Any link as another hand would make it: created, then its master, VLANs, addresses. Raises Refused."""
+        machine = self.machine
+        if isinstance(link.spec, Other):
+            device = machine.add(link.name, link.spec.kind, mac=link.mac)
+            device.group, device.mtu = group, link.mtu or device.mtu
+            device.parent = machine.get(link.spec.parent) if link.spec.parent else None
+        else:
+            machine.create(link, group)
+            device = machine.get(link.name)
+        if link.master:
+            machine.set_master(device, machine.get(link.master))
+        device.vlans = link.vlans if link.vlans and device.vlans else device.vlans
+        device.self_vlans = link.self_vlans if link.self_vlans and device.self_vlans else device.self_vlans
+        machine.change_link(device, SetLink(up=link.up, promisc=link.promisc))
+        for addr in sorted(link.addrs or ()):
+            machine.add_addr(device, addr)
+        return self
+
+    def add_route(self, route: Route) -> FakeKernel:
+        self.machine.routes.add(route)
+        return self
+
+    def pull(self, nic: str) -> None:
+        """The cable comes out."""
+        self._cable(nic, False)
+
+    def plug(self, nic: str) -> None:
+        self._cable(nic, True)
+
+    def _cable(self, nic: str, there: bool) -> None:
+        device = self.machine.get(nic)
+        device.cable = there
+        self.machine.choose_active(device.master)
+
+    # -- one burst -----------------------------------------------------------------------------
+
+    def _resolve(self, step: Step) -> None:
+        for name in _needs(step):
+            if name not in self.machine.devices:
+                raise _StepFailed(_failure(step, errno.ENODEV))
+
+    def _send(self, steps: Sequence[Step]) -> None:
+        """Raises _StepFailed with the first failure, after all were tried."""
+        first: Failure | None = None
+        for step in steps:
+            code = self._tried(step)
+            if code and first is None:
+                first = _failure(step, code)
+        if first is not None:
+            raise _StepFailed(first)
+
+    def _tried(self, step: Step) -> int:
+        """Do one step; the errno, 0 if it was done."""
+        if self._crash is not None:
+            if self._crash == 0:
+                raise Crashed
+            self._crash -= 1
+        if self._fail is not None:
+            left, code = self._fail
+            self._fail = (left - 1, code) if left > 1 else None
+            if left == 1:
+                return code
+        before = traffic.lanes(self.machine)
+        try:
+            self._do(step)
+        except Refused as refusal:
+            return refusal.code
+        self.journal.append(step)
+        self.interruptions += traffic.interruptions(step, before, traffic.lanes(self.machine))
+        return 0
+
+    def _do(self, step: Step) -> None:
+        """Raises Refused."""
+        machine = self.machine
+        match step.action:
+            case CreateLink(link=link):
+                machine.create(link, OWNER_GROUP)
+            case SetSysctl(key=key, value=value):
+                if key not in machine.sysctls:
+                    raise Refused(errno.ENOENT)
+                machine.sysctls[key] = value
+            case action:
+                self._change(machine.get(step.link), action)
+
+    def _change(self, device: Device, action: Action) -> None:
+        machine = self.machine
+        match action:
+            case DeleteLink():
+                machine.delete(device)
+            case RenameLink(to=to):
+                machine.rename(device, to)
+            case SetLink():
+                machine.change_link(device, action)
+            case SetBond(options=options):
+                machine.change_bond(device, options)
+            case SetBridge(options=bridge):
+                machine.change_bridge(device, bridge)
+            case SetMaster(master=master):
+                machine.set_master(device, machine.get(master) if master else None)
+            case SetVlans():
+                machine.change_vlans(device, action)
+            case AddAddr(addr=addr):
+                machine.add_addr(device, addr)
+            case DelAddr(addr=addr):
+                machine.del_addr(device, addr)
+            case AwaitCarrier():
+                if not machine.carrier(device):
+                    raise Refused(errno.ETIMEDOUT)
+            case CreateLink() | SetSysctl():
+                raise AssertionError("these name no link that is there")
+            case _ as never:
+                assert_never(never)
+
+    def __str__(self) -> str:
+        return table(self.observe())
+
+
+class _StepFailed(Exception):
+    def __init__(self, failure: Failure) -> None:
+        self.failure = failure
+
+
+def _failure(step: Step, code: int) -> Failure:
+    return Failure(step=step, errno=code, reason=os.strerror(code))
+
+
+def _check_vlans(step: Step) -> None:
+    """`netlink.links.check_vlans`, before anything is sent."""
+    if not isinstance(step.action, SetVlans):
+        return
+    add, remove = step.action.add, step.action.remove
+    bad = [v for v in (*add.all, *remove) if not 1 <= v <= 4094]
+    stray = add.pvid is not None and add.pvid not in add.all
+    if bad or stray or add.tagged & add.untagged or add.all & remove:
+        raise _StepFailed(_failure(step, errno.EINVAL))
+
+
+def _needs(step: Step) -> set[str]:
+    """The links whose ifindex the step's message carries: they must be there before it is written."""
+    match step.action:
+        case CreateLink(link=link):
+            if isinstance(link.spec, Bond):
+                return {link.spec.applicable().primary or ""} - {""}
+            return {link.parent} if link.parent else set()
+        case SetBond(options=options):
+            return {options.primary} if options.primary else set()
+        case SetMaster(master=master):
+            return {master} if master else set()
+        case RenameLink() | SetVlans() | AddAddr() | DelAddr():
+            return {step.link}
+        case _:
+            return set()
+
+
+def _touches(step: Step) -> set[str]:
+    match step.action:
+        case CreateLink() | DeleteLink():
+            return {step.link}
+        case RenameLink(to=to):
+            return {step.link, to}
+        case _:
+            return set()
+
+
+# -- what is seen --------------------------------------------------------------------------------
+
+
+def _link(machine: Machine, d: Device) -> Link:
+    return Link(
+        name=IfName(d.name),
+        spec=_spec(machine, d),
+        up=d.up,
+        mtu=d.mtu,
+        mac=Mac(d.mac),
+        txqlen=d.txqlen,
+        promisc=d.promisc,
+        master=d.master.name if d.master else "",
+        vlans=d.vlans,
+        self_vlans=d.self_vlans,
+        addrs=frozenset(Cidr(a) for a in d.addrs),
+    )
+
+
+def _spec(machine: Machine, d: Device) -> LinkSpec:
+    if d.bond is not None:
+        return d.bond.report([s.name for s in machine.within(d)])
+    if d.bridge is not None:
+        return d.bridge
+    parent = IfName(d.parent.name) if d.parent else None
+    if d.kind == "vlan" and parent is not None:
+        return VlanIf(parent=parent, vid=d.vid)
+    return Other(kind=d.kind, parent=parent)
+
+
+def _permanent(d: Device) -> str | None:
+    """IFLA_PERM_ADDRESS, or what the bond keeps of its slave."""
+    slave = d.master is not None and d.master.bond is not None
+    return d.permanent_mac or (d.before[0] if slave else None)
+
+
+def _runtime(machine: Machine, d: Device) -> Runtime:
+    carrier = machine.carrier(d)
+    permanent = _permanent(d)
+    runtime = Runtime(
+        ifindex=d.index,
+        group=d.group,
+        carrier=carrier,
+        oper="up" if carrier else "lowerlayerdown" if d.up else "down",
+        permanent_mac=Mac(permanent) if permanent else None,
+        min_mtu=68,
+        max_mtu=65535,
+    )
+    if d.bond is not None and d.active is not None and d.bond.mode in ACTIVE_MODES:
+        return replace(runtime, active_slave=IfName(d.active.name))
+    if d.master is not None and d.master.bond is not None:
+        active = d.master.active is d or d.master.bond.mode.value != "active-backup"
+        return replace(runtime, slave_active=active, slave_mii_up=machine.slave_up(d), link_failures=0)
+    if d.master is not None and d.master.bridge is not None:
+        return replace(runtime, port_state=3 if carrier and d.master.up else 0)
+    return runtime

@@ -1,0 +1,471 @@
+"""The rules of the kernel, in memory: devices and what becomes of them, with the kernel's own refusals.
+
+Every rule names the kernel function that has it. Time does not pass here: carrier is there at once.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from ipaddress import IPv4Interface, ip_interface
+
+from windrow.model.bonding import BondMode
+from windrow.model.host import Bond, Bridge, Link, Other, PortVlans, Route, VlanIf
+from windrow.model.steps import SetLink, SetVlans
+from windrow.model.values import IfName, VidSet
+from windrow.testing.bonding import BondParameters, Refused
+
+ZERO_MAC = "00:00:00:00:00:00"
+LOW_MTU, HIGH_MTU, DEFAULT_MTU = 68, 65535, 1500
+IPV6_MIN_MTU = 1280
+DEVICE = "device"
+FRESH_PORT = PortVlans(pvid=1, untagged=VidSet.of([1]))
+"""default_pvid (`nbp_vlan_init`, `br_vlan_init`)."""
+ACTIVE_MODES = frozenset({BondMode.ACTIVE_BACKUP, BondMode.BALANCE_TLB, BondMode.BALANCE_ALB})
+OWN_MAC_MODES = frozenset({BondMode.BALANCE_TLB, BondMode.BALANCE_ALB})
+"""Only the active slave has the bond's MAC (`alb_set_slave_mac_addr`). The swaps in between are not told here:
+a slave's MAC, and that of a VLAN interface on one, is not certified in these modes."""
+
+
+class Assigned(Enum):
+    """Where a MAC comes from: NET_ADDR_*."""
+
+    RANDOM = "random"
+    STOLEN = "stolen"
+    SET = "set"
+
+
+@dataclass(eq=False)
+class Device:
+    """One `struct net_device`. `cable`: a NIC that is up has carrier."""
+
+    name: str
+    kind: str
+    index: int
+    mac: str
+    group: int = 0
+    up: bool = False
+    mtu: int = DEFAULT_MTU
+    txqlen: int = 1000
+    promisc: bool = False
+    assigned: Assigned = Assigned.SET
+    permanent_mac: str | None = None
+    pci: str | None = None
+    cable: bool = True
+    addrs: list[str] = field(default_factory=list)
+    master: Device | None = None
+    parent: Device | None = None
+    joined: int = 0
+    """When it joined its master: the order of slaves."""
+    before: tuple[str, int] = ("", 0)
+    """A slave's MAC and MTU from before it joined (`slave->perm_hwaddr`, `original_mtu`)."""
+    vlans: PortVlans | None = None
+    bond: BondParameters | None = None
+    active: Device | None = None
+    bridge: Bridge | None = None
+    mtu_set: bool = False
+    """BROPT_MTU_SET_BY_USER."""
+    self_vlans: PortVlans | None = None
+    vid: int = 0
+
+
+class Machine:
+    """All devices of one network namespace."""
+
+    def __init__(self) -> None:
+        self.devices: dict[str, Device] = {}
+        self.routes: set[Route] = set()
+        self.sysctls: dict[str, str] = {}
+        self._serial = 1
+        self._macs = 0
+
+    # -- questions -----------------------------------------------------------------------------
+
+    def get(self, name: str) -> Device:
+        if name not in self.devices:
+            raise Refused(errno.ENODEV)
+        return self.devices[name]
+
+    def within(self, master: Device) -> list[Device]:
+        """Slaves or ports, in the order they joined."""
+        return sorted((d for d in self.devices.values() if d.master is master), key=lambda d: d.joined)
+
+    def vlans_on(self, parent: Device) -> list[Device]:
+        return [d for d in self.devices.values() if d.kind == "vlan" and d.parent is parent]
+
+    def carrier(self, device: Device) -> bool:
+        """IFF_LOWER_UP."""
+        if not device.up:
+            return False
+        if device.bond is not None:
+            links = [s for s in self.within(device) if self.slave_up(s)]
+            least = device.bond.values["min_links"] if device.bond.mode is BondMode.LACP else 0
+            return len(links) >= max(1, least)  # bond_set_carrier, bond_3ad_set_carrier
+        if device.bridge is not None:
+            return any(self.carrier(p) for p in self.within(device))  # br_port_state_selection
+        if device.kind == "vlan":
+            return device.parent is not None and self.carrier(device.parent)
+        return device.cable
+
+    def slave_up(self, slave: Device) -> bool:
+        """`bond_miimon_inspect`; without a monitor the kernel believes in every slave."""
+        bond = slave.master.bond if slave.master else None
+        monitored = bond is not None and bool(bond.values["miimon"] or bond.values["arp_interval"])
+        return self.carrier(slave) or not monitored
+
+    # -- making and deleting -------------------------------------------------------------------
+
+    def add(self, name: str, kind: str, *, mac: str | None = None, group: int = 0) -> Device:
+        """Any device, as it is when it is new."""
+        if name in self.devices:
+            raise Refused(errno.EEXIST)
+        assigned = Assigned.SET if mac else Assigned.RANDOM
+        self._serial += 1
+        device = Device(
+            name=name, kind=kind, index=self._serial, mac=mac or self.random_mac(), group=group, assigned=assigned
+        )
+        if kind == "bond":
+            device.bond = BondParameters()
+        if kind == "bridge":
+            device.bridge = Bridge(vlan_filtering=False, stp=False, ageing=300)
+            device.self_vlans = FRESH_PORT
+        self.devices[name] = device
+        return device
+
+    def create(self, link: Link, group: int) -> None:
+        """`rtnl_newlink`. A refused option leaves no device behind."""
+        if link.name in self.devices:
+            raise Refused(errno.EEXIST)
+        if link.mtu is not None:
+            _check_mtu(link.mtu)
+        match link.spec:
+            case Bond() as bond:
+                parameters = BondParameters()
+                parameters.change(_settable(bond), up=False, slaves=0)
+                device = self.add(link.name, "bond", mac=link.mac, group=group)
+                device.bond = parameters
+            case Bridge() as bridge:
+                device = self.add(link.name, "bridge", mac=link.mac, group=group)
+                self.change_bridge(device, bridge)
+            case VlanIf():
+                device = self._create_vlan(link, link.spec, group)
+            case Other():
+                raise Refused(errno.EOPNOTSUPP)
+        if link.txqlen is not None:
+            device.txqlen = link.txqlen
+        if link.mtu is not None:
+            device.mtu = link.mtu
+            device.mtu_set = device.bridge is not None  # links.create_link pins it
+
+    def _create_vlan(self, link: Link, spec: VlanIf, group: int) -> Device:
+        """`vlan_newlink`: EEXIST for a VID twice, EINVAL above the parent's MTU (a later change says ERANGE)."""
+        parent = self.get(spec.parent)
+        if any(v.vid == spec.vid for v in self.vlans_on(parent)):
+            raise Refused(errno.EEXIST)
+        if link.mtu is not None and link.mtu > parent.mtu:
+            raise Refused(errno.EINVAL)
+        device = self.add(link.name, "vlan", mac=link.mac or parent.mac, group=group)
+        device.assigned = Assigned.SET if link.mac else Assigned.STOLEN  # vlan_dev_init
+        device.parent, device.vid, device.mtu = parent, spec.vid, parent.mtu
+        return device
+
+    def delete(self, device: Device) -> None:
+        """`rtnl_delete_link`. Hardware cannot be deleted."""
+        if device.kind == DEVICE:
+            raise Refused(errno.EOPNOTSUPP)
+        self.vanish(device)
+
+    def vanish(self, device: Device) -> None:
+        for vlan in self.vlans_on(device):  # vlan_device_event: NETDEV_UNREGISTER
+            self.vanish(vlan)
+        self.close(device)
+        for inside in self.within(device):  # bond_uninit, br_dev_delete
+            self.release(inside)
+        if device.master is not None:
+            self.release(device)
+        del self.devices[device.name]
+
+    def rename(self, device: Device, to: str) -> None:
+        """`dev_change_name`."""
+        if device.up:
+            raise Refused(errno.EBUSY)
+        if to in self.devices and to != device.name:
+            raise Refused(errno.EEXIST)
+        self.routes = {replace(r, dev=IfName(to)) if r.dev == device.name else r for r in self.routes}
+        self.devices = {(to if d is device else name): d for name, d in self.devices.items()}
+        device.name = to
+
+    def random_mac(self) -> str:
+        """Told apart by its first byte; the kernel's are truly random (`eth_hw_addr_random`)."""
+        self._macs += 1
+        return f"fe:ff:ff:{self._macs >> 16 & 255:02x}:{self._macs >> 8 & 255:02x}:{self._macs & 255:02x}"
+
+    # -- attributes ----------------------------------------------------------------------------
+
+    def change_link(self, device: Device, change: SetLink) -> None:
+        """`do_setlink`: MAC, MTU, flags, queue length, in this order; a refusal leaves those before it done."""
+        if change.mac is not None:
+            self._change_mac(device, change.mac)
+        if change.mtu is not None and change.mtu != device.mtu:
+            self._change_mtu(device, change.mtu)
+        if change.promisc is not None:
+            device.promisc = change.promisc
+        if change.up is not None:
+            self.open(device) if change.up else self.close(device)
+        if change.txqlen is not None:
+            device.txqlen = change.txqlen
+
+    def _change_mac(self, device: Device, mac: str) -> None:
+        if mac == ZERO_MAC or int(mac[:2], 16) & 1:
+            raise Refused(errno.EADDRNOTAVAIL)  # is_valid_ether_addr
+        if device.bond is not None:
+            if device.bond.mac_follows:
+                return  # bond_set_mac_address: "returns success and does nothing"
+            for slave in self.within(device):
+                if device.bond.mode not in OWN_MAC_MODES or slave is device.active:
+                    self.put_mac(slave, mac)
+        device.assigned = Assigned.SET
+        self.put_mac(device, mac)
+
+    def put_mac(self, device: Device, mac: str) -> None:
+        """NETDEV_CHANGEADDR: VLAN interfaces that are up follow (`vlan_sync_address`), bridges look again."""
+        if device.mac == mac:
+            return
+        device.mac = mac
+        for vlan in self.vlans_on(device):
+            if vlan.up and vlan.assigned is Assigned.STOLEN:
+                self.put_mac(vlan, mac)
+        if device.master is not None and device.master.bridge is not None:
+            self._follow_ports(device.master)
+
+    def _follow_ports(self, bridge: Device) -> None:
+        """`br_stp_recalculate_bridge_id` (the lowest MAC; none: zero), `br_mtu_auto_adjust` (the lowest MTU)."""
+        ports = self.within(bridge)
+        if bridge.assigned is not Assigned.SET:
+            self.put_mac(bridge, min((p.mac for p in ports), default=ZERO_MAC))
+        if not bridge.mtu_set:
+            self.put_mtu(bridge, min((p.mtu for p in ports), default=DEFAULT_MTU))
+
+    def _change_mtu(self, device: Device, mtu: int) -> None:
+        if device.kind != "dummy":
+            _check_mtu(mtu)
+        if device.kind == "vlan" and device.parent is not None and mtu > device.parent.mtu:
+            raise Refused(errno.ERANGE)  # vlan_dev_change_mtu
+        if device.bond is not None:
+            for slave in self.within(device):  # bond_change_mtu
+                self.put_mtu(slave, mtu)
+        device.mtu_set = device.bridge is not None
+        self.put_mtu(device, mtu)
+
+    def put_mtu(self, device: Device, mtu: int) -> None:
+        """NETDEV_CHANGEMTU: VLAN interfaces come down with their parent (`vlan_device_event`), bridges follow."""
+        if device.mtu == mtu:
+            return
+        device.mtu = mtu
+        if mtu < IPV6_MIN_MTU:
+            device.addrs = [a for a in device.addrs if ":" not in a]  # addrconf_notify
+        for vlan in self.vlans_on(device):
+            if vlan.mtu > mtu:
+                self.put_mtu(vlan, mtu)
+        if device.master is not None and device.master.bridge is not None and not device.master.mtu_set:
+            self._follow_ports(device.master)
+
+    def open(self, device: Device) -> None:
+        """`__dev_open`; VLAN interfaces on it come up with it (`vlan_device_event`: NETDEV_UP)."""
+        if device.up:
+            return
+        if device.kind == "vlan" and device.parent is not None:
+            if device.mac == ZERO_MAC:
+                raise Refused(errno.EADDRNOTAVAIL)
+            if not device.parent.up:
+                raise Refused(errno.ENETDOWN)  # vlan_dev_open
+            if device.assigned is Assigned.STOLEN:
+                self.put_mac(device, device.parent.mac)
+        device.up = True
+        self.choose_active(device.master)
+        for vlan in self.vlans_on(device):
+            try:
+                self.open(vlan)
+            except Refused:
+                continue
+
+    def close(self, device: Device) -> None:
+        """Routes go, IPv4 addresses stay (`fib_netdev_event`), IPv6 ones go (`addrconf_ifdown`), VLAN interfaces
+        go down with it."""
+        if not device.up:
+            return
+        device.up = False
+        device.addrs = [a for a in device.addrs if ":" not in a]
+        self.routes = {r for r in self.routes if r.dev != device.name}
+        for vlan in self.vlans_on(device):
+            self.close(vlan)
+        self.choose_active(device.master)
+
+    # -- masters -------------------------------------------------------------------------------
+
+    def set_master(self, device: Device, master: Device | None) -> None:
+        """`do_set_master`: the old master lets go first, without a word; a refusal after that leaves it free."""
+        if device.master is master:
+            return
+        if device.master is not None:
+            self.release(device)
+        if master is None:
+            return
+        if master.bond is not None:
+            self._enslave(device, master, master.bond)
+        elif master.bridge is not None:
+            self._add_port(device, master)
+        else:
+            raise Refused(errno.EOPNOTSUPP)
+
+    def _enslave(self, device: Device, master: Device, bond: BondParameters) -> None:
+        """`bond_enslave`."""
+        if device.name == "lo":
+            raise Refused(errno.EINVAL)
+        if device is master or device.up:
+            raise Refused(errno.EPERM)
+        first = not self.within(master)
+        device.before = (device.mac, device.mtu)
+        self._join(device, master)
+        self.put_mtu(device, master.mtu)
+        if first and master.assigned is Assigned.RANDOM:
+            master.assigned = Assigned.STOLEN
+            self.put_mac(master, device.mac)
+        if not bond.mac_follows and bond.mode not in OWN_MAC_MODES:
+            self.put_mac(device, master.mac)
+        self.open(device)
+        self.choose_active(master)
+
+    def _add_port(self, device: Device, bridge: Device) -> None:
+        """`br_add_if`, `nbp_vlan_init`."""
+        if device.bridge is not None:
+            raise Refused(errno.ELOOP)
+        if device.name == "lo":
+            raise Refused(errno.EINVAL)
+        self._join(device, bridge)
+        device.vlans = FRESH_PORT
+        self._follow_ports(bridge)
+
+    def _join(self, device: Device, master: Device) -> None:
+        self._serial += 1
+        device.master, device.joined = master, self._serial
+
+    def release(self, device: Device) -> None:
+        """`__bond_release_one`: it gets its MAC and MTU back and is closed; `br_del_if`: it stays up."""
+        master, device.master, device.vlans = device.master, None, None
+        if master is None:
+            return
+        if master.bridge is not None:
+            self._follow_ports(master)
+            return
+        assert master.bond is not None
+        mac, mtu = device.before
+        if not master.bond.mac_follows:
+            self.put_mac(device, mac)
+        self.close(device)
+        self.put_mtu(device, mtu)
+        if not self.within(master):
+            master.assigned, master.active = Assigned.RANDOM, None
+            self.put_mac(master, self.random_mac())
+        self.choose_active(master)
+
+    def choose_active(self, master: Device | None) -> None:
+        """`bond_select_active_slave`, for the modes that have one."""
+        if master is None or master.bond is None or master.bond.mode not in ACTIVE_MODES:
+            return
+        able = [s for s in self.within(master) if self.slave_up(s)]
+        wanted = [s for s in able if s.name == master.bond.values["primary"]]
+        keep = master.active in able and (not wanted or master.bond.values["primary_reselect"] == "failure")
+        if not keep:
+            master.active = next(iter(wanted or able), None)
+        active = master.active
+        if active is not None and master.bond.values["fail_over_mac"] == "active" and master.bond.mac_follows:
+            self.put_mac(master, active.mac)  # bond_do_fail_over_mac
+        if master.bond.mode in OWN_MAC_MODES:
+            for slave in self.within(master):
+                self.put_mac(slave, master.mac if slave is active else slave.before[0])
+
+    def change_bond(self, device: Device, options: Bond) -> None:
+        """`bond_changelink`."""
+        if device.bond is None:
+            raise Refused(errno.EOPNOTSUPP)
+        device.bond.change(options, up=device.up, slaves=len(self.within(device)))
+        self.choose_active(device)
+
+    def change_bridge(self, device: Device, options: Bridge) -> None:
+        """`br_changelink`: filtering off and on again keeps the VIDs."""
+        if device.bridge is None:
+            raise Refused(errno.EOPNOTSUPP)
+        for name in ("vlan_filtering", "stp", "ageing"):
+            if getattr(options, name) is not None:
+                device.bridge = replace(device.bridge, **{name: getattr(options, name)})
+
+    # -- VLANs, addresses ----------------------------------------------------------------------
+
+    def change_vlans(self, device: Device, change: SetVlans) -> None:
+        """`br_afspec`. Adding what is there and deleting what is not are no errors; a VID written without the
+        PVID flag is the PVID no more (`__vlan_flags_commit`). Nothing to say is no message at all."""
+        if not change.add.all and not change.remove:
+            return
+        if change.on_self:
+            if device.self_vlans is None:
+                raise Refused(errno.EOPNOTSUPP)
+            device.self_vlans = _changed(device.self_vlans, change)
+        else:
+            if device.vlans is None:
+                raise Refused(errno.EOPNOTSUPP)
+            device.vlans = _changed(device.vlans, change)
+
+    def add_addr(self, device: Device, addr: str) -> None:
+        if ":" in addr and device.mtu < IPV6_MIN_MTU:
+            raise Refused(errno.EINVAL)  # ipv6_add_dev
+        if addr not in device.addrs:
+            device.addrs.append(addr)
+
+    def del_addr(self, device: Device, addr: str) -> None:
+        """`__inet_del_ifa`: with a network's first address go its others (promote_secondaries is off)."""
+        if addr not in device.addrs:
+            raise Refused(errno.EADDRNOTAVAIL)
+        interface = ip_interface(addr)
+        siblings = [a for a in device.addrs if ip_interface(a).network == interface.network]
+        gone = siblings if isinstance(interface, IPv4Interface) and siblings[0] == addr else [addr]
+        device.addrs = [a for a in device.addrs if a not in gone]
+
+    def connected(self) -> Iterator[Route]:
+        """The routes that the kernel makes for addresses (`fib_add_ifaddr`, `addrconf_prefix_route`)."""
+        for device in self.devices.values():
+            slave = device.master is not None and device.master.bond is not None
+            for addr in device.addrs if device.up else ():
+                network = ip_interface(addr).network
+                if network.version == 6 and slave:
+                    continue  # addrconf_notify leaves slaves of a bond alone
+                metric = 256 if network.version == 6 else 0
+                if network.prefixlen < network.max_prefixlen:
+                    yield Route(dst=str(network), dev=IfName(device.name), protocol=2, metric=metric)
+
+
+def _settable(bond: Bond) -> Bond:
+    """`netlink.options.settable`: what a create message carries of a Bond."""
+    fitting = bond.applicable()
+    return replace(fitting, arp_interval=None) if fitting.arp_interval == 0 and fitting.miimon else fitting
+
+
+def _check_mtu(mtu: int) -> None:
+    if not LOW_MTU <= mtu <= HIGH_MTU:
+        raise Refused(errno.EINVAL)  # dev_validate_mtu
+
+
+def _changed(have: PortVlans, change: SetVlans) -> PortVlans:
+    add, gone = change.add, change.remove
+    pvid = have.pvid
+    if add.pvid is not None:
+        pvid = add.pvid
+    elif pvid is not None and pvid in add.all:
+        pvid = None
+    return PortVlans(
+        pvid=None if pvid is not None and pvid in gone else pvid,
+        untagged=((have.untagged - add.tagged) | add.untagged) - gone,
+        tagged=((have.tagged - add.untagged) | add.tagged) - gone,
+    )
