@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import struct
 from typing import Any
 
@@ -180,7 +181,8 @@ def test_a_veth_as_pyroute2_reads_it() -> None:
 def test_an_address_as_pyroute2_reads_it(cidr: tuple[str, int], index: int) -> None:
     text, length = cidr
     read = theirs(ifaddrmsg, links.add_addr(index, f"{text}/{length}"))
-    assert (read["index"], read["prefixlen"], read.get_attr("IFA_LOCAL")) == (index, length, text)
+    local = str(ipaddress.ip_address(read.get_attr("IFA_LOCAL")))  # pyroute2 keeps the dots of ::ffff:10.0.0.1
+    assert (read["index"], read["prefixlen"], local) == (index, length, text)
 
 
 def test_a_route_as_pyroute2_reads_it() -> None:
@@ -298,6 +300,4 @@ def test_no_primary_and_no_system_address() -> None:
 
 @pytest.mark.parametrize("text", ["::ffff:10.0.0.1", "fe80::1", "10.0.0.1", "::", "fd00:0:0:1::"])
 def test_addresses_are_written_as_ipaddress_does(text: str) -> None:
-    import ipaddress
-
     assert codec.read_ip(codec.write_ip(text)) == str(ipaddress.ip_address(text))

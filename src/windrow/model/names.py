@@ -57,6 +57,11 @@ def next_bond_of(cluster_network: str) -> IfName:
     return IfName(f"{cluster_network}-bn")
 
 
+def successor_of(bond: str) -> IfName:
+    """`oob-bo` -> `oob-bn`."""
+    return next_bond_of(bond.removesuffix("-bo"))
+
+
 def subinterface_of(cluster_network: str, vid: int) -> IfName:
     return IfName(f"{cluster_network}-br.{vid}")
 

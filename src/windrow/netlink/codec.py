@@ -18,7 +18,6 @@ from struct import Struct
 from typing import Any
 
 NLA_F_NESTED = 0x8000
-_TYPE_MASK = 0x3FFF
 _HEADER = Struct("=HH")
 _PADS = (b"", b"\0\0\0", b"\0\0", b"\0")
 
@@ -59,7 +58,9 @@ class Table:
 
     def __post_init__(self) -> None:
         readers = {row.number: (name, row.format.decode, row.many) for name, row in self.rows.items()}
-        object.__setattr__(self, "_readers", readers)
+        # Under both spellings of the number, so that reading need not mask it.
+        flagged = {number | NLA_F_NESTED: reader for number, reader in readers.items()}
+        object.__setattr__(self, "_readers", readers | flagged)
 
     def encode(self, values: Mapping[str, Any]) -> bytes:
         """The attributes of `values` in their order; those that are None are left out.
@@ -83,20 +84,20 @@ class Table:
         """
         end = len(data) if end is None else end
         found: dict[str, Any] = {}
-        readers, unpack = self._readers, _HEADER.unpack_from
-        while start + 4 <= end:
+        readers, unpack, last = self._readers, _HEADER.unpack_from, end - 4
+        while start <= last:
             length, number = unpack(data, start)
-            stop = start + length
-            if length < 4 or stop > end:
+            if length < 4:
                 break
-            reader = readers.get(number & _TYPE_MASK)
-            if reader is not None:
-                name, decode, many = reader
+            if number in readers:
+                if start + length > end:
+                    break
+                name, decode, many = readers[number]
                 if many:
-                    found.setdefault(name, []).append(decode(data[start + 4 : stop]))
+                    found.setdefault(name, []).append(decode(data[start + 4 : start + length]))
                 else:
-                    found[name] = decode(data[start + 4 : stop])
-            start = (stop + 3) & ~3
+                    found[name] = decode(data[start + 4 : start + length])
+            start += (length + 3) & ~3
         return found
 
 

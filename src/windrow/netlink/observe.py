@@ -5,8 +5,8 @@ from __future__ import annotations
 import errno
 import socket
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from windrow.model.host import (
     HostState,
@@ -50,8 +50,10 @@ _BRIDGE_BODY = codec.LINK_HEADER.pack(socket.AF_BRIDGE, 0, 0, 0, 0) + codec.BRID
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Raw:
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
+class Raw(NamedTuple):
     """One link as the kernel sent it: header and decoded attributes. `data`: of its kind; `slave`: of its master's."""
 
     index: int
@@ -60,8 +62,8 @@ class Raw:
     attrs: Mapping[str, Any]
     kind: str
     slave_kind: str = ""
-    data: Mapping[str, Any] = field(default_factory=dict)
-    slave: Mapping[str, Any] = field(default_factory=dict)
+    data: Mapping[str, Any] = _NOTHING
+    slave: Mapping[str, Any] = _NOTHING
 
 
 def observe(rtnl: Rtnl, sysctls: Mapping[str, str] | None = None) -> Observed:
@@ -106,8 +108,8 @@ def dump_links(rtnl: Rtnl) -> tuple[list[Raw], bool]:
 
 def _with_info(index: int, arphrd: int, flags: int, attrs: Mapping[str, Any], info: Mapping[str, Any]) -> Raw:
     kind, slave_kind = info.get("kind", DEVICE), info.get("slave_kind", "")
-    data = _DECODE_DATA[kind](info["data"]) if kind in _DECODE_DATA and "data" in info else {}
-    slave = codec.SLAVE_DATA[slave_kind].decode(info["slave_data"]) if slave_kind in codec.SLAVE_DATA else {}
+    data = _DECODE_DATA[kind](info["data"]) if kind in _DECODE_DATA and "data" in info else _NOTHING
+    slave = codec.SLAVE_DATA[slave_kind].decode(info["slave_data"]) if slave_kind in codec.SLAVE_DATA else _NOTHING
     return Raw(index, arphrd, flags, attrs, kind, slave_kind, data, slave)
 
 
@@ -169,26 +171,25 @@ def permanent_mac(raw: Raw) -> Mac | None:
 def _runtime(raw: Raw, names: Mapping[int, str], bonds: Mapping[int, Mapping[str, Any]]) -> Runtime:
     attrs = raw.attrs
     oper = attrs.get("oper", 0)
-    common: dict[str, Any] = {
-        "ifindex": raw.index,
-        "group": attrs.get("group", 0),
-        "carrier": raw.flags & IFF_LOWER_UP != 0,
-        "oper": OPER[oper] if oper < len(OPER) else "unknown",
-        "permanent_mac": permanent_mac(raw),
-        "min_mtu": attrs.get("min_mtu", 0),
-        "max_mtu": attrs.get("max_mtu", 0),
-    }
-    if "alias" in attrs:
-        common["alias"] = attrs["alias"]
-    if "properties" in attrs:
-        common["altnames"] = tuple(attrs["properties"].get("altnames", ()))
+    special: Mapping[str, Any] = _NOTHING
     if raw.slave_kind == "bond":
-        common |= _slave_runtime(raw, bonds.get(attrs.get("master", 0), {}))
+        special = _slave_runtime(raw, bonds.get(attrs.get("master", 0), _NOTHING))
     elif raw.slave_kind == "bridge":
-        common["port_state"] = raw.slave.get("state")
+        special = {"port_state": raw.slave.get("state")}
     if raw.kind == "bond":
-        common |= _bond_runtime(raw.data, names)
-    return Runtime(**common)
+        special = {**special, **_bond_runtime(raw.data, names)}
+    return Runtime(
+        ifindex=raw.index,
+        group=attrs.get("group", 0),
+        carrier=raw.flags & IFF_LOWER_UP != 0,
+        oper=OPER[oper] if oper < len(OPER) else "unknown",
+        permanent_mac=permanent_mac(raw),
+        alias=attrs.get("alias", ""),
+        altnames=tuple(attrs["properties"].get("altnames", ())) if "properties" in attrs else (),
+        min_mtu=attrs.get("min_mtu", 0),
+        max_mtu=attrs.get("max_mtu", 0),
+        **special,
+    )
 
 
 def _slave_runtime(raw: Raw, bond: Mapping[str, Any]) -> dict[str, Any]:

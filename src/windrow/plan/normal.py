@@ -51,9 +51,7 @@ def _owned(link: Link) -> Link:
 
 def _claimed(link: Link) -> Link:
     """A NIC: which bond it is in, and whether it is up. Its MAC is the bond's while it is in one."""
-    return Link(
-        name=link.name, spec=Other(kind=link.kind), up=link.up, mtu=link.mtu, master=link.master or "", origin=link.origin
-    )
+    return Link(name=link.name, spec=Other(kind=link.kind), up=link.up, mtu=link.mtu, master=link.master or "")
 
 
 def _only_vlans(link: Link) -> Link:

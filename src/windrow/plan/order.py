@@ -162,7 +162,7 @@ def _live_impact(scene: Scene, bond: Link, deltas: tuple[Delta, ...]) -> Impact:
     return Impact.HITLESS
 
 
-def refit_empty(scene: Scene, bond: Link, deltas: tuple[Delta, ...]) -> Iterator[Burst]:
+def refit_empty(scene: Scene, bond: Link) -> Iterator[Burst]:
     """The mode, with no second NIC to take over: let all slaves go, change, take them back. An outage."""
     slaves = scene.slaves(bond.name)
     impact = scene.when_carrying(bond.name, Impact.OUTAGE)
@@ -170,8 +170,9 @@ def refit_empty(scene: Scene, bond: Link, deltas: tuple[Delta, ...]) -> Iterator
         note = "the kernel changes the mode of an empty bond only (bond_opts[BOND_OPT_MODE])"
         step = scene.step(Phase.PREPARE, nic, SetMaster(None), impact, note)
         yield burst(1, step)
-    every = {d.field.removeprefix("bond."): d.want for d in deltas if d.field.startswith("bond.")}
-    change = scene.step(Phase.DOWN_OPTIONS, bond.name, SetBond(Bond(**every)))  # type: ignore[arg-type]
+    # All options and not only those that differ: a new mode resets some (bond_option_mode_set: miimon, tlb_dynamic_lb).
+    assert isinstance(bond.spec, Bond)
+    change = scene.step(Phase.DOWN_OPTIONS, bond.name, SetBond(bond.spec))
     seen = scene.seen(bond.name)
     down = [scene.step(Phase.DOWN_OPTIONS, bond.name, SetLink(up=False), impact)] if seen and seen.up else []
     yield burst(1, *down, change)
@@ -190,12 +191,10 @@ def join_bridge(scene: Scene, bond: Link) -> Iterator[Burst]:
     seen = scene.seen(bond.name)
     impact = scene.when_carrying(bond.name, Impact.FLAP) if seen and seen.master else Impact.NONE
     join = scene.step(Phase.ATTACH, bond.name, SetMaster(IfName(bond.master or "") or None), impact)
-    if bond.master and bond.vlans is not None:
-        add, remove = vlan_change(bond.vlans, FRESH_PORT)
-        set_vlans = SetVlans(add=add, remove=remove.all)
-        yield burst(10, join, scene.step(Phase.ATTACH, bond.name, set_vlans))
-    else:
-        yield burst(10, join)
+    add, remove = vlan_change(bond.vlans or FRESH_PORT, FRESH_PORT)
+    set_vlans = SetVlans(add=add, remove=remove.all)
+    steps = [join] if set_vlans == SetVlans() else [join, scene.step(Phase.ATTACH, bond.name, set_vlans)]
+    yield burst(10, *steps)
 
 
 def port_vlans(scene: Scene, link: Link, *, have: PortVlans | None, on_self: bool) -> Iterator[Burst]:

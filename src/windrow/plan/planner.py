@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from windrow.model.bonding import Change
 from windrow.model.host import Bond, Bridge, HostState, Link, Observed, Other
+from windrow.model.names import successor_of
 from windrow.model.steps import Delta, Impact, Phase, Plan, SetSysctl, Step, Unit
 from windrow.model.values import IfName
 from windrow.plan import guard, order, takeover
@@ -75,7 +76,7 @@ def _bursts(scene: Scene, names: tuple[IfName, ...], deltas: dict[IfName, tuple[
     taken_over = [n for n in names if _takes_over(scene, n, deltas[n])]
     refitted = {n for n in names if takeover.needs_empty(deltas[n])} - set(taken_over)
     cleared = refitted | set(taken_over)
-    successors = {takeover.successor_of(n) for n in taken_over}
+    successors = {successor_of(n) for n in taken_over}
     for name in names:
         if not deltas[name] or name in successors:
             continue
@@ -176,7 +177,7 @@ def _existing(
 ) -> Iterator[Burst]:
     fields = {d.field for d in deltas}
     if refit:
-        yield from order.refit_empty(scene, want, deltas)
+        yield from order.refit_empty(scene, want)
     elif isinstance(want.spec, Bond):
         yield from order.bond_options(scene, want, deltas)
     yield from order.bridge_options(scene, want, deltas)

@@ -21,9 +21,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from windrow.model import names
 from windrow.model.bonding import Change
 from windrow.model.host import Bond, Link, PortVlans
+from windrow.model.names import successor_of
 from windrow.model.steps import (
     AwaitCarrier,
     CreateLink,
@@ -46,10 +46,6 @@ CARRIER_TIMEOUT_MS = 10_000
 """LACP with slow timers needs a few seconds to agree (IEEE 802.1AX §6.4.4); without it, milliseconds."""
 
 PHASE = Phase.DOWN_OPTIONS
-
-
-def successor_of(bond: str) -> IfName:
-    return names.next_bond_of(bond.removesuffix("-bo"))
 
 
 def needs_empty(deltas: tuple[Delta, ...]) -> bool:

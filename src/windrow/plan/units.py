@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from windrow.model.host import HostState, Link, Observed
+from windrow.model import names
+from windrow.model.host import Bond, HostState, Link, Observed
 from windrow.model.values import IfName
 
 
@@ -30,4 +31,6 @@ def units(concerned: Iterable[IfName], want: HostState, have: Observed) -> tuple
 
 
 def _neighbours(link: Link) -> tuple[IfName, ...]:
-    return tuple(IfName(n) for n in (link.master, link.parent) if n)
+    """A bond and its successor belong together before anything else connects them."""
+    successor = names.successor_of(link.name) if isinstance(link.spec, Bond) else None
+    return tuple(IfName(n) for n in (link.master, link.parent, successor) if n)

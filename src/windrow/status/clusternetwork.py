@@ -35,7 +35,7 @@ def verdict(network: ClusterNetwork, cluster: Cluster, reports: Sequence[NodeRep
     return Verdict(ready=False, reason=worst.reason, message=f"{node}: {worst.message}", hint=worst.hint)
 
 
-def annotations(network: ClusterNetwork, cluster: Cluster) -> dict[str, str]:
+def annotations_of(network: ClusterNetwork, cluster: Cluster) -> dict[str, str]:
     """The MTU and where it comes from; the VLANs of its networks, and their hash (SHA-256)."""
     found: dict[str, str] = {}
     configs = cluster.vlan_configs(network.name)

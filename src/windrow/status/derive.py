@@ -72,7 +72,7 @@ def _derived(found: AnyObject, cluster: Cluster, reports: Sequence[NodeReport]) 
         case ClusterNetwork():
             verdict = clusternetwork.verdict(found, cluster, reports)
             status = {"conditions": [verdict.condition()]} if reports else {}
-            return {}, clusternetwork.annotations(found, cluster), status
+            return {}, clusternetwork.annotations_of(found, cluster), status
         case VlanConfig():
             matched = [n.name for n in _nodes(cluster, reports) if selects_node(found, n)]
             return {names.LABEL_CLUSTERNETWORK: found.cluster_network}, _matched(matched), {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from windrow.model import names
@@ -19,7 +19,7 @@ class NodeReport:
 
     node: str
     observed: Observed
-    plan: Plan = Plan()
+    plan: Plan = field(default_factory=Plan)
     problems: tuple[Problem, ...] = ()
     failures: tuple[Failure, ...] = ()
 

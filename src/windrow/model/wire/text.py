@@ -27,7 +27,7 @@ _BOOL = {
     for value, words in ((True, ("y", "yes", "on", "true")), (False, ("n", "no", "off", "false")))
     for plain in words
     for word in (plain, plain.capitalize(), plain.upper())
-    if len(plain) > 1  # go-yaml leaves a lone y and n as they are
+    if len(plain) > 1  # a lone y or n is a text, as in PyYAML
 }
 _NULL = ("", "~", "null", "Null", "NULL")
 _INT = re.compile(r"([-+]?)(0b[01_]+|0x[0-9a-fA-F_]+|0o?[0-7_]+|0|[1-9][0-9_]*)")
@@ -133,7 +133,9 @@ def trees(text: str) -> tuple[list[Tree], list[Complaint]]:
         found.extend(composer.documents())
     except _TooDeep as error:
         complaints.append(
-            Complaint("yaml-limits", f"more than {MAX_DEPTH} levels of lists and maps in each other", line=error.line + 1)
+            Complaint(
+                "yaml-limits", f"more than {MAX_DEPTH} levels of lists and maps in each other", line=error.line + 1
+            )
         )
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
@@ -306,7 +308,7 @@ def plain(node: TreeNode, complaints: list[Complaint]) -> Plain:
     try:
         value = unfolder.value(node, "")
     except _TooMany:
-        message = f"aliases make more than {MAX_COPIES} values of this document"
+        message = f"aliases make more than {MAX_COPIES} values of this document, or nest too deep"
         complaints.append(Complaint("yaml-limits", message, line=node.line + 1))
         value = None
     return Plain(value, unfolder.lines, frozenset(unfolder.blocks))
@@ -318,20 +320,26 @@ class _Unfolder:
         self.blocks: set[str] = set()
         self._complaints = complaints
         self._copies = 0
-        self._inside = 0
+        self._aliases = 0
+        self._depth = 0
 
     def value(self, node: TreeNode, path: str) -> Any:
-        if self._inside:
-            self._copies += 1
-            # A chain of aliases can also be deep without being many.
-            if self._copies > MAX_COPIES or self._inside > MAX_DEPTH:
-                raise _TooMany
+        self._copies += self._aliases > 0
+        # A chain of aliases can be deep without being many.
+        if self._copies > MAX_COPIES or self._depth > 2 * MAX_DEPTH:
+            raise _TooMany
         self.lines.setdefault(path, node.line + 1)
+        self._depth += 1
+        found = self._value(node, path)
+        self._depth -= 1
+        return found
+
+    def _value(self, node: TreeNode, path: str) -> Any:
         match node:
             case Alias(target=target):
-                self._inside += 1
+                self._aliases += 1
                 found = self.value(target, path)
-                self._inside -= 1
+                self._aliases -= 1
                 return found
             case Scalar(value=value, block=block):
                 if block:

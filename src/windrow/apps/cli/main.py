@@ -1,0 +1,140 @@
+"""`windrow`: the verbs, the options that all of them share, and what becomes of an error."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+
+from windrow import __version__
+from windrow.apps.cli.session import Session, style_for
+from windrow.model.problems import WindrowError
+
+VERBS = {
+    "apply": "Store manifests and bring this host to them",
+    "completion": "Print the completion script for a shell",
+    "delete": "Remove objects, and what they made on this host",
+    "describe": "Show one object in full, and what became of it",
+    "diff": "Show what differs between manifests and kernel",
+    "get": "List objects",
+    "lab": "Run a whole cluster in one Linux kernel",
+    "plan": "Show the steps that apply would take",
+    "status": "Show this host's networks on one screen",
+    "topology": "Draw this host's networks",
+    "version": "Print the version",
+}
+"""Their help lines stand here, so that `windrow --help` loads no verb."""
+
+EXAMPLES = """\b
+Examples:
+  windrow plan -f oob.yaml          what would be done, and what it would cost
+  windrow apply -f oob.yaml         do it
+  windrow apply                     repair whatever drifted
+  windrow status                    is all well?
+  windrow get cn,vc,nad             list objects
+  windrow delete vlanconfig oob     take a network off its NICs
+
+Exit codes: 0 fine, 1 refused or failed, 2 wrong usage."""
+
+
+class Verbs(click.Group):
+    """A group whose commands are modules: `windrow.apps.cli.<verb>:<verb>`."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in VERBS:
+            return None
+        try:
+            module = importlib.import_module(f"windrow.apps.cli.{cmd_name}")
+        except WindrowError as error:
+            fail(error)
+        command = getattr(module, cmd_name)
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(sorted(VERBS.items()))
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        word = args[0] if args else ""
+        if word and word not in VERBS and not word.startswith("-"):
+            near = [verb for verb in sorted(VERBS) if verb.startswith(word[:2])]
+            hint = f" Did you mean {' or '.join(near)}?" if near else ""
+            ctx.fail(f"No such command {word!r}.{hint}")
+        return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except WindrowError as error:
+            fail(error, ctx.obj)
+        except BrokenPipeError:
+            # The reader of our output went away (`| head`); Python would complain again at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            ctx.exit(1)
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except Exception as error:  # noqa: BLE001 - the last gate: users see a line, never a traceback
+            if os.environ.get("WINDROW_DEBUG"):
+                raise
+            what = f"{type(error).__name__}: {error}".strip(": ").splitlines()[0]
+            click.echo(f"error: windrow itself failed: {what}", err=True)
+            click.echo("    hint: WINDROW_DEBUG=1 shows where; please report it", err=True)
+            ctx.exit(1)
+
+
+def fail(error: WindrowError, session: object = None) -> None:
+    """Say what went wrong on standard error, and end with 1."""
+    from windrow.apps.cli.output import complain_of
+
+    complain_of(error, session.error_style if isinstance(session, Session) else None)
+    raise click.exceptions.Exit(1)
+
+
+@click.group(
+    cls=Verbs, epilog=EXAMPLES, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}
+)
+@click.option(
+    "--root",
+    type=click.Path(path_type=Path),
+    envvar="WINDROW_ROOT",
+    help="Move every path of Windrow below DIR.  [env: WINDROW_ROOT]",
+    metavar="DIR",
+)
+@click.option(
+    "--node", envvar="WINDROW_NODE", help="Which node this host is; else its host name.  [env: WINDROW_NODE]"
+)
+@click.option("--color", type=click.Choice(["auto", "always", "never"]), default="auto", help="auto: on a terminal.")
+@click.option("-v", "--verbose", is_flag=True, help="Say more of what is done.")
+@click.version_option(__version__, prog_name="windrow", message="%(prog)s %(version)s")
+@click.pass_context
+def cli(ctx: click.Context, root: Path | None, node: str | None, color: str, verbose: bool) -> None:
+    """The Harvester network for any Linux host: cluster networks, VLAN-aware bridges and bonds."""
+    session = ctx.obj if isinstance(ctx.obj, Session) else Session()
+    ctx.obj = replace(
+        session,
+        root=root or session.root,
+        node=node or session.node,
+        style=style_for(color, sys.stdout),
+        error_style=style_for(color, sys.stderr),
+        verbose=verbose,
+    )
+
+
+def main() -> None:
+    """The entry point of the command `windrow`."""
+    cli.main(prog_name="windrow")
+
+
+if __name__ == "__main__":
+    main()

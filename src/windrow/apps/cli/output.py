@@ -1,0 +1,52 @@
+"""Printing: text, documents, and what is wrong (on standard error)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import click
+
+from windrow.model.problems import Problem, ProblemsError, Severity, WindrowError, errors
+from windrow.render.plan import problems_lines
+from windrow.render.text import PLAIN, Style, plural
+
+
+def say(text: str) -> None:
+    """A line, or several; the style has decided on colours already."""
+    click.echo(text.rstrip("\n"), color=True)
+
+
+def complain(problems: Iterable[Problem], style: Style = PLAIN) -> None:
+    """Each with its place, its object, the reason and what to do."""
+    for line in problems_lines(problems, style):
+        click.echo(line, err=True, color=True)
+
+
+def complain_of(error: WindrowError, style: Style | None = None) -> None:
+    style = style or PLAIN
+    if isinstance(error, ProblemsError):
+        complain(error.problems, style)
+        count = len(errors(error.problems))
+        if count > 1:
+            click.echo(f"{plural(count, 'error')}; nothing was changed", err=True)
+        return
+    click.echo(f"{style.red('error:')} {error}", err=True, color=True)
+
+
+def gate(problems: Sequence[Problem], style: Style = PLAIN) -> None:
+    """Stops at errors, after showing all there is; warnings pass. Raises ProblemsError."""
+    if errors(problems):
+        raise ProblemsError(problems)
+    complain((p for p in problems if p.severity is Severity.WARNING), style)
+
+
+def print_json(document: Any) -> None:
+    click.echo(json.dumps(document, indent=2, ensure_ascii=False))
+
+
+def print_yaml(document: Mapping[str, Any]) -> None:
+    import yaml
+
+    click.echo(yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=1000), nl=False)

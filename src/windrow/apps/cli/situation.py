@@ -1,0 +1,49 @@
+"""The store and the kernel together: what commands that only look have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+from windrow.apps.cli.session import Session
+from windrow.apps.engine import Kernel, Planned, Sight, look, plan_node
+from windrow.model.cluster import Cluster
+from windrow.model.objects import AnyObject
+from windrow.model.problems import Problem
+from windrow.model.steps import Failure
+from windrow.model.values import Ref
+from windrow.status.report import NodeReport
+from windrow.store.directory import Store
+
+
+def stored(session: Session) -> tuple[Cluster, tuple[Problem, ...]]:
+    """The cluster of the store, and what is wrong with its files. A store that is not there is empty."""
+    loaded = Store(session.root).load()
+    return Cluster.of(loaded.objects), loaded.problems
+
+
+def assess(cluster: Cluster, kernel: Kernel, node: str) -> tuple[Sight, Planned]:
+    sight = look(kernel, node)
+    return sight, plan_node(cluster, sight)
+
+
+def report_of(sight: Sight, planned: Planned, node: str, failures: Iterable[Failure] = ()) -> NodeReport:
+    return NodeReport(
+        node=node,
+        observed=sight.observed,
+        plan=planned.plan,
+        problems=planned.compiled.problems,
+        failures=tuple(failures),
+    )
+
+
+def located(problems: Iterable[Problem], objects: Mapping[Ref, AnyObject]) -> tuple[Problem, ...]:
+    """With file and line, where the object that a problem is about came from a file."""
+    return tuple(_located(p, objects) for p in problems)
+
+
+def _located(problem: Problem, objects: Mapping[Ref, AnyObject]) -> Problem:
+    about = objects.get(problem.about) if problem.about else None
+    if about is None or problem.file or not about.source.file:
+        return problem
+    return replace(problem, file=about.source.file, line=about.source.line(problem.path or "kind"))

@@ -1,0 +1,173 @@
+"""The first process of a lab: mounts, kernel modules, then the server; and it reaps what nobody waits for.
+
+A script of its own (`python -I -S init.py CONTROL`): only the standard library until the CONFIG frame has said where
+Windrow's modules are. CONTROL is `tty:/dev/ttyS0` in User-Mode Linux, `fd:N` in namespaces of the host's kernel.
+
+Everything is read-only but what is mounted here, in memory.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import importlib
+import json
+import os
+import struct
+import sys
+import traceback
+from typing import Any
+
+HEADER = struct.Struct("!IBI")
+CONFIG, READY = 1, 16
+"""`channel.Kind`, which cannot be imported yet."""
+
+MODULES = ("ipv6", "bridge", "br_netfilter", "8021q", "bonding", "veth", "dummy", "tun", "vxlan", "sch_netem")
+PARAMETERS = {"bonding": "max_bonds=0"}
+UML_MODULES = "/usr/lib/uml/modules"
+SCRATCH = ("/run", "/tmp", "/dev/shm")
+
+_MS_BIND, _MS_REC = 0x1000, 0x4000
+_SYS_FINIT_MODULE = {"x86_64": 313, "i686": 350, "aarch64": 273}
+_POWER_OFF = 0x4321FEDC
+
+libc = ctypes.CDLL(None, use_errno=True)
+
+
+def main() -> None:
+    control = sys.argv[1]
+    # proc comes first: what is kept of the host's /tmp and /run is found again by its descriptor.
+    mount("proc", "/proc", "proc")
+    mount("sysfs", "/sys", "sysfs")
+    fd = open_control(control)
+    config = read_config(fd)
+    mount_scratch(config["keep"])
+    mount_devices()
+    server = os.fork()
+    if server == 0:
+        serve(fd, config, uml=control.startswith("tty:"))
+    os.close(fd)
+    while True:
+        with contextlib.suppress(InterruptedError):
+            pid, status = os.wait()
+            if pid == server:
+                break
+    if control.startswith("tty:"):
+        libc.reboot(_POWER_OFF)
+    os._exit(os.waitstatus_to_exitcode(status) & 0xFF)
+
+
+def mount(source: str, target: str, kind: str = "", flags: int = 0, options: str = "") -> bool:
+    """Whether it could be done; what then does not work says so itself."""
+    kinds = kind.encode() or None
+    done: int = libc.mount(source.encode(), target.encode(), kinds, ctypes.c_ulong(flags), options.encode() or None)
+    return done == 0
+
+
+def mount_scratch(keep: list[str]) -> None:
+    """Memory over /run, /tmp and /dev/shm. What of the host must be seen there (a checkout in /tmp) is put back."""
+    inside = [p for p in keep if p.startswith(tuple(f"{place}/" for place in SCRATCH)) and os.path.exists(p)]
+    held = {path: os.open(path, os.O_PATH) for path in sorted(inside)}
+    for place in SCRATCH:
+        with contextlib.suppress(OSError):
+            os.makedirs(place, exist_ok=True)
+        mount("tmpfs", place, "tmpfs", options="mode=1777" if place != "/run" else "mode=755")
+    for path, fd in held.items():
+        os.makedirs(path, exist_ok=True)
+        mount(f"/proc/self/fd/{fd}", path, flags=_MS_BIND | _MS_REC)
+        os.close(fd)
+    if os.path.isdir("/lib/modules") and os.path.isdir(f"{UML_MODULES}/{os.uname().release}"):
+        mount(UML_MODULES, "/lib/modules", flags=_MS_BIND)
+
+
+def mount_devices() -> None:
+    """Terminals of our own."""
+    with contextlib.suppress(OSError):
+        os.makedirs("/dev/pts", exist_ok=True)
+    if mount("devpts", "/dev/pts", "devpts", options="newinstance,ptmxmode=0666,mode=620"):
+        mount("/dev/pts/ptmx", "/dev/ptmx", flags=_MS_BIND)
+
+
+def open_control(control: str) -> int:
+    where, _, name = control.partition(":")
+    if where == "fd":
+        os.set_inheritable(int(name), False)
+        return int(name)
+    import tty  # noqa: PLC0415 - not needed outside User-Mode Linux
+
+    fd = os.open(name, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+    tty.setraw(fd)
+    return fd
+
+
+def read_config(fd: int) -> dict[str, Any]:
+    _, kind, length = HEADER.unpack(read_exactly(fd, HEADER.size))
+    if kind != CONFIG:
+        raise SystemExit(f"the first frame is of kind {kind}, and should be CONFIG")
+    found: dict[str, Any] = json.loads(read_exactly(fd, length))
+    return found
+
+
+def read_exactly(fd: int, size: int) -> bytes:
+    data = b""
+    while len(data) < size:
+        more = os.read(fd, size - len(data))
+        if not more:
+            raise SystemExit("the host has gone")
+        data += more
+    return data
+
+
+def serve(fd: int, config: dict[str, Any], *, uml: bool) -> None:
+    """Become the server; never returns."""
+    status = 1
+    try:
+        os.setsid()
+        sys.path += config["path"]
+        os.environ.clear()
+        os.environ.update({"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root"})
+        os.environ.update({"LC_ALL": "C.UTF-8", "TERM": "linux", "TMPDIR": "/tmp"})
+        missing = load_modules() if uml else []
+        module, _, function = config["entry"].partition(":")
+        getattr(importlib.import_module(module), function)(fd, {**config, "uml": uml, "missing_modules": missing})
+        status = 0
+    except BaseException:  # noqa: BLE001 - the host must learn why, whatever it was
+        text = traceback.format_exc()
+        document = json.dumps({"error": text}).encode()
+        with contextlib.suppress(OSError):
+            os.write(fd, HEADER.pack(0, READY, len(document)) + document)
+    finally:
+        os._exit(status)
+
+
+def load_modules() -> list[str]:
+    """Load what the lab needs, with what that needs, as modprobe would; the names of those that could not be."""
+    release = os.uname().release
+    base = next((d for d in (f"{UML_MODULES}/{release}", f"/lib/modules/{release}") if os.path.isdir(d)), "")
+    if not base:
+        return list(MODULES)
+    needs: dict[str, list[str]] = {}
+    with open(f"{base}/modules.dep", encoding="utf-8") as lines:
+        for line in lines:
+            file, _, others = line.partition(":")
+            needs[os.path.basename(file).split(".ko")[0]] = [file, *others.split()]
+    loaded: set[str] = set()
+    return [name for name in MODULES if not _load(name, base, needs.get(name, []), loaded)]
+
+
+def _load(name: str, base: str, files: list[str], loaded: set[str]) -> bool:
+    for file in reversed(files):
+        if file in loaded:
+            continue
+        fd = os.open(f"{base}/{file}", os.O_RDONLY)
+        options = PARAMETERS.get(os.path.basename(file).split(".ko")[0], "").encode()
+        done = libc.syscall(_SYS_FINIT_MODULE[os.uname().machine], fd, options, 0)
+        os.close(fd)
+        if done != 0 and ctypes.get_errno() != 17:  # EEXIST: built in, or loaded already
+            return False
+        loaded.add(file)
+    return bool(files) or os.path.isdir(f"/sys/module/{name}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,9 @@
+"""Text <-> objects. Nothing here knows of files, and nothing a text holds may end in an exception.
+
+`load_documents` collects every problem with its file, line, path and hint; it says what is wrong with one
+document by itself. What is wrong beside other objects is for `windrow.rules` to say.
+"""
+
+from windrow.model.wire.documents import Loaded, dump, load_documents, without_doubles
+
+__all__ = ["Loaded", "dump", "load_documents", "without_doubles"]

@@ -1,0 +1,268 @@
+"""Documents -> objects: which kind it is, its metadata, and everything else that all kinds share."""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from windrow.model.objects import (
+    KINDS,
+    AnyObject,
+    ClusterNetwork,
+    HostNetworkConfig,
+    LinkMonitor,
+    Meta,
+    NetworkAttachmentDefinition,
+    Node,
+    Source,
+    VlanConfig,
+    VlanStatus,
+    find_kind,
+)
+from windrow.model.problems import Problem
+from windrow.model.values import Ref
+from windrow.model.wire import hostnetworkconfig, linkmonitor, nad, vlanconfig
+from windrow.model.wire.reader import Envelope, Report, Table, kind_of, suggestion
+from windrow.model.wire.text import Alias, Complaint, Mapping, Plain, Scalar, Sequence, TreeNode, plain, shown, trees
+
+NAME_MAX, NAMESPACE_MAX = 253, 63
+DEFAULT_NAMESPACE = "default"
+_LABEL = r"[a-z0-9](?:[-a-z0-9]*[a-z0-9])?"
+_NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
+_NAMESPACE = re.compile(_LABEL)
+_TOP = ("apiVersion", "kind", "metadata", "spec", "status", "data")
+_META = ("name", "namespace", "labels", "annotations")
+_KINDS = {kind.name: kind.cls for kind in KINDS}
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What a text holds. `unread`: objects that are in it and of which something is wrong, so that nobody
+    says of them that they do not exist."""
+
+    objects: tuple[AnyObject, ...] = ()
+    problems: tuple[Problem, ...] = ()
+    unread: frozenset[Ref] = frozenset()
+
+
+def load_documents(text: str, file: str = "") -> Loaded:
+    """Every object in a text of YAML documents or JSON, and every problem with it. Never raises."""
+    found, complaints = trees(text)
+    problems = [_problem(c, file) for c in complaints]
+    objects: list[AnyObject] = []
+    unread: set[Ref] = set()
+    for tree in found:
+        for prefix, node in _items(tree.root, ""):
+            loaded = _load(node, prefix, file)
+            objects += loaded.objects
+            problems += loaded.problems
+            unread |= loaded.unread
+    return without_doubles([Loaded(tuple(objects), tuple(problems), frozenset(unread))])
+
+
+def without_doubles(parts: Iterable[Loaded]) -> Loaded:
+    """Several texts as one. An object that stands in two places is a problem naming both; the first is kept."""
+    first: dict[Ref, AnyObject] = {}
+    problems: list[Problem] = []
+    unread: set[Ref] = set()
+    for part in parts:
+        problems += part.problems
+        unread |= part.unread
+        for obj in part.objects:
+            other = first.setdefault(obj.ref, obj)
+            if other is not obj:
+                problems.append(_double(obj, other))
+    return Loaded(tuple(first.values()), tuple(problems), frozenset(unread))
+
+
+def _double(obj: AnyObject, other: AnyObject) -> Problem:
+    line = other.source.line("metadata.name") or 1
+    place = f"{other.source.file}:{line}" if other.source.file else f"line {line}"
+    return Problem(
+        code="object-twice",
+        message=f"this object is already at {place}",
+        hint="remove one of them",
+        path="metadata.name",
+        about=obj.ref,
+        file=obj.source.file,
+        line=obj.source.line("metadata.name"),
+    )
+
+
+def _problem(complaint: Complaint, file: str) -> Problem:
+    return Problem(
+        code=complaint.code,
+        message=complaint.message,
+        hint=complaint.hint,
+        path=complaint.path,
+        file=file,
+        line=complaint.line,
+    )
+
+
+def _items(node: TreeNode, prefix: str, depth: int = 0) -> Iterator[tuple[str, TreeNode]]:
+    """The documents of `kind: List` and of `kind: VlanConfigList` one by one; each has its own paths."""
+    target = node
+    while isinstance(target, Alias):
+        target = target.target
+    if depth < _NESTED_LISTS and isinstance(target, Mapping) and str(_scalar(target, "kind")).endswith("List"):
+        items = next((value for key, _, value in target.entries if key == "items"), None)
+        if isinstance(items, Sequence):
+            for i, item in enumerate(items.items):
+                yield from _items(item, f"{prefix}.items[{i}]" if prefix else f"items[{i}]", depth + 1)
+            return
+    yield prefix, node
+
+
+_NESTED_LISTS = 4
+
+
+def _scalar(node: Mapping, name: str) -> object:
+    value = next((value for key, _, value in node.entries if key == name), None)
+    return value.value if isinstance(value, Scalar) else None
+
+
+def _load(node: TreeNode, prefix: str, file: str) -> Loaded:
+    complaints: list[Complaint] = []
+    document = plain(node, complaints)
+    if document.value is None and not complaints and not prefix:
+        return Loaded()  # an empty document: `---` at the end of a file
+    report = Report(Source(file=file, lines=document.lines), prefix)
+    obj = _object(document, report, complaints)
+    unread = frozenset({report.about} if report.failed and report.about else ())
+    return Loaded((obj,) if obj and not report.failed else (), tuple(report.problems), unread)
+
+
+def _object(document: Plain, report: Report, complaints: list[Complaint]) -> AnyObject | None:
+    value = document.value
+    known = isinstance(value, dict)
+    table = Table(value if known else {}, "", report, _TOP)
+    cls = _kind(table) if known else None
+    meta = _meta(table, cls) if cls else None
+    if cls and meta and meta.name:
+        report.about = Ref(cls.KIND, meta.name, meta.namespace if cls.NAMESPACED else "")
+        _check_version(table, cls)
+    for c in complaints:
+        report.add(c.code, c.path, c.message, c.hint, line=c.line)
+    if not known and not complaints:
+        report.add("wrong-type", "", f"a manifest is a map with apiVersion and kind; this is {kind_of(value)}")
+    if cls is None or meta is None:
+        return None
+    return _READERS[cls](table, Envelope(meta=meta, doc=value, source=report.source), document)
+
+
+def _kind(table: Table) -> type[AnyObject] | None:
+    hint = ""
+    if "cniVersion" in table.value:
+        hint = "a CNI configuration goes into spec.config of a NetworkAttachmentDefinition, as a text"
+    field = table.required("kind", hint or f"one of {', '.join(_KINDS)}")
+    word = field.text() if field else None
+    if field is None or word is None:
+        return None
+    if word in _KINDS:
+        return _KINDS[word]
+    near = find_kind(word)
+    hint = f"did you mean {near.name}?" if near else suggestion(word, _KINDS, 0.6)
+    field.wrong("kind-unknown", f"there is no kind {shown(word)}", hint or f"the kinds are {', '.join(_KINDS)}")
+    return None
+
+
+def _check_version(table: Table, cls: type[AnyObject]) -> None:
+    field = table.required("apiVersion", f"apiVersion: {cls.API_VERSION}")
+    version = field.text() if field else None
+    if field and version is not None and version != cls.API_VERSION:
+        message = f"{shown(version)} is not a version of {cls.KIND} that Windrow reads"
+        field.wrong("version-unknown", message, f"write {cls.API_VERSION}")
+
+
+def _meta(table: Table, cls: type[AnyObject]) -> Meta:
+    """A name that is missing or wrong is empty."""
+    meta = table.table("metadata", _META, required=True, hint="metadata: {name: …}")
+    name = ""
+    if meta.value or "metadata" in table:
+        name = _name(meta, "name", _NAME, NAME_MAX) if meta.required("name") else ""
+    namespace = ""
+    if cls.NAMESPACED:
+        namespace = DEFAULT_NAMESPACE
+        if "namespace" in meta:
+            namespace = _name(meta, "namespace", _NAMESPACE, NAMESPACE_MAX) or DEFAULT_NAMESPACE
+    return Meta(name=name, namespace=namespace, labels=meta.texts("labels"), annotations=meta.texts("annotations"))
+
+
+def _name(meta: Table, key: str, pattern: re.Pattern[str], longest: int) -> str:
+    """RFC 1123, as Kubernetes asks of every object."""
+    field = meta[key]
+    text = field.text()
+    if text is None:
+        return ""
+    if len(text) > longest:
+        field.wrong("name-invalid", f"has {len(text)} characters, {longest} is the most")
+        return ""
+    if not pattern.fullmatch(text):
+        lower = text.lower().replace("_", "-")
+        hint = f"write {lower}" if pattern.fullmatch(lower) else "lower-case letters, digits, and - between them"
+        field.wrong("name-invalid", f"{shown(text)!r} is not a name that Kubernetes takes", hint)
+        return ""
+    return text
+
+
+Reader = Callable[[Table, Envelope, Plain], AnyObject]
+
+
+def _plain_reader(cls: type[ClusterNetwork] | type[VlanStatus] | type[Node]) -> Reader:
+    def read(_table: Table, envelope: Envelope, _document: Plain) -> AnyObject:
+        return cls(meta=envelope.meta, doc=envelope.doc, source=envelope.source)
+
+    return read
+
+
+def _spec(table: Table, fields: tuple[str, ...]) -> Table:
+    return table.table("spec", fields, required=True)
+
+
+_READERS: dict[type[AnyObject], Reader] = {
+    ClusterNetwork: _plain_reader(ClusterNetwork),
+    VlanStatus: _plain_reader(VlanStatus),
+    Node: _plain_reader(Node),
+    VlanConfig: lambda table, envelope, _: vlanconfig.read(_spec(table, vlanconfig.FIELDS), envelope),
+    HostNetworkConfig: lambda table, envelope, _: hostnetworkconfig.read(
+        _spec(table, hostnetworkconfig.FIELDS), envelope
+    ),
+    LinkMonitor: lambda table, envelope, _: linkmonitor.read(table.table("spec", linkmonitor.FIELDS), envelope),
+    NetworkAttachmentDefinition: lambda table, envelope, document: nad.read(
+        _spec(table, nad.FIELDS), envelope, document
+    ),
+}
+
+
+def dump(obj: AnyObject) -> dict[str, Any]:
+    """The object as a document: the one it came from, unknown fields and all; else one made from its fields."""
+    if obj.doc:
+        return copy.deepcopy(dict(obj.doc))
+    meta: dict[str, Any] = {"name": obj.meta.name}
+    if obj.NAMESPACED and obj.meta.namespace:
+        meta["namespace"] = obj.meta.namespace
+    if obj.meta.labels:
+        meta["labels"] = dict(obj.meta.labels)
+    if obj.meta.annotations:
+        meta["annotations"] = dict(obj.meta.annotations)
+    document: dict[str, Any] = {"apiVersion": obj.API_VERSION, "kind": obj.KIND, "metadata": meta}
+    spec = _write_spec(obj)
+    return document | ({"spec": spec} if spec else {})
+
+
+def _write_spec(obj: AnyObject) -> dict[str, Any]:
+    match obj:
+        case VlanConfig():
+            return vlanconfig.write(obj)
+        case HostNetworkConfig():
+            return hostnetworkconfig.write(obj)
+        case LinkMonitor():
+            return linkmonitor.write(obj)
+        case NetworkAttachmentDefinition():
+            return nad.write(obj)
+        case ClusterNetwork() | VlanStatus() | Node():
+            return {}

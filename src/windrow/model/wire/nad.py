@@ -1,0 +1,238 @@
+"""NetworkAttachmentDefinition: a CNI configuration, as a JSON text inside the manifest.
+
+It is read as Harvester does, with Go's `encoding/json`: keys match without regard to case. One thing
+beyond: a comma after the last entry, as in Harvester's own documentation, is a warning and no error.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from windrow.model.objects import NetworkAttachmentDefinition, NetworkType
+from windrow.model.values import IFNAME_MAX, VID_MAX, VID_MIN, VidSet, parse_ifname
+from windrow.model.wire.reader import Envelope, Field, Report, Table, kind_of
+from windrow.model.wire.text import MAX_DEPTH, Plain, join, plain, shown, trees
+from windrow.model.wire.vlanconfig import read_mtu
+
+FIELDS = ("config",)
+
+KEYS = (
+    "cniVersion", "name", "type", "bridge", "isGateway", "isDefaultGateway", "forceAddress", "ipMasq", "mtu",
+    "hairpinMode", "promiscMode", "vlan", "provider", "vlanTrunk", "ipam",
+)  # fmt: skip
+_BY_FOLDED = {key.lower(): key for key in KEYS}
+_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|,(?=\s*[}\]])|[{}\[\]]', re.DOTALL)
+
+
+def read(spec: Table, envelope: Envelope, document: Plain) -> NetworkAttachmentDefinition:
+    field = spec.required("config", "the CNI configuration, as a JSON text: config: |")
+    if field is not None and isinstance(field.value, dict):
+        field.expected("a text with JSON in it", "write `config: |` and the JSON below it")
+        field = None
+    text = field.text() if field else None
+    config: dict[str, Any] = {}
+    if field is not None and text is not None:
+        start = document.lines.get(field.path, 0) if field.path in document.blocks else None
+        config = decode(text, _Place(field, start)) or {}
+    return _network(config, envelope, field.report if field else spec.report)
+
+
+class _Place:
+    """Where the JSON text stands; `start` is the line before its first one, None where it has no lines of its own."""
+
+    def __init__(self, field: Field, start: int | None) -> None:
+        self.field, self.start = field, start
+
+    def line(self, line: int) -> int | None:
+        return self.start + line if self.start is not None else None
+
+
+def decode(text: str, place: _Place) -> dict[str, Any] | None:
+    """The JSON of `spec.config`, keys as written. What is wrong is noted at `place`."""
+    field, report = place.field, place.field.report
+    strict, commas, depth = _scan(text)
+    for line in commas:
+        message = "the comma before the closing bracket is not JSON; it is read as if it were not there"
+        report.warn("json-trailing-comma", field.path, message, "remove it", line=place.line(line))
+    if depth > MAX_DEPTH:
+        field.wrong("json-syntax", f"has more than {MAX_DEPTH} levels of brackets")
+        return None
+    doubled: list[str] = []
+    try:
+        found = json.loads(strict, object_pairs_hook=lambda pairs: _dict(pairs, doubled), parse_constant=_no_constant)
+    except json.JSONDecodeError as error:
+        message = f"is not JSON: {error.msg} (line {error.lineno}, column {error.colno} of it)"
+        report.add("json-syntax", field.path, message, "keys and texts in double quotes", line=place.line(error.lineno))
+        return None
+    except ValueError as error:  # a number of thousands of digits, NaN
+        field.wrong("json-syntax", f"is not JSON: {error}")
+        return None
+    for key in doubled:
+        report.warn("json-duplicate-key", field.path, f"the key {shown(key)} stands in it twice; the last one counts")
+    if not isinstance(found, dict):
+        field.wrong("wrong-type", f"must be a JSON object, and is {kind_of(found)}")
+        return None
+    _note_lines(text, place)
+    return found
+
+
+def _scan(text: str) -> tuple[str, list[int], int]:
+    """The text without its trailing commas (blanks in their place), their lines, and its depth of brackets."""
+    commas: list[int] = []
+    depth = deepest = 0
+    for token in _TOKEN.finditer(text):
+        match token[0]:
+            case "{" | "[":
+                depth += 1
+                deepest = max(deepest, depth)
+            case "}" | "]":
+                depth -= 1
+            case ",":
+                commas.append(token.start())
+    chars = list(text)
+    for at in commas:
+        chars[at] = " "
+    return "".join(chars), [text.count("\n", 0, at) + 1 for at in commas], deepest
+
+
+def _dict(pairs: list[tuple[str, Any]], doubled: list[str]) -> dict[str, Any]:
+    result: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in result:
+            doubled.append(key)
+        result[key] = value
+    return result
+
+
+def _no_constant(word: str) -> Any:
+    raise ValueError(f"{word} is no value")
+
+
+def _note_lines(text: str, place: _Place) -> None:
+    """The lines of the keys inside the text, so that a problem with `vlan` names its own line."""
+    lines = place.field.report.source.lines
+    if place.start is None or not isinstance(lines, dict):
+        return
+    found, _ = trees(text)
+    if len(found) == 1:
+        base = place.field.path
+        for path, line in plain(found[0].root, []).lines.items():
+            where = f"{base}.{path}" if path and path[0] != "[" else f"{base}{path}"
+            lines.setdefault(where, place.start + line)
+
+
+def _network(config: dict[str, Any], envelope: Envelope, report: Report) -> NetworkAttachmentDefinition:
+    table = Table(_folded(config), "spec.config", report, KEYS)
+    cni = table.text("type")
+    bridge, vid, mtu = "", 0, 0
+    trunk = VidSet()
+    kind: NetworkType | None = None
+    if not config:
+        pass
+    elif "plugins" in config or cni not in ("", "bridge", "kube-ovn"):
+        what = "a list of plugins" if "plugins" in config else f"CNI type {shown(cni)!r}"
+        message = f"{what} is not a bridge network: it is kept, and nothing is made from it"
+        report.warn("nad-type", "spec.config.type", message)
+    elif cni == "kube-ovn":
+        kind = NetworkType.OVERLAY
+    else:
+        bridge = _bridge(table)
+        mtu = read_mtu(table)
+        vid = table.integer("vlan", 0, VID_MAX, code="vid-range", hint="0 or absent means untagged") or 0
+        listed = table.get("vlanTrunk")
+        trunk = _trunk(listed) if listed else trunk
+        kind = _type(vid, trunk, listed)
+    return NetworkAttachmentDefinition(
+        meta=envelope.meta,
+        doc=envelope.doc,
+        source=envelope.source,
+        config=config,
+        type=kind,
+        bridge=bridge,
+        vid=vid,
+        trunk=trunk,
+        mtu=mtu,
+    )
+
+
+def _folded(config: dict[str, Any]) -> dict[str, Any]:
+    """Known keys in their right case; of several that differ in case only, the last one counts."""
+    return {_BY_FOLDED.get(key.lower(), key): value for key, value in config.items()}
+
+
+def _bridge(table: Table) -> str:
+    name = table.text("bridge", required=True, hint="the bridge of a cluster network, such as oob-br")
+    field = table["bridge"]
+    if not name:
+        return ""
+    if len(name) <= 3 or not name.endswith("-br"):
+        hint = f"write {name}-br" if len(name) > 3 and len(name) + 3 <= IFNAME_MAX else "<cluster network>-br"
+        field.wrong("bridge-name", f"{shown(name)!r} does not end in -br", hint)
+        return ""
+    return field.parsed(parse_ifname, "bridge-name", "<cluster network>-br") or ""
+
+
+def _type(vid: int, trunk: VidSet, listed: Field | None) -> NetworkType:
+    if listed and listed.value and vid:
+        listed.wrong("trunk-and-vlan", f"cannot be given together with vlan ({vid})", "remove one of them")
+    if vid:
+        return NetworkType.VLAN
+    return NetworkType.TRUNK if trunk else NetworkType.UNTAGGED
+
+
+def _trunk(field: Field) -> VidSet:
+    vids = VidSet()
+    for item in field.items("a list of VLAN ids and ranges"):
+        vids |= _trunk_item(item)
+    return vids
+
+
+def _trunk_item(item: Field) -> VidSet:
+    """`{minID, maxID}`, `{id}` or both in one."""
+    if item.value is None:
+        return VidSet()  # Harvester lets a null pass
+    table = item.table()
+    if table is None:
+        return VidSet()
+    table = Table({_TRUNK_KEYS.get(k.lower(), k): v for k, v in table.value.items()}, item.path, item.report)
+    low, high, single = (_vid(table, key) for key in _TRUNK_KEYS.values())
+    given = {key: key in table for key in _TRUNK_KEYS.values()}
+    if not any(given.values()):
+        item.wrong("trunk-empty", "has no VLAN id", "give {id: 100}, or {minID: 100, maxID: 199}")
+    if given["minID"] != given["maxID"]:
+        alone, missing = ("minID", "maxID") if given["minID"] else ("maxID", "minID")
+        item.wrong("trunk-range", f"has {alone} and no {missing}", f"add {missing}, or use id for a single VLAN")
+    vids = VidSet.of([single] if single else [])
+    if low and high and low > high:
+        item.wrong("trunk-range", f"minID {low} is greater than maxID {high}", f"write minID {high}, maxID {low}")
+    elif low and high:
+        vids |= VidSet.span(low, high)
+    return vids
+
+
+_TRUNK_KEYS = {"minid": "minID", "maxid": "maxID", "id": "id"}
+
+
+def _vid(table: Table, key: str) -> int | None:
+    return table.integer(key, VID_MIN, VID_MAX, code="vid-range", hint=f"a VLAN id is {VID_MIN}..{VID_MAX}")
+
+
+def write(nad: NetworkAttachmentDefinition) -> dict[str, Any]:
+    """The configuration as it was decoded; one that was built in code is written from the fields."""
+    config = dict(nad.config) or _config(nad)
+    return {"config": json.dumps(config)}
+
+
+def _config(nad: NetworkAttachmentDefinition) -> dict[str, Any]:
+    config: dict[str, Any] = {"cniVersion": "0.3.1", "name": nad.name, "type": "bridge", "bridge": nad.bridge}
+    if nad.type is NetworkType.OVERLAY:
+        return {"type": "kube-ovn", "provider": f"{nad.name}.{nad.meta.namespace}.ovn"}
+    if nad.mtu:
+        config["mtu"] = nad.mtu
+    if nad.vid:
+        config["vlan"] = nad.vid
+    if nad.trunk:
+        config["vlanTrunk"] = [{"id": a} if a == b else {"minID": a, "maxID": b} for a, b in nad.trunk.ranges()]
+    return config | {"promiscMode": True, "ipam": {}}
