@@ -33,6 +33,8 @@ class Kind(IntEnum):
     HANGUP = 6
     """Nobody listens any more: end what this channel started."""
     # lab -> host
+    HELLO = 15
+    """Channel 0, first of all: the line is in raw mode, and CONFIG may come. What came before would be mangled."""
     READY = 16
     """Channel 0, once: the guest takes requests (JSON: what it is)."""
     OUTPUT = 17

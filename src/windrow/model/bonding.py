@@ -1,8 +1,9 @@
 """The bond options: one table for their names, values, modes and when the kernel lets them change.
 
 Source: `drivers/net/bonding/bond_options.c` (`bond_opts[]`: `.flags` BOND_OPTFLAG_IFDOWN and
-BOND_OPTFLAG_NOSLAVES give `change`, `.unsuppmodes` gives `modes`) and
-Documentation/networking/bonding.rst. A test on a real kernel holds the table against it.
+BOND_OPTFLAG_NOSLAVES give `change`) and Documentation/networking/bonding.rst. `modes` are the modes in which an
+option means something: what `.unsuppmodes` forbids the kernel refuses (EACCES), and the rest of what is not in
+`modes` it stores and ignores. A test on a real kernel holds both columns against it.
 """
 
 from __future__ import annotations
@@ -95,9 +96,7 @@ OPTIONS: dict[str, BondOption] = {
             choices=("none", "active", "backup", "all", "filter", "filter_active", "filter_backup"),
             needs="arp_interval",
         ),
-        BondOption(
-            "arp_all_targets", "arpAllTargets", "any", modes=_ARP, choices=("any", "all"), needs="arp_interval"
-        ),
+        BondOption("arp_all_targets", "arpAllTargets", "any", modes=_ARP, choices=("any", "all"), needs="arp_interval"),
         BondOption("missed_max", "missedMax", 2, modes=_ARP, low=1, high=255, needs="arp_interval"),
         BondOption("primary", "primary", None, modes=frozenset({_AB, _TLB, _ALB}), text="one of the NICs"),
         BondOption(
@@ -129,9 +128,7 @@ OPTIONS: dict[str, BondOption] = {
         BondOption("min_links", "minLinks", 0, modes=frozenset({_AD})),
         BondOption("lp_interval", "lpInterval", 1, low=1, modes=frozenset({_TLB, _ALB})),
         BondOption("packets_per_slave", "packetsPerSlave", 1, high=65535, modes=frozenset({_RR})),
-        BondOption(
-            "tlb_dynamic_lb", "tlbDynamicLB", "on", Change.DOWN, modes=frozenset({_TLB, _ALB}), choices=_OFF_ON
-        ),
+        BondOption("tlb_dynamic_lb", "tlbDynamicLB", "on", Change.DOWN, modes=frozenset({_TLB, _ALB}), choices=_OFF_ON),
         BondOption("lacp_rate", "lacpRate", "slow", Change.DOWN, modes=frozenset({_AD}), choices=("slow", "fast")),
         BondOption("lacp_active", "lacpActive", "on", Change.DOWN, modes=frozenset({_AD}), choices=_OFF_ON),
         BondOption(

@@ -57,7 +57,7 @@ def driver(rtnl: Rtnl, name: str) -> Driver | None:
 def nics(rtnl: Rtnl) -> dict[IfName, Nic]:
     """All Ethernet NICs of the socket's namespace. Raises KernelError."""
     raws, _ = observe.dump_links(rtnl)
-    names = {raw.index: raw.attrs["name"] for raw in raws}
+    names = {raw.ifindex: raw.attrs["name"] for raw in raws}
     found: dict[IfName, Nic] = {}
     for raw in raws:
         if is_nic(raw):

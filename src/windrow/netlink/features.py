@@ -15,7 +15,7 @@ from pathlib import Path
 
 from windrow.model.facts import KernelFeatures
 from windrow.netlink import links, netns, observe, sysctl
-from windrow.netlink.errors import MODULES, KernelError, NoPermission
+from windrow.netlink.errors import MODULES, KernelError
 from windrow.netlink.sock import Message, Rtnl
 
 BRIDGE_NETFILTER = "net.bridge.bridge-nf-call-iptables"
@@ -23,7 +23,7 @@ BRIDGE_NETFILTER = "net.bridge.bridge-nf-call-iptables"
 
 
 def probe(where: netns.Netns = None) -> KernelFeatures:
-    """Raises KernelError only for what is no answer to the question.
+    """What this kernel can do; `where` matters only for br_netfilter. Raises KernelError if it cannot be entered.
 
     Who may not make namespaces (no CAP_SYS_ADMIN) is told what modules are loaded or on disk; VLAN filtering then
     counts as there if the bridge is.
@@ -31,9 +31,7 @@ def probe(where: netns.Netns = None) -> KernelFeatures:
     netfilter = netns.opened_in(where, lambda: sysctl.path_of(BRIDGE_NETFILTER).exists())
     try:
         bonding, filtering, vlans = netns.in_new(_try)
-    except KernelError as error:
-        if not isinstance(error, NoPermission) and error.errno != 1:
-            raise
+    except KernelError:
         bonding, filtering, vlans = (_loaded(kind) or loadable(MODULES[kind]) for kind in ("bond", "bridge", "vlan"))
     return KernelFeatures(bonding=bonding, vlan_filtering=filtering, vlan_interfaces=vlans, bridge_netfilter=netfilter)
 

@@ -56,7 +56,7 @@ _NOTHING: Mapping[str, Any] = MappingProxyType({})
 class Raw(NamedTuple):
     """One link as the kernel sent it: header and decoded attributes. `data`: of its kind; `slave`: of its master's."""
 
-    index: int
+    ifindex: int
     arphrd: int
     flags: int
     attrs: Mapping[str, Any]
@@ -69,8 +69,8 @@ class Raw(NamedTuple):
 def observe(rtnl: Rtnl, sysctls: Mapping[str, str] | None = None) -> Observed:
     """Everything there is. `sysctls`: values read by the caller, to be part of the state. Raises KernelError."""
     raws, dirty = dump_links(rtnl)
-    names = {raw.index: raw.attrs["name"] for raw in raws}
-    kinds = {raw.index: raw.kind for raw in raws}
+    names = {raw.ifindex: raw.attrs["name"] for raw in raws}
+    kinds = {raw.ifindex: raw.kind for raw in raws}
     vlans: Mapping[int, PortVlans] = {}
     if "bridge" in kinds.values():
         vlans, interrupted = _dump_vlans(rtnl)
@@ -79,11 +79,11 @@ def observe(rtnl: Rtnl, sysctls: Mapping[str, str] | None = None) -> Observed:
     dirty |= interrupted
     routes, interrupted = _dump_routes(rtnl, names)
     dirty |= interrupted
-    bonds = {raw.index: raw.data for raw in raws if raw.kind == "bond"}
+    bonds = {raw.ifindex: raw.data for raw in raws if raw.kind == "bond"}
     links: dict[IfName, Link] = {}
     runtime: dict[IfName, Runtime] = {}
     for raw in raws:
-        link = _link(raw, names, vlans, addrs.get(raw.index, _NO_ADDRS))
+        link = _link(raw, names, vlans, addrs.get(raw.ifindex, _NO_ADDRS))
         links[link.name] = link
         runtime[link.name] = _runtime(raw, names, bonds)
     state = HostState(links=links, routes=routes, sysctls=dict(sysctls or {}))
@@ -133,8 +133,8 @@ def _link(raw: Raw, names: Mapping[int, str], vlans: Mapping[int, PortVlans], ad
         txqlen=attrs.get("txqlen"),
         promisc=flags & IFF_PROMISC != 0,
         master=names.get(attrs["master"], "") if "master" in attrs else "",
-        vlans=vlans.get(raw.index, _NO_VLANS) if raw.slave_kind == "bridge" else None,
-        self_vlans=vlans.get(raw.index, _NO_VLANS) if raw.kind == "bridge" else None,
+        vlans=vlans.get(raw.ifindex, _NO_VLANS) if raw.slave_kind == "bridge" else None,
+        self_vlans=vlans.get(raw.ifindex, _NO_VLANS) if raw.kind == "bridge" else None,
         addrs=addrs,
     )
 
@@ -179,7 +179,7 @@ def _runtime(raw: Raw, names: Mapping[int, str], bonds: Mapping[int, Mapping[str
     if raw.kind == "bond":
         special = {**special, **_bond_runtime(raw.data, names)}
     return Runtime(
-        ifindex=raw.index,
+        ifindex=raw.ifindex,
         group=attrs.get("group", 0),
         carrier=raw.flags & IFF_LOWER_UP != 0,
         oper=OPER[oper] if oper < len(OPER) else "unknown",

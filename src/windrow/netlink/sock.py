@@ -132,8 +132,10 @@ class Rtnl:
                 if type_ == NLMSG_ERROR and sequence >= first:
                     message = messages[sequence - first]
                     answers[sequence] = _read_error(data, start, end, flags, message)
-        lost = [errors.of(errno.ENOBUFS, m.doing, "the kernel's answer was lost") for m in messages]
-        return [answers.get(first + n, lost[n]) for n in range(len(messages))]
+        for sequence, message in enumerate(messages, first):
+            if sequence not in answers:
+                answers[sequence] = errors.of(errno.ENOBUFS, message.doing, "the kernel's answer was lost")
+        return [answers[first + n] for n in range(len(messages))]
 
     # Asking ---------------------------------------------------------------------------------------
 

@@ -86,26 +86,31 @@ def take_over(scene: Scene, bond: Link, number: int) -> Iterator[Burst]:
 
 def _stages(scene: Scene, bond: Link, new: IfName) -> Iterator[list[Step]]:
     waiting = _movers(scene, bond, new)
-    first = [] if _holds_nics(scene, bond, new) else waiting[:1]
+    first = [] if _staying_slaves(scene, bond, new) else waiting[:1]
     yield from _prepare(scene, bond, new)
     for nic in first:
         yield _move(scene, bond, nic, new, "the first NIC")
-    if any(scene.carrying(n) for n in (*first, *scene.slaves(new))):
+    if scene.carrying(bond.name):
+        # Without carrier by then the plan stops here, and the old bond goes on carrying.
         yield [_step(scene, bond, new, AwaitCarrier(CARRIER_TIMEOUT_MS))]
     yield _swap(scene, bond, new)
     for nic in waiting[len(first) :]:
         yield _move(scene, bond, nic, new, "it follows")
-    for nic in scene.slaves(bond.name):
-        if not (link := scene.wanted(nic)) or not link.master:
-            # set free here: one that is left when its bond is deleted keeps the bond's MTU
-            yield [_step(scene, bond, nic, SetMaster(None))]
-    if scene.seen(bond.name) is not None:
-        yield [_step(scene, bond, bond.name, DeleteLink(), note="it carries nothing any more")]
+    yield from _farewell(scene, bond)
     yield [
         _step(scene, bond, new, SetLink(up=False), Impact.FLAP, "a link is renamed while down (dev_change_name)"),
         _step(scene, bond, new, RenameLink(bond.name)),
         _step(scene, bond, bond.name, SetLink(up=True)),
     ]
+
+
+def _farewell(scene: Scene, bond: Link) -> Iterator[list[Step]]:
+    """The old bond goes; a NIC that nobody wants leaves it first, or it would keep the bond's MTU."""
+    for nic in scene.slaves(bond.name):
+        if not (link := scene.wanted(nic)) or not link.master:
+            yield [_step(scene, bond, nic, SetMaster(None))]
+    if scene.seen(bond.name) is not None:
+        yield [_step(scene, bond, bond.name, DeleteLink(), note="it carries nothing any more")]
 
 
 def _step(
@@ -114,14 +119,18 @@ def _step(
     return Step(phase=PHASE, link=link, action=action, why=scene.why(bond.name), impact=impact, note=note)  # type: ignore[arg-type]
 
 
+def _staying(scene: Scene, bond: Link, new: IfName) -> Link | None:
+    """The successor that is there, if it is of the wanted mode; one of another mode is made anew."""
+    seen = scene.seen(new)
+    return seen if seen is not None and isinstance(seen.spec, Bond) and seen.spec.applicable() == bond.spec else None
+
+
 def _prepare(scene: Scene, bond: Link, new: IfName) -> Iterator[list[Step]]:
     """The successor: on the bridge, up, a member of no VLAN."""
-    seen, options = scene.seen(new), bond.spec
-    assert isinstance(options, Bond)
-    if seen is not None and isinstance(seen.spec, Bond) and seen.spec.applicable() != options:
-        yield [_step(scene, bond, new, DeleteLink(), note="left over from a change to another mode")]
-        seen = None
+    seen = _staying(scene, bond, new)
     if seen is None:
+        if scene.seen(new) is not None:
+            yield [_step(scene, bond, new, DeleteLink(), note="left over from a change to another mode")]
         blank = replace(bond, name=new, origin=(), up=None, master=None, vlans=None)
         yield [_step(scene, bond, new, CreateLink(blank), note="takes over NIC by NIC")]
     if seen is None or seen.master != bond.master:
@@ -133,24 +142,25 @@ def _prepare(scene: Scene, bond: Link, new: IfName) -> Iterator[list[Step]]:
         yield [_step(scene, bond, new, SetLink(up=True))]
 
 
-def _holds_nics(scene: Scene, bond: Link, new: IfName) -> bool:
-    """Whether a wanted NIC is in the successor already, and that one is going to stay."""
-    seen = scene.seen(new)
-    stays = seen is not None and isinstance(seen.spec, Bond) and seen.spec.applicable() == bond.spec
-    return stays and any(n in scene.wanted_slaves(bond.name) for n in scene.slaves(new))
+def _staying_slaves(scene: Scene, bond: Link, new: IfName) -> list[IfName]:
+    """The wanted NICs that are in the successor already."""
+    there = scene.slaves(new) if _staying(scene, bond, new) else []
+    return [n for n in there if n in scene.wanted_slaves(bond.name)]
 
 
 def _movers(scene: Scene, bond: Link, new: IfName) -> list[IfName]:
-    """The wanted NICs that are not in the successor, the one that is missed least first."""
-    there = scene.slaves(new) if _holds_nics(scene, bond, new) else []
+    """The wanted NICs that are not in the successor, the one to go first at the head: a backup slave with
+    carrier, else a free NIC, else an active slave; a slave without carrier comes last."""
+    there = _staying_slaves(scene, bond, new)
     nics = [n for n in scene.wanted_slaves(bond.name) if scene.seen(n) is not None and n not in there]
 
-    def missed(nic: IfName) -> tuple[bool, bool]:
-        runtime = scene.runtime(nic)
-        in_old = (scene.seen(nic) or bond).master == bond.name
-        return (not scene.carrying(nic) and in_old, bool(in_old and runtime and runtime.slave_active is not False))
+    def place(nic: IfName) -> int:
+        impact = scene.release_impact(nic)
+        if (scene.seen(nic) or bond).master == bond.name and not scene.carrying(nic):
+            return 4
+        return {Impact.HITLESS: 0, Impact.NONE: 1, Impact.FLAP: 2, Impact.OUTAGE: 3}[impact]
 
-    return sorted(nics, key=missed)
+    return sorted(nics, key=place)
 
 
 def _move(scene: Scene, bond: Link, nic: IfName, new: IfName, note: str) -> list[Step]:
@@ -162,14 +172,14 @@ def _move(scene: Scene, bond: Link, nic: IfName, new: IfName, note: str) -> list
 
 
 def _swap(scene: Scene, bond: Link, new: IfName) -> list[Step]:
-    old, successor = scene.seen(bond.name), scene.seen(new)
-    fresh = successor is None or successor.master != bond.master
-    have = PortVlans() if fresh or successor is None else successor.vlans
+    """The old bond's VLANs go and the new one's come, in one burst, in this order: never two uplinks at once."""
+    old, successor = scene.seen(bond.name), _staying(scene, bond, new)
+    have = successor.vlans if successor and successor.master == bond.master else None
     add, remove = vlan_change(bond.vlans or PortVlans(), have)
     steps: list[Step] = []
     if old is not None and old.vlans is not None and old.vlans.all:
         action = SetVlans(remove=old.vlans.all)
-        steps.append(_step(scene, bond, bond.name, action, Impact.FLAP, "the swap: never two uplinks at once"))
+        steps.append(_step(scene, bond, bond.name, action, Impact.FLAP, "the swap"))
     if add != PortVlans() or remove.all:
         steps.append(_step(scene, bond, new, SetVlans(add=add, remove=remove.all)))
     return steps

@@ -32,6 +32,9 @@ modes of `model.bonding.OPTIONS`."""
 ONLY_LACP = ("ad_actor_sys_prio", "ad_user_port_key", "ad_actor_system")
 """`bond_fill_info` reports these only in mode 802.3ad."""
 
+ORDER = (*(name for name in OPTIONS if name != "missed_max"), "missed_max")
+"""In which `bond_changelink` goes through the options of one message."""
+
 DELAYS = ("updelay", "downdelay", "peer_notif_delay")
 """Stored in units of miimon (`_bond_option_delay_set`): they change with it, and round down to it."""
 
@@ -77,7 +80,7 @@ class BondParameters:
         Raises Refused: EINVAL (value), EACCES (mode), ENOTEMPTY, EBUSY, EPERM (a delay without miimon).
         """
         asked = {f.name: value for f in fields(options) if (value := getattr(options, f.name)) is not None}
-        for name in OPTIONS:
+        for name in ORDER:
             if name not in asked:
                 continue
             if name in ("arp_interval", "arp_validate") and asked.get("miimon") and asked[name] not in (0, "none"):

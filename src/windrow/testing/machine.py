@@ -340,10 +340,10 @@ class Machine:
 
     def _add_port(self, device: Device, bridge: Device) -> None:
         """`br_add_if`, `nbp_vlan_init`."""
+        if device.name == "lo" or device.mac == ZERO_MAC:
+            raise Refused(errno.EINVAL)
         if device.bridge is not None:
             raise Refused(errno.ELOOP)
-        if device.name == "lo":
-            raise Refused(errno.EINVAL)
         self._join(device, bridge)
         device.vlans = FRESH_PORT
         self._follow_ports(bridge)
@@ -412,6 +412,9 @@ class Machine:
         if change.on_self:
             if device.self_vlans is None:
                 raise Refused(errno.EOPNOTSUPP)
+            if device.mac == ZERO_MAC and change.add.all - device.self_vlans.all:
+                device.self_vlans = _changed(device.self_vlans, SetVlans(remove=change.remove))
+                raise Refused(errno.EINVAL)  # br_fdb_add_local: no entry for such an address
             device.self_vlans = _changed(device.self_vlans, change)
         else:
             if device.vlans is None:

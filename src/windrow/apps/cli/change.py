@@ -7,7 +7,8 @@ the impact, the permission. From the first look to the last acknowledgement the 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 
 import click
@@ -15,10 +16,10 @@ import click
 from windrow.apps.cli.output import complain, gate, print_json, say
 from windrow.apps.cli.session import Session
 from windrow.apps.cli.situation import located, stored
-from windrow.apps.engine import Kernel, Planned, Report, converge, look, plan_node
+from windrow.apps.engine import Kernel, OnStep, Planned, Report, converge, look, plan_node
 from windrow.model.cluster import Cluster
 from windrow.model.objects import AnyObject
-from windrow.model.problems import Problem, ProblemsError, Severity, errors
+from windrow.model.problems import Problem, ProblemsError, Severity
 from windrow.model.steps import Failure, Impact, Plan, Step
 from windrow.model.values import Ref
 from windrow.netlink.errors import KernelError
@@ -103,15 +104,9 @@ def carry_out(session: Session, wish: Wish, options: Options) -> None:
         _conclude(session, report, prospect, options, time.monotonic() - began)
 
 
-class _NoLock:
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, *_: object) -> None: ...
-
-
-def _lock(session: Session, options: Options):  # type: ignore[no-untyped-def]
+def _lock(session: Session, options: Options) -> AbstractContextManager[None]:
     """A dry run needs none, and may run where nothing can be written."""
-    return _NoLock() if options.dry_run else locked(Paths(session.root).lock, timeout_s=LOCK_TIMEOUT_S)
+    return nullcontext() if options.dry_run else locked(Paths(session.root).lock, timeout_s=LOCK_TIMEOUT_S)
 
 
 # -- the gates -------------------------------------------------------------------------------------
@@ -193,7 +188,7 @@ def _write(session: Session, wish: Wish) -> None:
         store.put(wish.put)
 
 
-def _progress(session: Session, plan: Plan, options: Options):  # type: ignore[no-untyped-def]
+def _progress(session: Session, plan: Plan, options: Options) -> OnStep | None:
     if options.json:
         return None
     widest = max((len(step.link) for step in plan.steps), default=0)
@@ -295,11 +290,3 @@ def _report_value(session: Session, report: Report, prospect: Prospect, took: fl
         left=plan_value(report.left, node=session.node),
         problems=[problem_value(p) for p in prospect.warnings],
     )
-
-
-def impact_named(word: str) -> Impact:
-    return Impact(word)
-
-
-def errors_only(problems: Sequence[Problem]) -> tuple[Problem, ...]:
-    return errors(problems)

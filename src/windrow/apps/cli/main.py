@@ -84,7 +84,7 @@ class Verbs(click.Group):
             ctx.exit(1)
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
-        except Exception as error:  # noqa: BLE001 - the last gate: users see a line, never a traceback
+        except Exception as error:
             if os.environ.get("WINDROW_DEBUG"):
                 raise
             what = f"{type(error).__name__}: {error}".strip(": ").splitlines()[0]
@@ -111,9 +111,7 @@ def fail(error: WindrowError, session: object = None) -> None:
     help="Move every path of Windrow below DIR.  [env: WINDROW_ROOT]",
     metavar="DIR",
 )
-@click.option(
-    "--node", envvar="WINDROW_NODE", help="Which node this host is; else its host name.  [env: WINDROW_NODE]"
-)
+@click.option("--node", envvar="WINDROW_NODE", help="Which node this host is; else its host name.  [env: WINDROW_NODE]")
 @click.option("--color", type=click.Choice(["auto", "always", "never"]), default="auto", help="auto: on a terminal.")
 @click.option("-v", "--verbose", is_flag=True, help="Say more of what is done.")
 @click.version_option(__version__, prog_name="windrow", message="%(prog)s %(version)s")

@@ -19,11 +19,11 @@ import traceback
 from typing import Any
 
 HEADER = struct.Struct("!IBI")
-CONFIG, READY = 1, 16
+CONFIG, HELLO, READY = 1, 15, 16
 """`channel.Kind`, which cannot be imported yet."""
 
 MODULES = ("ipv6", "bridge", "br_netfilter", "8021q", "bonding", "veth", "dummy", "tun", "vxlan", "sch_netem")
-PARAMETERS = {"bonding": "max_bonds=0"}
+PARAMETERS = {"bonding": "max_bonds=0", "dummy": "numdummies=0"}
 UML_MODULES = "/usr/lib/uml/modules"
 SCRATCH = ("/run", "/tmp", "/dev/shm")
 
@@ -40,6 +40,7 @@ def main() -> None:
     mount("proc", "/proc", "proc")
     mount("sysfs", "/sys", "sysfs")
     fd = open_control(control)
+    os.write(fd, HEADER.pack(0, HELLO, 0))
     config = read_config(fd)
     mount_scratch(config["keep"])
     mount_devices()

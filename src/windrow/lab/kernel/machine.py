@@ -74,7 +74,7 @@ class Machine:
         self._next = 1
         self._lock = threading.Lock()
         self._gone = ""
-        self.ready: queue.Queue[dict[str, Any] | None] = queue.Queue()
+        self._own: queue.Queue[Frame | None] = queue.Queue()
         self.about: dict[str, Any] = {}
         started = time.monotonic()
         self._process, self._pid = self._start(program)
@@ -180,18 +180,23 @@ class Machine:
 
     def _boot(self, guest: Guest) -> None:
         config = {"path": _module_path(), "keep": _kept(), "entry": guest.entry, **guest.config}
+        self._expect(Kind.HELLO)
         self.write(encode_json(0, Kind.CONFIG, config))
+        self.about = self._expect(Kind.READY).json()
+        if "error" in self.about:
+            raise BootError(f"the lab's guest did not start: {self.about['error']}", console=self.console)
+
+    def _expect(self, kind: Kind) -> Frame:
+        """The next frame of channel 0. Raises BootError."""
         try:
-            answer = self.ready.get(timeout=BOOT_TIMEOUT_S)
+            frame = self._own.get(timeout=BOOT_TIMEOUT_S)
         except queue.Empty:
-            answer = None
             self._gone = f"the lab kernel did not come up in {BOOT_TIMEOUT_S:.0f} s"
-        if answer is None:
+            frame = None
+        if frame is None or frame.kind not in (kind, Kind.READY):
             self._console_reader.join(1)
             raise BootError(self._gone or "the lab kernel ended while it started", console=self.console)
-        if "error" in answer:
-            raise BootError(f"the lab's guest did not start: {answer['error']}", console=self.console)
-        self.about = answer
+        return frame
 
     # Reading --------------------------------------------------------------------------------------
 
@@ -218,13 +223,13 @@ class Machine:
         with self._lock:
             self._gone = self._gone or why
             streams = list(self._streams.values())
-        self.ready.put(None)
+        self._own.put(None)
         for stream in streams:
             stream.frames.put(None)
 
     def _deliver(self, frame: Frame) -> None:
-        if frame.kind is Kind.READY:
-            self.ready.put(frame.json())
+        if frame.channel == 0:
+            self._own.put(frame)
             return
         with self._lock:
             stream = self._streams.get(frame.channel)

@@ -13,7 +13,7 @@ from windrow.model.bonding import BY_WIRE, OPTIONS, BondMode, BondOption
 from windrow.model.host import Bond
 from windrow.model.values import Mac, parse_ifname, parse_mac
 from windrow.model.wire.reader import Field, Table, kind_of, suggestion
-from windrow.model.wire.text import shown
+from windrow.model.wire.text import quoted, shown
 
 MIIMON_DEFAULT = 100
 MAX_TARGETS = 16
@@ -60,9 +60,10 @@ def _value(option: BondOption, field: Field) -> Any:
             return field.parsed(parse_ifname, "name-invalid")
         case "ad_actor_system":
             return field.parsed(parse_unicast_mac, "mac-invalid")
-    if option.choices:
-        return _choice(option, field)
-    return field.integer(option.low, option.high)
+        case _ if option.choices:
+            return _choice(option, field)
+        case _:
+            return field.integer(option.low, option.high)
 
 
 def _mode(field: Field) -> BondMode | None:
@@ -93,7 +94,7 @@ def _targets(option: BondOption, field: Field) -> tuple[str, ...] | None:
         try:
             address = ipaddress.ip_address(text)
         except ValueError:
-            item.wrong("address-invalid", f"{shown(text)!r} is not an IP address")
+            item.wrong("address-invalid", f"{quoted(text)} is not an IP address")
             continue
         # `bond_is_ip_target_ok`, `bond_is_ip6_target_ok`
         if address.version != version or address.is_unspecified or address.is_multicast or text == "255.255.255.255":

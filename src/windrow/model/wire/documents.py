@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from windrow.model.objects import (
@@ -26,7 +26,19 @@ from windrow.model.problems import Problem
 from windrow.model.values import Ref
 from windrow.model.wire import hostnetworkconfig, linkmonitor, nad, vlanconfig
 from windrow.model.wire.reader import Envelope, Report, Table, kind_of, suggestion
-from windrow.model.wire.text import Alias, Complaint, Mapping, Plain, Scalar, Sequence, TreeNode, plain, shown, trees
+from windrow.model.wire.text import (
+    Alias,
+    Complaint,
+    Mapping,
+    Plain,
+    Scalar,
+    Sequence,
+    TreeNode,
+    plain,
+    quoted,
+    shown,
+    trees,
+)
 
 NAME_MAX, NAMESPACE_MAX = 253, 63
 DEFAULT_NAMESPACE = "default"
@@ -60,7 +72,8 @@ def load_documents(text: str, file: str = "") -> Loaded:
             objects += loaded.objects
             problems += loaded.problems
             unread |= loaded.unread
-    return without_doubles([Loaded(tuple(objects), tuple(problems), frozenset(unread))])
+    loaded = without_doubles([Loaded(tuple(objects), tuple(problems), frozenset(unread))])
+    return replace(loaded, problems=tuple(sorted(loaded.problems, key=lambda p: p.line or 0)))
 
 
 def without_doubles(parts: Iterable[Loaded]) -> Loaded:
@@ -204,7 +217,7 @@ def _name(meta: Table, key: str, pattern: re.Pattern[str], longest: int) -> str:
     if not pattern.fullmatch(text):
         lower = text.lower().replace("_", "-")
         hint = f"write {lower}" if pattern.fullmatch(lower) else "lower-case letters, digits, and - between them"
-        field.wrong("name-invalid", f"{shown(text)!r} is not a name that Kubernetes takes", hint)
+        field.wrong("name-invalid", f"{quoted(text)} is not a name that Kubernetes takes", hint)
         return ""
     return text
 

@@ -8,7 +8,7 @@ from typing import Any
 from windrow.model.objects import AddressMode, HostNetworkConfig, LabelSelector, Operator, Requirement
 from windrow.model.values import VID_MAX, VID_MIN, Cidr
 from windrow.model.wire.reader import Envelope, Field, Table
-from windrow.model.wire.text import shown
+from windrow.model.wire.text import quoted
 
 FIELDS = ("description", "clusterNetwork", "vlanID", "mode", "ips", "nodeSelector", "underlay")
 MAX_IPS = 500
@@ -54,13 +54,13 @@ def parse_cidr(text: str) -> Cidr:
     """`10.0.0.1/24`, as Go's netip.ParsePrefix takes it: no netmask, no zone. Raises ValueError."""
     address, slash, length = text.partition("/")
     if not slash or not (length.isascii() and length.isdigit()) or (len(length) > 1 and length[0] == "0"):
-        raise ValueError(f"{shown(text)!r} has no prefix length")
+        raise ValueError(f"{quoted(text)} has no prefix length")
     try:
         if "%" in address:
             raise ValueError("a zone")
         return Cidr(ipaddress.ip_interface(f"{address}/{length}").with_prefixlen)
     except ValueError:
-        raise ValueError(f"{shown(text)!r} is not an IP address with a prefix length") from None
+        raise ValueError(f"{quoted(text)} is not an IP address with a prefix length") from None
 
 
 def _selector(field: Field) -> LabelSelector | None:

@@ -13,7 +13,7 @@ from typing import Any
 from windrow.model.objects import NetworkAttachmentDefinition, NetworkType
 from windrow.model.values import IFNAME_MAX, VID_MAX, VID_MIN, VidSet, parse_ifname
 from windrow.model.wire.reader import Envelope, Field, Report, Table, kind_of
-from windrow.model.wire.text import MAX_DEPTH, Plain, join, plain, shown, trees
+from windrow.model.wire.text import MAX_DEPTH, Plain, clean, plain, quoted, shown, trees
 from windrow.model.wire.vlanconfig import read_mtu
 
 FIELDS = ("config",)
@@ -75,7 +75,20 @@ def decode(text: str, place: _Place) -> dict[str, Any] | None:
         field.wrong("wrong-type", f"must be a JSON object, and is {kind_of(found)}")
         return None
     _note_lines(text, place)
-    return found
+    return {clean(key): _clean(value) for key, value in found.items()}
+
+
+def _clean(value: Any) -> Any:
+    """JSON can spell half of a surrogate pair, which nobody can print."""
+    match value:
+        case str():
+            return clean(value)
+        case list():
+            return [_clean(item) for item in value]
+        case dict():
+            return {clean(key): _clean(item) for key, item in value.items()}
+        case _:
+            return value
 
 
 def _scan(text: str) -> tuple[str, list[int], int]:
@@ -91,6 +104,8 @@ def _scan(text: str) -> tuple[str, list[int], int]:
                 depth -= 1
             case ",":
                 commas.append(token.start())
+            case _:
+                pass  # a text, whatever brackets stand in it
     chars = list(text)
     for at in commas:
         chars[at] = " "
@@ -132,7 +147,7 @@ def _network(config: dict[str, Any], envelope: Envelope, report: Report) -> Netw
     if not config:
         pass
     elif "plugins" in config or cni not in ("", "bridge", "kube-ovn"):
-        what = "a list of plugins" if "plugins" in config else f"CNI type {shown(cni)!r}"
+        what = "a list of plugins" if "plugins" in config else f"CNI type {quoted(cni)}"
         message = f"{what} is not a bridge network: it is kept, and nothing is made from it"
         report.warn("nad-type", "spec.config.type", message)
     elif cni == "kube-ovn":
@@ -169,7 +184,7 @@ def _bridge(table: Table) -> str:
         return ""
     if len(name) <= 3 or not name.endswith("-br"):
         hint = f"write {name}-br" if len(name) > 3 and len(name) + 3 <= IFNAME_MAX else "<cluster network>-br"
-        field.wrong("bridge-name", f"{shown(name)!r} does not end in -br", hint)
+        field.wrong("bridge-name", f"{quoted(name)} does not end in -br", hint)
         return ""
     return field.parsed(parse_ifname, "bridge-name", "<cluster network>-br") or ""
 

@@ -15,10 +15,13 @@ from typing import Any, TypeVar
 from windrow.model.objects import Meta, Source
 from windrow.model.problems import Problem, Severity
 from windrow.model.values import Ref
-from windrow.model.wire.text import join, shown
+from windrow.model.wire.text import join, quoted, shown
 
 E = TypeVar("E", bound=StrEnum)
 T = TypeVar("T")
+
+_LONGEST_WORD = 100
+"""An address or a name is never longer; the text would fill the message that complains about it."""
 
 
 class Report:
@@ -76,7 +79,7 @@ def kind_of(value: object) -> str:
         case int() | float():
             return f"the number {shown(value)}"
         case str():
-            return f"the text {shown(value)!r}"
+            return f"the text {quoted(value)}"
         case list():
             return "a list"
         case dict():
@@ -142,13 +145,15 @@ class Field:
         words = [str(c) for c in choices]
         if text in words:
             return choices(text)
-        hint = suggestion(text, words) or f"one of {', '.join(words)}"
-        self.wrong(code, f"{shown(text)!r} is not one of {', '.join(words)}" if hint[0] == "d" else _no(text), hint)
+        self.wrong(code, f"{quoted(text)} is not one of {', '.join(words)}", suggestion(text, words))
         return None
 
     def parsed(self, parse: Callable[[str], T], code: str, hint: str = "") -> T | None:
         """A text that `parse` understands; its ValueError is the message."""
         if (text := self.text()) is None:
+            return None
+        if len(text) > _LONGEST_WORD:
+            self.wrong(code, f"{quoted(text)} has {len(text)} characters", hint)
             return None
         try:
             return parse(text)
@@ -169,10 +174,6 @@ class Field:
             return Table(self.value, self.path, self.report, known)
         self.expected("a map")
         return None
-
-
-def _no(text: str) -> str:
-    return f"{shown(text)!r} is not a value of this field"
 
 
 class Table:
@@ -198,7 +199,8 @@ class Table:
                 yield key, self[key]
 
     def get(self, key: str) -> Field | None:
-        return self[key] if key in self else None
+        field = self[key]
+        return field if field.value is not None else None
 
     def required(self, key: str, hint: str = "") -> Field | None:
         if key in self:

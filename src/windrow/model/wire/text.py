@@ -114,7 +114,12 @@ def shown(value: object, width: int = 60) -> str:
     text = value if isinstance(value, str) else repr(value)
     if len(text) > width:
         text = text[: width - 1] + "…"
-    return text if text.isprintable() and text else ascii(text)
+    return text if text.isprintable() and text else repr(text)
+
+
+def quoted(text: str, width: int = 60) -> str:
+    """A text from a manifest in quotes, for a message: short, control characters escaped."""
+    return repr(text if len(text) <= width else text[: width - 1] + "…")
 
 
 def clean(text: str) -> str:
@@ -185,7 +190,8 @@ class _Composer:
             if isinstance(event, yaml.DocumentStartEvent):
                 self._anchors = {}
                 # With directives before it, `---` ends the event; else it is the event.
-                first = event.end_mark.line if event.explicit else event.start_mark.line
+                mark: Any = event.end_mark if event.explicit else event.start_mark
+                first: int = mark.line
                 self._last = first
                 root = self._node(next(self._events), 0)
                 yield Tree(root=root, first=first, explicit=bool(event.explicit), last=self._last)
@@ -194,7 +200,7 @@ class _Composer:
         line = event.start_mark.line
         self._saw(event)
         if isinstance(event, yaml.AliasEvent):
-            return self._alias(event.anchor, line)
+            return self._alias(event.anchor or "", line)
         if depth > MAX_DEPTH:
             raise _TooDeep(line)
         if event.tag is not None and event.tag not in _TAGS:
@@ -231,10 +237,11 @@ class _Composer:
 
     def _key(self, event: Any, depth: int) -> str:
         """A key as it is written, as Kubernetes' JSON has it: `on:` is the key `on`, not true."""
+        line = event.start_mark.line
         if isinstance(event, yaml.ScalarEvent):
             self._saw(event)
             if event.anchor:
-                self._anchors[event.anchor] = Scalar(clean(event.value), event.start_mark.line)
+                self._anchors[event.anchor] = Scalar(clean(event.value), line)
             return clean(event.value)
         node = self._node(event, depth + 1)
         target = node.target if isinstance(node, Alias) else node
@@ -253,13 +260,13 @@ class _Composer:
         return Scalar(None, line)
 
     def _saw(self, event: Any) -> None:
-        end = event.end_mark
+        start, end = event.start_mark.line, event.end_mark
         # The end of a block scalar is the start of the line after it.
-        last = end.line - 1 if end.column == 0 and end.line > event.start_mark.line else end.line
+        last = end.line - 1 if end.column == 0 and end.line > start else end.line
         if isinstance(event, yaml.ScalarEvent | yaml.AliasEvent):
             self._last = max(self._last, last)
         else:
-            self._last = max(self._last, event.start_mark.line)
+            self._last = max(self._last, start)
 
     def _closed(self, start: Any, end: Any) -> None:
         """A bracket that closes counts; the end of a block collection is only the start of what follows."""

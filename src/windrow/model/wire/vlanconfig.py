@@ -11,7 +11,7 @@ from windrow.model.objects import NicIdentity, NicSelector, Uplink, VlanConfig
 from windrow.model.values import MTU_MAX, MTU_MIN, Mac, parse_ifname, parse_mac
 from windrow.model.wire.bonds import parse_unicast_mac, read_bond, write_bond
 from windrow.model.wire.reader import Envelope, Field, Table
-from windrow.model.wire.text import shown
+from windrow.model.wire.text import quoted
 
 _PCI = re.compile(r"([0-9a-f]{4,8}:)?[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]")
 _TXQLEN_MAX = 0xFFFF_FFFF
@@ -102,7 +102,7 @@ def _selector(by: NicIdentity, field: Field) -> NicSelector | None:
 def _parse_pci(text: str) -> str:
     address = text.strip().lower()
     if not _PCI.fullmatch(address):
-        raise ValueError(f"{shown(text)!r} is not a PCI address like 0000:3b:00.1")
+        raise ValueError(f"{quoted(text)} is not a PCI address like 0000:3b:00.1")
     return address if address.count(":") == 2 else f"0000:{address}"
 
 
@@ -118,7 +118,7 @@ def _mac(field: Field) -> Mac | None:
             raw = b""
         if len(raw) != 6:
             hint = "base64 of its six bytes, or written like 52:54:00:12:34:56"
-            field.wrong("mac-invalid", f"{shown(text)!r} is not a MAC address", hint)
+            field.wrong("mac-invalid", f"{quoted(text)} is not a MAC address", hint)
             return None
         field = Field(raw.hex(":"), field.path, field.report)
     return field.parsed(parse_unicast_mac, "mac-invalid")

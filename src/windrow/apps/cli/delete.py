@@ -1,0 +1,107 @@
+"""`windrow delete`: objects out of the store, and what they made out of the kernel."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import click
+
+from windrow.apps.cli.change import Options, Wish, carry_out
+from windrow.apps.cli.manifests import read
+from windrow.apps.cli.options import complete_kind, dry_run, files, max_impact, namespace, output
+from windrow.apps.cli.output import complain, gate
+from windrow.apps.cli.selection import parse
+from windrow.apps.cli.session import Session
+from windrow.apps.cli.situation import stored
+from windrow.model.cluster import Cluster
+from windrow.model.objects import AnyObject, Kind
+from windrow.model.problems import Problem, ProblemsError
+from windrow.model.steps import Impact
+from windrow.model.values import Ref
+
+EXAMPLES = """\b
+Examples:
+  windrow delete vc oob
+  windrow delete nad/vlan100 nad/vlan200
+  windrow delete -f oob.yaml --dry-run
+  windrow delete hnc storage --ignore-not-found"""
+
+
+@click.command(epilog=EXAMPLES, short_help="Remove objects, and what they made on this host")
+@click.argument("words", nargs=-1, metavar="[KIND NAME...]", shell_complete=complete_kind)
+@files(required=False)
+@namespace
+@click.option("--ignore-not-found", is_flag=True, help="What is not there counts as deleted.")
+@dry_run
+@max_impact
+@output
+@click.pass_obj
+def delete(
+    session: Session,
+    words: tuple[str, ...],
+    places: tuple[str, ...],
+    namespace: str | None,
+    ignore_not_found: bool,
+    dry_run: bool,
+    max_impact: str,
+    output: str,
+) -> None:
+    """Remove objects from the store, and what they made from this host's kernel.
+
+    The same checks as for `windrow apply`: what others still need is not deleted, and `mgmt` is built in.
+    """
+    if bool(words) == bool(places):
+        raise click.UsageError("give KIND and NAME, or -f FILE")
+    cluster, problems = stored(session)
+    gate(problems, session.error_style)
+    if places:
+        loaded = read(places)
+        gate(loaded.problems, session.error_style)
+        wanted = [(o.ref, o.ref.name) for o in loaded.objects]
+        gone, missing = _stored_ones(cluster, [ref for ref, _ in wanted])
+    else:
+        selection = parse(words)
+        if not selection.wanted:
+            raise click.UsageError("give the names of the objects to delete")
+        gone, missing = _named(cluster, selection.wanted, namespace)
+    if missing and not ignore_not_found:
+        raise ProblemsError(missing)
+    complain(missing, session.error_style) if session.verbose else None
+    if gone:
+        options = Options(dry_run=dry_run, max_impact=Impact(max_impact), json=output == "json")
+        carry_out(session, Wish(remove=tuple(gone)), options)
+
+
+def _stored_ones(cluster: Cluster, refs: list[Ref]) -> tuple[list[AnyObject], list[Problem]]:
+    found = [cluster.objects[ref] for ref in refs if ref in cluster.objects]
+    return found, [_not_found(str(ref)) for ref in refs if ref not in cluster.objects]
+
+
+def _named(
+    cluster: Cluster, wanted: tuple[tuple[Kind, str], ...], namespace: str | None
+) -> tuple[list[AnyObject], list[Problem]]:
+    found: list[AnyObject] = []
+    missing: list[Problem] = []
+    for kind, name in wanted:
+        matching = list(_matching(cluster, kind, name, namespace))
+        if len(matching) > 1:
+            where = ", ".join(o.meta.namespace for o in matching)
+            raise click.UsageError(f"{kind.name} {name} is in several namespaces: {where}; say which with -n")
+        found += matching
+        if not matching:
+            missing.append(_not_found(f'{kind.plural} "{name}"'))
+    return found, missing
+
+
+def _matching(cluster: Cluster, kind: Kind, name: str, namespace: str | None) -> Iterator[AnyObject]:
+    for ref, found in cluster.objects.items():
+        if ref.kind == kind.name and ref.name == name and namespace in (None, ref.namespace or namespace):
+            yield found
+
+
+def _not_found(what: str) -> Problem:
+    return Problem(
+        code="not-found",
+        message=f"{what} not found",
+        hint="what is derived (VlanStatus, the LinkMonitor of a cluster network) goes with what it came from",
+    )

@@ -1,0 +1,51 @@
+"""`windrow describe`: one object in full, and what became of it."""
+
+from __future__ import annotations
+
+import click
+
+from windrow.apps.cli.documents import node_report
+from windrow.apps.cli.options import complete_kind, namespace
+from windrow.apps.cli.output import complain, say
+from windrow.apps.cli.selection import Document, parse, select
+from windrow.apps.cli.session import Session
+from windrow.apps.cli.situation import located, stored
+from windrow.model.cluster import Cluster
+from windrow.model.values import Ref
+from windrow.render.describe import describe_text
+from windrow.status import NodeReport, derive
+
+EXAMPLES = """\b
+Examples:
+  windrow describe vc oob
+  windrow describe clusternetwork/mgmt
+  windrow describe nad vlan100 -n default"""
+
+
+@click.command(epilog=EXAMPLES, short_help="Show one object in full, and what became of it")
+@click.argument("words", nargs=-1, required=True, metavar="KIND NAME...", shell_complete=complete_kind)
+@namespace
+@click.pass_obj
+def describe(session: Session, words: tuple[str, ...], namespace: str | None) -> None:
+    """Show objects in full: fields, labels, status, the problems there are with them, and what is still to do
+    on this host because of them."""
+    selection = parse(words)
+    cluster, problems = stored(session)
+    complain(problems, session.error_style)
+    report = node_report(session, cluster)
+    found = select(derive(cluster, [report] if report else []), selection, namespace)
+    say("\n\n".join(_text(session, cluster, report, d).rstrip("\n") for d in found))
+
+
+def _text(session: Session, cluster: Cluster, report: NodeReport | None, document: Document) -> str:
+    meta = document["metadata"]
+    ref = Ref(document["kind"], meta["name"], meta.get("namespace", ""))
+    stored_one = cluster.objects.get(ref)
+    said = (*report.problems, *report.plan.refusals) if report else ()
+    return describe_text(
+        document,
+        problems=located([p for p in said if p.about == ref], cluster.objects),
+        steps=[s for s in report.plan.steps if s.why == ref] if report else (),
+        file=stored_one.source.file if stored_one else "",
+        style=session.style,
+    )

@@ -1,0 +1,33 @@
+"""The documents of the store with all that is derived from them and from this host."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from windrow.apps.cli.output import complain
+from windrow.apps.cli.session import Session
+from windrow.apps.cli.situation import assess, report_of, stored
+from windrow.model.cluster import Cluster
+from windrow.netlink.errors import KernelError
+from windrow.status import NodeReport, derive
+
+
+def documents(session: Session) -> tuple[dict[str, Any], ...]:
+    """Of what can be read: bad files and a silent kernel are warned of, and the rest is shown."""
+    cluster, problems = stored(session)
+    complain(problems, session.error_style)
+    report = node_report(session, cluster)
+    return derive(cluster, [report] if report else [])
+
+
+def node_report(session: Session, cluster: Cluster) -> NodeReport | None:
+    """None where the kernel cannot be looked at; that is said on standard error."""
+    try:
+        with session.kernel() as kernel:
+            sight, planned = assess(cluster, kernel, session.node)
+    except KernelError as error:
+        click.echo(f"warning: no status is shown: {error}", err=True)
+        return None
+    return report_of(sight, planned, session.node)

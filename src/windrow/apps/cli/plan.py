@@ -1,0 +1,40 @@
+"""`windrow plan`: the steps that apply would take."""
+
+from __future__ import annotations
+
+import click
+
+from windrow.apps.cli.options import files, output
+from windrow.apps.cli.output import complain, print_json, say
+from windrow.apps.cli.preview import preview
+from windrow.apps.cli.session import Session
+from windrow.model.problems import errors
+from windrow.render.plan import plan_text
+from windrow.render.values import plan_value
+
+EXAMPLES = """\b
+Examples:
+  windrow plan                       what would repair this host
+  windrow plan -f oob.yaml           what these manifests would change, and what it costs
+  windrow plan -f new/ -o json | jq .impact"""
+
+
+@click.command(epilog=EXAMPLES, short_help="Show the steps that apply would take")
+@files(required=False)
+@output
+@click.pass_obj
+def plan(session: Session, places: tuple[str, ...], output: str) -> None:
+    """Show the steps that `windrow apply` with the same arguments would take: in order, each with the object
+    that wants it and what it costs the running traffic.
+
+    Changes nothing, and needs no privileges. Exit code 1 where something is refused.
+    """
+    seen = preview(session, places)
+    plan = seen.planned.plan
+    if output == "json":
+        print_json(plan_value(plan, node=session.node, problems=seen.problems))
+    else:
+        complain(seen.problems, session.error_style)
+        say(plan_text(plan, node=session.node, style=session.style))
+    if plan.refusals or errors(seen.problems):
+        raise click.exceptions.Exit(1)

@@ -1,0 +1,82 @@
+"""`KIND[,KIND] [NAME…]` and `KIND/NAME`: which objects the words on a command line mean."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+from windrow.model.objects import KINDS, Kind, find_kind
+from windrow.model.problems import Problem, ProblemsError
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """`names` empty: all objects of the kinds. `pairs`: the `KIND/NAME` ones."""
+
+    kinds: tuple[Kind, ...]
+    names: tuple[str, ...]
+    pairs: tuple[tuple[Kind, str], ...] = ()
+
+    @property
+    def wanted(self) -> tuple[tuple[Kind, str], ...]:
+        return self.pairs or tuple((kind, name) for kind in self.kinds for name in self.names)
+
+
+def parse(words: Sequence[str]) -> Selection:
+    """Raises click.UsageError for a kind that does not exist, or where there is none at all."""
+    if not words:
+        raise click.UsageError(f"Which kind of object? One of: {known_kinds()}")
+    if any("/" in word for word in words):
+        if not all("/" in word for word in words):
+            raise click.UsageError("KIND/NAME and KIND NAME cannot be mixed")
+        return Selection((), (), tuple(_pair(word) for word in words))
+    kinds = KINDS if words[0] == "all" else tuple(dict.fromkeys(kind_of(word) for word in words[0].split(",")))
+    return Selection(kinds, tuple(words[1:]))
+
+
+def _pair(word: str) -> tuple[Kind, str]:
+    kind, _, name = word.partition("/")
+    if not name:
+        raise click.UsageError(f"{word!r} has no name after the slash")
+    return kind_of(kind), name
+
+
+def kind_of(word: str) -> Kind:
+    """`vc`, `vlanconfigs` and `vlanconfig.network.harvesterhci.io` all mean VlanConfig. Raises click.UsageError."""
+    found = find_kind(word) or find_kind(word.partition(".")[0])
+    if found is None:
+        raise click.UsageError(f"there is no kind {word!r}. The kinds are: {known_kinds()}")
+    return found
+
+
+def known_kinds() -> str:
+    return ", ".join(f"{k.plural} ({k.short[0]})" for k in KINDS)
+
+
+Document = Mapping[str, Any]
+
+
+def select(documents: Iterable[Document], selection: Selection, namespace: str | None) -> list[Document]:
+    """In the order of the words. Raises ProblemsError naming each object that is not there."""
+    found = [d for d in documents if namespace is None or d["metadata"].get("namespace") in (None, "", namespace)]
+    if not selection.wanted:
+        return [d for kind in selection.kinds for d in found if d["kind"] == kind.name]
+    chosen: list[Document] = []
+    missing: list[Problem] = []
+    for kind, name in selection.wanted:
+        matching = [d for d in found if d["kind"] == kind.name and d["metadata"]["name"] == name]
+        chosen += matching
+        if not matching:
+            missing.append(_not_found(kind, name, found))
+    if missing:
+        raise ProblemsError(missing)
+    return chosen
+
+
+def _not_found(kind: Kind, name: str, documents: Iterable[Document]) -> Problem:
+    names = [d["metadata"]["name"] for d in documents if d["kind"] == kind.name]
+    hint = f"there is: {', '.join(names)}" if names else f"there are no {kind.plural}"
+    return Problem(code="not-found", message=f'{kind.plural} "{name}" not found', hint=hint)
