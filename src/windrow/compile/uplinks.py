@@ -201,8 +201,23 @@ def bond_options(uplink: Uplink) -> Bond:
     for f in fields(Bond):
         value = getattr(said, f.name)
         chosen[f.name] = value if value is not None else defaults.get(f.name, _default(f.name))
-    whole = Bond(**chosen)  # type: ignore[arg-type]
+    whole = _in_steps_of_miimon(Bond(**chosen))  # type: ignore[arg-type]
     return replace(whole, primary=_present(whole.primary, uplink)).applicable()
+
+
+def _in_steps_of_miimon(bond: Bond) -> Bond:
+    """The kernel rounds the delays down to a multiple of miimon (`_bond_option_delay_set`), and reports that."""
+    step = bond.miimon or 1
+
+    def rounded(delay: int | None) -> int | None:
+        return None if delay is None else delay // step * step
+
+    return replace(
+        bond,
+        updelay=rounded(bond.updelay),
+        downdelay=rounded(bond.downdelay),
+        peer_notif_delay=rounded(bond.peer_notif_delay),
+    )
 
 
 def _default(option: str) -> object:

@@ -33,6 +33,9 @@ from windrow.plan.scene import Scene, depth
 FRESH_PORT = PortVlans(pvid=1, untagged=VidSet.of([1]))
 """What the kernel gives a port when it joins a bridge (`nbp_vlan_init`, default_pvid 1)."""
 
+RESET_BY_MODE = ("miimon", "tlb_dynamic_lb")
+"""Options that a new mode sets as it likes (`bond_option_mode_set`): they are set again with it."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Burst:
@@ -57,12 +60,6 @@ def make(scene: Scene, link: Link) -> Iterator[Burst]:
         return
     made = replace(link, origin=(), up=None, promisc=None, master=None, vlans=None, self_vlans=None, addrs=None)
     match link.spec:
-        case Bridge() if link.mtu is not None:
-            # Only br_change_mtu() pins the MTU, and dev_set_mtu() does not call it for the value that is
-            # already there: so the bridge is born with another one. Unpinned, it falls to its ports' lowest.
-            create = scene.step(Phase.CREATE, link.name, CreateLink(replace(made, mtu=link.mtu - 1)))
-            pin = scene.step(Phase.CREATE, link.name, SetLink(mtu=link.mtu), note="pins the MTU")
-            yield burst(depth(link), create, pin)
         case VlanIf(parent=parent) if (on := scene.seen(parent)) and on.mtu and on.mtu < (link.mtu or 0):
             # vlan_newlink() refuses an MTU above the parent's, which is raised later.
             yield burst(depth(link), scene.step(Phase.CREATE, link.name, CreateLink(replace(made, mtu=None))))
@@ -81,7 +78,10 @@ def clear_away(scene: Scene, link: Link) -> Iterator[Burst]:
     """Delete what is ours and nobody wants: from the top, NICs set free before their bond goes."""
     if isinstance(link.spec, VlanIf):
         impact = Impact.OUTAGE if link.addrs else Impact.NONE
-        yield burst(0, scene.step(Phase.CLEAN, link.name, DeleteLink(), impact))
+        on = scene.seen(link.spec.parent)
+        # A bond may be replaced on the way (takeover), and takes along what stands on it.
+        phase = Phase.PREPARE if on is not None and isinstance(on.spec, Bond) else Phase.CLEAN
+        yield burst(0, scene.step(phase, link.name, DeleteLink(), impact))
         return
     ports = [p for p in scene.ports(link.name) if not scene.owned(p)] if isinstance(link.spec, Bridge) else []
     note = f"{', '.join(ports)} lose their bridge" if ports else ""
@@ -162,7 +162,7 @@ def _live_impact(scene: Scene, bond: Link, deltas: tuple[Delta, ...]) -> Impact:
     return Impact.HITLESS
 
 
-def refit_empty(scene: Scene, bond: Link) -> Iterator[Burst]:
+def refit_empty(scene: Scene, bond: Link, deltas: tuple[Delta, ...]) -> Iterator[Burst]:
     """The mode, with no second NIC to take over: let all slaves go, change, take them back. An outage."""
     slaves = scene.slaves(bond.name)
     impact = scene.when_carrying(bond.name, Impact.OUTAGE)
@@ -170,9 +170,9 @@ def refit_empty(scene: Scene, bond: Link) -> Iterator[Burst]:
         note = "the kernel changes the mode of an empty bond only (bond_opts[BOND_OPT_MODE])"
         step = scene.step(Phase.PREPARE, nic, SetMaster(None), impact, note)
         yield burst(1, step)
-    # All options and not only those that differ: a new mode resets some (bond_option_mode_set: miimon, tlb_dynamic_lb).
-    assert isinstance(bond.spec, Bond)
-    change = scene.step(Phase.DOWN_OPTIONS, bond.name, SetBond(bond.spec))
+    every = {d.field.removeprefix("bond."): d.want for d in deltas if d.field.startswith("bond.")}
+    every |= {name: getattr(bond.spec, name) for name in RESET_BY_MODE}
+    change = scene.step(Phase.DOWN_OPTIONS, bond.name, SetBond(Bond(**every)))  # type: ignore[arg-type]
     seen = scene.seen(bond.name)
     down = [scene.step(Phase.DOWN_OPTIONS, bond.name, SetLink(up=False), impact)] if seen and seen.up else []
     yield burst(1, *down, change)

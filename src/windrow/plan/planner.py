@@ -8,9 +8,9 @@ from windrow.model.bonding import Change
 from windrow.model.host import Bond, Bridge, HostState, Link, Observed, Other
 from windrow.model.names import successor_of
 from windrow.model.steps import Delta, Impact, Phase, Plan, SetSysctl, Step, Unit
-from windrow.model.values import IfName
+from windrow.model.values import IfName, Ref
 from windrow.plan import guard, order, takeover
-from windrow.plan.diff import UNKNOWN, diff_link
+from windrow.plan.diff import diff_link
 from windrow.plan.mutability import TABLE
 from windrow.plan.order import Burst
 from windrow.plan.scene import Scene
@@ -41,6 +41,9 @@ def _concerned(scene: Scene) -> set[IfName]:
     claimed = {n for n in slaves if isinstance((scene.seen((scene.seen(n) or _NONE).master) or _NONE).spec, Bond)}
     return (set(scene.want.links) | ours | claimed) - scene.held
 
+
+LAYER_2 = Ref("ClusterNetwork", "*")
+"""Why iptables must not see bridged frames: every cluster network is layer 2."""
 
 _NONE = Link(name=IfName(""), spec=Other(kind=""))
 
@@ -177,7 +180,7 @@ def _existing(
 ) -> Iterator[Burst]:
     fields = {d.field for d in deltas}
     if refit:
-        yield from order.refit_empty(scene, want)
+        yield from order.refit_empty(scene, want, deltas)
     elif isinstance(want.spec, Bond):
         yield from order.bond_options(scene, want, deltas)
     yield from order.bridge_options(scene, want, deltas)
@@ -200,7 +203,7 @@ def _sysctls(scene: Scene) -> Unit:
     """Only the ones that the kernel has: a module that is not loaded needs no setting."""
     have = scene.have.state.sysctls
     steps = tuple(
-        Step(phase=Phase.PREPARE, link=IfName(""), action=SetSysctl(key, value), why=UNKNOWN, impact=Impact.HITLESS)
+        Step(phase=Phase.PREPARE, link=IfName(""), action=SetSysctl(key, value), why=LAYER_2, impact=Impact.HITLESS)
         for key, value in scene.want.sysctls.items()
         if key in have and have[key] != value
     )

@@ -96,21 +96,13 @@ def _stages(scene: Scene, bond: Link, new: IfName) -> Iterator[list[Step]]:
     yield _swap(scene, bond, new)
     for nic in waiting[len(first) :]:
         yield _move(scene, bond, nic, new, "it follows")
-    yield from _farewell(scene, bond)
+    if scene.seen(bond.name) is not None:
+        yield [_step(scene, bond, bond.name, DeleteLink(), note="it carries nothing any more")]
     yield [
         _step(scene, bond, new, SetLink(up=False), Impact.FLAP, "a link is renamed while down (dev_change_name)"),
         _step(scene, bond, new, RenameLink(bond.name)),
         _step(scene, bond, bond.name, SetLink(up=True)),
     ]
-
-
-def _farewell(scene: Scene, bond: Link) -> Iterator[list[Step]]:
-    """The old bond goes; a NIC that nobody wants leaves it first, or it would keep the bond's MTU."""
-    for nic in scene.slaves(bond.name):
-        if not (link := scene.wanted(nic)) or not link.master:
-            yield [_step(scene, bond, nic, SetMaster(None))]
-    if scene.seen(bond.name) is not None:
-        yield [_step(scene, bond, bond.name, DeleteLink(), note="it carries nothing any more")]
 
 
 def _step(

@@ -86,11 +86,11 @@ def unit_lines(unit: Unit, style: Style = PLAIN) -> Iterator[str]:
 
 def step_lines(steps: Iterable[Step], style: Style = PLAIN) -> list[str]:
     """`+ oob-br  create bridge, MTU 1500  VlanConfig/oob`, in columns."""
-    rows = [(sign(s.action, style), s.link, words(s), why_words(s.why), s.impact) for s in steps]
+    rows = [(sign(s.action, style), s.link, words(s), reason(s), s.impact) for s in steps]
     links = max((width(r[1]) for r in rows), default=0)
     texts = max((width(r[2]) for r in rows), default=0)
     return [
-        f"{mark} {pad(link, links)}  {pad(text, min(texts, 64))}  {style.dim(why)}{_price(impact, style)}".rstrip()
+        f"{mark} {pad(link, links) + '  ' if links else ''}{pad(text, min(texts, 64))}  {style.dim(why)}{_price(impact, style)}".rstrip()
         for mark, link, text, why, impact in rows
     ]
 
@@ -102,12 +102,16 @@ def _price(impact: Impact, style: Style) -> str:
 def step_line(step: Step, failure: Failure | None = None, style: Style = PLAIN, link_width: int = 0) -> str:
     """One line of a run: `✓ oob-br  create bridge  (VlanConfig/oob)`."""
     mark = style.red("✗") if failure else style.green("✓")
-    why = style.dim(f"({why_words(step.why)})")
+    why = style.dim(f"({reason(step)})")
     return f"{mark} {pad(step.link, link_width)}  {words(step)}  {why}{_price(step.impact, style)}"
 
 
 def why_words(why: Ref) -> str:
     return str(why) if why.name else "wanted by no object"
+
+
+def reason(step: Step) -> str:
+    return "every cluster network" if isinstance(step.action, SetSysctl) else why_words(step.why)
 
 
 def words(step: Step) -> str:

@@ -184,12 +184,16 @@ def random_guests(dice: Random, observed: Observed) -> Foreign:
 
 def random_leftovers(dice: Random, *, nics: Sequence[str] = NICS) -> list[Step]:
     """Links of ours that nobody wants, or that are not what they should be, as a crash or an older version left
-    them. Some of the steps may be refused; run them one by one."""
+    them: bridges with their MTU and MAC pinned, as Windrow makes them. Some of the steps may be refused; run them
+    one by one."""
     steps: list[Step] = []
     for cn in dice.sample((*NETWORKS, "old"), dice.randint(0, 3)):
         bridge, bond = bridge_of(cn), dice.choice((bond_of(cn), next_bond_of(cn)))
         mode = dice.choice(list(BondMode))
-        steps.append(step(bridge, CreateLink(link(bridge, Bridge(vlan_filtering=dice.random() < 0.5)))))
+        made = link(
+            bridge, Bridge(vlan_filtering=dice.random() < 0.5), mtu=dice.choice(MTUS), mac=Mac("02:00:00:00:ee:01")
+        )
+        steps.append(step(bridge, CreateLink(made)))
         steps.append(step(bond, CreateLink(link(bond, Bond(mode=mode, miimon=100), mtu=dice.choice(MTUS)))))
         for nic in dice.sample(list(nics), dice.randint(0, 2)):
             steps += [step(nic, SetLink(up=False)), step(nic, SetMaster(dice.choice((bond, bond, bridge))))]

@@ -4,27 +4,21 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from windrow.model.objects import AnyObject
 from windrow.model.problems import Problem
-from windrow.model.values import Ref
-from windrow.model.wire import Loaded, load_documents
+from windrow.model.wire import Loaded, load_documents, without_doubles
 
 SUFFIXES = (".yaml", ".yml", ".json")
 
 
 def read(places: Sequence[str]) -> Loaded:
     """All objects of all places, and everything that is wrong with them."""
-    objects: list[AnyObject] = []
     problems: list[Problem] = []
-    for place in places:
-        for name, text in _texts(place, problems):
-            loaded = load_documents(text, name)
-            objects += loaded.objects
-            problems += loaded.problems
-    problems += _twice(objects)
-    return Loaded(objects=tuple(objects), problems=tuple(problems))
+    parts = [load_documents(text, name) for place in places for name, text in _texts(place, problems)]
+    loaded = without_doubles(parts)
+    return replace(loaded, problems=(*problems, *loaded.problems))
 
 
 def _texts(place: str, problems: list[Problem]) -> Iterator[tuple[str, str]]:
@@ -54,19 +48,3 @@ def _texts(place: str, problems: list[Problem]) -> Iterator[tuple[str, str]]:
         except UnicodeDecodeError as error:
             text = f"is not UTF-8 text: byte {error.start}"
             problems.append(Problem(code="file-unreadable", file=str(file), message=text))
-
-
-def _twice(objects: Sequence[AnyObject]) -> Iterator[Problem]:
-    seen: dict[Ref, AnyObject] = {}
-    for found in objects:
-        first = seen.setdefault(found.ref, found)
-        if first is not found:
-            where = f"{first.source.file}:{first.source.line('kind') or 1}"
-            yield Problem(
-                code="given-twice",
-                about=found.ref,
-                file=found.source.file,
-                line=found.source.line("kind"),
-                message=f"this object was given before: {where}",
-                hint="keep one of the two",
-            )

@@ -205,6 +205,26 @@ def _meta(table: Table, cls: type[AnyObject]) -> Meta:
     return Meta(name=name, namespace=namespace, labels=meta.texts("labels"), annotations=meta.texts("annotations"))
 
 
+def ref_of(value: object) -> Ref | None:
+    """Which object a document is, whatever else may be wrong with it; None where that cannot be said."""
+    match value:
+        case {"kind": str(kind), "metadata": {"name": str(name)} as meta} if kind in _KINDS:
+            namespace = meta.get("namespace")
+            named = namespace if isinstance(namespace, str) else DEFAULT_NAMESPACE
+            return Ref(kind, name, named if _KINDS[kind].NAMESPACED else "")
+        case _:
+            return None
+
+
+def items_of(value: object) -> list[object] | None:
+    """The objects of a `kind: List`; None for any other document."""
+    match value:
+        case {"kind": str(kind), "items": list(items)} if kind.endswith("List"):
+            return items
+        case _:
+            return None
+
+
 def _name(meta: Table, key: str, pattern: re.Pattern[str], longest: int) -> str:
     """RFC 1123, as Kubernetes asks of every object."""
     field = meta[key]

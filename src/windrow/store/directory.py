@@ -1,0 +1,263 @@
+"""The manifest directory: read it whole, change single objects in it.
+
+What comes back from a crash in the middle of `put` or `remove` is a directory in which some objects are new
+and the others old, and every object that one names is there: cluster networks are added before what stands on
+them and removed after it. Nothing is renamed before everything is written and flushed, so a full disk changes
+nothing at all.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import stat
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from windrow.model.objects import (
+    AnyObject,
+    ClusterNetwork,
+    HostNetworkConfig,
+    LinkMonitor,
+    NetworkAttachmentDefinition,
+    Node,
+    VlanConfig,
+    VlanStatus,
+)
+from windrow.model.problems import Problem
+from windrow.model.values import Ref
+from windrow.model.wire import Loaded, dump, load_documents, without_doubles, yaml_text
+from windrow.store import atomic
+from windrow.store.errors import StoreError, explained
+from windrow.store.manifest import Manifest
+from windrow.store.paths import Paths
+
+SUFFIXES = (".yaml", ".yml", ".json")
+
+_ORDER = [
+    cls.KIND
+    for cls in (
+        ClusterNetwork,
+        Node,
+        VlanConfig,
+        NetworkAttachmentDefinition,
+        HostNetworkConfig,
+        LinkMonitor,
+        VlanStatus,
+    )
+]
+"""What stands on something else comes after it."""
+
+
+def read_manifests(path: Path) -> Loaded:
+    """All objects of a file, or of the manifests in a directory and below it. Raises StoreError."""
+    if not path.is_dir():
+        return _load(path)
+    return without_doubles(_load(file) for file in manifest_files(path))
+
+
+def manifest_files(directory: Path) -> Iterator[Path]:
+    """`*.yaml`, `*.yml`, `*.json`, sorted, also in directories below; hidden ones are not looked at."""
+
+    def fail(error: OSError) -> None:
+        raise error
+
+    with explained(directory, "read the directory"):
+        for place, below, files in os.walk(directory, onerror=fail):
+            below[:] = sorted(d for d in below if not d.startswith("."))
+            for name in sorted(files):
+                if name.endswith(SUFFIXES) and not name.startswith("."):
+                    yield Path(place, name)
+
+
+def _load(path: Path) -> Loaded:
+    try:
+        return load_documents(_read(path), str(path))
+    except UnicodeDecodeError as error:
+        return Loaded(problems=(_not_text(path, error),))
+
+
+def _read(path: Path) -> str:
+    with explained(path, "read the manifest"):
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a FIFO must not stop us
+        with open(fd, "rb") as file:
+            if not stat.S_ISREG(os.fstat(fd).st_mode) and not _is_pipe(fd):
+                raise StoreError(path, "this is not a file")
+            os.set_blocking(fd, True)
+            return file.read().decode("utf-8-sig")
+
+
+def _is_pipe(fd: int) -> bool:
+    """`windrow apply -f <(…)`: the shell hands over a pipe, by the name /dev/fd/63."""
+    return stat.S_ISFIFO(os.fstat(fd).st_mode) and os.readlink(f"/proc/self/fd/{fd}").startswith("pipe:")
+
+
+def _not_text(path: Path, error: UnicodeDecodeError) -> Problem:
+    line = bytes(error.object[: error.start]).count(b"\n") + 1
+    return Problem(
+        code="file-encoding",
+        message=f"this is not UTF-8: byte 0x{error.object[error.start]:02x} at position {error.start}",
+        hint="save the file as UTF-8",
+        file=str(path),
+        line=line,
+    )
+
+
+@dataclass(slots=True)
+class _Change:
+    """What one file shall hold: the changed objects, and its text (empty: the file is to go)."""
+
+    path: Path
+    refs: list[Ref] = field(default_factory=list)
+    text: str = ""
+    temp: Path | None = None
+
+
+class Store:
+    """The manifests below one root. Use it from one thread; several processes take turns (flock)."""
+
+    def __init__(self, paths: Paths | Path) -> None:
+        self.paths = paths if isinstance(paths, Paths) else Paths(paths)
+
+    def load(self) -> Loaded:
+        """Every object that is there, and every problem. No directory is an empty store. Raises StoreError."""
+        directory = self.paths.manifests
+        return read_manifests(directory) if directory.is_dir() else Loaded()
+
+    def put(self, objects: Iterable[AnyObject]) -> tuple[Ref, ...]:
+        """Add or replace objects; those that changed. An object stays in the file where it is; a new one gets
+        a file of its own. Raises StoreError, and then nothing has changed unless the disk itself failed."""
+        documents = {obj.ref: dump(obj) for obj in objects}
+        with self._locked():
+            files = self._files()
+            homes = _homes(files, documents)
+            news = {ref: doc for ref, doc in documents.items() if ref not in homes}
+            changed: dict[Ref, Any] = {
+                ref: doc for ref, doc in documents.items() if ref in homes and files[homes[ref]].objects()[ref] != doc
+            }
+            changes = _edits(files, homes, changed)
+            for ref, document in news.items():
+                path = self._free_path(ref, {*files, *(c.path for c in changes)})
+                text = yaml_text(document)
+                changes.append(_Change(path, [ref], text))
+            _write(sorted(changes, key=lambda c: min(map(_rank, c.refs))))
+        return tuple(sorted(changed | news, key=_rank))
+
+    def remove(self, refs: Iterable[Ref]) -> tuple[Ref, ...]:
+        """Take objects out; those that were there. A file without objects goes too. Raises StoreError."""
+        wanted = set(refs)
+        if not self.paths.manifests.is_dir():
+            return ()
+        with self._locked():
+            files = self._files()
+            homes = _homes(files, wanted)
+            changes = _edits(files, homes, {ref: None for ref in wanted if ref in homes})
+            _write(sorted(changes, key=lambda c: -max(map(_rank, c.refs))))
+        return tuple(sorted(homes, key=_rank, reverse=True))
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """One writer at a time. The lock is the directory itself: no file to leave behind."""
+        directory = self.paths.manifests
+        with explained(directory, "make the manifest directory"):
+            atomic.make_directory(directory)
+        with explained(directory, "lock the manifest directory"):
+            fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX)
+            except BaseException:
+                os.close(fd)
+                raise
+        try:
+            yield
+        finally:
+            os.close(fd)
+
+    def _files(self) -> dict[Path, Manifest]:
+        return {path: _manifest(path) for path in manifest_files(self.paths.manifests)}
+
+    def _free_path(self, ref: Ref, taken: set[Path]) -> Path:
+        """`vlanconfig-oob.yaml`, `networkattachmentdefinition-default-vlan100.yaml`."""
+        stem = "-".join(filter(None, (ref.kind.lower(), ref.namespace, ref.name)))
+        if len(stem) > _STEM_MAX:
+            stem = f"{stem[: _STEM_MAX - 9]}-{zlib.crc32(stem.encode()):08x}"
+        path, number = self.paths.manifests / f"{stem}.yaml", 1
+        while path in taken or path.exists():
+            number += 1
+            path = self.paths.manifests / f"{stem}-{number}.yaml"
+        return path
+
+
+_STEM_MAX = 200
+"""NAME_MAX is 255 bytes, and the temporary file beside it needs some more."""
+
+
+def _rank(ref: Ref) -> int:
+    return _ORDER.index(ref.kind)
+
+
+def _manifest(path: Path) -> Manifest:
+    try:
+        manifest = Manifest.read(_read(path))
+    except UnicodeDecodeError as error:
+        raise StoreError(path, _not_text(path, error).message, "save the file as UTF-8") from error
+    for complaint in manifest.complaints:
+        message = f"line {complaint.line}: {complaint.message}"
+        raise StoreError(path, message, "put this file right, or take it away, before anything is stored beside it")
+    return manifest
+
+
+def _homes(files: dict[Path, Manifest], wanted: Iterable[Ref]) -> dict[Ref, Path]:
+    """The file of each wanted object that is there."""
+    homes: dict[Ref, Path] = {}
+    asked = set(wanted)
+    for path, manifest in files.items():
+        for ref in (ref for document in manifest.documents for ref in document.refs if ref in asked):
+            if ref in homes:
+                where = f"also in {homes[ref]}" if homes[ref] != path else "in it twice"
+                raise StoreError(path, f"{ref} is {where}", "remove one of the two by hand")
+            homes[ref] = path
+    return homes
+
+
+def _edits(files: dict[Path, Manifest], homes: dict[Ref, Path], changed: dict[Ref, Any]) -> list[_Change]:
+    changes: list[_Change] = []
+    for path in dict.fromkeys(homes[ref] for ref in changed):
+        here = {ref: document for ref, document in changed.items() if homes[ref] == path}
+        try:
+            text = files[path].edited(here, as_json=path.suffix == ".json")
+        except ValueError as error:
+            names = ", ".join(map(str, here))
+            raise StoreError(path, f"cannot change {names} in it: {error}", "change the file by hand") from error
+        changes.append(_Change(Path(os.path.realpath(path)), list(here), text))
+    return changes
+
+
+def _write(changes: Sequence[_Change]) -> None:
+    """All of them, in this order: first everything is staged, then everything is put in place."""
+    try:
+        for change in changes:
+            if change.text:
+                with explained(change.path, "write the manifest"):
+                    change.temp = atomic.stage(change.path, change.text.encode())
+        for change in changes:
+            with explained(change.path, "write the manifest"):
+                _put_in_place(change)
+    finally:
+        for change in changes:
+            if change.temp is not None:
+                atomic.discard(change.temp)
+
+
+def _put_in_place(change: _Change) -> None:
+    if change.temp is not None:
+        atomic.commit(change.temp, change.path)
+        change.temp = None
+    else:
+        os.unlink(change.path)
+    # At once, so that the order on the disk is the order here.
+    atomic.settle(change.path.parent)

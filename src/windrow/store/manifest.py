@@ -1,0 +1,100 @@
+"""One manifest file: which objects are in it, and its text with some of them changed.
+
+Only the documents that change are written anew. The others, and the comments before and after each
+document, stay byte for byte; a file that cannot be edited so is refused, not guessed at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from windrow.model.values import Ref
+from windrow.model.wire import items_of, json_text, ref_of, yaml_text
+from windrow.model.wire.text import Complaint, Tree, plain, trees
+
+Changes = Mapping[Ref, Mapping[str, Any] | None]
+"""The new document of an object; None: it is to go."""
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    tree: Tree
+    value: Any
+
+    @property
+    def refs(self) -> list[Ref]:
+        return [ref for ref, _ in self.objects()]
+
+    def objects(self) -> Iterator[tuple[Ref, Any]]:
+        items = items_of(self.value)
+        for value in [self.value] if items is None else items:
+            if (ref := ref_of(value)) is not None:
+                yield ref, value
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """`complaints`: why it cannot be read to its end; such a file is never edited."""
+
+    text: str
+    documents: list[Document] = field(default_factory=list)
+    complaints: list[Complaint] = field(default_factory=list)
+
+    @classmethod
+    def read(cls, text: str) -> Manifest:
+        found, complaints = trees(text)
+        return cls(text, [Document(tree, plain(tree.root, complaints).value) for tree in found], complaints)
+
+    def objects(self) -> dict[Ref, Any]:
+        return {ref: value for document in self.documents for ref, value in document.objects()}
+
+    def edited(self, changes: Changes, *, as_json: bool = False) -> str:
+        """The text after the changes; empty when no document is left. Raises ValueError when reading it
+        again does not give what it should."""
+        lines = self.text.splitlines(keepends=True)
+        starts = [0, *(d.tree.first for d in self.documents[1:]), len(lines)]
+        parts = [
+            _document(lines[a:b], a, document, changes, as_json)
+            for a, b, document in zip(starts, starts[1:], self.documents, strict=False)
+        ]
+        text = "".join(parts)
+        self._verify(text, changes)
+        return text if any(parts) else ""
+
+    def _verify(self, text: str, changes: Changes) -> None:
+        want = {ref: value for ref, value in self.objects().items() if ref not in changes}
+        want |= {ref: dict(value) for ref, value in changes.items() if value is not None and ref in self.objects()}
+        again = Manifest.read(text)
+        if again.complaints or again.objects() != want:
+            raise ValueError("its layout cannot be kept")
+
+
+def _document(lines: list[str], offset: int, document: Document, changes: Changes, as_json: bool) -> str:
+    if not any(ref in changes for ref in document.refs):
+        return "".join(lines)
+    value = _changed(document.value, changes)
+    if value is None:
+        return ""
+    tree = document.tree
+    first, last = tree.root.line - offset, tree.last - offset
+    head = lines[:first]
+    if tree.explicit and tree.root.line == tree.first:
+        head.append("---\n")  # the content began on that line
+    return "".join([*head, json_text(value) if as_json else yaml_text(value), *lines[last + 1 :]])
+
+
+def _changed(value: Any, changes: Changes) -> Any:
+    items = items_of(value)
+    if items is None:
+        ref = ref_of(value)
+        return changes.get(ref, value) if ref else value
+    kept = [new for new in (_changed(item, changes) for item in items) if new is not None]
+    return {**value, "items": kept} if kept else None
+
+
+def appended(text: str, document: Mapping[str, Any]) -> str:
+    """A text with one more document at its end."""
+    end = "" if not text or text.endswith("\n") else "\n"
+    return f"{text}{end}---\n{yaml_text(dict(document))}" if text else yaml_text(dict(document))

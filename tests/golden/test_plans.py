@@ -1,0 +1,64 @@
+"""Given a node and its manifests before and after: the plan, word for word.
+
+A case is a folder: `node.yaml` (its NICs, and what others made on it), `before.yaml` (brought about first),
+`after.yaml`, and the expected `plan.txt`. A new case is a new folder; `pytest tests/golden --update` writes
+what is expected, and its diff is for reading.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from windrow.apps.engine import converge, look, plan_node
+from windrow.model.cluster import Cluster
+from windrow.model.host import Bond, Bridge, Link, LinkSpec, Other, VlanIf
+from windrow.model.problems import errors
+from windrow.model.values import IfName
+from windrow.model.wire import load_documents
+from windrow.render.plan import plan_text
+from windrow.testing.fake import FakeKernel
+
+CASES = sorted(p.parent for p in Path(__file__).parent.glob("plans/*/node.yaml"))
+NODE = "node-0"
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_plan(case: Path, golden) -> None:  # type: ignore[no-untyped-def]
+    kernel = node(case)
+    if (case / "before.yaml").exists():
+        assert converge(manifests(case / "before.yaml"), kernel, NODE).ok
+    sight = look(kernel, NODE)
+    planned = plan_node(manifests(case / "after.yaml"), sight)
+    golden(case / "plan.txt", plan_text(planned.plan, node=NODE, problems=planned.compiled.problems))
+
+
+def manifests(path: Path) -> Cluster:
+    loaded = load_documents(path.read_text(), path.name)
+    assert not errors(loaded.problems), loaded.problems
+    return Cluster.of(loaded.objects)
+
+
+def node(case: Path) -> FakeKernel:
+    """NICs by name, up; `others`: links that another hand made, in order."""
+    said = yaml.safe_load((case / "node.yaml").read_text())
+    kernel = FakeKernel()
+    for name, nic in said["nics"].items():
+        kernel.add_nic(name, up=True, **(nic or {}))
+    for other in said.get("others", ()):
+        kernel.add(Link(name=IfName(other["name"]), spec=spec(other), up=True, master=other.get("master")))
+    return kernel
+
+
+def spec(other: dict[str, str]) -> LinkSpec:
+    match other["kind"]:
+        case "bond":
+            return Bond()
+        case "bridge":
+            return Bridge()
+        case "vlan":
+            return VlanIf(parent=IfName(other["parent"]), vid=int(other["vid"]))
+        case kind:
+            return Other(kind=kind)
