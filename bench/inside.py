@@ -1,6 +1,9 @@
-"""What needs a kernel, in an empty network namespace of its own. Prints one line per group, after a mark.
+"""What needs a kernel, in an empty network namespace of its own.
 
-python -m bench.inside WHERE      as root, in a namespace that may be filled: the lab kernel, or unshare --net
+    python -m bench.inside WHERE      as root, in a namespace that may be filled (`unshare --net`); prints one line
+                                      per group, after a mark
+
+In the lab kernel `serve` is the guest: it measures when it is asked to (`bench.start.in_lab`).
 """
 
 from __future__ import annotations
@@ -8,12 +11,15 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from bench.measure import Group, Way, compare, encode
+from windrow.lab.guest.server import Request, Server
 from windrow.model.host import PortVlans
 from windrow.model.steps import Impact, Phase, SetVlans, Step
 from windrow.model.values import IfName, Ref, VidSet
+from windrow.netlink import netns
 from windrow.netlink.kernel import Kernel
 
 MARK = "BENCH "
@@ -23,12 +29,28 @@ ALL = VidSet.span(2, 4094)
 SCATTERED = VidSet.of(range(2, 4094, 2))
 
 
-def measure(where: str) -> None:
+def serve(control: int, config: Mapping[str, Any]) -> None:
+    """A guest of the lab kernel that does nothing else."""
+    Server(control, {"measure": in_guest}).run({"bench": True})
+
+
+def in_guest(request: Request) -> dict[str, list[str]]:
+    def work() -> list[str]:
+        found = []
+        for group in measure("In the lab kernel"):
+            request.log(group.title)
+            found.append(encode(group))
+        return found
+
+    return {"groups": netns.in_new(work)}
+
+
+def measure(where: str) -> Iterator[Group]:
     with Kernel() as kernel:
         filtering = kernel.features().vlan_filtering
         if filtering:
-            print(MARK + encode(vlans(kernel, where)), flush=True)
-        print(MARK + encode(observing(kernel, where, filtering)), flush=True)
+            yield vlans(kernel, where)
+        yield observing(kernel, where, filtering)
 
 
 def observing(kernel: Kernel, where: str, filtering: bool) -> Group:
@@ -141,4 +163,5 @@ def batch(program: str, lines: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    measure(sys.argv[1])
+    for result in measure(sys.argv[1]):
+        print(MARK + encode(result), flush=True)

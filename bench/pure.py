@@ -53,7 +53,7 @@ def compiling() -> Group:
     ]
     loading = Way(what=f"for scale: load {NADS} NADs from YAML", run=lambda: load_documents(text))
     rows = (*compare(RUNS, ways), *compare(3, [loading]))
-    return Group(title=f"Compile {NADS} NADs", where="this machine", rows=rows)
+    return Group(title=f"Compile {NADS} NADs", where="On this machine", rows=rows)
 
 
 def planning() -> Group:
@@ -73,7 +73,7 @@ def planning() -> Group:
         ),
         Way(what=f"{LINKS} wanted links among {LINKS}, each compared", run=lambda: make_plan(every, all_ours)),
     ]
-    return Group(title=f"The empty plan on {LINKS:,} links", where="this machine", rows=compare(RUNS, ways))
+    return Group(title=f"The empty plan on {LINKS:,} links", where="On this machine", rows=compare(RUNS, ways))
 
 
 OURS = Runtime(ifindex=1, group=OWNER_GROUP)

@@ -29,7 +29,7 @@ def page(machine: str, groups: Iterable[Group]) -> str:
 
 def section(group: Group) -> str:
     first = group.rows[0].median
-    lines = [f"## {group.title}", "", f"On {group.where}, {len(group.rows[0].seconds)} runs.", ""]
+    lines = [f"## {group.title}", "", f"{group.where}, {len(group.rows[0].seconds)} runs.", ""]
     lines += ["| | median (fastest – slowest) | ratio | design |", "|---|---:|---:|---|"]
     lines += [f"| {row.what} | {times(row)} | {ratio(row.median / first)} | {row.anchor} |" for row in group.rows]
     if group.note:

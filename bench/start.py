@@ -1,4 +1,4 @@
-"""How long people wait: starting the program, and starting the lab kernel."""
+"""How long people wait: starting the program, and starting the lab kernel; and measuring inside that."""
 
 from __future__ import annotations
 
@@ -6,13 +6,18 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
-from bench.measure import Group, Way, compare
+from bench.measure import Group, Row, Way, compare, decode
 from bench.pure import nad_text
+from windrow.lab.channel import Kind
+from windrow.lab.kernel import uml
+from windrow.lab.kernel.machine import Guest
 
 WINDROW = str(Path(sys.executable).parent / "windrow")
 MANIFESTS = 20
+BENCH_GUEST = Guest(entry="bench.inside:serve")
 
 
 def starting() -> Group:
@@ -46,4 +51,34 @@ def starting() -> Group:
                 Way(what="`ip -j -d link`", run=lambda: run("ip", "-j", "-d", "link"), anchor="1.8 ms"),
             ],
         )
-    return Group(title="Start of `windrow plan`", where="this machine", rows=rows)
+    return Group(title="Start of `windrow plan`", where="On this machine", rows=rows)
+
+
+def in_lab() -> list[Group]:
+    """Boot the lab kernel, measure in it, and end it."""
+    with uml.boot(BENCH_GUEST) as machine:
+        stream = machine.open({"do": "measure"})
+        while True:
+            frame = stream.receive(timeout=600)
+            if frame is None:
+                raise SystemExit("the lab kernel has not answered for ten minutes")
+            if frame.kind is Kind.RESULT:
+                break
+    result = frame.json()
+    if "error" in result:
+        raise SystemExit(f"{result['error']}\n{result.get('traceback', '')}")
+    return [decode(text) for text in result["groups"]]
+
+
+def booting() -> Group:
+    boots, whole = [], []
+    for _ in range(5):
+        start = time.perf_counter()
+        with uml.boot(BENCH_GUEST) as machine:
+            boots.append(machine.boot_s)
+        whole.append(time.perf_counter() - start)
+    rows = (
+        Row(what="until the guest takes its first request, modules loaded", seconds=tuple(boots), anchor="2 s"),
+        Row(what="and ended again, nothing left", seconds=tuple(whole), anchor="1.8 s, with nothing loaded"),
+    )
+    return Group(title="Boot of the lab", where="On this machine", rows=rows)

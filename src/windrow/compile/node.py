@@ -40,7 +40,7 @@ def compile_node(cluster: Cluster, facts: NodeFacts) -> Compiled:
         links += uplink_links(uplink, vids, own, pinned_mac(uplink, choice.uplinks, facts))
     links += host_links(hosts.configs, cluster, facts)
     return Compiled(
-        state=HostState(links={link.name: link for link in links}, sysctls=_sysctls(facts)),
+        state=HostState(links={link.name: link for link in links}, sysctls=_sysctls(facts) if links else {}),
         held=_held(choice.held, facts) | {IfName(name) for name in hosts.held},
         problems=choice.problems + hosts.problems,
     )

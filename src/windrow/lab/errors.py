@@ -1,8 +1,8 @@
 """What a lab cannot do.
 
-    LabError
-    ├── BootError       the kernel did not come up; `console` has its last words
-    └── LabGone         the lab ended while something was asked of it
+LabError
+├── BootError       the kernel did not come up; `console` has its last words
+└── LabGone         the lab ended while something was asked of it
 """
 
 from __future__ import annotations

@@ -125,6 +125,9 @@ def _prepare(scene: Scene, bond: Link, new: IfName) -> Iterator[list[Step]]:
             yield [_step(scene, bond, new, DeleteLink(), note="left over from a change to another mode")]
         blank = replace(bond, name=new, origin=(), up=None, master=None, vlans=None)
         yield [_step(scene, bond, new, CreateLink(blank), note="takes over NIC by NIC")]
+    elif changed := _drifted(bond, seen):
+        impact = scene.when_carrying(new, Impact.FLAP)
+        yield [_step(scene, bond, new, changed, impact, "begun for another MTU or MAC")]
     if seen is None or seen.master != bond.master:
         down = [_step(scene, bond, new, SetLink(up=False))] if seen and seen.up else []
         join = _step(scene, bond, new, SetMaster(IfName(bond.master or "")))
@@ -132,6 +135,13 @@ def _prepare(scene: Scene, bond: Link, new: IfName) -> Iterator[list[Step]]:
         yield [*down, join, blind]
     if seen is None or not seen.up or seen.master != bond.master:
         yield [_step(scene, bond, new, SetLink(up=True))]
+
+
+def _drifted(bond: Link, seen: Link) -> SetLink | None:
+    """What a successor that stays has to be given: the wish may have changed since it was made."""
+    wanted = {name: getattr(bond, name) for name in ("mtu", "mac", "txqlen")}
+    changed = {n: v for n, v in wanted.items() if v is not None and v != getattr(seen, n)}
+    return SetLink(**changed) if changed else None
 
 
 def _staying_slaves(scene: Scene, bond: Link, new: IfName) -> list[IfName]:

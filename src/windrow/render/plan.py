@@ -32,6 +32,9 @@ from windrow.model.steps import (
 from windrow.model.values import Ref
 from windrow.render.text import PLAIN, Style, pad, plural, width
 
+TEXT_COLUMNS = 64
+"""A longer text pushes what follows it in its line, and not in all others."""
+
 COSTS = {
     Impact.NONE: "nothing is carried yet",
     Impact.HITLESS: "no frame is lost",
@@ -88,9 +91,9 @@ def step_lines(steps: Iterable[Step], style: Style = PLAIN) -> list[str]:
     """`+ oob-br  create bridge, MTU 1500  VlanConfig/oob`, in columns."""
     rows = [(sign(s.action, style), s.link, words(s), reason(s), s.impact) for s in steps]
     links = max((width(r[1]) for r in rows), default=0)
-    texts = max((width(r[2]) for r in rows), default=0)
+    texts = min(max((width(r[2]) for r in rows), default=0), TEXT_COLUMNS)
     return [
-        f"{mark} {pad(link, links) + '  ' if links else ''}{pad(text, min(texts, 64))}  {style.dim(why)}{_price(impact, style)}".rstrip()
+        f"{mark} {pad(link, links + 2) if links else ''}{pad(text, texts)}  {style.dim(why)}{_price(impact, style)}"
         for mark, link, text, why, impact in rows
     ]
 

@@ -175,6 +175,9 @@ class Topology:
         return next((c for c in self.cables if end in (c.a, c.b)), None)
 
 
+NO_PARTNER, OTHER_AGGREGATOR = "no LACP partner", "in another aggregator"
+"""Notes of an 802.3ad bond or one of its NICs."""
+
 # -- from an observation ---------------------------------------------------------------------------
 
 _HARDWARE = ("device", "veth", "dummy", "macvlan", "ipvlan")
@@ -250,7 +253,7 @@ def _bond(observed: Observed, bond: Link) -> BondView:
     mode = bond.spec.mode.value if bond.spec.mode else ""
     note = ""
     if run and mode == "802.3ad":
-        note = f"partner {run.partner_mac}" if run.partner_mac else "no LACP partner"
+        note = f"partner {run.partner_mac}" if run.partner_mac else NO_PARTNER
     elif run and run.active_slave:
         note = f"active {run.active_slave}"
     return BondView(
@@ -281,9 +284,9 @@ def _lacp_note(observed: Observed, link: Link, run: Runtime) -> str:
         return ""
     bond = observed.runtime.get(IfName(link.master or ""))
     if run.lacp.partner_mac is None:
-        return "no LACP partner"
+        return NO_PARTNER
     if bond is not None and bond.aggregator is not None and bond.aggregator != run.lacp.aggregator:
-        return "in another aggregator"
+        return OTHER_AGGREGATOR
     return ""
 
 

@@ -10,7 +10,7 @@ from windrow.model.objects import ClusterNetwork, HostNetworkConfig
 from windrow.model.problems import Problem, Severity
 from windrow.model.values import Ref
 from windrow.render.overview import NetworkLine, Overview
-from windrow.render.topology import Health, NetworkView, NodeView, node_view
+from windrow.render.topology import NO_PARTNER, OTHER_AGGREGATOR, Health, NetworkView, NodeView, node_view
 from windrow.status.clusternetwork import verdict
 from windrow.status.report import NodeReport
 
@@ -79,9 +79,11 @@ def _link_findings(view: NodeView, lines: tuple[NetworkLine, ...]) -> Iterator[P
         elif down:
             text = f"{bond.name}: {', '.join(n.name for n in down)} without carrier; the others carry the traffic"
             yield _finding("nic-down", about, text, "look at the cable and the switch port")
-        silent = [n.name for n in bond.nics if n.note in ("no LACP partner", "in another aggregator")]
-        if silent:
+        silent = [n.name for n in bond.nics if n.note in (NO_PARTNER, OTHER_AGGREGATOR)]
+        if bond.nics and (silent or bond.note == NO_PARTNER):
+            alone = bond.note == NO_PARTNER or len(silent) == len(bond.nics)
             text = f"{bond.name}: the switch ports of {', '.join(silent)} are not in one LACP group"
+            text = f"{bond.name} has no LACP partner: one NIC carries all the traffic" if alone else text
             yield _finding("lacp-partner", about, text, "set up link aggregation (LACP) on these switch ports")
         if not bond.nics:
             yield _finding("uplink-empty", about, f"{bond.name} has no NIC", "see: ip link", Severity.ERROR)

@@ -12,9 +12,10 @@ import fcntl
 import os
 import stat
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -144,7 +145,7 @@ class Store:
                 path = self._free_path(ref, {*files, *(c.path for c in changes)})
                 text = yaml_text(document)
                 changes.append(_Change(path, [ref], text))
-            _write(sorted(changes, key=lambda c: min(map(_rank, c.refs))))
+            _write(changes, key=lambda c: min(map(_rank, c.refs)))
         return tuple(sorted(changed | news, key=_rank))
 
     def remove(self, refs: Iterable[Ref]) -> tuple[Ref, ...]:
@@ -156,7 +157,7 @@ class Store:
             files = self._files()
             homes = _homes(files, wanted)
             changes = _edits(files, homes, {ref: None for ref in wanted if ref in homes})
-            _write(sorted(changes, key=lambda c: -max(map(_rank, c.refs))))
+            _write(changes, key=lambda c: -max(map(_rank, c.refs)))
         return tuple(sorted(homes, key=_rank, reverse=True))
 
     @contextmanager
@@ -237,27 +238,30 @@ def _edits(files: dict[Path, Manifest], homes: dict[Ref, Path], changed: dict[Re
     return changes
 
 
-def _write(changes: Sequence[_Change]) -> None:
-    """All of them, in this order: first everything is staged, then everything is put in place."""
+def _write(changes: Sequence[_Change], key: Callable[[_Change], int]) -> None:
+    """All of them, by rising `key`: first everything is staged, then everything is put in place."""
     try:
         for change in changes:
             if change.text:
                 with explained(change.path, "write the manifest"):
                     change.temp = atomic.stage(change.path, change.text.encode())
-        for change in changes:
-            with explained(change.path, "write the manifest"):
-                _put_in_place(change)
+        for _, group in groupby(sorted(changes, key=key), key):
+            _put_in_place(list(group))
     finally:
         for change in changes:
             if change.temp is not None:
                 atomic.discard(change.temp)
 
 
-def _put_in_place(change: _Change) -> None:
-    if change.temp is not None:
-        atomic.commit(change.temp, change.path)
-        change.temp = None
-    else:
-        os.unlink(change.path)
-    # At once, so that the order on the disk is the order here.
-    atomic.settle(change.path.parent)
+def _put_in_place(changes: list[_Change]) -> None:
+    """Their directories are flushed before the next ones come, so that the order on the disk is the order here."""
+    for change in changes:
+        with explained(change.path, "write the manifest"):
+            if change.temp is not None:
+                atomic.commit(change.temp, change.path)
+                change.temp = None
+            else:
+                os.unlink(change.path)
+    for directory in {change.path.parent for change in changes}:
+        with explained(directory, "flush the directory"):
+            atomic.settle(directory)

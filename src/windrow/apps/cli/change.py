@@ -182,8 +182,8 @@ def advice_for_permission() -> str:
 
 def _write(session: Session, wish: Wish) -> None:
     store = Store(session.root)
-    for gone in wish.remove:
-        store.remove(gone.ref)
+    if wish.remove:
+        store.remove(o.ref for o in wish.remove)
     if wish.put:
         store.put(wish.put)
 

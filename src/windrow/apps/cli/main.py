@@ -68,7 +68,7 @@ class Verbs(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         word = args[0] if args else ""
         if word and word not in VERBS and not word.startswith("-"):
-            near = [verb for verb in sorted(VERBS) if verb.startswith(word[:2])]
+            near = close_to(word)
             hint = f" Did you mean {' or '.join(near)}?" if near else ""
             ctx.fail(f"No such command {word!r}.{hint}")
         return super().resolve_command(ctx, args)
@@ -91,6 +91,12 @@ class Verbs(click.Group):
             click.echo(f"error: windrow itself failed: {what}", err=True)
             click.echo("    hint: WINDROW_DEBUG=1 shows where; please report it", err=True)
             ctx.exit(1)
+
+
+def close_to(word: str) -> list[str]:
+    import difflib
+
+    return difflib.get_close_matches(word, VERBS, n=2, cutoff=0.5)
 
 
 def fail(error: WindrowError, session: object = None) -> None:

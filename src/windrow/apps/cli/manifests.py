@@ -3,48 +3,41 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from windrow.model.problems import Problem
 from windrow.model.wire import Loaded, load_documents, without_doubles
+from windrow.store.directory import SUFFIXES, read_manifests
+from windrow.store.errors import StoreError
 
-SUFFIXES = (".yaml", ".yml", ".json")
+STDIN = "<stdin>"
 
 
 def read(places: Sequence[str]) -> Loaded:
-    """All objects of all places, and everything that is wrong with them."""
+    """All objects of all places, and everything that is wrong with them. Raises nothing that a user can cause."""
     problems: list[Problem] = []
-    parts = [load_documents(text, name) for place in places for name, text in _texts(place, problems)]
+    parts: list[Loaded] = []
+    for place in places:
+        try:
+            part = _stdin() if place == "-" else read_manifests(Path(place))
+        except StoreError as error:
+            problems.append(
+                Problem(code="file-unreadable", file=str(error.path), message=error.reason, hint=error.hint)
+            )
+            continue
+        parts.append(part)
+        if place != "-" and part == Loaded() and Path(place).is_dir():
+            hint = f"manifests end in {', '.join(SUFFIXES)}"
+            problems.append(Problem(code="file-empty", file=place, message="there is no manifest here", hint=hint))
     loaded = without_doubles(parts)
     return replace(loaded, problems=(*problems, *loaded.problems))
 
 
-def _texts(place: str, problems: list[Problem]) -> Iterator[tuple[str, str]]:
-    if place == "-":
-        files = [Path("-")]
-    else:
-        path = Path(place)
-        if not path.is_dir():
-            files = [path]
-        else:
-            files = sorted(p for p in path.iterdir() if p.suffix in SUFFIXES and p.is_file())
-            if not files:
-                problems.append(
-                    Problem(
-                        code="file-empty",
-                        file=place,
-                        message="no manifests in this directory",
-                        hint=f"manifests end in {', '.join(SUFFIXES)}",
-                    )
-                )
-    for file in files:
-        try:
-            data = sys.stdin.buffer.read() if place == "-" else file.read_bytes()
-            yield ("<stdin>" if place == "-" else str(file)), data.decode()
-        except OSError as error:
-            problems.append(Problem(code="file-unreadable", file=str(file), message=error.strerror or str(error)))
-        except UnicodeDecodeError as error:
-            text = f"is not UTF-8 text: byte {error.start}"
-            problems.append(Problem(code="file-unreadable", file=str(file), message=text))
+def _stdin() -> Loaded:
+    try:
+        return load_documents(sys.stdin.buffer.read().decode("utf-8-sig"), STDIN)
+    except UnicodeDecodeError as error:
+        message = f"this is not UTF-8: byte 0x{error.object[error.start]:02x} at position {error.start}"
+        return Loaded(problems=(Problem(code="file-encoding", message=message, file=STDIN),))

@@ -47,6 +47,6 @@ def print_json(document: Any) -> None:
 
 
 def print_yaml(document: Mapping[str, Any]) -> None:
-    import yaml
+    from windrow.model.wire import yaml_text
 
-    click.echo(yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=1000), nl=False)
+    click.echo(yaml_text(dict(document)), nl=False)

@@ -94,7 +94,7 @@ def open_control(control: str) -> int:
     if where == "fd":
         os.set_inheritable(int(name), False)
         return int(name)
-    import tty  # noqa: PLC0415 - not needed outside User-Mode Linux
+    import tty
 
     fd = os.open(name, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
     tty.setraw(fd)

@@ -106,9 +106,9 @@ def _start(
     if terminal is None:
         pipe = subprocess.PIPE
         return subprocess.Popen(argv, stdin=pipe, stdout=pipe, stderr=pipe, env=env, cwd=cwd, start_new_session=True)
-    # setsid(1) makes the terminal the controlling one; doing so here would be Python between fork and exec, with threads.
-    ends = {"stdin": terminal.slave, "stdout": terminal.slave, "stderr": terminal.slave}
-    return subprocess.Popen(["setsid", "--ctty", "--wait", *argv], env=env, cwd=cwd, **ends)
+    # setsid(1) makes the terminal the controlling one; here it would be Python between fork and exec, with threads.
+    end, whole = terminal.slave, ["setsid", "--ctty", "--wait", *argv]
+    return subprocess.Popen(whole, stdin=end, stdout=end, stderr=end, env=env, cwd=cwd)
 
 
 def _outputs(process: subprocess.Popen[bytes], terminal: _Terminal | None) -> list[tuple[int, bool]]:

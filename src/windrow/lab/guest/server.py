@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import queue
 import threading
@@ -96,5 +95,3 @@ class Server:
             return {"error": str(error)}
         except Exception as error:  # noqa: BLE001 - a fault of ours must reach the host, and not end the lab
             return {"error": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}
-
-

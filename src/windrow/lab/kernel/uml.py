@@ -24,7 +24,8 @@ def boot(guest: Guest, *, memory: str = MEMORY, log: Log | None = None) -> Machi
     )
     ours, theirs = socket.socketpair()
     number = theirs.fileno()
-    argv = [program, *command_line(number, memory, quiet=log is None), "--", *_quoted(interpreter_line("tty:/dev/ttyS0")[1:])]
+    inside = _quoted(interpreter_line("tty:/dev/ttyS0")[1:])
+    argv = [program, *command_line(number, memory, quiet=log is None), "--", *inside]
     started = Program(argv=argv, line=theirs, namespaces=CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC, required=False)
     return Machine(started, ours, guest, log)
 

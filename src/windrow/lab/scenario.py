@@ -1,0 +1,283 @@
+"""The scenario: what a lab is made of, and what must be true of it.
+
+    Scenario
+    ├── nodes      Node ── NICs, labels, and the management network that "the operating system made"
+    ├── switches   Switch ── Port (native VLAN, allowed VLANs), Group (link aggregation: lacp or static)
+    ├── hosts      Host: outside the cluster; plain, router, or DHCP server ── HostNic (an address per VLAN)
+    ├── endpoints  Endpoint: stands in for a VM; on a node, in a network (NetworkAttachmentDefinition)
+    ├── cables     Cable from End to End
+    ├── manifests  file -> text; the same for every node
+    └── checks     Reach, Isolated, Command, BondIs, CablePull, PlanEmpty, Lease
+
+Values only; `scenario_file` reads them from YAML.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from windrow.model.bonding import BondMode
+from windrow.model.host import PortVlans
+from windrow.model.names import MGMT, bridge_of, subinterface_of
+from windrow.model.values import Cidr, IfName, VidSet
+
+UNTAGGED = 0
+"""As a key of `addresses`: the frames without a tag."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class End:
+    """A socket that a cable fits: `node-0:eth2`, `sw-oob:p1`."""
+
+    device: str
+    port: str
+
+    def __str__(self) -> str:
+        return f"{self.device}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Cable:
+    a: End
+    b: End
+
+    def __str__(self) -> str:
+        return f"{self.a} – {self.b}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Management:
+    """What an installer makes before Windrow comes: mgmt-bo, mgmt-br, and the node's address.
+
+    `vid`: the address is on `mgmt-br.<vid>`; None: on `mgmt-br` itself.
+    """
+
+    nics: tuple[IfName, ...]
+    address: Cidr
+    mode: BondMode = BondMode.ACTIVE_BACKUP
+    vid: int | None = None
+    gateway: str = ""
+
+    @property
+    def interface(self) -> IfName:
+        """The one with the address."""
+        return subinterface_of(MGMT, self.vid) if self.vid else bridge_of(MGMT)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    name: str
+    nics: tuple[IfName, ...]
+    labels: Mapping[str, str] = field(default_factory=dict)
+    management: Management | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Port:
+    """`native` 0: untagged frames are dropped. `vlans`: those it lets through tagged."""
+
+    name: IfName
+    native: int = 1
+    vlans: VidSet = VidSet()
+
+    @property
+    def port_vlans(self) -> PortVlans:
+        """As a bridge port has it."""
+        if not self.native:
+            return PortVlans(tagged=self.vlans)
+        native = VidSet.of([self.native])
+        return PortVlans(pvid=self.native, untagged=native, tagged=self.vlans - native)
+
+
+class GroupMode(StrEnum):
+    LACP = "lacp"
+    STATIC = "static"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """A link aggregation group. Its VLANs are `port`'s, which has the group's name."""
+
+    mode: GroupMode
+    members: tuple[IfName, ...]
+    port: Port
+
+    @property
+    def name(self) -> IfName:
+        return self.port.name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Switch:
+    name: str
+    ports: tuple[Port, ...]
+    groups: tuple[Group, ...] = ()
+
+    def group_of(self, port: str) -> Group | None:
+        return next((g for g in self.groups if port in g.members), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Station:
+    """One address that frames come from and go to: an endpoint, a node's own, or a host's in one VLAN (`name/vid`)."""
+
+    place: str
+    interface: IfName
+    vid: int
+    address: Cidr | None
+
+    @property
+    def name(self) -> str:
+        return f"{self.place}/{self.vid}" if self.vid else self.place
+
+
+class Role(StrEnum):
+    HOST = "host"
+    ROUTER = "router"
+    """It forwards between its addresses."""
+    DHCP = "dhcp"
+    """It runs dnsmasq."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostNic:
+    """`addresses` by VID (UNTAGGED: without a tag). `leases` by VID: first and last address to give away."""
+
+    name: IfName
+    addresses: Mapping[int, Cidr]
+    leases: Mapping[int, tuple[str, str]] = field(default_factory=dict)
+
+    def interface(self, vid: int) -> IfName:
+        return IfName(f"{self.name}.{vid}" if vid else self.name)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Host:
+    name: str
+    nics: tuple[HostNic, ...]
+    role: Role = Role.HOST
+    gateway: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """`network`: `name` or `namespace/name` of a NetworkAttachmentDefinition. `dhcp`: it asks for its address."""
+
+    name: str
+    node: str
+    network: str
+    addresses: Mapping[int, Cidr] = field(default_factory=dict)
+    dhcp: bool = False
+    gateway: str = ""
+
+
+# What must be true ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reach:
+    """Every one of `among` gets an answer from every other."""
+
+    name: str
+    among: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Isolated:
+    """No frame of one group arrives at a member of another, seen by capture."""
+
+    name: str
+    groups: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """`argv` in a node ends with `exit`, and prints `stdout` (blanks at the ends of lines do not count)."""
+
+    name: str
+    node: str
+    argv: tuple[str, ...]
+    exit: int = 0
+    stdout: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BondIs:
+    """`/proc/net/bonding/<bond>` shows the mode and so many NICs that are up; 802.3ad: a partner, one aggregator."""
+
+    name: str
+    node: str
+    bond: IfName
+    mode: BondMode
+    nics: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CablePull:
+    """500 frames a second each way between two endpoints while a cable is pulled: it goes on within `within_ms`."""
+
+    name: str
+    cable: End
+    between: tuple[str, str]
+    within_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanEmpty:
+    """After `apply` there is nothing left to do."""
+
+    name: str
+    nodes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lease:
+    """An endpoint has its address from a DHCP server, and it is in `network`."""
+
+    name: str
+    endpoint: str
+    network: str
+
+
+Check = Reach | Isolated | Command | BondIs | CablePull | PlanEmpty | Lease
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scenario:
+    name: str
+    description: str = ""
+    nodes: tuple[Node, ...]
+    switches: tuple[Switch, ...] = ()
+    hosts: tuple[Host, ...] = ()
+    endpoints: tuple[Endpoint, ...] = ()
+    cables: tuple[Cable, ...] = ()
+    manifests: Mapping[str, str] = field(default_factory=dict)
+    checks: tuple[Check, ...] = ()
+
+    def node(self, name: str) -> Node | None:
+        return next((n for n in self.nodes if n.name == name), None)
+
+    def places(self) -> Iterator[str]:
+        """The names of all that has a network of its own."""
+        for group in (self.nodes, self.switches, self.hosts, self.endpoints):
+            yield from (one.name for one in group)
+
+    def stations(self) -> Mapping[str, Station]:
+        """Who sends and receives in checks, by name."""
+        found = [Station(e.name, IfName("eth0"), UNTAGGED, e.addresses.get(UNTAGGED)) for e in self.endpoints]
+        found += [
+            Station(n.name, n.management.interface, UNTAGGED, n.management.address) for n in self.nodes if n.management
+        ]
+        found += [
+            Station(host.name, nic.interface(vid), vid, address)
+            for host in self.hosts
+            for nic in host.nics
+            for vid, address in nic.addresses.items()
+        ]
+        return {station.name: station for station in found}
+
+    def peer(self, end: End) -> End | None:
+        """The other end of the cable."""
+        return next((c.b if c.a == end else c.a for c in self.cables if end in (c.a, c.b)), None)

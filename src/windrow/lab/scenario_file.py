@@ -1,0 +1,450 @@
+"""A scenario's text -> values. Every problem of the file is found in one go, with its path, line and a hint."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from windrow.lab.errors import LabError
+from windrow.lab.scenario import (
+    UNTAGGED,
+    BondIs,
+    Cable,
+    CablePull,
+    Check,
+    Command,
+    End,
+    Endpoint,
+    Group,
+    GroupMode,
+    Host,
+    HostNic,
+    Isolated,
+    Lease,
+    Management,
+    Node,
+    PlanEmpty,
+    Port,
+    Reach,
+    Role,
+    Scenario,
+    Switch,
+)
+from windrow.lab.scenario_links import check_links
+from windrow.model.bonding import BondMode
+from windrow.model.objects import Source
+from windrow.model.problems import Problem, ProblemsError
+from windrow.model.values import VID_MAX, VID_MIN, Cidr, IfName, VidSet, parse_ifname
+from windrow.model.wire.reader import Field, Report, Table, kind_of, suggestion
+from windrow.model.wire.text import Complaint, plain, shown, trees
+
+API_VERSION, KIND = "windrow/v1", "Scenario"
+SHIPPED = Path(__file__).resolve().parent / "scenarios"
+FILE = "scenario.yaml"
+
+T = TypeVar("T")
+
+_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?")
+_TOP = ("apiVersion", "kind", "metadata", "spec")
+_SPEC = ("description", "nodes", "switches", "hosts", "endpoints", "cables", "manifests", "checks")
+
+
+# Files --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """A scenario as it is sent to the lab, which cannot see all of the host's files: its text and its manifests."""
+
+    file: str
+    text: str
+    manifests: Mapping[str, str]
+
+    def to_json(self) -> dict[str, Any]:
+        return {"file": self.file, "text": self.text, "manifests": dict(self.manifests)}
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Texts:
+        return cls(document["file"], document["text"], document["manifests"])
+
+
+def shipped() -> dict[str, str]:
+    """The scenarios that come with Windrow: name -> description."""
+    found = sorted(path.parent for path in SHIPPED.glob(f"*/{FILE}"))
+    return {path.name: parse(read(path.name)).description for path in found}
+
+
+def read(name: str) -> Texts:
+    """A shipped scenario by its name, or one by its file or directory. Raises LabError, ProblemsError."""
+    path = SHIPPED / name / FILE
+    if "/" in name or not path.is_file():
+        path = Path(name) / FILE if Path(name).is_dir() else Path(name)
+    try:
+        text = path.read_text(encoding="utf-8")
+        return Texts(str(path), text, _read_manifests(path.parent, _manifest_dir(text)))
+    except FileNotFoundError as error:
+        names = [p.parent.name for p in SHIPPED.glob(f"*/{FILE}")]
+        near = suggestion(name, names) or f"there are {', '.join(sorted(names))}; or give a directory with a {FILE}"
+        raise LabError(f"there is no scenario {name!r}", hint=near) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise LabError(f"cannot read the scenario {name!r}: {error}") from error
+
+
+def _manifest_dir(text: str) -> str:
+    found, _ = trees(text)
+    value = plain(found[0].root, []).value if found else None
+    spec = value.get("spec") if isinstance(value, dict) else None
+    name = spec.get("manifests") if isinstance(spec, dict) else None
+    return name if isinstance(name, str) else "manifests"
+
+
+def _read_manifests(base: Path, name: str) -> dict[str, str]:
+    """The files of the directory, or the one file; a scenario without any is fine."""
+    place = base / name
+    files = [place] if place.is_file() else sorted(p for p in place.glob("*") if p.suffix in (".yaml", ".yml", ".json"))
+    return {p.name: p.read_text(encoding="utf-8") for p in files}
+
+
+# The text -----------------------------------------------------------------------------------------
+
+
+def parse(texts: Texts) -> Scenario:
+    """Raises ProblemsError with all that is wrong."""
+    found, complaints = trees(texts.text)
+    if len(found) > 1:
+        complaints.append(Complaint("scenario", "a scenario is one document", line=found[1].first + 1))
+    value: Any = None
+    lines: dict[str, int] = {}
+    if found:
+        document = plain(found[0].root, complaints)
+        value, lines = document.value, document.lines
+    report = Report(Source(file=texts.file, lines=lines))
+    for c in complaints:
+        report.add(c.code, c.path, c.message, c.hint, line=c.line)
+    scenario = _Reader(report).scenario(value, texts.manifests) if not complaints else None
+    if report.failed or scenario is None:
+        raise ProblemsError(sorted(report.problems, key=_line))
+    return scenario
+
+
+def _line(problem: Problem) -> int:
+    return problem.line or 0
+
+
+class _Reader:
+    """One reading of one document; `_report` collects what is wrong."""
+
+    def __init__(self, report: Report) -> None:
+        self._report = report
+        self._names: dict[str, str] = {}
+
+    def scenario(self, value: Any, manifests: Mapping[str, str]) -> Scenario | None:
+        if not isinstance(value, dict):
+            self._report.add(
+                "wrong-type", "", f"a scenario is a map with apiVersion and kind; this is {kind_of(value)}"
+            )
+            return None
+        top = Table(value, "", self._report, _TOP)
+        for key, right in (("apiVersion", API_VERSION), ("kind", KIND)):
+            if top.text(key, required=True, hint=f"{key}: {right}") not in ("", right):
+                top[key].wrong("kind-unknown", f"{shown(top[key].value)} is not what a scenario says", f"write {right}")
+        spec = top.table("spec", _SPEC, required=True)
+        scenario = Scenario(
+            name=top.table("metadata", required=True).text("name", required=True),
+            description=spec.text("description"),
+            nodes=self._all(spec, "nodes", self._node, required=True),
+            switches=self._all(spec, "switches", self._switch),
+            hosts=self._all(spec, "hosts", self._host),
+            endpoints=self._all(spec, "endpoints", self._endpoint),
+            cables=self._all(spec, "cables", self._cable),
+            manifests=manifests,
+            checks=self._all(spec, "checks", self._check),
+        )
+        check_links(scenario, report)
+        return scenario
+
+    def _all(
+        self, spec: Table, key: str, read: Callable[[Field], T | None], *, required: bool = False
+    ) -> tuple[T, ...]:
+        found = spec.required(key) if required else spec.get(key)
+        items = [read(item) for item in found.items()] if found else []
+        return tuple(item for item in items if item is not None)
+
+    # Devices --------------------------------------------------------------------------------------
+
+    def _node(self, item: Field) -> Node | None:
+        if (table := item.table(("name", "nics", "labels", "management"))) is None:
+            return None
+        return Node(
+            name=self._name(table),
+            nics=self._ifnames(table, "nics"),
+            labels=table.texts("labels"),
+            management=self._management(table.table("management")) if "management" in table else None,
+        )
+
+    def _management(self, table: Table) -> Management:
+        table = Table(table.value, table.path, table.report, ("nics", "address", "mode", "vlan", "gateway"))
+        mode = table.get("mode")
+        address = table.required("address")
+        return Management(
+            nics=self._ifnames(table, "nics"),
+            address=(address and address.parsed(_cidr, "address")) or Cidr("0.0.0.0/0"),
+            mode=(mode and mode.choice(BondMode)) or BondMode.ACTIVE_BACKUP,
+            vid=table.integer("vlan", 2, VID_MAX, code="vid-range"),
+            gateway=self._address(table, "gateway"),
+        )
+
+    def _switch(self, item: Field) -> Switch | None:
+        if (table := item.table(("name", "ports", "groups"))) is None:
+            return None
+        name = self._name(table)
+        ports = [port for found in self._all(table, "ports", self._ports, required=True) for port in found]
+        return Switch(name=name, ports=tuple(ports), groups=self._all(table, "groups", self._group))
+
+    def _ports(self, item: Field) -> tuple[Port, ...] | None:
+        """`{name: p1, …}`, or `{names: [p1, p2], …}` for several that are alike."""
+        if (table := item.table(("name", "names", "native", "vlans"))) is None:
+            return None
+        if "name" in table:
+            one = table["name"].parsed(parse_ifname, "name-invalid")
+            names: tuple[IfName, ...] = (one,) if one else ()
+        else:
+            names = self._ifnames(table, "names")
+        native, vlans = self._vlans(table)
+        return tuple(Port(name=name, native=native, vlans=vlans) for name in names)
+
+    def _group(self, item: Field) -> Group | None:
+        if (table := item.table(("name", "mode", "ports", "native", "vlans"))) is None:
+            return None
+        name = table.required("name")
+        mode = table.required("mode", "lacp or static")
+        native, vlans = self._vlans(table)
+        return Group(
+            mode=(mode and mode.choice(GroupMode)) or GroupMode.STATIC,
+            members=self._ifnames(table, "ports"),
+            port=Port(
+                name=(name and name.parsed(parse_ifname, "name-invalid")) or IfName("?"), native=native, vlans=vlans
+            ),
+        )
+
+    def _vlans(self, table: Table) -> tuple[int, VidSet]:
+        native = table.integer("native", 0, VID_MAX, code="vid-range")
+        vlans = table.get("vlans")
+        if vlans and isinstance(vlans.value, int) and not isinstance(vlans.value, bool):
+            vlans = replace(vlans, value=str(vlans.value))
+        found = vlans.parsed(_vids, "vid-range", 'write it like "100,200-210"') if vlans else None
+        return (1 if native is None else native), found or VidSet()
+
+    def _host(self, item: Field) -> Host | None:
+        if (table := item.table(("name", "role", "nics", "gateway"))) is None:
+            return None
+        role = table.get("role")
+        return Host(
+            name=self._name(table),
+            role=(role and role.choice(Role)) or Role.HOST,
+            nics=self._all(table, "nics", self._host_nic, required=True),
+            gateway=self._address(table, "gateway"),
+        )
+
+    def _host_nic(self, item: Field) -> HostNic | None:
+        if (table := item.table(("name", "addresses", "leases"))) is None:
+            return None
+        name = table.required("name")
+        leases = {vid: field.parsed(_range, "address") for vid, field in self._by_vid(table, "leases")}
+        return HostNic(
+            name=(name and name.parsed(parse_ifname, "name-invalid")) or IfName("?"),
+            addresses=self._addresses(table),
+            leases={vid: found for vid, found in leases.items() if found},
+        )
+
+    def _endpoint(self, item: Field) -> Endpoint | None:
+        known = ("name", "node", "network", "address", "addresses", "gateway")
+        if (table := item.table(known)) is None:
+            return None
+        addresses = self._addresses(table)
+        dhcp = table.value.get("address") == "dhcp"
+        if "address" in table and not dhcp:
+            address = table["address"].parsed(_cidr, "address")
+            addresses |= {UNTAGGED: address} if address else {}
+        return Endpoint(
+            name=self._name(table),
+            node=table.text("node", required=True),
+            network=table.text("network", required=True, hint="the name of a NetworkAttachmentDefinition"),
+            addresses=addresses,
+            dhcp=dhcp,
+            gateway=self._address(table, "gateway"),
+        )
+
+    def _addresses(self, table: Table) -> dict[int, Cidr]:
+        found = {vid: field.parsed(_cidr, "address") for vid, field in self._by_vid(table, "addresses")}
+        return {vid: address for vid, address in found.items() if address}
+
+    def _by_vid(self, table: Table, key: str) -> Iterator[tuple[int, Field]]:
+        """A map whose keys are VIDs or `untagged`."""
+        for word, field in table.table(key).fields():
+            if word == "untagged":
+                yield UNTAGGED, field
+            elif word.isdecimal() and VID_MIN <= int(word) <= VID_MAX:
+                yield int(word), field
+            else:
+                field.wrong("vid-range", f"{shown(word)} is neither a VLAN id nor `untagged`")
+
+    def _cable(self, item: Field) -> Cable | None:
+        """`[node-0:eth0, sw:p1]`"""
+        ends = [end.parsed(_end, "cable", "write it like node-0:eth0") for end in item.items("a list of two ends")]
+        if len(ends) != 2:
+            item.wrong("cable", f"a cable has two ends, this one has {len(ends)}")
+        a, b = (*ends, None, None)[:2]
+        return Cable(a, b) if a and b else None
+
+    # Checks ---------------------------------------------------------------------------------------
+
+    def _check(self, item: Field) -> Check | None:
+        """`{reach: {…}}`: the one key is the kind."""
+        table = item.table()
+        if table is None:
+            return None
+        if len(table.value) != 1 or (kind := next(iter(table.value))) not in _CHECKS:
+            item.wrong("check", f"a check is a map with one key of {', '.join(_CHECKS)}")
+            return None
+        known, read = _CHECKS[kind]
+        inner = Field(table.value[kind], f"{item.path}.{kind}", self._report).table(("name", *known))
+        return read(self, inner) if inner else None
+
+    def _reach(self, table: Table) -> Check:
+        among = self._texts(table, "among")
+        return Reach(name=table.text("name") or f"{', '.join(among)} reach each other", among=among)
+
+    def _isolated(self, table: Table) -> Check:
+        field = table.required("groups", "a list of lists")
+        groups = tuple(self._list(group) for group in field.items()) if field else ()
+        said = " | ".join(" ".join(group) for group in groups)
+        return Isolated(name=table.text("name") or f"no frame passes between {said}", groups=groups)
+
+    def _command(self, table: Table) -> Check:
+        argv = self._texts(table, "argv")
+        exit_code = table.integer("exit", 0, 255)
+        node = table.text("node", required=True)
+        return Command(
+            name=table.text("name") or f"{node}: {' '.join(argv)}",
+            node=node,
+            argv=argv,
+            exit=exit_code or 0,
+            stdout=table.text("stdout") if "stdout" in table else None,
+        )
+
+    def _bond(self, table: Table) -> Check:
+        node, bond, mode = table.text("node", required=True), table.required("bond"), table.required("mode")
+        name = (bond and bond.parsed(parse_ifname, "name-invalid")) or IfName("?")
+        is_mode = (mode and mode.choice(BondMode)) or BondMode.ACTIVE_BACKUP
+        nics = table.integer("nics", 1, 64)
+        said = table.text("name") or f"{node}: {name} is in mode {is_mode}"
+        return BondIs(name=said, node=node, bond=name, mode=is_mode, nics=2 if nics is None else nics)
+
+    def _pull(self, table: Table) -> Check | None:
+        cable = table.required("cable", "one end of it, like node-0:eth2")
+        end = cable.parsed(_end, "cable") if cable else None
+        between = self._texts(table, "between")
+        within = table.integer("within-ms", 0, 60_000)
+        if len(between) != 2:
+            table["between"].wrong("check", "names two endpoints")
+        if end is None or len(between) != 2:
+            return None
+        said = table.text("name") or f"pulling {end} costs {between[0]} ↔ {between[1]} little"
+        return CablePull(
+            name=said, cable=end, between=(between[0], between[1]), within_ms=1000 if within is None else within
+        )
+
+    def _plan_empty(self, table: Table) -> Check:
+        nodes = self._texts(table, "nodes")
+        return PlanEmpty(name=table.text("name") or f"{', '.join(nodes)}: the plan after apply is empty", nodes=nodes)
+
+    def _lease(self, table: Table) -> Check:
+        endpoint, network = table.text("endpoint", required=True), table.required("network")
+        found = (network and network.parsed(_network, "address")) or ""
+        said = table.text("name") or f"{endpoint} has an address of {found} from DHCP"
+        return Lease(name=said, endpoint=endpoint, network=found)
+
+    # Small things ---------------------------------------------------------------------------------
+
+    def _name(self, table: Table) -> str:
+        """The name of a device; it becomes a host name and a network namespace."""
+        field = table.required("name")
+        name = field.text() if field else None
+        if field is None or name is None:
+            return ""
+        if not _NAME.fullmatch(name):
+            field.wrong(
+                "name-invalid", f"{shown(name)} is not a name", "lower-case letters, digits, and - between them"
+            )
+        elif name in self._names:
+            field.wrong("name-twice", f"{name} is the name of {self._names[name]} already")
+        self._names.setdefault(name, table.path)
+        return name
+
+    def _ifnames(self, table: Table, key: str) -> tuple[IfName, ...]:
+        field = table.required(key)
+        names = [item.parsed(parse_ifname, "name-invalid") for item in field.items()] if field else []
+        if field and (twice := {n for n in names if n and names.count(n) > 1}):
+            field.wrong("name-twice", f"{', '.join(sorted(twice))} stands there twice")
+        return tuple(n for n in names if n)
+
+    def _texts(self, table: Table, key: str) -> tuple[str, ...]:
+        field = table.required(key)
+        return self._list(field) if field else ()
+
+    def _list(self, field: Field) -> tuple[str, ...]:
+        return tuple(text for item in field.items() if (text := item.text()) is not None)
+
+    def _address(self, table: Table, key: str) -> str:
+        field = table.get(key)
+        return (field and field.parsed(lambda text: str(ipaddress.ip_address(text)), "address")) or ""
+
+
+_CHECKS: dict[str, tuple[tuple[str, ...], Callable[[_Reader, Table], Check | None]]] = {
+    "reach": (("among",), _Reader._reach),
+    "isolated": (("groups",), _Reader._isolated),
+    "command": (("node", "argv", "exit", "stdout"), _Reader._command),
+    "bond": (("node", "bond", "mode", "nics"), _Reader._bond),
+    "cable-pull": (("cable", "between", "within-ms"), _Reader._pull),
+    "plan-empty": (("nodes",), _Reader._plan_empty),
+    "lease": (("endpoint", "network"), _Reader._lease),
+}
+
+
+def _cidr(text: str) -> Cidr:
+    if "/" not in text:
+        raise ValueError(f"{text!r} has no prefix length, like 10.0.0.1/24")
+    return Cidr(str(ipaddress.ip_interface(text)))
+
+
+def _network(text: str) -> str:
+    return str(ipaddress.ip_network(text))
+
+
+def _range(text: str) -> tuple[str, str]:
+    first, dash, last = text.partition("-")
+    if not dash:
+        raise ValueError(f"{text!r} is not a range like 10.0.0.100-10.0.0.199")
+    low, high = ipaddress.IPv4Address(first.strip()), ipaddress.IPv4Address(last.strip())
+    if low > high:
+        raise ValueError(f"{text!r} ends before it starts")
+    return str(low), str(high)
+
+
+def _vids(text: str) -> VidSet:
+    found = VidSet.parse(text)
+    if 0 in found:
+        raise ValueError("VLAN 0 cannot be allowed: it means untagged, which `native` is about")
+    return found
+
+
+def _end(text: str) -> End:
+    device, colon, port = text.partition(":")
+    if not (device and colon and port):
+        raise ValueError(f"{text!r} is not DEVICE:PORT")
+    return End(device, port)

@@ -1,0 +1,115 @@
+"""What the parts of a scenario say of each other: cables that fit, names that exist."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+
+from windrow.lab.scenario import (
+    BondIs,
+    CablePull,
+    Check,
+    Command,
+    End,
+    Isolated,
+    Lease,
+    PlanEmpty,
+    Reach,
+    Scenario,
+)
+from windrow.model.wire.reader import Report, suggestion
+from windrow.model.wire.text import shown
+
+
+def check_links(scenario: Scenario, report: Report) -> None:
+    """Notes all that does not fit."""
+    _Links(scenario, report).check()
+
+
+class _Links:
+    """What the parts of a scenario say of each other."""
+
+    def __init__(self, scenario: Scenario, report: Report) -> None:
+        self._scenario, self._report = scenario, report
+        self._nodes = {n.name for n in scenario.nodes}
+
+    def check(self) -> None:
+        self._check_groups()
+        self._check_management()
+        self._check_cables()
+        for i, endpoint in enumerate(self._scenario.endpoints):
+            self._known(endpoint.node, self._nodes, f"spec.endpoints[{i}].node", "node")
+        for i, check in enumerate(self._scenario.checks):
+            self._check_check(check, f"spec.checks[{i}]")
+
+    def _check_groups(self) -> None:
+        for i, switch in enumerate(self._scenario.switches):
+            ports: set[str] = {p.name for p in switch.ports}
+            taken: set[str] = set()
+            for j, group in enumerate(switch.groups):
+                path = f"spec.switches[{i}].groups[{j}]"
+                for member in group.members:
+                    self._known(member, ports, f"{path}.ports", f"port of {switch.name}")
+                    if member in taken:
+                        self._wrong("name-twice", f"{path}.ports", f"{member} is in another group already")
+                    taken.add(member)
+                if group.name in ports:
+                    self._wrong("name-twice", f"{path}.name", f"{group.name} is a port of {switch.name} already")
+
+    def _check_management(self) -> None:
+        for i, node in enumerate(self._scenario.nodes):
+            for nic in node.management.nics if node.management else ():
+                self._known(nic, node.nics, f"spec.nodes[{i}].management.nics", f"NIC of {node.name}")
+
+    def _check_cables(self) -> None:
+        ends = set(self._ends())
+        used: set[End] = set()
+        for i, cable in enumerate(self._scenario.cables):
+            for j, end in enumerate((cable.a, cable.b)):
+                path = f"spec.cables[{i}][{j}]"
+                if end not in ends:
+                    hint = suggestion(str(end), map(str, ends)) or "name a NIC or a port, like node-0:eth0"
+                    self._wrong("cable", path, f"there is no {end}", hint)
+                elif end in used:
+                    self._wrong("cable", path, f"another cable is in {end} already")
+                used.add(end)
+
+    def _ends(self) -> Iterator[End]:
+        yield from (End(n.name, nic) for n in self._scenario.nodes for nic in n.nics)
+        yield from (End(h.name, nic.name) for h in self._scenario.hosts for nic in h.nics)
+        yield from (End(s.name, p.name) for s in self._scenario.switches for p in s.ports)
+
+    def _check_check(self, check: Check, path: str) -> None:
+        stations = set(self._scenario.stations())
+        endpoints = {e.name for e in self._scenario.endpoints}
+        match check:
+            case Reach(among=among):
+                self._all_known(among, stations, f"{path}.reach.among", "endpoint or host")
+            case Isolated(groups=groups):
+                for i, group in enumerate(groups):
+                    self._all_known(group, stations, f"{path}.isolated.groups[{i}]", "endpoint or host")
+            case Command(node=node):
+                self._known(
+                    node, set(self._scenario.places()), f"{path}.command.node", "node, switch, host or endpoint"
+                )
+            case BondIs(node=node):
+                self._known(node, self._nodes, f"{path}.bond.node", "node")
+            case CablePull(cable=cable, between=between):
+                self._all_known(between, stations, f"{path}.cable-pull.between", "endpoint or host")
+                if self._scenario.peer(cable) is None:
+                    self._wrong("cable", f"{path}.cable-pull.cable", f"there is no cable in {cable}")
+            case PlanEmpty(nodes=nodes):
+                self._all_known(nodes, self._nodes, f"{path}.plan-empty.nodes", "node")
+            case Lease(endpoint=endpoint):
+                self._known(endpoint, endpoints, f"{path}.lease.endpoint", "endpoint")
+
+    def _all_known(self, words: tuple[str, ...], known: Collection[str], path: str, what: str) -> None:
+        for i, word in enumerate(words):
+            self._known(word, known, f"{path}[{i}]", what)
+
+    def _known(self, word: str, known: Collection[str], path: str, what: str) -> None:
+        if word and word not in known:
+            hint = suggestion(word, known) or f"there are {', '.join(sorted(known))}"
+            self._wrong("unknown-name", path, f"{shown(word)} is no {what}", hint)
+
+    def _wrong(self, code: str, path: str, message: str, hint: str = "") -> None:
+        self._report.add(code, path, message, hint)

@@ -1,0 +1,37 @@
+"""What the kernel of this node must be able to do. Probed, never guessed from its version."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from windrow.model.objects import HostNetworkConfig, VlanConfig
+from windrow.model.problems import Problem
+from windrow.rules.review import Review, problem
+from windrow.rules.selectors import selects
+
+
+def can_bond_and_filter(config: VlanConfig, review: Review) -> Iterator[Problem]:
+    for missing, hint in _missing(config, review):
+        yield problem(config, "kernel-feature", "", f"the kernel of this node has no {missing}", hint)
+
+
+def can_make_vlan_interfaces(config: HostNetworkConfig, review: Review) -> Iterator[Problem]:
+    node = review.here()
+    if review.facts and node and selects(config, node) and not review.facts.features.vlan_interfaces:
+        message = "the kernel of this node has no 802.1Q VLAN interfaces"
+        yield problem(config, "kernel-feature", "", message, _load("8021q"))
+
+
+def _missing(config: VlanConfig, review: Review) -> Iterator[tuple[str, str]]:
+    node = review.here()
+    if review.facts is None or node is None or not selects(config, node):
+        return
+    if not review.facts.features.bonding:
+        yield "bonding", _load("bonding")
+    if not review.facts.features.vlan_filtering:
+        hint = f"{_load('bridge')}; it must be built with CONFIG_BRIDGE_VLAN_FILTERING"
+        yield "bridge VLAN filtering", hint
+
+
+def _load(module: str) -> str:
+    return f"load the kernel module: modprobe {module}"

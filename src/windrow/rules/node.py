@@ -1,0 +1,52 @@
+"""Node: its labels decide what is for it, so a new label can bring two configs into conflict there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import combinations
+
+from windrow.model.objects import AddressMode, HostNetworkConfig, Node, VlanConfig
+from windrow.model.problems import Problem
+from windrow.rules.review import Review, problem, warning
+from windrow.rules.selectors import selects
+
+LABELS = "metadata.labels"
+Config = VlanConfig | HostNetworkConfig
+
+
+def one_config_for_each_thing(node: Node, review: Review) -> Iterator[Problem]:
+    """What the configs themselves could not know: which nodes match both."""
+    before = review.before.node(node.name)
+    configs: list[Config] = [*review.after.all(VlanConfig), *review.after.all(HostNetworkConfig)]
+    mine = [c for c in configs if selects(c, node)]
+    for one, other in combinations(mine, 2):
+        # Configs that change too speak for themselves; where both applied before, this change is not to blame.
+        if {one.ref, other.ref} & review.changed or (selects(one, before) and selects(other, before)):
+            continue
+        if what := _same_thing(one, other):
+            message = f"with these labels, {one.ref} and {other.ref} both give the node {what}"
+            yield problem(node, f"{one.KIND.lower().removesuffix('config')}-overlap", LABELS, message, "change a label")
+
+
+def _same_thing(one: Config, other: Config) -> str:
+    if isinstance(one, VlanConfig) and isinstance(other, VlanConfig) and one.cluster_network == other.cluster_network:
+        return f"cluster network {one.cluster_network}"
+    if (
+        isinstance(one, HostNetworkConfig)
+        and isinstance(other, HostNetworkConfig)
+        and (one.cluster_network, one.vid) == (other.cluster_network, other.vid)
+    ):
+        return f"VLAN {one.vid} of {one.cluster_network}"
+    return ""
+
+
+def has_its_addresses(node: Node, review: Review) -> Iterator[Problem]:
+    """A new node is let in; it only has no address there yet."""
+    for config in review.after.all(HostNetworkConfig):
+        static = config.mode is AddressMode.STATIC and config.ref not in review.changed
+        if static and selects(config, node) and node.name not in config.ips:
+            message = f"{config.ref} selects it and has no address for it"
+            yield warning(node, "address-missing", "metadata.name", message, f"add spec.ips of {node.name} there")
+
+
+ON_PUT = (one_config_for_each_thing, has_its_addresses)

@@ -1,0 +1,109 @@
+"""What a rule looks at: the cluster before and after the changes, and the facts of this node."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from windrow.model.cluster import Cluster
+from windrow.model.facts import NodeFacts
+from windrow.model.names import LABEL_CLUSTERNETWORK
+from windrow.model.objects import AnyObject, ClusterNetwork, Node
+from windrow.model.problems import Problem, Severity
+from windrow.model.values import Ref
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One object: old None = it is new, new None = it goes."""
+
+    old: AnyObject | None
+    new: AnyObject | None
+
+    @property
+    def ref(self) -> Ref:
+        obj = self.new or self.old
+        if obj is None:
+            raise ValueError("a change of nothing to nothing")
+        return obj.ref
+
+
+def changes_to(before: Cluster, objects: Iterable[AnyObject]) -> tuple[Change, ...]:
+    """What putting these objects changes; an object that is there just so is no change."""
+    pairs = [(before.objects.get(obj.ref), obj) for obj in objects]
+    return tuple(Change(old, new) for old, new in pairs if old != new or old is None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Review:
+    """`unread`: objects that are there, or meant to be, whose manifests have problems of their own."""
+
+    before: Cluster
+    after: Cluster
+    changed: frozenset[Ref] = frozenset()
+    facts: NodeFacts | None = None
+    unread: frozenset[Ref] = frozenset()
+
+    def nodes(self) -> list[Node]:
+        """Every node that is known: by an object, or because this is it."""
+        nodes = {node.name: node for node in self.after.nodes()}
+        if self.facts is not None:
+            nodes.setdefault(self.facts.node, self.after.node(self.facts.node))
+        return [nodes[name] for name in sorted(nodes)]
+
+    def here(self) -> Node | None:
+        return self.after.node(self.facts.node) if self.facts is not None else None
+
+    def earlier(self, obj: AnyObject, other: AnyObject) -> bool:
+        """Of two changed objects that exclude each other, only the later one is complained about."""
+        return other.ref not in self.changed or other.ref < obj.ref
+
+
+def problem(obj: AnyObject, code: str, path: str, message: str, hint: str = "") -> Problem:
+    """A problem at a place of an object, with the file and line it came from."""
+    return Problem(
+        code=code,
+        message=message,
+        hint=hint,
+        path=path,
+        about=obj.ref,
+        file=obj.source.file,
+        line=obj.source.line(path) or obj.source.line(""),
+    )
+
+
+def warning(obj: AnyObject, code: str, path: str, message: str, hint: str = "") -> Problem:
+    found = problem(obj, code, path, message, hint)
+    return Problem(
+        code=found.code,
+        message=found.message,
+        hint=found.hint,
+        path=found.path,
+        about=found.about,
+        file=found.file,
+        line=found.line,
+        severity=Severity.WARNING,
+    )
+
+
+def listed(objects: Iterable[AnyObject]) -> str:
+    return ", ".join(str(obj.ref) for obj in objects)
+
+
+def cluster_network_exists(obj: AnyObject, name: str, path: str, review: Review) -> Iterator[Problem]:
+    """Every kind that names a cluster network must name one that is there."""
+    ref = Ref(ClusterNetwork.KIND, name)
+    if not name or review.after.cluster_network(name) is not None or ref in review.unread:
+        return
+    there = ", ".join(sorted(c.name for c in review.after.all(ClusterNetwork)))
+    gone = review.before.cluster_network(name) is not None
+    message = f"there is no ClusterNetwork {name}" + (" any more after this change" if gone else "")
+    yield problem(obj, "clusternetwork-missing", path, message, f"create it first; there are: {there}")
+
+
+def label_agrees(obj: AnyObject, name: str, what: str) -> Iterator[Problem]:
+    """Harvester sets the label itself; one that says something else is a mistake."""
+    label = obj.meta.labels.get(LABEL_CLUSTERNETWORK)
+    if label is not None and name and label != name:
+        path = f"metadata.labels[{LABEL_CLUSTERNETWORK}]"
+        yield problem(obj, "label-mismatch", path, f"the label says {label!r}, {what} says {name}", "remove the label")

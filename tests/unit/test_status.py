@@ -1,0 +1,337 @@
+"""What became of the objects: Harvester's documents from an observation, and the overview."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+import pytest
+
+from windrow.apps.engine import look, plan_node
+from windrow.model.cluster import Cluster
+from windrow.model.objects import LinkMonitor, Meta
+from windrow.model.problems import Severity
+from windrow.model.steps import Failure, SetMaster
+from windrow.model.values import IfName
+from windrow.render.overview import Overview, overview_text, overview_value
+from windrow.render.tables import ready, ready_message
+from windrow.status import NodeReport, derive, overview
+from windrow.status.linkmonitor import link_status, monitor_of, state
+from windrow.status.vlanstatus import vlan_statuses
+from windrow.testing.builders import (
+    cluster,
+    cluster_network,
+    host_network,
+    link,
+    nad,
+    node,
+    ports,
+    step,
+    vlan_config,
+)
+from windrow.testing.fake import FakeKernel
+
+KEY = "network.harvesterhci.io"
+
+
+def wanted(mode: str = "active-backup", mtu: int = 9000) -> Cluster:
+    return cluster(
+        cluster_network("oob"),
+        vlan_config("oob", ["eth1", "eth2"], mode, name="oob-all", mtu=mtu),
+        nad("v100", "oob", 100),
+        nad("trunk", "oob", trunk="7,200-202"),
+        nad("plain", "oob"),
+        host_network("oob", 300, {"n1": "10.3.0.1/24"}),
+        node("n1", rack="1"),
+        node("n2"),
+    )
+
+
+def nics() -> FakeKernel:
+    return FakeKernel().add_nic("eth1", up=True).add_nic("eth2", up=True)
+
+
+def report(found: Cluster, kernel: FakeKernel, *failures: Failure) -> NodeReport:
+    sight = look(kernel, "n1")
+    planned = plan_node(found, sight)
+    return NodeReport(
+        node="n1",
+        observed=sight.observed,
+        plan=planned.plan,
+        problems=planned.compiled.problems,
+        failures=failures,
+    )
+
+
+def settled(found: Cluster, kernel: FakeKernel) -> NodeReport:
+    for one in plan_node(found, look(kernel, "n1")).plan.steps:
+        assert kernel.run([one]) is None
+    return report(found, kernel)
+
+
+def document(found: Cluster, known: NodeReport, kind: str, name: str) -> dict[str, Any]:
+    (only,) = [d for d in derive(found, [known]) if (d["kind"], d["metadata"]["name"]) == (kind, name)]
+    return only
+
+
+# -- VlanStatus ------------------------------------------------------------------------------------
+
+
+def test_a_vlanstatus_is_harvesters() -> None:
+    (found,) = vlan_statuses(wanted(), settled(wanted(), nics()))
+    assert found == {
+        "apiVersion": f"{KEY}/v1beta1",
+        "kind": "VlanStatus",
+        "metadata": {
+            "name": "oob-n1-58185098",
+            "labels": {f"{KEY}/clusternetwork": "oob", f"{KEY}/node": "n1", f"{KEY}/vlanconfig": "oob-all"},
+        },
+        "status": {
+            "clusterNetwork": "oob",
+            "vlanConfig": "oob-all",
+            "linkMonitor": "oob",
+            "node": "n1",
+            "conditions": [{"type": "ready", "status": "True"}],
+        },
+    }
+
+
+def test_there_is_none_for_a_node_that_is_not_selected() -> None:
+    config = vlan_config("oob", ["eth1"])
+    other = cluster(cluster_network("oob"), type(config)(
+        meta=config.meta, cluster_network="oob", uplink=config.uplink, node_selector={"rack": "9"}
+    ))  # fmt: skip
+    assert list(vlan_statuses(other, report(other, nics()))) == []
+
+
+def test_why_it_is_not_ready() -> None:
+    def message(known: NodeReport) -> tuple[str, str]:
+        (found,) = vlan_statuses(wanted(), known)
+        return ready(found), ready_message(found)
+
+    assert message(report(wanted(), nics())) == ("False", "oob-bo, oob-br are not there")
+    kernel = nics()
+    settled(wanted(), kernel)
+    kernel.machine.devices["oob-bo"].mtu = 1400
+    assert message(report(wanted(), kernel)) == ("False", "oob-bo differs from the manifests")
+    foreign = nics().add(link("oob-br", "dummy"))
+    assert message(report(wanted(), foreign)) == ("False", "oob-br (dummy) exists and Windrow did not make it")
+    refused = Failure(step=step("oob-bo", SetMaster(IfName("oob-br"))), errno=16, reason="Device busy", extack="no way")
+    assert message(report(wanted(), kernel, refused)) == ("False", "oob-bo: no way (Device busy) [errno 16]")
+
+
+# -- LinkMonitor -----------------------------------------------------------------------------------
+
+
+def test_a_generated_monitor_sees_its_two_devices_only() -> None:
+    kernel = nics().add(link("foob-br", "dummy")).add(link("oob-broker0", "dummy"))
+    known = settled(wanted(), kernel)
+    found = link_status(monitor_of("oob"), wanted(), known)
+    assert [one["name"] for one in found] == ["oob-bo", "oob-br"]
+    bond, bridge = found
+    assert set(bond) == {"name", "index", "type", "mac", "promiscuous", "state", "masterIndex"}
+    assert (bond["type"], bond["state"], bond["masterIndex"]) == ("bond", "up", bridge["index"])
+    assert (bridge["promiscuous"], "masterIndex" in bridge) == (True, False)
+
+
+@pytest.mark.parametrize(
+    ("oper", "shown"),
+    [("up", "up"), ("down", "down"), ("lowerlayerdown", "unknown"), ("dormant", "unknown"), ("unknown", "unknown")],
+)
+def test_states_are_mapped_as_harvester_does(oper: str, shown: str) -> None:
+    assert state(oper) == shown
+
+
+def test_rules_are_regular_expressions_over_type_and_name() -> None:
+    known = report(wanted(), nics().add(link("tap0", "tun")))
+
+    def names(**rules: str) -> list[str]:
+        return [f["name"] for f in link_status(LinkMonitor(meta=Meta(name="m"), **rules), wanted(), known)]
+
+    assert names() == ["eth1", "eth2", "tap0"]
+    assert names(type_rule="device") == ["eth1", "eth2"]
+    assert names(type_rule="device", name_rule="2$") == ["eth2"]
+    assert names(name_rule="(") == []
+    elsewhere = LinkMonitor(meta=Meta(name="m"), node_selector={"rack": "9"})
+    assert link_status(elsewhere, wanted(), known) == []
+
+
+def test_ready_networks_have_a_monitor_and_others_have_none() -> None:
+    def monitors(known: NodeReport) -> list[str]:
+        return [d["metadata"]["name"] for d in derive(wanted(), [known]) if d["kind"] == "LinkMonitor"]
+
+    assert monitors(settled(wanted(), nics())) == ["mgmt", "nic", "oob"]
+    assert monitors(report(wanted(), nics())) == ["mgmt", "nic"]
+
+
+# -- what the manager and the webhooks write -------------------------------------------------------
+
+
+def test_a_clusternetwork_has_its_mtu_and_vlans() -> None:
+    found = document(wanted(), settled(wanted(), nics()), "ClusterNetwork", "oob")
+    vids = "7,100,200,201,202"
+    assert found["metadata"]["annotations"] == {
+        f"{KEY}/uplink-mtu": "9000",
+        f"{KEY}/mtu-source-vc": "oob-all",
+        f"{KEY}/vlan-id-set-str": vids,
+        f"{KEY}/vlan-id-set-str-hash": hashlib.sha256(vids.encode()).hexdigest(),
+    }
+    assert ready(found) == "True"
+
+
+def test_a_network_without_an_uplink_says_so() -> None:
+    lonely = cluster(cluster_network("oob"))
+    found = document(lonely, report(lonely, nics()), "ClusterNetwork", "oob")
+    assert (ready(found), ready_message(found)) == ("False", "no VlanConfig gives it an uplink")
+
+
+def test_mgmt_is_always_ready() -> None:
+    assert ready(document(wanted(), report(wanted(), nics()), "ClusterNetwork", "mgmt")) == "True"
+
+
+def test_a_vlanconfig_names_its_nodes() -> None:
+    meta = document(wanted(), report(wanted(), nics()), "VlanConfig", "oob-all")["metadata"]
+    assert meta["labels"] == {f"{KEY}/clusternetwork": "oob"}
+    assert meta["annotations"] == {f"{KEY}/matched-nodes": '["n1","n2"]'}
+
+
+def test_the_labels_of_nads() -> None:
+    known = settled(wanted(), nics())
+
+    def labels(name: str) -> dict[str, str]:
+        found = document(wanted(), known, "NetworkAttachmentDefinition", name)
+        return {key.removeprefix(f"{KEY}/"): value for key, value in found["metadata"]["labels"].items()}
+
+    network = {"clusternetwork": "oob", "ready": "true"}
+    assert labels("v100") == {"type": "L2VlanNetwork", "vlan-id": "100", **network}
+    assert labels("trunk") == {"type": "L2VlanTrunkNetwork", **network}
+    assert labels("plain") == {"type": "UntaggedNetwork", **network}
+
+
+def test_the_mtu_goes_into_the_config_where_it_differs() -> None:
+    def config(mtu: int) -> dict[str, Any]:
+        found = wanted(mtu=mtu)
+        text = document(found, report(found, nics()), "NetworkAttachmentDefinition", "v100")["spec"]["config"]
+        return dict(json.loads(text))
+
+    assert config(9000)["mtu"] == 9000
+    assert "mtu" not in config(0)
+
+
+def test_a_hostnetworkconfig_has_the_state_of_each_node() -> None:
+    found = document(wanted(), settled(wanted(), nics()), "HostNetworkConfig", "oob-300")
+    assert found["status"]["nodeStatus"] == {
+        "n1": {
+            "clusterNetwork": "oob",
+            "vlanID": 300,
+            "mode": "static",
+            "conditions": [{"type": "ready", "status": "True"}],
+        }
+    }
+
+
+def test_node_labels_follow_what_stands_there() -> None:
+    def labels(known: NodeReport, name: str) -> set[str]:
+        return {k for k in document(wanted(), known, "Node", name)["metadata"]["labels"] if k.startswith(KEY)}
+
+    ready_here = settled(wanted(), nics())
+    assert labels(ready_here, "n1") == {f"{KEY}/mgmt", f"{KEY}/oob", f"{KEY}/vlanconfig"}
+    assert labels(ready_here, "n2") == {f"{KEY}/mgmt"}
+    assert labels(report(wanted(), nics()), "n1") == {f"{KEY}/mgmt"}
+
+
+def test_without_a_report_there_is_no_status() -> None:
+    documents = derive(wanted())
+    assert not [d for d in documents if "status" in d or d["kind"] == "VlanStatus"]
+    assert {d["kind"] for d in documents} >= {"ClusterNetwork", "VlanConfig", "Node"}
+
+
+def test_deriving_changes_no_manifest() -> None:
+    found = wanted()
+    before = {ref: (dict(o.meta.labels), dict(o.doc)) for ref, o in found.objects.items()}
+    derive(found, [settled(found, nics())])
+    assert before == {ref: (dict(o.meta.labels), dict(o.doc)) for ref, o in found.objects.items()}
+
+
+# -- the overview ----------------------------------------------------------------------------------
+
+
+def seen(found: Cluster, known: NodeReport) -> tuple[Overview, str]:
+    what = overview(found, known)
+    return what, overview_text(what)
+
+
+def test_all_is_well() -> None:
+    what, text = seen(wanted(), settled(wanted(), nics()))
+    assert what.well
+    assert text == (
+        "Node n1: all is well\n"
+        "\n"
+        "mgmt  – not here: this node has no mgmt-br\n"
+        "\n"
+        "oob  ● ready\n"
+        "  bridge  oob-br  MTU 9000\n"
+        "  uplink  oob-bo  active-backup  active eth1\n"
+        "          eth1  up\n"
+        "          eth2  standby\n"
+        "  VLANs   untagged 1, tagged 7,100,200-202,300\n"
+        "  host    oob-br.300  VLAN 300  10.3.0.1/24\n"
+    )
+
+
+def test_what_is_wrong_comes_first_with_what_to_do() -> None:
+    kernel = nics()
+    settled(wanted(), kernel)
+    kernel.pull("eth1")
+    kernel.machine.devices["oob-bo"].mtu = 1400
+    what, text = seen(wanted(), report(wanted(), kernel))
+    assert not what.well
+    lines = text.splitlines()
+    assert lines[0] == "Node n1: 1 finding; 1 difference; not ready: oob"
+    assert lines[2] == (
+        "warning: ClusterNetwork/oob: oob-bo: eth1 without carrier; the others carry the traffic"
+    )
+    assert lines[5] == "drift: 1 difference between the manifests and the kernel; see: windrow diff"
+    assert "`windrow apply` repairs it in 1 step" in lines[6]
+
+
+def test_an_uplink_without_any_carrier_is_an_error() -> None:
+    kernel = nics()
+    settled(wanted(), kernel)
+    kernel.pull("eth1")
+    kernel.pull("eth2")
+    what, _ = seen(wanted(), report(wanted(), kernel))
+    assert [(p.code, p.severity) for p in what.findings] == [("uplink-down", Severity.ERROR)]
+
+
+def test_a_silent_switch_is_found() -> None:
+    found = wanted("802.3ad")
+    what, _ = seen(found, settled(found, nics()))
+    assert [p.code for p in what.findings] == ["lacp-partner"]
+
+
+def test_the_overview_as_data() -> None:
+    what, _ = seen(wanted(), settled(wanted(), nics()))
+    value = json.loads(json.dumps(overview_value(what)))
+    assert (value["apiVersion"], value["kind"], value["well"], value["drift"]["differences"]) == (
+        "windrow/v1", "Status", True, 0
+    )  # fmt: skip
+    (oob,) = [n for n in value["clusterNetworks"] if n["name"] == "oob"]
+    assert oob["uplink"]["nics"] == [
+        {"name": "eth1", "state": "up", "note": ""},
+        {"name": "eth2", "state": "standby", "note": ""},
+    ]
+    assert oob["hostInterfaces"] == [{"name": "oob-br.300", "vlan": 300, "addresses": ["10.3.0.1/24"]}]
+
+
+def test_mgmt_is_shown_where_it_is() -> None:
+    kernel = nics()
+    kernel.add_nic("eth0", up=True)
+    from windrow.model.host import Bond, Bridge
+
+    kernel.add(link("mgmt-br", Bridge(vlan_filtering=True), up=True, addrs=frozenset({"192.168.1.2/24"})))
+    kernel.add(link("mgmt-bo", Bond(), up=True, master="mgmt-br", vlans=ports("1*")))
+    what, text = seen(wanted(), report(wanted(), kernel))
+    assert what.networks[0].ready is True
+    assert "  bridge  mgmt-br  MTU 1500  192.168.1.2/24\n" in text
