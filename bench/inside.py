@@ -21,6 +21,7 @@ from windrow.model.steps import Impact, Phase, SetVlans, Step
 from windrow.model.values import IfName, Ref, VidSet
 from windrow.netlink import netns
 from windrow.netlink.kernel import Kernel
+from windrow.netlink.observe import dump_links
 
 MARK = "BENCH "
 LINKS = 1000
@@ -36,11 +37,7 @@ def serve(control: int, config: Mapping[str, Any]) -> None:
 
 def in_guest(request: Request) -> dict[str, list[str]]:
     def work() -> list[str]:
-        found = []
-        for group in measure("In the lab kernel"):
-            request.log(group.title)
-            found.append(encode(group))
-        return found
+        return [encode(group) for group in measure("In the lab kernel")]
 
     return {"groups": netns.in_new(work)}
 
@@ -50,10 +47,11 @@ def measure(where: str) -> Iterator[Group]:
         filtering = kernel.features().vlan_filtering
         if filtering:
             yield vlans(kernel, where)
-        yield observing(kernel, where, filtering)
+        many_links(kernel, filtering)
+        yield from observing(kernel, where, filtering)
 
 
-def observing(kernel: Kernel, where: str, filtering: bool) -> Group:
+def many_links(kernel: Kernel, filtering: bool) -> None:
     """1,000 links: a bridge, and 500 pairs of veth with one end each in it, as machines and pods have them."""
     option = " vlan_filtering 1" if filtering else ""
     pairs, odd = divmod(LINKS - len(kernel.observe().state.links) - 1, 2)
@@ -64,25 +62,27 @@ def observing(kernel: Kernel, where: str, filtering: bool) -> Group:
     batch("ip", lines)
     if filtering:
         batch("bridge", [f"vlan add dev p{n} vid {2 + n}" for n in range(pairs)])
+
+
+def observing(kernel: Kernel, where: str, filtering: bool) -> Iterator[Group]:
     links = len(kernel.observe().state.links)
+    note = "" if filtering else "This kernel has no VLAN filtering, so its bridge ports carry no VLANs."
     # Imported before the clock runs, and with its socket open, as ours.
     from pyroute2 import IPRoute
 
     with IPRoute() as ipr:
-        rows = compare(
-            7,
-            [
-                Way(what="windrow: `Kernel.observe()`", run=kernel.observe, anchor="16–25 ms, links alone"),
-                Way(
-                    what="pyroute2: the same four dumps",
-                    run=lambda: pyroute2_dumps(ipr),
-                    anchor="0.4 ms a link, links alone",
-                ),
-                Way(what="`ip -j -d link`, `ip -j addr`, `ip -j route`, `bridge -j vlan`, parsed", run=iproute2_dumps),
-            ],
-        )
-    note = "" if filtering else "This kernel has no VLAN filtering, so its bridge ports carry no VLANs."
-    return Group(title=f"Observe {links:,} links", where=where, rows=rows, note=note)
+        whole = [
+            Way(what="windrow: `Kernel.observe()`", run=kernel.observe),
+            Way(what="pyroute2: the same four dumps", run=lambda: pyroute2_dumps(ipr)),
+            Way(what="`ip -j -d link`, `ip -j addr`, `ip -j route`, `bridge -j vlan`, parsed", run=iproute2_dumps),
+        ]
+        alone = [
+            Way(what="windrow: `dump_links`", run=lambda: dump_links(kernel.rtnl), anchor="16–25 ms"),
+            Way(what="pyroute2: `get_links`", run=lambda: list(ipr.get_links()), anchor="400 ms"),
+            Way(what="`ip -j -d link`, parsed", run=lambda: json.loads(output("ip -j -d link"))),
+        ]
+        for title, ways in ((f"Observe {links:,} links", whole), (f"Dump {links:,} links alone", alone)):
+            yield Group(title=title, where=where, rows=compare(7, ways), note=note)
 
 
 def pyroute2_dumps(ipr: Any) -> object:

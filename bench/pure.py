@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from windrow.model.wire import load_documents
-
 from bench.measure import Group, Way, compare
 from windrow.compile.node import compile_node
 from windrow.model import names
@@ -24,6 +22,7 @@ from windrow.model.objects import (
     VlanConfig,
 )
 from windrow.model.values import Cidr, IfName, Mac, VidSet
+from windrow.model.wire import load_documents
 from windrow.plan.planner import make_plan
 
 NODE = "node1"

@@ -27,7 +27,7 @@ def committed() -> list[Path]:
 
 def texts() -> list[tuple[Path, str]]:
     found = [(path, path.read_bytes()) for path in committed()]
-    return [(path, data.decode()) for path, data in found if b"\0" not in data]
+    return [(path, data.decode(errors="replace")) for path, data in found if b"\0" not in data]
 
 
 # Each is written in two parts, so that this file does not hold what it looks for.

@@ -57,7 +57,7 @@ def two_nics() -> FakeKernel:
 
 
 WORDS: list[tuple[Action, str]] = [
-    (CreateLink(link("oob-bo", Bond(mode=BondMode.LACP, miimon=100), mtu=9000)), "create bond 802.3ad, miimon 100, MTU 9000"),
+    (CreateLink(link("b", Bond(mode=BondMode.LACP, miimon=9), mtu=9000)), "create bond 802.3ad, miimon 9, MTU 9000"),
     (CreateLink(link("oob-br", Bridge(vlan_filtering=True))), "create bridge vlan_filtering on"),
     (DeleteLink(), "delete"),
     (RenameLink(IfName("oob-bo")), "rename to oob-bo"),

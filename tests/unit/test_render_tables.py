@@ -49,7 +49,9 @@ def test_wide_adds_columns() -> None:
 
 
 def test_the_ready_column_reads_the_condition() -> None:
-    status = {"conditions": [{"type": "other", "status": "True"}, {"type": "ready", "status": "False", "message": "no"}]}
+    status = {
+        "conditions": [{"type": "other", "status": "True"}, {"type": "ready", "status": "False", "message": "no"}]
+    }
     found = {"metadata": {"name": "oob"}, "status": status}
     assert documents_table("ClusterNetwork", [found]) == "NAME   READY\noob    False\n"
     assert "\x1b[31mFalse\x1b[0m" in documents_table("ClusterNetwork", [found], style=Style(colour=True))

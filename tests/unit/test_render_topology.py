@@ -10,6 +10,7 @@ from itertools import combinations
 import pytest
 
 from windrow.apps.engine import converge
+from windrow.model.host import Bridge
 from windrow.render.text import Style, width
 from windrow.render.topology import (
     BondView,
@@ -54,8 +55,12 @@ def seed(nodes: int = 2, endpoints: int = 2) -> Topology:
     names = [f"p{i}" for i in range(2 * nodes)]
     wires = [(n, nic) for n in range(1, nodes + 1) for nic in ("eth2", "eth3")]
     cables = [Cable(a=End(f"node{n}", nic), b=End("sw", p)) for (n, nic), p in zip(wires, names, strict=True)]
-    switch_ports = [SwitchPort(name=p, vlans=ports("1* 100 200"), lag=f"lag{i // 2}", lag_mode="lacp") for i, p in enumerate(names)]
-    router = HostView(name="gw", role="router", nics=(HostNic(name="e0", vlans=ports("1* 100"), addrs=("10.0.0.9/24",)),))
+    switch_ports = [
+        SwitchPort(name=p, vlans=ports("1* 100 200"), lag=f"lag{i // 2}", lag_mode="lacp") for i, p in enumerate(names)
+    ]
+    router = HostView(
+        name="gw", role="router", nics=(HostNic(name="e0", vlans=ports("1* 100"), addrs=("10.0.0.9/24",)),)
+    )
     return Topology(
         nodes=tuple(node(n, endpoints) for n in range(1, nodes + 1)),
         switches=(SwitchView(name="sw", ports=(*switch_ports, SwitchPort(name="up", vlans=ports("1* 100")))),),
@@ -68,15 +73,21 @@ def seed(nodes: int = 2, endpoints: int = 2) -> Topology:
 def test_the_picture_in_a_terminal() -> None:
     one = replace(seed(1, 1), hosts=(), networks=(), cables=seed(1, 1).cables[:2])
     assert topology_text(one) == (
-        "┌ node1 ────────────────────────────────────────────────┐\n"
-        "│ ●  oob  oob-br  MTU 1500                              │\n"
-        "│ ├─ ●  p0          vlan 100  vm10 10.0.0.1/24          │\n"
-        "│ ├─ ●  oob-br.300  vlan 300  host  10.3.0.1/24         │\n"
-        "│ └─ ●  oob-bo  active-backup  1 untagged, 100, 200     │\n"
-        "│    ├─ ●  eth2  ━━━ sw:p0                              │\n"
-        "│    └─ ◐  eth3  ━━━ sw:p1  standby                     │\n"
-        "└───────────────────────────────────────────────────────┘\n"
-    ) or True
+        "┌ node1 ────────────────────────────────────────────┐\n"
+        "│ ●  oob  oob-br  MTU 1500                          │\n"
+        "│ ├─ ●  p0          vlan 100  vm10 10.0.0.1/24      │\n"
+        "│ ├─ ●  oob-br.300  vlan 300  host  10.3.0.1/24     │\n"
+        "│ └─ ●  oob-bo  active-backup  1 untagged, 100, 200 │\n"
+        "│    ├─ ●  eth2  ━━━ sw:p0                          │\n"
+        "│    └─ ◐  eth3  ╌╌╌ sw:p1  standby                 │\n"
+        "└───────────────────────────────────────────────────┘\n"
+        "┌ switch sw ─────────────────────────────────────────────┐\n"
+        "│ ●  p0  ━━━ node1:eth2  lag0 lacp  1 untagged, 100, 200 │\n"
+        "│ ●  p1  ━━━ node1:eth3  lag0 lacp  1 untagged, 100, 200 │\n"
+        "│ ●  up                             1 untagged, 100      │\n"
+        "└────────────────────────────────────────────────────────┘\n"
+        "signs     ● up   ◐ standby   ○ down\n"
+    )
 
 
 def frame(text: str) -> list[str]:
@@ -127,6 +138,13 @@ def test_a_host_seen_by_its_kernel() -> None:
     assert [(p.name, p.endpoint, vlan_words(p.vlans)) for p in network.ports] == [("tap0", "vm-a", "vlan 100")]
     assert [(v.name, v.vid, v.addrs) for v in network.vlan_ifs] == [("oob-br.300", 300, ("10.3.0.1/24",))]
     assert [n.name for n in view.loose] == ["eth9"]
+
+
+def test_mgmt_comes_first_and_what_others_made_last() -> None:
+    kernel = FakeKernel()
+    for name in ("docker0", "abc-br", "mgmt-br"):
+        kernel.add(link(name, Bridge()))
+    assert [n.bridge for n in node_view("n1", kernel.observe()).networks] == ["mgmt-br", "abc-br", "docker0"]
 
 
 def test_which_vids_are_in_the_picture() -> None:

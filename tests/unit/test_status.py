@@ -289,9 +289,7 @@ def test_what_is_wrong_comes_first_with_what_to_do() -> None:
     assert not what.well
     lines = text.splitlines()
     assert lines[0] == "Node n1: 1 finding; 1 difference; not ready: oob"
-    assert lines[2] == (
-        "warning: ClusterNetwork/oob: oob-bo: eth1 without carrier; the others carry the traffic"
-    )
+    assert lines[2] == ("warning: ClusterNetwork/oob: oob-bo: eth1 without carrier; the others carry the traffic")
     assert lines[5] == "drift: 1 difference between the manifests and the kernel; see: windrow diff"
     assert "`windrow apply` repairs it in 1 step" in lines[6]
 

@@ -172,6 +172,13 @@ class Endpoint:
     dhcp: bool = False
     gateway: str = ""
 
+    @property
+    def vids(self) -> tuple[int, ...]:
+        return tuple(self.addresses) or (UNTAGGED,)
+
+    def interface(self, vid: int) -> IfName:
+        return IfName(f"eth0.{vid}" if vid else "eth0")
+
 
 # What must be true ---------------------------------------------------------------------------------
 

@@ -164,7 +164,7 @@ class _Reader:
             manifests=manifests,
             checks=self._all(spec, "checks", self._check),
         )
-        check_links(scenario, report)
+        check_links(scenario, self._report)
         return scenario
 
     def _all(

@@ -97,10 +97,12 @@ def names() -> tuple[str, ...]:
 def _share_run_netns() -> None:
     """As `ip netns add` does: mounts under /run/netns show in other mount namespaces, and go away there too."""
     RUN_NETNS.mkdir(parents=True, exist_ok=True)
-    if os.path.ismount(RUN_NETNS):
-        return
-    _mount(str(RUN_NETNS), str(RUN_NETNS), _MS_BIND | _MS_REC, "prepare /run/netns")
-    with suppress(errors.KernelError):
+    try:
+        _mount("", str(RUN_NETNS), _MS_SHARED | _MS_REC, "prepare /run/netns")
+    except errors.KernelError:
+        # EINVAL: no mount point yet. os.path.ismount cannot tell: a bind mount of itself is on the same device,
+        # and binding it again each time would double the mounts below it.
+        _mount(str(RUN_NETNS), str(RUN_NETNS), _MS_BIND | _MS_REC, "prepare /run/netns")
         _mount("", str(RUN_NETNS), _MS_SHARED | _MS_REC, "prepare /run/netns")
 
 

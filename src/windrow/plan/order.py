@@ -77,7 +77,8 @@ def unmake_to_make_again(scene: Scene, link: Link) -> Iterator[Burst]:
 def clear_away(scene: Scene, link: Link) -> Iterator[Burst]:
     """Delete what is ours and nobody wants: from the top, NICs set free before their bond goes."""
     if isinstance(link.spec, VlanIf):
-        impact = Impact.OUTAGE if link.addrs else Impact.NONE
+        # It may have an address from DHCP, which is nobody's configuration and so not among `addrs`.
+        impact = Impact.OUTAGE if link.addrs else scene.when_carrying(link.name, Impact.OUTAGE)
         on = scene.seen(link.spec.parent)
         # A bond may be replaced on the way (takeover), and takes along what stands on it.
         phase = Phase.PREPARE if on is not None and isinstance(on.spec, Bond) else Phase.CLEAN
@@ -243,12 +244,14 @@ def pin_mac(scene: Scene, bond: Link) -> Iterator[Burst]:
 
 
 def bridge_options(scene: Scene, link: Link, deltas: tuple[Delta, ...]) -> Iterator[Burst]:
-    """Turning the VLAN filter back on keeps the VIDs that the ports have."""
+    """Turning the VLAN filter back on keeps the VIDs that the ports have. It comes first of all: a takeover trusts
+    that a port without VLANs carries nothing, and without the filter its two uplinks are a loop."""
     chosen = {d.field.removeprefix("bridge."): d.want for d in deltas if d.field.startswith("bridge.")}
     if chosen:
         impact = scene.when_carrying(link.name, Impact.FLAP)
         action = SetBridge(Bridge(**chosen))  # type: ignore[arg-type]
-        yield burst(2, scene.step(Phase.OPTIONS, link.name, action, impact))
+        phase = Phase.PREPARE if chosen.get("vlan_filtering") else Phase.OPTIONS
+        yield burst(2, scene.step(phase, link.name, action, impact))
 
 
 def bring_up(scene: Scene, link: Link) -> Iterator[Burst]:

@@ -83,9 +83,13 @@ class Scene:
         bond = self.seen(link.master) if link else None
         if link is None or runtime is None or bond is None or not self.carrying(nic) or not self.carrying(bond.name):
             return Impact.NONE
-        if not [n for n in self.slaves(bond.name) if n != nic and self.carrying(n)]:
+        if not [n for n in self.slaves(bond.name) if n != nic and self.carrying(n) and self._stays(n, bond.name)]:
             return Impact.OUTAGE
         return Impact.HITLESS if runtime.slave_active is False else Impact.FLAP
+
+    def _stays(self, nic: IfName, bond: IfName) -> bool:
+        link = self.wanted(nic)
+        return link is not None and link.master == bond
 
 
 def depth(link: Link) -> int:

@@ -122,7 +122,8 @@ def _prepare(scene: Scene, bond: Link, new: IfName) -> Iterator[list[Step]]:
     seen = _staying(scene, bond, new)
     if seen is None:
         if scene.seen(new) is not None:
-            yield [_step(scene, bond, new, DeleteLink(), note="left over from a change to another mode")]
+            impact = scene.when_carrying(new, Impact.OUTAGE)
+            yield [_step(scene, bond, new, DeleteLink(), impact, "left over from a change to another mode")]
         blank = replace(bond, name=new, origin=(), up=None, master=None, vlans=None)
         yield [_step(scene, bond, new, CreateLink(blank), note="takes over NIC by NIC")]
     elif changed := _drifted(bond, seen):
@@ -167,8 +168,10 @@ def _movers(scene: Scene, bond: Link, new: IfName) -> list[IfName]:
 
 def _move(scene: Scene, bond: Link, nic: IfName, new: IfName, note: str) -> list[Step]:
     """bond_enslave() refuses a device that is up; do_set_master() takes it from the old bond by itself."""
-    impact = scene.release_impact(nic) if note == "the first NIC" else Impact.HITLESS
     seen = scene.seen(nic)
+    # After the swap the old bond carries nothing; a NIC from elsewhere is missed there.
+    carries_nothing = note != "the first NIC" and seen is not None and seen.master == bond.name
+    impact = Impact.HITLESS if carries_nothing else scene.release_impact(nic)
     down = [_step(scene, bond, nic, SetLink(up=False), impact, note)] if seen and seen.up else []
     return [*down, _step(scene, bond, nic, SetMaster(new), impact, "" if down else note)]
 

@@ -198,7 +198,7 @@ def node_view(
     """
     links = observed.state.links
     wanted = set(bridges) if bridges is not None else {n for n, link in links.items() if isinstance(link.spec, Bridge)}
-    shown = sorted((n for n in links if n in wanted), key=lambda n: (n != names.bridge_of(names.MGMT), n))
+    shown = sorted((n for n in links if n in wanted), key=_bridge_order)
     views = tuple(_network(observed, links[n], endpoints or {}, addresses or {}) for n in shown)
     loose = tuple(
         nic_view(observed, name)
@@ -206,6 +206,12 @@ def node_view(
         if not link.master and link.kind in _HARDWARE and name != "lo" and not _carries(links, name)
     )
     return NodeView(name=node, networks=views, loose=loose)
+
+
+def _bridge_order(bridge: IfName) -> tuple[bool, bool, str]:
+    """`mgmt` first, then the other cluster networks, then what others made."""
+    cn = names.cluster_network_of_bridge(bridge)
+    return cn != names.MGMT, cn is None, bridge
 
 
 def _carries(links: Mapping[IfName, Link], name: IfName) -> bool:

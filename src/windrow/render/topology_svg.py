@@ -54,7 +54,8 @@ def topology_svg(topology: Topology, *, theme: str = "auto", title: str = "") ->
     pictures: list[Picture] = []
     for node, x in zip(topology.nodes, _spread(node_widths, wide), strict=True):
         pictures.append(_node(node, x, y, tops, colours))
-    y += tops.height + 120.0 if topology.nodes else 0.0
+    below = 120.0 if topology.switches or topology.hosts else 30.0
+    y += tops.height + below if topology.nodes else 0.0
     ends = _ends(pictures)
     switches = _by_peers(topology, topology.switches, ends)
     widths = [_switch_width(topology, s) for s in switches]
@@ -197,7 +198,7 @@ def _short(vlans: PortVlans) -> str:
 
 def _bridge_lines(network: NetworkView) -> tuple[str, str]:
     facts = ([f"MTU {network.mtu}"] if network.mtu else []) + list(network.addrs)
-    return network.bridge, "  ".join(facts)
+    return network.bridge, " · ".join(facts)
 
 
 def _bond_lines(network: NetworkView) -> tuple[str, str]:

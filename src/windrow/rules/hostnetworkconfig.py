@@ -9,16 +9,13 @@ from windrow.model import names
 from windrow.model.objects import AddressMode, HostNetworkConfig
 from windrow.model.problems import Problem
 from windrow.model.values import IFNAME_MAX
+from windrow.model.wire.text import join
 from windrow.rules import kernel
 from windrow.rules.review import Review, cluster_network_exists, problem, warning
 from windrow.rules.selectors import meeting, selects
 
 VLAN, IPS = "spec.vlanID", "spec.ips"
 Interface = ipaddress.IPv4Interface | ipaddress.IPv6Interface
-
-
-def path_of(node: str) -> str:
-    return f"{IPS}.{node}" if "." not in node else f"{IPS}[{node}]"
 
 
 def device_name_fits(config: HostNetworkConfig, _review: Review) -> Iterator[Problem]:
@@ -94,7 +91,7 @@ def every_node_has_an_address(config: HostNetworkConfig, review: Review) -> Iter
 def addresses_are_of_hosts(config: HostNetworkConfig, _review: Review) -> Iterator[Problem]:
     for node, address in _interfaces(config).items():
         if why := _no_host(address):
-            yield problem(config, "address-invalid", path_of(node), f"{address} {why}", "give the address of a host")
+            yield problem(config, "address-invalid", join(IPS, node), f"{address} {why}", "give the address of a host")
 
 
 def _no_host(address: Interface) -> str:
@@ -114,12 +111,12 @@ def _no_host(address: Interface) -> str:
 
 def one_network(config: HostNetworkConfig, _review: Review) -> Iterator[Problem]:
     """All addresses of a VLAN are in one network with one mask (Harvester)."""
-    found = list(_interfaces(config).items())
+    found = [(node, address) for node, address in _interfaces(config).items() if not _no_host(address)]
     for node, address in found[1:]:
         first_node, first = found[0]
         if address.network != first.network:
             message = f"{address} is outside the network of {first_node}, {first.network}"
-            yield problem(config, "address-network", path_of(node), message, "all addresses share network and mask")
+            yield problem(config, "address-network", join(IPS, node), message, "all addresses share network and mask")
 
 
 def no_address_twice(config: HostNetworkConfig, review: Review) -> Iterator[Problem]:
@@ -131,7 +128,7 @@ def no_address_twice(config: HostNetworkConfig, review: Review) -> Iterator[Prob
     for node, address in _interfaces(config).items():
         if (owner := seen.get(address.ip)) is not None:
             message = f"{address.ip} is already the address of {owner}"
-            yield problem(config, "address-twice", path_of(node), message, "give every node an address of its own")
+            yield problem(config, "address-twice", join(IPS, node), message, "give every node an address of its own")
         seen.setdefault(address.ip, node)
 
 
@@ -143,7 +140,7 @@ def one_address_per_node(config: HostNetworkConfig, review: Review) -> Iterator[
             theirs = _interfaces(other).get(node)
             if other.ref != config.ref and theirs and theirs.ip == address.ip and review.earlier(config, other):
                 message = f"{address.ip} is already the address of {node} in {other.ref}"
-                yield problem(config, "address-twice", path_of(node), message, "an address belongs to one VLAN")
+                yield problem(config, "address-twice", join(IPS, node), message, "an address belongs to one VLAN")
 
 
 def _same_vlan(config: HostNetworkConfig, review: Review) -> list[HostNetworkConfig]:

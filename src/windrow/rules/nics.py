@@ -13,6 +13,8 @@ from windrow.model.values import IfName
 from windrow.rules.review import Review, problem, warning
 from windrow.rules.selectors import meeting, selects
 
+_MGMT = (names.bond_of(names.MGMT), names.bridge_of(names.MGMT))
+
 
 def path(index: int) -> str:
     return f"spec.uplink.nics[{index}]"
@@ -62,7 +64,7 @@ def not_of_mgmt(config: VlanConfig, review: Review) -> Iterator[Problem]:
     for i, nic in _found(config, facts):
         if facts is None or _ours(nic, config):
             continue
-        if nic.master in (names.bond_of(names.MGMT), names.bridge_of(names.MGMT)):
+        if nic.master in _MGMT:
             message = f"NIC {nic.name} belongs to the management network: it is in {nic.master}"
             yield problem(config, "nic-of-mgmt", path(i), message, "choose a NIC that is free")
         elif nic.name in facts.protected:
@@ -76,7 +78,7 @@ def not_of_others(config: VlanConfig, review: Review) -> Iterator[Problem]:
     for i, nic in _found(config, facts):
         if facts is None or nic.master is None or nic.name in facts.protected or _ours(nic, config):
             continue
-        if nic.master not in _devices(review):
+        if nic.master not in _MGMT and nic.master not in _devices(review):
             message = f"NIC {nic.name} is already in {nic.master}, which is not Windrow's"
             yield problem(
                 config, "nic-foreign", path(i), message, f"take it out of {nic.master} first, or choose another"

@@ -25,7 +25,8 @@ def one_config_for_each_thing(node: Node, review: Review) -> Iterator[Problem]:
             continue
         if what := _same_thing(one, other):
             message = f"with these labels, {one.ref} and {other.ref} both give the node {what}"
-            yield problem(node, f"{one.KIND.lower().removesuffix('config')}-overlap", LABELS, message, "change a label")
+            code = "vlanconfig-overlap" if isinstance(one, VlanConfig) else "hostnetwork-overlap"
+            yield problem(node, code, LABELS, message, "change a label")
 
 
 def _same_thing(one: Config, other: Config) -> str:

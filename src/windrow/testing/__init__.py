@@ -1,4 +1,5 @@
 """What tests stand on: a kernel in memory that obeys and refuses as the real one does, and what to feed it.
+No other room may import it.
 
     fake      FakeKernel: observe, run, nics, features; prints itself (table)
     machine   its rules, each with the kernel function it comes from; bonding: those of the bond options

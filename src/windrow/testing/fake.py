@@ -130,6 +130,10 @@ class FakeKernel:
         """After n more steps nothing is done any more, and Crashed is raised."""
         self._crash = n
 
+    def recover(self) -> None:
+        """No hook is set any more: the next process has a kernel that works."""
+        self._crash = self._fail = None
+
     def add_nic(
         self,
         name: str,

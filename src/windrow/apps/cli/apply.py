@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import click
 
-from windrow.apps.cli.change import Options, Wish, carry_out
-from windrow.apps.cli.manifests import read
+from windrow.apps.cli.change import Options, carry_out
 from windrow.apps.cli.options import dry_run, files, max_impact, output
-from windrow.apps.cli.output import gate
+from windrow.apps.cli.preview import wish_for
 from windrow.apps.cli.session import Session
 from windrow.model.steps import Impact
 
@@ -33,7 +32,5 @@ def apply(session: Session, places: tuple[str, ...], dry_run: bool, max_impact: 
     changed, neither in the store nor in the kernel. Without -f nothing new is stored: whatever drifted in the
     kernel is repaired.
     """
-    loaded = read(places)
-    gate(loaded.problems, session.error_style)
     options = Options(dry_run=dry_run, max_impact=Impact(max_impact), json=output == "json")
-    carry_out(session, Wish(put=loaded.objects), options)
+    carry_out(session, wish_for(places), options)

@@ -7,21 +7,21 @@ the impact, the permission. From the first look to the last acknowledgement the 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from dataclasses import dataclass
 
 import click
 
-from windrow.apps.cli.output import complain, gate, print_json, say
+from windrow.apps.cli.output import complain, gate, nothing_changed, print_json, say
+from windrow.apps.cli.preview import Preview, Wish, preview
 from windrow.apps.cli.session import Session
-from windrow.apps.cli.situation import located, stored
-from windrow.apps.engine import Kernel, OnStep, Planned, Report, converge, look, plan_node
+from windrow.apps.cli.situation import located
+from windrow.apps.engine import OnStep, Report, converge, plan_node
 from windrow.model.cluster import Cluster
 from windrow.model.objects import AnyObject
 from windrow.model.problems import Problem, ProblemsError, Severity
 from windrow.model.steps import Failure, Impact, Plan, Step
-from windrow.model.values import Ref
 from windrow.netlink.errors import KernelError
 from windrow.netlink.lock import locked
 from windrow.render.plan import (
@@ -36,36 +36,10 @@ from windrow.render.plan import (
 )
 from windrow.render.text import plural
 from windrow.render.values import document, failure_value, plan_value, problem_value
-from windrow.rules import Change, check
 from windrow.store.directory import Store
 from windrow.store.paths import Paths
 
 LOCK_TIMEOUT_S = 30.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wish:
-    """What is to become of the store. Both empty: only bring the kernel to it."""
-
-    put: tuple[AnyObject, ...] = ()
-    remove: tuple[AnyObject, ...] = ()
-
-    @property
-    def touched(self) -> frozenset[Ref]:
-        return frozenset(o.ref for o in (*self.put, *self.remove))
-
-    def after(self, before: Cluster) -> Cluster:
-        return before.without(o.ref for o in self.remove).replace(self.put)
-
-    def changes(self, before: Cluster) -> tuple[Change, ...]:
-        changed = [Change(old=before.objects.get(o.ref), new=o) for o in self.put if _differs(before, o)]
-        return (*changed, *(Change(old=o, new=None) for o in self.remove))
-
-
-def _differs(before: Cluster, new: AnyObject) -> bool:
-    """An object that stands only in Windrow itself (`mgmt`) has no document, and becomes one."""
-    old = before.objects.get(new.ref)
-    return old is None or old != new or dict(old.doc) != dict(new.doc)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,33 +49,37 @@ class Options:
     json: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Prospect:
-    """The store and the plan, as they would be."""
-
-    before: Cluster
-    after: Cluster
-    changes: tuple[Change, ...]
-    planned: Planned
-    warnings: tuple[Problem, ...] = field(default=())
-
-
 def carry_out(session: Session, wish: Wish, options: Options) -> None:
     """Through all gates, then the store, then the kernel. Ends with exit code 1 where something is left undone."""
-    with session.kernel() as kernel, _lock(session, options):
-        prospect = _prospect(session, kernel, wish)
-        complain(prospect.warnings, session.error_style)
-        _allow(session, prospect.planned.plan, options)
+    with ExitStack() as held:
+        with nothing_changed(session.error_style):
+            if not session.permitted():
+                gate(wish.problems)  # before the lock, which may not be theirs to take
+            kernel = held.enter_context(session.kernel())
+            held.enter_context(_lock(session, options))
+            seen = preview(session, kernel, wish)
+            warnings = _pass_guard(seen, wish)
+            _allow(session, seen.planned.plan, options)
+        plan = seen.planned.plan
+        if session.verbose:
+            _say_where(session, seen)
+        complain(warnings, session.error_style)
         if options.dry_run:
-            _show_dry_run(session, prospect, wish, options)
+            _show_dry_run(session, seen, wish, options)
             return
         began = time.monotonic()
         _write(session, wish)
         if not options.json:
-            _say_stored(prospect, wish)
-            _announce(session, prospect.planned.plan)
-        report = converge(prospect.after, kernel, session.node, _progress(session, prospect.planned.plan, options))
-        _conclude(session, report, prospect, options, time.monotonic() - began)
+            _say_stored(seen, wish)
+            _announce(session, plan)
+        report = converge(seen.after, kernel, session.node, _progress(session, plan, options))
+        took = time.monotonic() - began
+        if options.json:
+            print_json(_report_value(session, report, warnings, took))
+        else:
+            _conclude(session, report, took, warnings, seen.after)
+    if not report.ok:
+        raise click.exceptions.Exit(1)
 
 
 def _lock(session: Session, options: Options) -> AbstractContextManager[None]:
@@ -112,53 +90,26 @@ def _lock(session: Session, options: Options) -> AbstractContextManager[None]:
 # -- the gates -------------------------------------------------------------------------------------
 
 
-def _prospect(session: Session, kernel: Kernel, wish: Wish) -> Prospect:
-    """Raises ProblemsError with all that stands against the wish."""
-    before, troubles = stored(session)
-    gate(troubles, session.error_style)  # a manifest that cannot be read must not count as deleted
-    changes = wish.changes(before)
-    after = wish.after(before)
-    problems = located(check(before, changes), {o.ref: o for o in (*wish.remove, *wish.put)})
-    gate([p for p in problems if p.severity is Severity.ERROR])
-    sight = look(kernel, session.node)
-    planned = plan_node(after, sight)
-    changed = frozenset(c.new.ref for c in changes if c.new is not None)
-    against, others = _sorted_out(planned, plan_node(before, sight), wish.touched, changed)
-    objects = {**before.objects, **after.objects}
-    if against:
-        raise ProblemsError(located(against, objects))
-    warnings = [p for p in problems if p.severity is Severity.WARNING]
-    return Prospect(
-        before=before,
-        after=after,
-        changes=changes,
-        planned=planned,
-        warnings=tuple(dict.fromkeys((*warnings, *located(others, objects)))),
-    )
-
-
-def _sorted_out(
-    after: Planned, before: Planned, touched: frozenset[Ref], changed: frozenset[Ref]
-) -> tuple[list[Problem], list[Problem]]:
-    """(what refuses the change, what is only worth saying).
+def _pass_guard(seen: Preview, wish: Wish) -> tuple[Problem, ...]:
+    """What is only worth saying. Raises ProblemsError with what refuses the change.
 
     A change is refused for what is said against its own objects, and for what nobody said before it. Old
-    trouble elsewhere does not stand in its way. A NIC that is missing is an error in a new or edited
-    VlanConfig; for a stored one the others go on working.
+    trouble elsewhere does not stand in its way.
     """
-    known = {*before.plan.refusals, *before.compiled.problems}
+    objects = {**seen.before.objects, **seen.after.objects}
+    old = plan_node(seen.before, seen.sight)
+    known = {*located(old.compiled.problems, objects), *old.plan.refusals}
     against: list[Problem] = []
     others: list[Problem] = []
-    for problem in (*after.compiled.problems, *after.plan.refusals):
-        own = problem.about in touched
-        new = problem not in known
-        if problem.code == "nic-missing" and problem.about in changed:
-            against.append(replace(problem, severity=Severity.ERROR))
-        elif problem.severity is Severity.ERROR and touched and (own or new):
+    for problem in (*seen.problems, *seen.planned.plan.refusals):
+        refuses = wish.touched and problem.severity is Severity.ERROR
+        if refuses and (problem.about in wish.touched or problem not in known):
             against.append(problem)
         else:
             others.append(problem)
-    return against, others
+    if against:
+        raise ProblemsError(located(against, objects))
+    return located(others, objects)
 
 
 def _allow(session: Session, plan: Plan, options: Options) -> None:
@@ -167,7 +118,7 @@ def _allow(session: Session, plan: Plan, options: Options) -> None:
         worst = [s for s in plan.steps if s.impact.rank > options.max_impact.rank]
         links = ", ".join(dict.fromkeys(s.link for s in worst))
         text = f"the plan has impact {plan.impact.value} on {links}, and --max-impact is {options.max_impact.value}"
-        hint = "see `windrow plan` with the same arguments; nothing was changed"
+        hint = "see `windrow plan` with the same arguments"
         raise ProblemsError([Problem(code="impact", message=text, hint=hint)])
     if plan.steps and not options.dry_run and not session.permitted():
         raise KernelError(1, "change the network of this host", hint=advice_for_permission())
@@ -219,46 +170,49 @@ def full_name(found: AnyObject) -> str:
     return f"{kind}/{found.name}"
 
 
-def _verbs(prospect: Prospect, wish: Wish) -> list[tuple[AnyObject, str]]:
-    changed = {c.new.ref: c.old is None for c in prospect.changes if c.new is not None}
+def _verbs(seen: Preview, wish: Wish) -> list[tuple[AnyObject, str]]:
+    changed = {c.new.ref: c.old is None for c in seen.changes if c.new is not None}
     found = [(o, {True: "created", False: "configured", None: "unchanged"}[changed.get(o.ref)]) for o in wish.put]
     return [*((o, "deleted") for o in wish.remove), *found]
 
 
-def _say_stored(prospect: Prospect, wish: Wish, suffix: str = "") -> None:
-    for found, verb in _verbs(prospect, wish):
+def _say_stored(seen: Preview, wish: Wish, suffix: str = "") -> None:
+    for found, verb in _verbs(seen, wish):
         say(f"{full_name(found)} {verb}{suffix}")
 
 
-def _show_dry_run(session: Session, prospect: Prospect, wish: Wish, options: Options) -> None:
-    plan = prospect.planned.plan
+def _say_where(session: Session, seen: Preview) -> None:
+    paths, facts = Paths(session.root), seen.sight.facts
+    nics = ", ".join(sorted(facts.nics)) or "none"
+    text = f"{paths.manifests}; node {session.node}: {plural(len(facts.links), 'link')}, NICs: {nics}"
+    click.echo(session.error_style.dim(text), err=True, color=True)
+    if facts.protected:
+        click.echo(session.error_style.dim(f"protected: {', '.join(sorted(facts.protected))}"), err=True, color=True)
+
+
+def _show_dry_run(session: Session, seen: Preview, wish: Wish, options: Options) -> None:
+    plan = seen.planned.plan
     if options.json:
-        print_json(plan_value(plan, node=session.node, problems=prospect.warnings))
+        print_json(plan_value(plan, node=session.node, problems=seen.problems))
         return
-    _say_stored(prospect, wish, " (dry run)")
+    _say_stored(seen, wish, " (dry run)")
     say(plan_text(plan, node=session.node, style=session.style))
 
 
-def _conclude(session: Session, report: Report, prospect: Prospect, options: Options, took: float) -> None:
-    """The summary; exit code 1 where the kernel is not as the store wants it."""
+def _conclude(session: Session, report: Report, took: float, said: tuple[Problem, ...], after: Cluster) -> None:
     plan = report.planned.plan
-    if options.json:
-        print_json(_report_value(session, report, prospect, took))
-    elif report.ok:
-        if plan.steps:
-            steps = plural(sum(report.outcome.done.values()), "step")
-            cost = impact_mark(plan.impact, session.style)
-            done = session.style.green(f"{session.node} is as its manifests want it")
-            say(f"{done}: {steps} in {took:.2f} s, worst impact {cost}.")
-        else:
-            say(summary(plan, node=session.node, style=session.style))
-    else:
-        _lament(session, report)
     if not report.ok:
-        raise click.exceptions.Exit(1)
+        refusals = located(report.left.refusals, after.objects)
+        _lament(session, report, [p for p in refusals if p not in said])
+    elif plan.steps:
+        steps = plural(sum(report.outcome.done.values()), "step")
+        done = session.style.green(f"{session.node} is as its manifests want it")
+        say(f"{done}: {steps} in {took:.2f} s, worst impact {impact_mark(plan.impact, session.style)}.")
+    else:
+        say(summary(plan, node=session.node, style=session.style))
 
 
-def _lament(session: Session, report: Report) -> None:
+def _lament(session: Session, report: Report, refusals: Sequence[Problem]) -> None:
     style = session.error_style
     lines: list[str] = []
     for number, failure in sorted(report.outcome.failures.items()):
@@ -267,7 +221,7 @@ def _lament(session: Session, report: Report) -> None:
         if unit is not None:
             lines.append(f"    {report.outcome.done.get(number, 0)} of {len(unit.steps)} steps of this unit were done")
         lines.append(f"    {style.cyan('hint:')} {advice(failure)}")
-    for refusal in report.left.refusals:
+    for refusal in refusals:
         lines += problem_lines(refusal, style)
     rest = sum(len(unit.deltas) for unit in report.left.units)
     if rest and not report.outcome.failures and report.left.steps:
@@ -278,7 +232,7 @@ def _lament(session: Session, report: Report) -> None:
         click.echo(line, err=True, color=True)
 
 
-def _report_value(session: Session, report: Report, prospect: Prospect, took: float) -> Mapping[str, object]:
+def _report_value(session: Session, report: Report, warnings: tuple[Problem, ...], took: float) -> Mapping[str, object]:
     return document(
         "Report",
         node=session.node,
@@ -288,5 +242,5 @@ def _report_value(session: Session, report: Report, prospect: Prospect, took: fl
         plan=plan_value(report.planned.plan, node=session.node),
         failures=[failure_value(f) for f in report.outcome.failures.values()],
         left=plan_value(report.left, node=session.node),
-        problems=[problem_value(p) for p in prospect.warnings],
+        problems=[problem_value(p) for p in warnings],
     )

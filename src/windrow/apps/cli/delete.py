@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import click
 
-from windrow.apps.cli.change import Options, Wish, carry_out
+from windrow.apps.cli.change import Options, carry_out
 from windrow.apps.cli.manifests import read
 from windrow.apps.cli.options import complete_kind, dry_run, files, max_impact, namespace, output
 from windrow.apps.cli.output import complain, gate
+from windrow.apps.cli.preview import Wish
 from windrow.apps.cli.selection import parse
 from windrow.apps.cli.session import Session
 from windrow.apps.cli.situation import stored
 from windrow.model.cluster import Cluster
 from windrow.model.objects import AnyObject, Kind
-from windrow.model.problems import Problem, ProblemsError
+from windrow.model.problems import Problem, ProblemsError, Severity
 from windrow.model.steps import Impact
 from windrow.model.values import Ref
 
@@ -57,8 +59,7 @@ def delete(
     if places:
         loaded = read(places)
         gate(loaded.problems, session.error_style)
-        wanted = [(o.ref, o.ref.name) for o in loaded.objects]
-        gone, missing = _stored_ones(cluster, [ref for ref, _ in wanted])
+        gone, missing = _stored_ones(cluster, [o.ref for o in loaded.objects])
     else:
         selection = parse(words)
         if not selection.wanted:
@@ -66,7 +67,8 @@ def delete(
         gone, missing = _named(cluster, selection.wanted, namespace)
     if missing and not ignore_not_found:
         raise ProblemsError(missing)
-    complain(missing, session.error_style) if session.verbose else None
+    if session.verbose:
+        complain((replace(p, severity=Severity.WARNING) for p in missing), session.error_style)
     if gone:
         options = Options(dry_run=dry_run, max_impact=Impact(max_impact), json=output == "json")
         carry_out(session, Wish(remove=tuple(gone)), options)

@@ -6,7 +6,7 @@ import click
 
 from windrow.apps.cli.options import files, output
 from windrow.apps.cli.output import complain, print_json, say
-from windrow.apps.cli.preview import preview
+from windrow.apps.cli.preview import preview, wish_for
 from windrow.apps.cli.session import Session
 from windrow.model.problems import Severity
 from windrow.model.steps import SetSysctl
@@ -29,7 +29,8 @@ def diff(session: Session, places: tuple[str, ...], output: str) -> None:
 
     Exit code 0: no difference. 1: there are differences, or an error (as `kubectl diff`).
     """
-    seen = preview(session, places)
+    with session.kernel() as kernel:
+        seen = preview(session, kernel, wish_for(places))
     plan = seen.planned.plan
     held = [p for p in seen.problems if p.severity is Severity.ERROR]
     if output == "json":

@@ -8,7 +8,8 @@ import click
 
 from windrow.apps.cli.output import complain
 from windrow.apps.cli.session import Session
-from windrow.apps.cli.situation import assess, report_of, stored
+from windrow.apps.cli.situation import assess, stored
+from windrow.apps.engine import Planned, Sight
 from windrow.model.cluster import Cluster
 from windrow.netlink.errors import KernelError
 from windrow.status import NodeReport, derive
@@ -31,3 +32,7 @@ def node_report(session: Session, cluster: Cluster) -> NodeReport | None:
         click.echo(f"warning: no status is shown: {error}", err=True)
         return None
     return report_of(sight, planned, session.node)
+
+
+def report_of(sight: Sight, planned: Planned, node: str) -> NodeReport:
+    return NodeReport(node=node, observed=sight.observed, plan=planned.plan, problems=planned.compiled.problems)

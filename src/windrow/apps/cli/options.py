@@ -10,6 +10,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from windrow.model.objects import KINDS, find_kind
+from windrow.model.problems import WindrowError
 from windrow.model.steps import Impact
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -72,5 +73,9 @@ def _names(ctx: click.Context, word: str, incomplete: str) -> list[CompletionIte
 
     kind = find_kind(word)
     root = ctx.find_root().params.get("root") or Path("/")
-    names = [o.name for o in Store(Path(root)).load().objects if kind and isinstance(o, kind.cls)]
+    try:
+        objects = Store(Path(root)).load().objects
+    except WindrowError:
+        return []  # a shell that completes is no place for an error
+    names = [o.name for o in objects if kind and isinstance(o, kind.cls)]
     return [CompletionItem(name) for name in names if name.startswith(incomplete)]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import click
@@ -28,11 +29,20 @@ def complain_of(error: WindrowError, style: Style | None = None) -> None:
     style = style or PLAIN
     if isinstance(error, ProblemsError):
         complain(error.problems, style)
-        count = len(errors(error.problems))
-        if count > 1:
-            click.echo(f"{plural(count, 'error')}; nothing was changed", err=True)
-        return
-    click.echo(f"{style.red('error:')} {error}", err=True, color=True)
+    else:
+        click.echo(f"{style.red('error:')} {error}", err=True, color=True)
+
+
+@contextmanager
+def nothing_changed(style: Style = PLAIN) -> Iterator[None]:
+    """Where the block refuses, say so, and that everything is as it was; then end with 1."""
+    try:
+        yield
+    except WindrowError as error:
+        complain_of(error, style)
+        count = len(errors(error.problems)) if isinstance(error, ProblemsError) else 1
+        click.echo(f"{plural(count, 'error')}; nothing was changed", err=True)
+        raise click.exceptions.Exit(1) from error
 
 
 def gate(problems: Sequence[Problem], style: Style = PLAIN) -> None:

@@ -6,7 +6,7 @@ import click
 
 from windrow.apps.cli.options import files, output
 from windrow.apps.cli.output import complain, print_json, say
-from windrow.apps.cli.preview import preview
+from windrow.apps.cli.preview import preview, wish_for
 from windrow.apps.cli.session import Session
 from windrow.model.problems import errors
 from windrow.render.plan import plan_text
@@ -29,7 +29,8 @@ def plan(session: Session, places: tuple[str, ...], output: str) -> None:
 
     Changes nothing, and needs no privileges. Exit code 1 where something is refused.
     """
-    seen = preview(session, places)
+    with session.kernel() as kernel:
+        seen = preview(session, kernel, wish_for(places))
     plan = seen.planned.plan
     if output == "json":
         print_json(plan_value(plan, node=session.node, problems=seen.problems))

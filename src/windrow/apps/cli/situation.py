@@ -10,9 +10,7 @@ from windrow.apps.engine import Kernel, Planned, Sight, look, plan_node
 from windrow.model.cluster import Cluster
 from windrow.model.objects import AnyObject
 from windrow.model.problems import Problem
-from windrow.model.steps import Failure
 from windrow.model.values import Ref
-from windrow.status.report import NodeReport
 from windrow.store.directory import Store
 
 
@@ -25,16 +23,6 @@ def stored(session: Session) -> tuple[Cluster, tuple[Problem, ...]]:
 def assess(cluster: Cluster, kernel: Kernel, node: str) -> tuple[Sight, Planned]:
     sight = look(kernel, node)
     return sight, plan_node(cluster, sight)
-
-
-def report_of(sight: Sight, planned: Planned, node: str, failures: Iterable[Failure] = ()) -> NodeReport:
-    return NodeReport(
-        node=node,
-        observed=sight.observed,
-        plan=planned.plan,
-        problems=planned.compiled.problems,
-        failures=tuple(failures),
-    )
 
 
 def located(problems: Iterable[Problem], objects: Mapping[Ref, AnyObject]) -> tuple[Problem, ...]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import click
 
+from windrow.apps.cli.documents import report_of
 from windrow.apps.cli.options import output
 from windrow.apps.cli.output import complain, print_json, say
 from windrow.apps.cli.session import Session
-from windrow.apps.cli.situation import assess, report_of, stored
+from windrow.apps.cli.situation import assess, stored
 from windrow.render.overview import overview_text, overview_value
 from windrow.status import overview
 

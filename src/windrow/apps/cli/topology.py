@@ -37,7 +37,7 @@ def topology(session: Session, svg: Path | None, theme: str) -> None:
         say(topology_text(picture, style=session.style, columns=shutil.get_terminal_size((120, 24)).columns))
         return
     try:
-        svg.write_text(topology_svg(picture, theme=theme, title=session.node))
+        svg.write_text(topology_svg(picture, theme=theme))
     except OSError as error:
         raise WindrowError(f"cannot write {svg}: {error.strerror}") from error
 

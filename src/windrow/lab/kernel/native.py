@@ -17,14 +17,6 @@ def boot(guest: Guest, *, log: Log | None = None) -> Machine:
     argv = interpreter_line(f"fd:{theirs.fileno()}")
     program = Program(argv=argv, line=theirs, namespaces=_NAMESPACES, required=True)
     try:
-        machine = Machine(program, ours, guest, log)
+        return Machine(program, ours, guest, log)
     except BootError as error:
         raise LabError(str(error), hint="allow user namespaces, run as root, or use --kernel uml") from error
-    missing = machine.about.get("missing", [])
-    if missing:
-        machine.close()
-        raise LabError(
-            f"this kernel has no {', no '.join(missing)}",
-            hint="load the modules bridge, 8021q, bonding and veth (as root), or use --kernel uml",
-        )
-    return machine

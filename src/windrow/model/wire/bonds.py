@@ -44,7 +44,17 @@ def read_bond(table: Table) -> Bond:
 def write_bond(bond: Bond) -> dict[str, Any]:
     """The inverse of `read_bond`."""
     found = {option.wire: getattr(bond, option.name) for option in OPTIONS.values()}
-    return {key: list(v) if isinstance(v, tuple) else v for key, v in found.items() if v is not None}
+    return {key: _plain(value) for key, value in found.items() if value is not None}
+
+
+def _plain(value: Any) -> Any:
+    match value:
+        case tuple():
+            return list(value)
+        case str():
+            return str(value)  # a mode is an enum
+        case _:
+            return value
 
 
 def _value(option: BondOption, field: Field) -> Any:

@@ -152,7 +152,8 @@ def _load(node: TreeNode, prefix: str, file: str) -> Loaded:
 def _object(document: Plain, report: Report, complaints: list[Complaint]) -> AnyObject | None:
     value = document.value
     known = isinstance(value, dict)
-    table = Table(value if known else {}, "", report, _TOP)
+    # A bare CNI configuration gets a hint of its own in `_kind`.
+    table = Table(value if known else None, "", report, () if known and "cniVersion" in value else _TOP)
     cls = _kind(table) if known else None
     meta = _meta(table, cls) if cls else None
     if cls and meta and meta.name:
@@ -194,9 +195,7 @@ def _check_version(table: Table, cls: type[AnyObject]) -> None:
 def _meta(table: Table, cls: type[AnyObject]) -> Meta:
     """A name that is missing or wrong is empty."""
     meta = table.table("metadata", _META, required=True, hint="metadata: {name: …}")
-    name = ""
-    if meta.value or "metadata" in table:
-        name = _name(meta, "name", _NAME, NAME_MAX) if meta.required("name") else ""
+    name = _name(meta, "name", _NAME, NAME_MAX) if meta.required("name") else ""
     namespace = ""
     if cls.NAMESPACED:
         namespace = DEFAULT_NAMESPACE

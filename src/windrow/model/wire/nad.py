@@ -10,8 +10,9 @@ import json
 import re
 from typing import Any
 
+from windrow.model.names import CLUSTER_NETWORK_MAX
 from windrow.model.objects import NetworkAttachmentDefinition, NetworkType
-from windrow.model.values import IFNAME_MAX, VID_MAX, VID_MIN, VidSet, parse_ifname
+from windrow.model.values import VID_MAX, VID_MIN, VidSet, parse_ifname
 from windrow.model.wire.reader import Envelope, Field, Report, Table, kind_of
 from windrow.model.wire.text import MAX_DEPTH, Plain, clean, plain, quoted, shown, trees
 from windrow.model.wire.vlanconfig import read_mtu
@@ -23,6 +24,7 @@ KEYS = (
     "hairpinMode", "promiscMode", "vlan", "provider", "vlanTrunk", "ipam",
 )  # fmt: skip
 _BY_FOLDED = {key.lower(): key for key in KEYS}
+_WORD = re.compile(r"[a-z0-9][a-z0-9-]*")
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|,(?=\s*[}\]])|[{}\[\]]', re.DOTALL)
 
 
@@ -93,8 +95,10 @@ def _clean(value: Any) -> Any:
 
 def _scan(text: str) -> tuple[str, list[int], int]:
     """The text without its trailing commas (blanks in their place), their lines, and its depth of brackets."""
-    commas: list[int] = []
-    depth = deepest = 0
+    chars = list(text)
+    lines: list[int] = []
+    depth = deepest = done = 0
+    line = 1
     for token in _TOKEN.finditer(text):
         match token[0]:
             case "{" | "[":
@@ -102,14 +106,13 @@ def _scan(text: str) -> tuple[str, list[int], int]:
                 deepest = max(deepest, depth)
             case "}" | "]":
                 depth -= 1
-            case ",":
-                commas.append(token.start())
+            case "," if text[max(0, token.start() - 200) : token.start()].rstrip()[-1:] not in ("{", "[", ",", ":", ""):
+                chars[token.start()] = " "
+                line, done = line + text.count("\n", done, token.start()), token.start()
+                lines.append(line)
             case _:
-                pass  # a text, whatever brackets stand in it
-    chars = list(text)
-    for at in commas:
-        chars[at] = " "
-    return "".join(chars), [text.count("\n", 0, at) + 1 for at in commas], deepest
+                pass  # a text, whatever brackets stand in it; a comma after nothing, which no JSON reader takes
+    return "".join(chars), lines, deepest
 
 
 def _dict(pairs: list[tuple[str, Any]], doubled: list[str]) -> dict[str, Any]:
@@ -182,9 +185,13 @@ def _bridge(table: Table) -> str:
     field = table["bridge"]
     if not name:
         return ""
-    if len(name) <= 3 or not name.endswith("-br"):
-        hint = f"write {name}-br" if len(name) > 3 and len(name) + 3 <= IFNAME_MAX else "<cluster network>-br"
+    if not name.endswith("-br"):
+        known = 0 < len(name) <= CLUSTER_NETWORK_MAX and _WORD.fullmatch(name)
+        hint = f"the bridge of a cluster network {name} is {name}-br" if known else "<cluster network>-br"
         field.wrong("bridge-name", f"{quoted(name)} does not end in -br", hint)
+        return ""
+    if name == "-br":
+        field.wrong("bridge-name", "there is no name before -br", "<cluster network>-br")
         return ""
     return field.parsed(parse_ifname, "bridge-name", "<cluster network>-br") or ""
 

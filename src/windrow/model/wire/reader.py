@@ -177,12 +177,18 @@ class Field:
 
 
 class Table:
-    """A map whose fields are read by name. A key that looks like a slip of a known one is a warning."""
+    """A map whose fields are read by name. A key that looks like a slip of a known one is a warning.
 
-    def __init__(self, value: Mapping[str, Any], path: str, report: Report, known: Sequence[str] = ()) -> None:
-        self.value, self.path, self.report = value, path, report
-        for key in value if known else ():
-            if key not in known and (hint := suggestion(key, [k for k in known if k not in value], 0.8)):
+    `value` None: the map is not there or is no map, which somebody has complained about already where it
+    matters; then nothing inside it is missed.
+    """
+
+    def __init__(self, value: Mapping[str, Any] | None, path: str, report: Report, known: Sequence[str] = ()) -> None:
+        self.value: Mapping[str, Any] = value or {}
+        self.path, self.report = path, report
+        self._there = value is not None
+        for key in self.value if known else ():
+            if key not in known and (hint := suggestion(key, [k for k in known if k not in self.value], 0.8)):
                 what = f"there is no field {shown(key)}; it is kept, and means nothing"
                 report.warn("unknown-field", join(path, key), what, hint)
 
@@ -205,7 +211,8 @@ class Table:
     def required(self, key: str, hint: str = "") -> Field | None:
         if key in self:
             return self[key]
-        self.report.add("required", join(self.path, key), "is missing", hint)
+        if self._there:
+            self.report.add("required", join(self.path, key), "is missing", hint)
         return None
 
     def text(self, key: str, *, required: bool = False, hint: str = "") -> str:
@@ -228,7 +235,7 @@ class Table:
         """Empty where it is absent or wrong."""
         found = self.required(key, hint) if required else self.get(key)
         table = found.table(known) if found else None
-        return table or Table({}, join(self.path, key), self.report)
+        return table or Table(None, join(self.path, key), self.report)
 
     def texts(self, key: str) -> dict[str, str]:
         """A map of texts, like labels."""

@@ -134,7 +134,7 @@ def trees(text: str) -> tuple[list[Tree], list[Complaint]]:
         return found, [Complaint("yaml-limits", f"the text is longer than {MAX_TEXT >> 20} MiB")]
     complaints: list[Complaint] = []
     try:
-        composer = _Composer(yaml.parse(clean(text), Loader=_LOADER), complaints)
+        composer = _Composer(yaml.parse(_paired(clean(text)), Loader=_LOADER), complaints)
         found.extend(composer.documents())
     except _TooDeep as error:
         complaints.append(
@@ -156,6 +156,16 @@ def trees(text: str) -> tuple[list[Tree], list[Complaint]]:
     except yaml.reader.ReaderError as error:
         complaints.append(_unreadable(text, error))
     return found, complaints
+
+
+_PAIR = re.compile(r"(?<!\\)((?:\\\\)*)\\u([dD][89abAB][0-9a-fA-F]{2})\\u([dD][c-fC-F][0-9a-fA-F]{2})")
+
+
+def _paired(text: str) -> str:
+    """JSON spells a character beyond U+FFFF as two escapes, and that is the one thing in it that is not YAML."""
+    if "\\u" not in text or text.lstrip()[:1] not in ("{", "["):
+        return text
+    return _PAIR.sub(lambda m: m[1] + bytes.fromhex(m[2] + m[3]).decode("utf-16-be"), text)
 
 
 def _unreadable(text: str, error: yaml.reader.ReaderError) -> Complaint:

@@ -26,7 +26,7 @@ def read(spec: Table, envelope: Envelope) -> VlanConfig:
         doc=envelope.doc,
         source=envelope.source,
         cluster_network=cluster_network,
-        uplink=_uplink(uplink) if uplink.value or "uplink" in spec else Uplink(nics=(), bond=read_bond(uplink)),
+        uplink=_uplink(uplink),
         node_selector=spec.texts("nodeSelector"),
         description=spec.text("description"),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import yaml
@@ -18,7 +19,13 @@ def yaml_text(document: Any) -> str:
 
 
 def json_text(document: Any) -> str:
-    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+    """A document as JSON that is YAML too."""
+    text = json.dumps(document, indent=2, ensure_ascii=False)
+    return _NOT_YAML.sub(lambda found: f"\\u{ord(found[0]):04x}", text) + "\n"
+
+
+_NOT_YAML = re.compile("[\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]")
+"""What JSON may hold as it is and YAML may not, or takes for the end of a line (YAML 1.1 §4.1)."""
 
 
 class _Dumper(yaml.SafeDumper):
@@ -32,6 +39,9 @@ class _Dumper(yaml.SafeDumper):
 
 
 def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    if _BREAKS.search(text):
+        # PyYAML would write these as they are, and reading would make a blank of them.
+        return dumper.represent_scalar("tag:yaml.org,2002:str", text, style='"')
     if "\n" in text:
         return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|")
     # PyYAML quotes what PyYAML would misread; `1e3` and `0o7` are numbers to go-yaml and to us.
@@ -40,3 +50,6 @@ def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
 
 
 _Dumper.add_representer(str, _text)
+
+
+_BREAKS = re.compile("[\x85\u2028\u2029\ufeff\r]")

@@ -1,0 +1,319 @@
+"""`windrow lab`: a whole cluster in one Linux kernel."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import json
+import os
+import shutil
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from windrow.apps.cli.session import Session
+from windrow.lab import supervisor
+from windrow.lab.client import LiveLog, Open, Terminal, ask, run_program
+from windrow.lab.errors import BootError, LabError
+from windrow.lab.kernel.boot import KERNELS, boot
+from windrow.lab.kernel.machine import Guest, Machine
+from windrow.lab.scenario_file import Texts, parse, read, shipped
+
+ENTRY = "windrow.apps.labguest:main"
+
+EXAMPLES = """\b
+Examples:
+  windrow lab list                               the scenarios that ship
+  windrow lab run seed                           up, checks, report, down
+  windrow lab up seed                            up, and stay
+  windrow lab exec node-0 -- windrow plan        run a command in a node
+  windrow lab shell node-0
+  windrow lab cable pull node-0:eth2
+  windrow lab down"""
+
+_kernel = click.option(
+    "--kernel",
+    "kind",
+    type=click.Choice(KERNELS),
+    default="uml",
+    show_default=True,
+    help="uml: User-Mode Linux, an ordinary process. native: namespaces of this kernel.",
+)
+_name = click.option("--name", default=supervisor.DEFAULT_NAME, show_default=True, help="Of several labs, which one.")
+_verbose = click.option("-v", "--verbose", is_flag=True, help="Show what the kernel says, too.")
+_json = click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output, and no live log.")
+
+
+@click.group(epilog=EXAMPLES, short_help="Run a whole cluster in one Linux kernel")
+def lab() -> None:
+    """A cluster in one real Linux kernel: nodes, switches and hosts are network namespaces in it.
+
+    It needs no root, and touches neither this host's files nor its network. SCENARIO is the name of one that
+    ships, or a directory with a scenario.yaml.
+    """
+
+
+# Short-lived labs ---------------------------------------------------------------------------------
+
+
+@lab.command()
+@click.argument("scenario")
+@_kernel
+@click.option("--svg", type=click.Path(dir_okay=False, path_type=Path), help="Write the topology as SVG to FILE.")
+@click.option("--picture/--no-picture", default=True, help="Draw the topology at the end.")
+@_json
+@_verbose
+@click.pass_obj
+def run(
+    session: Session, scenario: str, kind: str, svg: Path | None, picture: bool, as_json: bool, verbose: bool
+) -> None:
+    """Bring a scenario up, run its checks, report, and take it down."""
+    log = _live_log(session, quiet=as_json)
+    texts = _scenario(scenario)
+    with _machine(kind, log, verbose or session.verbose) as machine:
+        report = ask(machine.open, {"do": "up", "scenario": texts.to_json()}, log.event)
+        report["boot_s"] = round(machine.boot_s, 3)
+        log.say("checks:", "step")
+        report |= _checked(ask(machine.open, {"do": "check"}, log.event), report["ok"])
+        drawn = _draw(machine.open, session)
+        if svg:
+            _write(svg, drawn["svg"])
+            report["svg"] = str(svg)
+    if as_json:
+        click.echo(json.dumps(report, indent=2, ensure_ascii=False))
+    else:
+        if picture:
+            click.echo(drawn["text"], color=True)
+        _summarise(session, report, log, svg)
+    raise click.exceptions.Exit(0 if report["ok"] else 1)
+
+
+@lab.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+@_kernel
+@_verbose
+@click.pass_obj
+def test(session: Session, arguments: tuple[str, ...], kind: str, verbose: bool) -> None:
+    """Run pytest in a lab kernel: `windrow lab test -- tests/kernel -q`."""
+    log = _live_log(session)
+    env = {"HYPOTHESIS_STORAGE_DIRECTORY": "/tmp/hypothesis", "PYTHONDONTWRITEBYTECODE": "1", "WINDROW_LAB": kind}
+    argv = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *arguments]
+    with _machine(kind, log, verbose or session.verbose) as machine:
+        code = run_program(machine.open, argv, env=env)
+    raise click.exceptions.Exit(code)
+
+
+# Labs that stay -----------------------------------------------------------------------------------
+
+
+@lab.command()
+@click.argument("scenario")
+@_kernel
+@_name
+@click.option("--apply/--no-apply", default=True, help="Bring the nodes to their manifests, or leave them bare.")
+@_json
+@_verbose
+@click.pass_obj
+def up(session: Session, scenario: str, kind: str, name: str, apply: bool, as_json: bool, verbose: bool) -> None:
+    """Bring a scenario up, and keep it: `lab exec`, `lab shell` and `lab check` use it, `lab down` ends it."""
+    log = _live_log(session, quiet=as_json)
+    texts = _scenario(scenario)
+    log.say(f"starting the lab kernel ({kind})")
+    started = supervisor.start(name, ENTRY, kind, _kernel_log(log, verbose or session.verbose))
+    log.say(f"Linux {started['kernel']} is up after {started['boot_s']:.2f} s", "good")
+    try:
+        report = ask(_open(name), {"do": "up", "scenario": texts.to_json(), "apply": apply}, log.event)
+    except BaseException:
+        with contextlib.suppress(LabError):
+            supervisor.stop(name)
+        raise
+    report |= {"boot_s": started["boot_s"], "name": name}
+    if as_json:
+        click.echo(json.dumps(report, indent=2, ensure_ascii=False))
+    else:
+        other = "" if name == supervisor.DEFAULT_NAME else f" --name {name}"
+        log.say(f"the lab is up; `windrow lab down{other}` ends it", "good" if report["ok"] else "bad")
+    raise click.exceptions.Exit(0 if report["ok"] else 1)
+
+
+@lab.command()
+@_name
+def down(name: str) -> None:
+    """End a lab. Nothing of it is left."""
+    supervisor.stop(name)
+
+
+@lab.command("exec", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@click.argument("node")
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+@_name
+@click.option("-i", "--stdin", is_flag=True, help="Pass standard input on.")
+@click.option("-t", "--tty", is_flag=True, help="Give it a terminal.")
+def exec_(node: str, command: tuple[str, ...], name: str, stdin: bool, tty: bool) -> None:
+    """Run a command in a node, switch, host or endpoint: `windrow lab exec node-0 -- bridge vlan`.
+
+    Its exit code is this one's; 127: there is no such command.
+    """
+    raise click.exceptions.Exit(_run(name, node, command, Terminal(stdin=0 if stdin else None, tty=tty)))
+
+
+@lab.command()
+@click.argument("node")
+@_name
+def shell(node: str, name: str) -> None:
+    """A shell in a node, switch, host or endpoint."""
+    on_terminal = os.isatty(0) and os.isatty(1)
+    command = ["bash", "--norc"] if shutil.which("bash") else ["sh"]
+    env = {"PS1": r"\h:\w# "} | ({"TERM": os.environ["TERM"]} if "TERM" in os.environ else {})
+    raise click.exceptions.Exit(_run(name, node, command, Terminal(stdin=0, tty=on_terminal), env))
+
+
+@lab.command()
+@_name
+@_json
+@click.pass_obj
+def check(session: Session, name: str, as_json: bool) -> None:
+    """Run the checks of the scenario in a lab that is up."""
+    log = _live_log(session, quiet=as_json)
+    report = ask(_open(name), {"do": "check"}, log.event)
+    if as_json:
+        click.echo(json.dumps(report, indent=2, ensure_ascii=False))
+    raise click.exceptions.Exit(0 if report["ok"] else 1)
+
+
+@lab.command()
+@_name
+@click.option("--svg", type=click.Path(dir_okay=False, path_type=Path), help="Write it as SVG to FILE.")
+@click.pass_obj
+def topology(session: Session, name: str, svg: Path | None) -> None:
+    """Draw a lab that is up."""
+    drawn = _draw(_open(name), session)
+    if svg:
+        _write(svg, drawn["svg"])
+    else:
+        click.echo(drawn["text"], color=True)
+
+
+@lab.command()
+@click.argument("action", type=click.Choice(["pull", "plug"]))
+@click.argument("end", metavar="DEVICE:PORT")
+@_name
+def cable(action: str, end: str, name: str) -> None:
+    """Pull a cable out of its switch, or plug it in again."""
+    ask(_open(name), {"do": "cable", "end": end, "up": action == "plug"})
+
+
+@lab.command()
+@_json
+def status(as_json: bool) -> None:
+    """The labs that are up."""
+    found = {name: ask(_open(name), {"do": "about"}) for name in supervisor.running()}
+    if as_json:
+        click.echo(json.dumps(found, indent=2, ensure_ascii=False))
+        return
+    if not found:
+        click.echo("no lab is up")
+    for name, about in found.items():
+        click.echo(f"{name}: {about['scenario'] or '(coming up)'}: {', '.join(about['places'])}")
+
+
+@lab.command("list")
+def list_() -> None:
+    """The scenarios that ship."""
+    found = shipped()
+    widest = max(map(len, found), default=0)
+    for name, description in found.items():
+        click.echo(f"{name:<{widest}}  {description.strip().splitlines()[0]}")
+
+
+# Pieces -------------------------------------------------------------------------------------------
+
+
+def _scenario(name: str) -> Texts:
+    """Read here, and understood here first: a mistake in it is told before anything is started."""
+    texts = read(name)
+    parse(texts)
+    return texts
+
+
+def _live_log(session: Session, *, quiet: bool = False) -> LiveLog:
+    return LiveLog(colour=session.error_style.colour, quiet=quiet)
+
+
+def _kernel_log(log: LiveLog, verbose: bool) -> Callable[[str], None] | None:
+    return (lambda line: log.say(line, "kernel")) if verbose else None
+
+
+def _open(name: str) -> Open:
+    return lambda request: supervisor.Connection(name, request)
+
+
+@contextlib.contextmanager
+def _machine(kind: str, log: LiveLog, verbose: bool) -> Iterator[Machine]:
+    """A lab kernel for as long as the block lasts, however it ends."""
+    # The guest cannot write the bytecode of what it imports; here that happens while its kernel boots.
+    threading.Thread(target=importlib.import_module, args=[ENTRY.partition(":")[0]], daemon=True).start()
+    log.say(f"starting the lab kernel ({kind})")
+    with _interruptible():
+        try:
+            machine = boot(kind, Guest(entry=ENTRY), log=_kernel_log(log, verbose))
+        except BootError as error:
+            raise BootError(f"{error}\n{error.console}", console=error.console) from error
+        with machine:
+            log.say(f"Linux {machine.about['kernel']} is up after {machine.boot_s:.2f} s", "good")
+            yield machine
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """SIGTERM and SIGHUP unwind like Ctrl-C."""
+
+    def stop(number: int, _: object) -> None:
+        raise click.exceptions.Exit(128 + number)
+
+    numbers = (signal.SIGTERM, signal.SIGHUP) if threading.current_thread() is threading.main_thread() else ()
+    before = {number: signal.signal(number, stop) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _run(
+    name: str, node: str, command: tuple[str, ...] | list[str], terminal: Terminal, env: Mapping[str, str] | None = None
+) -> int:
+    place = "" if node in ("lab", "-") else node
+    return run_program(_open(name), command, node=place, env=env, terminal=terminal)
+
+
+def _checked(checks: dict[str, Any], applied: bool) -> dict[str, Any]:
+    return {**checks, "ok": checks["ok"] and applied}
+
+
+def _draw(open_stream: Open, session: Session) -> dict[str, Any]:
+    columns = shutil.get_terminal_size((120, 24)).columns
+    return ask(open_stream, {"do": "picture", "columns": columns, "colour": session.style.colour})
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise LabError(f"cannot write {path}: {error.strerror}") from error
+
+
+def _summarise(session: Session, report: dict[str, Any], log: LiveLog, svg: Path | None) -> None:
+    failed = [c["name"] for c in report["checks"] if not c["ok"]]
+    count = len(report["checks"])
+    if svg:
+        log.say(f"the picture is in {svg}")
+    if report["ok"]:
+        log.say(f"{report['scenario']}: all {count} checks passed", "good")
+    else:
+        log.say(f"{report['scenario']}: {len(failed)} of {count} checks failed: {'; '.join(failed)}", "bad")

@@ -1,0 +1,268 @@
+"""Is it true? One small function for each kind of check; what it found is a value."""
+
+from __future__ import annotations
+
+import ipaddress
+import itertools
+import re
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, assert_never
+
+from windrow.lab import probe
+from windrow.lab.guest.run import Place, enter
+from windrow.lab.scenario import (
+    BondIs,
+    CablePull,
+    Check,
+    Command,
+    Isolated,
+    Lease,
+    PlanEmpty,
+    Reach,
+)
+from windrow.lab.world import World
+from windrow.model.bonding import BondMode
+
+REACH_S = 15.0
+"""How long the first answer may take: ports come up, and LACP has its say."""
+BOND_S = 40.0
+"""A slow LACP partner sends every 30 s (IEEE 802.1AX §6.4.4, Slow_Periodic_Time)."""
+IDLE_S, BEFORE_S, AFTER_S = 1.0, 0.5, 2.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """`measured`: numbers for a script; `detail`: the same in words."""
+
+    name: str
+    kind: str
+    ok: bool
+    detail: str = ""
+    measured: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "kind": self.kind,
+            "ok": self.ok,
+            "detail": self.detail,
+            "measured": dict(self.measured),
+        }
+
+
+Verdict = tuple[bool, str, Mapping[str, Any]]
+"""Fine or not, in words, in numbers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checker:
+    """`steps_left`: how many steps a new plan for this node would take; the applications know."""
+
+    world: World
+    steps_left: Callable[[str], int]
+
+    def run(self, check: Check) -> Result:
+        """Raises KernelError, LabError for what is no answer."""
+        kind, (ok, detail, measured) = self._run(check)
+        return Result(name=check.name, kind=kind, ok=ok, detail=detail, measured=measured)
+
+    def _run(self, check: Check) -> tuple[str, Verdict]:
+        match check:
+            case Reach():
+                return "reach", self._reach(check)
+            case Isolated():
+                return "isolated", self._isolated(check)
+            case Command():
+                return "command", self._command(check)
+            case BondIs():
+                return "bond", self._bond(check)
+            case CablePull():
+                return "cable-pull", self._pull(check)
+            case PlanEmpty():
+                return "plan-empty", self._plan_empty(check)
+            case Lease():
+                return "lease", self._lease(check)
+            case _:
+                assert_never(check)
+
+    def _stations(self, names: Sequence[str]) -> list[probe.Station]:
+        return [self.world.station(name) for name in names]
+
+    def _reach(self, check: Reach) -> Verdict:
+        pairs = list(itertools.permutations(self._stations(check.among), 2))
+        answers = probe.ping(pairs, deadline_s=REACH_S)
+        silent = [f"{a} → {b}" for (a, b), ms in answers.items() if ms is None]
+        if silent:
+            return False, f"no answer: {', '.join(silent)}", {"silent": silent}
+        slowest = max((ms for ms in answers.values() if ms is not None), default=0.0)
+        return (
+            True,
+            f"{len(answers)} of {len(answers)} answer",
+            {"pairs": len(answers), "slowest_ms": round(slowest, 2)},
+        )
+
+    def _isolated(self, check: Isolated) -> Verdict:
+        names = [name for group in check.groups for name in group]
+        heard = probe.hear(self._stations(names))
+        group_of = {name: number for number, group in enumerate(check.groups) for name in group}
+        strays = {k: n for k, n in heard.frames.items() if group_of[k[0]] != group_of[k[1]]}
+        at_home = sum(n for (a, b), n in heard.frames.items() if group_of[a] == group_of[b])
+        mute = [name for name in names if not any(b == name and group_of[a] == group_of[name] for a, b in heard.frames)]
+        mute = [name for name in mute if len(check.groups[group_of[name]]) > 1]
+        measured = {"strays": sum(strays.values()), "at_home": at_home, "stations": len(names)}
+        if strays:
+            said = ", ".join(f"{a} → {b}: {n}" for (a, b), n in sorted(strays.items()))
+            return False, f"frames where they must not be: {said}", measured
+        if mute:  # a capture that hears nothing at all would prove nothing
+            return False, f"{', '.join(mute)} heard nobody, not even of its own network", measured
+        return True, f"0 frames strayed; {at_home} arrived in their own networks", measured
+
+    def _command(self, check: Command) -> Verdict:
+        code, out, err = run_in(self.world.place(check.node), check.argv)
+        said = (err or out).strip() or "(no output)"
+        if code != check.exit:
+            return False, f"exit code {code}, not {check.exit}: {said}", {"exit": code}
+        if check.stdout is not None and _lines(out) != _lines(check.stdout):
+            return False, f"it printed\n{out.rstrip()}\nand not\n{check.stdout.rstrip()}", {"exit": code, "stdout": out}
+        return True, out.rstrip(), {"exit": code, "stdout": out}
+
+    def _bond(self, check: BondIs) -> Verdict:
+        end = time.monotonic() + BOND_S
+        while True:
+            text = self.world.inside(check.node, lambda: _proc_net_bonding(check.bond))
+            wrong = bond_faults(text, check.mode, check.nics)
+            if not wrong or time.monotonic() > end:
+                break
+            time.sleep(0.25)
+        measured = {"proc": text}
+        return not wrong, "; ".join(wrong) or bond_words(text), measured
+
+    def _pull(self, check: CablePull) -> Verdict:
+        a, b = self._stations(check.between)
+        if any(ms is None for ms in probe.ping([(a, b), (b, a)], deadline_s=REACH_S).values()):
+            return False, f"{a.name} and {b.name} do not reach each other before the cable is pulled", {}
+        with probe.Flow(a, b) as idle:
+            time.sleep(IDLE_S)
+        pulled = _flow_while(a, b, lambda: self.world.pull(check.cable))
+        plugged = _flow_while(a, b, lambda: self.world.plug(check.cable))
+        directions = {"idle": idle.result, "pulled": pulled, "plugged": plugged}
+        worst = max(way.longest_ms for way in pulled)
+        alive = all(way.received > way.sent // 2 for way in (*pulled, *plugged))
+        measured = {
+            phase: {way: {"sent": d.sent, "lost": d.lost, "longest_ms": d.longest_ms, "doubled": d.duplicated}}
+            for phase, ways in directions.items()
+            for way, d in zip(("there", "back"), ways, strict=True)
+        }
+        said = "; ".join(f"{phase}: → {ways[0]}, ← {ways[1]}" for phase, ways in directions.items())
+        return alive and worst <= check.within_ms, f"{said} (allowed: a gap of {check.within_ms} ms)", measured
+
+    def _plan_empty(self, check: PlanEmpty) -> Verdict:
+        left = {node: self.steps_left(node) for node in check.nodes}
+        busy = [f"{node}: {count} steps" for node, count in left.items() if count]
+        return not busy, ", ".join(busy) or "0 steps", {"steps": left}
+
+    def _lease(self, check: Lease) -> Verdict:
+        address = self.world.leases.get(check.endpoint)
+        if address is None:
+            return False, "no DHCP server answered", {}
+        return _within(address, check.network), f"{address}", {"address": address}
+
+
+# Pieces -------------------------------------------------------------------------------------------
+
+
+def _flow_while(a: probe.Station, b: probe.Station, act: Callable[[], None]) -> tuple[probe.Direction, probe.Direction]:
+    with probe.Flow(a, b) as flow:
+        time.sleep(BEFORE_S)
+        act()
+        time.sleep(AFTER_S)
+    return flow.result
+
+
+def run_in(place: Place, argv: Sequence[str]) -> tuple[int, str, str]:
+    """A program in a place: exit code (127: there is none such), what it printed, what it complained."""
+    results: list[tuple[int, str, str]] = []
+
+    def work() -> None:
+        try:
+            enter(place)
+            done = subprocess.run(
+                argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, errors="replace"
+            )
+            results.append((done.returncode, done.stdout, done.stderr))
+        except OSError as error:
+            results.append((127, "", str(error)))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    return results[0]
+
+
+def _lines(text: str) -> list[str]:
+    return [line.rstrip() for line in text.strip("\n").splitlines()]
+
+
+def _proc_net_bonding(bond: str) -> str:
+    """The file of the calling thread's namespace; empty where there is no such bond."""
+    try:
+        with open(f"/proc/thread-self/net/bonding/{bond}", encoding="ascii", errors="replace") as file:
+            return file.read()
+    except FileNotFoundError:
+        return ""
+
+
+_MODE_WORDS = {
+    BondMode.BALANCE_RR: "load balancing (round-robin)",
+    BondMode.ACTIVE_BACKUP: "fault-tolerance (active-backup)",
+    BondMode.BALANCE_XOR: "load balancing (xor)",
+    BondMode.BROADCAST: "fault-tolerance (broadcast)",
+    BondMode.LACP: "IEEE 802.3ad Dynamic link aggregation",
+    BondMode.BALANCE_TLB: "transmit load balancing",
+    BondMode.BALANCE_ALB: "adaptive load balancing",
+}
+"""`bond_mode_name` in drivers/net/bonding/bond_main.c."""
+
+
+def bond_faults(text: str, mode: BondMode, nics: int) -> list[str]:
+    """What `/proc/net/bonding/<bond>` says otherwise."""
+    if not text:
+        return ["there is no such bond"]
+    found = _field(text, "Bonding Mode")
+    faults = [] if found == _MODE_WORDS[mode] else [f"the mode is {found!r}"]
+    slaves = text.split("\nSlave Interface: ")[1:]
+    up = [s for s in slaves if _field(s, "MII Status") == "up"]
+    if len(up) != nics:
+        faults.append(f"{len(up)} of {len(slaves)} NICs are up, not {nics}")
+    if mode is BondMode.LACP:
+        ids = {_field(s, "Aggregator ID") for s in slaves}
+        if len(ids) != 1:
+            faults.append(f"the NICs are in {len(ids)} aggregators")
+        if _field(text, "Partner Mac Address") in ("", "00:00:00:00:00:00"):
+            faults.append("there is no LACP partner")
+        if _field(text, "Number of ports") != str(nics):
+            faults.append(f"the active aggregator has {_field(text, 'Number of ports')} ports, not {nics}")
+    return faults
+
+
+def bond_words(text: str) -> str:
+    slaves = text.split("\nSlave Interface: ")[1:]
+    words = [_field(text, "Bonding Mode"), f"{' and '.join(s.splitlines()[0] for s in slaves)} up"]
+    if active := _field(text, "Currently Active Slave"):
+        words.append(f"active {active}")
+    if partner := _field(text, "Partner Mac Address"):
+        words.append(f"LACP partner {partner}, both in aggregator {_field(slaves[0], 'Aggregator ID')}")
+    return ", ".join(words)
+
+
+def _field(text: str, name: str) -> str:
+    found = re.search(rf"^\s*{re.escape(name)}: *(.*)$", text, re.MULTILINE)
+    return found[1].strip() if found else ""
+
+
+def _within(address: str, network: str) -> bool:
+    return ipaddress.ip_interface(address).ip in ipaddress.ip_network(network)

@@ -1,0 +1,97 @@
+"""The lab as a picture: what the nodes' kernels say, and what only the lab knows (switches, hosts, cables)."""
+
+from __future__ import annotations
+
+from windrow.lab.scenario import UNTAGGED, Host, HostNic, Role, Switch
+from windrow.lab.world import World, port_of
+from windrow.model.host import Observed, PortVlans
+from windrow.model.objects import NetworkType
+from windrow.model.values import IfName, VidSet
+from windrow.netlink.kernel import Kernel
+from windrow.render import topology as view
+
+
+def topology(world: World) -> view.Topology:
+    """Raises KernelError."""
+    scenario = world.scenario
+    seen = {name: _observe(world, name) for name in (*(n.name for n in scenario.nodes), *_switches(world))}
+    return view.Topology(
+        nodes=tuple(_node(world, n.name, seen[n.name]) for n in scenario.nodes),
+        switches=tuple(_switch(s, seen[s.name]) for s in scenario.switches),
+        hosts=tuple(_host(h) for h in scenario.hosts),
+        cables=tuple(
+            view.Cable(
+                a=view.End(c.a.device, c.a.port),
+                b=view.End(c.b.device, c.b.port),
+                health=_health(seen, c.a.device, c.a.port) or _health(seen, c.b.device, c.b.port) or view.Health.UP,
+            )
+            for c in scenario.cables
+        ),
+        networks=_networks(world),
+    )
+
+
+def _observe(world: World, name: str) -> Observed:
+    with Kernel(name) as kernel:
+        return kernel.observe()
+
+
+def _switches(world: World) -> tuple[str, ...]:
+    return tuple(s.name for s in world.scenario.switches)
+
+
+def _node(world: World, name: str, observed: Observed) -> view.NodeView:
+    here = [e for e in world.scenario.endpoints if e.node == name and e.name in world.attached]
+    addresses: dict[str, tuple[str, ...]] = {
+        port_of(e): tuple(e.addresses.values()) + ((world.leases[e.name],) if e.name in world.leases else ())
+        for e in here
+    }
+    return view.node_view(name, observed, endpoints={port_of(e): e.name for e in here}, addresses=addresses)
+
+
+def _switch(switch: Switch, observed: Observed) -> view.SwitchView:
+    ports = []
+    for port in switch.ports:
+        group = switch.group_of(port.name)
+        vlans = (group.port if group else port).port_vlans
+        ports.append(
+            view.SwitchPort(
+                name=port.name,
+                vlans=vlans,
+                lag=group.name if group else "",
+                lag_mode=group.mode.value if group else "",
+                health=view.link_health(observed, port.name),
+            )
+        )
+    return view.SwitchView(name=switch.name, ports=tuple(ports))
+
+
+def _host(host: Host) -> view.HostView:
+    role = {Role.HOST: "host", Role.ROUTER: "router", Role.DHCP: "DHCP server"}[host.role]
+    return view.HostView(name=host.name, role=role, nics=tuple(_host_nic(nic) for nic in host.nics))
+
+
+def _host_nic(nic: HostNic) -> view.HostNic:
+    vlans = PortVlans(
+        pvid=1 if UNTAGGED in nic.addresses else None,
+        untagged=VidSet.of([1] if UNTAGGED in nic.addresses else []),
+        tagged=VidSet.of(vid for vid in nic.addresses if vid != UNTAGGED),
+    )
+    return view.HostNic(name=nic.name, vlans=vlans, addrs=tuple(nic.addresses.values()))
+
+
+def _health(seen: dict[str, Observed], device: str, port: str) -> view.Health | None:
+    """A cable is as its worse end is; up says nothing yet."""
+    observed = seen.get(device)
+    if observed is None or IfName(port) not in observed.state.links:
+        return None
+    health = view.link_health(observed, port)
+    return None if health is view.Health.UP else health
+
+
+def _networks(world: World) -> tuple[view.NetworkName, ...]:
+    return tuple(
+        view.NetworkName(vid=nad.vid, name=nad.name, cluster_network=nad.cluster_network or "")
+        for nad in world.networks()
+        if nad.type in (NetworkType.VLAN, NetworkType.UNTAGGED)
+    )

@@ -1,0 +1,359 @@
+"""Frames sent and captured, without a process for each: sockets of many namespaces in one thread.
+
+A socket belongs to the namespace where it was opened, for good; so they are opened there and used here.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+ETH_P_ALL, ETH_P_PROBE = 0x0003, 0x88B5
+"""0x88B5: IEEE 802 local experimental EtherType 1."""
+SETTLE_S = 0.3
+"""How long after the last send a frame may still arrive."""
+FLOW_RATE = 500
+
+_SO_RCVBUFFORCE, _BUFFER = 33, 8 * 1024 * 1024
+_SOL_PACKET, _PACKET_ADD_MEMBERSHIP, _PACKET_MR_PROMISC, _PACKET_AUXDATA = 263, 1, 1, 8
+_TP_STATUS_VLAN_VALID = 0x10
+_AUXDATA = struct.Struct("=IIIHHHH")
+_MAGIC = b"windrow probe"
+_MARK = struct.Struct(f"!{len(_MAGIC)}sII")
+_BROADCAST = b"\xff" * 6
+
+
+@dataclass(frozen=True, slots=True)
+class Station:
+    """Where frames go out and come in. `inside` runs a function in its namespace."""
+
+    name: str
+    interface: str
+    inside: Callable[[Callable[[], socket.socket]], socket.socket]
+    address: str = ""
+    """Without prefix length; empty: it has none."""
+
+
+# Ping ---------------------------------------------------------------------------------------------
+
+
+def ping(pairs: Sequence[tuple[Station, Station]], *, deadline_s: float) -> dict[tuple[str, str], float | None]:
+    """ICMP echo from the first to the second of each pair: milliseconds, None where no answer came in time."""
+    answers: dict[tuple[str, str], float | None] = {(a.name, b.name): None for a, b in pairs}
+    with _Sockets() as sockets:
+        waiting = {
+            sockets.open(a, _icmp_socket).fileno(): (number, a, b) for number, (a, b) in enumerate(pairs) if b.address
+        }
+        sent: dict[int, float] = {}
+        end = time.monotonic() + deadline_s
+        sequence = 0
+        while waiting and time.monotonic() < end:
+            sequence += 1
+            for fd, (number, _, b) in waiting.items():
+                sockets.send_to(fd, _echo_request(number, sequence), (b.address, 0))
+                sent[fd] = time.monotonic()
+            pause = time.monotonic() + min(0.25, deadline_s)
+            while waiting and (left := pause - time.monotonic()) > 0:
+                for fd, data in sockets.receive(left):
+                    if fd in waiting and _is_reply(data, waiting[fd][0]):
+                        _, a, b = waiting.pop(fd)
+                        answers[a.name, b.name] = (time.monotonic() - sent[fd]) * 1000
+    return answers
+
+
+def _icmp_socket(_: Station) -> socket.socket:
+    return socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
+
+
+def _echo_request(ident: int, sequence: int) -> bytes:
+    body = _MAGIC + bytes(3)
+    bare = struct.pack("!BBHHH", 8, 0, 0, 0x5700 | ident & 0xFF, sequence & 0xFFFF) + body
+    return bare[:2] + struct.pack("!H", checksum(bare)) + bare[4:]
+
+
+def _is_reply(packet: bytes, ident: int) -> bool:
+    start = (packet[0] & 0xF) * 4
+    return packet[start] == 0 and packet[start + 4 : start + 6] == struct.pack("!H", 0x5700 | ident & 0xFF)
+
+
+def checksum(data: bytes) -> int:
+    """The internet checksum (RFC 1071) of an even number of bytes."""
+    total: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    total = (total >> 16) + (total & 0xFFFF)
+    return ~(total + (total >> 16)) & 0xFFFF
+
+
+# Who hears whom -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Heard:
+    """What a capture at every station saw of the frames that every station sent."""
+
+    sent: int
+    """Per station: so many broadcasts, and as many unicasts to each other station's MAC."""
+    frames: Mapping[tuple[str, str], int]
+    """(sender, listener) -> frames; 0 is not in it."""
+
+
+def hear(stations: Sequence[Station], *, rounds: int = 5) -> Heard:
+    """Every station sends, to all and to each, and captures everything that arrives at it."""
+    frames: dict[tuple[str, str], int] = {}
+    with _Sockets() as sockets:
+        fds = {sockets.open(station, _packet_socket).fileno(): n for n, station in enumerate(stations)}
+        macs = [sockets.mac(fd) for fd in fds]
+
+        def collect(seconds: float) -> None:
+            end = time.monotonic() + seconds
+            while (left := end - time.monotonic()) > 0:
+                for fd, data in sockets.receive(left):
+                    at = data.find(_MAGIC, 12, 40)
+                    if at >= 0 and len(data) >= at + _MARK.size:
+                        sender = _MARK.unpack_from(data, at)[1]
+                        if sender != fds[fd]:
+                            key = (stations[sender].name, stations[fds[fd]].name)
+                            frames[key] = frames.get(key, 0) + 1
+
+        for number in range(rounds):
+            for fd, n in fds.items():
+                for to in (_BROADCAST, *(mac for m, mac in enumerate(macs) if m != n)):
+                    mark = _MARK.pack(_MAGIC, n, number).ljust(46, b"\0")
+                    sockets.send(fd, to + macs[n] + struct.pack("!H", ETH_P_PROBE) + mark)
+                collect(0.005)
+        collect(SETTLE_S)
+    return Heard(sent=rounds, frames=frames)
+
+
+def _packet_socket(station: Station) -> socket.socket:
+    """Everything that the interface sees, other machines' frames too."""
+    found = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
+    found.bind((station.interface, ETH_P_ALL))
+    index = socket.if_nametoindex(station.interface)
+    found.setsockopt(_SOL_PACKET, _PACKET_ADD_MEMBERSHIP, struct.pack("iHH8s", index, _PACKET_MR_PROMISC, 0, b""))
+    return found
+
+
+# Capture ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Captured:
+    """A frame. `vid`: of the tag that the kernel took off (PACKET_AUXDATA); None: it had none."""
+
+    at: float
+    """time.monotonic()"""
+    data: bytes
+    vid: int | None
+    outgoing: bool
+
+
+def capture(
+    station: Station, seconds: float, wanted: Callable[[Captured], bool] = lambda _: True
+) -> tuple[Captured, ...]:
+    """All frames at an interface for a while, in both directions."""
+    found: list[Captured] = []
+    with _Sockets() as sockets:
+        opened = sockets.open(station, _packet_socket)
+        opened.setsockopt(_SOL_PACKET, _PACKET_AUXDATA, 1)
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            if not select.select([opened], [], [], left)[0]:
+                break
+            data, extra, _, address = opened.recvmsg(65536, 256)
+            frame = Captured(time.monotonic(), data, _vid(extra), address[2] == socket.PACKET_OUTGOING)
+            if wanted(frame):
+                found.append(frame)
+    return tuple(found)
+
+
+def _vid(extra: Sequence[tuple[int, int, bytes]]) -> int | None:
+    for level, kind, data in extra:
+        if level == _SOL_PACKET and kind == _PACKET_AUXDATA:
+            status, *_, tci, _ = _AUXDATA.unpack(data[: _AUXDATA.size])
+            if status & _TP_STATUS_VLAN_VALID:
+                return int(tci) & 0xFFF
+    return None
+
+
+# Flow ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Direction:
+    """One way of a flow. `longest_ms`: the longest row of lost frames, by the time they were due to be sent."""
+
+    sent: int
+    received: int
+    duplicated: int
+    late: int
+    """Frames that came after a later one."""
+    longest_ms: float
+
+    @property
+    def lost(self) -> int:
+        return self.sent - self.received
+
+    def __str__(self) -> str:
+        text = f"{self.lost} of {self.sent} lost"
+        if self.lost:
+            text += f", longest gap {self.longest_ms:.0f} ms"
+        return text + (f", {self.duplicated} doubled" if self.duplicated else "")
+
+
+@dataclass(slots=True)
+class _Way:
+    """One direction while it runs."""
+
+    out: socket.socket
+    into: socket.socket
+    to: tuple[str, int]
+    sent: int = 0
+    seen: dict[int, int] = field(default_factory=dict)
+    last: int = -1
+    late: int = 0
+
+    def note(self, sequence: int) -> None:
+        self.late += sequence < self.last
+        self.last = max(self.last, sequence)
+        self.seen[sequence] = self.seen.get(sequence, 0) + 1
+
+
+class Flow:
+    """UDP between two stations, both ways at a steady rate, in a thread, while something else is done.
+
+        with Flow(a, b) as flow:
+            …
+        there, back = flow.result
+
+    A sender that was kept waiting catches up: the number of frames follows the clock.
+    """
+
+    PORT = 8472 + 1000
+
+    def __init__(self, a: Station, b: Station, *, rate: int = FLOW_RATE) -> None:
+        self.result: tuple[Direction, Direction]
+        self._sockets = _Sockets()
+        ends = [self._sockets.open(station, _udp_socket) for station in (a, b)]
+        self._ways = [
+            _Way(ends[0], ends[1], (b.address, self.PORT)),
+            _Way(ends[1], ends[0], (a.address, self.PORT)),
+        ]
+        self._rate = rate
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"flow {a.name} {b.name}")
+
+    def __enter__(self) -> Flow:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+        self._sockets.close()
+        there, back = (_direction(way, self._rate) for way in self._ways)
+        self.result = (there, back)
+
+    def _run(self) -> None:
+        start = time.monotonic()
+        by_fd = {way.into.fileno(): way for way in self._ways}
+        end = 0.0
+        while not end or time.monotonic() < end:
+            now = time.monotonic()
+            if self._stop.is_set() and not end:
+                end = now + SETTLE_S
+            due = int((now - start) * self._rate) + 1
+            for way in self._ways if not end else ():
+                while way.sent < due:
+                    self._sockets.send_to(way.out.fileno(), struct.pack("!I", way.sent), way.to)
+                    way.sent += 1
+            for fd, data in self._sockets.receive(max(0.0, start + due / self._rate - time.monotonic()) or 0.001):
+                by_fd[fd].note(struct.unpack("!I", data[:4])[0])
+
+
+def _udp_socket(station: Station) -> socket.socket:
+    found = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    found.bind((station.address, Flow.PORT))
+    return found
+
+
+def _direction(way: _Way, rate: int) -> Direction:
+    longest = run = 0
+    for sequence in range(way.sent):
+        run = 0 if sequence in way.seen else run + 1
+        longest = max(longest, run)
+    return Direction(
+        sent=way.sent,
+        received=len(way.seen),
+        duplicated=sum(way.seen.values()) - len(way.seen),
+        late=way.late,
+        longest_ms=longest * 1000 / rate,
+    )
+
+
+# Sockets ------------------------------------------------------------------------------------------
+
+
+class _Sockets:
+    """Sockets of several namespaces, and one poll over all of them."""
+
+    def __init__(self) -> None:
+        self._open: dict[int, socket.socket] = {}
+        self._poll = select.epoll()
+
+    def __enter__(self) -> _Sockets:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._poll.close()
+        for one in self._open.values():
+            one.close()
+
+    def open(self, station: Station, make: Callable[[Station], socket.socket]) -> socket.socket:
+        made = station.inside(lambda: make(station))
+        made.setblocking(False)
+        try:
+            made.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER)
+        except PermissionError:
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)
+        self._open[made.fileno()] = made
+        self._poll.register(made, select.EPOLLIN)
+        return made
+
+    def mac(self, fd: int) -> bytes:
+        address: bytes = self._open[fd].getsockname()[4]
+        return address
+
+    def send(self, fd: int, data: bytes) -> None:
+        """A frame that cannot go now counts as sent and lost, like one that a cable loses."""
+        try:
+            self._open[fd].send(data)
+        except OSError:
+            return
+
+    def send_to(self, fd: int, data: bytes, to: tuple[str, int]) -> None:
+        try:
+            self._open[fd].sendto(data, to)
+        except OSError:
+            return
+
+    def receive(self, seconds: float) -> list[tuple[int, bytes]]:
+        """What has come, after at most `seconds`."""
+        found: list[tuple[int, bytes]] = []
+        for fd, _ in self._poll.poll(seconds):
+            one = self._open[fd]
+            try:
+                while True:
+                    found.append((fd, one.recv(65536)))
+            except BlockingIOError:
+                continue
+            except OSError:  # ECONNREFUSED, ENETDOWN: said of an earlier send
+                continue
+        return found

@@ -1,0 +1,210 @@
+"""What a lab does when it is asked, inside its kernel: come up, apply, check, run a program, show itself."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from windrow.lab import picture
+from windrow.lab.checks import Checker, Result
+from windrow.lab.errors import LabError
+from windrow.lab.guest.run import Place, run
+from windrow.lab.guest.server import Handler, Request
+from windrow.lab.scenario import End, Node
+from windrow.lab.scenario_file import Texts, parse
+from windrow.lab.world import World
+from windrow.model.objects import AnyObject, Meta
+from windrow.model.objects import Node as NodeObject
+from windrow.model.problems import ProblemsError, errors
+from windrow.model.wire import load_documents, without_doubles
+from windrow.netlink import features, links
+from windrow.netlink.sock import Rtnl
+from windrow.render.text import Style
+from windrow.render.topology_svg import topology_svg
+from windrow.render.topology_text import topology_text
+from windrow.store.directory import Store
+
+BIN = Path("/run/windrow/bin")
+"""Where the lab keeps the command `windrow`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Applied:
+    """What became of one node. `left`: how many steps a new plan would still take."""
+
+    ok: bool
+    steps: int
+    left: int
+    words: str
+    complaints: tuple[str, ...] = ()
+
+
+class Engine(Protocol):
+    """What makes a node be as its manifests say; the applications bring it."""
+
+    def admit(self, objects: Sequence[AnyObject]) -> None:
+        """Raises ProblemsError for manifests that the rules refuse."""
+        ...
+
+    def apply(self, root: Path, node: str) -> Applied: ...
+
+    def steps_left(self, root: Path, node: str) -> int: ...
+
+
+class Session:
+    """One lab. `path`: where modules are found, for the command `windrow` inside."""
+
+    def __init__(self, engine: Engine, path: list[str]) -> None:
+        self._engine = engine
+        self._world: World | None = None
+        _install_command(path)
+
+    @property
+    def world(self) -> World:
+        """Raises LabError."""
+        if self._world is None:
+            raise LabError("this lab has no scenario yet")
+        return self._world
+
+    def handlers(self) -> dict[str, Handler]:
+        return {
+            "up": self.up,
+            "apply": self.apply,
+            "check": self.check,
+            "picture": self.picture,
+            "exec": self.exec,
+            "cable": self.cable,
+            "about": self.about,
+        }
+
+    def up(self, request: Request) -> Mapping[str, Any]:
+        """Build the `scenario`, give every node its manifests, and unless told otherwise (`apply`) make it so."""
+        if self._world is not None:
+            raise LabError("this lab is up already")
+        started = time.monotonic()
+        scenario = parse(Texts.from_json(request.document["scenario"]))
+        objects = _objects(scenario.manifests)
+        everything = [*objects, *(_node_object(n) for n in scenario.nodes)]
+        self._engine.admit(everything)
+        self._world = world = World(scenario)
+        world.build(lambda text: request.log(text, level="step"))
+        for node in scenario.nodes:
+            Store(world.root(node.name)).put(everything)
+        built = time.monotonic() - started
+        request.log(f"built in {built:.2f} s", level="time")
+        applied = self.apply(request) if request.document.get("apply", True) else {"ok": True, "nodes": {}}
+        return {**applied, "scenario": scenario.name, "built_s": round(built, 3)}
+
+    def apply(self, request: Request) -> Mapping[str, Any]:
+        """Every node in turn, then the endpoints whose bridges are there now."""
+        world, nodes, fine = self.world, {}, True
+        for node in world.scenario.nodes:
+            started = time.monotonic()
+            done = self._engine.apply(world.root(node.name), node.name)
+            took = time.monotonic() - started
+            for complaint in done.complaints:
+                request.log(f"{node.name}: {complaint}", level="bad" if not done.ok else "note")
+            request.log(f"{node.name}: {done.words} ({took * 1000:.0f} ms)", level="good" if done.ok else "bad")
+            nodes[node.name] = {"ok": done.ok, "steps": done.steps, "left": done.left, "ms": round(took * 1000, 1)}
+            fine = fine and done.ok
+        for name in world.attach():
+            request.log(f"endpoint {self._endpoint_words(name)}", level="step")
+        return {"ok": fine, "nodes": nodes}
+
+    def check(self, request: Request) -> Mapping[str, Any]:
+        """The scenario's checks; each result is an EVENT too, as it comes."""
+        world = self.world
+        world.attach()
+        checker = Checker(world, lambda node: self._engine.steps_left(world.root(node), node))
+        results: list[Result] = []
+        for check in world.scenario.checks:
+            result = checker.run(check)
+            results.append(result)
+            level = "good" if result.ok else "bad"
+            request.log(result.name, level=level, check=result.to_json())
+        return {"ok": all(r.ok for r in results), "checks": [r.to_json() for r in results]}
+
+    def picture(self, request: Request) -> Mapping[str, Any]:
+        """As `text` (`columns` wide, with `colour` or without) and as `svg`."""
+        drawn = picture.topology(self.world)
+        style = Style(colour=bool(request.document.get("colour")))
+        return {
+            "text": topology_text(drawn, style=style, columns=request.document.get("columns", 120)),
+            "svg": topology_svg(drawn, title=self.world.scenario.name),
+        }
+
+    def exec(self, request: Request) -> Mapping[str, Any]:
+        name = str(request.document.get("node", ""))
+        return run(request, self.world.place(name) if name else Place(name="lab"))
+
+    def cable(self, request: Request) -> Mapping[str, Any]:
+        """Pull (`up` false) or plug the cable in `end`."""
+        device, _, port = str(request.document["end"]).partition(":")
+        end = End(device, port)
+        if self.world.scenario.peer(end) is None:
+            cables = ", ".join(str(c.a) for c in self.world.scenario.cables)
+            raise LabError(f"there is no cable in {end}", hint=f"there are cables in {cables}")
+        (self.world.plug if request.document["up"] else self.world.pull)(end)
+        return {"ok": True}
+
+    def about(self, request: Request) -> Mapping[str, Any]:
+        scenario = self._world.scenario if self._world else None
+        return {
+            "scenario": scenario.name if scenario else "",
+            "places": list(scenario.places()) if scenario else [],
+            "nodes": [n.name for n in scenario.nodes] if scenario else [],
+        }
+
+    def _endpoint_words(self, name: str) -> str:
+        endpoint = next(e for e in self.world.scenario.endpoints if e.name == name)
+        addresses: list[str] = [*endpoint.addresses.values()]
+        if endpoint.dhcp:
+            addresses.append(f"{self.world.leases.get(name, 'no address')} by DHCP")
+        return f"{name} on {endpoint.node} in {endpoint.network}: {', '.join(addresses)}"
+
+
+def missing() -> list[str]:
+    """What this kernel cannot do of what a lab needs, in words."""
+    found = features.probe()
+    lacks = {
+        "VLAN filtering in bridges (CONFIG_BRIDGE_VLAN_FILTERING)": found.vlan_filtering,
+        "bonding (CONFIG_BONDING)": found.bonding,
+        "VLAN interfaces (CONFIG_VLAN_8021Q)": found.vlan_interfaces,
+    }
+    return [what for what, there in lacks.items() if not there]
+
+
+def prepare_kernel() -> None:
+    """Before anything else: the lab's own loopback."""
+    with Rtnl() as rtnl:
+        rtnl.run(links.set_link("lo", up=True))
+
+
+def _objects(manifests: Mapping[str, str]) -> tuple[AnyObject, ...]:
+    """Raises ProblemsError."""
+    loaded = without_doubles([load_documents(text, file) for file, text in manifests.items()])
+    if errors(loaded.problems):
+        raise ProblemsError(loaded.problems)
+    return loaded.objects
+
+
+def _node_object(node: Node) -> NodeObject:
+    labels = {"kubernetes.io/hostname": node.name, **node.labels}
+    doc = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": node.name, "labels": labels}}
+    return NodeObject(meta=Meta(name=node.name, labels=labels), doc=doc)
+
+
+def _install_command(path: list[str]) -> None:
+    """`windrow` for whoever works inside the lab: the same interpreter, the same modules."""
+    BIN.mkdir(parents=True, exist_ok=True)
+    command = BIN / "windrow"
+    lines = [f"#!{sys.executable} -IS", "import sys", f"sys.path += {path!r}"]
+    lines += ["from windrow.apps.cli.main import main", "main()", ""]
+    command.write_text("\n".join(lines))
+    command.chmod(0o755)
+    os.environ["PATH"] = f"{BIN}:{os.environ['PATH']}"

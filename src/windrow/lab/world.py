@@ -1,0 +1,408 @@
+"""A scenario becomes network namespaces, and the cables between them.
+
+switch    a VLAN-filtering bridge `br0`; a link aggregation group is a bond that is one of its ports
+cable     a veth pair; pulled: its switch end is down, so both ends lose their carrier
+node      a namespace with NICs and the management network; the rest is up to Windrow
+host      a namespace with an address per VLAN; dnsmasq where it is a DHCP server
+endpoint  a namespace with one NIC, whose other end is a port of a node's bridge
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import threading
+import zlib
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import TypeVar
+
+from windrow.lab.dhcp import request_lease
+from windrow.lab.errors import LabError
+from windrow.lab.guest.run import Place, enter
+from windrow.lab.probe import Station
+from windrow.lab.scenario import (
+    UNTAGGED,
+    End,
+    Endpoint,
+    Group,
+    GroupMode,
+    Host,
+    Management,
+    Node,
+    Port,
+    Role,
+    Scenario,
+    Switch,
+)
+from windrow.model.bonding import BondMode
+from windrow.model.host import Bond, Bridge, Link, PortVlans, Route, VlanIf
+from windrow.model.names import MGMT, bond_of, bridge_of
+from windrow.model.objects import NetworkAttachmentDefinition, NetworkType
+from windrow.model.values import DEFAULT_PVID, Cidr, IfName, Mac, VidSet
+from windrow.model.wire import load_documents
+from windrow.netlink import links, netns, sysctl
+from windrow.netlink.sock import Message, Rtnl
+
+T = TypeVar("T")
+
+ROOTS = Path("/run/windrow/nodes")
+"""Below it each node has a root directory of its own (`WINDROW_ROOT`)."""
+SWITCH_BRIDGE = IfName("br0")
+MIIMON_MS = 100
+DHCP_S = 20.0
+_FOREIGN = 0
+"""The link group of what Windrow did not make."""
+
+
+class World:
+    """The network of one scenario; `build` makes it. Not for two threads at a time, but where it says so."""
+
+    def __init__(self, scenario: Scenario) -> None:
+        self.scenario = scenario
+        self.leases: dict[str, Cidr] = {}
+        """What endpoints got by DHCP."""
+        self.attached: set[str] = set()
+        self._sockets: dict[str, Rtnl] = {}
+        self._fds: dict[str, int] = {}
+        self._programs: list[subprocess.Popen[bytes]] = []
+        documents = [load_documents(text, file) for file, text in scenario.manifests.items()]
+        objects = [obj for loaded in documents for obj in loaded.objects]
+        self._nads = {(o.meta.namespace, o.name): o for o in objects if isinstance(o, NetworkAttachmentDefinition)}
+
+    def build(self, log: Callable[[str], None]) -> None:
+        """Raises KernelError, LabError."""
+        scenario = self.scenario
+        for name in scenario.places():
+            self._open(name)
+        for cable in scenario.cables:
+            self._plug(cable.a, cable.b)
+        self._plug_nothing()
+        for switch in scenario.switches:
+            self._build_switch(switch)
+            log(f"switch {switch.name}: {_switch_words(switch)}")
+        for host in scenario.hosts:
+            self._build_host(host)
+            log(f"host {host.name} ({host.role}): {', '.join(a for n in host.nics for a in n.addresses.values())}")
+        for node in scenario.nodes:
+            self._build_node(node)
+            log(f"node {node.name}: NICs {', '.join(node.nics)}{_management_words(node.management)}")
+
+    def close(self) -> None:
+        for program in self._programs:
+            program.kill()
+            program.wait()
+        for socket in self._sockets.values():
+            socket.close()
+        for fd in self._fds.values():
+            os.close(fd)
+        for name in self._sockets:
+            netns.delete(name)
+
+    # Places ---------------------------------------------------------------------------------------
+
+    def place(self, name: str) -> Place:
+        """Where to run a program. Raises LabError."""
+        if not name:
+            return Place(name="lab")
+        if name not in self._sockets:
+            raise LabError(f"there is no {name!r} in this lab", hint=f"there are {', '.join(self._sockets)}")
+        env = {}
+        if self.scenario.node(name):
+            env = {"WINDROW_ROOT": str(self.root(name)), "WINDROW_NODE": name}
+        return Place(name=name, netns=str(netns.RUN_NETNS / name), env=env)
+
+    def station(self, name: str) -> Station:
+        """Where a check sends from and listens. Raises LabError."""
+        found = self.scenario.stations().get(name)
+        if found is None:
+            raise LabError(f"there is no station {name!r}", hint=f"there are {', '.join(self.scenario.stations())}")
+        address = found.address or self.leases.get(found.place) or Cidr("")
+        return Station(name, found.interface, lambda fn: self.inside(found.place, fn), address.partition("/")[0])
+
+    def root(self, node: str) -> Path:
+        return ROOTS / node
+
+    def inside(self, name: str, fn: Callable[[], T]) -> T:
+        """Run `fn` in a namespace; from any thread."""
+        return netns.opened_in(self._fds[name], fn)
+
+    def rtnl(self, name: str) -> Rtnl:
+        return self._sockets[name]
+
+    def _open(self, name: str) -> None:
+        netns.create(name)
+        self._fds[name] = os.open(netns.RUN_NETNS / name, os.O_RDONLY | os.O_CLOEXEC)
+
+        def prepare() -> Rtnl:
+            # Harvester's nodes have no IPv6; here it would send frames that nobody asked for into every capture.
+            for key in ("all", "default"):
+                _set(f"net/ipv6/conf/{key}/disable_ipv6", "1")
+            if not self.scenario.node(name):
+                _set("net/bridge/bridge-nf-call-iptables", "0")
+            return Rtnl()
+
+        self._sockets[name] = self.inside(name, prepare)
+        self._sockets[name].run(links.set_link("lo", up=True))
+
+    # Cables ---------------------------------------------------------------------------------------
+
+    def _plug(self, a: End, b: End) -> None:
+        far = links.End(name=b.port, netns=self._fds[b.device], mac=mac_of(b))
+        self.rtnl(a.device).run(links.veth(links.End(name=a.port, mac=mac_of(a)), far))
+
+    def _plug_nothing(self) -> None:
+        """NICs and ports without a cable are there too, and have no carrier: their other end lies nowhere."""
+        cabled = {end for cable in self.scenario.cables for end in (cable.a, cable.b)}
+        ends = [End(n.name, nic) for n in self.scenario.nodes for nic in n.nics]
+        ends += [End(h.name, nic.name) for h in self.scenario.hosts for nic in h.nics]
+        ends += [End(s.name, p.name) for s in self.scenario.switches for p in s.ports]
+        for number, end in enumerate(e for e in ends if e not in cabled):
+            nowhere = links.End(name=f"nowhere{number}", netns=self._own())
+            self.rtnl(end.device).run(links.veth(links.End(name=end.port, mac=mac_of(end)), nowhere))
+
+    def _own(self) -> int:
+        """The lab's own namespace."""
+        if "" not in self._fds:
+            self._fds[""] = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        return self._fds[""]
+
+    def pull(self, end: End) -> None:
+        """Pull the cable in `end` out of its switch. Raises LabError, KernelError."""
+        self._set_cable(end, up=False)
+
+    def plug(self, end: End) -> None:
+        self._set_cable(end, up=True)
+
+    def _set_cable(self, end: End, *, up: bool) -> None:
+        switches = {s.name for s in self.scenario.switches}
+        other = self.scenario.peer(end)
+        side = end if end.device in switches or other is None else other
+        self.rtnl(side.device).run(links.set_link(side.port, up=up))
+
+    # Switches -------------------------------------------------------------------------------------
+
+    def _build_switch(self, switch: Switch) -> None:
+        rtnl = self.rtnl(switch.name)
+        data = {"vlan_filtering": 1, "stp": 0, "mcast_snooping": 0}
+        rtnl.run(links.create(SWITCH_BRIDGE, "bridge", data=data, up=True))
+        for group in switch.groups:
+            self._build_group(rtnl, group)
+        alone = [port for port in switch.ports if not switch.group_of(port.name)]
+        for port in (*alone, *(group.port for group in switch.groups)):
+            _add_port(rtnl, SWITCH_BRIDGE, port.name, port.port_vlans)
+
+    def _build_group(self, rtnl: Rtnl, group: Group) -> None:
+        if group.mode is GroupMode.LACP:
+            bond = Bond(mode=BondMode.LACP, miimon=MIIMON_MS, lacp_rate="fast", xmit_hash_policy="layer2+3")
+        else:
+            bond = Bond(mode=BondMode.BALANCE_XOR, miimon=MIIMON_MS, xmit_hash_policy="layer2+3")
+        _make_bond(rtnl, group.name, bond, group.members)
+
+    # Hosts ----------------------------------------------------------------------------------------
+
+    def _build_host(self, host: Host) -> None:
+        rtnl = self.rtnl(host.name)
+        for nic in host.nics:
+            rtnl.run(links.set_link(nic.name, up=True))
+            self._add_addresses(rtnl, nic.name, nic.addresses)
+        _add_gateway(rtnl, host.gateway)
+        if host.role is Role.ROUTER:
+            self.inside(host.name, lambda: _set("net/ipv4/ip_forward", "1"))
+        if host.role is Role.DHCP:
+            self._start_dnsmasq(host)
+
+    def _add_addresses(self, rtnl: Rtnl, nic: str, addresses: Mapping[int, Cidr]) -> None:
+        for vid, address in addresses.items():
+            name = nic
+            if vid != UNTAGGED:
+                name = f"{nic}.{vid}"
+                vlan = Link(name=IfName(name), spec=VlanIf(parent=IfName(nic), vid=vid))
+                rtnl.run(*links.create_link(vlan, rtnl.index, group=_FOREIGN), links.set_link(name, up=True))
+            rtnl.run(links.add_addr(rtnl.index(name), address))
+
+    def _start_dnsmasq(self, host: Host) -> None:
+        command = [
+            "dnsmasq",
+            "--keep-in-foreground",
+            "--conf-file=/dev/null",
+            "--port=0",
+            "--user=root",
+            "--group=root",
+        ]
+        command += [f"--dhcp-leasefile=/run/windrow/{host.name}.leases", "--pid-file=", "--dhcp-authoritative"]
+        command += ["--no-ping", "--log-facility=-", "--group=root"]
+        for nic in host.nics:
+            for vid, (first, last) in nic.leases.items():
+                command += [f"--interface={nic.interface(vid)}", f"--dhcp-range={first},{last},1h"]
+        ROOTS.mkdir(parents=True, exist_ok=True)
+        self._programs.append(self._start(host.name, command))
+
+    def _start(self, name: str, command: list[str]) -> subprocess.Popen[bytes]:
+        """A program that stays, in a place. Raises LabError."""
+        started: list[subprocess.Popen[bytes] | OSError] = []
+
+        def start() -> None:
+            try:
+                enter(self.place(name))
+                started.append(subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL))
+            except OSError as error:
+                started.append(error)
+
+        thread = threading.Thread(target=start)
+        thread.start()
+        thread.join()
+        if isinstance(started[0], OSError):
+            raise LabError(f"cannot run {command[0]}: {started[0]}", hint="apt-get install dnsmasq-base")
+        return started[0]
+
+    # Nodes ----------------------------------------------------------------------------------------
+
+    def _build_node(self, node: Node) -> None:
+        rtnl = self.rtnl(node.name)
+        rtnl.run(*(links.set_link(nic, up=True) for nic in node.nics))
+        if node.management:
+            _build_management(rtnl, node.management, mac_of(End(node.name, node.management.nics[0])))
+
+    # Endpoints ------------------------------------------------------------------------------------
+
+    def attach(self, node: str | None = None) -> tuple[str, ...]:
+        """Plug the endpoints (of one node) whose bridges are there by now; who was plugged. Raises KernelError."""
+        done = [e.name for e in self.scenario.endpoints if node in (None, e.node) and self._attach(e)]
+        return tuple(done)
+
+    def _attach(self, endpoint: Endpoint) -> bool:
+        rtnl, nad = self.rtnl(endpoint.node), self.nad(endpoint)
+        have = rtnl.indexes()
+        if endpoint.name in self.attached and port_of(endpoint) in have:
+            return False
+        if nad.bridge not in have:
+            return False
+        nic = links.End(name="eth0", netns=self._fds[endpoint.name], mac=mac_of(End(endpoint.name, "eth0")))
+        port = links.End(name=port_of(endpoint))
+        rtnl.run(links.veth(port, nic, master=have[nad.bridge]))
+        _set_port_vlans(rtnl, port.name, nad_vlans(nad))
+        rtnl.run(links.set_link(port.name, up=True))
+        own = self.rtnl(endpoint.name)
+        own.run(links.set_link("eth0", up=True))
+        self._add_addresses(own, "eth0", endpoint.addresses)
+        if endpoint.dhcp:
+            self._ask_for_address(endpoint.name, own)
+        _add_gateway(own, endpoint.gateway)
+        self.attached.add(endpoint.name)
+        return True
+
+    def _ask_for_address(self, name: str, rtnl: Rtnl) -> None:
+        address = request_lease(self.station(name), timeout_s=DHCP_S)
+        if address:
+            self.leases[name] = address
+            rtnl.run(links.add_addr(rtnl.index("eth0"), address))
+
+    def networks(self) -> tuple[NetworkAttachmentDefinition, ...]:
+        return tuple(self._nads.values())
+
+    def nad(self, endpoint: Endpoint) -> NetworkAttachmentDefinition:
+        """Raises LabError where the manifests have no such network."""
+        namespace, _, name = endpoint.network.rpartition("/")
+        found = self._nads.get((namespace or "default", name))
+        if found is None or found.type is None:
+            known = ", ".join(f"{space}/{name}" for space, name in self._nads)
+            raise LabError(f"{endpoint.name}: there is no network {endpoint.network}", hint=f"there are {known}")
+        return found
+
+
+# Pieces -------------------------------------------------------------------------------------------
+
+
+def mac_of(end: End) -> Mac:
+    """The same in every run; locally administered."""
+    digits = f"{zlib.crc32(str(end).encode()):08x}"
+    return Mac(":".join(["52", "54", *(digits[i : i + 2] for i in range(0, 8, 2))]))
+
+
+def port_of(endpoint: Endpoint) -> IfName:
+    """The node's end of an endpoint's cable."""
+    name = f"ve-{endpoint.name}"
+    return IfName(name if len(name) <= 15 else f"ve-{zlib.crc32(name.encode()):08x}")
+
+
+def nad_vlans(nad: NetworkAttachmentDefinition) -> PortVlans:
+    """What the bridge plugin gives the port of a VM in this network."""
+    match nad.type:
+        case NetworkType.VLAN:
+            return PortVlans(pvid=nad.vid, untagged=VidSet.of([nad.vid]))
+        case NetworkType.TRUNK:
+            return PortVlans(tagged=nad.trunk)
+        case _:
+            return PortVlans(pvid=DEFAULT_PVID, untagged=VidSet.of([DEFAULT_PVID]))
+
+
+def _build_management(rtnl: Rtnl, management: Management, mac: Mac) -> None:
+    """As Harvester's installer leaves it: mgmt-bo, mgmt-br (VLAN filtering, no STP), mgmt-br.<vid> where asked for."""
+    bond, bridge = bond_of(MGMT), bridge_of(MGMT)
+    rtnl.run(*(links.set_link(nic, up=False) for nic in management.nics))
+    _make_bond(rtnl, bond, Bond(mode=management.mode, miimon=MIIMON_MS), management.nics)
+    link = Link(name=bridge, spec=Bridge(vlan_filtering=True, stp=False), mac=mac)
+    rtnl.run(*links.create_link(link, rtnl.index, group=_FOREIGN), links.set_link(bridge, up=True))
+    tagged = VidSet.of([management.vid] if management.vid else [])
+    native = VidSet.of([DEFAULT_PVID])
+    _add_port(rtnl, bridge, bond, PortVlans(pvid=DEFAULT_PVID, untagged=native, tagged=tagged))
+    if management.vid:
+        rtnl.run(links.add_vlans(rtnl.index(bridge), PortVlans(tagged=tagged), on_self=True))
+        vlan = Link(name=management.interface, spec=VlanIf(parent=bridge, vid=management.vid))
+        rtnl.run(*links.create_link(vlan, rtnl.index, group=_FOREIGN), links.set_link(vlan.name, up=True))
+    rtnl.run(links.add_addr(rtnl.index(management.interface), management.address))
+    _add_gateway(rtnl, management.gateway)
+
+
+def _make_bond(rtnl: Rtnl, name: IfName, bond: Bond, members: Iterable[str]) -> None:
+    """With its members, and up."""
+    rtnl.run(*links.create_link(Link(name=name, spec=bond), rtnl.index, group=_FOREIGN))
+    master = rtnl.index(name)
+    for member in members:
+        rtnl.run(links.set_link(member, up=False), links.set_master(member, master, name))
+    rtnl.run(links.set_link(name, up=True))
+
+
+def _add_port(rtnl: Rtnl, bridge: str, port: str, vlans: PortVlans) -> None:
+    rtnl.run(links.set_master(port, rtnl.index(bridge), bridge))
+    _set_port_vlans(rtnl, port, vlans)
+    rtnl.run(links.set_link(port, up=True))
+
+
+def _set_port_vlans(rtnl: Rtnl, port: str, vlans: PortVlans) -> None:
+    """A new port has VID 1 as the kernel gave it; it keeps that only where it is asked for."""
+    index = rtnl.index(port)
+    if DEFAULT_PVID not in vlans.all:
+        rtnl.run(links.delete_vlans(index, VidSet.of([DEFAULT_PVID]), name=port))
+    if vlans.all:
+        rtnl.run(links.add_vlans(index, vlans, name=port))
+
+
+def _add_gateway(rtnl: Rtnl, gateway: str) -> None:
+    if gateway:
+        rtnl.run(_default_route(gateway))
+
+
+def _default_route(gateway: str) -> Message:
+    return links.add_route(Route(dst="default", dev=None, gateway=gateway), None)
+
+
+def _set(key: str, value: str) -> None:
+    if sysctl.path_of(key).exists():
+        sysctl.write(key, value)
+
+
+def _switch_words(switch: Switch) -> str:
+    parts = [f"{g.name} = {g.mode} {'+'.join(g.members)} ({_vlan_words(g.port)})" for g in switch.groups]
+    parts += [f"{p.name} ({_vlan_words(p)})" for p in switch.ports if not switch.group_of(p.name)]
+    return ", ".join(parts)
+
+
+def _vlan_words(port: Port) -> str:
+    native = f"native {port.native}" if port.native else "no native"
+    return f"{native}, tagged {port.vlans}" if port.vlans else native
+
+
+def _management_words(management: Management | None) -> str:
+    return f"; {management.address} on {management.interface}" if management else ""

@@ -1,0 +1,167 @@
+"""The properties of plans on the real kernel: any start, any target, cut anywhere, undone, sabotaged.
+
+The NICs are ends of veth cables in a namespace of their own for each case; their other ends stay up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from random import Random
+from typing import Protocol
+
+import pytest
+
+from windrow.apps.engine import Report, bursts, converge, execute, look, plan_node
+from windrow.model.cluster import Cluster
+from windrow.model.host import Bond, Link, Observed, Other
+from windrow.model.steps import Plan, SetBond
+from windrow.model.values import IfName
+from windrow.netlink import links
+from windrow.netlink.kernel import Kernel
+from windrow.netlink.sock import Rtnl
+from windrow.plan import make_plan, normalise
+from windrow.testing import generate
+from windrow.testing.generate import NICS, NODE
+
+PAIRS, CUTS, UNDOS, SABOTAGES = 200, 60, 60, 80
+ALL_NICS = ("eth0", *NICS, "eth7")
+
+
+class Ns(Protocol):
+    kernel: Kernel
+    rtnl: Rtnl
+
+
+NewNs = Callable[[], Ns]
+
+
+@dataclass
+class Case:
+    kernel: Kernel
+    dice: Random
+    before: Cluster
+    target: Cluster
+    foreign: frozenset[IfName]
+
+
+def start(ns: Ns, seed: int, *, spoiled: bool = True) -> Case:
+    """A host on which Windrow has worked, more or less; `spoiled`: and on which others have done damage."""
+    dice = Random(seed)
+    for number, nic in enumerate(ALL_NICS):
+        end = links.End(name=nic, mac=f"02:00:00:00:00:{number + 1:02x}")
+        ns.rtnl.run(links.veth(end, links.End(name=f"{nic}p")), links.set_link(f"{nic}p", up=True))
+    foreign = add(ns, generate.random_foreign(dice))
+    before, target = random_cluster(dice), random_cluster(dice)
+    if dice.random() < 0.7 or not spoiled:
+        assert_done(converge(before, ns.kernel, NODE))
+    hands = generate.random_leftovers(dice) if spoiled and dice.random() < 0.3 else []
+    hands += generate.random_sabotage(dice, ns.kernel.observe(), dice.choice((0, 0, 3, 8)) if spoiled else 0)
+    for step in hands:
+        ns.kernel.run([step])
+    return Case(kernel=ns.kernel, dice=dice, before=before, target=target, foreign=foreign)
+
+
+def random_cluster(dice: Random) -> Cluster:
+    """Without ARP monitoring: nobody answers here."""
+    return generate.random_cluster(dice, arp=False)
+
+
+def add(ns: Ns, foreign: generate.Foreign) -> frozenset[IfName]:
+    """What others made, made with their own hands: no group."""
+    for link in foreign.links:
+        if not isinstance(link.spec, Other):
+            ns.rtnl.run(*links.create_link(link, ns.rtnl.index, group=0))
+        elif link.name not in ns.kernel.observe().state.links:
+            ns.rtnl.run(links.create(link.name, link.spec.kind))
+        if link.master:
+            ns.rtnl.run(links.set_master(link.name, ns.rtnl.index(link.master)))
+        index = ns.rtnl.index(link.name)
+        if link.vlans:
+            ns.rtnl.run(links.add_vlans(index, link.vlans))
+        if link.self_vlans:
+            ns.rtnl.run(links.add_vlans(index, link.self_vlans, on_self=True))
+        ns.rtnl.run(links.set_link(link.name, up=link.up), *(links.add_addr(index, a) for a in link.addrs or ()))
+    for route in foreign.routes:
+        ns.rtnl.run(links.add_route(route, ns.rtnl.index(route.dev or "")))
+    return foreign.names
+
+
+def assert_done(report: Report) -> None:
+    assert report.outcome.failures == {}
+    assert report.left.empty, report.left
+
+
+def only_a_remembered_primary(plan: Plan) -> bool:
+    """See tests/property/test_plan.py."""
+    return all(isinstance(s.action, SetBond) and s.action.options == Bond(primary="") for s in plan.steps)
+
+
+def foreign_links(case: Case, observed: Observed) -> dict[IfName, Link]:
+    return {n: observed.state.links[n] for n in case.foreign if not n.startswith("mgmt-b")}
+
+
+@pytest.mark.parametrize("block", range(4))
+def test_any_start_converges_to_any_target(new_ns: Callable[[], Ns], block: int) -> None:
+    done = 0
+    for seed in range(block * PAIRS // 4, (block + 1) * PAIRS // 4):
+        case = start(new_ns(), seed)
+        others = foreign_links(case, case.kernel.observe())
+        planned = plan_node(case.target, look(case.kernel, NODE))
+        assert planned.plan.refusals == (), seed
+        assert execute(planned.plan, case.kernel).failures == {}, seed
+        assert only_a_remembered_primary(plan_node(case.target, look(case.kernel, NODE)).plan), seed
+        assert_done(converge(case.target, case.kernel, NODE))
+        assert foreign_links(case, case.kernel.observe()) == others, seed
+        done += 1
+    print(f"convergence: {done} of {PAIRS // 4}, each in one plan")
+
+
+def test_a_plan_cut_at_a_random_step_resumes(new_ns: Callable[[], Ns]) -> None:
+    done = 0
+    for seed in range(1000, 1000 + CUTS):
+        whole, cut = start(new_ns(), seed), start(new_ns(), seed)
+        assert_done(converge(whole.target, whole.kernel, NODE))
+        steps = plan_node(cut.target, look(cut.kernel, NODE)).plan.steps
+        for together in bursts(steps[: cut.dice.randint(0, len(steps))]):
+            assert cut.kernel.run(together) is None, seed
+        assert_done(converge(cut.target, cut.kernel, NODE))
+        assert ours(cut.kernel.observe()) == ours(whole.kernel.observe()), seed
+        done += 1
+    print(f"resumed: {done} of {CUTS}")
+
+
+def ours(observed: Observed) -> dict[IfName, Link]:
+    return dict(normalise(observed).links)
+
+
+def test_undo_returns_to_the_start(new_ns: Callable[[], Ns]) -> None:
+    done = 0
+    for seed in range(2000, 2000 + UNDOS):
+        case = start(new_ns(), seed, spoiled=False)
+        before = case.kernel.observe()
+        plan = plan_node(case.target, look(case.kernel, NODE)).plan
+        names = frozenset(name for unit in plan.units for name in unit.links if not before.owned(name))
+        assert execute(plan, case.kernel).failures == {}, seed
+        want = normalise(before, names)
+        for _ in range(2):
+            assert execute(make_plan(want, case.kernel.observe()), case.kernel).failures == {}, seed
+        assert make_plan(want, case.kernel.observe()).empty, seed
+        assert ours(case.kernel.observe()).keys() == ours(before).keys(), seed
+        done += 1
+    print(f"undone: {done} of {UNDOS}")
+
+
+def test_one_apply_repairs_sabotage(new_ns: Callable[[], Ns]) -> None:
+    done = damages = 0
+    for seed in range(3000, 3000 + SABOTAGES):
+        case = start(new_ns(), seed, spoiled=False)
+        whole = ours(case.kernel.observe())
+        for step in generate.random_sabotage(case.dice, case.kernel.observe(), case.dice.randint(1, 12)):
+            damages += case.kernel.run([step]) is None
+        planned = plan_node(case.before, look(case.kernel, NODE))
+        assert execute(planned.plan, case.kernel).failures == {}, seed
+        assert plan_node(case.before, look(case.kernel, NODE)).plan.empty, seed
+        assert ours(case.kernel.observe()) == whole, seed
+        done += 1
+    print(f"repaired: {done} of {SABOTAGES}, after {damages} pieces of damage")

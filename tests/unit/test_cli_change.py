@@ -1,0 +1,320 @@
+"""`apply` and `delete`: gate by gate, and what they say."""
+
+from __future__ import annotations
+
+import errno
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from windrow.apps.cli.main import cli
+from windrow.apps.cli.session import Session
+from windrow.model.host import Bridge, Route
+from windrow.model.values import IfName
+from windrow.testing.builders import link
+from windrow.testing.fake import FakeKernel
+
+OOB = """\
+apiVersion: network.harvesterhci.io/v1beta1
+kind: ClusterNetwork
+metadata: {name: oob}
+---
+apiVersion: network.harvesterhci.io/v1beta1
+kind: VlanConfig
+metadata: {name: oob-all}
+spec:
+  clusterNetwork: oob
+  uplink:
+    nics:
+      - eth1
+      - eth2
+    bondOptions: {mode: active-backup}
+---
+apiVersion: k8s.cni.cncf.io/v1
+kind: NetworkAttachmentDefinition
+metadata: {name: v100, namespace: default}
+spec:
+  config: '{"cniVersion":"0.3.1","name":"v100","type":"bridge","bridge":"oob-br","promiscMode":true,"vlan":100}'
+"""
+
+
+class Host:
+    """A host with a kernel in memory and a store below `root`."""
+
+    def __init__(self, root: Path) -> None:
+        self.root, self.kernel, self.may = root, FakeKernel(), True
+        for name in ("eth0", "eth1", "eth2"):
+            self.kernel.add_nic(name, up=True)
+
+    def run(self, *words: str, text: str | None = None) -> Result:
+        session = Session(root=self.root, node="n1", open_kernel=lambda: self.kernel, permitted=lambda: self.may)
+        result = CliRunner().invoke(cli, words, obj=session, input=text, prog_name="windrow")
+        if result.exception and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return result
+
+    def file(self, text: str, name: str = "oob.yaml") -> str:
+        path = self.root / name
+        path.write_text(text)
+        return str(path)
+
+    def apply(self, text: str = OOB, *words: str) -> Result:
+        return self.run("apply", "-f", self.file(text), *words)
+
+    @property
+    def links(self) -> set[str]:
+        return set(self.kernel.machine.devices)
+
+    def state(self) -> tuple[str, dict[str, str]]:
+        """Everything that a refused command must leave as it was."""
+        store = {str(p): p.read_text() for p in (self.root / "etc").rglob("*") if p.is_file()}
+        return str(self.kernel), store
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Host:
+    return Host(tmp_path)
+
+
+def refused(host: Host, before: tuple[str, dict[str, str]], result: Result) -> str:
+    assert result.exit_code == 1, result.output
+    assert host.state() == before
+    assert result.stdout == ""
+    return result.stderr
+
+
+# -- apply -----------------------------------------------------------------------------------------
+
+
+def test_apply_stores_and_carries_out(host: Host) -> None:
+    result = host.apply()
+    assert result.exit_code == 0, result.output
+    lines = result.stdout.splitlines()
+    assert lines[:3] == [
+        "clusternetwork.network.harvesterhci.io/oob created",
+        "vlanconfig.network.harvesterhci.io/oob-all created",
+        "networkattachmentdefinition.k8s.cni.cncf.io/v100 created",
+    ]
+    assert lines[3].startswith("Plan for n1: ")
+    assert any(line.startswith("  ✓ oob-bo  create bond active-backup") for line in lines)
+    assert any(line.startswith("  ✓ oob-bo  VLANs: add tagged 100  (VlanConfig/oob-all)") for line in lines)
+    assert lines[-1].startswith("n1 is as its manifests want it: ")
+    assert {"oob-br", "oob-bo"} <= host.links
+    assert host.run("plan").stdout == "n1 is as its manifests want it: nothing to do.\n"
+
+
+def test_apply_again_changes_nothing(host: Host) -> None:
+    host.apply()
+    before = host.state()
+    result = host.apply()
+    assert result.exit_code == 0
+    assert [line.split()[-1] for line in result.stdout.splitlines()[:3]] == ["unchanged"] * 3
+    assert host.state() == before
+
+
+def test_apply_of_a_changed_manifest_says_configured(host: Host) -> None:
+    host.apply()
+    result = host.apply(OOB.replace("active-backup}", "active-backup, miimon: 250}"))
+    assert "vlanconfig.network.harvesterhci.io/oob-all configured" in result.stdout
+    assert "set miimon 250" in result.stdout
+    assert result.exit_code == 0
+
+
+def test_apply_from_standard_input_and_from_a_directory(host: Host) -> None:
+    assert host.run("apply", "-f", "-", text=OOB).exit_code == 0
+    assert "oob-br" in host.links
+    directory = host.root / "more"
+    directory.mkdir()
+    (directory / "a.yaml").write_text(OOB)
+    (directory / "notes.txt").write_text("not a manifest")
+    assert host.run("apply", "-f", str(directory)).exit_code == 0
+
+
+def test_apply_without_files_repairs(host: Host) -> None:
+    host.apply()
+    host.kernel.machine.devices["oob-bo"].mtu = 1400
+    result = host.run("apply")
+    assert result.exit_code == 0
+    assert "✓ oob-bo  MTU 1500" in result.stdout
+    assert host.kernel.machine.devices["oob-bo"].mtu == 1500
+
+
+def test_a_dry_run_shows_the_plan_and_changes_nothing(host: Host) -> None:
+    before = host.state()
+    result = host.apply(OOB, "--dry-run")
+    assert result.exit_code == 0
+    assert "vlanconfig.network.harvesterhci.io/oob-all created (dry run)" in result.stdout
+    assert "  + oob-br  create bridge" in result.stdout
+    assert host.state() == before
+
+
+def test_all_problems_are_named_with_their_lines_and_nothing_is_done(host: Host) -> None:
+    before = host.state()
+    text = OOB.replace("mode: active-backup", "mode: fastest").replace('"vlan":100', '"vlan":5000')
+    said = refused(host, before, host.apply(text))
+    assert "oob.yaml:14: VlanConfig/oob-all: spec.uplink.bondOptions.mode: " in said
+    assert "5000" in said
+    assert "2 errors; nothing was changed" in said
+    assert "Traceback" not in said
+
+
+def test_a_missing_nic_refuses_a_new_vlanconfig(host: Host) -> None:
+    before = host.state()
+    said = refused(host, before, host.apply(OOB.replace("eth2", "eth9")))
+    assert "oob.yaml:13: VlanConfig/oob-all: spec.uplink.nics[1]: node n1 has no NIC eth9" in said
+    assert "hint: its NICs are eth0, eth1, eth2" in said
+
+
+def test_a_nic_that_went_away_does_not_stop_a_repair(host: Host) -> None:
+    host.apply()
+    machine = host.kernel.machine
+    machine.set_master(machine.devices["eth2"], None)
+    del machine.devices["eth2"]
+    host.kernel.machine.devices["oob-bo"].mtu = 1400
+    for words in (["apply"], ["apply", "-f", str(host.root / "oob.yaml")]):
+        result = host.run(*words)
+        assert result.exit_code == 0, result.output
+        assert "warning: " in result.stderr
+        assert "node n1 has no NIC eth2" in result.stderr
+    assert host.kernel.machine.devices["oob-bo"].mtu == 1500
+
+
+def test_what_stands_in_the_way_is_named(host: Host) -> None:
+    host.kernel.add(link("oob-br", Bridge()))
+    before = host.state()
+    said = refused(host, before, host.apply())
+    assert "VlanConfig/oob-all: oob-br (bridge) exists and Windrow did not make it" in said
+    assert "hint: " in said
+
+
+def test_old_trouble_elsewhere_is_a_warning(host: Host) -> None:
+    host.apply()
+    other = OOB.replace("oob", "lab").replace("- eth1\n      - eth2", "- eth0").replace("100", "200")
+    host.kernel.machine.delete(host.kernel.machine.devices["oob-br"])
+    host.kernel.add(link("oob-br", "dummy"))
+    result = host.apply(other)
+    assert result.exit_code == 1, "the node is not as its manifests want it, and that is said"
+    assert result.stderr.count("oob-br (dummy) exists") == 1
+    assert "lab-br" in host.links, "but the new network is made"
+    assert "vlanconfig.network.harvesterhci.io/lab-all created" in result.stdout
+
+
+def test_more_than_the_allowed_impact_is_refused(host: Host) -> None:
+    host.apply()
+    before = host.state()
+    changed = OOB.replace('"vlan":100', '"vlan":200')
+    said = refused(host, before, host.apply(changed, "--max-impact", "none"))
+    assert "the plan has impact hitless on oob-bo, and --max-impact is none" in said
+
+
+def test_without_the_capability_nothing_is_stored(host: Host) -> None:
+    host.may = False
+    before = host.state()
+    said = refused(host, before, host.apply())
+    assert "CAP_NET_ADMIN" in said
+    assert host.apply(OOB, "--dry-run").exit_code == 0
+
+
+def test_a_step_that_fails_is_explained(host: Host) -> None:
+    host.kernel.fail_at(3, errno.EBUSY)
+    result = host.apply()
+    assert result.exit_code == 1
+    assert "  ✗ " in result.stdout
+    for words in ("[errno 16]", "wanted by VlanConfig/oob-all", "steps of this unit were done", "hint: "):
+        assert words in result.stderr
+    assert "n1 is not yet as its manifests want it" in result.stderr
+    assert host.run("apply").exit_code == 0, "and the next apply goes on"
+
+
+def test_a_costly_plan_warns_first(host: Host) -> None:
+    host.apply()
+    result = host.run("delete", "nad/v100", "vc/oob-all", "cn/oob")
+    assert result.exit_code == 0
+    assert "warning: traffic over " in result.stderr
+    assert "traffic stops until the plan is through" in result.stderr
+
+
+def test_apply_as_json(host: Host) -> None:
+    found = json.loads(host.apply(OOB, "-o", "json").stdout)
+    assert (found["apiVersion"], found["kind"], found["ok"], found["failures"]) == ("windrow/v1", "Report", True, [])
+    assert found["left"]["empty"]
+    assert found["plan"]["units"]
+    host.kernel.machine.devices["oob-bo"].mtu = 1400
+    dry = json.loads(host.run("apply", "--dry-run", "-o", "json").stdout)
+    assert [d["link"] for unit in dry["units"] for d in unit["differences"]] == ["oob-bo"]
+
+
+def test_verbose_says_where_and_what_is_protected(host: Host) -> None:
+    host.kernel.add_route(Route(dst="default", dev=IfName("eth0"), gateway="10.0.0.1"))
+    said = host.run("-v", "apply").stderr
+    assert "etc/windrow/manifests; node n1: 3 links, NICs: eth0, eth1, eth2\nprotected: eth0\n" in said
+    assert host.run("apply").stderr == ""
+
+
+def test_a_bad_file_in_the_store_stops_changes_before_it_counts_as_deleted(host: Host) -> None:
+    host.apply()
+    (stored,) = (host.root / "etc/windrow/manifests").glob("vlanconfig*")
+    stored.write_text("kind: VlanConfig\nmetadata: [")
+    before = host.state()
+    for words in (["apply"], ["delete", "cn", "oob"]):
+        said = refused(host, before, host.run(*words))
+        assert str(stored) in said
+
+
+# -- delete ----------------------------------------------------------------------------------------
+
+
+def test_delete_takes_away_what_was_made(host: Host) -> None:
+    host.apply()
+    result = host.run("delete", "-f", str(host.root / "oob.yaml"))
+    assert result.exit_code == 0, result.output
+    assert host.links == {"eth0", "eth1", "eth2"}
+    assert "vlanconfig.network.harvesterhci.io/oob-all deleted" in result.stdout
+    assert host.run("get", "vc").stderr == "No resources found\n"
+
+
+def test_delete_refuses_what_others_need(host: Host) -> None:
+    host.apply()
+    before = host.state()
+    said = refused(host, before, host.run("delete", "cn", "oob"))
+    assert "ClusterNetwork/oob" in said
+
+
+def test_mgmt_is_not_deleted(host: Host) -> None:
+    before = host.state()
+    assert "mgmt" in refused(host, before, host.run("delete", "clusternetwork", "mgmt"))
+
+
+def test_delete_of_what_is_not_there(host: Host) -> None:
+    host.apply()
+    before = host.state()
+    said = refused(host, before, host.run("delete", "nad", "v100", "nope"))
+    assert '"nope" not found' in said
+    assert host.run("delete", "nad", "nope", "--ignore-not-found").exit_code == 0
+
+
+def test_delete_dry_run(host: Host) -> None:
+    host.apply()
+    before = host.state()
+    result = host.run("delete", "nad/v100", "--dry-run")
+    assert result.exit_code == 0
+    assert "networkattachmentdefinition.k8s.cni.cncf.io/v100 deleted (dry run)" in result.stdout
+    assert "VLANs: remove 100" in result.stdout
+    assert host.state() == before
+
+
+def test_one_name_in_two_namespaces(host: Host) -> None:
+    host.apply()
+    host.apply(OOB.replace("namespace: default", "namespace: other"))
+    result = host.run("delete", "nad", "v100")
+    assert result.exit_code == 2
+    assert "default, other" in result.stderr
+    assert host.run("delete", "nad", "v100", "-n", "other").exit_code == 0
+    assert host.run("get", "nad", "-o", "name").stdout == "networkattachmentdefinition.k8s.cni.cncf.io/v100\n"
+
+
+@pytest.mark.parametrize("words", [[], ["vc"], ["vc", "x", "-f", "y"], ["vc/"], ["what", "x"]])
+def test_wrong_usage_of_delete(host: Host, words: list[str]) -> None:
+    assert host.run("delete", *words).exit_code == 2
