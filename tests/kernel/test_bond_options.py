@@ -122,7 +122,7 @@ def test_change(ns: Ns, name: str) -> None:
 
 @pytest.mark.parametrize(
     ("situation", "refusal"),
-    zip(SITUATIONS, (0, errno.EBUSY, errno.ENOTEMPTY, errno.ENOTEMPTY), strict=True),
+    list(zip(SITUATIONS, (0, errno.EBUSY, errno.ENOTEMPTY, errno.ENOTEMPTY), strict=True)),
 )
 def test_change_of_mode(ns: Ns, situation: str, refusal: int) -> None:
     up, slave = SITUATIONS[situation]

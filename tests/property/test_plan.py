@@ -48,7 +48,7 @@ class Case:
     dice: Random
 
 
-def start(seed: int, *, guests: bool = True) -> Case:
+def start(seed: int, *, guests: bool = True, leftovers: bool = True) -> Case:
     """A host with NICs and other people's links, on which Windrow may have worked before, whole or not, and on
     which somebody may have broken things."""
     dice = Random(seed)
@@ -60,7 +60,7 @@ def start(seed: int, *, guests: bool = True) -> Case:
         assert converge(generate.random_cluster(dice), kernel, NODE).ok
     if guests:
         foreign |= _add(kernel, generate.random_guests(dice, kernel.observe()))
-    hands = generate.random_leftovers(dice) if dice.random() < 0.3 else []
+    hands = generate.random_leftovers(dice) if leftovers and dice.random() < 0.3 else []
     hands += generate.random_sabotage(dice, kernel.observe(), dice.choice((0, 0, 3, 8)))
     for step in hands:
         kernel.run([step])
@@ -151,7 +151,9 @@ def test_a_refused_step_stops_its_unit_and_no_other(seed: int) -> None:
 @given(seed=SEEDS)
 @CASES
 def test_undo_returns(seed: int) -> None:
-    case = start(seed)
+    """From what Windrow made, whole or spoiled. (Not from any state: a VLAN interface of ours on a bond, which
+    Windrow never makes, does not survive the takeover of that bond.)"""
+    case = start(seed, leftovers=False)
     before = case.kernel.observe()
     plan = plan_of(case)
     names = frozenset(name for unit in plan.units for name in unit.links if not before.owned(name))
@@ -186,18 +188,19 @@ def test_what_others_made_is_as_it_was(seed: int) -> None:
         if before.owned(name) or name in touched or name == "mgmt-br" or name == "mgmt-bo":
             continue
         assert name in after.state.links
-        assert seen_from_outside(after, name) == seen_from_outside(before, name), name
+        assert apart_from_ours(name, before, after) == apart_from_ours(name, before, before), name
         assert after.runtime[name].ifindex == before.runtime[name].ifindex
     kept = {r for r in before.state.routes if r.dev not in touched}
     assert kept <= after.state.routes
 
 
-def seen_from_outside(observed: Observed, name: IfName) -> Link:
-    """A link without what follows from the one it stands on (its bridge's MTU and MAC)."""
-    link = observed.state.links[name]
-    parent = observed.state.links.get(IfName(link.parent or ""))
-    on_ours = parent is not None and observed.owned(parent.name)
-    return replace(link, mac=None, mtu=None, up=None) if on_ours else link
+def apart_from_ours(name: IfName, before: Observed, now: Observed) -> Link:
+    """A link without what follows from ours that it stands on, or from the bridge of ours that went away."""
+    link = now.state.links[name]
+    if before.owned(link.parent or ""):
+        link = replace(link, mac=None, mtu=None, up=None)
+    bridge = before.state.links[name].master or ""
+    return replace(link, master=None, vlans=None) if before.owned(bridge) else link
 
 
 @given(seed=SEEDS)
@@ -236,14 +239,19 @@ def test_the_management_network_only_gains_and_loses_tagged_vlans(seed: int) -> 
 @given(seed=SEEDS)
 @CASES
 def test_steps_without_a_price_interrupt_nobody(seed: int) -> None:
-    """An impact is what a step costs the traffic that is there when the plan is made."""
+    """An impact is what a step costs the traffic that is there when the plan is made; what an earlier step has
+    interrupted, and said so, is not there any more."""
     case = start(seed)
     there = traffic.lanes(case.kernel.machine)
     planned = plan_node(case.target, look(case.kernel, NODE))
     execute(planned.plan, case.kernel)
-    cheap = (Impact.NONE, Impact.HITLESS)
-    costs = [i for i in case.kernel.interruptions if i.step.impact in cheap and i.link in there]
-    broken = [i for i in costs if not _no_more_wanted(i, planned.compiled.state)]
+    paid: set[str] = set()
+    broken: list[Interruption] = []
+    for cost in case.kernel.interruptions:
+        if cost.step.impact not in (Impact.NONE, Impact.HITLESS):
+            paid.add(cost.link)
+        elif cost.link in there.keys() - paid and not _no_more_wanted(cost, planned.compiled.state):
+            broken.append(cost)
     assert [f"{i.step.phase.name} {i.step.link} {i.step.action}: {i}" for i in broken] == []
     assert planned.plan.impact is Impact.worst(s.impact for s in planned.plan.steps)
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from operator import itemgetter
-from typing import TypeVar
+from functools import cached_property, reduce
+from operator import or_
+from typing import TypeVar, cast
 
 from windrow.model import names
 from windrow.model.objects import (
@@ -34,9 +35,12 @@ def builtin() -> tuple[AnyObject, ...]:
     )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Cluster:
-    """All objects, by reference. Build it with `of`, which adds the built-in ones."""
+    """All objects, by reference. Build it with `of`, which adds the built-in ones.
+
+    The indexes are made when they are first asked for, and then kept: a snapshot never changes.
+    """
 
     objects: Mapping[Ref, AnyObject] = field(default_factory=dict)
 
@@ -53,10 +57,17 @@ class Cluster:
         gone = set(refs)
         return Cluster.of(o for ref, o in self.objects.items() if ref not in gone)
 
+    @cached_property
+    def _by_kind(self) -> Mapping[type, tuple[AnyObject, ...]]:
+        """Kind -> its objects, by name and namespace."""
+        found: dict[type, list[AnyObject]] = {}
+        for _, o in sorted(self.objects.items(), key=lambda item: (item[0].name, item[0].namespace)):
+            found.setdefault(type(o), []).append(o)
+        return {kind: tuple(objects) for kind, objects in found.items()}
+
     def all(self, cls: type[T]) -> tuple[T, ...]:
         """All objects of a kind, by name."""
-        found = [(ref.name, ref.namespace, o) for ref, o in self.objects.items() if isinstance(o, cls)]
-        return tuple(o for _, _, o in sorted(found, key=itemgetter(0, 1)))
+        return cast(tuple[T, ...], self._by_kind.get(cls, ()))
 
     def cluster_network(self, name: str) -> ClusterNetwork | None:
         found = self.objects.get(Ref(ClusterNetwork.KIND, name))
@@ -75,22 +86,28 @@ class Cluster:
     def vlan_configs(self, cluster_network: str) -> tuple[VlanConfig, ...]:
         return tuple(v for v in self.all(VlanConfig) if v.cluster_network == cluster_network)
 
+    @cached_property
+    def _nads(self) -> Mapping[str, tuple[NetworkAttachmentDefinition, ...]]:
+        """Cluster network -> its bridge networks."""
+        found: dict[str, list[NetworkAttachmentDefinition]] = {}
+        for nad in self.all(NetworkAttachmentDefinition):
+            if nad.type is not None and nad.cluster_network:
+                found.setdefault(nad.cluster_network, []).append(nad)
+        return {name: tuple(nads) for name, nads in found.items()}
+
+    @cached_property
+    def _nad_vids(self) -> Mapping[str, VidSet]:
+        return {name: reduce(or_, (nad.vids for nad in nads)) for name, nads in self._nads.items()}
+
     def nads(self, cluster_network: str) -> tuple[NetworkAttachmentDefinition, ...]:
         """The bridge networks of a cluster network."""
-        return tuple(
-            n
-            for n in self.all(NetworkAttachmentDefinition)
-            if n.type is not None and n.cluster_network == cluster_network
-        )
+        return self._nads.get(cluster_network, ())
+
+    def nad_vids(self, cluster_network: str) -> VidSet:
+        return self._nad_vids.get(cluster_network, VidSet())
 
     def host_networks(self, cluster_network: str) -> tuple[HostNetworkConfig, ...]:
         return tuple(h for h in self.all(HostNetworkConfig) if h.cluster_network == cluster_network)
-
-    def nad_vids(self, cluster_network: str) -> VidSet:
-        vids = VidSet()
-        for nad in self.nads(cluster_network):
-            vids |= nad.vids
-        return vids
 
     def mtu(self, cluster_network: str) -> int:
         """The one MTU of a cluster network: that of its VlanConfigs (admission keeps them equal), else 1500."""

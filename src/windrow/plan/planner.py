@@ -35,18 +35,14 @@ def make_plan(
 
 
 def _concerned(scene: Scene) -> set[IfName]:
-    """What is wanted, what is ours, and the NICs in what is ours."""
-    ours = {n for n in scene.have.state.links if scene.owned(n)}
-    slaves = {n for n, link in scene.have.state.links.items() if link.master in ours and isinstance(link.spec, Other)}
-    claimed = {n for n in slaves if isinstance((scene.seen((scene.seen(n) or _NONE).master) or _NONE).spec, Bond)}
-    return (set(scene.want.links) | ours | claimed) - scene.held
+    """What is wanted, what is ours, and the NICs in our bonds."""
+    ours = {IfName(n) for n in scene.ours}
+    bonds = (n for n in ours if (link := scene.seen(n)) and isinstance(link.spec, Bond))
+    return (set(scene.want.links) | ours | {nic for bond in bonds for nic in scene.slaves(bond)}) - scene.held
 
 
 LAYER_2 = Ref("ClusterNetwork", "*")
 """Why iptables must not see bridged frames: every cluster network is layer 2."""
-
-_NONE = Link(name=IfName(""), spec=Other(kind=""))
-
 
 def _unit(scene: Scene, names: tuple[IfName, ...]) -> Unit:
     deltas = {name: _deltas(scene, name) for name in names}

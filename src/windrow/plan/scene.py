@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
-from windrow.model.host import Bond, Bridge, HostState, Link, Observed, Other, Runtime, VlanIf
+from windrow.model.host import OWNER_GROUP, Bond, Bridge, HostState, Link, Observed, Other, Runtime, VlanIf
 from windrow.model.steps import Action, Impact, Phase, Step
 from windrow.model.values import IfName, Ref
 from windrow.plan.diff import UNKNOWN, why
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Scene:
-    """`held`: links that the plan must leave alone because nothing clear is said of them."""
+    """`held`: links that the plan must leave alone because nothing clear is said of them.
+
+    Its indexes are made once, when they are first asked for: a host may have thousands of links.
+    """
 
     want: HostState
     have: Observed
@@ -29,35 +32,53 @@ class Scene:
     def runtime(self, name: str) -> Runtime | None:
         return self.have.runtime.get(IfName(name))
 
+    @cached_property
+    def ours(self) -> frozenset[str]:
+        """The links that Windrow made, and that are free to be changed."""
+        return frozenset(n for n, r in self.have.runtime.items() if r.group == OWNER_GROUP) - self.held
+
     def owned(self, name: str | None) -> bool:
-        """Made by Windrow, and free to be changed."""
-        return bool(name) and self.have.owned(name or "") and name not in self.held
+        return name in self.ours
 
     def carrying(self, name: str) -> bool:
         """Whether traffic may be passing through the link at this moment."""
         link, runtime = self.seen(name), self.runtime(name)
         return link is not None and runtime is not None and bool(link.up) and runtime.carrier
 
+    @cached_property
+    def _members(self) -> dict[str, list[IfName]]:
+        """Master -> its slaves or ports, in the order of their ifindex."""
+        found: dict[str, list[IfName]] = {}
+        for name, link in self.have.state.links.items():
+            if link.master:
+                found.setdefault(link.master, []).append(name)
+        for members in found.values():
+            members.sort(key=lambda n: r.ifindex if (r := self.runtime(n)) else 0)
+        return found
+
+    @cached_property
+    def _vlan_interfaces(self) -> dict[str, list[IfName]]:
+        """Parent -> the VLAN interfaces on it."""
+        found: dict[str, list[IfName]] = {}
+        for name, link in self.have.state.links.items():
+            if isinstance(link.spec, VlanIf):
+                found.setdefault(link.spec.parent, []).append(name)
+        return found
+
     def slaves(self, bond: str) -> list[IfName]:
         """The observed slaves, in the order of their ifindex."""
-        return self._in(bond)
+        return self._members.get(bond, [])
 
     def ports(self, bridge: str) -> list[IfName]:
-        return self._in(bridge)
-
-    def _in(self, master: str) -> list[IfName]:
-        found = [n for n, link in self.have.state.links.items() if link.master == master]
-        return sorted(found, key=lambda n: r.ifindex if (r := self.runtime(n)) else 0)
+        return self._members.get(bridge, [])
 
     def wanted_slaves(self, bond: str) -> list[IfName]:
         """In the order of the manifest."""
         return [n for n, link in self.want.links.items() if link.master == bond and isinstance(link.spec, Other)]
 
-    def standing_on(self, name: str) -> Iterator[IfName]:
+    def standing_on(self, name: str) -> list[IfName]:
         """The VLAN interfaces whose parent the link is."""
-        for other, link in self.have.state.links.items():
-            if isinstance(link.spec, VlanIf) and link.spec.parent == name:
-                yield other
+        return self._vlan_interfaces.get(name, [])
 
     def why(self, name: str) -> Ref:
         """The object that wants the link, or wants what it is (was) part of."""

@@ -20,9 +20,9 @@ def units(concerned: Iterable[IfName], want: HostState, have: Observed) -> tuple
         return name
 
     for links in (want.links, have.state.links):
-        for name, link in links.items():
-            for other in _neighbours(link):
-                if name in root and other in root:
+        for name in root:
+            for other in _neighbours(links[name]) if name in links else ():
+                if other in root:
                     root[find(name)] = find(other)
     groups: dict[IfName, list[IfName]] = {}
     for name in sorted(root):
