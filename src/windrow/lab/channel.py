@@ -13,6 +13,9 @@ from enum import IntEnum
 from struct import Struct
 from typing import Any
 
+WINDOW = 2048
+"""Bytes on the way to the lab that it has not acknowledged. When the terminal buffer of the guest's serial line
+(4096 bytes, N_TTY_BUF_SIZE) fills up, User-Mode Linux stops reading it, and does not start again (`line_unthrottle`)."""
 CHUNK = 16 * 1024
 """At most so much data in one frame, so that no request keeps the others waiting."""
 
@@ -35,6 +38,8 @@ class Kind(IntEnum):
     # lab -> host
     HELLO = 15
     """Channel 0, first of all: the line is in raw mode, and CONFIG may come. What came before would be mangled."""
+    ACK = 14
+    """Channel 0: so many bytes were read (text)."""
     READY = 16
     """Channel 0, once: the guest takes requests (JSON: what it is)."""
     OUTPUT = 17

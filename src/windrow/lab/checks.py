@@ -99,11 +99,8 @@ class Checker:
         if silent:
             return False, f"no answer: {', '.join(silent)}", {"silent": silent}
         slowest = max((ms for ms in answers.values() if ms is not None), default=0.0)
-        return (
-            True,
-            f"{len(answers)} of {len(answers)} answer",
-            {"pairs": len(answers), "slowest_ms": round(slowest, 2)},
-        )
+        measured = {"pairs": len(answers), "slowest_ms": round(slowest, 2)}
+        return True, f"{len(answers)} of {len(answers)} answer, the slowest in {slowest:.1f} ms", measured
 
     def _isolated(self, check: Isolated) -> Verdict:
         names = [name for group in check.groups for name in group]
@@ -123,6 +120,7 @@ class Checker:
 
     def _command(self, check: Command) -> Verdict:
         code, out, err = run_in(self.world.place(check.node), check.argv)
+        out = _COLOUR.sub("", out)
         said = (err or out).strip() or "(no output)"
         if code != check.exit:
             return False, f"exit code {code}, not {check.exit}: {said}", {"exit": code}
@@ -205,6 +203,10 @@ def run_in(place: Place, argv: Sequence[str]) -> tuple[int, str, str]:
 
 def _lines(text: str) -> list[str]:
     return [line.rstrip() for line in text.strip("\n").splitlines()]
+
+
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+"""`bridge -c` colours its words, also into a pipe."""
 
 
 def _proc_net_bonding(bond: str) -> str:

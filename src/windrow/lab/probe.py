@@ -37,6 +37,8 @@ class Station:
     inside: Callable[[Callable[[], socket.socket]], socket.socket]
     address: str = ""
     """Without prefix length; empty: it has none."""
+    trunk: bool = False
+    """Its interface carries other VLANs too: what has a tag there is none of its business."""
 
 
 # Ping ---------------------------------------------------------------------------------------------
@@ -107,11 +109,12 @@ def hear(stations: Sequence[Station], *, rounds: int = 5) -> Heard:
     with _Sockets() as sockets:
         fds = {sockets.open(station, _packet_socket).fileno(): n for n, station in enumerate(stations)}
         macs = [sockets.mac(fd) for fd in fds]
+        trunks = {fd for fd, n in fds.items() if stations[n].trunk}
 
         def collect(seconds: float) -> None:
             end = time.monotonic() + seconds
             while (left := end - time.monotonic()) > 0:
-                for fd, data in sockets.receive(left):
+                for fd, data in sockets.receive_untagged(left, trunks):
                     at = data.find(_MAGIC, 12, 40)
                     if at >= 0 and len(data) >= at + _MARK.size:
                         sender = _MARK.unpack_from(data, at)[1]
@@ -130,11 +133,16 @@ def hear(stations: Sequence[Station], *, rounds: int = 5) -> Heard:
 
 
 def _packet_socket(station: Station) -> socket.socket:
-    """Everything that the interface sees, other machines' frames too."""
+    """Everything that the interface sees, other machines' frames too.
+
+    Not on a trunk: a bridge that is promiscuous passes up the frames of all VLANs (`br_pass_frame_up`).
+    """
     found = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
     found.bind((station.interface, ETH_P_ALL))
+    found.setsockopt(_SOL_PACKET, _PACKET_AUXDATA, 1)
     index = socket.if_nametoindex(station.interface)
-    found.setsockopt(_SOL_PACKET, _PACKET_ADD_MEMBERSHIP, struct.pack("iHH8s", index, _PACKET_MR_PROMISC, 0, b""))
+    if not station.trunk:
+        found.setsockopt(_SOL_PACKET, _PACKET_ADD_MEMBERSHIP, struct.pack("iHH8s", index, _PACKET_MR_PROMISC, 0, b""))
     return found
 
 
@@ -159,7 +167,6 @@ def capture(
     found: list[Captured] = []
     with _Sockets() as sockets:
         opened = sockets.open(station, _packet_socket)
-        opened.setsockopt(_SOL_PACKET, _PACKET_AUXDATA, 1)
         end = time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0:
             if not select.select([opened], [], [], left)[0]:
@@ -343,6 +350,19 @@ class _Sockets:
             self._open[fd].sendto(data, to)
         except OSError:
             return
+
+    def receive_untagged(self, seconds: float, trunks: set[int]) -> list[tuple[int, bytes]]:
+        """What has come to packet sockets; on those of `trunks` only what had no tag."""
+        found: list[tuple[int, bytes]] = []
+        for fd, _ in self._poll.poll(seconds):
+            try:
+                while True:
+                    data, extra, _, _ = self._open[fd].recvmsg(65536, 256)
+                    if fd not in trunks or _vid(extra) is None:
+                        found.append((fd, data))
+            except OSError:
+                continue
+        return found
 
     def receive(self, seconds: float) -> list[tuple[int, bytes]]:
         """What has come, after at most `seconds`."""

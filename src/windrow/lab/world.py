@@ -14,6 +14,7 @@ import subprocess
 import threading
 import zlib
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -118,7 +119,9 @@ class World:
         if found is None:
             raise LabError(f"there is no station {name!r}", hint=f"there are {', '.join(self.scenario.stations())}")
         address = found.address or self.leases.get(found.place) or Cidr("")
-        return Station(name, found.interface, lambda fn: self.inside(found.place, fn), address.partition("/")[0])
+        trunk = found.place not in {e.name for e in self.scenario.endpoints} and "." not in found.interface
+        inside = partial(self.inside, found.place)
+        return Station(name, found.interface, inside, address.partition("/")[0], trunk)
 
     def root(self, node: str) -> Path:
         return ROOTS / node
@@ -231,7 +234,7 @@ class World:
             "--group=root",
         ]
         command += [f"--dhcp-leasefile=/run/windrow/{host.name}.leases", "--pid-file=", "--dhcp-authoritative"]
-        command += ["--no-ping", "--log-facility=-", "--group=root"]
+        command += ["--no-ping", "--log-facility=-"]
         for nic in host.nics:
             for vid, (first, last) in nic.leases.items():
                 command += [f"--interface={nic.interface(vid)}", f"--dhcp-range={first},{last},1h"]
@@ -293,6 +296,9 @@ class World:
         return True
 
     def _ask_for_address(self, name: str, rtnl: Rtnl) -> None:
+        dead = [p for p in self._programs if p.poll() is not None]
+        if dead:
+            raise LabError(f"{dead[0].args} ended with exit code {dead[0].returncode}", hint="lab run -v shows why")
         address = request_lease(self.station(name), timeout_s=DHCP_S)
         if address:
             self.leases[name] = address

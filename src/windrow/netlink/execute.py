@@ -79,6 +79,11 @@ class _Burst:
 
     def add(self, step: Step) -> None:
         messages = self.guarded(step, lambda: _messages(step, self._index))
+        if isinstance(step.action, CreateLink) and len(messages) > 1:
+            # Refused with EEXIST, a creation must not go on to change the link that was there, another's perhaps.
+            self._pending.append((step, messages[0]))
+            self.flush()
+            messages = messages[1:]
         self._pending += ((step, message) for message in messages)
         if isinstance(step.action, CreateLink | DeleteLink | RenameLink):
             self._touched |= {step.link}

@@ -21,19 +21,19 @@ def stage(path: Path, data: bytes) -> Path:
     at a time may do this (`Store` holds a lock).
     """
     temp = path.with_name(f".{path.name}.new")
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
-    fd = os.open(temp, flags, _NEW_MODE)
+    fd = os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, _NEW_MODE)
     try:
-        _take_after(fd, path)
-        view = memoryview(data)
-        while view:
-            view = view[os.write(fd, view) :]
-        os.fsync(fd)
+        try:
+            _take_after(fd, path)
+            view = memoryview(data)
+            while view:
+                view = view[os.write(fd, view) :]
+            os.fsync(fd)
+        finally:
+            os.close(fd)  # NFS tells here that the quota is used up
     except BaseException:
         discard(temp)
         raise
-    finally:
-        os.close(fd)
     return temp
 
 

@@ -176,7 +176,8 @@ class Store:
         try:
             yield
         finally:
-            os.close(fd)
+            with explained(directory, "unlock the manifest directory"):
+                os.close(fd)
 
     def _files(self) -> dict[Path, Manifest]:
         return {path: _manifest(path) for path in manifest_files(self.paths.manifests)}

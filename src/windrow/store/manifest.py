@@ -61,7 +61,8 @@ class Manifest:
         ]
         text = "".join(parts)
         self._verify(text, changes)
-        return text if any(parts) else ""
+        kept = [part for part, document in zip(parts, self.documents, strict=True) if document.value is not None]
+        return text if any(kept) else ""
 
     def _verify(self, text: str, changes: Changes) -> None:
         want = {ref: value for ref, value in self.objects().items() if ref not in changes}

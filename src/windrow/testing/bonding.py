@@ -32,7 +32,8 @@ modes of `model.bonding.OPTIONS`."""
 ONLY_LACP = ("ad_actor_sys_prio", "ad_user_port_key", "ad_actor_system")
 """`bond_fill_info` reports these only in mode 802.3ad."""
 
-ORDER = (*(name for name in OPTIONS if name != "missed_max"), "missed_max")
+_LATE = ("lacp_active", "lacp_rate", "ad_select", *ONLY_LACP, "tlb_dynamic_lb", "missed_max")
+ORDER = (*(name for name in OPTIONS if name not in _LATE), *_LATE)
 """In which `bond_changelink` goes through the options of one message."""
 
 DELAYS = ("updelay", "downdelay", "peer_notif_delay")

@@ -270,8 +270,10 @@ _BONDS, _BRIDGES, _VLANS = ("b1", "b2"), ("r1", "r2"), ("v1", "v2")
 
 
 def random_script(dice: Random, size: int) -> list[Step]:
-    """Any steps at all, sensible or not, on a handful of names: three NICs, and links that the script makes."""
-    return [_random_step(dice) for _ in range(size)]
+    """A bond and a bridge to begin with, then any steps at all, sensible or not, on a handful of names."""
+    bond, bridge = _random_bond(dice, "b1"), _random_bridge(dice, "r1")
+    opening = [step(made.name, CreateLink(made)) for made in (bond, bridge)]
+    return opening + [_random_step(dice) for _ in range(size - len(opening))]
 
 
 def _random_step(dice: Random) -> Step:

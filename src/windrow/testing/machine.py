@@ -326,6 +326,8 @@ class Machine:
             raise Refused(errno.EINVAL)
         if device is master or device.up:
             raise Refused(errno.EPERM)
+        if device.parent is not None and master.mtu > device.parent.mtu:
+            raise Refused(errno.ERANGE)  # dev_set_mtu: vlan_dev_change_mtu
         first = not self.within(master)
         device.before = (device.mac, device.mtu)
         self._join(device, master)
@@ -335,8 +337,34 @@ class Machine:
             self.put_mac(master, device.mac)
         if not bond.mac_follows and bond.mode not in OWN_MAC_MODES:
             self.put_mac(device, master.mac)
-        self.open(device)
+        try:
+            self.open(device)
+            self._no_loop(device, master)
+        except Refused:
+            self._undo_enslave(device, master)
+            raise
         self.choose_active(master)
+
+    def _undo_enslave(self, device: Device, master: Device) -> None:
+        """`err_close`, `err_restore_mac`, `err_restore_mtu`, `err_undo_flags` of bond_enslave."""
+        self.close(device)
+        device.master = None
+        mac, mtu = device.before
+        self.put_mac(device, mac)
+        self.put_mtu(device, mtu)
+        if not self.within(master) and master.mac == mac:
+            master.assigned = Assigned.RANDOM
+            self.put_mac(master, self.random_mac())
+
+    def _no_loop(self, device: Device, master: Device) -> None:
+        """`__netdev_upper_dev_link`: what stands on the master cannot be in it."""
+        below = [device]
+        while below:
+            found = below.pop()
+            if found is master:
+                raise Refused(errno.EBUSY)
+            below += [d for d in self.within(found) if d is not device]
+            below += [found.parent] if found.parent else []
 
     def _add_port(self, device: Device, bridge: Device) -> None:
         """`br_add_if`, `nbp_vlan_init`."""
@@ -344,6 +372,7 @@ class Machine:
             raise Refused(errno.EINVAL)
         if device.bridge is not None:
             raise Refused(errno.ELOOP)
+        self._no_loop(device, bridge)
         self._join(device, bridge)
         device.vlans = FRESH_PORT
         self._follow_ports(bridge)
@@ -412,9 +441,12 @@ class Machine:
         if change.on_self:
             if device.self_vlans is None:
                 raise Refused(errno.EOPNOTSUPP)
-            if device.mac == ZERO_MAC and change.add.all - device.self_vlans.all:
-                device.self_vlans = _changed(device.self_vlans, SetVlans(remove=change.remove))
-                raise Refused(errno.EINVAL)  # br_fdb_add_local: no entry for such an address
+            new = change.add.all - device.self_vlans.all
+            if device.mac == ZERO_MAC and new:
+                # br_fdb_add_local has no entry for such an address: the message ends at the first new VID
+                before = SetVlans(add=_up_to(change.add, new), remove=change.remove)
+                device.self_vlans = _changed(device.self_vlans, before)
+                raise Refused(errno.EINVAL)
             device.self_vlans = _changed(device.self_vlans, change)
         else:
             if device.vlans is None:
@@ -430,7 +462,8 @@ class Machine:
     def del_addr(self, device: Device, addr: str) -> None:
         """`__inet_del_ifa`: with a network's first address go its others (promote_secondaries is off)."""
         if addr not in device.addrs:
-            raise Refused(errno.EADDRNOTAVAIL)
+            no_ipv6 = ":" in addr and device.mtu < IPV6_MIN_MTU
+            raise Refused(errno.ENXIO if no_ipv6 else errno.EADDRNOTAVAIL)  # inet6_addr_del, inet_rtm_deladdr
         interface = ip_interface(addr)
         siblings = [a for a in device.addrs if ip_interface(a).network == interface.network]
         gone = siblings if isinstance(interface, IPv4Interface) and siblings[0] == addr else [addr]
@@ -458,6 +491,18 @@ def _settable(bond: Bond) -> Bond:
 def _check_mtu(mtu: int) -> None:
     if not LOW_MTU <= mtu <= HIGH_MTU:
         raise Refused(errno.EINVAL)  # dev_validate_mtu
+
+
+def _up_to(vlans: PortVlans, stop: VidSet) -> PortVlans:
+    """What comes before the first VID of `stop` in a message: untagged ones, tagged ones, the PVID."""
+    pvid = VidSet() if vlans.pvid is None else VidSet.of([vlans.pvid])
+    kept = PortVlans()
+    for vid in (*(vlans.untagged - pvid), *(vlans.tagged - pvid)):
+        if vid in stop:
+            break
+        one = VidSet.of([vid])
+        kept = PortVlans(untagged=kept.untagged | (one & vlans.untagged), tagged=kept.tagged | (one & vlans.tagged))
+    return kept
 
 
 def _changed(have: PortVlans, change: SetVlans) -> PortVlans:

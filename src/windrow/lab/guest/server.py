@@ -60,6 +60,7 @@ class Server:
         decoder = Decoder()
         with contextlib.suppress(OSError):  # EIO: the serial line hung up
             while data := os.read(self._fd, 64 * 1024):
+                self.write(encode(0, Kind.ACK, str(len(data)).encode()))
                 for frame in decoder.feed(data):
                     self._take(frame)
 

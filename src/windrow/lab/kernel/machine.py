@@ -19,7 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
 
-from windrow.lab.channel import Decoder, Frame, Kind, encode, encode_json
+from windrow.lab.channel import WINDOW, Decoder, Frame, Kind, encode, encode_json
 from windrow.lab.errors import BootError, LabError, LabGone
 
 BOOT_TIMEOUT_S = 60.0
@@ -72,7 +72,9 @@ class Machine:
         self._console: deque[str] = deque(maxlen=_CONSOLE_LINES)
         self._streams: dict[int, _Channel] = {}
         self._next = 1
-        self._lock = threading.Lock()
+        self._lock, self._write_lock = threading.Lock(), threading.Lock()
+        self._window = threading.Condition()
+        self._room = WINDOW
         self._gone = ""
         self._own: queue.Queue[Frame | None] = queue.Queue()
         self.about: dict[str, Any] = {}
@@ -114,11 +116,25 @@ class Machine:
 
     def write(self, data: bytes) -> None:
         """Raises LabGone."""
+        view = memoryview(data)
         try:
-            with self._lock:
-                self._line.sendall(data)
+            with self._write_lock:
+                while view:
+                    room = self._take_room(len(view))
+                    self._line.sendall(view[:room])
+                    view = view[room:]
         except OSError as error:
             raise LabGone(self._gone or "the lab has ended") from error
+
+    def _take_room(self, wanted: int) -> int:
+        """So many bytes, at most `wanted`, may go now. Raises LabGone."""
+        with self._window:
+            self._window.wait_for(lambda: self._room or self._gone)
+            if self._gone:
+                raise LabGone(self._gone)
+            room = min(wanted, self._room)
+            self._room -= room
+            return room
 
     def forget(self, number: int) -> None:
         with self._lock:
@@ -223,11 +239,18 @@ class Machine:
         with self._lock:
             self._gone = self._gone or why
             streams = list(self._streams.values())
+        with self._window:
+            self._window.notify_all()
         self._own.put(None)
         for stream in streams:
             stream.frames.put(None)
 
     def _deliver(self, frame: Frame) -> None:
+        if frame.kind is Kind.ACK:
+            with self._window:
+                self._room += int(frame.data)
+                self._window.notify_all()
+            return
         if frame.channel == 0:
             self._own.put(frame)
             return
