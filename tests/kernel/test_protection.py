@@ -139,9 +139,7 @@ def test_the_nic_of_mgmt_is_refused_with_the_reason(node: Ns) -> None:
 def test_the_guard_refuses_a_step_on_mgmt_whatever_made_it(node: Ns, name: str, action: Any) -> None:
     sight = look(node.kernel, NODE)
     planned = plan_node(Cluster.of([]), sight)
-    scene = Scene(
-        want=planned.compiled.state, have=sight.observed, protected=sight.facts.protected, held=frozenset()
-    )
+    scene = Scene(want=planned.compiled.state, have=sight.observed, protected=sight.facts.protected, held=frozenset())
     bad = Step(phase=Phase.CLEAN, link=IfName(name), action=action, why=builders.WHY, impact=planned.plan.impact)
     assert [p.code for p in forbidden(scene, (bad,))] == ["protected"]
 

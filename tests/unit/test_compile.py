@@ -29,7 +29,9 @@ from windrow.model.problems import Severity
 from windrow.model.values import Cidr, IfName, Mac, VidSet
 
 NODE = "n0"
-NICS = {IfName(f"e{i}"): Nic(name=IfName(f"e{i}"), mac=Mac(f"52:54:00:00:00:0{i}"), pci=f"0000:0{i}:00.0") for i in range(4)}
+NICS = {
+    IfName(f"e{i}"): Nic(name=IfName(f"e{i}"), mac=Mac(f"52:54:00:00:00:0{i}"), pci=f"0000:0{i}:00.0") for i in range(4)
+}
 FACTS = NodeFacts(node=NODE, nics=NICS, links=frozenset(NICS))
 
 
@@ -59,7 +61,12 @@ def trunk(vids: str) -> NetworkAttachmentDefinition:
 def host_network(vid: int, cn: str = "oob", **rest: object) -> HostNetworkConfig:
     ips = {NODE: Cidr(f"10.0.{vid % 256}.1/24")}
     return HostNetworkConfig(
-        meta=Meta(name=f"h{vid}"), cluster_network=cn, vid=vid, mode=AddressMode.STATIC, ips=ips, **rest  # type: ignore[arg-type]
+        meta=Meta(name=f"h{vid}"),
+        cluster_network=cn,
+        vid=vid,
+        mode=AddressMode.STATIC,
+        ips=ips,
+        **rest,  # type: ignore[arg-type]
     )
 
 
@@ -198,8 +205,8 @@ def test_protected_is_the_default_route_and_all_below_it() -> None:
     observed = Observed(
         state=HostState(
             links={
-                l.name: l
-                for l in (
+                one.name: one
+                for one in (
                     link("e0", master="mgmt-bo"),
                     link("e1"),
                     link("mgmt-bo", Bond(), "mgmt-br"),

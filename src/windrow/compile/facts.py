@@ -10,9 +10,7 @@ from windrow.model.host import Bond, Bridge, Observed, VlanIf
 from windrow.model.values import IfName, VidSet
 
 
-def node_facts(
-    node: str, observed: Observed, nics: Mapping[IfName, Nic], features: KernelFeatures
-) -> NodeFacts:
+def node_facts(node: str, observed: Observed, nics: Mapping[IfName, Nic], features: KernelFeatures) -> NodeFacts:
     """The facts of `node`, from one observation and its inventory of NICs."""
     foreign = foreign_vids(observed)
     return NodeFacts(

@@ -228,4 +228,3 @@ def _default(option: str) -> object:
 def _present(primary: str | None, uplink: Uplink) -> str:
     """A primary that is not there cannot be set; the bond then chooses by itself until it comes back."""
     return primary if primary in [n.name for n in uplink.nics] and primary else ""
-

@@ -14,8 +14,9 @@ from struct import Struct
 from typing import Any
 
 WINDOW = 2048
-"""Bytes on the way to the lab that it has not acknowledged. When the terminal buffer of the guest's serial line
-(4096 bytes, N_TTY_BUF_SIZE) fills up, User-Mode Linux stops reading it, and does not start again (`line_unthrottle`)."""
+"""At most so many bytes on the way to the lab that it has not acknowledged. When the terminal buffer of the guest's
+serial line (4096 bytes, N_TTY_BUF_SIZE) fills up, User-Mode Linux stops reading it and may never start again
+(`line_throttle`)."""
 CHUNK = 16 * 1024
 """At most so much data in one frame, so that no request keeps the others waiting."""
 

@@ -31,7 +31,7 @@ REACH_S = 15.0
 """How long the first answer may take: ports come up, and LACP has its say."""
 BOND_S = 40.0
 """A slow LACP partner sends every 30 s (IEEE 802.1AX §6.4.4, Slow_Periodic_Time)."""
-IDLE_S, BEFORE_S, AFTER_S = 1.0, 0.5, 2.0
+IDLE_S, BEFORE_S, AFTER_S, CALM_S = 1.0, 0.5, 2.0, 30.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,11 +143,12 @@ class Checker:
         a, b = self._stations(check.between)
         if any(ms is None for ms in probe.ping([(a, b), (b, a)], deadline_s=REACH_S).values()):
             return False, f"{a.name} and {b.name} do not reach each other before the cable is pulled", {}
-        with probe.Flow(a, b) as idle:
-            time.sleep(IDLE_S)
+        idle = _calm(a, b)
+        if any(way.lost for way in idle):
+            return False, f"frames are lost before the cable is pulled: → {idle[0]}, ← {idle[1]}", {}
         pulled = _flow_while(a, b, lambda: self.world.pull(check.cable))
         plugged = _flow_while(a, b, lambda: self.world.plug(check.cable))
-        directions = {"idle": idle.result, "pulled": pulled, "plugged": plugged}
+        directions = {"idle": idle, "pulled": pulled, "plugged": plugged}
         worst = max(way.longest_ms for way in pulled)
         alive = all(way.received > way.sent // 2 for way in (*pulled, *plugged))
         measured = {
@@ -179,6 +180,16 @@ def _flow_while(a: probe.Station, b: probe.Station, act: Callable[[], None]) -> 
         act()
         time.sleep(AFTER_S)
     return flow.result
+
+
+def _calm(a: probe.Station, b: probe.Station) -> tuple[probe.Direction, probe.Direction]:
+    """The first second in which nothing is lost; the last one, if there is none in CALM_S (LACP may still talk)."""
+    end = time.monotonic() + CALM_S
+    while True:
+        with probe.Flow(a, b) as idle:
+            time.sleep(IDLE_S)
+        if time.monotonic() > end or not any(way.lost for way in idle.result):
+            return idle.result
 
 
 def run_in(place: Place, argv: Sequence[str]) -> tuple[int, str, str]:

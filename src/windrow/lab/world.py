@@ -298,7 +298,7 @@ class World:
     def _ask_for_address(self, name: str, rtnl: Rtnl) -> None:
         dead = [p for p in self._programs if p.poll() is not None]
         if dead:
-            raise LabError(f"{dead[0].args} ended with exit code {dead[0].returncode}", hint="lab run -v shows why")
+            raise LabError(f"dnsmasq ended with exit code {dead[0].returncode}", hint="-v shows what it said")
         address = request_lease(self.station(name), timeout_s=DHCP_S)
         if address:
             self.leases[name] = address

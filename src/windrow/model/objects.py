@@ -219,13 +219,7 @@ class Node(Object):
 
 
 AnyObject = (
-    ClusterNetwork
-    | VlanConfig
-    | VlanStatus
-    | LinkMonitor
-    | HostNetworkConfig
-    | NetworkAttachmentDefinition
-    | Node
+    ClusterNetwork | VlanConfig | VlanStatus | LinkMonitor | HostNetworkConfig | NetworkAttachmentDefinition | Node
 )
 
 

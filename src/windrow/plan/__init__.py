@@ -1,9 +1,9 @@
 """Wanted HostState x Observed -> Plan. Pure: nothing here acts, so a dry run is simply not running the plan.
 
-    mutability  how each attribute may change          order     one function per ordering rule of the kernel
-    diff        what differs                           takeover  a bond's mode, changed make-before-break
-    units       what belongs together                  guard     what must not be touched
-    normal      an observed state as a wanted one      planner   all of it put together: make_plan
+mutability  how each attribute may change          order     one function per ordering rule of the kernel
+diff        what differs                           takeover  a bond's mode, changed make-before-break
+units       what belongs together                  guard     what must not be touched
+normal      an observed state as a wanted one      planner   all of it put together: make_plan
 """
 
 from windrow.plan.normal import normalise

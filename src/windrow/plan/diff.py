@@ -51,7 +51,7 @@ def _spec(want: Link, have: LinkSpec) -> Iterator[Delta]:
             yield from _options(want, have, "bridge")
         case VlanIf(), VlanIf():
             yield from _options(want, have, "vlan")
-        case (Bond() | Bridge() | VlanIf()), _:
+        case ((Bond() | Bridge() | VlanIf()), _):
             yield _delta(want, "kind", have, want.spec)
         case Other(), _:
             pass  # a NIC is whatever carries frames: its kind is not ours to want

@@ -44,6 +44,7 @@ def _concerned(scene: Scene) -> set[IfName]:
 LAYER_2 = Ref("ClusterNetwork", "*")
 """Why iptables must not see bridged frames: every cluster network is layer 2."""
 
+
 def _unit(scene: Scene, names: tuple[IfName, ...]) -> Unit:
     deltas = {name: _deltas(scene, name) for name in names}
     flat = tuple(d for name in names for d in deltas[name])
@@ -171,9 +172,7 @@ def _promisc(link: Link) -> Delta:
     return Delta(link=link.name, field="promisc", have=False, want=True, change=TABLE["promisc"])
 
 
-def _existing(
-    scene: Scene, want: Link, seen: Link, deltas: tuple[Delta, ...], *, refit: bool
-) -> Iterator[Burst]:
+def _existing(scene: Scene, want: Link, seen: Link, deltas: tuple[Delta, ...], *, refit: bool) -> Iterator[Burst]:
     fields = {d.field for d in deltas}
     if refit:
         yield from order.refit_empty(scene, want, deltas)

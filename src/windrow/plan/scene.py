@@ -89,9 +89,7 @@ class Scene:
         above = self.wanted(seen.master or seen.parent) if seen else None
         return why(above) if above else UNKNOWN
 
-    def step(
-        self, phase: Phase, link: IfName, action: Action, impact: Impact = Impact.NONE, note: str = ""
-    ) -> Step:
+    def step(self, phase: Phase, link: IfName, action: Action, impact: Impact = Impact.NONE, note: str = "") -> Step:
         return Step(phase=phase, link=link, action=action, why=self.why(link), impact=impact, note=note)
 
     def when_carrying(self, name: str, impact: Impact) -> Impact:

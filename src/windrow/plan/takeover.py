@@ -105,9 +105,7 @@ def _stages(scene: Scene, bond: Link, new: IfName) -> Iterator[list[Step]]:
     ]
 
 
-def _step(
-    scene: Scene, bond: Link, link: IfName, action: object, impact: Impact = Impact.NONE, note: str = ""
-) -> Step:
+def _step(scene: Scene, bond: Link, link: IfName, action: object, impact: Impact = Impact.NONE, note: str = "") -> Step:
     return Step(phase=PHASE, link=link, action=action, why=scene.why(bond.name), impact=impact, note=note)  # type: ignore[arg-type]
 
 

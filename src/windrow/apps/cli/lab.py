@@ -93,7 +93,7 @@ def run(
     raise click.exceptions.Exit(0 if report["ok"] else 1)
 
 
-@lab.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@lab.command()
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 @_kernel
 @_verbose
@@ -148,7 +148,7 @@ def down(name: str) -> None:
     supervisor.stop(name)
 
 
-@lab.command("exec", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@lab.command("exec")
 @click.argument("node")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 @_name
@@ -156,6 +156,8 @@ def down(name: str) -> None:
 @click.option("-t", "--tty", is_flag=True, help="Give it a terminal.")
 def exec_(node: str, command: tuple[str, ...], name: str, stdin: bool, tty: bool) -> None:
     """Run a command in a node, switch, host or endpoint: `windrow lab exec node-0 -- bridge vlan`.
+
+    NODE `lab` is the lab kernel itself.
 
     Its exit code is this one's; 127: there is no such command.
     """

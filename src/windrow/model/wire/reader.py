@@ -101,6 +101,15 @@ def _bare(word: str) -> str:
     return word.lower().replace("_", "").replace("-", "")
 
 
+_EXAMPLES = {
+    "a text": '"…"',
+    "a whole number": "100",
+    "true or false": "true",
+    "a list": "[one, two]",
+    "a map": "{…}",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Field:
     """A value, its place, and where to complain about it."""
@@ -113,7 +122,9 @@ class Field:
         self.report.add(code, self.path, message, hint)
 
     def expected(self, what: str, hint: str = "") -> None:
-        self.wrong("wrong-type", f"must be {what}, and is {kind_of(self.value)}", hint)
+        leaf = "" if self.path.endswith("]") else self.path.rpartition(".")[2]
+        example = f"for example: {leaf}: {_EXAMPLES[what]}" if leaf and what in _EXAMPLES else ""
+        self.wrong("wrong-type", f"must be {what}, and is {kind_of(self.value)}", hint or example)
 
     def text(self) -> str | None:
         if isinstance(self.value, str):
