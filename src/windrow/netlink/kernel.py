@@ -32,6 +32,7 @@ class Kernel:
 
     def __init__(self, netns: namespaces.Netns = None) -> None:
         self._fd: int | None = None
+        self._features: KernelFeatures | None = None
         if netns is not None:
             with namespaces.opened(netns) as fd:
                 self._fd = _duplicate(fd)
@@ -67,8 +68,10 @@ class Kernel:
         return ethtool.nics(self.rtnl)
 
     def features(self) -> KernelFeatures:
-        """What this kernel can do, tried in a throw-away namespace. Raises KernelError."""
-        return features.probe(self._fd)
+        """What this kernel can do, tried in a throw-away namespace, once. Raises KernelError."""
+        if self._features is None:
+            self._features = features.probe(self._fd)
+        return self._features
 
     def _close_fd(self) -> None:
         if self._fd is not None:

@@ -22,7 +22,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from windrow.model.bonding import Change
-from windrow.model.host import Bond, Link, PortVlans
+from windrow.model.host import Bond, Link, LinkSpec, PortVlans
 from windrow.model.names import successor_of
 from windrow.model.steps import (
     AwaitCarrier,
@@ -32,6 +32,7 @@ from windrow.model.steps import (
     Impact,
     Phase,
     RenameLink,
+    SetBond,
     SetLink,
     SetMaster,
     SetVlans,
@@ -96,6 +97,8 @@ def _stages(scene: Scene, bond: Link, new: IfName) -> Iterator[list[Step]]:
     yield _swap(scene, bond, new)
     for nic in waiting[len(first) :]:
         yield _move(scene, bond, nic, new, "it follows")
+    if isinstance(bond.spec, Bond) and bond.spec.min_links:
+        yield [_step(scene, bond, new, SetBond(Bond(min_links=bond.spec.min_links)))]
     if scene.seen(bond.name) is not None:
         yield [_step(scene, bond, bond.name, DeleteLink(), note="it carries nothing any more")]
     yield [
@@ -112,7 +115,13 @@ def _step(scene: Scene, bond: Link, link: IfName, action: object, impact: Impact
 def _staying(scene: Scene, bond: Link, new: IfName) -> Link | None:
     """The successor that is there, if it is of the wanted mode; one of another mode is made anew."""
     seen = scene.seen(new)
-    return seen if seen is not None and isinstance(seen.spec, Bond) and seen.spec.applicable() == bond.spec else None
+    alike = seen is not None and isinstance(seen.spec, Bond) and _opening(seen.spec.applicable()) == _opening(bond.spec)
+    return seen if alike else None
+
+
+def _opening(spec: LinkSpec) -> LinkSpec:
+    """The options to begin with: min_links would keep a bond of one NIC, as it is for a while, without carrier."""
+    return replace(spec, min_links=0) if isinstance(spec, Bond) and spec.min_links else spec
 
 
 def _prepare(scene: Scene, bond: Link, new: IfName) -> Iterator[list[Step]]:
@@ -122,7 +131,7 @@ def _prepare(scene: Scene, bond: Link, new: IfName) -> Iterator[list[Step]]:
         if scene.seen(new) is not None:
             impact = scene.when_carrying(new, Impact.OUTAGE)
             yield [_step(scene, bond, new, DeleteLink(), impact, "left over from a change to another mode")]
-        blank = replace(bond, name=new, origin=(), up=None, master=None, vlans=None)
+        blank = replace(bond, name=new, spec=_opening(bond.spec), origin=(), up=None, master=None, vlans=None)
         yield [_step(scene, bond, new, CreateLink(blank), note="takes over NIC by NIC")]
     elif changed := _drifted(bond, seen):
         impact = scene.when_carrying(new, Impact.FLAP)
