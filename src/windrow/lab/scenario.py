@@ -7,7 +7,8 @@
     ├── endpoints  Endpoint: stands in for a VM; on a node, in a network (NetworkAttachmentDefinition)
     ├── cables     Cable from End to End
     ├── manifests  file -> text; the same for every node
-    └── checks     Reach, Isolated, Command, BondIs, CablePull, PlanEmpty, Lease
+    ├── changes    file -> text; what the checks of kind Change apply
+    └── checks     Reach, Isolated, Command, BondIs, CablePull, PlanEmpty, Lease, Steady, Change
 
 Values only; `scenario_file` reads them from YAML.
 """
@@ -21,7 +22,8 @@ from enum import StrEnum
 from windrow.model.bonding import BondMode
 from windrow.model.host import PortVlans
 from windrow.model.names import MGMT, bridge_of, subinterface_of
-from windrow.model.values import Cidr, IfName, VidSet
+from windrow.model.steps import Impact
+from windrow.model.values import Cidr, IfName, Ref, VidSet
 
 UNTAGGED = 0
 """As a key of `addresses`: the frames without a tag."""
@@ -248,7 +250,34 @@ class Lease:
     network: str
 
 
-Check = Reach | Isolated | Command | BondIs | CablePull | PlanEmpty | Lease
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Steady:
+    """500 frames a second each way between two endpoints, and nothing else done: none is lost in `seconds`."""
+
+    name: str
+    between: tuple[str, str]
+    seconds: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """500 frames a second each way between two endpoints while `node` gets other manifests.
+
+    `manifests` are files of the scenario's `changes`, `delete` what goes. The plan must announce `impact`; at most
+    `lost` frames each way are lost, and at most `within_ms` in a row. None: however many, and it is told.
+    """
+
+    name: str
+    node: str
+    between: tuple[str, str]
+    impact: Impact
+    manifests: tuple[str, ...] = ()
+    delete: tuple[Ref, ...] = ()
+    lost: int | None = None
+    within_ms: int | None = None
+
+
+Check = Reach | Isolated | Command | BondIs | CablePull | PlanEmpty | Lease | Steady | Change
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -261,6 +290,7 @@ class Scenario:
     endpoints: tuple[Endpoint, ...] = ()
     cables: tuple[Cable, ...] = ()
     manifests: Mapping[str, str] = field(default_factory=dict)
+    changes: Mapping[str, str] = field(default_factory=dict)
     checks: tuple[Check, ...] = ()
 
     def node(self, name: str) -> Node | None:
@@ -273,7 +303,7 @@ class Scenario:
 
     def stations(self) -> Mapping[str, Station]:
         """Who sends and receives in checks, by name."""
-        found = [Station(e.name, IfName("eth0"), UNTAGGED, e.addresses.get(UNTAGGED)) for e in self.endpoints]
+        found = [Station(e.name, e.interface(vid), vid, e.addresses.get(vid)) for e in self.endpoints for vid in e.vids]
         found += [
             Station(n.name, n.management.interface, UNTAGGED, n.management.address) for n in self.nodes if n.management
         ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,6 +15,7 @@ from windrow.lab.scenario import (
     BondIs,
     Cable,
     CablePull,
+    Change,
     Check,
     Command,
     End,
@@ -32,19 +33,23 @@ from windrow.lab.scenario import (
     Reach,
     Role,
     Scenario,
+    Steady,
     Switch,
 )
 from windrow.lab.scenario_links import check_links
 from windrow.model.bonding import BondMode
 from windrow.model.objects import Source
 from windrow.model.problems import Problem, ProblemsError
-from windrow.model.values import VID_MAX, VID_MIN, Cidr, IfName, VidSet, parse_ifname
+from windrow.model.steps import Impact
+from windrow.model.values import VID_MAX, VID_MIN, Cidr, IfName, Ref, VidSet, parse_ifname
 from windrow.model.wire.reader import Field, Report, Table, kind_of, suggestion
 from windrow.model.wire.text import Complaint, plain, shown, trees
 
 API_VERSION, KIND = "windrow/v1", "Scenario"
 SHIPPED = Path(__file__).resolve().parent / "scenarios"
 FILE = "scenario.yaml"
+CHANGES = "changes"
+"""The directory beside it with what the checks of kind `change` apply."""
 
 T = TypeVar("T")
 
@@ -63,13 +68,19 @@ class Texts:
     file: str
     text: str
     manifests: Mapping[str, str]
+    changes: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        return {"file": self.file, "text": self.text, "manifests": dict(self.manifests)}
+        return {
+            "file": self.file,
+            "text": self.text,
+            "manifests": dict(self.manifests),
+            "changes": dict(self.changes),
+        }
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Texts:
-        return cls(document["file"], document["text"], document["manifests"])
+        return cls(document["file"], document["text"], document["manifests"], document.get("changes", {}))
 
 
 def shipped() -> dict[str, str]:
@@ -85,7 +96,8 @@ def read(name: str) -> Texts:
         path = Path(name) / FILE if Path(name).is_dir() else Path(name)
     try:
         text = path.read_text(encoding="utf-8")
-        return Texts(str(path), text, _read_manifests(path.parent, _manifest_dir(text)))
+        manifests = _read_manifests(path.parent, _manifest_dir(text))
+        return Texts(str(path), text, manifests, _read_manifests(path.parent, CHANGES))
     except FileNotFoundError as error:
         names = [p.parent.name for p in SHIPPED.glob(f"*/{FILE}")]
         near = suggestion(name, names) or f"there are {', '.join(sorted(names))}; or give a directory with a {FILE}"
@@ -125,7 +137,7 @@ def parse(texts: Texts) -> Scenario:
     report = Report(Source(file=texts.file, lines=lines))
     for c in complaints:
         report.add(c.code, c.path, c.message, c.hint, line=c.line)
-    scenario = _Reader(report).scenario(value, texts.manifests) if not complaints else None
+    scenario = _Reader(report).scenario(value, texts) if not complaints else None
     if report.failed or scenario is None:
         raise ProblemsError(sorted(report.problems, key=_line))
     return scenario
@@ -142,7 +154,7 @@ class _Reader:
         self._report = report
         self._names: dict[str, str] = {}
 
-    def scenario(self, value: Any, manifests: Mapping[str, str]) -> Scenario | None:
+    def scenario(self, value: Any, texts: Texts) -> Scenario | None:
         if not isinstance(value, dict):
             self._report.add(
                 "wrong-type", "", f"a scenario is a map with apiVersion and kind; this is {kind_of(value)}"
@@ -161,7 +173,8 @@ class _Reader:
             hosts=self._all(spec, "hosts", self._host),
             endpoints=self._all(spec, "endpoints", self._endpoint),
             cables=self._all(spec, "cables", self._cable),
-            manifests=manifests,
+            manifests=texts.manifests,
+            changes=texts.changes,
             checks=self._all(spec, "checks", self._check),
         )
         check_links(scenario, self._report)
@@ -369,6 +382,41 @@ class _Reader:
         said = table.text("name") or f"{endpoint} has an address of {found} from DHCP"
         return Lease(name=said, endpoint=endpoint, network=found)
 
+    def _steady(self, table: Table) -> Check | None:
+        between = self._between(table)
+        seconds = table.integer("seconds", 1, 60)
+        said = table.text("name") or f"no frame between {' and '.join(between or ())} is lost while nothing is done"
+        return Steady(name=said, between=between, seconds=3 if seconds is None else seconds) if between else None
+
+    def _change(self, table: Table) -> Check | None:
+        impact, between = table.required("impact", f"one of {', '.join(_IMPACTS)}"), self._between(table)
+        found = impact.choice(_IMPACTS) if impact else None
+        manifests = self._texts(table, "manifests") if "manifests" in table else ()
+        deleted = table.get("delete")
+        refs = [item.parsed(_ref, "check", "write it like VlanConfig/oob") for item in deleted.items()] if deleted else []
+        if not manifests and not deleted:
+            self._report.add("check", table.path, "nothing changes", "name `manifests` to apply, or objects to `delete`")
+        if between is None or found is None:
+            return None
+        return Change(
+            name=table.text("name", required=True),
+            node=table.text("node", required=True),
+            between=between,
+            impact=Impact(found),
+            manifests=manifests,
+            delete=tuple(ref for ref in refs if ref),
+            lost=table.integer("lost", 0, 1_000_000),
+            within_ms=table.integer("within-ms", 0, 60_000),
+        )
+
+    def _between(self, table: Table) -> tuple[str, str] | None:
+        between = self._texts(table, "between")
+        if len(between) == 2:
+            return between[0], between[1]
+        if "between" in table:
+            table["between"].wrong("check", "names two endpoints")
+        return None
+
     # Small things ---------------------------------------------------------------------------------
 
     def _name(self, table: Table) -> str:
@@ -413,7 +461,18 @@ _CHECKS: dict[str, tuple[tuple[str, ...], Callable[[_Reader, Table], Check | Non
     "cable-pull": (("cable", "between", "within-ms"), _Reader._pull),
     "plan-empty": (("nodes",), _Reader._plan_empty),
     "lease": (("endpoint", "network"), _Reader._lease),
+    "steady": (("between", "seconds"), _Reader._steady),
+    "change": (("node", "between", "manifests", "delete", "impact", "lost", "within-ms"), _Reader._change),
 }
+_IMPACTS = tuple(impact.value for impact in Impact)
+
+
+def _ref(text: str) -> Ref:
+    """`Kind/name` or `Kind/namespace/name`."""
+    kind, *rest = text.split("/")
+    if not kind or len(rest) not in (1, 2) or not all(rest):
+        raise ValueError(f"{text!r} is not KIND/NAME or KIND/NAMESPACE/NAME")
+    return Ref(kind, rest[-1], rest[0] if len(rest) == 2 else "")
 
 
 def _cidr(text: str) -> Cidr:

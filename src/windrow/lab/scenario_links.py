@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator
 from windrow.lab.scenario import (
     BondIs,
     CablePull,
+    Change,
     Check,
     Command,
     End,
@@ -15,6 +16,7 @@ from windrow.lab.scenario import (
     PlanEmpty,
     Reach,
     Scenario,
+    Steady,
 )
 from windrow.model.wire.reader import Report, suggestion
 from windrow.model.wire.text import shown
@@ -101,6 +103,18 @@ class _Links:
                 self._all_known(nodes, self._nodes, f"{path}.plan-empty.nodes", "node")
             case Lease(endpoint=endpoint):
                 self._known(endpoint, endpoints, f"{path}.lease.endpoint", "endpoint")
+            case Steady(between=between):
+                self._all_known(between, stations, f"{path}.steady.between", "endpoint or host")
+            case Change():
+                self._check_change(check, f"{path}.change")
+
+    def _check_change(self, check: Change, path: str) -> None:
+        self._known(check.node, self._nodes, f"{path}.node", "node")
+        self._all_known(check.between, {e.name for e in self._scenario.endpoints}, f"{path}.between", "endpoint")
+        self._all_known(check.manifests, self._scenario.changes, f"{path}.manifests", "file in changes/")
+        here = [e.name for e in self._scenario.endpoints if e.node == check.node and e.name in check.between]
+        if len(here) != 1 and all(check.between):
+            self._wrong("check", f"{path}.between", f"one of the two must be on {check.node}, the other elsewhere")
 
     def _all_known(self, words: tuple[str, ...], known: Collection[str], path: str, what: str) -> None:
         for i, word in enumerate(words):

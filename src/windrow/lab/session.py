@@ -21,6 +21,8 @@ from windrow.lab.world import World
 from windrow.model.objects import AnyObject, Meta
 from windrow.model.objects import Node as NodeObject
 from windrow.model.problems import ProblemsError, errors
+from windrow.model.steps import Impact
+from windrow.model.values import Ref
 from windrow.model.wire import load_documents, without_doubles
 from windrow.netlink import features, links
 from windrow.netlink.sock import Rtnl
@@ -42,6 +44,8 @@ class Applied:
     left: int
     words: str
     complaints: tuple[str, ...] = ()
+    impact: Impact = Impact.NONE
+    """As the plan announced it."""
 
 
 class Engine(Protocol):
@@ -52,6 +56,10 @@ class Engine(Protocol):
         ...
 
     def apply(self, root: Path, node: str) -> Applied: ...
+
+    def change(self, root: Path, node: str, put: Sequence[AnyObject], remove: Sequence[Ref]) -> Applied:
+        """Put and remove objects as the rules allow, and apply. Raises ProblemsError, LabError."""
+        ...
 
     def steps_left(self, root: Path, node: str) -> int: ...
 
@@ -120,7 +128,11 @@ class Session:
         """The scenario's checks; each result is an EVENT too, as it comes."""
         world = self.world
         world.attach()
-        checker = Checker(world, lambda node: self._engine.steps_left(world.root(node), node))
+        checker = Checker(
+            world,
+            steps_left=lambda node: self._engine.steps_left(world.root(node), node),
+            change=lambda node, put, remove: self._engine.change(world.root(node), node, put, remove),
+        )
         results: list[Result] = []
         for check in world.scenario.checks:
             result = checker.run(check)
