@@ -8,15 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from windrow.apps.engine import Report, converge, look, plan_node
+from windrow.lab.errors import LabError
 from windrow.lab.guest.server import Server
 from windrow.lab.session import Applied, Session, missing, prepare_kernel
 from windrow.model.cluster import Cluster
 from windrow.model.objects import AnyObject
 from windrow.model.problems import ProblemsError, errors
 from windrow.model.steps import Failure, Step
+from windrow.model.values import Ref
 from windrow.netlink.kernel import Kernel
 from windrow.netlink.lock import locked
-from windrow.rules import changes_to, check
+from windrow.rules import Change, changes_to, check
 from windrow.store.directory import Store
 from windrow.store.paths import Paths
 
@@ -52,7 +54,22 @@ class LabEngine:
             left=len(report.left.steps),
             words=_words(report),
             complaints=(*problems, *said),
+            impact=report.planned.plan.impact,
         )
+
+    def change(self, root: Path, node: str, put: Sequence[AnyObject], remove: Sequence[Ref]) -> Applied:
+        """Put and remove objects as the rules allow, and apply. Raises ProblemsError, LabError."""
+        store = Store(root)
+        before = Cluster.of(store.load().objects)
+        if unknown := [str(ref) for ref in remove if ref not in before.objects]:
+            raise LabError(f"{node} has no {', '.join(unknown)}")
+        gone = [Change(before.objects[ref], None) for ref in remove]
+        problems = check(before, [*changes_to(before, put), *gone])
+        if errors(problems):
+            raise ProblemsError(problems)
+        store.put(put)
+        store.remove(remove)
+        return self.apply(root, node)
 
     def steps_left(self, root: Path, node: str) -> int:
         cluster = Cluster.of(Store(root).load().objects)

@@ -12,17 +12,19 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, assert_never
 
-from windrow.lab import probe
+from windrow.lab import changes, probe
 from windrow.lab.guest.run import Place, enter
 from windrow.lab.scenario import (
     BondIs,
     CablePull,
+    Change,
     Check,
     Command,
     Isolated,
     Lease,
     PlanEmpty,
     Reach,
+    Steady,
 )
 from windrow.lab.world import World
 from windrow.model.bonding import BondMode
@@ -60,10 +62,12 @@ Verdict = tuple[bool, str, Mapping[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class Checker:
-    """`steps_left`: how many steps a new plan for this node would take; the applications know."""
+    """`steps_left`: how many steps a new plan for this node would take; `change`: other manifests for a node, applied.
+    The applications know both."""
 
     world: World
     steps_left: Callable[[str], int]
+    change: changes.ChangeNode
 
     def run(self, check: Check) -> Result:
         """Raises KernelError, LabError for what is no answer."""
@@ -86,6 +90,10 @@ class Checker:
                 return "plan-empty", self._plan_empty(check)
             case Lease():
                 return "lease", self._lease(check)
+            case Steady():
+                return "steady", changes.steady(check, self.world)
+            case Change():
+                return "change", changes.change(check, self.world, self.change)
             case _:
                 assert_never(check)
 

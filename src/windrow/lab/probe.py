@@ -244,6 +244,8 @@ class Flow:
 
     def __init__(self, a: Station, b: Station, *, rate: int = FLOW_RATE) -> None:
         self.result: tuple[Direction, Direction]
+        self.held_ms = 0.0
+        """The longest that the sender was kept waiting."""
         self._sockets = _Sockets()
         ends = [self._sockets.open(station, _udp_socket) for station in (a, b)]
         self._ways = [
@@ -274,6 +276,8 @@ class Flow:
             if self._stop.is_set() and not end:
                 end = now + SETTLE_S
             due = int((now - start) * self._rate) + 1
+            if not end:
+                self.held_ms = max(self.held_ms, (due - self._ways[0].sent) * 1000 / self._rate)
             for way in self._ways if not end else ():
                 while way.sent < due:
                     self._sockets.send_to(way.out.fileno(), struct.pack("!I", way.sent), way.to)

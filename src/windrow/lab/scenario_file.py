@@ -389,8 +389,8 @@ class _Reader:
         return Steady(name=said, between=between, seconds=3 if seconds is None else seconds) if between else None
 
     def _change(self, table: Table) -> Check | None:
-        impact, between = table.required("impact", f"one of {', '.join(_IMPACTS)}"), self._between(table)
-        found = impact.choice(_IMPACTS) if impact else None
+        impact, between = table.required("impact", _IMPACTS), self._between(table)
+        found = impact.parsed(_impact, "not-a-choice", _IMPACTS) if impact else None
         manifests = self._texts(table, "manifests") if "manifests" in table else ()
         deleted = table.get("delete")
         refs = [item.parsed(_ref, "check", "write it like VlanConfig/oob") for item in deleted.items()] if deleted else []
@@ -402,7 +402,7 @@ class _Reader:
             name=table.text("name", required=True),
             node=table.text("node", required=True),
             between=between,
-            impact=Impact(found),
+            impact=found,
             manifests=manifests,
             delete=tuple(ref for ref in refs if ref),
             lost=table.integer("lost", 0, 1_000_000),
@@ -464,7 +464,11 @@ _CHECKS: dict[str, tuple[tuple[str, ...], Callable[[_Reader, Table], Check | Non
     "steady": (("between", "seconds"), _Reader._steady),
     "change": (("node", "between", "manifests", "delete", "impact", "lost", "within-ms"), _Reader._change),
 }
-_IMPACTS = tuple(impact.value for impact in Impact)
+_IMPACTS = f"one of {', '.join(impact.value for impact in Impact)}"
+
+
+def _impact(text: str) -> Impact:
+    return Impact(text)
 
 
 def _ref(text: str) -> Ref:
