@@ -20,7 +20,7 @@ from windrow.model.wire import load_documents, without_doubles
 
 REACH_S = 15.0
 BEFORE_S = 0.5
-AFTER_S = {Impact.NONE: 1.0, Impact.HITLESS: 1.0, Impact.FLAP: 3.0, Impact.OUTAGE: 3.0}
+AFTER_S = {Impact.NONE: 1.0, Impact.HITLESS: 1.0, Impact.FLAP: 2.0, Impact.OUTAGE: 2.0}
 """How long the flow goes on after the last step: what is lost later than that, the second look finds."""
 RECOVERED_S = 0.5
 

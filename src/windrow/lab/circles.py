@@ -15,10 +15,11 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from windrow.lab.probe import ETH_P_ALL, ETH_P_PROBE, SETTLE_S, Station
+from windrow.lab.probe import ETH_P_PROBE, SETTLE_S, Station
 
 RATE = 200
 """Broadcasts a second from each endpoint: a loop of 5 ms is seen."""
+_SO_RCVBUFFORCE, _BUFFER = 33, 8 * 1024 * 1024
 _MAGIC = b"windrow circle"
 _MARK = struct.Struct(f"!{len(_MAGIC)}sBI")
 _BROADCAST = b"\xff" * 6
@@ -109,8 +110,9 @@ class Circles:
 
 
 def _packet_socket(interface: str) -> socket.socket:
-    found = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
+    found = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)  # nothing before it is bound
     found.bind((interface, ETH_P_PROBE))
+    found.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER)  # nothing is missed while we are kept waiting
     found.setblocking(False)
     return found
 

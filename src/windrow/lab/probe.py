@@ -273,11 +273,11 @@ class Flow:
         end = 0.0
         while not end or time.monotonic() < end:
             now = time.monotonic()
-            if self._stop.is_set() and not end:
-                end = now + SETTLE_S
             due = int((now - start) * self._rate) + 1
             if not end:
                 self.held_ms = max(self.held_ms, (due - self._ways[0].sent) * 1000 / self._rate)
+            if self._stop.is_set() and not end:
+                end = now + SETTLE_S
             for way in self._ways if not end else ():
                 while way.sent < due:
                     self._sockets.send_to(way.out.fileno(), struct.pack("!I", way.sent), way.to)

@@ -79,6 +79,10 @@ class Session:
             raise LabError("this lab has no scenario yet")
         return self._world
 
+    @property
+    def has_world(self) -> bool:
+        return self._world is not None
+
     def handlers(self) -> dict[str, Handler]:
         return {
             "up": self.up,

@@ -56,8 +56,8 @@ def start(name: str, entry: str, kind: str, log: Log | None = None) -> dict[str,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        start_new_session=True,
     )
+    process.wait()  # it has gone on in a process of its own
     assert process.stdout is not None
     assert process.stderr is not None
     with process.stdout as output, process.stderr as complaints:
@@ -196,6 +196,9 @@ def _say(document: Mapping[str, Any]) -> None:
 def main() -> int:
     """`python -m windrow.lab.supervisor JSON`; what it says goes to whoever started it, until the lab is up."""
     wanted = json.loads(sys.argv[1])
+    if os.fork():
+        return 0
+    os.setsid()
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     try:
         listener.bind(address(wanted["name"]))

@@ -137,7 +137,8 @@ class SetSysctl:
 
 @dataclass(frozen=True, slots=True)
 class AwaitCarrier:
-    """Wait until the link has carrier, at most so long; not having it by then is a failure."""
+    """Wait until the link has carrier, and LACP has agreed where a partner answers, at most so long; not having it by
+    then is a failure."""
 
     timeout_ms: int
 

@@ -26,7 +26,7 @@ from windrow.model.steps import (
     Step,
 )
 from windrow.model.values import VidSet
-from windrow.netlink import codec, links, netns, sysctl
+from windrow.netlink import codec, lacp, links, netns, sysctl
 from windrow.netlink.errors import KernelError
 from windrow.netlink.observe import IFF_LOWER_UP
 from windrow.netlink.sock import RTEXT_FILTER_SKIP_STATS, RTM_GETLINK, Message, Rtnl
@@ -193,7 +193,10 @@ def _do(rtnl: Rtnl, step: Step, where: netns.Netns) -> tuple[Message, ...]:
 
 
 def await_carrier(rtnl: Rtnl, name: str, seconds: float) -> None:
-    """Wait until the link is up and has carrier. Raises KernelError: ETIMEDOUT, or ENODEV if it goes away."""
+    """Wait until the link is up and has carrier, and LACP has agreed where a partner answers.
+
+    Raises KernelError: ETIMEDOUT, or ENODEV if it goes away.
+    """
     body = codec.LINK_HEADER.pack(0, 0, 0, 0, 0)
     body += codec.LINK.encode({"name": name, "ext_mask": RTEXT_FILTER_SKIP_STATS})
     request = Message(RTM_GETLINK, body, doing=f"wait for carrier on {name}")
@@ -201,6 +204,7 @@ def await_carrier(rtnl: Rtnl, name: str, seconds: float) -> None:
     while True:
         data, start, _ = rtnl.get(request)
         if codec.LINK_HEADER.unpack_from(data, start)[3] & IFF_LOWER_UP:
+            lacp.await_agreement(rtnl, name, end)
             return
         left = end - time.monotonic()
         if left <= 0:

@@ -1,0 +1,70 @@
+"""Every scenario that ships: up, applied, and all its checks hold."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pytest
+
+from windrow.apps.labguest import LabEngine
+from windrow.lab.errors import LabError
+from windrow.lab.scenario_file import read, shipped
+from windrow.lab.session import Session
+from windrow.model.problems import ProblemsError
+
+
+class Asked:
+    """A request that nobody sent: it keeps what is said."""
+
+    def __init__(self, **document: Any) -> None:
+        self.document: Mapping[str, Any] = document
+        self.said: list[str] = []
+
+    def log(self, text: str, **more: Any) -> None:
+        detail = more.get("check", {}).get("detail", "")
+        self.said.append(f"{more.get('level', '')}: {text}: {detail}")
+
+
+@pytest.fixture
+def session() -> Iterator[Session]:
+    made = Session(LabEngine(), sys.path)
+    yield made
+    if made.has_world:
+        made.world.close()
+
+
+@pytest.mark.parametrize("name", sorted(shipped()))
+def test_what_ships_holds(session: Session, name: str) -> None:
+    up = Asked(scenario=read(name).to_json())
+    report = session.up(up)  # type: ignore[arg-type]
+    assert report["ok"], "\n".join(up.said)
+    checks = Asked()
+    report = session.check(checks)  # type: ignore[arg-type]
+    print("\n".join(checks.said))
+    assert report["ok"], "\n".join(said for said in checks.said if said.startswith("bad"))
+
+
+def test_applying_again_does_nothing(session: Session) -> None:
+    session.up(Asked(scenario=read("seed").to_json()))  # type: ignore[arg-type]
+    report = session.apply(Asked())  # type: ignore[arg-type]
+    assert {name: node["steps"] for name, node in report["nodes"].items()} == {"node-0": 0, "node-1": 0}
+    with pytest.raises(LabError, match="is up already"):
+        session.up(Asked(scenario=read("seed").to_json()))  # type: ignore[arg-type]
+
+
+def test_manifests_that_the_rules_refuse_build_nothing(session: Session) -> None:
+    texts = read("seed").to_json()
+    texts["manifests"]["oob.yaml"] = texts["manifests"]["oob.yaml"].replace("name: oob\n", "name: a-name-too-long-x\n")
+    with pytest.raises(ProblemsError):
+        session.up(Asked(scenario=texts))  # type: ignore[arg-type]
+    assert not session.has_world
+
+
+def test_the_picture(session: Session) -> None:
+    session.up(Asked(scenario=read("seed").to_json()))  # type: ignore[arg-type]
+    drawn = session.picture(Asked(columns=120))  # type: ignore[arg-type]
+    for word in ("node-0", "node-1", "sw-mgmt", "sw-oob", "gateway", "dhcp", "o200-a", "172.16.200.", "mgmt-br.50"):
+        assert word in drawn["text"]
+        assert word in drawn["svg"]

@@ -1,0 +1,54 @@
+"""`windrow lab`, as far as it goes without a kernel."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from click.testing import CliRunner
+
+from windrow.apps.cli.main import cli
+from windrow.lab import supervisor
+
+
+def test_list() -> None:
+    done = CliRunner().invoke(cli, ["lab", "list"])
+    assert done.exit_code == 0
+    listed = {line.split()[0] for line in done.output.splitlines()}
+    assert listed >= {"seed", "three-nodes", *(f"mode-{m}" for m in MODES)}
+
+
+MODES = ("balance-rr", "active-backup", "balance-xor", "broadcast", "802.3ad", "balance-tlb", "balance-alb")
+
+
+@pytest.mark.parametrize("verb", ["run", "up"])
+def test_a_scenario_that_is_not_there(verb: str) -> None:
+    done = CliRunner().invoke(cli, ["lab", verb, "sead"])
+    assert done.exit_code == 1
+    assert "there is no scenario 'sead'" in done.output
+    assert "did you mean seed?" in done.output
+    assert "starting" not in done.output
+
+
+def test_a_lab_that_is_not_up() -> None:
+    for words in (["exec", "node-0", "--", "true"], ["shell", "node-0"], ["down"], ["check"], ["topology"]):
+        done = CliRunner().invoke(
+            cli,
+            ["lab", *words, "--name", "nobody"]
+            if "--" not in words
+            else ["lab", "exec", "--name", "nobody", *words[1:]],
+        )
+        assert done.exit_code == 1
+        assert "there is no lab 'nobody'" in done.output
+
+
+def test_no_lab_is_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervisor, "running", lambda: ())
+    assert CliRunner().invoke(cli, ["lab", "status"]).output == "no lab is up\n"
+    assert json.loads(CliRunner().invoke(cli, ["lab", "status", "--json"]).output) == {}
+
+
+def test_usage() -> None:
+    assert CliRunner().invoke(cli, ["lab", "run"]).exit_code == 2
+    assert CliRunner().invoke(cli, ["lab", "run", "seed", "--kernel", "bsd"]).exit_code == 2
+    assert CliRunner().invoke(cli, ["lab", "cable", "cut", "node-0:eth0"]).exit_code == 2
