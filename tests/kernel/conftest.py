@@ -12,9 +12,10 @@ from windrow.model.host import Link, Runtime
 from windrow.model.problems import WindrowError
 from windrow.model.steps import Action, Failure, Impact, Phase, Step
 from windrow.model.values import IfName, Ref
-from windrow.netlink import features, netns
+from windrow.netlink import features, lacp, netns
 from windrow.netlink.kernel import Kernel
 from windrow.netlink.sock import Message
+from windrow.plan import takeover
 
 HERE = Path(__file__).parent
 WHY = Ref("Test", "test")
@@ -73,6 +74,13 @@ class Ns:
 
 def step(link: str, action: Action) -> Step:
     return Step(phase=Phase.PREPARE, link=IfName(link), action=action, why=WHY, impact=Impact.NONE)
+
+
+@pytest.fixture(autouse=True)
+def no_switch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The cables here end in nothing that settles or answers LACP; a test with a partner sets its own times."""
+    monkeypatch.setattr(takeover, "SETTLE_MS", 0)
+    monkeypatch.setattr(lacp, "ANSWER_S", 0.0)
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, assert_never
 
 from windrow.lab import changes, probe
+from windrow.lab.errors import LabError
 from windrow.lab.guest.run import Place, enter
 from windrow.lab.scenario import (
     BondIs,
@@ -71,7 +72,10 @@ class Checker:
 
     def run(self, check: Check) -> Result:
         """Raises KernelError, LabError for what is no answer."""
-        kind, (ok, detail, measured) = self._run(check)
+        try:
+            kind, (ok, detail, measured) = self._run(check)
+        except OSError as error:  # ENODEV: an endpoint whose bridge is not there has no NIC to send from
+            raise LabError(f"{check.name}: {error}", hint="are all nodes applied, all endpoints plugged in?") from error
         return Result(name=check.name, kind=kind, ok=ok, detail=detail, measured=measured)
 
     def _run(self, check: Check) -> tuple[str, Verdict]:

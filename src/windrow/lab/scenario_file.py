@@ -298,13 +298,13 @@ class _Reader:
 
     def _by_vid(self, table: Table, key: str) -> Iterator[tuple[int, Field]]:
         """A map whose keys are VIDs or `untagged`."""
-        for word, field in table.table(key).fields():
+        for word, item in table.table(key).fields():
             if word == "untagged":
-                yield UNTAGGED, field
+                yield UNTAGGED, item
             elif word.isdecimal() and VID_MIN <= int(word) <= VID_MAX:
-                yield int(word), field
+                yield int(word), item
             else:
-                field.wrong("vid-range", f"{shown(word)} is neither a VLAN id nor `untagged`")
+                item.wrong("vid-range", f"{shown(word)} is neither a VLAN id nor `untagged`")
 
     def _cable(self, item: Field) -> Cable | None:
         """`[node-0:eth0, sw:p1]`"""
@@ -393,9 +393,12 @@ class _Reader:
         found = impact.parsed(_impact, "not-a-choice", _IMPACTS) if impact else None
         manifests = self._texts(table, "manifests") if "manifests" in table else ()
         deleted = table.get("delete")
-        refs = [item.parsed(_ref, "check", "write it like VlanConfig/oob") for item in deleted.items()] if deleted else []
+        named = deleted.items() if deleted else ()
+        refs = [item.parsed(_ref, "check", "write it like VlanConfig/oob") for item in named]
         if not manifests and not deleted:
-            self._report.add("check", table.path, "nothing changes", "name `manifests` to apply, or objects to `delete`")
+            self._report.add(
+                "check", table.path, "nothing changes", "name `manifests` to apply, or objects to `delete`"
+            )
         if between is None or found is None:
             return None
         return Change(

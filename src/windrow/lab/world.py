@@ -10,6 +10,7 @@ endpoint  a namespace with one NIC, whose other end is a port of a node's bridge
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import threading
 import zlib
@@ -99,6 +100,8 @@ class World:
             os.close(fd)
         for name in self._sockets:
             netns.delete(name)
+        for node in self.scenario.nodes:
+            shutil.rmtree(self.root(node.name), ignore_errors=True)
 
     # Places ---------------------------------------------------------------------------------------
 

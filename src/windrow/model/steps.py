@@ -138,9 +138,10 @@ class SetSysctl:
 @dataclass(frozen=True, slots=True)
 class AwaitCarrier:
     """Wait until the link has carrier, and LACP has agreed where a partner answers, at most so long; not having it by
-    then is a failure."""
+    then is a failure. Without LACP wait `settle_ms` more: the switch's port forwards a little after its carrier."""
 
     timeout_ms: int
+    settle_ms: int = 0
 
 
 Action = (

@@ -185,15 +185,16 @@ def _do(rtnl: Rtnl, step: Step, where: netns.Netns) -> tuple[Message, ...]:
     match step.action:
         case SetSysctl(key=key, value=value):
             netns.opened_in(where, lambda: sysctl.write(key, value))
-        case AwaitCarrier(timeout_ms=timeout):
-            await_carrier(rtnl, step.link, timeout / 1000)
+        case AwaitCarrier(timeout_ms=timeout, settle_ms=settle):
+            await_carrier(rtnl, step.link, timeout / 1000, settle / 1000)
         case _:
             raise AssertionError(f"{step.action} is a message")
     return ()
 
 
-def await_carrier(rtnl: Rtnl, name: str, seconds: float) -> None:
-    """Wait until the link is up and has carrier, and LACP has agreed where a partner answers.
+def await_carrier(rtnl: Rtnl, name: str, seconds: float, settle: float = 0.0) -> None:
+    """Wait until the link is up and has carrier, and LACP has agreed where a partner answers; if it has not, that the
+    switch settles.
 
     Raises KernelError: ETIMEDOUT, or ENODEV if it goes away.
     """
@@ -204,7 +205,8 @@ def await_carrier(rtnl: Rtnl, name: str, seconds: float) -> None:
     while True:
         data, start, _ = rtnl.get(request)
         if codec.LINK_HEADER.unpack_from(data, start)[3] & IFF_LOWER_UP:
-            lacp.await_agreement(rtnl, name, end)
+            if not lacp.await_agreement(rtnl, name, end):
+                time.sleep(settle)
             return
         left = end - time.monotonic()
         if left <= 0:

@@ -2,7 +2,7 @@
 
 Carrier does not tell: a bond in mode 802.3ad has it as soon as it has an aggregator (`bond_3ad_set_carrier`), before any
 partner has answered. From the answer on the port waits two seconds for others to aggregate with
-(`AD_AGGREGATE_WAIT_TIME`, IEEE 802.1AX §6.4.4) and passes nothing until both sides are in sync.
+(`AD_AGGREGATE_WAIT_TIME`, IEEE 802.1AX §6.4.4), and passes nothing until both sides are in sync.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ _PASSING = 0x30
 _POLL_S = 0.05
 
 
-def await_agreement(rtnl: Rtnl, name: str, end: float) -> None:
+def await_agreement(rtnl: Rtnl, name: str, end: float) -> bool:
     """Wait until a NIC of the bond passes frames, and its partner too; `end` is a time.monotonic().
 
-    Returns at once for what does no LACP, and after ANSWER_S where nobody answers: the kernel then uses one NIC
-    without LACP. Raises KernelError: ETIMEDOUT where a partner answers and does not agree, ENODEV.
+    False: nobody agreed. At once for what does no LACP, after ANSWER_S where nobody answers: the kernel then uses one
+    NIC without LACP. Raises KernelError: ETIMEDOUT where a partner answers and does not agree, ENODEV.
     """
     answer_by = min(end, time.monotonic() + ANSWER_S)
     while True:
@@ -37,12 +37,14 @@ def await_agreement(rtnl: Rtnl, name: str, end: float) -> None:
         bond = next((raw for raw in raws if raw.attrs["name"] == name), None)
         if bond is None:
             raise KernelError(errno.ENODEV, f"wait for LACP on {name}")
-        if bond.data.get("mode") != _MODE_LACP or _agreed(bond, raws):
-            return
+        if bond.data.get("mode") != _MODE_LACP:
+            return False
+        if _agreed(bond, raws):
+            return True
         partner = bond.data.get("lacp_info", {}).get("partner_mac", options.NO_MAC)
         now = time.monotonic()
         if partner == options.NO_MAC and now >= answer_by:
-            return
+            return False
         if now >= end:
             hint = f"the partner {partner} answers and does not agree: are the switch's ports in one group?"
             raise KernelError(errno.ETIMEDOUT, f"wait for LACP on {name}", hint=hint)

@@ -5,7 +5,8 @@ and takes over NIC by NIC, while the first goes on carrying the traffic:
 
     1  make <cn>-bn, put it on the bridge without any VLAN: a filtering bridge drops every frame of
        such a port, both ways, so that two uplinks on one bridge are no loop for a single frame
-    2  the first NIC moves (one that carries nothing, if there is one); wait for carrier, LACP included
+    2  the first NIC moves (one that carries nothing, if there is one); <cn>-bn comes up; wait for carrier,
+       and for the switch: that LACP agrees, or else a second
     3  swap: the old bond loses its VLANs and the new one gets them, in one burst
     4  the other NICs follow; the old bond is deleted; the new one gets its name
 
@@ -43,8 +44,13 @@ from windrow.plan.diff import vlan_change
 from windrow.plan.order import FRESH_PORT, Burst, burst
 from windrow.plan.scene import Scene
 
-CARRIER_TIMEOUT_MS = 10_000
-"""LACP with slow timers needs a few seconds to agree (IEEE 802.1AX §6.4.4); without it, milliseconds."""
+CARRIER_TIMEOUT_MS = 20_000
+"""LACP agrees two seconds after the switch's answer (`AD_AGGREGATE_WAIT_TIME`, IEEE 802.1AX §6.4.4), and a real NIC
+takes as long to have carrier; eight more where a bond was up before its NIC (`AD_AGGREGATOR_SELECTION_TIMER`)."""
+
+SETTLE_MS = 1_200
+"""The NIC has been down to change bonds: the switch's port forwards again a little after its carrier is back, a
+Linux bridge up to a second (linkwatch runs once a second). Meanwhile the old bond carries the traffic."""
 
 PHASE = Phase.DOWN_OPTIONS
 
@@ -91,9 +97,10 @@ def _stages(scene: Scene, bond: Link, new: IfName) -> Iterator[list[Step]]:
     yield from _prepare(scene, bond, new)
     for nic in first:
         yield _move(scene, bond, nic, new, "the first NIC")
+    yield _open(scene, bond, new)
     if scene.carrying(bond.name):
         # Without carrier by then the plan stops here, and the old bond goes on carrying.
-        yield [_step(scene, bond, new, AwaitCarrier(CARRIER_TIMEOUT_MS))]
+        yield [_step(scene, bond, new, AwaitCarrier(CARRIER_TIMEOUT_MS, SETTLE_MS))]
     yield _swap(scene, bond, new)
     for nic in waiting[len(first) :]:
         yield _move(scene, bond, nic, new, "it follows")
@@ -125,7 +132,7 @@ def _opening(spec: LinkSpec) -> LinkSpec:
 
 
 def _prepare(scene: Scene, bond: Link, new: IfName) -> Iterator[list[Step]]:
-    """The successor: on the bridge, up, a member of no VLAN."""
+    """The successor: on the bridge, a member of no VLAN."""
     seen = _staying(scene, bond, new)
     if seen is None:
         if scene.seen(new) is not None:
@@ -141,8 +148,14 @@ def _prepare(scene: Scene, bond: Link, new: IfName) -> Iterator[list[Step]]:
         join = _step(scene, bond, new, SetMaster(IfName(bond.master or "")))
         blind = _step(scene, bond, new, SetVlans(remove=FRESH_PORT.all), note="in no VLAN: it blocks every frame")
         yield [*down, join, blind]
-    if seen is None or not seen.up or seen.master != bond.master:
-        yield [_step(scene, bond, new, SetLink(up=True))]
+
+
+def _open(scene: Scene, bond: Link, new: IfName) -> list[Step]:
+    """After the first NIC is in: a bond that is up by then waits eight seconds before LACP may agree, one that comes
+    up with its NIC a tenth of one (`bond_3ad_initiate_agg_selection` in bond_enslave() and bond_open())."""
+    seen = _staying(scene, bond, new)
+    is_open = seen is not None and seen.up and seen.master == bond.master
+    return [] if is_open else [_step(scene, bond, new, SetLink(up=True))]
 
 
 def _drifted(bond: Link, seen: Link) -> SetLink | None:

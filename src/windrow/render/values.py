@@ -98,8 +98,8 @@ def action_value(action: Action) -> dict[str, Any]:
             return {"name": "delete-address", "address": addr}
         case SetSysctl(key=key, value=value):
             return {"name": "set-sysctl", "key": key, "value": value}
-        case AwaitCarrier(timeout_ms=timeout):
-            return {"name": "await-carrier", "timeoutMs": timeout}
+        case AwaitCarrier(timeout_ms=timeout, settle_ms=settle):
+            return {"name": "await-carrier", "timeoutMs": timeout, "settleMs": settle}
         case _:
             assert_never(action)
 
