@@ -59,9 +59,7 @@ def checker(session: Session) -> Checker:
 
 
 def change(*manifests: str, impact: Impact = Impact.HITLESS, **more: Any) -> Change:
-    return Change(
-        name="test", node="node-0", between=("oob-a", "oob-b"), impact=impact, manifests=manifests, **more
-    )
+    return Change(name="test", node="node-0", between=("oob-a", "oob-b"), impact=impact, manifests=manifests, **more)
 
 
 def uplink(nics: str, options: str) -> str:

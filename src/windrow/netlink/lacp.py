@@ -1,7 +1,7 @@
 """Waiting for LACP to agree with the switch.
 
-Carrier does not tell: a bond in mode 802.3ad has it as soon as it has an aggregator (`bond_3ad_set_carrier`), before any
-partner has answered. From the answer on the port waits two seconds for others to aggregate with
+Carrier does not tell: a bond in mode 802.3ad has it as soon as it has an aggregator (`bond_3ad_set_carrier`), before
+any partner has answered. From the answer on the port waits two seconds for others to aggregate with
 (`AD_AGGREGATE_WAIT_TIME`, IEEE 802.1AX §6.4.4), and passes nothing until both sides are in sync.
 """
 
