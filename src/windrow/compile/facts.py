@@ -42,16 +42,13 @@ def protected_links(observed: Observed) -> frozenset[IfName]:
     """The management network, every link with a default route, and all that these stand on."""
     links = observed.state.links
     roots = {route.dev for route in observed.state.routes if route.dst == "default" and route.dev}
-    roots |= {n for n in links if n in _MGMT_DEVICES}
+    roots |= {n for n in links if n in names.MGMT_DEVICES}
     roots |= {
         name
         for name, link in links.items()
         if link.parent == names.bridge_of(names.MGMT) and link.kind == "vlan" and not observed.owned(name)
     }
     return _with_what_is_below(observed, frozenset(roots & links.keys()))
-
-
-_MGMT_DEVICES = {names.bridge_of(names.MGMT), names.bond_of(names.MGMT)}
 
 
 def _with_what_is_below(observed: Observed, roots: frozenset[IfName]) -> frozenset[IfName]:

@@ -62,6 +62,10 @@ def successor_of(bond: str) -> IfName:
     return next_bond_of(bond.removesuffix("-bo"))
 
 
+MGMT_DEVICES = frozenset({bridge_of(MGMT), bond_of(MGMT)})
+"""The bridge and the bond that the operating system made."""
+
+
 def subinterface_of(cluster_network: str, vid: int) -> IfName:
     return IfName(f"{cluster_network}-br.{vid}")
 

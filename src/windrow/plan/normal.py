@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from windrow.model import names as device_names
 from windrow.model.bonding import BondMode
 from windrow.model.host import Bond, Bridge, HostState, Link, Observed, Other, PortVlans, VlanIf
+from windrow.model.names import MGMT_DEVICES
 from windrow.model.values import IfName
 
 
@@ -24,12 +24,8 @@ def normalise(observed: Observed, names: frozenset[IfName] | None = None) -> Hos
             if isinstance(observed.state.links[IfName(link.master or "")].spec, Bond):
                 links[name] = _claimed(link)
         elif names is not None and name in names:
-            links[name] = _only_vlans(link) if _is_mgmt(name) else _claimed(link)
+            links[name] = _only_vlans(link) if name in MGMT_DEVICES else _claimed(link)
     return HostState(links=links, sysctls=dict(observed.state.sysctls))
-
-
-def _is_mgmt(name: str) -> bool:
-    return name in (device_names.bridge_of(device_names.MGMT), device_names.bond_of(device_names.MGMT))
 
 
 def _owned(link: Link) -> Link:
