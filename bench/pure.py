@@ -8,12 +8,12 @@ from windrow.model import names
 from windrow.model.cluster import Cluster
 from windrow.model.facts import Nic, NodeFacts
 from windrow.model.host import OWNER_GROUP, Bond, HostState, Link, Observed, Other, PortVlans, Runtime
+from windrow.model.meta import Meta
 from windrow.model.objects import (
     AddressMode,
     AnyObject,
     ClusterNetwork,
     HostNetworkConfig,
-    Meta,
     NetworkAttachmentDefinition,
     NetworkType,
     NicIdentity,

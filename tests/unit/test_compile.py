@@ -11,12 +11,12 @@ from windrow.model.bonding import BondMode
 from windrow.model.cluster import Cluster
 from windrow.model.facts import KernelFeatures, Nic, NodeFacts
 from windrow.model.host import OWNER_GROUP, Bond, Bridge, HostState, Link, Observed, Other, Route, Runtime, VlanIf
+from windrow.model.meta import Meta
 from windrow.model.objects import (
     AddressMode,
     AnyObject,
     ClusterNetwork,
     HostNetworkConfig,
-    Meta,
     NetworkAttachmentDefinition,
     NetworkType,
     NicIdentity,

@@ -11,13 +11,13 @@ from windrow.model import names
 from windrow.model.cluster import Cluster
 from windrow.model.facts import KernelFeatures, Nic, NodeFacts
 from windrow.model.host import Bond
+from windrow.model.meta import Meta
 from windrow.model.objects import (
     AddressMode,
     AnyObject,
     ClusterNetwork,
     HostNetworkConfig,
     LabelSelector,
-    Meta,
     NetworkAttachmentDefinition,
     NetworkType,
     NicIdentity,

@@ -10,7 +10,8 @@ import pytest
 
 from windrow.apps.engine import look, plan_node
 from windrow.model.cluster import Cluster
-from windrow.model.objects import LinkMonitor, Meta
+from windrow.model.meta import Meta
+from windrow.model.objects import LinkMonitor
 from windrow.model.problems import Severity
 from windrow.model.steps import Failure, SetMaster
 from windrow.model.values import IfName

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from windrow.model.objects import AnyObject, ClusterNetwork, Meta, Node, VlanConfig
+from windrow.model.meta import Meta
+from windrow.model.objects import AnyObject, ClusterNetwork, Node, VlanConfig
 from windrow.model.values import Ref
 from windrow.model.wire import load_documents
 from windrow.store.directory import Store, read_manifests

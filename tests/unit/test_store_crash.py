@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from windrow.model.objects import ClusterNetwork, Meta
+from windrow.model.meta import Meta
+from windrow.model.objects import ClusterNetwork
 from windrow.model.values import Ref
 from windrow.store import atomic
 from windrow.store.directory import Store
@@ -106,7 +107,8 @@ def test_half_a_write_is_finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 WRITER = """
 import sys
 from pathlib import Path
-from windrow.model.objects import ClusterNetwork, Meta
+from windrow.model.meta import Meta
+from windrow.model.objects import ClusterNetwork
 from windrow.store.directory import Store
 from windrow.store.paths import Paths
 

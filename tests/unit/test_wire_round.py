@@ -6,6 +6,7 @@ import pytest
 
 from windrow.model.bonding import BondMode
 from windrow.model.host import Bond
+from windrow.model.meta import Meta
 from windrow.model.objects import (
     AddressMode,
     AnyObject,
@@ -13,7 +14,6 @@ from windrow.model.objects import (
     HostNetworkConfig,
     LabelSelector,
     LinkMonitor,
-    Meta,
     NetworkAttachmentDefinition,
     NetworkType,
     NicIdentity,

@@ -38,7 +38,7 @@ from windrow.lab.scenario import (
 )
 from windrow.lab.scenario_links import check_links
 from windrow.model.bonding import BondMode
-from windrow.model.objects import Source
+from windrow.model.meta import Source
 from windrow.model.problems import Problem, ProblemsError
 from windrow.model.steps import Impact
 from windrow.model.values import VID_MAX, VID_MIN, Cidr, IfName, Ref, VidSet, parse_ifname

@@ -18,7 +18,8 @@ from windrow.lab.guest.server import Handler, Request
 from windrow.lab.scenario import End, Node
 from windrow.lab.scenario_file import Texts, parse
 from windrow.lab.world import World
-from windrow.model.objects import AnyObject, Meta
+from windrow.model.meta import Meta
+from windrow.model.objects import AnyObject
 from windrow.model.objects import Node as NodeObject
 from windrow.model.problems import ProblemsError, errors
 from windrow.model.steps import Impact

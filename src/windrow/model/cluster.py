@@ -9,13 +9,13 @@ from operator import or_
 from typing import TypeVar, cast
 
 from windrow.model import names
+from windrow.model.meta import Meta
 from windrow.model.objects import (
     AnyObject,
     ClusterNetwork,
     HostNetworkConfig,
     LabelSelector,
     LinkMonitor,
-    Meta,
     NetworkAttachmentDefinition,
     Node,
     Operator,

@@ -13,50 +13,9 @@ from typing import Any, ClassVar
 
 from windrow.model import names
 from windrow.model.host import Bond
-from windrow.model.values import Cidr, Mac, Ref, VidSet
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Meta:
-    name: str
-    namespace: str = ""
-    labels: Mapping[str, str] = field(default_factory=dict)
-    annotations: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
-    """Where a document stands: its file, and the line of each path in it (`spec.uplink.nics[1]` -> 14)."""
-
-    file: str = ""
-    lines: Mapping[str, int] = field(default_factory=dict)
-
-    def line(self, path: str) -> int | None:
-        """The line of `path`, or of the nearest thing around it."""
-        while path and path not in self.lines:
-            path = path[: max(path.rfind("."), path.rfind("["), 0)]
-        return self.lines.get(path)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Object:
-    """What all kinds share."""
-
-    KIND: ClassVar[str]
-    API_VERSION: ClassVar[str] = names.API_VERSION
-    NAMESPACED: ClassVar[bool] = False
-
-    meta: Meta
-    doc: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
-    source: Source = field(default_factory=Source, compare=False, repr=False)
-
-    @property
-    def name(self) -> str:
-        return self.meta.name
-
-    @property
-    def ref(self) -> Ref:
-        return Ref(self.KIND, self.meta.name, self.meta.namespace if self.NAMESPACED else "")
+from windrow.model.machines import VirtualMachine, VirtualMachineInstance
+from windrow.model.meta import Object
+from windrow.model.values import Cidr, Mac, VidSet
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -211,6 +170,8 @@ class Node(Object):
 
     KIND: ClassVar[str] = "Node"
     API_VERSION: ClassVar[str] = "v1"
+    pod_cidrs: tuple[Cidr, ...] = ()
+    """`spec.podCIDRs` (or `podCIDR`): the addresses of the pods on it, one for each family."""
 
     @property
     def witness(self) -> bool:
@@ -219,7 +180,15 @@ class Node(Object):
 
 
 AnyObject = (
-    ClusterNetwork | VlanConfig | VlanStatus | LinkMonitor | HostNetworkConfig | NetworkAttachmentDefinition | Node
+    ClusterNetwork
+    | VlanConfig
+    | VlanStatus
+    | LinkMonitor
+    | HostNetworkConfig
+    | NetworkAttachmentDefinition
+    | VirtualMachine
+    | VirtualMachineInstance
+    | Node
 )
 
 
@@ -243,6 +212,8 @@ KINDS: tuple[Kind, ...] = (
     Kind(LinkMonitor, "linkmonitors", ("lm", "lms")),
     Kind(HostNetworkConfig, "hostnetworkconfigs", ("hnc", "hncs")),
     Kind(NetworkAttachmentDefinition, "network-attachment-definitions", ("nad", "nads", "net-attach-def")),
+    Kind(VirtualMachine, "virtualmachines", ("vm", "vms")),
+    Kind(VirtualMachineInstance, "virtualmachineinstances", ("vmi", "vmis")),
     Kind(Node, "nodes", ("no",)),
 )
 

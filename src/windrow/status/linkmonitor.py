@@ -9,7 +9,8 @@ from typing import Any
 from windrow.model import names
 from windrow.model.cluster import Cluster, matches_labels
 from windrow.model.host import Link, Observed
-from windrow.model.objects import LinkMonitor, Meta
+from windrow.model.meta import Meta
+from windrow.model.objects import LinkMonitor
 from windrow.model.values import IfName
 from windrow.status.report import NodeReport
 

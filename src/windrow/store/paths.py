@@ -29,3 +29,33 @@ class Paths:
     def lock(self) -> Path:
         """The one lock of the host: whoever changes its network holds it."""
         return self.runtime / "lock"
+
+    @property
+    def ports(self) -> Path:
+        """One file for each port that a CNI call made. On tmpfs: the ports are gone after a reboot, too."""
+        return self.runtime / "ports"
+
+    @property
+    def attachments(self) -> Path:
+        """What the meta plugin attached to each container. On disk: a DEL may come after a reboot, and frees leases."""
+        return self.state / "attachments"
+
+    @property
+    def pods(self) -> Path:
+        """Pod manifests (`<namespace>/<name>.json`) for runtimes that cannot pass annotations on."""
+        return self.runtime / "pods"
+
+    @property
+    def machines(self) -> Path:
+        """A directory for each running VM: its record, sockets, generated files."""
+        return self.runtime / "vms"
+
+    @property
+    def cni_socket(self) -> Path:
+        """Where `windrow cni serve` listens."""
+        return self.runtime / "cni.sock"
+
+    @property
+    def cni_networks(self) -> Path:
+        """The administrator's CNI configurations: where a default network is looked for by its name."""
+        return self.root / "etc/cni/net.d"

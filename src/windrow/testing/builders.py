@@ -8,13 +8,13 @@ from typing import Any
 from windrow.model.bonding import BondMode
 from windrow.model.cluster import Cluster
 from windrow.model.host import Bond, Link, LinkSpec, Other, PortVlans
+from windrow.model.meta import Meta
 from windrow.model.names import LABEL_HOSTNAME, bridge_of
 from windrow.model.objects import (
     AddressMode,
     AnyObject,
     ClusterNetwork,
     HostNetworkConfig,
-    Meta,
     NetworkAttachmentDefinition,
     NetworkType,
     NicIdentity,

@@ -8,16 +8,15 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
+from windrow.model.meta import Meta, Source
 from windrow.model.objects import (
     KINDS,
     AnyObject,
     ClusterNetwork,
     HostNetworkConfig,
     LinkMonitor,
-    Meta,
     NetworkAttachmentDefinition,
     Node,
-    Source,
     VlanConfig,
     VlanStatus,
     find_kind,

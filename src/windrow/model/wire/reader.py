@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, TypeVar
 
-from windrow.model.objects import Meta, Source
+from windrow.model.meta import Meta, Source
 from windrow.model.problems import Problem, Severity
 from windrow.model.values import Ref
 from windrow.model.wire.text import join, quoted, shown

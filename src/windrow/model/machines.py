@@ -1,0 +1,174 @@
+"""Virtual machines: the part of KubeVirt's objects (`kubevirt.io/v1`) that makes and connects one on this host."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import ClassVar
+
+from windrow.model.meta import Meta, Object
+from windrow.model.values import Cidr, Mac
+
+KUBEVIRT_API_VERSION = "kubevirt.io/v1"
+VM_NETWORK_CIDR, VM_NETWORK_CIDR6 = Cidr("10.0.2.0/24"), Cidr("fd10:0:2::/120")
+"""KubeVirt's defaults for the network between a masqueraded guest and its pod."""
+
+
+class Binding(StrEnum):
+    """How a NIC of the pod becomes one of the guest; the value is the field's name in the manifest."""
+
+    BRIDGE = "bridge"
+    MASQUERADE = "masquerade"
+    MANAGED_TAP = "managedTap"
+    """Harvester's plugin (`binding: {name: managedtap}`): a bridge binding that leaves DHCP to the network."""
+
+
+class NicModel(StrEnum):
+    VIRTIO = "virtio"
+    E1000 = "e1000"
+    E1000E = "e1000e"
+    RTL8139 = "rtl8139"
+    NE2K_PCI = "ne2k_pci"
+    PCNET = "pcnet"
+
+
+class LinkState(StrEnum):
+    UP = "up"
+    DOWN = "down"
+    ABSENT = "absent"
+    """To be unplugged."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForwardedPort:
+    """Of a masqueraded NIC: only these ports lead to the guest, once one is named."""
+
+    port: int
+    protocol: str = "TCP"
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DhcpOptions:
+    boot_file: str = ""
+    tftp_server: str = ""
+    ntp_servers: tuple[str, ...] = ()
+    private: tuple[tuple[int, str], ...] = ()
+    """(option 224..254, value)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GuestNic:
+    """One of `spec.domain.devices.interfaces`; `name` is its network's."""
+
+    name: str
+    binding: Binding
+    model: NicModel = NicModel.VIRTIO
+    mac: Mac | None = None
+    state: LinkState = LinkState.UP
+    boot_order: int | None = None
+    pci_address: str = ""
+    acpi_index: int | None = None
+    tag: str = ""
+    ports: tuple[ForwardedPort, ...] = ()
+    dhcp: DhcpOptions = DhcpOptions()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GuestNetwork:
+    """One of `spec.networks`: the pod's own network, or (`nad`) one that a NetworkAttachmentDefinition describes."""
+
+    name: str
+    nad: str = ""
+    """`namespace/name`, the VM's own namespace where the manifest says none; empty: the pod network."""
+    default: bool = False
+    """Of a NAD: it takes the place of the pod network."""
+    cidr: Cidr = VM_NETWORK_CIDR
+    cidr6: Cidr = VM_NETWORK_CIDR6
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KernelBoot:
+    """Files of this host. `arguments`: the kernel's command line."""
+
+    kernel: str
+    initrd: str = ""
+    arguments: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Disk:
+    """A disk image of this host; `bus` is virtio, sata or scsi."""
+
+    name: str
+    path: str
+    bus: str = "virtio"
+    format: str = ""
+    """raw or qcow2; empty: as the file says itself."""
+    read_only: bool = False
+    boot_order: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CloudInit:
+    """cloud-init's NoCloud seed; texts."""
+
+    user_data: str = ""
+    network_data: str = ""
+    meta_data: str = ""
+    """Beyond KubeVirt; empty: instance-id and local-hostname are made."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MachineSpec:
+    """`spec` of a VirtualMachineInstance, or of a VirtualMachine's template."""
+
+    networks: tuple[GuestNetwork, ...] = ()
+    nics: tuple[GuestNic, ...] = ()
+    cores: int = 1
+    sockets: int = 1
+    threads: int = 1
+    memory: int = 256 << 20
+    """Bytes."""
+    machine: str = "q35"
+    cpu_model: str = ""
+    """Empty: `host` with KVM, `max` without."""
+    kernel: KernelBoot | None = None
+    disks: tuple[Disk, ...] = ()
+    cloud_init: CloudInit | None = None
+    multiqueue: bool = False
+    hostname: str = ""
+    subdomain: str = ""
+    node_selector: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def vcpus(self) -> int:
+        return self.cores * self.sockets * self.threads
+
+    def network(self, name: str) -> GuestNetwork | None:
+        return next((n for n in self.networks if n.name == name), None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VirtualMachineInstance(Object):
+    """A machine that runs as long as it is there."""
+
+    KIND: ClassVar[str] = "VirtualMachineInstance"
+    API_VERSION: ClassVar[str] = KUBEVIRT_API_VERSION
+    NAMESPACED: ClassVar[bool] = True
+    spec: MachineSpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VirtualMachine(Object):
+    """A machine that is started and stopped. `template`: labels and annotations of its instance."""
+
+    KIND: ClassVar[str] = "VirtualMachine"
+    API_VERSION: ClassVar[str] = KUBEVIRT_API_VERSION
+    NAMESPACED: ClassVar[bool] = True
+    spec: MachineSpec
+    run_strategy: str = ""
+    template: Meta | None = None
+
+
+AnyMachine = VirtualMachine | VirtualMachineInstance
