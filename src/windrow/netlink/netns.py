@@ -7,6 +7,7 @@ nothing can be left standing in the wrong one. A socket stays in the namespace w
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -20,6 +21,7 @@ T = TypeVar("T")
 
 RUN_NETNS = Path("/run/netns")
 CLONE_NEWNET = 0x4000_0000
+_CLONE_FS, _CLONE_NEWNS = 0x200, 0x2_0000
 _MS_BIND, _MS_REC, _MS_SHARED, _MNT_DETACH = 0x1000, 0x4000, 1 << 20, 2
 _OWN = "/proc/thread-self/ns/net"
 
@@ -64,27 +66,45 @@ def new() -> int:
 
 
 def create(name: str) -> None:
-    """Make `/run/netns/<name>`. Raises KernelError (EEXIST)."""
-    path = RUN_NETNS / name
-    with _mapped(f"create network namespace {name}"):
+    """Make `/run/netns/<name>`, for every process of the host to see. Raises KernelError (EEXIST)."""
+    path, doing = RUN_NETNS / name, f"create network namespace {name}"
+
+    def keep() -> int:
+        _mount(_OWN, str(path), _MS_BIND, doing)
+        return os.open(_OWN, os.O_RDONLY | os.O_CLOEXEC)
+
+    def make() -> int:
         _share_run_netns()
         os.close(os.open(path, os.O_RDONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0))
+        try:
+            return in_new(keep)
+        except BaseException:
+            path.unlink()
+            raise
 
-    def keep() -> None:
-        _mount(_OWN, str(path), _MS_BIND, f"create network namespace {name}")
-
-    try:
-        in_new(keep)
-    except BaseException:
-        path.unlink()
-        raise
+    with _mapped(doing):
+        fd = _among_first_mounts(make)
+        try:
+            if path.stat().st_dev == path.parent.stat().st_dev:  # the mount did not come through to here
+                _mount(f"/proc/self/fd/{fd}", str(path), _MS_BIND, doing)
+        finally:
+            os.close(fd)
 
 
 def delete(name: str) -> None:
-    """Take the name away; the namespace goes with its last process and socket. Raises KernelError (ENOENT)."""
+    """Take the name away; the namespace goes with its last process and socket. Raises KernelError (ENOENT).
+
+    Where it is mounted in other mount namespaces only, removing the file takes those mounts away
+    (`vfs_unlink: detach_mounts`).
+    """
     path = RUN_NETNS / name
-    _libc("umount2", os.fsencode(path), _MNT_DETACH, doing=f"delete network namespace {name}")
-    path.unlink()
+    with _mapped(f"delete network namespace {name}"):
+        try:
+            _libc("umount2", os.fsencode(path), _MNT_DETACH, doing=f"delete network namespace {name}")
+        except errors.KernelError as error:
+            if error.errno != errno.EINVAL:  # EINVAL: not a mount point here
+                raise
+        path.unlink()
 
 
 def names() -> tuple[str, ...]:
@@ -104,6 +124,35 @@ def _share_run_netns() -> None:
         # and binding it again each time would double the mounts below it.
         _mount(str(RUN_NETNS), str(RUN_NETNS), _MS_BIND | _MS_REC, "prepare /run/netns")
         _mount("", str(RUN_NETNS), _MS_SHARED | _MS_REC, "prepare /run/netns")
+
+
+def _among_first_mounts(fn: Callable[[], T]) -> T:
+    """Run `fn` in the mount namespace of the host's first process, if that has our /run and lets us in.
+
+    `ip netns exec` and others give each program a mount namespace of its own, out of which no mount comes: what
+    it mounts is gone when it ends.
+    """
+    try:
+        if os.stat("/proc/1/ns/mnt").st_ino == os.stat("/proc/thread-self/ns/mnt").st_ino or not _same_run():
+            return fn()
+        fd = os.open("/proc/1/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return fn()
+
+    def enter() -> None:
+        with suppress(errors.KernelError):  # not permitted: then here
+            _libc("unshare", _CLONE_FS, doing="leave the other threads' directory")
+            _libc("setns", fd, _CLONE_NEWNS, doing="enter mount namespace")
+
+    try:
+        return _in_thread(enter, fn)
+    finally:
+        os.close(fd)
+
+
+def _same_run() -> bool:
+    places = [RUN_NETNS.parent, *([RUN_NETNS] if RUN_NETNS.exists() else [])]
+    return all(os.path.samestat(os.stat(p), os.stat(f"/proc/1/root{p}")) for p in places)
 
 
 def _in_thread(enter: Callable[[], None], fn: Callable[[], T]) -> T:
