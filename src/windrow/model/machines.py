@@ -104,9 +104,13 @@ class Disk:
     path: str
     bus: str = "virtio"
     format: str = ""
-    """raw or qcow2; empty: as the file says itself."""
+    """raw or qcow2; empty: as the file's name says."""
     read_only: bool = False
     boot_order: int | None = None
+
+    @property
+    def image_format(self) -> str:
+        return self.format or ("qcow2" if self.path.endswith(".qcow2") else "raw")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,254 @@
+"""QEMU: the arguments that start a machine, and the QMP commands that change its NICs while it runs.
+
+On q35 every NIC has a root port of its own, because nothing can be plugged into or out of the root bus itself
+(QEMU, docs/pcie.txt §2); some more ports wait for NICs that come later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from windrow.model.machines import Disk, KernelBoot, LinkState, MachineSpec, NicModel
+from windrow.port.vm.binding import NicPlan
+
+Command = dict[str, Any]
+"""One QMP command: `{"execute": …, "arguments": {…}}`."""
+
+SPARE_PORTS = 4
+_FIRST_PORT_SLOT = 0x10
+_DRIVERS = {
+    NicModel.VIRTIO: "virtio-net-pci",
+    NicModel.E1000: "e1000",
+    NicModel.E1000E: "e1000e",
+    NicModel.RTL8139: "rtl8139",
+    NicModel.NE2K_PCI: "ne2k_pci",
+    NicModel.PCNET: "pcnet",
+}
+_DISK_DRIVERS = {"virtio": "virtio-blk-pci", "sata": "ide-hd", "scsi": "scsi-hd"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MachineFiles:
+    """Paths. `seed`: a directory with cloud-init's files (`seed_files`); empty: there are none."""
+
+    qmp: str
+    console: str
+    console_log: str
+    seed: str = ""
+
+
+def arguments(
+    machine: MachineSpec, name: str, nics: Sequence[NicPlan], files: MachineFiles, *, kvm: bool, vhost: bool = False
+) -> list[str]:
+    """All but the program's name. The guest stands still (`-S`) until QMP got the `first_commands`.
+
+    `name`: `namespace/name`. `vhost`: there is a /dev/vhost-net.
+    """
+    found = ["-name", f"guest={_escaped(name)}", "-no-user-config", "-nodefaults", "-display", "none", "-S"]
+    found += ["-machine", machine.machine, "-accel", "kvm" if kvm else "tcg", "-cpu", _cpu(machine, kvm=kvm)]
+    found += ["-smp", _smp(machine), "-m", f"size={-(-machine.memory >> 20)}M"]
+    found += _sockets(files)
+    # Ports before everything that finds its slot itself, NICs with an address of their own too.
+    found += [part for port in _ports(machine, nics) for part in ("-device", port)]
+    for plan in sorted(nics, key=lambda plan: not plan.nic.pci_address):
+        found += ["-netdev", _option(_netdev(plan, vhost=vhost)), "-device", _option(_device(machine, plan))]
+    found += _disks(machine)
+    if files.seed:
+        found += _seed(files.seed)
+    found += ["-object", "rng-builtin,id=rng", "-device", "virtio-rng-pci,rng=rng"]
+    return [*found, *(_kernel(machine.kernel) if machine.kernel else ())]
+
+
+def root_ports(machine: MachineSpec, nics: Sequence[NicPlan]) -> int:
+    """How many a machine that started with these NICs has: a NIC's `index` must be below it. 0: no limit."""
+    return max((plan.index + 1 for plan in nics), default=0) + SPARE_PORTS if _express(machine) else 0
+
+
+def seed_files(machine: MachineSpec, name: str) -> dict[str, str]:
+    """cloud-init's NoCloud seed, file name -> text; empty where the machine has none. `name`: `namespace/name`."""
+    seed = machine.cloud_init
+    if seed is None:
+        return {}
+    host = machine.hostname or name.rpartition("/")[2]
+    found = {
+        "meta-data": seed.meta_data or f"instance-id: {name.replace('/', '.')}\nlocal-hostname: {host}\n",
+        "user-data": seed.user_data,
+    }
+    return found | ({"network-config": seed.network_data} if seed.network_data else {})
+
+
+def first_commands(nics: Sequence[NicPlan]) -> tuple[Command, ...]:
+    """The links that are down from the start; then the machine may run."""
+    down = [plan.nic.name for plan in nics if plan.nic.state is LinkState.DOWN]
+    return (*(set_link(name, up=False) for name in down), {"execute": "cont"})
+
+
+def plug(machine: MachineSpec, plan: NicPlan, *, vhost: bool = False) -> tuple[Command, ...]:
+    """A NIC for a machine that runs. Where the second command fails, `unplug`'s second one undoes the first."""
+    found = [
+        {"execute": "netdev_add", "arguments": _netdev(plan, vhost=vhost)},
+        {"execute": "device_add", "arguments": _device(machine, plan)},
+    ]
+    return (*found, *([set_link(plan.nic.name, up=False)] if plan.nic.state is LinkState.DOWN else []))
+
+
+def unplug(network: str) -> tuple[Command, Command]:
+    """The guest is asked to let go of it; and after the event DEVICE_DELETED of `device_id`, the tap is closed."""
+    return (
+        {"execute": "device_del", "arguments": {"id": device_id(network)}},
+        {"execute": "netdev_del", "arguments": {"id": netdev_id(network)}},
+    )
+
+
+def set_link(network: str, *, up: bool) -> Command:
+    """What the guest sees as its cable."""
+    return {"execute": "set_link", "arguments": {"name": device_id(network), "up": up}}
+
+
+def device_id(network: str) -> str:
+    """KubeVirt's alias of the device."""
+    return f"ua-{network}"
+
+
+def netdev_id(network: str) -> str:
+    return f"host-{network}"
+
+
+def nic_arguments(machine: MachineSpec, plan: NicPlan, *, vhost: bool = False) -> list[str]:
+    """Of one NIC, for people who start QEMU themselves: on whatever bus QEMU finds for it."""
+    device = _device(machine, plan)
+    if not plan.nic.pci_address:
+        device.pop("bus", None)
+    return ["-netdev", _option(_netdev(plan, vhost=vhost)), "-device", _option(device)]
+
+
+def _express(machine: MachineSpec) -> bool:
+    return "q35" in machine.machine
+
+
+def _cpu(machine: MachineSpec, *, kvm: bool) -> str:
+    """KubeVirt's `host-model` and `host-passthrough` are what this host has."""
+    if machine.cpu_model in ("", "host-model", "host-passthrough"):
+        return "host" if kvm else "max"
+    return _escaped(machine.cpu_model)
+
+
+def _smp(machine: MachineSpec) -> str:
+    return f"cpus={machine.vcpus},sockets={machine.sockets},cores={machine.cores},threads={machine.threads}"
+
+
+def _sockets(files: MachineFiles) -> list[str]:
+    listening = {"server": True, "wait": False}
+    console = {"": "socket", "id": "console", "path": files.console, **listening, "logfile": files.console_log}
+    return [
+        *("-chardev", _option({**console, "logappend": True}), "-serial", "chardev:console"),
+        *("-chardev", _option({"": "socket", "id": "qmp", "path": files.qmp, **listening})),
+        *("-mon", "chardev=qmp,mode=control"),
+    ]
+
+
+def _ports(machine: MachineSpec, nics: Sequence[NicPlan]) -> Iterator[str]:
+    """Eight in a slot, in rising order, so that firmware numbers their buses 1, 2, 3…"""
+    for i in range(root_ports(machine, nics)):
+        slot, function = divmod(i, 8)
+        several = {"multifunction": True} if not function else {}
+        place = {"bus": "pcie.0", "addr": f"{_FIRST_PORT_SLOT + slot:#x}.{function:#x}", **several}
+        yield _option({"driver": "pcie-root-port", "id": _port(i), "chassis": i + 1, "slot": i + 1, **place})
+
+
+def _port(index: int) -> str:
+    return f"port{index + 1}"
+
+
+def _netdev(plan: NicPlan, *, vhost: bool) -> dict[str, Any]:
+    """The tap is there already; without `script=no` QEMU would run /etc/qemu-ifup with it."""
+    name = plan.tap.name
+    found: dict[str, Any] = {"type": "tap", "id": netdev_id(plan.nic.name), "ifname": name}
+    found |= {"script": "no", "downscript": "no", "vhost": vhost and plan.nic.model is NicModel.VIRTIO}
+    return found | ({"queues": plan.tap.queues} if plan.tap.queues else {})
+
+
+def _device(machine: MachineSpec, plan: NicPlan) -> dict[str, Any]:
+    nic = plan.nic
+    found: dict[str, Any] = {"driver": _DRIVERS[nic.model], "id": device_id(nic.name)}
+    found |= {"netdev": netdev_id(nic.name), "mac": plan.guest_mac, **_place(machine, plan)}
+    if nic.model is NicModel.VIRTIO:
+        found["host_mtu"] = plan.mtu
+        if plan.tap.queues:
+            # Two interrupts for each pair of queues, one for the control queue, one for changes of the configuration.
+            found |= {"mq": True, "vectors": 2 * plan.tap.queues + 2}
+    found |= {"bootindex": nic.boot_order} if nic.boot_order else {"romfile": ""}
+    return found | ({"acpi-index": nic.acpi_index} if nic.acpi_index else {})
+
+
+def _place(machine: MachineSpec, plan: NicPlan) -> dict[str, Any]:
+    """`pciAddress` is the guest's view: bus 0 is the root bus, bus n behind the nth root port."""
+    if not plan.nic.pci_address:
+        return {"bus": _port(plan.index) if _express(machine) else "pci.0"}
+    _, bus, slot = plan.nic.pci_address.split(":")
+    number = int(bus, 16)
+    root = "pcie.0" if _express(machine) else "pci.0"
+    device, _, function = slot.partition(".")
+    return {"bus": _port(number - 1) if number else root, "addr": f"0x{device}.0x{function}"}
+
+
+def _disks(machine: MachineSpec) -> list[str]:
+    found: list[str] = []
+    if any(disk.bus == "sata" for disk in machine.disks):
+        found += ["-device", "ich9-ahci,id=sata"]
+    if any(disk.bus == "scsi" for disk in machine.disks):
+        found += ["-device", "virtio-scsi-pci,id=scsi"]
+    ordered = any(disk.boot_order for disk in machine.disks) or any(nic.boot_order for nic in machine.nics)
+    for i, disk in enumerate(machine.disks):
+        first = i == 0 and not ordered and machine.kernel is None
+        found += _disk(disk, i, 1 if first else disk.boot_order)
+    return found
+
+
+def _disk(disk: Disk, number: int, boot_order: int | None) -> list[str]:
+    """The format is never guessed from what is in the image: a guest could write itself the header of another one."""
+    node = f"disk{number}"
+    only = {"read-only": disk.read_only}
+    file = {"driver": "file", "node-name": f"{node}-file", "filename": disk.path, **only}
+    image = {"driver": disk.image_format, "node-name": node, "file": f"{node}-file", **only}
+    device: dict[str, Any] = {"driver": _DISK_DRIVERS[disk.bus], "drive": node, "id": node}
+    if disk.bus != "virtio":
+        device["bus"] = "scsi.0" if disk.bus == "scsi" else f"sata.{number}"
+    device |= {"bootindex": boot_order} if boot_order else {}
+    return ["-blockdev", _option(file), "-blockdev", _option(image), "-device", _option(device)]
+
+
+def _seed(directory: str) -> list[str]:
+    """A directory shown as a FAT disk: cloud-init looks for the label."""
+    seed = {"driver": "vvfat", "node-name": "seed", "dir": directory, "label": "CIDATA", "read-only": True}
+    return ["-blockdev", _option(seed), "-device", "virtio-blk-pci,drive=seed,id=seed"]
+
+
+def _kernel(kernel: KernelBoot) -> Iterator[str]:
+    yield from ("-kernel", kernel.kernel)
+    if kernel.initrd:
+        yield from ("-initrd", kernel.initrd)
+    if kernel.arguments:
+        yield from ("-append", kernel.arguments)
+
+
+def _option(fields: Mapping[str, Any]) -> str:
+    """`tap,id=a,vhost=off`: the value of `driver`, `type` or "" comes first, without its name where QEMU wants it so."""
+    first, *rest = fields.items()
+    head = f"driver={first[1]}" if first[0] == "driver" and "node-name" in fields else _escaped(str(first[1]))
+    return ",".join([head, *(f"{key}={_word(value)}" for key, value in rest)])
+
+
+def _word(value: Any) -> str:
+    match value:
+        case bool():
+            return "on" if value else "off"
+        case _:
+            return _escaped(str(value))
+
+
+def _escaped(text: str) -> str:
+    """A comma ends a value, two are one (QEMU, util/keyval.c)."""
+    return text.replace(",", ",,")
