@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from windrow.model.bonding import OPTIONS, BondMode
-from windrow.model.values import Cidr, IfName, Mac, Ref, VidSet
+from windrow.model.values import Cidr, IfName, Mac, Ref
+from windrow.model.values import PortVlans as PortVlans
 
 OWNER_GROUP = 30574
 """The link group ("wn" in ASCII) that marks what Windrow made. IFLA_GROUP is honoured in the create
@@ -101,26 +102,6 @@ class Other:
 
 
 LinkSpec = Bond | Bridge | VlanIf | Other
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PortVlans:
-    """The VLANs of a bridge port, or of the bridge device itself.
-
-    `tagged` and `untagged` are disjoint; `pvid`, where there is one, is in either of them
-    (`BRIDGE_VLAN_INFO_PVID`; the VID that untagged frames coming in are given).
-    """
-
-    pvid: int | None = None
-    untagged: VidSet = VidSet()
-    tagged: VidSet = VidSet()
-    exact: bool = True
-    """Wanted states: False = only the tagged VIDs are managed; PVID and untagged VIDs stay as they are
-    (the management network, whose native VLAN is the operating system's business)."""
-
-    @property
-    def all(self) -> VidSet:
-        return self.untagged | self.tagged
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

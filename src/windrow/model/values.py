@@ -124,6 +124,26 @@ class VidSet:
         return ",".join(str(a) if a == b else f"{a}-{b}" for a, b in self.ranges())
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PortVlans:
+    """The VLANs of a bridge port, or of the bridge device itself.
+
+    `tagged` and `untagged` are disjoint; `pvid`, where there is one, is in either of them
+    (`BRIDGE_VLAN_INFO_PVID`; the VID that untagged frames coming in are given).
+    """
+
+    pvid: int | None = None
+    untagged: VidSet = VidSet()
+    tagged: VidSet = VidSet()
+    exact: bool = True
+    """Wanted states: False = only the tagged VIDs are managed; PVID and untagged VIDs stay as they are
+    (the management network, whose native VLAN is the operating system's business)."""
+
+    @property
+    def all(self) -> VidSet:
+        return self.untagged | self.tagged
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class Ref:
     """Which object: the `why` of a step, the `about` of a problem."""
