@@ -1,0 +1,355 @@
+"""Puts the plugins where container runtimes look for them, and takes them away again.
+
+What is installed is small: a compiled shim (`shim.c`) or a Python launcher, that hands the call to a server or starts
+the Python that does it. It names the interpreter and the places of the modules by their real paths: a runtime has no
+virtual environment, and a `python3` on its PATH may be anything.
+
+Nothing that is not ours is overwritten. With `replace`, the reference's `bridge` is kept as `bridge.orig`.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from windrow import __version__
+from windrow.model.problems import WindrowError
+from windrow.store import atomic
+from windrow.store.paths import Paths
+
+NAMES = ("windrow-bridge", "windrow")
+REPLACED = "bridge"
+CONFLIST = "00-windrow.conflist"
+"""Runtimes that know one network take the first by name."""
+COMPILERS = ("cc", "gcc", "clang")
+
+_SOURCE = Path(__file__).with_name("shim.c")
+_LAUNCHER = Path(__file__).with_name("launcher.py")
+_MARK = re.compile(rb"windrow-cni-plugin ([0-9][\w.+-]*) (compiled|launcher)")
+_LARGEST = 4 * 1024 * 1024
+_SHEBANG_MAX = 250
+"""`BINPRM_BUF_SIZE` is 256, the two characters and the option included."""
+
+DEFAULT_CONFLIST: dict[str, Any] = {
+    "cniVersion": "1.0.0",
+    "cniVersions": ["0.4.0", "1.0.0", "1.1.0"],
+    "name": "windrow",
+    "plugins": [
+        {
+            "type": "windrow",
+            "capabilities": {
+                "portMappings": True,
+                "bandwidth": True,
+                "ips": True,
+                "mac": True,
+                "io.kubernetes.cri.pod-annotations": True,
+            },
+        }
+    ],
+}
+"""A runtime that knows specification 1.1.0 chooses from `cniVersions`; an older one reads `cniVersion`."""
+
+
+class InstallError(WindrowError):
+    """What is in the way, or what the disk refuses."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """What a plugin must know of the Windrow that installed it. `root`, `node`: empty for the usual ones."""
+
+    root: str = ""
+    node: str = ""
+    python: str = field(default_factory=lambda: os.path.realpath(sys.executable))
+    path: tuple[str, ...] = field(default_factory=lambda: module_path())
+
+    @property
+    def program(self) -> str:
+        """What the shim gives to `python -IS -c`. The standard library comes first: most of the imports are there."""
+        return f"import sys; sys.path += {list(self.path)!r}; from windrow.apps.cni.main import main; main()"
+
+
+def module_path() -> tuple[str, ...]:
+    """The directories of Windrow and of the only thing that a plugin may need besides, PyYAML. Real paths."""
+    found = []
+    for name in ("windrow", "yaml"):
+        spec = importlib.util.find_spec(name)
+        if spec is None or spec.origin is None:
+            raise InstallError(f"cannot say where the Python package {name} is")
+        found.append(os.path.realpath(Path(spec.origin).parent.parent))
+    return tuple(dict.fromkeys(found))
+
+
+# The executables ----------------------------------------------------------------------------------
+
+
+def build_shim(target: Path, origin: Origin) -> str:
+    """Compile the shim to `target`; empty, or why it could not be done. Static where the C library allows it: that
+    starts in half the time."""
+    compiler = next(filter(None, map(shutil.which, COMPILERS)), None)
+    if compiler is None:
+        return f"there is no C compiler ({', '.join(COMPILERS)})"
+    values = {"ROOT": origin.root, "NODE": origin.node, "PYTHON": origin.python, "PROGRAM": origin.program}
+    values["VERSION"] = __version__
+    defines = [f"-D{name}={c_string(value)}" for name, value in values.items()]
+    why = ""
+    for linking in (["-static"], []):
+        command = [compiler, "-std=gnu11", "-O2", *linking, *defines, "-o", str(target), str(_SOURCE)]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=120, check=False)
+        except (OSError, subprocess.TimeoutExpired) as error:
+            return f"{compiler} failed: {error}"
+        if done.returncode == 0:
+            return ""
+        why = f"{compiler} failed: {(done.stderr.strip() or 'it says nothing').splitlines()[0]}"
+    return why
+
+
+def c_string(text: str) -> str:
+    """A string literal; whatever is no plain character, in octal (C11 6.4.4.4: at most three digits)."""
+    plain = set(range(0x20, 0x7F)) - set(b'"\\?')
+    return '"' + "".join(chr(b) if b in plain else f"\\{b:03o}" for b in os.fsencode(text)) + '"'
+
+
+def launcher_text(origin: Origin) -> str:
+    """The Python launcher. Raises InstallError where the kernel could not start its interpreter."""
+    shebang = f"#!{origin.python} -IS"
+    if len(os.fsencode(shebang)) > _SHEBANG_MAX or any(c.isspace() for c in origin.python):
+        raise InstallError(
+            f"a script cannot name {origin.python} in its first line: its path is too long, or has a blank"
+        )
+    text = _LAUNCHER.read_text(encoding="utf-8")
+    for old, new in (
+        ('MARK = "windrow-cni-plugin 0 launcher"', f'MARK = "windrow-cni-plugin {__version__} launcher"'),
+        ('ROOT = ""', f"ROOT = {origin.root!r}"),
+        ('NODE = ""', f"NODE = {origin.node!r}"),
+        ("PATH: list[str] = []", f"PATH: list[str] = {list(origin.path)!r}"),
+    ):
+        assert text.count(f"\n{old}\n") == 1, old
+        text = text.replace(f"\n{old}\n", f"\n{new}\n")
+    return f"{shebang}\n{text}"
+
+
+def executable(origin: Origin, *, compiled: bool = True) -> tuple[bytes, str]:
+    """The bytes of a plugin, and what to say about them."""
+    why = "as asked"
+    if compiled:
+        with tempfile.TemporaryDirectory(prefix="windrow-cni-") as work:
+            shim = Path(work) / "shim"
+            why = build_shim(shim, origin)
+            if not why:
+                return shim.read_bytes(), "compiled"
+    return launcher_text(origin).encode(), f"Python launcher: {why}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plugin:
+    """A plugin of ours that was found; `kind`: compiled or launcher."""
+
+    path: Path
+    version: str
+    kind: str
+
+
+def found_plugin(path: Path) -> Plugin | None:
+    """What is at `path`, if it is ours."""
+    try:
+        if path.stat().st_size > _LARGEST:
+            return None
+        match = _MARK.search(path.read_bytes())
+    except OSError:
+        return None
+    return Plugin(path=path, version=match[1].decode(), kind=match[2].decode()) if match else None
+
+
+# Into a directory ---------------------------------------------------------------------------------
+
+
+def install(
+    paths: Paths,
+    origin: Origin,
+    bin_dir: Path,
+    *,
+    conf_dir: Path | None = None,
+    replace: bool = False,
+    compiled: bool = True,
+) -> list[str]:
+    """What was done, in lines. Everything that could be in the way is looked at first. Raises InstallError."""
+    bin_dir = bin_dir.absolute()
+    names = [*NAMES, REPLACED] if replace else list(NAMES)
+    for name in NAMES:
+        path = bin_dir / name
+        if os.path.lexists(path) and found_plugin(path) is None:
+            raise InstallError(
+                f"{path} is there and is not Windrow's plugin: move it away, or choose another directory"
+            )
+    if conf_dir:
+        conf_dir = conf_dir.absolute()
+        _look_at_conflist(conf_dir / CONFLIST)
+    data, kind = executable(origin, compiled=compiled)
+    said = []
+    with _explained(bin_dir):
+        bin_dir.mkdir(parents=True, exist_ok=True)
+        for name in names:
+            said += _put(bin_dir / name, data, kind)
+    if conf_dir:
+        with _explained(conf_dir):
+            said.append(_put_conflist(conf_dir / CONFLIST))
+    _remember(paths, bin_dir, conf_dir)
+    return said
+
+
+def _put(path: Path, data: bytes, kind: str) -> list[str]:
+    """rename(2) swaps the file under a runtime that is just starting the old one (writing to that: ETXTBSY)."""
+    said = []
+    if path.name == REPLACED and os.path.lexists(path) and found_plugin(path) is None:
+        said = _keep(path)
+    new = path.with_name(f".{path.name}.new")
+    new.unlink(missing_ok=True)
+    fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o755)
+    try:
+        with os.fdopen(fd, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fchmod(fd, 0o755)
+            os.fsync(fd)
+        new.rename(path)
+    except BaseException:
+        atomic.discard(new)
+        raise
+    return [*said, f"{path}: installed ({kind})"]
+
+
+def _keep(path: Path) -> list[str]:
+    """A second name for what is there: so there is a `bridge` at every moment."""
+    said = []
+    kept = original(path)
+    if os.path.lexists(kept):
+        older = next(p for p in (Path(f"{kept}.{n}") for n in range(1, 1000)) if not os.path.lexists(p))
+        kept.rename(older)
+        said.append(f"{older}: the one that was {kept.name} until now")
+    os.link(path, kept, follow_symlinks=False)
+    return [*said, f"{kept}: the one that was {path.name} until now; `windrow cni uninstall` puts it back"]
+
+
+def original(path: Path) -> Path:
+    return path.with_name(f"{path.name}.orig")
+
+
+def _look_at_conflist(path: Path) -> bool:
+    """Whether there is one, and it is ours. Raises InstallError if it is not."""
+    try:
+        document = json.loads(path.read_bytes())
+        types = [plugin["type"] for plugin in document["plugins"]]
+    except FileNotFoundError:
+        return False
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InstallError(
+            f"{path} is there and cannot be understood ({type(error).__name__}): move it away"
+        ) from error
+    if "windrow" not in types:
+        raise InstallError(f"{path} is not Windrow's: move it away")
+    return True
+
+
+def _put_conflist(path: Path) -> str:
+    """One that is there may have been changed by the administrator: it stays."""
+    if _look_at_conflist(path):
+        return f"{path}: is there already, and stays as it is"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    atomic.commit(atomic.stage(path, (json.dumps(DEFAULT_CONFLIST, indent=2) + "\n").encode()), path)
+    return f"{path}: written"
+
+
+# Away again ---------------------------------------------------------------------------------------
+
+
+def uninstall(paths: Paths, bin_dirs: Sequence[Path], conf_dirs: Sequence[Path]) -> list[str]:
+    """What was done, in lines. Raises InstallError."""
+    said = []
+    for bin_dir in bin_dirs:
+        with _explained(bin_dir):
+            said += [line for name in (*NAMES, REPLACED) for line in _take(bin_dir.absolute() / name)]
+    for conf_dir in conf_dirs:
+        path = conf_dir.absolute() / CONFLIST
+        with _explained(conf_dir):
+            if _look_at_conflist(path):
+                path.unlink()
+                said.append(f"{path}: removed")
+    _forget(paths, [p.absolute() for p in bin_dirs], [p.absolute() for p in conf_dirs])
+    return said
+
+
+def _take(path: Path) -> list[str]:
+    if found_plugin(path) is None:
+        return []
+    kept = original(path)
+    if path.name == REPLACED and os.path.lexists(kept):
+        kept.rename(path)
+        return [f"{path}: it is the one again that was kept as {kept.name}"]
+    path.unlink()
+    return [f"{path}: removed"]
+
+
+# What is remembered of it -------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """The directories into which something was installed, on this host."""
+
+    bin_dirs: tuple[Path, ...] = ()
+    conf_dirs: tuple[Path, ...] = ()
+
+
+def places(paths: Paths) -> Places:
+    try:
+        document = json.loads(_memory(paths).read_bytes())
+        return Places(*(tuple(map(Path, document.get(key, ()))) for key in ("binDirs", "confDirs")))
+    except (OSError, ValueError, AttributeError, TypeError):
+        return Places()
+
+
+def _memory(paths: Paths) -> Path:
+    return paths.state / "cni-installed.json"
+
+
+def _remember(paths: Paths, bin_dir: Path, conf_dir: Path | None) -> None:
+    known = places(paths)
+    confs = [*known.conf_dirs, conf_dir] if conf_dir else known.conf_dirs
+    _write(paths, [*known.bin_dirs, bin_dir], confs)
+
+
+def _forget(paths: Paths, bin_dirs: Sequence[Path], conf_dirs: Sequence[Path]) -> None:
+    known = places(paths)
+    if known != Places():
+        bins, confs = (set(known.bin_dirs) - set(bin_dirs), set(known.conf_dirs) - set(conf_dirs))
+        _write(paths, sorted(bins), sorted(confs))
+
+
+def _write(paths: Paths, bin_dirs: Sequence[Path], conf_dirs: Sequence[Path]) -> None:
+    document = {key: [str(p) for p in dict.fromkeys(d)] for key, d in (("binDirs", bin_dirs), ("confDirs", conf_dirs))}
+    path = _memory(paths)
+    with _explained(path):
+        atomic.make_directory(path.parent)
+        atomic.commit(atomic.stage(path, (json.dumps(document, indent=2) + "\n").encode()), path)
+
+
+@contextmanager
+def _explained(place: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        where = error.filename if isinstance(error.filename, str) else place
+        raise InstallError(f"{where}: {error.strerror}") from error
