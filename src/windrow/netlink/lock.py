@@ -1,4 +1,7 @@
-"""The one lock of a host: from observing to the last acknowledgement, and never while waiting for carrier."""
+"""The one lock of a host: from observing to the last acknowledgement, and never while waiting for carrier.
+
+A plan that is carried out holds it alone. Calls that each make one port share it: they do not disturb each other.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,6 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from windrow.netlink import errors
 
@@ -16,31 +18,41 @@ _PAUSE_S = 0.01
 
 
 @contextmanager
-def locked(path: Path, *, timeout_s: float | None = None) -> Iterator[None]:
+def locked(path: str | os.PathLike[str], *, shared: bool = False, timeout_s: float | None = None) -> Iterator[None]:
     """Hold flock(2) on `path` (made if missing) for the block. It goes with the process, however that ends.
 
-    Waits for ever, or at most `timeout_s` seconds. Raises KernelError (EAGAIN: another one holds it).
+    `shared`: together with others who share it. Waits for ever, or at most `timeout_s` seconds. Raises KernelError
+    (EAGAIN: another one holds it).
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fd = _open(os.fspath(path))
     except OSError as error:
         raise errors.of(error.errno or errno.EIO, f"open the lock {path}") from error
     try:
-        _take(fd, path, timeout_s)
+        _take(fd, os.fspath(path), shared, timeout_s)
         yield
     finally:
         os.close(fd)
 
 
-def _take(fd: int, path: Path, timeout_s: float | None) -> None:
+def _open(path: str) -> int:
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+    try:
+        return os.open(path, flags, 0o600)
+    except FileNotFoundError:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        return os.open(path, flags, 0o600)
+
+
+def _take(fd: int, path: str, shared: bool, timeout_s: float | None) -> None:
+    how = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
     if timeout_s is None:
-        fcntl.flock(fd, fcntl.LOCK_EX)
+        fcntl.flock(fd, how)
         return
     end = time.monotonic() + timeout_s
     while True:
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(fd, how | fcntl.LOCK_NB)
             return
         except BlockingIOError as error:
             if time.monotonic() >= end:

@@ -158,13 +158,13 @@ def decode(stdin: bytes) -> dict[str, Any]:
     Keys of the specification match without regard to case, as they do for Go's `encoding/json`.
     """
     try:
-        found = json.loads(stdin, parse_constant=_no_constant)
+        found: Any = json.loads(stdin, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
         reason = "it is empty" if not stdin.strip() else str(error) or "it is nested too deeply"
         raise CniError(UNDECODABLE, "error unmarshalling network config", reason) from error
     if not isinstance(found, dict):
         raise CniError(UNDECODABLE, "error unmarshalling network config", "it must be a JSON object")
-    config = {_BY_FOLDED.get(key.lower(), key): value for key, value in found.items()}
+    config: dict[str, Any] = {_BY_FOLDED.get(str(key).lower(), str(key)): value for key, value in found.items()}
     for key in ("cniVersion", "name", "type"):
         if not isinstance(config.get(key) or "", str):
             raise CniError(UNDECODABLE, "error unmarshalling network config", f"{key} must be a text")

@@ -1,0 +1,117 @@
+"""From a call to its answer: which plugin, and the specification's JSON for whatever happens.
+
+Nothing here or below looks at `os.environ`: a server answers for many processes.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from windrow.apps.cni.host import Host
+from windrow.netlink.errors import KernelError
+from windrow.port import request as commands
+from windrow.port.errors import INVALID_CONFIG, INVALID_ENVIRONMENT, KERNEL_REFUSED, TRY_AGAIN, CniError
+from windrow.port.request import Request, read_request
+from windrow.port.result import VERSIONS, Result, to_document
+
+INTERNAL = 100
+"""The code of a defect in Windrow."""
+BRIDGE_TYPES = ("bridge", "windrow-bridge")
+META_TYPE = "windrow"
+DEBUG = "WINDROW_DEBUG"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What the plugin's process does: its exit code, and what it prints on standard output."""
+
+    exit: int
+    stdout: str
+
+
+class Plugin(Protocol):
+    """What the module of a plugin has. All raise CniError."""
+
+    def add(self, request: Request, host: Host) -> Result: ...
+    def delete(self, request: Request, host: Host) -> None: ...
+    def check(self, request: Request, host: Host) -> None: ...
+    def status(self, request: Request, host: Host) -> None: ...
+    def gc(self, request: Request, host: Host) -> None: ...
+
+
+def answer(env: Mapping[str, str], stdin: bytes, host: Host) -> Answer:
+    """Never raises. `stdin` may be empty for a VERSION; for an empty CNI_COMMAND see `main.about`."""
+    version = ""
+    try:
+        request = read_request(env, stdin)
+        if request.command == commands.VERSION:
+            return Answer(exit=0, stdout=_text({"cniVersion": VERSIONS[-1], "supportedVersions": list(VERSIONS)}))
+        version = request.version
+        result = call(request, host)
+        return Answer(exit=0, stdout="" if result is None else _text(to_document(result, version)))
+    except CniError as error:
+        return Answer(exit=1, stdout=_text(error.to_json(version)))
+    except Exception as error:  # noqa: BLE001 - whatever it was, the runtime reads JSON
+        return Answer(exit=1, stdout=_text(_internal(error, env).to_json(version)))
+
+
+def call(request: Request, host: Host) -> Result | None:
+    """Do what is asked for; the result of an ADD, else None. Raises CniError."""
+    plugin = _plugin(request.type)
+    try:
+        match request.command:
+            case commands.ADD:
+                return plugin.add(request, host)
+            case commands.DEL:
+                plugin.delete(request, host)
+            case commands.CHECK:
+                plugin.check(request, host)
+            case commands.STATUS:
+                plugin.status(request, host)
+            case commands.GC:
+                plugin.gc(request, host)
+            case other:
+                raise CniError(INVALID_ENVIRONMENT, f"{other} is not a command of a plugin")
+    except KernelError as error:
+        raise refused(error) from error
+    return None
+
+
+def _plugin(type_: str) -> Plugin:
+    if type_ in BRIDGE_TYPES:
+        from windrow.apps.cni import bridge
+
+        return bridge
+    if type_ == META_TYPE:
+        from windrow.apps.cni import meta
+
+        return meta
+    known = ", ".join((*BRIDGE_TYPES, META_TYPE))
+    raise CniError(INVALID_CONFIG, f"type {type_!r} is not a plugin of Windrow", f"there are {known}")
+
+
+def refused(error: KernelError) -> CniError:
+    """What the kernel refused, as the answer to a call."""
+    if error.errno == errno.EAGAIN:
+        return CniError(TRY_AGAIN, str(error), "ask again later")
+    name = errno.errorcode.get(error.errno, str(error.errno))
+    details = ": ".join(part for part in (name, error.extack or error.reason, error.hint) if part)
+    return CniError(KERNEL_REFUSED, f"{error.doing}: {error.extack or error.reason}", details)
+
+
+def _internal(error: Exception, env: Mapping[str, str]) -> CniError:
+    if env.get(DEBUG):
+        import traceback
+
+        print("".join(traceback.format_exception(error)), file=sys.stderr)
+    details = f"{type(error).__name__}: {error}; {DEBUG}=1 in the environment shows where"
+    return CniError(INTERNAL, "Windrow failed: this is a defect, please report it", details)
+
+
+def _text(document: Mapping[str, object]) -> str:
+    return json.dumps(document, indent=4)

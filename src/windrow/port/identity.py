@@ -1,0 +1,28 @@
+"""What follows from who an attachment is: the name of its record, and of its end on the host."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from windrow.model.values import IfName
+
+if TYPE_CHECKING:
+    from hashlib import sha256
+else:
+    try:
+        from _sha256 import sha256  # `hashlib` loads OpenSSL, which takes longer than a port does
+    except ImportError:  # Python 3.12 has it under another name, and other builds nowhere
+        from hashlib import sha256
+
+_HOST_END = "veth"
+
+
+def digest(container_id: str, ifname: str) -> str:
+    """32 hexadecimal digits that stand for an attachment."""
+    return sha256(f"{container_id}\0{ifname}".encode(errors="surrogateescape")).hexdigest()[:32]
+
+
+def host_end(container_id: str, ifname: str) -> IfName:
+    """The name of the port on the host. The same for the same attachment, so that whoever has to undo it finds it,
+    and of the form that the reference plugin gives."""
+    return IfName(_HOST_END + digest(container_id, ifname)[:8])

@@ -1,0 +1,139 @@
+"""A program that is run to its end: input in, exit code and output back, and nothing of it left.
+
+Not `subprocess`: that takes longer to load than a CNI plugin does its work. posix_spawn(3) starts the program in the
+network namespace of the calling thread, and in a process group of its own, so that what it started ends with it.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import signal
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+OUTPUT_LIMIT = 8 * 1024 * 1024
+_CHUNK = 65536
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """`exit`: negative, where a signal ended it."""
+
+    exit: int
+    stdout: bytes
+    stderr: bytes
+
+
+def run(argv: Sequence[str], *, env: Mapping[str, str], stdin: bytes = b"", timeout_s: float) -> Ended:
+    """Run `argv[0]`, a path. Raises OSError: it cannot be started, TimeoutError, or EMSGSIZE (OUTPUT_LIMIT)."""
+    ours: list[int] = []
+    theirs: list[int] = []
+    try:
+        for is_input in (True, False, False):
+            read, write = os.pipe2(os.O_CLOEXEC)
+            ours.append(write if is_input else read)
+            theirs.append(read if is_input else write)
+        actions = [(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in enumerate(theirs)]
+        # Python ignores SIGPIPE, and what is ignored stays so across execve(2).
+        pid = os.posix_spawn(
+            argv[0], list(argv), env, file_actions=actions, setpgroup=0, setsigmask=(), setsigdef=(signal.SIGPIPE,)
+        )
+        while theirs:
+            os.close(theirs.pop())
+        return _Talk(pid, ours).run(stdin, time.monotonic() + timeout_s)
+    finally:
+        for fd in ours + theirs:
+            os.close(fd)
+
+
+class _Talk:
+    """Feeding and listening at once, until the program has ended. Takes fds out of `ours` as it closes them."""
+
+    def __init__(self, pid: int, ours: list[int]) -> None:
+        self._pid, self._ours = pid, ours
+        self._input, *outputs = ours
+        self._said: dict[int, list[bytes]] = {fd: [] for fd in outputs}
+        self._poll = select.poll()
+
+    def run(self, stdin: bytes, end: float) -> Ended:
+        exit_code: int | None = None
+        ended = os.pidfd_open(self._pid)
+        try:
+            self._listen(stdin, ended, end)
+            exit_code = os.waitstatus_to_exitcode(os.waitpid(self._pid, 0)[1])
+        finally:
+            os.close(ended)
+            if exit_code is None:
+                self._kill()
+        stdout, stderr = (b"".join(parts) for parts in self._said.values())
+        return Ended(exit=exit_code, stdout=stdout, stderr=stderr)
+
+    def _listen(self, stdin: bytes, ended: int, end: float) -> None:
+        """Until it has ended. Its own children may keep the pipes open: nobody waits for them."""
+        for fd in self._ours:
+            os.set_blocking(fd, False)
+        self._poll.register(ended, select.POLLIN)
+        for fd in self._said:
+            self._poll.register(fd, select.POLLIN)
+        rest = memoryview(stdin)
+        self._poll.register(self._input, select.POLLOUT)
+        while True:
+            left = end - time.monotonic()
+            ready = [fd for fd, _ in self._poll.poll(max(left, 0) * 1000)]
+            if not ready and left <= 0:
+                raise TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
+            for fd in ready:
+                if fd in self._said:
+                    self._hear(fd)
+                elif fd == self._input:
+                    rest = self._feed(rest)
+            if ended in ready:
+                for fd in [fd for fd in self._said if fd in self._ours]:
+                    self._hear(fd)
+                return
+
+    def _feed(self, rest: memoryview) -> memoryview:
+        try:
+            rest = rest[os.write(self._input, rest) :]
+        except BrokenPipeError:  # it does not want to know more
+            rest = rest[:0]
+        if not rest:
+            self._close(self._input)
+        return rest
+
+    def _hear(self, fd: int) -> None:
+        while True:
+            try:
+                data = os.read(fd, _CHUNK)
+            except BlockingIOError:
+                return
+            if not data:
+                self._close(fd)
+                return
+            self._said[fd].append(data)
+            if sum(map(len, self._said[fd])) > OUTPUT_LIMIT:
+                raise OSError(errno.EMSGSIZE, f"it says more than {OUTPUT_LIMIT} bytes")
+
+    def _close(self, fd: int) -> None:
+        self._poll.unregister(fd)
+        self._ours.remove(fd)
+        os.close(fd)
+
+    def _kill(self) -> None:
+        try:
+            os.killpg(self._pid, signal.SIGKILL)
+        except ProcessLookupError:
+            os.kill(self._pid, signal.SIGKILL)
+        os.waitpid(self._pid, 0)
+
+
+def find(program: str, directories: Sequence[str]) -> str | None:
+    """The path of an executable file; the first of `directories` that has it."""
+    for directory in directories:
+        path = os.path.join(directory, program)
+        if os.path.isfile(path) and os.access(path, os.X_OK):
+            return path
+    return None

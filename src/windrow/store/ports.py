@@ -1,0 +1,223 @@
+"""Port records: one small file for each port that a CNI call made, on tmpfs, where a reboot takes both away.
+
+A record is written before the port is made and removed after all of it is gone. So whenever a call was killed, a
+record is left that says what to undo.
+
+Beside the records are the claims: a link for each MAC address on a bridge, whose target says which port has it.
+`ports/.lock` makes looking and claiming one act; it is held for microseconds.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import time
+from _thread import get_ident
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any
+
+from windrow.model.ports import PortRecord
+from windrow.model.values import IfName, Mac, PortVlans, VidSet
+from windrow.port.identity import digest
+
+if TYPE_CHECKING:
+    from windrow.store.paths import Paths
+
+_SUFFIX = ".json"
+_CLAIMS = "macs"
+_LOCK = ".lock"
+_STALE_S = 60.0
+"""A temporary file this old belongs to a process that was killed."""
+
+
+class PortRecords:
+    """The records below one root. All methods raise OSError where the disk refuses."""
+
+    def __init__(self, paths: Paths) -> None:
+        self._directory = os.fspath(paths.ports)
+
+    @classmethod
+    def of(cls, root: str) -> PortRecords:
+        """The same without `pathlib`, whose loading takes longer than a port does."""
+        records = cls.__new__(cls)
+        records._directory = os.path.join(root, "run/windrow/ports")
+        return records
+
+    # Reading --------------------------------------------------------------------------------------
+
+    def all(self) -> list[PortRecord]:
+        """Those that can be read, by container and interface; the others are in `broken`."""
+        found = [record for _, record in self._read_all() if isinstance(record, PortRecord)]
+        return sorted(found, key=lambda record: record.key)
+
+    def broken(self) -> list[tuple[str, str]]:
+        """(path, what is wrong) of each file that is no record."""
+        return [(path, record) for path, record in self._read_all() if isinstance(record, str)]
+
+    def get(self, key: tuple[str, str]) -> PortRecord | None:
+        """The record of (container id, interface). None too where its file is broken: the next `put` mends it."""
+        record = _read(self._path(key))
+        return record if isinstance(record, PortRecord) else None
+
+    def _read_all(self) -> Iterator[tuple[str, PortRecord | str]]:
+        for name in self._names():
+            if name.endswith(_SUFFIX) and not name.startswith("."):
+                path = os.path.join(self._directory, name)
+                record = _read(path)
+                if record is not None:
+                    yield path, record
+
+    def _names(self) -> list[str]:
+        try:
+            return sorted(os.listdir(self._directory))
+        except FileNotFoundError:
+            return []
+
+    # Writing --------------------------------------------------------------------------------------
+
+    def put(self, record: PortRecord) -> None:
+        """Write it, or write it anew. Readers see the old one or the new one."""
+        path = self._path(record.key)
+        temp = os.path.join(self._directory, f".{os.path.basename(path)}.{os.getpid()}.{get_ident()}")
+        data = json.dumps(_document(record), separators=(",", ":")).encode()
+        fd = self._create(temp)
+        try:
+            os.write(fd, data)
+        finally:
+            os.close(fd)
+        os.rename(temp, path)
+
+    def remove(self, key: tuple[str, str]) -> None:
+        """Forget it and what it claims. That it is not there is no error."""
+        record = self.get(key)
+        if record is not None and record.mac is not None:
+            self._release(record)
+        with suppress(FileNotFoundError):
+            os.unlink(self._path(key))
+
+    def sweep(self) -> None:
+        """Remove what killed processes left: half-written files, and claims of ports without a record."""
+        before = time.time() - _STALE_S
+        for name in self._names():
+            path = os.path.join(self._directory, name)
+            with suppress(FileNotFoundError):
+                if name.startswith(".") and name != _LOCK and os.lstat(path).st_mtime < before:
+                    os.unlink(path)
+        claims = os.path.join(self._directory, _CLAIMS)
+        with suppress(FileNotFoundError), self._exclusive():
+            for name in os.listdir(claims):
+                path = os.path.join(claims, name)
+                if not os.path.exists(os.path.join(self._directory, os.readlink(path) + _SUFFIX)):
+                    os.unlink(path)
+
+    # MAC addresses --------------------------------------------------------------------------------
+
+    def claim(self, record: PortRecord) -> PortRecord | None:
+        """Take `record.mac` on `record.bridge` for this port; or, untouched, the record of the port that has it.
+
+        A port whose record is gone has nothing any more.
+        """
+        me, path = digest(*record.key), self._claim(record)
+        with self._exclusive():
+            holder = _target(path)
+            if holder not in ("", me):
+                other = _read(os.path.join(self._directory, holder + _SUFFIX))
+                if isinstance(other, PortRecord) and (other.bridge, other.mac) == (record.bridge, record.mac):
+                    return other
+            if holder != me:
+                self._link(me, path)
+        return None
+
+    def take_over(self, record: PortRecord) -> None:
+        """Take the address in any case: whoever had it is known to be gone."""
+        with self._exclusive():
+            self._link(digest(*record.key), self._claim(record))
+
+    def _release(self, record: PortRecord) -> None:
+        path = self._claim(record)
+        with suppress(FileNotFoundError), self._exclusive():
+            if _target(path) == digest(*record.key):
+                os.unlink(path)
+
+    def _link(self, target: str, path: str) -> None:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with suppress(FileNotFoundError):
+            os.unlink(path)
+        os.symlink(target, path)
+
+    def _claim(self, record: PortRecord) -> str:
+        return os.path.join(self._directory, _CLAIMS, f"{record.bridge} {record.mac}")
+
+    @contextmanager
+    def _exclusive(self) -> Iterator[None]:
+        fd = self._create(os.path.join(self._directory, _LOCK), truncate=False)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(fd)
+
+    # Files ----------------------------------------------------------------------------------------
+
+    def _path(self, key: tuple[str, str]) -> str:
+        return os.path.join(self._directory, digest(*key) + _SUFFIX)
+
+    def _create(self, path: str, *, truncate: bool = True) -> int:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | (os.O_TRUNC if truncate else 0)
+        try:
+            return os.open(path, flags, 0o600)
+        except FileNotFoundError:
+            os.makedirs(self._directory, exist_ok=True)
+            return os.open(path, flags, 0o600)
+
+
+def _target(path: str) -> str:
+    try:
+        return os.readlink(path)
+    except OSError:
+        return ""
+
+
+# Documents ----------------------------------------------------------------------------------------
+
+_NEEDED = ("container_id", "ifname", "bridge", "host")
+_TEXTS = (*_NEEDED, "netns", "network", "pod", "config", "path", "args")
+
+
+def _document(record: PortRecord) -> dict[str, Any]:
+    document: dict[str, Any] = {name: getattr(record, name) for name in _TEXTS}
+    document["mac"] = record.mac
+    vlans = record.vlans
+    if vlans is not None:
+        document["vlans"] = {"pvid": vlans.pvid, "untagged": str(vlans.untagged), "tagged": str(vlans.tagged)}
+    return document
+
+
+def _read(path: str) -> PortRecord | str | None:
+    """The record, what is wrong with it, or None: it is not there (any more)."""
+    try:
+        with open(path, "rb") as file:
+            document = json.loads(file.read())
+        return _record(document)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+        return str(error) or type(error).__name__
+
+
+def _record(document: dict[str, Any]) -> PortRecord:
+    """Raises KeyError, TypeError, ValueError."""
+    texts = {name: document[name] for name in _TEXTS if name in document or name in _NEEDED}
+    if wrong := [name for name, text in texts.items() if not isinstance(text, str)]:
+        raise TypeError(f"{', '.join(wrong)}: not a text")
+    texts["bridge"], texts["host"] = IfName(texts["bridge"]), IfName(texts["host"])
+    mac, vlans = document.get("mac"), document.get("vlans")
+    texts = {"netns": "", "network": ""} | texts
+    return PortRecord(**texts, mac=Mac(mac) if mac else None, vlans=_vlans(vlans) if vlans else None)
+
+
+def _vlans(document: dict[str, Any]) -> PortVlans:
+    untagged, tagged = (VidSet.parse(document[name]) for name in ("untagged", "tagged"))
+    return PortVlans(pvid=document["pvid"], untagged=untagged, tagged=tagged)
