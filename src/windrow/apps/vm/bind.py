@@ -1,0 +1,173 @@
+"""Phase 1 inside a pod's network namespace: the devices between the pod's interface and the guest's, made and unmade.
+
+`port.vm.binding` says what they are; here they become so. Everything lies in one namespace of its own, so what a
+killed process leaves half done goes with the namespace.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterable
+from pathlib import Path
+
+from windrow.model.host import Route
+from windrow.model.values import IfName, Mac
+from windrow.netlink import links, netns, sysctl, tap
+from windrow.netlink.errors import KernelError, NoSuchLink, NotSupported
+from windrow.netlink.kernel import Kernel
+from windrow.netlink.sock import Message, Rtnl
+from windrow.port.vm import dhcp, masquerade
+from windrow.port.vm.binding import NicPlan, PodNic, PodRoute, Sysctl
+from windrow.port.vm.names import NicNames
+from windrow.services import dnsmasq, netfilter, process
+
+OWNER = (0, 0)
+"""QEMU runs as root here, and opens its taps as their owner."""
+_RTPROT_KERNEL = 2
+_DEFAULTS = {4: "0.0.0.0/0", 6: "::/0"}
+
+
+def look(kernel: Kernel, name: str) -> PodNic:
+    """The pod's interface as the CNI call left it. Raises NoSuchLink."""
+    state = kernel.observe(()).state
+    link = state.links.get(IfName(name))
+    if link is None:
+        raise NoSuchLink(errno.ENODEV, f"find {name} in the pod")
+    routes = [r for r in state.routes if r.dev == name and r.protocol != _RTPROT_KERNEL]
+    return PodNic(
+        name=IfName(name),
+        mac=link.mac or Mac("00:00:00:00:00:00"),
+        mtu=link.mtu or 1500,
+        addresses=tuple(sorted(link.addrs or ())),
+        routes=tuple(sorted(map(_pod_route, routes), key=lambda r: (r.dst in _DEFAULTS.values(), r.dst, r.gateway))),
+    )
+
+
+def _pod_route(route: Route) -> PodRoute:
+    version = 6 if ":" in (route.gateway or "") else 4
+    return PodRoute(dst=_DEFAULTS[version] if route.dst == "default" else route.dst, gateway=route.gateway or "")
+
+
+# Making -------------------------------------------------------------------------------------------
+
+
+def bind(kernel: Kernel, namespace: int, plan: NicPlan, directory: Path) -> None:
+    """Make what is between the pod and the guest, and start what serves the guest. `namespace`: an fd.
+
+    `directory` is the machine's. Raises KernelError, ServiceError.
+    """
+    rtnl = kernel.rtnl
+    _make_bridge(rtnl, plan)
+    if plan.moved is not None:
+        _move(kernel, plan)
+    _make_tap(rtnl, namespace, plan)
+    netns.opened_in(namespace, lambda: _set(plan.sysctls))
+    bridge = plan.bridge.name
+    index = rtnl.index(bridge)
+    rtnl.run(*(links.add_addr(index, address, nodad=True, name=bridge) for address in plan.bridge.addresses))
+    ports = [plan.tap.name, *([plan.moved.name] if plan.moved else [])]
+    rtnl.run(links.set_link(bridge, up=True), *(links.set_link(port, up=True) for port in ports))
+    if plan.masquerade is not None:
+        _translate(namespace, plan.masquerade)
+    if plan.dhcp is not None:
+        _serve(namespace, plan.dhcp, directory)
+
+
+def _make_bridge(rtnl: Rtnl, plan: NicPlan) -> None:
+    bridge = plan.bridge
+    rtnl.run(links.create(bridge.name, "bridge", mac=bridge.mac))
+    if bridge.mtu is not None:
+        # Setting the value it has would not count as set by a user, and it would follow its ports (`br_change_mtu`).
+        rtnl.run(links.set_link(bridge.name, mtu=bridge.mtu - 1), links.set_link(bridge.name, mtu=bridge.mtu))
+
+
+def _move(kernel: Kernel, plan: NicPlan) -> None:
+    """The pod's interface becomes a silent port; what stands in its place has its name, its address and its MTU."""
+    moved, rtnl = plan.moved, kernel.rtnl
+    assert moved is not None
+    dummy = moved.dummy
+    index = rtnl.index(plan.pod)
+    rtnl.run(links.set_link(plan.pod, up=False), links.rename(index, plan.pod, moved.name))
+    rtnl.run(
+        links.set_link(moved.name, mac=moved.mac),
+        *(links.del_addr(index, address, name=moved.name) for address in _addresses(kernel, moved.name)),
+        links.set_master(moved.name, rtnl.index(plan.bridge.name), plan.bridge.name),
+        links.port_options(index, moved.name, learning=0),
+    )
+    _make_stand_in(rtnl, dummy)
+    stand_in = rtnl.index(dummy.name)
+    rtnl.run(*(links.add_addr(stand_in, address, nodad=True, name=dummy.name) for address in dummy.addresses))
+
+
+def _addresses(kernel: Kernel, name: str) -> Iterable[str]:
+    """Taken down, it has no IPv6 addresses any more but those that a sysctl keeps (`keep_addr_on_down`)."""
+    return kernel.observe(()).state.links[IfName(name)].addrs or ()
+
+
+def _make_stand_in(rtnl: Rtnl, dummy: PodNic) -> None:
+    """It stays down: nothing in the pod shall take what is the guest's. A kernel without dummies has bridges."""
+    try:
+        rtnl.run(links.create(dummy.name, "dummy", mac=dummy.mac, mtu=dummy.mtu))
+    except NotSupported:
+        rtnl.run(links.create(dummy.name, "bridge", mac=dummy.mac, mtu=dummy.mtu))
+
+
+def _make_tap(rtnl: Rtnl, namespace: int, plan: NicPlan) -> None:
+    name = plan.tap.name
+    tap.create(name, netns=namespace, multi_queue=plan.tap.queues > 0, owner=OWNER)
+    rtnl.run(
+        links.set_link(name, mtu=plan.tap.mtu),
+        links.set_master(name, rtnl.index(plan.bridge.name), plan.bridge.name),
+    )
+
+
+def _set(sysctls: Iterable[Sysctl]) -> None:
+    for one in sysctls:
+        try:
+            sysctl.write(one.path, one.value)
+        except KernelError as error:
+            if not (one.optional and error.errno == errno.ENOENT):
+                raise
+
+
+def _translate(namespace: int, rules: masquerade.Masquerade) -> None:
+    texts = {version: text for version in (4, 6) if (text := masquerade.iptables(rules, version))}
+    netns.opened_in(namespace, lambda: netfilter.load(masquerade.nft(rules), texts))
+
+
+def _serve(namespace: int, answer: dhcp.DhcpAnswer, directory: Path) -> None:
+    config, leases, pid = server_files(directory, answer.bridge)
+    text = dhcp.config(answer, leases=str(leases), pid=str(pid))
+    config.write_text(text, encoding="utf-8")
+    netns.opened_in(namespace, lambda: dnsmasq.start(config, pid))
+
+
+def server_files(directory: Path, bridge: str) -> tuple[Path, Path, Path]:
+    """(configuration, leases, pid) of the DHCP server on a bridge."""
+    return directory / f"{bridge}.conf", directory / f"{bridge}.leases", directory / f"{bridge}.pid"
+
+
+# Unmaking -----------------------------------------------------------------------------------------
+
+
+def unbind(kernel: Kernel, names: NicNames, directory: Path) -> None:
+    """Take away what `bind` made, also where it came half way; the CNI call's interface has its own name again.
+
+    Raises KernelError, ServiceError.
+    """
+    rtnl = kernel.rtnl
+    files = server_files(directory, names.bridge)
+    process.end(dnsmasq.running(files[-1]))
+    for file in files:
+        file.unlink(missing_ok=True)
+    have = rtnl.indexes()
+    doomed = [name for name in (names.tap, names.bridge) if name in have]
+    if names.renamed in have and names.pod in have:
+        doomed.append(names.pod)
+    rtnl.run(*map(_deleted, doomed))
+    if names.renamed in have:
+        rtnl.run(links.set_link(names.renamed, up=False), links.rename(have[names.renamed], names.renamed, names.pod))
+
+
+def _deleted(name: str) -> Message:
+    return links.delete(name)

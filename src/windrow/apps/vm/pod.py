@@ -1,0 +1,257 @@
+"""A machine's pod: its network namespace, its manifest, and the CNI calls that a runtime would make for it."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import secrets
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from windrow.apps.cni import dispatch
+from windrow.apps.cni.host import Host
+from windrow.apps.cni.podinfo import CAPABILITY
+from windrow.apps.vm.site import Site
+from windrow.model.machines import AnyMachine, GuestNic, MachineSpec
+from windrow.model.ports import LAUNCHER, MACHINE_ID
+from windrow.model.values import Mac
+from windrow.netlink import links, netns
+from windrow.netlink.errors import KernelError
+from windrow.netlink.kernel import Kernel
+from windrow.port import request
+from windrow.port.errors import DELEGATE_FAILED, CniError
+from windrow.port.networks import DEFAULT_NETWORK, NETWORKS, NONE, WINDROW_DEFAULT_NETWORK
+from windrow.port.settings import TYPE
+from windrow.port.vm.dhcp import PodIdentity
+from windrow.port.vm.names import PRIMARY, is_primary, pod_ifname
+from windrow.services import process
+from windrow.store import atomic
+from windrow.store.machines import MachineRecord, NicRecord
+
+CNI_VERSION = "1.1.0"
+NETWORK = "windrow"
+"""The name of the configuration of our calls to the meta plugin."""
+CNI_PATH = "/opt/cni/bin:/usr/lib/cni"
+"""Where plugins are looked for if CNI_PATH says nothing else."""
+RESOLVERS = (Path("/etc/resolv.conf"), Path("/run/systemd/resolve/resolv.conf"))
+"""The second one has the true servers where the first names only a stub on this host's loopback."""
+_NETNS_DIGITS, _ID_DIGITS = 12, 24
+
+
+def netns_name(site: Site, namespace: str, name: str) -> str:
+    """The same for each start of a machine: what a broken record no longer tells is found again."""
+    text = f"{site.paths.root}\0{namespace}/{name}"
+    return f"windrow-{hashlib.sha256(text.encode()).hexdigest()[:_NETNS_DIGITS]}"
+
+
+def new_container_id() -> str:
+    return f"{MACHINE_ID}{secrets.token_hex(_ID_DIGITS // 2)}"
+
+
+def pod_name(machine: str) -> str:
+    return f"{LAUNCHER}{machine}"
+
+
+def stable_mac(namespace: str, machine: str, network: str) -> Mac:
+    """For a NIC whose manifest has none: the same at each start, so that it is given the same address again.
+
+    Locally administered (IEEE 802-2014 §8.2.2), from the names alone.
+    """
+    digits = hashlib.sha256(f"{namespace}/{machine}/{network}".encode()).hexdigest()
+    return Mac(":".join(["02", *(digits[i : i + 2] for i in range(0, 10, 2))]))
+
+
+# The namespace ------------------------------------------------------------------------------------
+
+
+def open_namespace(name: str) -> None:
+    """Make it, with its loopback up. Raises KernelError."""
+    netns.create(name)
+    with Kernel(name) as kernel:
+        kernel.rtnl.run(links.set_link("lo", up=True))
+
+
+@contextlib.contextmanager
+def entered(name: str) -> Iterator[tuple[Kernel, int]]:
+    """The kernel of a pod's namespace, and an fd of it. Raises KernelError."""
+    with netns.opened(name) as fd, Kernel(fd) as kernel:
+        yield kernel, fd
+
+
+def inode(name: str) -> int | None:
+    """By which its processes are found; None where the namespace is gone, or only its name is left."""
+    path = netns.RUN_NETNS / name
+    try:
+        with netns.opened(name) as fd:
+            return os.fstat(fd).st_ino if os.fstat(fd).st_dev != path.parent.stat().st_dev else None
+    except KernelError:
+        return None
+
+
+def close_namespace(name: str) -> None:
+    """End what lives in it, and take its name away; it is no error if there is none.
+
+    Raises KernelError, ServiceError.
+    """
+    found = inode(name)
+    if found is not None:
+        for one in process.in_netns(found):
+            process.end(one, patience_s=1.0)
+    with contextlib.suppress(KernelError):
+        netns.delete(name)
+
+
+# The manifest -------------------------------------------------------------------------------------
+
+
+def networks_of(machine: AnyMachine) -> dict[str, str]:
+    """Which networks the meta plugin attaches the pod to: KubeVirt's annotations."""
+    spec = machine.spec
+    found: dict[str, str] = {}
+    secondary = []
+    primary = False
+    for nic in spec.nics:
+        network = spec.network(nic.name)
+        if network is None:
+            continue
+        primary = primary or is_primary(network)
+        entry = selection(network.nad, pod_ifname(network), mac_for(machine, nic))
+        if network.default:
+            found[DEFAULT_NETWORK] = json.dumps([entry])
+        elif network.nad:
+            secondary.append(entry)
+    if not primary:
+        found[WINDROW_DEFAULT_NETWORK] = NONE
+    if secondary:
+        found[NETWORKS] = json.dumps(secondary)
+    return found
+
+
+def selection(nad: str, ifname: str, mac: Mac) -> dict[str, str]:
+    """One entry of the annotation; `nad`: `namespace/name`."""
+    namespace, _, name = nad.rpartition("/")
+    return {"name": name, "namespace": namespace, "mac": mac, "interface": ifname}
+
+
+def mac_for(machine: AnyMachine, nic: GuestNic) -> Mac:
+    return nic.mac or stable_mac(machine.meta.namespace, machine.name, nic.name)
+
+
+def write_manifest(site: Site, machine: AnyMachine) -> Path:
+    """For the meta plugin: a runtime would have put it into the Kubernetes API. Raises OSError."""
+    path = manifest_path(site, machine.meta.namespace, machine.name)
+    document = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            "name": pod_name(machine.name),
+            "namespace": machine.meta.namespace,
+            "labels": {"kubevirt.io": "virt-launcher", "vm.kubevirt.io/name": machine.name},
+            "annotations": networks_of(machine),
+        },
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    atomic.commit(atomic.stage(path, json.dumps(document, indent=2).encode() + b"\n"), path)
+    return path
+
+
+def manifest_path(site: Site, namespace: str, name: str) -> Path:
+    return site.paths.pods / namespace / f"{pod_name(name)}.json"
+
+
+def remove_manifest(site: Site, namespace: str, name: str) -> None:
+    path = manifest_path(site, namespace, name)
+    path.unlink(missing_ok=True)
+    for directory in (path.parent, site.paths.pods):
+        with contextlib.suppress(OSError):  # others' are there
+            directory.rmdir()
+
+
+def identity(spec: MachineSpec, name: str) -> PodIdentity:
+    """What the guest takes over: its name, and the resolver of this host."""
+    servers, search = _resolver()
+    return PodIdentity(hostname=spec.hostname or name, subdomain=spec.subdomain, name_servers=servers, search=search)
+
+
+def _resolver() -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """(name servers, search domains). A server on this host's loopback is none for a guest."""
+    servers: list[str] = []
+    search: tuple[str, ...] = ()
+    for path in RESOLVERS:
+        try:
+            lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        except OSError:
+            continue
+        words = [line.split() for line in lines if line.strip() and line[0] not in "#;"]
+        servers = [w[1] for w in words if w[0] == "nameserver" and len(w) > 1 and not _loopback(w[1])]
+        search = next((tuple(w[1:]) for w in reversed(words) if w[0] in ("search", "domain")), search)
+        if servers:
+            break
+    return tuple(servers), tuple(domain for domain in search if domain.strip("."))
+
+
+def _loopback(server: str) -> bool:
+    return server.startswith("127.") or server == "::1" or "%" in server
+
+
+# CNI ----------------------------------------------------------------------------------------------
+
+
+def add(site: Site, record: MachineRecord) -> Mapping[str, Any]:
+    """ADD for the whole machine; the result document. Raises CniError."""
+    return _call(site, record, request.ADD, PRIMARY)
+
+
+def delete(site: Site, record: MachineRecord) -> None:
+    """DEL for the whole machine. Raises CniError."""
+    _call(site, record, request.DEL, PRIMARY)
+
+
+def add_nic(site: Site, record: MachineRecord, nic: NicRecord) -> None:
+    """ADD for one more network of the container: the one that this call's pod has as its first. Raises CniError."""
+    entry = selection(nic.nad, nic.pod, Mac(nic.mac))
+    _call(site, record, request.ADD, nic.pod, {CAPABILITY: {DEFAULT_NETWORK: json.dumps([entry])}})
+
+
+def delete_nic(site: Site, record: MachineRecord, nic: NicRecord) -> None:
+    """DEL for it. Raises CniError."""
+    _call(site, record, request.DEL, nic.pod)
+
+
+def _call(
+    site: Site, record: MachineRecord, command: str, ifname: str, runtime: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """`runtime`: what stands in for the pod's manifest."""
+    config = {"cniVersion": CNI_VERSION, "name": NETWORK, "type": TYPE}
+    whole = {**config, "runtimeConfig": runtime} if runtime else config
+    env = {
+        **os.environ,
+        "CNI_COMMAND": command,
+        "CNI_CONTAINERID": record.container_id,
+        "CNI_NETNS": str(netns.RUN_NETNS / record.netns),
+        "CNI_IFNAME": ifname,
+        "CNI_PATH": os.environ.get("CNI_PATH") or CNI_PATH,
+        "CNI_ARGS": _args(record),
+        "WINDROW_ROOT": str(site.paths.root),
+        "WINDROW_NODE": site.node,
+    }
+    host = Host.of_environment(env)
+    try:
+        answer = dispatch.answer(env, json.dumps(whole).encode(), host)
+    finally:
+        host.close()
+    document = json.loads(answer.stdout) if answer.stdout.strip() else {}
+    if answer.exit != 0:
+        code = document.get("code", DELEGATE_FAILED)
+        raise CniError(code, document.get("msg", f"CNI {command} failed"), document.get("details", ""))
+    return dict(document)
+
+
+def _args(record: MachineRecord) -> str:
+    return (
+        f"IgnoreUnknown=1;K8S_POD_NAMESPACE={record.namespace};K8S_POD_NAME={pod_name(record.name)}"
+        f";K8S_POD_INFRA_CONTAINER_ID={record.container_id}"
+    )

@@ -1,0 +1,84 @@
+"""Where machines run: this host, its store, and who is told what is done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+from windrow.model.cluster import Cluster
+from windrow.model.machines import AnyMachine, VirtualMachine, VirtualMachineInstance
+from windrow.model.problems import Problem, ProblemsError
+from windrow.model.values import Ref
+from windrow.store.directory import Store
+from windrow.store.machines import MachineRecord, Machines
+from windrow.store.paths import Paths
+
+KINDS: tuple[type[AnyMachine], ...] = (VirtualMachine, VirtualMachineInstance)
+
+
+def silent(_: str) -> None:
+    """For whoever wants to hear nothing."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Site:
+    """`say` gets a line of progress; `warn` what somebody should know and nothing stops for."""
+
+    paths: Paths
+    node: str
+    say: Callable[[str], None] = silent
+    warn: Callable[[str], None] = silent
+
+    @cached_property
+    def records(self) -> Machines:
+        return Machines(self.paths)
+
+    @cached_property
+    def store(self) -> Store:
+        return Store(self.paths)
+
+    @cached_property
+    def cluster(self) -> Cluster:
+        """As it was when it was first asked for. Files that cannot be read are warned of. Raises StoreError."""
+        loaded = self.store.load()
+        for problem in loaded.problems:
+            self.warn(str(problem))
+        return Cluster.of(loaded.objects)
+
+    def machines(self) -> tuple[AnyMachine, ...]:
+        """Those of the store; of a VirtualMachine and an instance with the same name, the first."""
+        found: dict[tuple[str, str], AnyMachine] = {}
+        for kind in reversed(KINDS):
+            found |= {(m.meta.namespace, m.name): m for m in self.cluster.all(kind)}
+        return tuple(found[key] for key in sorted(found))
+
+    def machine(self, namespace: str, name: str) -> AnyMachine:
+        """Raises ProblemsError, with the names that there are."""
+        for kind in KINDS:
+            found = self.cluster.objects.get(Ref(kind.KIND, name, namespace))
+            if isinstance(found, VirtualMachine | VirtualMachineInstance):
+                return found
+        raise ProblemsError([self._unknown(namespace, name)])
+
+    def _unknown(self, namespace: str, name: str) -> Problem:
+        here = [m.name for m in self.machines() if m.meta.namespace == namespace]
+        there = [m.meta.namespace for m in self.machines() if m.name == name]
+        hint = f"there is: {', '.join(here)}" if here else "`windrow apply -f FILE` stores one"
+        if there:
+            hint = f"there is one in the namespace {', '.join(there)}: -n {there[0]}"
+        return Problem(code="not-found", message=f'virtual machine "{namespace}/{name}" not found', hint=hint)
+
+    def record(self, namespace: str, name: str) -> MachineRecord:
+        """Of a machine that runs, or of which something is left. Raises ProblemsError."""
+        found = self.records.get(namespace, name)
+        if found is None:
+            self.machine(namespace, name)
+            problem = Problem(
+                code="not-running",
+                message=f'virtual machine "{namespace}/{name}" does not run on this host',
+                hint=f"`windrow vm start {name}` starts it",
+                about=Ref(VirtualMachine.KIND, name, namespace),
+            )
+            raise ProblemsError([problem])
+        return found

@@ -1,0 +1,220 @@
+"""Start a machine: its pod's namespace, the CNI calls, the binding of each NIC, QEMU.
+
+The record says what is about to be made before it is made; so whatever a killed start leaves, `stop` finds.
+Whatever fails is undone in reverse, and the reason is the one that is told.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from windrow.apps.vm import bind, gates, pod
+from windrow.apps.vm.site import Site
+from windrow.apps.vm.stop import clean
+from windrow.model.machines import AnyMachine, GuestNic, LinkState
+from windrow.model.problems import WindrowError
+from windrow.netlink import netns
+from windrow.netlink.errors import KernelError
+from windrow.port.vm import qemu as arguments
+from windrow.port.vm.binding import NicPlan, PodNic, plan_nic
+from windrow.port.vm.names import names_of, pod_ifname
+from windrow.services import process, qemu
+from windrow.store.errors import explained
+from windrow.store.machines import MachineRecord, NicRecord, Phase
+
+LOCK_S = 5.0
+"""How long another command on the same machine is waited for."""
+QMP, CONSOLE, CONSOLE_LOG, LOG, SEED = "qmp.sock", "console.sock", "console.log", "qemu.log", "seed"
+VHOST = Path("/dev/vhost-net")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Started:
+    record: MachineRecord
+    plans: tuple[NicPlan, ...]
+    machine: AnyMachine
+
+
+def start(site: Site, namespace: str, name: str, *, accelerator: str = "") -> Started:
+    """Start a machine of the store. `accelerator`: kvm or tcg; empty: kvm where it works.
+
+    Raises ProblemsError (it must not, or need not, be started), CniError, KernelError, ServiceError, StoreError; then
+    nothing of it is left.
+    """
+    return _make(site, namespace, name, lambda started: _run(site, started, accelerator))
+
+
+def attach(site: Site, namespace: str, name: str) -> Started:
+    """All but QEMU: for a hypervisor of somebody else. `stop` takes it away. Raises as `start` does."""
+
+    def leave(started: Started) -> Started:
+        record = dataclasses.replace(started.record, phase=Phase.ATTACHED)
+        site.records.put(record)
+        return dataclasses.replace(started, record=record)
+
+    return _make(site, namespace, name, leave)
+
+
+def _make(site: Site, namespace: str, name: str, last: Callable[[Started], Started]) -> Started:
+    with site.records.locked(namespace, name, timeout_s=LOCK_S):
+        machine = gates.pass_all(site, namespace, name)
+        if (left := site.records.get(namespace, name)) is not None:
+            site.say(f"removing what is left of {namespace}/{name}")
+            clean(site, left)
+        record = _begun(site, machine)
+        with _undone(site, record):
+            started = _connect(site, machine, record)
+            return last(started)
+
+
+def _begun(site: Site, machine: AnyMachine) -> MachineRecord:
+    record = MachineRecord(
+        namespace=machine.meta.namespace,
+        name=machine.name,
+        node=site.node,
+        kind=machine.KIND,
+        container_id=pod.new_container_id(),
+        netns=pod.netns_name(site, machine.meta.namespace, machine.name),
+        since=time.time(),
+        nics=tuple(_nic_record(machine, nic, index) for index, nic in enumerate(machine.spec.nics)),
+    )
+    site.records.put(record)
+    return record
+
+
+def _nic_record(machine: AnyMachine, nic: GuestNic, index: int) -> NicRecord:
+    network = machine.spec.network(nic.name)
+    assert network is not None  # admission
+    names = names_of(pod_ifname(network))
+    return NicRecord(
+        network=nic.name,
+        nad=network.nad,
+        binding=nic.binding.value,
+        pod=names.pod,
+        bridge=names.bridge,
+        tap=names.tap,
+        renamed=names.renamed,
+        mac=pod.mac_for(machine, nic),
+        model=nic.model.value,
+        up=nic.state is not LinkState.DOWN,
+        index=index,
+    )
+
+
+@contextlib.contextmanager
+def _undone(site: Site, record: MachineRecord) -> Iterator[None]:
+    """Whatever ends the block early, Ctrl-C too, takes with it all that was made for the machine."""
+    try:
+        yield
+    except BaseException as error:
+        site.say("undoing what was done")
+        try:
+            clean(site, site.records.get(record.namespace, record.name) or record)
+        except WindrowError as second:
+            site.warn(f"not everything could be undone: {second}; `windrow vm stop {record.name}` tries again")
+        raise error
+
+
+# Phase 1 ------------------------------------------------------------------------------------------
+
+
+def _connect(site: Site, machine: AnyMachine, record: MachineRecord) -> Started:
+    """The pod, its networks, and what is between them and the guest."""
+    with contextlib.suppress(KernelError):
+        netns.delete(record.netns)  # a name without a record; what made it died before it could write one
+    pod.open_namespace(record.netns)
+    site.say(f"network namespace {record.netns}")
+    path = pod.manifest_path(site, record.namespace, record.name)
+    with explained(path, "write the pod's manifest"):
+        pod.write_manifest(site, machine)
+    pod.add(site, record)
+    record = dataclasses.replace(record, phase=Phase.CONNECTING)
+    site.records.put(record)
+    plans: list[NicPlan] = []
+    with pod.entered(record.netns) as (kernel, fd):
+        for nic in record.nics:
+            plan = planned(machine, nic, bind.look(kernel, nic.pod))
+            bind.bind(kernel, fd, plan, site.records.directory(record.namespace, record.name))
+            record = record.with_nic(bound(nic, plan))
+            site.records.put(record)
+            site.say(words(plan, nic))
+            plans.append(plan)
+    record = dataclasses.replace(record, places=arguments.root_ports(machine.spec, plans))
+    return Started(record=record, plans=tuple(plans), machine=machine)
+
+
+def planned(machine: AnyMachine, nic: NicRecord, seen: PodNic) -> NicPlan:
+    found = pod.identity(machine.spec, machine.name)
+    return plan_nic(machine.spec, nic.network, seen, found, index=nic.index)
+
+
+def bound(nic: NicRecord, plan: NicPlan) -> NicRecord:
+    """What is known once the pod's interface was seen."""
+    given = plan.dhcp
+    addresses = tuple(a for a in (given.address, given.address6) if a) if given else ()
+    return dataclasses.replace(
+        nic,
+        renamed=plan.moved.name if plan.moved else "",
+        mac=plan.guest_mac,
+        mtu=plan.mtu,
+        addresses=addresses,
+        bound=True,
+    )
+
+
+def words(plan: NicPlan, nic: NicRecord) -> str:
+    """`vlan100 (default/vlan100, bridge): pod1dba23260aa - k6t-1dba23260aa - tap1dba23260aa, 02:…, MTU 1500`"""
+    way = " - ".join([plan.moved.name if plan.moved else plan.pod, plan.bridge.name, plan.tap.name])
+    given = f", its server gives {plan.dhcp.address}" if plan.dhcp else ""
+    network = nic.nad or "pod network"
+    return f"{nic.network} ({network}, {nic.binding}): {way}, {plan.guest_mac}, MTU {plan.mtu}{given}"
+
+
+# Phase 2 ------------------------------------------------------------------------------------------
+
+
+def _run(site: Site, started: Started, accelerator: str) -> Started:
+    record, machine = started.record, started.machine
+    refusal = "" if accelerator == "tcg" else qemu.kvm_refusal()
+    kvm = accelerator != "tcg" and not refusal
+    if refusal:
+        site.say(f"no KVM ({refusal}): the guest runs in software, which is slow")
+    directory = site.records.directory(record.namespace, record.name)
+    seed = _write_seed(directory, machine)
+    files = arguments.MachineFiles(qmp=QMP, console=CONSOLE, console_log=CONSOLE_LOG, seed=seed)
+    argv = arguments.arguments(machine.spec, record.key, started.plans, files, kvm=kvm, vhost=os.path.exists(VHOST))
+    record = dataclasses.replace(record, accelerator="kvm" if kvm else "tcg")
+    site.records.put(record)
+    with pod.entered(record.netns) as (_, fd):
+        program = netns.opened_in(fd, lambda: process.start([PROGRAM, *argv], directory=directory, log=directory / LOG))
+    record = dataclasses.replace(record, pid=program.process.pid, started=program.process.started)
+    site.records.put(record)
+    with qemu.ready(program, directory / QMP) as monitor:
+        for command in arguments.first_commands(started.plans):
+            monitor.command(command["execute"], command.get("arguments"))
+    record = dataclasses.replace(record, phase=Phase.RUNNING)
+    site.records.put(record)
+    site.say(f"running: QEMU is process {record.pid} ({record.accelerator})")
+    return dataclasses.replace(started, record=record)
+
+
+PROGRAM = f"qemu-system-{os.uname().machine}"
+
+
+def _write_seed(directory: Path, machine: AnyMachine) -> str:
+    """cloud-init's files, in a directory that QEMU shows as a disk; its path within the machine's, or nothing."""
+    found = arguments.seed_files(machine.spec, f"{machine.meta.namespace}/{machine.name}")
+    if not found:
+        return ""
+    place = directory / SEED
+    with explained(place, "write cloud-init's files"):
+        place.mkdir(exist_ok=True)
+        for name, text in found.items():
+            (place / name).write_text(text, encoding="utf-8")
+    return SEED

@@ -1,0 +1,126 @@
+"""Stop a machine, and remove what was made for it: also when only half of it is there, or half of it is gone."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Iterator
+
+from windrow.apps.vm import pod
+from windrow.apps.vm.site import Site
+from windrow.model.problems import WindrowError
+from windrow.port.errors import CniError
+from windrow.services import process, qemu
+from windrow.services.errors import QmpError
+from windrow.store.errors import StoreError
+from windrow.store.machines import MachineRecord, Phase
+
+POWERDOWN_S = 30.0
+"""How long a guest may take to shut down (Kubernetes' terminationGracePeriodSeconds)."""
+QUIT_S = 5.0
+LOCK_S = 5.0
+
+
+def stop(site: Site, namespace: str, name: str, *, force: bool = False, patience_s: float = POWERDOWN_S) -> None:
+    """The guest is asked to shut down, and made to after `patience_s` seconds; `force`: it is not asked.
+
+    `force` also removes the records of what a CNI plugin failed to undo. Raises ProblemsError (it does not run),
+    CniError, KernelError, ServiceError, StoreError.
+    """
+    with site.records.locked(namespace, name, timeout_s=LOCK_S):
+        try:
+            record = site.record(namespace, name)
+        except StoreError as error:
+            if not force:
+                raise
+            site.warn(str(error))
+            _remove_unknown(site, namespace, name)
+            return
+        record = dataclasses.replace(record, phase=Phase.STOPPING)
+        site.records.put(record)
+        if not force:
+            _shut_down(site, record, patience_s)
+        clean(site, record, force=force)
+
+
+def hypervisor(record: MachineRecord) -> process.Process | None:
+    return process.Process(pid=record.pid, started=record.started) if record.pid else None
+
+
+def runs(record: MachineRecord) -> bool:
+    return process.alive(hypervisor(record))
+
+
+def _shut_down(site: Site, record: MachineRecord, patience_s: float) -> None:
+    """By ACPI's power button, as at a machine of metal."""
+    one = hypervisor(record)
+    if not process.alive(one) or patience_s <= 0:
+        return
+    monitor = site.records.directory(record.namespace, record.name) / "qmp.sock"
+    try:
+        with qemu.Qmp(monitor) as qmp:
+            qmp.command("system_powerdown")
+            site.say("the guest was asked to shut down")
+    except QmpError as error:
+        site.warn(f"the guest could not be asked to shut down: {error}")
+        return
+    if process.wait_for_end(one, patience_s):
+        site.say("it did")
+    else:
+        site.say(f"it is still there after {patience_s:.0f} s: it is switched off")
+
+
+def clean(site: Site, record: MachineRecord, *, force: bool = False) -> None:
+    """Everything of a machine, whatever is there of it. The record stays while a CNI plugin could not undo its part,
+    so that it can be tried again. Raises what failed first, after all the rest was tried."""
+    failures: list[WindrowError] = []
+    for part in (_end_hypervisor, _undo_networks, _remove_namespace):
+        try:
+            part(site, record)
+        except WindrowError as error:
+            failures.append(error)
+    if failures and not force:
+        raise failures[0]
+    for failure in failures:
+        site.warn(str(failure))
+    with contextlib.suppress(OSError):
+        pod.remove_manifest(site, record.namespace, record.name)
+    site.records.remove(record.namespace, record.name)
+
+
+def _end_hypervisor(site: Site, record: MachineRecord) -> None:
+    """QEMU ends cleanly on SIGTERM (`qemu_system_killed`): disk images are closed."""
+    process.end(hypervisor(record), patience_s=QUIT_S)
+
+
+def _undo_networks(site: Site, record: MachineRecord) -> None:
+    """In reverse: what was plugged in later goes first."""
+    failures: list[CniError] = []
+    for nic in reversed(record.nics):
+        if nic.later:
+            with _collected(failures):
+                pod.delete_nic(site, record, nic)
+    with _collected(failures):
+        pod.delete(site, record)
+    if failures:
+        raise failures[0]
+
+
+@contextlib.contextmanager
+def _collected(failures: list[CniError]) -> Iterator[None]:
+    try:
+        yield
+    except CniError as error:
+        failures.append(error)
+
+
+def _remove_namespace(site: Site, record: MachineRecord) -> None:
+    pod.close_namespace(record.netns)
+
+
+def _remove_unknown(site: Site, namespace: str, name: str) -> None:
+    """Without a record: what can be found by the machine's name. The CNI plugins' own records are left to their GC."""
+    pod.close_namespace(pod.netns_name(site, namespace, name))
+    with contextlib.suppress(OSError):
+        pod.remove_manifest(site, namespace, name)
+    site.records.remove(namespace, name)

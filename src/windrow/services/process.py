@@ -1,0 +1,205 @@
+"""Programs that stay: started so that they outlive us, found again later, and ended.
+
+A pid alone names nothing for long: with its start time (proc(5), field 22 of /proc/<pid>/stat, in ticks since boot) it
+names one process until the next boot.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from windrow.services.errors import ServiceError
+
+KILLED_S = 10.0
+"""A process that got SIGKILL may still have to close its devices."""
+_PACKAGES = {
+    "dnsmasq": "dnsmasq-base",
+    "iptables-restore": "iptables",
+    "ip6tables-restore": "iptables",
+    "nft": "nftables",
+    "qemu-img": "qemu-utils",
+    "qemu-system-x86_64": "qemu-system-x86",
+    "qemu-system-aarch64": "qemu-system-arm",
+}
+_LOG_END = 4096
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Process:
+    pid: int
+    started: int
+    """Ticks since boot."""
+
+
+class Program:
+    """One that we started; the handle is worth something only in the process that did."""
+
+    def __init__(self, popen: subprocess.Popen[bytes], log: Path) -> None:
+        self._popen, self._log = popen, log
+        self.name = os.path.basename(os.fsdecode(popen.args[0]))  # type: ignore[index, arg-type]
+        self.process = Process(pid=popen.pid, started=start_time(popen.pid) or 0)
+        # Somebody must wait for it, or it stays a zombie for as long as we are there.
+        threading.Thread(target=popen.wait, name=f"wait for {popen.pid}", daemon=True).start()
+
+    @property
+    def exit(self) -> int | None:
+        """Its exit code, as a shell counts it; None while it runs."""
+        code = self._popen.returncode
+        return 128 - code if code is not None and code < 0 else code
+
+    def died(self) -> ServiceError | None:
+        """Why it is no longer there, in its own last words; None while it is."""
+        if self.exit is None:
+            return None
+        said = last_words(self._log)
+        return ServiceError(self.name, said or f"it ended with exit code {self.exit} and said nothing")
+
+
+def start(argv: Sequence[str], *, directory: Path, log: Path) -> Program:
+    """Start a program in the calling thread's network namespace, with nothing of ours but its environment.
+
+    It gets a session of its own, no input, and `log` (started anew) for all it says; it works in `directory`, so that
+    the paths of its sockets can be short (`sun_path` has 108 bytes). Raises ServiceError.
+    """
+    try:
+        with open(log, "wb") as output:
+            popen = subprocess.Popen(
+                argv,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                cwd=directory,
+                start_new_session=True,
+            )
+    except OSError as error:
+        raise not_started(argv[0], error) from error
+    return Program(popen, log)
+
+
+def run(argv: Sequence[str], *, stdin: str = "", timeout_s: float = 30.0) -> str:
+    """Run a program that ends, in the calling thread's network namespace; what it printed. Raises ServiceError."""
+    try:
+        done = subprocess.run(argv, input=stdin, capture_output=True, text=True, timeout=timeout_s, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise ServiceError(argv[0], f"it did not end within {timeout_s:.0f} s") from error
+    except OSError as error:
+        raise not_started(argv[0], error) from error
+    if done.returncode != 0:
+        said = (done.stderr.strip() or done.stdout.strip()).replace("\n", "; ")
+        raise ServiceError(argv[0], said or f"it ended with exit code {done.returncode} and said nothing")
+    return done.stdout
+
+
+def not_started(program: str, error: OSError) -> ServiceError:
+    name = os.path.basename(program)
+    hint = (
+        f"install the package {_PACKAGES[name]}" if name in _PACKAGES and isinstance(error, FileNotFoundError) else ""
+    )
+    where = f" {error.filename}" if error.filename and error.filename != program else ""
+    return ServiceError(name, f"cannot be started: {error.strerror}{where}", hint)
+
+
+def last_words(log: Path) -> str:
+    """The end of what a program said, on one line."""
+    try:
+        text = log.read_bytes()[-_LOG_END:].decode(errors="replace")
+    except OSError:
+        return ""
+    return "; ".join(line.strip() for line in text.strip().splitlines()[-5:])
+
+
+# Finding and ending -------------------------------------------------------------------------------
+
+
+def start_time(pid: int) -> int | None:
+    """None where there is no such process, or only its exit code is left (a zombie)."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    fields = text[text.rindex(")") + 2 :].split()  # the name before it may have blanks and parentheses
+    return None if fields[0] in ("Z", "X", "x") else int(fields[19])
+
+
+def found(pid: int) -> Process | None:
+    """The process that has this pid now."""
+    started = start_time(pid)
+    return None if started is None else Process(pid=pid, started=started)
+
+
+def alive(process: Process | None) -> bool:
+    return process is not None and start_time(process.pid) == process.started
+
+
+def end(process: Process | None, *, patience_s: float = 5.0) -> bool:
+    """SIGTERM, and SIGKILL after `patience_s` seconds (0: at once). Whether it was there at all.
+
+    Raises ServiceError if it does not even die of that.
+    """
+    with _held(process) as fd:
+        if fd is None or process is None:
+            return False
+        if patience_s > 0:
+            _signal(fd, signal.SIGTERM)
+            if _gone(process, fd, patience_s):
+                return True
+        _signal(fd, signal.SIGKILL)
+        if not _gone(process, fd, KILLED_S):
+            raise ServiceError(f"process {process.pid}", f"is still there {KILLED_S:.0f} s after SIGKILL")
+        return True
+
+
+def wait_for_end(process: Process | None, timeout_s: float) -> bool:
+    """Whether it is gone after at most `timeout_s` seconds."""
+    with _held(process) as fd:
+        return fd is None or process is None or _gone(process, fd, timeout_s)
+
+
+def in_netns(inode: int) -> tuple[Process, ...]:
+    """Those that live in the network namespace of this inode number (`stat` of its file)."""
+    seen = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):
+                if os.stat(entry / "ns/net").st_ino == inode and (process := found(int(entry.name))):
+                    seen.append(process)
+    return tuple(seen)
+
+
+@contextlib.contextmanager
+def _held(process: Process | None) -> Iterator[int | None]:
+    """A pidfd, by which a signal cannot hit another one; None where the process is gone."""
+    fd: int | None = None
+    if process is not None:
+        with contextlib.suppress(ProcessLookupError):
+            fd = os.pidfd_open(process.pid)
+    try:
+        yield fd if alive(process) else None
+    finally:
+        if fd is not None:
+            os.close(fd)
+
+
+def _signal(fd: int, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        signal.pidfd_send_signal(fd, number)
+
+
+def _gone(process: Process, fd: int, timeout_s: float) -> bool:
+    """A pidfd is readable once its process has ended; where it is our own child, a zombie is enough."""
+    end = time.monotonic() + timeout_s
+    while alive(process):
+        left = end - time.monotonic()
+        if left <= 0:
+            return False
+        select.select([fd], [], [], left)
+    return True

@@ -1,0 +1,190 @@
+"""QEMU: started as a program that stays, and talked to by its monitor (QMP, docs/interop/qmp-spec.rst).
+
+The monitor serves one client at a time; a second one gets no greeting until the first has gone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import select
+import socket
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from windrow.services import process
+from windrow.services.errors import QmpError, ServiceError
+
+KVM = Path("/dev/kvm")
+KVM_API_VERSION = 12
+"""The only one there has been since 2.6.22 (Documentation/virt/kvm/api.rst, 4.1)."""
+COMMAND_S = 15.0
+START_S = 60.0
+"""Until the monitor answers: on a slow kernel QEMU's own start takes seconds."""
+_KVM_GET_API_VERSION = 0xAE00
+_CHUNK = 64 * 1024
+
+Event = Mapping[str, Any]
+"""`event`, `data`, `timestamp`."""
+
+
+def kvm_refusal() -> str:
+    """Why this machine cannot accelerate a guest; empty where it can."""
+    try:
+        fd = os.open(KVM, os.O_RDWR | os.O_CLOEXEC)
+    except OSError as error:
+        return f"{KVM}: {error.strerror}"
+    try:
+        version = fcntl.ioctl(fd, _KVM_GET_API_VERSION)
+    except OSError as error:
+        return f"{KVM}: {error.strerror}"
+    finally:
+        os.close(fd)
+    return "" if version == KVM_API_VERSION else f"{KVM} has version {version} and not {KVM_API_VERSION}"
+
+
+def ready(program: process.Program, monitor: Path, *, timeout_s: float = START_S) -> Qmp:
+    """The monitor of a QEMU that was just started. Raises ServiceError with QEMU's own words if that ended."""
+    end = time.monotonic() + timeout_s
+    while True:
+        if failure := program.died():
+            raise failure
+        try:
+            return Qmp(monitor)
+        except QmpError as error:
+            if failure := program.died():
+                raise failure from error
+            if time.monotonic() >= end:
+                raise
+        time.sleep(0.02)
+
+
+class Qmp:
+    """A connection to a monitor. Not for two threads at a time."""
+
+    def __init__(self, path: Path, *, timeout_s: float = COMMAND_S) -> None:
+        """Raises QmpError."""
+        self._data = b""
+        self._number = 0
+        self._events: deque[Event] = deque()
+        self._socket = connect(path)
+        try:
+            greeting = self._read(time.monotonic() + timeout_s)
+            if greeting is None or "QMP" not in greeting:
+                hint = "another program is connected to it" if greeting is None else ""
+                raise QmpError("its monitor does not greet", hint=hint)
+            self.command("qmp_capabilities", timeout_s=timeout_s)
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Qmp:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def command(self, name: str, arguments: Mapping[str, Any] | None = None, *, timeout_s: float = COMMAND_S) -> Any:
+        """What QEMU returns. Raises QmpError with its own description."""
+        self._number += 1
+        request: dict[str, Any] = {"execute": name, "id": self._number}
+        if arguments:
+            request["arguments"] = dict(arguments)
+        try:
+            self._socket.sendall(json.dumps(request).encode() + b"\n")
+        except OSError as error:
+            raise QmpError(f"{name}: its monitor is gone: {error.strerror}") from error
+        end = time.monotonic() + timeout_s
+        while True:
+            answer = self._read(end)
+            if answer is None:
+                raise QmpError(f"{name}: no answer within {timeout_s:.0f} s")
+            if answer.get("id") != self._number:
+                continue  # the answer to one that we no longer wait for
+            if "error" in answer:
+                refused = answer["error"]
+                raise QmpError(f"{name}: {refused.get('desc', refused)}", kind=str(refused.get("class", "")))
+            return answer.get("return")
+
+    def event(self, wanted: Callable[[Event], bool], *, timeout_s: float) -> Event | None:
+        """The first event, of those that came since we connected, for which `wanted` holds; None: it did not come.
+
+        The ones before it are forgotten. Raises QmpError if the monitor goes away.
+        """
+        end = time.monotonic() + timeout_s
+        while True:
+            while self._events:
+                found = self._events.popleft()
+                if wanted(found):
+                    return found
+            if (message := self._take(end)) is None:
+                return None
+            self._sort(message)
+
+    def _read(self, end: float) -> dict[str, Any] | None:
+        """The next message that is no event."""
+        while (message := self._take(end)) is not None:
+            if not self._sort(message):
+                return message
+        return None
+
+    def _sort(self, message: dict[str, Any]) -> bool:
+        if "event" in message:
+            self._events.append(message)
+            return True
+        return False
+
+    def _take(self, end: float) -> dict[str, Any] | None:
+        """The next message; None when it is `end`. One message is one line."""
+        while b"\n" not in self._data:
+            left = end - time.monotonic()
+            if left <= 0 or not select.select([self._socket], [], [], left)[0]:
+                return None
+            try:
+                more = self._socket.recv(_CHUNK)
+            except OSError as error:
+                raise QmpError(f"its monitor is gone: {error.strerror}") from error
+            if not more:
+                raise QmpError("it closed its monitor")
+            self._data += more
+        line, _, self._data = self._data.partition(b"\n")
+        try:
+            found = json.loads(line)
+        except ValueError as error:
+            raise QmpError(f"its monitor says what is no JSON: {line[:80]!r}") from error
+        if not isinstance(found, dict):
+            raise QmpError(f"its monitor says what is no object: {line[:80]!r}")
+        return found
+
+
+def connect(path: Path) -> socket.socket:
+    """A connection to a Unix socket, however long its path is (`sun_path` has 108 bytes). Raises QmpError."""
+    one = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    try:
+        with _directory(path.parent) as fd:
+            one.connect(f"/proc/self/fd/{fd}/{path.name}")
+    except OSError as error:
+        one.close()
+        raise QmpError(f"nobody answers at {path}: {error.strerror}") from error
+    return one
+
+
+@contextlib.contextmanager
+def _directory(path: Path) -> Iterator[int]:
+    fd = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+__all__ = ["COMMAND_S", "START_S", "Event", "Qmp", "QmpError", "ServiceError", "connect", "kvm_refusal", "ready"]

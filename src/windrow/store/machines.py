@@ -1,0 +1,235 @@
+"""The virtual machines that run on this host: what was made for each, written before it is made.
+
+`<runtime>/vms/<namespace>/<name>/` is a machine's directory: `record.json`, QEMU's sockets, console and log, and the
+files made for it. On tmpfs: after a reboot neither they nor what they tell of is there. Whoever changes a machine
+holds its lock; whoever only looks reads a record that is the old one or the new one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import fcntl
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from windrow.store.errors import StoreError, explained
+from windrow.store.paths import Paths
+
+_PAUSE_S = 0.02
+
+
+class Phase(StrEnum):
+    """How far a start has come, or that a stop has begun. Each one is written before its work."""
+
+    STARTING = "starting"
+    """The network namespace, and what the CNI plugins make."""
+    CONNECTING = "connecting"
+    """The devices between pod and guest."""
+    ATTACHED = "attached"
+    """They are there, for a hypervisor of somebody else."""
+    RUNNING = "running"
+    STOPPING = "stopping"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NicRecord:
+    """One NIC of a machine. `network`: its name in the machine's manifest, and so the NIC's."""
+
+    network: str
+    nad: str = ""
+    """`namespace/name`; empty: the pod network."""
+    binding: str
+    pod: str
+    """The interface that the CNI call made, or whatever stands in its place now."""
+    tap: str = ""
+    bridge: str = ""
+    renamed: str = ""
+    """What the CNI call's interface is called now; empty: as before."""
+    mac: str = ""
+    """The guest's."""
+    mtu: int = 0
+    model: str = ""
+    up: bool = True
+    """The link state, as the guest sees it."""
+    addresses: tuple[str, ...] = ()
+    """What the guest is given, or will be by the server in its pod."""
+    index: int = 0
+    """Its place: the number of the PCI root port, and of the address of the server in its pod."""
+    later: bool = False
+    """It came after the start, by a CNI call of its own."""
+    bound: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MachineRecord:
+    namespace: str
+    name: str
+    node: str
+    container_id: str
+    netns: str
+    """Its name under /run/netns."""
+    since: float
+    """Seconds since the epoch."""
+    phase: Phase = Phase.STARTING
+    pid: int = 0
+    """QEMU's; 0: there is none yet."""
+    started: int = 0
+    """QEMU's start, in ticks since boot: with the pid it names the process."""
+    accelerator: str = ""
+    kind: str = ""
+    """Of the object it was started from."""
+    places: int = 0
+    """How many NICs there is room for; 0: no limit."""
+    nics: tuple[NicRecord, ...] = ()
+
+    @property
+    def key(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+    def nic(self, network: str) -> NicRecord | None:
+        return next((n for n in self.nics if n.network == network), None)
+
+    def with_nic(self, nic: NicRecord) -> MachineRecord:
+        """In place of the one of the same network, or as the last."""
+        known = self.nic(nic.network) is not None
+        nics = tuple(nic if n.network == nic.network else n for n in self.nics)
+        return dataclasses.replace(self, nics=nics if known else (*self.nics, nic))
+
+    def without_nic(self, network: str) -> MachineRecord:
+        return dataclasses.replace(self, nics=tuple(n for n in self.nics if n.network != network))
+
+
+class Machines:
+    """The records below one root."""
+
+    def __init__(self, paths: Paths | Path) -> None:
+        self.paths = paths if isinstance(paths, Paths) else Paths(paths)
+
+    def directory(self, namespace: str, name: str) -> Path:
+        return self.paths.machines / namespace / name
+
+    def get(self, namespace: str, name: str) -> MachineRecord | None:
+        """Raises StoreError for a record that cannot be read."""
+        path = self.directory(namespace, name) / "record.json"
+        try:
+            return _read(path)
+        except FileNotFoundError:
+            return None
+
+    def all(self) -> tuple[tuple[MachineRecord, ...], tuple[StoreError, ...]]:
+        """Those that can be read, by namespace and name; and why others cannot."""
+        records: list[MachineRecord] = []
+        failures: list[StoreError] = []
+        for path in sorted(self.paths.machines.glob("*/*/record.json")):
+            try:
+                records.append(_read(path))
+            except FileNotFoundError:
+                continue  # it stopped meanwhile
+            except StoreError as error:
+                failures.append(error)
+        return tuple(records), tuple(failures)
+
+    def put(self, record: MachineRecord) -> None:
+        """Raises StoreError."""
+        directory = self.directory(record.namespace, record.name)
+        path = directory / "record.json"
+        with explained(path, "write the record"):
+            directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+            temp = directory / ".record.json.new"
+            temp.write_text(json.dumps(dataclasses.asdict(record), indent=2) + "\n", encoding="utf-8")
+            os.replace(temp, path)
+
+    def remove(self, namespace: str, name: str) -> None:
+        """The machine's directory, the record last: until then a stop can be tried again. Raises StoreError."""
+        directory = self.directory(namespace, name)
+        record = directory / "record.json"
+        with explained(directory, "remove the machine's directory"):
+            with contextlib.suppress(FileNotFoundError):
+                for entry in list(directory.iterdir()):
+                    if entry != record:
+                        shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
+                record.unlink(missing_ok=True)
+                directory.rmdir()
+            for above in (directory.parent, self.paths.machines):
+                with contextlib.suppress(OSError):  # there are others
+                    above.rmdir()
+
+    @contextlib.contextmanager
+    def locked(self, namespace: str, name: str, *, timeout_s: float | None = None) -> Iterator[None]:
+        """Nobody else changes this machine during the block. Raises StoreError when another holds it for longer.
+
+        The lock is a file beside the machine's directory, and goes with the last one who held it; so once it is held
+        it must still be the one of that name.
+        """
+        path = self.paths.machines / f".{namespace}.{name}.lock"
+        end = None if timeout_s is None else time.monotonic() + timeout_s
+        while (fd := _try_lock(path)) is None:
+            if end is not None and time.monotonic() >= end:
+                hint = "wait for it to end, then try again"
+                raise StoreError(path, f"another command is at work on the machine {namespace}/{name}", hint)
+            time.sleep(_PAUSE_S)
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+            os.close(fd)
+            with contextlib.suppress(OSError):  # there are others
+                self.paths.machines.rmdir()
+
+
+def _try_lock(path: Path) -> int | None:
+    with explained(path, "lock the machine"):
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
+        try:
+            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except FileNotFoundError:
+            return None  # the directory went with the lock of another machine
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.samestat(os.fstat(fd), os.stat(path)):
+                return fd
+        except (BlockingIOError, FileNotFoundError):
+            pass
+        except BaseException:
+            os.close(fd)
+            raise
+        os.close(fd)
+        return None
+
+
+def _read(path: Path) -> MachineRecord:
+    try:
+        with explained(path, "read the record"):
+            text = path.read_text(encoding="utf-8")
+    except StoreError as error:
+        if isinstance(error.__cause__, FileNotFoundError | NotADirectoryError):
+            raise FileNotFoundError(path) from error
+        raise
+    try:
+        return _record(json.loads(text))
+    except (ValueError, TypeError, KeyError) as error:
+        hint = "`windrow vm stop --force` ends what can be found of this machine, and removes the record"
+        raise StoreError(path, f"this is not the record of a machine: {error}", hint) from error
+
+
+def _record(document: Mapping[str, Any]) -> MachineRecord:
+    """Fields that it does not know are of a newer Windrow, and left alone."""
+    nics = tuple(NicRecord(**_known(NicRecord, nic) | _addresses(nic)) for nic in document.get("nics", ()))
+    return MachineRecord(**_known(MachineRecord, document) | {"phase": Phase(document["phase"]), "nics": nics})
+
+
+def _known(cls: type, document: Mapping[str, Any]) -> dict[str, Any]:
+    names = {field.name for field in dataclasses.fields(cls)}
+    return {key: value for key, value in document.items() if key in names}
+
+
+def _addresses(document: Mapping[str, Any]) -> dict[str, Any]:
+    return {"addresses": tuple(document.get("addresses", ()))}
