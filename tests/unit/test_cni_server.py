@@ -116,7 +116,7 @@ def serving(home: Path, work: Answering = echo, *, threads: int = 4, **identity:
 def new_server(listener: socket.socket, home: Path, work: Answering, *, threads: int = 1, **identity: object) -> Server:
     same: dict[str, object] = {"root": home, "node": NODE, "place": here()}
     own = Identity(**(same | identity))  # type: ignore[arg-type]
-    return Server(listener, own, lambda: contextlib.nullcontext(work), threads=threads)
+    return Server(listener, own, work, threads=threads)
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from windrow.model.problems import WindrowError
 
 VERBS = {
     "apply": "Store manifests and bring this host to them",
+    "cni": "Plugins for container runtimes, and their server",
     "completion": "Print the completion script for a shell",
     "delete": "Remove objects, and what they made on this host",
     "describe": "Show one object in full, and what became of it",

@@ -4,7 +4,7 @@ Nothing depends on it: a plugin that finds no server, or one that refuses, does 
 comes from another place (network namespace, mount namespace, root directory, root of Windrow, node), for there the
 same names mean other things.
 
-A fixed number of threads accept from one listening socket, each with a rtnetlink socket of its own that stays open.
+A fixed number of threads accept from one listening socket; each has a rtnetlink socket that stays open (`Host`).
 The kernel's queue of connections is the only queue; in it a call waits as long as the plugin has patience.
 """
 
@@ -20,7 +20,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from struct import Struct
@@ -102,19 +102,19 @@ class Tally:
 
 
 class Server:
-    """Threads that answer. `open_work` is entered once in each thread: what it yields does that thread's calls."""
+    """Threads that answer. All of them do `work` at once."""
 
     def __init__(
         self,
         listener: socket.socket,
         identity: Identity,
-        open_work: Callable[[], AbstractContextManager[Work]],
+        work: Work,
         *,
         say: Say = lambda _: None,
         log_calls: bool = False,
         threads: int = THREADS,
     ) -> None:
-        self._listener, self._identity, self._open_work = listener, identity, open_work
+        self._listener, self._identity, self._work = listener, identity, work
         self._say, self._log_calls = say, log_calls
         self._stopping = threading.Event()
         self._threads = [threading.Thread(target=self._run, name=f"cni-{n}", daemon=True) for n in range(threads)]
@@ -140,20 +140,19 @@ class Server:
     # One thread -----------------------------------------------------------------------------------
 
     def _run(self) -> None:
-        with self._open_work() as work:
-            while True:
-                try:
-                    connection, _ = self._listener.accept()
-                except OSError as error:
-                    if self._stopping.is_set():
-                        return
-                    self._say(f"cannot accept: {error.strerror}")
-                    self._stopping.wait(0.1)  # EMFILE and the like: it passes, and must not spin
-                    continue
-                with connection:
-                    self._connection(connection, work)
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError as error:
+                if self._stopping.is_set():
+                    return
+                self._say(f"cannot accept: {error.strerror}")
+                self._stopping.wait(0.1)  # EMFILE and the like: it passes, and must not spin
+                continue
+            with connection:
+                self._connection(connection)
 
-    def _connection(self, connection: socket.socket, work: Work) -> None:
+    def _connection(self, connection: socket.socket) -> None:
         try:
             env, config = _receive_request(connection)
         except (OSError, frame.FrameError) as error:
@@ -169,19 +168,19 @@ class Server:
             return
         # Only once this is in the plugin's queue the call is ours: out of patience, it has shut the socket.
         if _send(connection, frame.reply(frame.ACCEPTED)):
-            self._call(connection, work, env, config)
+            self._call(connection, env, config)
 
     def _refuse(self, connection: socket.socket, why: str) -> None:
         if self._log_calls:
             self._say(f"refused: {why}")
         _send(connection, frame.reply(frame.REFUSED, why.encode(errors="replace")))
 
-    def _call(self, connection: socket.socket, work: Work, env: dict[str, str], config: bytes) -> None:
+    def _call(self, connection: socket.socket, env: dict[str, str], config: bytes) -> None:
         del env[frame.PLACE]
         self.tally.add(busy=1)
         began = time.perf_counter()
         try:
-            code, stdout = work(env, config)
+            code, stdout = self._work(env, config)
         except Exception:  # noqa: BLE001 - a mistake of ours in one call must not end the thread
             self.tally.add(busy=-1, failed=1)
             self._say(f"{_words(env)}: Windrow itself failed:\n{traceback.format_exc()}")
@@ -243,8 +242,8 @@ def serve(paths: Paths, node: str, *, say: Say, log_calls: bool = False) -> None
         raise ServerError("the server works on this host's network: run it as root")
     _import_all()
     identity = Identity(root=paths.root, node=node, place=here())
-    with _alone(paths), listening(paths.cni_socket) as listener:
-        server = Server(listener, identity, lambda: _open_work(paths, node), say=say, log_calls=log_calls)
+    with _alone(paths), listening(paths.cni_socket) as listener, _working(paths, node) as work:
+        server = Server(listener, identity, work, say=say, log_calls=log_calls)
         stop = _stop_signal()
         server.start()
         say(f"listening on {paths.cni_socket} (node {node})")
@@ -262,11 +261,11 @@ def _import_all() -> None:
 
 
 @contextmanager
-def _open_work(paths: Paths, node: str) -> Iterator[Work]:
+def _working(paths: Paths, node: str) -> Iterator[Work]:
     from windrow.apps.cni.dispatch import answer
     from windrow.apps.cni.host import Host
 
-    host = Host(paths=paths, node=node)
+    host = Host(paths.root, node)
 
     def work(env: Mapping[str, str], config: bytes) -> tuple[int, str]:
         done = answer(env, config, host)
