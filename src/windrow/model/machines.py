@@ -9,6 +9,9 @@ from typing import ClassVar
 from windrow.model.meta import Meta, Object
 from windrow.model.values import Cidr, Mac
 
+SPARE_PORTS = 4
+"""PCIe root ports beyond those of its NICs that a machine starts with: for NICs that come while it runs."""
+
 KUBEVIRT_API_VERSION = "kubevirt.io/v1"
 VM_NETWORK_CIDR, VM_NETWORK_CIDR6 = Cidr("10.0.2.0/24"), Cidr("fd10:0:2::/120")
 """KubeVirt's defaults for the network between a masqueraded guest and its pod."""

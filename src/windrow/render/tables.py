@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from math import prod
 from typing import Any
 
 from windrow.render.text import PLAIN, Style, pad, width
@@ -90,6 +91,56 @@ def _node_ready(document: Document) -> str:
     return ",".join(f"{node}={ready({'status': state})}" for node, state in nodes.items())
 
 
+def _run_strategy(document: Document) -> str:
+    """`running`, which KubeVirt had first, in the words of `runStrategy`."""
+    running = {True: "Always", False: "Halted"}.get(at(document, "spec", "running"), "")
+    return words(at(document, "spec", "runStrategy")) or running
+
+
+def _machine(document: Document) -> Document:
+    """The spec of the machine itself: a VirtualMachine's is that of its template."""
+    found = at(document, "spec", "template", "spec") or at(document, "spec")
+    return found if isinstance(found, Mapping) else {}
+
+
+def _cpus(document: Document) -> str:
+    """Cores × sockets × threads; `resources.requests.cpu` where there are none."""
+    domain = at(_machine(document), "domain") or {}
+    given = [n for n in (at(domain, "cpu", key) for key in ("cores", "sockets", "threads")) if isinstance(n, int)]
+    return str(prod(given)) if given else words(at(domain, "resources", "requests", "cpu")) or "1"
+
+
+def _memory(document: Document) -> str:
+    domain = at(_machine(document), "domain") or {}
+    return words(at(domain, "memory", "guest") or at(domain, "resources", "requests", "memory"))
+
+
+def _networks(document: Document) -> str:
+    """The NADs by their names, `pod` for the pod network; of a machine with no list, KubeVirt's default."""
+    spec = _machine(document)
+    networks = at(spec, "networks")
+    if not networks and at(spec, "domain", "devices", "autoattachPodInterface") is not False:
+        return "pod"
+    return ",".join(words(at(n, "multus", "networkName")) or "pod" for n in networks or [])
+
+
+def _macs(document: Document) -> str:
+    nics = at(_machine(document), "domain", "devices", "interfaces") or []
+    return ",".join(words(at(nic, "macAddress")) for nic in nics if at(nic, "macAddress"))
+
+
+def _node_selector(document: Document) -> str:
+    return words(at(_machine(document), "nodeSelector"))
+
+
+_MACHINE: tuple[Column, ...] = (("CPUS", _cpus), ("MEMORY", _memory), ("NETWORKS", _networks))
+_MACHINE_WIDE: tuple[Column, ...] = (("MACS", _macs), ("NODE-SELECTOR", _node_selector))
+
+
+def _pod_cidrs(document: Document) -> str:
+    return words(at(document, "spec", "podCIDRs") or at(document, "spec", "podCIDR"))
+
+
 NAME: Column = ("NAME", _at("metadata", "name"))
 
 COLUMNS: dict[str, tuple[tuple[Column, ...], tuple[Column, ...]]] = {
@@ -150,9 +201,17 @@ COLUMNS: dict[str, tuple[tuple[Column, ...], tuple[Column, ...]]] = {
         ),
         (("CONFIG", _at("spec", "config")),),
     ),
+    "VirtualMachine": (
+        (("NAMESPACE", _at("metadata", "namespace")), NAME, ("RUNSTRATEGY", _run_strategy), *_MACHINE),
+        _MACHINE_WIDE,
+    ),
+    "VirtualMachineInstance": (
+        (("NAMESPACE", _at("metadata", "namespace")), NAME, *_MACHINE),
+        _MACHINE_WIDE,
+    ),
     "Node": (
         (NAME,),
-        (("LABELS", _at("metadata", "labels")),),
+        (("PODCIDRS", _pod_cidrs), ("LABELS", _at("metadata", "labels")),),
     ),
 }
 """Per kind: the columns, and the ones that `-o wide` adds. Harvester's, without AGE: manifests in a

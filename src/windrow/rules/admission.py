@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from windrow.model.cluster import Cluster
 from windrow.model.facts import NodeFacts
+from windrow.model.machines import VirtualMachine, VirtualMachineInstance
 from windrow.model.objects import (
     AnyObject,
     ClusterNetwork,
@@ -19,7 +20,7 @@ from windrow.model.objects import (
 )
 from windrow.model.problems import Problem
 from windrow.model.values import Ref
-from windrow.rules import clusternetwork, hostnetworkconfig, kernel, nad, nics, node, vlanconfig
+from windrow.rules import clusternetwork, hostnetworkconfig, kernel, nad, nics, node, virtualmachine, vlanconfig
 from windrow.rules.review import Change, Review
 
 K = TypeVar("K", bound=AnyObject)
@@ -58,6 +59,8 @@ def _judge(change: Change, review: Review) -> Iterator[Problem]:
         yield from _on_put(change.new, review)
     elif isinstance(change.old, ClusterNetwork):
         yield from _run(clusternetwork.ON_DELETE, change.old, review)
+    elif isinstance(change.old, NetworkAttachmentDefinition):
+        yield from _run(nad.ON_DELETE, change.old, review)
 
 
 def _on_put(obj: AnyObject, review: Review) -> Iterator[Problem]:
@@ -72,6 +75,8 @@ def _on_put(obj: AnyObject, review: Review) -> Iterator[Problem]:
             yield from _run(hostnetworkconfig.ON_PUT, obj, review)
         case Node():
             yield from _run(node.ON_PUT, obj, review)
+        case VirtualMachine() | VirtualMachineInstance():
+            yield from _run(virtualmachine.ON_PUT, obj, review)
         case LinkMonitor() | VlanStatus():
             pass  # nothing of theirs can be in anybody's way
 

@@ -9,7 +9,8 @@ from windrow.model.objects import NetworkAttachmentDefinition, NetworkType
 from windrow.model.problems import Problem
 from windrow.model.values import MTU_DEFAULT
 from windrow.rules.clusternetwork import annotated_mtu
-from windrow.rules.review import Review, cluster_network_exists, label_agrees, problem
+from windrow.rules.review import Review, cluster_network_exists, label_agrees, listed, problem
+from windrow.rules.virtualmachine import users
 
 BRIDGE = "spec.config.bridge"
 
@@ -77,4 +78,13 @@ def bridge_stays(nad: NetworkAttachmentDefinition, review: Review) -> Iterator[P
         yield problem(nad, "immutable", BRIDGE, message, "make a new NetworkAttachmentDefinition")
 
 
+def gone_only_when_unused(nad: NetworkAttachmentDefinition, review: Review) -> Iterator[Problem]:
+    """A machine that is off counts too: it could not start any more."""
+    found = [machine for machine in users(nad, review.after) if machine.ref not in review.changed]
+    if found:
+        message = f"it is still used by {listed(found)}"
+        yield problem(nad, "nad-in-use", "", message, "delete these first, or together with it")
+
+
 ON_PUT = (its_cluster_network_exists, its_label_agrees, mtu_of_its_cluster_network, type_stays, bridge_stays)
+ON_DELETE = (gone_only_when_unused,)

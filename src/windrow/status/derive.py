@@ -12,6 +12,7 @@ from typing import Any
 
 from windrow.model import names
 from windrow.model.cluster import Cluster, matches_selector, selects_node
+from windrow.model.machines import VirtualMachine, VirtualMachineInstance
 from windrow.model.objects import (
     AnyObject,
     ClusterNetwork,
@@ -88,7 +89,7 @@ def _derived(found: AnyObject, cluster: Cluster, reports: Sequence[NodeReport]) 
             return _nad_labels(found, cluster, reports), {}, {}
         case Node():
             return _node_labels(found, cluster, reports), {}, {}
-        case VlanStatus():
+        case VlanStatus() | VirtualMachine() | VirtualMachineInstance():
             return {}, {}, {}
 
 

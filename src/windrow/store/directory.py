@@ -19,6 +19,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from windrow.model.machines import VirtualMachine, VirtualMachineInstance
 from windrow.model.objects import (
     AnyObject,
     ClusterNetwork,
@@ -47,6 +48,8 @@ _ORDER = [
         VlanConfig,
         NetworkAttachmentDefinition,
         HostNetworkConfig,
+        VirtualMachine,
+        VirtualMachineInstance,
         LinkMonitor,
         VlanStatus,
     )

@@ -17,7 +17,7 @@ from windrow.render.tables import documents_table
 
 EXAMPLES = """\b
 Examples:
-  windrow get vc                         VlanConfigs (short names: cn vc vs lm hnc nad no)
+  windrow get vc                         VlanConfigs (short names: cn vc vs lm hnc nad vm vmi no)
   windrow get cn,vc,nad -o wide          several kinds, more columns
   windrow get all
   windrow get vs -o yaml                 with status, labels and annotations

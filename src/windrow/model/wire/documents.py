@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
+from windrow.model.machines import VirtualMachine, VirtualMachineInstance
 from windrow.model.meta import Meta, Source
 from windrow.model.objects import (
     KINDS,
@@ -23,7 +24,8 @@ from windrow.model.objects import (
 )
 from windrow.model.problems import Problem
 from windrow.model.values import Ref
-from windrow.model.wire import hostnetworkconfig, linkmonitor, nad, vlanconfig
+from windrow.model.wire import hostnetworkconfig, linkmonitor, nad, virtualmachine, vlanconfig
+from windrow.model.wire import node as nodes
 from windrow.model.wire.reader import Envelope, Report, Table, kind_of, suggestion
 from windrow.model.wire.text import (
     Alias,
@@ -243,7 +245,7 @@ def _name(meta: Table, key: str, pattern: re.Pattern[str], longest: int) -> str:
 Reader = Callable[[Table, Envelope, Plain], AnyObject]
 
 
-def _plain_reader(cls: type[ClusterNetwork] | type[VlanStatus] | type[Node]) -> Reader:
+def _plain_reader(cls: type[ClusterNetwork] | type[VlanStatus]) -> Reader:
     def read(_table: Table, envelope: Envelope, _document: Plain) -> AnyObject:
         return cls(meta=envelope.meta, doc=envelope.doc, source=envelope.source)
 
@@ -257,7 +259,7 @@ def _spec(table: Table, fields: tuple[str, ...]) -> Table:
 _READERS: dict[type[AnyObject], Reader] = {
     ClusterNetwork: _plain_reader(ClusterNetwork),
     VlanStatus: _plain_reader(VlanStatus),
-    Node: _plain_reader(Node),
+    Node: lambda table, envelope, _: nodes.read(table.table("spec", nodes.FIELDS), envelope),
     VlanConfig: lambda table, envelope, _: vlanconfig.read(_spec(table, vlanconfig.FIELDS), envelope),
     HostNetworkConfig: lambda table, envelope, _: hostnetworkconfig.read(
         _spec(table, hostnetworkconfig.FIELDS), envelope
@@ -265,6 +267,10 @@ _READERS: dict[type[AnyObject], Reader] = {
     LinkMonitor: lambda table, envelope, _: linkmonitor.read(table.table("spec", linkmonitor.FIELDS), envelope),
     NetworkAttachmentDefinition: lambda table, envelope, document: nad.read(
         _spec(table, nad.FIELDS), envelope, document
+    ),
+    VirtualMachine: lambda table, envelope, _: virtualmachine.read(_spec(table, virtualmachine.FIELDS), envelope),
+    VirtualMachineInstance: lambda table, envelope, _: virtualmachine.read_instance(
+        _spec(table, virtualmachine.INSTANCE_FIELDS), envelope
     ),
 }
 
@@ -295,5 +301,11 @@ def _write_spec(obj: AnyObject) -> dict[str, Any]:
             return linkmonitor.write(obj)
         case NetworkAttachmentDefinition():
             return nad.write(obj)
-        case ClusterNetwork() | VlanStatus() | Node():
+        case VirtualMachine():
+            return virtualmachine.write(obj)
+        case VirtualMachineInstance():
+            return virtualmachine.write_instance(obj)
+        case Node():
+            return nodes.write(obj)
+        case ClusterNetwork() | VlanStatus():
             return {}

@@ -10,13 +10,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from windrow.model.machines import Disk, KernelBoot, LinkState, MachineSpec, NicModel
+from windrow.model.machines import SPARE_PORTS, Disk, KernelBoot, LinkState, MachineSpec, NicModel
 from windrow.port.vm.binding import NicPlan
 
 Command = dict[str, Any]
 """One QMP command: `{"execute": …, "arguments": {…}}`."""
 
-SPARE_PORTS = 4
 _FIRST_PORT_SLOT = 0x10
 _DRIVERS = {
     NicModel.VIRTIO: "virtio-net-pci",
@@ -141,10 +140,10 @@ def _smp(machine: MachineSpec) -> str:
 
 def _sockets(files: MachineFiles) -> list[str]:
     listening = {"server": True, "wait": False}
-    console = {"": "socket", "id": "console", "path": files.console, **listening, "logfile": files.console_log}
+    console = {"backend": "socket", "id": "console", "path": files.console, **listening, "logfile": files.console_log}
     return [
         *("-chardev", _option({**console, "logappend": True}), "-serial", "chardev:console"),
-        *("-chardev", _option({"": "socket", "id": "qmp", "path": files.qmp, **listening})),
+        *("-chardev", _option({"backend": "socket", "id": "qmp", "path": files.qmp, **listening})),
         *("-mon", "chardev=qmp,mode=control"),
     ]
 
@@ -217,13 +216,13 @@ def _disk(disk: Disk, number: int, boot_order: int | None) -> list[str]:
     if disk.bus != "virtio":
         device["bus"] = "scsi.0" if disk.bus == "scsi" else f"sata.{number}"
     device |= {"bootindex": boot_order} if boot_order else {}
-    return ["-blockdev", _option(file), "-blockdev", _option(image), "-device", _option(device)]
+    return ["-blockdev", _block(file), "-blockdev", _block(image), "-device", _option(device)]
 
 
 def _seed(directory: str) -> list[str]:
     """A directory shown as a FAT disk: cloud-init looks for the label."""
     seed = {"driver": "vvfat", "node-name": "seed", "dir": directory, "label": "CIDATA", "read-only": True}
-    return ["-blockdev", _option(seed), "-device", "virtio-blk-pci,drive=seed,id=seed"]
+    return ["-blockdev", _block(seed), "-device", "virtio-blk-pci,drive=seed,id=seed"]
 
 
 def _kernel(kernel: KernelBoot) -> Iterator[str]:
@@ -235,10 +234,14 @@ def _kernel(kernel: KernelBoot) -> Iterator[str]:
 
 
 def _option(fields: Mapping[str, Any]) -> str:
-    """`tap,id=a,vhost=off`: the value of `driver`, `type` or "" comes first, without its name where QEMU wants it so."""
+    """`tap,id=a,vhost=off`: of the first field only the value, as everybody writes it."""
     first, *rest = fields.items()
-    head = f"driver={first[1]}" if first[0] == "driver" and "node-name" in fields else _escaped(str(first[1]))
-    return ",".join([head, *(f"{key}={_word(value)}" for key, value in rest)])
+    return ",".join([_word(first[1]), *(f"{key}={_word(value)}" for key, value in rest)])
+
+
+def _block(fields: Mapping[str, Any]) -> str:
+    """`driver=file,node-name=a`: -blockdev has no implied first field."""
+    return ",".join(f"{key}={_word(value)}" for key, value in fields.items())
 
 
 def _word(value: Any) -> str:

@@ -1,0 +1,165 @@
+"""VirtualMachine and VirtualMachineInstance: the fields of KubeVirt's objects that make and connect a machine.
+
+The rest of KubeVirt's fields is kept and no error. One that asks for something which a machine here would silently
+lack is a warning; one without which it cannot do its work is refused, with what to use instead.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any
+
+from windrow.model.machines import MachineSpec, VirtualMachine, VirtualMachineInstance
+from windrow.model.meta import Meta
+from windrow.model.wire.guesthardware import read_hardware, write_domain, write_volumes
+from windrow.model.wire.guestnics import read_nics, write_networks, write_nics
+from windrow.model.wire.reader import Envelope, Table
+
+FIELDS = (
+    "running", "runStrategy", "template", "dataVolumeTemplates", "instancetype", "preference", "updateVolumesStrategy",
+)  # fmt: skip
+INSTANCE_FIELDS = (
+    "domain", "nodeSelector", "affinity", "schedulerName", "tolerations", "topologySpreadConstraints",
+    "priorityClassName", "evictionStrategy", "startStrategy", "terminationGracePeriodSeconds", "volumes",
+    "livenessProbe", "readinessProbe", "hostname", "subdomain", "networks", "dnsPolicy", "dnsConfig",
+    "accessCredentials", "architecture", "resourceClaims", "utilityVolumes",
+)  # fmt: skip
+_DOMAIN = (
+    "resources", "cpu", "memory", "machine", "firmware", "clock", "features", "devices", "ioThreadsPolicy",
+    "ioThreads", "chassis", "launchSecurity", "rebootPolicy",
+)  # fmt: skip
+_DEVICES = (
+    "disks", "interfaces", "inputs", "watchdog", "rng", "tpm", "video", "sound", "gpus", "hostDevices", "filesystems",
+    "clientPassthrough", "downwardMetrics", "panicDevices", "disableHotplug", "useVirtioTransitional",
+    "blockMultiQueue", "networkInterfaceMultiqueue", "autoattachPodInterface", "autoattachGraphicsDevice",
+    "autoattachSerialConsole", "logSerialConsole", "autoattachMemBalloon", "autoattachInputDevice",
+    "autoattachVSOCK",
+)  # fmt: skip
+
+
+class RunStrategy(StrEnum):
+    ALWAYS = "Always"
+    RERUN_ON_FAILURE = "RerunOnFailure"
+    MANUAL = "Manual"
+    HALTED = "Halted"
+    ONCE = "Once"
+    WAIT_AS_RECEIVER = "WaitAsReceiver"
+
+
+def read(spec: Table, envelope: Envelope) -> VirtualMachine:
+    hint = "template: {spec: {domain: …, networks: …}}"
+    template = spec.table("template", ("metadata", "spec"), required=True, hint=hint)
+    for key in ("instancetype", "preference"):
+        if key in spec:
+            message = "is not looked up here: the machine is as its template says by itself"
+            spec.report.warn("field-without-effect", f"{spec.path}.{key}", message, "give domain.cpu and domain.memory")
+    meta = template.table("metadata")
+    words = Meta(name="", labels=meta.texts("labels"), annotations=meta.texts("annotations"))
+    return VirtualMachine(
+        meta=envelope.meta,
+        doc=envelope.doc,
+        source=envelope.source,
+        spec=_machine(template.table("spec", INSTANCE_FIELDS, required=True), envelope.meta.namespace),
+        run_strategy=_run_strategy(spec),
+        template=words if "metadata" in template else None,
+    )
+
+
+def read_instance(spec: Table, envelope: Envelope) -> VirtualMachineInstance:
+    machine = _machine(spec, envelope.meta.namespace)
+    return VirtualMachineInstance(meta=envelope.meta, doc=envelope.doc, source=envelope.source, spec=machine)
+
+
+def _run_strategy(spec: Table) -> str:
+    running, given = spec.get("running"), spec.get("runStrategy")
+    flag = running.flag() if running else None
+    strategy = given.choice(RunStrategy) if given else None
+    if running and given:
+        message = "stands beside runStrategy, and one of them says when the machine runs"
+        running.wrong("run-strategy", message, "remove running")
+    if strategy is not None:
+        return str(strategy)
+    return "" if flag is None else str(RunStrategy.ALWAYS if flag else RunStrategy.HALTED)
+
+
+def _machine(spec: Table, namespace: str) -> MachineSpec:
+    domain = spec.table("domain", _DOMAIN, required=True, hint="domain: {devices: {…}}")
+    devices = domain.table("devices", _DEVICES)
+    networks, nics = read_nics(spec, devices, namespace)
+    hardware = read_hardware(spec, domain, devices)
+    _warn(domain, devices)
+    machine = MachineSpec(
+        networks=networks,
+        nics=nics,
+        cores=hardware.cores,
+        sockets=hardware.sockets,
+        threads=hardware.threads,
+        memory=hardware.memory,
+        machine=hardware.machine,
+        cpu_model=hardware.cpu_model,
+        kernel=hardware.kernel,
+        disks=hardware.disks,
+        cloud_init=hardware.cloud_init,
+        multiqueue=hardware.multiqueue,
+        hostname=spec.text("hostname"),
+        subdomain=spec.text("subdomain"),
+        node_selector=tuple(sorted(spec.texts("nodeSelector").items())),
+    )
+    _check_boot_order(machine, devices)
+    return machine
+
+
+def _warn(domain: Table, devices: Table) -> None:
+    """What a machine would have by its manifest, and here it has not."""
+    if "efi" in domain.table("firmware").table("bootloader"):
+        place = domain.table("firmware")["bootloader"].path
+        domain.report.warn("field-without-effect", place, "machines here start with a BIOS", "boot a kernel directly")
+    for key in ("gpus", "hostDevices", "filesystems", "tpm"):
+        if key in devices and devices[key].value != []:
+            place = devices[key].path
+            devices.report.warn("field-without-effect", place, "is kept, and the machine here does not get it")
+
+
+def _check_boot_order(machine: MachineSpec, devices: Table) -> None:
+    """NICs and disks stand in one order."""
+    first: dict[int, tuple[str, str]] = {}
+    ordered = [("disks", disk.name, disk.boot_order) for disk in machine.disks]
+    ordered += [("interfaces", nic.name, nic.boot_order) for nic in machine.nics]
+    for kind, name, order in ordered:
+        if order is None:
+            continue
+        other = first.setdefault(order, (kind, name))
+        if other != (kind, name):
+            message = f"{name} has bootOrder {order}, and so has {other[1]} of {other[0]}"
+            devices[kind].wrong("duplicate", message, "give each its own number")
+
+
+def write(vm: VirtualMachine) -> dict[str, Any]:
+    strategy = {"runStrategy": vm.run_strategy} if vm.run_strategy else {}
+    template: dict[str, Any] = {"spec": _write_machine(vm.spec)}
+    if vm.template is not None:
+        words = {"labels": dict(vm.template.labels), "annotations": dict(vm.template.annotations)}
+        meta = {key: value for key, value in words.items() if value}
+        template = ({"metadata": meta} if meta else {}) | template
+    return {**strategy, "template": template}
+
+
+def write_instance(vmi: VirtualMachineInstance) -> dict[str, Any]:
+    return _write_machine(vmi.spec)
+
+
+def _write_machine(machine: MachineSpec) -> dict[str, Any]:
+    domain = write_domain(machine)
+    if machine.nics:
+        domain["devices"]["interfaces"] = write_nics(machine)
+    else:
+        domain["devices"]["autoattachPodInterface"] = False
+    found: dict[str, Any] = {
+        "nodeSelector": dict(machine.node_selector),
+        "hostname": machine.hostname,
+        "subdomain": machine.subdomain,
+        "domain": domain,
+        "networks": write_networks(machine),
+        "volumes": write_volumes(machine),
+    }
+    return {key: value for key, value in found.items() if value}
