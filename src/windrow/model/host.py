@@ -12,12 +12,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from windrow.model.bonding import OPTIONS, BondMode
+from windrow.model.values import OWNER_GROUP as OWNER_GROUP
 from windrow.model.values import Cidr, IfName, Mac, Ref
 from windrow.model.values import PortVlans as PortVlans
-
-OWNER_GROUP = 30574
-"""The link group ("wn" in ASCII) that marks what Windrow made. IFLA_GROUP is honoured in the create
-message itself (`rtnl_create_link`), so a crash cannot leave an unmarked link; IFLA_IFALIAS is not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

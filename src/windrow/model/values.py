@@ -27,6 +27,10 @@ VID_MIN, VID_MAX = 1, 4094
 DEFAULT_PVID = Vid(1)
 """The VID that a Linux bridge gives every new port (`br_vlan.c: br_vlan_init`)."""
 
+OWNER_GROUP = 30574
+"""The link group ("wn" in ASCII) that marks what Windrow made. IFLA_GROUP is honoured in the create
+message itself (`rtnl_create_link`), so a crash cannot leave an unmarked link; IFLA_IFALIAS is not."""
+
 IFNAME_MAX = 15
 MTU_DEFAULT, MTU_MIN, MTU_MAX = 1500, 576, 9000
 

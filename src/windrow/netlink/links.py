@@ -3,20 +3,20 @@
 Each function builds one `sock.Message` and touches nothing; `Rtnl.run` sends many of them at once. The kernel
 finds the link of a message by its name, so a name never goes stale on the way; where a message has room only
 for an ifindex (a master, a parent, the port of a bridge), the caller gives it: `Rtnl.index`, `Rtnl.indexes`.
+
+What only some messages need is imported where they are made: a CNI plugin, started anew for every call, needs few.
 """
 
 from __future__ import annotations
 
+import _socket as socket  # quicker to load than `socket`, see `sock`
 import errno
-import ipaddress
-import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from windrow.model.host import OWNER_GROUP, Bond, Bridge, Link, Other, PortVlans, Route, VlanIf
-from windrow.model.values import VID_MAX, VID_MIN, VidSet
-from windrow.netlink import codec, errors, options
+from windrow.model.values import OWNER_GROUP, VID_MAX, VID_MIN, PortVlans, VidSet
+from windrow.netlink import codec, errors
 from windrow.netlink.sock import (
     NLM_F_CREATE,
     NLM_F_EXCL,
@@ -30,6 +30,9 @@ from windrow.netlink.sock import (
     RTM_SETLINK,
     Message,
 )
+
+if TYPE_CHECKING:
+    from windrow.model.host import Bond, Bridge, Link, Route
 
 IFF_UP, IFF_PROMISC = 0x1, 0x100
 PVID, UNTAGGED, RANGE_BEGIN, RANGE_END = 0x2, 0x4, 0x8, 0x10
@@ -107,6 +110,8 @@ def create_link(link: Link, index: Callable[[str], int], *, group: int = OWNER_G
     does setting the value it has): so it is made one byte larger, then set.
     `index` finds the parent and the primary. Raises KernelError for a kind that Windrow does not make.
     """
+    from windrow.model.host import Bridge
+
     parent, data = _spec_data(link, index)
     common: dict[str, Any] = {"mac": link.mac, "txqlen": link.txqlen, "group": group, "parent": parent}
     if not isinstance(link.spec, Bridge) or link.mtu is None:
@@ -117,6 +122,9 @@ def create_link(link: Link, index: Callable[[str], int], *, group: int = OWNER_G
 
 def _spec_data(link: Link, index: Callable[[str], int]) -> tuple[int | None, dict[str, Any]]:
     """(ifindex of the parent, the kind's own options)."""
+    from windrow.model.host import Bond, Bridge, Other, VlanIf
+    from windrow.netlink import options
+
     match link.spec:
         case Bond() as bond:
             return None, options.bond_values(bond.applicable(), index)
@@ -170,10 +178,14 @@ def set_bond(name: str, bond: Bond, index: Callable[[str], int]) -> Message:
     The primary need not be a slave yet: the kernel remembers its name (`bond_option_primary_set`) and reports it
     once it is one.
     """
+    from windrow.netlink import options
+
     return set_kind(name, "bond", options.bond_values(bond, index))
 
 
 def set_bridge(name: str, bridge: Bridge) -> Message:
+    from windrow.netlink import options
+
     return set_kind(name, "bridge", options.bridge_values(bridge))
 
 
@@ -249,6 +261,8 @@ def del_addr(index: int, cidr: str, *, name: str = "") -> Message:
 
 
 def _addr(type_: int, index: int, cidr: str, flags: int | None = None) -> bytes:
+    import ipaddress
+
     address = ipaddress.ip_interface(cidr)
     text, length = str(address.ip), address.network.prefixlen
     values: dict[str, Any] = {"local": text, "address": text, "flags": flags}
@@ -267,6 +281,8 @@ def del_route(route: Route, index: int | None) -> Message:
 
 
 def _route(route: Route, index: int | None) -> bytes:
+    import ipaddress
+
     version = _route_version(route)
     network = ipaddress.ip_network(route.dst if route.dst != "default" else "0.0.0.0/0" if version == 4 else "::/0")
     scope = _RT_SCOPE_UNIVERSE if route.gateway or version == 6 else _RT_SCOPE_LINK

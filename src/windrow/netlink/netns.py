@@ -9,18 +9,17 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
 from windrow.netlink import errors
+from windrow.netlink.enter import CLONE_NEWNET, in_thread, inside, libc
 
 T = TypeVar("T")
 
 RUN_NETNS = Path("/run/netns")
-CLONE_NEWNET = 0x4000_0000
 _CLONE_FS, _CLONE_NEWNS = 0x200, 0x2_0000
 _MS_BIND, _MS_REC, _MS_SHARED, _MNT_DETACH = 0x1000, 0x4000, 1 << 20, 2
 _OWN = "/proc/thread-self/ns/net"
@@ -49,7 +48,7 @@ def opened_in(netns: Netns, fn: Callable[[], T]) -> T:
     if netns is None:
         return fn()
     with opened(netns) as fd:
-        return _in_thread(lambda: _setns(fd), fn)
+        return inside(fd, fn)
 
 
 def in_new(fn: Callable[[], T]) -> T:
@@ -57,7 +56,7 @@ def in_new(fn: Callable[[], T]) -> T:
 
     Raises KernelError (EPERM without CAP_SYS_ADMIN).
     """
-    return _in_thread(_unshare, fn)
+    return in_thread(_unshare, fn)
 
 
 def new() -> int:
@@ -100,7 +99,7 @@ def delete(name: str) -> None:
     path = RUN_NETNS / name
     with _mapped(f"delete network namespace {name}"):
         try:
-            _libc("umount2", os.fsencode(path), _MNT_DETACH, doing=f"delete network namespace {name}")
+            libc("umount2", os.fsencode(path), _MNT_DETACH, doing=f"delete network namespace {name}")
         except errors.KernelError as error:
             if error.errno != errno.EINVAL:  # EINVAL: not a mount point here
                 raise
@@ -141,11 +140,11 @@ def _among_first_mounts(fn: Callable[[], T]) -> T:
 
     def enter() -> None:
         with suppress(errors.KernelError):  # not permitted: then here
-            _libc("unshare", _CLONE_FS, doing="leave the other threads' directory")
-            _libc("setns", fd, _CLONE_NEWNS, doing="enter mount namespace")
+            libc("unshare", _CLONE_FS, doing="leave the other threads' directory")
+            libc("setns", fd, _CLONE_NEWNS, doing="enter mount namespace")
 
     try:
-        return _in_thread(enter, fn)
+        return in_thread(enter, fn)
     finally:
         os.close(fd)
 
@@ -155,41 +154,12 @@ def _same_run() -> bool:
     return all(os.path.samestat(os.stat(p), os.stat(f"/proc/1/root{p}")) for p in places)
 
 
-def _in_thread(enter: Callable[[], None], fn: Callable[[], T]) -> T:
-    results: list[T] = []
-    failures: list[BaseException] = []
-
-    def work() -> None:
-        try:
-            enter()
-            results.append(fn())
-        except BaseException as error:  # noqa: BLE001 - raised again in the caller's thread below
-            failures.append(error)
-
-    thread = threading.Thread(target=work, name="netns")
-    thread.start()
-    thread.join()
-    if failures:
-        raise failures[0]
-    return results[0]
-
-
-def _setns(fd: int) -> None:
-    _libc("setns", fd, CLONE_NEWNET, doing="enter network namespace")
-
-
 def _unshare() -> None:
-    _libc("unshare", CLONE_NEWNET, doing="make a network namespace")
+    libc("unshare", CLONE_NEWNET, doing="make a network namespace")
 
 
 def _mount(source: str, target: str, flags: int, doing: str) -> None:
-    _libc("mount", os.fsencode(source), os.fsencode(target), b"none", ctypes.c_ulong(flags), None, doing=doing)
-
-
-def _libc(function: str, *arguments: object, doing: str) -> None:
-    """os.setns and os.unshare come with Python 3.12."""
-    if getattr(ctypes.CDLL(None, use_errno=True), function)(*arguments) != 0:
-        raise errors.of(ctypes.get_errno(), doing)
+    libc("mount", os.fsencode(source), os.fsencode(target), b"none", ctypes.c_ulong(flags), None, doing=doing)
 
 
 @contextmanager

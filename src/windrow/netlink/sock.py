@@ -3,12 +3,15 @@
 The kernel handles a request inside `sendmsg`, so an answer is there when the call returns; what can
 go wrong is a refusal (NLMSG_ERROR with an extended ACK), a lost answer (ENOBUFS) and a dump that was
 interrupted by a change (NLM_F_DUMP_INTR).
+
+`_socket` is what `socket` is made of. `socket` adds nothing for netlink, and takes longer to load than a CNI plugin
+does its work.
 """
 
 from __future__ import annotations
 
+import _socket as socket
 import errno
-import socket
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import errno
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from windrow.netlink import errors
 
-ROOT = Path("/proc/sys")
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ROOT = "/proc/sys"
 
 
 def read(key: str) -> str | None:
     """The value, None where there is no such key (its module is not loaded). Raises KernelError."""
     try:
-        return path_of(key).read_text(encoding="ascii").strip()
+        with open(_place(key), encoding="ascii") as file:
+            return file.read().strip()
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -23,20 +27,27 @@ def read(key: str) -> str | None:
 def write(key: str, value: str) -> None:
     """Raises KernelError (ENOENT: no such key; EINVAL: not a value for it)."""
     try:
-        with open(path_of(key), "w", encoding="ascii") as file:
+        with open(_place(key), "w", encoding="ascii") as file:
             file.write(value)
     except OSError as error:
         raise errors.of(error.errno or errno.EIO, f"set sysctl {key}={value}") from error
 
 
 def path_of(key: str) -> Path:
+    """Where a sysctl is; keys as `read` and `write` take them. Raises ValueError for a way out of /proc/sys."""
+    from pathlib import Path  # slow to load, and a plugin that sets one has no need of it
+
+    return Path(_place(key))
+
+
+def _place(key: str) -> str:
     """`net.ipv4.ip_forward`, or with slashes where a name has dots (`net/ipv4/conf/eth0.100/rp_filter`),
     or mixed as sysctl(8) has it (`net.ipv4.conf.eth0/100.rp_filter`). Raises ValueError for a way out of /proc/sys.
     """
     parts = key.split("/") if "/" in key and "." not in key.split("/")[0] else _swapped(key)
     if any(part in ("", ".", "..") for part in parts):
         raise ValueError(f"{key!r} is not the name of a sysctl")
-    return ROOT.joinpath(*parts)
+    return "/".join((ROOT, *parts))
 
 
 def _swapped(key: str) -> list[str]:
