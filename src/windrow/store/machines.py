@@ -23,6 +23,9 @@ from typing import Any
 from windrow.store.errors import StoreError, explained
 from windrow.store.paths import Paths
 
+QMP, CONSOLE, CONSOLE_LOG, LOG, SEED = "qmp.sock", "console.sock", "console.log", "qemu.log", "seed"
+"""In a machine's directory: QEMU's monitor, the guest's serial line, what came over that, what QEMU said, cloud-init's
+files."""
 _PAUSE_S = 0.02
 
 

@@ -26,11 +26,10 @@ from windrow.port.vm.binding import NicPlan, PodNic, plan_nic
 from windrow.port.vm.names import names_of, pod_ifname
 from windrow.services import process, qemu
 from windrow.store.errors import explained
-from windrow.store.machines import MachineRecord, NicRecord, Phase
+from windrow.store.machines import CONSOLE, CONSOLE_LOG, LOG, QMP, SEED, MachineRecord, NicRecord, Phase
 
 LOCK_S = 5.0
 """How long another command on the same machine is waited for."""
-QMP, CONSOLE, CONSOLE_LOG, LOG, SEED = "qmp.sock", "console.sock", "console.log", "qemu.log", "seed"
 VHOST = Path("/dev/vhost-net")
 
 

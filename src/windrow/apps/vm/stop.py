@@ -13,7 +13,7 @@ from windrow.port.errors import CniError
 from windrow.services import process, qemu
 from windrow.services.errors import QmpError
 from windrow.store.errors import StoreError
-from windrow.store.machines import MachineRecord, Phase
+from windrow.store.machines import QMP, MachineRecord, Phase
 
 POWERDOWN_S = 30.0
 """How long a guest may take to shut down (Kubernetes' terminationGracePeriodSeconds)."""
@@ -56,7 +56,7 @@ def _shut_down(site: Site, record: MachineRecord, patience_s: float) -> None:
     one = hypervisor(record)
     if not process.alive(one) or patience_s <= 0:
         return
-    monitor = site.records.directory(record.namespace, record.name) / "qmp.sock"
+    monitor = site.records.directory(record.namespace, record.name) / QMP
     try:
         with qemu.Qmp(monitor) as qmp:
             qmp.command("system_powerdown")

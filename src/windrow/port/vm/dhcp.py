@@ -94,7 +94,7 @@ def _lines4(answer: DhcpAnswer) -> Iterator[str]:
     yield "dhcp-ignore=tag:!known"
     # With a unicast to an address that the pod itself has, the answer would never leave it.
     yield "dhcp-broadcast"
-    yield from (f"dhcp-option-force={number},{value}" for number, value in _options(answer))
+    yield from (f"dhcp-option-force={number},{value}" for number, value in _options(answer) if value)
 
 
 def _options(answer: DhcpAnswer) -> Iterator[tuple[int, str]]:
