@@ -15,7 +15,7 @@ from typing import Protocol
 from windrow.apps.cni.host import Host
 from windrow.netlink.errors import KernelError
 from windrow.port import request as commands
-from windrow.port.errors import INVALID_CONFIG, INVALID_ENVIRONMENT, KERNEL_REFUSED, TRY_AGAIN, CniError
+from windrow.port.errors import INVALID_CONFIG, INVALID_ENVIRONMENT, IO_FAILURE, KERNEL_REFUSED, TRY_AGAIN, CniError
 from windrow.port.request import Request, read_request
 from windrow.port.result import VERSIONS, Result, to_document
 
@@ -58,6 +58,11 @@ def answer(env: Mapping[str, str], stdin: bytes, host: Host) -> Answer:
         return Answer(exit=1, stdout=_text(error.to_json(version)))
     except Exception as error:  # noqa: BLE001 - whatever it was, the runtime reads JSON
         return Answer(exit=1, stdout=_text(_internal(error, env).to_json(version)))
+
+
+def unreadable(error: OSError) -> Answer:
+    """The answer where standard input could not be read."""
+    return Answer(exit=1, stdout=_text(CniError(IO_FAILURE, f"error reading from stdin: {error.strerror}").to_json()))
 
 
 def call(request: Request, host: Host) -> Result | None:
