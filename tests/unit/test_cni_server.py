@@ -114,7 +114,7 @@ def serving(home: Path, work: Answering = echo, *, threads: int = 4, **identity:
 
 
 def new_server(listener: socket.socket, home: Path, work: Answering, *, threads: int = 1, **identity: object) -> Server:
-    same: dict[str, object] = {"root": home, "node": NODE, "place": here()}
+    same: dict[str, object] = {"root": home, "node": NODE}
     own = Identity(**(same | identity))  # type: ignore[arg-type]
     return Server(listener, own, work, threads=threads)
 
@@ -222,11 +222,7 @@ def test_a_socket_that_nobody_listens_on(plugin: Plugin, root: Path) -> None:
     assert plugin.call("ADD") == (0, plugin.alone + CONFIG)
 
 
-@pytest.mark.parametrize(
-    "identity",
-    [{"place": "4:1/4:2/5:3"}, {"root": Path("/elsewhere")}, {"node": "node-8"}],
-    ids=["place", "root", "node"],
-)
+@pytest.mark.parametrize("identity", [{"root": Path("/elsewhere")}, {"node": "node-8"}], ids=["root", "node"])
 def test_a_server_of_another_place(plugin: Plugin, root: Path, identity: dict[str, object]) -> None:
     with serving(root, **identity) as server:
         assert plugin.call("ADD") == (0, plugin.alone + CONFIG)
@@ -240,10 +236,29 @@ def test_a_path_that_depends_on_the_working_directory(plugin: Plugin, root: Path
     assert server.tally.answered == 0
 
 
-def test_a_plugin_cannot_say_that_it_is_elsewhere(plugin: Plugin, root: Path) -> None:
-    with serving(root, place="1:1") as server:
-        assert plugin.call("ADD", WINDROW_PLACE="1:1", WINDROW_ABOUT="1") == (0, plugin.alone + CONFIG)
-    assert server.tally.answered == 0
+def test_a_server_in_another_network_namespace(plugin: Plugin, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(frame, "HERE", ("/proc/self/ns/mnt", *frame.HERE[1:]))
+    with serving(root) as server:
+        place = here({})
+        assert plugin.call("ADD", WINDROW_PLACE=place, WINDROW_ABOUT="1") == (0, plugin.alone + CONFIG)
+    assert (server.tally.refused, server.tally.answered) == (1, 0)
+
+
+@pytest.mark.parametrize("name", ["CNI_NETNS", "CNI_PATH"])
+def test_a_server_that_finds_another_file_under_the_same_path(plugin: Plugin, root: Path, name: str) -> None:
+    """As in another mount namespace; here it is the link that leads each process somewhere else."""
+    with serving(root) as server:
+        assert plugin.call("ADD", **{name: "/proc/self/ns"}) == (0, plugin.alone + CONFIG)
+        assert plugin.call("ADD", **{name: f"/nowhere-{os.getpid()}"})[1].startswith(b'{"env"')
+        assert plugin.call("ADD", **{name: "/usr/bin"})[1].startswith(b'{"env"')
+    assert (server.tally.refused, server.tally.answered) == (1, 2)
+
+
+def test_many_directories(plugin: Plugin, root: Path) -> None:
+    with serving(root) as server:
+        assert plugin.call("ADD", CNI_PATH=":/usr/bin::/nowhere:/usr/lib/:" + ":/" * 2000)[1].startswith(b'{"env"')
+        assert plugin.call("ADD", CNI_PATH=":/" * 40_000) == (0, plugin.alone + CONFIG)  # too much to be sent
+    assert (server.tally.refused, server.tally.answered) == (0, 1)
 
 
 @pytest.mark.parametrize(
@@ -419,7 +434,7 @@ def test_stopping_does_not_wait_for_ever(root: Path) -> None:
         server.start()
         with socket.socket(socket.AF_UNIX) as connection:
             connection.connect(str(Paths(root).cni_socket))
-            env = {b"CNI_COMMAND": b"ADD", b"WINDROW_ROOT": os.fsencode(root), frame.PLACE.encode(): here().encode()}
+            env = {b"CNI_COMMAND": b"ADD", b"WINDROW_ROOT": os.fsencode(root), frame.PLACE.encode(): here({}).encode()}
             connection.sendall(frame.request(env, b""))
             assert connection.recv(5) == frame.reply(frame.ACCEPTED)
             assert not server.stop(0.2)

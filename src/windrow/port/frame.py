@@ -22,8 +22,8 @@ CONFIG_MAX = 4 * 1024 * 1024
 ACCEPTED, REFUSED, ANSWER = 1, 2, 3
 
 PLACE = "WINDROW_PLACE"
-"""Added to the environment: where the plugin runs, so that a server elsewhere does not answer for it. The device and
-inode numbers, in decimal, of its network and mount namespaces and of its root directory: `4:1/4:2/65024:2`."""
+"""Added to the environment: what the names in it mean where the plugin runs, so that a server elsewhere does not answer
+for it. Of each of `places`, after a `/`: device and inode number in decimal, `4:4026531840`; `-` where there is none."""
 ABOUT = "WINDROW_ABOUT"
 """Instead of a CNI call: the server tells about itself, as JSON."""
 
@@ -109,10 +109,16 @@ LOST = (
 """What a plugin prints then for an ADD. shim.c says why; 11 is `errors.TRY_AGAIN`."""
 
 
-PLACES = ("/proc/self/ns/net", "/proc/self/ns/mnt", "/")
-"""What PLACE has the device and inode numbers of."""
+HERE = ("/proc/self/ns/net", "/", "/etc", "/opt", "/run", "/tmp", "/var/lib")
+"""The network namespace, and where plugins have their files. Not the mount namespace: a process may have its own and
+see the same (`ip netns exec`, many a systemd service)."""
 
 
-def place(*stats: tuple[int, int]) -> str:
-    """PLACE from (device, inode) of network namespace, mount namespace and root directory."""
-    return "/".join(f"{device}:{inode}" for device, inode in stats)
+def places(netns: str, path: str) -> list[str]:
+    """What PLACE tells of: HERE, CNI_NETNS and each directory of CNI_PATH."""
+    return [*HERE, *(one for one in (netns, *path.split(":")) if one)]
+
+
+def place(identities: list[tuple[int, int] | None]) -> str:
+    """PLACE from the (device, inode) of each of `places`."""
+    return "".join("/-" if one is None else f"/{one[0]}:{one[1]}" for one in identities)

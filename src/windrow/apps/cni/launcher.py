@@ -53,9 +53,11 @@ def served(root: bytes, config: bytes) -> int:
     try:
         env = {name: value for name, value in posix.environ.items() if frame.wanted(name.decode("latin-1"))}
         env.pop(frame.ABOUT.encode(), None)
-        env[frame.PLACE.encode()] = frame.place(*map(identity, frame.PLACES)).encode()
+        netns, path = (env.get(name, b"").decode("utf-8", "surrogateescape") for name in (b"CNI_NETNS", b"CNI_PATH"))
+        env[frame.PLACE.encode()] = frame.place([identity(one) for one in frame.places(netns, path)]).encode()
+        asked = frame.request(env, config)
         connection.connect(root.rstrip(b"/") + SOCKET.encode())
-        connection.sendall(frame.request(env, config))
+        connection.sendall(asked)
     except (OSError, frame.FrameError):
         return NOT_BEGUN
     if not (head := receive(connection, frame.REPLY_HEADER)):
@@ -77,8 +79,11 @@ def served(root: bytes, config: bytes) -> int:
     posix._exit(code)
 
 
-def identity(path: str) -> tuple[int, int]:
-    found = posix.stat(path)
+def identity(path: str) -> tuple[int, int] | None:
+    try:
+        found = posix.stat(path)
+    except OSError:
+        return None
     return found.st_dev, found.st_ino
 
 

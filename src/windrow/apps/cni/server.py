@@ -1,8 +1,8 @@
 """`windrow cni serve`: answers the plugins' calls in a process that is there already.
 
 Nothing depends on it: a plugin that finds no server, or one that refuses, does the work itself. A server refuses what
-comes from another place (network namespace, mount namespace, root directory, root of Windrow, node), for there the
-same names mean other things.
+comes from another place (network namespace, files under the same paths, root of Windrow, node), for there the same
+names mean other things.
 
 A fixed number of threads accept from one listening socket; each has a rtnetlink socket that stays open (`Host`).
 The kernel's queue of connections is the only queue; in it a call waits as long as the plugin has patience.
@@ -57,26 +57,32 @@ class Identity:
 
     root: Path
     node: str
-    place: str
 
     def refusal(self, env: Mapping[str, str]) -> str:
         """Why the call of a plugin with this environment is not this server's; empty if it is."""
-        if env.get(frame.PLACE) != self.place:
-            return "it comes from another namespace or root directory"
+        paths = [env.get("CNI_NETNS", ""), *env.get("CNI_PATH", "").split(":")]
+        if any(path and not path.startswith("/") for path in paths):
+            return "it has a path that depends on its working directory"
+        if env.get(frame.PLACE) != here(env):
+            return "it comes from another network namespace, or its paths are other files here"
         if Path(env.get("WINDROW_ROOT") or "/") != self.root:
             return f"it is for another root than {self.root}"
         if env.get("WINDROW_NODE", self.node) != self.node:
             return f"it is for another node than {self.node}"
-        paths = [env.get("CNI_NETNS", ""), *env.get("CNI_PATH", "").split(":")]
-        if any(path and not path.startswith("/") for path in paths):
-            return "it has a path that depends on its working directory"
         return ""
 
 
-def here() -> str:
-    """`frame.PLACE` of this process."""
-    found = map(os.stat, frame.PLACES)
-    return frame.place(*((one.st_dev, one.st_ino) for one in found))
+def here(env: Mapping[str, str]) -> str:
+    """`frame.PLACE` of a call with this environment, were it made by this process."""
+    return frame.place([_identity(path) for path in frame.places(env.get("CNI_NETNS", ""), env.get("CNI_PATH", ""))])
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    try:
+        found = os.stat(path)
+    except (OSError, ValueError):  # ValueError: a NUL, which no environment has
+        return None
+    return found.st_dev, found.st_ino
 
 
 @dataclass(slots=True)
@@ -241,7 +247,7 @@ def serve(paths: Paths, node: str, *, say: Say, log_calls: bool = False) -> None
     if os.geteuid() != 0:
         raise ServerError("the server works on this host's network: run it as root")
     _import_all()
-    identity = Identity(root=paths.root, node=node, place=here())
+    identity = Identity(root=paths.root, node=node)
     with _alone(paths), listening(paths.cni_socket) as listener, _working(paths, node) as work:
         server = Server(listener, identity, work, say=say, log_calls=log_calls)
         stop = _stop_signal()

@@ -81,17 +81,34 @@ static char *read_input(size_t *size)
     return data;
 }
 
-/* Where this process is: its network and mount namespaces and its root directory. A server elsewhere would do the
- * work on other devices, or find another file under the same path: it refuses, and we do it. */
-static int place(char *text, size_t size)
+struct text { char *end, *limit; };
+
+/* "/4:4026531840": device and inode; "/-" where there is nothing. */
+static void add_identity(struct text *text, const char *path)
 {
-    struct stat net, mnt, top;
-    if (stat("/proc/self/ns/net", &net) || stat("/proc/self/ns/mnt", &mnt) || stat("/", &top))
-        return -1;
-    return snprintf(text, size, "WINDROW_PLACE=%llu:%llu/%llu:%llu/%llu:%llu",
-                    (unsigned long long)net.st_dev, (unsigned long long)net.st_ino,
-                    (unsigned long long)mnt.st_dev, (unsigned long long)mnt.st_ino,
-                    (unsigned long long)top.st_dev, (unsigned long long)top.st_ino) < (int)size ? 0 : -1;
+    struct stat found;
+    size_t room = text->limit - text->end;
+    int put = stat(path, &found) ? snprintf(text->end, room, "/-")
+        : snprintf(text->end, room, "/%llu:%llu", (unsigned long long)found.st_dev, (unsigned long long)found.st_ino);
+    text->end = (size_t)put < room ? text->end + put : text->limit;
+}
+
+/* What the names in this call mean here: a server in another network namespace, or that finds something else under
+ * the same paths, would do the work on the wrong things. It compares, and refuses; then we do it. */
+static void add_place(struct text *text)
+{
+    static const char *const fixed[] = { "/proc/self/ns/net", "/", "/etc", "/opt", "/run", "/tmp", "/var/lib" };
+    const char *netns = getenv("CNI_NETNS"), *given = getenv("CNI_PATH");
+    char *path = strdup(given ? given : ""), *rest = path, *one;
+    text->end += snprintf(text->end, text->limit - text->end, "WINDROW_PLACE=");
+    for (size_t i = 0; i < sizeof fixed / sizeof *fixed; i++)
+        add_identity(text, fixed[i]);
+    if (netns && *netns)
+        add_identity(text, netns);
+    while (path && (one = strsep(&rest, ":")))
+        if (*one)
+            add_identity(text, one);
+    free(path);
 }
 
 static int wanted(const char *entry)
@@ -100,25 +117,26 @@ static int wanted(const char *entry)
         && strncmp(entry, "WINDROW_PLACE=", 14) && strncmp(entry, "WINDROW_ABOUT=", 14);
 }
 
-/* Header and environment; the configuration follows in a send of its own. */
+/* Header and environment; the configuration follows in a send of its own. NULL: it is too long. */
 static char *request(size_t config, size_t *size)
 {
-    char here[160];
-    char *data = malloc(12 + ENVIRONMENT_MAX), *end = data + 12;
-    if (!data || config > CONFIG_MAX || place(here, sizeof here))
+    char *data = malloc(12 + ENVIRONMENT_MAX);
+    struct text text = { data + 12, data + 12 + ENVIRONMENT_MAX - 1 };
+    if (!data || config > CONFIG_MAX)
         return NULL;
-    end = stpcpy(end, here) + 1;
+    add_place(&text);
+    *text.end++ = 0;
     for (char **entry = environ; *entry; entry++) {
         if (!wanted(*entry))
             continue;
-        if (strlen(*entry) >= (size_t)(data + 12 + ENVIRONMENT_MAX - end))
+        if (text.end + strlen(*entry) >= text.limit)
             return NULL;
-        end = stpcpy(end, *entry) + 1;
+        text.end = stpcpy(text.end, *entry) + 1;
     }
-    uint32_t lengths[2] = { htonl(end - data - 12), htonl(config) };
+    *size = text.end - data;
+    uint32_t lengths[2] = { htonl(*size - 12), htonl(config) };
     memcpy(data, "WCN1", 4);
     memcpy(data + 4, lengths, 8);
-    *size = end - data;
     return data;
 }
 
