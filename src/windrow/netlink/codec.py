@@ -12,7 +12,7 @@ nests are dicts. Numbers are in the host's byte order unless the row says otherw
 from __future__ import annotations
 
 import _socket as socket  # quicker to load than `socket`, see `sock`
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from struct import Struct
 from typing import Any
@@ -352,12 +352,28 @@ ADDR = Table({"address": Attr(1, IP), "local": Attr(2, IP), "broadcast": Attr(4,
 
 NEXTHOP = Table({"gateway": Attr(5, IP)})
 
+
+def nexthops(data: bytes) -> Iterator[tuple[int, str | None]]:
+    """(ifindex, gateway) of each next hop in RTA_MULTIPATH."""
+    start = 0
+    while start + NEXTHOP_HEADER.size <= len(data):
+        length, _, _, index = NEXTHOP_HEADER.unpack_from(data, start)
+        if length < NEXTHOP_HEADER.size:
+            return
+        yield index, NEXTHOP.decode(data, start + NEXTHOP_HEADER.size, start + length).get("gateway")
+        start += (length + 3) & ~3
+
+
+METRICS = Table({"mtu": Attr(2, U32), "advmss": Attr(8, U32)})
+"""RTAX_*."""
+
 ROUTE = Table(
     {
         "dst": Attr(1, IP),
         "dev": Attr(4, S32),
         "gateway": Attr(5, IP),
         "metric": Attr(6, U32),
+        "metrics": Attr(8, _nest(METRICS)),
         "multipath": Attr(9, RAW),
         "table": Attr(15, U32),
     }

@@ -73,7 +73,7 @@ def observe(rtnl: Rtnl, sysctls: Mapping[str, str] | None = None) -> Observed:
     kinds = {raw.ifindex: raw.kind for raw in raws}
     vlans: Mapping[int, PortVlans] = {}
     if "bridge" in kinds.values():
-        vlans, interrupted = _dump_vlans(rtnl)
+        vlans, interrupted = dump_vlans(rtnl)
         dirty |= interrupted
     addrs, interrupted = _dump_addrs(rtnl)
     dirty |= interrupted
@@ -227,7 +227,7 @@ def _partner(info: Mapping[str, Any]) -> Mac | None:
 # VLANs --------------------------------------------------------------------------------------------
 
 
-def _dump_vlans(rtnl: Rtnl) -> tuple[dict[int, PortVlans], bool]:
+def dump_vlans(rtnl: Rtnl) -> tuple[dict[int, PortVlans], bool]:
     """VLANs by ifindex, of ports and of bridges themselves.
 
     One port is never split over two messages: the kernel makes room for the largest (`rtnl_calcit`).
@@ -312,7 +312,11 @@ def _routes(fields: tuple[int, ...], attrs: Mapping[str, Any], names: Mapping[in
     dst = f"{attrs['dst']}/{fields[1]}" if "dst" in attrs else "default"
     if _link_local(dst):
         return
-    hops = list(_hops(attrs["multipath"])) if "multipath" in attrs else [(attrs.get("dev", 0), attrs.get("gateway"))]
+    hops = (
+        list(codec.nexthops(attrs["multipath"]))
+        if "multipath" in attrs
+        else [(attrs.get("dev", 0), attrs.get("gateway"))]
+    )
     for index, gateway in hops:
         name = names.get(index)
         yield Route(
@@ -322,13 +326,3 @@ def _routes(fields: tuple[int, ...], attrs: Mapping[str, Any], names: Mapping[in
             metric=attrs.get("metric", 0),
             protocol=fields[5],
         )
-
-
-def _hops(data: bytes) -> Iterable[tuple[int, str | None]]:
-    start = 0
-    while start + codec.NEXTHOP_HEADER.size <= len(data):
-        length, _, _, index = codec.NEXTHOP_HEADER.unpack_from(data, start)
-        if length < codec.NEXTHOP_HEADER.size:
-            return
-        yield index, codec.NEXTHOP.decode(data, start + codec.NEXTHOP_HEADER.size, start + length).get("gateway")
-        start += (length + 3) & ~3

@@ -1,0 +1,88 @@
+"""nft and iptables, run once for each thing to do, in the calling thread's network namespace.
+
+What is in the kernel decides which of them works, not which is installed; so it is tried.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping, Sequence
+
+from windrow.services import child
+from windrow.services.errors import ServiceError
+
+DIRECTORIES = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
+TIMEOUT_S = 20.0
+TRIES = 5
+_PAUSE_S = 0.02
+VARIANTS = ("", "-legacy")
+"""iptables as the system wants it, and the one that needs no nftables in the kernel."""
+_COMMANDS = {"4": "iptables{}", "6": "ip6tables{}"}
+
+
+class Firewall:
+    """`path`: where programs are looked for, before DIRECTORIES. All methods raise ServiceError."""
+
+    def __init__(self, path: str = "") -> None:
+        self._path = [*path.split(":"), *DIRECTORIES] if path else list(DIRECTORIES)
+
+    def load(self, program: str, *, as_json: bool = False) -> None:
+        """`nft -f`: all of it, or nothing.
+
+        Tried again when another one changed the rules between nft's look at them and its commit (`nfnetlink_rcv_batch`
+        refuses an old generation).
+        """
+        options = ["-j", "-f", "-"] if as_json else ["-f", "-"]
+        for left in reversed(range(TRIES)):
+            try:
+                self._run("nft", options, program)
+                return
+            except ServiceError:
+                if not left:
+                    raise
+            time.sleep(_PAUSE_S)
+
+    def chain(self, chain: Sequence[str]) -> str | None:
+        """`nft -j list chain`; None where there is none, or no nftables."""
+        try:
+            return self._run("nft", ["-j", "list", "chain", *chain])
+        except ServiceError:
+            return None
+
+    def restore(self, programs: Mapping[str, str]) -> None:
+        """`iptables-restore --noflush`, by version of IP (`4`, `6`); by whichever variant works."""
+        for version, program in programs.items():
+            failures: list[ServiceError] = []
+            for variant in VARIANTS:
+                try:
+                    self.restore_by(variant, version, program)
+                    break
+                except ServiceError as error:
+                    failures.append(error)
+            else:
+                raise failures[0]
+
+    def restore_by(self, variant: str, version: str, program: str) -> None:
+        self._run(f"{_COMMANDS[version].format(variant)}-restore", ["--noflush", "--wait"], program)
+
+    def saved(self, variant: str, version: str) -> str:
+        """`iptables-save -t nat`; empty where that variant does not work here."""
+        try:
+            return self._run(f"{_COMMANDS[version].format(variant)}-save", ["-t", "nat"])
+        except ServiceError:
+            return ""
+
+    def _run(self, program: str, options: Sequence[str], stdin: str = "") -> str:
+        path = child.find(program, self._path)
+        if path is None:
+            raise ServiceError(program, "is not installed", f"install it, or add its directory to {self._path[0]}")
+        env = {"PATH": ":".join(self._path), "LC_ALL": "C"}
+        try:
+            ended = child.run([path, *options], env=env, stdin=os.fsencode(stdin), timeout_s=TIMEOUT_S)
+        except OSError as error:
+            raise ServiceError(program, f"cannot be run: {error.strerror}") from error
+        if ended.exit != 0:
+            said = " ".join(ended.stderr.decode(errors="replace").split())[:500]
+            raise ServiceError(program, said or f"it ended with exit code {ended.exit} and said nothing")
+        return ended.stdout.decode(errors="replace")
