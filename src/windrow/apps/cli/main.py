@@ -28,6 +28,7 @@ VERBS = {
     "status": "Show this host's networks on one screen",
     "topology": "Draw this host's networks",
     "version": "Print the version",
+    "vm": "Run virtual machines on this host",
 }
 """Their help lines stand here, so that `windrow --help` loads no verb."""
 

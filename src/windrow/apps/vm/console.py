@@ -54,7 +54,7 @@ def connect(site: Site, namespace: str, name: str, terminal: Terminal) -> bool:
             return _copy(line, terminal)
 
 
-def log(site: Site, namespace: str, name: str) -> bytes:
+def read_log(site: Site, namespace: str, name: str) -> bytes:
     """What came over the serial line since the machine was started. Raises ProblemsError."""
     record = site.record(namespace, name)
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hashlib
 import json
 import os
@@ -11,8 +12,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from windrow.apps.cni import dispatch
-from windrow.apps.cni.host import Host
+from windrow.apps.cni import chain, dispatch, meta
+from windrow.apps.cni.host import NODE, ROOT, Host
 from windrow.apps.cni.podinfo import CAPABILITY
 from windrow.apps.vm.site import Site
 from windrow.model.machines import AnyMachine, GuestNic, MachineSpec
@@ -29,6 +30,7 @@ from windrow.port.vm.dhcp import PodIdentity
 from windrow.port.vm.names import PRIMARY, is_primary, pod_ifname
 from windrow.services import process
 from windrow.store import atomic
+from windrow.store.attachments import AttachmentRecords
 from windrow.store.machines import MachineRecord, NicRecord
 
 CNI_VERSION = "1.1.0"
@@ -217,17 +219,66 @@ def add_nic(site: Site, record: MachineRecord, nic: NicRecord) -> None:
 
 
 def delete_nic(site: Site, record: MachineRecord, nic: NicRecord) -> None:
-    """DEL for it. Raises CniError."""
-    _call(site, record, request.DEL, nic.pod)
+    """DEL for one network of the container. Raises CniError, StoreError."""
+    if nic.later:
+        _call(site, record, request.DEL, nic.pod)
+    else:
+        _delete_of_whole(site, record, nic)
+
+
+def _delete_of_whole(site: Site, record: MachineRecord, nic: NicRecord) -> None:
+    """Of the call for the whole machine: its record forgets this one, so that nobody undoes it again."""
+    records = AttachmentRecords(site.paths)
+    with _host(site) as host, records.locked(record.container_id, PRIMARY, timeout_s=meta.LOCK_S):
+        attached = records.get(record.container_id, PRIMARY)
+        ours = next((a for a in attached.attachments if a.ifname == nic.pod), None) if attached else None
+        if attached is None or ours is None:
+            return
+        env = _environment(site, record, request.DEL, nic.pod)
+        caller = chain.Caller(
+            host=host,
+            request=request.read_request(env, _config().encode()),
+            container_id=record.container_id,
+            netns=env["CNI_NETNS"],
+            path=tuple(env["CNI_PATH"].split(":")),
+            pod=attached.pod,
+        )
+        if failures := chain.delete(ours, caller):
+            raise failures[0]
+        left = tuple(a for a in attached.attachments if a is not ours)
+        status = tuple(entry for entry in attached.status if entry.get("interface") != nic.pod)
+        records.put(dataclasses.replace(attached, attachments=left, status=status))
 
 
 def _call(
     site: Site, record: MachineRecord, command: str, ifname: str, runtime: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
     """`runtime`: what stands in for the pod's manifest."""
+    with _host(site) as host:
+        answer = dispatch.answer(_environment(site, record, command, ifname), _config(runtime).encode(), host)
+    document = json.loads(answer.stdout) if answer.stdout.strip() else {}
+    if answer.exit != 0:
+        code = document.get("code", DELEGATE_FAILED)
+        raise CniError(code, document.get("msg", f"CNI {command} failed"), document.get("details", ""))
+    return dict(document)
+
+
+@contextlib.contextmanager
+def _host(site: Site) -> Iterator[Host]:
+    host = Host(site.paths.root, site.node)
+    try:
+        yield host
+    finally:
+        host.close()
+
+
+def _config(runtime: Mapping[str, Any] | None = None) -> str:
     config = {"cniVersion": CNI_VERSION, "name": NETWORK, "type": TYPE}
-    whole = {**config, "runtimeConfig": runtime} if runtime else config
-    env = {
+    return json.dumps({**config, "runtimeConfig": runtime} if runtime else config)
+
+
+def _environment(site: Site, record: MachineRecord, command: str, ifname: str) -> dict[str, str]:
+    return {
         **os.environ,
         "CNI_COMMAND": command,
         "CNI_CONTAINERID": record.container_id,
@@ -235,19 +286,9 @@ def _call(
         "CNI_IFNAME": ifname,
         "CNI_PATH": os.environ.get("CNI_PATH") or CNI_PATH,
         "CNI_ARGS": _args(record),
-        "WINDROW_ROOT": str(site.paths.root),
-        "WINDROW_NODE": site.node,
+        ROOT: str(site.paths.root),
+        NODE: site.node,
     }
-    host = Host.of_environment(env)
-    try:
-        answer = dispatch.answer(env, json.dumps(whole).encode(), host)
-    finally:
-        host.close()
-    document = json.loads(answer.stdout) if answer.stdout.strip() else {}
-    if answer.exit != 0:
-        code = document.get("code", DELEGATE_FAILED)
-        raise CniError(code, document.get("msg", f"CNI {command} failed"), document.get("details", ""))
-    return dict(document)
 
 
 def _args(record: MachineRecord) -> str:

@@ -8,7 +8,7 @@ from functools import cached_property
 
 from windrow.model.cluster import Cluster
 from windrow.model.machines import AnyMachine, VirtualMachine, VirtualMachineInstance
-from windrow.model.problems import Problem, ProblemsError
+from windrow.model.problems import Problem, ProblemsError, errors
 from windrow.model.values import Ref
 from windrow.store.directory import Store
 from windrow.store.machines import MachineRecord, Machines
@@ -40,9 +40,9 @@ class Site:
 
     @cached_property
     def cluster(self) -> Cluster:
-        """As it was when it was first asked for. Files that cannot be read are warned of. Raises StoreError."""
+        """As it was when it was first asked for. What cannot be read is warned of. Raises StoreError."""
         loaded = self.store.load()
-        for problem in loaded.problems:
+        for problem in errors(loaded.problems):
             self.warn(str(problem))
         return Cluster.of(loaded.objects)
 

@@ -25,6 +25,7 @@ from windrow.port.vm import qemu as arguments
 from windrow.port.vm.binding import NicPlan, PodNic, plan_nic
 from windrow.port.vm.names import names_of, pod_ifname
 from windrow.services import process, qemu
+from windrow.services.errors import ServiceError
 from windrow.store.errors import explained
 from windrow.store.machines import CONSOLE, CONSOLE_LOG, LOG, QMP, SEED, MachineRecord, NicRecord, Phase
 
@@ -61,6 +62,7 @@ def attach(site: Site, namespace: str, name: str) -> Started:
 
 
 def _make(site: Site, namespace: str, name: str, last: Callable[[Started], Started]) -> Started:
+    site.machine(namespace, name)
     with site.records.locked(namespace, name, timeout_s=LOCK_S):
         machine = gates.pass_all(site, namespace, name)
         if (left := site.records.get(namespace, name)) is not None:
@@ -179,24 +181,40 @@ def words(plan: NicPlan, nic: NicRecord) -> str:
 
 
 def _run(site: Site, started: Started, accelerator: str) -> Started:
-    record, machine = started.record, started.machine
     refusal = "" if accelerator == "tcg" else qemu.kvm_refusal()
-    kvm = accelerator != "tcg" and not refusal
+    if refusal and accelerator == "kvm":
+        raise ServiceError("KVM", refusal, "--accel tcg runs the guest in software")
+    if accelerator != "tcg" and not refusal:
+        try:
+            return _run_with(site, started, "kvm")
+        except ServiceError as error:
+            if accelerator == "kvm":
+                raise
+            refusal = error.reason  # one that is there need not work: a guest of a guest may have half of it
     if refusal:
         site.say(f"no KVM ({refusal}): the guest runs in software, which is slow")
+    return _run_with(site, started, "tcg")
+
+
+def _run_with(site: Site, started: Started, accelerator: str) -> Started:
+    record, machine = started.record, started.machine
     directory = site.records.directory(record.namespace, record.name)
     seed = _write_seed(directory, machine)
     files = arguments.MachineFiles(qmp=QMP, console=CONSOLE, console_log=CONSOLE_LOG, seed=seed)
-    argv = arguments.arguments(machine.spec, record.key, started.plans, files, kvm=kvm, vhost=os.path.exists(VHOST))
-    record = dataclasses.replace(record, accelerator="kvm" if kvm else "tcg")
-    site.records.put(record)
+    kvm, vhost = accelerator == "kvm", os.path.exists(VHOST)
+    argv = arguments.arguments(machine.spec, record.key, started.plans, files, kvm=kvm, vhost=vhost)
     with pod.entered(record.netns) as (_, fd):
         program = netns.opened_in(fd, lambda: process.start([PROGRAM, *argv], directory=directory, log=directory / LOG))
-    record = dataclasses.replace(record, pid=program.process.pid, started=program.process.started)
+    one = program.process
+    record = dataclasses.replace(record, accelerator=accelerator, pid=one.pid, started=one.started)
     site.records.put(record)
-    with qemu.ready(program, directory / QMP) as monitor:
-        for command in arguments.first_commands(started.plans):
-            monitor.command(command["execute"], command.get("arguments"))
+    try:
+        with qemu.ready(program, directory / QMP) as monitor:
+            for command in arguments.first_commands(started.plans):
+                monitor.command(command["execute"], command.get("arguments"))
+    except BaseException:
+        process.end(one, patience_s=0)
+        raise
     record = dataclasses.replace(record, phase=Phase.RUNNING)
     site.records.put(record)
     site.say(f"running: QEMU is process {record.pid} ({record.accelerator})")

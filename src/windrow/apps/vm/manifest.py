@@ -1,0 +1,73 @@
+"""Changes to a machine's manifest in the store, as `kubectl patch` would make them: only what changes is written."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+from windrow.apps.vm.site import Site
+from windrow.model.machines import AnyMachine, GuestNetwork, GuestNic, VirtualMachine, VirtualMachineInstance
+from windrow.model.problems import ProblemsError, Severity, errors
+from windrow.model.wire import dump, load_documents, yaml_text
+from windrow.model.wire.guestnics import write_networks, write_nics
+from windrow.rules import changes_to, check
+
+Spec = dict[str, Any]
+
+
+def with_nic(site: Site, machine: AnyMachine, network: GuestNetwork, nic: GuestNic) -> AnyMachine:
+    """Raises ProblemsError: the machine would not be admitted so."""
+
+    def change(spec: Spec) -> None:
+        added = dataclasses.replace(machine.spec, networks=(network,), nics=(nic,))
+        spec["networks"] += write_networks(added)
+        _interfaces(spec).extend(write_nics(added))
+
+    return _changed(site, machine, change)
+
+
+def without_nic(site: Site, machine: AnyMachine, name: str) -> AnyMachine:
+    def change(spec: Spec) -> None:
+        devices = spec["domain"]["devices"]
+        devices["interfaces"] = [one for one in _interfaces(spec) if one["name"] != name]
+        spec["networks"] = [one for one in spec["networks"] if one["name"] != name]
+        if not devices["interfaces"]:  # else one on the pod network would be attached
+            devices["autoattachPodInterface"] = False
+
+    return _changed(site, machine, change)
+
+
+def with_link_state(site: Site, machine: AnyMachine, name: str, state: str) -> AnyMachine:
+    def change(spec: Spec) -> None:
+        next(one for one in _interfaces(spec) if one["name"] == name)["state"] = state
+
+    return _changed(site, machine, change)
+
+
+def _interfaces(spec: Spec) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = spec["domain"]["devices"]["interfaces"]
+    return found
+
+
+def _changed(site: Site, machine: AnyMachine, change: Callable[[Spec], None]) -> AnyMachine:
+    document = dump(machine)
+    spec: Spec = (
+        document["spec"] if isinstance(machine, VirtualMachineInstance) else document["spec"]["template"]["spec"]
+    )
+    devices = spec.setdefault("domain", {}).setdefault("devices", {})
+    if not devices.get("interfaces"):  # those that a machine has whose manifest names none
+        devices["interfaces"], spec["networks"] = write_nics(machine.spec), write_networks(machine.spec)
+    change(spec)
+    loaded = load_documents(yaml_text(document), str(machine.ref))
+    if errors(loaded.problems):
+        raise ProblemsError(loaded.problems)
+    (changed,) = loaded.objects
+    assert isinstance(changed, VirtualMachine | VirtualMachineInstance)
+    problems = check(site.cluster, changes_to(site.cluster, [changed]))
+    if errors(problems):
+        raise ProblemsError(problems)
+    for problem in problems:
+        if problem.severity is Severity.WARNING:
+            site.warn(str(problem))
+    return changed
