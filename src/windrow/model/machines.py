@@ -11,6 +11,9 @@ from windrow.model.values import Cidr, Mac
 
 SPARE_PORTS = 4
 """PCIe root ports beyond those of its NICs that a machine starts with: for NICs that come while it runs."""
+FIRST_PORT_SLOT = 0x10
+"""Where they begin on the root bus, eight in a slot; below it there is room for everything else."""
+NICS_MAX = 32
 
 KUBEVIRT_API_VERSION = "kubevirt.io/v1"
 VM_NETWORK_CIDR, VM_NETWORK_CIDR6 = Cidr("10.0.2.0/24"), Cidr("fd10:0:2::/120")

@@ -39,9 +39,9 @@ def _selected(machine: AnyMachine, node: Node) -> Iterator[Problem]:
 
 
 def _networks(machine: AnyMachine, cluster: Cluster, node: Node, links: Collection[str]) -> Iterator[Problem]:
-    gone = {nic.name for nic in machine.spec.nics if nic.state is LinkState.ABSENT}
+    needed = {nic.name for nic in machine.spec.nics if nic.state is not LinkState.ABSENT}
     for i, network in enumerate(machine.spec.networks):
-        if not network.nad or network.name in gone:
+        if not network.nad or network.name not in needed:
             continue
         nad = find_nad(cluster, network.nad)
         if nad is None:

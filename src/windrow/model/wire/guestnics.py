@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from windrow.model.machines import (
+    NICS_MAX,
     VM_NETWORK_CIDR,
     VM_NETWORK_CIDR6,
     Binding,
@@ -46,8 +47,10 @@ _REFUSED = {
     "slirp": ("KubeVirt has removed it", "masquerade: {}"),
     "macvtap": ("KubeVirt has removed it", "bridge: {}, or binding: {name: managedtap}"),
 }
-_LABEL = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?")
+LABEL = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?")
 _NAD = re.compile(r"(?:([a-z0-9][-a-z0-9]{0,62})/)?([a-z0-9][-.a-z0-9]{0,252})")
+_WORD = re.compile(r"[!#-\[\]-~]{1,255}")
+"""Printable ASCII, but for the quote and the backslash."""
 _PCI = re.compile(r"0000:[0-9a-f]{2}:[01][0-9a-f]\.[0-7]")
 
 
@@ -61,6 +64,8 @@ def read_nics(spec: Table, devices: Table, namespace: str) -> tuple[tuple[GuestN
         for given in filter(None, (listed, nics)):
             list(given.items())  # an empty map is no empty list
         return (GuestNetwork(name=POD),), (GuestNic(name=POD, binding=Binding.MASQUERADE),)
+    if nics and isinstance(nics.value, list) and len(nics.value) > NICS_MAX:
+        nics.wrong("out-of-range", f"has {len(nics.value)} entries, {NICS_MAX} is the most")
     networks = dict(_networks(listed, namespace)) if listed else {}
     found = dict(_nics(nics, networks)) if nics else {}
     _check_pairs(networks, found)
@@ -96,7 +101,7 @@ def _named(item: Field, known: Sequence[str], taken: Mapping[str, Any]) -> tuple
     name = table.text("name", required=True) if table else ""
     if table is None or not name:
         return None
-    if not _LABEL.fullmatch(name):
+    if not LABEL.fullmatch(name):
         hint = "lower-case letters, digits, and - between them, at most 63"
         table["name"].wrong("name-invalid", f"{quoted(name)} is not a name for a network", hint)
     elif name in taken:
@@ -245,11 +250,19 @@ def _dhcp(table: Table) -> DhcpOptions:
     servers, private = table.get("ntpServers"), table.get("privateOptions")
     times = [item.parsed(_parse_ip4, "address-invalid") for item in servers.items()] if servers else []
     return DhcpOptions(
-        boot_file=table.text("bootFileName"),
-        tftp_server=table.text("tftpServerName"),
+        boot_file=_word(table, "bootFileName"),
+        tftp_server=_word(table, "tftpServerName"),
         ntp_servers=tuple(time for time in times if time),
         private=tuple(_private(private)) if private else (),
     )
+
+
+def _word(table: Table, key: str) -> str:
+    """What can be sent as the text of an option, and stand in a server's configuration."""
+    text = table.text(key)
+    if text and not _WORD.fullmatch(text):
+        table[key].wrong("dhcp-option", f"{quoted(text)} has characters that no file or host name has")
+    return text
 
 
 def _parse_ip4(text: str) -> str:

@@ -9,11 +9,12 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Any
 
-from windrow.model.machines import MachineSpec, VirtualMachine, VirtualMachineInstance
+from windrow.model.machines import FIRST_PORT_SLOT, SPARE_PORTS, MachineSpec, VirtualMachine, VirtualMachineInstance
 from windrow.model.meta import Meta
 from windrow.model.wire.guesthardware import read_hardware, write_domain, write_volumes
-from windrow.model.wire.guestnics import read_nics, write_networks, write_nics
+from windrow.model.wire.guestnics import LABEL, read_nics, write_networks, write_nics
 from windrow.model.wire.reader import Envelope, Table
+from windrow.model.wire.text import quoted
 
 FIELDS = (
     "running", "runStrategy", "template", "dataVolumeTemplates", "instancetype", "preference", "updateVolumesStrategy",
@@ -101,12 +102,21 @@ def _machine(spec: Table, namespace: str) -> MachineSpec:
         disks=hardware.disks,
         cloud_init=hardware.cloud_init,
         multiqueue=hardware.multiqueue,
-        hostname=spec.text("hostname"),
-        subdomain=spec.text("subdomain"),
+        hostname=_label(spec, "hostname"),
+        subdomain=_label(spec, "subdomain"),
         node_selector=tuple(sorted(spec.texts("nodeSelector").items())),
     )
     _check_boot_order(machine, devices)
+    _check_pci(machine, devices)
     return machine
+
+
+def _label(spec: Table, key: str) -> str:
+    text = spec.text(key)
+    if text and not LABEL.fullmatch(text):
+        hint = "lower-case letters, digits, and - between them, at most 63"
+        spec[key].wrong("name-invalid", f"{quoted(text)} is not a DNS label", hint)
+    return text
 
 
 def _warn(domain: Table, devices: Table) -> None:
@@ -132,6 +142,34 @@ def _check_boot_order(machine: MachineSpec, devices: Table) -> None:
         if other != (kind, name):
             message = f"{name} has bootOrder {order}, and so has {other[1]} of {other[0]}"
             devices[kind].wrong("duplicate", message, "give each its own number")
+
+
+def _check_pci(machine: MachineSpec, devices: Table) -> None:
+    """A guest's PCI addresses: of the root bus, or (q35) of the bus behind the nth root port, which has one slot."""
+    express = "q35" in machine.machine
+    taken: dict[str, str] = {}
+    for nic in machine.nics:
+        if not nic.pci_address:
+            continue
+        _, bus, place = nic.pci_address.split(":")
+        number, slot = int(bus, 16), int(place[:2], 16)
+        ports = len(machine.nics) + SPARE_PORTS if express else 0
+        last = FIRST_PORT_SLOT - 1 if express else 0x1E
+        other = taken.setdefault(nic.pci_address, nic.name)
+        if 0 < number <= ports:
+            sibling = machine.nics[number - 1] if number <= len(machine.nics) else nic
+            other = other if sibling.pci_address else sibling.name
+        message = ""
+        if other != nic.name:
+            message = f"{nic.pci_address} is the address of {other} too"
+        elif number > ports:
+            message = f"{nic.pci_address}: this machine has no bus {number:02x}"
+        elif number and place != "00.0":
+            message = f"{nic.pci_address}: behind a root port there is 00.0 only"
+        elif not number and not 0x03 <= slot <= last:
+            message = f"{nic.pci_address}: the slots 03..{last:02x} of bus 00 are free to choose"
+        if message:
+            devices["interfaces"].wrong("pci-invalid", message, "leave pciAddress out: then each gets its own")
 
 
 def write(vm: VirtualMachine) -> dict[str, Any]:

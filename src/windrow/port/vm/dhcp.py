@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from windrow.model.machines import DhcpOptions
@@ -95,14 +96,15 @@ def _lines4(answer: DhcpAnswer) -> Iterator[str]:
     # With a unicast to an address that the pod itself has, the answer would never leave it.
     yield "dhcp-broadcast"
     yield from (f"dhcp-option-force={number},{value}" for number, value in _options(answer) if value)
+    if not answer.router:
+        yield "dhcp-option=3"  # without a value: dnsmasq would name itself
 
 
 def _options(answer: DhcpAnswer) -> Iterator[tuple[int, str]]:
     """Every one that KubeVirt sends, asked for or not (RFC 2132; 119 is RFC 3397, 121 RFC 3442)."""
     identity, options, search = answer.identity, answer.options, search_list(answer.identity)
-    servers = [server for server in identity.name_servers if _is_ip4(server)]
     yield 3, answer.router
-    yield 6, ",".join(servers)
+    yield 6, ",".join(_servers(answer, 4))
     yield 12, identity.hostname
     yield 15, max(search, key=len, default="")
     yield 26, str(answer.mtu)
@@ -111,7 +113,13 @@ def _options(answer: DhcpAnswer) -> Iterator[tuple[int, str]]:
     yield 66, options.tftp_server
     yield 67, options.boot_file
     yield 42, ",".join(options.ntp_servers)
-    yield from options.private
+    yield from ((number, _bytes(text)) for number, text in options.private)
+
+
+def _bytes(text: str) -> str:
+    """A text of an option that dnsmasq does not know, so that it does not take it for a number or an address."""
+    codes = text.encode()
+    return ":".join(f"{code:02x}" for code in codes) if len(codes) > 1 else f"{codes[0]}b"
 
 
 def _lines6(answer: DhcpAnswer, address6: Cidr) -> Iterator[str]:
@@ -120,14 +128,18 @@ def _lines6(answer: DhcpAnswer, address6: Cidr) -> Iterator[str]:
     yield f"dhcp-range={address.ip},static,{address.network.prefixlen},{LEASE_SECONDS}"
     yield f"dhcp-host={answer.mac},[{address.ip}],{LEASE_SECONDS}"
     yield "enable-ra"
-    yield f"ra-param={answer.bridge},mtu:{answer.mtu}"
-    servers = ",".join(f"[{s}]" for s in answer.identity.name_servers if not _is_ip4(s))
-    if servers:
-        yield f"dhcp-option=option6:dns-server,{servers}"
+    yield f"ra-param={answer.bridge},mtu:{answer.mtu},60,9000"
+    if servers := _servers(answer, 6):
+        yield f"dhcp-option=option6:dns-server,{','.join(f'[{server}]' for server in servers)}"
+    if search := search_list(answer.identity):
+        yield f"dhcp-option=option6:domain-search,{','.join(search)}"
 
 
-def _is_ip4(text: str) -> bool:
-    try:
-        return ipaddress.ip_address(text).version == 4
-    except ValueError:
-        return False
+def _servers(answer: DhcpAnswer, version: int) -> list[str]:
+    """What stands in a resolv.conf may be anything."""
+    found: list[str] = []
+    for text in answer.identity.name_servers:
+        with suppress(ValueError):
+            if (address := ipaddress.ip_address(text)).version == version and "%" not in text:
+                found.append(str(address))
+    return found

@@ -10,13 +10,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from windrow.model.machines import SPARE_PORTS, Disk, KernelBoot, LinkState, MachineSpec, NicModel
+from windrow.model.machines import FIRST_PORT_SLOT, SPARE_PORTS, Disk, KernelBoot, LinkState, MachineSpec, NicModel
 from windrow.port.vm.binding import NicPlan
 
 Command = dict[str, Any]
 """One QMP command: `{"execute": …, "arguments": {…}}`."""
 
-_FIRST_PORT_SLOT = 0x10
 _DRIVERS = {
     NicModel.VIRTIO: "virtio-net-pci",
     NicModel.E1000: "e1000",
@@ -153,7 +152,7 @@ def _ports(machine: MachineSpec, nics: Sequence[NicPlan]) -> Iterator[str]:
     for i in range(root_ports(machine, nics)):
         slot, function = divmod(i, 8)
         several = {"multifunction": True} if not function else {}
-        place = {"bus": "pcie.0", "addr": f"{_FIRST_PORT_SLOT + slot:#x}.{function:#x}", **several}
+        place = {"bus": "pcie.0", "addr": f"{FIRST_PORT_SLOT + slot:#x}.{function:#x}", **several}
         yield _option({"driver": "pcie-root-port", "id": _port(i), "chassis": i + 1, "slot": i + 1, **place})
 
 
@@ -212,7 +211,9 @@ def _disk(disk: Disk, number: int, boot_order: int | None) -> list[str]:
     only = {"read-only": disk.read_only}
     file = {"driver": "file", "node-name": f"{node}-file", "filename": disk.path, **only}
     image = {"driver": disk.image_format, "node-name": node, "file": f"{node}-file", **only}
-    device: dict[str, Any] = {"driver": _DISK_DRIVERS[disk.bus], "drive": node, "id": node}
+    # ATA has no disk that cannot be written to, only CDs (hw/ide/qdev.c: ide_dev_initfn).
+    driver = "ide-cd" if disk.bus == "sata" and disk.read_only else _DISK_DRIVERS[disk.bus]
+    device: dict[str, Any] = {"driver": driver, "drive": node, "id": node}
     if disk.bus != "virtio":
         device["bus"] = "scsi.0" if disk.bus == "scsi" else f"sata.{number}"
     device |= {"bootindex": boot_order} if boot_order else {}
