@@ -14,10 +14,11 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from windrow.apps.engine import converge, execute, look, plan_node
+from windrow.apps.engine import Report, converge, execute, look, plan_node
 from windrow.model.bonding import BondMode
 from windrow.model.cluster import Cluster
 from windrow.model.host import Bond, HostState, Link, Observed
+from windrow.model.ports import PORT_GROUP, PortRecord
 from windrow.model.steps import CreateLink, DeleteLink, Impact, Plan, RenameLink, SetBond
 from windrow.model.values import IfName, VidSet
 from windrow.plan import make_plan, normalise
@@ -46,19 +47,27 @@ class Case:
     foreign: frozenset[IfName]
     target: Cluster
     dice: Random
+    before: Cluster
+    ports: tuple[PortRecord, ...] = ()
 
 
 def start(seed: int, *, guests: bool = True, leftovers: bool = True) -> Case:
-    """A host with NICs and other people's links, on which Windrow may have worked before, whole or not, and on
-    which somebody may have broken things."""
+    """A host with NICs and other people's links, on which Windrow may have worked before, whole or not, to which
+    containers are attached, and on which somebody may have broken things."""
     dice = Random(seed)
     kernel = FakeKernel()
     for nic in ("eth0", *generate.NICS, "eth7"):
         kernel.add_nic(nic, up=dice.random() < 0.5 and nic not in ("eth0", "eth7"))
     foreign = _add(kernel, generate.random_foreign(dice))
+    before = Cluster.of(())
     if dice.random() < 0.7:
-        assert converge(generate.random_cluster(dice), kernel, NODE).ok
+        before = generate.random_cluster(dice)
+        assert converge(before, kernel, NODE).ok
+    attached = generate.Attached(links=(), records=())
     if guests:
+        attached = generate.random_ports(dice, kernel.observe())
+        for link in attached.links:
+            kernel.add(link, group=PORT_GROUP)
         foreign |= _add(kernel, generate.random_guests(dice, kernel.observe()))
     hands = generate.random_leftovers(dice) if leftovers and dice.random() < 0.3 else []
     hands += generate.random_sabotage(dice, kernel.observe(), dice.choice((0, 0, 3, 8)))
@@ -66,7 +75,8 @@ def start(seed: int, *, guests: bool = True, leftovers: bool = True) -> Case:
         kernel.run([step])
     kernel.journal.clear()
     kernel.interruptions.clear()
-    return Case(kernel=kernel, foreign=foreign, target=generate.random_cluster(dice), dice=dice)
+    target = generate.random_cluster(dice)
+    return Case(kernel=kernel, foreign=foreign, target=target, dice=dice, before=before, ports=attached.records)
 
 
 def _add(kernel: FakeKernel, foreign: generate.Foreign) -> frozenset[IfName]:
@@ -82,7 +92,11 @@ def _add(kernel: FakeKernel, foreign: generate.Foreign) -> frozenset[IfName]:
 
 
 def plan_of(case: Case) -> Plan:
-    return plan_node(case.target, look(case.kernel, NODE)).plan
+    return plan_node(case.target, look(case.kernel, NODE, case.ports)).plan
+
+
+def come_to(case: Case, target: Cluster) -> Report:
+    return converge(target, case.kernel, NODE, ports=lambda: case.ports)
 
 
 def only_a_remembered_primary(plan: Plan) -> bool:
@@ -111,7 +125,7 @@ def test_one_plan_does_it_and_the_second_is_empty(seed: int) -> None:
 @CASES
 def test_without_others_in_the_way_nothing_is_refused(seed: int) -> None:
     case = start(seed, guests=False)
-    report = converge(case.target, case.kernel, NODE)
+    report = come_to(case, case.target)
     assert report.ok, report
 
 
@@ -125,7 +139,7 @@ def test_a_plan_cut_anywhere_is_resumed_by_planning_again(seed: int) -> None:
     with pytest.raises(Crashed) if steps else nullcontext():
         execute(plan_of(cut), cut.kernel)
     cut.kernel.recover()
-    report = converge(cut.target, cut.kernel, NODE)
+    report = come_to(cut, cut.target)
     assert report.outcome.failures == {}
     assert report.left.steps == ()
     assert ours(cut.kernel.observe()) == ours(whole.kernel.observe())
@@ -143,7 +157,7 @@ def test_a_refused_step_stops_its_unit_and_no_other(seed: int) -> None:
     assert len(outcome.failures) == 1
     for number, unit in enumerate(plan.units):
         assert (outcome.done[number] == len(unit.steps)) == (number not in outcome.failures)
-    report = converge(case.target, case.kernel, NODE)
+    report = come_to(case, case.target)
     assert report.outcome.failures == {}
     assert report.left.steps == ()
 
@@ -181,7 +195,7 @@ def test_what_others_made_is_as_it_was(seed: int) -> None:
     case = start(seed)
     before = case.kernel.observe()
     plan = plan_of(case)
-    converge(case.target, case.kernel, NODE)
+    come_to(case, case.target)
     after = case.kernel.observe()
     touched = frozenset(name for unit in plan.units if unit.steps for name in unit.links)
     for name in before.state.links:
@@ -233,6 +247,69 @@ def test_the_management_network_only_gains_and_loses_tagged_vlans(seed: int) -> 
     assert [i for i in kernel.interruptions if i.link in PROTECTED and not i.vids] == []
 
 
+# -- ports -------------------------------------------------------------------------------------------
+
+
+def in_place(record: PortRecord, observed: Observed) -> bool:
+    link = observed.state.links[record.host]
+    vlans = record.vlans is None or link.vlans == record.vlans
+    return bool(link.up) and link.master == record.bridge and vlans
+
+
+@given(seed=SEEDS)
+@CASES
+def test_every_port_of_a_network_that_stays_is_in_its_place_after_one_plan(seed: int) -> None:
+    case = start(seed)
+    there = {n for n, r in case.kernel.observe().runtime.items() if r.group == PORT_GROUP}
+    plan = plan_node(case.before, look(case.kernel, NODE, case.ports)).plan
+    refused = {name for unit in plan.units if unit.refusals for name in unit.links}
+    assert not [p for p in plan.refusals if p.code == "in-use"]
+    assert execute(plan, case.kernel).failures == {}
+    after = case.kernel.observe()
+    assert {n for n, r in after.runtime.items() if r.group == PORT_GROUP} == there
+    for record in case.ports:
+        if record.host in there - refused:
+            assert in_place(record, after), record
+
+
+@given(seed=SEEDS)
+@CASES
+def test_a_port_is_never_open_with_other_vlans_than_its_own_after_a_plan_has_touched_it(seed: int) -> None:
+    """Whatever step a plan is cut at: somebody else's VLAN 1 included."""
+    case = start(seed)
+    wanted = {r.host: r for r in case.ports if r.vlans is not None}
+    plan = plan_of(case)
+    touched: set[str] = set()
+    for step in plan.steps:
+        assert case.kernel.run([step]) is None
+        now = case.kernel.observe().state.links
+        touched |= {step.link} & wanted.keys()
+        for name in touched:
+            link = now[IfName(name)]
+            assert not link.up or not link.master or link.vlans == wanted[name].vlans, (step, link)
+
+
+@given(seed=SEEDS)
+@CASES
+def test_no_bridge_goes_from_under_a_port(seed: int) -> None:
+    case = start(seed)
+    before = case.kernel.observe()
+    used = {r.bridge: r for r in case.ports if r.host in before.state.links and before.owned(r.bridge)}
+    report = come_to(case, Cluster.of(()))
+    after = case.kernel.observe()
+    said = " ".join(p.message for p in report.left.refusals)
+    for bridge, record in used.items():
+        assert bridge in after.state.links
+        assert f"{bridge} would be deleted" in said and record.user in said
+    for name, runtime in before.runtime.items():
+        if runtime.group == PORT_GROUP and not _mgmt(case, name):
+            assert after.state.links[name] == before.state.links[name]
+
+
+def _mgmt(case: Case, name: str) -> bool:
+    return any(r.host == name and r.bridge == "mgmt-br" for r in case.ports)
+
+
 # -- it costs what it says ---------------------------------------------------------------------------
 
 
@@ -243,7 +320,7 @@ def test_steps_without_a_price_interrupt_nobody(seed: int) -> None:
     interrupted, and said so, is not there any more."""
     case = start(seed)
     there = traffic.lanes(case.kernel.machine)
-    planned = plan_node(case.target, look(case.kernel, NODE))
+    planned = plan_node(case.target, look(case.kernel, NODE, case.ports))
     execute(planned.plan, case.kernel)
     paid: set[str] = set()
     broken: list[Interruption] = []
@@ -311,7 +388,7 @@ def test_phases_are_in_order_and_a_refused_unit_has_no_steps(seed: int) -> None:
 @CASES
 def test_planning_is_a_pure_function(seed: int) -> None:
     case = start(seed)
-    sight = look(case.kernel, NODE)
+    sight = look(case.kernel, NODE, case.ports)
     journal = list(case.kernel.journal)
     assert plan_node(case.target, sight) == plan_node(case.target, sight)
     assert case.kernel.journal == journal

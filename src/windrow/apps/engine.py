@@ -5,7 +5,9 @@ It stops at a unit's first failed step and goes on with the other units; what is
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import errno
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -13,7 +15,8 @@ from windrow.compile import Compiled, compile_node, node_facts
 from windrow.model.cluster import Cluster
 from windrow.model.facts import KernelFeatures, Nic, NodeFacts
 from windrow.model.host import Observed
-from windrow.model.steps import Failure, Outcome, Plan, Step
+from windrow.model.ports import PortRecord
+from windrow.model.steps import AwaitCarrier, Failure, Outcome, Plan, Step
 from windrow.model.values import IfName
 from windrow.plan import make_plan
 
@@ -63,18 +66,28 @@ class Report:
 
 
 OnStep = Callable[[Step, Failure | None], None]
+Ports = Callable[[], Iterable[PortRecord]]
+"""Reads the port records anew: each look at the kernel goes with the records of its moment."""
+Waiting = Callable[[], AbstractContextManager[None]]
+"""What is entered for as long as the plan only waits: it lets the network's lock go, and takes it again."""
 
 
-def look(kernel: Kernel, node: str) -> Sight:
-    """Observe the kernel and derive the facts of `node` from it."""
+def no_ports() -> tuple[PortRecord, ...]:
+    return ()
+
+
+def look(kernel: Kernel, node: str, ports: Iterable[PortRecord] = ()) -> Sight:
+    """Observe the kernel and derive the facts of `node` from it and from the records of its ports."""
     observed = kernel.observe()
-    return Sight(observed=observed, facts=node_facts(node, observed, kernel.nics(), kernel.features()))
+    facts = node_facts(node, observed, kernel.nics(), kernel.features(), ports)
+    return Sight(observed=observed, facts=facts)
 
 
 def plan_node(cluster: Cluster, sight: Sight) -> Planned:
     """What the cluster's objects ask of this node, and the steps that lead there."""
     compiled = compile_node(cluster, sight.facts)
-    plan = make_plan(compiled.state, sight.observed, protected=sight.facts.protected, held=compiled.held)
+    facts = sight.facts
+    plan = make_plan(compiled.state, sight.observed, protected=facts.protected, held=compiled.held, records=facts.ports)
     return Planned(compiled=compiled, plan=plan)
 
 
@@ -90,14 +103,23 @@ def bursts(steps: Sequence[Step]) -> Iterator[tuple[Step, ...]]:
         yield tuple(together)
 
 
-def execute(plan: Plan, kernel: Kernel, on_step: OnStep | None = None) -> Outcome:
-    """Run every unit of the plan, each until its first failure."""
+def execute(plan: Plan, kernel: Kernel, on_step: OnStep | None = None, *, waiting: Waiting = nullcontext) -> Outcome:
+    """Run every unit of the plan, each until its first failure.
+
+    While a step waits for carrier nobody else need wait: `waiting` lets CNI calls in. Going on with the same plan
+    after that is safe. Steps are absolute, so what was not touched meanwhile is as it was planned, and what was is made
+    so. A call neither makes, changes nor deletes a bridge or bond of a cluster network; a port that it attaches comes
+    with its own VLANs to a bridge that the plan keeps, and in no step of it; a port that it takes away may be in one,
+    which then fails with ENODEV, and `converge` looks again. A second plan would be no match for this one's second
+    half: the caller keeps it out throughout.
+    """
     done: dict[int, int] = {}
     failures: dict[int, Failure] = {}
     for number, unit in enumerate(plan.units):
         done[number] = 0
         for together in bursts(unit.steps):
-            failure = kernel.run(together)
+            with waiting() if _only_waits(together) else nullcontext():
+                failure = kernel.run(together)
             for step in together:
                 failed = failure is not None and step is failure.step
                 if on_step:
@@ -111,15 +133,32 @@ def execute(plan: Plan, kernel: Kernel, on_step: OnStep | None = None) -> Outcom
     return Outcome(done=done, failures=failures)
 
 
-def converge(cluster: Cluster, kernel: Kernel, node: str, on_step: OnStep | None = None) -> Report:
+def _only_waits(together: tuple[Step, ...]) -> bool:
+    return all(isinstance(step.action, AwaitCarrier) for step in together)
+
+
+def converge(
+    cluster: Cluster,
+    kernel: Kernel,
+    node: str,
+    on_step: OnStep | None = None,
+    *,
+    ports: Ports = no_ports,
+    waiting: Waiting = nullcontext,
+) -> Report:
     """Bring the node to what the cluster asks, and verify it by looking again."""
-    sight = look(kernel, node)
+    sight = look(kernel, node, ports())
     first = planned = plan_node(cluster, sight)
     outcome = Outcome()
     rounds = 0
-    while planned.plan.steps and rounds < MAX_ROUNDS and outcome.ok:
-        outcome = execute(planned.plan, kernel, on_step)
+    while planned.plan.steps and rounds < MAX_ROUNDS and (outcome.ok or _gone(outcome)):
+        outcome = execute(planned.plan, kernel, on_step, waiting=waiting)
         rounds += 1
-        sight = look(kernel, node)
+        sight = look(kernel, node, ports())
         planned = plan_node(cluster, sight)
     return Report(planned=first, outcome=outcome, left=planned.plan, sight=sight, rounds=rounds)
+
+
+def _gone(outcome: Outcome) -> bool:
+    """Links come and go with their containers, locked or not: a plan that met one which is no more is made anew."""
+    return all(failure.errno == errno.ENODEV for failure in outcome.failures.values())

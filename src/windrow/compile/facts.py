@@ -2,26 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from windrow.model import names
 from windrow.model.facts import KernelFeatures, Nic, NodeFacts
 from windrow.model.host import Bond, Bridge, Observed, VlanIf
+from windrow.model.ports import PORT_GROUP, PortRecord
 from windrow.model.values import IfName, VidSet
 
 
-def node_facts(node: str, observed: Observed, nics: Mapping[IfName, Nic], features: KernelFeatures) -> NodeFacts:
-    """The facts of `node`, from one observation and its inventory of NICs."""
+def node_facts(
+    node: str,
+    observed: Observed,
+    nics: Mapping[IfName, Nic],
+    features: KernelFeatures,
+    ports: Iterable[PortRecord] = (),
+) -> NodeFacts:
+    """The facts of `node`, from one observation, its inventory of NICs and the records of its ports.
+
+    The end of a cable to a container is a veth, as a lab's NIC is: the ones that are ports are no NICs.
+    """
     foreign = foreign_vids(observed)
+    port_links = frozenset(n for n, r in observed.runtime.items() if r.group == PORT_GROUP)
     return NodeFacts(
         node=node,
-        nics=nics,
+        nics={name: nic for name, nic in nics.items() if name not in port_links},
         features=features,
         links=frozenset(observed.state.links),
         macs={name: link.mac for name, link in observed.state.links.items() if link.mac},
         foreign_vids=foreign,
         protected=protected_links(observed),
         management_vids=foreign.get(names.bridge_of(names.MGMT), VidSet()),
+        ports=tuple(ports),
+        port_links=port_links,
     )
 
 

@@ -6,14 +6,15 @@ from dataclasses import dataclass
 
 from windrow.compile.hostnet import choose_host_networks, host_links
 from windrow.compile.pins import pinned_mac
+from windrow.compile.ports import port_links, port_problems, ports_of
 from windrow.compile.uplinks import choose_uplinks, uplink_links
 from windrow.compile.vlans import mgmt_links, self_vids, uplink_vids
 from windrow.model import names
 from windrow.model.cluster import Cluster
 from windrow.model.facts import NodeFacts
-from windrow.model.host import HostState, Link
+from windrow.model.host import Bond, HostState, Link
 from windrow.model.problems import Problem
-from windrow.model.values import IfName
+from windrow.model.values import IfName, VidSet
 
 BRIDGE_NETFILTER = "net.bridge.bridge-nf-call-iptables"
 
@@ -39,11 +40,20 @@ def compile_node(cluster: Cluster, facts: NodeFacts) -> Compiled:
         vids = uplink_vids(cluster, uplink.cluster_network, own)
         links += uplink_links(uplink, vids, own, pinned_mac(uplink, choice.uplinks, facts))
     links += host_links(hosts.configs, cluster, facts)
+    ports = ports_of(facts, present)
+    said = tuple(port_problems(ports, _carried(links), facts))
+    links += port_links(ports, facts)
     return Compiled(
         state=HostState(links={link.name: link for link in links}, sysctls=_sysctls(facts) if links else {}),
         held=_held(choice.held, facts) | {IfName(name) for name in hosts.held},
-        problems=choice.problems + hosts.problems,
+        problems=choice.problems + hosts.problems + said,
     )
+
+
+def _carried(links: list[Link]) -> dict[IfName, tuple[IfName, VidSet]]:
+    """Per bridge: its uplink, and the VIDs that leave the node over it."""
+    bonds = (link for link in links if isinstance(link.spec, Bond) and link.vlans is not None)
+    return {IfName(b.master or names.bridge_of(names.MGMT)): (b.name, b.vlans.all) for b in bonds if b.vlans}
 
 
 def _mgmt(facts: NodeFacts) -> set[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from windrow.model.ports import PortRecord
 from windrow.model.values import IfName, Mac, VidSet
 
 
@@ -46,3 +47,7 @@ class NodeFacts:
     """The link with the node's address or default route, and everything below it."""
     management_vids: VidSet = VidSet()
     """VIDs that carry a protected address on `mgmt-br`."""
+    ports: tuple[PortRecord, ...] = ()
+    """What CNI calls attached to bridges of this node, as they recorded it."""
+    port_links: frozenset[IfName] = frozenset()
+    """The links there are that such a call made (`model.ports.PORT_GROUP`)."""

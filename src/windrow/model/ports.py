@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from windrow.model.host import PortVlans
-from windrow.model.values import IfName, Mac
+from windrow.model.values import IfName, Mac, PortVlans, Ref
 
 PORT_GROUP = 30576
 """The link group of the host end of a port. Not `host.OWNER_GROUP`: what is Windrow's own and wanted by nobody is
@@ -44,3 +44,34 @@ class PortRecord:
     @property
     def key(self) -> tuple[str, str]:
         return (self.container_id, self.ifname)
+
+    @property
+    def ref(self) -> Ref:
+        """The `why` of what is done to the port: `Port/default/web/net1`."""
+        namespace, _, pod = self.pod.rpartition("/")
+        return Ref("Port", f"{pod or self.container_id[:SHORT_ID]}/{self.ifname}", namespace)
+
+    @property
+    def user(self) -> str:
+        """Whose port it is, as people say it: `VM default/web`, `pod default/web`, `container 4f5ac1d2e3b0`."""
+        namespace, slash, pod = self.pod.rpartition("/")
+        if pod.startswith(LAUNCHER) and self.container_id.startswith(MACHINE_ID):
+            return f"VM {namespace}{slash}{pod.removeprefix(LAUNCHER)}"
+        return f"pod {self.pod}" if pod else f"container {self.container_id[:SHORT_ID]}"
+
+
+SHORT_ID = 12
+"""As much of a container id as docker and podman print."""
+LAUNCHER, MACHINE_ID = "virt-launcher-", "vm-"
+"""How the pod of a machine that runs on this host is called, and how its container id begins."""
+USERS_NAMED = 8
+
+
+def users(records: Iterable[PortRecord]) -> str:
+    """`VM default/a (net1, net2), pod default/b (eth1)`, by name; at most `USERS_NAMED` of them."""
+    found: dict[str, list[str]] = {}
+    for record in sorted(records, key=lambda r: (r.user, r.ifname)):
+        found.setdefault(record.user, []).append(record.ifname)
+    words = [f"{user} ({', '.join(names)})" for user, names in found.items()]
+    more = [f"{len(words) - USERS_NAMED} more"] if len(words) > USERS_NAMED else []
+    return ", ".join([*words[:USERS_NAMED], *more])

@@ -6,10 +6,12 @@ from collections.abc import Iterator
 
 from windrow.model import names
 from windrow.model.host import OWNER_GROUP, Bridge, Link, Other, VlanIf
+from windrow.model.objects import ClusterNetwork
+from windrow.model.ports import users
 from windrow.model.problems import Problem
 from windrow.model.steps import Impact, SetVlans, Step
 from windrow.model.values import IfName, Ref, VidSet
-from windrow.plan.scene import Scene
+from windrow.plan.scene import Scene, only_vlans
 
 
 def refusals(scene: Scene, unit: tuple[IfName, ...]) -> Iterator[Problem]:
@@ -28,6 +30,8 @@ def _refuse(code: str, about: Ref, message: str, hint: str) -> Problem:
 
 def _wanted(scene: Scene, want: Link, seen: Link | None) -> Iterator[Problem]:
     about = scene.why(want.name)
+    if scene.is_port(want.name):
+        return  # a call made it for this bridge: it may be taken back from wherever it is
     if isinstance(want.spec, Other):
         yield from _nic(scene, want, seen)
     elif seen is None:
@@ -76,6 +80,7 @@ def _unwanted(scene: Scene, seen: Link) -> Iterator[Problem]:
             "move the default route to another link first",
         )
     if isinstance(seen.spec, Bridge):
+        yield from _in_use(scene, seen.name)
         foreign = sorted(n for n in scene.standing_on(seen.name) if not scene.owned(n))
         if foreign:
             yield _refuse(
@@ -86,10 +91,16 @@ def _unwanted(scene: Scene, seen: Link) -> Iterator[Problem]:
             )
 
 
-def only_vlans(link: Link) -> bool:
-    """A claim on somebody else's bridge or bond that concerns its VLANs alone: the management network."""
-    managed = (link.up, link.mtu, link.mac, link.txqlen, link.promisc, link.master, link.addrs)
-    return all(value is None for value in managed) and not isinstance(link.spec, Other | VlanIf)
+def _in_use(scene: Scene, bridge: IfName) -> Iterator[Problem]:
+    """Harvester and Kubernetes refuse to take a network from under a running machine; so do we, and say which."""
+    records = [r for r in scene.records if r.bridge == bridge and scene.is_port(r.host) and not scene.wanted(r.host)]
+    known = {record.host for record in records}
+    unknown = [p for p in scene.ports(bridge) if scene.is_port(p) and not scene.wanted(p) and p not in known]
+    if records or unknown:
+        who = ", ".join([*filter(None, [users(records)]), *unknown])
+        about = Ref(ClusterNetwork.KIND, names.cluster_network_of_bridge(bridge) or bridge)
+        hint = "stop them first; what a container left behind that is gone: windrow cni gc"
+        yield _refuse("in-use", about, f"{bridge} would be deleted, and it is in use: {who}", hint)
 
 
 def forbidden(scene: Scene, steps: tuple[Step, ...]) -> Iterator[Problem]:

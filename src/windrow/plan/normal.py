@@ -7,12 +7,13 @@ from dataclasses import replace
 from windrow.model.bonding import BondMode
 from windrow.model.host import Bond, Bridge, HostState, Link, Observed, Other, PortVlans, VlanIf
 from windrow.model.names import MGMT_DEVICES
+from windrow.model.ports import PORT_GROUP
 from windrow.model.values import IfName
 
 
 def normalise(observed: Observed, names: frozenset[IfName] | None = None) -> HostState:
-    """What Windrow made, the NICs in its bonds, and the links called `names` (NICs that a plan will claim;
-    bridges and bonds of the management network, of which only the VLANs are kept).
+    """What Windrow made, the NICs in its bonds, and the links called `names` (NICs that a plan will claim; ports of
+    containers and machines; bridges and bonds of the management network, of which only the VLANs are kept).
 
     Left out is what a dump reports and the kernel would refuse: options foreign to the bond's mode.
     """
@@ -20,6 +21,9 @@ def normalise(observed: Observed, names: frozenset[IfName] | None = None) -> Hos
     for name, link in observed.state.links.items():
         if observed.owned(name):
             links[name] = _owned(link)
+        elif _is_port(observed, name):
+            if names is not None and name in names:
+                links[name] = _port(observed, link)
         elif observed.owned(link.master or "") and isinstance(link.spec, Other):
             if isinstance(observed.state.links[IfName(link.master or "")].spec, Bond):
                 links[name] = _claimed(link)
@@ -48,6 +52,18 @@ def _owned(link: Link) -> Link:
 def _claimed(link: Link) -> Link:
     """A NIC: which bond it is in, and whether it is up. Its MAC is the bond's while it is in one."""
     return Link(name=link.name, spec=Other(kind=link.kind), up=link.up, mtu=link.mtu, master=link.master or "")
+
+
+def _is_port(observed: Observed, name: IfName) -> bool:
+    runtime = observed.runtime.get(name)
+    return runtime is not None and runtime.group == PORT_GROUP
+
+
+def _port(observed: Observed, link: Link) -> Link:
+    """The bridge that it was in, or none. Its MTU and MAC are those of the call that made it."""
+    above = observed.state.links.get(IfName(link.master or ""))
+    master = above.name if above is not None and isinstance(above.spec, Bridge) else ""
+    return Link(name=link.name, spec=Other(kind=link.kind), up=link.up, master=master, vlans=link.vlans)
 
 
 def _only_vlans(link: Link) -> Link:

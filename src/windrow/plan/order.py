@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from ipaddress import ip_interface
+from typing import Any
 
 from windrow.model.bonding import Change
-from windrow.model.host import Bond, Bridge, Link, Other, PortVlans, VlanIf
+from windrow.model.host import Bond, Bridge, Link, LinkSpec, Other, PortVlans, VlanIf
 from windrow.model.steps import (
     AddAddr,
     CreateLink,
@@ -132,10 +133,19 @@ def bond_options(scene: Scene, bond: Link, deltas: tuple[Delta, ...]) -> Iterato
     and LACP keeps its state (`bond_close` does not touch the slaves)."""
     live, down = _options(deltas, Change.LIVE), _options(deltas, Change.DOWN)
     if live:
+        live = replace(live, **_delays(bond.spec)) if live.miimon is not None else live
         impact = scene.when_carrying(bond.name, _live_impact(scene, bond, deltas))
         yield burst(1, scene.step(Phase.OPTIONS, bond.name, SetBond(live), impact))
     if down:
         yield burst(1, *_taken_down(scene, bond, SetBond(down)))
+
+
+DELAYS = ("updelay", "downdelay", "peer_notif_delay")
+"""The kernel keeps them as so many times miimon (`bond_option_miimon_set`): a new one stretches them."""
+
+
+def _delays(spec: LinkSpec) -> dict[str, Any]:
+    return {name: value for name in DELAYS if (value := getattr(spec, name, None))}
 
 
 def _taken_down(scene: Scene, bond: Link, action: SetBond) -> Iterator[Step]:
@@ -172,7 +182,7 @@ def refit_empty(scene: Scene, bond: Link, deltas: tuple[Delta, ...]) -> Iterator
         step = scene.step(Phase.PREPARE, nic, SetMaster(None), impact, note)
         yield burst(1, step)
     every = {d.field.removeprefix("bond."): d.want for d in deltas if d.field.startswith("bond.")}
-    every |= {name: getattr(bond.spec, name) for name in RESET_BY_MODE}
+    every |= {name: getattr(bond.spec, name) for name in RESET_BY_MODE} | _delays(bond.spec)
     change = scene.step(Phase.DOWN_OPTIONS, bond.name, SetBond(Bond(**every)))  # type: ignore[arg-type]
     seen = scene.seen(bond.name)
     down = [scene.step(Phase.DOWN_OPTIONS, bond.name, SetLink(up=False), impact)] if seen and seen.up else []
@@ -212,6 +222,67 @@ def port_vlans(scene: Scene, link: Link, *, have: PortVlans | None, on_self: boo
         impact = scene.when_carrying(link.name, Impact.HITLESS)
         action = SetVlans(remove=remove.all, on_self=on_self)
         yield burst(1, scene.step(Phase.DELETE_VLANS, link.name, action, impact))
+
+
+# -- ports of containers and machines --------------------------------------------------------------
+
+PORT_RANK = 10
+"""In Phase.UP, where each link has its depth: a port comes after everything that it stands on. So a port that is
+gone by then stops nothing of the network."""
+
+
+def join_as_port(scene: Scene, port: Link) -> Iterator[Burst]:
+    """Joining puts a port into VLAN 1 (`nbp_vlan_init`), so it is closed until its own VLANs are set, and opened in a
+    burst of its own: the kernel goes on after a refused message, and must not come to open it then."""
+    seen = scene.seen(port.name)
+    if seen is None:
+        return
+    impact = scene.when_carrying(port.name, Impact.FLAP) if seen.master else Impact.NONE
+    add, remove = vlan_change(port.vlans or FRESH_PORT, FRESH_PORT)
+    set_vlans = SetVlans(add=add, remove=remove.all)
+    closed = set_vlans != SetVlans() and bool(seen.up)
+    before = SetLink(up=False if closed else None, mtu=_lifted_mtu(scene, port, seen))
+    steps = [scene.step(Phase.UP, port.name, SetMaster(IfName(port.master or "")), impact)]
+    if before != SetLink():
+        note = "closed until its VLANs are set" if closed else ""
+        steps.insert(0, scene.step(Phase.UP, port.name, before, impact, note))
+    if set_vlans != SetVlans():
+        steps.append(scene.step(Phase.UP, port.name, set_vlans))
+    yield burst(PORT_RANK, *steps)
+    if port.up and (closed or not seen.up):
+        yield from open_port(scene, port)
+
+
+def _lifted_mtu(scene: Scene, port: Link, seen: Link) -> int | None:
+    """A bridge of others may follow the MTU of its smallest port (`br_mtu_auto_adjust`; it is not to be seen whether
+    it does), and the management network must not. What is too large for the container's end is dropped there."""
+    bridge = scene.seen(port.master)
+    if bridge is None or scene.owned(bridge.name) or not bridge.mtu or not seen.mtu or seen.mtu >= bridge.mtu:
+        return None
+    return bridge.mtu
+
+
+def open_port(scene: Scene, port: Link) -> Iterator[Burst]:
+    yield burst(PORT_RANK + 1, scene.step(Phase.UP, port.name, SetLink(up=True)))
+
+
+def port_membership(scene: Scene, port: Link) -> Iterator[Burst]:
+    """The VIDs that it lacks and those that it must not have in one step: it hears nothing of another VLAN for a
+    moment longer than needed, and before it is opened."""
+    seen = scene.seen(port.name)
+    have, want = (seen.vlans if seen else None) or PortVlans(), port.vlans or PortVlans()
+    add, remove = vlan_change(want, have)
+    flipped = (have.tagged & want.untagged) | (have.untagged & want.tagged)
+    moved = bool(flipped) or have.pvid not in (None, want.pvid)
+    impact = scene.when_carrying(port.name, Impact.FLAP if moved else Impact.HITLESS)
+    yield burst(1, scene.step(Phase.ADD_VLANS, port.name, SetVlans(add=add, remove=remove.all), impact))
+
+
+def leave_as_port(scene: Scene, port: Link) -> Iterator[Burst]:
+    """Undo: it was in no bridge."""
+    impact = scene.when_carrying(port.name, Impact.OUTAGE)
+    after = [scene.step(Phase.CLEAN, port.name, SetLink(up=port.up))] if port.up is not None else []
+    yield burst(0, scene.step(Phase.CLEAN, port.name, SetMaster(None), impact), *after)
 
 
 # -- attributes ------------------------------------------------------------------------------------

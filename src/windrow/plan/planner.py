@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from windrow.model.bonding import Change
 from windrow.model.host import Bond, Bridge, HostState, Link, Observed, Other
 from windrow.model.names import successor_of
+from windrow.model.ports import PortRecord
 from windrow.model.steps import Delta, Impact, Phase, Plan, SetSysctl, Step, Unit
 from windrow.model.values import IfName, Ref
 from windrow.plan import guard, order, takeover
@@ -23,14 +24,16 @@ def make_plan(
     *,
     protected: frozenset[IfName] = frozenset(),
     held: frozenset[IfName] = frozenset(),
+    records: tuple[PortRecord, ...] = (),
 ) -> Plan:
     """The steps from `have` to `want`.
 
     `want` is complete for what Windrow owns: what is ours and not in it is deleted. `protected` links are
-    not changed, `held` ones are left alone. Empty exactly when there is nothing to do.
+    not changed, `held` ones are left alone; `records` say whose ports a bridge has that would go. Empty exactly when
+    there is nothing to do.
     """
-    scene = Scene(want=want, have=have, protected=protected, held=held)
-    planned = (_unit(scene, names) for names in units(_concerned(scene), want, have))
+    scene = Scene(want=want, have=have, protected=protected, held=held, records=records)
+    planned = (_unit(scene, names) for names in units(_concerned(scene), want, have, _apart(scene)))
     return Plan(units=tuple(u for u in (_sysctls(scene), *planned) if u.steps or u.refusals or u.deltas))
 
 
@@ -39,6 +42,22 @@ def _concerned(scene: Scene) -> set[IfName]:
     ours = {IfName(n) for n in scene.ours}
     bonds = (n for n in ours if (link := scene.seen(n)) and isinstance(link.spec, Bond))
     return (set(scene.want.links) | ours | {nic for bond in bonds for nic in scene.slaves(bond)}) - scene.held
+
+
+def _apart(scene: Scene) -> set[IfName]:
+    """Ports whose bridge stands are units of their own. A container may end at any moment and take its port along:
+    that must not stop the network of the others, nor their trouble the port. A port that has to wait for its bridge,
+    or to leave another link of ours, goes with them."""
+    return {
+        name
+        for name, want in scene.want.links.items()
+        if scene.is_port(name) and scene.stands(want.master) and not _leaves_ours(scene, want)
+    }
+
+
+def _leaves_ours(scene: Scene, want: Link) -> bool:
+    seen = scene.seen(want.name)
+    return seen is not None and seen.master != want.master and scene.owned(seen.master)
 
 
 LAYER_2 = Ref("ClusterNetwork", "*")
@@ -85,6 +104,8 @@ def _bursts(scene: Scene, names: tuple[IfName, ...], deltas: dict[IfName, tuple[
             yield from takeover.take_over(scene, want, taken_over.index(name))
         elif want is None and seen is not None:
             yield from _unwanted(scene, seen, cleared)
+        elif want is not None and scene.is_port(name):
+            yield from _port(scene, want, deltas[name])
         elif want is not None and isinstance(want.spec, Other):
             yield from _nic(scene, want, deltas[name], cleared, taken_over)
         elif want is not None:
@@ -117,6 +138,17 @@ def _unwanted(scene: Scene, seen: Link, cleared: set[IfName]) -> Iterator[Burst]
         yield from order.clear_away(scene, seen)
     else:
         yield from order.release_nic(scene, seen.name, free=seen.master in cleared)
+
+
+def _port(scene: Scene, port: Link, deltas: tuple[Delta, ...]) -> Iterator[Burst]:
+    fields = {d.field for d in deltas}
+    if "master" in fields:
+        yield from order.join_as_port(scene, port) if port.master else order.leave_as_port(scene, port)
+        return
+    if "vlans" in fields:
+        yield from order.port_membership(scene, port)
+    if "up" in fields:
+        yield from order.open_port(scene, port) if port.up else order.take_down(scene, port)
 
 
 def _nic(

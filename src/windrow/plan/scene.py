@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from windrow.model.host import OWNER_GROUP, Bond, Bridge, HostState, Link, Observed, Other, Runtime, VlanIf
+from windrow.model.ports import PORT_GROUP, PortRecord
 from windrow.model.steps import Action, Impact, Phase, Step
 from windrow.model.values import IfName, Ref
 from windrow.plan.diff import UNKNOWN, why
@@ -13,7 +14,8 @@ from windrow.plan.diff import UNKNOWN, why
 
 @dataclass(frozen=True, kw_only=True)
 class Scene:
-    """`held`: links that the plan must leave alone because nothing clear is said of them.
+    """`held`: links that the plan must leave alone because nothing clear is said of them. `records`: whose the ports
+    are, of bridges wanted or not.
 
     Its indexes are made once, when they are first asked for: a host may have thousands of links.
     """
@@ -22,6 +24,7 @@ class Scene:
     have: Observed
     protected: frozenset[IfName]
     held: frozenset[IfName]
+    records: tuple[PortRecord, ...] = ()
 
     def wanted(self, name: str | None) -> Link | None:
         return self.want.links.get(IfName(name or ""))
@@ -39,6 +42,18 @@ class Scene:
 
     def owned(self, name: str | None) -> bool:
         return name in self.ours
+
+    def is_port(self, name: str) -> bool:
+        """Whether a CNI call made the link: it may be put into place, and never be deleted."""
+        runtime = self.runtime(name)
+        return runtime is not None and runtime.group == PORT_GROUP
+
+    def stands(self, bridge: str | None) -> bool:
+        """Whether the bridge is there, and is one that a port may be put into: ours, or the management network's."""
+        want, seen = self.wanted(bridge), self.seen(bridge)
+        if want is None or seen is None or not isinstance(seen.spec, Bridge) or not isinstance(want.spec, Bridge):
+            return False
+        return self.owned(bridge) or only_vlans(want)
 
     def carrying(self, name: str) -> bool:
         """Whether traffic may be passing through the link at this moment."""
@@ -109,6 +124,12 @@ class Scene:
     def _stays(self, nic: IfName, bond: IfName) -> bool:
         link = self.wanted(nic)
         return link is not None and link.master == bond
+
+
+def only_vlans(link: Link) -> bool:
+    """A claim on somebody else's bridge or bond that concerns its VLANs alone: the management network."""
+    managed = (link.up, link.mtu, link.mac, link.txqlen, link.promisc, link.master, link.addrs)
+    return all(value is None for value in managed) and not isinstance(link.spec, Other | VlanIf)
 
 
 def depth(link: Link) -> int:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from windrow.model import names
 from windrow.model.host import Bond, HostState, Link, Observed
 from windrow.model.values import IfName
 
 
-def units(concerned: Iterable[IfName], want: HostState, have: Observed) -> tuple[tuple[IfName, ...], ...]:
-    """The `concerned` links, grouped by what holds them together (master, parent), wanted or observed."""
+def units(
+    concerned: Iterable[IfName], want: HostState, have: Observed, apart: Collection[IfName] = ()
+) -> tuple[tuple[IfName, ...], ...]:
+    """The `concerned` links, grouped by what holds them together (master, parent), wanted or observed; each of
+    `apart` on its own."""
     root = {name: name for name in concerned}
 
     def find(name: IfName) -> IfName:
@@ -20,7 +23,7 @@ def units(concerned: Iterable[IfName], want: HostState, have: Observed) -> tuple
         return name
 
     for links in (want.links, have.state.links):
-        for name in root:
+        for name in root.keys() - apart:
             for other in _neighbours(links[name]) if name in links else ():
                 if other in root:
                     root[find(name)] = find(other)

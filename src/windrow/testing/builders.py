@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -23,6 +24,7 @@ from windrow.model.objects import (
     Uplink,
     VlanConfig,
 )
+from windrow.model.ports import PortRecord
 from windrow.model.steps import Action, Impact, Phase, Step
 from windrow.model.values import Cidr, IfName, Ref, VidSet
 
@@ -92,6 +94,22 @@ def ports(text: str) -> PortVlans:
         pvid = vid if "*" in word else pvid
         (untagged if word[-1] in "*u" else tagged).append(vid)
     return PortVlans(pvid=pvid, untagged=VidSet.of(untagged), tagged=VidSet.of(tagged))
+
+
+def port_record(pod: str, bridge: str, vlans: str = "", *, ifname: str = "net1", container: str = "") -> PortRecord:
+    """`port_record("web", "oob-br", "100*")`: of a pod in `default`; its host end is called as a CNI call would."""
+    container = container or f"id-of-{pod}"
+    name = hashlib.sha256(f"{container}\0{ifname}".encode()).hexdigest()[:8]
+    return PortRecord(
+        container_id=container,
+        ifname=ifname,
+        netns=f"/run/netns/{container}",
+        network="n",
+        bridge=IfName(bridge),
+        host=IfName(f"veth{name}"),
+        vlans=ports(vlans) if vlans else None,
+        pod=f"default/{pod}" if pod else "",
+    )
 
 
 def step(name: str, action: Action, *, joined: bool = False) -> Step:

@@ -16,6 +16,7 @@ from windrow.model.cluster import Cluster
 from windrow.model.host import Bond, Bridge, Link, Observed, Other, PortVlans, Route, VlanIf
 from windrow.model.names import bond_of, bridge_of, next_bond_of, subinterface_of
 from windrow.model.objects import AnyObject
+from windrow.model.ports import PORT_GROUP, PortRecord
 from windrow.model.steps import (
     Action,
     AddAddr,
@@ -182,6 +183,33 @@ def random_guests(dice: Random, observed: Observed) -> Foreign:
     return Foreign(links=tuple(links))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attached:
+    """What CNI calls did: links of `PORT_GROUP` with the VLANs that they have, and the records of them."""
+
+    links: tuple[Link, ...]
+    records: tuple[PortRecord, ...]
+
+
+def random_ports(dice: Random, observed: Observed) -> Attached:
+    """None to three ports for each bridge of a cluster network: access ports, trunks, ports whose VLANs nobody
+    manages. A container may be gone and have left its record."""
+    links: list[Link] = []
+    records: list[PortRecord] = []
+    bridges = [n for n in sorted(observed.state.links) if n.endswith("-br") and (observed.owned(n) or n == "mgmt-br")]
+    for bridge in bridges:
+        for _ in range(dice.choice((0, 1, 1, 3))):
+            record = builders.port_record(f"c{len(records)}", bridge, dice.choice(_PORT_VLANS))
+            records.append(record)
+            if dice.random() < 0.9:
+                vlans = record.vlans or PortVlans(pvid=1, untagged=VidSet.of([1]))
+                links.append(link(record.host, "veth", up=True, master=bridge, vlans=vlans))
+    return Attached(links=tuple(links), records=tuple(records))
+
+
+_PORT_VLANS = ("100*", "77*", "1* 101 200", "5* 100 102", "")
+
+
 def random_leftovers(dice: Random, *, nics: Sequence[str] = NICS) -> list[Step]:
     """Links of ours that nobody wants, or that are not what they should be, as a crash or an older version left
     them: bridges with their MTU and MAC pinned, as Windrow makes them. Some of the steps may be refused; run them
@@ -215,14 +243,18 @@ def random_sabotage(dice: Random, observed: Observed, size: int) -> list[Step]:
     Made for this observation; one step may make a later one impossible, so run them one by one.
     """
     ours = sorted(n for n in observed.state.links if observed.owned(n))
-    slaves = sorted(n for n, seen in observed.state.links.items() if seen.master in ours)
+    slaves = sorted(n for n, seen in observed.state.links.items() if seen.master in ours or _is_port(observed, n))
     victims = [observed.state.links[IfName(n)] for n in (*ours, *slaves) if _is_target(observed, n)]
     return [step(v.name, _harm(dice, v, ours)) for v in (dice.choice(victims) for _ in range(size if victims else 0))]
 
 
 def _is_target(observed: Observed, name: str) -> bool:
-    """A machine's port is not ours, and nobody repairs it."""
-    return observed.owned(name) or name.startswith("eth")
+    """A machine's port without a record is not ours, and nobody repairs it."""
+    return observed.owned(name) or name.startswith("eth") or _is_port(observed, name)
+
+
+def _is_port(observed: Observed, name: str) -> bool:
+    return observed.runtime[IfName(name)].group == PORT_GROUP
 
 
 def _harm(dice: Random, victim: Link, ours: Sequence[str]) -> Action:
@@ -259,6 +291,15 @@ def _special_harm(dice: Random, victim: Link, ours: Sequence[str]) -> list[Actio
             ]
         case VlanIf():
             return [DeleteLink(), AddAddr(Cidr("10.250.0.1/24")), *(DelAddr(a) for a in sorted(victim.addrs or ()))]
+        case Other(kind="veth") if victim.name.startswith("veth"):
+            bridges = [IfName(n) for n in ours if n.endswith("-br")]
+            return [
+                DeleteLink(),
+                SetVlans(add=PortVlans(tagged=vids)),
+                SetVlans(add=PortVlans(pvid=1, untagged=VidSet.of([1]))),
+                SetVlans(remove=victim.vlans.all if victim.vlans else vids),
+                *(SetMaster(b) for b in bridges[:2]),
+            ]
         case Other():
             return [SetMaster(IfName(n)) for n in ours if n.endswith(("-bo", "-br"))]
 

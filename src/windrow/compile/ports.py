@@ -1,0 +1,81 @@
+"""Pass: a port that a CNI call made -> the host's end of it, in its bridge, in its VLANs, up.
+
+The record says what the call has set, and so what should be; the link itself is neither made nor deleted here. A
+record whose bridge is nobody's cluster network on this node asks for nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from windrow.model import names
+from windrow.model.facts import NodeFacts
+from windrow.model.host import Link, Other
+from windrow.model.objects import ClusterNetwork
+from windrow.model.ports import PortRecord, users
+from windrow.model.problems import Problem, Severity
+from windrow.model.values import DEFAULT_PVID, IfName, Ref, VidSet
+
+_NATIVE = VidSet.of([DEFAULT_PVID])
+
+
+def ports_of(facts: NodeFacts, cluster_networks: Iterable[str]) -> tuple[PortRecord, ...]:
+    """The records whose bridges are those of these cluster networks."""
+    bridges = {names.bridge_of(cn) for cn in cluster_networks}
+    return tuple(record for record in facts.ports if record.bridge in bridges)
+
+
+def port_links(ports: Iterable[PortRecord], facts: NodeFacts) -> list[Link]:
+    """One for each port that is there."""
+    return [
+        Link(
+            name=record.host,
+            spec=Other(kind="veth"),
+            up=True,
+            master=record.bridge,
+            vlans=record.vlans,
+            origin=(record.ref,),
+        )
+        for record in ports
+        if record.host in facts.port_links
+    ]
+
+
+def port_problems(
+    ports: tuple[PortRecord, ...], uplinks: Mapping[IfName, tuple[IfName, VidSet]], facts: NodeFacts
+) -> Iterator[Problem]:
+    """`uplinks`: per bridge its uplink and the VIDs that leave the node over it. All are warnings."""
+    for record in ports:
+        if record.host not in facts.port_links:
+            yield _gone(record)
+    there = [record for record in ports if record.host in facts.port_links]
+    for bridge, (uplink, vids) in uplinks.items():
+        yield from _cut_off([r for r in there if r.bridge == bridge], uplink, vids)
+
+
+def _gone(record: PortRecord) -> Problem:
+    return Problem(
+        code="port-gone",
+        message=f"{record.host}, the port of {record.user} ({record.ifname}) on {record.bridge}, is not there",
+        hint="if it has just been started or stopped, look again; else clear the record away: windrow cni gc",
+        about=record.ref,
+        severity=Severity.WARNING,
+    )
+
+
+def _cut_off(ports: list[PortRecord], uplink: IfName, vids: VidSet) -> Iterator[Problem]:
+    """Ports in VLANs that stay on this node: who takes the VID of a running machine out of the networks, or never
+    put it in, is told."""
+    missing: dict[VidSet, list[PortRecord]] = {}
+    for record in ports:
+        lost = (record.vlans.all if record.vlans else VidSet()) - vids - _NATIVE
+        if lost:
+            missing.setdefault(lost, []).append(record)
+    for lost, inside in sorted(missing.items()):
+        yield Problem(
+            code="port-vlan",
+            message=f"VLAN {lost} does not leave this node over {uplink}, and in it: {users(inside)}",
+            hint="keep a NetworkAttachmentDefinition with that VLAN for as long as it is used",
+            about=Ref(ClusterNetwork.KIND, names.cluster_network_of_bridge(inside[0].bridge) or ""),
+            severity=Severity.WARNING,
+        )
