@@ -1,0 +1,168 @@
+"""What the manifests say that a CNI call needs: the networks, and each node's pod addresses.
+
+Reading manifests takes tens of milliseconds, most of them for loading what reads them. So what was found is kept as
+JSON beside the runtime's other files, with the stat(2) of every manifest: as long as these are the same, so is it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from windrow import __version__
+from windrow.port.errors import INVALID_CONFIG, IO_FAILURE, MISSING, CniError
+from windrow.store.paths import Paths
+
+_SUFFIXES = (".yaml", ".yml", ".json")
+_TOLD = 3
+_MODE = 0o600
+
+Stat = tuple[str, int, int, int, int, int]
+"""Path, device, inode, size, mtime and ctime of a manifest. A file that is replaced has another inode, one that is
+written to another ctime, whatever `touch` says."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Definitions:
+    """`networks`: the CNI configuration of each NetworkAttachmentDefinition, by `namespace/name`."""
+
+    networks: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    unread: Mapping[str, str] = field(default_factory=dict)
+    """Those of which something is wrong, and what."""
+    problems: tuple[str, ...] = ()
+    """What could not be read at all: any network may be in it."""
+    pod_cidrs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Node -> the addresses of its pods."""
+    nodes: tuple[str, ...] = ()
+
+    def network(self, reference: str, wanted_by: str = "") -> Mapping[str, Any]:
+        """The configuration of a network. Raises CniError: why there is none, and what to do."""
+        if (config := self.networks.get(reference)) is not None:
+            return config
+        by = f", which {wanted_by} asks for," if wanted_by else ""
+        if reason := self.unread.get(reference):
+            message = f"NetworkAttachmentDefinition {reference}{by} is wrong: {reason}"
+            raise CniError(INVALID_CONFIG, message)
+        namespace, _, name = reference.partition("/")
+        elsewhere = sorted(one for one in self.networks if one.partition("/")[2] == name)
+        hint = (
+            f"there is {elsewhere[0]}: name it with its namespace" if elsewhere else "put its manifest into the store"
+        )
+        unread = f"; {len(self.problems)} manifests cannot be read: {self.problems[0]}" if self.problems else ""
+        message = f"NetworkAttachmentDefinition {reference}{by} is not there"
+        raise CniError(MISSING, message, f"{hint}{unread}" if namespace else f"name it as <namespace>/{name}{unread}")
+
+
+def load(paths: Paths) -> Definitions:
+    """What the manifests say now. Raises CniError: they cannot be read."""
+    try:
+        stats = _stats(paths.manifests)
+    except OSError as error:
+        message = f"the manifests in {paths.manifests} cannot be read: {error.strerror}"
+        raise CniError(IO_FAILURE, message) from error
+    return _loaded(paths, stats) if stats else Definitions()
+
+
+def _stats(directory: Path) -> tuple[Stat, ...]:
+    """Of every file that `store.directory` reads; loading that room would cost what this saves."""
+
+    def fail(error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError):
+            raise error
+
+    found: list[Stat] = []
+    for place, below, files in os.walk(directory, onerror=fail):
+        below[:] = sorted(name for name in below if not name.startswith("."))
+        for name in sorted(files):
+            if name.endswith(_SUFFIXES) and not name.startswith("."):
+                path = os.path.join(place, name)
+                with suppress(FileNotFoundError):  # a link to nowhere, which the store complains about
+                    one = os.stat(path)
+                    found.append((path, one.st_dev, one.st_ino, one.st_size, one.st_mtime_ns, one.st_ctime_ns))
+    return tuple(found)
+
+
+@lru_cache(maxsize=4)
+def _loaded(paths: Paths, stats: tuple[Stat, ...]) -> Definitions:
+    """The same for the same files, so a server that stays does not read them again."""
+    cache = paths.runtime / "definitions.json"
+    if (kept := _kept(cache, stats)) is not None:
+        return kept
+    found = _read(paths)
+    _keep(cache, stats, found)
+    return found
+
+
+def _read(paths: Paths) -> Definitions:
+    from windrow.model.objects import NetworkAttachmentDefinition, Node
+    from windrow.model.problems import Severity
+    from windrow.store.directory import Store
+    from windrow.store.errors import StoreError
+
+    try:
+        loaded = Store(paths).load()
+    except StoreError as error:
+        raise CniError(IO_FAILURE, "the manifests cannot be read", str(error)) from error
+    nads = [obj for obj in loaded.objects if isinstance(obj, NetworkAttachmentDefinition)]
+    nodes = [obj for obj in loaded.objects if isinstance(obj, Node)]
+    wrong = [problem for problem in loaded.problems if problem.severity is Severity.ERROR]
+    unread: dict[str, str] = {}
+    for problem in wrong:
+        ref = problem.about
+        if ref is not None and ref.kind == NetworkAttachmentDefinition.KIND and ref in loaded.unread:
+            unread.setdefault(f"{ref.namespace}/{ref.name}", _said(problem.file, problem.line, problem.message))
+    nowhere = [_said(p.file, p.line, p.message) for p in wrong if p.about is None]
+    return Definitions(
+        networks={f"{nad.meta.namespace}/{nad.name}": dict(nad.config) for nad in nads},
+        unread=unread,
+        problems=tuple(nowhere[:_TOLD]),
+        pod_cidrs={node.name: tuple(node.pod_cidrs) for node in nodes if node.pod_cidrs},
+        nodes=tuple(node.name for node in nodes),
+    )
+
+
+def _said(file: str, line: int | None, message: str) -> str:
+    place = f"{file}:{line}" if file and line else file
+    return f"{place}: {message}" if place else message
+
+
+def _kept(cache: Path, stats: tuple[Stat, ...]) -> Definitions | None:
+    try:
+        document = json.loads(cache.read_bytes())
+        if document["of"] != _of(stats):
+            return None
+        values = document["definitions"]
+        return Definitions(
+            networks=values["networks"],
+            unread=values["unread"],
+            problems=tuple(values["problems"]),
+            pod_cidrs={node: tuple(cidrs) for node, cidrs in values["pod_cidrs"].items()},
+            nodes=tuple(values["nodes"]),
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None  # it is only kept to be quick
+
+
+def _keep(cache: Path, stats: tuple[Stat, ...], found: Definitions) -> None:
+    """Whoever comes last wins; all have read the same. Not being able to is no failure."""
+    temp = cache.with_name(f".{cache.name}.{os.getpid()}")
+    with suppress(OSError):
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            fd = os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, _MODE)
+            with open(fd, "w", encoding="utf-8") as file:
+                json.dump({"of": _of(stats), "definitions": asdict(found)}, file)
+            os.replace(temp, cache)
+        finally:
+            with suppress(FileNotFoundError):
+                os.unlink(temp)
+
+
+def _of(stats: tuple[Stat, ...]) -> list[Any]:
+    return [__version__, *map(list, stats)]

@@ -1,0 +1,392 @@
+"""The meta plugin, type `windrow`: all networks of a container in one call, the default network first.
+
+A record is on the disk before the first plugin runs, and is gone when everything that it names has been undone. So
+whatever is killed in between, DEL and GC know what to undo: neither asks the manifests again, nor the pod.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from typing import Any
+
+from windrow.apps.cni import chain, defaultnet, definitions
+from windrow.apps.cni.chain import Caller
+from windrow.apps.cni.dispatch import refused
+from windrow.apps.cni.host import Host
+from windrow.apps.cni.podinfo import PodFiles, PodSource, RuntimeArguments, find_pod, named_pod
+from windrow.apps.cni.wanted import Wanted, wanted
+from windrow.model.attachments import Attached, Attachment
+from windrow.netlink import podroutes
+from windrow.netlink.errors import KernelError
+from windrow.port import netstatus
+from windrow.port.defaultroute import turned
+from windrow.port.delegates import Wishes, args_text, cni_args, plugin_configs, read_network
+from windrow.port.errors import IN_THE_WAY, INVALID_CONFIG, IO_FAILURE, MISSING, NOT_AVAILABLE, TRY_AGAIN, CniError
+from windrow.port.request import Request
+from windrow.port.result import Interface, Ip, Result, Route, from_document
+from windrow.port.settings import Settings, read_settings
+from windrow.store.attachments import AttachmentRecords
+from windrow.store.errors import StoreError
+
+LOCK_S = 20.0
+"""A DEL waits so long for the ADD of the same container, whose runtime has lost its patience."""
+_POD_NAME = re.compile(r"[a-z0-9](?:[-a-z0-9.]*[a-z0-9])?")
+
+
+# ADD ----------------------------------------------------------------------------------------------
+
+
+def add(request: Request, host: Host) -> Result:
+    """Attach the container to all its networks, or to none. Raises CniError."""
+    settings = read_settings(request.config)
+    _check_ready(settings, TRY_AGAIN)
+    pod = find_pod(request, sources(host))
+    plan = wanted(request, host, settings, pod, definitions.load(host.paths))
+    record = Attached(
+        container_id=request.container_id,
+        ifname=request.ifname,
+        netns=request.netns,
+        network=request.network,
+        path=":".join(_path(request, settings)),
+        pod=str(pod),
+        uid=pod.uid,
+        attachments=plan.attachments,
+    )
+    records = AttachmentRecords(host.paths)
+    with _locked(records, *record.key):
+        _make_room(records, record, request, host)
+        records.put(record)
+        return _attach(records, record, plan, _caller(record, request, host))
+
+
+def sources(host: Host) -> tuple[PodSource, ...]:
+    """Who is asked for a pod's annotations, in order."""
+    return (RuntimeArguments(), PodFiles(host.paths.pods))
+
+
+def _make_room(records: AttachmentRecords, record: Attached, request: Request, host: Host) -> None:
+    """What a killed ADD left is undone; of one that ended well, a runtime must say DEL first."""
+    old = records.get(*record.key)
+    if old is None:
+        return
+    if old.attachments and all(attachment.added for attachment in old.attachments):
+        message = f"container {record.container_id} is attached already, with {record.ifname} as its first interface"
+        raise CniError(IN_THE_WAY, message, "a DEL comes before another ADD")
+    if failures := _undo(records, old, request, host):
+        raise failures[0]
+
+
+def _attach(records: AttachmentRecords, record: Attached, plan: Wanted, caller: Caller) -> Result:
+    done: list[Attachment] = []
+    try:
+        for attachment in record.attachments:
+            result = chain.add(attachment, caller)
+            done.append(replace(attachment, added=True, result=result))
+        done = _turn(done, plan, caller)
+        results = [from_document(attachment.result or {}) for attachment in done]
+        status = tuple(
+            entry
+            for attachment, result in zip(done, results, strict=True)
+            for entry in netstatus.entries(
+                attachment.reference, result, ifname=attachment.ifname, default=attachment.default
+            )
+        )
+        final = replace(record, attachments=tuple(done), status=status)
+        records.put(final)
+    except BaseException:
+        _roll_back(records, record, done, caller)
+        raise
+    _write_status(final, caller.host)
+    return next((r for a, r in zip(done, results, strict=True) if a.default), None) or merged(results)
+
+
+def _turn(done: Sequence[Attachment], plan: Wanted, caller: Caller) -> list[Attachment]:
+    """Lead the default routes to where the annotation wants them, in the pod and in the results."""
+    turns = {a.ifname: (t.lose, t.gateways) for a, t in zip(done, plan.turns, strict=True) if t}
+    if not turns:
+        return list(done)
+    try:
+        podroutes.turn(caller.netns, turns)
+    except KernelError as error:
+        failed = refused(error)
+        message = f"[{caller.pod or caller.container_id}] default-route: {failed.message}"
+        raise CniError(failed.code, message, failed.details) from error
+    return [replace(a, result=turned(a.result or {}, turn)) for a, turn in zip(done, plan.turns, strict=True)]
+
+
+def _roll_back(records: AttachmentRecords, record: Attached, done: Sequence[Attachment], caller: Caller) -> None:
+    """Everything that was begun, the last one first. What cannot be undone stays in the record for DEL and GC."""
+    begun = record.attachments[: len(done) + 1]
+    known = [*done, *begun[len(done) :]]
+    left = [attachment for attachment in reversed(known) if chain.delete(attachment, caller)]
+    with suppress(StoreError):  # the reason why it failed is the one to tell
+        _keep(records, record, list(reversed(left)))
+
+
+def merged(results: Sequence[Result]) -> Result:
+    """Several results as one: for a container that has no default network."""
+    interfaces: list[Interface] = []
+    ips: list[Ip] = []
+    routes: list[Route] = []
+    dns: Mapping[str, Any] = {}
+    for result in results:
+        shift = len(interfaces)
+        ips += [ip if ip.interface is None else replace(ip, interface=ip.interface + shift) for ip in result.ips]
+        interfaces += result.interfaces
+        routes += result.routes
+        dns = dns or result.dns
+    return Result(interfaces=tuple(interfaces), ips=tuple(ips), routes=tuple(routes), dns=dns)
+
+
+# DEL ----------------------------------------------------------------------------------------------
+
+
+def delete(request: Request, host: Host) -> None:
+    """Undo what the record says, all of it, whatever of it fails. Raises CniError; what failed is tried again by
+    the next DEL. Without a record nothing is attached, as far as anybody knows, and that is no error."""
+    settings = read_settings(request.config)
+    records = AttachmentRecords(host.paths)
+    with _locked(records, request.container_id, request.ifname):
+        record = records.get(request.container_id, request.ifname)
+        if record is None:
+            _delete_unrecorded(settings, request, host)
+            return
+        failures = _undo(records, record, request, host)
+    if failures:
+        raise _joined(failures)
+
+
+def _undo(records: AttachmentRecords, record: Attached, request: Request, host: Host) -> list[CniError]:
+    caller = _caller(record, request, host)
+    failures: list[CniError] = []
+    left: list[Attachment] = []
+    for attachment in reversed(record.attachments):
+        if found := chain.delete(attachment, caller):
+            failures += found
+            left.insert(0, replace(attachment, added=False))
+    _remove_status(record, host)
+    _keep(records, record, left)
+    return failures
+
+
+def _keep(records: AttachmentRecords, record: Attached, left: Sequence[Attachment]) -> None:
+    if left:
+        records.put(replace(record, attachments=tuple(left), status=()))
+    else:
+        records.remove(record)
+
+
+def _delete_unrecorded(settings: Settings, request: Request, host: Host) -> None:
+    """The record may be lost with its disk: the default network is still known, and a DEL that has nothing to do is
+    none that can fail."""
+    with suppress(CniError, KernelError):
+        attachment = _default(settings, request, host)
+        if attachment is not None:
+            record = replace(_blank(request, settings), attachments=(attachment,))
+            chain.delete(attachment, _caller(record, request, host))
+
+
+def _joined(failures: Sequence[CniError]) -> CniError:
+    first = failures[0]
+    if len(failures) == 1:
+        return first
+    details = " / ".join(failure.details for failure in failures if failure.details)
+    return CniError(first.code, " / ".join(failure.message for failure in failures), details)
+
+
+# CHECK, STATUS, GC --------------------------------------------------------------------------------
+
+
+def check(request: Request, host: Host) -> None:
+    """Raises CniError: a network that is not as its ADD left it."""
+    read_settings(request.config)
+    records = AttachmentRecords(host.paths)
+    with _mapped():
+        record = records.get(request.container_id, request.ifname)
+    if record is None:
+        raise CniError(MISSING, f"container {request.container_id} is not attached", "no ADD has left a record of it")
+    if not all(attachment.added for attachment in record.attachments):
+        raise CniError(MISSING, f"container {request.container_id} is not wholly attached", "its ADD did not end well")
+    caller = _caller(record, request, host)
+    if failures := [error for attachment in record.attachments for error in chain.check(attachment, caller)]:
+        raise _joined(failures)
+
+
+def status(request: Request, host: Host) -> None:
+    """Raises CniError: no container can be attached now, and why."""
+    settings = read_settings(request.config)
+    _check_ready(settings, NOT_AVAILABLE)
+    try:
+        definitions.load(host.paths)
+        attachment = _default(settings, request, host)
+    except CniError as error:
+        raise CniError(NOT_AVAILABLE, error.message, error.details) from error
+    if attachment is not None:
+        chain.status(attachment, _caller(_blank(request, settings), request, host))
+
+
+def gc(request: Request, host: Host) -> None:
+    """Undo what is attached to containers that are not there any more, then let the plugins do the same with what is
+    theirs. Raises CniError; the rest is done all the same."""
+    settings = read_settings(request.config)
+    records = AttachmentRecords(host.paths)
+    valid = _valid(request)
+    found, broken = records.all()
+    failures: list[CniError] = []
+    for record in found:
+        if record.network == request.network and record.key not in valid:
+            failures += _collect(records, record, request, host)
+    failures += _pass_on(records, found, settings, request, host)
+    failures += [CniError(IO_FAILURE, f"{failure.path}: {failure.reason}", failure.hint) for failure in broken]
+    if failures:
+        raise _joined(failures)
+
+
+def _collect(records: AttachmentRecords, record: Attached, request: Request, host: Host) -> list[CniError]:
+    with _mapped(), records.locked(*record.key, timeout_s=0) as alone:
+        again = records.get(*record.key) if alone else None  # else it is just being made or undone
+        return _undo(records, again, request, host) if again else []
+
+
+def _valid(request: Request) -> set[tuple[str, str]]:
+    """What the runtime says is there: (container, interface). The key had another name before 1.1.0 was final."""
+    listed = request.config.get("cni.dev/valid-attachments", request.config.get("cni.dev/attachments"))
+    if not isinstance(listed, list) or not all(isinstance(one, dict) for one in listed):
+        example = '[{"containerID": "…", "ifname": "eth0"}]'
+        raise CniError(INVALID_CONFIG, "cni.dev/valid-attachments must be a list of attachments", example)
+    return {(str(one.get("containerID")), str(one.get("ifname"))) for one in listed}
+
+
+def _pass_on(
+    records: AttachmentRecords, before: Iterable[Attached], settings: Settings, request: Request, host: Host
+) -> list[CniError]:
+    """GC of every network that there was a record of, and of the default network. Their valid attachments are those
+    that there is a record of now: of all networks of this name, whoever asked for them."""
+    networks: dict[str, Attachment] = {}
+    with suppress(CniError, KernelError):
+        if (default := _default(settings, request, host)) is not None:
+            networks[default.network] = default
+    for record in before:
+        for attachment in record.attachments:
+            networks.setdefault(attachment.network, attachment)
+    now, _ = records.all()
+    failures: list[CniError] = []
+    caller = _caller(_blank(request, settings), request, host)
+    for name, attachment in networks.items():
+        valid = [
+            {"containerID": record.container_id, "ifname": one.ifname}
+            for record in now
+            for one in record.attachments
+            if one.network == name
+        ]
+        failures += chain.collect(attachment, valid, caller)
+    return failures
+
+
+# What they share ----------------------------------------------------------------------------------
+
+
+def _default(settings: Settings, request: Request, host: Host) -> Attachment | None:
+    """The default network as any container would get it."""
+    found = defaultnet.find(settings, host, definitions.load(host.paths), request.version)
+    if found is None:
+        return None
+    about = f"network {found.reference}"
+    network = read_network(found.config, name=found.reference.rpartition("/")[2], version=request.version, about=about)
+    return Attachment(
+        network=network.name,
+        reference=found.reference,
+        ifname=request.ifname,
+        plugins=plugin_configs(network, Wishes(), about=about),
+        args=args_text(cni_args(request.args, Wishes())),
+        default=True,
+        check=network.check,
+        gc=network.gc,
+    )
+
+
+def _blank(request: Request, settings: Settings) -> Attached:
+    return Attached(
+        container_id=request.container_id,
+        ifname=request.ifname,
+        netns=request.netns,
+        network=request.network,
+        path=":".join(_path(request, settings)),
+        pod=str(named_pod(request)),
+    )
+
+
+def _path(request: Request, settings: Settings) -> tuple[str, ...]:
+    return tuple(dict.fromkeys((*request.path, *([settings.bin_dir] if settings.bin_dir else []))))
+
+
+def _caller(record: Attached, request: Request, host: Host) -> Caller:
+    """On DEL the runtime knows best where the namespace is, and whether it still is; for GC only the record does."""
+    netns = request.netns if request.container_id else record.netns
+    path = dict.fromkeys((*request.path, *record.path.split(":")))
+    return Caller(
+        host=host,
+        request=request,
+        container_id=record.container_id,
+        netns=netns if netns and os.path.exists(netns) else "",
+        path=tuple(part for part in path if part),
+        pod=record.pod,
+    )
+
+
+def _check_ready(settings: Settings, code: int) -> None:
+    if settings.readiness_file and not os.path.exists(settings.readiness_file):
+        message = f"the default network is not ready: {settings.readiness_file} is not there"
+        raise CniError(code, message, "what readinessindicatorfile names is made by the default network's own daemon")
+
+
+@contextmanager
+def _locked(records: AttachmentRecords, container_id: str, ifname: str) -> Iterator[None]:
+    with _mapped(), records.locked(container_id, ifname, timeout_s=LOCK_S) as alone:
+        if not alone:
+            message = f"another call for {ifname} of container {container_id} is at work"
+            raise CniError(TRY_AGAIN, message, f"it did not end within {LOCK_S:g} s: ask again later")
+        yield
+
+
+@contextmanager
+def _mapped() -> Iterator[None]:
+    try:
+        yield
+    except StoreError as error:
+        raise CniError(IO_FAILURE, f"{error.path}: {error.reason}", error.hint) from error
+
+
+# The pod's status ---------------------------------------------------------------------------------
+
+
+def _status_file(record: Attached, host: Host) -> str:
+    """Beside the pod's own file, `<namespace>/<name>.status.json`; empty for a container that is no pod."""
+    namespace, _, name = record.pod.partition("/")
+    if not (_POD_NAME.fullmatch(namespace) and _POD_NAME.fullmatch(name)):
+        return ""
+    return os.path.join(host.paths.pods, namespace, f"{name}.status.json")
+
+
+def _write_status(record: Attached, host: Host) -> None:
+    """The record has it, too: not being able to write this copy is no reason to take the container's network away."""
+    path = _status_file(record, host)
+    if not path:
+        return
+    temp = f"{path}.{os.getpid()}.new"
+    with suppress(OSError):
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(temp, "w", encoding="utf-8") as file:
+            json.dump(record.status, file, indent=4)
+        os.replace(temp, path)
+
+
+def _remove_status(record: Attached, host: Host) -> None:
+    if path := _status_file(record, host):
+        with suppress(OSError):
+            os.unlink(path)

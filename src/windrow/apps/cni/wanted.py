@@ -1,0 +1,160 @@
+"""What one ADD is to attach: the default network first, then what every pod gets, then what this pod asks for.
+
+Everything that can be refused is refused here, before anything is made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from windrow.apps.cni import defaultnet
+from windrow.apps.cni.definitions import Definitions
+from windrow.apps.cni.host import Host
+from windrow.apps.cni.podinfo import CAPABILITY, PodInfo
+from windrow.model.attachments import Attachment
+from windrow.port import defaultroute
+from windrow.port.delegates import Wishes, args_text, cni_args, plugin_configs, read_network, wishes_of
+from windrow.port.errors import FORBIDDEN, INVALID_CONFIG, CniError
+from windrow.port.networks import (
+    DEFAULT_NETWORK,
+    NETWORKS,
+    NONE,
+    WINDROW_DEFAULT_NETWORK,
+    Selection,
+    interface_names,
+    read_default,
+    read_networks,
+)
+from windrow.port.request import Request
+from windrow.port.settings import Settings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """`attachments` and `turns` of their default routes, in the order in which they are added."""
+
+    attachments: tuple[Attachment, ...]
+    turns: tuple[defaultroute.Turn, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _One:
+    """A network, found and not yet named in the pod."""
+
+    found: defaultnet.Found
+    wishes: Wishes
+    interface: str = ""
+    default: bool = False
+    default_route: tuple[str, ...] | None = None
+
+
+def wanted(request: Request, host: Host, settings: Settings, pod: PodInfo, definitions: Definitions) -> Wanted:
+    """Raises CniError: what cannot be attached, and why."""
+    finder = _Finder(request, host, settings, pod, definitions)
+    default = finder.default()
+    ones = [*([default] if default else []), *finder.cluster_wide(), *finder.asked_for()]
+    extra = [one.interface for one in ones[bool(default) :]]
+    taken = request.ifname if default else ""
+    names = ([taken] if default else []) + list(interface_names(extra, taken=taken, about=finder.about(NETWORKS)))
+    return Wanted(
+        attachments=tuple(finder.attachment(one, name) for one, name in zip(ones, names, strict=True)),
+        turns=defaultroute.turns([one.default_route for one in ones], about=finder.about(NETWORKS)),
+    )
+
+
+class _Finder:
+    """What all steps look at. Not a value, though nothing in it changes."""
+
+    def __init__(
+        self, request: Request, host: Host, settings: Settings, pod: PodInfo, definitions: Definitions
+    ) -> None:
+        self.request, self.host, self.settings, self.pod, self.definitions = request, host, settings, pod, definitions
+
+    def about(self, annotation: str) -> str:
+        """How a message about an annotation begins."""
+        return f"annotation {annotation} of pod {self.pod}" if str(self.pod) else f"annotation {annotation}"
+
+    def default(self) -> _One | None:
+        annotations = self.pod.annotations
+        said, chosen = annotations.get(WINDROW_DEFAULT_NETWORK), annotations.get(DEFAULT_NETWORK)
+        if said is not None and said.strip() != NONE:
+            hint = f'the only value is "{NONE}"; {DEFAULT_NETWORK} names another network'
+            raise CniError(INVALID_CONFIG, f"{self.about(WINDROW_DEFAULT_NETWORK)} is not understood: {hint}")
+        if said is not None and chosen:
+            hint = f"{WINDROW_DEFAULT_NETWORK} says that there is none: remove one of them"
+            raise CniError(INVALID_CONFIG, f"{self.about(DEFAULT_NETWORK)} names a default network, and {hint}")
+        if said is not None:
+            return None
+        if chosen:
+            return self._chosen(chosen)
+        found = defaultnet.find(self.settings, self.host, self.definitions, self.request.version)
+        return None if found is None else _One(found=found, wishes=Wishes(runtime=self._runtime()), default=True)
+
+    def _chosen(self, text: str) -> _One:
+        """The pod has a default network of its own. Its interface is the one that the runtime names."""
+        about = self.about(DEFAULT_NETWORK)
+        selection = read_default(text, namespace=self.settings.system_namespace, about=about)
+        if selection.interface not in ("", self.request.ifname):
+            hint = f"leave it out: the runtime says {self.request.ifname}"
+            raise CniError(INVALID_CONFIG, f"{about}: it asks for the interface {selection.interface}: {hint}")
+        if selection.namespace != self.settings.system_namespace:
+            self._check_namespace(selection, about)
+        one = self._selected(selection, about)
+        wishes = replace(one.wishes, runtime={**self._runtime(), **one.wishes.runtime})
+        return replace(one, wishes=wishes, interface="", default=True)
+
+    def _runtime(self) -> Mapping[str, Any]:
+        """What the runtime gave with the call is the default network's."""
+        runtime = self.request.config.get("runtimeConfig")
+        return {k: v for k, v in runtime.items() if k != CAPABILITY} if isinstance(runtime, Mapping) else {}
+
+    def cluster_wide(self) -> list[_One]:
+        """`delegates` after the first, and `defaultNetworks`; pods of the system do without the latter."""
+        inline = [
+            defaultnet.Found(reference=str(config.get("name") or f"delegates[{i}]"), config=config)
+            for i, config in enumerate(self.settings.delegates[1:], 1)
+        ]
+        names = () if self.pod.namespace in self.settings.system_namespaces else self.settings.default_networks
+        named = [defaultnet.named(name, self.settings, self.host, self.definitions) for name in names]
+        return [_One(found=found, wishes=Wishes()) for found in (*inline, *named)]
+
+    def asked_for(self) -> list[_One]:
+        about = self.about(NETWORKS)
+        text = self.pod.annotations.get(NETWORKS, "")
+        selections = read_networks(text, namespace=self.pod.namespace, about=about)
+        for selection in selections:
+            self._check_namespace(selection, about)
+        return [self._selected(selection, about) for selection in selections]
+
+    def _check_namespace(self, selection: Selection, about: str) -> None:
+        if not self.settings.may_use(self.pod.namespace, selection.namespace):
+            allowed = ", ".join(dict.fromkeys((self.pod.namespace, *self.settings.global_namespaces)))
+            message = f"{about}: pods of namespace {self.pod.namespace} may not use {selection.reference}"
+            raise CniError(FORBIDDEN, message, f"namespaceIsolation is set; they may use networks of {allowed}")
+
+    def _selected(self, selection: Selection, about: str) -> _One:
+        found = defaultnet.defined(selection.reference, self.settings, self.host, self.definitions, wanted_by=about)
+        return _One(
+            found=found,
+            wishes=wishes_of(selection),
+            interface=selection.interface,
+            default_route=selection.default_route,
+        )
+
+    def attachment(self, one: _One, ifname: str) -> Attachment:
+        reference = one.found.reference
+        about = f"network {reference}"
+        name = reference.rpartition("/")[2]
+        network = read_network(one.found.config, name=name, version=self.request.version, about=about)
+        return Attachment(
+            network=network.name,
+            reference=reference,
+            ifname=ifname,
+            plugins=plugin_configs(network, one.wishes, about=about),
+            args=args_text(cni_args(self.request.args, one.wishes)),
+            default=one.default,
+            check=network.check,
+            gc=network.gc,
+        )
