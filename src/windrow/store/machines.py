@@ -218,7 +218,7 @@ def _read(path: Path) -> MachineRecord:
         raise
     try:
         return _record(json.loads(text))
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         hint = "`windrow vm stop --force` ends what can be found of this machine, and removes the record"
         raise StoreError(path, f"this is not the record of a machine: {error}", hint) from error
 

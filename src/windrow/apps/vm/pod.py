@@ -34,8 +34,9 @@ from windrow.store.attachments import AttachmentRecords
 from windrow.store.machines import MachineRecord, NicRecord
 
 CNI_VERSION = "1.1.0"
-NETWORK = "windrow"
-"""The name of the configuration of our calls to the meta plugin."""
+NETWORK = "windrow-vms"
+"""The name of the configuration of our calls to the meta plugin. No runtime has one of this name: its GC, which knows
+of no machines, would take theirs for left over."""
 CNI_PATH = "/opt/cni/bin:/usr/lib/cni"
 """Where plugins are looked for if CNI_PATH says nothing else."""
 RESOLVERS = (Path("/etc/resolv.conf"), Path("/run/systemd/resolve/resolv.conf"))
@@ -237,7 +238,7 @@ def _delete_of_whole(site: Site, record: MachineRecord, nic: NicRecord) -> None:
         env = _environment(site, record, request.DEL, nic.pod)
         caller = chain.Caller(
             host=host,
-            request=request.read_request(env, _config().encode()),
+            request=request.read_request(env, _config(site).encode()),
             container_id=record.container_id,
             netns=env["CNI_NETNS"],
             path=tuple(env["CNI_PATH"].split(":")),
@@ -255,7 +256,7 @@ def _call(
 ) -> dict[str, Any]:
     """`runtime`: what stands in for the pod's manifest."""
     with _host(site) as host:
-        answer = dispatch.answer(_environment(site, record, command, ifname), _config(runtime).encode(), host)
+        answer = dispatch.answer(_environment(site, record, command, ifname), _config(site, runtime).encode(), host)
     document = json.loads(answer.stdout) if answer.stdout.strip() else {}
     if answer.exit != 0:
         code = document.get("code", DELEGATE_FAILED)
@@ -272,9 +273,25 @@ def _host(site: Site) -> Iterator[Host]:
         host.close()
 
 
-def _config(runtime: Mapping[str, Any] | None = None) -> str:
-    config = {"cniVersion": CNI_VERSION, "name": NETWORK, "type": TYPE}
+def _config(site: Site, runtime: Mapping[str, Any] | None = None) -> str:
+    """With what the operator has said to the meta plugin: above all, which one is the default network."""
+    config = {**_operators(site), "cniVersion": CNI_VERSION, "name": NETWORK, "type": TYPE}
     return json.dumps({**config, "runtimeConfig": runtime} if runtime else config)
+
+
+def _operators(site: Site) -> dict[str, Any]:
+    """The first configuration of the meta plugin in the CNI configuration directory; nothing where there is none."""
+    files = sorted(site.paths.cni_networks.glob("*.conf*")) + sorted(site.paths.cni_networks.glob("*.json"))
+    for file in sorted(files):
+        try:
+            document = json.loads(file.read_bytes())
+        except (OSError, ValueError):
+            continue  # what a runtime would skip, too
+        listed = document.get("plugins", [document]) if isinstance(document, dict) else []
+        for plugin in listed if isinstance(listed, list) else []:
+            if isinstance(plugin, dict) and plugin.get("type") == TYPE:
+                return {key: value for key, value in plugin.items() if key not in ("capabilities", "runtimeConfig")}
+    return {}
 
 
 def _environment(site: Site, record: MachineRecord, command: str, ifname: str) -> dict[str, str]:
