@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from windrow.compile import Compiled, compile_node, node_facts
+from windrow.model import names
 from windrow.model.cluster import Cluster
 from windrow.model.facts import KernelFeatures, Nic, NodeFacts
-from windrow.model.host import Observed
+from windrow.model.host import Bridge, Observed
+from windrow.model.objects import ClusterNetwork
 from windrow.model.ports import PortRecord
 from windrow.model.steps import AwaitCarrier, Failure, Outcome, Plan, Step
 from windrow.model.values import IfName
@@ -89,6 +91,14 @@ def plan_node(cluster: Cluster, sight: Sight) -> Planned:
     facts = sight.facts
     plan = make_plan(compiled.state, sight.observed, protected=facts.protected, held=compiled.held, records=facts.ports)
     return Planned(compiled=compiled, plan=plan)
+
+
+def cluster_networks(cluster: Cluster, observed: Observed) -> frozenset[str]:
+    """Whose bridges are no CNI call's to make: every cluster network there is, present on this node or not, and those
+    that Windrow has not cleared away yet."""
+    known = {network.name for network in cluster.all(ClusterNetwork)}
+    bridges = (n for n, link in observed.state.links.items() if isinstance(link.spec, Bridge) and observed.owned(n))
+    return frozenset(known | {cn for n in bridges if (cn := names.cluster_network_of_bridge(n))})
 
 
 def bursts(steps: Sequence[Step]) -> Iterator[tuple[Step, ...]]:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from windrow.apps.engine import Report, converge, look, plan_node
+from windrow.apps.engine import Report, cluster_networks, converge, look, plan_node
+from windrow.apps.lock import HostLock
+from windrow.apps.ports import recorded, unreadable
 from windrow.lab.errors import LabError
 from windrow.lab.guest.server import Server
 from windrow.lab.session import Applied, Session, missing, prepare_kernel
@@ -17,8 +20,8 @@ from windrow.model.problems import ProblemsError, errors
 from windrow.model.steps import Failure, Step
 from windrow.model.values import Ref
 from windrow.netlink.kernel import Kernel
-from windrow.netlink.lock import locked
 from windrow.rules import Change, changes_to, check
+from windrow.store.clusternetworks import write_cluster_networks
 from windrow.store.directory import Store
 from windrow.store.paths import Paths
 
@@ -44,8 +47,11 @@ class LabEngine:
             if failure:
                 said.append(f"{step.link}: {failure.reason} {failure.extack}".rstrip())
 
-        with Kernel(node) as kernel, locked(Paths(root).lock):
-            report = converge(Cluster.of(loaded.objects), kernel, node, on_step)
+        cluster, paths = Cluster.of(loaded.objects), Paths(root)
+        with Kernel(node) as kernel, HostLock(paths) as lock:
+            report = converge(cluster, kernel, node, on_step, ports=partial(recorded, paths), waiting=lock.waiting)
+            write_cluster_networks(paths, cluster_networks(cluster, report.sight.observed))
+        problems += [str(p) for p in unreadable(paths)]
         problems += [str(p) for p in report.planned.compiled.problems]
         problems += [str(p) for p in report.left.refusals]
         return Applied(
@@ -74,7 +80,7 @@ class LabEngine:
     def steps_left(self, root: Path, node: str) -> int:
         cluster = Cluster.of(Store(root).load().objects)
         with Kernel(node) as kernel:
-            return len(plan_node(cluster, look(kernel, node)).plan.steps)
+            return len(plan_node(cluster, look(kernel, node, recorded(Paths(root)))).plan.steps)
 
 
 def _words(report: Report) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 from windrow.model import names
 from windrow.model.host import Observed
+from windrow.model.ports import PortRecord
 from windrow.model.problems import Problem, Severity
 from windrow.model.steps import Failure, Plan, Unit
 from windrow.model.values import IfName, Ref
@@ -22,6 +23,8 @@ class NodeReport:
     plan: Plan = field(default_factory=Plan)
     problems: tuple[Problem, ...] = ()
     failures: tuple[Failure, ...] = ()
+    ports: tuple[PortRecord, ...] = ()
+    """Whose the ports of its bridges are."""
 
     def verdict(self, about: Ref, links: Iterable[str]) -> Verdict:
         """On an object that wants `links` on this node: the gravest thing there is to say against it."""

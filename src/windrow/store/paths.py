@@ -31,6 +31,17 @@ class Paths:
         return self.runtime / "lock"
 
     @property
+    def turn(self) -> Path:
+        """The lock of whoever carries out a plan: one at a time, also while it waits and lets `lock` go."""
+        return self.runtime / "apply.lock"
+
+    @property
+    def cluster_networks(self) -> Path:
+        """The names of all cluster networks as of the last `apply`, one on each line: no CNI call has to read YAML to
+        know whose a bridge is that is not there."""
+        return self.runtime / "clusternetworks"
+
+    @property
     def ports(self) -> Path:
         """One file for each port that a CNI call made. On tmpfs: the ports are gone after a reboot, too."""
         return self.runtime / "ports"

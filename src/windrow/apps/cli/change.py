@@ -1,15 +1,17 @@
 """A change of the store and the kernel, gate by gate: what `apply` and `delete` have in common.
 
 Nothing is written, in the store or the kernel, before the last gate: manifests, rules, the compiler, the guard,
-the impact, the permission. From the first look to the last acknowledgement the host's lock is held.
+the impact, the permission. From the first look to the last acknowledgement the host's lock is held, but for the time
+in which a plan only waits.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
+from functools import partial
 
 import click
 
@@ -17,13 +19,14 @@ from windrow.apps.cli.output import complain, gate, nothing_changed, print_json,
 from windrow.apps.cli.preview import Preview, Wish, preview
 from windrow.apps.cli.session import Session
 from windrow.apps.cli.situation import located
-from windrow.apps.engine import OnStep, Report, converge, plan_node
+from windrow.apps.engine import OnStep, Report, Waiting, cluster_networks, converge, plan_node
+from windrow.apps.lock import HostLock
+from windrow.apps.ports import recorded
 from windrow.model.cluster import Cluster
 from windrow.model.objects import AnyObject
 from windrow.model.problems import Problem, ProblemsError, Severity
 from windrow.model.steps import Failure, Impact, Plan, Step
 from windrow.netlink.errors import KernelError
-from windrow.netlink.lock import locked
 from windrow.render.plan import (
     COSTS,
     advice,
@@ -36,6 +39,7 @@ from windrow.render.plan import (
 )
 from windrow.render.text import plural
 from windrow.render.values import document, failure_value, plan_value, problem_value
+from windrow.store.clusternetworks import write_cluster_networks
 from windrow.store.directory import Store
 from windrow.store.paths import Paths
 
@@ -56,7 +60,7 @@ def carry_out(session: Session, wish: Wish, options: Options) -> None:
             if not session.permitted():
                 gate(wish.problems)  # before the lock, which may not be theirs to take
             kernel = held.enter_context(session.kernel())
-            held.enter_context(_lock(session, options))
+            waiting = _lock(session, options, held)
             seen = preview(session, kernel, wish)
             warnings = _pass_guard(seen, wish)
             _allow(session, seen.planned.plan, options)
@@ -72,7 +76,9 @@ def carry_out(session: Session, wish: Wish, options: Options) -> None:
         if not options.json:
             _say_stored(seen, wish)
             _announce(session, plan)
-        report = converge(seen.after, kernel, session.node, _progress(session, plan, options))
+        paths, on_step = Paths(session.root), _progress(session, plan, options)
+        report = converge(seen.after, kernel, session.node, on_step, ports=partial(recorded, paths), waiting=waiting)
+        write_cluster_networks(paths, cluster_networks(seen.after, report.sight.observed))
         took = time.monotonic() - began
         if options.json:
             print_json(_report_value(session, report, warnings, took))
@@ -82,9 +88,12 @@ def carry_out(session: Session, wish: Wish, options: Options) -> None:
         raise click.exceptions.Exit(1)
 
 
-def _lock(session: Session, options: Options) -> AbstractContextManager[None]:
-    """A dry run needs none, and may run where nothing can be written."""
-    return nullcontext() if options.dry_run else locked(Paths(session.root).lock, timeout_s=LOCK_TIMEOUT_S)
+def _lock(session: Session, options: Options, held: ExitStack) -> Waiting:
+    """Take the host's lock, unless this is a dry run: that needs none, and may run where nothing can be written.
+    Returns what lets CNI calls in while the plan waits."""
+    if options.dry_run:
+        return nullcontext
+    return held.enter_context(HostLock(Paths(session.root), timeout_s=LOCK_TIMEOUT_S)).waiting
 
 
 # -- the gates -------------------------------------------------------------------------------------

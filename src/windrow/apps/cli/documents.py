@@ -27,7 +27,7 @@ def node_report(session: Session, cluster: Cluster) -> NodeReport | None:
     """None where the kernel cannot be looked at; that is said on standard error."""
     try:
         with session.kernel() as kernel:
-            sight, planned = assess(cluster, kernel, session.node)
+            sight, planned = assess(session, cluster, kernel)
     except KernelError as error:
         click.echo(f"warning: no status is shown: {error}", err=True)
         return None
@@ -35,4 +35,10 @@ def node_report(session: Session, cluster: Cluster) -> NodeReport | None:
 
 
 def report_of(sight: Sight, planned: Planned, node: str) -> NodeReport:
-    return NodeReport(node=node, observed=sight.observed, plan=planned.plan, problems=planned.compiled.problems)
+    return NodeReport(
+        node=node,
+        observed=sight.observed,
+        plan=planned.plan,
+        problems=planned.compiled.problems,
+        ports=sight.facts.ports,
+    )

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from windrow.apps.cli.manifests import read
 from windrow.apps.cli.output import gate
 from windrow.apps.cli.session import Session
-from windrow.apps.cli.situation import located, stored
-from windrow.apps.engine import Kernel, Planned, Sight, look, plan_node
+from windrow.apps.cli.situation import located, stored, survey
+from windrow.apps.engine import Kernel, Planned, Sight, plan_node
 from windrow.model.cluster import Cluster
 from windrow.model.objects import AnyObject
 from windrow.model.problems import Problem, ProblemsError, Severity, errors
@@ -69,7 +69,7 @@ def preview(session: Session, kernel: Kernel, wish: Wish) -> Preview:
     before, troubles = stored(session)
     gate(troubles, session.error_style)  # a manifest that cannot be read must not count as deleted
     try:
-        sight = look(kernel, session.node)
+        sight, unread = survey(session, kernel)
     except KernelError:
         gate(wish.problems, session.error_style)
         raise
@@ -88,5 +88,5 @@ def preview(session: Session, kernel: Kernel, wish: Wish) -> Preview:
         changes=changes,
         sight=sight,
         planned=planned,
-        problems=tuple(dict.fromkeys((*warnings, *problems))),
+        problems=tuple(dict.fromkeys((*warnings, *unread, *problems))),
     )

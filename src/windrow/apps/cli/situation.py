@@ -7,11 +7,13 @@ from dataclasses import replace
 
 from windrow.apps.cli.session import Session
 from windrow.apps.engine import Kernel, Planned, Sight, look, plan_node
+from windrow.apps.ports import recorded, unreadable
 from windrow.model.cluster import Cluster
 from windrow.model.objects import AnyObject
 from windrow.model.problems import Problem
 from windrow.model.values import Ref
 from windrow.store.directory import Store
+from windrow.store.paths import Paths
 
 
 def stored(session: Session) -> tuple[Cluster, tuple[Problem, ...]]:
@@ -20,9 +22,18 @@ def stored(session: Session) -> tuple[Cluster, tuple[Problem, ...]]:
     return Cluster.of(loaded.objects), loaded.problems
 
 
-def assess(cluster: Cluster, kernel: Kernel, node: str) -> tuple[Sight, Planned]:
-    sight = look(kernel, node)
-    return sight, plan_node(cluster, sight)
+def survey(session: Session, kernel: Kernel) -> tuple[Sight, tuple[Problem, ...]]:
+    """A look at this host with the records of its ports, and what is wrong with these."""
+    paths = Paths(session.root)
+    return look(kernel, session.node, recorded(paths)), unreadable(paths)
+
+
+def assess(session: Session, cluster: Cluster, kernel: Kernel) -> tuple[Sight, Planned]:
+    """What there is, and what it should be; the compiled problems are all that is to be said of it."""
+    sight, said = survey(session, kernel)
+    planned = plan_node(cluster, sight)
+    compiled = replace(planned.compiled, problems=(*said, *planned.compiled.problems))
+    return sight, replace(planned, compiled=compiled)
 
 
 def located(problems: Iterable[Problem], objects: Mapping[Ref, AnyObject]) -> tuple[Problem, ...]:

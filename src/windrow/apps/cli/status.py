@@ -28,7 +28,7 @@ def status(session: Session, output: str) -> None:
     """
     cluster, problems = stored(session)
     with session.kernel() as kernel:
-        sight, planned = assess(cluster, kernel, session.node)
+        sight, planned = assess(session, cluster, kernel)
     found = overview(cluster, report_of(sight, planned, session.node))
     if output == "json":
         print_json(overview_value(found))

@@ -1,0 +1,36 @@
+"""The port records of a host, for whoever looks at it: those that can be read, and what is wrong with the others."""
+
+from __future__ import annotations
+
+from windrow.model.ports import PortRecord
+from windrow.model.problems import Problem, Severity
+from windrow.store.paths import Paths
+from windrow.store.ports import PortRecords
+
+
+def recorded(paths: Paths) -> tuple[PortRecord, ...]:
+    """All that can be read. What cannot is left out here: a port without a record is left as it is, and its bridge is
+    not deleted."""
+    try:
+        return tuple(PortRecords(paths).all())
+    except OSError:
+        return ()
+
+
+def unreadable(paths: Paths) -> tuple[Problem, ...]:
+    """At most one warning."""
+    try:
+        broken = PortRecords(paths).broken()
+    except OSError as error:
+        broken = [(str(paths.ports), error.strerror or str(error))]
+    if not broken:
+        return ()
+    (path, reason), rest = broken[0], len(broken) - 1
+    return (
+        Problem(
+            code="port-record",
+            message=f"{'a port record' if not rest else f'{rest + 1} port records'} cannot be read: {path}: {reason}",
+            hint="only root can read them; one that is broken is cleared away by: windrow cni gc",
+            severity=Severity.WARNING,
+        ),
+    )
