@@ -74,8 +74,10 @@ def bind(kernel: Kernel, namespace: int, plan: NicPlan, directory: Path) -> None
 
 
 def _make_bridge(rtnl: Rtnl, plan: NicPlan) -> None:
+    """Without multicast snooping: of two ports there is nothing to choose, and the bridge would join the group of all
+    snoopers (RFC 4286), with an IGMP report into the guest's network (`br_multicast_join_snoopers`)."""
     bridge = plan.bridge
-    rtnl.run(links.create(bridge.name, "bridge", mac=bridge.mac))
+    rtnl.run(links.create(bridge.name, "bridge", data={"mcast_snooping": 0}, mac=bridge.mac))
     if bridge.mtu is not None:
         # Setting the value it has would not count as set by a user, and it would follow its ports (`br_change_mtu`).
         rtnl.run(links.set_link(bridge.name, mtu=bridge.mtu - 1), links.set_link(bridge.name, mtu=bridge.mtu))
