@@ -60,20 +60,23 @@ class BridgeConfig:
     """The `type` of the IPAM plugin; empty: a port without addresses."""
     dns: Mapping[str, Any] = field(default_factory=dict)
 
-    @property
-    def vlans(self) -> PortVlans | None:
-        """What the port shall be in; None: the bridge's default, nothing is managed.
+    def vlans(self, default_pvid: int = DEFAULT_PVID) -> PortVlans | None:
+        """What the port shall be in; None: what the bridge gives it, nothing is managed.
 
-        A VLAN of its own that is in the trunk as well stays untagged. A trunk without one keeps VLAN 1 for what
-        comes untagged.
+        `default_pvid`: the VLAN the bridge puts a new port in, 0 for none. A VLAN of its own that is in the trunk as
+        well stays untagged. A trunk without one has VLAN 1 for what comes untagged.
         """
         if not self.vlan and not self.trunk:
             return None
         pvid = self.vlan or DEFAULT_PVID
         untagged = VidSet.of([pvid])
-        if self.vlan and self.preserve_default_vlan:
-            untagged |= VidSet.of([DEFAULT_PVID])
+        if self.preserve_default_vlan and default_pvid:
+            untagged |= VidSet.of([default_pvid])
         return PortVlans(pvid=pvid, untagged=untagged, tagged=self.trunk - untagged)
+
+    def gateway_vlans(self, default_pvid: int = DEFAULT_PVID) -> PortVlans | None:
+        """Of the port behind which the gateway of a VLAN is."""
+        return replace(self, trunk=VidSet()).vlans(default_pvid)
 
     @property
     def gateway_link(self) -> str:

@@ -28,6 +28,8 @@ DELEGATE_FAILED = 104
 """A plugin that was called for it (IPAM, a delegate) failed, or printed what is no result."""
 FORBIDDEN = 105
 """Namespace isolation, an allow-list."""
+CHANGED = 106
+"""CHECK: a port is not what it was made."""
 
 
 class CniError(WindrowError):

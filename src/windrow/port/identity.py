@@ -25,4 +25,9 @@ def digest(container_id: str, ifname: str) -> str:
 def host_end(container_id: str, ifname: str) -> IfName:
     """The name of the port on the host. The same for the same attachment, so that whoever has to undo it finds it,
     and of the form that the reference plugin gives."""
-    return IfName(_HOST_END + digest(container_id, ifname)[:8])
+    return host_end_of(digest(container_id, ifname))
+
+
+def host_end_of(digest: str) -> IfName:
+    """The same, from the digest."""
+    return IfName(_HOST_END + digest[:8])

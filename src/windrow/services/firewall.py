@@ -16,9 +16,10 @@ DIRECTORIES = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/s
 TIMEOUT_S = 20.0
 TRIES = 5
 _PAUSE_S = 0.02
-VARIANTS = ("", "-legacy")
+SYSTEM, LEGACY = "", "-legacy"
 """iptables as the system wants it, and the one that needs no nftables in the kernel."""
 _COMMANDS = {"4": "iptables{}", "6": "ip6tables{}"}
+_TABLES = {"4": "/proc/thread-self/net/ip_tables_names", "6": "/proc/thread-self/net/ip6_tables_names"}
 
 
 class Firewall:
@@ -54,7 +55,7 @@ class Firewall:
         """`iptables-restore --noflush`, by version of IP (`4`, `6`); by whichever variant works."""
         for version, program in programs.items():
             failures: list[ServiceError] = []
-            for variant in VARIANTS:
+            for variant in (SYSTEM, LEGACY):
                 try:
                     self.restore_by(variant, version, program)
                     break
@@ -67,7 +68,12 @@ class Firewall:
         self._run(f"{_COMMANDS[version].format(variant)}-restore", ["--noflush", "--wait"], program)
 
     def saved(self, variant: str, version: str) -> str:
-        """`iptables-save -t nat`; empty where that variant does not work here."""
+        """`iptables-save -t nat`; empty where that variant does not work here, or was never used.
+
+        The legacy one would load its modules only to find nothing: the kernel says which tables there are.
+        """
+        if variant == LEGACY and "nat" not in _tables(_TABLES[version]):
+            return ""
         try:
             return self._run(f"{_COMMANDS[version].format(variant)}-save", ["-t", "nat"])
         except ServiceError:
@@ -86,3 +92,11 @@ class Firewall:
             said = " ".join(ended.stderr.decode(errors="replace").split())[:500]
             raise ServiceError(program, said or f"it ended with exit code {ended.exit} and said nothing")
         return ended.stdout.decode(errors="replace")
+
+
+def _tables(path: str) -> list[str]:
+    try:
+        with open(path, encoding="ascii") as file:
+            return file.read().split()
+    except OSError:
+        return []

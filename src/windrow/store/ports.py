@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from windrow.model.ports import PortRecord
 from windrow.model.values import IfName, Mac, PortVlans, VidSet
-from windrow.port.identity import digest
+from windrow.port.identity import digest, host_end_of
 
 if TYPE_CHECKING:
     from windrow.store.paths import Paths
@@ -61,6 +61,18 @@ class PortRecords:
         record = _read(self._path(key))
         return record if isinstance(record, PortRecord) else None
 
+    def written(self, key: tuple[str, str]) -> float | None:
+        """When, in seconds since the epoch; None where there is no record."""
+        try:
+            return os.stat(self._path(key)).st_mtime
+        except FileNotFoundError:
+            return None
+
+    @staticmethod
+    def port_of(path: str) -> IfName:
+        """The name of the port that a record's file is of, be it readable or not."""
+        return host_end_of(os.path.basename(path).removesuffix(_SUFFIX))
+
     def _read_all(self) -> Iterator[tuple[str, PortRecord | str]]:
         for name in self._names():
             if name.endswith(_SUFFIX) and not name.startswith("."):
@@ -96,6 +108,11 @@ class PortRecords:
             self._release(record)
         with suppress(FileNotFoundError):
             os.unlink(self._path(key))
+
+    def discard(self, path: str) -> None:
+        """Remove a file that is no record."""
+        with suppress(FileNotFoundError):
+            os.unlink(path)
 
     def sweep(self) -> None:
         """Remove what killed processes left: half-written files, and claims of ports without a record."""

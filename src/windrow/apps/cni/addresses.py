@@ -1,0 +1,161 @@
+"""The part of a port that has addresses: its IPAM plugin, the pod's interface, the gateway on the host.
+
+Loaded only where a configuration has `ipam`.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Mapping
+
+from windrow.apps.cni import bridges
+from windrow.apps.cni.bridges import changing, quietly
+from windrow.apps.cni.host import Host
+from windrow.apps.cni.undo import Undo
+from windrow.netlink import links, ports, sysctl
+from windrow.netlink.enter import inside
+from windrow.netlink.errors import AlreadyThere, NoSuchLink
+from windrow.netlink.ports import Seen
+from windrow.netlink.sock import Rtnl
+from windrow.port.bridge import Addressing, BridgeConfig, conflicts, with_gateways
+from windrow.port.errors import IN_THE_WAY, INCOMPATIBLE_VERSION, INVALID_ENVIRONMENT, CniError
+from windrow.port.identity import host_end
+from windrow.port.request import ADD, DEL, GC, Request
+from windrow.port.result import Interface, Result, family_of, from_document
+from windrow.services import plugins
+
+SETTLE_S = 10.0
+"""For duplicate address detection, which takes a second, or two where others look for the same address."""
+_FORWARDING = {"4": "net/ipv4/ip_forward", "6": "net/ipv6/conf/all/forwarding"}
+
+
+# IPAM ---------------------------------------------------------------------------------------------
+
+
+def request_addresses(config: BridgeConfig, request: Request) -> Result:
+    """What the IPAM plugin gives; the lock is not held. Raises CniError."""
+    document = run_ipam(config.ipam, request, ADD)
+    return from_document(document or {})
+
+
+def release_addresses(ipam: str, request: Request) -> None:
+    """Raises CniError. Nothing to release is no error for any IPAM plugin."""
+    run_ipam(ipam, request, DEL)
+
+
+def collect_addresses(ipam: str, request: Request) -> None:
+    """Pass a GC on. An IPAM plugin that knows none is no failure. Raises CniError."""
+    try:
+        run_ipam(ipam, request, GC)
+    except CniError as error:
+        if error.code not in (INCOMPATIBLE_VERSION, INVALID_ENVIRONMENT):
+            raise
+
+
+def run_ipam(ipam: str, request: Request, command: str) -> Mapping[str, object] | None:
+    """The same configuration and environment as ours. Raises CniError."""
+    env = {
+        **request.env,
+        "CNI_COMMAND": command,
+        "CNI_CONTAINERID": request.container_id,
+        "CNI_NETNS": request.netns,
+        "CNI_IFNAME": request.ifname,
+        "CNI_ARGS": ";".join(f"{key}={value}" for key, value in request.args.items()),
+        "CNI_PATH": ":".join(request.path),
+    }
+    return plugins.run(ipam, env=env, config=request.stdin, path=request.path)
+
+
+# In the pod ---------------------------------------------------------------------------------------
+
+
+def configure_pod(config: BridgeConfig, ifname: str, addressing: Addressing, fd: int) -> None:
+    """Addresses, up, routes; waits for duplicate address detection. Raises KernelError."""
+    inside(fd, lambda: _configure(config, ifname, addressing))
+
+
+def _configure(config: BridgeConfig, ifname: str, addressing: Addressing) -> None:
+    with Rtnl() as rtnl:
+        if config.detect_duplicates:
+            quietly(f"net/ipv6/conf/{ifname}/enhanced_dad", "1")
+        quietly(f"net/ipv6/conf/{ifname}/accept_dad", "1" if config.detect_duplicates else "0")
+        quietly(f"net/ipv4/conf/{ifname}/arp_notify", "1")
+        with_ipv6 = any(family_of(ip.address) == "6" for ip in addressing.ips)
+        if with_ipv6:
+            for name in ("lo", ifname):
+                quietly(f"net/ipv6/conf/{name}/disable_ipv6", "0")
+        index = rtnl.index(ifname)
+        rtnl.run(*(links.add_addr(index, ip.address, name=ifname) for ip in addressing.ips))
+        rtnl.run(links.set_link(ifname, up=True))
+        if with_ipv6:
+            ports.await_addresses(rtnl, index, SETTLE_S)
+        for route in with_gateways(addressing):
+            numbers = {"priority": route.priority, "table": route.table, "scope": route.scope}
+            numbers |= {"mtu": route.mtu, "advmss": route.advmss}
+            rtnl.run(ports.append_route(route.dst, route.gw, index, **numbers))
+
+
+# On the host --------------------------------------------------------------------------------------
+
+
+def make_gateway(config: BridgeConfig, addressing: Addressing, host: Host, undo: Undo) -> list[Interface]:
+    """The gateway's addresses on the bridge, or on a link of its own in the port's VLAN; forwarding switched on.
+
+    Returns the link of its own. Raises CniError, KernelError.
+    """
+    rtnl = host.rtnl()
+    made: list[Interface] = []
+    with changing(host):
+        if config.vlan:
+            own = ports.see(rtnl, config.gateway_link) or _gateway_link(config, host, undo)
+            made.append(Interface(name=own.name, mac=own.mac))
+        seen = _found(config.gateway_link, host)
+        _give_addresses(config, seen, addressing.gateways, host, undo)
+        # Left to itself, a bridge has the lowest MAC address of its ports, and changes it as they come and go.
+        rtnl.run(links.set_link(seen.name, mac=seen.mac))
+    for family in addressing.families:
+        if sysctl.read(_FORWARDING[family]) != "1":
+            sysctl.write(_FORWARDING[family], "1")
+    return made
+
+
+def _give_addresses(config: BridgeConfig, link: Seen, wanted: tuple[str, ...], host: Host, undo: Undo) -> None:
+    """All conflicts are found before the first address is touched."""
+    rtnl = host.rtnl()
+    present = tuple(one.cidr for one in ports.addresses(rtnl, link.ifindex))
+    others = dict.fromkeys(other for one in wanted for other in conflicts(config, one, present))
+    if others and not config.force_address:
+        message = f"{link.name!r} already has an IP address different from {', '.join(wanted)}"
+        raise CniError(IN_THE_WAY, message, f"it has {', '.join(others)}; forceAddress replaces it")
+    for cidr in others:
+        rtnl.run(links.del_addr(link.ifindex, cidr, name=link.name))
+        undo.note(lambda cidr=cidr: rtnl.run(links.add_addr(link.ifindex, cidr, name=link.name)))  # type: ignore[misc]
+    for cidr in wanted:
+        if cidr not in present:
+            rtnl.run(links.add_addr(link.ifindex, cidr, name=link.name))
+            undo.note(lambda cidr=cidr: rtnl.run(links.del_addr(link.ifindex, cidr, name=link.name)))  # type: ignore[misc]
+
+
+def _gateway_link(config: BridgeConfig, host: Host, undo: Undo) -> Seen:
+    """A cable between the host and its own bridge: one end is in the VLAN, the other one has the gateway's address."""
+    rtnl = host.rtnl()
+    bridge = _found(config.bridge, host)
+    name, port = config.gateway_link, host_end(config.bridge, config.gateway_link)
+    ends = links.End(name=port, mtu=bridge.mtu), links.End(name=name, mtu=bridge.mtu)
+    try:
+        rtnl.run(links.veth(*ends, master=bridge.ifindex))
+    except AlreadyThere:  # another call was quicker
+        return _found(name, host)
+    undo.note(lambda: rtnl.run(links.delete(name)))
+    pvid = bridges.default_pvid(bridge)
+    bridges.join(host, _found(port, host), config.gateway_vlans(pvid), pvid)
+    quietly(f"net/ipv6/conf/{port}/accept_ra", "0")
+    rtnl.run(links.set_link(name, up=True), links.set_link(port, up=True))
+    return _found(name, host)
+
+
+def _found(name: str, host: Host) -> Seen:
+    seen = ports.see(host.rtnl(), name)
+    if seen is None:
+        raise NoSuchLink(errno.ENODEV, f"find link {name}")
+    return seen

@@ -1,0 +1,401 @@
+"""The bridge plugin: one port of a bridge for one container, as containernetworking's plugin `bridge` makes it.
+
+What it does differently:
+
+- a bridge that belongs to a cluster network is never made or changed (`bridges`);
+- a port is in the VLANs of its configuration before it is up, never in the bridge's default VLAN;
+- a port whose bridge does not filter VLANs is refused, and so is a MAC address that a cluster network has already;
+- an ADD that fails leaves the kernel as it was;
+- a record is kept of each port from before it is made until after it is gone. With it a GC, or the next DEL, takes
+  away what a call that was killed has left, and whatever the runtime has forgotten.
+
+The host's lock is shared with other calls, for as long as netlink messages take; nobody waits for an IPAM plugin, a
+firewall or a carrier.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from windrow.apps.cni import bridges, sandbox
+from windrow.apps.cni.bridges import changing
+from windrow.apps.cni.host import Host
+from windrow.apps.cni.undo import Undo
+from windrow.model.ports import PORT_GROUP, PortRecord
+from windrow.model.values import Mac
+from windrow.netlink import links, ports
+from windrow.netlink.enter import inside
+from windrow.netlink.errors import AlreadyThere, NoSuchLink
+from windrow.netlink.ports import Seen
+from windrow.netlink.sock import Rtnl
+from windrow.port.bridge import BridgeConfig, read_config
+from windrow.port.errors import IN_THE_WAY, INVALID_CONFIG, IO_FAILURE, MISSING, NOT_AVAILABLE, CniError
+from windrow.port.identity import host_end
+from windrow.port.request import DEL, GC, STATUS, Request, decode, read_args
+from windrow.port.result import Interface, Result
+
+if TYPE_CHECKING:
+    from windrow.port.bridge import Addressing
+
+UP_S = 2.5
+"""For the port's operational state; it takes a fraction of a millisecond where nobody competes for the processor."""
+BEGUN_S = 30.0
+"""So long after its record was written, an ADD may still be about to make its port."""
+
+
+# ADD ----------------------------------------------------------------------------------------------
+
+
+def add(request: Request, host: Host) -> Result:
+    """Raises CniError, KernelError."""
+    config = read_config(request)
+    with sandbox.opened(request) as pod:
+        place = bridges.find(config, host)
+        _refuse_second(request, host)
+        with Undo() as undo:
+            return _Add(request, config, place, host, undo).run(pod)
+
+
+def _refuse_second(request: Request, host: Host) -> None:
+    """An attachment that is there stays untouched; what a killed call left of it is taken away first."""
+    old = host.records.get((request.container_id, request.ifname))
+    if old is None:
+        return
+    if ports.see(host.rtnl(), old.host) is not None:
+        message = f"interface {request.ifname!r} of container {request.container_id} is attached already"
+        raise CniError(IN_THE_WAY, message, f"to {old.bridge}, by port {old.host}; DEL takes it away")
+    _remove_recorded(old, request, host)
+
+
+class _Add:
+    """One ADD on its way: what its parts have in common."""
+
+    def __init__(self, request: Request, config: BridgeConfig, place: bridges.Place, host: Host, undo: Undo) -> None:
+        self._request, self._config, self._place = request, config, place
+        self._host, self._undo = host, undo
+        self._port = host_end(request.container_id, request.ifname)
+        self._mac = config.mac or _random_mac()
+
+    def run(self, pod: int) -> Result:
+        self._record()
+        if self._config.spoof_check:
+            self._check_spoofing()  # before there is a link whose frames it could miss
+        with changing(self._host):
+            bridge = bridges.ensure(self._config, self._place, self._host, self._undo)
+            self._make_port(bridge, pod)
+        addressing: Addressing | None = None
+        made: list[Interface] = []
+        if self._config.ipam:
+            addressing = self._get_addresses(pod)
+        port = self._await_port()
+        if addressing is not None and self._config.gateway:
+            from windrow.apps.cni import addresses
+
+            made = addresses.make_gateway(self._config, addressing, self._host, self._undo)
+        return self._result(port, addressing, made)
+
+    def _record(self) -> None:
+        records = self._host.records
+        record = _record_of(self._request, self._config, self._place, self._mac)
+        self._undo.last = lambda: records.remove(record.key)
+        try:
+            records.put(record)
+            if self._place.cluster_network:
+                _claim(record, self._host, self._place.cluster_network)
+        except OSError as error:
+            raise _disk(error) from error
+
+    def _check_spoofing(self) -> None:
+        from windrow.apps.cni import firewall
+
+        self._undo.note(lambda: firewall.forget_spoofing(self._request))
+        firewall.check_spoofing(self._request, port=self._port, mac=self._mac)
+
+    def _make_port(self, bridge: Seen, pod: int) -> None:
+        """The cable is made in one message, with one end a port of the bridge and the other one in the pod."""
+        config, rtnl, ifname = self._config, self._host.rtnl(), self._request.ifname
+        end = links.End(name=self._port, mtu=config.mtu, group=PORT_GROUP)
+        peer = links.End(name=ifname, netns=pod, mac=self._mac, mtu=config.mtu)
+        try:
+            rtnl.run(links.veth(end, peer, master=bridge.ifindex))
+        except AlreadyThere as error:
+            message = f"container veth name ({ifname!r}) already exists"
+            if ports.see(rtnl, self._port) is not None:
+                message = f"port {self._port} already exists, and nobody knows whose it is"
+            raise CniError(IN_THE_WAY, message) from error
+        self._undo.note(self._delete_port)
+        port = ports.see(rtnl, self._port)
+        if port is None:
+            raise CniError(MISSING, f"port {self._port} was taken away while it was made")
+        pvid = bridges.default_pvid(bridge)
+        bridges.join(self._host, port, config.vlans(pvid), pvid, hairpin=config.hairpin, isolated=config.isolated)
+        bridges.quietly(f"net/ipv6/conf/{self._port}/accept_ra", "0")
+        if not config.ipam and not config.interface_down:
+            inside(pod, lambda: _up(ifname))
+        rtnl.run(links.set_link(self._port, up=True))
+
+    def _delete_port(self) -> None:
+        with changing(self._host):
+            self._host.rtnl().run(links.delete(self._port))
+
+    def _get_addresses(self, pod: int) -> Addressing:
+        from windrow.apps.cni import addresses
+        from windrow.port.bridge import addressing
+
+        config, request = self._config, self._request
+        self._undo.note(lambda: addresses.release_addresses(config.ipam, request))
+        found = addressing(config, addresses.request_addresses(config, request), interface=2)
+        if config.masquerade:
+            from windrow.apps.cni import firewall
+
+            self._undo.note(lambda: firewall.forget_masquerade(request))
+            firewall.masquerade(request, config.masquerade_backend, [ip.address for ip in found.ips])
+        addresses.configure_pod(config, request.ifname, found, pod)
+        return found
+
+    def _await_port(self) -> Seen:
+        rtnl = self._host.rtnl()
+        if not self._config.interface_down:
+            return ports.await_up(rtnl, self._port, UP_S)
+        port = ports.see(rtnl, self._port)
+        if port is None:
+            raise NoSuchLink(errno.ENODEV, f"find link {self._port}")
+        return port
+
+    def _result(self, port: Seen, addressing: Addressing | None, made: list[Interface]) -> Result:
+        bridge = ports.see(self._host.rtnl(), self._config.bridge)  # its MAC address may be another one by now
+        pod = Interface(name=self._request.ifname, mac=self._mac, sandbox=self._request.netns)
+        interfaces = (
+            Interface(name=self._config.bridge, mac=bridge.mac if bridge else ""),
+            Interface(name=port.name, mac=port.mac),
+            pod,
+            *made,
+        )
+        dns = self._config.dns or (addressing.dns if addressing else {})
+        if addressing is None:
+            return Result(interfaces=interfaces, dns=dns)
+        return Result(interfaces=interfaces, ips=addressing.ips, routes=addressing.routes, dns=dns)
+
+
+def _record_of(request: Request, config: BridgeConfig, place: bridges.Place, mac: Mac) -> PortRecord:
+    pod = f"{request.args.get('K8S_POD_NAMESPACE', '')}/{request.args.get('K8S_POD_NAME', '')}"
+    return PortRecord(
+        container_id=request.container_id,
+        ifname=request.ifname,
+        netns=request.netns,
+        network=request.network,
+        bridge=config.bridge,
+        host=host_end(request.container_id, request.ifname),
+        mac=mac,
+        vlans=config.vlans(place.default_pvid),
+        pod=pod.strip("/"),
+        config=request.stdin.decode(errors="surrogateescape"),
+        path=":".join(request.path),
+        args=";".join(f"{key}={value}" for key, value in request.args.items()),
+    )
+
+
+def _claim(record: PortRecord, host: Host, cluster_network: str) -> None:
+    """Raises CniError where a port of the same cluster network has the MAC address."""
+    other = host.records.claim(record)
+    if other is None:
+        return
+    begun = host.records.written(other.key)
+    if ports.see(host.rtnl(), other.host) is None and (begun is None or time.time() - begun > BEGUN_S):
+        host.records.take_over(record)
+        return
+    message = f"MAC address {record.mac} is in use in cluster network {cluster_network}"
+    raise CniError(IN_THE_WAY, message, f"interface {other.ifname} of {other.user} has it")
+
+
+def _random_mac() -> Mac:
+    """One interface's, and locally administered: what `eth_random_addr` makes."""
+    first, *rest = os.urandom(6)
+    return Mac(bytes([first & 0xFE | 0x02, *rest]).hex(":"))
+
+
+def _up(ifname: str) -> None:
+    with Rtnl() as rtnl:
+        rtnl.run(links.set_link(ifname, up=True))
+
+
+# DEL ----------------------------------------------------------------------------------------------
+
+
+def delete(request: Request, host: Host) -> None:
+    """Nothing to delete is no error, nor that bridge or namespace are gone. Raises CniError, KernelError."""
+    config = read_config(request)
+    if request.netns:
+        sandbox.there(request)
+    old = host.records.get((request.container_id, request.ifname))
+    _remove(request, config, old, host)
+
+
+def _remove(request: Request, config: BridgeConfig, old: PortRecord | None, host: Host) -> None:
+    """The port, its addresses, its firewall, and at last its record."""
+    recorded = _recorded_config(old, request)
+    _remove_port(request, config, old, host)
+    if ipam := config.ipam or (recorded[1].ipam if recorded else ""):
+        from windrow.apps.cni import addresses
+
+        addresses.release_addresses(ipam, request if config.ipam or not recorded else recorded[0])
+    configs = [config, *([recorded[1]] if recorded else [])]
+    spoofing, masquerade = any(c.spoof_check for c in configs), any(c.ipam and c.masquerade for c in configs)
+    if spoofing or masquerade:
+        from windrow.apps.cni import firewall
+
+        if spoofing:
+            firewall.forget_spoofing(request)
+        if masquerade:
+            firewall.forget_masquerade(request)
+    try:
+        host.records.remove((request.container_id, request.ifname))
+    except OSError as error:
+        raise _disk(error) from error
+
+
+def _remove_port(request: Request, config: BridgeConfig, old: PortRecord | None, host: Host) -> None:
+    """One end takes the other with it. A port of ours is known by its name; one that the reference plugin made is
+    found from the pod's end."""
+    rtnl = host.rtnl()
+    name = old.host if old else host_end(request.container_id, request.ifname)
+    with changing(host):
+        port = ports.see(rtnl, name)
+        if port is None and old is None and request.netns:
+            port = _port_of_pod(request, config, host)
+        elif port is not None and old is None and port.group != PORT_GROUP:
+            port = None
+        if port is not None:
+            try:
+                rtnl.run(links.delete(port.name))
+            except NoSuchLink:  # the pod's namespace went just now
+                return
+
+
+def _port_of_pod(request: Request, config: BridgeConfig, host: Host) -> Seen | None:
+    """The port of the configured bridge whose other end is the interface that the call is about.
+
+    Any other interface of that name is not ours to delete.
+    """
+    bridge = ports.see(host.rtnl(), config.bridge)
+    if bridge is None or not sandbox.there(request):
+        return None
+    with sandbox.opened(request) as pod:
+        end = inside(pod, lambda: _see(request.ifname))
+    if end is None or end.kind != "veth":
+        return None
+    joined = ports.ports_of(host.rtnl(), bridge.ifindex)
+    return next((one for one in joined if one.ifindex == end.peer and one.peer == end.ifindex), None)
+
+
+def _see(ifname: str) -> Seen | None:
+    with Rtnl() as rtnl:
+        return ports.see(rtnl, ifname)
+
+
+def _remove_recorded(record: PortRecord, request: Request, host: Host) -> None:
+    """What DEL would do for a record. `request`: whose environment is inherited. Raises CniError, KernelError."""
+    found = _recorded_config(record, request)
+    if found is None:  # what it cannot say any more, nobody can
+        found = _request_of(record, request, {}), BridgeConfig(network=record.network, bridge=record.bridge)
+    _remove(*found, record, host)
+
+
+def _recorded_config(record: PortRecord | None, request: Request) -> tuple[Request, BridgeConfig] | None:
+    """The call that made a port, as the DEL of it; None where its record does not hold it."""
+    if record is None:
+        return None
+    try:
+        made = _request_of(record, request, decode(record.config.encode(errors="surrogateescape")))
+        return made, read_config(made)
+    except CniError:
+        return None
+
+
+def _request_of(record: PortRecord, request: Request, config: dict[str, object]) -> Request:
+    return replace(
+        request,
+        command=DEL,
+        container_id=record.container_id,
+        netns=record.netns,
+        ifname=record.ifname,
+        args=read_args(record.args),
+        path=tuple(part for part in record.path.split(":") if part),
+        config=config,
+        stdin=record.config.encode(errors="surrogateescape"),
+    )
+
+
+# CHECK, STATUS, GC --------------------------------------------------------------------------------
+
+
+def check(request: Request, host: Host) -> None:
+    """Raises CniError, with all that is not as it was made; KernelError."""
+    from windrow.apps.cni.checks import check_port
+
+    check_port(request, read_config(request), host)
+
+
+def status(request: Request, host: Host) -> None:
+    """Whether an ADD could succeed. Raises CniError (NOT_AVAILABLE)."""
+    config = read_config(request)
+    try:
+        bridges.find(config, host)
+    except CniError as error:
+        raise CniError(NOT_AVAILABLE, error.message, error.details) from error
+    if config.ipam:
+        from windrow.apps.cni import addresses
+
+        addresses.run_ipam(config.ipam, request, STATUS)
+
+
+def gc(request: Request, host: Host) -> None:
+    """Take away every port of this network that is not in the runtime's list. Goes on after an error.
+
+    Raises CniError with all of them.
+    """
+    config = read_config(request)
+    valid = _valid_attachments(request)
+    failures: list[str] = []
+    for record in host.records.all():
+        if record.network == request.network and record.key not in valid:
+            try:
+                _remove_recorded(record, request, host)
+            except (CniError, OSError) as error:
+                failures.append(f"{record.ifname} of {record.container_id}: {error}")
+    _sweep(host)
+    if config.ipam:
+        from windrow.apps.cni import addresses
+
+        addresses.collect_addresses(config.ipam, request)
+    if failures:
+        raise CniError(MISSING, "; ".join(failures))
+
+
+def _valid_attachments(request: Request) -> set[tuple[str, str]]:
+    """Without the list nothing is garbage: to delete everything must be asked for by an empty one."""
+    for key in ("cni.dev/valid-attachments", "cni.dev/attachments"):
+        listed = request.config.get(key)
+        if listed is None:
+            continue
+        if not isinstance(listed, list) or not all(isinstance(one, dict) for one in listed):
+            raise CniError(INVALID_CONFIG, f"{key} must be a list of objects with containerID and ifname")
+        return {(str(one.get("containerID")), str(one.get("ifname"))) for one in listed}
+    raise CniError(INVALID_CONFIG, "cni.dev/valid-attachments is missing", f"{GC} needs the list of what is to stay")
+
+
+def _sweep(host: Host) -> None:
+    """Broken records of ports that are gone, and what else killed calls leave on the disk."""
+    rtnl, records = host.rtnl(), host.records
+    for path, _ in records.broken():
+        if ports.see(rtnl, records.port_of(path)) is None:
+            records.discard(path)
+    records.sweep()
+
+
+def _disk(error: OSError) -> CniError:
+    return CniError(IO_FAILURE, f"the port's record cannot be kept: {error.strerror}", str(error.filename or ""))

@@ -1,0 +1,198 @@
+"""The bridge of a port: whose it is, and making or altering it where that is the plugin's business.
+
+The bridge of a cluster network is not. It is there, as the cluster's objects want it, or it is an error.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+from windrow.apps.cni.host import Host
+from windrow.apps.cni.undo import Undo
+from windrow.model.problems import WindrowError
+from windrow.model.values import DEFAULT_PVID, OWNER_GROUP, PortVlans, VidSet
+from windrow.netlink import links, ports, sysctl
+from windrow.netlink.errors import AlreadyThere, KernelError
+from windrow.netlink.lock import locked
+from windrow.netlink.ports import Seen
+from windrow.netlink.sock import Message
+from windrow.port.bridge import BridgeConfig
+from windrow.port.errors import IN_THE_WAY, INVALID_CONFIG, IO_FAILURE, KERNEL_REFUSED, MISSING, CniError
+
+LOCK_S = 30.0
+"""How long to wait for a plan that is being carried out."""
+_SUFFIX, _STEM_MAX, _MGMT = "-br", 12, "mgmt"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where a port goes. `cluster_network`: whose bridge it is, empty for nobody's; `seen`: None, it is to be made."""
+
+    cluster_network: str
+    seen: Seen | None
+
+    @property
+    def default_pvid(self) -> int:
+        """The VLAN the kernel puts a new port in; 0: none."""
+        return default_pvid(self.seen) if self.seen else DEFAULT_PVID
+
+
+def default_pvid(bridge: Seen) -> int:
+    return int(bridge.data.get("default_pvid", DEFAULT_PVID))
+
+
+def find(config: BridgeConfig, host: Host) -> Place:
+    """Look, and change nothing. Raises CniError where the port cannot be made."""
+    seen = ports.see(host.rtnl(), config.bridge)
+    if seen is not None and seen.kind != "bridge":
+        raise CniError(
+            IN_THE_WAY, f"{config.bridge!r} already exists but is not a bridge", f"it is a {seen.kind or 'NIC'}"
+        )
+    owner = cluster_network(config.bridge, seen, host)
+    if owner:
+        _check_use(config, owner)
+        if seen is None:
+            raise absent(owner, config.bridge)
+    if seen is not None and (config.vlan or config.trunk) and seen.data.get("vlan_filtering") != 1:
+        message = f"bridge {config.bridge} does not filter VLANs: the port would be in no VLAN of its own"
+        details = f"ip link set {config.bridge} type bridge vlan_filtering 1, or another bridge"
+        raise CniError(IN_THE_WAY, message, details)
+    return Place(cluster_network=owner, seen=seen)
+
+
+def _check_use(config: BridgeConfig, owner: str) -> None:
+    """What a cluster network is not for."""
+    if config.gateway:
+        message = (
+            f"isGateway: {config.bridge} is the bridge of cluster network {owner}, and gets no address by a plugin"
+        )
+        raise CniError(INVALID_CONFIG, message, "the gateway of its VLANs is outside; or use another bridge")
+    if config.vlan and config.trunk:
+        message = f"vlan {config.vlan} and vlanTrunk together: a network of cluster network {owner} is one or the other"
+        raise CniError(INVALID_CONFIG, message, "remove one of them")
+
+
+def absent(owner: str, bridge: str) -> CniError:
+    """The answer where the bridge of a cluster network is not there."""
+    message = f"cluster network {owner} is not on this node: its bridge {bridge} is not there"
+    if owner == _MGMT:
+        return CniError(MISSING, message, "the operating system makes the management network")
+    return CniError(MISSING, message, "a VlanConfig of it that matches this node makes it, with `windrow apply`")
+
+
+def cluster_network(bridge: str, seen: Seen | None, host: Host) -> str:
+    """The cluster network that a bridge of this name belongs to; empty: none. Raises CniError."""
+    stem = bridge.removesuffix(_SUFFIX) if bridge.endswith(_SUFFIX) else ""
+    if seen is not None and seen.group == OWNER_GROUP:
+        return stem or bridge
+    if not stem or len(stem) > _STEM_MAX:
+        return ""
+    if stem == _MGMT or stem in _applied(host) or (seen is None and _in_store(stem, host)):
+        return stem
+    return ""
+
+
+def _applied(host: Host) -> list[str]:
+    try:
+        with open(host.cluster_networks, encoding="utf-8") as file:
+            return file.read().split()
+    except OSError:
+        return []
+
+
+def _in_store(name: str, host: Host) -> bool:
+    """Only asked before a bridge is made that might be a cluster network's: reading YAML takes its time."""
+    if not os.path.isdir(host.paths.manifests):
+        return False
+    from windrow.model.objects import ClusterNetwork
+    from windrow.store.directory import read_manifests
+
+    try:
+        objects = read_manifests(host.paths.manifests).objects
+    except WindrowError as error:
+        message = f"whether {name}{_SUFFIX} is the bridge of a cluster network cannot be known"
+        raise CniError(IO_FAILURE, message, str(error)) from error
+    return any(isinstance(one, ClusterNetwork) and one.name == name for one in objects)
+
+
+# Making -------------------------------------------------------------------------------------------
+
+
+def changing(host: Host) -> AbstractContextManager[None]:
+    """Others who make a port may do so meanwhile; a plan is not carried out. Raises KernelError (EAGAIN)."""
+    return locked(host.lock, shared=True, timeout_s=LOCK_S)
+
+
+def ensure(config: BridgeConfig, place: Place, host: Host, undo: Undo) -> Seen:
+    """The bridge as it then is; inside `changing`. Raises CniError, KernelError."""
+    rtnl = host.rtnl()
+    if place.cluster_network:
+        seen = ports.see(rtnl, config.bridge)
+        if seen is None:
+            raise absent(place.cluster_network, config.bridge)
+        return seen
+    seen = place.seen or _create(config, host, undo)
+    promisc = True if config.promisc and not seen.promisc else None
+    up = None if seen.up else True
+    # We want to be the ones who say what routes go by it.
+    quietly(f"net/ipv6/conf/{config.bridge}/accept_ra", "0")
+    if not promisc and not up:
+        return seen
+    back = links.set_link(config.bridge, promisc=False if promisc else None, up=False if up else None)
+    undo.note(lambda: _unless_used(config.bridge, host, back))
+    rtnl.run(links.set_link(config.bridge, promisc=promisc, up=up))
+    return ports.see(rtnl, config.bridge) or seen
+
+
+def _create(config: BridgeConfig, host: Host, undo: Undo) -> Seen:
+    """Made, or found: another call may have been quicker."""
+    rtnl = host.rtnl()
+    data = {"vlan_filtering": 1} if config.filtering else {}
+    try:
+        rtnl.run(links.create(config.bridge, "bridge", data=data, mtu=config.mtu))
+    except AlreadyThere:
+        seen = find(config, host).seen
+    else:
+        undo.note(lambda: _unless_used(config.bridge, host, links.delete(config.bridge)))
+        seen = ports.see(rtnl, config.bridge)
+        if seen and (config.vlan or config.trunk) and seen.data.get("vlan_filtering") != 1:
+            # A kernel without CONFIG_BRIDGE_VLAN_FILTERING takes the option, and ignores it (`br_changelink`).
+            details = "it was built without CONFIG_BRIDGE_VLAN_FILTERING"
+            raise CniError(KERNEL_REFUSED, f"this kernel's bridges do not filter VLANs: no {config.bridge}", details)
+    if seen is None:
+        raise CniError(KERNEL_REFUSED, f"bridge {config.bridge} was taken away while it was made")
+    return seen
+
+
+def join(host: Host, port: Seen, vlans: PortVlans | None, default_pvid: int, **options: bool) -> None:
+    """Make a new port of a bridge what it shall be, while it is down: no frame passes in the VLAN it was born with.
+
+    `options`: `hairpin`, `isolated`. Raises KernelError.
+    """
+    messages: list[Message] = []
+    if given := {name: 1 for name, wanted in options.items() if wanted}:
+        messages.append(links.port_options(port.ifindex, port.name, **given))
+    if vlans is not None:
+        messages.append(links.add_vlans(port.ifindex, vlans, name=port.name))
+        if default_pvid and default_pvid not in vlans.all:
+            messages.append(links.delete_vlans(port.ifindex, VidSet.of([default_pvid]), name=port.name))
+    host.rtnl().run(*messages)
+
+
+def _unless_used(bridge: str, host: Host, back: Message) -> None:
+    """Undo a change of a bridge, unless somebody uses it by now: nobody may come to it while we look."""
+    rtnl = host.rtnl()
+    with locked(host.lock, timeout_s=LOCK_S):
+        seen = ports.see(rtnl, bridge)
+        if seen is not None and not ports.ports_of(rtnl, seen.ifindex):
+            rtnl.run(back)
+
+
+def quietly(key: str, value: str) -> None:
+    """Set a sysctl that this kernel may not have: one without IPv6, for instance."""
+    try:
+        sysctl.write(key, value)
+    except KernelError:
+        return

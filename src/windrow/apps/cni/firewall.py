@@ -1,0 +1,79 @@
+"""The firewall programs of a port, put into the kernel and taken out of it. Loaded only where there are any."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from windrow.port import firewall as programs
+from windrow.port.bridge import IPTABLES, NFTABLES
+from windrow.port.errors import KERNEL_REFUSED, CniError
+from windrow.port.request import Request
+from windrow.services.errors import ServiceError
+from windrow.services.firewall import LEGACY, SYSTEM, Firewall
+
+VERSIONS = ("4", "6")
+
+
+def check_spoofing(request: Request, *, port: str, mac: str) -> None:
+    """Let nothing else pass than frames from `mac`. Raises CniError."""
+    program = programs.spoof_program(request.container_id, request.ifname, port=port, mac=mac)
+    with _explained("check source MAC addresses"):
+        _firewall(request).load(program, as_json=True)
+
+
+def forget_spoofing(request: Request) -> None:
+    """Raises CniError. Table and base chain stay, as with the reference plugin."""
+    firewall = _firewall(request)
+    listing = firewall.chain(programs.SPOOF_CHAIN)
+    if listing is not None:
+        with _explained("take the check of source MAC addresses away"):
+            firewall.load(programs.spoof_removal(request.container_id, request.ifname, listing), as_json=True)
+
+
+def masquerade(request: Request, backend: str, addresses: list[str]) -> None:
+    """`backend` empty: iptables, and nftables where that does not work. Raises CniError."""
+    firewall = _firewall(request)
+    failures: list[ServiceError] = []
+    for one in (backend,) if backend else (IPTABLES, NFTABLES):
+        try:
+            if one == NFTABLES:
+                names = request.network, request.container_id, request.ifname
+                firewall.load(programs.masquerade_program(*names, addresses))
+            else:
+                firewall.restore(programs.iptables_programs(request.network, request.container_id, addresses))
+            return
+        except ServiceError as error:
+            failures.append(error)
+    reasons = "; ".join(f"{error.program}: {error.reason}" for error in failures)
+    raise CniError(KERNEL_REFUSED, "the addresses cannot be masqueraded", reasons)
+
+
+def forget_masquerade(request: Request) -> None:
+    """By whichever program it was made. Raises CniError."""
+    firewall = _firewall(request)
+    names = request.network, request.container_id
+    with _explained("stop masquerading"):
+        listing = firewall.chain(programs.MASQUERADE_CHAIN)
+        if listing is not None and (program := programs.masquerade_removal(*names, request.ifname, listing)):
+            firewall.load(program, as_json=True)
+        for variant in (SYSTEM, LEGACY):
+            for version in VERSIONS:
+                saved = firewall.saved(variant, version)
+                if program := programs.iptables_removal(*names, saved):
+                    firewall.restore_by(variant, version, program)
+
+
+def _firewall(request: Request) -> Firewall:
+    return Firewall(request.env.get("PATH", ""))
+
+
+@contextmanager
+def _explained(doing: str) -> Iterator[None]:
+    try:
+        yield
+    except ServiceError as error:
+        details = f"{error.program}: {error.reason}" + (f" ({error.hint})" if error.hint else "")
+        raise CniError(KERNEL_REFUSED, f"cannot {doing}", details) from error
+    except ValueError as error:
+        raise CniError(KERNEL_REFUSED, f"cannot {doing}", f"nft printed what is no JSON: {error}") from error
