@@ -68,6 +68,62 @@ GOOD: list[dict[str, Any]] = [
     },
     {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n1", "labels": {"a": "b"}}},
     {"apiVersion": V1, "kind": "VlanStatus", "metadata": {"name": "oob-n1"}, "status": {"node": "n1"}},
+    {
+        "apiVersion": "kubevirt.io/v1",
+        "kind": "VirtualMachine",
+        "metadata": {"name": "web", "namespace": "prod"},
+        "spec": {
+            "runStrategy": "Always",
+            "template": {
+                "metadata": {"labels": {"a": "b"}},
+                "spec": {
+                    "hostname": "www",
+                    "nodeSelector": {"a": "b"},
+                    "networks": [
+                        {"name": "default", "pod": {"vmNetworkCIDR": "10.0.3.0/24"}},
+                        {"name": "v100", "multus": {"networkName": "default/v100", "default": False}},
+                    ],
+                    "volumes": [
+                        {"name": "root", "hostDisk": {"path": "/srv/a.img", "type": "Disk"}},
+                        {"name": "seed", "cloudInitNoCloud": {"userDataBase64": "YQ==", "networkData": "x"}},
+                    ],
+                    "domain": {
+                        "cpu": {"cores": 2, "threads": 1, "model": "host-model"},
+                        "memory": {"guest": "512Mi"},
+                        "machine": {"type": "q35"},
+                        "resources": {"requests": {"memory": "1Gi", "cpu": "500m"}},
+                        "firmware": {"kernelBoot": {"container": {"kernelPath": "/k"}, "kernelArgs": "quiet"}},
+                        "devices": {
+                            "networkInterfaceMultiqueue": True,
+                            "disks": [{"name": "root", "disk": {"bus": "virtio"}}, {"name": "seed", "cdrom": {}}],
+                            "interfaces": [
+                                {"name": "default", "masquerade": {}, "ports": [{"port": 80, "protocol": "TCP"}]},
+                                {
+                                    "name": "v100",
+                                    "bridge": {},
+                                    "model": "virtio",
+                                    "macAddress": "02:00:00:00:00:01",
+                                    "bootOrder": 1,
+                                    "pciAddress": "0000:02:00.0",
+                                    "dhcpOptions": {"privateOptions": [{"option": 240, "value": "x"}]},
+                                },
+                            ],
+                        },
+                    },
+                },
+            },
+        },
+    },
+    {
+        "apiVersion": "kubevirt.io/v1",
+        "kind": "VirtualMachineInstance",
+        "metadata": {"name": "web"},
+        "spec": {
+            "domain": {"devices": {"interfaces": [{"name": "a", "binding": {"name": "managedtap"}}]}},
+            "networks": [{"name": "a", "multus": {"networkName": "v100"}}],
+        },
+    },
+    {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n2"}, "spec": {"podCIDRs": ["10.52.0.0/24"]}},
 ]
 
 texts = st.text(max_size=30)

@@ -70,9 +70,10 @@ def search_list(identity: PodIdentity) -> tuple[str, ...]:
     found: list[str] = []
     room = OPTION_MAX
     for domain in dict.fromkeys((*given, *(d.lower() for d in identity.search))):
-        room -= len(domain) + 2  # RFC 1035 §3.1: a byte for each label, and the root
-        if room >= 0 and _DOMAIN.fullmatch(domain):
+        size = len(domain) + 2  # RFC 1035 §3.1: a byte for each label, and the root
+        if size <= room and _DOMAIN.fullmatch(domain):
             found.append(domain)
+            room -= size
     return tuple(found)
 
 
