@@ -26,6 +26,8 @@ from windrow.store.paths import Paths
 QMP, CONSOLE, CONSOLE_LOG, LOG, SEED = "qmp.sock", "console.sock", "console.log", "qemu.log", "seed"
 """In a machine's directory: QEMU's monitor, the guest's serial line, what came over that, what QEMU said, cloud-init's
 files."""
+AGENT = "agent.sock"
+"""There, too: the guest's second serial line, for a program in it that answers questions."""
 _PAUSE_S = 0.02
 
 

@@ -29,12 +29,14 @@ _DISK_DRIVERS = {"virtio": "virtio-blk-pci", "sata": "ide-hd", "scsi": "scsi-hd"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MachineFiles:
-    """Paths. `seed`: a directory with cloud-init's files (`seed_files`); empty: there are none."""
+    """Paths. `seed`: a directory with cloud-init's files (`seed_files`); empty: there are none. `agent`: a second
+    serial line, for a program in the guest that answers questions; empty: there is none."""
 
     qmp: str
     console: str
     console_log: str
     seed: str = ""
+    agent: str = ""
 
 
 def arguments(
@@ -140,8 +142,10 @@ def _smp(machine: MachineSpec) -> str:
 def _sockets(files: MachineFiles) -> list[str]:
     listening = {"server": True, "wait": False}
     console = {"backend": "socket", "id": "console", "path": files.console, **listening, "logfile": files.console_log}
+    agent = {"backend": "socket", "id": "agent", "path": files.agent, **listening}
     return [
         *("-chardev", _option({**console, "logappend": True}), "-serial", "chardev:console"),
+        *(("-chardev", _option(agent), "-serial", "chardev:agent") if files.agent else ()),
         *("-chardev", _option({"backend": "socket", "id": "qmp", "path": files.qmp, **listening})),
         *("-mon", "chardev=qmp,mode=control"),
     ]
