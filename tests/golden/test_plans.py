@@ -1,8 +1,8 @@
 """Given a node and its manifests before and after: the plan, word for word.
 
-A case is a folder: `node.yaml` (its NICs, and what others made on it), `before.yaml` (brought about first),
-`after.yaml`, and the expected `plan.txt`. A new case is a new folder; `pytest tests/golden --update` writes
-what is expected, and its diff is for reading.
+A case is a folder: `node.yaml` (its NICs, what others made on it, and the ports of its containers), `before.yaml`
+(brought about first), `after.yaml`, and the expected `plan.txt`. A new case is a new folder; `pytest tests/golden
+--update` writes what is expected, and its diff is for reading.
 """
 
 from __future__ import annotations
@@ -15,10 +15,12 @@ import yaml
 from windrow.apps.engine import converge, look, plan_node
 from windrow.model.cluster import Cluster
 from windrow.model.host import Bond, Bridge, Link, LinkSpec, Other, VlanIf
+from windrow.model.ports import PORT_GROUP, PortRecord
 from windrow.model.problems import errors
 from windrow.model.values import IfName
 from windrow.model.wire import load_documents
 from windrow.render.plan import plan_text
+from windrow.testing import builders
 from windrow.testing.fake import FakeKernel
 
 CASES = sorted(p.parent for p in Path(__file__).parent.glob("plans/*/node.yaml"))
@@ -30,7 +32,7 @@ def test_plan(case: Path, golden) -> None:  # type: ignore[no-untyped-def]
     kernel = node(case)
     if (case / "before.yaml").exists():
         assert converge(manifests(case / "before.yaml"), kernel, NODE).ok
-    sight = look(kernel, NODE)
+    sight = look(kernel, NODE, attach(case, kernel))
     planned = plan_node(manifests(case / "after.yaml"), sight)
     golden(case / "plan.txt", plan_text(planned.plan, node=NODE, problems=planned.compiled.problems))
 
@@ -50,6 +52,24 @@ def node(case: Path) -> FakeKernel:
     for other in said.get("others", ()):
         kernel.add(Link(name=IfName(other["name"]), spec=spec(other), up=True, master=other.get("master")))
     return kernel
+
+
+def attach(case: Path, kernel: FakeKernel) -> list[PortRecord]:
+    """`ports`: of the pods, with the VLANs that they should have; `has`: what became of them. Then the links of
+    `gone` are deleted."""
+    said = yaml.safe_load((case / "node.yaml").read_text())
+    records = []
+    for port in said.get("ports", ()):
+        has = port.pop("has", {})
+        records.append(record := builders.port_record(**port))
+        vlans = builders.ports(has.get("vlans", port["vlans"]))
+        master = has.get("master", record.bridge)
+        made = Link(name=record.host, spec=Other(kind="veth"), up=has.get("up", True), master=master, vlans=vlans)
+        if not has.get("gone"):
+            kernel.add(made, group=PORT_GROUP)
+    for name in said.get("gone", ()):
+        kernel.machine.delete(kernel.machine.get(name))
+    return records
 
 
 def spec(other: dict[str, str]) -> LinkSpec:

@@ -166,6 +166,8 @@ def converge(
         rounds += 1
         sight = look(kernel, node, ports())
         planned = plan_node(cluster, sight)
+        if _gone(outcome) and not planned.plan.steps:
+            outcome = Outcome(done=outcome.done)  # what was to be done to the link went with it
     return Report(planned=first, outcome=outcome, left=planned.plan, sight=sight, rounds=rounds)
 
 

@@ -74,7 +74,7 @@ def _cut_off(ports: list[PortRecord], uplink: IfName, vids: VidSet) -> Iterator[
     for lost, inside in sorted(missing.items()):
         yield Problem(
             code="port-vlan",
-            message=f"VLAN {lost} does not leave this node over {uplink}, and in it: {users(inside)}",
+            message=f"VLAN {lost} is not on {uplink} and so ends on this node; in it are {users(inside)}",
             hint="keep a NetworkAttachmentDefinition with that VLAN for as long as it is used",
             about=Ref(ClusterNetwork.KIND, names.cluster_network_of_bridge(inside[0].bridge) or ""),
             severity=Severity.WARNING,

@@ -59,12 +59,22 @@ class PortRecord:
             return f"VM {namespace}{slash}{pod.removeprefix(LAUNCHER)}"
         return f"pod {self.pod}" if pod else f"container {self.container_id[:SHORT_ID]}"
 
+    @property
+    def endpoint(self) -> str:
+        """What is at the other end of the cable: `VM default/web (net1)`."""
+        return f"{self.user} ({self.ifname})"
+
 
 SHORT_ID = 12
 """As much of a container id as docker and podman print."""
 LAUNCHER, MACHINE_ID = "virt-launcher-", "vm-"
 """How the pod of a machine that runs on this host is called, and how its container id begins."""
 USERS_NAMED = 8
+
+
+def endpoints(records: Iterable[PortRecord]) -> dict[str, str]:
+    """By the name of the port, who is behind it."""
+    return {record.host: record.endpoint for record in records}
 
 
 def users(records: Iterable[PortRecord]) -> str:

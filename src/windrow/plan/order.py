@@ -12,6 +12,7 @@ from typing import Any
 
 from windrow.model.bonding import Change
 from windrow.model.host import Bond, Bridge, Link, LinkSpec, Other, PortVlans, VlanIf
+from windrow.model.ports import users
 from windrow.model.steps import (
     AddAddr,
     CreateLink,
@@ -219,9 +220,11 @@ def port_vlans(scene: Scene, link: Link, *, have: PortVlans | None, on_self: boo
         impact = scene.when_carrying(link.name, Impact.FLAP if new_pvid else Impact.HITLESS)
         yield burst(1, scene.step(Phase.ADD_VLANS, link.name, SetVlans(add=add, on_self=on_self), impact))
     if remove.all:
-        impact = scene.when_carrying(link.name, Impact.HITLESS)
+        used = [] if on_self else scene.users_of(link.name, remove.all)
+        impact = scene.when_carrying(link.name, Impact.OUTAGE if used else Impact.HITLESS)
         action = SetVlans(remove=remove.all, on_self=on_self)
-        yield burst(1, scene.step(Phase.DELETE_VLANS, link.name, action, impact))
+        note = f"in use: {users(used)}" if used else ""
+        yield burst(1, scene.step(Phase.DELETE_VLANS, link.name, action, impact, note))
 
 
 # -- ports of containers and machines --------------------------------------------------------------
@@ -240,7 +243,7 @@ def join_as_port(scene: Scene, port: Link) -> Iterator[Burst]:
     impact = scene.when_carrying(port.name, Impact.FLAP) if seen.master else Impact.NONE
     add, remove = vlan_change(port.vlans or FRESH_PORT, FRESH_PORT)
     set_vlans = SetVlans(add=add, remove=remove.all)
-    closed = set_vlans != SetVlans() and bool(seen.up)
+    closed = bool(seen.up) and not _at_home_in_vlan_1(port.vlans or FRESH_PORT)
     before = SetLink(up=False if closed else None, mtu=_lifted_mtu(scene, port, seen))
     steps = [scene.step(Phase.UP, port.name, SetMaster(IfName(port.master or "")), impact)]
     if before != SetLink():
@@ -251,6 +254,10 @@ def join_as_port(scene: Scene, port: Link) -> Iterator[Burst]:
     yield burst(PORT_RANK, *steps)
     if port.up and (closed or not seen.up):
         yield from open_port(scene, port)
+
+
+def _at_home_in_vlan_1(want: PortVlans) -> bool:
+    return want.pvid == FRESH_PORT.pvid and not FRESH_PORT.untagged - want.untagged
 
 
 def _lifted_mtu(scene: Scene, port: Link, seen: Link) -> int | None:

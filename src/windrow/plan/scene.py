@@ -8,7 +8,7 @@ from functools import cached_property
 from windrow.model.host import OWNER_GROUP, Bond, Bridge, HostState, Link, Observed, Other, Runtime, VlanIf
 from windrow.model.ports import PORT_GROUP, PortRecord
 from windrow.model.steps import Action, Impact, Phase, Step
-from windrow.model.values import IfName, Ref
+from windrow.model.values import IfName, Ref, VidSet
 from windrow.plan.diff import UNKNOWN, why
 
 
@@ -54,6 +54,16 @@ class Scene:
         if want is None or seen is None or not isinstance(seen.spec, Bridge) or not isinstance(want.spec, Bridge):
             return False
         return self.owned(bridge) or only_vlans(want)
+
+    def users_of(self, uplink: str, vids: VidSet) -> list[PortRecord]:
+        """Whose ports need some of these VIDs of the uplink, to be heard beyond this host."""
+        seen = self.seen(uplink)
+        bridge = seen.master if seen else None
+        return [
+            record
+            for record in self.records
+            if record.bridge == bridge and self.is_port(record.host) and record.vlans and record.vlans.all & vids
+        ]
 
     def carrying(self, name: str) -> bool:
         """Whether traffic may be passing through the link at this moment."""

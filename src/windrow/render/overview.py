@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from windrow.model.host import PortVlans
 from windrow.model.problems import Problem
 from windrow.model.steps import Impact
 from windrow.render.plan import impact_words, problem_lines
 from windrow.render.text import PLAIN, Style, pad, plural
-from windrow.render.topology import BondView, Health, NetworkView, vlan_words
+from windrow.render.topology import BondView, Health, NetworkView, PortView, fold, vlan_words
 from windrow.render.values import document, problem_value
 
 
@@ -86,8 +87,18 @@ def _network(line: NetworkLine, style: Style) -> Iterator[str]:
         yield from _uplink(view.uplink, style)
     for own in view.vlan_ifs:
         yield _row("host", f"{own.name}  VLAN {own.vid}  {' '.join(own.addrs) or 'no address'}", style)
-    if view.ports:
-        yield _row("ports", str(len(view.ports)), style)
+    yield from _ports(view, style)
+
+
+def _ports(view: NetworkView, style: Style) -> Iterator[str]:
+    """Who is attached: the machines and pods by name."""
+    ports, rest = fold(view.ports)
+    for number, port in enumerate(ports):
+        words = [port.endpoint or port.name, vlan_words(port.vlans)]
+        words += [] if port.health is Health.UP else [style.red(port.health.value)]
+        yield _row("ports" if number == 0 else "", "  ".join(words), style)
+    if rest:
+        yield _row("", style.dim(f"… {plural(rest, 'more port')}"), style)
 
 
 def _uplink(bond: BondView, style: Style) -> Iterator[str]:
@@ -128,7 +139,16 @@ def _network_value(line: NetworkLine) -> dict[str, Any]:
             {"name": v.name, "vlan": v.vid, "addresses": list(v.addrs)} for v in (view.vlan_ifs if view else ())
         ],
         "ports": len(view.ports) if view else 0,
+        "attachments": [_port_value(p) for p in (view.ports if view else ())],
     }
+
+
+def _port_value(port: PortView) -> dict[str, Any]:
+    return {"port": port.name, "user": port.endpoint, "vlans": _vlans_value(port.vlans), "state": port.health.value}
+
+
+def _vlans_value(vlans: PortVlans) -> dict[str, Any]:
+    return {"pvid": vlans.pvid, "untagged": str(vlans.untagged), "tagged": str(vlans.tagged)}
 
 
 def _uplink_value(bond: BondView) -> dict[str, Any]:
@@ -137,6 +157,6 @@ def _uplink_value(bond: BondView) -> dict[str, Any]:
         "mode": bond.mode,
         "state": bond.health.value,
         "note": bond.note,
-        "vlans": {"pvid": bond.vlans.pvid, "untagged": str(bond.vlans.untagged), "tagged": str(bond.vlans.tagged)},
+        "vlans": _vlans_value(bond.vlans),
         "nics": [{"name": n.name, "state": n.health.value, "note": n.note} for n in bond.nics],
     }

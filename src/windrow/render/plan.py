@@ -80,11 +80,20 @@ def impact_mark(impact: Impact, style: Style = PLAIN) -> str:
 
 
 def unit_lines(unit: Unit, style: Style = PLAIN) -> Iterator[str]:
-    yield style.bold(", ".join(unit.links) or "this kernel")
+    yield style.bold(_links_words(unit.links) or "this kernel")
     yield from (f"  {line}" for line in step_lines(unit.steps, style))
     for refusal in unit.refusals:
         first, *rest = problem_lines(refusal, style, sign="✗")
         yield from (f"  {line}" for line in (first, *rest))
+
+
+LINKS_NAMED = 12
+
+
+def _links_words(links: tuple[str, ...]) -> str:
+    """A bridge that is made anew has all its machines' ports in its unit."""
+    rest = len(links) - LINKS_NAMED
+    return ", ".join([*links[:LINKS_NAMED], *([f"{rest} more"] if rest > 0 else [])])
 
 
 def step_lines(steps: Iterable[Step], style: Style = PLAIN) -> list[str]:

@@ -13,12 +13,13 @@ One host makes a NodeView of what it observes (`node_view`); the laboratory know
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from windrow.model import names
 from windrow.model.host import Bond, Bridge, Link, Observed, Other, PortVlans, Runtime, VlanIf
+from windrow.model.ports import PORT_GROUP
 from windrow.model.values import IfName, VidSet
 
 
@@ -201,11 +202,32 @@ def node_view(
     shown = sorted((n for n in links if n in wanted), key=_bridge_order)
     views = tuple(_network(observed, links[n], endpoints or {}, addresses or {}) for n in shown)
     loose = tuple(
-        nic_view(observed, name)
+        _loose(observed, name, endpoints or {})
         for name, link in sorted(links.items())
         if not link.master and link.kind in _HARDWARE and name != "lo" and not _carries(links, name)
     )
     return NodeView(name=node, networks=views, loose=loose)
+
+
+def _loose(observed: Observed, name: IfName, endpoints: Mapping[str, str]) -> NicView:
+    """A NIC that nobody uses, or a port that has lost its bridge."""
+    found, run = nic_view(observed, name), observed.runtime.get(name)
+    if run is None or run.group != PORT_GROUP:
+        return found
+    return replace(
+        found, health=Health.DOWN, note=": ".join(filter(None, ("has lost its bridge", endpoints.get(name))))
+    )
+
+
+PORTS_SHOWN = 8
+
+
+def fold(ports: Sequence[PortView]) -> tuple[Sequence[PortView], int]:
+    """The ports to show, and how many more there are: of many a few, those first with which something is wrong."""
+    if len(ports) <= PORTS_SHOWN:
+        return ports, 0
+    worst_first = sorted(ports, key=lambda p: p.health is Health.UP)
+    return worst_first[:PORTS_SHOWN], len(ports) - PORTS_SHOWN
 
 
 def _bridge_order(bridge: IfName) -> tuple[bool, bool, str]:

@@ -24,11 +24,12 @@ from windrow.render.topology import (
     SwitchPort,
     SwitchView,
     Topology,
+    fold,
 )
 
 PAD, GAP = 14.0, 12.0
 NIC_H = 24.0
-PORTS_SHOWN, PILLS_SHOWN = 8, 8
+PILLS_SHOWN = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,12 +174,12 @@ class _Chip:
 
 def _chips(network: NetworkView) -> list[_Chip]:
     chips = []
-    for port in network.ports[:PORTS_SHOWN]:
+    ports, rest = fold(network.ports)
+    for port in ports:
         vid = port.vlans.pvid if port.vlans.pvid not in (None, 1) and not port.vlans.tagged else 0
         lines = (port.endpoint or port.name, *port.addrs[:1], _short(port.vlans))
         chips.append(_Chip(lines=lines, vid=vid or 0, health=port.health))
-    if len(network.ports) > PORTS_SHOWN:
-        rest = len(network.ports) - PORTS_SHOWN
+    if rest:
         chips.append(_Chip(lines=(f"+{rest} more", "ports"), vid=0, health=Health.UNKNOWN))
     for own in network.vlan_ifs:
         lines = (own.name, *own.addrs[:1], f"host, VLAN {own.vid}")

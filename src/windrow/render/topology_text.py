@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from windrow.model.host import PortVlans
 from windrow.model.values import VidSet
-from windrow.render.text import PLAIN, Style, pad, width
+from windrow.render.text import PLAIN, Style, pad, plural, width
 from windrow.render.topology import (
     BondView,
     Health,
@@ -19,6 +19,7 @@ from windrow.render.topology import (
     SwitchPort,
     SwitchView,
     Topology,
+    fold,
     vids_in,
 )
 
@@ -96,8 +97,10 @@ def _network(topology: Topology, node: NodeView, network: NetworkView, style: St
     facts += list(network.addrs)
     title = [style.bold(network.name)] if network.name != network.bridge else []
     yield "  ".join([_sign(network.health, style), *title, network.bridge, style.dim("  ".join(facts))]).rstrip()
-    longest = max([0, *(len(p.name) for p in network.ports), *(len(v.name) for v in network.vlan_ifs)])
-    branches = [[_port(p, longest, style)] for p in network.ports]
+    ports, rest = fold(network.ports)
+    longest = max([0, *(len(p.name) for p in ports), *(len(v.name) for v in network.vlan_ifs)])
+    branches = [[_port(p, longest, style)] for p in ports]
+    branches += [[style.dim(f"… {plural(rest, 'more port')}")]] if rest else []
     branches += [
         [_columns(_sign(v.health, style), pad(v.name, longest), _vid(v.vid, style), "host", " ".join(v.addrs))]
         for v in network.vlan_ifs

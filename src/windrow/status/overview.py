@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from windrow.model import names
 from windrow.model.cluster import Cluster, matches_selector, selects_node
 from windrow.model.objects import ClusterNetwork, HostNetworkConfig
+from windrow.model.ports import endpoints
 from windrow.model.problems import Problem, Severity
 from windrow.model.values import Ref
 from windrow.render.overview import NetworkLine, Overview
@@ -17,7 +18,7 @@ from windrow.status.report import NodeReport
 
 def overview(cluster: Cluster, report: NodeReport) -> Overview:
     """Of the node of `report`."""
-    view = node_view(report.node, report.observed)
+    view = node_view(report.node, report.observed, endpoints=endpoints(report.ports))
     views = {network.name: network for network in view.networks}
     lines = tuple(_line(cn, cluster, report, views.get(cn.name)) for cn in _networks(cluster, report))
     findings = (*report.problems, *report.plan.refusals, *_failed(report), *_link_findings(view, lines))

@@ -10,12 +10,15 @@ import click
 from windrow.apps.cli.output import say
 from windrow.apps.cli.session import Session
 from windrow.apps.cli.situation import stored
+from windrow.apps.ports import recorded
 from windrow.model.cluster import Cluster
 from windrow.model.objects import NetworkAttachmentDefinition, NetworkType
+from windrow.model.ports import endpoints
 from windrow.model.problems import WindrowError
 from windrow.render.topology import NetworkName, Topology, node_view
 from windrow.render.topology_svg import topology_svg
 from windrow.render.topology_text import topology_text
+from windrow.store.paths import Paths
 
 EXAMPLES = """\b
 Examples:
@@ -32,7 +35,8 @@ def topology(session: Session, svg: Path | None, theme: str) -> None:
     cluster, _ = stored(session)
     with session.kernel() as kernel:
         observed = kernel.observe()
-    picture = Topology(nodes=(node_view(session.node, observed),), networks=network_names(cluster))
+    view = node_view(session.node, observed, endpoints=endpoints(recorded(Paths(session.root))))
+    picture = Topology(nodes=(view,), networks=network_names(cluster))
     if svg is None:
         say(topology_text(picture, style=session.style, columns=shutil.get_terminal_size((120, 24)).columns))
         return
