@@ -233,12 +233,19 @@ def describe(session: Session, name: str, namespace: str) -> None:
 @_name
 @_namespace
 @click.option("--log", is_flag=True, help="Print what was said on it since the start, and end.")
+@click.option(
+    "--linger",
+    type=click.FloatRange(min=0),
+    default=1.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="After the end of an input that is no terminal: for how long the guest may say nothing.",
+)
 @click.pass_obj
-def console(session: Session, name: str, namespace: str, log: bool) -> None:
+def console(session: Session, name: str, namespace: str, log: bool, linger: float) -> None:
     """Connect this terminal to a guest's serial line; Ctrl-] leaves it.
 
-    Without a terminal, standard input is sent to the guest and its answer is printed, until it says nothing for a
-    second.
+    Without a terminal, standard input is sent to the guest and what it answers is printed.
     """
     site = _site(session)
     if log:
@@ -246,14 +253,14 @@ def console(session: Session, name: str, namespace: str, log: bool) -> None:
 
         sys.stdout.buffer.write(read_log(site, namespace, name))
         return
-    _open_console(site, namespace, name)
+    _open_console(site, namespace, name, linger)
 
 
-def _open_console(site: Site, namespace: str, name: str) -> None:
+def _open_console(site: Site, namespace: str, name: str, linger: float = 1.0) -> None:
     from windrow.apps.vm.console import Terminal, connect
 
     with interruptible():
-        there = connect(site, namespace, name, Terminal())
+        there = connect(site, namespace, name, Terminal(quiet_s=linger))
     if not there:
         click.echo("the guest has ended", err=True)
 

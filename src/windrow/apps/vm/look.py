@@ -131,14 +131,18 @@ def _network_status(site: Site, record: MachineRecord) -> dict[str, Mapping[str,
 
 
 def _interface(nic: NicRecord, status: Mapping[str, Any] | None, up: bool | None) -> dict[str, Any]:
-    """KubeVirt's VirtualMachineInstanceNetworkInterface. The guest's address is the pod's, or the one behind it."""
-    addresses = [address.partition("/")[0] for address in nic.addresses]
-    if not addresses and status:
-        addresses = [str(ip) for ip in status.get("ips") or ()]
+    """KubeVirt's VirtualMachineInstanceNetworkInterface: its addresses are the pod's, by which others reach the guest.
+
+    `guestAddresses` is not KubeVirt's: what a masqueraded guest itself has.
+    """
+    own = [address.partition("/")[0] for address in nic.addresses]
+    addresses = [str(ip) for ip in (status or {}).get("ips") or ()] or own
     sources = ["domain", *(["multus-status"] if status else [])]
     found: dict[str, Any] = {"name": nic.network, "mac": nic.mac, "podInterfaceName": nic.pod}
     if addresses:
         found |= {"ipAddress": addresses[0], "ipAddresses": addresses}
+    if own and own != addresses:
+        found["guestAddresses"] = own
     found |= {"infoSource": ", ".join(sources), "linkState": "up" if up else "down", "mtu": nic.mtu}
     return found | {"network": nic.nad or "pod", "binding": nic.binding, "model": nic.model}
 
