@@ -41,6 +41,61 @@ def test_vlanconfigs_have_the_columns_of_harvester() -> None:
     )  # fmt: skip
 
 
+MACHINE = {
+    "apiVersion": "kubevirt.io/v1",
+    "kind": "VirtualMachine",
+    "metadata": {"name": "web", "namespace": "prod"},
+    "spec": {
+        "running": True,
+        "template": {
+            "spec": {
+                "nodeSelector": {"rack": "1"},
+                "networks": [
+                    {"name": "default", "pod": {}},
+                    {"name": "a", "multus": {"networkName": "vlan100"}},
+                    {"name": "b", "multus": {"networkName": "infra/dmz"}},
+                ],
+                "domain": {
+                    "cpu": {"cores": 2, "sockets": 2},
+                    "memory": {"guest": "1Gi"},
+                    "devices": {
+                        "interfaces": [
+                            {"name": "default", "masquerade": {}},
+                            {"name": "a", "bridge": {}, "macAddress": "02:00:00:00:00:01"},
+                        ]
+                    },
+                },
+                "volumes": [{"name": "seed", "cloudInitNoCloud": {"userData": "#cloud-config\nhostname: web\n"}}],
+            }
+        },
+    },
+}
+
+
+def test_machines_are_told_by_what_they_are_made_of_and_connected_to() -> None:
+    assert documents_table("VirtualMachine", [MACHINE], wide=True) == (
+        "NAMESPACE   NAME   RUNSTRATEGY   CPUS   MEMORY   NETWORKS                MACS                NODE-SELECTOR\n"
+        "prod        web    Always        4      1Gi      pod,vlan100,infra/dmz   02:00:00:00:00:01   rack=1\n"
+    )
+    plain = {"metadata": {"name": "a", "namespace": "b"}, "spec": {"domain": {"devices": {}}}}
+    domain = {
+        "resources": {"requests": {"memory": "64Mi", "cpu": "500m"}},
+        "devices": {"autoattachPodInterface": False},
+    }
+    alone = {"metadata": {"name": "a", "namespace": "b"}, "spec": {"domain": domain}}
+    assert documents_table("VirtualMachineInstance", [plain, alone]) == (
+        "NAMESPACE   NAME   CPUS   MEMORY   NETWORKS\n"
+        "b           a      1      <none>   pod\n"
+        "b           a      500m   64Mi     <none>\n"
+    )  # fmt: skip
+
+
+def test_the_lines_of_a_text_stand_below_its_name() -> None:
+    seed = {"metadata": {"name": "web"}, "kind": "X", "spec": {"seed": {"userData": "#cloud-config\nhostname: web\n"}}}
+    assert describe_text(seed).endswith("Spec:\n  Seed:\n    User Data:\n      #cloud-config\n      hostname: web\n")
+    assert "MAC Address: 02:00:00:00:00:01\n" in describe_text(MACHINE)
+
+
 def test_wide_adds_columns() -> None:
     assert documents_table("VlanConfig", [CONFIG], wide=True) == (
         "NAME        CLUSTERNETWORK   DESCRIPTION   MODE      NICS                         MTU      NODES\n"

@@ -8,6 +8,7 @@ import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,7 @@ def arguments(spec: MachineSpec, *, kvm: bool = False, files: qemu.MachineFiles 
 
 def after(found: Sequence[str], option: str) -> list[str]:
     """All values of an option."""
-    return [value for name, value in zip(found, found[1:], strict=False) if name == option]
+    return [value for name, value in pairwise(found) if name == option]
 
 
 def test_a_nic_is_a_tap_and_a_device_on_a_port_of_its_own() -> None:

@@ -10,7 +10,10 @@ from windrow.model.steps import Step
 from windrow.render.plan import problem_lines, step_lines
 from windrow.render.text import PLAIN, Style
 
-_ACRONYMS = {"mtu": "MTU", "ips": "IPs", "nics": "NICs", "vlanID": "VLAN ID", "txQLen": "TxQLen", "mac": "MAC"}
+_ACRONYMS = {
+    "mtu": "MTU", "ips": "IPs", "nics": "NICs", "vlanID": "VLAN ID", "txQLen": "TxQLen", "mac": "MAC", "cpu": "CPU",
+    "macAddress": "MAC Address", "pciAddress": "PCI Address", "podCIDR": "Pod CIDR", "podCIDRs": "Pod CIDRs",
+}  # fmt: skip
 
 
 def describe_text(
@@ -48,6 +51,9 @@ def _value(value: Any, indent: str) -> Iterator[str]:
                 if isinstance(inner, Mapping | list) and inner:
                     yield f"{indent}{title}:"
                     yield from _value(inner, indent + "  ")
+                elif isinstance(inner, str) and "\n" in inner:
+                    yield f"{indent}{title}:"
+                    yield from (f"{indent}  {line}".rstrip() for line in inner.splitlines())
                 else:
                     yield f"{indent}{title}: {_word(inner)}"
         case list():

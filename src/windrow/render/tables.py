@@ -211,7 +211,10 @@ COLUMNS: dict[str, tuple[tuple[Column, ...], tuple[Column, ...]]] = {
     ),
     "Node": (
         (NAME,),
-        (("PODCIDRS", _pod_cidrs), ("LABELS", _at("metadata", "labels")),),
+        (
+            ("PODCIDRS", _pod_cidrs),
+            ("LABELS", _at("metadata", "labels")),
+        ),
     ),
 }
 """Per kind: the columns, and the ones that `-o wide` adds. Harvester's, without AGE: manifests in a

@@ -209,9 +209,9 @@ def _volumes(field: Field) -> Iterator[tuple[str, Table]]:
 
 def _content(name: str, disk: Table, volume: Table) -> Disk | CloudInit | None:
     kinds = [key for key, _ in volume.fields() if key != "name"]
+    bus, read_only = _how(disk)
     if kinds == ["cloudInitNoCloud"]:
         return _seed(volume.table("cloudInitNoCloud", _SEED))
-    bus, read_only = _how(disk)
     order = disk.integer("bootOrder", 1, 1 << 16)
     if kinds == ["hostDisk"]:
         host = volume.table("hostDisk", ("path", "type", "capacity", "shared"))

@@ -123,27 +123,35 @@ def _networks(field: Field, namespace: str) -> Iterator[tuple[str, tuple[GuestNe
 
 
 def _network(name: str, table: Table, item: Field, namespace: str) -> GuestNetwork:
-    given = [key for key in ("pod", "multus") if key in table]
-    if "resourceClaim" in table:
-        table["resourceClaim"].wrong("network-kind", "devices claimed from Kubernetes are not given out here", "multus")
-    elif len(given) != 1:
-        hint = "pod: {}, or multus: {networkName: …}"
-        item.wrong(
-            "network-kind", f"must be exactly one of pod and multus, and is {' and '.join(given) or 'neither'}", hint
-        )
+    given = [key for key in ("pod", "multus", "resourceClaim") if key in table]
     pod = table.table("pod", ("vmNetworkCIDR", "vmIPv6NetworkCIDR"))
-    if "multus" not in table:
-        cidr, cidr6 = _cidr(pod, "vmNetworkCIDR", 4), _cidr(pod, "vmIPv6NetworkCIDR", 6)
-        return GuestNetwork(name=name, cidr=cidr or VM_NETWORK_CIDR, cidr6=cidr6 or VM_NETWORK_CIDR6)
     multus = table.table("multus", ("networkName", "default"))
+    match given:
+        case ["pod"]:
+            cidr, cidr6 = _cidr(pod, "vmNetworkCIDR", 4), _cidr(pod, "vmIPv6NetworkCIDR", 6)
+            return GuestNetwork(name=name, cidr=cidr or VM_NETWORK_CIDR, cidr6=cidr6 or VM_NETWORK_CIDR6)
+        case ["multus"]:
+            return GuestNetwork(name=name, nad=_nad(multus, namespace), default=multus.flag("default"))
+        case ["resourceClaim"]:
+            message = "devices claimed from Kubernetes are not given out here"
+            table["resourceClaim"].wrong("network-kind", message, "multus: {networkName: …}")
+        case _:
+            message = f"must be exactly one of pod and multus, and is {' and '.join(given) or 'neither'}"
+            item.wrong("network-kind", message, "pod: {}, or multus: {networkName: …}")
+    return GuestNetwork(name=name, nad=_UNKNOWN)
+
+
+_UNKNOWN = "?"
+"""Of a network that was complained about already: it is neither the pod network nor a NAD."""
+
+
+def _nad(multus: Table, namespace: str) -> str:
     text = multus.text("networkName", required=True, hint="the name of a NetworkAttachmentDefinition")
     word = _NAD.fullmatch(text)
     if text and not word:
-        multus["networkName"].wrong(
-            "name-invalid", f"{quoted(text)} is not the name of a NAD", "name, or namespace/name"
-        )
-    nad = f"{word[1] or namespace}/{word[2]}" if word else f"{namespace}/?"
-    return GuestNetwork(name=name, nad=nad, default=multus.flag("default"))
+        message = f"{quoted(text)} is not the name of a NAD"
+        multus["networkName"].wrong("name-invalid", message, "name, or namespace/name")
+    return f"{word[1] or namespace}/{word[2]}" if word else _UNKNOWN
 
 
 def _cidr(pod: Table, key: str, version: int) -> Cidr | None:
@@ -189,9 +197,9 @@ def _nic(name: str, table: Table, item: Field, network: GuestNetwork | None) -> 
         ports=_ports(table),
         dhcp=_dhcp(table.table("dhcpOptions", _DHCP)),
     )
-    if binding is Binding.MASQUERADE and network is not None and network.nad:
+    if binding is Binding.MASQUERADE and network is not None and network.nad not in ("", _UNKNOWN):
         where = table["masquerade"]
-        where.wrong("binding-network", f"is for the pod network, and {name} is {network.nad}", "bridge: {}")
+        where.wrong("binding-network", f"is for the pod network, and {name} is a NAD's", "bridge: {}")
     if nic.state is LinkState.ABSENT and network is not None and (not network.nad or network.default):
         table["state"].wrong("state-absent", "the pod's first network cannot be taken away", "state: down")
     return nic
