@@ -6,11 +6,11 @@ SHELL := /bin/bash
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-setup: ## Debian packages, virtual environment, Python packages, windrow itself
+setup: ## Debian packages, virtual environment, Python packages, windrow itself, a kernel for virtual machines
 	@scripts/bootstrap
 
-demo: setup ## bring up two nodes and two switches in a real kernel, and send frames through them
-	@mkdir -p build
+demo: ## two nodes, two switches and four virtual machines in a real kernel, and frames through all of it
+	@scripts/bootstrap demo
 	@.venv/bin/windrow lab run seed --svg build/seed.svg
 
 test: setup ## everything: lint, tests, and the tests in the lab kernel

@@ -23,13 +23,13 @@ _POWER_BUTTON = "etc/acpi/PWRF/00000080"
 _PLACES = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/bin", "/bin"))
 _PT_INTERP = 3
 
-PROGRAMS = (
-    "[ acpid arp arping awk base64 basename cat chmod clear cp cttyhack cut date dd df dirname dmesg du echo env expr "
-    "false findfs free ftpget grep head hexdump hostname id ifconfig insmod ip kill killall ln ls lsmod mkdir mknod "
-    "more mount mv nc netstat nslookup ping poweroff printf ps pwd reboot rm rmdir rmmod route sed seq setsid sh sleep "
-    "sort stat stty sync tail tee telnet test tftp time timeout top touch tr traceroute true udhcpc umount uname uniq "
-    "uptime usleep vi wc wget which xargs xxd yes"
-).split()  # fmt: skip
+PROGRAMS = """
+[ acpid arp arping awk base64 basename cat chmod clear cp cttyhack cut date dd df dirname dmesg du echo env expr
+false findfs free ftpget grep head hexdump hostname id ifconfig insmod ip kill killall ln ls lsmod mkdir mknod
+more mount mv nc netstat nslookup ping poweroff printf ps pwd reboot rm rmdir rmmod route sed seq setsid sh sleep
+sort stat stty sync tail tee telnet test tftp time timeout top touch tr traceroute true udhcpc umount uname uniq
+uptime usleep vi wc wget which xargs xxd yes
+"""
 """Links to busybox. Each one costs a slow guest a moment at boot; `busybox NAME` runs the others."""
 
 
@@ -61,9 +61,8 @@ def build(guest: Guest) -> bytes:
     try:
         return archive.pack(_entries(guest))
     except OSError as error:
-        raise LabError(
-            f"the guest's image cannot be made: {error}", hint="`make setup` fetches its parts anew"
-        ) from error
+        hint = "`make setup` fetches its parts anew"
+        raise LabError(f"the guest's image cannot be made: {error}", hint=hint) from error
 
 
 def _entries(guest: Guest) -> Iterator[archive.Entry]:
@@ -72,7 +71,7 @@ def _entries(guest: Guest) -> Iterator[archive.Entry]:
     yield archive.file("init", (_HERE / "init.sh").read_bytes(), program=True)
     yield archive.file("dhcp.sh", (_HERE / "dhcp.sh").read_bytes(), program=True)
     yield archive.file("bin/busybox", busybox().read_bytes(), program=True)
-    for name in PROGRAMS:
+    for name in PROGRAMS.split():
         yield archive.link(f"bin/{name}", "busybox")
     yield archive.file("modules.dep", guest.dependencies.read_bytes())
     for path in sorted(guest.modules.glob("*.ko")):

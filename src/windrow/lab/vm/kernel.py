@@ -24,16 +24,8 @@ KERNEL, MODULES, DEPENDENCIES, RELEASE = "kernel", "modules", "modules.dep", "re
 """In the directory of a prepared kernel. `modules.dep`: a line `NAME: FIRST … NAME` for each of `WANTED`."""
 
 WANTED = (
-    "virtio_pci",
-    "virtio_net",
-    "virtio_blk",
-    "8021q",
-    "vfat",
-    "nls_cp437",
-    "nls_ascii",
-    "isofs",
-    "button",
-    "evdev",
+    *("virtio_pci", "virtio_net", "virtio_blk", "8021q", "vfat", "nls_cp437", "nls_ascii", "isofs"),
+    *("button", "evdev"),
 )
 """What guests load, and what those need; the rest of the package's modules is left where it is."""
 
@@ -86,7 +78,7 @@ def uncompressed(image: bytes) -> bytes | None:
     try:
         if packed.startswith(_LZ4_MAGIC):
             return unpack_lz4(packed)
-        if packed.startswith(b"\xfd7zXZ\0") or packed.startswith(b"\x5d\0\0"):
+        if packed.startswith((b"\xfd7zXZ\0", b"\x5d\0\0")):
             return lzma.LZMADecompressor().decompress(packed)
         if packed.startswith(b"\x1f\x8b"):
             return gzip.decompress(packed[:-4] if packed[-4:] != packed[-8:-4] else packed)
@@ -136,10 +128,10 @@ def _unpack_block(packed: bytes) -> bytearray:
         start = len(found) - offset
         if not offset or start < 0:
             raise ValueError("a copy from before the start")
-        # A copy that overlaps its source repeats it.
-        found += (
-            found[start : start + length] if offset >= length else (found[start:] * (length // offset + 1))[:length]
-        )
+        if offset >= length:
+            found += found[start : start + length]
+        else:  # it overlaps its source, and repeats it
+            found += (found[start:] * (length // offset + 1))[:length]
     return found
 
 
