@@ -235,8 +235,10 @@ def test_a_network_that_nobody_describes() -> None:
 
 def test_a_pod_network_needs_addresses_or_somebody_who_gives_them() -> None:
     bare = Node(meta=Meta(name="n1"))
-    assert [p.code for p in obstacles(vm("a", "v100"), at=bare)] == ["pod-network-missing"]
-    assert obstacles(vm("a", "v100"), at=bare, default_network=True) == ()
+    (found,) = obstacles(vm("a", "v100", "pod"), at=bare)
+    assert (found.code, found.path) == ("pod-network-missing", "spec.template.spec.networks[1]")
+    assert obstacles(vm("a", "pod"), at=bare, default_network=True) == ()
+    assert obstacles(vm("a", "v100"), at=bare) == ()
     first = MachineSpec(
         networks=(GuestNetwork(name="n0", nad="default/v100", default=True),),
         nics=(GuestNic(name="n0", binding=Binding.BRIDGE),),
@@ -250,7 +252,7 @@ def test_an_address_that_another_machine_has() -> None:
 
 
 def test_everything_at_once() -> None:
-    found = obstacles(vm("a", "v300", "dmz", rack="z"), at=Node(meta=Meta(name="n1")), links=["oob-br"])
+    found = obstacles(vm("a", "v300", "dmz", "pod", rack="z"), at=Node(meta=Meta(name="n1")), links=["oob-br"])
     assert [p.code for p in found] == ["node-selector", "nad-missing", "clusternetwork-absent", "pod-network-missing"]
 
 

@@ -74,10 +74,9 @@ def _way_out(cn: str, cluster: Cluster, node: Node) -> str:
 
 
 def _pod_network(machine: AnyMachine, node: Node, *, default_network: bool) -> Iterator[Problem]:
-    """Every pod has one, a machine's too; a NAD with `default` takes its place."""
-    if default_network or node.pod_cidrs or any(network.default for network in machine.spec.networks):
-        return
-    message = f"node {node.name} has no addresses for pods"
-    hint = "give the Node a spec.podCIDR, or name the configuration of a default network"
-    path = f"{base(machine)}.networks"
-    yield problem(machine, "pod-network-missing", path, message, hint)
+    """A machine without a NIC on it does without; a NAD with `default` takes its place."""
+    place = next((i for i, network in enumerate(machine.spec.networks) if not network.nad), None)
+    if place is not None and not default_network and not node.pod_cidrs:
+        message = f"node {node.name} has no addresses for pods"
+        hint = "give the Node a spec.podCIDR, or name the configuration of a default network"
+        yield problem(machine, "pod-network-missing", f"{base(machine)}.networks[{place}]", message, hint)
