@@ -38,6 +38,8 @@ class Attached:
     container_id: str
     ifname: str
     netns: str
+    namespace: str = ""
+    """Which one `netns` was, whatever is found under that path today: boot, device and inode."""
     network: str
     """The `name` of the meta plugin's own configuration."""
     path: str = ""

@@ -40,7 +40,6 @@ def _lone(result: Result, ifname: str) -> Interface:
 
 
 def _entry(reference: str, interface: Interface, addresses: list[str], result: Result, default: bool) -> dict[str, Any]:
-    gateways = dict.fromkeys(route.gw for route in result.routes if route.gw and family_of(route.dst) is not None)
     entry: dict[str, Any] = {
         "name": reference,
         "interface": interface.name,
@@ -51,7 +50,21 @@ def _entry(reference: str, interface: Interface, addresses: list[str], result: R
     }
     entry = {key: value for key, value in entry.items() if value}
     entry["dns"] = {key: value for key, value in result.dns.items() if value}
-    return entry | ({"gateway": list(gateways)} if gateways else {})
+    gateways = _gateways(result)
+    return entry | ({"gateway": gateways} if gateways else {})
+
+
+def _gateways(result: Result) -> list[str]:
+    """Of the default routes. A route without a gateway leads by way of the address's (specification, §ADD Success)."""
+    found: dict[str, None] = {}
+    for route in result.routes:
+        family = family_of(route.dst)
+        if family is None:
+            continue
+        own = next((ip.gateway for ip in result.ips if ip.gateway and (":" in ip.gateway) == (family == 6)), "")
+        if gateway := route.gw or own:
+            found[gateway] = None
+    return list(found)
 
 
 def text(status: Iterable[Mapping[str, Any]]) -> str:

@@ -73,26 +73,26 @@ def _each(command: str, attachment: Attachment, configs: Iterable[str], caller: 
     return failures
 
 
+def find(attachment: Attachment, caller: Caller) -> None:
+    """Raises CniError: one of its plugins is not there. Told before anything is made: what is not there cannot undo."""
+    for config in attachment.plugins:
+        document = json.loads(config)
+        kind, ipam = document["type"], document.get("ipam")
+        if kind not in dispatch.BRIDGE_TYPES:
+            plugins.find(kind, caller.path)
+        elif isinstance(ipam, Mapping) and isinstance(ipam.get("type"), str) and ipam["type"]:
+            plugins.find(ipam["type"], caller.path)
+
+
 def status(attachment: Attachment, caller: Caller) -> None:
     """Raises CniError: a plugin says that it cannot attach a container now, or is not even there."""
-    older = _older(attachment, SINCE[STATUS])
-    for config in attachment.plugins:
-        document = with_previous(config, None)
-        own = document["type"] in dispatch.BRIDGE_TYPES
-        if not older:
-            _call(STATUS, attachment, document, caller)
-        elif not own:
-            _find(document["type"], caller)
-        ipam = document.get("ipam")
-        if own and older and isinstance(ipam, Mapping) and isinstance(ipam.get("type"), str) and ipam["type"]:
-            _find(ipam["type"], caller)
-
-
-def _find(plugin: str, caller: Caller) -> None:
     try:
-        plugins.find(plugin, caller.path)
+        find(attachment, caller)
     except CniError as error:
-        raise CniError(NOT_AVAILABLE, error.message, error.details) from error
+        raise CniError(NOT_AVAILABLE, f"network {attachment.reference}: {error.message}", error.details) from error
+    if not _older(attachment, SINCE[STATUS]):
+        for config in attachment.plugins:
+            _call(STATUS, attachment, with_previous(config, None), caller)
 
 
 def collect(attachment: Attachment, valid: list[dict[str, str]], caller: Caller) -> list[CniError]:

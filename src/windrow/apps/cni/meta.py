@@ -35,6 +35,7 @@ from windrow.store.errors import StoreError
 
 LOCK_S = 20.0
 """A DEL waits so long for the ADD of the same container, whose runtime has lost its patience."""
+_BOOT_ID = "/proc/sys/kernel/random/boot_id"
 _POD_NAME = re.compile(r"[a-z0-9](?:[-a-z0-9.]*[a-z0-9])?")
 
 
@@ -51,17 +52,21 @@ def add(request: Request, host: Host) -> Result:
         container_id=request.container_id,
         ifname=request.ifname,
         netns=request.netns,
+        namespace=_namespace(request.netns),
         network=request.network,
         path=":".join(_path(request, settings)),
         pod=str(pod),
         uid=pod.uid,
         attachments=plan.attachments,
     )
+    caller = _caller(record, request, host)
+    for attachment in record.attachments:
+        chain.find(attachment, caller)
     records = AttachmentRecords(host.paths)
     with _locked(records, *record.key):
         _make_room(records, record, request, host)
         records.put(record)
-        return _attach(records, record, plan, _caller(record, request, host))
+        return _attach(records, record, plan, caller)
 
 
 def sources(host: Host) -> tuple[PodSource, ...]:
@@ -70,14 +75,17 @@ def sources(host: Host) -> tuple[PodSource, ...]:
 
 
 def _make_room(records: AttachmentRecords, record: Attached, request: Request, host: Host) -> None:
-    """What a killed ADD left is undone; of one that ended well, a runtime must say DEL first."""
+    """What is left of a killed ADD is undone, and what was attached to a namespace that the container had before:
+    podman starts one again under its old id after a reboot, and no DEL came. An ADD that stands is not undone."""
     old = records.get(*record.key)
     if old is None:
         return
-    if old.attachments and all(attachment.added for attachment in old.attachments):
+    same = old.namespace == record.namespace
+    if same and old.attachments and all(attachment.added for attachment in old.attachments):
         message = f"container {record.container_id} is attached already, with {record.ifname} as its first interface"
         raise CniError(IN_THE_WAY, message, "a DEL comes before another ADD")
-    if failures := _undo(records, old, request, host):
+    caller = _caller(old, request, host)
+    if failures := _undo(records, old, caller if same else replace(caller, netns="")):
         raise failures[0]
 
 
@@ -156,20 +164,19 @@ def delete(request: Request, host: Host) -> None:
         if record is None:
             _delete_unrecorded(settings, request, host)
             return
-        failures = _undo(records, record, request, host)
+        failures = _undo(records, record, _caller(record, request, host))
     if failures:
         raise _joined(failures)
 
 
-def _undo(records: AttachmentRecords, record: Attached, request: Request, host: Host) -> list[CniError]:
-    caller = _caller(record, request, host)
+def _undo(records: AttachmentRecords, record: Attached, caller: Caller) -> list[CniError]:
     failures: list[CniError] = []
     left: list[Attachment] = []
     for attachment in reversed(record.attachments):
         if found := chain.delete(attachment, caller):
             failures += found
             left.insert(0, replace(attachment, added=False))
-    _remove_status(record, host)
+    _remove_status(record, caller.host)
     _keep(records, record, left)
     return failures
 
@@ -250,7 +257,7 @@ def gc(request: Request, host: Host) -> None:
 def _collect(records: AttachmentRecords, record: Attached, request: Request, host: Host) -> list[CniError]:
     with _mapped(), records.locked(*record.key, timeout_s=0) as alone:
         again = records.get(*record.key) if alone else None  # else it is just being made or undone
-        return _undo(records, again, request, host) if again else []
+        return _undo(records, again, _caller(again, request, host)) if again else []
 
 
 def _valid(request: Request) -> set[tuple[str, str]]:
@@ -326,17 +333,30 @@ def _path(request: Request, settings: Settings) -> tuple[str, ...]:
 
 
 def _caller(record: Attached, request: Request, host: Host) -> Caller:
-    """On DEL the runtime knows best where the namespace is, and whether it still is; for GC only the record does."""
-    netns = request.netns if request.container_id else record.netns
+    """On DEL the runtime knows best where the namespace is. For GC only the record does, and the path in it may be
+    another container's by now (`/proc/<pid>/ns/net`)."""
+    netns = request.netns
+    if not request.container_id:
+        netns = record.netns if record.namespace and _namespace(record.netns) == record.namespace else ""
     path = dict.fromkeys((*request.path, *record.path.split(":")))
     return Caller(
         host=host,
         request=request,
         container_id=record.container_id,
-        netns=netns if netns and os.path.exists(netns) else "",
+        netns=netns,
         path=tuple(part for part in path if part),
         pod=record.pod,
     )
+
+
+def _namespace(netns: str) -> str:
+    """Inode numbers are given anew after a reboot. Empty where there is none: whoever attaches to it will say so."""
+    try:
+        found = os.stat(netns)
+        with open(_BOOT_ID, encoding="ascii") as file:
+            return f"{file.read().strip()} {found.st_dev}:{found.st_ino}"
+    except OSError:
+        return ""
 
 
 def _check_ready(settings: Settings, code: int) -> None:

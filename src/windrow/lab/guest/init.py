@@ -22,8 +22,13 @@ HEADER = struct.Struct("!IBI")
 CONFIG, HELLO, READY = 1, 15, 16
 """`channel.Kind`, which cannot be imported yet."""
 
-MODULES = ("ipv6", "bridge", "br_netfilter", "8021q", "bonding", "veth", "dummy", "tun", "vxlan", "sch_netem")
-PARAMETERS = {"bonding": "max_bonds=0", "dummy": "numdummies=0"}
+MODULES = (
+    "ipv6", "bridge", "br_netfilter", "8021q", "bonding", "veth", "dummy", "tun", "vxlan", "sch_netem",
+    "iptable_nat", "ip6table_nat", "xt_MASQUERADE", "xt_addrtype", "xt_comment", "xt_conntrack", "xt_mark",
+    "xt_multiport", "xt_nat", "xt_tcpudp",  # masquerade, and what the portmap plugin's rules are made of
+    "act_mirred", "cls_u32", "ifb", "sch_ingress", "sch_tbf",  # the bandwidth plugin
+)  # fmt: skip
+PARAMETERS = {"bonding": "max_bonds=0", "dummy": "numdummies=0", "ifb": "numifbs=0"}
 UML_MODULES = "/usr/lib/uml/modules"
 SCRATCH = ("/run", "/tmp", "/dev/shm")
 
