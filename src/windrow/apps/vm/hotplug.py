@@ -204,18 +204,20 @@ def _let_go(
             event["event"] in ("DEVICE_DELETED", "DEVICE_UNPLUG_GUEST_ERROR") and event["data"].get("device") == device
         )
 
+    refusal = ""
     try:
         _do(qmp, ask)
+        site.say(f"the guest was asked to let go of {nic.network}")
     except QmpError as error:
         if error.kind == _GONE:
             return
-        raise
-    site.say(f"the guest was asked to let go of {nic.network}")
+        refusal = error.reason  # above all: it was asked before, and has not answered yet
     event = qmp.event(about_it, timeout_s=patience_s)
     if event is None or event["event"] != "DEVICE_DELETED":
-        why = f"did not let go of it within {patience_s:.0f} s" if event is None else "refused to let go of it"
+        why = f"did not let go of it within {patience_s:g} s" if event is None else "refused to let go of it"
         hint = "does it support hot plug? Try again, or stop the machine and remove it then"
-        raise _refused(machine, "unplug-refused", f"NIC {nic.network}: the guest {why}", hint)
+        message = f"NIC {nic.network}: the guest {why}" + (f" ({refusal})" if refusal else "")
+        raise _refused(machine, "unplug-refused", message, hint)
 
 
 def _release(site: Site, record: MachineRecord, nic: NicRecord) -> None:

@@ -29,8 +29,9 @@ from windrow.port.settings import TYPE
 from windrow.port.vm.dhcp import PodIdentity
 from windrow.port.vm.names import PRIMARY, is_primary, pod_ifname
 from windrow.services import process
-from windrow.store import atomic
+from windrow.store import atomic, attachments
 from windrow.store.attachments import AttachmentRecords
+from windrow.store.errors import explained
 from windrow.store.machines import MachineRecord, NicRecord
 
 CNI_VERSION = "1.1.0"
@@ -217,6 +218,7 @@ def add_nic(site: Site, record: MachineRecord, nic: NicRecord) -> None:
     """ADD for one more network of the container: the one that this call's pod has as its first. Raises CniError."""
     entry = selection(nic.nad, nic.pod, Mac(nic.mac))
     _call(site, record, request.ADD, nic.pod, {CAPABILITY: {DEFAULT_NETWORK: json.dumps([entry])}})
+    _write_status(site, record)
 
 
 def delete_nic(site: Site, record: MachineRecord, nic: NicRecord) -> None:
@@ -225,6 +227,15 @@ def delete_nic(site: Site, record: MachineRecord, nic: NicRecord) -> None:
         _call(site, record, request.DEL, nic.pod)
     else:
         _delete_of_whole(site, record, nic)
+    _write_status(site, record)
+
+
+def _write_status(site: Site, record: MachineRecord) -> None:
+    """What the meta plugin puts beside the pod's manifest, of all its calls for this machine together."""
+    path = site.paths.pods / record.namespace / f"{pod_name(record.name)}.status.json"
+    with explained(path, "write the pod's status"):
+        text = json.dumps(attachments.status(site.paths, record.container_id), indent=4)
+        atomic.commit(atomic.stage(path, text.encode()), path)
 
 
 def _delete_of_whole(site: Site, record: MachineRecord, nic: NicRecord) -> None:

@@ -10,6 +10,7 @@ from windrow.model.cluster import Cluster
 from windrow.model.machines import AnyMachine, VirtualMachine, VirtualMachineInstance
 from windrow.model.problems import Problem, ProblemsError, errors
 from windrow.model.values import Ref
+from windrow.model.wire import Loaded
 from windrow.store.directory import Store
 from windrow.store.machines import MachineRecord, Machines
 from windrow.store.paths import Paths
@@ -39,12 +40,16 @@ class Site:
         return Store(self.paths)
 
     @cached_property
-    def cluster(self) -> Cluster:
-        """As it was when it was first asked for. What cannot be read is warned of. Raises StoreError."""
+    def loaded(self) -> Loaded:
+        """The store, as it was when it was first asked for. What cannot be read is warned of. Raises StoreError."""
         loaded = self.store.load()
         for problem in errors(loaded.problems):
             self.warn(str(problem))
-        return Cluster.of(loaded.objects)
+        return loaded
+
+    @cached_property
+    def cluster(self) -> Cluster:
+        return Cluster.of(self.loaded.objects)
 
     def machines(self) -> tuple[AnyMachine, ...]:
         """Those of the store; of a VirtualMachine and an instance with the same name, the first."""
@@ -65,7 +70,9 @@ class Site:
         here = [m.name for m in self.machines() if m.meta.namespace == namespace]
         there = [m.meta.namespace for m in self.machines() if m.name == name]
         hint = f"there is: {', '.join(here)}" if here else "`windrow apply -f FILE` stores one"
-        if there:
+        if any(Ref(kind.KIND, name, namespace) in self.loaded.unread for kind in KINDS):
+            hint = "its manifest is in the store, and cannot be read: put that right first"
+        elif there:
             hint = f"there is one in the namespace {', '.join(there)}: -n {there[0]}"
         return Problem(code="not-found", message=f'virtual machine "{namespace}/{name}" not found', hint=hint)
 

@@ -6,11 +6,11 @@ import contextlib
 import dataclasses
 from collections.abc import Iterator
 
-from windrow.apps.vm import pod
+from windrow.apps.vm import bind, pod
 from windrow.apps.vm.site import Site
 from windrow.model.problems import WindrowError
 from windrow.port.errors import CniError
-from windrow.services import process, qemu
+from windrow.services import dnsmasq, process, qemu
 from windrow.services.errors import QmpError
 from windrow.store.errors import StoreError
 from windrow.store.machines import QMP, MachineRecord, Phase
@@ -67,14 +67,14 @@ def _shut_down(site: Site, record: MachineRecord, patience_s: float) -> None:
     if process.wait_for_end(one, patience_s):
         site.say("it did")
     else:
-        site.say(f"it is still there after {patience_s:.0f} s: it is switched off")
+        site.say(f"it is still there after {patience_s:g} s: it is switched off")
 
 
 def clean(site: Site, record: MachineRecord, *, force: bool = False) -> None:
     """Everything of a machine, whatever is there of it. The record stays while a CNI plugin could not undo its part,
     so that it can be tried again. Raises what failed first, after all the rest was tried."""
     failures: list[WindrowError] = []
-    for part in (_end_hypervisor, _undo_networks, _remove_namespace):
+    for part in (_end_programs, _undo_networks, _remove_namespace):
         try:
             part(site, record)
         except WindrowError as error:
@@ -88,9 +88,12 @@ def clean(site: Site, record: MachineRecord, *, force: bool = False) -> None:
     site.records.remove(record.namespace, record.name)
 
 
-def _end_hypervisor(site: Site, record: MachineRecord) -> None:
+def _end_programs(site: Site, record: MachineRecord) -> None:
     """QEMU ends cleanly on SIGTERM (`qemu_system_killed`): disk images are closed."""
     process.end(hypervisor(record), patience_s=QUIT_S)
+    for nic in record.nics:
+        files = bind.server_files(site.records.directory(record.namespace, record.name), nic.bridge)
+        process.end(dnsmasq.running(files[-1]))
 
 
 def _undo_networks(site: Site, record: MachineRecord) -> None:
