@@ -74,8 +74,10 @@ def _word(value: Any) -> str:
             return "<none>"
         case bool():
             return str(value).lower()
-        case {} | []:
+        case []:
             return "<none>"
+        case Mapping():
+            return "{}"  # `bridge: {}` says something
         case _:
             return str(value)
 
