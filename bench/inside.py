@@ -14,6 +14,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from bench import cni
 from bench.measure import Group, Way, compare, encode
 from windrow.lab.guest.server import Request, Server
 from windrow.model.host import PortVlans
@@ -23,7 +24,7 @@ from windrow.netlink import netns
 from windrow.netlink.kernel import Kernel
 from windrow.netlink.observe import dump_links
 
-MARK = "BENCH "
+MARK = cni.MARK
 LINKS = 1000
 UPLINK = IfName("uplink0")
 ALL = VidSet.span(2, 4094)
@@ -36,10 +37,15 @@ def serve(control: int, config: Mapping[str, Any]) -> None:
 
 
 def in_guest(request: Request) -> dict[str, list[str]]:
-    def work() -> list[str]:
-        return [encode(group) for group in measure("In the lab kernel")]
+    where = "In the lab kernel"
 
-    return {"groups": netns.in_new(work)}
+    def ports() -> list[str]:
+        return [encode(group) for group in cni.measure(where, all_ways=False)]
+
+    def links() -> list[str]:
+        return [encode(group) for group in measure(where)]
+
+    return {"groups": netns.in_new(ports) + netns.in_new(links)}
 
 
 def measure(where: str) -> Iterator[Group]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import math
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -21,6 +22,11 @@ class Row:
     @property
     def median(self) -> float:
         return statistics.median(self.seconds)
+
+    @property
+    def percentile_99(self) -> float:
+        """The time that 99 of 100 runs do not exceed (nearest rank)."""
+        return sorted(self.seconds)[math.ceil(0.99 * len(self.seconds)) - 1]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

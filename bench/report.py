@@ -23,6 +23,10 @@ Linux: one CPU, slow system calls and slower processes; compare within it, not w
 """
 
 
+MANY = 100
+"""From so many runs on a 99th percentile means something."""
+
+
 def page(machine: str, groups: Iterable[Group]) -> str:
     return "\n".join([HEAD.format(machine=machine), *map(section, groups)])
 
@@ -30,8 +34,12 @@ def page(machine: str, groups: Iterable[Group]) -> str:
 def section(group: Group) -> str:
     first = group.rows[0].median
     lines = [f"## {group.title}", "", f"{group.where}, {len(group.rows[0].seconds)} runs.", ""]
-    lines += ["| | median (fastest – slowest) | ratio | design |", "|---|---:|---:|---|"]
-    lines += [f"| {row.what} | {times(row)} | {ratio(row.median / first)} | {row.anchor} |" for row in group.rows]
+    many = all(len(row.seconds) >= MANY for row in group.rows)
+    headings = ["", "median (fastest – slowest)", *(["99th percentile"] if many else []), "ratio", "design"]
+    lines += [f"| {' | '.join(headings)} |".replace("|  |", "| |"), f"|---|{'---:|' * (len(headings) - 2)}---|"]
+    for row in group.rows:
+        cells = [times(row), *([duration(row.percentile_99)] if many else []), ratio(row.median / first)]
+        lines.append(f"| {row.what} | {' | '.join(cells)} | {row.anchor} |")
     if group.note:
         lines += ["", group.note]
     return "\n".join(lines) + "\n"

@@ -1,0 +1,310 @@
+"""Nothing leaks: hundreds of calls, sixteen at a time, and a kill -9 at a random moment in every tenth.
+
+Then what is left over is collected, as a runtime does (GC) and as an administrator does (`windrow cni gc`), and nothing
+is left; what was to stay has stayed. Meanwhile somebody looks who holds the host's lock, and for how long.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import queue
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from windrow.netlink import netns
+from windrow.port.errors import TRY_AGAIN
+from windrow.store.paths import Paths
+from windrow.store.ports import PortRecords
+
+AT_ONCE = 16
+KILL_EVERY = 10
+CALL_S = 60.0
+LOCK_MAX_S = 1.0
+KEPT = 3
+
+FORKER = """\
+import json, os, sys
+sys.path += json.loads(sys.argv[1])
+from windrow.apps.cni import bridge, dispatch
+from windrow.apps.cni.host import Host
+for line in sys.stdin:
+    call = json.loads(line)
+    pid = os.fork()
+    if pid == 0:
+        done = dispatch.answer(call["env"], call["config"].encode(), Host.of_environment(call["env"]))
+        os._exit(done.exit)
+    print(pid, flush=True)
+    print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
+"""
+"""The plugin's process without the start of Python, which takes most of the time and touches nothing: so that the
+moment of a kill is one of work."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    command: str
+    container: str
+    sandbox: str
+    config: bytes
+
+
+Caller = Callable[[Call, float | None], int]
+"""Make a call, and kill what does it after so many seconds. 0: done; KILLED: it was, so nobody knows; else an error."""
+KILLED = -9
+
+
+@dataclass
+class Runtime:
+    """Sixteen threads that attach and detach containers; some of their calls are killed."""
+
+    node: Any
+    random: random.Random
+    call: Caller
+    failures: list[str] = field(default_factory=list)
+    killed: int = 0
+    longest: float = 0.0
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def run(self, count: int, configs: list[bytes]) -> None:
+        work: queue.SimpleQueue[int] = queue.SimpleQueue()
+        for number in range(count):
+            work.put(number)
+
+        def thread() -> None:
+            with suppress(queue.Empty):
+                while True:
+                    number = work.get_nowait()
+                    self.attachment(number, configs[number % len(configs)])
+
+        threads = [threading.Thread(target=thread) for _ in range(AT_ONCE)]
+        for one in threads:
+            one.start()
+        for one in threads:
+            one.join()
+
+    def attachment(self, number: int, config: bytes) -> None:
+        """ADD and DEL. Where one is killed, the runtime comes back, or it does not; with its namespace, or without."""
+        fd = netns.new()
+        sandbox = f"/proc/{os.getpid()}/fd/{fd}"
+        victim = self.random.choice(("ADD", "DEL")) if number % KILL_EVERY == KILL_EVERY - 1 else ""
+        comes_back = self.random.random() < 0.5
+        for command in ("ADD", "DEL"):
+            call = Call(command=command, container=f"c{number}", sandbox=sandbox, config=config)
+            code = self.one(call, kill=command == victim)
+            if code == KILLED and not comes_back:
+                break
+        if code == KILLED and self.random.random() < 0.5:
+            self.node.pods.append(fd)  # the namespace stays, so only the runtime's GC can tell
+        else:
+            os.close(fd)
+
+    def one(self, call: Call, *, kill: bool) -> int:
+        after = self.random.random() * max(self.longest, 0.02) if kill else None
+        began = time.monotonic()
+        code = self.call(call, after)
+        with self.lock:
+            if code == KILLED:
+                self.killed += 1
+            elif code:
+                self.failures.append(f"{call.command} {call.container}: {code}")
+            elif after is None:
+                self.longest = max(self.longest, time.monotonic() - began)
+        return code
+
+
+# Ways to call -------------------------------------------------------------------------------------
+
+
+def by_process(node: Any) -> Caller:
+    """The plugin as it is installed."""
+
+    def call(call: Call, kill_after: float | None) -> int:
+        process = node.start(call.command, call.sandbox, call.config, cid=call.container)
+        if kill_after is not None:
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(kill_after)
+            process.kill()
+        process.communicate(timeout=CALL_S)
+        return int(process.returncode)
+
+    return call
+
+
+@contextmanager
+def by_fork(node: Any) -> Iterator[Caller]:
+    """Its work alone, each in a process of its own."""
+    idle: queue.SimpleQueue[subprocess.Popen[str]] = queue.SimpleQueue()
+    argv = [sys.executable, "-c", FORKER, json.dumps(sys.path)]
+
+    def start() -> subprocess.Popen[str]:
+        return subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    forkers = [netns.opened_in(node.fd, start) for _ in range(AT_ONCE)]
+    for one in forkers:
+        idle.put(one)
+
+    def call(call: Call, kill_after: float | None) -> int:
+        forker = idle.get()
+        assert forker.stdin and forker.stdout
+        env = node.environment(call.command, call.sandbox, call.container)
+        forker.stdin.write(json.dumps({"env": env, "config": call.config.decode()}) + "\n")
+        forker.stdin.flush()
+        pid = int(forker.stdout.readline())
+        if kill_after is not None:
+            time.sleep(kill_after)
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        code = int(forker.stdout.readline())
+        idle.put(forker)
+        return code
+
+    yield call
+    for one in forkers:
+        one.communicate()
+
+
+def by_server(node: Any) -> Caller:
+    """The plugin as it is installed, and a server that is killed and started again; meanwhile they do without.
+
+    An ADD whose server died is answered with "try again later".
+    """
+    restarting = threading.Lock()
+
+    def call(call: Call, kill_after: float | None) -> int:
+        process = node.start(call.command, call.sandbox, call.config, cid=call.container)
+        if kill_after is not None:
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(kill_after)
+            with restarting:
+                node.kill()
+                node.serve()
+        stdout, _ = process.communicate(timeout=CALL_S)
+        if process.returncode and json.loads(stdout).get("code") == TRY_AGAIN and call.command == "ADD":
+            return KILLED
+        return int(process.returncode)
+
+    return call
+
+
+# Who holds the lock -------------------------------------------------------------------------------
+
+
+class Watch:
+    """Looks a hundred times a second who holds the host's lock (/proc/locks), and whether a plan could have it.
+
+    `holder_s`: for how long one process was seen with it without a gap; `shut_s`: for how long it was not to be had.
+    """
+
+    def __init__(self, node: Any) -> None:
+        path = Paths(node.root).lock
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
+        self.inode = f":{os.fstat(self.fd).st_ino}"
+        self.holder_s = self.shut_s = 0.0
+        self.samples = 0
+        self._since: dict[str, float] = {}
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def __enter__(self) -> Watch:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+        os.close(self.fd)
+
+    def _run(self) -> None:
+        had = time.monotonic()
+        while not self._stop.wait(0.01):
+            with open("/proc/locks", encoding="ascii") as file:
+                words = [line.split() for line in file]
+            now = time.monotonic()
+            holders = {w[4] for w in words if w[1] == "FLOCK" and w[5].endswith(self.inode)}
+            self._since = {pid: self._since.get(pid, now) for pid in holders}
+            self.holder_s = max([self.holder_s, *(now - since for since in self._since.values())])
+            self.samples += 1
+            with suppress(BlockingIOError):
+                fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(self.fd, fcntl.LOCK_UN)
+                had = now
+            self.shut_s = max(self.shut_s, now - had)
+
+
+# --------------------------------------------------------------------------------------------------
+
+
+def collect(node: Any, configs: list[bytes], valid: list[str]) -> None:
+    """First the administrator: what has no namespace. Then the runtime: all that it does not know."""
+    records = PortRecords(Paths(node.root))
+    said = node.windrow("cni", "gc")
+    assert "FAIL" not in said, said
+    assert [r for r in records.all() if not os.path.exists(r.netns)] == []
+    attachments = [{"containerID": container, "ifname": "eth0"} for container in valid]
+    for config in configs:
+        document = {**json.loads(config), "cniVersion": "1.1.0", "cni.dev/valid-attachments": attachments}
+        assert node.call("GC", "", json.dumps(document).encode(), cid="") == {}
+    assert sorted(r.container_id for r in records.all()) == sorted(valid)
+    assert len(node.ports()) == len(valid)
+
+
+def nothing_left(node: Any) -> None:
+    links = node.kernel.observe().state.links
+    assert set(links) == {"lo", "br0"}
+    assert not links["br0"].addrs
+    assert PortRecords(Paths(node.root)).all() == []
+    assert PortRecords(Paths(node.root)).broken() == []
+    claims = Paths(node.root).ports / "macs"
+    assert not claims.exists() or list(claims.iterdir()) == []
+    assert node.leases() == []
+    assert node.chains() == []
+
+
+def storm(node: Any, call: Caller, count: int, seed: int) -> Runtime:
+    """The whole of it; raises where something is left."""
+    configs = [node.config(name="plain"), node.addressed()]
+    kept = {f"kept{n}": node.pod() for n in range(KEPT)}
+    for n, (container, pod) in enumerate(kept.items()):
+        assert "code" not in node.call("ADD", pod, configs[n % len(configs)], cid=container)
+    runtime = Runtime(node=node, random=random.Random(seed), call=call)
+    began = time.monotonic()
+    with Watch(node) as watch:
+        runtime.run(count, configs)
+    spent = time.monotonic() - began
+    assert runtime.failures == []
+    collect(node, configs, list(kept))
+    for n, (container, pod) in enumerate(kept.items()):
+        assert node.call("DEL", pod, configs[n % len(configs)], cid=container) == {}
+    nothing_left(node)
+    print(
+        f"{count} attachments in {spent:.1f} s, {runtime.killed} calls killed, slowest call {runtime.longest:.2f} s,"
+        f" lock held for {watch.holder_s:.3f} s, shut for {watch.shut_s:.3f} s at the longest, {watch.samples} samples"
+    )
+    assert watch.samples > 10
+    assert (watch.shut_s if node.server else watch.holder_s) < LOCK_MAX_S
+    return runtime
+
+
+def test_plugins_that_are_killed_at_work(node: Any) -> None:
+    with by_fork(node) as call:
+        assert storm(node, call, 300, 1).killed > 5
+
+
+def test_plugins_that_are_killed_as_installed(node: Any) -> None:
+    assert storm(node, by_process(node), 40, 2).killed > 0
+
+
+def test_a_server_that_is_killed(node: Any) -> None:
+    node.serve()
+    storm(node, by_server(node), 150, 3)
