@@ -9,6 +9,7 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -302,6 +303,24 @@ def test_a_port_that_drifted_is_put_right_by_one_plan(node: Node, harm: str, vla
     assert node.in_place(pod) and node.in_place(bystander)
     assert node.plan(*oob("eth1")).empty
     assert talks(pod.wire, node.far, outside)
+
+
+def test_an_isolated_port_that_lost_its_bridge_reaches_the_uplink_and_no_other_isolated_one(node: Node) -> None:
+    """The kernel keeps isolation and hairpin with the membership, and so loses them."""
+    first, second = node.attach("a", "100*"), node.attach("b", "100*")
+    node.records = [replace(r, isolated=True, hairpin=False) for r in node.records]
+    report = node.apply(*oob("eth1"))
+    assert report.ok and len(report.planned.plan.steps) == 2
+    for pod in (first, second):
+        node.ns.do((pod.record.host, SetMaster(None)))
+    assert node.apply(*oob("eth1")).rounds == 1
+    for pod in (first, second):
+        assert node.in_place(pod) and node.link(pod).isolated
+        assert talks(pod.wire, node.far, 100)
+    second.wire.heard()
+    first.wire.send("secret")
+    time.sleep(0.05)
+    assert ("secret", 0) not in second.wire.heard()
 
 
 def test_a_port_of_the_management_network_comes_back_and_mgmt_br_is_as_it_was(bare: Node) -> None:

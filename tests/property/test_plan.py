@@ -214,7 +214,7 @@ def apart_from_ours(name: IfName, before: Observed, now: Observed) -> Link:
     if before.owned(link.parent or ""):
         link = replace(link, mac=None, mtu=None, up=None)
     bridge = before.state.links[name].master or ""
-    return replace(link, master=None, vlans=None) if before.owned(bridge) else link
+    return replace(link, master=None, vlans=None, isolated=None, hairpin=None) if before.owned(bridge) else link
 
 
 @given(seed=SEEDS)
@@ -253,7 +253,8 @@ def test_the_management_network_only_gains_and_loses_tagged_vlans(seed: int) -> 
 def in_place(record: PortRecord, observed: Observed) -> bool:
     link = observed.state.links[record.host]
     vlans = record.vlans is None or link.vlans == record.vlans
-    return bool(link.up) and link.master == record.bridge and vlans
+    options = record.isolated is None or link.isolated == record.isolated
+    return bool(link.up) and link.master == record.bridge and vlans and options
 
 
 @given(seed=SEEDS)

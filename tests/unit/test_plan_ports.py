@@ -14,7 +14,7 @@ from windrow.model.host import Bridge, Link, Other
 from windrow.model.objects import AnyObject
 from windrow.model.ports import PORT_GROUP, PortRecord, users
 from windrow.model.problems import Severity
-from windrow.model.steps import DeleteLink, Failure, Impact, SetBond, SetLink, SetMaster, SetVlans, Step
+from windrow.model.steps import DeleteLink, Failure, Impact, SetBond, SetLink, SetMaster, SetPort, SetVlans, Step
 from windrow.model.values import IfName, Ref
 from windrow.plan import make_plan, normalise
 from windrow.testing import generate
@@ -176,6 +176,17 @@ def test_more_and_less_vlans_in_one_step(node: Node) -> None:
     (one,) = node.plan().plan.steps
     assert isinstance(one.action, SetVlans) and one.action.add.pvid == 100 and 1 in one.action.remove
     assert one.impact is Impact.FLAP
+
+
+def test_an_isolated_port_comes_back_isolated_before_it_is_opened(node: Node) -> None:
+    record = node.attach(replace(port_record("web", "oob-br", "1* 100"), isolated=True, hairpin=False))
+    assert [s.action for s in node.plan().plan.steps] == [SetPort(isolated=True)], "a call has set it, and here nobody"
+    assert node.apply().ok
+    node.do(step(record.host, SetMaster(None)))
+    assert names(node.plan().plan.steps) == ["SetLink", "SetMaster", "SetPort", "SetVlans", "SetLink"]
+    assert node.apply().ok and node.link(record.host).isolated
+    node.do(step(record.host, SetPort(hairpin=True)))
+    assert [s.action for s in node.plan().plan.steps] == [SetPort(hairpin=False)]
 
 
 def test_a_port_stands_alone_unless_its_bridge_has_to_be_made(node: Node) -> None:

@@ -34,6 +34,8 @@ def port_links(ports: Iterable[PortRecord], facts: NodeFacts) -> list[Link]:
             up=True,
             master=record.bridge,
             vlans=record.vlans,
+            isolated=record.isolated,
+            hairpin=record.hairpin,
             origin=(record.ref,),
         )
         for record in ports

@@ -118,6 +118,10 @@ class Link:
     """VLANs of this link as a port of its bridge."""
     self_vlans: PortVlans | None = None
     """VLANs of this bridge itself (`bridge vlan … self`)."""
+    isolated: bool | None = None
+    """As a port of its bridge: it reaches no other isolated port (BR_ISOLATED)."""
+    hairpin: bool | None = None
+    """As a port of its bridge: a frame may leave where it came from (BR_HAIRPIN_MODE)."""
     addrs: frozenset[Cidr] | None = None
     """Static addresses (IFA_F_PERMANENT), IPv6 link-local ones left out."""
     origin: tuple[Ref, ...] = field(default=(), compare=False)

@@ -32,6 +32,9 @@ class PortRecord:
     """The pod end's."""
     vlans: PortVlans | None = None
     """None: the bridge's default, nothing is managed."""
+    isolated: bool | None = None
+    """`portIsolation`; None: not managed, and `hairpin` likewise."""
+    hairpin: bool | None = None
     pod: str = ""
     """`namespace/name` of the pod (or VM), where CNI_ARGS said it."""
     config: str = ""

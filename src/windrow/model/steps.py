@@ -108,6 +108,14 @@ class SetMaster:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SetPort:
+    """How a bridge treats a port of it; None = leave as it is. A port that leaves its bridge loses both."""
+
+    isolated: bool | None = None
+    hairpin: bool | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SetVlans:
     """Give a port (or, `on_self`, the bridge itself) the VLANs of `add`, take those of `remove`.
 
@@ -152,6 +160,7 @@ Action = (
     | SetBond
     | SetBridge
     | SetMaster
+    | SetPort
     | SetVlans
     | AddAddr
     | DelAddr

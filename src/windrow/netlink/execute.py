@@ -21,6 +21,7 @@ from windrow.model.steps import (
     SetBridge,
     SetLink,
     SetMaster,
+    SetPort,
     SetSysctl,
     SetVlans,
     Step,
@@ -157,6 +158,9 @@ def _messages(step: Step, index: Index) -> tuple[Message, ...]:
             return (links.set_bridge(name, bridge),)
         case SetMaster(master=master):
             return (links.set_master(name, index(master) if master else None, master or ""),)
+        case SetPort() as action:
+            given = {"isolated": action.isolated, "hairpin": action.hairpin}
+            return (links.port_options(index(name), name, **{k: int(v) for k, v in given.items() if v is not None}),)
         case SetVlans() as action:
             return _vlan_messages(name, action, index)
         case AddAddr(addr=addr):

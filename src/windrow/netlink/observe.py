@@ -135,6 +135,8 @@ def _link(raw: Raw, names: Mapping[int, str], vlans: Mapping[int, PortVlans], ad
         master=names.get(attrs["master"], "") if "master" in attrs else "",
         vlans=vlans.get(raw.ifindex, _NO_VLANS) if raw.slave_kind == "bridge" else None,
         self_vlans=vlans.get(raw.ifindex, _NO_VLANS) if raw.kind == "bridge" else None,
+        isolated=bool(raw.slave.get("isolated")) if raw.slave_kind == "bridge" else None,
+        hairpin=bool(raw.slave.get("hairpin")) if raw.slave_kind == "bridge" else None,
         addrs=addrs,
     )
 

@@ -40,6 +40,10 @@ def _attributes(want: Link, have: Link) -> Iterator[Delta]:
         should, is_ = getattr(want, field), getattr(have, field)
         if should is not None and not same_vlans(should, is_):
             yield _delta(want, field, is_, should)
+    for field in ("isolated", "hairpin"):
+        should, is_ = getattr(want, field), bool(getattr(have, field))
+        if should is not None and should != is_:
+            yield _delta(want, field, is_, should)
     yield from _spec(want, have.spec)
 
 

@@ -15,6 +15,8 @@ TABLE: dict[str, Change] = {
     "master": Change.LIVE,
     "vlans": Change.LIVE,
     "self_vlans": Change.LIVE,
+    "isolated": Change.LIVE,
+    "hairpin": Change.LIVE,
     "addrs": Change.LIVE,
     "bridge.vlan_filtering": Change.LIVE,
     "bridge.stp": Change.LIVE,

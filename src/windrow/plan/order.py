@@ -25,6 +25,7 @@ from windrow.model.steps import (
     SetBridge,
     SetLink,
     SetMaster,
+    SetPort,
     SetVlans,
     Step,
 )
@@ -235,20 +236,23 @@ gone by then stops nothing of the network."""
 
 
 def join_as_port(scene: Scene, port: Link) -> Iterator[Burst]:
-    """Joining puts a port into VLAN 1 (`nbp_vlan_init`), so it is closed until its own VLANs are set, and opened in a
-    burst of its own: the kernel goes on after a refused message, and must not come to open it then."""
+    """Joining puts a port into VLAN 1 (`nbp_vlan_init`), isolated from nobody (`new_nbp`), so it is closed until it is
+    what it should be, and opened in a burst of its own: the kernel goes on after a refused message, and must not
+    come to open it then."""
     seen = scene.seen(port.name)
     if seen is None:
         return
     impact = scene.when_carrying(port.name, Impact.FLAP) if seen.master else Impact.NONE
     add, remove = vlan_change(port.vlans or FRESH_PORT, FRESH_PORT)
     set_vlans = SetVlans(add=add, remove=remove.all)
-    closed = bool(seen.up) and not _at_home_in_vlan_1(port.vlans or FRESH_PORT)
+    closed = bool(seen.up) and (bool(port.isolated) or not _at_home_in_vlan_1(port.vlans or FRESH_PORT))
     before = SetLink(up=False if closed else None, mtu=_lifted_mtu(scene, port, seen))
     steps = [scene.step(Phase.UP, port.name, SetMaster(IfName(port.master or "")), impact)]
     if before != SetLink():
-        note = "closed until its VLANs are set" if closed else ""
+        note = "closed until it is what it should be" if closed else ""
         steps.insert(0, scene.step(Phase.UP, port.name, before, impact, note))
+    if port.isolated or port.hairpin:
+        steps.append(scene.step(Phase.UP, port.name, SetPort(isolated=port.isolated, hairpin=port.hairpin)))
     if set_vlans != SetVlans():
         steps.append(scene.step(Phase.UP, port.name, set_vlans))
     yield burst(PORT_RANK, *steps)
@@ -283,6 +287,13 @@ def port_membership(scene: Scene, port: Link) -> Iterator[Burst]:
     moved = bool(flipped) or have.pvid not in (None, want.pvid)
     impact = scene.when_carrying(port.name, Impact.FLAP if moved else Impact.HITLESS)
     yield burst(1, scene.step(Phase.ADD_VLANS, port.name, SetVlans(add=add, remove=remove.all), impact))
+
+
+def port_options(scene: Scene, port: Link, deltas: tuple[Delta, ...]) -> Iterator[Burst]:
+    chosen = {d.field: bool(d.want) for d in deltas if d.field in ("isolated", "hairpin")}
+    if chosen:
+        impact = scene.when_carrying(port.name, Impact.HITLESS)
+        yield burst(1, scene.step(Phase.OPTIONS, port.name, SetPort(**chosen), impact))
 
 
 def leave_as_port(scene: Scene, port: Link) -> Iterator[Burst]:

@@ -145,6 +145,7 @@ def _port(scene: Scene, port: Link, deltas: tuple[Delta, ...]) -> Iterator[Burst
     if "master" in fields:
         yield from order.join_as_port(scene, port) if port.master else order.leave_as_port(scene, port)
         return
+    yield from order.port_options(scene, port, deltas)
     if "vlans" in fields:
         yield from order.port_membership(scene, port)
     if "up" in fields:

@@ -24,6 +24,7 @@ from windrow.model.steps import (
     SetBridge,
     SetLink,
     SetMaster,
+    SetPort,
     SetSysctl,
     SetVlans,
     Step,
@@ -157,6 +158,9 @@ def action_words(action: Action) -> str:
             return "leave its bond or bridge"
         case SetMaster(master=master):
             return f"join {master}"
+        case SetPort(isolated=isolated, hairpin=hairpin):
+            given = (("isolated", isolated), ("hairpin", hairpin))
+            return ", ".join(f"{name} {value_words(value)}" for name, value in given if value is not None)
         case SetVlans():
             return _set_vlans(action)
         case AddAddr(addr=addr):

@@ -24,6 +24,7 @@ from windrow.model.steps import (
     SetBridge,
     SetLink,
     SetMaster,
+    SetPort,
     SetSysctl,
     SetVlans,
     Step,
@@ -89,6 +90,8 @@ def action_value(action: Action) -> dict[str, Any]:
             return {"name": "set-bridge", "options": _given(options)}
         case SetMaster(master=master):
             return {"name": "set-master", "master": master}
+        case SetPort():
+            return {"name": "set-port", **_given(action)}
         case SetVlans():
             add, remove = vlans_value(action.add), str(action.remove)
             return {"name": "set-vlans", "add": add, "remove": remove, "self": action.on_self}
@@ -116,6 +119,8 @@ def link_value(link: Link) -> dict[str, Any]:
         "promisc": link.promisc,
         "master": link.master,
         "vlans": vlans_value(link.vlans) if link.vlans else None,
+        "isolated": link.isolated,
+        "hairpin": link.hairpin,
         "selfVlans": vlans_value(link.self_vlans) if link.self_vlans else None,
         "addresses": sorted(link.addrs) if link.addrs is not None else None,
     }
@@ -203,7 +208,7 @@ def plain(value: object) -> Any:
             return str(value)
 
 
-def _given(value: Bond | Bridge | SetLink) -> dict[str, Any]:
+def _given(value: Bond | Bridge | SetLink | SetPort) -> dict[str, Any]:
     """The fields that are not None."""
     found = {f.name: getattr(value, f.name) for f in fields(value)}
     return {name: plain(v) for name, v in found.items() if v is not None}

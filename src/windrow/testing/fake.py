@@ -38,6 +38,7 @@ from windrow.model.steps import (
     SetBridge,
     SetLink,
     SetMaster,
+    SetPort,
     SetSysctl,
     SetVlans,
     Step,
@@ -163,6 +164,7 @@ class FakeKernel:
         if link.master:
             machine.set_master(device, machine.get(link.master))
         device.vlans = link.vlans if link.vlans and device.vlans else device.vlans
+        device.isolated, device.hairpin = bool(link.isolated), bool(link.hairpin)
         device.self_vlans = link.self_vlans if link.self_vlans and device.self_vlans else device.self_vlans
         machine.change_link(device, SetLink(up=link.up, promisc=link.promisc))
         for addr in sorted(link.addrs or ()):
@@ -250,6 +252,8 @@ class FakeKernel:
                 machine.change_bridge(device, bridge)
             case SetMaster(master=master):
                 machine.set_master(device, machine.get(master) if master else None)
+            case SetPort():
+                machine.change_port(device, action)
             case SetVlans():
                 machine.change_vlans(device, action)
             case AddAddr(addr=addr):
@@ -299,7 +303,7 @@ def _needs(step: Step) -> set[str]:
             return {options.primary} if options.primary else set()
         case SetMaster(master=master):
             return {master} if master else set()
-        case RenameLink() | SetVlans() | AddAddr() | DelAddr():
+        case RenameLink() | SetPort() | SetVlans() | AddAddr() | DelAddr():
             return {step.link}
         case _:
             return set()
@@ -330,6 +334,8 @@ def _link(machine: Machine, d: Device) -> Link:
         master=d.master.name if d.master else "",
         vlans=d.vlans,
         self_vlans=d.self_vlans,
+        isolated=d.isolated if d.vlans is not None else None,
+        hairpin=d.hairpin if d.vlans is not None else None,
         addrs=frozenset(Cidr(a) for a in d.addrs),
     )
 

@@ -7,7 +7,7 @@ What comes out is values (links, objects, steps), which fit FakeKernel and the r
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 from typing import Any
 
@@ -28,6 +28,7 @@ from windrow.model.steps import (
     SetBridge,
     SetLink,
     SetMaster,
+    SetPort,
     SetVlans,
     Step,
 )
@@ -200,10 +201,12 @@ def random_ports(dice: Random, observed: Observed) -> Attached:
     for bridge in bridges:
         for _ in range(dice.choice((0, 1, 1, 3))):
             record = builders.port_record(f"c{len(records)}", bridge, dice.choice(_PORT_VLANS))
+            record = replace(record, isolated=dice.choice((None, False, True)))
             records.append(record)
             if dice.random() < 0.9:
                 vlans = record.vlans or PortVlans(pvid=1, untagged=VidSet.of([1]))
-                links.append(link(record.host, "veth", up=True, master=bridge, vlans=vlans))
+                isolated = bool(record.isolated)
+                links.append(link(record.host, "veth", up=True, master=bridge, vlans=vlans, isolated=isolated))
     return Attached(links=tuple(links), records=tuple(records))
 
 
@@ -295,6 +298,7 @@ def _special_harm(dice: Random, victim: Link, ours: Sequence[str]) -> list[Actio
             bridges = [IfName(n) for n in ours if n.endswith("-br")]
             return [
                 DeleteLink(),
+                SetPort(isolated=dice.random() < 0.5, hairpin=dice.random() < 0.5),
                 SetVlans(add=PortVlans(tagged=vids)),
                 SetVlans(add=PortVlans(pvid=1, untagged=VidSet.of([1]))),
                 SetVlans(remove=victim.vlans.all if victim.vlans else vids),
@@ -338,6 +342,7 @@ def _random_step(dice: Random) -> Step:
         (8, bond, SetBond(_random_change(dice))),
         (2, bridge, SetBridge(Bridge(vlan_filtering=dice.random() < 0.7))),
         (1, bridge, SetBridge(Bridge(stp=False, ageing=dice.choice((100, 300))))),
+        (2, dice.choice((nic, bond, bridge)), SetPort(isolated=dice.random() < 0.5, hairpin=dice.random() < 0.5)),
         (6, dice.choice((nic, bond, bridge)), _random_vlans(dice)),
         (5, anyone, AddAddr(Cidr(dice.choice(_ADDRS)))),
         (2, anyone, DelAddr(Cidr(dice.choice(_ADDRS)))),

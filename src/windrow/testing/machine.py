@@ -13,7 +13,7 @@ from ipaddress import IPv4Interface, ip_interface
 
 from windrow.model.bonding import BondMode
 from windrow.model.host import Bond, Bridge, Link, Other, PortVlans, Route, VlanIf
-from windrow.model.steps import SetLink, SetVlans
+from windrow.model.steps import SetLink, SetPort, SetVlans
 from windrow.model.values import IfName, VidSet
 from windrow.testing.bonding import BondParameters, Refused
 
@@ -62,6 +62,8 @@ class Device:
     before: tuple[str, int] = ("", 0)
     """A slave's MAC and MTU from before it joined (`slave->perm_hwaddr`, `original_mtu`)."""
     vlans: PortVlans | None = None
+    isolated: bool = False
+    hairpin: bool = False
     bond: BondParameters | None = None
     active: Device | None = None
     bridge: Bridge | None = None
@@ -374,7 +376,7 @@ class Machine:
             raise Refused(errno.ELOOP)
         self._no_loop(device, bridge)
         self._join(device, bridge)
-        device.vlans = FRESH_PORT
+        device.vlans, device.isolated, device.hairpin = FRESH_PORT, False, False  # new_nbp
         self._follow_ports(bridge)
 
     def _join(self, device: Device, master: Device) -> None:
@@ -430,6 +432,15 @@ class Machine:
         for name in ("vlan_filtering", "stp", "ageing"):
             if getattr(options, name) is not None:
                 device.bridge = replace(device.bridge, **{name: getattr(options, name)})
+
+    def change_port(self, device: Device, change: SetPort) -> None:
+        """`rtnl_bridge_setlink`, `br_setport`."""
+        if device.master is None or device.master.bridge is None:
+            raise Refused(errno.EOPNOTSUPP)
+        if change.isolated is not None:
+            device.isolated = change.isolated
+        if change.hairpin is not None:
+            device.hairpin = change.hairpin
 
     # -- VLANs, addresses ----------------------------------------------------------------------
 
