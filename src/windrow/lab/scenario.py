@@ -5,10 +5,12 @@
     ├── switches   Switch ── Port (native VLAN, allowed VLANs), Group (link aggregation: lacp or static)
     ├── hosts      Host: outside the cluster; plain, router, or DHCP server ── HostNic (an address per VLAN)
     ├── endpoints  Endpoint: stands in for a VM; on a node, in a network (NetworkAttachmentDefinition)
+    ├── vms        Vm: a VirtualMachine of the manifests, which runs on a node ── VmNic
     ├── cables     Cable from End to End
     ├── manifests  file -> text; the same for every node
     ├── changes    file -> text; what the checks of kind Change apply
-    └── checks     Reach, Isolated, Command, BondIs, CablePull, PlanEmpty, Lease, Steady, Change
+    └── checks     Reach, Matrix, Isolated, Command, BondIs, CablePull, PlanEmpty, Lease, ForgedMac, Recreate, Steady,
+                   Change
 
 Values only; `scenario_file` reads them from YAML.
 """
@@ -74,6 +76,8 @@ class Node:
     nics: tuple[IfName, ...]
     labels: Mapping[str, str] = field(default_factory=dict)
     management: Management | None = None
+    pod_cidr: Cidr | None = None
+    """The addresses of its pods, and so of machines in the pod network."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,15 +186,57 @@ class Endpoint:
         return IfName(f"eth0.{vid}" if vid else "eth0")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VmNic:
+    """`network`: its name in the machine's manifest. `interface`: what the guest calls it."""
+
+    network: str
+    interface: IfName
+    nad: str = ""
+    """`namespace/name`; empty: the pod network."""
+    checked: bool = False
+    """`macspoofchk`: frames with another source address than its own go nowhere."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vm:
+    """A virtual machine of the manifests, started on `node`. Its addresses are what its guest says that they are."""
+
+    name: str
+    node: str
+    machine: Ref
+    nics: tuple[VmNic, ...] = ()
+    memory: int = 0
+    """Bytes."""
+
+    def nic(self, network: str) -> VmNic | None:
+        return next((nic for nic in self.nics if nic.network == network), None)
+
+    def station(self, nic: VmNic) -> str:
+        return f"{self.name}/{nic.network}"
+
+
 # What must be true ---------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reach:
-    """Every one of `among` gets an answer from every other."""
+    """Every one of `sources` gets an answer from every one of `targets`; itself does not count."""
 
     name: str
-    among: tuple[str, ...]
+    sources: tuple[str, ...]
+    targets: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Matrix:
+    """Every NIC of every machine asks every NIC, host and node: who answers is who should, by the manifests.
+
+    `targets`: whom they ask; empty: everybody.
+    """
+
+    name: str
+    targets: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -243,11 +289,33 @@ class PlanEmpty:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lease:
-    """An endpoint has its address from a DHCP server, and it is in `network`."""
+    """An endpoint or a machine's NIC has its address from a DHCP server (a host, `server`), and it is in `network`."""
 
     name: str
     endpoint: str
     network: str
+    server: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForgedMac:
+    """A machine's NIC that takes another source address is heard (`heard`) or not; with its own one it is."""
+
+    name: str
+    station: str
+    listener: str
+    heard: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recreate:
+    """A cluster network's bridge and bond are deleted under running machines; one apply brings their traffic back."""
+
+    name: str
+    node: str
+    cluster_network: str
+    between: tuple[str, str]
+    within_ms: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -277,7 +345,20 @@ class Change:
     within_ms: int | None = None
 
 
-Check = Reach | Isolated | Command | BondIs | CablePull | PlanEmpty | Lease | Steady | Change
+Check = (
+    Reach
+    | Matrix
+    | Isolated
+    | Command
+    | BondIs
+    | CablePull
+    | PlanEmpty
+    | Lease
+    | ForgedMac
+    | Recreate
+    | Steady
+    | Change
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -288,6 +369,7 @@ class Scenario:
     switches: tuple[Switch, ...] = ()
     hosts: tuple[Host, ...] = ()
     endpoints: tuple[Endpoint, ...] = ()
+    vms: tuple[Vm, ...] = ()
     cables: tuple[Cable, ...] = ()
     manifests: Mapping[str, str] = field(default_factory=dict)
     changes: Mapping[str, str] = field(default_factory=dict)
@@ -296,13 +378,23 @@ class Scenario:
     def node(self, name: str) -> Node | None:
         return next((n for n in self.nodes if n.name == name), None)
 
+    def vm(self, name: str) -> Vm | None:
+        return next((vm for vm in self.vms if vm.name == name), None)
+
+    def vm_nic(self, station: str) -> tuple[Vm, VmNic] | None:
+        """`vm-a/vlan100`: whose it is, and which."""
+        name, _, network = station.partition("/")
+        vm = self.vm(name)
+        nic = vm.nic(network) if vm else None
+        return (vm, nic) if vm and nic else None
+
     def places(self) -> Iterator[str]:
-        """The names of all that has a network of its own."""
+        """The names of all that has a network namespace of its own. A machine has its pod's, by another name."""
         for group in (self.nodes, self.switches, self.hosts, self.endpoints):
             yield from (one.name for one in group)
 
     def stations(self) -> Mapping[str, Station]:
-        """Who sends and receives in checks, by name."""
+        """Who sends and receives in checks, by name; of machines see `vm_stations`."""
         found = [Station(e.name, e.interface(vid), vid, e.addresses.get(vid)) for e in self.endpoints for vid in e.vids]
         found += [
             Station(n.name, n.management.interface, UNTAGGED, n.management.address) for n in self.nodes if n.management
@@ -314,6 +406,10 @@ class Scenario:
             for vid, address in nic.addresses.items()
         ]
         return {station.name: station for station in found}
+
+    def vm_stations(self) -> tuple[str, ...]:
+        """The NICs of machines: they send and receive, too, by what their guests do."""
+        return tuple(vm.station(nic) for vm in self.vms for nic in vm.nics)
 
     def peer(self, end: End) -> End | None:
         """The other end of the cable."""

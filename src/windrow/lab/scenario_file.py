@@ -20,6 +20,7 @@ from windrow.lab.scenario import (
     Command,
     End,
     Endpoint,
+    ForgedMac,
     Group,
     GroupMode,
     Host,
@@ -27,16 +28,20 @@ from windrow.lab.scenario import (
     Isolated,
     Lease,
     Management,
+    Matrix,
     Node,
     PlanEmpty,
     Port,
     Reach,
+    Recreate,
     Role,
     Scenario,
     Steady,
     Switch,
+    Vm,
 )
 from windrow.lab.scenario_links import check_links
+from windrow.lab.scenario_vms import Machines
 from windrow.model.bonding import BondMode
 from windrow.model.meta import Source
 from windrow.model.problems import Problem, ProblemsError
@@ -55,7 +60,7 @@ T = TypeVar("T")
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?")
 _TOP = ("apiVersion", "kind", "metadata", "spec")
-_SPEC = ("description", "nodes", "switches", "hosts", "endpoints", "cables", "manifests", "checks")
+_SPEC = ("description", "nodes", "switches", "hosts", "endpoints", "vms", "cables", "manifests", "checks")
 
 
 # Files --------------------------------------------------------------------------------------------
@@ -165,6 +170,7 @@ class _Reader:
             if top.text(key, required=True, hint=f"{key}: {right}") not in ("", right):
                 top[key].wrong("kind-unknown", f"{shown(top[key].value)} is not what a scenario says", f"write {right}")
         spec = top.table("spec", _SPEC, required=True)
+        machines = Machines(texts.manifests)
         scenario = Scenario(
             name=top.table("metadata", required=True).text("name", required=True),
             description=spec.text("description"),
@@ -172,6 +178,7 @@ class _Reader:
             switches=self._all(spec, "switches", self._switch),
             hosts=self._all(spec, "hosts", self._host),
             endpoints=self._all(spec, "endpoints", self._endpoint),
+            vms=self._all(spec, "vms", lambda item: self._vm(item, machines)),
             cables=self._all(spec, "cables", self._cable),
             manifests=texts.manifests,
             changes=texts.changes,
@@ -190,13 +197,15 @@ class _Reader:
     # Devices --------------------------------------------------------------------------------------
 
     def _node(self, item: Field) -> Node | None:
-        if (table := item.table(("name", "nics", "labels", "management"))) is None:
+        if (table := item.table(("name", "nics", "labels", "management", "pod-cidr"))) is None:
             return None
+        pods = table.get("pod-cidr")
         return Node(
             name=self._name(table),
             nics=self._ifnames(table, "nics"),
             labels=table.texts("labels"),
             management=self._management(table.table("management")) if "management" in table else None,
+            pod_cidr=pods.parsed(lambda text: Cidr(_network(text)), "address", "like 10.52.0.0/24") if pods else None,
         )
 
     def _management(self, table: Table) -> Management:
@@ -292,6 +301,20 @@ class _Reader:
             gateway=self._address(table, "gateway"),
         )
 
+    def _vm(self, item: Field, machines: Machines) -> Vm | None:
+        """`machine`: the object, `name` or `namespace/name`; without it the one that has the machine's name here."""
+        if (table := item.table(("name", "node", "machine"))) is None:
+            return None
+        name, node = self._name(table), table.text("node", required=True)
+        field = table.get("machine") or table.get("name")
+        if field is None or (word := field.text()) is None:
+            return None
+        found = machines.find(word)
+        if found is None:
+            field.wrong("unknown-name", f"the manifests have no VirtualMachine {shown(word)}", machines.hint(word))
+            return None
+        return Vm(name=name, node=node, machine=found.ref, nics=machines.nics(found), memory=found.spec.memory)
+
     def _addresses(self, table: Table) -> dict[int, Cidr]:
         found = {vid: field.parsed(_cidr, "address") for vid, field in self._by_vid(table, "addresses")}
         return {vid: address for vid, address in found.items() if address}
@@ -329,8 +352,20 @@ class _Reader:
         return read(self, inner) if inner else None
 
     def _reach(self, table: Table) -> Check:
-        among = self._texts(table, "among")
-        return Reach(name=table.text("name") or f"{', '.join(among)} reach each other", among=among)
+        """`among`: all of them each other; or `from` some `to` others."""
+        if "from" in table or "to" in table:
+            if "among" in table:
+                table["among"].wrong("check", "stands beside from and to", "give among, or from and to")
+            sources, targets = self._texts(table, "from"), self._texts(table, "to")
+            said = f"{', '.join(sources)} reach {', '.join(targets)}"
+        else:
+            sources = targets = self._texts(table, "among")
+            said = f"{', '.join(sources)} reach each other"
+        return Reach(name=table.text("name") or said, sources=sources, targets=targets)
+
+    def _matrix(self, table: Table) -> Check:
+        targets = self._texts(table, "to") if "to" in table else ()
+        return Matrix(name=table.text("name") or "who reaches whom is as the manifests say", targets=targets)
 
     def _isolated(self, table: Table) -> Check:
         field = table.required("groups", "a list of lists")
@@ -379,8 +414,29 @@ class _Reader:
     def _lease(self, table: Table) -> Check:
         endpoint, network = table.text("endpoint", required=True), table.required("network")
         found = (network and network.parsed(_network, "address")) or ""
-        said = table.text("name") or f"{endpoint} has an address of {found} from DHCP"
-        return Lease(name=said, endpoint=endpoint, network=found)
+        server = table.text("server")
+        said = table.text("name") or f"{endpoint} has an address of {found} from {server or 'DHCP'}"
+        return Lease(name=said, endpoint=endpoint, network=found, server=server)
+
+    def _forged_mac(self, table: Table) -> Check:
+        station, listener = table.text("station", required=True), table.text("listener", required=True)
+        field = table.get("heard")
+        heard = bool(field and field.flag())
+        said = f"{station} with a forged MAC is {'heard' if heard else 'not heard'} by {listener}"
+        return ForgedMac(name=table.text("name") or said, station=station, listener=listener, heard=heard)
+
+    def _recreate(self, table: Table) -> Check | None:
+        node, network = table.text("node", required=True), table.text("cluster-network", required=True)
+        between, within = self._between(table), table.integer("within-ms", 0, 60_000)
+        if between is None:
+            return None
+        return Recreate(
+            name=table.text("name") or f"{node}: one apply brings back {network}, deleted under running machines",
+            node=node,
+            cluster_network=network,
+            between=between,
+            within_ms=5000 if within is None else within,
+        )
 
     def _steady(self, table: Table) -> Check | None:
         between = self._between(table)
@@ -457,13 +513,16 @@ class _Reader:
 
 
 _CHECKS: dict[str, tuple[tuple[str, ...], Callable[[_Reader, Table], Check | None]]] = {
-    "reach": (("among",), _Reader._reach),
+    "reach": (("among", "from", "to"), _Reader._reach),
+    "matrix": (("to",), _Reader._matrix),
     "isolated": (("groups",), _Reader._isolated),
     "command": (("node", "argv", "exit", "stdout"), _Reader._command),
     "bond": (("node", "bond", "mode", "nics"), _Reader._bond),
     "cable-pull": (("cable", "between", "within-ms"), _Reader._pull),
     "plan-empty": (("nodes",), _Reader._plan_empty),
-    "lease": (("endpoint", "network"), _Reader._lease),
+    "lease": (("endpoint", "network", "server"), _Reader._lease),
+    "forged-mac": (("station", "listener", "heard"), _Reader._forged_mac),
+    "recreate": (("node", "cluster-network", "between", "within-ms"), _Reader._recreate),
     "steady": (("between", "seconds"), _Reader._steady),
     "change": (("node", "between", "manifests", "delete", "impact", "lost", "within-ms"), _Reader._change),
 }

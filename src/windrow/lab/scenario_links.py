@@ -11,10 +11,13 @@ from windrow.lab.scenario import (
     Check,
     Command,
     End,
+    ForgedMac,
     Isolated,
     Lease,
+    Matrix,
     PlanEmpty,
     Reach,
+    Recreate,
     Scenario,
     Steady,
 )
@@ -40,6 +43,8 @@ class _Links:
         self._check_cables()
         for i, endpoint in enumerate(self._scenario.endpoints):
             self._known(endpoint.node, self._nodes, f"spec.endpoints[{i}].node", "node")
+        for i, vm in enumerate(self._scenario.vms):
+            self._known(vm.node, self._nodes, f"spec.vms[{i}].node", "node")
         for i, check in enumerate(self._scenario.checks):
             self._check_check(check, f"spec.checks[{i}]")
 
@@ -82,13 +87,9 @@ class _Links:
 
     def _check_check(self, check: Check, path: str) -> None:
         stations = set(self._scenario.stations())
-        endpoints = {e.name for e in self._scenario.endpoints}
         match check:
-            case Reach(among=among):
-                self._all_known(among, stations, f"{path}.reach.among", "endpoint or host")
-            case Isolated(groups=groups):
-                for i, group in enumerate(groups):
-                    self._all_known(group, stations, f"{path}.isolated.groups[{i}]", "endpoint or host")
+            case Reach() | Matrix() | Isolated() | Lease() | ForgedMac() | Recreate():
+                self._check_stations(check, path)
             case Command(node=node):
                 self._known(
                     node, set(self._scenario.places()), f"{path}.command.node", "node, switch, host or endpoint"
@@ -101,12 +102,37 @@ class _Links:
                     self._wrong("cable", f"{path}.cable-pull.cable", f"there is no cable in {cable}")
             case PlanEmpty(nodes=nodes):
                 self._all_known(nodes, self._nodes, f"{path}.plan-empty.nodes", "node")
-            case Lease(endpoint=endpoint):
-                self._known(endpoint, endpoints, f"{path}.lease.endpoint", "endpoint")
             case Steady(between=between):
                 self._all_known(between, stations, f"{path}.steady.between", "endpoint or host")
             case Change():
                 self._check_change(check, f"{path}.change")
+
+    def _check_stations(self, check: Reach | Matrix | Isolated | Lease | ForgedMac | Recreate, path: str) -> None:
+        """Checks in which the NICs of machines may take part."""
+        machines = set(self._scenario.vm_stations())
+        everybody, who = set(self._scenario.stations()) | machines, "endpoint, host or NIC of a machine"
+        match check:
+            case Reach(sources=sources, targets=targets):
+                keys = ("among",) if sources is targets else ("from", "to")
+                for key, names in zip(keys, (sources, targets), strict=False):
+                    self._all_known(names, everybody, f"{path}.reach.{key}", who)
+            case Matrix(targets=targets):
+                self._all_known(targets, everybody, f"{path}.matrix.to", who)
+                if not self._scenario.vms:
+                    self._wrong("check", f"{path}.matrix", "there are no machines to ask", "name some in spec.vms")
+            case Isolated(groups=groups):
+                for i, group in enumerate(groups):
+                    self._all_known(group, everybody, f"{path}.isolated.groups[{i}]", who)
+            case Lease(endpoint=endpoint, server=server):
+                takers = {e.name for e in self._scenario.endpoints} | machines
+                self._known(endpoint, takers, f"{path}.lease.endpoint", "endpoint or NIC of a machine")
+                self._known(server, {h.name for h in self._scenario.hosts}, f"{path}.lease.server", "host")
+            case ForgedMac(station=station, listener=listener):
+                self._known(station, machines, f"{path}.forged-mac.station", "NIC of a machine")
+                self._known(listener, everybody - machines, f"{path}.forged-mac.listener", "endpoint or host")
+            case Recreate(node=node, between=between):
+                self._known(node, self._nodes, f"{path}.recreate.node", "node")
+                self._all_known(between, everybody, f"{path}.recreate.between", who)
 
     def _check_change(self, check: Change, path: str) -> None:
         self._known(check.node, self._nodes, f"{path}.node", "node")

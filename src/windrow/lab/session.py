@@ -114,7 +114,7 @@ class Session:
         return {**applied, "scenario": scenario.name, "built_s": round(built, 3)}
 
     def apply(self, request: Request) -> Mapping[str, Any]:
-        """Every node in turn, then the endpoints whose bridges are there now."""
+        """Every node in turn, then the endpoints whose bridges are there now, then the virtual machines."""
         world, nodes, fine = self.world, {}, True
         for node in world.scenario.nodes:
             started = time.monotonic()
@@ -127,6 +127,8 @@ class Session:
             fine = fine and done.ok
         for name in world.attach():
             request.log(f"endpoint {self._endpoint_words(name)}", level="step")
+        if fine:
+            world.fleet.start(lambda text, level: request.log(text, level=level))
         return {"ok": fine, "nodes": nodes}
 
     def check(self, request: Request) -> Mapping[str, Any]:
@@ -212,8 +214,11 @@ def _objects(manifests: Mapping[str, str]) -> tuple[AnyObject, ...]:
 
 def _node_object(node: Node) -> NodeObject:
     labels = {"kubernetes.io/hostname": node.name, **node.labels}
-    doc = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": node.name, "labels": labels}}
-    return NodeObject(meta=Meta(name=node.name, labels=labels), doc=doc)
+    doc: dict[str, Any] = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": node.name, "labels": labels}}
+    cidrs = (node.pod_cidr,) if node.pod_cidr else ()
+    if cidrs:
+        doc["spec"] = {"podCIDR": cidrs[0], "podCIDRs": list(cidrs)}
+    return NodeObject(meta=Meta(name=node.name, labels=labels), doc=doc, pod_cidrs=cidrs)
 
 
 def _install_command(path: list[str]) -> None:

@@ -25,6 +25,7 @@ from windrow.lab.client import answer
 from windrow.lab.errors import LabError, LabGone
 from windrow.lab.kernel import boot
 from windrow.lab.kernel.machine import Guest, Log, Machine, Stream
+from windrow.lab.kernel.uml import MEMORY
 
 DEFAULT_NAME = "lab"
 _DOWN = "down"
@@ -46,11 +47,11 @@ def running() -> tuple[str, ...]:
 # The others' side ---------------------------------------------------------------------------------
 
 
-def start(name: str, entry: str, kind: str, log: Log | None = None) -> dict[str, Any]:
+def start(name: str, entry: str, kind: str, *, memory: str = MEMORY, log: Log | None = None) -> dict[str, Any]:
     """Start a lab that outlives this process; what it said when it was up. Raises LabError."""
     if name in running():
         raise LabError(f"the lab {name!r} is up already", hint="windrow lab down, or --name for another one")
-    document = json.dumps({"name": name, "entry": entry, "kernel": kind, "verbose": log is not None})
+    document = json.dumps({"name": name, "entry": entry, "kernel": kind, "memory": memory, "verbose": log is not None})
     process = subprocess.Popen(
         [sys.executable, "-m", "windrow.lab.supervisor", document],
         stdin=subprocess.DEVNULL,
@@ -207,7 +208,7 @@ def main() -> int:
         return 1
     log: Log | None = (lambda line: _say({"log": line})) if wanted["verbose"] else None
     try:
-        machine = boot.boot(wanted["kernel"], Guest(entry=wanted["entry"]), log=log)
+        machine = boot.boot(wanted["kernel"], Guest(entry=wanted["entry"]), memory=wanted["memory"], log=log)
     except LabError as error:
         _say({"error": str(error)})
         return 1

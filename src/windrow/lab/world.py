@@ -5,6 +5,7 @@ cable     a veth pair; pulled: its switch end is down, so both ends lose their c
 node      a namespace with NICs and the management network; the rest is up to Windrow
 host      a namespace with an address per VLAN; dnsmasq where it is a DHCP server
 endpoint  a namespace with one NIC, whose other end is a port of a node's bridge
+machine   a virtual one, which Windrow's own command starts on its node (`vm/fleet`)
 """
 
 from __future__ import annotations
@@ -36,7 +37,10 @@ from windrow.lab.scenario import (
     Role,
     Scenario,
     Switch,
+    Vm,
+    VmNic,
 )
+from windrow.lab.vm.fleet import Fleet
 from windrow.model.bonding import BondMode
 from windrow.model.host import Bond, Bridge, Link, PortVlans, Route, VlanIf
 from windrow.model.names import MGMT, bond_of, bridge_of
@@ -65,6 +69,7 @@ class World:
         self.leases: dict[str, Cidr] = {}
         """What endpoints got by DHCP."""
         self.attached: set[str] = set()
+        self.fleet = Fleet(scenario.vms, self.place, self.root)
         self._sockets: dict[str, Rtnl] = {}
         self._fds: dict[str, int] = {}
         self._programs: list[subprocess.Popen[bytes]] = []
@@ -91,6 +96,7 @@ class World:
             log(f"node {node.name}: NICs {', '.join(node.nics)}{_management_words(node.management)}")
 
     def close(self) -> None:
+        self.fleet.stop()
         for program in self._programs:
             program.kill()
             program.wait()
@@ -110,7 +116,7 @@ class World:
         if not name:
             return Place(name="lab")
         if name not in self._sockets:
-            raise LabError(f"there is no {name!r} in this lab", hint=f"there are {', '.join(self._sockets)}")
+            raise LabError(f"there is no {name!r} in this lab", hint=f"there are {', '.join(self.scenario.places())}")
         env = {}
         if self.scenario.node(name):
             env = {"WINDROW_ROOT": str(self.root(name)), "WINDROW_NODE": name}
@@ -118,6 +124,8 @@ class World:
 
     def station(self, name: str) -> Station:
         """Where a check sends from and listens. Raises LabError."""
+        if (machine := self.scenario.vm_nic(name)) is not None:
+            return self._vm_station(name, *machine)
         found = self.scenario.stations().get(name)
         if found is None:
             raise LabError(f"there is no station {name!r}", hint=f"there are {', '.join(self.scenario.stations())}")
@@ -125,6 +133,12 @@ class World:
         trunk = found.place not in {e.name for e in self.scenario.endpoints} and "." not in found.interface
         inside = partial(self.inside, found.place)
         return Station(name, found.interface, inside, address.partition("/")[0], trunk)
+
+    def _vm_station(self, name: str, vm: Vm, nic: VmNic) -> Station:
+        """The tap: what comes out of it is what the guest gets, and what goes in is what it sends."""
+        guest = self.fleet.guest(vm.name)
+        inside = partial(netns.opened_in, guest.record.netns)
+        return Station(name, guest.nic(nic).tap, inside, guest.address(nic).partition("/")[0])
 
     def root(self, node: str) -> Path:
         return ROOTS / node
@@ -238,6 +252,7 @@ class World:
         ]
         command += [f"--dhcp-leasefile=/run/windrow/{host.name}.leases", "--pid-file=", "--dhcp-authoritative"]
         command += ["--no-ping", "--log-facility=-"]
+        command.append("--dhcp-option=option:router")  # empty: nobody is sent to a host that does not forward
         for nic in host.nics:
             for vid, (first, last) in nic.leases.items():
                 command += [f"--interface={nic.interface(vid)}", f"--dhcp-range={first},{last},1h"]

@@ -22,7 +22,9 @@ from windrow.lab.client import LiveLog, Open, Terminal, ask, run_program
 from windrow.lab.errors import BootError, LabError
 from windrow.lab.kernel.boot import KERNELS, boot
 from windrow.lab.kernel.machine import Guest, Machine
+from windrow.lab.kernel.uml import MEMORY, memory_for
 from windrow.lab.scenario_file import Texts, parse, read, shipped
+from windrow.lab.vm.fleet import check as check_machines
 
 ENTRY = "windrow.apps.labguest:main"
 
@@ -74,8 +76,8 @@ def run(
 ) -> None:
     """Bring a scenario up, run its checks, report, and take it down."""
     log = _live_log(session, quiet=as_json)
-    texts = _scenario(scenario)
-    with _machine(kind, log, verbose or session.verbose) as machine:
+    texts, memory = _scenario(scenario)
+    with _machine(kind, log, verbose or session.verbose, memory) as machine:
         report = ask(machine.open, {"do": "up", "scenario": texts.to_json()}, log.event)
         report["boot_s"] = round(machine.boot_s, 3)
         log.say("checks:", "step")
@@ -102,6 +104,8 @@ def test(session: Session, arguments: tuple[str, ...], kind: str, verbose: bool)
     """Run pytest in a lab kernel: `windrow lab test -- tests/kernel -q`."""
     log = _live_log(session)
     env = {"HYPOTHESIS_STORAGE_DIRECTORY": "/tmp/hypothesis", "PYTHONDONTWRITEBYTECODE": "1", "WINDROW_LAB": kind}
+    # Which plugin tests/cni is about: these tests are pointed at others' too.
+    env |= {name: value for name, value in os.environ.items() if name == "WINDROW_CNI_PLUGIN"}
     argv = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *arguments]
     with _machine(kind, log, verbose or session.verbose) as machine:
         code = run_program(machine.open, argv, env=env)
@@ -122,9 +126,11 @@ def test(session: Session, arguments: tuple[str, ...], kind: str, verbose: bool)
 def up(session: Session, scenario: str, kind: str, name: str, apply: bool, as_json: bool, verbose: bool) -> None:
     """Bring a scenario up, and keep it: `lab exec`, `lab shell` and `lab check` use it, `lab down` ends it."""
     log = _live_log(session, quiet=as_json)
-    texts = _scenario(scenario)
+    texts, memory = _scenario(scenario)
     log.say(f"starting the lab kernel ({kind})")
-    started = supervisor.start(name, ENTRY, kind, _kernel_log(log, verbose or session.verbose))
+    started = supervisor.start(
+        name, ENTRY, kind, memory=memory, log=_kernel_log(log, verbose or session.verbose)
+    )
     log.say(f"Linux {started['kernel']} is up after {started['boot_s']:.2f} s", "good")
     try:
         report = ask(_open(name), {"do": "up", "scenario": texts.to_json(), "apply": apply}, log.event)
@@ -236,11 +242,14 @@ def list_() -> None:
 # Pieces -------------------------------------------------------------------------------------------
 
 
-def _scenario(name: str) -> Texts:
-    """Read here, and understood here first: a mistake in it is told before anything is started."""
+def _scenario(name: str) -> tuple[Texts, str]:
+    """Read here, and understood here first: a mistake in it is told before anything is started. And the memory that
+    its lab needs."""
     texts = read(name)
-    parse(texts)
-    return texts
+    found = parse(texts)
+    if found.vms:
+        check_machines()
+    return texts, memory_for([vm.memory for vm in found.vms])
 
 
 def _live_log(session: Session, *, quiet: bool = False) -> LiveLog:
@@ -256,14 +265,14 @@ def _open(name: str) -> Open:
 
 
 @contextlib.contextmanager
-def _machine(kind: str, log: LiveLog, verbose: bool) -> Iterator[Machine]:
+def _machine(kind: str, log: LiveLog, verbose: bool, memory: str = MEMORY) -> Iterator[Machine]:
     """A lab kernel for as long as the block lasts, however it ends."""
     # The guest cannot write the bytecode of what it imports; here that happens while its kernel boots.
     threading.Thread(target=importlib.import_module, args=[ENTRY.partition(":")[0]], daemon=True).start()
     log.say(f"starting the lab kernel ({kind})")
     with _interruptible():
         try:
-            machine = boot(kind, Guest(entry=ENTRY), log=_kernel_log(log, verbose))
+            machine = boot(kind, Guest(entry=ENTRY), memory=memory, log=_kernel_log(log, verbose))
         except BootError as error:
             raise BootError(f"{error}\n{error.console}", console=error.console) from error
         with machine:

@@ -9,9 +9,9 @@ from windrow.lab.kernel.machine import Guest, Log, Machine
 KERNELS = ("uml", "native")
 
 
-def boot(kind: str, guest: Guest, *, log: Log | None = None) -> Machine:
-    """Raises LabError, BootError."""
-    machine = uml.boot(guest, log=log) if kind == "uml" else native.boot(guest, log=log)
+def boot(kind: str, guest: Guest, *, memory: str = uml.MEMORY, log: Log | None = None) -> Machine:
+    """`memory`: of User-Mode Linux. Raises LabError, BootError."""
+    machine = uml.boot(guest, memory=memory, log=log) if kind == "uml" else native.boot(guest, log=log)
     if missing := machine.about.get("missing"):
         machine.close()
         raise LabError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import socket
+from collections.abc import Sequence
 
 from windrow.lab.kernel.launch import CLONE_NEWIPC, CLONE_NEWNS, CLONE_NEWPID
 from windrow.lab.kernel.machine import Guest, Log, Machine, Program, interpreter_line, need
@@ -12,7 +13,15 @@ from windrow.lab.kernel.machine import Guest, Log, Machine, Program, interpreter
 MEMORY = "768M"
 """A ceiling, not a price: the memory file is sparse, and only pages that were touched are there."""
 
+_BASE_MB, _HYPERVISOR_MB = 448, 96
+"""Of a lab with machines: the lab itself, and QEMU beside the memory of each guest."""
+
 _PLACES = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/bin", "/usr/local/bin"))
+
+
+def memory_for(machines: Sequence[int]) -> str:
+    """For a lab with virtual machines, by the memory of each, in bytes."""
+    return f"{_BASE_MB + sum((m >> 20) + _HYPERVISOR_MB for m in machines)}M" if machines else MEMORY
 
 
 def boot(guest: Guest, *, memory: str = MEMORY, log: Log | None = None) -> Machine:
