@@ -419,10 +419,13 @@ def test_annotations_that_cannot_be_followed(host: Host, annotations: dict[str, 
 def test_what_the_runtime_gives_is_the_default_networks(host: Host) -> None:
     manifest(host, "ports.yaml", nad("ports", capabilities={"portMappings": True}))
     mappings = [{"hostPort": 80, "containerPort": 80, "protocol": "tcp"}]
-    call = request(clusterNetwork="default/ports", runtimeConfig={"portMappings": mappings, "mac": "x"})
+    runtime = {"portMappings": mappings, "mac": "52:54:00:12:34:56", "ips": ["10.1.2.3"]}
+    call = request(clusterNetwork="default/ports", runtimeConfig=runtime)
     first, second = want(host, call, n="default/ports").attachments
     assert json.loads(first.plugins[0])["runtimeConfig"] == {"portMappings": mappings}
+    assert first.args == "IgnoreUnknown=1;IP=10.1.2.3;MAC=52:54:00:12:34:56"
     assert "runtimeConfig" not in json.loads(second.plugins[0])
+    assert second.args == "IgnoreUnknown=1"
 
 
 def test_networks_that_every_pod_gets(host: Host) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from windrow.port.errors import INVALID_CONFIG, CniError
@@ -129,31 +129,36 @@ def _is_true(value: object) -> bool:
 
 def wishes_of(selection: Selection) -> Wishes:
     """Of an entry of the annotation."""
-    runtime: dict[str, Any] = {}
-    args: dict[str, str] = {}
-    cni = dict(selection.cni_args)
-    if selection.ips:
-        runtime["ips"] = list(selection.ips)
-        if len(selection.ips) == 1:
-            args["IP"] = selection.ips[0]
-        else:  # host-local refuses IP=a,b, and takes these
-            cni.setdefault("ips", list(selection.ips))
-    if selection.mac:
-        runtime["mac"] = args["MAC"] = selection.mac
-    if selection.device:
-        runtime["deviceID"] = selection.device
     required: dict[str, Any] = {}
     if selection.port_mappings:
         required["portMappings"] = [mapping.to_json() for mapping in selection.port_mappings]
     if selection.bandwidth and selection.bandwidth.to_json():
         required["bandwidth"] = selection.bandwidth.to_json()
-    return Wishes(
-        runtime=runtime | required,
-        required=frozenset(required),
-        cni=cni,
-        args=args,
-        device=selection.device,
+    runtime: dict[str, Any] = dict(required)
+    if selection.ips:
+        runtime["ips"] = list(selection.ips)
+    if selection.mac:
+        runtime["mac"] = selection.mac
+    if selection.device:
+        runtime["deviceID"] = selection.device
+    wishes = wishes_of_runtime(runtime)
+    return replace(
+        wishes, required=frozenset(required), cni={**wishes.cni, **selection.cni_args}, device=selection.device
     )
+
+
+def wishes_of_runtime(runtime: Mapping[str, Any]) -> Wishes:
+    """Of `runtimeConfig`: of a call, whose container gets its addresses and its MAC on the default network."""
+    args: dict[str, str] = {}
+    cni: dict[str, Any] = {}
+    match runtime.get("ips"):
+        case [str() as only]:
+            args["IP"] = only
+        case [_, *_] as several:  # host-local refuses IP=a,b, and takes these
+            cni["ips"] = several
+    if isinstance(mac := runtime.get("mac"), str) and mac:
+        args["MAC"] = mac
+    return Wishes(runtime=runtime, cni=cni, args=args)
 
 
 def plugin_configs(network: Network, wishes: Wishes, *, about: str) -> tuple[str, ...]:

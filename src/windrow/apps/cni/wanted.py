@@ -15,7 +15,15 @@ from windrow.apps.cni.host import Host
 from windrow.apps.cni.podinfo import CAPABILITY, PodInfo
 from windrow.model.attachments import Attachment
 from windrow.port import defaultroute
-from windrow.port.delegates import Wishes, args_text, cni_args, plugin_configs, read_network, wishes_of
+from windrow.port.delegates import (
+    Wishes,
+    args_text,
+    cni_args,
+    plugin_configs,
+    read_network,
+    wishes_of,
+    wishes_of_runtime,
+)
 from windrow.port.errors import FORBIDDEN, INVALID_CONFIG, CniError
 from windrow.port.networks import (
     DEFAULT_NETWORK,
@@ -90,7 +98,7 @@ class _Finder:
         if chosen:
             return self._chosen(chosen)
         found = defaultnet.find(self.settings, self.host, self.definitions, self.request.version)
-        return None if found is None else _One(found=found, wishes=Wishes(runtime=self._runtime()), default=True)
+        return None if found is None else _One(found=found, wishes=wishes_of_runtime(self._runtime()), default=True)
 
     def _chosen(self, text: str) -> _One:
         """The pod has a default network of its own. Its interface is the one that the runtime names."""
@@ -102,7 +110,13 @@ class _Finder:
         if selection.namespace != self.settings.system_namespace:
             self._check_namespace(selection, about)
         one = self._selected(selection, about)
-        wishes = replace(one.wishes, runtime={**self._runtime(), **one.wishes.runtime})
+        call = wishes_of_runtime(self._runtime())
+        wishes = replace(
+            one.wishes,
+            runtime={**call.runtime, **one.wishes.runtime},
+            cni={**call.cni, **one.wishes.cni},
+            args={**call.args, **one.wishes.args},
+        )
         return replace(one, wishes=wishes, interface="", default=True)
 
     def _runtime(self) -> Mapping[str, Any]:
