@@ -427,7 +427,7 @@ def test_killed_anywhere_it_leaves_nothing_after_stop(node: Node, seed: int) -> 
         moment = chance.uniform(0, whole)
         killed(node, after_s=moment)
         for _ in range(200):  # what the killed one had just started may be on its way yet
-            if node.record() is not None:
+            with contextlib.suppress(ProblemsError):  # it does not run: it had not come so far
                 node.stop(force=True)
             if node.left() == {}:
                 break

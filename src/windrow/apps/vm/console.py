@@ -94,7 +94,7 @@ def _raw(terminal: Terminal) -> Iterator[None]:
         return
     before = termios.tcgetattr(terminal.stdin)
     try:
-        tty.setraw(terminal.stdin)
+        tty.setraw(terminal.stdin, termios.TCSADRAIN)  # what was typed meanwhile is not lost
         yield
     finally:
         termios.tcsetattr(terminal.stdin, termios.TCSADRAIN, before)
