@@ -153,6 +153,7 @@ def test_json_keys(document: dict[str, Any], wanted: dict[str, Any]) -> None:
     ("document", "said"),
     [
         ({"name": None}, '[0]: "" is not the name'),
+        ({"name": ""}, '[0]: "" is not the name'),
         ({"name": 5}, "[0].name: this is a number"),
         ({"name": "Web"}, '[0]: "Web" is not the name'),
         ({"namespace": "A/B"}, '[0]: "A/B" is not a namespace'),

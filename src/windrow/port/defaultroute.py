@@ -6,7 +6,6 @@ the list is empty. The others lose theirs of these families; a family that nobod
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -46,14 +45,19 @@ def turns(requests: Sequence[tuple[str, ...] | None], *, about: str) -> tuple[Tu
 def _claimed(gateways: tuple[str, ...] | None) -> tuple[int, ...]:
     if gateways is None:
         return ()
-    return tuple(ipaddress.ip_address(gateway).version for gateway in gateways) or FAMILIES
+    return tuple(map(version_of, gateways)) or FAMILIES
 
 
 def _turn(index: int, gateways: tuple[str, ...], owners: Mapping[int, int]) -> Turn:
     """The owner's own default route goes as well where it names another gateway."""
-    named = {ipaddress.ip_address(gateway).version for gateway in gateways}
+    named = set(map(version_of, gateways))
     lose = {family for family, owner in owners.items() if owner != index or family in named}
     return Turn(lose=frozenset(lose), gateways=gateways)
+
+
+def version_of(address: str) -> int:
+    """4 or 6."""
+    return 6 if ":" in address else 4
 
 
 def family_of(dst: object) -> int | None:
@@ -71,6 +75,6 @@ def turned(result: Mapping[str, Any], turn: Turn) -> dict[str, Any]:
     routes = [r for r in listed if isinstance(r, Mapping)] if isinstance(listed, list) else []
     kept: list[Mapping[str, Any]] = [r for r in routes if family_of(r.get("dst")) not in turn.lose]
     for gateway in turn.gateways:
-        kept.append({"dst": ANYWHERE[ipaddress.ip_address(gateway).version], "gw": gateway})
+        kept.append({"dst": ANYWHERE[version_of(gateway)], "gw": gateway})
     document = {key: value for key, value in result.items() if key != "routes"}
     return document | ({"routes": kept} if kept else {})

@@ -19,7 +19,6 @@ from windrow.apps.cni.definitions import Definitions
 from windrow.apps.cni.host import Host
 from windrow.model.names import MGMT, bridge_of
 from windrow.netlink.errors import KernelError
-from windrow.netlink.podroutes import mtu_of, mtu_of_default_route
 from windrow.port.errors import INVALID_CONFIG, MISSING, CniError
 from windrow.port.networks import NONE, WINDROW_DEFAULT_NETWORK
 from windrow.port.settings import TYPE, Settings
@@ -169,6 +168,8 @@ def brought(host: Host, definitions: Definitions, version: str) -> dict[str, Any
 
 def _management_mtu(host: Host) -> int | None:
     """Pods may send no larger frames than what carries them on. None: nothing does; the kernel's default will do."""
+    from windrow.netlink.podroutes import mtu_of, mtu_of_default_route
+
     rtnl = host.rtnl()
     with suppress(KernelError):
         return mtu_of(rtnl, bridge_of(MGMT))

@@ -21,7 +21,6 @@ from windrow.apps.cni.host import Host
 from windrow.apps.cni.podinfo import PodFiles, PodSource, RuntimeArguments, find_pod, named_pod
 from windrow.apps.cni.wanted import Wanted, wanted
 from windrow.model.attachments import Attached, Attachment
-from windrow.netlink import podroutes
 from windrow.netlink.errors import KernelError
 from windrow.port import netstatus
 from windrow.port.defaultroute import turned
@@ -118,6 +117,8 @@ def _turn(done: Sequence[Attachment], plan: Wanted, caller: Caller) -> list[Atta
     turns = {a.ifname: (t.lose, t.gateways) for a, t in zip(done, plan.turns, strict=True) if t}
     if not turns:
         return list(done)
+    from windrow.netlink import podroutes  # loads what observes a whole namespace, which few calls need
+
     try:
         podroutes.turn(caller.netns, turns)
     except KernelError as error:
