@@ -24,6 +24,7 @@ CONFIG, HELLO, READY = 1, 15, 16
 
 MODULES = (
     "ipv6", "bridge", "br_netfilter", "8021q", "bonding", "veth", "dummy", "tun", "vxlan", "sch_netem",
+    "nf_tables",  # of its families only bridge is there: source addresses of ports
     "iptable_nat", "ip6table_nat", "xt_MASQUERADE", "xt_addrtype", "xt_comment", "xt_conntrack", "xt_mark",
     "xt_multiport", "xt_nat", "xt_tcpudp",  # masquerade, and what the portmap plugin's rules are made of
     "act_mirred", "cls_u32", "ifb", "sch_ingress", "sch_tbf",  # the bandwidth plugin
@@ -87,7 +88,10 @@ def mount_scratch(keep: list[str]) -> None:
 
 
 def mount_devices() -> None:
-    """Terminals of our own."""
+    """Terminals of our own, and the names that udev would give to a process's own files (`nft -f -` opens one)."""
+    for name, target in (("fd", ""), ("stdin", "/0"), ("stdout", "/1"), ("stderr", "/2")):
+        with contextlib.suppress(OSError):  # it is there; or this /dev is the host's
+            os.symlink(f"/proc/self/fd{target}", f"/dev/{name}")
     with contextlib.suppress(OSError):
         os.makedirs("/dev/pts", exist_ok=True)
     if mount("devpts", "/dev/pts", "devpts", options="newinstance,ptmxmode=0666,mode=620"):
