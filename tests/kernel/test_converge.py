@@ -12,12 +12,15 @@ from typing import Protocol
 
 import pytest
 
-from windrow.apps.engine import Report, bursts, converge, execute, look, plan_node
+from windrow.apps.engine import Planned, Report, bursts, converge, execute, look, plan_node
 from windrow.model.cluster import Cluster
 from windrow.model.facts import KernelFeatures
-from windrow.model.host import Bond, Link, Observed, Other
+from windrow.model.host import Bond, Link, Observed, Other, PortVlans
+from windrow.model.names import cluster_network_of_bridge
+from windrow.model.objects import VlanConfig
+from windrow.model.ports import PORT_GROUP, PortRecord
 from windrow.model.steps import Plan, SetBond
-from windrow.model.values import IfName
+from windrow.model.values import IfName, VidSet
 from windrow.netlink import links
 from windrow.netlink.kernel import Kernel
 from windrow.netlink.sock import Rtnl
@@ -73,10 +76,18 @@ class Case:
     before: Cluster
     target: Cluster
     foreign: frozenset[IfName]
+    ports: tuple[PortRecord, ...] = ()
+
+    def planned(self, target: Cluster) -> Planned:
+        return plan_node(target, look(self.kernel, NODE, self.ports))
+
+    def come_to(self, target: Cluster) -> Report:
+        return converge(target, self.kernel, NODE, ports=lambda: self.ports)
 
 
 def start(ns: Ns, kernel: Steady, dice: Random, *, spoiled: bool) -> Case:
-    """A host on which Windrow has worked, more or less; `spoiled`: and on which others have done damage."""
+    """A host on which Windrow has worked, more or less, and to which containers are attached; `spoiled`: and on which
+    others have done damage."""
     for number, nic in enumerate(ALL_NICS):
         end = links.End(name=nic, mac=f"02:00:00:00:00:{number + 1:02x}")
         ns.rtnl.run(links.veth(end, links.End(name=f"{nic}p")), links.set_link(f"{nic}p", up=True))
@@ -84,11 +95,26 @@ def start(ns: Ns, kernel: Steady, dice: Random, *, spoiled: bool) -> Case:
     before, target = random_cluster(dice), random_cluster(dice)
     if dice.random() < 0.7 or not spoiled:
         assert_done(converge(before, kernel, NODE))
+    attached = generate.random_ports(dice, kernel.observe())
+    for port in attached.links:
+        attach(ns, port)
     hands = generate.random_leftovers(dice) if spoiled and dice.random() < 0.3 else []
     hands += generate.random_sabotage(dice, kernel.observe(), dice.choice((0, 0, 3, 8)) if spoiled else 0)
     for step in hands:
         kernel.run([step])
-    return Case(kernel=kernel, dice=dice, before=before, target=target, foreign=foreign)
+    return Case(kernel=kernel, dice=dice, before=before, target=target, foreign=foreign, ports=attached.records)
+
+
+def attach(ns: Ns, port: Link) -> None:
+    """As a CNI call leaves it; its other end stays here, and up."""
+    end, peer = links.End(name=port.name, group=PORT_GROUP), links.End(name=f"{port.name}p")
+    ns.rtnl.run(links.veth(end, peer), links.set_link(peer.name, up=True))
+    ns.rtnl.run(links.set_master(port.name, ns.rtnl.index(port.master or "")))
+    index, vlans = ns.rtnl.index(port.name), port.vlans or PortVlans()
+    ns.rtnl.run(links.port_options(index, isolated=int(bool(port.isolated))), links.add_vlans(index, vlans))
+    if gone := VidSet.of([1]) - vlans.all:
+        ns.rtnl.run(links.delete_vlans(index, gone))
+    ns.rtnl.run(links.set_link(port.name, up=True))
 
 
 def random_cluster(dice: Random) -> Cluster:
@@ -132,29 +158,60 @@ def foreign_links(case: Case, observed: Observed) -> dict[IfName, Link]:
 
 @pytest.mark.parametrize("block", range(4))
 def test_any_start_converges_to_any_target(begin: Begin, block: int) -> None:
-    done = 0
+    done = attached = 0
     for seed in range(block * PAIRS // 4, (block + 1) * PAIRS // 4):
         case = begin(seed)
         others = foreign_links(case, case.kernel.observe())
-        planned = plan_node(case.target, look(case.kernel, NODE))
+        target = with_what_is_in_use(case)
+        planned = case.planned(target)
         assert planned.plan.refusals == (), seed
         assert execute(planned.plan, case.kernel).failures == {}, seed
-        assert only_a_remembered_primary(plan_node(case.target, look(case.kernel, NODE)).plan), seed
-        assert_done(converge(case.target, case.kernel, NODE))
+        assert only_a_remembered_primary(case.planned(target).plan), seed
+        assert_done(case.come_to(target))
+        assert ports_in_place(case), seed
+        attached += len(case.ports)
         assert foreign_links(case, case.kernel.observe()) == others, seed
         done += 1
-    print(f"convergence: {done} of {PAIRS // 4}, each in one plan")
+    print(f"convergence: {done} of {PAIRS // 4}, each in one plan, with {attached} ports")
+    assert attached > PAIRS // 8
+
+
+def with_what_is_in_use(case: Case) -> Cluster:
+    """The target, and the networks that it would take from under a container as they were."""
+    used = {cluster_network_of_bridge(r.bridge) for r in case.ports}
+    kept = [o for o in case.before.objects.values() if isinstance(o, VlanConfig) and o.cluster_network in used]
+    wanted = {c.cluster_network for c in case.target.all(VlanConfig)}
+    rest = [c for c in case.target.all(VlanConfig) if c.cluster_network not in used]
+    nics = {n.value for c in kept for n in c.uplink.nics}
+    clash = [c.ref for c in rest if nics & {n.value for n in c.uplink.nics}]
+    same = [c.ref for c in case.target.all(VlanConfig) if c.cluster_network in used & wanted]
+    return case.target.without([*clash, *same]).replace(kept)
+
+
+def ports_in_place(case: Case) -> bool:
+    """All of networks that the node has."""
+    observed = case.kernel.observe()
+    for record in case.ports:
+        link = observed.state.links.get(record.host)
+        if link is None or record.bridge not in observed.state.links:
+            continue
+        vlans, isolated = record.vlans or link.vlans, record.isolated or link.isolated
+        if not link.up or (link.master, link.vlans, link.isolated) != (record.bridge, vlans, isolated):
+            return False
+    return True
 
 
 def test_a_plan_cut_at_a_random_step_resumes(begin: Begin) -> None:
     done = 0
     for seed in range(1000, 1000 + CUTS):
         whole, cut = begin(seed), begin(seed)
-        assert_done(converge(whole.target, whole.kernel, NODE))
-        steps = plan_node(cut.target, look(cut.kernel, NODE)).plan.steps
+        target = with_what_is_in_use(whole)
+        assert_done(whole.come_to(target))
+        steps = cut.planned(target).plan.steps
         for together in bursts(steps[: cut.dice.randint(0, len(steps))]):
             assert cut.kernel.run(together) is None, seed
-        assert_done(converge(cut.target, cut.kernel, NODE))
+        assert_done(cut.come_to(target))
+        assert ports_in_place(cut), seed
         assert ours(cut.kernel.observe()) == ours(whole.kernel.observe()), seed
         done += 1
     print(f"resumed: {done} of {CUTS}")
@@ -170,7 +227,7 @@ def test_undo_returns_to_the_start(begin: Begin) -> None:
     for seed in range(2000, 2000 + UNDOS):
         case = begin(seed, spoiled=False)
         before = case.kernel.observe()
-        plan = plan_node(case.target, look(case.kernel, NODE)).plan
+        plan = case.planned(with_what_is_in_use(case)).plan
         names = frozenset(name for unit in plan.units for name in unit.links if not before.owned(name))
         assert execute(plan, case.kernel).failures == {}, seed
         want = normalise(before, names)
@@ -189,9 +246,10 @@ def test_one_apply_repairs_sabotage(begin: Begin) -> None:
         whole = ours(case.kernel.observe())
         for step in generate.random_sabotage(case.dice, case.kernel.observe(), case.dice.randint(1, 12)):
             damages += case.kernel.run([step]) is None
-        planned = plan_node(case.before, look(case.kernel, NODE))
+        planned = case.planned(case.before)
         assert execute(planned.plan, case.kernel).failures == {}, seed
-        assert plan_node(case.before, look(case.kernel, NODE)).plan.empty, seed
+        assert case.planned(case.before).plan.empty, seed
+        assert ports_in_place(case), seed
         assert ours(case.kernel.observe()) == whole, seed
         done += 1
     print(f"repaired: {done} of {SABOTAGES}, after {damages} pieces of damage")
