@@ -80,6 +80,8 @@ class Node:
         if self.run("iptables", "-t", "nat", "-L", check=False).returncode != 0:
             (self.bin / "iptables").symlink_to(shutil.which("iptables-legacy") or "/usr/sbin/iptables-legacy")
             (self.bin / "ip6tables").symlink_to(shutil.which("ip6tables-legacy") or "/usr/sbin/ip6tables-legacy")
+        known = ("nft list ruleset", "iptables-legacy-save -t nat", "iptables-save -t nat")
+        self.firewalls = [p for p in known if self.run(*p.split(), check=False).returncode == 0]
         self.nad("vlan100", self.bridge())
         self.nad("addressed", self.bridge(ipam=self.ipam("10.61.0.0/24")))
         self.nad("pods", self.bridge(ipam=self.ipam("10.62.0.0/24", "fd62::/64")) | {"cniVersion": "1.0.0"})
@@ -418,10 +420,14 @@ def test_two_calls_for_one_container(node: Node) -> None:
     found = node.call(second, node.config(clusterNetwork="default/addressed", name="other"))
     assert found.exit == 0, found.stdout
     assert list(node.inside(pod)) == ["eth0", "eth1"]
-    assert len(status(Host(node.root).paths, Path(pod).name)) == 2
+    told = node.root / "run/windrow/pods/default/vm.status.json"
+    assert [one["interface"] for one in json.loads(told.read_text())] == ["eth0", "eth1"]
     found = node.call(second | {"CNI_COMMAND": "DEL"}, node.config(clusterNetwork="default/addressed", name="other"))
     assert found.exit == 0
     assert list(node.inside(pod)) == ["eth0"]
+    assert [one["interface"] for one in json.loads(told.read_text())] == ["eth0"]
+    node.delete(pod)
+    assert not told.exists()
 
 
 def test_annotations_from_a_file(node: Node) -> None:

@@ -524,6 +524,17 @@ def test_a_file_that_is_no_record_is_told_and_stops_nobody_else(records: Attachm
         records.of("c2")
 
 
+def test_half_written_files_of_killed_processes_go(records: AttachmentRecords) -> None:
+    records.sweep()
+    records.put(RECORD)
+    old, new = (records.paths.attachments / f".c{n}@eth0.json.new" for n in (2, 3))
+    for path in (old, new):
+        path.write_text("half")
+    os.utime(old, (0, 0))
+    records.sweep()
+    assert (old.exists(), new.exists(), records.get("c1", "eth0")) == (False, True, RECORD)
+
+
 def test_what_a_newer_windrow_says_more_is_overlooked(records: AttachmentRecords) -> None:
     records.put(RECORD)
     (path,) = records.paths.attachments.iterdir()

@@ -31,6 +31,8 @@ from windrow.store.paths import Paths
 _MODE, _DIRECTORY_MODE = 0o600, 0o700
 _SUFFIX = ".json"
 _PAUSE_S = 0.02
+_STALE_S = 60.0
+"""Writing takes milliseconds."""
 _FLOCK = struct.Struct("hhqqi4x")
 """`struct flock`: type, whence, start, length, pid."""
 
@@ -51,11 +53,11 @@ class AttachmentRecords:
 
     def all(self) -> tuple[tuple[Attached, ...], tuple[StoreError, ...]]:
         """Every record, and why others could not be read."""
-        return self._several("*")
+        return self._several("")
 
     def of(self, container_id: str) -> tuple[Attached, ...]:
         """Those of one container, sorted by interface. Raises StoreError."""
-        found, failures = self._several(f"{container_id}@*")
+        found, failures = self._several(f"{container_id}@")
         if failures:
             raise failures[0]
         return found
@@ -97,19 +99,33 @@ class AttachmentRecords:
                 directory.mkdir(_DIRECTORY_MODE)
             atomic.settle(directory.parent)
 
-    def _several(self, pattern: str) -> tuple[tuple[Attached, ...], tuple[StoreError, ...]]:
+    def _several(self, start: str) -> tuple[tuple[Attached, ...], tuple[StoreError, ...]]:
         found: list[Attached] = []
         failures: list[StoreError] = []
-        for path in sorted(self.paths.attachments.glob(f"{pattern}{_SUFFIX}")):
-            if path.name.startswith("."):
+        for name in self._names():
+            if name.startswith(".") or not (name.startswith(start) and name.endswith(_SUFFIX)):
                 continue
             try:
-                record = _read(path)
+                record = _read(self.paths.attachments / name)
             except StoreError as failure:
                 failures.append(failure)
             else:
                 found += [record] if record else []
         return tuple(found), tuple(failures)
+
+    def _names(self) -> list[str]:
+        with explained(self.paths.attachments, "list the records"), suppress(FileNotFoundError):
+            return sorted(os.listdir(self.paths.attachments))
+        return []
+
+    def sweep(self) -> None:
+        """Remove the half-written files of processes that were killed. Raises StoreError."""
+        before = time.time() - _STALE_S
+        for name in self._names():
+            path = self.paths.attachments / name
+            with explained(path, "remove what is half-written"), suppress(FileNotFoundError):
+                if name.startswith(".") and path.lstat().st_mtime < before:
+                    path.unlink()
 
     @contextmanager
     def locked(self, container_id: str, ifname: str, *, timeout_s: float) -> Iterator[bool]:

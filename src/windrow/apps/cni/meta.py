@@ -6,7 +6,6 @@ whatever is killed in between, DEL and GC know what to undo: neither asks the ma
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -30,6 +29,7 @@ from windrow.port.request import Request
 from windrow.port.result import Interface, Ip, Result, Route, from_document
 from windrow.port.settings import Settings, read_settings
 from windrow.store.attachments import AttachmentRecords
+from windrow.store.attachments import status as entries_of
 from windrow.store.errors import StoreError
 
 LOCK_S = 20.0
@@ -108,7 +108,7 @@ def _attach(records: AttachmentRecords, record: Attached, plan: Wanted, caller: 
     except BaseException:
         _roll_back(records, record, done, caller)
         raise
-    _write_status(final, caller.host)
+    tell_status(final, caller.host)
     return next((r for a, r in zip(done, results, strict=True) if a.default), None) or merged(results)
 
 
@@ -177,8 +177,8 @@ def _undo(records: AttachmentRecords, record: Attached, caller: Caller) -> list[
         if found := chain.delete(attachment, caller):
             failures += found
             left.insert(0, replace(attachment, added=False))
-    _remove_status(record, caller.host)
     _keep(records, record, left)
+    tell_status(record, caller.host)
     return failures
 
 
@@ -244,6 +244,7 @@ def gc(request: Request, host: Host) -> None:
     settings = read_settings(request.config)
     records = AttachmentRecords(host.paths)
     valid = _valid(request)
+    records.sweep()
     found, broken = records.all()
     failures: list[CniError] = []
     for record in found:
@@ -386,28 +387,21 @@ def _mapped() -> Iterator[None]:
 # The pod's status ---------------------------------------------------------------------------------
 
 
-def _status_file(record: Attached, host: Host) -> str:
-    """Beside the pod's own file, `<namespace>/<name>.status.json`; empty for a container that is no pod."""
+def tell_status(record: Attached, host: Host) -> None:
+    """Write what `k8s.v1.cni.cncf.io/network-status` would say beside the pod's own file, for all calls of this
+    container: `<namespace>/<name>.status.json`. Where there is nothing to say, the file goes.
+
+    The records have it, too: that this copy cannot be written is no reason to take a container's network away.
+    """
     namespace, _, name = record.pod.partition("/")
     if not (_POD_NAME.fullmatch(namespace) and _POD_NAME.fullmatch(name)):
-        return ""
-    return os.path.join(host.paths.pods, namespace, f"{name}.status.json")
-
-
-def _write_status(record: Attached, host: Host) -> None:
-    """The record has it, too: not being able to write this copy is no reason to take the container's network away."""
-    path = _status_file(record, host)
-    if not path:
-        return
-    temp = f"{path}.{os.getpid()}.new"
-    with suppress(OSError):
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        with open(temp, "w", encoding="utf-8") as file:
-            json.dump(record.status, file, indent=4)
-        os.replace(temp, path)
-
-
-def _remove_status(record: Attached, host: Host) -> None:
-    if path := _status_file(record, host):
-        with suppress(OSError):
+        return  # a container that is no pod
+    path = os.path.join(host.paths.pods, namespace, f"{name}.status.json")
+    with suppress(OSError, StoreError):
+        if not (found := entries_of(host.paths, record.container_id)):
             os.unlink(path)
+            return
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(f"{path}.new", "w", encoding="utf-8") as file:
+            file.write(netstatus.text(found))
+        os.replace(f"{path}.new", path)
