@@ -10,6 +10,7 @@ import dataclasses
 import json
 import os
 import random
+import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -204,6 +205,32 @@ def test_a_machine_is_started_and_stopped(node: Node) -> None:
     assert node.state() == "Stopped"
 
 
+def test_several_queues_disks_and_cloud_init(node: Node) -> None:
+    """All that a machine may have of hardware is taken by QEMU."""
+    text = machine("web").replace("memory: {guest: 32Mi}", "memory: {guest: 64Mi}\n        cpu: {cores: 2}")
+    text = text.replace("devices:", "devices:\n          networkInterfaceMultiqueue: true\n          disks:\n" + DISKS)
+    node.write("web", text.replace("      networks:", VOLUMES.replace("DIRECTORY", str(node.root)) + "      networks:"))
+    (node.root / "image.raw").write_bytes(bytes(1 << 20))
+    record = node.start().record
+    with node.monitor() as monitor:
+        blocks = {one["qdev"] for one in monitor.command("query-block") if one.get("inserted")}
+    words = Path(f"/proc/{record.pid}/cmdline").read_bytes().decode().split("\0")
+    assert sum("queues=2" in one for one in words) == sum("mq=on,vectors=6" in one for one in words) == 2
+    assert len(blocks) == 2, blocks
+    seed = node.site.records.directory("default", "web") / "seed"
+    assert sorted(p.name for p in seed.iterdir()) == ["meta-data", "user-data"]
+    assert stop.runs(record)
+
+
+DISKS = """          - {name: root, disk: {bus: virtio}}
+          - {name: seed, disk: {bus: virtio}}
+"""
+VOLUMES = """      volumes:
+      - {name: root, hostDisk: {path: DIRECTORY/image.raw, type: Disk}}
+      - {name: seed, cloudInitNoCloud: {userData: "#cloud-config"}}
+"""
+
+
 def test_the_next_start_has_the_same_addresses(node: Node) -> None:
     first = node.start().record
     node.stop(force=True)
@@ -290,10 +317,15 @@ def test_one_that_somebody_is_just_starting(node: Node) -> None:
 
 
 def test_a_mac_address_that_another_one_has(node: Node) -> None:
-    node.write("db", machine("db"))
     node.start()
+    node.write("db", machine("db"))
     said = refusal(node, "db")
+    assert f"{MAC} is already the address of VirtualMachine/default/web in cluster network oob" in said
     assert f"NIC a: VM default/web has the MAC address {MAC} on oob-br already" in said
+    (node.root / "etc/windrow/manifests/web.yaml").unlink()
+    said = refusal(node, "db")
+    assert "already the address of" not in said
+    assert f"VM default/web has the MAC address {MAC} on oob-br" in said, "it runs, whatever the store says"
 
 
 def test_to_stop_what_does_not_run(node: Node) -> None:
@@ -394,9 +426,21 @@ def test_a_broken_record(node: Node) -> None:
     with pytest.raises(StoreError, match="this is not the record of a machine"):
         node.stop()
     node.stop(force=True)
-    left = node.left()
-    assert set(left) <= {"files", "leases"}, "what the CNI plugins have records of is left to their GC"
-    assert not any("vms" in file for file in left.get("files", ()))
+    assert node.left() == {}
+
+
+def test_after_a_reboot(node: Node) -> None:
+    """What was on tmpfs is gone, and all that lived; the records on the disk and the leases are still there."""
+    record = node.start().record
+    process.end(stop.hypervisor(record), patience_s=0)
+    pod.close_namespace(record.netns)
+    shutil.rmtree(node.root / "run")
+    assert node.record() is None
+    assert node.left()["leases"] == ["10.200.0.2"]
+    node.start()
+    assert len(node.left()["leases"]) == 1
+    node.stop(force=True)
+    assert node.left() == {}
 
 
 def test_a_cni_plugin_that_cannot_undo_its_part(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from windrow.apps.vm import pod
 from windrow.apps.vm.site import Site
@@ -13,11 +13,10 @@ from windrow.model.cluster import matches_labels
 from windrow.model.machines import AnyMachine, LinkState
 from windrow.model.names import MGMT
 from windrow.model.objects import NetworkAttachmentDefinition
-from windrow.model.ports import PortRecord
 from windrow.model.problems import Problem, ProblemsError, errors
-from windrow.model.values import Ref
+from windrow.model.values import IfName, Ref
 from windrow.netlink.sock import Rtnl
-from windrow.port.errors import CniError
+from windrow.rules.virtualmachine import duplicate_macs, find_nad, mac_twice, no_nad
 from windrow.store.machines import MachineRecord, Phase
 from windrow.store.ports import PortRecords
 
@@ -95,18 +94,12 @@ def missing_files(machine: AnyMachine) -> Iterator[Problem]:
 
 def missing_networks(site: Site, machine: AnyMachine, links: frozenset[str]) -> Iterator[Problem]:
     """A NIC on a bridge network needs its bridge on this host; nobody makes one for it."""
-    for nic in machine.spec.nics:
-        network = machine.spec.network(nic.name)
-        if network is None or not network.nad:
-            continue
-        namespace, _, name = network.nad.rpartition("/")
-        nad = site.cluster.objects.get(Ref(NetworkAttachmentDefinition.KIND, name, namespace))
-        if not isinstance(nad, NetworkAttachmentDefinition):
-            hint = "`windrow get nad` lists those that there are"
-            message = f"NIC {nic.name}: there is no NetworkAttachmentDefinition {network.nad}"
-            yield Problem(code="network-missing", message=message, hint=hint, about=machine.ref)
-        elif nad.type is not None and nad.bridge and nad.bridge not in links:
-            yield _no_bridge(machine, nic.name, nad)
+    for index, network in enumerate(machine.spec.networks):
+        nad = find_nad(site.cluster, network.nad)
+        if network.nad and nad is None:
+            yield no_nad(machine, index, network.nad, site.cluster)
+        elif nad is not None and nad.type is not None and nad.bridge and nad.bridge not in links:
+            yield _no_bridge(machine, network.name, nad)
 
 
 def _no_bridge(machine: AnyMachine, nic: str, nad: NetworkAttachmentDefinition) -> Problem:
@@ -120,21 +113,20 @@ def _no_bridge(machine: AnyMachine, nic: str, nad: NetworkAttachmentDefinition) 
 
 
 def used_macs(site: Site, machine: AnyMachine, own: str) -> Iterator[Problem]:
-    """One that is on the same bridge of this host already, of whoever it is. `own`: our container id of before."""
+    """One that another machine of the store has in the same cluster network, or that is on the same bridge of this
+    host already, of whoever it is. `own`: our container id of before."""
+    for index, other, where in duplicate_macs(machine, site.cluster):
+        yield mac_twice(machine, index, other, where)
     try:
         ports = PortRecords(site.paths).all()
-    except (OSError, CniError):
+    except OSError as error:
+        site.warn(f"the records of ports cannot be read: {error}")
         return
-    yield from same_macs(site, machine, [port for port in ports if port.container_id != own])
-
-
-def same_macs(site: Site, machine: AnyMachine, ports: Iterable[PortRecord]) -> Iterator[Problem]:
-    used = {(port.bridge, port.mac): port for port in ports if port.mac}
+    used = {(port.bridge, port.mac): port for port in ports if port.mac and port.container_id != own}
     for nic in machine.spec.nics:
         network = machine.spec.network(nic.name)
-        namespace, _, name = network.nad.rpartition("/") if network else ("", "", "")
-        nad = site.cluster.objects.get(Ref(NetworkAttachmentDefinition.KIND, name, namespace))
-        bridge = nad.bridge if isinstance(nad, NetworkAttachmentDefinition) else ""
-        if (port := used.get((bridge, nic.mac))) is not None:  # type: ignore[arg-type]
-            message = f"NIC {nic.name}: {port.user} has the MAC address {nic.mac} on {bridge} already"
+        nad = find_nad(site.cluster, network.nad) if network else None
+        port = used.get((IfName(nad.bridge), nic.mac)) if nad and nic.mac else None
+        if port is not None:
+            message = f"NIC {nic.name}: {port.user} has the MAC address {nic.mac} on {port.bridge} already"
             yield Problem(code="mac-used", message=message, hint="give one of them another address", about=machine.ref)

@@ -8,6 +8,7 @@ from typing import Any
 
 from windrow.apps.vm.site import Site
 from windrow.model.machines import AnyMachine, GuestNetwork, GuestNic, VirtualMachine, VirtualMachineInstance
+from windrow.model.meta import Source
 from windrow.model.problems import ProblemsError, Severity, errors
 from windrow.model.wire import dump, load_documents, yaml_text
 from windrow.model.wire.guestnics import write_networks, write_nics
@@ -59,11 +60,12 @@ def _changed(site: Site, machine: AnyMachine, change: Callable[[Spec], None]) ->
     if not devices.get("interfaces"):  # those that a machine has whose manifest names none
         devices["interfaces"], spec["networks"] = write_nics(machine.spec), write_networks(machine.spec)
     change(spec)
-    loaded = load_documents(yaml_text(document), str(machine.ref))
+    loaded = load_documents(yaml_text(document), "")
     if errors(loaded.problems):
-        raise ProblemsError(loaded.problems)
+        raise ProblemsError([dataclasses.replace(p, line=None) for p in loaded.problems])
     (changed,) = loaded.objects
     assert isinstance(changed, VirtualMachine | VirtualMachineInstance)
+    changed = dataclasses.replace(changed, source=Source())  # its lines are those of no file
     problems = check(site.cluster, changes_to(site.cluster, [changed]))
     if errors(problems):
         raise ProblemsError(problems)

@@ -30,7 +30,6 @@ from windrow.port.vm.dhcp import PodIdentity
 from windrow.port.vm.names import PRIMARY, is_primary, pod_ifname
 from windrow.services import process
 from windrow.store import atomic, attachments
-from windrow.store.attachments import AttachmentRecords
 from windrow.store.errors import explained
 from windrow.store.machines import MachineRecord, NicRecord
 
@@ -214,6 +213,25 @@ def delete(site: Site, record: MachineRecord) -> None:
     _call(site, record, request.DEL, PRIMARY)
 
 
+def forget(site: Site, namespace: str, name: str) -> None:
+    """Undo what is attached to machines of this name without a record of ours: it is lost, or was lost with a reboot.
+
+    Raises CniError, StoreError.
+    """
+    pod = f"{namespace}/{pod_name(name)}"
+    for old in attachments.AttachmentRecords(site.paths).all()[0]:
+        if old.pod == pod and old.container_id.startswith(MACHINE_ID):
+            record = MachineRecord(
+                namespace=namespace,
+                name=name,
+                node=site.node,
+                container_id=old.container_id,
+                netns=netns_name(site, namespace, name),
+                since=0.0,
+            )
+            _call(site, record, request.DEL, old.ifname)
+
+
 def add_nic(site: Site, record: MachineRecord, nic: NicRecord) -> None:
     """ADD for one more network of the container: the one that this call's pod has as its first. Raises CniError."""
     entry = selection(nic.nad, nic.pod, Mac(nic.mac))
@@ -240,7 +258,7 @@ def _write_status(site: Site, record: MachineRecord) -> None:
 
 def _delete_of_whole(site: Site, record: MachineRecord, nic: NicRecord) -> None:
     """Of the call for the whole machine: its record forgets this one, so that nobody undoes it again."""
-    records = AttachmentRecords(site.paths)
+    records = attachments.AttachmentRecords(site.paths)
     with _host(site) as host, records.locked(record.container_id, PRIMARY, timeout_s=meta.LOCK_S):
         attached = records.get(record.container_id, PRIMARY)
         ours = next((a for a in attached.attachments if a.ifname == nic.pod), None) if attached else None

@@ -68,6 +68,7 @@ def _make(site: Site, namespace: str, name: str, last: Callable[[Started], Start
         if (left := site.records.get(namespace, name)) is not None:
             site.say(f"removing what is left of {namespace}/{name}")
             clean(site, left)
+        pod.forget(site, namespace, name)
         record = _begun(site, machine)
         with _undone(site, record):
             started = _connect(site, machine, record)

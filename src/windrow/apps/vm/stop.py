@@ -122,8 +122,12 @@ def _remove_namespace(site: Site, record: MachineRecord) -> None:
 
 
 def _remove_unknown(site: Site, namespace: str, name: str) -> None:
-    """Without a record: what can be found by the machine's name. The CNI plugins' own records are left to their GC."""
+    """Without a record: what can be found by the machine's name."""
     pod.close_namespace(pod.netns_name(site, namespace, name))
+    try:
+        pod.forget(site, namespace, name)
+    except WindrowError as error:
+        site.warn(str(error))
     with contextlib.suppress(OSError):
         pod.remove_manifest(site, namespace, name)
     site.records.remove(namespace, name)
