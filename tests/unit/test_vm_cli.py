@@ -1,0 +1,269 @@
+"""`windrow vm`, as far as it goes without a kernel that must obey."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+from click.shell_completion import ShellComplete
+from click.testing import CliRunner, Result
+
+from windrow.apps.cli.main import cli
+from windrow.store.machines import MachineRecord, Machines, NicRecord, Phase
+
+MANIFEST = """
+apiVersion: kubevirt.io/v1
+kind: VirtualMachine
+metadata: {name: web, namespace: default}
+spec:
+  runStrategy: Manual
+  template:
+    spec:
+      domain:
+        memory: {guest: 64Mi}
+        devices:
+          interfaces:
+          - {name: a, bridge: {}, macAddress: "52:54:00:00:00:01"}
+      networks:
+      - {name: a, multus: {networkName: vlan100}}
+---
+apiVersion: kubevirt.io/v1
+kind: VirtualMachine
+metadata: {name: db, namespace: data}
+spec:
+  runStrategy: Manual
+  template: {spec: {domain: {devices: {}}}}
+---
+apiVersion: network.harvesterhci.io/v1beta1
+kind: ClusterNetwork
+metadata: {name: nowhere}
+---
+apiVersion: k8s.cni.cncf.io/v1
+kind: NetworkAttachmentDefinition
+metadata: {name: vlan100, namespace: default}
+spec:
+  config: '{"cniVersion":"0.3.1","name":"vlan100","type":"bridge","bridge":"nowhere-br","vlan":100,"ipam":{}}'
+"""
+RECORD = MachineRecord(
+    namespace="default",
+    name="web",
+    node="node-0",
+    container_id="vm-1",
+    netns="windrow-none",
+    since=0.0,
+    phase=Phase.RUNNING,
+    pid=2**22 + 1,  # above PID_MAX_LIMIT: there is no such process
+    started=1,
+    accelerator="tcg",
+    nics=(
+        NicRecord(
+            network="a",
+            nad="default/vlan100",
+            binding="bridge",
+            pod="pod1",
+            mac="52:54:00:00:00:01",
+            mtu=1500,
+            model="virtio",
+        ),
+        NicRecord(network="p", binding="masquerade", pod="eth0", mac="02:00:00:00:00:02", addresses=("10.0.2.2/24",)),
+    ),
+)
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    directory = tmp_path / "etc/windrow/manifests"
+    directory.mkdir(parents=True)
+    (directory / "all.yaml").write_text(MANIFEST)
+    return tmp_path
+
+
+@pytest.fixture
+def run(root: Path) -> Run:
+    return lambda *words: CliRunner().invoke(cli, ["--root", str(root), "--node", "node-0", "vm", *words])
+
+
+def test_list_of_what_is_stored(run: Run) -> None:
+    assert run("list").stdout.splitlines() == [
+        "NAMESPACE   NAME   STATE     NODE     NICS   ADDRESSES",
+        "data        db     Stopped   <none>   1      <none>",
+        "default     web    Stopped   <none>   1      <none>",
+    ]
+    assert run("list", "-n", "data", "-o", "name").stdout == "virtualmachine/db\n"
+    assert run("list", "-n", "none").output == "No virtual machines found\n"
+
+
+def test_list_of_what_runs(run: Run, root: Path) -> None:
+    Machines(root).put(RECORD)
+    lines = run("list", "-n", "default", "-o", "wide").stdout.splitlines()
+    assert lines[0].split() == ["NAME", "STATE", "NODE", "NICS", "ADDRESSES", "ACCEL", "PID", "MACS", "NETWORKS"]
+    pid, macs = str(RECORD.pid), "a=52:54:00:00:00:01,p=02:00:00:00:00:02"
+    words = ["web", "Ended", "node-0", "2", "p=10.0.2.2", "tcg", pid, macs, "a=default/vlan100,p=pod"]
+    assert lines[1].split() == words
+    document = json.loads(run("list", "-n", "default", "-o", "json").stdout)
+    assert yaml.safe_load(run("list", "-n", "default", "-o", "yaml").stdout) == document
+    (item,) = document["items"]
+    assert item["kind"] == "VirtualMachine"
+    assert item["spec"]["runStrategy"] == "Manual"
+    status = item["status"]
+    assert (status["printableStatus"], status["nodeName"], status["startTime"]) == (
+        "Ended",
+        "node-0",
+        "1970-01-01T00:00:00Z",
+    )
+    assert status["interfaces"][0] == {
+        "name": "a",
+        "mac": "52:54:00:00:00:01",
+        "podInterfaceName": "pod1",
+        "infoSource": "domain",
+        "linkState": "up",
+        "mtu": 1500,
+        "network": "default/vlan100",
+        "binding": "bridge",
+        "model": "virtio",
+    }
+
+
+@pytest.mark.parametrize("phase", [Phase.STARTING, Phase.CONNECTING, Phase.ATTACHED, Phase.STOPPING])
+def test_a_record_without_a_manifest_is_listed_too(run: Run, root: Path, phase: Phase) -> None:
+    Machines(root).put(dataclasses.replace(RECORD, name="gone", phase=phase))
+    state = {"starting": "Starting", "connecting": "Starting", "attached": "Attached", "stopping": "Stopping"}[phase]
+    assert f"gone   {state}" in run("list", "-n", "default").stdout
+    assert f"Printable Status: {state}" in run("describe", "gone").stdout
+
+
+def test_describe(run: Run, root: Path) -> None:
+    Machines(root).put(RECORD)
+    text = run("describe", "web").stdout
+    for part in ("Name:         web", "Run Strategy: Manual", "Printable Status: Ended", "Pod Interface Name: eth0"):
+        assert part in text
+    assert str(root / "etc/windrow/manifests/all.yaml") in text
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["start"],
+        ["stop"],
+        ["start", "web", "--all"],
+        ["start", "web", "db", "--console"],
+        ["start", "web", "--accel", "xen"],
+        ["stop", "web", "--timeout", "-1"],
+        ["attach", "web"],
+        ["attach", "web", "--output", "xen"],
+        ["add-nic", "web"],
+        ["add-nic", "web", "--network", "a", "--model", "rtl"],
+        ["set-link", "web", "a", "sideways"],
+        ["remove-nic", "web"],
+        ["console"],
+    ],
+)
+def test_usage(run: Run, words: list[str]) -> None:
+    assert run(*words).exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["start", "wob"], 'virtual machine "default/wob" not found\n    hint: there is: web'),
+        (
+            ["start", "db"],
+            'virtual machine "default/db" not found\n    hint: there is one in the namespace data: -n data',
+        ),
+        (["start", "web"], "NIC a: its cluster network nowhere is not on this node: there is no bridge nowhere-br"),
+        (["start", "--all"], "there is no bridge nowhere-br"),
+        (["attach", "web", "--output", "qemu"], "there is no bridge nowhere-br"),
+        (["stop", "web"], 'virtual machine "default/web" does not run on this host'),
+        (["stop", "wob"], "not found"),
+        (["restart", "web"], "does not run on this host"),
+        (["describe", "wob"], "not found"),
+        (["console", "web"], "does not run on this host"),
+        (["console", "web", "--log"], "does not run on this host"),
+        (["add-nic", "web", "--network", "none"], "there is no NetworkAttachmentDefinition default/none"),
+        (["add-nic", "web", "--network", "vlan100", "--name", "a"], "it has a NIC a already"),
+        (["add-nic", "web", "--network", "vlan100", "--mac", "x"], "'x' is not a MAC address"),
+        (["add-nic", "web", "--network", "vlan100", "--mac", "52:54:00:00:00:01"], "another NIC of it"),
+        (["add-nic", "web", "--network", "vlan100", "--name", "A_b"], "is not"),
+        (["remove-nic", "web", "x"], "it has no NIC x\n    hint: there is: a"),
+        (["set-link", "web", "x", "up"], "it has no NIC x"),
+    ],
+)
+def test_refusals(run: Run, root: Path, words: list[str], said: str) -> None:
+    before = (root / "etc/windrow/manifests/all.yaml").read_text()
+    done = run(*words)
+    assert done.exit_code == 1, done.output
+    assert said in done.stderr
+    assert (root / "etc/windrow/manifests/all.yaml").read_text() == before
+    assert not (root / "run/windrow/vms").exists()
+    assert "Traceback" not in done.output
+
+
+def test_several_are_all_tried(run: Run) -> None:
+    done = run("stop", "web", "wob", "web")
+    assert done.exit_code == 1
+    assert done.stderr.count("error:") == 2, "each once"
+    assert done.stderr.endswith("2 of 2 machines failed\n")
+
+
+def test_nobody_is_left_to_stop(run: Run) -> None:
+    done = run("stop", "--all")
+    assert (done.exit_code, done.output) == (0, "")
+
+
+def test_a_manifest_that_cannot_be_read_is_told(run: Run, root: Path) -> None:
+    path = root / "etc/windrow/manifests/all.yaml"
+    path.write_text(MANIFEST.replace("bridge: {}", "sriov: {}"))
+    done = run("start", "web")
+    assert done.exit_code == 1
+    assert "sriov" in done.stderr
+    assert "its manifest is in the store, and cannot be read" in done.stderr
+
+
+def test_nics_of_a_machine_that_does_not_run(run: Run, root: Path) -> None:
+    done = run("add-nic", "web", "--network", "vlan100", "--name", "b", "--model", "e1000e", "--down")
+    assert done.exit_code == 0, done.output
+    assert done.stdout == "virtualmachine/web: NIC b added (the machine does not run: it counts from its next start)\n"
+    assert run("set-link", "web", "a", "down").exit_code == 0
+    text = (root / "etc/windrow/manifests/all.yaml").read_text()
+    web, db, *_ = yaml.safe_load_all(text)
+    spec = web["spec"]["template"]["spec"]
+    assert spec["domain"]["devices"]["interfaces"] == [
+        {"name": "a", "bridge": {}, "macAddress": "52:54:00:00:00:01", "state": "down"},
+        {"name": "b", "bridge": {}, "model": "e1000e", "state": "down"},
+    ]
+    assert [n["name"] for n in spec["networks"]] == ["a", "b"]
+    assert spec["domain"]["memory"] == {"guest": "64Mi"}, "the rest is as it was"
+    assert db["metadata"]["name"] == "db"
+    for nic in ("a", "b"):
+        assert run("remove-nic", "web", nic).exit_code == 0
+    web = next(yaml.safe_load_all((root / "etc/windrow/manifests/all.yaml").read_text()))
+    devices = web["spec"]["template"]["spec"]["domain"]["devices"]
+    assert devices == {"interfaces": [], "autoattachPodInterface": False}, "and none on the pod network in their place"
+
+
+def test_the_first_nic_beside_the_one_that_nobody_named(run: Run, root: Path) -> None:
+    """A machine without interfaces has one on the pod network; it keeps that."""
+    done = run("add-nic", "db", "-n", "data", "--network", "default/vlan100")
+    assert done.exit_code == 0, done.output
+    _, db, *_ = yaml.safe_load_all((root / "etc/windrow/manifests/all.yaml").read_text())
+    spec = db["spec"]["template"]["spec"]
+    assert [n["name"] for n in spec["networks"]] == ["default", "vlan100"]
+    assert spec["domain"]["devices"]["interfaces"][0] == {"name": "default", "masquerade": {}}
+
+
+def test_names_are_completed(root: Path) -> None:
+    def complete(*words: str, incomplete: str = "") -> list[str]:
+        shell = ShellComplete(cli, {}, "windrow", "_WINDROW_COMPLETE")
+        return [item.value for item in shell.get_completions(["--root", str(root), "vm", *words], incomplete)]
+
+    Machines(root).put(dataclasses.replace(RECORD, name="gone"))
+    assert complete("stop") == ["gone", "web"]
+    assert complete("start", incomplete="w") == ["web"]
+    assert complete("start", "-n", "data") == ["db"]
+    assert complete("set-link", "web") == ["a"]
