@@ -28,7 +28,7 @@ QMP, CONSOLE, CONSOLE_LOG, LOG, SEED = "qmp.sock", "console.sock", "console.log"
 files."""
 AGENT = "agent.sock"
 """There, too: the guest's second serial line, for a program in it that answers questions."""
-_PAUSE_S = 0.02
+_PAUSE_S, _TRIES = 0.02, 20
 
 
 class Phase(StrEnum):
@@ -147,7 +147,7 @@ class Machines:
         directory = self.directory(record.namespace, record.name)
         path = directory / "record.json"
         with explained(path, "write the record"):
-            directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+            _make(directory)
             temp = directory / ".record.json.new"
             temp.write_text(json.dumps(dataclasses.asdict(record), indent=2) + "\n", encoding="utf-8")
             os.replace(temp, path)
@@ -188,6 +188,15 @@ class Machines:
             os.close(fd)
             with contextlib.suppress(OSError):  # there are others
                 self.paths.machines.rmdir()
+
+
+def _make(directory: Path) -> None:
+    """Whoever removes the last machine of a namespace removes the directory above it, too: then once more."""
+    for _ in range(_TRIES):
+        with contextlib.suppress(FileNotFoundError):
+            directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+            return
+    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
 
 
 def _try_lock(path: Path) -> int | None:

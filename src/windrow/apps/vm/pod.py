@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import hashlib
 import json
 import os
@@ -41,7 +42,7 @@ CNI_PATH = "/opt/cni/bin:/usr/lib/cni"
 """Where plugins are looked for if CNI_PATH says nothing else."""
 RESOLVERS = (Path("/etc/resolv.conf"), Path("/run/systemd/resolve/resolv.conf"))
 """The second one has the true servers where the first names only a stub on this host's loopback."""
-_NETNS_DIGITS, _ID_DIGITS = 12, 24
+_NETNS_DIGITS, _ID_DIGITS, _TRIES = 12, 24, 20
 
 
 def netns_name(site: Site, namespace: str, name: str) -> str:
@@ -156,9 +157,13 @@ def write_manifest(site: Site, machine: AnyMachine) -> Path:
             "annotations": networks_of(machine),
         },
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    atomic.commit(atomic.stage(path, json.dumps(document, indent=2).encode() + b"\n"), path)
-    return path
+    text = json.dumps(document, indent=2).encode() + b"\n"
+    for _ in range(_TRIES):
+        with contextlib.suppress(FileNotFoundError):  # whoever removes the last one removes the directory, too
+            path.parent.mkdir(parents=True, exist_ok=True)
+            atomic.commit(atomic.stage(path, text), path)
+            return path
+    raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
 
 
 def manifest_path(site: Site, namespace: str, name: str) -> Path:
