@@ -223,7 +223,7 @@ def test_vlans_as_pyroute2_reads_them(data: st.DataObject, untagged: set[int], t
     spec = read.get_attr("IFLA_AF_SPEC")
     entries = [(a["flags"], a["vid"]) for a in spec.get_attrs("IFLA_BRIDGE_VLAN_INFO")]
     assert expand(entries) == (pvid, vlans.untagged, vlans.tagged)
-    assert observe._port_vlans(entries) == vlans, "and so do we"
+    assert observe.port_vlans(entries) == vlans, "and so do we"
     assert links.add_vlans(5, vlans, on_self=True).body != links.add_vlans(5, vlans).body
 
 

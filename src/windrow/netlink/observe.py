@@ -241,11 +241,11 @@ def dump_vlans(rtnl: Rtnl) -> tuple[dict[int, PortVlans], bool]:
         spec = codec.BRIDGE_LINK.decode(data, start + codec.LINK_HEADER.size, end).get("spec")
         # A NIC's own switch answers too (`ndo_dflt_bridge_getlink`), and says SELF.
         if spec and not spec.get("flags", 0) & BRIDGE_FLAGS_SELF:
-            found[index] = _port_vlans(spec.get("vlans", ()))
+            found[index] = port_vlans(spec.get("vlans", ()))
     return found, dump.dirty
 
 
-def _port_vlans(entries: Iterable[tuple[int, int]]) -> PortVlans:
+def port_vlans(entries: Iterable[tuple[int, int]]) -> PortVlans:
     pvid: int | None = None
     untagged = tagged = first = 0
     for flags, vid in entries:

@@ -166,7 +166,7 @@ def decode(stdin: bytes) -> dict[str, Any]:
         raise CniError(UNDECODABLE, "error unmarshalling network config", "it must be a JSON object")
     config: dict[str, Any] = {_BY_FOLDED.get(str(key).lower(), str(key)): value for key, value in found.items()}
     for key in ("cniVersion", "name", "type"):
-        if not isinstance(config.get(key) or "", str):
+        if not isinstance(config.get(key), str | None):
             raise CniError(UNDECODABLE, "error unmarshalling network config", f"{key} must be a text")
     check_network_name(config.get("name") or "")
     return config

@@ -16,6 +16,8 @@ DIRECTORIES = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/s
 TIMEOUT_S = 20.0
 TRIES = 5
 _PAUSE_S = 0.02
+_INPUT = "/proc/self/fd/0"
+"""nft opens /dev/stdin for `-f -`, and a small system has none."""
 SYSTEM, LEGACY = "", "-legacy"
 """iptables as the system wants it, and the one that needs no nftables in the kernel."""
 _COMMANDS = {"4": "iptables{}", "6": "ip6tables{}"}
@@ -34,7 +36,7 @@ class Firewall:
         Tried again when another one changed the rules between nft's look at them and its commit (`nfnetlink_rcv_batch`
         refuses an old generation).
         """
-        options = ["-j", "-f", "-"] if as_json else ["-f", "-"]
+        options = ["-j", "-f", _INPUT] if as_json else ["-f", _INPUT]
         for left in reversed(range(TRIES)):
             try:
                 self._run("nft", options, program)

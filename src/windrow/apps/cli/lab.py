@@ -128,9 +128,7 @@ def up(session: Session, scenario: str, kind: str, name: str, apply: bool, as_js
     log = _live_log(session, quiet=as_json)
     texts, memory = _scenario(scenario)
     log.say(f"starting the lab kernel ({kind})")
-    started = supervisor.start(
-        name, ENTRY, kind, memory=memory, log=_kernel_log(log, verbose or session.verbose)
-    )
+    started = supervisor.start(name, ENTRY, kind, memory=memory, log=_kernel_log(log, verbose or session.verbose))
     log.say(f"Linux {started['kernel']} is up after {started['boot_s']:.2f} s", "good")
     try:
         report = ask(_open(name), {"do": "up", "scenario": texts.to_json(), "apply": apply}, log.event)

@@ -18,7 +18,14 @@ from windrow.netlink.errors import AlreadyThere, NoSuchLink
 from windrow.netlink.ports import Seen
 from windrow.netlink.sock import Rtnl
 from windrow.port.bridge import Addressing, BridgeConfig, conflicts, with_gateways
-from windrow.port.errors import IN_THE_WAY, INCOMPATIBLE_VERSION, INVALID_ENVIRONMENT, CniError
+from windrow.port.errors import (
+    DELEGATE_FAILED,
+    IN_THE_WAY,
+    INCOMPATIBLE_VERSION,
+    INVALID_ENVIRONMENT,
+    UNKNOWN_CONTAINER,
+    CniError,
+)
 from windrow.port.identity import host_end
 from windrow.port.request import ADD, DEL, GC, Request
 from windrow.port.result import Interface, Result, family_of, from_document
@@ -32,9 +39,29 @@ _FORWARDING = {"4": "net/ipv4/ip_forward", "6": "net/ipv6/conf/all/forwarding"}
 # IPAM ---------------------------------------------------------------------------------------------
 
 
-def request_addresses(config: BridgeConfig, request: Request) -> Result:
-    """What the IPAM plugin gives; the lock is not held. Raises CniError."""
-    document = run_ipam(config.ipam, request, ADD)
+def request_addresses(config: BridgeConfig, request: Request, undo: Undo) -> Result:
+    """What the IPAM plugin gives; the lock is not held. Raises CniError.
+
+    A plugin that says why it gives nothing has given nothing: it is asked to release it all the same, and need not
+    know what.
+    """
+    plugins.find(config.ipam, request.path)
+    refused: list[CniError] = []
+
+    def release() -> None:
+        try:
+            release_addresses(config.ipam, request)
+        except CniError:
+            if not refused:
+                raise
+
+    undo.note(release)
+    try:
+        document = run_ipam(config.ipam, request, ADD)
+    except CniError as error:
+        if error.code != DELEGATE_FAILED:
+            refused.append(error)
+        raise
     return from_document(document or {})
 
 
@@ -48,7 +75,7 @@ def collect_addresses(ipam: str, request: Request) -> None:
     try:
         run_ipam(ipam, request, GC)
     except CniError as error:
-        if error.code not in (INCOMPATIBLE_VERSION, INVALID_ENVIRONMENT):
+        if error.code not in (INCOMPATIBLE_VERSION, UNKNOWN_CONTAINER, INVALID_ENVIRONMENT):
             raise
 
 

@@ -85,7 +85,7 @@ class _Add:
         if self._config.spoof_check:
             self._check_spoofing()  # before there is a link whose frames it could miss
         with changing(self._host):
-            bridge = bridges.ensure(self._config, self._place, self._host, self._undo)
+            bridge = bridges.ensure(self._config, self._host, self._undo)
             self._make_port(bridge, pod)
         addressing: Addressing | None = None
         made: list[Interface] = []
@@ -147,8 +147,7 @@ class _Add:
         from windrow.port.bridge import addressing
 
         config, request = self._config, self._request
-        self._undo.note(lambda: addresses.release_addresses(config.ipam, request))
-        found = addressing(config, addresses.request_addresses(config, request), interface=2)
+        found = addressing(config, addresses.request_addresses(config, request, self._undo), interface=2)
         if config.masquerade:
             from windrow.apps.cni import firewall
 

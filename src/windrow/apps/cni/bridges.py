@@ -125,15 +125,15 @@ def changing(host: Host) -> AbstractContextManager[None]:
     return locked(host.lock, shared=True, timeout_s=LOCK_S)
 
 
-def ensure(config: BridgeConfig, place: Place, host: Host, undo: Undo) -> Seen:
+def ensure(config: BridgeConfig, host: Host, undo: Undo) -> Seen:
     """The bridge as it then is; inside `changing`. Raises CniError, KernelError."""
     rtnl = host.rtnl()
-    if place.cluster_network:
-        seen = ports.see(rtnl, config.bridge)
-        if seen is None:
-            raise absent(place.cluster_network, config.bridge)
-        return seen
+    place = find(config, host)  # once more, for now nobody changes it
     seen = place.seen or _create(config, host, undo)
+    if place.cluster_network:
+        return seen
+    if place.seen is not None and seen.mac != ports.NO_MAC:
+        undo.note(lambda: _unless_used(config.bridge, host, links.set_link(config.bridge, mac=seen.mac), seen.mac))
     promisc = True if config.promisc and not seen.promisc else None
     up = None if seen.up else True
     # We want to be the ones who say what routes go by it.
@@ -181,12 +181,16 @@ def join(host: Host, port: Seen, vlans: PortVlans | None, default_pvid: int, **o
     host.rtnl().run(*messages)
 
 
-def _unless_used(bridge: str, host: Host, back: Message) -> None:
-    """Undo a change of a bridge, unless somebody uses it by now: nobody may come to it while we look."""
+def _unless_used(bridge: str, host: Host, back: Message, mac: str = "") -> None:
+    """Undo a change of a bridge, unless somebody uses it by now: nobody may come to it while we look.
+
+    `mac`: only where that is no longer its address. When the last port leaves, a bridge whose address nobody set has
+    none (`br_stp_recalculate_bridge_id`).
+    """
     rtnl = host.rtnl()
     with locked(host.lock, timeout_s=LOCK_S):
         seen = ports.see(rtnl, bridge)
-        if seen is not None and not ports.ports_of(rtnl, seen.ifindex):
+        if seen is not None and seen.mac != mac and not ports.ports_of(rtnl, seen.ifindex):
             rtnl.run(back)
 
 

@@ -1,0 +1,307 @@
+"""Ports with addresses: IPAM plugins, the pod's configuration, gateways, masquerading."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from windrow.model.host import PortVlans
+from windrow.model.values import VidSet
+from windrow.netlink import links, ports, sysctl
+
+ours = pytest.mark.ours
+
+REFUSED, IN_THE_WAY = 101, 102
+
+
+def addresses(kernel: Any, name: str) -> set[str]:
+    found: set[str] = set(kernel.observe().state.links[name].addrs)
+    return found
+
+
+def routes(pod: Any, name: str = "eth0") -> set[tuple[str, str]]:
+    index = pod.kernel.rtnl.index(name)
+    return {(way.dst, way.gateway) for way in ports.ways(pod.kernel.rtnl) if way.dev == index}
+
+
+# Results and the pod ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("version", ["0.3.0", "0.3.1", "0.4.0", "1.0.0"])
+def test_the_result_with_addresses(host: Any, pod: Any, version: str) -> None:
+    config = {**host.addressed(routes=[{"dst": "10.9.0.0/16"}]), "cniVersion": version}
+    result = host.add(pod, config)
+    family = {"version": "4"} if version.startswith("0") else {}
+    assert result["ips"] == [{**family, "interface": 2, "address": "10.1.2.2/24", "gateway": "10.1.2.1"}]
+    assert result["routes"] == [{"dst": "10.9.0.0/16"}]
+    assert addresses(pod.kernel, "eth0") == {"10.1.2.2/24"}
+    assert ("10.9.0.0/16", "10.1.2.1") in routes(pod)
+    assert addresses(host.kernel, "br0") == set()
+    assert host.leased() == ["10.1.2.2"]
+    host.delete(pod, config)
+    assert host.leased() == [] and pod.links() == set()
+
+
+def test_both_families(host: Any, pod: Any) -> None:
+    config = host.addressed("10.1.2.0/24", "fd00:1::/64", isDefaultGateway=True)
+    result = host.add(pod, config)
+    assert [ip["address"] for ip in result["ips"]] == ["10.1.2.2/24", "fd00:1::2/64"]
+    assert result["routes"] == [{"dst": "0.0.0.0/0", "gw": "10.1.2.1"}, {"dst": "::/0", "gw": "fd00:1::1"}]
+    assert addresses(pod.kernel, "eth0") == {"10.1.2.2/24", "fd00:1::2/64"}
+    assert {("0.0.0.0/0", "10.1.2.1"), ("::/0", "fd00:1::1")} <= routes(pod)
+    assert addresses(host.kernel, "br0") == {"10.1.2.1/24", "fd00:1::1/64"}
+
+
+def test_the_static_plugin(host: Any, pod: Any) -> None:
+    ipam = {
+        "type": "static",
+        "addresses": [{"address": "10.1.2.50/24", "gateway": "10.1.2.254"}, {"address": "10.1.3.50/24"}],
+        "routes": [{"dst": "10.9.0.0/16", "gw": "10.1.3.1"}, {"dst": "10.8.0.0/16"}],
+    }
+    host.add(pod, host.config(ipam=ipam))
+    assert addresses(pod.kernel, "eth0") == {"10.1.2.50/24", "10.1.3.50/24"}
+    assert {("10.9.0.0/16", "10.1.3.1"), ("10.8.0.0/16", "10.1.2.254")} <= routes(pod)
+
+
+def test_two_routes_to_the_same_place(host: Any, pod: Any) -> None:
+    ipam = {
+        "type": "static",
+        "addresses": [{"address": "10.1.2.50/24"}, {"address": "fd00:1::50/64"}],
+        "routes": [{"dst": "fd00:9::/64", "gw": "fd00:1::1"}, {"dst": "fd00:9::/64", "gw": "fd00:1::2"}],
+    }
+    host.add(pod, host.config(ipam=ipam))
+    assert {("fd00:9::/64", "fd00:1::1"), ("fd00:9::/64", "fd00:1::2")} <= routes(pod)
+
+
+@ours("routes of this kind came with version 1.1.0")
+def test_what_a_route_may_say_since_1_1(host: Any, pod: Any, stub: Any) -> None:
+    route = {"dst": "10.9.0.0/16", "gw": "10.1.2.1", "mtu": 1300, "advmss": 1200, "priority": 77, "table": 500}
+    ipam_result = {"cniVersion": "1.1.0", "ips": [{"address": "10.1.2.2/24"}], "routes": [route]}
+    stub("stub", f"cat > /dev/null; [ $CNI_COMMAND = ADD ] && echo '{json.dumps(ipam_result)}'; exit 0")
+    result = host.add(pod, {**host.config(ipam={"type": "stub"}), "cniVersion": "1.1.0"})
+    assert result["routes"] == [route]
+    shown = pod.tool("ip", "route", "show", "table", "500")
+    assert "10.9.0.0/16 via 10.1.2.1 dev eth0 metric 77 mtu 1300 advmss 1200" in " ".join(shown.split())
+    older = host.pod()
+    result = host.add(older, host.config(ipam={"type": "stub"}), CNI_CONTAINERID="c2")
+    assert result["routes"] == [{"dst": "10.9.0.0/16", "gw": "10.1.2.1"}]
+
+
+def test_the_ipam_plugin_sees_the_same_call(host: Any, pod: Any, stub: Any) -> None:
+    stub(
+        "stub",
+        f"""cat > {host.root}/plugins/$CNI_COMMAND.stdin; env > {host.root}/plugins/$CNI_COMMAND.env
+        [ $CNI_COMMAND = ADD ] && echo '{{"cniVersion": "1.0.0", "ips": [{{"address": "10.1.2.2/24"}}]}}'; exit 0""",
+    )
+    config = json.dumps(host.config(ipam={"type": "stub", "odd": [1, {"ü": None}]})).encode()
+    args = "IgnoreUnknown=1;IP=10.1.2.2"
+    host.add(pod, config, CNI_ARGS=args)
+    host.delete(pod, config, CNI_ARGS=args)
+    for command in ("ADD", "DEL"):
+        assert (host.root / "plugins" / f"{command}.stdin").read_bytes() == config
+        env = (host.root / "plugins" / f"{command}.env").read_text().splitlines()
+        wanted = host.environment(command, pod, CNI_ARGS=args)
+        assert {f"{name}={value}" for name, value in wanted.items() if name.startswith("CNI_")} <= set(env)
+
+
+@pytest.mark.parametrize(
+    ("keys", "wanted"), [({}, ("0", "1")), ({"enabledad": False}, ("0", "1")), ({"enabledad": True}, ("1", "1"))]
+)
+def test_duplicate_address_detection(host: Any, pod: Any, keys: dict[str, bool], wanted: tuple[str, str]) -> None:
+    host.add(pod, host.addressed("fd00:1::/64", **keys))
+    found = tuple(pod.sysctl(f"net/ipv6/conf/eth0/{key}") for key in ("accept_dad", "enhanced_dad"))
+    assert found == wanted
+    assert pod.sysctl("net/ipv4/conf/eth0/arp_notify") == "1"
+    index = pod.kernel.rtnl.index("eth0")
+    flags = [one.flags for one in ports.addresses(pod.kernel.rtnl, index) if one.cidr.startswith("fd00")]
+    assert flags and not any(flag & 0x40 for flag in flags)  # IFA_F_TENTATIVE
+
+
+def test_ipv6_is_switched_on_where_it_is_off(host: Any, pod: Any) -> None:
+    pod.inside(lambda: sysctl.write("net/ipv6/conf/default/disable_ipv6", "1"))
+    host.add(pod, host.addressed("fd00:1::/64"))
+    assert addresses(pod.kernel, "eth0") == {"fd00:1::2/64"}
+
+
+def test_names_of_the_configuration_win_over_the_ipam_plugins(host: Any, pod: Any, tmp_path: Path) -> None:
+    config = host.addressed(dns={"nameservers": ["10.0.0.53"]})
+    resolv = host.root / "leases-resolv.conf"
+    resolv.write_text("nameserver 10.0.0.99\n")
+    config["ipam"]["resolvConf"] = str(resolv)
+    assert host.add(pod, config)["dns"] == {"nameservers": ["10.0.0.53"]}
+
+
+@ours("1.1.1 drops them")
+def test_names_of_the_ipam_plugin_are_passed_on(host: Any, pod: Any) -> None:
+    config = host.addressed()
+    resolv = host.root / "leases-resolv.conf"
+    resolv.write_text("nameserver 10.0.0.99\n")
+    config["ipam"]["resolvConf"] = str(resolv)
+    assert host.add(pod, config)["dns"] == {"nameservers": ["10.0.0.99"]}
+
+
+# Gateways -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("key", ["isGateway", "isDefaultGateway"])
+def test_the_bridge_is_the_gateway(host: Any, pod: Any, key: str) -> None:
+    host.add(pod, host.addressed(**{key: True}))
+    assert addresses(host.kernel, "br0") == {"10.1.2.1/24"}
+    assert host.sysctl("net/ipv4/ip_forward") == "1"
+    assert (("0.0.0.0/0", "10.1.2.1") in routes(pod)) == (key == "isDefaultGateway")
+
+
+def test_a_gateway_of_ipv6_alone_switches_that_on(host: Any, pod: Any) -> None:
+    for key in ("net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding"):
+        write(host, key, "0")
+    host.add(pod, host.addressed("fd00:1::/64", isGateway=True))
+    assert host.sysctl("net/ipv6/conf/all/forwarding") == "1" and host.sysctl("net/ipv4/ip_forward") == "0"
+
+
+def write(host: Any, key: str, value: str) -> None:
+    from windrow.netlink import netns
+
+    netns.opened_in(host.fd, lambda: sysctl.write(key, value))
+
+
+def test_a_default_route_of_the_ipam_plugin_is_enough(host: Any, pod: Any) -> None:
+    config = host.addressed(routes=[{"dst": "0.0.0.0/0", "gw": "10.1.2.9"}], isDefaultGateway=True)
+    assert host.add(pod, config)["routes"] == [{"dst": "0.0.0.0/0", "gw": "10.1.2.9"}]
+    assert [way for way in routes(pod) if way[0] == "0.0.0.0/0"] == [("0.0.0.0/0", "10.1.2.9")]
+
+
+def test_the_gateways_address_keeps_the_bridges_mac(host: Any) -> None:
+    host.add(host.pod(), host.addressed(isGateway=True), CNI_CONTAINERID="first")
+    mac = host.link("br0").mac
+    for number in range(6):  # one of them has a lower address, most likely
+        host.add(host.pod(), host.addressed(isGateway=True), CNI_CONTAINERID=f"c{number}")
+    assert host.link("br0").mac == mac
+
+
+@ours("the reference reads the address before there is a port, and gives it back when it is none")
+def test_a_gateway_on_a_bridge_that_lost_its_mac(host: Any, pod: Any) -> None:
+    host.make_bridge()
+    host.send(links.veth(links.End(name="a"), links.End(name="b"), master=host.kernel.rtnl.index("br0")))
+    host.send(links.delete("a"))
+    assert host.link("br0").mac == "00:00:00:00:00:00"
+    host.add(pod, host.addressed(isGateway=True))
+    assert addresses(host.kernel, "br0") == {"10.1.2.1/24"} and host.link("br0").mac != "00:00:00:00:00:00"
+
+
+def test_another_address_of_the_bridge(host: Any, pod: Any) -> None:
+    host.make_bridge(mac="02:00:00:00:00:01")
+    host.send(links.add_addr(host.kernel.rtnl.index("br0"), "10.7.7.1/24"))
+    message = host.refused("ADD", pod, host.addressed(isGateway=True), IN_THE_WAY)
+    assert "already has an IP address different from" in message
+    assert addresses(host.kernel, "br0") == {"10.7.7.1/24"} and host.leased() == []
+    if pod.links():  # what the reference has left
+        host.delete(pod, host.addressed(isGateway=True))
+    host.add(pod, host.addressed(isGateway=True, forceAddress=True))
+    assert addresses(host.kernel, "br0") == {"10.1.2.1/24"}
+
+
+@ours("the reference leaves the port")
+def test_another_address_of_the_bridge_leaves_nothing(host: Any, pod: Any) -> None:
+    host.make_bridge()
+    host.send(links.add_addr(host.kernel.rtnl.index("br0"), "10.7.7.1/24"))
+    before = host.untouched()
+    config = host.addressed("fd00:1::/64", "10.1.2.0/24", isGateway=True, ipMasq=True, macspoofchk=True)
+    host.refused("ADD", pod, config, IN_THE_WAY)
+    assert host.untouched() == before
+
+
+def test_the_same_address_is_no_conflict(host: Any) -> None:
+    for number in range(2):
+        host.add(host.pod(), host.addressed(isGateway=True), CNI_CONTAINERID=f"c{number}")
+    assert addresses(host.kernel, "br0") == {"10.1.2.1/24"}
+
+
+def test_ipv6_addresses_of_other_subnets_are_no_conflict(host: Any, pod: Any) -> None:
+    host.make_bridge()
+    index = host.kernel.rtnl.index("br0")
+    host.send(links.add_addr(index, "fd00:7::1/64"))
+    host.add(pod, host.addressed("fd00:1::/64", isGateway=True))
+    assert addresses(host.kernel, "br0") == {"fd00:1::1/64", "fd00:7::1/64"}
+    other = host.pod()
+    host.send(links.add_addr(index, "fd00:2::9/64"))
+    host.refused("ADD", other, host.addressed("fd00:2::/64", isGateway=True), IN_THE_WAY, CNI_CONTAINERID="c2")
+
+
+@ours("1.1.1 leaves the gateway's port in VLAN 1 as well")
+def test_the_gateway_of_a_vlan(host: Any) -> None:
+    one, two = host.pod(), host.pod()
+    config = host.addressed(vlan=100, isGateway=True, mtu=1400)
+    result = host.add(one, config, CNI_CONTAINERID="c1")
+    assert [i["name"] for i in result["interfaces"]][::2] == ["br0", "eth0"] and len(result["interfaces"]) == 4
+    assert result["interfaces"][3] == {"name": "br0.100", "mac": host.link("br0.100").mac}
+    assert addresses(host.kernel, "br0.100") == {"10.1.2.1/24"} and addresses(host.kernel, "br0") == set()
+    gateway = host.link("br0.100")
+    assert (gateway.kind, gateway.up, gateway.mtu) == ("veth", True, 1400)
+    wanted = PortVlans(pvid=100, untagged=VidSet.of([100]))
+    assert [host.link(port).vlans for port in host.ports()] == [wanted, wanted]
+    before = host.links()
+    assert len(host.add(two, config, CNI_CONTAINERID="c2")["interfaces"]) == 4
+    assert len(host.links() - before) == 1
+    for number, pod in enumerate((one, two), 1):
+        host.delete(pod, config, CNI_CONTAINERID=f"c{number}")
+    assert "br0.100" in host.links() and len(host.links()) == 3
+
+
+def test_the_gateway_of_a_vlan_answers(host: Any, pod: Any) -> None:
+    host.add(pod, host.addressed(vlan=100, isDefaultGateway=True))
+    assert " 0% packet loss" in pod.tool("ping", "-c", "2", "-i", "0.3", "-W", "3", "10.1.2.1")
+
+
+@ours("the reference leaves what it has made by then")
+def test_the_gateway_of_a_vlan_whose_name_is_too_long(host: Any, pod: Any) -> None:
+    host.make_bridge("a-long-name-br0", filtering=True)
+    before = host.untouched()
+    config = host.addressed(bridge="a-long-name-br0", vlan=100, isGateway=True)
+    host.refused("ADD", pod, config, REFUSED)
+    assert host.untouched() == before
+
+
+# Masquerading -------------------------------------------------------------------------------------
+
+
+def test_masquerading_by_iptables(host: Any, pod: Any, masquerades: Any) -> None:
+    config = host.addressed("10.1.2.0/24", "fd00:1::/64", isGateway=True, ipMasq=True)
+    host.add(pod, config)
+    rules = [line for line in masquerades().splitlines() if "CNI-" in line and line.startswith("-A")]
+    comment = r'-m comment --comment "name: \"net1\" id: \"c1\""'
+    chain = "CNI-" + hashlib.sha512(b"net1c1").hexdigest()[:24]
+    assert set(rules) == {
+        f"-A POSTROUTING -s 10.1.2.2/32 {comment} -j {chain}",
+        f"-A {chain} -d 10.1.2.0/24 {comment} -j ACCEPT",
+        f"-A {chain} ! -d 224.0.0.0/4 {comment} -j MASQUERADE",
+        f"-A POSTROUTING -s fd00:1::2/128 {comment} -j {chain}",
+        f"-A {chain} -d fd00:1::/64 {comment} -j ACCEPT",
+        f"-A {chain} ! -d ff00::/8 {comment} -j MASQUERADE",
+    }
+    host.delete(pod, config)
+    assert "CNI-" not in masquerades()
+
+
+def test_masquerading_of_two_pods_is_undone_one_by_one(host: Any, masquerades: Any) -> None:
+    config = host.addressed(isGateway=True, ipMasq=True)
+    one, two = host.pod(), host.pod()
+    host.add(one, config, CNI_CONTAINERID="c1")
+    host.add(two, config, CNI_CONTAINERID="c2")
+    host.delete(one, config, CNI_CONTAINERID="c1")
+    rules = masquerades()
+    assert "10.1.2.2/32" not in rules and "10.1.2.3/32" in rules and rules.count("MASQUERADE") == 1
+
+
+@ours("ipMasqBackend came with 1.6")
+def test_a_backend_that_is_named_is_the_only_one_tried(host: Any, pod: Any, masquerades: Any) -> None:
+    """The lab kernel has no nftables for IP: named, it is an error, and nothing is left."""
+    before = host.untouched()
+    config = host.addressed(isGateway=True, ipMasq=True, ipMasqBackend="nftables")
+    message = host.refused("ADD", pod, config, REFUSED)
+    assert "masquerade" in message and host.untouched() == before
+    host.add(pod, host.addressed(isGateway=True, ipMasq=True, ipMasqBackend="iptables"))
+    assert "MASQUERADE" in masquerades()

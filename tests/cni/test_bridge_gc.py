@@ -1,0 +1,168 @@
+"""GC, and what calls that were killed have left."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from typing import Any
+
+import pytest
+
+from windrow.apps.cni.install import Origin
+from windrow.netlink import links, netns
+
+pytestmark = pytest.mark.ours("the reference's GC does nothing, and 1.1.1 does not know the command")
+
+INVALID, MISSING = 7, 103
+
+
+def gc(host: Any, *valid: tuple[str, str], config: dict[str, Any] | None = None, key: str = "valid-attachments") -> Any:
+    listed = [{"containerID": container, "ifname": ifname} for container, ifname in valid]
+    found = {**(config or host.config()), "cniVersion": "1.1.0", f"cni.dev/{key}": listed}
+    return host.call("GC", "", found, CNI_CONTAINERID=None, CNI_IFNAME=None, CNI_NETNS=None)
+
+
+def test_it_takes_away_what_is_not_in_the_list(host: Any, nft: Any, masquerades: Any) -> None:
+    config = host.addressed(isGateway=True, ipMasq=True, macspoofchk=True)
+    pods = [host.pod() for _ in range(3)]
+    for number, pod in enumerate(pods):
+        host.add(pod, config, CNI_CONTAINERID=f"c{number}")
+    assert gc(host, ("c1", "eth0"), ("elsewhere", "eth0"), config=config).exit == 0
+    assert [pod.links() for pod in pods] == [set(), {"eth0"}, set()]
+    assert len(host.ports()) == 1 and host.leased() == ["10.1.2.3"]
+    assert [record.key for record in host.records.all()] == [("c1", "eth0")]
+    listing = nft()
+    assert "c1-eth0" in listing and "c0-eth0" not in listing and "c2-eth0" not in listing
+    assert masquerades().count("MASQUERADE") == 1
+    host.delete(pods[1], config, CNI_CONTAINERID="c1")
+    assert host.leased() == [] and host.ports() == []
+
+
+def test_only_of_this_network(host: Any) -> None:
+    one, two = host.pod(), host.pod()
+    host.add(one, host.config(), CNI_CONTAINERID="c1")
+    host.add(two, {**host.config(), "name": "other"}, CNI_CONTAINERID="c2")
+    assert gc(host).exit == 0
+    assert one.links() == set() and two.links() == {"eth0"}
+
+
+def test_an_interface_is_named_by_both(host: Any, pod: Any) -> None:
+    host.add(pod, host.config(), CNI_IFNAME="eth0")
+    host.add(pod, host.config(), CNI_IFNAME="net1")
+    assert gc(host, ("c1", "net1"), ("net1", "eth0")).exit == 0
+    assert pod.links() == {"net1"}
+
+
+def test_the_older_name_of_the_list(host: Any, pod: Any) -> None:
+    host.add(pod, host.config())
+    assert gc(host, ("c1", "eth0"), key="attachments").exit == 0
+    assert pod.links() == {"eth0"}
+
+
+@pytest.mark.parametrize("keys", [{}, {"cni.dev/valid-attachments": 5}, {"cni.dev/valid-attachments": [5]}])
+def test_without_a_list_nothing_is_garbage(host: Any, pod: Any, keys: dict[str, Any]) -> None:
+    host.add(pod, host.config())
+    host.refused("GC", "", {**host.config(), "cniVersion": "1.1.0", **keys}, INVALID)
+    assert pod.links() == {"eth0"}
+
+
+def test_the_record_says_how_it_was_made(host: Any, pod: Any) -> None:
+    """The configuration of the GC is another one by now: no addresses, another bridge."""
+    host.add(pod, host.addressed())
+    assert gc(host, config=host.config("br9")).exit == 0
+    assert host.leased() == [] and host.ports() == [] and host.records.all() == []
+
+
+def test_it_goes_on_after_an_error_and_tells(host: Any, stub: Any) -> None:
+    answer = '{"cniVersion": "1.0.0", "ips": [{"address": "10.1.2.2/24"}]}'
+    stub("stub", f"cat > /dev/null; [ $CNI_COMMAND = ADD ] && echo '{answer}'; [ $CNI_COMMAND != DEL ] || exit 7")
+    pods = [host.pod(), host.pod()]
+    host.add(pods[0], host.config(ipam={"type": "stub"}), CNI_CONTAINERID="c1")
+    host.add(pods[1], host.config(), CNI_CONTAINERID="c2")
+    done = gc(host)
+    assert done.code == MISSING and "eth0 of c1" in done.message and "exit code 7" in done.message
+    assert host.ports() == [] and [record.key for record in host.records.all()] == [("c1", "eth0")]
+    stub("stub", "cat > /dev/null")
+    assert gc(host).exit == 0 and host.records.all() == []
+
+
+def test_a_record_that_cannot_be_read(host: Any, pod: Any) -> None:
+    host.add(pod, host.config())
+    path = next((host.root / "run/windrow/ports").glob("*.json"))
+    path.write_text("{broken")
+    assert gc(host).exit == 0
+    assert path.exists() and pod.links() == {"eth0"}, "whose it is nobody knows, and it is in use"
+    host.delete(pod, host.config())
+    assert pod.links() == set() and not path.exists()
+    path.write_text("{broken")
+    assert gc(host).exit == 0 and not path.exists()
+
+
+def test_what_a_killed_process_was_writing(host: Any, pod: Any) -> None:
+    host.add(pod, host.config())
+    left = host.root / "run/windrow/ports/.0123.json.99.99"
+    left.write_text("{")
+    os.utime(left, (1, 1))
+    gc(host, ("c1", "eth0"))
+    assert not left.exists() and len(host.records.all()) == 1
+
+
+# kill -9 ------------------------------------------------------------------------------------------
+
+
+def started(host: Any, pod: Any, config: dict[str, Any], container: str) -> subprocess.Popen[bytes]:
+    """The Python of an ADD, alone, for it is the one that does the work."""
+    argv = [sys.executable, "-I", "-S", "-c", Origin(root=str(host.root)).program]
+    env = host.environment("ADD", pod, CNI_CONTAINERID=container)
+    pipe = subprocess.PIPE
+
+    def start() -> subprocess.Popen[bytes]:
+        return subprocess.Popen(argv, env=env, stdin=pipe, stdout=subprocess.DEVNULL)
+
+    process: subprocess.Popen[bytes] = netns.opened_in(host.fd, start)
+    assert process.stdin
+    process.stdin.write(json.dumps(config).encode())
+    process.stdin.close()
+    return process
+
+
+@pytest.mark.parametrize("by", ["GC", "DEL", "ADD"])
+def test_whatever_a_killed_add_has_left_is_taken_away(host: Any, nft: Any, by: str) -> None:
+    """Killed at moments all over its work; then by GC, by DEL, or by the ADD that comes after it."""
+    config = host.addressed(macspoofchk=True)
+    chance = random.Random(by)
+    begun = time.monotonic()
+    process = started(host, host.pod(), config, "whole")
+    assert process.wait() == 0
+    takes = time.monotonic() - begun
+    assert gc(host, config=config).exit == 0
+    states = set()
+    for number in range(6):
+        pod, container = host.pod(), f"c{number}"
+        process = started(host, pod, config, container)
+        time.sleep(takes * chance.uniform(0.4, 1.0))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        states.add((len(host.records.all()), len(host.ports()), len(host.leased())))
+        if by == "ADD" and not host.ports():
+            host.add(pod, config, CNI_CONTAINERID=container)
+        if by != "GC":
+            host.delete(pod, config, CNI_CONTAINERID=container)
+        else:
+            assert gc(host, config=config).exit == 0
+        assert (host.records.all(), host.ports(), host.leased(), pod.links()) == ([], [], [], set()), states
+    assert "cni-br-iface" not in nft()
+
+
+def test_an_add_after_a_killed_one_takes_its_remains_away_first(host: Any, pod: Any) -> None:
+    """As after a kill between the lease and the end: a record and a lease, and no port any more."""
+    host.add(pod, host.addressed())
+    host.send(links.delete(host.ports()[0]))
+    assert host.leased() == ["10.1.2.2"] and host.records.all()
+    assert host.add(pod, host.addressed())["ips"][0]["address"] == "10.1.2.3/24"
+    assert host.leased() == ["10.1.2.3"]
