@@ -4,6 +4,8 @@ the uplink; and the lock that lets them come while a takeover waits."""
 from __future__ import annotations
 
 import errno
+import json
+import os
 import socket
 import struct
 import threading
@@ -15,8 +17,11 @@ from typing import Any
 
 import pytest
 
+from windrow.apps.cni.dispatch import answer
+from windrow.apps.cni.host import Host
 from windrow.apps.engine import Report, converge, look, plan_node
 from windrow.apps.lock import HostLock
+from windrow.apps.ports import recorded
 from windrow.model.cluster import Cluster
 from windrow.model.host import Bond, Bridge, Link, Observed
 from windrow.model.objects import AnyObject
@@ -357,6 +362,43 @@ def test_a_hundred_ports_come_back_at_once(node: Node) -> None:
     print(f"100 ports back in {time.monotonic() - began:.2f} s")
     assert report.ok and report.rounds == 1
     assert all(node.in_place(pod) for pod in pods)
+
+
+def test_what_the_plugin_makes_is_what_a_plan_wants(node: Node, new_ns: NewNs, tmp_path: Path) -> None:
+    """ADD, every loss, apply, CHECK, DEL; and the bridge can go."""
+    host, pod, objects = Host(tmp_path, NODE), new_ns(), oob("eth1")
+    conf = {"cniVersion": "1.0.0", "name": "v100", "type": "windrow-bridge", "bridge": "oob-br", "vlan": 100}
+    env = {
+        "CNI_CONTAINERID": "c1",
+        "CNI_IFNAME": "net1",
+        "CNI_NETNS": f"/proc/{os.getpid()}/fd/{pod.fd}",
+        "CNI_PATH": "/usr/lib/cni",
+        "CNI_ARGS": "IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME=web",
+    }
+
+    def call(command: str, **more: Any) -> Any:
+        text = json.dumps({**conf, **more}).encode()
+        done = node.ns.inside(lambda: answer({**env, "CNI_COMMAND": command}, text, host))
+        assert done.exit == 0, done.stdout
+        node.records = list(recorded(host.paths))
+        return json.loads(done.stdout) if done.stdout else None
+
+    result = call("ADD")
+    (record,) = node.records
+    assert record.endpoint == "pod default/web (net1)"
+    assert node.plan(*objects).empty
+    before = node.observed().state.links[record.host]
+    node.ns.do(("oob-br", DeleteLink()))
+    assert node.apply(*objects).rounds == 1
+    assert node.observed().state.links[record.host] == before
+    wire = node.wire(pod.fd, "net1")
+    assert talks(wire, node.far, 100)
+    call("CHECK", prevResult=result)
+    assert [p.code for p in node.apply(builders.cluster_network("oob")).left.refusals] == ["in-use"]
+    call("DEL")
+    assert node.records == [] and record.host not in node.observed().state.links
+    assert node.apply(builders.cluster_network("oob")).ok
+    host.close()
 
 
 # -- the lock --------------------------------------------------------------------------------------
