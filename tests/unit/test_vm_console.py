@@ -101,7 +101,7 @@ def test_what_is_the_escape_of_a_terminal_passes_through_a_pipe(site: Site, gues
     os.write(feed, b"a\x1db")
     os.close(feed)
     console.connect(site, "default", "web", Terminal(stdin=source, stdout=sink, quiet_s=0.1))
-    assert guest.heard == b"a\x1db"
+    assert heard(guest, 3) == b"a\x1db"
     for fd in (source, drain, sink):
         os.close(fd)
 
@@ -123,11 +123,19 @@ def test_a_terminal_is_raw_meanwhile_and_as_before_afterwards(site: Site, guest:
     os.write(master, b"y\x1d")
     thread.join(10)
     assert results == [True]
-    assert guest.heard == b"\x03x\ry"
+    assert heard(guest, 4) == b"\x03x\ry"
     assert not during[3] & (termios.ICANON | termios.ECHO | termios.ISIG)
     assert termios.tcgetattr(terminal) == before
     os.close(master)
     os.close(terminal)
+
+
+def heard(guest: Guest, count: int) -> bytes:
+    """What the guest heard, once it is so much."""
+    end = time.monotonic() + 10
+    while len(guest.heard) < count and time.monotonic() < end:
+        time.sleep(0.01)
+    return guest.heard
 
 
 def read_until(fd: int, end: bytes) -> bytes:

@@ -134,4 +134,4 @@ def test_the_pods_manifest(tmp_path: Path) -> None:
     assert Mac(json.loads(document["metadata"]["annotations"][NETWORKS])[0]["mac"])
     pod.remove_manifest(site, "apps", "web")
     pod.remove_manifest(site, "apps", "web")
-    assert not (tmp_path / "run/windrow/pods").exists()
+    assert not list((tmp_path / "run/windrow/pods").iterdir())

@@ -47,7 +47,7 @@ def test_nothing_is_left_of_what_is_removed(machines: Machines, tmp_path: Path) 
     (directory / "seed" / "meta-data").write_text("x")
     (directory / "qmp.sock").write_text("")
     machines.remove("default", "web")
-    assert not machines.paths.machines.exists()
+    assert not list(machines.paths.machines.iterdir())
     machines.remove("default", "web")
 
 
@@ -107,7 +107,7 @@ def test_two_do_not_change_one_machine(machines: Machines) -> None:
             pass  # another machine
     with machines.locked("default", "web", timeout_s=0):
         pass
-    assert not machines.paths.machines.exists()
+    assert not list(machines.paths.machines.iterdir())
 
 
 def test_many_take_turns(machines: Machines) -> None:
@@ -149,7 +149,7 @@ def test_many_come_and_go_at_once(machines: Machines) -> None:
     for thread in threads:
         thread.join()
     assert failures == []
-    assert not machines.paths.machines.exists()
+    assert not list(machines.paths.machines.iterdir())
 
 
 # Processes ----------------------------------------------------------------------------------------

@@ -163,9 +163,8 @@ class Machines:
                         shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
                 record.unlink(missing_ok=True)
                 directory.rmdir()
-            for above in (directory.parent, self.paths.machines):
-                with contextlib.suppress(OSError):  # there are others
-                    above.rmdir()
+            with contextlib.suppress(OSError):  # there are others
+                directory.parent.rmdir()
 
     @contextlib.contextmanager
     def locked(self, namespace: str, name: str, *, timeout_s: float | None = None) -> Iterator[None]:
@@ -186,14 +185,12 @@ class Machines:
         finally:
             path.unlink(missing_ok=True)
             os.close(fd)
-            with contextlib.suppress(OSError):  # there are others
-                self.paths.machines.rmdir()
 
 
 def _make(directory: Path) -> None:
     """Whoever removes the last machine of a namespace removes the directory above it, too: then once more."""
     for _ in range(_TRIES):
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(FileNotFoundError, FileExistsError):
             directory.mkdir(parents=True, exist_ok=True, mode=0o700)
             return
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -202,10 +199,7 @@ def _make(directory: Path) -> None:
 def _try_lock(path: Path) -> int | None:
     with explained(path, "lock the machine"):
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
-        try:
-            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except FileNotFoundError:
-            return None  # the directory went with the lock of another machine
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if os.path.samestat(os.fstat(fd), os.stat(path)):

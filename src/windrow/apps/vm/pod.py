@@ -159,7 +159,7 @@ def write_manifest(site: Site, machine: AnyMachine) -> Path:
     }
     text = json.dumps(document, indent=2).encode() + b"\n"
     for _ in range(_TRIES):
-        with contextlib.suppress(FileNotFoundError):  # whoever removes the last one removes the directory, too
+        with contextlib.suppress(FileNotFoundError, FileExistsError):  # the directory goes with the last one
             path.parent.mkdir(parents=True, exist_ok=True)
             atomic.commit(atomic.stage(path, text), path)
             return path
@@ -173,9 +173,8 @@ def manifest_path(site: Site, namespace: str, name: str) -> Path:
 def remove_manifest(site: Site, namespace: str, name: str) -> None:
     path = manifest_path(site, namespace, name)
     path.unlink(missing_ok=True)
-    for directory in (path.parent, site.paths.pods):
-        with contextlib.suppress(OSError):  # others' are there
-            directory.rmdir()
+    with contextlib.suppress(OSError):  # others' are there
+        path.parent.rmdir()
 
 
 def identity(spec: MachineSpec, name: str) -> PodIdentity:
