@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import itertools
 import re
 import subprocess
 import threading
@@ -12,19 +11,23 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, assert_never
 
-from windrow.lab import changes, probe
+from windrow.lab import changes, machinechecks, probe
 from windrow.lab.errors import LabError
 from windrow.lab.guest.run import Place, enter
+from windrow.lab.questions import ask
 from windrow.lab.scenario import (
     BondIs,
     CablePull,
     Change,
     Check,
     Command,
+    ForgedMac,
     Isolated,
     Lease,
+    Matrix,
     PlanEmpty,
     Reach,
+    Recreate,
     Steady,
 )
 from windrow.lab.world import World
@@ -82,8 +85,14 @@ class Checker:
         match check:
             case Reach():
                 return "reach", self._reach(check)
+            case Matrix():
+                return "matrix", machinechecks.matrix(check, self.world)
             case Isolated():
-                return "isolated", self._isolated(check)
+                return "isolated", machinechecks.isolated(check, self.world)
+            case ForgedMac():
+                return "forged-mac", machinechecks.forged(check, self.world)
+            case Recreate():
+                return "recreate", machinechecks.recreate(check, self.world, self.change, self.steps_left)
             case Command():
                 return "command", self._command(check)
             case BondIs():
@@ -105,30 +114,14 @@ class Checker:
         return [self.world.station(name) for name in names]
 
     def _reach(self, check: Reach) -> Verdict:
-        pairs = list(itertools.permutations(self._stations(check.among), 2))
-        answers = probe.ping(pairs, deadline_s=REACH_S)
-        silent = [f"{a} → {b}" for (a, b), ms in answers.items() if ms is None]
+        pairs = [(a, b) for a in check.sources for b in check.targets if a != b]
+        answers = ask(self.world, pairs, patience_s=REACH_S)
+        silent = [f"{a} → {b}" for (a, b), answer in answers.items() if answer is None]
         if silent:
             return False, f"no answer: {', '.join(silent)}", {"silent": silent}
-        slowest = max((ms for ms in answers.values() if ms is not None), default=0.0)
+        slowest = max((found.ms for found in answers.values() if found and found.ms is not None), default=0.0)
         measured = {"pairs": len(answers), "slowest_ms": round(slowest, 2)}
         return True, f"{len(answers)} of {len(answers)} answer, the slowest in {slowest:.1f} ms", measured
-
-    def _isolated(self, check: Isolated) -> Verdict:
-        names = [name for group in check.groups for name in group]
-        heard = probe.hear(self._stations(names))
-        group_of = {name: number for number, group in enumerate(check.groups) for name in group}
-        strays = {k: n for k, n in heard.frames.items() if group_of[k[0]] != group_of[k[1]]}
-        at_home = sum(n for (a, b), n in heard.frames.items() if group_of[a] == group_of[b])
-        mute = [name for name in names if not any(b == name and group_of[a] == group_of[name] for a, b in heard.frames)]
-        mute = [name for name in mute if len(check.groups[group_of[name]]) > 1]
-        measured = {"strays": sum(strays.values()), "at_home": at_home, "stations": len(names)}
-        if strays:
-            said = ", ".join(f"{a} → {b}: {n}" for (a, b), n in sorted(strays.items()))
-            return False, f"frames where they must not be: {said}", measured
-        if mute:  # a capture that hears nothing at all would prove nothing
-            return False, f"{', '.join(mute)} heard nobody, not even of its own network", measured
-        return True, f"0 frames strayed; {at_home} arrived in their own networks", measured
 
     def _command(self, check: Command) -> Verdict:
         code, out, err = run_in(self.world.place(check.node), check.argv)
@@ -177,10 +170,26 @@ class Checker:
         return not busy, ", ".join(busy) or "0 steps", {"steps": left}
 
     def _lease(self, check: Lease) -> Verdict:
+        if self.world.scenario.vm_nic(check.endpoint):
+            return self._guest_lease(check)
         address = self.world.leases.get(check.endpoint)
         if address is None:
             return False, "no DHCP server answered", {}
         return _within(address, check.network), f"{address}", {"address": address}
+
+    def _guest_lease(self, check: Lease) -> Verdict:
+        found = machinechecks.lease(check, self.world)
+        if found is None:
+            return False, "the guest has no lease", {}
+        address, server = found
+        host = next((h for h in self.world.scenario.hosts if h.name == check.server), None)
+        servers = {a.partition("/")[0] for nic in host.nics for a in nic.addresses.values()} if host else {server}
+        measured = {"address": address, "server": server}
+        return (
+            _within(address, check.network) and server in servers,
+            f"{address} from {server}, says the guest",
+            measured,
+        )
 
 
 # Pieces -------------------------------------------------------------------------------------------

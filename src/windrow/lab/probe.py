@@ -101,35 +101,92 @@ class Heard:
     """Per station: so many broadcasts, and as many unicasts to each other station's MAC."""
     frames: Mapping[tuple[str, str], int]
     """(sender, listener) -> frames; 0 is not in it."""
+    macs: Mapping[str, str]
+    """Of every station."""
+    others: Mapping[tuple[str, str], int]
+    """(source address, listener) -> frames that arrived in a guest and that none of us made."""
 
 
-def hear(stations: Sequence[Station], *, rounds: int = 5) -> Heard:
-    """Every station sends, to all and to each, and captures everything that arrives at it."""
-    frames: dict[tuple[str, str], int] = {}
+def hear(
+    stations: Sequence[Station],
+    *,
+    rounds: int = 5,
+    guests: Mapping[str, str] | None = None,
+    act: Callable[[], None] = lambda: None,
+) -> Heard:
+    """Every station sends, to all and to each, and captures everything that arrives at it.
+
+    `guests`: the stations that are taps, with the MAC of the guest behind it; what a guest sends is its own affair
+    (`act`, which runs meanwhile), and known by that address.
+    """
     with _Sockets() as sockets:
-        fds = {sockets.open(station, _packet_socket).fileno(): n for n, station in enumerate(stations)}
-        macs = [sockets.mac(fd) for fd in fds]
-        trunks = {fd for fd, n in fds.items() if stations[n].trunk}
-
-        def collect(seconds: float) -> None:
-            end = time.monotonic() + seconds
-            while (left := end - time.monotonic()) > 0:
-                for fd, data in sockets.receive_untagged(left, trunks):
-                    at = data.find(_MAGIC, 12, 40)
-                    if at >= 0 and len(data) >= at + _MARK.size:
-                        sender = _MARK.unpack_from(data, at)[1]
-                        if sender != fds[fd]:
-                            key = (stations[sender].name, stations[fds[fd]].name)
-                            frames[key] = frames.get(key, 0) + 1
-
+        ears = _Ears(sockets, stations, guests or {})
+        acting = threading.Thread(target=act, name="guests")
+        acting.start()
         for number in range(rounds):
-            for fd, n in fds.items():
-                for to in (_BROADCAST, *(mac for m, mac in enumerate(macs) if m != n)):
-                    mark = _MARK.pack(_MAGIC, n, number).ljust(46, b"\0")
-                    sockets.send(fd, to + macs[n] + struct.pack("!H", ETH_P_PROBE) + mark)
-                collect(0.005)
-        collect(SETTLE_S)
-    return Heard(sent=rounds, frames=frames)
+            for n, station in enumerate(stations):
+                if station.name not in ears.guests:
+                    ears.send(n, number)
+                ears.collect(0.005)
+        while acting.is_alive():
+            ears.collect(0.1)
+        acting.join()
+        ears.collect(SETTLE_S)
+        macs = {station.name: _mac_text(mac) for station, mac in zip(stations, ears.macs, strict=True)}
+    return Heard(sent=rounds, frames=ears.frames, macs=macs, others=ears.others)
+
+
+class _Ears:
+    """The capture of `hear`, while it goes on."""
+
+    def __init__(self, sockets: _Sockets, stations: Sequence[Station], guests: Mapping[str, str]) -> None:
+        self._sockets, self._stations, self.guests = sockets, stations, guests
+        self._fds = {sockets.open(station, _packet_socket).fileno(): n for n, station in enumerate(stations)}
+        self.macs = [
+            _mac_bytes(guests[stations[n].name]) if stations[n].name in guests else sockets.mac(fd)
+            for fd, n in self._fds.items()
+        ]
+        self._trunks = {fd for fd, n in self._fds.items() if stations[n].trunk}
+        self._by_mac = {_mac_bytes(mac): name for name, mac in guests.items()}
+        self.frames: dict[tuple[str, str], int] = {}
+        self.others: dict[tuple[str, str], int] = {}
+
+    def send(self, sender: int, number: int) -> None:
+        """To all, and to each."""
+        fd = next(fd for fd, n in self._fds.items() if n == sender)
+        mark = _MARK.pack(_MAGIC, sender, number).ljust(46, b"\0")
+        for to in (_BROADCAST, *(mac for m, mac in enumerate(self.macs) if m != sender)):
+            self._sockets.send(fd, to + self.macs[sender] + struct.pack("!H", ETH_P_PROBE) + mark)
+
+    def collect(self, seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            for fd, frame in self._sockets.receive_frames(left):
+                if fd not in self._trunks or frame.vid is None:
+                    self._note(self._stations[self._fds[fd]].name, frame)
+
+    def _note(self, listener: str, frame: Captured) -> None:
+        at = frame.data.find(_MAGIC, 12, 40)
+        if at >= 0 and len(frame.data) >= at + _MARK.size:
+            sender: str | None = self._stations[_MARK.unpack_from(frame.data, at)[1]].name
+        else:
+            sender = self._by_mac.get(frame.data[6:12])
+        if sender == listener:
+            return
+        if sender is not None:
+            self.frames[sender, listener] = self.frames.get((sender, listener), 0) + 1
+        elif listener in self.guests and frame.outgoing:  # what goes out of a tap goes into the guest
+            tag = "" if frame.vid is None else f" with a tag of VLAN {frame.vid}"
+            key = (_mac_text(frame.data[6:12]) + tag, listener)
+            self.others[key] = self.others.get(key, 0) + 1
+
+
+def _mac_bytes(mac: str) -> bytes:
+    return bytes.fromhex(mac.replace(":", ""))
+
+
+def _mac_text(mac: bytes) -> str:
+    return mac.hex(":")
 
 
 def _packet_socket(station: Station) -> socket.socket:
@@ -175,6 +232,18 @@ def capture(
             frame = Captured(time.monotonic(), data, _vid(extra), address[2] == socket.PACKET_OUTGOING)
             if wanted(frame):
                 found.append(frame)
+    return tuple(found)
+
+
+def capture_until(
+    station: Station, done: threading.Event, wanted: Callable[[Captured], bool] = lambda _: True
+) -> tuple[Captured, ...]:
+    """All frames at an interface until it is `done`."""
+    found: list[Captured] = []
+    with _Sockets() as sockets:
+        sockets.open(station, _packet_socket)
+        while not done.is_set():
+            found += [frame for _, frame in sockets.receive_frames(0.1) if wanted(frame)]
     return tuple(found)
 
 
@@ -355,15 +424,15 @@ class _Sockets:
         except OSError:
             return
 
-    def receive_untagged(self, seconds: float, trunks: set[int]) -> list[tuple[int, bytes]]:
-        """What has come to packet sockets; on those of `trunks` only what had no tag."""
-        found: list[tuple[int, bytes]] = []
+    def receive_frames(self, seconds: float) -> list[tuple[int, Captured]]:
+        """What has come to packet sockets."""
+        found: list[tuple[int, Captured]] = []
         for fd, _ in self._poll.poll(seconds):
             try:
                 while True:
-                    data, extra, _, _ = self._open[fd].recvmsg(65536, 256)
-                    if fd not in trunks or _vid(extra) is None:
-                        found.append((fd, data))
+                    data, extra, _, address = self._open[fd].recvmsg(65536, 256)
+                    outgoing = address[2] == socket.PACKET_OUTGOING
+                    found.append((fd, Captured(time.monotonic(), data, _vid(extra), outgoing)))
             except OSError:
                 continue
         return found

@@ -292,6 +292,16 @@ class World:
         done = [e.name for e in self.scenario.endpoints if node in (None, e.node) and self._attach(e)]
         return tuple(done)
 
+    def replug(self, node: str) -> None:
+        """Endpoints whose bridge was made anew are its ports again: unlike machines, nobody but the lab knows them."""
+        rtnl = self.rtnl(node)
+        have = rtnl.indexes()
+        for endpoint in self.scenario.endpoints:
+            bridge = have.get(self.nad(endpoint).bridge)
+            if endpoint.node == node and endpoint.name in self.attached and bridge is not None:
+                rtnl.run(links.set_master(port_of(endpoint), bridge))
+                _set_port_vlans(rtnl, port_of(endpoint), nad_vlans(self.nad(endpoint)))
+
     def _attach(self, endpoint: Endpoint) -> bool:
         rtnl, nad = self.rtnl(endpoint.node), self.nad(endpoint)
         have = rtnl.indexes()

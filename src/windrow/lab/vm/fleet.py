@@ -294,9 +294,7 @@ def run_lines(place: Place, argv: Sequence[str], on_line: Callable[[str], None])
         try:
             enter(place)
             env, pipe = {**os.environ, **place.env}, subprocess.PIPE
-            process = subprocess.Popen(
-                argv, stdin=subprocess.DEVNULL, stdout=pipe, stderr=subprocess.STDOUT, env=env
-            )
+            process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=pipe, stderr=subprocess.STDOUT, env=env)
             assert process.stdout is not None
             with process.stdout as output:
                 for raw in output:
