@@ -212,6 +212,7 @@ def test_bridge_without_an_address(pod: Make) -> None:
     for name in (names.bridge, names.renamed, names.tap):
         assert one.read(f"net/ipv6/conf/{name}/disable_ipv6") == "1"
     assert one.read("net/ipv4/conf/all/arp_ignore") == "0"
+    assert one.read(f"net/ipv4/conf/{names.bridge}/arp_ignore") == "1"
     assert not list(one.directory.iterdir()), "no server"
 
 

@@ -192,7 +192,7 @@ def test_managed_tap_leaves_dhcp_to_the_network() -> None:
     assert plan.dhcp is None
     assert plan.bridge.addresses == ()
     assert plan.moved is not None
-    assert not [s for s in plan.sysctls if "arp_ignore" in s.path]
+    assert [s.path for s in plan.sysctls if "arp_ignore" in s.path] == ["net/ipv4/conf/k6t-1dba23260aa/arp_ignore"]
 
 
 # -- masquerade ------------------------------------------------------------------------------------------

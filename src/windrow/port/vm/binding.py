@@ -134,6 +134,8 @@ def _bridged(nic: GuestNic, pod: PodNic, tap: Tap, identity: PodIdentity, index:
     own = _first(pod.addresses, 4) if nic.binding is Binding.BRIDGE else None
     server = f"169.254.75.1{index}"  # KubeVirt appends the number to the text: the eleventh has 169.254.75.110
     sysctls = [_without_ipv6(device) for device in (names.bridge, names.tap, names.renamed)]
+    # Asked for by ARP in the guest's network, the pod's other addresses (of the pod network, above all) are not there.
+    sysctls.append(Sysctl(path=f"net/ipv4/conf/{names.bridge}/arp_ignore", value="1"))
     dhcp: DhcpAnswer | None = None
     if own is not None:
         # The pod keeps the guest's address, on the dummy, and would answer the guest's ARP probe for it.
