@@ -188,11 +188,19 @@ class Host:
 NOTHING: dict[str, Any] = {"ports": [], "links": [], "leases": [], "records": []}
 
 
-@pytest.fixture
-def host(tmp_path: Path) -> Iterator[Host]:
-    made = Host(tmp_path)
+@pytest.fixture(scope="module")
+def _host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
+    made = Host(tmp_path_factory.mktemp("clients"))
     yield made
     made.close()
+
+
+@pytest.fixture
+def host(_host: Host) -> Host:
+    for path in (_host.at / "net.d").iterdir():
+        path.unlink()
+    shutil.rmtree(_host.root / "leases", ignore_errors=True)  # where host-local goes on is a file there
+    return _host
 
 
 def interfaces(said: str) -> dict[str, str]:
