@@ -156,6 +156,8 @@ def wishes_of_runtime(runtime: Mapping[str, Any]) -> Wishes:
             args["IP"] = only
         case [_, *_] as several:  # host-local refuses IP=a,b, and takes these
             cni["ips"] = several
+        case _:
+            pass
     if isinstance(mac := runtime.get("mac"), str) and mac:
         args["MAC"] = mac
     return Wishes(runtime=runtime, cni=cni, args=args)
