@@ -49,12 +49,14 @@ def answer(document: dict[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terminal:
-    """What a program's ends are tied to here. `stdin`: None, it reads nothing. `tty`: it gets a terminal of its own."""
+    """What a program's ends are tied to here. `stdin`: None, it reads nothing. `tty`: it gets a terminal of its own.
+    `shell`: whatever takes a person's commands will do."""
 
     stdin: int | None = None
     stdout: int = 1
     stderr: int = 2
     tty: bool = False
+    shell: bool = False
 
 
 def run_program(
@@ -71,6 +73,8 @@ def run_program(
     """
     ends = terminal or Terminal()
     request: dict[str, Any] = {"do": "exec", "argv": list(argv), "node": node, "env": dict(env or {}), "cwd": _here()}
+    if ends.shell:
+        request["shell"] = True
     if ends.tty:
         request["tty"] = _size(ends.stdout)
     stream = open_stream(request)

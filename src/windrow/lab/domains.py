@@ -41,7 +41,15 @@ class Domains:
         # from outside, for its address is masqueraded.
         if pod_b is not None:
             return pod_a.node == pod_b.node
-        return target == pod_a.node or self._same(pod_a.node, target)
+        return target == pod_a.node or self._same(pod_a.node, target) or self._is_gateway(target, pod_a.node)
+
+    def _is_gateway(self, target: str, node: str) -> bool:
+        """What goes to the node's gateway is answered by that for all of its addresses."""
+        found = self._scenario.node(node)
+        gateway = found.management.gateway if found and found.management else ""
+        host = next((h for h in self._scenario.hosts if h.name == target.partition("/")[0]), None)
+        addresses = [a.partition("/")[0] for nic in host.nics for a in nic.addresses.values()] if host else []
+        return bool(gateway) and gateway in addresses
 
     def _pod(self, station: str) -> Vm | None:
         """The machine whose NIC in the pod network this is."""

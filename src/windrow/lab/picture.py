@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from windrow.lab.scenario import UNTAGGED, Host, HostNic, Role, Switch
+from windrow.lab.vm.fleet import Guest
 from windrow.lab.world import World, port_of
 from windrow.model.host import Observed, PortVlans
 from windrow.model.objects import NetworkType
 from windrow.model.values import IfName, VidSet
 from windrow.netlink.kernel import Kernel
 from windrow.render import topology as view
+from windrow.store.paths import Paths
+from windrow.store.ports import PortRecords
 
 
 def topology(world: World) -> view.Topology:
@@ -46,7 +51,23 @@ def _node(world: World, name: str, observed: Observed) -> view.NodeView:
         port_of(e): tuple(e.addresses.values()) + ((world.leases[e.name],) if e.name in world.leases else ())
         for e in here
     }
-    return view.node_view(name, observed, endpoints={port_of(e): e.name for e in here}, addresses=addresses)
+    endpoints: dict[str, str] = {port_of(e): e.name for e in here}
+    for guest in world.fleet.guests.values():
+        if guest.vm.node == name:
+            for port, address in _ports_of(world, guest):
+                endpoints[port] = guest.vm.name
+                addresses[port] = (address,) if address else ()
+    return view.node_view(name, observed, endpoints=endpoints, addresses=addresses)
+
+
+def _ports_of(world: World, guest: Guest) -> Iterator[tuple[str, str]]:
+    """A machine's ports in the bridges of its node, each with the address by which others reach it."""
+    records = PortRecords(Paths(world.root(guest.vm.node))).all()
+    for nic in guest.vm.nics:
+        pod = guest.nic(nic).pod
+        for record in records:
+            if record.container_id == guest.record.container_id and record.ifname == pod:
+                yield record.host, guest.address(nic)
 
 
 def _switch(switch: Switch, observed: Observed) -> view.SwitchView:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -15,7 +16,7 @@ from windrow.lab.checks import Checker, Result
 from windrow.lab.errors import LabError
 from windrow.lab.guest.run import Place, run
 from windrow.lab.guest.server import Handler, Request
-from windrow.lab.scenario import End, Node
+from windrow.lab.scenario import End, Node, Vm
 from windrow.lab.scenario_file import Texts, parse
 from windrow.lab.world import World
 from windrow.model.meta import Meta
@@ -159,7 +160,24 @@ class Session:
 
     def exec(self, request: Request) -> Mapping[str, Any]:
         name = str(request.document.get("node", ""))
-        return run(request, self.world.place(name) if name else Place(name="lab"))
+        if not name:
+            return run(request, Place(name="lab"))
+        vm = self.world.scenario.vm(name)
+        return self._exec_in_guest(request, vm) if vm else run(request, self.world.place(name))
+
+    def _exec_in_guest(self, request: Request, vm: Vm) -> Mapping[str, Any]:
+        """By the guest's agent, so without a terminal and its output at the end; a shell is its console."""
+        if request.document.get("shell"):
+            request.document = {
+                **request.document,
+                "argv": ["windrow", "vm", "console", "-n", vm.machine.namespace, vm.machine.name],
+            }
+            return run(request, self.world.place(vm.node))
+        if request.document.get("tty"):
+            raise LabError(f"{vm.name}: a command in a guest has no terminal", hint=f"windrow lab shell {vm.name}")
+        answer = self.world.fleet.run(vm.name, shlex.join(request.document["argv"]))
+        request.output(answer.output.encode())
+        return {"exit": answer.exit}
 
     def cable(self, request: Request) -> Mapping[str, Any]:
         """Pull (`up` false) or plug the cable in `end`."""
@@ -175,7 +193,7 @@ class Session:
         scenario = self._world.scenario if self._world else None
         return {
             "scenario": scenario.name if scenario else "",
-            "places": list(scenario.places()) if scenario else [],
+            "places": [*scenario.places(), *(vm.name for vm in scenario.vms)] if scenario else [],
             "nodes": [n.name for n in scenario.nodes] if scenario else [],
         }
 

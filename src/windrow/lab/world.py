@@ -115,6 +115,8 @@ class World:
         """Where to run a program. Raises LabError."""
         if not name:
             return Place(name="lab")
+        if self.scenario.vm(name):
+            raise LabError(f"{name} is a virtual machine: it has no place here", hint=f"windrow lab shell {name}")
         if name not in self._sockets:
             raise LabError(f"there is no {name!r} in this lab", hint=f"there are {', '.join(self.scenario.places())}")
         env = {}
@@ -158,6 +160,9 @@ class World:
             # Harvester's nodes have no IPv6; here it would send frames that nobody asked for into every capture.
             for key in ("all", "default"):
                 _set(f"net/ipv6/conf/{key}/disable_ipv6", "1")
+            # An address is a card's: asked for by ARP on another one (of another VLAN), it is not there. By default
+            # Linux answers for all of a host's addresses on each of its cards, also on a bridge without an address.
+            _set("net/ipv4/conf/all/arp_ignore", "1")
             if not self.scenario.node(name):
                 _set("net/bridge/bridge-nf-call-iptables", "0")
             return Rtnl()

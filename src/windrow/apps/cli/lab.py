@@ -159,7 +159,7 @@ def down(name: str) -> None:
 @click.option("-i", "--stdin", is_flag=True, help="Pass standard input on.")
 @click.option("-t", "--tty", is_flag=True, help="Give it a terminal.")
 def exec_(node: str, command: tuple[str, ...], name: str, stdin: bool, tty: bool) -> None:
-    """Run a command in a node, switch, host or endpoint: `windrow lab exec node-0 -- bridge vlan`.
+    """Run a command in a node, switch, host, endpoint or guest: `windrow lab exec node-0 -- bridge vlan`.
 
     NODE `lab` is the lab kernel itself.
 
@@ -172,11 +172,12 @@ def exec_(node: str, command: tuple[str, ...], name: str, stdin: bool, tty: bool
 @click.argument("node")
 @_name
 def shell(node: str, name: str) -> None:
-    """A shell in a node, switch, host or endpoint."""
+    """A shell in a node, switch, host or endpoint; of a virtual machine, its console (Ctrl-] leaves it)."""
     on_terminal = os.isatty(0) and os.isatty(1)
     command = ["bash", "--norc"] if shutil.which("bash") else ["sh"]
     env = {"PS1": r"\h:\w# "} | ({"TERM": os.environ["TERM"]} if "TERM" in os.environ else {})
-    raise click.exceptions.Exit(_run(name, node, command, Terminal(stdin=0, tty=on_terminal), env))
+    terminal = Terminal(stdin=0, tty=on_terminal, shell=True)
+    raise click.exceptions.Exit(_run(name, node, command, terminal, env))
 
 
 @lab.command()

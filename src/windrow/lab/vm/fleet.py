@@ -143,7 +143,7 @@ class Fleet:
             names = [vm.machine.name for vm in vms if vm.machine.namespace == namespace]
             code = run_lines(
                 self._place(node),
-                ["windrow", "vm", "start", "-n", namespace, *names],
+                ["windrow", "vm", "start", *_accelerator(), "-n", namespace, *names],
                 lambda line: say(f"{node}: {line}", "step"),
             )
             if code:
@@ -226,6 +226,11 @@ def check() -> None:
         raise LabError(f"{QEMU} is not installed, and this scenario has virtual machines", hint="`make setup` gets it")
     image.find()
     image.busybox()
+
+
+def _accelerator() -> tuple[str, ...]:
+    """In User-Mode Linux there is none to look for, and nobody needs to be told at each start."""
+    return () if Path("/dev/kvm").exists() else ("--accel", "tcg")
 
 
 def pod_address(paths: Paths, record: MachineRecord) -> Cidr:
