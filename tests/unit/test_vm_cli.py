@@ -176,7 +176,7 @@ def test_usage(run: Run, words: list[str]) -> None:
             ["start", "db"],
             'virtual machine "default/db" not found\n    hint: there is one in the namespace data: -n data',
         ),
-        (["start", "web"], "NIC a: its cluster network nowhere is not on this node: there is no bridge nowhere-br"),
+        (["start", "web"], ": there is no bridge nowhere-br"),
         (["start", "--all"], "there is no bridge nowhere-br"),
         (["attach", "web", "--output", "qemu"], "there is no bridge nowhere-br"),
         (["stop", "web"], 'virtual machine "default/web" does not run on this host'),

@@ -18,8 +18,8 @@ import click
 from windrow.apps.cli.output import complain, gate, nothing_changed, print_json, say
 from windrow.apps.cli.preview import Preview, Wish, preview
 from windrow.apps.cli.session import Session
-from windrow.apps.cli.situation import located
 from windrow.apps.engine import OnStep, Report, Waiting, cluster_networks, converge, plan_node
+from windrow.apps.located import located
 from windrow.apps.lock import HostLock
 from windrow.apps.ports import recorded
 from windrow.model.cluster import Cluster

@@ -9,7 +9,8 @@ from windrow.apps.cli.options import complete_kind, namespace
 from windrow.apps.cli.output import complain, say
 from windrow.apps.cli.selection import Document, parse, select
 from windrow.apps.cli.session import Session
-from windrow.apps.cli.situation import located, stored
+from windrow.apps.cli.situation import stored
+from windrow.apps.located import located
 from windrow.model.cluster import Cluster
 from windrow.model.values import Ref
 from windrow.render.describe import describe_text

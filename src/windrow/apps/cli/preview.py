@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from windrow.apps.cli.manifests import read
 from windrow.apps.cli.output import gate
 from windrow.apps.cli.session import Session
-from windrow.apps.cli.situation import located, stored, survey
+from windrow.apps.cli.situation import stored, survey
 from windrow.apps.engine import Kernel, Planned, Sight, plan_node
+from windrow.apps.located import located
 from windrow.model.cluster import Cluster
 from windrow.model.objects import AnyObject
 from windrow.model.problems import Problem, ProblemsError, Severity, errors

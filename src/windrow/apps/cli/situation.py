@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from windrow.apps.cli.session import Session
 from windrow.apps.engine import Kernel, Planned, Sight, look, plan_node
 from windrow.apps.ports import recorded, unreadable
 from windrow.model.cluster import Cluster
-from windrow.model.objects import AnyObject
 from windrow.model.problems import Problem
-from windrow.model.values import Ref
 from windrow.store.directory import Store
 from windrow.store.paths import Paths
 
@@ -34,15 +31,3 @@ def assess(session: Session, cluster: Cluster, kernel: Kernel) -> tuple[Sight, P
     planned = plan_node(cluster, sight)
     compiled = replace(planned.compiled, problems=(*said, *planned.compiled.problems))
     return sight, replace(planned, compiled=compiled)
-
-
-def located(problems: Iterable[Problem], objects: Mapping[Ref, AnyObject]) -> tuple[Problem, ...]:
-    """With file and line, where the object that a problem is about came from a file."""
-    return tuple(_located(p, objects) for p in problems)
-
-
-def _located(problem: Problem, objects: Mapping[Ref, AnyObject]) -> Problem:
-    about = objects.get(problem.about) if problem.about else None
-    if about is None or problem.file or not about.source.file:
-        return problem
-    return replace(problem, file=about.source.file, line=about.source.line(problem.path or "kind"))

@@ -6,17 +6,16 @@ import dataclasses
 import os
 from collections.abc import Iterator
 
+from windrow.apps.located import located
 from windrow.apps.vm import pod
 from windrow.apps.vm.site import Site
 from windrow.apps.vm.stop import runs
-from windrow.model.cluster import matches_labels
 from windrow.model.machines import AnyMachine, LinkState
-from windrow.model.names import MGMT
-from windrow.model.objects import NetworkAttachmentDefinition
 from windrow.model.problems import Problem, ProblemsError, errors
 from windrow.model.values import IfName, Ref
 from windrow.netlink.sock import Rtnl
-from windrow.rules.virtualmachine import duplicate_macs, find_nad, mac_twice, no_nad
+from windrow.rules.start import machine_obstacles
+from windrow.rules.virtualmachine import find_nad
 from windrow.store.machines import MachineRecord, Phase
 from windrow.store.ports import PortRecords
 
@@ -32,17 +31,25 @@ def pass_all(site: Site, namespace: str, name: str) -> AnyMachine:
         _refuse_running(record)
     with Rtnl() as rtnl:
         links = frozenset(rtnl.indexes())
-    found = [
-        *on_this_node(site, machine),
-        *missing_files(machine),
-        *missing_networks(site, machine, links),
-        *used_macs(site, machine, record.container_id if record else ""),
-    ]
+    found = located(
+        (
+            *obstacles(site, machine, links),
+            *missing_files(machine),
+            *used_macs(site, machine, record.container_id if record else ""),
+        ),
+        site.cluster.objects,
+    )
     if errors(found):
         raise ProblemsError(found)
     for problem in found:
         site.warn(str(problem))
     return machine
+
+
+def obstacles(site: Site, machine: AnyMachine, links: frozenset[str]) -> tuple[Problem, ...]:
+    """What the rules have against it on this node. `links`: the names of those that there are."""
+    default = pod.names_default_network(site)
+    return machine_obstacles(machine, site.cluster, node=site.node, links=links, default_network=default)
 
 
 def settled(machine: AnyMachine) -> AnyMachine:
@@ -66,20 +73,6 @@ def _refuse_running(record: MachineRecord) -> None:
         raise ProblemsError([Problem(code="already-running", message=message, hint=hint, about=about)])
 
 
-def on_this_node(site: Site, machine: AnyMachine) -> Iterator[Problem]:
-    wanted = dict(machine.spec.node_selector)
-    node = site.cluster.node(site.node)
-    if not matches_labels(wanted, node.meta.labels):
-        text = ", ".join(f"{key}={value}" for key, value in wanted.items())
-        yield Problem(
-            code="other-node",
-            path="spec.template.spec.nodeSelector",
-            message=f"it is for a node with {text}, and {site.node} is none",
-            hint="start it on such a node, or change its nodeSelector",
-            about=machine.ref,
-        )
-
-
 def missing_files(machine: AnyMachine) -> Iterator[Problem]:
     spec = machine.spec
     files = [("kernel", spec.kernel.kernel), ("initrd", spec.kernel.initrd)] if spec.kernel else []
@@ -92,31 +85,8 @@ def missing_files(machine: AnyMachine) -> Iterator[Problem]:
             yield Problem(code="file-unreadable", message=f"{what}: {path} cannot be read", about=machine.ref)
 
 
-def missing_networks(site: Site, machine: AnyMachine, links: frozenset[str]) -> Iterator[Problem]:
-    """A NIC on a bridge network needs its bridge on this host; nobody makes one for it."""
-    for index, network in enumerate(machine.spec.networks):
-        nad = find_nad(site.cluster, network.nad)
-        if network.nad and nad is None:
-            yield no_nad(machine, index, network.nad, site.cluster)
-        elif nad is not None and nad.type is not None and nad.bridge and nad.bridge not in links:
-            yield _no_bridge(machine, network.name, nad)
-
-
-def _no_bridge(machine: AnyMachine, nic: str, nad: NetworkAttachmentDefinition) -> Problem:
-    cn = nad.cluster_network
-    if cn == MGMT:
-        hint = "the operating system makes it; README tells how"
-    else:
-        hint = f"a VlanConfig of cluster network {cn} must select this node; then `windrow apply`"
-    message = f"NIC {nic}: its cluster network {cn} is not on this node: there is no bridge {nad.bridge}"
-    return Problem(code="network-not-here", message=message, hint=hint, about=machine.ref)
-
-
 def used_macs(site: Site, machine: AnyMachine, own: str) -> Iterator[Problem]:
-    """One that another machine of the store has in the same cluster network, or that is on the same bridge of this
-    host already, of whoever it is. `own`: our container id of before."""
-    for index, other, where in duplicate_macs(machine, site.cluster):
-        yield mac_twice(machine, index, other, where)
+    """One that is on the same bridge of this host already, of whoever it is. `own`: our container id of before."""
     try:
         ports = PortRecords(site.paths).all()
     except OSError as error:

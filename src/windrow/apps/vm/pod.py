@@ -312,6 +312,12 @@ def _config(site: Site, runtime: Mapping[str, Any] | None = None) -> str:
     return json.dumps({**config, "runtimeConfig": runtime} if runtime else config)
 
 
+def names_default_network(site: Site) -> bool:
+    """Whether the operator has said which network is every pod's first; else it needs the node's podCIDR."""
+    said = _operators(site)
+    return bool(said.get("clusterNetwork") or said.get("delegates"))
+
+
 def _operators(site: Site) -> dict[str, Any]:
     """The first configuration of the meta plugin in the CNI configuration directory; nothing where there is none."""
     files = sorted(site.paths.cni_networks.glob("*.conf*")) + sorted(site.paths.cni_networks.glob("*.json"))
