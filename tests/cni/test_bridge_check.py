@@ -188,10 +188,12 @@ def test_a_bridge_that_is_no_longer_promiscuous(host: Any, pod: Any) -> None:
 
 def test_the_ipam_plugin_has_its_say(host: Any, pod: Any, stub: Any) -> None:
     answer = '{"cniVersion": "1.0.0", "ips": [{"address": "10.1.2.2/24"}]}'
-    stub("stub", f"cat > /dev/null; [ $CNI_COMMAND = ADD ] && echo '{answer}'; [ $CNI_COMMAND != CHECK ] || exit 5")
+    refusal = '{"code": 77, "msg": "the lease has run out"}'
+    script = f"[ $CNI_COMMAND = ADD ] && echo '{answer}'; [ $CNI_COMMAND != CHECK ] || {{ echo '{refusal}'; exit 1; }}"
+    stub("stub", f"cat > /dev/null; {script}")
     config = host.config(ipam={"type": "stub"})
     result = host.add(pod, config)
-    host.refused("CHECK", pod, {**config, "prevResult": result}, 104)
+    assert "run out" in host.refused("CHECK", pod, {**config, "prevResult": result}, 77)
 
 
 # STATUS -------------------------------------------------------------------------------------------

@@ -120,13 +120,13 @@ def test_odd_names_do_no_harm(host: Any, pod: Any, nft: Any, name: str) -> None:
 
 
 def test_many_at_once(host: Any, nft: Any) -> None:
-    pods = [host.pod() for _ in range(12)]
+    pods = [host.pod() for _ in range(8)]
     config = host.config(macspoofchk=True)
 
     def both(number: int) -> None:
         host.add(pods[number], config, CNI_CONTAINERID=f"c{number}")
         host.delete(pods[number], config, CNI_CONTAINERID=f"c{number}")
 
-    with ThreadPoolExecutor(12) as pool:
-        list(pool.map(both, range(12)))
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(both, range(8)))
     assert "cni-br-iface" not in nft() and host.links() == {"br0"}

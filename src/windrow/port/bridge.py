@@ -5,7 +5,6 @@ Keys are the reference plugin's (containernetworking/plugins, plugins/main/bridg
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -26,7 +25,8 @@ _KEYS = (
     "vlan", "vlanTrunk",
 )  # fmt: skip
 _TRUE, _FALSE = ("1", "true"), ("0", "false")
-_HEX = re.compile(r"[0-9a-f]{12}")
+_NO_SIGNS = dict.fromkeys(map(ord, ":.-"))
+_HEX = frozenset("0123456789abcdef")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -212,10 +212,10 @@ class _Reader:
             _folded_value(request.args, "mac"),
         )
         text = next(filter(None, texts), "")
-        digits = re.sub("[:.-]", "", text.lower())
+        digits = text.lower().translate(_NO_SIGNS)
         if not text:
             return None
-        if not _HEX.fullmatch(digits):
+        if len(digits) != 12 or not _HEX.issuperset(digits):
             self.only_used(f"the MAC address {text!r} is not one like 52:54:00:12:34:56")
             return None
         if int(digits[:2], 16) & 1 or not int(digits, 16):  # the kernel's is_valid_ether_addr

@@ -126,14 +126,14 @@ def from_document(document: Mapping[str, Any]) -> Result:
     for ip in ips:
         if ip.interface is not None and interfaces and not 0 <= ip.interface < len(interfaces):
             raise _rubbish(f"ips: {ip.address} is for interface {ip.interface}, and there are {len(interfaces)}")
-    dns = document.get("dns") or {}
-    if not isinstance(dns, dict):
+    dns = document.get("dns")
+    if not isinstance(dns, dict | None):
         raise _rubbish("dns must be an object")
     return Result(
         interfaces=interfaces,
         ips=ips,
         routes=tuple(_read_route(one) for one in _objects(document, "routes")),
-        dns={key: value for key, value in dns.items() if value},
+        dns={key: value for key, value in (dns or {}).items() if value},
     )
 
 

@@ -14,7 +14,7 @@ from windrow.services.errors import ServiceError
 
 DIRECTORIES = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
 TIMEOUT_S = 20.0
-TRIES = 5
+TRIES = 2
 _PAUSE_S = 0.02
 _INPUT = "/proc/self/fd/0"
 """nft opens /dev/stdin for `-f -`, and a small system has none."""

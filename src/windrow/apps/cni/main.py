@@ -6,6 +6,7 @@ imported here that not every call needs.
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from typing import NoReturn
@@ -24,6 +25,7 @@ class _Inspect:
 
 def main() -> NoReturn:
     """The call is in the environment and on standard input; never returns."""
+    gc.disable()  # the process ends before there is anything to collect
     _load_dataclasses()
     command = os.environ.get("CNI_COMMAND", "")
     if not command:

@@ -1,0 +1,190 @@
+"""Port records on the disk."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from windrow.model.ports import PortRecord
+from windrow.model.values import IfName, Mac, PortVlans, VidSet
+from windrow.port.identity import digest, host_end
+from windrow.store.paths import Paths
+from windrow.store.ports import PortRecords
+
+RECORD = PortRecord(
+    container_id="c1",
+    ifname="eth0",
+    netns="/run/netns/x",
+    network="net1",
+    bridge=IfName("oob-br"),
+    host=IfName("veth01234567"),
+    mac=Mac("02:00:00:00:00:0a"),
+    vlans=PortVlans(pvid=100, untagged=VidSet.of([100]), tagged=VidSet.parse("101,200-210")),
+    pod="default/web",
+    config='{"name": "net1", "bytes": "\udcff"}',
+    path="/opt/cni/bin",
+    args="K8S_POD_NAME=web",
+)
+
+
+@pytest.fixture
+def records(tmp_path: Path) -> PortRecords:
+    return PortRecords(Paths(tmp_path))
+
+
+def file_of(tmp_path: Path, record: PortRecord = RECORD) -> Path:
+    return tmp_path / "run/windrow/ports" / f"{digest(*record.key)}.json"
+
+
+@pytest.mark.parametrize(
+    "record",
+    [RECORD, replace(RECORD, mac=None, vlans=None), replace(RECORD, vlans=PortVlans()), replace(RECORD, pod="")],
+)
+def test_there_and_back(records: PortRecords, record: PortRecord) -> None:
+    records.put(record)
+    assert records.get(record.key) == record and records.all() == [record] and records.broken() == []
+
+
+def test_both_ways_to_the_same_place(records: PortRecords, tmp_path: Path) -> None:
+    records.put(RECORD)
+    assert file_of(tmp_path).is_file()
+    assert PortRecords.of(str(tmp_path)).all() == [RECORD]
+
+
+def test_where_nothing_is(records: PortRecords) -> None:
+    assert (records.all(), records.broken(), records.get(("c1", "eth0"))) == ([], [], None)
+    assert records.written(("c1", "eth0")) is None
+    records.remove(("c1", "eth0"))
+    records.sweep()
+
+
+def test_written_anew(records: PortRecords) -> None:
+    records.put(RECORD)
+    records.put(replace(RECORD, netns="/run/netns/y"))
+    assert [record.netns for record in records.all()] == ["/run/netns/y"]
+
+
+def test_in_the_order_of_containers_and_interfaces(records: PortRecords) -> None:
+    keys = [("c2", "eth0"), ("c1", "net1"), ("c1", "eth0")]
+    for container, ifname in keys:
+        records.put(replace(RECORD, container_id=container, ifname=ifname))
+    assert [record.key for record in records.all()] == sorted(keys)
+    records.remove(("c1", "net1"))
+    assert [record.key for record in records.all()] == [("c1", "eth0"), ("c2", "eth0")]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "[]", "5", "{}", '{"container_id": 5, "ifname": "x", "bridge": "b", "host": "h"}', "[" * 100_000, "\0"],
+)
+def test_a_broken_file_is_told_of_and_stops_nobody(records: PortRecords, tmp_path: Path, text: str) -> None:
+    records.put(RECORD)
+    other = replace(RECORD, container_id="c2")
+    records.put(other)
+    file_of(tmp_path, other).write_text(text)
+    assert records.all() == [RECORD] and records.get(other.key) is None
+    [(path, reason)] = records.broken()
+    assert path == str(file_of(tmp_path, other)) and reason
+    assert records.port_of(path) == host_end("c2", "eth0")
+    records.put(other)
+    assert records.broken() == []
+
+
+def test_what_a_later_windrow_adds_does_not_matter(records: PortRecords, tmp_path: Path) -> None:
+    records.put(RECORD)
+    path = file_of(tmp_path)
+    path.write_text(json.dumps({**json.loads(path.read_text()), "later": [1]}))
+    assert records.all() == [RECORD]
+
+
+def test_what_an_earlier_one_did_not_write_is_empty(records: PortRecords, tmp_path: Path) -> None:
+    records.put(RECORD)
+    path = file_of(tmp_path)
+    document = json.loads(path.read_text())
+    for name in ("pod", "config", "path", "args", "vlans", "mac", "netns", "network"):
+        del document[name]
+    path.write_text(json.dumps(document))
+    assert records.all() == [
+        replace(RECORD, pod="", config="", path="", args="", vlans=None, mac=None, netns="", network="")
+    ]
+
+
+def test_other_files_are_nobodys_records(records: PortRecords, tmp_path: Path) -> None:
+    records.put(RECORD)
+    file_of(tmp_path).with_name("README").write_text("x")
+    file_of(tmp_path).with_name(".half.json.1.2").write_text("{")
+    assert records.all() == [RECORD] and records.broken() == []
+
+
+def test_half_written_files_are_swept_when_they_are_old(records: PortRecords, tmp_path: Path) -> None:
+    records.put(RECORD)
+    old, new = (file_of(tmp_path).with_name(name) for name in (".old.json.1.2", ".new.json.1.2"))
+    for path in (old, new):
+        path.write_text("{")
+    os.utime(old, (1, 1))
+    records.sweep()
+    assert not old.exists() and new.exists() and records.all() == [RECORD]
+
+
+# MAC addresses ------------------------------------------------------------------------------------
+
+
+def test_an_address_is_claimed_once_on_a_bridge(records: PortRecords) -> None:
+    other = replace(RECORD, container_id="c2")
+    for record in (RECORD, other):
+        records.put(record)
+    assert records.claim(RECORD) is None
+    assert records.claim(RECORD) is None, "who has it may ask again"
+    assert records.claim(other) == RECORD
+    assert records.claim(replace(other, bridge=IfName("two-br"))) is None
+    assert records.claim(replace(other, mac=Mac("02:00:00:00:00:0b"))) is None
+    records.remove(RECORD.key)
+    assert records.claim(other) is None
+
+
+def test_whoever_claims_in_vain_takes_nothing_away_when_it_goes(records: PortRecords) -> None:
+    other, third = replace(RECORD, container_id="c2"), replace(RECORD, container_id="c3")
+    for record in (RECORD, other, third):
+        records.put(record)
+    records.claim(RECORD)
+    records.claim(other)
+    records.remove(other.key)
+    assert records.claim(third) == RECORD
+
+
+def test_a_port_without_a_record_has_no_address(records: PortRecords, tmp_path: Path) -> None:
+    other = replace(RECORD, container_id="c2")
+    for record in (RECORD, other):
+        records.put(record)
+    records.claim(RECORD)
+    file_of(tmp_path).unlink()
+    assert records.claim(other) is None
+    records.put(RECORD)
+    assert records.claim(RECORD) == other
+
+
+def test_an_address_may_be_taken_over(records: PortRecords) -> None:
+    other = replace(RECORD, container_id="c2")
+    for record in (RECORD, other):
+        records.put(record)
+    records.claim(RECORD)
+    records.take_over(other)
+    assert records.claim(RECORD) == other
+    records.remove(RECORD.key)
+    assert records.claim(replace(RECORD, container_id="c3")) == other
+
+
+def test_claims_of_nobody_are_swept(records: PortRecords, tmp_path: Path) -> None:
+    records.put(RECORD)
+    records.claim(RECORD)
+    claims = tmp_path / "run/windrow/ports/macs"
+    assert len(list(claims.iterdir())) == 1
+    records.sweep()
+    assert len(list(claims.iterdir())) == 1
+    file_of(tmp_path).unlink()
+    records.sweep()
+    assert list(claims.iterdir()) == []
