@@ -135,7 +135,7 @@ answer() { # commands, on the second serial line
 power_button() {
     load button
     load evdev
-    [ -c /dev/input/event0 ] && acpid -f >/dev/null 2>&1
+    acpid -f -l /dev/null -p /run/acpid.pid >/dev/null 2>&1
 }
 
 mount -t devtmpfs dev /dev
