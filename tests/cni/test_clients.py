@@ -225,7 +225,7 @@ def test_podman(host: Host) -> None:
     said = host.script(PODMAN, networks=f"--network {first} --network second:interface_name=eth1")
     check(said)
     found = interfaces(said)
-    assert (list(found), found["eth0"]) == (["eth0", "eth1"], "10.77.0.177/24")
+    assert (sorted(found), found["eth0"]) == (["eth0", "eth1"], "10.77.0.177/24")
     assert found["eth1"].startswith("10.77.0.1"), found  # podman calls for them in any order
     assert f"link/ether {MAC}" in next(line for line in said.splitlines() if " eth0@" in line)
     assert " net1@" in said
