@@ -15,6 +15,7 @@ import lzma
 import re
 import struct
 import sys
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -81,10 +82,10 @@ def uncompressed(image: bytes) -> bytes | None:
         if packed.startswith((b"\xfd7zXZ\0", b"\x5d\0\0")):
             return lzma.LZMADecompressor().decompress(packed)
         if packed.startswith(b"\x1f\x8b"):
-            return gzip.decompress(packed[:-4] if packed[-4:] != packed[-8:-4] else packed)
+            return zlib.decompressobj(16 + zlib.MAX_WBITS).decompress(packed)
         if packed.startswith(b"BZh"):
             return bz2.BZ2Decompressor().decompress(packed)
-    except (ValueError, EOFError, OSError, lzma.LZMAError, IndexError):
+    except (ValueError, EOFError, OSError, IndexError, lzma.LZMAError, zlib.error):
         return None
     return None
 
