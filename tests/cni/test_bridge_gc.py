@@ -18,7 +18,7 @@ from windrow.netlink import links, netns
 
 pytestmark = pytest.mark.ours("the reference's GC does nothing, and 1.1.1 does not know the command")
 
-INVALID, MISSING = 7, 103
+INVALID, DELEGATE = 7, 104
 
 
 def gc(host: Any, *valid: tuple[str, str], config: dict[str, Any] | None = None, key: str = "valid-attachments") -> Any:
@@ -85,7 +85,7 @@ def test_it_goes_on_after_an_error_and_tells(host: Any, stub: Any) -> None:
     host.add(pods[0], host.config(ipam={"type": "stub"}), CNI_CONTAINERID="c1")
     host.add(pods[1], host.config(), CNI_CONTAINERID="c2")
     done = gc(host)
-    assert done.code == MISSING and "eth0 of c1" in done.message and "exit code 7" in done.message
+    assert done.code == DELEGATE and "eth0 of c1" in done.message and "exit code 7" in done.message
     assert host.ports() == [] and [record.key for record in host.records.all()] == [("c1", "eth0")]
     stub("stub", "cat > /dev/null")
     assert gc(host).exit == 0 and host.records.all() == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -112,6 +113,17 @@ def test_two_interfaces_of_one_container(host: Any, pod: Any) -> None:
     assert pod.links() == {"eth0", "net1"} and len(host.ports()) == 2
     host.delete(pod, host.config(), CNI_IFNAME="eth0")
     assert pod.links() == {"net1"} and len(host.ports()) == 1
+
+
+def test_many_at_once_make_one_bridge(host: Any) -> None:
+    pods = [host.pod() for _ in range(8)]
+
+    def attach(number: int) -> str:
+        return port_of(host.add(pods[number], host.config(vlan=7, promiscMode=True), CNI_CONTAINERID=f"c{number}"))
+
+    with ThreadPoolExecutor(8) as pool:
+        names = list(pool.map(attach, range(8)))
+    assert host.ports() == sorted(names) and host.link("br0").promisc
 
 
 def test_an_interface_of_the_hosts_name_is_no_obstacle(host: Any, pod: Any) -> None:

@@ -139,7 +139,8 @@ class _Reader:
         if name is None:
             return DEFAULT_BRIDGE
         try:
-            return parse_ifname(name if isinstance(name, str) else "")
+            # `br%d` would become `br0` (`dev_alloc_name`).
+            return parse_ifname(name if isinstance(name, str) and "%" not in name else "")
         except ValueError:
             self.wrong.append(f"bridge: {name!r} is not a name the kernel accepts for an interface")
             return DEFAULT_BRIDGE

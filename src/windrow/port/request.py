@@ -140,6 +140,8 @@ def check_ifname(text: str) -> None:
         message = "interface name is . or .."
     elif any(char in "/:\0" or char.isspace() for char in text):
         message = f"interface name contains / or : or whitespace characters: {text!r}"
+    elif "%" in text:
+        message = f"interface name contains %, in whose place the kernel would put a number: {text!r}"
     if message:
         raise CniError(INVALID_ENVIRONMENT, message)
 

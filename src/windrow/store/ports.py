@@ -153,10 +153,11 @@ class PortRecords:
             self._link(digest(*record.key), self._claim(record))
 
     def _release(self, record: PortRecord) -> None:
-        path = self._claim(record)
-        with suppress(FileNotFoundError), self._exclusive():
-            if _target(path) == digest(*record.key):
-                os.unlink(path)
+        me, path = digest(*record.key), self._claim(record)
+        if _target(path) == me:
+            with suppress(FileNotFoundError), self._exclusive():
+                if _target(path) == me:
+                    os.unlink(path)
 
     def _link(self, target: str, path: str) -> None:
         os.makedirs(os.path.dirname(path), exist_ok=True)

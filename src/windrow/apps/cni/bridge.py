@@ -26,14 +26,15 @@ from windrow.apps.cni.bridges import changing
 from windrow.apps.cni.host import Host
 from windrow.apps.cni.undo import Undo
 from windrow.model.ports import PORT_GROUP, PortRecord
+from windrow.model.problems import WindrowError
 from windrow.model.values import Mac
 from windrow.netlink import links, ports
 from windrow.netlink.enter import inside
-from windrow.netlink.errors import AlreadyThere, NoSuchLink
+from windrow.netlink.errors import AlreadyThere, KernelError, NoSuchLink
 from windrow.netlink.ports import Seen
 from windrow.netlink.sock import Rtnl
 from windrow.port.bridge import BridgeConfig, read_config
-from windrow.port.errors import IN_THE_WAY, INVALID_CONFIG, IO_FAILURE, MISSING, NOT_AVAILABLE, CniError
+from windrow.port.errors import IN_THE_WAY, INVALID_CONFIG, IO_FAILURE, KERNEL_REFUSED, MISSING, NOT_AVAILABLE, CniError
 from windrow.port.identity import host_end
 from windrow.port.request import DEL, GC, STATUS, Request, decode, read_args
 from windrow.port.result import Interface, Result
@@ -359,20 +360,25 @@ def gc(request: Request, host: Host) -> None:
     """
     config = read_config(request)
     valid = _valid_attachments(request)
-    failures: list[str] = []
+    failures: list[tuple[str, WindrowError]] = []
     for record in host.records.all():
         if record.network == request.network and record.key not in valid:
             try:
                 _remove_recorded(record, request, host)
-            except (CniError, OSError) as error:
-                failures.append(f"{record.ifname} of {record.container_id}: {error}")
+            except (CniError, KernelError) as error:
+                failures.append((f"{record.ifname} of {record.container_id}", error))
     _sweep(host)
     if config.ipam:
         from windrow.apps.cni import addresses
 
-        addresses.collect_addresses(config.ipam, request)
+        try:
+            addresses.collect_addresses(config.ipam, request)
+        except CniError as error:
+            failures.append((f"leases of {config.ipam}", error))
     if failures:
-        raise CniError(MISSING, "; ".join(failures))
+        first = failures[0][1]
+        code = first.code if isinstance(first, CniError) else KERNEL_REFUSED
+        raise CniError(code, "; ".join(f"{what}: {error}" for what, error in failures))
 
 
 def _valid_attachments(request: Request) -> set[tuple[str, str]]:

@@ -14,7 +14,7 @@ from windrow.apps.cni.undo import Undo
 from windrow.model.problems import WindrowError
 from windrow.model.values import DEFAULT_PVID, OWNER_GROUP, PortVlans, VidSet
 from windrow.netlink import links, ports, sysctl
-from windrow.netlink.errors import AlreadyThere, KernelError
+from windrow.netlink.errors import AlreadyThere, KernelError, NotSupported
 from windrow.netlink.lock import locked
 from windrow.netlink.ports import Seen
 from windrow.netlink.sock import Message
@@ -154,16 +154,24 @@ def _create(config: BridgeConfig, host: Host, undo: Undo) -> Seen:
         rtnl.run(links.create(config.bridge, "bridge", data=data, mtu=config.mtu))
     except AlreadyThere:
         seen = find(config, host).seen
+    except NotSupported as error:
+        if not config.filtering:
+            raise
+        raise _no_filter(config, error.reason) from error
     else:
         undo.note(lambda: _unless_used(config.bridge, host, links.delete(config.bridge)))
         seen = ports.see(rtnl, config.bridge)
         if seen and (config.vlan or config.trunk) and seen.data.get("vlan_filtering") != 1:
-            # A kernel without CONFIG_BRIDGE_VLAN_FILTERING takes the option, and ignores it (`br_changelink`).
-            details = "it was built without CONFIG_BRIDGE_VLAN_FILTERING"
-            raise CniError(KERNEL_REFUSED, f"this kernel's bridges do not filter VLANs: no {config.bridge}", details)
+            raise _no_filter(config, "the option was ignored")
     if seen is None:
         raise CniError(KERNEL_REFUSED, f"bridge {config.bridge} was taken away while it was made")
     return seen
+
+
+def _no_filter(config: BridgeConfig, reason: str) -> CniError:
+    """A kernel without CONFIG_BRIDGE_VLAN_FILTERING refuses the option, or takes and ignores it (`br_changelink`)."""
+    message = f"bridge {config.bridge} cannot be made: this kernel's bridges do not filter VLANs"
+    return CniError(KERNEL_REFUSED, message, f"{reason}: it was built without CONFIG_BRIDGE_VLAN_FILTERING")
 
 
 def join(host: Host, port: Seen, vlans: PortVlans | None, default_pvid: int, **options: bool) -> None:
