@@ -49,6 +49,8 @@ class Node:
     """A host: a network namespace with a bridge, a root for Windrow's files, plugins, pods, perhaps a server."""
 
     root: Path
+    plugins: Path
+    """With a directory for each kind of plugin."""
     fd: int = field(default_factory=netns.new)
     pods: list[int] = field(default_factory=list)
     server: subprocess.Popen[bytes] | None = None
@@ -60,8 +62,6 @@ class Node:
         option = " vlan_filtering 1" if self.filtering else ""
         self.inside(["ip", "link", "add", "br0", "type", "bridge", *option.split()])
         self.inside(["ip", "link", "set", "br0", "up"])
-        for kind, compiled in (("compiled", True), ("launcher", False)):
-            install(Paths(self.root), Origin(node="n1"), self.root / kind, compiled=compiled)
         self.slow = self.root / "slow"
         self.slow.mkdir()
         script = self.slow / "slow-local"
@@ -79,16 +79,24 @@ class Node:
 
     def inside(self, argv: list[str]) -> str:
         """What a program prints there; it must succeed."""
-
-        def run() -> subprocess.CompletedProcess[str]:
-            return subprocess.run(argv, capture_output=True, text=True, check=False)
-
-        done = netns.opened_in(self.fd, run)
+        done = self.try_inside(argv)
         assert done.returncode == 0, done
         return done.stdout
 
+    def try_inside(self, argv: list[str]) -> subprocess.CompletedProcess[str]:
+        def run() -> subprocess.CompletedProcess[str]:
+            return subprocess.run(argv, capture_output=True, text=True, check=False)
+
+        return netns.opened_in(self.fd, run)
+
+    def run(self, *words: str) -> subprocess.CompletedProcess[str]:
+        return self.try_inside([*WINDROW, "--root", str(self.root), "--node", "n1", *words])
+
     def windrow(self, *words: str) -> str:
-        return self.inside([*WINDROW, "--root", str(self.root), "--node", "n1", *words])
+        """What the command line prints; it must succeed."""
+        done = self.run(*words)
+        assert done.returncode == 0, done
+        return done.stdout
 
     def serve(self) -> None:
         argv = [sys.executable, "-c", SERVE, str(self.root)]
@@ -159,7 +167,7 @@ class Node:
 
         def start() -> subprocess.Popen[bytes]:
             pipe = subprocess.PIPE
-            return subprocess.Popen([self.root / kind / "windrow-bridge"], env=env, stdin=pipe, stdout=pipe)
+            return subprocess.Popen([self.plugins / kind / "windrow-bridge"], env=env, stdin=pipe, stdout=pipe)
 
         process = netns.opened_in(self.fd if place is None else place, start)
         assert process.stdin
@@ -197,10 +205,20 @@ class Node:
         return self.ports() == self.leases() == PortRecords(Paths(self.root)).all() == []
 
 
-@pytest.fixture
-def node() -> Iterator[Node]:
+@pytest.fixture(scope="session")
+def plugins() -> Iterator[Path]:
+    """Installed once: the compiler takes its time in the lab kernel."""
     with tempfile.TemporaryDirectory(prefix="wcni-") as name:
-        node = Node(Path(name))
+        home = Path(name)
+        for kind, compiled in (("compiled", True), ("launcher", False)):
+            install(Paths(home), Origin(node="n1"), home / kind, compiled=compiled)
+        yield home
+
+
+@pytest.fixture
+def node(_modules: None, plugins: Path) -> Iterator[Node]:
+    with tempfile.TemporaryDirectory(prefix="wcni-") as name:
+        node = Node(Path(name), plugins)
         try:
             yield node
         finally:

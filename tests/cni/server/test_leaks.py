@@ -30,6 +30,7 @@ AT_ONCE = 16
 KILL_EVERY = 10
 CALL_S = 60.0
 LOCK_MAX_S = 1.0
+LOOK_S = 0.01
 KEPT = 3
 
 FORKER = """\
@@ -73,6 +74,8 @@ class Runtime:
     failures: list[str] = field(default_factory=list)
     killed: int = 0
     longest: float = 0.0
+    usual: float = 0.05
+    """What a call takes, as a running mean: a kill comes before that, so mostly in the middle of one."""
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def run(self, count: int, configs: list[bytes]) -> None:
@@ -84,7 +87,7 @@ class Runtime:
             with suppress(queue.Empty):
                 while True:
                     number = work.get_nowait()
-                    self.attachment(number, configs[number % len(configs)])
+                    self.attachment(number, mixed(number, configs))
 
         threads = [threading.Thread(target=thread) for _ in range(AT_ONCE)]
         for one in threads:
@@ -109,7 +112,7 @@ class Runtime:
             os.close(fd)
 
     def one(self, call: Call, *, kill: bool) -> int:
-        after = self.random.random() * max(self.longest, 0.02) if kill else None
+        after = self.random.random() * self.usual if kill else None
         began = time.monotonic()
         code = self.call(call, after)
         with self.lock:
@@ -118,8 +121,16 @@ class Runtime:
             elif code:
                 self.failures.append(f"{call.command} {call.container}: {code}")
             elif after is None:
-                self.longest = max(self.longest, time.monotonic() - began)
+                spent = time.monotonic() - began
+                self.longest = max(self.longest, spent)
+                self.usual += (spent - self.usual) / 10
         return code
+
+
+def mixed(number: int, configs: list[bytes]) -> bytes:
+    """Mostly the cheap one: what runs other programs takes its time in the lab kernel."""
+    plain, addressed, spoof = configs
+    return spoof if number % 15 == 7 else addressed if number % 5 == 4 else plain
 
 
 # Ways to call -------------------------------------------------------------------------------------
@@ -202,7 +213,9 @@ def by_server(node: Any) -> Caller:
 class Watch:
     """Looks a hundred times a second who holds the host's lock (/proc/locks), and whether a plan could have it.
 
-    `holder_s`: for how long one process was seen with it without a gap; `shut_s`: for how long it was not to be had.
+    `held`: how often in a row one process was seen with it; `shut`: how often in a row it was not to be had. Times are
+    counted in looks of a hundredth of a second each: on one processor that seventeen share, and others outside, all
+    are late alike.
     """
 
     def __init__(self, node: Any) -> None:
@@ -210,11 +223,17 @@ class Watch:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
         self.inode = f":{os.fstat(self.fd).st_ino}"
-        self.holder_s = self.shut_s = 0.0
-        self.samples = 0
-        self._since: dict[str, float] = {}
+        self.held = self.shut = self.looks = 0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run)
+
+    @property
+    def held_s(self) -> float:
+        return self.held * LOOK_S
+
+    @property
+    def shut_s(self) -> float:
+        return self.shut * LOOK_S
 
     def __enter__(self) -> Watch:
         self._thread.start()
@@ -226,20 +245,25 @@ class Watch:
         os.close(self.fd)
 
     def _run(self) -> None:
-        had = time.monotonic()
-        while not self._stop.wait(0.01):
+        seen: dict[str, int] = {}
+        shut = 0
+        while not self._stop.wait(LOOK_S):
             with open("/proc/locks", encoding="ascii") as file:
                 words = [line.split() for line in file]
-            now = time.monotonic()
             holders = {w[4] for w in words if w[1] == "FLOCK" and w[5].endswith(self.inode)}
-            self._since = {pid: self._since.get(pid, now) for pid in holders}
-            self.holder_s = max([self.holder_s, *(now - since for since in self._since.values())])
-            self.samples += 1
-            with suppress(BlockingIOError):
-                fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                fcntl.flock(self.fd, fcntl.LOCK_UN)
-                had = now
-            self.shut_s = max(self.shut_s, now - had)
+            seen = {pid: seen.get(pid, 0) + 1 for pid in holders}
+            shut = 0 if self._to_be_had() else shut + 1
+            self.looks += 1
+            self.held = max([self.held, *seen.values()])
+            self.shut = max(self.shut, shut)
+
+    def _to_be_had(self) -> bool:
+        try:
+            fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        fcntl.flock(self.fd, fcntl.LOCK_UN)
+        return True
 
 
 # --------------------------------------------------------------------------------------------------
@@ -273,7 +297,7 @@ def nothing_left(node: Any) -> None:
 
 def storm(node: Any, call: Caller, count: int, seed: int) -> Runtime:
     """The whole of it; raises where something is left."""
-    configs = [node.config(name="plain"), node.addressed()]
+    configs = [node.config(name="plain"), node.addressed(), node.config(name="spoof", macspoofchk=True)]
     kept = {f"kept{n}": node.pod() for n in range(KEPT)}
     for n, (container, pod) in enumerate(kept.items()):
         assert "code" not in node.call("ADD", pod, configs[n % len(configs)], cid=container)
@@ -289,22 +313,23 @@ def storm(node: Any, call: Caller, count: int, seed: int) -> Runtime:
     nothing_left(node)
     print(
         f"{count} attachments in {spent:.1f} s, {runtime.killed} calls killed, slowest call {runtime.longest:.2f} s,"
-        f" lock held for {watch.holder_s:.3f} s, shut for {watch.shut_s:.3f} s at the longest, {watch.samples} samples"
+        f" lock held for {watch.held_s:.2f} s, shut for {watch.shut_s:.2f} s at the longest, {watch.looks} looks"
     )
-    assert watch.samples > 10
-    assert (watch.shut_s if node.server else watch.holder_s) < LOCK_MAX_S
+    assert watch.looks > 10
+    # The threads of a server cannot be told apart: what all of them hold bounds what one does.
+    assert (watch.shut_s if node.server else watch.held_s) < LOCK_MAX_S
     return runtime
 
 
 def test_plugins_that_are_killed_at_work(node: Any) -> None:
     with by_fork(node) as call:
-        assert storm(node, call, 300, 1).killed > 5
+        assert storm(node, call, 180, 1).killed > 5
 
 
 def test_plugins_that_are_killed_as_installed(node: Any) -> None:
-    assert storm(node, by_process(node), 40, 2).killed > 0
+    assert storm(node, by_process(node), 30, 2).killed > 0
 
 
 def test_a_server_that_is_killed(node: Any) -> None:
     node.serve()
-    storm(node, by_server(node), 150, 3)
+    storm(node, by_server(node), 90, 3)

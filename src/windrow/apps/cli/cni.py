@@ -12,6 +12,7 @@ from windrow import __version__
 from windrow.apps.cli.output import print_json, print_yaml, say
 from windrow.apps.cli.session import Session, host_name
 from windrow.model.problems import WindrowError
+from windrow.render.text import plural
 from windrow.store.paths import Paths
 
 if TYPE_CHECKING:
@@ -211,18 +212,17 @@ def check(session: Session) -> None:
     from windrow.apps.cni.upkeep import checks
 
     host = _host(session)
+    count = failed = 0
     try:
-        calls = checks(host)
-        failed = 0
-        for call in calls:
-            problem = call.make(host)
+        for about, problem in checks(host):
+            count += 1
             failed += bool(problem)
             if problem or session.verbose:
                 word = session.style.red("FAIL") if problem else session.style.green("ok")
-                say(f"{word}  {call.about}" + (f"\n      {problem}" if problem else ""))
-        say(f"{len(calls)} ports checked, {failed} are not as they were made")
+                say(f"{word}  {about}" + (f"\n      {problem}" if problem else ""))
     finally:
         host.close()
+    say(f"{plural(count, 'port')}: " + (f"{failed} not as made" if failed else "all as they were made"))
     raise click.exceptions.Exit(1 if failed else 0)
 
 

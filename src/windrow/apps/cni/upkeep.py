@@ -5,22 +5,32 @@ Both are calls of the plugins, made from the records. So what is undone, and how
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from windrow.apps.cni.dispatch import Answer, answer
 from windrow.apps.cni.host import Host
 from windrow.model.attachments import Attached
 from windrow.model.ports import PortRecord
+from windrow.model.problems import WindrowError
+from windrow.netlink import ports
+from windrow.netlink.enter import inside
+from windrow.netlink.sock import Rtnl
+from windrow.port.errors import CHANGED, CniError
+from windrow.port.request import decode
 from windrow.port.result import VERSIONS
+from windrow.render.text import plural
 from windrow.store.attachments import AttachmentRecords
 
 CLEANUP_S = 2.0
 """The kernel takes a namespace apart some time after its last user has gone (`cleanup_net`), and the ports with it."""
 META_TYPE = "windrow"
+CHECK_VERSION = "1.0.0"
+"""A configuration of an older one has no CHECK; Debian's IPAM plugins know no newer one."""
 PROGRAMS = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -64,14 +74,14 @@ class LeftOvers:
 
 def left_overs(host: Host, *, force: bool = False) -> LeftOvers:
     """`force`: those that live, too. Raises KernelError, OSError."""
-    ports = [record for record in host.records.all() if not is_namespace(record.netns)]
+    nameless = [record for record in host.records.all() if not is_namespace(record.netns)]
     attached = [record for record in AttachmentRecords(host.paths).all()[0] if not is_namespace(record.netns)]
     alive: set[str] = set()
-    if ports and not force:
-        alive = _containers_alive(host, ports)
+    if nameless and not force:
+        alive = _containers_alive(host, nameless)
     gone = [_removal_of_all(record) for record in attached if record.container_id not in alive]
-    gone += [_removal(record) for record in ports if record.container_id not in alive]
-    return LeftOvers(tuple(gone), tuple(_words(record) for record in ports if record.container_id in alive))
+    gone += [_removal(record) for record in nameless if record.container_id not in alive]
+    return LeftOvers(tuple(gone), tuple(_words(record) for record in nameless if record.container_id in alive))
 
 
 def is_namespace(path: str) -> bool:
@@ -82,12 +92,12 @@ def is_namespace(path: str) -> bool:
         return False
 
 
-def _containers_alive(host: Host, ports: Sequence[PortRecord]) -> set[str]:
+def _containers_alive(host: Host, records: Sequence[PortRecord]) -> set[str]:
     """Those whose port has outlived its namespace's name. A veth goes with the namespace of its other end."""
     end = time.monotonic() + CLEANUP_S
     while True:
         links = host.rtnl().indexes()
-        found = {record.container_id for record in ports if record.host in links}
+        found = {record.container_id for record in records if record.host in links}
         if not found or time.monotonic() > end:
             return found
         time.sleep(0.05)
@@ -115,7 +125,63 @@ def _removal(record: PortRecord) -> Call:
 
 def _removal_of_all(record: Attached) -> Call:
     """The meta plugin does it from its own record; its configuration need not be there any more."""
-    count = len(record.attachments)
-    about = f"{count} networks of {record.pod or record.container_id}, namespace {record.netns}"
+    count = plural(len(record.attachments), "network")
+    about = f"{count} of {record.pod or record.container_id}, namespace {record.netns}"
     config = {"cniVersion": VERSIONS[-1], "name": record.network, "type": META_TYPE}
     return Call(about=about, env=_environment("DEL", record, ""), config=json.dumps(config).encode())
+
+
+# What is not as it was made -----------------------------------------------------------------------
+
+
+def checks(host: Host) -> Iterator[tuple[str, str]]:
+    """Each port in words, and what is wrong with it; empty if nothing is. Raises KernelError."""
+    for record in host.records.all():
+        try:
+            problem = _check(record, host).make(host)
+        except (WindrowError, OSError) as error:
+            problem = str(error)
+        yield _words(record), problem
+
+
+def _check(record: PortRecord, host: Host) -> Call:
+    """The CHECK that a runtime would make, who has the result of the ADD; a record has not. The addresses are those
+    that are there now: an IPAM plugin says whether they are the right ones.
+
+    A machine's port has another name in its pod by now, and the addresses are the guest's.
+    Raises CniError, KernelError.
+    """
+    port = ports.see(host.rtnl(), record.host)
+    if port is None:
+        raise CniError(CHANGED, f"port {record.host} is not there")
+    ifname, mac, addresses = _other_end(record, port.peer)
+    renamed = ifname != record.ifname
+    config = decode(record.config.encode("utf-8", "surrogateescape"))
+    config |= {"cniVersion": CHECK_VERSION} | ({"ipam": {}} if renamed else {})
+    pod = {"name": ifname, "mac": mac if renamed else str(record.mac or mac), "sandbox": record.netns}
+    config["prevResult"] = {
+        "cniVersion": CHECK_VERSION,
+        "interfaces": [{"name": record.bridge}, {"name": record.host}, pod],
+        "ips": [{"interface": 2, "address": address} for address in addresses] if config.get("ipam") else [],
+    }
+    env = {**_environment("CHECK", record, record.args), "CNI_IFNAME": ifname}
+    return Call(about=_words(record), env=env, config=json.dumps(config).encode())
+
+
+def _other_end(record: PortRecord, index: int) -> tuple[str, str, list[str]]:
+    """Name, MAC and addresses of the interface in the pod, by its index. Raises CniError, KernelError, OSError."""
+
+    def look() -> tuple[str, str, list[str]]:
+        with Rtnl() as rtnl:
+            name = next((name for name, found in rtnl.indexes().items() if found == index), "")
+            seen = ports.see(rtnl, name) if name else None
+            if seen is None:
+                raise CniError(CHANGED, f"port {record.host} does not lead to {record.netns}")
+            found = ports.addresses(rtnl, index)
+            return name, seen.mac, [a.cidr for a in found if not ipaddress.ip_interface(a.cidr).is_link_local]
+
+    fd = os.open(record.netns, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return inside(fd, look)
+    finally:
+        os.close(fd)
