@@ -143,6 +143,7 @@ def test_harvesters_own_configuration(host: Any, pod: Any, oob: None) -> None:
         "oob-br",
     )
     assert (record.host, record.mac, record.vlans) == (port, MAC, host.link(port).vlans)
+    assert (record.isolated, record.hairpin) == (False, False)
 
 
 # Duplicate MAC addresses --------------------------------------------------------------------------

@@ -42,7 +42,13 @@ def file_of(tmp_path: Path, record: PortRecord = RECORD) -> Path:
 
 @pytest.mark.parametrize(
     "record",
-    [RECORD, replace(RECORD, mac=None, vlans=None), replace(RECORD, vlans=PortVlans()), replace(RECORD, pod="")],
+    [
+        RECORD,
+        replace(RECORD, mac=None, vlans=None),
+        replace(RECORD, vlans=PortVlans()),
+        replace(RECORD, pod=""),
+        replace(RECORD, isolated=True, hairpin=False),
+    ],
 )
 def test_there_and_back(records: PortRecords, record: PortRecord) -> None:
     records.put(record)

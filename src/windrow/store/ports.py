@@ -201,12 +201,13 @@ def _target(path: str) -> str:
 # Documents ----------------------------------------------------------------------------------------
 
 _NEEDED = ("container_id", "ifname", "bridge", "host")
+_FLAGS = ("isolated", "hairpin")
 _TEXTS = (*_NEEDED, "netns", "network", "pod", "config", "path", "args")
 
 
 def _document(record: PortRecord) -> dict[str, Any]:
     document: dict[str, Any] = {name: getattr(record, name) for name in _TEXTS}
-    document["mac"] = record.mac
+    document |= {name: getattr(record, name) for name in ("mac", *_FLAGS)}
     vlans = record.vlans
     if vlans is not None:
         document["vlans"] = {"pvid": vlans.pvid, "untagged": str(vlans.untagged), "tagged": str(vlans.tagged)}
@@ -233,7 +234,14 @@ def _record(document: dict[str, Any]) -> PortRecord:
     texts["bridge"], texts["host"] = IfName(texts["bridge"]), IfName(texts["host"])
     mac, vlans = document.get("mac"), document.get("vlans")
     texts = {"netns": "", "network": ""} | texts
-    return PortRecord(**texts, mac=Mac(mac) if mac else None, vlans=_vlans(vlans) if vlans else None)
+    isolated, hairpin = (bool(flag) if (flag := document.get(name)) is not None else None for name in _FLAGS)
+    return PortRecord(
+        **texts,
+        mac=Mac(mac) if mac else None,
+        vlans=_vlans(vlans) if vlans else None,
+        isolated=isolated,
+        hairpin=hairpin,
+    )
 
 
 def _vlans(document: dict[str, Any]) -> PortVlans:

@@ -192,6 +192,8 @@ def _record_of(request: Request, config: BridgeConfig, place: bridges.Place, mac
         host=host_end(request.container_id, request.ifname),
         mac=mac,
         vlans=config.vlans(place.default_pvid),
+        isolated=config.isolated,
+        hairpin=config.hairpin,
         pod=pod.strip("/"),
         config=request.stdin.decode(errors="surrogateescape"),
         path=":".join(request.path),
