@@ -299,7 +299,11 @@ def test_what_is_not_there(node: Node) -> None:
     boot += "\n        devices:"
     node.write("far", text.replace("        devices:", boot, 1).replace(MAC, "52:54:00:00:00:09"))
     said = refusal(node, "far")
-    for part in ("it is not for node node-0, which has no label zone=north", "there is no /no/kernel", "there is no /no/initrd"):
+    for part in (
+        "it is not for node node-0, which has no label zone=north",
+        "there is no /no/kernel",
+        "there is no /no/initrd",
+    ):
         assert part in said
 
 
@@ -339,14 +343,14 @@ def test_to_stop_what_does_not_run(node: Node) -> None:
 
 
 def test_a_nic_that_cannot_be_bound(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
-    really = bind.bind
+    really = bind.connect
 
-    def second_fails(kernel: Any, fd: int, plan: Any, directory: Path) -> None:
-        really(kernel, fd, plan, directory)
+    def second_fails(kernel: Any, fd: int, plan: Any) -> None:
+        really(kernel, fd, plan)
         if plan.nic.name == "b":
             raise KernelError(28, "create tap")
 
-    monkeypatch.setattr(bind, "bind", second_fails)
+    monkeypatch.setattr(bind, "connect", second_fails)
     with pytest.raises(KernelError, match="create tap: No space left"):
         node.start()
     assert node.left() == {}
