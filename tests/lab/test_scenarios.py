@@ -47,15 +47,15 @@ def test_what_ships_holds(session: Session, name: str) -> None:
 
 
 def test_applying_again_does_nothing(session: Session) -> None:
-    session.up(Asked(scenario=read("seed").to_json()))  # type: ignore[arg-type]
+    session.up(Asked(scenario=read("seed-links").to_json()))  # type: ignore[arg-type]
     report = session.apply(Asked())  # type: ignore[arg-type]
     assert {name: node["steps"] for name, node in report["nodes"].items()} == {"node-0": 0, "node-1": 0}
     with pytest.raises(LabError, match="is up already"):
-        session.up(Asked(scenario=read("seed").to_json()))  # type: ignore[arg-type]
+        session.up(Asked(scenario=read("seed-links").to_json()))  # type: ignore[arg-type]
 
 
 def test_manifests_that_the_rules_refuse_build_nothing(session: Session) -> None:
-    texts = read("seed").to_json()
+    texts = read("seed-links").to_json()
     texts["manifests"]["oob.yaml"] = texts["manifests"]["oob.yaml"].replace("name: oob\n", "name: a-name-too-long-x\n")
     with pytest.raises(ProblemsError):
         session.up(Asked(scenario=texts))  # type: ignore[arg-type]
@@ -63,7 +63,7 @@ def test_manifests_that_the_rules_refuse_build_nothing(session: Session) -> None
 
 
 def test_the_picture(session: Session) -> None:
-    session.up(Asked(scenario=read("seed").to_json()))  # type: ignore[arg-type]
+    session.up(Asked(scenario=read("seed-links").to_json()))  # type: ignore[arg-type]
     drawn = session.picture(Asked(columns=120))  # type: ignore[arg-type]
     for word in ("node-0", "node-1", "sw-mgmt", "sw-oob", "gateway", "dhcp", "o200-a", "172.16.200.", "mgmt-br.50"):
         assert word in drawn["text"]

@@ -10,12 +10,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from windrow.lab.errors import LabError
-from windrow.lab.scenario import BondIs, CablePull, End, Scenario
+from windrow.lab.scenario import (
+    BondIs,
+    CablePull,
+    End,
+    ForgedMac,
+    Lease,
+    Matrix,
+    Reach,
+    Recreate,
+    Scenario,
+)
 from windrow.lab.scenario_file import Texts, parse, read, shipped
 from windrow.model.bonding import BondMode
 from windrow.model.host import PortVlans
 from windrow.model.problems import Problem, ProblemsError
-from windrow.model.values import VidSet
+from windrow.model.values import Ref, VidSet
 from windrow.model.wire import load_documents
 
 GOOD = """\
@@ -113,6 +123,112 @@ def test_what_is_wrong_is_said_with_its_place(old: str, new: str, code: str, pat
     assert all(p.file == "small.yaml" for p in found)
 
 
+MACHINES = """\
+apiVersion: kubevirt.io/v1
+kind: VirtualMachine
+metadata: {name: vm-a}
+spec:
+  template:
+    spec:
+      domain:
+        memory: {guest: 100Mi}
+        devices: {interfaces: [{name: default, masquerade: {}}, {name: data, bridge: {}}]}
+      networks: [{name: default, pod: {}}, {name: data, multus: {networkName: web}}]
+---
+apiVersion: kubevirt.io/v1
+kind: VirtualMachineInstance
+metadata: {name: vm-b, namespace: team}
+spec:
+  domain: {devices: {interfaces: [{name: data, bridge: {}}]}}
+  networks: [{name: data, multus: {networkName: default/web}}]
+---
+apiVersion: k8s.cni.cncf.io/v1
+kind: NetworkAttachmentDefinition
+metadata: {name: web, namespace: default}
+spec:
+  config: '{"cniVersion": "0.3.1", "name": "web", "type": "bridge", "bridge": "a-br", "vlan": 10, "macspoofchk": true}'
+"""
+WITH_VMS = GOOD.replace("n0, nics", "n0, pod-cidr: 10.52.0.0/24, nics").replace(
+    "  checks:\n    - reach: {among: [a, b]}\n",
+    """\
+  vms:
+    - {name: vm-a, node: n0}
+    - {name: other, node: n1, machine: team/vm-b}
+  checks:
+    - reach: {among: [a, vm-a/data, other/data]}
+    - reach: {from: [vm-a/default], to: [a]}
+    - matrix: {}
+    - matrix: {to: [a, other/data]}
+    - isolated: {groups: [[a, vm-a/data], [b]]}
+    - lease: {endpoint: vm-a/data, network: 10.0.0.0/24}
+    - forged-mac: {station: vm-a/data, listener: a, heard: true}
+    - recreate: {node: n0, cluster-network: oob, between: [vm-a/data, other/data], within-ms: 700}
+""",
+)
+
+
+def with_vms(text: str) -> Scenario:
+    return parse(Texts("small.yaml", text, {"machines.yaml": MACHINES}))
+
+
+def test_machines_are_what_the_manifests_say() -> None:
+    scenario = with_vms(WITH_VMS)
+    a, b = scenario.vms
+    assert (a.machine, a.memory, a.node) == (Ref("VirtualMachine", "vm-a", "default"), 100 << 20, "n0")
+    assert [(n.network, n.interface, n.nad, n.checked) for n in a.nics] == [
+        ("default", "eth0", "", False),
+        ("data", "eth1", "default/web", True),
+    ]
+    assert b.machine == Ref("VirtualMachineInstance", "vm-b", "team")
+    assert scenario.vm_stations() == ("vm-a/default", "vm-a/data", "other/data")
+    assert scenario.nodes[0].pod_cidr == "10.52.0.0/24"
+    reach, ways, _, matrix, _, lease, forged, recreate = scenario.checks
+    assert isinstance(reach, Reach) and reach.sources == reach.targets == ("a", "vm-a/data", "other/data")
+    assert isinstance(ways, Reach) and (ways.sources, ways.targets) == (("vm-a/default",), ("a",))
+    assert isinstance(matrix, Matrix) and matrix.targets == ("a", "other/data")
+    assert isinstance(lease, Lease) and lease.server == ""
+    assert isinstance(forged, ForgedMac) and forged.heard
+    assert isinstance(recreate, Recreate) and recreate.within_ms == 700
+    assert "vm-a" not in set(scenario.places()), "its namespace has another name"
+
+
+BAD_VMS = [
+    ("name: vm-a, node: n0}", "name: vm-x, node: n0}", "unknown-name", "spec.vms[0].name"),
+    ("machine: team/vm-b", "machine: team/vm-c", "unknown-name", "spec.vms[1].machine"),
+    ("machine: team/vm-b", "machine: vm-b", "unknown-name", "spec.vms[1].machine"),
+    ("name: vm-a, node: n0}", "name: vm-a, node: n7}", "unknown-name", "spec.vms[0].node"),
+    ("name: vm-a, node: n0}", "name: a, machine: vm-a, node: n0}", "name-twice", "spec.vms[0].name"),
+    ("name: vm-a, node: n0}", "name: vm-a}", "required", "spec.vms[0].node"),
+    ("10.52.0.0/24", "10.52.0.1/24", "address", "spec.nodes[0].pod-cidr"),
+    ("among: [a, vm-a/data", "among: [a, vm-a/eth1", "unknown-name", "spec.checks[0].reach.among[1]"),
+    ("from: [vm-a/default], to: [a]", "from: [vm-a/default], to: [c]", "unknown-name", "spec.checks[1].reach.to[0]"),
+    ("from: [vm-a/default], to: [a]", "from: [vm-a/default]", "required", "spec.checks[1].reach.to"),
+    ("from: [vm-a/default], to", "among: [a], to", "check", "spec.checks[1].reach.among"),
+    ("matrix: {to: [a,", "matrix: {to: [c,", "unknown-name", "spec.checks[3].matrix.to[0]"),
+    ("groups: [[a, vm-a/data]", "groups: [[a, vm-a]", "unknown-name", "spec.checks[4].isolated.groups[0][1]"),
+    ("endpoint: vm-a/data", "endpoint: vm-a", "unknown-name", "spec.checks[5].lease.endpoint"),
+    ("network: 10.0.0.0/24}", "network: 10.0.0.0/24, server: x}", "unknown-name", "spec.checks[5].lease.server"),
+    ("station: vm-a/data", "station: a", "unknown-name", "spec.checks[6].forged-mac.station"),
+    ("listener: a", "listener: vm-a/data", "unknown-name", "spec.checks[6].forged-mac.listener"),
+    ("heard: true", "heard: loudly", "wrong-type", "spec.checks[6].forged-mac.heard"),
+    ("recreate: {node: n0", "recreate: {node: n8", "unknown-name", "spec.checks[7].recreate.node"),
+    ("between: [vm-a/data, other/data]", "between: [vm-a/data]", "check", "spec.checks[7].recreate.between"),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "code", "path"), BAD_VMS)
+def test_what_is_wrong_with_machines_is_said_with_its_place(old: str, new: str, code: str, path: str) -> None:
+    assert old in WITH_VMS
+    with pytest.raises(ProblemsError) as caught:
+        with_vms(WITH_VMS.replace(old, new, 1))
+    assert (code, path) in {(p.code, p.path) for p in caught.value.problems}, [str(p) for p in caught.value.problems]
+
+
+def test_a_matrix_of_no_machines() -> None:
+    found = problems(GOOD.replace("reach: {among: [a, b]}", "matrix: {}"))
+    assert [(p.code, p.path) for p in found] == [("check", "spec.checks[0].matrix")]
+
+
 def test_all_problems_are_listed() -> None:
     text = GOOD.replace("native: 10", "native: 5000").replace("10.0.0.1/24", "x").replace("node: n1,", "node: n9,")
     assert {p.path for p in problems(text)} >= {
@@ -132,10 +248,10 @@ VALUES = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
     max_leaves=8,
 )
-KEYS = ("nodes", "switches", "hosts", "endpoints", "cables", "checks", "manifests")
+KEYS = ("nodes", "switches", "hosts", "endpoints", "vms", "cables", "checks", "manifests")
 ITEM = st.dictionaries(
     st.sampled_from(
-        ["name", "nics", "ports", "names", "groups", "address", "addresses", "management", "role", "reach"]
+        ["name", "nics", "ports", "names", "groups", "address", "addresses", "management", "role", "reach", "matrix"]
     ),
     VALUES,
     max_size=4,

@@ -22,7 +22,7 @@ from windrow.netlink import links
 MATRIX_S = 4.0
 """For every question alike, whether it should be answered or not."""
 FORGED = "02:f0:f0:f0:f0:f0"
-_SENDS = 4
+_SENDS = 2
 """Broadcasts of a guest, one a second: busybox' arping knows no other pace."""
 
 Verdict = tuple[bool, str, Mapping[str, Any]]

@@ -19,11 +19,13 @@ from windrow.lab.world import World
 _ANSWER = re.compile(r"^(ping|arp) (\S+) (\S+) ?(\S*)$")
 
 _SCRIPT = """\
-ask() {{
+asks() {{
     n=1
     until out=$(ping -q -c 1 -W 2 -I $1 $2 2>&1) || [ $n -ge {tries} ]; do n=$((n + 1)); done
     case "$out" in *' = '*) echo "ping $1 $2 ${{out##* = }}" ;; esac
-    [ "$3" ] && arping -q -f -c 2 -w 2 -I $1 $2 >/dev/null 2>&1 && echo "arp $1 $2"
+}}
+arps() {{
+    arping -q -f -c 2 -w 2 -I $1 $2 >/dev/null 2>&1 && echo "arp $1 $2"
 }}
 {asks}
 wait
@@ -68,8 +70,8 @@ def _ask_guests(world: World, pairs: list[Pair], *, tries: int, arp: bool) -> di
         address = world.station(pair[1]).address
         if not address:
             continue
-        word = "arp" if arp and not routed(nic) else ""
-        asks.setdefault(vm.name, []).append(f"ask {nic.interface} {address} {word} &")
+        for word in ("asks", "arps") if arp and not routed(nic) else ("asks",):
+            asks.setdefault(vm.name, []).append(f"{word} {nic.interface} {address} &")
         back.setdefault((vm.name, nic.interface, address), []).append(pair)
     scripts = {name: _SCRIPT.format(tries=tries, asks="\n".join(dict.fromkeys(lines))) for name, lines in asks.items()}
     for name, answer in world.fleet.run_all(scripts, timeout_s=60.0 + 3 * tries).items():

@@ -33,7 +33,7 @@ PARAMETERS = {"bonding": "max_bonds=0", "dummy": "numdummies=0", "ifb": "numifbs
 UML_MODULES = "/usr/lib/uml/modules"
 SCRATCH = ("/run", "/tmp", "/dev/shm")
 
-_MS_BIND, _MS_REC = 0x1000, 0x4000
+_MS_BIND, _MS_REC, _MS_SHARED = 0x1000, 0x4000, 1 << 20
 _SYS_FINIT_MODULE = {"x86_64": 313, "i686": 350, "aarch64": 273}
 _POWER_OFF = 0x4321FEDC
 
@@ -83,6 +83,10 @@ def mount_scratch(keep: list[str]) -> None:
         os.makedirs(path, exist_ok=True)
         mount(f"/proc/self/fd/{fd}", path, flags=_MS_BIND | _MS_REC)
         os.close(fd)
+    # What a program in a mount namespace of its own (`lab exec`) adds there, all of them must see.
+    os.makedirs("/run/netns", exist_ok=True)
+    mount("/run/netns", "/run/netns", flags=_MS_BIND)
+    mount("", "/run/netns", flags=_MS_SHARED)
     if os.path.isdir("/lib/modules") and os.path.isdir(f"{UML_MODULES}/{os.uname().release}"):
         mount(UML_MODULES, "/lib/modules", flags=_MS_BIND)
 

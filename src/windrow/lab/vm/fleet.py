@@ -163,8 +163,12 @@ class Fleet:
             time.sleep(0.2)
         agent = Agent(directory / AGENT, vm.name)
         try:
-            if not agent.wait(end - time.monotonic()):
-                raise LabError(f"{vm.name} did not boot in {BOOT_S:.0f} s; its console:\n{_tail(directory)}")
+            while not agent.wait(1.0):
+                if self._failed:
+                    agent.close()
+                    return
+                if time.monotonic() > end:
+                    raise LabError(f"{vm.name} did not boot in {BOOT_S:.0f} s; its console:\n{_tail(directory)}")
             took = time.monotonic() - started
             seen = look(agent, vm)
             record = machines.get(namespace, name)
