@@ -1,6 +1,9 @@
 """The one lock of a host: from observing to the last acknowledgement, and never while waiting for carrier.
 
 A plan that is carried out holds it alone. Calls that each make one port share it: they do not disturb each other.
+
+flock(2) knows no order: while calls come and go that share it, it would never be free. So whoever wants it goes through
+a gate, and who wants it alone waits for it in the gate: those who come later wait outside.
 """
 
 from __future__ import annotations
@@ -24,15 +27,36 @@ def locked(path: str | os.PathLike[str], *, shared: bool = False, timeout_s: flo
     `shared`: together with others who share it. Waits for ever, or at most `timeout_s` seconds. Raises KernelError
     (EAGAIN: another one holds it).
     """
+    end = None if timeout_s is None else time.monotonic() + timeout_s
+    with _taken(f"{os.fspath(path)}.gate", shared, end):
+        fd = _take(os.fspath(path), shared, end)
     try:
-        fd = _open(os.fspath(path))
-    except OSError as error:
-        raise errors.of(error.errno or errno.EIO, f"open the lock {path}") from error
-    try:
-        _take(fd, os.fspath(path), shared, timeout_s)
         yield
     finally:
         os.close(fd)
+
+
+@contextmanager
+def _taken(path: str, shared: bool, end: float | None) -> Iterator[None]:
+    fd = _take(path, shared, end)
+    try:
+        yield
+    finally:
+        os.close(fd)
+
+
+def _take(path: str, shared: bool, end: float | None) -> int:
+    """An fd that has the lock."""
+    try:
+        fd = _open(path)
+    except OSError as error:
+        raise errors.of(error.errno or errno.EIO, f"open the lock {path}") from error
+    try:
+        _wait(fd, path.removesuffix(".gate"), fcntl.LOCK_SH if shared else fcntl.LOCK_EX, end)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
 
 
 def _open(path: str) -> int:
@@ -44,12 +68,10 @@ def _open(path: str) -> int:
         return os.open(path, flags, 0o600)
 
 
-def _take(fd: int, path: str, shared: bool, timeout_s: float | None) -> None:
-    how = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
-    if timeout_s is None:
+def _wait(fd: int, path: str, how: int, end: float | None) -> None:
+    if end is None:
         fcntl.flock(fd, how)
         return
-    end = time.monotonic() + timeout_s
     while True:
         try:
             fcntl.flock(fd, how | fcntl.LOCK_NB)
