@@ -18,6 +18,7 @@ from windrow.lab.scenario import ForgedMac, Isolated, Lease, Matrix, Recreate, S
 from windrow.lab.world import World
 from windrow.model.names import bond_of, bridge_of
 from windrow.netlink import links
+from windrow.port.vm.binding import MASQUERADE_MAC
 
 MATRIX_S = 4.0
 """For every question alike, whether it should be answered or not."""
@@ -137,7 +138,7 @@ def isolated(check: Isolated, world: World) -> Verdict:
     found += [
         f"{mac} → {listener}: {n}"
         for (mac, listener), n in sorted(heard.others.items())
-        if not _of_group(heard, mac, check.groups[group_of[listener]])
+        if not _belongs(world, heard, mac, listener, check.groups[group_of[listener]])
     ]
     at_home = sum(n for (a, b), n in heard.frames.items() if group_of[a] == group_of[b])
     alone = [name for name in names if len(check.groups[group_of[name]]) < 2]
@@ -155,9 +156,10 @@ def isolated(check: Isolated, world: World) -> Verdict:
     return True, f"0 frames strayed; {at_home} arrived in their own networks{taps}", measured
 
 
-def _of_group(heard: probe.Heard, mac: str, group: Sequence[str]) -> bool:
-    """An answer that nobody of ours made up (ARP), from a card that is in the group, too."""
-    return any(heard.macs.get(name) == mac for name in group)
+def _belongs(world: World, heard: probe.Heard, mac: str, listener: str, group: Sequence[str]) -> bool:
+    """An answer that nobody of ours made up (ARP): from a card that is in the group, or from the guest's own pod."""
+    _, nic = _card(world, listener)
+    return any(heard.macs.get(name) == mac for name in group) or (not nic.nad and mac == MASQUERADE_MAC)
 
 
 def _broadcast(world: World, stations: Sequence[str]) -> None:

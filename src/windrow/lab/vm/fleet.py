@@ -31,7 +31,7 @@ from windrow.store.paths import Paths
 HERE = Path("/run/windrow/guest")
 """Where manifests find the guests' `kernel` and `initrd`, in the lab and nowhere else."""
 QEMU = f"qemu-system-{os.uname().machine}"
-BOOT_S = 120.0
+BOOT_S = 180.0
 ADDRESS_S = 40.0
 """After the guest has begun to answer."""
 RUN_S = 60.0
