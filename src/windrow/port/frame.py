@@ -23,7 +23,8 @@ ACCEPTED, REFUSED, ANSWER = 1, 2, 3
 
 PLACE = "WINDROW_PLACE"
 """Added to the environment: what the names in it mean where the plugin runs, so that a server elsewhere does not
-answer for it. Of each of `places`, after a `/`: device and inode number in decimal, `4:4026531840`; `-` where there is none."""
+answer for it. Of each of `places`, after a `/`: device and inode number in decimal, `4:4026531840`; `-` where there is
+none."""
 ABOUT = "WINDROW_ABOUT"
 """Instead of a CNI call: the server tells about itself, as JSON."""
 
