@@ -7,6 +7,7 @@ setns(2) moves one thread, and nothing can be left standing in the wrong namespa
 from __future__ import annotations
 
 import ctypes
+import os
 from _thread import allocate_lock, start_new_thread
 from collections.abc import Callable
 from typing import TypeVar
@@ -16,11 +17,31 @@ from windrow.netlink import errors
 T = TypeVar("T")
 
 CLONE_NEWNET = 0x4000_0000
+_OWN = "/proc/thread-self/ns/net"
+_LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 def inside(fd: int, fn: Callable[[], T]) -> T:
     """What `fn` returns or raises inside the namespace of an open fd. Raises KernelError if it cannot be entered."""
     return in_thread(lambda: libc("setns", fd, CLONE_NEWNET, doing="enter network namespace"), fn)
+
+
+def opened_inside(fd: int, open_: Callable[[], T]) -> T:
+    """What `open_` returns inside the namespace, a socket: in this very thread, which goes there and comes back.
+
+    A tenth of what a thread costs, for a system call that ends at once. Whoever cannot come back would do all the
+    rest in the wrong namespace, so the process ends; setns(2) into a namespace that is open fails for lack of memory.
+    """
+    own = os.open(_OWN, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        libc("setns", fd, CLONE_NEWNET, doing="enter network namespace")
+        try:
+            return open_()
+        finally:
+            if _LIBC.setns(own, CLONE_NEWNET) != 0:
+                os.abort()
+    finally:
+        os.close(own)
 
 
 def in_thread(enter: Callable[[], None], fn: Callable[[], T]) -> T:
@@ -49,5 +70,5 @@ def in_thread(enter: Callable[[], None], fn: Callable[[], T]) -> T:
 
 def libc(function: str, *arguments: object, doing: str) -> None:
     """A function that returns 0 when it could. os.setns and os.unshare come with Python 3.12."""
-    if getattr(ctypes.CDLL(None, use_errno=True), function)(*arguments) != 0:
+    if getattr(_LIBC, function)(*arguments) != 0:
         raise errors.of(ctypes.get_errno(), doing)

@@ -29,7 +29,7 @@ from windrow.model.ports import PORT_GROUP, PortRecord
 from windrow.model.problems import WindrowError
 from windrow.model.values import Mac
 from windrow.netlink import links, ports
-from windrow.netlink.enter import inside
+from windrow.netlink.enter import opened_inside
 from windrow.netlink.errors import AlreadyThere, KernelError, NoSuchLink
 from windrow.netlink.ports import Seen
 from windrow.netlink.sock import Rtnl
@@ -136,7 +136,8 @@ class _Add:
         bridges.join(self._host, port, config.vlans(pvid), pvid, hairpin=config.hairpin, isolated=config.isolated)
         bridges.quietly(f"net/ipv6/conf/{self._port}/accept_ra", "0")
         if not config.ipam and not config.interface_down:
-            inside(pod, lambda: _up(ifname))
+            with opened_inside(pod, Rtnl) as in_pod:
+                in_pod.run(links.set_link(ifname, up=True))
         rtnl.run(links.set_link(self._port, up=True))
 
     def _delete_port(self) -> None:
@@ -220,11 +221,6 @@ def _random_mac() -> Mac:
     return Mac(bytes([first & 0xFE | 0x02, *rest]).hex(":"))
 
 
-def _up(ifname: str) -> None:
-    with Rtnl() as rtnl:
-        rtnl.run(links.set_link(ifname, up=True))
-
-
 # DEL ----------------------------------------------------------------------------------------------
 
 
@@ -286,17 +282,12 @@ def _port_of_pod(request: Request, config: BridgeConfig, host: Host) -> Seen | N
     bridge = ports.see(host.rtnl(), config.bridge)
     if bridge is None or not sandbox.there(request):
         return None
-    with sandbox.opened(request) as pod:
-        end = inside(pod, lambda: _see(request.ifname))
+    with sandbox.opened(request) as pod, opened_inside(pod, Rtnl) as in_pod:
+        end = ports.see(in_pod, request.ifname)
     if end is None or end.kind != "veth":
         return None
     joined = ports.ports_of(host.rtnl(), bridge.ifindex)
     return next((one for one in joined if one.ifindex == end.peer and one.peer == end.ifindex), None)
-
-
-def _see(ifname: str) -> Seen | None:
-    with Rtnl() as rtnl:
-        return ports.see(rtnl, ifname)
 
 
 def _remove_recorded(record: PortRecord, request: Request, host: Host) -> None:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from windrow.apps.cni import bridges, sandbox
 from windrow.apps.cni.host import Host
 from windrow.netlink import ports
-from windrow.netlink.enter import inside
+from windrow.netlink.enter import opened_inside
 from windrow.netlink.ports import Address, Seen, Way
 from windrow.netlink.sock import Rtnl
 from windrow.port.bridge import Addressing, BridgeConfig, with_gateways
@@ -30,7 +30,7 @@ def check_port(request: Request, config: BridgeConfig, host: Host) -> None:
     result = previous_result(request)
     recorded = next((one for one in result.interfaces if one.name == request.ifname and one.sandbox), None)
     with sandbox.opened(request) as fd:
-        pod = inside(fd, lambda: _look(request.ifname))
+        pod = _look(request.ifname, fd)
     wrong: list[str] = []
     if recorded is None or recorded.sandbox != request.netns:
         found = recorded.sandbox if recorded else ""
@@ -56,8 +56,8 @@ def previous_result(request: Request) -> Result:
         raise CniError(INVALID_CONFIG, "prevResult is not the result of a CNI plugin", error.details) from error
 
 
-def _look(ifname: str) -> Pod:
-    with Rtnl() as rtnl:
+def _look(ifname: str, fd: int) -> Pod:
+    with opened_inside(fd, Rtnl) as rtnl:
         seen = ports.see(rtnl, ifname)
         if seen is None:
             return Pod(None)

@@ -18,7 +18,7 @@ from windrow.model.attachments import Attached
 from windrow.model.ports import PortRecord
 from windrow.model.problems import WindrowError
 from windrow.netlink import ports
-from windrow.netlink.enter import inside
+from windrow.netlink.enter import opened_inside
 from windrow.netlink.sock import Rtnl
 from windrow.port.errors import CHANGED, CniError
 from windrow.port.request import decode
@@ -171,17 +171,14 @@ def _check(record: PortRecord, host: Host) -> Call:
 def _other_end(record: PortRecord, index: int) -> tuple[str, str, list[str]]:
     """Name, MAC and addresses of the interface in the pod, by its index. Raises CniError, KernelError, OSError."""
 
-    def look() -> tuple[str, str, list[str]]:
-        with Rtnl() as rtnl:
+    fd = os.open(record.netns, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        with opened_inside(fd, Rtnl) as rtnl:
             name = next((name for name, found in rtnl.indexes().items() if found == index), "")
             seen = ports.see(rtnl, name) if name else None
             if seen is None:
                 raise CniError(CHANGED, f"port {record.host} does not lead to {record.netns}")
-            found = ports.addresses(rtnl, index)
-            return name, seen.mac, [a.cidr for a in found if not ipaddress.ip_interface(a.cidr).is_link_local]
-
-    fd = os.open(record.netns, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        return inside(fd, look)
+            found = [address.cidr for address in ports.addresses(rtnl, index)]
     finally:
         os.close(fd)
+    return name, seen.mac, [cidr for cidr in found if not ipaddress.ip_interface(cidr).is_link_local]
