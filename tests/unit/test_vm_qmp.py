@@ -70,6 +70,21 @@ def fake(tmp_path: Path) -> Iterator[Fake]:
     one.close()
 
 
+def test_one_that_takes_no_more_connections_is_not_waited_for_without_end(tmp_path: Path) -> None:
+    """A QEMU that stands still (SIGSTOP, a hung disk) accepts nobody, and connect(2) waits for as long as it does."""
+    path = tmp_path / "qmp.sock"
+    with socket.socket(socket.AF_UNIX) as standing:
+        standing.bind(str(path))
+        standing.listen(0)
+        with socket.socket(socket.AF_UNIX) as waiting:
+            waiting.connect(str(path))
+            began = time.monotonic()
+            with pytest.raises(QmpError, match="accepts no connection within 0 s") as caught:
+                Qmp(path, timeout_s=0.3)
+            assert time.monotonic() - began < 3
+            assert "stopped" in caught.value.hint
+
+
 def test_it_greets_negotiates_and_answers(fake: Fake) -> None:
     fake.answers["query-status"] = {"return": {"running": True}}
     with Qmp(fake.path) as qmp:

@@ -29,6 +29,8 @@ START_S = 60.0
 """Until the monitor answers: on a slow kernel QEMU's own start takes seconds."""
 _KVM_GET_API_VERSION = 0xAE00
 _CHUNK = 64 * 1024
+_PAUSE_S = 0.02
+_STILL = "QEMU is stopped or hangs: `ps` says which (T or D)"
 
 Event = Mapping[str, Any]
 """`event`, `data`, `timestamp`."""
@@ -73,11 +75,11 @@ class Qmp:
         self._data = b""
         self._number = 0
         self._events: deque[Event] = deque()
-        self._socket = connect(path)
+        self._socket = connect(path, timeout_s=timeout_s)
         try:
             greeting = self._read(time.monotonic() + timeout_s)
             if greeting is None or "QMP" not in greeting:
-                hint = "another program is connected to it" if greeting is None else ""
+                hint = f"another program is connected to it, or {_STILL}" if greeting is None else ""
                 raise QmpError("its monitor does not greet", hint=hint)
             self.command("qmp_capabilities", timeout_s=timeout_s)
         except BaseException:
@@ -166,16 +168,38 @@ class Qmp:
         return found
 
 
-def connect(path: Path) -> socket.socket:
-    """A connection to a Unix socket, however long its path is (`sun_path` has 108 bytes). Raises QmpError."""
+def connect(path: Path, *, timeout_s: float = COMMAND_S) -> socket.socket:
+    """A connection to a Unix socket, however long its path is (`sun_path` has 108 bytes). Raises QmpError.
+
+    QEMU listens with a backlog of one: where it stands still, the third one would wait until it goes on.
+    """
     one = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     try:
         with _directory(path.parent) as fd:
-            one.connect(f"/proc/self/fd/{fd}/{path.name}")
+            _connect(one, f"/proc/self/fd/{fd}/{path.name}", timeout_s)
+    except BlockingIOError as error:
+        one.close()
+        raise QmpError(f"{path} accepts no connection within {timeout_s:.0f} s", hint=f"perhaps {_STILL}") from error
     except OSError as error:
         one.close()
         raise QmpError(f"nobody answers at {path}: {error.strerror}") from error
     return one
+
+
+def _connect(one: socket.socket, address: str, timeout_s: float) -> None:
+    """EAGAIN, at once, is all that a Unix socket says of a full backlog to whoever does not want to block."""
+    end = time.monotonic() + timeout_s
+    one.setblocking(False)
+    while True:
+        try:
+            one.connect(address)
+        except BlockingIOError:
+            if time.monotonic() >= end:
+                raise
+            time.sleep(_PAUSE_S)
+        else:
+            one.setblocking(True)
+            return
 
 
 @contextlib.contextmanager
