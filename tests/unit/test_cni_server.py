@@ -20,13 +20,16 @@ from pathlib import Path
 import pytest
 
 from windrow import __version__
+from windrow.apps.cni import install
 from windrow.apps.cni import server as module
-from windrow.apps.cni.install import Origin, build_shim, launcher_text
+from windrow.apps.cni.install import COMPILING, Origin, build_shim, launcher_text
 from windrow.apps.cni.server import Identity, Server, ServerError, about, here, listening, notify
 from windrow.port import frame
 from windrow.store.paths import Paths
 
 NODE = "node-7"
+WAYS = ("freestanding", "static", "dynamic")
+KINDS = (*WAYS, "launcher")
 CONFIG = b'{"name": "n", "type": "windrow-bridge", "odd": "\xc3\xbc\\u0000"}'
 ALONE = """\
 import os, sys
@@ -50,10 +53,13 @@ def built() -> Iterator[dict[str, Path]]:
         shutil.copy(real / "port" / "frame.py", home / "windrow" / "port")
         (home / "windrow" / "apps" / "cni" / "main.py").write_text(ALONE)
         origin = Origin(node=NODE, path=(name,))
-        assert build_shim(home / "compiled", origin) == ""
+        for number, way in enumerate(COMPILING):
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(install, "COMPILING", (way,))
+                assert build_shim(home / WAYS[number], origin) == ""
         (home / "launcher").write_text(launcher_text(origin))
         (home / "launcher").chmod(0o755)
-        yield {kind: home / kind for kind in ("compiled", "launcher")}
+        yield {kind: home / kind for kind in KINDS}
 
 
 @dataclass
@@ -86,7 +92,7 @@ def root() -> Iterator[Path]:
         yield Path(name)
 
 
-@pytest.fixture(params=["compiled", "launcher"])
+@pytest.fixture(params=KINDS)
 def plugin(request: pytest.FixtureRequest, built: dict[str, Path], root: Path) -> Plugin:
     return Plugin(path=built[request.param], root=root)
 
@@ -234,6 +240,27 @@ def test_a_path_that_depends_on_the_working_directory(plugin: Plugin, root: Path
     with serving(root) as server:
         assert plugin.call("ADD", **env) == (0, plugin.alone + CONFIG)
     assert server.tally.answered == 0
+
+
+def test_root_and_node_that_are_built_in(root: Path, built: dict[str, Path]) -> None:
+    """They count where the environment says nothing, for the server and without one."""
+    origin = Origin(root=str(root), node="built-in", path=(str(built["launcher"].parent),))
+    assert build_shim(root / "compiled", origin) == ""
+    (root / "launcher").write_text(launcher_text(origin))
+    (root / "launcher").chmod(0o755)
+
+    def call(kind: str, env: dict[str, str]) -> bytes:
+        done = subprocess.run(
+            [root / kind], env={"CNI_COMMAND": "ADD", **env}, input=b"", capture_output=True, check=True
+        )
+        return done.stdout
+
+    for kind in ("compiled", "launcher"):
+        for env in ({}, {"WINDROW_ROOT": "", "WINDROW_NODE": ""}):
+            assert call(kind, env) == f"alone {root} built-in ".encode()
+            with serving(root, node="built-in"):
+                assert json.loads(call(kind, env))["env"]["WINDROW_NODE"] == "built-in"
+        assert call(kind, {"WINDROW_ROOT": "/x", "WINDROW_NODE": "y"}) == b"alone /x y "
 
 
 def test_a_server_in_another_network_namespace(plugin: Plugin, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

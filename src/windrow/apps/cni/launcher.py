@@ -26,17 +26,17 @@ NOT_BEGUN, BROKEN_OFF, UNKNOWN = range(3)
 def main() -> None:
     sys.path += PATH
     command = posix.environ.get(b"CNI_COMMAND", b"")
-    root = posix.environ.get(b"WINDROW_ROOT") or ROOT.encode()
-    if NODE and b"WINDROW_NODE" not in posix.environ:
-        posix.environ[b"WINDROW_NODE"] = NODE.encode()
-        posix.putenv(b"WINDROW_NODE", NODE.encode())
+    for name, value in ((b"WINDROW_ROOT", ROOT.encode()), (b"WINDROW_NODE", NODE.encode())):
+        if value and not posix.environ.get(name):
+            posix.environ[name] = value  # what `os` will take it from, which is not imported yet
+            posix.putenv(name, value)
     if not command:  # somebody at a terminal wants to know what this is
-        alone(root, None)
+        alone(None)
         return
     config = b"" if command == b"VERSION" else b"".join(iter(lambda: posix.read(0, 65536), b""))
-    outcome = served(root, config)
+    outcome = served(config)
     if outcome == NOT_BEGUN or (outcome == BROKEN_OFF and command != b"ADD"):
-        alone(root, config)
+        alone(config)
         return
     from windrow.port import frame
 
@@ -44,7 +44,7 @@ def main() -> None:
     posix._exit(1)
 
 
-def served(root: bytes, config: bytes) -> int:
+def served(config: bytes) -> int:
     """Returns only where there is no answer."""
     from windrow.port import frame
 
@@ -56,7 +56,7 @@ def served(root: bytes, config: bytes) -> int:
         netns, path = (env.get(name, b"").decode("utf-8", "surrogateescape") for name in (b"CNI_NETNS", b"CNI_PATH"))
         env[frame.PLACE.encode()] = frame.place([identity(one) for one in frame.places(netns, path)]).encode()
         asked = frame.request(env, config)
-        connection.connect(root.rstrip(b"/") + SOCKET.encode())
+        connection.connect(env.get(b"WINDROW_ROOT", b"").rstrip(b"/") + SOCKET.encode())
         connection.sendall(asked)
     except (OSError, frame.FrameError):
         return NOT_BEGUN
@@ -112,17 +112,14 @@ def write(fd: int, data: bytes) -> None:
         data = data[posix.write(fd, data) :]
 
 
-def alone(root: bytes, config: bytes | None) -> None:
-    """Do it in this process, with standard input as it came. `os` is not imported yet: it will see the new root."""
+def alone(config: bytes | None) -> None:
+    """Do it in this process, with standard input as it came."""
     if config is not None:
         fd = posix.memfd_create("stdin")
         write(fd, config)
         posix.lseek(fd, 0, 0)
         posix.dup2(fd, 0)
         posix.close(fd)
-    if root:
-        posix.environ[b"WINDROW_ROOT"] = root
-        posix.putenv(b"WINDROW_ROOT", root)
     from windrow.apps.cni.main import main as plugin
 
     plugin()
