@@ -149,6 +149,16 @@ def test_harvesters_own_configuration(host: Any, pod: Any, oob: None) -> None:
 # Duplicate MAC addresses --------------------------------------------------------------------------
 
 
+def test_the_management_bridge_keeps_the_address_of_its_nic(host: Any) -> None:
+    """It was not given one, and takes the lowest of its ports': so the host's lease and neighbours hang on it."""
+    host.send(links.create("mgmt-br", "bridge", data={"vlan_filtering": 1}, up=True))
+    host.send(links.create("nic", "dummy", mac="fc:00:00:00:00:01", master=host.runtime("mgmt-br").ifindex, up=True))
+    assert host.link("mgmt-br").mac == "fc:00:00:00:00:01"
+    for number in range(6):
+        host.add(host.pod(), host.config("mgmt-br", vlan=100), CNI_CONTAINERID=f"c{number}")
+        assert host.link("mgmt-br").mac == "fc:00:00:00:00:01"
+
+
 def claimed(host: Any, pod: Any, number: int, *, mac: str = MAC, bridge: str = "oob-br", refused: bool = False) -> str:
     config = host.config(bridge, vlan=100 + number, runtimeConfig={"mac": mac})
     args = f"IgnoreUnknown=1;K8S_POD_NAMESPACE=ns;K8S_POD_NAME=pod{number}"

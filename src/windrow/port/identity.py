@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from windrow.model.values import IfName
+from windrow.model.values import IfName, Mac
 
 if TYPE_CHECKING:
     from hashlib import sha256
@@ -26,6 +26,14 @@ def host_end(container_id: str, ifname: str) -> IfName:
     """The name of the port on the host. The same for the same attachment, so that whoever has to undo it finds it,
     and of the form that the reference plugin gives."""
     return host_end_of(digest(container_id, ifname))
+
+
+def host_mac(container_id: str, ifname: str) -> Mac:
+    """Of the port on the host, never the pod's. A bridge without an address of its own takes the lowest one of its
+    ports (`br_stp_recalculate_bridge_id`), and the management bridge often has none: a port's must be higher than any
+    NIC's, or a host would change its address as containers come and go. libvirt gives its taps such ones."""
+    digits = digest(container_id, ifname)
+    return Mac(":".join(["fe", *(digits[i : i + 2] for i in range(8, 18, 2))]))
 
 
 def host_end_of(digest: str) -> IfName:

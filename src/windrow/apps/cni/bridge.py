@@ -35,7 +35,7 @@ from windrow.netlink.ports import Seen
 from windrow.netlink.sock import Rtnl
 from windrow.port.bridge import BridgeConfig, read_config
 from windrow.port.errors import IN_THE_WAY, INVALID_CONFIG, IO_FAILURE, KERNEL_REFUSED, MISSING, NOT_AVAILABLE, CniError
-from windrow.port.identity import host_end
+from windrow.port.identity import host_end, host_mac
 from windrow.port.request import DEL, GC, STATUS, Request, decode, read_args
 from windrow.port.result import Interface, Result
 
@@ -119,7 +119,8 @@ class _Add:
     def _make_port(self, bridge: Seen, pod: int) -> None:
         """The cable is made in one message, with one end a port of the bridge and the other one in the pod."""
         config, rtnl, ifname = self._config, self._host.rtnl(), self._request.ifname
-        end = links.End(name=self._port, mtu=config.mtu, group=PORT_GROUP)
+        mac = host_mac(self._request.container_id, ifname)
+        end = links.End(name=self._port, mac=mac, mtu=config.mtu, group=PORT_GROUP)
         peer = links.End(name=ifname, netns=pod, mac=self._mac, mtu=config.mtu)
         try:
             rtnl.run(links.veth(end, peer, master=bridge.ifindex))
