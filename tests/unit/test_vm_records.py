@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from windrow.model.wire.virtualmachine import NAME_MAX
 from windrow.services import process
 from windrow.services.errors import ServiceError
 from windrow.store.errors import StoreError
@@ -80,6 +81,49 @@ def test_a_broken_record_says_what_to_do(machines: Machines, text: str) -> None:
     records, failures = machines.all()
     assert records == ()
     assert [str(f) for f in failures] == [str(caught.value)]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"pid": "12"},
+        {"pid": True},
+        {"started": None},
+        {"since": "yesterday"},
+        {"since": 1e300},
+        {"netns": "../../etc/passwd"},
+        {"netns": ""},
+        {"name": "other"},
+        {"namespace": "other"},
+        {"container_id": ""},
+        {"nics": {}},
+        {"nics": [{**dataclasses.asdict(NIC), "addresses": [1]}]},
+        {"nics": [{**dataclasses.asdict(NIC), "addresses": "10.0.0.1"}]},
+        {"nics": [{**dataclasses.asdict(NIC), "network": {}}]},
+        {"nics": [{**dataclasses.asdict(NIC), "bridge": "../../x"}]},
+        {"nics": [{**dataclasses.asdict(NIC), "index": -1}]},
+    ],
+)
+def test_a_record_that_is_changed_by_hand_is_not_believed(machines: Machines, change: dict[str, object]) -> None:
+    machines.put(RECORD)
+    path = machines.directory("default", "web") / "record.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    with pytest.raises(StoreError, match="this is not the record of a machine"):
+        machines.get("default", "web")
+
+
+def test_a_record_of_nothing_but_brackets(machines: Machines) -> None:
+    machines.put(RECORD)
+    (machines.directory("default", "web") / "record.json").write_text("[" * 100_000)
+    with pytest.raises(StoreError, match="this is not the record of a machine"):
+        machines.get("default", "web")
+
+
+def test_the_longest_names_can_be_locked_and_recorded(machines: Machines) -> None:
+    longest = dataclasses.replace(RECORD, namespace="n" * 63, name="x" * NAME_MAX)
+    with machines.locked(longest.namespace, longest.name):
+        machines.put(longest)
+    assert machines.all() == ((longest,), ())
 
 
 def test_nics_are_put_in_place_and_taken_out() -> None:

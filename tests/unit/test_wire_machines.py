@@ -28,6 +28,7 @@ from windrow.model.objects import AnyObject, Node
 from windrow.model.problems import Problem, Severity
 from windrow.model.values import Cidr, Mac, Ref
 from windrow.model.wire import dump, load_documents, yaml_text
+from windrow.model.wire.virtualmachine import NAME_MAX
 
 POD_NETWORK = {"name": "default", "pod": {}}
 MASQUERADE = {"name": "default", "masquerade": {}}
@@ -379,6 +380,25 @@ def test_too_many_cpus() -> None:
     assert said(vmi(domain={"cpu": {"cores": 0}})) == [("out-of-range", "domain.cpu.cores")]
 
 
+@pytest.mark.parametrize("model", ["Haswell-noTSX-IBRS", "486", "qemu64", "EPYC-v4", "Opteron_G1", "host-model"])
+def test_cpu_models(model: str) -> None:
+    assert machine(vmi(domain={"cpu": {"model": model}})).cpu_model == model
+
+
+@pytest.mark.parametrize("model", ["help", "?", "qemu64,+avx", "a\0", "-hmm", "a b", "x" * 65])
+def test_what_qemu_would_take_for_something_else_than_a_cpu_model(model: str) -> None:
+    assert said(vmi(domain={"cpu": {"model": model}})) == [("cpu-model", "domain.cpu.model")]
+
+
+@pytest.mark.parametrize("kind", ["VirtualMachine", "VirtualMachineInstance"])
+def test_a_machines_name_fits_into_the_names_of_its_files(kind: str) -> None:
+    document = vmi() if kind == "VirtualMachineInstance" else vm(vmi())
+    document["metadata"]["name"] = "x" * NAME_MAX
+    assert said(document) == []
+    document["metadata"]["name"] += "x"
+    assert [(p.code, p.path) for p in problems(document)] == [("name-too-long", "metadata.name")]
+
+
 @pytest.mark.parametrize("kind", ["q35", "pc-q35-7.2", "pc", "pc-i440fx-7.2"])
 def test_machine_types(kind: str) -> None:
     assert machine(vmi(domain={"machine": {"type": kind}})).machine == kind
@@ -397,6 +417,8 @@ def test_a_kernel_of_this_host() -> None:
         ({"container": {"kernelPath": "boot/k"}}, "path-invalid", "container.kernelPath"),
         ({"kernelArgs": "quiet"}, "kernel-missing", "kernelArgs"),
         ({"container": {"initrdPath": "/i"}}, "kernel-missing", "container"),
+        ({"container": {"kernelPath": "/k"}, "kernelArgs": "a\0b"}, "kernel-args", "kernelArgs"),
+        ({"container": {"kernelPath": "/k"}, "kernelArgs": "quiet\x1b[2J"}, "kernel-args", "kernelArgs"),
     ],
 )
 def test_no_kernel(boot: dict[str, Any], code: str, where: str) -> None:

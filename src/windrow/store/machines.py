@@ -222,22 +222,51 @@ def _read(path: Path) -> MachineRecord:
             raise FileNotFoundError(path) from error
         raise
     try:
-        return _record(json.loads(text))
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        found = _record(json.loads(text))
+        if (found.namespace, found.name) != (path.parent.parent.name, path.parent.name):
+            raise ValueError(f"it is the one of {found.key}")
+        return found
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         hint = "`windrow vm stop --force` ends what can be found of this machine, and removes the record"
         raise StoreError(path, f"this is not the record of a machine: {error}", hint) from error
 
 
 def _record(document: Mapping[str, Any]) -> MachineRecord:
     """Fields that it does not know are of a newer Windrow, and left alone."""
-    nics = tuple(NicRecord(**_known(NicRecord, nic) | _addresses(nic)) for nic in document.get("nics", ()))
+    nics = tuple(NicRecord(**_known(NicRecord, nic) | _addresses(nic)) for nic in _list(document, "nics"))
     return MachineRecord(**_known(MachineRecord, document) | {"phase": Phase(document["phase"]), "nics": nics})
 
 
+_TYPES: dict[object, type | tuple[type, ...]] = {"str": str, "int": int, "float": (int, float), "bool": bool}
+_FILES = frozenset({"container_id", "netns", "pod", "bridge"})
+"""Of which names of files and devices are made, and what has those names is removed in the end."""
+_TIME_MAX = 1 << 40
+
+
 def _known(cls: type, document: Mapping[str, Any]) -> dict[str, Any]:
-    names = {field.name for field in dataclasses.fields(cls)}
-    return {key: value for key, value in document.items() if key in names}
+    """Its fields. Raises TypeError, ValueError for one that no Windrow has written."""
+    types = {field.name: field.type for field in dataclasses.fields(cls)}
+    known = {key: value for key, value in document.items() if key in types}
+    for key, value in known.items():
+        wanted = _TYPES.get(types[key])
+        if wanted and (not isinstance(value, wanted) or (isinstance(value, bool) and wanted is not bool)):
+            raise TypeError(f"{key} is {str(value)[:40]!r}, a {type(value).__name__}")
+        if isinstance(value, int | float) and not 0 <= value < _TIME_MAX:
+            raise ValueError(f"{key} is {value}")
+        if key in _FILES and (value in (".", "..") or "/" in value or "\0" in value or not (value or key == "bridge")):
+            raise ValueError(f"{key} is {value[:40]!r}")
+    return known
 
 
 def _addresses(document: Mapping[str, Any]) -> dict[str, Any]:
-    return {"addresses": tuple(document.get("addresses", ()))}
+    found = _list(document, "addresses")
+    if not all(isinstance(address, str) for address in found):
+        raise TypeError("addresses has what is no text")
+    return {"addresses": tuple(found)}
+
+
+def _list(document: Mapping[str, Any], key: str) -> list[Any]:
+    found = document.get(key, [])
+    if not isinstance(found, list):
+        raise TypeError(f"{key} is no list")
+    return found

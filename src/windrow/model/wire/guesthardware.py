@@ -53,6 +53,7 @@ _ELSEWHERE = {
     "memoryDump": "it is a volume of Kubernetes",
 }
 _INSTEAD = {"cloudInitConfigDrive": "cloudInitNoCloud"}
+_CPU_MODEL = re.compile(r"(?!help$)[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _MACHINE = re.compile(r"q35|pc|pc-(?:q35|i440fx)-[a-z0-9.]{1,20}")
 
 
@@ -88,7 +89,7 @@ def read_hardware(spec: Table, domain: Table, devices: Table) -> Hardware:
         threads=threads or 1,
         memory=_memory(domain),
         machine=_machine(domain.table("machine", ("type",))),
-        cpu_model=cpu.text("model"),
+        cpu_model=_cpu_model(cpu),
         kernel=_kernel(firmware.table("kernelBoot", ("container", "kernelArgs"))),
         disks=disks,
         cloud_init=seed,
@@ -142,6 +143,14 @@ def _machine(table: Table) -> str:
     return kind or MachineSpec().machine
 
 
+def _cpu_model(cpu: Table) -> str:
+    model = cpu.text("model")
+    if model and not _CPU_MODEL.fullmatch(model):
+        hint = "one of `qemu-system-x86_64 -cpu help`, host-model, or leave it out"
+        cpu["model"].wrong("cpu-model", f"{quoted(model)} is not the name of a CPU model", hint)
+    return model
+
+
 def _kernel(table: Table) -> KernelBoot | None:
     container = table.table("container", ("image", "imagePullSecret", "imagePullPolicy", "kernelPath", "initrdPath"))
     if "image" in container:
@@ -151,6 +160,9 @@ def _kernel(table: Table) -> KernelBoot | None:
     kernel = _path(container, "kernelPath")
     initrd = _path(container, "initrdPath")
     arguments = table.text("kernelArgs")
+    if any(ord(c) < 0x20 and c not in "\t\n" for c in arguments):
+        message = f"{quoted(arguments)} has control characters"
+        table["kernelArgs"].wrong("kernel-args", message, "a kernel's command line is one line of text")
     if not kernel and (arguments or initrd):
         path = "kernelArgs" if arguments else "container"
         table[path].wrong("kernel-missing", "means nothing without container.kernelPath", "give the path of a kernel")

@@ -38,6 +38,10 @@ _DEVICES = (
 )  # fmt: skip
 
 
+NAME_MAX = 180
+"""Of a machine: with its namespace it is part of the names of files, which have 255 bytes (NAME_MAX of limits.h)."""
+
+
 class RunStrategy(StrEnum):
     ALWAYS = "Always"
     RERUN_ON_FAILURE = "RerunOnFailure"
@@ -60,14 +64,14 @@ def read(spec: Table, envelope: Envelope) -> VirtualMachine:
         meta=envelope.meta,
         doc=envelope.doc,
         source=envelope.source,
-        spec=_machine(template.table("spec", INSTANCE_FIELDS, required=True), envelope.meta.namespace),
+        spec=_machine(template.table("spec", INSTANCE_FIELDS, required=True), envelope.meta),
         run_strategy=_run_strategy(spec),
         template=words if "metadata" in template else None,
     )
 
 
 def read_instance(spec: Table, envelope: Envelope) -> VirtualMachineInstance:
-    machine = _machine(spec, envelope.meta.namespace)
+    machine = _machine(spec, envelope.meta)
     return VirtualMachineInstance(meta=envelope.meta, doc=envelope.doc, source=envelope.source, spec=machine)
 
 
@@ -83,10 +87,13 @@ def _run_strategy(spec: Table) -> str:
     return "" if flag is None else str(RunStrategy.ALWAYS if flag else RunStrategy.HALTED)
 
 
-def _machine(spec: Table, namespace: str) -> MachineSpec:
+def _machine(spec: Table, meta: Meta) -> MachineSpec:
+    if len(meta.name) > NAME_MAX:
+        message = f"has {len(meta.name)} characters, {NAME_MAX} is the most"
+        spec.report.add("name-too-long", "metadata.name", message, "a shorter one: files are called after the machine")
     domain = spec.table("domain", _DOMAIN, required=True, hint="domain: {devices: {…}}")
     devices = domain.table("devices", _DEVICES)
-    networks, nics = read_nics(spec, devices, namespace)
+    networks, nics = read_nics(spec, devices, meta.namespace)
     hardware = read_hardware(spec, domain, devices)
     _warn(domain, devices)
     machine = MachineSpec(
