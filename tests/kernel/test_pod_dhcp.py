@@ -7,7 +7,7 @@ import socket
 import struct
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -179,6 +179,25 @@ def test_a_bridged_guest_is_told_everything(serve: Callable[[NicPlan], Ns]) -> N
         254: b'a "b" \\',
     }
     assert ack.options[119].startswith(b"\x02db\x07default\x03svc\x07cluster\x05local\0")
+
+
+@pytest.mark.parametrize("text", ["10.9.9.9", "7", "00:11", "1.2.3.4,5.6.7.8", "fe80::1", "17s", "a#b", "[::1]"])
+def test_a_text_stays_a_text_whatever_it_looks_like(serve: Callable[[NicPlan], Ns], text: str) -> None:
+    """A TFTP server is mostly given by its address, and option 66 is a name (RFC 2132 §9.4): not four bytes."""
+    given = DhcpOptions(boot_file=text, tftp_server=text)
+    guest = serve(planned(Binding.BRIDGE, pod_nic("pod1dba23260aa", "10.52.0.5/24"), dhcp=given))
+    offer = ask(guest, DISCOVER)
+    assert offer is not None
+    assert (offer.options[66].rstrip(b"\0"), offer.options[67].rstrip(b"\0")) == (text.encode(), text.encode())
+
+
+def test_a_host_name_that_looks_like_a_number_with_its_size(serve: Callable[[NicPlan], Ns]) -> None:
+    plan = planned(Binding.BRIDGE, pod_nic("pod1dba23260aa", "10.52.0.5/24"))
+    assert plan.dhcp is not None
+    answer = replace(plan.dhcp, identity=PodIdentity(hostname="10b"))
+    offer = ask(serve(replace(plan, dhcp=answer)), DISCOVER)
+    assert offer is not None
+    assert offer.options[12] == b"10b"
 
 
 def test_a_client_that_is_not_the_guest_hears_nothing(serve: Callable[[NicPlan], Ns]) -> None:

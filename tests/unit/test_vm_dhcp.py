@@ -80,12 +80,12 @@ def test_every_option_is_sent_asked_for_or_not() -> None:
     assert options(replace(BRIDGED, options=given)) == {
         3: "10.52.0.1",
         6: "10.53.0.10,10.53.0.11",
-        12: "web",
+        12: '"web"',
         15: "default.svc.cluster.local",
         26: "1450",
         42: "10.0.0.1,10.0.0.2",
-        66: "tftp.example",
-        67: "pxe,linux.0",
+        66: '"tftp.example"',
+        67: '"pxe,linux.0"',
         119: "default.svc.cluster.local,svc.cluster.local,cluster.local",
         121: "192.168.9.0/24,0.0.0.0,0.0.0.0/0,10.52.0.1",
         224: "31:2e:32:2e:33:2e:34",  # else it would be an address

@@ -97,6 +97,7 @@ def test_resolver(
     assert (found.name_servers, found.search) == (servers, search)
     assert (found.hostname, found.subdomain) == ("host", "sub")
     assert pod.identity(MachineSpec(), "web").hostname == "web"
+    assert pod.identity(MachineSpec(), f"{'x' * 70}.prod").hostname == "x" * 63
 
 
 def test_what_the_operator_told_the_meta_plugin_counts_for_machines_too(tmp_path: Path) -> None:

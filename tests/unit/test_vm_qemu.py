@@ -173,7 +173,7 @@ def test_an_order_in_the_manifest_is_the_order() -> None:
 def test_cloud_inits_seed() -> None:
     spec = machine(cloud_init=CloudInit(user_data="#cloud-config\n", network_data="version: 2\n"), hostname="www")
     assert qemu.seed_files(spec, "ns/web") == {
-        "meta-data": "instance-id: ns.web\nlocal-hostname: www\n",
+        "meta-data": 'instance-id: "ns.web"\nlocal-hostname: "www"\n',
         "user-data": "#cloud-config\n",
         "network-config": "version: 2\n",
     }

@@ -28,7 +28,7 @@ from windrow.port.errors import DELEGATE_FAILED, CniError
 from windrow.port.networks import DEFAULT_NETWORK, NETWORKS, NONE, WINDROW_DEFAULT_NETWORK
 from windrow.port.settings import TYPE
 from windrow.port.vm.dhcp import PodIdentity
-from windrow.port.vm.names import PRIMARY, is_primary, pod_ifname
+from windrow.port.vm.names import PRIMARY, host_name, is_primary, pod_ifname
 from windrow.services import process
 from windrow.store import atomic, attachments
 from windrow.store.errors import explained
@@ -180,7 +180,7 @@ def remove_manifest(site: Site, namespace: str, name: str) -> None:
 def identity(spec: MachineSpec, name: str) -> PodIdentity:
     """What the guest takes over: its name, and the resolver of this host."""
     servers, search = _resolver()
-    return PodIdentity(hostname=spec.hostname or name, subdomain=spec.subdomain, name_servers=servers, search=search)
+    return PodIdentity(hostname=host_name(spec, name), subdomain=spec.subdomain, name_servers=servers, search=search)
 
 
 def _resolver() -> tuple[tuple[str, ...], tuple[str, ...]]:

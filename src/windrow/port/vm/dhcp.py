@@ -106,15 +106,20 @@ def _options(answer: DhcpAnswer) -> Iterator[tuple[int, str]]:
     identity, options, search = answer.identity, answer.options, search_list(answer.identity)
     yield 3, answer.router
     yield 6, ",".join(_servers(answer, 4))
-    yield 12, identity.hostname
+    yield 12, _text(identity.hostname)
     yield 15, max(search, key=len, default="")
     yield 26, str(answer.mtu)
     yield 119, ",".join(search)
     yield 121, ",".join(f"{dst},{gateway or '0.0.0.0'}" for dst, gateway in answer.routes)
-    yield 66, options.tftp_server
-    yield 67, options.boot_file
+    yield 66, _text(options.tftp_server)
+    yield 67, _text(options.boot_file)
     yield 42, ",".join(options.ntp_servers)
     yield from ((number, _bytes(text)) for number, text in options.private)
+
+
+def _text(text: str) -> str:
+    """In quotes nothing is a number with a size (`10b`), an address, or a comment."""
+    return f'"{text}"' if text else ""
 
 
 def _bytes(text: str) -> str:

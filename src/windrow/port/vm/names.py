@@ -9,11 +9,12 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 
-from windrow.model.machines import GuestNetwork
+from windrow.model.machines import GuestNetwork, MachineSpec
 from windrow.model.values import IfName
 
 PRIMARY = IfName("eth0")
 _DIGITS = 11
+_LABEL_MAX = 63
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +25,11 @@ class NicNames:
     bridge: IfName
     tap: IfName
     renamed: IfName
+
+
+def host_name(machine: MachineSpec, name: str) -> str:
+    """The guest's: a DNS label, also where the machine's name is more than that (KubeVirt's `SanitizeHostname`)."""
+    return machine.hostname or name.partition(".")[0][:_LABEL_MAX]
 
 
 def pod_ifname(network: GuestNetwork) -> IfName:

@@ -12,6 +12,7 @@ from typing import Any
 
 from windrow.model.machines import FIRST_PORT_SLOT, SPARE_PORTS, Disk, KernelBoot, LinkState, MachineSpec, NicModel
 from windrow.port.vm.binding import NicPlan
+from windrow.port.vm.names import host_name
 
 Command = dict[str, Any]
 """One QMP command: `{"execute": …, "arguments": {…}}`."""
@@ -71,9 +72,10 @@ def seed_files(machine: MachineSpec, name: str) -> dict[str, str]:
     seed = machine.cloud_init
     if seed is None:
         return {}
-    host = machine.hostname or name.rpartition("/")[2]
+    host = host_name(machine, name.rpartition("/")[2])
+    # In quotes: a machine may be called 17, or off.
     found = {
-        "meta-data": seed.meta_data or f"instance-id: {name.replace('/', '.')}\nlocal-hostname: {host}\n",
+        "meta-data": seed.meta_data or f'instance-id: "{name.replace("/", ".")}"\nlocal-hostname: "{host}"\n',
         "user-data": seed.user_data,
     }
     return found | ({"network-config": seed.network_data} if seed.network_data else {})
