@@ -14,7 +14,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from bench import cni
+from bench import cni, vm
 from bench.measure import Group, Way, compare, encode
 from windrow.lab.guest.server import Request, Server
 from windrow.model.host import PortVlans
@@ -33,7 +33,7 @@ SCATTERED = VidSet.of(range(2, 4094, 2))
 
 def serve(control: int, config: Mapping[str, Any]) -> None:
     """A guest of the lab kernel that does nothing else."""
-    Server(control, {"measure": in_guest}).run({"bench": True})
+    Server(control, {"measure": in_guest, "machines": machines}).run({"bench": True})
 
 
 def in_guest(request: Request) -> dict[str, list[str]]:
@@ -46,6 +46,10 @@ def in_guest(request: Request) -> dict[str, list[str]]:
         return [encode(group) for group in measure(where)]
 
     return {"groups": netns.in_new(ports) + netns.in_new(links)}
+
+
+def machines(request: Request) -> dict[str, list[str]]:
+    return {"groups": netns.in_new(lambda: [encode(group) for group in vm.measure("In the lab kernel")])}
 
 
 def measure(where: str) -> Iterator[Group]:

@@ -7,13 +7,14 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from bench.measure import Group, Row, Way, compare, decode
 from bench.pure import nad_text
 from windrow.lab.channel import Kind
 from windrow.lab.kernel import uml
-from windrow.lab.kernel.machine import Guest
+from windrow.lab.kernel.machine import Guest, Machine
 
 WINDROW = str(Path(sys.executable).parent / "windrow")
 MANIFESTS = 20
@@ -54,16 +55,20 @@ def starting() -> Group:
     return Group(title="Start of `windrow plan`", where="On this machine", rows=rows)
 
 
-def in_lab() -> list[Group]:
-    """Boot the lab kernel, measure in it, and end it."""
+def in_lab(parts: Sequence[str] = ("measure", "machines")) -> list[Group]:
+    """Boot the lab kernel, measure in it, and end it. `parts`: what its guest can be asked for."""
     with uml.boot(BENCH_GUEST) as machine:
-        stream = machine.open({"do": "measure"})
-        while True:
-            frame = stream.receive(timeout=600)
-            if frame is None:
-                raise SystemExit("the lab kernel has not answered for ten minutes")
-            if frame.kind is Kind.RESULT:
-                break
+        return [group for part in parts for group in asked(machine, part)]
+
+
+def asked(machine: Machine, part: str) -> list[Group]:
+    stream = machine.open({"do": part})
+    while True:
+        frame = stream.receive(timeout=600)
+        if frame is None:
+            raise SystemExit("the lab kernel has not answered for ten minutes")
+        if frame.kind is Kind.RESULT:
+            break
     result = frame.json()
     if "error" in result:
         raise SystemExit(f"{result['error']}\n{result.get('traceback', '')}")

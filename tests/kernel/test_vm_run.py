@@ -339,6 +339,15 @@ def test_to_stop_what_does_not_run(node: Node) -> None:
         node.stop("wob")
 
 
+def test_what_takes_how_long_is_told(node: Node) -> None:
+    told: list[tuple[str, float]] = []
+    site = dataclasses.replace(node.site, spent=lambda part, seconds: told.append((part, seconds)))
+    node.do(lambda _: start.start(site, "default", "web", accelerator="tcg"))
+    before, each_nic = [start.READ, start.CHECK, start.NAMESPACE, start.CNI], [start.BIND, start.SERVE]
+    assert [part for part, _ in told] == [*before, *each_nic, *each_nic, start.QEMU]
+    assert all(seconds > 0 for _, seconds in told)
+
+
 # Undone -------------------------------------------------------------------------------------------
 
 

@@ -6,14 +6,17 @@ import errno
 import os
 from collections.abc import Iterable, Sequence
 from types import TracebackType
+from typing import TYPE_CHECKING
 
-from windrow.model.facts import KernelFeatures, Nic
 from windrow.model.host import Observed
-from windrow.model.steps import Failure, Step
 from windrow.model.values import IfName
-from windrow.netlink import errors, ethtool, execute, features, observe, sysctl
+from windrow.netlink import errors, observe, sysctl
 from windrow.netlink import netns as namespaces
 from windrow.netlink.sock import Rtnl
+
+if TYPE_CHECKING:
+    from windrow.model.facts import KernelFeatures, Nic
+    from windrow.model.steps import Failure, Step
 
 SYSCTLS = (
     "net.bridge.bridge-nf-call-arptables",
@@ -61,15 +64,23 @@ class Kernel:
 
         Where steps depend on each other's new links the burst is cut there, and nothing is sent after a failed part.
         """
+        from windrow.netlink import (
+            execute,
+        )  # here and below: most of a start's time is loading, and few need all of this
+
         return execute.run(self.rtnl, steps, self._fd)
 
     def nics(self) -> dict[IfName, Nic]:
         """The Ethernet NICs (`ethtool.NIC_KINDS`), by name. Raises KernelError."""
+        from windrow.netlink import ethtool
+
         return ethtool.nics(self.rtnl)
 
     def features(self) -> KernelFeatures:
         """What this kernel can do, tried in a throw-away namespace, once. Raises KernelError."""
         if self._features is None:
+            from windrow.netlink import features
+
             self._features = features.probe(self._fd)
         return self._features
 

@@ -10,7 +10,6 @@ from typing import Any
 import click
 
 from windrow.model.problems import Problem, ProblemsError, Severity, WindrowError, errors
-from windrow.render.plan import problems_lines
 from windrow.render.text import PLAIN, Style, plural
 
 
@@ -21,6 +20,8 @@ def say(text: str) -> None:
 
 def complain(problems: Iterable[Problem], style: Style = PLAIN) -> None:
     """Each with its place, its object, the reason and what to do."""
+    from windrow.render.plan import problems_lines  # it loads all that a plan is made of
+
     for line in problems_lines(problems, style):
         click.echo(line, err=True, color=True)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -90,23 +91,40 @@ def vm() -> None:
 @_namespace
 @click.option("--accel", type=click.Choice(["auto", "kvm", "tcg"]), default="auto", show_default=True)
 @click.option("--console", is_flag=True, help="Show the console of the (one) machine at once.")
+@click.option("--timings", is_flag=True, help="Say what took how long.")
 @click.pass_obj
-def start(session: Session, names: tuple[str, ...], every: bool, namespace: str, accel: str, console: bool) -> None:
+def start(
+    session: Session,
+    names: tuple[str, ...],
+    every: bool,
+    namespace: str,
+    accel: str,
+    console: bool,
+    timings: bool,
+) -> None:
     """Start machines. What is left of one that ended by itself is removed first.
 
     Refused, with all the reasons, where a machine cannot run here; where a step fails, everything is undone.
     """
     from windrow.apps.vm.start import start as start_one
 
-    site = _site(session)
+    parts: dict[str, float] = {}
+
+    def spent(part: str, seconds: float) -> None:
+        parts[part] = parts.get(part, 0.0) + seconds
+
+    site = replace(_site(session), spent=spent)
     wanted = _names(names, every, lambda: [m.name for m in site.machines() if m.meta.namespace == namespace])
     if console and len(wanted) != 1:
         raise click.UsageError("--console is for one machine")
     accelerator = "" if accel == "auto" else accel
 
     def one(name: str) -> None:
+        parts.clear()
         start_one(site, namespace, name, accelerator=accelerator)
         say(f"virtualmachine/{name} started")
+        if timings:
+            click.echo("\n".join(f"  {1000 * seconds:8.1f} ms  {part}" for part, seconds in parts.items()), err=True)
 
     _each(session, wanted, one)
     if console:

@@ -56,6 +56,12 @@ def bind(kernel: Kernel, namespace: int, plan: NicPlan, directory: Path) -> None
 
     `directory` is the machine's. Raises KernelError, ServiceError.
     """
+    connect(kernel, namespace, plan)
+    serve(namespace, plan, directory)
+
+
+def connect(kernel: Kernel, namespace: int, plan: NicPlan) -> None:
+    """The first half of `bind`: devices. Raises KernelError."""
     rtnl = kernel.rtnl
     _make_bridge(rtnl, plan)
     if plan.moved is not None:
@@ -67,6 +73,10 @@ def bind(kernel: Kernel, namespace: int, plan: NicPlan, directory: Path) -> None
     rtnl.run(*(links.add_addr(index, address, nodad=True, name=bridge) for address in plan.bridge.addresses))
     ports = [plan.tap.name, *([plan.moved.name] if plan.moved else [])]
     rtnl.run(links.set_link(bridge, up=True), *(links.set_link(port, up=True) for port in ports))
+
+
+def serve(namespace: int, plan: NicPlan, directory: Path) -> None:
+    """The second half: what translates and answers the guest, by other programs. Raises ServiceError."""
     if plan.masquerade is not None:
         _translate(namespace, plan.masquerade)
     if plan.dhcp is not None:

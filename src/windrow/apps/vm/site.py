@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -22,14 +24,28 @@ def silent(_: str) -> None:
     """For whoever wants to hear nothing."""
 
 
+def unmeasured(_: str, __: float) -> None:
+    """For whoever does not care what takes how long."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Site:
-    """`say` gets a line of progress; `warn` what somebody should know and nothing stops for."""
+    """`say` gets a line of progress; `warn` what somebody should know and nothing stops for; `spent` how many seconds a
+    part of the work took, some parts several times."""
 
     paths: Paths
     node: str
     say: Callable[[str], None] = silent
     warn: Callable[[str], None] = silent
+    spent: Callable[[str, float], None] = unmeasured
+
+    @contextlib.contextmanager
+    def timed(self, part: str) -> Iterator[None]:
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self.spent(part, time.monotonic() - began)
 
     @cached_property
     def records(self) -> Machines:

@@ -10,7 +10,7 @@ import contextlib
 import dataclasses
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,6 +32,11 @@ from windrow.store.machines import AGENT, CONSOLE, CONSOLE_LOG, LOG, QMP, SEED, 
 LOCK_S = 5.0
 """How long another command on the same machine is waited for."""
 VHOST = Path("/dev/vhost-net")
+
+READ, CHECK = "read the manifests", "check them against this host"
+NAMESPACE, CNI, BIND = "network namespace", "CNI plugins", "devices between pod and guest"
+SERVE, QEMU = "NAT and DHCP in the pod", "QEMU, until its monitor answers"
+"""The parts of a start, as they are told to `Site.spent`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,9 +67,11 @@ def attach(site: Site, namespace: str, name: str) -> Started:
 
 
 def _make(site: Site, namespace: str, name: str, last: Callable[[Started], Started]) -> Started:
-    site.machine(namespace, name)
+    with site.timed(READ):
+        site.machine(namespace, name)
     with site.records.locked(namespace, name, timeout_s=LOCK_S):
-        machine = gates.pass_all(site, namespace, name)
+        with site.timed(CHECK):
+            machine = gates.pass_all(site, namespace, name)
         if (left := site.records.get(namespace, name)) is not None:
             site.say(f"removing what is left of {namespace}/{name}")
             clean(site, left)
@@ -130,19 +137,24 @@ def _connect(site: Site, machine: AnyMachine, record: MachineRecord) -> Started:
     """The pod, its networks, and what is between them and the guest."""
     with contextlib.suppress(KernelError):
         netns.delete(record.netns)  # a name without a record; what made it died before it could write one
-    pod.open_namespace(record.netns)
+    with site.timed(NAMESPACE):
+        pod.open_namespace(record.netns)
     site.say(f"network namespace {record.netns}")
     path = pod.manifest_path(site, record.namespace, record.name)
     with explained(path, "write the pod's manifest"):
         pod.write_manifest(site, machine)
-    pod.add(site, record)
+    with site.timed(CNI):
+        pod.add(site, record)
     record = dataclasses.replace(record, phase=Phase.CONNECTING)
     site.records.put(record)
     plans: list[NicPlan] = []
     with pod.entered(record.netns) as (kernel, fd):
         for nic in record.nics:
-            plan = planned(machine, nic, bind.look(kernel, nic.pod))
-            bind.bind(kernel, fd, plan, site.records.directory(record.namespace, record.name))
+            with site.timed(BIND):
+                plan = planned(machine, nic, bind.look(kernel, nic.pod))
+                bind.connect(kernel, fd, plan)
+            with site.timed(SERVE):
+                bind.serve(fd, plan, site.records.directory(record.namespace, record.name))
             record = record.with_nic(bound(nic, plan))
             site.records.put(record)
             site.say(words(plan, nic))
@@ -204,6 +216,14 @@ def _run_with(site: Site, started: Started, accelerator: str) -> Started:
     files = arguments.MachineFiles(qmp=QMP, console=CONSOLE, console_log=CONSOLE_LOG, seed=seed, agent=AGENT)
     kvm, vhost = accelerator == "kvm", os.path.exists(VHOST)
     argv = arguments.arguments(machine.spec, record.key, started.plans, files, kvm=kvm, vhost=vhost)
+    with site.timed(QEMU):
+        return _execute(site, started, argv, accelerator)
+
+
+def _execute(site: Site, started: Started, argv: Sequence[str], accelerator: str) -> Started:
+    """Until QEMU's monitor answers, which is when it has its memory, devices and files."""
+    record = started.record
+    directory = site.records.directory(record.namespace, record.name)
     with pod.entered(record.netns) as (_, fd):
         program = netns.opened_in(fd, lambda: process.start([PROGRAM, *argv], directory=directory, log=directory / LOG))
     one = program.process

@@ -6,7 +6,6 @@ which anything was wrong never leaves this package.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -92,6 +91,8 @@ def suggestion(word: object, words: Iterable[str], cutoff: float = 0.75) -> str:
     """`did you mean …?`, or nothing."""
     if not isinstance(word, str) or not 0 < len(word) <= 64:
         return ""
+    import difflib  # only for a message
+
     by_lower = {_bare(w): w for w in words}
     close = difflib.get_close_matches(_bare(word), by_lower, n=1, cutoff=cutoff)
     return f"did you mean {by_lower[close[0]]}?" if close else ""
