@@ -205,7 +205,7 @@ def test_a_deaf_capture_is_no_proof(checker: Checker, world: World) -> None:
 
 def test_everyone_in_a_vlan_is_reached(checker: Checker) -> None:
     for group in GROUPS:
-        result = checker.run(Reach(name="reach", among=group))
+        result = checker.run(Reach(name="reach", sources=group, targets=group))
         assert result.ok, result.detail
 
 

@@ -27,6 +27,8 @@ from windrow.lab.scenario_file import Texts, parse, read, shipped
 from windrow.lab.vm.fleet import check as check_machines
 
 ENTRY = "windrow.apps.labguest:main"
+_TESTED = 6 * (128 << 20,)
+"""The memory of as many machines as one test runs, and room for others."""
 
 EXAMPLES = """\b
 Examples:
@@ -107,7 +109,7 @@ def test(session: Session, arguments: tuple[str, ...], kind: str, verbose: bool)
     # Which plugin tests/cni is about: these tests are pointed at others' too.
     env |= {name: value for name, value in os.environ.items() if name == "WINDROW_CNI_PLUGIN"}
     argv = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *arguments]
-    with _machine(kind, log, verbose or session.verbose) as machine:
+    with _machine(kind, log, verbose or session.verbose, memory_for(_TESTED)) as machine:
         code = run_program(machine.open, argv, env=env)
     raise click.exceptions.Exit(code)
 
