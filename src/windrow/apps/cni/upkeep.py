@@ -79,8 +79,10 @@ def left_overs(host: Host, *, force: bool = False) -> LeftOvers:
     alive: set[str] = set()
     if nameless and not force:
         alive = _containers_alive(host, nameless)
-    gone = [_removal_of_all(record) for record in attached if record.container_id not in alive]
-    gone += [_removal(record) for record in nameless if record.container_id not in alive]
+    attached = [record for record in attached if record.container_id not in alive]
+    covered = {(record.container_id, one.ifname) for record in attached for one in record.attachments}
+    gone = [_removal_of_all(record) for record in attached]
+    gone += [_removal(r) for r in nameless if r.container_id not in alive and r.key not in covered]
     return LeftOvers(tuple(gone), tuple(_words(record) for record in nameless if record.container_id in alive))
 
 
