@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -52,3 +53,23 @@ def test_usage() -> None:
     assert CliRunner().invoke(cli, ["lab", "run"]).exit_code == 2
     assert CliRunner().invoke(cli, ["lab", "run", "seed", "--kernel", "bsd"]).exit_code == 2
     assert CliRunner().invoke(cli, ["lab", "cable", "cut", "node-0:eth0"]).exit_code == 2
+
+
+@pytest.mark.parametrize("verb", ["run", "up"])
+def test_machines_without_a_kernel_for_them_are_told_before_anything_starts(
+    verb: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("WINDROW_GUEST", str(tmp_path))
+    done = CliRunner().invoke(cli, ["lab", verb, "seed"])
+    assert done.exit_code == 1
+    assert f"there is no kernel for virtual machines in {tmp_path}" in done.output
+    assert "make setup" in done.output
+    assert "starting" not in done.output
+
+
+def test_machines_without_qemu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    done = CliRunner().invoke(cli, ["lab", "run", "seed"])
+    assert done.exit_code == 1
+    assert "is not installed, and this scenario has virtual machines" in done.output
+    assert "starting" not in done.output
