@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -128,9 +129,11 @@ def test_commands_in_a_guest(session: Session) -> None:
 def test_the_picture_shows_machines(session: Session) -> None:
     drawn = session.picture(Asked(columns=160))  # type: ignore[arg-type]
     address = session.world.fleet.guest("vm-b").seen.addresses["eth2"]
-    assert f"vlan 200  vm-b {address}" in drawn["text"]
-    assert "vm-d 172.16.0.14/24" in drawn["text"]
-    assert "vm-d" in drawn["svg"]
+    assert re.search(rf"vlan200 +{address} +vlan 200 +━━━ oob-br", drawn["text"])
+    assert re.search(r"untagged +172\.16\.0\.14/24 +1 untagged +━━━ oob-br", drawn["text"])
+    assert re.search(r"default +10\.0\.2\.2/24 NAT 10\.52\.0\.\d+ .* wn-pods", drawn["text"])
+    assert "vlan 200  vm-b (vlan200)" in drawn["text"]
+    assert [drawn["svg"].count(f">{vm}</text>") for vm in ("vm-a", "vm-b", "vm-c", "vm-d")] == [1, 1, 1, 1]
 
 
 # Who reaches whom ---------------------------------------------------------------------------------

@@ -19,6 +19,8 @@ from windrow.render.topology import (
     Health,
     HostNic,
     HostView,
+    MachineNic,
+    MachineView,
     NetworkName,
     NetworkView,
     NicView,
@@ -70,6 +72,55 @@ def seed(nodes: int = 2, endpoints: int = 2) -> Topology:
     )
 
 
+def machine_nic(machine: str, name: str, address: str) -> MachineNic:
+    nat = name == "default"
+    return MachineNic(
+        name=name,
+        addrs=(address,) if address else (),
+        tap="tap0" if nat else "tap1dba23260aa",
+        bridge="k6t-eth0" if nat else "k6t-1dba23260aa",
+        port=f"ve-{machine}-{name}",
+        translated=nat,
+        outside="10.52.0.3" if nat else "",
+    )
+
+
+def with_machines(view: NodeView, count: int) -> NodeView:
+    """Each with a NIC in the pod network, and one in each of two VLANs."""
+    machines, vlan_ports, pods = [], [], []
+    for name in [f"{view.name}-vm{i}" for i in range(count)]:
+        nics = [("default", "10.0.2.2/24"), ("vlan100", "172.16.100.103/24"), ("vlan200", "")]
+        machines.append(
+            MachineView(name=name, state="running", nics=tuple(machine_nic(name, n, address) for n, address in nics))
+        )
+        vlan_ports += [PortView(name=f"ve-{name}-vlan{vid}", vlans=ports(f"{vid}*")) for vid in (100, 200)]
+        pods.append(PortView(name=f"ve-{name}-default", endpoint=f"{name} (default)"))
+    (oob,) = view.networks
+    oob = replace(oob, ports=(*oob.ports, *vlan_ports))
+    wn_pods = NetworkView(name="wn-pods", bridge="wn-pods", addrs=("10.52.0.1/24",), ports=tuple(pods))
+    return replace(view, networks=(oob, wn_pods), machines=tuple(machines))
+
+
+def machines(count: int, nodes: int = 2) -> Topology:
+    whole = seed(nodes)
+    return replace(whole, nodes=tuple(with_machines(one, count) for one in whole.nodes))
+
+
+def changed(topology: Topology, machine: MachineView) -> Topology:
+    """With another one in place of the first node's first."""
+    first, *rest = topology.nodes
+    return replace(topology, nodes=(replace(first, machines=(machine, *first.machines[1:])), *rest))
+
+
+def unplugged() -> Topology:
+    """A machine that has ended, with a NIC in no bridge and one whose link is down."""
+    whole = machines(2)
+    one = whole.nodes[0].machines[0]
+    default, lost, down = one.nics
+    nics = (default, replace(lost, port="ve-lost"), replace(down, up=False))
+    return changed(whole, replace(one, state="ended", health=Health.DOWN, nics=nics))
+
+
 def test_the_picture_in_a_terminal() -> None:
     one = replace(seed(1, 1), hosts=(), networks=(), cables=seed(1, 1).cables[:2])
     assert topology_text(one) == (
@@ -88,6 +139,48 @@ def test_the_picture_in_a_terminal() -> None:
         "└────────────────────────────────────────────────────────┘\n"
         "signs     ● up   ◐ standby   ○ down\n"
     )
+
+
+def test_machines_in_a_terminal() -> None:
+    one = machines(1, nodes=1)
+    bare = replace(one.nodes[0], networks=tuple(replace(w, uplink=None) for w in one.nodes[0].networks))
+    assert topology_text(Topology(nodes=(bare,))) == (
+        "┌ node1 ──────────────────────────────────────────────────────────┐\n"
+        "│ virtual machines                                                │\n"
+        "│ └─ ●  node1-vm0  running                                        │\n"
+        "│    ├─ default  10.0.2.2/24 NAT 10.52.0.3            ━━━ wn-pods │\n"
+        "│    ├─ vlan100  172.16.100.103/24          vlan 100  ━━━ oob-br  │\n"
+        "│    └─ vlan200                             vlan 200  ━━━ oob-br  │\n"
+        "│                                                                 │\n"
+        "│ ●  oob  oob-br  MTU 1500                                        │\n"
+        "│ ├─ ●  p0                    vlan 100  vm10 10.0.0.1/24          │\n"
+        "│ ├─ ●  p1                    vlan 200  vm11 10.0.0.1/24          │\n"
+        "│ ├─ ●  ve-node1-vm0-vlan100  vlan 100                            │\n"
+        "│ ├─ ●  ve-node1-vm0-vlan200  vlan 200                            │\n"
+        "│ └─ ●  oob-br.300            vlan 300  host  10.3.0.1/24         │\n"
+        "│                                                                 │\n"
+        "│ ●  wn-pods  10.52.0.1/24                                        │\n"
+        "│ └─ ●  ve-node1-vm0-default  no VLAN  node1-vm0 (default)        │\n"
+        "└─────────────────────────────────────────────────────────────────┘\n"
+        "signs     ● up   ◐ standby   ○ down\n"
+    )
+
+
+def test_what_is_wrong_with_machines_in_a_terminal() -> None:
+    text = topology_text(unplugged(), columns=60)
+    assert "├─ ○  node1-vm0  ended" in text
+    assert re.search(r"vlan100 .* ━╳━ no bridge", text)
+    assert re.search(r"vlan200 .* ━╳━ oob-br  link down", text)
+
+
+def test_of_many_machines_eight_are_shown_in_a_terminal_too() -> None:
+    whole = machines(11)
+    lame = replace(whole.nodes[0].machines[-1], health=Health.DOWN)
+    first = replace(whole.nodes[0], machines=(*whole.nodes[0].machines[:-1], lame))
+    text = topology_text(replace(whole, nodes=(first,)), columns=60)
+    assert len(re.findall(r"─ [●○]  node1-vm\d+  running", text)) == 8
+    assert "○  node1-vm10" in text
+    assert "… 3 more machines" in text
 
 
 def frame(text: str) -> list[str]:
@@ -127,7 +220,8 @@ def test_a_host_seen_by_its_kernel() -> None:
     assert converge(wanted, kernel, "n1").ok
     kernel.add(link("tap0", "tun", up=True, master="oob-br", vlans=ports("100*")))
     kernel.pull("eth2")
-    view = node_view("n1", kernel.observe(), endpoints={"tap0": "vm-a"})
+    machine = MachineView(name="vm-a", nics=(MachineNic(name="a", port="tap0"), MachineNic(name="b", port="tap1")))
+    view = node_view("n1", kernel.observe(), endpoints={"tap0": "vm-a"}, machines=[machine])
     (network,) = view.networks
     assert network.uplink is not None
     assert (network.name, network.bridge, network.mtu) == ("oob", "oob-br", 1500)
@@ -138,6 +232,8 @@ def test_a_host_seen_by_its_kernel() -> None:
     assert [(p.name, p.endpoint, vlan_words(p.vlans)) for p in network.ports] == [("tap0", "vm-a", "vlan 100")]
     assert [(v.name, v.vid, v.addrs) for v in network.vlan_ifs] == [("oob-br.300", 300, ("10.3.0.1/24",))]
     assert [n.name for n in view.loose] == ["eth9"]
+    assert view.machines == (machine,)
+    assert [view.behind(nic) for nic in machine.nics] == [(network, network.ports[0]), None]
 
 
 def test_mgmt_comes_first_and_what_others_made_last() -> None:
@@ -177,6 +273,10 @@ def texts(svg: str) -> list[Box]:
         size = 14.0 if {"title", "switchtitle"} & set(classes) else 11.0 if {"mute", "small"} & set(classes) else 12.0
         wide = len(element.text or "") * 0.61 * size
         x, y = float(element.get("x", "0")), float(element.get("y", "0"))
+        if "rotate(-90" in element.get("transform", ""):  # read from below, its middle at the point
+            upper, lower = y - wide / 2, y + wide / 2
+            found.append(Box(element.text or "", x - 0.75 * size, x + 0.2 * size, upper, lower))
+            continue
         left = x - wide / 2 if element.get("text-anchor") == "middle" else x
         found.append(Box(element.text or "", left, left + wide, y - 0.75 * size, y + 0.2 * size))
     return found
@@ -187,6 +287,16 @@ PICTURES = {
     "one node": replace(seed(1), switches=(), hosts=(), cables=()),
     "five nodes": seed(5, 1),
     "many endpoints": seed(2, 14),
+    "machines": machines(2),
+    "four machines on each node": machines(4),
+    "many machines": machines(11),
+    "machines on one of two nodes": replace(seed(), nodes=(with_machines(node(1), 1), node(2, 3))),
+    "machines of one host": replace(machines(1, nodes=1), switches=(), hosts=(), cables=()),
+    "machines that are ill": unplugged(),
+    "a machine without NICs": changed(machines(1), MachineView(name="vm-with-a-name-that-is-long", state="stopping")),
+    "a long address": changed(
+        machines(1), MachineView(name="v6", nics=(machine_nic("v6", "a", "fd00:172:16:100:5054:ff:fe12:3456/64"),))
+    ),
     "no nodes": replace(seed(), nodes=()),
     "nothing": Topology(),
     "long names": replace(seed(), nodes=(replace(node(1), name="a-rather-long-host-name.example.com"), node(2, 0))),
@@ -221,6 +331,75 @@ def test_every_cable_is_drawn_and_what_is_down_looks_so() -> None:
     assert count(broken, "up") == count(whole, "up") - 1
     without = replace(whole, cables=whole.cables[1:])
     assert count(without, "up") == count(whole, "up") - 1
+
+
+def shapes(svg: str, tag: str, css: str) -> list[ET.Element]:
+    """With all of these classes."""
+    wanted = set(css.split())
+    return [e for e in ET.fromstring(svg).iter(f"{SVG}{tag}") if wanted <= set((e.get("class") or "").split())]
+
+
+def ends(path: ET.Element) -> tuple[tuple[float, float], tuple[float, float]]:
+    numbers = list(map(float, re.findall(r"-?[0-9.]+", path.get("d") or "")))
+    return (numbers[0], numbers[1]), (numbers[-2], numbers[-1])
+
+
+def test_a_machine_is_one_box_with_a_leg_for_each_nic() -> None:
+    picture = machines(2, nodes=1)
+    svg = topology_svg(picture)
+    names = [box.text for box in texts(svg)]
+    assert [names.count(m.name) for m in picture.nodes[0].machines] == [1, 1]
+    assert len(shapes(svg, "rect", "vm")) == len(shapes(svg, "rect", "pod")) == 2
+    assert [name for name in names if name.startswith("ve-")] == []  # no box of its own for a port
+    for what in ("tap0", "k6t-eth0", "NAT 10.52.0.3", "tap1dba23260aa", "k6t-1dba23260aa"):
+        assert what in names
+    # From a pod's lower edge down to a bridge, in the colour of the VLAN.
+    pods = [float(p.get("y", "0")) + float(p.get("height", "0")) for p in shapes(svg, "rect", "pod")]
+    curved = [w for w in shapes(svg, "path", "wire") if "C" in (w.get("d") or "")]
+    assert {ends(w)[0][1] for w in curved} == set(pods)
+    colours = sorted((w.get("class") or "").split()[-1] for w in curved)
+    assert colours == ["s0", "s0", "s1", "s1", "sn", "sn"]
+    stubs = {ends(w)[0] for w in shapes(svg, "path", "wire") if "L" in (w.get("d") or "")}
+    assert {ends(w)[1] for w in curved} <= stubs
+
+
+def test_a_leg_lands_on_the_bridge_of_its_port() -> None:
+    svg = topology_svg(machines(3, nodes=1))
+    bars = {}
+    for box in texts(svg):
+        if box.text in ("oob-br", "wn-pods"):
+            (bar,) = [
+                (float(r.get("x", "0")), float(r.get("x", "0")) + float(r.get("width", "0")))
+                for r in shapes(svg, "rect", "bridge")
+                if float(r.get("x", "0")) < box.left < float(r.get("x", "0")) + float(r.get("width", "0"))
+                and float(r.get("y", "0")) < box.top < float(r.get("y", "0")) + float(r.get("height", "0"))
+            ]
+            bars[box.text] = bar
+    for leg in [w for w in shapes(svg, "path", "wire") if "C" in (w.get("d") or "")]:
+        left, right = bars["wn-pods" if "sn" in (leg.get("class") or "").split() else "oob-br"]
+        assert left < ends(leg)[1][0] < right
+
+
+def test_what_is_wrong_with_machines_is_seen() -> None:
+    svg = topology_svg(unplugged())
+    assert [box.text for box in texts(svg)].count("no bridge") == 1
+    assert len(shapes(svg, "path", "wire c-down")) >= 3
+    assert "c-down" not in re.sub(r'class="cable c-down"|\.c-down', "", topology_svg(machines(2)))
+
+
+def test_of_many_machines_eight_are_shown() -> None:
+    svg = topology_svg(machines(11, nodes=1))
+    assert len(shapes(svg, "rect", "vm")) == 8
+    assert "+3 more" in [box.text for box in texts(svg)]
+    assert len([w for w in shapes(svg, "path", "wire") if "C" in (w.get("d") or "")]) == 24
+
+
+def test_layers_are_named_where_there_are_machines() -> None:
+    layers = ("KubeVirt layer", "Harvester layer", "external layer")
+    assert [box.text for box in texts(topology_svg(machines(1))) if box.text.endswith("layer")] == list(layers)
+    alone = replace(machines(1), switches=(), hosts=(), cables=())
+    assert [box.text for box in texts(topology_svg(alone)) if box.text.endswith("layer")] == list(layers[:2])
+    assert "layer" not in [box.text.split()[-1] for box in texts(topology_svg(seed()))]
 
 
 def test_names_are_escaped() -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Mapping
 
-from windrow.lab.scenario import UNTAGGED, Host, HostNic, Role, Switch
+from windrow.lab.scenario import UNTAGGED, Host, HostNic, Role, Switch, VmNic
 from windrow.lab.vm.fleet import Guest
 from windrow.lab.world import World, port_of
 from windrow.model.host import Observed, PortVlans
+from windrow.model.machines import Binding
 from windrow.model.objects import NetworkType
 from windrow.model.values import IfName, VidSet
 from windrow.netlink.kernel import Kernel
@@ -52,22 +53,39 @@ def _node(world: World, name: str, observed: Observed) -> view.NodeView:
         for e in here
     }
     endpoints: dict[str, str] = {port_of(e): e.name for e in here}
-    for guest in world.fleet.guests.values():
-        if guest.vm.node == name:
-            for port, address in _ports_of(world, guest):
-                endpoints[port] = guest.vm.name
-                addresses[port] = (address,) if address else ()
-    return view.node_view(name, observed, endpoints=endpoints, addresses=addresses)
+    guests = [guest for guest in world.fleet.guests.values() if guest.vm.node == name]
+    machines = sorted((_machine(world, guest) for guest in guests), key=lambda machine: machine.name)
+    endpoints |= {nic.port: f"{machine.name} ({nic.name})" for machine in machines for nic in machine.nics}
+    return view.node_view(name, observed, endpoints=endpoints, addresses=addresses, machines=machines)
 
 
-def _ports_of(world: World, guest: Guest) -> Iterator[tuple[str, str]]:
-    """A machine's ports in the bridges of its node, each with the address by which others reach it."""
-    records = PortRecords(Paths(world.root(guest.vm.node))).all()
-    for nic in guest.vm.nics:
-        pod = guest.nic(nic).pod
-        for record in records:
-            if record.container_id == guest.record.container_id and record.ifname == pod:
-                yield record.host, guest.address(nic)
+def _machine(world: World, guest: Guest) -> view.MachineView:
+    """As its guest said, and as its records say."""
+    ports = {
+        record.ifname: record.host
+        for record in PortRecords(Paths(world.root(guest.vm.node))).all()
+        if record.container_id == guest.record.container_id
+    }
+    return view.MachineView(
+        name=guest.vm.name,
+        state=guest.record.phase.value,
+        nics=tuple(_machine_nic(guest, nic, ports) for nic in guest.vm.nics),
+    )
+
+
+def _machine_nic(guest: Guest, nic: VmNic, ports: Mapping[str, str]) -> view.MachineNic:
+    record, address = guest.nic(nic), guest.seen.addresses.get(nic.interface)
+    translated = record.binding == Binding.MASQUERADE.value
+    return view.MachineNic(
+        name=nic.network,
+        addrs=(address,) if address else (),
+        tap=record.tap,
+        bridge=record.bridge,
+        port=ports.get(record.pod, ""),
+        translated=translated,
+        outside=guest.address(nic) if translated else "",
+        up=record.up,
+    )
 
 
 def _switch(switch: Switch, observed: Observed) -> view.SwitchView:

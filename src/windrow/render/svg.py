@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from xml.sax.saxutils import escape
 
-from windrow.render.topology import Health
+from windrow.model.host import PortVlans
+from windrow.render.topology import Health, Topology
 
 FONT = 12.0
 CHAR = 0.61 * FONT
@@ -46,6 +47,12 @@ def label(x: float, y: float, text: str, css: str = "ink", anchor: str = "start"
     return f'<text class="{css}" x="{_n(x)}" y="{_n(y)}"{where}>{escape(text)}</text>'
 
 
+def upright(x: float, y: float, text: str, css: str) -> str:
+    """Read from below, its middle at the point."""
+    turn = f'transform="rotate(-90 {_n(x)} {_n(y)})"'
+    return f'<text class="{css}" x="{_n(x)}" y="{_n(y)}" text-anchor="middle" {turn}>{escape(text)}</text>'
+
+
 def stroke(a: Point, b: Point, css: str) -> str:
     return f'<path class="{css}" d="M{_n(a.x)} {_n(a.y)}L{_n(b.x)} {_n(b.y)}"/>'
 
@@ -72,6 +79,36 @@ def loop(a: Point, b: Point, css: str, *, down: bool) -> str:
     return f'<path class="{css}" d="M{_n(a.x)} {_n(a.y)}C{control} {_n(b.x)} {_n(b.y)}"/>'
 
 
+# -- colours of VLANs ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Colours:
+    """Which VIDs have a colour: those that somebody is in, not all that a trunk lets pass."""
+
+    vids: tuple[int, ...]
+
+    @classmethod
+    def of(cls, topology: Topology) -> Colours:
+        used = {n.vid for n in topology.networks}
+        for node in topology.nodes:
+            for network in node.networks:
+                used |= {v.vid for v in network.vlan_ifs} | {p.vlans.pvid or 0 for p in network.ports}
+        for host in topology.hosts:
+            used |= {vid for nic in host.nics for vid in list(nic.vlans.all)[:8]}
+        return cls(tuple(sorted(used - {0, 1})))
+
+    def css(self, vid: int, prefix: str) -> str:
+        """The class for a VID: `f0`… fills, `s0`… strokes; `fn`, `sn` for what has no colour."""
+        index = self.vids.index(vid) % len(VLANS_LIGHT) if vid in self.vids else None
+        return f"{prefix}{'n' if index is None else index}"
+
+    @staticmethod
+    def of_port(vlans: PortVlans) -> int:
+        """The VID that a port is drawn in: of an access port its own, else none."""
+        return vlans.pvid if vlans.pvid and vlans.pvid != 1 and not vlans.tagged else 0
+
+
 # -- the document ----------------------------------------------------------------------------------
 
 _MONO = "'DejaVu Sans Mono',ui-monospace,Menlo,Consolas,'Liberation Mono',monospace"
@@ -88,6 +125,9 @@ def _style(colour: dict[str, str], vlans: Sequence[str]) -> str:
         f".lag{{fill:none;stroke:{colour['switchmute']};stroke-width:1.5}}",
         f".chip{{fill:{colour['box']};stroke-width:1.6}}",
         ".own{stroke-dasharray:5 3}",
+        f".pod{{fill:none;stroke:{colour['mute']};stroke-dasharray:2 3}}",
+        f".vm{{fill:{colour['box']};stroke:{colour['mute']};stroke-width:1.5}}",
+        f".layer{{fill:{colour['bridge']}}}.border{{fill:none;stroke:{colour['mute']};stroke-dasharray:1 5}}",
         ".title,.switchtitle{font-size:14px;font-weight:bold}",
         ".strong{font-weight:bold}.small{font-size:11px}",
         f"text.mute{{fill:{colour['mute']};font-size:11px}}",

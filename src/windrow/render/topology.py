@@ -2,6 +2,7 @@
 
     Topology
     ├── nodes     NodeView ── networks: NetworkView (bridge; uplink BondView ── NicView; PortView; VlanIfView)
+    │                      ├─ machines: MachineView ── MachineNic, each behind one of the PortViews
     │                      └─ loose: NicView that are in no uplink
     ├── switches  SwitchView ── ports: SwitchPort (VLANs, link aggregation group)
     ├── hosts     HostView (DHCP server, router, …) ── nics: HostNic
@@ -16,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import TypeVar
 
 from windrow.model import names
 from windrow.model.host import Bond, Bridge, Link, Observed, Other, PortVlans, Runtime, VlanIf
@@ -90,10 +92,49 @@ class NetworkView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MachineNic:
+    """A NIC of a virtual machine, from the guest through its pod to the node's bridge.
+
+    `addrs`: the guest's, as far as they are known. `tap`, `bridge`: in the pod. `port`: the node's end of the pod's
+    interface. `translated`: the pod translates addresses (masquerade), to `outside`.
+    """
+
+    name: str
+    addrs: tuple[str, ...] = ()
+    tap: str = ""
+    bridge: str = ""
+    port: str = ""
+    translated: bool = False
+    outside: str = ""
+    up: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MachineView:
+    """A virtual machine and its pod. `state` in a word: `running`."""
+
+    name: str
+    state: str = ""
+    health: Health = Health.UP
+    nics: tuple[MachineNic, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NodeView:
     name: str
     networks: tuple[NetworkView, ...] = ()
     loose: tuple[NicView, ...] = ()
+    machines: tuple[MachineView, ...] = ()
+
+    @property
+    def of_machines(self) -> frozenset[str]:
+        """The ports behind which there are machines."""
+        return frozenset(nic.port for machine in self.machines for nic in machine.nics)
+
+    def behind(self, nic: MachineNic) -> tuple[NetworkView, PortView] | None:
+        """Where a machine's NIC comes out; None: in no bridge."""
+        found = ((network, port) for network in self.networks for port in network.ports if port.name == nic.port)
+        return next(found, None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,8 +233,9 @@ def node_view(
     endpoints: Mapping[str, str] | None = None,
     addresses: Mapping[str, tuple[str, ...]] | None = None,
     bridges: Iterable[str] | None = None,
+    machines: Iterable[MachineView] = (),
 ) -> NodeView:
-    """A node as its kernel sees it.
+    """A node as its kernel sees it, and the `machines` that its kernel knows nothing of.
 
     `endpoints` and `addresses`: by the name of a bridge port, who is behind it. `bridges`: only these; else all.
     """
@@ -206,7 +248,7 @@ def node_view(
         for name, link in sorted(links.items())
         if not link.master and link.kind in _HARDWARE and name != "lo" and not _carries(links, name)
     )
-    return NodeView(name=node, networks=views, loose=loose)
+    return NodeView(name=node, networks=views, loose=loose, machines=tuple(machines))
 
 
 def _loose(observed: Observed, name: IfName, endpoints: Mapping[str, str]) -> NicView:
@@ -219,15 +261,16 @@ def _loose(observed: Observed, name: IfName, endpoints: Mapping[str, str]) -> Ni
     )
 
 
-PORTS_SHOWN = 8
+SHOWN = 8
+Folded = TypeVar("Folded", PortView, MachineView)
 
 
-def fold(ports: Sequence[PortView]) -> tuple[Sequence[PortView], int]:
-    """The ports to show, and how many more there are: of many a few, those first with which something is wrong."""
-    if len(ports) <= PORTS_SHOWN:
-        return ports, 0
-    worst_first = sorted(ports, key=lambda p: p.health is Health.UP)
-    return worst_first[:PORTS_SHOWN], len(ports) - PORTS_SHOWN
+def fold(many: Sequence[Folded]) -> tuple[Sequence[Folded], int]:
+    """Those to show, and how many more there are: of many a few, those first with which something is wrong."""
+    if len(many) <= SHOWN:
+        return many, 0
+    worst_first = sorted(many, key=lambda one: one.health is Health.UP)
+    return worst_first[:SHOWN], len(many) - SHOWN
 
 
 def _bridge_order(bridge: IfName) -> tuple[bool, bool, str]:

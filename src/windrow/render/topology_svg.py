@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from windrow.model.host import PortVlans
 from windrow.model.values import VidSet
-from windrow.render.svg import LINE, VLANS_LIGHT, Point, curve, document, dot, label, loop, rect, stroke, width_of
+from windrow.render.svg import LINE, Colours, Point, curve, document, dot, label, loop, rect, stroke, upright, width_of
 from windrow.render.topology import (
     Cable,
     End,
@@ -21,11 +21,13 @@ from windrow.render.topology import (
     NetworkView,
     NicView,
     NodeView,
+    PortView,
     SwitchPort,
     SwitchView,
     Topology,
     fold,
 )
+from windrow.render.topology_machines import POD_H, draw_machines, legs_height, machines_width, shown_ports
 
 PAD, GAP = 14.0, 12.0
 NIC_H = 24.0
@@ -51,28 +53,31 @@ def topology_svg(topology: Topology, *, theme: str = "auto", title: str = "") ->
         _total(map(_host_width, topology.hosts)),
         _legend_width(topology, colours),
     )
-    y = PAD + (30.0 if title else 0.0)
+    left, y = PAD + (LAYER_W + PAD if tops.legs else 0.0), PAD + (30.0 if title else 0.0)
+    layers = _Layers(left=PAD, right=left + wide, top=y, border=y + tops.border, nodes=y + tops.height)
     pictures: list[Picture] = []
-    for node, x in zip(topology.nodes, _spread(node_widths, wide), strict=True):
+    for node, x in zip(topology.nodes, _spread(node_widths, left, wide), strict=True):
         pictures.append(_node(node, x, y, tops, colours))
     below = 120.0 if topology.switches or topology.hosts else 30.0
     y += tops.height + below if topology.nodes else 0.0
+    outside = y - SWITCH_H / 4
     ends = _ends(pictures)
     switches = _by_peers(topology, topology.switches, ends)
     widths = [_switch_width(topology, s) for s in switches]
-    for switch, x in zip(switches, _spread(widths, wide), strict=True):
+    for switch, x in zip(switches, _spread(widths, left, wide), strict=True):
         pictures.append(_switch(topology, switch, x, y, ends, colours))
     if switches:
         y += SWITCH_H + (100.0 if topology.hosts else _between_switches(topology))
     ends = _ends(pictures)
     hosts = _by_peers(topology, topology.hosts, ends)
-    for host, x in zip(hosts, _spread(list(map(_host_width, hosts)), wide), strict=True):
+    for host, x in zip(hosts, _spread(list(map(_host_width, hosts)), left, wide), strict=True):
         pictures.append(_host(host, x, y, colours))
     y += max(map(_host_height, hosts)) + 24.0 if hosts else 0.0
     cables = _cables(topology, _ends(pictures))
-    legend, height = _legend(topology, PAD, y + 16.0, wide, colours)
-    shapes = [*cables, *(s for p in pictures for s in p.shapes), *legend]
-    return document(shapes, wide + 2 * PAD, height + PAD, theme, title)
+    legend, height = _legend(topology, left, y + 16.0, wide, colours)
+    bands = _bands(layers, (outside, y) if switches or hosts else None) if tops.legs else []
+    shapes = [*cables, *(s for p in pictures for s in p.shapes), *bands, *legend]
+    return document(shapes, left + wide + PAD, height + PAD, theme, title)
 
 
 def _total(widths: Iterable[float]) -> float:
@@ -80,13 +85,13 @@ def _total(widths: Iterable[float]) -> float:
     return sum(found) + GAP * 2 * max(0, len(found) - 1)
 
 
-def _spread(widths: Sequence[float], wide: float) -> list[float]:
+def _spread(widths: Sequence[float], left: float, wide: float) -> list[float]:
     """Left edges: evenly over the width, with as much room at the sides as between."""
     if not widths:
         return []
     room = (wide - sum(widths)) / (len(widths) + 1)
     between = room if room >= GAP * 2 else (wide - sum(widths)) / max(1, len(widths) - 1)
-    x = PAD + (room if room >= GAP * 2 else 0.0)
+    x = left + (room if room >= GAP * 2 else 0.0)
     found = []
     for w in widths:
         found.append(x)
@@ -98,39 +103,39 @@ def _ends(pictures: Iterable[Picture]) -> dict[End, tuple[Point, bool]]:
     return {end: (point, down) for picture in pictures for end, point, down in picture.ends}
 
 
-# -- colours of VLANs ------------------------------------------------------------------------------
+# -- layers ----------------------------------------------------------------------------------------
+
+LAYER_W = 24.0
 
 
-@dataclass(frozen=True, slots=True)
-class Colours:
-    """Which VIDs have a colour: those that somebody is in, not all that a trunk lets pass."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Layers:
+    """Where the layers are: between `top`, `border` and the lower edge of the `nodes`, and outside of them."""
 
-    vids: tuple[int, ...]
+    left: float
+    right: float
+    top: float
+    border: float
+    nodes: float
 
-    @classmethod
-    def of(cls, topology: Topology) -> Colours:
-        used = {n.vid for n in topology.networks}
-        for node in topology.nodes:
-            for network in node.networks:
-                used |= {v.vid for v in network.vlan_ifs} | {p.vlans.pvid or 0 for p in network.ports}
-        for host in topology.hosts:
-            used |= {vid for nic in host.nics for vid in list(nic.vlans.all)[:8]}
-        return cls(tuple(sorted(used - {0, 1})))
 
-    def css(self, vid: int, prefix: str) -> str:
-        """The class for a VID: `f0`… fills, `s0`… strokes; `fn`, `sn` for what has no colour."""
-        index = self.vids.index(vid) % len(VLANS_LIGHT) if vid in self.vids else None
-        return f"{prefix}{'n' if index is None else index}"
-
-    def of_port(self, vlans: PortVlans) -> int:
-        """The VID that a port is drawn in: of an access port its own, else none."""
-        return vlans.pvid if vlans.pvid and vlans.pvid != 1 and not vlans.tagged else 0
+def _bands(at: _Layers, outside: tuple[float, float] | None) -> list[str]:
+    """Their names at the side, and the line between what a pod has and what its node has."""
+    bands = [("KubeVirt layer", at.top, at.border - 3.0), ("Harvester layer", at.border + 3.0, at.nodes)]
+    bands += [("external layer", *outside)] if outside else []
+    shapes = [stroke(Point(at.left + LAYER_W, at.border), Point(at.right, at.border), "border")]
+    for name, top, bottom in bands:
+        shapes.append(rect(at.left, top, LAYER_W, bottom - top, "layer", 6.0))
+        shapes.append(upright(at.left + LAYER_W / 2 + 4.0, (top + bottom) / 2, name, "mute"))
+    return shapes
 
 
 # -- nodes -----------------------------------------------------------------------------------------
 
 TITLE_H, BRIDGE_H, BOND_H = 34.0, 42.0, 38.0
 PORT_WIRE, PILL_WIRE, NIC_WIRE = 20.0, 46.0, 22.0
+LEG_W = 40.0
+"""Room for a machine's leg beside what else hangs on a bridge."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,15 +143,27 @@ class _Rows:
     """Heights that all nodes share, so that their bridges stand in one line."""
 
     chips: float
+    legs: float
+    """0: there are no machines."""
 
     @classmethod
     def of(cls, topology: Topology) -> _Rows:
-        lines = [len(c.lines) for n in topology.nodes for w in n.networks for c in _chips(w)]
-        return cls(max(lines) * LINE + 10.0 if lines else 0.0)
+        lines = [len(c.lines) for n in topology.nodes for w in n.networks for c in _chips(n, w)]
+        legs = legs_height(topology.nodes) if any(n.machines for n in topology.nodes) else 0.0
+        return cls(max(lines) * LINE + 10.0 if lines else 0.0, legs)
+
+    @property
+    def above(self) -> float:
+        """To what hangs on the bridges."""
+        return TITLE_H + (POD_H + self.legs if self.legs else 0.0)
+
+    @property
+    def border(self) -> float:
+        return TITLE_H + POD_H + self.legs / 2
 
     @property
     def bridge(self) -> float:
-        return TITLE_H + (self.chips + PORT_WIRE if self.chips else 0.0)
+        return self.above + (self.chips + PORT_WIRE if self.chips or self.legs else 0.0)
 
     @property
     def bond(self) -> float:
@@ -172,9 +189,10 @@ class _Chip:
         return max(map(width_of, self.lines)) + 22.0
 
 
-def _chips(network: NetworkView) -> list[_Chip]:
+def _chips(node: NodeView, network: NetworkView) -> list[_Chip]:
+    """But for the ports of machines."""
     chips = []
-    ports, rest = fold(network.ports)
+    ports, rest = fold([port for port in network.ports if port.name not in node.of_machines])
     for port in ports:
         vid = port.vlans.pvid if port.vlans.pvid not in (None, 1) and not port.vlans.tagged else 0
         lines = (port.endpoint or port.name, *port.addrs[:1], _short(port.vlans))
@@ -226,45 +244,69 @@ def _pills_width(vlans: PortVlans) -> float:
     return sum(width_of(text) + 18.0 for text, _, _ in _pills(vlans))
 
 
-def _network_width(network: NetworkView) -> float:
-    chips = [c.width for c in _chips(network)]
+def _legs(node: NodeView, network: NetworkView) -> list[PortView]:
+    """The ports at which the legs of machines end, from left to right."""
+    ports = {port.name: port for port in network.ports}
+    return [ports[name] for name in shown_ports(node) if name in ports]
+
+
+def _row_width(node: NodeView, network: NetworkView) -> float:
+    """Of what hangs on a bridge."""
+    widths = [c.width for c in _chips(node, network)] + [LEG_W] * len(_legs(node, network))
+    return sum(widths) + GAP * max(0, len(widths) - 1)
+
+
+def _network_width(node: NodeView, network: NetworkView) -> float:
     nics = [_nic_width(n) for n in network.uplink.nics] if network.uplink else []
-    row = sum(chips) + GAP * max(0, len(chips) - 1)
+    row = _row_width(node, network)
     below = sum(nics) + GAP * max(0, len(nics) - 1)
     labels = [width_of(t) + 28.0 for t in (*_bridge_lines(network), *_bond_lines(network))]
     return max(row, below, _pills_width(network.uplink.vlans) if network.uplink else 0.0, *labels, 130.0)
 
 
+def _loose_width(node: NodeView) -> float:
+    return sum(_nic_width(n) for n in node.loose) + GAP * (len(node.loose) - 1) if node.loose else 0.0
+
+
+def _needed_width(node: NodeView) -> float:
+    """For what stands side by side at the height of the bridges."""
+    parts = [_network_width(node, n) for n in node.networks] + ([_loose_width(node)] if node.loose else [])
+    return sum(parts) + PAD * max(0, len(parts) - 1)
+
+
 def _node_width(node: NodeView) -> float:
-    parts = [_network_width(n) for n in node.networks]
-    if node.loose:
-        parts.append(sum(_nic_width(n) for n in node.loose) + GAP * (len(node.loose) - 1))
-    inner = sum(parts) + PAD * max(0, len(parts) - 1)
+    inner = max(_needed_width(node), machines_width(node))
     return max(inner + 2 * PAD, width_of(node.name) + 40.0, 160.0)
 
 
 def _node(node: NodeView, x: float, y: float, rows: _Rows, colours: Colours) -> Picture:
     width = _node_width(node)
-    shapes = [rect(x, y, width, rows.height, "node", 10.0), label(x + PAD, y + 22.0, node.name, "title")]
     ends: list[tuple[End, Point, bool]] = []
+    ports: dict[str, Point] = {}
+    shapes: list[str] = []
+    # Where the machines need more room than the bridges, the bridges become wider.
+    spare = (width - 2 * PAD - _needed_width(node)) / max(1, len(node.networks)) if node.machines else 0.0
     left = x + PAD
     for network in node.networks:
-        part = _network(node, network, Point(left, y), rows, colours)
+        wide = _network_width(node, network) + spare
+        part = _network(node, network, Point(left, y), wide, rows, colours)
+        ports |= _leg_ends(node, network, Point(left, y + rows.above), wide)
         shapes += part.shapes
         ends += part.ends
-        left += _network_width(network) + PAD
+        left += wide + PAD
     if node.loose:
-        room = x + width - PAD - left
-        part = _nic_row(node, node.loose, Point(left, y + rows.height), room)
+        part = _nic_row(node, node.loose, Point(left, y + rows.height), x + width - PAD - left)
         shapes += part.shapes
         ends += part.ends
-    return Picture(shapes=tuple(shapes), ends=tuple(ends))
+    at, inner = Point(x + PAD, y + TITLE_H), width - 2 * PAD
+    legs, machines = draw_machines(node, at, inner, ports, colours) if node.machines else ([], [])
+    frame = [rect(x, y, width, rows.height, "node", 10.0), label(x + PAD, y + 22.0, node.name, "title")]
+    return Picture(shapes=(*frame, *legs, *shapes, *machines), ends=tuple(ends))
 
 
-def _network(node: NodeView, network: NetworkView, at: Point, rows: _Rows, colours: Colours) -> Picture:
-    width = _network_width(network)
+def _network(node: NodeView, network: NetworkView, at: Point, width: float, rows: _Rows, colours: Colours) -> Picture:
     bridge_y = at.y + rows.bridge
-    shapes = _chip_row(network, at, width, rows, colours)
+    shapes = _chip_row(node, network, Point(at.x, at.y + rows.above), width, rows, colours)
     name, facts = _bridge_lines(network)
     shapes += [
         rect(at.x, bridge_y, width, BRIDGE_H, f"bridge e-{network.health.value}", 5.0),
@@ -288,10 +330,43 @@ def _network(node: NodeView, network: NetworkView, at: Point, rows: _Rows, colou
     return Picture(shapes=tuple(filter(None, shapes)), ends=nics.ends)
 
 
-def _chip_row(network: NetworkView, at: Point, width: float, rows: _Rows, colours: Colours) -> list[str]:
-    chips = _chips(network)
-    left = at.x + (width - sum(c.width for c in chips) - GAP * max(0, len(chips) - 1)) / 2
-    bottom = at.y + TITLE_H + rows.chips
+def _gap(node: NodeView, network: NetworkView, width: float) -> float:
+    """Between what hangs on a bridge: on one that is wider than that, more."""
+    count = len(_chips(node, network)) + len(_legs(node, network))
+    return GAP + min(GAP * 3, (width - _row_width(node, network)) / (count + 1))
+
+
+def _leg_ends(node: NodeView, network: NetworkView, at: Point, width: float) -> dict[str, Point]:
+    """By port, where its machine's leg arrives: beside the chips of the bridge."""
+    legs = _legs(node, network)
+    gap = _gap(node, network, width)
+    more = (gap - GAP) * (len(_chips(node, network)) + len(legs) - 1)
+    right = at.x + (width + _row_width(node, network) + more) / 2
+    first = right - len(legs) * (LEG_W + gap) + gap + LEG_W / 2
+    return {port.name: Point(first + i * (LEG_W + gap), at.y) for i, port in enumerate(legs)}
+
+
+def _leg_foot(port: PortView, top: Point, height: float, colours: Colours) -> list[str]:
+    """The last part of a leg, straight down to the bridge, with the VLAN of the port."""
+    vid, bottom = Colours.of_port(port.vlans), top.y + height
+    css = colours.css(vid, "s") if port.health is not Health.DOWN else "c-down"
+    shapes = [stroke(top, Point(top.x, bottom), f"wire {css}")]
+    text = str(vid) if vid else "trunk" if port.vlans.tagged else str(port.vlans.pvid or "")
+    if text:
+        width = max(width_of(text) + 10.0, 26.0)
+        pill, ink = (f"pill {colours.css(vid, 'f')}", "pillink") if vid else ("pill native", "mute")
+        shapes.append(rect(top.x - width / 2, bottom - 23.0, width, 17.0, pill, 8.5))
+        shapes.append(label(top.x, bottom - 10.5, text, ink, "middle"))
+    return shapes
+
+
+def _chip_row(
+    node: NodeView, network: NetworkView, at: Point, width: float, rows: _Rows, colours: Colours
+) -> list[str]:
+    chips, gap = _chips(node, network), _gap(node, network, width)
+    more = (gap - GAP) * (len(chips) + len(_legs(node, network)) - 1)
+    left = at.x + (width - _row_width(node, network) - more) / 2
+    bottom = at.y + rows.chips
     shapes = []
     for chip in chips:
         height = len(chip.lines) * LINE + 10.0
@@ -304,7 +379,10 @@ def _chip_row(network: NetworkView, at: Point, width: float, rows: _Rows, colour
             last = i == len(chip.lines) - 1
             css = "ink strong" if i == 0 else colours.css(chip.vid, "f") + " small" if last else "mute"
             shapes.append(label(middle, top + 16.0 + i * LINE, line, css, "middle"))
-        left += chip.width + GAP
+        left += chip.width + gap
+    ends = _leg_ends(node, network, at, width)
+    for port in _legs(node, network):
+        shapes += _leg_foot(port, ends[port.name], rows.bridge - rows.above, colours)
     return shapes
 
 

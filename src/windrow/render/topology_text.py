@@ -11,6 +11,7 @@ from windrow.render.topology import (
     BondView,
     Health,
     HostView,
+    MachineNic,
     NetworkName,
     NetworkView,
     NicView,
@@ -82,7 +83,7 @@ def _tree(branches: Sequence[Sequence[str]]) -> Iterator[str]:
 
 
 def _node(topology: Topology, node: NodeView, style: Style) -> Box:
-    lines: list[str] = []
+    lines = list(_machines(node, style))
     for network in node.networks:
         lines += [""] if lines else []
         lines += _network(topology, node, network, style)
@@ -90,6 +91,39 @@ def _node(topology: Topology, node: NodeView, style: Style) -> Box:
         lines += [""] if lines else []
         lines += [style.dim("in no network"), *_tree([[_nic(topology, node, n, 0, style)] for n in node.loose])]
     return box(style.bold(node.name), lines or [style.dim("no network")])
+
+
+def _machines(node: NodeView, style: Style) -> Iterator[str]:
+    """Each with its NICs: address, VLAN, and the bridge that it comes out of."""
+    if not node.machines:
+        return
+    machines, rest = fold(node.machines)
+    rows = {m.name: [_machine_nic(node, nic, style) for nic in m.nics] for m in machines}
+    every = [row for found in rows.values() for row in found]
+    widest = [max(map(width, column)) for column in zip(*every, strict=True)]
+    branches = []
+    for machine in machines:
+        head = _columns(_sign(machine.health, style), style.bold(machine.name), style.dim(machine.state))
+        # A column that nobody has anything for is left out.
+        cells = [[pad(cell, w) for cell, w in zip(row, widest, strict=True) if w] for row in rows[machine.name]]
+        branches.append([head, *_tree([[_columns(*row)] for row in cells])])
+    branches += [[style.dim(f"… {plural(rest, 'more machine')}")]] if rest else []
+    yield style.dim("virtual machines")
+    yield from _tree(branches)
+
+
+def _machine_nic(node: NodeView, nic: MachineNic, style: Style) -> tuple[str, ...]:
+    """(name, addresses, VLANs, where it leads)"""
+    behind = node.behind(nic)
+    address = " ".join(nic.addrs)
+    if nic.translated:
+        address = " ".join(filter(None, (address, "NAT", nic.outside)))
+    if behind is None:
+        return (nic.name, address, "", f"{_WIRES[Health.DOWN]} {style.red('no bridge')}")
+    network, port = behind
+    wire = _WIRES[port.health if nic.up else Health.DOWN]
+    vlans = vlans_text(port.vlans, style) if port.vlans.all else ""
+    return (nic.name, address, vlans, f"{wire} {network.bridge}" + ("" if nic.up else "  link down"))
 
 
 def _network(topology: Topology, node: NodeView, network: NetworkView, style: Style) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 import click
@@ -13,9 +14,9 @@ from windrow.apps.cli.situation import stored
 from windrow.apps.ports import recorded
 from windrow.model.cluster import Cluster
 from windrow.model.objects import NetworkAttachmentDefinition, NetworkType
-from windrow.model.ports import endpoints
+from windrow.model.ports import PortRecord, endpoints
 from windrow.model.problems import WindrowError
-from windrow.render.topology import NetworkName, Topology, node_view
+from windrow.render.topology import MachineView, NetworkName, Topology, node_view
 from windrow.render.topology_svg import topology_svg
 from windrow.render.topology_text import topology_text
 from windrow.store.paths import Paths
@@ -35,7 +36,9 @@ def topology(session: Session, svg: Path | None, theme: str) -> None:
     cluster, _ = stored(session)
     with session.kernel() as kernel:
         observed = kernel.observe()
-    view = node_view(session.node, observed, endpoints=endpoints(recorded(Paths(session.root))))
+    ports = recorded(Paths(session.root))
+    machines = _machines(Paths(session.root), ports)
+    view = node_view(session.node, observed, endpoints=endpoints(ports), machines=machines)
     picture = Topology(nodes=(view,), networks=network_names(cluster))
     if svg is None:
         say(topology_text(picture, style=session.style, columns=shutil.get_terminal_size((120, 24)).columns))
@@ -44,6 +47,15 @@ def topology(session: Session, svg: Path | None, theme: str) -> None:
         svg.write_text(topology_svg(picture, theme=theme))
     except OSError as error:
         raise WindrowError(f"cannot write {svg}: {error.strerror}") from error
+
+
+def _machines(paths: Paths, ports: Iterable[PortRecord]) -> tuple[MachineView, ...]:
+    """Where there may be some: what knows of machines takes a while to load."""
+    if not paths.machines.is_dir():
+        return ()
+    from windrow.apps.vm.picture import machine_views
+
+    return machine_views(paths, ports)
 
 
 def network_names(cluster: Cluster) -> tuple[NetworkName, ...]:
