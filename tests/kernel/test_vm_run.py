@@ -442,6 +442,30 @@ def test_a_broken_record(node: Node) -> None:
     assert node.left() == {}
 
 
+def test_a_lost_record(node: Node) -> None:
+    """Somebody has cleared /run/windrow/vms away. Neither a second QEMU beside the first, nor one that nobody can end."""
+    node.start()
+    shutil.rmtree(node.root / "run/windrow/vms")
+    with pytest.raises(ProblemsError, match="its record is lost") as caught:
+        node.start()
+    assert "windrow vm stop --force web" in str(caught.value)
+    with pytest.raises(ProblemsError, match="its record is lost"):
+        node.stop()
+    node.stop(force=True)
+    assert node.left() == {}
+
+
+def test_a_lost_record_of_a_machine_that_ended(node: Node) -> None:
+    """Its port is still on the bridge, with the address that the new one shall have."""
+    record = node.start().record
+    shutil.rmtree(node.root / "run/windrow/vms")
+    for one in process.in_netns(pod.inode(record.netns) or 0):
+        process.end(one, patience_s=0)
+    node.start()
+    node.stop()
+    assert node.left() == {}
+
+
 def test_after_a_reboot(node: Node) -> None:
     """What was on tmpfs is gone, and all that lived; the records on the disk and the leases are still there."""
     record = node.start().record

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from click.shell_completion import ShellComplete
 from click.testing import CliRunner, Result
 
 from windrow.apps.cli.main import cli
+from windrow.services.errors import ServiceError
 from windrow.store.machines import MachineRecord, Machines, NicRecord, Phase
 
 MANIFEST = """
@@ -213,7 +216,7 @@ def test_several_are_all_tried(run: Run) -> None:
 
 def test_nobody_is_left_to_stop(run: Run) -> None:
     done = run("stop", "--all")
-    assert (done.exit_code, done.output) == (0, "")
+    assert (done.exit_code, done.output) == (0, "No virtual machines found\n")
 
 
 def test_a_manifest_that_cannot_be_read_is_told(run: Run, root: Path) -> None:
@@ -255,6 +258,39 @@ def test_the_first_nic_beside_the_one_that_nobody_named(run: Run, root: Path) ->
     spec = db["spec"]["template"]["spec"]
     assert [n["name"] for n in spec["networks"]] == ["default", "vlan100"]
     assert spec["domain"]["devices"]["interfaces"][0] == {"name": "default", "masquerade": {}}
+
+
+def test_an_error_says_of_which_machine_it_is(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise ServiceError("qemu-system-x86_64", "Image is not in qcow2 format")
+
+    monkeypatch.setattr("windrow.apps.vm.start.start", fails)
+    done = run("start", "--all")
+    assert done.exit_code == 1
+    assert done.stderr == "error: virtualmachine/web: qemu-system-x86_64: Image is not in qcow2 format\n"
+
+
+def test_a_record_that_we_may_not_read_is_no_machine_that_is_stopped(
+    run: Run, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An ordinary user is not let into a machine's directory."""
+    Machines(root).put(RECORD)
+
+    def refused(path: Path, *_: object, **__: object) -> str:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    with monkeypatch.context() as patched:
+        patched.setattr("windrow.store.machines.Path.read_text", refused)
+        records, failures = Machines(root).all()
+    assert (records, len(failures)) == ((), 1)
+    monkeypatch.setattr(Machines, "all", lambda _: (records, failures))
+    monkeypatch.setattr(Machines, "get", lambda *_: None)
+    done = run("list", "-n", "default")
+    assert done.stdout.splitlines()[1].split()[:2] == ["web", "Unknown"]
+    assert "Permission denied" in done.stderr
+    done = run("stop", "--all")
+    assert done.exit_code == 1
+    assert "web" in done.stderr
 
 
 def test_names_are_completed(root: Path) -> None:

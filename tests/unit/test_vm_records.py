@@ -255,6 +255,8 @@ def test_why_a_program_died(tmp_path: Path) -> None:
         time.sleep(0.01)
     assert str(error) == "sh: no such disk"
     assert one.exit == 3
+    (tmp_path / "log").write_text("sh: a\nsh: b: sh: c\n")
+    assert str(one.died()) == "sh: a; b: sh: c", "its name is said once"
 
 
 def test_programs_that_are_not_there(tmp_path: Path) -> None:

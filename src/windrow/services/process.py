@@ -60,7 +60,7 @@ class Program:
         """Why it is no longer there, in its own last words; None while it is."""
         if self.exit is None:
             return None
-        said = last_words(self._log)
+        said = last_words(self._log, self.name)
         return ServiceError(self.name, said or f"it ended with exit code {self.exit} and said nothing")
 
 
@@ -108,13 +108,13 @@ def not_started(program: str, error: OSError) -> ServiceError:
     return ServiceError(name, f"cannot be started: {error.strerror}{where}", hint)
 
 
-def last_words(log: Path) -> str:
-    """The end of what a program said, on one line."""
+def last_words(log: Path, program: str = "") -> str:
+    """The end of what a program said, on one line, without its own name before each."""
     try:
         text = log.read_bytes()[-_LOG_END:].decode(errors="replace")
     except OSError:
         return ""
-    return "; ".join(line.strip() for line in text.strip().splitlines()[-5:])
+    return "; ".join(line.strip().removeprefix(f"{program}: ") for line in text.strip().splitlines()[-5:])
 
 
 # Finding and ending -------------------------------------------------------------------------------

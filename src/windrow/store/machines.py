@@ -133,9 +133,9 @@ class Machines:
         """Those that can be read, by namespace and name; and why others cannot."""
         records: list[MachineRecord] = []
         failures: list[StoreError] = []
-        for path in sorted(self.paths.machines.glob("*/*/record.json")):
+        for directory in sorted(self.paths.machines.glob("*/*/")):  # where we may not look in, it is there all the same
             try:
-                records.append(_read(path))
+                records.append(_read(directory / "record.json"))
             except FileNotFoundError:
                 continue  # it stopped meanwhile
             except StoreError as error:

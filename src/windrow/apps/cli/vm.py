@@ -16,7 +16,7 @@ from windrow.apps.cli.session import Session
 from windrow.apps.cli.signals import interruptible
 from windrow.apps.vm.site import Site
 from windrow.model.machines import Binding, NicModel
-from windrow.model.problems import WindrowError
+from windrow.model.problems import ProblemsError, WindrowError
 from windrow.store.paths import Paths
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -152,7 +152,7 @@ def stop(session: Session, names: tuple[str, ...], every: bool, namespace: str, 
     from windrow.apps.vm.stop import stop as stop_one
 
     site = _site(session)
-    wanted = _names(names, every, lambda: [r.name for r in site.records.all()[0] if r.namespace == namespace])
+    wanted = _names(names, every, lambda: _recorded(site, namespace))
 
     def one(name: str) -> None:
         stop_one(site, namespace, name, force=force, patience_s=timeout)
@@ -172,7 +172,7 @@ def restart(session: Session, names: tuple[str, ...], every: bool, namespace: st
     from windrow.apps.vm.stop import stop as stop_one
 
     site = _site(session)
-    wanted = _names(names, every, lambda: [r.name for r in site.records.all()[0] if r.namespace == namespace])
+    wanted = _names(names, every, lambda: _recorded(site, namespace))
 
     def one(name: str) -> None:
         stop_one(site, namespace, name, patience_s=timeout)
@@ -381,15 +381,30 @@ def _names(names: tuple[str, ...], every: bool, known: Callable[[], Sequence[str
     return tuple(dict.fromkeys(names)) if names else known()
 
 
+def _recorded(site: Site, namespace: str) -> list[str]:
+    """The names of the machines of which there is a record here, also of one that cannot be read."""
+    records, failures = site.records.all()
+    found = {(r.namespace, r.name) for r in records} | {
+        (f.path.parent.parent.name, f.path.parent.name) for f in failures
+    }
+    return sorted(name for there, name in found if there == namespace)
+
+
 def _each(session: Session, names: Sequence[str], do: Callable[[str], None]) -> None:
     """All of them, whatever happens to one; the exit code is 1 if anything did."""
     failed = 0
+    if not names:
+        click.echo("No virtual machines found", err=True)
     with interruptible():
         for name in names:
             try:
                 do(name)
-            except WindrowError as error:
+            except ProblemsError as error:  # each of them says of what it is
                 complain_of(error, session.error_style)
+                failed += 1
+            except WindrowError as error:
+                red = session.error_style.red("error:")
+                click.echo(f"{red} virtualmachine/{name}: {error}", err=True, color=True)
                 failed += 1
     if failed and len(names) > 1:
         click.echo(f"{failed} of {len(names)} machines failed", err=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from windrow.apps.located import located
 from windrow.apps.vm import pod
@@ -29,13 +29,16 @@ def pass_all(site: Site, namespace: str, name: str) -> AnyMachine:
     record = site.records.get(namespace, name)
     if record is not None:
         _refuse_running(record)
+    else:
+        pod.refuse_lost(site, machine.ref)
+    earlier = {record.container_id} if record else {old for old, _ in pod.attached(site, namespace, name)}
     with Rtnl() as rtnl:
         links = frozenset(rtnl.indexes())
     found = located(
         (
             *obstacles(site, machine, links),
             *missing_files(machine),
-            *used_macs(site, machine, record.container_id if record else ""),
+            *used_macs(site, machine, earlier),
         ),
         site.cluster.objects,
     )
@@ -85,14 +88,14 @@ def missing_files(machine: AnyMachine) -> Iterator[Problem]:
             yield Problem(code="file-unreadable", message=f"{what}: {path} cannot be read", about=machine.ref)
 
 
-def used_macs(site: Site, machine: AnyMachine, own: str) -> Iterator[Problem]:
-    """One that is on the same bridge of this host already, of whoever it is. `own`: our container id of before."""
+def used_macs(site: Site, machine: AnyMachine, own: Collection[str]) -> Iterator[Problem]:
+    """One that is on the same bridge of this host already, of whoever it is. `own`: our container ids of before."""
     try:
         ports = PortRecords(site.paths).all()
     except OSError as error:
         site.warn(f"the records of ports cannot be read: {error}")
         return
-    used = {(port.bridge, port.mac): port for port in ports if port.mac and port.container_id != own}
+    used = {(port.bridge, port.mac): port for port in ports if port.mac and port.container_id not in own}
     for nic in machine.spec.nics:
         network = machine.spec.network(nic.name)
         nad = find_nad(site.cluster, network.nad) if network else None

@@ -132,7 +132,7 @@ def _check_place(site: Site, machine: AnyMachine, nic: NicRecord) -> None:
     alone = dataclasses.replace(machine, spec=dataclasses.replace(machine.spec, nics=only))
     with Rtnl() as rtnl:
         links = frozenset(rtnl.indexes())
-    found = (*gates.obstacles(site, alone, links), *gates.used_macs(site, alone, ""))
+    found = (*gates.obstacles(site, alone, links), *gates.used_macs(site, alone, ()))
     if found:
         raise ProblemsError(found)
 

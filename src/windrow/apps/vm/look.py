@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -19,8 +20,8 @@ from windrow.store.errors import StoreError
 from windrow.store.machines import QMP, MachineRecord, NicRecord, Phase
 
 QMP_S = 2.0
-STOPPED, ENDED, PAUSED = "Stopped", "Ended", "Paused"
-"""Ended: QEMU is gone, and what was made for it is still there."""
+STOPPED, ENDED, PAUSED, UNKNOWN = "Stopped", "Ended", "Paused", "Unknown"
+"""Ended: QEMU is gone, and what was made for it is still there. Unknown: its record cannot be read."""
 _PHASES = {
     Phase.STARTING: "Starting",
     Phase.CONNECTING: "Starting",
@@ -69,8 +70,10 @@ def all_machines(site: Site) -> tuple[Seen, ...]:
         site.warn(str(failure))
     by_key = {(r.namespace, r.name): r for r in records}
     machines = {(m.meta.namespace, m.name): m for m in site.machines()}
-    keys = sorted(by_key.keys() | machines.keys())
-    return tuple(_seen(site, key, machines.get(key), by_key.get(key)) for key in keys)
+    unread = {(f.path.parent.parent.name, f.path.parent.name) for f in failures}
+    keys = sorted(by_key.keys() | machines.keys() | unread)
+    seen = {key: _seen(site, key, machines.get(key), by_key.get(key)) for key in keys}
+    return tuple(dataclasses.replace(one, state=UNKNOWN) if key in unread else one for key, one in seen.items())
 
 
 def one_machine(site: Site, namespace: str, name: str) -> Seen:

@@ -19,7 +19,8 @@ from windrow.apps.cni.podinfo import CAPABILITY
 from windrow.apps.vm.site import Site
 from windrow.model.machines import AnyMachine, GuestNic, MachineSpec
 from windrow.model.ports import LAUNCHER, MACHINE_ID
-from windrow.model.values import Mac
+from windrow.model.problems import Problem, ProblemsError
+from windrow.model.values import Mac, Ref
 from windrow.netlink import links, netns
 from windrow.netlink.errors import KernelError
 from windrow.netlink.kernel import Kernel
@@ -106,6 +107,23 @@ def close_namespace(name: str) -> None:
             process.end(one, patience_s=1.0)
     with contextlib.suppress(KernelError):
         netns.delete(name)
+
+
+def living(site: Site, namespace: str, name: str) -> tuple[process.Process, ...]:
+    """What lives in the namespace of a machine's name, whatever its record says."""
+    found = inode(netns_name(site, namespace, name))
+    return () if found is None else process.in_netns(found)
+
+
+def refuse_lost(site: Site, about: Ref) -> None:
+    """Of a machine without a record. A second QEMU beside the first one would use its disks, too.
+
+    Raises ProblemsError, KernelError.
+    """
+    if found := living(site, about.namespace, about.name):
+        message = f"its record is lost, and it lives: process {', '.join(str(one.pid) for one in found)}"
+        hint = f"`windrow vm stop --force {about.name}` ends what can be found of it"
+        raise ProblemsError([Problem(code="record-lost", message=message, hint=hint, about=about)])
 
 
 # The manifest -------------------------------------------------------------------------------------
@@ -222,18 +240,26 @@ def forget(site: Site, namespace: str, name: str) -> None:
 
     Raises CniError, StoreError.
     """
+    for container_id, ifname in attached(site, namespace, name):
+        record = MachineRecord(
+            namespace=namespace,
+            name=name,
+            node=site.node,
+            container_id=container_id,
+            netns=netns_name(site, namespace, name),
+            since=0.0,
+        )
+        _call(site, record, request.DEL, ifname)
+
+
+def attached(site: Site, namespace: str, name: str) -> tuple[tuple[str, str], ...]:
+    """(container id, interface) of every call for machines of this name that is not undone. Raises StoreError."""
     pod = f"{namespace}/{pod_name(name)}"
-    for old in attachments.AttachmentRecords(site.paths).all()[0]:
-        if old.pod == pod and old.container_id.startswith(MACHINE_ID):
-            record = MachineRecord(
-                namespace=namespace,
-                name=name,
-                node=site.node,
-                container_id=old.container_id,
-                netns=netns_name(site, namespace, name),
-                since=0.0,
-            )
-            _call(site, record, request.DEL, old.ifname)
+    return tuple(
+        (one.container_id, one.ifname)
+        for one in attachments.AttachmentRecords(site.paths).all()[0]
+        if one.pod == pod and one.container_id.startswith(MACHINE_ID)
+    )
 
 
 def add_nic(site: Site, record: MachineRecord, nic: NicRecord) -> None:

@@ -203,7 +203,8 @@ def _run(site: Site, started: Started, accelerator: str) -> Started:
         except ServiceError as error:
             if accelerator == "kvm":
                 raise
-            refusal = error.reason  # one that is there need not work: a guest of a guest may have half of it
+            # One that is there need not work: a guest of a guest may have half of it. Or it was something else.
+            site.say(f"QEMU did not start with KVM ({error.reason}): once more in software, which is slow")
     if refusal:
         site.say(f"no KVM ({refusal}): the guest runs in software, which is slow")
     return _run_with(site, started, "tcg")

@@ -8,7 +8,9 @@ from collections.abc import Iterator
 
 from windrow.apps.vm import bind, pod
 from windrow.apps.vm.site import Site
-from windrow.model.problems import WindrowError
+from windrow.model.machines import VirtualMachine
+from windrow.model.problems import ProblemsError, WindrowError
+from windrow.model.values import Ref
 from windrow.port.errors import CniError
 from windrow.services import dnsmasq, process, qemu
 from windrow.services.errors import QmpError
@@ -34,6 +36,14 @@ def stop(site: Site, namespace: str, name: str, *, force: bool = False, patience
             if not force:
                 raise
             site.warn(str(error))
+            _remove_unknown(site, namespace, name)
+            return
+        except ProblemsError:
+            if not force:
+                pod.refuse_lost(site, Ref(VirtualMachine.KIND, name, namespace))
+            if not force or not (pod.living(site, namespace, name) or pod.attached(site, namespace, name)):
+                raise
+            site.warn(f"the record of {namespace}/{name} is lost: what has its name is removed")
             _remove_unknown(site, namespace, name)
             return
         record = dataclasses.replace(record, phase=Phase.STOPPING)
