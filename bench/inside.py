@@ -25,6 +25,7 @@ from windrow.netlink.kernel import Kernel
 from windrow.netlink.observe import dump_links
 
 MARK = cni.MARK
+LAB = "In the lab kernel"
 LINKS = 1000
 UPLINK = IfName("uplink0")
 ALL = VidSet.span(2, 4094)
@@ -33,23 +34,19 @@ SCATTERED = VidSet.of(range(2, 4094, 2))
 
 def serve(control: int, config: Mapping[str, Any]) -> None:
     """A guest of the lab kernel that does nothing else."""
-    Server(control, {"measure": in_guest, "machines": machines}).run({"bench": True})
+    Server(control, {"ports": ports, "measure": in_guest, "machines": machines}).run({"bench": True})
+
+
+def ports(request: Request) -> dict[str, list[str]]:
+    return {"groups": netns.in_new(lambda: [encode(group) for group in cni.measure(LAB, all_ways=False)])}
 
 
 def in_guest(request: Request) -> dict[str, list[str]]:
-    where = "In the lab kernel"
-
-    def ports() -> list[str]:
-        return [encode(group) for group in cni.measure(where, all_ways=False)]
-
-    def links() -> list[str]:
-        return [encode(group) for group in measure(where)]
-
-    return {"groups": netns.in_new(ports) + netns.in_new(links)}
+    return {"groups": netns.in_new(lambda: [encode(group) for group in measure(LAB)])}
 
 
 def machines(request: Request) -> dict[str, list[str]]:
-    return {"groups": netns.in_new(lambda: [encode(group) for group in vm.measure("In the lab kernel")])}
+    return {"groups": netns.in_new(lambda: [encode(group) for group in vm.measure(LAB)])}
 
 
 def measure(where: str) -> Iterator[Group]:
