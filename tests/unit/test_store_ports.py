@@ -55,6 +55,24 @@ def test_there_and_back(records: PortRecords, record: PortRecord) -> None:
     assert records.get(record.key) == record and records.all() == [record] and records.broken() == []
 
 
+def test_why_a_record_cannot_be_read_is_told_without_its_path_again(records: PortRecords, tmp_path: Path) -> None:
+    path = file_of(tmp_path)
+    path.mkdir(parents=True)
+    assert records.broken() == [(str(path), "Is a directory")]
+
+
+def test_a_record_without_something_says_what(records: PortRecords, tmp_path: Path) -> None:
+    records.put(RECORD)
+    path = file_of(tmp_path)
+    path.write_text(json.dumps({key: value for key, value in json.loads(path.read_text()).items() if key != "host"}))
+    assert records.broken() == [(str(path), "host is missing")]
+
+
+def test_whose_port_it_is_can_be_shown_on_a_terminal() -> None:
+    hostile = replace(RECORD, pod="default/\x1b[31mred\n# x")
+    assert (hostile.user, str(hostile.ref)) == ("pod default/?[31mred?# x", "Port/default/?[31mred?# x/eth0")
+
+
 def test_both_ways_to_the_same_place(records: PortRecords, tmp_path: Path) -> None:
     records.put(RECORD)
     assert file_of(tmp_path).is_file()

@@ -9,6 +9,7 @@ Beside the records are the claims: a link for each MAC address on a bridge, whos
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -222,7 +223,11 @@ def _read(path: str) -> PortRecord | str | None:
         return _record(document)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+    except OSError as error:
+        return os.strerror(error.errno or errno.EIO)  # whoever tells it names the path
+    except KeyError as error:
+        return f"{error.args[0]} is missing"
+    except (ValueError, TypeError, RecursionError) as error:
         return str(error) or type(error).__name__
 
 
