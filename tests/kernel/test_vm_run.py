@@ -397,6 +397,15 @@ def test_qemu_that_is_not_installed(node: Node, monkeypatch: pytest.MonkeyPatch)
     assert node.left() == {}
 
 
+def test_what_is_not_installed_is_not_tried_again_in_software(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(qemu, "kvm_refusal", lambda: "")
+    monkeypatch.setattr(start, "PROGRAM", "qemu-system-none")
+    with pytest.raises(ServiceError, match="qemu-system-none: cannot be started"):
+        node.start(accelerator="")
+    assert not [line for line in node.said if "software" in line]
+    assert node.left() == {}
+
+
 def test_without_kvm_the_guest_runs_in_software(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(qemu, "KVM", node.root / "no-kvm")
     assert node.start(accelerator="").record.accelerator == "tcg"
@@ -443,7 +452,7 @@ def test_a_broken_record(node: Node) -> None:
 
 
 def test_a_lost_record(node: Node) -> None:
-    """Somebody has cleared /run/windrow/vms away. Neither a second QEMU beside the first, nor one that nobody can end."""
+    """Somebody has cleared /run/windrow/vms away. No second QEMU beside the first."""
     node.start()
     shutil.rmtree(node.root / "run/windrow/vms")
     with pytest.raises(ProblemsError, match="its record is lost") as caught:

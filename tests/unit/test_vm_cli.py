@@ -182,7 +182,7 @@ def test_usage(run: Run, words: list[str]) -> None:
         (["start", "web"], ": there is no bridge nowhere-br"),
         (["start", "--all"], "there is no bridge nowhere-br"),
         (["attach", "web", "--output", "qemu"], "there is no bridge nowhere-br"),
-        (["stop", "web"], 'virtual machine "default/web" does not run on this host'),
+        (["stop", "web"], "VirtualMachine/default/web: it does not run on this host"),
         (["stop", "wob"], "not found"),
         (["restart", "web"], "does not run on this host"),
         (["describe", "wob"], "not found"),
@@ -258,6 +258,20 @@ def test_the_first_nic_beside_the_one_that_nobody_named(run: Run, root: Path) ->
     spec = db["spec"]["template"]["spec"]
     assert [n["name"] for n in spec["networks"]] == ["default", "vlan100"]
     assert spec["domain"]["devices"]["interfaces"][0] == {"name": "default", "masquerade": {}}
+
+
+def test_a_machine_that_is_deleted_while_it_runs_goes_on(run: Run, root: Path) -> None:
+    Machines(root).put(RECORD)
+    done = CliRunner().invoke(cli, ["--root", str(root), "--node", "node-0", "delete", "vm", "web", "--dry-run"])
+    assert "warning: " in done.stderr and "VirtualMachine/default/web: it is still there on this host" in done.stderr
+    assert "`windrow vm stop web` ends it" in done.stderr
+
+
+def test_the_console_of_somebody_elses_hypervisor(run: Run, root: Path) -> None:
+    Machines(root).put(dataclasses.replace(RECORD, phase=Phase.ATTACHED, pid=0))
+    done = run("console", "web")
+    assert (done.exit_code, "hypervisor of your own" in done.stderr) == (1, True)
+    assert "windrow vm start" not in done.stderr, "which would be refused"
 
 
 def test_an_error_says_of_which_machine_it_is(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,6 +28,7 @@ QMP, CONSOLE, CONSOLE_LOG, LOG, SEED = "qmp.sock", "console.sock", "console.log"
 files."""
 AGENT = "agent.sock"
 """There, too: the guest's second serial line, for a program in it that answers questions."""
+RECORD = "record.json"
 _PAUSE_S, _TRIES = 0.02, 20
 
 
@@ -123,7 +124,7 @@ class Machines:
 
     def get(self, namespace: str, name: str) -> MachineRecord | None:
         """Raises StoreError for a record that cannot be read."""
-        path = self.directory(namespace, name) / "record.json"
+        path = self.directory(namespace, name) / RECORD
         try:
             return _read(path)
         except FileNotFoundError:
@@ -135,7 +136,7 @@ class Machines:
         failures: list[StoreError] = []
         for directory in sorted(self.paths.machines.glob("*/*/")):  # where we may not look in, it is there all the same
             try:
-                records.append(_read(directory / "record.json"))
+                records.append(_read(directory / RECORD))
             except FileNotFoundError:
                 continue  # it stopped meanwhile
             except StoreError as error:
@@ -145,7 +146,7 @@ class Machines:
     def put(self, record: MachineRecord) -> None:
         """Raises StoreError."""
         directory = self.directory(record.namespace, record.name)
-        path = directory / "record.json"
+        path = directory / RECORD
         with explained(path, "write the record"):
             _make(directory)
             temp = directory / ".record.json.new"
@@ -155,7 +156,7 @@ class Machines:
     def remove(self, namespace: str, name: str) -> None:
         """The machine's directory, the record last: until then a stop can be tried again. Raises StoreError."""
         directory = self.directory(namespace, name)
-        record = directory / "record.json"
+        record = directory / RECORD
         with explained(directory, "remove the machine's directory"):
             with contextlib.suppress(FileNotFoundError):
                 for entry in list(directory.iterdir()):

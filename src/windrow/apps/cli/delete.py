@@ -16,10 +16,12 @@ from windrow.apps.cli.selection import parse
 from windrow.apps.cli.session import Session
 from windrow.apps.cli.situation import stored
 from windrow.model.cluster import Cluster
+from windrow.model.machines import VirtualMachine, VirtualMachineInstance
 from windrow.model.objects import AnyObject, Kind
 from windrow.model.problems import Problem, ProblemsError, Severity
 from windrow.model.steps import Impact
 from windrow.model.values import Ref
+from windrow.store.machines import RECORD, Machines
 
 EXAMPLES = """\b
 Examples:
@@ -70,6 +72,7 @@ def delete(
     if session.verbose:
         complain((replace(p, severity=Severity.WARNING) for p in missing), session.error_style)
     if gone:
+        complain(_running(session, gone), session.error_style)
         options = Options(dry_run=dry_run, max_impact=Impact(max_impact), json=output == "json")
         carry_out(session, Wish(remove=tuple(gone)), options)
 
@@ -93,6 +96,22 @@ def _named(
         if not matching:
             missing.append(_not_found(f'{kind.plural} "{name}"'))
     return found, missing
+
+
+def _running(session: Session, gone: list[AnyObject]) -> Iterator[Problem]:
+    """Machines of which there is something on this host: that does not go with their manifest."""
+    for one in gone:
+        if isinstance(one, VirtualMachine | VirtualMachineInstance):
+            if not (Machines(session.root).directory(one.meta.namespace, one.name) / RECORD).exists():
+                continue
+            where = "" if one.meta.namespace == "default" else f" -n {one.meta.namespace}"
+            yield Problem(
+                code="still-runs",
+                message="it is still there on this host, as it was started",
+                hint=f"`windrow vm stop {one.name}{where}` ends it",
+                about=one.ref,
+                severity=Severity.WARNING,
+            )
 
 
 def _matching(cluster: Cluster, kind: Kind, name: str, namespace: str | None) -> Iterator[AnyObject]:

@@ -18,7 +18,7 @@ from windrow.apps.vm.stop import runs
 from windrow.model.problems import Problem, ProblemsError
 from windrow.model.values import Ref
 from windrow.services import qemu
-from windrow.store.machines import CONSOLE, CONSOLE_LOG, MachineRecord
+from windrow.store.machines import CONSOLE, CONSOLE_LOG, MachineRecord, Phase
 
 ESCAPE = b"\x1d"
 """Ctrl-], as virsh(1) and telnet(1) have it."""
@@ -65,6 +65,9 @@ def read_log(site: Site, namespace: str, name: str) -> bytes:
 
 def _gone(record: MachineRecord) -> Problem:
     about = Ref(record.kind, record.name, record.namespace)
+    if record.phase is Phase.ATTACHED:
+        message = "its NICs are attached for a hypervisor of your own, and so is its console"
+        return Problem(code="already-attached", message=message, about=about)
     hint = f"`windrow vm start {record.name}` starts it anew"
     return Problem(code="not-running", message="its QEMU does not run", hint=hint, about=about)
 

@@ -99,7 +99,7 @@ class Site:
             self.machine(namespace, name)
             problem = Problem(
                 code="not-running",
-                message=f'virtual machine "{namespace}/{name}" does not run on this host',
+                message="it does not run on this host",
                 hint=f"`windrow vm start {name}` starts it",
                 about=Ref(VirtualMachine.KIND, name, namespace),
             )

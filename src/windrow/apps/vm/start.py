@@ -201,8 +201,8 @@ def _run(site: Site, started: Started, accelerator: str) -> Started:
         try:
             return _run_with(site, started, "kvm")
         except ServiceError as error:
-            if accelerator == "kvm":
-                raise
+            if accelerator == "kvm" or isinstance(error.__cause__, FileNotFoundError | PermissionError):
+                raise  # the second: there is no QEMU at all
             # One that is there need not work: a guest of a guest may have half of it. Or it was something else.
             site.say(f"QEMU did not start with KVM ({error.reason}): once more in software, which is slow")
     if refusal:
