@@ -133,7 +133,7 @@ def test_the_picture_shows_machines(session: Session) -> None:
     assert re.search(r"untagged +172\.16\.0\.14/24 +1 untagged +━━━ oob-br", drawn["text"])
     assert re.search(r"default +10\.0\.2\.2/24 NAT 10\.52\.0\.\d+ .* wn-pods", drawn["text"])
     assert "vlan 200  vm-b (vlan200)" in drawn["text"]
-    assert [drawn["svg"].count(f">{vm}</text>") for vm in ("vm-a", "vm-b", "vm-c", "vm-d")] == [1, 1, 1, 1]
+    assert [drawn["svg"].count(f">{vm}</text>") for vm in ("vm-b", "vm-d")] == [1, 1]
 
 
 # Who reaches whom ---------------------------------------------------------------------------------
