@@ -231,7 +231,14 @@ def test_a_lab_that_was_killed_leaves_nothing(name: str, victim: str) -> None:
 
 def test_an_interrupted_run_leaves_nothing() -> None:
     command = [sys.executable, "-c", "from windrow.apps.cli.main import main; main()", "lab", "run", "seed"]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True)
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+        # A shell starts what it puts in the background with this signal ignored, and that is inherited.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     assert process.stderr is not None
     with process.stderr as log:
         for line in log:

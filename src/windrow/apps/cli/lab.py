@@ -7,7 +7,6 @@ import importlib
 import json
 import os
 import shutil
-import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -17,6 +16,7 @@ from typing import Any
 import click
 
 from windrow.apps.cli.session import Session
+from windrow.apps.cli.signals import interruptible
 from windrow.lab import supervisor
 from windrow.lab.client import LiveLog, Open, Terminal, ask, run_program
 from windrow.lab.errors import BootError, LabError
@@ -271,7 +271,7 @@ def _machine(kind: str, log: LiveLog, verbose: bool, memory: str = MEMORY) -> It
     # The guest cannot write the bytecode of what it imports; here that happens while its kernel boots.
     threading.Thread(target=importlib.import_module, args=[ENTRY.partition(":")[0]], daemon=True).start()
     log.say(f"starting the lab kernel ({kind})")
-    with _interruptible():
+    with interruptible():
         try:
             machine = boot(kind, Guest(entry=ENTRY), memory=memory, log=_kernel_log(log, verbose))
         except BootError as error:
@@ -279,22 +279,6 @@ def _machine(kind: str, log: LiveLog, verbose: bool, memory: str = MEMORY) -> It
         with machine:
             log.say(f"Linux {machine.about['kernel']} is up after {machine.boot_s:.2f} s", "good")
             yield machine
-
-
-@contextlib.contextmanager
-def _interruptible() -> Iterator[None]:
-    """SIGTERM and SIGHUP unwind like Ctrl-C."""
-
-    def stop(number: int, _: object) -> None:
-        raise click.exceptions.Exit(128 + number)
-
-    numbers = (signal.SIGTERM, signal.SIGHUP) if threading.current_thread() is threading.main_thread() else ()
-    before = {number: signal.signal(number, stop) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _run(
