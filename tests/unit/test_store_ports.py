@@ -103,7 +103,11 @@ def test_in_the_order_of_containers_and_interfaces(records: PortRecords) -> None
 
 @pytest.mark.parametrize(
     "text",
-    ["", "{", "[]", "5", "{}", '{"container_id": 5, "ifname": "x", "bridge": "b", "host": "h"}', "[" * 100_000, "\0"],
+    [
+        *("", "{", "[]", "5", "{}", "[" * 100_000, "\0"),
+        '{"container_id": 5, "ifname": "x", "bridge": "b", "host": "h"}',
+        '{"container_id": "c2", "ifname": "x", "bridge": "b", "host": "h", "isolated": "no"}',
+    ],
 )
 def test_a_broken_file_is_told_of_and_stops_nobody(records: PortRecords, tmp_path: Path, text: str) -> None:
     records.put(RECORD)

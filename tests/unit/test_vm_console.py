@@ -20,7 +20,7 @@ from windrow.apps.vm.site import Site
 from windrow.model.problems import ProblemsError
 from windrow.services import process
 from windrow.services.errors import QmpError
-from windrow.store.machines import CONSOLE, CONSOLE_LOG, MachineRecord, Phase
+from windrow.store.machines import CONSOLE, MachineRecord, Phase
 from windrow.store.paths import Paths
 
 
@@ -179,5 +179,5 @@ def test_nobody_listens(site: Site) -> None:
 def test_the_log(site: Site) -> None:
     with pytest.raises(ProblemsError):
         console.read_log(site, "default", "web")
-    (site.records.directory("default", "web") / CONSOLE_LOG).write_bytes(b"up\xff\n")
+    site.records.new_console_log("default", "web").write_bytes(b"up\xff\n")
     assert console.read_log(site, "default", "web") == b"up\xff\n"

@@ -23,9 +23,8 @@ from typing import Any
 from windrow.store.errors import StoreError, explained
 from windrow.store.paths import Paths
 
-QMP, CONSOLE, CONSOLE_LOG, LOG, SEED = "qmp.sock", "console.sock", "console.log", "qemu.log", "seed"
-"""In a machine's directory: QEMU's monitor, the guest's serial line, what came over that, what QEMU said, cloud-init's
-files."""
+QMP, CONSOLE, LOG, SEED = "qmp.sock", "console.sock", "qemu.log", "seed"
+"""In a machine's directory: QEMU's monitor, the guest's serial line, what QEMU said, cloud-init's files."""
 AGENT = "agent.sock"
 """There, too: the guest's second serial line, for a program in it that answers questions."""
 RECORD = "record.json"
@@ -121,6 +120,19 @@ class Machines:
 
     def directory(self, namespace: str, name: str) -> Path:
         return self.paths.machines / namespace / name
+
+    def console_log(self, namespace: str, name: str) -> Path:
+        """What came over the guest's serial line since the last start; it outlives the machine."""
+        return self.paths.machine_logs / namespace / f"{name}.log"
+
+    def new_console_log(self, namespace: str, name: str) -> Path:
+        """The same, empty, for nobody's eyes but root's. Raises StoreError."""
+        path = self.console_log(namespace, name)
+        with explained(path, "begin the log"):
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            path.unlink(missing_ok=True)
+            path.touch(mode=0o600)
+        return path
 
     def get(self, namespace: str, name: str) -> MachineRecord | None:
         """Raises StoreError for a record that cannot be read."""

@@ -62,6 +62,11 @@ class Paths:
         return self.runtime / "vms"
 
     @property
+    def machine_logs(self) -> Path:
+        """What guests say on their serial lines, as much as they like: on disk, not in the memory of /run."""
+        return self.root / "var/log/windrow/vms"
+
+    @property
     def cni_socket(self) -> Path:
         """Where `windrow cni serve` listens."""
         return self.runtime / "cni.sock"

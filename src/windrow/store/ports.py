@@ -239,7 +239,9 @@ def _record(document: dict[str, Any]) -> PortRecord:
     texts["bridge"], texts["host"] = IfName(texts["bridge"]), IfName(texts["host"])
     mac, vlans = document.get("mac"), document.get("vlans")
     texts = {"netns": "", "network": ""} | texts
-    isolated, hairpin = (bool(flag) if (flag := document.get(name)) is not None else None for name in _FLAGS)
+    isolated, hairpin = (document.get(name) for name in _FLAGS)
+    if wrong := [name for name in _FLAGS if not isinstance(document.get(name), bool | None)]:
+        raise TypeError(f"{', '.join(wrong)}: neither true nor false")
     return PortRecord(
         **texts,
         mac=Mac(mac) if mac else None,

@@ -18,7 +18,7 @@ from windrow.apps.vm.stop import runs
 from windrow.model.problems import Problem, ProblemsError
 from windrow.model.values import Ref
 from windrow.services import qemu
-from windrow.store.machines import CONSOLE, CONSOLE_LOG, MachineRecord, Phase
+from windrow.store.machines import CONSOLE, MachineRecord, Phase
 
 ESCAPE = b"\x1d"
 """Ctrl-], as virsh(1) and telnet(1) have it."""
@@ -58,7 +58,7 @@ def read_log(site: Site, namespace: str, name: str) -> bytes:
     """What came over the serial line since the machine was started. Raises ProblemsError."""
     record = site.record(namespace, name)
     try:
-        return (site.records.directory(namespace, name) / CONSOLE_LOG).read_bytes()
+        return site.records.console_log(namespace, name).read_bytes()
     except FileNotFoundError:
         raise ProblemsError([_gone(record)]) from None
 

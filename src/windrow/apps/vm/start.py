@@ -27,7 +27,7 @@ from windrow.port.vm.names import names_of, pod_ifname
 from windrow.services import process, qemu
 from windrow.services.errors import ServiceError
 from windrow.store.errors import explained
-from windrow.store.machines import AGENT, CONSOLE, CONSOLE_LOG, LOG, QMP, SEED, MachineRecord, NicRecord, Phase
+from windrow.store.machines import AGENT, CONSOLE, LOG, QMP, SEED, MachineRecord, NicRecord, Phase
 
 LOCK_S = 5.0
 """How long another command on the same machine is waited for."""
@@ -214,7 +214,8 @@ def _run_with(site: Site, started: Started, accelerator: str) -> Started:
     record, machine = started.record, started.machine
     directory = site.records.directory(record.namespace, record.name)
     seed = _write_seed(directory, machine)
-    files = arguments.MachineFiles(qmp=QMP, console=CONSOLE, console_log=CONSOLE_LOG, seed=seed, agent=AGENT)
+    log = str(site.records.new_console_log(record.namespace, record.name))
+    files = arguments.MachineFiles(qmp=QMP, console=CONSOLE, console_log=log, seed=seed, agent=AGENT)
     kvm, vhost = accelerator == "kvm", os.path.exists(VHOST)
     argv = arguments.arguments(machine.spec, record.key, started.plans, files, kvm=kvm, vhost=vhost)
     with site.timed(QEMU):

@@ -25,7 +25,7 @@ from windrow.lab.vm.agent import Agent, Answer
 from windrow.model.machines import Binding
 from windrow.model.values import Cidr
 from windrow.store.attachments import AttachmentRecords
-from windrow.store.machines import AGENT, CONSOLE_LOG, MachineRecord, Machines, NicRecord
+from windrow.store.machines import AGENT, MachineRecord, Machines, NicRecord
 from windrow.store.paths import Paths
 
 HERE = Path("/run/windrow/guest")
@@ -153,7 +153,7 @@ class Fleet:
         """The first answer, then the addresses. Raises LabError."""
         machines = Machines(Paths(self._root(vm.node)))
         namespace, name = vm.machine.namespace, vm.machine.name
-        directory = machines.directory(namespace, name)
+        directory, log = machines.directory(namespace, name), machines.console_log(namespace, name)
         end = started + BOOT_S
         while not (directory / AGENT).exists():
             if self._failed:
@@ -168,7 +168,7 @@ class Fleet:
                     agent.close()
                     return
                 if time.monotonic() > end:
-                    raise LabError(f"{vm.name} did not boot in {BOOT_S:.0f} s; its console:\n{_tail(directory)}")
+                    raise LabError(f"{vm.name} did not boot in {BOOT_S:.0f} s; its console:\n{_tail(log)}")
             took = time.monotonic() - started
             seen = look(agent, vm)
             record = machines.get(namespace, name)
@@ -287,9 +287,9 @@ def _words(vm: Vm, seen: Seen) -> str:
     return ", ".join(parts)
 
 
-def _tail(directory: Path) -> str:
+def _tail(log: Path) -> str:
     try:
-        text = (directory / CONSOLE_LOG).read_text(encoding="utf-8", errors="replace")
+        text = log.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return "(it said nothing)"
     return "\n".join(text.splitlines()[-15:])
