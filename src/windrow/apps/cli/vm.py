@@ -79,7 +79,7 @@ def vm() -> None:
     """Virtual machines on this host: objects of kind VirtualMachine and VirtualMachineInstance, run by QEMU.
 
     A machine lives in a network namespace of its own, as in a pod: the CNI plugins make its NICs there, and each
-    is bound to the guest. It goes on when this command, or Windrow's agent, ends.
+    is bound to the guest. It goes on when this command ends.
     """
 
 
@@ -161,7 +161,7 @@ def stop(session: Session, names: tuple[str, ...], every: bool, namespace: str, 
     _each(session, wanted, one)
 
 
-@vm.command()
+@vm.command(short_help="Stop machines and start them again")
 @_several
 @_namespace
 @_timeout
@@ -182,7 +182,7 @@ def restart(session: Session, names: tuple[str, ...], every: bool, namespace: st
     _each(session, wanted, one)
 
 
-@vm.command()
+@vm.command(short_help="Make the NICs for a hypervisor of your own")
 @_name
 @_namespace
 @click.option("--output", type=click.Choice(["libvirt", "qemu"]), required=True, help="What to print.")
@@ -206,7 +206,7 @@ def attach(session: Session, name: str, namespace: str, output: str) -> None:
 # Looking ------------------------------------------------------------------------------------------
 
 
-@vm.command("list")
+@vm.command("list", short_help="List machines")
 @click.option("-n", "--namespace", metavar="NS", help="Only machines of this namespace.")
 @click.option("-o", "--output", type=click.Choice(["wide", "json", "yaml", "name"]), help="Format; else a table.")
 @click.pass_obj
@@ -233,7 +233,7 @@ def _as_list(documents: Iterable[dict[str, Any]]) -> dict[str, Any]:
     return {"apiVersion": "v1", "kind": "List", "items": list(documents)}
 
 
-@vm.command()
+@vm.command(short_help="Show a machine in full")
 @_name
 @_namespace
 @click.pass_obj
@@ -247,7 +247,7 @@ def describe(session: Session, name: str, namespace: str) -> None:
     say(describe_text(seen.document(), file=file, style=session.style))
 
 
-@vm.command()
+@vm.command(short_help="Connect to a guest's serial line")
 @_name
 @_namespace
 @click.option("--log", is_flag=True, help="Print what was said on it since the start, and end.")
@@ -286,7 +286,7 @@ def _open_console(site: Site, namespace: str, name: str, linger: float = 1.0) ->
 # NICs of a running machine ------------------------------------------------------------------------
 
 
-@vm.command("add-nic")
+@vm.command("add-nic", short_help="Plug a NIC into a machine, running or not")
 @_name
 @_namespace
 @click.option("--network", required=True, metavar="[NS/]NAD", help="The NetworkAttachmentDefinition it is on.")
@@ -324,7 +324,7 @@ def add_nic(
     say(f"virtualmachine/{name}: NIC {wanted.name} added{_when(live)}")
 
 
-@vm.command("remove-nic")
+@vm.command("remove-nic", short_help="Take a NIC out of a machine")
 @_name
 @_nic
 @_namespace
@@ -339,7 +339,7 @@ def remove_nic(session: Session, name: str, nic: str, namespace: str, timeout: f
     say(f"virtualmachine/{name}: NIC {nic} removed{_when(live)}")
 
 
-@vm.command("set-link")
+@vm.command("set-link", short_help="Plug a NIC's cable in or out")
 @_name
 @_nic
 @click.argument("state", type=click.Choice(["up", "down"]))
