@@ -44,11 +44,12 @@ def cni() -> None:
 
 
 @cni.command(
+    short_help="Put the plugins where a container runtime looks for them",
     epilog="""\b
 Examples:
   windrow cni install --bin-dir /opt/cni/bin
   windrow cni install --bin-dir /opt/cni/bin --conf-dir /etc/cni/net.d
-  windrow cni install --bin-dir /usr/lib/cni --replace     existing `bridge` networks use it, too"""
+  windrow cni install --bin-dir /usr/lib/cni --replace     existing `bridge` networks use it, too""",
 )
 @click.option("--bin-dir", type=DIRECTORY, required=True, metavar="DIR", help="Where the runtime looks for plugins.")
 @click.option(
@@ -82,7 +83,7 @@ def _origin(session: Session) -> Origin:
     return Origin(root="" if root == Path("/") else str(root), node="" if session.node == host_name() else session.node)
 
 
-@cni.command()
+@cni.command(short_help="Take the plugins away again")
 @click.option("--bin-dir", "bin_dirs", type=DIRECTORY, multiple=True, metavar="DIR", help="Only from this directory.")
 @click.option("--conf-dir", "conf_dirs", type=DIRECTORY, multiple=True, metavar="DIR", help="Only from this directory.")
 @click.pass_obj
@@ -105,10 +106,11 @@ def uninstall(session: Session, bin_dirs: tuple[Path, ...], conf_dirs: tuple[Pat
 
 
 @cni.command(
+    short_help="Answer the plugins' calls, faster than they can",
     epilog="""\b
 Examples:
   windrow cni serve
-  windrow -v cni serve                           a line for each call"""
+  windrow -v cni serve                           a line for each call""",
 )
 @click.pass_obj
 def serve(session: Session) -> None:
@@ -125,7 +127,7 @@ def serve(session: Session) -> None:
     run(Paths(session.root.absolute()), session.node, say=log, log_calls=session.verbose)
 
 
-@cni.command()
+@cni.command(short_help="Is the server alive, and what is installed where?")
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @click.pass_obj
 def status(session: Session, output: str) -> None:
@@ -183,7 +185,7 @@ def _status_lines(session: Session, found: dict[str, Any]) -> list[str]:
 # Ports --------------------------------------------------------------------------------------------
 
 
-@cni.command("list")
+@cni.command("list", short_help="List the ports of containers and machines")
 @click.option("-o", "--output", type=click.Choice(["wide", "yaml", "json"]), help="Format; else a table.")
 @click.pass_obj
 def list_(session: Session, output: str | None) -> None:
@@ -205,7 +207,7 @@ def list_(session: Session, output: str | None) -> None:
             say(ports_table(found, wide=output == "wide", style=session.style))
 
 
-@cni.command()
+@cni.command(short_help="Is each port as it was made?")
 @click.pass_obj
 def check(session: Session) -> None:
     """Ask the plugins whether each port is as it was made (CHECK). Exit code 1 where one is not."""
@@ -227,10 +229,11 @@ def check(session: Session) -> None:
 
 
 @cni.command(
+    short_help="Remove what is left of containers that are gone",
     epilog="""\b
 Examples:
   windrow cni gc --dry-run
-  windrow cni gc                                 ports, rules, records and leases of containers that are gone"""
+  windrow cni gc                                 ports, rules, records and leases of containers that are gone""",
 )
 @click.option("--dry-run", is_flag=True, help="Say what would be removed, and remove nothing.")
 @click.option("--force", is_flag=True, help="Also where a namespace has lost its name and still lives.")
