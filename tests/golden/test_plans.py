@@ -14,6 +14,7 @@ import yaml
 
 from windrow.apps.engine import converge, look, plan_node
 from windrow.model.cluster import Cluster
+from windrow.model.facts import Known
 from windrow.model.host import Bond, Bridge, Link, LinkSpec, Other, VlanIf
 from windrow.model.ports import PORT_GROUP, PortRecord
 from windrow.model.problems import errors
@@ -32,7 +33,7 @@ def test_plan(case: Path, golden) -> None:  # type: ignore[no-untyped-def]
     kernel = node(case)
     if (case / "before.yaml").exists():
         assert converge(manifests(case / "before.yaml"), kernel, NODE).ok
-    sight = look(kernel, NODE, attach(case, kernel))
+    sight = look(kernel, NODE, Known(ports=tuple(attach(case, kernel))))
     planned = plan_node(manifests(case / "after.yaml"), sight)
     golden(case / "plan.txt", plan_text(planned.plan, node=NODE, problems=planned.compiled.problems))
 

@@ -14,7 +14,7 @@ import pytest
 
 from windrow.apps.engine import Planned, Report, bursts, converge, execute, look, plan_node
 from windrow.model.cluster import Cluster
-from windrow.model.facts import KernelFeatures
+from windrow.model.facts import KernelFeatures, Known
 from windrow.model.host import Bond, Link, Observed, Other, PortVlans
 from windrow.model.names import cluster_network_of_bridge
 from windrow.model.objects import VlanConfig
@@ -79,10 +79,10 @@ class Case:
     ports: tuple[PortRecord, ...] = ()
 
     def planned(self, target: Cluster) -> Planned:
-        return plan_node(target, look(self.kernel, NODE, self.ports))
+        return plan_node(target, look(self.kernel, NODE, Known(ports=tuple(self.ports))))
 
     def come_to(self, target: Cluster) -> Report:
-        return converge(target, self.kernel, NODE, ports=lambda: self.ports)
+        return converge(target, self.kernel, NODE, knowing=lambda: Known(ports=tuple(self.ports)))
 
 
 def start(ns: Ns, kernel: Steady, dice: Random, *, spoiled: bool) -> Case:

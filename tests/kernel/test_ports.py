@@ -20,9 +20,10 @@ import pytest
 from windrow.apps.cni.dispatch import answer
 from windrow.apps.cni.host import Host
 from windrow.apps.engine import Report, converge, look, plan_node
+from windrow.apps.known import recorded
 from windrow.apps.lock import HostLock
-from windrow.apps.ports import recorded
 from windrow.model.cluster import Cluster
+from windrow.model.facts import Known
 from windrow.model.host import Bond, Bridge, Link, Observed
 from windrow.model.objects import AnyObject
 from windrow.model.ports import PORT_GROUP, PortRecord
@@ -30,6 +31,7 @@ from windrow.model.steps import AwaitCarrier, CreateLink, DeleteLink, Failure, S
 from windrow.model.values import IfName, Mac, VidSet
 from windrow.netlink import links, netns
 from windrow.netlink.errors import KernelError
+from windrow.netlink.kernel import Kernel
 from windrow.netlink.lock import locked
 from windrow.plan import takeover
 from windrow.store.paths import Paths
@@ -141,11 +143,14 @@ class Node:
         self.records.append(builders.port_record(pod, bridge, vlans))
         return Pod(self, self._new(), self.records[-1])
 
+    def known(self) -> Known:
+        return Known(ports=tuple(self.records))
+
     def apply(self, *objects: AnyObject, kernel: Any = None, **more: Any) -> Report:
-        return converge(Cluster.of(objects), kernel or self.kernel, NODE, ports=lambda: list(self.records), **more)
+        return converge(Cluster.of(objects), kernel or self.kernel, NODE, knowing=self.known, **more)
 
     def plan(self, *objects: AnyObject) -> Any:
-        return plan_node(Cluster.of(objects), look(self.kernel, NODE, self.records)).plan
+        return plan_node(Cluster.of(objects), look(self.kernel, NODE, self.known())).plan
 
     def link(self, pod: Pod) -> Link:
         return self.observed().state.links[pod.record.host]
@@ -424,7 +429,8 @@ def test_containers_come_and_go_while_a_takeover_waits_and_a_second_apply_does_n
     assert node.apply(*oob("eth1", "eth2")).ok
     stays, goes = node.attach("stays", "100*"), node.attach("goes", "100*")
     node.ns.do(*((pod.record.host, SetMaster(None)) for pod in (stays, goes)))
-    paths, kernel = Paths(tmp_path), Paused(node.kernel)
+    paths, own = Paths(tmp_path), Kernel(node.ns.fd)  # a socket of its own: two threads are at work
+    kernel = Paused(own)
     reports: list[Report] = []
 
     def change() -> None:
@@ -444,6 +450,7 @@ def test_containers_come_and_go_while_a_takeover_waits_and_a_second_apply_does_n
     assert refused.value.errno == errno.EAGAIN
     assert thread.is_alive(), "all that was while the plan waited"
     thread.join(30)
+    own.close()
     print(f"a CNI call had the lock after {took * 1000:.1f} ms of a wait of 4 s")
     (report,) = reports
     assert report.ok, report

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from windrow.apps.engine import Report, converge, execute, look, plan_node
 from windrow.model.bonding import BondMode
 from windrow.model.cluster import Cluster
+from windrow.model.facts import Known
 from windrow.model.host import Bond, HostState, Link, Observed
 from windrow.model.ports import PORT_GROUP, PortRecord
 from windrow.model.steps import CreateLink, DeleteLink, Impact, Plan, RenameLink, SetBond, SetPort
@@ -49,6 +50,9 @@ class Case:
     dice: Random
     before: Cluster
     ports: tuple[PortRecord, ...] = ()
+
+    def known(self) -> Known:
+        return Known(ports=self.ports)
 
 
 def start(seed: int, *, guests: bool = True, leftovers: bool = True) -> Case:
@@ -92,11 +96,11 @@ def _add(kernel: FakeKernel, foreign: generate.Foreign) -> frozenset[IfName]:
 
 
 def plan_of(case: Case) -> Plan:
-    return plan_node(case.target, look(case.kernel, NODE, case.ports)).plan
+    return plan_node(case.target, look(case.kernel, NODE, case.known())).plan
 
 
 def come_to(case: Case, target: Cluster) -> Report:
-    return converge(target, case.kernel, NODE, ports=lambda: case.ports)
+    return converge(target, case.kernel, NODE, knowing=case.known)
 
 
 def only_a_remembered_primary(plan: Plan) -> bool:
@@ -262,7 +266,7 @@ def in_place(record: PortRecord, observed: Observed) -> bool:
 def test_every_port_of_a_network_that_stays_is_in_its_place_after_one_plan(seed: int) -> None:
     case = start(seed)
     there = {n for n, r in case.kernel.observe().runtime.items() if r.group == PORT_GROUP}
-    plan = plan_node(case.before, look(case.kernel, NODE, case.ports)).plan
+    plan = plan_node(case.before, look(case.kernel, NODE, case.known())).plan
     refused = {name for unit in plan.units if unit.refusals for name in unit.links}
     assert not [p for p in plan.refusals if p.code == "in-use"]
     assert execute(plan, case.kernel).failures == {}
@@ -322,7 +326,7 @@ def test_steps_without_a_price_interrupt_nobody(seed: int) -> None:
     interrupted, and said so, is not there any more."""
     case = start(seed)
     there = traffic.lanes(case.kernel.machine)
-    planned = plan_node(case.target, look(case.kernel, NODE, case.ports))
+    planned = plan_node(case.target, look(case.kernel, NODE, case.known()))
     execute(planned.plan, case.kernel)
     paid: set[str] = set()
     broken: list[Interruption] = []
@@ -390,7 +394,7 @@ def test_phases_are_in_order_and_a_refused_unit_has_no_steps(seed: int) -> None:
 @CASES
 def test_planning_is_a_pure_function(seed: int) -> None:
     case = start(seed)
-    sight = look(case.kernel, NODE, case.ports)
+    sight = look(case.kernel, NODE, case.known())
     journal = list(case.kernel.journal)
     assert plan_node(case.target, sight) == plan_node(case.target, sight)
     assert case.kernel.journal == journal

@@ -10,6 +10,7 @@ import pytest
 
 from windrow.apps.engine import Planned, Report, converge, execute, look, plan_node
 from windrow.model.cluster import Cluster
+from windrow.model.facts import Known
 from windrow.model.host import Bridge, Link, Other
 from windrow.model.objects import AnyObject
 from windrow.model.ports import PORT_GROUP, PortRecord, users
@@ -54,11 +55,14 @@ class Node:
         self.kernel.add(made, group=PORT_GROUP)
         return record
 
+    def known(self) -> Known:
+        return Known(ports=tuple(self.records))
+
     def plan(self, target: Cluster | None = None) -> Planned:
-        return plan_node(target or self.cluster, look(self.kernel, NODE, self.records))
+        return plan_node(target or self.cluster, look(self.kernel, NODE, self.known()))
 
     def apply(self, target: Cluster | None = None) -> Report:
-        return converge(target or self.cluster, self.kernel, NODE, ports=lambda: self.records)
+        return converge(target or self.cluster, self.kernel, NODE, knowing=self.known)
 
     def link(self, name: str) -> Link:
         return self.kernel.observe().state.links[IfName(name)]
@@ -96,7 +100,7 @@ def test_a_port_is_wanted_as_its_record_says(node: Node) -> None:
 def test_a_port_is_no_nic_of_the_node(node: Node) -> None:
     record = node.attach(port_record("web", "oob-br", "100*"))
     assert record.host in node.kernel.nics()
-    assert record.host not in look(node.kernel, NODE, node.records).facts.nics
+    assert record.host not in look(node.kernel, NODE, node.known()).facts.nics
 
 
 def test_a_record_of_another_bridge_asks_for_nothing(node: Node) -> None:
@@ -222,7 +226,7 @@ def test_a_port_of_the_management_network_is_put_back_and_nothing_else_changes()
     record = port_record("web", "mgmt-br", "1*")
     kernel.add(link(record.host, "veth", up=True, mtu=1400), group=PORT_GROUP)
     before = kernel.observe().state.links
-    report = converge(cluster(), kernel, NODE, ports=lambda: [record])
+    report = converge(cluster(), kernel, NODE, knowing=lambda: Known(ports=(record,)))
     assert report.ok and {s.link for s in report.planned.plan.steps} == {record.host, ""}
     after = kernel.observe().state.links
     assert after[record.host].master == "mgmt-br" and after[record.host].vlans == ports("1*")

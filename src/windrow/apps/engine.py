@@ -6,7 +6,7 @@ It stops at a unit's first failed step and goes on with the other units; what is
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Protocol
@@ -14,10 +14,9 @@ from typing import Protocol
 from windrow.compile import Compiled, compile_node, node_facts
 from windrow.model import names
 from windrow.model.cluster import Cluster
-from windrow.model.facts import KernelFeatures, Nic, NodeFacts
+from windrow.model.facts import KernelFeatures, Known, Nic, NodeFacts
 from windrow.model.host import Bridge, Observed
 from windrow.model.objects import ClusterNetwork
-from windrow.model.ports import PortRecord
 from windrow.model.steps import AwaitCarrier, Failure, Outcome, Plan, Step
 from windrow.model.values import IfName
 from windrow.plan import make_plan
@@ -68,20 +67,19 @@ class Report:
 
 
 OnStep = Callable[[Step, Failure | None], None]
-Ports = Callable[[], Iterable[PortRecord]]
-"""Reads the port records anew: each look at the kernel goes with the records of its moment."""
+Knowing = Callable[[], Known]
+"""Reads what the disk knows anew: each look at the kernel goes with the records of its moment."""
 Waiting = Callable[[], AbstractContextManager[None]]
 """What is entered for as long as the plan only waits: it lets the network's lock go, and takes it again."""
 
 
-def no_ports() -> tuple[PortRecord, ...]:
-    return ()
+NOTHING_KNOWN = Known()
 
 
-def look(kernel: Kernel, node: str, ports: Iterable[PortRecord] = ()) -> Sight:
-    """Observe the kernel and derive the facts of `node` from it and from the records of its ports."""
+def look(kernel: Kernel, node: str, known: Known = NOTHING_KNOWN) -> Sight:
+    """Observe the kernel and derive the facts of `node` from it and from what its disk knows."""
     observed = kernel.observe()
-    facts = node_facts(node, observed, kernel.nics(), kernel.features(), ports)
+    facts = node_facts(node, observed, kernel.nics(), kernel.features(), known)
     return Sight(observed=observed, facts=facts)
 
 
@@ -153,18 +151,18 @@ def converge(
     node: str,
     on_step: OnStep | None = None,
     *,
-    ports: Ports = no_ports,
+    knowing: Knowing = Known,
     waiting: Waiting = nullcontext,
 ) -> Report:
     """Bring the node to what the cluster asks, and verify it by looking again."""
-    sight = look(kernel, node, ports())
+    sight = look(kernel, node, knowing())
     first = planned = plan_node(cluster, sight)
     outcome = Outcome()
     rounds = 0
     while planned.plan.steps and rounds < MAX_ROUNDS and (outcome.ok or _gone(outcome)):
         outcome = execute(planned.plan, kernel, on_step, waiting=waiting)
         rounds += 1
-        sight = look(kernel, node, ports())
+        sight = look(kernel, node, knowing())
         planned = plan_node(cluster, sight)
         if _gone(outcome) and not planned.plan.steps:
             outcome = Outcome(done=outcome.done)  # what was to be done to the link went with it

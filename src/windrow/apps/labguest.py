@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from windrow.apps.engine import Report, cluster_networks, converge, look, plan_node
+from windrow.apps.known import known, unreadable
 from windrow.apps.lock import HostLock
-from windrow.apps.ports import recorded, unreadable
 from windrow.lab.errors import LabError
 from windrow.lab.guest.server import Server
 from windrow.lab.session import Applied, Session, missing, prepare_kernel
@@ -49,7 +49,7 @@ class LabEngine:
 
         cluster, paths = Cluster.of(loaded.objects), Paths(root)
         with Kernel(node) as kernel, HostLock(paths) as lock:
-            report = converge(cluster, kernel, node, on_step, ports=partial(recorded, paths), waiting=lock.waiting)
+            report = converge(cluster, kernel, node, on_step, knowing=partial(known, paths), waiting=lock.waiting)
             write_cluster_networks(paths, cluster_networks(cluster, report.sight.observed))
         problems += [str(p) for p in unreadable(paths)]
         problems += [str(p) for p in report.planned.compiled.problems]
@@ -80,7 +80,7 @@ class LabEngine:
     def steps_left(self, root: Path, node: str) -> int:
         cluster = Cluster.of(Store(root).load().objects)
         with Kernel(node) as kernel:
-            return len(plan_node(cluster, look(kernel, node, recorded(Paths(root)))).plan.steps)
+            return len(plan_node(cluster, look(kernel, node, known(Paths(root)))).plan.steps)
 
 
 def _words(report: Report) -> str:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from windrow.model import names
-from windrow.model.facts import KernelFeatures, Nic, NodeFacts
+from windrow.model.facts import KernelFeatures, Known, Nic, NodeFacts
 from windrow.model.host import Bond, Bridge, Observed, VlanIf
-from windrow.model.ports import PORT_GROUP, PortRecord
+from windrow.model.ports import PORT_GROUP
 from windrow.model.values import IfName, VidSet
+
+NOTHING_KNOWN = Known()
 
 
 def node_facts(
@@ -16,9 +18,9 @@ def node_facts(
     observed: Observed,
     nics: Mapping[IfName, Nic],
     features: KernelFeatures,
-    ports: Iterable[PortRecord] = (),
+    known: Known = NOTHING_KNOWN,
 ) -> NodeFacts:
-    """The facts of `node`, from one observation, its inventory of NICs and the records of its ports.
+    """The facts of `node`, from one observation, its inventory of NICs and what its disk knows.
 
     The end of a cable to a container is a veth, as a lab's NIC is: the ones that are ports are no NICs.
     """
@@ -33,8 +35,11 @@ def node_facts(
         foreign_vids=foreign,
         protected=protected_links(observed),
         management_vids=foreign.get(names.bridge_of(names.MGMT), VidSet()),
-        ports=tuple(ports),
+        ports=known.ports,
         port_links=port_links,
+        leases=known.leases,
+        memory=known.memory,
+        addrs={name: link.addrs for name, link in observed.state.links.items() if link.addrs},
     )
 
 

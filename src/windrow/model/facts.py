@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from windrow.model.leases import Lease
 from windrow.model.ports import PortRecord
-from windrow.model.values import IfName, Mac, VidSet
+from windrow.model.values import Cidr, IfName, Mac, VidSet
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +34,26 @@ class KernelFeatures:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Memory:
+    """What this node was last time, where neither its kernel nor its manifests can say it."""
+
+    nics: Mapping[str, Mac] = field(default_factory=dict)
+    """Name of a NIC in a manifest -> the permanent MAC of the card that bore it: a card keeps its place when the
+    kernel gives it another name."""
+    given: Mapping[IfName, frozenset[Cidr]] = field(default_factory=dict)
+    """The addresses that Windrow put on bridges. Others there are not its business: a virtual IP, a hand's."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """What the disk knows of a node, beside the manifests. Each look at the kernel goes with what is known then."""
+
+    ports: tuple[PortRecord, ...] = ()
+    leases: Mapping[IfName, Lease] = field(default_factory=dict)
+    memory: Memory = Memory()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NodeFacts:
     node: str
     nics: Mapping[IfName, Nic] = field(default_factory=dict)
@@ -51,3 +72,8 @@ class NodeFacts:
     """What CNI calls attached to bridges of this node, as they recorded it."""
     port_links: frozenset[IfName] = frozenset()
     """The links there are that such a call made (`model.ports.PORT_GROUP`)."""
+    leases: Mapping[IfName, Lease] = field(default_factory=dict)
+    """By the link that they were given to."""
+    memory: Memory = Memory()
+    addrs: Mapping[IfName, frozenset[Cidr]] = field(default_factory=dict)
+    """The addresses that links have now; those without one are left out."""

@@ -67,6 +67,51 @@ class Paths:
         return self.root / "var/log/windrow/vms"
 
     @property
+    def last_good(self) -> Path:
+        """The objects that this host was last brought to: what it comes up from, whatever became of the manifests."""
+        return self.state / "last-good.json"
+
+    @property
+    def memory(self) -> Path:
+        """`model.facts.Memory`."""
+        return self.state / "memory.json"
+
+    @property
+    def leases(self) -> Path:
+        """A file for each link with an address from a DHCP server. On disk: a lease outlives a reboot."""
+        return self.state / "leases"
+
+    @property
+    def checkpoint(self) -> Path:
+        """How to go back, while a change is not confirmed. On disk: a change that cut the power is undone, too."""
+        return self.state / "checkpoint.json"
+
+    @property
+    def origin(self) -> Path:
+        """What `windrow init` found, for `windrow init --undo`."""
+        return self.state / "origin.json"
+
+    @property
+    def events(self) -> Path:
+        """What happened here, the newest last; one JSON document on each line."""
+        return self.state / "events.jsonl"
+
+    @property
+    def agent_status(self) -> Path:
+        """What the agent last found: conditions and since when, failures, contests."""
+        return self.runtime / "agent.json"
+
+    @property
+    def agent_socket(self) -> Path:
+        """Where the agent answers /metrics and /healthz."""
+        return self.runtime / "agent.sock"
+
+    @property
+    def dhcp(self) -> Path:
+        """The files of running DHCP clients."""
+        return self.runtime / "dhcp"
+
+    @property
     def cni_socket(self) -> Path:
         """Where `windrow cni serve` listens."""
         return self.runtime / "cni.sock"

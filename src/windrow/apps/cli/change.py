@@ -19,9 +19,9 @@ from windrow.apps.cli.output import complain, gate, nothing_changed, print_json,
 from windrow.apps.cli.preview import Preview, Wish, preview
 from windrow.apps.cli.session import Session
 from windrow.apps.engine import OnStep, Report, Waiting, cluster_networks, converge, plan_node
+from windrow.apps.known import known
 from windrow.apps.located import located
 from windrow.apps.lock import HostLock
-from windrow.apps.ports import recorded
 from windrow.model.cluster import Cluster
 from windrow.model.objects import AnyObject
 from windrow.model.problems import Problem, ProblemsError, Severity
@@ -77,7 +77,7 @@ def carry_out(session: Session, wish: Wish, options: Options) -> None:
             _say_stored(seen, wish)
             _announce(session, plan)
         paths, on_step = Paths(session.root), _progress(session, plan, options)
-        report = converge(seen.after, kernel, session.node, on_step, ports=partial(recorded, paths), waiting=waiting)
+        report = converge(seen.after, kernel, session.node, on_step, knowing=partial(known, paths), waiting=waiting)
         write_cluster_networks(paths, cluster_networks(seen.after, report.sight.observed))
         took = time.monotonic() - began
         if options.json:

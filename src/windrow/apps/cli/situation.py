@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from windrow.apps.cli.session import Session
 from windrow.apps.engine import Kernel, Planned, Sight, look, plan_node
-from windrow.apps.ports import recorded, unreadable
+from windrow.apps.known import known, unreadable
 from windrow.model.cluster import Cluster
 from windrow.model.problems import Problem
 from windrow.store.directory import Store
@@ -20,9 +20,9 @@ def stored(session: Session) -> tuple[Cluster, tuple[Problem, ...]]:
 
 
 def survey(session: Session, kernel: Kernel) -> tuple[Sight, tuple[Problem, ...]]:
-    """A look at this host with the records of its ports, and what is wrong with these."""
+    """A look at this host with what its disk knows, and what is wrong with that."""
     paths = Paths(session.root)
-    return look(kernel, session.node, recorded(paths)), unreadable(paths)
+    return look(kernel, session.node, known(paths)), unreadable(paths)
 
 
 def assess(session: Session, cluster: Cluster, kernel: Kernel) -> tuple[Sight, Planned]:

@@ -11,7 +11,7 @@ import click
 from windrow.apps.cli.output import say
 from windrow.apps.cli.session import Session
 from windrow.apps.cli.situation import stored
-from windrow.apps.ports import recorded
+from windrow.apps.known import recorded
 from windrow.model.cluster import Cluster
 from windrow.model.objects import NetworkAttachmentDefinition, NetworkType
 from windrow.model.ports import PortRecord, endpoints

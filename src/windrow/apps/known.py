@@ -1,11 +1,17 @@
-"""The port records of a host, for whoever looks at it: those that can be read, and what is wrong with the others."""
+"""What the disk knows of a host, for whoever looks at it: what can be read, and what is wrong with the rest."""
 
 from __future__ import annotations
 
+from windrow.model.facts import Known
 from windrow.model.ports import PortRecord
 from windrow.model.problems import Problem, Severity
 from windrow.store.paths import Paths
 from windrow.store.ports import PortRecords
+
+
+def known(paths: Paths) -> Known:
+    """All of it."""
+    return Known(ports=recorded(paths))
 
 
 def recorded(paths: Paths) -> tuple[PortRecord, ...]:
