@@ -14,7 +14,7 @@ from typing import Protocol
 from windrow.compile import Compiled, compile_node, node_facts
 from windrow.model import names
 from windrow.model.cluster import Cluster
-from windrow.model.facts import KernelFeatures, Known, Nic, NodeFacts
+from windrow.model.facts import KernelFeatures, Known, Memory, Nic, NodeFacts
 from windrow.model.host import Bridge, Observed
 from windrow.model.objects import ClusterNetwork
 from windrow.model.steps import AwaitCarrier, Failure, Outcome, Plan, Step
@@ -60,6 +60,8 @@ class Report:
     left: Plan
     sight: Sight
     rounds: int
+    memory: Memory
+    """To be written (`store.memory`): what the next look should know."""
 
     @property
     def ok(self) -> bool:
@@ -73,21 +75,26 @@ Waiting = Callable[[], AbstractContextManager[None]]
 """What is entered for as long as the plan only waits: it lets the network's lock go, and takes it again."""
 
 
-NOTHING_KNOWN = Known()
-
-
-def look(kernel: Kernel, node: str, known: Known = NOTHING_KNOWN) -> Sight:
+def look(kernel: Kernel, node: str, known: Known = Known()) -> Sight:
     """Observe the kernel and derive the facts of `node` from it and from what its disk knows."""
     observed = kernel.observe()
     facts = node_facts(node, observed, kernel.nics(), kernel.features(), known)
     return Sight(observed=observed, facts=facts)
 
 
-def plan_node(cluster: Cluster, sight: Sight) -> Planned:
-    """What the cluster's objects ask of this node, and the steps that lead there."""
+def plan_node(cluster: Cluster, sight: Sight, *, consent: bool = False) -> Planned:
+    """What the cluster's objects ask of this node, and the steps that lead there. `consent`: also where they change
+    what carries the management traffic; somebody stands by with an undo."""
     compiled = compile_node(cluster, sight.facts)
     facts = sight.facts
-    plan = make_plan(compiled.state, sight.observed, protected=facts.protected, held=compiled.held, records=facts.ports)
+    plan = make_plan(
+        compiled.state,
+        sight.observed,
+        protected=facts.protected,
+        held=compiled.held,
+        records=facts.ports,
+        consent=consent,
+    )
     return Planned(compiled=compiled, plan=plan)
 
 
@@ -153,20 +160,23 @@ def converge(
     *,
     knowing: Knowing = Known,
     waiting: Waiting = nullcontext,
+    consent: bool = False,
 ) -> Report:
     """Bring the node to what the cluster asks, and verify it by looking again."""
     sight = look(kernel, node, knowing())
-    first = planned = plan_node(cluster, sight)
+    first = planned = plan_node(cluster, sight, consent=consent)
     outcome = Outcome()
     rounds = 0
     while planned.plan.steps and rounds < MAX_ROUNDS and (outcome.ok or _gone(outcome)):
         outcome = execute(planned.plan, kernel, on_step, waiting=waiting)
         rounds += 1
         sight = look(kernel, node, knowing())
-        planned = plan_node(cluster, sight)
+        planned = plan_node(cluster, sight, consent=consent)
         if _gone(outcome) and not planned.plan.steps:
             outcome = Outcome(done=outcome.done)  # what was to be done to the link went with it
-    return Report(planned=first, outcome=outcome, left=planned.plan, sight=sight, rounds=rounds)
+    return Report(
+        planned=first, outcome=outcome, left=planned.plan, sight=sight, rounds=rounds, memory=planned.compiled.memory
+    )
 
 
 def _gone(outcome: Outcome) -> bool:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from windrow.model.facts import Known
 from windrow.model.ports import PortRecord
 from windrow.model.problems import Problem, Severity
+from windrow.store.memory import read_memory
 from windrow.store.paths import Paths
 from windrow.store.ports import PortRecords
 
 
 def known(paths: Paths) -> Known:
     """All of it."""
-    return Known(ports=recorded(paths))
+    return Known(ports=recorded(paths), memory=read_memory(paths))
 
 
 def recorded(paths: Paths) -> tuple[PortRecord, ...]:

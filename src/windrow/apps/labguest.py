@@ -23,6 +23,7 @@ from windrow.netlink.kernel import Kernel
 from windrow.rules import Change, changes_to, check
 from windrow.store.clusternetworks import write_cluster_networks
 from windrow.store.directory import Store
+from windrow.store.memory import write_memory
 from windrow.store.paths import Paths
 
 ENTRY = "windrow.apps.labguest:main"
@@ -51,6 +52,7 @@ class LabEngine:
         with Kernel(node) as kernel, HostLock(paths) as lock:
             report = converge(cluster, kernel, node, on_step, knowing=partial(known, paths), waiting=lock.waiting)
             write_cluster_networks(paths, cluster_networks(cluster, report.sight.observed))
+            write_memory(paths, report.memory)
         problems += [str(p) for p in unreadable(paths)]
         problems += [str(p) for p in report.planned.compiled.problems]
         problems += [str(p) for p in report.left.refusals]

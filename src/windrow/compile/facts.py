@@ -10,15 +10,13 @@ from windrow.model.host import Bond, Bridge, Observed, VlanIf
 from windrow.model.ports import PORT_GROUP
 from windrow.model.values import IfName, VidSet
 
-NOTHING_KNOWN = Known()
-
 
 def node_facts(
     node: str,
     observed: Observed,
     nics: Mapping[IfName, Nic],
     features: KernelFeatures,
-    known: Known = NOTHING_KNOWN,
+    known: Known = Known(),
 ) -> NodeFacts:
     """The facts of `node`, from one observation, its inventory of NICs and what its disk knows.
 

@@ -11,7 +11,7 @@ from windrow.compile.uplinks import choose_uplinks, uplink_links
 from windrow.compile.vlans import mgmt_links, self_vids, uplink_vids
 from windrow.model import names
 from windrow.model.cluster import Cluster
-from windrow.model.facts import NodeFacts
+from windrow.model.facts import Memory, NodeFacts
 from windrow.model.host import Bond, HostState, Link
 from windrow.model.problems import Problem
 from windrow.model.values import IfName, VidSet
@@ -27,6 +27,8 @@ class Compiled:
     state: HostState
     held: frozenset[IfName] = frozenset()
     problems: tuple[Problem, ...] = ()
+    memory: Memory = Memory()
+    """What is to be remembered once this is so."""
 
 
 def compile_node(cluster: Cluster, facts: NodeFacts) -> Compiled:
@@ -34,7 +36,8 @@ def compile_node(cluster: Cluster, facts: NodeFacts) -> Compiled:
     choice = choose_uplinks(cluster, facts)
     present = {u.cluster_network for u in choice.uplinks} | _mgmt(facts)
     hosts = choose_host_networks(cluster, facts, frozenset(present))
-    links: list[Link] = mgmt_links(cluster, hosts.configs, facts)
+    managed = names.MGMT in {u.cluster_network for u in choice.uplinks} | choice.held
+    links: list[Link] = [] if managed else mgmt_links(cluster, hosts.configs, facts)
     for uplink in choice.uplinks:
         own = self_vids(uplink.cluster_network, hosts.configs, facts)
         vids = uplink_vids(cluster, uplink.cluster_network, own)
@@ -47,6 +50,7 @@ def compile_node(cluster: Cluster, facts: NodeFacts) -> Compiled:
         state=HostState(links={link.name: link for link in links}, sysctls=_sysctls(facts) if links else {}),
         held=_held(choice.held, facts) | {IfName(name) for name in hosts.held},
         problems=choice.problems + hosts.problems + said,
+        memory=Memory(nics=choice.cards),
     )
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, fields, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields, replace
 
 from windrow.model import names
 from windrow.model.bonding import OPTIONS, BondMode
@@ -25,6 +25,8 @@ class Uplink:
     config: VlanConfig
     nics: tuple[Nic, ...]
     mtu: int
+    called: Mapping[str, Nic]
+    """By the name of the manifest, and by their own."""
 
     @property
     def cluster_network(self) -> str:
@@ -46,6 +48,8 @@ class Choice:
     uplinks: tuple[Uplink, ...]
     held: frozenset[str]
     problems: tuple[Problem, ...]
+    cards: Mapping[str, Mac] = field(default_factory=dict)
+    """Of the NICs that are called by name (`facts.Memory.nics`)."""
 
 
 def choose_uplinks(cluster: Cluster, facts: NodeFacts) -> Choice:
@@ -55,7 +59,7 @@ def choose_uplinks(cluster: Cluster, facts: NodeFacts) -> Choice:
     held: set[str] = set()
     problems: list[Problem] = []
     taken: dict[IfName, VlanConfig] = {}
-    chosen = [c for c in cluster.all(VlanConfig) if selects_node(c, node) and c.cluster_network != names.MGMT]
+    chosen = [c for c in cluster.all(VlanConfig) if selects_node(c, node) and c.effective]
     for config in chosen:
         found = list(_conflicts(config, chosen, facts))
         nics, missing = find_nics(config, facts)
@@ -69,12 +73,19 @@ def choose_uplinks(cluster: Cluster, facts: NodeFacts) -> Choice:
             held.add(config.cluster_network)
         else:
             mtu = config.uplink.mtu or MTU_DEFAULT
-            uplinks.append(Uplink(config=config, nics=nics, mtu=mtu))
+            uplinks.append(Uplink(config=config, nics=nics, mtu=mtu, called=_called(config, nics, facts)))
     return Choice(
         uplinks=tuple(u for u in uplinks if u.cluster_network not in held),
         held=frozenset(held),
         problems=tuple(problems),
+        cards={name: mac for config in chosen for name, mac in cards(config, facts).items()},
     )
+
+
+def _called(config: VlanConfig, nics: tuple[Nic, ...], facts: NodeFacts) -> dict[str, Nic]:
+    by_name = (s for s in config.uplink.nics if s.by is NicIdentity.NAME)
+    own: dict[str, Nic] = {n.name: n for n in nics}
+    return own | {s.value: nic for s in by_name if (nic := find_nic(s, facts)) is not None}
 
 
 def _conflicts(config: VlanConfig, chosen: list[VlanConfig], facts: NodeFacts) -> Iterator[Problem]:
@@ -132,13 +143,42 @@ def find_nics(config: VlanConfig, facts: NodeFacts) -> tuple[tuple[Nic, ...], li
             )
         elif nic not in found:
             found.append(nic)
+            if selector.by is NicIdentity.NAME and selector.value != nic.name:
+                problems.append(_renamed(config, i, nic))
     return tuple(found), problems
 
 
+def _renamed(config: VlanConfig, i: int, nic: Nic) -> Problem:
+    name = config.uplink.nics[i].value
+    return Problem(
+        code="nic-renamed",
+        message=f"{name} is called {nic.name} now: it is the same card, {nic.mac}",
+        hint=f"write {{mac: {nic.mac}}} instead of {name}, or its new name",
+        path=f"spec.uplink.nics[{i}]",
+        about=config.ref,
+        severity=Severity.WARNING,
+    )
+
+
+def cards(config: VlanConfig, facts: NodeFacts) -> dict[str, Mac]:
+    """Name in the manifest -> the card that it stands for; what is not there now is remembered as before."""
+    found: dict[str, Mac] = {}
+    for selector in config.uplink.nics:
+        nic = find_nic(selector, facts)
+        mac = nic.mac if nic else facts.memory.nics.get(selector.value)
+        if selector.by is NicIdentity.NAME and mac:
+            found[selector.value] = mac
+    return found
+
+
 def find_nic(selector: NicSelector, facts: NodeFacts) -> Nic | None:
+    """A name stands for the card that bore it when it was last found: the kernel may have called it otherwise since
+    (another slot order, another driver). A card that is gone has given its name away."""
     match selector.by:
         case NicIdentity.NAME:
-            return facts.nics.get(IfName(selector.value))
+            card = facts.memory.nics.get(selector.value)
+            same = next((n for n in facts.nics.values() if n.mac == card), None)
+            return same or facts.nics.get(IfName(selector.value))
         case NicIdentity.MAC:
             return next((n for n in facts.nics.values() if n.mac == selector.value), None)
         case NicIdentity.PCI:
@@ -175,7 +215,15 @@ def uplink_links(uplink: Uplink, vids: VidSet, self_vids: VidSet, mac: Mac | Non
             origin=why,
         ),
         *(
-            Link(name=n.name, spec=Other(kind="device"), up=True, mtu=uplink.mtu, master=uplink.bond, origin=why)
+            Link(
+                name=n.name,
+                spec=Other(kind="device"),
+                up=True,
+                mtu=uplink.mtu,
+                master=uplink.bond,
+                addrs=frozenset() if uplink.cluster_network == names.MGMT else None,  # they move to the bridge
+                origin=why,
+            )
             for n in uplink.nics
         ),
     ]
@@ -227,4 +275,5 @@ def _default(option: str) -> object:
 
 def _present(primary: str | None, uplink: Uplink) -> str:
     """A primary that is not there cannot be set; the bond then chooses by itself until it comes back."""
-    return primary if primary in [n.name for n in uplink.nics] and primary else ""
+    nic = uplink.called.get(primary or "")
+    return nic.name if nic else ""

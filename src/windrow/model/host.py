@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 
 from windrow.model.bonding import OPTIONS, BondMode
 from windrow.model.values import OWNER_GROUP as OWNER_GROUP
+from windrow.model.values import OWNER_PROTOCOL as OWNER_PROTOCOL
 from windrow.model.values import Cidr, IfName, Mac, Ref
 from windrow.model.values import PortVlans as PortVlans
 
@@ -147,7 +148,7 @@ class Link:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
-    """A route of the main or another table; `dst` is `default` or a prefix."""
+    """A route of the main or another table; `dst` is `default` or a prefix. Ours have `protocol` OWNER_PROTOCOL."""
 
     dst: str
     dev: IfName | None
@@ -157,12 +158,22 @@ class Route:
     protocol: int = 0
 
 
+IP6_RT_PRIO_USER = 1024
+"""What the kernel makes of metric 0 in an IPv6 route (include/net/ip6_fib.h)."""
+
+
+def settled_metric(route: Route) -> int:
+    """The metric that the kernel will report."""
+    return route.metric or (IP6_RT_PRIO_USER if ":" in f"{route.dst}{route.gateway}" else 0)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostState:
     """Wanted: complete for what Windrow owns, silent on the rest. Observed: everything."""
 
     links: Mapping[IfName, Link] = field(default_factory=dict)
     routes: frozenset[Route] = frozenset()
+    """Wanted: all of ours; in an undo also those of others that a link had."""
     sysctls: Mapping[str, str] = field(default_factory=dict)
     """`net.bridge.bridge-nf-call-iptables` -> `0`. In an observed state only the ones that were asked for
     and exist."""

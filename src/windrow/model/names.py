@@ -35,6 +35,10 @@ ANNOTATION_VID_SET = f"{API_GROUP}/vlan-id-set-str"
 ANNOTATION_VID_SET_HASH = f"{API_GROUP}/vlan-id-set-str-hash"
 ANNOTATION_MATCHED_NODES = f"{API_GROUP}/matched-nodes"
 
+ANNOTATION_MANAGED = "windrow.io/managed"
+"""On a VlanConfig of `mgmt`: "true" makes the uplink of the management network Windrow's. Harvester keeps a VlanConfig
+there that only mirrors what the installer made (`mgmt-vlanconfig-<node>`); without this annotation it has no effect."""
+
 RESERVED_CLUSTER_NETWORKS = frozenset(
     {"clusternetwork", "last-type", "nic", "node", "ready", "route", "type", "vlan-id", "vlanconfig"}
 )

@@ -65,6 +65,11 @@ class VlanConfig(Object):
     node_selector: Mapping[str, str] = field(default_factory=dict)
     description: str = ""
 
+    @property
+    def effective(self) -> bool:
+        """Whether Windrow makes its uplink: that of the management network only where it was asked to."""
+        return self.cluster_network != names.MGMT or self.meta.annotations.get(names.ANNOTATION_MANAGED) == "true"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VlanStatus(Object):

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from enum import Enum, IntEnum
 
 from windrow.model.bonding import Change
-from windrow.model.host import Bond, Bridge, Link, PortVlans
+from windrow.model.host import Bond, Bridge, Link, PortVlans, Route
 from windrow.model.problems import Problem
 from windrow.model.values import Cidr, IfName, Ref, VidSet
 
@@ -54,9 +54,12 @@ class Phase(IntEnum):
     UP = 8
     """Bottom-up: a VLAN interface on a parent that is down refuses (`vlan_dev_open`: ENETDOWN)."""
     ADD_ADDRESSES = 9
-    DELETE_ADDRESSES = 10
-    DELETE_VLANS = 11
-    CLEAN = 12
+    ADD_ROUTES = 10
+    """A gateway has to be on a network of the link (`fib_check_nh`), so its address comes first."""
+    DELETE_ROUTES = 11
+    DELETE_ADDRESSES = 12
+    DELETE_VLANS = 13
+    CLEAN = 14
     """Deleting what nobody wants any more."""
 
 
@@ -138,6 +141,18 @@ class DelAddr:
 
 
 @dataclass(frozen=True, slots=True)
+class AddRoute:
+    """Beside others of the same destination, if there are any; there already: fine."""
+
+    route: Route
+
+
+@dataclass(frozen=True, slots=True)
+class DelRoute:
+    route: Route
+
+
+@dataclass(frozen=True, slots=True)
 class SetSysctl:
     key: str
     value: str
@@ -164,6 +179,8 @@ Action = (
     | SetVlans
     | AddAddr
     | DelAddr
+    | AddRoute
+    | DelRoute
     | SetSysctl
     | AwaitCarrier
 )

@@ -31,6 +31,10 @@ OWNER_GROUP = 30574
 """The link group ("wn" in ASCII) that marks what Windrow made. IFLA_GROUP is honoured in the create
 message itself (`rtnl_create_link`), so a crash cannot leave an unmarked link; IFLA_IFALIAS is not."""
 
+OWNER_PROTOCOL = 119
+"""The protocol number that marks our routes (`rtm_protocol`: 0 to 4 are the kernel's and the administrator's; of the
+others /etc/iproute2/rt_protos names some, and not this one)."""
+
 IFNAME_MAX = 15
 MTU_DEFAULT, MTU_MIN, MTU_MAX = 1500, 576, 9000
 

@@ -11,10 +11,12 @@ from typing import assert_never
 from windrow.model.host import PortVlans
 from windrow.model.steps import (
     AddAddr,
+    AddRoute,
     AwaitCarrier,
     CreateLink,
     DelAddr,
     DeleteLink,
+    DelRoute,
     Failure,
     RenameLink,
     SetBond,
@@ -97,7 +99,7 @@ class _Burst:
         self._touched.clear()
         results = self._rtnl.burst([message for _, message in pending])
         for (step, _), error in zip(pending, results, strict=True):
-            if error is not None:
+            if error is not None and not _is_so_already(step, error):
                 raise _StepFailed(_failure(step, error))
 
     def _index(self, name: str) -> int:
@@ -114,6 +116,11 @@ class _Burst:
             raise _StepFailed(_failure(step, error)) from error
         except _BAD_VALUE as error:
             raise _StepFailed(Failure(step=step, errno=errno.EINVAL, reason=str(error))) from error
+
+
+def _is_so_already(step: Step, error: KernelError) -> bool:
+    """A step says "be X". The kernel takes an address again (NLM_F_REPLACE), but not a route beside its own like."""
+    return isinstance(step.action, AddRoute) and error.errno == errno.EEXIST
 
 
 def _failure(step: Step, error: KernelError) -> Failure:
@@ -167,6 +174,10 @@ def _messages(step: Step, index: Index) -> tuple[Message, ...]:
             return (links.add_addr(index(name), addr, name=name),)
         case DelAddr(addr=addr):
             return (links.del_addr(index(name), addr, name=name),)
+        case AddRoute(route=route):
+            return (links.add_route(route, index(name), beside=True),)
+        case DelRoute(route=route):
+            return (links.del_route(route, index(name)),)
         case SetSysctl() | AwaitCarrier():
             return ()
         case _ as never:

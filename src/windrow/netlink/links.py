@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from windrow.model.values import OWNER_GROUP, VID_MAX, VID_MIN, PortVlans, VidSet
 from windrow.netlink import codec, errors
 from windrow.netlink.sock import (
+    NLM_F_APPEND,
     NLM_F_CREATE,
     NLM_F_EXCL,
     NLM_F_REPLACE,
@@ -271,9 +272,14 @@ def _addr(type_: int, index: int, cidr: str, flags: int | None = None) -> bytes:
     return codec.ADDR_HEADER.pack(_family(address.version), length, 0, 0, index) + codec.ADDR.encode(values)
 
 
-def add_route(route: Route, index: int | None) -> Message:
-    """Add or replace a unicast route; `index` is the ifindex of its device. Raises ValueError."""
-    return Message(RTM_NEWROUTE, _route(route, index), NLM_F_CREATE | NLM_F_REPLACE, f"add route {_said(route)}")
+def add_route(route: Route, index: int | None, *, beside: bool = False) -> Message:
+    """Add or replace a unicast route; `index` is the ifindex of its device. Raises ValueError.
+
+    `beside`: leave another one of the same destination and metric as it is (`fib_table_insert`: NLM_F_REPLACE takes
+    whichever stands first, also another's). The same one again is then EEXIST.
+    """
+    how = NLM_F_APPEND if beside else NLM_F_REPLACE
+    return Message(RTM_NEWROUTE, _route(route, index), NLM_F_CREATE | how, f"add route {_said(route)}")
 
 
 def del_route(route: Route, index: int | None) -> Message:

@@ -53,7 +53,7 @@ def _nic(scene: Scene, want: Link, seen: Link | None) -> Iterator[Problem]:
         return
     if (seen.master or "") == (want.master or ""):
         return
-    if name in scene.protected:
+    if name in scene.protected and not scene.consent:
         yield _refuse(
             "protected", about, f"{name} carries this node's management traffic", "choose a NIC that does not"
         )
@@ -64,7 +64,7 @@ def _nic(scene: Scene, want: Link, seen: Link | None) -> Iterator[Problem]:
         yield _refuse("nic-in-use", about, f"{name} belongs to {kind} {seen.master}, which others made", hint)
     if not isinstance(seen.spec, Other):
         yield _refuse("not-a-nic", about, f"{name} is a {seen.kind}, not a NIC", "name NICs in spec.uplink.nics")
-    if seen.addrs and not scene.owned(seen.master):
+    if seen.addrs and not scene.owned(seen.master) and not (scene.consent and want.addrs is not None):
         addresses = ", ".join(sorted(seen.addrs))
         hint = f"take them off first: ip address flush dev {name}"
         yield _refuse("nic-has-addresses", about, f"{name} has addresses of its own: {addresses}", hint)
@@ -72,7 +72,7 @@ def _nic(scene: Scene, want: Link, seen: Link | None) -> Iterator[Problem]:
 
 def _unwanted(scene: Scene, seen: Link) -> Iterator[Problem]:
     about = scene.why(seen.name)
-    if seen.name in scene.protected:
+    if seen.name in scene.protected and not scene.consent:
         yield _refuse(
             "protected",
             about,
@@ -113,7 +113,7 @@ def forbidden(scene: Scene, steps: tuple[Step, ...]) -> Iterator[Problem]:
             if lost:
                 text = f"{step.link} would lose VLAN {lost}, which carries this node's management traffic"
                 yield _refuse("protected", step.why, text, "leave that VLAN in")
-        elif not scene.owned(step.link) or step.impact.rank >= Impact.FLAP.rank:
+        elif not scene.consent and (not scene.owned(step.link) or step.impact.rank >= Impact.FLAP.rank):
             yield _refuse(
                 "protected",
                 step.why,

@@ -18,6 +18,7 @@ TABLE: dict[str, Change] = {
     "isolated": Change.LIVE,
     "hairpin": Change.LIVE,
     "addrs": Change.LIVE,
+    "routes": Change.LIVE,
     "bridge.vlan_filtering": Change.LIVE,
     "bridge.stp": Change.LIVE,
     "bridge.ageing": Change.LIVE,

@@ -5,10 +5,23 @@ from __future__ import annotations
 from dataclasses import replace
 
 from windrow.model.bonding import BondMode
-from windrow.model.host import Bond, Bridge, HostState, Link, Observed, Other, PortVlans, VlanIf
+from windrow.model.host import (
+    OWNER_PROTOCOL,
+    Bond,
+    Bridge,
+    HostState,
+    Link,
+    Observed,
+    Other,
+    PortVlans,
+    Route,
+    VlanIf,
+)
 from windrow.model.names import MGMT_DEVICES
 from windrow.model.ports import PORT_GROUP
 from windrow.model.values import IfName
+
+RTPROT_KERNEL = 2
 
 
 def normalise(observed: Observed, names: frozenset[IfName] | None = None) -> HostState:
@@ -29,7 +42,16 @@ def normalise(observed: Observed, names: frozenset[IfName] | None = None) -> Hos
                 links[name] = _claimed(link)
         elif names is not None and name in names:
             links[name] = _only_vlans(link) if name in MGMT_DEVICES else _claimed(link)
-    return HostState(links=links, sysctls=dict(observed.state.sysctls))
+    routes = frozenset(r for r in observed.state.routes if _returns(r, links))
+    return HostState(links=links, routes=routes, sysctls=dict(observed.state.sysctls))
+
+
+def _returns(route: Route, links: dict[IfName, Link]) -> bool:
+    """Ours; and anybody's over a NIC that had addresses, but the kernel's own, which come with these."""
+    link = links.get(IfName(route.dev or ""))
+    if link is None:
+        return False
+    return route.protocol == OWNER_PROTOCOL or (link.addrs is not None and route.protocol != RTPROT_KERNEL)
 
 
 def _owned(link: Link) -> Link:
@@ -41,7 +63,7 @@ def _owned(link: Link) -> Link:
             mac = None if follows else link.mac
             return replace(link, spec=bond.applicable(), mac=mac, master=master, vlans=vlans, addrs=None)
         case Bridge():
-            return replace(link, master=master, vlans=vlans, addrs=None)
+            return replace(link, master=master, vlans=vlans)
         case VlanIf():
             # its MAC is its parent's (vlan_dev_init)
             return replace(link, mac=None, txqlen=None, master=master, vlans=vlans)
@@ -50,8 +72,11 @@ def _owned(link: Link) -> Link:
 
 
 def _claimed(link: Link) -> Link:
-    """A NIC: which bond it is in, and whether it is up. Its MAC is the bond's while it is in one."""
-    return Link(name=link.name, spec=Other(kind=link.kind), up=link.up, mtu=link.mtu, master=link.master or "")
+    """A NIC: which bond it is in, and whether it is up; alone, its addresses. Its MAC is the bond's while it is in
+    one."""
+    addrs = (link.addrs or None) if not link.master else None
+    spec = Other(kind=link.kind)
+    return Link(name=link.name, spec=spec, up=link.up, mtu=link.mtu, master=link.master or "", addrs=addrs)
 
 
 def _is_port(observed: Observed, name: IfName) -> bool:

@@ -5,19 +5,22 @@ A rule yields bursts. A burst is sent at once; the bursts of a unit are sorted b
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from ipaddress import ip_interface
 from typing import Any
 
 from windrow.model.bonding import Change
-from windrow.model.host import Bond, Bridge, Link, LinkSpec, Other, PortVlans, VlanIf
+from windrow.model.host import OWNER_PROTOCOL, Bond, Bridge, Link, LinkSpec, Other, PortVlans, Route, VlanIf
 from windrow.model.ports import users
 from windrow.model.steps import (
+    Action,
     AddAddr,
+    AddRoute,
     CreateLink,
     DelAddr,
     DeleteLink,
+    DelRoute,
     Delta,
     Impact,
     Phase,
@@ -111,8 +114,16 @@ def attach_nic(scene: Scene, nic: Link, rank: int) -> Iterator[Burst]:
         return
     impact = scene.release_impact(nic.name) if scene.owned(seen.master) else Impact.NONE
     impact = Impact.worst([impact, scene.when_carrying(bond, Impact.HITLESS)])
+    if seen.addrs and not scene.owned(seen.master):
+        impact = scene.when_carrying(nic.name, Impact.FLAP)  # what is sent to the host waits until the bridge has them
     down = [scene.step(Phase.ATTACH, nic.name, SetLink(up=False), impact)] if seen.up else []
-    yield burst(rank, *down, scene.step(Phase.ATTACH, nic.name, SetMaster(bond), impact))
+    gone = (seen.addrs or frozenset()) - nic.addrs if nic.addrs is not None else frozenset()
+    # Closing a link takes its IPv6 addresses (addrconf_ifdown) and leaves the IPv4 ones: these go when the bridge has
+    # them, so that the host is never without.
+    first = [scene.step(Phase.ATTACH, nic.name, DelAddr(a), impact) for a in sorted(gone) if ":" in a]
+    yield burst(rank, *first, *down, scene.step(Phase.ATTACH, nic.name, SetMaster(bond), impact))
+    for addr in sorted(a for a in gone if ":" not in a):
+        yield burst(3, scene.step(Phase.DELETE_ADDRESSES, nic.name, DelAddr(addr), note="its bridge has it now"))
 
 
 def release_nic(scene: Scene, nic: IfName, *, free: bool) -> Iterator[Burst]:
@@ -124,7 +135,10 @@ def release_nic(scene: Scene, nic: IfName, *, free: bool) -> Iterator[Burst]:
     up = want.up if want and want.up is not None else True
     after = scene.step(Phase.CLEAN, nic, SetLink(up=up, mtu=want.mtu if want else None))
     leave = [] if free else [scene.step(Phase.CLEAN, nic, SetMaster(None), scene.release_impact(nic))]
-    yield burst(1, *leave, after)
+    have = (seen.addrs if (seen := scene.seen(nic)) else None) or frozenset()
+    own: list[Action] = [AddAddr(a) for a in sorted((want.addrs if want else None) or ()) if ":" in a or a not in have]
+    own += [AddRoute(r) for r in _in_order(scene.wanted_routes.get(nic, ()))]
+    yield burst(1, *leave, after, *(scene.step(Phase.CLEAN, nic, action) for action in own))
 
 
 # -- bonds -----------------------------------------------------------------------------------------
@@ -364,6 +378,21 @@ def addresses(scene: Scene, link: Link, have: Link | None) -> Iterator[Burst]:
         again = [scene.step(Phase.ADD_ADDRESSES, link.name, AddAddr(a)) for a in sorted(want) if _in(a, network)]
         gone = scene.step(Phase.DELETE_ADDRESSES, link.name, DelAddr(addr), Impact.FLAP, "its connections end")
         yield burst(3, gone, *again)
+
+
+def routes(scene: Scene, link: IfName, have: frozenset[Route]) -> Iterator[Burst]:
+    """New before old: between the two the kernel takes the older one."""
+    want = scene.wanted_routes.get(link, frozenset())
+    for route in _in_order(want - have):
+        yield burst(3, scene.step(Phase.ADD_ROUTES, link, AddRoute(route)))
+    for route in _in_order(r for r in have - want if r.protocol == OWNER_PROTOCOL):
+        note = "what went this way goes another, or ends"
+        yield burst(3, scene.step(Phase.DELETE_ROUTES, link, DelRoute(route), Impact.FLAP, note))
+
+
+def _in_order(routes: Iterable[Route]) -> list[Route]:
+    """Those without a gateway first: they may lead to the gateways of the others."""
+    return sorted(routes, key=lambda r: (bool(r.gateway), r.dst, r.metric, r.gateway or ""))
 
 
 def _in(addr: str, network: object) -> bool:

@@ -25,23 +25,26 @@ def make_plan(
     protected: frozenset[IfName] = frozenset(),
     held: frozenset[IfName] = frozenset(),
     records: tuple[PortRecord, ...] = (),
+    consent: bool = False,
 ) -> Plan:
     """The steps from `have` to `want`.
 
     `want` is complete for what Windrow owns: what is ours and not in it is deleted. `protected` links are
-    not changed, `held` ones are left alone; `records` say whose ports a bridge has that would go. Empty exactly when
-    there is nothing to do.
+    not changed, unless with `consent`; `held` ones are left alone; `records` say whose ports a bridge has that would
+    go. Empty exactly when there is nothing to do.
     """
-    scene = Scene(want=want, have=have, protected=protected, held=held, records=records)
+    scene = Scene(want=want, have=have, protected=protected, held=held, records=records, consent=consent)
     planned = (_unit(scene, names) for names in units(_concerned(scene), want, have, _apart(scene)))
     return Plan(units=tuple(u for u in (_sysctls(scene), *planned) if u.steps or u.refusals or u.deltas))
 
 
 def _concerned(scene: Scene) -> set[IfName]:
-    """What is wanted, what is ours, and the NICs in our bonds."""
+    """What is wanted, what is ours, the NICs in our bonds, and where routes are wanted or ours."""
     ours = {IfName(n) for n in scene.ours}
     bonds = (n for n in ours if (link := scene.seen(n)) and isinstance(link.spec, Bond))
-    return (set(scene.want.links) | ours | {nic for bond in bonds for nic in scene.slaves(bond)}) - scene.held
+    nics = {nic for bond in bonds for nic in scene.slaves(bond)}
+    routed = {IfName(n) for n in scene.wanted_routes} | {IfName(n) for n in scene.seen_routes if scene.our_routes(n)}
+    return (set(scene.want.links) | ours | nics | routed) - scene.held
 
 
 def _apart(scene: Scene) -> set[IfName]:
@@ -83,12 +86,28 @@ def _unit(scene: Scene, names: tuple[IfName, ...]) -> Unit:
 def _deltas(scene: Scene, name: IfName) -> tuple[Delta, ...]:
     want, seen = scene.wanted(name), scene.seen(name)
     if want is not None:
-        return diff_link(want, seen)
+        return (*diff_link(want, seen), *_routes(scene, name))
     if seen is None:
         return ()
     if scene.owned(name):
         return (Delta(link=name, field="link", have=seen, want=None, change=TABLE["link"], why=scene.why(name)),)
-    return (Delta(link=name, field="master", have=seen.master, want="", change=TABLE["master"], why=scene.why(name)),)
+    if scene.owned(seen.master) and isinstance(seen.spec, Other):
+        master = Delta(
+            link=name, field="master", have=seen.master, want="", change=TABLE["master"], why=scene.why(name)
+        )
+        return (master, *_routes(scene, name))
+    return tuple(_routes(scene, name))
+
+
+def _routes(scene: Scene, name: IfName) -> Iterator[Delta]:
+    """Ours that are not as they should be; where the link is one of others, too."""
+    want, have, ours = (
+        scene.wanted_routes.get(name, frozenset()),
+        scene.seen_routes.get(name, ()),
+        scene.our_routes(name),
+    )
+    if not want <= frozenset(have) or ours - want:
+        yield Delta(link=name, field="routes", have=ours, want=want, change=TABLE["routes"], why=scene.why(name))
 
 
 def _bursts(scene: Scene, names: tuple[IfName, ...], deltas: dict[IfName, tuple[Delta, ...]]) -> Iterator[Burst]:
@@ -99,10 +118,11 @@ def _bursts(scene: Scene, names: tuple[IfName, ...], deltas: dict[IfName, tuple[
     for name in names:
         if not deltas[name] or name in successors:
             continue
+        yield from _routing(scene, name, deltas[name])
         want, seen = scene.wanted(name), scene.seen(name)
         if name in taken_over and want:
             yield from takeover.take_over(scene, want, taken_over.index(name))
-        elif want is None and seen is not None:
+        elif want is None and seen is not None and any(d.field != "routes" for d in deltas[name]):
             yield from _unwanted(scene, seen, cleared)
         elif want is not None and scene.is_port(name):
             yield from _port(scene, want, deltas[name])
@@ -111,6 +131,25 @@ def _bursts(scene: Scene, names: tuple[IfName, ...], deltas: dict[IfName, tuple[
         elif want is not None:
             yield from _device(scene, want, deltas[name], refit=name in refitted)
     yield from _mac_again(scene, names, refitted)
+
+
+def _routing(scene: Scene, name: IfName, deltas: tuple[Delta, ...]) -> Iterator[Burst]:
+    """A link that is made anew begins without any."""
+    if any(d.change is Change.RECREATE for d in deltas):
+        yield from order.routes(scene, name, have=frozenset())
+    elif any(d.field == "routes" for d in deltas) and not _is_released(scene, name, deltas):
+        yield from order.routes(scene, name, have=scene.seen_routes.get(name, frozenset()))
+
+
+def _is_released(scene: Scene, name: IfName, deltas: tuple[Delta, ...]) -> bool:
+    """A NIC that leaves its bond is closed by that and loses its routes: they come after it (`order.release_nic`)."""
+    want = scene.wanted(name)
+    return (
+        want is not None
+        and isinstance(want.spec, Other)
+        and not want.master
+        and any(d.field == "master" for d in deltas)
+    )
 
 
 def _takes_over(scene: Scene, name: IfName, deltas: tuple[Delta, ...]) -> bool:
@@ -164,6 +203,8 @@ def _nic(
         rank = scene.wanted_slaves(nic.master or "").index(nic.name)
         yield from order.attach_nic(scene, nic, rank)  # which opens it, and gives it the bond's MTU
     else:
+        if "addrs" in fields:
+            yield from order.addresses(scene, nic, seen)
         if "mtu" in fields and seen and seen.mtu and not _bond_brings_mtu(scene, nic):
             yield from order.mtu(scene, nic, seen.mtu)
         if "up" in fields:

@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from functools import cached_property
 
-from windrow.model.host import OWNER_GROUP, Bond, Bridge, HostState, Link, Observed, Other, Runtime, VlanIf
+from windrow.model.host import (
+    OWNER_GROUP,
+    OWNER_PROTOCOL,
+    Bond,
+    Bridge,
+    HostState,
+    Link,
+    Observed,
+    Other,
+    Route,
+    Runtime,
+    VlanIf,
+    settled_metric,
+)
 from windrow.model.ports import PORT_GROUP, PortRecord
 from windrow.model.steps import Action, Impact, Phase, Step
 from windrow.model.values import IfName, Ref, VidSet
@@ -25,6 +39,8 @@ class Scene:
     protected: frozenset[IfName]
     held: frozenset[IfName]
     records: tuple[PortRecord, ...] = ()
+    consent: bool = False
+    """Somebody stands by with an undo: what carries the management traffic may be changed."""
 
     def wanted(self, name: str | None) -> Link | None:
         return self.want.links.get(IfName(name or ""))
@@ -114,6 +130,19 @@ class Scene:
         above = self.wanted(seen.master or seen.parent) if seen else None
         return why(above) if above else UNKNOWN
 
+    @cached_property
+    def wanted_routes(self) -> dict[str, frozenset[Route]]:
+        """Link -> the routes over it that are to be."""
+        return _by_link(replace(r, metric=settled_metric(r)) for r in self.want.routes)
+
+    @cached_property
+    def seen_routes(self) -> dict[str, frozenset[Route]]:
+        """Link -> the routes over it that are, anybody's."""
+        return _by_link(self.have.state.routes)
+
+    def our_routes(self, name: str) -> frozenset[Route]:
+        return frozenset(r for r in self.seen_routes.get(name, ()) if r.protocol == OWNER_PROTOCOL)
+
     def step(self, phase: Phase, link: IfName, action: Action, impact: Impact = Impact.NONE, note: str = "") -> Step:
         return Step(phase=phase, link=link, action=action, why=self.why(link), impact=impact, note=note)
 
@@ -134,6 +163,14 @@ class Scene:
     def _stays(self, nic: IfName, bond: IfName) -> bool:
         link = self.wanted(nic)
         return link is not None and link.master == bond
+
+
+def _by_link(routes: Iterable[Route]) -> dict[str, frozenset[Route]]:
+    found: dict[str, set[Route]] = {}
+    for route in routes:
+        if route.dev:
+            found.setdefault(route.dev, set()).add(route)
+    return {name: frozenset(those) for name, those in found.items()}
 
 
 def only_vlans(link: Link) -> bool:

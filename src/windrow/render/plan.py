@@ -6,15 +6,17 @@ from collections.abc import Iterable, Iterator
 from dataclasses import fields
 from typing import assert_never
 
-from windrow.model.host import Bond, Bridge, Link, PortVlans, VlanIf
+from windrow.model.host import Bond, Bridge, Link, PortVlans, Route, VlanIf
 from windrow.model.problems import Problem, Severity
 from windrow.model.steps import (
     Action,
     AddAddr,
+    AddRoute,
     AwaitCarrier,
     CreateLink,
     DelAddr,
     DeleteLink,
+    DelRoute,
     Delta,
     Failure,
     Impact,
@@ -134,9 +136,9 @@ def words(step: Step) -> str:
 
 def sign(action: Action, style: Style = PLAIN) -> str:
     match action:
-        case CreateLink() | AddAddr():
+        case CreateLink() | AddAddr() | AddRoute():
             return style.green("+")
-        case DeleteLink() | DelAddr():
+        case DeleteLink() | DelAddr() | DelRoute():
             return style.red("-")
         case _:
             return style.yellow("~")
@@ -167,12 +169,22 @@ def action_words(action: Action) -> str:
             return f"add address {addr}"
         case DelAddr(addr=addr):
             return f"delete address {addr}"
+        case AddRoute(route=route):
+            return f"add route {route_words(route)}"
+        case DelRoute(route=route):
+            return f"delete route {route_words(route)}"
         case SetSysctl(key=key, value=value):
             return f"sysctl {key}={value}"
         case AwaitCarrier(timeout_ms=timeout):
             return f"wait for carrier, at most {timeout / 1000:g} s"
         case _:
             assert_never(action)
+
+
+def route_words(route: Route) -> str:
+    """`default via 192.0.2.1 metric 1024`, as ip-route(8) says it."""
+    via = f" via {route.gateway}" if route.gateway else ""
+    return f"{route.dst}{via}" + (f" metric {route.metric}" if route.metric else "")
 
 
 def _set_link(action: SetLink) -> Iterator[str]:

@@ -7,15 +7,17 @@ from dataclasses import fields
 from enum import Enum
 from typing import Any, assert_never
 
-from windrow.model.host import Bond, Bridge, Link, LinkSpec, Other, PortVlans, VlanIf
+from windrow.model.host import Bond, Bridge, Link, LinkSpec, Other, PortVlans, Route, VlanIf
 from windrow.model.problems import Problem
 from windrow.model.steps import (
     Action,
     AddAddr,
+    AddRoute,
     AwaitCarrier,
     CreateLink,
     DelAddr,
     DeleteLink,
+    DelRoute,
     Delta,
     Failure,
     Plan,
@@ -99,12 +101,20 @@ def action_value(action: Action) -> dict[str, Any]:
             return {"name": "add-address", "address": addr}
         case DelAddr(addr=addr):
             return {"name": "delete-address", "address": addr}
+        case AddRoute(route=route):
+            return {"name": "add-route", **route_value(route)}
+        case DelRoute(route=route):
+            return {"name": "delete-route", **route_value(route)}
         case SetSysctl(key=key, value=value):
             return {"name": "set-sysctl", "key": key, "value": value}
         case AwaitCarrier(timeout_ms=timeout, settle_ms=settle):
             return {"name": "await-carrier", "timeoutMs": timeout, "settleMs": settle}
         case _:
             assert_never(action)
+
+
+def route_value(route: Route) -> dict[str, Any]:
+    return {"to": route.dst, "via": route.gateway, "dev": route.dev, "metric": route.metric}
 
 
 def link_value(link: Link) -> dict[str, Any]:

@@ -28,10 +28,12 @@ from windrow.model.host import (
 from windrow.model.steps import (
     Action,
     AddAddr,
+    AddRoute,
     AwaitCarrier,
     CreateLink,
     DelAddr,
     DeleteLink,
+    DelRoute,
     Failure,
     RenameLink,
     SetBond,
@@ -260,6 +262,10 @@ class FakeKernel:
                 machine.add_addr(device, addr)
             case DelAddr(addr=addr):
                 machine.del_addr(device, addr)
+            case AddRoute(route=route):
+                machine.add_route(device, route)
+            case DelRoute(route=route):
+                machine.del_route(device, route)
             case AwaitCarrier():
                 if not machine.carrier(device):
                     raise Refused(errno.ETIMEDOUT)
@@ -303,7 +309,7 @@ def _needs(step: Step) -> set[str]:
             return {options.primary} if options.primary else set()
         case SetMaster(master=master):
             return {master} if master else set()
-        case RenameLink() | SetPort() | SetVlans() | AddAddr() | DelAddr():
+        case RenameLink() | SetPort() | SetVlans() | AddAddr() | DelAddr() | AddRoute() | DelRoute():
             return {step.link}
         case _:
             return set()

@@ -9,10 +9,10 @@ import errno
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from enum import Enum
-from ipaddress import IPv4Interface, ip_interface
+from ipaddress import IPv4Interface, ip_address, ip_interface
 
 from windrow.model.bonding import BondMode
-from windrow.model.host import Bond, Bridge, Link, Other, PortVlans, Route, VlanIf
+from windrow.model.host import Bond, Bridge, Link, Other, PortVlans, Route, VlanIf, settled_metric
 from windrow.model.steps import SetLink, SetPort, SetVlans
 from windrow.model.values import IfName, VidSet
 from windrow.testing.bonding import BondParameters, Refused
@@ -479,6 +479,22 @@ class Machine:
         siblings = [a for a in device.addrs if ip_interface(a).network == interface.network]
         gone = siblings if isinstance(interface, IPv4Interface) and siblings[0] == addr else [addr]
         device.addrs = [a for a in device.addrs if a not in gone]
+
+    def add_route(self, device: Device, route: Route) -> None:
+        """`fib_check_nh`, `ip6_route_add`: the device is up, and the gateway is on one of its networks."""
+        if not device.up:
+            raise Refused(errno.ENETDOWN)
+        gateway = ip_address(route.gateway) if route.gateway else None
+        networks = [ip_interface(a).network for a in device.addrs]
+        if gateway is not None and not any(gateway in n for n in networks if n.version == gateway.version):
+            raise Refused(errno.ENETUNREACH if gateway.version == 4 else errno.EHOSTUNREACH)
+        self.routes.add(replace(route, dev=IfName(device.name), metric=settled_metric(route)))
+
+    def del_route(self, device: Device, route: Route) -> None:
+        found = replace(route, dev=IfName(device.name), metric=settled_metric(route))
+        if found not in self.routes:
+            raise Refused(errno.ESRCH)
+        self.routes.remove(found)
 
     def connected(self) -> Iterator[Route]:
         """The routes that the kernel makes for addresses (`fib_add_ifaddr`, `addrconf_prefix_route`)."""
