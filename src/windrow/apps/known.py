@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from windrow.model.agentstatus import AgentStatus
 from windrow.model.facts import Known
 from windrow.model.ports import PortRecord
 from windrow.model.problems import Problem, Severity
@@ -22,6 +23,15 @@ def recorded(paths: Paths) -> tuple[PortRecord, ...]:
         return tuple(PortRecords(paths).all())
     except OSError:
         return ()
+
+
+def agent_status(paths: Paths) -> AgentStatus | None:
+    """What the agent says that runs on this node; None where none does. The file of one that was killed is ignored."""
+    from windrow.services.process import start_time
+    from windrow.store.agentstatus import read_agent_status
+
+    status = read_agent_status(paths)
+    return status if status is not None and start_time(status.pid) == status.ticks else None
 
 
 def unreadable(paths: Paths) -> tuple[Problem, ...]:
