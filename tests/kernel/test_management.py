@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -12,10 +13,10 @@ from tests.kernel.conftest import Ns
 from windrow.apps.engine import execute, look
 from windrow.compile import compile_node
 from windrow.model.cluster import Cluster
-from windrow.model.host import OWNER_PROTOCOL, HostState, Observed, Route
+from windrow.model.host import OWNER_PROTOCOL, HostState, Observed, Route, settled_metric
 from windrow.model.meta import Meta
 from windrow.model.names import ANNOTATION_MANAGED
-from windrow.model.steps import Impact, Plan
+from windrow.model.steps import AddAddr, AddRoute, DelRoute, Impact, Plan, SetLink
 from windrow.model.values import Cidr, IfName
 from windrow.netlink import links
 from windrow.plan import make_plan, normalise
@@ -152,3 +153,44 @@ def test_a_mode_change_of_the_management_bond_needs_consent_and_keeps_address_an
     assert plan(kernel, other, consent=False).refusals
     run(kernel, other)
     assert {r for r in kernel.observe().state.routes if r.protocol == OWNER_PROTOCOL} == before
+
+
+def route(dst: str, gateway: str | None = None, metric: int = 0) -> Route:
+    return Route(dst=dst, dev=IfName("eth1"), gateway=gateway, metric=metric, protocol=OWNER_PROTOCOL)
+
+
+ROUTE_STEPS = [
+    (AddRoute(route("203.0.113.0/24")), 0),
+    (AddRoute(route("203.0.113.0/24")), 0),
+    (AddRoute(route("default", "198.18.0.1")), 0),
+    (AddRoute(route("default", "198.18.0.2")), 0),
+    (AddRoute(route("default", "203.0.113.9")), 0),
+    (AddRoute(route("default", "172.31.0.1")), errno.ENETUNREACH),
+    (AddRoute(route("fd99::/64", "fd00::1")), 0),
+    (AddRoute(route("fd98::/64")), 0),
+    (AddRoute(route("fd97::/64", "fd55::1")), errno.EHOSTUNREACH),
+    (DelRoute(route("default", "198.18.0.1")), 0),
+    (DelRoute(route("default", "198.18.0.1")), errno.ESRCH),
+    (DelRoute(route("203.0.113.0/24")), 0),
+    (SetLink(up=False), 0),
+    (AddRoute(route("203.0.113.0/24")), errno.ENETDOWN),
+]
+
+
+def test_routes_are_taken_and_refused_alike_and_lie_alike(kernel: Any) -> None:
+    """Held against what this kernel does, and the fake one says."""
+    for addr in ("198.18.0.10/24", "fd00::10/64"):
+        assert kernel.run([builders.step("eth1", AddAddr(Cidr(addr)))]) is None
+    for action, code in ROUTE_STEPS:
+        failure = kernel.run([builders.step("eth1", action)])
+        assert (failure.errno if failure else 0) == code, (action, failure)
+    assert not [r for r in kernel.observe().state.routes if r.protocol == OWNER_PROTOCOL]
+
+
+def test_routes_are_seen_as_they_were_made(kernel: Any) -> None:
+    made = [route("203.0.113.0/24"), route("default", "198.18.0.1", 7), route("fd99::/64", "fd00::1")]
+    for addr in ("198.18.0.10/24", "fd00::10/64"):
+        assert kernel.run([builders.step("eth1", AddAddr(Cidr(addr)))]) is None
+    assert kernel.run([builders.step("eth1", AddRoute(r)) for r in made]) is None
+    seen = {r for r in kernel.observe().state.routes if r.protocol == OWNER_PROTOCOL}
+    assert seen == {replace(r, metric=settled_metric(r)) for r in made}

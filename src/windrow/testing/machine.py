@@ -9,7 +9,7 @@ import errno
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from enum import Enum
-from ipaddress import IPv4Interface, ip_address, ip_interface
+from ipaddress import IPv4Interface, ip_address, ip_interface, ip_network
 
 from windrow.model.bonding import BondMode
 from windrow.model.host import Bond, Bridge, Link, Other, PortVlans, Route, VlanIf, settled_metric
@@ -481,11 +481,13 @@ class Machine:
         device.addrs = [a for a in device.addrs if a not in gone]
 
     def add_route(self, device: Device, route: Route) -> None:
-        """`fib_check_nh`, `ip6_route_add`: the device is up, and the gateway is on one of its networks."""
+        """`fib_check_nh`, `ip6_route_add`: the device is up, and the gateway is on one of its networks, by an address or
+        by a route."""
         if not device.up:
             raise Refused(errno.ENETDOWN)
         gateway = ip_address(route.gateway) if route.gateway else None
         networks = [ip_interface(a).network for a in device.addrs]
+        networks += [ip_network(r.dst) for r in self.routes if r.dev == device.name and not r.gateway]
         if gateway is not None and not any(gateway in n for n in networks if n.version == gateway.version):
             raise Refused(errno.ENETUNREACH if gateway.version == 4 else errno.EHOSTUNREACH)
         self.routes.add(replace(route, dev=IfName(device.name), metric=settled_metric(route)))
