@@ -487,7 +487,9 @@ class Machine:
             raise Refused(errno.ENETDOWN)
         gateway = ip_address(route.gateway) if route.gateway else None
         networks = [ip_interface(a).network for a in device.addrs]
-        networks += [ip_network(r.dst) for r in self.routes if r.dev == device.name and not r.gateway]
+        networks += [
+            ip_network(r.dst) for r in self.routes if r.dev == device.name and not r.gateway and r.dst != "default"
+        ]
         if gateway is not None and not any(gateway in n for n in networks if n.version == gateway.version):
             raise Refused(errno.ENETUNREACH if gateway.version == 4 else errno.EHOSTUNREACH)
         self.routes.add(replace(route, dev=IfName(device.name), metric=settled_metric(route)))
