@@ -481,7 +481,7 @@ class Machine:
         device.addrs = [a for a in device.addrs if a not in gone]
 
     def add_route(self, device: Device, route: Route) -> None:
-        """`fib_check_nh`, `ip6_route_add`: the device is up, and the gateway is on one of its networks, by an address or
+        """`fib_check_nh`, `ip6_route_add`: the device is up, and the gateway on one of its networks, by an address or
         by a route."""
         if not device.up:
             raise Refused(errno.ENETDOWN)
