@@ -131,7 +131,7 @@ class Rtnl:
                 if error.errno != errno.ENOBUFS:
                     raise
                 continue
-            for sequence, type_, flags, start, end in _split(data):
+            for sequence, type_, flags, start, end in split(data):
                 if type_ == NLMSG_ERROR and sequence >= first:
                     message = messages[sequence - first]
                     answers[sequence] = _read_error(data, start, end, flags, message)
@@ -147,7 +147,7 @@ class Rtnl:
         self._send(self._pack(message, NLM_F_REQUEST), message.doing)
         while True:
             data = self._receive()
-            for sequence, type_, flags, start, end in _split(data):
+            for sequence, type_, flags, start, end in split(data):
                 if sequence != self._sequence:
                     continue
                 if type_ != NLMSG_ERROR:
@@ -195,7 +195,7 @@ class Rtnl:
         whole = True
         while True:
             data = self._receive()
-            for sequence, type_, flags, start, end in _split(data):
+            for sequence, type_, flags, start, end in split(data):
                 if sequence != self._sequence:
                     continue
                 if flags & NLM_F_DUMP_INTR:
@@ -247,7 +247,7 @@ def _chunks(messages: Sequence[Message]) -> Iterator[list[Message]]:
         yield chunk
 
 
-def _split(data: bytes) -> Iterator[tuple[int, int, int, int, int]]:
+def split(data: bytes) -> Iterator[tuple[int, int, int, int, int]]:
     """(sequence, type, flags, start, end) of every message; start..end is its payload."""
     start, size = 0, len(data)
     while start + 16 <= size:

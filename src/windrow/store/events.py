@@ -39,7 +39,7 @@ class Events:
         self._path = paths.events
         self._known: dict[Key, Event] = {}
         self._stamp: Stamp | None = None
-        self._lines = 0
+        self._lines = self._read_to = 0
 
     def all(self) -> tuple[Event, ...]:
         """The last `KEPT`, by when they last happened."""
@@ -89,26 +89,36 @@ class Events:
         return found.st_ino, found.st_size
 
     def _refresh(self) -> None:
+        """Reads what is new: all of it, where the file is another one or became shorter."""
         stamp = self._on_disk()
         if stamp == self._stamp:
             return
-        self._known, self._lines = {}, 0
+        if stamp is None or self._stamp is None or stamp[0] != self._stamp[0] or stamp[1] < self._stamp[1]:
+            self._known, self._lines, self._read_to = {}, 0, 0
         if stamp is not None:
             with open(self._path, "rb") as file:
+                file.seek(self._read_to)
                 for line in file:
-                    self._lines += 1
-                    if (event := _read(line)) is not None:
-                        key = (event.reason, event.about, event.message)
-                        self._known.pop(key, None)
-                        self._known[key] = event
+                    self._take(line)
         self._forget()
         self._stamp = stamp
+
+    def _take(self, line: bytes) -> None:
+        if not line.endswith(b"\n"):
+            return  # it is being written, or was cut short; then the next one begins after it
+        self._read_to += len(line)
+        self._lines += 1
+        if (event := _read(line)) is not None:
+            key = (event.reason, event.about, event.message)
+            self._known.pop(key, None)
+            self._known[key] = event
 
     def _append(self, fd: int, text: str, lines: int) -> None:
         size = os.fstat(fd).st_size
         data = text.encode()
-        if size and os.pread(fd, 1, size - 1) != b"\n":
-            data = b"\n" + data  # the last line was cut short
+        if size != self._read_to:
+            data = b"\n" + data  # the last line was cut short: it ends here, and is passed over
+        whole = data
         try:
             while data:
                 data = data[os.write(fd, data) :]
@@ -117,6 +127,7 @@ class Events:
             self._stamp = None
             raise
         self._lines += lines
+        self._read_to = size + len(whole)
         self._stamp = self._on_disk()
 
     def _write_anew(self) -> None:

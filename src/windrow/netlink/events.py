@@ -1,0 +1,220 @@
+"""What the kernel announces: links, addresses and routes that changed. It only says that one should look again.
+
+A message is worth a look where it says something new of a link that matters. Kernels announce much else: counters, the
+timers of bridges, wireless scans, and on a host with containers the coming and going of cables that are nobody's
+business here. Deciding that takes one decoding, about 20 µs; a look takes thousands.
+
+A buffer that overflowed (ENOBUFS) means: something changed.
+"""
+
+from __future__ import annotations
+
+import _socket as socket  # quicker to load than `socket`, see `sock`
+import errno
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+from types import TracebackType
+from typing import Any
+
+from windrow.model.ports import PORT_GROUP
+from windrow.model.values import OWNER_GROUP, IfName, Mac
+from windrow.netlink import codec, errors
+from windrow.netlink import netns as namespaces
+from windrow.netlink.observe import IFF_LOWER_UP, IFF_PROMISC, IFF_UP, RT_TABLE_MAIN
+from windrow.netlink.sock import RTM_DELADDR, RTM_DELLINK, RTM_DELROUTE, RTM_NEWADDR, RTM_NEWLINK, RTM_NEWROUTE, split
+
+
+class Group(IntEnum):
+    """RTNLGRP_*. A bridge tells of its VLANs in RTNLGRP_LINK, as AF_BRIDGE (`br_ifinfo_notify`)."""
+
+    LINK = 1
+    IPV4_IFADDR = 5
+    IPV4_ROUTE = 7
+    IPV6_IFADDR = 9
+    IPV6_ROUTE = 11
+
+
+_AF_BRIDGE = 7
+_BUFFER = 1024 * 1024
+_RECEIVE = 64 * 1024
+_SOL_NETLINK, _ADD_MEMBERSHIP = 270, 1
+_SO_RCVBUFFORCE = 33
+_FLAGS = IFF_UP | IFF_LOWER_UP | IFF_PROMISC
+_MESSAGES_MAX = 4096
+"""At most so many in one go: who drains a flood must get to do something, too."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interest:
+    """What matters: links by index, the names and permanent MACs of links that are to be there."""
+
+    indexes: frozenset[int] = frozenset()
+    names: frozenset[IfName] = frozenset()
+    macs: frozenset[Mac] = frozenset()
+
+
+@dataclass(slots=True)
+class Tally:
+    """What was heard so far."""
+
+    messages: int = 0
+    relevant: int = 0
+    overflows: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Heard:
+    """`links`: something of links; `lost`: messages were lost, so anything may have changed."""
+
+    links: bool = False
+    addresses: bool = False
+    routes: bool = False
+    lost: bool = False
+
+    @property
+    def anything(self) -> bool:
+        return self.links or self.addresses or self.routes or self.lost
+
+
+@dataclass(slots=True)
+class _Said:
+    links: bool = False
+    addresses: bool = False
+    routes: bool = False
+
+
+class Events:
+    """A socket that hears what changes in one network namespace, from its making on. Never blocks.
+
+    `netns`: as for `Kernel`. `interest`: None until it is known; then everything matters. Raises KernelError.
+    """
+
+    def __init__(self, netns: namespaces.Netns = None) -> None:
+        self.interest: Interest | None = None
+        self.tally = Tally()
+        self._known: dict[tuple[int, int], Any] = {}
+        """(family, ifindex) -> what was last said of it."""
+        if netns is None:
+            self._socket = _open()
+        else:
+            with namespaces.opened(netns) as fd:
+                self._socket = namespaces.opened_in(fd, _open)
+
+    def __enter__(self) -> Events:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def read(self) -> Heard:
+        """What is worth a look, of all that has come. Raises KernelError."""
+        said, lost, begun = _Said(), False, self.tally.messages
+        while self.tally.messages - begun < _MESSAGES_MAX:
+            try:
+                data = self._socket.recv(_RECEIVE)
+            except BlockingIOError:
+                break
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    raise errors.of(error.errno or errno.EIO, "hear what changes in the network") from error
+                lost = True
+                self.tally.overflows += 1
+                self._known.clear()
+                continue
+            for _, type_, _, start, end in split(data):
+                self.tally.messages += 1
+                self._hear(type_, data, start, end, said)
+        heard = Heard(links=said.links, addresses=said.addresses, routes=said.routes, lost=lost)
+        self.tally.relevant += heard.anything
+        return heard
+
+    # One message ----------------------------------------------------------------------------------
+
+    def _hear(self, type_: int, data: bytes, start: int, end: int, said: _Said) -> None:
+        if type_ in (RTM_NEWLINK, RTM_DELLINK):
+            said.links |= self._link(type_ == RTM_DELLINK, data, start, end)
+        elif type_ in (RTM_NEWADDR, RTM_DELADDR):
+            said.addresses |= self._address(data, start)
+        elif type_ in (RTM_NEWROUTE, RTM_DELROUTE):
+            said.routes |= self._route(data, start, end)
+
+    def _link(self, gone: bool, data: bytes, start: int, end: int) -> bool:
+        family, arphrd, index, flags, _ = _LINK_HEADER(data, start)
+        begin = start + codec.LINK_HEADER.size
+        if family == _AF_BRIDGE:
+            now: Any = codec.BRIDGE_LINK.decode(data, begin, end)
+            master = now.get("master", 0)
+            matters = self._matters(index) or self._matters(master)
+        else:
+            attrs = codec.LINK.decode(data, begin, end)
+            matters = self._link_matters(index, attrs)
+            now = _settled(arphrd, flags, attrs) if matters else None
+        key = (family, index)
+        before = self._known.get(key)
+        if gone:
+            # A port that leaves its bridge is "deleted" in the bridge's family, and lives on.
+            self._known.pop(key, None)
+        elif matters:
+            self._known[key] = now
+        return matters and (gone or now != before)
+
+    def _link_matters(self, index: int, attrs: Mapping[str, Any]) -> bool:
+        interest = self.interest
+        if interest is None or index in interest.indexes:
+            return True
+        if attrs.get("group") in (OWNER_GROUP, PORT_GROUP) or "linkinfo" not in attrs:
+            return True  # ours, whoever made it; or a NIC, which is of no kind
+        if {attrs.get("master"), attrs.get("parent")} & interest.indexes and "parent_netns" not in attrs:
+            return True
+        macs = {attrs.get("mac"), attrs.get("permanent_mac")}
+        return attrs.get("name") in interest.names or not interest.macs.isdisjoint(macs)
+
+    def _matters(self, index: int) -> bool:
+        return self.interest is None or index in self.interest.indexes
+
+    def _address(self, data: bytes, start: int) -> bool:
+        return self._matters(codec.ADDR_HEADER.unpack_from(data, start)[4])
+
+    def _route(self, data: bytes, start: int, end: int) -> bool:
+        """A default route says which link must not be touched, whosever it is."""
+        fields = codec.ROUTE_HEADER.unpack_from(data, start)
+        attrs = codec.ROUTE.decode(data, start + codec.ROUTE_HEADER.size, end)
+        if attrs.get("table", fields[4]) != RT_TABLE_MAIN:
+            return False
+        return "dst" not in attrs or self._matters(attrs.get("dev", 0))
+
+
+_LINK_HEADER = codec.LINK_HEADER.unpack_from
+
+
+def _settled(arphrd: int, flags: int, attrs: dict[str, Any]) -> Any:
+    """What is said of a link, without what moves by itself: the timers of a bridge have no row in the tables."""
+    info = attrs.pop("linkinfo", None) or {}
+    kind, slave_kind = info.get("kind", ""), info.get("slave_kind", "")
+    data = codec.KIND_DATA[kind].decode(info["data"]) if kind in codec.KIND_DATA and "data" in info else None
+    slave = codec.SLAVE_DATA[slave_kind].decode(info["slave_data"]) if slave_kind in codec.SLAVE_DATA else None
+    return arphrd, flags & _FLAGS, attrs, kind, data, slave_kind, slave
+
+
+def _open() -> socket.socket:
+    kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
+    sock = socket.socket(socket.AF_NETLINK, kind, socket.NETLINK_ROUTE)
+    try:
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER)
+        except OSError:  # beyond net.core.rmem_max only with CAP_NET_ADMIN
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)
+        sock.bind((0, 0))
+        for group in Group:
+            sock.setsockopt(_SOL_NETLINK, _ADD_MEMBERSHIP, group)
+    except OSError as error:
+        sock.close()
+        raise errors.of(error.errno or errno.EIO, "listen to what changes in the network") from error
+    return sock
