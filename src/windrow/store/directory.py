@@ -60,8 +60,8 @@ _ORDER = [
 def read_manifests(path: Path) -> Loaded:
     """All objects of a file, or of the manifests in a directory and below it. Raises StoreError."""
     if not path.is_dir():
-        return _load(path)
-    return without_doubles(_load(file) for file in manifest_files(path))
+        return load_file(path)
+    return without_doubles(load_file(file) for file in manifest_files(path))
 
 
 def manifest_files(directory: Path) -> Iterator[Path]:
@@ -78,7 +78,8 @@ def manifest_files(directory: Path) -> Iterator[Path]:
                     yield Path(place, name)
 
 
-def _load(path: Path) -> Loaded:
+def load_file(path: Path) -> Loaded:
+    """What one file holds. Raises StoreError where it cannot be read."""
     try:
         return load_documents(_read(path), str(path))
     except UnicodeDecodeError as error:

@@ -1,0 +1,31 @@
+"""What was found where the manifests are, and what the node was last brought to: two values to decide from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from windrow.model.objects import AnyObject
+from windrow.model.problems import Problem
+from windrow.model.wire import Loaded
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """One look at the manifest directory."""
+
+    loaded: Loaded = field(default_factory=Loaded)
+    doubted: frozenset[str] = frozenset()
+    """Files that cannot be read to their end, or are still being written: what was in them may be there."""
+    lost: Problem | None = None
+    """Why nothing that is missing may be taken as deleted: there is no directory, or no manifest at all in it."""
+    young: bool = False
+    """Some of the doubted files were written just now: look again in a second."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LastGood:
+    """The objects of the cluster that this node was last brought to; each knows the file that it came from."""
+
+    objects: tuple[AnyObject, ...] = ()
+    written: float = 0.0
+    """Unix time, in seconds."""

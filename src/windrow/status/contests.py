@@ -1,0 +1,182 @@
+"""Fights: a difference that comes back as often as it is repaired. Repairing it for ever would only shake the network.
+
+The same difference repaired three times within five minutes is left alone, and said. After a pause it is tried once
+more, for the other side may have gone; each time it comes back the pause is twice as long. No clock here: `mono` is
+seconds of a clock that never jumps, `now` Unix time for people.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+from windrow.model.agentstatus import Contest
+from windrow.model.events import Condition
+from windrow.model.facts import Nic
+from windrow.model.host import Bond, Bridge, HostState, Link, Observed, Other, VlanIf
+from windrow.model.steps import Delta, Plan
+from windrow.model.values import IfName, Ref
+
+WINDOW_S = 300.0
+REPAIRS_MAX = 3
+PAUSE_S, PAUSE_MAX_S = 30.0, 600.0
+CONTESTED = "Contested"
+
+Key = tuple[IfName, str]
+"""Link and field."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fight:
+    about: Ref
+    times: tuple[float, ...]
+    """Of the repairs within the window, on the clock that never jumps."""
+    since: float
+    """Of the first of them, in Unix time."""
+    repaired: int = 0
+    pause_s: float = 0.0
+    """0: it is not contested (yet)."""
+    until: float = 0.0
+    """When it is tried again, on the clock that never jumps."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contests:
+    fights: Mapping[Key, Fight] = field(default_factory=dict)
+
+    def repaired(self, deltas: Iterable[Delta], *, mono: float, now: float) -> Contests:
+        """After these differences were repaired, none of which anybody had asked for."""
+        fights = dict(self.fights)
+        for delta in deltas:
+            key = (delta.link, delta.field)
+            fights[key] = _once_more(fights.get(key), delta, mono, now)
+        return Contests(fights=fights)
+
+    def aged(self, mono: float) -> Contests:
+        """Without those that have been at peace for the whole window."""
+        return Contests(fights={k: f for k, f in self.fights.items() if mono - max(f.times[-1], f.until) < WINDOW_S})
+
+    def without(self, refs: Iterable[Ref]) -> Contests:
+        """Their objects were changed, so what was fought about is another matter now."""
+        gone = set(refs)
+        return Contests(fights={key: fight for key, fight in self.fights.items() if fight.about not in gone})
+
+    def left_alone(self, mono: float) -> frozenset[Key]:
+        """What is not to be repaired now."""
+        return frozenset(key for key, fight in self.fights.items() if fight.pause_s and mono < fight.until)
+
+    def deadline(self, mono: float) -> float | None:
+        """When something changes without any news: a pause ends, or a contest has been at peace for long enough."""
+        times = [f.until if mono < f.until else max(f.times[-1], f.until) + WINDOW_S for f in self._contested.values()]
+        return min(times, default=None)
+
+    @property
+    def _contested(self) -> Mapping[Key, Fight]:
+        return {key: fight for key, fight in self.fights.items() if fight.pause_s}
+
+    def standing(self, rivals: Mapping[IfName, str]) -> tuple[Contest, ...]:
+        """What there is to tell; `rivals`: who else may manage a link, in words."""
+        return tuple(
+            Contest(
+                about=fight.about,
+                link=link,
+                field=field,
+                repaired=fight.repaired,
+                since=fight.since,
+                rival=rivals.get(link, ""),
+            )
+            for (link, field), fight in sorted(self._contested.items())
+        )
+
+
+def _once_more(fight: Fight | None, delta: Delta, mono: float, now: float) -> Fight:
+    about = delta.why or Ref("Node", "")
+    if fight is None:
+        return Fight(about=about, times=(mono,), since=now, repaired=1)
+    times = (*(t for t in fight.times if mono - t < WINDOW_S), mono)
+    more = replace(fight, about=about, times=times[-REPAIRS_MAX:], repaired=fight.repaired + 1)
+    if fight.pause_s:
+        pause = min(2 * fight.pause_s, PAUSE_MAX_S)
+    elif len(times) >= REPAIRS_MAX:
+        pause = PAUSE_S
+    else:
+        return more
+    return replace(more, pause_s=pause, until=mono + pause)
+
+
+def conditions(contests: Iterable[Contest]) -> tuple[Condition, ...]:
+    """One for each object, whatever of it is contested."""
+    by_object: dict[Ref, list[Contest]] = {}
+    for contest in contests:
+        by_object.setdefault(contest.about, []).append(contest)
+    return tuple(_condition(about, found) for about, found in sorted(by_object.items()))
+
+
+def _condition(about: Ref, found: list[Contest]) -> Condition:
+    what = ", ".join(dict.fromkeys(f"{c.link} {c.field}".strip() for c in found))
+    rivals = "; ".join(dict.fromkeys(f"{c.link}: {c.rival}" for c in found if c.rival))
+    first = found[0]
+    return Condition(
+        about=about,
+        type=CONTESTED,
+        status=True,
+        reason=CONTESTED,
+        message=f"somebody else changes {what} again and again ({first.repaired} repairs); it is left alone for now"
+        + (f". {rivals}" if rivals else ""),
+        hint="stop the other one from managing it, or change the manifest; then: windrow apply",
+        since=min(c.since for c in found),
+    )
+
+
+# What is left alone -------------------------------------------------------------------------------
+
+_PLAIN = ("up", "mtu", "mac", "txqlen", "promisc", "addrs", "vlans", "self_vlans", "isolated", "hairpin")
+
+
+def conceded(state: HostState, plan: Plan, keys: Iterable[Key]) -> tuple[HostState, frozenset[IfName]]:
+    """The wanted state without what is contested, and the links that a plan must leave alone altogether.
+
+    An attribute is not managed any more. Where it is about whether a link is there, or where it belongs, its whole unit
+    is left alone: what stands on such a link cannot be right without it. A NIC, a port or a VLAN interface, on which
+    nothing stands, is left alone by itself.
+    """
+    links, sysctls = dict(state.links), dict(state.sysctls)
+    held: set[IfName] = set()
+    for name, attribute in keys:
+        link = links.get(name)
+        if not name:
+            sysctls.pop(attribute, None)
+        elif link is not None and (less := _unmanaged(link, attribute)) is not None:
+            links[name] = less
+        elif link is not None and isinstance(link.spec, Other | VlanIf):
+            held.add(name)
+        else:
+            held |= {name, *(n for unit in plan.units if name in unit.links for n in unit.links)}
+    kept = {name: link for name, link in links.items() if name not in held}
+    return replace(state, links=kept, sysctls=sysctls), frozenset(held)
+
+
+def _unmanaged(link: Link, attribute: str) -> Link | None:
+    """None: it is no attribute that could be left out."""
+    if attribute in _PLAIN:
+        return replace(link, **{attribute: None})  # type: ignore[arg-type]
+    kind, _, option = attribute.partition(".")
+    if option and option != "mode" and isinstance(link.spec, Bond | Bridge) and kind == link.kind:
+        return replace(link, spec=replace(link.spec, **{option: None}))  # type: ignore[arg-type]
+    return None
+
+
+# Who else ----------------------------------------------------------------------------------------
+
+
+def rival(name: IfName, observed: Observed, nics: Mapping[IfName, Nic]) -> str:
+    """What the kernel knows of a link that may tell who else manages it; empty: nothing."""
+    run, nic = observed.runtime.get(name), nics.get(name)
+    words = []
+    if run is not None and run.alias:
+        words.append(f"alias {run.alias!r}")
+    if run is not None and run.altnames:
+        words.append(f"altnames {', '.join(run.altnames)}")
+    if nic is not None and nic.driver:
+        words.append(f"driver {nic.driver}")
+    return "; ".join(words)

@@ -1,0 +1,105 @@
+"""The manifest directory for somebody who reads it again and again: only files that changed are read anew.
+
+What cannot be read is never the end: it is said, and the rest counts.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+from windrow.model.manifests import Found
+from windrow.model.problems import Problem, Severity
+from windrow.model.wire import Loaded, without_doubles
+from windrow.store.directory import load_file, manifest_files
+from windrow.store.errors import StoreError
+from windrow.store.paths import Paths
+
+YOUNG_S = 1.0
+"""Who writes a file in several pieces writes the next one within this time."""
+SIZE_MAX = 64 << 20
+"""Bytes. What is larger was put there by mistake, and reading it would keep the network waiting."""
+
+Stamp = tuple[int, int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    stamp: Stamp
+    loaded: Loaded
+    whole: bool
+
+
+class ManifestFiles:
+    """Remembers what it read of each file below one root."""
+
+    def __init__(self, paths: Paths) -> None:
+        self._directory = paths.manifests
+        self._known: dict[Path, _Read] = {}
+
+    def look(self, now: float) -> Found:
+        """All of it; `now` in Unix time. Never raises for what is in the directory."""
+        if not self._directory.is_dir():
+            return Found(lost=_lost("the manifest directory is not there", self._directory, "manifests-missing"))
+        try:
+            files = list(manifest_files(self._directory))
+        except StoreError as error:
+            return Found(lost=_lost(error.reason, self._directory, "manifests-unreadable"))
+        if not files:
+            return Found(lost=_lost("there is no manifest in the directory", self._directory, "manifests-missing"))
+        self._known = {path: self._read(path) for path in files}
+        parts = [self._known[path] for path in files]
+        young = {str(path) for path in files if 0 <= now - self._known[path].stamp[2] / 1e9 < YOUNG_S}
+        doubted = {str(path) for path in files if not self._known[path].whole}
+        loaded = without_doubles(part.loaded for part in parts)
+        return Found(loaded=loaded, doubted=frozenset(doubted | young), young=bool(young))
+
+    def _read(self, path: Path) -> _Read:
+        try:
+            stamp = _stamp(path)
+        except OSError as error:  # it vanished since it was listed, or is a link to nothing
+            return _Read((0, 0, 0, 0), Loaded(problems=(_unreadable(path, os.strerror(error.errno or 5)),)), False)
+        known = self._known.get(path)
+        if known is not None and known.stamp == stamp:
+            return known
+        return _fresh(path, stamp)
+
+
+def _fresh(path: Path, stamp: Stamp) -> _Read:
+    if stamp[1] > SIZE_MAX:
+        text = f"the file has {stamp[1] >> 20} MiB, and {SIZE_MAX >> 20} are the most"
+        return _Read(stamp, Loaded(problems=(_unreadable(path, text, "split it, or take it away"),)), False)
+    try:
+        loaded = load_file(path)
+    except StoreError as error:
+        return _Read((0, 0, 0, 0), Loaded(problems=(_unreadable(path, error.reason, error.hint),)), False)
+    # A problem without an object: the text ends early, or an object's name is not known; so anything may be missing.
+    whole = not any(p.about is None and p.severity is Severity.ERROR for p in loaded.problems)
+    return _Read(stamp, loaded, whole)
+
+
+def _stamp(path: Path) -> Stamp:
+    found = os.stat(path)
+    size = found.st_size if stat.S_ISREG(found.st_mode) else 0
+    return found.st_ino, size, found.st_mtime_ns, found.st_ctime_ns
+
+
+def _unreadable(path: Path, reason: str, hint: str = "") -> Problem:
+    return Problem(
+        code="manifest-unreadable",
+        message=reason,
+        hint=hint or "put it right, or take it away; until then its objects stay as they were",
+        file=str(path),
+    )
+
+
+def _lost(reason: str, directory: Path, code: str) -> Problem:
+    return Problem(
+        code=code,
+        message=f"{directory}: {reason}; the network stays as it was",
+        hint="bring the manifests back; if nothing is wanted any more, delete the objects with `windrow delete`, or put a "
+        f"manifest without objects there: echo '# nothing' > {directory}/nothing.yaml",
+        file=str(directory),
+    )
