@@ -102,6 +102,26 @@ def test_links_as_ip_sees_them(busy: Ns) -> None:
             )
 
 
+def test_speed_and_duplex_of_bonds_and_their_slaves(busy: Ns) -> None:
+    """A veth says 10 Gbit/s, full duplex (`veth_get_link_ksettings`); a bond adds up what it sends through."""
+    seen = busy.kernel.observe().runtime
+    assert [(seen[IfName(n)].speed, seen[IfName(n)].duplex) for n in ("n2", "n3")] == [(10_000, "full")] * 2
+    assert (seen[IfName("b-bo")].speed, seen[IfName("b-bo")].duplex) == (10_000, "full")
+    assert seen[IfName("n4")].speed is None, "a port of a machine is not asked"
+    assert seen[IfName("d0")].speed is None
+
+
+def test_lost_carriers_are_counted_by_the_kernel(busy: Ns, new_ns: Callable[[], Ns]) -> None:
+    there = new_ns()
+    busy.run(links.veth(links.End(name="flap"), links.End(name="far", netns=there.fd)))
+    busy.run(links.set_link("flap", up=True))
+    there.run(links.set_link("far", up=True))
+    before = busy.runtime("flap").carrier_downs
+    for up in (False, True, False, True):
+        there.run(links.set_link("far", up=up))
+    assert busy.runtime("flap").carrier_downs == before + 2
+
+
 def test_operational_states_as_ip_sees_them(busy: Ns) -> None:
     """They settle a moment after the links come up (`linkwatch_event`)."""
 

@@ -9,12 +9,14 @@ from typing import Any
 import pytest
 
 from windrow.apps.engine import look, plan_node
+from windrow.model.bonding import BondMode
 from windrow.model.cluster import Cluster
+from windrow.model.host import Bond, HostState, LacpState, Observed, Runtime
 from windrow.model.meta import Meta
 from windrow.model.objects import LinkMonitor
 from windrow.model.problems import Severity
 from windrow.model.steps import Failure, SetMaster
-from windrow.model.values import IfName
+from windrow.model.values import IfName, Mac
 from windrow.render.overview import Overview, overview_text, overview_value
 from windrow.render.tables import ready, ready_message
 from windrow.status import NodeReport, derive, overview
@@ -131,7 +133,9 @@ def test_a_generated_monitor_sees_its_two_devices_only() -> None:
     found = link_status(monitor_of("oob"), wanted(), known)
     assert [one["name"] for one in found] == ["oob-bo", "oob-br"]
     bond, bridge = found
-    assert set(bond) == {"name", "index", "type", "mac", "promiscuous", "state", "masterIndex"}
+    harvesters = {"name", "index", "type", "mac", "promiscuous", "state"}
+    assert set(bond) == harvesters | {"masterIndex", "carrier"}
+    assert set(bridge) == harvesters | {"carrier"}
     assert (bond["type"], bond["state"], bond["masterIndex"]) == ("bond", "up", bridge["index"])
     assert (bridge["promiscuous"], "masterIndex" in bridge) == (True, False)
 
@@ -141,7 +145,52 @@ def test_a_generated_monitor_sees_its_two_devices_only() -> None:
     [("up", "up"), ("down", "down"), ("lowerlayerdown", "unknown"), ("dormant", "unknown"), ("unknown", "unknown")],
 )
 def test_states_are_mapped_as_harvester_does(oper: str, shown: str) -> None:
-    assert state(oper) == shown
+    assert state(Runtime(ifindex=1, oper=oper, carrier=True)) == shown
+
+
+@pytest.mark.parametrize(
+    ("oper", "carrier", "shown"),
+    [("unknown", True, "up"), ("unknown", False, "down"), ("up", True, "up"), ("dormant", True, "unknown")],
+)
+def test_the_state_of_a_bridge_is_told_by_its_carrier_where_the_kernel_does_not_know(
+    oper: str, carrier: bool, shown: str
+) -> None:
+    assert state(Runtime(ifindex=1, oper=oper, carrier=carrier), bridge=True) == shown
+
+
+def test_a_monitor_of_nics_tells_speed_and_role() -> None:
+    kernel = nics()
+    settled(wanted(), kernel)
+    kernel.machine.devices["eth1"].speed = 10_000
+    kernel.pull("eth2")
+    by_name = {f["name"]: f for f in link_status(LinkMonitor(meta=Meta(name="m")), wanted(), report(wanted(), kernel))}
+    eth1, eth2 = by_name["eth1"], by_name["eth2"]
+    assert (eth1["carrier"], eth1["speed"], eth1["duplex"], eth1["bondRole"]) == (True, 10_000, "full", "active")
+    assert (eth2["carrier"], eth2["bondRole"]) == (False, "down")
+    assert not {"speed", "duplex", "lacpPartner"} & set(eth2)
+    kernel.plug("eth2")
+    known = link_status(LinkMonitor(meta=Meta(name="m"), name_rule="eth2"), wanted(), report(wanted(), kernel))
+    assert known[0]["bondRole"] == "backup"
+
+
+def test_a_monitor_tells_the_lacp_partner() -> None:
+    mac = Mac("02:00:00:00:00:99")
+    links = {
+        IfName("oob-bo"): link("oob-bo", Bond(mode=BondMode.LACP), up=True),
+        IfName("eth1"): link("eth1", up=True, master="oob-bo"),
+        IfName("eth2"): link("eth2", up=True, master="oob-bo"),
+    }
+    lacp = (LacpState(aggregator=1, partner_mac=mac), LacpState(aggregator=2))
+    runtime = {IfName("oob-bo"): Runtime(ifindex=1, carrier=True, aggregator=1, partner_mac=mac)}
+    runtime |= {
+        IfName(f"eth{n + 1}"): Runtime(ifindex=n + 2, carrier=True, slave_active=True, lacp=one)
+        for n, one in enumerate(lacp)
+    }
+    known = NodeReport(node="n1", observed=Observed(state=HostState(links=links), runtime=runtime))
+    bond, eth1, eth2 = link_status(LinkMonitor(meta=Meta(name="m")), wanted(), known)
+    assert bond["lacpPartner"] == mac
+    assert (eth1["lacpPartner"], eth1["aggregator"], eth1["aggregatorActive"]) == (mac, 1, True)
+    assert (eth2["lacpPartner"], eth2["aggregator"], eth2["aggregatorActive"]) == ("", 2, False)
 
 
 def test_rules_are_regular_expressions_over_type_and_name() -> None:
@@ -290,7 +339,7 @@ def test_what_is_wrong_comes_first_with_what_to_do() -> None:
     assert not what.well
     lines = text.splitlines()
     assert lines[0] == "Node n1: 1 finding; 1 difference; not ready: oob"
-    assert lines[2] == ("warning: ClusterNetwork/oob: oob-bo: eth1 without carrier; the others carry the traffic")
+    assert lines[2] == ("warning: ClusterNetwork/oob: oob-bo: eth1 without carrier; eth2 alone carries the traffic")
     assert lines[5] == "drift: 1 difference between the manifests and the kernel; see: windrow diff"
     assert "`windrow apply` repairs it in 1 step" in lines[6]
 

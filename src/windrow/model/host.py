@@ -203,6 +203,12 @@ class Runtime:
     altnames: tuple[str, ...] = ()
     min_mtu: int = 0
     max_mtu: int = 0
+    speed: int | None = None
+    """Mbit/s, of NICs, bonds and their slaves where the driver says it; None: not known."""
+    duplex: str | None = None
+    """`full` or `half`."""
+    carrier_downs: int | None = None
+    """How often it has lost its carrier since it was made (IFLA_CARRIER_DOWN_COUNT)."""
     slave_active: bool | None = None
     """A bond's slave: True active, False backup (IFLA_BOND_SLAVE_STATE)."""
     slave_mii_up: bool | None = None

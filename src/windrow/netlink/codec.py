@@ -211,6 +211,7 @@ LINK = Table(
         "netns_fd": Attr(28, U32),
         "ext_mask": Attr(29, U32),
         "parent_netns": Attr(37, S32),
+        "carrier_downs": Attr(48, U32),
         "min_mtu": Attr(50, U32),
         "max_mtu": Attr(51, U32),
         "properties": Attr(52, _nest(PROPERTIES)),

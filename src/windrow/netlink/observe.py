@@ -24,6 +24,7 @@ from windrow.model.values import Cidr, IfName, Mac, VidSet
 from windrow.netlink import codec, options
 from windrow.netlink.errors import KernelError
 from windrow.netlink.links import BRIDGE_FLAGS_SELF, DEVICE, PVID, RANGE_BEGIN, RANGE_END, UNTAGGED
+from windrow.netlink.linksettings import LinkSettings
 from windrow.netlink.sock import (
     RTEXT_FILTER_BRVLAN_COMPRESSED,
     RTEXT_FILTER_SKIP_STATS,
@@ -80,12 +81,13 @@ def observe(rtnl: Rtnl, sysctls: Mapping[str, str] | None = None) -> Observed:
     routes, interrupted = _dump_routes(rtnl, names)
     dirty |= interrupted
     bonds = {raw.ifindex: raw.data for raw in raws if raw.kind == "bond"}
+    settings = LinkSettings(rtnl.fileno())
     links: dict[IfName, Link] = {}
     runtime: dict[IfName, Runtime] = {}
     for raw in raws:
         link = _link(raw, names, vlans, addrs.get(raw.ifindex, _NO_ADDRS))
         links[link.name] = link
-        runtime[link.name] = _runtime(raw, names, bonds)
+        runtime[link.name] = _runtime(raw, names, bonds, settings)
     state = HostState(links=links, routes=routes, sysctls=dict(sysctls or {}))
     return Observed(state=state, runtime=runtime, dirty=dirty)
 
@@ -170,9 +172,17 @@ def permanent_mac(raw: Raw) -> Mac | None:
     return Mac(mac) if mac and len(mac) == 17 and mac != options.NO_MAC else None
 
 
-def _runtime(raw: Raw, names: Mapping[int, str], bonds: Mapping[int, Mapping[str, Any]]) -> Runtime:
+def _has_speed(raw: Raw) -> bool:
+    """Not the thousand cables of machines and pods: asking takes a system call and the rtnl lock for each."""
+    return raw.arphrd == ARPHRD_ETHER and (raw.kind in (DEVICE, "bond") or raw.slave_kind == "bond")
+
+
+def _runtime(
+    raw: Raw, names: Mapping[int, str], bonds: Mapping[int, Mapping[str, Any]], settings: LinkSettings
+) -> Runtime:
     attrs = raw.attrs
     oper = attrs.get("oper", 0)
+    speed, duplex = settings.of(attrs["name"]) if _has_speed(raw) else (None, None)
     special: Mapping[str, Any] = _NOTHING
     if raw.slave_kind == "bond":
         special = _slave_runtime(raw, bonds.get(attrs.get("master", 0), _NOTHING))
@@ -190,6 +200,9 @@ def _runtime(raw: Raw, names: Mapping[int, str], bonds: Mapping[int, Mapping[str
         altnames=tuple(attrs["properties"].get("altnames", ())) if "properties" in attrs else (),
         min_mtu=attrs.get("min_mtu", 0),
         max_mtu=attrs.get("max_mtu", 0),
+        speed=speed,
+        duplex=duplex,
+        carrier_downs=attrs.get("carrier_downs"),
         **special,
     )
 

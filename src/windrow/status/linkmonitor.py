@@ -7,8 +7,9 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from windrow.model import names
+from windrow.model.bonding import BondMode
 from windrow.model.cluster import Cluster, matches_labels
-from windrow.model.host import Link, Observed
+from windrow.model.host import Bond, Bridge, Link, Observed, Runtime
 from windrow.model.meta import Meta
 from windrow.model.objects import LinkMonitor
 from windrow.model.values import IfName
@@ -57,14 +58,50 @@ def _link(observed: Observed, link: Link) -> dict[str, Any]:
         "type": link.kind,
         "mac": link.mac or "",
         "promiscuous": bool(link.promisc),
-        "state": state(run.oper if run else "unknown"),
+        "state": state(run, bridge=isinstance(link.spec, Bridge)) if run else "unknown",
     }
-    return {**found, "masterIndex": master.ifindex} if master else found
+    if master:
+        found["masterIndex"] = master.ifindex
+    return found | (_more(observed, link, run) if run else {})
 
 
-def state(oper: str) -> str:
-    """IF_OPER_UP and IF_OPER_DOWN as they are; dormant, lowerlayerdown and the rest are `unknown`."""
-    return oper if oper in ("up", "down") else "unknown"
+def state(run: Runtime, *, bridge: bool = False) -> str:
+    """IF_OPER_UP and IF_OPER_DOWN as they are; dormant, lowerlayerdown and the rest are `unknown`.
+
+    A bridge may stay in IF_OPER_UNKNOWN, where it was made, though it forwards (Harvester shows it as down): there the
+    carrier tells.
+    """
+    if run.oper in ("up", "down"):
+        return run.oper
+    if bridge and run.oper == "unknown":
+        return "up" if run.carrier else "down"
+    return "unknown"
+
+
+def _more(observed: Observed, link: Link, run: Runtime) -> dict[str, Any]:
+    """Beyond Harvester: carrier; Mbit/s and duplex where they are known; what a NIC does in its bond; LACP."""
+    found: dict[str, Any] = {"carrier": run.carrier}
+    if run.speed is not None:
+        found["speed"] = run.speed
+    if run.duplex is not None:
+        found["duplex"] = run.duplex
+    if run.slave_active is not None:
+        found["bondRole"] = bond_role(run)
+    if isinstance(link.spec, Bond) and link.spec.mode is BondMode.LACP:
+        found["lacpPartner"] = run.partner_mac or ""
+    if run.lacp is not None:
+        bond = observed.runtime.get(IfName(link.master or ""))
+        found["lacpPartner"] = run.lacp.partner_mac or ""
+        found["aggregator"] = run.lacp.aggregator
+        found["aggregatorActive"] = bond is not None and bond.aggregator == run.lacp.aggregator
+    return found
+
+
+def bond_role(run: Runtime) -> str:
+    """`active`: the bond sends through it; `backup`: it waits; `down`: the bond does not use it."""
+    if run.slave_mii_up is False or not run.carrier:
+        return "down"
+    return "active" if run.slave_active else "backup"
 
 
 def is_generated(name: str, cluster: Cluster) -> bool:

@@ -6,12 +6,13 @@ from collections.abc import Iterator
 
 from windrow.model import names
 from windrow.model.cluster import Cluster, matches_selector, selects_node
+from windrow.model.host import Observed
 from windrow.model.objects import ClusterNetwork, HostNetworkConfig
 from windrow.model.ports import endpoints
 from windrow.model.problems import Problem, Severity
-from windrow.model.values import Ref
 from windrow.render.overview import NetworkLine, Overview
-from windrow.render.topology import NO_PARTNER, OTHER_AGGREGATOR, Health, NetworkView, NodeView, node_view
+from windrow.render.topology import NetworkView, node_view
+from windrow.status import bondfaults
 from windrow.status.clusternetwork import verdict
 from windrow.status.report import NodeReport
 
@@ -21,7 +22,7 @@ def overview(cluster: Cluster, report: NodeReport) -> Overview:
     view = node_view(report.node, report.observed, endpoints=endpoints(report.ports))
     views = {network.name: network for network in view.networks}
     lines = tuple(_line(cn, cluster, report, views.get(cn.name)) for cn in _networks(cluster, report))
-    findings = (*report.problems, *report.plan.refusals, *_failed(report), *_link_findings(view, lines))
+    findings = (*report.problems, *report.plan.refusals, *_failed(report), *_link_findings(report.observed, lines))
     return Overview(
         node=report.node,
         networks=lines,
@@ -65,30 +66,30 @@ def _failed(report: NodeReport) -> Iterator[Problem]:
         yield Problem(code="step-failed", about=failure.step.why, message=f"{failure.step.link}: {said}")
 
 
-def _link_findings(view: NodeView, lines: tuple[NetworkLine, ...]) -> Iterator[Problem]:
+CODES = {
+    bondfaults.CUT_OFF: "uplink-down",
+    bondfaults.NO_SLAVES: "uplink-empty",
+    bondfaults.NO_PARTNER: "lacp-partner",
+    bondfaults.OTHER_AGGREGATOR: "lacp-group",
+    bondfaults.ONE_LEG: "nic-down",
+    bondfaults.SLAVE_DOWN: "nic-down",
+    bondfaults.SLAVE_MISSING: "nic-missing",
+    bondfaults.FLAPPING: "nic-flapping",
+    bondfaults.SPEEDS: "nic-speeds",
+    bondfaults.HALF_DUPLEX: "nic-duplex",
+}
+GRAVE = frozenset({bondfaults.CUT_OFF, bondfaults.NO_SLAVES})
+
+
+def _link_findings(observed: Observed, shown: tuple[NetworkLine, ...]) -> Iterator[Problem]:
     """What no manifest can say: cables that are out, partners that are silent."""
-    known = {line.name for line in lines}
-    for network in view.networks:
-        bond = network.uplink
-        if bond is None or network.name not in known:
-            continue
-        about = Ref(ClusterNetwork.KIND, network.name)
-        down = [n for n in bond.nics if n.health is Health.DOWN]
-        if bond.nics and len(down) == len(bond.nics):
-            text = f"{bond.name} has no NIC with carrier: the network is cut off from outside"
-            yield _finding("uplink-down", about, text, "look at the cables and the switch ports", Severity.ERROR)
-        elif down:
-            text = f"{bond.name}: {', '.join(n.name for n in down)} without carrier; the others carry the traffic"
-            yield _finding("nic-down", about, text, "look at the cable and the switch port")
-        silent = [n.name for n in bond.nics if n.note in (NO_PARTNER, OTHER_AGGREGATOR)]
-        if bond.nics and (silent or bond.note == NO_PARTNER):
-            alone = bond.note == NO_PARTNER or len(silent) == len(bond.nics)
-            text = f"{bond.name}: the switch ports of {', '.join(silent)} are not in one LACP group"
-            text = f"{bond.name} has no LACP partner: one NIC carries all the traffic" if alone else text
-            yield _finding("lacp-partner", about, text, "set up link aggregation (LACP) on these switch ports")
-        if not bond.nics:
-            yield _finding("uplink-empty", about, f"{bond.name} has no NIC", "see: ip link", Severity.ERROR)
-
-
-def _finding(code: str, about: Ref, message: str, hint: str, severity: Severity = Severity.WARNING) -> Problem:
-    return Problem(code=code, about=about, message=message, hint=hint, severity=severity)
+    known = {line.name for line in shown}
+    for bond in bondfaults.bonds(observed):
+        for fault in bondfaults.faults(bond) if bond.about.name in known else ():
+            yield Problem(
+                code=CODES[fault.reason],
+                about=bond.about,
+                message=fault.message,
+                hint=fault.hint,
+                severity=Severity.ERROR if fault.reason in GRAVE else Severity.WARNING,
+            )

@@ -186,6 +186,7 @@ class FakeKernel:
 
     def _cable(self, nic: str, there: bool) -> None:
         device = self.machine.get(nic)
+        device.downs += device.cable and not there and device.up
         device.cable = there
         self.machine.choose_active(device.master)
 
@@ -374,6 +375,9 @@ def _runtime(machine: Machine, d: Device) -> Runtime:
         permanent_mac=Mac(permanent) if permanent else None,
         min_mtu=68,
         max_mtu=65535,
+        speed=d.speed if carrier else None,
+        duplex="full" if carrier and d.speed else None,
+        carrier_downs=d.downs,
     )
     if d.bond is not None and d.active is not None and d.bond.mode in ACTIVE_MODES:
         return replace(runtime, active_slave=IfName(d.active.name))

@@ -39,7 +39,7 @@ class Assigned(Enum):
 
 @dataclass(eq=False)
 class Device:
-    """One `struct net_device`. `cable`: a NIC that is up has carrier."""
+    """One `struct net_device`. `cable`: a NIC that is up has carrier; `speed` in Mbit/s; `downs`: how often it lost it."""
 
     name: str
     kind: str
@@ -54,6 +54,8 @@ class Device:
     permanent_mac: str | None = None
     pci: str | None = None
     cable: bool = True
+    speed: int | None = None
+    downs: int = 0
     addrs: list[str] = field(default_factory=list)
     master: Device | None = None
     parent: Device | None = None
