@@ -55,7 +55,8 @@ class Cable:
 class Management:
     """What an installer makes before Windrow comes: mgmt-bo, mgmt-br, and the node's address.
 
-    `vid`: the address is on `mgmt-br.<vid>`; None: on `mgmt-br` itself.
+    `vid`: the address is on `mgmt-br.<vid>`; None: on `mgmt-br` itself. `plain`: an installer that knows nothing of
+    bonds and bridges; the address is on the first NIC, and the others are free.
     """
 
     nics: tuple[IfName, ...]
@@ -63,10 +64,13 @@ class Management:
     mode: BondMode = BondMode.ACTIVE_BACKUP
     vid: int | None = None
     gateway: str = ""
+    plain: bool = False
 
     @property
     def interface(self) -> IfName:
         """The one with the address."""
+        if self.plain:
+            return self.nics[0]
         return subinterface_of(MGMT, self.vid) if self.vid else bridge_of(MGMT)
 
 

@@ -209,7 +209,7 @@ class _Reader:
         )
 
     def _management(self, table: Table) -> Management:
-        table = Table(table.value, table.path, table.report, ("nics", "address", "mode", "vlan", "gateway"))
+        table = Table(table.value, table.path, table.report, ("nics", "address", "mode", "vlan", "gateway", "plain"))
         mode = table.get("mode")
         address = table.required("address")
         return Management(
@@ -218,6 +218,7 @@ class _Reader:
             mode=(mode and mode.choice(BondMode)) or BondMode.ACTIVE_BACKUP,
             vid=table.integer("vlan", 2, VID_MAX, code="vid-range"),
             gateway=self._address(table, "gateway"),
+            plain=table.flag("plain"),
         )
 
     def _switch(self, item: Field) -> Switch | None:

@@ -287,7 +287,10 @@ class World:
     def _build_node(self, node: Node) -> None:
         rtnl = self.rtnl(node.name)
         rtnl.run(*(links.set_link(nic, up=True) for nic in node.nics))
-        if node.management:
+        if node.management and node.management.plain:
+            rtnl.run(links.add_addr(rtnl.index(node.management.interface), node.management.address))
+            _add_gateway(rtnl, node.management.gateway)
+        elif node.management:
             _build_management(rtnl, node.management, mac_of(End(node.name, node.management.nics[0])))
 
     # Endpoints ------------------------------------------------------------------------------------

@@ -107,7 +107,9 @@ def test(session: Session, arguments: tuple[str, ...], kind: str, verbose: bool)
     log = _live_log(session)
     env = {"HYPOTHESIS_STORAGE_DIRECTORY": "/tmp/hypothesis", "PYTHONDONTWRITEBYTECODE": "1", "WINDROW_LAB": kind}
     # Which plugin tests/cni is about (they are pointed at others' too), and which checkout is tested.
-    env |= {name: value for name, value in os.environ.items() if name in ("WINDROW_CNI_PLUGIN", "COLUMNS", "PYTHONPATH")}
+    env |= {
+        name: value for name, value in os.environ.items() if name in ("WINDROW_CNI_PLUGIN", "COLUMNS", "PYTHONPATH")
+    }
     argv = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *arguments]
     with _machine(kind, log, verbose or session.verbose, memory_for(_TESTED)) as machine:
         code = run_program(machine.open, argv, env=env)
