@@ -10,6 +10,8 @@ from windrow.model.host import Bond, Bridge, Observed, VlanIf
 from windrow.model.ports import PORT_GROUP
 from windrow.model.values import IfName, VidSet
 
+RTPROT_KERNEL = 2
+
 
 def node_facts(
     node: str,
@@ -36,8 +38,10 @@ def node_facts(
         ports=known.ports,
         port_links=port_links,
         leases=known.leases,
+        agent=known.agent,
         memory=known.memory,
         addrs={name: link.addrs for name, link in observed.state.links.items() if link.addrs},
+        routed=frozenset(r.dev for r in observed.state.routes if r.dev and r.protocol == RTPROT_KERNEL and "." in r.dst),
     )
 
 

@@ -1,17 +1,25 @@
-"""Pass: HostNetworkConfig -> a VLAN interface of the bridge, with the node's address."""
+"""Pass: HostNetworkConfig -> the node's own addresses and routes, on a VLAN interface of the bridge or on the bridge."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import ipaddress
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 
 from windrow.model import names
 from windrow.model.cluster import Cluster, matches_selector
 from windrow.model.facts import NodeFacts
-from windrow.model.host import Link, VlanIf
-from windrow.model.objects import AddressMode, HostNetworkConfig
-from windrow.model.problems import Problem, Severity
-from windrow.model.values import Cidr
+from windrow.model.host import Bridge, Link, Route, VlanIf
+from windrow.model.leases import ClientOptions, Lease, LeasedRoute
+from windrow.model.objects import AddressMode, HostNetworkConfig, HostRoute
+from windrow.model.problems import Problem, Severity, errors
+from windrow.model.values import MTU_MIN, OWNER_PROTOCOL, Cidr, IfName
+
+DEFAULT = "default"
+SECOND_METRIC = 1024
+"""Of default routes beside the management's, which has 0 or what the operating system chose."""
+IPV6_METRIC = 1024
+"""What the kernel makes of 0 in an IPv6 route (IP6_RT_PRIO_USER)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,8 +31,11 @@ class HostNetworks:
     problems: tuple[Problem, ...]
 
 
-def choose_host_networks(cluster: Cluster, facts: NodeFacts, present: frozenset[str]) -> HostNetworks:
-    """The HostNetworkConfigs of this node on the cluster networks that are `present` on it."""
+def choose_host_networks(
+    cluster: Cluster, facts: NodeFacts, present: frozenset[str], *, ours: frozenset[str]
+) -> HostNetworks:
+    """The HostNetworkConfigs of this node on the cluster networks that are `present` on it; of those, the bridges of
+    `ours` were made by Windrow."""
     labels = cluster.node(facts.node).meta.labels
     chosen: dict[str, HostNetworkConfig] = {}
     held: set[str] = set()
@@ -32,13 +43,26 @@ def choose_host_networks(cluster: Cluster, facts: NodeFacts, present: frozenset[
     for config in cluster.all(HostNetworkConfig):
         if config.cluster_network not in present or not matches_selector(config.node_selector, labels):
             continue
-        name = names.subinterface_of(config.cluster_network, config.vid)
-        problems += _problems(config, chosen.get(name), facts)
-        if any(p.about == config.ref and p.severity is Severity.ERROR for p in problems):
-            held.add(name)
-        chosen.setdefault(name, config)
+        if not config.vid and config.cluster_network not in ours:
+            problems.append(_not_ours(config))
+            continue
+        found = tuple(_problems(config, chosen.get(config.interface), facts))
+        problems += found
+        if errors(found):
+            held.add(config.interface)
+        chosen.setdefault(config.interface, config)
     configs = tuple(c for name, c in chosen.items() if name not in held)
     return HostNetworks(configs=configs, held=frozenset(held), problems=tuple(problems))
+
+
+def _not_ours(config: HostNetworkConfig) -> Problem:
+    return Problem(
+        code="bridge-foreign",
+        message=f"{config.interface} and its addresses are the operating system's",
+        hint="let Windrow have the management network first (windrow init), or choose a VLAN",
+        path="spec.vlanID",
+        about=config.ref,
+    )
 
 
 def _problems(config: HostNetworkConfig, other: HostNetworkConfig | None, facts: NodeFacts) -> Iterator[Problem]:
@@ -50,7 +74,7 @@ def _problems(config: HostNetworkConfig, other: HostNetworkConfig | None, facts:
             path="spec.nodeSelector",
             about=config.ref,
         )
-    if not facts.features.vlan_interfaces:
+    if config.vid and not facts.features.vlan_interfaces:
         yield Problem(
             code="kernel-feature",
             message=f"the kernel of node {facts.node} has no 802.1Q interfaces",
@@ -65,31 +89,210 @@ def _problems(config: HostNetworkConfig, other: HostNetworkConfig | None, facts:
             path="spec.ips",
             about=config.ref,
         )
-    if config.mode is AddressMode.DHCP:
+    if config.mode is AddressMode.DHCP and not facts.agent and config.interface not in facts.leases:
         yield Problem(
             code="dhcp-without-agent",
-            message="the interface is made, but no address is asked for: only static addresses are given by `apply`",
-            hint="use mode: static, or run a DHCP client on the interface",
+            message=f"nobody asks for an address on {config.interface}: the agent keeps the DHCP clients, and does not run",
+            hint="start it (windrow agent), or use mode: static",
             path="spec.mode",
             about=config.ref,
             severity=Severity.WARNING,
         )
 
 
-def host_links(configs: tuple[HostNetworkConfig, ...], cluster: Cluster, facts: NodeFacts) -> list[Link]:
-    """`<cn>-br.<vid>`; with mode `dhcp` the addresses are not managed."""
+# Links ------------------------------------------------------------------------------------------------------------
+
+
+def host_links(
+    configs: tuple[HostNetworkConfig, ...], cluster: Cluster, facts: NodeFacts, ours: frozenset[str]
+) -> list[Link]:
+    """`<cn>-br.<vid>` of each; what is untagged is on the bridge, see `with_addresses`."""
+    most = {cn: cluster.mtu(cn) if cn in ours else None for cn in {c.cluster_network for c in configs}}
     return [
         Link(
-            name=names.subinterface_of(config.cluster_network, config.vid),
+            name=config.interface,
             spec=VlanIf(parent=names.bridge_of(config.cluster_network), vid=config.vid),
             up=True,
-            mtu=None if config.cluster_network == names.MGMT else cluster.mtu(config.cluster_network),
-            addrs=_addresses(config, facts.node),
+            mtu=_mtu(config, most[config.cluster_network], facts.leases.get(config.interface)),
+            addrs=addresses_of(config, facts),
             origin=(config.ref,),
         )
         for config in configs
+        if config.vid
     ]
 
 
-def _addresses(config: HostNetworkConfig, node: str) -> frozenset[Cidr] | None:
-    return frozenset({config.ips[node]}) if config.mode is AddressMode.STATIC else None
+def _mtu(config: HostNetworkConfig, most: int | None, lease: Lease | None) -> int | None:
+    """The manifest's; else the server's (option 26), where the cluster network carries it; else the cluster network's.
+    `most` None: the bridge is the operating system's, and so is its MTU."""
+    if config.mtu:
+        return min(config.mtu, most or config.mtu)
+    if config.mode is AddressMode.DHCP and lease is not None and most is not None and MTU_MIN <= lease.mtu < most:
+        return lease.mtu
+    return most
+
+
+def addresses_of(config: HostNetworkConfig, facts: NodeFacts) -> frozenset[Cidr]:
+    """With DHCP: what the lease says; nothing while there is none."""
+    if config.mode is AddressMode.STATIC:
+        return frozenset(config.ips[facts.node])
+    lease = facts.leases.get(config.interface)
+    return frozenset() if lease is None else frozenset({lease.address})
+
+
+def given_to_bridges(configs: tuple[HostNetworkConfig, ...], facts: NodeFacts) -> dict[IfName, frozenset[Cidr]]:
+    """The addresses on bridges that are Windrow's doing: those that it gives now, and those that it gave before and
+    that are there yet (`Memory.given` of the next time)."""
+    now = {config.interface: addresses_of(config, facts) for config in configs if not config.vid}
+    left = {name: gave & facts.addrs.get(name, frozenset()) for name, gave in facts.memory.given.items()}
+    both = {name: now.get(name, frozenset()) | left.get(name, frozenset()) for name in (*now, *left)}
+    return {name: addresses for name, addresses in both.items() if addresses}
+
+
+def with_addresses(links: list[Link], configs: tuple[HostNetworkConfig, ...], facts: NodeFacts) -> list[Link]:
+    """The bridges get the addresses of untagged host networks. Others that are there stay: a virtual IP, a hand's; only
+    what Windrow gave goes again. Where it never gave one, and gives none, they are not managed."""
+    given = {config.interface: addresses_of(config, facts) for config in configs if not config.vid}
+    why = {config.interface: config.ref for config in configs if not config.vid}
+    before = facts.memory.given
+
+    def amended(link: Link) -> Link:
+        name = link.name
+        if not isinstance(link.spec, Bridge) or (name not in given and not before.get(name)):
+            return link
+        others = facts.addrs.get(name, frozenset()) - before.get(name, frozenset())
+        origin = (*link.origin, why[name]) if name in why else link.origin
+        return replace(link, addrs=others | given.get(name, frozenset()), origin=origin)
+
+    return [amended(link) for link in links]
+
+
+# Routes -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostRoutes:
+    routes: frozenset[Route]
+    problems: tuple[Problem, ...]
+
+
+def host_routes(configs: tuple[HostNetworkConfig, ...], facts: NodeFacts) -> HostRoutes:
+    """Of all host networks that have an address: without one the kernel takes no route with a gateway.
+
+    The kernel has one route for each destination and metric (`fib_table_insert`, `fib6_add_rt2node`): the first counts.
+    """
+    found: dict[tuple[str, int, int], tuple[Route, HostNetworkConfig]] = {}
+    problems = list(_unreachable(configs, facts))
+    for config in configs:
+        for route in _routes(config, facts):
+            key = (route.dst, _version(route.gateway or route.dst), route.metric)
+            first, owner = found.setdefault(key, (route, config))
+            if first != route:
+                problems.append(_route_twice(route, config, owner))
+    return HostRoutes(routes=frozenset(route for route, _ in found.values()), problems=tuple(problems))
+
+
+def _route_twice(route: Route, config: HostNetworkConfig, owner: HostNetworkConfig) -> Problem:
+    what = "a default route" if route.dst == DEFAULT else f"a route to {route.dst}"
+    where = "twice" if owner is config else f"with that metric from {owner.ref} already"
+    return Problem(
+        code="route-twice",
+        message=f"the node has {what} {where}: the one by {route.gateway or route.dev} is left out",
+        hint="give one of them another metric",
+        path="spec.metric",
+        about=config.ref,
+        severity=Severity.WARNING,
+    )
+
+
+def _routes(config: HostNetworkConfig, facts: NodeFacts) -> Iterator[Route]:
+    addresses = addresses_of(config, facts)
+    families = {ipaddress.ip_interface(a).version for a in addresses}
+    metric = default_metric(config)
+    for gateway in config.routing.gateways:
+        if _version(gateway) in families:
+            yield _route(config, DEFAULT, gateway, metric)
+    for said in config.routing.routes:
+        if _version(said.via or said.to) in families and reaches(said, addresses):
+            yield _route(config, said.to, said.via, said.metric or 0)
+    lease = facts.leases.get(config.interface)
+    if lease is not None and takes_routes(config):
+        for leased in lease.routes:
+            if _leads(leased, lease):
+                yield _route(config, leased.to, leased.gateway, metric)
+
+
+def _leads(leased: LeasedRoute, lease: Lease) -> bool:
+    """Whether its router is on the link, by the address or by another route of the same lease, as servers with
+    addresses of /32 have it; and is not the host itself."""
+    if not leased.gateway:
+        return True
+    router, own = ipaddress.ip_address(leased.gateway), ipaddress.ip_interface(lease.address)
+    on_link = [own.network, *(ipaddress.ip_network(r.to) for r in lease.routes if not r.gateway and r.to != DEFAULT)]
+    return router != own.ip and any(router in network for network in on_link)
+
+
+def _route(config: HostNetworkConfig, to: str, via: str, metric: int) -> Route:
+    """As the kernel will show it."""
+    network = None if to == DEFAULT else ipaddress.ip_network(to)
+    version = network.version if network else _version(via)
+    dst = DEFAULT if network is None or network.prefixlen == 0 else to
+    if version == 6:
+        metric = metric or IPV6_METRIC
+    return Route(dst=dst, dev=config.interface, gateway=via or None, metric=metric, protocol=OWNER_PROTOCOL)
+
+
+def _version(address: str) -> int:
+    return 6 if ":" in address else 4
+
+
+def default_metric(config: HostNetworkConfig) -> int:
+    if config.routing.metric is not None:
+        return config.routing.metric
+    return 0 if config.cluster_network == names.MGMT else SECOND_METRIC
+
+
+def takes_routes(config: HostNetworkConfig) -> bool:
+    """Whether the routes that a DHCP server names are taken."""
+    if config.mode is not AddressMode.DHCP:
+        return False
+    said = config.routing.from_server
+    return config.cluster_network == names.MGMT if said is None else said
+
+
+def reaches(route: HostRoute, addresses: frozenset[Cidr]) -> bool:
+    """Whether its router is on the link: the kernel refuses it otherwise (`fib_check_nh`, ENETUNREACH)."""
+    if not route.via or route.via.startswith("fe80:"):
+        return True
+    router = ipaddress.ip_address(route.via)
+    return any(router in ipaddress.ip_interface(address).network for address in addresses)
+
+
+def _unreachable(configs: tuple[HostNetworkConfig, ...], facts: NodeFacts) -> Iterator[Problem]:
+    """Which network a server's address is in is known only when it comes."""
+    for config in configs:
+        addresses = addresses_of(config, facts)
+        versions = {_version(address) for address in addresses}
+        for number, route in enumerate(config.routing.routes):
+            if _version(route.via or route.to) in versions and not reaches(route, addresses):
+                yield Problem(
+                    code="route-unreachable",
+                    message=f"{route.via} is not in the network of {', '.join(sorted(addresses))}: no route to {route.to}",
+                    hint="name a router in this VLAN",
+                    path=f"spec.routes[{number}].via",
+                    about=config.ref,
+                    severity=Severity.WARNING,
+                )
+
+
+# DHCP -------------------------------------------------------------------------------------------------------------
+
+
+def dhcp_clients(
+    configs: tuple[HostNetworkConfig, ...], held: frozenset[IfName], facts: NodeFacts
+) -> Mapping[IfName, ClientOptions]:
+    """The links on which an address is to be asked for. One that is held keeps its client with its lease."""
+    options = ClientOptions(hostname=facts.node.partition(".")[0][:63])
+    wanted = [config.interface for config in configs if config.mode is AddressMode.DHCP]
+    kept = [name for name in facts.leases if name in held]
+    return {name: options for name in (*wanted, *kept)}

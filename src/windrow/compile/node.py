@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
-from windrow.compile.hostnet import choose_host_networks, host_links
+from windrow.compile.hostnet import (
+    choose_host_networks,
+    dhcp_clients,
+    given_to_bridges,
+    host_links,
+    host_routes,
+    with_addresses,
+)
 from windrow.compile.pins import pinned_mac
 from windrow.compile.ports import port_links, port_problems, ports_of
 from windrow.compile.uplinks import choose_uplinks, uplink_links
-from windrow.compile.vlans import mgmt_links, self_vids, uplink_vids
+from windrow.compile.vlans import mgmt_links, self_vids, self_vlans, uplink_vids
 from windrow.model import names
 from windrow.model.cluster import Cluster
 from windrow.model.facts import Memory, NodeFacts
 from windrow.model.host import Bond, HostState, Link
+from windrow.model.leases import ClientOptions
 from windrow.model.problems import Problem
 from windrow.model.values import IfName, VidSet
 
@@ -29,28 +38,39 @@ class Compiled:
     problems: tuple[Problem, ...] = ()
     memory: Memory = Memory()
     """What is to be remembered once this is so."""
+    clients: Mapping[IfName, ClientOptions] = field(default_factory=dict)
+    """The links on which a DHCP client is to be at work."""
 
 
 def compile_node(cluster: Cluster, facts: NodeFacts) -> Compiled:
     """The wanted network of one node, whole: what is ours and not in it is to go."""
     choice = choose_uplinks(cluster, facts)
-    present = {u.cluster_network for u in choice.uplinks} | _mgmt(facts)
-    hosts = choose_host_networks(cluster, facts, frozenset(present))
-    managed = names.MGMT in {u.cluster_network for u in choice.uplinks} | choice.held
+    present = {u.cluster_network for u in choice.uplinks} | (_mgmt(facts) - choice.held)
+    ours = frozenset(u.cluster_network for u in choice.uplinks)
+    hosts = choose_host_networks(cluster, facts, frozenset(present), ours=ours)
+    managed = names.MGMT in ours | choice.held
     links: list[Link] = [] if managed else mgmt_links(cluster, hosts.configs, facts)
     for uplink in choice.uplinks:
         own = self_vids(uplink.cluster_network, hosts.configs, facts)
         vids = uplink_vids(cluster, uplink.cluster_network, own)
-        links += uplink_links(uplink, vids, own, pinned_mac(uplink, choice.uplinks, facts))
-    links += host_links(hosts.configs, cluster, facts)
+        on_bridge = self_vlans(uplink.cluster_network, hosts.configs, facts)
+        links += uplink_links(uplink, vids, on_bridge, pinned_mac(uplink, choice.uplinks, facts))
+    links = with_addresses(links, hosts.configs, facts) + host_links(hosts.configs, cluster, facts, ours)
     ports = ports_of(facts, present)
     said = tuple(port_problems(ports, _carried(links), facts))
     links += port_links(ports, facts)
+    routes = host_routes(hosts.configs, facts)
+    held = _held(choice.held, facts) | {IfName(name) for name in hosts.held}
     return Compiled(
-        state=HostState(links={link.name: link for link in links}, sysctls=_sysctls(facts) if links else {}),
-        held=_held(choice.held, facts) | {IfName(name) for name in hosts.held},
-        problems=choice.problems + hosts.problems + said,
-        memory=Memory(nics=choice.cards),
+        state=HostState(
+            links={link.name: link for link in links},
+            routes=routes.routes,
+            sysctls=_sysctls(facts) if links else {},
+        ),
+        held=held,
+        problems=choice.problems + hosts.problems + routes.problems + said,
+        memory=Memory(nics=choice.cards, given=given_to_bridges(hosts.configs, facts)),
+        clients=dhcp_clients(hosts.configs, held, facts),
     )
 
 

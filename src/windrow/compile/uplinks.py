@@ -185,9 +185,9 @@ def find_nic(selector: NicSelector, facts: NodeFacts) -> Nic | None:
             return next((n for n in facts.nics.values() if n.pci == selector.value), None)
 
 
-def uplink_links(uplink: Uplink, vids: VidSet, self_vids: VidSet, mac: Mac | None) -> list[Link]:
-    """The bridge, the bond and its slaves. `vids` are tagged on the bond; VID 1 stays PVID, untagged, on
-    both (the native VLAN, as Harvester leaves it); `self_vids` are tagged on the bridge itself."""
+def uplink_links(uplink: Uplink, vids: VidSet, self_vlans: PortVlans, mac: Mac | None) -> list[Link]:
+    """The bridge, the bond and its slaves. `vids` are tagged on the bond, where VID 1 stays PVID, untagged (the native
+    VLAN, as Harvester leaves it); `self_vlans` are those of the bridge itself."""
     why = (uplink.config.ref,)
     spec = uplink.config.uplink
     bond = bond_options(uplink)
@@ -200,7 +200,7 @@ def uplink_links(uplink: Uplink, vids: VidSet, self_vids: VidSet, mac: Mac | Non
             mtu=uplink.mtu,
             mac=mac,
             promisc=True,
-            self_vlans=native_plus(self_vids),
+            self_vlans=self_vlans,
             origin=why,
         ),
         Link(

@@ -15,9 +15,31 @@ NATIVE = VidSet.of([DEFAULT_PVID])
 
 
 def self_vids(cluster_network: str, host_networks: tuple[HostNetworkConfig, ...], facts: NodeFacts) -> VidSet:
-    """The VIDs that the host itself takes part in: on the bridge device."""
-    own = VidSet.of(h.vid for h in host_networks if h.cluster_network == cluster_network)
+    """The VIDs that the host itself takes part in, tagged: on the bridge device."""
+    own = VidSet.of(h.vid for h in host_networks if h.cluster_network == cluster_network and h.vid)
     return own | facts.foreign_vids.get(names.bridge_of(cluster_network), VidSet())
+
+
+def self_vlans(cluster_network: str, host_networks: tuple[HostNetworkConfig, ...], facts: NodeFacts) -> PortVlans:
+    """The VLANs of the bridge device itself; the native one only where the host has an address there, or is to have.
+
+    A Linux host answers ARP for each of its addresses on every link that has one at all, and to whoever asks
+    (`arp_process`, arp_ignore 0): untagged guests would reach it at all of them.
+    """
+    own = self_vids(cluster_network, host_networks, facts)
+    if _speaks_untagged(cluster_network, host_networks, facts):
+        return PortVlans(pvid=DEFAULT_PVID, untagged=NATIVE, tagged=own - NATIVE)
+    return PortVlans(tagged=own)
+
+
+def _speaks_untagged(
+    cluster_network: str, host_networks: tuple[HostNetworkConfig, ...], facts: NodeFacts
+) -> bool:
+    bridge = names.bridge_of(cluster_network)
+    has, given = facts.addrs.get(bridge, frozenset()), facts.memory.given.get(bridge, frozenset())
+    if has - given or (bridge in facts.routed and not has):
+        return True
+    return any(h.cluster_network == cluster_network and not h.vid for h in host_networks)
 
 
 def uplink_vids(cluster: Cluster, cluster_network: str, own: VidSet) -> VidSet:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from windrow.model.leases import Lease
+from windrow.model.leases import Asking, Lease
 from windrow.model.ports import PortRecord
 from windrow.model.values import Cidr, IfName, Mac, VidSet
 
@@ -50,6 +50,10 @@ class Known:
 
     ports: tuple[PortRecord, ...] = ()
     leases: Mapping[IfName, Lease] = field(default_factory=dict)
+    asking: Mapping[IfName, Asking] = field(default_factory=dict)
+    """By the link whose DHCP client no server has answered yet."""
+    agent: bool = False
+    """Whether the agent runs here: it keeps the DHCP clients."""
     memory: Memory = Memory()
 
 
@@ -74,6 +78,11 @@ class NodeFacts:
     """The links there are that such a call made (`model.ports.PORT_GROUP`)."""
     leases: Mapping[IfName, Lease] = field(default_factory=dict)
     """By the link that they were given to."""
+    agent: bool = False
+    """Whether the agent runs here: it keeps the DHCP clients."""
     memory: Memory = Memory()
     addrs: Mapping[IfName, frozenset[Cidr]] = field(default_factory=dict)
     """The addresses that links have now; those without one are left out."""
+    routed: frozenset[IfName] = frozenset()
+    """The links to which the kernel itself routes an IPv4 network: those with an address that runs out are among
+    them, too, as another hand's DHCP client sets it."""

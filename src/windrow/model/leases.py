@@ -1,8 +1,11 @@
-"""What a DHCP server gave a link of the host: a fact for the next compile, until it runs out."""
+"""What DHCP servers gave the links of a host, and what is asked of them.
+
+A lease is a fact for the next compile, until it runs out. Times are Unix time, in seconds.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from windrow.model.values import Cidr, IfName
 
@@ -31,7 +34,25 @@ class Lease:
     server: str = ""
     lease_s: int = 0
     """How long it was given for; 0: for ever (0xffffffff)."""
+    expires: float = field(default=0.0, compare=False)
+    """0: never. By the wall clock of the moment that it was read at: for showing, not for deciding."""
 
     def __post_init__(self) -> None:
         if self.lease_s < 0:
             raise ValueError(f"a lease of {self.lease_s} s")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asking:
+    """A link that no server has answered yet: how often one was looked for (DHCPDISCOVER), and since when."""
+
+    times: int
+    since: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientOptions:
+    """What a DHCP client tells the servers of the host."""
+
+    hostname: str = ""
+    """Option 12; empty: nothing. Servers show it beside the lease."""

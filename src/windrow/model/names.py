@@ -74,6 +74,11 @@ def subinterface_of(cluster_network: str, vid: int) -> IfName:
     return IfName(f"{cluster_network}-br.{vid}")
 
 
+def interface_of(cluster_network: str, vid: int) -> IfName:
+    """Where the host itself takes part in a VLAN; untagged (0), that is the bridge."""
+    return subinterface_of(cluster_network, vid) if vid else bridge_of(cluster_network)
+
+
 def cluster_network_of_bridge(bridge: str) -> str | None:
     """`oob-br` -> `oob`; None where the name has no `-br` at its end."""
     return bridge.removesuffix("-br") if bridge.endswith("-br") and len(bridge) > 3 else None

@@ -15,7 +15,7 @@ from windrow.model import names
 from windrow.model.host import Bond
 from windrow.model.machines import VirtualMachine, VirtualMachineInstance
 from windrow.model.meta import Object
-from windrow.model.values import Cidr, Mac, VidSet
+from windrow.model.values import Cidr, IfName, Mac, VidSet
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,18 +115,51 @@ class AddressMode(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HostRoute:
+    """`metric` None: the kernel's own, 0 for IPv4 and 1024 for IPv6."""
+
+    to: str
+    """A prefix; one of length 0 is a default route."""
+    via: str = ""
+    """Empty: the destination is on the link itself."""
+    metric: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostRouting:
+    """What leads out of a host's VLAN; all of it is beyond Harvester."""
+
+    gateways: tuple[str, ...] = ()
+    """The routers of the default routes, at most one of each family."""
+    metric: int | None = None
+    """Of the default routes. None: 0 on the management network and 1024 elsewhere, so that a second default route
+    never wins over the management's."""
+    routes: tuple[HostRoute, ...] = ()
+    from_server: bool | None = None
+    """With DHCP: take the routes that the server names. None: on the management network only."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HostNetworkConfig(Object):
-    """An address of the host itself in a VLAN of a cluster network: the interface `<cn>-br.<vid>`."""
+    """Addresses of the host itself in a VLAN of a cluster network: on the interface `<cn>-br.<vid>`; `vid` 0, beyond
+    Harvester: untagged, on `<cn>-br` itself."""
 
     KIND: ClassVar[str] = "HostNetworkConfig"
     cluster_network: str
     vid: int
     mode: AddressMode
-    ips: Mapping[str, Cidr] = field(default_factory=dict)
-    """Node name -> address with prefix length."""
+    ips: Mapping[str, tuple[Cidr, ...]] = field(default_factory=dict)
+    """Node name -> its addresses with prefix length, at most one of each family."""
     node_selector: LabelSelector | None = None
     underlay: bool = False
     description: str = ""
+    routing: HostRouting = HostRouting()
+    mtu: int = 0
+    """0: that of the cluster network."""
+
+    @property
+    def interface(self) -> IfName:
+        return names.interface_of(self.cluster_network, self.vid)
 
 
 class NetworkType(StrEnum):

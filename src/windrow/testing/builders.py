@@ -71,7 +71,7 @@ def host_network(cn: str, vid: int, ips: Mapping[str, str] | None = None) -> Hos
         cluster_network=cn,
         vid=vid,
         mode=AddressMode.STATIC if ips else AddressMode.DHCP,
-        ips={node: Cidr(ip) for node, ip in (ips or {}).items()},
+        ips={node: tuple(map(Cidr, ip.split(","))) for node, ip in (ips or {}).items()},
     )
 
 
