@@ -141,7 +141,7 @@ def host_network(cn: str, n: int, vid: int) -> HostNetworkConfig:
         cluster_network=cn,
         vid=vid,
         mode=AddressMode.STATIC,
-        ips={NODE: Cidr(f"10.{n}.{vid - 3000}.1/24")},
+        ips={NODE: (Cidr(f"10.{n}.{vid - 3000}.1/24"),)},
     )
 
 

@@ -59,7 +59,7 @@ def trunk(vids: str) -> NetworkAttachmentDefinition:
 
 
 def host_network(vid: int, cn: str = "oob", **rest: object) -> HostNetworkConfig:
-    ips = {NODE: Cidr(f"10.0.{vid % 256}.1/24")}
+    ips = {NODE: (Cidr(f"10.0.{vid % 256}.1/24"),)}
     return HostNetworkConfig(
         meta=Meta(name=f"h{vid}"),
         cluster_network=cn,

@@ -70,7 +70,7 @@ def hnc(
         cluster_network=cn,
         vid=vid,
         mode=AddressMode.STATIC if ips else AddressMode.DHCP,
-        ips={n: Cidr(ip) for n, ip in ips.items()},
+        ips={n: tuple(map(Cidr, ip.split(","))) for n, ip in ips.items()},
         node_selector=selector,
     )
 

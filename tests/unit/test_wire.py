@@ -17,6 +17,8 @@ from windrow.model.objects import (
     AnyObject,
     ClusterNetwork,
     HostNetworkConfig,
+    HostRoute,
+    HostRouting,
     LinkMonitor,
     NicIdentity,
     NicSelector,
@@ -142,6 +144,62 @@ def test_every_bond_option_has_its_key() -> None:
     assert (arp.arp_interval, arp.arp_ip_target, arp.arp_validate) == (100, ("10.0.0.1",), "all")
 
 
+def test_what_leads_out_of_a_network_of_the_host() -> None:
+    obj = one(f"""
+apiVersion: {V1}
+kind: HostNetworkConfig
+metadata: {{name: untagged}}
+spec:
+  clusterNetwork: oob
+  vlanID: 0
+  mode: static
+  ips: {{n1: "10.0.0.1/24,2001:db8::1/64"}}
+  gateway: "10.0.0.254, 2001:DB8::fe"
+  metric: 7
+  routes: [{{to: 10.9.0.0/16, via: 10.0.0.253, metric: 0}}, {{to: 2001:db8:9::/48}}]
+  mtu: 1400
+""")
+    assert isinstance(obj, HostNetworkConfig)
+    assert (obj.vid, obj.interface, obj.mtu) == (0, "oob-br", 1400)
+    assert obj.routing == HostRouting(
+        gateways=("10.0.0.254", "2001:db8::fe"),
+        metric=7,
+        routes=(HostRoute(to="10.9.0.0/16", via="10.0.0.253", metric=0), HostRoute(to="2001:db8:9::/48")),
+    )
+
+
+@pytest.mark.parametrize(
+    ("said", "code"),
+    [
+        ("mode: static, ips: {n1: 10.0.0.1/24}, gateway: 10.0.0.1/24", "gateway-invalid"),
+        ("mode: static, ips: {n1: 10.0.0.1/24}, gateway: 'fe80::1%eth0'", "gateway-invalid"),
+        ("mode: static, ips: {n1: 10.0.0.1/24}, gateway: '10.0.0.2,10.0.0.3'", "gateway-invalid"),
+        ("mode: static, ips: {n1: '2001:db8::1/64,10.0.0.1/24'}", "address-invalid"),
+        ("mode: static, ips: {n1: '10.0.0.1/24,'}", "address-invalid"),
+        ("mode: static, ips: {n1: 10.0.0.1/24}, defaultRoute: true", "mode-field"),
+        ("mode: dhcp, gateway: 10.0.0.1", "mode-field"),
+        ("mode: dhcp, defaultRoute: 1", "wrong-type"),
+        ("mode: dhcp, metric: -1", "out-of-range"),
+        ("mode: dhcp, metric: 4294967296", "out-of-range"),
+        ("mode: dhcp, mtu: 575", "out-of-range"),
+        ("mode: dhcp, routes: {to: 10.0.0.0/8}", "wrong-type"),
+        ("mode: dhcp, routes: [{via: 10.0.0.1}]", "required"),
+        ("mode: dhcp, routes: [{to: 10.0.0.1/8, via: 10.0.0.1}]", "route-invalid"),
+        ("mode: dhcp, routes: [{to: 10.0.0.1, via: 10.0.0.1}]", "route-invalid"),
+        ("mode: dhcp, routes: [{to: 10.0.0.0/8, via: router}]", "route-invalid"),
+    ],
+)
+def test_what_leads_nowhere(said: str, code: str) -> None:
+    text = f"""
+apiVersion: {V1}
+kind: HostNetworkConfig
+metadata: {{name: storage}}
+spec: {{clusterNetwork: oob, vlanID: 300, {said}}}
+"""
+    (found,) = load_documents(text).problems
+    assert (found.code, found.line) == (code, 5)
+
+
 def test_a_network_of_the_host() -> None:
     obj = one(f"""
 apiVersion: {V1}
@@ -151,7 +209,7 @@ spec:
   clusterNetwork: oob
   vlanID: 300
   mode: static
-  ips: {{n1: 10.0.0.1/24, n2.example: 2001:DB8::1/64}}
+  ips: {{n1: 10.0.0.1/24, n2.example: 2001:DB8::1/64, n3: "10.0.0.3/24, 2001:db8::3/64"}}
   nodeSelector:
     matchLabels: {{a: b}}
     matchExpressions: [{{key: c, operator: NotIn, values: [d, e]}}, {{key: f, operator: Exists}}]
@@ -159,7 +217,12 @@ spec:
 """)
     assert isinstance(obj, HostNetworkConfig)
     assert (obj.vid, obj.mode, obj.underlay) == (300, AddressMode.STATIC, True)
-    assert obj.ips == {"n1": "10.0.0.1/24", "n2.example": "2001:db8::1/64"}
+    assert obj.ips == {
+        "n1": ("10.0.0.1/24",),
+        "n2.example": ("2001:db8::1/64",),
+        "n3": ("10.0.0.3/24", "2001:db8::3/64"),
+    }
+    assert (obj.routing, obj.mtu, obj.interface) == (HostRouting(), 0, "oob-br.300")
     assert obj.node_selector is not None
     assert obj.node_selector.requirements == (
         Requirement(key="a", operator=Operator.IN, values=("b",)),

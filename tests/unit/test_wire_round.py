@@ -12,6 +12,8 @@ from windrow.model.objects import (
     AnyObject,
     ClusterNetwork,
     HostNetworkConfig,
+    HostRoute,
+    HostRouting,
     LabelSelector,
     LinkMonitor,
     NetworkAttachmentDefinition,
@@ -57,7 +59,7 @@ OBJECTS: list[AnyObject] = [
         cluster_network="oob",
         vid=300,
         mode=AddressMode.STATIC,
-        ips={"n1": Cidr("10.0.0.1/24")},
+        ips={"n1": (Cidr("10.0.0.1/24"), Cidr("2001:db8::1/64"))},
         node_selector=LabelSelector(
             requirements=(
                 Requirement(key="a", operator=Operator.IN, values=("b", "c")),
@@ -66,6 +68,17 @@ OBJECTS: list[AnyObject] = [
         ),
         underlay=True,
         description="storage",
+        routing=HostRouting(
+            gateways=("10.0.0.254", "2001:db8::fe"), metric=0, routes=(HostRoute(to="10.9.0.0/16", via="10.0.0.253"),)
+        ),
+        mtu=1400,
+    ),
+    HostNetworkConfig(
+        meta=META,
+        cluster_network="oob",
+        vid=0,
+        mode=AddressMode.DHCP,
+        routing=HostRouting(from_server=False, routes=(HostRoute(to="2001:db8:9::/48", metric=5),)),
     ),
     HostNetworkConfig(meta=META, cluster_network="mgmt", vid=1, mode=AddressMode.DHCP, node_selector=LabelSelector()),
 ]

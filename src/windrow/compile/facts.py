@@ -41,7 +41,9 @@ def node_facts(
         agent=known.agent,
         memory=known.memory,
         addrs={name: link.addrs for name, link in observed.state.links.items() if link.addrs},
-        routed=frozenset(r.dev for r in observed.state.routes if r.dev and r.protocol == RTPROT_KERNEL and "." in r.dst),
+        routed=frozenset(
+            r.dev for r in observed.state.routes if r.dev and r.protocol == RTPROT_KERNEL and "." in r.dst
+        ),
     )
 
 

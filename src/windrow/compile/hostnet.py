@@ -1,4 +1,4 @@
-"""Pass: HostNetworkConfig -> the node's own addresses and routes, on a VLAN interface of the bridge or on the bridge."""
+"""Pass: HostNetworkConfig -> the node's own addresses and routes, on the bridge or on a VLAN interface of it."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def _problems(config: HostNetworkConfig, other: HostNetworkConfig | None, facts:
     if config.mode is AddressMode.DHCP and not facts.agent and config.interface not in facts.leases:
         yield Problem(
             code="dhcp-without-agent",
-            message=f"nobody asks for an address on {config.interface}: the agent keeps the DHCP clients, and does not run",
+            message=f"nobody asks for an address on {config.interface}: the agent does that, and it does not run",
             hint="start it (windrow agent), or use mode: static",
             path="spec.mode",
             about=config.ref,
@@ -277,7 +277,7 @@ def _unreachable(configs: tuple[HostNetworkConfig, ...], facts: NodeFacts) -> It
             if _version(route.via or route.to) in versions and not reaches(route, addresses):
                 yield Problem(
                     code="route-unreachable",
-                    message=f"{route.via} is not in the network of {', '.join(sorted(addresses))}: no route to {route.to}",
+                    message=f"no route to {route.to}: {route.via} is not in {', '.join(sorted(addresses))}",
                     hint="name a router in this VLAN",
                     path=f"spec.routes[{number}].via",
                     about=config.ref,
@@ -295,4 +295,4 @@ def dhcp_clients(
     options = ClientOptions(hostname=facts.node.partition(".")[0][:63])
     wanted = [config.interface for config in configs if config.mode is AddressMode.DHCP]
     kept = [name for name in facts.leases if name in held]
-    return {name: options for name in (*wanted, *kept)}
+    return dict.fromkeys((*wanted, *kept), options)

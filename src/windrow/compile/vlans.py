@@ -32,9 +32,7 @@ def self_vlans(cluster_network: str, host_networks: tuple[HostNetworkConfig, ...
     return PortVlans(tagged=own)
 
 
-def _speaks_untagged(
-    cluster_network: str, host_networks: tuple[HostNetworkConfig, ...], facts: NodeFacts
-) -> bool:
+def _speaks_untagged(cluster_network: str, host_networks: tuple[HostNetworkConfig, ...], facts: NodeFacts) -> bool:
     bridge = names.bridge_of(cluster_network)
     has, given = facts.addrs.get(bridge, frozenset()), facts.memory.given.get(bridge, frozenset())
     if has - given or (bridge in facts.routed and not has):

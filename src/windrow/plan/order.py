@@ -225,7 +225,8 @@ def join_bridge(scene: Scene, bond: Link) -> Iterator[Burst]:
 
 
 def port_vlans(scene: Scene, link: Link, *, have: PortVlans | None, on_self: bool) -> Iterator[Burst]:
-    """New VIDs before old ones go; one message each, however many there are."""
+    """New VIDs before old ones go; one message each, however many there are. What a new bridge is born with goes at
+    once: nobody has had it yet."""
     want = link.self_vlans if on_self else link.vlans
     if want is None:
         return
@@ -239,7 +240,8 @@ def port_vlans(scene: Scene, link: Link, *, have: PortVlans | None, on_self: boo
         impact = scene.when_carrying(link.name, Impact.OUTAGE if used else Impact.HITLESS)
         action = SetVlans(remove=remove.all, on_self=on_self)
         note = f"in use: {users(used)}" if used else ""
-        yield burst(1, scene.step(Phase.DELETE_VLANS, link.name, action, impact, note))
+        phase = Phase.ADD_VLANS if on_self and scene.seen(link.name) is None else Phase.DELETE_VLANS
+        yield burst(1, scene.step(phase, link.name, action, impact, note))
 
 
 # -- ports of containers and machines --------------------------------------------------------------

@@ -1,11 +1,13 @@
-"""HostNetworkConfig: an interface name that fits, a VLAN that is free, and addresses that make sense together."""
+"""HostNetworkConfig: an interface name that fits, a VLAN that is free, addresses and routes that make sense."""
 
 from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterator
 
+from windrow.compile.hostnet import IPV6_METRIC, default_metric
 from windrow.model import names
+from windrow.model.cluster import selects_node
 from windrow.model.objects import AddressMode, HostNetworkConfig
 from windrow.model.problems import Problem
 from windrow.model.values import IFNAME_MAX
@@ -14,13 +16,16 @@ from windrow.rules import kernel
 from windrow.rules.review import Review, cluster_network_exists, problem, warning
 from windrow.rules.selectors import meeting, selects
 
-VLAN, IPS = "spec.vlanID", "spec.ips"
+VLAN, IPS, GATEWAY, ROUTES, MTU = "spec.vlanID", "spec.ips", "spec.gateway", "spec.routes", "spec.mtu"
+IPV6_MTU = 1280
+"""RFC 8200 §5; below it the kernel switches IPv6 off on the link (`addrconf_notify`)."""
 Interface = ipaddress.IPv4Interface | ipaddress.IPv6Interface
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 def device_name_fits(config: HostNetworkConfig, _review: Review) -> Iterator[Problem]:
-    device = names.subinterface_of(config.cluster_network, config.vid)
-    if len(device.encode()) > IFNAME_MAX:
+    device = config.interface
+    if config.vid and len(device.encode()) > IFNAME_MAX:
         left = IFNAME_MAX - len(f"-br.{config.vid}")
         yield problem(
             config,
@@ -89,9 +94,11 @@ def every_node_has_an_address(config: HostNetworkConfig, review: Review) -> Iter
 
 
 def addresses_are_of_hosts(config: HostNetworkConfig, _review: Review) -> Iterator[Problem]:
-    for node, address in _interfaces(config).items():
-        if why := _no_host(address):
-            yield problem(config, "address-invalid", join(IPS, node), f"{address} {why}", "give the address of a host")
+    for node, addresses in _interfaces(config).items():
+        for address in addresses:
+            if why := _no_host(address):
+                place = join(IPS, node)
+                yield problem(config, "address-invalid", place, f"{address} {why}", "give the address of a host")
 
 
 def _no_host(address: Interface) -> str:
@@ -100,6 +107,8 @@ def _no_host(address: Interface) -> str:
         return "has a prefix of length 0: every address would be on this link, the default route gone"
     if ip.is_loopback or ip.is_multicast or ip.is_unspecified:
         return "is a loopback, multicast or unspecified address"
+    if ip.version == 6 and ip.is_link_local:
+        return "is a link-local address: the kernel gives every link its own"
     if network.num_addresses <= 2:
         return ""  # /31 and /127: RFC 3021, RFC 6164; /32 and /128
     if ip == network.network_address:
@@ -110,13 +119,17 @@ def _no_host(address: Interface) -> str:
 
 
 def one_network(config: HostNetworkConfig, _review: Review) -> Iterator[Problem]:
-    """All addresses of a VLAN are in one network with one mask (Harvester)."""
-    found = [(node, address) for node, address in _interfaces(config).items() if not _no_host(address)]
-    for node, address in found[1:]:
-        first_node, first = found[0]
-        if address.network != first.network:
-            message = f"{address} is outside the network of {first_node}, {first.network}"
-            yield problem(config, "address-network", join(IPS, node), message, "all addresses share network and mask")
+    """All addresses of a VLAN are in one network with one mask (Harvester), for each family."""
+    first: dict[int, tuple[str, Interface]] = {}
+    for node, addresses in _interfaces(config).items():
+        for address in addresses:
+            if _no_host(address):
+                continue
+            first_node, known = first.setdefault(address.version, (node, address))
+            if address.network != known.network:
+                message = f"{address} is outside the network of {first_node}, {known.network}"
+                hint = "all addresses share network and mask"
+                yield problem(config, "address-network", join(IPS, node), message, hint)
 
 
 def no_address_twice(config: HostNetworkConfig, review: Review) -> Iterator[Problem]:
@@ -124,23 +137,181 @@ def no_address_twice(config: HostNetworkConfig, review: Review) -> Iterator[Prob
     seen: dict[object, str] = {}
     for other in _same_vlan(config, review):
         if review.earlier(config, other):
-            seen |= {address.ip: f"{node} in {other.ref}" for node, address in _interfaces(other).items()}
-    for node, address in _interfaces(config).items():
-        if (owner := seen.get(address.ip)) is not None:
-            message = f"{address.ip} is already the address of {owner}"
-            yield problem(config, "address-twice", join(IPS, node), message, "give every node an address of its own")
-        seen.setdefault(address.ip, node)
+            seen |= {a.ip: f"{node} in {other.ref}" for node, found in _interfaces(other).items() for a in found}
+    for node, addresses in _interfaces(config).items():
+        for address in addresses:
+            if (owner := seen.get(address.ip)) is not None:
+                message = f"{address.ip} is already the address of {owner}"
+                yield problem(
+                    config, "address-twice", join(IPS, node), message, "give every node an address of its own"
+                )
+            seen.setdefault(address.ip, node)
 
 
 def one_address_per_node(config: HostNetworkConfig, review: Review) -> Iterator[Problem]:
     """The same address in two VLANs of one node: the kernel takes it and answers on either."""
     others = [h for h in review.after.all(HostNetworkConfig) if h not in _same_vlan(config, review)]
-    for node, address in _interfaces(config).items():
-        for other in others:
-            theirs = _interfaces(other).get(node)
-            if other.ref != config.ref and theirs and theirs.ip == address.ip and review.earlier(config, other):
+    for node, addresses in _interfaces(config).items():
+        for other in (o for o in others if o.ref != config.ref and review.earlier(config, o)):
+            theirs = {a.ip for a in _interfaces(other).get(node, ())}
+            for address in (a for a in addresses if a.ip in theirs):
                 message = f"{address.ip} is already the address of {node} in {other.ref}"
                 yield problem(config, "address-twice", join(IPS, node), message, "an address belongs to one VLAN")
+
+
+# Untagged, MTU, underlay ------------------------------------------------------------------------------------------
+
+
+def the_bridge_is_ours(config: HostNetworkConfig, review: Review) -> Iterator[Problem]:
+    """Untagged, the address is on the bridge: `mgmt-br` has the operating system's, until Windrow is given it."""
+    if config.vid or config.cluster_network != names.MGMT:
+        return
+    managed = [v for v in review.after.vlan_configs(names.MGMT) if v.effective]
+    others = [n.name for n in review.nodes() if selects(config, n) and not any(selects_node(v, n) for v in managed)]
+    if others:
+        message = f"{config.interface} and its addresses are the operating system's on {', '.join(others)}"
+        hint = "let Windrow have the management network there (windrow init), or choose a VLAN"
+        yield problem(config, "bridge-foreign", VLAN, message, hint)
+
+
+def untagged_is_vlan_1(config: HostNetworkConfig, review: Review) -> Iterator[Problem]:
+    """The native VLAN of the bridge is VLAN 1: frames come to the host either without a tag or with it."""
+    if config.vid > 1:
+        return
+    for other in review.after.host_networks(config.cluster_network):
+        both = {config.vid, other.vid} == {0, 1} and review.earlier(config, other)
+        if both and (where := meeting(config, other, review.nodes())):
+            message = f"VLAN 1 of {config.cluster_network} is the untagged network, where {other.ref} is, on {where}"
+            yield problem(config, "hostnetwork-overlap", VLAN, message, "use one of the two")
+
+
+def mtu_fits(config: HostNetworkConfig, review: Review) -> Iterator[Problem]:
+    if not config.mtu:
+        return
+    cn, most = config.cluster_network, review.after.mtu(config.cluster_network)
+    if not config.vid:
+        message = f"untagged, the address is on {config.interface}, whose MTU is that of its uplink"
+        yield problem(config, "mtu-range", MTU, message, "set it in the VlanConfig: spec.uplink.linkAttributes.mtu")
+    elif config.mtu > most and (cn != names.MGMT or review.after.vlan_configs(cn)):
+        # vlan_dev_change_mtu: ERANGE
+        message = f"{config.mtu} is more than the {most} of cluster network {cn}"
+        yield problem(config, "mtu-range", MTU, message, "raise that of its VlanConfigs first, or lower this one")
+    if config.mtu < IPV6_MTU and any(a.version == 6 for found in _interfaces(config).values() for a in found):
+        yield problem(config, "mtu-range", MTU, f"IPv6 needs an MTU of {IPV6_MTU}", f"{IPV6_MTU} or more")
+
+
+def one_underlay(config: HostNetworkConfig, review: Review) -> Iterator[Problem]:
+    """All tunnels of a node begin at one interface (Harvester)."""
+    for other in review.after.all(HostNetworkConfig):
+        both = config.underlay and other.underlay and other.ref != config.ref and review.earlier(config, other)
+        if both and (where := meeting(config, other, review.nodes())):
+            message = f"{other.ref} is the underlay already, on {where}"
+            yield problem(config, "underlay-twice", "spec.underlay", message, "one of the two: underlay: false")
+
+
+# Routes -----------------------------------------------------------------------------------------------------------
+
+
+def gateways_are_on_the_link(config: HostNetworkConfig, _review: Review) -> Iterator[Problem]:
+    """On every node: the kernel refuses a router that no network of the link has (`fib_check_nh`, ENETUNREACH)."""
+    for gateway in config.routing.gateways:
+        yield from _router(config, gateway, GATEWAY)
+    for number, route in enumerate(config.routing.routes):
+        place = f"{ROUTES}[{number}].via"
+        if route.via and _version(route.via) != _version(route.to):
+            message = f"{route.via} and {route.to} are of two families"
+            yield problem(config, "route-invalid", place, message, "the router's is that of the network")
+        elif route.via:
+            yield from _router(config, route.via, place)
+
+
+def _router(config: HostNetworkConfig, text: str, place: str) -> Iterator[Problem]:
+    router = ipaddress.ip_address(text)
+    if router.is_loopback or router.is_multicast or router.is_unspecified:
+        message = f"{router} is a loopback, multicast or unspecified address"
+        yield problem(config, "gateway-invalid", place, message, "name the router's address in this VLAN")
+        return
+    for node, addresses in _interfaces(config).items():
+        same = [a for a in addresses if a.version == router.version]
+        if not same:
+            message = f"{node} has no IPv{router.version} address, and {router} is one"
+            yield problem(config, "gateway-family", place, message, f"add one to {join(IPS, node)}")
+        elif router in (a.ip for a in same):
+            yield problem(config, "gateway-own", place, f"{router} is the address of {node}", "name another host")
+        elif not (router.version == 6 and router.is_link_local) and not any(router in a.network for a in same):
+            message = f"{router} is not in the network of {node}, {same[0].network}"
+            yield problem(config, "gateway-network", place, message, "name a router in this VLAN")
+        elif any(_no_host(_at(router, a)) for a in same if router in a.network):
+            message = f"{router} is the network's own or its broadcast address"
+            yield problem(config, "gateway-invalid", place, message, "name the router's address in this VLAN")
+
+
+def _at(router: Address, address: Interface) -> Interface:
+    return ipaddress.ip_interface(f"{router}/{address.network.prefixlen}")
+
+
+def routes_lead_elsewhere(config: HostNetworkConfig, _review: Review) -> Iterator[Problem]:
+    """Not to the VLAN's own network, which the kernel has a route to, nor to what is never routed."""
+    own = [(node, a.network) for node, addresses in _interfaces(config).items() for a in addresses]
+    for number, route in enumerate(config.routing.routes):
+        network = ipaddress.ip_network(route.to)
+        place = f"{ROUTES}[{number}].to"
+        if network.prefixlen and (network.is_multicast or network.is_loopback or network.is_link_local):
+            message = f"{network} is never routed: it is loopback, multicast or link-local"
+            yield problem(config, "route-invalid", place, message, "remove it")
+        elif not network.prefixlen and not route.via:
+            message = f"{network} without a router: the whole internet would be on this link"
+            yield problem(config, "route-invalid", place, message, "name the router: gateway")
+        elif same := [node for node, mine in own if mine.version == network.version and _within(network, mine)]:
+            message = f"{network} is in the VLAN's own network, which {same[0]} is in"
+            yield problem(config, "route-own-network", place, message, "remove it: the kernel has that route")
+
+
+def _within(network: ipaddress.IPv4Network | ipaddress.IPv6Network, other: object) -> bool:
+    match network, other:
+        case ipaddress.IPv4Network(), ipaddress.IPv4Network():
+            return network.subnet_of(other)
+        case ipaddress.IPv6Network(), ipaddress.IPv6Network():
+            return network.subnet_of(other)
+        case _:
+            return False
+
+
+def no_route_twice(config: HostNetworkConfig, review: Review) -> Iterator[Problem]:
+    """A destination has one route of each metric on a node (`fib_table_insert`: EEXIST)."""
+    seen: set[tuple[str, int, int]] = set()
+    for key, place in _routes(config):
+        if key in seen:
+            message = f"there are two routes to {key[0]} with metric {key[2]}"
+            yield problem(config, "route-twice", place, message, "give one of them another metric, or remove it")
+        seen.add(key)
+    for other in review.after.all(HostNetworkConfig):
+        if other.ref == config.ref or not review.earlier(config, other):
+            continue
+        theirs = {key for key, _ in _routes(other)}
+        both = [(key, place) for key, place in _routes(config) if key in theirs]
+        where = meeting(config, other, review.nodes()) if both else None
+        for key, place in both if where else ():
+            message = f"{other.ref} has a route to {key[0]} with metric {key[2]}, too, on {where}"
+            yield problem(config, "route-twice", place, message, "give one of them another metric")
+
+
+def _routes(config: HostNetworkConfig) -> Iterator[tuple[tuple[str, int, int], str]]:
+    """((destination, family, metric), place) of each that the manifest names."""
+    for gateway in config.routing.gateways:
+        yield _key("default", _version(gateway), default_metric(config)), GATEWAY
+    for number, route in enumerate(config.routing.routes):
+        default = not ipaddress.ip_network(route.to).prefixlen
+        to = "default" if default else route.to
+        yield _key(to, _version(route.to), route.metric or 0), f"{ROUTES}[{number}].to"
+
+
+def _key(to: str, version: int, metric: int) -> tuple[str, int, int]:
+    return to, version, metric or (IPV6_METRIC if version == 6 else 0)
+
+
+def _version(text: str) -> int:
+    return 6 if ":" in text else 4
 
 
 def _same_vlan(config: HostNetworkConfig, review: Review) -> list[HostNetworkConfig]:
@@ -148,10 +319,10 @@ def _same_vlan(config: HostNetworkConfig, review: Review) -> list[HostNetworkCon
     return [h for h in others if h.vid == config.vid and h.ref != config.ref]
 
 
-def _interfaces(config: HostNetworkConfig) -> dict[str, Interface]:
+def _interfaces(config: HostNetworkConfig) -> dict[str, tuple[Interface, ...]]:
     if config.mode is not AddressMode.STATIC:
         return {}
-    return {node: ipaddress.ip_interface(cidr) for node, cidr in config.ips.items()}
+    return {node: tuple(map(ipaddress.ip_interface, cidrs)) for node, cidrs in config.ips.items()}
 
 
 ON_PUT = (
@@ -161,10 +332,17 @@ ON_PUT = (
     stays_where_it_is,
     one_per_vlan,
     not_the_management_vlan,
+    the_bridge_is_ours,
+    untagged_is_vlan_1,
     kernel.can_make_vlan_interfaces,
     every_node_has_an_address,
     addresses_are_of_hosts,
     one_network,
     no_address_twice,
     one_address_per_node,
+    mtu_fits,
+    one_underlay,
+    gateways_are_on_the_link,
+    routes_lead_elsewhere,
+    no_route_twice,
 )

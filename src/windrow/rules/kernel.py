@@ -17,7 +17,9 @@ def can_bond_and_filter(config: VlanConfig, review: Review) -> Iterator[Problem]
 
 def can_make_vlan_interfaces(config: HostNetworkConfig, review: Review) -> Iterator[Problem]:
     node = review.here()
-    if review.facts and node and selects(config, node) and not review.facts.features.vlan_interfaces:
+    if not config.vid or review.facts is None or node is None or not selects(config, node):
+        return
+    if not review.facts.features.vlan_interfaces:
         message = "the kernel of this node has no 802.1Q VLAN interfaces"
         yield problem(config, "kernel-feature", "", message, _load("8021q"))
 

@@ -54,7 +54,7 @@ def _line(network: ClusterNetwork, cluster: Cluster, report: NodeReport, view: N
         for h in cluster.all(HostNetworkConfig)
         if h.cluster_network == network.name and matches_selector(h.node_selector, labels)
     ]
-    wanted = tuple(sorted(str(names.subinterface_of(network.name, h.vid)) for h in hosts))
+    wanted = tuple(sorted(str(h.interface) for h in hosts if h.vid))
     return NetworkLine(
         name=network.name, ready=found.ready, message=message, hint=found.hint, view=view, host_links=wanted
     )
