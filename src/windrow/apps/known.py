@@ -6,6 +6,7 @@ from windrow.model.agentstatus import AgentStatus
 from windrow.model.facts import Known
 from windrow.model.ports import PortRecord
 from windrow.model.problems import Problem, Severity
+from windrow.store.leases import Leases, this_moment
 from windrow.store.memory import read_memory
 from windrow.store.paths import Paths
 from windrow.store.ports import PortRecords
@@ -13,7 +14,14 @@ from windrow.store.ports import PortRecords
 
 def known(paths: Paths) -> Known:
     """All of it."""
-    return Known(ports=recorded(paths), memory=read_memory(paths))
+    leases = Leases(paths)
+    return Known(
+        ports=recorded(paths),
+        leases=leases.in_force(this_moment()),
+        asking=leases.asking(),
+        agent=agent_status(paths) is not None,
+        memory=read_memory(paths),
+    )
 
 
 def recorded(paths: Paths) -> tuple[PortRecord, ...]:

@@ -38,6 +38,7 @@ def node_facts(
         ports=known.ports,
         port_links=port_links,
         leases=known.leases,
+        asking=known.asking,
         agent=known.agent,
         memory=known.memory,
         addrs={name: link.addrs for name, link in observed.state.links.items() if link.addrs},

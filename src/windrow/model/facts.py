@@ -78,6 +78,8 @@ class NodeFacts:
     """The links there are that such a call made (`model.ports.PORT_GROUP`)."""
     leases: Mapping[IfName, Lease] = field(default_factory=dict)
     """By the link that they were given to."""
+    asking: Mapping[IfName, Asking] = field(default_factory=dict)
+    """By the link whose DHCP client no server has answered yet."""
     agent: bool = False
     """Whether the agent runs here: it keeps the DHCP clients."""
     memory: Memory = Memory()

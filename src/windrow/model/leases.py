@@ -48,6 +48,8 @@ class Asking:
 
     times: int
     since: float
+    trouble: str = ""
+    """Why there is no lease although somebody answered, or no client."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

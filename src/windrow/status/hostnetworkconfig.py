@@ -2,22 +2,79 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
-from windrow.model import names
 from windrow.model.cluster import Cluster, matches_selector
-from windrow.model.objects import HostNetworkConfig
-from windrow.status.report import NodeReport
+from windrow.model.leases import Lease
+from windrow.model.objects import AddressMode, HostNetworkConfig
+from windrow.model.values import Cidr
+from windrow.status.report import NodeReport, Verdict
 
 
 def node_status(config: HostNetworkConfig, cluster: Cluster, report: NodeReport) -> dict[str, Any] | None:
-    """None where it does not select the node."""
+    """None where it does not select the node. Beyond Harvester: the addresses that are there, and the lease."""
     if not matches_selector(config.node_selector, cluster.node(report.node).meta.labels):
         return None
-    link = names.subinterface_of(config.cluster_network, config.vid)
+    found = addresses(config, report)
+    lease = report.leases.get(config.interface) if config.mode is AddressMode.DHCP else None
     return {
         "clusterNetwork": config.cluster_network,
         "vlanID": config.vid,
         "mode": config.mode.value,
-        "conditions": [report.verdict(config.ref, [link]).condition()],
+        "conditions": [verdict(config, report).condition()],
+        **({"interface": config.interface, "addresses": sorted(found)} if found else {}),
+        **({"lease": _lease(lease)} if lease is not None else {}),
     }
+
+
+def verdict(config: HostNetworkConfig, report: NodeReport) -> Verdict:
+    """Ready is an interface with an address."""
+    said = report.verdict(config.ref, [config.interface])
+    if not said.ready:
+        return said
+    if config.mode is AddressMode.DHCP and config.interface not in report.leases:
+        return _waiting(config, report)
+    if not addresses(config, report):
+        message = f"{config.interface} has no address"
+        return Verdict(ready=False, reason="NoAddress", message=message, hint="run: windrow apply")
+    return said
+
+
+def _waiting(config: HostNetworkConfig, report: NodeReport) -> Verdict:
+    asking = report.asking.get(config.interface)
+    where = f"on VLAN {config.vid}" if config.vid else f"on {config.interface}, untagged"
+    if asking is None:
+        message = f"nobody asks for an address {where}"
+        return Verdict(ready=False, reason="NoClient", message=message, hint="the agent does: windrow agent")
+    since = f"since {_clock(asking.since)}"
+    if asking.trouble:
+        hint = "see to the DHCP server of that VLAN"
+        return Verdict(ready=False, reason="NoLease", message=f"{asking.trouble} ({since})", hint=hint)
+    times = "" if not asking.times else f"asked {'once' if asking.times == 1 else f'{asking.times} times'} "
+    message = f"waiting for a DHCP server {where} ({times}{since})"
+    hint = f"does the switch port carry the VLAN, and does a server answer? see: tcpdump -ni {config.interface} port 67"
+    return Verdict(ready=False, reason="NoLease", message=message, hint=hint)
+
+
+def addresses(config: HostNetworkConfig, report: NodeReport) -> frozenset[Cidr]:
+    """What this config gives the node, of what is there: the bridge may have others' addresses, too."""
+    link = report.observed.state.links.get(config.interface)
+    has = (link.addrs if link else None) or frozenset()
+    if config.mode is AddressMode.STATIC:
+        return has & frozenset(config.ips.get(report.node, ()))
+    lease = report.leases.get(config.interface)
+    return has & {lease.address} if lease else frozenset()
+
+
+def _lease(lease: Lease) -> dict[str, Any]:
+    found: dict[str, Any] = {"address": lease.address, "server": lease.server, "seconds": lease.lease_s}
+    if lease.expires:
+        found["expires"] = datetime.fromtimestamp(lease.expires, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    more = {"routers": [r.gateway for r in lease.routes if r.to == "default"], "dns": list(lease.dns)}
+    return {**found, **{key: value for key, value in more.items() if value}}
+
+
+def _clock(when: float) -> str:
+    """For somebody who looks at it today or a week after."""
+    return datetime.fromtimestamp(when, UTC).strftime("%Y-%m-%d %H:%M UTC")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from windrow.model import names
 from windrow.model.host import Observed
+from windrow.model.leases import Asking, Lease
 from windrow.model.ports import PortRecord
 from windrow.model.problems import Problem, Severity
 from windrow.model.steps import Failure, Plan, Unit
@@ -25,6 +26,8 @@ class NodeReport:
     failures: tuple[Failure, ...] = ()
     ports: tuple[PortRecord, ...] = ()
     """Whose the ports of its bridges are."""
+    leases: Mapping[IfName, Lease] = field(default_factory=dict)
+    asking: Mapping[IfName, Asking] = field(default_factory=dict)
 
     def verdict(self, about: Ref, links: Iterable[str]) -> Verdict:
         """On an object that wants `links` on this node: the gravest thing there is to say against it."""

@@ -41,4 +41,6 @@ def report_of(sight: Sight, planned: Planned, node: str) -> NodeReport:
         plan=planned.plan,
         problems=planned.compiled.problems,
         ports=sight.facts.ports,
+        leases=sight.facts.leases,
+        asking=sight.facts.asking,
     )
