@@ -24,7 +24,7 @@ from windrow.apps.known import known
 from windrow.compile import compile_node
 from windrow.model.cluster import Cluster
 from windrow.model.facts import Known
-from windrow.model.host import Link, VlanIf
+from windrow.model.host import Link, Route, VlanIf
 from windrow.model.objects import HostNetworkConfig
 from windrow.model.problems import errors
 from windrow.model.values import OWNER_PROTOCOL, IfName
@@ -112,7 +112,8 @@ class Host:
         try:
             self._round(clients, kernel)
             while ours not in (woken := self._wait(clients, ours)):
-                if any([clients.ready(fd) for fd in woken]):  # each of them is told, and all in all it is one round
+                told = [clients.ready(fd) for fd in woken]
+                if any(told):
                     self._round(clients, kernel)
         except BaseException as error:  # noqa: BLE001 - `stop` raises it
             self.failure = error
@@ -164,7 +165,10 @@ def living(tmp_path: Path, vids: list[int], wanted: Cluster, timing: Timing = QU
     servers = {}
     with Kernel(fd) as kernel, Kernel(far) as other:
         kernel.rtnl.run(links.veth(links.End(name="eth1"), links.End(name="port", netns=far)))
-        kernel.rtnl.run(links.set_link("lo", up=True))
+        kernel.rtnl.run(links.create("eth0", "dummy"), links.set_link("eth0", up=True), links.set_link("lo", up=True))
+        kernel.rtnl.run(links.add_addr(kernel.rtnl.index("eth0"), "192.0.2.1/24"))
+        mine = Route(dst="default", dev=IfName("eth0"), gateway="192.0.2.254")  # a host is reached by something
+        kernel.rtnl.run(links.add_route(mine, kernel.rtnl.index("eth0")))
         other.rtnl.run(links.set_link("port", up=True))
         for vid in vids:
             name = f"port.{vid}" if vid else "port"

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from windrow.compile import compile_node, node_facts
+from windrow.compile.facts import protected_links
 from windrow.model.bonding import BondMode
 from windrow.model.cluster import Cluster
 from windrow.model.facts import KernelFeatures, Nic, NodeFacts
@@ -26,7 +27,7 @@ from windrow.model.objects import (
     VlanConfig,
 )
 from windrow.model.problems import Severity
-from windrow.model.values import Cidr, IfName, Mac, VidSet
+from windrow.model.values import OWNER_PROTOCOL, Cidr, IfName, Mac, VidSet
 
 NODE = "n0"
 NICS = {
@@ -196,6 +197,24 @@ def test_a_kernel_that_cannot_do_it_says_which_module(features: KernelFeatures, 
     result = compiled(config(), facts=replace(FACTS, features=features))
     assert not result.state.links
     assert any(module in p.hint for p in result.problems)
+
+
+def test_a_default_route_of_ours_counts_where_there_is_no_better_one() -> None:
+    eth0 = Link(name=IfName("eth0"), spec=Other(kind="device"))
+    oob = Link(name=IfName("oob-br"), spec=Bridge())
+    ours = Route(dst="default", dev=IfName("oob-br"), gateway="10.0.0.1", metric=1024, protocol=OWNER_PROTOCOL)
+    others = Route(dst="default", dev=IfName("eth0"), gateway="192.0.2.1", protocol=4)
+    ours6 = replace(ours, gateway="2001:db8::1")
+
+    def protected(*routes: Route) -> set[str]:
+        links = {link.name: link for link in (eth0, oob)}
+        runtime = {name: Runtime(ifindex=n) for n, name in enumerate(links)}
+        return set(protected_links(Observed(state=HostState(links=links, routes=frozenset(routes)), runtime=runtime)))
+
+    assert protected(ours, others) == {"eth0"}
+    assert protected(ours) == {"oob-br"}
+    assert protected(ours6, others) == {"eth0", "oob-br"}, "IPv6 has no other one"
+    assert protected(replace(ours, protocol=4), others) == {"eth0", "oob-br"}
 
 
 def test_protected_is_the_default_route_and_all_below_it() -> None:

@@ -8,7 +8,7 @@ from windrow.model import names
 from windrow.model.facts import KernelFeatures, Known, Nic, NodeFacts
 from windrow.model.host import Bond, Bridge, Observed, VlanIf
 from windrow.model.ports import PORT_GROUP
-from windrow.model.values import IfName, VidSet
+from windrow.model.values import OWNER_PROTOCOL, IfName, VidSet
 
 RTPROT_KERNEL = 2
 
@@ -62,9 +62,18 @@ def foreign_vids(observed: Observed) -> dict[IfName, VidSet]:
 
 
 def protected_links(observed: Observed) -> frozenset[IfName]:
-    """The management network, every link with a default route, and all that these stand on."""
+    """The management network, every link with a default route that counts, and all that these stand on.
+
+    One of ours does not count beside a better one of its family: it is a host network's, and carries nothing yet.
+    """
     links = observed.state.links
-    roots = {route.dev for route in observed.state.routes if route.dst == "default" and route.dev}
+    defaults = [route for route in observed.state.routes if route.dst == "default" and route.dev]
+    best = {":" in (r.gateway or ""): r.metric for r in sorted(defaults, key=lambda r: r.metric, reverse=True)}
+    roots = {
+        route.dev
+        for route in defaults
+        if route.protocol != OWNER_PROTOCOL or route.metric == best[":" in (route.gateway or "")]
+    }
     roots |= {n for n in links if n in names.MGMT_DEVICES}
     roots |= {
         name
