@@ -62,24 +62,17 @@ def foreign_vids(observed: Observed) -> dict[IfName, VidSet]:
 
 
 def protected_links(observed: Observed) -> frozenset[IfName]:
-    """The management network, every link with a default route that counts, and all that these stand on.
+    """The management network, every link with a default route that others made, and all that these stand on.
 
-    One of ours does not count beside a better one of its family: it is a host network's, and carries nothing yet.
+    A default route of ours is a host network's. It counts on the management network, and where nothing else leads to
+    this host.
     """
-    links = observed.state.links
+    links, mgmt = observed.state.links, names.bridge_of(names.MGMT)
+    on_mgmt = {name for name, link in links.items() if name == mgmt or (link.parent == mgmt and link.kind == "vlan")}
     defaults = [route for route in observed.state.routes if route.dst == "default" and route.dev]
-    best = {":" in (r.gateway or ""): r.metric for r in sorted(defaults, key=lambda r: r.metric, reverse=True)}
-    roots = {
-        route.dev
-        for route in defaults
-        if route.protocol != OWNER_PROTOCOL or route.metric == best[":" in (route.gateway or "")]
-    }
-    roots |= {n for n in links if n in names.MGMT_DEVICES}
-    roots |= {
-        name
-        for name, link in links.items()
-        if link.parent == names.bridge_of(names.MGMT) and link.kind == "vlan" and not observed.owned(name)
-    }
+    roots = {r.dev for r in defaults if r.dev and (r.protocol != OWNER_PROTOCOL or r.dev in on_mgmt)}
+    roots |= {n for n in links if n in names.MGMT_DEVICES} | {n for n in on_mgmt if not observed.owned(n)}
+    roots = roots or {r.dev for r in defaults if r.dev}
     return _with_what_is_below(observed, frozenset(roots & links.keys()))
 
 
