@@ -75,6 +75,14 @@ Waiting = Callable[[], AbstractContextManager[None]]
 """What is entered for as long as the plan only waits: it lets the network's lock go, and takes it again."""
 
 
+Fit = Callable[[Compiled, Sight], Compiled]
+"""What is to be planned of what is wanted: the agent leaves out what it is not to touch just now."""
+
+
+def as_it_is(compiled: Compiled, _: Sight) -> Compiled:
+    return compiled
+
+
 def look(kernel: Kernel, node: str, known: Known = Known()) -> Sight:
     """Observe the kernel and derive the facts of `node` from it and from what its disk knows."""
     observed = kernel.observe()
@@ -82,10 +90,10 @@ def look(kernel: Kernel, node: str, known: Known = Known()) -> Sight:
     return Sight(observed=observed, facts=facts)
 
 
-def plan_node(cluster: Cluster, sight: Sight, *, consent: bool = False) -> Planned:
+def plan_node(cluster: Cluster, sight: Sight, *, consent: bool = False, fit: Fit = as_it_is) -> Planned:
     """What the cluster's objects ask of this node, and the steps that lead there. `consent`: also where they change
     what carries the management traffic; somebody stands by with an undo."""
-    compiled = compile_node(cluster, sight.facts)
+    compiled = fit(compile_node(cluster, sight.facts), sight)
     facts = sight.facts
     plan = make_plan(
         compiled.state,
@@ -161,17 +169,18 @@ def converge(
     knowing: Knowing = Known,
     waiting: Waiting = nullcontext,
     consent: bool = False,
+    fit: Fit = as_it_is,
 ) -> Report:
     """Bring the node to what the cluster asks, and verify it by looking again."""
     sight = look(kernel, node, knowing())
-    first = planned = plan_node(cluster, sight, consent=consent)
+    first = planned = plan_node(cluster, sight, consent=consent, fit=fit)
     outcome = Outcome()
     rounds = 0
     while planned.plan.steps and rounds < MAX_ROUNDS and (outcome.ok or _gone(outcome)):
         outcome = execute(planned.plan, kernel, on_step, waiting=waiting)
         rounds += 1
         sight = look(kernel, node, knowing())
-        planned = plan_node(cluster, sight, consent=consent)
+        planned = plan_node(cluster, sight, consent=consent, fit=fit)
         if _gone(outcome) and not planned.plan.steps:
             outcome = Outcome(done=outcome.done)  # what was to be done to the link went with it
     return Report(

@@ -17,16 +17,18 @@ class HostLock(AbstractContextManager["HostLock"]):
     A takeover waits up to 20 seconds for LACP; a container that starts meanwhile must not. So `waiting` lets the
     second one go and takes it again. What that means for the plan is said at `engine.execute`.
 
-    `timeout_s`: how long to wait for either of them. Raises KernelError (EAGAIN: another one holds it).
+    `timeout_s`: how long to wait for either of them; `turn_timeout_s`: for the first one, where that is another time.
+    Raises KernelError (EAGAIN: another one holds it).
     """
 
-    def __init__(self, paths: Paths, *, timeout_s: float | None = None) -> None:
+    def __init__(self, paths: Paths, *, timeout_s: float | None = None, turn_timeout_s: float | None = None) -> None:
         self._paths, self._timeout_s = paths, timeout_s
+        self._turn_timeout_s = timeout_s if turn_timeout_s is None else turn_timeout_s
         self._turn, self._network = ExitStack(), ExitStack()
 
     def __enter__(self) -> HostLock:
         with ExitStack() as taken:
-            taken.enter_context(locked(self._paths.turn, timeout_s=self._timeout_s))
+            taken.enter_context(locked(self._paths.turn, timeout_s=self._turn_timeout_s))
             self._take()
             self._turn = taken.pop_all()
         return self

@@ -153,7 +153,8 @@ def conceded(state: HostState, plan: Plan, keys: Iterable[Key]) -> tuple[HostSta
         else:
             held |= {name, *(n for unit in plan.units if name in unit.links for n in unit.links)}
     kept = {name: link for name, link in links.items() if name not in held}
-    return replace(state, links=kept, sysctls=sysctls), frozenset(held)
+    routes = frozenset(route for route in state.routes if route.dev not in held)
+    return replace(state, links=kept, routes=routes, sysctls=sysctls), frozenset(held)
 
 
 def _unmanaged(link: Link, attribute: str) -> Link | None:

@@ -99,7 +99,7 @@ def _lost(reason: str, directory: Path, code: str) -> Problem:
     return Problem(
         code=code,
         message=f"{directory}: {reason}; the network stays as it was",
-        hint="bring the manifests back; if nothing is wanted any more, delete the objects with `windrow delete`, or put a "
-        f"manifest without objects there: echo '# nothing' > {directory}/nothing.yaml",
+        hint="bring the manifests back; if nothing is wanted any more, delete the objects with `windrow delete`, or "
+        f"put a manifest without objects there: echo '# nothing' > {directory}/nothing.yaml",
         file=str(directory),
     )

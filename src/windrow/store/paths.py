@@ -102,6 +102,11 @@ class Paths:
         return self.runtime / "agent.json"
 
     @property
+    def agent_lock(self) -> Path:
+        """Held by the agent for as long as it runs: one on each host."""
+        return self.runtime / "agent.lock"
+
+    @property
     def agent_socket(self) -> Path:
         """Where the agent answers /metrics and /healthz."""
         return self.runtime / "agent.sock"

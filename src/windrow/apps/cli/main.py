@@ -16,12 +16,14 @@ from windrow.apps.cli.session import Session, style_for
 from windrow.model.problems import WindrowError
 
 VERBS = {
+    "agent": "Keep this host's networks as their manifests want them",
     "apply": "Store manifests and bring this host to them",
     "cni": "Plugins for container runtimes, and their server",
     "completion": "Print the completion script for a shell",
     "delete": "Remove objects, and what they made on this host",
     "describe": "Show one object in full, and what became of it",
     "diff": "Show what differs between manifests and kernel",
+    "events": "Show what happened on this host's networks",
     "get": "List objects",
     "lab": "Run a whole cluster in one Linux kernel",
     "plan": "Show the steps that apply would take",

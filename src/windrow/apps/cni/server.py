@@ -31,6 +31,7 @@ from windrow.model.problems import WindrowError
 from windrow.netlink import errors
 from windrow.netlink.lock import locked
 from windrow.port import frame
+from windrow.services.systemd import notify
 from windrow.store.paths import Paths
 
 THREADS = 16
@@ -332,16 +333,6 @@ def _stop_signal() -> threading.Event:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, handler)
     return stop
-
-
-def notify(state: str) -> None:
-    """Tell systemd (sd_notify(3)): one datagram to the socket it names; without one, nothing."""
-    where = os.environ.get("NOTIFY_SOCKET", "")
-    if where[:1] not in ("/", "@"):
-        return
-    address = "\0" + where[1:] if where.startswith("@") else where
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock, contextlib.suppress(OSError):
-        sock.sendto(state.encode(), address)
 
 
 def about(paths: Paths, timeout_s: float = 2.0) -> dict[str, object] | None:

@@ -1,0 +1,377 @@
+"""One round of the agent: look, settle, plan, carry out, look again, and say what was found and done.
+
+It knows nothing of sockets and selectors; `loop` calls it when there is reason to.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from functools import partial
+
+from windrow.apps.agent import repairs, settle
+from windrow.apps.agent.holder import holder_of
+from windrow.apps.agent.log import Log
+from windrow.apps.agent.patience import Patience
+from windrow.apps.agent.publish import Publisher, fresh_status
+from windrow.apps.engine import Kernel, Planned, Report, Sight, cluster_networks, converge, look, plan_node
+from windrow.apps.known import known
+from windrow.apps.lock import HostLock
+from windrow.compile import Compiled
+from windrow.model.cluster import Cluster
+from windrow.model.events import Condition, Event, EventType
+from windrow.model.facts import Memory
+from windrow.model.host import HostState
+from windrow.model.manifests import Found
+from windrow.model.problems import WindrowError
+from windrow.model.steps import Delta, Failure, Plan, Step
+from windrow.model.values import IfName, Ref
+from windrow.netlink.errors import KernelError
+from windrow.render.plan import reason, words
+from windrow.status import NodeReport, contests
+from windrow.status.conditions import is_bad, update
+from windrow.status.contests import Contests
+from windrow.status.verdicts import verdicts
+from windrow.store.clusternetworks import write_cluster_networks
+from windrow.store.errors import StoreError
+from windrow.store.events import Events
+from windrow.store.lastgood import Signature, read_last_good, signature, write_last_good
+from windrow.store.manifests import ManifestFiles
+from windrow.store.memory import write_memory
+from windrow.store.paths import Paths
+
+NETWORK_LOCK_S = 0.5
+"""CNI calls hold it for milliseconds; a plan that waits lets it go."""
+LEFT_PAUSE_S = 1.0
+"""Something was left to do although no step failed: another hand is at work at the same time."""
+LOCK_PAUSE_S, LOCK_PAUSE_MAX_S = 0.05, 1.0
+STATE = "StateNotWritten"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Site:
+    """Where the agent works. `clock`: Unix time; `mono`: seconds of a clock that never jumps."""
+
+    paths: Paths
+    node: str
+    kernel: Kernel
+    log: Log
+    clock: Callable[[], float]
+    mono: Callable[[], float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Round:
+    """What a round found, for whoever shows or counts it. `planned`: what is left to do, contested or not."""
+
+    cluster: Cluster
+    sight: Sight
+    planned: Planned
+    report: Report | None = None
+    """None: there was nothing to carry out."""
+
+
+class Keeper:
+    """`on_look`: is called with each look before anything is done; its conditions are published with the others."""
+
+    def __init__(self, site: Site, *, on_look: Callable[[Sight, float], Iterable[Condition]] | None = None) -> None:
+        self._site, self._on_look = site, on_look
+        self._files = ManifestFiles(site.paths)
+        self._events = Events(site.paths)
+        self._publisher = Publisher(site.paths)
+        self._patience = Patience()
+        self._contests = Contests()
+        self._found: Found | None = None
+        self._good: Cluster | None = None
+        self._good_signature: Signature | None = None
+        self._cluster: Cluster | None = None
+        self._wanted: HostState | None = None
+        self._undone: tuple[Delta, ...] = ()
+        self._networks: frozenset[str] | None = None
+        self._memory: Memory | None = None
+        self._links: tuple[Condition, ...] = ()
+        self._troubles: dict[str, str] = {}
+        """What could not be written -> why."""
+        self._lock_pause = LOCK_PAUSE_S
+        self._again: float | None = None
+        self.status = fresh_status(site.node, site.clock())
+        self.rounds = self.repaired = 0
+        self.last: Round | None = None
+
+    def close(self) -> None:
+        self._publisher.close()
+
+    def deadline(self) -> float | None:
+        """When a round is due without any news, on the clock that never jumps."""
+        due = (self._again, self._patience.deadline(), self._contests.deadline(self._site.mono()))
+        return min((at for at in due if at is not None), default=None)
+
+    @property
+    def unsettled(self) -> bool:
+        """Something is to be looked at again soon: another one has the lock, or writes a manifest."""
+        return self._again is not None
+
+    @property
+    def well(self) -> bool:
+        return self.last is not None and self.last.planned.plan.empty and not any(map(is_bad, self.status.conditions))
+
+    # Rounds ---------------------------------------------------------------------------------------
+
+    def boot(self) -> None:
+        """Bring the node to its last good state, before anything else is read."""
+        self._load_good()
+        if self._good is not None:
+            self._site.log.info("coming up from the last good state", file=self._site.paths.last_good)
+            self._round(Found(), self._good)
+
+    def round(self, *, reread: bool = False) -> None:
+        """Raises KernelError where the kernel cannot be looked at."""
+        found = self._found
+        if found is None or reread or found.young:
+            found = self._found = self._files.look(self._site.clock())
+        self._again = self._site.mono() + 1.1 if found.young else None
+        self._round(found, None)
+
+    def _round(self, found: Found, fixed: Cluster | None) -> None:
+        site = self._site
+        if fixed is None and signature(site.paths) != self._good_signature:
+            self._load_good()
+            self._news("the last good state was written by another")
+        sight = look(site.kernel, site.node, known(site.paths))
+        self._links = tuple(self._on_look(sight, site.clock())) if self._on_look else ()
+        if fixed is not None:
+            self._keep(fixed, sight, ())
+            return
+        settled = settle.choose(found, self._good, sight)
+        said = settle.conditions(settled, found, site.node)
+        if settled.cluster is None:
+            self._publish(said)
+        else:
+            self._keep(settled.cluster, sight, said)
+
+    def _keep(self, cluster: Cluster, sight: Sight, said: tuple[Condition, ...]) -> None:
+        mono = self._site.mono()
+        self.rounds += 1
+        if self._cluster is not None and cluster is not self._cluster and cluster.objects != self._cluster.objects:
+            self._contests = self._contests.without(_changed(self._cluster, cluster))
+            self._patience.forget()
+        self._contests = self._contests.aged(mono)
+        planned = plan_node(cluster, sight)
+        fit = self._fit(planned.plan, mono)
+        report = None
+        if plan_node(cluster, sight, fit=fit).plan.steps:
+            report = self._carry_out(cluster, fit)
+            if report is None:
+                return  # the lock is another one's, or it left news; this round comes again
+            planned = plan_node(cluster, report.sight)
+            self._account(report, planned)
+        self._lock_pause = LOCK_PAUSE_S
+        self._cluster, self._wanted = cluster, planned.compiled.state
+        self._undone = tuple(d for d in _left(planned.plan) if (d.link, d.field) not in self._contests.fights)
+        self.last = Round(cluster=cluster, sight=report.sight if report else sight, planned=planned, report=report)
+        self._store(self.last)
+        self._publish((*said, *self._verdicts(self.last)))
+
+    def _fit(self, plan: Plan, mono: float) -> Callable[[Compiled, Sight], Compiled]:
+        """Leave alone what is contested, and what failed a moment ago."""
+        keys, waiting = self._contests.left_alone(mono), self._patience.waiting(plan, mono)
+
+        def fit(compiled: Compiled, _: Sight) -> Compiled:
+            if not keys and not waiting:
+                return compiled
+            state, held = contests.conceded(compiled.state, plan, keys)
+            links = {name: link for name, link in state.links.items() if name not in waiting}
+            routes = frozenset(route for route in state.routes if route.dev not in waiting)
+            state = replace(state, links=links, routes=routes)
+            return replace(compiled, state=state, held=compiled.held | held | waiting)
+
+        return fit
+
+    def _carry_out(self, cluster: Cluster, fit: Callable[[Compiled, Sight], Compiled]) -> Report | None:
+        """None: not now."""
+        site = self._site
+        try:
+            with HostLock(site.paths, timeout_s=NETWORK_LOCK_S, turn_timeout_s=0) as lock:
+                if signature(site.paths) != self._good_signature:
+                    self._again = site.mono()  # whoever had the lock brought the node to something else
+                    return None
+                return converge(
+                    cluster,
+                    site.kernel,
+                    site.node,
+                    self._on_step,
+                    knowing=partial(known, site.paths),
+                    waiting=lock.waiting,
+                    fit=fit,
+                )
+        except KernelError as error:
+            if error.errno != errno.EAGAIN:
+                raise
+        if self._lock_pause == LOCK_PAUSE_S:
+            site.log.info("waiting: another one changes this host's network", who=holder_of(site.paths))
+        self._again = site.mono() + self._lock_pause
+        self._lock_pause = min(2 * self._lock_pause, LOCK_PAUSE_MAX_S)
+        return None
+
+    def _on_step(self, step: Step, failure: Failure | None) -> None:
+        more = {"link": step.link, "step": words(step), "why": reason(step), "impact": step.impact.value}
+        if failure is None:
+            self._site.log.info("done", **more)
+        else:
+            self._site.log.error("failed", **more, errno=failure.errno, reason=failure.extack or failure.reason)
+
+    # What came of it ------------------------------------------------------------------------------
+
+    def _account(self, report: Report, planned: Planned) -> None:
+        site, mono, now = self._site, self._site.mono(), self._site.clock()
+        failed = {f.step.link for f in report.outcome.failures.values()}
+        failing = [unit for unit in planned.plan.units if unit.steps and failed & set(unit.links)]
+        in_vain = {name for unit in failing for name in unit.links} | failed
+        drift = repairs.drift(report.planned.plan, self._wanted, planned.compiled.state, self._undone)
+        # What came back while this looked was repaired all the same: it counts, or nobody would ever stop.
+        healed = tuple(d for d in drift if d.link not in in_vain)
+        self.repaired += len(healed)
+        self._contests = self._contests.repaired(healed, mono=mono, now=now)
+        told = list(repairs.events(healed, site.node, now))
+        asked = [d for d in repairs.differences(report.planned.plan) if d not in drift and d.link not in in_vain]
+        if asked:
+            told.append(_applied(asked, report, site.node, now))
+        for event in told:
+            site.log.info(event.message, about=event.about)
+        self._tell(told)
+        for failure in report.outcome.failures.values():
+            for unit in (u for u in failing if failure.step.link in u.links):
+                self._patience.failed(unit, failure, planned.plan, mono=mono, now=now)
+        if report.left.steps and not failing:
+            self._again = mono + LEFT_PAUSE_S
+
+    def _verdicts(self, last: Round) -> tuple[Condition, ...]:
+        observed = last.sight.observed
+        report = NodeReport(
+            node=self._site.node,
+            observed=observed,
+            plan=last.planned.plan,
+            problems=last.planned.compiled.problems,
+            failures=self._patience.failures(),
+            ports=last.sight.facts.ports,
+        )
+        return tuple(verdicts(last.cluster, report))
+
+    def _rivals(self) -> dict[IfName, str]:
+        if self.last is None:
+            return {}
+        sight, links = self.last.sight, {link for link, _ in self._contests.fights}
+        return {link: contests.rival(link, sight.observed, sight.facts.nics) for link in links}
+
+    def _publish(self, said: Iterable[Condition]) -> None:
+        now = self._site.clock()
+        standing = self._contests.standing(self._rivals())
+        current = [*said, *contests.conditions(standing), *self._links, *self._trouble()]
+        conditions, events = update(self.status.conditions, current, now)
+        for event in events:
+            say = self._site.log.warning if event.type is EventType.WARNING else self._site.log.info
+            say(event.message, about=event.about, reason=event.reason)
+        self._tell(events)
+        self.status = replace(
+            self.status,
+            conditions=conditions,
+            failures=self._patience.told(),
+            contests=standing,
+            last_round=now,
+        )
+        self._try("the agent's status", lambda: self._publisher.publish(self.status))
+
+    def _tell(self, events: Iterable[Event]) -> None:
+        self._try("events", lambda: self._events.add(events))
+
+    # The disk -------------------------------------------------------------------------------------
+
+    def _load_good(self) -> None:
+        """What cannot be read is as if it were not there: then the manifests alone count."""
+        paths = self._site.paths
+        self._good_signature = signature(paths)
+        try:
+            found = read_last_good(paths)
+            self._troubles.pop("last good state", None)
+        except StoreError as error:
+            self._trouble_with("last good state", error)
+            found = None
+        self._good = Cluster.of(found.objects) if found is not None else None
+
+    def _store(self, last: Round) -> None:
+        paths = self._site.paths
+        names = cluster_networks(last.cluster, last.sight.observed)
+        if names != self._networks and self._try("cluster networks", lambda: write_cluster_networks(paths, names)):
+            self._networks = names
+        memory = last.planned.compiled.memory
+        if memory != self._memory and self._try("memory", lambda: write_memory(paths, memory)):
+            self._memory = memory
+        failed = {failure.step.link for failure in self._patience.failures()}
+        undone = [u for u in last.planned.plan.units if u.refusals or failed & set(u.links)]
+        failing = {delta.why for unit in undone for delta in unit.deltas if delta.why is not None}
+        good = settle.good_after(last.cluster, self._good, failing)
+        if self._good is None or _documents(good) != _documents(self._good):
+            objects = tuple(good.objects.values())
+            if self._try("last good state", lambda: write_last_good(paths, objects, self._site.clock())):
+                self._good, self._good_signature = good, signature(paths)
+
+    def _try(self, what: str, write: Callable[[], object]) -> bool:
+        """A disk that is full must not stop the network's repair: it is said, and tried again in the next round."""
+        try:
+            write()
+        except (StoreError, OSError) as error:
+            self._trouble_with(what, error)
+            return False
+        if self._troubles.pop(what, None):
+            self._site.log.info("the disk takes it again", subject=what)
+        return True
+
+    def _trouble_with(self, what: str, error: WindrowError | OSError) -> None:
+        if self._troubles.get(what) != str(error):
+            self._troubles[what] = str(error)
+            self._site.log.error("trouble with the disk", subject=what, reason=str(error))
+
+    def _trouble(self) -> tuple[Condition, ...]:
+        if not self._troubles:
+            return ()
+        text = "; ".join(f"{what}: {why.splitlines()[0]}" for what, why in sorted(self._troubles.items()))
+        hint = "the network is kept right as before; make room, or mount the file system read-write"
+        about = Ref("Node", self._site.node)
+        return (Condition(about=about, type=STATE, status=True, reason=STATE, message=text, hint=hint),)
+
+    def _news(self, what: str) -> None:
+        """Somebody else brought the node to a state: what was fought about or failed before is past."""
+        self._site.log.debug(what)
+        self._contests = Contests()
+        self._patience.forget()
+
+
+def _left(plan: Plan) -> tuple[Delta, ...]:
+    return tuple(delta for unit in plan.units for delta in unit.deltas)
+
+
+def _changed(before: Cluster, after: Cluster) -> frozenset[Ref]:
+    refs = before.objects.keys() | after.objects.keys()
+    return frozenset(ref for ref in refs if before.objects.get(ref) != after.objects.get(ref))
+
+
+def _documents(cluster: Cluster) -> dict[Ref, tuple[str, object]]:
+    """Fields that Windrow does not know count too: they are shown, and kept."""
+    return {ref: (obj.source.file, obj.doc or obj) for ref, obj in cluster.objects.items()}
+
+
+def _applied(deltas: list[Delta], report: Report, node: str, now: float) -> Event:
+    links = sorted({str(delta.link) for delta in deltas if delta.link})
+    objects = sorted({str(d.why) for d in deltas if d.why is not None and d.why.name not in ("", "*")})
+    steps = sum(report.outcome.done.values())
+    because = f" for {', '.join(objects)}" if objects else ""
+    return Event(
+        type=EventType.NORMAL,
+        reason="Applied",
+        about=Ref("Node", node),
+        message=f"changed {', '.join(links) or 'this kernel'}{because}: {steps} steps, worst impact "
+        f"{report.planned.plan.impact.value}",
+        first=now,
+        last=now,
+    )

@@ -1,0 +1,87 @@
+"""The agent's systemd unit: what it may do, and nothing else. (systemd.exec(5), capabilities(7))"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from windrow.store.paths import Paths
+
+NAME = "windrow-agent.service"
+
+_TEXT = """\
+# Written by `windrow agent install`; local changes belong into a drop-in: systemctl edit {name}
+[Unit]
+Description=Windrow: keeps this host's networks as their manifests want them
+Documentation=man:systemd.exec(5)
+After=local-fs.target systemd-udevd.service systemd-sysctl.service network-pre.target
+Wants=network-pre.target
+Before=network.target network-online.target
+ConditionCapability=CAP_NET_ADMIN
+StartLimitIntervalSec=0
+
+[Service]
+Type=notify
+NotifyAccess=main
+ExecStart={command}
+ExecReload=/bin/kill -HUP $MAINPID
+Restart=always
+RestartSec=1
+WatchdogSec=180
+TimeoutStopSec=60
+# What it started outlives it: DHCP clients that hold a lease, the watchdog of a change that is not confirmed.
+KillMode=process
+Environment=PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
+UMask=0022
+OOMScoreAdjust=-500
+
+# Links, addresses, routes, sysctls of the network; raw frames and port 68 for DHCP and probes. Nothing else.
+CapabilityBoundingSet=CAP_NET_ADMIN CAP_NET_RAW CAP_NET_BIND_SERVICE
+AmbientCapabilities=
+NoNewPrivileges=yes
+RestrictAddressFamilies=AF_NETLINK AF_UNIX AF_PACKET AF_INET AF_INET6
+RestrictNamespaces=yes
+RestrictRealtime=yes
+RestrictSUIDSGID=yes
+LockPersonality=yes
+MemoryDenyWriteExecute=yes
+SystemCallArchitectures=native
+SystemCallFilter=@system-service
+SystemCallFilter=~@resources @privileged
+SystemCallErrorNumber=EPERM
+
+# It reads all it needs to, and writes what is its own. Ports and machines are recorded in /run, and outlive it.
+ProtectSystem=strict
+ProtectHome=yes
+PrivateTmp=yes
+PrivateDevices=yes
+ProtectClock=yes
+ProtectControlGroups=yes
+ProtectHostname=yes
+ProtectKernelLogs=yes
+ProtectKernelModules=yes
+ProtectKernelTunables=yes
+RemoveIPC=yes
+RuntimeDirectory=windrow
+RuntimeDirectoryPreserve=yes
+StateDirectory=windrow
+ReadWritePaths={writes}
+
+[Install]
+WantedBy=multi-user.target
+"""
+
+
+def unit_text(command: Sequence[str], paths: Paths) -> str:
+    """`command`: how the agent is started. A path that may be missing has a dash before it: the bridge's sysctls are
+    there only while br_netfilter is loaded."""
+    writes = ["-/proc/sys/net", f"-{paths.manifests.parent}"]
+    if paths.root != Path("/"):
+        writes += [f"-{paths.state}", f"-{paths.runtime}"]
+    return _TEXT.format(name=NAME, command=" ".join(map(_quoted, command)), writes=" ".join(map(_quoted, writes)))
+
+
+def _quoted(word: str) -> str:
+    """systemd.service(5), "Command lines": `%` begins a specifier, `$` a variable."""
+    escaped = word.replace("\\", "\\\\").replace("%", "%%").replace("$", "$$").replace('"', '\\"')
+    return f'"{escaped}"' if any(c in escaped for c in " \t'\"\\;") or not escaped else escaped

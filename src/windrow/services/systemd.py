@@ -1,0 +1,27 @@
+"""What systemd is told by its services (sd_notify(3)), and what it asks of them. Without it, nothing happens."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+
+
+def notify(state: str) -> None:
+    """One datagram to the socket that systemd names: `READY=1`, `STOPPING=1`, `WATCHDOG=1`."""
+    where = os.environ.get("NOTIFY_SOCKET", "")
+    if where[:1] not in ("/", "@"):
+        return
+    address = "\0" + where[1:] if where.startswith("@") else where
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock, contextlib.suppress(OSError):
+        sock.sendto(state.encode(), address)
+
+
+def watchdog_s() -> float | None:
+    """How often `WATCHDOG=1` is waited for (sd_watchdog_enabled(3)); None: it is not."""
+    try:
+        interval = int(os.environ.get("WATCHDOG_USEC", ""))
+        wanted = int(os.environ.get("WATCHDOG_PID", str(os.getpid())))
+    except ValueError:
+        return None
+    return interval / 1e6 if interval > 0 and wanted == os.getpid() else None
