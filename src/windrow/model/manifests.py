@@ -15,11 +15,14 @@ class Found:
 
     loaded: Loaded = field(default_factory=Loaded)
     doubted: frozenset[str] = frozenset()
-    """Files that cannot be read to their end, or are still being written: what was in them may be there."""
+    """Files that cannot be read to their end: what was in them may be there."""
+    whole: frozenset[str] = frozenset()
+    """The others: what is not in them is not in them."""
     lost: Problem | None = None
     """Why nothing that is missing may be taken as deleted: there is no directory, or no manifest at all in it."""
     young: bool = False
-    """Some of the doubted files were written just now: look again in a second."""
+    """Some files were written just now, perhaps not to their end, and were not looked at: what is missing may be in
+    them. Look again in a moment."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -41,6 +41,8 @@ def settle(
     if found.lost is not None:
         empty = good is not None and good.objects.keys() == Cluster.of(()).objects.keys()
         return Settled(cluster=good, problems=() if empty else (found.lost,))
+    if good is None and found.young:
+        return Settled(cluster=None)
     before = good or Cluster.of(())
     said = errors(found.loaded.problems)
     bad = _about(said) | found.loaded.unread | refused.keys()
@@ -66,9 +68,11 @@ def _about(problems: Iterable[Problem]) -> set[Ref]:
 
 
 def _target(found: Found, before: Cluster, wrong: Set[Ref]) -> Cluster:
+    """What is missing may be in a file that cannot be read: the one that it was in, or one that it was moved to."""
     wanted: dict[Ref, AnyObject] = {o.ref: o for o in found.loaded.objects if o.ref not in wrong}
     for ref, obj in before.objects.items():
-        if ref not in wanted and (ref in wrong or (obj.source.file and obj.source.file in found.doubted)):
+        doubted = found.young or (found.doubted and obj.source.file and obj.source.file not in found.whole)
+        if ref not in wanted and (doubted or ref in wrong):
             wanted[ref] = obj
     return Cluster.of(wanted.values())
 

@@ -17,8 +17,8 @@ from windrow.store.directory import load_file, manifest_files
 from windrow.store.errors import StoreError
 from windrow.store.paths import Paths
 
-YOUNG_S = 1.0
-"""Who writes a file in several pieces writes the next one within this time."""
+YOUNG_S = 0.5
+"""Who writes a file in several pieces, or moves an object from one to another, goes on within this time."""
 SIZE_MAX = 64 << 20
 """Bytes. What is larger was put there by mistake, and reading it would keep the network waiting."""
 
@@ -49,12 +49,12 @@ class ManifestFiles:
             return Found(lost=_lost(error.reason, self._directory, "manifests-unreadable"))
         if not files:
             return Found(lost=_lost("there is no manifest in the directory", self._directory, "manifests-missing"))
-        self._known = {path: self._read(path) for path in files}
-        parts = [self._known[path] for path in files]
-        young = {str(path) for path in files if 0 <= now - self._known[path].stamp[2] / 1e9 < YOUNG_S}
-        doubted = {str(path) for path in files if not self._known[path].whole}
-        loaded = without_doubles(part.loaded for part in parts)
-        return Found(loaded=loaded, doubted=frozenset(doubted | young), young=bool(young))
+        old = [path for path in files if not _is_young(path, now)]
+        self._known = {path: self._read(path) for path in old}
+        doubted = frozenset(str(path) for path in old if not self._known[path].whole)
+        whole = frozenset(map(str, old)) - doubted
+        loaded = without_doubles(self._known[path].loaded for path in old)
+        return Found(loaded=loaded, doubted=doubted, whole=whole, young=len(old) < len(files))
 
     def _read(self, path: Path) -> _Read:
         try:
@@ -65,6 +65,14 @@ class ManifestFiles:
         if known is not None and known.stamp == stamp:
             return known
         return _fresh(path, stamp)
+
+
+def _is_young(path: Path, now: float) -> bool:
+    """A time in the future is a wrong clock, then or now: it says nothing."""
+    try:
+        return 0 <= now - os.stat(path).st_mtime < YOUNG_S
+    except OSError:
+        return False
 
 
 def _fresh(path: Path, stamp: Stamp) -> _Read:

@@ -37,7 +37,7 @@ from windrow.store.clusternetworks import write_cluster_networks
 from windrow.store.errors import StoreError
 from windrow.store.events import Events
 from windrow.store.lastgood import Signature, read_last_good, signature, write_last_good
-from windrow.store.manifests import ManifestFiles
+from windrow.store.manifests import YOUNG_S, ManifestFiles
 from windrow.store.memory import write_memory
 from windrow.store.paths import Paths
 
@@ -130,7 +130,7 @@ class Keeper:
         found = self._found
         if found is None or reread or found.young:
             found = self._found = self._files.look(self._site.clock())
-        self._again = self._site.mono() + 1.1 if found.young else None
+        self._again = self._site.mono() + YOUNG_S if found.young else None
         self._round(found, None)
 
     def _round(self, found: Found, fixed: Cluster | None) -> None:
@@ -166,6 +166,7 @@ class Keeper:
                 return  # the lock is another one's, or it left news; this round comes again
             planned = plan_node(cluster, report.sight)
             self._account(report, planned)
+        self._patience.waiting(planned.plan, mono)  # what is done by now is waited for no more
         self._lock_pause = LOCK_PAUSE_S
         self._cluster, self._wanted = cluster, planned.compiled.state
         self._undone = tuple(d for d in _left(planned.plan) if (d.link, d.field) not in self._contests.fights)

@@ -41,6 +41,7 @@ from windrow.render.text import plural
 from windrow.render.values import document, failure_value, plan_value, problem_value
 from windrow.store.clusternetworks import write_cluster_networks
 from windrow.store.directory import Store
+from windrow.store.lastgood import write_last_good
 from windrow.store.memory import write_memory
 from windrow.store.paths import Paths
 
@@ -81,6 +82,8 @@ def carry_out(session: Session, wish: Wish, options: Options) -> None:
         report = converge(seen.after, kernel, session.node, on_step, knowing=partial(known, paths), waiting=waiting)
         write_cluster_networks(paths, cluster_networks(seen.after, report.sight.observed))
         write_memory(paths, report.memory)
+        if report.ok:
+            write_last_good(paths, Store(paths).load().objects, time.time())
         took = time.monotonic() - began
         if options.json:
             print_json(_report_value(session, report, warnings, took))

@@ -1,0 +1,628 @@
+"""Rounds of the agent, on a kernel in memory and a clock of the test's own: manifests good and bad, drift, fights,
+failures, a full disk, another one's lock."""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+
+from windrow.apps.agent.keeper import Keeper, Site
+from windrow.apps.agent.log import Log
+from windrow.apps.known import agent_status
+from windrow.model.events import Condition
+from windrow.model.host import Bond
+from windrow.model.steps import Action, DeleteLink, SetBond, SetLink, SetMaster
+from windrow.model.values import IfName, Ref
+from windrow.netlink.lock import locked
+from windrow.store import atomic
+from windrow.store.directory import Store
+from windrow.store.events import Events
+from windrow.store.lastgood import read_last_good
+from windrow.store.paths import Paths
+from windrow.testing.builders import step
+from windrow.testing.fake import FakeKernel
+
+CONFIG = Ref("VlanConfig", "oob")
+HERE = Ref("Node", "n1")
+NETWORK = """\
+apiVersion: network.harvesterhci.io/v1beta1
+kind: ClusterNetwork
+metadata: {name: oob}
+"""
+UPLINK = """\
+---
+apiVersion: network.harvesterhci.io/v1beta1
+kind: VlanConfig
+metadata: {name: oob}
+spec:
+  clusterNetwork: oob
+  uplink:
+    nics: [eth1, eth2]
+    bondOptions: {mode: active-backup, miimon: 100}
+"""
+NAD = """\
+---
+apiVersion: k8s.cni.cncf.io/v1
+kind: NetworkAttachmentDefinition
+metadata: {name: v100, namespace: default}
+spec:
+  config: '{"cniVersion":"0.3.1","name":"v100","type":"bridge","bridge":"oob-br","promiscMode":true,"vlan":100}'
+"""
+OOB = NETWORK + UPLINK + NAD
+
+
+class Host:
+    """A node with an agent, whose clocks stand still unless the test moves them."""
+
+    def __init__(self, root: Path) -> None:
+        self.paths, self.kernel = Paths(root), FakeKernel()
+        for name in ("eth0", "eth1", "eth2", "eth3"):
+            self.kernel.add_nic(name, up=True)
+        self.mono, self.now = 1000.0, 1e9
+        self.log = io.StringIO()
+        self.paths.manifests.mkdir(parents=True)
+        self.keeper = self.agent()
+
+    def agent(self) -> Keeper:
+        log = Log(self.log, clock=lambda: self.now)
+        return Keeper(
+            Site(
+                paths=self.paths,
+                node="n1",
+                kernel=self.kernel,
+                log=log,
+                clock=lambda: self.now,
+                mono=lambda: self.mono,
+            )
+        )
+
+    def write(self, text: str, name: str = "oob.yaml") -> Path:
+        """Long ago, so that nobody takes it for a file that is still being written."""
+        path = self.paths.manifests / name
+        path.write_text(text)
+        os.utime(path, (self.now - 3600, self.now - 3600))
+        return path
+
+    def round(self) -> None:
+        self.keeper.round(reread=True)
+
+    def start(self, text: str = OOB) -> None:
+        self.write(text)
+        self.round()
+        assert self.keeper.well, self.keeper.status
+
+    def restart(self, *, power_cut: bool = False) -> None:
+        self.keeper = self.agent()
+        if power_cut:
+            self.kernel = FakeKernel()
+            for name in ("eth0", "eth1", "eth2", "eth3"):
+                self.kernel.add_nic(name, up=True)
+            shutil.rmtree(self.paths.runtime, ignore_errors=True)
+            self.keeper = self.agent()
+        self.keeper.boot()
+        self.round()
+
+    def pass_time(self, seconds: float) -> None:
+        self.mono += seconds
+        self.now += seconds
+
+    def harm(self, link: str, action: Action) -> None:
+        assert self.kernel.run([step(link, action)]) is None
+
+    def condition(self, about: Ref, type_: str) -> Condition | None:
+        found = [c for c in self.keeper.status.conditions if (c.about, c.type) == (about, type_)]
+        return found[0] if found else None
+
+    def told(self, reason: str) -> list[str]:
+        return [e.message for e in Events(self.paths).all() if e.reason == reason]
+
+    @property
+    def links(self) -> set[str]:
+        return set(self.kernel.machine.devices)
+
+    @property
+    def miimon(self) -> object:
+        spec = self.kernel.observe().state.links[IfName("oob-bo")].spec
+        assert isinstance(spec, Bond)
+        return spec.miimon
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Host:
+    return Host(tmp_path)
+
+
+# -- manifests -------------------------------------------------------------------------------------
+
+
+def test_manifests_become_the_network_and_the_last_good_state(host: Host) -> None:
+    host.start()
+    assert {"oob-br", "oob-bo"} <= host.links
+    good = read_last_good(host.paths)
+    assert good is not None and CONFIG in {o.ref for o in good.objects}
+    assert next(o for o in good.objects if o.ref == CONFIG).source.file == str(host.paths.manifests / "oob.yaml")
+    ready = host.condition(CONFIG, "ready")
+    assert ready is not None and ready.status is True and ready.since == host.now
+    assert host.told("Applied") and not host.told("Repaired")
+    status = agent_status(host.paths)
+    assert status is not None and status == host.keeper.status
+
+
+def test_a_round_with_nothing_to_do_does_nothing(host: Host) -> None:
+    host.start()
+    journal, written = len(host.kernel.journal), host.paths.last_good.stat().st_mtime_ns
+    for _ in range(3):
+        host.pass_time(1)
+        host.round()
+    assert len(host.kernel.journal) == journal
+    assert host.paths.last_good.stat().st_mtime_ns == written
+    assert host.keeper.deadline() is None, "no timer without need"
+
+
+def test_an_edit_is_carried_out(host: Host) -> None:
+    host.start()
+    host.write(OOB.replace("miimon: 100", "miimon: 250"))
+    host.round()
+    assert host.miimon == 250 and not host.told("Repaired")
+
+
+BROKEN = {
+    "garbage": "\x00\x01{{{[",
+    "half written": OOB[: OOB.index(", eth2")],
+    "no YAML": "a: [1, 2\nb: }",
+    "cut between documents": NETWORK + "---\nkind: Vlan",
+    "another thing": "- 1\n- 2\n",
+    "an unknown kind": "apiVersion: v1\nkind: Nothing\nmetadata: {name: x}\n",
+}
+
+
+@pytest.mark.parametrize("what", sorted(BROKEN))
+def test_a_broken_file_changes_nothing_and_is_told(host: Host, what: str) -> None:
+    host.start()
+    before = str(host.kernel)
+    host.write(BROKEN[what])
+    host.round()
+    assert str(host.kernel) == before
+    said = [c for c in host.keeper.status.conditions if c.type in ("ManifestsUnreadable", "Rejected")]
+    assert said and all("oob.yaml" in c.message for c in said)
+    host.restart(power_cut=True)
+    assert {"oob-br", "oob-bo"} <= host.links, "it comes up as it was"
+    host.write(OOB)
+    host.round()
+    assert host.keeper.well
+    assert host.told("NoManifestsUnreadable") or host.told("NoRejected")
+
+
+def test_not_utf8_and_not_readable(host: Host) -> None:
+    host.start()
+    before = str(host.kernel)
+    path = host.write("x")
+    path.write_bytes(b"\xff\xfe kind")
+    host.round()
+    path.unlink()
+    path.mkdir()
+    host.round()
+    path.rmdir()
+    path.symlink_to("/nowhere/at/all")
+    host.round()
+    assert str(host.kernel) == before
+    said = host.condition(HERE, "ManifestsUnreadable")
+    assert said is not None and "oob.yaml" in said.message
+
+
+def test_an_object_that_is_wrong_keeps_its_last_good_version_and_the_others_go_on(host: Host) -> None:
+    host.start()
+    wrong = OOB.replace("miimon: 100", "miimon: 250, lacp_rate: sometimes")
+    host.write(wrong + NAD.replace("v100", "v200").replace('"vlan":100', '"vlan":200'))
+    host.round()
+    assert host.miimon == 100
+    vlans = host.kernel.observe().state.links[IfName("oob-bo")].vlans
+    assert vlans is not None and 200 in vlans.all
+    rejected = host.condition(CONFIG, "Rejected")
+    assert rejected is not None and "oob.yaml:" in rejected.message and "last good version" in rejected.message
+    good = read_last_good(host.paths)
+    assert good is not None and {o.name for o in good.objects} >= {"oob", "v100", "v200"}
+
+
+def test_what_the_rules_refuse_keeps_its_last_good_version(host: Host) -> None:
+    host.start()
+    host.write(OOB.replace("[eth1, eth2]", "[eth1, eth9]"))
+    host.round()
+    assert host.kernel.machine.devices["eth2"].master is not None
+    rejected = host.condition(CONFIG, "Rejected")
+    assert rejected is not None and "eth9" in rejected.message
+    host.kernel.add_nic("eth9", up=True)
+    host.round()
+    assert host.condition(CONFIG, "Rejected") is None, "the NIC has come"
+    assert host.kernel.machine.devices["eth9"].master is not None
+
+
+def test_a_new_object_that_is_refused_is_left_out(host: Host) -> None:
+    host.start()
+    host.write(UPLINK.replace("name: oob}", "name: other}").replace("[eth1, eth2]", "[eth2, eth3]"), "other.yaml")
+    host.round()
+    rejected = host.condition(Ref("VlanConfig", "other"), "Rejected")
+    assert rejected is not None and "left out" in rejected.message
+    assert host.kernel.machine.devices["eth3"].master is None
+
+
+def test_a_deletion_that_the_rules_refuse_is_not_carried_out(host: Host) -> None:
+    host.start()
+    host.write(UPLINK + NAD)  # the cluster network goes, and what stands on it stays
+    host.round()
+    assert {"oob-br", "oob-bo"} <= host.links
+    assert host.condition(Ref("ClusterNetwork", "oob"), "Rejected") is not None
+
+
+def test_an_object_that_moves_from_file_to_file_is_never_gone(host: Host) -> None:
+    host.start()
+    before, journal = str(host.kernel), len(host.kernel.journal)
+    host.write(NETWORK + UPLINK)
+    new = host.write(NAD.removeprefix("---\n"), "nads.yaml")
+    os.utime(new, (host.now - 0.1, host.now - 0.1))
+    host.round()
+    host.pass_time(1)
+    host.keeper.round()
+    assert str(host.kernel) == before and len(host.kernel.journal) == journal and host.keeper.well
+    good = read_last_good(host.paths)
+    assert good is not None and str(new) in {o.source.file for o in good.objects}
+
+
+def test_a_deletion_is_carried_out(host: Host) -> None:
+    host.start()
+    host.write("# nothing\n")
+    host.round()
+    assert not {"oob-br", "oob-bo"} & host.links
+    assert host.keeper.well
+    good = read_last_good(host.paths)
+    assert good is not None and CONFIG not in {o.ref for o in good.objects}
+
+
+def test_a_file_that_is_just_being_written_changes_nothing(host: Host) -> None:
+    host.start()
+    before = str(host.kernel)
+    path = host.write(NETWORK)  # the first piece of it
+    os.utime(path, (host.now - 0.2, host.now - 0.2))
+    host.round()
+    assert str(host.kernel) == before
+    assert {"oob-br", "oob-bo"} <= host.links
+    deadline = host.keeper.deadline()
+    assert deadline is not None and deadline <= host.mono + 2, "it looks again by itself"
+    host.pass_time(2)
+    host.keeper.round()
+    assert "oob-br" not in host.links, "nobody went on writing: it was meant so"
+
+
+@pytest.mark.parametrize("how", ["gone", "empty", "a file in its place"])
+def test_no_manifests_at_all_is_no_order_to_delete(host: Host, how: str) -> None:
+    host.start()
+    before = str(host.kernel)
+    shutil.rmtree(host.paths.manifests)
+    if how == "empty":
+        host.paths.manifests.mkdir()
+    elif how != "gone":
+        host.paths.manifests.write_text("")
+    host.round()
+    assert str(host.kernel) == before
+    said = host.condition(HERE, "ManifestsUnreadable")
+    assert said is not None and "windrow delete" in said.hint and "nothing.yaml" in said.hint
+    host.restart(power_cut=True)
+    assert {"oob-br", "oob-bo"} <= host.links
+
+
+def test_neither_manifests_nor_a_last_good_state_means_that_nothing_is_touched(host: Host) -> None:
+    host.start()
+    before = str(host.kernel)
+    shutil.rmtree(host.paths.manifests)
+    host.paths.last_good.unlink()
+    host.restart()
+    assert str(host.kernel) == before
+    assert host.condition(HERE, "ManifestsUnreadable") is not None
+
+
+@pytest.mark.parametrize(
+    "rubbish", [b"", b"{", b"[]", b'{"version": 1, "digest": "x", "objects": "[]"}', b"\xff" * 100]
+)
+def test_a_last_good_state_that_is_rubbish(host: Host, rubbish: bytes) -> None:
+    host.start()
+    host.paths.last_good.write_bytes(rubbish)
+    host.restart(power_cut=True)
+    assert {"oob-br", "oob-bo"} <= host.links, "from the manifests"
+    good = read_last_good(host.paths)
+    assert good is not None and CONFIG in {o.ref for o in good.objects}, "written anew"
+
+
+def test_last_good_is_what_was_carried_out_and_not_what_failed(host: Host) -> None:
+    host.start()
+    host.write(OOB.replace("[eth1, eth2]", "[eth1, eth2, eth3]"))
+    host.kernel.fail_at(1, errno.EBUSY)
+    host.round()
+    good = read_last_good(host.paths)
+    assert good is not None and "eth3" not in str(next(o for o in good.objects if o.ref == CONFIG).doc)
+    host.pass_time(1.1)
+    host.round()
+    good = read_last_good(host.paths)
+    assert good is not None and "eth3" in str(next(o for o in good.objects if o.ref == CONFIG).doc)
+
+
+def test_ten_thousand_objects(host: Host) -> None:
+    """Read once, and then only what changed."""
+    for number in range(20):
+        nads = [NAD.replace("v100", f"f{number}n{n}").replace('"vlan":100', f'"vlan":{n + 2}') for n in range(500)]
+        host.write("".join(nads), f"n{number}.yaml")
+    host.start()
+    host.write(OOB.replace("miimon: 100", "miimon: 250"))
+    began = time.process_time()
+    host.round()
+    spent = time.process_time() - began
+    assert host.miimon == 250
+    print(f"10,000 objects: {spent:.2f} s for a round after an edit")
+    assert spent < 5
+
+
+# -- drift -----------------------------------------------------------------------------------------
+
+
+def test_drift_is_repaired_and_told(host: Host) -> None:
+    host.start()
+    host.harm("oob-bo", SetBond(Bond(miimon=50)))
+    host.round()
+    assert host.miimon == 100
+    assert host.told("Repaired") == ["repaired oob-bo: miimon was 50, is 100"]
+    (event,) = [e for e in Events(host.paths).all() if e.reason == "Repaired"]
+    assert event.about == CONFIG
+
+
+@pytest.mark.parametrize(
+    ("link", "action", "words"),
+    [
+        ("oob-br", DeleteLink(), "repaired oob-br: it was gone, is there again"),
+        ("eth2", SetMaster(None), "repaired eth2: was down, is up; was free, is in oob-bo"),
+        ("oob-br", SetLink(up=False), "repaired oob-br: was down, is up"),
+        ("oob-bo", SetLink(mtu=1400), "repaired oob-bo: mtu was 1400, is 1500"),
+    ],
+)
+def test_in_words(host: Host, link: str, action: Action, words: str) -> None:
+    host.start()
+    host.harm(link, action)
+    host.round()
+    assert any(message.startswith(words) for message in host.told("Repaired")), host.told("Repaired")
+    assert host.keeper.well
+
+
+# -- fights ----------------------------------------------------------------------------------------
+
+
+def fight(host: Host, times: int) -> None:
+    for _ in range(times):
+        host.pass_time(5)
+        host.harm("oob-bo", SetBond(Bond(miimon=50)))
+        host.round()
+
+
+def test_the_same_fight_three_times_in_five_minutes_stops(host: Host) -> None:
+    host.start()
+    fight(host, 3)
+    assert host.miimon == 100
+    fight(host, 1)
+    assert host.miimon == 50, "left alone"
+    contested = host.condition(CONFIG, "Contested")
+    assert contested is not None and contested.status is True and "oob-bo" in contested.message
+    assert "windrow apply" in contested.hint
+    (contest,) = host.keeper.status.contests
+    assert (contest.link, contest.field, contest.repaired) == ("oob-bo", "bond.miimon", 3)
+    assert host.told("Contested")
+    journal = len(host.kernel.journal)
+    host.round()
+    assert len(host.kernel.journal) == journal
+
+
+def test_other_drift_is_repaired_meanwhile(host: Host) -> None:
+    host.start()
+    fight(host, 4)
+    host.harm("oob-bo", SetLink(mtu=1400))
+    host.harm("eth2", SetMaster(None))
+    host.round()
+    observed = host.kernel.observe().state.links
+    assert observed[IfName("oob-bo")].mtu == 1500 and observed[IfName("eth2")].master == "oob-bo"
+    assert host.miimon == 50
+
+
+def test_a_fight_is_tried_again_after_a_pause_and_the_pause_grows(host: Host) -> None:
+    host.start()
+    fight(host, 4)
+    deadline = host.keeper.deadline()
+    assert deadline is not None and host.mono < deadline <= host.mono + 30
+    pauses = []
+    for _ in range(3):
+        begun = host.mono
+        deadline = host.keeper.deadline()
+        assert deadline is not None
+        host.pass_time(deadline - host.mono)
+        host.round()
+        assert host.miimon == 100
+        pauses.append(host.mono - begun)
+        host.harm("oob-bo", SetBond(Bond(miimon=50)))
+        host.round()
+        assert host.miimon == 50
+    assert pauses[1] == 60 and pauses[2] == 120
+
+
+def test_who_gives_up_is_forgotten(host: Host) -> None:
+    host.start()
+    fight(host, 4)
+    host.pass_time(31)
+    host.round()
+    assert host.miimon == 100
+    host.pass_time(400)
+    host.round()
+    assert host.keeper.status.contests == () and host.condition(CONFIG, "Contested") is None
+    assert host.told("NoContested")
+    assert host.keeper.deadline() is None
+
+
+def test_apply_ends_a_contest(host: Host) -> None:
+    from click.testing import CliRunner
+
+    from windrow.apps.cli.main import cli
+    from windrow.apps.cli.session import Session
+
+    host.start()
+    fight(host, 4)
+    session = Session(root=host.paths.root, node="n1", open_kernel=lambda: host.kernel, permitted=lambda: True)
+    assert CliRunner().invoke(cli, ["apply"], obj=session).exit_code == 0
+    assert host.miimon == 100
+    host.round()
+    assert host.keeper.status.contests == ()
+    fight(host, 2)
+    assert host.miimon == 100
+
+
+def test_a_link_that_somebody_deletes_again_and_again(host: Host) -> None:
+    host.start()
+    for _ in range(4):
+        host.pass_time(5)
+        host.harm("oob-br", DeleteLink())
+        host.round()
+    assert "oob-br" not in host.links
+    assert host.keeper.status.contests
+    host.pass_time(31)
+    host.round()
+    assert "oob-br" in host.links
+
+
+def test_slow_damage_is_no_fight(host: Host) -> None:
+    host.start()
+    for _ in range(6):
+        host.pass_time(200)
+        host.harm("oob-bo", SetBond(Bond(miimon=50)))
+        host.round()
+        assert host.miimon == 100
+
+
+# -- failures --------------------------------------------------------------------------------------
+
+
+def test_a_step_that_fails_is_told_and_tried_again_after_a_while_each_time_a_longer_one(host: Host) -> None:
+    host.start()
+    host.harm("oob-bo", SetBond(Bond(miimon=50)))
+    waits = []
+    for _ in range(8):
+        host.kernel.fail_at(1, errno.EBUSY)
+        host.round()
+        (failure,) = host.keeper.status.failures
+        assert failure.link == "oob-bo" and failure.errno == errno.EBUSY
+        tried = len(host.kernel.journal)
+        host.round()
+        assert len(host.kernel.journal) == tried, "not before its time"
+        deadline = host.keeper.deadline()
+        assert deadline is not None
+        waits.append(round(deadline - host.mono))
+        host.pass_time(deadline - host.mono)
+    assert waits == [1, 2, 4, 8, 16, 32, 60, 60]
+    ready = host.condition(CONFIG, "ready")
+    assert ready is not None and ready.status is False and "oob-bo" in ready.message
+    host.kernel.fail_at(1000)
+    host.round()
+    assert host.miimon == 100 and host.keeper.status.failures == () and host.keeper.deadline() is None
+    ready = host.condition(CONFIG, "ready")
+    assert ready is not None and ready.status is True
+
+
+def test_news_end_the_waiting(host: Host) -> None:
+    host.start()
+    host.harm("oob-bo", SetBond(Bond(miimon=50)))
+    host.kernel.fail_at(1, errno.EBUSY)
+    host.round()
+    host.write(OOB.replace("miimon: 100", "miimon: 200"))
+    host.round()
+    assert host.miimon == 200
+
+
+# -- the lock, the disk, the clock -----------------------------------------------------------------
+
+
+def test_another_one_s_lock_is_waited_for_without_blocking(host: Host) -> None:
+    host.start()
+    host.harm("oob-bo", SetBond(Bond(miimon=50)))
+    with locked(host.paths.turn):
+        waits = []
+        for _ in range(6):
+            host.round()
+            assert host.miimon == 50 and host.keeper.unsettled
+            deadline = host.keeper.deadline()
+            assert deadline is not None
+            waits.append(round(deadline - host.mono, 3))
+            host.pass_time(deadline - host.mono)
+        assert waits == [0.05, 0.1, 0.2, 0.4, 0.8, 1.0]
+    host.round()
+    assert host.miimon == 100 and not host.keeper.unsettled
+    assert host.log.getvalue().count("waiting: another one") == 1
+
+
+def full_disk(*_: object) -> None:
+    raise OSError(errno.ENOSPC, "full")
+
+
+def test_a_full_disk_does_not_stop_the_repair(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    host.start()
+    with monkeypatch.context() as patch:
+        patch.setattr(atomic, "stage", full_disk)
+        patch.setattr(Events, "_append", full_disk)
+        host.write(OOB.replace("miimon: 100", "miimon: 250"))
+        host.round()
+        assert host.miimon == 250
+        host.harm("oob-bo", SetBond(Bond(miimon=50)))
+        host.round()
+        assert host.miimon == 250
+        trouble = host.condition(HERE, "StateNotWritten")
+    assert trouble is not None and "last good state" in trouble.message
+    host.round()
+    assert host.condition(HERE, "StateNotWritten") is None
+    good = read_last_good(host.paths)
+    assert good is not None and "250" in str(next(o for o in good.objects if o.ref == CONFIG).doc)
+
+
+@pytest.mark.parametrize("jump", [-1e8, 1e8])
+def test_a_clock_that_jumps(host: Host, jump: float) -> None:
+    host.start()
+    host.now += jump
+    host.harm("oob-bo", SetBond(Bond(miimon=50)))
+    host.round()
+    assert host.miimon == 100 and len(host.told("Repaired")) == 1
+    assert host.keeper.deadline() is None
+    fight(host, 3)
+    assert host.keeper.status.contests != ()
+
+
+def test_what_apply_and_delete_do_becomes_the_last_good_state(host: Host) -> None:
+    from click.testing import CliRunner
+
+    from windrow.apps.cli.main import cli
+    from windrow.apps.cli.session import Session
+
+    def run(*words: str) -> None:
+        session = Session(root=host.paths.root, node="n1", open_kernel=lambda: host.kernel, permitted=lambda: True)
+        result = CliRunner().invoke(cli, words, obj=session)
+        assert result.exit_code == 0, result.output
+
+    file = host.paths.root / "oob.yaml"
+    file.write_text(OOB)
+    run("apply", "-f", str(file))
+    good = read_last_good(host.paths)
+    assert good is not None and {o.name for o in good.objects} >= {"oob", "v100"}
+    host.round()
+    assert host.keeper.well and not host.told("Applied"), "there was nothing left to do"
+    run("delete", "nad/v100", "vc/oob", "cn/oob")
+    assert Store(host.paths).load().objects == ()
+    host.round()
+    assert host.keeper.well, host.keeper.status.conditions
+    assert "oob-br" not in host.links
+    host.restart(power_cut=True)
+    assert "oob-br" not in host.links and host.keeper.well
