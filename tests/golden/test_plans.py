@@ -20,7 +20,9 @@ from windrow.model.ports import PORT_GROUP, PortRecord
 from windrow.model.problems import errors
 from windrow.model.values import IfName
 from windrow.model.wire import load_documents
+from windrow.render.consequences import consequences_text
 from windrow.render.plan import plan_text
+from windrow.status.consequences import Here, consequences
 from windrow.testing import builders
 from windrow.testing.fake import FakeKernel
 
@@ -31,11 +33,17 @@ NODE = "node-0"
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_plan(case: Path, golden) -> None:  # type: ignore[no-untyped-def]
     kernel = node(case)
+    after = manifests(case / "after.yaml")
+    before = Cluster.of(())
     if (case / "before.yaml").exists():
-        assert converge(manifests(case / "before.yaml"), kernel, NODE).ok
+        before = manifests(case / "before.yaml")
+        assert converge(before, kernel, NODE).ok
     sight = look(kernel, NODE, Known(ports=tuple(attach(case, kernel))))
-    planned = plan_node(manifests(case / "after.yaml"), sight)
-    golden(case / "plan.txt", plan_text(planned.plan, node=NODE, problems=planned.compiled.problems))
+    planned = plan_node(after, sight)
+    here = Here(node=NODE, observed=sight.observed, plan=planned.plan, ports=sight.facts.ports)
+    means = consequences_text(consequences(before, after, here))
+    text = plan_text(planned.plan, node=NODE, problems=planned.compiled.problems)
+    golden(case / "plan.txt", f"{text}\n{means}" if means else text)
 
 
 def manifests(path: Path) -> Cluster:

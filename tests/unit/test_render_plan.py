@@ -183,7 +183,16 @@ def test_an_impact_is_named_where_it_costs() -> None:
     )
     text = plan_text(Plan(units=(Unit(links=(IfName("oob-bo"),), steps=(costly,)),)), node="n1")
     assert "  - oob-bo  delete: made anew  VlanConfig/oob  outage\n" in text
-    assert text.endswith("Plan for n1: 1 step, worst impact outage (traffic stops until the plan is through).\n")
+    assert text.endswith("worst impact outage (traffic stops, and does not come back with this plan).\n")
+    again = Step(
+        phase=Phase.CREATE,
+        link=IfName("oob-bo"),
+        action=CreateLink(link("oob-bo", Bond())),
+        why=OOB,
+        impact=Impact.NONE,
+    )
+    text = plan_text(Plan(units=(Unit(links=(IfName("oob-bo"),), steps=(costly, again)),)), node="n1")
+    assert text.endswith("Plan for n1: 2 steps, worst impact outage (traffic stops until the plan is through).\n")
 
 
 def test_what_was_observed_is_data_too() -> None:

@@ -26,7 +26,8 @@ class Impact(Enum):
     FLAP = "flap"
     """Up to a second: a fail-over, a relearn, a swap."""
     OUTAGE = "outage"
-    """Traffic stops until the plan is through."""
+    """Traffic stops: until the plan is through, or for longer where the plan does not give back what it takes
+    (`Unit.lasting`)."""
 
     @property
     def rank(self) -> int:
@@ -229,6 +230,27 @@ class Unit:
     def impact(self) -> Impact:
         return Impact.worst(step.impact for step in self.steps)
 
+    @property
+    def lasting(self) -> tuple[Step, ...]:
+        """The steps of an outage that does not end with the plan: nothing in it gives back what they take."""
+        outages = (step for step in self.steps if step.impact is Impact.OUTAGE)
+        return tuple(step for step in outages if not any(_gives_back(step, other) for other in self.steps))
+
+
+def _gives_back(step: Step, other: Step) -> bool:
+    """A NIC may come back, or another one for it; a link may be opened or made again."""
+    match step.action, other.action:
+        case SetMaster(), SetMaster(master=master):
+            return master is not None
+        case SetLink(), SetMaster(master=master):
+            return master is not None and step.link == other.link
+        case SetLink(), SetLink(up=up):
+            return bool(up) and step.link == other.link
+        case DeleteLink(), CreateLink():
+            return step.link == other.link
+        case _:
+            return False
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
@@ -245,6 +267,10 @@ class Plan:
     @property
     def impact(self) -> Impact:
         return Impact.worst(unit.impact for unit in self.units)
+
+    @property
+    def lasting(self) -> tuple[Step, ...]:
+        return tuple(step for unit in self.units for step in unit.lasting)
 
     @property
     def empty(self) -> bool:

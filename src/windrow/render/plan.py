@@ -44,6 +44,7 @@ COSTS = {
     Impact.FLAP: "up to a second without traffic",
     Impact.OUTAGE: "traffic stops until the plan is through",
 }
+LASTING = "traffic stops, and does not come back with this plan"
 
 
 def plan_text(plan: Plan, *, node: str, problems: Iterable[Problem] = (), style: Style = PLAIN) -> str:
@@ -59,11 +60,19 @@ def plan_text(plan: Plan, *, node: str, problems: Iterable[Problem] = (), style:
 def summary(plan: Plan, *, node: str, style: Style = PLAIN) -> str:
     if plan.empty:
         return style.green(f"{node} is as its manifests want it: nothing to do.")
-    words = [plural(len(plan.steps), "step"), f"worst impact {impact_words(plan.impact, style)}"] if plan.steps else []
+    words = [plural(len(plan.steps), "step"), f"worst impact {price_words(plan, style)}"] if plan.steps else []
     refused = sum(1 for unit in plan.units if unit.refusals)
     if refused:
         words.append(style.red(f"{plural(refused, 'unit')} refused"))
     return f"{style.bold('Plan')} for {node}: " + ", ".join(words) + "."
+
+
+def price_words(plan: Plan, style: Style = PLAIN) -> str:
+    return f"{impact_mark(plan.impact, style)} ({cost(plan)})"
+
+
+def cost(plan: Plan) -> str:
+    return LASTING if plan.lasting else COSTS[plan.impact]
 
 
 def impact_words(impact: Impact, style: Style = PLAIN) -> str:

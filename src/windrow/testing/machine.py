@@ -39,7 +39,7 @@ class Assigned(Enum):
 
 @dataclass(eq=False)
 class Device:
-    """One `struct net_device`. `cable`: a NIC that is up has carrier; `speed` in Mbit/s; `downs`: how often it lost it."""
+    """One `struct net_device`. `cable`: a NIC that is up has carrier; `downs`: its losses; `speed`: Mbit/s."""
 
     name: str
     kind: str

@@ -27,9 +27,10 @@ from windrow.model.objects import AnyObject
 from windrow.model.problems import Problem, ProblemsError, Severity
 from windrow.model.steps import Failure, Impact, Plan, Step
 from windrow.netlink.errors import KernelError
+from windrow.render.consequences import consequences_text, consequences_value
 from windrow.render.plan import (
-    COSTS,
     advice,
+    cost,
     failure_lines,
     impact_mark,
     plan_text,
@@ -170,7 +171,7 @@ def _announce(session: Session, plan: Plan) -> None:
     say(summary(plan, node=session.node, style=session.style))
     if plan.impact.rank >= Impact.FLAP.rank:
         links = ", ".join(dict.fromkeys(s.link for s in plan.steps if s.impact.rank >= Impact.FLAP.rank))
-        text = f"traffic over {links} is interrupted: {COSTS[plan.impact]}"
+        text = f"traffic over {links} is interrupted: {cost(plan)}"
         click.echo(f"{session.error_style.yellow('warning:')} {text}", err=True, color=True)
 
 
@@ -207,10 +208,13 @@ def _say_where(session: Session, seen: Preview) -> None:
 def _show_dry_run(session: Session, seen: Preview, wish: Wish, options: Options) -> None:
     plan = seen.planned.plan
     if options.json:
-        print_json(plan_value(plan, node=session.node, problems=seen.problems))
+        value = plan_value(plan, node=session.node, problems=seen.problems)
+        print_json({**value, "consequences": consequences_value(seen.means)})
         return
     _say_stored(seen, wish, " (dry run)")
     say(plan_text(plan, node=session.node, style=session.style))
+    if not seen.means.none:
+        say(f"\n{consequences_text(seen.means, session.style)}")
 
 
 def _conclude(session: Session, report: Report, took: float, said: tuple[Problem, ...], after: Cluster) -> None:

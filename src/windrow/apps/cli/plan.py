@@ -9,6 +9,7 @@ from windrow.apps.cli.output import complain, print_json, say
 from windrow.apps.cli.preview import preview, wish_for
 from windrow.apps.cli.session import Session
 from windrow.model.problems import errors
+from windrow.render.consequences import consequences_text, consequences_value
 from windrow.render.plan import plan_text
 from windrow.render.values import plan_value
 
@@ -16,7 +17,8 @@ EXAMPLES = """\b
 Examples:
   windrow plan                       what would repair this host
   windrow plan -f oob.yaml           what these manifests would change, and what it costs
-  windrow plan -f new/ -o json | jq .impact"""
+  windrow plan -f node.yaml          what another label of a node would change
+  windrow plan -f new/ -o json | jq .consequences.interruptions"""
 
 
 @click.command(epilog=EXAMPLES, short_help="Show the steps that apply would take")
@@ -25,7 +27,8 @@ Examples:
 @click.pass_obj
 def plan(session: Session, places: tuple[str, ...], output: str) -> None:
     """Show the steps that `windrow apply` with the same arguments would take: in order, each with the object
-    that wants it and what it costs the running traffic.
+    that wants it and what it costs the running traffic. Then what the change means: which nodes gain, lose or
+    change a network, for which machines, pods and addresses, and for how many seconds traffic stops at most.
 
     Changes nothing, and needs no privileges. Exit code 1 where something is refused.
     """
@@ -33,9 +36,12 @@ def plan(session: Session, places: tuple[str, ...], output: str) -> None:
         seen = preview(session, kernel, wish_for(places))
     plan = seen.planned.plan
     if output == "json":
-        print_json(plan_value(plan, node=session.node, problems=seen.problems))
+        value = plan_value(plan, node=session.node, problems=seen.problems)
+        print_json({**value, "consequences": consequences_value(seen.means)})
     else:
         complain(seen.problems, session.error_style)
         say(plan_text(plan, node=session.node, style=session.style))
+        if not seen.means.none:
+            say(f"\n{consequences_text(seen.means, session.style)}")
     if plan.refusals or errors(seen.problems):
         raise click.exceptions.Exit(1)

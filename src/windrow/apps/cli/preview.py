@@ -16,7 +16,9 @@ from windrow.model.objects import AnyObject
 from windrow.model.problems import Problem, ProblemsError, Severity, errors
 from windrow.model.values import Ref
 from windrow.netlink.errors import KernelError
+from windrow.render.consequences import Consequences
 from windrow.rules import Change, check
+from windrow.status.consequences import Here, consequences
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +65,13 @@ class Preview:
     sight: Sight
     planned: Planned
     problems: tuple[Problem, ...]
+
+    @property
+    def means(self) -> Consequences:
+        """For all nodes that the objects name, and for this one."""
+        facts = self.sight.facts
+        here = Here(node=facts.node, observed=self.sight.observed, plan=self.planned.plan, ports=facts.ports)
+        return consequences(self.before, self.after, here)
 
 
 def preview(session: Session, kernel: Kernel, wish: Wish) -> Preview:
