@@ -141,9 +141,9 @@ def _wanted(cluster: Cluster, node: str) -> dict[str, str]:
     for config in cluster.all(HostNetworkConfig):
         cn = config.cluster_network
         if matches_selector(config.node_selector, labels) and (cn == names.MGMT or _config(cluster, cn, node)):
-            interface = names.subinterface_of(cn, config.vid) if config.vid else names.bridge_of(cn)
+            interface = names.interface_of(cn, config.vid)
             dhcp = config.mode is AddressMode.DHCP
-            address = "its address by DHCP" if dhcp else str(config.ips.get(node, ""))
+            address = "its address by DHCP" if dhcp else ", ".join(config.ips.get(node, ()))
             if address:
                 found.setdefault(interface, address)
     return found
