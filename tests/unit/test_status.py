@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from windrow.model.bonding import BondMode
 from windrow.model.cluster import Cluster
 from windrow.model.host import Bond, HostState, LacpState, Observed, Runtime
 from windrow.model.meta import Meta
+from windrow.model.names import ANNOTATION_MANAGED
 from windrow.model.objects import LinkMonitor
 from windrow.model.problems import Severity
 from windrow.model.steps import Failure, SetMaster
@@ -20,6 +22,7 @@ from windrow.model.values import IfName, Mac
 from windrow.render.overview import Overview, overview_text, overview_value
 from windrow.render.tables import ready, ready_message
 from windrow.status import NodeReport, derive, overview
+from windrow.status.clusternetwork import verdict
 from windrow.status.linkmonitor import link_status, monitor_of, state
 from windrow.status.vlanstatus import vlan_statuses
 from windrow.testing.builders import (
@@ -234,6 +237,44 @@ def test_a_network_without_an_uplink_says_so() -> None:
     lonely = cluster(cluster_network("oob"))
     found = document(lonely, report(lonely, nics()), "ClusterNetwork", "oob")
     assert (ready(found), ready_message(found)) == ("False", "no VlanConfig gives it an uplink")
+
+
+def of_node(name: str, found: Cluster, *, ready: bool) -> NodeReport:
+    kernel = nics()
+    return replace(settled(found, kernel) if ready else report(found, kernel), node=name)
+
+
+def test_a_network_is_not_ready_while_a_node_that_should_carry_it_is_not() -> None:
+    def said(*reports: NodeReport) -> tuple[bool | None, str, str]:
+        network = wanted().cluster_network("oob")
+        assert network is not None
+        found = verdict(network, wanted(), reports)
+        return found.ready, found.reason, found.message
+
+    n1, n2 = of_node("n1", wanted(), ready=True), of_node("n2", wanted(), ready=True)
+    broken = of_node("n2", wanted(), ready=False)
+    assert said(n1, n2) == (True, "", "")
+    assert said(n1) == (True, "ReadyHere", "on n1; nothing is known here of n2")
+    assert said(n1, broken) == (False, "Missing", "n2: oob-bo, oob-br are not there")
+    assert said(broken) == (False, "Missing", "n2: oob-bo, oob-br are not there")
+    assert said() == (None, "NotHere", "it is for n1, n2, of which nothing is known here")
+
+
+def test_a_network_that_is_on_other_nodes_only() -> None:
+    config = replace(vlan_config("oob", ["eth1"]), node_selector={"rack": "9"})
+    found = cluster(cluster_network("oob"), config, nad("v100", "oob", 100), node("n1", rack="1"), node("n9", rack="9"))
+    known = report(found, nics())
+    assert ready(document(found, known, "ClusterNetwork", "oob")) == "Unknown"
+    assert f"{KEY}/ready" not in document(found, known, "NetworkAttachmentDefinition", "v100")["metadata"]["labels"]
+    alone = found.without([node("n9").ref])
+    assert ready_message(document(alone, known, "ClusterNetwork", "oob")) == "no VlanConfig of it selects a node"
+
+
+def test_mgmt_is_ready_as_its_uplink_is_where_windrow_manages_it() -> None:
+    meta = Meta(name="mgmt", annotations={ANNOTATION_MANAGED: "true"})
+    config = replace(vlan_config("mgmt", ["eth1"]), meta=meta)
+    found = cluster(config, node("n1"))
+    assert ready(document(found, report(found, nics()), "ClusterNetwork", "mgmt")) == "False"
 
 
 def test_mgmt_is_always_ready() -> None:

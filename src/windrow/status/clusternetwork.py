@@ -7,17 +7,22 @@ from collections.abc import Sequence
 
 from windrow.model import names
 from windrow.model.cluster import Cluster, selects_node
-from windrow.model.objects import ClusterNetwork
+from windrow.model.objects import ClusterNetwork, VlanConfig
 from windrow.model.values import MTU_DEFAULT, VidSet
 from windrow.status.report import NodeReport, Verdict, devices_of
 
 
 def verdict(network: ClusterNetwork, cluster: Cluster, reports: Sequence[NodeReport]) -> Verdict:
-    """`mgmt` is the operating system's: always ready. Another one is ready where one node has it ready and none
-    has it broken."""
-    if network.name == names.MGMT:
-        return Verdict(ready=True)
+    """Not ready while a node that should carry it is not; where only some nodes have a report, that is what is known.
+
+    `mgmt` is the operating system's, and always ready, unless Windrow manages it. None: the network is on other nodes
+    only, of which nothing is known here.
+    """
     configs = cluster.vlan_configs(network.name)
+    if network.name == names.MGMT:
+        configs = tuple(c for c in configs if c.effective)
+        if not configs:
+            return Verdict(ready=True)
     if not configs:
         return Verdict(ready=False, reason="NoUplink", message="no VlanConfig gives it an uplink")
     found = [
@@ -26,13 +31,25 @@ def verdict(network: ClusterNetwork, cluster: Cluster, reports: Sequence[NodeRep
         for config in configs
         if selects_node(config, cluster.node(report.node))
     ]
-    if not found:
-        return Verdict(ready=False, reason="NoNode", message="no VlanConfig of it selects this node")
-    bad = next(((node, v) for node, v in found if not v.ready), None)
-    if bad is None:
-        return Verdict(ready=True)
-    node, worst = bad
-    return Verdict(ready=False, reason=worst.reason, message=f"{node}: {worst.message}", hint=worst.hint)
+    bad = [(node, v) for node, v in found if not v.ready]
+    if bad:
+        text = "; ".join(f"{node}: {v.message}" for node, v in bad)
+        return Verdict(ready=False, reason=bad[0][1].reason, message=text, hint=bad[0][1].hint)
+    unseen = _unseen(configs, cluster, reports)
+    if found:
+        known = ", ".join(dict.fromkeys(node for node, _ in found))
+        text = f"on {known}; nothing is known here of {', '.join(unseen)}" if unseen else ""
+        return Verdict(ready=True, reason="ReadyHere" if unseen else "", message=text)
+    if unseen:
+        text = f"it is for {', '.join(unseen)}, of which nothing is known here"
+        return Verdict(ready=None, reason="NotHere", message=text)
+    return Verdict(ready=False, reason="NoNode", message="no VlanConfig of it selects a node")
+
+
+def _unseen(configs: Sequence[VlanConfig], cluster: Cluster, reports: Sequence[NodeReport]) -> list[str]:
+    """The nodes with a manifest that should carry it and have no report."""
+    seen = {report.node for report in reports}
+    return [n.name for n in cluster.nodes() if n.name not in seen and any(selects_node(c, n) for c in configs)]
 
 
 def annotations_of(network: ClusterNetwork, cluster: Cluster) -> dict[str, str]:

@@ -112,8 +112,9 @@ def _nad_labels(nad: NetworkAttachmentDefinition, cluster: Cluster, reports: Seq
         labels[names.LABEL_VLAN_ID] = str(nad.vid)
     network = cluster.cluster_network(nad.cluster_network)
     if reports:
-        ready = network is not None and clusternetwork.verdict(network, cluster, reports).ready
-        labels[names.LABEL_READY] = str(ready).lower()
+        ready = clusternetwork.verdict(network, cluster, reports).ready if network is not None else False
+        if ready is not None:
+            labels[names.LABEL_READY] = str(ready).lower()
     return labels
 
 

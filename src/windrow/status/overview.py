@@ -47,7 +47,7 @@ def _line(network: ClusterNetwork, cluster: Cluster, report: NodeReport, view: N
     found = verdict(network, cluster, [report])
     if network.name == names.MGMT and view is None:
         return NetworkLine(name=network.name, ready=None, message="this node has no mgmt-br", view=None)
-    message = found.message.removeprefix(f"{report.node}: ")
+    message = "" if found.ready else found.message.removeprefix(f"{report.node}: ")
     labels = cluster.node(report.node).meta.labels
     hosts = [
         h

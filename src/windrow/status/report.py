@@ -59,15 +59,15 @@ def _differing(units: Iterable[Unit]) -> list[str]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """Ready or not, and why not. As a condition it is Harvester's `ready`."""
+    """Ready or not, and why not; None: not known. As a condition it is Harvester's `ready`."""
 
-    ready: bool
+    ready: bool | None
     reason: str = ""
     message: str = ""
     hint: str = ""
 
     def condition(self) -> dict[str, str]:
-        found = {"type": "ready", "status": "True" if self.ready else "False"}
+        found = {"type": "ready", "status": {True: "True", False: "False", None: "Unknown"}[self.ready]}
         more = {"reason": self.reason, "message": self.message}
         return found | {key: value for key, value in more.items() if value}
 
