@@ -358,6 +358,7 @@ def test_all_is_well() -> None:
     assert what.well
     assert text == (
         "Node n1: all is well\n"
+        "no agent runs here: nobody watches; `windrow apply` repairs what drifts\n"
         "\n"
         "mgmt  – not here: this node has no mgmt-br\n"
         "\n"
@@ -380,9 +381,14 @@ def test_what_is_wrong_comes_first_with_what_to_do() -> None:
     assert not what.well
     lines = text.splitlines()
     assert lines[0] == "Node n1: 1 finding; 1 difference; not ready: oob"
-    assert lines[2] == ("warning: ClusterNetwork/oob: oob-bo: eth1 without carrier; eth2 alone carries the traffic")
-    assert lines[5] == "drift: 1 difference between the manifests and the kernel; see: windrow diff"
-    assert "`windrow apply` repairs it in 1 step" in lines[6]
+    assert lines[3:7] == [
+        "warning  ClusterNetwork/oob",
+        "         oob-bo: eth1 without carrier; eth2 alone carries the traffic",
+        "         → look at the cable and the switch port of eth1",
+        "",
+    ]
+    assert lines[7] == "drift: 1 difference between the manifests and the kernel; see: windrow diff"
+    assert "`windrow apply` repairs it in 1 step" in lines[8]
 
 
 def test_an_uplink_without_any_carrier_is_an_error() -> None:
@@ -391,13 +397,13 @@ def test_an_uplink_without_any_carrier_is_an_error() -> None:
     kernel.pull("eth1")
     kernel.pull("eth2")
     what, _ = seen(wanted(), report(wanted(), kernel))
-    assert [(p.code, p.severity) for p in what.findings] == [("uplink-down", Severity.ERROR)]
+    assert [(f.problem.code, f.problem.severity) for f in what.findings] == [("uplink-down", Severity.ERROR)]
 
 
 def test_a_silent_switch_is_found() -> None:
     found = wanted("802.3ad")
     what, _ = seen(found, settled(found, nics()))
-    assert [p.code for p in what.findings] == ["lacp-partner"]
+    assert [f.problem.code for f in what.findings] == ["lacp-partner"]
 
 
 def test_the_overview_as_data() -> None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import time
+
 from windrow.model.agentstatus import AgentStatus
 from windrow.model.facts import Known
 from windrow.model.ports import PortRecord
 from windrow.model.problems import Problem, Severity
+from windrow.render.overview import Pending
 from windrow.store.leases import Leases, this_moment
 from windrow.store.memory import read_memory
 from windrow.store.paths import Paths
@@ -59,3 +63,22 @@ def unreadable(paths: Paths) -> tuple[Problem, ...]:
             severity=Severity.WARNING,
         ),
     )
+
+
+def pending_change(paths: Paths) -> Pending | None:
+    """The change that is not decided yet, for showing: only what is shown is read, nothing is moved aside, and who may
+    not read it sees none."""
+    try:
+        found = json.loads(paths.checkpoint.read_bytes())
+        stage, allowed = str(found["stage"]), float(found["allowed"])
+        left = float(found["deadline"]) - time.clock_gettime(time.CLOCK_BOOTTIME)
+        pending = Pending(
+            made_by=str(found["madeBy"]),
+            stage=stage,
+            # A deadline of before the last start of the host says nothing now.
+            left=left if left <= allowed else None,
+            links=tuple(map(str, found["links"])),
+        )
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        return None
+    return pending if stage in ("changing", "waiting", "undoing") else None

@@ -58,3 +58,30 @@ def pad(text: str, columns: int) -> str:
 def plural(count: int, word: str) -> str:
     """`1 step`, `2 steps`."""
     return f"{count} {word}" if count == 1 else f"{count} {word}s"
+
+
+def span(seconds: float) -> str:
+    """How long, in one unit: `250 ms`, `12 s`, `3 min`, `2 h`, `5 days`; what is below nothing is nothing."""
+    if seconds < 1:
+        return f"{max(0.0, seconds) * 1000:.0f} ms"
+    for limit, size, unit in ((120, 1, "s"), (7200, 60, "min"), (172_800, 3600, "h")):
+        if seconds < limit:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds / 86_400:.0f} days"
+
+
+def wrap(text: str, columns: int, indent: int) -> list[str]:
+    """Lines of at most so many columns, broken between words, all but the first indented; a longer word stays whole."""
+    if width(text) <= columns:
+        return [text]
+    bare = text.lstrip(" ")
+    lines = [" " * (len(text) - len(bare))]
+    for word in bare.split(" "):
+        fits = width(lines[-1]) + 1 + width(word) <= columns
+        if not lines[-1].strip():
+            lines[-1] += word
+        elif fits:
+            lines[-1] += f" {word}"
+        else:
+            lines.append(" " * indent + word)
+    return [line.rstrip() for line in lines]

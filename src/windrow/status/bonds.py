@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from windrow.model.events import Condition, Event, EventType
 from windrow.model.host import Observed
 from windrow.model.values import IfName, Mac
+from windrow.render.text import span
 from windrow.status import bondfaults
 from windrow.status.bondfaults import CUT_OFF, FLAPPING, NO_PARTNER, OTHER_AGGREGATOR, BondSeen, Fault, Slave
 
@@ -165,11 +166,11 @@ class _Look:
         for reason in began:
             if reason not in self.after.told:
                 name, words = OVER[reason]
-                text = f"{self.seen.name}: {words}, after {_duration(self.now - began[reason])}"
+                text = f"{self.seen.name}: {words}, after {span(self.now - began[reason])}"
                 yield self._event(EventType.NORMAL, name, text)
         if self.back:
             longest = max(self.now - self.before.slaves[n].since for n in self.back)
-            text = f"{self.seen.name}: {', '.join(sorted(self.back))} back, after {_duration(longest)}"
+            text = f"{self.seen.name}: {', '.join(sorted(self.back))} back, after {span(longest)}"
             yield self._event(EventType.NORMAL, "SlaveUp", text)
         yield from self._changes()
 
@@ -221,13 +222,3 @@ OVER = {
     bondfaults.HALF_DUPLEX: ("FullDuplex", "no NIC is in half duplex"),
 }
 """What is said when it is over: the event's reason, and in words."""
-
-
-def _duration(seconds: float) -> str:
-    """`250 ms`, `12 s`, `3 min`, `2 h`."""
-    if seconds < 1:
-        return f"{max(0.0, seconds) * 1000:.0f} ms"
-    for limit, size, unit in ((120, 1, "s"), (7200, 60, "min"), (172_800, 3600, "h")):
-        if seconds < limit:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{seconds / 86_400:.0f} days"

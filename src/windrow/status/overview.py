@@ -2,35 +2,103 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 
 from windrow.model import names
+from windrow.model.agentstatus import AgentStatus
 from windrow.model.cluster import Cluster, matches_selector, selects_node
+from windrow.model.events import Condition, Event
 from windrow.model.host import Observed
-from windrow.model.objects import ClusterNetwork, HostNetworkConfig
+from windrow.model.objects import ClusterNetwork, HostNetworkConfig, VlanConfig
 from windrow.model.ports import endpoints
 from windrow.model.problems import Problem, Severity
-from windrow.render.overview import NetworkLine, Overview
+from windrow.model.values import Ref
+from windrow.render.overview import Finding, NetworkLine, Overview, Pending
+from windrow.render.text import span
 from windrow.render.topology import NetworkView, node_view
 from windrow.status import bondfaults
+from windrow.status.bonds import DEGRADED
 from windrow.status.clusternetwork import verdict
+from windrow.status.conditions import READY, is_bad
 from windrow.status.report import NodeReport
 
 
-def overview(cluster: Cluster, report: NodeReport) -> Overview:
-    """Of the node of `report`."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """What others know who have watched for longer. `agent` None: none runs."""
+
+    now: float = 0.0
+    agent: AgentStatus | None = None
+    pending: Pending | None = None
+    events: tuple[Event, ...] = ()
+
+    @property
+    def bad(self) -> tuple[Condition, ...]:
+        return tuple(c for c in self.agent.conditions if is_bad(c)) if self.agent else ()
+
+
+def overview(cluster: Cluster, report: NodeReport, told: Told = Told()) -> Overview:
+    """Of the node of `report`. What the agent has watched goes before what one look shows."""
     view = node_view(report.node, report.observed, endpoints=endpoints(report.ports))
     views = {network.name: network for network in view.networks}
-    lines = tuple(_line(cn, cluster, report, views.get(cn.name)) for cn in _networks(cluster, report))
-    findings = (*report.problems, *report.plan.refusals, *_failed(report), *_link_findings(report.observed, lines))
+    lines = tuple(_line(cn, cluster, report, views.get(cn.name), told) for cn in _networks(cluster, report))
+    problems = (*report.problems, *report.plan.refusals, *_failed(report))
+    since = {c.about: c.since for c in told.bad}
+    seen = [Finding(problem=p, since=since.get(p.about) if p.about else None) for p in dict.fromkeys(problems)]
+    findings = [*seen, *_told(told), *_link_findings(report.observed, lines, told)]
     return Overview(
         node=report.node,
         networks=lines,
-        findings=tuple(sorted(dict.fromkeys(findings), key=lambda p: p.severity is Severity.WARNING)),
+        findings=tuple(sorted(_once(findings), key=lambda f: f.problem.severity is Severity.WARNING)),
         differences=sum(len(unit.deltas) for unit in report.plan.units),
         steps=len(report.plan.steps),
         impact=report.plan.impact,
+        agent=told.agent,
+        pending=told.pending,
+        events=told.events[-EVENTS:],
+        now=told.now,
     )
+
+
+EVENTS = 3
+"""So many of the last events are shown."""
+_WITH_ITS_NETWORK = frozenset({ClusterNetwork.KIND, VlanConfig.KIND})
+
+
+def _told(told: Told) -> Iterator[Finding]:
+    """The agent's conditions, failures and contests. Whether a network is ready is said where the network is."""
+    for c in told.bad:
+        if c.type == READY and c.about.kind in _WITH_ITS_NETWORK:
+            continue
+        grave = c.reason in GRAVE or c.type != DEGRADED
+        yield _finding(c.reason or c.type, c.about, c.message or c.type, c.hint, since=c.since, grave=grave)
+    for f in told.agent.failures if told.agent else ():
+        again = f"; tried {f.attempts} times" if f.attempts > 1 else ""
+        next_one = f", again in {span(f.retry - told.now)}" if f.retry > told.now else ""
+        yield _finding("step-failed", f.about, f"{f.link}: {f.message}{again}{next_one}", f.hint, since=f.since)
+    contested = {c.about for c in told.bad if c.type == "Contested"}
+    for one in told.agent.contests if told.agent else ():
+        if one.about not in contested:
+            text = f"{one.link}: {one.field} is changed back by {one.rival or 'others'}, {one.repaired} times so far"
+            yield _finding("contested", one.about, text, "end that, then: windrow apply", since=one.since)
+
+
+def _finding(
+    code: str, about: Ref, message: str, hint: str, *, since: float | None = None, grave: bool = True
+) -> Finding:
+    severity = Severity.ERROR if grave else Severity.WARNING
+    return Finding(problem=Problem(code=code, about=about, message=message, hint=hint, severity=severity), since=since)
+
+
+def _once(findings: Iterable[Finding]) -> Iterator[Finding]:
+    """The same message on the same object: once, with its time where that is known."""
+    found: dict[tuple[Ref | None, str], Finding] = {}
+    for one in findings:
+        key = one.problem.about, one.problem.message
+        known = found.get(key)
+        found[key] = one if known is None else replace(known, since=known.since or one.since)
+    return iter(found.values())
 
 
 def _networks(cluster: Cluster, report: NodeReport) -> Iterator[ClusterNetwork]:
@@ -43,7 +111,9 @@ def _networks(cluster: Cluster, report: NodeReport) -> Iterator[ClusterNetwork]:
             yield network
 
 
-def _line(network: ClusterNetwork, cluster: Cluster, report: NodeReport, view: NetworkView | None) -> NetworkLine:
+def _line(
+    network: ClusterNetwork, cluster: Cluster, report: NodeReport, view: NetworkView | None, told: Told
+) -> NetworkLine:
     found = verdict(network, cluster, [report])
     if network.name == names.MGMT and view is None:
         return NetworkLine(name=network.name, ready=None, message="this node has no mgmt-br", view=None)
@@ -55,8 +125,16 @@ def _line(network: ClusterNetwork, cluster: Cluster, report: NodeReport, view: N
         if h.cluster_network == network.name and matches_selector(h.node_selector, labels)
     ]
     wanted = tuple(sorted(str(h.interface) for h in hosts if h.vid))
+    conditions = told.agent.conditions if told.agent else ()
+    ready = next((c for c in conditions if (c.about, c.type, c.status) == (network.ref, READY, found.ready)), None)
     return NetworkLine(
-        name=network.name, ready=found.ready, message=message, hint=found.hint, view=view, host_links=wanted
+        name=network.name,
+        ready=found.ready,
+        message=message,
+        hint=found.hint,
+        view=view,
+        host_links=wanted,
+        since=ready.since if ready else None,
     )
 
 
@@ -81,15 +159,11 @@ CODES = {
 GRAVE = frozenset({bondfaults.CUT_OFF, bondfaults.NO_SLAVES})
 
 
-def _link_findings(observed: Observed, shown: tuple[NetworkLine, ...]) -> Iterator[Problem]:
-    """What no manifest can say: cables that are out, partners that are silent."""
+def _link_findings(observed: Observed, shown: tuple[NetworkLine, ...], told: Told) -> Iterator[Finding]:
+    """What no manifest can say: cables that are out, partners that are silent. Where the agent watches a bond, its
+    condition says it better: what is normal for a moment is not in it, and what comes and goes is."""
+    watched = {c.about for c in told.agent.conditions if c.type == DEGRADED} if told.agent else set()
     known = {line.name for line in shown}
     for bond in bondfaults.bonds(observed):
-        for fault in bondfaults.faults(bond) if bond.about.name in known else ():
-            yield Problem(
-                code=CODES[fault.reason],
-                about=bond.about,
-                message=fault.message,
-                hint=fault.hint,
-                severity=Severity.ERROR if fault.reason in GRAVE else Severity.WARNING,
-            )
+        for fault in bondfaults.faults(bond) if bond.about.name in known and bond.about not in watched else ():
+            yield _finding(CODES[fault.reason], bond.about, fault.message, fault.hint, grave=fault.reason in GRAVE)

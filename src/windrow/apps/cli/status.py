@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
+import time
+from collections.abc import Iterable
+
 import click
 
 from windrow.apps.cli.documents import report_of
@@ -9,29 +13,94 @@ from windrow.apps.cli.options import output
 from windrow.apps.cli.output import complain, print_json, say
 from windrow.apps.cli.session import Session
 from windrow.apps.cli.situation import assess, stored
-from windrow.render.overview import overview_text, overview_value
+from windrow.apps.known import agent_status, pending_change
+from windrow.model.events import Event
+from windrow.model.problems import Problem
+from windrow.render.overview import COLUMNS, Clock, Overview, overview_text, overview_value
+from windrow.render.plan import problems_lines
 from windrow.status import overview
+from windrow.status.overview import Told
+from windrow.store.errors import StoreError
+from windrow.store.events import Events
+from windrow.store.paths import Paths
+
+REFRESH_S = 2.0
+DAY_S = 86_400
+_HOME, _CLEAR = "\x1b[H", "\x1b[J"
 
 EXAMPLES = """\b
 Examples:
   windrow status
+  windrow status -w                    refreshed every two seconds
   windrow status -o json | jq .well"""
 
 
 @click.command(epilog=EXAMPLES, short_help="Show this host's networks on one screen")
+@click.option("-w", "--watch", is_flag=True, help="Show it again and again, until Ctrl-C.")
 @output
 @click.pass_obj
-def status(session: Session, output: str) -> None:
-    """What is wrong first, with what to do; then each cluster network with its uplink, MTU, VLANs and addresses.
+def status(session: Session, watch: bool, output: str) -> None:
+    """What is wrong first, since when, on which object, and what to do; then each cluster network with its uplink,
+    MTU, VLANs and addresses; then what happened of late.
 
-    Exit code 0 whatever it finds; scripts read `.well` of `-o json`. Needs no privileges.
+    Exit code 0 whatever it finds; scripts read `.well` of `-o json`. Needs no privileges, and no agent: but only an
+    agent knows since when.
     """
+    if watch and output == "json":
+        raise click.UsageError("--watch is for people; `windrow events -w -o json` is for programs")
+    if watch:
+        click.echo(_HOME + _CLEAR, nl=False, color=True)
+    while True:
+        found, problems = look(session)
+        if output == "json":
+            print_json(overview_value(found))
+            return
+        text = overview_text(found, session.style, columns=columns(), clock=clock(found.now))
+        if not watch:
+            complain(problems, session.error_style)
+            say(text)
+            return
+        _refresh(text, problems)
+
+
+def look(session: Session) -> tuple[Overview, tuple[Problem, ...]]:
+    """What there is to show, and what is wrong with the store."""
+    paths = Paths(session.root)
     cluster, problems = stored(session)
     with session.kernel() as kernel:
         sight, planned = assess(session, cluster, kernel)
-    found = overview(cluster, report_of(sight, planned, session.node))
-    if output == "json":
-        print_json(overview_value(found))
-    else:
-        complain(problems, session.error_style)
-        say(overview_text(found, session.style))
+    told = Told(now=time.time(), agent=agent_status(paths), pending=pending_change(paths), events=_events(paths))
+    return overview(cluster, report_of(sight, planned, session.node), told), problems
+
+
+def _events(paths: Paths) -> tuple[Event, ...]:
+    """None where they cannot be read: they are no reason to show nothing."""
+    try:
+        return Events(paths).all()
+    except StoreError:
+        return ()
+
+
+def columns() -> int:
+    """Of the terminal, but lines longer than 120 are hard to read; of a pipe, 80."""
+    return max(40, min(shutil.get_terminal_size((COLUMNS, 24)).columns, 120))
+
+
+def clock(now: float) -> Clock:
+    """Local time; with the date where that is another day's."""
+
+    def words(at: float) -> str:
+        today = abs(now - at) < DAY_S and time.localtime(at).tm_yday == time.localtime(now).tm_yday
+        return time.strftime("%H:%M:%S" if today else "%b %d %H:%M", time.localtime(at))
+
+    return words
+
+
+def _refresh(text: str, problems: Iterable[Problem]) -> None:
+    """Over what was there, so that nothing flickers: each line clears the rest of its own."""
+    lines = [*problems_lines(problems), *text.splitlines()]
+    at = time.strftime("%H:%M:%S")
+    click.echo(
+        _HOME + "".join(f"{line}\x1b[K\n" for line in lines) + f"{at}  Ctrl-C ends this" + _CLEAR, nl=False, color=True
+    )
+    time.sleep(REFRESH_S)
