@@ -318,6 +318,8 @@ def test_a_hostnetworkconfig_has_the_state_of_each_node() -> None:
             "vlanID": 300,
             "mode": "static",
             "conditions": [{"type": "ready", "status": "True"}],
+            "interface": "oob-br.300",
+            "addresses": ["10.3.0.1/24"],
         }
     }
 
