@@ -1,13 +1,15 @@
 """Given a node and its manifests before and after: the plan, word for word.
 
-A case is a folder: `node.yaml` (its NICs, what others made on it, and the ports of its containers), `before.yaml`
-(brought about first), `after.yaml`, and the expected `plan.txt`. A new case is a new folder; `pytest tests/golden
---update` writes what is expected, and its diff is for reading.
+A case is a folder: `node.yaml` (its NICs, what others made on it, its leases, the ports of its containers),
+`before.yaml` (brought about first), `after.yaml`, and the expected `plan.txt`. A new case is a new folder; `pytest
+tests/golden --update` writes what is expected, and its diff is for reading.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -15,10 +17,11 @@ import yaml
 from windrow.apps.engine import converge, look, plan_node
 from windrow.model.cluster import Cluster
 from windrow.model.facts import Known
-from windrow.model.host import Bond, Bridge, Link, LinkSpec, Other, VlanIf
+from windrow.model.host import Bond, Bridge, Link, LinkSpec, Other, Route, VlanIf
+from windrow.model.leases import Lease, LeasedRoute
 from windrow.model.ports import PORT_GROUP, PortRecord
 from windrow.model.problems import errors
-from windrow.model.values import IfName
+from windrow.model.values import Cidr, IfName
 from windrow.model.wire import load_documents
 from windrow.render.consequences import consequences_text
 from windrow.render.plan import plan_text
@@ -35,10 +38,13 @@ def test_plan(case: Path, golden) -> None:  # type: ignore[no-untyped-def]
     kernel = node(case)
     after = manifests(case / "after.yaml")
     before = Cluster.of(())
+    known = Known(agent=True)
     if (case / "before.yaml").exists():
         before = manifests(case / "before.yaml")
-        assert converge(before, kernel, NODE).ok
-    sight = look(kernel, NODE, Known(ports=tuple(attach(case, kernel))))
+        report = converge(before, kernel, NODE, knowing=lambda: known)
+        assert report.ok, report.left
+        known = replace(known, memory=report.memory)
+    sight = look(kernel, NODE, replace(known, ports=tuple(attach(case, kernel)), **told(case)))
     planned = plan_node(after, sight)
     here = Here(node=NODE, observed=sight.observed, plan=planned.plan, ports=sight.facts.ports)
     means = consequences_text(consequences(before, after, here))
@@ -53,14 +59,31 @@ def manifests(path: Path) -> Cluster:
 
 
 def node(case: Path) -> FakeKernel:
-    """NICs by name, up; `others`: links that another hand made, in order."""
+    """NICs by name, up; `others`: links that another hand made, in order; `default`: the NIC with its default route."""
     said = yaml.safe_load((case / "node.yaml").read_text())
     kernel = FakeKernel()
     for name, nic in said["nics"].items():
         kernel.add_nic(name, up=True, **(nic or {}))
+    if "default" in said:
+        kernel.add_route(Route(dst="default", dev=IfName(said["default"]), gateway="192.0.2.254", protocol=4))
     for other in said.get("others", ()):
         kernel.add(Link(name=IfName(other["name"]), spec=spec(other), up=True, master=other.get("master")))
     return kernel
+
+
+def told(case: Path) -> dict[str, Any]:
+    """`leases`: by link, what servers gave; `agent`: false where none runs."""
+    said = yaml.safe_load((case / "node.yaml").read_text())
+    leases = {
+        IfName(name): Lease(
+            interface=IfName(name),
+            address=Cidr(lease["address"]),
+            routes=tuple(LeasedRoute(to=to, gateway=gateway or "") for to, gateway in lease.get("routes", {}).items()),
+            mtu=lease.get("mtu", 0),
+        )
+        for name, lease in said.get("leases", {}).items()
+    }
+    return {"leases": leases, "agent": said.get("agent", True)}
 
 
 def attach(case: Path, kernel: FakeKernel) -> list[PortRecord]:

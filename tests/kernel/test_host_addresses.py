@@ -108,6 +108,8 @@ def test_both_families_with_their_gateways_and_routes(new_ns: Callable[[], Ns]) 
         ("10.9.0.0/16", "10.8.0.253", 5),
         ("2001:db8:9::/48", "fe80::1", 1024),
     }
+    host.brought_to(f"{addresses}, gateway: '10.8.0.253,2001:db8:8::fd'")
+    assert host.routes() == {("default", "10.8.0.253", 1024), ("default", "2001:db8:8::fd", 1024)}
     host.brought_to(f"{addresses}, gateway: 10.8.0.253, metric: 7")
     assert host.routes() == {("default", "10.8.0.253", 7)}
     host.brought_to("vlanID: 300, ips: {node-0: 10.8.1.1/24}, gateway: 10.8.1.254")
@@ -152,4 +154,6 @@ def test_vlan_1_is_a_vlan_like_others(new_ns: Callable[[], Ns]) -> None:
     host = Host(new_ns)
     host.brought_to("vlanID: 1, ips: {node-0: 10.8.0.1/24}")
     assert host.ns.link("oob-br.1").addrs == {"10.8.0.1/24"}
+    bridge = host.ns.link("oob-br")
+    assert bridge.self_vlans and (bridge.self_vlans.pvid, str(bridge.self_vlans.tagged)) == (None, "1")
     assert host.answers("10.8.0.1")

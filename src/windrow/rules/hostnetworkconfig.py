@@ -282,7 +282,7 @@ def no_route_twice(config: HostNetworkConfig, review: Review) -> Iterator[Proble
     seen: set[tuple[str, int, int]] = set()
     for key, place in _routes(config):
         if key in seen:
-            message = f"there are two routes to {key[0]} with metric {key[2]}"
+            message = f"the node would have {_called(key[0])} twice with metric {key[2]}"
             yield problem(config, "route-twice", place, message, "give one of them another metric, or remove it")
         seen.add(key)
     for other in review.after.all(HostNetworkConfig):
@@ -292,7 +292,7 @@ def no_route_twice(config: HostNetworkConfig, review: Review) -> Iterator[Proble
         both = [(key, place) for key, place in _routes(config) if key in theirs]
         where = meeting(config, other, review.nodes()) if both else None
         for key, place in both if where else ():
-            message = f"{other.ref} has a route to {key[0]} with metric {key[2]}, too, on {where}"
+            message = f"{other.ref} has {_called(key[0])} with metric {key[2]}, too, on {where}"
             yield problem(config, "route-twice", place, message, "give one of them another metric")
 
 
@@ -304,6 +304,10 @@ def _routes(config: HostNetworkConfig) -> Iterator[tuple[tuple[str, int, int], s
         default = not ipaddress.ip_network(route.to).prefixlen
         to = "default" if default else route.to
         yield _key(to, _version(route.to), route.metric or 0), f"{ROUTES}[{number}].to"
+
+
+def _called(to: str) -> str:
+    return "a default route" if to == "default" else f"a route to {to}"
 
 
 def _key(to: str, version: int, metric: int) -> tuple[str, int, int]:
