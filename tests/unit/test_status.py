@@ -9,16 +9,18 @@ from typing import Any
 
 import pytest
 
-from windrow.apps.engine import look, plan_node
+from windrow.apps.engine import converge, look, plan_node
 from windrow.model.bonding import BondMode
 from windrow.model.cluster import Cluster
+from windrow.model.facts import Known
 from windrow.model.host import Bond, HostState, LacpState, Observed, Runtime
+from windrow.model.leases import Asking, Lease, LeasedRoute
 from windrow.model.meta import Meta
 from windrow.model.names import ANNOTATION_MANAGED
 from windrow.model.objects import LinkMonitor
 from windrow.model.problems import Severity
 from windrow.model.steps import Failure, SetMaster
-from windrow.model.values import IfName, Mac
+from windrow.model.values import Cidr, IfName, Mac
 from windrow.render.overview import Overview, overview_text, overview_value
 from windrow.render.tables import ready, ready_message
 from windrow.status import NodeReport, derive, overview
@@ -322,6 +324,67 @@ def test_a_hostnetworkconfig_has_the_state_of_each_node() -> None:
             "addresses": ["10.3.0.1/24"],
         }
     }
+
+
+LEASE = Lease(
+    interface=IfName("oob-br.300"),
+    address=Cidr("10.3.0.7/24"),
+    server="10.3.0.1",
+    lease_s=3600,
+    routes=(LeasedRoute(to="default", gateway="10.3.0.254"),),
+    expires=1_764_009_720.0,
+)
+
+
+def by_dhcp(**known: Any) -> dict[str, Any]:
+    """The state of a node whose address comes from a server: there is what `known` says, and no more."""
+    found = cluster(cluster_network("oob"), vlan_config("oob", ["eth1"]), host_network("oob", 300), node("n1"))
+    kernel, facts = nics(), Known(agent=True, **known)
+    assert converge(found, kernel, "n1", knowing=lambda: facts).ok
+    sight = look(kernel, "n1", facts)
+    seen = NodeReport(node="n1", observed=sight.observed, leases=sight.facts.leases, asking=sight.facts.asking)
+    states: dict[str, Any] = document(found, seen, "HostNetworkConfig", "oob-300")["status"]["nodeStatus"]["n1"]
+    return states
+
+
+def test_a_lease_is_shown_beside_the_address() -> None:
+    found = by_dhcp(leases={LEASE.interface: LEASE})
+    assert found["conditions"] == [{"type": "ready", "status": "True"}] and found["addresses"] == ["10.3.0.7/24"]
+    assert found["lease"] == {
+        "address": "10.3.0.7/24",
+        "server": "10.3.0.1",
+        "seconds": 3600,
+        "expires": "2025-11-24T18:42:00Z",
+        "routers": ["10.3.0.254"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("asking", "reason", "message"),
+    [
+        (None, "NoClient", "nobody asks for an address on VLAN 300"),
+        (
+            Asking(times=12, since=1_764_009_720.0),
+            "NoLease",
+            "waiting for a DHCP server on VLAN 300 (asked 12 times since 2025-11-24 18:42 UTC)",
+        ),
+        (
+            Asking(times=0, since=1_764_009_720.0),
+            "NoLease",
+            "waiting for a DHCP server on VLAN 300 (since 2025-11-24 18:42 UTC)",
+        ),
+        (
+            Asking(times=1, since=1_764_009_720.0, trouble="what 10.3.0.1 offers has no network mask"),
+            "NoLease",
+            "what 10.3.0.1 offers has no network mask (since 2025-11-24 18:42 UTC)",
+        ),
+    ],
+)
+def test_ready_is_an_address(asking: Asking | None, reason: str, message: str) -> None:
+    """Harvester says ready as soon as there is an interface."""
+    found = by_dhcp(asking={LEASE.interface: asking} if asking else {})
+    assert found["conditions"] == [{"type": "ready", "status": "False", "reason": reason, "message": message}]
+    assert "addresses" not in found and "lease" not in found
 
 
 def test_node_labels_follow_what_stands_there() -> None:
