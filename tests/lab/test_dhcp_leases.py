@@ -10,6 +10,8 @@ from __future__ import annotations
 import os
 import selectors
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -282,6 +284,43 @@ def test_untagged_the_address_is_on_the_bridge_beside_those_of_others(tmp_path: 
         until("only the other's is left", lambda: host.addresses("oob-br") == {"192.0.2.7/32"})
         bridge = host.link("oob-br")
         assert bridge and bridge.self_vlans and bridge.self_vlans.pvid == 1, "the other one is cut off"
+
+
+# -- the agent as it is ------------------------------------------------------------------------------------------------
+
+
+def test_an_agent_that_is_killed_and_started_again_keeps_lease_and_client(tmp_path: Path) -> None:
+    with living(tmp_path, [100], cluster()) as host:
+        host.stop()
+        name, server = "oob-br.100", host.servers[100]
+        host.paths.manifests.mkdir(parents=True)
+        manifest = host.paths.manifests / "all.yaml"
+        manifest.write_text(BASE + CONFIG.format(vid=100, more="mode: dhcp"))
+        argv = [sys.executable, "-m", "windrow.apps.cli.main", "--root", str(tmp_path), "--node", NODE, "agent"]
+
+        def start() -> subprocess.Popen[bytes]:
+            return netns.opened_in(host.fd, lambda: subprocess.Popen(argv, stdin=subprocess.DEVNULL))
+
+        agent = start()
+        try:
+            until("an address", lambda: host.addresses(name) == {"10.7.100.50/24"})
+            client = host.pid(name)
+            agent.kill()
+            agent.wait()
+            assert host.addresses(name) == {"10.7.100.50/24"}
+            agent = start()
+            until("it asks to renew", lambda: renewed(server, 0.0))
+            assert (host.pid(name), host.addresses(name)) == (client, {"10.7.100.50/24"})
+            server.does = replace(server.does, silent=True)
+            until("it has run out", lambda: host.addresses(name) == set(), 60)
+            server.does = replace(server.does, silent=False)
+            until("an address again", lambda: host.addresses(name) == {"10.7.100.50/24"}, 60)
+            manifest.write_text(BASE)
+            until("the interface went", lambda: host.link(name) is None)
+            assert server.kinds(RELEASE) and not Path(f"/proc/{client}").exists()
+        finally:
+            agent.terminate()
+            assert agent.wait(60) == 0
 
 
 # -- a day -----------------------------------------------------------------------------------------------------

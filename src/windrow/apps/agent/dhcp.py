@@ -22,6 +22,7 @@ from windrow.model.values import IfName, parse_ifname
 from windrow.services import udhcpc
 from windrow.services.errors import ServiceError
 from windrow.services.udhcpc import Client, Place, Request, Timing
+from windrow.store.errors import explained
 from windrow.store.leases import Leases, this_moment
 from windrow.store.paths import Paths
 
@@ -49,13 +50,14 @@ class Clients:
     """All methods belong into one thread, in the namespace of the host's links."""
 
     def __init__(self, paths: Paths, *, timing: Timing = Timing()) -> None:
-        """Raises OSError where the place for their files cannot be made."""
+        """Raises StoreError where the place for their files cannot be made."""
         self._paths, self._timing = paths, timing
         self._leases = Leases(paths)
         self._seats: dict[IfName, _Seat] = {}
         self._swept = False
-        paths.dhcp.mkdir(parents=True, exist_ok=True)
-        self._wake = _listen(paths.dhcp / "wake")
+        with explained(paths.dhcp, "make a place for DHCP clients"):
+            paths.dhcp.mkdir(parents=True, exist_ok=True)
+            self._wake = _listen(paths.dhcp / "wake")
         self._missed = False
         """Something came while it was not its turn."""
         self._expiry: float | None = None
@@ -168,9 +170,10 @@ class Clients:
             self._await_release(name, seat.client)
             seat.client.end()
             seat.client.close()
-        for path in (place.pid_file, place.log):
-            path.unlink(missing_ok=True)
-        self._leases.forget(name)
+        with contextlib.suppress(OSError):  # a disk that refuses: then it is left to run out
+            for path in (place.pid_file, place.log):
+                path.unlink(missing_ok=True)
+            self._leases.forget(name)
 
     def _await_release(self, name: IfName, client: Client) -> None:
         """It says so. SIGTERM would overtake SIGUSR2: of two signals that wait, the later one's handler runs first."""

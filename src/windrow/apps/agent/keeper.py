@@ -98,6 +98,8 @@ class Keeper:
         self.status = fresh_status(site.node, site.clock())
         self.rounds = self.repaired = 0
         self.last: Round | None = None
+        self.on_compiled: Callable[[Compiled], None] = lambda _: None
+        """Is called with what is wanted, before anything of it is carried out."""
 
     def close(self) -> None:
         self._publisher.close()
@@ -159,6 +161,7 @@ class Keeper:
         self._contests = self._contests.aged(mono)
         planned = plan_node(cluster, sight)
         fit = self._fit(planned.plan, mono)
+        self.on_compiled(planned.compiled)
         report = None
         if plan_node(cluster, sight, fit=fit).plan.steps:
             report = self._carry_out(cluster, fit)
@@ -256,6 +259,8 @@ class Keeper:
             problems=last.planned.compiled.problems,
             failures=self._patience.failures(),
             ports=last.sight.facts.ports,
+            leases=last.sight.facts.leases,
+            asking=last.sight.facts.asking,
         )
         return tuple(verdicts(last.cluster, report))
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from windrow.apps.agent.dhcp import Clients
 from windrow.apps.agent.keeper import Keeper, Round, Site
 from windrow.apps.agent.log import Log
 from windrow.apps.agent.loop import DiskNews, KernelNews, Loop, Part, Signals
@@ -111,6 +112,9 @@ def _loop(options: Options, keeper: Keeper, news: KernelNews, held: contextlib.E
         DiskNews(Watch([paths.ports, paths.leases], deep=False)),
         Signals(held.enter_context(_wakeup()), lambda number: _signalled(number, loop)),
     ]
+    clients = Clients(paths)
+    keeper.on_compiled = lambda compiled: clients.want(compiled.clients)
+    parts.append(clients)
     for part in parts[1:]:
         held.callback(part.close)
     return loop
