@@ -126,6 +126,7 @@ def test_a_link_that_is_not_there_yet_is_waited_for(world: World, clients: Clien
     index = world.links.pop(A)
     clients.want({A: OPTIONS})
     assert not world.started and clients.deadline() is not None
+    assert A in Leases(world.paths).asking(), "who looks at it is told that it is being seen to"
     world.links[A] = index
     clients.want({A: OPTIONS})
     due = clients.deadline()

@@ -20,6 +20,7 @@ from pathlib import Path
 from windrow.model.leases import ClientOptions
 from windrow.model.values import IfName, parse_ifname
 from windrow.services import udhcpc
+from windrow.services.dhcpevent import note
 from windrow.services.errors import ServiceError
 from windrow.services.udhcpc import Client, Place, Request, Timing
 from windrow.store.errors import explained
@@ -129,6 +130,8 @@ class Clients:
         if seat is None:
             seat = self._seats[name] = _Seat(options, client=udhcpc.running(self._place(name)), index=_index(name))
             seat.since = time.monotonic()
+            if seat.client is None and name not in self._leases.in_force(this_moment()):
+                self._note(name)  # from now on, and not only when the first answer failed to come
         elif seat.client is not None and (seat.options != options or seat.index != _index(name)):
             seat.client.end()
             seat.client.close()
@@ -159,7 +162,7 @@ class Clients:
                 seat.client = udhcpc.start(self._place(name), request)
             except (ServiceError, OSError) as error:
                 self._lost(seat)
-                self._complain(name, str(error))
+                self._note(name, str(error).splitlines()[0])
 
     def _dismiss(self, name: IfName) -> None:
         """Give the address back, and forget it."""
@@ -185,12 +188,10 @@ class Clients:
             if f"deconfig {name}" in said or client.ended():
                 return
 
-    def _complain(self, name: IfName, trouble: str) -> None:
-        """To whoever asks why there is no address."""
-        from windrow.services.dhcpevent import note
-
+    def _note(self, name: IfName, trouble: str = "") -> None:
+        """For whoever asks why there is no address."""
         with contextlib.suppress(OSError):
-            note(os.fspath(self._leases.asked_path(name)), trouble=trouble.splitlines()[0])
+            note(os.fspath(self._leases.asked_path(name)), trouble=trouble)
 
     # News -------------------------------------------------------------------------------------------------------------
 
