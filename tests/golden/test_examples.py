@@ -8,6 +8,7 @@ import pytest
 
 from windrow.apps.engine import converge, look
 from windrow.model.cluster import Cluster
+from windrow.model.facts import Known
 from windrow.rules import changes_to, check
 from windrow.store.directory import read_manifests
 from windrow.testing.fake import FakeKernel
@@ -27,7 +28,7 @@ def test_example(example: Path, node: str) -> None:
     empty = Cluster.of([])
     assert not loaded.problems
     assert not check(empty, changes_to(empty, loaded.objects), facts=facts)
-    report = converge(Cluster.of(loaded.objects), kernel, node)
+    report = converge(Cluster.of(loaded.objects), kernel, node, knowing=lambda: Known(agent=True))
     assert report.ok, report.left
     assert not report.planned.compiled.problems
     assert [n for n in kernel.observe().state.links if n.endswith("-bo")], "no uplink was made"
