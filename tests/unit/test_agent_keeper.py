@@ -445,6 +445,7 @@ def test_a_fight_is_tried_again_after_a_pause_and_the_pause_grows(host: Host) ->
         deadline = host.keeper.deadline()
         assert deadline is not None
         host.pass_time(deadline - host.mono)
+        assert host.keeper.deadline() == deadline, "it stays due until there was a round"
         host.round()
         assert host.miimon == 100
         pauses.append(host.mono - begun)

@@ -17,6 +17,7 @@ Values only; `scenario_file` reads them from YAML.
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -25,7 +26,7 @@ from windrow.model.bonding import BondMode
 from windrow.model.host import PortVlans
 from windrow.model.names import MGMT, bridge_of, subinterface_of
 from windrow.model.steps import Impact
-from windrow.model.values import Cidr, IfName, Ref, VidSet
+from windrow.model.values import Cidr, IfName, Mac, Ref, VidSet
 
 UNTAGGED = 0
 """As a key of `addresses`: the frames without a tag."""
@@ -40,6 +41,12 @@ class End:
 
     def __str__(self) -> str:
         return f"{self.device}:{self.port}"
+
+
+def mac_of(end: End) -> Mac:
+    """The same in every run; locally administered."""
+    digits = f"{zlib.crc32(str(end).encode()):08x}"
+    return Mac(":".join(["52", "54", *(digits[i : i + 2] for i in range(0, 8, 2))]))
 
 
 @dataclass(frozen=True, slots=True)

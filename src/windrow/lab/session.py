@@ -93,6 +93,8 @@ class Session:
             "picture": self.picture,
             "exec": self.exec,
             "cable": self.cable,
+            "power": self.power,
+            "rename-nic": self.rename_nic,
             "about": self.about,
         }
 
@@ -187,6 +189,17 @@ class Session:
             cables = ", ".join(str(c.a) for c in self.world.scenario.cables)
             raise LabError(f"there is no cable in {end}", hint=f"there are cables in {cables}")
         (self.world.plug if request.document["up"] else self.world.pull)(end)
+        return {"ok": True}
+
+    def power(self, request: Request) -> Mapping[str, Any]:
+        """Cut a node's power (`up` false), or boot it."""
+        node = str(request.document["node"])
+        (self.world.power.boot if request.document["up"] else self.world.power.cut)(node)
+        return {"ok": True}
+
+    def rename_nic(self, request: Request) -> Mapping[str, Any]:
+        """The kernel of `node` calls the card `old` `new`, from now on or from its next boot."""
+        self.world.power.rename(*(str(request.document[key]) for key in ("node", "old", "new")))
         return {"ok": True}
 
     def about(self, request: Request) -> Mapping[str, Any]:

@@ -16,6 +16,7 @@ import subprocess
 import threading
 import zlib
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -23,6 +24,7 @@ from typing import TypeVar
 from windrow.lab.dhcp import request_lease
 from windrow.lab.errors import LabError
 from windrow.lab.guest.run import Place, enter
+from windrow.lab.power import Power
 from windrow.lab.probe import Station
 from windrow.lab.scenario import (
     UNTAGGED,
@@ -39,6 +41,7 @@ from windrow.lab.scenario import (
     Switch,
     Vm,
     VmNic,
+    mac_of,
 )
 from windrow.lab.vm.fleet import Fleet
 from windrow.model.bonding import BondMode
@@ -70,6 +73,7 @@ class World:
         """What endpoints got by DHCP."""
         self.attached: set[str] = set()
         self.fleet = Fleet(scenario.vms, self.place, self.root)
+        self.power = Power(self)
         self._sockets: dict[str, Rtnl] = {}
         self._fds: dict[str, int] = {}
         self._programs: list[subprocess.Popen[bytes]] = []
@@ -92,7 +96,7 @@ class World:
             self._build_host(host)
             log(f"host {host.name} ({host.role}): {', '.join(a for n in host.nics for a in n.addresses.values())}")
         for node in scenario.nodes:
-            self._build_node(node)
+            self.build_node(node)
             log(f"node {node.name}: NICs {', '.join(node.nics)}{_management_words(node.management)}")
 
     def close(self) -> None:
@@ -102,6 +106,7 @@ class World:
             program.wait()
         for socket in self._sockets.values():
             socket.close()
+        self.power.close()
         for fd in self._fds.values():
             os.close(fd)
         for name in self._sockets:
@@ -117,6 +122,8 @@ class World:
             return Place(name="lab")
         if self.scenario.vm(name):
             raise LabError(f"{name} is a virtual machine: it has no place here", hint=f"windrow lab shell {name}")
+        if name not in self._sockets and self.scenario.node(name):
+            raise LabError(f"{name} has no power", hint=f"windrow lab boot {name}")
         if name not in self._sockets:
             raise LabError(f"there is no {name!r} in this lab", hint=f"there are {', '.join(self.scenario.places())}")
         env = {}
@@ -151,6 +158,18 @@ class World:
 
     def rtnl(self, name: str) -> Rtnl:
         return self._sockets[name]
+
+    def shut(self, node: str) -> None:
+        """Its namespace goes, and what is in it. Its disk stays."""
+        self._sockets.pop(node).close()
+        os.close(self._fds.pop(node))
+        netns.delete(node)
+        self.attached -= {endpoint.name for endpoint in self.scenario.endpoints if endpoint.node == node}
+
+    def reopen(self, node: str) -> int:
+        """The fd of a new, empty namespace for it."""
+        self._open(node)
+        return self._fds[node]
 
     def _open(self, name: str) -> None:
         netns.create(name)
@@ -284,14 +303,19 @@ class World:
 
     # Nodes ----------------------------------------------------------------------------------------
 
-    def _build_node(self, node: Node) -> None:
-        rtnl = self.rtnl(node.name)
-        rtnl.run(*(links.set_link(nic, up=True) for nic in node.nics))
-        if node.management and node.management.plain:
-            rtnl.run(links.add_addr(rtnl.index(node.management.interface), node.management.address))
-            _add_gateway(rtnl, node.management.gateway)
-        elif node.management:
-            _build_management(rtnl, node.management, mac_of(End(node.name, node.management.nics[0])))
+    def build_node(self, node: Node) -> None:
+        """As its operating system leaves it at boot. Raises KernelError."""
+        rtnl, called = self.rtnl(node.name), self.power.names(node.name)
+        rtnl.run(*(links.set_link(called.get(nic, nic), up=True) for nic in node.nics))
+        if node.management is None:
+            return
+        mac = mac_of(End(node.name, node.management.nics[0]))
+        management = replace(node.management, nics=tuple(IfName(called.get(nic, nic)) for nic in node.management.nics))
+        if management.plain:
+            rtnl.run(links.add_addr(rtnl.index(management.interface), management.address))
+            _add_gateway(rtnl, management.gateway)
+        else:
+            _build_management(rtnl, management, mac)
 
     # Endpoints ------------------------------------------------------------------------------------
 
@@ -354,12 +378,6 @@ class World:
 
 
 # Pieces -------------------------------------------------------------------------------------------
-
-
-def mac_of(end: End) -> Mac:
-    """The same in every run; locally administered."""
-    digits = f"{zlib.crc32(str(end).encode()):08x}"
-    return Mac(":".join(["52", "54", *(digits[i : i + 2] for i in range(0, 8, 2))]))
 
 
 def port_of(endpoint: Endpoint) -> IfName:

@@ -22,8 +22,12 @@ REPAIRS_MAX = 3
 PAUSE_S, PAUSE_MAX_S = 30.0, 600.0
 CONTESTED = "Contested"
 
-Key = tuple[IfName, str]
-"""Link and field."""
+Key = tuple[IfName, str, str]
+"""Link, field, and what was found there: another value is another difference."""
+
+
+def key_of(delta: Delta) -> Key:
+    return delta.link, delta.field, "" if delta.want is None else repr(delta.have)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +52,7 @@ class Contests:
         """After these differences were repaired, none of which anybody had asked for."""
         fights = dict(self.fights)
         for delta in deltas:
-            key = (delta.link, delta.field)
+            key = key_of(delta)
             fights[key] = _once_more(fights.get(key), delta, mono, now)
         return Contests(fights=fights)
 
@@ -61,9 +65,13 @@ class Contests:
         gone = set(refs)
         return Contests(fights={key: fight for key, fight in self.fights.items() if fight.about not in gone})
 
-    def left_alone(self, mono: float) -> frozenset[Key]:
-        """What is not to be repaired now."""
-        return frozenset(key for key, fight in self.fights.items() if fight.pause_s and mono < fight.until)
+    def left_alone(self, plan: Plan, mono: float) -> frozenset[tuple[IfName, str]]:
+        """Of what the plan would repair, what is not to be repaired now: links and fields."""
+        alone = {key for key, fight in self._contested.items() if mono < fight.until}
+        deltas = (delta for unit in plan.units for delta in unit.deltas)
+        found = {(delta.link, delta.field) for delta in deltas if key_of(delta) in alone}
+        # A sysctl is no link's, and has no delta: it is left alone whatever its value is.
+        return frozenset(found | {(link, field) for link, field, _ in alone if not link})
 
     def deadline(self, mono: float) -> float | None:
         """When something changes without any news: a pause ends, or a contest has been at peace for long enough."""
@@ -85,7 +93,7 @@ class Contests:
                 since=fight.since,
                 rival=rivals.get(link, ""),
             )
-            for (link, field), fight in sorted(self._contested.items())
+            for (link, field, _), fight in sorted(self._contested.items())
         )
 
 
@@ -133,7 +141,7 @@ def _condition(about: Ref, found: list[Contest]) -> Condition:
 _PLAIN = ("up", "mtu", "mac", "txqlen", "promisc", "addrs", "vlans", "self_vlans", "isolated", "hairpin")
 
 
-def conceded(state: HostState, plan: Plan, keys: Iterable[Key]) -> tuple[HostState, frozenset[IfName]]:
+def conceded(state: HostState, plan: Plan, keys: Iterable[tuple[IfName, str]]) -> tuple[HostState, frozenset[IfName]]:
     """The wanted state without what is contested, and the links that a plan must leave alone altogether.
 
     An attribute is not managed any more. Where it is about whether a link is there, or where it belongs, its whole unit

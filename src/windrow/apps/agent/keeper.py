@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from windrow.apps.agent import repairs, settle
@@ -15,6 +15,7 @@ from windrow.apps.agent.holder import holder_of
 from windrow.apps.agent.log import Log
 from windrow.apps.agent.patience import Patience
 from windrow.apps.agent.publish import Publisher, fresh_status
+from windrow.apps.agent.snapshot import Counters, Snapshot, Timings
 from windrow.apps.engine import Kernel, Planned, Report, Sight, cluster_networks, converge, look, plan_node
 from windrow.apps.known import known
 from windrow.apps.lock import HostLock
@@ -30,6 +31,8 @@ from windrow.model.values import IfName, Ref
 from windrow.netlink.errors import KernelError
 from windrow.render.plan import reason, words
 from windrow.status import NodeReport, contests
+from windrow.status.bondfaults import wanted_nics
+from windrow.status.bonds import DEGRADED, BondMemory, Watched, watch
 from windrow.status.conditions import is_bad, update
 from windrow.status.contests import Contests
 from windrow.status.verdicts import verdicts
@@ -72,11 +75,21 @@ class Round:
     """None: there was nothing to carry out."""
 
 
-class Keeper:
-    """`on_look`: is called with each look before anything is done; its conditions are published with the others."""
+@dataclass(slots=True)
+class _Counts:
+    rounds: int = 0
+    repaired: int = 0
+    done: int = 0
+    failed: int = 0
+    observe: float = 0.0
+    plan: float = 0.0
+    whole: float = 0.0
+    events: dict[EventType, int] = field(default_factory=dict)
 
-    def __init__(self, site: Site, *, on_look: Callable[[Sight, float], Iterable[Condition]] | None = None) -> None:
-        self._site, self._on_look = site, on_look
+
+class Keeper:
+    def __init__(self, site: Site) -> None:
+        self._site = site
         self._files = ManifestFiles(site.paths)
         self._events = Events(site.paths)
         self._publisher = Publisher(site.paths)
@@ -90,13 +103,16 @@ class Keeper:
         self._undone: tuple[Delta, ...] = ()
         self._networks: frozenset[str] | None = None
         self._memory: Memory | None = None
-        self._links: tuple[Condition, ...] = ()
+        self._bonds = Watched(memory=BondMemory(), conditions=(), events=())
+        self._bonds_again: float | None = None
+        self._said: tuple[Condition, ...] = ()
+        self._contests_due: float | None = None
         self._troubles: dict[str, str] = {}
         """What could not be written -> why."""
         self._lock_pause = LOCK_PAUSE_S
         self._again: float | None = None
         self.status = fresh_status(site.node, site.clock())
-        self.rounds = self.repaired = 0
+        self._counts = _Counts()
         self.last: Round | None = None
         self.on_compiled: Callable[[Compiled], None] = lambda _: None
         """Is called with what is wanted, before anything of it is carried out."""
@@ -106,7 +122,12 @@ class Keeper:
 
     def deadline(self) -> float | None:
         """When a round is due without any news, on the clock that never jumps."""
-        due = (self._again, self._patience.deadline(), self._contests.deadline(self._site.mono()))
+        due = (
+            self._again,
+            self._bonds_again,
+            self._patience.deadline(),
+            self._contests_due,
+        )
         return min((at for at in due if at is not None), default=None)
 
     @property
@@ -116,7 +137,31 @@ class Keeper:
 
     @property
     def well(self) -> bool:
-        return self.last is not None and self.last.planned.plan.empty and not any(map(is_bad, self.status.conditions))
+        """All is as the manifests want it. A cable that is out is no matter of theirs."""
+        bad = [c for c in self.status.conditions if is_bad(c) and c.type != DEGRADED]
+        return self.last is not None and self.last.planned.plan.empty and not bad
+
+    def snapshot(self) -> Snapshot:
+        """For those that ask from outside."""
+        counts, last = self._counts, self.last
+        return Snapshot(
+            status=self.status,
+            observed=last.sight.observed if last else None,
+            left=last.planned.plan if last else Plan(),
+            counters=Counters(
+                rounds=counts.rounds,
+                repaired=counts.repaired,
+                steps_done=counts.done,
+                steps_failed=counts.failed,
+                events=dict(counts.events),
+            ),
+            lease_ends=self._lease_ends(),
+            timings=Timings(observe=counts.observe, plan=counts.plan, whole=counts.whole),
+        )
+
+    def _lease_ends(self) -> dict[IfName, float]:
+        leases = self.last.sight.facts.leases if self.last is not None else {}
+        return {link: lease.expires for link, lease in leases.items() if lease.expires}
 
     # Rounds ---------------------------------------------------------------------------------------
 
@@ -129,19 +174,24 @@ class Keeper:
 
     def round(self, *, reread: bool = False) -> None:
         """Raises KernelError where the kernel cannot be looked at."""
+        began = self._site.mono()
         found = self._found
         if found is None or reread or found.young:
             found = self._found = self._files.look(self._site.clock())
         self._again = self._site.mono() + YOUNG_S if found.young else None
         self._round(found, None)
+        self._counts.rounds += 1
+        self._counts.whole = self._site.mono() - began
 
     def _round(self, found: Found, fixed: Cluster | None) -> None:
         site = self._site
         if fixed is None and signature(site.paths) != self._good_signature:
             self._load_good()
             self._news("the last good state was written by another")
+        began = site.mono()
         sight = look(site.kernel, site.node, known(site.paths))
-        self._links = tuple(self._on_look(sight, site.clock())) if self._on_look else ()
+        self._counts.observe = site.mono() - began
+        self._watch_bonds(sight)
         if fixed is not None:
             self._keep(fixed, sight, ())
             return
@@ -152,14 +202,25 @@ class Keeper:
         else:
             self._keep(settled.cluster, sight, said)
 
+    def _watch_bonds(self, sight: Sight) -> None:
+        """Told at once: what is repaired next may take as long as a switch needs for LACP."""
+        site, now = self._site, self._site.clock()
+        wanted = wanted_nics(self._cluster, site.node) if self._cluster is not None else None
+        before, self._bonds = self._bonds, watch(self._bonds.memory, sight.observed, now, wanted=wanted)
+        again = self._bonds.again
+        self._bonds_again = site.mono() + max(0.0, again - now) if again is not None else None
+        self._log_and_tell(self._bonds.events)
+        if self._bonds.conditions != before.conditions and self.last is not None:
+            self._publish(self._said)
+
     def _keep(self, cluster: Cluster, sight: Sight, said: tuple[Condition, ...]) -> None:
         mono = self._site.mono()
-        self.rounds += 1
         if self._cluster is not None and cluster is not self._cluster and cluster.objects != self._cluster.objects:
             self._contests = self._contests.without(_changed(self._cluster, cluster))
             self._patience.forget()
         self._contests = self._contests.aged(mono)
         planned = plan_node(cluster, sight)
+        self._counts.plan = self._site.mono() - mono
         fit = self._fit(planned.plan, mono)
         self.on_compiled(planned.compiled)
         report = None
@@ -172,14 +233,14 @@ class Keeper:
         self._patience.waiting(planned.plan, mono)  # what is done by now is waited for no more
         self._lock_pause = LOCK_PAUSE_S
         self._cluster, self._wanted = cluster, planned.compiled.state
-        self._undone = tuple(d for d in _left(planned.plan) if (d.link, d.field) not in self._contests.fights)
+        self._undone = tuple(d for d in _left(planned.plan) if contests.key_of(d) not in self._contests.fights)
         self.last = Round(cluster=cluster, sight=report.sight if report else sight, planned=planned, report=report)
         self._store(self.last)
         self._publish((*said, *self._verdicts(self.last)))
 
     def _fit(self, plan: Plan, mono: float) -> Callable[[Compiled, Sight], Compiled]:
         """Leave alone what is contested, and what failed a moment ago."""
-        keys, waiting = self._contests.left_alone(mono), self._patience.waiting(plan, mono)
+        keys, waiting = self._contests.left_alone(plan, mono), self._patience.waiting(plan, mono)
 
         def fit(compiled: Compiled, _: Sight) -> Compiled:
             if not keys and not waiting:
@@ -221,8 +282,10 @@ class Keeper:
     def _on_step(self, step: Step, failure: Failure | None) -> None:
         more = {"link": step.link, "step": words(step), "why": reason(step), "impact": step.impact.value}
         if failure is None:
+            self._counts.done += 1
             self._site.log.info("done", **more)
         else:
+            self._counts.failed += 1
             self._site.log.error("failed", **more, errno=failure.errno, reason=failure.extack or failure.reason)
 
     # What came of it ------------------------------------------------------------------------------
@@ -235,15 +298,13 @@ class Keeper:
         drift = repairs.drift(report.planned.plan, self._wanted, planned.compiled.state, self._undone)
         # What came back while this looked was repaired all the same: it counts, or nobody would ever stop.
         healed = tuple(d for d in drift if d.link not in in_vain)
-        self.repaired += len(healed)
+        self._counts.repaired += len(healed)
         self._contests = self._contests.repaired(healed, mono=mono, now=now)
         told = list(repairs.events(healed, site.node, now))
         asked = [d for d in repairs.differences(report.planned.plan) if d not in drift and d.link not in in_vain]
         if asked:
             told.append(_applied(asked, report, site.node, now))
-        for event in told:
-            site.log.info(event.message, about=event.about)
-        self._tell(told)
+        self._log_and_tell(told)
         for failure in report.outcome.failures.values():
             for unit in (u for u in failing if failure.step.link in u.links):
                 self._patience.failed(unit, failure, planned.plan, mono=mono, now=now)
@@ -267,18 +328,17 @@ class Keeper:
     def _rivals(self) -> dict[IfName, str]:
         if self.last is None:
             return {}
-        sight, links = self.last.sight, {link for link, _ in self._contests.fights}
+        sight, links = self.last.sight, {link for link, *_ in self._contests.fights}
         return {link: contests.rival(link, sight.observed, sight.facts.nics) for link in links}
 
-    def _publish(self, said: Iterable[Condition]) -> None:
-        now = self._site.clock()
+    def _publish(self, said: tuple[Condition, ...]) -> None:
+        now, self._said = self._site.clock(), said
         standing = self._contests.standing(self._rivals())
-        current = [*said, *contests.conditions(standing), *self._links, *self._trouble()]
+        # As of this round: once it has come, it stays due until the next one.
+        self._contests_due = self._contests.deadline(self._site.mono())
+        current = [*said, *contests.conditions(standing), *self._bonds.conditions, *self._trouble()]
         conditions, events = update(self.status.conditions, current, now)
-        for event in events:
-            say = self._site.log.warning if event.type is EventType.WARNING else self._site.log.info
-            say(event.message, about=event.about, reason=event.reason)
-        self._tell(events)
+        self._log_and_tell(events)
         self.status = replace(
             self.status,
             conditions=conditions,
@@ -288,8 +348,13 @@ class Keeper:
         )
         self._try("the agent's status", lambda: self._publisher.publish(self.status))
 
-    def _tell(self, events: Iterable[Event]) -> None:
-        self._try("events", lambda: self._events.add(events))
+    def _log_and_tell(self, events: Iterable[Event]) -> None:
+        told = tuple(events)
+        for event in told:
+            say = self._site.log.warning if event.type is EventType.WARNING else self._site.log.info
+            say(event.message, about=event.about, reason=event.reason)
+            self._counts.events[event.type] = self._counts.events.get(event.type, 0) + 1
+        self._try("events", lambda: self._events.add(told))
 
     # The disk -------------------------------------------------------------------------------------
 

@@ -50,7 +50,7 @@ class Loop:
         log: Log,
         mono: Callable[[], float],
         parts: Sequence[Part] = (),
-        after: Callable[[Keeper, Round], None] = lambda _keeper, _round: None,
+        after: Callable[[Keeper, Round | None], None] = lambda _keeper, _round: None,
         notify: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.keeper = keeper
@@ -115,8 +115,7 @@ class Loop:
             self._failed(f"Windrow itself failed: {type(error).__name__}: {error}", traceback.format_exc())
         else:
             self._failures = 0
-            if self.keeper.last is not None:
-                self._after(self.keeper, self.keeper.last)
+            self._after(self.keeper, self.keeper.last)
 
     def _failed(self, why: str, where: str = "") -> None:
         pause = min(FAILED_S * 2**self._failures, FAILED_MAX_S)

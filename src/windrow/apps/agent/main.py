@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from windrow.apps.agent.dhcp import Clients
+from windrow.apps.agent.http import listen
 from windrow.apps.agent.keeper import Keeper, Round, Site
 from windrow.apps.agent.log import Log
 from windrow.apps.agent.loop import DiskNews, KernelNews, Loop, Part, Signals
@@ -46,6 +47,8 @@ class Options:
     node: str
     open_kernel: Opened
     log: Log
+    listen: tuple[str, ...] = ()
+    """`HOST:PORT`, beside the Unix socket, for /metrics and /healthz."""
 
 
 def run(options: Options) -> None:
@@ -97,9 +100,15 @@ def _loop(options: Options, keeper: Keeper, news: KernelNews, held: contextlib.E
     parts: list[Part] = [news]
     started = False
 
-    def after(_: Keeper, found: Round) -> None:
+    listeners = [listen(options.paths.agent_socket), *map(listen, options.listen)]
+    parts += listeners
+
+    def after(keeper: Keeper, found: Round | None) -> None:
         nonlocal started
-        news.after(found)
+        if found is not None:
+            news.after(found)
+        for listener in listeners:
+            listener.publish(keeper.snapshot())
         if not started:
             started = True
             _settle_down()

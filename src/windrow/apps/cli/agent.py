@@ -16,7 +16,7 @@ EXAMPLES = """\b
 Examples:
   windrow agent                       until it is told to end (SIGTERM, Ctrl-C)
   windrow agent --once                put everything right, once
-  windrow agent --log-format json
+  windrow agent --listen 127.0.0.1:9441 --log-format json
   windrow agent install               a systemd unit for it
   windrow events -w                   what it finds and does"""
 
@@ -26,8 +26,14 @@ Examples:
 )
 @click.option("--once", is_flag=True, help="One round, then end: 0 if all is well, 1 if something is left undone.")
 @click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@click.option(
+    "--listen",
+    multiple=True,
+    metavar="HOST:PORT",
+    help="Answer /metrics and /healthz there too, beside the Unix socket. Repeatable.",
+)
 @click.pass_context
-def agent(ctx: click.Context, once: bool, log_format: str) -> None:
+def agent(ctx: click.Context, once: bool, log_format: str, listen: tuple[str, ...]) -> None:
     """Bring this host to its manifests, and keep it so.
 
     It comes up from the last good state, whatever has become of the manifests; then it follows them. What others
@@ -35,7 +41,7 @@ def agent(ctx: click.Context, once: bool, log_format: str) -> None:
     its object keeps the last version that was good.
     """
     if ctx.invoked_subcommand is not None:
-        if once or log_format != "text":
+        if once or listen or log_format != "text":
             raise click.UsageError(f"the options go with the agent, not with `{ctx.invoked_subcommand}`")
         return
     session: Session = ctx.obj
@@ -46,7 +52,7 @@ def agent(ctx: click.Context, once: bool, log_format: str) -> None:
 
     log = Log(sys.stderr, log_format, journal="JOURNAL_STREAM" in os.environ)
     paths = Paths(session.root)
-    options = main.Options(paths=paths, node=session.node, open_kernel=session.kernel, log=log)
+    options = main.Options(paths=paths, node=session.node, open_kernel=session.kernel, log=log, listen=listen)
     if not once:
         main.run(options)
     elif not main.once(options):

@@ -20,7 +20,8 @@ from windrow.apps.cli.signals import interruptible
 from windrow.lab import supervisor
 from windrow.lab.client import LiveLog, Open, Terminal, ask, run_program
 from windrow.lab.errors import BootError, LabError
-from windrow.lab.kernel.boot import KERNELS, boot
+from windrow.lab.kernel.boot import KERNELS
+from windrow.lab.kernel.boot import boot as boot_kernel
 from windrow.lab.kernel.machine import Guest, Machine
 from windrow.lab.kernel.uml import MEMORY, memory_for
 from windrow.lab.scenario_file import Texts, parse, read, shipped
@@ -219,6 +220,35 @@ def cable(action: str, end: str, name: str) -> None:
     ask(_open(name), {"do": "cable", "end": end, "up": action == "plug"})
 
 
+@lab.command("power-cut")
+@click.argument("node")
+@_name
+def power_cut(node: str, name: str) -> None:
+    """Cut the power of a node: its processes die, its links are gone, its disk stays."""
+    ask(_open(name), {"do": "power", "node": node, "up": False})
+
+
+@lab.command()
+@click.argument("node")
+@_name
+def boot(node: str, name: str) -> None:
+    """Boot a node whose power was cut, as its operating system does; the rest is up to Windrow.
+
+    `windrow lab exec NODE -- windrow agent --once` is what its agent would do then.
+    """
+    ask(_open(name), {"do": "power", "node": node, "up": True})
+
+
+@lab.command("rename-nic")
+@click.argument("node")
+@click.argument("old")
+@click.argument("new")
+@_name
+def rename_nic(node: str, old: str, new: str, name: str) -> None:
+    """Let the kernel of a node call a NIC otherwise: now, or from its next boot where it has no power."""
+    ask(_open(name), {"do": "rename-nic", "node": node, "old": old, "new": new})
+
+
 @lab.command()
 @_json
 def status(as_json: bool) -> None:
@@ -275,7 +305,7 @@ def _machine(kind: str, log: LiveLog, verbose: bool, memory: str = MEMORY) -> It
     log.say(f"starting the lab kernel ({kind})")
     with interruptible():
         try:
-            machine = boot(kind, Guest(entry=ENTRY), memory=memory, log=_kernel_log(log, verbose))
+            machine = boot_kernel(kind, Guest(entry=ENTRY), memory=memory, log=_kernel_log(log, verbose))
         except BootError as error:
             raise BootError(f"{error}\n{error.console}", console=error.console) from error
         with machine:
