@@ -194,6 +194,21 @@ def test_as_data(kernel: FakeKernel) -> None:
     assert (alone["agent"], alone["pending"], alone["findings"][0]["since"]) == ({"running": False}, None, None)
 
 
+def test_an_address_that_is_missing(kernel: FakeKernel) -> None:
+    dhcp = wanted().replace([host_network("oob", 300)])
+    assert converge(dhcp, kernel, "n1").ok
+    sight = look(kernel, "n1")
+    found = overview(dhcp, NodeReport(node="n1", observed=sight.observed, plan=plan_node(dhcp, sight).plan))
+    assert [(f.problem.about, f.problem.code) for f in found.findings] == [
+        (Ref("HostNetworkConfig", "oob-300"), "NoClient")
+    ]
+    agent = replace(
+        AGENT, conditions=(Condition(about=Ref("HostNetworkConfig", "oob-300"), type="ready", status=True),)
+    )
+    report = NodeReport(node="n1", observed=sight.observed, plan=plan_node(dhcp, sight).plan)
+    assert overview(dhcp, report, Told(now=NOW, agent=agent)).findings == ()
+
+
 # -- the change that is not decided ----------------------------------------------------------------
 
 

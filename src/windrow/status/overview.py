@@ -17,7 +17,7 @@ from windrow.model.values import Ref
 from windrow.render.overview import Finding, NetworkLine, Overview, Pending
 from windrow.render.text import span
 from windrow.render.topology import NetworkView, node_view
-from windrow.status import bondfaults
+from windrow.status import bondfaults, hostnetworkconfig
 from windrow.status.bonds import DEGRADED
 from windrow.status.clusternetwork import verdict
 from windrow.status.conditions import READY, is_bad
@@ -46,7 +46,8 @@ def overview(cluster: Cluster, report: NodeReport, told: Told = Told()) -> Overv
     problems = (*report.problems, *report.plan.refusals, *_failed(report))
     since = {c.about: c.since for c in told.bad}
     seen = [Finding(problem=p, since=since.get(p.about) if p.about else None) for p in dict.fromkeys(problems)]
-    findings = [*seen, *_told(told), *_link_findings(report.observed, lines, told)]
+    hosts = _host_findings(cluster, report, told)
+    findings = [*seen, *_told(told), *hosts, *_link_findings(report.observed, lines, told)]
     return Overview(
         node=report.node,
         networks=lines,
@@ -142,6 +143,21 @@ def _failed(report: NodeReport) -> Iterator[Problem]:
     for failure in report.failures:
         said = failure.extack or failure.reason
         yield Problem(code="step-failed", about=failure.step.why, message=f"{failure.step.link}: {said}")
+
+
+_OF_ADDRESSES = frozenset({"NoAddress", "NoClient", "NoLease"})
+"""Whatever else a HostNetworkConfig lacks is drift, a refusal or a mistake in it, and told as that."""
+
+
+def _host_findings(cluster: Cluster, report: NodeReport, told: Told) -> Iterator[Finding]:
+    """Addresses that are missing; where an agent watches, its conditions say it."""
+    known = {c.about for c in told.agent.conditions if c.type == READY} if told.agent else set()
+    labels = cluster.node(report.node).meta.labels
+    for config in cluster.all(HostNetworkConfig):
+        if config.ref not in known and matches_selector(config.node_selector, labels):
+            found = hostnetworkconfig.verdict(config, report)
+            if found.reason in _OF_ADDRESSES:
+                yield _finding(found.reason, config.ref, found.message, found.hint)
 
 
 CODES = {
