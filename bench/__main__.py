@@ -23,7 +23,7 @@ OWN_RUN = 'mount -t tmpfs run /run && exec "$0" -m "$@"'
 AS_ROOT = ["unshare", "--net", "--mount", "sh", "-c", OWN_RUN, sys.executable]
 """For what starts a dnsmasq, which becomes another user; with a /run of its own, where pods' namespaces have names."""
 
-ORDER = ("CNI", "VM", "Observe", "Dump", "Compile", "The", "VLANs", "Start", "Boot")
+ORDER = ("Agent:", "CNI", "VM", "Observe", "Dump", "Compile", "The", "VLANs", "Start", "Boot")
 """By the first words of the titles."""
 
 
