@@ -209,10 +209,10 @@ def _group(agent: Agent, where: str) -> Group:
     spent = agent.processor() - before
     resident, private = agent.memory()
     note = (
-        f"While nothing happens: {spent * 1000:.1f} ms of processor time in {IDLE_S:.0f} s (until then {before:.2f} s, its "
-        f"start included); {resident:.1f} MiB resident, of it {private:.1f} MiB private (aim: under 40 MB). A drift is one "
-        f"of {len(DRIFTS)}: MTU, miimon, a VLAN, promiscuous mode, an address; it is repaired when the kernel shows it. "
-        "Both are seen by polling, which shares the one processor: the true times are shorter."
+        f"While nothing happens: {spent * 1000:.1f} ms of processor time in {IDLE_S:.0f} s (until then {before:.2f} s, "
+        f"its start included); {resident:.1f} MiB resident, of it {private:.1f} MiB private (aim: under 40 MB). "
+        f"A drift is one of {len(DRIFTS)}: MTU, miimon, a VLAN, promiscuous mode, an address; it is repaired when the "
+        "kernel shows it. Both are seen by polling, which shares the one processor: the true times are shorter."
     )
     rows = (
         Row(what="a difference that somebody made, until it is repaired", seconds=tuple(drifts), anchor=AIM),
