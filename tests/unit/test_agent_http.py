@@ -219,6 +219,20 @@ def test_clients_that_vanish(loop: Loop) -> None:
     assert len(loop.listener.fds()) == 1
 
 
+def test_a_descriptor_is_not_given_to_another_before_the_loop_has_looked(loop: Loop) -> None:
+    """The loop keeps its registrations from one turn to the next, by number."""
+    first = loop.connect()
+    door = loop.listener._listening.fileno()
+    (old,) = set(loop.listener.fds()) - {door}
+    first.close()
+    second = socket.create_connection(("127.0.0.1", int(loop.listener.address.rpartition(":")[2])), timeout=5)
+    loop.clients.append(second)
+    loop.listener.ready(old)
+    loop.listener.ready(door)
+    assert old not in loop.listener.fds()
+    assert len(loop.listener.fds()) == 2
+
+
 def test_noise(loop: Loop) -> None:
     """Whatever comes: it is answered or dropped, and the next one is served."""
     loop.listener.publish(WELL)

@@ -10,6 +10,8 @@ import pytest
 from windrow.model.bonding import BondMode
 from windrow.model.events import Condition, EventType
 from windrow.model.host import Bond, HostState, LacpState, Link, Observed, Runtime
+from windrow.model.meta import Meta
+from windrow.model.names import ANNOTATION_MANAGED
 from windrow.model.values import OWNER_GROUP, IfName, Mac, Ref
 from windrow.status import bondfaults
 from windrow.status.bonds import FLAP_WINDOW_S, LACP_GRACE_S, BondMemory, watch
@@ -116,6 +118,14 @@ def test_a_nic_that_is_not_there_is_missed() -> None:
     assert [(f.reason, f.message) for f in bondfaults.faults(bond)] == [
         ("SlaveMissing", "oob-bo has 2 of the 3 NICs that it should have")
     ]
+
+
+def test_a_config_of_mgmt_counts_where_windrow_manages_it() -> None:
+    """Harvester mirrors the management uplink in one that nobody acts on."""
+    mirror = vlan_config("mgmt", ["eth0", "eth9"])
+    assert bondfaults.wanted_nics(cluster(mirror, node("n1")), "n1") == {}
+    ours = replace(mirror, meta=Meta(name="mgmt", annotations={ANNOTATION_MANAGED: "true"}))
+    assert bondfaults.wanted_nics(cluster(ours, node("n1")), "n1") == {"mgmt-bo": 2}
 
 
 # -- over time -------------------------------------------------------------------------------------

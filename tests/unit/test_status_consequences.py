@@ -95,6 +95,11 @@ def test_a_node_that_is_deleted_has_nothing_any_more() -> None:
     assert [(n.how, n.nodes) for n in found.networks] == [("loses", ("n2",))]
 
 
+def test_the_mirror_of_the_management_uplink_means_nothing() -> None:
+    before = cluster(node("n1"))
+    assert means(before, before.replace([vlan_config("mgmt", ["eth1", "eth2"])])).none
+
+
 # -- who uses it -----------------------------------------------------------------------------------
 
 

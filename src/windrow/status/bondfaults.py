@@ -94,7 +94,7 @@ def _bond(observed: Observed, link: Link, slaves: Sequence[IfName], wanted: int)
 def wanted_nics(cluster: Cluster, node: str) -> dict[str, int]:
     """Per bond, how many NICs the VlanConfig of this node names: one that is not there is missed, too."""
     here = cluster.node(node)
-    configs = (c for c in cluster.all(VlanConfig) if selects_node(c, here))
+    configs = (c for c in cluster.all(VlanConfig) if c.effective and selects_node(c, here))
     return {names.bond_of(c.cluster_network): len(c.uplink.nics) for c in configs}
 
 

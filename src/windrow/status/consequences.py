@@ -63,7 +63,7 @@ def _networks(before: Cluster, after: Cluster, nodes: Iterable[str], here: Here)
 
 def _config(cluster: Cluster, cn: str, node: str) -> VlanConfig | None:
     found = cluster.node(node)
-    return next((c for c in cluster.vlan_configs(cn) if selects_node(c, found)), None)
+    return next((c for c in cluster.vlan_configs(cn) if c.effective and selects_node(c, found)), None)
 
 
 def _on_node(old: VlanConfig | None, new: VlanConfig | None, lost: VidSet) -> tuple[str, str] | None:

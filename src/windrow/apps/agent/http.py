@@ -74,6 +74,7 @@ class Listener:
         """`path`: of a Unix socket, to be removed at the end."""
         self._listening, self._path, self._clock = listening, path, clock
         self._clients: dict[int, Client] = {}
+        self._gone: list[socket.socket] = []
         self._snapshot: Snapshot | None = None
         self._paused_until: float | None = None
         listening.setblocking(False)
@@ -92,6 +93,10 @@ class Listener:
     # -- a part of the loop ------------------------------------------------------------------------
 
     def fds(self) -> Mapping[int, int]:
+        """Who is gone is closed here and not before: the next client would be given the same number, and the loop, which
+        compares numbers, would not notice that it is another one."""
+        while self._gone:
+            self._gone.pop().close()
         found = {fd: client.waits_for for fd, client in self._clients.items()}
         if self._paused_until is None:
             found[self._listening.fileno()] = selectors.EVENT_READ
@@ -114,6 +119,8 @@ class Listener:
     def close(self) -> None:
         for client in list(self._clients.values()):
             self._drop(client)
+        while self._gone:
+            self._gone.pop().close()
         self._listening.close()
         if self._path is not None:
             with suppress(OSError):
@@ -142,7 +149,7 @@ class Listener:
 
     def _drop(self, client: Client) -> None:
         self._clients.pop(client.socket.fileno(), None)
-        client.socket.close()
+        self._gone.append(client.socket)
 
     def _serve(self, client: Client) -> None:
         try:
