@@ -93,8 +93,8 @@ class Listener:
     # -- a part of the loop ------------------------------------------------------------------------
 
     def fds(self) -> Mapping[int, int]:
-        """Who is gone is closed here and not before: the next client would be given the same number, and the loop, which
-        compares numbers, would not notice that it is another one."""
+        """Who is gone is closed here and not before: the next client would be given the same number, and the loop,
+        which compares numbers, would not notice that it is another one."""
         while self._gone:
             self._gone.pop().close()
         found = {fd: client.waits_for for fd, client in self._clients.items()}
