@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
 
 from windrow.apps.agent.keeper import Keeper, Site
 from windrow.apps.agent.log import Log
@@ -627,3 +628,47 @@ def test_what_apply_and_delete_do_becomes_the_last_good_state(host: Host) -> Non
     assert "oob-br" not in host.links
     host.restart(power_cut=True)
     assert "oob-br" not in host.links and host.keeper.well
+
+
+# -- what is shown ---------------------------------------------------------------------------------
+
+
+def shown(host: Host, *words: str) -> str:
+    from click.testing import CliRunner
+
+    from windrow.apps.cli.main import cli
+    from windrow.apps.cli.session import Session
+
+    session = Session(root=host.paths.root, node="n1", open_kernel=lambda: host.kernel, permitted=lambda: True)
+    result = CliRunner().invoke(cli, words, obj=session)
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def test_status_objects_say_since_when(host: Host) -> None:
+    host.start()
+    document = yaml.safe_load(shown(host, "get", "vs", "-o", "yaml"))
+    (item,) = document["items"]
+    (ready,) = item["status"]["conditions"]
+    assert ready == {"type": "ready", "status": "True", "lastTransitionTime": "2001-09-09T01:46:40Z"}
+    host.pass_time(60)
+    host.round()
+    assert "01:46:40Z" in shown(host, "get", "cn", "oob", "-o", "yaml")
+
+
+def test_a_failed_step_is_on_the_object_in_words(host: Host) -> None:
+    host.start()
+    host.harm("oob-bo", SetBond(Bond(miimon=50)))
+    host.kernel.fail_at(1, errno.EBUSY)
+    host.round()
+    text = shown(host, "get", "vs", "-o", "yaml")
+    assert "reason: Failed" in text and "oob-bo: Device or resource busy" in text
+
+
+def test_a_rejected_manifest_and_a_fight_are_described(host: Host) -> None:
+    host.start()
+    fight(host, 4)
+    host.write(OOB.replace("[eth1, eth2]", "[eth1, eth9]"))
+    host.round()
+    text = shown(host, "describe", "vc", "oob")
+    assert "last good version stays in force" in text and "again and again" in text

@@ -28,6 +28,7 @@ from windrow.model.values import MTU_DEFAULT
 from windrow.model.wire import dump
 from windrow.status import clusternetwork, hostnetworkconfig, linkmonitor
 from windrow.status.report import NodeReport, devices_of
+from windrow.status.stamped import stamped
 from windrow.status.vlanstatus import vlan_statuses
 
 
@@ -42,7 +43,7 @@ def derive(cluster: Cluster, reports: Sequence[NodeReport] = ()) -> tuple[dict[s
     found += [
         _document(m, cluster, reports) for m in linkmonitor.monitors(cluster, ready) if m.name not in given and reports
     ]
-    return tuple(sorted(found, key=_order))
+    return tuple(sorted((stamped(document, reports) for document in found), key=_order))
 
 
 def _order(document: Mapping[str, Any]) -> tuple[str, str, str]:

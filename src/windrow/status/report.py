@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from windrow.model import names
+from windrow.model.agentstatus import AgentStatus
 from windrow.model.host import Observed
 from windrow.model.leases import Asking, Lease
 from windrow.model.ports import PortRecord
@@ -28,6 +29,8 @@ class NodeReport:
     """Whose the ports of its bridges are."""
     leases: Mapping[IfName, Lease] = field(default_factory=dict)
     asking: Mapping[IfName, Asking] = field(default_factory=dict)
+    agent: AgentStatus | None = None
+    """What the agent of the node says that has watched for longer; None: none runs."""
 
     def verdict(self, about: Ref, links: Iterable[str]) -> Verdict:
         """On an object that wants `links` on this node: the gravest thing there is to say against it."""
@@ -38,6 +41,9 @@ class NodeReport:
         failed = [f for f in self.failures if f.step.link in wanted or f.step.why == about]
         if failed:
             return Verdict(ready=False, reason="Failed", message=failure_words(failed[0]))
+        tried = [f for f in self.agent.failures if f.link in wanted or f.about == about] if self.agent else []
+        if tried:
+            return Verdict(ready=False, reason="Failed", message=tried[0].message, hint=tried[0].hint)
         units = [unit for unit in self.plan.units if wanted & set(unit.links)]
         refusals = [p for unit in units for p in unit.refusals]
         if refusals:

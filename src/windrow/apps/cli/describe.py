@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import click
 
 from windrow.apps.cli.documents import node_report
@@ -12,9 +14,11 @@ from windrow.apps.cli.session import Session
 from windrow.apps.cli.situation import stored
 from windrow.apps.located import located
 from windrow.model.cluster import Cluster
+from windrow.model.problems import Problem
 from windrow.model.values import Ref
 from windrow.render.describe import describe_text
 from windrow.status import NodeReport, derive
+from windrow.status.conditions import READY, is_bad
 
 EXAMPLES = """\b
 Examples:
@@ -38,11 +42,18 @@ def describe(session: Session, words: tuple[str, ...], namespace: str | None) ->
     say("\n\n".join(_text(session, cluster, report, d).rstrip("\n") for d in found))
 
 
+def _watched(report: NodeReport) -> Iterator[Problem]:
+    """What only the agent knows: a manifest that it does not follow, a fight that it has given up."""
+    for found in report.agent.conditions if report.agent is not None else ():
+        if is_bad(found) and found.type != READY:
+            yield Problem(code=found.type, message=found.message, hint=found.hint, about=found.about)
+
+
 def _text(session: Session, cluster: Cluster, report: NodeReport | None, document: Document) -> str:
     meta = document["metadata"]
     ref = Ref(document["kind"], meta["name"], meta.get("namespace", ""))
     stored_one = cluster.objects.get(ref)
-    said = (*report.problems, *report.plan.refusals) if report else ()
+    said = (*report.problems, *report.plan.refusals, *_watched(report)) if report else ()
     return describe_text(
         document,
         problems=located([p for p in said if p.about == ref], cluster.objects),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import click
@@ -10,9 +11,11 @@ from windrow.apps.cli.output import complain
 from windrow.apps.cli.session import Session
 from windrow.apps.cli.situation import assess, stored
 from windrow.apps.engine import Planned, Sight
+from windrow.apps.known import agent_status
 from windrow.model.cluster import Cluster
 from windrow.netlink.errors import KernelError
 from windrow.status import NodeReport, derive
+from windrow.store.paths import Paths
 
 
 def documents(session: Session) -> tuple[dict[str, Any], ...]:
@@ -31,7 +34,7 @@ def node_report(session: Session, cluster: Cluster) -> NodeReport | None:
     except KernelError as error:
         click.echo(f"warning: no status is shown: {error}", err=True)
         return None
-    return report_of(sight, planned, session.node)
+    return replace(report_of(sight, planned, session.node), agent=agent_status(Paths(session.root)))
 
 
 def report_of(sight: Sight, planned: Planned, node: str) -> NodeReport:
