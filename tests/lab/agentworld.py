@@ -18,16 +18,22 @@ metadata: {{name: {name}}}
 spec:
   nodes:
     - name: {name}
-      nics: [eth0, eth1, eth2, eth3]
+      nics: [{nics}]
       management: {{nics: [eth0], address: 10.50.0.11/24}}
   switches:
-    - {{name: {name}-sw, ports: [{{names: [p0, p1, p2, p3], native: 1, vlans: "100-400"}}]}}
-  cables:
-    - ["{name}:eth0", "{name}-sw:p0"]
-    - ["{name}:eth1", "{name}-sw:p1"]
-    - ["{name}:eth2", "{name}-sw:p2"]
-    - ["{name}:eth3", "{name}-sw:p3"]
+    - {{name: {name}-sw, ports: [{{names: [{ports}], native: 1, vlans: "100-400"}}]}}
+  cables: [{cables}]
 """
+
+
+def scenario(name: str, nics: int) -> str:
+    return SCENARIO.format(
+        name=name,
+        nics=", ".join(f"eth{n}" for n in range(nics)),
+        ports=", ".join(f"p{n}" for n in range(nics)),
+        cables=", ".join(f'["{name}:eth{n}", "{name}-sw:p{n}"]' for n in range(nics)),
+    )
+
 
 NETWORK = """\
 apiVersion: network.harvesterhci.io/v1beta1
@@ -73,9 +79,20 @@ def manifests(node: str, *, miimon: int = 100, vid: int = 100, nics: str = "eth1
     return "".join(part.format(**values) for part in parts)
 
 
+def many_manifests(node: str, count: int) -> str:
+    """Networks of two NICs each, from eth1 on, with two VLANs for machines and two for the host."""
+    texts = []
+    for n in range(count):
+        values = {"cn": f"net{n}", "nics": f"eth{2 * n + 1}, eth{2 * n + 2}", "miimon": 100, "node": node}
+        texts += [part.format(**values) for part in (NETWORK, UPLINK)]
+        for vid in (100, 200):
+            texts += [part.format(**values, vid=vid, net=60 + 10 * n + vid // 100) for part in (NAD, HOST_NETWORK)]
+    return "---\n".join(texts).replace("---\n---\n", "---\n")
+
+
 @contextmanager
-def a_host(name: str) -> Iterator[Host]:
-    world = World(parse(Texts("agent.yaml", SCENARIO.format(name=name), {})))
+def a_host(name: str, nics: int = 4) -> Iterator[Host]:
+    world = World(parse(Texts("agent.yaml", scenario(name, nics), {})))
     world.build(lambda _: None)
     try:
         with Kernel() as kernel:

@@ -61,23 +61,23 @@ def at_rest(host: Host, shape: str) -> None:
 
 def test_killed_at_a_hundred_random_moments(host: Host) -> None:
     """Between the edit and the end of the change, and a little after; the next agent does the rest."""
-    dice, usual, halfway, begun = Random(4), 0.15, 0, time.monotonic()
+    dice, halfway, begun = Random(4), 0, time.monotonic()
     host.start()
     at_rest(host, "two")
     whole, shape = {"two": links_of(host)}, "two"
     for number in range(KILLS):
         shape = dice.choice([s for s in SHAPES if s != shape])
+        size = host.log.stat().st_size
         host.write(SHAPES[shape])
-        wanted, start = host.cluster(), time.monotonic()
-        time.sleep(dice.random() * usual * 1.1)
+        if number % 2:  # its first step, and a moment; else any moment
+            host.wait(lambda size=size: " done " in said_since(host, size), pause_s=0.001)
+        time.sleep(dice.random() * (0.02 if number % 2 else 0.2))
         assert read_last_good(host.paths) is not None, "the last good state is never lost"
         host.kill()
-        now = links_of(host)
+        wanted = host.cluster()
         halfway += bool(host.differences(wanted)) and bool(host.differences(good(host)))
         host.start()
         host.wait(lambda wanted=wanted: not host.differences(wanted), 60)
-        if now == links_of(host):  # it had been done by then
-            usual += (time.monotonic() - start - usual) / 20
         state = links_of(host)
         assert whole.setdefault(shape, state) == state, f"kill {number}: {shape}"
     host.wait(host.status)
@@ -88,6 +88,12 @@ def test_killed_at_a_hundred_random_moments(host: Host) -> None:
     host.stop()
     leftovers = [p.name for p in host.paths.state.iterdir() if p.name.startswith(".")]
     assert len(leftovers) <= 3, leftovers
+
+
+def said_since(host: Host, size: int) -> str:
+    with host.log.open() as log:
+        log.seek(size)
+        return log.read()
 
 
 def links_of(host: Host) -> dict[str, object]:

@@ -9,19 +9,19 @@ from random import Random
 
 import pytest
 from tests.lab.agents import Host
-from tests.lab.agentworld import a_host, manifests
+from tests.lab.agentworld import a_host, many_manifests
 
 from windrow.plan import normalise
 from windrow.testing import generate
 
 NODE = "s-node"
-DAMAGES, STORM_S = 1000, 60.0
+DAMAGES, STORM_S, NETWORKS = 1000, 60.0, 5
 TICK = os.sysconf("SC_CLK_TCK")
 
 
 @pytest.fixture(scope="module")
 def host() -> Iterator[Host]:
-    with a_host(NODE) as host:
+    with a_host(NODE, 2 * NETWORKS + 1) as host:
         yield host
 
 
@@ -38,7 +38,7 @@ def cpu_s(pid: int) -> float:
 
 def test_a_thousand_pieces_of_damage(host: Host) -> None:
     dice = Random(7)
-    host.write(manifests(NODE))
+    host.write(many_manifests(NODE, NETWORKS))
     wanted = host.cluster()
     host.start()
     host.right(wanted, 60)

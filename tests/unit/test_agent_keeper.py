@@ -499,6 +499,34 @@ def test_a_link_that_somebody_deletes_again_and_again(host: Host) -> None:
     assert "oob-br" in host.links
 
 
+def test_one_who_does_this_and_that_is_a_vandal_and_no_rival(host: Host) -> None:
+    host.start()
+    harms: list[tuple[str, Action]] = [
+        ("oob-bo", SetBond(Bond(miimon=50))),
+        ("oob-bo", SetLink(mtu=1400)),
+        ("oob-bo", SetLink(up=False)),
+        ("oob-br", SetLink(up=False)),
+        ("oob-br", DeleteLink()),
+        ("eth2", SetMaster(None)),
+    ]
+    for number in range(60):
+        host.pass_time(2)
+        host.harm(*harms[number % len(harms)])
+        host.round()
+        assert host.keeper.well
+    assert host.miimon == 100
+
+
+def test_two_rivals_of_one_link(host: Host) -> None:
+    host.start()
+    for _ in range(4):
+        for harm in (SetBond(Bond(miimon=50)), SetLink(mtu=1400)):
+            host.pass_time(2)
+            host.harm("oob-bo", harm)
+            host.round()
+    assert {c.field for c in host.keeper.status.contests} == {"bond.miimon", "mtu"}
+
+
 def test_slow_damage_is_no_fight(host: Host) -> None:
     host.start()
     for _ in range(6):

@@ -1,8 +1,11 @@
 """Fights: a difference that comes back as often as it is repaired. Repairing it for ever would only shake the network.
 
-The same difference repaired three times within five minutes is left alone, and said. After a pause it is tried once
-more, for the other side may have gone; each time it comes back the pause is twice as long. No clock here: `mono` is
-seconds of a clock that never jumps, `now` Unix time for people.
+The same difference repaired three times within five minutes is left alone, and said. But not where it is less than a
+quarter of what was repaired among the links that belong together: whoever manages a link does the same to it each time,
+and damage of all kinds is no rival. After a pause it is tried once more, for the other side may have gone; each time it
+comes back the pause is twice as long.
+
+No clock here: `mono` is seconds of a clock that never jumps, `now` Unix time for people.
 """
 
 from __future__ import annotations
@@ -21,6 +24,8 @@ WINDOW_S = 300.0
 REPAIRS_MAX = 3
 PAUSE_S, PAUSE_MAX_S = 30.0, 600.0
 CONTESTED = "Contested"
+QUARTER = 4
+_TIMES_MAX = 1000
 
 Key = tuple[IfName, str, str]
 """Link, field, and what was found there: another value is another difference."""
@@ -47,23 +52,32 @@ class Fight:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contests:
     fights: Mapping[Key, Fight] = field(default_factory=dict)
+    rounds: Mapping[IfName, tuple[float, ...]] = field(default_factory=dict)
+    """Link -> when something of its unit was repaired, whatever it was."""
 
-    def repaired(self, deltas: Iterable[Delta], *, mono: float, now: float) -> Contests:
-        """After these differences were repaired, none of which anybody had asked for."""
-        fights = dict(self.fights)
-        for delta in deltas:
+    def repaired(self, deltas: Iterable[Delta], plan: Plan, *, mono: float, now: float) -> Contests:
+        """After these differences were repaired, none of which anybody had asked for; `plan`: says what belongs
+        together."""
+        fights, rounds, repaired = dict(self.fights), dict(self.rounds), tuple(deltas)
+        touched = {delta.link for delta in repaired}
+        touched |= {link for unit in plan.units if touched & set(unit.links) for link in unit.links}
+        for link in touched:
+            rounds[link] = (*_recent(rounds.get(link, ()), mono), mono)
+        for delta in repaired:
             key = key_of(delta)
-            fights[key] = _once_more(fights.get(key), delta, mono, now)
-        return Contests(fights=fights)
+            fights[key] = _once_more(fights.get(key), delta, len(rounds[delta.link]), mono, now)
+        return Contests(fights=fights, rounds=rounds)
 
     def aged(self, mono: float) -> Contests:
         """Without those that have been at peace for the whole window."""
-        return Contests(fights={k: f for k, f in self.fights.items() if mono - max(f.times[-1], f.until) < WINDOW_S})
+        fights = {k: f for k, f in self.fights.items() if mono - max(f.times[-1], f.until) < WINDOW_S}
+        rounds = {link: recent for link, times in self.rounds.items() if (recent := _recent(times, mono))}
+        return Contests(fights=fights, rounds=rounds)
 
     def without(self, refs: Iterable[Ref]) -> Contests:
         """Their objects were changed, so what was fought about is another matter now."""
         gone = set(refs)
-        return Contests(fights={key: fight for key, fight in self.fights.items() if fight.about not in gone})
+        return replace(self, fights={key: fight for key, fight in self.fights.items() if fight.about not in gone})
 
     def left_alone(self, plan: Plan, mono: float) -> frozenset[tuple[IfName, str]]:
         """Of what the plan would repair, what is not to be repaired now: links and fields."""
@@ -97,18 +111,23 @@ class Contests:
         )
 
 
-def _once_more(fight: Fight | None, delta: Delta, mono: float, now: float) -> Fight:
+def _recent(times: tuple[float, ...], mono: float) -> tuple[float, ...]:
+    return tuple(t for t in times if mono - t < WINDOW_S)[-_TIMES_MAX:]
+
+
+def _once_more(fight: Fight | None, delta: Delta, rounds: int, mono: float, now: float) -> Fight:
+    """`rounds`: how often something of its unit was repaired within the window."""
     about = delta.why or Ref("Node", "")
     if fight is None:
         return Fight(about=about, times=(mono,), since=now, repaired=1)
-    times = (*(t for t in fight.times if mono - t < WINDOW_S), mono)
-    more = replace(fight, about=about, times=times[-REPAIRS_MAX:], repaired=fight.repaired + 1)
-    if fight.pause_s:
-        pause = min(2 * fight.pause_s, PAUSE_MAX_S)
-    elif len(times) >= REPAIRS_MAX:
-        pause = PAUSE_S
+    times = (*_recent(fight.times, mono), mono)
+    more = replace(fight, about=about, times=times, repaired=fight.repaired + 1)
+    if len(times) >= REPAIRS_MAX and QUARTER * len(times) >= rounds:
+        pause = min(2 * fight.pause_s, PAUSE_MAX_S) if fight.pause_s else PAUSE_S
+    elif fight.pause_s and len(times) < REPAIRS_MAX:
+        pause = min(2 * fight.pause_s, PAUSE_MAX_S)  # a long pause is over, and it is still there
     else:
-        return more
+        return replace(more, pause_s=0.0, until=0.0)
     return replace(more, pause_s=pause, until=mono + pause)
 
 

@@ -299,7 +299,7 @@ class Keeper:
         # What came back while this looked was repaired all the same: it counts, or nobody would ever stop.
         healed = tuple(d for d in drift if d.link not in in_vain)
         self._counts.repaired += len(healed)
-        self._contests = self._contests.repaired(healed, mono=mono, now=now)
+        self._contests = self._contests.repaired(healed, report.planned.plan, mono=mono, now=now)
         told = list(repairs.events(healed, site.node, now))
         asked = [d for d in repairs.differences(report.planned.plan) if d not in drift and d.link not in in_vain]
         if asked:

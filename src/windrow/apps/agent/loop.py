@@ -55,7 +55,9 @@ class Loop:
     ) -> None:
         self.keeper = keeper
         self._log, self._mono, self._parts, self._after, self._notify = log, mono, parts, after, notify
-        self._selector = selectors.DefaultSelector()
+        # poll(2), not epoll(7): a part may close a descriptor and get the same number again, and epoll would have
+        # forgotten it while the selector has not.
+        self._selector = selectors.PollSelector()
         self._owners: dict[int, Part] = {}
         self._due: float | None = mono()
         self._since: float | None = None

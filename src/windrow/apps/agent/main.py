@@ -57,9 +57,12 @@ def run(options: Options) -> None:
         # First the ears, then the eyes: what changes while the first look is taken is heard.
         news = KernelNews(Events(), options.log)
         held.callback(news.close)
+        clients = _clients(options)
+        held.callback(clients.close)
         keeper = _keeper(options, held.enter_context(options.open_kernel()))
+        keeper.on_compiled = lambda compiled: clients.want(compiled.clients)
         held.callback(keeper.close)
-        loop = _loop(options, keeper, news, held)
+        loop = _loop(options, keeper, (news, clients), held)
         options.log.info("the agent has started", node=options.node, pid=os.getpid(), root=options.paths.root)
         try:
             loop.run()
@@ -84,6 +87,13 @@ def once(options: Options) -> bool:
             keeper.close()
 
 
+def _clients(options: Options) -> Clients:
+    try:
+        return Clients(options.paths)
+    except OSError as error:
+        raise AgentError(f"cannot have DHCP clients in {options.paths.dhcp}: {error.strerror or error}") from error
+
+
 def _keeper(options: Options, kernel: Kernel) -> Keeper:
     site = Site(
         paths=options.paths,
@@ -96,17 +106,16 @@ def _keeper(options: Options, kernel: Kernel) -> Keeper:
     return Keeper(site)
 
 
-def _loop(options: Options, keeper: Keeper, news: KernelNews, held: contextlib.ExitStack) -> Loop:
-    parts: list[Part] = [news]
+def _loop(options: Options, keeper: Keeper, heard: tuple[KernelNews, Clients], held: contextlib.ExitStack) -> Loop:
+    parts: list[Part] = [*heard]
     started = False
 
     listeners = [listen(options.paths.agent_socket), *map(listen, options.listen)]
-    parts += listeners
 
     def after(keeper: Keeper, found: Round | None) -> None:
         nonlocal started
         if found is not None:
-            news.after(found)
+            heard[0].after(found)
         for listener in listeners:
             listener.publish(keeper.snapshot())
         if not started:
@@ -116,16 +125,15 @@ def _loop(options: Options, keeper: Keeper, news: KernelNews, held: contextlib.E
     loop = Loop(keeper, log=options.log, mono=time.monotonic, parts=parts, after=after, notify=systemd.notify)
     loop.watchdog_s = systemd.watchdog_s()
     paths = options.paths
-    parts += [
+    own: list[Part] = [
+        *listeners,
         DiskNews(Watch([paths.manifests]), lambda: loop.news(reread=True)),
         DiskNews(Watch([paths.ports, paths.leases], deep=False)),
         Signals(held.enter_context(_wakeup()), lambda number: _signalled(number, loop)),
     ]
-    clients = Clients(paths)
-    keeper.on_compiled = lambda compiled: clients.want(compiled.clients)
-    parts.append(clients)
-    for part in parts[1:]:
+    for part in own:
         held.callback(part.close)
+    parts += own
     return loop
 
 
