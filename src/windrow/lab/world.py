@@ -179,10 +179,10 @@ class World:
             # Harvester's nodes have no IPv6; here it would send frames that nobody asked for into every capture.
             for key in ("all", "default"):
                 _set(f"net/ipv6/conf/{key}/disable_ipv6", "1")
-            # An address is a card's: asked for by ARP on another one (of another VLAN), it is not there. By default
-            # Linux answers for all of a host's addresses on each of its cards, also on a bridge without an address.
-            _set("net/ipv4/conf/all/arp_ignore", "1")
             if not self.scenario.node(name):
+                # An address is a card's: asked for by ARP on another one (of another VLAN), it is not there. By default
+                # Linux answers for all of a host's addresses on each card with one. A node is as a host of today is.
+                _set("net/ipv4/conf/all/arp_ignore", "1")
                 _set("net/bridge/bridge-nf-call-iptables", "0")
             return Rtnl()
 

@@ -15,7 +15,7 @@ from windrow.model.bonding import OPTIONS, BondMode
 from windrow.model.cluster import Cluster
 from windrow.model.host import Bond, Bridge, Link, Observed, Other, PortVlans, Route, VlanIf
 from windrow.model.names import bond_of, bridge_of, next_bond_of, subinterface_of
-from windrow.model.objects import AnyObject
+from windrow.model.objects import AnyObject, HostRoute, HostRouting
 from windrow.model.ports import PORT_GROUP, PortRecord
 from windrow.model.steps import (
     Action,
@@ -69,10 +69,30 @@ def random_network(dice: Random, cn: str, nics: Sequence[str], *, arp: bool = Tr
         objects.append(builders.vlan_config(cn, nics, mode, mtu=dice.choice((0, *MTUS)), **options))
     for n in range(dice.randint(0, 3)):
         objects.append(_random_nad(dice, cn, n))
-    for vid in dice.sample(VIDS, dice.choice((0, 0, 1, 2))):
-        ips = {NODE: f"10.{NETWORKS.index(cn)}.{vid % 250}.{dice.randint(1, 3)}/24"}
-        objects.append(builders.host_network(cn, vid, ips if dice.random() < 0.8 else None))
+    for vid in dice.sample((0, *VIDS), dice.choice((0, 0, 1, 2))):
+        objects.append(_random_host_network(dice, cn, vid))
     return objects
+
+
+def _random_host_network(dice: Random, cn: str, vid: int) -> AnyObject:
+    """Fixed addresses of one family or both, with routes that mostly lead somewhere else; or DHCP, with no lease."""
+    if dice.random() < 0.2:
+        return builders.host_network(cn, vid)
+    network = f"10.{NETWORKS.index(cn)}.{vid % 250}"
+    six = f"2001:db8:{NETWORKS.index(cn):x}:{vid:x}::"
+    both = dice.random() < 0.3
+    address = f"{network}.{dice.randint(1, 3)}/24" + (f",{six}{dice.randint(1, 3)}/64" if both else "")
+    routing = HostRouting(  # no default route: where there is no other one, it would protect its link
+        routes=tuple(_random_route(dice, network, six if both else "") for _ in range(dice.choice((0, 0, 1, 2))))
+    )
+    return replace(builders.host_network(cn, vid, {NODE: address}), routing=routing)
+
+
+def _random_route(dice: Random, network: str, six: str) -> HostRoute:
+    if six and dice.random() < 0.5:
+        return HostRoute(to=f"2001:db8:{dice.randint(200, 203):x}::/48", via=f"{six}{dice.randint(250, 252):x}")
+    via = f"{network}.{dice.randint(250, 252)}" if dice.random() < 0.8 else ""
+    return HostRoute(to=f"10.{dice.randint(200, 203)}.0.0/16", via=via, metric=dice.choice((None, 7)))
 
 
 def _random_nad(dice: Random, cn: str, n: int) -> AnyObject:
