@@ -31,6 +31,7 @@ def node_facts(
         nics={name: nic for name, nic in nics.items() if name not in port_links},
         features=features,
         links=frozenset(observed.state.links),
+        made=frozenset(name for name in observed.state.links if observed.owned(name)),
         macs={name: link.mac for name, link in observed.state.links.items() if link.mac},
         foreign_vids=foreign,
         protected=protected_links(observed),

@@ -81,7 +81,7 @@ def _carried(links: list[Link]) -> dict[IfName, tuple[IfName, VidSet]]:
 
 
 def _mgmt(facts: NodeFacts) -> set[str]:
-    return {names.MGMT} if names.bridge_of(names.MGMT) in facts.links else set()
+    return {names.MGMT} if names.bridge_of(names.MGMT) in facts.links - facts.made else set()
 
 
 def _held(cluster_networks: frozenset[str], facts: NodeFacts) -> frozenset[IfName]:

@@ -55,4 +55,4 @@ def mgmt_links(cluster: Cluster, host_networks: tuple[HostNetworkConfig, ...], f
         Link(name=names.bridge_of(names.MGMT), spec=Bridge(), self_vlans=replace(tagged, tagged=own), origin=why),
         Link(name=names.bond_of(names.MGMT), spec=Bond(), vlans=tagged, origin=why),
     )
-    return [link for link in links if link.name in facts.links]
+    return [link for link in links if link.name in facts.links - facts.made]

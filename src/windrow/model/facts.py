@@ -64,6 +64,8 @@ class NodeFacts:
     features: KernelFeatures = KernelFeatures()
     links: frozenset[IfName] = frozenset()
     """The names of all links there are."""
+    made: frozenset[IfName] = frozenset()
+    """Those of them that Windrow made."""
     macs: Mapping[IfName, Mac] = field(default_factory=dict)
     """The present MAC of every link, so that a pinned one stays pinned when a NIC leaves."""
     foreign_vids: Mapping[IfName, VidSet] = field(default_factory=dict)

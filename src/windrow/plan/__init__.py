@@ -6,7 +6,7 @@ units       what belongs together                  guard     what must not be to
 normal      an observed state as a wanted one      planner   all of it put together: make_plan
 """
 
-from windrow.plan.normal import normalise
+from windrow.plan.normal import given_back, normalise
 from windrow.plan.planner import make_plan
 
-__all__ = ["make_plan", "normalise"]
+__all__ = ["given_back", "make_plan", "normalise"]

@@ -46,6 +46,13 @@ def normalise(observed: Observed, names: frozenset[IfName] | None = None) -> Hos
     return HostState(links=links, routes=routes, sysctls=dict(observed.state.sysctls))
 
 
+def given_back(want: HostState, before: HostState) -> HostState:
+    """`want`, and what it is silent on as it was `before`: a NIC that is let go, its addresses and its routes."""
+    links = {name: link for name, link in before.links.items() if name not in want.links}
+    routes = frozenset(r for r in before.routes if r.dev in links)
+    return replace(want, links={**want.links, **links}, routes=want.routes | routes)
+
+
 def _returns(route: Route, links: dict[IfName, Link]) -> bool:
     """Ours; and anybody's over a NIC that had addresses, but the kernel's own, which come with these."""
     link = links.get(IfName(route.dev or ""))

@@ -56,7 +56,7 @@ def stays_where_it_is(config: HostNetworkConfig, review: Review) -> Iterator[Pro
     if old.cluster_network != config.cluster_network:
         message = f"the cluster network cannot change ({old.cluster_network} to {config.cluster_network})"
         yield problem(config, "immutable", "spec.clusterNetwork", message, hint)
-    if old.vid != config.vid:
+    if old.vid != config.vid and config.cluster_network != names.MGMT:
         yield problem(config, "immutable", VLAN, f"the VLAN cannot change ({old.vid} to {config.vid})", hint)
 
 

@@ -62,7 +62,7 @@ def not_of_mgmt(config: VlanConfig, review: Review) -> Iterator[Problem]:
     """The management network's NICs, and whatever else carries the way to this node."""
     facts = selected_here(config, review)
     for i, nic in _found(config, facts):
-        if facts is None or _ours(nic, config):
+        if facts is None or _ours(nic, config) or config.cluster_network == names.MGMT:
             continue
         if nic.master in _MGMT:
             message = f"NIC {nic.name} belongs to the management network: it is in {nic.master}"
@@ -76,7 +76,8 @@ def not_of_others(config: VlanConfig, review: Review) -> Iterator[Problem]:
     """In a bond or a bridge that is not Windrow's; the kernel itself would move it without a word."""
     facts = selected_here(config, review)
     for i, nic in _found(config, facts):
-        if facts is None or nic.master is None or nic.name in facts.protected or _ours(nic, config):
+        told = facts is not None and nic.name in facts.protected and config.cluster_network != names.MGMT
+        if facts is None or nic.master is None or told or _ours(nic, config):
             continue
         if nic.master not in _MGMT and nic.master not in _devices(review):
             message = f"NIC {nic.name} is already in {nic.master}, which is not Windrow's"
@@ -119,7 +120,7 @@ def _found(config: VlanConfig, facts: NodeFacts | None) -> Iterator[tuple[int, N
 def _ours(nic: Nic, config: VlanConfig) -> bool:
     """Already a slave of this VlanConfig's own bond."""
     cn = config.cluster_network
-    return cn != names.MGMT and nic.master in (names.bond_of(cn), names.next_bond_of(cn))
+    return config.effective and nic.master in (names.bond_of(cn), names.next_bond_of(cn))
 
 
 def _devices(review: Review) -> set[str]:

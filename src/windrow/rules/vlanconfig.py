@@ -16,13 +16,15 @@ MTU = "spec.uplink.linkAttributes.mtu"
 
 
 def not_of_mgmt(config: VlanConfig, _review: Review) -> Iterator[Problem]:
-    if config.cluster_network == names.MGMT:
+    """Unless the administrator says that it is Windrow's: `windrow init` does."""
+    if not config.effective:
         yield problem(
             config,
             "mgmt-protected",
             "spec.clusterNetwork",
             "the uplink of the management network belongs to the operating system",
-            "leave mgmt-bo and mgmt-br as the system made them; use a cluster network of your own for other NICs",
+            "leave mgmt-bo and mgmt-br as the system made them and use a cluster network of your own for other NICs; "
+            f"or hand the management network to Windrow: windrow init (which sets {names.ANNOTATION_MANAGED})",
         )
 
 
@@ -36,12 +38,12 @@ def its_label_agrees(config: VlanConfig, _review: Review) -> Iterator[Problem]:
 
 def one_mtu(config: VlanConfig, review: Review) -> Iterator[Problem]:
     """All uplinks of a cluster network have the same MTU; 0 means 1500."""
-    if config.cluster_network == names.MGMT:
+    if not config.effective:
         return
     mtu = config.uplink.mtu or MTU_DEFAULT
     for other in review.after.vlan_configs(config.cluster_network):
         theirs = other.uplink.mtu or MTU_DEFAULT
-        if other.ref != config.ref and theirs != mtu and review.earlier(config, other):
+        if other.ref != config.ref and other.effective and theirs != mtu and review.earlier(config, other):
             message = f"the MTU is {mtu}, but {other.ref} of the same cluster network has {theirs}"
             yield problem(config, "mtu-mismatch", MTU, message, "give all of them the same MTU, in one go")
 
@@ -75,10 +77,10 @@ def mtu_of_its_networks(config: VlanConfig, review: Review) -> Iterator[Problem]
 
 def one_per_node(config: VlanConfig, review: Review) -> Iterator[Problem]:
     """Two VlanConfigs of one cluster network want to make the same bond."""
-    if config.cluster_network == names.MGMT:
+    if not config.effective:
         return
     for other in review.after.vlan_configs(config.cluster_network):
-        if other.ref == config.ref or not review.earlier(config, other):
+        if other.ref == config.ref or not other.effective or not review.earlier(config, other):
             continue
         if where := meeting(config, other, review.nodes()):
             yield problem(

@@ -14,9 +14,9 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
+from windrow.model.processes import Process as Process
 from windrow.services.errors import ServiceError
 
 KILLED_S = 10.0
@@ -31,13 +31,6 @@ _PACKAGES = {
     "qemu-system-aarch64": "qemu-system-arm",
 }
 _LOG_END = 4096
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Process:
-    pid: int
-    started: int
-    """Ticks since boot."""
 
 
 class Program:

@@ -15,7 +15,7 @@ def vlan_statuses(cluster: Cluster, report: NodeReport) -> Iterator[dict[str, An
     """One for each VlanConfig that selects the node; `mgmt` has none."""
     node = cluster.node(report.node)
     for config in cluster.all(VlanConfig):
-        if config.cluster_network != names.MGMT and selects_node(config, node):
+        if config.effective and selects_node(config, node):
             yield vlan_status(config, report)
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import click
 
 from windrow.apps.cli.change import Options, carry_out
-from windrow.apps.cli.options import dry_run, files, max_impact, output
+from windrow.apps.cli.options import confirm, dry_run, files, max_impact, output
 from windrow.apps.cli.preview import wish_for
 from windrow.apps.cli.session import Session
+from windrow.model.checkpoint import Probe
 from windrow.model.steps import Impact
 
 EXAMPLES = """\b
@@ -16,6 +17,8 @@ Examples:
   windrow apply -f manifests/ --dry-run         everything but that
   cat oob.yaml | windrow apply -f -
   windrow apply -f oob.yaml --max-impact flap   not if it costs more than a fail-over
+  windrow apply -f mgmt.yaml --confirm 60s      undone after a minute, unless somebody confirms it
+  windrow apply -f oob.yaml --probe 10.0.0.9    undone unless this address answers afterwards
   windrow apply                                 repair: bring the kernel back to the store"""
 
 
@@ -23,14 +26,33 @@ Examples:
 @files(required=False)
 @dry_run
 @max_impact
+@confirm
 @output
 @click.pass_obj
-def apply(session: Session, places: tuple[str, ...], dry_run: bool, max_impact: str, output: str) -> None:
+def apply(
+    session: Session,
+    places: tuple[str, ...],
+    dry_run: bool,
+    max_impact: str,
+    confirm_s: float | None,
+    probes: tuple[Probe, ...],
+    output: str,
+) -> None:
     """Store manifests and bring this host's kernel to them.
 
     All manifests are checked first, and the whole plan is made; if anything stands against it, nothing is
     changed, neither in the store nor in the kernel. Without -f nothing new is stored: whatever drifted in the
     kernel is repaired.
+
+    What changes the uplink or the address of the management network is kept only if the gateway still answers
+    afterwards; with --confirm or --probe that is so of any change.
     """
-    options = Options(dry_run=dry_run, max_impact=Impact(max_impact), json=output == "json")
+    options = Options(
+        dry_run=dry_run,
+        max_impact=Impact(max_impact),
+        json=output == "json",
+        confirm_s=confirm_s,
+        probes=probes,
+        command="windrow apply",
+    )
     carry_out(session, wish_for(places), options)

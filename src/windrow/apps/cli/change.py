@@ -7,25 +7,31 @@ in which a plan only waits.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import click
 
 from windrow.apps.cli.output import complain, gate, nothing_changed, print_json, say
-from windrow.apps.cli.preview import Preview, Wish, preview
+from windrow.apps.cli.preview import Preview, Wish, changes_management, preview
+from windrow.apps.cli.safety import await_decision, settle, standing, unheard
 from windrow.apps.cli.session import Session
-from windrow.apps.engine import OnStep, Report, Waiting, cluster_networks, converge, plan_node
-from windrow.apps.known import known
+from windrow.apps.engine import Fit, OnStep, Report, Waiting, as_it_is, plan_node
 from windrow.apps.located import located
 from windrow.apps.lock import HostLock
+from windrow.apps.safe.change import PROBE_S, Proposal, Result, Terms, carry_out_safely
+from windrow.apps.safe.peers import peers
+from windrow.model.checkpoint import GATEWAY, Probe, Stage
 from windrow.model.cluster import Cluster
 from windrow.model.objects import AnyObject
 from windrow.model.problems import Problem, ProblemsError, Severity
 from windrow.model.steps import Failure, Impact, Plan, Step
+from windrow.model.values import Ref
 from windrow.netlink.errors import KernelError
 from windrow.render.consequences import consequences_text, consequences_value
 from windrow.render.plan import (
@@ -40,10 +46,9 @@ from windrow.render.plan import (
 )
 from windrow.render.text import plural
 from windrow.render.values import document, failure_value, plan_value, problem_value
-from windrow.store.clusternetworks import write_cluster_networks
+from windrow.rules import Change
 from windrow.store.directory import Store
 from windrow.store.lastgood import write_last_good
-from windrow.store.memory import write_memory
 from windrow.store.paths import Paths
 
 LOCK_TIMEOUT_S = 30.0
@@ -51,20 +56,45 @@ LOCK_TIMEOUT_S = 30.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
+    """`confirm_s`: it is undone unless somebody confirms it in time, or the `probes` (where there are some) succeed.
+    `allowed_s`: how long the probes have where nobody has to confirm. `consent`: the wish is about the management
+    network, whatever it looks like. `fit`: see `engine.plan_node`. `command`: what people know it by."""
+
     dry_run: bool = False
     max_impact: Impact = Impact.OUTAGE
     json: bool = False
+    confirm_s: float | None = None
+    allowed_s: float = PROBE_S
+    probes: tuple[Probe, ...] = ()
+    consent: bool = False
+    fit: Fit = as_it_is
+    command: str = "windrow apply"
+
+    def terms(self, cluster: Cluster, node: str, *, consent: bool) -> Terms:
+        return Terms(
+            probes=self.probes or (GATEWAY,),
+            allowed_s=self.allowed_s if self.confirm_s is None else self.confirm_s,
+            confirm=self.confirm_s is not None and not self.probes,
+            guarded=self.confirm_s is not None or bool(self.probes),
+            consent=consent,
+            peers=peers(cluster, node, os.environ.get("SSH_CONNECTION", "")),
+        )
 
 
 def carry_out(session: Session, wish: Wish, options: Options) -> None:
-    """Through all gates, then the store, then the kernel. Ends with exit code 1 where something is left undone."""
+    """Through all gates, then the store, then the kernel. Ends with exit code 1 where something is left undone, or
+    the whole was undone."""
+    ground = session.ground()
     with ExitStack() as held:
         with nothing_changed(session.error_style):
             if not session.permitted():
                 gate(wish.problems)  # before the lock, which may not be theirs to take
             kernel = held.enter_context(session.kernel())
             waiting = _lock(session, options, held)
-            seen = preview(session, kernel, wish)
+            if not options.dry_run and session.permitted():
+                settle(session, ground, kernel, waiting)
+            consent = options.consent or options.confirm_s is not None
+            seen = preview(session, kernel, wish, consent=consent, fit=options.fit)
             warnings = _pass_guard(seen, wish)
             _allow(session, seen.planned.plan, options)
         plan = seen.planned.plan
@@ -75,22 +105,28 @@ def carry_out(session: Session, wish: Wish, options: Options) -> None:
             _show_dry_run(session, seen, wish, options)
             return
         began = time.monotonic()
-        _write(session, wish)
-        if not options.json:
-            _say_stored(seen, wish)
-            _announce(session, plan)
-        paths, on_step = Paths(session.root), _progress(session, plan, options)
-        report = converge(seen.after, kernel, session.node, on_step, knowing=partial(known, paths), waiting=waiting)
-        write_cluster_networks(paths, cluster_networks(seen.after, report.sight.observed))
-        write_memory(paths, report.memory)
-        if report.ok:
-            write_last_good(paths, Store(paths).load().objects, time.time())
+        proposal = Proposal(
+            cluster=seen.after,
+            documents=documents(seen.changes),
+            write=partial(_write, session, seen, wish, options),
+            made_by=options.command,
+            fit=options.fit,
+            terms=options.terms(seen.after, session.node, consent=consent or changes_management(wish, seen.before)),
+        )
+        with standing():
+            on_step = _progress(session, plan, options)
+            result = carry_out_safely(ground, kernel, proposal, on_step, waiting=waiting)
+        if result.kept and result.report.ok:
+            write_last_good(ground.paths, Store(ground.paths).load().objects, time.time())
         took = time.monotonic() - began
         if options.json:
-            print_json(_report_value(session, report, warnings, took))
+            print_json(_report_value(session, result, warnings, took))
+        elif result.stage is Stage.UNDONE and result.report.ok:
+            pass  # it was as it should be, and is not any more: `say_decision` says why
         else:
-            _conclude(session, report, took, warnings, seen.after)
-    if not report.ok:
+            _conclude(session, result.report, took, warnings, seen.after)
+    decided = await_decision(session, ground, result, quiet=options.json)
+    if not result.report.ok or not decided:
         raise click.exceptions.Exit(1)
 
 
@@ -146,12 +182,21 @@ def advice_for_permission() -> str:
 # -- the store and the kernel ----------------------------------------------------------------------
 
 
-def _write(session: Session, wish: Wish) -> None:
+def _write(session: Session, seen: Preview, wish: Wish, options: Options) -> None:
     store = Store(session.root)
     if wish.remove:
         store.remove(o.ref for o in wish.remove)
     if wish.put:
         store.put(wish.put)
+    if not options.json:
+        with unheard():
+            _say_stored(seen, wish)
+            _announce(session, seen.planned.plan)
+
+
+def documents(changes: Sequence[Change]) -> dict[Ref, Mapping[str, Any] | None]:
+    """The objects that change, as they were in the store: None where there was none, or a built-in one."""
+    return {c.ref: dict(c.old.doc) if c.old is not None and c.old.doc else None for c in changes}
 
 
 def _progress(session: Session, plan: Plan, options: Options) -> OnStep | None:
@@ -160,7 +205,8 @@ def _progress(session: Session, plan: Plan, options: Options) -> OnStep | None:
     widest = max((len(step.link) for step in plan.steps), default=0)
 
     def on_step(step: Step, failure: Failure | None) -> None:
-        say(f"  {step_line(step, failure, session.style, widest)}")
+        with unheard():
+            say(f"  {step_line(step, failure, session.style, widest)}")
 
     return on_step
 
@@ -250,11 +296,14 @@ def _lament(session: Session, report: Report, refusals: Sequence[Problem]) -> No
         click.echo(line, err=True, color=True)
 
 
-def _report_value(session: Session, report: Report, warnings: tuple[Problem, ...], took: float) -> Mapping[str, object]:
+def _report_value(session: Session, result: Result, warnings: tuple[Problem, ...], took: float) -> Mapping[str, object]:
+    report = result.report
+    safety = {"stage": str(result.stage), "decidedOn": result.said} if result.stage else None
     return document(
         "Report",
         node=session.node,
-        ok=report.ok,
+        ok=report.ok and (result.kept or result.stage is Stage.WAITING),
+        **({"safety": safety} if safety else {}),
         seconds=round(took, 4),
         rounds=report.rounds,
         plan=plan_value(report.planned.plan, node=session.node),

@@ -9,12 +9,13 @@ import click
 
 from windrow.apps.cli.change import Options, carry_out
 from windrow.apps.cli.manifests import read
-from windrow.apps.cli.options import complete_kind, dry_run, files, max_impact, namespace, output
+from windrow.apps.cli.options import complete_kind, confirm, dry_run, files, max_impact, namespace, output
 from windrow.apps.cli.output import complain, gate
 from windrow.apps.cli.preview import Wish
 from windrow.apps.cli.selection import parse
 from windrow.apps.cli.session import Session
 from windrow.apps.cli.situation import stored
+from windrow.model.checkpoint import Probe
 from windrow.model.cluster import Cluster
 from windrow.model.machines import VirtualMachine, VirtualMachineInstance
 from windrow.model.objects import AnyObject, Kind
@@ -38,6 +39,7 @@ Examples:
 @click.option("--ignore-not-found", is_flag=True, help="What is not there counts as deleted.")
 @dry_run
 @max_impact
+@confirm
 @output
 @click.pass_obj
 def delete(
@@ -48,6 +50,8 @@ def delete(
     ignore_not_found: bool,
     dry_run: bool,
     max_impact: str,
+    confirm_s: float | None,
+    probes: tuple[Probe, ...],
     output: str,
 ) -> None:
     """Remove objects from the store, and what they made from this host's kernel.
@@ -73,7 +77,14 @@ def delete(
         complain((replace(p, severity=Severity.WARNING) for p in missing), session.error_style)
     if gone:
         complain(_running(session, gone), session.error_style)
-        options = Options(dry_run=dry_run, max_impact=Impact(max_impact), json=output == "json")
+        options = Options(
+            dry_run=dry_run,
+            max_impact=Impact(max_impact),
+            json=output == "json",
+            confirm_s=confirm_s,
+            probes=probes,
+            command="windrow delete",
+        )
         carry_out(session, Wish(remove=tuple(gone)), options)
 
 

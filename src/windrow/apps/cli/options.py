@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -9,6 +10,7 @@ from typing import Any, TypeVar
 import click
 from click.shell_completion import CompletionItem
 
+from windrow.model.checkpoint import Probe
 from windrow.model.objects import KINDS, find_kind
 from windrow.model.problems import WindrowError
 from windrow.model.steps import Impact
@@ -43,6 +45,49 @@ def max_impact(function: F) -> F:
         show_default=True,
         help="Refuse a plan that costs the running traffic more than this.",
     )(function)
+
+
+def seconds(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
+    """`60`, `60s`, `5m`: seconds, from 1 to 3600."""
+    if value is None:
+        return None
+    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)(s|m|h)?", value)
+    number = float(found[1]) * {"s": 1, "m": 60, "h": 3600}[found[2] or "s"] if found else 0.0
+    if not 1 <= number <= 3600:
+        raise click.BadParameter(f"{value!r} is not a time from 1s to 1h, such as 60s or 5m", ctx, param)
+    return number
+
+
+def _probes(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> tuple[Probe, ...]:
+    from windrow.apps.safe.probe import parse_probe
+
+    try:
+        return tuple(map(parse_probe, values))
+    except ValueError as error:
+        hint = "use an IP address, tcp:ADDRESS:PORT, gateway or none"
+        raise click.BadParameter(f"{error}: {hint}", ctx, param) from error
+
+
+def confirm(function: F) -> F:
+    """--confirm and --probe."""
+    probed = click.option(
+        "--probe",
+        "probes",
+        multiple=True,
+        callback=_probes,
+        metavar="WHAT",
+        help="What must answer after the change, or it is undone: an IP address, tcp:ADDRESS:PORT, gateway, or none. "
+        "May be given several times.",
+    )
+    confirmed = click.option(
+        "--confirm",
+        "confirm_s",
+        callback=seconds,
+        metavar="TIME",
+        help="Undo the change after TIME (60s, 5m), whatever has become of this terminal, unless it is confirmed here, "
+        "by `windrow confirm`, or by the probes.",
+    )
+    return confirmed(probed(function))
 
 
 def output(function: F) -> F:

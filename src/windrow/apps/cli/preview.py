@@ -9,10 +9,11 @@ from windrow.apps.cli.manifests import read
 from windrow.apps.cli.output import gate
 from windrow.apps.cli.session import Session
 from windrow.apps.cli.situation import stored, survey
-from windrow.apps.engine import Kernel, Planned, Sight, plan_node
+from windrow.apps.engine import Fit, Kernel, Planned, Sight, as_it_is, plan_node
 from windrow.apps.located import located
+from windrow.model import names
 from windrow.model.cluster import Cluster
-from windrow.model.objects import AnyObject
+from windrow.model.objects import AnyObject, HostNetworkConfig, VlanConfig
 from windrow.model.problems import Problem, ProblemsError, Severity, errors
 from windrow.model.values import Ref
 from windrow.netlink.errors import KernelError
@@ -49,6 +50,17 @@ def _differs(before: Cluster, new: AnyObject) -> bool:
     return old is None or old != new or dict(old.doc) != dict(new.doc)
 
 
+def changes_management(wish: Wish, before: Cluster) -> bool:
+    """Whether it is about the uplink or the address of a management network that is Windrow's, or is to be: who says
+    so in a manifest means it."""
+    after = wish.after(before)
+    managed = [v for cluster in (before, after) for v in cluster.vlan_configs(names.MGMT) if v.effective]
+    about = (*wish.put, *wish.remove)
+    return bool(managed) and any(
+        isinstance(o, VlanConfig | HostNetworkConfig) and o.cluster_network == names.MGMT for o in about
+    )
+
+
 def wish_for(places: Sequence[str]) -> Wish:
     """To store what these files hold."""
     loaded = read(places)
@@ -74,8 +86,9 @@ class Preview:
         return consequences(self.before, self.after, here)
 
 
-def preview(session: Session, kernel: Kernel, wish: Wish) -> Preview:
-    """Raises ProblemsError with everything that speaks against the store, the manifests and the change."""
+def preview(session: Session, kernel: Kernel, wish: Wish, *, consent: bool = False, fit: Fit = as_it_is) -> Preview:
+    """Raises ProblemsError with everything that speaks against the store, the manifests and the change. `consent`:
+    the plan may change what carries the management traffic; `fit`: see `engine.plan_node`."""
     before, troubles = stored(session)
     gate(troubles, session.error_style)  # a manifest that cannot be read must not count as deleted
     try:
@@ -89,7 +102,7 @@ def preview(session: Session, kernel: Kernel, wish: Wish) -> Preview:
     if errors(said):
         raise ProblemsError(dict.fromkeys(said))
     after = wish.after(before)
-    planned = plan_node(after, sight)
+    planned = plan_node(after, sight, consent=consent or changes_management(wish, before), fit=fit)
     warnings = (p for p in said if p.severity is Severity.WARNING)
     problems = located(planned.compiled.problems, after.objects)
     return Preview(

@@ -13,6 +13,7 @@ from windrow.render.text import Style
 
 if TYPE_CHECKING:
     from windrow.apps.engine import Kernel
+    from windrow.apps.safe.ground import Ground
 
 
 def host_name() -> str:
@@ -43,6 +44,8 @@ class Session:
     verbose: bool = False
     open_kernel: Callable[[], Kernel] = real_kernel
     permitted: Callable[[], bool] = may_administer
+    on_ground: Callable[[Ground], Ground] = lambda ground: ground
+    """What a safe change has standing by; tests put in others."""
 
     @contextmanager
     def kernel(self) -> Iterator[Kernel]:
@@ -54,6 +57,13 @@ class Session:
             close = getattr(kernel, "close", None)
             if close:
                 close()
+
+    def ground(self) -> Ground:
+        """Where a safe change happens."""
+        from windrow.apps.safe.ground import Ground
+        from windrow.store.paths import Paths
+
+        return self.on_ground(Ground(paths=Paths(self.root), node=self.node, open_kernel=self.open_kernel))
 
 
 def style_for(color: str, stream: TextIO) -> Style:

@@ -1,0 +1,46 @@
+"""`windrow confirm`: keep the change that waits for it."""
+
+from __future__ import annotations
+
+import time
+
+import click
+
+from windrow.apps.cli.output import say
+from windrow.apps.cli.session import Session
+from windrow.model.checkpoint import Stage
+from windrow.model.problems import Problem, ProblemsError
+from windrow.store.checkpoints import Checkpoints
+from windrow.store.directory import Store
+from windrow.store.lastgood import write_last_good
+from windrow.store.paths import Paths
+
+
+@click.command(short_help="Keep the change that waits to be confirmed")
+@click.pass_obj
+def confirm(session: Session) -> None:
+    """Keep the change that was made with --confirm, before its time is over. From any terminal of this host: that one
+    can be reached at all is the best proof of a change there is."""
+    file = Checkpoints(Paths(session.root))
+    found = file.pending()
+    if found is None:
+        raise ProblemsError([nothing_pending(file)])
+    said = "it was confirmed with `windrow confirm`"
+    if file.move(found.id, Stage.CONFIRMED, since=(Stage.WAITING,), said=said) is None:
+        now = file.get()
+        stage = now.stage if now else Stage.UNDONE
+        hint = {
+            Stage.CHANGING: "it is still being made, or probed: wait until it asks",
+            Stage.UNDOING: "it is being undone: see `windrow checkpoint`",
+        }.get(stage, "see `windrow checkpoint`")
+        text = f"the change by `{found.made_by}` cannot be confirmed: it is {stage}"
+        raise ProblemsError([Problem(code="not-waiting", message=text, hint=hint)])
+    write_last_good(file.paths, Store(file.paths).load().objects, time.time())
+    say(f"{session.style.green('Kept')}: the change by `{found.made_by}`.")
+
+
+def nothing_pending(file: Checkpoints) -> Problem:
+    """And what became of the last one."""
+    last = file.get()
+    hint = f"the last one, by `{last.made_by}`, is {last.stage}: {last.said}" if last else "none was ever made here"
+    return Problem(code="no-checkpoint", message="no change waits to be confirmed", hint=hint)

@@ -1,0 +1,245 @@
+"""`windrow init`: the management network becomes Windrow's, over the very session one is logged in through."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import click
+
+from windrow.apps.cli.change import Options, advice_for_permission, carry_out
+from windrow.apps.cli.options import confirm, dry_run, seconds
+from windrow.apps.cli.output import gate, nothing_changed, print_yaml, say
+from windrow.apps.cli.preview import Wish
+from windrow.apps.cli.session import Session
+from windrow.apps.cli.situation import stored, survey
+from windrow.apps.engine import Kernel, Sight
+from windrow.apps.safe import seed
+from windrow.apps.safe.change import PROBE_S
+from windrow.apps.safe.ground import Ground
+from windrow.compile import Compiled
+from windrow.model.bonding import BondMode
+from windrow.model.checkpoint import Probe
+from windrow.model.facts import Nic
+from windrow.model.host import HostState
+from windrow.model.objects import AddressMode
+from windrow.model.problems import Problem, ProblemsError, Severity
+from windrow.model.steps import AddAddr, Impact, Phase, Step
+from windrow.model.values import MTU_MAX, MTU_MIN, VID_MAX, Cidr, IfName, Ref
+from windrow.model.wire import dump
+from windrow.model.wire.hostnetworkconfig import parse_cidr
+from windrow.netlink.errors import KernelError
+from windrow.plan import given_back, normalise
+from windrow.services import netmanagers
+from windrow.store.origin import forget_origin, read_origin, write_origin
+
+EXAMPLES = """\b
+Examples:
+  windrow init --nic eth0 --dry-run             what it would do
+  windrow init --nic eth0                       keep address, gateway and routes; move them to mgmt-br
+  windrow init --nic eth0 --nic eth1 --mode 802.3ad
+  windrow init --vlan 5 --address 192.0.2.10/24 --gateway 192.0.2.1
+  windrow init --nic eth0 --nic eth1            later: add a NIC
+  windrow init --undo                           the host as it was before the first init"""
+
+
+def _addresses(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[Cidr, ...] | None:
+    """Empty: DHCP."""
+    if value is None or value == "dhcp":
+        return None if value is None else ()
+    try:
+        return tuple(parse_cidr(part.strip()) for part in value.split(","))
+    except ValueError as error:
+        raise click.BadParameter(f"{error}: use dhcp, 192.0.2.10/24, or one of each family", ctx, param) from error
+
+
+def _gateways(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[str, ...] | None:
+    import ipaddress
+
+    try:
+        return None if value is None else tuple(str(ipaddress.ip_address(p.strip())) for p in value.split(",") if p)
+    except ValueError as error:
+        raise click.BadParameter(str(error), ctx, param) from error
+
+
+@click.command(epilog=EXAMPLES, short_help="Make this host's network Windrow's, over the session you are in")
+@click.option(
+    "--nic", "nics", multiple=True, metavar="NIC", help="A name, MAC or PCI address. May be given several times."
+)
+@click.option("--mode", type=click.Choice([str(m) for m in BondMode]), help="Of the bond; active-backup if not said.")
+@click.option("--vlan", type=click.IntRange(0, VID_MAX), help="The VLAN of the address; 0: untagged.")
+@click.option("--address", "addresses", callback=_addresses, metavar="dhcp|CIDR", help="Else the one that the NIC has.")
+@click.option("--gateway", "gateways", callback=_gateways, metavar="IP", help="Else the one that is used now.")
+@click.option("--mtu", type=click.IntRange(MTU_MIN, MTU_MAX))
+@click.option(
+    "--timeout",
+    "allowed_s",
+    default=f"{PROBE_S:.0f}s",
+    show_default=True,
+    callback=seconds,
+    metavar="TIME",
+    help="How long the gateway may take to answer, before all is undone.",
+)
+@confirm
+@click.option("--take-over", is_flag=True, help="I have seen who else manages these NICs, and that is settled.")
+@click.option("--undo", "undoing", is_flag=True, help="Give the host back as it was before the first `windrow init`.")
+@dry_run
+@click.pass_obj
+def init(
+    session: Session,
+    nics: tuple[str, ...],
+    mode: str | None,
+    vlan: int | None,
+    addresses: tuple[Cidr, ...] | None,
+    gateways: tuple[str, ...] | None,
+    mtu: int | None,
+    allowed_s: float,
+    confirm_s: float | None,
+    probes: tuple[Probe, ...],
+    take_over: bool,
+    undoing: bool,
+    dry_run: bool,
+) -> None:
+    """Turn a plain host into a node: bond mgmt-bo of the NICs, bridge mgmt-br on it, and the host's address, gateway
+    and routes there or on a VLAN of it. Sessions over the NIC go on.
+
+    It is kept only if the gateway answers afterwards, as it did before; otherwise all is undone, also when this
+    terminal or this process is gone. Run it again with other options to change NICs, mode, VLAN, address or MTU.
+    """
+    options = Options(
+        dry_run=dry_run,
+        max_impact=Impact.OUTAGE,
+        confirm_s=confirm_s,
+        allowed_s=allowed_s,
+        probes=probes,
+        consent=True,
+        command="windrow init --undo" if undoing else "windrow init",
+    )
+    ask = seed.Ask(
+        nics=nics,
+        mode=BondMode(mode) if mode else None,
+        vlan=vlan,
+        addresses=addresses,
+        gateways=gateways,
+        mtu=mtu,
+    )
+    if undoing:
+        if ask != seed.Ask():
+            raise click.UsageError("--undo gives everything back as it was: it takes no other wishes")
+        _give_back(session, options)
+    else:
+        _take(session, ask, options, take_over=take_over)
+
+
+def _take(session: Session, ask: seed.Ask, options: Options, *, take_over: bool) -> None:
+    ground = session.ground()
+    with nothing_changed(session.error_style), session.kernel() as kernel:
+        if not session.permitted() and not options.dry_run:
+            raise KernelError(1, "change the network of this host", hint=advice_for_permission())
+        cluster, troubles = stored(session)
+        gate(troubles, session.error_style)
+        sight, _ = survey(session, kernel)
+        dynamic = ground.dynamic(kernel)
+        planned = seed.design(cluster, sight.facts, sight.observed, ask, {n: frozenset(a) for n, a in dynamic.items()})
+        fresh = [nic for nic in planned.nics if nic.master is None]
+        others = _others(ground, fresh, sight)
+        gate([*planned.problems, *_wireless(ground, planned.nics), *_managed(others, take_over)], session.error_style)
+        if options.dry_run:
+            for obj in planned.objects:
+                say("---")
+                print_yaml(dump(obj))
+        else:
+            _keep_origin(ground, sight, fresh, first=planned.first)
+            _make_permanent(kernel, fresh, dynamic)
+    before = [cluster.objects.get(obj.ref) for obj in planned.objects]
+    try:
+        carry_out(session, Wish(put=planned.objects), options)
+    finally:
+        if planned.first and not options.dry_run and _not_taken(session):
+            forget_origin(ground.paths)
+    if before == list(planned.objects):
+        return
+    if planned.host_network.mode is AddressMode.DHCP and not options.dry_run:
+        say("Its address is asked for by the agent: windrow agent")
+
+
+def _not_taken(session: Session) -> bool:
+    cluster, _ = stored(session)
+    return seed.present(cluster, session.node)[0] is None
+
+
+# -- what is there ---------------------------------------------------------------------------------
+
+
+def _others(ground: Ground, nics: list[Nic], sight: Sight) -> list[netmanagers.Manager]:
+    runtime, root = sight.observed.runtime, ground.paths.root
+    return [m for nic in nics for m in netmanagers.managers(root, nic.name, runtime[nic.name].ifindex)]
+
+
+def _managed(others: list[netmanagers.Manager], take_over: bool) -> list[Problem]:
+    if not others:
+        return []
+    commands = "".join(f"\n        {c}" for c in dict.fromkeys(c for m in others for c in m.commands))
+    hint = f"hand it over, then say --take-over:{commands}"
+    if take_over:
+        hint = "it may put its own address back, or take ours away, until it is told not to"
+    return [
+        Problem(
+            code="managed-elsewhere",
+            message=netmanagers.words(others),
+            hint=hint,
+            severity=Severity.WARNING if take_over else Severity.ERROR,
+        )
+    ]
+
+
+def _wireless(ground: Ground, nics: tuple[Nic, ...]) -> list[Problem]:
+    text = "is wireless: its access point takes frames of its own MAC address alone, so it can be in no bridge"
+    found = [nic.name for nic in nics if netmanagers.wireless(ground.paths.root, nic.name)]
+    return [Problem(code="nic-wireless", message=f"{name} {text}", hint="use a wired NIC") for name in found]
+
+
+def _keep_origin(ground: Ground, sight: Sight, fresh: list[Nic], *, first: bool) -> None:
+    """The NICs that are taken now, as they are; those that were taken before stay as they were found."""
+    now = normalise(sight.observed, frozenset(nic.name for nic in fresh))
+    links = {nic.name: now.links[nic.name] for nic in fresh if nic.name in now.links}
+    routes = frozenset(r for r in now.routes if r.dev in links)
+    if not first and (before := read_origin(ground.paths)) is not None:
+        links, routes = {**links, **before.links}, routes | before.routes
+    write_origin(ground.paths, HostState(links=links, routes=routes))
+
+
+def _make_permanent(kernel: Kernel, nics: list[Nic], dynamic: Mapping[IfName, Mapping[Cidr, int]]) -> None:
+    """An address for a time only would end while it moves; on its way it is one like any other. Raises KernelError."""
+    why = Ref("Node", "")
+    for nic in nics:
+        for address in dynamic.get(nic.name, {}):
+            action = AddAddr(address)
+            step = Step(phase=Phase.PREPARE, link=nic.name, action=action, why=why, impact=Impact.NONE)
+            if (failure := kernel.run([step])) is not None:
+                raise KernelError(failure.errno, f"keep {address} on {nic.name}")
+
+
+# -- back ------------------------------------------------------------------------------------------
+
+
+def _give_back(session: Session, options: Options) -> None:
+    ground = session.ground()
+    cluster, troubles = stored(session)
+    gate(troubles, session.error_style)
+    config, network = seed.present(cluster, session.node)
+    origin = read_origin(ground.paths)
+    if config is None or origin is None:
+        text = (
+            "this host's management network is not Windrow's" if config is None else "nothing is kept of what was here"
+        )
+        hint = "there is nothing to undo" if config is None else "set the network up by hand; then delete the objects"
+        raise ProblemsError([Problem(code="no-origin", message=text, hint=hint)])
+    gone = (config, network) if network is not None else (config,)
+
+    def fit(compiled: Compiled, _: Sight) -> Compiled:
+        return replace(compiled, state=given_back(compiled.state, origin))
+
+    carry_out(session, Wish(remove=gone), replace(options, fit=fit))
+    if not options.dry_run and _not_taken(session):
+        forget_origin(ground.paths)

@@ -1,0 +1,1 @@
+"""Safe change: a checkpoint, a watchdog, a probe; and the way back."""

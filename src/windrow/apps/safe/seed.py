@@ -1,0 +1,366 @@
+"""The management network as two objects, from what a host has now and what its administrator says. Pure.
+
+    VlanConfig         mgmt-vlanconfig-<node>   its NICs, by MAC, and their bond; annotated as Windrow's
+    HostNetworkConfig  mgmt-<node>              its address, gateway and routes, on mgmt-br or on a VLAN of it
+
+A first time takes over what the NIC has: address, gateway, routes, MAC. Later ones change what they are told to, and
+leave the rest.
+"""
+
+from __future__ import annotations
+
+import copy
+import ipaddress
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from windrow.compile.uplinks import find_nic
+from windrow.model import names
+from windrow.model.bonding import BondMode
+from windrow.model.cluster import Cluster, matches_selector, selects_node
+from windrow.model.facts import Nic, NodeFacts
+from windrow.model.host import Bond, Link, Observed, Route
+from windrow.model.meta import Meta
+from windrow.model.objects import (
+    AddressMode,
+    AnyObject,
+    HostNetworkConfig,
+    HostRoute,
+    HostRouting,
+    LabelSelector,
+    NicIdentity,
+    NicSelector,
+    Operator,
+    Requirement,
+    Uplink,
+    VlanConfig,
+)
+from windrow.model.problems import Problem
+from windrow.model.values import Cidr, IfName, Mac
+from windrow.model.wire import dump, json_text, load_documents
+from windrow.model.wire import hostnetworkconfig as hnc_wire
+from windrow.model.wire import vlanconfig as vc_wire
+
+MAIN_TABLE = 254
+RTPROT_KERNEL, RTPROT_RA = 2, 9
+ALONE = frozenset({None, BondMode.ACTIVE_BACKUP, BondMode.LACP})
+"""Modes that mean something with one NIC: the switch may insist on LACP, and a second NIC may come."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ask:
+    """What the administrator said; None: nothing. `addresses` empty: DHCP."""
+
+    nics: tuple[str, ...] = ()
+    mode: BondMode | None = None
+    vlan: int | None = None
+    addresses: tuple[Cidr, ...] | None = None
+    gateways: tuple[str, ...] | None = None
+    mtu: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seed:
+    """`leased`: the address that a DHCP server gave the NIC, to be asked for again. `first`: no such objects yet."""
+
+    vlan_config: VlanConfig
+    host_network: HostNetworkConfig
+    nics: tuple[Nic, ...]
+    problems: tuple[Problem, ...] = ()
+    first: bool = True
+
+    @property
+    def objects(self) -> tuple[VlanConfig, HostNetworkConfig]:
+        return self.vlan_config, self.host_network
+
+
+def config_name(node: str) -> str:
+    """As Harvester calls the object that mirrors its management uplink."""
+    return f"{names.MGMT}-vlanconfig-{node}"
+
+
+def network_name(node: str) -> str:
+    return f"{names.MGMT}-{node}"
+
+
+def present(cluster: Cluster, node: str) -> tuple[VlanConfig | None, HostNetworkConfig | None]:
+    """The two objects of this node, whatever they are called, as they are now."""
+    labels = cluster.node(node)
+    configs = (v for v in cluster.vlan_configs(names.MGMT) if v.effective and selects_node(v, labels))
+    config = next(configs, None)
+    mine = [h for h in cluster.host_networks(names.MGMT) if matches_selector(h.node_selector, labels.meta.labels)]
+    mine.sort(key=lambda h: (h.name != network_name(node), not h.routing.gateways))
+    return config, next(iter(mine), None)
+
+
+# -- the two objects -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Had:
+    """What the NICs have now that moves along. `dynamic`: a DHCP server gave the address."""
+
+    link: Link | None = None
+    addresses: tuple[Cidr, ...] = ()
+    routing: HostRouting = field(default_factory=HostRouting)
+    dynamic: bool = False
+
+
+def design(
+    cluster: Cluster, facts: NodeFacts, observed: Observed, ask: Ask, dynamic: Mapping[IfName, frozenset[Cidr]]
+) -> Seed:
+    """`dynamic`: the addresses that were given for a time only, by link. `problems`: all that speaks against it."""
+    config, network = present(cluster, facts.node)
+    problems: list[Problem] = []
+    nics = tuple(_nics(ask, config, facts, problems))
+    problems += _unfit(nics, config, observed)
+    had = _had(nics, observed, dynamic, problems) if config is None else Had()
+    made = _vlan_config(config, facts, nics, had, ask)
+    address = _host_network(network, facts, had, ask, first=config is None)
+    problems += _contradictions(made, address, ask, facts.node)
+    problems += _elsewhere(address, nics, observed, ask, facts.node)
+    return Seed(
+        vlan_config=_settled(made, config, vc_wire.FIELDS),
+        host_network=_settled(address, network, hnc_wire.FIELDS),
+        nics=nics,
+        problems=tuple(problems),
+        first=config is None,
+    )
+
+
+def _vlan_config(old: VlanConfig | None, facts: NodeFacts, nics: tuple[Nic, ...], had: Had, ask: Ask) -> VlanConfig:
+    uplink = old.uplink if old else Uplink(nics=(), bond=Bond())
+    if ask.nics:
+        uplink = replace(uplink, nics=tuple(_selector(nic, facts) for nic in nics))
+    if ask.mode is not None and ask.mode is not uplink.bond.mode:
+        uplink = replace(uplink, bond=_of_mode(uplink.bond, ask.mode))
+    if ask.mtu is not None:
+        uplink = replace(uplink, mtu=ask.mtu)
+    if had.link is not None:
+        if ask.mtu is None and had.link.mtu and had.link.mtu != 1500:
+            uplink = replace(uplink, mtu=had.link.mtu)
+        if had.link.mac and nics and had.link.mac != nics[0].mac:
+            uplink = replace(uplink, mac=Mac(had.link.mac))  # the address was asked for with this one
+    if old is not None:
+        return replace(old, uplink=uplink)
+    return VlanConfig(
+        meta=Meta(name=config_name(facts.node), annotations={names.ANNOTATION_MANAGED: "true"}),
+        cluster_network=names.MGMT,
+        node_selector={names.LABEL_HOSTNAME: facts.node},
+        uplink=uplink,
+    )
+
+
+def _of_mode(bond: Bond, mode: BondMode) -> Bond:
+    """What the other mode does not take is dropped, or the manifest would contradict itself."""
+    if bond.arp_interval and mode in (BondMode.LACP, BondMode.BALANCE_TLB, BondMode.BALANCE_ALB):
+        bond = replace(bond, arp_interval=None, arp_ip_target=None, ns_ip6_target=None)
+    return replace(bond, mode=mode).applicable()
+
+
+def _selector(nic: Nic, facts: NodeFacts) -> NicSelector:
+    """By its MAC, which stays when the kernel calls it otherwise; by name where two have the same."""
+    alike = [n for n in facts.nics.values() if n.mac == nic.mac]
+    if len(alike) == 1:
+        return NicSelector(by=NicIdentity.MAC, value=nic.mac)
+    return NicSelector(by=NicIdentity.NAME, value=nic.name)
+
+
+def _host_network(
+    old: HostNetworkConfig | None, facts: NodeFacts, had: Had, ask: Ask, *, first: bool
+) -> HostNetworkConfig:
+    node = facts.node
+    made = old or HostNetworkConfig(
+        meta=Meta(name=network_name(node)),
+        cluster_network=names.MGMT,
+        vid=0,
+        mode=AddressMode.STATIC,
+        node_selector=LabelSelector(
+            requirements=(Requirement(key=names.LABEL_HOSTNAME, operator=Operator.IN, values=(node,)),)
+        ),
+    )
+    if first:
+        mode = AddressMode.DHCP if had.dynamic else AddressMode.STATIC
+        ips = {node: had.addresses} if mode is AddressMode.STATIC and had.addresses else {}
+        routing = replace(had.routing, gateways=()) if had.dynamic else had.routing  # the server names them
+        made = replace(made, mode=mode, ips=ips, routing=routing)
+    if ask.vlan is not None:
+        made = replace(made, vid=ask.vlan)
+    if ask.addresses is not None:
+        mode = AddressMode.STATIC if ask.addresses else AddressMode.DHCP
+        ips = {**made.ips, node: ask.addresses} if ask.addresses else {}
+        gateways = made.routing.gateways if ask.addresses else ()
+        if ask.addresses and first and not gateways:
+            gateways = had.routing.gateways
+        made = replace(made, mode=mode, ips=ips, routing=replace(made.routing, gateways=gateways))
+    if ask.gateways is not None:
+        made = replace(made, routing=replace(made.routing, gateways=ask.gateways))
+    return made
+
+
+def _settled(made: Any, old: AnyObject | None, fields: Iterable[str]) -> Any:
+    """Written and read again, as it will be found in the store; what Windrow does not know of an old one stays."""
+    document = dump(replace(made, doc={}))
+    if old is not None and old.doc:
+        kept = copy.deepcopy(dict(old.doc))
+        others = {k: v for k, v in dict(kept.get("spec") or {}).items() if k not in set(fields)}
+        document = {**kept, "spec": {**document["spec"], **others}}
+    loaded = load_documents(json_text(document))
+    return loaded.objects[0] if loaded.objects else made
+
+
+# -- what is there now -----------------------------------------------------------------------------
+
+
+def _nics(ask: Ask, config: VlanConfig | None, facts: NodeFacts, problems: list[Problem]) -> Iterator[Nic]:
+    if not ask.nics and config is None:
+        hint = f"its NICs are {', '.join(sorted(facts.nics)) or 'none'}"
+        problems.append(Problem(code="nic-missing", message="say which NICs: --nic", hint=hint))
+    selectors = [_read_selector(text) for text in ask.nics] or list(config.uplink.nics if config else ())
+    seen: set[str] = set()
+    for selector in selectors:
+        nic = find_nic(selector, facts)
+        if nic is None:
+            link = selector.by is NicIdentity.NAME and selector.value in facts.links
+            what = f"{selector} is a link of this host, but no NIC" if link else f"this host has no NIC {selector}"
+            hint = f"its NICs are {', '.join(sorted(facts.nics)) or 'none'}"
+            problems.append(Problem(code="nic-missing", message=what, hint=hint))
+        elif nic.name in seen:
+            problems.append(Problem(code="nic-duplicate", message=f"{nic.name} is named twice", hint="once is enough"))
+        else:
+            seen.add(nic.name)
+            yield nic
+
+
+def _read_selector(text: str) -> NicSelector:
+    """A name, a MAC address, or a PCI address."""
+    parts = text.lower().split(":")
+    if len(parts) == 6:
+        return NicSelector(by=NicIdentity.MAC, value=text.lower())
+    if len(parts) == 3 and "." in parts[2]:
+        return NicSelector(by=NicIdentity.PCI, value=text.lower())
+    return NicSelector(by=NicIdentity.NAME, value=text)
+
+
+def _unfit(nics: tuple[Nic, ...], config: VlanConfig | None, observed: Observed) -> Iterator[Problem]:
+    ours = (names.bond_of(names.MGMT), names.next_bond_of(names.MGMT))
+    for nic in nics:
+        link = observed.state.links.get(nic.name)
+        if link is None:
+            continue
+        if link.master and not (link.master in ours and observed.owned(link.master)):
+            above = observed.state.links.get(IfName(link.master))
+            what = f"{nic.name} is in {above.kind if above else 'link'} {link.master}"
+            hint = f"take it out first: ip link set dev {nic.name} nomaster"
+            if link.master in ours:
+                hint = "this management network was made by the system's installer: it stays the system's"
+            yield Problem(code="nic-in-use", message=what, hint=hint)
+        standing = sorted(n for n, k in observed.state.links.items() if k.parent == nic.name)
+        if standing:
+            what = f"{', '.join(standing)} stand{'s' if len(standing) == 1 else ''} on {nic.name}, and would be cut off"
+            hint = f"delete it first (ip link delete dev {standing[0]}); its address in VLAN N comes with --vlan N"
+            yield Problem(code="nic-in-use", message=what, hint=hint)
+
+
+def _had(
+    nics: tuple[Nic, ...],
+    observed: Observed,
+    dynamic: Mapping[IfName, frozenset[Cidr]],
+    problems: list[Problem],
+) -> Had:
+    with_addresses = [n for n in nics if _addresses(n.name, observed, dynamic)]
+    if len(with_addresses) > 1:
+        each = "; ".join(f"{n.name}: {', '.join(_addresses(n.name, observed, dynamic))}" for n in with_addresses)
+        hint = "take all but one away first: ip address flush dev <NIC>"
+        problems.append(Problem(code="addresses", message=f"several of these NICs have addresses: {each}", hint=hint))
+        return Had()
+    if not with_addresses:
+        return Had()
+    nic = with_addresses[0]
+    addresses = _addresses(nic.name, observed, dynamic)
+    routes = [r for r in observed.state.routes if r.dev == nic.name and r.protocol != RTPROT_KERNEL]
+    return Had(
+        link=observed.state.links[nic.name],
+        addresses=addresses,
+        routing=_routing(routes),
+        dynamic=bool({a for a in dynamic.get(nic.name, ()) if ":" not in a}),
+    )
+
+
+def _addresses(nic: IfName, observed: Observed, dynamic: Mapping[IfName, frozenset[Cidr]]) -> tuple[Cidr, ...]:
+    link = observed.state.links[nic]
+    found = set(link.addrs or ()) | {a for a in dynamic.get(nic, ()) if ":" not in a}
+    return tuple(sorted(found, key=lambda a: (":" in a, a)))
+
+
+def _routing(routes: list[Route]) -> HostRouting:
+    """The best default route of each family; the others as they are."""
+    best: dict[bool, Route] = {}
+    for route in sorted((r for r in routes if r.dst == "default" and r.gateway), key=lambda r: -r.metric):
+        best[":" in str(route.gateway)] = route
+    metric = next((r.metric for six, r in sorted(best.items()) if r.metric and not six), None)
+    others = [
+        HostRoute(to=r.dst, via=r.gateway or "", metric=r.metric or None)
+        for r in sorted(routes, key=lambda r: (r.dst, r.metric))
+        if r.dst != "default" and r.table == MAIN_TABLE
+    ]
+    return HostRouting(
+        gateways=tuple(str(r.gateway) for _, r in sorted(best.items())), metric=metric, routes=tuple(others)
+    )
+
+
+# -- what contradicts itself -----------------------------------------------------------------------
+
+
+def _contradictions(config: VlanConfig, network: HostNetworkConfig, ask: Ask, node: str) -> Iterator[Problem]:
+    addresses = network.ips.get(node, ())
+    if network.mode is AddressMode.STATIC and not addresses:
+        hint = "say --address dhcp, or --address 192.0.2.10/24 --gateway 192.0.2.1"
+        yield Problem(code="address-missing", message="none of these NICs has an address to take over", hint=hint)
+    by_family = [":" in a for a in addresses]
+    if len(set(by_family)) < len(by_family):
+        text = f"there is more than one address of a family: {', '.join(addresses)}"
+        hint = "choose with --address; the others can be given back by hand, or as host networks of other VLANs"
+        yield Problem(code="addresses", message=text, hint=hint)
+    for gateway in network.routing.gateways if addresses else ():
+        if not any(_inside(gateway, address) for address in addresses):
+            said = "given" if ask.gateways else "used now"
+            text = f"the gateway {gateway} ({said}) is not in the network of {', '.join(addresses)}"
+            yield Problem(code="gateway-outside", message=text, hint="give the one of this network: --gateway")
+    mode = config.uplink.bond.mode
+    if len(config.uplink.nics) == 1 and mode not in ALONE:
+        text = f"mode {mode} spreads its traffic over several NICs, and this is one"
+        yield Problem(code="mode-pointless", message=text, hint="leave --mode out, or name a second --nic")
+
+
+def _elsewhere(
+    network: HostNetworkConfig, nics: tuple[Nic, ...], observed: Observed, ask: Ask, node: str
+) -> Iterator[Problem]:
+    """The way to this host is over a NIC that is not named: it would have two, and answer on either."""
+    ours = {nic.name for nic in nics}
+    wanted = {str(ipaddress.ip_interface(a).ip): a for a in network.ips.get(node, ())}
+    for name, link in observed.state.links.items():
+        mine = name in ours or observed.owned(name)
+        has = [wanted[ip] for a in link.addrs or () if (ip := a.partition("/")[0]) in wanted]
+        if has and not mine:
+            hint = f"name {name} too, or take the address off it: ip address delete {has[0]} dev {name}"
+            yield Problem(code="address-elsewhere", message=f"{has[0]} is the address of {name}", hint=hint)
+    routes = sorted({r.dev for r in observed.state.routes if r.dst == "default" and r.dev and not _loose(r)})
+    others = [name for name in routes if name not in ours and not observed.owned(name)]
+    if others and not ask.gateways:
+        text = f"the default route of this host goes over {', '.join(others)}, which is not named"
+        hint = f"name it (--nic {others[0]}), or say which --gateway the host shall use instead"
+        yield Problem(code="route-elsewhere", message=text, hint=hint)
+
+
+def _loose(route: Route) -> bool:
+    """One that a router announced comes again wherever the address is (RTPROT_RA)."""
+    return route.protocol == RTPROT_RA
+
+
+def _inside(gateway: str, address: Cidr) -> bool:
+    router, interface = ipaddress.ip_address(gateway), ipaddress.ip_interface(address)
+    if router.version != interface.version:
+        return False
+    return router in interface.network or router.is_link_local

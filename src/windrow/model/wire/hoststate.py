@@ -1,0 +1,282 @@
+"""HostState <-> JSON: what is kept on disk of a network, to go back to it.
+
+Every attribute that is not None is written under its own name, VID sets as text (`1,100-102`). Reading takes nothing
+on trust: a value that no kernel would have said raises ValueError, and names where it stands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import fields
+from ipaddress import ip_address, ip_interface, ip_network
+from typing import Any, TypeVar
+
+from windrow.model.bonding import OPTIONS, BondMode
+from windrow.model.host import Bond, Bridge, HostState, Link, LinkSpec, Other, Route, VlanIf
+from windrow.model.values import (
+    VID_MAX,
+    Cidr,
+    PortVlans,
+    Ref,
+    VidSet,
+    parse_ifname,
+    parse_mac,
+)
+
+T = TypeVar("T")
+
+VERSION = 1
+_PLAIN = ("up", "mtu", "mac", "txqlen", "promisc", "master", "isolated", "hairpin")
+_U32 = 0xFFFF_FFFF
+
+
+def write(state: HostState) -> dict[str, Any]:
+    """In the order of names, so that the same state is the same text."""
+    return {
+        "version": VERSION,
+        "links": [_write_link(state.links[name]) for name in sorted(state.links)],
+        "routes": [_write_route(r) for r in sorted(state.routes, key=_route_key)],
+        "sysctls": dict(sorted(state.sysctls.items())),
+    }
+
+
+def read(document: Any) -> HostState:
+    """The inverse. Raises ValueError, with the place in its text."""
+    table = _table(document, {"version", "links", "routes", "sysctls"})
+    if table.get("version") != VERSION:
+        raise ValueError(f"version: this is {table.get('version')!r}, and {VERSION} is what is understood here")
+    links = [_at(f"links[{i}]", _read_link, one) for i, one in enumerate(_list(table, "links"))]
+    if len({link.name for link in links}) != len(links):
+        raise ValueError("links: a name is there twice")
+    routes = [_at(f"routes[{i}]", _read_route, one) for i, one in enumerate(_list(table, "routes"))]
+    sysctls = _table(table.get("sysctls", {}))
+    if not all(isinstance(value, str) for value in sysctls.values()):
+        raise ValueError("sysctls: these are not texts")
+    return HostState(links={link.name: link for link in links}, routes=frozenset(routes), sysctls=sysctls)
+
+
+# -- links -----------------------------------------------------------------------------------------
+
+
+def _write_link(link: Link) -> dict[str, Any]:
+    found: dict[str, Any] = {"name": link.name, "spec": _write_spec(link.spec)}
+    found |= {name: value for name in _PLAIN if (value := getattr(link, name)) is not None}
+    found |= {name: _write_vlans(vlans) for name, vlans in _vlans(link) if vlans is not None}
+    if link.addrs is not None:
+        found["addrs"] = sorted(link.addrs)
+    if link.origin:
+        found["origin"] = [[ref.kind, ref.name, ref.namespace] for ref in link.origin]
+    return found
+
+
+def _vlans(link: Link) -> tuple[tuple[str, PortVlans | None], ...]:
+    return ("vlans", link.vlans), ("self_vlans", link.self_vlans)
+
+
+def _write_spec(spec: LinkSpec) -> dict[str, Any]:
+    """`{"bond": {…}}`. Not `Link.kind`: a VLAN interface may stand there as a link of others, with that kind."""
+    word = {Bond: "bond", Bridge: "bridge", VlanIf: "vlan", Other: "other"}[type(spec)]
+    plain = {f.name: _json(getattr(spec, f.name)) for f in fields(spec)}
+    return {word: {name: value for name, value in plain.items() if value is not None}}
+
+
+def _json(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else str(value) if isinstance(value, BondMode) else value
+
+
+def _write_vlans(vlans: PortVlans) -> dict[str, Any]:
+    found: dict[str, Any] = {"untagged": str(vlans.untagged), "tagged": str(vlans.tagged)}
+    if vlans.pvid is not None:
+        found["pvid"] = vlans.pvid
+    return found if vlans.exact else {**found, "exact": False}
+
+
+_LINK = frozenset({"name", "spec", "vlans", "self_vlans", "addrs", "origin", *_PLAIN})
+
+
+def _read_link(document: Any) -> Link:
+    table = _table(document, _LINK)
+    vlans = {n: _at(n, _read_vlans, table[n]) for n in ("vlans", "self_vlans") if n in table}
+    return Link(
+        name=_at("name", parse_ifname, _text(table, "name")),
+        spec=_at("spec", _read_spec, table.get("spec")),
+        up=_flag(table, "up"),
+        mtu=_number(table, "mtu", _U32),
+        mac=parse_mac(_text(table, "mac")) if "mac" in table else None,
+        txqlen=_number(table, "txqlen", _U32),
+        promisc=_flag(table, "promisc"),
+        master=_at("master", _none_or_ifname, _text(table, "master")) if "master" in table else None,
+        isolated=_flag(table, "isolated"),
+        hairpin=_flag(table, "hairpin"),
+        addrs=frozenset(_at("addrs", _cidr, a) for a in _list(table, "addrs")) if "addrs" in table else None,
+        origin=tuple(_at("origin", _ref, one) for one in _list(table, "origin")),
+        **vlans,
+    )
+
+
+def _read_spec(document: Any) -> LinkSpec:
+    whole = _table(document, frozenset(_SPECS))
+    if len(whole) != 1:
+        raise ValueError(f"a link is one of {', '.join(_SPECS)}")
+    ((word, inner),) = whole.items()
+    return _at(word, _SPECS[word], inner)
+
+
+def _bond(document: Any) -> Bond:
+    table = _table(document, frozenset(OPTIONS))
+    return Bond(**{name: _at(name, _option, (name, value)) for name, value in table.items()})
+
+
+def _bridge(document: Any) -> Bridge:
+    table = _table(document, {"vlan_filtering", "stp", "ageing"})
+    flags = {name: _flag(table, name) for name in ("vlan_filtering", "stp")}
+    return Bridge(**flags, ageing=_number(table, "ageing", _U32))
+
+
+def _vlan(document: Any) -> VlanIf:
+    table = _table(document, {"parent", "vid"})
+    vid = _number(table, "vid", VID_MAX)
+    if vid is None:
+        raise ValueError("vid: is missing")
+    return VlanIf(parent=_at("parent", parse_ifname, _text(table, "parent")), vid=vid)
+
+
+def _other(document: Any) -> Other:
+    table = _table(document, {"kind", "parent"})
+    parent = _at("parent", parse_ifname, _text(table, "parent")) if "parent" in table else None
+    return Other(kind=_text(table, "kind"), parent=parent)
+
+
+_SPECS: Mapping[str, Callable[[Any], LinkSpec]] = {"bond": _bond, "bridge": _bridge, "vlan": _vlan, "other": _other}
+
+
+def _option(found: tuple[str, Any]) -> Any:
+    """A bond option's value: an enum's word, a number, a list of addresses, or a name."""
+    name, value = found
+    option = OPTIONS[name]
+    if name == "mode":
+        return BondMode(value)
+    if isinstance(value, list):
+        return tuple(str(ip_address(one)) for one in value)
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        raise ValueError(f"{value!r} is no value of it")
+    if option.choices and value not in option.choices:
+        raise ValueError(f"{value!r} is none of {', '.join(option.choices)}")
+    if name == "primary" and value:
+        return parse_ifname(str(value))
+    if name == "ad_actor_system" and value:
+        return parse_mac(str(value))
+    return value
+
+
+def _read_vlans(document: Any) -> PortVlans:
+    table = _table(document, {"pvid", "untagged", "tagged", "exact"})
+    untagged, tagged = (VidSet.parse(_text(table, name)) for name in ("untagged", "tagged"))
+    if untagged & tagged:
+        raise ValueError(f"{untagged & tagged} is tagged and untagged at once")
+    exact = _flag(table, "exact")
+    return PortVlans(
+        pvid=_number(table, "pvid", VID_MAX), untagged=untagged, tagged=tagged, exact=True if exact is None else exact
+    )
+
+
+def _ref(one: Any) -> Ref:
+    if not isinstance(one, list) or len(one) != 3 or not all(isinstance(part, str) for part in one):
+        raise ValueError("an object is three texts: kind, name, namespace")
+    return Ref(*one)
+
+
+# -- routes ----------------------------------------------------------------------------------------
+
+
+def _route_key(route: Route) -> tuple[str, ...]:
+    return tuple(str(getattr(route, f.name) or "") for f in fields(route))
+
+
+def _write_route(route: Route) -> dict[str, Any]:
+    return {f.name: value for f in fields(route) if (value := getattr(route, f.name)) not in (None, f.default)}
+
+
+def _read_route(document: Any) -> Route:
+    table = _table(document, {f.name for f in fields(Route)})
+    dst = _text(table, "dst")
+    if dst != "default":
+        dst = str(_at("dst", ip_network, dst))
+    numbers = {n: v for n in ("table", "metric", "protocol") if (v := _number(table, n, _U32)) is not None}
+    return Route(
+        dst=dst,
+        dev=_at("dev", parse_ifname, _text(table, "dev")) if "dev" in table else None,
+        gateway=str(_at("gateway", ip_address, _text(table, "gateway"))) if "gateway" in table else None,
+        **numbers,
+    )
+
+
+# -- pieces ----------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _place(name: str) -> Iterator[None]:
+    try:
+        yield
+    except ValueError as error:
+        text = str(error)
+        raise ValueError(f"{name}{'.' if _is_place(text) else ': '}{text}") from error
+
+
+def _is_place(text: str) -> bool:
+    """Whether it begins with the name of a field, as what is raised further in does."""
+    return text.partition(":")[0].partition(".")[0].replace("_", "").isalnum() and " " not in text.partition(":")[0]
+
+
+def _at(name: str, read_one: Callable[[Any], T], value: Any) -> T:
+    with _place(name):
+        return read_one(value)
+
+
+def _table(document: Any, known: set[str] | frozenset[str] | None = None) -> Mapping[str, Any]:
+    if not isinstance(document, dict):
+        raise ValueError(f"this is {document!r:.40}, and no mapping")
+    if known is not None and (strange := sorted(set(document) - known)):
+        raise ValueError(f"there is no field {strange[0]!r:.40}")
+    return document
+
+
+def _list(table: Mapping[str, Any], name: str) -> list[Any]:
+    found = table.get(name, [])
+    if not isinstance(found, list):
+        raise ValueError(f"{name}: this is no list")
+    return found
+
+
+def _text(table: Mapping[str, Any], name: str) -> str:
+    found = table.get(name)
+    if not isinstance(found, str):
+        raise ValueError(f"{name}: this is no text")
+    return found
+
+
+def _flag(table: Mapping[str, Any], name: str) -> bool | None:
+    found = table.get(name)
+    if found is not None and not isinstance(found, bool):
+        raise ValueError(f"{name}: this is neither true nor false")
+    return found
+
+
+def _number(table: Mapping[str, Any], name: str, most: int) -> int | None:
+    found = table.get(name)
+    if found is None:
+        return None
+    if isinstance(found, bool) or not isinstance(found, int) or not 0 <= found <= most:
+        raise ValueError(f"{name}: this is no number from 0 to {most}")
+    return found
+
+
+def _none_or_ifname(text: str) -> str:
+    return parse_ifname(text) if text else ""
+
+
+def _cidr(text: Any) -> Cidr:
+    if not isinstance(text, str):
+        raise ValueError("an address is a text")
+    return Cidr(ip_interface(text).with_prefixlen)

@@ -1,0 +1,46 @@
+"""Which start of the host this is, and how long ago it was: what no clock that people set can confuse."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from windrow.store.paths import Paths
+
+_KERNEL = Path("/proc/sys/kernel/random/boot_id")
+_MARK = "boot"
+
+
+def seconds() -> float:
+    """Since the host was started, sleep included (CLOCK_BOOTTIME)."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def identity(paths: Paths) -> str:
+    """The same until the host is started anew. Raises OSError.
+
+    The kernel's own identity, and a mark among the files that a start takes away: that is what several nodes in one
+    kernel have instead of a start of their own.
+    """
+    kernel = _KERNEL.read_text().strip()
+    path = paths.runtime / _MARK
+    with suppress(FileNotFoundError):
+        mark = path.read_text().strip()
+        if mark.startswith(f"{kernel} "):
+            return mark
+    path.parent.mkdir(parents=True, exist_ok=True)
+    mark, temp = f"{kernel} {secrets.token_hex(8)}", path.with_name(f".{_MARK}.{os.getpid()}")
+    temp.write_text(mark)
+    try:
+        with suppress(FileNotFoundError):
+            if not path.read_text().startswith(f"{kernel} "):
+                path.unlink()
+        os.link(temp, path)
+    except FileExistsError:
+        return path.read_text().strip()  # another process was faster: its mark counts
+    finally:
+        temp.unlink()
+    return mark

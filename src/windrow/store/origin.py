@@ -1,0 +1,40 @@
+"""What `windrow init` found: the NICs with their addresses and routes, for the day on which they are given back."""
+
+from __future__ import annotations
+
+import json
+
+from windrow.model.host import HostState
+from windrow.model.wire import hoststate
+from windrow.store import atomic
+from windrow.store.errors import StoreError, explained
+from windrow.store.paths import Paths
+
+
+def read_origin(paths: Paths) -> HostState | None:
+    """None: there is none. Raises StoreError: it cannot be read."""
+    with explained(paths.origin, "read what was here before `windrow init`"):
+        try:
+            data = paths.origin.read_bytes()
+        except FileNotFoundError:
+            return None
+    try:
+        return hoststate.read(json.loads(data))
+    except (ValueError, RecursionError) as error:
+        hint = "set the network up by hand, or as your distribution does it"
+        raise StoreError(paths.origin, f"this is not what was here before `windrow init`: {error}", hint) from error
+
+
+def write_origin(paths: Paths, origin: HostState) -> None:
+    """Raises StoreError."""
+    data = json.dumps(hoststate.write(origin), indent=1).encode()
+    with explained(paths.origin, "keep what is here now"):
+        atomic.make_directory(paths.origin.parent)
+        atomic.commit(atomic.stage(paths.origin, data), paths.origin)
+        atomic.settle(paths.origin.parent)
+
+
+def forget_origin(paths: Paths) -> None:
+    """Raises StoreError."""
+    with explained(paths.origin, "forget what was here before"):
+        paths.origin.unlink(missing_ok=True)
