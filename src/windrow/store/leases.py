@@ -17,6 +17,8 @@ from typing import Any
 
 from windrow.model.leases import Asking, Lease, LeasedRoute
 from windrow.model.values import MTU_MIN, Cidr, IfName, parse_ifname
+from windrow.store import atomic
+from windrow.store.errors import explained
 from windrow.store.paths import Paths
 
 SUFFIX, ASKED = ".json", ".asked"
@@ -78,6 +80,20 @@ class Leases:
     def asking(self) -> dict[IfName, Asking]:
         """The clients that are looking for a server."""
         return {name: found for name in _names(self._asked, ASKED) if (found := _asking(self.asked_path(name)))}
+
+    def adopt(self, lease: Lease, now: Moment) -> None:
+        """One that another client was given, for the rest of its time: its address is kept, and asked for again.
+        Raises StoreError."""
+        address = ipaddress.IPv4Interface(lease.address)
+        options = {"ip": str(address.ip), "subnet": str(address.netmask), "lease": str(lease.lease_s or FOREVER)}
+        if gateways := [route.gateway for route in lease.routes if route.gateway]:
+            options["router"] = " ".join(gateways)
+        when = {"boot": now.boot, "booted_s": now.booted_s, "wall_s": now.wall_s}
+        path = self.path(lease.interface)
+        with explained(path, "keep the lease"):
+            atomic.make_directory(path.parent)
+            data = json.dumps({"event": "bound", **when, "options": options}).encode()
+            atomic.commit(atomic.stage(path, data), path)
 
     def forget(self, interface: IfName) -> None:
         """Raises OSError."""

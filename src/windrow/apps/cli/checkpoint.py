@@ -17,8 +17,13 @@ from windrow.store import boot
 from windrow.store.checkpoints import Checkpoints
 from windrow.store.paths import Paths
 
+EXAMPLES = """\b
+Examples:
+  windrow checkpoint
+  windrow checkpoint -o json    for scripts: checkpoint.pending, checkpoint.secondsLeft"""
 
-@click.command(short_help="Show the change that waits to be confirmed")
+
+@click.command(epilog=EXAMPLES, short_help="Show the change that waits to be confirmed")
 @output
 @click.pass_obj
 def checkpoint(session: Session, output: str) -> None:

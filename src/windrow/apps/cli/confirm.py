@@ -15,8 +15,13 @@ from windrow.store.directory import Store
 from windrow.store.lastgood import write_last_good
 from windrow.store.paths import Paths
 
+EXAMPLES = """\b
+Examples:
+  windrow apply -f mgmt.yaml --confirm 60s
+  windrow confirm               from a new session: that it can be opened is the proof"""
 
-@click.command(short_help="Keep the change that waits to be confirmed")
+
+@click.command(epilog=EXAMPLES, short_help="Keep the change that waits to be confirmed")
 @click.pass_obj
 def confirm(session: Session) -> None:
     """Keep the change that was made with --confirm, before its time is over. From any terminal of this host: that one

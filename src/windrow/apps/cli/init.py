@@ -31,6 +31,7 @@ from windrow.model.wire.hostnetworkconfig import parse_cidr
 from windrow.netlink.errors import KernelError
 from windrow.plan import given_back, normalise
 from windrow.services import netmanagers
+from windrow.store.leases import Leases, this_moment
 from windrow.store.origin import forget_origin, read_origin, write_origin
 
 EXAMPLES = """\b
@@ -140,7 +141,7 @@ def _take(session: Session, ask: seed.Ask, options: Options, *, take_over: bool)
         gate(troubles, session.error_style)
         sight, _ = survey(session, kernel)
         dynamic = ground.dynamic(kernel)
-        planned = seed.design(cluster, sight.facts, sight.observed, ask, {n: frozenset(a) for n, a in dynamic.items()})
+        planned = seed.design(cluster, sight.facts, sight.observed, ask, dynamic)
         fresh = [nic for nic in planned.nics if nic.master is None]
         others = _others(ground, fresh, sight)
         gate([*planned.problems, *_wireless(ground, planned.nics), *_managed(others, take_over)], session.error_style)
@@ -151,12 +152,15 @@ def _take(session: Session, ask: seed.Ask, options: Options, *, take_over: bool)
         else:
             _keep_origin(ground, sight, fresh, first=planned.first)
             _make_permanent(kernel, fresh, dynamic)
+            if planned.leased is not None:
+                Leases(ground.paths).adopt(planned.leased, this_moment())
     before = [cluster.objects.get(obj.ref) for obj in planned.objects]
     try:
         carry_out(session, Wish(put=planned.objects), options)
     finally:
         if planned.first and not options.dry_run and _not_taken(session):
             forget_origin(ground.paths)
+            Leases(ground.paths).forget(planned.host_network.interface)
     if before == list(planned.objects):
         return
     if planned.host_network.mode is AddressMode.DHCP and not options.dry_run:

@@ -13,8 +13,13 @@ from windrow.model.problems import ProblemsError
 from windrow.render.text import plural
 from windrow.store.checkpoints import Checkpoints
 
+EXAMPLES = """\b
+Examples:
+  windrow checkpoint            what would be undone
+  windrow undo"""
 
-@click.command(short_help="Take back the change that waits to be confirmed")
+
+@click.command(epilog=EXAMPLES, short_help="Take back the change that waits to be confirmed")
 @click.pass_obj
 def undo(session: Session) -> None:
     """Take back the change that is not confirmed yet: the network and the manifests are as they were before it.

@@ -21,6 +21,7 @@ from windrow.model.bonding import BondMode
 from windrow.model.cluster import Cluster, matches_selector, selects_node
 from windrow.model.facts import Nic, NodeFacts
 from windrow.model.host import Bond, Link, Observed, Route
+from windrow.model.leases import Lease, LeasedRoute
 from windrow.model.meta import Meta
 from windrow.model.objects import (
     AddressMode,
@@ -41,6 +42,9 @@ from windrow.model.values import Cidr, IfName, Mac
 from windrow.model.wire import dump, json_text, load_documents
 from windrow.model.wire import hostnetworkconfig as hnc_wire
 from windrow.model.wire import vlanconfig as vc_wire
+
+Dynamic = Mapping[IfName, Mapping[Cidr, int]]
+"""The addresses that links have for a time only, and the seconds that are left of it."""
 
 MAIN_TABLE = 254
 RTPROT_KERNEL, RTPROT_RA = 2, 9
@@ -69,6 +73,7 @@ class Seed:
     nics: tuple[Nic, ...]
     problems: tuple[Problem, ...] = ()
     first: bool = True
+    leased: Lease | None = None
 
     @property
     def objects(self) -> tuple[VlanConfig, HostNetworkConfig]:
@@ -107,10 +112,8 @@ class Had:
     dynamic: bool = False
 
 
-def design(
-    cluster: Cluster, facts: NodeFacts, observed: Observed, ask: Ask, dynamic: Mapping[IfName, frozenset[Cidr]]
-) -> Seed:
-    """`dynamic`: the addresses that were given for a time only, by link. `problems`: all that speaks against it."""
+def design(cluster: Cluster, facts: NodeFacts, observed: Observed, ask: Ask, dynamic: Dynamic) -> Seed:
+    """`problems`: all that speaks against it."""
     config, network = present(cluster, facts.node)
     problems: list[Problem] = []
     nics = tuple(_nics(ask, config, facts, problems))
@@ -126,7 +129,17 @@ def design(
         nics=nics,
         problems=tuple(problems),
         first=config is None,
+        leased=_lease(had, address, dynamic) if not ask.vlan else None,
     )
+
+
+def _lease(had: Had, network: HostNetworkConfig, dynamic: Dynamic) -> Lease | None:
+    """What is left of the NIC's lease, for the bridge that takes its place."""
+    if network.mode is not AddressMode.DHCP or not had.dynamic or had.link is None:
+        return None
+    address, left = next((a, s) for a, s in dynamic[had.link.name].items() if ":" not in a)
+    routes = tuple(LeasedRoute(to="default", gateway=g) for g in had.routing.gateways if ":" not in g)
+    return Lease(interface=network.interface, address=address, routes=routes, lease_s=left)
 
 
 def _vlan_config(old: VlanConfig | None, facts: NodeFacts, nics: tuple[Nic, ...], had: Had, ask: Ask) -> VlanConfig:
@@ -266,7 +279,7 @@ def _unfit(nics: tuple[Nic, ...], config: VlanConfig | None, observed: Observed)
 def _had(
     nics: tuple[Nic, ...],
     observed: Observed,
-    dynamic: Mapping[IfName, frozenset[Cidr]],
+    dynamic: Dynamic,
     problems: list[Problem],
 ) -> Had:
     with_addresses = [n for n in nics if _addresses(n.name, observed, dynamic)]
@@ -288,7 +301,7 @@ def _had(
     )
 
 
-def _addresses(nic: IfName, observed: Observed, dynamic: Mapping[IfName, frozenset[Cidr]]) -> tuple[Cidr, ...]:
+def _addresses(nic: IfName, observed: Observed, dynamic: Dynamic) -> tuple[Cidr, ...]:
     link = observed.state.links[nic]
     found = set(link.addrs or ()) | {a for a in dynamic.get(nic, ()) if ":" not in a}
     return tuple(sorted(found, key=lambda a: (":" in a, a)))
