@@ -47,10 +47,12 @@ def normalise(observed: Observed, names: frozenset[IfName] | None = None) -> Hos
 
 
 def given_back(want: HostState, before: HostState) -> HostState:
-    """`want`, and what it is silent on as it was `before`: a NIC that is let go, its addresses and its routes."""
+    """`want`, and what it is silent on as it was `before`: a NIC that is let go, its addresses and its routes;
+    the kernel's settings, where nothing asks for others."""
     links = {name: link for name, link in before.links.items() if name not in want.links}
     routes = frozenset(r for r in before.routes if r.dev in links)
-    return replace(want, links={**want.links, **links}, routes=want.routes | routes)
+    sysctls = {**before.sysctls, **want.sysctls}
+    return replace(want, links={**want.links, **links}, routes=want.routes | routes, sysctls=sysctls)
 
 
 def _returns(route: Route, links: dict[IfName, Link]) -> bool:

@@ -18,7 +18,7 @@ from typing import Any
 from windrow.model.checkpoint import Checkpoint, Probe, ProbeKind, Stage
 from windrow.model.problems import Problem, Severity
 from windrow.model.processes import Process
-from windrow.model.values import Ref, parse_ifname
+from windrow.model.values import IfName, Ref, parse_ifname
 from windrow.model.wire import hoststate
 from windrow.store import atomic
 from windrow.store.errors import explained
@@ -165,7 +165,7 @@ def read(document: Any) -> Checkpoint:
         deadline=table.number("deadline"),
         allowed_s=table.number("allowed"),
         want=hoststate.read(document.get("want")),
-        links=tuple(parse_ifname(str(name)) for name in table.list("links")),
+        links=tuple(_name(name) for name in table.list("links")),
         documents=dict(_document(one) for one in table.list("documents")),
         probes=tuple(_probe(one) for one in table.list("probes")),
         guarded=document.get("guarded") is True,
@@ -198,6 +198,12 @@ class _Table:
         return found
 
 
+def _name(one: Any) -> IfName:
+    if not isinstance(one, str):
+        raise ValueError("a link's name is no text")
+    return parse_ifname(one)
+
+
 def _document(one: Any) -> tuple[Ref, Mapping[str, Any] | None]:
     if not isinstance(one, dict):
         raise ValueError("a document is no mapping")
@@ -217,6 +223,6 @@ def _probe(one: Any) -> Probe:
 def _read_process(found: Any) -> Process | None:
     if found is None:
         return None
-    if not isinstance(found, list) or len(found) != 2 or not all(isinstance(n, int) for n in found):
+    if not isinstance(found, list) or len(found) != 2 or not all(type(n) is int for n in found):
         raise ValueError("a process is two numbers")
     return Process(pid=found[0], started=found[1])

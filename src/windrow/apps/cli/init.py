@@ -208,9 +208,11 @@ def _keep_origin(ground: Ground, sight: Sight, fresh: list[Nic], *, first: bool)
     now = normalise(sight.observed, frozenset(nic.name for nic in fresh))
     links = {nic.name: now.links[nic.name] for nic in fresh if nic.name in now.links}
     routes = frozenset(r for r in now.routes if r.dev in links)
+    sysctls = dict(now.sysctls)
     if not first and (before := read_origin(ground.paths)) is not None:
         links, routes = {**links, **before.links}, routes | before.routes
-    write_origin(ground.paths, HostState(links=links, routes=routes))
+        sysctls |= before.sysctls
+    write_origin(ground.paths, HostState(links=links, routes=routes, sysctls=sysctls))
 
 
 def _make_permanent(kernel: Kernel, nics: list[Nic], dynamic: Mapping[IfName, Mapping[Cidr, int]]) -> None:

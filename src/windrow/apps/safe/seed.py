@@ -37,7 +37,7 @@ from windrow.model.objects import (
     Uplink,
     VlanConfig,
 )
-from windrow.model.problems import Problem
+from windrow.model.problems import Problem, Severity
 from windrow.model.values import Cidr, IfName, Mac
 from windrow.model.wire import dump, json_text, load_documents
 from windrow.model.wire import hostnetworkconfig as hnc_wire
@@ -121,6 +121,8 @@ def design(cluster: Cluster, facts: NodeFacts, observed: Observed, ask: Ask, dyn
     had = _had(nics, observed, dynamic, problems) if config is None else Had()
     made = _vlan_config(config, facts, nics, had, ask)
     address = _host_network(network, facts, had, ask, first=config is None)
+    if ask.addresses:
+        address = _reachable(address, facts.node, problems)
     problems += _contradictions(made, address, ask, facts.node)
     problems += _elsewhere(address, nics, observed, ask, facts.node)
     return Seed(
@@ -210,6 +212,20 @@ def _host_network(
     if ask.gateways is not None:
         made = replace(made, routing=replace(made.routing, gateways=ask.gateways))
     return made
+
+
+def _reachable(network: HostNetworkConfig, node: str, problems: list[Problem]) -> HostNetworkConfig:
+    """Without the routes whose router is in no network of the new addresses."""
+    addresses = network.ips.get(node, ())
+    kept = tuple(r for r in network.routing.routes if not r.via or any(_inside(r.via, a) for a in addresses))
+    for route in network.routing.routes:
+        if route not in kept:
+            text = (
+                f"the route to {route.to} goes: its router {route.via} is not in the network of {', '.join(addresses)}"
+            )
+            hint = f"add it again with another router, to spec.routes of HostNetworkConfig/{network.name}"
+            problems.append(Problem(code="route-dropped", message=text, hint=hint, severity=Severity.WARNING))
+    return replace(network, routing=replace(network.routing, routes=kept))
 
 
 def _settled(made: Any, old: AnyObject | None, fields: Iterable[str]) -> Any:

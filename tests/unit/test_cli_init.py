@@ -1,0 +1,366 @@
+"""`windrow init`, `confirm`, `undo`, `checkpoint`: what they make, refuse and say, on a kernel in memory."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from click.testing import CliRunner, Result
+
+from windrow.apps.cli.main import cli
+from windrow.apps.cli.session import Session
+from windrow.apps.safe.ground import Ground
+from windrow.model.bonding import BondMode
+from windrow.model.checkpoint import Checkpoint, Stage
+from windrow.model.host import Bond, Route, VlanIf
+from windrow.model.processes import Process
+from windrow.model.values import Cidr, IfName
+from windrow.netlink.reach import Answers, Target, Way
+from windrow.store.checkpoints import Checkpoints
+from windrow.store.lastgood import read_last_good
+from windrow.store.leases import Leases, this_moment
+from windrow.store.origin import read_origin
+from windrow.store.paths import Paths
+from windrow.testing.builders import link
+from windrow.testing.fake import FakeKernel
+
+BOTH = frozenset({Way.ARP, Way.PING})
+
+
+@dataclass
+class Host:
+    root: Path
+    silent: bool = False
+    dynamic: dict[IfName, dict[Cidr, int]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.kernel = FakeKernel()
+        for name in ("eth0", "eth1", "eth2"):
+            self.kernel.add_nic(name, up=True)
+        self.address("eth0", "10.0.0.10/24")
+        self.kernel.add_route(Route(dst="default", dev=IfName("eth0"), gateway="10.0.0.1", protocol=3))
+        self.kernel.add_route(Route(dst="10.9.0.0/16", dev=IfName("eth0"), gateway="10.0.0.9", metric=7, protocol=4))
+
+    def address(self, nic: str, address: str) -> None:
+        self.kernel.machine.add_addr(self.kernel.machine.get(nic), address)
+
+    def run(self, *words: str) -> Result:
+        session = Session(
+            root=self.root, node="n1", open_kernel=lambda: self.kernel, permitted=lambda: True, on_ground=self.on_ground
+        )
+        result = CliRunner().invoke(cli, words, obj=session, prog_name="windrow")
+        if result.exception and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return result
+
+    def on_ground(self, ground: Ground) -> Ground:
+        return replace(ground, ask=self.ask, watch=self.watch, dynamic=lambda _: self.dynamic)
+
+    def ask(self, targets: Sequence[Target], timeout_s: float, enough: Answers | None) -> Answers:
+        quiet = self.silent and "mgmt-br" in self.kernel.machine.devices
+        return {t: frozenset() if quiet else BOTH for t in targets}
+
+    def watch(self, ground: Ground, checkpoint: Checkpoint) -> Process:
+        return Process(pid=2**22 - 1, started=1)
+
+    def state(self) -> tuple[str, dict[str, str]]:
+        directory = Paths(self.root).manifests
+        files = {p.name: p.read_text() for p in directory.glob("*")} if directory.is_dir() else {}
+        return str(self.kernel), files
+
+    def stored(self, name: str) -> dict[str, Any]:
+        found: dict[str, Any] = yaml.safe_load((Paths(self.root).manifests / f"{name}.yaml").read_text())
+        return found
+
+    @property
+    def vlan_config(self) -> dict[str, Any]:
+        return self.stored("vlanconfig-mgmt-vlanconfig-n1")
+
+    @property
+    def network(self) -> dict[str, Any]:
+        return self.stored("hostnetworkconfig-mgmt-n1")
+
+    def addresses(self, link: str) -> frozenset[Cidr]:
+        return self.kernel.observe().state.links[IfName(link)].addrs or frozenset()
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Host:
+    return Host(tmp_path)
+
+
+def ok(result: Result) -> str:
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def refused(host: Host, *words: str) -> str:
+    before = host.state()
+    result = host.run("init", *words)
+    assert result.exit_code == 1, result.output
+    assert host.state() == before
+    assert "nothing was changed" in result.stderr
+    return result.stderr
+
+
+# -- the first time --------------------------------------------------------------------------------
+
+
+def test_the_address_the_gateway_and_the_routes_move_to_the_bridge(host: Host) -> None:
+    said = ok(host.run("init", "--nic", "eth0"))
+    assert "Kept: the gateway 10.0.0.1 answers (ARP, ping), as before." in said
+    mac = host.kernel.nics()[IfName("eth0")].mac
+    assert host.vlan_config["metadata"] == {"name": "mgmt-vlanconfig-n1", "annotations": {"windrow.io/managed": "true"}}
+    assert host.vlan_config["spec"] == {
+        "clusterNetwork": "mgmt",
+        "nodeSelector": {"kubernetes.io/hostname": "n1"},
+        "uplink": {"nics": [{"mac": mac}]},
+    }
+    spec = host.network["spec"]
+    assert (spec["vlanID"], spec["mode"], spec["gateway"]) == (0, "static", "10.0.0.1")
+    assert (host.addresses("eth0"), host.addresses("mgmt-br")) == (frozenset(), {"10.0.0.10/24"})
+    routes = {(r.dst, r.gateway, r.metric) for r in host.kernel.observe().state.routes if r.dev == "mgmt-br"}
+    assert {("default", "10.0.0.1", 0), ("10.9.0.0/16", "10.0.0.9", 7)} <= routes
+    assert host.kernel.observe().state.links[IfName("mgmt-br")].mac == mac
+    assert ok(host.run("plan")) == "n1 is as its manifests want it: nothing to do.\n"
+    good = read_last_good(Paths(host.root))
+    assert good is not None and len(good.objects) == 2
+
+
+def test_a_dry_run_shows_both_objects_and_changes_nothing(host: Host) -> None:
+    before = host.state()
+    said = ok(host.run("init", "--nic", "eth0", "--vlan", "5", "--dry-run"))
+    assert host.state() == before
+    first, second = list(yaml.safe_load_all(said.partition("vlanconfig.network")[0]))[-2:]
+    assert (first["kind"], second["kind"], second["spec"]["vlanID"]) == ("VlanConfig", "HostNetworkConfig", 5)
+    assert "+ mgmt-br.5  create VLAN interface 5 on mgmt-br" in said or "mgmt-br.5" in said
+    assert read_origin(Paths(host.root)) is None
+
+
+def test_a_gateway_that_does_not_answer_leaves_no_trace(host: Host) -> None:
+    before = host.state()
+    host.silent = True
+    result = host.run("init", "--nic", "eth0", "--timeout", "1s")
+    assert result.exit_code == 1
+    assert "error: the change was undone in " in result.stderr
+    assert "the gateway 10.0.0.1 does not answer" in result.stderr
+    assert "n1 and its manifests are as they were before" in result.stderr
+    assert host.state() == before
+    assert read_origin(Paths(host.root)) is None
+    assert read_last_good(Paths(host.root)) is None
+
+
+def test_undo_gives_everything_back(host: Host) -> None:
+    before = host.state()
+    ok(host.run("init", "--nic", "eth0", "--mtu", "9000"))
+    ok(host.run("init", "--nic", "eth0", "--nic", "eth1"))
+    ok(host.run("init", "--undo"))
+    assert host.state() == before
+    assert read_origin(Paths(host.root)) is None
+    result = host.run("init", "--undo")
+    assert result.exit_code == 1
+    assert "the management network of this host is not Windrow's" in result.stderr
+
+
+def test_a_lease_is_carried_over(host: Host) -> None:
+    """The DHCP client of the distribution is not asked; its address is kept, and Windrow's agent asks for it again."""
+    host.dynamic = {IfName("eth0"): {Cidr("10.0.0.10/24"): 1800}}
+    said = host.run("init", "--nic", "eth0")
+    assert said.exit_code == 0, said.output
+    assert host.network["spec"]["mode"] == "dhcp"
+    lease = Leases(Paths(host.root)).in_force(this_moment())[IfName("mgmt-br")]
+    assert (lease.address, lease.lease_s, [r.gateway for r in lease.routes]) == ("10.0.0.10/24", 1800, ["10.0.0.1"])
+    assert host.addresses("mgmt-br") == {"10.0.0.10/24"}
+    assert {r.gateway for r in host.kernel.observe().state.routes if r.dst == "default"} == {"10.0.0.1"}
+    assert "windrow agent" in said.stdout
+
+
+def test_an_undone_init_forgets_the_lease(host: Host) -> None:
+    host.dynamic, host.silent = {IfName("eth0"): {Cidr("10.0.0.10/24"): 1800}}, True
+    assert host.run("init", "--nic", "eth0", "--timeout", "1s").exit_code == 1
+    assert Leases(Paths(host.root)).names() == ()
+
+
+# -- later -----------------------------------------------------------------------------------------
+
+
+def test_later_changes_keep_what_is_not_said(host: Host) -> None:
+    ok(host.run("init", "--nic", "eth0"))
+    ok(host.run("init", "--nic", "eth0", "--nic", "eth1", "--mode", "802.3ad"))
+    ok(host.run("init", "--vlan", "5"))
+    assert host.vlan_config["spec"]["uplink"]["bondOptions"] == {"mode": "802.3ad"}
+    assert len(host.vlan_config["spec"]["uplink"]["nics"]) == 2
+    assert host.addresses("mgmt-br.5") == {"10.0.0.10/24"}
+    assert host.network["spec"]["routes"] == [{"to": "10.9.0.0/16", "via": "10.0.0.9", "metric": 7}]
+    moved = host.run("init", "--address", "10.1.0.10/24", "--gateway", "10.1.0.1", "--mtu", "9000")
+    assert moved.exit_code == 0, moved.output
+    assert host.addresses("mgmt-br.5") == {"10.1.0.10/24"}
+    assert "warning: the route to 10.9.0.0/16 goes: its router 10.0.0.9 is not in the network" in moved.stderr
+    assert "routes" not in host.network["spec"]
+    ok(host.run("init", "--mode", "active-backup"))
+    spec = host.kernel.observe().state.links[IfName("mgmt-bo")].spec
+    assert isinstance(spec, Bond) and spec.mode is BondMode.ACTIVE_BACKUP
+
+
+def test_what_an_administrator_wrote_beside_it_stays(host: Host) -> None:
+    ok(host.run("init", "--nic", "eth0"))
+    path = Paths(host.root).manifests / "vlanconfig-mgmt-vlanconfig-n1.yaml"
+    document = host.vlan_config
+    document["metadata"]["labels"] = {"rack": "7"}
+    document["spec"]["description"] = "to the core switch"
+    path.write_text(yaml.safe_dump(document))
+    ok(host.run("init", "--mtu", "1400"))
+    assert host.vlan_config["metadata"]["labels"] == {"rack": "7"}
+    assert host.vlan_config["spec"]["description"] == "to the core switch"
+    assert host.vlan_config["spec"]["uplink"]["linkAttributes"] == {"mtu": 1400}
+
+
+def test_the_same_again_is_nothing_to_do(host: Host) -> None:
+    ok(host.run("init", "--nic", "eth0"))
+    before = host.state()
+    said = ok(host.run("init", "--nic", "eth0", "--address", "10.0.0.10/24"))
+    assert said.count("unchanged") == 2
+    assert "nothing to do" in said
+    assert host.state() == before
+
+
+# -- what is refused -------------------------------------------------------------------------------
+
+
+def test_a_nic_that_is_not_there(host: Host) -> None:
+    said = refused(host, "--nic", "eth9", "--address", "10.5.0.1/24")
+    assert "this host has no NIC eth9" in said
+    assert "hint: its NICs are eth0, eth1, eth2" in said
+    assert "say which NICs" in refused(host)
+
+
+def test_a_nic_in_another_bond_and_one_with_something_on_it(host: Host) -> None:
+    host.kernel.add(link("bond9", Bond(mode=BondMode.ACTIVE_BACKUP), up=True))
+    host.kernel.machine.get("eth1").up = False
+    host.kernel.machine.set_master(host.kernel.machine.get("eth1"), host.kernel.machine.get("bond9"))
+    host.kernel.add(link("eth0.7", VlanIf(parent=IfName("eth0"), vid=7), up=True))
+    said = refused(host, "--nic", "eth0", "--nic", "eth1")
+    assert "eth1 is in bond bond9" in said
+    assert "eth0.7 stands on eth0, and would be cut off" in said
+
+
+def test_several_nics_with_addresses(host: Host) -> None:
+    host.address("eth1", "10.7.0.1/24")
+    said = refused(host, "--nic", "eth0", "--nic", "eth1")
+    assert "several of these NICs have addresses: eth0: 10.0.0.10/24; eth1: 10.7.0.1/24" in said
+
+
+def test_a_nic_beside_the_one_that_is_used(host: Host) -> None:
+    said = refused(host, "--nic", "eth1", "--address", "10.0.0.10/24")
+    assert "10.0.0.10/24 is the address of eth0" in said
+    assert "the default route of this host goes over eth0, which is not named" in said
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--gateway", "10.5.0.1"), "the gateway 10.5.0.1 (given) is not in the network of 10.0.0.10/24"),
+        (("--address", "10.5.0.10/24"), "the gateway 10.0.0.1 (used now) is not in the network of 10.5.0.10/24"),
+        (("--mode", "balance-xor"), "mode balance-xor spreads its traffic over several NICs, and this is one"),
+        (("--address", "10.0.0.10/24,10.0.0.11/24"), "there is more than one address of a family"),
+    ],
+)
+def test_what_contradicts_itself(host: Host, words: tuple[str, ...], said: str) -> None:
+    assert said in refused(host, "--nic", "eth0", *words)
+
+
+def test_who_else_manages_the_nic_must_hand_it_over(host: Host) -> None:
+    path = host.root / "etc/network/interfaces"
+    path.parent.mkdir(parents=True)
+    path.write_text("auto eth0\niface eth0 inet dhcp\n")
+    said = refused(host, "--nic", "eth0")
+    assert "eth0 is managed by ifupdown (/etc/network/interfaces)" in said
+    assert "sed -i '/^eth0=/d' /run/network/ifstate" in said
+    result = host.run("init", "--nic", "eth0", "--take-over")
+    assert result.exit_code == 0, result.output
+    assert "warning: eth0 is managed by ifupdown" in result.stderr
+
+
+def test_wireless(host: Host) -> None:
+    (host.root / "sys/class/net/eth0/wireless").mkdir(parents=True)
+    assert "eth0 is wireless" in refused(host, "--nic", "eth0")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--undo", "--nic", "eth0"],
+        ["--nic", "eth0", "--address", "10.0.0.1"],
+        ["--nic", "eth0", "--gateway", "router"],
+        ["--nic", "eth0", "--timeout", "0s"],
+        ["--nic", "eth0", "--timeout", "soon"],
+        ["--nic", "eth0", "--probe", "host.example"],
+        ["--nic", "eth0", "--vlan", "4095"],
+    ],
+)
+def test_wrong_usage(host: Host, words: list[str]) -> None:
+    assert host.run("init", *words).exit_code == 2
+
+
+# -- confirm, undo, checkpoint ---------------------------------------------------------------------
+
+
+def waiting(host: Host) -> Checkpoint:
+    """A change that waits, as another terminal left it."""
+    ok(host.run("init", "--nic", "eth0"))
+    file = Checkpoints(Paths(host.root))
+    found = file.get()
+    assert found is not None
+    there = replace(found, id="w", stage=Stage.WAITING, deadline=found.deadline + 60, said="")
+    file.put(there)
+    return there
+
+
+def test_confirm_keeps_it_and_once(host: Host) -> None:
+    waiting(host)
+    assert "Kept: the change by `windrow init`." in ok(host.run("confirm"))
+    result = host.run("confirm")
+    assert result.exit_code == 1
+    assert "no change waits to be confirmed" in result.stderr
+    assert "the last one, by `windrow init`, is confirmed: it was confirmed with `windrow confirm`" in result.stderr
+
+
+def test_a_change_that_is_still_made_cannot_be_confirmed(host: Host) -> None:
+    there = waiting(host)
+    Checkpoints(Paths(host.root)).move("w", Stage.CHANGING, since=(there.stage,))
+    result = host.run("confirm")
+    assert result.exit_code == 1
+    assert "it is still being made, or probed" in result.stderr
+
+
+def test_undo_takes_it_back(host: Host) -> None:
+    before = host.state()
+    waiting(host)
+    assert ok(host.run("undo")).startswith("Undone: the change by `windrow init`, in ")
+    assert host.state() == before
+    assert host.run("undo").exit_code == 1
+
+
+def test_checkpoint_shows_it(host: Host) -> None:
+    assert ok(host.run("checkpoint")) == "No change waits to be confirmed.\n"
+    waiting(host)
+    said = ok(host.run("checkpoint"))
+    for words in ("windrow init", "waiting", "mgmt-br", "VlanConfig/mgmt-vlanconfig-n1", "gateway", "windrow confirm"):
+        assert words in said
+    found = json.loads(ok(host.run("checkpoint", "-o", "json")))["checkpoint"]
+    assert (found["stage"], found["pending"], found["madeBy"]) == ("waiting", True, "windrow init")
+    assert 0 < found["secondsLeft"] < 400
+
+
+def test_other_changes_are_refused_meanwhile(host: Host) -> None:
+    waiting(host)
+    Checkpoints(Paths(host.root)).move("w", Stage.WAITING, since=(Stage.WAITING,), watchdog=None)
+    result = host.run("apply")
+    assert result.exit_code == 1
+    assert "the change by `windrow init` is not confirmed yet; it is undone in" in result.stderr
+    assert "keep it with `windrow confirm`" in result.stderr
