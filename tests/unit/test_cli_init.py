@@ -164,7 +164,7 @@ def test_undo_gives_everything_back(host: Host) -> None:
     assert read_origin(Paths(host.root)) is None
     result = host.run("init", "--undo")
     assert result.exit_code == 1
-    assert "the management network of this host is not Windrow's" in result.stderr
+    assert "this host's management network is not Windrow's" in result.stderr
 
 
 def test_a_lease_is_carried_over(host: Host) -> None:
