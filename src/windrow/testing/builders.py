@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from ipaddress import ip_interface
 from typing import Any
 
 from windrow.model.bonding import BondMode
@@ -71,8 +72,13 @@ def host_network(cn: str, vid: int, ips: Mapping[str, str] | None = None) -> Hos
         cluster_network=cn,
         vid=vid,
         mode=AddressMode.STATIC if ips else AddressMode.DHCP,
-        ips={node: tuple(map(Cidr, ip.split(","))) for node, ip in (ips or {}).items()},
+        ips={node: tuple(_cidr(one) for one in ip.split(",")) for node, ip in (ips or {}).items()},
     )
+
+
+def _cidr(text: str) -> Cidr:
+    """As the kernel writes it."""
+    return Cidr(ip_interface(text).with_prefixlen)
 
 
 def node(name: str, **labels: str) -> Node:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from ipaddress import ip_address
 from random import Random
 from typing import Any
 
@@ -90,9 +91,14 @@ def _random_host_network(dice: Random, cn: str, vid: int) -> AnyObject:
 
 def _random_route(dice: Random, network: str, six: str) -> HostRoute:
     if six and dice.random() < 0.5:
-        return HostRoute(to=f"2001:db8:{dice.randint(200, 203):x}::/48", via=f"{six}{dice.randint(250, 252):x}")
+        return HostRoute(to=f"2001:db8:{dice.randint(200, 203):x}::/48", via=_router(six, dice))
     via = f"{network}.{dice.randint(250, 252)}" if dice.random() < 0.8 else ""
     return HostRoute(to=f"10.{dice.randint(200, 203)}.0.0/16", via=via, metric=dice.choice((None, 7)))
+
+
+def _router(network: str, dice: Random) -> str:
+    """As the kernel writes it."""
+    return str(ip_address(f"{network}{dice.randint(250, 252):x}"))
 
 
 def _random_nad(dice: Random, cn: str, n: int) -> AnyObject:
