@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from ipaddress import ip_interface
+from ipaddress import ip_address, ip_interface
 from typing import Any
 
 from windrow.model.bonding import Change
@@ -41,6 +41,9 @@ FRESH_PORT = PortVlans(pvid=1, untagged=VidSet.of([1]))
 
 RESET_BY_MODE = ("miimon", "tlb_dynamic_lb")
 """Options that a new mode sets as it likes (`bond_option_mode_set`): they are set again with it."""
+
+RTPROT_KERNEL = 2
+"""Of the routes that the kernel makes for addresses."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -371,7 +374,8 @@ def take_down(scene: Scene, link: Link) -> Iterator[Burst]:
 
 def addresses(scene: Scene, link: Link, have: Link | None) -> Iterator[Burst]:
     """New before old. Deleting a network's first address takes its others along unless promote_secondaries is
-    set (`__inet_del_ifa`), so the wanted ones of that network are added once more in the same burst."""
+    set (`__inet_del_ifa`), so the wanted ones of that network are added once more in the same burst. Where that was
+    the link's last IPv4 address, its IPv4 routes go (`fib_inetaddr_event`: fib_disable_ip), and come again, too."""
     want, old = link.addrs or frozenset(), (have.addrs if have else None) or frozenset()
     for addr in sorted(want - old):
         yield burst(3, scene.step(Phase.ADD_ADDRESSES, link.name, AddAddr(addr)))
@@ -379,7 +383,19 @@ def addresses(scene: Scene, link: Link, have: Link | None) -> Iterator[Burst]:
         network = ip_interface(addr).network
         again = [scene.step(Phase.ADD_ADDRESSES, link.name, AddAddr(a)) for a in sorted(want) if _in(a, network)]
         gone = scene.step(Phase.DELETE_ADDRESSES, link.name, DelAddr(addr), Impact.FLAP, "its connections end")
-        yield burst(3, gone, *again)
+        others = [a for a in want if ":" not in a and not _in(a, network)]
+        lost = _lost_routes(scene, link) if ":" not in addr and again and not others else []
+        yield burst(3, gone, *again, *(scene.step(Phase.ADD_ROUTES, link.name, AddRoute(r)) for r in lost))
+
+
+def _lost_routes(scene: Scene, link: Link) -> list[Route]:
+    """The IPv4 routes over it that are to be there in the end: ours, and those of others that still have a gateway."""
+    networks = [ip_interface(a).network for a in link.addrs or ()]
+    seen = scene.seen_routes.get(link.name, frozenset())
+    foreign = {r for r in seen if r.protocol not in (RTPROT_KERNEL, OWNER_PROTOCOL)}
+    kept = {r for r in foreign if not r.gateway or any(ip_address(r.gateway) in n for n in networks)}
+    every = scene.wanted_routes.get(link.name, frozenset()) | kept
+    return [r for r in _in_order(every) if ":" not in (r.gateway or r.dst)]
 
 
 def routes(scene: Scene, link: IfName, have: frozenset[Route]) -> Iterator[Burst]:

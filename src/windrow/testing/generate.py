@@ -80,7 +80,7 @@ def _random_host_network(dice: Random, cn: str, vid: int) -> AnyObject:
     if dice.random() < 0.2:
         return builders.host_network(cn, vid)
     network = f"10.{NETWORKS.index(cn)}.{vid % 250}"
-    six = f"2001:db8:{NETWORKS.index(cn):x}:{vid:x}::"
+    six = f"2001:db8:{NETWORKS.index(cn) + 1:x}:{vid + 1:x}::"
     both = dice.random() < 0.3
     address = f"{network}.{dice.randint(1, 3)}/24" + (f",{six}{dice.randint(1, 3)}/64" if both else "")
     routing = HostRouting(  # no default route: where there is no other one, it would protect its link

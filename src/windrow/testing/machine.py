@@ -473,7 +473,8 @@ class Machine:
             device.addrs.append(addr)
 
     def del_addr(self, device: Device, addr: str) -> None:
-        """`__inet_del_ifa`: with a network's first address go its others (promote_secondaries is off)."""
+        """`__inet_del_ifa`: with a network's first address go its others (promote_secondaries is off), and with the
+        link's last one the IPv4 routes (`fib_disable_ip`)."""
         if addr not in device.addrs:
             no_ipv6 = ":" in addr and device.mtu < IPV6_MIN_MTU
             raise Refused(errno.ENXIO if no_ipv6 else errno.EADDRNOTAVAIL)  # inet6_addr_del, inet_rtm_deladdr
@@ -481,6 +482,9 @@ class Machine:
         siblings = [a for a in device.addrs if ip_interface(a).network == interface.network]
         gone = siblings if isinstance(interface, IPv4Interface) and siblings[0] == addr else [addr]
         device.addrs = [a for a in device.addrs if a not in gone]
+        if ":" not in addr and all(":" in a for a in device.addrs):
+            ipv4 = {r for r in self.routes if r.dev == device.name and ":" not in (r.gateway or r.dst)}
+            self.routes -= ipv4
 
     def add_route(self, device: Device, route: Route) -> None:
         """`fib_check_nh`, `ip6_route_add`: the device is up, and the gateway on one of its networks, by an address or
