@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import socket
 import struct
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -12,6 +13,8 @@ from contextlib import suppress
 
 import pytest
 from tests.lab.hands import Site, connected, site
+
+from windrow.store.leases import Leases, this_moment
 
 OLD = "10.0.0.10"
 RATE = 100
@@ -200,3 +203,21 @@ def write_options(node: Site, path: str) -> None:
     document["spec"]["uplink"]["bondOptions"] = yaml.safe_load(f"{{{options}}}")
     with open(path, "w") as file:
         yaml.safe_dump(document, file)
+
+
+def test_an_address_from_a_dhcp_server_moves_with_what_is_left_of_its_lease(node: Site) -> None:
+    before = node.state()
+    lifetime = ["ip", "address", "change", "10.0.0.10/24", "dev", "eth0", "valid_lft", "900", "preferred_lft", "900"]
+    node.world.inside(node.node, lambda: subprocess.run(lifetime, check=True))
+    assert OLD not in str(node.observe().state.links["eth0"].addrs), "it is not a static one any more"
+    done = node.run("init", "--nic", "eth0")
+    assert done.code == 0, done.said
+    assert node.answers(OLD, 10) is not None
+    lease = Leases(node.paths).in_force(this_moment())["mgmt-br"]
+    assert (lease.address, [r.gateway for r in lease.routes]) == ("10.0.0.10/24", ["10.0.0.1"])
+    assert 0 < lease.lease_s <= 900
+    assert "mode: dhcp" in "".join(node.manifests().values())
+    back = node.run("init", "--undo")
+    assert back.code == 0, back.said
+    assert node.answers(OLD, 10) is not None
+    assert node.state() == before

@@ -33,6 +33,7 @@ from windrow.plan import normalise
 from windrow.services import process
 from windrow.store.checkpoints import Checkpoints
 from windrow.store.directory import Store
+from windrow.store.events import Events
 from windrow.store.paths import Paths
 from windrow.testing import builders
 from windrow.testing.fake import FakeKernel
@@ -126,6 +127,9 @@ def test_a_gateway_that_does_not_undoes_it(host: Host) -> None:
     assert (result.stage, result.said) == (Stage.UNDONE, "after 0 s the gateway 10.0.0.1 does not answer")
     assert result.undone and result.undone.ok and result.undone.steps
     assert host.state() == host.before
+    (event,) = Events(Paths(host.root)).all()
+    assert (event.reason, str(event.about)) == ("ChangeUndone", "Node/n1")
+    assert event.message == "the change by `test` was undone: after 0 s the gateway 10.0.0.1 does not answer"
 
 
 def test_half_an_answer_is_none(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -197,6 +197,8 @@ class _Ping(_Inquiry):
         if len(data) < start + 8:
             return False
         kind, _, _, ident, _ = struct.unpack_from("!BBHHH", data, start)
+        if not self._six and data[12:16] != socket.inet_aton(self.target.address):
+            return False
         return bool(kind == (_ECHO_REPLY_6 if self._six else _ECHO_REPLY) and ident == self._ident)
 
 

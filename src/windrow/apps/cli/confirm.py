@@ -8,6 +8,7 @@ import click
 
 from windrow.apps.cli.output import say
 from windrow.apps.cli.session import Session
+from windrow.apps.safe.telling import tell
 from windrow.model.checkpoint import Stage
 from windrow.model.problems import Problem, ProblemsError
 from windrow.store.checkpoints import Checkpoints
@@ -40,6 +41,7 @@ def confirm(session: Session) -> None:
         }.get(stage, "see `windrow checkpoint`")
         text = f"the change by `{found.made_by}` cannot be confirmed: it is {stage}"
         raise ProblemsError([Problem(code="not-waiting", message=text, hint=hint)])
+    tell(session.ground(), "ChangeKept", f"the change by `{found.made_by}` was kept: {said}", well=True)
     write_last_good(file.paths, Store(file.paths).load().objects, time.time())
     say(f"{session.style.green('Kept')}: the change by `{found.made_by}`.")
 

@@ -33,6 +33,7 @@ from windrow.apps.engine import (
 from windrow.apps.known import known
 from windrow.apps.safe import probe
 from windrow.apps.safe.ground import Ground
+from windrow.apps.safe.telling import tell
 from windrow.apps.safe.undo import Undone, undo
 from windrow.model.checkpoint import GATEWAY, Checkpoint, Probe, Stage
 from windrow.model.cluster import Cluster
@@ -260,6 +261,8 @@ class _Guarded:
                 checkpoint=self.checkpoint.id,
                 said=found.said if found else "its checkpoint is gone",
             )
+        if stage is Stage.CONFIRMED:
+            tell(self.ground, "ChangeKept", f"the change by `{self.checkpoint.made_by}` was kept: {said}", well=True)
         return Result(report=report, stage=stage, checkpoint=self.checkpoint.id, said=said)
 
     def _move(self, to: Stage, **changes: Any) -> Checkpoint | None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from windrow.apps.engine import MAX_ROUNDS, Kernel, Waiting, cluster_networks, execute, look, plan_node
 from windrow.apps.known import known
 from windrow.apps.safe.ground import Ground
+from windrow.apps.safe.telling import tell
 from windrow.compile.facts import protected_links
 from windrow.model.checkpoint import Checkpoint, Stage
 from windrow.model.cluster import Cluster
@@ -63,6 +64,8 @@ def undo(
         file.move(checkpoint.id, Stage.UNDOING, since=PENDING, said=f"{said}; {left}")
     else:
         file.move(checkpoint.id, Stage.UNDONE, since=PENDING, said=f"{said}; {left}" if left else said)
+    why = f"{said}; {left}" if left else said
+    tell(ground, "ChangeUndone", f"the change by `{checkpoint.made_by}` was undone: {why}")
     return Undone(steps=steps, said=said, left=left)
 
 
