@@ -71,7 +71,7 @@ def test_killed_at_a_hundred_random_moments(host: Host) -> None:
         host.write(SHAPES[shape])
         if number % 2:  # its first step, and a moment; else any moment
             host.wait(lambda size=size: " done " in said_since(host, size), pause_s=0.001)
-        time.sleep(dice.random() * (0.02 if number % 2 else 0.2))
+        time.sleep(dice.random() * (0.01 if number % 2 else 0.2))
         assert read_last_good(host.paths) is not None, "the last good state is never lost"
         host.kill()
         wanted = host.cluster()
