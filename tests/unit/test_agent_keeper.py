@@ -16,12 +16,16 @@ import yaml
 from windrow.apps.agent.keeper import Keeper, Site
 from windrow.apps.agent.log import Log
 from windrow.apps.known import agent_status
+from windrow.apps.safe.ground import Ground
+from windrow.model.checkpoint import Checkpoint, Stage
 from windrow.model.events import Condition
-from windrow.model.host import Bond
+from windrow.model.host import Bond, HostState
 from windrow.model.steps import Action, DeleteLink, SetBond, SetLink, SetMaster
 from windrow.model.values import IfName, Ref
 from windrow.netlink.lock import locked
-from windrow.store import atomic
+from windrow.services import process
+from windrow.store import atomic, boot
+from windrow.store.checkpoints import Checkpoints
 from windrow.store.directory import Store
 from windrow.store.events import Events
 from windrow.store.lastgood import read_last_good
@@ -78,6 +82,7 @@ class Host:
                 node="n1",
                 kernel=self.kernel,
                 log=log,
+                ground=Ground(paths=self.paths, node="n1", open_kernel=lambda: self.kernel),
                 clock=lambda: self.now,
                 mono=lambda: self.mono,
             )
@@ -700,3 +705,56 @@ def test_a_rejected_manifest_and_a_fight_are_described(host: Host) -> None:
     host.round()
     text = shown(host, "describe", "vc", "oob")
     assert "last good version stays in force" in text and "again and again" in text
+
+
+# -- changes that are not decided ------------------------------------------------------------------
+
+
+def undecided(host: Host, stage: Stage) -> None:
+    """Of somebody whose watchdog, this process, is alive."""
+    here = process.found(os.getpid())
+    checkpoint = Checkpoint(
+        id="c1",
+        node="n1",
+        stage=stage,
+        made_by="windrow apply",
+        made=host.now,
+        boot=boot.identity(host.paths),
+        deadline=boot.seconds() + 60,
+        allowed_s=60,
+        want=HostState(),
+        links=(IfName("oob-bo"),),
+        documents={},
+        probes=(),
+        guarded=True,
+        changer=here,
+        watchdog=here,
+    )
+    Checkpoints(host.paths).put(checkpoint)
+
+
+def test_what_an_undecided_change_is_about_is_left_to_it(host: Host) -> None:
+    host.start()
+    undecided(host, Stage.WAITING)
+    host.harm("oob-bo", SetBond(Bond(miimon=50)))
+    host.write(OOB.replace("miimon: 100", "miimon: 70"))
+    good = host.paths.last_good.read_bytes()
+    host.round()
+    assert host.miimon == 50
+    assert host.paths.last_good.read_bytes() == good, "what is not confirmed is not good yet"
+    deadline = host.keeper.deadline()
+    assert deadline is not None and deadline <= host.mono + 1
+    assert Checkpoints(host.paths).move("c1", Stage.CONFIRMED, since=(Stage.WAITING,)) is not None
+    host.pass_time(1)
+    host.keeper.round()
+    assert host.miimon == 70 and host.keeper.deadline() is None
+    assert b"70" in host.paths.last_good.read_bytes()
+
+
+def test_a_change_that_costs_a_flap_has_a_way_back_on_disk(host: Host) -> None:
+    host.start()
+    host.harm("oob-br", SetLink(mac="02:00:00:00:00:99"))
+    host.round()
+    found = Checkpoints(host.paths).get()
+    assert found is not None and found.made_by == "windrow agent" and found.stage is Stage.CONFIRMED
+    assert host.keeper.well

@@ -6,7 +6,7 @@ It knows nothing of sockets and selectors; `loop` calls it when there is reason 
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -16,9 +16,24 @@ from windrow.apps.agent.log import Log
 from windrow.apps.agent.patience import Patience
 from windrow.apps.agent.publish import Publisher, fresh_status
 from windrow.apps.agent.snapshot import Counters, Snapshot, Timings
-from windrow.apps.engine import Kernel, Planned, Report, Sight, cluster_networks, converge, look, plan_node
-from windrow.apps.known import known
+from windrow.apps.engine import (
+    Fit,
+    Kernel,
+    Planned,
+    Report,
+    Sight,
+    Waiting,
+    cluster_networks,
+    converge,
+    look,
+    plan_node,
+)
+from windrow.apps.known import known, pending_change
 from windrow.apps.lock import HostLock
+from windrow.apps.safe.change import Proposal, Terms, carry_out_safely
+from windrow.apps.safe.ground import Ground
+from windrow.apps.safe.peers import peers
+from windrow.apps.safe.recover import recover
 from windrow.compile import Compiled
 from windrow.model.cluster import Cluster
 from windrow.model.events import Condition, Event, EventType
@@ -28,8 +43,10 @@ from windrow.model.manifests import Found
 from windrow.model.problems import WindrowError
 from windrow.model.steps import Delta, Failure, Plan, Step
 from windrow.model.values import IfName, Ref
+from windrow.model.wire import dump
 from windrow.netlink.errors import KernelError
 from windrow.render.plan import reason, words
+from windrow.services import netmanagers
 from windrow.status import NodeReport, contests
 from windrow.status.bondfaults import wanted_nics
 from windrow.status.bonds import DEGRADED, BondMemory, Watched, watch
@@ -44,6 +61,8 @@ from windrow.store.manifests import YOUNG_S, ManifestFiles
 from windrow.store.memory import write_memory
 from windrow.store.paths import Paths
 
+PENDING_S = 1.0
+"""A change that is not decided is looked after so often."""
 NETWORK_LOCK_S = 0.5
 """CNI calls hold it for milliseconds; a plan that waits lets it go."""
 LEFT_PAUSE_S = 1.0
@@ -60,6 +79,7 @@ class Site:
     node: str
     kernel: Kernel
     log: Log
+    ground: Ground
     clock: Callable[[], float]
     mono: Callable[[], float]
 
@@ -109,6 +129,7 @@ class Keeper:
         self._contests_due: float | None = None
         self._troubles: dict[str, str] = {}
         """What could not be written -> why."""
+        self._pending = pending_change(site.paths)
         self._lock_pause = LOCK_PAUSE_S
         self._again: float | None = None
         self.status = fresh_status(site.node, site.clock())
@@ -166,7 +187,8 @@ class Keeper:
     # Rounds ---------------------------------------------------------------------------------------
 
     def boot(self) -> None:
-        """Bring the node to its last good state, before anything else is read."""
+        """Decide on what was cut off, and bring the node to its last good state, before anything else is read."""
+        self._recover()
         self._load_good()
         if self._good is not None:
             self._site.log.info("coming up from the last good state", file=self._site.paths.last_good)
@@ -180,11 +202,14 @@ class Keeper:
             found = self._found = self._files.look(self._site.clock())
         self._again = self._site.mono() + YOUNG_S if found.young else None
         self._round(found, None)
+        if self._pending is not None:
+            self._again = self._site.mono() + PENDING_S
         self._counts.rounds += 1
         self._counts.whole = self._site.mono() - began
 
     def _round(self, found: Found, fixed: Cluster | None) -> None:
         site = self._site
+        self._recover()
         if fixed is None and signature(site.paths) != self._good_signature:
             self._load_good()
             self._news("the last good state was written by another")
@@ -193,14 +218,14 @@ class Keeper:
         self._counts.observe = site.mono() - began
         self._watch_bonds(sight)
         if fixed is not None:
-            self._keep(fixed, sight, ())
+            self._keep(fixed, sight, (), ())
             return
         settled = settle.choose(found, self._good, sight)
         said = settle.conditions(settled, found, site.node)
         if settled.cluster is None:
             self._publish(said)
         else:
-            self._keep(settled.cluster, sight, said)
+            self._keep(settled.cluster, sight, said, settled.changed)
 
     def _watch_bonds(self, sight: Sight) -> None:
         """Told at once: what is repaired next may take as long as a switch needs for LACP."""
@@ -213,7 +238,7 @@ class Keeper:
         if self._bonds.conditions != before.conditions and self.last is not None:
             self._publish(self._said)
 
-    def _keep(self, cluster: Cluster, sight: Sight, said: tuple[Condition, ...]) -> None:
+    def _keep(self, cluster: Cluster, sight: Sight, said: tuple[Condition, ...], changed: Collection[Ref]) -> None:
         mono = self._site.mono()
         if self._cluster is not None and cluster is not self._cluster and cluster.objects != self._cluster.objects:
             self._contests = self._contests.without(_changed(self._cluster, cluster))
@@ -224,8 +249,9 @@ class Keeper:
         fit = self._fit(planned.plan, mono)
         self.on_compiled(planned.compiled)
         report = None
-        if plan_node(cluster, sight, fit=fit).plan.steps:
-            report = self._carry_out(cluster, fit)
+        consent = settle.manages(cluster, changed) or settle.manages(self._good, changed)
+        if plan_node(cluster, sight, consent=consent, fit=fit).plan.steps:
+            report = self._carry_out(self._proposal(cluster, changed if consent else (), fit))
             if report is None:
                 return  # the lock is another one's, or it left news; this round comes again
             planned = plan_node(cluster, report.sight)
@@ -239,8 +265,9 @@ class Keeper:
         self._publish((*said, *self._verdicts(self.last)))
 
     def _fit(self, plan: Plan, mono: float) -> Callable[[Compiled, Sight], Compiled]:
-        """Leave alone what is contested, and what failed a moment ago."""
+        """Leave alone what is contested, what failed a moment ago, and what an undecided change of another is about."""
         keys, waiting = self._contests.left_alone(plan, mono), self._patience.waiting(plan, mono)
+        waiting |= {IfName(link) for link in self._pending.links} if self._pending is not None else set()
 
         def fit(compiled: Compiled, _: Sight) -> Compiled:
             if not keys and not waiting:
@@ -253,23 +280,26 @@ class Keeper:
 
         return fit
 
-    def _carry_out(self, cluster: Cluster, fit: Callable[[Compiled, Sight], Compiled]) -> Report | None:
-        """None: not now."""
+    def _proposal(self, cluster: Cluster, documents: Collection[Ref], fit: Fit) -> Proposal:
+        """`documents`: of the management network, which go back to what they were where the host is not reached."""
+        before = self._good.objects if self._good is not None else {}
+        return Proposal(
+            cluster=cluster,
+            documents={ref: dump(before[ref]) if ref in before else None for ref in documents},
+            made_by="windrow agent",
+            terms=Terms(consent=bool(documents), peers=peers(cluster, self._site.node) if documents else ()),
+            fit=fit,
+        )
+
+    def _carry_out(self, proposal: Proposal) -> Report | None:
+        """None: not now, or it was taken back."""
         site = self._site
         try:
             with HostLock(site.paths, timeout_s=NETWORK_LOCK_S, turn_timeout_s=0) as lock:
                 if signature(site.paths) != self._good_signature:
                     self._again = site.mono()  # whoever had the lock brought the node to something else
                     return None
-                return converge(
-                    cluster,
-                    site.kernel,
-                    site.node,
-                    self._on_step,
-                    knowing=partial(known, site.paths),
-                    waiting=lock.waiting,
-                    fit=fit,
-                )
+                return self._safely(proposal, lock.waiting)
         except KernelError as error:
             if error.errno != errno.EAGAIN:
                 raise
@@ -278,6 +308,51 @@ class Keeper:
         self._again = site.mono() + self._lock_pause
         self._lock_pause = min(2 * self._lock_pause, LOCK_PAUSE_MAX_S)
         return None
+
+    def _plainly(self, proposal: Proposal, waiting: Waiting) -> Report:
+        site, knowing = self._site, partial(known, self._site.paths)
+        return converge(
+            proposal.cluster,
+            site.kernel,
+            site.node,
+            self._on_step,
+            knowing=knowing,
+            waiting=waiting,
+            fit=proposal.fit,
+        )
+
+    def _safely(self, proposal: Proposal, waiting: Waiting) -> Report | None:
+        site = self._site
+        if self._pending is not None:
+            return self._plainly(proposal, waiting)  # there is one checkpoint at a time, and it is another's
+        try:
+            result = carry_out_safely(site.ground, site.kernel, proposal, self._on_step, waiting=waiting)
+        except StoreError as error:
+            # The way back cannot be written down. A repair is worth more than that; the management network stays.
+            self._trouble_with("checkpoint", error)
+            return self._plainly(proposal, waiting)
+        self._troubles.pop("checkpoint", None)
+        if result.kept:
+            return result.report
+        about, now = Ref("Node", site.node), site.clock()
+        message = f"a change of the management network was taken back: {result.said}"
+        self._log_and_tell(
+            [Event(type=EventType.WARNING, reason="Undone", about=about, message=message, first=now, last=now)]
+        )
+        self._again, self._found = site.mono() + LEFT_PAUSE_S, None
+        return None
+
+    def _recover(self) -> None:
+        """A change that was cut off, or waits to be confirmed: finish it, undo it, or leave it to its watchdog."""
+        site = self._site
+        if pending_change(site.paths) is not None:
+            locked = partial(HostLock, site.paths, timeout_s=NETWORK_LOCK_S)
+            done = recover(site.ground, site.kernel, locked=locked)
+            if done is not None:
+                site.log.warning(
+                    "a change was not decided", made_by=done.checkpoint.made_by, now=done.stage, said=done.said
+                )
+        self._pending = pending_change(site.paths)
 
     def _on_step(self, step: Step, failure: Failure | None) -> None:
         more = {"link": step.link, "step": words(step), "why": reason(step), "impact": step.impact.value}
@@ -328,8 +403,15 @@ class Keeper:
     def _rivals(self) -> dict[IfName, str]:
         if self.last is None:
             return {}
-        sight, links = self.last.sight, {link for link, *_ in self._contests.fights}
-        return {link: contests.rival(link, sight.observed, sight.facts.nics) for link in links}
+        sight, links = self.last.sight, {link for link, *_ in self._contests.fights if link}
+        return {link: self._rival(sight, link) for link in links}
+
+    def _rival(self, sight: Sight, link: IfName) -> str:
+        """By name where another program says so itself; else what the kernel knows of the link."""
+        run = sight.observed.runtime.get(link)
+        found = netmanagers.managers(self._site.paths.root, link, run.ifindex) if run is not None else ()
+        seen = contests.rival(link, sight.observed, sight.facts.nics)
+        return "; ".join(filter(None, (netmanagers.words(found), seen)))
 
     def _publish(self, said: tuple[Condition, ...]) -> None:
         now, self._said = self._site.clock(), said
@@ -381,6 +463,8 @@ class Keeper:
         failed = {failure.step.link for failure in self._patience.failures()}
         undone = [u for u in last.planned.plan.units if u.refusals or failed & set(u.links)]
         failing = {delta.why for unit in undone for delta in unit.deltas if delta.why is not None}
+        if self._pending is not None:
+            return  # what is not confirmed is not good yet
         good = settle.good_after(last.cluster, self._good, failing)
         if self._good is None or _documents(good) != _documents(self._good):
             objects = tuple(good.objects.values())

@@ -18,6 +18,7 @@ from windrow.apps.agent.keeper import Keeper, Round, Site
 from windrow.apps.agent.log import Log
 from windrow.apps.agent.loop import DiskNews, KernelNews, Loop, Part, Signals
 from windrow.apps.known import agent_status
+from windrow.apps.safe.ground import Ground
 from windrow.model.problems import WindrowError
 from windrow.netlink.errors import KernelError
 from windrow.netlink.events import Events
@@ -99,6 +100,7 @@ def _keeper(options: Options, kernel: Kernel) -> Keeper:
         paths=options.paths,
         node=options.node,
         kernel=kernel,
+        ground=Ground(paths=options.paths, node=options.node),
         log=options.log,
         clock=time.time,
         mono=time.monotonic,

@@ -6,15 +6,26 @@ from collections.abc import Iterable
 
 from windrow.apps.engine import Planned, Sight, plan_node
 from windrow.apps.located import located
+from windrow.model import names
 from windrow.model.cluster import Cluster
 from windrow.model.events import Condition
 from windrow.model.manifests import Found
+from windrow.model.objects import HostNetworkConfig, VlanConfig
 from windrow.model.problems import Problem, errors
 from windrow.model.values import Ref
 from windrow.rules.settlement import Settled, settle
 
 REJECTED, UNREADABLE = "Rejected", "ManifestsUnreadable"
 _TRIES = 4
+
+
+def manages(cluster: Cluster | None, refs: Iterable[Ref]) -> bool:
+    """Whether one of these objects is about the management network: its change needs consent, and somebody who stands
+    by with an undo."""
+    if cluster is None or not any(config.effective for config in cluster.vlan_configs(names.MGMT)):
+        return False
+    found = [cluster.objects.get(ref) for ref in refs]
+    return any(isinstance(o, VlanConfig | HostNetworkConfig) and o.cluster_network == names.MGMT for o in found)
 
 
 def choose(found: Found, good: Cluster | None, sight: Sight) -> Settled:
@@ -37,7 +48,8 @@ def _against(settled: Settled, good: Cluster | None, sight: Sight) -> dict[Ref, 
     """What the plan has against objects that changed. Old trouble elsewhere does not stand in their way."""
     if not settled.changed or settled.cluster is None:
         return {}
-    said = _said(plan_node(settled.cluster, sight))
+    consent = manages(settled.cluster, settled.changed) or manages(good, settled.changed)
+    said = _said(plan_node(settled.cluster, sight, consent=consent))
     against = {p.about: p for p in reversed(said) if p.about in settled.changed and p.about is not None}
     if against or good is None:
         return against
