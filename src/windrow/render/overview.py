@@ -113,8 +113,7 @@ def _agent(found: Overview) -> str:
     agent = found.agent
     if agent is None:
         return "no agent runs here: nobody watches; `windrow apply` repairs what drifts"
-    looked = f", looked {span(found.now - agent.last_round)} ago" if agent.last_round else ""
-    return f"the agent runs since {span(found.now - agent.started)} (pid {agent.pid}){looked}"
+    return f"the agent runs since {span(found.now - agent.started)} (pid {agent.pid})"
 
 
 def _pending(pending: Pending, style: Style, columns: int) -> Iterator[str]:

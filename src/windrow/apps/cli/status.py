@@ -12,7 +12,7 @@ from windrow.apps.cli.documents import report_of
 from windrow.apps.cli.options import output
 from windrow.apps.cli.output import complain, print_json, say
 from windrow.apps.cli.session import Session
-from windrow.apps.cli.situation import assess, stored
+from windrow.apps.cli.situation import in_force, judged, stored, survey
 from windrow.apps.known import agent_status, pending_change
 from windrow.model.events import Event
 from windrow.model.problems import Problem
@@ -66,10 +66,13 @@ def status(session: Session, watch: bool, output: str) -> None:
 def look(session: Session) -> tuple[Overview, tuple[Problem, ...]]:
     """What there is to show, and what is wrong with the store."""
     paths = Paths(session.root)
-    cluster, problems = stored(session)
+    agent = agent_status(paths)
     with session.kernel() as kernel:
-        sight, planned = assess(session, cluster, kernel)
-    told = Told(now=time.time(), agent=agent_status(paths), pending=pending_change(paths), events=_events(paths))
+        sight, said = survey(session, kernel)
+    # An agent says what is wrong with manifests, and since when; and works with the versions that were good.
+    cluster, problems = stored(session) if agent is None else (in_force(session, sight), ())
+    planned = judged(cluster, sight, said)
+    told = Told(now=time.time(), agent=agent, pending=pending_change(paths), events=_events(paths))
     return overview(cluster, report_of(sight, planned, session.node), told), problems
 
 
