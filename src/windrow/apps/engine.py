@@ -60,6 +60,8 @@ class Report:
     left: Plan
     sight: Sight
     rounds: int
+    plans: tuple[Plan, ...] = ()
+    """All that were carried out: the first one, and those of what only showed after it."""
     memory: Memory
     """To be written (`store.memory`): what the next look should know."""
 
@@ -176,15 +178,23 @@ def converge(
     first = planned = plan_node(cluster, sight, consent=consent, fit=fit)
     outcome = Outcome()
     rounds = 0
+    plans: list[Plan] = []
     while planned.plan.steps and rounds < MAX_ROUNDS and (outcome.ok or _gone(outcome)):
         outcome = execute(planned.plan, kernel, on_step, waiting=waiting)
         rounds += 1
+        plans.append(planned.plan)
         sight = look(kernel, node, knowing())
         planned = plan_node(cluster, sight, consent=consent, fit=fit)
         if _gone(outcome) and not planned.plan.steps:
             outcome = Outcome(done=outcome.done)  # what was to be done to the link went with it
     return Report(
-        planned=first, outcome=outcome, left=planned.plan, sight=sight, rounds=rounds, memory=planned.compiled.memory
+        planned=first,
+        outcome=outcome,
+        left=planned.plan,
+        sight=sight,
+        rounds=rounds,
+        plans=tuple(plans),
+        memory=planned.compiled.memory,
     )
 
 

@@ -1,9 +1,9 @@
 """Fights: a difference that comes back as often as it is repaired. Repairing it for ever would only shake the network.
 
-The same difference repaired three times within five minutes is left alone, and said. But not where it is less than a
-quarter of what was repaired among the links that belong together: whoever manages a link does the same to it each time,
-and damage of all kinds is no rival. After a pause it is tried once more, for the other side may have gone; each time it
-comes back the pause is twice as long.
+The same difference repaired three times within five minutes is left alone, and said. But not where that was among much
+else, more than seven repairs in all on the links that belong together: whoever manages a link does the same to it each
+time, and damage of all kinds is no rival. After a pause it is tried once more, for the other side may have gone; each
+time it comes back the pause is twice as long.
 
 No clock here: `mono` is seconds of a clock that never jumps, `now` Unix time for people.
 """
@@ -24,7 +24,8 @@ WINDOW_S = 300.0
 REPAIRS_MAX = 3
 PAUSE_S, PAUSE_MAX_S = 30.0, 600.0
 CONTESTED = "Contested"
-QUARTER = 4
+AMONG_MAX = 7
+"""Three rivals of one link that take turns: the first one's third time is the seventh of all."""
 _TIMES_MAX = 1000
 
 Key = tuple[IfName, str, str]
@@ -65,7 +66,7 @@ class Contests:
             rounds[link] = (*_recent(rounds.get(link, ()), mono), mono)
         for delta in repaired:
             key = key_of(delta)
-            fights[key] = _once_more(fights.get(key), delta, len(rounds[delta.link]), mono, now)
+            fights[key] = _once_more(fights.get(key), delta, rounds[delta.link], mono, now)
         return Contests(fights=fights, rounds=rounds)
 
     def aged(self, mono: float) -> Contests:
@@ -115,14 +116,15 @@ def _recent(times: tuple[float, ...], mono: float) -> tuple[float, ...]:
     return tuple(t for t in times if mono - t < WINDOW_S)[-_TIMES_MAX:]
 
 
-def _once_more(fight: Fight | None, delta: Delta, rounds: int, mono: float, now: float) -> Fight:
-    """`rounds`: how often something of its unit was repaired within the window."""
+def _once_more(fight: Fight | None, delta: Delta, rounds: tuple[float, ...], mono: float, now: float) -> Fight:
+    """`rounds`: when something of its unit was repaired within the window."""
     about = delta.why or Ref("Node", "")
     if fight is None:
         return Fight(about=about, times=(mono,), since=now, repaired=1)
     times = (*_recent(fight.times, mono), mono)
     more = replace(fight, about=about, times=times, repaired=fight.repaired + 1)
-    if len(times) >= REPAIRS_MAX and QUARTER * len(times) >= rounds:
+    among = sum(at >= times[-REPAIRS_MAX] for at in rounds) if len(times) >= REPAIRS_MAX else 0
+    if 0 < among <= AMONG_MAX:
         pause = min(2 * fight.pause_s, PAUSE_MAX_S) if fight.pause_s else PAUSE_S
     elif fight.pause_s and len(times) < REPAIRS_MAX:
         pause = min(2 * fight.pause_s, PAUSE_MAX_S)  # a long pause is over, and it is still there

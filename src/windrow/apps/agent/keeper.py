@@ -41,7 +41,7 @@ from windrow.model.facts import Memory
 from windrow.model.host import HostState
 from windrow.model.manifests import Found
 from windrow.model.problems import WindrowError
-from windrow.model.steps import Delta, Failure, Plan, Step
+from windrow.model.steps import Delta, Failure, Plan, Step, Unit
 from windrow.model.values import IfName, Ref
 from windrow.model.wire import dump
 from windrow.netlink.errors import KernelError
@@ -370,13 +370,14 @@ class Keeper:
         failed = {f.step.link for f in report.outcome.failures.values()}
         failing = [unit for unit in planned.plan.units if unit.steps and failed & set(unit.links)]
         in_vain = {name for unit in failing for name in unit.links} | failed
-        drift = repairs.drift(report.planned.plan, self._wanted, planned.compiled.state, self._undone)
+        done = _together(report.plans)
+        drift = repairs.drift(done, self._wanted, planned.compiled.state, self._undone)
         # What came back while this looked was repaired all the same: it counts, or nobody would ever stop.
         healed = tuple(d for d in drift if d.link not in in_vain)
         self._counts.repaired += len(healed)
-        self._contests = self._contests.repaired(healed, report.planned.plan, mono=mono, now=now)
+        self._contests = self._contests.repaired(healed, done, mono=mono, now=now)
         told = list(repairs.events(healed, site.node, now))
-        asked = [d for d in repairs.differences(report.planned.plan) if d not in drift and d.link not in in_vain]
+        asked = [d for d in repairs.differences(done) if d not in drift and d.link not in in_vain]
         if asked:
             told.append(_applied(asked, report, site.node, now))
         self._log_and_tell(told)
@@ -500,6 +501,17 @@ class Keeper:
         self._site.log.debug(what)
         self._contests = Contests()
         self._patience.forget()
+
+
+def _together(plans: Iterable[Plan]) -> Plan:
+    """Each difference once, also where two plans were needed for it."""
+    seen: set[contests.Key] = set()
+    units: list[Unit] = []
+    for unit in (unit for plan in plans for unit in plan.units):
+        fresh = tuple(delta for delta in unit.deltas if contests.key_of(delta) not in seen)
+        seen |= {contests.key_of(delta) for delta in fresh}
+        units.append(replace(unit, deltas=fresh))
+    return Plan(units=tuple(units))
 
 
 def _left(plan: Plan) -> tuple[Delta, ...]:

@@ -1,0 +1,182 @@
+"""`windrow agent`, its log and its unit, `windrow events`: all that is not the network."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from windrow.apps.agent.holder import holder_of
+from windrow.apps.agent.log import Log
+from windrow.apps.agent.unit import NAME, unit_text
+from windrow.apps.cli.main import cli
+from windrow.apps.cli.session import Session
+from windrow.model.events import Event, EventType
+from windrow.model.values import Ref
+from windrow.netlink.lock import locked
+from windrow.render.events import age, events_table
+from windrow.services import systemd
+from windrow.store.events import Events
+from windrow.store.paths import Paths
+from windrow.testing.fake import FakeKernel
+
+OOB = Ref("VlanConfig", "oob")
+
+
+def run(root: Path, *words: str, may: bool = True) -> Result:
+    kernel = FakeKernel()
+    session = Session(root=root, node="n1", open_kernel=lambda: kernel, permitted=lambda: may)
+    return CliRunner().invoke(cli, words, obj=session, prog_name="windrow")
+
+
+def happened(message: str, at: float, type_: EventType = EventType.NORMAL) -> Event:
+    return Event(type=type_, reason="Repaired", about=OOB, message=message, first=at - 60, last=at, count=2)
+
+
+# -- the log ---------------------------------------------------------------------------------------
+
+
+def test_a_line_for_people() -> None:
+    out = io.StringIO()
+    log = Log(out, clock=lambda: 1e9 + 0.25)
+    log.info("done", link="oob-bo", step="set miimon 100", nothing="")
+    log.warning("two\nlines \udcff", why=OOB)
+    assert out.getvalue().splitlines() == [
+        '2001-09-09T01:46:40.250Z info    done link=oob-bo step="set miimon 100"',
+        "2001-09-09T01:46:40.250Z warning two; lines \\udcff why=VlanConfig/oob",
+    ]
+
+
+def test_a_line_for_journald_and_one_for_programs() -> None:
+    out = io.StringIO()
+    Log(out, journal=True).error("bad", errno=5)
+    assert out.getvalue() == "<3>bad errno=5\n"
+    out = io.StringIO()
+    Log(out, "json", clock=lambda: 1e9).error("bad", errno=5, why=OOB)
+    assert json.loads(out.getvalue()) == {
+        "time": "2001-09-09T01:46:40.000Z",
+        "level": "error",
+        "message": "bad",
+        "errno": 5,
+        "why": "VlanConfig/oob",
+    }
+
+
+class Full(io.StringIO):
+    def flush(self) -> None:
+        raise OSError(28, "No space left on device")
+
+
+def test_a_log_that_nobody_takes_does_not_matter() -> None:
+    Log(Full()).info("x")
+
+
+# -- the unit --------------------------------------------------------------------------------------
+
+
+def test_the_unit_is_written_and_says_how_to_start_it(tmp_path: Path) -> None:
+    result = run(tmp_path / "root dir", "agent", "install", "--unit-dir", str(tmp_path / "units"))
+    assert result.exit_code == 0, result.output
+    text = (tmp_path / "units" / NAME).read_text()
+    assert f'--root "{tmp_path}/root dir" --node n1 agent\n' in text
+    assert f"systemctl enable --now {NAME}" in result.output
+
+
+def test_what_systemd_would_understand_otherwise_is_quoted() -> None:
+    text = unit_text(["/opt/100%/w", "a b", '"', "$HOME"], Paths())
+    assert 'ExecStart=/opt/100%%/w "a b" "\\"" $$HOME\n' in text
+
+
+def test_systemd_takes_the_unit(tmp_path: Path) -> None:
+    """Each line by its form; and by systemd itself where there is one."""
+    assert run(Path("/"), "agent", "install", "--unit-dir", str(tmp_path)).exit_code == 0
+    lines = [line for line in (tmp_path / NAME).read_text().splitlines() if line and not line.startswith("#")]
+    assert [line for line in lines if line.startswith("[")] == ["[Unit]", "[Service]", "[Install]"]
+    assert [line for line in lines if not re.fullmatch(r"\[\w+\]|[A-Z]\w+=\S?.*", line)] == []
+    if shutil.which("systemd-analyze"):
+        words = ["systemd-analyze", "verify", str(tmp_path / NAME)]
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
+        assert done.returncode == 0 and done.stderr == "", done.stderr
+
+
+def test_it_needs_permission_and_takes_no_foreign_options(tmp_path: Path) -> None:
+    assert "CAP_NET_ADMIN" in run(tmp_path, "agent", may=False).stderr
+    assert run(tmp_path, "agent", "--once", "install").exit_code == 2
+
+
+def test_once_on_a_host_without_anything_does_nothing_and_says_so(tmp_path: Path) -> None:
+    result = run(tmp_path, "agent", "--once")
+    assert result.exit_code == 1 and "ManifestsMissing" in result.stderr
+
+
+# -- systemd, the lock -----------------------------------------------------------------------------
+
+
+def test_systemd_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
+    systemd.notify("READY=1")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        listener.bind(str(tmp_path / "n"))
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "n"))
+        systemd.notify("READY=1")
+        assert listener.recv(100) == b"READY=1"
+
+
+@pytest.mark.parametrize(
+    ("usec", "pid", "wanted"),
+    [("", "", None), ("0", "", None), ("x", "", None), ("6000000", "", 6.0), ("6000000", "1", None)],
+)
+def test_how_often_systemd_wants_to_hear(
+    usec: str, pid: str, wanted: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WATCHDOG_USEC", usec)
+    monkeypatch.delenv("WATCHDOG_PID", raising=False)
+    if pid:
+        monkeypatch.setenv("WATCHDOG_PID", pid)
+    assert systemd.watchdog_s() == wanted
+
+
+def test_who_holds_the_lock(tmp_path: Path) -> None:
+    paths = Paths(tmp_path)
+    assert holder_of(paths) == ""
+    code = (
+        "import sys; from windrow.netlink.lock import locked\n"
+        "with locked(sys.argv[1]): print('held', flush=True); sys.stdin.read()"
+    )
+    words = [shutil.which("python3") or "python3", "-c", code, str(paths.turn)]
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, [Path(__file__).parents[2] / "src"]))}
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=env) as other:
+        assert other.stdout is not None and other.stdout.readline() == b"held\n"
+        found = holder_of(paths)
+        other.communicate()
+    assert found.startswith("python3 -c ") and found.endswith(f"(pid {other.pid})")
+    with locked(paths.turn):
+        assert holder_of(paths) == "", "it is we ourselves"
+
+
+# -- events ----------------------------------------------------------------------------------------
+
+
+def test_events_as_a_table_and_as_json(tmp_path: Path) -> None:
+    assert run(tmp_path, "events").stderr == "No events found\n"
+    Events(Paths(tmp_path)).add([happened("oob-bo: miimon was 50", 1e9), happened("lost", 1e9, EventType.WARNING)])
+    lines = run(tmp_path, "events").stdout.splitlines()
+    assert lines[0].split() == ["LAST", "SEEN", "TYPE", "REASON", "OBJECT", "MESSAGE"]
+    assert lines[1].endswith("Normal    Repaired   vlanconfig/oob   oob-bo: miimon was 50")
+    assert [w for w in run(tmp_path, "events", "--type", "Warning").stdout.splitlines()[1:] if "lost" in w]
+    document = json.loads(run(tmp_path, "events", "-o", "json").stdout)
+    assert document["kind"] == "EventList" and [e["count"] for e in document["items"]] == [2, 2]
+
+
+def test_how_long_ago() -> None:
+    table = events_table([happened("m", 1000.0)], 1192.0)
+    assert "3m12s (x2 over 4m12s)" in table
+    assert [age(s) for s in (-5, 0, 59, 60, 3601, 7260, 90000)] == ["0s", "0s", "59s", "1m", "1h", "2h1m", "1d1h"]
