@@ -12,6 +12,7 @@ import pytest
 from tests.lab.agents import Host
 from tests.lab.agentworld import a_host, manifests
 
+from windrow.lab.errors import LabError
 from windrow.model.cluster import Cluster
 from windrow.model.host import HostState
 from windrow.plan import normalise
@@ -152,3 +153,15 @@ def test_a_card_comes_back_under_another_name(host: Host) -> None:
 
 def slaves(host: Host) -> set[str]:
     return {str(n) for n, link in host.kernel.observe().state.links.items() if link.master == "oob-bo"}
+
+
+def test_what_cannot_be_done_to_the_power_is_said(host: Host) -> None:
+    power = host.world.power
+    for act, words in (
+        (lambda: power.boot(NODE), "has power"),
+        (lambda: power.cut("nobody"), "there is no node nobody"),
+        (lambda: power.rename(NODE, "eth9", "x"), "has no NIC eth9"),
+        (lambda: power.rename(NODE, "eth2", "much-too-long-a-name"), "the kernel allows 15"),
+    ):
+        with pytest.raises(LabError, match=words):
+            act()

@@ -43,6 +43,15 @@ def test_a_lab_that_is_not_up() -> None:
         assert "there is no lab 'nobody'" in done.output
 
 
+@pytest.mark.parametrize(
+    "words", [["power-cut", "node-0"], ["boot", "node-0"], ["rename-nic", "node-0", "eth1", "enp7s0"]]
+)
+def test_power_and_names_are_of_a_lab_that_is_up(words: list[str]) -> None:
+    done = CliRunner().invoke(cli, ["lab", *words, "--name", "nobody"])
+    assert done.exit_code == 1
+    assert "there is no lab 'nobody'" in done.output
+
+
 def test_no_lab_is_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(supervisor, "running", lambda: ())
     assert CliRunner().invoke(cli, ["lab", "status"]).output == "no lab is up\n"
