@@ -26,6 +26,7 @@ from windrow.model.steps import (
     SetBridge,
     SetLink,
     SetMaster,
+    SetSysctl,
     SetVlans,
 )
 from windrow.model.values import Cidr, IfName, VidSet
@@ -75,8 +76,13 @@ DRIFT: dict[str, tuple[str, Action]] = {
     "no VLAN interface": ("oob-br.100", DeleteLink()),
     "an address that is missing": ("oob-br.100", DelAddr(Cidr("10.60.0.1/24"))),
     "an address too many": ("oob-br.100", AddAddr(Cidr("10.61.0.1/24"))),
+    "iptables that see bridged frames": ("", SetSysctl("net.bridge.bridge-nf-call-iptables", "1")),
     "a NIC in the wrong place": ("eth1", SetMaster(IfName("oob-br"))),
 }
+
+
+def netfilter(host: Host) -> str:
+    return host.kernel.observe().state.sysctls.get("net.bridge.bridge-nf-call-iptables", "")
 
 
 def test_drift_of_any_kind_is_repaired_soon_and_told(host: Host, good: Cluster) -> None:
@@ -86,6 +92,7 @@ def test_drift_of_any_kind_is_repaired_soon_and_told(host: Host, good: Cluster) 
         told = sum(e.count for e in host.events())
         assert host.harm(link, action) is None, what
         times[what] = host.right(good)
+        host.wait(lambda: netfilter(host) != "1")
         host.wait(lambda told=told: sum(e.count for e in host.events()) > told)
     worst = max(times, key=lambda what: times[what])
     median = sorted(times.values())[len(times) // 2]

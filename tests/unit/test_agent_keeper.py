@@ -758,3 +758,16 @@ def test_a_change_that_costs_a_flap_has_a_way_back_on_disk(host: Host) -> None:
     found = Checkpoints(host.paths).get()
     assert found is not None and found.made_by == "windrow agent" and found.stage is Stage.CONFIRMED
     assert host.keeper.well
+
+
+def test_an_agent_that_starts_again_takes_nothing_back_on_its_way(host: Host) -> None:
+    """The one before it was killed when it had carried out an edit, and not written it down yet."""
+    host.start()
+    old = host.paths.last_good.read_bytes()
+    host.write(OOB.replace("[eth1, eth2]", "[eth1, eth2, eth3]"))
+    host.round()
+    host.paths.last_good.write_bytes(old)
+    journal = len(host.kernel.journal)
+    host.restart()
+    assert len(host.kernel.journal) == journal and host.keeper.well
+    assert host.paths.last_good.read_bytes() != old

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from windrow.store.inotify import Watch
+from windrow.store.inotify import FileWatch, Watch
 
 
 @pytest.fixture
@@ -148,6 +148,21 @@ def test_an_overflowing_queue_means_that_something_changed(watch: Watch, tree: P
     assert not watch.read()
     (tree / "below/new.yaml").write_text("x")
     assert watch.read()
+
+
+def test_files_that_are_written_to(tmp_path: Path) -> None:
+    one, later = tmp_path / "one", tmp_path / "later"
+    one.write_text("1")
+    watch = FileWatch([str(one), str(later)])
+    assert not watch.read()
+    one.write_text("0")
+    assert watch.read() and not watch.read()
+    later.write_text("1")
+    assert not watch.read()
+    watch.look()
+    later.write_text("0")
+    assert watch.read()
+    watch.close()
 
 
 def test_no_file_descriptor_is_left(tree: Path) -> None:

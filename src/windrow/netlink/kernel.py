@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -77,11 +78,15 @@ class Kernel:
         return ethtool.nics(self.rtnl)
 
     def features(self) -> KernelFeatures:
-        """What this kernel can do, tried in a throw-away namespace, once. Raises KernelError."""
+        """What this kernel can do, tried in a throw-away namespace, once; but for br_netfilter, which others load when
+        they like. Raises KernelError."""
         if self._features is None:
             from windrow.netlink import features
 
             self._features = features.probe(self._fd)
+        netfilter = namespaces.opened_in(self._fd, lambda: sysctl.path_of(SYSCTLS[-1]).exists())
+        if netfilter != self._features.bridge_netfilter:
+            self._features = replace(self._features, bridge_netfilter=netfilter)
         return self._features
 
     def _close_fd(self) -> None:

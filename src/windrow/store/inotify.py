@@ -10,6 +10,7 @@ import ctypes
 import errno
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from enum import IntFlag
 from pathlib import Path
 from struct import Struct
@@ -20,6 +21,7 @@ from windrow.store.errors import StoreError
 class In(IntFlag):
     """IN_*, include/uapi/linux/inotify.h."""
 
+    MODIFY = 0x2
     ATTRIB = 0x4
     CLOSE_WRITE = 0x8
     MOVED_FROM = 0x40
@@ -150,6 +152,49 @@ class Watch:
 
 
 _MASK_ADD = 0x20000000
+
+
+class FileWatch:
+    """Whether somebody wrote to some files, sysctls for example, of which nobody else tells. One that is missing is
+    looked for again by `look`.
+
+    inotify hears of writes below /proc/sys as of any others (`vfs_write: fsnotify_modify`), as long as the inode stays
+    the same; so the file is held open.
+    """
+
+    def __init__(self, paths: Iterable[str]) -> None:
+        """Raises StoreError."""
+        self._held: dict[str, int | None] = dict.fromkeys(paths)
+        self._libc = ctypes.CDLL(None, use_errno=True)
+        self._fd: int = self._libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
+        if self._fd < 0:
+            raise _error(Path("inotify"), "watch for changes", ctypes.get_errno())
+        self.look()
+
+    def close(self) -> None:
+        for fd in self._held.values():
+            if fd is not None:
+                os.close(fd)
+        os.close(self._fd)
+
+    def fileno(self) -> int:
+        return self._fd
+
+    def look(self) -> None:
+        for path in [path for path, fd in self._held.items() if fd is None]:
+            try:
+                self._held[path] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            except OSError:
+                continue  # its module is not loaded
+            self._libc.inotify_add_watch(self._fd, os.fsencode(path), int(In.MODIFY))
+
+    def read(self) -> bool:
+        """Whether one was written to since the last time."""
+        heard = False
+        with suppress(BlockingIOError):
+            while os.read(self._fd, _READ):
+                heard = True
+        return heard
 
 
 def _below(place: Path) -> list[Path]:

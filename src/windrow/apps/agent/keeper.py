@@ -187,10 +187,15 @@ class Keeper:
     # Rounds ---------------------------------------------------------------------------------------
 
     def boot(self) -> None:
-        """Decide on what was cut off, and bring the node to its last good state, before anything else is read."""
+        """Decide on what was cut off, and bring the node to its last good state, before anything else is read.
+
+        Where something of ours is there already, this is no boot: a change that another agent was killed in, after it
+        was made and before it was written down, is not to be taken back just to be made again.
+        """
         self._recover()
         self._load_good()
-        if self._good is not None:
+        observed = self._site.kernel.observe()
+        if self._good is not None and not any(observed.owned(name) for name in observed.runtime):
             self._site.log.info("coming up from the last good state", file=self._site.paths.last_good)
             self._round(Found(), self._good)
 

@@ -18,7 +18,7 @@ from windrow.apps.agent.keeper import Keeper, Round
 from windrow.apps.agent.log import Log
 from windrow.model.problems import WindrowError
 from windrow.netlink.events import Events
-from windrow.store.inotify import Watch
+from windrow.store.inotify import FileWatch, Watch
 
 QUIET_S, NOISE_S = 0.02, 0.2
 FAILED_S, FAILED_MAX_S = 1.0, 60.0
@@ -195,7 +195,7 @@ class KernelNews:
 class DiskNews:
     """Changes below some directories. `changed`: what to do about them, instead of a round."""
 
-    def __init__(self, watch: Watch, changed: Callable[[], None] | None = None) -> None:
+    def __init__(self, watch: Watch | FileWatch, changed: Callable[[], None] | None = None) -> None:
         self._watch, self._changed = watch, changed
 
     def fds(self) -> Mapping[int, int]:

@@ -19,12 +19,13 @@ from windrow.apps.agent.log import Log
 from windrow.apps.agent.loop import DiskNews, KernelNews, Loop, Part, Signals
 from windrow.apps.known import agent_status
 from windrow.apps.safe.ground import Ground
+from windrow.compile.node import BRIDGE_NETFILTER
 from windrow.model.problems import WindrowError
 from windrow.netlink.errors import KernelError
 from windrow.netlink.events import Events
 from windrow.netlink.lock import locked
 from windrow.services import systemd
-from windrow.store.inotify import Watch
+from windrow.store.inotify import FileWatch, Watch
 from windrow.store.paths import Paths
 
 if TYPE_CHECKING:
@@ -114,10 +115,13 @@ def _loop(options: Options, keeper: Keeper, heard: tuple[KernelNews, Clients], h
 
     listeners = [listen(options.paths.agent_socket), *map(listen, options.listen)]
 
+    sysctls = FileWatch([f"/proc/sys/{BRIDGE_NETFILTER.replace('.', '/')}"])
+
     def after(keeper: Keeper, found: Round | None) -> None:
         nonlocal started
         if found is not None:
             heard[0].after(found)
+        sysctls.look()
         for listener in listeners:
             listener.publish(keeper.snapshot())
         if not started:
@@ -129,6 +133,7 @@ def _loop(options: Options, keeper: Keeper, heard: tuple[KernelNews, Clients], h
     paths = options.paths
     own: list[Part] = [
         *listeners,
+        DiskNews(sysctls),
         DiskNews(Watch([paths.manifests]), lambda: loop.news(reread=True)),
         DiskNews(Watch([paths.ports, paths.leases], deep=False)),
         Signals(held.enter_context(_wakeup()), lambda number: _signalled(number, loop)),
