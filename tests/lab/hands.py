@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import socket
+import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -99,6 +100,7 @@ class Site:
                 os.dup2(file.fileno(), 1)
                 os.dup2(file.fileno(), 2)
             os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+            sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)  # noqa: SIM115  not pytest's
             fd = os.open(netns.RUN_NETNS / self.node, os.O_RDONLY | os.O_CLOEXEC)
             libc("setns", fd, CLONE_NEWNET, doing="enter the node")
             os.environ["WINDROW_DEBUG"] = "1"
@@ -109,6 +111,8 @@ class Site:
         except BaseException:  # noqa: BLE001  it is printed, and must not run the tests once more
             traceback.print_exc()
         finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
             os._exit(code)
 
     def run(self, *words: str) -> Running:

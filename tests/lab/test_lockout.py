@@ -285,12 +285,12 @@ def test_the_command_is_killed_at_any_moment(plain: Site) -> None:
         usual = time.monotonic() - began
         assert running.wait() == 0
     ends: list[tuple[str, float]] = []
-    for number in range(10):
+    for number in range(6):
         given_back((plain, before))
         last = plain.checkpoint()
         running = plain.begin("init", "--nic", "eth0", "--timeout", "20s")
         until(lambda: pending_stage(plain))
-        time.sleep((number + dice.random()) / 10 * usual)
+        time.sleep((number + dice.random()) / 6 * usual)
         running.kill()
         running.wait()
         began = time.monotonic()

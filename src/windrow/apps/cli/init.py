@@ -150,8 +150,9 @@ def _take(session: Session, ask: seed.Ask, options: Options, *, take_over: bool)
                 say("---")
                 print_yaml(dump(obj))
         else:
-            _keep_origin(ground, sight, fresh, first=planned.first)
             _make_permanent(kernel, fresh, dynamic)
+            sight, _ = survey(session, kernel)  # with these addresses, that they come back
+            _keep_origin(ground, sight, fresh, first=planned.first)
             if planned.leased is not None:
                 Leases(ground.paths).adopt(planned.leased, this_moment())
     before = [cluster.objects.get(obj.ref) for obj in planned.objects]
