@@ -18,7 +18,7 @@ def test_one_is_not_kept_out_by_many(tmp_path: Path) -> None:
         while not stop.is_set():
             with locked(path, shared=True, timeout_s=10):
                 time.sleep(0.02)
-            rounds += 1
+                rounds += 1
 
     threads = [threading.Thread(target=share) for _ in range(16)]
     for thread in threads:

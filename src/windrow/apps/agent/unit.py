@@ -60,7 +60,8 @@ ProtectControlGroups=yes
 ProtectHostname=yes
 ProtectKernelLogs=yes
 ProtectKernelModules=yes
-ProtectKernelTunables=yes
+# ProtectKernelTunables would make /proc/sys read-only, and bridged frames would go through iptables for good.
+ProtectKernelTunables=no
 RemoveIPC=yes
 RuntimeDirectory=windrow
 RuntimeDirectoryPreserve=yes
