@@ -241,7 +241,7 @@ def watched(host: Any, pod: Any, config: dict[str, Any]) -> list[tuple[int, Port
     import socket
 
     from windrow.netlink import codec, netns
-    from windrow.netlink.sock import RTM_NEWLINK, _split
+    from windrow.netlink.sock import RTM_NEWLINK, split
 
     def listen() -> socket.socket:
         made = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
@@ -258,7 +258,7 @@ def watched(host: Any, pod: Any, config: dict[str, Any]) -> list[tuple[int, Port
                 data = listener.recv(1 << 16)
             except BlockingIOError:
                 return found
-            for _, kind, _, start, end in _split(data):
+            for _, kind, _, start, end in split(data):
                 family, _, number, flags, _ = codec.LINK_HEADER.unpack_from(data, start)
                 if (kind, family, number) == (RTM_NEWLINK, socket.AF_BRIDGE, index):
                     attributes = codec.BRIDGE_LINK.decode(data, start + codec.LINK_HEADER.size, end)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import re
 import subprocess
 import threading
@@ -131,6 +132,8 @@ class Checker:
             return False, f"exit code {code}, not {check.exit}: {said}", {"exit": code}
         if check.stdout is not None and _lines(out) != _lines(check.stdout):
             return False, f"it printed\n{out.rstrip()}\nand not\n{check.stdout.rstrip()}", {"exit": code, "stdout": out}
+        if check.says and check.says not in " ".join(f"{out} {err}".split()):
+            return False, f"it does not say {check.says!r}: {said}", {"exit": code, "stdout": out}
         return True, out.rstrip(), {"exit": code, "stdout": out}
 
     def _bond(self, check: BondIs) -> Verdict:
@@ -221,7 +224,13 @@ def run_in(place: Place, argv: Sequence[str]) -> tuple[int, str, str]:
         try:
             enter(place)
             done = subprocess.run(
-                argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, errors="replace"
+                argv,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                check=False,
+                errors="replace",
+                env={**os.environ, **place.env},
             )
             results.append((done.returncode, done.stdout, done.stderr))
         except OSError as error:

@@ -260,13 +260,15 @@ class Isolated:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
-    """`argv` in a node ends with `exit`, and prints `stdout` (blanks at the ends of lines do not count)."""
+    """`argv` in a node or host ends with `exit`, and prints `stdout` (blanks at the ends of lines do not count); `says`
+    is somewhere in what it prints or complains, however the lines break."""
 
     name: str
     node: str
     argv: tuple[str, ...]
     exit: int = 0
     stdout: str | None = None
+    says: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

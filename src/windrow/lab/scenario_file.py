@@ -384,6 +384,7 @@ class _Reader:
             argv=argv,
             exit=exit_code or 0,
             stdout=table.text("stdout") if "stdout" in table else None,
+            says=table.text("says"),
         )
 
     def _bond(self, table: Table) -> Check:
@@ -517,7 +518,7 @@ _CHECKS: dict[str, tuple[tuple[str, ...], Callable[[_Reader, Table], Check | Non
     "reach": (("among", "from", "to"), _Reader._reach),
     "matrix": (("to",), _Reader._matrix),
     "isolated": (("groups",), _Reader._isolated),
-    "command": (("node", "argv", "exit", "stdout"), _Reader._command),
+    "command": (("node", "argv", "exit", "stdout", "says"), _Reader._command),
     "bond": (("node", "bond", "mode", "nics"), _Reader._bond),
     "cable-pull": (("cable", "between", "within-ms"), _Reader._pull),
     "plan-empty": (("nodes",), _Reader._plan_empty),
