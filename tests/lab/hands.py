@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 # Loaded before the first fork: a command here begins where Python has started.
+import windrow.apps.agent.main
+import windrow.apps.cli.agent
 import windrow.apps.cli.apply
 import windrow.apps.cli.checkpoint
 import windrow.apps.cli.confirm

@@ -6,17 +6,21 @@ import random
 import signal
 import time
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
 from tests.lab.hands import Running, Site, site, until
 
+from windrow.apps.agent import keeper
+from windrow.apps.known import agent_status
 from windrow.apps.safe import change, watchdog
 from windrow.model.checkpoint import Checkpoint, Stage
 from windrow.model.host import Route
 from windrow.model.values import IfName
 from windrow.netlink import links
 from windrow.services import process
+from windrow.store.events import Events
 from windrow.testing import builders
 
 OLD = "10.0.0.10"
@@ -396,3 +400,51 @@ def test_both_are_killed_and_the_power_fails(plain: Site) -> None:
     assert "is undone: the host was started anew before the change was confirmed" in started.said
     assert plain.answers(OLD, STATED_S) is not None
     assert plain.state() == before
+
+
+# The agent ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def agent(managed: Site, monkeypatch: pytest.MonkeyPatch) -> Iterator[Running]:
+    """It gives a change a second to prove itself, and has looked around."""
+    monkeypatch.setattr(keeper, "Terms", partial(change.Terms, allowed_s=1.0))
+    running = managed.begin("agent")
+    until(lambda: agent_status(managed.paths))
+    yield running
+    if running.code is None:
+        running.kill(signal.SIGTERM)
+        assert running.wait() == 0, running.said
+
+
+def edit(node: Site) -> None:
+    """The address moves to a VLAN that the switch does not carry."""
+    path = node.paths.manifests / "hostnetworkconfig-mgmt-node-0.yaml"
+    text = path.read_text()
+    assert "vlanID: 0" in text
+    path.write_text(text.replace("vlanID: 0", "vlanID: 60"))
+
+
+def undone(node: Site) -> list[str]:
+    return [event.message for event in Events(node.paths).all() if event.reason == "ChangeUndone"]
+
+
+def test_the_agent_follows_an_edit_that_cuts_the_way_off_and_comes_back(managed: Site, agent: Running) -> None:
+    before, told = managed.state(), len(undone(managed))
+    edit(managed)
+    until(lambda: "mgmt-br.60" in managed.observe().state.links)
+    assert managed.answers(OLD, STATED_S) is not None, agent.said
+    until(lambda: len(undone(managed)) > told)
+    until(lambda: managed.state() == before)
+    assert "does not answer" in undone(managed)[-1]
+
+
+def test_the_agent_is_killed_in_the_middle_of_it(managed: Site, agent: Running) -> None:
+    before = managed.state()
+    edit(managed)
+    until(lambda: "mgmt-br.60" in managed.observe().state.links)
+    agent.kill()
+    agent.wait()
+    assert managed.answers(OLD, STATED_S) is not None
+    until(lambda: managed.checkpoint() is not None and managed.checkpoint().stage is Stage.UNDONE)  # type: ignore[union-attr]
+    assert managed.state() == before

@@ -339,11 +339,8 @@ class Keeper:
         self._troubles.pop("checkpoint", None)
         if result.kept:
             return result.report
-        about, now = Ref("Node", site.node), site.clock()
-        message = f"a change of the management network was taken back: {result.said}"
-        self._log_and_tell(
-            [Event(type=EventType.WARNING, reason="Undone", about=about, message=message, first=now, last=now)]
-        )
+        # Whoever undoes a change tells the event, also where this process is no more.
+        site.log.warning("a change of the management network was taken back", said=result.said)
         self._again, self._found = site.mono() + LEFT_PAUSE_S, None
         return None
 
