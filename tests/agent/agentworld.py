@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tests.lab.agents import Host
+from tests.agent.agents import Host
 
 from windrow.lab.scenario_file import Texts, parse
 from windrow.lab.world import World

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 import pytest
-from tests.lab.hands import Site, connected, site
+from tests.agent.hands import Site, connected, site
 
 from windrow.store.leases import Leases, this_moment
 

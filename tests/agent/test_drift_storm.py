@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from random import Random
 
 import pytest
-from tests.lab.agents import Host
-from tests.lab.agentworld import a_host, many_manifests
+from tests.agent.agents import Host
+from tests.agent.agentworld import a_host, many_manifests
 
 from windrow.plan import normalise
 from windrow.testing import generate

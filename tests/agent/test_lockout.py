@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 import pytest
-from tests.lab.hands import Running, Site, site, until
+from tests.agent.hands import Running, Site, site, until
 
 from windrow.apps.agent import keeper
 from windrow.apps.known import agent_status

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from random import Random
 
 import pytest
-from tests.lab.agents import Host
-from tests.lab.agentworld import a_host, manifests
+from tests.agent.agents import Host
+from tests.agent.agentworld import a_host, manifests
 
 from windrow.lab.errors import LabError
 from windrow.model.cluster import Cluster

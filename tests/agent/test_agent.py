@@ -11,8 +11,8 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from tests.lab.agents import Host
-from tests.lab.agentworld import a_host, manifests
+from tests.agent.agents import Host
+from tests.agent.agentworld import a_host, manifests
 
 from windrow.lab.guest.run import enter
 from windrow.model.cluster import Cluster
