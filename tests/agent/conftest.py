@@ -1,4 +1,4 @@
-"""The agent and safe changes on nodes of a lab, from inside its kernel. `make test-kernel` boots one for all of them."""
+"""The agent and safe changes on nodes of a lab, inside its kernel. `make test-kernel` boots one for all of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The agent's DHCP clients: which run, when one is started again, what is heard of them. Their talk is in tests/agent."""
+"""The agent's DHCP clients: which run, when one is started again, what is heard. Their talk is in tests/agent."""
 
 from __future__ import annotations
 
