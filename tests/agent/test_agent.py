@@ -8,13 +8,17 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from tests.agent.agents import Host
 from tests.agent.agentworld import a_host, manifests
 
+from windrow.apps.agent.keeper import STATE
 from windrow.lab.guest.run import enter
+from windrow.lab.kernel.launch import mount
 from windrow.model.cluster import Cluster
 from windrow.model.host import Bond, Bridge, PortVlans
 from windrow.model.steps import (
@@ -246,3 +250,41 @@ def test_it_costs_nothing_when_nothing_happens() -> None:
         finally:
             process.terminate()
             assert process.wait(30) == 0
+
+
+def fill(ballast: Path) -> None:
+    with ballast.open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(4096))
+
+
+@contextmanager
+def full(directory: Path) -> Iterator[Callable[[], None]]:
+    """A file system of its own with not a byte left in it; what is yielded makes room."""
+    directory.mkdir(parents=True, exist_ok=True)
+    mount("tmpfs", str(directory), "tmpfs", options="size=64k")
+    ballast = directory / "ballast"
+    try:
+        with pytest.raises(OSError, match="No space left"):
+            fill(ballast)
+        yield ballast.unlink
+    finally:
+        subprocess.run(["umount", "-l", str(directory)], check=True)
+
+
+def test_a_disk_that_is_full_is_told_and_stops_nothing() -> None:
+    with a_host("f-node") as host, full(host.paths.state) as make_room:
+        host.write(manifests("f-node"))
+        host.start()
+        host.right(host.cluster())
+        host.wait(lambda: STATE in host.bad())
+        assert any("No space left" in c.message for c in host.conditions()), host.conditions()
+        assert host.harm("oob-br", DeleteLink()) is None
+        host.right(host.cluster())
+        assert not host.paths.last_good.exists()
+        make_room()
+        assert host.harm("oob-br", SetLink(up=False)) is None
+        host.wait(lambda: STATE not in host.bad())
+        host.right(host.cluster())
+        assert host.paths.last_good.exists()
+        assert host.stop() == 0
