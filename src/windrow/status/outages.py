@@ -58,6 +58,10 @@ PRICES: Mapping[str, Price] = {
             "one NIC", 0, 5, "its only NIC leaves the bond and comes back",
             "lab: 62 ms to 1.2 s; a real NIC has its carrier again after up to 3 s (IEEE 802.3 §28, autonegotiation)",
         ),
+        Price(
+            "hand-over", 0, 5, "it joins a bond, and its addresses move to the bridge",
+            "lab: 0.11 s; a real NIC as above",
+        ),
         Price("exchange", 0, 5, "its only NIC is exchanged", "as one NIC"),
         Price(
             "one NIC, LACP", 2, 15, "its only NIC leaves the bond and comes back, and LACP agrees",
@@ -124,6 +128,8 @@ def _price(step: Step, unit: Unit) -> Price:
             return PRICES["exchange"]
         case SetMaster() | SetLink(up=False) if step.impact is Impact.OUTAGE:
             return PRICES["one NIC, LACP" if _to_lacp(unit) else "one NIC"]
+        case SetMaster() | SetLink(up=False) if _hands_over(step, unit):
+            return PRICES["hand-over"]
         case SetLink(up=False) if _is_bond(step.link):
             return PRICES["restart"]
         case SetLink(mtu=mtu) if mtu is not None:
@@ -144,6 +150,11 @@ def _price(step: Step, unit: Unit) -> Price:
             return PRICES["made anew"]
         case _:
             return FAIL_OVER
+
+
+def _hands_over(step: Step, unit: Unit) -> bool:
+    """A NIC of the management network to be: what the host is reached at goes to the bridge."""
+    return any(isinstance(s.action, DelAddr) and s.link == step.link for s in unit.steps) and not _is_bond(step.link)
 
 
 def _is_bond(link: str) -> bool:
