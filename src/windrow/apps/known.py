@@ -6,6 +6,7 @@ import json
 import time
 
 from windrow.model.agentstatus import AgentStatus
+from windrow.model.checkpoint import Stage
 from windrow.model.facts import Known
 from windrow.model.ports import PortRecord
 from windrow.model.problems import Problem, Severity
@@ -71,6 +72,7 @@ def pending_change(paths: Paths) -> Pending | None:
     try:
         found = json.loads(paths.checkpoint.read_bytes())
         stage, allowed = str(found["stage"]), float(found["allowed"])
+        undecided = Stage(stage).pending
         left = float(found["deadline"]) - time.clock_gettime(time.CLOCK_BOOTTIME)
         pending = Pending(
             made_by=str(found["madeBy"]),
@@ -81,4 +83,4 @@ def pending_change(paths: Paths) -> Pending | None:
         )
     except (OSError, ValueError, TypeError, KeyError, RecursionError):
         return None
-    return pending if stage in ("changing", "waiting", "undoing") else None
+    return pending if undecided else None

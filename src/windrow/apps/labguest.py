@@ -8,7 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from windrow.apps.engine import Report, cluster_networks, converge, look, plan_node
+from windrow.apps.engine import Report, converge, look, plan_node
+from windrow.apps.kept import keep
 from windrow.apps.known import known, unreadable
 from windrow.apps.lock import HostLock
 from windrow.lab.errors import LabError
@@ -21,9 +22,7 @@ from windrow.model.steps import Failure, Step
 from windrow.model.values import Ref
 from windrow.netlink.kernel import Kernel
 from windrow.rules import Change, changes_to, check
-from windrow.store.clusternetworks import write_cluster_networks
 from windrow.store.directory import Store
-from windrow.store.memory import write_memory
 from windrow.store.paths import Paths
 
 ENTRY = "windrow.apps.labguest:main"
@@ -51,8 +50,7 @@ class LabEngine:
         cluster, paths = Cluster.of(loaded.objects), Paths(root)
         with Kernel(node) as kernel, HostLock(paths) as lock:
             report = converge(cluster, kernel, node, on_step, knowing=partial(known, paths), waiting=lock.waiting)
-            write_cluster_networks(paths, cluster_networks(cluster, report.sight.observed))
-            write_memory(paths, report.memory)
+            keep(paths, cluster, report.sight.observed, report.memory)
         problems += [str(p) for p in unreadable(paths)]
         problems += [str(p) for p in report.planned.compiled.problems]
         problems += [str(p) for p in report.left.refusals]

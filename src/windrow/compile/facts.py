@@ -6,11 +6,9 @@ from collections.abc import Mapping
 
 from windrow.model import names
 from windrow.model.facts import KernelFeatures, Known, Nic, NodeFacts
-from windrow.model.host import Bond, Bridge, Observed, VlanIf
+from windrow.model.host import RTPROT_KERNEL, Bond, Bridge, Observed, VlanIf
 from windrow.model.ports import PORT_GROUP
 from windrow.model.values import OWNER_PROTOCOL, IfName, VidSet
-
-RTPROT_KERNEL = 2
 
 
 def node_facts(

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from windrow.model import names
 from windrow.model.cluster import Cluster, matches_selector
 from windrow.model.facts import NodeFacts
-from windrow.model.host import Bridge, Link, Route, VlanIf
+from windrow.model.host import IP6_RT_PRIO_USER, Bridge, Link, Route, VlanIf
 from windrow.model.leases import ClientOptions, Lease, LeasedRoute
 from windrow.model.objects import AddressMode, HostNetworkConfig, HostRoute
 from windrow.model.problems import Problem, Severity, errors
@@ -18,8 +18,6 @@ from windrow.model.values import MTU_MIN, OWNER_PROTOCOL, Cidr, IfName
 DEFAULT = "default"
 SECOND_METRIC = 1024
 """Of default routes beside the management's, which has 0 or what the operating system chose."""
-IPV6_METRIC = 1024
-"""What the kernel makes of 0 in an IPv6 route (IP6_RT_PRIO_USER)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -238,7 +236,7 @@ def _route(config: HostNetworkConfig, to: str, via: str, metric: int) -> Route:
     version = network.version if network else _version(via)
     dst = DEFAULT if network is None or network.prefixlen == 0 else to
     if version == 6:
-        metric = metric or IPV6_METRIC
+        metric = metric or IP6_RT_PRIO_USER
     return Route(dst=dst, dev=config.interface, gateway=via or None, metric=metric, protocol=OWNER_PROTOCOL)
 
 

@@ -158,6 +158,8 @@ class Route:
     protocol: int = 0
 
 
+RTPROT_KERNEL = 2
+"""`Route.protocol` of what the kernel makes by itself, for addresses (include/uapi/linux/rtnetlink.h)."""
 IP6_RT_PRIO_USER = 1024
 """What the kernel makes of metric 0 in an IPv6 route (include/net/ip6_fib.h)."""
 

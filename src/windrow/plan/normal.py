@@ -7,6 +7,7 @@ from dataclasses import replace
 from windrow.model.bonding import BondMode
 from windrow.model.host import (
     OWNER_PROTOCOL,
+    RTPROT_KERNEL,
     Bond,
     Bridge,
     HostState,
@@ -20,8 +21,6 @@ from windrow.model.host import (
 from windrow.model.names import MGMT_DEVICES
 from windrow.model.ports import PORT_GROUP
 from windrow.model.values import IfName
-
-RTPROT_KERNEL = 2
 
 
 def normalise(observed: Observed, names: frozenset[IfName] | None = None) -> HostState:

@@ -11,7 +11,18 @@ from ipaddress import ip_address, ip_interface
 from typing import Any
 
 from windrow.model.bonding import Change
-from windrow.model.host import OWNER_PROTOCOL, Bond, Bridge, Link, LinkSpec, Other, PortVlans, Route, VlanIf
+from windrow.model.host import (
+    OWNER_PROTOCOL,
+    RTPROT_KERNEL,
+    Bond,
+    Bridge,
+    Link,
+    LinkSpec,
+    Other,
+    PortVlans,
+    Route,
+    VlanIf,
+)
 from windrow.model.ports import users
 from windrow.model.steps import (
     Action,
@@ -41,9 +52,6 @@ FRESH_PORT = PortVlans(pvid=1, untagged=VidSet.of([1]))
 
 RESET_BY_MODE = ("miimon", "tlb_dynamic_lb")
 """Options that a new mode sets as it likes (`bond_option_mode_set`): they are set again with it."""
-
-RTPROT_KERNEL = 2
-"""Of the routes that the kernel makes for addresses."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

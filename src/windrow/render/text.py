@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 _ESCAPE = re.compile("\x1b\\[[0-9;]*m")
 
@@ -68,6 +69,14 @@ def span(seconds: float) -> str:
         if seconds < limit:
             return f"{seconds / size:.0f} {unit}"
     return f"{seconds / 86_400:.0f} days"
+
+
+def timestamp(seconds: float) -> str:
+    """RFC 3339, as metav1.Time writes it. What no calendar holds is the beginning of time."""
+    try:
+        return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    except (OverflowError, OSError, ValueError):
+        return "1970-01-01T00:00:00Z"
 
 
 def wrap(text: str, columns: int, indent: int) -> list[str]:

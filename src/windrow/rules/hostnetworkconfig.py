@@ -5,9 +5,10 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterator
 
-from windrow.compile.hostnet import IPV6_METRIC, default_metric
+from windrow.compile.hostnet import default_metric
 from windrow.model import names
 from windrow.model.cluster import selects_node
+from windrow.model.host import IP6_RT_PRIO_USER
 from windrow.model.objects import AddressMode, HostNetworkConfig
 from windrow.model.problems import Problem
 from windrow.model.values import IFNAME_MAX
@@ -311,7 +312,7 @@ def _called(to: str) -> str:
 
 
 def _key(to: str, version: int, metric: int) -> tuple[str, int, int]:
-    return to, version, metric or (IPV6_METRIC if version == 6 else 0)
+    return to, version, metric or (IP6_RT_PRIO_USER if version == 6 else 0)
 
 
 def _version(text: str) -> int:

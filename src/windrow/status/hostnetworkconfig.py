@@ -9,6 +9,7 @@ from windrow.model.cluster import Cluster, matches_selector
 from windrow.model.leases import Lease
 from windrow.model.objects import AddressMode, HostNetworkConfig
 from windrow.model.values import Cidr
+from windrow.render.text import timestamp
 from windrow.status.report import NodeReport, Verdict
 
 
@@ -70,7 +71,7 @@ def addresses(config: HostNetworkConfig, report: NodeReport) -> frozenset[Cidr]:
 def _lease(lease: Lease) -> dict[str, Any]:
     found: dict[str, Any] = {"address": lease.address, "server": lease.server, "seconds": lease.lease_s}
     if lease.expires:
-        found["expires"] = datetime.fromtimestamp(lease.expires, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        found["expires"] = timestamp(lease.expires)
     more = {"routers": [r.gateway for r in lease.routes if r.to == "default"], "dns": list(lease.dns)}
     return {**found, **{key: value for key, value in more.items() if value}}
 

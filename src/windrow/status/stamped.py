@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 from windrow.model.events import Condition
 from windrow.model.objects import ClusterNetwork, HostNetworkConfig, VlanConfig, VlanStatus
 from windrow.model.values import Ref
+from windrow.render.text import timestamp
 from windrow.status.conditions import READY
 from windrow.status.report import NodeReport
 
@@ -54,7 +54,9 @@ def _merged(have: Sequence[Mapping[str, Any]], about: Sequence[Condition]) -> It
     for document in have:
         known = by_type.pop(document.get("type", ""), None)
         same = known is not None and STATUS[known.status] == document.get("status")
-        yield {**document, "lastTransitionTime": _time(known.since)} if known is not None and same else dict(document)
+        yield (
+            {**document, "lastTransitionTime": timestamp(known.since)} if known is not None and same else dict(document)
+        )
     for condition in by_type.values():
         if condition.type != READY:
             yield _document(condition)
@@ -66,14 +68,6 @@ def _document(condition: Condition) -> dict[str, Any]:
         "status": STATUS[condition.status],
         "reason": condition.reason,
         "message": condition.message,
-        "lastTransitionTime": _time(condition.since),
+        "lastTransitionTime": timestamp(condition.since),
     }
     return {key: value for key, value in found.items() if value}
-
-
-def _time(seconds: float) -> str:
-    """RFC 3339, as metav1.Time writes it. What no calendar holds is the beginning of time."""
-    try:
-        return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    except (OverflowError, OSError, ValueError):
-        return "1970-01-01T00:00:00Z"

@@ -255,7 +255,7 @@ class Keeper:
         self.on_compiled(planned.compiled)
         report = None
         consent = settle.manages(cluster, changed) or settle.manages(self._good, changed)
-        if plan_node(cluster, sight, consent=consent, fit=fit).plan.steps:
+        if not planned.plan.empty and plan_node(cluster, sight, consent=consent, fit=fit).plan.steps:
             report = self._carry_out(self._proposal(cluster, changed if consent else (), fit))
             if report is None:
                 return  # the lock is another one's, or it left news; this round comes again

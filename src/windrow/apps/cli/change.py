@@ -22,6 +22,7 @@ from windrow.apps.cli.preview import Preview, Wish, changes_management, preview
 from windrow.apps.cli.safety import await_decision, settle, standing, unheard
 from windrow.apps.cli.session import Session
 from windrow.apps.engine import Fit, OnStep, Report, Waiting, as_it_is, plan_node
+from windrow.apps.kept import keep_as_good
 from windrow.apps.located import located
 from windrow.apps.lock import HostLock
 from windrow.apps.safe.change import PROBE_S, Proposal, Result, Terms, carry_out_safely
@@ -48,7 +49,6 @@ from windrow.render.text import plural
 from windrow.render.values import document, failure_value, plan_value, problem_value
 from windrow.rules import Change
 from windrow.store.directory import Store
-from windrow.store.lastgood import write_last_good
 from windrow.store.paths import Paths
 
 LOCK_TIMEOUT_S = 30.0
@@ -117,7 +117,7 @@ def carry_out(session: Session, wish: Wish, options: Options) -> None:
             on_step = _progress(session, plan, options)
             result = carry_out_safely(ground, kernel, proposal, on_step, waiting=waiting)
         if result.kept and result.report.ok:
-            write_last_good(ground.paths, Store(ground.paths).load().objects, time.time())
+            keep_as_good(ground.paths)
         took = time.monotonic() - began
         if options.json:
             print_json(_report_value(session, result, warnings, took))

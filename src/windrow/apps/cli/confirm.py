@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import time
-
 import click
 
 from windrow.apps.cli.output import say
 from windrow.apps.cli.session import Session
+from windrow.apps.kept import keep_as_good
 from windrow.apps.safe.telling import tell
 from windrow.model.checkpoint import Stage
 from windrow.model.problems import Problem, ProblemsError
 from windrow.store.checkpoints import Checkpoints
-from windrow.store.directory import Store
-from windrow.store.lastgood import write_last_good
 from windrow.store.paths import Paths
 
 EXAMPLES = """\b
@@ -42,7 +39,7 @@ def confirm(session: Session) -> None:
         text = f"the change by `{found.made_by}` cannot be confirmed: it is {stage}"
         raise ProblemsError([Problem(code="not-waiting", message=text, hint=hint)])
     tell(session.ground(), "ChangeKept", f"the change by `{found.made_by}` was kept: {said}", well=True)
-    write_last_good(file.paths, Store(file.paths).load().objects, time.time())
+    keep_as_good(file.paths)
     say(f"{session.style.green('Kept')}: the change by `{found.made_by}`.")
 
 

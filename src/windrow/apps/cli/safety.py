@@ -16,6 +16,7 @@ import click
 from windrow.apps.cli.output import complain, say
 from windrow.apps.cli.session import Session
 from windrow.apps.engine import Kernel, Waiting
+from windrow.apps.kept import keep_as_good
 from windrow.apps.lock import HostLock
 from windrow.apps.safe.change import Result, refuse_while_pending
 from windrow.apps.safe.ground import Ground
@@ -27,8 +28,6 @@ from windrow.render.text import plural
 from windrow.services import process
 from windrow.store import boot
 from windrow.store.checkpoints import Checkpoints
-from windrow.store.directory import Store
-from windrow.store.lastgood import write_last_good
 
 LOCK_S = 30.0
 _LOOK_S = 0.2
@@ -144,7 +143,7 @@ def _ask(session: Session, ground: Ground, found: Checkpoint, left: float) -> bo
     if answer in ("y", "yes"):
         said = "it was confirmed here"
         if Checkpoints(ground.paths).move(found.id, Stage.CONFIRMED, since=(Stage.WAITING,), said=said):
-            write_last_good(ground.paths, Store(ground.paths).load().objects, time.time())
+            keep_as_good(ground.paths)
     elif answer in ("n", "no"):
         take_back(session, ground, found, "it was not confirmed")
     return True

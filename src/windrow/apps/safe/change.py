@@ -25,11 +25,11 @@ from windrow.apps.engine import (
     Sight,
     Waiting,
     as_it_is,
-    cluster_networks,
     converge,
     look,
     plan_node,
 )
+from windrow.apps.kept import keep
 from windrow.apps.known import known
 from windrow.apps.safe import probe
 from windrow.apps.safe.ground import Ground
@@ -44,8 +44,6 @@ from windrow.plan import normalise
 from windrow.services import process
 from windrow.store import boot
 from windrow.store.checkpoints import Checkpoints
-from windrow.store.clusternetworks import write_cluster_networks
-from windrow.store.memory import write_memory
 
 PLAN_S = 120.0
 """How long a plan may take before it is undone: a takeover waits up to 20 seconds for LACP."""
@@ -160,8 +158,7 @@ def _converge(ground: Ground, kernel: Kernel, proposal: Proposal, on_step: OnSte
         consent=proposal.terms.consent,
         fit=proposal.fit,
     )
-    write_cluster_networks(ground.paths, cluster_networks(proposal.cluster, report.sight.observed))
-    write_memory(ground.paths, report.memory)
+    keep(ground.paths, proposal.cluster, report.sight.observed, report.memory)
     return report
 
 

@@ -20,7 +20,7 @@ from windrow.model import names
 from windrow.model.bonding import BondMode
 from windrow.model.cluster import Cluster, matches_selector, selects_node
 from windrow.model.facts import Nic, NodeFacts
-from windrow.model.host import Bond, Link, Observed, Route
+from windrow.model.host import RTPROT_KERNEL, Bond, Link, Observed, Route
 from windrow.model.leases import Lease, LeasedRoute
 from windrow.model.meta import Meta
 from windrow.model.objects import (
@@ -47,7 +47,7 @@ Dynamic = Mapping[IfName, Mapping[Cidr, int]]
 """The addresses that links have for a time only, and the seconds that are left of it."""
 
 MAIN_TABLE = 254
-RTPROT_KERNEL, RTPROT_RA = 2, 9
+RTPROT_RA = 9
 ALONE = frozenset({None, BondMode.ACTIVE_BACKUP, BondMode.LACP})
 """Modes that mean something with one NIC: the switch may insist on LACP, and a second NIC may come."""
 

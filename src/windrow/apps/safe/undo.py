@@ -9,7 +9,8 @@ from __future__ import annotations
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
-from windrow.apps.engine import MAX_ROUNDS, Kernel, Waiting, cluster_networks, execute, look, plan_node
+from windrow.apps.engine import MAX_ROUNDS, Kernel, Waiting, execute, look, plan_node
+from windrow.apps.kept import keep
 from windrow.apps.known import known
 from windrow.apps.safe.ground import Ground
 from windrow.apps.safe.telling import tell
@@ -25,9 +26,7 @@ from windrow.model.values import IfName
 from windrow.model.wire import json_text, load_documents
 from windrow.plan import make_plan
 from windrow.store.checkpoints import Checkpoints
-from windrow.store.clusternetworks import write_cluster_networks
 from windrow.store.directory import Store
-from windrow.store.memory import write_memory
 from windrow.store.paths import Paths
 
 PENDING = (Stage.CHANGING, Stage.WAITING, Stage.UNDOING)
@@ -126,5 +125,4 @@ def remember(ground: Ground, kernel: Kernel) -> None:
     paths: Paths = ground.paths
     cluster = Cluster.of(Store(paths).load().objects)
     sight = look(kernel, ground.node, known(paths))
-    write_cluster_networks(paths, cluster_networks(cluster, sight.observed))
-    write_memory(paths, plan_node(cluster, sight).compiled.memory)
+    keep(paths, cluster, sight.observed, plan_node(cluster, sight).compiled.memory)

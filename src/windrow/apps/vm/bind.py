@@ -10,7 +10,7 @@ import errno
 from collections.abc import Iterable
 from pathlib import Path
 
-from windrow.model.host import Route
+from windrow.model.host import RTPROT_KERNEL, Route
 from windrow.model.values import IfName, Mac
 from windrow.netlink import links, netns, sysctl, tap
 from windrow.netlink.errors import KernelError, NoSuchLink, NotSupported
@@ -23,7 +23,6 @@ from windrow.services import dnsmasq, netfilter, process
 
 OWNER = (0, 0)
 """QEMU runs as root here, and opens its taps as their owner."""
-_RTPROT_KERNEL = 2
 _DEFAULTS = {4: "0.0.0.0/0", 6: "::/0"}
 
 
@@ -33,7 +32,7 @@ def look(kernel: Kernel, name: str) -> PodNic:
     link = state.links.get(IfName(name))
     if link is None:
         raise NoSuchLink(errno.ENODEV, f"find {name} in the pod")
-    routes = [r for r in state.routes if r.dev == name and r.protocol != _RTPROT_KERNEL]
+    routes = [r for r in state.routes if r.dev == name and r.protocol != RTPROT_KERNEL]
     return PodNic(
         name=IfName(name),
         mac=link.mac or Mac("00:00:00:00:00:00"),
