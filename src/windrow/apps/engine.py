@@ -8,7 +8,6 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from typing import Protocol
 
 from windrow.compile import Compiled, compile_node, node_facts
@@ -16,6 +15,7 @@ from windrow.model import names
 from windrow.model.cluster import Cluster
 from windrow.model.facts import KernelFeatures, Known, Memory, Nic, NodeFacts
 from windrow.model.host import Bridge, Observed
+from windrow.model.lazy import dataclass
 from windrow.model.objects import ClusterNetwork
 from windrow.model.steps import AwaitCarrier, Failure, Outcome, Plan, Step
 from windrow.model.values import IfName

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from windrow.model import names
 from windrow.model.cluster import Cluster, matches_selector
 from windrow.model.facts import NodeFacts
 from windrow.model.host import IP6_RT_PRIO_USER, Bridge, Link, Route, VlanIf
+from windrow.model.lazy import dataclass
 from windrow.model.leases import ClientOptions, Lease, LeasedRoute
 from windrow.model.objects import AddressMode, HostNetworkConfig, HostRoute
 from windrow.model.problems import Problem, Severity, errors

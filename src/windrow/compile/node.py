@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from windrow.compile.hostnet import (
     choose_host_networks,
@@ -21,6 +21,7 @@ from windrow.model import names
 from windrow.model.cluster import Cluster
 from windrow.model.facts import Memory, NodeFacts
 from windrow.model.host import Bond, HostState, Link
+from windrow.model.lazy import dataclass
 from windrow.model.leases import ClientOptions
 from windrow.model.problems import Problem
 from windrow.model.values import IfName, VidSet

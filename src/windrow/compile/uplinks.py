@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import field, fields, replace
 
 from windrow.model import names
 from windrow.model.bonding import OPTIONS, BondMode
 from windrow.model.cluster import Cluster, selects_node
 from windrow.model.facts import Nic, NodeFacts
 from windrow.model.host import Bond, Bridge, Link, Other, PortVlans
+from windrow.model.lazy import dataclass
 from windrow.model.objects import NicIdentity, NicSelector, VlanConfig
 from windrow.model.problems import Problem, Severity
 from windrow.model.values import DEFAULT_PVID, MTU_DEFAULT, IfName, Mac, VidSet

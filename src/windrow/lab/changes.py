@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
@@ -12,6 +11,7 @@ from windrow.lab import probe
 from windrow.lab.circles import Circles
 from windrow.lab.scenario import Change, Steady
 from windrow.lab.world import World
+from windrow.model.lazy import dataclass
 from windrow.model.objects import AnyObject
 from windrow.model.problems import ProblemsError, errors
 from windrow.model.steps import Impact

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from enum import IntEnum
 from struct import Struct
 from typing import Any
+
+from windrow.model.lazy import dataclass
 
 WINDOW = 2048
 """At most so many bytes on the way to the lab that it has not acknowledged. When the terminal buffer of the guest's

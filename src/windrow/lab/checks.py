@@ -9,7 +9,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, assert_never
 
 from windrow.lab import changes, machinechecks, probe
@@ -33,6 +33,7 @@ from windrow.lab.scenario import (
 )
 from windrow.lab.world import World
 from windrow.model.bonding import BondMode
+from windrow.model.lazy import dataclass
 
 REACH_S = 15.0
 """How long the first answer may take: ports come up, and LACP has its say."""

@@ -13,12 +13,12 @@ import threading
 import time
 import tty
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from windrow.lab.channel import CHUNK, Kind
 from windrow.lab.errors import LabError, LabGone
 from windrow.lab.kernel.machine import Stream
+from windrow.model.lazy import dataclass
 
 Open = Callable[[Mapping[str, Any]], Stream]
 """Opens a request: `Machine.open`, or `supervisor.connect(name)`."""

@@ -6,7 +6,6 @@ import itertools
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from windrow.lab import probe
@@ -16,6 +15,7 @@ from windrow.lab.errors import LabError
 from windrow.lab.questions import Heard, Pair, ask
 from windrow.lab.scenario import ForgedMac, Isolated, Lease, Matrix, Recreate, Scenario, Vm, VmNic
 from windrow.lab.world import World
+from windrow.model.lazy import dataclass
 from windrow.model.names import bond_of, bridge_of
 from windrow.netlink import links
 from windrow.port.vm.binding import MASQUERADE_MAC

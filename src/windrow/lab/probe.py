@@ -11,7 +11,9 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
+
+from windrow.model.lazy import dataclass
 
 ETH_P_ALL, ETH_P_PROBE = 0x0003, 0x88B5
 """0x88B5: IEEE 802 local experimental EtherType 1."""

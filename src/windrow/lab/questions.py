@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
 from windrow.lab import probe
 from windrow.lab.domains import routed
 from windrow.lab.scenario import Vm, VmNic
 from windrow.lab.world import World
+from windrow.model.lazy import dataclass
 
 _ANSWER = re.compile(r"^(ping|arp) (\S+) (\S+) ?(\S*)$")
 

@@ -19,11 +19,12 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 
 from windrow.model.bonding import BondMode
 from windrow.model.host import PortVlans
+from windrow.model.lazy import dataclass
 from windrow.model.names import MGMT, bridge_of, subinterface_of
 from windrow.model.steps import Impact
 from windrow.model.values import Cidr, IfName, Mac, Ref, VidSet

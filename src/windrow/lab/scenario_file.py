@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -43,6 +43,7 @@ from windrow.lab.scenario import (
 from windrow.lab.scenario_links import check_links
 from windrow.lab.scenario_vms import Machines
 from windrow.model.bonding import BondMode
+from windrow.model.lazy import dataclass
 from windrow.model.meta import Source
 from windrow.model.problems import Problem, ProblemsError
 from windrow.model.steps import Impact

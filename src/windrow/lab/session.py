@@ -7,7 +7,6 @@ import shlex
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,6 +18,7 @@ from windrow.lab.guest.server import Handler, Request
 from windrow.lab.scenario import End, Node, Vm
 from windrow.lab.scenario_file import Texts, parse
 from windrow.lab.world import World
+from windrow.model.lazy import dataclass
 from windrow.model.meta import Meta
 from windrow.model.objects import AnyObject
 from windrow.model.objects import Node as NodeObject

@@ -5,9 +5,8 @@ Times are Unix time, in seconds.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from windrow.model.events import Condition
+from windrow.model.lazy import dataclass
 from windrow.model.values import IfName, Ref
 
 

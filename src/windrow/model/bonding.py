@@ -8,8 +8,9 @@ option means something: what `.unsuppmodes` forbids the kernel refuses (EACCES),
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+from windrow.model.lazy import dataclass
 
 
 class Change(StrEnum):

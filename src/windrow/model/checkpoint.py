@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
 from windrow.model.host import HostState
+from windrow.model.lazy import dataclass
 from windrow.model.processes import Process
 from windrow.model.values import IfName, Ref
 

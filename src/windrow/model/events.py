@@ -6,9 +6,9 @@ condition is a state of an object ("Degraded: oob-bo runs on one leg, since 10:4
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 
+from windrow.model.lazy import dataclass
 from windrow.model.values import Ref
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from windrow.model.lazy import dataclass
 from windrow.model.leases import Asking, Lease
 from windrow.model.ports import PortRecord
 from windrow.model.values import Cidr, IfName, Mac, VidSet

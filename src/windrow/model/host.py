@@ -9,9 +9,10 @@ In an *observed* state every attribute that the kernel reports is filled in. Wha
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from windrow.model.bonding import OPTIONS, BondMode
+from windrow.model.lazy import dataclass
 from windrow.model.values import OWNER_GROUP as OWNER_GROUP
 from windrow.model.values import OWNER_PROTOCOL as OWNER_PROTOCOL
 from windrow.model.values import Cidr, IfName, Mac, Ref

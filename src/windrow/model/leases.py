@@ -5,8 +5,9 @@ A lease is a fact for the next compile, until it runs out. Times are Unix time, 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from windrow.model.lazy import dataclass
 from windrow.model.values import Cidr, IfName
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import ClassVar
 
+from windrow.model.lazy import dataclass
 from windrow.model.meta import Meta, Object
 from windrow.model.values import Cidr, Mac
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from windrow.model.lazy import dataclass
 from windrow.model.objects import AnyObject
 from windrow.model.problems import Problem
 from windrow.model.wire import Loaded

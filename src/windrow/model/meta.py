@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, ClassVar
 
 from windrow.model import names
+from windrow.model.lazy import dataclass
 from windrow.model.values import Ref
 
 

@@ -7,12 +7,13 @@ never lost. Field names in the documents are Harvester's; the ones beyond Harves
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from typing import Any, ClassVar
 
 from windrow.model import names
 from windrow.model.host import Bond
+from windrow.model.lazy import dataclass
 from windrow.model.machines import VirtualMachine, VirtualMachineInstance
 from windrow.model.meta import Object
 from windrow.model.values import Cidr, IfName, Mac, VidSet

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
+from windrow.model.lazy import dataclass
 from windrow.model.values import IfName, Mac, PortVlans, Ref
 
 PORT_GROUP = 30576

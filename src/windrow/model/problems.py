@@ -10,9 +10,9 @@ The exception tree of Windrow:
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from enum import StrEnum
 
+from windrow.model.lazy import dataclass
 from windrow.model.values import Ref
 
 

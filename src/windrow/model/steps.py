@@ -7,11 +7,12 @@ the kernel stands, is the ordinary path and not a special case.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum, IntEnum
 
 from windrow.model.bonding import Change
 from windrow.model.host import Bond, Bridge, Link, PortVlans, Route
+from windrow.model.lazy import dataclass
 from windrow.model.problems import Problem
 from windrow.model.values import Cidr, IfName, Ref, VidSet
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import NewType
+
+from windrow.model.lazy import dataclass
 
 Vid = NewType("Vid", int)
 """A VLAN id, 1..4094."""

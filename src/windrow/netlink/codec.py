@@ -13,9 +13,11 @@ from __future__ import annotations
 
 import _socket as socket  # quicker to load than `socket`, see `sock`
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from struct import Struct
 from typing import Any
+
+from windrow.model.lazy import dataclass
 
 NLA_F_NESTED = 0x8000
 _HEADER = Struct("=HH")

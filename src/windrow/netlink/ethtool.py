@@ -7,10 +7,10 @@ import errno
 import fcntl
 import re
 import sys
-from dataclasses import dataclass
 from struct import Struct
 
 from windrow.model.facts import Nic
+from windrow.model.lazy import dataclass
 from windrow.model.values import IfName, Mac
 from windrow.netlink import errors, observe
 from windrow.netlink.observe import Raw

@@ -12,11 +12,11 @@ from __future__ import annotations
 import _socket as socket  # quicker to load than `socket`, see `sock`
 import errno
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import IntEnum
 from types import TracebackType
 from typing import Any
 
+from windrow.model.lazy import dataclass
 from windrow.model.ports import PORT_GROUP
 from windrow.model.values import OWNER_GROUP, IfName, Mac
 from windrow.netlink import codec, errors

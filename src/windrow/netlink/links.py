@@ -12,9 +12,9 @@ from __future__ import annotations
 import _socket as socket  # quicker to load than `socket`, see `sock`
 import errno
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from windrow.model.lazy import dataclass
 from windrow.model.values import OWNER_GROUP, VID_MAX, VID_MIN, PortVlans, VidSet
 from windrow.netlink import codec, errors
 from windrow.netlink.sock import (

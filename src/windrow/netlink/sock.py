@@ -14,10 +14,10 @@ import _socket as socket
 import errno
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from struct import Struct
 from types import TracebackType
 
+from windrow.model.lazy import dataclass
 from windrow.netlink import codec, errors
 from windrow.netlink.errors import KernelError
 

@@ -6,7 +6,7 @@ A rule yields bursts. A burst is sent at once; the bursts of a unit are sorted b
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from ipaddress import ip_address, ip_interface
 from typing import Any
 
@@ -23,6 +23,7 @@ from windrow.model.host import (
     Route,
     VlanIf,
 )
+from windrow.model.lazy import dataclass
 from windrow.model.ports import users
 from windrow.model.steps import (
     Action,

@@ -6,9 +6,10 @@ Keys are the reference plugin's (containernetworking/plugins, plugins/main/bridg
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any
 
+from windrow.model.lazy import dataclass
 from windrow.model.values import DEFAULT_PVID, VID_MAX, VID_MIN, IfName, Mac, PortVlans, VidSet, parse_ifname
 from windrow.port.errors import INVALID_CONFIG, INVALID_ENVIRONMENT, CniError
 from windrow.port.request import ADD, CHECK, Request

@@ -7,9 +7,9 @@ the list is empty. The others lose theirs of these families; a family that nobod
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
+from windrow.model.lazy import dataclass
 from windrow.port.networks import refuse
 
 FAMILIES = (4, 6)

@@ -11,9 +11,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any
 
+from windrow.model.lazy import dataclass
 from windrow.port.errors import INVALID_CONFIG, CniError
 from windrow.port.networks import Selection
 from windrow.port.result import VERSIONS

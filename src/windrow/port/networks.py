@@ -11,9 +11,10 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, TypeVar
 
+from windrow.model.lazy import dataclass
 from windrow.model.values import Mac, parse_ifname, parse_mac
 from windrow.port.errors import INVALID_CONFIG, UNDECODABLE, CniError
 

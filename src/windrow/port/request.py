@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
+from windrow.model.lazy import dataclass
 from windrow.port.errors import (
     INCOMPATIBLE_VERSION,
     INVALID_CONFIG,

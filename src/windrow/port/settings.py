@@ -16,9 +16,9 @@ What else stands there is another's (`kubeconfig`, `logFile`, …) and left alon
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
+from windrow.model.lazy import dataclass
 from windrow.port.networks import refuse
 
 TYPE = "windrow"

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
+from windrow.model.lazy import dataclass
 from windrow.render.text import PLAIN, Style
 
 NAMED = 8

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from windrow.model.agentstatus import AgentStatus
 from windrow.model.events import Event, EventType
 from windrow.model.host import PortVlans
+from windrow.model.lazy import dataclass
 from windrow.model.problems import Problem, Severity
 from windrow.model.steps import Impact
 from windrow.model.wire.happenings import event_document

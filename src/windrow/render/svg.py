@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from xml.sax.saxutils import escape
 
 from windrow.model.host import PortVlans
+from windrow.model.lazy import dataclass
 from windrow.render.topology import Health, Topology
 
 FONT = 12.0
@@ -24,6 +23,8 @@ DARK = {
     "bridge": "#2c3d50", "switch": "#33465a", "switchink": "#f2f6fa", "switchmute": "#b6c5d4", "cable": "#9babbc",
     "up": "#3fc47b", "standby": "#e5b04a", "down": "#f26a72", "unknown": "#7d8a98", "pillink": "#10161d",
 }  # fmt: skip
+_MARKUP = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
+"""What may not stand in a text; `xml.sax.saxutils` would load the whole of `http` for it."""
 VLANS_LIGHT = ("#1c6fd1", "#b3479b", "#c2611a", "#12857f", "#7353cf", "#8a7a0c", "#c43c55", "#3d7d2b")
 VLANS_DARK = ("#6cb0ff", "#ec8fd6", "#f2a35f", "#4fcfc6", "#b19bff", "#d9c64a", "#ff8fa3", "#8fd071")
 
@@ -32,6 +33,10 @@ VLANS_DARK = ("#6cb0ff", "#ec8fd6", "#f2a35f", "#4fcfc6", "#b19bff", "#d9c64a", 
 class Point:
     x: float
     y: float
+
+
+def escape(text: str) -> str:
+    return text.translate(_MARKUP)
 
 
 def _n(value: float) -> str:

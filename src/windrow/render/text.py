@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from datetime import UTC, datetime
+
+from windrow.model.lazy import dataclass
 
 _ESCAPE = re.compile("\x1b\\[[0-9;]*m")
 

@@ -15,12 +15,13 @@ One host makes a NodeView of what it observes (`node_view`); the laboratory know
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import StrEnum
 from typing import TypeVar
 
 from windrow.model import names
 from windrow.model.host import Bond, Bridge, Link, Observed, Other, PortVlans, Runtime, VlanIf
+from windrow.model.lazy import dataclass
 from windrow.model.ports import PORT_GROUP
 from windrow.model.values import IfName, VidSet
 

@@ -11,8 +11,8 @@ pod  ┌ vm-b · running ───────────┐      the machine, 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
+from windrow.model.lazy import dataclass
 from windrow.render.svg import CHAR, Colours, Point, curve, dot, label, rect, stroke, width_of
 from windrow.render.topology import Health, MachineNic, MachineView, NodeView, fold
 

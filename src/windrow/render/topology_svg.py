@@ -7,10 +7,10 @@ reader's light or dark theme (`prefers-color-scheme`), or the one that is asked 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import TypeVar
 
 from windrow.model.host import PortVlans
+from windrow.model.lazy import dataclass
 from windrow.model.values import VidSet
 from windrow.render.svg import LINE, Colours, Point, curve, document, dot, label, loop, rect, stroke, upright, width_of
 from windrow.render.topology import (

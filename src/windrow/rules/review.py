@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
 from windrow.model.cluster import Cluster
 from windrow.model.facts import NodeFacts
+from windrow.model.lazy import dataclass
 from windrow.model.names import LABEL_CLUSTERNETWORK
 from windrow.model.objects import AnyObject, ClusterNetwork, Node
 from windrow.model.problems import Problem, Severity

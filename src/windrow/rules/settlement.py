@@ -8,10 +8,10 @@ taken down by a file that somebody broke.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Set
-from dataclasses import dataclass
 
 from windrow.model.cluster import Cluster
 from windrow.model.facts import NodeFacts
+from windrow.model.lazy import dataclass
 from windrow.model.manifests import Found
 from windrow.model.objects import AnyObject
 from windrow.model.problems import Problem, errors

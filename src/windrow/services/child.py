@@ -12,7 +12,8 @@ import select
 import signal
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+
+from windrow.model.lazy import dataclass
 
 OUTPUT_LIMIT = 8 * 1024 * 1024
 _CHUNK = 65536

@@ -11,9 +11,9 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
+from windrow.model.lazy import dataclass
 from windrow.model.values import IfName
 
 _OURS = "mgmt-*"

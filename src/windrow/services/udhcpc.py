@@ -12,9 +12,9 @@ import os
 import select
 import signal
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
+from windrow.model.lazy import dataclass
 from windrow.services import child, process
 from windrow.services.errors import ServiceError
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 from windrow.model import names
 from windrow.model.bonding import BondMode
 from windrow.model.cluster import Cluster, selects_node
 from windrow.model.host import Bond, Link, Observed
+from windrow.model.lazy import dataclass
 from windrow.model.objects import ClusterNetwork, VlanConfig
 from windrow.model.values import IfName, Mac, Ref
 

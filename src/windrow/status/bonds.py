@@ -10,10 +10,11 @@ and goes is told once, as flapping, and not each time; when it has been quiet fo
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from windrow.model.events import Condition, Event, EventType
 from windrow.model.host import Observed
+from windrow.model.lazy import dataclass
 from windrow.model.values import IfName, Mac
 from windrow.render.text import span
 from windrow.status import bondfaults

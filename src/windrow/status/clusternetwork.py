@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 
 from windrow.model import names
@@ -62,6 +61,8 @@ def annotations_of(network: ClusterNetwork, cluster: Cluster) -> dict[str, str]:
         found[names.ANNOTATION_MTU_SOURCE] = source.name
     vids = ",".join(map(str, cluster.nad_vids(network.name) - VidSet.of([0])))
     if vids:
+        import hashlib  # slow to load (it loads OpenSSL), and only this needs it
+
         found[names.ANNOTATION_VID_SET] = vids
         found[names.ANNOTATION_VID_SET_HASH] = hashlib.sha256(vids.encode()).hexdigest()
     return found

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import fields
 
 from windrow.model import names
 from windrow.model.cluster import Cluster, matches_selector, selects_node
 from windrow.model.host import Link, Observed, PortVlans
+from windrow.model.lazy import dataclass
 from windrow.model.machines import AnyMachine, VirtualMachine, VirtualMachineInstance
 from windrow.model.objects import AddressMode, ClusterNetwork, HostNetworkConfig, VlanConfig
 from windrow.model.ports import PortRecord

@@ -11,12 +11,13 @@ No clock here: `mono` is seconds of a clock that never jumps, `now` Unix time fo
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from windrow.model.agentstatus import Contest
 from windrow.model.events import Condition
 from windrow.model.facts import Nic
 from windrow.model.host import Bond, Bridge, HostState, Link, Observed, Other, VlanIf
+from windrow.model.lazy import dataclass
 from windrow.model.steps import Delta, Plan
 from windrow.model.values import IfName, Ref
 

@@ -7,11 +7,11 @@ The numbers are limits to expect, not averages: what a plan announces as `flap` 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
 from windrow.model import names
 from windrow.model.bonding import BondMode
 from windrow.model.host import Bond
+from windrow.model.lazy import dataclass
 from windrow.model.names import successor_of
 from windrow.model.steps import (
     CreateLink,

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from windrow.model import names
 from windrow.model.agentstatus import AgentStatus
 from windrow.model.cluster import Cluster, matches_selector, selects_node
 from windrow.model.events import Condition, Event
 from windrow.model.host import Observed
+from windrow.model.lazy import dataclass
 from windrow.model.objects import ClusterNetwork, HostNetworkConfig, VlanConfig
 from windrow.model.ports import endpoints
 from windrow.model.problems import Problem, Severity

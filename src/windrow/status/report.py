@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from windrow.model import names
 from windrow.model.agentstatus import AgentStatus
 from windrow.model.host import Observed
+from windrow.model.lazy import dataclass
 from windrow.model.leases import Asking, Lease
 from windrow.model.ports import PortRecord
 from windrow.model.problems import Problem, Severity

@@ -5,7 +5,6 @@ A JSON document with its own digest: a file that a failing disk changed is not h
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator
@@ -75,6 +74,8 @@ def _ordered(objects: Iterable[AnyObject]) -> list[AnyObject]:
 
 
 def _digest(text: str) -> str:
+    import hashlib  # slow to load (it loads OpenSSL), and who only reads manifests needs none of it
+
     return hashlib.sha256(text.encode()).hexdigest()
 
 

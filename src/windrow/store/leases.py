@@ -11,10 +11,11 @@ import json
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from windrow.model.lazy import dataclass
 from windrow.model.leases import Asking, Lease, LeasedRoute
 from windrow.model.values import MTU_MIN, Cidr, IfName, parse_ifname
 from windrow.store import atomic

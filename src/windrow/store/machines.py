@@ -15,11 +15,11 @@ import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from windrow.model.lazy import dataclass
 from windrow.store.errors import StoreError, explained
 from windrow.store.paths import Paths
 

@@ -7,9 +7,10 @@ document, stay byte for byte; a file that cannot be edited so is refused, not gu
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
+from windrow.model.lazy import dataclass
 from windrow.model.values import Ref
 from windrow.model.wire import items_of, json_text, ref_of, yaml_text
 from windrow.model.wire.text import Complaint, Tree, plain, trees

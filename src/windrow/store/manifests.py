@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import os
 import stat
-from dataclasses import dataclass
 from pathlib import Path
 
+from windrow.model.lazy import dataclass
 from windrow.model.manifests import Found
 from windrow.model.problems import Problem, Severity
 from windrow.model.wire import Loaded, without_doubles

@@ -13,9 +13,10 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from windrow.lab.probe import checksum
+from windrow.model.lazy import dataclass
 
 DISCOVER, OFFER, REQUEST, DECLINE, ACK, NAK, RELEASE = 1, 2, 3, 4, 5, 6, 7
 MASK, ROUTER, DNS, MTU, ADDRESS, LEASE, KIND, SERVER, ROUTES = 1, 3, 6, 26, 50, 51, 53, 54, 121

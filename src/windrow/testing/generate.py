@@ -7,7 +7,7 @@ What comes out is values (links, objects, steps), which fit FakeKernel and the r
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from ipaddress import ip_address
 from random import Random
 from typing import Any
@@ -15,6 +15,7 @@ from typing import Any
 from windrow.model.bonding import OPTIONS, BondMode
 from windrow.model.cluster import Cluster
 from windrow.model.host import Bond, Bridge, Link, Observed, Other, PortVlans, Route, VlanIf
+from windrow.model.lazy import dataclass
 from windrow.model.names import bond_of, bridge_of, next_bond_of, subinterface_of
 from windrow.model.objects import AnyObject, HostRoute, HostRouting
 from windrow.model.ports import PORT_GROUP, PortRecord

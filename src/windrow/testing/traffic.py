@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from windrow.model.bonding import BondMode
 from windrow.model.host import PortVlans
+from windrow.model.lazy import dataclass
 from windrow.model.steps import Step
 from windrow.model.values import VidSet
 from windrow.testing.machine import Device, Machine

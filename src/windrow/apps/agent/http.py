@@ -14,11 +14,12 @@ import socket
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from windrow.apps.agent.metrics import CONTENT_TYPE, complaints, exposition
 from windrow.apps.agent.snapshot import Snapshot
+from windrow.model.lazy import dataclass
 from windrow.model.problems import WindrowError
 from windrow.model.wire.happenings import status_document
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import partial
 
 from windrow.apps.agent import repairs, settle
@@ -39,6 +39,7 @@ from windrow.model.cluster import Cluster
 from windrow.model.events import Condition, Event, EventType
 from windrow.model.facts import Memory
 from windrow.model.host import HostState
+from windrow.model.lazy import dataclass
 from windrow.model.manifests import Found
 from windrow.model.problems import WindrowError
 from windrow.model.steps import Delta, Failure, Plan, Step, Unit

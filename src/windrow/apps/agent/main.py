@@ -9,7 +9,6 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from windrow.apps.agent.dhcp import Clients
@@ -20,6 +19,7 @@ from windrow.apps.agent.loop import DiskNews, KernelNews, Loop, Part, Signals
 from windrow.apps.known import agent_status
 from windrow.apps.safe.ground import Ground
 from windrow.compile.node import BRIDGE_NETFILTER
+from windrow.model.lazy import dataclass
 from windrow.model.problems import WindrowError
 from windrow.netlink.errors import KernelError
 from windrow.netlink.events import Events

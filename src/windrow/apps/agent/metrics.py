@@ -7,12 +7,12 @@ and would be a series each.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 
 from windrow.apps.agent.snapshot import Snapshot
 from windrow.model import names
 from windrow.model.events import EventType
 from windrow.model.host import Bond, Bridge, Link, Observed, Runtime, VlanIf
+from windrow.model.lazy import dataclass
 from windrow.status.bondfaults import BondSeen, Slave, bonds, faults
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"

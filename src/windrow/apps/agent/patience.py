@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from windrow.model.agentstatus import StepFailure
+from windrow.model.lazy import dataclass
 from windrow.model.steps import Failure, Plan, Step, Unit
 from windrow.model.values import IfName
 from windrow.render.plan import advice

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from windrow.model.agentstatus import AgentStatus
 from windrow.model.events import EventType
 from windrow.model.host import Observed
+from windrow.model.lazy import dataclass
 from windrow.model.steps import Plan
 from windrow.model.values import IfName
 

@@ -11,7 +11,6 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, nullcontext
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -29,6 +28,7 @@ from windrow.apps.safe.change import PROBE_S, Proposal, Result, Terms, carry_out
 from windrow.apps.safe.peers import peers
 from windrow.model.checkpoint import GATEWAY, Probe, Stage
 from windrow.model.cluster import Cluster
+from windrow.model.lazy import dataclass
 from windrow.model.objects import AnyObject
 from windrow.model.problems import Problem, ProblemsError, Severity
 from windrow.model.steps import Failure, Impact, Plan, Step

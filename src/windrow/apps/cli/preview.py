@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from windrow.apps.cli.manifests import read
 from windrow.apps.cli.output import gate
@@ -13,6 +12,7 @@ from windrow.apps.engine import Fit, Kernel, Planned, Sight, as_it_is, plan_node
 from windrow.apps.located import located
 from windrow.model import names
 from windrow.model.cluster import Cluster
+from windrow.model.lazy import dataclass
 from windrow.model.objects import AnyObject, HostNetworkConfig, VlanConfig
 from windrow.model.problems import Problem, ProblemsError, Severity, errors
 from windrow.model.values import Ref

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import click
 
+from windrow.model.lazy import dataclass
 from windrow.model.objects import KINDS, Kind, find_kind
 from windrow.model.problems import Problem, ProblemsError
 

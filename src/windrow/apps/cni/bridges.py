@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import os
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 
 from windrow.apps.cni.host import Host
 from windrow.apps.cni.undo import Undo
+from windrow.model.lazy import dataclass
 from windrow.model.problems import WindrowError
 from windrow.model.values import DEFAULT_PVID, OWNER_GROUP, PortVlans, VidSet
 from windrow.netlink import links, ports, sysctl

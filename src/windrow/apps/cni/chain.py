@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from windrow.apps.cni import dispatch
 from windrow.apps.cni.host import Host
 from windrow.model.attachments import Attachment
+from windrow.model.lazy import dataclass
 from windrow.port.delegates import WITH_PREVIOUS, with_previous
 from windrow.port.errors import DELEGATE_FAILED, INCOMPATIBLE_VERSION, NOT_AVAILABLE, CniError
 from windrow.port.request import ADD, CHECK, DEL, GC, SINCE, STATUS, Request, read_args, version_key

@@ -11,12 +11,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from windrow.apps.cni.definitions import Definitions
 from windrow.apps.cni.host import Host
+from windrow.model.lazy import dataclass
 from windrow.model.names import MGMT, bridge_of
 from windrow.netlink.errors import KernelError
 from windrow.port.errors import INVALID_CONFIG, MISSING, CniError

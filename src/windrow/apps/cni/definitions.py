@@ -10,12 +10,13 @@ import json
 import os
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from windrow import __version__
+from windrow.model.lazy import dataclass
 from windrow.port.errors import INVALID_CONFIG, IO_FAILURE, MISSING, CniError
 from windrow.store.paths import Paths
 

@@ -9,10 +9,10 @@ import errno
 import json
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Protocol, cast
 
 from windrow.apps.cni.host import Host
+from windrow.model.lazy import dataclass
 from windrow.netlink.errors import KernelError
 from windrow.port import request as commands
 from windrow.port.errors import INVALID_CONFIG, INVALID_ENVIRONMENT, IO_FAILURE, KERNEL_REFUSED, TRY_AGAIN, CniError

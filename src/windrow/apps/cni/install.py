@@ -19,11 +19,12 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 
 from windrow import __version__
+from windrow.model.lazy import dataclass
 from windrow.model.problems import WindrowError
 from windrow.store import atomic
 from windrow.store.paths import Paths

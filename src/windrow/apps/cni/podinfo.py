@@ -14,10 +14,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any, Protocol
 
+from windrow.model.lazy import dataclass
 from windrow.port.errors import INVALID_CONFIG, IO_FAILURE, UNDECODABLE, CniError
 from windrow.port.networks import DEFAULT_NETWORK, NETWORKS, NONE, WINDROW_DEFAULT_NETWORK
 from windrow.port.request import Request

@@ -22,11 +22,12 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from struct import Struct
 
 from windrow import __version__
+from windrow.model.lazy import dataclass
 from windrow.model.problems import WindrowError
 from windrow.netlink import errors
 from windrow.netlink.lock import locked

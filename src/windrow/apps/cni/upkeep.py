@@ -10,11 +10,11 @@ import json
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 from windrow.apps.cni.dispatch import Answer, answer
 from windrow.apps.cni.host import Host
 from windrow.model.attachments import Attached
+from windrow.model.lazy import dataclass
 from windrow.model.ports import PortRecord
 from windrow.model.problems import WindrowError
 from windrow.netlink import ports

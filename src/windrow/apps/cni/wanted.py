@@ -6,7 +6,7 @@ Everything that can be refused is refused here, before anything is made.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from windrow.apps.cni import defaultnet
@@ -14,6 +14,7 @@ from windrow.apps.cni.definitions import Definitions
 from windrow.apps.cni.host import Host
 from windrow.apps.cni.podinfo import CAPABILITY, PodInfo
 from windrow.model.attachments import Attachment
+from windrow.model.lazy import dataclass
 from windrow.port import defaultroute
 from windrow.port.delegates import (
     Wishes,

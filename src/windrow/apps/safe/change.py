@@ -12,7 +12,7 @@ import secrets
 import time
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import partial
 from typing import Any
 
@@ -37,6 +37,7 @@ from windrow.apps.safe.telling import tell
 from windrow.apps.safe.undo import Undone, undo
 from windrow.model.checkpoint import GATEWAY, Checkpoint, Probe, Stage
 from windrow.model.cluster import Cluster
+from windrow.model.lazy import dataclass
 from windrow.model.problems import Problem, ProblemsError
 from windrow.model.steps import Impact, Plan
 from windrow.model.values import IfName, Ref

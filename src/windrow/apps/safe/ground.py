@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING
 
 from windrow.model.checkpoint import Checkpoint
+from windrow.model.lazy import dataclass
 from windrow.model.processes import Process
 from windrow.model.values import Cidr, IfName
 from windrow.netlink import reach

@@ -11,12 +11,13 @@ from __future__ import annotations
 import ipaddress
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from windrow.apps.engine import Kernel
 from windrow.apps.safe.ground import Ask
 from windrow.model.checkpoint import Probe, ProbeKind
 from windrow.model.host import Bond, Observed
+from windrow.model.lazy import dataclass
 from windrow.model.values import IfName
 from windrow.netlink.errors import KernelError
 from windrow.netlink.reach import Target, Way

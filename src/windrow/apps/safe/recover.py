@@ -5,12 +5,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 
 from windrow.apps.engine import Kernel, Waiting
 from windrow.apps.safe.ground import Ground
 from windrow.apps.safe.undo import PENDING, restore, undo
 from windrow.model.checkpoint import Checkpoint, Stage
+from windrow.model.lazy import dataclass
 from windrow.services import process
 from windrow.store import boot
 from windrow.store.checkpoints import Checkpoints, Tell

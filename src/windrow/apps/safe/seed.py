@@ -12,7 +12,7 @@ from __future__ import annotations
 import copy
 import ipaddress
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any
 
 from windrow.compile.uplinks import find_nic
@@ -21,6 +21,7 @@ from windrow.model.bonding import BondMode
 from windrow.model.cluster import Cluster, matches_selector, selects_node
 from windrow.model.facts import Nic, NodeFacts
 from windrow.model.host import RTPROT_KERNEL, Bond, Link, Observed, Route
+from windrow.model.lazy import dataclass
 from windrow.model.leases import Lease, LeasedRoute
 from windrow.model.meta import Meta
 from windrow.model.objects import (

@@ -7,7 +7,7 @@ done once more.
 from __future__ import annotations
 
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from windrow.apps.engine import MAX_ROUNDS, Kernel, Waiting, execute, look, plan_node
 from windrow.apps.kept import keep
@@ -18,6 +18,7 @@ from windrow.compile.facts import protected_links
 from windrow.model.checkpoint import Checkpoint, Stage
 from windrow.model.cluster import Cluster
 from windrow.model.host import Bridge, HostState, Link, Observed, Other
+from windrow.model.lazy import dataclass
 from windrow.model.objects import AnyObject
 from windrow.model.ports import PORT_GROUP
 from windrow.model.problems import WindrowError

@@ -11,10 +11,10 @@ import termios
 import time
 import tty
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from windrow.apps.vm.site import Site
 from windrow.apps.vm.stop import runs
+from windrow.model.lazy import dataclass
 from windrow.model.problems import Problem, ProblemsError
 from windrow.model.values import Ref
 from windrow.services import qemu

@@ -9,13 +9,13 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from windrow.apps.vm import bind, gates, manifest, pod
 from windrow.apps.vm.site import Site
 from windrow.apps.vm.start import LOCK_S, VHOST, bound, planned, words
 from windrow.apps.vm.stop import runs
+from windrow.model.lazy import dataclass
 from windrow.model.machines import AnyMachine, Binding, GuestNetwork, GuestNic, LinkState, NicModel
 from windrow.model.problems import Problem, ProblemsError, WindrowError
 from windrow.model.values import Mac, parse_mac

@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 import datetime
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from windrow.apps.vm.site import Site
 from windrow.apps.vm.stop import runs
+from windrow.model.lazy import dataclass
 from windrow.model.machines import AnyMachine, LinkState, VirtualMachine
 from windrow.model.problems import WindrowError
 from windrow.model.wire import dump

@@ -11,12 +11,12 @@ import dataclasses
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from windrow.apps.vm import bind, gates, pod
 from windrow.apps.vm.site import Site
 from windrow.apps.vm.stop import clean
+from windrow.model.lazy import dataclass
 from windrow.model.machines import AnyMachine, GuestNic, LinkState
 from windrow.model.problems import WindrowError
 from windrow.netlink import netns

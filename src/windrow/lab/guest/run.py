@@ -12,12 +12,13 @@ import subprocess
 import termios
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from windrow.lab.channel import Frame, Kind
 from windrow.lab.guest.server import Request
 from windrow.lab.kernel.launch import CLONE_NEWNET, CLONE_NEWNS, CLONE_NEWUTS, MS_REC, mount
+from windrow.model.lazy import dataclass
 
 _MS_SLAVE, _MNT_DETACH = 1 << 19, 2
 _NOT_FOUND, _NOT_EXECUTABLE = 127, 126

@@ -14,13 +14,14 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
 
 from windrow.lab.channel import WINDOW, Decoder, Frame, Kind, encode, encode_json
 from windrow.lab.errors import BootError, LabError, LabGone
+from windrow.model.lazy import dataclass
 
 BOOT_TIMEOUT_S = 60.0
 GUEST_INIT = Path(__file__).resolve().parent.parent / "guest" / "init.py"

@@ -16,11 +16,11 @@ import re
 import select
 import socket
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
 from windrow.lab.errors import LabError
+from windrow.model.lazy import dataclass
 
 HELLO_S = 1.0
 """A guest that listens answers in milliseconds; one that boots, not at all."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+
+from windrow.model.lazy import dataclass
 
 _MAGIC = b"070701"
 _FIELDS = 13

@@ -13,20 +13,24 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from windrow.lab.errors import LabError
 from windrow.lab.guest.run import Place, enter
 from windrow.lab.scenario import Vm, VmNic
 from windrow.lab.vm import image
 from windrow.lab.vm.agent import Agent, Answer
+from windrow.model.lazy import dataclass
 from windrow.model.machines import Binding
 from windrow.model.values import Cidr
 from windrow.store.attachments import AttachmentRecords
 from windrow.store.machines import AGENT, MachineRecord, Machines, NicRecord
 from windrow.store.paths import Paths
+
+if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
 
 HERE = Path("/run/windrow/guest")
 """Where manifests find the guests' `kernel` and `initrd`, in the lab and nowhere else."""
@@ -126,7 +130,7 @@ class Fleet:
         self.prepare()
         nodes = list(dict.fromkeys(vm.node for vm in waiting))
         started = time.monotonic()
-        with ThreadPoolExecutor(len(waiting) + len(nodes)) as pool:
+        with _threads(len(waiting) + len(nodes)) as pool:
             # A guest is waited for from the start, so what is told of it is when it was there.
             commands = [pool.submit(self._command, node, [v for v in waiting if v.node == node], say) for node in nodes]
             watches = [pool.submit(self._meet, vm, started, say) for vm in waiting]
@@ -197,7 +201,7 @@ class Fleet:
         """A script for each of several guests, at the same time. Raises LabError."""
         if not scripts:
             return {}
-        with ThreadPoolExecutor(len(scripts)) as pool:
+        with _threads(len(scripts)) as pool:
             jobs = {name: pool.submit(self.run, name, script, timeout_s=timeout_s) for name, script in scripts.items()}
             return {name: job.result() for name, job in jobs.items()}
 
@@ -215,13 +219,21 @@ class Fleet:
         nodes = list(dict.fromkeys(vm.node for vm in self._vms))
         namespaces = list(dict.fromkeys(vm.machine.namespace for vm in self._vms))
         jobs = [(node, space) for node in nodes for space in namespaces if self._running(node, space)]
-        with ThreadPoolExecutor(max(1, len(jobs))) as pool:
+        if not jobs:
+            return
+        with _threads(len(jobs)) as pool:
             for node, space in jobs:
                 command = ["windrow", "vm", "stop", "--all", "--force", "-n", space]
                 pool.submit(run_lines, self._place(node), command, lambda _: None)
 
     def _running(self, node: str, namespace: str) -> bool:
         return (Paths(self._root(node)).machines / namespace).is_dir()
+
+
+def _threads(count: int) -> ThreadPoolExecutor:
+    from concurrent.futures import ThreadPoolExecutor  # slow to load, and most labs have no machines
+
+    return ThreadPoolExecutor(count)
 
 
 def check() -> None:

@@ -6,12 +6,12 @@ import os
 import shutil
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from windrow.lab.errors import LabError
 from windrow.lab.vm import archive
 from windrow.lab.vm.kernel import DEPENDENCIES, KERNEL, MODULES, RELEASE
+from windrow.model.lazy import dataclass
 
 ENVIRONMENT = "WINDROW_GUEST"
 """Where the prepared kernel is, if not in the checkout."""

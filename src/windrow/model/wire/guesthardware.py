@@ -7,14 +7,16 @@ import binascii
 import math
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from fractions import Fraction
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from windrow.model.lazy import dataclass
 from windrow.model.machines import CloudInit, Disk, KernelBoot, MachineSpec
 from windrow.model.wire.quantity import parse_quantity, write_bytes
 from windrow.model.wire.reader import Field, Table
 from windrow.model.wire.text import quoted, shown
+
+if TYPE_CHECKING:
+    from fractions import Fraction
 
 VCPUS_MAX = 255
 """Of q35 without interrupt remapping (QEMU, hw/i386/x86.c: x2APIC ids above 254)."""

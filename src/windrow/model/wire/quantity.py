@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 import re
-from fractions import Fraction
+from typing import TYPE_CHECKING
 
 from windrow.model.wire.text import quoted
 
+if TYPE_CHECKING:
+    from fractions import Fraction
+
 _QUANTITY = re.compile(r"([0-9]{1,20}\.?[0-9]{0,20}|\.[0-9]{1,20})(?:[eE]([+-]?[0-9]{1,2})|([KMGTPE]i|[numkMGTPE]))?")
-_BINARY = {f"{letter}i": Fraction(1024) ** (i + 1) for i, letter in enumerate("KMGTPE")}
-_DECIMAL = {
-    letter: Fraction(1000) ** (i - 3) for i, letter in enumerate(("n", "u", "m", "", "k", "M", "G", "T", "P", "E"))
-}
+_SUFFIXES = {letter: (10, 3 * (i - 3)) for i, letter in enumerate(("n", "u", "m", "", "k", "M", "G", "T", "P", "E"))}
+_SUFFIXES |= {f"{letter}i": (2, 10 * (i + 1)) for i, letter in enumerate("KMGTPE")}
+"""Base and exponent of what each one multiplies by."""
 
 
 def parse_quantity(text: str) -> Fraction:
     """Not negative. Raises ValueError."""
+    from fractions import Fraction  # slow to load (it loads decimal), and only machines have quantities
+
     found = _QUANTITY.fullmatch(text)
     if found is None:
         raise ValueError(f"{quoted(text)} is not a quantity like 512Mi, 2G or 250m")
     number, exponent, suffix = found.groups()
-    if exponent is not None:
-        return Fraction(number) * Fraction(10) ** int(exponent)
-    return Fraction(number) * ({**_DECIMAL, **_BINARY}[suffix or ""])
+    base, power = _SUFFIXES[suffix or ""] if exponent is None else (10, int(exponent))
+    return Fraction(number) * Fraction(base) ** power
 
 
 def write_bytes(count: int) -> str:

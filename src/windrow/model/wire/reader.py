@@ -7,10 +7,10 @@ which anything was wrong never leaves this package.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, TypeVar
 
+from windrow.model.lazy import dataclass
 from windrow.model.meta import Meta, Source
 from windrow.model.problems import Problem, Severity
 from windrow.model.values import Ref

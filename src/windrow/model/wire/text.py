@@ -10,10 +10,12 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 import yaml
+
+from windrow.model.lazy import dataclass
 
 MAX_TEXT = 32 * 1024 * 1024
 MAX_DEPTH = 64

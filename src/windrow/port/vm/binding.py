@@ -7,11 +7,10 @@ address translation.
 
 from __future__ import annotations
 
-import hashlib
 import ipaddress
 from collections.abc import Iterable
-from dataclasses import dataclass
 
+from windrow.model.lazy import dataclass
 from windrow.model.machines import (
     Binding,
     GuestNetwork,
@@ -251,5 +250,7 @@ def _bridge_mac(pod: PodNic) -> Mac:
 
     KubeVirt takes what the kernel makes up.
     """
+    import hashlib  # slow to load (it loads OpenSSL), and most pods need none of it
+
     digits = hashlib.sha256(f"{pod.name} {pod.mac}".encode()).hexdigest()
     return Mac(":".join(["02", *(digits[i : i + 2] for i in range(0, 10, 2))]))

@@ -10,8 +10,9 @@ import ipaddress
 import re
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from windrow.model.lazy import dataclass
 from windrow.model.machines import DhcpOptions
 from windrow.model.values import Cidr, IfName, Mac
 

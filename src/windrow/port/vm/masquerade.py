@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterator
-from dataclasses import dataclass
 
+from windrow.model.lazy import dataclass
 from windrow.model.machines import ForwardedPort
 from windrow.model.values import IfName
 

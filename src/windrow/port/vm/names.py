@@ -6,9 +6,7 @@ the longest affix (`k6t-`, `-nic`) fill them exactly.
 
 from __future__ import annotations
 
-import hashlib
-from dataclasses import dataclass
-
+from windrow.model.lazy import dataclass
 from windrow.model.machines import GuestNetwork, MachineSpec
 from windrow.model.values import IfName
 
@@ -36,6 +34,8 @@ def pod_ifname(network: GuestNetwork) -> IfName:
     """`eth0` for the pod network and for the NAD in its place, else `pod` and a hash: vlan100 -> pod1dba23260aa."""
     if is_primary(network):
         return PRIMARY
+    import hashlib  # slow to load (it loads OpenSSL), and most networks need none of it
+
     return IfName(f"pod{hashlib.sha256(network.name.encode()).hexdigest()[:_DIGITS]}")
 
 

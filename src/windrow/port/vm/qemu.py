@@ -7,9 +7,9 @@ On q35 every NIC has a root port of its own, because nothing can be plugged into
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
+from windrow.model.lazy import dataclass
 from windrow.model.machines import FIRST_PORT_SLOT, SPARE_PORTS, Disk, KernelBoot, LinkState, MachineSpec, NicModel
 from windrow.port.vm.binding import NicPlan
 from windrow.port.vm.names import host_name
