@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench import pure, start
+from bench import imports, pure, start
 from bench.inside import MARK
 from bench.measure import Group, decode
 from bench.report import machine, page
@@ -35,7 +35,7 @@ def main() -> None:
         ("in the lab kernel, booted once", start.in_lab),
         ("in this machine's own kernel", native),
         ("compile and plan", pure.groups),
-        ("starting windrow", lambda: [start.starting()]),
+        ("starting windrow", lambda: [start.starting(), imports.measure("On this machine")]),
         ("booting the lab kernel", lambda: [start.booting()]),
     ):
         print(f"bench: {title} …", flush=True)

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from bench import agent, cni, vm
+from bench import agent, cni, imports, vm
 from bench.measure import Group, Way, compare, encode
 from windrow.lab.guest.server import Request, Server
 from windrow.model.host import PortVlans
@@ -34,7 +34,9 @@ SCATTERED = VidSet.of(range(2, 4094, 2))
 
 def serve(control: int, config: Mapping[str, Any]) -> None:
     """A guest of the lab kernel that does nothing else."""
-    Server(control, {"ports": ports, "measure": in_guest, "machines": machines, "agent": keeper}).run({"bench": True})
+    Server(
+        control, {"ports": ports, "measure": in_guest, "machines": machines, "agent": keeper, "imports": importing}
+    ).run({"bench": True})
 
 
 def ports(request: Request) -> dict[str, list[str]]:
@@ -51,6 +53,10 @@ def machines(request: Request) -> dict[str, list[str]]:
 
 def keeper(request: Request) -> dict[str, list[str]]:
     return {"groups": netns.in_new(lambda: [encode(group) for group in agent.measure(LAB)])}
+
+
+def importing(request: Request) -> dict[str, list[str]]:
+    return {"groups": [encode(imports.measure(LAB))]}
 
 
 def measure(where: str) -> Iterator[Group]:

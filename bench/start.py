@@ -55,7 +55,7 @@ def starting() -> Group:
     return Group(title="Start of `windrow plan`", where="On this machine", rows=rows)
 
 
-def in_lab(parts: Sequence[str] = ("ports", "measure", "machines", "agent")) -> list[Group]:
+def in_lab(parts: Sequence[str] = ("ports", "measure", "machines", "agent", "imports")) -> list[Group]:
     """Boot the lab kernel, measure in it, and end it. `parts`: what its guest can be asked for."""
     with uml.boot(BENCH_GUEST) as machine:
         return [group for part in parts for group in asked(machine, part)]

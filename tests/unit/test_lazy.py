@@ -7,6 +7,8 @@ import dataclasses
 import inspect
 import operator
 import pickle
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from dataclasses import FrozenInstanceError, field, fields, replace
@@ -239,6 +241,51 @@ def test_a_mutable_default_is_refused_where_the_class_is_written() -> None:
         @lazy.dataclass(frozen=True, slots=True)
         class _Wrong:
             names: list[str] = []  # noqa: RUF012
+
+
+def test_a_value_without_a_docstring_has_one() -> None:
+    @lazy.dataclass(slots=True)
+    class Mutable:
+        name: str
+
+    assert Mutable.__doc__ == "Mutable"
+    assert LATE["Empty"].__doc__ == "Empty"
+    assert LATE["Base"].__doc__ == "With a docstring."
+
+
+INSPECT_LATE = """
+import sys
+from windrow.model.lazymodule import load_when_used
+load_when_used("inspect")
+import inspect
+from windrow.model.lazy import dataclass
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    name: str
+
+@dataclass(slots=True)
+class Mutable:
+    name: str
+
+Value("a") == Value("b"), Mutable("a")
+assert "ast" not in sys.modules, "inspect was loaded"
+load_when_used("inspect")
+assert inspect.unwrap(len) is len
+assert "ast" in sys.modules
+from inspect import signature
+assert str(signature(Value)) == "(name: str) -> None", signature(Value)
+assert sys.modules["inspect"].__file__.endswith("inspect.py")
+load_when_used("inspect")
+import inspect
+assert inspect.unwrap is sys.modules["inspect"].unwrap
+"""
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 14), reason="dataclasses asks inspect about every class with slots")
+def test_inspect_is_loaded_when_it_is_used_and_then_is_the_real_one() -> None:
+    done = subprocess.run([sys.executable, "-I", "-c", INSPECT_LATE], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def attempt(run: Callable[[], object]) -> object:

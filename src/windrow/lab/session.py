@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from windrow.lab import picture
 from windrow.lab.checks import Checker, Result
 from windrow.lab.errors import LabError
 from windrow.lab.guest.run import Place, run
@@ -29,8 +28,6 @@ from windrow.model.wire import load_documents, without_doubles
 from windrow.netlink import features, links
 from windrow.netlink.sock import Rtnl
 from windrow.render.text import Style
-from windrow.render.topology_svg import topology_svg
-from windrow.render.topology_text import topology_text
 from windrow.store.directory import Store
 
 BIN = Path("/run/windrow/bin")
@@ -153,6 +150,10 @@ class Session:
 
     def picture(self, request: Request) -> Mapping[str, Any]:
         """As `text` (`columns` wide, with `colour` or without) and as `svg`."""
+        from windrow.lab import picture  # with what draws it: most labs are never looked at
+        from windrow.render.topology_svg import topology_svg
+        from windrow.render.topology_text import topology_text
+
         drawn = picture.topology(self.world)
         style = Style(colour=bool(request.document.get("colour")))
         return {

@@ -34,7 +34,7 @@ def lazy_dataclass(
     """
     if frozen and slots and not _LEFT_TO_THE_LIBRARY & others.keys():
         return lambda cls: _value_class(cls, order=order, options=others)
-    return dataclasses.dataclass(frozen=frozen, slots=slots, order=order, **others)
+    return lambda cls: dataclasses.dataclass(frozen=frozen, slots=slots, order=order, **others)(_documented(cls))
 
 
 if TYPE_CHECKING:
@@ -45,9 +45,7 @@ else:
 
 def _value_class(cls: type, order: bool, options: Mapping[str, bool]) -> type:
     """`cls` again, with slots and fields now, and methods that wait. What the class itself defines, it keeps."""
-    # Without a docstring `dataclasses` asks `inspect` for a signature, which costs more than all the rest.
-    cls.__doc__ = cls.__doc__ or cls.__name__
-    made: type = dataclasses.dataclass(init=False, repr=False, eq=False, slots=True, **options)(cls)
+    made: type = dataclasses.dataclass(init=False, repr=False, eq=False, slots=True, **options)(_documented(cls))
     late: dict[str, Writer] = {"__init__": _init, "__eq__": partial(_comparison, "=="), "__hash__": _hash}
     late |= {name: partial(_comparison, sign) for name, sign in _ORDER.items() if order}
     for name, write in late.items():
@@ -57,6 +55,12 @@ def _value_class(cls: type, order: bool, options: Mapping[str, bool]) -> type:
         if name not in cls.__dict__:
             setattr(made, name, method)
     return made
+
+
+def _documented(cls: type) -> type:
+    """Without a docstring `dataclasses` asks `inspect` for a signature, which costs more than all the rest."""
+    cls.__doc__ = cls.__doc__ or cls.__name__
+    return cls
 
 
 class _Late:

@@ -11,22 +11,15 @@ import os
 import sys
 from typing import NoReturn
 
+from windrow.model.lazymodule import load_when_used
+
 _CHUNK = 65536
-
-
-class _Inspect:
-    """In the place of `inspect`, while `dataclasses` is loaded: that takes a third of the time of an ADD, and is used
-    for the docstring of a dataclass that has none."""
-
-    @staticmethod
-    def signature(cls: type) -> str:
-        return "(…)"
 
 
 def main() -> NoReturn:
     """The call is in the environment and on standard input; never returns."""
     gc.disable()  # the process ends before there is anything to collect
-    _load_dataclasses()
+    load_when_used("inspect")
     command = os.environ.get("CNI_COMMAND", "")
     if not command:
         os.write(2, _about().encode())
@@ -43,16 +36,6 @@ def main() -> NoReturn:
     _print(found.stdout.encode())
     sys.stderr.flush()
     os._exit(found.exit)  # what is open ends with the process: no time for tidying
-
-
-def _load_dataclasses() -> None:
-    if "dataclasses" in sys.modules or "inspect" in sys.modules:
-        return
-    sys.modules["inspect"] = _Inspect  # type: ignore[assignment]
-    try:
-        import dataclasses  # noqa: F401 - it keeps what it found under the name
-    finally:
-        del sys.modules["inspect"]
 
 
 def _about() -> str:

@@ -142,6 +142,7 @@ def serve(fd: int, config: dict[str, Any], *, uml: bool) -> None:
         os.environ.update({"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root"})
         os.environ.update({"LC_ALL": "C.UTF-8", "TERM": "linux", "TMPDIR": "/tmp"})
         missing = load_modules() if uml else []
+        importlib.import_module("windrow.model.lazymodule").load_when_used("inspect")
         module, _, function = config["entry"].partition(":")
         getattr(importlib.import_module(module), function)(fd, {**config, "uml": uml, "missing_modules": missing})
         status = 0

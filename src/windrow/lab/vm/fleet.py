@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING
 from windrow.lab.errors import LabError
 from windrow.lab.guest.run import Place, enter
 from windrow.lab.scenario import Vm, VmNic
-from windrow.lab.vm import image
 from windrow.lab.vm.agent import Agent, Answer
 from windrow.model.lazy import dataclass
 from windrow.model.machines import Binding
@@ -115,6 +114,8 @@ class Fleet:
 
     def prepare(self) -> None:
         """Kernel and image where the manifests say that they are. Raises LabError."""
+        from windrow.lab.vm import image  # with what reads kernels: most labs have no machines
+
         found = image.find()
         HERE.mkdir(parents=True, exist_ok=True)
         kernel = HERE / "kernel"
@@ -240,6 +241,8 @@ def check() -> None:
     """That this host has what machines are made of. Raises LabError: what is missing, and what to do about it."""
     if shutil.which(QEMU) is None:
         raise LabError(f"{QEMU} is not installed, and this scenario has virtual machines", hint="`make setup` gets it")
+    from windrow.lab.vm import image
+
     image.find()
     image.busybox()
 
