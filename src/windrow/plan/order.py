@@ -104,15 +104,21 @@ def clear_away(scene: Scene, link: Link) -> Iterator[Burst]:
     ports = [p for p in scene.ports(link.name) if not scene.owned(p)] if isinstance(link.spec, Bridge) else []
     note = f"{', '.join(ports)} lose their bridge" if ports else ""
     impact = Impact.OUTAGE if ports else scene.when_carrying(link.name, Impact.OUTAGE)
+    impact = Impact.NONE if leaves_rival_bridge(scene, link) else impact
     yield burst(1 + depth(link), scene.step(Phase.CLEAN, link.name, DeleteLink(), impact, note))
 
 
 def leave_rival_bridge(scene: Scene, link: Link) -> Iterator[Burst]:
     """A bond of ours that nobody wants, on a bridge that stays: it leaves first. Two uplinks of one bridge are
-    a loop as soon as both carry the same VLAN."""
-    if isinstance(link.spec, Bond) and scene.wanted(link.master):
-        impact = scene.when_carrying(link.name, Impact.FLAP)
+    a loop as soon as both carry the same VLAN. What it carries stops here, and not when it is deleted (`clear_away`),
+    until another uplink has its NICs."""
+    if leaves_rival_bridge(scene, link):
+        impact = scene.when_carrying(link.name, Impact.OUTAGE)
         yield burst(1, scene.step(Phase.PREPARE, link.name, SetMaster(None), impact, note="no two uplinks at once"))
+
+
+def leaves_rival_bridge(scene: Scene, link: Link) -> bool:
+    return isinstance(link.spec, Bond) and scene.wanted(link.master) is not None
 
 
 # -- NICs ------------------------------------------------------------------------------------------

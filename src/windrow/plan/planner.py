@@ -75,7 +75,7 @@ def _unit(scene: Scene, names: tuple[IfName, ...]) -> Unit:
     refused = tuple(guard.refusals(scene, names))
     if refused:
         return Unit(links=names, deltas=flat, refusals=refused)
-    bursts = sorted(_bursts(scene, names, deltas), key=lambda b: (b.phase, b.rank))
+    bursts = sorted(_from_what_carries(scene, names, deltas), key=lambda b: (b.phase, b.rank))
     steps = tuple(step for b in bursts for step in b.steps)
     forbidden = tuple(dict.fromkeys(guard.forbidden(scene, steps)))
     if forbidden:
@@ -108,6 +108,24 @@ def _routes(scene: Scene, name: IfName) -> Iterator[Delta]:
     )
     if not want <= frozenset(have) or ours - want:
         yield Delta(link=name, field="routes", have=ours, want=want, change=TABLE["routes"], why=scene.why(name))
+
+
+def _from_what_carries(
+    scene: Scene, names: tuple[IfName, ...], deltas: dict[IfName, tuple[Delta, ...]]
+) -> Iterator[Burst]:
+    """A bond that took over, and is not wanted so any more, is the bond from here on."""
+    promoted = [bond for n in names if (bond := _wanted_bond(scene, n)) and takeover.given_up(scene, bond)]
+    for bond in promoted:
+        first, scene = takeover.promote(scene, bond)
+        yield first
+    if promoted:
+        deltas = {name: _deltas(scene, name) for name in names}
+    yield from _bursts(scene, names, deltas)
+
+
+def _wanted_bond(scene: Scene, name: IfName) -> Link | None:
+    link = scene.wanted(name)
+    return link if link is not None and isinstance(link.spec, Bond) else None
 
 
 def _bursts(scene: Scene, names: tuple[IfName, ...], deltas: dict[IfName, tuple[Delta, ...]]) -> Iterator[Burst]:
@@ -153,8 +171,8 @@ def _is_released(scene: Scene, name: IfName, deltas: tuple[Delta, ...]) -> bool:
 
 
 def _takes_over(scene: Scene, name: IfName, deltas: tuple[Delta, ...]) -> bool:
-    bond = scene.wanted(name)
-    if bond is None or not isinstance(bond.spec, Bond):
+    bond = _wanted_bond(scene, name)
+    if bond is None:
         return False
     if takeover.under_way(scene, bond):
         return True

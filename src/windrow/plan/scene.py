@@ -84,7 +84,15 @@ class Scene:
     def carrying(self, name: str) -> bool:
         """Whether traffic may be passing through the link at this moment."""
         link, runtime = self.seen(name), self.runtime(name)
-        return link is not None and runtime is not None and bool(link.up) and runtime.carrier
+        return link is not None and runtime is not None and bool(link.up) and runtime.carrier and not self.blind(name)
+
+    def blind(self, name: str) -> bool:
+        """Whether the link is a port of no VLAN: a bridge that filters drops every frame of it, both ways
+        (`__allowed_ingress`, `br_allowed_egress`). So stands whichever bond of a takeover does not carry."""
+        link = self.seen(name)
+        bridge = self.seen(link.master) if link else None
+        filters = bridge is not None and isinstance(bridge.spec, Bridge) and bool(bridge.spec.vlan_filtering)
+        return filters and link is not None and link.vlans is not None and not link.vlans.all
 
     @cached_property
     def _members(self) -> dict[str, list[IfName]]:
@@ -150,6 +158,17 @@ class Scene:
         """The price of touching a link: nothing while it carries nothing."""
         return impact if self.carrying(name) else Impact.NONE
 
+    def after_promotion(self, new: IfName, name: IfName) -> Scene:
+        """The scene once the link `name` is deleted, if it is there, and `new` is called so. Slaves of a bond that is
+        deleted are left closed (`bond_uninit`)."""
+        links = {n: link for n, link in self.have.state.links.items() if n != name and link.parent != name}
+        freed = {n: replace(link, master="", up=False) for n, link in links.items() if link.master == name}
+        renamed = {(name if n == new else n): _pointing(link, new, name) for n, link in (links | freed).items()}
+        runtime = {name if n == new else n: r for n, r in self.have.runtime.items() if n != name}
+        runtime |= {n: replace(runtime[n], carrier=False, slave_active=None) for n in freed}
+        have = replace(self.have, state=replace(self.have.state, links=renamed), runtime=runtime)
+        return replace(self, have=have)
+
     def release_impact(self, nic: IfName) -> Impact:
         """What it costs when a NIC leaves its bond."""
         link, runtime = self.seen(nic), self.runtime(nic)
@@ -163,6 +182,14 @@ class Scene:
     def _stays(self, nic: IfName, bond: IfName) -> bool:
         link = self.wanted(nic)
         return link is not None and link.master == bond
+
+
+def _pointing(link: Link, old: IfName, new: IfName) -> Link:
+    """The link, once `old` is called `new`."""
+    spec = replace(link.spec, parent=new) if isinstance(link.spec, VlanIf | Other) and link.parent == old else link.spec
+    return replace(
+        link, name=new if link.name == old else link.name, spec=spec, master=new if link.master == old else link.master
+    )
 
 
 def _by_link(routes: Iterable[Route]) -> dict[str, frozenset[Route]]:

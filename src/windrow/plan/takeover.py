@@ -14,7 +14,9 @@ Port state `blocking` would not do: with STP off the kernel puts every port back
 any port of the bridge changes (`br_port_state_selection`).
 
 Every step is left out when what it does is already so: a plan that was cut off anywhere is resumed by
-planning again.
+planning again. It goes on from the bond that carries the traffic. Before the swap that is the old one, after it the
+new one, whatever is left of the old one; where the wish has changed meanwhile, the new one first gets the name, and
+is then changed like any other.
 """
 
 from __future__ import annotations
@@ -60,8 +62,30 @@ def needs_empty(deltas: tuple[Delta, ...]) -> bool:
 
 
 def under_way(scene: Scene, bond: Link) -> bool:
-    """The old bond is gone already and its successor has not got its name yet."""
-    return scene.seen(bond.name) is None and scene.owned(successor_of(bond.name))
+    """The successor is as it should be, and the old bond is gone or carries nothing: there is no other way on."""
+    return scene.owned(successor_of(bond.name)) and _alike(scene, bond) and not scene.carrying(bond.name)
+
+
+def given_up(scene: Scene, bond: Link) -> bool:
+    """The successor carries the traffic of the bridge, and is not what is wanted any more: the wish has changed after
+    the swap, or the change is undone."""
+    new = scene.seen(successor_of(bond.name))
+    if new is None or not scene.owned(new.name) or new.master != bond.master or scene.blind(new.name):
+        return False
+    old = scene.seen(bond.name)
+    return not _alike(scene, bond) and (old is None or (scene.owned(old.name) and scene.blind(old.name)))
+
+
+def promote(scene: Scene, bond: Link) -> tuple[Burst, Scene]:
+    """What carries the traffic gets the name of the bond, and the scene after that: the rest is planned from there."""
+    new, old = successor_of(bond.name), scene.seen(bond.name)
+    gone = [_step(scene, bond, bond.name, DeleteLink(), note="it carries nothing")] if old else []
+    steps = [*gone, *_named(scene, bond, new)]
+    return burst(-1, *(replace(s, phase=Phase.PREPARE) for s in steps)), scene.after_promotion(new, bond.name)
+
+
+def _alike(scene: Scene, bond: Link) -> bool:
+    return _staying(scene, bond, successor_of(bond.name)) is not None
 
 
 def possible(scene: Scene, bond: Link) -> bool:
@@ -108,7 +132,11 @@ def _stages(scene: Scene, bond: Link, new: IfName) -> Iterator[list[Step]]:
         yield [_step(scene, bond, new, SetBond(Bond(min_links=bond.spec.min_links)))]
     if scene.seen(bond.name) is not None:
         yield [_step(scene, bond, bond.name, DeleteLink(), note="it carries nothing any more")]
-    yield [
+    yield _named(scene, bond, new)
+
+
+def _named(scene: Scene, bond: Link, new: IfName) -> list[Step]:
+    return [
         _step(scene, bond, new, SetLink(up=False), Impact.FLAP, "a link is renamed while down (dev_change_name)"),
         _step(scene, bond, new, RenameLink(bond.name)),
         _step(scene, bond, bond.name, SetLink(up=True)),
@@ -172,14 +200,15 @@ def _staying_slaves(scene: Scene, bond: Link, new: IfName) -> list[IfName]:
 
 
 def _movers(scene: Scene, bond: Link, new: IfName) -> list[IfName]:
-    """The wanted NICs that are not in the successor, the one to go first at the head: a backup slave with
-    carrier, else a free NIC, else an active slave; a slave without carrier comes last."""
+    """The wanted NICs that are not in the successor, the one to go first at the head: a backup slave with carrier,
+    else one that carries nothing because it is free, or closed already by a takeover that was cut off, else an active
+    slave; one that is open and has no carrier comes last."""
     there = _staying_slaves(scene, bond, new)
     nics = [n for n in scene.wanted_slaves(bond.name) if scene.seen(n) is not None and n not in there]
 
     def place(nic: IfName) -> int:
-        impact = scene.release_impact(nic)
-        if (scene.seen(nic) or bond).master == bond.name and not scene.carrying(nic):
+        impact, seen = scene.release_impact(nic), scene.seen(nic)
+        if seen is not None and seen.master == bond.name and seen.up and not scene.carrying(nic):
             return 4
         return {Impact.HITLESS: 0, Impact.NONE: 1, Impact.FLAP: 2, Impact.OUTAGE: 3}[impact]
 

@@ -1,0 +1,146 @@
+"""Every cut of every plan goes on from what carries the traffic.
+
+A plan is killed after any of its steps (power, the kernel's memory, a hand), and the next one begins where it stood. It
+must never cost more than the plan that was cut, never take down what carries the traffic meanwhile, and come to the
+same end. Tried for all golden plans, all scenarios that ship, and changes of a bond's mode in all their company.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import permutations
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from tests.golden import cases
+from tests.property.test_plan import CASES, SEEDS, start
+from tests.property.walk import Start, cuts, faults
+
+from windrow.apps.engine import converge
+from windrow.lab.scenario import Change
+from windrow.lab.scenario_file import SHIPPED, parse, read
+from windrow.model.bonding import BondMode
+from windrow.model.cluster import Cluster
+from windrow.model.facts import Known
+from windrow.model.problems import errors
+from windrow.model.wire import load_documents
+from windrow.testing import builders, generate
+from windrow.testing.fake import FakeKernel
+
+NODE = "node-0"
+
+
+def walk(start: Start) -> int:
+    """Cut the plan everywhere, and plan again; how many cuts there were."""
+    found = list(cuts(start))
+    wrong = [f"{cut}\n    {fault}" for cut in found for fault in faults(cut)]
+    assert not wrong, "\n".join(wrong)
+    return len(found)
+
+
+# -- all plans that are written down ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("case", cases.CASES, ids=lambda case: case.name)
+def test_golden_plans(case: Path) -> None:
+    kernel, known = cases.start(case)
+    walk(Start(kernel, cases.manifests(case / "after.yaml"), NODE, known))
+
+
+# -- all scenarios ---------------------------------------------------------------------------------
+
+
+def scenarios() -> Iterator[tuple[str, str]]:
+    for path in sorted(SHIPPED.glob("*/scenario.yaml")):
+        texts = read(path.parent.name)
+        for node in parse(texts).nodes:
+            yield path.parent.name, node.name
+
+
+@pytest.mark.parametrize(("name", "node"), list(scenarios()))
+def test_scenarios(name: str, node: str) -> None:
+    """From nothing to what it applies, and on through its changes."""
+    texts = read(name)
+    scenario = parse(texts)
+    kernel = FakeKernel()
+    for nic in next(n for n in scenario.nodes if n.name == node).nics:
+        kernel.add_nic(nic, up=True)
+    known = Known(agent=True)
+    target = _put(Cluster.of(()), *scenario.manifests.values())
+    walk(Start(kernel, target, node, known))
+    for change in (c for c in scenario.checks if isinstance(c, Change) and c.node == node):
+        report = converge(target, kernel, node, knowing=lambda: known)
+        assert report.outcome.ok
+        target = _put(target, *(scenario.changes[file] for file in change.manifests)).without(change.delete)
+        walk(Start(kernel, target, node, known))
+
+
+def _put(cluster: Cluster, *texts: str) -> Cluster:
+    for text in texts:
+        loaded = load_documents(text)
+        assert not errors(loaded.problems), loaded.problems
+        cluster = cluster.replace(loaded.objects)
+    return cluster
+
+
+# -- a bond's mode, in all its company -------------------------------------------------------------
+
+PAIRS = list(permutations(BondMode, 2))
+
+
+@pytest.mark.parametrize("nics", [1, 2, 3])
+@pytest.mark.parametrize(("old", "new"), PAIRS, ids=lambda mode: mode.value)
+def test_modes(old: BondMode, new: BondMode, nics: int) -> None:
+    names = [f"eth{n}" for n in range(1, nics + 1)]
+    assert walk(changed(network(names, old), network(names, new))) >= 4
+
+
+COMPANY = {
+    "a NIC joins": {"nics": ["eth1", "eth2", "eth3"]},
+    "a NIC leaves": {"nics": ["eth1"]},
+    "a NIC is exchanged": {"nics": ["eth1", "eth3"]},
+    "all NICs are exchanged": {"nics": ["eth3", "eth4"]},
+    "VLANs": {"vids": (101, 200)},
+    "a smaller MTU": {"mtu": 1400},
+    "a larger MTU": {"mtu": 9000},
+    "a host address": {"address": True},
+    "all of it": {"nics": ["eth2", "eth3"], "vids": (101, 200), "mtu": 9000, "address": True},
+}
+
+
+@pytest.mark.parametrize("company", COMPANY)
+@pytest.mark.parametrize(("old", "new"), PAIRS, ids=lambda mode: mode.value)
+def test_modes_and_more(old: BondMode, new: BondMode, company: str) -> None:
+    more: dict[str, Any] = {"nics": ["eth1", "eth2"], **COMPANY[company]}
+    assert walk(changed(network(["eth1", "eth2"], old), network(mode=new, **more))) >= 4
+
+
+def network(
+    nics: list[str], mode: BondMode, *, vids: tuple[int, ...] = (100, 101), mtu: int = 1500, address: bool = False
+) -> Cluster:
+    host = [builders.host_network("oob", 100, {NODE: "10.0.100.1/24"})] if address else []
+    nads = [builders.nad(f"n{vid}", "oob", vid) for vid in vids]
+    config = builders.vlan_config("oob", nics, mode, mtu=mtu)
+    return builders.cluster(builders.node(NODE), builders.cluster_network("oob"), config, *nads, *host)
+
+
+def changed(before: Cluster, after: Cluster) -> Start:
+    """A host that has the one, and is to have the other."""
+    kernel = FakeKernel()
+    for number in range(1, 5):
+        kernel.add_nic(f"eth{number}", up=True)
+    assert converge(before, kernel, NODE).ok
+    return Start(kernel, after, NODE)
+
+
+# -- anything --------------------------------------------------------------------------------------
+
+
+@given(seed=SEEDS)
+@CASES
+def test_any_plan(seed: int) -> None:
+    """What nobody spoiled: a host that Windrow made, or that it has not seen, with its ports."""
+    case = start(seed, leftovers=False)
+    walk(Start(case.kernel, case.target, generate.NODE, case.known()))
