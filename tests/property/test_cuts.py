@@ -8,7 +8,9 @@ same end. Tried for all golden plans, all scenarios that ship, and changes of a 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import permutations
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ import pytest
 from hypothesis import given
 from tests.golden import cases
 from tests.property.test_plan import CASES, SEEDS, start
-from tests.property.walk import Start, cuts, faults
+from tests.property.walk import Start, cuts, faults, holes, reached
 
 from windrow.apps.engine import converge
 from windrow.lab.scenario import Change
@@ -25,7 +27,9 @@ from windrow.model.bonding import BondMode
 from windrow.model.cluster import Cluster
 from windrow.model.facts import Known
 from windrow.model.problems import errors
+from windrow.model.steps import Impact
 from windrow.model.wire import load_documents
+from windrow.plan import make_plan, normalise
 from windrow.testing import builders, generate
 from windrow.testing.fake import FakeKernel
 
@@ -133,6 +137,40 @@ def changed(before: Cluster, after: Cluster) -> Start:
         kernel.add_nic(f"eth{number}", up=True)
     assert converge(before, kernel, NODE).ok
     return Start(kernel, after, NODE)
+
+
+@pytest.mark.parametrize("third", [False, True], ids=["back", "another"])
+@pytest.mark.parametrize(("old", "new"), PAIRS, ids=lambda mode: mode.value)
+def test_the_wish_changes_after_the_cut(old: BondMode, new: BondMode, third: bool) -> None:
+    """Back to the mode that it had, or on to a third one: with two NICs never more than a flap, and nothing is taken
+    down that carries the traffic."""
+    nics = ["eth1", "eth2"]
+    other = next(mode for mode in BondMode if mode not in (old, new)) if third else old
+    wrong: list[str] = []
+    for cut in cuts(changed(network(nics, old), network(nics, new))):
+        start = replace(cut.start, target=network(nics, other))
+        plan, there, going = start.plan(), reached(start.kernel), start.twin()
+        said = start.seconds(plan)
+        taken = holes(going.kernel, plan.steps, there)
+        if plan.impact.rank > Impact.FLAP.rank or taken or inf in said.values() or not going.plan().empty:
+            wrong.append(f"{cut}\n    {plan.impact.value}, {said}, takes {taken}, left {going.plan().steps}")
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize(("old", "new"), PAIRS, ids=lambda mode: mode.value)
+def test_undo_after_the_cut(old: BondMode, new: BondMode) -> None:
+    """As the way back is planned: towards what was observed before."""
+    start = changed(network(["eth1", "eth2"], old), network(["eth1", "eth2"], new))
+    back = normalise(start.kernel.observe())
+    wrong: list[str] = []
+    for cut in cuts(start):
+        kernel, there = cut.start.kernel, reached(cut.start.kernel)
+        plan = make_plan(back, kernel.observe(), consent=True)
+        taken = holes(kernel, plan.steps, there)
+        left = make_plan(back, kernel.observe(), consent=True)
+        if plan.impact.rank > Impact.FLAP.rank or taken or not left.empty:
+            wrong.append(f"{cut}\n    {plan.impact.value}, takes {taken}, left {left.steps}")
+    assert not wrong, "\n".join(wrong)
 
 
 # -- anything --------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from windrow.apps.engine import bursts, look, plan_node
 from windrow.model.cluster import Cluster
 from windrow.model.facts import Known
 from windrow.model.host import Bond, Link
-from windrow.model.steps import Plan, SetBond, Step
+from windrow.model.steps import Impact, Plan, SetBond, Step
 from windrow.model.values import IfName, VidSet
 from windrow.plan import normalise
 from windrow.status.consequences import Here, consequences
@@ -84,7 +84,7 @@ def faults(cut: Cut) -> Iterator[str]:
     start, whole, rest = cut.start, cut.whole, cut.start.plan()
     if extra := set(map(str, rest.refusals)) - set(map(str, whole.plan.refusals)):
         yield f"refused: {extra}"
-    if rest.impact.rank > whole.plan.impact.rank:
+    if rest.impact.rank > max(whole.plan.impact.rank, Impact.HITLESS.rank):  # which costs nobody a frame, as NONE
         yield f"the rest is {rest.impact.value}, and the whole {whole.plan.impact.value}"
     for network, high in start.seconds(rest).items():
         if high > whole.seconds.get(network, 0):

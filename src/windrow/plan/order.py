@@ -50,6 +50,9 @@ from windrow.plan.scene import Scene, depth
 FRESH_PORT = PortVlans(pvid=1, untagged=VidSet.of([1]))
 """What the kernel gives a port when it joins a bridge (`nbp_vlan_init`, default_pvid 1)."""
 
+LAST = 1000
+"""After every other burst of the phase."""
+
 RESET_BY_MODE = ("miimon", "tlb_dynamic_lb")
 """Options that a new mode sets as it likes (`bond_option_mode_set`): they are set again with it."""
 
@@ -408,15 +411,17 @@ def _lost_routes(scene: Scene, link: Link) -> list[Route]:
     seen = scene.seen_routes.get(link.name, frozenset())
     foreign = {r for r in seen if r.protocol not in (RTPROT_KERNEL, OWNER_PROTOCOL)}
     kept = {r for r in foreign if not r.gateway or any(ip_address(r.gateway) in n for n in networks)}
-    every = scene.wanted_routes.get(link.name, frozenset()) | kept
+    every = {r for r in scene.wanted_routes.get(link.name, ()) if not scene.leads_out(r)} | kept
     return [r for r in _in_order(every) if ":" not in (r.gateway or r.dst)]
 
 
 def routes(scene: Scene, link: IfName, have: frozenset[Route]) -> Iterator[Burst]:
-    """New before old: between the two the kernel takes the older one."""
+    """New before old: between the two the kernel takes the older one. The first default route of a host comes last of
+    all: a plan that is cut off before it goes on, and after it there is nothing left that it could forbid."""
     want = scene.wanted_routes.get(link, frozenset())
     for route in _in_order(want - have):
-        yield burst(3, scene.step(Phase.ADD_ROUTES, link, AddRoute(route)))
+        phase, rank = (Phase.CLEAN, LAST) if scene.leads_out(route) else (Phase.ADD_ROUTES, 3)
+        yield burst(rank, scene.step(phase, link, AddRoute(route)))
     for route in _in_order(r for r in have - want if r.protocol == OWNER_PROTOCOL):
         note = "what went this way goes another, or ends"
         yield burst(3, scene.step(Phase.DELETE_ROUTES, link, DelRoute(route), Impact.FLAP, note))

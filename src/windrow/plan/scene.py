@@ -151,6 +151,11 @@ class Scene:
     def our_routes(self, name: str) -> frozenset[Route]:
         return frozenset(r for r in self.seen_routes.get(name, ()) if r.protocol == OWNER_PROTOCOL)
 
+    def leads_out(self, route: Route) -> bool:
+        """Whether the route would be the first default route of this host. It protects whatever it goes over
+        (`compile.facts.protected_links`), the rest of its own plan included."""
+        return route.dst == "default" and not any(r.dst == "default" for r in self.have.state.routes)
+
     def step(self, phase: Phase, link: IfName, action: Action, impact: Impact = Impact.NONE, note: str = "") -> Step:
         return Step(phase=phase, link=link, action=action, why=self.why(link), impact=impact, note=note)
 
@@ -159,15 +164,19 @@ class Scene:
         return impact if self.carrying(name) else Impact.NONE
 
     def after_promotion(self, new: IfName, name: IfName) -> Scene:
-        """The scene once the link `name` is deleted, if it is there, and `new` is called so. Slaves of a bond that is
-        deleted are left closed (`bond_uninit`)."""
-        links = {n: link for n, link in self.have.state.links.items() if n != name and link.parent != name}
-        freed = {n: replace(link, master="", up=False) for n, link in links.items() if link.master == name}
-        renamed = {(name if n == new else n): _pointing(link, new, name) for n, link in (links | freed).items()}
-        runtime = {name if n == new else n: r for n, r in self.have.runtime.items() if n != name}
-        runtime |= {n: replace(runtime[n], carrier=False, slave_active=None) for n in freed}
-        have = replace(self.have, state=replace(self.have.state, links=renamed), runtime=runtime)
-        return replace(self, have=have)
+        """The scene once the link `name` is deleted, if it is there, and `new` is called so and up. Slaves of a bond
+        that is deleted are left closed (`bond_uninit`)."""
+        seen, carrier = self.have.state.links, any(map(self.carrying, self.slaves(new)))
+        changes = {n: replace(link, master="", up=False) for n, link in seen.items() if link.master == name}
+        changes[new] = replace(seen[new], up=True)
+        links = {n: changes.get(n, link) for n, link in seen.items() if n != name and link.parent != name}
+        runtime = {n: r for n, r in self.have.runtime.items() if n in links}
+        runtime |= {n: replace(runtime[n], carrier=n == new and carrier, slave_active=None) for n in changes}
+        state = replace(
+            self.have.state, links={_called(n, new, name): _pointing(k, new, name) for n, k in links.items()}
+        )
+        runtime = {_called(n, new, name): r for n, r in runtime.items()}
+        return replace(self, have=replace(self.have, state=state, runtime=runtime))
 
     def release_impact(self, nic: IfName) -> Impact:
         """What it costs when a NIC leaves its bond."""
@@ -184,12 +193,15 @@ class Scene:
         return link is not None and link.master == bond
 
 
+def _called(link: IfName, old: IfName, new: IfName) -> IfName:
+    return new if link == old else link
+
+
 def _pointing(link: Link, old: IfName, new: IfName) -> Link:
     """The link, once `old` is called `new`."""
     spec = replace(link.spec, parent=new) if isinstance(link.spec, VlanIf | Other) and link.parent == old else link.spec
-    return replace(
-        link, name=new if link.name == old else link.name, spec=spec, master=new if link.master == old else link.master
-    )
+    master = new if link.master == old else link.master
+    return replace(link, name=_called(link.name, old, new), spec=spec, master=master)
 
 
 def _by_link(routes: Iterable[Route]) -> dict[str, frozenset[Route]]:
