@@ -39,7 +39,9 @@ class Start:
         return found
 
     def twin(self) -> Start:
-        return replace(self, kernel=copy.deepcopy(self.kernel))
+        kernel = copy.copy(self.kernel)
+        kernel.machine, kernel.journal, kernel.interruptions = copy.deepcopy(kernel.machine), [], []
+        return replace(self, kernel=kernel)
 
 
 @dataclass(frozen=True)

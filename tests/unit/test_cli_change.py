@@ -154,14 +154,14 @@ def test_a_dry_run_and_a_plan_say_what_it_means(host: Host) -> None:
     host.apply()
     path = host.root / "oob.yaml"
     path.write_text(OOB.replace("mode: active-backup", "mode: balance-xor"))
-    means = "What it means:\n  oob on n1: up to 1.3 s without traffic\n"
+    means = "What it means:\n  oob on n1: up to 2.5 s without traffic\n"
     assert means in host.run("plan", "-f", str(path)).stdout
     assert means in host.run("apply", "-f", str(path), "--dry-run").stdout
     gone = host.run("delete", "nad/v100", "vc/oob-all", "cn/oob", "--dry-run").stdout
     assert "  oob on n1: no traffic until it is wanted again\n      oob-bo, oob-br are deleted\n" in gone
     for verb in (("plan", "-f", str(path)), ("apply", "-f", str(path), "--dry-run")):
         value = json.loads(host.run(*verb, "-o", "json").stdout)
-        assert value["consequences"]["interruptions"][0]["seconds"] == {"least": 0, "most": 1.3}
+        assert value["consequences"]["interruptions"][0]["seconds"] == {"least": 0, "most": 2.5}
 
 
 def test_all_problems_are_named_with_their_lines_and_nothing_is_done(host: Host) -> None:

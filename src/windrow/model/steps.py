@@ -6,7 +6,7 @@ the kernel stands, is the ordinary path and not a special case.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum
 
@@ -203,6 +203,15 @@ class Step:
     """In words, where the action alone does not say it: "NIC 1 of 2 moves to the new bond"."""
     joined: bool = False
 
+    @property
+    def touches(self) -> frozenset[str]:
+        """The link itself, and what it joins: a NIC that joins a bond has its part of the traffic there."""
+        match self.action:
+            case SetMaster(master=master) if master is not None:
+                return frozenset({self.link, master})
+            case _:
+                return frozenset({self.link})
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delta:
@@ -230,6 +239,11 @@ class Unit:
     def impact(self) -> Impact:
         return Impact.worst(step.impact for step in self.steps)
 
+    def touching(self, links: Collection[str]) -> tuple[Step, ...]:
+        """The steps that change one of these links, or have another one join it: of a guard who asks unit by unit
+        what is done to the links that carry the management traffic, and what it costs them."""
+        return tuple(step for step in self.steps if not step.touches.isdisjoint(links))
+
     @property
     def lasting(self) -> tuple[Step, ...]:
         """The steps of an outage that does not end with the plan: nothing in it gives back what they take."""
@@ -238,7 +252,8 @@ class Unit:
 
 
 def _gives_back(step: Step, other: Step) -> bool:
-    """A NIC may come back, or another one for it; a link may be opened or made again."""
+    """A NIC may come back, or another one for it; a bond that asks for more NICs may get them; a link may be opened or
+    made again."""
     match step.action, other.action:
         case SetMaster(), SetMaster(master=master):
             return master is not None
@@ -246,6 +261,8 @@ def _gives_back(step: Step, other: Step) -> bool:
             return master is not None and step.link == other.link
         case SetLink(), SetLink(up=up):
             return bool(up) and step.link == other.link
+        case SetBond(), SetMaster(master=master):
+            return master == step.link
         case DeleteLink(), CreateLink():
             return step.link == other.link
         case _:

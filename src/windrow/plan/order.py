@@ -23,7 +23,6 @@ from windrow.model.host import (
     Route,
     VlanIf,
 )
-from windrow.model.ports import users
 from windrow.model.steps import (
     Action,
     AddAddr,
@@ -44,6 +43,7 @@ from windrow.model.steps import (
     Step,
 )
 from windrow.model.values import IfName, VidSet
+from windrow.plan import price
 from windrow.plan.diff import vlan_change
 from windrow.plan.scene import Scene, depth
 
@@ -127,21 +127,25 @@ def leaves_rival_bridge(scene: Scene, link: Link) -> bool:
 # -- NICs ------------------------------------------------------------------------------------------
 
 
-def attach_nic(scene: Scene, nic: Link, rank: int) -> Iterator[Burst]:
-    """bond_enslave() refuses a device that is up; it opens it itself, and gives it the bond's MTU and MAC."""
+def attach_nic(scene: Scene, nic: Link, rank: int, *, refilled: bool = False) -> Iterator[Burst]:
+    """bond_enslave() refuses a device that is up; it opens it itself, and gives it the bond's MTU and MAC.
+
+    `refilled`: the bond has been emptied by then, which was priced, and carries nothing.
+    """
     seen, bond = scene.seen(nic.name), IfName(nic.master or "")
     if seen is None:
         return
-    impact = scene.release_impact(nic.name) if scene.owned(seen.master) else Impact.NONE
-    impact = Impact.worst([impact, scene.when_carrying(bond, Impact.HITLESS)])
+    leave, why_leave = price.leaving(scene, nic.name)
+    join, why_join = price.joining(scene, bond) if not refilled else (Impact.NONE, "")
     if seen.addrs and not scene.owned(seen.master):
-        impact = scene.when_carrying(nic.name, Impact.FLAP)  # what is sent to the host waits until the bridge has them
-    down = [scene.step(Phase.ATTACH, nic.name, SetLink(up=False), impact)] if seen.up else []
+        leave = scene.when_carrying(nic.name, Impact.FLAP)  # what is sent to the host waits until the bridge has them
+        join = Impact.worst([leave, join])
+    down = [scene.step(Phase.ATTACH, nic.name, SetLink(up=False), leave, why_leave)] if seen.up else []
     gone = (seen.addrs or frozenset()) - nic.addrs if nic.addrs is not None else frozenset()
     # Closing a link takes its IPv6 addresses (addrconf_ifdown) and leaves the IPv4 ones: these go when the bridge has
     # them, so that the host is never without.
-    first = [scene.step(Phase.ATTACH, nic.name, DelAddr(a), impact) for a in sorted(gone) if ":" in a]
-    yield burst(rank, *first, *down, scene.step(Phase.ATTACH, nic.name, SetMaster(bond), impact))
+    first = [scene.step(Phase.ATTACH, nic.name, DelAddr(a), leave) for a in sorted(gone) if ":" in a]
+    yield burst(rank, *first, *down, scene.step(Phase.ATTACH, nic.name, SetMaster(bond), join, why_join))
     for addr in sorted(a for a in gone if ":" not in a):
         yield burst(3, scene.step(Phase.DELETE_ADDRESSES, nic.name, DelAddr(addr), note="its bridge has it now"))
 
@@ -154,7 +158,7 @@ def release_nic(scene: Scene, nic: IfName, *, free: bool) -> Iterator[Burst]:
     want = scene.wanted(nic)
     up = want.up if want and want.up is not None else True
     after = scene.step(Phase.CLEAN, nic, SetLink(up=up, mtu=want.mtu if want else None))
-    leave = [] if free else [scene.step(Phase.CLEAN, nic, SetMaster(None), scene.release_impact(nic))]
+    leave = [] if free else [scene.step(Phase.CLEAN, nic, SetMaster(None), *price.leaving(scene, nic))]
     have = (seen.addrs if (seen := scene.seen(nic)) else None) or frozenset()
     own: list[Action] = [AddAddr(a) for a in sorted((want.addrs if want else None) or ()) if ":" in a or a not in have]
     own += [AddRoute(r) for r in _in_order(scene.wanted_routes.get(nic, ()))]
@@ -170,8 +174,7 @@ def bond_options(scene: Scene, bond: Link, deltas: tuple[Delta, ...]) -> Iterato
     live, down = _options(deltas, Change.LIVE), _options(deltas, Change.DOWN)
     if live:
         live = replace(live, **_delays(bond.spec)) if live.miimon is not None else live
-        impact = scene.when_carrying(bond.name, _live_impact(scene, bond, deltas))
-        yield burst(1, scene.step(Phase.OPTIONS, bond.name, SetBond(live), impact))
+        yield burst(1, scene.step(Phase.OPTIONS, bond.name, SetBond(live), *price.live_options(scene, bond, deltas)))
     if down:
         yield burst(1, *_taken_down(scene, bond, SetBond(down)))
 
@@ -198,15 +201,6 @@ def _taken_down(scene: Scene, bond: Link, action: SetBond) -> Iterator[Step]:
 def _options(deltas: tuple[Delta, ...], change: Change) -> Bond | None:
     chosen = {d.field.removeprefix("bond."): d.want for d in deltas if d.change is change and d.field[:5] == "bond."}
     return Bond(**chosen) if chosen else None  # type: ignore[arg-type]
-
-
-def _live_impact(scene: Scene, bond: Link, deltas: tuple[Delta, ...]) -> Impact:
-    """A new primary takes over at once when primary_reselect says so; all else is not noticed."""
-    runtime = scene.runtime(bond.name)
-    for delta in deltas:
-        if delta.field == "bond.primary" and delta.want and runtime and runtime.active_slave != delta.want:
-            return Impact.FLAP
-    return Impact.HITLESS
 
 
 def refit_empty(scene: Scene, bond: Link, deltas: tuple[Delta, ...]) -> Iterator[Burst]:
@@ -252,14 +246,13 @@ def port_vlans(scene: Scene, link: Link, *, have: PortVlans | None, on_self: boo
         return
     add, remove = vlan_change(want, have)
     if add != PortVlans():
-        new_pvid = add.pvid is not None and have is not None and have.pvid != add.pvid
-        impact = scene.when_carrying(link.name, Impact.FLAP if new_pvid else Impact.HITLESS)
-        yield burst(1, scene.step(Phase.ADD_VLANS, link.name, SetVlans(add=add, on_self=on_self), impact))
+        impact, note = price.adding_vlans(have, add)
+        impact = scene.when_carrying(link.name, impact)
+        yield burst(1, scene.step(Phase.ADD_VLANS, link.name, SetVlans(add=add, on_self=on_self), impact, note))
     if remove.all:
-        used = [] if on_self else scene.users_of(link.name, remove.all)
-        impact = scene.when_carrying(link.name, Impact.OUTAGE if used else Impact.HITLESS)
+        impact, note = price.losing_vlans(scene, link, remove.all, on_self=on_self)
+        impact = scene.when_carrying(link.name, impact)
         action = SetVlans(remove=remove.all, on_self=on_self)
-        note = f"in use: {users(used)}" if used else ""
         phase = Phase.ADD_VLANS if on_self and scene.seen(link.name) is None else Phase.DELETE_VLANS
         yield burst(1, scene.step(phase, link.name, action, impact, note))
 

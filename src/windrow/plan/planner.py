@@ -219,7 +219,8 @@ def _nic(
         return  # the takeover, or the refit, brings it along
     elif "master" in fields:
         rank = scene.wanted_slaves(nic.master or "").index(nic.name)
-        yield from order.attach_nic(scene, nic, rank)  # which opens it, and gives it the bond's MTU
+        # which opens it, and gives it the bond's MTU
+        yield from order.attach_nic(scene, nic, rank, refilled=nic.master in cleared)
     else:
         if "addrs" in fields:
             yield from order.addresses(scene, nic, seen)

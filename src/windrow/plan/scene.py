@@ -178,20 +178,6 @@ class Scene:
         runtime = {_called(n, new, name): r for n, r in runtime.items()}
         return replace(self, have=replace(self.have, state=state, runtime=runtime))
 
-    def release_impact(self, nic: IfName) -> Impact:
-        """What it costs when a NIC leaves its bond."""
-        link, runtime = self.seen(nic), self.runtime(nic)
-        bond = self.seen(link.master) if link else None
-        if link is None or runtime is None or bond is None or not self.carrying(nic) or not self.carrying(bond.name):
-            return Impact.NONE
-        if not [n for n in self.slaves(bond.name) if n != nic and self.carrying(n) and self._stays(n, bond.name)]:
-            return Impact.OUTAGE
-        return Impact.HITLESS if runtime.slave_active is False else Impact.FLAP
-
-    def _stays(self, nic: IfName, bond: IfName) -> bool:
-        link = self.wanted(nic)
-        return link is not None and link.master == bond
-
 
 def _called(link: IfName, old: IfName, new: IfName) -> IfName:
     return new if link == old else link

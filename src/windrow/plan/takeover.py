@@ -42,6 +42,7 @@ from windrow.model.steps import (
     Step,
 )
 from windrow.model.values import IfName
+from windrow.plan import price
 from windrow.plan.diff import vlan_change
 from windrow.plan.order import FRESH_PORT, Burst, burst
 from windrow.plan.scene import Scene
@@ -128,11 +129,18 @@ def _stages(scene: Scene, bond: Link, new: IfName) -> Iterator[list[Step]]:
     yield _swap(scene, bond, new)
     for nic in waiting[len(first) :]:
         yield _move(scene, bond, nic, new, "it follows")
-    if isinstance(bond.spec, Bond) and bond.spec.min_links:
-        yield [_step(scene, bond, new, SetBond(Bond(min_links=bond.spec.min_links)))]
+    yield _late_options(scene, bond, new)
     if scene.seen(bond.name) is not None:
         yield [_step(scene, bond, bond.name, DeleteLink(), note="it carries nothing any more")]
     yield _named(scene, bond, new)
+
+
+def _late_options(scene: Scene, bond: Link, new: IfName) -> list[Step]:
+    """`_opening` left min_links out. A successor that was begun for another wish may not know the primary."""
+    least = bond.spec.min_links if isinstance(bond.spec, Bond) else None
+    primary = _primary_to_come(scene, bond, new) if _staying(scene, bond, new) else ""
+    options = Bond(min_links=least or None, primary=primary or None)
+    return [_step(scene, bond, new, SetBond(options))] if options != Bond() else []
 
 
 def _named(scene: Scene, bond: Link, new: IfName) -> list[Step]:
@@ -150,8 +158,16 @@ def _step(scene: Scene, bond: Link, link: IfName, action: object, impact: Impact
 def _staying(scene: Scene, bond: Link, new: IfName) -> Link | None:
     """The successor that is there, if it is of the wanted mode; one of another mode is made anew."""
     seen = scene.seen(new)
-    alike = seen is not None and isinstance(seen.spec, Bond) and _opening(seen.spec.applicable()) == _opening(bond.spec)
-    return seen if alike else None
+    if seen is None or not isinstance(seen.spec, Bond) or not isinstance(bond.spec, Bond):
+        return None
+    wanted = replace(bond.spec, primary="") if _primary_to_come(scene, bond, new) else bond.spec
+    return seen if _opening(seen.spec.applicable()) == _opening(wanted.applicable()) else None
+
+
+def _primary_to_come(scene: Scene, bond: Link, new: IfName) -> str:
+    """The primary that is not in the successor yet. The kernel knows its name, and tells it once it is in."""
+    primary = bond.spec.primary if isinstance(bond.spec, Bond) else None
+    return primary if primary and primary not in scene.slaves(new) else ""
 
 
 def _opening(spec: LinkSpec) -> LinkSpec:
@@ -207,22 +223,23 @@ def _movers(scene: Scene, bond: Link, new: IfName) -> list[IfName]:
     nics = [n for n in scene.wanted_slaves(bond.name) if scene.seen(n) is not None and n not in there]
 
     def place(nic: IfName) -> int:
-        impact, seen = scene.release_impact(nic), scene.seen(nic)
+        (cost, _), seen = price.leaving(scene, nic), scene.seen(nic)
         if seen is not None and seen.master == bond.name and seen.up and not scene.carrying(nic):
             return 4
-        return {Impact.HITLESS: 0, Impact.NONE: 1, Impact.FLAP: 2, Impact.OUTAGE: 3}[impact]
+        return {Impact.HITLESS: 0, Impact.NONE: 1, Impact.FLAP: 2, Impact.OUTAGE: 3}[cost]
 
     return sorted(nics, key=place)
 
 
 def _move(scene: Scene, bond: Link, nic: IfName, new: IfName, note: str) -> list[Step]:
     """bond_enslave() refuses a device that is up; do_set_master() takes it from the old bond by itself."""
-    seen = scene.seen(nic)
-    # After the swap the old bond carries nothing; a NIC from elsewhere is missed there.
-    carries_nothing = note != "the first NIC" and seen is not None and seen.master == bond.name
-    impact = Impact.HITLESS if carries_nothing else scene.release_impact(nic)
-    down = [_step(scene, bond, nic, SetLink(up=False), impact, note)] if seen and seen.up else []
-    return [*down, _step(scene, bond, nic, SetMaster(new), impact, "" if down else note)]
+    seen, follows = scene.seen(nic), note != "the first NIC"
+    # After the swap the old bond carries nothing, and the new one everything; a NIC from elsewhere is missed there.
+    carries_nothing = follows and seen is not None and seen.master == bond.name
+    leave = Impact.HITLESS if carries_nothing else price.leaving(scene, nic)[0]
+    join, why = (price.sharing(bond.spec) if follows else None) or (Impact.HITLESS if follows else Impact.NONE, "")
+    down = [_step(scene, bond, nic, SetLink(up=False), leave, note)] if seen and seen.up else []
+    return [*down, _step(scene, bond, nic, SetMaster(new), join, why or ("" if down else note))]
 
 
 def _swap(scene: Scene, bond: Link, new: IfName) -> list[Step]:

@@ -95,8 +95,8 @@ class Result:
 
 
 def touches_management(plan: Plan, protected: frozenset[IfName]) -> bool:
-    """Whether a step changes a link that carries the management traffic."""
-    return any(step.link in protected for step in plan.steps)
+    """Whether a step changes a link that carries the management traffic, or has a NIC join it."""
+    return any(unit.touching(protected) for unit in plan.units)
 
 
 def refuse_while_pending(ground: Ground) -> None:
