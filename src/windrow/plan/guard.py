@@ -11,6 +11,7 @@ from windrow.model.ports import users
 from windrow.model.problems import Problem
 from windrow.model.steps import Impact, SetMaster, SetVlans, Step
 from windrow.model.values import IfName, Ref, VidSet
+from windrow.plan import hints
 from windrow.plan.scene import Scene, only_vlans
 
 
@@ -39,10 +40,10 @@ def _wanted(scene: Scene, want: Link, seen: Link | None) -> Iterator[Problem]:
             yield _refuse("link-missing", about, f"{want.name} is not there", "the operating system has to make it")
     elif not scene.owned(seen.name) and not only_vlans(want):
         adopt = f"ip link set dev {seen.name} group {OWNER_GROUP}"
-        hint = f"delete or rename it, or hand it to Windrow with: {adopt}"
+        hint = hints.delete(scene.have, seen.name, f"hand it to Windrow ({adopt}), rename it, or delete it")
         yield _refuse("in-the-way", about, f"{seen.name} ({seen.kind}) exists and Windrow did not make it", hint)
     elif seen.kind != want.kind:
-        hint = f"delete it: ip link delete dev {seen.name}"
+        hint = hints.delete(scene.have, seen.name)
         yield _refuse("in-the-way", about, f"{seen.name} is a {seen.kind}, not a {want.kind}", hint)
 
 
@@ -60,13 +61,13 @@ def _nic(scene: Scene, want: Link, seen: Link | None) -> Iterator[Problem]:
     if seen.master and not scene.owned(seen.master):
         master = scene.seen(seen.master)
         kind = master.kind if master else "link"
-        hint = f"set it free: ip link set dev {name} nomaster"
+        hint = hints.set_free(scene.have, name, instead="choose another NIC")
         yield _refuse("nic-in-use", about, f"{name} belongs to {kind} {seen.master}, which others made", hint)
     if not isinstance(seen.spec, Other):
         yield _refuse("not-a-nic", about, f"{name} is a {seen.kind}, not a NIC", "name NICs in spec.uplink.nics")
     if seen.addrs and not scene.owned(seen.master) and not (scene.consent and want.addrs is not None):
         addresses = ", ".join(sorted(seen.addrs))
-        hint = f"take them off first: ip address flush dev {name}"
+        hint = hints.flush(scene.have, name, instead="choose another NIC")
         yield _refuse("nic-has-addresses", about, f"{name} has addresses of its own: {addresses}", hint)
 
 
@@ -87,7 +88,7 @@ def _unwanted(scene: Scene, seen: Link) -> Iterator[Problem]:
                 "in-the-way",
                 about,
                 f"{seen.name} would be deleted, and others made {', '.join(foreign)} on it",
-                f"delete first what stands on it: ip link delete dev {foreign[0]}",
+                hints.delete(scene.have, foreign[0], "delete first what stands on it"),
             )
 
 

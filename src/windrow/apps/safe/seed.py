@@ -42,6 +42,7 @@ from windrow.model.values import Cidr, IfName, Mac
 from windrow.model.wire import dump, json_text, load_documents
 from windrow.model.wire import hostnetworkconfig as hnc_wire
 from windrow.model.wire import vlanconfig as vc_wire
+from windrow.plan import hints
 
 Dynamic = Mapping[IfName, Mapping[Cidr, int]]
 """The addresses that links have for a time only, and the seconds that are left of it."""
@@ -281,14 +282,15 @@ def _unfit(nics: tuple[Nic, ...], config: VlanConfig | None, observed: Observed)
         if link.master and not (link.master in ours and observed.owned(link.master)):
             above = observed.state.links.get(IfName(link.master))
             what = f"{nic.name} is in {above.kind if above else 'link'} {link.master}"
-            hint = f"take it out first: ip link set dev {nic.name} nomaster"
+            hint = hints.set_free(observed, nic.name, "take it out first")
             if link.master in ours:
                 hint = "this management network was made by the system's installer: it stays the system's"
             yield Problem(code="nic-in-use", message=what, hint=hint)
         standing = sorted(n for n, k in observed.state.links.items() if k.parent == nic.name)
         if standing:
             what = f"{', '.join(standing)} stand{'s' if len(standing) == 1 else ''} on {nic.name}, and would be cut off"
-            hint = f"delete it first (ip link delete dev {standing[0]}); its address in VLAN N comes with --vlan N"
+            again = hints.init_with_vlan(observed, nic.name, standing[0])
+            hint = hints.delete(observed, standing[0], f"delete it first, and give its address again ({again})")
             yield Problem(code="nic-in-use", message=what, hint=hint)
 
 
@@ -301,7 +303,9 @@ def _had(
     with_addresses = [n for n in nics if _addresses(n.name, observed, dynamic)]
     if len(with_addresses) > 1:
         each = "; ".join(f"{n.name}: {', '.join(_addresses(n.name, observed, dynamic))}" for n in with_addresses)
-        hint = "take all but one away first: ip address flush dev <NIC>"
+        spare = with_addresses[-1].name
+        only = f"name one of them alone (--nic {with_addresses[0].name})"
+        hint = hints.flush(observed, spare, "take the addresses off all but one first", instead=only)
         problems.append(Problem(code="addresses", message=f"several of these NICs have addresses: {each}", hint=hint))
         return Had()
     if not with_addresses:
@@ -373,7 +377,7 @@ def _elsewhere(
         mine = name in ours or observed.owned(name)
         has = [wanted[ip] for a in link.addrs or () if (ip := a.partition("/")[0]) in wanted]
         if has and not mine:
-            hint = f"name {name} too, or take the address off it: ip address delete {has[0]} dev {name}"
+            hint = hints.delete_address(observed, name, has[0], "take it off", instead=f"name {name} too")
             yield Problem(code="address-elsewhere", message=f"{has[0]} is the address of {name}", hint=hint)
     routes = sorted({r.dev for r in observed.state.routes if r.dst == "default" and r.dev and not _loose(r)})
     others = [name for name in routes if name not in ours and not observed.owned(name)]
