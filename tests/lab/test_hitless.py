@@ -25,6 +25,7 @@ from windrow.model.host import PortVlans
 from windrow.model.problems import ProblemsError
 from windrow.model.steps import Impact
 from windrow.model.values import Ref, VidSet
+from windrow.model.wire import load_documents
 from windrow.netlink import links
 from windrow.netlink.kernel import Kernel
 from windrow.render.plan import action_words
@@ -202,6 +203,33 @@ class Killed:
         self.left = len(whole) - len(done)
         self.last = f"{done[-1][-1].link} {action_words(done[-1][-1].action)}"
         return LabEngine().apply(root, node)
+
+
+@pytest.mark.parametrize(
+    ("mode", "impact", "takes"), [("active-backup", Impact.HITLESS, False), ("balance-rr", Impact.FLAP, True)]
+)
+def test_a_nic_that_joins_from_a_wrong_port(
+    checker: Checker, session: Session, mode: str, impact: Impact, takes: bool
+) -> None:
+    """The switch's port of eth2 is not in VLAN 100. Standing by, it takes nothing; where the traffic is shared out it
+    takes its half at once: that the plan has to announce."""
+    switch, options = session.world.rtnl("sw-oob"), f"mode: {mode}"
+    apply(session, uplink("eth0", options))
+    switch.run(links.delete_vlans(switch.index("p3"), VidSet.of([100])))
+    told(session, join=uplink("eth0, eth2", options))
+    said = checker.run(change("join", impact=impact))
+    apply(session, uplink("eth0", options))
+    switch.run(links.add_vlans(switch.index("p3"), PortVlans(tagged=VidSet.of([100]))))
+    print(said.detail)
+    assert f"announced {impact.value}" in said.detail and "and not" not in said.detail
+    lost, sent = said.measured["there"]["lost"], said.measured["there"]["sent"]
+    assert (lost > sent // 10) == takes
+    assert takes or lost == 0
+
+
+def apply(session: Session, text: str) -> None:
+    root, loaded = session.world.root("node-0"), load_documents(text)
+    assert LabEngine().change(root, "node-0", loaded.objects, ()).ok
 
 
 def command(node: str, *argv: str) -> Command:
