@@ -16,6 +16,7 @@ from windrow.model.facts import Known
 from windrow.model.host import LacpState, Observed, PortVlans
 from windrow.model.meta import Meta
 from windrow.model.names import ANNOTATION_MANAGED
+from windrow.model.ports import PORT_GROUP
 from windrow.model.steps import Impact, Plan, SetBond, SetLink, SetMaster, SetVlans, Step
 from windrow.model.values import IfName, Mac, VidSet
 from windrow.status.consequences import Here, consequences
@@ -384,6 +385,23 @@ def test_a_nic_that_joins_the_management_bond_is_asked_for_by_the_guard(mode: Bo
     assert [s.link for s in unit.touching(sight.facts.protected)] == ["eth3"]
     assert unit.impact is (HITLESS if mode is AB else FLAP)
     assert touches_management(found, sight.facts.protected)
+
+
+def test_a_port_that_comes_back_to_the_management_bridge_is_nobodys_risk() -> None:
+    """Its call made it for that bridge; somebody has put it into another one."""
+    kernel = FakeKernel()
+    for number in range(1, 5):
+        kernel.add_nic(f"eth{number}", up=True)
+    cluster = management(AB, ("eth1", "eth2")).replace(network(AB, ("eth3", "eth4")).objects.values())
+    assert converge(cluster, kernel, NODE, consent=True).ok
+    record = builders.port_record("web", "mgmt-br", "1*")
+    kernel.add(builders.link(record.host, "veth", up=True, master="oob-br"), group=PORT_GROUP)
+    sight = look(kernel, NODE, Known(ports=(record,)))
+    found = plan_node(cluster, sight).plan
+    assert found.refusals == ()
+    step = one(found, SetMaster, record.host)
+    assert isinstance(step.action, SetMaster) and step.action.master == "mgmt-br" and step.impact is FLAP
+    assert not touches_management(found, sight.facts.protected)
 
 
 @pytest.mark.parametrize("mode", BondMode)

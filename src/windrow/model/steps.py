@@ -12,6 +12,7 @@ from enum import Enum, IntEnum
 
 from windrow.model.bonding import Change
 from windrow.model.host import Bond, Bridge, Link, PortVlans, Route
+from windrow.model.names import cluster_network_of_bridge
 from windrow.model.problems import Problem
 from windrow.model.values import Cidr, IfName, Ref, VidSet
 
@@ -205,9 +206,10 @@ class Step:
 
     @property
     def touches(self) -> frozenset[str]:
-        """The link itself, and what it joins: a NIC that joins a bond has its part of the traffic there."""
+        """The link itself, and the bond that it joins: it may have its part of the traffic there. A port that joins a
+        bridge takes nothing of what the others carry."""
         match self.action:
-            case SetMaster(master=master) if master is not None:
+            case SetMaster(master=master) if master is not None and cluster_network_of_bridge(master) is None:
                 return frozenset({self.link, master})
             case _:
                 return frozenset({self.link})
