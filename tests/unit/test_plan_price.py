@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from windrow.apps.engine import Sight, converge, look, plan_node
-from windrow.apps.safe.change import touches_management
+from windrow.apps.safe.change import needs_guard
+from windrow.compile.facts import protected_links
 from windrow.model.bonding import OPTIONS, BondMode, Change
 from windrow.model.cluster import Cluster
 from windrow.model.facts import Known
@@ -56,7 +57,8 @@ def planned(
     report = converge(before, kernel, NODE, consent=True)
     assert report.ok, report.left
     sight = look(kernel, NODE, Known(memory=report.memory))
-    sight = replace(sight, observed=seen(sight.observed))
+    observed = seen(sight.observed)
+    sight = Sight(observed=observed, facts=replace(sight.facts, protected=protected_links(observed)))
     return sight, plan_node(after, sight, consent=consent).plan
 
 
@@ -384,7 +386,8 @@ def test_a_nic_that_joins_the_management_bond_is_asked_for_by_the_guard(mode: Bo
     (unit,) = [u for u in found.units if u.steps]
     assert [s.link for s in unit.touching(sight.facts.protected)] == ["eth3"]
     assert unit.impact is (HITLESS if mode is AB else FLAP)
-    assert touches_management(found, sight.facts.protected)
+    assert needs_guard(found, sight.facts.protected, consent=True)
+    assert needs_guard(found, sight.facts.protected, consent=False) == (mode is not AB)
 
 
 def test_a_port_that_comes_back_to_the_management_bridge_is_nobodys_risk() -> None:
@@ -401,14 +404,26 @@ def test_a_port_that_comes_back_to_the_management_bridge_is_nobodys_risk() -> No
     assert found.refusals == ()
     step = one(found, SetMaster, record.host)
     assert isinstance(step.action, SetMaster) and step.action.master == "mgmt-br" and step.impact is FLAP
-    assert not touches_management(found, sight.facts.protected)
+    assert not needs_guard(found, sight.facts.protected, consent=True)
 
 
 @pytest.mark.parametrize("mode", BondMode)
-def test_without_consent_it_does_not_join(mode: BondMode) -> None:
-    found = plan(management(mode, ("eth1", "eth2")), management(mode, ("eth1", "eth2", "eth3")))
-    refused = [p.message for p in found.refusals]
-    if mode is AB:
-        assert not refused and [s.link for s in found.steps if isinstance(s.action, SetMaster)] == ["eth3"]
-    else:
-        assert len(refused) == 1 and "eth3 would join mgmt-bo" in refused[0] and not found.steps
+def test_a_nic_that_drifted_out_comes_back_without_consent(mode: BondMode) -> None:
+    """It is a repair, and not refused; the guard stands by where it shares the traffic."""
+    both = management(mode, ("eth1", "eth2"))
+    sight, found = planned(both, both, without("eth2"))
+    assert found.refusals == () and [s.link for s in found.steps if isinstance(s.action, SetMaster)] == ["eth2"]
+    assert needs_guard(found, sight.facts.protected, consent=False) == (mode is not AB)
+
+
+def without(nic: str) -> Callable[[Observed], Observed]:
+    """As `ip link set dev NIC nomaster` leaves it."""
+
+    def seen(observed: Observed) -> Observed:
+        name = IfName(nic)
+        free = replace(observed.state.links[name], master="", up=False)
+        runtime = {**observed.runtime, name: replace(observed.runtime[name], carrier=False, slave_active=None)}
+        state = replace(observed.state, links={**observed.state.links, name: free})
+        return Observed(state=state, runtime=runtime)
+
+    return seen

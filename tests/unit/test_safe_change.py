@@ -19,6 +19,7 @@ from windrow.apps.safe.ground import Ground
 from windrow.apps.safe.peers import peers
 from windrow.apps.safe.recover import Recovered, recover
 from windrow.apps.safe.undo import plan_back, undo
+from windrow.model.bonding import BondMode
 from windrow.model.checkpoint import Checkpoint, Probe, ProbeKind, Stage
 from windrow.model.cluster import Cluster
 from windrow.model.host import Bridge, Route
@@ -240,6 +241,25 @@ def test_a_flap_elsewhere_makes_one_and_nobody_stands_by(host: Host) -> None:
     assert result.report.planned.plan.impact.rank >= Impact.FLAP.rank
     assert (result.stage, result.said) == (Stage.CONFIRMED, "the plan went through")
     assert host.watched == []
+
+
+@pytest.mark.parametrize(("mode", "guarded"), [("active-backup", False), ("balance-xor", True)])
+def test_a_nic_that_comes_back_into_a_bond_that_shares_the_traffic_is_watched(
+    host: Host, mode: str, guarded: bool
+) -> None:
+    """A repair, to which nobody consented."""
+    kernel = host.kernel
+    two = seed.Ask(nics=("eth0", "eth1"), mode=BondMode(mode))
+    sight = look(kernel, NODE)
+    objects = seed.design(Cluster.of(()), sight.facts, sight.observed, two, {}).objects
+    assert host.change(objects).stage is Stage.CONFIRMED
+    host.watched.clear()
+    kernel.machine.set_master(kernel.machine.get("eth1"), None)
+    host.watch = lambda ground, made: host.watched.append(made.id) or DEAD  # type: ignore[assignment,func-returns-value]
+    result = host.change((), consent=False)
+    assert result.report.ok and kernel.machine.get("eth1").master is kernel.machine.get("mgmt-bo")
+    assert bool(host.watched) == guarded
+    assert result.stage == (Stage.CONFIRMED if guarded else None)
 
 
 def test_without_consent_the_guard_refuses(host: Host) -> None:

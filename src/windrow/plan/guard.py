@@ -9,7 +9,7 @@ from windrow.model.host import OWNER_GROUP, Bridge, Link, Other, VlanIf
 from windrow.model.objects import ClusterNetwork
 from windrow.model.ports import users
 from windrow.model.problems import Problem
-from windrow.model.steps import Impact, SetMaster, SetVlans, Step
+from windrow.model.steps import Impact, SetVlans, Step
 from windrow.model.values import IfName, Ref, VidSet
 from windrow.plan import hints
 from windrow.plan.scene import Scene, only_vlans
@@ -108,7 +108,6 @@ def forbidden(scene: Scene, steps: tuple[Step, ...]) -> Iterator[Problem]:
     """The last look: no step may change a protected link, whatever rule it came from."""
     for step in steps:
         if step.link not in scene.protected:
-            yield from _joins(scene, step)
             continue
         if isinstance(step.action, SetVlans):
             lost = step.action.remove & _needed(scene, step.link)
@@ -122,17 +121,6 @@ def forbidden(scene: Scene, steps: tuple[Step, ...]) -> Iterator[Problem]:
                 f"{step.link} carries this node's management traffic and would be changed",
                 f"{names.MGMT} is built in: its devices belong to the operating system",
             )
-
-
-def _joins(scene: Scene, step: Step) -> Iterator[Problem]:
-    """A NIC that has its part of the management traffic as soon as it is in."""
-    held = step.touches & scene.protected
-    if held and not scene.consent and isinstance(step.action, SetMaster) and step.impact.rank >= Impact.FLAP.rank:
-        text = f"{step.link} would join {', '.join(held)}, which carries this node's management traffic"
-        yield _refuse("protected", step.why, f"{text}: {step.note or step.impact.value}", JOIN_HINT)
-
-
-JOIN_HINT = "give it its NICs with `windrow init --nic`, which takes them out again where this host is not reached"
 
 
 def _needed(scene: Scene, link: IfName) -> VidSet:

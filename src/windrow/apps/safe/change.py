@@ -94,9 +94,12 @@ class Result:
         return self.stage in (None, Stage.CONFIRMED)
 
 
-def touches_management(plan: Plan, protected: frozenset[IfName]) -> bool:
-    """Whether a step changes a link that carries the management traffic, or has a NIC join it."""
-    return any(unit.touching(protected) for unit in plan.units)
+def needs_guard(plan: Plan, protected: frozenset[IfName], *, consent: bool) -> bool:
+    """Whether a step changes a link that carries the management traffic, or has a NIC join it. What nobody consented
+    to is guarded where it may cost that traffic something: a NIC that drifted out of such a bond comes back into it,
+    perhaps with another cable."""
+    touching = [step for unit in plan.units for step in unit.touching(protected)]
+    return bool(touching) if consent else any(step.impact.rank >= Impact.FLAP.rank for step in touching)
 
 
 def refuse_while_pending(ground: Ground) -> None:
@@ -134,7 +137,7 @@ def carry_out_safely(
     sight = look(kernel, ground.node, known(ground.paths))
     terms = proposal.terms
     planned = plan_node(proposal.cluster, sight, consent=terms.consent, fit=proposal.fit)
-    guarded = terms.guarded or (terms.consent and touches_management(planned.plan, sight.facts.protected))
+    guarded = terms.guarded or needs_guard(planned.plan, sight.facts.protected, consent=terms.consent)
     run = partial(_converge, ground, kernel, proposal, on_step, waiting)
     if not planned.plan.steps or (not guarded and planned.plan.impact.rank < Impact.FLAP.rank):
         proposal.write()
