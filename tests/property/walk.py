@@ -7,11 +7,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import inf
 
+from tests.property.test_plan import only_a_remembered_primary
+
 from windrow.apps.engine import bursts, look, plan_node
 from windrow.model.cluster import Cluster
 from windrow.model.facts import Known
 from windrow.model.host import Bond, Link
-from windrow.model.steps import Impact, Plan, SetBond, Step
+from windrow.model.steps import Impact, Plan, Step
 from windrow.model.values import IfName, VidSet
 from windrow.plan import normalise
 from windrow.status.consequences import Here, consequences
@@ -108,12 +110,6 @@ def _other_end(going: Start, after: FakeKernel) -> Iterator[str]:
     yield from (f"still to do: {s.link} {s.action}" for s in left.steps)
     ours, theirs = _ours(going.kernel), _ours(after)
     yield from (f"{n} is {ours.get(n)}, not {theirs.get(n)}" for n in ours | theirs if ours.get(n) != theirs.get(n))
-
-
-def only_a_remembered_primary(plan: Plan) -> bool:
-    """The kernel remembers the name of a primary that is not in the bond, and tells no one (`bond_fill_info`);
-    when that NIC joins, it shows, and a second round sets it right."""
-    return all(isinstance(s.action, SetBond) and s.action.options == Bond(primary="") for s in plan.steps)
 
 
 def _ours(kernel: FakeKernel) -> dict[IfName, Link]:
