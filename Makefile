@@ -11,6 +11,7 @@ setup: ## Debian packages, virtual environment, Python packages, windrow itself,
 
 demo: ## two nodes, two switches and four virtual machines in a real kernel, and frames through all of it
 	@scripts/bootstrap demo
+	@.venv/bin/windrow lab doctor --first --kernel uml --kernel native
 	@.venv/bin/windrow lab run seed --svg build/seed.svg
 
 test: setup ## everything: lint, tests, and the tests in the lab kernel

@@ -10,22 +10,27 @@ import shutil
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
+from windrow.apps.cli.options import output
+from windrow.apps.cli.output import print_json, say
 from windrow.apps.cli.session import Session
 from windrow.apps.cli.signals import interruptible
 from windrow.lab import supervisor
 from windrow.lab.client import LiveLog, Open, Terminal, ask, run_program
-from windrow.lab.errors import BootError, LabError
+from windrow.lab.doctor import HEADINGS, examine
+from windrow.lab.errors import LabError
 from windrow.lab.kernel.boot import KERNELS
 from windrow.lab.kernel.boot import boot as boot_kernel
 from windrow.lab.kernel.machine import Guest, Machine
 from windrow.lab.kernel.uml import MEMORY, memory_for
 from windrow.lab.scenario_file import Texts, parse, read, shipped
 from windrow.lab.vm.fleet import check as check_machines
+from windrow.render.tables import table
 
 ENTRY = "windrow.apps.labguest:main"
 _TESTED = 6 * (128 << 20,)
@@ -33,6 +38,7 @@ _TESTED = 6 * (128 << 20,)
 
 EXAMPLES = """\b
 Examples:
+  windrow lab doctor                             which kernels this machine can run
   windrow lab list                               the scenarios that ship
   windrow lab run seed                           up, checks, report, down
   windrow lab up seed                            up, and stay
@@ -272,6 +278,28 @@ def list_() -> None:
         click.echo(f"{name:<{widest}}  {description.strip().splitlines()[0]}")
 
 
+@lab.command()
+@click.option("--kernel", "kinds", type=click.Choice(KERNELS), multiple=True, help="Only this one; may be repeated.")
+@click.option("--first", is_flag=True, help="Stop at the first one that works.")
+@output
+@click.pass_obj
+def doctor(session: Session, kinds: tuple[str, ...], first: bool, output: str) -> None:
+    """Try the lab kernels of this machine, each for real: what works, how long it takes, and what to do if not.
+
+    Exit code 0 if one of them works.
+    """
+    tries = [(kind, partial(boot_kernel, kind, Guest(entry=ENTRY))) for kind in kinds or KERNELS]
+    with interruptible():
+        found = examine(tries, first=first)
+    if output == "json":
+        print_json([verdict.to_json() for verdict in found])
+    else:
+        say(table(HEADINGS, [verdict.row() for verdict in found], session.style).rstrip("\n"))
+        for line in (line for verdict in found for line in verdict.words()):
+            say(line)
+    raise click.exceptions.Exit(0 if any(verdict.works for verdict in found) else 1)
+
+
 # Pieces -------------------------------------------------------------------------------------------
 
 
@@ -303,14 +331,12 @@ def _machine(kind: str, log: LiveLog, verbose: bool, memory: str = MEMORY) -> It
     # The guest cannot write the bytecode of what it imports; here that happens while its kernel boots.
     threading.Thread(target=importlib.import_module, args=[ENTRY.partition(":")[0]], daemon=True).start()
     log.say(f"starting the lab kernel ({kind})")
-    with interruptible():
-        try:
-            machine = boot_kernel(kind, Guest(entry=ENTRY), memory=memory, log=_kernel_log(log, verbose))
-        except BootError as error:
-            raise BootError(f"{error}\n{error.console}", console=error.console) from error
-        with machine:
-            log.say(f"Linux {machine.about['kernel']} is up after {machine.boot_s:.2f} s", "good")
-            yield machine
+    with (
+        interruptible(),
+        boot_kernel(kind, Guest(entry=ENTRY), memory=memory, log=_kernel_log(log, verbose)) as machine,
+    ):
+        log.say(f"Linux {machine.about['kernel']} is up after {machine.boot_s:.2f} s", "good")
+        yield machine
 
 
 def _run(

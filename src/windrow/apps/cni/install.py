@@ -13,8 +13,6 @@ import importlib.util
 import json
 import os
 import re
-import shutil
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -25,6 +23,7 @@ from typing import Any
 
 from windrow import __version__
 from windrow.model.problems import WindrowError
+from windrow.services import compiler
 from windrow.store import atomic
 from windrow.store.paths import Paths
 
@@ -32,7 +31,6 @@ NAMES = ("windrow-bridge", "windrow")
 REPLACED = "bridge"
 CONFLIST = "00-windrow.conflist"
 """Runtimes that know one network take the first by name."""
-COMPILERS = ("cc", "gcc", "clang")
 COMPILING = (
     (
         *("-DFREESTANDING", "-ffreestanding", "-nostdlib", "-static", "-fno-pie", "-no-pie"),
@@ -106,29 +104,12 @@ def module_path() -> tuple[str, ...]:
 
 def build_shim(target: Path, origin: Origin) -> str:
     """Compile the shim to `target`; empty, or why it could not be done."""
-    compiler = next(filter(None, map(shutil.which, COMPILERS)), None)
-    if compiler is None:
-        return f"there is no C compiler ({', '.join(COMPILERS)})"
     values = {"ROOT": origin.root, "NODE": origin.node, "PYTHON": origin.python, "PROGRAM": origin.program}
-    values["VERSION"] = __version__
-    defines = [f"-D{name}={c_string(value)}" for name, value in values.items()]
-    why = ""
-    for way in COMPILING:
-        command = [compiler, "-std=gnu11", "-O2", *way, *defines, "-o", str(target), str(_SOURCE)]
-        try:
-            done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=120, check=False)
-        except (OSError, subprocess.TimeoutExpired) as error:
-            return f"{compiler} failed: {error}"
-        if done.returncode == 0:
-            return ""
-        why = f"{compiler} failed: {(done.stderr.strip() or 'it says nothing').splitlines()[0]}"
-    return why
-
-
-def c_string(text: str) -> str:
-    """A string literal; whatever is no plain character, in octal (C11 6.4.4.4: at most three digits)."""
-    plain = set(range(0x20, 0x7F)) - set(b'"\\?')
-    return '"' + "".join(chr(b) if b in plain else f"\\{b:03o}" for b in os.fsencode(text)) + '"'
+    try:
+        compiler.compile_c(_SOURCE, target, COMPILING, values | {"VERSION": __version__})
+    except compiler.CompileError as error:
+        return f"{error.program}: {error.reason}"
+    return ""
 
 
 def launcher_text(origin: Origin) -> str:

@@ -155,11 +155,14 @@ def serve(fd: int, config: dict[str, Any], *, uml: bool) -> None:
 
 
 def load_modules() -> list[str]:
-    """Load what the lab needs, with what that needs, as modprobe would; the names of those that could not be."""
+    """Load what the lab needs, with what that needs, as modprobe would; the names of those that could not be.
+
+    Raises OSError where there are none at all, or they may not be read.
+    """
     release = os.uname().release
     base = next((d for d in (f"{UML_MODULES}/{release}", f"/lib/modules/{release}") if os.path.isdir(d)), "")
     if not base:
-        return list(MODULES)
+        raise FileNotFoundError(f"no kernel modules in {UML_MODULES}/{release}")
     needs: dict[str, list[str]] = {}
     with open(f"{base}/modules.dep", encoding="utf-8") as lines:
         for line in lines:
