@@ -304,7 +304,8 @@ def _interpreter() -> str:
 
 
 def interpreter_line(control: str) -> list[str]:
-    """The guest's first process, as a command line; `control` names the channel: `tty:/dev/ttyS0` or `fd:3`."""
+    """The guest's first process, as a command line; `control` names the channel: `tty:/dev/ttyS0`, `port:/dev/vport0p1`
+    or `fd:3`."""
     return [_interpreter(), "-I", "-S", str(GUEST_INIT), control]
 
 

@@ -19,4 +19,4 @@ def boot(guest: Guest, *, log: Log | None = None) -> Machine:
     try:
         return Machine(program, ours, guest, log)
     except BootError as error:
-        raise LabError(str(error), hint="allow user namespaces, run as root, or use --kernel uml") from error
+        raise LabError(str(error), hint="allow user namespaces, run as root, or use --kernel uml or qemu") from error

@@ -29,11 +29,11 @@ def boot(guest: Guest, *, memory: str = MEMORY, log: Log | None = None) -> Machi
     program = need(
         shutil.which("linux.uml", path=_PLACES) or shutil.which("linux", path=_PLACES),
         "User-Mode Linux",
-        "apt-get install user-mode-linux, or use --kernel native",
+        "apt-get install user-mode-linux, or use --kernel qemu",
     )
     ours, theirs = socket.socketpair()
     number = theirs.fileno()
-    inside = _quoted(interpreter_line("tty:/dev/ttyS0")[1:])
+    inside = quoted(interpreter_line("tty:/dev/ttyS0")[1:])
     argv = [program, *command_line(number, memory, quiet=log is None), "--", *inside]
     started = Program(argv=argv, line=theirs, namespaces=CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC, required=False)
     return Machine(started, ours, guest, log)
@@ -46,7 +46,7 @@ def command_line(line: int, memory: str, *, quiet: bool) -> list[str]:
         "rootfstype=hostfs",
         "rootflags=/",
         "ro",
-        f"init={_quoted([interpreter_line('')[0]])[0]}",
+        f"init={quoted([interpreter_line('')[0]])[0]}",
         "con=null",
         "con0=null,fd:2",
         "ssl=null",
@@ -62,6 +62,6 @@ def command_line(line: int, memory: str, *, quiet: bool) -> list[str]:
     ]
 
 
-def _quoted(words: list[str]) -> list[str]:
-    """UML joins its arguments with spaces; the kernel's own parser knows double quotes (`next_arg`)."""
+def quoted(words: Sequence[str]) -> list[str]:
+    """Words of a kernel's command line: its parser knows double quotes (`next_arg`). UML joins its arguments itself."""
     return [f'"{word}"' if " " in word else word for word in words]
