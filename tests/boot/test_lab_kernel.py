@@ -19,7 +19,7 @@ from windrow.lab import supervisor
 from windrow.lab.channel import Kind
 from windrow.lab.client import Terminal, ask, run_program
 from windrow.lab.errors import BootError, LabError, LabGone
-from windrow.lab.kernel import uml
+from windrow.lab.kernel import qemu, uml
 from windrow.lab.kernel.machine import Guest, Machine
 from windrow.lab.scenario_file import read
 
@@ -152,6 +152,32 @@ def test_the_kernel_dies_under_a_request() -> None:
             stream.receive(10)
         with pytest.raises(LabGone):
             machine.open({"do": "about"})
+    assert processes_of(machine._pid) == set()
+
+
+# In QEMU ------------------------------------------------------------------------------------------
+
+
+def test_a_lab_in_qemu(tmp_path: Path) -> None:
+    """In one boot: much goes both ways, the host's files are there and read-only, and when it is killed it is gone."""
+    machine = qemu.boot(Guest(entry=ENTRY))
+    with machine:
+        assert machine.about["missing"] == []
+        assert machine.about["accelerator"] in ("kvm", "tcg")
+        data = os.urandom(300_000)
+        code, out, _ = run(machine, "sha256sum", stdin=data)
+        assert (code, out.split()[0].decode()) == (0, hashlib.sha256(data).hexdigest())
+        assert run(machine, "seq", "200000")[1] == b"".join(b"%d\n" % n for n in range(1, 200_001))
+        here = Path(__file__)
+        assert run(machine, "cat", str(here))[1] == here.read_bytes()
+        for place in (here.parent, Path("/usr"), Path("/etc")):
+            assert run(machine, "touch", str(place / "windrow-was-here"))[0] != 0
+        run(machine, "sh", "-c", f"mount -o remount,rw / ; touch {here.parent}/windrow-was-here")
+        assert not (here.parent / "windrow-was-here").exists()
+        stream = machine.open({"do": "exec", "argv": ["sleep", "60"]})
+        os.kill(machine._pid, signal.SIGKILL)
+        with pytest.raises(LabGone):
+            stream.receive(10)
     assert processes_of(machine._pid) == set()
 
 

@@ -26,7 +26,7 @@ CONFIG, HELLO, READY = 1, 15, 16
 
 MODULES = (
     "ipv6", "bridge", "br_netfilter", "8021q", "bonding", "veth", "dummy", "tun", "vxlan", "sch_netem",
-    "nf_tables",  # of its families only bridge is there: source addresses of ports
+    "nf_tables",  # in User-Mode Linux of its families only bridge is there: source addresses of ports
     "iptable_nat", "ip6table_nat", "xt_MASQUERADE", "xt_addrtype", "xt_comment", "xt_conntrack", "xt_mark",
     "xt_multiport", "xt_nat", "xt_tcpudp",  # masquerade, and what the portmap plugin's rules are made of
     "act_mirred", "cls_u32", "ifb", "sch_ingress", "sch_tbf",  # the bandwidth plugin
