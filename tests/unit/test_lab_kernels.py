@@ -115,10 +115,12 @@ def test_a_scenario_with_machines_is_refused_before_qemu_starts(monkeypatch: pyt
 
 
 def test_what_qemu_s_kernel_is_told() -> None:
-    words = qemu.command_line(["/opt/my python", "-I", "init.py", "port:/dev/vport0p1"], quiet=True)
+    words = qemu.command_line(
+        qemu.BOARDS["x86_64"], ["/opt/my python", "-I", "init.py", "port:/dev/vport0p1"], quiet=True
+    )
     assert words.endswith(' -- "/opt/my python" -I init.py port:/dev/vport0p1')
     assert " quiet " in words
-    assert " quiet " not in qemu.command_line(["x"], quiet=False)
+    assert " quiet " not in qemu.command_line(qemu.BOARDS["aarch64"], ["x"], quiet=False)
 
 
 def fake_qemu(directory: Path, script: str) -> str:
@@ -145,13 +147,13 @@ def test_kvm_is_tried_and_not_believed(
     device.touch()
     monkeypatch.setattr(qemu, "_KVM", str(device))
     files = prepared.Prepared(tmp_path, tmp_path / "kernel", tmp_path / "initrd", "6.1")
-    assert qemu.kvm_works(fake_qemu(tmp_path, script), files) is works
+    assert qemu.kvm_works(qemu.BOARDS["x86_64"], fake_qemu(tmp_path, script), files) is works
 
 
 def test_without_the_device_nothing_is_started(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(qemu, "_KVM", str(tmp_path / "none"))
     files = prepared.Prepared(tmp_path, tmp_path / "kernel", tmp_path / "initrd", "6.1")
-    assert not qemu.kvm_works("/nowhere/qemu", files)
+    assert not qemu.kvm_works(qemu.BOARDS["x86_64"], "/nowhere/qemu", files)
 
 
 def test_without_its_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ initrd                  busybox, the modules that the host's files need, and `ro
 lib/modules/RELEASE/    what a lab may load, with what depmod(8) makes
 release                 which one it is
 
-python -m windrow.lab.kernel.prepared PACKAGE-DIRECTORY TARGET      what scripts/bootstrap runs
+python -m windrow.lab.kernel.prepared PACKAGE-DIRECTORY TARGET [BUSYBOX]      what scripts/bootstrap runs
 """
 
 from __future__ import annotations
@@ -66,14 +66,17 @@ def find() -> Prepared:
     return Prepared(place, place / KERNEL, place / INITRD, release)
 
 
-def prepare(package: Path, target: Path) -> str:
-    """What a lab needs of an unpacked kernel package, into `target`; the kernel's release. Raises LabError."""
+def prepare(package: Path, target: Path, busybox: Path | None = None) -> str:
+    """What a lab needs of an unpacked kernel package, into `target`; the kernel's release. Raises LabError.
+
+    `busybox`: a static one for the kernel's processor, if that is not this host's.
+    """
     depmod = need(shutil.which("depmod", path=_PLACES), "depmod", "apt-get install kmod")
     kernel, modules = find_in(package)
     release = modules.name
     target.mkdir(parents=True, exist_ok=True)
     (target / KERNEL).write_bytes(bootable(kernel))
-    (target / INITRD).write_bytes(archive.pack(_first_root(modules)))
+    (target / INITRD).write_bytes(archive.pack(_first_root(modules, busybox or image.busybox())))
     _keep(modules, target / MODULES / release)
     done = subprocess.run(
         [depmod, "-b", str(target.resolve()), release], capture_output=True, text=True, stdin=subprocess.DEVNULL
@@ -84,11 +87,11 @@ def prepare(package: Path, target: Path) -> str:
     return release
 
 
-def _first_root(modules: Path) -> Iterator[archive.Entry]:
+def _first_root(modules: Path, busybox: Path) -> Iterator[archive.Entry]:
     for name in ("bin", "modules"):
         yield archive.directory(name)
     yield archive.file("init", _SCRIPT.read_bytes(), program=True)
-    yield archive.file("bin/busybox", image.busybox().read_bytes(), program=True)
+    yield archive.file("bin/busybox", busybox.read_bytes(), program=True)
     found = dict(needed(modules, FIRST))
     for name, data in found.items():
         yield archive.file(f"modules/{name}.ko", data)
@@ -108,8 +111,7 @@ def _keep(modules: Path, place: Path) -> None:
 
 
 def main() -> int:
-    package, target = map(Path, sys.argv[1:])
-    print(prepare(package, target))
+    print(prepare(*map(Path, sys.argv[1:])))
     return 0
 
 
