@@ -75,7 +75,7 @@ def test_none_boots_and_each_says_why(kernels: Callable[..., list[str]]) -> None
         boot.boot(boot.AUTO, GUEST)
     assert str(caught.value) == (
         "no kernel for a lab boots here:\n"
-        "    User-Mode Linux: one\n    hint: a\n    QEMU: two\n    this host's kernel: three\n    hint: c"
+        "    User-Mode Linux: one\n        hint: a\n    QEMU: two\n    this host's kernel: three\n        hint: c"
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from textwrap import indent
 
 from windrow.lab.errors import LabError
 from windrow.lab.kernel import native, qemu, uml
@@ -49,7 +50,8 @@ def boot(kind: str, guest: Guest, needs: Needs = Needs(), *, log: Log | None = N
             continue
         machine.about["instead"] = {name: text.partition("\n")[0] for name, text in why.items()}
         return machine
-    raise LabError("no kernel for a lab boots here:\n" + "\n".join(f"    {NAMES[k]}: {why[k]}" for k in KERNELS))
+    reasons = "\n".join(f"{NAMES[name]}: {text}" for name, text in why.items())
+    raise LabError(f"no kernel for a lab boots here:\n{indent(reasons, '    ')}")
 
 
 def _one(kind: str, guest: Guest, needs: Needs, log: Log | None) -> Machine:
