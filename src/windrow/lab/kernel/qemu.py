@@ -54,7 +54,7 @@ BOARDS = {
     "aarch64": Board(
         program="qemu-system-aarch64",
         package="qemu-system-arm",
-        machine="virt",
+        machine="virt,gic-version=max",  # with KVM it must be the host's
         processor="cortex-a57",
         serial="ttyAMA0",
         early="earlycon",
