@@ -54,6 +54,8 @@ class Program:
     """CLONE_* flags."""
     required: bool
     """Whether it is of use without those namespaces."""
+    patience_s: float = BOOT_TIMEOUT_S
+    """For one that is alive and does not come up."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +70,7 @@ class Machine:
     """Boots in `__init__`; ends with `close`, with its owner, or by itself. Raises BootError."""
 
     def __init__(self, program: Program, line: socket.socket, guest: Guest, log: Log | None = None) -> None:
-        self._line, self._log = line, log
+        self._line, self._log, self._patience_s = line, log, program.patience_s
         self._console: deque[str] = deque(maxlen=_CONSOLE_LINES)
         self._streams: dict[int, _Channel] = {}
         self._next = 1
@@ -205,9 +207,9 @@ class Machine:
     def _expect(self, kind: Kind) -> Frame:
         """The next frame of channel 0. Raises BootError."""
         try:
-            frame = self._own.get(timeout=BOOT_TIMEOUT_S)
+            frame = self._own.get(timeout=self._patience_s)
         except queue.Empty:
-            self._gone = f"the lab kernel did not come up in {BOOT_TIMEOUT_S:.0f} s"
+            self._gone = f"the lab kernel did not come up in {self._patience_s:.0f} s"
             frame = None
         if frame is None or frame.kind not in (kind, Kind.READY):
             self._console_reader.join(1)

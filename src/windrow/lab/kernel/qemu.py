@@ -22,6 +22,8 @@ from windrow.lab.kernel.machine import Guest, Log, Machine, Program, interpreter
 from windrow.lab.kernel.prepared import Prepared, find
 from windrow.lab.kernel.uml import MEMORY, quoted
 
+PATIENCE_S = 180.0
+"""In software it computes for five seconds before its first word; beside others that may take a minute."""
 LINE = "/dev/vport0p1"
 """The first port of the first virtio-serial device; port 0 is kept for a console (virtio 1.2, 5.3)."""
 
@@ -107,7 +109,13 @@ def start(ground: Ground, guest: Guest, *, memory: str = MEMORY, cpus: int = 1, 
         *("-append", command_line(board, ground.inside, quiet=log is None)),
         *_devices(theirs.fileno(), ground.root),
     ]
-    started = Program(argv=argv, line=theirs, namespaces=CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC, required=False)
+    started = Program(
+        argv=argv,
+        line=theirs,
+        namespaces=CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC,
+        required=False,
+        patience_s=PATIENCE_S,
+    )
     machine = Machine(started, ours, guest, log)
     machine.about["accelerator"] = ground.accelerator
     return machine
