@@ -91,7 +91,9 @@ PARTS: Mapping[str, tuple[str, Callable[[], list[Group]]]] = {
     "pure": ("compile and plan", pure.groups),
     "start": ("starting windrow", lambda: [start.starting()]),
     "boot": ("booting the lab kernel", lambda: [start.booting()]),
-    "kernels": ("the same work in each kernel of the lab", kernels.groups),
+    "links": ("a scenario in each kernel of the lab", kernels.links),
+    "modes": ("the bond modes in each kernel of the lab", kernels.modes),
+    "tests": ("tests in each kernel of the lab", kernels.tests),
 }
 
 

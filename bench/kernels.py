@@ -15,21 +15,24 @@ from windrow.lab.kernel.boot import NAMES
 WINDROW = str(Path(sys.executable).parent / "windrow")
 KERNELS = ("uml", "qemu")
 MODES = ("balance-rr", "active-backup", "balance-xor", "broadcast", "802.3ad", "balance-tlb", "balance-alb")
-LEFT_OUT = ("test_vm_run", "test_certify_fake", "test_converge")
-"""Machines are what QEMU's kernel is too slow for, and random cases compute for ten minutes in it."""
+TESTS = tuple(f"tests/kernel/test_{name}.py" for name in ("kernel_facts", "netlink_execute", "protection"))
+"""Many small tests. Random cases compute for ten minutes in QEMU, and it is too slow for machines."""
 NOBODY = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "env", "HOME=/")
 """Root measures as somebody who is nobody."""
 
 
-def groups() -> list[Group]:
-    scenario = [("lab", "run", "--no-picture", "seed-links")]
-    tests = ("lab", "test", "--", "-q", "tests/kernel", *(f"--ignore=tests/kernel/{name}.py" for name in LEFT_OUT))
-    modes = [("lab", "run", "--no-picture", f"mode-{mode}") for mode in MODES]
-    return [
-        group("The lab's kernels: `seed-links`", scenario, runs=3),
-        group("The lab's kernels: the seven bond modes, one lab after the other", modes, runs=1),
-        group("The lab's kernels: `tests/kernel`, but for machines and random cases", [tests], runs=1),
-    ]
+def links() -> list[Group]:
+    return [group("The lab's kernels: `seed-links`", [("lab", "run", "--no-picture", "seed-links")], runs=3)]
+
+
+def modes() -> list[Group]:
+    commands = [("lab", "run", "--no-picture", f"mode-{mode}") for mode in MODES]
+    return [group("The lab's kernels: the seven bond modes, one lab after the other", commands, runs=1)]
+
+
+def tests() -> list[Group]:
+    names = ", ".join(Path(test).stem.removeprefix("test_") for test in TESTS)
+    return [group(f"The lab's kernels: `tests/kernel`, {names}", [("lab", "test", "--", "-q", *TESTS)], runs=1)]
 
 
 def group(title: str, commands: Sequence[Sequence[str]], *, runs: int) -> Group:
