@@ -19,7 +19,7 @@ from windrow.lab import supervisor
 from windrow.lab.channel import Kind
 from windrow.lab.client import Terminal, ask, run_program
 from windrow.lab.errors import BootError, LabError, LabGone
-from windrow.lab.kernel import qemu, uml
+from windrow.lab.kernel import boot, uml
 from windrow.lab.kernel.machine import Guest, Machine
 from windrow.lab.scenario_file import read
 
@@ -158,10 +158,16 @@ def test_the_kernel_dies_under_a_request() -> None:
 # In QEMU ------------------------------------------------------------------------------------------
 
 
-def test_a_lab_in_qemu(tmp_path: Path) -> None:
+def test_a_lab_in_qemu_where_user_mode_linux_does_not_boot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In one boot: much goes both ways, the host's files are there and read-only, and when it is killed it is gone."""
-    machine = qemu.boot(Guest(entry=ENTRY))
+    broken = tmp_path / "linux.uml"
+    broken.write_text("#!/bin/sh\nexit 1\n")
+    broken.chmod(0o755)
+    monkeypatch.setattr(uml, "_PLACES", str(tmp_path))
+    machine = boot.boot(boot.AUTO, Guest(entry=ENTRY))
     with machine:
+        assert machine.about["lab"] == "qemu"
+        assert list(machine.about["instead"]) == ["uml"]
         assert machine.about["missing"] == []
         assert machine.about["accelerator"] in ("kvm", "tcg")
         data = os.urandom(300_000)
