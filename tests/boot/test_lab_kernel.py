@@ -20,7 +20,7 @@ from windrow.lab import supervisor
 from windrow.lab.channel import Kind
 from windrow.lab.client import Terminal, ask, run_program
 from windrow.lab.errors import BootError, LabError, LabGone
-from windrow.lab.kernel import uml
+from windrow.lab.kernel import boot, uml
 from windrow.lab.kernel.machine import Guest, Machine
 from windrow.lab.scenario_file import read
 
@@ -166,6 +166,38 @@ def test_a_panic_under_a_request_is_heard_of_at_once() -> None:
         with pytest.raises(LabGone, match="the lab kernel has ended: the kernel panicked: sysrq triggered crash"):
             list(iter(lambda: stream.receive(10), None))
         assert time.monotonic() - asked < 2
+
+
+# In QEMU ------------------------------------------------------------------------------------------
+
+
+def test_a_lab_in_qemu_where_user_mode_linux_does_not_boot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In one boot: much goes both ways, the host's files are there and read-only, and when it is killed it is gone."""
+    broken = tmp_path / "linux.uml"
+    broken.write_text("#!/bin/sh\nexit 1\n")
+    broken.chmod(0o755)
+    monkeypatch.setattr(uml, "_PLACES", str(tmp_path))
+    machine = boot.boot(boot.AUTO, Guest(entry=ENTRY))
+    with machine:
+        assert machine.about["lab"] == "qemu"
+        assert list(machine.about["instead"]) == ["uml"]
+        assert machine.about["missing"] == []
+        assert machine.about["accelerator"] in ("kvm", "tcg")
+        data = os.urandom(300_000)
+        code, out, _ = run(machine, "sha256sum", stdin=data)
+        assert (code, out.split()[0].decode()) == (0, hashlib.sha256(data).hexdigest())
+        assert run(machine, "seq", "200000")[1] == b"".join(b"%d\n" % n for n in range(1, 200_001))
+        here = Path(__file__)
+        assert run(machine, "cat", str(here))[1] == here.read_bytes()
+        for place in (here.parent, Path("/usr"), Path("/etc")):
+            assert run(machine, "touch", str(place / "windrow-was-here"))[0] != 0
+        run(machine, "sh", "-c", f"mount -o remount,rw / ; touch {here.parent}/windrow-was-here")
+        assert not (here.parent / "windrow-was-here").exists()
+        stream = machine.open({"do": "exec", "argv": ["sleep", "60"]})
+        os.kill(machine._pid, signal.SIGKILL)
+        with pytest.raises(LabGone):
+            stream.receive(10)
+    assert processes_of(machine._pid) == set()
 
 
 # A lab that stays ---------------------------------------------------------------------------------

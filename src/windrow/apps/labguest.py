@@ -97,4 +97,6 @@ def main(fd: int, config: Mapping[str, Any]) -> None:
     prepare_kernel()
     session = Session(LabEngine(), config["path"])
     lacks = [f"kernel module {name}" for name in config["missing_modules"]] + missing()
-    Server(fd, session.handlers()).run({"kernel": os.uname().release, "missing": lacks, "uml": config["uml"]})
+    Server(fd, session.handlers()).run(
+        {"kernel": os.uname().release, "missing": lacks, "own_kernel": config["own_kernel"]}
+    )

@@ -24,10 +24,10 @@ from windrow.lab import supervisor
 from windrow.lab.client import LiveLog, Open, Terminal, ask, run_program
 from windrow.lab.doctor import HEADINGS, examine
 from windrow.lab.errors import LabError
-from windrow.lab.kernel.boot import KERNELS
+from windrow.lab.kernel.boot import AUTO, KERNELS, NAMES, Needs, described
 from windrow.lab.kernel.boot import boot as boot_kernel
 from windrow.lab.kernel.machine import Guest, Machine
-from windrow.lab.kernel.uml import MEMORY, memory_for
+from windrow.lab.kernel.uml import memory_for
 from windrow.lab.scenario_file import Texts, parse, read, shipped
 from windrow.lab.vm.fleet import check as check_machines
 from windrow.render.tables import table
@@ -50,10 +50,14 @@ Examples:
 _kernel = click.option(
     "--kernel",
     "kind",
-    type=click.Choice(KERNELS),
-    default="uml",
+    type=click.Choice((AUTO, *KERNELS)),
+    default=AUTO,
     show_default=True,
-    help="uml: User-Mode Linux, an ordinary process. native: namespaces of this kernel.",
+    help="uml: User-Mode Linux, an ordinary process. qemu: a whole kernel under QEMU. native: namespaces of this "
+    "kernel. auto: the first of them that boots.",
+)
+_cpus = click.option(
+    "--cpus", type=click.IntRange(1, 64), default=1, show_default=True, help="Processors of the kernel; with QEMU only."
 )
 _name = click.option("--name", default=supervisor.DEFAULT_NAME, show_default=True, help="Of several labs, which one.")
 _verbose = click.option("-v", "--verbose", is_flag=True, help="Show what the kernel says, too.")
@@ -75,20 +79,21 @@ def lab() -> None:
 @lab.command()
 @click.argument("scenario")
 @_kernel
+@_cpus
 @click.option("--svg", type=click.Path(dir_okay=False, path_type=Path), help="Write the topology as SVG to FILE.")
 @click.option("--picture/--no-picture", default=True, help="Draw the topology at the end.")
 @_json
 @_verbose
 @click.pass_obj
 def run(
-    session: Session, scenario: str, kind: str, svg: Path | None, picture: bool, as_json: bool, verbose: bool
+    session: Session, scenario: str, kind: str, cpus: int, svg: Path | None, picture: bool, as_json: bool, verbose: bool
 ) -> None:
     """Bring a scenario up, run its checks, report, and take it down."""
     log = _live_log(session, quiet=as_json)
-    texts, memory = _scenario(scenario)
-    with _machine(kind, log, verbose or session.verbose, memory) as machine:
+    texts, needs = _scenario(scenario, cpus)
+    with _machine(kind, log, verbose or session.verbose, needs) as machine:
         report = ask(machine.open, {"do": "up", "scenario": texts.to_json()}, log.event)
-        report["boot_s"] = round(machine.boot_s, 3)
+        report |= {"boot_s": round(machine.boot_s, 3), "kernel": machine.about["lab"]}
         log.say("checks:", "step")
         report |= _checked(ask(machine.open, {"do": "check"}, log.event), report["ok"])
         drawn = _draw(machine.open, session)
@@ -107,19 +112,21 @@ def run(
 @lab.command()
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 @_kernel
+@_cpus
 @_verbose
 @click.pass_obj
-def test(session: Session, arguments: tuple[str, ...], kind: str, verbose: bool) -> None:
+def test(session: Session, arguments: tuple[str, ...], kind: str, cpus: int, verbose: bool) -> None:
     """Run pytest in a lab kernel: `windrow lab test -- tests/kernel -q`."""
     log = _live_log(session)
-    env = {"HYPOTHESIS_STORAGE_DIRECTORY": "/tmp/hypothesis", "PYTHONDONTWRITEBYTECODE": "1", "WINDROW_LAB": kind}
+    env = {"HYPOTHESIS_STORAGE_DIRECTORY": "/tmp/hypothesis", "PYTHONDONTWRITEBYTECODE": "1"}
     # Which plugin tests/cni is about (they are pointed at others' too), and which checkout is tested.
     env |= {
         name: value for name, value in os.environ.items() if name in ("WINDROW_CNI_PLUGIN", "COLUMNS", "PYTHONPATH")
     }
     argv = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *arguments]
-    with _machine(kind, log, verbose or session.verbose, memory_for(_TESTED)) as machine:
-        code = run_program(machine.open, argv, env=env)
+    needs = Needs(memory=memory_for(_TESTED), cpus=cpus)
+    with _machine(kind, log, verbose or session.verbose, needs) as machine:
+        code = run_program(machine.open, argv, env=env | {"WINDROW_LAB": machine.about["lab"]})
     raise click.exceptions.Exit(code)
 
 
@@ -129,25 +136,28 @@ def test(session: Session, arguments: tuple[str, ...], kind: str, verbose: bool)
 @lab.command()
 @click.argument("scenario")
 @_kernel
+@_cpus
 @_name
 @click.option("--apply/--no-apply", default=True, help="Bring the nodes to their manifests, or leave them bare.")
 @_json
 @_verbose
 @click.pass_obj
-def up(session: Session, scenario: str, kind: str, name: str, apply: bool, as_json: bool, verbose: bool) -> None:
+def up(
+    session: Session, scenario: str, kind: str, cpus: int, name: str, apply: bool, as_json: bool, verbose: bool
+) -> None:
     """Bring a scenario up, and keep it: `lab exec`, `lab shell` and `lab check` use it, `lab down` ends it."""
     log = _live_log(session, quiet=as_json)
-    texts, memory = _scenario(scenario)
-    log.say(f"starting the lab kernel ({kind})")
-    started = supervisor.start(name, ENTRY, kind, memory=memory, log=_kernel_log(log, verbose or session.verbose))
-    log.say(f"Linux {started['kernel']} is up after {started['boot_s']:.2f} s", "good")
+    texts, needs = _scenario(scenario, cpus)
+    log.say("starting the lab kernel")
+    started = supervisor.start(name, ENTRY, kind, needs, log=_kernel_log(log, verbose or session.verbose))
+    _say_which(log, started, started["boot_s"])
     try:
         report = ask(_open(name), {"do": "up", "scenario": texts.to_json(), "apply": apply}, log.event)
     except BaseException:
         with contextlib.suppress(LabError):
             supervisor.stop(name)
         raise
-    report |= {"boot_s": started["boot_s"], "name": name}
+    report |= {"boot_s": started["boot_s"], "kernel": started["lab"], "name": name}
     if as_json:
         click.echo(json.dumps(report, indent=2, ensure_ascii=False))
     else:
@@ -303,14 +313,14 @@ def doctor(session: Session, kinds: tuple[str, ...], first: bool, output: str) -
 # Pieces -------------------------------------------------------------------------------------------
 
 
-def _scenario(name: str) -> tuple[Texts, str]:
-    """Read here, and understood here first: a mistake in it is told before anything is started. And the memory that
-    its lab needs."""
+def _scenario(name: str, cpus: int) -> tuple[Texts, Needs]:
+    """Read here, and understood here first: a mistake in it is told before anything is started. And what its lab
+    needs of a kernel."""
     texts = read(name)
     found = parse(texts)
     if found.vms:
         check_machines()
-    return texts, memory_for([vm.memory for vm in found.vms])
+    return texts, Needs(memory=memory_for([vm.memory for vm in found.vms]), cpus=cpus, machines=bool(found.vms))
 
 
 def _live_log(session: Session, *, quiet: bool = False) -> LiveLog:
@@ -326,17 +336,21 @@ def _open(name: str) -> Open:
 
 
 @contextlib.contextmanager
-def _machine(kind: str, log: LiveLog, verbose: bool, memory: str = MEMORY) -> Iterator[Machine]:
+def _machine(kind: str, log: LiveLog, verbose: bool, needs: Needs) -> Iterator[Machine]:
     """A lab kernel for as long as the block lasts, however it ends."""
     # The guest cannot write the bytecode of what it imports; here that happens while its kernel boots.
     threading.Thread(target=importlib.import_module, args=[ENTRY.partition(":")[0]], daemon=True).start()
-    log.say(f"starting the lab kernel ({kind})")
-    with (
-        interruptible(),
-        boot_kernel(kind, Guest(entry=ENTRY), memory=memory, log=_kernel_log(log, verbose)) as machine,
-    ):
-        log.say(f"Linux {machine.about['kernel']} is up after {machine.boot_s:.2f} s", "good")
+    log.say("starting the lab kernel")
+    with interruptible(), boot_kernel(kind, Guest(entry=ENTRY), needs, log=_kernel_log(log, verbose)) as machine:
+        _say_which(log, machine.about, machine.boot_s)
         yield machine
+
+
+def _say_which(log: LiveLog, about: Mapping[str, Any], boot_s: float) -> None:
+    """Of the kernels, this one; and why not one that is tried before it."""
+    for kind, why in about.get("instead", {}).items():
+        log.say(f"not in {NAMES[kind]}: {why}", "note")
+    log.say(f"Linux {about['kernel']} is up after {boot_s:.2f} s ({described(about)})", "good")
 
 
 def _run(

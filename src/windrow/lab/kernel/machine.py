@@ -68,6 +68,8 @@ class Program:
     title: str = "the lab kernel"
     env: Mapping[str, str] = field(default_factory=dict)
     """Beside what every lab kernel gets."""
+    patience_s: float = BOOT_TIMEOUT_S
+    """For one that is alive and does not come up."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +84,7 @@ class Machine:
     """Boots in `__init__`; ends with `close`, with its owner, or by itself. Raises BootError."""
 
     def __init__(self, program: Program, line: socket.socket, guest: Guest, log: Log | None = None) -> None:
-        self._line, self._log = line, log
+        self._line, self._log, self._patience_s = line, log, program.patience_s
         self._kernel, self._title = program.kernel, program.title
         self._closing = False
         self._reason = Reason("", "")
@@ -236,9 +238,9 @@ class Machine:
     def _expect(self, kind: Kind) -> Frame:
         """The next frame of channel 0. Raises BootError."""
         try:
-            frame = self._own.get(timeout=BOOT_TIMEOUT_S)
+            frame = self._own.get(timeout=self._patience_s)
         except queue.Empty:
-            why = f"it is alive and does nothing, {BOOT_TIMEOUT_S:.0f} s after its start"
+            why = f"it is alive and does nothing, {self._patience_s:.0f} s after its start"
             raise self._boot_error(Reason(why, "windrow lab doctor shows which kernel works here")) from None
         if frame is None:
             raise self._boot_error(self._reason)
@@ -351,7 +353,8 @@ def _interpreter() -> str:
 
 
 def interpreter_line(control: str) -> list[str]:
-    """The guest's first process, as a command line; `control` names the channel: `tty:/dev/ttyS0` or `fd:3`."""
+    """The guest's first process, as a command line; `control` names the channel: `tty:/dev/ttyS0`, `port:/dev/vport0p1`
+    or `fd:3`."""
     return [_interpreter(), "-I", "-S", str(GUEST_INIT), control]
 
 

@@ -39,7 +39,7 @@ def boot(guest: Guest, *, memory: str = MEMORY, log: Log | None = None, help_reg
     env = xstate.preload() if (_needs_help() if help_registers is None else help_registers) else {}
     ours, theirs = socket.socketpair()
     number = theirs.fileno()
-    inside = _quoted(interpreter_line("tty:/dev/ttyS0")[1:])
+    inside = quoted(interpreter_line("tty:/dev/ttyS0")[1:])
     argv = [program, *command_line(number, memory, quiet=log is None), "--", *inside]
     started = Program(
         kernel="uml",
@@ -76,7 +76,7 @@ def command_line(line: int, memory: str, *, quiet: bool) -> list[str]:
         "rootfstype=hostfs",
         "rootflags=/",
         "ro",
-        f"init={_quoted([interpreter_line('')[0]])[0]}",
+        f"init={quoted([interpreter_line('')[0]])[0]}",
         "con=null",
         "con0=null,fd:2",
         "ssl=null",
@@ -91,6 +91,6 @@ def command_line(line: int, memory: str, *, quiet: bool) -> list[str]:
     ]
 
 
-def _quoted(words: list[str]) -> list[str]:
-    """UML joins its arguments with spaces; the kernel's own parser knows double quotes (`next_arg`)."""
+def quoted(words: Sequence[str]) -> list[str]:
+    """Words of a kernel's command line: its parser knows double quotes (`next_arg`). UML joins its arguments itself."""
     return [f'"{word}"' if " " in word else word for word in words]
