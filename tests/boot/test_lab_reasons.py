@@ -21,7 +21,7 @@ import pytest
 from windrow.lab.client import Terminal, run_program
 from windrow.lab.errors import BootError, LabError
 from windrow.lab.kernel import launch, uml, xstate
-from windrow.lab.kernel.machine import Guest
+from windrow.lab.kernel.machine import BOOT_TIMEOUT_S, Guest
 from windrow.services.compiler import compile_c
 
 CONFINED = Path(__file__).with_name("confined.py")
@@ -143,7 +143,10 @@ def test_it_says_why_and_what_to_do(home: Path, case: str) -> None:
     assert why in verdict["reason"]
     assert todo in verdict["hint"]
     assert "\n" not in verdict["reason"] + verdict["hint"]
-    assert verdict["seconds"] < (4 if "modules" in case else 2)  # those are missed when the kernel is up
+    if "modules" in case:  # missed when the kernel is up, and how long that takes is the machine's matter
+        assert verdict["seconds"] < BOOT_TIMEOUT_S / 2
+    else:
+        assert verdict["seconds"] < 2
     if verdict["log"]:
         assert Path(verdict["log"]).is_relative_to(home)
         assert Path(verdict["log"]).read_text()
