@@ -24,7 +24,7 @@ from windrow.model.steps import Action, DeleteLink, SetBond, SetLink, SetMaster
 from windrow.model.values import IfName, Ref
 from windrow.netlink.lock import locked
 from windrow.services import process
-from windrow.store import atomic, boot
+from windrow.store import boot, records
 from windrow.store.checkpoints import Checkpoints
 from windrow.store.directory import Store
 from windrow.store.events import Events
@@ -608,7 +608,7 @@ def full_disk(*_: object) -> None:
 def test_a_full_disk_does_not_stop_the_repair(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     host.start()
     with monkeypatch.context() as patch:
-        patch.setattr(atomic, "stage", full_disk)
+        patch.setattr(records, "stage", full_disk)
         patch.setattr(Events, "_append", full_disk)
         host.write(OOB.replace("miimon: 100", "miimon: 250"))
         host.round()

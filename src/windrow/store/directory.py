@@ -13,7 +13,7 @@ import os
 import stat
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
@@ -33,7 +33,7 @@ from windrow.model.objects import (
 from windrow.model.problems import Problem
 from windrow.model.values import Ref
 from windrow.model.wire import Loaded, dump, load_documents, without_doubles, yaml_text
-from windrow.store import atomic
+from windrow.store import records
 from windrow.store.errors import StoreError, explained
 from windrow.store.manifest import Manifest
 from windrow.store.paths import Paths
@@ -119,7 +119,7 @@ class _Change:
     path: Path
     refs: list[Ref] = field(default_factory=list)
     text: str = ""
-    temp: Path | None = None
+    temp: str | None = None
 
 
 class Store:
@@ -169,7 +169,7 @@ class Store:
         """One writer at a time. The lock is the directory itself: no file to leave behind."""
         directory = self.paths.manifests
         with explained(directory, "make the manifest directory"):
-            atomic.make_directory(directory)
+            records.make_place(directory)
         with explained(directory, "lock the manifest directory"):
             fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
@@ -249,13 +249,22 @@ def _write(changes: Sequence[_Change], key: Callable[[_Change], int]) -> None:
         for change in changes:
             if change.text:
                 with explained(change.path, "write the manifest"):
-                    change.temp = atomic.stage(change.path, change.text.encode())
+                    change.temp = _stage(change)
         for _, group in groupby(sorted(changes, key=key), key):
             _put_in_place(list(group))
     finally:
         for change in changes:
             if change.temp is not None:
-                atomic.discard(change.temp)
+                records.discard(change.temp)
+
+
+def _stage(change: _Change) -> str:
+    """Mode and owner stay. A new file is for everybody's eyes, but for a machine's: cloud-init has passwords in it."""
+    secret = any(ref.kind in (VirtualMachine.KIND, VirtualMachineInstance.KIND) for ref in change.refs)
+    mode, old = records.PRIVATE if secret else records.SHARED, None
+    with suppress(FileNotFoundError):
+        old = os.stat(change.path)
+    return records.stage(change.path, change.text.encode(), mode=mode, like=old)
 
 
 def _put_in_place(changes: list[_Change]) -> None:
@@ -263,10 +272,10 @@ def _put_in_place(changes: list[_Change]) -> None:
     for change in changes:
         with explained(change.path, "write the manifest"):
             if change.temp is not None:
-                atomic.commit(change.temp, change.path)
+                records.commit(change.temp, change.path)
                 change.temp = None
             else:
                 os.unlink(change.path)
     for directory in {change.path.parent for change in changes}:
         with explained(directory, "flush the directory"):
-            atomic.settle(directory)
+            records.settle(directory)

@@ -20,6 +20,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from windrow.store import records
 from windrow.store.errors import StoreError, explained
 from windrow.store.paths import Paths
 
@@ -129,9 +130,9 @@ class Machines:
         """The same, empty, for nobody's eyes but root's. Raises StoreError."""
         path = self.console_log(namespace, name)
         with explained(path, "begin the log"):
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            path.unlink(missing_ok=True)
-            path.touch(mode=0o600)
+            records.make_directory(self.paths.machine_logs, records.PRIVATE_DIRECTORY, flush=False)
+            records.make_directory(path.parent, records.PRIVATE_DIRECTORY, flush=False)
+            os.close(records.create(path))
         return path
 
     def get(self, namespace: str, name: str) -> MachineRecord | None:
@@ -144,16 +145,16 @@ class Machines:
 
     def all(self) -> tuple[tuple[MachineRecord, ...], tuple[StoreError, ...]]:
         """Those that can be read, by namespace and name; and why others cannot."""
-        records: list[MachineRecord] = []
+        found: list[MachineRecord] = []
         failures: list[StoreError] = []
         for directory in sorted(self.paths.machines.glob("*/*/")):  # where we may not look in, it is there all the same
             try:
-                records.append(_read(directory / RECORD))
+                found.append(_read(directory / RECORD))
             except FileNotFoundError:
                 continue  # it stopped meanwhile
             except StoreError as error:
                 failures.append(error)
-        return tuple(records), tuple(failures)
+        return tuple(found), tuple(failures)
 
     def put(self, record: MachineRecord) -> None:
         """Raises StoreError."""
@@ -161,9 +162,8 @@ class Machines:
         path = directory / RECORD
         with explained(path, "write the record"):
             _make(directory)
-            temp = directory / ".record.json.new"
-            temp.write_text(json.dumps(dataclasses.asdict(record), indent=2) + "\n", encoding="utf-8")
-            os.replace(temp, path)
+            data = json.dumps(dataclasses.asdict(record), indent=2) + "\n"
+            records.write(path, data.encode(), mode=records.PRIVATE, flush="nothing")
 
     def remove(self, namespace: str, name: str) -> None:
         """The machine's directory, the record last: until then a stop can be tried again. Raises StoreError."""
@@ -204,15 +204,15 @@ def _make(directory: Path) -> None:
     """Whoever removes the last machine of a namespace removes the directory above it, too: then once more."""
     for _ in range(_TRIES):
         with contextlib.suppress(FileNotFoundError, FileExistsError):
-            directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+            records.make_directory(directory, records.PRIVATE_DIRECTORY, flush=False)
             return
-    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    records.make_directory(directory, records.PRIVATE_DIRECTORY, flush=False)
 
 
 def _try_lock(path: Path) -> int | None:
     with explained(path, "lock the machine"):
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        records.make_directory(path.parent, flush=False)
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, records.PRIVATE)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if os.path.samestat(os.fstat(fd), os.stat(path)):
