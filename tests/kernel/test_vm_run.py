@@ -593,7 +593,7 @@ def test_a_nic_that_the_guest_let_go_of(node: Node, monkeypatch: pytest.MonkeyPa
     pod_names = {nic.pod for nic in record.nics}
     status = look._network_status(node.site, record)
     assert set(status) == pod_names
-    file = node.root / "run/windrow/pods/default/virt-launcher-web.status.json"
+    file = node.root / "run/windrow/pod-status/default/virt-launcher-web.json"
     assert {entry["interface"] for entry in json.loads(file.read_text())} == pod_names
     node.stop(force=True)
     assert node.left() == {}

@@ -3,23 +3,43 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import re
 import stat
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from windrow.model.agentstatus import AgentStatus
+from windrow.model.attachments import Attached
+from windrow.model.checkpoint import Checkpoint, Stage
+from windrow.model.events import Event, EventType
 from windrow.model.facts import Memory
 from windrow.model.host import HostState
+from windrow.model.meta import Meta
+from windrow.model.objects import ClusterNetwork
+from windrow.model.ports import PortRecord
+from windrow.model.values import Cidr, IfName, Ref
+from windrow.model.wire import load_documents
+from windrow.port.identity import digest
 from windrow.services import dhcpevent
-from windrow.store import records
+from windrow.store import podstatus, records
+from windrow.store.agentstatus import write_agent_status
+from windrow.store.attachments import AttachmentRecords
+from windrow.store.checkpoints import Checkpoints
+from windrow.store.clusternetworks import write_cluster_networks
+from windrow.store.directory import Store
 from windrow.store.errors import StoreError
+from windrow.store.events import Events
 from windrow.store.lastgood import write_last_good
+from windrow.store.machines import MachineRecord, Machines
 from windrow.store.memory import write_memory
 from windrow.store.origin import write_origin
 from windrow.store.paths import Paths
+from windrow.store.ports import PortRecords
 
 OLD, NEW = b'"old"', b'"new, and rather longer than the old one"'
 Writer = Callable[[Path, bytes], None]
@@ -52,7 +72,7 @@ def place(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.fixture(params=[0, 0o022, 0o077, 0o777])
+@pytest.fixture(params=[0, 0o022, 0o077, 0o177])
 def umask(request: pytest.FixtureRequest) -> Iterator[int]:
     before = os.umask(request.param)
     yield request.param
@@ -200,3 +220,133 @@ def test_what_is_flushed(place: Path, monkeypatch: pytest.MonkeyPatch, flush: re
     monkeypatch.setattr(os, "fsync", lambda fd: (flushed.append(os.readlink(f"/proc/self/fd/{fd}")), real(fd)))
     records.write(place, NEW, mode=records.PRIVATE, flush=flush)
     assert flushed == [str(leftover(place)), str(place.parent)][:wanted]
+
+
+# Who may read it ----------------------------------------------------------------------------------
+
+SECRET = """\
+apiVersion: kubevirt.io/v1
+kind: VirtualMachine
+metadata: {name: web}
+spec:
+  template:
+    spec:
+      domain: {memory: {guest: 128Mi}, devices: {disks: [{name: seed, disk: {bus: virtio}}]}}
+      volumes: [{name: seed, cloudInitNoCloud: {userData: "password: hunter2"}}]
+"""
+
+
+def modes(root: Path) -> dict[str, str]:
+    return {str(p.relative_to(root)): f"{mode(p):o}" for p in sorted(root.rglob("*"))}
+
+
+def test_state_is_for_whom_it_is_for_whatever_the_umask(tmp_path: Path, umask: int) -> None:
+    paths, now = Paths(tmp_path), time.time()
+    machine = load_documents(SECRET).objects
+    assert len(machine) == 1
+    Store(paths).put([*machine, ClusterNetwork(meta=Meta(name="oob"))])
+    write_last_good(paths, machine, now)
+    write_memory(paths, Memory(given={IfName("e0"): frozenset([Cidr("10.0.0.1/8")])}))
+    write_origin(paths, HostState())
+    Checkpoints(paths).put(
+        Checkpoint(
+            id="1",
+            node="n",
+            stage=Stage.CHANGING,
+            made_by="windrow init",
+            made=now,
+            boot="b",
+            deadline=1.0,
+            allowed_s=1.0,
+            want=HostState(),
+            links=(),
+            documents={},
+        )
+    )
+    Events(paths).add(
+        [Event(type=EventType.NORMAL, reason="R", about=Ref("Node", "n"), message="m", first=now, last=now)]
+    )
+    write_agent_status(paths, AgentStatus(node="n", pid=1, ticks=1, version="1", started=now))
+    write_cluster_networks(paths, ["oob"])
+    PortRecords(paths).put(
+        PortRecord(container_id="c", ifname="e", netns="", network="n", bridge=IfName("b"), host=IfName("h"))
+    )
+    AttachmentRecords(paths).put(Attached(container_id="c", ifname="e", netns="", network="n", path="", pod=""))
+    Machines(paths).put(
+        MachineRecord(namespace="default", name="web", node="n", container_id="c", netns="n", since=now)
+    )
+    Machines(paths).new_console_log("default", "web")
+    found = modes(tmp_path)
+    assert {name: found.pop(name) for name in list(found) if found[name] in ("600", "700")} == {
+        "etc/windrow/manifests/virtualmachine-default-web.yaml": "600",
+        "run/windrow/checkpoint.lock": "600",
+        f"run/windrow/ports/{digest('c', 'e')}.json": "600",
+        "run/windrow/vms/default/web": "700",
+        "run/windrow/vms/default/web/record.json": "600",
+        "var/lib/windrow/attachments": "700",
+        "var/lib/windrow/attachments/c@e.json": "600",
+        "var/lib/windrow/checkpoint.json": "600",
+        "var/lib/windrow/last-good.json": "600",
+        "var/lib/windrow/origin.json": "600",
+        "var/log/windrow/vms": "700",
+        "var/log/windrow/vms/default": "700",
+        "var/log/windrow/vms/default/web.log": "600",
+    }
+    assert {name for name, seen in found.items() if "." in name and seen != "644"} == set()
+    assert {name for name, seen in found.items() if (tmp_path / name).is_dir() and seen != "755"} == set()
+    assert len(found) >= 15, "those that everybody may read are still to be seen"
+
+
+def test_a_manifest_keeps_its_mode(tmp_path: Path) -> None:
+    """The password of a file that only root may read stays there."""
+    store = Store(Paths(tmp_path))
+    machine = load_documents(SECRET).objects
+    (path,) = (store.paths.manifests / f"{m.KIND.lower()}-default-{m.name}.yaml" for m in machine)
+    store.put(machine)
+    for wanted in (0o600, 0o640):
+        path.chmod(wanted)
+        store.put(load_documents(SECRET.replace("hunter2", f"hunter{wanted}")).objects)
+        assert (mode(path), str(wanted) in path.read_text()) == (wanted, True)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_an_ordinary_user_sees_what_it_may_read_and_is_told_of_the_rest(tmp_path: Path) -> None:
+    store = Store(Paths(tmp_path))
+    store.put([*load_documents(SECRET).objects, ClusterNetwork(meta=Meta(name="oob"))])
+    for path in (tmp_path, *tmp_path.parents):
+        if path.stat().st_uid == 0 and path != Path("/"):
+            path.chmod(path.stat().st_mode | 0o011)
+    reading, writing = os.pipe()
+    if (child := os.fork()) == 0:
+        os.setgroups([])
+        os.setresgid(SOMEBODY, SOMEBODY, SOMEBODY)
+        os.setresuid(SOMEBODY, SOMEBODY, SOMEBODY)
+        try:
+            found = store.readable()
+            said = [[o.name for o in found.objects], [p.code for p in found.problems], [p.file for p in found.problems]]
+            os.write(writing, json.dumps(said).encode())
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+    os.close(writing)
+    with open(reading, "rb") as pipe:
+        names, codes, files = json.loads(pipe.read())
+    assert (names, codes) == (["oob"], ["file-unreadable"])
+    assert files == [str(store.paths.manifests / "virtualmachine-default-web.yaml")]
+
+
+def test_a_pods_status_is_no_other_pods_manifest(tmp_path: Path) -> None:
+    paths = Paths(tmp_path)
+    manifest = paths.pods / "default/web.status.json"
+    manifest.parent.mkdir(parents=True)
+    manifest.write_text('{"kind": "Pod"}')
+    entry = {"name": "default/oob", "interface": "eth0"}
+    AttachmentRecords(paths).put(
+        Attached(container_id="c", ifname="e", netns="", network="n", path="", pod="default/web", status=(entry,))
+    )
+    podstatus.write(paths, "default/web", "c")
+    told = tmp_path / "run/windrow/pod-status/default/web.json"
+    assert json.loads(told.read_text()) == [entry] and manifest.read_text() == '{"kind": "Pod"}'
+    manifest.write_text("[]")  # the status of an older version: it is not left to be taken for a pod
+    podstatus.write(paths, "default/web", "gone")
+    assert not manifest.exists() and not told.exists()

@@ -8,6 +8,7 @@ nothing at all.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import stat
@@ -96,6 +97,15 @@ def _read(path: Path) -> str:
             return file.read().decode("utf-8-sig")
 
 
+def _left_out(path: Path) -> Problem:
+    return Problem(
+        code="file-unreadable",
+        message="you may not read this file, and what is in it is left out",
+        hint="run it as root: machines' manifests may hold passwords, and are for nobody else",
+        file=str(path),
+    )
+
+
 def _is_pipe(fd: int) -> bool:
     """`windrow apply -f <(…)`: the shell hands over a pipe, by the name /dev/fd/63."""
     return stat.S_ISFIFO(os.fstat(fd).st_mode) and os.readlink(f"/proc/self/fd/{fd}").startswith("pipe:")
@@ -132,6 +142,21 @@ class Store:
         """Every object that is there, and every problem. No directory is an empty store. Raises StoreError."""
         directory = self.paths.manifests
         return read_manifests(directory) if directory.is_dir() else Loaded()
+
+    def readable(self) -> Loaded:
+        """The same for whoever may not read all of it (machines' files are root's): an error for each file that is left
+        out. Raises StoreError."""
+
+        def load(path: Path) -> Loaded:
+            try:
+                return load_file(path)
+            except StoreError as error:
+                if error.errno != errno.EACCES:
+                    raise
+                return Loaded(problems=(_left_out(path),))
+
+        directory = self.paths.manifests
+        return without_doubles(map(load, manifest_files(directory))) if directory.is_dir() else Loaded()
 
     def put(self, objects: Iterable[AnyObject]) -> tuple[Ref, ...]:
         """Add or replace objects; those that changed. An object stays in the file where it is; a new one gets

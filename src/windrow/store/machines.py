@@ -132,7 +132,7 @@ class Machines:
         with explained(path, "begin the log"):
             records.make_directory(self.paths.machine_logs, records.PRIVATE_DIRECTORY, flush=False)
             records.make_directory(path.parent, records.PRIVATE_DIRECTORY, flush=False)
-            os.close(records.create(path))
+            records.write(path, b"", mode=records.PRIVATE, flush="nothing")
         return path
 
     def get(self, namespace: str, name: str) -> MachineRecord | None:

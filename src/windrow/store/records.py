@@ -64,7 +64,7 @@ def stage(
     """
     directory, name = os.path.split(path)
     temp = os.path.join(directory, f".{name}.{os.getpid()}.{get_ident()}" if rivals else f".{name}.new")
-    fd = create(temp)
+    fd = _create(temp)
     try:
         try:
             if like is None:
@@ -82,7 +82,7 @@ def stage(
     return temp
 
 
-def create(path: Name) -> int:
+def _create(path: Name) -> int:
     """A new, empty file for its owner's eyes only, open for writing; what had the name (a leftover, somebody's link) is
     removed. Returns the fd."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW

@@ -59,6 +59,7 @@ class Clients:
         self._swept = False
         with explained(paths.dhcp, "make a place for DHCP clients"):
             records.make_directory(paths.dhcp, flush=False)
+            records.make_directory(paths.leases)
             self._wake = _listen(paths.dhcp / "wake")
         self._missed = False
         """Something came while it was not its turn."""
