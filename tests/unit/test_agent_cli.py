@@ -52,7 +52,7 @@ def test_a_line_for_people() -> None:
     log.warning("two\nlines \udcff", why=OOB)
     assert out.getvalue().splitlines() == [
         '2001-09-09T01:46:40.250Z info    done link=oob-bo step="set miimon 100"',
-        "2001-09-09T01:46:40.250Z warning two; lines \\udcff why=VlanConfig/oob",
+        "2001-09-09T01:46:40.250Z warning two; lines \\xff why=VlanConfig/oob",
     ]
 
 

@@ -9,6 +9,7 @@ import re
 import stat
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -350,3 +351,20 @@ def test_a_pods_status_is_no_other_pods_manifest(tmp_path: Path) -> None:
     manifest.write_text("[]")  # the status of an older version: it is not left to be taken for a pod
     podstatus.write(paths, "default/web", "gone")
     assert not manifest.exists() and not told.exists()
+
+
+def test_a_pods_call_flushes_no_more_than_it_must(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the meta plugin's record its content before the first plugin runs and after the last one, and once its name;
+    of a port nothing: it is on tmpfs."""
+    paths, flushed = Paths(tmp_path), []
+    calls = AttachmentRecords(paths)
+    calls.put(Attached(container_id="other", ifname="e", netns="", network="n"))
+    real = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda fd: (flushed.append(os.readlink(f"/proc/self/fd/{fd}")), real(fd)))
+    begun = Attached(container_id="c", ifname="e", netns="", network="n")
+    calls.put(begun)
+    PortRecords(paths).put(
+        PortRecord(container_id="c", ifname="e", netns="", network="n", bridge=IfName("b"), host=IfName("h"))
+    )
+    calls.put(replace(begun, pod="default/web"))
+    assert [Path(path).name for path in flushed] == [".c@e.json.new", "attachments", ".c@e.json.new"]

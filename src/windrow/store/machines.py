@@ -24,8 +24,10 @@ from windrow.store import records
 from windrow.store.errors import StoreError, explained
 from windrow.store.paths import Paths
 
-QMP, CONSOLE, LOG, SEED = "qmp.sock", "console.sock", "qemu.log", "seed"
-"""In a machine's directory: QEMU's monitor, the guest's serial line, what QEMU said, cloud-init's files."""
+QMP, CONSOLE, LOG = "qmp.sock", "console.sock", "qemu.log"
+"""In a machine's directory: QEMU's monitor, the guest's serial line, what QEMU said."""
+SHOWN, SEED = "shown", "seed"
+"""There: what QEMU itself may read, and nothing else may (its working directory); in it, cloud-init's files."""
 AGENT = "agent.sock"
 """There, too: the guest's second serial line, for a program in it that answers questions."""
 RECORD = "record.json"
@@ -123,7 +125,8 @@ class Machines:
         return self.paths.machines / namespace / name
 
     def console_log(self, namespace: str, name: str) -> Path:
-        """What came over the guest's serial line since the last start; it outlives the machine."""
+        """The last of what came over the guest's serial line since the last start (`services.ring`); it outlives the
+        machine."""
         return self.paths.machine_logs / namespace / f"{name}.log"
 
     def new_console_log(self, namespace: str, name: str) -> Path:

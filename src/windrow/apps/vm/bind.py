@@ -23,7 +23,7 @@ from windrow.services import dnsmasq, netfilter, process
 from windrow.store import records
 
 OWNER = (0, 0)
-"""QEMU runs as root here, and opens its taps as their owner."""
+"""A hypervisor of somebody else opens its taps as root. Ours is handed them."""
 _DEFAULTS = {4: "0.0.0.0/0", 6: "::/0"}
 
 

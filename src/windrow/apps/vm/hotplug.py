@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from windrow.apps.vm import bind, gates, manifest, pod
+from windrow.apps.vm import bind, gates, launch, manifest, pod
 from windrow.apps.vm.site import Site
-from windrow.apps.vm.start import LOCK_S, VHOST, bound, planned, words
+from windrow.apps.vm.start import LOCK_S, bound, planned, words
 from windrow.apps.vm.stop import runs
 from windrow.model.machines import AnyMachine, Binding, GuestNetwork, GuestNic, LinkState, NicModel
 from windrow.model.problems import Problem, ProblemsError, WindrowError
 from windrow.model.values import Mac, parse_mac
 from windrow.netlink.sock import Rtnl
 from windrow.port.vm import qemu as commands
+from windrow.port.vm.binding import NicPlan
 from windrow.port.vm.names import names_of, pod_ifname
 from windrow.services import qemu
 from windrow.services.errors import QmpError
@@ -95,8 +97,25 @@ def _plug(site: Site, machine: AnyMachine, record: MachineRecord, network: str) 
         nic = bound(nic, plan)
         site.records.put(record.with_nic(nic))
         site.say(words(plan, nic))
-        for command in commands.plug(machine.spec, plan, vhost=VHOST.exists()):
-            _do(qmp, command)
+        with _handed(record, plan, qmp) as names:
+            vhost = launch.account(record).may_use(launch.VHOST)
+            for command in commands.plug(machine.spec, plan, vhost=vhost, fds=names):
+                _do(qmp, command)
+
+
+@contextlib.contextmanager
+def _handed(record: MachineRecord, plan: NicPlan, qmp: qemu.Qmp) -> Iterator[list[str]]:
+    """QEMU is handed the tap open, under names for the block."""
+    with pod.entered(record.netns) as (_, fd):
+        fds = launch.queues(fd, plan)
+    names = [f"tap-{plan.nic.name}-{number}" for number in range(len(fds))]
+    try:
+        for name, one in zip(names, fds, strict=True):
+            qmp.hand(name, one)
+        yield names
+    finally:
+        for one in fds:
+            os.close(one)
 
 
 def _nic_record(machine: AnyMachine, record: MachineRecord, network: str) -> NicRecord:
