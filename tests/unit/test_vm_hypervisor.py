@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import stat
+import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
+from windrow.apps.vm import launch
+from windrow.apps.vm.launch import PROGRAM
 from windrow.model.machines import Disk, KernelBoot, MachineSpec
 from windrow.port.vm import qemu as arguments
 from windrow.services import account as accounts
 from windrow.services import process, qemu, ring
 from windrow.services.account import COUNT, FIRST, Account, account_of
+from windrow.services.errors import ServiceError
+from windrow.store.machines import MachineRecord
 
 
 def until(holds: Callable[[], bool], patience_s: float = 20.0) -> bool:
@@ -39,13 +46,21 @@ def kept(path: Path) -> bytes:
         return b""
 
 
+def size_of(directory: Path) -> int:
+    found = 0
+    for path in directory.iterdir():
+        with suppress(FileNotFoundError):  # it is being renamed
+            found += path.stat().st_size
+    return found
+
+
 def test_the_log_keeps_the_end_and_does_not_grow(tmp_path: Path) -> None:
     path, size = tmp_path / "web.log", 10_000
     written = b"".join(b"%07d\n" % number for number in range(20_000))
     fd = process.start_ring(path, size=size)
     for at in range(0, len(written), 777):
         os.write(fd, written[at : at + 777])
-        assert sum(p.stat().st_size for p in tmp_path.iterdir()) <= 2 * size
+        assert size_of(tmp_path) <= 2 * size
     os.close(fd)
     assert until(lambda: written.endswith(kept(path)) and size <= len(kept(path)) <= 2 * size)
     assert until(lambda: kept(path).endswith(written[-8:])), "the end is there"
@@ -176,7 +191,7 @@ def test_a_program_is_started_as_it_with_what_it_is_handed(tmp_path: Path) -> No
 
 def test_what_is_handed_is_named_by_its_number() -> None:
     spec = MachineSpec(
-        disks=(Disk(name="a", path="/a.raw"), Disk(name="b", path="/b.raw")),
+        disks=(Disk(name="a", path="/a.raw"), Disk(name="b", path="/b.qcow2")),
         kernel=KernelBoot(kernel="/k", initrd="/i"),
     )
     files = arguments.MachineFiles(
@@ -188,6 +203,7 @@ def test_what_is_handed_is_named_by_its_number() -> None:
     assert "socket,id=qmp,fd=3,server=on,wait=off" in words and "socket,id=agent,fd=5,server=on,wait=off" in words
     assert "socket,id=console,fd=4,server=on,wait=off,logfile=/dev/fdset/6,logappend=on" in words
     assert any("filename=/a.raw" in word for word in words) and any("filename=/dev/fdset/7" in word for word in words)
+    assert any(word.startswith("driver=qcow2,") for word in words), "by its own name, not by that of the open file"
     assert "-kernel kernel -initrd initrd" in text
 
 
@@ -215,3 +231,60 @@ def test_qemu_is_handed_an_open_file(tmp_path: Path) -> None:
             qmp.command("query-status")
         thread.join(10)
     assert got == [({"execute": "getfd", "id": 2, "arguments": {"fdname": "tap-a-0"}}, "/etc/passwd")]
+
+
+# QEMU itself --------------------------------------------------------------------------------------
+
+
+def write_overlay(image: Path, behind: Path) -> None:
+    """A qcow2 image with another one behind it, made by QEMU."""
+    image.write_bytes(b"")
+    behind.write_bytes(bytes(1 << 20))
+    words = [PROGRAM, "-nodefaults", "-display", "none", "-S", "-qmp", "unix:make.sock,server=on,wait=off"]
+    one = process.start(words, directory=image.parent, log=image.parent / "log")
+    with qemu.ready(one, image.parent / "make.sock") as qmp:
+        qmp.command("blockdev-add", {"driver": "file", "node-name": "f", "filename": str(image)})
+        options = {"driver": "qcow2", "file": "f", "size": 1 << 20, "backing-file": str(behind), "backing-fmt": "raw"}
+        qmp.command("blockdev-create", {"job-id": "job", "options": options})
+        assert until(lambda: qmp.command("query-jobs")[0]["status"] == "concluded")
+        qmp.command("quit")
+    assert until(lambda: one.exit is not None)
+
+
+@contextmanager
+def machine_of(place: Path, image: Path) -> Iterator[qemu.Qmp]:
+    """A QEMU like ours, and its monitor; the image is handed to it."""
+    spec = MachineSpec(disks=(Disk(name="a", path=str(image)),), memory=32 << 20)
+    disk, log = os.open(image, os.O_RDWR), os.open(os.devnull, os.O_WRONLY)
+    with qemu.listening(place / "qmp.sock") as monitor, qemu.listening(place / "console.sock") as console:
+        files = arguments.MachineFiles(qmp=monitor.fileno(), console=console.fileno(), console_log=log, disks={0: disk})
+        words = [PROGRAM, *arguments.SANDBOX, *arguments.arguments(spec, "ns/web", [], files, kvm=False)]
+        fds = [monitor.fileno(), console.fileno(), log, disk]
+        one = process.start(words, directory=place, log=place / "log", account=Account(FIRST), fds=fds)
+    os.close(disk)
+    os.close(log)
+    try:
+        with qemu.ready(one, place / "qmp.sock") as qmp:
+            yield qmp
+    finally:
+        process.end(one.process, patience_s=0)
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which(PROGRAM), reason="needs root and QEMU")
+def test_a_disk_of_roots_is_used_and_what_is_behind_it_must_be_readable() -> None:
+    with tempfile.TemporaryDirectory(prefix="windrow-") as name:
+        place = Path(name)
+        place.chmod(0o755)
+        image, behind = place / "image.qcow2", place / "base.raw"
+        write_overlay(image, behind)
+        image.chmod(0o600)
+        behind.chmod(0o600)
+        with pytest.raises(ServiceError, match="Could not open backing file") as caught, machine_of(place, image):
+            pass
+        record = MachineRecord(namespace="ns", name="web", node="n", container_id="c", netns="n", since=0.0)
+        assert "readable for everybody" in launch.explained_by_qemu(record, caught.value).hint
+        behind.chmod(0o644)
+        with machine_of(place, image) as qmp:
+            inserted = qmp.command("query-block")[0]["inserted"]
+        assert (inserted["drv"], inserted["ro"], inserted["backing_file_depth"]) == ("qcow2", False, 1)
+        assert (image.stat().st_uid, image.stat().st_mode & 0o777) == (0, 0o600)

@@ -64,6 +64,15 @@ def unsandboxed(site: Site, job: Job, error: ServiceError) -> process.Program:
         return _start(job, directory, _files(site, job, directory, stack), sandbox=False)
 
 
+def explained_by_qemu(record: MachineRecord, error: ServiceError) -> ServiceError:
+    """What it says, and what to do where it may not read what it finds by itself."""
+    if "Permission denied" not in error.reason or error.hint:
+        return error
+    user = account(record).number
+    hint = f"QEMU is user {user}: a file behind a qcow2 image, and the way to it, must be readable for everybody"
+    return ServiceError(error.program, error.reason, hint)
+
+
 def _start(job: Job, directory: Path, files: arguments.MachineFiles, *, sandbox: bool) -> process.Program:
     me = account(job.record)
     argv = arguments.arguments(

@@ -232,8 +232,10 @@ def _await(site: Site, started: Started, program: process.Program, accelerator: 
         with qemu.ready(program, monitor_path) as monitor:
             for command in arguments.first_commands(started.plans):
                 monitor.command(command["execute"], command.get("arguments"))
-    except BaseException:
+    except BaseException as error:
         process.end(one, patience_s=0)
+        if isinstance(error, ServiceError):
+            raise launch.explained_by_qemu(record, error) from error.__cause__
         raise
     record = dataclasses.replace(record, phase=Phase.RUNNING)
     site.records.put(record)

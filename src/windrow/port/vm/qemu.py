@@ -7,7 +7,7 @@ On q35 every NIC has a root port of its own, because nothing can be plugged into
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from windrow.model.machines import FIRST_PORT_SLOT, SPARE_PORTS, Disk, KernelBoot, LinkState, MachineSpec, NicModel
@@ -249,16 +249,17 @@ def _disks(machine: MachineSpec, opened: Mapping[int, int]) -> list[str]:
     ordered = any(disk.boot_order for disk in machine.disks) or any(nic.boot_order for nic in machine.nics)
     for i, disk in enumerate(machine.disks):
         first = i == 0 and not ordered and machine.kernel is None
-        handed = replace(disk, path=_set(opened[i])) if i in opened else disk
-        found += _disk(handed, i, 1 if first else disk.boot_order)
+        file = _set(opened[i]) if i in opened else disk.path
+        found += _disk(disk, file, i, 1 if first else disk.boot_order)
     return found
 
 
-def _disk(disk: Disk, number: int, boot_order: int | None) -> list[str]:
-    """The format is never guessed from what is in the image: a guest could write itself the header of another one."""
+def _disk(disk: Disk, filename: str, number: int, boot_order: int | None) -> list[str]:
+    """The format goes by the disk's own path, and is never guessed from what is in the image: a guest could write itself
+    the header of another one."""
     node = f"disk{number}"
     only = {"read-only": disk.read_only}
-    file = {"driver": "file", "node-name": f"{node}-file", "filename": disk.path, **only}
+    file = {"driver": "file", "node-name": f"{node}-file", "filename": filename, **only}
     image = {"driver": disk.image_format, "node-name": node, "file": f"{node}-file", **only}
     # ATA has no disk that cannot be written to, only CDs (hw/ide/qdev.c: ide_dev_initfn).
     driver = "ide-cd" if disk.bus == "sata" and disk.read_only else _DISK_DRIVERS[disk.bus]
