@@ -255,8 +255,8 @@ def _disks(machine: MachineSpec, opened: Mapping[int, int]) -> list[str]:
 
 
 def _disk(disk: Disk, filename: str, number: int, boot_order: int | None) -> list[str]:
-    """The format goes by the disk's own path, and is never guessed from what is in the image: a guest could write itself
-    the header of another one."""
+    """The format goes by the disk's own path, and is never guessed from what is in the image: a guest could write
+    itself the header of another one."""
     node = f"disk{number}"
     only = {"read-only": disk.read_only}
     file = {"driver": "file", "node-name": f"{node}-file", "filename": filename, **only}
