@@ -36,7 +36,8 @@ def write_last_good(paths: Paths, objects: Iterable[AnyObject], now: float) -> N
     data = json.dumps({"version": VERSION, "written": now, "digest": _digest(body), "objects": body})
     with explained(path, "write the last good state"):
         records.make_directory(path.parent)
-        records.write(path, data.encode(), mode=records.PRIVATE)
+        # Command and agent may do this at the same moment: whoever writes it does not have to hold a lock.
+        records.write(path, data.encode(), mode=records.PRIVATE, rivals=True)
 
 
 def read_last_good(paths: Paths) -> LastGood | None:

@@ -32,7 +32,7 @@ def write_memory(paths: Paths, memory: Memory) -> None:
     with explained(paths.memory, "remember which card is which"):
         records.make_directory(paths.memory.parent)
         # For everybody's eyes: `windrow status` needs no root, and it says which card is which.
-        records.write(paths.memory, json.dumps(_document(memory)).encode(), mode=records.SHARED)
+        records.write(paths.memory, json.dumps(_document(memory)).encode(), mode=records.SHARED, rivals=True)
 
 
 def _document(memory: Memory) -> Mapping[str, Any]:
