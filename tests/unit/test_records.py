@@ -36,10 +36,10 @@ from windrow.store.clusternetworks import write_cluster_networks
 from windrow.store.directory import Store
 from windrow.store.errors import StoreError
 from windrow.store.events import Events
-from windrow.store.lastgood import write_last_good
+from windrow.store.lastgood import read_last_good, write_last_good
 from windrow.store.machines import MachineRecord, Machines
 from windrow.store.memory import write_memory
-from windrow.store.origin import write_origin
+from windrow.store.origin import read_origin, write_origin
 from windrow.store.paths import Paths
 from windrow.store.ports import PortRecords
 
@@ -297,6 +297,16 @@ def test_state_is_for_whom_it_is_for_whatever_the_umask(tmp_path: Path, umask: i
     assert {name for name, seen in found.items() if "." in name and seen != "644"} == set()
     assert {name for name, seen in found.items() if (tmp_path / name).is_dir() and seen != "755"} == set()
     assert len(found) >= 15, "those that everybody may read are still to be seen"
+
+
+def test_what_an_older_version_left_open_is_closed_when_it_is_read(tmp_path: Path) -> None:
+    paths = Paths(tmp_path)
+    write_last_good(paths, load_documents(SECRET).objects, 1.0)
+    write_origin(paths, HostState())
+    for path in (paths.last_good, paths.origin):
+        path.chmod(0o644)
+    assert read_last_good(paths) is not None and read_origin(paths) == HostState()
+    assert {mode(paths.last_good), mode(paths.origin)} == {0o600}
 
 
 def test_a_manifest_keeps_its_mode(tmp_path: Path) -> None:

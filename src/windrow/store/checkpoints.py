@@ -39,7 +39,7 @@ class Checkpoints:
         and somebody may want to read it. Raises StoreError."""
         with explained(self._path, "read the checkpoint"):
             try:
-                data = self._path.read_bytes()
+                data = records.read_private(self._path)
             except FileNotFoundError:
                 return None
         try:

@@ -45,7 +45,7 @@ def read_last_good(paths: Paths) -> LastGood | None:
     path = paths.last_good
     try:
         with explained(path, "read the last good state"):
-            data = path.read_bytes()
+            data = records.read_private(path)
     except StoreError as error:
         if isinstance(error.__cause__, FileNotFoundError):
             return None

@@ -15,7 +15,7 @@ def read_origin(paths: Paths) -> HostState | None:
     """None: there is none. Raises StoreError: it cannot be read."""
     with explained(paths.origin, "read what was here before `windrow init`"):
         try:
-            data = paths.origin.read_bytes()
+            data = records.read_private(paths.origin)
         except FileNotFoundError:
             return None
     try:
