@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 import yaml
@@ -125,6 +126,13 @@ def test_events(tmp_path: Path) -> None:
     assert clean(table) and r"\x1b[2J" in table
     document = run(tmp_path, "events", "-o", "json").stdout
     assert clean(document) and json.loads(document)["items"][0]["message"] == EVIL
+
+
+def test_a_picture_can_be_read(tmp_path: Path) -> None:
+    write_manifest(tmp_path, nic=NAME)
+    picture = tmp_path / "picture.svg"
+    assert run(tmp_path, "topology", "--svg", str(picture), kernel=evil_kernel()).exit_code == 0
+    assert r"e\x1b[2J\x9bx" in "".join(ElementTree.parse(picture).getroot().itertext())
 
 
 @pytest.mark.parametrize(("form", "read"), [("json", json.loads), ("yaml", yaml.safe_load)])

@@ -189,7 +189,7 @@ class Machines:
         The lock is a file beside the machine's directory, and goes with the last one who held it; so once it is held
         it must still be the one of that name.
         """
-        path = self.paths.machines / f".{namespace}.{name}.lock"
+        path = self.paths.machines / f".{namespace}@{name}.lock"
         end = None if timeout_s is None else time.monotonic() + timeout_s
         while (fd := _try_lock(path)) is None:
             if end is not None and time.monotonic() >= end:
