@@ -59,7 +59,7 @@ class Clients:
         self._swept = False
         with explained(paths.dhcp, "make a place for DHCP clients"):
             records.make_directory(paths.dhcp, flush=False)
-            records.make_directory(paths.leases)
+            _make_place_for_leases(paths)
             self._wake = _listen(paths.dhcp / "wake")
         self._missed = False
         """Something came while it was not its turn."""
@@ -224,6 +224,16 @@ class Clients:
 
 def _booted() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def _make_place_for_leases(paths: Paths) -> None:
+    """Nobody else's, who could make up leases. A disk that has no room for it now is no reason to have no clients."""
+    try:
+        records.make_directory(paths.leases)
+    except records.Foreign:
+        raise
+    except OSError:
+        return
 
 
 def _index(name: IfName) -> int:
