@@ -18,8 +18,11 @@ import pytest
 
 from windrow.apps.vm import launch
 from windrow.apps.vm.launch import PROGRAM
-from windrow.model.machines import Disk, KernelBoot, MachineSpec
+from windrow.model.machines import Binding, Disk, GuestNetwork, GuestNic, KernelBoot, MachineSpec
+from windrow.model.values import IfName, Mac
 from windrow.port.vm import qemu as arguments
+from windrow.port.vm.binding import PodNic, plan_nic
+from windrow.port.vm.dhcp import PodIdentity
 from windrow.services import account as accounts
 from windrow.services import process, qemu, ring
 from windrow.services.account import COUNT, FIRST, Account, account_of
@@ -205,6 +208,33 @@ def test_what_is_handed_is_named_by_its_number() -> None:
     assert any("filename=/a.raw" in word for word in words) and any("filename=/dev/fdset/7" in word for word in words)
     assert any(word.startswith("driver=qcow2,") for word in words), "by its own name, not by that of the open file"
     assert "-kernel kernel -initrd initrd" in text
+
+
+@pytest.mark.parametrize(
+    ("queues", "vhost", "said"),
+    [
+        (0, (), "tap,id=host-a,fd=3,vhost=off"),
+        (0, (7,), "tap,id=host-a,fd=3,vhost=on,vhostfd=7"),
+        (2, (), "tap,id=host-a,fds=3:4,vhost=off"),
+        (2, (7, 8), "tap,id=host-a,fds=3:4,vhost=on,vhostfds=7:8"),
+    ],
+)
+def test_taps_are_handed_with_all_their_queues(queues: int, vhost: tuple[int, ...], said: str) -> None:
+    nic = GuestNic(name="a", binding=Binding.BRIDGE)
+    network = GuestNetwork(name="a", nad="default/x")
+    spec = MachineSpec(nics=(nic,), networks=(network,), multiqueue=queues > 0, cores=max(1, queues))
+    seen = PodNic(name=IfName("pod1"), mac=Mac("02:00:00:00:00:01"), mtu=1500)
+    plan = plan_nic(spec, "a", seen, PodIdentity())
+    tap = (3, 4)[: queues or 1]
+    files = arguments.MachineFiles(qmp="q", console="c", console_log="l", taps={"a": arguments.Queues(tap, vhost)})
+    words = arguments.arguments(spec, "ns/web", [plan], files, kvm=False)
+    assert said in words
+    command, *_ = arguments.plug(
+        spec, plan, queues=arguments.Queues(["n-0", "n-1"][: len(tap)], ["v-0", "v-1"][: len(vhost)])
+    )
+    key = "fds" if queues else "fd"
+    assert command["arguments"][key] == ":".join(["n-0", "n-1"][: len(tap)])
+    assert command["arguments"].get(f"vhost{key}", "") == ":".join(["v-0", "v-1"][: len(vhost)])
 
 
 def test_qemu_is_handed_an_open_file(tmp_path: Path) -> None:

@@ -97,25 +97,25 @@ def _plug(site: Site, machine: AnyMachine, record: MachineRecord, network: str) 
         nic = bound(nic, plan)
         site.records.put(record.with_nic(nic))
         site.say(words(plan, nic))
-        with _handed(record, plan, qmp) as names:
-            vhost = launch.account(record).may_use(launch.VHOST)
-            for command in commands.plug(machine.spec, plan, vhost=vhost, fds=names):
+        with _handed(record, plan, qmp) as queues:
+            for command in commands.plug(machine.spec, plan, queues=queues):
                 _do(qmp, command)
 
 
 @contextlib.contextmanager
-def _handed(record: MachineRecord, plan: NicPlan, qmp: qemu.Qmp) -> Iterator[list[str]]:
+def _handed(record: MachineRecord, plan: NicPlan, qmp: qemu.Qmp) -> Iterator[commands.Queues]:
     """QEMU is handed the tap open, under names for the block."""
-    with pod.entered(record.netns) as (_, fd):
-        fds = launch.queues(fd, plan)
-    names = [f"tap-{plan.nic.name}-{number}" for number in range(len(fds))]
+    with pod.entered(record.netns) as (_, namespace):
+        found = launch.opened(namespace, plan)
+    names = {fd: f"nic-{plan.nic.name}-{number}" for number, fd in enumerate(launch.numbers(found))}
     try:
-        for name, one in zip(names, fds, strict=True):
-            qmp.hand(name, one)
-        yield names
+        for fd, name in names.items():
+            qmp.hand(name, fd)
+        every = list(names.values())
+        yield commands.Queues(every[: len(found.tap)], every[len(found.tap) :])
     finally:
-        for one in fds:
-            os.close(one)
+        for fd in names:
+            os.close(fd)
 
 
 def _nic_record(machine: AnyMachine, record: MachineRecord, network: str) -> NicRecord:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from windrow.apps.vm.site import Site
-from windrow.model.machines import AnyMachine
+from windrow.model.machines import AnyMachine, NicModel
 from windrow.netlink import netns, tap
 from windrow.port.vm import qemu as arguments
 from windrow.port.vm.binding import NicPlan
@@ -43,7 +43,7 @@ class Job:
 
 
 def account(record: MachineRecord) -> Account:
-    return account_of(record.namespace, record.name, qemu.KVM, VHOST)
+    return account_of(record.namespace, record.name, qemu.KVM)
 
 
 def begin(site: Site, job: Job) -> process.Program:
@@ -81,11 +81,10 @@ def _start(job: Job, directory: Path, files: arguments.MachineFiles, *, sandbox:
         job.plans,
         files,
         kvm=job.kvm,
-        vhost=me.may_use(VHOST),
     )
     argv = [*(arguments.SANDBOX if sandbox else ()), *argv]
     sockets = [one for one in (files.qmp, files.console, files.agent, files.console_log) if isinstance(one, int)]
-    fds = [*sockets, *files.disks.values(), *(fd for queues in files.taps.values() for fd in queues)]
+    fds = [*sockets, *files.disks.values(), *(fd for queues in files.taps.values() for fd in numbers(queues))]
     log, place = directory / LOG, directory / SHOWN
     return netns.opened_in(
         job.namespace, lambda: process.start([PROGRAM, *argv], directory=place, log=log, account=me, fds=fds)
@@ -107,10 +106,10 @@ def _files(site: Site, job: Job, directory: Path, stack: contextlib.ExitStack) -
     for number, disk in enumerate(job.machine.spec.disks):
         with explained(Path(disk.path), "open the disk"):
             disks[number] = keep(os.open(disk.path, (os.O_RDONLY if disk.read_only else os.O_RDWR) | os.O_CLOEXEC))
-    taps: dict[str, list[int]] = {}
+    taps: dict[str, arguments.Queues] = {}
     for plan in job.plans:
-        taps[plan.nic.name] = queues(job.namespace, plan)
-        for fd in taps[plan.nic.name]:
+        taps[plan.nic.name] = opened(job.namespace, plan)
+        for fd in numbers(taps[plan.nic.name]):
             keep(fd)
     seed, kernel, initrd = _show(job, directory / SHOWN)
     log = process.start_ring(site.records.new_console_log(job.record.namespace, job.record.name))
@@ -127,9 +126,24 @@ def _files(site: Site, job: Job, directory: Path, stack: contextlib.ExitStack) -
     )
 
 
-def queues(namespace: int, plan: NicPlan) -> list[int]:
-    """The tap of a NIC, open. Raises KernelError."""
-    return tap.opened(plan.tap.name, netns=namespace, queues=plan.tap.queues)
+def opened(namespace: int, plan: NicPlan) -> arguments.Queues:
+    """The tap of a NIC, open, and vhost for each of its queues where there is one. Raises KernelError."""
+    found = tap.opened(plan.tap.name, netns=namespace, queues=plan.tap.queues)
+    vhost: list[int] = []
+    if plan.nic.model is NicModel.VIRTIO:
+        with contextlib.suppress(OSError):  # it is only faster
+            for _ in found:
+                vhost.append(os.open(VHOST, os.O_RDWR | os.O_CLOEXEC))
+    if len(vhost) < len(found):
+        for fd in vhost:
+            os.close(fd)
+        vhost = []
+    return arguments.Queues(tuple(found), tuple(vhost))
+
+
+def numbers(queues: arguments.Queues) -> list[int]:
+    """All of its open files."""
+    return [fd for fd in (*queues.tap, *queues.vhost) if isinstance(fd, int)]
 
 
 # What QEMU may read -------------------------------------------------------------------------------

@@ -32,6 +32,15 @@ else, and calls nothing that no program of today does."""
 _DISK_DRIVERS = {"virtio": "virtio-blk-pci", "sata": "ide-hd", "scsi": "scsi-hd"}
 
 
+@dataclass(frozen=True, slots=True)
+class Queues:
+    """A NIC's tap, open: a number (or on a monitor, a name) for each of its queues. `vhost`: as many of the device by
+    which the kernel itself moves the frames; none: QEMU does it."""
+
+    tap: Sequence[Place]
+    vhost: Sequence[Place] = ()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MachineFiles:
     """Paths; or files that QEMU inherits open, by their number, so that it need not be allowed to open them.
@@ -50,8 +59,8 @@ class MachineFiles:
     initrd: str = ""
     disks: Mapping[int, int] = field(default_factory=dict)
     """Disk (0 is the first) -> its file; one that is not here is opened by its path."""
-    taps: Mapping[str, Sequence[int]] = field(default_factory=dict)
-    """NIC -> its queues; one that is not here is opened by its name."""
+    taps: Mapping[str, Queues] = field(default_factory=dict)
+    """By the NIC; one that is not here is opened by its name."""
 
 
 def arguments(
@@ -65,7 +74,7 @@ def arguments(
 ) -> list[str]:
     """All but the program's name. The guest stands still (`-S`) until QMP got the `first_commands`.
 
-    `name`: `namespace/name`. `vhost`: QEMU may use /dev/vhost-net.
+    `name`: `namespace/name`. `vhost`: there is a /dev/vhost-net, for NICs that QEMU opens by their names.
     """
     found = ["-name", f"guest={_escaped(name)}", "-no-user-config", "-nodefaults", "-display", "none", "-S"]
     found += _inherited(files)
@@ -75,7 +84,7 @@ def arguments(
     # Ports before everything that finds its slot itself, NICs with an address of their own too.
     found += [part for port in _ports(machine, nics) for part in ("-device", port)]
     for plan in sorted(nics, key=lambda plan: not plan.nic.pci_address):
-        netdev = _netdev(plan, vhost=vhost, fds=tuple(map(str, files.taps.get(plan.nic.name, ()))))
+        netdev = _netdev(plan, vhost=vhost, queues=files.taps.get(plan.nic.name))
         found += ["-netdev", _option(netdev), "-device", _option(_device(machine, plan))]
     found += _disks(machine, files.disks)
     if files.seed:
@@ -109,13 +118,15 @@ def first_commands(nics: Sequence[NicPlan]) -> tuple[Command, ...]:
     return (*(set_link(name, up=False) for name in down), {"execute": "cont"})
 
 
-def plug(machine: MachineSpec, plan: NicPlan, *, vhost: bool = False, fds: Sequence[str] = ()) -> tuple[Command, ...]:
+def plug(
+    machine: MachineSpec, plan: NicPlan, *, vhost: bool = False, queues: Queues | None = None
+) -> tuple[Command, ...]:
     """A NIC for a machine that runs. Where the second command fails, `unplug`'s second one undoes the first.
 
-    `fds`: the names under which QEMU was handed the tap's queues; none: it opens the tap by its name.
+    `queues`: the names under which QEMU was handed them; None: it opens the tap by its name.
     """
     found = [
-        {"execute": "netdev_add", "arguments": _netdev(plan, vhost=vhost, fds=fds)},
+        {"execute": "netdev_add", "arguments": _netdev(plan, vhost=vhost, queues=queues)},
         {"execute": "device_add", "arguments": _device(machine, plan)},
     ]
     return (*found, *([set_link(plan.nic.name, up=False)] if plan.nic.state is LinkState.DOWN else []))
@@ -206,14 +217,20 @@ def _port(index: int) -> str:
     return f"port{index + 1}"
 
 
-def _netdev(plan: NicPlan, *, vhost: bool, fds: Sequence[str] = ()) -> dict[str, Any]:
+def _netdev(plan: NicPlan, *, vhost: bool, queues: Queues | None = None) -> dict[str, Any]:
     """The tap is there already; without `script=no` QEMU would run /etc/qemu-ifup with it."""
     found: dict[str, Any] = {"type": "tap", "id": netdev_id(plan.nic.name)}
-    kernel = {"vhost": vhost and plan.nic.model is NicModel.VIRTIO}
-    if fds:
-        return found | ({"fds": ":".join(fds)} if plan.tap.queues else {"fd": fds[0]}) | kernel
-    found |= {"ifname": plan.tap.name, "script": "no", "downscript": "no", **kernel}
+    if queues:
+        found |= {**_several("fd", queues.tap, plan), "vhost": bool(queues.vhost)}
+        return found | (_several("vhostfd", queues.vhost, plan) if queues.vhost else {})
+    found |= {"ifname": plan.tap.name, "script": "no", "downscript": "no"}
+    found |= {"vhost": vhost and plan.nic.model is NicModel.VIRTIO}
     return found | ({"queues": plan.tap.queues} if plan.tap.queues else {})
+
+
+def _several(key: str, numbers: Sequence[Place], plan: NicPlan) -> dict[str, Any]:
+    """QEMU has another word where there are several, and takes it only there."""
+    return {f"{key}s": ":".join(map(str, numbers))} if plan.tap.queues else {key: str(numbers[0])}
 
 
 def _device(machine: MachineSpec, plan: NicPlan) -> dict[str, Any]:
