@@ -8,6 +8,7 @@ import io
 import os
 import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,7 @@ from windrow.model.steps import Action, DeleteLink, SetBond, SetLink, SetMaster
 from windrow.model.values import IfName, Ref
 from windrow.netlink.lock import locked
 from windrow.services import process
-from windrow.store import atomic, boot
+from windrow.store import boot, records
 from windrow.store.checkpoints import Checkpoints
 from windrow.store.directory import Store
 from windrow.store.events import Events
@@ -605,10 +606,21 @@ def full_disk(*_: object) -> None:
     raise OSError(errno.ENOSPC, "full")
 
 
+def full_but_run(stage: Callable[..., str]) -> Callable[..., str]:
+    """The disk is full, and the memory of /run is not."""
+
+    def call(path: str | Path, *args: object, **more: object) -> str:
+        if "run/windrow" not in str(path):
+            full_disk()
+        return stage(path, *args, **more)
+
+    return call
+
+
 def test_a_full_disk_does_not_stop_the_repair(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     host.start()
     with monkeypatch.context() as patch:
-        patch.setattr(atomic, "stage", full_disk)
+        patch.setattr(records, "stage", full_but_run(records.stage))
         patch.setattr(Events, "_append", full_disk)
         host.write(OOB.replace("miimon: 100", "miimon: 250"))
         host.round()

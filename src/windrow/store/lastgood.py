@@ -18,7 +18,7 @@ from windrow.model.meta import Source
 from windrow.model.objects import AnyObject
 from windrow.model.problems import Problem
 from windrow.model.wire import dump, load_documents
-from windrow.store import atomic
+from windrow.store import records
 from windrow.store.errors import StoreError, explained
 from windrow.store.paths import Paths
 
@@ -35,9 +35,9 @@ def write_last_good(paths: Paths, objects: Iterable[AnyObject], now: float) -> N
     body = json.dumps(listed, separators=(",", ":"))
     data = json.dumps({"version": VERSION, "written": now, "digest": _digest(body), "objects": body})
     with explained(path, "write the last good state"):
-        atomic.make_directory(path.parent)
-        atomic.commit(atomic.stage(path, data.encode()), path)
-        atomic.settle(path.parent)
+        records.make_directory(path.parent)
+        # Command and agent may do this at the same moment: whoever writes it does not have to hold a lock.
+        records.write(path, data.encode(), mode=records.PRIVATE, rivals=True)
 
 
 def read_last_good(paths: Paths) -> LastGood | None:
@@ -45,7 +45,7 @@ def read_last_good(paths: Paths) -> LastGood | None:
     path = paths.last_good
     try:
         with explained(path, "read the last good state"):
-            data = path.read_bytes()
+            data = records.read_private(path)
     except StoreError as error:
         if isinstance(error.__cause__, FileNotFoundError):
             return None

@@ -6,7 +6,7 @@ import json
 
 from windrow.model.host import HostState
 from windrow.model.wire import hoststate
-from windrow.store import atomic
+from windrow.store import records
 from windrow.store.errors import StoreError, explained
 from windrow.store.paths import Paths
 
@@ -15,7 +15,7 @@ def read_origin(paths: Paths) -> HostState | None:
     """None: there is none. Raises StoreError: it cannot be read."""
     with explained(paths.origin, "read what was here before `windrow init`"):
         try:
-            data = paths.origin.read_bytes()
+            data = records.read_private(paths.origin)
         except FileNotFoundError:
             return None
     try:
@@ -29,9 +29,8 @@ def write_origin(paths: Paths, origin: HostState) -> None:
     """Raises StoreError."""
     data = json.dumps(hoststate.write(origin), indent=1).encode()
     with explained(paths.origin, "keep what is here now"):
-        atomic.make_directory(paths.origin.parent)
-        atomic.commit(atomic.stage(paths.origin, data), paths.origin)
-        atomic.settle(paths.origin.parent)
+        records.make_directory(paths.origin.parent)
+        records.write(paths.origin, data, mode=records.PRIVATE)
 
 
 def forget_origin(paths: Paths) -> None:

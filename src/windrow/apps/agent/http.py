@@ -21,6 +21,7 @@ from windrow.apps.agent.metrics import CONTENT_TYPE, complaints, exposition
 from windrow.apps.agent.snapshot import Snapshot
 from windrow.model.problems import WindrowError
 from windrow.model.wire.happenings import status_document
+from windrow.store import records
 
 CONNECTIONS_MAX, PATIENCE_S, REQUEST_MAX = 16, 5.0, 8192
 LINGER_S = 1.0
@@ -297,7 +298,7 @@ def _unix(path: Path) -> socket.socket:
         raise ListenError(
             f"another agent listens on {path}\n    hint: one of them is enough; see: systemctl status windrow"
         )
-    path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    records.make_directory(path.parent, flush=False)
     temp = path.with_name(f".{path.name}.new")
     temp.unlink(missing_ok=True)
     found = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)

@@ -80,15 +80,15 @@ def install(session: Session, unit_dir: Path | None) -> None:
     """
     from windrow.apps.agent.unit import NAME, unit_text
     from windrow.apps.cli.output import say
-    from windrow.store import atomic
+    from windrow.store import records
     from windrow.store.errors import explained
 
     directory = unit_dir or session.root / "etc/systemd/system"
     path = directory / NAME
     with explained(path, "write the unit"):
-        directory.mkdir(parents=True, exist_ok=True)
+        records.make_place(directory)
         text = unit_text(_command(session), Paths(session.root))
-        atomic.commit(atomic.stage(path, text.encode()), path)
+        records.write(path, text.encode(), mode=records.SHARED)
     say(f"{path} written; start it, now and at each boot:")
     say(f"  systemctl daemon-reload\n  systemctl enable --now {NAME}")
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import json
 import os
 import shutil
 import sys
@@ -101,7 +100,7 @@ def run(
             _write(svg, drawn["svg"])
             report["svg"] = str(svg)
     if as_json:
-        click.echo(json.dumps(report, indent=2, ensure_ascii=False))
+        print_json(report)
     else:
         if picture:
             click.echo(drawn["text"], color=True)
@@ -159,7 +158,7 @@ def up(
         raise
     report |= {"boot_s": started["boot_s"], "kernel": started["lab"], "name": name}
     if as_json:
-        click.echo(json.dumps(report, indent=2, ensure_ascii=False))
+        print_json(report)
     else:
         other = "" if name == supervisor.DEFAULT_NAME else f" --name {name}"
         log.say(f"the lab is up; `windrow lab down{other}` ends it", "good" if report["ok"] else "bad")
@@ -210,7 +209,7 @@ def check(session: Session, name: str, as_json: bool) -> None:
     log = _live_log(session, quiet=as_json)
     report = ask(_open(name), {"do": "check"}, log.event)
     if as_json:
-        click.echo(json.dumps(report, indent=2, ensure_ascii=False))
+        print_json(report)
     raise click.exceptions.Exit(0 if report["ok"] else 1)
 
 
@@ -271,7 +270,7 @@ def status(as_json: bool) -> None:
     """The labs that are up."""
     found = {name: ask(_open(name), {"do": "about"}) for name in supervisor.running()}
     if as_json:
-        click.echo(json.dumps(found, indent=2, ensure_ascii=False))
+        print_json(found)
         return
     if not found:
         click.echo("no lab is up")

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from windrow.model.problems import Problem, ProblemsError, Severity, WindrowError, errors
-from windrow.render.text import PLAIN, Style, plural
+from windrow.render.text import PLAIN, Style, json_shown, plural
 
 
 def say(text: str) -> None:
@@ -54,7 +54,8 @@ def gate(problems: Sequence[Problem], style: Style = PLAIN) -> None:
 
 
 def print_json(document: Any) -> None:
-    click.echo(json.dumps(document, indent=2, ensure_ascii=False))
+    """The same document, whatever is in it: JSON has a way to write control characters."""
+    click.echo(json_shown(json.dumps(document, indent=2, ensure_ascii=False)))
 
 
 def print_yaml(document: Mapping[str, Any]) -> None:

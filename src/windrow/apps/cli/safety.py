@@ -13,6 +13,7 @@ from collections.abc import Iterator
 
 import click
 
+from windrow.apps.cli.door import control
 from windrow.apps.cli.output import complain, say
 from windrow.apps.cli.session import Session
 from windrow.apps.engine import Kernel, Waiting
@@ -133,8 +134,7 @@ def _wait(session: Session, ground: Ground, result: Result, *, quiet: bool) -> C
 def _ask(session: Session, ground: Ground, found: Checkpoint, left: float) -> bool:
     """Ask for a moment; whether to go on asking. A terminal that went away has not said no."""
     try:
-        sys.stdout.write(f"\rKeep this change? [y/N] ({left:.0f} s) ")
-        sys.stdout.flush()
+        control(f"\rKeep this change? [y/N] ({left:.0f} s) ")
         if not select.select([sys.stdin], [], [], min(left, 1.0))[0]:
             return True
         answer = os.read(sys.stdin.fileno(), 256).decode(errors="replace").strip().lower()

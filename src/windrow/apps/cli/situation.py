@@ -20,7 +20,7 @@ from windrow.store.paths import Paths
 
 def stored(session: Session) -> tuple[Cluster, tuple[Problem, ...]]:
     """The cluster of the store, and what is wrong with its files. A store that is not there is empty."""
-    loaded = Store(session.root).load()
+    loaded = Store(session.root).readable()
     return Cluster.of(loaded.objects), loaded.problems
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 import click
 
 from windrow.apps.cli.documents import report_of
+from windrow.apps.cli.door import control
 from windrow.apps.cli.options import output
 from windrow.apps.cli.output import complain, print_json, say
 from windrow.apps.cli.session import Session
@@ -18,6 +19,7 @@ from windrow.model.events import Event
 from windrow.model.problems import Problem
 from windrow.render.overview import COLUMNS, Clock, Overview, overview_text, overview_value
 from windrow.render.plan import problems_lines
+from windrow.render.text import Style, shown
 from windrow.status import overview
 from windrow.status.overview import Told
 from windrow.store.errors import StoreError
@@ -49,7 +51,7 @@ def status(session: Session, watch: bool, output: str) -> None:
     if watch and output == "json":
         raise click.UsageError("--watch is for people; `windrow events -w -o json` is for programs")
     if watch:
-        click.echo(_HOME + _CLEAR, nl=False, color=True)
+        control(_HOME + _CLEAR)
     while True:
         found, problems = look(session)
         if output == "json":
@@ -60,7 +62,7 @@ def status(session: Session, watch: bool, output: str) -> None:
             complain(problems, session.error_style)
             say(text)
             return
-        _refresh(text, problems)
+        _refresh(text, problems, session.style)
 
 
 def look(session: Session) -> tuple[Overview, tuple[Problem, ...]]:
@@ -99,11 +101,10 @@ def clock(now: float) -> Clock:
     return words
 
 
-def _refresh(text: str, problems: Iterable[Problem]) -> None:
+def _refresh(text: str, problems: Iterable[Problem], style: Style) -> None:
     """Over what was there, so that nothing flickers: each line clears the rest of its own."""
     lines = [*problems_lines(problems), *text.splitlines()]
     at = time.strftime("%H:%M:%S")
-    click.echo(
-        _HOME + "".join(f"{line}\x1b[K\n" for line in lines) + f"{at}  Ctrl-C ends this" + _CLEAR, nl=False, color=True
-    )
+    frame = "".join(f"{shown(line, colour=style.colour)}\x1b[K\n" for line in lines)
+    control(f"{_HOME}{frame}{at}  Ctrl-C ends this{_CLEAR}")
     time.sleep(REFRESH_S)

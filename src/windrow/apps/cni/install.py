@@ -24,7 +24,7 @@ from typing import Any
 from windrow import __version__
 from windrow.model.problems import WindrowError
 from windrow.services import compiler
-from windrow.store import atomic
+from windrow.store import records
 from windrow.store.paths import Paths
 
 NAMES = ("windrow-bridge", "windrow")
@@ -190,7 +190,7 @@ def install(
     data, kind = executable(origin, compiled=compiled)
     said = []
     with _explained(bin_dir):
-        bin_dir.mkdir(parents=True, exist_ok=True)
+        records.make_place(bin_dir)
         for name in names:
             said += _put(bin_dir / name, data, kind)
     if conf_dir:
@@ -205,19 +205,7 @@ def _put(path: Path, data: bytes, kind: str) -> list[str]:
     said = []
     if path.name == REPLACED and os.path.lexists(path) and found_plugin(path) is None:
         said = _keep(path)
-    new = path.with_name(f".{path.name}.new")
-    new.unlink(missing_ok=True)
-    fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o755)
-    try:
-        with os.fdopen(fd, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fchmod(fd, 0o755)
-            os.fsync(fd)
-        new.rename(path)
-    except BaseException:
-        atomic.discard(new)
-        raise
+    records.write(path, data, mode=0o755)
     return [*said, f"{path}: installed ({kind})"]
 
 
@@ -257,8 +245,8 @@ def _put_conflist(path: Path) -> str:
     """One that is there may have been changed by the administrator: it stays."""
     if _look_at_conflist(path):
         return f"{path}: is there already, and stays as it is"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    atomic.commit(atomic.stage(path, (json.dumps(DEFAULT_CONFLIST, indent=2) + "\n").encode()), path)
+    records.make_place(path.parent)
+    records.write(path, (json.dumps(DEFAULT_CONFLIST, indent=2) + "\n").encode(), mode=records.SHARED)
     return f"{path}: written"
 
 
@@ -332,8 +320,8 @@ def _write(paths: Paths, bin_dirs: Sequence[Path], conf_dirs: Sequence[Path]) ->
     document = {key: [str(p) for p in dict.fromkeys(d)] for key, d in (("binDirs", bin_dirs), ("confDirs", conf_dirs))}
     path = _memory(paths)
     with _explained(path):
-        atomic.make_directory(path.parent)
-        atomic.commit(atomic.stage(path, (json.dumps(document, indent=2) + "\n").encode()), path)
+        records.make_directory(path.parent)
+        records.write(path, (json.dumps(document, indent=2) + "\n").encode(), mode=records.SHARED)
 
 
 @contextmanager
