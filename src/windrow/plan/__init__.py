@@ -6,7 +6,8 @@ units       what belongs together                  guard     what must not be to
 normal      an observed state as a wanted one      planner   all of it put together: make_plan
 """
 
-from windrow.plan.normal import given_back, normalise
+from windrow.plan.guard import changes_reachability
+from windrow.plan.normal import aged, given_back, normalise
 from windrow.plan.planner import make_plan
 
-__all__ = ["given_back", "make_plan", "normalise"]
+__all__ = ["aged", "changes_reachability", "given_back", "make_plan", "normalise"]

@@ -14,6 +14,8 @@ from windrow.model.bonding import BondMode
 from windrow.model.host import Bond
 from windrow.model.names import successor_of
 from windrow.model.steps import (
+    AddAddr,
+    AddRoute,
     CreateLink,
     DelAddr,
     DeleteLink,
@@ -71,6 +73,7 @@ PRICES: Mapping[str, Price] = {
         Price("MAC", 0, 1, "others learn its new MAC address", "gratuitous ARP (arp_notify), and the next frame"),
         Price("made anew", 0, 0.5, "it is made anew", "two bursts of netlink messages"),
         Price("VLANs", 0, 0.1, "frames without a tag change their VLAN", "one netlink message"),
+        Price("another way", 0, 1, "what goes there may go another way from now on", "one netlink message"),
         Price("bridge", 0, 0.1, "the bridge changes its filter", "one netlink message"),
     )
 }  # fmt: skip
@@ -148,6 +151,8 @@ def _price(step: Step, unit: Unit) -> Price:
             return PRICES["bridge"]
         case DeleteLink():
             return PRICES["made anew"]
+        case AddAddr() | AddRoute():
+            return PRICES["another way"]
         case _:
             return FAIL_OVER
 
