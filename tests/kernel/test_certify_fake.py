@@ -74,7 +74,7 @@ def _differences(real: Observed, fake: Observed) -> Iterator[str]:
         yield f"links: kernel {sorted(theirs)}, fake {sorted(ours)}"
         return
     for name, link in theirs.items():
-        for field in fields(link):
+        for field in (f for f in fields(link) if f.compare):  # details and settings the fake one has only where given
             values = getattr(link, field.name), getattr(ours[name], field.name)
             if values[0] != values[1]:
                 yield f"{name} {field.name}: kernel {values[0]}, fake {values[1]}"

@@ -22,7 +22,7 @@ from windrow.apps.safe.undo import plan_back, undo
 from windrow.model.bonding import BondMode
 from windrow.model.checkpoint import Checkpoint, Probe, ProbeKind, Stage
 from windrow.model.cluster import Cluster
-from windrow.model.host import Bridge, Route
+from windrow.model.host import Bridge, Details, Route
 from windrow.model.objects import AnyObject
 from windrow.model.ports import PORT_GROUP
 from windrow.model.problems import ProblemsError
@@ -428,3 +428,15 @@ def test_who_else_is_asked() -> None:
     cluster = Cluster.of([config])
     assert peers(cluster, NODE, "10.0.0.99 51234 10.0.0.10 22") == ("10.0.0.99", "10.0.0.11", "10.0.0.12")
     assert peers(cluster, NODE, "nonsense") == ("10.0.0.11", "10.0.0.12")
+
+
+def test_an_address_for_a_time_says_what_is_on_its_link_too() -> None:
+    """As one from a DHCP server is: without its link the gateway could not be asked by ARP."""
+    kernel = FakeKernel().add_nic("eth0", up=True)
+    device = kernel.machine.get("eth0")
+    kernel.machine.add_addr(device, "10.0.0.10/24", Details(static=False, valid_until=1e9))
+    kernel.machine.add_addr(device, "fe80::77/64", Details(static=False))
+    observed = kernel.observe()
+    assert observed.state.links[IfName("eth0")].addrs == frozenset()
+    assert probe.target("10.0.0.2", observed) == Target(address="10.0.0.2", dev="eth0", source="10.0.0.10")
+    assert probe.target("fe80::1", observed).source == ""

@@ -36,6 +36,8 @@ class Kernel(Protocol):
 
     def features(self) -> KernelFeatures: ...
 
+    def link_defaults(self) -> Mapping[str, str]: ...
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sight:

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 
 from windrow.model import names
 from windrow.model.facts import KernelFeatures, Known, Nic, NodeFacts
-from windrow.model.host import RTPROT_KERNEL, Bond, Bridge, Observed, VlanIf
+from windrow.model.host import MAIN_TABLE, RTPROT_KERNEL, Bond, Bridge, Observed, VlanIf
 from windrow.model.ports import PORT_GROUP
+from windrow.model.reach import reach_of
 from windrow.model.values import OWNER_PROTOCOL, IfName, VidSet
 
 
@@ -23,6 +24,7 @@ def node_facts(
     The end of a cable to a container is a veth, as a lab's NIC is: the ones that are ports are no NICs.
     """
     foreign = foreign_vids(observed)
+    protected = protected_links(observed)
     port_links = frozenset(n for n, r in observed.runtime.items() if r.group == PORT_GROUP)
     return NodeFacts(
         node=node,
@@ -32,7 +34,8 @@ def node_facts(
         made=frozenset(name for name in observed.state.links if observed.owned(name)),
         macs={name: link.mac for name, link in observed.state.links.items() if link.mac},
         foreign_vids=foreign,
-        protected=protected_links(observed),
+        protected=protected,
+        reach=reach_of(observed, protected),
         management_vids=foreign.get(names.bridge_of(names.MGMT), VidSet()),
         ports=known.ports,
         port_links=port_links,
@@ -40,6 +43,7 @@ def node_facts(
         asking=known.asking,
         agent=known.agent,
         memory=known.memory,
+        origin=known.origin,
         addrs={name: link.addrs for name, link in observed.state.links.items() if link.addrs},
         routed=frozenset(
             r.dev for r in observed.state.routes if r.dev and r.protocol == RTPROT_KERNEL and "." in r.dst
@@ -68,10 +72,12 @@ def protected_links(observed: Observed) -> frozenset[IfName]:
     """
     links, mgmt = observed.state.links, names.bridge_of(names.MGMT)
     on_mgmt = {name for name, link in links.items() if name == mgmt or (link.parent == mgmt and link.kind == "vlan")}
-    defaults = [route for route in observed.state.routes if route.dst == "default" and route.dev]
-    roots = {r.dev for r in defaults if r.dev and (r.protocol != OWNER_PROTOCOL or r.dev in on_mgmt)}
+    defaults = [(route, dev) for route in observed.state.routes if route.dst == "default" for dev in route.links]
+    counts = [(route, dev) for route, dev in defaults if route.protocol != OWNER_PROTOCOL or dev in on_mgmt]
+    roots = {dev for route, dev in counts if route.table == MAIN_TABLE}
     roots |= {n for n in links if n in names.MGMT_DEVICES} | {n for n in on_mgmt if not observed.owned(n)}
-    roots = roots or {r.dev for r in defaults if r.dev}
+    roots = roots or {dev for _, dev in defaults}
+    roots |= {dev for _, dev in counts}  # those of other tables, too: a rule may send the answers there
     return _with_what_is_below(observed, frozenset(roots & links.keys()))
 
 

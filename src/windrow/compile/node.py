@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from windrow.compile.carried import carried, with_carried
 from windrow.compile.hostnet import (
     choose_host_networks,
     dhcp_clients,
@@ -56,19 +57,22 @@ def compile_node(cluster: Cluster, facts: NodeFacts) -> Compiled:
         on_bridge = self_vlans(uplink.cluster_network, hosts.configs, facts)
         links += uplink_links(uplink, vids, on_bridge, pinned_mac(uplink, choice.uplinks, facts))
     links = with_addresses(links, hosts.configs, facts) + host_links(hosts.configs, cluster, facts, ours)
+    routes = host_routes(hosts.configs, facts)
+    luggage = carried(hosts.configs, routes.routes, facts)
+    links = with_carried(links, luggage)
     ports = ports_of(facts, present)
     said = tuple(port_problems(ports, _carried(links), facts))
     links += port_links(ports, facts)
-    routes = host_routes(hosts.configs, facts)
     held = _held(choice.held, facts) | {IfName(name) for name in hosts.held}
     return Compiled(
         state=HostState(
             links={link.name: link for link in links},
-            routes=routes.routes,
+            routes=routes.routes | luggage.routes,
+            rules=luggage.rules,
             sysctls=_sysctls(facts) if links else {},
         ),
         held=held,
-        problems=choice.problems + hosts.problems + routes.problems + said,
+        problems=choice.problems + hosts.problems + routes.problems + luggage.problems + said,
         memory=Memory(nics=choice.cards, given=given_to_bridges(hosts.configs, facts)),
         clients=dhcp_clients(hosts.configs, held, facts),
     )

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from windrow.model.host import HostState
 from windrow.model.leases import Asking, Lease
 from windrow.model.ports import PortRecord
+from windrow.model.reach import Reach
 from windrow.model.values import Cidr, IfName, Mac, VidSet
 
 
@@ -55,6 +57,8 @@ class Known:
     agent: bool = False
     """Whether the agent runs here: it keeps the DHCP clients."""
     memory: Memory = Memory()
+    origin: HostState | None = None
+    """The NICs of the management network as `windrow init` found them, with all that no manifest says of them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +76,8 @@ class NodeFacts:
     """Per bridge: the VIDs that VLAN interfaces need which others made on it."""
     protected: frozenset[IfName] = frozenset()
     """The link with the node's address or default route, and everything below it."""
+    reach: Reach = field(default_factory=Reach)
+    """What this host is reached by: nothing may take it over."""
     management_vids: VidSet = VidSet()
     """VIDs that carry a protected address on `mgmt-br`."""
     ports: tuple[PortRecord, ...] = ()
@@ -85,6 +91,8 @@ class NodeFacts:
     agent: bool = False
     """Whether the agent runs here: it keeps the DHCP clients."""
     memory: Memory = Memory()
+    origin: HostState | None = None
+    """The NICs of the management network as `windrow init` found them."""
     addrs: Mapping[IfName, frozenset[Cidr]] = field(default_factory=dict)
     """The addresses that links have now; those without one are left out."""
     routed: frozenset[IfName] = frozenset()

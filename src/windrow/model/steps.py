@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from enum import Enum, IntEnum
 
 from windrow.model.bonding import Change
-from windrow.model.host import Bond, Bridge, Link, PortVlans, Route
+from windrow.model.host import Bond, Bridge, Details, Link, PortVlans, Route, Rule
 from windrow.model.names import cluster_network_of_bridge
 from windrow.model.problems import Problem
 from windrow.model.values import Cidr, IfName, Ref, VidSet
@@ -134,12 +134,16 @@ class SetVlans:
 
 @dataclass(frozen=True, slots=True)
 class AddAddr:
+    """`details`: it was on this host before, and is to be as it was; then nobody else can have it (no DAD)."""
+
     addr: Cidr
+    details: Details | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class DelAddr:
     addr: Cidr
+    details: Details | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +156,18 @@ class AddRoute:
 @dataclass(frozen=True, slots=True)
 class DelRoute:
     route: Route
+
+
+@dataclass(frozen=True, slots=True)
+class AddRule:
+    """There already: fine."""
+
+    rule: Rule
+
+
+@dataclass(frozen=True, slots=True)
+class DelRule:
+    rule: Rule
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +199,8 @@ Action = (
     | DelAddr
     | AddRoute
     | DelRoute
+    | AddRule
+    | DelRule
     | SetSysctl
     | AwaitCarrier
 )

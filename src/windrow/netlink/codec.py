@@ -207,6 +207,7 @@ LINK = Table(
         "oper": Attr(16, U8),
         "linkinfo": Attr(18, _nest(LINKINFO)),
         "alias": Attr(20, TEXT),
+        "families": Attr(26, RAW),
         "group": Attr(27, U32),
         "netns_fd": Attr(28, U32),
         "ext_mask": Attr(29, U32),
@@ -377,9 +378,10 @@ ROUTE = Table(
         "metrics": Attr(8, _nest(METRICS)),
         "multipath": Attr(9, RAW),
         "table": Attr(15, U32),
+        "expires": Attr(23, U32),
     }
 )
-"""RTA_*."""
+"""RTA_*, of routes that are made; `netlink.routes` reads what there is."""
 
 # Acknowledgements ---------------------------------------------------------------------------------
 

@@ -8,15 +8,17 @@ import time
 from collections.abc import Callable, Sequence
 from typing import assert_never
 
-from windrow.model.host import PortVlans
+from windrow.model.host import Details, PortVlans
 from windrow.model.steps import (
     AddAddr,
     AddRoute,
+    AddRule,
     AwaitCarrier,
     CreateLink,
     DelAddr,
     DeleteLink,
     DelRoute,
+    DelRule,
     Failure,
     RenameLink,
     SetBond,
@@ -28,7 +30,7 @@ from windrow.model.steps import (
     SetVlans,
     Step,
 )
-from windrow.model.values import VidSet
+from windrow.model.values import Cidr, VidSet
 from windrow.netlink import codec, lacp, links, netns, sysctl
 from windrow.netlink.errors import KernelError
 from windrow.netlink.observe import IFF_LOWER_UP
@@ -120,7 +122,7 @@ class _Burst:
 
 def _is_so_already(step: Step, error: KernelError) -> bool:
     """A step says "be X". The kernel takes an address again (NLM_F_REPLACE), but not a route beside its own like."""
-    return isinstance(step.action, AddRoute) and error.errno == errno.EEXIST
+    return isinstance(step.action, AddRoute | AddRule) and error.errno == errno.EEXIST
 
 
 def _failure(step: Step, error: KernelError) -> Failure:
@@ -170,18 +172,42 @@ def _messages(step: Step, index: Index) -> tuple[Message, ...]:
             return (links.port_options(index(name), name, **{k: int(v) for k, v in given.items() if v is not None}),)
         case SetVlans() as action:
             return _vlan_messages(name, action, index)
-        case AddAddr(addr=addr):
-            return (links.add_addr(index(name), addr, name=name),)
-        case DelAddr(addr=addr):
-            return (links.del_addr(index(name), addr, name=name),)
-        case AddRoute(route=route):
-            return (links.add_route(route, index(name), beside=True),)
-        case DelRoute(route=route):
-            return (links.del_route(route, index(name)),)
+        case AddAddr(addr=addr, details=details):
+            return _address_messages(index(name), name, addr, details)
+        case DelAddr(addr=addr, details=details):
+            if details is None:
+                return (links.del_addr(index(name), addr, name=name),)
+            return (links.take_addr(index(name), addr, details, name=name),)
+        case AddRoute() | DelRoute() | AddRule() | DelRule() as action:
+            return (_routing_message(name, action, index),)
         case SetSysctl() | AwaitCarrier():
             return ()
         case _ as never:
             assert_never(never)
+
+
+def _routing_message(name: str, action: AddRoute | DelRoute | AddRule | DelRule, index: Index) -> Message:
+    match action:
+        case AddRoute(route=route):
+            return links.add_route(route, index(name), beside=True, find=index)
+        case DelRoute(route=route):
+            return links.del_route(route, index(name), find=index)
+        case AddRule(rule=rule):
+            return links.add_rule(rule)
+        case DelRule(rule=rule):
+            return links.del_rule(rule)
+
+
+def _address_messages(index: int, name: str, addr: Cidr, details: Details | None) -> tuple[Message, ...]:
+    """An IPv6 address that comes back, or moves to another link with the same MAC, is this host's: nobody need be asked
+    whether he has it (DAD), which takes a second or two, and routes that name it as their source are refused meanwhile
+    (`ipv6_chk_addr`). The second message takes that mark off."""
+    if details is None:
+        return (links.add_addr(index, addr, name=name),)
+    last = links.put_back_addr(index, addr, details, name=name, moving=False)
+    if ":" not in addr:
+        return (last,)
+    return links.put_back_addr(index, addr, details, name=name, moving=True), last
 
 
 def _vlan_messages(name: str, action: SetVlans, index: Index) -> tuple[Message, ...]:

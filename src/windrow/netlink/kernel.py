@@ -71,6 +71,12 @@ class Kernel:
 
         return execute.run(self.rtnl, steps, self._fd)
 
+    def link_defaults(self) -> dict[str, str]:
+        """The settings that a new link begins with, by the names of `Link.settings`. Raises KernelError."""
+        from windrow.netlink import devconf
+
+        return namespaces.opened_in(self._fd, lambda: devconf.defaults(sysctl.read))
+
     def nics(self) -> dict[IfName, Nic]:
         """The Ethernet NICs (`ethtool.NIC_KINDS`), by name. Raises KernelError."""
         from windrow.netlink import ethtool

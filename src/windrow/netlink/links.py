@@ -25,15 +25,20 @@ from windrow.netlink.sock import (
     RTM_DELADDR,
     RTM_DELLINK,
     RTM_DELROUTE,
+    RTM_DELRULE,
     RTM_NEWADDR,
     RTM_NEWLINK,
     RTM_NEWROUTE,
+    RTM_NEWRULE,
     RTM_SETLINK,
     Message,
 )
 
 if TYPE_CHECKING:
-    from windrow.model.host import Bond, Bridge, Link, Route
+    from windrow.model.host import Bond, Bridge, Details, Link, Route, Rule
+    from windrow.model.values import Cidr
+
+    Find = Callable[[str], int]
 
 IFF_UP, IFF_PROMISC = 0x1, 0x100
 PVID, UNTAGGED, RANGE_BEGIN, RANGE_END = 0x2, 0x4, 0x8, 0x10
@@ -272,22 +277,58 @@ def _addr(type_: int, index: int, cidr: str, flags: int | None = None) -> bytes:
     return codec.ADDR_HEADER.pack(_family(address.version), length, 0, 0, index) + codec.ADDR.encode(values)
 
 
-def add_route(route: Route, index: int | None, *, beside: bool = False) -> Message:
-    """Add or replace a unicast route; `index` is the ifindex of its device. Raises ValueError.
+def put_back_addr(index: int, cidr: Cidr, details: Details, *, name: str, moving: bool) -> Message:
+    """Give a link an address as it was somewhere on this host. `moving`: usable at once; told again without that, it
+    loses the mark of it (`inet6_addr_modify`). Raises ValueError."""
+    from windrow.netlink import addresses
+
+    body = addresses.write(cidr, details, index, name, moving=moving)
+    return Message(RTM_NEWADDR, body, NLM_F_CREATE | NLM_F_REPLACE, f"add {cidr} to {name}")
+
+
+def take_addr(index: int, cidr: Cidr, details: Details, *, name: str) -> Message:
+    """Take an address that has details: one with a peer `del_addr` would not find. Raises ValueError."""
+    head = codec.ADDR_HEADER.pack(_family(6 if ":" in cidr else 4), int(cidr.partition("/")[2]), 0, 0, index)
+    return Message(RTM_DELADDR, head + details.attributes, doing=f"take {cidr} from {name}")
+
+
+def add_route(route: Route, index: int | None, *, beside: bool = False, find: Find | None = None) -> Message:
+    """Add or replace a route; `index` is the ifindex of its device, and `find` that of any link, which one with
+    `exact` asks for. Raises ValueError.
 
     `beside`: leave another one of the same destination and metric as it is (`fib_table_insert`: NLM_F_REPLACE takes
     whichever stands first, also another's). The same one again is then EEXIST.
     """
     how = NLM_F_APPEND if beside else NLM_F_REPLACE
-    return Message(RTM_NEWROUTE, _route(route, index), NLM_F_CREATE | how, f"add route {_said(route)}")
+    return Message(RTM_NEWROUTE, _route(route, index, find), NLM_F_CREATE | how, f"add route {_said(route)}")
 
 
-def del_route(route: Route, index: int | None) -> Message:
-    return Message(RTM_DELROUTE, _route(route, index), doing=f"delete route {_said(route)}")
+def del_route(route: Route, index: int | None, *, find: Find | None = None) -> Message:
+    return Message(RTM_DELROUTE, _route(route, index, find), doing=f"delete route {_said(route)}")
 
 
-def _route(route: Route, index: int | None) -> bytes:
+def add_rule(rule: Rule) -> Message:
+    """EEXIST if it is there (NLM_F_EXCL: the kernel takes the like of it twice otherwise)."""
+    from windrow.netlink import routes
+
+    return Message(RTM_NEWRULE, routes.write_rule(rule), NLM_F_CREATE | NLM_F_EXCL, f"add a rule for {rule.link}")
+
+
+def del_rule(rule: Rule) -> Message:
+    from windrow.netlink import routes
+
+    return Message(RTM_DELRULE, routes.write_rule(rule), doing=f"delete a rule for {rule.link}")
+
+
+def _route(route: Route, index: int | None, find: Find | None) -> bytes:
     import ipaddress
+
+    if route.exact is not None:
+        from windrow.netlink import routes
+
+        if find is None and route.links != (route.dev,):
+            raise ValueError(f"the route to {route.dst} leads over several links")
+        return routes.write(route, find or (lambda _: index or 0))
 
     version = _route_version(route)
     network = ipaddress.ip_network(route.dst if route.dst != "default" else "0.0.0.0/0" if version == 4 else "::/0")
@@ -303,8 +344,15 @@ def _route(route: Route, index: int | None) -> bytes:
             "dev": index,
             "metric": route.metric or None,
             "table": route.table,
+            "expires": _seconds(route),
         }
     )
+
+
+def _seconds(route: Route) -> int | None:
+    from windrow.netlink import routes
+
+    return None if route.until is None else routes.left(route.until)
 
 
 def _route_version(route: Route) -> int:

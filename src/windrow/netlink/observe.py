@@ -1,14 +1,15 @@
-"""One full look at a network namespace: four or five dumps become `model.host.Observed`."""
+"""One full look at a network namespace: a handful of dumps become `model.host.Observed`."""
 
 from __future__ import annotations
 
-import errno
 import socket
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from windrow.model.host import (
+    OWNER_GROUP,
+    Details,
     HostState,
     LacpState,
     Link,
@@ -16,22 +17,17 @@ from windrow.model.host import (
     Observed,
     Other,
     PortVlans,
-    Route,
     Runtime,
     VlanIf,
 )
 from windrow.model.values import Cidr, IfName, Mac, VidSet
-from windrow.netlink import codec, options
-from windrow.netlink.errors import KernelError
+from windrow.netlink import addresses, codec, devconf, options, routes
 from windrow.netlink.links import BRIDGE_FLAGS_SELF, DEVICE, PVID, RANGE_BEGIN, RANGE_END, UNTAGGED
 from windrow.netlink.linksettings import LinkSettings
 from windrow.netlink.sock import (
     RTEXT_FILTER_BRVLAN_COMPRESSED,
     RTEXT_FILTER_SKIP_STATS,
-    RTM_GETADDR,
     RTM_GETLINK,
-    RTM_GETROUTE,
-    Dump,
     Message,
     Rtnl,
 )
@@ -40,11 +36,8 @@ IFF_UP, IFF_LOOPBACK, IFF_PROMISC, IFF_LOWER_UP = 0x1, 0x8, 0x100, 0x10000
 ARPHRD_ETHER = 1
 OPER = ("unknown", "notpresent", "down", "lowerlayerdown", "testing", "dormant", "up")
 """IF_OPER_* (RFC 2863)."""
-RT_TABLE_MAIN = 254
 _PEERED = frozenset({"veth", "netkit", "vxcan"})
 """Kinds whose IFLA_LINK is the other end of a cable, and not what they stand on."""
-_IFA_F_PERMANENT = 0x80
-_RTN_UNICAST, _RTM_F_CLONED = 1, 0x200
 _LINK_BODY = codec.LINK_HEADER.pack(0, 0, 0, 0, 0) + codec.LINK.encode({"ext_mask": RTEXT_FILTER_SKIP_STATS})
 _BRIDGE_BODY = codec.LINK_HEADER.pack(socket.AF_BRIDGE, 0, 0, 0, 0) + codec.BRIDGE_LINK.encode(
     {"ext_mask": RTEXT_FILTER_BRVLAN_COMPRESSED}
@@ -76,9 +69,11 @@ def observe(rtnl: Rtnl, sysctls: Mapping[str, str] | None = None) -> Observed:
     if "bridge" in kinds.values():
         vlans, interrupted = dump_vlans(rtnl)
         dirty |= interrupted
-    addrs, interrupted = _dump_addrs(rtnl)
+    addrs, interrupted = addresses.dump_addresses(rtnl)
     dirty |= interrupted
-    routes, interrupted = _dump_routes(rtnl, names)
+    found, interrupted = routes.dump_routes(rtnl, names)
+    dirty |= interrupted
+    rules, interrupted = routes.dump_rules(rtnl)
     dirty |= interrupted
     bonds = {raw.ifindex: raw.data for raw in raws if raw.kind == "bond"}
     settings = LinkSettings(rtnl.fileno())
@@ -88,7 +83,7 @@ def observe(rtnl: Rtnl, sysctls: Mapping[str, str] | None = None) -> Observed:
         link = _link(raw, names, vlans, addrs.get(raw.ifindex, _NO_ADDRS))
         links[link.name] = link
         runtime[link.name] = _runtime(raw, names, bonds, settings)
-    state = HostState(links=links, routes=routes, sysctls=dict(sysctls or {}))
+    state = HostState(links=links, routes=found, rules=rules, sysctls=dict(sysctls or {}))
     return Observed(state=state, runtime=runtime, dirty=dirty)
 
 
@@ -120,10 +115,10 @@ _DECODE_DATA: Mapping[str, Callable[[bytes], Mapping[str, Any]]] = {
     "bridge": codec.BRIDGE.decode,
     "vlan": codec.VLAN.decode,
 }
-_NO_ADDRS: frozenset[Cidr] = frozenset()
+_NO_ADDRS: Mapping[Cidr, Details] = MappingProxyType({})
 
 
-def _link(raw: Raw, names: Mapping[int, str], vlans: Mapping[int, PortVlans], addrs: frozenset[Cidr]) -> Link:
+def _link(raw: Raw, names: Mapping[int, str], vlans: Mapping[int, PortVlans], details: Mapping[Cidr, Details]) -> Link:
     attrs, flags = raw.attrs, raw.flags
     mac = attrs.get("mac")
     return Link(
@@ -139,8 +134,16 @@ def _link(raw: Raw, names: Mapping[int, str], vlans: Mapping[int, PortVlans], ad
         self_vlans=vlans.get(raw.ifindex, _NO_VLANS) if raw.kind == "bridge" else None,
         isolated=bool(raw.slave.get("isolated")) if raw.slave_kind == "bridge" else None,
         hairpin=bool(raw.slave.get("hairpin")) if raw.slave_kind == "bridge" else None,
-        addrs=addrs,
+        addrs=addresses.static(details),
+        details=details,
+        settings=devconf.read(attrs["families"]) if _has_settings(raw, details) else _NOTHING,
     )
+
+
+def _has_settings(raw: Raw, details: Mapping[Cidr, Details]) -> bool:
+    """Not those of the thousand cables of machines and pods."""
+    ours = raw.kind in ("bridge", "vlan") and raw.attrs.get("group") == OWNER_GROUP
+    return "families" in raw.attrs and (bool(details) or ours)
 
 
 _NO_VLANS = PortVlans()
@@ -273,71 +276,3 @@ def port_vlans(entries: Iterable[tuple[int, int]]) -> PortVlans:
         if flags & PVID:
             pvid = vid
     return PortVlans(pvid=pvid, untagged=VidSet(untagged), tagged=VidSet(tagged))
-
-
-# Addresses and routes -----------------------------------------------------------------------------
-
-
-def _dump_addrs(rtnl: Rtnl) -> tuple[dict[int, frozenset[Cidr]], bool]:
-    dump = rtnl.dump(Message(RTM_GETADDR, codec.ADDR_HEADER.pack(0, 0, 0, 0, 0), doing="list the addresses"))
-    found: dict[int, set[Cidr]] = {}
-    for data, start, end in dump.spans:
-        _, length, flags, _, index = codec.ADDR_HEADER.unpack_from(data, start)
-        attrs = codec.ADDR.decode(data, start + codec.ADDR_HEADER.size, end)
-        text = attrs.get("local") or attrs.get("address")
-        if text and attrs.get("flags", flags) & _IFA_F_PERMANENT and not _link_local(text):
-            found.setdefault(index, set()).add(Cidr(f"{text}/{length}"))
-    return {index: frozenset(cidrs) for index, cidrs in found.items()}, dump.dirty
-
-
-def _link_local(text: str) -> bool:
-    """fe80::/10 (RFC 4291 §2.5.6): every link that is up has one, and nobody configured it."""
-    return text.startswith(("fe8", "fe9", "fea", "feb")) and text[4:5] == ":"
-
-
-def _dump_routes(rtnl: Rtnl, names: Mapping[int, str]) -> tuple[frozenset[Route], bool]:
-    """The unicast routes of the main table."""
-    routes: set[Route] = set()
-    dirty = False
-    for family in (socket.AF_INET, socket.AF_INET6):
-        header = codec.ROUTE_HEADER.pack(family, 0, 0, 0, RT_TABLE_MAIN, 0, 0, 0, 0)
-        dump = _route_dump(rtnl, Message(RTM_GETROUTE, header, doing="list the routes"))
-        for data, start, end in dump.spans:
-            fields = codec.ROUTE_HEADER.unpack_from(data, start)
-            if fields[0] == family and fields[7] == _RTN_UNICAST and not fields[8] & _RTM_F_CLONED:
-                attrs = codec.ROUTE.decode(data, start + codec.ROUTE_HEADER.size, end)
-                if attrs.get("table", fields[4]) == RT_TABLE_MAIN:
-                    routes.update(_routes(fields, attrs, names))
-        dirty |= dump.dirty
-    return frozenset(routes), dirty
-
-
-def _route_dump(rtnl: Rtnl, message: Message) -> Dump:
-    """A namespace that never had a route has no main table (ENOENT); a kernel may have no IPv6."""
-    try:
-        return rtnl.dump(message)
-    except KernelError as error:
-        if error.errno not in (errno.ENOENT, errno.EOPNOTSUPP, errno.EAFNOSUPPORT):
-            raise
-        return Dump([])
-
-
-def _routes(fields: tuple[int, ...], attrs: Mapping[str, Any], names: Mapping[int, str]) -> Iterable[Route]:
-    """One Route; for a multipath one, one per next hop."""
-    dst = f"{attrs['dst']}/{fields[1]}" if "dst" in attrs else "default"
-    if _link_local(dst):
-        return
-    hops = (
-        list(codec.nexthops(attrs["multipath"]))
-        if "multipath" in attrs
-        else [(attrs.get("dev", 0), attrs.get("gateway"))]
-    )
-    for index, gateway in hops:
-        name = names.get(index)
-        yield Route(
-            dst=dst,
-            dev=IfName(name) if name else None,
-            gateway=gateway,
-            metric=attrs.get("metric", 0),
-            protocol=fields[5],
-        )

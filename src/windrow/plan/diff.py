@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import fields
 
+from windrow.model.bonding import Change
 from windrow.model.host import Bond, Bridge, Link, LinkSpec, Other, PortVlans, VlanIf
 from windrow.model.steps import Delta
-from windrow.model.values import Ref, VidSet
+from windrow.model.values import Cidr, Ref, VidSet
 from windrow.plan.mutability import TABLE
 
+SETTING = "sysctl."
+"""Before the key of `Link.settings` in the name of a delta's field."""
 UNKNOWN = Ref("Node", "")
 """The reason of what no object wants: something of ours that is left over."""
 
@@ -25,15 +28,30 @@ def diff_link(want: Link, have: Link | None) -> tuple[Delta, ...]:
     return tuple(_attributes(want, have))
 
 
+def addresses_there(want: Link, have: Link | None) -> frozenset[Cidr]:
+    """Of a link, what counts beside what is wanted: its static addresses, and those for a time where they are wanted
+    just so. The others of that kind somebody else gives and takes."""
+    if have is None:
+        return frozenset()
+    for_a_time = {address for address, one in want.details.items() if not one.static and address in have.details}
+    return (have.addrs or frozenset()) | (for_a_time & (want.addrs or frozenset()))
+
+
 def _delta(want: Link, field: str, have: object, should: object) -> Delta:
-    return Delta(link=want.name, field=field, have=have, want=should, change=TABLE[field], why=why(want))
+    change = Change.LIVE if field.startswith(SETTING) else TABLE[field]
+    return Delta(link=want.name, field=field, have=have, want=should, change=change, why=why(want))
 
 
 def _attributes(want: Link, have: Link) -> Iterator[Delta]:
-    for field in ("up", "mtu", "mac", "txqlen", "promisc", "addrs"):
+    for field in ("up", "mtu", "mac", "txqlen", "promisc"):
         should, is_ = getattr(want, field), getattr(have, field)
         if should is not None and should != is_:
             yield _delta(want, field, is_, should)
+    if want.addrs is not None and want.addrs != (is_ := addresses_there(want, have)):
+        yield _delta(want, "addrs", is_, want.addrs)
+    for key, value in sorted(want.settings.items()):
+        if (found := have.settings.get(key)) != value:
+            yield _delta(want, f"{SETTING}{key}", found, value)
     if want.master is not None and want.master != (have.master or ""):
         yield _delta(want, "master", have.master or "", want.master)
     for field in ("vlans", "self_vlans"):
@@ -45,6 +63,10 @@ def _attributes(want: Link, have: Link) -> Iterator[Delta]:
         if should is not None and should != is_:
             yield _delta(want, field, is_, should)
     yield from _spec(want, have.spec)
+
+
+def changed_settings(deltas: tuple[Delta, ...]) -> dict[str, str]:
+    return {d.field.removeprefix(SETTING): str(d.want) for d in deltas if d.field.startswith(SETTING)}
 
 
 def _spec(want: Link, have: LinkSpec) -> Iterator[Delta]:

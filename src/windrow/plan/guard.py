@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from windrow.model import names
-from windrow.model.host import OWNER_GROUP, Bridge, Link, Other, VlanIf
+from windrow.model.host import MAIN_TABLE, OWNER_GROUP, Bridge, Link, Observed, Other, Route, VlanIf
 from windrow.model.objects import ClusterNetwork
 from windrow.model.ports import users
 from windrow.model.problems import Problem
-from windrow.model.steps import Impact, SetVlans, Step
+from windrow.model.reach import route_taken, taken_by_address
+from windrow.model.steps import (
+    AddAddr,
+    AddRoute,
+    AddRule,
+    DelAddr,
+    DeleteLink,
+    DelRoute,
+    DelRule,
+    Impact,
+    Plan,
+    SetLink,
+    SetMaster,
+    SetSysctl,
+    SetVlans,
+    Step,
+)
 from windrow.model.values import IfName, Ref, VidSet
 from windrow.plan import hints
 from windrow.plan.scene import Scene, only_vlans
@@ -33,6 +49,7 @@ def _wanted(scene: Scene, want: Link, seen: Link | None) -> Iterator[Problem]:
     about = scene.why(want.name)
     if scene.is_port(want.name):
         return  # a call made it for this bridge: it may be taken back from wherever it is
+    yield from _takes_over(scene, want, seen)
     if isinstance(want.spec, Other):
         yield from _nic(scene, want, seen)
     elif seen is None:
@@ -45,6 +62,22 @@ def _wanted(scene: Scene, want: Link, seen: Link | None) -> Iterator[Problem]:
     elif seen.kind != want.kind:
         hint = hints.delete(scene.have, seen.name)
         yield _refuse("in-the-way", about, f"{seen.name} is a {seen.kind}, not a {want.kind}", hint)
+
+
+def _takes_over(scene: Scene, want: Link, seen: Link | None) -> Iterator[Problem]:
+    """What a DHCP server says no rule has seen before: the same holds for it."""
+    if scene.consent or want.name in scene.protected or isinstance(want.spec, Other):
+        return
+    about, had = scene.why(want.name), (seen.addrs if seen else None) or frozenset()
+    hint = "the host would be lost to whoever reaches it there; choose another network"
+    for address in sorted((want.addrs or frozenset()) - had):
+        if taken := taken_by_address(scene.reach, address):
+            yield _refuse("management-taken", about, f"{address} on {want.name} would take over {taken}", hint)
+    fresh = scene.wanted_routes.get(want.name, frozenset()) - scene.seen_routes.get(want.name, frozenset())
+    for route in sorted(fresh, key=lambda r: (r.dst, r.metric)):
+        if taken := route_taken(scene.reach, route):
+            text = f"the route to {route.dst} over {want.name} would take over {taken}"
+            yield _refuse("management-taken", about, text, hint)
 
 
 def _nic(scene: Scene, want: Link, seen: Link | None) -> Iterator[Problem]:
@@ -63,12 +96,30 @@ def _nic(scene: Scene, want: Link, seen: Link | None) -> Iterator[Problem]:
         kind = master.kind if master else "link"
         hint = hints.set_free(scene.have, name, instead="choose another NIC")
         yield _refuse("nic-in-use", about, f"{name} belongs to {kind} {seen.master}, which others made", hint)
+    if not seen.master:
+        for text in immovable(scene.have.state.routes, name):
+            yield _refuse("route-immovable", about, text, IMMOVABLE_HINT)
     if not isinstance(seen.spec, Other):
         yield _refuse("not-a-nic", about, f"{name} is a {seen.kind}, not a NIC", "name NICs in spec.uplink.nics")
     if seen.addrs and not scene.owned(seen.master) and not (scene.consent and want.addrs is not None):
         addresses = ", ".join(sorted(seen.addrs))
         hint = hints.flush(scene.have, name, instead="choose another NIC")
         yield _refuse("nic-has-addresses", about, f"{name} has addresses of its own: {addresses}", hint)
+
+
+def immovable(routes: Iterable[Route], nic: IfName) -> Iterator[str]:
+    """The routes over a NIC that end when it joins a bond and cannot be made again, each with the reason."""
+    for route in sorted(routes, key=lambda r: (r.table, r.dst, r.order)):
+        if nic not in route.links or route.exact is None:
+            continue
+        others = sorted(set(route.links) - {nic})
+        why = route.exact.stays or (f"it leads over {', '.join(others)} as well" if others else "")
+        if why:
+            table = "" if route.table == MAIN_TABLE else f" in table {route.table}"
+            yield f"the route to {route.dst}{table} over {nic} would be lost: {why}"
+
+
+IMMOVABLE_HINT = "delete it, or put a plain one in its place (ip route replace), before the NIC joins a bond"
 
 
 def _unwanted(scene: Scene, seen: Link) -> Iterator[Problem]:
@@ -121,6 +172,25 @@ def forbidden(scene: Scene, steps: tuple[Step, ...]) -> Iterator[Problem]:
                 f"{step.link} carries this node's management traffic and would be changed",
                 f"{names.MGMT} is built in: its devices belong to the operating system",
             )
+
+
+def changes_reachability(plan: Plan, have: Observed) -> bool:
+    """Whether a plan changes how this host is reached, or what it reaches, on any link: its addresses, its routes and
+    rules, the settings that go with them, or a link that has addresses. Only a probe tells then whether all is well."""
+    return any(_changes_a_way(step, have) for step in plan.steps)
+
+
+def _changes_a_way(step: Step, have: Observed) -> bool:
+    match step.action:
+        case AddAddr() | DelAddr() | AddRoute() | DelRoute() | AddRule() | DelRule():
+            return True
+        case SetSysctl():
+            return bool(step.link)
+        case DeleteLink() | SetMaster() | SetLink(up=False):
+            link = have.state.links.get(step.link)
+            return link is not None and bool(link.addrs or link.details)
+        case _:
+            return False
 
 
 def _needed(scene: Scene, link: IfName) -> VidSet:

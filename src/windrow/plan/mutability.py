@@ -19,6 +19,7 @@ TABLE: dict[str, Change] = {
     "hairpin": Change.LIVE,
     "addrs": Change.LIVE,
     "routes": Change.LIVE,
+    "rules": Change.LIVE,
     "bridge.vlan_filtering": Change.LIVE,
     "bridge.stp": Change.LIVE,
     "bridge.ageing": Change.LIVE,

@@ -5,13 +5,14 @@ A rule yields bursts. A burst is sent at once; the bursts of a unit are sorted b
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from ipaddress import ip_address, ip_interface
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_interface, ip_network
 from typing import Any
 
 from windrow.model.bonding import Change
 from windrow.model.host import (
+    MAIN_TABLE,
     OWNER_PROTOCOL,
     RTPROT_KERNEL,
     Bond,
@@ -21,16 +22,19 @@ from windrow.model.host import (
     Other,
     PortVlans,
     Route,
+    Rule,
     VlanIf,
 )
 from windrow.model.steps import (
     Action,
     AddAddr,
     AddRoute,
+    AddRule,
     CreateLink,
     DelAddr,
     DeleteLink,
     DelRoute,
+    DelRule,
     Delta,
     Impact,
     Phase,
@@ -39,12 +43,13 @@ from windrow.model.steps import (
     SetLink,
     SetMaster,
     SetPort,
+    SetSysctl,
     SetVlans,
     Step,
 )
-from windrow.model.values import IfName, VidSet
+from windrow.model.values import Cidr, IfName, VidSet
 from windrow.plan import price
-from windrow.plan.diff import vlan_change
+from windrow.plan.diff import addresses_there, vlan_change
 from windrow.plan.scene import Scene, depth
 
 FRESH_PORT = PortVlans(pvid=1, untagged=VidSet.of([1]))
@@ -78,7 +83,8 @@ def make(scene: Scene, link: Link) -> Iterator[Burst]:
     """Create a link that is not there, or again one that cannot be changed into what it should be."""
     if isinstance(link.spec, Other):
         return
-    made = replace(link, origin=(), up=None, promisc=None, master=None, vlans=None, self_vlans=None, addrs=None)
+    bare: dict[str, Any] = {"up": None, "promisc": None, "master": None, "vlans": None, "self_vlans": None}
+    made = replace(link, origin=(), addrs=None, details={}, settings={}, **bare)
     match link.spec:
         case VlanIf(parent=parent) if (on := scene.seen(parent)) and on.mtu and on.mtu < (link.mtu or 0):
             # vlan_newlink() refuses an MTU above the parent's, which is raised later.
@@ -137,17 +143,43 @@ def attach_nic(scene: Scene, nic: Link, rank: int, *, refilled: bool = False) ->
         return
     leave, why_leave = price.leaving(scene, nic.name)
     join, why_join = price.joining(scene, bond) if not refilled else (Impact.NONE, "")
-    if seen.addrs and not scene.owned(seen.master):
+    every = (seen.addrs or frozenset()) | seen.details.keys()
+    if every and not scene.owned(seen.master):
         leave = scene.when_carrying(nic.name, Impact.FLAP)  # what is sent to the host waits until the bridge has them
         join = Impact.worst([leave, join])
     down = [scene.step(Phase.ATTACH, nic.name, SetLink(up=False), leave, why_leave)] if seen.up else []
-    gone = (seen.addrs or frozenset()) - nic.addrs if nic.addrs is not None else frozenset()
+    gone = every - nic.addrs if nic.addrs is not None else frozenset()
     # Closing a link takes its IPv6 addresses (addrconf_ifdown) and leaves the IPv4 ones: these go when the bridge has
     # them, so that the host is never without.
-    first = [scene.step(Phase.ATTACH, nic.name, DelAddr(a), leave) for a in sorted(gone) if ":" in a]
+    first = [scene.step(Phase.ATTACH, nic.name, _delete(a, seen), leave) for a in sorted(gone) if ":" in a]
     yield burst(rank, *first, *down, scene.step(Phase.ATTACH, nic.name, SetMaster(bond), join, why_join))
-    for addr in sorted(a for a in gone if ":" not in a):
-        yield burst(3, scene.step(Phase.DELETE_ADDRESSES, nic.name, DelAddr(addr), note="its bridge has it now"))
+    for addr in sorted((a for a in gone if ":" not in a), key=lambda a: _last_first(a, seen)):
+        yield burst(3, scene.step(Phase.DELETE_ADDRESSES, nic.name, _delete(addr, seen), note="its bridge has it now"))
+
+
+def _delete(addr: Cidr, have: Link) -> DelAddr:
+    return DelAddr(addr, have.details.get(addr))
+
+
+def _last_first(addr: Cidr, have: Link) -> tuple[int, str]:
+    """The first one of a network takes its others along (`__inet_del_ifa`)."""
+    return -(have.details[addr].rank if addr in have.details else 0), addr
+
+
+def _in_turn(addrs: Iterable[Cidr], link: Link) -> list[Cidr]:
+    """As they were before: IPv4 ones in their order, for the first of a network is the primary one; IPv6 ones from the
+    last, for the kernel puts a new one before its like (`ipv6_link_dev_addr`)."""
+
+    def place(addr: Cidr) -> tuple[bool, int, str]:
+        six, details = ":" in addr, link.details.get(addr)
+        rank = details.rank if details else 0
+        return six, -rank if six else rank, addr
+
+    return sorted(addrs, key=place)
+
+
+def _add(addr: Cidr, link: Link) -> AddAddr:
+    return AddAddr(addr, link.details.get(addr))
 
 
 def release_nic(scene: Scene, nic: IfName, *, free: bool) -> Iterator[Burst]:
@@ -159,8 +191,10 @@ def release_nic(scene: Scene, nic: IfName, *, free: bool) -> Iterator[Burst]:
     up = want.up if want and want.up is not None else True
     after = scene.step(Phase.CLEAN, nic, SetLink(up=up, mtu=want.mtu if want else None))
     leave = [] if free else [scene.step(Phase.CLEAN, nic, SetMaster(None), *price.leaving(scene, nic))]
-    have = (seen.addrs if (seen := scene.seen(nic)) else None) or frozenset()
-    own: list[Action] = [AddAddr(a) for a in sorted((want.addrs if want else None) or ()) if ":" in a or a not in have]
+    own: list[Action] = []
+    if want is not None:
+        have = addresses_there(want, scene.seen(nic))
+        own += [_add(a, want) for a in _in_turn(want.addrs or (), want) if ":" in a or a not in have]
     own += [AddRoute(r) for r in _in_order(scene.wanted_routes.get(nic, ()))]
     yield burst(1, *leave, after, *(scene.step(Phase.CLEAN, nic, action) for action in own))
 
@@ -386,16 +420,37 @@ def addresses(scene: Scene, link: Link, have: Link | None) -> Iterator[Burst]:
     """New before old. Deleting a network's first address takes its others along unless promote_secondaries is
     set (`__inet_del_ifa`), so the wanted ones of that network are added once more in the same burst. Where that was
     the link's last IPv4 address, its IPv4 routes go (`fib_inetaddr_event`: fib_disable_ip), and come again, too."""
-    want, old = link.addrs or frozenset(), (have.addrs if have else None) or frozenset()
-    for addr in sorted(want - old):
-        yield burst(3, scene.step(Phase.ADD_ADDRESSES, link.name, AddAddr(addr)))
+    want, old = link.addrs or frozenset(), addresses_there(link, have)
+    for addr in _in_turn(want - old, link):
+        impact = _price_of_way(scene, link.name, ip_interface(addr).network, addr)
+        yield burst(3, scene.step(Phase.ADD_ADDRESSES, link.name, _add(addr, link), impact))
     for addr in sorted(old - want):
         network = ip_interface(addr).network
-        again = [scene.step(Phase.ADD_ADDRESSES, link.name, AddAddr(a)) for a in sorted(want) if _in(a, network)]
-        gone = scene.step(Phase.DELETE_ADDRESSES, link.name, DelAddr(addr), Impact.FLAP, "its connections end")
+        same = _in_turn((a for a in want if _in(a, network)), link)
+        again = [scene.step(Phase.ADD_ADDRESSES, link.name, _add(a, link)) for a in same]
+        delete = _delete(addr, have or link)
+        gone = scene.step(Phase.DELETE_ADDRESSES, link.name, delete, Impact.FLAP, "its connections end")
         others = [a for a in want if ":" not in a and not _in(a, network)]
         lost = _lost_routes(scene, link) if ":" not in addr and again and not others else []
         yield burst(3, gone, *again, *(scene.step(Phase.ADD_ROUTES, link.name, AddRoute(r)) for r in lost))
+
+
+def _goes_on(scene: Scene, link: IfName, route: Route) -> bool:
+    """A default route takes no network from another link, nor does one of another table; and one that moves here from
+    another link is the same way."""
+    if route.dst == "default" or route.table != MAIN_TABLE:
+        return True
+    same = ((r.dev, r.dst, r.gateway) for r in scene.have.state.routes if r.protocol != RTPROT_KERNEL)
+    return any(dev != link and (dst, gateway) == (route.dst, route.gateway) for dev, dst, gateway in same)
+
+
+def _price_of_way(scene: Scene, link: IfName, network: IPv4Network | IPv6Network, moved: Cidr | None = None) -> Impact:
+    """What goes to a network that another link leads to may go another way from now on. An address that moves here
+    from that link (`moved`) is no second way."""
+    elsewhere = moved is not None and any(
+        moved in ((k.addrs or frozenset()) | k.details.keys()) for n, k in scene.have.state.links.items() if n != link
+    )
+    return Impact.FLAP if not elsewhere and scene.crosses(link, network) else Impact.NONE
 
 
 def _lost_routes(scene: Scene, link: Link) -> list[Route]:
@@ -403,9 +458,18 @@ def _lost_routes(scene: Scene, link: Link) -> list[Route]:
     networks = [ip_interface(a).network for a in link.addrs or ()]
     seen = scene.seen_routes.get(link.name, frozenset())
     foreign = {r for r in seen if r.protocol not in (RTPROT_KERNEL, OWNER_PROTOCOL)}
-    kept = {r for r in foreign if not r.gateway or any(ip_address(r.gateway) in n for n in networks)}
+    kept = {r for r in foreign if _reached(r, networks)}
     every = {r for r in scene.wanted_routes.get(link.name, ()) if not scene.leads_out(r)} | kept
-    return [r for r in _in_order(every) if ":" not in (r.gateway or r.dst)]
+    return [r for r in _in_order(every) if r.version == 4]
+
+
+def _reached(route: Route, networks: list[IPv4Network | IPv6Network]) -> bool:
+    """Whether the kernel will take it with these networks on its link."""
+    source = route.exact.source if route.exact is not None else ""
+    if source and not any(ip_address(source) in network for network in networks):
+        return False
+    free = route.exact is not None and route.exact.reached
+    return free or not route.gateway or any(ip_address(route.gateway) in n for n in networks)
 
 
 def routes(scene: Scene, link: IfName, have: frozenset[Route]) -> Iterator[Burst]:
@@ -414,7 +478,8 @@ def routes(scene: Scene, link: IfName, have: frozenset[Route]) -> Iterator[Burst
     want = scene.wanted_routes.get(link, frozenset())
     for route in _in_order(want - have):
         phase, rank = (Phase.CLEAN, LAST) if scene.leads_out(route) else (Phase.ADD_ROUTES, 3)
-        yield burst(rank, scene.step(phase, link, AddRoute(route)))
+        impact = Impact.NONE if _goes_on(scene, link, route) else _price_of_way(scene, link, ip_network(route.dst))
+        yield burst(rank, scene.step(phase, link, AddRoute(route), impact))
     for route in _in_order(r for r in have - want if r.protocol == OWNER_PROTOCOL):
         note = "what went this way goes another, or ends"
         yield burst(3, scene.step(Phase.DELETE_ROUTES, link, DelRoute(route), Impact.FLAP, note))
@@ -422,7 +487,28 @@ def routes(scene: Scene, link: IfName, have: frozenset[Route]) -> Iterator[Burst
 
 def _in_order(routes: Iterable[Route]) -> list[Route]:
     """Those without a gateway first: they may lead to the gateways of the others."""
-    return sorted(routes, key=lambda r: (bool(r.gateway), r.dst, r.metric, r.gateway or ""))
+    return sorted(routes, key=lambda r: (bool(r.gateway), r.dst, r.metric, r.order, r.gateway or ""))
+
+
+def rules(scene: Scene, link: IfName) -> Iterator[Burst]:
+    """The table that a rule leads to is filled before it, and emptied after it."""
+    want, ours = scene.wanted_rules.get(link, frozenset()), scene.our_rules(link)
+    for rule in _rules_in_order(want - scene.seen_rules.get(link, frozenset())):
+        yield burst(4, scene.step(Phase.ADD_ROUTES, link, AddRule(rule)))
+    for rule in _rules_in_order(ours - want):
+        yield burst(2, scene.step(Phase.DELETE_ROUTES, link, DelRule(rule)))
+
+
+def _rules_in_order(those: Iterable[Rule]) -> list[Rule]:
+    return sorted(those, key=lambda r: (r.iif, r.oif, r.message))
+
+
+def settings(scene: Scene, link: Link, changed: Mapping[str, str]) -> Iterator[Burst]:
+    """A new link has them before it comes up: what it does then depends on them (`addrconf_notify`)."""
+    for key, value in sorted(changed.items()):
+        family, _, name = key.partition("/")
+        action = SetSysctl(f"net/{family}/conf/{link.name}/{name}", value)
+        yield burst(3, scene.step(Phase.OPTIONS, link.name, action, scene.when_carrying(link.name, Impact.HITLESS)))
 
 
 def _in(addr: str, network: object) -> bool:

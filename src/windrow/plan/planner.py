@@ -11,7 +11,7 @@ from windrow.model.ports import PortRecord
 from windrow.model.steps import Delta, Impact, Phase, Plan, SetSysctl, Step, Unit
 from windrow.model.values import IfName, Ref
 from windrow.plan import guard, order, takeover
-from windrow.plan.diff import diff_link
+from windrow.plan.diff import changed_settings, diff_link
 from windrow.plan.mutability import TABLE
 from windrow.plan.order import Burst
 from windrow.plan.scene import Scene
@@ -44,7 +44,8 @@ def _concerned(scene: Scene) -> set[IfName]:
     bonds = (n for n in ours if (link := scene.seen(n)) and isinstance(link.spec, Bond))
     nics = {nic for bond in bonds for nic in scene.slaves(bond)}
     routed = {IfName(n) for n in scene.wanted_routes} | {IfName(n) for n in scene.seen_routes if scene.our_routes(n)}
-    return (set(scene.want.links) | ours | nics | routed) - scene.held
+    ruled = {IfName(n) for n in scene.wanted_rules} | {IfName(n) for n in scene.seen_rules if scene.our_rules(n)}
+    return (set(scene.want.links) | ours | nics | routed | ruled) - scene.held
 
 
 def _apart(scene: Scene) -> set[IfName]:
@@ -88,9 +89,10 @@ def _deltas(scene: Scene, name: IfName) -> tuple[Delta, ...]:
     if want is not None:
         return (*diff_link(want, seen), *_routes(scene, name))
     if seen is None:
-        return ()
+        return tuple(_rules(scene, name))
     if scene.owned(name):
-        return (Delta(link=name, field="link", have=seen, want=None, change=TABLE["link"], why=scene.why(name)),)
+        gone = Delta(link=name, field="link", have=seen, want=None, change=TABLE["link"], why=scene.why(name))
+        return (gone, *_rules(scene, name))
     if scene.owned(seen.master) and isinstance(seen.spec, Other):
         master = Delta(
             link=name, field="master", have=seen.master, want="", change=TABLE["master"], why=scene.why(name)
@@ -108,6 +110,15 @@ def _routes(scene: Scene, name: IfName) -> Iterator[Delta]:
     )
     if not want <= frozenset(have) or ours - want:
         yield Delta(link=name, field="routes", have=ours, want=want, change=TABLE["routes"], why=scene.why(name))
+    yield from _rules(scene, name)
+
+
+def _rules(scene: Scene, name: IfName) -> Iterator[Delta]:
+    """A rule stays when its link goes (`fib_rules_event`: it is detached), so those of ours are told apart from it."""
+    want, have = scene.wanted_rules.get(name, frozenset()), scene.seen_rules.get(name, frozenset())
+    ours = scene.our_rules(name)
+    if not want <= have or ours - want:
+        yield Delta(link=name, field="rules", have=ours, want=want, change=TABLE["rules"], why=scene.why(name))
 
 
 def _from_what_carries(
@@ -140,7 +151,7 @@ def _bursts(scene: Scene, names: tuple[IfName, ...], deltas: dict[IfName, tuple[
         want, seen = scene.wanted(name), scene.seen(name)
         if name in taken_over and want:
             yield from takeover.take_over(scene, want, taken_over.index(name))
-        elif want is None and seen is not None and any(d.field != "routes" for d in deltas[name]):
+        elif want is None and seen is not None and any(d.field not in ("routes", "rules") for d in deltas[name]):
             yield from _unwanted(scene, seen, cleared)
         elif want is not None and scene.is_port(name):
             yield from _port(scene, want, deltas[name])
@@ -152,7 +163,8 @@ def _bursts(scene: Scene, names: tuple[IfName, ...], deltas: dict[IfName, tuple[
 
 
 def _routing(scene: Scene, name: IfName, deltas: tuple[Delta, ...]) -> Iterator[Burst]:
-    """A link that is made anew begins without any."""
+    """A link that is made anew begins without any routes."""
+    yield from order.rules(scene, name)
     if any(d.change is Change.RECREATE for d in deltas):
         yield from order.routes(scene, name, have=frozenset())
     elif any(d.field == "routes" for d in deltas) and not _is_released(scene, name, deltas):
@@ -250,6 +262,7 @@ def _device(scene: Scene, want: Link, deltas: tuple[Delta, ...], *, refit: bool)
 
 def _fresh(scene: Scene, want: Link) -> Iterator[Burst]:
     yield from order.make(scene, want)
+    yield from order.settings(scene, want, want.settings)
     if want.promisc:
         yield from order.plain_attributes(scene, want, (_promisc(want),))
     if want.master:
@@ -273,6 +286,7 @@ def _existing(scene: Scene, want: Link, seen: Link, deltas: tuple[Delta, ...], *
         yield from order.bond_options(scene, want, deltas)
     yield from order.bridge_options(scene, want, deltas)
     yield from order.plain_attributes(scene, want, deltas)
+    yield from order.settings(scene, want, changed_settings(deltas))
     if "mtu" in fields and seen.mtu:
         yield from order.mtu(scene, want, seen.mtu)
     if "master" in fields:

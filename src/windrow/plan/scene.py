@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
+from ipaddress import IPv4Interface, IPv6Interface, ip_interface
 
 from windrow.model.host import (
+    MAIN_TABLE,
     OWNER_GROUP,
     OWNER_PROTOCOL,
+    RTPROT_KERNEL,
     Bond,
     Bridge,
     HostState,
@@ -16,11 +19,13 @@ from windrow.model.host import (
     Observed,
     Other,
     Route,
+    Rule,
     Runtime,
     VlanIf,
     settled_metric,
 )
 from windrow.model.ports import PORT_GROUP, PortRecord
+from windrow.model.reach import Network, Reach, reach_of
 from windrow.model.steps import Action, Impact, Phase, Step
 from windrow.model.values import IfName, Ref, VidSet
 from windrow.plan.diff import UNKNOWN, why
@@ -148,6 +153,38 @@ class Scene:
         """Link -> the routes over it that are, anybody's."""
         return _by_link(self.have.state.routes)
 
+    @cached_property
+    def wanted_rules(self) -> dict[str, frozenset[Rule]]:
+        return _rules_by_link(self.want.rules)
+
+    @cached_property
+    def seen_rules(self) -> dict[str, frozenset[Rule]]:
+        """Link -> the rules that name it, anybody's."""
+        return _rules_by_link(self.have.state.rules)
+
+    def our_rules(self, name: str) -> frozenset[Rule]:
+        return frozenset(r for r in self.seen_rules.get(name, ()) if r.protocol == OWNER_PROTOCOL)
+
+    @cached_property
+    def reach(self) -> Reach:
+        return reach_of(self.have, self.protected)
+
+    def crosses(self, link: IfName, network: Network) -> bool:
+        """Whether a network of another link would be reached by this one, too: what goes there may change its way."""
+        return any(
+            other.network.overlaps(network)
+            for name, other in self._networks
+            if name != link and other.version == network.version
+        )
+
+    @cached_property
+    def _networks(self) -> list[tuple[IfName, IPv4Interface | IPv6Interface]]:
+        """What is known of a way to: the networks of addresses, and those of routes that are no default ones."""
+        links = self.have.state.links.items()
+        found = [(name, ip_interface(a)) for name, link in links if name != "lo" for a in link.addrs or ()]
+        routes = (r for r in self.have.state.routes if r.table == MAIN_TABLE and r.dst != "default")
+        return found + [(r.dev, ip_interface(r.dst)) for r in routes if r.dev and r.protocol != RTPROT_KERNEL]
+
     def our_routes(self, name: str) -> frozenset[Route]:
         return frozenset(r for r in self.seen_routes.get(name, ()) if r.protocol == OWNER_PROTOCOL)
 
@@ -195,6 +232,13 @@ def _by_link(routes: Iterable[Route]) -> dict[str, frozenset[Route]]:
     for route in routes:
         if route.dev:
             found.setdefault(route.dev, set()).add(route)
+    return {name: frozenset(those) for name, those in found.items()}
+
+
+def _rules_by_link(rules: Iterable[Rule]) -> dict[str, frozenset[Rule]]:
+    found: dict[str, set[Rule]] = {}
+    for rule in rules:
+        found.setdefault(rule.link, set()).add(rule)
     return {name: frozenset(those) for name, those in found.items()}
 
 

@@ -6,17 +6,19 @@ from collections.abc import Iterable, Iterator
 from dataclasses import fields
 from typing import assert_never
 
-from windrow.model.host import Bond, Bridge, Link, PortVlans, Route, VlanIf
+from windrow.model.host import MAIN_TABLE, Bond, Bridge, Link, PortVlans, Route, Rule, VlanIf
 from windrow.model.problems import Problem, Severity
 from windrow.model.steps import (
     Action,
     AddAddr,
     AddRoute,
+    AddRule,
     AwaitCarrier,
     CreateLink,
     DelAddr,
     DeleteLink,
     DelRoute,
+    DelRule,
     Delta,
     Failure,
     Impact,
@@ -135,7 +137,7 @@ def why_words(why: Ref) -> str:
 
 
 def reason(step: Step) -> str:
-    return "every cluster network" if isinstance(step.action, SetSysctl) else why_words(step.why)
+    return "every cluster network" if isinstance(step.action, SetSysctl) and not step.link else why_words(step.why)
 
 
 def words(step: Step) -> str:
@@ -145,9 +147,9 @@ def words(step: Step) -> str:
 
 def sign(action: Action, style: Style = PLAIN) -> str:
     match action:
-        case CreateLink() | AddAddr() | AddRoute():
+        case CreateLink() | AddAddr() | AddRoute() | AddRule():
             return style.green("+")
-        case DeleteLink() | DelAddr() | DelRoute():
+        case DeleteLink() | DelAddr() | DelRoute() | DelRule():
             return style.red("-")
         case _:
             return style.yellow("~")
@@ -178,10 +180,8 @@ def action_words(action: Action) -> str:
             return f"add address {addr}"
         case DelAddr(addr=addr):
             return f"delete address {addr}"
-        case AddRoute(route=route):
-            return f"add route {route_words(route)}"
-        case DelRoute(route=route):
-            return f"delete route {route_words(route)}"
+        case AddRoute() | DelRoute() | AddRule() | DelRule():
+            return _routing_words(action)
         case SetSysctl(key=key, value=value):
             return f"sysctl {key}={value}"
         case AwaitCarrier(timeout_ms=timeout):
@@ -190,10 +190,26 @@ def action_words(action: Action) -> str:
             assert_never(action)
 
 
+def _routing_words(action: AddRoute | DelRoute | AddRule | DelRule) -> str:
+    verb = "add" if isinstance(action, AddRoute | AddRule) else "delete"
+    match action:
+        case AddRoute(route=route) | DelRoute(route=route):
+            return f"{verb} route {route_words(route)}"
+        case AddRule(rule=rule) | DelRule(rule=rule):
+            return f"{verb} rule {rule_words(rule)}"
+
+
 def route_words(route: Route) -> str:
     """`default via 192.0.2.1 metric 1024`, as ip-route(8) says it."""
     via = f" via {route.gateway}" if route.gateway else ""
-    return f"{route.dst}{via}" + (f" metric {route.metric}" if route.metric else "")
+    table = f" table {route.table}" if route.table != MAIN_TABLE else ""
+    more = " …" if route.exact is not None else ""
+    return f"{route.dst}{via}" + (f" metric {route.metric}" if route.metric else "") + table + more
+
+
+def rule_words(rule: Rule) -> str:
+    """`iif mgmt-br …`: what else it says is carried unread."""
+    return " ".join([*(f"{word} {name}" for word, name in (("iif", rule.iif), ("oif", rule.oif)) if name), "…"])
 
 
 def _set_link(action: SetLink) -> Iterator[str]:
@@ -258,7 +274,7 @@ def value_words(value: object) -> str:
         case bool():
             return "on" if value else "off"
         case tuple() | frozenset():
-            return ",".join(sorted(map(str, value))) or "none"
+            return ",".join(sorted(map(_one_word, value))) or "none"
         case PortVlans():
             words = [f"untagged {value.untagged}"] if value.untagged else []
             words += [f"tagged {value.tagged}"] if value.tagged else []
@@ -268,6 +284,16 @@ def value_words(value: object) -> str:
             return link_words(value)
         case Bond() | Bridge():
             return options_words(value, brief=True)
+        case _:
+            return str(value)
+
+
+def _one_word(value: object) -> str:
+    match value:
+        case Route():
+            return route_words(value)
+        case Rule():
+            return rule_words(value)
         case _:
             return str(value)
 
@@ -305,7 +331,7 @@ def diff_text(plan: Plan, style: Style = PLAIN) -> str:
             lines.append(style.bold(delta.link) + style.dim(f"  ({why_words(delta.why)})" if delta.why else ""))
         lines += delta_lines(delta, style)
     for step in plan.steps:
-        if isinstance(step.action, SetSysctl):
+        if isinstance(step.action, SetSysctl) and not step.link:
             lines += [style.bold(step.action.key), style.green(f"  + {step.action.value}")]
     return "\n".join(lines) + "\n" if lines else ""
 

@@ -13,11 +13,13 @@ from windrow.model.steps import (
     Action,
     AddAddr,
     AddRoute,
+    AddRule,
     AwaitCarrier,
     CreateLink,
     DelAddr,
     DeleteLink,
     DelRoute,
+    DelRule,
     Delta,
     Failure,
     Plan,
@@ -105,6 +107,9 @@ def action_value(action: Action) -> dict[str, Any]:
             return {"name": "add-route", **route_value(route)}
         case DelRoute(route=route):
             return {"name": "delete-route", **route_value(route)}
+        case AddRule(rule=rule) | DelRule(rule=rule):
+            name = "add-rule" if isinstance(action, AddRule) else "delete-rule"
+            return {"name": name, "iif": rule.iif, "oif": rule.oif}
         case SetSysctl(key=key, value=value):
             return {"name": "set-sysctl", "key": key, "value": value}
         case AwaitCarrier(timeout_ms=timeout, settle_ms=settle):

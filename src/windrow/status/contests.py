@@ -19,6 +19,7 @@ from windrow.model.facts import Nic
 from windrow.model.host import Bond, Bridge, HostState, Link, Observed, Other, VlanIf
 from windrow.model.steps import Delta, Plan
 from windrow.model.values import IfName, Ref
+from windrow.plan.diff import SETTING
 
 WINDOW_S = 300.0
 REPAIRS_MAX = 3
@@ -190,6 +191,9 @@ def _unmanaged(link: Link, attribute: str) -> Link | None:
     """None: it is no attribute that could be left out."""
     if attribute in _PLAIN:
         return replace(link, **{attribute: None})  # type: ignore[arg-type]
+    if attribute.startswith(SETTING):
+        key = attribute.removeprefix(SETTING)
+        return replace(link, settings={k: v for k, v in link.settings.items() if k != key})
     kind, _, option = attribute.partition(".")
     if option and option != "mode" and isinstance(link.spec, Bond | Bridge) and kind == link.kind:
         return replace(link, spec=replace(link.spec, **{option: None}))  # type: ignore[arg-type]

@@ -15,6 +15,8 @@ from windrow.model.bonding import BondMode
 from windrow.model.host import Bond
 from windrow.model.names import successor_of
 from windrow.model.steps import (
+    AddAddr,
+    AddRoute,
     CreateLink,
     DelAddr,
     DeleteLink,
@@ -85,6 +87,7 @@ PRICES: Mapping[str, Price] = {
         Price("MAC", 0, 1, "others learn its new MAC address", "gratuitous ARP (arp_notify), and the next frame"),
         Price("made anew", 0, 0.5, "it is made anew", "two bursts of netlink messages"),
         Price("VLANs", 0, 0.1, "frames without a tag change their VLAN", "one netlink message"),
+        Price("another way", 0, 1, "what goes there may go another way from now on", "one netlink message"),
         Price("bridge", 0, 0.1, "the bridge changes its filter", "one netlink message"),
     )
 }  # fmt: skip
@@ -167,6 +170,8 @@ def _price(step: Step, unit: Unit, modes: Mapping[str, BondMode]) -> Price:
             return PRICES["bridge"]
         case DeleteLink():
             return PRICES["made anew"]
+        case AddAddr() | AddRoute():
+            return PRICES["another way"]
         case _:
             return FAIL_OVER
 

@@ -22,6 +22,7 @@ from windrow.model.host import (
     Observed,
     Other,
     Route,
+    Rule,
     Runtime,
     VlanIf,
 )
@@ -29,11 +30,13 @@ from windrow.model.steps import (
     Action,
     AddAddr,
     AddRoute,
+    AddRule,
     AwaitCarrier,
     CreateLink,
     DelAddr,
     DeleteLink,
     DelRoute,
+    DelRule,
     Failure,
     RenameLink,
     SetBond,
@@ -84,7 +87,10 @@ class FakeKernel:
         devices = machine.devices.values()
         routes = frozenset(machine.routes) | frozenset(machine.connected())
         state = HostState(
-            links={IfName(d.name): _link(machine, d) for d in devices}, routes=routes, sysctls=dict(machine.sysctls)
+            links={IfName(d.name): _link(machine, d) for d in devices},
+            routes=routes,
+            rules=frozenset(machine.rules),
+            sysctls=dict(machine.sysctls),
         )
         return Observed(state=state, runtime={IfName(d.name): _runtime(machine, d) for d in devices})
 
@@ -96,6 +102,9 @@ class FakeKernel:
                 master = IfName(d.master.name) if d.master else None
                 found[name] = Nic(name=name, mac=Mac(_permanent(d) or d.mac), pci=d.pci, driver="fake", master=master)
         return found
+
+    def link_defaults(self) -> dict[str, str]:
+        return {}
 
     def features(self) -> KernelFeatures:
         return self._features
@@ -177,6 +186,10 @@ class FakeKernel:
         self.machine.routes.add(route)
         return self
 
+    def add_rule(self, rule: Rule) -> FakeKernel:
+        self.machine.rules.add(rule)
+        return self
+
     def pull(self, nic: str) -> None:
         """The cable comes out."""
         self._cable(nic, False)
@@ -234,9 +247,9 @@ class FakeKernel:
             case CreateLink(link=link):
                 machine.create(link, OWNER_GROUP)
             case SetSysctl(key=key, value=value):
-                if key not in machine.sysctls:
-                    raise Refused(errno.ENOENT)
-                machine.sysctls[key] = value
+                machine.set_sysctl(key, value)
+            case DelRule(rule=rule):  # its link may be gone
+                machine.del_rule(rule)
             case action:
                 self._change(machine.get(step.link), action)
 
@@ -259,18 +272,20 @@ class FakeKernel:
                 machine.change_port(device, action)
             case SetVlans():
                 machine.change_vlans(device, action)
-            case AddAddr(addr=addr):
-                machine.add_addr(device, addr)
+            case AddAddr(addr=addr, details=details):
+                machine.add_addr(device, addr, details)
             case DelAddr(addr=addr):
                 machine.del_addr(device, addr)
             case AddRoute(route=route):
                 machine.add_route(device, route)
             case DelRoute(route=route):
                 machine.del_route(device, route)
+            case AddRule(rule=rule):
+                machine.rules.add(rule)
             case AwaitCarrier():
                 if not machine.carrier(device):
                     raise Refused(errno.ETIMEDOUT)
-            case CreateLink() | SetSysctl():
+            case CreateLink() | SetSysctl() | DelRule():
                 raise AssertionError("these name no link that is there")
             case _ as never:
                 assert_never(never)
@@ -343,7 +358,9 @@ def _link(machine: Machine, d: Device) -> Link:
         self_vlans=d.self_vlans,
         isolated=d.isolated if d.vlans is not None else None,
         hairpin=d.hairpin if d.vlans is not None else None,
-        addrs=frozenset(Cidr(a) for a in d.addrs),
+        addrs=frozenset(Cidr(a) for a in d.addrs if a not in d.details or d.details[a].static),
+        details={Cidr(a): d.details[a] for a in d.addrs if a in d.details},
+        settings=dict(d.settings),
     )
 
 

@@ -12,7 +12,18 @@ from enum import Enum
 from ipaddress import IPv4Interface, ip_address, ip_interface, ip_network
 
 from windrow.model.bonding import BondMode
-from windrow.model.host import Bond, Bridge, Link, Other, PortVlans, Route, VlanIf, settled_metric
+from windrow.model.host import (
+    Bond,
+    Bridge,
+    Details,
+    Link,
+    Other,
+    PortVlans,
+    Route,
+    Rule,
+    VlanIf,
+    settled_metric,
+)
 from windrow.model.steps import SetLink, SetPort, SetVlans
 from windrow.model.values import IfName, VidSet
 from windrow.testing.bonding import BondParameters, Refused
@@ -57,6 +68,10 @@ class Device:
     speed: int | None = None
     downs: int = 0
     addrs: list[str] = field(default_factory=list)
+    details: dict[str, Details] = field(default_factory=dict)
+    """Of the addresses that were given with some."""
+    settings: dict[str, str] = field(default_factory=dict)
+    """`ipv6/accept_ra` -> `1`: the ones that were set."""
     master: Device | None = None
     parent: Device | None = None
     joined: int = 0
@@ -81,6 +96,7 @@ class Machine:
     def __init__(self) -> None:
         self.devices: dict[str, Device] = {}
         self.routes: set[Route] = set()
+        self.rules: set[Rule] = set()
         self.sysctls: dict[str, str] = {}
         self._serial = 1
         self._macs = 0
@@ -466,11 +482,28 @@ class Machine:
                 raise Refused(errno.EOPNOTSUPP)
             device.vlans = _changed(device.vlans, change)
 
-    def add_addr(self, device: Device, addr: str) -> None:
+    def set_sysctl(self, key: str, value: str) -> None:
+        parts = key.split("/")
+        if parts[0] == "net" and parts[2:3] == ["conf"] and parts[3] in self.devices:
+            self.devices[parts[3]].settings[f"{parts[1]}/{parts[4]}"] = value
+        elif key in self.sysctls:
+            self.sysctls[key] = value
+        else:
+            raise Refused(errno.ENOENT)
+
+    def del_rule(self, rule: Rule) -> None:
+        if rule not in self.rules:
+            raise Refused(errno.ENOENT)
+        self.rules.remove(rule)
+
+    def add_addr(self, device: Device, addr: str, details: Details | None = None) -> None:
         if ":" in addr and device.mtu < IPV6_MIN_MTU:
             raise Refused(errno.EINVAL)  # ipv6_add_dev
         if addr not in device.addrs:
             device.addrs.append(addr)
+        device.details.pop(addr, None)
+        if details is not None:
+            device.details[addr] = details
 
     def del_addr(self, device: Device, addr: str) -> None:
         """`__inet_del_ifa`: with a network's first address go its others (promote_secondaries is off), and with the
@@ -483,7 +516,7 @@ class Machine:
         gone = siblings if isinstance(interface, IPv4Interface) and siblings[0] == addr else [addr]
         device.addrs = [a for a in device.addrs if a not in gone]
         if ":" not in addr and all(":" in a for a in device.addrs):
-            ipv4 = {r for r in self.routes if r.dev == device.name and ":" not in (r.gateway or r.dst)}
+            ipv4 = {r for r in self.routes if r.dev == device.name and r.version == 4}
             self.routes -= ipv4
 
     def add_route(self, device: Device, route: Route) -> None:
@@ -496,7 +529,8 @@ class Machine:
         networks += [
             ip_network(r.dst) for r in self.routes if r.dev == device.name and not r.gateway and r.dst != "default"
         ]
-        if gateway is not None and not any(gateway in n for n in networks if n.version == gateway.version):
+        free = route.exact is not None and route.exact.reached
+        if gateway and not free and not any(gateway in n for n in networks if n.version == gateway.version):
             raise Refused(errno.ENETUNREACH if gateway.version == 4 else errno.EHOSTUNREACH)
         self.routes.add(replace(route, dev=IfName(device.name), metric=settled_metric(route)))
 

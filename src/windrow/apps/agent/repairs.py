@@ -21,7 +21,7 @@ def differences(plan: Plan) -> Iterator[Delta]:
         if unit.steps:
             yield from unit.deltas
             for step in unit.steps:
-                if isinstance(step.action, SetSysctl):
+                if isinstance(step.action, SetSysctl) and not step.link:
                     yield _of_sysctl(step.action)
 
 

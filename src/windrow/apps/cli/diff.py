@@ -35,7 +35,7 @@ def diff(session: Session, places: tuple[str, ...], output: str) -> None:
     held = [p for p in seen.problems if p.severity is Severity.ERROR]
     if output == "json":
         deltas = [delta_value(d) for unit in plan.units for d in unit.deltas]
-        sysctls = [step.action for step in plan.steps if isinstance(step.action, SetSysctl)]
+        sysctls = [step.action for step in plan.steps if isinstance(step.action, SetSysctl) and not step.link]
         problems = [problem_value(p) for p in (*seen.problems, *plan.refusals)]
         print_json(
             document(

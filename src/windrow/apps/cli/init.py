@@ -24,13 +24,15 @@ from windrow.model.facts import Nic
 from windrow.model.host import HostState
 from windrow.model.objects import AddressMode
 from windrow.model.problems import Problem, ProblemsError, Severity
-from windrow.model.steps import AddAddr, Impact, Phase, Step
-from windrow.model.values import MTU_MAX, MTU_MIN, VID_MAX, Cidr, IfName, Ref
+from windrow.model.steps import Impact
+from windrow.model.values import MTU_MAX, MTU_MIN, VID_MAX, Cidr, IfName
 from windrow.model.wire import dump
 from windrow.model.wire.hostnetworkconfig import parse_cidr
 from windrow.netlink.errors import KernelError
-from windrow.plan import given_back, normalise
+from windrow.plan import aged, given_back, normalise
 from windrow.services import netmanagers
+from windrow.services.filterrules import Reading
+from windrow.store import boot
 from windrow.store.leases import Leases, this_moment
 from windrow.store.origin import forget_origin, read_origin, write_origin
 
@@ -144,15 +146,15 @@ def _take(session: Session, ask: seed.Ask, options: Options, *, take_over: bool)
         planned = seed.design(cluster, sight.facts, sight.observed, ask, dynamic)
         fresh = [nic for nic in planned.nics if nic.master is None]
         others = _others(ground, fresh, sight)
-        gate([*planned.problems, *_wireless(ground, planned.nics), *_managed(others, take_over)], session.error_style)
+        filtered = _filtered(ground.filters([nic.name for nic in fresh]), options)
+        problems = [*planned.problems, *_wireless(ground, planned.nics), *_managed(others, take_over), *filtered]
+        gate(problems, session.error_style)
         if options.dry_run:
             for obj in planned.objects:
                 say("---")
                 print_yaml(dump(obj))
         else:
-            _make_permanent(kernel, fresh, dynamic)
-            sight, _ = survey(session, kernel)  # with these addresses, that they come back
-            _keep_origin(ground, sight, fresh, first=planned.first)
+            _keep_origin(ground, kernel, sight, fresh, first=planned.first)
             if planned.leased is not None:
                 Leases(ground.paths).adopt(planned.leased, this_moment())
     before = [cluster.objects.get(obj.ref) for obj in planned.objects]
@@ -204,27 +206,54 @@ def _wireless(ground: Ground, nics: tuple[Nic, ...]) -> list[Problem]:
     return [Problem(code="nic-wireless", message=f"{name} {text}", hint="use a wired NIC") for name in found]
 
 
-def _keep_origin(ground: Ground, sight: Sight, fresh: list[Nic], *, first: bool) -> None:
+SHOWN = 5
+"""So many rules of a packet filter are written out."""
+
+
+def _filtered(reading: Reading, options: Options) -> list[Problem]:
+    """The probe asks outwards, and sees nothing of who may come in: that a person tells, from a new session."""
+    settled = options.dry_run or options.confirm_s is not None
+    found = []
+    if reading.rules:
+        nics = ", ".join(sorted({rule.nic for rule in reading.rules}))
+        shown = "".join(f"\n        {rule.program}: {rule.text}" for rule in reading.rules[:SHOWN])
+        more = f"\n        and {len(reading.rules) - SHOWN} more" if len(reading.rules) > SHOWN else ""
+        message = f"rules of the packet filter name {nics}; what comes in then is no longer for them:{shown}{more}"
+        hint = (
+            "make rules for mgmt-br beside them, then say --confirm 60s: it is undone unless you confirm it from a new "
+            "session"
+        )
+        found.append(Problem(code="filter-names-nic", message=message, hint=hint, severity=_unless(settled)))
+    elif reading.unread and not reading.read:
+        why = "; ".join(reason for _, reason in reading.unread)
+        message = f"whether rules of a packet filter name these NICs cannot be told: {why}"
+        hint = "if there are any, say --confirm 60s, and confirm it from a new session"
+        found.append(Problem(code="filter-unread", message=message, hint=hint, severity=Severity.WARNING))
+    return found
+
+
+def _unless(settled: bool) -> Severity:
+    return Severity.WARNING if settled else Severity.ERROR
+
+
+def _keep_origin(ground: Ground, kernel: Kernel, sight: Sight, fresh: list[Nic], *, first: bool) -> None:
     """The NICs that are taken now, as they are; those that were taken before stay as they were found."""
-    now = normalise(sight.observed, frozenset(nic.name for nic in fresh))
+    now, usual = normalise(sight.observed, frozenset(nic.name for nic in fresh)), kernel.link_defaults()
     links = {nic.name: now.links[nic.name] for nic in fresh if nic.name in now.links}
+    links = {name: replace(link, settings=_own_settings(sight, name, usual)) for name, link in links.items()}
     routes = frozenset(r for r in now.routes if r.dev in links)
+    rules = frozenset(r for r in sight.observed.state.rules if r.link in links)
     sysctls = dict(now.sysctls)
     if not first and (before := read_origin(ground.paths)) is not None:
-        links, routes = {**links, **before.links}, routes | before.routes
+        links, routes, rules = {**links, **before.links}, routes | before.routes, rules | before.rules
         sysctls |= before.sysctls
-    write_origin(ground.paths, HostState(links=links, routes=routes, sysctls=sysctls))
+    write_origin(ground.paths, HostState(links=links, routes=routes, rules=rules, sysctls=sysctls))
 
 
-def _make_permanent(kernel: Kernel, nics: list[Nic], dynamic: Mapping[IfName, Mapping[Cidr, int]]) -> None:
-    """An address for a time only would end while it moves; on its way it is one like any other. Raises KernelError."""
-    why = Ref("Node", "")
-    for nic in nics:
-        for address in dynamic.get(nic.name, {}):
-            action = AddAddr(address)
-            step = Step(phase=Phase.PREPARE, link=nic.name, action=action, why=why, impact=Impact.NONE)
-            if (failure := kernel.run([step])) is not None:
-                raise KernelError(failure.errno, f"keep {address} on {nic.name}")
+def _own_settings(sight: Sight, nic: IfName, usual: Mapping[str, str]) -> dict[str, str]:
+    """What was set for the NIC itself: what every new link begins with need not be carried to another."""
+    found = sight.observed.state.links[nic].settings
+    return {key: value for key, value in found.items() if usual.get(key, value) != value}
 
 
 # -- back ------------------------------------------------------------------------------------------
@@ -245,7 +274,7 @@ def _give_back(session: Session, options: Options) -> None:
     gone = (config, network) if network is not None else (config,)
 
     def fit(compiled: Compiled, _: Sight) -> Compiled:
-        return replace(compiled, state=given_back(compiled.state, origin))
+        return replace(compiled, state=given_back(compiled.state, aged(origin, boot.seconds())))
 
     carry_out(session, Wish(remove=gone), replace(options, fit=fit))
     if not options.dry_run and _not_taken(session):

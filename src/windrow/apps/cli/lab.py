@@ -63,6 +63,10 @@ _verbose = click.option("-v", "--verbose", is_flag=True, help="Show what the ker
 _json = click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output, and no live log.")
 
 
+FORWARDED = ("WINDROW_CNI_PLUGIN", "WINDROW_HOSTS", "COLUMNS", "PYTHONPATH")
+"""Variables of the environment that tests in the lab kernel see, too."""
+
+
 @click.group(epilog=EXAMPLES, short_help="Run a whole cluster in one Linux kernel")
 def lab() -> None:
     """A cluster in one real Linux kernel: nodes, switches and hosts are network namespaces in it.
@@ -119,9 +123,7 @@ def test(session: Session, arguments: tuple[str, ...], kind: str, cpus: int, ver
     log = _live_log(session)
     env = {"HYPOTHESIS_STORAGE_DIRECTORY": "/tmp/hypothesis", "PYTHONDONTWRITEBYTECODE": "1"}
     # Which plugin tests/cni is about (they are pointed at others' too), and which checkout is tested.
-    env |= {
-        name: value for name, value in os.environ.items() if name in ("WINDROW_CNI_PLUGIN", "COLUMNS", "PYTHONPATH")
-    }
+    env |= {name: value for name, value in os.environ.items() if name in FORWARDED}
     argv = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *arguments]
     needs = Needs(memory=memory_for(_TESTED), cpus=cpus)
     with _machine(kind, log, verbose or session.verbose, needs) as machine:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,7 @@ from windrow.store.paths import Paths
 
 if TYPE_CHECKING:
     from windrow.apps.engine import Kernel
+    from windrow.services.filterrules import Reading
 
 Ask = Callable[[Sequence[Target], float, Answers | None], Answers]
 """`netlink.reach.ask`: targets, how long at most, and what is enough."""
@@ -46,6 +47,12 @@ def real_dynamic(kernel: Kernel) -> Mapping[IfName, Mapping[Cidr, int]]:
     return dynamic_addresses(kernel.rtnl) if isinstance(kernel, Rtnetlink) else {}
 
 
+def real_filters(nics: Collection[str]) -> Reading:
+    from windrow.services.filterrules import firewall_rules_naming
+
+    return firewall_rules_naming(nics)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ground:
     """Tests put in a kernel in memory, and answers that nobody gave."""
@@ -57,3 +64,5 @@ class Ground:
     watch: Watch = field(default=real_watch)
     dynamic: Callable[[Kernel], Mapping[IfName, Mapping[Cidr, int]]] = field(default=real_dynamic)
     """The addresses that links have for a time only, and the seconds that are left of it."""
+    filters: Callable[[Collection[str]], Reading] = field(default=real_filters)
+    """The rules of the packet filter that name one of these NICs."""

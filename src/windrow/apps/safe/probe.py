@@ -137,7 +137,7 @@ def uplinks(observed: Observed) -> list[IfName]:
     tells of any port, a machine's too)."""
     links = observed.state.links
     roots = [r.dev for r in observed.state.routes if r.dst == "default" and r.dev in links]
-    names = [n for n in roots if n] or [n for n, link in links.items() if link.addrs and n != "lo"]
+    names = [n for n in roots if n] or [n for n, link in links.items() if (link.addrs or link.details) and n != "lo"]
     found: list[IfName] = []
     for name in names:
         below = links[name].parent or name
@@ -170,8 +170,9 @@ def target(host: str, observed: Observed, port: int = 0) -> Target:
 
 def _addresses(observed: Observed) -> Iterator[tuple[str, str]]:
     for name, link in observed.state.links.items():
-        for address in sorted(link.addrs or ()):
-            yield name, address
+        for address in sorted((link.addrs or frozenset()) | link.details.keys()):
+            if not ipaddress.ip_interface(address).is_link_local:
+                yield name, address
 
 
 def _named(probe: Probe, observed: Observed) -> Target:

@@ -15,19 +15,19 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from windrow.compile.carried import sayable, told
 from windrow.compile.uplinks import find_nic
 from windrow.model import names
 from windrow.model.bonding import BondMode
 from windrow.model.cluster import Cluster, matches_selector, selects_node
 from windrow.model.facts import Nic, NodeFacts
-from windrow.model.host import RTPROT_KERNEL, Bond, Link, Observed, Route
+from windrow.model.host import COMES_BY_ITSELF, MAIN_TABLE, RTPROT_RA, Bond, Link, Observed, Route
 from windrow.model.leases import Lease, LeasedRoute
 from windrow.model.meta import Meta
 from windrow.model.objects import (
     AddressMode,
     AnyObject,
     HostNetworkConfig,
-    HostRoute,
     HostRouting,
     LabelSelector,
     NicIdentity,
@@ -43,12 +43,11 @@ from windrow.model.wire import dump, json_text, load_documents
 from windrow.model.wire import hostnetworkconfig as hnc_wire
 from windrow.model.wire import vlanconfig as vc_wire
 from windrow.plan import hints
+from windrow.plan.guard import IMMOVABLE_HINT, immovable
 
 Dynamic = Mapping[IfName, Mapping[Cidr, int]]
 """The addresses that links have for a time only, and the seconds that are left of it."""
 
-MAIN_TABLE = 254
-RTPROT_RA = 9
 ALONE = frozenset({None, BondMode.ACTIVE_BACKUP, BondMode.LACP})
 """Modes that mean something with one NIC: the switch may insist on LACP, and a second NIC may come."""
 
@@ -208,7 +207,8 @@ def _host_network(
         ips = {**made.ips, node: ask.addresses} if ask.addresses else {}
         gateways = made.routing.gateways if ask.addresses else ()
         if ask.addresses and first and not gateways:
-            gateways = had.routing.gateways
+            families = {":" in address for address in ask.addresses}
+            gateways = tuple(g for g in had.routing.gateways if (":" in g) in families)
         made = replace(made, mode=mode, ips=ips, routing=replace(made.routing, gateways=gateways))
     if ask.gateways is not None:
         made = replace(made, routing=replace(made.routing, gateways=ask.gateways))
@@ -287,6 +287,8 @@ def _unfit(nics: tuple[Nic, ...], config: VlanConfig | None, observed: Observed)
                 hint = "this management network was made by the system's installer: it stays the system's"
             yield Problem(code="nic-in-use", message=what, hint=hint)
         standing = sorted(n for n, k in observed.state.links.items() if k.parent == nic.name)
+        for text in immovable(observed.state.routes, nic.name) if not link.master else ():
+            yield Problem(code="route-immovable", message=text, hint=IMMOVABLE_HINT)
         if standing:
             what = f"{', '.join(standing)} stand{'s' if len(standing) == 1 else ''} on {nic.name}, and would be cut off"
             again = hints.init_with_vlan(observed, nic.name, standing[0])
@@ -312,12 +314,14 @@ def _had(
         return Had()
     nic = with_addresses[0]
     addresses = _addresses(nic.name, observed, dynamic)
-    routes = [r for r in observed.state.routes if r.dev == nic.name and r.protocol != RTPROT_KERNEL]
+    link = observed.state.links[nic.name]
+    routes = [r for r in observed.state.routes if r.dev == nic.name and r.protocol not in COMES_BY_ITSELF]
+    leased = any(":" not in a for a in dynamic.get(nic.name, ()))
     return Had(
-        link=observed.state.links[nic.name],
+        link=link,
         addresses=addresses,
-        routing=_routing(routes),
-        dynamic=bool({a for a in dynamic.get(nic.name, ()) if ":" not in a}),
+        routing=told(routes, sayable(addresses, dhcp=leased)).routing,
+        dynamic=leased,
     )
 
 
@@ -325,22 +329,6 @@ def _addresses(nic: IfName, observed: Observed, dynamic: Dynamic) -> tuple[Cidr,
     link = observed.state.links[nic]
     found = set(link.addrs or ()) | {a for a in dynamic.get(nic, ()) if ":" not in a}
     return tuple(sorted(found, key=lambda a: (":" in a, a)))
-
-
-def _routing(routes: list[Route]) -> HostRouting:
-    """The best default route of each family; the others as they are."""
-    best: dict[bool, Route] = {}
-    for route in sorted((r for r in routes if r.dst == "default" and r.gateway), key=lambda r: -r.metric):
-        best[":" in str(route.gateway)] = route
-    metric = next((r.metric for six, r in sorted(best.items()) if r.metric and not six), None)
-    others = [
-        HostRoute(to=r.dst, via=r.gateway or "", metric=r.metric or None)
-        for r in sorted(routes, key=lambda r: (r.dst, r.metric))
-        if r.dst != "default" and r.table == MAIN_TABLE
-    ]
-    return HostRouting(
-        gateways=tuple(str(r.gateway) for _, r in sorted(best.items())), metric=metric, routes=tuple(others)
-    )
 
 
 # -- what contradicts itself -----------------------------------------------------------------------
@@ -379,7 +367,8 @@ def _elsewhere(
         if has and not mine:
             hint = hints.delete_address(observed, name, has[0], "take it off", instead=f"name {name} too")
             yield Problem(code="address-elsewhere", message=f"{has[0]} is the address of {name}", hint=hint)
-    routes = sorted({r.dev for r in observed.state.routes if r.dst == "default" and r.dev and not _loose(r)})
+    main = (r for r in observed.state.routes if r.dst == "default" and r.table == MAIN_TABLE and not _loose(r))
+    routes = sorted({dev for route in main for dev in route.links})
     others = [name for name in routes if name not in ours and not observed.owned(name)]
     if others and not ask.gateways:
         text = f"the default route of this host goes over {', '.join(others)}, which is not named"

@@ -24,7 +24,8 @@ from windrow.model.problems import WindrowError
 from windrow.model.steps import Plan
 from windrow.model.values import IfName
 from windrow.model.wire import json_text, load_documents
-from windrow.plan import make_plan
+from windrow.plan import aged, make_plan
+from windrow.store import boot
 from windrow.store.checkpoints import Checkpoints
 from windrow.store.directory import Store
 from windrow.store.paths import Paths
@@ -87,6 +88,7 @@ def plan_back(want: HostState, observed: Observed) -> Plan:
         for name, link in observed.state.links.items()
         if _stands_on_what_goes(name, link, want, observed)
     }
+    want = aged(want, boot.seconds())
     wanted = replace(want, links={**want.links, **ports})
     return make_plan(wanted, observed, protected=protected_links(observed), consent=True)
 

@@ -10,7 +10,7 @@ import errno
 from collections.abc import Iterable
 from pathlib import Path
 
-from windrow.model.host import RTPROT_KERNEL, Route
+from windrow.model.host import MAIN_TABLE, RTPROT_KERNEL, Route
 from windrow.model.values import IfName, Mac
 from windrow.netlink import links, netns, sysctl, tap
 from windrow.netlink.errors import KernelError, NoSuchLink, NotSupported
@@ -33,7 +33,7 @@ def look(kernel: Kernel, name: str) -> PodNic:
     link = state.links.get(IfName(name))
     if link is None:
         raise NoSuchLink(errno.ENODEV, f"find {name} in the pod")
-    routes = [r for r in state.routes if r.dev == name and r.protocol != RTPROT_KERNEL]
+    routes = [r for r in state.routes if r.dev == name and r.table == MAIN_TABLE and r.protocol != RTPROT_KERNEL]
     return PodNic(
         name=IfName(name),
         mac=link.mac or Mac("00:00:00:00:00:00"),

@@ -13,7 +13,19 @@ from ipaddress import ip_address, ip_interface, ip_network
 from typing import Any, TypeVar
 
 from windrow.model.bonding import OPTIONS, BondMode
-from windrow.model.host import Bond, Bridge, HostState, Link, LinkSpec, Other, Route, VlanIf
+from windrow.model.host import (
+    Bond,
+    Bridge,
+    Details,
+    Exact,
+    HostState,
+    Link,
+    LinkSpec,
+    Other,
+    Route,
+    Rule,
+    VlanIf,
+)
 from windrow.model.values import (
     VID_MAX,
     Cidr,
@@ -37,23 +49,27 @@ def write(state: HostState) -> dict[str, Any]:
         "version": VERSION,
         "links": [_write_link(state.links[name]) for name in sorted(state.links)],
         "routes": [_write_route(r) for r in sorted(state.routes, key=_route_key)],
+        "rules": [_write_rule(r) for r in sorted(state.rules, key=lambda r: (r.iif, r.oif, r.message, r.protocol))],
         "sysctls": dict(sorted(state.sysctls.items())),
     }
 
 
 def read(document: Any) -> HostState:
     """The inverse. Raises ValueError, with the place in its text."""
-    table = _table(document, {"version", "links", "routes", "sysctls"})
+    table = _table(document, {"version", "links", "routes", "rules", "sysctls"})
     if table.get("version") != VERSION:
         raise ValueError(f"version: this is {table.get('version')!r}, and {VERSION} is what is understood here")
     links = [_at(f"links[{i}]", _read_link, one) for i, one in enumerate(_list(table, "links"))]
     if len({link.name for link in links}) != len(links):
         raise ValueError("links: a name is there twice")
     routes = [_at(f"routes[{i}]", _read_route, one) for i, one in enumerate(_list(table, "routes"))]
-    sysctls = _table(table.get("sysctls", {}))
-    if not all(isinstance(value, str) for value in sysctls.values()):
-        raise ValueError("sysctls: these are not texts")
-    return HostState(links={link.name: link for link in links}, routes=frozenset(routes), sysctls=sysctls)
+    rules = [_at(f"rules[{i}]", _read_rule, one) for i, one in enumerate(_list(table, "rules"))]
+    return HostState(
+        links={link.name: link for link in links},
+        routes=frozenset(routes),
+        rules=frozenset(rules),
+        sysctls=_texts(table, "sysctls"),
+    )
 
 
 # -- links -----------------------------------------------------------------------------------------
@@ -65,9 +81,41 @@ def _write_link(link: Link) -> dict[str, Any]:
     found |= {name: _write_vlans(vlans) for name, vlans in _vlans(link) if vlans is not None}
     if link.addrs is not None:
         found["addrs"] = sorted(link.addrs)
+    if link.details:
+        found["details"] = {address: _write_details(one) for address, one in sorted(link.details.items())}
+    if link.settings:
+        found["settings"] = dict(sorted(link.settings.items()))
     if link.origin:
         found["origin"] = [[ref.kind, ref.name, ref.namespace] for ref in link.origin]
     return found
+
+
+_TIMES = ("valid_until", "preferred_until")
+
+
+def _write_details(one: Details) -> dict[str, Any]:
+    plain = {name: getattr(one, name) for name in ("scope", "flags", "label", "rank", "static", *_TIMES)}
+    kept = {name: value for name, value in plain.items() if value not in (None, "")}
+    return {"attributes": one.attributes.hex(), **kept}
+
+
+def _all_details(document: Any) -> dict[Cidr, Details]:
+    return {_cidr(address): _at(address, _read_details, one) for address, one in _table(document).items()}
+
+
+def _read_details(document: Any) -> Details:
+    table = _table(document, {f.name for f in fields(Details)})
+    static = _flag(table, "static")
+    return Details(
+        attributes=_bytes(table, "attributes"),
+        scope=_number(table, "scope", 0xFF) or 0,
+        flags=_number(table, "flags", _U32) or 0,
+        label=_text(table, "label") if "label" in table else "",
+        rank=_number(table, "rank", _U32) or 0,
+        static=True if static is None else static,
+        valid_until=_seconds(table, "valid_until"),
+        preferred_until=_seconds(table, "preferred_until"),
+    )
 
 
 def _vlans(link: Link) -> tuple[tuple[str, PortVlans | None], ...]:
@@ -92,7 +140,7 @@ def _write_vlans(vlans: PortVlans) -> dict[str, Any]:
     return found if vlans.exact else {**found, "exact": False}
 
 
-_LINK = frozenset({"name", "spec", "vlans", "self_vlans", "addrs", "origin", *_PLAIN})
+_LINK = frozenset({"name", "spec", "vlans", "self_vlans", "addrs", "details", "settings", "origin", *_PLAIN})
 
 
 def _read_link(document: Any) -> Link:
@@ -110,6 +158,8 @@ def _read_link(document: Any) -> Link:
         isolated=_flag(table, "isolated"),
         hairpin=_flag(table, "hairpin"),
         addrs=frozenset(_at("addrs", _cidr, a) for a in _list(table, "addrs")) if "addrs" in table else None,
+        details=_at("details", _all_details, table.get("details", {})),
+        settings=_texts(table, "settings"),
         origin=tuple(_at("origin", _ref, one) for one in _list(table, "origin")),
         **vlans,
     )
@@ -195,7 +245,37 @@ def _route_key(route: Route) -> tuple[str, ...]:
 
 
 def _write_route(route: Route) -> dict[str, Any]:
-    return {f.name: value for f in fields(route) if (value := getattr(route, f.name)) not in (None, f.default)}
+    found = {f.name: value for f in fields(route) if (value := getattr(route, f.name)) not in (None, f.default)}
+    if route.exact is not None:
+        exact = route.exact
+        found["exact"] = {"message": exact.message.hex(), "links": list(exact.links), "reached": exact.reached}
+        found["exact"] |= {name: text for name in ("source", "stays") if (text := getattr(exact, name))}
+    return found
+
+
+def _read_exact(document: Any) -> Exact:
+    table = _table(document, {f.name for f in fields(Exact)})
+    return Exact(
+        message=_bytes(table, "message"),
+        links=tuple(_at("links", parse_ifname, name) for name in _list(table, "links")),
+        source=str(_at("source", ip_address, _text(table, "source"))) if "source" in table else "",
+        reached=bool(_flag(table, "reached")),
+        stays=_text(table, "stays") if "stays" in table else "",
+    )
+
+
+def _write_rule(rule: Rule) -> dict[str, Any]:
+    return {"message": rule.message.hex(), "iif": rule.iif, "oif": rule.oif, "protocol": rule.protocol}
+
+
+def _read_rule(document: Any) -> Rule:
+    table = _table(document, {f.name for f in fields(Rule)})
+    return Rule(
+        message=_bytes(table, "message"),
+        iif=_at("iif", _none_or_ifname, _text(table, "iif")),
+        oif=_at("oif", _none_or_ifname, _text(table, "oif")),
+        protocol=_number(table, "protocol", 0xFF) or 0,
+    )
 
 
 def _read_route(document: Any) -> Route:
@@ -203,11 +283,13 @@ def _read_route(document: Any) -> Route:
     dst = _text(table, "dst")
     if dst != "default":
         dst = str(_at("dst", ip_network, dst))
-    numbers = {n: v for n in ("table", "metric", "protocol") if (v := _number(table, n, _U32)) is not None}
+    numbers = {n: v for n in ("table", "metric", "protocol", "order") if (v := _number(table, n, _U32)) is not None}
     return Route(
         dst=dst,
         dev=_at("dev", parse_ifname, _text(table, "dev")) if "dev" in table else None,
         gateway=str(_at("gateway", ip_address, _text(table, "gateway"))) if "gateway" in table else None,
+        exact=_at("exact", _read_exact, table["exact"]) if "exact" in table else None,
+        until=_seconds(table, "until"),
         **numbers,
     )
 
@@ -254,6 +336,29 @@ def _text(table: Mapping[str, Any], name: str) -> str:
     if not isinstance(found, str):
         raise ValueError(f"{name}: this is no text")
     return found
+
+
+def _texts(table: Mapping[str, Any], name: str) -> dict[str, str]:
+    found = _at(name, _table, table.get(name, {}))
+    if not all(isinstance(value, str) for value in found.values()):
+        raise ValueError(f"{name}: these are not texts")
+    return dict(found)
+
+
+def _bytes(table: Mapping[str, Any], name: str) -> bytes:
+    try:
+        return bytes.fromhex(_text(table, name))
+    except ValueError as error:
+        raise ValueError(f"{name}: these are no bytes in hexadecimal") from error
+
+
+def _seconds(table: Mapping[str, Any], name: str) -> float | None:
+    found = table.get(name)
+    if found is None:
+        return None
+    if isinstance(found, bool) or not isinstance(found, int | float) or not 0 <= found < 2**40:
+        raise ValueError(f"{name}: this is no time")
+    return float(found)
 
 
 def _flag(table: Mapping[str, Any], name: str) -> bool | None:
