@@ -9,7 +9,7 @@ from typing import Protocol
 import pytest
 
 from windrow.model.bonding import BondMode
-from windrow.model.host import Bond, Bridge, Link, PortVlans, Route, VlanIf
+from windrow.model.host import Bond, Bridge, BridgePort, Link, PortVlans, Route, VlanIf
 from windrow.model.steps import (
     Action,
     AddAddr,
@@ -100,7 +100,7 @@ HANDS: dict[str, tuple[str, Action]] = {
     "gone": ("oob-br.7", DeleteLink()),
     "a bond out of its bridge": ("oob-bo", SetMaster(None)),
     "a NIC out of its bond": ("eth1", SetMaster(None)),
-    "isolation": ("oob-bo", SetPort(isolated=True)),
+    "isolation": ("oob-bo", SetPort(BridgePort(isolated=True))),
     "address": ("oob-br.7", AddAddr(Cidr("10.7.0.1/24"))),
     "a foreign link comes into our bridge": ("c1", SetMaster(IfName("oob-br"))),
     "a foreign link takes a name we want": ("c2", RenameLink(IfName("eth2"))),

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from windrow.apps.engine import converge, look
 from windrow.compile import compile_node
 from windrow.model.bonding import BondMode
-from windrow.model.host import Bond, Bridge, HostState, Link, Other, PortVlans, Route, VlanIf
+from windrow.model.host import Bond, Bridge, BridgePort, HostState, Link, Other, PortVlans, Route, VlanIf
 from windrow.model.values import Cidr, IfName, Mac, Ref, VidSet
 from windrow.model.wire import hoststate
 from windrow.plan.normal import normalise
@@ -47,8 +47,7 @@ WHOLE = HostState(
         IfName("p"): Link(
             name=IfName("p"),
             spec=Other(kind="veth", parent=IfName("b")),
-            isolated=True,
-            hairpin=False,
+            port=BridgePort(isolated=True, hairpin=False),
             vlans=PortVlans(),
         ),
     },

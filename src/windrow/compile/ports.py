@@ -7,8 +7,10 @@ record whose bridge is nobody's cluster network on this node asks for nothing.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 
 from windrow.model import names
+from windrow.model.bridging import FRESH_BRIDGE_PORT
 from windrow.model.facts import NodeFacts
 from windrow.model.host import Link, Other
 from windrow.model.objects import ClusterNetwork
@@ -34,8 +36,7 @@ def port_links(ports: Iterable[PortRecord], facts: NodeFacts) -> list[Link]:
             up=True,
             master=record.bridge,
             vlans=record.vlans,
-            isolated=record.isolated,
-            hairpin=record.hairpin,
+            port=replace(FRESH_BRIDGE_PORT, isolated=record.isolated, hairpin=record.hairpin),
             origin=(record.ref,),
         )
         for record in ports

@@ -50,10 +50,27 @@ def parse_mac(text: str) -> Mac:
     return Mac(mac)
 
 
+def name_bytes(name: str) -> bytes:
+    """A link's name as the kernel has it. To the kernel a name is bytes, and here a text: what is no UTF-8 in it is
+    kept as surrogates (PEP 383), so that every link can be named, asked about and deleted."""
+    return name.encode(errors="surrogateescape")
+
+
+def name_text(data: bytes) -> str:
+    """The inverse of `name_bytes`, without the NUL at the end."""
+    return data.rstrip(b"\0").decode(errors="surrogateescape")
+
+
+def shown_name(name: str) -> str:
+    """A name for people: bytes that are no UTF-8, and characters that a terminal would obey, as `\\xff`."""
+    text = name_bytes(name).decode(errors="backslashreplace")
+    return text if text.isprintable() else "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
+
+
 def parse_ifname(text: str) -> IfName:
     """An interface name the kernel accepts (`dev_valid_name`). Raises ValueError."""
-    if len(text.encode()) > IFNAME_MAX:
-        raise ValueError(f"{text!r} has {len(text.encode())} bytes, the kernel allows {IFNAME_MAX}")
+    if len(name_bytes(text)) > IFNAME_MAX:
+        raise ValueError(f"{text!r} has {len(name_bytes(text))} bytes, the kernel allows {IFNAME_MAX}")
     if text in ("", ".", "..") or any(char in "/:\0" or char.isspace() for char in text):
         raise ValueError(f"{text!r} is not a name the kernel accepts for an interface")
     return IfName(text)

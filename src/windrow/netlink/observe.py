@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import errno
 import socket
+import struct
 from collections.abc import Callable, Iterable, Mapping
+from functools import cache
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from windrow.model.bridging import BridgePort
 from windrow.model.host import (
     HostState,
     LacpState,
     Link,
+    LinkFlags,
     LinkSpec,
     Observed,
     Other,
@@ -20,10 +24,23 @@ from windrow.model.host import (
     Runtime,
     VlanIf,
 )
+from windrow.model.marks import is_marked
 from windrow.model.values import Cidr, IfName, Mac, VidSet
 from windrow.netlink import codec, options
 from windrow.netlink.errors import KernelError
-from windrow.netlink.links import BRIDGE_FLAGS_SELF, DEVICE, PVID, RANGE_BEGIN, RANGE_END, UNTAGGED
+from windrow.netlink.links import (
+    BRIDGE_FLAGS_SELF,
+    DEVICE,
+    IFF_ALLMULTI,
+    IFF_MULTICAST,
+    IFF_NOARP,
+    IFF_PROMISC,
+    IFF_UP,
+    PVID,
+    RANGE_BEGIN,
+    RANGE_END,
+    UNTAGGED,
+)
 from windrow.netlink.linksettings import LinkSettings
 from windrow.netlink.sock import (
     RTEXT_FILTER_BRVLAN_COMPRESSED,
@@ -31,12 +48,12 @@ from windrow.netlink.sock import (
     RTM_GETADDR,
     RTM_GETLINK,
     RTM_GETROUTE,
-    Dump,
     Message,
     Rtnl,
+    Span,
 )
 
-IFF_UP, IFF_LOOPBACK, IFF_PROMISC, IFF_LOWER_UP = 0x1, 0x8, 0x100, 0x10000
+IFF_LOOPBACK, IFF_LOWER_UP = 0x8, 0x10000
 ARPHRD_ETHER = 1
 OPER = ("unknown", "notpresent", "down", "lowerlayerdown", "testing", "dormant", "up")
 """IF_OPER_* (RFC 2863)."""
@@ -54,8 +71,14 @@ _BRIDGE_BODY = codec.LINK_HEADER.pack(socket.AF_BRIDGE, 0, 0, 0, 0) + codec.BRID
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
+Ports = tuple[BridgePort, BridgePort]
+"""A bridge port that need not forward just now, and the same one where it ought to (`options.port_of`)."""
+
+
 class Raw(NamedTuple):
-    """One link as the kernel sent it: header and decoded attributes. `data`: of its kind; `slave`: of its master's."""
+    """One link as the kernel sent it: header and decoded attributes. `data`: of its kind; `slave`: of its master's.
+
+    `fault`: why it could not be read; then nothing is known of it but its name."""
 
     ifindex: int
     arphrd: int
@@ -65,54 +88,123 @@ class Raw(NamedTuple):
     slave_kind: str = ""
     data: Mapping[str, Any] = _NOTHING
     slave: Mapping[str, Any] = _NOTHING
+    port: Ports | None = None
+    fault: str = ""
 
 
 def observe(rtnl: Rtnl, sysctls: Mapping[str, str] | None = None) -> Observed:
-    """Everything there is. `sysctls`: values read by the caller, to be part of the state. Raises KernelError."""
-    raws, dirty = dump_links(rtnl)
+    """All links, their VLANs and addresses, and the routes. `sysctls` go into the state as they are.
+
+    A link of which the kernel says what nobody here can read is named in `Observed.unreadable`; the look goes on.
+    Raises KernelError.
+    """
+    raws = dump_links(rtnl)
     names = {raw.ifindex: raw.attrs["name"] for raw in raws}
-    kinds = {raw.ifindex: raw.kind for raw in raws}
     vlans: Mapping[int, PortVlans] = {}
-    if "bridge" in kinds.values():
-        vlans, interrupted = dump_vlans(rtnl)
-        dirty |= interrupted
-    addrs, interrupted = _dump_addrs(rtnl)
-    dirty |= interrupted
-    routes, interrupted = _dump_routes(rtnl, names)
-    dirty |= interrupted
-    bonds = {raw.ifindex: raw.data for raw in raws if raw.kind == "bond"}
-    settings = LinkSettings(rtnl.fileno())
+    if any(raw.kind == "bridge" for raw in raws):
+        vlans = dump_vlans(rtnl)
+    addrs = _dump_addrs(rtnl)
+    routes = _dump_routes(rtnl, names)
+    look = _Look(
+        names=names,
+        bonds={raw.ifindex: raw.data for raw in raws if raw.kind == "bond"},
+        open_bridges=frozenset(
+            r.ifindex for r in raws if r.kind == "bridge" and r.flags & IFF_UP and not r.data.get("stp")
+        ),
+        settings=LinkSettings(rtnl.fileno()),
+    )
     links: dict[IfName, Link] = {}
     runtime: dict[IfName, Runtime] = {}
+    unreadable: dict[IfName, str] = {}
     for raw in raws:
-        link = _link(raw, names, vlans, addrs.get(raw.ifindex, _NO_ADDRS))
-        links[link.name] = link
-        runtime[link.name] = _runtime(raw, names, bonds, settings)
+        name = raw.attrs["name"]
+        try:
+            if raw.fault:
+                raise ValueError(raw.fault)
+            links[name], runtime[name] = _link(raw, look, vlans, addrs.get(raw.ifindex, _NO_ADDRS)), _runtime(raw, look)
+        except _FAULTS as fault:
+            links.pop(name, None)
+            unreadable[name] = f"{type(fault).__name__}: {fault}"
     state = HostState(links=links, routes=routes, sysctls=dict(sysctls or {}))
-    return Observed(state=state, runtime=runtime, dirty=dirty)
+    return Observed(state=state, runtime=runtime, unreadable=unreadable)
+
+
+class _Look(NamedTuple):
+    """What one link's meaning takes of the others."""
+
+    names: Mapping[int, str]
+    bonds: Mapping[int, Mapping[str, Any]]
+    open_bridges: frozenset[int]
+    """Those that are open, without STP: their ports forward as soon as they can."""
+    settings: LinkSettings
 
 
 # Links --------------------------------------------------------------------------------------------
 
 
-def dump_links(rtnl: Rtnl) -> tuple[list[Raw], bool]:
-    """All links, decoded; and whether the dump was interrupted."""
+def dump_links(rtnl: Rtnl) -> list[Raw]:
+    """All links, decoded. Raises KernelError."""
     dump = rtnl.dump(Message(RTM_GETLINK, _LINK_BODY, doing="list the links"))
     unpack, decode, size = codec.LINK_HEADER.unpack_from, codec.LINK.decode, codec.LINK_HEADER.size
     raws: list[Raw] = []
-    for data, start, end in dump.spans:
+    for data, start, end in dump:
         _, arphrd, index, flags, _ = unpack(data, start)
-        attrs = decode(data, start + size, end)
-        info = attrs.get("linkinfo")
-        raws.append(_with_info(index, arphrd, flags, attrs, info) if info else Raw(index, arphrd, flags, attrs, DEVICE))
-    return raws, dump.dirty
+        try:
+            attrs = decode(data, start + size, end)
+            info = attrs.get("linkinfo")
+            raw = _with_info(index, arphrd, flags, attrs, info) if info else Raw(index, arphrd, flags, attrs, DEVICE)
+            attrs["name"]
+        except _FAULTS as fault:
+            name = _NAME.decode(data, start + size, end).get("name", f"#{index}")
+            raw = Raw(index, arphrd, flags, {"name": name}, DEVICE, fault=f"{type(fault).__name__}: {fault}")
+        raws.append(raw)
+    return raws
+
+
+_FAULTS = (struct.error, ValueError, LookupError, TypeError)
+"""What reading raises for a payload that is not what its number says: shorter, longer, of a later kernel."""
+_NAME = codec.Table({"name": codec.LINK.rows["name"]})
 
 
 def _with_info(index: int, arphrd: int, flags: int, attrs: Mapping[str, Any], info: Mapping[str, Any]) -> Raw:
     kind, slave_kind = info.get("kind", DEVICE), info.get("slave_kind", "")
     data = _DECODE_DATA[kind](info["data"]) if kind in _DECODE_DATA and "data" in info else _NOTHING
+    if slave_kind == "bridge":
+        slave, port = _PORTS.read(info["slave_data"])
+        return Raw(index, arphrd, flags, attrs, kind, slave_kind, data, slave, port)
     slave = codec.SLAVE_DATA[slave_kind].decode(info["slave_data"]) if slave_kind in codec.SLAVE_DATA else _NOTHING
     return Raw(index, arphrd, flags, attrs, kind, slave_kind, data, slave)
+
+
+class _Ports:
+    """Reads what is said of bridge ports (IFLA_INFO_SLAVE_DATA of kind bridge).
+
+    A host has a thousand ports that differ in nothing but their timers and numbers. So what was read is kept by the
+    bytes of the attributes that count, their headers included; where they stand follows from the length of the whole.
+    """
+
+    _KEPT_MAX = 256
+
+    def __init__(self) -> None:
+        self._runs: dict[int, list[slice]] = {}
+        self._kept: dict[bytes, tuple[Mapping[str, Any], Ports]] = {}
+
+    def read(self, data: bytes) -> tuple[Mapping[str, Any], Ports]:
+        runs = self._runs.get(len(data))
+        if runs is None:
+            runs = self._runs[len(data)] = codec.BRIDGE_PORT.runs(data)
+        key = b"".join([data[run] for run in runs])
+        found = self._kept.get(key)
+        if found is None:
+            values = codec.BRIDGE_PORT.decode(data)
+            ports = options.port_of(values, settled=False), options.port_of(values, settled=True)
+            if len(self._kept) >= self._KEPT_MAX:
+                self._kept.clear()
+            found = self._kept[key] = values, ports
+        return found
+
+
+_PORTS = _Ports()
 
 
 _DECODE_DATA: Mapping[str, Callable[[bytes], Mapping[str, Any]]] = {
@@ -123,11 +215,13 @@ _DECODE_DATA: Mapping[str, Callable[[bytes], Mapping[str, Any]]] = {
 _NO_ADDRS: frozenset[Cidr] = frozenset()
 
 
-def _link(raw: Raw, names: Mapping[int, str], vlans: Mapping[int, PortVlans], addrs: frozenset[Cidr]) -> Link:
-    attrs, flags = raw.attrs, raw.flags
+def _link(raw: Raw, look: _Look, vlans: Mapping[int, PortVlans], addrs: frozenset[Cidr]) -> Link:
+    attrs, flags, names = raw.attrs, raw.flags, look.names
     mac = attrs.get("mac")
+    name = attrs["name"]
+    port = raw.port
     return Link(
-        name=attrs["name"],
+        name=name,
         spec=_spec(raw, names),
         up=flags & IFF_UP != 0,
         mtu=attrs["mtu"],
@@ -135,14 +229,35 @@ def _link(raw: Raw, names: Mapping[int, str], vlans: Mapping[int, PortVlans], ad
         txqlen=attrs.get("txqlen"),
         promisc=flags & IFF_PROMISC != 0,
         master=names.get(attrs["master"], "") if "master" in attrs else "",
-        vlans=vlans.get(raw.ifindex, _NO_VLANS) if raw.slave_kind == "bridge" else None,
+        vlans=vlans.get(raw.ifindex, _NO_VLANS) if port else None,
         self_vlans=vlans.get(raw.ifindex, _NO_VLANS) if raw.kind == "bridge" else None,
-        isolated=bool(raw.slave.get("isolated")) if raw.slave_kind == "bridge" else None,
-        hairpin=bool(raw.slave.get("hairpin")) if raw.slave_kind == "bridge" else None,
+        port=port[_ought_to_forward(raw, look)] if port else None,
+        flags=_flags(flags & _FLAGS, attrs.get("linkmode", 0), attrs.get("broadcast")),
+        slave_prio=raw.slave.get("prio"),
         addrs=addrs,
+        mark="properties" in attrs and is_marked(name, attrs.get("group", 0), attrs["properties"].get("altnames", ())),
     )
 
 
+def _ought_to_forward(raw: Raw, look: _Look) -> bool:
+    """`br_port_carrier_check`, `br_stp_enable_bridge`: what is open and has carrier is opened, under one lock."""
+    operable = raw.flags & IFF_UP and raw.attrs.get("oper") in (_OPER_UNKNOWN, _OPER_UP)
+    return bool(operable) and raw.attrs.get("master") in look.open_bridges
+
+
+@cache
+def _flags(flags: int, linkmode: int, broadcast: str | None) -> LinkFlags:
+    return LinkFlags(
+        arp=not flags & IFF_NOARP,
+        multicast=flags & IFF_MULTICAST != 0,
+        allmulti=flags & IFF_ALLMULTI != 0,
+        dormant=linkmode != 0,
+        broadcast=Mac(broadcast) if broadcast else None,
+    )
+
+
+_FLAGS = IFF_NOARP | IFF_MULTICAST | IFF_ALLMULTI
+_OPER_UNKNOWN, _OPER_UP = 0, 6
 _NO_VLANS = PortVlans()
 
 
@@ -153,7 +268,7 @@ def _spec(raw: Raw, names: Mapping[int, str]) -> LinkSpec:
         case "bridge":
             return options.bridge_of(raw.data)
         case "vlan" if (parent := _parent(raw, names)) is not None:
-            return VlanIf(parent=parent, vid=raw.data["vid"])
+            return VlanIf(parent=parent, vid=raw.data["vid"], flags=options.vlan_flags(raw.data.get("flags", (0, 0))))
         case kind:
             return Other(kind=kind, parent=None if kind in _PEERED else _parent(raw, names))
 
@@ -177,19 +292,17 @@ def _has_speed(raw: Raw) -> bool:
     return raw.arphrd == ARPHRD_ETHER and (raw.kind in (DEVICE, "bond") or raw.slave_kind == "bond")
 
 
-def _runtime(
-    raw: Raw, names: Mapping[int, str], bonds: Mapping[int, Mapping[str, Any]], settings: LinkSettings
-) -> Runtime:
+def _runtime(raw: Raw, look: _Look) -> Runtime:
     attrs = raw.attrs
     oper = attrs.get("oper", 0)
-    speed, duplex = settings.of(attrs["name"]) if _has_speed(raw) else (None, None)
+    speed, duplex = look.settings.of(attrs["name"]) if _has_speed(raw) else (None, None)
     special: Mapping[str, Any] = _NOTHING
     if raw.slave_kind == "bond":
-        special = _slave_runtime(raw, bonds.get(attrs.get("master", 0), _NOTHING))
+        special = _slave_runtime(raw, look.bonds.get(attrs.get("master", 0), _NOTHING))
     elif raw.slave_kind == "bridge":
         special = {"port_state": raw.slave.get("state")}
     if raw.kind == "bond":
-        special = {**special, **_bond_runtime(raw.data, names)}
+        special = {**special, **_bond_runtime(raw.data, look.names)}
     return Runtime(
         ifindex=raw.ifindex,
         group=attrs.get("group", 0),
@@ -242,20 +355,20 @@ def _partner(info: Mapping[str, Any]) -> Mac | None:
 # VLANs --------------------------------------------------------------------------------------------
 
 
-def dump_vlans(rtnl: Rtnl) -> tuple[dict[int, PortVlans], bool]:
+def dump_vlans(rtnl: Rtnl) -> dict[int, PortVlans]:
     """VLANs by ifindex, of ports and of bridges themselves.
 
     One port is never split over two messages: the kernel makes room for the largest (`rtnl_calcit`).
     """
     dump = rtnl.dump(Message(RTM_GETLINK, _BRIDGE_BODY, doing="list the VLANs"))
     found: dict[int, PortVlans] = {}
-    for data, start, end in dump.spans:
+    for data, start, end in dump:
         index = codec.LINK_HEADER.unpack_from(data, start)[2]
         spec = codec.BRIDGE_LINK.decode(data, start + codec.LINK_HEADER.size, end).get("spec")
         # A NIC's own switch answers too (`ndo_dflt_bridge_getlink`), and says SELF.
         if spec and not spec.get("flags", 0) & BRIDGE_FLAGS_SELF:
             found[index] = port_vlans(spec.get("vlans", ()))
-    return found, dump.dirty
+    return found
 
 
 def port_vlans(entries: Iterable[tuple[int, int]]) -> PortVlans:
@@ -278,16 +391,16 @@ def port_vlans(entries: Iterable[tuple[int, int]]) -> PortVlans:
 # Addresses and routes -----------------------------------------------------------------------------
 
 
-def _dump_addrs(rtnl: Rtnl) -> tuple[dict[int, frozenset[Cidr]], bool]:
+def _dump_addrs(rtnl: Rtnl) -> dict[int, frozenset[Cidr]]:
     dump = rtnl.dump(Message(RTM_GETADDR, codec.ADDR_HEADER.pack(0, 0, 0, 0, 0), doing="list the addresses"))
     found: dict[int, set[Cidr]] = {}
-    for data, start, end in dump.spans:
+    for data, start, end in dump:
         _, length, flags, _, index = codec.ADDR_HEADER.unpack_from(data, start)
         attrs = codec.ADDR.decode(data, start + codec.ADDR_HEADER.size, end)
         text = attrs.get("local") or attrs.get("address")
         if text and attrs.get("flags", flags) & _IFA_F_PERMANENT and not _link_local(text):
             found.setdefault(index, set()).add(Cidr(f"{text}/{length}"))
-    return {index: frozenset(cidrs) for index, cidrs in found.items()}, dump.dirty
+    return {index: frozenset(cidrs) for index, cidrs in found.items()}
 
 
 def _link_local(text: str) -> bool:
@@ -295,31 +408,29 @@ def _link_local(text: str) -> bool:
     return text.startswith(("fe8", "fe9", "fea", "feb")) and text[4:5] == ":"
 
 
-def _dump_routes(rtnl: Rtnl, names: Mapping[int, str]) -> tuple[frozenset[Route], bool]:
+def _dump_routes(rtnl: Rtnl, names: Mapping[int, str]) -> frozenset[Route]:
     """The unicast routes of the main table."""
     routes: set[Route] = set()
-    dirty = False
     for family in (socket.AF_INET, socket.AF_INET6):
         header = codec.ROUTE_HEADER.pack(family, 0, 0, 0, RT_TABLE_MAIN, 0, 0, 0, 0)
         dump = _route_dump(rtnl, Message(RTM_GETROUTE, header, doing="list the routes"))
-        for data, start, end in dump.spans:
+        for data, start, end in dump:
             fields = codec.ROUTE_HEADER.unpack_from(data, start)
             if fields[0] == family and fields[7] == _RTN_UNICAST and not fields[8] & _RTM_F_CLONED:
                 attrs = codec.ROUTE.decode(data, start + codec.ROUTE_HEADER.size, end)
                 if attrs.get("table", fields[4]) == RT_TABLE_MAIN:
                     routes.update(_routes(fields, attrs, names))
-        dirty |= dump.dirty
-    return frozenset(routes), dirty
+    return frozenset(routes)
 
 
-def _route_dump(rtnl: Rtnl, message: Message) -> Dump:
+def _route_dump(rtnl: Rtnl, message: Message) -> list[Span]:
     """A namespace that never had a route has no main table (ENOENT); a kernel may have no IPv6."""
     try:
         return rtnl.dump(message)
     except KernelError as error:
         if error.errno not in (errno.ENOENT, errno.EOPNOTSUPP, errno.EAFNOSUPPORT):
             raise
-        return Dump([])
+        return []
 
 
 def _routes(fields: tuple[int, ...], attrs: Mapping[str, Any], names: Mapping[int, str]) -> Iterable[Route]:

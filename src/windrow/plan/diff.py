@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import fields
 
-from windrow.model.host import Bond, Bridge, Link, LinkSpec, Other, PortVlans, VlanIf
+from windrow.model.bridging import BRIDGE_OPTIONS, PORT_OPTIONS
+from windrow.model.host import Bond, Bridge, Link, LinkFlags, LinkSpec, Other, PortVlans, VlanIf
 from windrow.model.steps import Delta
 from windrow.model.values import Ref, VidSet
 from windrow.plan.mutability import TABLE
@@ -40,19 +41,34 @@ def _attributes(want: Link, have: Link) -> Iterator[Delta]:
         should, is_ = getattr(want, field), getattr(have, field)
         if should is not None and not same_vlans(should, is_):
             yield _delta(want, field, is_, should)
-    for field in ("isolated", "hairpin"):
-        should, is_ = getattr(want, field), bool(getattr(have, field))
-        if should is not None and should != is_:
-            yield _delta(want, field, is_, should)
+    if want.port is not None and want.port is not have.port and want.port != have.port:
+        yield from _known(want, "port", PORT_OPTIONS, want.port, have.port)
+    if want.flags is not None and want.flags is not have.flags and want.flags != have.flags:
+        yield from _known(want, "flags", _FLAGS, want.flags, have.flags)
+    if want.slave_prio is not None and have.slave_prio is not None and want.slave_prio != have.slave_prio:
+        yield _delta(want, "slave_prio", have.slave_prio, want.slave_prio)
+    if want.mark and have.mark is False:
+        yield _delta(want, "mark", False, True)
     yield from _spec(want, have.spec)
+
+
+_FLAGS = tuple(f.name for f in fields(LinkFlags))
+
+
+def _known(want: Link, prefix: str, names: Iterable[str], should: object, is_: object) -> Iterator[Delta]:
+    """Options of which the kernel says something: one that it lacks, or leaves to STP just now, cannot be wanted."""
+    for name in names:
+        wanted, seen = getattr(should, name), getattr(is_, name, None)
+        if wanted is not None and seen is not None and wanted != seen:
+            yield _delta(want, f"{prefix}.{name}", seen, wanted)
 
 
 def _spec(want: Link, have: LinkSpec) -> Iterator[Delta]:
     match want.spec, have:
         case Bond(), Bond():
             yield from _options(want, have, "bond")
-        case Bridge(), Bridge():
-            yield from _options(want, have, "bridge")
+        case Bridge() as bridge, Bridge():
+            yield from _known(want, "bridge", BRIDGE_OPTIONS, bridge, have)
         case VlanIf(), VlanIf():
             yield from _options(want, have, "vlan")
         case ((Bond() | Bridge() | VlanIf()), _):

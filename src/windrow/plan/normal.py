@@ -65,6 +65,9 @@ def _returns(route: Route, links: dict[IfName, Link]) -> bool:
 def _owned(link: Link) -> Link:
     master = link.master or ""
     vlans = link.vlans if master else None
+    # A blocked port is nothing to go back to: forwarding is what the kernel does by itself.
+    port = replace(link.port, forwarding=None) if link.port else None
+    link = replace(link, mark=True, port=port)
     match link.spec:
         case Bond() as bond:
             follows = bond.fail_over_mac in ("active", "follow") and bond.mode is BondMode.ACTIVE_BACKUP
@@ -102,8 +105,7 @@ def _port(observed: Observed, link: Link) -> Link:
         up=link.up,
         master=master,
         vlans=link.vlans,
-        isolated=link.isolated,
-        hairpin=link.hairpin,
+        port=replace(link.port, forwarding=None) if link.port else None,
     )
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from windrow.model.host import (
@@ -39,6 +39,8 @@ class Scene:
     protected: frozenset[IfName]
     held: frozenset[IfName]
     records: tuple[PortRecord, ...] = ()
+    renamed: Mapping[IfName, IfName] = field(default_factory=dict)
+    """What a link of ours is called in `have` -> its name in the kernel, until the plan names it back."""
     consent: bool = False
     """Somebody stands by with an undo: what carries the management traffic may be changed."""
 
@@ -54,7 +56,10 @@ class Scene:
     @cached_property
     def ours(self) -> frozenset[str]:
         """The links that Windrow made, and that are free to be changed."""
-        return frozenset(n for n, r in self.have.runtime.items() if r.group == OWNER_GROUP) - self.held
+        return (
+            frozenset(n for n, r in self.have.runtime.items() if r.group == OWNER_GROUP or (r.altnames and r.owned))
+            - self.held
+        )
 
     def owned(self, name: str | None) -> bool:
         return name in self.ours
@@ -175,7 +180,7 @@ def _by_link(routes: Iterable[Route]) -> dict[str, frozenset[Route]]:
 
 def only_vlans(link: Link) -> bool:
     """A claim on somebody else's bridge or bond that concerns its VLANs alone: the management network."""
-    managed = (link.up, link.mtu, link.mac, link.txqlen, link.promisc, link.master, link.addrs)
+    managed = (link.up, link.mtu, link.mac, link.txqlen, link.promisc, link.master, link.addrs, link.mark)
     return all(value is None for value in managed) and not isinstance(link.spec, Other | VlanIf)
 
 
