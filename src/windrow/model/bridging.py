@@ -40,7 +40,8 @@ class BridgePort:
     """How a bridge treats one port of it. A port that leaves its bridge loses all of it."""
 
     forwarding: bool | None = None
-    """Observed: None where it is the kernel's or STP's business just now (no carrier, the bridge is down)."""
+    """Not disabled. Observed: None where that is the kernel's or STP's business just now (no carrier, the bridge is
+    down)."""
     isolated: bool | None = None
     """It reaches no other isolated port (BR_ISOLATED)."""
     hairpin: bool | None = None

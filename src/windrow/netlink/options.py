@@ -13,7 +13,7 @@ from windrow.model.bridging import FRESH_BRIDGE_PORT, PORT_OPTIONS, Bridge, Brid
 from windrow.model.host import VLAN_FLAGS, Bond
 
 NO_MAC = "00:00:00:00:00:00"
-FORWARDING, BLOCKING = 3, 4
+DISABLED, FORWARDING = 0, 3
 """BR_STATE_*."""
 _TICKS = 100
 """USER_HZ: bridge times cross the kernel's border in hundredths of a second on every architecture."""
@@ -109,11 +109,11 @@ def bridge_of(values: Mapping[str, Any]) -> Bridge:
 
 
 def port_values(port: BridgePort) -> dict[str, int]:
-    """The attributes of the options that are not None, for `codec.BRIDGE_PORT`. A port that does not forward is meant
-    to block: no other state is ever asked for."""
+    """The attributes of the options that are not None, for `codec.BRIDGE_PORT`. A port that does not forward is
+    disabled: without STP the kernel puts every other state back to forwarding at once (`br_port_state_selection`)."""
     found = {name: int(value) for name in PORT_OPTIONS if (value := getattr(port, name)) is not None}
     forwarding = found.pop("forwarding", None)
-    return found if forwarding is None else {**found, "state": FORWARDING if forwarding else BLOCKING}
+    return found if forwarding is None else {**found, "state": FORWARDING if forwarding else DISABLED}
 
 
 def port_of(values: Mapping[str, Any], *, settled: bool) -> BridgePort:

@@ -171,7 +171,7 @@ class Rtnl:
         """All answers to a dump request, from one try in which nothing changed.
 
         What a dump has that was interrupted may lack a link and have another twice: nobody should plan by that. So it
-        is tried again, a few times at once and then after pauses, and after `DUMP_TRIES` given up (EAGAIN). Raises
+        is tried again, a few times at once and then after pauses, and after `DUMP_TRIES` given up (EINTR). Raises
         KernelError.
         """
         for number in range(DUMP_TRIES):
@@ -185,7 +185,7 @@ class Rtnl:
             if number >= DUMP_TRIES_AT_ONCE:
                 time.sleep(DUMP_PAUSE_S)
         hint = f"links came or went during each of {DUMP_TRIES} tries: look again when it is quieter"
-        raise KernelError(errno.EAGAIN, message.doing, hint=hint)
+        raise KernelError(errno.EINTR, message.doing, hint=hint)
 
     def _dump(self, message: Message, spans: list[Span]) -> bool:
         """Fills `spans`; False if the dump was interrupted. Reads to the end in any case: the next dump needs that."""

@@ -35,8 +35,9 @@ def make_plan(
     go. Empty exactly when there is nothing to do.
     """
     held |= have.unreadable.keys()
-    held |= {name for name, made_for in strayed(have).items() if made_for in held}
-    names_back = renamed(want, have)
+    strays = strayed(have)
+    held |= {name for name, made_for in strays.items() if made_for in held}
+    names_back = renamed(strays, want, have)
     scene = Scene(
         want=want,
         have=named_back(have, names_back),

@@ -18,10 +18,10 @@ Names = Mapping[IfName, IfName]
 """What a link is called now -> what it is to be called."""
 
 
-def renamed(want: HostState, have: Observed) -> Names:
-    """The links of ours that go by another name, where theirs is wanted and free."""
+def renamed(strays: Names, want: HostState, have: Observed) -> Names:
+    """Of these (`strayed`) the links whose own name is wanted and free."""
     found: dict[IfName, IfName] = {}
-    for name, made_for in strayed(have).items():
+    for name, made_for in strays.items():
         free = made_for not in have.state.links and made_for not in have.unreadable and not bearer(have, made_for)
         if free and made_for in want.links and name not in want.links and made_for not in found.values():
             found[name] = made_for
@@ -31,8 +31,8 @@ def renamed(want: HostState, have: Observed) -> Names:
 def strayed(have: Observed) -> Names:
     """All links of ours that go by another name than the one they were made for."""
     found: dict[IfName, IfName] = {}
-    for name, runtime in have.runtime.items():
-        said = marked_names(runtime.altnames) if runtime.altnames else []
+    for name, altnames in [(name, r.altnames) for name, r in have.runtime.items() if r.altnames]:
+        said = marked_names(altnames)
         if len(said) == 1 and said[0] != name:
             found[name] = said[0]
     return found

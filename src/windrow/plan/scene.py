@@ -93,14 +93,15 @@ class Scene:
 
     @cached_property
     def _members(self) -> dict[str, list[IfName]]:
-        """Master -> its slaves or ports, in the order of their ifindex."""
+        """Master -> its slaves or ports."""
         found: dict[str, list[IfName]] = {}
         for name, link in self.have.state.links.items():
             if link.master:
                 found.setdefault(link.master, []).append(name)
-        for members in found.values():
-            members.sort(key=lambda n: r.ifindex if (r := self.runtime(n)) else 0)
         return found
+
+    def _in_order(self, members: Iterable[IfName]) -> list[IfName]:
+        return sorted(members, key=lambda n: r.ifindex if (r := self.runtime(n)) else 0)
 
     @cached_property
     def _vlan_interfaces(self) -> dict[str, list[IfName]]:
@@ -113,10 +114,11 @@ class Scene:
 
     def slaves(self, bond: str) -> list[IfName]:
         """The observed slaves, in the order of their ifindex."""
-        return self._members.get(bond, [])
+        return self._in_order(self._members.get(bond, ()))
 
     def ports(self, bridge: str) -> list[IfName]:
-        return self._members.get(bridge, [])
+        """The observed ports, in the order of their ifindex."""
+        return self._in_order(self._members.get(bridge, ()))
 
     def wanted_slaves(self, bond: str) -> list[IfName]:
         """In the order of the manifest."""

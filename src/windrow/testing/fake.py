@@ -394,10 +394,8 @@ def _spec(machine: Machine, d: Device) -> LinkSpec:
 
 
 def _port_state(d: Device, carrier: bool) -> int:
-    """BR_STATE_FORWARDING, BR_STATE_BLOCKING, BR_STATE_DISABLED."""
-    if not carrier or d.master is None or not d.master.up:
-        return 0
-    return 3 if d.port.forwarding else 4
+    """BR_STATE_FORWARDING, BR_STATE_DISABLED."""
+    return 3 if carrier and d.master is not None and d.master.up and d.port.forwarding else 0
 
 
 def _permanent(d: Device) -> str | None:
