@@ -36,6 +36,7 @@ from windrow.model.steps import (
 from windrow.model.values import IfName, VidSet
 from windrow.netlink import attributes, codec, links
 from windrow.netlink.attributes import Space
+from windrow.netlink.kernel import Kernel
 from windrow.netlink.sock import RTEXT_FILTER_SKIP_STATS, RTM_GETLINK, Message
 from windrow.testing import builders
 
@@ -310,6 +311,12 @@ def test_a_mark_that_was_taken_away_comes_back(host: Host, name: str, lost: str)
     assert (runtime.group, runtime.altnames) == (links.OWNER_GROUP, (mark_of(name),))
 
 
+def test_a_port_that_lost_its_group_is_known_by_its_record(host: Host) -> None:
+    host.ns.run(links.set_link(PORT, group=0))
+    host.repaired("mark", PORT)
+    assert host.ns.runtime(PORT).group == PORT_GROUP
+
+
 def test_what_lost_its_group_is_deleted_when_nobody_wants_it(host: Host) -> None:
     """Before, the bridge stayed behind and the deletion was called done."""
     host.ns.run(links.delete(PORT), *(links.set_link(name, group=0) for name in DEVICES))
@@ -319,7 +326,7 @@ def test_what_lost_its_group_is_deleted_when_nobody_wants_it(host: Host) -> None
 
 
 def test_a_link_without_either_mark_is_somebody_elses(host: Host) -> None:
-    host.ns.run(links.set_link("oob-br", group=0), links.delete_altname("oob-br", mark_of("oob-br")))
+    host.ns.disown("oob-br")
     assert {p.code for p in host.plan().refusals} == {"in-the-way"}
 
 
@@ -409,6 +416,7 @@ def test_a_link_that_cannot_be_read_is_told_and_left_alone(host: Host, monkeypat
         "vlan",
         lambda data: real(data[:5]) | {"vid": struct.unpack("=I", b"\0")[0]},
     )
+    host.kernel = Kernel(host.ns.fd)  # the other one remembers what it has read
     seen = host.kernel.observe()
     assert set(seen.unreadable) == {"oob-br.300"} and "oob-br" in seen.state.links
     planned = plan_node(host.cluster, look(host.kernel, NODE, host.known()))

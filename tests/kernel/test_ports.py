@@ -25,7 +25,6 @@ from windrow.apps.lock import HostLock
 from windrow.model.cluster import Cluster
 from windrow.model.facts import Known
 from windrow.model.host import Bond, Bridge, Link, Observed
-from windrow.model.marks import mark_of
 from windrow.model.objects import AnyObject
 from windrow.model.ports import PORT_GROUP, PortRecord
 from windrow.model.steps import AwaitCarrier, CreateLink, DeleteLink, Failure, SetLink, SetMaster, SetVlans, Step
@@ -344,8 +343,7 @@ def test_a_port_of_the_management_network_comes_back_and_mgmt_br_is_as_it_was(ba
         ("mgmt-bo", SetLink(up=True)),
         ("mgmt-br", SetLink(up=True)),
     )
-    for name in ("mgmt-bo", "mgmt-br"):  # the operating system's: without either of our marks
-        node.ns.run(links.set_link(name, group=0), links.delete_altname(name, mark_of(name)))
+    node.ns.disown("mgmt-bo", "mgmt-br")  # the operating system's
     nads = [builders.nad("m", "mgmt", 100)]
     assert node.apply(*nads).ok
     plain, tagged = node.attach("a", "1*", "mgmt-br"), node.attach("b", "100*", "mgmt-br")

@@ -96,7 +96,7 @@ def test_a_port_is_wanted_as_its_record_says(node: Node) -> None:
     want = node.plan().compiled.state.links[record.host]
     as_new = replace(FRESH_BRIDGE_PORT, isolated=None, hairpin=None)  # the record does not say these two
     assert want == Link(
-        name=record.host, spec=Other(kind="veth"), up=True, master="oob-br", vlans=ports("100*"), port=as_new
+        name=record.host, spec=Other(kind="veth"), up=True, master="oob-br", vlans=ports("100*"), port=as_new, mark=True
     )
     assert want.origin == (Ref("Port", "web/net1", "default"),)
 

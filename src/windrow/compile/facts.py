@@ -8,7 +8,7 @@ from windrow.model import names
 from windrow.model.facts import KernelFeatures, Known, Nic, NodeFacts
 from windrow.model.host import RTPROT_KERNEL, Bond, Bridge, Observed, VlanIf
 from windrow.model.marks import marked_names
-from windrow.model.ports import PORT_GROUP
+from windrow.model.ports import PORT_GROUP, is_recorded
 from windrow.model.values import OWNER_PROTOCOL, IfName, VidSet
 
 
@@ -26,6 +26,8 @@ def node_facts(
     foreign = foreign_vids(observed)
     ours = made_for(observed)
     port_links = frozenset(n for n, r in observed.runtime.items() if r.group == PORT_GROUP)
+    by_host = {record.host: record for record in known.ports}
+    port_links |= {host for host in by_host.keys() - port_links if is_recorded(host, by_host, observed)}
     return NodeFacts(
         node=node,
         nics={name: nic for name, nic in nics.items() if name not in port_links},

@@ -34,6 +34,7 @@ def port_links(ports: Iterable[PortRecord], facts: NodeFacts) -> list[Link]:
             name=record.host,
             spec=Other(kind="veth"),
             up=True,
+            mark=True,
             master=record.bridge,
             vlans=record.vlans,
             port=replace(FRESH_BRIDGE_PORT, isolated=record.isolated, hairpin=record.hairpin),

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from windrow.model.values import OWNER_GROUP, IfName
+from windrow.model.values import OWNER_GROUP, PORT_GROUP, IfName
 
 _PREFIX = "made-by-windrow."
 """Longer than a name may be (IFNAMSIZ): it can stand in the way of no link."""
@@ -27,5 +27,5 @@ def marked_names(altnames: Iterable[str]) -> list[IfName]:
 
 
 def is_marked(name: str, group: int, altnames: Iterable[str]) -> bool:
-    """Whether it bears both marks, and they say this name."""
-    return group == OWNER_GROUP and marked_names(altnames) == [name]
+    """Whether it bears both marks, and they say this name; a port of a CNI call has one, its group."""
+    return group == PORT_GROUP or (group == OWNER_GROUP and marked_names(altnames) == [name])

@@ -97,7 +97,8 @@ class SetLink:
 class SetMark:
     """Put back what marks a link as Windrow's (`model.marks`): only what is missing."""
 
-    group: bool = False
+    group: int | None = None
+    """OWNER_GROUP, or of a port PORT_GROUP."""
     name: bool = False
     stale: tuple[str, ...] = ()
     """The names that its mark says wrongly."""

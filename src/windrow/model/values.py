@@ -31,6 +31,10 @@ OWNER_GROUP = 30574
 """The link group ("wn" in ASCII) that marks what Windrow made. IFLA_GROUP is honoured in the create
 message itself (`rtnl_create_link`), so a crash cannot leave an unmarked link; IFLA_IFALIAS is not."""
 
+PORT_GROUP = 30576
+"""The link group of the host end of a port. Not OWNER_GROUP: what is Windrow's own and wanted by nobody is deleted by a
+plan, and a port must outlive the loss of its record. Only DEL and GC take it away."""
+
 OWNER_PROTOCOL = 119
 """The protocol number that marks our routes (`rtm_protocol`: 0 to 4 are the kernel's and the administrator's; of the
 others /etc/iproute2/rt_protos names some, and not this one)."""

@@ -55,13 +55,13 @@ def driver(rtnl: Rtnl, name: str) -> Driver | None:
     return Driver(_text(data[4:36]), _text(data[100:132]))
 
 
-def nics(rtnl: Rtnl) -> dict[IfName, Nic]:
+def nics(rtnl: Rtnl, memory: observe.LinkMemory | None = None) -> dict[IfName, Nic]:
     """All Ethernet NICs of the socket's namespace. Raises KernelError.
 
     A driver is asked only for what can be hardware. That of a cable is its kind, and a host has a thousand of them, as
     ports of machines and pods; each question takes a system call and the rtnl lock.
     """
-    raws = observe.dump_links(rtnl)
+    raws = observe.dump_links(rtnl, memory)
     names = {raw.ifindex: raw.attrs["name"] for raw in raws}
     found: dict[IfName, Nic] = {}
     for raw in raws:

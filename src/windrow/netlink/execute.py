@@ -32,7 +32,7 @@ from windrow.model.steps import (
     SetVlans,
     Step,
 )
-from windrow.model.values import OWNER_GROUP, VidSet
+from windrow.model.values import VidSet
 from windrow.netlink import codec, lacp, links, netns, options, sysctl
 from windrow.netlink.errors import KernelError
 from windrow.netlink.observe import IFF_LOWER_UP
@@ -212,7 +212,7 @@ def _option_message(name: str, action: Options, index: Index) -> Message:
 
 
 def _mark_messages(name: str, action: SetMark) -> tuple[Message, ...]:
-    group = [links.set_link(name, group=OWNER_GROUP)] if action.group else []
+    group = [links.set_link(name, group=action.group)] if action.group is not None else []
     called = [links.add_altname(name, mark_of(name))] if action.name else []
     return (*group, *called, *(links.delete_altname(name, mark_of(old)) for old in action.stale))
 

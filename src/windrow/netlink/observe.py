@@ -92,17 +92,18 @@ class Raw(NamedTuple):
     fault: str = ""
 
 
-def observe(rtnl: Rtnl, sysctls: Mapping[str, str] | None = None) -> Observed:
+def observe(rtnl: Rtnl, sysctls: Mapping[str, str] | None = None, memory: LinkMemory | None = None) -> Observed:
     """All links, their VLANs and addresses, and the routes. `sysctls` go into the state as they are.
 
     A link of which the kernel says what nobody here can read is named in `Observed.unreadable`; the look goes on.
     Raises KernelError.
     """
-    raws = dump_links(rtnl)
+    memory = memory or LinkMemory()
+    raws = dump_links(rtnl, memory)
     names = {raw.ifindex: raw.attrs["name"] for raw in raws}
     vlans: Mapping[int, PortVlans] = {}
     if any(raw.kind == "bridge" for raw in raws):
-        vlans = dump_vlans(rtnl)
+        vlans = dump_vlans(rtnl, memory)
     addrs = _dump_addrs(rtnl)
     routes = _dump_routes(rtnl, names)
     look = _Look(
@@ -121,9 +122,10 @@ def observe(rtnl: Rtnl, sysctls: Mapping[str, str] | None = None) -> Observed:
         try:
             if raw.fault:
                 raise ValueError(raw.fault)
-            links[name], runtime[name] = _link(raw, look, vlans, addrs.get(raw.ifindex, _NO_ADDRS)), _runtime(raw, look)
+            links[name], runtime[name] = memory.meant(
+                raw, look, vlans.get(raw.ifindex), addrs.get(raw.ifindex, _NO_ADDRS)
+            )
         except _FAULTS as fault:
-            links.pop(name, None)
             unreadable[name] = f"{type(fault).__name__}: {fault}"
     state = HostState(links=links, routes=routes, sysctls=dict(sysctls or {}))
     return Observed(state=state, runtime=runtime, unreadable=unreadable)
@@ -142,23 +144,76 @@ class _Look(NamedTuple):
 # Links --------------------------------------------------------------------------------------------
 
 
-def dump_links(rtnl: Rtnl) -> list[Raw]:
+class LinkMemory:
+    """What a kernel's links said in the last look: who says the same again, byte for byte, is not read again.
+
+    A host has a thousand cables of machines and pods, and an agent looks when one of them comes or goes.
+    """
+
+    def __init__(self) -> None:
+        self._said: dict[int, tuple[bytes, Raw]] = {}
+        self._vlans: dict[int, tuple[bytes, PortVlans | None]] = {}
+        self._meant: dict[int, tuple[tuple[Any, ...], Link, Runtime]] = {}
+
+    def raws(self, dump: Iterable[Span]) -> list[Raw]:
+        before, self._said = self._said, {}
+        for data, start, end in dump:
+            said = data[start:end]
+            index = _LINK_HEADER(said)[2]
+            known = before.get(index)
+            self._said[index] = known if known is not None and known[0] == said else (said, _raw(said))
+        self._meant = {index: one for index, one in self._meant.items() if index in self._said}
+        return [raw for _, raw in self._said.values()]
+
+    def vlans(self, dump: Iterable[Span]) -> dict[int, PortVlans]:
+        before, self._vlans = self._vlans, {}
+        for data, start, end in dump:
+            said = data[start:end]
+            index = _LINK_HEADER(said)[2]
+            known = before.get(index)
+            self._vlans[index] = known if known is not None and known[0] == said else (said, _vlans(said))
+        return {index: vlans for index, (_, vlans) in self._vlans.items() if vlans is not None}
+
+    def meant(self, raw: Raw, look: _Look, vlans: PortVlans | None, addrs: frozenset[Cidr]) -> tuple[Link, Runtime]:
+        """A link that says the same, in the same surroundings, is the same. One that has a speed is asked for it; what
+        a bond and its slaves are follows from each other."""
+        if _has_speed(raw):
+            return _link(raw, look, vlans, addrs), _runtime(raw, look)
+        names, attrs = look.names, raw.attrs
+        around = (
+            raw,
+            names.get(attrs.get("master", 0)),
+            names.get(attrs.get("parent", 0)),
+            vlans,
+            addrs,
+            raw.port is not None and _ought_to_forward(raw, look),
+        )
+        known = self._meant.get(raw.ifindex)
+        if known is None or known[0][0] is not raw or known[0][1:] != around[1:]:
+            known = self._meant[raw.ifindex] = (around, _link(raw, look, vlans, addrs), _runtime(raw, look))
+        return known[1], known[2]
+
+
+def dump_links(rtnl: Rtnl, memory: LinkMemory | None = None) -> list[Raw]:
     """All links, decoded. Raises KernelError."""
-    dump = rtnl.dump(Message(RTM_GETLINK, _LINK_BODY, doing="list the links"))
-    unpack, decode, size = codec.LINK_HEADER.unpack_from, codec.LINK.decode, codec.LINK_HEADER.size
-    raws: list[Raw] = []
-    for data, start, end in dump:
-        _, arphrd, index, flags, _ = unpack(data, start)
-        try:
-            attrs = decode(data, start + size, end)
-            info = attrs.get("linkinfo")
-            raw = _with_info(index, arphrd, flags, attrs, info) if info else Raw(index, arphrd, flags, attrs, DEVICE)
-            attrs["name"]
-        except _FAULTS as fault:
-            name = _NAME.decode(data, start + size, end).get("name", f"#{index}")
-            raw = Raw(index, arphrd, flags, {"name": name}, DEVICE, fault=f"{type(fault).__name__}: {fault}")
-        raws.append(raw)
-    return raws
+    return (memory or LinkMemory()).raws(rtnl.dump(Message(RTM_GETLINK, _LINK_BODY, doing="list the links")))
+
+
+_LINK_HEADER = codec.LINK_HEADER.unpack_from
+
+
+def _raw(said: bytes) -> Raw:
+    """What one message says of a link."""
+    _, arphrd, index, flags, _ = _LINK_HEADER(said)
+    try:
+        attrs = codec.LINK.decode(said, codec.LINK_HEADER.size)
+        info = attrs.get("linkinfo")
+        raw = _with_info(index, arphrd, flags, attrs, info) if info else Raw(index, arphrd, flags, attrs, DEVICE)
+        attrs["name"]
+    except _FAULTS as fault:
+        name = _NAME.decode(said, codec.LINK_HEADER.size).get("name", f"#{index}")
+        return Raw(index, arphrd, flags, {"name": name}, DEVICE, fault=f"{type(fault).__name__}: {fault}")
+    return raw
 
 
 _FAULTS = (struct.error, ValueError, LookupError, TypeError)
@@ -215,7 +270,7 @@ _DECODE_DATA: Mapping[str, Callable[[bytes], Mapping[str, Any]]] = {
 _NO_ADDRS: frozenset[Cidr] = frozenset()
 
 
-def _link(raw: Raw, look: _Look, vlans: Mapping[int, PortVlans], addrs: frozenset[Cidr]) -> Link:
+def _link(raw: Raw, look: _Look, vlans: PortVlans | None, addrs: frozenset[Cidr]) -> Link:
     attrs, flags, names = raw.attrs, raw.flags, look.names
     mac = attrs.get("mac")
     name = attrs["name"]
@@ -229,14 +284,18 @@ def _link(raw: Raw, look: _Look, vlans: Mapping[int, PortVlans], addrs: frozense
         txqlen=attrs.get("txqlen"),
         promisc=flags & IFF_PROMISC != 0,
         master=names.get(attrs["master"], "") if "master" in attrs else "",
-        vlans=vlans.get(raw.ifindex, _NO_VLANS) if port else None,
-        self_vlans=vlans.get(raw.ifindex, _NO_VLANS) if raw.kind == "bridge" else None,
+        vlans=(vlans or _NO_VLANS) if port else None,
+        self_vlans=(vlans or _NO_VLANS) if raw.kind == "bridge" else None,
         port=port[_ought_to_forward(raw, look)] if port else None,
         flags=_flags(flags & _FLAGS, attrs.get("linkmode", 0), attrs.get("broadcast")),
         slave_prio=raw.slave.get("prio"),
         addrs=addrs,
-        mark="properties" in attrs and is_marked(name, attrs.get("group", 0), attrs["properties"].get("altnames", ())),
+        mark=bool(attrs.get("group")) and is_marked(name, attrs["group"], _altnames(attrs)),
     )
+
+
+def _altnames(attrs: Mapping[str, Any]) -> tuple[str, ...]:
+    return tuple(attrs["properties"].get("altnames", ())) if "properties" in attrs else ()
 
 
 def _ought_to_forward(raw: Raw, look: _Look) -> bool:
@@ -310,7 +369,7 @@ def _runtime(raw: Raw, look: _Look) -> Runtime:
         oper=OPER[oper] if oper < len(OPER) else "unknown",
         permanent_mac=permanent_mac(raw),
         alias=attrs.get("alias", ""),
-        altnames=tuple(attrs["properties"].get("altnames", ())) if "properties" in attrs else (),
+        altnames=_altnames(attrs),
         min_mtu=attrs.get("min_mtu", 0),
         max_mtu=attrs.get("max_mtu", 0),
         speed=speed,
@@ -355,20 +414,18 @@ def _partner(info: Mapping[str, Any]) -> Mac | None:
 # VLANs --------------------------------------------------------------------------------------------
 
 
-def dump_vlans(rtnl: Rtnl) -> dict[int, PortVlans]:
+def dump_vlans(rtnl: Rtnl, memory: LinkMemory | None = None) -> dict[int, PortVlans]:
     """VLANs by ifindex, of ports and of bridges themselves.
 
     One port is never split over two messages: the kernel makes room for the largest (`rtnl_calcit`).
     """
-    dump = rtnl.dump(Message(RTM_GETLINK, _BRIDGE_BODY, doing="list the VLANs"))
-    found: dict[int, PortVlans] = {}
-    for data, start, end in dump:
-        index = codec.LINK_HEADER.unpack_from(data, start)[2]
-        spec = codec.BRIDGE_LINK.decode(data, start + codec.LINK_HEADER.size, end).get("spec")
-        # A NIC's own switch answers too (`ndo_dflt_bridge_getlink`), and says SELF.
-        if spec and not spec.get("flags", 0) & BRIDGE_FLAGS_SELF:
-            found[index] = port_vlans(spec.get("vlans", ()))
-    return found
+    return (memory or LinkMemory()).vlans(rtnl.dump(Message(RTM_GETLINK, _BRIDGE_BODY, doing="list the VLANs")))
+
+
+def _vlans(said: bytes) -> PortVlans | None:
+    """A NIC's own switch answers too (`ndo_dflt_bridge_getlink`), and says SELF."""
+    spec = codec.BRIDGE_LINK.decode(said, codec.LINK_HEADER.size).get("spec")
+    return port_vlans(spec.get("vlans", ())) if spec and not spec.get("flags", 0) & BRIDGE_FLAGS_SELF else None
 
 
 def port_vlans(entries: Iterable[tuple[int, int]]) -> PortVlans:

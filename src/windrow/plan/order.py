@@ -29,7 +29,7 @@ from windrow.model.host import (
     VlanIf,
 )
 from windrow.model.marks import marked_names
-from windrow.model.ports import users
+from windrow.model.ports import PORT_GROUP, users
 from windrow.model.steps import (
     Action,
     AddAddr,
@@ -408,10 +408,14 @@ def mark(scene: Scene, link: Link) -> Iterator[Burst]:
     runtime = scene.runtime(link.name)
     if runtime is None:
         return
+    if scene.is_port(link.name):
+        yield burst(0, scene.step(Phase.PREPARE, link.name, SetMark(group=PORT_GROUP), note="somebody took it away"))
+        return
     said = marked_names(runtime.altnames)
     stale = tuple(name for name in said if name != link.name)
-    action = SetMark(group=runtime.group != OWNER_GROUP, name=link.name not in said, stale=stale)
-    note = "somebody took it away" if action.group or not stale else ""
+    lost = OWNER_GROUP if runtime.group != OWNER_GROUP else None
+    action = SetMark(group=lost, name=link.name not in said, stale=stale)
+    note = "somebody took it away" if lost or not stale else ""
     yield burst(0, scene.step(Phase.PREPARE, link.name, action, note=note))
 
 

@@ -204,6 +204,8 @@ def _unwanted(scene: Scene, seen: Link, cleared: set[IfName]) -> Iterator[Burst]
 
 def _port(scene: Scene, port: Link, deltas: tuple[Delta, ...]) -> Iterator[Burst]:
     fields = {d.field for d in deltas}
+    if "mark" in fields:
+        yield from order.mark(scene, port)
     if "master" in fields:
         yield from order.join_as_port(scene, port) if port.master else order.leave_as_port(scene, port)
         return

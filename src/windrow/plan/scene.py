@@ -20,7 +20,7 @@ from windrow.model.host import (
     VlanIf,
     settled_metric,
 )
-from windrow.model.ports import PORT_GROUP, PortRecord
+from windrow.model.ports import PORT_GROUP, PortRecord, is_recorded
 from windrow.model.steps import Action, Impact, Phase, Step
 from windrow.model.values import IfName, Ref, VidSet
 from windrow.plan.diff import UNKNOWN, why
@@ -65,9 +65,16 @@ class Scene:
         return name in self.ours
 
     def is_port(self, name: str) -> bool:
-        """Whether a CNI call made the link: it may be put into place, and never be deleted."""
+        """Whether a CNI call made the link: it may be put into place, and never be deleted. Where its group was taken
+        away, its record says so."""
         runtime = self.runtime(name)
-        return runtime is not None and runtime.group == PORT_GROUP
+        if runtime is None:
+            return False
+        return runtime.group == PORT_GROUP or is_recorded(IfName(name), self._records_by_host, self.have)
+
+    @cached_property
+    def _records_by_host(self) -> dict[IfName, PortRecord]:
+        return {record.host: record for record in self.records}
 
     def stands(self, bridge: str | None) -> bool:
         """Whether the bridge is there, and is one that a port may be put into: ours, or the management network's."""

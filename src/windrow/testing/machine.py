@@ -200,8 +200,8 @@ class Machine:
 
     def mark(self, device: Device, change: SetMark) -> None:
         """`netlink.execute`: what is there already, or gone already, is no failure."""
-        if change.group:
-            device.group = OWNER_GROUP
+        if change.group is not None:
+            device.group = change.group
         if change.name and mark_of(device.name) not in device.altnames:
             self.add_altname(device, mark_of(device.name))
         gone = {mark_of(name) for name in change.stale}
