@@ -34,7 +34,7 @@ from windrow.model.steps import (
     SetVlans,
 )
 from windrow.model.values import IfName, VidSet
-from windrow.netlink import attributes, codec, links
+from windrow.netlink import attributes, codec, links, observe
 from windrow.netlink.attributes import Space
 from windrow.netlink.kernel import Kernel
 from windrow.netlink.sock import RTEXT_FILTER_SKIP_STATS, RTM_GETLINK, Message
@@ -410,16 +410,11 @@ def test_a_name_that_is_no_text_stops_nothing(host: Host, raw: bytes) -> None:
 
 def test_a_link_that_cannot_be_read_is_told_and_left_alone(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     """As if a later kernel said something else under a number that we know."""
-    real = codec.VLAN.decode
-    monkeypatch.setitem(
-        __import__("windrow.netlink.observe", fromlist=["_DECODE_DATA"])._DECODE_DATA,
-        "vlan",
-        lambda data: real(data[:5]) | {"vid": struct.unpack("=I", b"\0")[0]},
-    )
-    host.kernel = Kernel(host.ns.fd)  # the other one remembers what it has read
-    seen = host.kernel.observe()
-    assert set(seen.unreadable) == {"oob-br.300"} and "oob-br" in seen.state.links
-    planned = plan_node(host.cluster, look(host.kernel, NODE, host.known()))
+    monkeypatch.setitem(observe._DECODE_DATA, "vlan", lambda data: {"vid": struct.unpack("=I", data[4:6])})  # type: ignore[index]
+    with Kernel(host.ns.fd) as kernel:  # the host's own remembers what it has read
+        seen = kernel.observe()
+        assert set(seen.unreadable) == {"oob-br.300"} and "oob-br" in seen.state.links
+        planned = plan_node(host.cluster, look(kernel, NODE, host.known()))
     assert not planned.plan.steps, planned.plan.steps
     (problem,) = planned.compiled.problems
     assert problem.code == "link-unreadable" and "oob-br.300" in problem.message

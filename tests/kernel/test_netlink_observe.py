@@ -253,7 +253,9 @@ def test_parts_of_a_busy_namespace(busy: Ns) -> None:
         None,
         PortVlans(pvid=200, untagged=VidSet.parse("1,200"), tagged=VidSet.of([5])),
     )
-    assert seen.runtime[IfName("n4")].port_state == links.LISTENING, "STP is on"
+    wait_for(
+        lambda: busy.runtime("n4").port_state == links.LISTENING
+    )  # STP is on; linkwatch opens a port, once a second
 
 
 def test_lacp_partners(ns: Ns, new_ns: Callable[[], Ns]) -> None:

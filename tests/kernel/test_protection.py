@@ -194,7 +194,10 @@ def test_a_nic_with_addresses_of_its_own_is_left_alone(node: Ns) -> None:
 def test_a_machine_on_the_bridge_is_named_before_the_bridge_goes(node: Ns) -> None:
     assert run(node, *oob("eth1")).ok
     node.run(links.create("tap-vm1", "dummy", master=node.index("oob-br")))
-    plan = plan_node(Cluster.of([]), look(node.kernel, NODE)).plan
+    sight = look(node.kernel, NODE)
+    (refusal,) = plan_node(Cluster.of([]), sight).plan.refusals
+    assert refusal.code == "in-use" and "tap-vm1" in refusal.message
+    plan = plan_node(Cluster.of([]), sight, consent=True).plan
     (gone,) = [s for s in plan.steps if s.link == "oob-br" and isinstance(s.action, DeleteLink)]
     assert gone.impact.value == "outage" and "tap-vm1" in gone.note
     assert isinstance(node.link("tap-vm1").spec, Other)

@@ -23,7 +23,7 @@ from windrow.model.facts import Memory, NodeFacts
 from windrow.model.host import Bond, HostState, Link
 from windrow.model.leases import ClientOptions
 from windrow.model.problems import Problem, Severity
-from windrow.model.values import IfName, Ref, VidSet, shown_name
+from windrow.model.values import IfName, Ref, VidSet
 
 BRIDGE_NETFILTER = "net.bridge.bridge-nf-call-iptables"
 
@@ -78,7 +78,7 @@ def _unreadable(facts: NodeFacts) -> Iterator[Problem]:
     for name, why in facts.unreadable.items():
         yield Problem(
             code="link-unreadable",
-            message=f"what the kernel says of {shown_name(name)} cannot be read ({why}): it is left alone",
+            message=f"what the kernel says of {name} cannot be read ({why}): it is left alone",
             hint="please report it, with what this prints: ip -d link show",
             about=Ref("Node", facts.node),
             severity=Severity.WARNING,

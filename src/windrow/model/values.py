@@ -65,12 +65,6 @@ def name_text(data: bytes) -> str:
     return data.rstrip(b"\0").decode(errors="surrogateescape")
 
 
-def shown_name(name: str) -> str:
-    """A name for people: bytes that are no UTF-8, and characters that a terminal would obey, as `\\xff`."""
-    text = name_bytes(name).decode(errors="backslashreplace")
-    return text if text.isprintable() else "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
-
-
 def parse_ifname(text: str) -> IfName:
     """An interface name the kernel accepts (`dev_valid_name`). Raises ValueError."""
     if len(name_bytes(text)) > IFNAME_MAX:
