@@ -116,6 +116,42 @@ def only_a_remembered_primary(plan: Plan) -> bool:
     return all(isinstance(s.action, SetBond) and s.action.options == Bond(primary="") for s in plan.steps)
 
 
+# -- whose it is ---------------------------------------------------------------------------------------
+
+
+@given(seed=SEEDS)
+@CASES
+def test_whatever_becomes_of_names_and_marks_it_is_the_same_link_again(seed: int) -> None:
+    """Each link of ours may be renamed and lose one of its marks; foreign links stand in our bridges. One plan puts all
+    of it right, makes nothing, and deletes nothing."""
+    dice, kernel = Random(seed), FakeKernel()
+    for nic in generate.NICS:
+        kernel.add_nic(nic)
+    target = generate.random_cluster(dice)
+    assert converge(target, kernel, NODE).ok
+    _add(kernel, generate.random_guests(dice, kernel.observe()))
+    assert converge(target, kernel, NODE).ok, "the VIDs of their VLAN interfaces"
+    before, ours = str(kernel), [d for d in kernel.machine.devices.values() if d.altnames]
+    devices = dict(kernel.machine.devices)
+    for number, device in enumerate(ours):
+        if dice.random() < 0.4:
+            up = device.up
+            kernel.machine.close(device)
+            kernel.machine.rename(device, f"x{number}")
+            if up and not (device.parent and not device.parent.up):
+                kernel.machine.open(device)
+        elif dice.random() < 0.3:
+            device.altnames.clear()
+            continue
+        if dice.random() < 0.4:
+            device.group = 0
+    report = converge(target, kernel, NODE)
+    assert report.ok, report.left
+    assert not any(isinstance(s.action, CreateLink | DeleteLink) for plan in report.plans for s in plan.steps)
+    assert kernel.machine.devices == devices
+    assert str(kernel) == before
+
+
 # -- it arrives --------------------------------------------------------------------------------------
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from windrow.apps.agent.repairs import words
 from windrow.apps.engine import Report, converge, look, plan_node
 from windrow.compile.uplinks import find_nic
 from windrow.model.cluster import Cluster
@@ -150,6 +151,16 @@ def test_what_cannot_be_read_is_held_and_told(kernel: FakeKernel) -> None:
     assert not planned.plan.steps
     (problem,) = planned.compiled.problems
     assert problem.code == "link-unreadable" and "KeyError: 'vid'" in problem.message
+
+
+def test_how_it_is_told(kernel: FakeKernel) -> None:
+    renamed(kernel, "oob-bo", "b0")
+    kernel.machine.get("oob-br").group = 0
+    deltas = [d for u in plan_node(CLUSTER, look(kernel, NODE)).plan.units for d in u.deltas]
+    assert [f"{d.link} {words(d)}" for d in deltas] == [
+        "oob-bo was called b0, is oob-bo again",
+        "oob-br its mark as Windrow's was gone, is there again",
+    ]
 
 
 def test_marks() -> None:
