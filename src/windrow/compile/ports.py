@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from functools import cache
 
 from windrow.model import names
-from windrow.model.bridging import FRESH_BRIDGE_PORT
+from windrow.model.bridging import FRESH_BRIDGE_PORT, BridgePort
 from windrow.model.facts import NodeFacts
 from windrow.model.host import Link, Other
 from windrow.model.objects import ClusterNetwork
@@ -37,12 +38,19 @@ def port_links(ports: Iterable[PortRecord], facts: NodeFacts) -> list[Link]:
             mark=True,
             master=record.bridge,
             vlans=record.vlans,
-            port=replace(FRESH_BRIDGE_PORT, isolated=record.isolated, hairpin=record.hairpin),
+            port=_as_new(record.isolated, record.hairpin),
             origin=(record.ref,),
         )
         for record in ports
         if record.host in facts.port_links
     ]
+
+
+@cache
+def _as_new(isolated: bool | None, hairpin: bool | None) -> BridgePort:
+    """What a call has set, and the rest as the kernel gives it to a new port."""
+    port = replace(FRESH_BRIDGE_PORT, isolated=isolated, hairpin=hairpin)
+    return FRESH_BRIDGE_PORT if port == FRESH_BRIDGE_PORT else port
 
 
 def port_problems(

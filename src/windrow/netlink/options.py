@@ -119,12 +119,14 @@ def port_values(port: BridgePort) -> dict[str, int]:
 def port_of(values: Mapping[str, Any], *, settled: bool) -> BridgePort:
     """`settled`: the port is open, has carrier, and its bridge is open and without STP, so that it ought to forward.
 
-    A port without a backup does not say so.
+    A port without a backup does not say so, and a kernel without MAB does none. One that is as new is the same object
+    as every other such one, which is quick to compare.
     """
     found = {name: bool(value) if name in _PORT_FLAGS else value for name, value in values.items()}
     state = found.pop("state", None)
-    found.setdefault("backup_port", 0)
-    return BridgePort(forwarding=state == FORWARDING if settled and state is not None else None, **found)
+    found = {"backup_port": 0, "mab": False, **found}
+    port = BridgePort(forwarding=state == FORWARDING if settled and state is not None else None, **found)
+    return FRESH_BRIDGE_PORT if port == FRESH_BRIDGE_PORT else port
 
 
 _PORT_FLAGS = frozenset(name for name in PORT_OPTIONS if isinstance(getattr(FRESH_BRIDGE_PORT, name), bool))

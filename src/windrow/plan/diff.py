@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import fields
 
 from windrow.model.bridging import BRIDGE_OPTIONS, PORT_OPTIONS
@@ -41,9 +41,9 @@ def _attributes(want: Link, have: Link) -> Iterator[Delta]:
         should, is_ = getattr(want, field), getattr(have, field)
         if should is not None and not same_vlans(should, is_):
             yield _delta(want, field, is_, should)
-    if want.port is not None and want.port is not have.port and want.port != have.port:
+    if want.port is not None and want.port is not have.port:
         yield from _known(want, "port", PORT_OPTIONS, want.port, have.port)
-    if want.flags is not None and want.flags is not have.flags and want.flags != have.flags:
+    if want.flags is not None and want.flags is not have.flags:
         yield from _known(want, "flags", _FLAGS, want.flags, have.flags)
     if want.slave_prio is not None and have.slave_prio is not None and want.slave_prio != have.slave_prio:
         yield _delta(want, "slave_prio", have.slave_prio, want.slave_prio)
@@ -55,12 +55,31 @@ def _attributes(want: Link, have: Link) -> Iterator[Delta]:
 _FLAGS = tuple(f.name for f in fields(LinkFlags))
 
 
-def _known(want: Link, prefix: str, names: Iterable[str], should: object, is_: object) -> Iterator[Delta]:
-    """Options of which the kernel says something: one that it lacks, or leaves to STP just now, cannot be wanted."""
-    for name in names:
-        wanted, seen = getattr(should, name), getattr(is_, name, None)
-        if wanted is not None and seen is not None and wanted != seen:
-            yield _delta(want, f"{prefix}.{name}", seen, wanted)
+def _known(want: Link, prefix: str, names: tuple[str, ...], should: object, is_: object) -> Iterator[Delta]:
+    for name, seen, wanted in _unlike(names, should, is_):
+        yield _delta(want, f"{prefix}.{name}", seen, wanted)
+
+
+_Unlike = tuple[tuple[str, object, object], ...]
+_kept: dict[tuple[int, int], tuple[object, object, _Unlike]] = {}
+_KEPT_MAX = 256
+
+
+def _unlike(names: tuple[str, ...], should: object, is_: object) -> _Unlike:
+    """Options of which the kernel says something: one that it lacks, or leaves to STP just now, cannot be wanted.
+
+    Found once for the same two objects: a thousand ports share what is wanted of them, and what they are like
+    (`compile.ports`, `netlink.observe`). To compare these by value would cost as much as all the rest of a plan.
+    """
+    key = (id(should), id(is_))
+    found = _kept.get(key)
+    if found is None or found[0] is not should or found[1] is not is_:
+        pairs = ((name, getattr(is_, name, None), getattr(should, name)) for name in names)
+        unlike = tuple(p for p in pairs if p[1] is not None and p[2] is not None and p[1] != p[2])
+        if len(_kept) >= _KEPT_MAX:
+            _kept.clear()
+        found = _kept[key] = (should, is_, unlike)
+    return found[2]
 
 
 def _spec(want: Link, have: LinkSpec) -> Iterator[Delta]:

@@ -40,8 +40,6 @@ IPV6_MIN_MTU = 1280
 DEVICE = "device"
 FRESH_PORT = PortVlans(pvid=1, untagged=VidSet.of([1]))
 """default_pvid (`nbp_vlan_init`, `br_vlan_init`)."""
-NEW_PORT = replace(FRESH_BRIDGE_PORT, mab=None)
-"""Kernels before 6.2 know no MAB, as that of the lab."""
 ACTIVE_MODES = frozenset({BondMode.ACTIVE_BACKUP, BondMode.BALANCE_TLB, BondMode.BALANCE_ALB})
 OWN_MAC_MODES = frozenset({BondMode.BALANCE_TLB, BondMode.BALANCE_ALB})
 """Only the active slave has the bond's MAC (`alb_set_slave_mac_addr`). The swaps in between are not told here:
@@ -83,7 +81,7 @@ class Device:
     before: tuple[str, int] = ("", 0)
     """A slave's MAC and MTU from before it joined (`slave->perm_hwaddr`, `original_mtu`)."""
     vlans: PortVlans | None = None
-    port: BridgePort = NEW_PORT
+    port: BridgePort = FRESH_BRIDGE_PORT
     flags: LinkFlags = FRESH_FLAGS
     prio: int = 0
     """As a slave of a bond."""
@@ -430,7 +428,7 @@ class Machine:
         self._join(device, bridge)
         default = bridge.bridge.default_pvid if bridge.bridge else 1
         device.vlans = PortVlans(pvid=default, untagged=VidSet.of([default])) if default else PortVlans()
-        device.port = NEW_PORT  # new_nbp
+        device.port = FRESH_BRIDGE_PORT  # new_nbp
         self._follow_ports(bridge)
 
     def _join(self, device: Device, master: Device) -> None:
