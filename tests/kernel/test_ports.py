@@ -325,7 +325,7 @@ def test_an_isolated_port_that_lost_its_bridge_reaches_the_uplink_and_no_other_i
         node.ns.do((pod.record.host, SetMaster(None)))
     assert node.apply(*oob("eth1")).rounds == 1
     for pod in (first, second):
-        assert node.in_place(pod) and node.link(pod).isolated
+        assert node.in_place(pod) and node.link(pod).port.isolated
         assert talks(pod.wire, node.far, 100)
     second.wire.heard()
     first.wire.send("secret")
@@ -343,7 +343,7 @@ def test_a_port_of_the_management_network_comes_back_and_mgmt_br_is_as_it_was(ba
         ("mgmt-bo", SetLink(up=True)),
         ("mgmt-br", SetLink(up=True)),
     )
-    node.ns.run(*(links.set_link(name, group=0) for name in ("mgmt-bo", "mgmt-br")))
+    node.ns.disown("mgmt-bo", "mgmt-br")  # the operating system's
     nads = [builders.nad("m", "mgmt", 100)]
     assert node.apply(*nads).ok
     plain, tagged = node.attach("a", "1*", "mgmt-br"), node.attach("b", "100*", "mgmt-br")

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from windrow.model import names
 from windrow.model.facts import KernelFeatures, Known, Nic, NodeFacts
 from windrow.model.host import MAIN_TABLE, RTPROT_KERNEL, Bond, Bridge, Observed, VlanIf
-from windrow.model.ports import PORT_GROUP
+from windrow.model.marks import marked_names
+from windrow.model.ports import PORT_GROUP, is_recorded
 from windrow.model.reach import reach_of
 from windrow.model.values import OWNER_PROTOCOL, IfName, VidSet
 
@@ -25,14 +26,18 @@ def node_facts(
     """
     foreign = foreign_vids(observed)
     protected = protected_links(observed)
+    ours = made_for(observed)
     port_links = frozenset(n for n, r in observed.runtime.items() if r.group == PORT_GROUP)
+    by_host = {record.host: record for record in known.ports}
+    port_links |= {host for host in by_host.keys() - port_links if is_recorded(host, by_host, observed)}
     return NodeFacts(
         node=node,
         nics={name: nic for name, nic in nics.items() if name not in port_links},
         features=features,
         links=frozenset(observed.state.links),
-        made=frozenset(name for name in observed.state.links if observed.owned(name)),
-        macs={name: link.mac for name, link in observed.state.links.items() if link.mac},
+        unreadable=observed.unreadable,
+        made=frozenset(ours),
+        macs={ours.get(name, name): link.mac for name, link in observed.state.links.items() if link.mac},
         foreign_vids=foreign,
         protected=protected,
         reach=reach_of(observed, protected),
@@ -44,11 +49,22 @@ def node_facts(
         agent=known.agent,
         memory=known.memory,
         origin=known.origin,
-        addrs={name: link.addrs for name, link in observed.state.links.items() if link.addrs},
+        addrs={ours.get(name, name): link.addrs for name, link in observed.state.links.items() if link.addrs},
         routed=frozenset(
             r.dev for r in observed.state.routes if r.dev and r.protocol == RTPROT_KERNEL and "." in r.dst
         ),
     )
+
+
+def made_for(observed: Observed) -> dict[IfName, IfName]:
+    """The links that Windrow made -> what they are called by rights: somebody may have renamed one, and a plan will
+    name it back. Where that name is another link's by now, it keeps the one that it has."""
+    found: dict[IfName, IfName] = {}
+    for name, runtime in observed.runtime.items():
+        if runtime.owned:
+            said = marked_names(runtime.altnames)
+            found[name] = said[0] if len(said) == 1 and said[0] not in observed.state.links else name
+    return found
 
 
 def foreign_vids(observed: Observed) -> dict[IfName, VidSet]:
@@ -57,9 +73,10 @@ def foreign_vids(observed: Observed) -> dict[IfName, VidSet]:
     Harvester guesses them from names (`<cn>-br.<n>`); the kernel knows the parent and the VID.
     """
     found: dict[IfName, VidSet] = {}
+    ours = made_for(observed)
     for name, link in observed.state.links.items():
         if isinstance(link.spec, VlanIf) and not observed.owned(name):
-            parent = link.spec.parent
+            parent = ours.get(link.spec.parent, link.spec.parent)
             found[parent] = found.get(parent, VidSet()) | VidSet.of([link.spec.vid])
     return found
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from windrow.compile.carried import carried, with_carried
@@ -23,8 +23,8 @@ from windrow.model.cluster import Cluster
 from windrow.model.facts import Memory, NodeFacts
 from windrow.model.host import Bond, HostState, Link
 from windrow.model.leases import ClientOptions
-from windrow.model.problems import Problem
-from windrow.model.values import IfName, VidSet
+from windrow.model.problems import Problem, Severity
+from windrow.model.values import IfName, Ref, VidSet
 
 BRIDGE_NETFILTER = "net.bridge.bridge-nf-call-iptables"
 
@@ -72,10 +72,26 @@ def compile_node(cluster: Cluster, facts: NodeFacts) -> Compiled:
             sysctls=_sysctls(facts) if links else {},
         ),
         held=held,
-        problems=choice.problems + hosts.problems + routes.problems + luggage.problems + said,
+        problems=choice.problems
+        + hosts.problems
+        + routes.problems
+        + luggage.problems
+        + said
+        + tuple(_unreadable(facts)),
         memory=Memory(nics=choice.cards, given=given_to_bridges(hosts.configs, facts)),
         clients=dhcp_clients(hosts.configs, held, facts),
     )
+
+
+def _unreadable(facts: NodeFacts) -> Iterator[Problem]:
+    for name, why in facts.unreadable.items():
+        yield Problem(
+            code="link-unreadable",
+            message=f"what the kernel says of {name} cannot be read ({why}): it is left alone",
+            hint="please report it, with what this prints: ip -d link show",
+            about=Ref("Node", facts.node),
+            severity=Severity.WARNING,
+        )
 
 
 def _carried(links: list[Link]) -> dict[IfName, tuple[IfName, VidSet]]:

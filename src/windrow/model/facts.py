@@ -23,6 +23,8 @@ class Nic:
     driver: str | None = None
     master: IfName | None = None
     """The bond or bridge it is in now."""
+    altnames: tuple[str, ...] = ()
+    """Other names by which the kernel knows it (IFLA_ALT_IFNAME): systemd gives a card one for each of its places."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +70,8 @@ class NodeFacts:
     features: KernelFeatures = KernelFeatures()
     links: frozenset[IfName] = frozenset()
     """The names of all links there are."""
+    unreadable: Mapping[IfName, str] = field(default_factory=dict)
+    """Links of which the kernel said what could not be read, and why."""
     made: frozenset[IfName] = frozenset()
     """Those of them that Windrow made."""
     macs: Mapping[IfName, Mac] = field(default_factory=dict)

@@ -12,6 +12,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from windrow.model.bonding import OPTIONS, BondMode
+from windrow.model.bridging import Bridge as Bridge
+from windrow.model.bridging import BridgePort as BridgePort
+from windrow.model.marks import marked_names
 from windrow.model.values import OWNER_GROUP as OWNER_GROUP
 from windrow.model.values import OWNER_PROTOCOL as OWNER_PROTOCOL
 from windrow.model.values import Cidr, IfName, Mac, Ref
@@ -69,22 +72,20 @@ class Bond:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Bridge:
-    """`self_vlans` of the owning Link are the VLANs of the bridge device itself."""
-
-    vlan_filtering: bool | None = None
-    stp: bool | None = None
-    ageing: int | None = None
-    """Seconds after which a learned address is forgotten (kernel default 300)."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class VlanIf:
     """An 802.1Q interface on `parent`. The kernel accepts a new id for it, and ignores it
-    (`vlan_changelink` knows no IFLA_VLAN_ID): both fields are RECREATE."""
+    (`vlan_changelink` knows no IFLA_VLAN_ID): both are RECREATE."""
 
     parent: IfName
     vid: int
+    flags: frozenset[str] | None = None
+    """VLAN_FLAG_*: `reorder_hdr`, with which the kernel makes one, and `gvrp`, `mvrp`, `loose_binding`,
+    `bridge_binding` (carrier follows the VLAN's ports instead of the bridge)."""
+
+
+VLAN_FLAGS = {"reorder_hdr": 1, "gvrp": 2, "loose_binding": 4, "mvrp": 8, "bridge_binding": 16}
+"""VLAN_FLAG_* (include/uapi/linux/if_vlan.h)."""
+FRESH_VLAN_FLAGS = frozenset({"reorder_hdr"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,6 +126,27 @@ class Details:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LinkFlags:
+    """What a hand can switch off on a link that stays up: small things, each of which makes it deaf or mute."""
+
+    arp: bool | None = None
+    """Not IFF_NOARP: with that flag it neither asks for neighbours nor answers."""
+    multicast: bool | None = None
+    """IFF_MULTICAST: without it there are no groups, and so no IPv6."""
+    allmulti: bool | None = None
+    """IFF_ALLMULTI as the administrator set it, not what multicast routing adds."""
+    dormant: bool | None = None
+    """IFLA_LINKMODE: it waits for a supplicant's word, `oper` stays dormant, and IPv6 does not begin."""
+    broadcast: Mac | None = None
+
+
+FRESH_FLAGS = LinkFlags(arp=True, multicast=True, allmulti=False, dormant=False, broadcast=Mac("ff:ff:ff:ff:ff:ff"))
+"""Of every Ethernet link that the kernel has just made (`ether_setup`)."""
+TXQLEN_DEFAULT = 1000
+"""DEFAULT_TX_QUEUE_LEN."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Link:
     """One link. `master` and `vlans` and `addrs`: None = not managed; `master=""` = must have none."""
 
@@ -141,10 +163,13 @@ class Link:
     """VLANs of this link as a port of its bridge."""
     self_vlans: PortVlans | None = None
     """VLANs of this bridge itself (`bridge vlan … self`)."""
-    isolated: bool | None = None
-    """As a port of its bridge: it reaches no other isolated port (BR_ISOLATED)."""
-    hairpin: bool | None = None
-    """As a port of its bridge: a frame may leave where it came from (BR_HAIRPIN_MODE)."""
+    port: BridgePort | None = None
+    """How its bridge treats it as a port."""
+    flags: LinkFlags | None = None
+    slave_prio: int | None = None
+    """As a slave of its bond: which one is chosen among equals (IFLA_BOND_SLAVE_PRIO); None: the kernel has no such."""
+    mark: bool | None = None
+    """Whether it bears both marks of what Windrow made, and for this name (`model.marks`). Wanted: True or None."""
     addrs: frozenset[Cidr] | None = None
     """Static addresses (IFA_F_PERMANENT), IPv6 link-local ones left out."""
     details: Mapping[Cidr, Details] = field(default_factory=dict, compare=False)
@@ -329,16 +354,22 @@ class Runtime:
     port_state: int | None = None
     """Of a bridge port: 0 disabled, 1 listening, 2 learning, 3 forwarding, 4 blocking."""
 
+    @property
+    def owned(self) -> bool:
+        """Whether Windrow made this link: one of the two marks is enough, so that neither can be lost."""
+        return self.group == OWNER_GROUP or (bool(self.altnames) and bool(marked_names(self.altnames)))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observed:
-    """One full look at the kernel. `dirty`: the dump was interrupted each time it was tried."""
+    """One full look at the kernel."""
 
     state: HostState
     runtime: Mapping[IfName, Runtime]
-    dirty: bool = False
+    unreadable: Mapping[IfName, str] = field(default_factory=dict)
+    """Links of which the kernel said what could not be read, and why. They are there, and nothing is known of them."""
 
     def owned(self, name: str) -> bool:
         """Whether Windrow made this link."""
         found = self.runtime.get(IfName(name))
-        return found is not None and found.group == OWNER_GROUP
+        return found is not None and found.owned

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from enum import Enum, IntEnum
 
 from windrow.model.bonding import Change
-from windrow.model.host import Bond, Bridge, Details, Link, PortVlans, Route, Rule
+from windrow.model.host import Bond, Bridge, BridgePort, Details, Link, LinkFlags, PortVlans, Route, Rule
 from windrow.model.names import cluster_network_of_bridge
 from windrow.model.problems import Problem
 from windrow.model.values import Cidr, IfName, Ref, VidSet
@@ -91,6 +91,18 @@ class SetLink:
     mac: str | None = None
     txqlen: int | None = None
     promisc: bool | None = None
+    flags: LinkFlags | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetMark:
+    """Put back what marks a link as Windrow's (`model.marks`): only what is missing."""
+
+    group: int | None = None
+    """OWNER_GROUP, or of a port PORT_GROUP."""
+    name: bool = False
+    stale: tuple[str, ...] = ()
+    """The names that its mark says wrongly."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,12 +124,25 @@ class SetMaster:
     master: IfName | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class SetPort:
-    """How a bridge treats a port of it; None = leave as it is. A port that leaves its bridge loses both."""
+    """The options that are not None: how a bridge treats a port of it."""
 
-    isolated: bool | None = None
-    hairpin: bool | None = None
+    options: BridgePort
+
+
+@dataclass(frozen=True, slots=True)
+class SetSlave:
+    """The priority of a bond's slave."""
+
+    prio: int
+
+
+@dataclass(frozen=True, slots=True)
+class SetVlanFlags:
+    """Of a VLAN interface: these are on, and no others."""
+
+    flags: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,10 +215,13 @@ Action = (
     | DeleteLink
     | RenameLink
     | SetLink
+    | SetMark
     | SetBond
     | SetBridge
     | SetMaster
     | SetPort
+    | SetSlave
+    | SetVlanFlags
     | SetVlans
     | AddAddr
     | DelAddr

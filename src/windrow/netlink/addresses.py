@@ -25,13 +25,13 @@ _CACHEINFO = Struct("=IIII")
 _U32 = Struct("=I")
 
 
-def dump_addresses(rtnl: Rtnl) -> tuple[dict[int, Mapping[Cidr, Details]], bool]:
+def dump_addresses(rtnl: Rtnl) -> dict[int, Mapping[Cidr, Details]]:
     """By ifindex: the addresses that somebody gave, in the kernel's order. SLAAC's and its temporary ones are left
     out, and the link-local one that the kernel gives: they come by themselves."""
     dump = rtnl.dump(Message(RTM_GETADDR, codec.ADDR_HEADER.pack(0, 0, 0, 0, 0), doing="list the addresses"))
     found: dict[int, dict[Cidr, Details]] = {}
     now = boottime()
-    for data, start, end in dump.spans:
+    for data, start, end in dump:
         header = codec.ADDR_HEADER.unpack_from(data, start)
         attrs = attributes(data, start + codec.ADDR_HEADER.size, end)
         known = LOCAL in attrs or ADDRESS in attrs
@@ -39,7 +39,7 @@ def dump_addresses(rtnl: Rtnl) -> tuple[dict[int, Mapping[Cidr, Details]], bool]
             one = found.setdefault(header[4], {})
             address = Cidr(f"{codec.read_ip(attrs.get(LOCAL) or attrs[ADDRESS])}/{header[1]}")
             one[address] = _details(header, attrs, now, len(one))
-    return dict(found), dump.dirty
+    return dict(found)
 
 
 def static(details: Mapping[Cidr, Details]) -> frozenset[Cidr]:

@@ -21,7 +21,8 @@ from windrow.model.ports import PORT_GROUP
 from windrow.model.values import OWNER_GROUP, IfName, Mac
 from windrow.netlink import codec, errors
 from windrow.netlink import netns as namespaces
-from windrow.netlink.observe import IFF_LOWER_UP, IFF_PROMISC, IFF_UP
+from windrow.netlink.links import IFF_ALLMULTI, IFF_MULTICAST, IFF_NOARP, IFF_PROMISC, IFF_UP
+from windrow.netlink.observe import IFF_LOWER_UP
 from windrow.netlink.sock import RTM_DELADDR, RTM_DELLINK, RTM_DELROUTE, RTM_NEWADDR, RTM_NEWLINK, RTM_NEWROUTE, split
 
 
@@ -42,7 +43,7 @@ _BUFFER = 1024 * 1024
 _RECEIVE = 64 * 1024
 _SOL_NETLINK, _ADD_MEMBERSHIP = 270, 1
 _SO_RCVBUFFORCE = 33
-_FLAGS = IFF_UP | IFF_LOWER_UP | IFF_PROMISC
+_FLAGS = IFF_UP | IFF_LOWER_UP | IFF_PROMISC | IFF_NOARP | IFF_ALLMULTI | IFF_MULTICAST
 _MESSAGES_MAX = 4096
 """At most so many in one go: who drains a flood must get to do something, too."""
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import assert_never
 
 from windrow.model.host import Details, PortVlans
+from windrow.model.marks import mark_of
 from windrow.model.steps import (
     AddAddr,
     AddRoute,
@@ -24,19 +25,23 @@ from windrow.model.steps import (
     SetBond,
     SetBridge,
     SetLink,
+    SetMark,
     SetMaster,
     SetPort,
+    SetSlave,
     SetSysctl,
+    SetVlanFlags,
     SetVlans,
     Step,
 )
 from windrow.model.values import Cidr, VidSet
-from windrow.netlink import codec, lacp, links, netns, sysctl
+from windrow.netlink import codec, lacp, links, netns, options, sysctl
 from windrow.netlink.errors import KernelError
 from windrow.netlink.observe import IFF_LOWER_UP
 from windrow.netlink.sock import RTEXT_FILTER_SKIP_STATS, RTM_GETLINK, Message, Rtnl
 
 Index = Callable[[str], int]
+Options = SetBond | SetBridge | SetPort | SetSlave | SetVlanFlags
 _BAD_VALUE = (ValueError, KeyError, OSError, struct.error)
 """What the codec raises for a value that has no place in a message."""
 _POLL_FIRST_S, _POLL_LAST_S = 0.002, 0.05
@@ -121,8 +126,15 @@ class _Burst:
 
 
 def _is_so_already(step: Step, error: KernelError) -> bool:
-    """A step says "be X". The kernel takes an address again (NLM_F_REPLACE), but not a route beside its own like."""
-    return isinstance(step.action, AddRoute | AddRule) and error.errno == errno.EEXIST
+    """A step says "be X". The kernel takes an address again (NLM_F_REPLACE), but not a route beside its own like, nor
+    an alternative name; and it cannot take one away that is not there (`netdev_name_node_alt_destroy`)."""
+    match step.action:
+        case AddRoute() | AddRule():
+            return error.errno == errno.EEXIST
+        case SetMark():
+            return error.errno in (errno.EEXIST, errno.ENOENT)
+        case _:
+            return False
 
 
 def _failure(step: Step, error: KernelError) -> Failure:
@@ -159,17 +171,15 @@ def _messages(step: Step, index: Index) -> tuple[Message, ...]:
                     mtu=action.mtu,
                     mac=action.mac,
                     txqlen=action.txqlen,
+                    flags=action.flags,
                 ),
             )
-        case SetBond(options=bond):
-            return (links.set_bond(name, bond, index),)
-        case SetBridge(options=bridge):
-            return (links.set_bridge(name, bridge),)
+        case SetMark() as action:
+            return _mark_messages(name, action)
+        case SetBond() | SetBridge() | SetPort() | SetSlave() | SetVlanFlags() as action:
+            return (_option_message(name, action, index),)
         case SetMaster(master=master):
             return (links.set_master(name, index(master) if master else None, master or ""),)
-        case SetPort() as action:
-            given = {"isolated": action.isolated, "hairpin": action.hairpin}
-            return (links.port_options(index(name), name, **{k: int(v) for k, v in given.items() if v is not None}),)
         case SetVlans() as action:
             return _vlan_messages(name, action, index)
         case AddAddr(addr=addr, details=details):
@@ -208,6 +218,29 @@ def _address_messages(index: int, name: str, addr: Cidr, details: Details | None
     if ":" not in addr:
         return (last,)
     return links.put_back_addr(index, addr, details, name=name, moving=True), last
+
+
+def _option_message(name: str, action: Options, index: Index) -> Message:
+    """The options of a kind, or those that a master has for its port or slave."""
+    match action:
+        case SetBond(options=bond):
+            return links.set_bond(name, bond, index)
+        case SetBridge(options=bridge):
+            return links.set_bridge(name, bridge)
+        case SetPort(options=port):
+            return links.port_options(index(name), name, **options.port_values(port))
+        case SetSlave(prio=prio):
+            return links.slave_options(name, "bond", prio=prio)
+        case SetVlanFlags(flags=flags):
+            return links.set_vlan_flags(name, flags)
+        case _ as never:
+            assert_never(never)
+
+
+def _mark_messages(name: str, action: SetMark) -> tuple[Message, ...]:
+    group = [links.set_link(name, group=action.group)] if action.group is not None else []
+    called = [links.add_altname(name, mark_of(name))] if action.name else []
+    return (*group, *called, *(links.delete_altname(name, mark_of(old)) for old in action.stale))
 
 
 def _vlan_messages(name: str, action: SetVlans, index: Index) -> tuple[Message, ...]:

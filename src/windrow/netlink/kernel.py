@@ -37,6 +37,7 @@ class Kernel:
     def __init__(self, netns: namespaces.Netns = None) -> None:
         self._fd: int | None = None
         self._features: KernelFeatures | None = None
+        self._links = observe.LinkMemory()
         if netns is not None:
             with namespaces.opened(netns) as fd:
                 self._fd = _duplicate(fd)
@@ -58,7 +59,8 @@ class Kernel:
 
     def observe(self, sysctls: Iterable[str] = SYSCTLS) -> Observed:
         """Everything there is now; of `sysctls` those that exist. Raises KernelError."""
-        return observe.observe(self.rtnl, namespaces.opened_in(self._fd, lambda: _read_sysctls(sysctls)))
+        values = namespaces.opened_in(self._fd, lambda: _read_sysctls(sysctls))
+        return observe.observe(self.rtnl, values, self._links)
 
     def run(self, steps: Sequence[Step]) -> Failure | None:
         """Do the steps in one burst; the first that failed, or None.
@@ -81,7 +83,7 @@ class Kernel:
         """The Ethernet NICs (`ethtool.NIC_KINDS`), by name. Raises KernelError."""
         from windrow.netlink import ethtool
 
-        return ethtool.nics(self.rtnl)
+        return ethtool.nics(self.rtnl, self._links)
 
     def features(self) -> KernelFeatures:
         """What this kernel can do, tried in a throw-away namespace, once; but for br_netfilter, which others load when

@@ -33,7 +33,7 @@ def await_agreement(rtnl: Rtnl, name: str, end: float) -> bool:
     """
     answer_by = min(end, time.monotonic() + ANSWER_S)
     while True:
-        raws, _ = dump_links(rtnl)
+        raws = dump_links(rtnl)
         bond = next((raw for raw in raws if raw.attrs["name"] == name), None)
         if bond is None:
             raise KernelError(errno.ENODEV, f"wait for LACP on {name}")

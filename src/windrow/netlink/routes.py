@@ -18,7 +18,7 @@ from windrow.model.host import MAIN_TABLE, RTPROT_KERNEL, Exact, Route, Rule
 from windrow.model.values import IfName
 from windrow.netlink.codec import NEXTHOP_HEADER, ROUTE_HEADER, pack_attr, read_ip
 from windrow.netlink.errors import KernelError
-from windrow.netlink.sock import RTM_GETROUTE, RTM_GETRULE, Dump, Message, Rtnl
+from windrow.netlink.sock import RTM_GETROUTE, RTM_GETRULE, Message, Rtnl, Span
 
 Index = Callable[[str], int]
 Attributes = dict[int, bytes]
@@ -45,31 +45,29 @@ _MEDIUM = b"\0"
 """ICMPV6_ROUTER_PREF_MEDIUM, which an IPv6 route has unless it was given another."""
 
 
-def dump_routes(rtnl: Rtnl, names: Mapping[int, str]) -> tuple[frozenset[Route], bool]:
+def dump_routes(rtnl: Rtnl, names: Mapping[int, str]) -> frozenset[Route]:
     """All routes over links, of all tables; of the kernel's own only the unicast ones of the main table."""
     found: list[Route] = []
-    dirty = False
     now = boottime()
     for family in (socket.AF_INET, socket.AF_INET6):
         header = ROUTE_HEADER.pack(family, 0, 0, 0, 0, 0, 0, 0, 0)
         dump = _dump(rtnl, Message(RTM_GETROUTE, header, doing="list the routes"))
-        for data, start, end in dump.spans:
+        for data, start, end in dump:
             fields = ROUTE_HEADER.unpack_from(data, start)
             own = fields[5] == RTPROT_KERNEL and (fields[7] != _RTN_UNICAST or fields[4] != MAIN_TABLE)
             if fields[0] == family and not own and not fields[8] & _RTM_F_CLONED:
                 found += read(fields, attributes(data, start + ROUTE_HEADER.size, end), names, now, len(found))
-        dirty |= dump.dirty
-    return frozenset(found), dirty
+    return frozenset(found)
 
 
-def _dump(rtnl: Rtnl, message: Message) -> Dump:
+def _dump(rtnl: Rtnl, message: Message) -> list[Span]:
     """A kernel may have no IPv6, and no rules."""
     try:
         return rtnl.dump(message)
     except KernelError as error:
         if error.errno not in (errno.ENOENT, errno.EOPNOTSUPP, errno.EAFNOSUPPORT):
             raise
-        return Dump([])
+        return []
 
 
 def attributes(data: bytes, start: int, end: int) -> Attributes:
@@ -257,20 +255,18 @@ _RULE_OWN = _RULE_PERMANENT | _RULE_UNRESOLVED | _IIF_DETACHED | _OIF_DETACHED
 """Flags of struct fib_rule_hdr that the kernel sets by itself; its layout is that of struct rtmsg."""
 
 
-def dump_rules(rtnl: Rtnl) -> tuple[frozenset[Rule], bool]:
+def dump_rules(rtnl: Rtnl) -> frozenset[Rule]:
     """The rules that name a link."""
     found: set[Rule] = set()
-    dirty = False
     for family in (socket.AF_INET, socket.AF_INET6):
         header = ROUTE_HEADER.pack(family, 0, 0, 0, 0, 0, 0, 0, 0)
         dump = _dump(rtnl, Message(RTM_GETRULE, header, doing="list the rules of routing"))
-        for data, start, end in dump.spans:
+        for data, start, end in dump:
             fields = ROUTE_HEADER.unpack_from(data, start)
             attrs = attributes(data, start + ROUTE_HEADER.size, end)
             if fields[0] == family and (FRA_IIFNAME in attrs or FRA_OIFNAME in attrs):
                 found.add(read_rule(fields, attrs))
-        dirty |= dump.dirty
-    return frozenset(found), dirty
+    return frozenset(found)
 
 
 def read_rule(fields: tuple[int, ...], attrs: Attributes) -> Rule:

@@ -11,6 +11,7 @@ import fcntl
 import os
 from struct import Struct
 
+from windrow.model.values import name_bytes
 from windrow.netlink import errors
 from windrow.netlink.netns import Netns, opened_in
 
@@ -41,7 +42,7 @@ def create(name: str, *, netns: Netns = None, multi_queue: bool = False, owner: 
         except OSError as error:
             raise _said(error, doing) from error
         try:
-            fcntl.ioctl(fd, _TUNSETIFF, _IFREQ.pack(name.encode(), flags))
+            fcntl.ioctl(fd, _TUNSETIFF, _IFREQ.pack(name_bytes(name), flags))
             fcntl.ioctl(fd, _TUNSETOWNER, owner[0])
             fcntl.ioctl(fd, _TUNSETGROUP, owner[1])
             fcntl.ioctl(fd, _TUNSETPERSIST, 1)  # last: until now it goes with this descriptor

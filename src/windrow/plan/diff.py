@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from dataclasses import fields
 
 from windrow.model.bonding import Change
-from windrow.model.host import Bond, Bridge, Link, LinkSpec, Other, PortVlans, VlanIf
+from windrow.model.bridging import BRIDGE_OPTIONS, PORT_OPTIONS
+from windrow.model.host import Bond, Bridge, Link, LinkFlags, LinkSpec, Other, PortVlans, VlanIf
 from windrow.model.steps import Delta
 from windrow.model.values import Cidr, Ref, VidSet
 from windrow.plan.mutability import TABLE
@@ -58,10 +59,14 @@ def _attributes(want: Link, have: Link) -> Iterator[Delta]:
         should, is_ = getattr(want, field), getattr(have, field)
         if should is not None and not same_vlans(should, is_):
             yield _delta(want, field, is_, should)
-    for field in ("isolated", "hairpin"):
-        should, is_ = getattr(want, field), bool(getattr(have, field))
-        if should is not None and should != is_:
-            yield _delta(want, field, is_, should)
+    if want.port is not None and want.port is not have.port:
+        yield from _known(want, "port", PORT_OPTIONS, want.port, have.port)
+    if want.flags is not None and want.flags is not have.flags:
+        yield from _known(want, "flags", _FLAGS, want.flags, have.flags)
+    if want.slave_prio is not None and have.slave_prio is not None and want.slave_prio != have.slave_prio:
+        yield _delta(want, "slave_prio", have.slave_prio, want.slave_prio)
+    if want.mark and have.mark is False:
+        yield _delta(want, "mark", False, True)
     yield from _spec(want, have.spec)
 
 
@@ -69,12 +74,42 @@ def changed_settings(deltas: tuple[Delta, ...]) -> dict[str, str]:
     return {d.field.removeprefix(SETTING): str(d.want) for d in deltas if d.field.startswith(SETTING)}
 
 
+_FLAGS = tuple(f.name for f in fields(LinkFlags))
+
+
+def _known(want: Link, prefix: str, names: tuple[str, ...], should: object, is_: object) -> Iterator[Delta]:
+    for name, seen, wanted in _unlike(names, should, is_):
+        yield _delta(want, f"{prefix}.{name}", seen, wanted)
+
+
+_Unlike = tuple[tuple[str, object, object], ...]
+_kept: dict[tuple[int, int], tuple[object, object, _Unlike]] = {}
+_KEPT_MAX = 256
+
+
+def _unlike(names: tuple[str, ...], should: object, is_: object) -> _Unlike:
+    """Options of which the kernel says something: one that it lacks, or leaves to STP just now, cannot be wanted.
+
+    Found once for the same two objects: a thousand ports share what is wanted of them, and what they are like
+    (`compile.ports`, `netlink.observe`). To compare these by value would cost as much as all the rest of a plan.
+    """
+    key = (id(should), id(is_))
+    found = _kept.get(key)
+    if found is None or found[0] is not should or found[1] is not is_:
+        pairs = ((name, getattr(is_, name, None), getattr(should, name)) for name in names)
+        unlike = tuple(p for p in pairs if p[1] is not None and p[2] is not None and p[1] != p[2])
+        if len(_kept) >= _KEPT_MAX:
+            _kept.clear()
+        found = _kept[key] = (should, is_, unlike)
+    return found[2]
+
+
 def _spec(want: Link, have: LinkSpec) -> Iterator[Delta]:
     match want.spec, have:
         case Bond(), Bond():
             yield from _options(want, have, "bond")
-        case Bridge(), Bridge():
-            yield from _options(want, have, "bridge")
+        case Bridge() as bridge, Bridge():
+            yield from _known(want, "bridge", BRIDGE_OPTIONS, bridge, have)
         case VlanIf(), VlanIf():
             yield from _options(want, have, "vlan")
         case ((Bond() | Bridge() | VlanIf()), _):

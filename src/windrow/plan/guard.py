@@ -28,6 +28,7 @@ from windrow.model.steps import (
 )
 from windrow.model.values import IfName, Ref, VidSet
 from windrow.plan import hints
+from windrow.plan.renamed import bearer
 from windrow.plan.scene import Scene, only_vlans
 
 
@@ -55,6 +56,10 @@ def _wanted(scene: Scene, want: Link, seen: Link | None) -> Iterator[Problem]:
     elif seen is None:
         if only_vlans(want):
             yield _refuse("link-missing", about, f"{want.name} is not there", "the operating system has to make it")
+        elif (other := bearer(scene.have, want.name)) is not None:
+            hint = f"take that name from it: ip link property del dev {other} altname {want.name}"
+            text = f"{other} also goes by the name {want.name}, and no second link can have it"
+            yield _refuse("in-the-way", about, text, hint)
     elif not scene.owned(seen.name) and not only_vlans(want):
         adopt = f"ip link set dev {seen.name} group {OWNER_GROUP}"
         hint = hints.delete(scene.have, seen.name, f"hand it to Windrow ({adopt}), rename it, or delete it")
@@ -133,6 +138,7 @@ def _unwanted(scene: Scene, seen: Link) -> Iterator[Problem]:
         )
     if isinstance(seen.spec, Bridge):
         yield from _in_use(scene, seen.name)
+        yield from _ports_of_others(scene, seen.name)
         foreign = sorted(n for n in scene.standing_on(seen.name) if not scene.owned(n))
         if foreign:
             yield _refuse(
@@ -141,6 +147,14 @@ def _unwanted(scene: Scene, seen: Link) -> Iterator[Problem]:
                 f"{seen.name} would be deleted, and others made {', '.join(foreign)} on it",
                 hints.delete(scene.have, foreign[0], "delete first what stands on it"),
             )
+
+
+def _ports_of_others(scene: Scene, bridge: IfName) -> Iterator[Problem]:
+    """Whoever put a link into a bridge of ours counts on it, whatever became of the manifest."""
+    ports = [p for p in scene.ports(bridge) if not scene.owned(p) and not scene.is_port(p) and not scene.wanted(p)]
+    if ports and not scene.consent:
+        text = f"{bridge} would be deleted, and others put {', '.join(ports)} into it"
+        yield _refuse("in-use", scene.why(bridge), text, f"take them off first: ip link set dev {ports[0]} nomaster")
 
 
 def _in_use(scene: Scene, bridge: IfName) -> Iterator[Problem]:

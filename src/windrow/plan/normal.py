@@ -99,6 +99,9 @@ def _owned(link: Link) -> Link:
     link = replace(link, settings={})  # whoever wants some says so: a value that is refused must not stop the way back
     master = link.master or ""
     vlans = link.vlans if master else None
+    # A blocked port is nothing to go back to: forwarding is what the kernel does by itself.
+    port = replace(link.port, forwarding=None) if link.port else None
+    link = replace(link, mark=True, port=port)
     match link.spec:
         case Bond() as bond:
             follows = bond.fail_over_mac in ("active", "follow") and bond.mode is BondMode.ACTIVE_BACKUP
@@ -139,8 +142,7 @@ def _port(observed: Observed, link: Link) -> Link:
         up=link.up,
         master=master,
         vlans=link.vlans,
-        isolated=link.isolated,
-        hairpin=link.hairpin,
+        port=replace(link.port, forwarding=None) if link.port else None,
     )
 
 

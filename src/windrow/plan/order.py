@@ -11,13 +11,18 @@ from ipaddress import IPv4Network, IPv6Network, ip_address, ip_interface, ip_net
 from typing import Any
 
 from windrow.model.bonding import Change
+from windrow.model.bridging import FRESH_BRIDGE_PORT, PORT_OPTIONS, BridgePort, without_fresh
 from windrow.model.host import (
+    FRESH_VLAN_FLAGS,
     MAIN_TABLE,
+    OWNER_GROUP,
     OWNER_PROTOCOL,
     RTPROT_KERNEL,
+    TXQLEN_DEFAULT,
     Bond,
     Bridge,
     Link,
+    LinkFlags,
     LinkSpec,
     Other,
     PortVlans,
@@ -25,6 +30,8 @@ from windrow.model.host import (
     Rule,
     VlanIf,
 )
+from windrow.model.marks import marked_names
+from windrow.model.ports import PORT_GROUP
 from windrow.model.steps import (
     Action,
     AddAddr,
@@ -38,12 +45,16 @@ from windrow.model.steps import (
     Delta,
     Impact,
     Phase,
+    RenameLink,
     SetBond,
     SetBridge,
     SetLink,
+    SetMark,
     SetMaster,
     SetPort,
+    SetSlave,
     SetSysctl,
+    SetVlanFlags,
     SetVlans,
     Step,
 )
@@ -83,8 +94,7 @@ def make(scene: Scene, link: Link) -> Iterator[Burst]:
     """Create a link that is not there, or again one that cannot be changed into what it should be."""
     if isinstance(link.spec, Other):
         return
-    bare: dict[str, Any] = {"up": None, "promisc": None, "master": None, "vlans": None, "self_vlans": None}
-    made = replace(link, origin=(), addrs=None, details={}, settings={}, **bare)
+    made = as_made(link)
     match link.spec:
         case VlanIf(parent=parent) if (on := scene.seen(parent)) and on.mtu and on.mtu < (link.mtu or 0):
             # vlan_newlink() refuses an MTU above the parent's, which is raised later.
@@ -92,6 +102,17 @@ def make(scene: Scene, link: Link) -> Iterator[Burst]:
             yield burst(depth(link), scene.step(Phase.RAISE_MTU, link.name, SetLink(mtu=link.mtu)))
         case _:
             yield burst(depth(link), scene.step(Phase.CREATE, link.name, CreateLink(made)))
+
+
+def as_made(link: Link) -> Link:
+    """What the create message has to say: a new link has the rest by itself, or is given it later."""
+    spec: LinkSpec = link.spec
+    if isinstance(spec, Bridge):
+        spec = without_fresh(spec)
+    elif isinstance(spec, VlanIf) and spec.flags == FRESH_VLAN_FLAGS:
+        spec = replace(spec, flags=None)
+    txqlen = link.txqlen if link.txqlen != TXQLEN_DEFAULT else None
+    return Link(name=link.name, spec=spec, mtu=link.mtu, mac=link.mac, txqlen=txqlen)
 
 
 def unmake_to_make_again(scene: Scene, link: Link) -> Iterator[Burst]:
@@ -268,8 +289,15 @@ def join_bridge(scene: Scene, bond: Link) -> Iterator[Burst]:
     join = scene.step(Phase.ATTACH, bond.name, SetMaster(IfName(bond.master or "") or None), impact)
     add, remove = vlan_change(bond.vlans or FRESH_PORT, FRESH_PORT)
     set_vlans = SetVlans(add=add, remove=remove.all)
-    steps = [join] if set_vlans == SetVlans() else [join, scene.step(Phase.ATTACH, bond.name, set_vlans)]
-    yield burst(10, *steps)
+    actions: list[Action] = [*_unlike_fresh(bond.port), *([set_vlans] if set_vlans != SetVlans() else [])]
+    yield burst(10, join, *(scene.step(Phase.ATTACH, bond.name, action) for action in actions))
+
+
+def _unlike_fresh(port: BridgePort | None) -> list[SetPort]:
+    """What a port that has just joined has to be told. It forwards by itself, when it can."""
+    values = {name: getattr(port, name) for name in PORT_OPTIONS if name != "forwarding"} if port else {}
+    told = {n: v for n, v in values.items() if v is not None and v != getattr(FRESH_BRIDGE_PORT, n)}
+    return [SetPort(BridgePort(**told))] if told else []
 
 
 def port_vlans(scene: Scene, link: Link, *, have: PortVlans | None, on_self: bool) -> Iterator[Burst]:
@@ -308,14 +336,15 @@ def join_as_port(scene: Scene, port: Link) -> Iterator[Burst]:
     impact = scene.when_carrying(port.name, Impact.FLAP) if seen.master else Impact.NONE
     add, remove = vlan_change(port.vlans or FRESH_PORT, FRESH_PORT)
     set_vlans = SetVlans(add=add, remove=remove.all)
-    closed = bool(seen.up) and (bool(port.isolated) or not _at_home_in_vlan_1(port.vlans or FRESH_PORT))
+    closed = bool(seen.up) and (
+        bool(port.port and port.port.isolated) or not _at_home_in_vlan_1(port.vlans or FRESH_PORT)
+    )
     before = SetLink(up=False if closed else None, mtu=_lifted_mtu(scene, port, seen))
     steps = [scene.step(Phase.UP, port.name, SetMaster(IfName(port.master or "")), impact)]
     if before != SetLink():
         note = "closed until it is what it should be" if closed else ""
         steps.insert(0, scene.step(Phase.UP, port.name, before, impact, note))
-    if port.isolated or port.hairpin:
-        steps.append(scene.step(Phase.UP, port.name, SetPort(isolated=port.isolated, hairpin=port.hairpin)))
+    steps += (scene.step(Phase.UP, port.name, action) for action in _unlike_fresh(port.port))
     if set_vlans != SetVlans():
         steps.append(scene.step(Phase.UP, port.name, set_vlans))
     yield burst(PORT_RANK, *steps)
@@ -353,10 +382,16 @@ def port_membership(scene: Scene, port: Link) -> Iterator[Burst]:
 
 
 def port_options(scene: Scene, port: Link, deltas: tuple[Delta, ...]) -> Iterator[Burst]:
-    chosen = {d.field: bool(d.want) for d in deltas if d.field in ("isolated", "hairpin")}
+    """All of them live. A port that was blocked or locked carries again: nothing is taken from anybody."""
+    chosen = _chosen(deltas, "port")
     if chosen:
         impact = scene.when_carrying(port.name, Impact.HITLESS)
-        yield burst(1, scene.step(Phase.OPTIONS, port.name, SetPort(**chosen), impact))
+        yield burst(1, scene.step(Phase.OPTIONS, port.name, SetPort(BridgePort(**chosen)), impact))
+
+
+def _chosen(deltas: tuple[Delta, ...], prefix: str) -> dict[str, Any]:
+    """The options of one kind that are to change, by name."""
+    return {name: d.want for d in deltas if (kind := d.field.partition("."))[0] == prefix and (name := kind[2])}
 
 
 def leave_as_port(scene: Scene, port: Link) -> Iterator[Burst]:
@@ -382,12 +417,54 @@ def mtu(scene: Scene, link: Link, have: int) -> Iterator[Burst]:
 
 
 def plain_attributes(scene: Scene, link: Link, deltas: tuple[Delta, ...]) -> Iterator[Burst]:
-    """MAC, queue length, promiscuous mode: live, and harmless but for the MAC, which peers have in their tables."""
-    chosen = {d.field: d.want for d in deltas if d.field in ("mac", "txqlen", "promisc")}
+    """MAC, queue length, flags: live, and harmless but for the MAC, which peers have in their tables."""
+    chosen: dict[str, Any] = {d.field: d.want for d in deltas if d.field in ("mac", "txqlen", "promisc")}
+    if flags := _chosen(deltas, "flags"):
+        chosen["flags"] = LinkFlags(**flags)
     if chosen:
         price = Impact.FLAP if "mac" in chosen else Impact.HITLESS
-        action = SetLink(**chosen)  # type: ignore[arg-type]
+        action = SetLink(**chosen)
         yield burst(1, scene.step(Phase.OPTIONS, link.name, action, scene.when_carrying(link.name, price)))
+
+
+def name_back(scene: Scene, name: IfName, now: IfName) -> Iterator[Burst]:
+    """Before anything else, which calls it by its name. `plan.renamed` says what closing it costs."""
+    seen, impact, why = scene.seen(name), scene.when_carrying(name, Impact.FLAP), scene.why(name)
+    down = scene.step(Phase.PREPARE, now, SetLink(up=False), impact, "a link is renamed while down (dev_change_name)")
+    rename = scene.step(Phase.PREPARE, now, RenameLink(name), note="it is ours, by its mark")
+    steps = [replace(rename, why=why)]
+    if seen is not None and seen.up:
+        steps = [replace(down, why=why), *steps, scene.step(Phase.PREPARE, name, SetLink(up=True))]
+    yield burst(-1, *steps)
+
+
+def mark(scene: Scene, link: Link) -> Iterator[Burst]:
+    """One of its two marks, or what the name in it says, is not as it should be: before anything else, for what is
+    not done to the end must still be known as ours."""
+    runtime = scene.runtime(link.name)
+    if runtime is None:
+        return
+    if scene.is_port(link.name):
+        yield burst(0, scene.step(Phase.PREPARE, link.name, SetMark(group=PORT_GROUP), note="somebody took it away"))
+        return
+    said = marked_names(runtime.altnames)
+    stale = tuple(name for name in said if name != link.name)
+    lost = OWNER_GROUP if runtime.group != OWNER_GROUP else None
+    action = SetMark(group=lost, name=link.name not in said, stale=stale)
+    note = "somebody took it away" if lost or not stale else ""
+    yield burst(0, scene.step(Phase.PREPARE, link.name, action, note=note))
+
+
+def vlan_flags(scene: Scene, link: Link, flags: frozenset[str]) -> Iterator[Burst]:
+    """vlan_dev_change_flags() takes them live."""
+    impact = scene.when_carrying(link.name, Impact.HITLESS)
+    yield burst(1, scene.step(Phase.OPTIONS, link.name, SetVlanFlags(flags), impact))
+
+
+def slave_prio(scene: Scene, nic: Link) -> Iterator[Burst]:
+    """bond_option_prio_set() chooses the active slave anew."""
+    impact = scene.when_carrying(nic.name, Impact.FLAP)
+    yield burst(1, scene.step(Phase.OPTIONS, nic.name, SetSlave(nic.slave_prio or 0), impact))
 
 
 def pin_mac(scene: Scene, bond: Link) -> Iterator[Burst]:
@@ -398,12 +475,17 @@ def pin_mac(scene: Scene, bond: Link) -> Iterator[Burst]:
 def bridge_options(scene: Scene, link: Link, deltas: tuple[Delta, ...]) -> Iterator[Burst]:
     """Turning the VLAN filter back on keeps the VIDs that the ports have. It comes first of all: a takeover trusts
     that a port without VLANs carries nothing, and without the filter its two uplinks are a loop."""
-    chosen = {d.field.removeprefix("bridge."): d.want for d in deltas if d.field.startswith("bridge.")}
+    chosen = _chosen(deltas, "bridge")
     if chosen:
-        impact = scene.when_carrying(link.name, Impact.FLAP)
-        action = SetBridge(Bridge(**chosen))  # type: ignore[arg-type]
-        phase = Phase.PREPARE if chosen.get("vlan_filtering") else Phase.OPTIONS
-        yield burst(2, scene.step(phase, link.name, action, impact))
+        filters = FILTERING & chosen.keys()
+        impact = scene.when_carrying(link.name, Impact.FLAP if filters else Impact.HITLESS)
+        first = filters and isinstance(link.spec, Bridge) and link.spec.vlan_filtering
+        phase = Phase.PREPARE if first else Phase.OPTIONS
+        yield burst(2, scene.step(phase, link.name, SetBridge(Bridge(**chosen)), impact))
+
+
+FILTERING = frozenset({"vlan_filtering", "vlan_protocol", "default_pvid", "stp"})
+"""The options of a bridge that decide which frames pass at all."""
 
 
 def bring_up(scene: Scene, link: Link) -> Iterator[Burst]:

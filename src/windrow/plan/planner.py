@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from windrow.model.bonding import Change
-from windrow.model.host import Bond, Bridge, HostState, Link, Observed, Other
+from windrow.model.host import Bond, Bridge, HostState, Link, Observed, Other, VlanIf
 from windrow.model.names import successor_of
 from windrow.model.ports import PortRecord
 from windrow.model.steps import Delta, Impact, Phase, Plan, SetSysctl, Step, Unit
@@ -14,6 +14,7 @@ from windrow.plan import guard, order, takeover
 from windrow.plan.diff import changed_settings, diff_link
 from windrow.plan.mutability import TABLE
 from windrow.plan.order import Burst
+from windrow.plan.renamed import named_back, renamed, strayed
 from windrow.plan.scene import Scene
 from windrow.plan.units import units
 
@@ -33,8 +34,20 @@ def make_plan(
     not changed, unless with `consent`; `held` ones are left alone; `records` say whose ports a bridge has that would
     go. Empty exactly when there is nothing to do.
     """
-    scene = Scene(want=want, have=have, protected=protected, held=held, records=records, consent=consent)
-    planned = (_unit(scene, names) for names in units(_concerned(scene), want, have, _apart(scene)))
+    held |= have.unreadable.keys()
+    strays = strayed(have)
+    held |= {name for name, made_for in strays.items() if made_for in held}
+    names_back = renamed(strays, want, have)
+    scene = Scene(
+        want=want,
+        have=named_back(have, names_back),
+        protected=protected | {names_back[name] for name in protected & names_back.keys()},
+        held=held,
+        records=records,
+        consent=consent,
+        renamed={to: now for now, to in names_back.items()},
+    )
+    planned = (_unit(scene, names) for names in units(_concerned(scene), want, scene.have, _apart(scene)))
     return Plan(units=tuple(u for u in (_sysctls(scene), *planned) if u.steps or u.refusals or u.deltas))
 
 
@@ -87,7 +100,7 @@ def _unit(scene: Scene, names: tuple[IfName, ...]) -> Unit:
 def _deltas(scene: Scene, name: IfName) -> tuple[Delta, ...]:
     want, seen = scene.wanted(name), scene.seen(name)
     if want is not None:
-        return (*diff_link(want, seen), *_routes(scene, name))
+        return (*_name(scene, want), *diff_link(want, seen), *_routes(scene, name))
     if seen is None:
         return tuple(_rules(scene, name))
     if scene.owned(name):
@@ -99,6 +112,14 @@ def _deltas(scene: Scene, name: IfName) -> tuple[Delta, ...]:
         )
         return (master, *_routes(scene, name))
     return tuple(_routes(scene, name))
+
+
+def _name(scene: Scene, want: Link) -> Iterator[Delta]:
+    now = scene.renamed.get(want.name)
+    if now is not None:
+        yield Delta(
+            link=want.name, field="name", have=now, want=want.name, change=TABLE["name"], why=scene.why(want.name)
+        )
 
 
 def _routes(scene: Scene, name: IfName) -> Iterator[Delta]:
@@ -147,6 +168,8 @@ def _bursts(scene: Scene, names: tuple[IfName, ...], deltas: dict[IfName, tuple[
     for name in names:
         if not deltas[name] or name in successors:
             continue
+        if name in scene.renamed:
+            yield from order.name_back(scene, name, scene.renamed[name])
         yield from _routing(scene, name, deltas[name])
         want, seen = scene.wanted(name), scene.seen(name)
         if name in taken_over and want:
@@ -211,6 +234,8 @@ def _unwanted(scene: Scene, seen: Link, cleared: set[IfName]) -> Iterator[Burst]
 
 def _port(scene: Scene, port: Link, deltas: tuple[Delta, ...]) -> Iterator[Burst]:
     fields = {d.field for d in deltas}
+    if "mark" in fields:
+        yield from order.mark(scene, port)
     if "master" in fields:
         yield from order.join_as_port(scene, port) if port.master else order.leave_as_port(scene, port)
         return
@@ -238,6 +263,8 @@ def _nic(
             yield from order.addresses(scene, nic, seen)
         if "mtu" in fields and seen and seen.mtu and not _bond_brings_mtu(scene, nic):
             yield from order.mtu(scene, nic, seen.mtu)
+        if "slave_prio" in fields:
+            yield from order.slave_prio(scene, nic)
         if "up" in fields:
             yield from order.bring_up(scene, nic) if nic.up else order.take_down(scene, nic)
 
@@ -280,6 +307,8 @@ def _promisc(link: Link) -> Delta:
 
 def _existing(scene: Scene, want: Link, seen: Link, deltas: tuple[Delta, ...], *, refit: bool) -> Iterator[Burst]:
     fields = {d.field for d in deltas}
+    if "mark" in fields:
+        yield from order.mark(scene, want)
     if refit:
         yield from order.refit_empty(scene, want, deltas)
     elif isinstance(want.spec, Bond):
@@ -289,10 +318,14 @@ def _existing(scene: Scene, want: Link, seen: Link, deltas: tuple[Delta, ...], *
     yield from order.settings(scene, want, changed_settings(deltas))
     if "mtu" in fields and seen.mtu:
         yield from order.mtu(scene, want, seen.mtu)
+    if isinstance(want.spec, VlanIf) and want.spec.flags is not None and "vlan.flags" in fields:
+        yield from order.vlan_flags(scene, want, want.spec.flags)
     if "master" in fields:
         yield from order.join_bridge(scene, want)
-    elif "vlans" in fields:
-        yield from order.port_vlans(scene, want, have=seen.vlans, on_self=False)
+    else:
+        yield from order.port_options(scene, want, deltas)
+        if "vlans" in fields:
+            yield from order.port_vlans(scene, want, have=seen.vlans, on_self=False)
     if "self_vlans" in fields:
         yield from order.port_vlans(scene, want, have=seen.self_vlans, on_self=True)
     if "up" in fields:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from ipaddress import IPv4Interface, IPv6Interface, ip_interface
 
@@ -24,7 +24,7 @@ from windrow.model.host import (
     VlanIf,
     settled_metric,
 )
-from windrow.model.ports import PORT_GROUP, PortRecord
+from windrow.model.ports import PORT_GROUP, PortRecord, is_recorded
 from windrow.model.reach import Network, Reach, reach_of
 from windrow.model.steps import Action, Impact, Phase, Step
 from windrow.model.values import IfName, Ref, VidSet
@@ -44,6 +44,8 @@ class Scene:
     protected: frozenset[IfName]
     held: frozenset[IfName]
     records: tuple[PortRecord, ...] = ()
+    renamed: Mapping[IfName, IfName] = field(default_factory=dict)
+    """What a link of ours is called in `have` -> its name in the kernel, until the plan names it back."""
     consent: bool = False
     """Somebody stands by with an undo: what carries the management traffic may be changed."""
 
@@ -59,15 +61,25 @@ class Scene:
     @cached_property
     def ours(self) -> frozenset[str]:
         """The links that Windrow made, and that are free to be changed."""
-        return frozenset(n for n, r in self.have.runtime.items() if r.group == OWNER_GROUP) - self.held
+        return (
+            frozenset(n for n, r in self.have.runtime.items() if r.group == OWNER_GROUP or (r.altnames and r.owned))
+            - self.held
+        )
 
     def owned(self, name: str | None) -> bool:
         return name in self.ours
 
     def is_port(self, name: str) -> bool:
-        """Whether a CNI call made the link: it may be put into place, and never be deleted."""
+        """Whether a CNI call made the link: it may be put into place, and never be deleted. Where its group was taken
+        away, its record says so."""
         runtime = self.runtime(name)
-        return runtime is not None and runtime.group == PORT_GROUP
+        if runtime is None:
+            return False
+        return runtime.group == PORT_GROUP or is_recorded(IfName(name), self._records_by_host, self.have)
+
+    @cached_property
+    def _records_by_host(self) -> dict[IfName, PortRecord]:
+        return {record.host: record for record in self.records}
 
     def stands(self, bridge: str | None) -> bool:
         """Whether the bridge is there, and is one that a port may be put into: ours, or the management network's."""
@@ -101,14 +113,15 @@ class Scene:
 
     @cached_property
     def _members(self) -> dict[str, list[IfName]]:
-        """Master -> its slaves or ports, in the order of their ifindex."""
+        """Master -> its slaves or ports."""
         found: dict[str, list[IfName]] = {}
         for name, link in self.have.state.links.items():
             if link.master:
                 found.setdefault(link.master, []).append(name)
-        for members in found.values():
-            members.sort(key=lambda n: r.ifindex if (r := self.runtime(n)) else 0)
         return found
+
+    def _in_order(self, members: Iterable[IfName]) -> list[IfName]:
+        return sorted(members, key=lambda n: r.ifindex if (r := self.runtime(n)) else 0)
 
     @cached_property
     def _vlan_interfaces(self) -> dict[str, list[IfName]]:
@@ -121,10 +134,11 @@ class Scene:
 
     def slaves(self, bond: str) -> list[IfName]:
         """The observed slaves, in the order of their ifindex."""
-        return self._members.get(bond, [])
+        return self._in_order(self._members.get(bond, ()))
 
     def ports(self, bridge: str) -> list[IfName]:
-        return self._members.get(bridge, [])
+        """The observed ports, in the order of their ifindex."""
+        return self._in_order(self._members.get(bridge, ()))
 
     def wanted_slaves(self, bond: str) -> list[IfName]:
         """In the order of the manifest."""
@@ -244,7 +258,7 @@ def _rules_by_link(rules: Iterable[Rule]) -> dict[str, frozenset[Rule]]:
 
 def only_vlans(link: Link) -> bool:
     """A claim on somebody else's bridge or bond that concerns its VLANs alone: the management network."""
-    managed = (link.up, link.mtu, link.mac, link.txqlen, link.promisc, link.master, link.addrs)
+    managed = (link.up, link.mtu, link.mac, link.txqlen, link.promisc, link.master, link.addrs, link.mark)
     return all(value is None for value in managed) and not isinstance(link.spec, Other | VlanIf)
 
 

@@ -37,6 +37,7 @@ from windrow.model.steps import (
     RenameLink,
     SetBond,
     SetLink,
+    SetMark,
     SetMaster,
     SetVlans,
     Step,
@@ -44,7 +45,8 @@ from windrow.model.steps import (
 from windrow.model.values import IfName
 from windrow.plan import price
 from windrow.plan.diff import vlan_change
-from windrow.plan.order import FRESH_PORT, Burst, burst
+from windrow.plan.order import FRESH_PORT, Burst, as_made, burst
+from windrow.plan.renamed import bearer
 from windrow.plan.scene import Scene
 
 CARRIER_TIMEOUT_MS = 20_000
@@ -99,8 +101,8 @@ def possible(scene: Scene, bond: Link) -> bool:
 
 
 def _in_the_way(scene: Scene, bond: Link) -> bool:
-    found = scene.seen(successor_of(bond.name))
-    return found is not None and not scene.owned(found.name)
+    new = successor_of(bond.name)
+    return bearer(scene.have, new) is not None or (scene.seen(new) is not None and not scene.owned(new))
 
 
 def take_over(scene: Scene, bond: Link, number: int) -> Iterator[Burst]:
@@ -148,6 +150,7 @@ def _named(scene: Scene, bond: Link, new: IfName) -> list[Step]:
         _step(scene, bond, new, SetLink(up=False), Impact.FLAP, "a link is renamed while down (dev_change_name)"),
         _step(scene, bond, new, RenameLink(bond.name)),
         _step(scene, bond, bond.name, SetLink(up=True)),
+        _step(scene, bond, bond.name, SetMark(name=True, stale=(new,))),
     ]
 
 
@@ -182,7 +185,7 @@ def _prepare(scene: Scene, bond: Link, new: IfName) -> Iterator[list[Step]]:
         if scene.seen(new) is not None:
             impact = scene.when_carrying(new, Impact.OUTAGE)
             yield [_step(scene, bond, new, DeleteLink(), impact, "left over from a change to another mode")]
-        blank = replace(bond, name=new, spec=_opening(bond.spec), origin=(), up=None, master=None, vlans=None)
+        blank = replace(as_made(bond), name=new, spec=_opening(bond.spec))
         yield [_step(scene, bond, new, CreateLink(blank), note="takes over NIC by NIC")]
     elif changed := _drifted(bond, seen):
         impact = scene.when_carrying(new, Impact.FLAP)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import fields
 from typing import assert_never
 
-from windrow.model.host import MAIN_TABLE, Bond, Bridge, Link, PortVlans, Route, Rule, VlanIf
+from windrow.model.host import MAIN_TABLE, Bond, Bridge, BridgePort, Link, LinkFlags, PortVlans, Route, Rule, VlanIf
 from windrow.model.problems import Problem, Severity
 from windrow.model.steps import (
     Action,
@@ -27,9 +27,12 @@ from windrow.model.steps import (
     SetBond,
     SetBridge,
     SetLink,
+    SetMark,
     SetMaster,
     SetPort,
+    SetSlave,
     SetSysctl,
+    SetVlanFlags,
     SetVlans,
     Step,
     Unit,
@@ -165,15 +168,12 @@ def action_words(action: Action) -> str:
             return f"rename to {to}"
         case SetLink():
             return ", ".join(_set_link(action))
-        case SetBond(options=options) | SetBridge(options=options):
-            return f"set {options_words(options)}"
+        case SetMark() | SetBond() | SetBridge() | SetPort() | SetSlave() | SetVlanFlags():
+            return _set_options(action)
         case SetMaster(master=None):
             return "leave its bond or bridge"
         case SetMaster(master=master):
             return f"join {master}"
-        case SetPort(isolated=isolated, hairpin=hairpin):
-            given = (("isolated", isolated), ("hairpin", hairpin))
-            return ", ".join(f"{name} {value_words(value)}" for name, value in given if value is not None)
         case SetVlans():
             return _set_vlans(action)
         case AddAddr(addr=addr):
@@ -197,6 +197,22 @@ def _routing_words(action: AddRoute | DelRoute | AddRule | DelRule) -> str:
             return f"{verb} route {route_words(route)}"
         case AddRule(rule=rule) | DelRule(rule=rule):
             return f"{verb} rule {rule_words(rule)}"
+
+
+def _set_options(action: SetMark | SetBond | SetBridge | SetPort | SetSlave | SetVlanFlags) -> str:
+    match action:
+        case SetMark():
+            return "mark it as Windrow's"
+        case SetBond(options=options) | SetBridge(options=options):
+            return f"set {options_words(options)}"
+        case SetPort(options=port):
+            return f"as a port: {options_words(port)}"
+        case SetSlave(prio=prio):
+            return f"priority {prio} in its bond"
+        case SetVlanFlags(flags=flags):
+            return f"VLAN flags {value_words(flags)}"
+        case _:
+            assert_never(action)
 
 
 def route_words(route: Route) -> str:
@@ -223,6 +239,8 @@ def _set_link(action: SetLink) -> Iterator[str]:
         yield f"txqlen {action.txqlen}"
     if action.promisc is not None:
         yield f"promiscuous {'on' if action.promisc else 'off'}"
+    if action.flags is not None:
+        yield options_words(action.flags)
 
 
 def _set_vlans(action: SetVlans) -> str:
@@ -260,7 +278,7 @@ def link_words(link: Link) -> str:
 _BRIEF = ("mode", "miimon", "xmit_hash_policy", "lacp_rate", "primary", "vlan_filtering")
 
 
-def options_words(options: Bond | Bridge, *, brief: bool = False) -> str:
+def options_words(options: Bond | Bridge | BridgePort | LinkFlags, *, brief: bool = False) -> str:
     """`mode 802.3ad, miimon 100`; `brief`: only the options that people look for."""
     found = [(f.name, getattr(options, f.name)) for f in fields(options)]
     given = [(n, v) for n, v in found if v not in (None, "") and (not brief or n in _BRIEF)]

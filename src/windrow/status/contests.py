@@ -160,7 +160,7 @@ def _condition(about: Ref, found: list[Contest]) -> Condition:
 
 # What is left alone -------------------------------------------------------------------------------
 
-_PLAIN = ("up", "mtu", "mac", "txqlen", "promisc", "addrs", "vlans", "self_vlans", "isolated", "hairpin")
+_PLAIN = ("up", "mtu", "mac", "txqlen", "promisc", "addrs", "vlans", "self_vlans", "slave_prio", "mark")
 
 
 def conceded(state: HostState, plan: Plan, keys: Iterable[tuple[IfName, str]]) -> tuple[HostState, frozenset[IfName]]:
@@ -195,6 +195,8 @@ def _unmanaged(link: Link, attribute: str) -> Link | None:
         key = attribute.removeprefix(SETTING)
         return replace(link, settings={k: v for k, v in link.settings.items() if k != key})
     kind, _, option = attribute.partition(".")
+    if kind in ("port", "flags") and (part := getattr(link, kind)) is not None:
+        return replace(link, **{kind: replace(part, **{option: None})})
     if option and option != "mode" and isinstance(link.spec, Bond | Bridge) and kind == link.kind:
         return replace(link, spec=replace(link.spec, **{option: None}))  # type: ignore[arg-type]
     return None

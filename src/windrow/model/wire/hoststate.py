@@ -13,13 +13,17 @@ from ipaddress import ip_address, ip_interface, ip_network
 from typing import Any, TypeVar
 
 from windrow.model.bonding import OPTIONS, BondMode
+from windrow.model.bridging import BRIDGE_OPTIONS, FRESH_BRIDGE, FRESH_BRIDGE_PORT, PORT_OPTIONS
 from windrow.model.host import (
+    VLAN_FLAGS,
     Bond,
     Bridge,
+    BridgePort,
     Details,
     Exact,
     HostState,
     Link,
+    LinkFlags,
     LinkSpec,
     Other,
     Route,
@@ -39,7 +43,7 @@ from windrow.model.values import (
 T = TypeVar("T")
 
 VERSION = 1
-_PLAIN = ("up", "mtu", "mac", "txqlen", "promisc", "master", "isolated", "hairpin")
+_PLAIN = ("up", "mtu", "mac", "txqlen", "promisc", "master", "mark", "slave_prio")
 _U32 = 0xFFFF_FFFF
 
 
@@ -79,6 +83,9 @@ def _write_link(link: Link) -> dict[str, Any]:
     found: dict[str, Any] = {"name": link.name, "spec": _write_spec(link.spec)}
     found |= {name: value for name in _PLAIN if (value := getattr(link, name)) is not None}
     found |= {name: _write_vlans(vlans) for name, vlans in _vlans(link) if vlans is not None}
+    found |= {
+        name: _write_options(part) for name, part in (("port", link.port), ("flags", link.flags)) if part is not None
+    }
     if link.addrs is not None:
         found["addrs"] = sorted(link.addrs)
     if link.details:
@@ -122,6 +129,10 @@ def _vlans(link: Link) -> tuple[tuple[str, PortVlans | None], ...]:
     return ("vlans", link.vlans), ("self_vlans", link.self_vlans)
 
 
+def _write_options(value: BridgePort | LinkFlags) -> dict[str, Any]:
+    return {f.name: one for f in fields(value) if (one := getattr(value, f.name)) is not None}
+
+
 def _write_spec(spec: LinkSpec) -> dict[str, Any]:
     """`{"bond": {…}}`. Not `Link.kind`: a VLAN interface may stand there as a link of others, with that kind."""
     word = {Bond: "bond", Bridge: "bridge", VlanIf: "vlan", Other: "other"}[type(spec)]
@@ -130,6 +141,8 @@ def _write_spec(spec: LinkSpec) -> dict[str, Any]:
 
 
 def _json(value: Any) -> Any:
+    if isinstance(value, frozenset):
+        return sorted(value)
     return list(value) if isinstance(value, tuple) else str(value) if isinstance(value, BondMode) else value
 
 
@@ -140,7 +153,10 @@ def _write_vlans(vlans: PortVlans) -> dict[str, Any]:
     return found if vlans.exact else {**found, "exact": False}
 
 
-_LINK = frozenset({"name", "spec", "vlans", "self_vlans", "addrs", "details", "settings", "origin", *_PLAIN})
+_OLD_PORT = ("isolated", "hairpin")
+"""Files from before there was `port` have them beside the others; what `init` found a host like is kept for years."""
+_PARTS = ("name", "spec", "vlans", "self_vlans", "addrs", "details", "settings", "origin", "port", "flags")
+_LINK = frozenset({*_PARTS, *_PLAIN, *_OLD_PORT})
 
 
 def _read_link(document: Any) -> Link:
@@ -155,14 +171,40 @@ def _read_link(document: Any) -> Link:
         txqlen=_number(table, "txqlen", _U32),
         promisc=_flag(table, "promisc"),
         master=_at("master", _none_or_ifname, _text(table, "master")) if "master" in table else None,
-        isolated=_flag(table, "isolated"),
-        hairpin=_flag(table, "hairpin"),
+        mark=_flag(table, "mark"),
+        slave_prio=_signed(table, "slave_prio"),
+        port=_at("port", _port, {**{n: table[n] for n in _OLD_PORT if n in table}, **_table(table.get("port", {}))}),
+        flags=_at("flags", _flags, table["flags"]) if "flags" in table else None,
         addrs=frozenset(_at("addrs", _cidr, a) for a in _list(table, "addrs")) if "addrs" in table else None,
         details=_at("details", _all_details, table.get("details", {})),
         settings=_texts(table, "settings"),
         origin=tuple(_at("origin", _ref, one) for one in _list(table, "origin")),
         **vlans,
     )
+
+
+def _port(document: Any) -> BridgePort | None:
+    table = _table(document, frozenset(PORT_OPTIONS))
+    return BridgePort(**_options_like(FRESH_BRIDGE_PORT, table)) if table else None
+
+
+def _flags(document: Any) -> LinkFlags:
+    table = _table(document, {f.name for f in fields(LinkFlags)})
+    return LinkFlags(
+        arp=_flag(table, "arp"),
+        multicast=_flag(table, "multicast"),
+        allmulti=_flag(table, "allmulti"),
+        dormant=_flag(table, "dormant"),
+        broadcast=parse_mac(_text(table, "broadcast")) if "broadcast" in table else None,
+    )
+
+
+def _options_like(fresh: object, table: Mapping[str, Any]) -> dict[str, Any]:
+    """Each value is of the kind that a new one has: a flag or a number."""
+    return {
+        name: _flag(table, name) if isinstance(getattr(fresh, name), bool) else _number(table, name, _U32)
+        for name in table
+    }
 
 
 def _read_spec(document: Any) -> LinkSpec:
@@ -179,17 +221,24 @@ def _bond(document: Any) -> Bond:
 
 
 def _bridge(document: Any) -> Bridge:
-    table = _table(document, {"vlan_filtering", "stp", "ageing"})
-    flags = {name: _flag(table, name) for name in ("vlan_filtering", "stp")}
-    return Bridge(**flags, ageing=_number(table, "ageing", _U32))
+    return Bridge(**_options_like(FRESH_BRIDGE, _table(document, frozenset(BRIDGE_OPTIONS))))
 
 
 def _vlan(document: Any) -> VlanIf:
-    table = _table(document, {"parent", "vid"})
+    table = _table(document, {"parent", "vid", "flags"})
     vid = _number(table, "vid", VID_MAX)
     if vid is None:
         raise ValueError("vid: is missing")
-    return VlanIf(parent=_at("parent", parse_ifname, _text(table, "parent")), vid=vid)
+    return VlanIf(parent=_at("parent", parse_ifname, _text(table, "parent")), vid=vid, flags=_vlan_flags(table))
+
+
+def _vlan_flags(table: Mapping[str, Any]) -> frozenset[str] | None:
+    if "flags" not in table:
+        return None
+    found = _list(table, "flags")
+    if strange := [one for one in found if one not in VLAN_FLAGS]:
+        raise ValueError(f"flags: {strange[0]!r:.40} is none of {', '.join(VLAN_FLAGS)}")
+    return frozenset(found)
 
 
 def _other(document: Any) -> Other:
@@ -374,6 +423,13 @@ def _number(table: Mapping[str, Any], name: str, most: int) -> int | None:
         return None
     if isinstance(found, bool) or not isinstance(found, int) or not 0 <= found <= most:
         raise ValueError(f"{name}: this is no number from 0 to {most}")
+    return found
+
+
+def _signed(table: Mapping[str, Any], name: str) -> int | None:
+    found = table.get(name)
+    if found is not None and (isinstance(found, bool) or not isinstance(found, int) or abs(found) > _U32 >> 1):
+        raise ValueError(f"{name}: this is no number of 32 bits")
     return found
 
 
