@@ -214,6 +214,7 @@ def test_a_plan_cut_at_a_random_step_resumes(begin: Begin) -> None:
     for seed in range(1000, 1000 + CUTS):
         whole, cut = begin(seed), begin(seed)
         target = with_what_is_in_use(whole)
+        with_what_is_in_use(cut)  # the same, and it makes the same room
         assert_done(whole.come_to(target))
         steps = cut.planned(target).plan.steps
         for together in bursts(steps[: cut.dice.randint(0, len(steps))]):
