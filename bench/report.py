@@ -49,7 +49,7 @@ def _key(text: str) -> tuple[str, str]:
 
 def section(group: Group) -> str:
     first = group.rows[0].median
-    lines = [f"## {group.title}", "", f"{group.where}, {len(group.rows[0].seconds)} runs.", ""]
+    lines = [f"## {group.title}", "", f"{group.where}, {runs(group)}.", ""]
     many = all(len(row.seconds) >= MANY for row in group.rows)
     headings = ["", "median (fastest – slowest)", *(["99th percentile"] if many else []), "ratio", "design"]
     lines += [f"| {' | '.join(headings)} |".replace("|  |", "| |"), f"|---|{'---:|' * (len(headings) - 2)}---|"]
@@ -59,6 +59,11 @@ def section(group: Group) -> str:
     if group.note:
         lines += ["", group.note]
     return "\n".join(lines) + "\n"
+
+
+def runs(group: Group) -> str:
+    count = len(group.rows[0].seconds)
+    return "one run" if count == 1 else f"{count} runs"
 
 
 def times(row: Row) -> str:
