@@ -58,11 +58,12 @@ def node_facts(
 
 def made_for(observed: Observed) -> dict[IfName, IfName]:
     """The links that Windrow made -> what they are called by rights: somebody may have renamed one, and a plan will
-    name it back. Where that name is another link's by now, it keeps the one that it has."""
+    name it back. Where that name is another link's by now, it keeps the one that it has; and so does a bond that took
+    over from another one, and says so only after it has the name (`plan.takeover`)."""
     found: dict[IfName, IfName] = {}
     for name, runtime in observed.runtime.items():
         if runtime.owned:
-            said = marked_names(runtime.altnames)
+            said = [other for other in marked_names(runtime.altnames) if other != names.successor_of(name)]
             found[name] = said[0] if len(said) == 1 and said[0] not in observed.state.links else name
     return found
 

@@ -173,6 +173,8 @@ def _bursts(scene: Scene, names: tuple[IfName, ...], deltas: dict[IfName, tuple[
         yield from _routing(scene, name, deltas[name])
         want, seen = scene.wanted(name), scene.seen(name)
         if name in taken_over and want:
+            if any(d.field == "mark" for d in deltas[name]):  # it may still say the successor's name
+                yield from order.mark(scene, want)
             yield from takeover.take_over(scene, want, taken_over.index(name))
         elif want is None and seen is not None and any(d.field not in ("routes", "rules") for d in deltas[name]):
             yield from _unwanted(scene, seen, cleared)

@@ -24,6 +24,7 @@ from windrow.model.host import (
     VlanIf,
     settled_metric,
 )
+from windrow.model.marks import mark_of
 from windrow.model.ports import PORT_GROUP, PortRecord, is_recorded
 from windrow.model.reach import Network, Reach, reach_of
 from windrow.model.steps import Action, Impact, Phase, Step
@@ -219,7 +220,7 @@ class Scene:
         that is deleted are left closed (`bond_uninit`)."""
         seen, carrier = self.have.state.links, any(map(self.carrying, self.slaves(new)))
         changes = {n: replace(link, master="", up=False) for n, link in seen.items() if link.master == name}
-        changes[new] = replace(seen[new], up=True)
+        changes[new] = replace(seen[new], up=True, mark=True)
         links = {n: changes.get(n, link) for n, link in seen.items() if n != name and link.parent != name}
         runtime = {n: r for n, r in self.have.runtime.items() if n in links}
         runtime |= {n: replace(runtime[n], carrier=n == new and carrier, slave_active=None) for n in changes}
@@ -227,6 +228,7 @@ class Scene:
             self.have.state, links={_called(n, new, name): _pointing(k, new, name) for n, k in links.items()}
         )
         runtime = {_called(n, new, name): r for n, r in runtime.items()}
+        runtime[IfName(name)] = replace(runtime[IfName(name)], altnames=(mark_of(name),))
         return replace(self, have=replace(self.have, state=state, runtime=runtime))
 
 
