@@ -193,12 +193,15 @@ class Scene:
         )
 
     @cached_property
-    def _networks(self) -> list[tuple[IfName, IPv4Interface | IPv6Interface]]:
-        """What is known of a way to: the networks of addresses, and those of routes that are no default ones."""
-        links = self.have.state.links.items()
-        found = [(name, ip_interface(a)) for name, link in links if name != "lo" for a in link.addrs or ()]
-        routes = (r for r in self.have.state.routes if r.table == MAIN_TABLE and r.dst != "default")
-        return found + [(r.dev, ip_interface(r.dst)) for r in routes if r.dev and r.protocol != RTPROT_KERNEL]
+    def _networks(self) -> set[tuple[IfName, IPv4Interface | IPv6Interface]]:
+        """What there is a way to, or will be: the networks of addresses, and those of routes that are no default ones.
+
+        What is only wanted counts, too: a plan that is cut in the middle must not cost more than it said before."""
+        states = (self.have.state, self.want)
+        links = ((name, link) for state in states for name, link in state.links.items() if name != "lo")
+        routes = (r for state in states for r in state.routes if r.table == MAIN_TABLE and r.dst != "default")
+        found = {(name, ip_interface(addr)) for name, link in links for addr in link.addrs or ()}
+        return found | {(r.dev, ip_interface(r.dst)) for r in routes if r.dev and r.protocol != RTPROT_KERNEL}
 
     def our_routes(self, name: str) -> frozenset[Route]:
         return frozenset(r for r in self.seen_routes.get(name, ()) if r.protocol == OWNER_PROTOCOL)
