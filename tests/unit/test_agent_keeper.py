@@ -13,13 +13,14 @@ from pathlib import Path
 import pytest
 import yaml
 
-from windrow.apps.agent.keeper import Keeper, Site
+from windrow.apps.agent.keeper import Keeper
 from windrow.apps.agent.log import Log
 from windrow.apps.known import agent_status
-from windrow.apps.safe.ground import Ground
+from windrow.apps.site import Site
 from windrow.model.checkpoint import Checkpoint, Stage
 from windrow.model.events import Condition
 from windrow.model.host import Bond, HostState
+from windrow.model.processes import Process
 from windrow.model.steps import Action, DeleteLink, SetBond, SetLink, SetMaster
 from windrow.model.values import IfName, Ref
 from windrow.netlink.lock import locked
@@ -76,17 +77,16 @@ class Host:
 
     def agent(self) -> Keeper:
         log = Log(self.log, clock=lambda: self.now)
-        return Keeper(
-            Site(
-                paths=self.paths,
-                node="n1",
-                kernel=self.kernel,
-                log=log,
-                ground=Ground(paths=self.paths, node="n1", open_kernel=lambda: self.kernel),
-                clock=lambda: self.now,
-                mono=lambda: self.mono,
-            )
+        site = Site(
+            paths=self.paths,
+            node="n1",
+            kernel=self.kernel,
+            watch=lambda _site, _checkpoint: Process(pid=2**22 - 1, started=1),
+            open_kernel=lambda: self.kernel,
+            clock=lambda: self.now,
+            mono=lambda: self.mono,
         )
+        return Keeper(site, log)
 
     def write(self, text: str, name: str = "oob.yaml") -> Path:
         """Long ago, so that nobody takes it for a file that is still being written."""

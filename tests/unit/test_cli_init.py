@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 
 from windrow.apps.cli.main import cli
 from windrow.apps.cli.session import Session
-from windrow.apps.safe.ground import Ground
+from windrow.apps.site import Site
 from windrow.model.bonding import BondMode
 from windrow.model.checkpoint import Checkpoint, Stage
 from windrow.model.host import Bond, Route, VlanIf
@@ -51,21 +51,21 @@ class Host:
 
     def run(self, *words: str) -> Result:
         session = Session(
-            root=self.root, node="n1", open_kernel=lambda: self.kernel, permitted=lambda: True, on_ground=self.on_ground
+            root=self.root, node="n1", open_kernel=lambda: self.kernel, permitted=lambda: True, on_site=self.on_site
         )
         result = CliRunner().invoke(cli, words, obj=session, prog_name="windrow")
         if result.exception and not isinstance(result.exception, SystemExit):
             raise result.exception
         return result
 
-    def on_ground(self, ground: Ground) -> Ground:
-        return replace(ground, ask=self.ask, watch=self.watch, dynamic=lambda _: self.dynamic)
+    def on_site(self, site: Site) -> Site:
+        return replace(site, ask=self.ask, watch=self.watch, dynamic=lambda _: self.dynamic)
 
     def ask(self, targets: Sequence[Target], timeout_s: float, enough: Answers | None) -> Answers:
         quiet = self.silent and "mgmt-br" in self.kernel.machine.devices
         return {t: frozenset() if quiet else BOTH for t in targets}
 
-    def watch(self, ground: Ground, checkpoint: Checkpoint) -> Process:
+    def watch(self, site: Site, checkpoint: Checkpoint) -> Process:
         return Process(pid=2**22 - 1, started=1)
 
     def state(self) -> tuple[str, dict[str, str]]:

@@ -32,7 +32,7 @@ def node_facts(
         made=frozenset(name for name in observed.state.links if observed.owned(name)),
         macs={name: link.mac for name, link in observed.state.links.items() if link.mac},
         foreign_vids=foreign,
-        protected=protected_links(observed),
+        protected=protected_links(observed, known.ways),
         management_vids=foreign.get(names.bridge_of(names.MGMT), VidSet()),
         ports=known.ports,
         port_links=port_links,
@@ -60,18 +60,26 @@ def foreign_vids(observed: Observed) -> dict[IfName, VidSet]:
     return found
 
 
-def protected_links(observed: Observed) -> frozenset[IfName]:
-    """The management network, every link with a default route that others made, and all that these stand on.
+_REACHED = frozenset({"device", "vlan", "bond"})
+"""Kinds of links that lead out of this host; a bridge with an address more often leads to its containers."""
+
+
+def protected_links(observed: Observed, ways: frozenset[IfName] = frozenset()) -> frozenset[IfName]:
+    """The management network, every link with a default route of any table that others made, the `ways` to those who
+    are logged in, and all that these stand on.
 
     A default route of ours is a host network's. It counts on the management network, and where nothing else leads to
-    this host.
+    this host. Where there is no default route at all, every link with an address may be the one that this host is
+    reached at.
     """
     links, mgmt = observed.state.links, names.bridge_of(names.MGMT)
     on_mgmt = {name for name, link in links.items() if name == mgmt or (link.parent == mgmt and link.kind == "vlan")}
     defaults = [route for route in observed.state.routes if route.dst == "default" and route.dev]
     roots = {r.dev for r in defaults if r.dev and (r.protocol != OWNER_PROTOCOL or r.dev in on_mgmt)}
     roots |= {n for n in links if n in names.MGMT_DEVICES} | {n for n in on_mgmt if not observed.owned(n)}
+    roots |= ways
     roots = roots or {r.dev for r in defaults if r.dev}
+    roots = roots or {n for n, link in links.items() if link.addrs and link.kind in _REACHED and not observed.owned(n)}
     return _with_what_is_below(observed, frozenset(roots & links.keys()))
 
 

@@ -46,7 +46,8 @@ class Memory:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Known:
-    """What the disk knows of a node, beside the manifests. Each look at the kernel goes with what is known then."""
+    """What is known of a node, beside the manifests: by its disk, and by whoever is logged in. Each look at the kernel
+    goes with what is known then."""
 
     ports: tuple[PortRecord, ...] = ()
     leases: Mapping[IfName, Lease] = field(default_factory=dict)
@@ -55,6 +56,8 @@ class Known:
     agent: bool = False
     """Whether the agent runs here: it keeps the DHCP clients."""
     memory: Memory = Memory()
+    ways: frozenset[IfName] = frozenset()
+    """The links by which this host sends to those who are logged in on it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

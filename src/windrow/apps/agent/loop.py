@@ -14,8 +14,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from windrow.apps.agent.interest import interest_of
-from windrow.apps.agent.keeper import Keeper, Round
+from windrow.apps.agent.keeper import Keeper
 from windrow.apps.agent.log import Log
+from windrow.apps.round import Report
 from windrow.model.problems import WindrowError
 from windrow.netlink.events import Events
 from windrow.store.inotify import FileWatch, Watch
@@ -50,7 +51,7 @@ class Loop:
         log: Log,
         mono: Callable[[], float],
         parts: Sequence[Part] = (),
-        after: Callable[[Keeper, Round | None], None] = lambda _keeper, _round: None,
+        after: Callable[[Keeper, Report | None], None] = lambda _keeper, _round: None,
         notify: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.keeper = keeper
@@ -185,8 +186,8 @@ class KernelNews:
     def deadline(self) -> float | None:
         return None
 
-    def after(self, found: Round) -> None:
-        self._events.interest = interest_of(found.sight, found.planned.compiled)
+    def after(self, found: Report) -> None:
+        self._events.interest = interest_of(found.sight, found.left.compiled)
 
     def close(self) -> None:
         self._events.close()

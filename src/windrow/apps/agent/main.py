@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Protocol
 
 from windrow.apps.agent.dhcp import Clients
 from windrow.apps.agent.http import listen
-from windrow.apps.agent.keeper import Keeper, Round, Site
+from windrow.apps.agent.keeper import Keeper
 from windrow.apps.agent.log import Log
 from windrow.apps.agent.loop import DiskNews, KernelNews, Loop, Part, Signals
 from windrow.apps.known import agent_status
-from windrow.apps.safe.ground import Ground
+from windrow.apps.round import Report
+from windrow.apps.round.here import here
 from windrow.compile.node import BRIDGE_NETFILTER
 from windrow.model.problems import WindrowError
 from windrow.netlink.errors import KernelError
@@ -97,16 +98,7 @@ def _clients(options: Options) -> Clients:
 
 
 def _keeper(options: Options, kernel: Kernel) -> Keeper:
-    site = Site(
-        paths=options.paths,
-        node=options.node,
-        kernel=kernel,
-        ground=Ground(paths=options.paths, node=options.node),
-        log=options.log,
-        clock=time.time,
-        mono=time.monotonic,
-    )
-    return Keeper(site)
+    return Keeper(here(options.paths, options.node, kernel), options.log)
 
 
 def _loop(options: Options, keeper: Keeper, heard: tuple[KernelNews, Clients], held: contextlib.ExitStack) -> Loop:
@@ -117,7 +109,7 @@ def _loop(options: Options, keeper: Keeper, heard: tuple[KernelNews, Clients], h
 
     sysctls = FileWatch([f"/proc/sys/{BRIDGE_NETFILTER.replace('.', '/')}"])
 
-    def after(keeper: Keeper, found: Round | None) -> None:
+    def after(keeper: Keeper, found: Report | None) -> None:
         nonlocal started
         if found is not None:
             heard[0].after(found)
