@@ -365,3 +365,33 @@ def test_other_changes_are_refused_meanwhile(host: Host) -> None:
     assert result.exit_code == 1
     assert "the change by `windrow init` is not confirmed yet; it is undone in" in result.stderr
     assert "keep it with `windrow confirm`" in result.stderr
+
+
+def test_an_address_that_was_tried_once_replaces_the_old_one_the_second_time(host: Host) -> None:
+    """What was remembered of a change goes with it: else the old address counts as somebody else's."""
+    ok(host.run("init", "--nic", "eth0"))
+    text = "---\n".join(p.read_text() for p in Paths(host.root).manifests.glob("*"))
+    file = host.root / "edited.yaml"
+    file.write_text(text.replace("10.0.0.10/24", "10.0.0.11/24"))
+    assert host.run("apply", "-f", str(file), "--confirm", "1s").exit_code == 1
+    assert host.addresses("mgmt-br") == {"10.0.0.10/24"}
+    ok(host.run("apply", "-f", str(file)))
+    assert host.addresses("mgmt-br") == {"10.0.0.11/24"}
+
+
+def test_an_init_that_is_refused_has_changed_nothing(host: Host) -> None:
+    """Not the lifetime of an address, and no file: nothing is written before lock, gates and checkpoint."""
+    host.dynamic = {IfName("eth0"): {Cidr("10.0.0.10/24"): 600}}
+    host.kernel.machine.get("eth0").addrs.clear()
+    host.kernel.machine.routes.clear()
+    before = host.state()
+    steps: list[object] = []
+    run = host.kernel.run
+    host.kernel.run = lambda those: steps.extend(those) or run(those)  # type: ignore[method-assign]
+    host.silent = True
+    host.ask = lambda targets, _timeout, _enough: dict.fromkeys(targets, frozenset())  # type: ignore[method-assign]
+    result = host.run("init", "--nic", "eth0")
+    assert (result.exit_code, steps) == (1, []), result.output
+    assert "nobody answers it now" in result.stderr and "nothing was changed" in result.stderr
+    assert host.state() == before
+    assert not list(Paths(host.root).leases.glob("*")) and read_origin(Paths(host.root)) is None

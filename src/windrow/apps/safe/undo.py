@@ -9,11 +9,14 @@ from __future__ import annotations
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
-from windrow.apps.engine import MAX_ROUNDS, Kernel, Waiting, execute
+from windrow.apps.engine import MAX_ROUNDS, Kernel, Waiting, cluster_networks, execute, look
+from windrow.apps.known import known
 from windrow.apps.safe.telling import tell
 from windrow.apps.site import Site
+from windrow.compile import compile_node
 from windrow.compile.facts import protected_links
 from windrow.model.checkpoint import Checkpoint, Stage
+from windrow.model.cluster import Cluster
 from windrow.model.host import Bridge, HostState, Link, Observed, Other
 from windrow.model.objects import AnyObject
 from windrow.model.ports import PORT_GROUP
@@ -22,9 +25,12 @@ from windrow.model.steps import Plan
 from windrow.model.values import IfName
 from windrow.model.wire import json_text, load_documents
 from windrow.plan import make_plan
+from windrow.rules.admit import named
 from windrow.store import boot
 from windrow.store.checkpoints import Checkpoints
+from windrow.store.clusternetworks import write_cluster_networks
 from windrow.store.directory import Store
+from windrow.store.memory import write_memory
 
 PENDING = (Stage.CHANGING, Stage.WAITING, Stage.UNDOING)
 
@@ -114,9 +120,17 @@ def restore(site: Site, checkpoint: Checkpoint) -> str:
     try:
         store.put(o for document in checkpoint.documents.values() if document for o in _objects(document))
         store.remove(ref for ref, document in checkpoint.documents.items() if document is None)
+        _remember(site, Cluster.of(store.load().objects))
     except WindrowError as error:
         return f"the manifests are not as they were: {error}"
     return ""
+
+
+def _remember(site: Site, cluster: Cluster) -> None:
+    """What the next look is to know: the addresses that were put on bridges are those of before again."""
+    sight = named(look(site.kernel, site.node, known(site.paths)), cluster)
+    write_cluster_networks(site.paths, cluster_networks(cluster, sight.observed))
+    write_memory(site.paths, compile_node(cluster, sight.facts).memory)
 
 
 def _objects(document: object) -> tuple[AnyObject, ...]:
