@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from types import TracebackType
@@ -70,3 +71,14 @@ class HostLock(AbstractContextManager["HostLock"]):
 
     def _take(self) -> None:
         self._network.enter_context(locked(self._paths.lock, timeout_s=self._timeout_s))
+
+
+def is_free(paths: Paths) -> bool:
+    """Whether nobody has one of the two locks at this moment."""
+    try:
+        with HostLock(paths, timeout_s=0):
+            return True
+    except KernelError as error:
+        if error.errno != errno.EAGAIN:
+            raise
+        return False

@@ -8,14 +8,17 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from windrow.apps.agent.holder import holder_of
 from windrow.apps.agent.log import Log
 from windrow.apps.agent.publish import Publisher, fresh_status
 from windrow.apps.agent.snapshot import Counters, Snapshot, Timings
 from windrow.apps.known import pending_change
+from windrow.apps.lock import is_free
 from windrow.apps.round import Hooks, Policy, Report, Stored, carry_out
 from windrow.apps.round.remember import LAST_GOOD
+from windrow.apps.safe.recover import in_good_hands
 from windrow.apps.site import Site
 from windrow.compile import Compiled
 from windrow.model.cluster import Cluster
@@ -37,6 +40,7 @@ from windrow.status.conditions import is_bad, update
 from windrow.status.contests import Contests
 from windrow.status.patience import Patience
 from windrow.status.rejections import rejections
+from windrow.status.schedule import Schedule
 from windrow.status.verdicts import verdicts
 from windrow.store.errors import StoreError
 from windrow.store.events import Events
@@ -106,7 +110,10 @@ class Keeper:
         self._pending = pending_change(site.paths)
         self._wary: _Wary | None = None
         self._lock_pause = LOCK_PAUSE_S
+        self._lock_due: float | None = None
+        self._pending_due: float | None = None
         self._again: float | None = None
+        self._schedule = Schedule()
         self.status = fresh_status(site.node, site.clock())
         self._counts = _Counts()
         self.last: Report | None = None
@@ -117,20 +124,26 @@ class Keeper:
         self._publisher.close()
 
     def deadline(self) -> float | None:
-        """When a round is due without any news, on the clock that never jumps."""
-        due = (
-            self._again,
-            self._bonds_again,
-            self._patience.deadline(),
-            self._contests_due,
-            self._wary.until if self._wary is not None else None,
-        )
-        return min((at for at in due if at is not None), default=None)
+        """When a round is due without any news, on the clock that never jumps; never in the past after a round."""
+        return self._schedule.next
+
+    def _plan_ahead(self) -> None:
+        """While another one has the lock nothing can be tried, so nothing else is due."""
+        wanted = {"lock": self._lock_due, "bonds": self._bonds_again}
+        if self._lock_due is None:
+            wanted |= {
+                "again": self._again,
+                "undecided": self._pending_due,
+                "retry": self._patience.deadline(),
+                "contest": self._contests_due,
+                "wary": self._wary.until if self._wary is not None else None,
+            }
+        self._schedule = self._schedule.after(self._site.mono(), wanted)
 
     @property
     def unsettled(self) -> bool:
         """Something is to be looked at again soon: another one has the lock, or writes a manifest."""
-        return self._again is not None
+        return any(at is not None for at in (self._again, self._lock_due, self._pending_due))
 
     @property
     def well(self) -> bool:
@@ -143,6 +156,7 @@ class Keeper:
         counts, last = self._counts, self.last
         return Snapshot(
             status=self.status,
+            made=self._site.mono(),
             observed=last.sight.observed if last else None,
             left=last.left.plan if last else Plan(),
             counters=Counters(
@@ -174,19 +188,45 @@ class Keeper:
             self._log.info("coming up from the last good state", file=self._site.paths.last_good)
             self._round(stored)
 
-    def round(self, *, reread: bool = False) -> None:
-        """Raises KernelError where the kernel cannot be looked at."""
-        began = self._site.mono()
+    def round(self, *, reread: bool = False, news: bool = True) -> None:
+        """`news`: something may have changed; else only a deadline has come. Raises KernelError where the kernel cannot
+        be looked at."""
+        site = self._site
+        began = site.mono()
+        passed = self._schedule.passed(began)
+        if not news and passed and passed <= {"lock", "undecided"} and self._is_as_before():
+            return
         if reread:
             self._stored.forget()
-        self._again = None
-        self._round(self._stored)
-        if self._pending is not None:
-            self._due_in(PENDING_S)
-        if self._stored.found(self._site.clock()).young:
-            self._due_in(YOUNG_S)
+        self._again = self._lock_due = self._pending_due = None
+        try:
+            self._round(self._stored)
+            if self._stored.found(site.clock()).young:
+                self._due_in(YOUNG_S)
+        finally:
+            if self._pending is not None:
+                self._pending_due = site.mono() + PENDING_S
+            self._plan_ahead()
         self._counts.rounds += 1
-        self._counts.whole = self._site.mono() - began
+        self._counts.whole = site.mono() - began
+
+    def heard(self, complete: frozenset[Path]) -> None:
+        """These manifests were closed by who wrote them, or moved to their place: they are whole."""
+        self._stored.heard(complete)
+
+    def _is_as_before(self) -> bool:
+        """Whether what is waited for is not there yet: that needs no look at the network."""
+        now = self._site.mono()
+        if self._lock_due is not None:
+            if is_free(self._site.paths):
+                return False
+            self._lock_due = now + self._lock_pause
+        elif self._pending_due is not None:
+            if not in_good_hands(self._site.paths):
+                return False
+            self._pending_due = now + PENDING_S
+        self._plan_ahead()
+        return True
 
     def _due_in(self, seconds: float) -> None:
         at = self._site.mono() + seconds
@@ -229,7 +269,7 @@ class Keeper:
     def _wait_for_the_lock(self) -> None:
         if self._lock_pause == LOCK_PAUSE_S:
             self._log.info("waiting: another one changes this host's network", who=holder_of(self._site.paths))
-        self._due_in(self._lock_pause)
+        self._lock_due = self._site.mono() + self._lock_pause
         self._lock_pause = min(2 * self._lock_pause, LOCK_PAUSE_MAX_S)
 
     def _watch_bonds(self, sight: Sight) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from windrow.model.cluster import Cluster
 from windrow.model.manifests import Found
 from windrow.store.errors import StoreError
@@ -16,6 +18,7 @@ class Stored:
     def __init__(self, paths: Paths, *, patient: bool = False) -> None:
         self._paths, self._patient = paths, patient
         self._files = ManifestFiles(paths)
+        self._complete: frozenset[Path] = frozenset()
         self._found: Found | None = None
         self._good: Cluster | None = None
         self._signature: Signature | None = None
@@ -30,8 +33,14 @@ class Stored:
     def found(self, now: float) -> Found:
         """The manifests; `now` in Unix time."""
         if self._found is None or self._found.young:
-            self._found = self._files.look(now, patient=self._patient)
+            self._found = self._files.look(now, patient=self._patient, complete=self._complete)
+            if not self._found.young:
+                self._complete = frozenset()
         return self._found
+
+    def heard(self, complete: frozenset[Path]) -> None:
+        """These files are whole, although they are young."""
+        self._complete |= complete
 
     def forget(self) -> None:
         """They may have changed."""

@@ -14,6 +14,7 @@ from windrow.model.checkpoint import Checkpoint, Stage
 from windrow.services import process
 from windrow.store import boot
 from windrow.store.checkpoints import Checkpoints, Tell
+from windrow.store.paths import Paths
 
 Locked = Callable[[], AbstractContextManager[object]]
 """Enters the host's locks, where the caller has not got them."""
@@ -58,6 +59,14 @@ def recover(
         return Recovered(checkpoint=found, stage=found.stage, said="its watchdog was gone; a new one is at work")
     with locked():
         return _undone(site, found, why, waiting)
+
+
+def in_good_hands(paths: Paths) -> bool:
+    """Whether a change is pending, and somebody is there who will decide on it. Raises StoreError."""
+    found = Checkpoints(paths).pending()
+    if found is None or found.left or found.boot != boot.identity(paths):
+        return False
+    return process.alive(found.watchdog if found.guarded else found.changer)
 
 
 def _why_undo(found: Checkpoint) -> str:
