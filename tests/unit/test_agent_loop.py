@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -24,12 +24,15 @@ from windrow.apps.agent.keeper import Keeper
 from windrow.apps.agent.log import Log
 from windrow.apps.agent.loop import Kept, Loop, Pulse
 from windrow.apps.agent.snapshot import Snapshot
+from windrow.apps.engine import execute, look, plan_node
 from windrow.apps.site import Site
 from windrow.model.agentstatus import AgentStatus
 from windrow.model.checkpoint import Checkpoint, Stage
+from windrow.model.cluster import Cluster
 from windrow.model.host import Bond, HostState
+from windrow.model.objects import AnyObject
 from windrow.model.processes import Process
-from windrow.model.steps import Action, SetBond, SetLink
+from windrow.model.steps import Action, AwaitCarrier, Failure, SetBond, SetLink, Step
 from windrow.model.values import IfName
 from windrow.netlink.errors import KernelError
 from windrow.netlink.lock import locked
@@ -73,7 +76,7 @@ def test_what_cannot_be_done_is_due_again_after_pauses_that_grow() -> None:
 
 # -- an agent that may not act ---------------------------------------------------------------------
 
-OOB = (builders.cluster_network("oob"), builders.vlan_config("oob", ["eth1"]))
+OOB = (builders.cluster_network("oob"), builders.vlan_config("oob", ["eth1", "eth3"]))
 
 
 class Wake:
@@ -111,14 +114,13 @@ class Counting(FakeKernel):
 @dataclass
 class Host:
     root: Path
+    kernel: Counting = field(default_factory=Counting)
 
     def __post_init__(self) -> None:
-        self.kernel, self.paths = Counting(), Paths(self.root)
-        for name in ("eth0", "eth1"):
+        self.paths = Paths(self.root)
+        for name in ("eth0", "eth1", "eth2", "eth3", "eth4"):
             self.kernel.add_nic(name, up=True)
-        Store(self.root).put(OOB)
-        for path in self.paths.manifests.glob("*"):
-            os.utime(path, (1, 1))
+        self.put(*OOB)
         site = Site(
             paths=self.paths,
             node="n1",
@@ -130,6 +132,12 @@ class Host:
         self.keeper = Keeper(site, Log(self.log))
         self.wake = Wake()
         self.loop = self.with_parts()
+
+    def put(self, *objects: AnyObject) -> None:
+        """Long ago, so that nobody takes them for files that are still being written."""
+        Store(self.root).put(objects)
+        for path in self.paths.manifests.glob("*"):
+            os.utime(path, (1, path.stat().st_size))
 
     def with_parts(self, *parts: Kept, **more: Any) -> Loop:
         return Loop(self.keeper, log=Log(self.log), mono=time.monotonic, parts=[self.wake, *parts], **more)
@@ -267,6 +275,75 @@ def test_once_does_not_spin_either(host: Host, monkeypatch: pytest.MonkeyPatch) 
         used = time.process_time()
         assert not main.once(options)
     assert time.process_time() - used < 0.3 and host.kernel.looks < 6
+
+
+# -- a plan that waits -----------------------------------------------------------------------------
+
+TWO = (*OOB, builders.cluster_network("lan"), builders.vlan_config("lan", ["eth2", "eth4"], name="lan"))
+
+
+class Patient(Counting):
+    """Waits for carrier as long as it is told to, as `netlink.execute` does: by one pause after the other."""
+
+    waits_s = 0.0
+    waiting = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pause: Callable[[float], None] = time.sleep
+
+    def run(self, steps: Any) -> Failure | None:
+        if self.waits_s and any(isinstance(one.action, AwaitCarrier) for one in steps):
+            self.waiting, end = True, time.monotonic() + self.waits_s
+            while time.monotonic() < end:
+                self.pause(0.05)
+            self.waiting = False
+        return super().run(steps)
+
+
+def test_what_a_plan_is_not_about_is_repaired_while_it_waits(tmp_path: Path) -> None:
+    """And the face answers all the time; what came meanwhile is looked at once more afterwards."""
+    host = Host(tmp_path, Patient())
+    kernel = host.kernel
+    assert isinstance(kernel, Patient)
+    host.put(*TWO)
+    kernel.pause = host.loop.meanwhile
+    face = Face([listen(host.paths.agent_socket)], log=Log(host.log), pulse=lambda: host.loop.pulse)
+    with host.running():
+        _until(lambda: "lan-bo" in kernel.machine.devices and kernel.machine.get("lan-bo").up)
+        time.sleep(0.3)
+        kernel.waits_s = 3.0
+        host.put(*TWO[:3], builders.vlan_config("lan", ["eth2", "eth4"], "balance-xor", name="lan"))
+        host.loop.keeper._stored.forget()  # as the news of a manifest does
+        host.tell()
+        _until(lambda: kernel.waiting)
+        host.harm(SetLink(up=False))
+        host.tell()
+        begun = time.monotonic()
+        _until(lambda: bool(kernel.machine.get("oob-bo").up))
+        assert kernel.waiting and time.monotonic() - begun < 1.0, "repaired in its usual time"
+        assert get(host.paths.agent_socket)[0] < 0.5
+        _until(lambda: not kernel.waiting)
+        kernel.waits_s = 0.0
+        _until(lambda: host.keeper.well)
+    face.close()
+    assert "balance-xor" in str(kernel), host.log.getvalue()
+
+
+def test_a_unit_that_waits_does_not_hold_up_the_others(tmp_path: Path) -> None:
+    host = Host(tmp_path, Patient())
+    host.put(*TWO)
+    host.keeper.round(reread=True)
+    nics = {"lan": ["eth2", "eth4"], "oob": ["eth1", "eth3"]}
+    changed = [builders.vlan_config(cn, those, "balance-xor", name=cn) for cn, those in nics.items()]
+    host.put(TWO[0], TWO[2], *changed, builders.nad("v7", "oob", 7))
+    sight = look(host.kernel, "n1")
+    plan = plan_node(Cluster.of(Store(host.root).load().objects), sight).plan
+    assert len([unit for unit in plan.units if any(isinstance(s.action, AwaitCarrier) for s in unit.steps)]) == 2
+    order: list[Step] = []
+    assert execute(plan, host.kernel, lambda step, _: order.append(step)).ok
+    first = next(n for n, step in enumerate(order) if isinstance(step.action, AwaitCarrier))
+    assert {s.link for s in order[:first]} & {"lan-bn"} and {s.link for s in order[:first]} & {"oob-bn"}
 
 
 # -- parts that fail -------------------------------------------------------------------------------

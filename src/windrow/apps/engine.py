@@ -106,7 +106,7 @@ def execute(
     plan: Plan, kernel: Kernel, on_step: OnStep | None = None, *, waiting: Waiting = nullcontext, go_on: bool = False
 ) -> Outcome:
     """Run every unit of the plan, each until its first failure; with `go_on`, past failures: on the way back every step
-    that can be done is better than none.
+    that can be done is better than none. A unit that has to wait is parked, and the others go on.
 
     While a step waits for carrier nobody else need wait: `waiting` lets CNI calls in. Going on with the same plan
     after that is safe. Steps are absolute, so what was not touched meanwhile is as it was planned, and what was is made
@@ -115,28 +115,28 @@ def execute(
     which then fails with ENODEV, and `converge` looks again. A second plan would be no match for this one's second
     half: the caller keeps it out throughout.
     """
-    done: dict[int, int] = {}
+    done: dict[int, int] = dict.fromkeys(range(len(plan.units)), 0)
     failures: dict[int, Failure] = {}
-    for number, unit in enumerate(plan.units):
-        done[number] = 0
-        todo = list(bursts(unit.steps))
-        while todo:
-            together = todo.pop(0)
-            with waiting() if _only_waits(together) else nullcontext():
-                failure = kernel.run(together)
-            for at, step in enumerate(together):
-                failed = failure is not None and step is failure.step
-                if on_step:
-                    on_step(step, failure if failed else None)
-                if failed:
-                    if rest := together[at + 1 :]:
-                        todo.insert(0, rest)
-                    break
-                done[number] += 1
-            if failure is not None:
-                failures.setdefault(number, failure)
-                if not go_on:
-                    break
+    todo = {number: list(bursts(unit.steps)) for number, unit in enumerate(plan.units)}
+    for waits in (False, True):
+        for number, rest in todo.items():
+            while rest and (waits or not _only_waits(rest[0])):
+                together = rest.pop(0)
+                with waiting() if _only_waits(together) else nullcontext():
+                    failure = kernel.run(together)
+                for at, step in enumerate(together):
+                    failed = failure is not None and step is failure.step
+                    if on_step:
+                        on_step(step, failure if failed else None)
+                    if failed:
+                        if together[at + 1 :]:
+                            rest.insert(0, together[at + 1 :])
+                        break
+                    done[number] += 1
+                if failure is not None:
+                    failures.setdefault(number, failure)
+                    if not go_on:
+                        rest.clear()
     return Outcome(done=done, failures=failures)
 
 

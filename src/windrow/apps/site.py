@@ -71,5 +71,7 @@ class Site:
     """The links by which the kernel would send to these peers."""
     surroundings: Callable[[Kernel], Surroundings] = field(default=real_surroundings)
     """Who can be asked whether this host is still reached."""
+    pause: Callable[[float], None] = field(default=time.sleep)
+    """What is done between two questions, for so many seconds or less."""
     clock: Callable[[], float] = field(default=time.time)
     mono: Callable[[], float] = field(default=time.monotonic)

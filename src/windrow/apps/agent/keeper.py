@@ -15,7 +15,7 @@ from windrow.apps.agent.log import Log
 from windrow.apps.agent.publish import Publisher, fresh_status
 from windrow.apps.agent.snapshot import Counters, Snapshot, Timings
 from windrow.apps.known import pending_change
-from windrow.apps.lock import is_free
+from windrow.apps.lock import HostLock, is_free
 from windrow.apps.round import Hooks, Policy, Report, Stored, carry_out
 from windrow.apps.round.remember import LAST_GOOD
 from windrow.apps.safe.recover import in_good_hands
@@ -45,6 +45,7 @@ from windrow.status.verdicts import verdicts
 from windrow.store.errors import StoreError
 from windrow.store.events import Events
 from windrow.store.manifests import YOUNG_S
+from windrow.store.paths import Paths
 
 PENDING_S = 1.0
 """A change that is not decided is looked after so often."""
@@ -83,6 +84,20 @@ class _Wary:
     hint: str = ""
 
 
+class _AsItIs(Stored):
+    """What a round that waits works with, and nothing that came later."""
+
+    def __init__(self, stored: Stored, paths: Paths) -> None:
+        super().__init__(paths)
+        self._now = stored
+
+    def found(self, now: float) -> Found:
+        return self._now.found(now)
+
+    def good(self) -> Cluster | None:
+        return self._now.good()
+
+
 class _Good(Stored):
     """Only the last good state: a host comes up from it before anything else is read."""
 
@@ -110,6 +125,9 @@ class Keeper:
         self._pending = pending_change(site.paths)
         self._wary: _Wary | None = None
         self._lock_pause = LOCK_PAUSE_S
+        self._turn: HostLock | None = None
+        self._running: frozenset[IfName] = frozenset()
+        """The links that the plan is about which is carried out now."""
         self._lock_due: float | None = None
         self._pending_due: float | None = None
         self._again: float | None = None
@@ -236,6 +254,8 @@ class Keeper:
         self._pending = pending_change(self._site.paths)
         hooks = Hooks(
             tell=self._warn,
+            locked=self._has_turn,
+            writing=self._runs,
             looked=self._watch_bonds,
             planned=self._leave_out,
             on_step=self._on_step,
@@ -249,6 +269,7 @@ class Keeper:
             self._wait_for_the_lock()
             return
         finally:
+            self._turn, self._running = None, frozenset()
             self._pending = pending_change(self._site.paths)
         self._counts.observe, self._counts.plan = report.timing.look, report.timing.plan
         self._note_troubles(report, stored)
@@ -262,6 +283,23 @@ class Keeper:
             self._due_in(LEFT_PAUSE_S)
             return
         self._conclude(report)
+
+    def _has_turn(self, lock: HostLock) -> None:
+        self._turn = lock
+
+    def _runs(self, _: Admitted, planned: Planned) -> None:
+        self._running = frozenset(name for unit in planned.plan.units if unit.steps for name in unit.links)
+
+    def meanwhile(self) -> None:
+        """While a plan of ours waits, for carrier or an answer: what it is not about is repaired all the same. Raises
+        KernelError."""
+        if self._turn is None or not self._running:
+            return
+        policy = replace(POLICY, within=self._turn, trusts=lambda _: False)
+        hooks = Hooks(planned=self._leave_out, on_step=self._on_step, looked=self._watch_bonds)
+        report = carry_out(self._site, _AsItIs(self._stored, self._site.paths), policy=policy, hooks=hooks)
+        if report.converged is not None:
+            self._account(report)
 
     def _warn(self, problem: Problem) -> None:
         self._log.warning(problem.message)
@@ -301,6 +339,7 @@ class Keeper:
         self.on_compiled(planned.compiled)
         keys, waiting = self._contests.left_alone(plan, mono), self._patience.waiting(plan, mono)
         waiting |= {IfName(link) for link in self._pending.links} if self._pending is not None else set()
+        waiting |= self._running
         if not keys and not waiting:
             return None
 

@@ -10,6 +10,7 @@ import contextlib
 import errno
 import os
 import selectors
+import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -79,7 +80,7 @@ class Loop:
         self._since: float | None = None
         self._reread = self._news = True
         self._failures = 0
-        self._stopping = self._ready = False
+        self._stopping = self._ready = self._within = self._owed = False
         self.pulse = Pulse()
 
     def stop(self) -> None:
@@ -104,11 +105,7 @@ class Loop:
             if not self._ready:
                 self._ready = True
                 self._started()
-        self._register()
-        for key, _ in self._selector.select(self._patience()):
-            if key.fd in self._owners and self._owners[key.fd].ready(key.fd):
-                self.news()
-        self._pass_deadlines()
+        self._hear(self._patience())
 
     # News -----------------------------------------------------------------------------------------
 
@@ -138,6 +135,35 @@ class Loop:
         else:
             self._failures = 0
         self.pulse = Pulse()
+        if self._owed:
+            self._owed = False
+            self.news()
+
+    def meanwhile(self, seconds: float) -> None:
+        """While a plan waits, for so many seconds or less: parts are heard, and what the plan is not about is repaired.
+        Afterwards a round of its own looks at everything once more."""
+        if self._within or self._stopping:
+            time.sleep(seconds)
+            return
+        self._within = True
+        try:
+            self._hear(min(seconds, self._patience() or seconds))
+            if self._due is not None and self._mono() >= self._due:
+                self._due = self._since = None
+                self._owed = True
+                self.keeper.meanwhile()
+        except Exception as error:  # noqa: BLE001 - the plan that waits must not suffer from it
+            self._owed = True
+            self._log.error(f"while a plan waits: {type(error).__name__}: {error}", trace=traceback.format_exc())
+        finally:
+            self._within = False
+
+    def _hear(self, patience: float | None) -> None:
+        self._register()
+        for key, _ in self._selector.select(patience):
+            if key.fd in self._owners and self._owners[key.fd].ready(key.fd):
+                self.news()
+        self._pass_deadlines()
 
     def _failed(self, why: str, where: str = "") -> None:
         pause = min(FAILED_S * 2**self._failures, FAILED_MAX_S)
@@ -151,7 +177,7 @@ class Loop:
     def _patience(self) -> float | None:
         """None: for ever. Without a deadline nothing wakes it but news. While rounds fail, the next try is all that is
         due."""
-        own = None if self._failures else self.keeper.deadline()
+        own = None if self._failures or self._within else self.keeper.deadline()
         due = [at for at in (self._due, own, *(part.deadline() for part in self._parts)) if at is not None]
         return max(0.0, min(due) - self._mono()) if due else None
 
@@ -161,7 +187,7 @@ class Loop:
             if (at := part.deadline()) is not None and now >= at and part.ready(-1):
                 self.news()
         at = self.keeper.deadline()
-        if at is not None and now >= at and not self._failures:
+        if at is not None and now >= at and not self._failures and not self._within:
             self._due = min(now, self._due) if self._due is not None else now
 
     def _register(self) -> None:

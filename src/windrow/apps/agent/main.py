@@ -31,6 +31,7 @@ from windrow.model.problems import WindrowError
 from windrow.model.processes import Process
 from windrow.netlink.errors import KernelError
 from windrow.netlink.events import Events
+from windrow.netlink.kernel import Kernel as Rtnetlink
 from windrow.netlink.lock import locked
 from windrow.services import systemd
 from windrow.store.inotify import FileWatch, Watch
@@ -69,8 +70,12 @@ def run(options: Options) -> None:
         held.callback(face.close)
         # Then the ears, then the eyes: what changes while the first look is taken is heard.
         ears = _ears(options, lambda: loop, held)
-        site = here(options.paths, options.node, held.enter_context(options.open_kernel()))
-        keeper = Keeper(replace(site, watch=partial(_watch, face, site.watch)), options.log)
+        kernel = held.enter_context(options.open_kernel())
+        site = here(options.paths, options.node, kernel)
+        site = replace(site, watch=partial(_watch, face, site.watch), pause=lambda seconds: loop.meanwhile(seconds))
+        if isinstance(kernel, Rtnetlink):
+            kernel.pause = site.pause
+        keeper = Keeper(site, options.log)
         held.callback(keeper.close)
         keeper.on_compiled = lambda compiled: ears.clients.use(lambda part: _clients_of(part).want(compiled.clients))
         loop = Loop(

@@ -1,4 +1,4 @@
-"""What the worker hands, after each round, to those that ask over HTTP. It is a value, and is read when somebody asks."""
+"""What the worker hands, after each round, to those that ask over HTTP: a value, read when somebody asks."""
 
 from __future__ import annotations
 

@@ -44,13 +44,17 @@ def carry_out(
     another one has the locks; nothing has changed then. What is raised later (KernelError, StoreError, whatever a hook
     raises) comes after the change was undone."""
     with _turn(site, policy) as lock:
-        if lock is not None and _earlier_change(site, policy, hooks, lock):
+        if lock is not None and policy.within is None and _earlier_change(site, policy, hooks, lock):
             stored.forget()
+        if lock is not None:
+            hooks.locked(lock)
         seen = _see(site, stored, wish, policy, hooks)
         _gates(seen.planned, policy)
         report = seen.report(site)
         if lock is None or policy.dry:
             return replace(report, busy=lock is None and not policy.dry and not seen.planned.plan.empty)
+        if not seen.planned.plan.steps and policy.within is not None:
+            return report
         if not seen.planned.plan.steps:
             return _without_steps(site, stored, wish, seen, report, policy, hooks)
         with lock.network():
@@ -61,7 +65,8 @@ def carry_out(
         if wish.touched or not report.kept:
             stored.forget()  # what was undone is put back there, too
         good = report.kept and report.refused is None and pending_change(site.paths) is None
-        if report.stage in (None, Stage.CONFIRMED, Stage.WAITING) and report.refused is None:
+        stands = report.stage in (None, Stage.CONFIRMED, Stage.WAITING) and report.refused is None
+        if stands and policy.within is None:
             written = remember(site, stored, report, _failing(report, hooks), good=good, aside=policy.aside)
             report = replace(report, troubles={"checkpoint": outcome.trouble, **written})
         return report
@@ -110,8 +115,8 @@ def _failing(report: Report, hooks: Hooks) -> frozenset[IfName]:
 @contextmanager
 def _turn(site: Site, policy: Policy) -> Iterator[HostLock | None]:
     """None: it is another one's, or none is needed."""
-    if policy.dry:
-        yield None
+    if policy.dry or policy.within is not None:
+        yield policy.within
         return
     lock = HostLock(site.paths, timeout_s=policy.network_s, turn_timeout_s=policy.turn_s, turn_only=True)
     try:

@@ -262,9 +262,7 @@ class _Guarded:
                 return self._undo(converged, why)
             with self.lock.waiting():
                 going = partial(self._going, time.monotonic() + self.policy.allowed_s)
-                verdict = probe.prove(
-                    self.site.kernel, self.policy.probes, self.before, self.site.ask, going=going, by_hand=self.confirm
-                )
+                verdict = probe.prove(self.site, self.policy.probes, self.before, going=going, by_hand=self.confirm)
         except BaseException as error:
             undo(self.site, self.checkpoint, f"it was cut off ({type(error).__name__})")
             raise

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from windrow.apps.engine import OnStep
+from windrow.apps.lock import HostLock
 from windrow.apps.safe.probe import PROBE_S
 from windrow.model.checkpoint import GATEWAY, Probe
 from windrow.model.neighbours import Peer
@@ -48,6 +49,9 @@ class Policy:
     """How long to wait for the locks."""
     aside: bool = False
     """Where another one has the turn, only look; beside a change that is not decided, do the rest."""
+    within: HostLock | None = None
+    """The turn is this caller's already: a plan of his waits, and meanwhile the rest is kept right. Nothing is
+    remembered; the round that waits does that."""
     see: Callable[[Sight], Sight] = lambda sight: sight
     """What this caller knows of the first look that the look does not say."""
 
@@ -59,6 +63,8 @@ class Hooks:
 
     tell: Callable[[Problem], None] = lambda _: None
     """Of what an earlier change left behind."""
+    locked: Callable[[HostLock], None] = lambda _: None
+    """The turn is ours until the round is done."""
     looked: Callable[[Sight], None] = lambda _: None
     planned: Callable[[Admitted, Planned], Fit | None] = lambda _admitted, _planned: None
     """Hears of all that is to be done before any of it is; what it returns leaves some of that out for now."""

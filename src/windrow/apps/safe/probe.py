@@ -10,12 +10,10 @@ nothing is proved, and somebody has to confirm the change. It is always said wha
 from __future__ import annotations
 
 import ipaddress
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from windrow.apps.engine import Kernel
-from windrow.apps.site import Ask
+from windrow.apps.site import Ask, Site
 from windrow.model.checkpoint import Probe, ProbeKind
 from windrow.model.host import Bond, HostState, Observed
 from windrow.model.neighbours import NOBODY, Peer, Surroundings
@@ -107,17 +105,17 @@ def new_gateways(wanted: HostState, before: Baseline) -> tuple[str, ...]:
 
 
 def prove(
-    kernel: Kernel, probes: Sequence[Probe], before: Baseline, ask: Ask, *, going: Callable[[], bool], by_hand: bool
+    site: Site, probes: Sequence[Probe], before: Baseline, *, going: Callable[[], bool], by_hand: bool
 ) -> Verdict:
     """Ask until all is well, or it is no longer `going`; once at least. `by_hand`: somebody has to confirm it, too."""
     while True:
         try:
-            verdict = _once(kernel.observe(), probes, before, ask, by_hand=by_hand)
+            verdict = _once(site.kernel.observe(), probes, before, site.ask, by_hand=by_hand)
         except KernelError as error:
             verdict = Verdict(ok=False, said=f"the kernel cannot be asked: {error}")
         if verdict.ok or not going():
             return verdict
-        time.sleep(0.1)
+        site.pause(0.1)
 
 
 def _once(observed: Observed, probes: Sequence[Probe], before: Baseline, ask: Ask, *, by_hand: bool) -> Verdict:
