@@ -8,6 +8,7 @@ import io
 import os
 import shutil
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -21,9 +22,10 @@ from windrow.model.checkpoint import Checkpoint, Stage
 from windrow.model.events import Condition
 from windrow.model.host import Bond, HostState
 from windrow.model.processes import Process
-from windrow.model.steps import Action, DeleteLink, SetBond, SetLink, SetMaster
+from windrow.model.steps import Action, DeleteLink, Failure, SetBond, SetLink, SetMaster, Step
 from windrow.model.values import IfName, Ref
 from windrow.netlink.lock import locked
+from windrow.netlink.reach import Answers, Target, Way
 from windrow.services import process
 from windrow.store import atomic, boot
 from windrow.store.checkpoints import Checkpoints
@@ -82,11 +84,15 @@ class Host:
             node="n1",
             kernel=self.kernel,
             watch=lambda _site, _checkpoint: Process(pid=2**22 - 1, started=1),
+            ask=lambda *asked: self.ask(*asked),
             open_kernel=lambda: self.kernel,
             clock=lambda: self.now,
             mono=lambda: self.mono,
         )
         return Keeper(site, log)
+
+    def ask(self, targets: Sequence[Target], timeout_s: float, enough: Answers | None) -> Answers:
+        return dict.fromkeys(targets, frozenset(Way))
 
     def write(self, text: str, name: str = "oob.yaml") -> Path:
         """Long ago, so that nobody takes it for a file that is still being written."""
@@ -771,3 +777,28 @@ def test_an_agent_that_starts_again_takes_nothing_back_on_its_way(host: Host) ->
     host.restart()
     assert len(host.kernel.journal) == journal and host.keeper.well
     assert host.paths.last_good.read_bytes() != old
+
+
+def test_a_change_that_was_cut_off_is_finished_by_the_next_agent_s_first_round(host: Host) -> None:
+    host.start()
+    host.write("# nothing\n")
+    file = Checkpoints(host.paths)
+    done: list[object] = []
+    run = host.kernel.run
+
+    def killed(steps: Sequence[Step]) -> Failure | None:
+        done.extend(steps)
+        if len(done) > 2:
+            raise KeyboardInterrupt
+        return run(steps)
+
+    host.kernel.run = killed  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt):
+        host.round()
+    host.kernel.run = run  # type: ignore[method-assign]
+    last = file.get()
+    assert last is not None and last.stage is Stage.CHANGING
+    file.move(last.id, Stage.CHANGING, since=(Stage.CHANGING,), changer=Process(pid=2**22 - 1, started=1))
+    assert "oob-br" in host.links
+    host.restart()
+    assert not {"oob-br", "oob-bo"} & host.links

@@ -286,6 +286,7 @@ class Keeper:
 
     def _has_turn(self, lock: HostLock) -> None:
         self._turn = lock
+        self._pending = pending_change(self._site.paths)  # what was left behind is decided on by now
 
     def _runs(self, _: Admitted, planned: Planned) -> None:
         self._running = frozenset(name for unit in planned.plan.units if unit.steps for name in unit.links)
