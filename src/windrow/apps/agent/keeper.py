@@ -368,6 +368,8 @@ class Keeper:
             self._account(report)
         if report.left.plan.empty:
             self._wary = None
+        if report.sight.observed.dirty:
+            self._due_in(LEFT_PAUSE_S)  # each dump was interrupted: something may be missing in it
         self._patience.waiting(left.plan, site.mono())  # what is done by now is waited for no more
         self._cluster, self._wanted = admitted.cluster, left.compiled.state
         self._undone = tuple(d for d in _left(left.plan) if contests.key_of(d) not in self._contests.fights)
