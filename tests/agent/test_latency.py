@@ -13,7 +13,8 @@ from windrow.model.values import IfName
 from windrow.netlink import links
 
 NODE = "l-node"
-AIM_S = 0.1
+WITHOUT_WAITING_S = 0.25
+"""Half a second was waited for the end of a file. What is left is two looks, a plan and this machine's load."""
 BASE = NETWORK.format(cn="oob") + UPLINK.format(cn="oob", nics="eth1, eth2", miimon=100)
 
 
@@ -56,7 +57,7 @@ def test_from_nothing_and_a_changed_vid_and_a_burst(host: Host) -> None:
         took.append(time.monotonic() - at)
         time.sleep(0.8)
     print("a changed VID: " + ", ".join(f"{s:.3f}" for s in took))
-    assert min(took) < AIM_S, took
+    assert min(took) < WITHOUT_WAITING_S, took
 
     before, at = rounds(host), time.monotonic()
     for n in range(200):

@@ -31,7 +31,8 @@ def bare(node: Site) -> Iterator[Site]:
     """Without a default route, and nobody was heard."""
     if ROUTER in str(node.observe().state.routes):
         ip(node, "route", "del", "default")
-    ip(node, "neigh", "flush", "all")
+    for name in (node.router, node.node):  # the router forgets us first, or asks whether we are still there
+        subprocess.run(["ip", "-n", name, "neigh", "flush", "all"], check=True)
     yield node
     subprocess.run(["ip", "-n", node.node, "route", "flush", "table", TABLE], check=False, capture_output=True)
     subprocess.run(["ip", "-n", node.node, "rule", "del", "from", OLD], check=False, capture_output=True)

@@ -818,3 +818,10 @@ def test_a_dump_that_was_interrupted_each_time_is_taken_again(host: Host, monkey
     assert len(looks) == 3 and host.keeper.deadline() is not None
     host.round()
     assert len(looks) == 5 and host.keeper.deadline() is None
+
+
+def test_coming_up_from_the_last_good_state_is_no_trouble_with_the_manifests(host: Host) -> None:
+    host.start()
+    host.restart(power_cut=True)
+    assert "oob-br" in host.links and host.keeper.well
+    assert not host.told("ComingUp") and host.condition(HERE, "ManifestsUnreadable") is None

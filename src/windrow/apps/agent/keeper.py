@@ -56,6 +56,7 @@ LEFT_PAUSE_S = 1.0
 WARY_S, WARY_MAX_S = 60.0, 3600.0
 """What was taken back because the host was no longer reached is not tried again before; the pause doubles."""
 LOCK_PAUSE_S, LOCK_PAUSE_MAX_S = 0.05, 1.0
+NOT_YET = Problem(code="coming-up", message="the manifests were not looked at yet")
 STATE, NOT_KEPT = "StateNotWritten", "ChangeNotKept"
 
 
@@ -102,7 +103,7 @@ class _Good(Stored):
     """Only the last good state: a host comes up from it before anything else is read."""
 
     def found(self, now: float) -> Found:
-        return Found(lost=Problem(code="coming-up", message="the manifests were not looked at yet"))
+        return Found(lost=NOT_YET)
 
 
 class Keeper:
@@ -356,7 +357,8 @@ class Keeper:
     def _conclude(self, report: Report) -> None:
         """What is told of a round, and remembered of it for the next one."""
         admitted, left, site = report.admitted, report.left, self._site
-        said = rejections(admitted.problems, admitted.before, admitted.cluster, site.node)
+        wrong = [problem for problem in admitted.problems if problem is not NOT_YET]
+        said = rejections(wrong, admitted.before, admitted.cluster, site.node)
         self._lock_pause = LOCK_PAUSE_S
         if admitted.cluster is None:
             self._publish(said)
