@@ -22,7 +22,7 @@ from windrow.apps.agent.face import Face
 from windrow.apps.agent.http import listen
 from windrow.apps.agent.keeper import Keeper
 from windrow.apps.agent.log import Log
-from windrow.apps.agent.loop import Kept, Loop, Pulse
+from windrow.apps.agent.loop import Kept, LockNews, Loop, Pulse
 from windrow.apps.agent.snapshot import Snapshot
 from windrow.apps.engine import execute, look, plan_node
 from windrow.apps.site import Site
@@ -131,6 +131,8 @@ class Host:
         self.log = io.StringIO()
         self.keeper = Keeper(site, Log(self.log))
         self.wake = Wake()
+        self.locks = LockNews(self.paths, lambda: self.keeper.waits_for_lock)
+        self.keeper.hears_locks = True
         self.loop = self.with_parts()
 
     def put(self, *objects: AnyObject) -> None:
@@ -140,7 +142,7 @@ class Host:
             os.utime(path, (1, path.stat().st_size))
 
     def with_parts(self, *parts: Kept, **more: Any) -> Loop:
-        return Loop(self.keeper, log=Log(self.log), mono=time.monotonic, parts=[self.wake, *parts], **more)
+        return Loop(self.keeper, log=Log(self.log), mono=time.monotonic, parts=[self.wake, self.locks, *parts], **more)
 
     def tell(self) -> None:
         os.write(self.wake.write, b"x")
@@ -209,7 +211,7 @@ def spent(seconds: float) -> float:
 
 def rest(host: Host, seconds: float = 3.0) -> tuple[int, float]:
     """The looks at the network, and the CPU time, while nothing happens."""
-    time.sleep(0.7)
+    time.sleep(1.0)
     looks = host.kernel.looks
     used = spent(seconds)
     return host.kernel.looks - looks, used
@@ -235,9 +237,9 @@ def test_it_acts_as_soon_as_the_lock_is_free(host: Host) -> None:
     with host.running():
         with locked(host.paths.turn, timeout_s=0):
             host.tell()
-            time.sleep(0.5)
+            time.sleep(3.0)  # its own tries lie far apart by now
             assert not host.kernel.machine.get("oob-bo").up
-        end = time.monotonic() + 5
+        end = time.monotonic() + 1
         while not host.kernel.machine.get("oob-bo").up:
             assert time.monotonic() < end
             time.sleep(0.02)

@@ -173,9 +173,10 @@ class FileWatch:
     the same; so the file is held open.
     """
 
-    def __init__(self, paths: Iterable[str]) -> None:
-        """Raises StoreError."""
+    def __init__(self, paths: Iterable[str], mask: In = In.MODIFY) -> None:
+        """`mask`: what there is to hear of. Raises StoreError."""
         self._held: dict[str, int | None] = dict.fromkeys(paths)
+        self._mask = mask
         self._libc = ctypes.CDLL(None, use_errno=True)
         self._fd: int = self._libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
         if self._fd < 0:
@@ -197,7 +198,7 @@ class FileWatch:
                 self._held[path] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
             except OSError:
                 continue  # its module is not loaded
-            self._libc.inotify_add_watch(self._fd, os.fsencode(path), int(In.MODIFY))
+            self._libc.inotify_add_watch(self._fd, os.fsencode(path), int(self._mask))
 
     def read(self) -> bool:
         """Whether one was written to since the last time."""

@@ -47,15 +47,16 @@ from windrow.store.events import Events
 from windrow.store.manifests import YOUNG_S
 from windrow.store.paths import Paths
 
-PENDING_S = 1.0
-"""A change that is not decided is looked after so often."""
+PENDING_S, PENDING_MAX_S = 1.0, 8.0
+"""A change that is not decided is looked after so often, first and later."""
 NETWORK_LOCK_S = 0.5
 """CNI calls hold it for milliseconds; a plan that waits lets it go."""
 LEFT_PAUSE_S = 1.0
 """Something was left to do although no step failed: another hand is at work at the same time."""
 WARY_S, WARY_MAX_S = 60.0, 3600.0
 """What was taken back because the host was no longer reached is not tried again before; the pause doubles."""
-LOCK_PAUSE_S, LOCK_PAUSE_MAX_S = 0.05, 1.0
+LOCK_PAUSE_S, LOCK_PAUSE_MAX_S, LOCK_HEARD_S = 0.05, 1.0, 60.0
+"""Between two looks at another one's lock, the first and the longest; and the longest where its release is heard of."""
 NOT_YET = Problem(code="coming-up", message="the manifests were not looked at yet")
 STATE, NOT_KEPT = "StateNotWritten", "ChangeNotKept"
 
@@ -131,11 +132,14 @@ class Keeper:
         """The links that the plan is about which is carried out now."""
         self._lock_due: float | None = None
         self._pending_due: float | None = None
+        self._pending_pause = PENDING_S
         self._again: float | None = None
         self._schedule = Schedule()
         self.status = fresh_status(site.node, site.clock())
         self._counts = _Counts()
         self.last: Report | None = None
+        self.hears_locks = False
+        """Whether somebody tells when another one lets a lock go."""
         self.on_compiled: Callable[[Compiled], None] = lambda _: None
         """Is called with what is wanted, before anything of it is carried out."""
 
@@ -158,6 +162,10 @@ class Keeper:
                 "wary": self._wary.until if self._wary is not None else None,
             }
         self._schedule = self._schedule.after(self._site.mono(), wanted)
+
+    @property
+    def waits_for_lock(self) -> bool:
+        return self._lock_due is not None
 
     @property
     def unsettled(self) -> bool:
@@ -225,6 +233,7 @@ class Keeper:
         finally:
             if self._pending is not None:
                 self._pending_due = site.mono() + PENDING_S
+            self._pending_pause = PENDING_S
             self._plan_ahead()
         self._counts.rounds += 1
         self._counts.whole = site.mono() - began
@@ -240,10 +249,12 @@ class Keeper:
             if is_free(self._site.paths):
                 return False
             self._lock_due = now + self._lock_pause
+            self._lock_pause = min(2 * self._lock_pause, LOCK_HEARD_S if self.hears_locks else LOCK_PAUSE_MAX_S)
         elif self._pending_due is not None:
             if not in_good_hands(self._site.paths):
                 return False
-            self._pending_due = now + PENDING_S
+            self._pending_due = now + self._pending_pause
+            self._pending_pause = min(2 * self._pending_pause, PENDING_MAX_S)
         self._plan_ahead()
         return True
 
@@ -310,7 +321,7 @@ class Keeper:
         if self._lock_pause == LOCK_PAUSE_S:
             self._log.info("waiting: another one changes this host's network", who=holder_of(self._site.paths))
         self._lock_due = self._site.mono() + self._lock_pause
-        self._lock_pause = min(2 * self._lock_pause, LOCK_PAUSE_MAX_S)
+        self._lock_pause = min(2 * self._lock_pause, LOCK_HEARD_S if self.hears_locks else LOCK_PAUSE_MAX_S)
 
     def _watch_bonds(self, sight: Sight) -> None:
         """Told at once: what is repaired next may take as long as a switch needs for LACP."""

@@ -20,10 +20,12 @@ from typing import Protocol, TypeVar
 from windrow.apps.agent.interest import interest_of
 from windrow.apps.agent.keeper import Keeper
 from windrow.apps.agent.log import Log
+from windrow.apps.lock import is_free
 from windrow.apps.round import Report
 from windrow.model.problems import WindrowError
 from windrow.netlink.events import Events
-from windrow.store.inotify import FileWatch, Watch
+from windrow.store.inotify import FileWatch, In, Watch
+from windrow.store.paths import Paths
 
 R = TypeVar("R")
 QUIET_S, NOISE_S = 0.02, 0.2
@@ -324,6 +326,30 @@ class DiskNews:
         """What is to be watched may have come since."""
         if isinstance(self._watch, FileWatch):
             self._watch.look()
+
+    def close(self) -> None:
+        self._watch.close()
+
+
+class LockNews:
+    """Another one lets a lock go: its file is closed (flock(2) itself tells nobody). Listens only while somebody waits
+    for it; what we close ourselves is heard too, and found to be no news."""
+
+    def __init__(self, paths: Paths, waiting: Callable[[], bool]) -> None:
+        self._paths, self._waiting = paths, waiting
+        self._watch = FileWatch(map(str, (paths.turn, paths.lock)), In.CLOSE_WRITE)
+
+    def fds(self) -> Mapping[int, int]:
+        if not self._waiting():
+            return {}
+        self._watch.look()
+        return {self._watch.fileno(): selectors.EVENT_READ}
+
+    def ready(self, fd: int) -> bool:
+        return self._watch.read() and is_free(self._paths)
+
+    def deadline(self) -> float | None:
+        return None
 
     def close(self) -> None:
         self._watch.close()

@@ -19,16 +19,13 @@ from windrow.apps.agent.face import Face
 from windrow.apps.agent.http import Listener, listen
 from windrow.apps.agent.keeper import Keeper
 from windrow.apps.agent.log import Log
-from windrow.apps.agent.loop import DiskNews, Kept, KernelNews, Loop, Part, Pulse, Signals
+from windrow.apps.agent.loop import DiskNews, Kept, KernelNews, LockNews, Loop, Part, Pulse, Signals
 from windrow.apps.known import agent_status
 from windrow.apps.round import Report
 from windrow.apps.round.here import here
-from windrow.apps.site import Site
-from windrow.apps.site import Watch as Watchdog
+from windrow.apps.safe import watchdog
 from windrow.compile.node import BRIDGE_NETFILTER
-from windrow.model.checkpoint import Checkpoint
 from windrow.model.problems import WindrowError
-from windrow.model.processes import Process
 from windrow.netlink.errors import KernelError
 from windrow.netlink.events import Events
 from windrow.netlink.kernel import Kernel as Rtnetlink
@@ -72,11 +69,14 @@ def run(options: Options) -> None:
         ears = _ears(options, lambda: loop, held)
         kernel = held.enter_context(options.open_kernel())
         site = here(options.paths, options.node, kernel)
-        site = replace(site, watch=partial(_watch, face, site.watch), pause=lambda seconds: loop.meanwhile(seconds))
+        site = replace(
+            site, watch=partial(watchdog.start, still=face.still), pause=lambda seconds: loop.meanwhile(seconds)
+        )
         if isinstance(kernel, Rtnetlink):
             kernel.pause = site.pause
         keeper = Keeper(site, options.log)
         held.callback(keeper.close)
+        keeper.hears_locks = True
         keeper.on_compiled = lambda compiled: ears.clients.use(lambda part: _clients_of(part).want(compiled.clients))
         loop = Loop(
             keeper,
@@ -152,6 +152,7 @@ def _ears(options: Options, loop: Callable[[], Loop], held: contextlib.ExitStack
         others=(
             kept("changes of manifests", manifests),
             kept("changes of records", lambda: DiskNews(Watch([paths.ports, paths.leases], deep=False))),
+            kept("locks", lambda: LockNews(paths, lambda: loop().keeper.waits_for_lock)),
             signals,
         ),
     )
@@ -174,11 +175,6 @@ def _face(options: Options, pulse: Callable[[], Pulse]) -> Face:
         raise
     watchdog_s = systemd.watchdog_s()
     return Face(listeners, log=options.log, pulse=pulse, notify=systemd.notify, watchdog_s=watchdog_s)
-
-
-def _watch(face: Face, start: Watchdog, site: Site, checkpoint: Checkpoint) -> Process:
-    with face.still():
-        return start(site, checkpoint)
 
 
 def _after_a_round(ears: _Ears, face: Face, keeper: Keeper, found: Report | None) -> None:

@@ -80,9 +80,13 @@ def store_wish(site: Site, wish: Wish) -> None:
         store.put(wish.put)
 
 
-def touches_management(plan: Plan, protected: frozenset[IfName]) -> bool:
-    """Whether a unit that changes holds a link of the management network, or one that carries its traffic."""
-    return any(unit.steps and any(n in protected or _of_management(n) for n in unit.links) for unit in plan.units)
+def needs_guard(plan: Plan, protected: frozenset[IfName], *, consent: bool) -> bool:
+    """Whether a unit that changes holds a link of the management network, or one that carries its traffic. A repair,
+    which nobody consented to, is guarded where it may cost that traffic something."""
+    touching = [u for u in plan.units if u.steps and any(n in protected or _of_management(n) for n in u.links)]
+    if consent:
+        return bool(touching)
+    return any(step.impact.rank >= Impact.FLAP.rank for unit in touching for step in unit.steps)
 
 
 def _of_management(name: IfName) -> bool:
@@ -106,7 +110,8 @@ class _Making:
 
     def run(self) -> Outcome:
         admitted, plan = self.change.admitted, self.change.plan
-        guarded = self.policy.guard or (admitted.consent and touches_management(plan, admitted.sight.facts.protected))
+        protected = admitted.sight.facts.protected
+        guarded = self.policy.guard or needs_guard(plan, protected, consent=admitted.consent)
         if self.policy.aside and self.file.pending() is not None:
             return Outcome(converged=self._go())  # there is one checkpoint at a time, and it is another's
         if not guarded and plan.impact.rank < Impact.FLAP.rank:
@@ -215,6 +220,8 @@ class _Making:
         policy = self.policy
         if policy.confirm or policy.probes != (GATEWAY,) or before.answered:
             return policy.confirm
+        if not self.change.admitted.consent:
+            return False  # a repair where nobody answers has nothing to lose
         if probe.new_gateways(self.change.planned.compiled.state, before):
             return False  # one that answers afterwards proves it
         if policy.can_confirm:
@@ -258,7 +265,7 @@ class _Guarded:
             raise
         try:
             converged = self.making._go()
-            if why := _why_not(converged, self.checkpoint.links):
+            if why := _why_not(converged, self.checkpoint.links, self.making.change.plan):
                 return self._undo(converged, why)
             with self.lock.waiting():
                 going = partial(self._going, time.monotonic() + self.policy.allowed_s)
@@ -305,14 +312,14 @@ class _Guarded:
         return self._outcome(converged, stage, said)
 
 
-def _why_not(converged: Converged, links: Sequence[IfName]) -> str:
+def _why_not(converged: Converged, links: Sequence[IfName], planned: Plan) -> str:
     """In one line: the first step that failed, or what was refused or left of what this change is about; empty: it was
-    done."""
+    done. What the plan itself had refused was never to be done."""
     for failure in converged.outcome.failures.values():
         reason = " ".join(filter(None, (failure.reason, failure.extack)))
         return f"a step failed: {failure.step.link}: {reason}"
     ours = [unit for unit in converged.left.units if set(unit.links) & set(links)]
-    for problem in (problem for unit in ours for problem in unit.refusals):
+    for problem in (p for unit in ours for p in unit.refusals if p not in planned.refusals):
         return f"it was refused: {problem.message}"
     left = sum(len(unit.steps) for unit in ours)
     return f"{left} steps were left, whatever was done" if left else ""

@@ -20,7 +20,9 @@ import select
 import signal
 import sys
 import time
-from contextlib import ExitStack, nullcontext, suppress
+import warnings
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from dataclasses import replace
 
 # Not used by name: loaded so that an undo needs no file of ours any more.
@@ -52,15 +54,21 @@ class WatchdogError(WindrowError):
     """The watchdog did not start; then nothing is changed."""
 
 
-def start(site: Site, checkpoint: Checkpoint) -> Process:
+Still = Callable[[], AbstractContextManager[None]]
+"""Within it no other thread of this process holds a lock: fork(2) would leave that locked in the child for ever."""
+
+
+def start(site: Site, checkpoint: Checkpoint, *, still: Still = nullcontext) -> Process:
     """Start the watchdog of a checkpoint, which need not be on disk yet; returns when it is at work. Raises
     WatchdogError."""
     read, write = os.pipe()
     sys.stdout.flush()
     sys.stderr.flush()
-    pid = os.fork()
-    if pid == 0:
-        _leave(site, checkpoint, write)
+    with still(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 warns of threads, which are `still`
+        pid = os.fork()
+        if pid == 0:
+            _leave(site, checkpoint, write)
     os.close(write)
     try:
         os.waitpid(pid, 0)
