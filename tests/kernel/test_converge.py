@@ -12,7 +12,7 @@ from typing import Protocol
 
 import pytest
 
-from windrow.apps.engine import Planned, Report, bursts, converge, execute, look, plan_node
+from windrow.apps.engine import Converged, Planned, bursts, converge, execute, look, plan_node
 from windrow.model.cluster import Cluster
 from windrow.model.facts import KernelFeatures, Known
 from windrow.model.host import Bond, Link, Observed, Other, PortVlans
@@ -81,7 +81,7 @@ class Case:
     def planned(self, target: Cluster) -> Planned:
         return plan_node(target, look(self.kernel, NODE, Known(ports=tuple(self.ports))))
 
-    def come_to(self, target: Cluster) -> Report:
+    def come_to(self, target: Cluster) -> Converged:
         return converge(target, self.kernel, NODE, knowing=lambda: Known(ports=tuple(self.ports)))
 
 
@@ -144,7 +144,7 @@ def add(ns: Ns, foreign: generate.Foreign) -> frozenset[IfName]:
     return foreign.names
 
 
-def assert_done(report: Report) -> None:
+def assert_done(report: Converged) -> None:
     assert report.outcome.failures == {}
     assert report.left.empty, report.left
 

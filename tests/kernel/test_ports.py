@@ -19,7 +19,7 @@ import pytest
 
 from windrow.apps.cni.dispatch import answer
 from windrow.apps.cni.host import Host
-from windrow.apps.engine import Report, converge, look, plan_node
+from windrow.apps.engine import Converged, converge, look, plan_node
 from windrow.apps.known import recorded
 from windrow.apps.lock import HostLock
 from windrow.model.cluster import Cluster
@@ -146,7 +146,7 @@ class Node:
     def known(self) -> Known:
         return Known(ports=tuple(self.records))
 
-    def apply(self, *objects: AnyObject, kernel: Any = None, **more: Any) -> Report:
+    def apply(self, *objects: AnyObject, kernel: Any = None, **more: Any) -> Converged:
         return converge(Cluster.of(objects), kernel or self.kernel, NODE, knowing=self.known, **more)
 
     def plan(self, *objects: AnyObject) -> Any:
@@ -431,7 +431,7 @@ def test_containers_come_and_go_while_a_takeover_waits_and_a_second_apply_does_n
     node.ns.do(*((pod.record.host, SetMaster(None)) for pod in (stays, goes)))
     paths, own = Paths(tmp_path), Kernel(node.ns.fd)  # a socket of its own: two threads are at work
     kernel = Paused(own)
-    reports: list[Report] = []
+    reports: list[Converged] = []
 
     def change() -> None:
         with HostLock(paths, timeout_s=5) as lock:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from windrow.apps.engine import Report, converge, look, plan_node
+from windrow.apps.engine import Converged, converge, look, plan_node
 from windrow.model.bonding import BondMode
 from windrow.model.cluster import Cluster
 from windrow.model.host import Bond, Bridge, Link, Observed, Other, PortVlans, Route, VlanIf
@@ -67,7 +67,7 @@ def link(name: str, spec: Any, **fields: Any) -> Link:
     return Link(name=IfName(name), spec=spec, **fields)
 
 
-def run(node: Ns, *objects: AnyObject) -> Report:
+def run(node: Ns, *objects: AnyObject) -> Converged:
     return converge(Cluster.of(objects), node.kernel, NODE)
 
 

@@ -21,10 +21,10 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 from tests.kernel.conftest import Ns
+from windrow.apps.safe.ground import Ground
 
 from windrow.apps.cli.main import cli
 from windrow.apps.cli.session import Session
-from windrow.apps.safe.ground import Ground
 from windrow.model.checkpoint import Checkpoint
 from windrow.model.host import RTPROT_RA
 from windrow.model.processes import Process

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from windrow.apps.engine import Report, converge, execute, look, plan_node
+from windrow.apps.engine import Converged, converge, execute, look, plan_node
 from windrow.model.bonding import BondMode
 from windrow.model.cluster import Cluster
 from windrow.model.facts import Known
@@ -106,7 +106,7 @@ def plan_of(case: Case) -> Plan:
     return plan_node(case.target, look(case.kernel, NODE, case.known())).plan
 
 
-def come_to(case: Case, target: Cluster) -> Report:
+def come_to(case: Case, target: Cluster) -> Converged:
     return converge(target, case.kernel, NODE, knowing=case.known)
 
 

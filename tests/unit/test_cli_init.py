@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 
 from windrow.apps.cli.main import cli
 from windrow.apps.cli.session import Session
-from windrow.apps.safe.ground import Ground
+from windrow.apps.site import Site
 from windrow.model.bonding import BondMode
 from windrow.model.checkpoint import Checkpoint, Stage
 from windrow.model.host import OWNER_PROTOCOL, Bond, Exact, Route, Rule, VlanIf
@@ -53,23 +53,23 @@ class Host:
 
     def run(self, *words: str) -> Result:
         session = Session(
-            root=self.root, node="n1", open_kernel=lambda: self.kernel, permitted=lambda: True, on_ground=self.on_ground
+            root=self.root, node="n1", open_kernel=lambda: self.kernel, permitted=lambda: True, on_site=self.on_site
         )
         result = CliRunner().invoke(cli, words, obj=session, prog_name="windrow")
         if result.exception and not isinstance(result.exception, SystemExit):
             raise result.exception
         return result
 
-    def on_ground(self, ground: Ground) -> Ground:
+    def on_site(self, site: Site) -> Site:
         return replace(
-            ground, ask=self.ask, watch=self.watch, dynamic=lambda _: self.dynamic, filters=lambda _: self.filters
+            site, ask=self.ask, watch=self.watch, dynamic=lambda _: self.dynamic, filters=lambda _: self.filters
         )
 
     def ask(self, targets: Sequence[Target], timeout_s: float, enough: Answers | None) -> Answers:
         quiet = self.silent and "mgmt-br" in self.kernel.machine.devices
         return {t: frozenset() if quiet else BOTH for t in targets}
 
-    def watch(self, ground: Ground, checkpoint: Checkpoint) -> Process:
+    def watch(self, site: Site, checkpoint: Checkpoint) -> Process:
         return Process(pid=2**22 - 1, started=1)
 
     def state(self) -> tuple[str, dict[str, str]]:
@@ -424,3 +424,33 @@ def test_other_changes_are_refused_meanwhile(host: Host) -> None:
     assert result.exit_code == 1
     assert "the change by `windrow init` is not confirmed yet; it is undone in" in result.stderr
     assert "keep it with `windrow confirm`" in result.stderr
+
+
+def test_an_address_that_was_tried_once_replaces_the_old_one_the_second_time(host: Host) -> None:
+    """What was remembered of a change goes with it: else the old address counts as somebody else's."""
+    ok(host.run("init", "--nic", "eth0"))
+    text = "---\n".join(p.read_text() for p in Paths(host.root).manifests.glob("*"))
+    file = host.root / "edited.yaml"
+    file.write_text(text.replace("10.0.0.10/24", "10.0.0.11/24"))
+    assert host.run("apply", "-f", str(file), "--confirm", "1s").exit_code == 1
+    assert host.addresses("mgmt-br") == {"10.0.0.10/24"}
+    ok(host.run("apply", "-f", str(file)))
+    assert host.addresses("mgmt-br") == {"10.0.0.11/24"}
+
+
+def test_an_init_that_is_refused_has_changed_nothing(host: Host) -> None:
+    """Not the lifetime of an address, and no file: nothing is written before lock, gates and checkpoint."""
+    host.dynamic = {IfName("eth0"): {Cidr("10.0.0.10/24"): 600}}
+    host.kernel.machine.get("eth0").addrs.clear()
+    host.kernel.machine.routes.clear()
+    before = host.state()
+    steps: list[object] = []
+    run = host.kernel.run
+    host.kernel.run = lambda those: steps.extend(those) or run(those)  # type: ignore[method-assign]
+    host.silent = True
+    host.ask = lambda targets, _timeout, _enough: dict.fromkeys(targets, frozenset())  # type: ignore[method-assign]
+    result = host.run("init", "--nic", "eth0")
+    assert (result.exit_code, steps) == (1, []), result.output
+    assert "nobody answers it now" in result.stderr and "nothing was changed" in result.stderr
+    assert host.state() == before
+    assert not list(Paths(host.root).leases.glob("*")) and read_origin(Paths(host.root)) is None

@@ -6,8 +6,8 @@ import errno
 from dataclasses import replace
 
 import pytest
-
 from windrow.apps.agent.repairs import words
+
 from windrow.apps.engine import Report, converge, look, plan_node
 from windrow.compile.uplinks import find_nic
 from windrow.model.cluster import Cluster

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from windrow.apps.engine import Planned, Report, converge, execute, look, plan_node
+from windrow.apps.engine import Converged, Planned, converge, execute, look, plan_node
 from windrow.model.bridging import FRESH_BRIDGE_PORT
 from windrow.model.cluster import Cluster
 from windrow.model.facts import Known
@@ -62,7 +62,7 @@ class Node:
     def plan(self, target: Cluster | None = None) -> Planned:
         return plan_node(target or self.cluster, look(self.kernel, NODE, self.known()))
 
-    def apply(self, target: Cluster | None = None) -> Report:
+    def apply(self, target: Cluster | None = None) -> Converged:
         return converge(target or self.cluster, self.kernel, NODE, knowing=self.known)
 
     def link(self, name: str) -> Link:

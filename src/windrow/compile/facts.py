@@ -25,7 +25,7 @@ def node_facts(
     The end of a cable to a container is a veth, as a lab's NIC is: the ones that are ports are no NICs.
     """
     foreign = foreign_vids(observed)
-    protected = protected_links(observed)
+    protected = protected_links(observed, known.ways)
     ours = made_for(observed)
     port_links = frozenset(n for n, r in observed.runtime.items() if r.group == PORT_GROUP)
     by_host = {record.host: record for record in known.ports}
@@ -82,11 +82,17 @@ def foreign_vids(observed: Observed) -> dict[IfName, VidSet]:
     return found
 
 
-def protected_links(observed: Observed) -> frozenset[IfName]:
-    """The management network, every link with a default route that others made, and all that these stand on.
+_REACHED = frozenset({"device", "vlan", "bond"})
+"""Kinds of links that lead out of this host; a bridge with an address more often leads to its containers."""
+
+
+def protected_links(observed: Observed, ways: frozenset[IfName] = frozenset()) -> frozenset[IfName]:
+    """The management network, every link with a default route of any table that others made, the `ways` to those who
+    are logged in, and all that these stand on.
 
     A default route of ours is a host network's. It counts on the management network, and where nothing else leads to
-    this host.
+    this host. Where there is no default route at all, every link with an address may be the one that this host is
+    reached at.
     """
     links, mgmt = observed.state.links, names.bridge_of(names.MGMT)
     on_mgmt = {name for name, link in links.items() if name == mgmt or (link.parent == mgmt and link.kind == "vlan")}
@@ -94,7 +100,9 @@ def protected_links(observed: Observed) -> frozenset[IfName]:
     counts = [(route, dev) for route, dev in defaults if route.protocol != OWNER_PROTOCOL or dev in on_mgmt]
     roots = {dev for route, dev in counts if route.table == MAIN_TABLE}
     roots |= {n for n in links if n in names.MGMT_DEVICES} | {n for n in on_mgmt if not observed.owned(n)}
+    roots |= ways
     roots = roots or {dev for _, dev in defaults}
+    roots = roots or {n for n, link in links.items() if link.addrs and link.kind in _REACHED and not observed.owned(n)}
     roots |= {dev for _, dev in counts}  # those of other tables, too: a rule may send the answers there
     return _with_what_is_below(observed, frozenset(roots & links.keys()))
 

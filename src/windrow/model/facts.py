@@ -50,7 +50,8 @@ class Memory:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Known:
-    """What the disk knows of a node, beside the manifests. Each look at the kernel goes with what is known then."""
+    """What is known of a node, beside the manifests: by its disk, and by whoever is logged in. Each look at the kernel
+    goes with what is known then."""
 
     ports: tuple[PortRecord, ...] = ()
     leases: Mapping[IfName, Lease] = field(default_factory=dict)
@@ -61,6 +62,8 @@ class Known:
     memory: Memory = Memory()
     origin: HostState | None = None
     """The NICs of the management network as `windrow init` found them, with all that no manifest says of them."""
+    ways: frozenset[IfName] = frozenset()
+    """The links by which this host sends to those who are logged in on it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -47,12 +47,14 @@ _BAD_VALUE = (ValueError, KeyError, OSError, struct.error)
 _POLL_FIRST_S, _POLL_LAST_S = 0.002, 0.05
 
 
-def run(rtnl: Rtnl, steps: Sequence[Step], where: netns.Netns = None) -> Failure | None:
+def run(
+    rtnl: Rtnl, steps: Sequence[Step], where: netns.Netns = None, pause: Callable[[float], None] = time.sleep
+) -> Failure | None:
     """Do the steps in as few sends as possible; the first failure, or None.
 
-    `where` is the socket's namespace, for sysctls. What follows a failing step in the same send has been tried
-    too, because the kernel goes on; what would have been sent later has not. SetVlans is checked before anything
-    is sent.
+    `where` is the socket's namespace, for sysctls; `pause` is called again and again while a step waits. What follows a
+    failing step in the same send has been tried too, because the kernel goes on; what would have been sent later has
+    not. SetVlans is checked before anything is sent.
     """
     burst = _Burst(rtnl)
     try:
@@ -62,7 +64,7 @@ def run(rtnl: Rtnl, steps: Sequence[Step], where: netns.Netns = None) -> Failure
             match step.action:
                 case SetSysctl() | AwaitCarrier():
                     burst.flush()
-                    burst.guarded(step, lambda step=step: _do(rtnl, step, where))  # type: ignore[misc]
+                    burst.guarded(step, lambda step=step: _do(rtnl, step, where, pause))  # type: ignore[misc]
                 case _:
                     burst.add(step)
         burst.flush()
@@ -254,19 +256,21 @@ def _vlan_messages(name: str, action: SetVlans, index: Index) -> tuple[Message, 
     return tuple(messages)
 
 
-def _do(rtnl: Rtnl, step: Step, where: netns.Netns) -> tuple[Message, ...]:
+def _do(rtnl: Rtnl, step: Step, where: netns.Netns, pause: Callable[[float], None]) -> tuple[Message, ...]:
     """The steps that are no message."""
     match step.action:
         case SetSysctl(key=key, value=value):
             netns.opened_in(where, lambda: sysctl.write(key, value))
         case AwaitCarrier(timeout_ms=timeout, settle_ms=settle):
-            await_carrier(rtnl, step.link, timeout / 1000, settle / 1000)
+            await_carrier(rtnl, step.link, timeout / 1000, settle / 1000, pause)
         case _:
             raise AssertionError(f"{step.action} is a message")
     return ()
 
 
-def await_carrier(rtnl: Rtnl, name: str, seconds: float, settle: float = 0.0) -> None:
+def await_carrier(
+    rtnl: Rtnl, name: str, seconds: float, settle: float = 0.0, pause: Callable[[float], None] = time.sleep
+) -> None:
     """Wait until the link is up and has carrier, and LACP has agreed where a partner answers; if it has not, that the
     switch settles.
 
@@ -275,16 +279,23 @@ def await_carrier(rtnl: Rtnl, name: str, seconds: float, settle: float = 0.0) ->
     body = codec.LINK_HEADER.pack(0, 0, 0, 0, 0)
     body += codec.LINK.encode({"name": name, "ext_mask": RTEXT_FILTER_SKIP_STATS})
     request = Message(RTM_GETLINK, body, doing=f"wait for carrier on {name}")
-    end, pause = time.monotonic() + seconds, _POLL_FIRST_S
+    end, poll_s = time.monotonic() + seconds, _POLL_FIRST_S
     while True:
         data, start, _ = rtnl.get(request)
         if codec.LINK_HEADER.unpack_from(data, start)[3] & IFF_LOWER_UP:
-            if not lacp.await_agreement(rtnl, name, end):
-                time.sleep(settle)
+            if not lacp.await_agreement(rtnl, name, end, pause):
+                _rest(settle, pause)
             return
         left = end - time.monotonic()
         if left <= 0:
             hint = f"no carrier within {seconds:g} s: is the cable in, and the other side up?"
             raise KernelError(errno.ETIMEDOUT, request.doing, hint=hint)
-        time.sleep(min(pause, left))
-        pause = min(pause * 2, _POLL_LAST_S)
+        pause(min(poll_s, left))
+        poll_s = min(poll_s * 2, _POLL_LAST_S)
+
+
+def _rest(seconds: float, pause: Callable[[float], None]) -> None:
+    """`pause` may come back early."""
+    end = time.monotonic() + seconds
+    while (left := end - time.monotonic()) > 0:
+        pause(left)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -38,6 +39,8 @@ class Kernel:
         self._fd: int | None = None
         self._features: KernelFeatures | None = None
         self._links = observe.LinkMemory()
+        self.pause: Callable[[float], None] = time.sleep
+        """What is done while a step waits, for so many seconds or less; it may look at this kernel, and change it."""
         if netns is not None:
             with namespaces.opened(netns) as fd:
                 self._fd = _duplicate(fd)
@@ -71,7 +74,7 @@ class Kernel:
             execute,
         )  # here and below: most of a start's time is loading, and few need all of this
 
-        return execute.run(self.rtnl, steps, self._fd)
+        return execute.run(self.rtnl, steps, self._fd, self.pause)
 
     def link_defaults(self) -> dict[str, str]:
         """The settings that a new link begins with, by the names of `Link.settings`. Raises KernelError."""

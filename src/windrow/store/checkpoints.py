@@ -142,6 +142,8 @@ def write(checkpoint: Checkpoint) -> dict[str, Any]:
         "changer": _write_process(c.changer),
         "watchdog": _write_process(c.watchdog),
         "said": c.said,
+        "left": c.left,
+        "tried": c.tried,
     }
 
 
@@ -171,6 +173,8 @@ def read(document: Any) -> Checkpoint:
         changer=_read_process(document.get("changer")),
         watchdog=_read_process(document.get("watchdog")),
         said=table.text("said"),
+        left=table.text("left") if "left" in document else "",
+        tried=table.number("tried") if "tried" in document else 0.0,
     )
 
 

@@ -28,12 +28,13 @@ Signature = tuple[int, int, int]
 """Inode, size, time of change: another process wrote it."""
 
 
-def write_last_good(paths: Paths, objects: Iterable[AnyObject], now: float) -> None:
-    """It is on the disk when this returns. Raises StoreError; then the old one is still there, whole."""
+def write_last_good(paths: Paths, objects: Iterable[AnyObject], now: float, *, node: str = "") -> None:
+    """It is on the disk when this returns; `node`: which one this host was. Raises StoreError; then the old one is
+    still there, whole."""
     path = paths.last_good
     listed = [{"file": obj.source.file, "document": dump(obj)} for obj in _ordered(objects)]
     body = json.dumps(listed, separators=(",", ":"))
-    data = json.dumps({"version": VERSION, "written": now, "digest": _digest(body), "objects": body})
+    data = json.dumps({"version": VERSION, "written": now, "digest": _digest(body), "node": node, "objects": body})
     with explained(path, "write the last good state"):
         records.make_directory(path.parent)
         # Command and agent may do this at the same moment: whoever writes it does not have to hold a lock.
@@ -55,7 +56,7 @@ def read_last_good(paths: Paths) -> LastGood | None:
         if document["version"] != VERSION or document["digest"] != _digest(document["objects"]):
             raise ValueError("it is not as it was written")
         objects = tuple(_objects(json.loads(document["objects"])))
-        return LastGood(objects=objects, written=float(document["written"]))
+        return LastGood(objects=objects, written=float(document["written"]), node=str(document.get("node", "")))
     except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
         hint = "it is written anew after the next `windrow apply` that succeeds; until then only the manifests count"
         raise StoreError(path, f"this is no last good state: {type(error).__name__}: {error}", hint) from error

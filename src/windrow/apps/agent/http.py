@@ -1,4 +1,5 @@
-"""The agent's answers over HTTP: /metrics, /healthz, /status. A part of its loop: one thread, and nothing blocks.
+"""The agent's answers over HTTP: /metrics, /healthz, /status, from the last snapshot. Nothing here blocks; `face` gives
+it a thread.
 
 A client has `PATIENCE_S` to ask and as long again to take its answer; a request has at most `REQUEST_MAX` bytes; of
 more than `CONNECTIONS_MAX` clients the one goes that has kept us waiting longest. Each connection is for one request.
@@ -214,6 +215,7 @@ class Listener:
             document = {"ok": not why, "reasons": list(why)}
             if self._snapshot is not None:
                 document["lastRound"] = self._snapshot.status.last_round
+                document["ageSeconds"] = round(self._clock() - self._snapshot.made, 3)
             return Answer(status, json.dumps(document) + "\n", JSON)
         return Answer(status, "".join(f"{line}\n" for line in why) or "ok\n")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from windrow.apps.cli.session import Session
+from windrow.apps.cli.session import Session, host_name
 from windrow.netlink.errors import NoPermission
 from windrow.store.paths import Paths
 
@@ -99,6 +99,6 @@ def _command(session: Session) -> list[str]:
     command = [str(beside)] if beside.exists() else [sys.executable, "-m", "windrow.apps.cli.main"]
     if session.root != Path("/"):
         command += ["--root", str(session.root.absolute())]
-    if session.node != os.uname().nodename.lower():
+    if session.node != host_name():
         command += ["--node", session.node]
     return [*command, "agent"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -35,14 +35,15 @@ def complain_of(error: WindrowError, style: Style | None = None) -> None:
 
 
 @contextmanager
-def nothing_changed(style: Style = PLAIN) -> Iterator[None]:
-    """Where the block refuses, say so, and that everything is as it was; then end with 1."""
+def nothing_changed(style: Style = PLAIN, changed: Callable[[], bool] = lambda: False) -> Iterator[None]:
+    """Where the block refuses, say so, and that everything is as it was, unless it has `changed`; then end with 1."""
     try:
         yield
     except WindrowError as error:
         complain_of(error, style)
         count = len(errors(error.problems)) if isinstance(error, ProblemsError) else 1
-        click.echo(f"{plural(count, 'error')}; nothing was changed", err=True)
+        if not changed():
+            click.echo(f"{plural(count, 'error')}; nothing was changed", err=True)
         raise click.exceptions.Exit(1) from error
 
 

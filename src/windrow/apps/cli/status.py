@@ -13,9 +13,10 @@ from windrow.apps.cli.door import control
 from windrow.apps.cli.options import output
 from windrow.apps.cli.output import complain, print_json, say
 from windrow.apps.cli.session import Session
-from windrow.apps.cli.situation import in_force, judged, stored, survey
+from windrow.apps.cli.situation import survey
 from windrow.apps.known import agent_status, pending_change
 from windrow.model.events import Event
+from windrow.model.located import located
 from windrow.model.problems import Problem
 from windrow.render.overview import COLUMNS, Clock, Overview, overview_text, overview_value
 from windrow.render.plan import problems_lines
@@ -69,13 +70,13 @@ def look(session: Session) -> tuple[Overview, tuple[Problem, ...]]:
     """What there is to show, and what is wrong with the store."""
     paths = Paths(session.root)
     agent = agent_status(paths)
-    with session.kernel() as kernel:
-        sight, said = survey(session, kernel)
-    # An agent says what is wrong with manifests, and since when; and works with the versions that were good.
-    cluster, problems = stored(session) if agent is None else (in_force(session, sight), ())
-    planned = judged(cluster, sight, said)
+    report = survey(session)
+    # An agent says what is wrong with manifests, and since when; both work with the versions that were good.
+    admitted = report.admitted
+    problems = () if agent is not None or admitted.fresh else (*admitted.problems, *admitted.warnings)
     told = Told(now=time.time(), agent=agent, pending=pending_change(paths), events=_events(paths))
-    return overview(cluster, report_of(sight, planned, session.node), told), problems
+    cluster = admitted.before if admitted.fresh else admitted.target
+    return overview(cluster, report_of(report), told), located(problems, admitted.before.objects)
 
 
 def _events(paths: Paths) -> tuple[Event, ...]:
