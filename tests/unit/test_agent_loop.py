@@ -233,9 +233,9 @@ def test_it_sleeps_while_another_one_has_the_lock(host: Host, which: str) -> Non
 
 def test_it_acts_as_soon_as_the_lock_is_free(host: Host) -> None:
     host.keeper.round(reread=True)
-    host.harm(SetLink(up=False))
     with host.running():
-        with locked(host.paths.turn, timeout_s=0):
+        with locked(host.paths.turn, timeout_s=5):
+            host.harm(SetLink(up=False))
             host.tell()
             time.sleep(3.0)  # its own tries lie far apart by now
             assert not host.kernel.machine.get("oob-bo").up
