@@ -221,6 +221,17 @@ TICK_S = 0.01
 """A tick of the clock that the kernel counts CPU time with (CLK_TCK is 100)."""
 
 
+def test_a_repair_takes_two_looks_and_a_quiet_round_one(host: Host) -> None:
+    host.keeper.round(reread=True)
+    for harm, looks in ((True, 2), (False, 1)):
+        if harm:
+            host.harm(SetBond(Bond(miimon=50)))
+        before = host.kernel.looks
+        host.keeper.round()
+        assert host.kernel.looks - before == looks
+    assert host.miimon == 100
+
+
 @pytest.mark.parametrize("which", ["turn", "lock"])
 def test_it_sleeps_while_another_one_has_the_lock(host: Host, which: str) -> None:
     host.fail_and_fight()
