@@ -221,6 +221,17 @@ TICK_S = 0.01
 """A tick of the clock that the kernel counts CPU time with (CLK_TCK is 100)."""
 
 
+def test_a_repair_takes_two_looks_and_a_quiet_round_one(host: Host) -> None:
+    host.keeper.round(reread=True)
+    for harm, looks in ((True, 2), (False, 1)):
+        if harm:
+            host.harm(SetBond(Bond(miimon=50)))
+        before = host.kernel.looks
+        host.keeper.round()
+        assert host.kernel.looks - before == looks
+    assert host.miimon == 100
+
+
 @pytest.mark.parametrize("which", ["turn", "lock"])
 def test_it_sleeps_while_another_one_has_the_lock(host: Host, which: str) -> None:
     host.fail_and_fight()
@@ -233,9 +244,9 @@ def test_it_sleeps_while_another_one_has_the_lock(host: Host, which: str) -> Non
 
 def test_it_acts_as_soon_as_the_lock_is_free(host: Host) -> None:
     host.keeper.round(reread=True)
-    host.harm(SetLink(up=False))
     with host.running():
-        with locked(host.paths.turn, timeout_s=0):
+        with locked(host.paths.turn, timeout_s=5):
+            host.harm(SetLink(up=False))
             host.tell()
             time.sleep(3.0)  # its own tries lie far apart by now
             assert not host.kernel.machine.get("oob-bo").up
