@@ -9,7 +9,6 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,7 +20,7 @@ from windrow.apps.known import agent_status
 from windrow.apps.site import Site
 from windrow.model.checkpoint import Checkpoint, Stage
 from windrow.model.events import Condition
-from windrow.model.host import Bond, HostState, Observed
+from windrow.model.host import Bond, HostState
 from windrow.model.processes import Process
 from windrow.model.steps import Action, DeleteLink, Failure, SetBond, SetLink, SetMaster, Step
 from windrow.model.values import IfName, Ref
@@ -814,21 +813,6 @@ def test_a_change_that_was_cut_off_is_finished_by_the_next_agent_s_first_round(h
     assert "oob-br" in host.links
     host.restart()
     assert not {"oob-br", "oob-bo"} & host.links
-
-
-def test_a_dump_that_was_interrupted_each_time_is_taken_again(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    host.start()
-    observe, looks = host.kernel.observe, []
-
-    def interrupted() -> Observed:
-        looks.append(1)
-        return replace(observe(), dirty=len(looks) < 5)
-
-    monkeypatch.setattr(host.kernel, "observe", interrupted)
-    host.round()
-    assert len(looks) == 3 and host.keeper.deadline() is not None
-    host.round()
-    assert len(looks) == 5 and host.keeper.deadline() is None
 
 
 def test_coming_up_from_the_last_good_state_is_no_trouble_with_the_manifests(host: Host) -> None:
