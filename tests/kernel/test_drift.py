@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from windrow.apps.engine import Report, converge, execute, look, plan_node
+from windrow.apps.engine import Converged, converge, execute, look, plan_node
 from windrow.model.bonding import OPTIONS, Change
 from windrow.model.cluster import Cluster
 from windrow.model.facts import Known
@@ -92,7 +92,7 @@ class Host:
     def plan(self, cluster: Cluster | None = None) -> Plan:
         return plan_node(cluster or self.cluster, look(self.kernel, NODE, self.known())).plan
 
-    def apply(self, cluster: Cluster | None = None) -> Report:
+    def apply(self, cluster: Cluster | None = None) -> Converged:
         return converge(cluster or self.cluster, self.kernel, NODE, knowing=self.known)
 
     def repaired(self, field: str, link: str) -> None:

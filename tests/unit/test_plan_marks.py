@@ -6,9 +6,8 @@ import errno
 from dataclasses import replace
 
 import pytest
-from windrow.apps.agent.repairs import words
 
-from windrow.apps.engine import Report, converge, look, plan_node
+from windrow.apps.engine import Converged, converge, look, plan_node
 from windrow.compile.uplinks import find_nic
 from windrow.model.cluster import Cluster
 from windrow.model.facts import Nic, NodeFacts
@@ -18,6 +17,7 @@ from windrow.model.objects import NicIdentity, NicSelector
 from windrow.model.steps import CreateLink, DeleteLink, Impact, RenameLink, SetMark
 from windrow.model.values import OWNER_GROUP, PORT_GROUP, IfName, Mac, name_bytes, name_text, parse_ifname
 from windrow.plan import make_plan
+from windrow.status.repairs import words
 from windrow.testing import builders
 from windrow.testing.fake import FakeKernel
 
@@ -40,7 +40,7 @@ def kernel() -> FakeKernel:
     return kernel
 
 
-def apply(kernel: FakeKernel, cluster: Cluster = CLUSTER) -> Report:
+def apply(kernel: FakeKernel, cluster: Cluster = CLUSTER) -> Converged:
     return converge(cluster, kernel, NODE)
 
 

@@ -7,9 +7,9 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from windrow.apps.safe.change import needs_guard
 
 from windrow.apps.engine import Sight, converge, look, plan_node
+from windrow.apps.round.guarded import needs_guard
 from windrow.compile.facts import protected_links
 from windrow.model.bonding import OPTIONS, BondMode, Change
 from windrow.model.cluster import Cluster
