@@ -21,10 +21,10 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 from tests.kernel.conftest import Ns
-from windrow.apps.safe.ground import Ground
 
 from windrow.apps.cli.main import cli
 from windrow.apps.cli.session import Session
+from windrow.apps.site import Site
 from windrow.model.checkpoint import Checkpoint
 from windrow.model.host import RTPROT_RA
 from windrow.model.processes import Process
@@ -252,7 +252,7 @@ class Host:
             node="n1",
             open_kernel=lambda: Kernel(self.ns.fd),
             permitted=lambda: True,
-            on_ground=lambda ground: replace(ground, ask=self.ask, watch=self.watch, filters=lambda _: Reading()),
+            on_site=lambda site: replace(site, ask=self.ask, watch=self.watch, filters=lambda _: Reading()),
         )
         result = CliRunner().invoke(cli, words, obj=session, prog_name="windrow")
         if result.exception and not isinstance(result.exception, SystemExit):
@@ -263,7 +263,7 @@ class Host:
         quiet = self.silent and "mgmt-br" in self.ns.kernel.observe().state.links
         return {t: frozenset() if quiet else BOTH for t in targets}
 
-    def watch(self, ground: Ground, checkpoint: Checkpoint) -> Process:
+    def watch(self, site: Site, checkpoint: Checkpoint) -> Process:
         return Process(pid=2**22 - 1, started=1)
 
 

@@ -404,7 +404,7 @@ def test_a_port_that_comes_back_to_the_management_bridge_is_nobodys_risk() -> No
     assert found.refusals == ()
     step = one(found, SetMaster, record.host)
     assert isinstance(step.action, SetMaster) and step.action.master == "mgmt-br" and step.impact is FLAP
-    assert not needs_guard(found, sight.facts.protected, consent=True)
+    assert not needs_guard(found, sight.facts.protected, consent=False)
 
 
 @pytest.mark.parametrize("mode", BondMode)

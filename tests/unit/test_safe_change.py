@@ -308,7 +308,7 @@ def test_a_nic_that_comes_back_into_a_bond_that_shares_the_traffic_is_watched(
     kernel.machine.set_master(kernel.machine.get("eth1"), None)
     host.watch = lambda ground, made: host.watched.append(made.id) or DEAD  # type: ignore[assignment,func-returns-value]
     result = host.change((), consent=False)
-    assert result.report.ok and kernel.machine.get("eth1").master is kernel.machine.get("mgmt-bo")
+    assert result.ok and kernel.machine.get("eth1").master is kernel.machine.get("mgmt-bo")
     assert bool(host.watched) == guarded
     assert result.stage == (Stage.CONFIRMED if guarded else None)
 
