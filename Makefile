@@ -1,16 +1,17 @@
 # Every target sets up what it needs first; see scripts/bootstrap. `make` alone lists the targets.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast test-kernel lint fmt bench pins clean
+.PHONY: help setup demo test test-fast test-kernel test-arm64 lint fmt bench pins clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## Debian packages, virtual environment, Python packages, windrow itself, a kernel for virtual machines
 	@scripts/bootstrap
 
 demo: ## two nodes, two switches and four virtual machines in a real kernel, and frames through all of it
 	@scripts/bootstrap demo
+	@.venv/bin/windrow lab doctor --first --kernel uml --kernel native
 	@.venv/bin/windrow lab run seed --svg build/seed.svg
 
 test: setup ## everything: lint, tests, and the tests in the lab kernel
@@ -21,6 +22,10 @@ test-fast: setup ## lint and the tests that need no lab kernel
 
 test-kernel: setup ## the tests in the lab kernel only
 	@.venv/bin/python scripts/check kernel
+
+test-arm64: setup ## fetch an arm64 kernel and programs, and run the lab's links on them in QEMU; not part of `test`
+	@scripts/arm64
+	@.venv/bin/python -m pytest -q tests/arm64
 
 lint: setup ## ruff, mypy, import law
 	@.venv/bin/python scripts/check lint

@@ -1,4 +1,8 @@
-"""python -m bench: measure everything and write docs/benchmarks.md."""
+"""Measure, and write docs/benchmarks.md.
+
+python -m bench             everything
+python -m bench PART…       only these; the rest of the page stays as it was measured (PARTS names them)
+"""
 
 from __future__ import annotations
 
@@ -6,13 +10,13 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from bench import imports, pure, start
+from bench import imports, kernels, pure, start
 from bench.inside import MARK
 from bench.measure import Group, decode
-from bench.report import machine, page
+from bench.report import machine, page, replaced
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULT = ROOT / "docs" / "benchmarks.md"
@@ -30,20 +34,23 @@ ORDER = ("Agent:", "CNI", "VM", "Observe", "Dump", "Compile", "The", "VLANs", "S
 def main() -> None:
     head = machine()
     began = time.monotonic()
+    names = sys.argv[1:]
+    if unknown := [name for name in names if name not in PARTS]:
+        raise SystemExit(f"no such part: {', '.join(unknown)}; there are {', '.join(PARTS)}")
     groups: list[Group] = []
-    for title, measure in (
-        ("in the lab kernel, booted once", start.in_lab),
-        ("in this machine's own kernel", native),
-        ("compile and plan", pure.groups),
-        ("starting windrow", lambda: [start.starting(), imports.measure("On this machine")]),
-        ("booting the lab kernel", lambda: [start.booting()]),
-    ):
+    for name, (title, measure) in PARTS.items():
+        if names and name not in names:
+            continue
         print(f"bench: {title} …", flush=True)
         groups += measure()
         print(f"bench:   done ({time.monotonic() - began:.0f} s so far)", flush=True)
-    text = page(head, sorted(groups, key=lambda group: ORDER.index(group.title.split()[0])))
+    text = replaced(RESULT.read_text(), groups) if names else page(head, sorted(groups, key=place))
     RESULT.write_text(text)
     print(f"\n{text}\nwritten to {RESULT.relative_to(ROOT)}")
+
+
+def place(group: Group) -> int:
+    return ORDER.index(group.title.split()[0])
 
 
 def native() -> list[Group]:
@@ -76,6 +83,18 @@ def printed(command: list[str]) -> Iterator[Group]:
         _, mark, text = line.partition(MARK)
         if mark:
             yield decode(text)
+
+
+PARTS: Mapping[str, tuple[str, Callable[[], list[Group]]]] = {
+    "lab": ("in the lab kernel, booted once", start.in_lab),
+    "native": ("in this machine's own kernel", native),
+    "pure": ("compile and plan", pure.groups),
+    "start": ("starting windrow", lambda: [start.starting(), imports.measure("On this machine")]),
+    "boot": ("booting the lab kernel", lambda: [start.booting()]),
+    "links": ("a scenario in each kernel of the lab", kernels.links),
+    "modes": ("the bond modes in each kernel of the lab", kernels.modes),
+    "tests": ("tests in each kernel of the lab", kernels.tests),
+}
 
 
 if __name__ == "__main__":

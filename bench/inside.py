@@ -16,11 +16,12 @@ from typing import Any
 
 from bench import agent, cni, imports, vm
 from bench.measure import Group, Way, compare, encode
+from windrow.apps.engine import look
 from windrow.lab.guest.server import Request, Server
 from windrow.model.host import PortVlans
 from windrow.model.steps import Impact, Phase, SetVlans, Step
 from windrow.model.values import IfName, Ref, VidSet
-from windrow.netlink import netns
+from windrow.netlink import links, netns
 from windrow.netlink.kernel import Kernel
 from windrow.netlink.observe import dump_links
 
@@ -28,6 +29,7 @@ MARK = cni.MARK
 LAB = "In the lab kernel"
 LINKS = 1000
 UPLINK = IfName("uplink0")
+CABLE = IfName("churn0")
 ALL = VidSet.span(2, 4094)
 SCATTERED = VidSet.of(range(2, 4094, 2))
 
@@ -66,6 +68,7 @@ def measure(where: str) -> Iterator[Group]:
             yield vlans(kernel, where)
         many_links(kernel, filtering)
         yield from observing(kernel, where, filtering)
+        yield churning(kernel, where)
 
 
 def many_links(kernel: Kernel, filtering: bool) -> None:
@@ -82,7 +85,7 @@ def many_links(kernel: Kernel, filtering: bool) -> None:
 
 
 def observing(kernel: Kernel, where: str, filtering: bool) -> Iterator[Group]:
-    links = len(kernel.observe().state.links)
+    count = len(kernel.observe().state.links)
     note = "" if filtering else "This kernel has no VLAN filtering, so its bridge ports carry no VLANs."
     # Imported before the clock runs, and with its socket open, as ours.
     from pyroute2 import IPRoute
@@ -98,8 +101,30 @@ def observing(kernel: Kernel, where: str, filtering: bool) -> Iterator[Group]:
             Way(what="pyroute2: `get_links`", run=lambda: list(ipr.get_links()), anchor="400 ms"),
             Way(what="`ip -j -d link`, parsed", run=lambda: json.loads(output("ip -j -d link"))),
         ]
-        for title, ways in ((f"Observe {links:,} links", whole), (f"Dump {links:,} links alone", alone)):
+        for title, ways in ((f"Observe {count:,} links", whole), (f"Dump {count:,} links alone", alone)):
             yield Group(title=title, where=where, rows=compare(7, ways), note=note)
+
+
+def churning(kernel: Kernel, where: str) -> Group:
+    """What an agent does each time when a container comes or goes among 500 ports: everything is looked at again."""
+
+    def come_or_go() -> None:
+        there = CABLE in kernel.observe().state.links
+        kernel.rtnl.run(
+            links.delete(CABLE) if there else links.veth(links.End(name=CABLE), links.End(name=f"{CABLE}p"))
+        )
+
+    ways = [
+        Way(what="a look after a port has come or gone", run=lambda: look(kernel, "bench"), prepare=come_or_go),
+        Way(what="the same by a process that has just started", run=fresh_look),
+    ]
+    return Group(title="500 ports under churn", where=where, rows=compare(9, ways))
+
+
+def fresh_look() -> None:
+    with Kernel() as kernel:
+        observed, nics = kernel.observe(), kernel.nics()
+    assert len(nics) < len(observed.state.links)
 
 
 def pyroute2_dumps(ipr: Any) -> object:

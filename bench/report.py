@@ -31,9 +31,25 @@ def page(machine: str, groups: Iterable[Group]) -> str:
     return "\n".join([HEAD.format(machine=machine), *map(section, groups)])
 
 
+def replaced(page: str, groups: Iterable[Group]) -> str:
+    """The page with these groups in the places of those with the same title and ground; new ones at the end."""
+    head, *found = (part.rstrip("\n") for part in page.split("\n## "))
+    sections = {_key(text): f"## {text}\n" for text in found}
+    for group in groups:
+        text = section(group)
+        sections[_key(text.removeprefix("## "))] = text
+    return "\n".join([f"{head}\n", *sections.values()])
+
+
+def _key(text: str) -> tuple[str, str]:
+    """Title and where, of a section without its mark."""
+    title, _, where, *_ = text.split("\n")
+    return title, where.partition(",")[0]
+
+
 def section(group: Group) -> str:
     first = group.rows[0].median
-    lines = [f"## {group.title}", "", f"{group.where}, {len(group.rows[0].seconds)} runs.", ""]
+    lines = [f"## {group.title}", "", f"{group.where}, {runs(group)}.", ""]
     many = all(len(row.seconds) >= MANY for row in group.rows)
     headings = ["", "median (fastest – slowest)", *(["99th percentile"] if many else []), "ratio", "design"]
     lines += [f"| {' | '.join(headings)} |".replace("|  |", "| |"), f"|---|{'---:|' * (len(headings) - 2)}---|"]
@@ -43,6 +59,11 @@ def section(group: Group) -> str:
     if group.note:
         lines += ["", group.note]
     return "\n".join(lines) + "\n"
+
+
+def runs(group: Group) -> str:
+    count = len(group.rows[0].seconds)
+    return "one run" if count == 1 else f"{count} runs"
 
 
 def times(row: Row) -> str:

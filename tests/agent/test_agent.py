@@ -20,7 +20,7 @@ from windrow.apps.agent.keeper import STATE
 from windrow.lab.guest.run import enter
 from windrow.lab.kernel.launch import mount
 from windrow.model.cluster import Cluster
-from windrow.model.host import Bond, Bridge, PortVlans
+from windrow.model.host import Bond, Bridge, BridgePort, LinkFlags, PortVlans
 from windrow.model.steps import (
     Action,
     AddAddr,
@@ -29,8 +29,11 @@ from windrow.model.steps import (
     SetBond,
     SetBridge,
     SetLink,
+    SetMark,
     SetMaster,
+    SetPort,
     SetSysctl,
+    SetVlanFlags,
     SetVlans,
 )
 from windrow.model.values import Cidr, IfName, VidSet
@@ -81,6 +84,13 @@ DRIFT: dict[str, tuple[str, Action]] = {
     "an address that is missing": ("oob-br.100", DelAddr(Cidr("10.60.0.1/24"))),
     "an address too many": ("oob-br.100", AddAddr(Cidr("10.61.0.1/24"))),
     "iptables that see bridged frames": ("", SetSysctl("net.bridge.bridge-nf-call-iptables", "1")),
+    "an uplink that is disabled as a port": ("oob-bo", SetPort(BridgePort(forwarding=False))),
+    "an uplink that floods no more": ("oob-bo", SetPort(BridgePort(unicast_flood=False, learning=False))),
+    "a bridge of providers": ("oob-br", SetBridge(Bridge(vlan_protocol=0x88A8))),
+    "no ARP": ("oob-br.100", SetLink(flags=LinkFlags(arp=False))),
+    "carrier of its own": ("oob-br.100", SetVlanFlags(frozenset({"bridge_binding"}))),
+    "no group": ("oob-br", SetMark(group=0)),
+    "no second mark": ("oob-bo", SetMark(stale=("oob-bo",))),
     "a NIC in the wrong place": ("eth1", SetMaster(IfName("oob-br"))),
 }
 
@@ -103,6 +113,7 @@ def test_drift_of_any_kind_is_repaired_soon_and_told(host: Host, good: Cluster) 
     print(f"{len(times)} kinds of drift: median {median:.3f} s, longest {times[worst]:.3f} s ({worst})")
     assert times[worst] < 5.0, times
     messages = [e.message for e in host.events() if e.reason == "Repaired"]
+    print("\n".join(m for m in messages if "port." in m or "mark" in m or "flags" in m))
     assert "repaired oob-bo: miimon was 70, is 100" in messages
     assert any(m.startswith("repaired oob-br.100: it was gone") for m in messages), messages
     assert any("10.61.0.1/24" in m for m in messages), messages

@@ -21,7 +21,7 @@ from functools import partial
 from pathlib import Path
 
 from windrow.apps.agent.dhcp import Clients
-from windrow.apps.engine import Report, converge, look
+from windrow.apps.engine import Converged, converge, look
 from windrow.apps.known import known
 from windrow.compile import compile_node
 from windrow.model.cluster import Cluster
@@ -85,7 +85,7 @@ class Host:
     timing: Timing = QUICK
     servers: dict[int, DhcpServer] = field(default_factory=dict)
     rounds: int = 0
-    report: Report | None = None
+    report: Converged | None = None
     failure: BaseException | None = None
     _stop: int = -1
     _thread: threading.Thread | None = None

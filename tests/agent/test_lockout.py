@@ -6,7 +6,7 @@ import random
 import signal
 import time
 from collections.abc import Iterator
-from functools import partial
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,7 +14,8 @@ from tests.agent.hands import Running, Site, site, until
 
 from windrow.apps.agent import keeper
 from windrow.apps.known import agent_status
-from windrow.apps.safe import change, watchdog
+from windrow.apps.round import guarded
+from windrow.apps.safe import watchdog
 from windrow.model.checkpoint import Checkpoint, Stage
 from windrow.model.host import Route
 from windrow.model.values import IfName
@@ -356,7 +357,7 @@ def test_the_watchdog_is_told_to_end(plain: Site) -> None:
 
 
 def test_a_command_that_hangs_with_the_locks(plain: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(change, "PLAN_S", -29.0)  # and thirty for the probes: a second in all
+    monkeypatch.setattr(guarded, "PLAN_S", -29.0)  # and thirty for the probes: a second in all
     monkeypatch.setattr(watchdog, "GRACE_S", 1.0)
     monkeypatch.setattr(watchdog, "LOCK_S", 1.0)
     before = plain.state()
@@ -408,7 +409,7 @@ def test_both_are_killed_and_the_power_fails(plain: Site) -> None:
 @pytest.fixture
 def agent(managed: Site, monkeypatch: pytest.MonkeyPatch) -> Iterator[Running]:
     """It gives a change a second to prove itself, and has looked around."""
-    monkeypatch.setattr(keeper, "Terms", partial(change.Terms, allowed_s=1.0))
+    monkeypatch.setattr(keeper, "POLICY", replace(keeper.POLICY, allowed_s=1.0))
     running = managed.begin("agent")
     until(lambda: agent_status(managed.paths))
     yield running

@@ -206,10 +206,11 @@ def write_options(node: Site, path: str) -> None:
 
 
 def test_an_address_from_a_dhcp_server_moves_with_what_is_left_of_its_lease(node: Site) -> None:
-    before = node.state()
     lifetime = ["ip", "address", "change", "10.0.0.10/24", "dev", "eth0", "valid_lft", "900", "preferred_lft", "900"]
     node.world.inside(node.node, lambda: subprocess.run(lifetime, check=True))
-    assert OLD not in str(node.observe().state.links["eth0"].addrs), "it is not a static one any more"
+    before, eth0 = node.state(), node.observe().state.links["eth0"]
+    assert OLD not in str(eth0.addrs), "it is not a static one any more"
+    ends = eth0.details["10.0.0.10/24"].valid_until
     done = node.run("init", "--nic", "eth0")
     assert done.code == 0, done.said
     assert node.answers(OLD, 10) is not None
@@ -221,3 +222,4 @@ def test_an_address_from_a_dhcp_server_moves_with_what_is_left_of_its_lease(node
     assert back.code == 0, back.said
     assert node.answers(OLD, 10) is not None
     assert node.state() == before
+    assert abs(node.observe().state.links["eth0"].details["10.0.0.10/24"].valid_until - ends) < 2

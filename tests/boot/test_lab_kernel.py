@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
@@ -10,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ from windrow.lab import supervisor
 from windrow.lab.channel import Kind
 from windrow.lab.client import Terminal, ask, run_program
 from windrow.lab.errors import BootError, LabError, LabGone
-from windrow.lab.kernel import uml
+from windrow.lab.kernel import boot, uml
 from windrow.lab.kernel.machine import Guest, Machine
 from windrow.lab.scenario_file import read
 
@@ -147,28 +148,101 @@ def test_the_kernel_dies_under_a_request() -> None:
     machine = uml.boot(Guest(entry=ENTRY))
     with machine:
         stream = machine.open({"do": "exec", "argv": ["sleep", "60"]})
+        everyone = alive({machine._pid, *descendants(machine._pid)})
+        killed = time.monotonic()
+        os.kill(kernel_of(machine._pid), signal.SIGKILL)
+        with pytest.raises(LabGone, match="the lab kernel has ended: something killed the kernel"):
+            stream.receive(10)
+        assert time.monotonic() - killed < 1
+        with pytest.raises(LabGone):
+            machine.open({"do": "about"})
+    assert left_of(everyone) == set()
+
+
+def test_a_panic_under_a_request_is_heard_of_at_once() -> None:
+    with uml.boot(Guest(entry=ENTRY)) as machine:
+        stream = machine.open({"do": "exec", "argv": ["sh", "-c", "echo c > /proc/sysrq-trigger"]})
+        asked = time.monotonic()
+        with pytest.raises(LabGone, match="the lab kernel has ended: the kernel panicked: sysrq triggered crash"):
+            list(iter(lambda: stream.receive(10), None))
+        assert time.monotonic() - asked < 2
+
+
+# In QEMU ------------------------------------------------------------------------------------------
+
+
+def test_a_lab_in_qemu_where_user_mode_linux_does_not_boot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In one boot: much goes both ways, the host's files are there and read-only, and when it is killed it is gone."""
+    broken = tmp_path / "linux.uml"
+    broken.write_text("#!/bin/sh\nexit 1\n")
+    broken.chmod(0o755)
+    monkeypatch.setattr(uml, "_PLACES", str(tmp_path))
+    machine = boot.boot(boot.AUTO, Guest(entry=ENTRY))
+    with machine:
+        assert machine.about["lab"] == "qemu"
+        assert list(machine.about["instead"]) == ["uml"]
+        assert machine.about["missing"] == []
+        assert machine.about["accelerator"] in ("kvm", "tcg")
+        data = os.urandom(300_000)
+        code, out, _ = run(machine, "sha256sum", stdin=data)
+        assert (code, out.split()[0].decode()) == (0, hashlib.sha256(data).hexdigest())
+        assert run(machine, "seq", "200000")[1] == b"".join(b"%d\n" % n for n in range(1, 200_001))
+        here = Path(__file__)
+        assert run(machine, "cat", str(here))[1] == here.read_bytes()
+        for place in (here.parent, Path("/usr"), Path("/etc")):
+            assert run(machine, "touch", str(place / "windrow-was-here"))[0] != 0
+        run(machine, "sh", "-c", f"mount -o remount,rw / ; touch {here.parent}/windrow-was-here")
+        assert not (here.parent / "windrow-was-here").exists()
+        stream = machine.open({"do": "exec", "argv": ["sleep", "60"]})
+        everyone = alive({machine._pid, *descendants(machine._pid)})
         os.kill(machine._pid, signal.SIGKILL)
         with pytest.raises(LabGone):
             stream.receive(10)
-        with pytest.raises(LabGone):
-            machine.open({"do": "about"})
-    assert processes_of(machine._pid) == set()
+    assert left_of(everyone) == set()
 
 
 # A lab that stays ---------------------------------------------------------------------------------
 
 
-def processes_of(session: int) -> set[int]:
-    """Living processes of a session."""
+def descendants(pid: int) -> set[int]:
+    """The processes that it started, and that those did."""
+    try:
+        children = {int(word) for task in Path(f"/proc/{pid}/task").iterdir() for word in children_of(task)}
+    except FileNotFoundError:
+        return set()
+    return children.union(*map(descendants, children))
+
+
+def children_of(task: Path) -> list[str]:
+    return (task / "children").read_text().split()
+
+
+Identity = tuple[int, str]
+"""A pid and when it started (proc(5), field 22): numbers are given again after some minutes of a lab."""
+
+
+def alive(pids: Iterable[int]) -> set[Identity]:
+    """Those of them that are: a zombie is dead, and whoever inherits it reaps it."""
     found = set()
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = stat.read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        if int(fields[3]) == session and fields[0] != "Z":
-            found.add(int(stat.parent.name))
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            if fields[0] != "Z":
+                found.add((pid, fields[19]))
     return found
+
+
+def left_of(everyone: set[Identity]) -> set[Identity]:
+    return everyone & alive(pid for pid, _ in everyone)
+
+
+def kernel_of(first: int) -> int:
+    """User-Mode Linux itself, which may have a first process of ours before it."""
+    return next(
+        pid
+        for pid in (first, *sorted(descendants(first)))
+        if os.path.basename(os.readlink(f"/proc/{pid}/exe")).startswith("linux")
+    )
 
 
 @pytest.fixture
@@ -213,20 +287,20 @@ def test_a_lab_stays_until_it_is_told(name: str) -> None:
         supervisor.Connection(name, {"do": "about"})
 
 
-@pytest.mark.parametrize("victim", ["supervisor", "launcher", "kernel"])
+@pytest.mark.parametrize("victim", ["supervisor", "launcher", "first process", "kernel"])
 def test_a_lab_that_was_killed_leaves_nothing(name: str, victim: str) -> None:
     supervisor.start(name, ENTRY, "uml")
     owner = owner_of(name)
-    launcher = int(Path(f"/proc/{owner}/task/{owner}/children").read_text().split()[0])
-    kernel = int(Path(f"/proc/{launcher}/task/{launcher}/children").read_text().split()[0])
-    everyone = processes_of(owner) | processes_of(launcher) | processes_of(kernel)
+    everyone = alive({owner, *descendants(owner)})
+    (launcher,) = map(int, children_of(Path(f"/proc/{owner}/task/{owner}")))
+    (first,) = map(int, children_of(Path(f"/proc/{launcher}/task/{launcher}")))
+    victims = {"supervisor": owner, "launcher": launcher, "first process": first, "kernel": kernel_of(first)}
     assert len(everyone) >= 5
-    os.kill({"supervisor": owner, "launcher": launcher, "kernel": kernel}[victim], signal.SIGKILL)
+    os.kill(victims[victim], signal.SIGKILL)
     end = time.monotonic() + 10
-    while processes_of(owner) | processes_of(launcher) | processes_of(kernel):
-        assert time.monotonic() < end
+    while left_of(everyone) or name in supervisor.running():
+        assert time.monotonic() < end, [Path(f"/proc/{pid}/cmdline").read_text() for pid, _ in left_of(everyone)]
         time.sleep(0.05)
-    assert name not in supervisor.running()
 
 
 def test_an_interrupted_run_leaves_nothing() -> None:
@@ -245,7 +319,9 @@ def test_an_interrupted_run_leaves_nothing() -> None:
             if b"is up after" in line:
                 break
         (launcher,) = map(int, re.findall(r"\d+", Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text()))
+        everyone = alive({launcher, *descendants(launcher)})
+        assert len(everyone) >= 4
         process.send_signal(signal.SIGINT)
         log.read()
     assert process.wait(20) == 1
-    assert processes_of(launcher) == set()
+    assert left_of(everyone) == set()

@@ -253,7 +253,7 @@ class Node:
             self.records(),
             sorted(p.name for p in ports.glob("*.json")) if ports.is_dir() else [],
             self.rules(),
-            sorted(str(p) for p in (self.root / "run/windrow/pods").rglob("*.status.json")),
+            sorted(str(p) for p in (self.root / "run/windrow/pod-status").rglob("*.json")),
         )
 
     def inside(self, pod: str) -> dict[str, dict[str, Any]]:
@@ -318,7 +318,7 @@ def test_default_network_vlan_network_and_one_with_addresses(node: Node) -> None
         assert {str(vlans.all) for vlans in node.ports().values()} == {"100"}
 
     said = status(Host(node.root).paths, Path(pod).name)
-    assert json.loads((node.root / "run/windrow/pods/default/vm.status.json").read_text()) == list(said)
+    assert json.loads((node.root / "run/windrow/pod-status/default/vm.json").read_text()) == list(said)
     assert [(one["name"], one["interface"], one.get("ips"), one.get("default")) for one in said] == [
         ("default/pods", "eth0", ["10.62.0.2", "fd62::2"], True),
         ("default/vlan100", KUBEVIRT_NAME, None, None),
@@ -434,7 +434,7 @@ def test_two_calls_for_one_container(node: Node) -> None:
     found = node.call(second, node.config(clusterNetwork="default/addressed", name="other"))
     assert found.exit == 0, found.stdout
     assert list(node.inside(pod)) == ["eth0", "eth1"]
-    told = node.root / "run/windrow/pods/default/vm.status.json"
+    told = node.root / "run/windrow/pod-status/default/vm.json"
     assert [one["interface"] for one in json.loads(told.read_text())] == ["eth0", "eth1"]
     found = node.call(second | {"CNI_COMMAND": "DEL"}, node.config(clusterNetwork="default/addressed", name="other"))
     assert found.exit == 0

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from windrow.model.host import Link, Runtime
+from windrow.model.marks import mark_of
 from windrow.model.problems import WindrowError
 from windrow.model.steps import Action, Failure, Impact, Phase, Step
 from windrow.model.values import IfName, Ref
-from windrow.netlink import features, lacp, netns
+from windrow.netlink import features, lacp, links, netns
 from windrow.netlink.kernel import Kernel
 from windrow.netlink.sock import Message
 from windrow.plan import takeover
@@ -67,6 +68,11 @@ class Ns:
 
     def do(self, *pairs: tuple[str, Action]) -> None:
         assert self.try_(*pairs) is None
+
+    def disown(self, *names: str) -> None:
+        """These links are somebody else's: they bear neither of our marks."""
+        for name in names:
+            self.run(links.set_link(name, group=0), links.delete_altname(name, mark_of(name)))
 
     def inside(self, fn: Callable[[], object]) -> object:
         return netns.opened_in(self.fd, fn)

@@ -12,7 +12,7 @@ from typing import Protocol
 
 import pytest
 
-from windrow.apps.engine import Planned, Report, bursts, converge, execute, look, plan_node
+from windrow.apps.engine import Converged, Planned, bursts, converge, execute, look, plan_node
 from windrow.model.cluster import Cluster
 from windrow.model.facts import KernelFeatures, Known
 from windrow.model.host import Bond, Link, Observed, Other, PortVlans
@@ -81,7 +81,7 @@ class Case:
     def planned(self, target: Cluster) -> Planned:
         return plan_node(target, look(self.kernel, NODE, Known(ports=tuple(self.ports))))
 
-    def come_to(self, target: Cluster) -> Report:
+    def come_to(self, target: Cluster) -> Converged:
         return converge(target, self.kernel, NODE, knowing=lambda: Known(ports=tuple(self.ports)))
 
 
@@ -111,7 +111,9 @@ def attach(ns: Ns, port: Link) -> None:
     ns.rtnl.run(links.veth(end, peer), links.set_link(peer.name, up=True))
     ns.rtnl.run(links.set_master(port.name, ns.rtnl.index(port.master or "")))
     index, vlans = ns.rtnl.index(port.name), port.vlans or PortVlans()
-    ns.rtnl.run(links.port_options(index, isolated=int(bool(port.isolated))), links.add_vlans(index, vlans))
+    ns.rtnl.run(
+        links.port_options(index, isolated=int(bool(port.port and port.port.isolated))), links.add_vlans(index, vlans)
+    )
     if gone := VidSet.of([1]) - vlans.all:
         ns.rtnl.run(links.delete_vlans(index, gone))
     ns.rtnl.run(links.set_link(port.name, up=True))
@@ -142,7 +144,7 @@ def add(ns: Ns, foreign: generate.Foreign) -> frozenset[IfName]:
     return foreign.names
 
 
-def assert_done(report: Report) -> None:
+def assert_done(report: Converged) -> None:
     assert report.outcome.failures == {}
     assert report.left.empty, report.left
 
@@ -185,7 +187,9 @@ def with_what_is_in_use(case: Case) -> Cluster:
     nics = {n.value for c in kept for n in c.uplink.nics}
     clash = [c.ref for c in rest if nics & {n.value for n in c.uplink.nics}]
     same = [c.ref for c in case.target.all(VlanConfig) if c.cluster_network in used & wanted]
-    return case.target.without([*clash, *same]).replace(kept)
+    target = case.target.without([*clash, *same]).replace(kept)
+    case.kernel.run(generate.freed(case.kernel.observe(), case.planned(target).compiled.state))
+    return target
 
 
 def ports_in_place(case: Case) -> bool:
@@ -195,8 +199,12 @@ def ports_in_place(case: Case) -> bool:
         link = observed.state.links.get(record.host)
         if link is None or record.bridge not in observed.state.links:
             continue
-        vlans, isolated = record.vlans or link.vlans, record.isolated or link.isolated
-        if not link.up or (link.master, link.vlans, link.isolated) != (record.bridge, vlans, isolated):
+        vlans, isolated = record.vlans or link.vlans, record.isolated or (link.port and link.port.isolated)
+        if not link.up or (link.master, link.vlans, link.port and link.port.isolated) != (
+            record.bridge,
+            vlans,
+            isolated,
+        ):
             return False
     return True
 
@@ -206,6 +214,7 @@ def test_a_plan_cut_at_a_random_step_resumes(begin: Begin) -> None:
     for seed in range(1000, 1000 + CUTS):
         whole, cut = begin(seed), begin(seed)
         target = with_what_is_in_use(whole)
+        with_what_is_in_use(cut)  # the same, and it makes the same room
         assert_done(whole.come_to(target))
         steps = cut.planned(target).plan.steps
         for together in bursts(steps[: cut.dice.randint(0, len(steps))]):

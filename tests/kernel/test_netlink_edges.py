@@ -142,7 +142,7 @@ def test_ports_are_isolated(ns: Ns) -> None:
     assert ns.runtime("d0").port_state == links.FORWARDING
     ns.run(links.port_options(index["d0"], isolated=1, hairpin=1, state=links.LEARNING))
     assert ns.runtime("d0").port_state == links.LEARNING
-    port = next(raw for raw in dump_links(ns.rtnl)[0] if raw.attrs["name"] == "d0").slave
+    port = next(raw for raw in dump_links(ns.rtnl) if raw.attrs["name"] == "d0").slave
     assert (port["isolated"], port["hairpin"]) == (1, 1)
 
 

@@ -9,7 +9,7 @@ from typing import Protocol
 import pytest
 
 from windrow.model.bonding import BondMode
-from windrow.model.host import Bond, Bridge, Link, PortVlans, Route, VlanIf
+from windrow.model.host import Bond, Bridge, BridgePort, Link, LinkFlags, PortVlans, Route, VlanIf
 from windrow.model.steps import (
     Action,
     AddAddr,
@@ -19,11 +19,14 @@ from windrow.model.steps import (
     SetBond,
     SetBridge,
     SetLink,
+    SetMark,
     SetMaster,
     SetPort,
+    SetSlave,
+    SetVlanFlags,
     SetVlans,
 )
-from windrow.model.values import Cidr, IfName, VidSet
+from windrow.model.values import Cidr, IfName, Mac, VidSet
 from windrow.netlink import links
 from windrow.netlink.events import Events, Interest
 from windrow.netlink.kernel import Kernel
@@ -100,7 +103,17 @@ HANDS: dict[str, tuple[str, Action]] = {
     "gone": ("oob-br.7", DeleteLink()),
     "a bond out of its bridge": ("oob-bo", SetMaster(None)),
     "a NIC out of its bond": ("eth1", SetMaster(None)),
-    "isolation": ("oob-bo", SetPort(isolated=True)),
+    "isolation": ("oob-bo", SetPort(BridgePort(isolated=True))),
+    "learning": ("oob-bo", SetPort(BridgePort(learning=False))),
+    "a blocked port": ("oob-bo", SetPort(BridgePort(locked=True))),
+    "snooping": ("oob-br", SetBridge(Bridge(mcast_snooping=False))),
+    "what a bridge learns": ("oob-br", SetBridge(Bridge(no_linklocal_learn=True))),
+    "ARP": ("oob-br", SetLink(flags=LinkFlags(arp=False))),
+    "a broadcast address": ("oob-br", SetLink(flags=LinkFlags(broadcast=Mac("02:00:00:00:00:99")))),
+    "VLAN flags": ("oob-br.7", SetVlanFlags(frozenset())),
+    "priority in its bond": ("eth1", SetSlave(5)),
+    "the group": ("oob-br", SetMark(group=0)),
+    "the other mark": ("oob-br", SetMark(stale=("oob-br",))),
     "address": ("oob-br.7", AddAddr(Cidr("10.7.0.1/24"))),
     "a foreign link comes into our bridge": ("c1", SetMaster(IfName("oob-br"))),
     "a foreign link takes a name we want": ("c2", RenameLink(IfName("eth2"))),

@@ -5,12 +5,14 @@ from __future__ import annotations
 import errno
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from windrow.model.bonding import BondMode
-from windrow.model.host import OWNER_GROUP, Bond, Bridge, Link, Other, PortVlans, VlanIf
+from windrow.model.bridging import FRESH_BRIDGE
+from windrow.model.host import FRESH_VLAN_FLAGS, OWNER_GROUP, Bond, Bridge, Link, Other, PortVlans, VlanIf
 from windrow.model.steps import (
     Action,
     AddAddr,
@@ -66,9 +68,13 @@ def test_a_cluster_network_in_one_burst(ns: Ns) -> None:
     assert (bond.spec.primary, bond.spec.mode, bond.spec.miimon) == ("n1", BondMode.ACTIVE_BACKUP, 100)
     assert bond.vlans == PortVlans(pvid=1, untagged=VidSet.of([1]), tagged=VidSet.parse("7,100-200"))
     assert (bridge.mtu, bridge.mac, bridge.promisc, bridge.up) == (9000, MAC, True, True)
-    assert bridge.spec == Bridge(vlan_filtering=True, stp=False, ageing=60)
+    assert bridge.spec == replace(FRESH_BRIDGE, vlan_filtering=True, ageing=60)
     assert bridge.self_vlans == PortVlans(pvid=1, untagged=VidSet.of([1]), tagged=VidSet.of([7]))
-    assert (vlan.spec, vlan.mtu, vlan.addrs) == (VlanIf(parent=IfName("oob-br"), vid=7), 1400, {"10.0.0.1/24"})
+    assert (vlan.spec, vlan.mtu, vlan.addrs) == (
+        VlanIf(parent=IfName("oob-br"), vid=7, flags=FRESH_VLAN_FLAGS),
+        1400,
+        {"10.0.0.1/24"},
+    )
     assert {seen.runtime[name].group for name in (bond.name, bridge.name, vlan.name)} == {OWNER_GROUP}
     assert all(seen.owned(name) for name in ("oob-bo", "oob-br", "oob-br.7"))
     assert not seen.owned("n0")
@@ -116,10 +122,10 @@ def test_options_of_a_bridge_and_leaving_it(ns: Ns) -> None:
     dummies(ns, "n0")
     ns.do(("br", CreateLink(named("br", spec=Bridge()))), ("n0", SetMaster(IfName("br"))))
     ns.do(("br", SetBridge(Bridge(vlan_filtering=True, stp=True, ageing=10))), ("n0", SetMaster(None)))
-    assert ns.link("br").spec == Bridge(vlan_filtering=True, stp=True, ageing=10)
+    assert ns.link("br").spec == replace(FRESH_BRIDGE, vlan_filtering=True, stp=True, ageing=10)
     assert ns.link("n0").master == ""
     ns.do(("br", SetBridge(Bridge(stp=False))))
-    assert ns.link("br").spec == Bridge(vlan_filtering=True, stp=False, ageing=10)
+    assert ns.link("br").spec == replace(FRESH_BRIDGE, vlan_filtering=True, stp=False, ageing=10)
 
 
 def test_what_is_none_stays(ns: Ns) -> None:

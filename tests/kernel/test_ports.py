@@ -19,7 +19,7 @@ import pytest
 
 from windrow.apps.cni.dispatch import answer
 from windrow.apps.cni.host import Host
-from windrow.apps.engine import Report, converge, look, plan_node
+from windrow.apps.engine import Converged, converge, look, plan_node
 from windrow.apps.known import recorded
 from windrow.apps.lock import HostLock
 from windrow.model.cluster import Cluster
@@ -146,7 +146,7 @@ class Node:
     def known(self) -> Known:
         return Known(ports=tuple(self.records))
 
-    def apply(self, *objects: AnyObject, kernel: Any = None, **more: Any) -> Report:
+    def apply(self, *objects: AnyObject, kernel: Any = None, **more: Any) -> Converged:
         return converge(Cluster.of(objects), kernel or self.kernel, NODE, knowing=self.known, **more)
 
     def plan(self, *objects: AnyObject) -> Any:
@@ -325,7 +325,7 @@ def test_an_isolated_port_that_lost_its_bridge_reaches_the_uplink_and_no_other_i
         node.ns.do((pod.record.host, SetMaster(None)))
     assert node.apply(*oob("eth1")).rounds == 1
     for pod in (first, second):
-        assert node.in_place(pod) and node.link(pod).isolated
+        assert node.in_place(pod) and node.link(pod).port.isolated
         assert talks(pod.wire, node.far, 100)
     second.wire.heard()
     first.wire.send("secret")
@@ -343,7 +343,7 @@ def test_a_port_of_the_management_network_comes_back_and_mgmt_br_is_as_it_was(ba
         ("mgmt-bo", SetLink(up=True)),
         ("mgmt-br", SetLink(up=True)),
     )
-    node.ns.run(*(links.set_link(name, group=0) for name in ("mgmt-bo", "mgmt-br")))
+    node.ns.disown("mgmt-bo", "mgmt-br")  # the operating system's
     nads = [builders.nad("m", "mgmt", 100)]
     assert node.apply(*nads).ok
     plain, tagged = node.attach("a", "1*", "mgmt-br"), node.attach("b", "100*", "mgmt-br")
@@ -431,7 +431,7 @@ def test_containers_come_and_go_while_a_takeover_waits_and_a_second_apply_does_n
     node.ns.do(*((pod.record.host, SetMaster(None)) for pod in (stays, goes)))
     paths, own = Paths(tmp_path), Kernel(node.ns.fd)  # a socket of its own: two threads are at work
     kernel = Paused(own)
-    reports: list[Report] = []
+    reports: list[Converged] = []
 
     def change() -> None:
         with HostLock(paths, timeout_s=5) as lock:

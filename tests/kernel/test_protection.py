@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from windrow.apps.engine import Report, converge, look, plan_node
+from windrow.apps.engine import Converged, converge, look, plan_node
 from windrow.model.bonding import BondMode
 from windrow.model.cluster import Cluster
 from windrow.model.host import Bond, Bridge, Link, Observed, Other, PortVlans, Route, VlanIf
@@ -58,8 +58,8 @@ def node(ns: Ns) -> Ns:
     ns.run(
         links.add_route(Route(dst="default", dev=dev, gateway="10.0.0.1"), ns.index(dev)),
         links.add_route(Route(dst="192.168.77.0/24", dev=dev, gateway="10.0.0.2"), ns.index(dev)),
-        *(links.set_link(name, group=0) for name in ("mgmt-bo", "mgmt-br", "mgmt-br.5", "docker0", "bond7")),
     )
+    ns.disown("mgmt-bo", "mgmt-br", "mgmt-br.5", "docker0", "bond7")
     return ns
 
 
@@ -67,7 +67,7 @@ def link(name: str, spec: Any, **fields: Any) -> Link:
     return Link(name=IfName(name), spec=spec, **fields)
 
 
-def run(node: Ns, *objects: AnyObject) -> Report:
+def run(node: Ns, *objects: AnyObject) -> Converged:
     return converge(Cluster.of(objects), node.kernel, NODE)
 
 
@@ -153,7 +153,7 @@ def test_a_nic_in_somebody_elses_bond_is_named(node: Ns) -> None:
 
 def test_a_bridge_of_that_name_is_named_and_can_be_handed_over(node: Ns) -> None:
     node.do(("oob-br", CreateLink(link("oob-br", Bridge()))))
-    node.run(links.set_link("oob-br", group=0))
+    node.disown("oob-br")
     (refusal,) = run(node, *oob("eth1")).left.refusals
     assert refusal.code == "in-the-way" and "group 30574" in refusal.hint
     node.run(links.set_link("oob-br", group=30574))
@@ -167,7 +167,7 @@ def test_a_hand_made_vlan_interface_keeps_its_vid_and_its_bridge(node: Ns) -> No
         ("oob-br.77", CreateLink(link("oob-br.77", VlanIf(parent=IfName("oob-br"), vid=77)))),
         ("oob-br.77", AddAddr(Cidr("10.77.0.1/24"))),
     )
-    node.run(links.set_link("oob-br.77", group=0))
+    node.disown("oob-br.77")
     assert run(node, *oob("eth1", "eth2")).ok
     assert 77 in node.link("oob-bo").vlans.tagged and 77 in node.link("oob-br").self_vlans.tagged
     (refusal,) = run(node).left.refusals
@@ -178,7 +178,7 @@ def test_a_hand_made_vlan_interface_keeps_its_vid_and_its_bridge(node: Ns) -> No
 def test_a_host_network_does_not_take_a_hand_made_interface(node: Ns) -> None:
     assert run(node, *oob("eth1")).ok
     node.do(("oob-br.77", CreateLink(link("oob-br.77", VlanIf(parent=IfName("oob-br"), vid=77)))))
-    node.run(links.set_link("oob-br.77", group=0))
+    node.disown("oob-br.77")
     report = run(node, *oob("eth1"), builders.host_network("oob", 77, {NODE: "10.1.1.1/24"}))
     assert [p.code for p in report.left.refusals] == ["in-the-way"]
     assert not node.link("oob-br.77").addrs
@@ -194,7 +194,10 @@ def test_a_nic_with_addresses_of_its_own_is_left_alone(node: Ns) -> None:
 def test_a_machine_on_the_bridge_is_named_before_the_bridge_goes(node: Ns) -> None:
     assert run(node, *oob("eth1")).ok
     node.run(links.create("tap-vm1", "dummy", master=node.index("oob-br")))
-    plan = plan_node(Cluster.of([]), look(node.kernel, NODE)).plan
+    sight = look(node.kernel, NODE)
+    (refusal,) = plan_node(Cluster.of([]), sight).plan.refusals
+    assert refusal.code == "in-use" and "tap-vm1" in refusal.message
+    plan = plan_node(Cluster.of([]), sight, consent=True).plan
     (gone,) = [s for s in plan.steps if s.link == "oob-br" and isinstance(s.action, DeleteLink)]
     assert gone.impact.value == "outage" and "tap-vm1" in gone.note
     assert isinstance(node.link("tap-vm1").spec, Other)

@@ -60,7 +60,7 @@ class Pod:
 
     def links(self) -> dict[str, Any]:
         """By name, with `master` as a name and the options of a bridge port as `slave`."""
-        raws, _ = dump_links(self.inside.rtnl)
+        raws = dump_links(self.inside.rtnl)
         names = {raw.ifindex: raw.attrs["name"] for raw in raws}
         return {
             raw.attrs["name"]: {

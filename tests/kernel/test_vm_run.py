@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from windrow.apps.vm import bind, console, hotplug, look, pod, start, stop
+from windrow.apps.vm import bind, console, hotplug, launch, look, pod, start, stop
 from windrow.apps.vm.site import Site
 from windrow.model.host import Bridge, Link, PortVlans
 from windrow.model.problems import ProblemsError, WindrowError
@@ -31,6 +31,7 @@ from windrow.port.errors import CniError
 from windrow.port.vm import qemu as arguments
 from windrow.services import process, qemu
 from windrow.services.errors import ServiceError
+from windrow.store import records
 from windrow.store.errors import StoreError
 from windrow.store.machines import QMP, Phase
 from windrow.store.paths import Paths
@@ -195,7 +196,7 @@ def test_a_machine_is_started_and_stopped(node: Node) -> None:
     assert ports == {PortVlans(pvid=vid, untagged=VidSet.of([vid])) for vid in (100, 200)}
     inside = os.stat(netns.RUN_NETNS / record.netns).st_ino
     living = {(Path(f"/proc/{one.pid}/comm").read_text()).strip() for one in process.in_netns(inside)}
-    assert living == {start.PROGRAM[:15], "dnsmasq"}
+    assert living == {launch.PROGRAM[:15], "dnsmasq"}
     with node.monitor() as monitor:
         filters = monitor.command("query-rx-filter")
     assert {one["name"]: one["main-mac"] for one in filters} == {"ua-a": a.mac, "ua-b": b.mac}
@@ -211,14 +212,21 @@ def test_several_queues_disks_and_cloud_init(node: Node) -> None:
     text = text.replace("devices:", "devices:\n          networkInterfaceMultiqueue: true\n          disks:\n" + DISKS)
     node.write("web", text.replace("      networks:", VOLUMES.replace("DIRECTORY", str(node.root)) + "      networks:"))
     (node.root / "image.raw").write_bytes(bytes(1 << 20))
+    (node.root / "image.raw").chmod(0o600)
     record = node.start().record
     with node.monitor() as monitor:
         blocks = {one["qdev"] for one in monitor.command("query-block") if one.get("inserted")}
     words = Path(f"/proc/{record.pid}/cmdline").read_bytes().decode().split("\0")
-    assert sum("queues=2" in one for one in words) == sum("mq=on,vectors=6" in one for one in words) == 2
+    assert sum("fds=" in one for one in words) == sum("mq=on,vectors=6" in one for one in words) == 2
     assert len(blocks) == 2, blocks
-    seed = node.site.records.directory("default", "web") / "seed"
+    seed = node.site.records.directory("default", "web") / "shown/seed"
     assert sorted(p.name for p in seed.iterdir()) == ["meta-data", "user-data"]
+    found = {p: p.stat() for p in (seed, *seed.iterdir())}
+    user = launch.account(record).number
+    assert {(s.st_uid, s.st_gid, s.st_mode & 0o007) for s in found.values()} == {(0, user, 0)}, (
+        "root's, for QEMU to read"
+    )
+    assert (node.root / "image.raw").stat().st_uid == 0, "a disk stays its owner's"
     assert stop.runs(record)
 
 
@@ -229,6 +237,49 @@ VOLUMES = """      volumes:
       - {name: root, hostDisk: {path: DIRECTORY/image.raw, type: Disk}}
       - {name: seed, cloudInitNoCloud: {userData: "#cloud-config"}}
 """
+
+
+def test_qemu_is_an_ordinary_user_in_a_sandbox(node: Node) -> None:
+    """It has no capability, may start nothing, and the kernel refuses it all that root may."""
+    node.write("db", machine("db", "52:54:00:00:00:02"))
+    users = []
+    for name in ("web", "db"):
+        record = node.start(name).record
+        status = dict(
+            line.split(":\t", 1)
+            for line in Path(f"/proc/{record.pid}/status").read_text().splitlines()
+            if ":\t" in line
+        )
+        user = launch.account(record).number
+        users.append(user)
+        assert status["Uid"].split() == status["Gid"].split() == [str(user)] * 4
+        assert status["Groups"].split() == []
+        assert {int(status[name], 16) for name in ("CapInh", "CapPrm", "CapEff", "CapAmb")} == {0}
+        assert status["Seccomp"] == "2"
+        opened = {os.readlink(p) for p in Path(f"/proc/{record.pid}/fd").iterdir()}
+        assert not [p for p in opened if str(node.root) in p and not p.endswith("qemu.log")], opened
+    assert users[0] != users[1] and min(users) >= 1_900_000_000
+    assert not [line for line in node.said if "sandbox" in line]
+
+
+def test_a_qemu_without_a_sandbox_runs_and_it_is_told(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(arguments, "SANDBOX", ("-sandbox", "on,nonsense=deny"))
+    record = node.start().record
+    assert any("this QEMU has no sandbox" in line for line in node.said)
+    assert os.stat(f"/proc/{record.pid}").st_uid == launch.account(record).number
+
+
+def test_a_kernel_that_only_root_may_read_is_copied(node: Node) -> None:
+    (node.root / "vmlinuz").write_bytes(b"\x00" * 4096)
+    (node.root / "vmlinuz").chmod(0o600)
+    boot = f"firmware: {{kernelBoot: {{container: {{kernelPath: {node.root}/vmlinuz}}}}}}"
+    node.write("web", machine("web").replace("memory: {guest: 32Mi}", f"memory: {{guest: 32Mi}}\n        {boot}"))
+    record = node.start().record
+    copy = node.site.records.directory("default", "web") / "shown/kernel"
+    found = copy.stat()
+    assert (found.st_uid, found.st_gid, found.st_mode & 0o777) == (0, launch.account(record).number, 0o640)
+    assert copy.read_bytes() == (node.root / "vmlinuz").read_bytes()
+    assert b"\0-kernel\0kernel\0" in Path(f"/proc/{record.pid}/cmdline").read_bytes()
 
 
 def test_the_next_start_has_the_same_addresses(node: Node) -> None:
@@ -389,7 +440,7 @@ def test_qemu_that_does_not_start(node: Node) -> None:
 
 
 def test_qemu_that_is_not_installed(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(start, "PROGRAM", "qemu-system-x86_64")
+    monkeypatch.setattr(launch, "PROGRAM", "qemu-system-x86_64")
     monkeypatch.setenv("PATH", "/usr/sbin:/sbin")
     with pytest.raises(ServiceError, match="install the package qemu-system-x86"):
         node.start()
@@ -398,8 +449,8 @@ def test_qemu_that_is_not_installed(node: Node, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_what_is_not_installed_is_not_tried_again_in_software(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(qemu, "kvm_refusal", lambda: "")
-    monkeypatch.setattr(start, "PROGRAM", "qemu-system-none")
+    monkeypatch.setattr(qemu, "kvm_refusal", lambda _: "")
+    monkeypatch.setattr(launch, "PROGRAM", "qemu-system-none")
     with pytest.raises(ServiceError, match="qemu-system-none: cannot be started"):
         node.start(accelerator="")
     assert not [line for line in node.said if "software" in line]
@@ -593,7 +644,7 @@ def test_a_nic_that_the_guest_let_go_of(node: Node, monkeypatch: pytest.MonkeyPa
     pod_names = {nic.pod for nic in record.nics}
     status = look._network_status(node.site, record)
     assert set(status) == pod_names
-    file = node.root / "run/windrow/pods/default/virt-launcher-web.status.json"
+    file = node.root / "run/windrow/pod-status/default/virt-launcher-web.json"
     assert {entry["interface"] for entry in json.loads(file.read_text())} == pod_names
     node.stop(force=True)
     assert node.left() == {}
@@ -683,7 +734,7 @@ def test_attached_for_another_hypervisor(node: Node) -> None:
     directory.mkdir()
     program = netns.opened_in(
         started.record.netns,
-        lambda: process.start([start.PROGRAM, *own], directory=directory, log=directory / "log"),
+        lambda: process.start([launch.PROGRAM, *own], directory=directory, log=directory / "log"),
     )
     with qemu.ready(program, directory / "own.sock") as monitor:
         assert {one["name"] for one in monitor.command("query-rx-filter")} == {"ua-a", "ua-b"}
@@ -701,7 +752,7 @@ def test_all_errors_are_windrows(node: Node, monkeypatch: pytest.MonkeyPatch) ->
     def full(*_: Any, **__: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_text", full)
+    monkeypatch.setattr(records, "stage", full)
     with pytest.raises(WindrowError, match="No space left"):
         node.start()
     monkeypatch.undo()

@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from windrow.apps.engine import bursts, look, plan_node
+from windrow.apps.known import known
 from windrow.apps.labguest import LabEngine
 from windrow.lab import changes, probe
 from windrow.lab.checks import Checker
@@ -18,11 +20,17 @@ from windrow.lab.circles import Circles
 from windrow.lab.scenario import Change, Command
 from windrow.lab.scenario_file import Texts, read
 from windrow.lab.session import Applied, Session
+from windrow.model.cluster import Cluster
 from windrow.model.host import PortVlans
 from windrow.model.problems import ProblemsError
 from windrow.model.steps import Impact
 from windrow.model.values import Ref, VidSet
+from windrow.model.wire import load_documents
 from windrow.netlink import links
+from windrow.netlink.kernel import Kernel
+from windrow.render.plan import action_words
+from windrow.store.directory import Store
+from windrow.store.paths import Paths
 
 
 class Asked:
@@ -150,6 +158,78 @@ def test_a_silent_pair_is_no_measure(checker: Checker, session: Session, monkeyp
     world.rtnl("oob-b").run(links.set_link("eth0", up=True))
     assert not said.ok
     assert "no answer before anything was changed: oob-a → oob-b" in said.detail
+
+
+def test_a_mode_change_that_was_killed_goes_on(checker: Checker, session: Session) -> None:
+    """Cut after each of its bursts, in turn to another mode: the next plan ends it, and traffic goes on. The cut after
+    the last NIC has followed, and before the old bond is deleted, once cost a second of traffic."""
+    lost: dict[str, int] = {}
+    for after in range(1, 20):
+        mode = ("active-backup", "balance-alb")[after % 2]
+        told(session, next=uplink("eth0, eth1", f"mode: {mode}"))
+        killed = Killed(session, after)
+        said = replace(checker, change=killed).run(change("next", impact=Impact.FLAP))
+        if killed.left == 0:
+            break
+        frames = said.measured["there"]["lost"] + said.measured["back"]["lost"]
+        lost[killed.last] = max(lost.get(killed.last, 0), frames)
+        print(f"to {mode}, cut after {killed.last}: {said.detail}")
+        assert checker.steps_left("node-0") == 0
+    assert {f"eth{n} join oob-bn" for n in (0, 1)} <= lost.keys(), "the case that was found is among them"
+    assert {cut: frames for cut, frames in lost.items() if frames > 10} == {}
+
+
+class Killed:
+    """Carries out a change as somebody does who is killed after so many bursts, and comes again.
+
+    `last`: the step after which; `left`: how many bursts there were still to do.
+    """
+
+    def __init__(self, session: Session, after: int) -> None:
+        self.session, self.after = session, after
+        self.last, self.left = "", 0
+
+    def __call__(self, node: str, put: Any, remove: Any) -> Applied:
+        del remove
+        root = self.session.world.root(node)
+        store = Store(root)
+        store.put(put)
+        with Kernel(node) as kernel:
+            cluster = Cluster.of(store.load().objects)
+            whole = list(bursts(plan_node(cluster, look(kernel, node, known(Paths(root)))).plan.steps))
+            done = whole[: self.after]
+            for together in done:
+                assert kernel.run(together) is None
+        self.left = len(whole) - len(done)
+        self.last = f"{done[-1][-1].link} {action_words(done[-1][-1].action)}"
+        return LabEngine().apply(root, node)
+
+
+@pytest.mark.parametrize(
+    ("mode", "impact", "takes"), [("active-backup", Impact.HITLESS, False), ("balance-rr", Impact.FLAP, True)]
+)
+def test_a_nic_that_joins_from_a_wrong_port(
+    checker: Checker, session: Session, mode: str, impact: Impact, takes: bool
+) -> None:
+    """The switch's port of eth2 is not in VLAN 100. Standing by, it takes nothing; where the traffic is shared out it
+    takes its half at once: that the plan has to announce."""
+    switch, options = session.world.rtnl("sw-oob"), f"mode: {mode}"
+    apply(session, uplink("eth0", options))
+    switch.run(links.delete_vlans(switch.index("p3"), VidSet.of([100])))
+    told(session, join=uplink("eth0, eth2", options))
+    said = checker.run(change("join", impact=impact))
+    apply(session, uplink("eth0", options))
+    switch.run(links.add_vlans(switch.index("p3"), PortVlans(tagged=VidSet.of([100]))))
+    print(said.detail)
+    assert f"announced {impact.value}" in said.detail and "and not" not in said.detail
+    lost, sent = said.measured["there"]["lost"], said.measured["there"]["sent"]
+    assert (lost > sent // 10) == takes
+    assert takes or lost == 0
+
+
+def apply(session: Session, text: str) -> None:
+    root, loaded = session.world.root("node-0"), load_documents(text)
+    assert LabEngine().change(root, "node-0", loaded.objects, ()).ok
 
 
 def command(node: str, *argv: str) -> Command:

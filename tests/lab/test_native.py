@@ -15,7 +15,7 @@ from windrow.netlink import netns
 def test_a_whole_scenario_in_namespaces_of_this_kernel() -> None:
     said: list[Mapping[str, Any]] = []
     with boot.boot("native", Guest(entry="windrow.apps.labguest:main")) as machine:
-        assert not machine.about["uml"]
+        assert not machine.about["own_kernel"]
         up = ask(machine.open, {"do": "up", "scenario": read("three-nodes").to_json()}, said.append)
         assert up["ok"], said
         checks = ask(machine.open, {"do": "check"}, said.append)

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from windrow.apps.engine import Report, converge, execute, look, plan_node
+from windrow.apps.engine import Converged, converge, execute, look, plan_node
 from windrow.model.bonding import BondMode
 from windrow.model.cluster import Cluster
 from windrow.model.facts import Known
@@ -80,7 +80,14 @@ def start(seed: int, *, guests: bool = True, leftovers: bool = True) -> Case:
     kernel.journal.clear()
     kernel.interruptions.clear()
     target = generate.random_cluster(dice)
+    _free(kernel, target, attached.records)
     return Case(kernel=kernel, foreign=foreign, target=target, dice=dice, before=before, ports=attached.records)
+
+
+def _free(kernel: FakeKernel, target: Cluster, records: tuple[PortRecord, ...]) -> None:
+    """The plan refuses to delete a bridge that others put links into, so they have taken them off."""
+    sight = look(kernel, NODE, Known(ports=records))
+    kernel.run(generate.freed(sight.observed, plan_node(target, sight).compiled.state))
 
 
 def _add(kernel: FakeKernel, foreign: generate.Foreign) -> frozenset[IfName]:
@@ -99,7 +106,7 @@ def plan_of(case: Case) -> Plan:
     return plan_node(case.target, look(case.kernel, NODE, case.known())).plan
 
 
-def come_to(case: Case, target: Cluster) -> Report:
+def come_to(case: Case, target: Cluster) -> Converged:
     return converge(target, case.kernel, NODE, knowing=case.known)
 
 
@@ -107,6 +114,42 @@ def only_a_remembered_primary(plan: Plan) -> bool:
     """The kernel remembers the name of a primary that is not in the bond, and tells no one (`bond_fill_info`);
     when that NIC joins, it shows, and a second round sets it right."""
     return all(isinstance(s.action, SetBond) and s.action.options == Bond(primary="") for s in plan.steps)
+
+
+# -- whose it is ---------------------------------------------------------------------------------------
+
+
+@given(seed=SEEDS)
+@CASES
+def test_whatever_becomes_of_names_and_marks_it_is_the_same_link_again(seed: int) -> None:
+    """Each link of ours may be renamed and lose one of its marks; foreign links stand in our bridges. One plan puts all
+    of it right, makes nothing, and deletes nothing."""
+    dice, kernel = Random(seed), FakeKernel()
+    for nic in generate.NICS:
+        kernel.add_nic(nic)
+    target = generate.random_cluster(dice)
+    assert converge(target, kernel, NODE).ok
+    _add(kernel, generate.random_guests(dice, kernel.observe()))
+    assert converge(target, kernel, NODE).ok, "the VIDs of their VLAN interfaces"
+    before, ours = str(kernel), [d for d in kernel.machine.devices.values() if d.altnames]
+    devices = dict(kernel.machine.devices)
+    for number, device in enumerate(ours):
+        if dice.random() < 0.4:
+            up = device.up
+            kernel.machine.close(device)
+            kernel.machine.rename(device, f"x{number}")
+            if up and not (device.parent and not device.parent.up):
+                kernel.machine.open(device)
+        elif dice.random() < 0.3:
+            device.altnames.clear()
+            continue
+        if dice.random() < 0.4:
+            device.group = 0
+    report = converge(target, kernel, NODE)
+    assert report.ok, report.left
+    assert not any(isinstance(s.action, CreateLink | DeleteLink) for plan in report.plans for s in plan.steps)
+    assert kernel.machine.devices == devices
+    assert str(kernel) == before
 
 
 # -- it arrives --------------------------------------------------------------------------------------
@@ -218,7 +261,7 @@ def apart_from_ours(name: IfName, before: Observed, now: Observed) -> Link:
     if before.owned(link.parent or ""):
         link = replace(link, mac=None, mtu=None, up=None)
     bridge = before.state.links[name].master or ""
-    return replace(link, master=None, vlans=None, isolated=None, hairpin=None) if before.owned(bridge) else link
+    return replace(link, master=None, vlans=None, port=None) if before.owned(bridge) else link
 
 
 @given(seed=SEEDS)
@@ -257,7 +300,7 @@ def test_the_management_network_only_gains_and_loses_tagged_vlans(seed: int) -> 
 def in_place(record: PortRecord, observed: Observed) -> bool:
     link = observed.state.links[record.host]
     vlans = record.vlans is None or link.vlans == record.vlans
-    options = record.isolated is None or link.isolated == record.isolated
+    options = record.isolated is None or (link.port and link.port.isolated) == record.isolated
     return bool(link.up) and link.master == record.bridge and vlans and options
 
 

@@ -9,6 +9,7 @@ import re
 import shutil
 import socket
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -51,7 +52,7 @@ def test_a_line_for_people() -> None:
     log.warning("two\nlines \udcff", why=OOB)
     assert out.getvalue().splitlines() == [
         '2001-09-09T01:46:40.250Z info    done link=oob-bo step="set miimon 100"',
-        "2001-09-09T01:46:40.250Z warning two; lines \\udcff why=VlanConfig/oob",
+        "2001-09-09T01:46:40.250Z warning two; lines \\xff why=VlanConfig/oob",
     ]
 
 
@@ -105,6 +106,44 @@ def test_systemd_takes_the_unit(tmp_path: Path) -> None:
         words = ["systemd-analyze", "verify", str(tmp_path / NAME)]
         done = subprocess.run(words, capture_output=True, text=True, check=False)
         assert done.returncode == 0 and done.stderr == "", done.stderr
+
+
+WRITES = """
+import sys
+from pathlib import Path
+from windrow.model.meta import Meta
+from windrow.model.objects import ClusterNetwork
+from windrow.store.directory import Store
+store = Store(Path(sys.argv[1]))
+store.put([ClusterNetwork(meta=Meta(name="oob", annotations={"by": "the agent"}))])
+store.put([ClusterNetwork(meta=Meta(name="new"))])
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("setpriv"), reason="needs root and setpriv")
+def test_with_the_units_capabilities_it_writes_manifests_of_another_owner(tmp_path: Path) -> None:
+    """As an undo does. The file keeps its owner and its mode."""
+    paths = Paths(tmp_path / "root")
+    paths.manifests.mkdir(parents=True)
+    path = paths.manifests / "net.yaml"
+    path.write_text("apiVersion: network.harvesterhci.io/v1beta1\nkind: ClusterNetwork\nmetadata: {name: oob}\n")
+    path.chmod(0o640)
+    os.chown(path, 12345, 12346)
+    for directory in (paths.manifests, paths.manifests.parent):
+        directory.chmod(0o700)
+        os.chown(directory, 12345, 12346)
+    unit = unit_text(["windrow"], Paths())
+    bounding = re.search(r"^CapabilityBoundingSet=(.*)$", unit, re.M)
+    assert bounding is not None
+    keep = ",".join("+" + name.removeprefix("CAP_").lower() for name in bounding[1].split())
+    words = ["setpriv", f"--bounding-set=-all,{keep}", "--no-new-privs", sys.executable, "-c", WRITES, str(paths.root)]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    found = path.stat()
+    assert (found.st_uid, found.st_gid, found.st_mode & 0o777) == (12345, 12346, 0o640)
+    assert "the agent" in path.read_text()
+    lines = unit.splitlines()
+    assert lines.index("SystemCallFilter=@chown") > lines.index("SystemCallFilter=~@resources @privileged")
 
 
 def test_it_needs_permission_and_takes_no_foreign_options(tmp_path: Path) -> None:

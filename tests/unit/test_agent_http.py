@@ -105,7 +105,7 @@ def test_health(loop: Loop) -> None:
     loop.listener.publish(WELL)
     assert loop.get("/healthz") == (200, "ok\n")
     code, text = loop.get("/healthz?verbose")
-    assert (code, json.loads(text)) == (200, {"ok": True, "reasons": [], "lastRound": 2.0})
+    assert (code, json.loads(text)) == (200, {"ok": True, "reasons": [], "lastRound": 2.0, "ageSeconds": 100.0})
 
 
 def test_status(loop: Loop) -> None:

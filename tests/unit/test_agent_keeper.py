@@ -8,23 +8,26 @@ import io
 import os
 import shutil
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 import yaml
 
-from windrow.apps.agent.keeper import Keeper, Site
+from windrow.apps.agent.keeper import Keeper
 from windrow.apps.agent.log import Log
 from windrow.apps.known import agent_status
-from windrow.apps.safe.ground import Ground
+from windrow.apps.site import Site
 from windrow.model.checkpoint import Checkpoint, Stage
 from windrow.model.events import Condition
 from windrow.model.host import Bond, HostState
-from windrow.model.steps import Action, DeleteLink, SetBond, SetLink, SetMaster
+from windrow.model.processes import Process
+from windrow.model.steps import Action, DeleteLink, Failure, SetBond, SetLink, SetMaster, Step
 from windrow.model.values import IfName, Ref
 from windrow.netlink.lock import locked
+from windrow.netlink.reach import Answers, Target, Way
 from windrow.services import process
-from windrow.store import atomic, boot
+from windrow.store import boot, records
 from windrow.store.checkpoints import Checkpoints
 from windrow.store.directory import Store
 from windrow.store.events import Events
@@ -76,17 +79,20 @@ class Host:
 
     def agent(self) -> Keeper:
         log = Log(self.log, clock=lambda: self.now)
-        return Keeper(
-            Site(
-                paths=self.paths,
-                node="n1",
-                kernel=self.kernel,
-                log=log,
-                ground=Ground(paths=self.paths, node="n1", open_kernel=lambda: self.kernel),
-                clock=lambda: self.now,
-                mono=lambda: self.mono,
-            )
+        site = Site(
+            paths=self.paths,
+            node="n1",
+            kernel=self.kernel,
+            watch=lambda _site, _checkpoint: Process(pid=2**22 - 1, started=1),
+            ask=lambda *asked: self.ask(*asked),
+            open_kernel=lambda: self.kernel,
+            clock=lambda: self.now,
+            mono=lambda: self.mono,
         )
+        return Keeper(site, log)
+
+    def ask(self, targets: Sequence[Target], timeout_s: float, enough: Answers | None) -> Answers:
+        return dict.fromkeys(targets, frozenset(Way))
 
     def write(self, text: str, name: str = "oob.yaml") -> Path:
         """Long ago, so that nobody takes it for a file that is still being written."""
@@ -605,10 +611,21 @@ def full_disk(*_: object) -> None:
     raise OSError(errno.ENOSPC, "full")
 
 
+def full_but_run(stage: Callable[..., str]) -> Callable[..., str]:
+    """The disk is full, and the memory of /run is not."""
+
+    def call(path: str | Path, *args: object, **more: object) -> str:
+        if "run/windrow" not in str(path):
+            full_disk()
+        return stage(path, *args, **more)
+
+    return call
+
+
 def test_a_full_disk_does_not_stop_the_repair(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     host.start()
     with monkeypatch.context() as patch:
-        patch.setattr(atomic, "stage", full_disk)
+        patch.setattr(records, "stage", full_but_run(records.stage))
         patch.setattr(Events, "_append", full_disk)
         host.write(OOB.replace("miimon: 100", "miimon: 250"))
         host.round()
@@ -771,3 +788,35 @@ def test_an_agent_that_starts_again_takes_nothing_back_on_its_way(host: Host) ->
     host.restart()
     assert len(host.kernel.journal) == journal and host.keeper.well
     assert host.paths.last_good.read_bytes() != old
+
+
+def test_a_change_that_was_cut_off_is_finished_by_the_next_agent_s_first_round(host: Host) -> None:
+    host.start()
+    host.write("# nothing\n")
+    file = Checkpoints(host.paths)
+    done: list[object] = []
+    run = host.kernel.run
+
+    def killed(steps: Sequence[Step]) -> Failure | None:
+        done.extend(steps)
+        if len(done) > 2:
+            raise KeyboardInterrupt
+        return run(steps)
+
+    host.kernel.run = killed  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt):
+        host.round()
+    host.kernel.run = run  # type: ignore[method-assign]
+    last = file.get()
+    assert last is not None and last.stage is Stage.CHANGING
+    file.move(last.id, Stage.CHANGING, since=(Stage.CHANGING,), changer=Process(pid=2**22 - 1, started=1))
+    assert "oob-br" in host.links
+    host.restart()
+    assert not {"oob-br", "oob-bo"} & host.links
+
+
+def test_coming_up_from_the_last_good_state_is_no_trouble_with_the_manifests(host: Host) -> None:
+    host.start()
+    host.restart(power_cut=True)
+    assert "oob-br" in host.links and host.keeper.well
+    assert not host.told("ComingUp") and host.condition(HERE, "ManifestsUnreadable") is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,10 @@ from click.testing import CliRunner, Result
 from windrow.apps.cli.main import cli
 from windrow.apps.cli.session import Session
 from windrow.model.host import Bridge, Route
+from windrow.model.steps import DeleteLink
 from windrow.model.values import IfName
-from windrow.testing.builders import link
+from windrow.store.paths import Paths
+from windrow.testing.builders import link, step
 from windrow.testing.fake import FakeKernel
 
 OOB = """\
@@ -154,14 +157,14 @@ def test_a_dry_run_and_a_plan_say_what_it_means(host: Host) -> None:
     host.apply()
     path = host.root / "oob.yaml"
     path.write_text(OOB.replace("mode: active-backup", "mode: balance-xor"))
-    means = "What it means:\n  oob on n1: up to 1.3 s without traffic\n"
+    means = "What it means:\n  oob on n1: up to 2.5 s without traffic\n"
     assert means in host.run("plan", "-f", str(path)).stdout
     assert means in host.run("apply", "-f", str(path), "--dry-run").stdout
     gone = host.run("delete", "nad/v100", "vc/oob-all", "cn/oob", "--dry-run").stdout
     assert "  oob on n1: no traffic until it is wanted again\n      oob-bo, oob-br are deleted\n" in gone
     for verb in (("plan", "-f", str(path)), ("apply", "-f", str(path), "--dry-run")):
         value = json.loads(host.run(*verb, "-o", "json").stdout)
-        assert value["consequences"]["interruptions"][0]["seconds"] == {"least": 0, "most": 1.3}
+        assert value["consequences"]["interruptions"][0]["seconds"] == {"least": 0, "most": 2.5}
 
 
 def test_all_problems_are_named_with_their_lines_and_nothing_is_done(host: Host) -> None:
@@ -267,14 +270,122 @@ def test_verbose_says_where_and_what_is_protected(host: Host) -> None:
     assert host.run("apply").stderr == ""
 
 
-def test_a_bad_file_in_the_store_stops_changes_before_it_counts_as_deleted(host: Host) -> None:
+def test_a_bad_file_in_the_store_never_counts_as_deleted(host: Host) -> None:
+    """A wish is refused; a repair goes on, with the last good version of what was in the file."""
     host.apply()
     (stored,) = (host.root / "etc/windrow/manifests").glob("vlanconfig*")
     stored.write_text("kind: VlanConfig\nmetadata: [")
     before = host.state()
-    for words in (["apply"], ["delete", "cn", "oob"]):
-        said = refused(host, before, host.run(*words))
-        assert str(stored) in said
+    assert str(stored) in refused(host, before, host.run("delete", "cn", "oob"))
+    for words in (["apply"], ["plan"], ["diff"]):
+        result = host.run(*words)
+        assert (result.exit_code, host.state()) == (1, before), words
+        assert str(stored) in result.stderr
+    assert "is as its manifests want it" not in host.run("apply").output
+    host.kernel.run([step("oob-bo", DeleteLink())])
+    assert host.run("apply").exit_code == 1
+    assert host.state() == before, "repaired all the same"
+
+
+# -- what is missing -------------------------------------------------------------------------------
+
+MACHINE = """\
+apiVersion: kubevirt.io/v1
+kind: VirtualMachine
+metadata: {name: web, namespace: default}
+spec:
+  runStrategy: Always
+  template:
+    spec:
+      domain: {devices: {interfaces: [{name: net, bridge: {}}]}}
+      networks: [{name: net, multus: {networkName: default/v100}}]
+"""
+
+
+def test_a_nad_deleted_by_hand_while_a_machine_uses_it_stays_in_force(host: Host) -> None:
+    """As the agent decides it: the object keeps its last good version, and that is said."""
+    host.apply(OOB + "---\n" + MACHINE)
+    before, good = host.state()[0], Paths(host.root).last_good.read_text()
+    (file,) = (host.root / "etc/windrow/manifests").glob("networkattachmentdefinition*")
+    file.unlink()
+    result = host.run("apply")
+    assert result.exit_code == 1
+    assert "NetworkAttachmentDefinition/default/v100" in result.stderr and "web" in result.stderr
+    assert host.state()[0] == before
+    assert json.loads(Paths(host.root).last_good.read_text())["objects"] == json.loads(good)["objects"]
+    assert "100" in str(host.kernel), "its VLAN is there"
+
+
+@pytest.mark.parametrize("how", ["gone", "empty"])
+def test_manifests_that_are_gone_are_no_wish_to_tear_down(host: Host, how: str) -> None:
+    host.apply()
+    before, manifests = host.state()[0], host.root / "etc/windrow/manifests"
+    shutil.rmtree(manifests)
+    if how == "empty":
+        manifests.mkdir()
+    for words in (["apply"], ["plan"], ["diff"], ["apply", "--dry-run"]):
+        result = host.run(*words)
+        assert (result.exit_code, host.state()[0]) == (0 if "--dry-run" in words else 1, before), (words, result.output)
+        assert "the network stays as it was" in result.stderr, words
+        assert "delete" not in result.stdout, words
+    status = host.run("status").stdout
+    assert "the network stays as it was" in status and "all is well" not in status
+    refused_text = host.run("apply", "-f", host.file(OOB.partition("---")[0].replace("oob", "new"), "new.yaml"))
+    assert refused_text.exit_code == 1 and "would count as deleted" in refused_text.stderr
+    assert host.state()[0] == before
+
+
+def test_another_root_leaves_alone_what_it_knows_nothing_of(host: Host) -> None:
+    host.apply()
+    before = host.state()[0]
+    other = Host(host.root / "elsewhere")
+    other.root.mkdir()
+    other.kernel = host.kernel
+    assert other.run("apply").exit_code == 1
+    assert host.state()[0] == before
+    assert other.run("apply", "-f", host.file(OOB.partition("---")[0].replace("oob", "new"), "new.yaml")).exit_code == 0
+    assert host.state()[0] == before
+
+
+# -- which Node this host is -----------------------------------------------------------------------
+
+NODES = """\
+---
+apiVersion: v1
+kind: Node
+metadata: {name: n1, labels: {kubernetes.io/hostname: n1, zone: a}}
+---
+apiVersion: v1
+kind: Node
+metadata: {name: n2, labels: {kubernetes.io/hostname: n2, zone: b}}
+"""
+
+
+@pytest.mark.parametrize("name", ["N1", "n1.example.com"])
+def test_the_host_is_the_node_that_its_name_means(host: Host, name: str) -> None:
+    text = OOB.replace("clusterNetwork: oob", "clusterNetwork: oob\n  nodeSelector: {zone: a}")
+    host.apply(text + NODES)
+    before = host.state()
+    assert "oob-br" in before[0]
+    assert host.run("--node", name, "apply").exit_code == 0
+    assert host.state() == before
+    assert host.run("--node", name, "diff").exit_code == 0
+
+
+def test_a_host_that_is_none_of_the_nodes_keeps_what_it_has(host: Host) -> None:
+    host.apply(OOB.replace("clusterNetwork: oob", "clusterNetwork: oob\n  nodeSelector: {zone: a}") + NODES)
+    before = host.state()
+    for words in (["apply"], ["plan"], ["diff"], ["apply", "-f", host.file(NODES)]):
+        result = host.run("--node", "n3", *words)
+        assert (result.exit_code, host.state()) == (1, before), words
+        assert "this host is n3" in result.stderr and "n1, n2" in result.stderr, words
+        assert "delete" not in result.stdout
+    host.kernel.run([step("oob-br", DeleteLink())])
+    assert host.run("--node", "n3", "apply").exit_code == 1
+    assert host.state()[0] == before[0], "it is repaired as the node that it was"
+    Paths(host.root).last_good.unlink()
+    assert host.run("--node", "n3", "apply").exit_code == 1
+    assert host.state()[0] == before[0], "nothing is known of it: it is left alone"
 
 
 # -- delete ----------------------------------------------------------------------------------------

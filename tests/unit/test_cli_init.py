@@ -14,13 +14,14 @@ from click.testing import CliRunner, Result
 
 from windrow.apps.cli.main import cli
 from windrow.apps.cli.session import Session
-from windrow.apps.safe.ground import Ground
+from windrow.apps.site import Site
 from windrow.model.bonding import BondMode
 from windrow.model.checkpoint import Checkpoint, Stage
-from windrow.model.host import Bond, Route, VlanIf
+from windrow.model.host import OWNER_PROTOCOL, Bond, Exact, Route, Rule, VlanIf
 from windrow.model.processes import Process
 from windrow.model.values import Cidr, IfName
 from windrow.netlink.reach import Answers, Target, Way
+from windrow.services.filterrules import FilterRule, Reading
 from windrow.store.checkpoints import Checkpoints
 from windrow.store.lastgood import read_last_good
 from windrow.store.leases import Leases, this_moment
@@ -37,6 +38,7 @@ class Host:
     root: Path
     silent: bool = False
     dynamic: dict[IfName, dict[Cidr, int]] = field(default_factory=dict)
+    filters: Reading = field(default_factory=Reading)
 
     def __post_init__(self) -> None:
         self.kernel = FakeKernel()
@@ -51,21 +53,23 @@ class Host:
 
     def run(self, *words: str) -> Result:
         session = Session(
-            root=self.root, node="n1", open_kernel=lambda: self.kernel, permitted=lambda: True, on_ground=self.on_ground
+            root=self.root, node="n1", open_kernel=lambda: self.kernel, permitted=lambda: True, on_site=self.on_site
         )
         result = CliRunner().invoke(cli, words, obj=session, prog_name="windrow")
         if result.exception and not isinstance(result.exception, SystemExit):
             raise result.exception
         return result
 
-    def on_ground(self, ground: Ground) -> Ground:
-        return replace(ground, ask=self.ask, watch=self.watch, dynamic=lambda _: self.dynamic)
+    def on_site(self, site: Site) -> Site:
+        return replace(
+            site, ask=self.ask, watch=self.watch, dynamic=lambda _: self.dynamic, filters=lambda _: self.filters
+        )
 
     def ask(self, targets: Sequence[Target], timeout_s: float, enough: Answers | None) -> Answers:
         quiet = self.silent and "mgmt-br" in self.kernel.machine.devices
         return {t: frozenset() if quiet else BOTH for t in targets}
 
-    def watch(self, ground: Ground, checkpoint: Checkpoint) -> Process:
+    def watch(self, site: Site, checkpoint: Checkpoint) -> Process:
         return Process(pid=2**22 - 1, started=1)
 
     def state(self) -> tuple[str, dict[str, str]]:
@@ -130,6 +134,61 @@ def test_the_address_the_gateway_and_the_routes_move_to_the_bridge(host: Host) -
     assert ok(host.run("plan")) == "n1 is as its manifests want it: nothing to do.\n"
     good = read_last_good(Paths(host.root))
     assert good is not None and len(good.objects) == 2
+
+
+def test_a_default_route_that_a_router_announced_is_left_to_the_router(host: Host) -> None:
+    eth0 = IfName("eth0")
+    host.kernel.add_route(Route(dst="default", dev=eth0, gateway="fe80::1", protocol=9, metric=1024, until=1e12))
+    ok(host.run("init", "--nic", "eth0"))
+    assert host.network["spec"]["gateway"] == "10.0.0.1"
+    assert not [r for r in host.kernel.observe().state.routes if r.version == 6 and r.protocol != 2]
+
+
+def test_routes_that_no_manifest_can_say_go_along_and_come_back(host: Host) -> None:
+    eth0 = IfName("eth0")
+    several = Route(dst="10.8.0.0/16", dev=eth0, gateway="10.0.0.3", exact=Exact(message=b"\2", links=(eth0, eth0)))
+    table = Route(dst="default", dev=eth0, gateway="10.0.0.4", table=100, protocol=4)
+    rule = Rule(message=b"\2", iif="eth0", protocol=4)
+    host.kernel.add_route(several).add_route(table).add_rule(rule)
+    before = host.kernel.observe().state
+    ok(host.run("init", "--nic", "eth0"))
+    now = host.kernel.observe().state
+    to = {eth0: IfName("mgmt-br")}
+    assert {several.moved(to, OWNER_PROTOCOL), table.moved(to, OWNER_PROTOCOL)} <= now.routes
+    assert now.rules == {rule, rule.moved(to, OWNER_PROTOCOL)}
+    assert ok(host.run("plan")) == "n1 is as its manifests want it: nothing to do.\n"
+    ok(host.run("init", "--undo"))
+    assert (host.kernel.observe().state.routes, host.kernel.observe().state.rules) == (before.routes, before.rules)
+
+
+def test_the_settings_of_the_nic_go_to_the_link_of_the_address(host: Host) -> None:
+    host.kernel.machine.get("eth0").settings["ipv6/accept_ra"] = "2"
+    host.kernel.link_defaults = lambda: {"ipv6/accept_ra": "1"}  # type: ignore[method-assign]
+    ok(host.run("init", "--nic", "eth0", "--vlan", "5"))
+    assert host.kernel.observe().state.links[IfName("mgmt-br.5")].settings == {"ipv6/accept_ra": "2"}
+    assert host.kernel.observe().state.links[IfName("mgmt-br")].settings == {}
+
+
+def test_a_route_that_cannot_be_carried_is_refused_by_name(host: Host) -> None:
+    eth0, eth1 = IfName("eth0"), IfName("eth1")
+    both = Route(dst="10.8.0.0/16", dev=eth0, exact=Exact(message=b"\2", links=(eth0, eth1)))
+    host.kernel.add_route(both)
+    said = refused(host, "--nic", "eth0")
+    assert "the route to 10.8.0.0/16 over eth0 would be lost: it leads over eth1 as well" in said
+
+
+def test_a_filter_that_names_the_nic_asks_for_a_confirmation(host: Host) -> None:
+    rule = FilterRule("iptables-save", "eth0", "-A INPUT -i eth0 -p tcp -m tcp --dport 22 -j ACCEPT")
+    host.filters = Reading(rules=(rule,), read=("iptables-save",))
+    said = refused(host, "--nic", "eth0")
+    assert rule.text in said and "--confirm" in said
+    assert "warning: rules of the packet filter name eth0" in host.run("init", "--nic", "eth0", "--dry-run").stderr
+
+
+def test_that_nobody_can_tell_of_a_filter_is_said(host: Host) -> None:
+    host.filters = Reading(unread=(("nft", "nft: cannot be started: No such file or directory"),))
+    result = host.run("init", "--nic", "eth0")
+    assert result.exit_code == 0 and "cannot be told: nft: cannot be started" in result.stderr
 
 
 def test_a_dry_run_shows_both_objects_and_changes_nothing(host: Host) -> None:
@@ -365,3 +424,33 @@ def test_other_changes_are_refused_meanwhile(host: Host) -> None:
     assert result.exit_code == 1
     assert "the change by `windrow init` is not confirmed yet; it is undone in" in result.stderr
     assert "keep it with `windrow confirm`" in result.stderr
+
+
+def test_an_address_that_was_tried_once_replaces_the_old_one_the_second_time(host: Host) -> None:
+    """What was remembered of a change goes with it: else the old address counts as somebody else's."""
+    ok(host.run("init", "--nic", "eth0"))
+    text = "---\n".join(p.read_text() for p in Paths(host.root).manifests.glob("*"))
+    file = host.root / "edited.yaml"
+    file.write_text(text.replace("10.0.0.10/24", "10.0.0.11/24"))
+    assert host.run("apply", "-f", str(file), "--confirm", "1s").exit_code == 1
+    assert host.addresses("mgmt-br") == {"10.0.0.10/24"}
+    ok(host.run("apply", "-f", str(file)))
+    assert host.addresses("mgmt-br") == {"10.0.0.11/24"}
+
+
+def test_an_init_that_is_refused_has_changed_nothing(host: Host) -> None:
+    """Not the lifetime of an address, and no file: nothing is written before lock, gates and checkpoint."""
+    host.dynamic = {IfName("eth0"): {Cidr("10.0.0.10/24"): 600}}
+    host.kernel.machine.get("eth0").addrs.clear()
+    host.kernel.machine.routes.clear()
+    before = host.state()
+    steps: list[object] = []
+    run = host.kernel.run
+    host.kernel.run = lambda those: steps.extend(those) or run(those)  # type: ignore[method-assign]
+    host.silent = True
+    host.ask = lambda targets, _timeout, _enough: dict.fromkeys(targets, frozenset())  # type: ignore[method-assign]
+    result = host.run("init", "--nic", "eth0")
+    assert (result.exit_code, steps) == (1, []), result.output
+    assert "nobody answers it now" in result.stderr and "nothing was changed" in result.stderr
+    assert host.state() == before
+    assert not list(Paths(host.root).leases.glob("*")) and read_origin(Paths(host.root)) is None

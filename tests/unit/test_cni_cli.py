@@ -17,9 +17,11 @@ from windrow import __version__
 from windrow.apps.cli.main import cli
 from windrow.apps.cli.session import Session
 from windrow.apps.cni import install as module
-from windrow.apps.cni.install import Origin, c_string, found_plugin, launcher_text
+from windrow.apps.cni.install import Origin, found_plugin, launcher_text
 from windrow.model.ports import PortRecord
 from windrow.model.values import IfName, Mac, PortVlans, VidSet
+from windrow.services import compiler
+from windrow.services.compiler import c_string
 from windrow.store.paths import Paths
 from windrow.store.ports import PortRecords
 
@@ -47,7 +49,7 @@ def host(tmp_path: Path) -> Host:
 
 @pytest.fixture
 def no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "COMPILERS", ("no-such-compiler",))
+    monkeypatch.setattr(compiler, "COMPILERS", ("no-such-compiler",))
 
 
 def record(number: int = 1, **fields: object) -> PortRecord:
@@ -104,14 +106,14 @@ def test_installing_again_replaces_what_may_be_running(host: Host) -> None:
 def test_without_a_compiler_it_says_so(host: Host, no_compiler: None) -> None:
     done = host.install()
     assert host.kinds() == {"windrow": "launcher", "windrow-bridge": "launcher"}
-    assert "there is no C compiler" in done.output
+    assert "C compiler: there is none" in done.output
 
 
 def test_a_compiler_that_fails_is_no_obstacle(host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     broken = tmp_path / "broken-cc"
     broken.write_text("#!/bin/sh\necho 'cannot find stdio.h' >&2\nexit 1\n")
     broken.chmod(0o755)
-    monkeypatch.setattr(module, "COMPILERS", (str(broken),))
+    monkeypatch.setattr(compiler, "COMPILERS", (str(broken),))
     assert "cannot find stdio.h" in host.install().output
     assert host.kinds() == {"windrow": "launcher", "windrow-bridge": "launcher"}
 

@@ -159,11 +159,13 @@ def test_created_links_as_pyroute2_reads_them() -> None:
     bridge = Link(
         name=IfName("br"), spec=Bridge(vlan_filtering=True, stp=False, ageing=30), mac=Mac("02:00:00:00:00:01")
     )
-    (message,) = links.create_link(vlan, lambda name: {"br": 5}[name])
+    message, marking = links.create_link(vlan, lambda name: {"br": 5}[name])
     read = theirs(ifinfmsg, message)
     assert (read.get_attr("IFLA_LINK"), read.get_attr("IFLA_GROUP"), read.get_attr("IFLA_MTU")) == (5, 30574, 1400)
     assert read.get_attr("IFLA_LINKINFO").get_attr("IFLA_INFO_DATA").get_attr("IFLA_VLAN_ID") == 7
-    (message,) = links.create_link(bridge, lambda name: 0)
+    (name,) = theirs(ifinfmsg, marking).get_attr("IFLA_PROP_LIST").get_attrs("IFLA_ALT_IFNAME")
+    assert (name, theirs(ifinfmsg, marking).get_attr("IFLA_IFNAME")) == ("made-by-windrow.br.7", "br.7")
+    message, _ = links.create_link(bridge, lambda name: 0)
     data = theirs(ifinfmsg, message).get_attr("IFLA_LINKINFO").get_attr("IFLA_INFO_DATA")
     keys = ("VLAN_FILTERING", "STP_STATE", "AGEING_TIME")
     assert [data.get_attr(f"IFLA_BR_{key}") for key in keys] == [1, 0, 3000]

@@ -9,9 +9,22 @@ import pytest
 from windrow.compile import compile_node, node_facts
 from windrow.compile.facts import protected_links
 from windrow.model.bonding import BondMode
+from windrow.model.bridging import FRESH_BRIDGE
 from windrow.model.cluster import Cluster
 from windrow.model.facts import KernelFeatures, Nic, NodeFacts
-from windrow.model.host import OWNER_GROUP, Bond, Bridge, HostState, Link, Observed, Other, Route, Runtime, VlanIf
+from windrow.model.host import (
+    FRESH_VLAN_FLAGS,
+    OWNER_GROUP,
+    Bond,
+    Bridge,
+    HostState,
+    Link,
+    Observed,
+    Other,
+    Route,
+    Runtime,
+    VlanIf,
+)
 from windrow.model.meta import Meta
 from windrow.model.objects import (
     AddressMode,
@@ -87,7 +100,12 @@ def test_the_uplink_is_a_bond_on_a_vlan_aware_bridge() -> None:
     found = links(config(), nad(100), nad(200))
     assert sorted(found) == ["e0", "e1", "oob-bo", "oob-br"]
     bridge, bond = found["oob-br"], found["oob-bo"]
-    assert bridge.spec == Bridge(vlan_filtering=True) and bridge.promisc and bridge.up and bridge.mtu == 1500
+    assert (
+        bridge.spec == replace(FRESH_BRIDGE, vlan_filtering=True)
+        and bridge.promisc
+        and bridge.up
+        and bridge.mtu == 1500
+    )
     assert bond.master == "oob-br" and found["e0"].master == "oob-bo"
     assert str(bond.vlans.tagged) == "100,200" and bond.vlans.pvid == 1 and str(bond.vlans.untagged) == "1"  # type: ignore[union-attr]
 
@@ -117,7 +135,7 @@ def test_an_untagged_network_asks_for_no_vid_and_vid_1_never_is_tagged() -> None
 def test_a_host_network_is_a_vlan_interface_and_a_vid_of_bridge_and_uplink() -> None:
     found = links(config(mtu=9000), host_network(300))
     child = found["oob-br.300"]
-    assert child.spec == VlanIf(parent=IfName("oob-br"), vid=300)
+    assert child.spec == VlanIf(parent=IfName("oob-br"), vid=300, flags=FRESH_VLAN_FLAGS)
     assert child.addrs == {"10.0.44.1/24"} and child.mtu == 9000
     assert 300 in found["oob-bo"].vlans.tagged and 300 in found["oob-br"].self_vlans.tagged  # type: ignore[union-attr]
 

@@ -33,7 +33,8 @@ time.sleep(600)
 def started(request: pytest.FixtureRequest) -> Iterator[tuple[subprocess.Popen[bytes], int, set[int]]]:
     """(the launcher, the program's pid, all processes of the program)."""
     python = os.path.realpath(sys.executable)
-    command = [python, "-I", "-S", str(Path(launch.__file__)), str(request.param), "0", python, "-S", "-c", PROGRAM]
+    launcher = [python, "-I", "-S", str(Path(launch.__file__)), str(request.param), "init"]
+    command = [*launcher, python, "-S", "-c", PROGRAM]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     assert process.stdin is not None
     assert process.stdout is not None
@@ -78,6 +79,51 @@ def assert_gone(family: set[int]) -> None:
     while left := alive(family):
         assert time.monotonic() < end, f"left behind: {left}"
         time.sleep(0.02)
+
+
+# Like User-Mode Linux at a panic (`uml_abort`): it ends itself by a signal, again and again until that works.
+ABORTS = """
+import os, signal
+while True:
+    os.kill(os.getpid(), signal.SIGABRT)
+"""
+
+
+@pytest.mark.parametrize("flags", [UML, REFUSED], ids=["namespaces", "session"])
+@pytest.mark.parametrize(
+    ("program", "code"), [(ABORTS, 256 - signal.SIGABRT), ("raise SystemExit(3)", 3)], ids=["aborts", "exits"]
+)
+def test_a_program_that_ends_is_heard_of_at_once(flags: int, program: str, code: int, tmp_path: Path) -> None:
+    python = os.path.realpath(sys.executable)
+    command = [python, "-I", "-S", str(Path(launch.__file__)), str(flags), "", python, "-S", "-c", program]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=tmp_path)
+    assert process.stdin is not None and process.stdout is not None
+    with process.stdin, process.stdout:
+        said = json.loads(process.stdout.readline())
+        try:
+            assert process.wait(5) == code
+        finally:
+            process.kill()
+            process.wait()
+    assert said["namespaces"] == (flags == UML)
+    assert list(tmp_path.iterdir()) == []  # no core
+
+
+def test_a_place_for_a_kernel_s_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    small, large, missing = (str(tmp_path / name) for name in ("small", "large", "missing"))
+    for place in (small, large):
+        os.mkdir(place)
+    rooms = {small: 200 << 20, large: 10 << 30}
+    measured = launch._room_for_memory
+    monkeypatch.setattr(launch, "_room_for_memory", lambda place: measured(place) and rooms[place])
+    monkeypatch.setattr(launch, "_MEMORY_PLACES", (missing, small, large))
+    assert launch.choose_memory_place() == large
+    rooms[large] = 100 << 20
+    assert launch.choose_memory_place() == small  # better than none
+    rooms[small] = 64 << 20
+    with pytest.raises(OSError, match=r"missing: No such file.*small has 64 MB free and 128 are needed"):
+        launch.choose_memory_place()
+    assert os.listdir(small) == os.listdir(large) == []
 
 
 Started = tuple[subprocess.Popen[bytes], int, set[int]]

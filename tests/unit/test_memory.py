@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from windrow.apps.engine import Report, converge
+from windrow.apps.engine import Converged, converge
 from windrow.model.facts import Known, Memory
 from windrow.model.host import Bond
 from windrow.model.values import Cidr, IfName, Mac
@@ -19,7 +19,7 @@ from windrow.testing.fake import FakeKernel
 A, B = Mac("02:00:00:00:00:0a"), Mac("02:00:00:00:00:0b")
 
 
-def run(kernel: FakeKernel, memory: Memory, *nics: str, **options: str) -> Report:
+def run(kernel: FakeKernel, memory: Memory, *nics: str, **options: str) -> Converged:
     objects = cluster(cluster_network("oob"), vlan_config("oob", nics, **options))
     return converge(objects, kernel, "n1", knowing=lambda: Known(memory=memory))
 

@@ -48,3 +48,21 @@ def test_the_vid_in_the_name_of_an_interface(name: str, found: tuple[str, int] |
 def test_hashed_names_are_harvesters() -> None:
     assert names.vlan_status_name("test-cn", "node1") == "test-cn-node1-53066b39"
     assert len(names.hashed("x" * 80, "y" * 80)) == 63
+
+
+@pytest.mark.parametrize(
+    ("host", "nodes", "name"),
+    [
+        ("n1", ("n1", "n2"), "n1"),
+        ("N1", ("n1",), "n1"),
+        ("n1.example.com", ("n1",), "n1"),
+        ("n1.example.com", ("n1.example.com", "n1"), "n1.example.com"),
+        ("n1", ("n1.example.com", "n2.example.com"), "n1.example.com"),
+        ("n1", ("n1.a.example", "n1.b.example"), "n1"),
+        ("N3.Example.com", ("n1",), "n3.example.com"),
+        ("N3", (), "n3"),
+        ("", ("n1",), ""),
+    ],
+)
+def test_which_node_a_host_is(host: str, nodes: tuple[str, ...], name: str) -> None:
+    assert names.node_name(host, nodes) == name

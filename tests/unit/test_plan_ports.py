@@ -8,10 +8,11 @@ from dataclasses import replace
 
 import pytest
 
-from windrow.apps.engine import Planned, Report, converge, execute, look, plan_node
+from windrow.apps.engine import Converged, Planned, converge, execute, look, plan_node
+from windrow.model.bridging import FRESH_BRIDGE_PORT
 from windrow.model.cluster import Cluster
 from windrow.model.facts import Known
-from windrow.model.host import Bridge, Link, Other
+from windrow.model.host import Bridge, BridgePort, Link, Other
 from windrow.model.objects import AnyObject
 from windrow.model.ports import PORT_GROUP, PortRecord, users
 from windrow.model.problems import Severity
@@ -61,7 +62,7 @@ class Node:
     def plan(self, target: Cluster | None = None) -> Planned:
         return plan_node(target or self.cluster, look(self.kernel, NODE, self.known()))
 
-    def apply(self, target: Cluster | None = None) -> Report:
+    def apply(self, target: Cluster | None = None) -> Converged:
         return converge(target or self.cluster, self.kernel, NODE, knowing=self.known)
 
     def link(self, name: str) -> Link:
@@ -93,7 +94,10 @@ def test_a_port_in_its_place_asks_for_nothing(node: Node) -> None:
 def test_a_port_is_wanted_as_its_record_says(node: Node) -> None:
     record = node.attach(port_record("web", "oob-br", "100*"))
     want = node.plan().compiled.state.links[record.host]
-    assert want == Link(name=record.host, spec=Other(kind="veth"), up=True, master="oob-br", vlans=ports("100*"))
+    as_new = replace(FRESH_BRIDGE_PORT, isolated=None, hairpin=None)  # the record does not say these two
+    assert want == Link(
+        name=record.host, spec=Other(kind="veth"), up=True, master="oob-br", vlans=ports("100*"), port=as_new, mark=True
+    )
     assert want.origin == (Ref("Port", "web/net1", "default"),)
 
 
@@ -184,13 +188,15 @@ def test_more_and_less_vlans_in_one_step(node: Node) -> None:
 
 def test_an_isolated_port_comes_back_isolated_before_it_is_opened(node: Node) -> None:
     record = node.attach(replace(port_record("web", "oob-br", "1* 100"), isolated=True, hairpin=False))
-    assert [s.action for s in node.plan().plan.steps] == [SetPort(isolated=True)], "a call has set it, and here nobody"
+    assert [s.action for s in node.plan().plan.steps] == [SetPort(BridgePort(isolated=True))], (
+        "a call has set it, and here nobody"
+    )
     assert node.apply().ok
     node.do(step(record.host, SetMaster(None)))
     assert names(node.plan().plan.steps) == ["SetLink", "SetMaster", "SetPort", "SetVlans", "SetLink"]
-    assert node.apply().ok and node.link(record.host).isolated
-    node.do(step(record.host, SetPort(hairpin=True)))
-    assert [s.action for s in node.plan().plan.steps] == [SetPort(hairpin=False)]
+    assert node.apply().ok and node.link(record.host).port.isolated
+    node.do(step(record.host, SetPort(BridgePort(hairpin=True))))
+    assert [s.action for s in node.plan().plan.steps] == [SetPort(BridgePort(hairpin=False))]
 
 
 def test_a_port_stands_alone_unless_its_bridge_has_to_be_made(node: Node) -> None:

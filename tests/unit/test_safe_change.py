@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -10,26 +11,29 @@ from typing import Any
 
 import pytest
 
-from windrow.apps.cli.change import documents
-from windrow.apps.cli.preview import Wish
 from windrow.apps.engine import look
-from windrow.apps.safe import change, probe, seed
-from windrow.apps.safe.change import Proposal, Result, Terms, carry_out_safely
-from windrow.apps.safe.ground import Ground
-from windrow.apps.safe.peers import peers
+from windrow.apps.round import Hooks, Policy, Report, Stored, carry_out, guarded
+from windrow.apps.safe import probe, seed
+from windrow.apps.safe.peers import login, peers
 from windrow.apps.safe.recover import Recovered, recover
 from windrow.apps.safe.undo import plan_back, undo
+from windrow.apps.site import Site
+from windrow.model.bonding import BondMode
 from windrow.model.checkpoint import Checkpoint, Probe, ProbeKind, Stage
 from windrow.model.cluster import Cluster
-from windrow.model.host import Bridge, Route
-from windrow.model.objects import AnyObject
+from windrow.model.host import Bridge, Details, Route
+from windrow.model.neighbours import NOBODY, Neighbour, Peer, Router, Surroundings
+from windrow.model.objects import AnyObject, LabelSelector, Operator, Requirement
 from windrow.model.ports import PORT_GROUP
 from windrow.model.problems import ProblemsError
 from windrow.model.processes import Process
-from windrow.model.steps import Impact
+from windrow.model.steps import AddRoute, AwaitCarrier, Failure, Impact, Step
 from windrow.model.values import IfName
+from windrow.netlink.errors import KernelError
+from windrow.netlink.lock import locked
 from windrow.netlink.reach import Answers, Target, Way
 from windrow.plan import normalise
+from windrow.rules import Wish
 from windrow.services import process
 from windrow.store.checkpoints import Checkpoints
 from windrow.store.directory import Store
@@ -52,6 +56,7 @@ class Host:
     deaf: set[str] = field(default_factory=set)
     """Who never answers."""
     watched: list[str] = field(default_factory=list)
+    around: Surroundings = NOBODY
 
     def __post_init__(self) -> None:
         self.kernel = FakeKernel().add_nic("eth0", up=True).add_nic("eth1", up=True)
@@ -60,17 +65,23 @@ class Host:
         self.before = self.state()
 
     @property
-    def ground(self) -> Ground:
-        return Ground(
-            paths=Paths(self.root), node=NODE, open_kernel=lambda: self.kernel, ask=self.ask, watch=self.watch
+    def site(self) -> Site:
+        return Site(
+            paths=Paths(self.root),
+            node=NODE,
+            kernel=self.kernel,
+            open_kernel=lambda: self.kernel,
+            ask=self.ask,
+            watch=self.watch,
+            surroundings=lambda _: self.around,
         )
 
     def ask(self, targets: Sequence[Target], timeout_s: float, enough: Answers | None) -> Answers:
         quiet = self.deaf | (self.silent if "mgmt-br" in self.kernel.machine.devices else set())
         return {t: frozenset() if t.address in quiet else BOTH if t.dev else frozenset({Way.PING}) for t in targets}
 
-    def watch(self, ground: Ground, checkpoint: Checkpoint) -> Process:
-        assert "mgmt-br" not in self.kernel.machine.devices, "before the first step"
+    def watch(self, site: Site, checkpoint: Checkpoint) -> Process:
+        assert self.watched or "mgmt-br" not in self.kernel.machine.devices, "before the first step"
         self.watched.append(checkpoint.id)
         return DEAD
 
@@ -79,27 +90,21 @@ class Host:
         files = {p.name: p.read_text() for p in directory.glob("*")} if directory.is_dir() else {}
         return str(self.kernel), files
 
+    def addresses(self, link: str) -> frozenset[str]:
+        return frozenset(self.kernel.observe().state.links[IfName(link)].addrs or ())
+
     def seed(self, **ask: Any) -> tuple[AnyObject, ...]:
         cluster = Cluster.of(Store(self.root).load().objects)
         sight = look(self.kernel, NODE)
-        made = seed.design(cluster, sight.facts, sight.observed, seed.Ask(nics=("eth0",), **ask), {})
+        made = seed.design(cluster, sight.facts, sight.observed, seed.Ask(**{"nics": ("eth0",), **ask}), {})
         assert not made.problems
         return made.objects
 
-    def proposal(self, objects: Sequence[AnyObject], **terms: Any) -> Proposal:
-        store = Store(self.root)
-        before, wish = Cluster.of(store.load().objects), Wish(put=tuple(objects))
-        return Proposal(
-            cluster=wish.after(before),
-            documents=documents(wish.changes(before)),
-            write=lambda: store.put(objects) and None,
-            made_by="test",
-            terms=replace(Terms(consent=True, allowed_s=0.0), **terms),
-        )
-
-    def change(self, objects: Sequence[AnyObject] | None = None, **terms: Any) -> Result:
-        proposal = self.proposal(self.seed() if objects is None else objects, **terms)
-        return carry_out_safely(self.ground, self.kernel, proposal)
+    def change(self, objects: Sequence[AnyObject] | None = None, **more: Any) -> Report:
+        hooks = more.pop("hooks", Hooks())
+        policy = replace(Policy(made_by="test", consent=True, allowed_s=0.0), **more)
+        wish = Wish(put=tuple(self.seed() if objects is None else objects))
+        return carry_out(self.site, Stored(Paths(self.root)), wish, policy, hooks)
 
     def last(self) -> Checkpoint:
         found = Checkpoints(Paths(self.root)).get()
@@ -154,25 +159,72 @@ def test_a_new_gateway_has_to_answer_though_nobody_knew_it(host: Host) -> None:
     assert "the gateway 10.0.0.99 answers (ARP, ping)" in host.change(host.seed(gateways=("10.0.0.99",))).said
 
 
-def test_a_gateway_that_never_answered_proves_nothing(host: Host) -> None:
+def test_where_nobody_answers_nothing_is_kept_in_silence(host: Host) -> None:
+    """It is refused beforehand, with what to do; or somebody confirms it; or carrier was said to be enough."""
     host.deaf = {"10.0.0.1"}
+    with pytest.raises(ProblemsError) as caught:
+        host.change()
+    assert "nobody answers it now" in str(caught.value) and "--confirm" in str(caught.value)
+    assert (host.state(), host.watched) == (host.before, [])
+    assert host.change(can_confirm=True, allowed_s=60.0).stage is Stage.WAITING
+    assert undo(host.site, host.last(), "taken back") is not None
+    result = host.change(probes=(Probe(kind=ProbeKind.NONE),))
+    assert (result.stage, result.said) == (Stage.CONFIRMED, "nothing else was asked for; mgmt-bo has carrier")
+
+
+@pytest.mark.parametrize(
+    ("around", "who"),
+    [
+        (Surroundings(neighbours=(Neighbour(IfName("eth0"), "10.0.0.7"),)), "the neighbours on eth0"),
+        (Surroundings(routers=(Router(IfName("eth0"), "10.0.0.9", 100),)), "the gateway of another table"),
+    ],
+)
+def test_without_a_gateway_somebody_else_decides(host: Host, around: Surroundings, who: str) -> None:
+    """No default route in the main table: a VLAN that the switch lacks must be undone all the same."""
+    host.kernel.machine.routes.clear()
+    host.before, host.around = host.state(), around
+    (address,) = [n.address for n in (*around.neighbours, *around.routers)]
+    host.silent = {address}
     result = host.change()
-    assert result.stage is Stage.CONFIRMED
-    why = "the gateway did not answer before either, nor did anybody else; mgmt-bo has carrier"
-    assert result.said == why
-    assert host.state() != host.before
-
-
-def test_then_somebody_else_decides(host: Host) -> None:
-    host.deaf, host.silent = {"10.0.0.1"}, {"10.0.0.7"}
-    result = host.change(peers=("10.0.0.7", "10.0.0.8"))
-    assert (result.stage, result.said.partition("; ")[2]) == (Stage.CONFIRMED, "10.0.0.8 answers, as before")
-
-
-def test_nobody_left_of_those_who_answered(host: Host) -> None:
-    host.deaf, host.silent = {"10.0.0.1"}, {"10.0.0.7"}
-    result = host.change(peers=("10.0.0.7",))
     assert (result.stage, host.state()) == (Stage.UNDONE, host.before)
+    assert f"{who}: {address} no longer answers, and did before" in result.said
+    host.silent = set()
+    assert host.change().said == f"there is no gateway; {address} answers, as before"
+
+
+def test_whoever_is_logged_in_must_get_back_in(host: Host) -> None:
+    """Also where the gateway answers: he may come over another one."""
+    host.silent = {"192.0.2.9"}
+    result = host.change(login=Peer("192.0.2.9", "10.0.0.10"))
+    assert (result.stage, host.state()) == (Stage.UNDONE, host.before)
+    assert "who is logged in: 192.0.2.9 no longer answers" in result.said
+
+
+def _only(*nodes: str) -> LabelSelector:
+    return LabelSelector(requirements=(Requirement(key="kubernetes.io/hostname", operator=Operator.IN, values=nodes),))
+
+
+def test_one_of_the_other_nodes_is_enough(host: Host) -> None:
+    host.deaf, host.silent = {"10.0.0.1"}, {"10.0.0.11"}
+    vc, network = host.seed()
+    others = builders.host_network("mgmt", 7, {"n2": "10.0.0.11/24", "n3": "10.0.0.12/24"})
+    others = replace(others, meta=replace(others.meta, name="others"), node_selector=_only("n2", "n3"))
+    result = host.change((vc, network, others))
+    assert (result.stage, result.said.partition("; ")[2]) == (Stage.CONFIRMED, "10.0.0.12 answers, as before")
+
+
+def test_a_neighbour_of_a_network_that_was_left_on_purpose_says_nothing(host: Host) -> None:
+    host.kernel.machine.routes.clear()
+    host.before = host.state()
+    host.around = Surroundings(neighbours=(Neighbour(IfName("eth0"), "10.0.0.7"),))
+    result = host.change(host.seed(addresses=("10.5.0.10/24",), gateways=("10.5.0.1",)))
+    assert (result.stage, result.said) == (Stage.CONFIRMED, "the gateway 10.5.0.1 answers (ARP, ping)")
+    other = Host(host.root / "other", around=host.around)
+    other.kernel.machine.routes.clear()
+    other.before = other.state()
+    result = other.change(other.seed(addresses=("10.5.0.10/24",)))
+    assert (result.stage, other.state()) == (Stage.UNDONE, other.before)
+    assert "nobody else who answered before can be asked now" in result.said
 
 
 def test_no_carrier_is_no_proof(host: Host) -> None:
@@ -198,9 +250,9 @@ def test_it_waits_for_somebody_to_confirm_it(host: Host) -> None:
     with pytest.raises(ProblemsError) as caught:
         host.change()
     assert "is not confirmed yet; it is undone in" in str(caught.value)
-    assert undo(host.ground, host.kernel, host.last(), "taken back") is not None
+    assert undo(host.site, host.last(), "taken back") is not None
     assert host.state() == host.before
-    assert undo(host.ground, host.kernel, host.last(), "twice") is None, "it is decided"
+    assert undo(host.site, host.last(), "twice") is None, "it is decided"
 
 
 def test_a_step_that_fails_undoes_it(host: Host) -> None:
@@ -220,7 +272,7 @@ def test_ctrl_c_undoes_it(host: Host) -> None:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        carry_out_safely(host.ground, host.kernel, host.proposal(host.seed()), on_step)
+        host.change(hooks=Hooks(on_step=on_step))
     assert len(seen) == 5
     assert host.state() == host.before
     assert host.last().stage is Stage.UNDONE
@@ -237,15 +289,33 @@ def test_a_flap_elsewhere_makes_one_and_nobody_stands_by(host: Host) -> None:
     cn = builders.cluster_network("oob")
     host.change((cn, builders.vlan_config("oob", ["eth1"])), consent=False)
     result = host.change((builders.vlan_config("oob", ["eth1"], "balance-rr"),), consent=False)
-    assert result.report.planned.plan.impact.rank >= Impact.FLAP.rank
+    assert result.plan.impact.rank >= Impact.FLAP.rank
     assert (result.stage, result.said) == (Stage.CONFIRMED, "the plan went through")
     assert host.watched == []
 
 
-def test_without_consent_the_guard_refuses(host: Host) -> None:
-    result = host.change(consent=False)
-    assert not result.report.ok
-    assert {"protected", "nic-has-addresses"} <= {p.code for p in result.report.left.refusals}
+@pytest.mark.parametrize(("mode", "guarded"), [("active-backup", False), ("balance-xor", True)])
+def test_a_nic_that_comes_back_into_a_bond_that_shares_the_traffic_is_watched(
+    host: Host, mode: str, guarded: bool
+) -> None:
+    """A repair, to which nobody consented."""
+    kernel = host.kernel
+    two = seed.Ask(nics=("eth0", "eth1"), mode=BondMode(mode))
+    sight = look(kernel, NODE)
+    objects = seed.design(Cluster.of(()), sight.facts, sight.observed, two, {}).objects
+    assert host.change(objects).stage is Stage.CONFIRMED
+    host.watched.clear()
+    kernel.machine.set_master(kernel.machine.get("eth1"), None)
+    host.watch = lambda ground, made: host.watched.append(made.id) or DEAD  # type: ignore[assignment,func-returns-value]
+    result = host.change((), consent=False)
+    assert result.ok and kernel.machine.get("eth1").master is kernel.machine.get("mgmt-bo")
+    assert bool(host.watched) == guarded
+    assert result.stage == (Stage.CONFIRMED if guarded else None)
+
+
+def test_a_wish_about_the_management_network_is_its_own_consent(host: Host) -> None:
+    assert host.change(consent=False).stage is Stage.CONFIRMED
+    assert host.watched
 
 
 # -- cut off ---------------------------------------------------------------------------------------
@@ -266,10 +336,10 @@ def cut_off(host: Host, after: int, monkeypatch: pytest.MonkeyPatch) -> bool:
             raise Died
 
     with monkeypatch.context() as patched:
-        patched.setattr(change, "undo", lambda *_, **__: None)
+        patched.setattr(guarded, "undo", lambda *_, **__: None)
         patched.setattr(process, "found", lambda pid: DEAD)
         try:
-            carry_out_safely(host.ground, host.kernel, host.proposal(host.seed()), on_step)
+            host.change(hooks=Hooks(on_step=on_step))
         except Died:
             return True
     return False
@@ -280,11 +350,11 @@ def test_cut_off_after_any_step_it_is_undone_by_whoever_comes_next(
 ) -> None:
     after = 1
     while cut_off(host := Host(tmp_path / str(after)), after, monkeypatch):
-        found = recover(host.ground, host.kernel)
+        found = recover(host.site)
         assert found is not None and found.stage is Stage.UNDONE
         assert "whoever made the change is gone" in found.said
         assert host.state() == host.before
-        assert recover(host.ground, host.kernel) is None, "once"
+        assert recover(host.site) is None, "once"
         after += 1
     assert after > 10
 
@@ -295,7 +365,7 @@ def test_a_start_of_the_host_undoes_what_nobody_confirmed(tmp_path: Path, monkey
     assert host.state()[1] != host.before[1]
     fresh = Host(tmp_path / "kernel").kernel
     (Paths(tmp_path).runtime / "boot").unlink()
-    found = recover(host.ground, fresh)
+    found = recover(replace(host.site, kernel=fresh))
     assert found is not None and found.said == "the host was started anew before the change was confirmed"
     assert (str(fresh), host.state()[1]) == host.before
     assert host.last().stage is Stage.UNDONE
@@ -306,7 +376,7 @@ def test_what_was_made_after_that_start_is_undone_too(tmp_path: Path, monkeypatc
     host = Host(tmp_path)
     assert cut_off(host, 11, monkeypatch)
     (Paths(tmp_path).runtime / "boot").unlink()
-    assert recover(host.ground, host.kernel) is not None
+    assert recover(host.site) is not None
     assert host.state() == host.before
 
 
@@ -316,7 +386,7 @@ def test_a_change_elsewhere_that_was_cut_off_is_left_to_be_finished(host: Host) 
     assert host.change((builders.vlan_config("oob", ["eth1"], "balance-rr"),), consent=False).stage
     file = Checkpoints(Paths(host.root))
     file.put(replace(host.last(), id="x", stage=Stage.CHANGING, changer=DEAD))
-    found = recover(host.ground, host.kernel)
+    found = recover(host.site)
     assert isinstance(found, Recovered)
     assert (found.stage, found.said) == (Stage.CONFIRMED, "it was cut off in the middle; the next plan finishes it")
 
@@ -324,16 +394,16 @@ def test_a_change_elsewhere_that_was_cut_off_is_left_to_be_finished(host: Host) 
 def test_a_waiting_change_gets_another_watchdog(host: Host) -> None:
     host.change(confirm=True, allowed_s=60.0)
     alive = process.found(os.getpid())
-    ground = replace(host.ground, watch=lambda _ground, _found: alive)
-    found = recover(ground, host.kernel)
+    site = replace(host.site, watch=lambda _site, _found: alive)
+    found = recover(site)
     assert found is not None and "a new one is at work" in found.said
-    assert recover(ground, host.kernel) is None, "it is in good hands"
+    assert recover(site) is None, "it is in good hands"
     assert host.last().stage is Stage.WAITING
 
 
 def test_past_its_deadline_it_is_undone(host: Host) -> None:
     host.change(confirm=True, allowed_s=0.0)
-    found = recover(host.ground, host.kernel)
+    found = recover(host.site)
     assert found is not None and found.said == "nobody confirmed it within 0 s"
     assert host.state() == host.before
 
@@ -343,14 +413,14 @@ def test_manifests_that_cannot_be_put_back_keep_it_pending(host: Host) -> None:
     host.change(confirm=True, allowed_s=60.0)
     broken = Paths(host.root).manifests / "broken.yaml"
     broken.write_text("kind: [")
-    done = undo(host.ground, host.kernel, host.last(), "taken back")
+    done = undo(host.site, host.last(), "taken back")
     assert done is not None and not done.ok
     assert str(host.kernel) == host.before[0]
     assert host.last().stage is Stage.UNDOING
     with pytest.raises(ProblemsError):
         host.change()
     broken.unlink()
-    again = undo(host.ground, host.kernel, host.last(), "taken back")
+    again = undo(host.site, host.last(), "taken back")
     assert again is not None and again.ok
     assert host.state() == host.before
 
@@ -360,7 +430,7 @@ def test_a_container_on_the_new_bridge_does_not_hold_the_host_up(host: Host) -> 
     host.change(confirm=True, allowed_s=60.0)
     host.kernel.add(builders.link("veth1", "veth", up=True, master="mgmt-br"), group=PORT_GROUP)
     assert not plan_back(want, host.kernel.observe()).refusals
-    done = undo(host.ground, host.kernel, host.last(), "taken back")
+    done = undo(host.site, host.last(), "taken back")
     assert done is not None and done.ok
     assert {"veth1", "eth0"} <= set(host.kernel.machine.devices)
     assert "mgmt-br" not in host.kernel.machine.devices
@@ -406,5 +476,121 @@ def test_the_way_to_a_target_and_to_the_gateways() -> None:
 def test_who_else_is_asked() -> None:
     config = builders.host_network("mgmt", 0, {NODE: "10.0.0.10/24", "n2": "10.0.0.11/24", "n3": "10.0.0.12/24"})
     cluster = Cluster.of([config])
-    assert peers(cluster, NODE, "10.0.0.99 51234 10.0.0.10 22") == ("10.0.0.99", "10.0.0.11", "10.0.0.12")
-    assert peers(cluster, NODE, "nonsense") == ("10.0.0.11", "10.0.0.12")
+    assert peers(cluster, NODE) == ("10.0.0.11", "10.0.0.12")
+    assert login("10.0.0.99 51234 10.0.0.10 22") == Peer("10.0.0.99", "10.0.0.10")
+    assert login("fe80::9%eth0 51234 fe80::1%eth0 22") == Peer("fe80::9", "fe80::1")
+    assert login("127.0.0.1 51234 127.0.0.1 22") is None, "nobody comes over the network"
+    assert login("nonsense") is None and login("") is None
+
+
+def test_an_address_for_a_time_says_what_is_on_its_link_too() -> None:
+    """As one from a DHCP server is: without its link the gateway could not be asked by ARP."""
+    kernel = FakeKernel().add_nic("eth0", up=True)
+    device = kernel.machine.get("eth0")
+    kernel.machine.add_addr(device, "10.0.0.10/24", Details(static=False, valid_until=1e9))
+    kernel.machine.add_addr(device, "fe80::77/64", Details(static=False))
+    observed = kernel.observe()
+    assert observed.state.links[IfName("eth0")].addrs == frozenset()
+    assert probe.target("10.0.0.2", observed) == Target(address="10.0.0.2", dev="eth0", source="10.0.0.10")
+    assert probe.target("fe80::1", observed).source == ""
+
+
+# -- the way back ----------------------------------------------------------------------------------
+
+
+class Stubborn:
+    """A kernel that refuses some steps: on the way back, everything else is to be done all the same."""
+
+    def __init__(self, kernel: FakeKernel) -> None:
+        self.kernel, self.refused = kernel, set[type]()
+        self.observe, self.nics, self.features = kernel.observe, kernel.nics, kernel.features
+
+    def run(self, steps: Sequence[Step]) -> Failure | None:
+        for number, one in enumerate(steps):
+            if type(one.action) in self.refused:
+                failure = self.kernel.run(steps[:number]) if number else None
+                return failure or Failure(step=one, errno=errno.ENETUNREACH, reason="Network is unreachable")
+        return self.kernel.run(steps)
+
+
+def test_a_step_that_the_kernel_refuses_stops_nothing_else_on_the_way_back(host: Host) -> None:
+    """It stays UNDOING until a look says that all is as it was, and whoever comes next tries again."""
+    host.kernel.add_route(Route(dst="10.9.0.0/16", dev=IfName("eth0"), gateway="10.0.0.9", protocol=4))
+    host.before = host.state()
+    host.change(confirm=True, allowed_s=60.0)
+    stubborn = Stubborn(host.kernel)
+    stubborn.refused = {AddRoute}
+    site = replace(host.site, kernel=stubborn)
+    done = undo(site, host.last(), "taken back")
+    assert done is not None and "routes" in done.left
+    assert "10.0.0.10/24" in host.addresses("eth0"), "the address is back"
+    assert "mgmt-br" not in host.kernel.machine.devices
+    assert host.last().stage is Stage.UNDOING and host.last().left == done.left
+    assert [e.reason for e in Events(Paths(host.root)).all()] == ["ChangeNotUndone"]
+    assert recover(site, again_s=60.0) is None, "not at once again"
+    assert (again := recover(site)) is not None and again.stage is Stage.UNDOING
+    stubborn.refused.clear()
+    assert (last := recover(site)) is not None and last.stage is Stage.UNDONE
+    assert last.said == "taken back"
+    assert host.state() == host.before
+
+
+def test_every_verb_first_tries_the_way_back_again(host: Host) -> None:
+    host.change(confirm=True, allowed_s=60.0)
+    stubborn = Stubborn(host.kernel)
+    stubborn.refused = {AddRoute}
+    undo(replace(host.site, kernel=stubborn), host.last(), "taken back")
+    told: list[str] = []
+    result = carry_out(host.site, Stored(Paths(host.root)), hooks=Hooks(tell=lambda p: told.append(p.message)))
+    assert told == ["the change by `test` is undone: taken back"]
+    assert (result.ok, host.state()) == (True, host.before)
+
+
+def test_ctrl_c_while_a_plan_waits_undoes_it_under_the_lock(host: Host) -> None:
+    """No CNI call may come between: the steps of the way back are as alone as those of the way there."""
+    seen: list[bool] = []
+
+    class Interrupted(Stubborn):
+        waits = True
+
+        def run(self, steps: Sequence[Step]) -> Failure | None:
+            if self.waits and any(isinstance(one.action, AwaitCarrier) for one in steps):
+                self.waits = False
+                raise KeyboardInterrupt
+            if not self.waits:
+                seen.append(_cni_gets_in(Paths(host.root)))
+            return self.kernel.run(steps)
+
+    host.change(host.seed(mode=BondMode.BALANCE_XOR, nics=("eth0", "eth1")))
+    before = host.state()
+    kernel = Interrupted(host.kernel)
+    wish = Wish(put=host.seed(mode=BondMode.ACTIVE_BACKUP, nics=("eth0", "eth1")))
+    with pytest.raises(KeyboardInterrupt):
+        carry_out(
+            replace(host.site, kernel=kernel), Stored(Paths(host.root)), wish, Policy(consent=True, allowed_s=0.0)
+        )
+    assert seen and not any(seen)
+    assert host.state() == before
+
+
+def _cni_gets_in(paths: Paths) -> bool:
+    try:
+        with locked(paths.lock, shared=True, timeout_s=0):
+            return True
+    except KernelError:
+        return False
+
+
+# -- what is asked of the kernel -------------------------------------------------------------------
+
+
+def test_a_change_takes_two_looks_and_a_quiet_round_one(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[int] = []
+    observe = host.kernel.observe
+    monkeypatch.setattr(host.kernel, "observe", lambda: looks.append(1) or observe())
+    objects = (builders.cluster_network("oob"), builders.vlan_config("oob", ["eth1"]))
+    host.change(objects, consent=False)
+    assert len(looks) == 2, "before and after"
+    looks.clear()
+    assert host.change((), consent=False).plan.empty
+    assert len(looks) == 1

@@ -260,7 +260,7 @@ def test_the_disk_says_no(store: Store, monkeypatch: pytest.MonkeyPatch, code: s
     def refuse(*_: object) -> int:
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr("windrow.store.atomic.os.fsync", refuse)
+    monkeypatch.setattr("windrow.store.records.os.fsync", refuse)
     with pytest.raises(StoreError) as caught:
         store.put([network("oob", a="b")])
     assert (caught.value.errno, code in str(caught.value)) == (number, True)
@@ -295,11 +295,11 @@ def test_a_file_in_the_place_of_the_directory(store: Store) -> None:
 
 
 def test_kinds_that_others_stand_on_come_first_and_go_last(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    from windrow.store import atomic, directory
+    from windrow.store import directory, records
 
     order: list[str] = []
-    replace, unlink = atomic.commit, os.unlink
-    monkeypatch.setattr(atomic, "commit", lambda temp, path: (order.append(path.name), replace(temp, path)))
+    replace, unlink = records.commit, os.unlink
+    monkeypatch.setattr(records, "commit", lambda temp, path: (order.append(path.name), replace(temp, path)))
     config = parsed(
         f"apiVersion: {V1}\nkind: VlanConfig\nmetadata: {{name: a}}\n"
         "spec: {clusterNetwork: z, uplink: {nics: [e0]}}"

@@ -15,7 +15,7 @@ import pytest
 from windrow.model.meta import Meta
 from windrow.model.objects import ClusterNetwork
 from windrow.model.values import Ref
-from windrow.store import atomic
+from windrow.store import records
 from windrow.store.directory import Store
 from windrow.store.errors import StoreError
 from windrow.store.paths import Paths
@@ -64,7 +64,7 @@ def test_a_call_that_fails_changes_nothing_or_one_file_whole(
     store.put([network("a", OLD), network("b", OLD)])
     real = getattr(os, name)
     with monkeypatch.context() as patch:
-        patch.setattr(atomic.os, name, failing(real, at, OSError(errno.ENOSPC, "no space")))
+        patch.setattr(records.os, name, failing(real, at, OSError(errno.ENOSPC, "no space")))
         try:
             store.put([network("a", NEW), network("b", NEW)])
             refused = False
@@ -86,8 +86,8 @@ def test_power_that_goes_in_the_middle(tmp_path: Path, monkeypatch: pytest.Monke
     store = Store(Paths(tmp_path))
     store.put([network("a", OLD), network("b", OLD)])
     with monkeypatch.context() as patch:
-        patch.setattr(atomic, "discard", lambda temp: None)
-        patch.setattr(atomic.os, name, failing(getattr(os, name), at, Dying()))
+        patch.setattr(records, "discard", lambda temp: None)
+        patch.setattr(records.os, name, failing(getattr(os, name), at, Dying()))
         with pytest.raises(Dying):
             store.put([network("a", NEW), network("b", NEW), network("c", NEW)])
     assert set(contents(store)) >= {"a", "b"}
@@ -98,7 +98,7 @@ def test_power_that_goes_in_the_middle(tmp_path: Path, monkeypatch: pytest.Monke
 def test_half_a_write_is_finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """write(2) may write less than it was given."""
     real = os.write
-    monkeypatch.setattr(atomic.os, "write", lambda fd, data: real(fd, bytes(data)[:100]))
+    monkeypatch.setattr(records.os, "write", lambda fd, data: real(fd, bytes(data)[:100]))
     store = Store(Paths(tmp_path))
     store.put([network("a", NEW)])
     assert contents(store) == {"a": NEW}

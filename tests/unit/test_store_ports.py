@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -195,15 +196,54 @@ def test_a_port_without_a_record_has_no_address(records: PortRecords, tmp_path: 
     assert records.claim(RECORD) == other
 
 
-def test_an_address_may_be_taken_over(records: PortRecords) -> None:
+def test_the_address_of_a_port_that_is_gone_is_taken(records: PortRecords) -> None:
     other = replace(RECORD, container_id="c2")
     for record in (RECORD, other):
         records.put(record)
     records.claim(RECORD)
-    records.take_over(other)
+    assert records.claim(other, lambda _: False) == RECORD
+    assert records.claim(other, lambda holder: holder == RECORD) is None
     assert records.claim(RECORD) == other
     records.remove(RECORD.key)
     assert records.claim(replace(RECORD, container_id="c3")) == other
+
+
+def test_of_several_that_find_a_dead_holder_one_wins(records: PortRecords, tmp_path: Path) -> None:
+    """Real processes, all at once, as a runtime that starts a crashed host's containers again."""
+    rivals, rounds = 6, 60
+    keys = [f"r{i}" for i in range(rivals)]
+    context = multiprocessing.get_context("fork")
+    start, end = context.Barrier(rivals + 1), context.Barrier(rivals + 1)
+    wins = context.Array("i", rivals)
+    dead = replace(RECORD, container_id="dead")
+
+    def call(i: int) -> None:
+        mine, mac = PortRecords(Paths(tmp_path)), RECORD
+        for number in range(rounds):
+            mac = replace(RECORD, container_id=keys[i], mac=Mac(f"02:00:00:00:01:{number:02x}"))
+            mine.put(mac)
+            start.wait(60)
+            won = mine.claim(mac, lambda holder: holder.container_id == "dead") is None
+            wins[i] = int(won)
+            end.wait(60)
+            start.wait(60)
+
+    calls = [context.Process(target=call, args=[i], daemon=True) for i in range(rivals)]
+    for process in calls:
+        process.start()
+    won = []
+    for number in range(rounds):
+        holder = replace(dead, mac=Mac(f"02:00:00:00:01:{number:02x}"))
+        records.put(holder)
+        assert records.claim(holder) is None
+        start.wait(60)
+        end.wait(60)
+        won.append(sum(wins[:]))
+        records.remove(holder.key)
+        start.wait(60)
+    for process in calls:
+        process.join(60)
+    assert won == [1] * rounds
 
 
 def test_claims_of_nobody_are_swept(records: PortRecords, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from random import Random
 from typing import Any
 
@@ -13,7 +14,8 @@ from hypothesis import strategies as st
 from windrow.apps.engine import converge, look
 from windrow.compile import compile_node
 from windrow.model.bonding import BondMode
-from windrow.model.host import Bond, Bridge, HostState, Link, Other, PortVlans, Route, VlanIf
+from windrow.model.bridging import FRESH_BRIDGE, FRESH_BRIDGE_PORT
+from windrow.model.host import FRESH_FLAGS, Bond, Bridge, BridgePort, HostState, Link, Other, PortVlans, Route, VlanIf
 from windrow.model.values import Cidr, IfName, Mac, Ref, VidSet
 from windrow.model.wire import hoststate
 from windrow.plan.normal import normalise
@@ -47,8 +49,7 @@ WHOLE = HostState(
         IfName("p"): Link(
             name=IfName("p"),
             spec=Other(kind="veth", parent=IfName("b")),
-            isolated=True,
-            hairpin=False,
+            port=BridgePort(isolated=True, hairpin=False),
             vlans=PortVlans(),
         ),
     },
@@ -141,3 +142,23 @@ def test_rubbish_is_refused_with_its_place(path: tuple[Any, ...], value: Any, sa
 def test_no_document_at_all_is_trusted(document: Any) -> None:
     with pytest.raises(ValueError):
         hoststate.read(document)
+
+
+def test_files_from_before_there_were_options_of_ports_are_read() -> None:
+    port = {"name": "p", "spec": {"other": {"kind": "veth"}}, "isolated": True, "hairpin": False}
+    found = hoststate.read({"version": 1, "links": [port]})
+    assert found.links[IfName("p")].port == BridgePort(isolated=True, hairpin=False)
+
+
+def test_every_option_comes_back() -> None:
+    link = Link(
+        name=IfName("b"),
+        spec=replace(FRESH_BRIDGE, vlan_protocol=0x88A8),
+        port=replace(FRESH_BRIDGE_PORT, learning=False, backup_port=7),
+        flags=replace(FRESH_FLAGS, arp=False),
+        slave_prio=-5,
+        mark=True,
+    )
+    vlan = Link(name=IfName("v"), spec=VlanIf(parent=IfName("b"), vid=5, flags=frozenset({"gvrp"})))
+    state = HostState(links={link.name: link, vlan.name: vlan})
+    assert hoststate.read(json.loads(json.dumps(hoststate.write(state)))) == state

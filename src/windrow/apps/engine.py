@@ -10,16 +10,20 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol
 
-from windrow.compile import Compiled, compile_node, node_facts
+from windrow.compile import node_facts
 from windrow.model import names
 from windrow.model.cluster import Cluster
-from windrow.model.facts import KernelFeatures, Known, Memory, Nic, NodeFacts
+from windrow.model.facts import KernelFeatures, Known, Memory, Nic
 from windrow.model.host import Bridge, Observed
 from windrow.model.lazy import dataclass
 from windrow.model.objects import ClusterNetwork
 from windrow.model.steps import AwaitCarrier, Failure, Outcome, Plan, Step
 from windrow.model.values import IfName
-from windrow.plan import make_plan
+from windrow.rules.planning import Fit as Fit
+from windrow.rules.planning import Planned as Planned
+from windrow.rules.planning import Sight as Sight
+from windrow.rules.planning import as_it_is as as_it_is
+from windrow.rules.planning import plan_node as plan_node
 
 MAX_ROUNDS = 3
 """One round does it; a second one finds what only showed after the first (another hand at the same links)."""
@@ -36,34 +40,30 @@ class Kernel(Protocol):
 
     def features(self) -> KernelFeatures: ...
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sight:
-    """One look at a node."""
-
-    observed: Observed
-    facts: NodeFacts
+    def link_defaults(self) -> Mapping[str, str]: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Planned:
-    compiled: Compiled
-    plan: Plan
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
-    """What a convergence did. `planned` is the first plan; `left` what is still to do: empty when all is well."""
+class Converged:
+    """What a convergence did. `planned` is the first plan, `last` the one of the last look."""
 
     planned: Planned
     outcome: Outcome
-    left: Plan
+    last: Planned
     sight: Sight
     rounds: int
     plans: tuple[Plan, ...] = ()
     """All that were carried out: the first one, and those of what only showed after it."""
-    memory: Memory
-    """To be written (`store.memory`): what the next look should know."""
+
+    @property
+    def left(self) -> Plan:
+        """What is still to do: empty when all is well."""
+        return self.last.plan
+
+    @property
+    def memory(self) -> Memory:
+        """To be written (`store.memory`): what the next look should know."""
+        return self.last.compiled.memory
 
     @property
     def ok(self) -> bool:
@@ -77,35 +77,11 @@ Waiting = Callable[[], AbstractContextManager[None]]
 """What is entered for as long as the plan only waits: it lets the network's lock go, and takes it again."""
 
 
-Fit = Callable[[Compiled, Sight], Compiled]
-"""What is to be planned of what is wanted: the agent leaves out what it is not to touch just now."""
-
-
-def as_it_is(compiled: Compiled, _: Sight) -> Compiled:
-    return compiled
-
-
 def look(kernel: Kernel, node: str, known: Known = Known()) -> Sight:
     """Observe the kernel and derive the facts of `node` from it and from what its disk knows."""
     observed = kernel.observe()
     facts = node_facts(node, observed, kernel.nics(), kernel.features(), known)
     return Sight(observed=observed, facts=facts)
-
-
-def plan_node(cluster: Cluster, sight: Sight, *, consent: bool = False, fit: Fit = as_it_is) -> Planned:
-    """What the cluster's objects ask of this node, and the steps that lead there. `consent`: also where they change
-    what carries the management traffic; somebody stands by with an undo."""
-    compiled = fit(compile_node(cluster, sight.facts), sight)
-    facts = sight.facts
-    plan = make_plan(
-        compiled.state,
-        sight.observed,
-        protected=facts.protected,
-        held=compiled.held,
-        records=facts.ports,
-        consent=consent,
-    )
-    return Planned(compiled=compiled, plan=plan)
 
 
 def cluster_networks(cluster: Cluster, observed: Observed) -> frozenset[str]:
@@ -128,8 +104,11 @@ def bursts(steps: Sequence[Step]) -> Iterator[tuple[Step, ...]]:
         yield tuple(together)
 
 
-def execute(plan: Plan, kernel: Kernel, on_step: OnStep | None = None, *, waiting: Waiting = nullcontext) -> Outcome:
-    """Run every unit of the plan, each until its first failure.
+def execute(
+    plan: Plan, kernel: Kernel, on_step: OnStep | None = None, *, waiting: Waiting = nullcontext, go_on: bool = False
+) -> Outcome:
+    """Run every unit of the plan, each until its first failure; with `go_on`, past failures: on the way back every step
+    that can be done is better than none. A unit that has to wait is parked, and the others go on.
 
     While a step waits for carrier nobody else need wait: `waiting` lets CNI calls in. Going on with the same plan
     after that is safe. Steps are absolute, so what was not touched meanwhile is as it was planned, and what was is made
@@ -138,23 +117,28 @@ def execute(plan: Plan, kernel: Kernel, on_step: OnStep | None = None, *, waitin
     which then fails with ENODEV, and `converge` looks again. A second plan would be no match for this one's second
     half: the caller keeps it out throughout.
     """
-    done: dict[int, int] = {}
+    done: dict[int, int] = dict.fromkeys(range(len(plan.units)), 0)
     failures: dict[int, Failure] = {}
-    for number, unit in enumerate(plan.units):
-        done[number] = 0
-        for together in bursts(unit.steps):
-            with waiting() if _only_waits(together) else nullcontext():
-                failure = kernel.run(together)
-            for step in together:
-                failed = failure is not None and step is failure.step
-                if on_step:
-                    on_step(step, failure if failed else None)
-                if failed:
-                    break
-                done[number] += 1
-            if failure is not None:
-                failures[number] = failure
-                break
+    todo = {number: list(bursts(unit.steps)) for number, unit in enumerate(plan.units)}
+    for waits in (False, True):
+        for number, rest in todo.items():
+            while rest and (waits or not _only_waits(rest[0])):
+                together = rest.pop(0)
+                with waiting() if _only_waits(together) else nullcontext():
+                    failure = kernel.run(together)
+                for at, step in enumerate(together):
+                    failed = failure is not None and step is failure.step
+                    if on_step:
+                        on_step(step, failure if failed else None)
+                    if failed:
+                        if together[at + 1 :]:
+                            rest.insert(0, together[at + 1 :])
+                        break
+                    done[number] += 1
+                if failure is not None:
+                    failures.setdefault(number, failure)
+                    if not go_on:
+                        rest.clear()
     return Outcome(done=done, failures=failures)
 
 
@@ -172,10 +156,15 @@ def converge(
     waiting: Waiting = nullcontext,
     consent: bool = False,
     fit: Fit = as_it_is,
-) -> Report:
-    """Bring the node to what the cluster asks, and verify it by looking again."""
-    sight = look(kernel, node, knowing())
-    first = planned = plan_node(cluster, sight, consent=consent, fit=fit)
+    begin: tuple[Sight, Planned] | None = None,
+) -> Converged:
+    """Bring the node to what the cluster asks, and verify it by looking again. `begin`: the look and the plan that
+    were already made, by somebody who has kept other plans away since."""
+    if begin is None:
+        sight = look(kernel, node, knowing())
+        begin = sight, plan_node(cluster, sight, consent=consent, fit=fit)
+    sight, planned = begin
+    first = planned
     outcome = Outcome()
     rounds = 0
     plans: list[Plan] = []
@@ -187,14 +176,13 @@ def converge(
         planned = plan_node(cluster, sight, consent=consent, fit=fit)
         if _gone(outcome) and not planned.plan.steps:
             outcome = Outcome(done=outcome.done)  # what was to be done to the link went with it
-    return Report(
+    return Converged(
         planned=first,
         outcome=outcome,
-        left=planned.plan,
+        last=planned,
         sight=sight,
         rounds=rounds,
         plans=tuple(plans),
-        memory=planned.compiled.memory,
     )
 
 

@@ -8,11 +8,16 @@ import time
 from windrow.model.agentstatus import AgentStatus
 from windrow.model.checkpoint import Stage
 from windrow.model.facts import Known
+from windrow.model.host import HostState
 from windrow.model.ports import PortRecord
 from windrow.model.problems import Problem, Severity
+from windrow.plan import aged
 from windrow.render.overview import Pending
+from windrow.store import boot
+from windrow.store.errors import StoreError
 from windrow.store.leases import Leases, this_moment
 from windrow.store.memory import read_memory
+from windrow.store.origin import read_origin
 from windrow.store.paths import Paths
 from windrow.store.ports import PortRecords
 
@@ -26,7 +31,17 @@ def known(paths: Paths) -> Known:
         asking=leases.asking(),
         agent=agent_status(paths) is not None,
         memory=read_memory(paths),
+        origin=_origin(paths),
     )
+
+
+def _origin(paths: Paths) -> HostState | None:
+    """As it would be now. Where it cannot be read nothing is carried; `windrow init --undo` says why."""
+    try:
+        found = read_origin(paths)
+    except StoreError:
+        return None
+    return found and aged(found, boot.seconds())
 
 
 def recorded(paths: Paths) -> tuple[PortRecord, ...]:

@@ -4,28 +4,30 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from windrow.apps.engine import Report, converge, look, plan_node
-from windrow.apps.kept import keep
-from windrow.apps.known import known, unreadable
-from windrow.apps.lock import HostLock
+from windrow.apps.round import Hooks, Policy, Report, Stored, carry_out
+from windrow.apps.round.here import here
 from windrow.lab.errors import LabError
 from windrow.lab.guest.server import Server
 from windrow.lab.session import Applied, Session, missing, prepare_kernel
+from windrow.model.checkpoint import Probe, ProbeKind
 from windrow.model.cluster import Cluster
 from windrow.model.objects import AnyObject
 from windrow.model.problems import ProblemsError, errors
 from windrow.model.steps import Failure, Step
 from windrow.model.values import Ref
 from windrow.netlink.kernel import Kernel
-from windrow.rules import Change, changes_to, check
+from windrow.rules import AS_STORED, Wish, changes_to, check
 from windrow.store.directory import Store
 from windrow.store.paths import Paths
 
 ENTRY = "windrow.apps.labguest:main"
+POLICY = Policy(made_by="the lab", probes=(Probe(kind=ProbeKind.NONE),))
+"""Nobody is locked out of a lab's node: carrier is enough."""
 
 
 class LabEngine:
@@ -39,57 +41,52 @@ class LabEngine:
             raise ProblemsError(problems)
 
     def apply(self, root: Path, node: str) -> Applied:
-        loaded = Store(root).load()
-        problems = [str(p) for p in loaded.problems]
+        return self._round(root, node, AS_STORED)
+
+    def change(self, root: Path, node: str, put: Sequence[AnyObject], remove: Sequence[Ref]) -> Applied:
+        """Put and remove objects as the rules allow, and apply. Raises ProblemsError, LabError."""
+        before = Cluster.of(Store(root).load().objects)
+        if unknown := [str(ref) for ref in remove if ref not in before.objects]:
+            raise LabError(f"{node} has no {', '.join(unknown)}")
+        return self._round(root, node, Wish(put=tuple(put), remove=tuple(before.objects[ref] for ref in remove)))
+
+    def steps_left(self, root: Path, node: str) -> int:
+        paths = Paths(root)
+        with Kernel(node) as kernel:
+            report = carry_out(here(paths, node, kernel), Stored(paths), policy=replace(POLICY, dry=True))
+        return len(report.plan.steps)
+
+    def _round(self, root: Path, node: str, wish: Wish) -> Applied:
         said: list[str] = []
 
         def on_step(step: Step, failure: Failure | None) -> None:
             if failure:
                 said.append(f"{step.link}: {failure.reason} {failure.extack}".rstrip())
 
-        cluster, paths = Cluster.of(loaded.objects), Paths(root)
-        with Kernel(node) as kernel, HostLock(paths) as lock:
-            report = converge(cluster, kernel, node, on_step, knowing=partial(known, paths), waiting=lock.waiting)
-            keep(paths, cluster, report.sight.observed, report.memory)
-        problems += [str(p) for p in unreadable(paths)]
-        problems += [str(p) for p in report.planned.compiled.problems]
-        problems += [str(p) for p in report.left.refusals]
-        return Applied(
-            ok=report.ok and not loaded.problems,
-            steps=len(report.planned.plan.steps),
-            left=len(report.left.steps),
-            words=_words(report),
-            complaints=(*problems, *said),
-            impact=report.planned.plan.impact,
-        )
-
-    def change(self, root: Path, node: str, put: Sequence[AnyObject], remove: Sequence[Ref]) -> Applied:
-        """Put and remove objects as the rules allow, and apply. Raises ProblemsError, LabError."""
-        store = Store(root)
-        before = Cluster.of(store.load().objects)
-        if unknown := [str(ref) for ref in remove if ref not in before.objects]:
-            raise LabError(f"{node} has no {', '.join(unknown)}")
-        gone = [Change(before.objects[ref], None) for ref in remove]
-        problems = check(before, [*changes_to(before, put), *gone])
-        if errors(problems):
-            raise ProblemsError(problems)
-        store.put(put)
-        store.remove(remove)
-        return self.apply(root, node)
-
-    def steps_left(self, root: Path, node: str) -> int:
-        cluster = Cluster.of(Store(root).load().objects)
+        paths = Paths(root)
         with Kernel(node) as kernel:
-            return len(plan_node(cluster, look(kernel, node, known(Paths(root)))).plan.steps)
+            site = here(paths, node, kernel, partial(Kernel, node))
+            report = carry_out(site, Stored(paths), wish, POLICY, Hooks(on_step=on_step))
+        problems = [*report.admitted.problems, *report.admitted.warnings, *report.problems]
+        problems += [*report.planned.compiled.problems, *report.left.plan.refusals]
+        if not report.kept:
+            said.append(f"it was taken back: {report.said}")
+        return Applied(
+            ok=report.ok and report.kept and not errors(report.admitted.problems),
+            steps=len(report.plan.steps),
+            left=len(report.left.plan.steps),
+            words=_words(report),
+            complaints=(*map(str, problems), *said),
+            impact=report.plan.impact,
+        )
 
 
 def _words(report: Report) -> str:
-    steps = len(report.planned.plan.steps)
-    if not steps:
+    if report.converged is None:
         return "nothing to do"
-    done = sum(report.outcome.done.values())
-    text = f"{done} steps done"
-    return text if report.ok else f"{text}, {len(report.left.steps)} left, {len(report.left.refusals)} refused"
+    text = f"{sum(report.converged.outcome.done.values())} steps done"
+    left = report.left.plan
+    return text if report.ok else f"{text}, {len(left.steps)} left, {len(left.refusals)} refused"
 
 
 def main(fd: int, config: Mapping[str, Any]) -> None:
@@ -97,4 +94,6 @@ def main(fd: int, config: Mapping[str, Any]) -> None:
     prepare_kernel()
     session = Session(LabEngine(), config["path"])
     lacks = [f"kernel module {name}" for name in config["missing_modules"]] + missing()
-    Server(fd, session.handlers()).run({"kernel": os.uname().release, "missing": lacks, "uml": config["uml"]})
+    Server(fd, session.handlers()).run(
+        {"kernel": os.uname().release, "missing": lacks, "own_kernel": config["own_kernel"]}
+    )

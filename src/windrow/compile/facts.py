@@ -6,8 +6,10 @@ from collections.abc import Mapping
 
 from windrow.model import names
 from windrow.model.facts import KernelFeatures, Known, Nic, NodeFacts
-from windrow.model.host import RTPROT_KERNEL, Bond, Bridge, Observed, VlanIf
-from windrow.model.ports import PORT_GROUP
+from windrow.model.host import MAIN_TABLE, RTPROT_KERNEL, Bond, Bridge, Observed, VlanIf
+from windrow.model.marks import marked_names
+from windrow.model.ports import PORT_GROUP, is_recorded
+from windrow.model.reach import reach_of
 from windrow.model.values import OWNER_PROTOCOL, IfName, VidSet
 
 
@@ -23,16 +25,22 @@ def node_facts(
     The end of a cable to a container is a veth, as a lab's NIC is: the ones that are ports are no NICs.
     """
     foreign = foreign_vids(observed)
+    protected = protected_links(observed, known.ways)
+    ours = made_for(observed)
     port_links = frozenset(n for n, r in observed.runtime.items() if r.group == PORT_GROUP)
+    by_host = {record.host: record for record in known.ports}
+    port_links |= {host for host in by_host.keys() - port_links if is_recorded(host, by_host, observed)}
     return NodeFacts(
         node=node,
         nics={name: nic for name, nic in nics.items() if name not in port_links},
         features=features,
         links=frozenset(observed.state.links),
-        made=frozenset(name for name in observed.state.links if observed.owned(name)),
-        macs={name: link.mac for name, link in observed.state.links.items() if link.mac},
+        unreadable=observed.unreadable,
+        made=frozenset(ours),
+        macs={ours.get(name, name): link.mac for name, link in observed.state.links.items() if link.mac},
         foreign_vids=foreign,
-        protected=protected_links(observed),
+        protected=protected,
+        reach=reach_of(observed, protected),
         management_vids=foreign.get(names.bridge_of(names.MGMT), VidSet()),
         ports=known.ports,
         port_links=port_links,
@@ -40,11 +48,24 @@ def node_facts(
         asking=known.asking,
         agent=known.agent,
         memory=known.memory,
-        addrs={name: link.addrs for name, link in observed.state.links.items() if link.addrs},
+        origin=known.origin,
+        addrs={ours.get(name, name): link.addrs for name, link in observed.state.links.items() if link.addrs},
         routed=frozenset(
             r.dev for r in observed.state.routes if r.dev and r.protocol == RTPROT_KERNEL and "." in r.dst
         ),
     )
+
+
+def made_for(observed: Observed) -> dict[IfName, IfName]:
+    """The links that Windrow made -> what they are called by rights: somebody may have renamed one, and a plan will
+    name it back. Where that name is another link's by now, it keeps the one that it has; and so does a bond that took
+    over from another one, and says so only after it has the name (`plan.takeover`)."""
+    found: dict[IfName, IfName] = {}
+    for name, runtime in observed.runtime.items():
+        if runtime.owned:
+            said = [other for other in marked_names(runtime.altnames) if other != names.successor_of(name)]
+            found[name] = said[0] if len(said) == 1 and said[0] not in observed.state.links else name
+    return found
 
 
 def foreign_vids(observed: Observed) -> dict[IfName, VidSet]:
@@ -53,25 +74,36 @@ def foreign_vids(observed: Observed) -> dict[IfName, VidSet]:
     Harvester guesses them from names (`<cn>-br.<n>`); the kernel knows the parent and the VID.
     """
     found: dict[IfName, VidSet] = {}
+    ours = made_for(observed)
     for name, link in observed.state.links.items():
         if isinstance(link.spec, VlanIf) and not observed.owned(name):
-            parent = link.spec.parent
+            parent = ours.get(link.spec.parent, link.spec.parent)
             found[parent] = found.get(parent, VidSet()) | VidSet.of([link.spec.vid])
     return found
 
 
-def protected_links(observed: Observed) -> frozenset[IfName]:
-    """The management network, every link with a default route that others made, and all that these stand on.
+_REACHED = frozenset({"device", "vlan", "bond"})
+"""Kinds of links that lead out of this host; a bridge with an address more often leads to its containers."""
+
+
+def protected_links(observed: Observed, ways: frozenset[IfName] = frozenset()) -> frozenset[IfName]:
+    """The management network, every link with a default route of any table that others made, the `ways` to those who
+    are logged in, and all that these stand on.
 
     A default route of ours is a host network's. It counts on the management network, and where nothing else leads to
-    this host.
+    this host. Where there is no default route at all, every link with an address may be the one that this host is
+    reached at.
     """
     links, mgmt = observed.state.links, names.bridge_of(names.MGMT)
     on_mgmt = {name for name, link in links.items() if name == mgmt or (link.parent == mgmt and link.kind == "vlan")}
-    defaults = [route for route in observed.state.routes if route.dst == "default" and route.dev]
-    roots = {r.dev for r in defaults if r.dev and (r.protocol != OWNER_PROTOCOL or r.dev in on_mgmt)}
+    defaults = [(route, dev) for route in observed.state.routes if route.dst == "default" for dev in route.links]
+    counts = [(route, dev) for route, dev in defaults if route.protocol != OWNER_PROTOCOL or dev in on_mgmt]
+    roots = {dev for route, dev in counts if route.table == MAIN_TABLE}
     roots |= {n for n in links if n in names.MGMT_DEVICES} | {n for n in on_mgmt if not observed.owned(n)}
-    roots = roots or {r.dev for r in defaults if r.dev}
+    roots |= ways
+    roots = roots or {dev for _, dev in defaults}
+    roots = roots or {n for n, link in links.items() if link.addrs and link.kind in _REACHED and not observed.owned(n)}
+    roots |= {dev for _, dev in counts}  # those of other tables, too: a rule may send the answers there
     return _with_what_is_below(observed, frozenset(roots & links.keys()))
 
 

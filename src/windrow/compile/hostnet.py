@@ -9,7 +9,16 @@ from dataclasses import replace
 from windrow.model import names
 from windrow.model.cluster import Cluster, matches_selector
 from windrow.model.facts import NodeFacts
-from windrow.model.host import IP6_RT_PRIO_USER, Bridge, Link, Route, VlanIf
+from windrow.model.host import (
+    FRESH_FLAGS,
+    FRESH_VLAN_FLAGS,
+    IP6_RT_PRIO_USER,
+    TXQLEN_DEFAULT,
+    Bridge,
+    Link,
+    Route,
+    VlanIf,
+)
 from windrow.model.lazy import dataclass
 from windrow.model.leases import ClientOptions, Lease, LeasedRoute
 from windrow.model.objects import AddressMode, HostNetworkConfig, HostRoute
@@ -110,8 +119,12 @@ def host_links(
     return [
         Link(
             name=config.interface,
-            spec=VlanIf(parent=names.bridge_of(config.cluster_network), vid=config.vid),
+            spec=VlanIf(parent=names.bridge_of(config.cluster_network), vid=config.vid, flags=FRESH_VLAN_FLAGS),
             up=True,
+            txqlen=TXQLEN_DEFAULT,
+            promisc=False,
+            flags=FRESH_FLAGS,
+            mark=True,
             mtu=_mtu(config, most[config.cluster_network], facts.leases.get(config.interface)),
             addrs=addresses_of(config, facts),
             origin=(config.ref,),

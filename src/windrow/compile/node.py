@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import field
 
+from windrow.compile.carried import carried, with_carried
 from windrow.compile.hostnet import (
     choose_host_networks,
     dhcp_clients,
@@ -23,8 +24,8 @@ from windrow.model.facts import Memory, NodeFacts
 from windrow.model.host import Bond, HostState, Link
 from windrow.model.lazy import dataclass
 from windrow.model.leases import ClientOptions
-from windrow.model.problems import Problem
-from windrow.model.values import IfName, VidSet
+from windrow.model.problems import Problem, Severity
+from windrow.model.values import IfName, Ref, VidSet
 
 BRIDGE_NETFILTER = "net.bridge.bridge-nf-call-iptables"
 
@@ -57,22 +58,41 @@ def compile_node(cluster: Cluster, facts: NodeFacts) -> Compiled:
         on_bridge = self_vlans(uplink.cluster_network, hosts.configs, facts)
         links += uplink_links(uplink, vids, on_bridge, pinned_mac(uplink, choice.uplinks, facts))
     links = with_addresses(links, hosts.configs, facts) + host_links(hosts.configs, cluster, facts, ours)
+    routes = host_routes(hosts.configs, facts)
+    luggage = carried(hosts.configs, routes.routes, facts)
+    links = with_carried(links, luggage)
     ports = ports_of(facts, present)
     said = tuple(port_problems(ports, _carried(links), facts))
     links += port_links(ports, facts)
-    routes = host_routes(hosts.configs, facts)
     held = _held(choice.held, facts) | {IfName(name) for name in hosts.held}
     return Compiled(
         state=HostState(
             links={link.name: link for link in links},
-            routes=routes.routes,
+            routes=routes.routes | luggage.routes,
+            rules=luggage.rules,
             sysctls=_sysctls(facts) if links else {},
         ),
         held=held,
-        problems=choice.problems + hosts.problems + routes.problems + said,
+        problems=choice.problems
+        + hosts.problems
+        + routes.problems
+        + luggage.problems
+        + said
+        + tuple(_unreadable(facts)),
         memory=Memory(nics=choice.cards, given=given_to_bridges(hosts.configs, facts)),
         clients=dhcp_clients(hosts.configs, held, facts),
     )
+
+
+def _unreadable(facts: NodeFacts) -> Iterator[Problem]:
+    for name, why in facts.unreadable.items():
+        yield Problem(
+            code="link-unreadable",
+            message=f"what the kernel says of {name} cannot be read ({why}): it is left alone",
+            hint="please report it, with what this prints: ip -d link show",
+            about=Ref("Node", facts.node),
+            severity=Severity.WARNING,
+        )
 
 
 def _carried(links: list[Link]) -> dict[IfName, tuple[IfName, VidSet]]:

@@ -7,8 +7,11 @@ record whose bridge is nobody's cluster network on this node asks for nothing.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from functools import cache
 
 from windrow.model import names
+from windrow.model.bridging import FRESH_BRIDGE_PORT, BridgePort
 from windrow.model.facts import NodeFacts
 from windrow.model.host import Link, Other
 from windrow.model.objects import ClusterNetwork
@@ -32,15 +35,22 @@ def port_links(ports: Iterable[PortRecord], facts: NodeFacts) -> list[Link]:
             name=record.host,
             spec=Other(kind="veth"),
             up=True,
+            mark=True,
             master=record.bridge,
             vlans=record.vlans,
-            isolated=record.isolated,
-            hairpin=record.hairpin,
+            port=_as_new(record.isolated, record.hairpin),
             origin=(record.ref,),
         )
         for record in ports
         if record.host in facts.port_links
     ]
+
+
+@cache
+def _as_new(isolated: bool | None, hairpin: bool | None) -> BridgePort:
+    """What a call has set, and the rest as the kernel gives it to a new port."""
+    port = replace(FRESH_BRIDGE_PORT, isolated=isolated, hairpin=hairpin)
+    return FRESH_BRIDGE_PORT if port == FRESH_BRIDGE_PORT else port
 
 
 def port_problems(

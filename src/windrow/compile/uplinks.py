@@ -7,9 +7,10 @@ from dataclasses import field, fields, replace
 
 from windrow.model import names
 from windrow.model.bonding import OPTIONS, BondMode
+from windrow.model.bridging import FRESH_BRIDGE, FRESH_BRIDGE_PORT
 from windrow.model.cluster import Cluster, selects_node
 from windrow.model.facts import Nic, NodeFacts
-from windrow.model.host import Bond, Bridge, Link, Other, PortVlans
+from windrow.model.host import FRESH_FLAGS, TXQLEN_DEFAULT, Bond, Link, Other, PortVlans
 from windrow.model.lazy import dataclass
 from windrow.model.objects import NicIdentity, NicSelector, VlanConfig
 from windrow.model.problems import Problem, Severity
@@ -144,7 +145,7 @@ def find_nics(config: VlanConfig, facts: NodeFacts) -> tuple[tuple[Nic, ...], li
             )
         elif nic not in found:
             found.append(nic)
-            if selector.by is NicIdentity.NAME and selector.value != nic.name:
+            if selector.by is NicIdentity.NAME and selector.value not in (nic.name, *nic.altnames):
                 problems.append(_renamed(config, i, nic))
     return tuple(found), problems
 
@@ -179,11 +180,15 @@ def find_nic(selector: NicSelector, facts: NodeFacts) -> Nic | None:
         case NicIdentity.NAME:
             card = facts.memory.nics.get(selector.value)
             same = next((n for n in facts.nics.values() if n.mac == card), None)
-            return same or facts.nics.get(IfName(selector.value))
+            return same or facts.nics.get(IfName(selector.value)) or _by_altname(selector.value, facts)
         case NicIdentity.MAC:
             return next((n for n in facts.nics.values() if n.mac == selector.value), None)
         case NicIdentity.PCI:
             return next((n for n in facts.nics.values() if n.pci == selector.value), None)
+
+
+def _by_altname(name: str, facts: NodeFacts) -> Nic | None:
+    return next((n for n in facts.nics.values() if name in n.altnames), None)
 
 
 def uplink_links(uplink: Uplink, vids: VidSet, self_vlans: PortVlans, mac: Mac | None) -> list[Link]:
@@ -196,10 +201,13 @@ def uplink_links(uplink: Uplink, vids: VidSet, self_vlans: PortVlans, mac: Mac |
     return [
         Link(
             name=uplink.bridge,
-            spec=Bridge(vlan_filtering=True),
+            spec=replace(FRESH_BRIDGE, vlan_filtering=True),
             up=True,
             mtu=uplink.mtu,
             mac=mac,
+            txqlen=TXQLEN_DEFAULT,
+            flags=FRESH_FLAGS,
+            mark=True,
             promisc=True,
             self_vlans=self_vlans,
             origin=why,
@@ -210,8 +218,12 @@ def uplink_links(uplink: Uplink, vids: VidSet, self_vlans: PortVlans, mac: Mac |
             up=True,
             mtu=uplink.mtu,
             mac=spec.mac or (None if follows_slave else mac),
-            txqlen=spec.txqlen,
+            txqlen=TXQLEN_DEFAULT if spec.txqlen is None else spec.txqlen,
+            promisc=False,
+            flags=FRESH_FLAGS,
+            mark=True,
             master=uplink.bridge,
+            port=FRESH_BRIDGE_PORT,
             vlans=native_plus(vids),
             origin=why,
         ),
@@ -222,6 +234,7 @@ def uplink_links(uplink: Uplink, vids: VidSet, self_vlans: PortVlans, mac: Mac |
                 up=True,
                 mtu=uplink.mtu,
                 master=uplink.bond,
+                slave_prio=0,
                 addrs=frozenset() if uplink.cluster_network == names.MGMT else None,  # they move to the bridge
                 origin=why,
             )

@@ -1,27 +1,31 @@
 """What a lab cannot do.
 
 LabError
-├── BootError       the kernel did not come up; `console` has its last words
+├── BootError       the kernel did not come up; `log` is the file with what it said
 └── LabGone         the lab ended while something was asked of it
 """
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from windrow.model.problems import WindrowError
 
 
 class LabError(WindrowError):
-    """`hint` says what to do about it."""
+    """`reason` says what is wrong, `hint` what to do about it; the text has both."""
 
     def __init__(self, message: str, *, hint: str = "") -> None:
-        self.hint = hint
+        self.reason, self.hint = message, hint
         super().__init__(f"{message}\n    hint: {hint}" if hint else message)
 
 
 class BootError(LabError):
-    def __init__(self, message: str, *, console: str = "", hint: str = "") -> None:
-        self.console = console
+    def __init__(self, message: str, *, hint: str = "", log: Path | None = None) -> None:
+        self.log = log
         super().__init__(message, hint=hint)
+        if log:
+            self.args = (f"{self}\n    what it said: {log}",)
 
 
 class LabGone(LabError):

@@ -107,7 +107,7 @@ class Power:
     def _insert(self, rtnl: Rtnl, card: End, inside: int) -> None:
         """A card out of its park, under its name of today. What it was called there does not matter."""
         mac, name = mac_of(card), self.names(card.device).get(card.port, card.port)
-        raw = next(raw for raw in dump_links(rtnl)[0] if raw.attrs.get("mac") == mac)
+        raw = next(raw for raw in dump_links(rtnl) if raw.attrs.get("mac") == mac)
         if raw.attrs["name"] != name:
             rtnl.run(links.rename(raw.ifindex, raw.attrs["name"], name))
         rtnl.run(links.set_link(name, mtu=MTU_DEFAULT), links.set_link(name, netns_fd=inside))

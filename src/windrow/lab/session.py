@@ -28,6 +28,9 @@ from windrow.model.wire import load_documents, without_doubles
 from windrow.netlink import features, links
 from windrow.netlink.sock import Rtnl
 from windrow.render.text import Style
+from windrow.render.topology_svg import topology_svg
+from windrow.render.topology_text import topology_text
+from windrow.store import records
 from windrow.store.directory import Store
 
 BIN = Path("/run/windrow/bin")
@@ -151,8 +154,6 @@ class Session:
     def picture(self, request: Request) -> Mapping[str, Any]:
         """As `text` (`columns` wide, with `colour` or without) and as `svg`."""
         from windrow.lab import picture  # with what draws it: most labs are never looked at
-        from windrow.render.topology_svg import topology_svg
-        from windrow.render.topology_text import topology_text
 
         drawn = picture.topology(self.world)
         style = Style(colour=bool(request.document.get("colour")))
@@ -255,10 +256,9 @@ def _node_object(node: Node) -> NodeObject:
 
 def _install_command(path: list[str]) -> None:
     """`windrow` for whoever works inside the lab: the same interpreter, the same modules."""
-    BIN.mkdir(parents=True, exist_ok=True)
+    records.make_place(BIN, flush=False)
     command = BIN / "windrow"
     lines = [f"#!{sys.executable} -IS", "import sys", f"sys.path += {path!r}"]
     lines += ["from windrow.apps.cli.main import main", "main()", ""]
-    command.write_text("\n".join(lines))
-    command.chmod(0o755)
+    records.write(command, "\n".join(lines).encode(), mode=0o755, flush="nothing")
     os.environ["PATH"] = f"{BIN}:{os.environ['PATH']}"

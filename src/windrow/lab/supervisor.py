@@ -17,6 +17,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,8 @@ from windrow.lab.channel import Decoder, Frame, Kind, encode, encode_json
 from windrow.lab.client import answer
 from windrow.lab.errors import LabError, LabGone
 from windrow.lab.kernel import boot
+from windrow.lab.kernel.boot import Needs
 from windrow.lab.kernel.machine import Guest, Log, Machine, Stream
-from windrow.lab.kernel.uml import MEMORY
 
 DEFAULT_NAME = "lab"
 _DOWN = "down"
@@ -47,11 +48,12 @@ def running() -> tuple[str, ...]:
 # The others' side ---------------------------------------------------------------------------------
 
 
-def start(name: str, entry: str, kind: str, *, memory: str = MEMORY, log: Log | None = None) -> dict[str, Any]:
+def start(name: str, entry: str, kind: str, needs: Needs = Needs(), *, log: Log | None = None) -> dict[str, Any]:
     """Start a lab that outlives this process; what it said when it was up. Raises LabError."""
     if name in running():
         raise LabError(f"the lab {name!r} is up already", hint="windrow lab down, or --name for another one")
-    document = json.dumps({"name": name, "entry": entry, "kernel": kind, "memory": memory, "verbose": log is not None})
+    wanted = {"name": name, "entry": entry, "kernel": kind, "needs": asdict(needs)}
+    document = json.dumps({**wanted, "verbose": log is not None})
     process = subprocess.Popen(
         [sys.executable, "-m", "windrow.lab.supervisor", document],
         stdin=subprocess.DEVNULL,
@@ -208,7 +210,7 @@ def main() -> int:
         return 1
     log: Log | None = (lambda line: _say({"log": line})) if wanted["verbose"] else None
     try:
-        machine = boot.boot(wanted["kernel"], Guest(entry=wanted["entry"]), memory=wanted["memory"], log=log)
+        machine = boot.boot(wanted["kernel"], Guest(entry=wanted["entry"]), Needs(**wanted["needs"]), log=log)
     except LabError as error:
         _say({"error": str(error)})
         return 1

@@ -20,6 +20,7 @@ class Stage(StrEnum):
     WAITING = "waiting"
     """Done; somebody has to confirm it before the deadline. Nobody need be alive for that but the watchdog."""
     UNDOING = "undoing"
+    """On its way back, and until a look says that all is as it was: what is `left` is tried again and again."""
     CONFIRMED = "confirmed"
     UNDONE = "undone"
 
@@ -87,3 +88,7 @@ class Checkpoint:
     watchdog: Process | None = None
     said: str = ""
     """What it was decided on, in words."""
+    left: str = ""
+    """While it is undone: what is not as it was although that was tried, in words; empty: it was not tried yet."""
+    tried: float = 0.0
+    """When, as `deadline`."""

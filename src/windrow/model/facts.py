@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import field
 
+from windrow.model.host import HostState
 from windrow.model.lazy import dataclass
 from windrow.model.leases import Asking, Lease
 from windrow.model.ports import PortRecord
+from windrow.model.reach import Reach
 from windrow.model.values import Cidr, IfName, Mac, VidSet
 
 
@@ -22,6 +24,8 @@ class Nic:
     driver: str | None = None
     master: IfName | None = None
     """The bond or bridge it is in now."""
+    altnames: tuple[str, ...] = ()
+    """Other names by which the kernel knows it (IFLA_ALT_IFNAME): systemd gives a card one for each of its places."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +51,8 @@ class Memory:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Known:
-    """What the disk knows of a node, beside the manifests. Each look at the kernel goes with what is known then."""
+    """What is known of a node, beside the manifests: by its disk, and by whoever is logged in. Each look at the kernel
+    goes with what is known then."""
 
     ports: tuple[PortRecord, ...] = ()
     leases: Mapping[IfName, Lease] = field(default_factory=dict)
@@ -56,6 +61,10 @@ class Known:
     agent: bool = False
     """Whether the agent runs here: it keeps the DHCP clients."""
     memory: Memory = Memory()
+    origin: HostState | None = None
+    """The NICs of the management network as `windrow init` found them, with all that no manifest says of them."""
+    ways: frozenset[IfName] = frozenset()
+    """The links by which this host sends to those who are logged in on it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +74,8 @@ class NodeFacts:
     features: KernelFeatures = KernelFeatures()
     links: frozenset[IfName] = frozenset()
     """The names of all links there are."""
+    unreadable: Mapping[IfName, str] = field(default_factory=dict)
+    """Links of which the kernel said what could not be read, and why."""
     made: frozenset[IfName] = frozenset()
     """Those of them that Windrow made."""
     macs: Mapping[IfName, Mac] = field(default_factory=dict)
@@ -73,6 +84,8 @@ class NodeFacts:
     """Per bridge: the VIDs that VLAN interfaces need which others made on it."""
     protected: frozenset[IfName] = frozenset()
     """The link with the node's address or default route, and everything below it."""
+    reach: Reach = field(default_factory=Reach)
+    """What this host is reached by: nothing may take it over."""
     management_vids: VidSet = VidSet()
     """VIDs that carry a protected address on `mgmt-br`."""
     ports: tuple[PortRecord, ...] = ()
@@ -86,6 +99,8 @@ class NodeFacts:
     agent: bool = False
     """Whether the agent runs here: it keeps the DHCP clients."""
     memory: Memory = Memory()
+    origin: HostState | None = None
+    """The NICs of the management network as `windrow init` found them."""
     addrs: Mapping[IfName, frozenset[Cidr]] = field(default_factory=dict)
     """The addresses that links have now; those without one are left out."""
     routed: frozenset[IfName] = frozenset()

@@ -12,7 +12,10 @@ from collections.abc import Mapping
 from dataclasses import field, replace
 
 from windrow.model.bonding import OPTIONS, BondMode
+from windrow.model.bridging import Bridge as Bridge
+from windrow.model.bridging import BridgePort as BridgePort
 from windrow.model.lazy import dataclass
+from windrow.model.marks import marked_names
 from windrow.model.values import OWNER_GROUP as OWNER_GROUP
 from windrow.model.values import OWNER_PROTOCOL as OWNER_PROTOCOL
 from windrow.model.values import Cidr, IfName, Mac, Ref
@@ -70,22 +73,20 @@ class Bond:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Bridge:
-    """`self_vlans` of the owning Link are the VLANs of the bridge device itself."""
-
-    vlan_filtering: bool | None = None
-    stp: bool | None = None
-    ageing: int | None = None
-    """Seconds after which a learned address is forgotten (kernel default 300)."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class VlanIf:
     """An 802.1Q interface on `parent`. The kernel accepts a new id for it, and ignores it
-    (`vlan_changelink` knows no IFLA_VLAN_ID): both fields are RECREATE."""
+    (`vlan_changelink` knows no IFLA_VLAN_ID): both are RECREATE."""
 
     parent: IfName
     vid: int
+    flags: frozenset[str] | None = None
+    """VLAN_FLAG_*: `reorder_hdr`, with which the kernel makes one, and `gvrp`, `mvrp`, `loose_binding`,
+    `bridge_binding` (carrier follows the VLAN's ports instead of the bridge)."""
+
+
+VLAN_FLAGS = {"reorder_hdr": 1, "gvrp": 2, "loose_binding": 4, "mvrp": 8, "bridge_binding": 16}
+"""VLAN_FLAG_* (include/uapi/linux/if_vlan.h)."""
+FRESH_VLAN_FLAGS = frozenset({"reorder_hdr"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +102,49 @@ class Other:
 
 
 LinkSpec = Bond | Bridge | VlanIf | Other
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Details:
+    """What an address is beyond its `Cidr`: given back as it was, it is the same in every attribute.
+
+    Times are CLOCK_BOOTTIME, in seconds; None: without end.
+    """
+
+    attributes: bytes = b""
+    """IFA_* as the kernel tells them, but for flags, times and label."""
+    scope: int = 0
+    flags: int = 0
+    """IFA_F_* that one may set (`noprefixroute`, `home`, `mngtmpaddr`, `nodad`, …)."""
+    label: str = ""
+    """`eth0:1`; empty where it is the link's name, and for IPv6."""
+    valid_until: float | None = None
+    preferred_until: float | None = None
+    rank: int = 0
+    """Its place among the link's addresses: of several in one network the first is the primary one."""
+    static: bool = True
+    """Permanent, and so among `Link.addrs`. The others somebody gave for a time, or they are link-local."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkFlags:
+    """What a hand can switch off on a link that stays up: small things, each of which makes it deaf or mute."""
+
+    arp: bool | None = None
+    """Not IFF_NOARP: with that flag it neither asks for neighbours nor answers."""
+    multicast: bool | None = None
+    """IFF_MULTICAST: without it there are no groups, and so no IPv6."""
+    allmulti: bool | None = None
+    """IFF_ALLMULTI as the administrator set it, not what multicast routing adds."""
+    dormant: bool | None = None
+    """IFLA_LINKMODE: it waits for a supplicant's word, `oper` stays dormant, and IPv6 does not begin."""
+    broadcast: Mac | None = None
+
+
+FRESH_FLAGS = LinkFlags(arp=True, multicast=True, allmulti=False, dormant=False, broadcast=Mac("ff:ff:ff:ff:ff:ff"))
+"""Of every Ethernet link that the kernel has just made (`ether_setup`)."""
+TXQLEN_DEFAULT = 1000
+"""DEFAULT_TX_QUEUE_LEN."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,12 +164,21 @@ class Link:
     """VLANs of this link as a port of its bridge."""
     self_vlans: PortVlans | None = None
     """VLANs of this bridge itself (`bridge vlan … self`)."""
-    isolated: bool | None = None
-    """As a port of its bridge: it reaches no other isolated port (BR_ISOLATED)."""
-    hairpin: bool | None = None
-    """As a port of its bridge: a frame may leave where it came from (BR_HAIRPIN_MODE)."""
+    port: BridgePort | None = None
+    """How its bridge treats it as a port."""
+    flags: LinkFlags | None = None
+    slave_prio: int | None = None
+    """As a slave of its bond: which one is chosen among equals (IFLA_BOND_SLAVE_PRIO); None: the kernel has no such."""
+    mark: bool | None = None
+    """Whether it bears both marks of what Windrow made, and for this name (`model.marks`). Wanted: True or None."""
     addrs: frozenset[Cidr] | None = None
     """Static addresses (IFA_F_PERMANENT), IPv6 link-local ones left out."""
+    details: Mapping[Cidr, Details] = field(default_factory=dict, compare=False)
+    """Of the addresses that somebody gave the link, those for a time among them. What the kernel gives by itself
+    (SLAAC, link-local) has none: it gives it again."""
+    settings: Mapping[str, str] = field(default_factory=dict, compare=False)
+    """Its sysctls, as `ipv6/accept_ra` -> `2`. Observed of links with addresses and of our bridges and VLAN
+    interfaces; wanted, the ones that are to be so."""
     origin: tuple[Ref, ...] = field(default=(), compare=False)
     """The objects that want it so, most important first."""
 
@@ -148,8 +201,30 @@ class Link:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Exact:
+    """A route as the kernel tells it, where the fields of `Route` do not say all: source, MTU, type, next hops, ….
+
+    `message` is a struct rtmsg and its attributes, opaque to all but `netlink.routes`. What moves by itself is left
+    out; the protocol and every link's index are 0 there, and stand in `Route.protocol` and, in their order, in `links`.
+    """
+
+    message: bytes
+    links: tuple[IfName, ...] = ()
+    source: str = ""
+    """The preferred source address."""
+    reached: bool = False
+    """Its router needs no network of the link: `onlink`, link-local, or of the other family."""
+    stays: str = ""
+    """Why it cannot be carried to another link, or made again: what it hangs on is another's (a nexthop object)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
-    """A route of the main or another table; `dst` is `default` or a prefix. Ours have `protocol` OWNER_PROTOCOL."""
+    """A route of any table; `dst` is `default` or a prefix. Ours have `protocol` OWNER_PROTOCOL.
+
+    Without `exact` it is unicast, over one link, and the fields say all of it. With several next hops `dev` and
+    `gateway` are of the first one.
+    """
 
     dst: str
     dev: IfName | None
@@ -157,17 +232,68 @@ class Route:
     table: int = 254
     metric: int = 0
     protocol: int = 0
+    exact: Exact | None = None
+    until: float | None = field(default=None, compare=False)
+    """When it ends, CLOCK_BOOTTIME; None: never."""
+    order: int = field(default=0, compare=False)
+    """Its place in the dump: IPv6 routes of one metric are used, and told, in the order in which they came."""
+
+    @property
+    def links(self) -> tuple[IfName, ...]:
+        """All the links that it leads over."""
+        if self.exact is not None:
+            return self.exact.links
+        return () if self.dev is None else (self.dev,)
+
+    @property
+    def version(self) -> int:
+        """Of IP."""
+        if self.exact is not None:
+            return 6 if self.exact.message[:1] == bytes([AF_INET6]) else 4
+        return 6 if ":" in f"{self.dst}{self.gateway}" else 4
+
+    def moved(self, to: Mapping[IfName, IfName], protocol: int | None = None) -> Route:
+        """The same over other links."""
+        dev = to.get(self.dev, self.dev) if self.dev is not None else None
+        exact = self.exact and replace(self.exact, links=tuple(to.get(name, name) for name in self.exact.links))
+        return replace(self, dev=dev, exact=exact, protocol=self.protocol if protocol is None else protocol)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """A rule (`ip rule`) for what comes in by a link, or goes out by one. `message` is a struct fib_rule_hdr and its
+    attributes without names and protocol, opaque to all but `netlink.routes`. Ours have OWNER_PROTOCOL."""
+
+    message: bytes
+    iif: str = ""
+    oif: str = ""
+    protocol: int = 0
+
+    @property
+    def link(self) -> IfName:
+        return IfName(self.iif or self.oif)
+
+    def moved(self, to: Mapping[IfName, IfName], protocol: int) -> Rule:
+        iif, oif = (str(to.get(IfName(name), IfName(name))) for name in (self.iif, self.oif))
+        return replace(self, iif=iif, oif=oif, protocol=protocol)
+
+
+MAIN_TABLE = 254
+AF_INET6 = 10
+RTPROT_REDIRECT = 1
 RTPROT_KERNEL = 2
 """`Route.protocol` of what the kernel makes by itself, for addresses (include/uapi/linux/rtnetlink.h)."""
+RTPROT_RA = 9
+COMES_BY_ITSELF = frozenset({RTPROT_REDIRECT, RTPROT_KERNEL, RTPROT_RA})
+"""Routes that come again with the address, or with the next router advertisement. Made by hand they would be others:
+the kernel renews and ends only what it made (`rt6_get_dflt_router`: RTF_ADDRCONF)."""
 IP6_RT_PRIO_USER = 1024
 """What the kernel makes of metric 0 in an IPv6 route (include/net/ip6_fib.h)."""
 
 
 def settled_metric(route: Route) -> int:
     """The metric that the kernel will report."""
-    return route.metric or (IP6_RT_PRIO_USER if ":" in f"{route.dst}{route.gateway}" else 0)
+    return route.metric or (IP6_RT_PRIO_USER if route.version == 6 else 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,7 +302,10 @@ class HostState:
 
     links: Mapping[IfName, Link] = field(default_factory=dict)
     routes: frozenset[Route] = frozenset()
-    """Wanted: all of ours; in an undo also those of others that a link had."""
+    """Wanted: all of ours; in an undo also those of others that a link had. Observed: of all tables, those over
+    links."""
+    rules: frozenset[Rule] = frozenset()
+    """Those that name a link. Wanted: all of ours."""
     sysctls: Mapping[str, str] = field(default_factory=dict)
     """`net.bridge.bridge-nf-call-iptables` -> `0`. In an observed state only the ones that were asked for
     and exist."""
@@ -226,16 +355,22 @@ class Runtime:
     port_state: int | None = None
     """Of a bridge port: 0 disabled, 1 listening, 2 learning, 3 forwarding, 4 blocking."""
 
+    @property
+    def owned(self) -> bool:
+        """Whether Windrow made this link: one of the two marks is enough, so that neither can be lost."""
+        return self.group == OWNER_GROUP or (bool(self.altnames) and bool(marked_names(self.altnames)))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observed:
-    """One full look at the kernel. `dirty`: the dump was interrupted each time it was tried."""
+    """One full look at the kernel."""
 
     state: HostState
     runtime: Mapping[IfName, Runtime]
-    dirty: bool = False
+    unreadable: Mapping[IfName, str] = field(default_factory=dict)
+    """Links of which the kernel said what could not be read, and why. They are there, and nothing is known of them."""
 
     def owned(self, name: str) -> bool:
         """Whether Windrow made this link."""
         found = self.runtime.get(IfName(name))
-        return found is not None and found.group == OWNER_GROUP
+        return found is not None and found.owned

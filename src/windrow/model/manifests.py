@@ -33,3 +33,5 @@ class LastGood:
     objects: tuple[AnyObject, ...] = ()
     written: float = 0.0
     """Unix time, in seconds."""
+    node: str = ""
+    """Which node this host was then; empty: it was not written down."""

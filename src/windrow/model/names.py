@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import zlib
+from collections.abc import Iterable
 
 from windrow.model.values import IfName, Vid
 
@@ -64,6 +65,20 @@ def next_bond_of(cluster_network: str) -> IfName:
 def successor_of(bond: str) -> IfName:
     """`oob-bo` -> `oob-bn`."""
     return next_bond_of(bond.removesuffix("-bo"))
+
+
+def node_name(host: str, nodes: Iterable[str] = ()) -> str:
+    """Which of these Node objects the host `host` is (`uname -n`, or what somebody said): the one of its name in lower
+    case, as a kubelet registers it (`nodeutil.GetHostname`); else the only one that differs from it in the domain
+    alone. Where there is none, the name in lower case."""
+    name, known = host.strip().lower(), frozenset(nodes)
+    if name in known or not name:
+        return name
+    short = name.partition(".")[0]
+    if short in known:
+        return short
+    full = [node for node in known if node.partition(".")[0] == name]
+    return full[0] if len(full) == 1 else name
 
 
 MGMT_DEVICES = frozenset({bridge_of(MGMT), bond_of(MGMT)})

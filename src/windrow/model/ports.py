@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
 from windrow.model.lazy import dataclass
+from windrow.model.values import PORT_GROUP as PORT_GROUP
 from windrow.model.values import IfName, Mac, PortVlans, Ref
 
-PORT_GROUP = 30576
-"""The link group of the host end of a port. Not `host.OWNER_GROUP`: what is Windrow's own and wanted by nobody is
-deleted by a plan, and a port must outlive the loss of its record. Only DEL and GC take it away."""
+if TYPE_CHECKING:
+    from windrow.model.host import Observed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +67,15 @@ class PortRecord:
     def endpoint(self) -> str:
         """What is at the other end of the cable: `VM default/web (net1)`."""
         return f"{self.user} ({self.ifname})"
+
+
+def is_recorded(name: IfName, by_host: Mapping[IfName, PortRecord], observed: Observed) -> bool:
+    """Whether a link that does not bear PORT_GROUP is a port all the same: a cable of the name that its record gives,
+    in the bridge where that belongs, which nobody else marked."""
+    record, link = by_host.get(name), observed.state.links.get(name)
+    if record is None or link is None or link.kind != "veth" or link.master != record.bridge:
+        return False
+    return observed.runtime[name].group == 0
 
 
 SHORT_ID = 12

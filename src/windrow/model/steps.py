@@ -6,13 +6,14 @@ the kernel stands, is the ordinary path and not a special case.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import field
 from enum import Enum, IntEnum
 
 from windrow.model.bonding import Change
-from windrow.model.host import Bond, Bridge, Link, PortVlans, Route
+from windrow.model.host import Bond, Bridge, BridgePort, Details, Link, LinkFlags, PortVlans, Route, Rule
 from windrow.model.lazy import dataclass
+from windrow.model.names import cluster_network_of_bridge
 from windrow.model.problems import Problem
 from windrow.model.values import Cidr, IfName, Ref, VidSet
 
@@ -91,6 +92,18 @@ class SetLink:
     mac: str | None = None
     txqlen: int | None = None
     promisc: bool | None = None
+    flags: LinkFlags | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetMark:
+    """Put back what marks a link as Windrow's (`model.marks`): only what is missing."""
+
+    group: int | None = None
+    """OWNER_GROUP, or of a port PORT_GROUP."""
+    name: bool = False
+    stale: tuple[str, ...] = ()
+    """The names that its mark says wrongly."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,12 +125,25 @@ class SetMaster:
     master: IfName | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class SetPort:
-    """How a bridge treats a port of it; None = leave as it is. A port that leaves its bridge loses both."""
+    """The options that are not None: how a bridge treats a port of it."""
 
-    isolated: bool | None = None
-    hairpin: bool | None = None
+    options: BridgePort
+
+
+@dataclass(frozen=True, slots=True)
+class SetSlave:
+    """The priority of a bond's slave."""
+
+    prio: int
+
+
+@dataclass(frozen=True, slots=True)
+class SetVlanFlags:
+    """Of a VLAN interface: these are on, and no others."""
+
+    flags: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,12 +160,16 @@ class SetVlans:
 
 @dataclass(frozen=True, slots=True)
 class AddAddr:
+    """`details`: it was on this host before, and is to be as it was; then nobody else can have it (no DAD)."""
+
     addr: Cidr
+    details: Details | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class DelAddr:
     addr: Cidr
+    details: Details | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +182,18 @@ class AddRoute:
 @dataclass(frozen=True, slots=True)
 class DelRoute:
     route: Route
+
+
+@dataclass(frozen=True, slots=True)
+class AddRule:
+    """There already: fine."""
+
+    rule: Rule
+
+
+@dataclass(frozen=True, slots=True)
+class DelRule:
+    rule: Rule
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,15 +216,20 @@ Action = (
     | DeleteLink
     | RenameLink
     | SetLink
+    | SetMark
     | SetBond
     | SetBridge
     | SetMaster
     | SetPort
+    | SetSlave
+    | SetVlanFlags
     | SetVlans
     | AddAddr
     | DelAddr
     | AddRoute
     | DelRoute
+    | AddRule
+    | DelRule
     | SetSysctl
     | AwaitCarrier
 )
@@ -203,6 +250,16 @@ class Step:
     note: str = ""
     """In words, where the action alone does not say it: "NIC 1 of 2 moves to the new bond"."""
     joined: bool = False
+
+    @property
+    def touches(self) -> frozenset[str]:
+        """The link itself, and the bond that it joins: it may have its part of the traffic there. A port that joins a
+        bridge takes nothing of what the others carry."""
+        match self.action:
+            case SetMaster(master=master) if master is not None and cluster_network_of_bridge(master) is None:
+                return frozenset({self.link, master})
+            case _:
+                return frozenset({self.link})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -231,6 +288,11 @@ class Unit:
     def impact(self) -> Impact:
         return Impact.worst(step.impact for step in self.steps)
 
+    def touching(self, links: Collection[str]) -> tuple[Step, ...]:
+        """The steps that change one of these links, or have another one join it: of a guard who asks unit by unit
+        what is done to the links that carry the management traffic, and what it costs them."""
+        return tuple(step for step in self.steps if not step.touches.isdisjoint(links))
+
     @property
     def lasting(self) -> tuple[Step, ...]:
         """The steps of an outage that does not end with the plan: nothing in it gives back what they take."""
@@ -239,7 +301,8 @@ class Unit:
 
 
 def _gives_back(step: Step, other: Step) -> bool:
-    """A NIC may come back, or another one for it; a link may be opened or made again."""
+    """A NIC may come back, or another one for it; a bond that asks for more NICs may get them; a link may be opened or
+    made again."""
     match step.action, other.action:
         case SetMaster(), SetMaster(master=master):
             return master is not None
@@ -247,6 +310,8 @@ def _gives_back(step: Step, other: Step) -> bool:
             return master is not None and step.link == other.link
         case SetLink(), SetLink(up=up):
             return bool(up) and step.link == other.link
+        case SetBond(), SetMaster(master=master):
+            return master == step.link
         case DeleteLink(), CreateLink():
             return step.link == other.link
         case _:

@@ -32,6 +32,10 @@ OWNER_GROUP = 30574
 """The link group ("wn" in ASCII) that marks what Windrow made. IFLA_GROUP is honoured in the create
 message itself (`rtnl_create_link`), so a crash cannot leave an unmarked link; IFLA_IFALIAS is not."""
 
+PORT_GROUP = 30576
+"""The link group of the host end of a port. Not OWNER_GROUP: what is Windrow's own and wanted by nobody is deleted by a
+plan, and a port must outlive the loss of its record. Only DEL and GC take it away."""
+
 OWNER_PROTOCOL = 119
 """The protocol number that marks our routes (`rtm_protocol`: 0 to 4 are the kernel's and the administrator's; of the
 others /etc/iproute2/rt_protos names some, and not this one)."""
@@ -51,10 +55,21 @@ def parse_mac(text: str) -> Mac:
     return Mac(mac)
 
 
+def name_bytes(name: str) -> bytes:
+    """A link's name as the kernel has it. To the kernel a name is bytes, and here a text: what is no UTF-8 in it is
+    kept as surrogates (PEP 383), so that every link can be named, asked about and deleted."""
+    return name.encode(errors="surrogateescape")
+
+
+def name_text(data: bytes) -> str:
+    """The inverse of `name_bytes`, without the NUL at the end."""
+    return data.rstrip(b"\0").decode(errors="surrogateescape")
+
+
 def parse_ifname(text: str) -> IfName:
     """An interface name the kernel accepts (`dev_valid_name`). Raises ValueError."""
-    if len(text.encode()) > IFNAME_MAX:
-        raise ValueError(f"{text!r} has {len(text.encode())} bytes, the kernel allows {IFNAME_MAX}")
+    if len(name_bytes(text)) > IFNAME_MAX:
+        raise ValueError(f"{text!r} has {len(name_bytes(text))} bytes, the kernel allows {IFNAME_MAX}")
     if text in ("", ".", "..") or any(char in "/:\0" or char.isspace() for char in text):
         raise ValueError(f"{text!r} is not a name the kernel accepts for an interface")
     return IfName(text)

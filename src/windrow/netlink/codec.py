@@ -18,6 +18,7 @@ from struct import Struct
 from typing import Any
 
 from windrow.model.lazy import dataclass
+from windrow.model.values import name_bytes, name_text
 
 NLA_F_NESTED = 0x8000
 _HEADER = Struct("=HH")
@@ -102,6 +103,22 @@ class Table:
             start += (length + 3) & ~3
         return found
 
+    def runs(self, data: bytes) -> list[slice]:
+        """Where the attributes that have a row stand in `data`, headers included; neighbours are one slice."""
+        found: list[slice] = []
+        start = 0
+        while start + 4 <= len(data):
+            length, number = _HEADER.unpack_from(data, start)
+            if length < 4:
+                break
+            stop = start + ((length + 3) & ~3)
+            if number in self._readers:
+                if found and found[-1].stop == start:
+                    start = found.pop().start
+                found.append(slice(start, stop))
+            start = stop
+        return found
+
 
 def pack_attr(number: int, payload: bytes) -> bytes:
     """One attribute with its padding. Raises struct.error beyond 65,531 bytes."""
@@ -117,12 +134,8 @@ def _number(layout: str) -> Format:
     return Format(struct.pack, lambda data: unpack(data)[0])
 
 
-def _read_text(data: bytes) -> str:
-    return data.rstrip(b"\0").decode(errors="surrogateescape")
-
-
 def _write_text(text: str) -> bytes:
-    return text.encode(errors="surrogateescape") + b"\0"
+    return name_bytes(text) + b"\0"
 
 
 def _write_mac(mac: str) -> bytes:
@@ -182,12 +195,15 @@ def _payloads(data: bytes) -> Iterable[tuple[int, int]]:
 
 U8, U16, U32, S32 = _number("=B"), _number("=H"), _number("=I"), _number("=i")
 BE16 = _number("!H")
-TEXT = Format(_write_text, _read_text)
+TEXT = Format(_write_text, name_text)
 MAC = Format(_write_mac, _read_mac)
 IP = Format(write_ip, read_ip)
 RAW = Format(_same, _same)
 
 _VLAN_INFO = Struct("=HH")
+_PAIR = Struct("=II")
+PAIR = Format(lambda both: _PAIR.pack(*both), _PAIR.unpack)
+"""Values and the mask of those that are meant: struct br_boolopt_multi, struct ifla_vlan_flags."""
 VLAN_INFO = Format(lambda flags_vid: _VLAN_INFO.pack(*flags_vid), _VLAN_INFO.unpack)
 """struct bridge_vlan_info: flags, VID."""
 
@@ -201,14 +217,17 @@ PROPERTIES = Table({"altnames": Attr(53, TEXT, many=True)})
 LINK = Table(
     {
         "mac": Attr(1, MAC),
+        "broadcast": Attr(2, MAC),
         "name": Attr(3, TEXT),
         "mtu": Attr(4, U32),
         "parent": Attr(5, S32),
         "master": Attr(10, U32),
         "txqlen": Attr(13, U32),
         "oper": Attr(16, U8),
+        "linkmode": Attr(17, U8),
         "linkinfo": Attr(18, _nest(LINKINFO)),
         "alias": Attr(20, TEXT),
+        "families": Attr(26, RAW),
         "group": Attr(27, U32),
         "netns_fd": Attr(28, U32),
         "ext_mask": Attr(29, U32),
@@ -271,23 +290,25 @@ BOND_SLAVE = Table(
         "aggregator": Attr(6, U16),
         "actor_state": Attr(7, U8),
         "partner_state": Attr(8, U16),
+        "prio": Attr(9, S32),
     }
 )
 """IFLA_BOND_SLAVE_*."""
 
 BRIDGE = Table(
     {
-        "forward_delay": Attr(1, U32),
-        "hello_time": Attr(2, U32),
-        "max_age": Attr(3, U32),
         "ageing": Attr(4, U32),
         "stp": Attr(5, U32),
-        "priority": Attr(6, U16),
         "vlan_filtering": Attr(7, U8),
         "vlan_protocol": Attr(8, BE16),
         "group_fwd_mask": Attr(9, U16),
+        "mcast_router": Attr(22, U8),
         "mcast_snooping": Attr(23, U8),
+        "nf_call_iptables": Attr(36, U8),
+        "nf_call_ip6tables": Attr(37, U8),
+        "nf_call_arptables": Attr(38, U8),
         "default_pvid": Attr(39, U16),
+        "boolopts": Attr(46, PAIR),
     }
 )
 """IFLA_BR_*; times are in USER_HZ ticks, 100 a second (`clock_t_to_jiffies`)."""
@@ -295,22 +316,30 @@ BRIDGE = Table(
 BRIDGE_PORT = Table(
     {
         "state": Attr(1, U8),
-        "priority": Attr(2, U16),
-        "cost": Attr(3, U32),
         "hairpin": Attr(4, U8),
         "guard": Attr(5, U8),
         "root_block": Attr(6, U8),
+        "fast_leave": Attr(7, U8),
         "learning": Attr(8, U8),
         "unicast_flood": Attr(9, U8),
+        "proxy_arp": Attr(10, U8),
+        "proxy_arp_wifi": Attr(12, U8),
+        "mcast_router": Attr(25, U8),
         "mcast_flood": Attr(27, U8),
+        "mcast_to_unicast": Attr(28, U8),
+        "vlan_tunnel": Attr(29, U8),
         "bcast_flood": Attr(30, U8),
+        "group_fwd_mask": Attr(31, U16),
         "neigh_suppress": Attr(32, U8),
         "isolated": Attr(33, U8),
+        "backup_port": Attr(34, U32),
+        "locked": Attr(39, U8),
+        "mab": Attr(40, U8),
     }
 )
 """IFLA_BRPORT_*."""
 
-VLAN = Table({"vid": Attr(1, U16), "protocol": Attr(5, BE16)})
+VLAN = Table({"vid": Attr(1, U16), "flags": Attr(2, PAIR), "protocol": Attr(5, BE16)})
 """IFLA_VLAN_*."""
 
 VETH = Table({"peer": Attr(1, RAW)})
@@ -379,9 +408,10 @@ ROUTE = Table(
         "metrics": Attr(8, _nest(METRICS)),
         "multipath": Attr(9, RAW),
         "table": Attr(15, U32),
+        "expires": Attr(23, U32),
     }
 )
-"""RTA_*."""
+"""RTA_*, of routes that are made; `netlink.routes` reads what there is."""
 
 # Acknowledgements ---------------------------------------------------------------------------------
 

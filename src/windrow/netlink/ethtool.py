@@ -11,8 +11,9 @@ from struct import Struct
 
 from windrow.model.facts import Nic
 from windrow.model.lazy import dataclass
-from windrow.model.values import IfName, Mac
+from windrow.model.values import IfName, Mac, name_bytes
 from windrow.netlink import errors, observe
+from windrow.netlink.links import DEVICE
 from windrow.netlink.observe import Raw
 from windrow.netlink.sock import Rtnl
 
@@ -45,7 +46,7 @@ def driver(rtnl: Rtnl, name: str) -> Driver | None:
     """
     info = array.array("B", _GDRVINFO.to_bytes(4, sys.byteorder) + bytes(_DRVINFO_SIZE - 4))
     try:
-        fcntl.ioctl(rtnl.fileno(), _SIOCETHTOOL, _REQUEST.pack(name.encode(), info.buffer_info()[0]))
+        fcntl.ioctl(rtnl.fileno(), _SIOCETHTOOL, _REQUEST.pack(name_bytes(name), info.buffer_info()[0]))
     except OSError as error:
         if error.errno in (errno.EOPNOTSUPP, errno.ENODEV):
             return None
@@ -54,15 +55,19 @@ def driver(rtnl: Rtnl, name: str) -> Driver | None:
     return Driver(_text(data[4:36]), _text(data[100:132]))
 
 
-def nics(rtnl: Rtnl) -> dict[IfName, Nic]:
-    """All Ethernet NICs of the socket's namespace. Raises KernelError."""
-    raws, _ = observe.dump_links(rtnl)
+def nics(rtnl: Rtnl, memory: observe.LinkMemory | None = None) -> dict[IfName, Nic]:
+    """All Ethernet NICs of the socket's namespace. Raises KernelError.
+
+    A driver is asked only for what can be hardware. That of a cable is its kind, and a host has a thousand of them, as
+    ports of machines and pods; each question takes a system call and the rtnl lock.
+    """
+    raws = observe.dump_links(rtnl, memory)
     names = {raw.ifindex: raw.attrs["name"] for raw in raws}
     found: dict[IfName, Nic] = {}
     for raw in raws:
         if is_nic(raw):
             name = IfName(raw.attrs["name"])
-            known = driver(rtnl, name)
+            known = driver(rtnl, name) if raw.kind == DEVICE else Driver(raw.kind, "")
             master = names.get(raw.attrs.get("master", 0))
             found[name] = Nic(
                 name=name,
@@ -70,6 +75,7 @@ def nics(rtnl: Rtnl) -> dict[IfName, Nic]:
                 pci=known.pci if known else None,
                 driver=(known.name or None) if known else None,
                 master=IfName(master) if master else None,
+                altnames=tuple(raw.attrs.get("properties", {}).get("altnames", ())),
             )
     return found
 

@@ -21,7 +21,8 @@ from windrow.model.ports import PORT_GROUP
 from windrow.model.values import OWNER_GROUP, IfName, Mac
 from windrow.netlink import codec, errors
 from windrow.netlink import netns as namespaces
-from windrow.netlink.observe import IFF_LOWER_UP, IFF_PROMISC, IFF_UP, RT_TABLE_MAIN
+from windrow.netlink.links import IFF_ALLMULTI, IFF_MULTICAST, IFF_NOARP, IFF_PROMISC, IFF_UP
+from windrow.netlink.observe import IFF_LOWER_UP
 from windrow.netlink.sock import RTM_DELADDR, RTM_DELLINK, RTM_DELROUTE, RTM_NEWADDR, RTM_NEWLINK, RTM_NEWROUTE, split
 
 
@@ -36,11 +37,13 @@ class Group(IntEnum):
 
 
 _AF_BRIDGE = 7
+_LOCAL_TABLE = 255
+"""RT_TABLE_LOCAL: the kernel's own, of each address."""
 _BUFFER = 1024 * 1024
 _RECEIVE = 64 * 1024
 _SOL_NETLINK, _ADD_MEMBERSHIP = 270, 1
 _SO_RCVBUFFORCE = 33
-_FLAGS = IFF_UP | IFF_LOWER_UP | IFF_PROMISC
+_FLAGS = IFF_UP | IFF_LOWER_UP | IFF_PROMISC | IFF_NOARP | IFF_ALLMULTI | IFF_MULTICAST
 _MESSAGES_MAX = 4096
 """At most so many in one go: who drains a flood must get to do something, too."""
 
@@ -186,7 +189,7 @@ class Events:
         """A default route says which link must not be touched, whosever it is."""
         fields = codec.ROUTE_HEADER.unpack_from(data, start)
         attrs = codec.ROUTE.decode(data, start + codec.ROUTE_HEADER.size, end)
-        if attrs.get("table", fields[4]) != RT_TABLE_MAIN:
+        if attrs.get("table", fields[4]) == _LOCAL_TABLE:
             return False
         return "dst" not in attrs or self._matters(attrs.get("dev", 0))
 
@@ -195,7 +198,9 @@ _LINK_HEADER = codec.LINK_HEADER.unpack_from
 
 
 def _settled(arphrd: int, flags: int, attrs: dict[str, Any]) -> Any:
-    """What is said of a link, without what moves by itself: the timers of a bridge have no row in the tables."""
+    """What is said of a link, without what moves by itself: the timers of a bridge have no row in the tables, and
+    beside its sysctls a family counts its packets. The kernel tells of no change of those (`devinet_conf_proc`)."""
+    attrs.pop("families", None)
     info = attrs.pop("linkinfo", None) or {}
     kind, slave_kind = info.get("kind", ""), info.get("slave_kind", "")
     data = codec.KIND_DATA[kind].decode(info["data"]) if kind in codec.KIND_DATA and "data" in info else None

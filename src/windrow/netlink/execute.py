@@ -8,44 +8,53 @@ import time
 from collections.abc import Callable, Sequence
 from typing import assert_never
 
-from windrow.model.host import PortVlans
+from windrow.model.host import Details, PortVlans
+from windrow.model.marks import mark_of
 from windrow.model.steps import (
     AddAddr,
     AddRoute,
+    AddRule,
     AwaitCarrier,
     CreateLink,
     DelAddr,
     DeleteLink,
     DelRoute,
+    DelRule,
     Failure,
     RenameLink,
     SetBond,
     SetBridge,
     SetLink,
+    SetMark,
     SetMaster,
     SetPort,
+    SetSlave,
     SetSysctl,
+    SetVlanFlags,
     SetVlans,
     Step,
 )
-from windrow.model.values import VidSet
-from windrow.netlink import codec, lacp, links, netns, sysctl
+from windrow.model.values import Cidr, VidSet
+from windrow.netlink import codec, lacp, links, netns, options, sysctl
 from windrow.netlink.errors import KernelError
 from windrow.netlink.observe import IFF_LOWER_UP
 from windrow.netlink.sock import RTEXT_FILTER_SKIP_STATS, RTM_GETLINK, Message, Rtnl
 
 Index = Callable[[str], int]
+Options = SetBond | SetBridge | SetPort | SetSlave | SetVlanFlags
 _BAD_VALUE = (ValueError, KeyError, OSError, struct.error)
 """What the codec raises for a value that has no place in a message."""
 _POLL_FIRST_S, _POLL_LAST_S = 0.002, 0.05
 
 
-def run(rtnl: Rtnl, steps: Sequence[Step], where: netns.Netns = None) -> Failure | None:
+def run(
+    rtnl: Rtnl, steps: Sequence[Step], where: netns.Netns = None, pause: Callable[[float], None] = time.sleep
+) -> Failure | None:
     """Do the steps in as few sends as possible; the first failure, or None.
 
-    `where` is the socket's namespace, for sysctls. What follows a failing step in the same send has been tried
-    too, because the kernel goes on; what would have been sent later has not. SetVlans is checked before anything
-    is sent.
+    `where` is the socket's namespace, for sysctls; `pause` is called again and again while a step waits. What follows a
+    failing step in the same send has been tried too, because the kernel goes on; what would have been sent later has
+    not. SetVlans is checked before anything is sent.
     """
     burst = _Burst(rtnl)
     try:
@@ -55,7 +64,7 @@ def run(rtnl: Rtnl, steps: Sequence[Step], where: netns.Netns = None) -> Failure
             match step.action:
                 case SetSysctl() | AwaitCarrier():
                     burst.flush()
-                    burst.guarded(step, lambda step=step: _do(rtnl, step, where))  # type: ignore[misc]
+                    burst.guarded(step, lambda step=step: _do(rtnl, step, where, pause))  # type: ignore[misc]
                 case _:
                     burst.add(step)
         burst.flush()
@@ -119,8 +128,15 @@ class _Burst:
 
 
 def _is_so_already(step: Step, error: KernelError) -> bool:
-    """A step says "be X". The kernel takes an address again (NLM_F_REPLACE), but not a route beside its own like."""
-    return isinstance(step.action, AddRoute) and error.errno == errno.EEXIST
+    """A step says "be X". The kernel takes an address again (NLM_F_REPLACE), but not a route beside its own like, nor
+    an alternative name; and it cannot take one away that is not there (`netdev_name_node_alt_destroy`)."""
+    match step.action:
+        case AddRoute() | AddRule():
+            return error.errno == errno.EEXIST
+        case SetMark():
+            return error.errno in (errno.EEXIST, errno.ENOENT)
+        case _:
+            return False
 
 
 def _failure(step: Step, error: KernelError) -> Failure:
@@ -157,31 +173,76 @@ def _messages(step: Step, index: Index) -> tuple[Message, ...]:
                     mtu=action.mtu,
                     mac=action.mac,
                     txqlen=action.txqlen,
+                    flags=action.flags,
                 ),
             )
-        case SetBond(options=bond):
-            return (links.set_bond(name, bond, index),)
-        case SetBridge(options=bridge):
-            return (links.set_bridge(name, bridge),)
+        case SetMark() as action:
+            return _mark_messages(name, action)
+        case SetBond() | SetBridge() | SetPort() | SetSlave() | SetVlanFlags() as action:
+            return (_option_message(name, action, index),)
         case SetMaster(master=master):
             return (links.set_master(name, index(master) if master else None, master or ""),)
-        case SetPort() as action:
-            given = {"isolated": action.isolated, "hairpin": action.hairpin}
-            return (links.port_options(index(name), name, **{k: int(v) for k, v in given.items() if v is not None}),)
         case SetVlans() as action:
             return _vlan_messages(name, action, index)
-        case AddAddr(addr=addr):
-            return (links.add_addr(index(name), addr, name=name),)
-        case DelAddr(addr=addr):
-            return (links.del_addr(index(name), addr, name=name),)
-        case AddRoute(route=route):
-            return (links.add_route(route, index(name), beside=True),)
-        case DelRoute(route=route):
-            return (links.del_route(route, index(name)),)
+        case AddAddr(addr=addr, details=details):
+            return _address_messages(index(name), name, addr, details)
+        case DelAddr(addr=addr, details=details):
+            if details is None:
+                return (links.del_addr(index(name), addr, name=name),)
+            return (links.take_addr(index(name), addr, details, name=name),)
+        case AddRoute() | DelRoute() | AddRule() | DelRule() as action:
+            return (_routing_message(name, action, index),)
         case SetSysctl() | AwaitCarrier():
             return ()
         case _ as never:
             assert_never(never)
+
+
+def _routing_message(name: str, action: AddRoute | DelRoute | AddRule | DelRule, index: Index) -> Message:
+    match action:
+        case AddRoute(route=route):
+            return links.add_route(route, index(name), beside=True, find=index)
+        case DelRoute(route=route):
+            return links.del_route(route, index(name), find=index)
+        case AddRule(rule=rule):
+            return links.add_rule(rule)
+        case DelRule(rule=rule):
+            return links.del_rule(rule)
+
+
+def _address_messages(index: int, name: str, addr: Cidr, details: Details | None) -> tuple[Message, ...]:
+    """An IPv6 address that comes back, or moves to another link with the same MAC, is this host's: nobody need be asked
+    whether he has it (DAD), which takes a second or two, and routes that name it as their source are refused meanwhile
+    (`ipv6_chk_addr`). The second message takes that mark off."""
+    if details is None:
+        return (links.add_addr(index, addr, name=name),)
+    last = links.put_back_addr(index, addr, details, name=name, moving=False)
+    if ":" not in addr:
+        return (last,)
+    return links.put_back_addr(index, addr, details, name=name, moving=True), last
+
+
+def _option_message(name: str, action: Options, index: Index) -> Message:
+    """The options of a kind, or those that a master has for its port or slave."""
+    match action:
+        case SetBond(options=bond):
+            return links.set_bond(name, bond, index)
+        case SetBridge(options=bridge):
+            return links.set_bridge(name, bridge)
+        case SetPort(options=port):
+            return links.port_options(index(name), name, **options.port_values(port))
+        case SetSlave(prio=prio):
+            return links.slave_options(name, "bond", prio=prio)
+        case SetVlanFlags(flags=flags):
+            return links.set_vlan_flags(name, flags)
+        case _ as never:
+            assert_never(never)
+
+
+def _mark_messages(name: str, action: SetMark) -> tuple[Message, ...]:
+    group = [links.set_link(name, group=action.group)] if action.group is not None else []
+    called = [links.add_altname(name, mark_of(name))] if action.name else []
+    return (*group, *called, *(links.delete_altname(name, mark_of(old)) for old in action.stale))
 
 
 def _vlan_messages(name: str, action: SetVlans, index: Index) -> tuple[Message, ...]:
@@ -195,19 +256,21 @@ def _vlan_messages(name: str, action: SetVlans, index: Index) -> tuple[Message, 
     return tuple(messages)
 
 
-def _do(rtnl: Rtnl, step: Step, where: netns.Netns) -> tuple[Message, ...]:
+def _do(rtnl: Rtnl, step: Step, where: netns.Netns, pause: Callable[[float], None]) -> tuple[Message, ...]:
     """The steps that are no message."""
     match step.action:
         case SetSysctl(key=key, value=value):
             netns.opened_in(where, lambda: sysctl.write(key, value))
         case AwaitCarrier(timeout_ms=timeout, settle_ms=settle):
-            await_carrier(rtnl, step.link, timeout / 1000, settle / 1000)
+            await_carrier(rtnl, step.link, timeout / 1000, settle / 1000, pause)
         case _:
             raise AssertionError(f"{step.action} is a message")
     return ()
 
 
-def await_carrier(rtnl: Rtnl, name: str, seconds: float, settle: float = 0.0) -> None:
+def await_carrier(
+    rtnl: Rtnl, name: str, seconds: float, settle: float = 0.0, pause: Callable[[float], None] = time.sleep
+) -> None:
     """Wait until the link is up and has carrier, and LACP has agreed where a partner answers; if it has not, that the
     switch settles.
 
@@ -216,16 +279,23 @@ def await_carrier(rtnl: Rtnl, name: str, seconds: float, settle: float = 0.0) ->
     body = codec.LINK_HEADER.pack(0, 0, 0, 0, 0)
     body += codec.LINK.encode({"name": name, "ext_mask": RTEXT_FILTER_SKIP_STATS})
     request = Message(RTM_GETLINK, body, doing=f"wait for carrier on {name}")
-    end, pause = time.monotonic() + seconds, _POLL_FIRST_S
+    end, poll_s = time.monotonic() + seconds, _POLL_FIRST_S
     while True:
         data, start, _ = rtnl.get(request)
         if codec.LINK_HEADER.unpack_from(data, start)[3] & IFF_LOWER_UP:
-            if not lacp.await_agreement(rtnl, name, end):
-                time.sleep(settle)
+            if not lacp.await_agreement(rtnl, name, end, pause):
+                _rest(settle, pause)
             return
         left = end - time.monotonic()
         if left <= 0:
             hint = f"no carrier within {seconds:g} s: is the cable in, and the other side up?"
             raise KernelError(errno.ETIMEDOUT, request.doing, hint=hint)
-        time.sleep(min(pause, left))
-        pause = min(pause * 2, _POLL_LAST_S)
+        pause(min(poll_s, left))
+        poll_s = min(poll_s * 2, _POLL_LAST_S)
+
+
+def _rest(seconds: float, pause: Callable[[float], None]) -> None:
+    """`pause` may come back early."""
+    end = time.monotonic() + seconds
+    while (left := end - time.monotonic()) > 0:
+        pause(left)

@@ -58,7 +58,7 @@ def _accepted(rtnl: Rtnl, message: Callable[[], Message]) -> bool:
 
 def _filters(rtnl: Rtnl) -> bool:
     """A bridge without CONFIG_BRIDGE_VLAN_FILTERING accepts the option and ignores it (`br_changelink`)."""
-    raws, _ = observe.dump_links(rtnl)
+    raws = observe.dump_links(rtnl)
     return any(raw.data.get("vlan_filtering") == 1 for raw in raws)
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -37,6 +38,9 @@ class Kernel:
     def __init__(self, netns: namespaces.Netns = None) -> None:
         self._fd: int | None = None
         self._features: KernelFeatures | None = None
+        self._links = observe.LinkMemory()
+        self.pause: Callable[[float], None] = time.sleep
+        """What is done while a step waits, for so many seconds or less; it may look at this kernel, and change it."""
         if netns is not None:
             with namespaces.opened(netns) as fd:
                 self._fd = _duplicate(fd)
@@ -58,7 +62,8 @@ class Kernel:
 
     def observe(self, sysctls: Iterable[str] = SYSCTLS) -> Observed:
         """Everything there is now; of `sysctls` those that exist. Raises KernelError."""
-        return observe.observe(self.rtnl, namespaces.opened_in(self._fd, lambda: _read_sysctls(sysctls)))
+        values = namespaces.opened_in(self._fd, lambda: _read_sysctls(sysctls))
+        return observe.observe(self.rtnl, values, self._links)
 
     def run(self, steps: Sequence[Step]) -> Failure | None:
         """Do the steps in one burst; the first that failed, or None.
@@ -69,13 +74,19 @@ class Kernel:
             execute,
         )  # here and below: most of a start's time is loading, and few need all of this
 
-        return execute.run(self.rtnl, steps, self._fd)
+        return execute.run(self.rtnl, steps, self._fd, self.pause)
+
+    def link_defaults(self) -> dict[str, str]:
+        """The settings that a new link begins with, by the names of `Link.settings`. Raises KernelError."""
+        from windrow.netlink import devconf
+
+        return namespaces.opened_in(self._fd, lambda: devconf.defaults(sysctl.read))
 
     def nics(self) -> dict[IfName, Nic]:
         """The Ethernet NICs (`ethtool.NIC_KINDS`), by name. Raises KernelError."""
         from windrow.netlink import ethtool
 
-        return ethtool.nics(self.rtnl)
+        return ethtool.nics(self.rtnl, self._links)
 
     def features(self) -> KernelFeatures:
         """What this kernel can do, tried in a throw-away namespace, once; but for br_netfilter, which others load when

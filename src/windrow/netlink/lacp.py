@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import errno
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from windrow.netlink import options
 from windrow.netlink.errors import KernelError
@@ -25,15 +25,16 @@ _PASSING = 0x30
 _POLL_S = 0.05
 
 
-def await_agreement(rtnl: Rtnl, name: str, end: float) -> bool:
-    """Wait until a NIC of the bond passes frames, and its partner too; `end` is a time.monotonic().
+def await_agreement(rtnl: Rtnl, name: str, end: float, pause: Callable[[float], None] = time.sleep) -> bool:
+    """Wait until a NIC of the bond passes frames, and its partner too; `end` is a time.monotonic(); `pause`
+    is called between two looks.
 
     False: nobody agreed. At once for what does no LACP, after ANSWER_S where nobody answers: the kernel then uses one
     NIC without LACP. Raises KernelError: ETIMEDOUT where a partner answers and does not agree, ENODEV.
     """
     answer_by = min(end, time.monotonic() + ANSWER_S)
     while True:
-        raws, _ = dump_links(rtnl)
+        raws = dump_links(rtnl)
         bond = next((raw for raw in raws if raw.attrs["name"] == name), None)
         if bond is None:
             raise KernelError(errno.ENODEV, f"wait for LACP on {name}")
@@ -48,7 +49,7 @@ def await_agreement(rtnl: Rtnl, name: str, end: float) -> bool:
         if now >= end:
             hint = f"the partner {partner} answers and does not agree: are the switch's ports in one group?"
             raise KernelError(errno.ETIMEDOUT, f"wait for LACP on {name}", hint=hint)
-        time.sleep(_POLL_S)
+        pause(_POLL_S)
 
 
 def _agreed(bond: Raw, raws: Sequence[Raw]) -> bool:

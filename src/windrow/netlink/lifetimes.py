@@ -28,7 +28,7 @@ def dynamic_addresses(rtnl: Rtnl) -> dict[IfName, Mapping[Cidr, int]]:
     dump = rtnl.dump(
         Message(_RTM_GETADDR, codec.ADDR_HEADER.pack(socket.AF_INET, 0, 0, 0, 0), doing="list the addresses")
     )
-    for data, start, end in dump.spans:
+    for data, start, end in dump:
         family, length, flags, _, index = codec.ADDR_HEADER.unpack_from(data, start)
         attributes = codec.ADDR.decode(data, start + codec.ADDR_HEADER.size, end)
         text = attributes.get("local") or attributes.get("address")

@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import _socket as socket  # quicker to load than `socket`, see `sock`
 import errno
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 from windrow.model.lazy import dataclass
+from windrow.model.marks import mark_of
 from windrow.model.values import OWNER_GROUP, VID_MAX, VID_MIN, PortVlans, VidSet
 from windrow.netlink import codec, errors
 from windrow.netlink.sock import (
@@ -24,18 +25,25 @@ from windrow.netlink.sock import (
     NLM_F_REPLACE,
     RTM_DELADDR,
     RTM_DELLINK,
+    RTM_DELLINKPROP,
     RTM_DELROUTE,
+    RTM_DELRULE,
     RTM_NEWADDR,
     RTM_NEWLINK,
+    RTM_NEWLINKPROP,
     RTM_NEWROUTE,
+    RTM_NEWRULE,
     RTM_SETLINK,
     Message,
 )
 
 if TYPE_CHECKING:
-    from windrow.model.host import Bond, Bridge, Link, Route
+    from windrow.model.host import Bond, Bridge, Details, Link, LinkFlags, Route, Rule
+    from windrow.model.values import Cidr
 
-IFF_UP, IFF_PROMISC = 0x1, 0x100
+    Find = Callable[[str], int]
+
+IFF_UP, IFF_NOARP, IFF_PROMISC, IFF_ALLMULTI, IFF_MULTICAST = 0x1, 0x80, 0x100, 0x200, 0x1000
 PVID, UNTAGGED, RANGE_BEGIN, RANGE_END = 0x2, 0x4, 0x8, 0x10
 """BRIDGE_VLAN_INFO_*."""
 BRIDGE_FLAGS_SELF = 2
@@ -106,19 +114,20 @@ def veth(end: End, peer: End, *, master: int | None = None, up: bool = False) ->
 def create_link(link: Link, index: Callable[[str], int], *, group: int = OWNER_GROUP) -> tuple[Message, ...]:
     """`link` with its spec, MTU, MAC, txqlen, parent and group; of a bond the options that apply (`Bond.applicable`).
 
-    One message; two for a bridge with an MTU. A bridge follows the MTU of its ports until someone sets its
-    own (`br_change_mtu` sets BROPT_MTU_SET_BY_USER; the create message does not go through it, and neither
-    does setting the value it has): so it is made one byte larger, then set.
+    Then its second mark (`model.marks`), in a message of its own, and one more for a bridge with an MTU. A bridge
+    follows the MTU of its ports until someone sets its own (`br_change_mtu` sets BROPT_MTU_SET_BY_USER; the create
+    message does not go through it, and neither does setting the value it has): so it is made one byte larger, then set.
     `index` finds the parent and the primary. Raises KernelError for a kind that Windrow does not make.
     """
     from windrow.model.host import Bridge
 
     parent, data = _spec_data(link, index)
+    marks = (add_altname(link.name, mark_of(link.name)),) if group == OWNER_GROUP else ()
     common: dict[str, Any] = {"mac": link.mac, "txqlen": link.txqlen, "group": group, "parent": parent}
     if not isinstance(link.spec, Bridge) or link.mtu is None:
-        return (create(link.name, link.kind, data=data, mtu=link.mtu, **common),)
+        return (create(link.name, link.kind, data=data, mtu=link.mtu, **common), *marks)
     other = link.mtu + 1 if link.mtu < _MTU_LIMIT else link.mtu - 1
-    return (create(link.name, link.kind, data=data, mtu=other, **common), set_link(link.name, mtu=link.mtu))
+    return (create(link.name, link.kind, data=data, mtu=other, **common), *marks, set_link(link.name, mtu=link.mtu))
 
 
 def _spec_data(link: Link, index: Callable[[str], int]) -> tuple[int | None, dict[str, Any]]:
@@ -131,8 +140,8 @@ def _spec_data(link: Link, index: Callable[[str], int]) -> tuple[int | None, dic
             return None, options.bond_values(bond.applicable(), index)
         case Bridge() as bridge:
             return None, options.bridge_values(bridge)
-        case VlanIf(parent=parent, vid=vid):
-            return index(parent), {"vid": vid}
+        case VlanIf(parent=parent, vid=vid, flags=flags):
+            return index(parent), {"vid": vid, "flags": options.vlan_flags_value(flags) if flags else None}
         case Other(kind=kind):
             raise errors.of(errno.EOPNOTSUPP, f"create {link.name}", f"links of kind {kind} are not ours to make")
 
@@ -145,13 +154,40 @@ def delete(name: str) -> Message:
 
 
 def set_link(
-    name: str, *, up: bool | None = None, promisc: bool | None = None, doing: str = "", **attributes: Any
+    name: str,
+    *,
+    up: bool | None = None,
+    promisc: bool | None = None,
+    flags: LinkFlags | None = None,
+    doing: str = "",
+    **attributes: Any,
 ) -> Message:
     """Change flags, and `attributes`: rows of `codec.LINK` (`mtu`, `mac`, `txqlen`, `group`, `alias`, …)."""
-    words = {"up": up, "promisc": promisc, **attributes}
+    words = {"up": up, "promisc": promisc, "flags": flags, **attributes}
     said = ", ".join(f"{key} {value}" for key, value in words.items() if value is not None)
-    body = _link_header(up=up, promisc=promisc) + codec.LINK.encode({"name": name, **attributes})
+    bits: dict[int, bool | None] = {IFF_UP: up, IFF_PROMISC: promisc}
+    if flags is not None:
+        bits |= {IFF_ALLMULTI: flags.allmulti, IFF_MULTICAST: flags.multicast}
+        bits[IFF_NOARP] = None if flags.arp is None else not flags.arp
+        attributes["broadcast"] = flags.broadcast
+        attributes["linkmode"] = None if flags.dormant is None else int(flags.dormant)
+    body = _link_header(bits=bits) + codec.LINK.encode({"name": name, **attributes})
     return Message(RTM_SETLINK, body, doing=doing or f"set {name}: {said}")
+
+
+def add_altname(name: str, altname: str) -> Message:
+    """One more name for a link. Refused with EEXIST if any link has it, this one included."""
+    return _altname(RTM_NEWLINKPROP, NLM_F_CREATE | NLM_F_APPEND | NLM_F_EXCL, name, altname, f"call {name} {altname}")
+
+
+def delete_altname(name: str, altname: str) -> Message:
+    """Refused with ENOENT if there is no such name."""
+    return _altname(RTM_DELLINKPROP, 0, name, altname, f"call {name} {altname} no more")
+
+
+def _altname(type_: int, flags: int, name: str, altname: str, doing: str) -> Message:
+    body = _link_header() + codec.LINK.encode({"name": name, "properties": {"altnames": [altname]}})
+    return Message(type_, body, flags, doing)
 
 
 def set_master(name: str, master: int | None, master_name: str = "") -> Message:
@@ -188,6 +224,24 @@ def set_bridge(name: str, bridge: Bridge) -> Message:
     from windrow.netlink import options
 
     return set_kind(name, "bridge", options.bridge_values(bridge))
+
+
+def set_vlan_flags(name: str, flags: Collection[str]) -> Message:
+    """Those of `options.VLAN_FLAGS` that are on; the others go off."""
+    from windrow.netlink import options
+
+    return set_kind(name, "vlan", {"flags": options.vlan_flags_value(flags)})
+
+
+def slave_options(name: str, kind: str, **values: int) -> Message:
+    """Change how a master of a kind treats a link: `codec.SLAVE_DATA[kind]`.
+
+    The kernel reads the numbers as those of the master that the link has (`rtnl_changelink`), whatever kind is said:
+    only for a link that is known to be in one of this kind.
+    """
+    info = {"slave_kind": kind, "slave_data": codec.SLAVE_DATA[kind].encode(values)}
+    body = _link_header() + codec.LINK.encode({"name": name, "linkinfo": info})
+    return Message(RTM_NEWLINK, body, doing=f"set {kind} slave {name}: {values}")
 
 
 def port_options(index: int, name: str = "", **values: int) -> Message:
@@ -272,22 +326,58 @@ def _addr(type_: int, index: int, cidr: str, flags: int | None = None) -> bytes:
     return codec.ADDR_HEADER.pack(_family(address.version), length, 0, 0, index) + codec.ADDR.encode(values)
 
 
-def add_route(route: Route, index: int | None, *, beside: bool = False) -> Message:
-    """Add or replace a unicast route; `index` is the ifindex of its device. Raises ValueError.
+def put_back_addr(index: int, cidr: Cidr, details: Details, *, name: str, moving: bool) -> Message:
+    """Give a link an address as it was somewhere on this host. `moving`: usable at once; told again without that, it
+    loses the mark of it (`inet6_addr_modify`). Raises ValueError."""
+    from windrow.netlink import addresses
+
+    body = addresses.write(cidr, details, index, name, moving=moving)
+    return Message(RTM_NEWADDR, body, NLM_F_CREATE | NLM_F_REPLACE, f"add {cidr} to {name}")
+
+
+def take_addr(index: int, cidr: Cidr, details: Details, *, name: str) -> Message:
+    """Take an address that has details: one with a peer `del_addr` would not find. Raises ValueError."""
+    head = codec.ADDR_HEADER.pack(_family(6 if ":" in cidr else 4), int(cidr.partition("/")[2]), 0, 0, index)
+    return Message(RTM_DELADDR, head + details.attributes, doing=f"take {cidr} from {name}")
+
+
+def add_route(route: Route, index: int | None, *, beside: bool = False, find: Find | None = None) -> Message:
+    """Add or replace a route; `index` is the ifindex of its device, and `find` that of any link, which one with
+    `exact` asks for. Raises ValueError.
 
     `beside`: leave another one of the same destination and metric as it is (`fib_table_insert`: NLM_F_REPLACE takes
     whichever stands first, also another's). The same one again is then EEXIST.
     """
     how = NLM_F_APPEND if beside else NLM_F_REPLACE
-    return Message(RTM_NEWROUTE, _route(route, index), NLM_F_CREATE | how, f"add route {_said(route)}")
+    return Message(RTM_NEWROUTE, _route(route, index, find), NLM_F_CREATE | how, f"add route {_said(route)}")
 
 
-def del_route(route: Route, index: int | None) -> Message:
-    return Message(RTM_DELROUTE, _route(route, index), doing=f"delete route {_said(route)}")
+def del_route(route: Route, index: int | None, *, find: Find | None = None) -> Message:
+    return Message(RTM_DELROUTE, _route(route, index, find), doing=f"delete route {_said(route)}")
 
 
-def _route(route: Route, index: int | None) -> bytes:
+def add_rule(rule: Rule) -> Message:
+    """EEXIST if it is there (NLM_F_EXCL: the kernel takes the like of it twice otherwise)."""
+    from windrow.netlink import routes
+
+    return Message(RTM_NEWRULE, routes.write_rule(rule), NLM_F_CREATE | NLM_F_EXCL, f"add a rule for {rule.link}")
+
+
+def del_rule(rule: Rule) -> Message:
+    from windrow.netlink import routes
+
+    return Message(RTM_DELRULE, routes.write_rule(rule), doing=f"delete a rule for {rule.link}")
+
+
+def _route(route: Route, index: int | None, find: Find | None) -> bytes:
     import ipaddress
+
+    if route.exact is not None:
+        from windrow.netlink import routes
+
+        if find is None and route.links != (route.dev,):
+            raise ValueError(f"the route to {route.dst} leads over several links")
+        return routes.write(route, find or (lambda _: index or 0))
 
     version = _route_version(route)
     network = ipaddress.ip_network(route.dst if route.dst != "default" else "0.0.0.0/0" if version == 4 else "::/0")
@@ -303,8 +393,15 @@ def _route(route: Route, index: int | None) -> bytes:
             "dev": index,
             "metric": route.metric or None,
             "table": route.table,
+            "expires": _seconds(route),
         }
     )
+
+
+def _seconds(route: Route) -> int | None:
+    from windrow.netlink import routes
+
+    return None if route.until is None else routes.left(route.until)
 
 
 def _route_version(route: Route) -> int:
@@ -322,7 +419,11 @@ def _family(version: int) -> int:
     return int(socket.AF_INET6 if version == 6 else socket.AF_INET)
 
 
-def _link_header(family: int = 0, index: int = 0, *, up: bool | None = None, promisc: bool | None = None) -> bytes:
-    flags = (IFF_UP if up else 0) | (IFF_PROMISC if promisc else 0)
-    change = (IFF_UP if up is not None else 0) | (IFF_PROMISC if promisc is not None else 0)
+def _link_header(
+    family: int = 0, index: int = 0, *, up: bool | None = None, bits: Mapping[int, bool | None] | None = None
+) -> bytes:
+    """`bits`: IFF_* -> on or off; None: as it is."""
+    given = {IFF_UP: up, **(bits or {})}
+    flags = sum(bit for bit, on in given.items() if on)
+    change = sum(bit for bit, on in given.items() if on is not None)
     return codec.LINK_HEADER.pack(family, 0, index, flags, change)

@@ -7,6 +7,7 @@ import errno
 import fcntl
 from struct import Struct
 
+from windrow.model.values import name_bytes
 from windrow.netlink import errors
 
 _SIOCETHTOOL, _GLINKSETTINGS = 0x8946, 0x4C
@@ -36,7 +37,7 @@ class LinkSettings:
         The kernel wants to be told how long its masks are, and says it when told wrong, as a negative number
         (`ethtool_get_link_ksettings`): one question more, for the first link that answers at all.
         """
-        request = _REQUEST.pack(name.encode(errors="surrogateescape"), self._address)
+        request = _REQUEST.pack(name_bytes(name), self._address)
         for _ in range(2):
             _SETTINGS.pack_into(self._buffer, 0, _GLINKSETTINGS, 0, 0, self._words)
             try:

@@ -60,11 +60,13 @@ def _take(path: str, shared: bool, end: float | None) -> int:
 
 
 def _open(path: str) -> int:
-    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
     try:
         return os.open(path, flags, 0o600)
     except FileNotFoundError:
-        os.makedirs(os.path.dirname(path), exist_ok=True)
+        directory = os.path.dirname(path)
+        os.makedirs(directory, exist_ok=True)
+        os.chmod(directory, 0o755)  # whatever the umask: others' files are in it that everybody may read
         return os.open(path, flags, 0o600)
 
 

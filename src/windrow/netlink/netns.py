@@ -115,7 +115,7 @@ def names() -> tuple[str, ...]:
 
 def _share_run_netns() -> None:
     """As `ip netns add` does: mounts under /run/netns show in other mount namespaces, and go away there too."""
-    RUN_NETNS.mkdir(parents=True, exist_ok=True)
+    RUN_NETNS.mkdir(mode=0o755, parents=True, exist_ok=True)
     try:
         _mount("", str(RUN_NETNS), _MS_SHARED | _MS_REC, "prepare /run/netns")
     except errors.KernelError:

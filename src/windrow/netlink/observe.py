@@ -1,50 +1,61 @@
-"""One full look at a network namespace: four or five dumps become `model.host.Observed`."""
+"""One full look at a network namespace: a handful of dumps become `model.host.Observed`."""
 
 from __future__ import annotations
 
-import errno
 import socket
+import struct
 from collections.abc import Callable, Iterable, Mapping
+from functools import cache
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from windrow.model.bridging import BridgePort
 from windrow.model.host import (
+    OWNER_GROUP,
+    Details,
     HostState,
     LacpState,
     Link,
+    LinkFlags,
     LinkSpec,
     Observed,
     Other,
     PortVlans,
-    Route,
     Runtime,
     VlanIf,
 )
+from windrow.model.marks import is_marked
 from windrow.model.values import Cidr, IfName, Mac, VidSet
-from windrow.netlink import codec, options
-from windrow.netlink.errors import KernelError
-from windrow.netlink.links import BRIDGE_FLAGS_SELF, DEVICE, PVID, RANGE_BEGIN, RANGE_END, UNTAGGED
+from windrow.netlink import addresses, codec, devconf, options, routes
+from windrow.netlink.links import (
+    BRIDGE_FLAGS_SELF,
+    DEVICE,
+    IFF_ALLMULTI,
+    IFF_MULTICAST,
+    IFF_NOARP,
+    IFF_PROMISC,
+    IFF_UP,
+    PVID,
+    RANGE_BEGIN,
+    RANGE_END,
+    UNTAGGED,
+)
 from windrow.netlink.linksettings import LinkSettings
 from windrow.netlink.sock import (
     RTEXT_FILTER_BRVLAN_COMPRESSED,
     RTEXT_FILTER_SKIP_STATS,
-    RTM_GETADDR,
     RTM_GETLINK,
-    RTM_GETROUTE,
-    Dump,
     Message,
     Rtnl,
+    Span,
 )
 
-IFF_UP, IFF_LOOPBACK, IFF_PROMISC, IFF_LOWER_UP = 0x1, 0x8, 0x100, 0x10000
+IFF_LOOPBACK, IFF_LOWER_UP = 0x8, 0x10000
 ARPHRD_ETHER = 1
 OPER = ("unknown", "notpresent", "down", "lowerlayerdown", "testing", "dormant", "up")
 """IF_OPER_* (RFC 2863)."""
-RT_TABLE_MAIN = 254
 _PEERED = frozenset({"veth", "netkit", "vxcan"})
 """Kinds whose IFLA_LINK is the other end of a cable, and not what they stand on."""
-_IFA_F_PERMANENT = 0x80
-_RTN_UNICAST, _RTM_F_CLONED = 1, 0x200
 _LINK_BODY = codec.LINK_HEADER.pack(0, 0, 0, 0, 0) + codec.LINK.encode({"ext_mask": RTEXT_FILTER_SKIP_STATS})
 _BRIDGE_BODY = codec.LINK_HEADER.pack(socket.AF_BRIDGE, 0, 0, 0, 0) + codec.BRIDGE_LINK.encode(
     {"ext_mask": RTEXT_FILTER_BRVLAN_COMPRESSED}
@@ -54,8 +65,14 @@ _BRIDGE_BODY = codec.LINK_HEADER.pack(socket.AF_BRIDGE, 0, 0, 0, 0) + codec.BRID
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
+Ports = tuple[BridgePort, BridgePort]
+"""A bridge port that need not forward just now, and the same one where it ought to (`options.port_of`)."""
+
+
 class Raw(NamedTuple):
-    """One link as the kernel sent it: header and decoded attributes. `data`: of its kind; `slave`: of its master's."""
+    """One link as the kernel sent it: header and decoded attributes. `data`: of its kind; `slave`: of its master's.
+
+    `fault`: why it could not be read; then nothing is known of it but its name."""
 
     ifindex: int
     arphrd: int
@@ -65,54 +82,181 @@ class Raw(NamedTuple):
     slave_kind: str = ""
     data: Mapping[str, Any] = _NOTHING
     slave: Mapping[str, Any] = _NOTHING
+    port: Ports | None = None
+    fault: str = ""
 
 
-def observe(rtnl: Rtnl, sysctls: Mapping[str, str] | None = None) -> Observed:
-    """Everything there is. `sysctls`: values read by the caller, to be part of the state. Raises KernelError."""
-    raws, dirty = dump_links(rtnl)
+def observe(rtnl: Rtnl, sysctls: Mapping[str, str] | None = None, memory: LinkMemory | None = None) -> Observed:
+    """All links, their VLANs and addresses, and the routes. `sysctls` go into the state as they are.
+
+    A link of which the kernel says what nobody here can read is named in `Observed.unreadable`; the look goes on.
+    Raises KernelError.
+    """
+    memory = memory or LinkMemory()
+    raws = dump_links(rtnl, memory)
     names = {raw.ifindex: raw.attrs["name"] for raw in raws}
-    kinds = {raw.ifindex: raw.kind for raw in raws}
     vlans: Mapping[int, PortVlans] = {}
-    if "bridge" in kinds.values():
-        vlans, interrupted = dump_vlans(rtnl)
-        dirty |= interrupted
-    addrs, interrupted = _dump_addrs(rtnl)
-    dirty |= interrupted
-    routes, interrupted = _dump_routes(rtnl, names)
-    dirty |= interrupted
-    bonds = {raw.ifindex: raw.data for raw in raws if raw.kind == "bond"}
-    settings = LinkSettings(rtnl.fileno())
+    if any(raw.kind == "bridge" for raw in raws):
+        vlans = dump_vlans(rtnl, memory)
+    addrs = addresses.dump_addresses(rtnl)
+    found = routes.dump_routes(rtnl, names)
+    rules = routes.dump_rules(rtnl)
+    look = _Look(
+        names=names,
+        bonds={raw.ifindex: raw.data for raw in raws if raw.kind == "bond"},
+        open_bridges=frozenset(
+            r.ifindex for r in raws if r.kind == "bridge" and r.flags & IFF_UP and not r.data.get("stp")
+        ),
+        settings=LinkSettings(rtnl.fileno()),
+    )
     links: dict[IfName, Link] = {}
     runtime: dict[IfName, Runtime] = {}
+    unreadable: dict[IfName, str] = {}
     for raw in raws:
-        link = _link(raw, names, vlans, addrs.get(raw.ifindex, _NO_ADDRS))
-        links[link.name] = link
-        runtime[link.name] = _runtime(raw, names, bonds, settings)
-    state = HostState(links=links, routes=routes, sysctls=dict(sysctls or {}))
-    return Observed(state=state, runtime=runtime, dirty=dirty)
+        name = raw.attrs["name"]
+        try:
+            if raw.fault:
+                raise ValueError(raw.fault)
+            links[name], runtime[name] = memory.meant(
+                raw, look, vlans.get(raw.ifindex), addrs.get(raw.ifindex, _NO_ADDRS)
+            )
+        except _FAULTS as fault:
+            unreadable[name] = f"{type(fault).__name__}: {fault}"
+    state = HostState(links=links, routes=found, rules=rules, sysctls=dict(sysctls or {}))
+    return Observed(state=state, runtime=runtime, unreadable=unreadable)
+
+
+class _Look(NamedTuple):
+    """What one link's meaning takes of the others."""
+
+    names: Mapping[int, str]
+    bonds: Mapping[int, Mapping[str, Any]]
+    open_bridges: frozenset[int]
+    """Those that are open, without STP: their ports forward as soon as they can."""
+    settings: LinkSettings
 
 
 # Links --------------------------------------------------------------------------------------------
 
 
-def dump_links(rtnl: Rtnl) -> tuple[list[Raw], bool]:
-    """All links, decoded; and whether the dump was interrupted."""
-    dump = rtnl.dump(Message(RTM_GETLINK, _LINK_BODY, doing="list the links"))
-    unpack, decode, size = codec.LINK_HEADER.unpack_from, codec.LINK.decode, codec.LINK_HEADER.size
-    raws: list[Raw] = []
-    for data, start, end in dump.spans:
-        _, arphrd, index, flags, _ = unpack(data, start)
-        attrs = decode(data, start + size, end)
+class LinkMemory:
+    """What a kernel's links said in the last look: who says the same again, byte for byte, is not read again.
+
+    A host has a thousand cables of machines and pods, and an agent looks when one of them comes or goes.
+    """
+
+    def __init__(self) -> None:
+        self._said: dict[int, tuple[bytes, Raw]] = {}
+        self._vlans: dict[int, tuple[bytes, PortVlans | None]] = {}
+        self._meant: dict[int, tuple[tuple[Any, ...], Link, Runtime]] = {}
+
+    def raws(self, dump: Iterable[Span]) -> list[Raw]:
+        before, self._said = self._said, {}
+        for data, start, end in dump:
+            said = data[start:end]
+            index = _LINK_HEADER(said)[2]
+            known = before.get(index)
+            self._said[index] = known if known is not None and known[0] == said else (said, _raw(said))
+        self._meant = {index: one for index, one in self._meant.items() if index in self._said}
+        return [raw for _, raw in self._said.values()]
+
+    def vlans(self, dump: Iterable[Span]) -> dict[int, PortVlans]:
+        before, self._vlans = self._vlans, {}
+        for data, start, end in dump:
+            said = data[start:end]
+            index = _LINK_HEADER(said)[2]
+            known = before.get(index)
+            self._vlans[index] = known if known is not None and known[0] == said else (said, _vlans(said))
+        return {index: vlans for index, (_, vlans) in self._vlans.items() if vlans is not None}
+
+    def meant(
+        self, raw: Raw, look: _Look, vlans: PortVlans | None, addrs: Mapping[Cidr, Details]
+    ) -> tuple[Link, Runtime]:
+        """A link that says the same, in the same surroundings, is the same. One that has a speed is asked for it; what
+        a bond and its slaves are follows from each other."""
+        if _has_speed(raw):
+            return _link(raw, look, vlans, addrs), _runtime(raw, look)
+        names, attrs = look.names, raw.attrs
+        around = (
+            raw,
+            names.get(attrs.get("master", 0)),
+            names.get(attrs.get("parent", 0)),
+            vlans,
+            addrs,
+            raw.port is not None and _ought_to_forward(raw, look),
+        )
+        known = self._meant.get(raw.ifindex)
+        if known is None or known[0][0] is not raw or known[0][1:] != around[1:]:
+            known = self._meant[raw.ifindex] = (around, _link(raw, look, vlans, addrs), _runtime(raw, look))
+        return known[1], known[2]
+
+
+def dump_links(rtnl: Rtnl, memory: LinkMemory | None = None) -> list[Raw]:
+    """All links, decoded. Raises KernelError."""
+    return (memory or LinkMemory()).raws(rtnl.dump(Message(RTM_GETLINK, _LINK_BODY, doing="list the links")))
+
+
+_LINK_HEADER = codec.LINK_HEADER.unpack_from
+
+
+def _raw(said: bytes) -> Raw:
+    """What one message says of a link."""
+    _, arphrd, index, flags, _ = _LINK_HEADER(said)
+    try:
+        attrs = codec.LINK.decode(said, codec.LINK_HEADER.size)
         info = attrs.get("linkinfo")
-        raws.append(_with_info(index, arphrd, flags, attrs, info) if info else Raw(index, arphrd, flags, attrs, DEVICE))
-    return raws, dump.dirty
+        raw = _with_info(index, arphrd, flags, attrs, info) if info else Raw(index, arphrd, flags, attrs, DEVICE)
+        attrs["name"]
+    except _FAULTS as fault:
+        name = _NAME.decode(said, codec.LINK_HEADER.size).get("name", f"#{index}")
+        return Raw(index, arphrd, flags, {"name": name}, DEVICE, fault=f"{type(fault).__name__}: {fault}")
+    return raw
+
+
+_FAULTS = (struct.error, ValueError, LookupError, TypeError)
+"""What reading raises for a payload that is not what its number says: shorter, longer, of a later kernel."""
+_NAME = codec.Table({"name": codec.LINK.rows["name"]})
 
 
 def _with_info(index: int, arphrd: int, flags: int, attrs: Mapping[str, Any], info: Mapping[str, Any]) -> Raw:
     kind, slave_kind = info.get("kind", DEVICE), info.get("slave_kind", "")
     data = _DECODE_DATA[kind](info["data"]) if kind in _DECODE_DATA and "data" in info else _NOTHING
+    if slave_kind == "bridge":
+        slave, port = _PORTS.read(info["slave_data"])
+        return Raw(index, arphrd, flags, attrs, kind, slave_kind, data, slave, port)
     slave = codec.SLAVE_DATA[slave_kind].decode(info["slave_data"]) if slave_kind in codec.SLAVE_DATA else _NOTHING
     return Raw(index, arphrd, flags, attrs, kind, slave_kind, data, slave)
+
+
+class _Ports:
+    """Reads what is said of bridge ports (IFLA_INFO_SLAVE_DATA of kind bridge).
+
+    A host has a thousand ports that differ in nothing but their timers and numbers. So what was read is kept by the
+    bytes of the attributes that count, their headers included; where they stand follows from the length of the whole.
+    """
+
+    _KEPT_MAX = 256
+
+    def __init__(self) -> None:
+        self._runs: dict[int, list[slice]] = {}
+        self._kept: dict[bytes, tuple[Mapping[str, Any], Ports]] = {}
+
+    def read(self, data: bytes) -> tuple[Mapping[str, Any], Ports]:
+        runs = self._runs.get(len(data))
+        if runs is None:
+            runs = self._runs[len(data)] = codec.BRIDGE_PORT.runs(data)
+        key = b"".join([data[run] for run in runs])
+        found = self._kept.get(key)
+        if found is None:
+            values = codec.BRIDGE_PORT.decode(data)
+            ports = options.port_of(values, settled=False), options.port_of(values, settled=True)
+            if len(self._kept) >= self._KEPT_MAX:
+                self._kept.clear()
+            found = self._kept[key] = values, ports
+        return found
+
+
+_PORTS = _Ports()
 
 
 _DECODE_DATA: Mapping[str, Callable[[bytes], Mapping[str, Any]]] = {
@@ -120,14 +264,16 @@ _DECODE_DATA: Mapping[str, Callable[[bytes], Mapping[str, Any]]] = {
     "bridge": codec.BRIDGE.decode,
     "vlan": codec.VLAN.decode,
 }
-_NO_ADDRS: frozenset[Cidr] = frozenset()
+_NO_ADDRS: Mapping[Cidr, Details] = MappingProxyType({})
 
 
-def _link(raw: Raw, names: Mapping[int, str], vlans: Mapping[int, PortVlans], addrs: frozenset[Cidr]) -> Link:
-    attrs, flags = raw.attrs, raw.flags
+def _link(raw: Raw, look: _Look, vlans: PortVlans | None, details: Mapping[Cidr, Details]) -> Link:
+    attrs, flags, names = raw.attrs, raw.flags, look.names
     mac = attrs.get("mac")
+    name = attrs["name"]
+    port = raw.port
     return Link(
-        name=attrs["name"],
+        name=name,
         spec=_spec(raw, names),
         up=flags & IFF_UP != 0,
         mtu=attrs["mtu"],
@@ -135,14 +281,47 @@ def _link(raw: Raw, names: Mapping[int, str], vlans: Mapping[int, PortVlans], ad
         txqlen=attrs.get("txqlen"),
         promisc=flags & IFF_PROMISC != 0,
         master=names.get(attrs["master"], "") if "master" in attrs else "",
-        vlans=vlans.get(raw.ifindex, _NO_VLANS) if raw.slave_kind == "bridge" else None,
-        self_vlans=vlans.get(raw.ifindex, _NO_VLANS) if raw.kind == "bridge" else None,
-        isolated=bool(raw.slave.get("isolated")) if raw.slave_kind == "bridge" else None,
-        hairpin=bool(raw.slave.get("hairpin")) if raw.slave_kind == "bridge" else None,
-        addrs=addrs,
+        vlans=(vlans or _NO_VLANS) if port else None,
+        self_vlans=(vlans or _NO_VLANS) if raw.kind == "bridge" else None,
+        port=port[_ought_to_forward(raw, look)] if port else None,
+        flags=_flags(flags & _FLAGS, attrs.get("linkmode", 0), attrs.get("broadcast")),
+        slave_prio=raw.slave.get("prio"),
+        addrs=addresses.static(details),
+        details=details,
+        settings=devconf.read(attrs["families"]) if _has_settings(raw, details) else _NOTHING,
+        mark=bool(attrs.get("group")) and is_marked(name, attrs["group"], _altnames(attrs)),
     )
 
 
+def _has_settings(raw: Raw, details: Mapping[Cidr, Details]) -> bool:
+    """Not those of the thousand cables of machines and pods."""
+    ours = raw.kind in ("bridge", "vlan") and raw.attrs.get("group") == OWNER_GROUP
+    return "families" in raw.attrs and (bool(details) or ours)
+
+
+def _altnames(attrs: Mapping[str, Any]) -> tuple[str, ...]:
+    return tuple(attrs["properties"].get("altnames", ())) if "properties" in attrs else ()
+
+
+def _ought_to_forward(raw: Raw, look: _Look) -> bool:
+    """`br_port_carrier_check`, `br_stp_enable_bridge`: what is open and has carrier is opened, under one lock."""
+    operable = raw.flags & IFF_UP and raw.attrs.get("oper") in (_OPER_UNKNOWN, _OPER_UP)
+    return bool(operable) and raw.attrs.get("master") in look.open_bridges
+
+
+@cache
+def _flags(flags: int, linkmode: int, broadcast: str | None) -> LinkFlags:
+    return LinkFlags(
+        arp=not flags & IFF_NOARP,
+        multicast=flags & IFF_MULTICAST != 0,
+        allmulti=flags & IFF_ALLMULTI != 0,
+        dormant=linkmode != 0,
+        broadcast=Mac(broadcast) if broadcast else None,
+    )
+
+
+_FLAGS = IFF_NOARP | IFF_MULTICAST | IFF_ALLMULTI
+_OPER_UNKNOWN, _OPER_UP = 0, 6
 _NO_VLANS = PortVlans()
 
 
@@ -153,7 +332,7 @@ def _spec(raw: Raw, names: Mapping[int, str]) -> LinkSpec:
         case "bridge":
             return options.bridge_of(raw.data)
         case "vlan" if (parent := _parent(raw, names)) is not None:
-            return VlanIf(parent=parent, vid=raw.data["vid"])
+            return VlanIf(parent=parent, vid=raw.data["vid"], flags=options.vlan_flags(raw.data.get("flags", (0, 0))))
         case kind:
             return Other(kind=kind, parent=None if kind in _PEERED else _parent(raw, names))
 
@@ -177,19 +356,17 @@ def _has_speed(raw: Raw) -> bool:
     return raw.arphrd == ARPHRD_ETHER and (raw.kind in (DEVICE, "bond") or raw.slave_kind == "bond")
 
 
-def _runtime(
-    raw: Raw, names: Mapping[int, str], bonds: Mapping[int, Mapping[str, Any]], settings: LinkSettings
-) -> Runtime:
+def _runtime(raw: Raw, look: _Look) -> Runtime:
     attrs = raw.attrs
     oper = attrs.get("oper", 0)
-    speed, duplex = settings.of(attrs["name"]) if _has_speed(raw) else (None, None)
+    speed, duplex = look.settings.of(attrs["name"]) if _has_speed(raw) else (None, None)
     special: Mapping[str, Any] = _NOTHING
     if raw.slave_kind == "bond":
-        special = _slave_runtime(raw, bonds.get(attrs.get("master", 0), _NOTHING))
+        special = _slave_runtime(raw, look.bonds.get(attrs.get("master", 0), _NOTHING))
     elif raw.slave_kind == "bridge":
         special = {"port_state": raw.slave.get("state")}
     if raw.kind == "bond":
-        special = {**special, **_bond_runtime(raw.data, names)}
+        special = {**special, **_bond_runtime(raw.data, look.names)}
     return Runtime(
         ifindex=raw.ifindex,
         group=attrs.get("group", 0),
@@ -197,7 +374,7 @@ def _runtime(
         oper=OPER[oper] if oper < len(OPER) else "unknown",
         permanent_mac=permanent_mac(raw),
         alias=attrs.get("alias", ""),
-        altnames=tuple(attrs["properties"].get("altnames", ())) if "properties" in attrs else (),
+        altnames=_altnames(attrs),
         min_mtu=attrs.get("min_mtu", 0),
         max_mtu=attrs.get("max_mtu", 0),
         speed=speed,
@@ -242,20 +419,18 @@ def _partner(info: Mapping[str, Any]) -> Mac | None:
 # VLANs --------------------------------------------------------------------------------------------
 
 
-def dump_vlans(rtnl: Rtnl) -> tuple[dict[int, PortVlans], bool]:
+def dump_vlans(rtnl: Rtnl, memory: LinkMemory | None = None) -> dict[int, PortVlans]:
     """VLANs by ifindex, of ports and of bridges themselves.
 
     One port is never split over two messages: the kernel makes room for the largest (`rtnl_calcit`).
     """
-    dump = rtnl.dump(Message(RTM_GETLINK, _BRIDGE_BODY, doing="list the VLANs"))
-    found: dict[int, PortVlans] = {}
-    for data, start, end in dump.spans:
-        index = codec.LINK_HEADER.unpack_from(data, start)[2]
-        spec = codec.BRIDGE_LINK.decode(data, start + codec.LINK_HEADER.size, end).get("spec")
-        # A NIC's own switch answers too (`ndo_dflt_bridge_getlink`), and says SELF.
-        if spec and not spec.get("flags", 0) & BRIDGE_FLAGS_SELF:
-            found[index] = port_vlans(spec.get("vlans", ()))
-    return found, dump.dirty
+    return (memory or LinkMemory()).vlans(rtnl.dump(Message(RTM_GETLINK, _BRIDGE_BODY, doing="list the VLANs")))
+
+
+def _vlans(said: bytes) -> PortVlans | None:
+    """A NIC's own switch answers too (`ndo_dflt_bridge_getlink`), and says SELF."""
+    spec = codec.BRIDGE_LINK.decode(said, codec.LINK_HEADER.size).get("spec")
+    return port_vlans(spec.get("vlans", ())) if spec and not spec.get("flags", 0) & BRIDGE_FLAGS_SELF else None
 
 
 def port_vlans(entries: Iterable[tuple[int, int]]) -> PortVlans:
@@ -273,71 +448,3 @@ def port_vlans(entries: Iterable[tuple[int, int]]) -> PortVlans:
         if flags & PVID:
             pvid = vid
     return PortVlans(pvid=pvid, untagged=VidSet(untagged), tagged=VidSet(tagged))
-
-
-# Addresses and routes -----------------------------------------------------------------------------
-
-
-def _dump_addrs(rtnl: Rtnl) -> tuple[dict[int, frozenset[Cidr]], bool]:
-    dump = rtnl.dump(Message(RTM_GETADDR, codec.ADDR_HEADER.pack(0, 0, 0, 0, 0), doing="list the addresses"))
-    found: dict[int, set[Cidr]] = {}
-    for data, start, end in dump.spans:
-        _, length, flags, _, index = codec.ADDR_HEADER.unpack_from(data, start)
-        attrs = codec.ADDR.decode(data, start + codec.ADDR_HEADER.size, end)
-        text = attrs.get("local") or attrs.get("address")
-        if text and attrs.get("flags", flags) & _IFA_F_PERMANENT and not _link_local(text):
-            found.setdefault(index, set()).add(Cidr(f"{text}/{length}"))
-    return {index: frozenset(cidrs) for index, cidrs in found.items()}, dump.dirty
-
-
-def _link_local(text: str) -> bool:
-    """fe80::/10 (RFC 4291 §2.5.6): every link that is up has one, and nobody configured it."""
-    return text.startswith(("fe8", "fe9", "fea", "feb")) and text[4:5] == ":"
-
-
-def _dump_routes(rtnl: Rtnl, names: Mapping[int, str]) -> tuple[frozenset[Route], bool]:
-    """The unicast routes of the main table."""
-    routes: set[Route] = set()
-    dirty = False
-    for family in (socket.AF_INET, socket.AF_INET6):
-        header = codec.ROUTE_HEADER.pack(family, 0, 0, 0, RT_TABLE_MAIN, 0, 0, 0, 0)
-        dump = _route_dump(rtnl, Message(RTM_GETROUTE, header, doing="list the routes"))
-        for data, start, end in dump.spans:
-            fields = codec.ROUTE_HEADER.unpack_from(data, start)
-            if fields[0] == family and fields[7] == _RTN_UNICAST and not fields[8] & _RTM_F_CLONED:
-                attrs = codec.ROUTE.decode(data, start + codec.ROUTE_HEADER.size, end)
-                if attrs.get("table", fields[4]) == RT_TABLE_MAIN:
-                    routes.update(_routes(fields, attrs, names))
-        dirty |= dump.dirty
-    return frozenset(routes), dirty
-
-
-def _route_dump(rtnl: Rtnl, message: Message) -> Dump:
-    """A namespace that never had a route has no main table (ENOENT); a kernel may have no IPv6."""
-    try:
-        return rtnl.dump(message)
-    except KernelError as error:
-        if error.errno not in (errno.ENOENT, errno.EOPNOTSUPP, errno.EAFNOSUPPORT):
-            raise
-        return Dump([])
-
-
-def _routes(fields: tuple[int, ...], attrs: Mapping[str, Any], names: Mapping[int, str]) -> Iterable[Route]:
-    """One Route; for a multipath one, one per next hop."""
-    dst = f"{attrs['dst']}/{fields[1]}" if "dst" in attrs else "default"
-    if _link_local(dst):
-        return
-    hops = (
-        list(codec.nexthops(attrs["multipath"]))
-        if "multipath" in attrs
-        else [(attrs.get("dev", 0), attrs.get("gateway"))]
-    )
-    for index, gateway in hops:
-        name = names.get(index)
-        yield Route(
-            dst=dst,
-            dev=IfName(name) if name else None,
-            gateway=gateway,
-            metric=attrs.get("metric", 0),
-            protocol=fields[5],
-        )

@@ -1,17 +1,20 @@
-"""The options of bonds and bridges: `model.host` values to attribute values, and back.
+"""The options of bonds, bridges, their ports and VLAN interfaces: `model.host` values to attribute values, and back.
 
 For a bond everything follows from `model.bonding.OPTIONS`: a choice is its index, a NIC its ifindex.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from windrow.model.bonding import OPTIONS, BondMode, BondOption
-from windrow.model.host import Bond, Bridge
+from windrow.model.bridging import FRESH_BRIDGE_PORT, PORT_OPTIONS, Bridge, BridgePort
+from windrow.model.host import VLAN_FLAGS, Bond
 
 NO_MAC = "00:00:00:00:00:00"
+DISABLED, FORWARDING = 0, 3
+"""BR_STATE_*."""
 _TICKS = 100
 """USER_HZ: bridge times cross the kernel's border in hundredths of a second on every architecture."""
 
@@ -67,19 +70,72 @@ def _from_kernel(option: BondOption, value: Any, names: Mapping[int, str]) -> An
 _MODES = tuple(BondMode)
 
 
+_BOOLOPTS = {"no_linklocal_learn": 1 << 0, "mcast_vlan_snooping": 1 << 1}
+"""BR_BOOLOPT_*, as bits of IFLA_BR_MULTI_BOOLOPT."""
+_BRIDGE_FLAGS = (
+    "vlan_filtering",
+    "stp",
+    "mcast_snooping",
+    "nf_call_iptables",
+    "nf_call_ip6tables",
+    "nf_call_arptables",
+)
+_BRIDGE_NUMBERS = ("vlan_protocol", "default_pvid", "group_fwd_mask", "mcast_router")
+
+
 def bridge_values(bridge: Bridge) -> dict[str, Any]:
     """The attributes of the options that are not None, for `codec.BRIDGE`."""
+    mask = sum(bit for name, bit in _BOOLOPTS.items() if getattr(bridge, name) is not None)
+    flags = {name: None if (value := getattr(bridge, name)) is None else int(value) for name in _BRIDGE_FLAGS}
     return {
         "ageing": None if bridge.ageing is None else bridge.ageing * _TICKS,
-        "stp": None if bridge.stp is None else int(bridge.stp),
-        "vlan_filtering": None if bridge.vlan_filtering is None else int(bridge.vlan_filtering),
+        **flags,
+        **{name: getattr(bridge, name) for name in _BRIDGE_NUMBERS},
+        "boolopts": (sum(bit for name, bit in _BOOLOPTS.items() if getattr(bridge, name)), mask) if mask else None,
     }
 
 
 def bridge_of(values: Mapping[str, Any]) -> Bridge:
-    """`vlan_filtering` is False where the kernel has no CONFIG_BRIDGE_VLAN_FILTERING, and so no attribute."""
+    """`vlan_filtering` is False where the kernel has no CONFIG_BRIDGE_VLAN_FILTERING, and so no attribute; of the
+    others that this kernel does not have, None is said."""
+    on, known = values.get("boolopts", (0, 0))
     return Bridge(
-        vlan_filtering=bool(values.get("vlan_filtering", 0)),
-        stp=bool(values["stp"]) if "stp" in values else None,
         ageing=values["ageing"] // _TICKS if "ageing" in values else None,
+        **{name: bool(values[name]) for name in _BRIDGE_FLAGS if name in values},
+        **{name: values[name] for name in _BRIDGE_NUMBERS if name in values},
+        **{name: bool(on & bit) for name, bit in _BOOLOPTS.items() if known & bit},
+        **({} if "vlan_filtering" in values else {"vlan_filtering": False}),
     )
+
+
+def port_values(port: BridgePort) -> dict[str, int]:
+    """The attributes of the options that are not None, for `codec.BRIDGE_PORT`. A port that does not forward is
+    disabled: without STP the kernel puts every other state back to forwarding at once (`br_port_state_selection`)."""
+    found = {name: int(value) for name in PORT_OPTIONS if (value := getattr(port, name)) is not None}
+    forwarding = found.pop("forwarding", None)
+    return found if forwarding is None else {**found, "state": FORWARDING if forwarding else DISABLED}
+
+
+def port_of(values: Mapping[str, Any], *, settled: bool) -> BridgePort:
+    """`settled`: the port is open, has carrier, and its bridge is open and without STP, so that it ought to forward.
+
+    A port without a backup does not say so, and a kernel without MAB does none. One that is as new is the same object
+    as every other such one, which is quick to compare.
+    """
+    found = {name: bool(value) if name in _PORT_FLAGS else value for name, value in values.items()}
+    state = found.pop("state", None)
+    found = {"backup_port": 0, "mab": False, **found}
+    port = BridgePort(forwarding=state == FORWARDING if settled and state is not None else None, **found)
+    return FRESH_BRIDGE_PORT if port == FRESH_BRIDGE_PORT else port
+
+
+_PORT_FLAGS = frozenset(name for name in PORT_OPTIONS if isinstance(getattr(FRESH_BRIDGE_PORT, name), bool))
+
+
+def vlan_flags_value(flags: Collection[str]) -> tuple[int, int]:
+    """For `codec.VLAN`: those that are on, and all that are known here."""
+    return sum(VLAN_FLAGS[name] for name in flags), sum(VLAN_FLAGS.values())
+
+
+def vlan_flags(value: tuple[int, int]) -> frozenset[str]:
+    return frozenset(name for name, bit in VLAN_FLAGS.items() if value[0] & bit)

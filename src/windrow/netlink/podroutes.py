@@ -9,7 +9,7 @@ import errno
 import socket
 from collections.abc import Collection, Mapping
 
-from windrow.model.host import Route
+from windrow.model.host import MAIN_TABLE, Route
 from windrow.model.values import IfName
 from windrow.netlink import codec, links, netns
 from windrow.netlink.errors import KernelError
@@ -27,7 +27,8 @@ def turn(namespace: netns.Netns, turns: Mapping[str, tuple[Collection[int], Coll
     def inside() -> None:
         with Rtnl() as rtnl:
             index = {name: rtnl.index(name) for name in turns}
-            found = [r for r in observe(rtnl).state.routes if r.dst == "default" and r.dev in turns]
+            main = (r for r in observe(rtnl).state.routes if r.table == MAIN_TABLE)
+            found = [r for r in main if r.dst == "default" and r.dev in turns]
             old = [r for r in found if _family(r) in turns[str(r.dev)][0]]
             for failure in rtnl.burst([links.del_route(r, index[str(r.dev)]) for r in old]):
                 if failure is not None and failure.errno != errno.ESRCH:

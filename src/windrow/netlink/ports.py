@@ -20,9 +20,9 @@ from windrow.netlink.sock import (
     RTM_GETLINK,
     RTM_GETROUTE,
     RTM_NEWROUTE,
-    Dump,
     Message,
     Rtnl,
+    Span,
 )
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def ports_of(rtnl: Rtnl, master: int) -> list[Seen]:
     """The ports of a bridge. The kernel filters them by IFLA_MASTER (`rtnl_dump_ifinfo`). Raises KernelError."""
     body = codec.LINK_HEADER.pack(0, 0, 0, 0, 0) + codec.LINK.encode({"master": master, **_SKIP})
     dump = rtnl.dump(Message(RTM_GETLINK, body, doing=f"list the ports of link {master}"))
-    return [seen for seen in (_seen(*span) for span in dump.spans) if seen.master == master]
+    return [seen for seen in (_seen(*span) for span in dump) if seen.master == master]
 
 
 def _seen(data: bytes, start: int, end: int) -> Seen:
@@ -120,7 +120,7 @@ def vlans_of(rtnl: Rtnl, index: int) -> PortVlans | None:
     """The VLANs of a port; None where it has none at all, or its bridge does not know VLANs. Raises KernelError."""
     from windrow.netlink.observe import dump_vlans  # the kernel has no question for a single port
 
-    return dump_vlans(rtnl)[0].get(index)
+    return dump_vlans(rtnl).get(index)
 
 
 # Addresses and routes -----------------------------------------------------------------------------
@@ -135,7 +135,7 @@ def addresses(rtnl: Rtnl, index: int) -> list[Address]:
     """The addresses of a link, IPv6 link-local ones too. Raises KernelError."""
     body = codec.ADDR_HEADER.pack(0, 0, 0, 0, index)  # NETLINK_GET_STRICT_CHK: only of this link
     found: list[Address] = []
-    for data, start, end in _tolerant(rtnl, Message(RTM_GETADDR, body, doing="list the addresses")).spans:
+    for data, start, end in _tolerant(rtnl, Message(RTM_GETADDR, body, doing="list the addresses")):
         _, length, flags, _, owner = codec.ADDR_HEADER.unpack_from(data, start)
         attrs = codec.ADDR.decode(data, start + codec.ADDR_HEADER.size, end)
         text = attrs.get("local") or attrs.get("address")
@@ -201,7 +201,7 @@ def ways(rtnl: Rtnl) -> Iterator[Way]:
     """The unicast routes of all tables, one for each next hop. Raises KernelError."""
     for family in (socket.AF_INET, socket.AF_INET6):
         body = codec.ROUTE_HEADER.pack(family, 0, 0, 0, 0, 0, 0, 0, 0)
-        for data, start, end in _tolerant(rtnl, Message(RTM_GETROUTE, body, doing="list the routes")).spans:
+        for data, start, end in _tolerant(rtnl, Message(RTM_GETROUTE, body, doing="list the routes")):
             fields = codec.ROUTE_HEADER.unpack_from(data, start)
             if fields[0] != family or fields[7] != _RTN_UNICAST or fields[8] & _RTM_F_CLONED:
                 continue
@@ -214,11 +214,11 @@ def ways(rtnl: Rtnl) -> Iterator[Way]:
                 yield Way(dst, attrs.get("gateway", ""), attrs.get("dev", 0))
 
 
-def _tolerant(rtnl: Rtnl, message: Message) -> Dump:
+def _tolerant(rtnl: Rtnl, message: Message) -> list[Span]:
     """A namespace that never had a route has no main table (ENOENT); a kernel may have no IPv6."""
     try:
         return rtnl.dump(message)
     except KernelError as error:
         if error.errno not in (errno.ENOENT, errno.EOPNOTSUPP, errno.EAFNOSUPPORT, errno.ENODEV):
             raise
-        return Dump([])
+        return []

@@ -35,7 +35,8 @@ class Way(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """`dev` and `source`: the link that `address` is on, and our address there; empty where it is behind a router.
+    """`dev` and `source`: the link that `address` is on, and our address there; `dev` is empty where it is behind a
+    router, and then `source`, where there is one, is the address to ask from.
     `port` 0: it is asked by ARP (IPv4, on a link) and by ping, else by TCP alone."""
 
     address: str
@@ -182,7 +183,7 @@ class _Ping(_Inquiry):
         family, protocol = (
             (socket.AF_INET6, socket.IPPROTO_ICMPV6) if self._six else (socket.AF_INET, socket.IPPROTO_ICMP)
         )
-        return socket.socket(family, socket.SOCK_RAW | socket.SOCK_NONBLOCK, protocol)
+        return _from(self.target, socket.socket(family, socket.SOCK_RAW | socket.SOCK_NONBLOCK, protocol))
 
     def send(self, found: socket.socket) -> None:
         bare = struct.pack("!BBHHH", _ECHO_6 if self._six else _ECHO, 0, 0, self._ident, 1) + b"windrow!"
@@ -203,6 +204,17 @@ class _Ping(_Inquiry):
         return bool(kind == (_ECHO_REPLY_6 if self._six else _ECHO_REPLY) and ident == self._ident)
 
 
+def _from(target: Target, found: socket.socket) -> socket.socket:
+    """Somebody behind a router may be reached from one of our addresses only (`ip rule add from`)."""
+    if target.source and not target.dev:
+        try:
+            found.bind((target.source, 0))
+        except OSError:
+            found.close()
+            raise
+    return found
+
+
 class _Tcp(_Inquiry):
     """A connection that is accepted. One that is refused is no answer: somebody said that this port must be open."""
 
@@ -211,7 +223,7 @@ class _Tcp(_Inquiry):
 
     def _opened(self) -> socket.socket:
         family = socket.AF_INET6 if ":" in self.target.address else socket.AF_INET
-        found = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        found = _from(self.target, socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK))
         code = found.connect_ex((self.target.address, self.target.port))
         if code not in (0, errno.EINPROGRESS):
             found.close()

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import _socket as socket
 import errno
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from struct import Struct
@@ -28,10 +29,12 @@ NLM_F_CAPPED, NLM_F_ACK_TLVS = 0x100, 0x200
 NLMSG_NOOP, NLMSG_ERROR, NLMSG_DONE = 1, 2, 3
 RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK, RTM_SETLINK = 16, 17, 18, 19
 RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR = 20, 21, 22
+RTM_NEWLINKPROP, RTM_DELLINKPROP = 108, 109
 RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
+RTM_NEWRULE, RTM_DELRULE, RTM_GETRULE = 32, 33, 34
 RTEXT_FILTER_BRVLAN_COMPRESSED, RTEXT_FILTER_SKIP_STATS = 0x4, 0x8
 
-DUMP_TRIES = 5
+DUMP_TRIES, DUMP_TRIES_AT_ONCE, DUMP_PAUSE_S = 25, 5, 0.003
 BURST_MESSAGES, BURST_BYTES = 256, 128 * 1024
 """At most so much in one send. An answer takes about 1 KiB of the receive buffer (`skb->truesize`), so
 256 answers cannot overflow ours; the kernel refuses a send above SO_SNDBUF (`netlink_sendmsg`)."""
@@ -57,14 +60,6 @@ class Message:
     flags: int = 0
     doing: str = ""
     kind: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Dump:
-    """The answer to a dump request. `dirty`: every try was interrupted, so something may be missing or doubled."""
-
-    spans: list[Span]
-    dirty: bool = False
 
 
 class Rtnl:
@@ -168,26 +163,30 @@ class Rtnl:
         """The ifindex of every link, by name: one dump instead of many `index`."""
         body = codec.LINK_HEADER.pack(0, 0, 0, 0, 0) + codec.LINK.encode({"ext_mask": RTEXT_FILTER_SKIP_STATS})
         found: dict[str, int] = {}
-        for data, start, end in self.dump(Message(RTM_GETLINK, body, doing="list the links")).spans:
+        for data, start, end in self.dump(Message(RTM_GETLINK, body, doing="list the links")):
             name = codec.LINK.decode(data, start + codec.LINK_HEADER.size, end)["name"]
             found[name] = codec.LINK_HEADER.unpack_from(data, start)[2]
         return found
 
-    def dump(self, message: Message) -> Dump:
-        """All answers to a dump request; tried again, up to five times, when something changed meanwhile.
+    def dump(self, message: Message) -> list[Span]:
+        """All answers to a dump request, from one try in which nothing changed.
 
-        Raises KernelError.
+        What a dump has that was interrupted may lack a link and have another twice: nobody should plan by that. So it
+        is tried again, a few times at once and then after pauses, and after `DUMP_TRIES` given up (EINTR). Raises
+        KernelError.
         """
-        spans: list[Span] = []
-        for _ in range(DUMP_TRIES):
-            spans = []
+        for number in range(DUMP_TRIES):
+            spans: list[Span] = []
             try:
                 if self._dump(message, spans):
-                    return Dump(spans)
+                    return spans
             except KernelError as error:
                 if error.errno not in (errno.EINTR, errno.EBUSY, errno.ENOBUFS):
                     raise
-        return Dump(spans, dirty=True)
+            if number >= DUMP_TRIES_AT_ONCE:
+                time.sleep(DUMP_PAUSE_S)
+        hint = f"links came or went during each of {DUMP_TRIES} tries: look again when it is quieter"
+        raise KernelError(errno.EINTR, message.doing, hint=hint)
 
     def _dump(self, message: Message, spans: list[Span]) -> bool:
         """Fills `spans`; False if the dump was interrupted. Reads to the end in any case: the next dump needs that."""

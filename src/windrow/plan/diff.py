@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import fields
 
-from windrow.model.host import Bond, Bridge, Link, LinkSpec, Other, PortVlans, VlanIf
+from windrow.model.bonding import Change
+from windrow.model.bridging import BRIDGE_OPTIONS, PORT_OPTIONS
+from windrow.model.host import Bond, Bridge, Link, LinkFlags, LinkSpec, Other, PortVlans, VlanIf
 from windrow.model.steps import Delta
-from windrow.model.values import Ref, VidSet
+from windrow.model.values import Cidr, Ref, VidSet
 from windrow.plan.mutability import TABLE
 
+SETTING = "sysctl."
+"""Before the key of `Link.settings` in the name of a delta's field."""
 UNKNOWN = Ref("Node", "")
 """The reason of what no object wants: something of ours that is left over."""
 
@@ -25,34 +29,87 @@ def diff_link(want: Link, have: Link | None) -> tuple[Delta, ...]:
     return tuple(_attributes(want, have))
 
 
+def addresses_there(want: Link, have: Link | None) -> frozenset[Cidr]:
+    """Of a link, what counts beside what is wanted: its static addresses, and those for a time where they are wanted
+    just so. The others of that kind somebody else gives and takes."""
+    if have is None:
+        return frozenset()
+    for_a_time = {address for address, one in want.details.items() if not one.static and address in have.details}
+    return (have.addrs or frozenset()) | (for_a_time & (want.addrs or frozenset()))
+
+
 def _delta(want: Link, field: str, have: object, should: object) -> Delta:
-    return Delta(link=want.name, field=field, have=have, want=should, change=TABLE[field], why=why(want))
+    change = Change.LIVE if field.startswith(SETTING) else TABLE[field]
+    return Delta(link=want.name, field=field, have=have, want=should, change=change, why=why(want))
 
 
 def _attributes(want: Link, have: Link) -> Iterator[Delta]:
-    for field in ("up", "mtu", "mac", "txqlen", "promisc", "addrs"):
+    for field in ("up", "mtu", "mac", "txqlen", "promisc"):
         should, is_ = getattr(want, field), getattr(have, field)
         if should is not None and should != is_:
             yield _delta(want, field, is_, should)
+    if want.addrs is not None and want.addrs != (is_ := addresses_there(want, have)):
+        yield _delta(want, "addrs", is_, want.addrs)
+    for key, value in sorted(want.settings.items()):
+        if (found := have.settings.get(key)) != value:
+            yield _delta(want, f"{SETTING}{key}", found, value)
     if want.master is not None and want.master != (have.master or ""):
         yield _delta(want, "master", have.master or "", want.master)
     for field in ("vlans", "self_vlans"):
         should, is_ = getattr(want, field), getattr(have, field)
         if should is not None and not same_vlans(should, is_):
             yield _delta(want, field, is_, should)
-    for field in ("isolated", "hairpin"):
-        should, is_ = getattr(want, field), bool(getattr(have, field))
-        if should is not None and should != is_:
-            yield _delta(want, field, is_, should)
+    if want.port is not None and want.port is not have.port:
+        yield from _known(want, "port", PORT_OPTIONS, want.port, have.port)
+    if want.flags is not None and want.flags is not have.flags:
+        yield from _known(want, "flags", _FLAGS, want.flags, have.flags)
+    if want.slave_prio is not None and have.slave_prio is not None and want.slave_prio != have.slave_prio:
+        yield _delta(want, "slave_prio", have.slave_prio, want.slave_prio)
+    if want.mark and have.mark is False:
+        yield _delta(want, "mark", False, True)
     yield from _spec(want, have.spec)
+
+
+def changed_settings(deltas: tuple[Delta, ...]) -> dict[str, str]:
+    return {d.field.removeprefix(SETTING): str(d.want) for d in deltas if d.field.startswith(SETTING)}
+
+
+_FLAGS = tuple(f.name for f in fields(LinkFlags))
+
+
+def _known(want: Link, prefix: str, names: tuple[str, ...], should: object, is_: object) -> Iterator[Delta]:
+    for name, seen, wanted in _unlike(names, should, is_):
+        yield _delta(want, f"{prefix}.{name}", seen, wanted)
+
+
+_Unlike = tuple[tuple[str, object, object], ...]
+_kept: dict[tuple[int, int], tuple[object, object, _Unlike]] = {}
+_KEPT_MAX = 256
+
+
+def _unlike(names: tuple[str, ...], should: object, is_: object) -> _Unlike:
+    """Options of which the kernel says something: one that it lacks, or leaves to STP just now, cannot be wanted.
+
+    Found once for the same two objects: a thousand ports share what is wanted of them, and what they are like
+    (`compile.ports`, `netlink.observe`). To compare these by value would cost as much as all the rest of a plan.
+    """
+    key = (id(should), id(is_))
+    found = _kept.get(key)
+    if found is None or found[0] is not should or found[1] is not is_:
+        pairs = ((name, getattr(is_, name, None), getattr(should, name)) for name in names)
+        unlike = tuple(p for p in pairs if p[1] is not None and p[2] is not None and p[1] != p[2])
+        if len(_kept) >= _KEPT_MAX:
+            _kept.clear()
+        found = _kept[key] = (should, is_, unlike)
+    return found[2]
 
 
 def _spec(want: Link, have: LinkSpec) -> Iterator[Delta]:
     match want.spec, have:
         case Bond(), Bond():
             yield from _options(want, have, "bond")
-        case Bridge(), Bridge():
-            yield from _options(want, have, "bridge")
+        case Bridge() as bridge, Bridge():
+            yield from _known(want, "bridge", BRIDGE_OPTIONS, bridge, have)
         case VlanIf(), VlanIf():
             yield from _options(want, have, "vlan")
         case ((Bond() | Bridge() | VlanIf()), _):

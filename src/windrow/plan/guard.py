@@ -2,15 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from windrow.model import names
-from windrow.model.host import OWNER_GROUP, Bridge, Link, Other, VlanIf
+from windrow.model.host import MAIN_TABLE, OWNER_GROUP, Bridge, Link, Observed, Other, Route, VlanIf
 from windrow.model.objects import ClusterNetwork
 from windrow.model.ports import users
 from windrow.model.problems import Problem
-from windrow.model.steps import Impact, SetVlans, Step
+from windrow.model.reach import route_taken, taken_by_address
+from windrow.model.steps import (
+    AddAddr,
+    AddRoute,
+    AddRule,
+    DelAddr,
+    DeleteLink,
+    DelRoute,
+    DelRule,
+    Impact,
+    Plan,
+    SetLink,
+    SetMaster,
+    SetSysctl,
+    SetVlans,
+    Step,
+)
 from windrow.model.values import IfName, Ref, VidSet
+from windrow.plan import hints
+from windrow.plan.renamed import bearer
 from windrow.plan.scene import Scene, only_vlans
 
 
@@ -32,18 +50,39 @@ def _wanted(scene: Scene, want: Link, seen: Link | None) -> Iterator[Problem]:
     about = scene.why(want.name)
     if scene.is_port(want.name):
         return  # a call made it for this bridge: it may be taken back from wherever it is
+    yield from _takes_over(scene, want, seen)
     if isinstance(want.spec, Other):
         yield from _nic(scene, want, seen)
     elif seen is None:
         if only_vlans(want):
             yield _refuse("link-missing", about, f"{want.name} is not there", "the operating system has to make it")
+        elif (other := bearer(scene.have, want.name)) is not None:
+            hint = f"take that name from it: ip link property del dev {other} altname {want.name}"
+            text = f"{other} also goes by the name {want.name}, and no second link can have it"
+            yield _refuse("in-the-way", about, text, hint)
     elif not scene.owned(seen.name) and not only_vlans(want):
         adopt = f"ip link set dev {seen.name} group {OWNER_GROUP}"
-        hint = f"delete or rename it, or hand it to Windrow with: {adopt}"
+        hint = hints.delete(scene.have, seen.name, f"hand it to Windrow ({adopt}), rename it, or delete it")
         yield _refuse("in-the-way", about, f"{seen.name} ({seen.kind}) exists and Windrow did not make it", hint)
     elif seen.kind != want.kind:
-        hint = f"delete it: ip link delete dev {seen.name}"
+        hint = hints.delete(scene.have, seen.name)
         yield _refuse("in-the-way", about, f"{seen.name} is a {seen.kind}, not a {want.kind}", hint)
+
+
+def _takes_over(scene: Scene, want: Link, seen: Link | None) -> Iterator[Problem]:
+    """What a DHCP server says no rule has seen before: the same holds for it."""
+    if scene.consent or want.name in scene.protected or isinstance(want.spec, Other):
+        return
+    about, had = scene.why(want.name), (seen.addrs if seen else None) or frozenset()
+    hint = "the host would be lost to whoever reaches it there; choose another network"
+    for address in sorted((want.addrs or frozenset()) - had):
+        if taken := taken_by_address(scene.reach, address):
+            yield _refuse("management-taken", about, f"{address} on {want.name} would take over {taken}", hint)
+    fresh = scene.wanted_routes.get(want.name, frozenset()) - scene.seen_routes.get(want.name, frozenset())
+    for route in sorted(fresh, key=lambda r: (r.dst, r.metric)):
+        if taken := route_taken(scene.reach, route):
+            text = f"the route to {route.dst} over {want.name} would take over {taken}"
+            yield _refuse("management-taken", about, text, hint)
 
 
 def _nic(scene: Scene, want: Link, seen: Link | None) -> Iterator[Problem]:
@@ -60,14 +99,32 @@ def _nic(scene: Scene, want: Link, seen: Link | None) -> Iterator[Problem]:
     if seen.master and not scene.owned(seen.master):
         master = scene.seen(seen.master)
         kind = master.kind if master else "link"
-        hint = f"set it free: ip link set dev {name} nomaster"
+        hint = hints.set_free(scene.have, name, instead="choose another NIC")
         yield _refuse("nic-in-use", about, f"{name} belongs to {kind} {seen.master}, which others made", hint)
+    if not seen.master:
+        for text in immovable(scene.have.state.routes, name):
+            yield _refuse("route-immovable", about, text, IMMOVABLE_HINT)
     if not isinstance(seen.spec, Other):
         yield _refuse("not-a-nic", about, f"{name} is a {seen.kind}, not a NIC", "name NICs in spec.uplink.nics")
     if seen.addrs and not scene.owned(seen.master) and not (scene.consent and want.addrs is not None):
         addresses = ", ".join(sorted(seen.addrs))
-        hint = f"take them off first: ip address flush dev {name}"
+        hint = hints.flush(scene.have, name, instead="choose another NIC")
         yield _refuse("nic-has-addresses", about, f"{name} has addresses of its own: {addresses}", hint)
+
+
+def immovable(routes: Iterable[Route], nic: IfName) -> Iterator[str]:
+    """The routes over a NIC that end when it joins a bond and cannot be made again, each with the reason."""
+    for route in sorted(routes, key=lambda r: (r.table, r.dst, r.order)):
+        if nic not in route.links or route.exact is None:
+            continue
+        others = sorted(set(route.links) - {nic})
+        why = route.exact.stays or (f"it leads over {', '.join(others)} as well" if others else "")
+        if why:
+            table = "" if route.table == MAIN_TABLE else f" in table {route.table}"
+            yield f"the route to {route.dst}{table} over {nic} would be lost: {why}"
+
+
+IMMOVABLE_HINT = "delete it, or put a plain one in its place (ip route replace), before the NIC joins a bond"
 
 
 def _unwanted(scene: Scene, seen: Link) -> Iterator[Problem]:
@@ -81,14 +138,23 @@ def _unwanted(scene: Scene, seen: Link) -> Iterator[Problem]:
         )
     if isinstance(seen.spec, Bridge):
         yield from _in_use(scene, seen.name)
+        yield from _ports_of_others(scene, seen.name)
         foreign = sorted(n for n in scene.standing_on(seen.name) if not scene.owned(n))
         if foreign:
             yield _refuse(
                 "in-the-way",
                 about,
                 f"{seen.name} would be deleted, and others made {', '.join(foreign)} on it",
-                f"delete first what stands on it: ip link delete dev {foreign[0]}",
+                hints.delete(scene.have, foreign[0], "delete first what stands on it"),
             )
+
+
+def _ports_of_others(scene: Scene, bridge: IfName) -> Iterator[Problem]:
+    """Whoever put a link into a bridge of ours counts on it, whatever became of the manifest."""
+    ports = [p for p in scene.ports(bridge) if not scene.owned(p) and not scene.is_port(p) and not scene.wanted(p)]
+    if ports and not scene.consent:
+        text = f"{bridge} would be deleted, and others put {', '.join(ports)} into it"
+        yield _refuse("in-use", scene.why(bridge), text, hints.set_free(scene.have, ports[0], "take them off first"))
 
 
 def _in_use(scene: Scene, bridge: IfName) -> Iterator[Problem]:
@@ -120,6 +186,25 @@ def forbidden(scene: Scene, steps: tuple[Step, ...]) -> Iterator[Problem]:
                 f"{step.link} carries this node's management traffic and would be changed",
                 f"{names.MGMT} is built in: its devices belong to the operating system",
             )
+
+
+def changes_reachability(plan: Plan, have: Observed) -> bool:
+    """Whether a plan changes how this host is reached, or what it reaches, on any link: its addresses, its routes and
+    rules, the settings that go with them, or a link that has addresses. Only a probe tells then whether all is well."""
+    return any(_changes_a_way(step, have) for step in plan.steps)
+
+
+def _changes_a_way(step: Step, have: Observed) -> bool:
+    match step.action:
+        case AddAddr() | DelAddr() | AddRoute() | DelRoute() | AddRule() | DelRule():
+            return True
+        case SetSysctl():
+            return bool(step.link)
+        case DeleteLink() | SetMaster() | SetLink(up=False):
+            link = have.state.links.get(step.link)
+            return link is not None and bool(link.addrs or link.details)
+        case _:
+            return False
 
 
 def _needed(scene: Scene, link: IfName) -> VidSet:

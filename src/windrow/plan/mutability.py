@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 from windrow.model.bonding import OPTIONS, Change
+from windrow.model.bridging import BRIDGE_OPTIONS, PORT_OPTIONS
+from windrow.model.host import LinkFlags
 
 TABLE: dict[str, Change] = {
     "link": Change.RECREATE,
@@ -12,18 +16,21 @@ TABLE: dict[str, Change] = {
     "mac": Change.LIVE,
     "txqlen": Change.LIVE,
     "promisc": Change.LIVE,
+    "name": Change.LIVE,
+    "mark": Change.LIVE,
+    "slave_prio": Change.LIVE,
+    **{f"flags.{f.name}": Change.LIVE for f in fields(LinkFlags)},
     "master": Change.LIVE,
     "vlans": Change.LIVE,
     "self_vlans": Change.LIVE,
-    "isolated": Change.LIVE,
-    "hairpin": Change.LIVE,
+    **{f"port.{name}": Change.LIVE for name in PORT_OPTIONS},
     "addrs": Change.LIVE,
     "routes": Change.LIVE,
-    "bridge.vlan_filtering": Change.LIVE,
-    "bridge.stp": Change.LIVE,
-    "bridge.ageing": Change.LIVE,
+    "rules": Change.LIVE,
+    **{f"bridge.{name}": Change.LIVE for name in BRIDGE_OPTIONS},
     "vlan.parent": Change.RECREATE,
     # vlan_changelink() takes a new id without complaint and ignores it.
     "vlan.vid": Change.RECREATE,
+    "vlan.flags": Change.LIVE,
     **{f"bond.{name}": option.change for name, option in OPTIONS.items()},
 }

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 from windrow.model.bonding import BondMode
 from windrow.model.host import (
+    COMES_BY_ITSELF,
     OWNER_PROTOCOL,
-    RTPROT_KERNEL,
     Bond,
     Bridge,
     HostState,
@@ -42,7 +42,8 @@ def normalise(observed: Observed, names: frozenset[IfName] | None = None) -> Hos
         elif names is not None and name in names:
             links[name] = _only_vlans(link) if name in MGMT_DEVICES else _claimed(link)
     routes = frozenset(r for r in observed.state.routes if _returns(r, links))
-    return HostState(links=links, routes=routes, sysctls=dict(observed.state.sysctls))
+    rules = frozenset(r for r in observed.state.rules if r.protocol == OWNER_PROTOCOL)
+    return HostState(links=links, routes=routes, rules=rules, sysctls=dict(observed.state.sysctls))
 
 
 def given_back(want: HostState, before: HostState) -> HostState:
@@ -50,26 +51,62 @@ def given_back(want: HostState, before: HostState) -> HostState:
     the kernel's settings, where nothing asks for others."""
     links = {name: link for name, link in before.links.items() if name not in want.links}
     routes = frozenset(r for r in before.routes if r.dev in links)
+    rules = frozenset(r for r in before.rules if r.link in links)
     sysctls = {**before.sysctls, **want.sysctls}
-    return replace(want, links={**want.links, **links}, routes=want.routes | routes, sysctls=sysctls)
+    links = {name: replace(link, settings={}) for name, link in links.items()}  # a NIC keeps its own in a bond
+    return replace(
+        want,
+        links={**want.links, **links},
+        routes=want.routes | routes,
+        rules=want.rules | rules,
+        sysctls=sysctls,
+    )
 
 
 def _returns(route: Route, links: dict[IfName, Link]) -> bool:
-    """Ours; and anybody's over a NIC that had addresses, but the kernel's own, which come with these."""
+    """Ours; and anybody's over a link that is alone, but those that come by themselves."""
     link = links.get(IfName(route.dev or ""))
-    if link is None:
+    if link is None or (route.exact is not None and route.exact.stays):
         return False
-    return route.protocol == OWNER_PROTOCOL or (link.addrs is not None and route.protocol != RTPROT_KERNEL)
+    if route.protocol == OWNER_PROTOCOL:
+        return True
+    return not (isinstance(link.spec, Other) and link.master) and route.protocol not in COMES_BY_ITSELF
+
+
+def aged(state: HostState, now: float) -> HostState:
+    """A state of an earlier moment, as it would have become by `now` (CLOCK_BOOTTIME; infinite: the host was started
+    anew since). What was for a time has ended; an IPv4 address is kept without end instead: the host is reached by it,
+    and the DHCP client that had it renews it, or ends it."""
+    links = {name: _aged(link, now) for name, link in state.links.items()}
+    routes = frozenset(r for r in state.routes if r.until is None or r.until > now)
+    return replace(state, links=links, routes=routes)
+
+
+def _aged(link: Link, now: float) -> Link:
+    over = {a for a, d in link.details.items() if d.valid_until is not None and d.valid_until <= now}
+    if not over:
+        return link
+    ended = {a for a in over if ":" in a}
+    details = {
+        a: replace(d, valid_until=None, preferred_until=None, static=True) if a in over else d
+        for a, d in link.details.items()
+        if a not in ended
+    }
+    return replace(link, details=details, addrs=None if link.addrs is None else link.addrs - ended)
 
 
 def _owned(link: Link) -> Link:
+    link = replace(link, settings={})  # whoever wants some says so: a value that is refused must not stop the way back
     master = link.master or ""
     vlans = link.vlans if master else None
+    # A blocked port is nothing to go back to: forwarding is what the kernel does by itself.
+    port = replace(link.port, forwarding=None) if link.port else None
+    link = replace(link, mark=True, port=port)
     match link.spec:
         case Bond() as bond:
             follows = bond.fail_over_mac in ("active", "follow") and bond.mode is BondMode.ACTIVE_BACKUP
             mac = None if follows else link.mac
-            return replace(link, spec=bond.applicable(), mac=mac, master=master, vlans=vlans, addrs=None)
+            return replace(link, spec=bond.applicable(), mac=mac, master=master, vlans=vlans, addrs=None, details={})
         case Bridge():
             return replace(link, master=master, vlans=vlans)
         case VlanIf():
@@ -82,9 +119,12 @@ def _owned(link: Link) -> Link:
 def _claimed(link: Link) -> Link:
     """A NIC: which bond it is in, and whether it is up; alone, its addresses. Its MAC is the bond's while it is in
     one."""
-    addrs = (link.addrs or None) if not link.master else None
     spec = Other(kind=link.kind)
-    return Link(name=link.name, spec=spec, up=link.up, mtu=link.mtu, master=link.master or "", addrs=addrs)
+    plain = Link(name=link.name, spec=spec, up=link.up, mtu=link.mtu, master=link.master or "")
+    if link.master:
+        return plain
+    addrs = (link.addrs or frozenset()) | link.details.keys()
+    return replace(plain, addrs=addrs or None, details=link.details)
 
 
 def _is_port(observed: Observed, name: IfName) -> bool:
@@ -102,8 +142,7 @@ def _port(observed: Observed, link: Link) -> Link:
         up=link.up,
         master=master,
         vlans=link.vlans,
-        isolated=link.isolated,
-        hairpin=link.hairpin,
+        port=replace(link.port, forwarding=None) if link.port else None,
     )
 
 

@@ -5,51 +5,70 @@ A rule yields bursts. A burst is sent at once; the bursts of a unit are sorted b
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
-from ipaddress import ip_address, ip_interface
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_interface, ip_network
 from typing import Any
 
 from windrow.model.bonding import Change
+from windrow.model.bridging import FRESH_BRIDGE_PORT, PORT_OPTIONS, BridgePort, without_fresh
 from windrow.model.host import (
+    FRESH_VLAN_FLAGS,
+    MAIN_TABLE,
+    OWNER_GROUP,
     OWNER_PROTOCOL,
     RTPROT_KERNEL,
+    TXQLEN_DEFAULT,
     Bond,
     Bridge,
     Link,
+    LinkFlags,
     LinkSpec,
     Other,
     PortVlans,
     Route,
+    Rule,
     VlanIf,
 )
 from windrow.model.lazy import dataclass
-from windrow.model.ports import users
+from windrow.model.marks import marked_names
+from windrow.model.ports import PORT_GROUP
 from windrow.model.steps import (
     Action,
     AddAddr,
     AddRoute,
+    AddRule,
     CreateLink,
     DelAddr,
     DeleteLink,
     DelRoute,
+    DelRule,
     Delta,
     Impact,
     Phase,
+    RenameLink,
     SetBond,
     SetBridge,
     SetLink,
+    SetMark,
     SetMaster,
     SetPort,
+    SetSlave,
+    SetSysctl,
+    SetVlanFlags,
     SetVlans,
     Step,
 )
-from windrow.model.values import IfName, VidSet
-from windrow.plan.diff import vlan_change
+from windrow.model.values import Cidr, IfName, VidSet
+from windrow.plan import price
+from windrow.plan.diff import addresses_there, vlan_change
 from windrow.plan.scene import Scene, depth
 
 FRESH_PORT = PortVlans(pvid=1, untagged=VidSet.of([1]))
 """What the kernel gives a port when it joins a bridge (`nbp_vlan_init`, default_pvid 1)."""
+
+LAST = 1000
+"""After every other burst of the phase."""
 
 RESET_BY_MODE = ("miimon", "tlb_dynamic_lb")
 """Options that a new mode sets as it likes (`bond_option_mode_set`): they are set again with it."""
@@ -76,7 +95,7 @@ def make(scene: Scene, link: Link) -> Iterator[Burst]:
     """Create a link that is not there, or again one that cannot be changed into what it should be."""
     if isinstance(link.spec, Other):
         return
-    made = replace(link, origin=(), up=None, promisc=None, master=None, vlans=None, self_vlans=None, addrs=None)
+    made = as_made(link)
     match link.spec:
         case VlanIf(parent=parent) if (on := scene.seen(parent)) and on.mtu and on.mtu < (link.mtu or 0):
             # vlan_newlink() refuses an MTU above the parent's, which is raised later.
@@ -84,6 +103,17 @@ def make(scene: Scene, link: Link) -> Iterator[Burst]:
             yield burst(depth(link), scene.step(Phase.RAISE_MTU, link.name, SetLink(mtu=link.mtu)))
         case _:
             yield burst(depth(link), scene.step(Phase.CREATE, link.name, CreateLink(made)))
+
+
+def as_made(link: Link) -> Link:
+    """What the create message has to say: a new link has the rest by itself, or is given it later."""
+    spec: LinkSpec = link.spec
+    if isinstance(spec, Bridge):
+        spec = without_fresh(spec)
+    elif isinstance(spec, VlanIf) and spec.flags == FRESH_VLAN_FLAGS:
+        spec = replace(spec, flags=None)
+    txqlen = link.txqlen if link.txqlen != TXQLEN_DEFAULT else None
+    return Link(name=link.name, spec=spec, mtu=link.mtu, mac=link.mac, txqlen=txqlen)
 
 
 def unmake_to_make_again(scene: Scene, link: Link) -> Iterator[Burst]:
@@ -105,37 +135,73 @@ def clear_away(scene: Scene, link: Link) -> Iterator[Burst]:
     ports = [p for p in scene.ports(link.name) if not scene.owned(p)] if isinstance(link.spec, Bridge) else []
     note = f"{', '.join(ports)} lose their bridge" if ports else ""
     impact = Impact.OUTAGE if ports else scene.when_carrying(link.name, Impact.OUTAGE)
+    impact = Impact.NONE if leaves_rival_bridge(scene, link) else impact
     yield burst(1 + depth(link), scene.step(Phase.CLEAN, link.name, DeleteLink(), impact, note))
 
 
 def leave_rival_bridge(scene: Scene, link: Link) -> Iterator[Burst]:
     """A bond of ours that nobody wants, on a bridge that stays: it leaves first. Two uplinks of one bridge are
-    a loop as soon as both carry the same VLAN."""
-    if isinstance(link.spec, Bond) and scene.wanted(link.master):
-        impact = scene.when_carrying(link.name, Impact.FLAP)
+    a loop as soon as both carry the same VLAN. What it carries stops here, and not when it is deleted (`clear_away`),
+    until another uplink has its NICs."""
+    if leaves_rival_bridge(scene, link):
+        impact = scene.when_carrying(link.name, Impact.OUTAGE)
         yield burst(1, scene.step(Phase.PREPARE, link.name, SetMaster(None), impact, note="no two uplinks at once"))
+
+
+def leaves_rival_bridge(scene: Scene, link: Link) -> bool:
+    return isinstance(link.spec, Bond) and scene.wanted(link.master) is not None
 
 
 # -- NICs ------------------------------------------------------------------------------------------
 
 
-def attach_nic(scene: Scene, nic: Link, rank: int) -> Iterator[Burst]:
-    """bond_enslave() refuses a device that is up; it opens it itself, and gives it the bond's MTU and MAC."""
+def attach_nic(scene: Scene, nic: Link, rank: int, *, refilled: bool = False) -> Iterator[Burst]:
+    """bond_enslave() refuses a device that is up; it opens it itself, and gives it the bond's MTU and MAC.
+
+    `refilled`: the bond has been emptied by then, which was priced, and carries nothing.
+    """
     seen, bond = scene.seen(nic.name), IfName(nic.master or "")
     if seen is None:
         return
-    impact = scene.release_impact(nic.name) if scene.owned(seen.master) else Impact.NONE
-    impact = Impact.worst([impact, scene.when_carrying(bond, Impact.HITLESS)])
-    if seen.addrs and not scene.owned(seen.master):
-        impact = scene.when_carrying(nic.name, Impact.FLAP)  # what is sent to the host waits until the bridge has them
-    down = [scene.step(Phase.ATTACH, nic.name, SetLink(up=False), impact)] if seen.up else []
-    gone = (seen.addrs or frozenset()) - nic.addrs if nic.addrs is not None else frozenset()
+    leave, why_leave = price.leaving(scene, nic.name)
+    join, why_join = price.joining(scene, bond) if not refilled else (Impact.NONE, "")
+    every = (seen.addrs or frozenset()) | seen.details.keys()
+    if every and not scene.owned(seen.master):
+        leave = scene.when_carrying(nic.name, Impact.FLAP)  # what is sent to the host waits until the bridge has them
+        join = Impact.worst([leave, join])
+    down = [scene.step(Phase.ATTACH, nic.name, SetLink(up=False), leave, why_leave)] if seen.up else []
+    gone = every - nic.addrs if nic.addrs is not None else frozenset()
     # Closing a link takes its IPv6 addresses (addrconf_ifdown) and leaves the IPv4 ones: these go when the bridge has
     # them, so that the host is never without.
-    first = [scene.step(Phase.ATTACH, nic.name, DelAddr(a), impact) for a in sorted(gone) if ":" in a]
-    yield burst(rank, *first, *down, scene.step(Phase.ATTACH, nic.name, SetMaster(bond), impact))
-    for addr in sorted(a for a in gone if ":" not in a):
-        yield burst(3, scene.step(Phase.DELETE_ADDRESSES, nic.name, DelAddr(addr), note="its bridge has it now"))
+    first = [scene.step(Phase.ATTACH, nic.name, _delete(a, seen), leave) for a in sorted(gone) if ":" in a]
+    yield burst(rank, *first, *down, scene.step(Phase.ATTACH, nic.name, SetMaster(bond), join, why_join))
+    for addr in sorted((a for a in gone if ":" not in a), key=lambda a: _last_first(a, seen)):
+        yield burst(3, scene.step(Phase.DELETE_ADDRESSES, nic.name, _delete(addr, seen), note="its bridge has it now"))
+
+
+def _delete(addr: Cidr, have: Link) -> DelAddr:
+    return DelAddr(addr, have.details.get(addr))
+
+
+def _last_first(addr: Cidr, have: Link) -> tuple[int, str]:
+    """The first one of a network takes its others along (`__inet_del_ifa`)."""
+    return -(have.details[addr].rank if addr in have.details else 0), addr
+
+
+def _in_turn(addrs: Iterable[Cidr], link: Link) -> list[Cidr]:
+    """As they were before: IPv4 ones in their order, for the first of a network is the primary one; IPv6 ones from the
+    last, for the kernel puts a new one before its like (`ipv6_link_dev_addr`)."""
+
+    def place(addr: Cidr) -> tuple[bool, int, str]:
+        six, details = ":" in addr, link.details.get(addr)
+        rank = details.rank if details else 0
+        return six, -rank if six else rank, addr
+
+    return sorted(addrs, key=place)
+
+
+def _add(addr: Cidr, link: Link) -> AddAddr:
+    return AddAddr(addr, link.details.get(addr))
 
 
 def release_nic(scene: Scene, nic: IfName, *, free: bool) -> Iterator[Burst]:
@@ -146,9 +212,11 @@ def release_nic(scene: Scene, nic: IfName, *, free: bool) -> Iterator[Burst]:
     want = scene.wanted(nic)
     up = want.up if want and want.up is not None else True
     after = scene.step(Phase.CLEAN, nic, SetLink(up=up, mtu=want.mtu if want else None))
-    leave = [] if free else [scene.step(Phase.CLEAN, nic, SetMaster(None), scene.release_impact(nic))]
-    have = (seen.addrs if (seen := scene.seen(nic)) else None) or frozenset()
-    own: list[Action] = [AddAddr(a) for a in sorted((want.addrs if want else None) or ()) if ":" in a or a not in have]
+    leave = [] if free else [scene.step(Phase.CLEAN, nic, SetMaster(None), *price.leaving(scene, nic))]
+    own: list[Action] = []
+    if want is not None:
+        have = addresses_there(want, scene.seen(nic))
+        own += [_add(a, want) for a in _in_turn(want.addrs or (), want) if ":" in a or a not in have]
     own += [AddRoute(r) for r in _in_order(scene.wanted_routes.get(nic, ()))]
     yield burst(1, *leave, after, *(scene.step(Phase.CLEAN, nic, action) for action in own))
 
@@ -162,8 +230,7 @@ def bond_options(scene: Scene, bond: Link, deltas: tuple[Delta, ...]) -> Iterato
     live, down = _options(deltas, Change.LIVE), _options(deltas, Change.DOWN)
     if live:
         live = replace(live, **_delays(bond.spec)) if live.miimon is not None else live
-        impact = scene.when_carrying(bond.name, _live_impact(scene, bond, deltas))
-        yield burst(1, scene.step(Phase.OPTIONS, bond.name, SetBond(live), impact))
+        yield burst(1, scene.step(Phase.OPTIONS, bond.name, SetBond(live), *price.live_options(scene, bond, deltas)))
     if down:
         yield burst(1, *_taken_down(scene, bond, SetBond(down)))
 
@@ -190,15 +257,6 @@ def _taken_down(scene: Scene, bond: Link, action: SetBond) -> Iterator[Step]:
 def _options(deltas: tuple[Delta, ...], change: Change) -> Bond | None:
     chosen = {d.field.removeprefix("bond."): d.want for d in deltas if d.change is change and d.field[:5] == "bond."}
     return Bond(**chosen) if chosen else None  # type: ignore[arg-type]
-
-
-def _live_impact(scene: Scene, bond: Link, deltas: tuple[Delta, ...]) -> Impact:
-    """A new primary takes over at once when primary_reselect says so; all else is not noticed."""
-    runtime = scene.runtime(bond.name)
-    for delta in deltas:
-        if delta.field == "bond.primary" and delta.want and runtime and runtime.active_slave != delta.want:
-            return Impact.FLAP
-    return Impact.HITLESS
 
 
 def refit_empty(scene: Scene, bond: Link, deltas: tuple[Delta, ...]) -> Iterator[Burst]:
@@ -232,27 +290,35 @@ def join_bridge(scene: Scene, bond: Link) -> Iterator[Burst]:
     join = scene.step(Phase.ATTACH, bond.name, SetMaster(IfName(bond.master or "") or None), impact)
     add, remove = vlan_change(bond.vlans or FRESH_PORT, FRESH_PORT)
     set_vlans = SetVlans(add=add, remove=remove.all)
-    steps = [join] if set_vlans == SetVlans() else [join, scene.step(Phase.ATTACH, bond.name, set_vlans)]
-    yield burst(10, *steps)
+    actions: list[Action] = [*_unlike_fresh(bond.port), *([set_vlans] if set_vlans != SetVlans() else [])]
+    yield burst(10, join, *(scene.step(Phase.ATTACH, bond.name, action) for action in actions))
+
+
+def _unlike_fresh(port: BridgePort | None) -> list[SetPort]:
+    """What a port that has just joined has to be told. It forwards by itself, when it can."""
+    values = {name: getattr(port, name) for name in PORT_OPTIONS if name != "forwarding"} if port else {}
+    told = {n: v for n, v in values.items() if v is not None and v != getattr(FRESH_BRIDGE_PORT, n)}
+    return [SetPort(BridgePort(**told))] if told else []
 
 
 def port_vlans(scene: Scene, link: Link, *, have: PortVlans | None, on_self: bool) -> Iterator[Burst]:
     """New VIDs before old ones go; one message each, however many there are. What a new bridge is born with goes at
-    once: nobody has had it yet."""
+    once, and what a link has that is closed goes before it is opened: nobody has had it yet."""
     want = link.self_vlans if on_self else link.vlans
     if want is None:
         return
     add, remove = vlan_change(want, have)
     if add != PortVlans():
-        new_pvid = add.pvid is not None and have is not None and have.pvid != add.pvid
-        impact = scene.when_carrying(link.name, Impact.FLAP if new_pvid else Impact.HITLESS)
-        yield burst(1, scene.step(Phase.ADD_VLANS, link.name, SetVlans(add=add, on_self=on_self), impact))
+        impact, note = price.adding_vlans(have, add)
+        impact = scene.when_carrying(link.name, impact)
+        yield burst(1, scene.step(Phase.ADD_VLANS, link.name, SetVlans(add=add, on_self=on_self), impact, note))
     if remove.all:
-        used = [] if on_self else scene.users_of(link.name, remove.all)
-        impact = scene.when_carrying(link.name, Impact.OUTAGE if used else Impact.HITLESS)
+        impact, note = price.losing_vlans(scene, link, remove.all, on_self=on_self)
+        impact = scene.when_carrying(link.name, impact)
         action = SetVlans(remove=remove.all, on_self=on_self)
-        note = f"in use: {users(used)}" if used else ""
-        phase = Phase.ADD_VLANS if on_self and scene.seen(link.name) is None else Phase.DELETE_VLANS
+        seen = scene.seen(link.name)
+        unused = on_self if seen is None else not seen.up and not on_self
+        phase = Phase.ADD_VLANS if unused else Phase.DELETE_VLANS
         yield burst(1, scene.step(phase, link.name, action, impact, note))
 
 
@@ -273,14 +339,15 @@ def join_as_port(scene: Scene, port: Link) -> Iterator[Burst]:
     impact = scene.when_carrying(port.name, Impact.FLAP) if seen.master else Impact.NONE
     add, remove = vlan_change(port.vlans or FRESH_PORT, FRESH_PORT)
     set_vlans = SetVlans(add=add, remove=remove.all)
-    closed = bool(seen.up) and (bool(port.isolated) or not _at_home_in_vlan_1(port.vlans or FRESH_PORT))
+    closed = bool(seen.up) and (
+        bool(port.port and port.port.isolated) or not _at_home_in_vlan_1(port.vlans or FRESH_PORT)
+    )
     before = SetLink(up=False if closed else None, mtu=_lifted_mtu(scene, port, seen))
     steps = [scene.step(Phase.UP, port.name, SetMaster(IfName(port.master or "")), impact)]
     if before != SetLink():
         note = "closed until it is what it should be" if closed else ""
         steps.insert(0, scene.step(Phase.UP, port.name, before, impact, note))
-    if port.isolated or port.hairpin:
-        steps.append(scene.step(Phase.UP, port.name, SetPort(isolated=port.isolated, hairpin=port.hairpin)))
+    steps += (scene.step(Phase.UP, port.name, action) for action in _unlike_fresh(port.port))
     if set_vlans != SetVlans():
         steps.append(scene.step(Phase.UP, port.name, set_vlans))
     yield burst(PORT_RANK, *steps)
@@ -318,10 +385,16 @@ def port_membership(scene: Scene, port: Link) -> Iterator[Burst]:
 
 
 def port_options(scene: Scene, port: Link, deltas: tuple[Delta, ...]) -> Iterator[Burst]:
-    chosen = {d.field: bool(d.want) for d in deltas if d.field in ("isolated", "hairpin")}
+    """All of them live. A port that was blocked or locked carries again: nothing is taken from anybody."""
+    chosen = _chosen(deltas, "port")
     if chosen:
         impact = scene.when_carrying(port.name, Impact.HITLESS)
-        yield burst(1, scene.step(Phase.OPTIONS, port.name, SetPort(**chosen), impact))
+        yield burst(1, scene.step(Phase.OPTIONS, port.name, SetPort(BridgePort(**chosen)), impact))
+
+
+def _chosen(deltas: tuple[Delta, ...], prefix: str) -> dict[str, Any]:
+    """The options of one kind that are to change, by name."""
+    return {name: d.want for d in deltas if (kind := d.field.partition("."))[0] == prefix and (name := kind[2])}
 
 
 def leave_as_port(scene: Scene, port: Link) -> Iterator[Burst]:
@@ -347,12 +420,54 @@ def mtu(scene: Scene, link: Link, have: int) -> Iterator[Burst]:
 
 
 def plain_attributes(scene: Scene, link: Link, deltas: tuple[Delta, ...]) -> Iterator[Burst]:
-    """MAC, queue length, promiscuous mode: live, and harmless but for the MAC, which peers have in their tables."""
-    chosen = {d.field: d.want for d in deltas if d.field in ("mac", "txqlen", "promisc")}
+    """MAC, queue length, flags: live, and harmless but for the MAC, which peers have in their tables."""
+    chosen: dict[str, Any] = {d.field: d.want for d in deltas if d.field in ("mac", "txqlen", "promisc")}
+    if flags := _chosen(deltas, "flags"):
+        chosen["flags"] = LinkFlags(**flags)
     if chosen:
         price = Impact.FLAP if "mac" in chosen else Impact.HITLESS
-        action = SetLink(**chosen)  # type: ignore[arg-type]
+        action = SetLink(**chosen)
         yield burst(1, scene.step(Phase.OPTIONS, link.name, action, scene.when_carrying(link.name, price)))
+
+
+def name_back(scene: Scene, name: IfName, now: IfName) -> Iterator[Burst]:
+    """Before anything else, which calls it by its name. `plan.renamed` says what closing it costs."""
+    seen, impact, why = scene.seen(name), scene.when_carrying(name, Impact.FLAP), scene.why(name)
+    down = scene.step(Phase.PREPARE, now, SetLink(up=False), impact, "a link is renamed while down (dev_change_name)")
+    rename = scene.step(Phase.PREPARE, now, RenameLink(name), note="it is ours, by its mark")
+    steps = [replace(rename, why=why)]
+    if seen is not None and seen.up:
+        steps = [replace(down, why=why), *steps, scene.step(Phase.PREPARE, name, SetLink(up=True))]
+    yield burst(-1, *steps)
+
+
+def mark(scene: Scene, link: Link) -> Iterator[Burst]:
+    """One of its two marks, or what the name in it says, is not as it should be: before anything else, for what is
+    not done to the end must still be known as ours."""
+    runtime = scene.runtime(link.name)
+    if runtime is None:
+        return
+    if scene.is_port(link.name):
+        yield burst(0, scene.step(Phase.PREPARE, link.name, SetMark(group=PORT_GROUP), note="somebody took it away"))
+        return
+    said = marked_names(runtime.altnames)
+    stale = tuple(name for name in said if name != link.name)
+    lost = OWNER_GROUP if runtime.group != OWNER_GROUP else None
+    action = SetMark(group=lost, name=link.name not in said, stale=stale)
+    note = "somebody took it away" if lost or not stale else ""
+    yield burst(0, scene.step(Phase.PREPARE, link.name, action, note=note))
+
+
+def vlan_flags(scene: Scene, link: Link, flags: frozenset[str]) -> Iterator[Burst]:
+    """vlan_dev_change_flags() takes them live."""
+    impact = scene.when_carrying(link.name, Impact.HITLESS)
+    yield burst(1, scene.step(Phase.OPTIONS, link.name, SetVlanFlags(flags), impact))
+
+
+def slave_prio(scene: Scene, nic: Link) -> Iterator[Burst]:
+    """bond_option_prio_set() chooses the active slave anew."""
+    impact = scene.when_carrying(nic.name, Impact.FLAP)
+    yield burst(1, scene.step(Phase.OPTIONS, nic.name, SetSlave(nic.slave_prio or 0), impact))
 
 
 def pin_mac(scene: Scene, bond: Link) -> Iterator[Burst]:
@@ -363,12 +478,17 @@ def pin_mac(scene: Scene, bond: Link) -> Iterator[Burst]:
 def bridge_options(scene: Scene, link: Link, deltas: tuple[Delta, ...]) -> Iterator[Burst]:
     """Turning the VLAN filter back on keeps the VIDs that the ports have. It comes first of all: a takeover trusts
     that a port without VLANs carries nothing, and without the filter its two uplinks are a loop."""
-    chosen = {d.field.removeprefix("bridge."): d.want for d in deltas if d.field.startswith("bridge.")}
+    chosen = _chosen(deltas, "bridge")
     if chosen:
-        impact = scene.when_carrying(link.name, Impact.FLAP)
-        action = SetBridge(Bridge(**chosen))  # type: ignore[arg-type]
-        phase = Phase.PREPARE if chosen.get("vlan_filtering") else Phase.OPTIONS
-        yield burst(2, scene.step(phase, link.name, action, impact))
+        filters = FILTERING & chosen.keys()
+        impact = scene.when_carrying(link.name, Impact.FLAP if filters else Impact.HITLESS)
+        first = filters and isinstance(link.spec, Bridge) and link.spec.vlan_filtering
+        phase = Phase.PREPARE if first else Phase.OPTIONS
+        yield burst(2, scene.step(phase, link.name, SetBridge(Bridge(**chosen)), impact))
+
+
+FILTERING = frozenset({"vlan_filtering", "vlan_protocol", "default_pvid", "stp"})
+"""The options of a bridge that decide which frames pass at all."""
 
 
 def bring_up(scene: Scene, link: Link) -> Iterator[Burst]:
@@ -385,16 +505,37 @@ def addresses(scene: Scene, link: Link, have: Link | None) -> Iterator[Burst]:
     """New before old. Deleting a network's first address takes its others along unless promote_secondaries is
     set (`__inet_del_ifa`), so the wanted ones of that network are added once more in the same burst. Where that was
     the link's last IPv4 address, its IPv4 routes go (`fib_inetaddr_event`: fib_disable_ip), and come again, too."""
-    want, old = link.addrs or frozenset(), (have.addrs if have else None) or frozenset()
-    for addr in sorted(want - old):
-        yield burst(3, scene.step(Phase.ADD_ADDRESSES, link.name, AddAddr(addr)))
+    want, old = link.addrs or frozenset(), addresses_there(link, have)
+    for addr in _in_turn(want - old, link):
+        impact = _price_of_way(scene, link.name, ip_interface(addr).network, addr)
+        yield burst(3, scene.step(Phase.ADD_ADDRESSES, link.name, _add(addr, link), impact))
     for addr in sorted(old - want):
         network = ip_interface(addr).network
-        again = [scene.step(Phase.ADD_ADDRESSES, link.name, AddAddr(a)) for a in sorted(want) if _in(a, network)]
-        gone = scene.step(Phase.DELETE_ADDRESSES, link.name, DelAddr(addr), Impact.FLAP, "its connections end")
+        same = _in_turn((a for a in want if _in(a, network)), link)
+        again = [scene.step(Phase.ADD_ADDRESSES, link.name, _add(a, link)) for a in same]
+        delete = _delete(addr, have or link)
+        gone = scene.step(Phase.DELETE_ADDRESSES, link.name, delete, Impact.FLAP, "its connections end")
         others = [a for a in want if ":" not in a and not _in(a, network)]
         lost = _lost_routes(scene, link) if ":" not in addr and again and not others else []
         yield burst(3, gone, *again, *(scene.step(Phase.ADD_ROUTES, link.name, AddRoute(r)) for r in lost))
+
+
+def _goes_on(scene: Scene, link: IfName, route: Route) -> bool:
+    """A default route takes no network from another link, nor does one of another table; and one that moves here from
+    another link is the same way."""
+    if route.dst == "default" or route.table != MAIN_TABLE:
+        return True
+    same = ((r.dev, r.dst, r.gateway) for r in scene.have.state.routes if r.protocol != RTPROT_KERNEL)
+    return any(dev != link and (dst, gateway) == (route.dst, route.gateway) for dev, dst, gateway in same)
+
+
+def _price_of_way(scene: Scene, link: IfName, network: IPv4Network | IPv6Network, moved: Cidr | None = None) -> Impact:
+    """What goes to a network that another link leads to may go another way from now on. An address that moves here
+    from that link (`moved`) is no second way."""
+    elsewhere = moved is not None and any(
+        moved in ((k.addrs or frozenset()) | k.details.keys()) for n, k in scene.have.state.links.items() if n != link
+    )
+    return Impact.FLAP if not elsewhere and scene.crosses(link, network) else Impact.NONE
 
 
 def _lost_routes(scene: Scene, link: Link) -> list[Route]:
@@ -402,16 +543,28 @@ def _lost_routes(scene: Scene, link: Link) -> list[Route]:
     networks = [ip_interface(a).network for a in link.addrs or ()]
     seen = scene.seen_routes.get(link.name, frozenset())
     foreign = {r for r in seen if r.protocol not in (RTPROT_KERNEL, OWNER_PROTOCOL)}
-    kept = {r for r in foreign if not r.gateway or any(ip_address(r.gateway) in n for n in networks)}
-    every = scene.wanted_routes.get(link.name, frozenset()) | kept
-    return [r for r in _in_order(every) if ":" not in (r.gateway or r.dst)]
+    kept = {r for r in foreign if _reached(r, networks)}
+    every = {r for r in scene.wanted_routes.get(link.name, ()) if not scene.leads_out(r)} | kept
+    return [r for r in _in_order(every) if r.version == 4]
+
+
+def _reached(route: Route, networks: list[IPv4Network | IPv6Network]) -> bool:
+    """Whether the kernel will take it with these networks on its link."""
+    source = route.exact.source if route.exact is not None else ""
+    if source and not any(ip_address(source) in network for network in networks):
+        return False
+    free = route.exact is not None and route.exact.reached
+    return free or not route.gateway or any(ip_address(route.gateway) in n for n in networks)
 
 
 def routes(scene: Scene, link: IfName, have: frozenset[Route]) -> Iterator[Burst]:
-    """New before old: between the two the kernel takes the older one."""
+    """New before old: between the two the kernel takes the older one. The first default route of a host comes last of
+    all: a plan that is cut off before it goes on, and after it there is nothing left that it could forbid."""
     want = scene.wanted_routes.get(link, frozenset())
     for route in _in_order(want - have):
-        yield burst(3, scene.step(Phase.ADD_ROUTES, link, AddRoute(route)))
+        phase, rank = (Phase.CLEAN, LAST) if scene.leads_out(route) else (Phase.ADD_ROUTES, 3)
+        impact = Impact.NONE if _goes_on(scene, link, route) else _price_of_way(scene, link, ip_network(route.dst))
+        yield burst(rank, scene.step(phase, link, AddRoute(route), impact))
     for route in _in_order(r for r in have - want if r.protocol == OWNER_PROTOCOL):
         note = "what went this way goes another, or ends"
         yield burst(3, scene.step(Phase.DELETE_ROUTES, link, DelRoute(route), Impact.FLAP, note))
@@ -419,7 +572,28 @@ def routes(scene: Scene, link: IfName, have: frozenset[Route]) -> Iterator[Burst
 
 def _in_order(routes: Iterable[Route]) -> list[Route]:
     """Those without a gateway first: they may lead to the gateways of the others."""
-    return sorted(routes, key=lambda r: (bool(r.gateway), r.dst, r.metric, r.gateway or ""))
+    return sorted(routes, key=lambda r: (bool(r.gateway), r.dst, r.metric, r.order, r.gateway or ""))
+
+
+def rules(scene: Scene, link: IfName) -> Iterator[Burst]:
+    """The table that a rule leads to is filled before it, and emptied after it."""
+    want, ours = scene.wanted_rules.get(link, frozenset()), scene.our_rules(link)
+    for rule in _rules_in_order(want - scene.seen_rules.get(link, frozenset())):
+        yield burst(4, scene.step(Phase.ADD_ROUTES, link, AddRule(rule)))
+    for rule in _rules_in_order(ours - want):
+        yield burst(2, scene.step(Phase.DELETE_ROUTES, link, DelRule(rule)))
+
+
+def _rules_in_order(those: Iterable[Rule]) -> list[Rule]:
+    return sorted(those, key=lambda r: (r.iif, r.oif, r.message))
+
+
+def settings(scene: Scene, link: Link, changed: Mapping[str, str]) -> Iterator[Burst]:
+    """A new link has them before it comes up: what it does then depends on them (`addrconf_notify`)."""
+    for key, value in sorted(changed.items()):
+        family, _, name = key.partition("/")
+        action = SetSysctl(f"net/{family}/conf/{link.name}/{name}", value)
+        yield burst(3, scene.step(Phase.OPTIONS, link.name, action, scene.when_carrying(link.name, Impact.HITLESS)))
 
 
 def _in(addr: str, network: object) -> bool:

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from windrow.model.bonding import Change
-from windrow.model.host import Bond, Bridge, HostState, Link, Observed, Other
+from windrow.model.host import Bond, Bridge, HostState, Link, Observed, Other, VlanIf
 from windrow.model.names import successor_of
 from windrow.model.ports import PortRecord
 from windrow.model.steps import Delta, Impact, Phase, Plan, SetSysctl, Step, Unit
 from windrow.model.values import IfName, Ref
 from windrow.plan import guard, order, takeover
-from windrow.plan.diff import diff_link
+from windrow.plan.diff import changed_settings, diff_link
 from windrow.plan.mutability import TABLE
 from windrow.plan.order import Burst
+from windrow.plan.renamed import named_back, renamed, strayed
 from windrow.plan.scene import Scene
 from windrow.plan.units import units
 
@@ -33,8 +34,20 @@ def make_plan(
     not changed, unless with `consent`; `held` ones are left alone; `records` say whose ports a bridge has that would
     go. Empty exactly when there is nothing to do.
     """
-    scene = Scene(want=want, have=have, protected=protected, held=held, records=records, consent=consent)
-    planned = (_unit(scene, names) for names in units(_concerned(scene), want, have, _apart(scene)))
+    held |= have.unreadable.keys()
+    strays = strayed(have)
+    held |= {name for name, made_for in strays.items() if made_for in held}
+    names_back = renamed(strays, want, have)
+    scene = Scene(
+        want=want,
+        have=named_back(have, names_back),
+        protected=protected | {names_back[name] for name in protected & names_back.keys()},
+        held=held,
+        records=records,
+        consent=consent,
+        renamed={to: now for now, to in names_back.items()},
+    )
+    planned = (_unit(scene, names) for names in units(_concerned(scene), want, scene.have, _apart(scene)))
     return Plan(units=tuple(u for u in (_sysctls(scene), *planned) if u.steps or u.refusals or u.deltas))
 
 
@@ -44,7 +57,8 @@ def _concerned(scene: Scene) -> set[IfName]:
     bonds = (n for n in ours if (link := scene.seen(n)) and isinstance(link.spec, Bond))
     nics = {nic for bond in bonds for nic in scene.slaves(bond)}
     routed = {IfName(n) for n in scene.wanted_routes} | {IfName(n) for n in scene.seen_routes if scene.our_routes(n)}
-    return (set(scene.want.links) | ours | nics | routed) - scene.held
+    ruled = {IfName(n) for n in scene.wanted_rules} | {IfName(n) for n in scene.seen_rules if scene.our_rules(n)}
+    return (set(scene.want.links) | ours | nics | routed | ruled) - scene.held
 
 
 def _apart(scene: Scene) -> set[IfName]:
@@ -75,7 +89,7 @@ def _unit(scene: Scene, names: tuple[IfName, ...]) -> Unit:
     refused = tuple(guard.refusals(scene, names))
     if refused:
         return Unit(links=names, deltas=flat, refusals=refused)
-    bursts = sorted(_bursts(scene, names, deltas), key=lambda b: (b.phase, b.rank))
+    bursts = sorted(_from_what_carries(scene, names, deltas), key=lambda b: (b.phase, b.rank))
     steps = tuple(step for b in bursts for step in b.steps)
     forbidden = tuple(dict.fromkeys(guard.forbidden(scene, steps)))
     if forbidden:
@@ -86,17 +100,26 @@ def _unit(scene: Scene, names: tuple[IfName, ...]) -> Unit:
 def _deltas(scene: Scene, name: IfName) -> tuple[Delta, ...]:
     want, seen = scene.wanted(name), scene.seen(name)
     if want is not None:
-        return (*diff_link(want, seen), *_routes(scene, name))
+        return (*_name(scene, want), *diff_link(want, seen), *_routes(scene, name))
     if seen is None:
-        return ()
+        return tuple(_rules(scene, name))
     if scene.owned(name):
-        return (Delta(link=name, field="link", have=seen, want=None, change=TABLE["link"], why=scene.why(name)),)
+        gone = Delta(link=name, field="link", have=seen, want=None, change=TABLE["link"], why=scene.why(name))
+        return (gone, *_rules(scene, name))
     if scene.owned(seen.master) and isinstance(seen.spec, Other):
         master = Delta(
             link=name, field="master", have=seen.master, want="", change=TABLE["master"], why=scene.why(name)
         )
         return (master, *_routes(scene, name))
     return tuple(_routes(scene, name))
+
+
+def _name(scene: Scene, want: Link) -> Iterator[Delta]:
+    now = scene.renamed.get(want.name)
+    if now is not None:
+        yield Delta(
+            link=want.name, field="name", have=now, want=want.name, change=TABLE["name"], why=scene.why(want.name)
+        )
 
 
 def _routes(scene: Scene, name: IfName) -> Iterator[Delta]:
@@ -108,6 +131,33 @@ def _routes(scene: Scene, name: IfName) -> Iterator[Delta]:
     )
     if not want <= frozenset(have) or ours - want:
         yield Delta(link=name, field="routes", have=ours, want=want, change=TABLE["routes"], why=scene.why(name))
+    yield from _rules(scene, name)
+
+
+def _rules(scene: Scene, name: IfName) -> Iterator[Delta]:
+    """A rule stays when its link goes (`fib_rules_event`: it is detached), so those of ours are told apart from it."""
+    want, have = scene.wanted_rules.get(name, frozenset()), scene.seen_rules.get(name, frozenset())
+    ours = scene.our_rules(name)
+    if not want <= have or ours - want:
+        yield Delta(link=name, field="rules", have=ours, want=want, change=TABLE["rules"], why=scene.why(name))
+
+
+def _from_what_carries(
+    scene: Scene, names: tuple[IfName, ...], deltas: dict[IfName, tuple[Delta, ...]]
+) -> Iterator[Burst]:
+    """A bond that took over, and is not wanted so any more, is the bond from here on."""
+    promoted = [bond for n in names if (bond := _wanted_bond(scene, n)) and takeover.given_up(scene, bond)]
+    for bond in promoted:
+        first, scene = takeover.promote(scene, bond)
+        yield first
+    if promoted:
+        deltas = {name: _deltas(scene, name) for name in names}
+    yield from _bursts(scene, names, deltas)
+
+
+def _wanted_bond(scene: Scene, name: IfName) -> Link | None:
+    link = scene.wanted(name)
+    return link if link is not None and isinstance(link.spec, Bond) else None
 
 
 def _bursts(scene: Scene, names: tuple[IfName, ...], deltas: dict[IfName, tuple[Delta, ...]]) -> Iterator[Burst]:
@@ -118,11 +168,15 @@ def _bursts(scene: Scene, names: tuple[IfName, ...], deltas: dict[IfName, tuple[
     for name in names:
         if not deltas[name] or name in successors:
             continue
+        if name in scene.renamed:
+            yield from order.name_back(scene, name, scene.renamed[name])
         yield from _routing(scene, name, deltas[name])
         want, seen = scene.wanted(name), scene.seen(name)
         if name in taken_over and want:
+            if any(d.field == "mark" for d in deltas[name]):  # it may still say the successor's name
+                yield from order.mark(scene, want)
             yield from takeover.take_over(scene, want, taken_over.index(name))
-        elif want is None and seen is not None and any(d.field != "routes" for d in deltas[name]):
+        elif want is None and seen is not None and any(d.field not in ("routes", "rules") for d in deltas[name]):
             yield from _unwanted(scene, seen, cleared)
         elif want is not None and scene.is_port(name):
             yield from _port(scene, want, deltas[name])
@@ -134,7 +188,8 @@ def _bursts(scene: Scene, names: tuple[IfName, ...], deltas: dict[IfName, tuple[
 
 
 def _routing(scene: Scene, name: IfName, deltas: tuple[Delta, ...]) -> Iterator[Burst]:
-    """A link that is made anew begins without any."""
+    """A link that is made anew begins without any routes."""
+    yield from order.rules(scene, name)
     if any(d.change is Change.RECREATE for d in deltas):
         yield from order.routes(scene, name, have=frozenset())
     elif any(d.field == "routes" for d in deltas) and not _is_released(scene, name, deltas):
@@ -153,8 +208,8 @@ def _is_released(scene: Scene, name: IfName, deltas: tuple[Delta, ...]) -> bool:
 
 
 def _takes_over(scene: Scene, name: IfName, deltas: tuple[Delta, ...]) -> bool:
-    bond = scene.wanted(name)
-    if bond is None or not isinstance(bond.spec, Bond):
+    bond = _wanted_bond(scene, name)
+    if bond is None:
         return False
     if takeover.under_way(scene, bond):
         return True
@@ -181,6 +236,8 @@ def _unwanted(scene: Scene, seen: Link, cleared: set[IfName]) -> Iterator[Burst]
 
 def _port(scene: Scene, port: Link, deltas: tuple[Delta, ...]) -> Iterator[Burst]:
     fields = {d.field for d in deltas}
+    if "mark" in fields:
+        yield from order.mark(scene, port)
     if "master" in fields:
         yield from order.join_as_port(scene, port) if port.master else order.leave_as_port(scene, port)
         return
@@ -201,12 +258,15 @@ def _nic(
         return  # the takeover, or the refit, brings it along
     elif "master" in fields:
         rank = scene.wanted_slaves(nic.master or "").index(nic.name)
-        yield from order.attach_nic(scene, nic, rank)  # which opens it, and gives it the bond's MTU
+        # which opens it, and gives it the bond's MTU
+        yield from order.attach_nic(scene, nic, rank, refilled=nic.master in cleared)
     else:
         if "addrs" in fields:
             yield from order.addresses(scene, nic, seen)
         if "mtu" in fields and seen and seen.mtu and not _bond_brings_mtu(scene, nic):
             yield from order.mtu(scene, nic, seen.mtu)
+        if "slave_prio" in fields:
+            yield from order.slave_prio(scene, nic)
         if "up" in fields:
             yield from order.bring_up(scene, nic) if nic.up else order.take_down(scene, nic)
 
@@ -231,6 +291,7 @@ def _device(scene: Scene, want: Link, deltas: tuple[Delta, ...], *, refit: bool)
 
 def _fresh(scene: Scene, want: Link) -> Iterator[Burst]:
     yield from order.make(scene, want)
+    yield from order.settings(scene, want, want.settings)
     if want.promisc:
         yield from order.plain_attributes(scene, want, (_promisc(want),))
     if want.master:
@@ -248,18 +309,25 @@ def _promisc(link: Link) -> Delta:
 
 def _existing(scene: Scene, want: Link, seen: Link, deltas: tuple[Delta, ...], *, refit: bool) -> Iterator[Burst]:
     fields = {d.field for d in deltas}
+    if "mark" in fields:
+        yield from order.mark(scene, want)
     if refit:
         yield from order.refit_empty(scene, want, deltas)
     elif isinstance(want.spec, Bond):
         yield from order.bond_options(scene, want, deltas)
     yield from order.bridge_options(scene, want, deltas)
     yield from order.plain_attributes(scene, want, deltas)
+    yield from order.settings(scene, want, changed_settings(deltas))
     if "mtu" in fields and seen.mtu:
         yield from order.mtu(scene, want, seen.mtu)
+    if isinstance(want.spec, VlanIf) and want.spec.flags is not None and "vlan.flags" in fields:
+        yield from order.vlan_flags(scene, want, want.spec.flags)
     if "master" in fields:
         yield from order.join_bridge(scene, want)
-    elif "vlans" in fields:
-        yield from order.port_vlans(scene, want, have=seen.vlans, on_self=False)
+    else:
+        yield from order.port_options(scene, want, deltas)
+        if "vlans" in fields:
+            yield from order.port_vlans(scene, want, have=seen.vlans, on_self=False)
     if "self_vlans" in fields:
         yield from order.port_vlans(scene, want, have=seen.self_vlans, on_self=True)
     if "up" in fields:

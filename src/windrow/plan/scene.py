@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from ipaddress import IPv4Interface, IPv6Interface, ip_interface
 
 from windrow.model.host import (
+    MAIN_TABLE,
     OWNER_GROUP,
     OWNER_PROTOCOL,
+    RTPROT_KERNEL,
     Bond,
     Bridge,
     HostState,
@@ -16,11 +19,14 @@ from windrow.model.host import (
     Observed,
     Other,
     Route,
+    Rule,
     Runtime,
     VlanIf,
     settled_metric,
 )
-from windrow.model.ports import PORT_GROUP, PortRecord
+from windrow.model.marks import mark_of
+from windrow.model.ports import PORT_GROUP, PortRecord, is_recorded
+from windrow.model.reach import Network, Reach, reach_of
 from windrow.model.steps import Action, Impact, Phase, Step
 from windrow.model.values import IfName, Ref, VidSet
 from windrow.plan.diff import UNKNOWN, why
@@ -39,6 +45,8 @@ class Scene:
     protected: frozenset[IfName]
     held: frozenset[IfName]
     records: tuple[PortRecord, ...] = ()
+    renamed: Mapping[IfName, IfName] = field(default_factory=dict)
+    """What a link of ours is called in `have` -> its name in the kernel, until the plan names it back."""
     consent: bool = False
     """Somebody stands by with an undo: what carries the management traffic may be changed."""
 
@@ -54,15 +62,25 @@ class Scene:
     @cached_property
     def ours(self) -> frozenset[str]:
         """The links that Windrow made, and that are free to be changed."""
-        return frozenset(n for n, r in self.have.runtime.items() if r.group == OWNER_GROUP) - self.held
+        return (
+            frozenset(n for n, r in self.have.runtime.items() if r.group == OWNER_GROUP or (r.altnames and r.owned))
+            - self.held
+        )
 
     def owned(self, name: str | None) -> bool:
         return name in self.ours
 
     def is_port(self, name: str) -> bool:
-        """Whether a CNI call made the link: it may be put into place, and never be deleted."""
+        """Whether a CNI call made the link: it may be put into place, and never be deleted. Where its group was taken
+        away, its record says so."""
         runtime = self.runtime(name)
-        return runtime is not None and runtime.group == PORT_GROUP
+        if runtime is None:
+            return False
+        return runtime.group == PORT_GROUP or is_recorded(IfName(name), self._records_by_host, self.have)
+
+    @cached_property
+    def _records_by_host(self) -> dict[IfName, PortRecord]:
+        return {record.host: record for record in self.records}
 
     def stands(self, bridge: str | None) -> bool:
         """Whether the bridge is there, and is one that a port may be put into: ours, or the management network's."""
@@ -84,18 +102,27 @@ class Scene:
     def carrying(self, name: str) -> bool:
         """Whether traffic may be passing through the link at this moment."""
         link, runtime = self.seen(name), self.runtime(name)
-        return link is not None and runtime is not None and bool(link.up) and runtime.carrier
+        return link is not None and runtime is not None and bool(link.up) and runtime.carrier and not self.blind(name)
+
+    def blind(self, name: str) -> bool:
+        """Whether the link is a port of no VLAN: a bridge that filters drops every frame of it, both ways
+        (`__allowed_ingress`, `br_allowed_egress`). So stands whichever bond of a takeover does not carry."""
+        link = self.seen(name)
+        bridge = self.seen(link.master) if link else None
+        filters = bridge is not None and isinstance(bridge.spec, Bridge) and bool(bridge.spec.vlan_filtering)
+        return filters and link is not None and link.vlans is not None and not link.vlans.all
 
     @cached_property
     def _members(self) -> dict[str, list[IfName]]:
-        """Master -> its slaves or ports, in the order of their ifindex."""
+        """Master -> its slaves or ports."""
         found: dict[str, list[IfName]] = {}
         for name, link in self.have.state.links.items():
             if link.master:
                 found.setdefault(link.master, []).append(name)
-        for members in found.values():
-            members.sort(key=lambda n: r.ifindex if (r := self.runtime(n)) else 0)
         return found
+
+    def _in_order(self, members: Iterable[IfName]) -> list[IfName]:
+        return sorted(members, key=lambda n: r.ifindex if (r := self.runtime(n)) else 0)
 
     @cached_property
     def _vlan_interfaces(self) -> dict[str, list[IfName]]:
@@ -108,10 +135,11 @@ class Scene:
 
     def slaves(self, bond: str) -> list[IfName]:
         """The observed slaves, in the order of their ifindex."""
-        return self._members.get(bond, [])
+        return self._in_order(self._members.get(bond, ()))
 
     def ports(self, bridge: str) -> list[IfName]:
-        return self._members.get(bridge, [])
+        """The observed ports, in the order of their ifindex."""
+        return self._in_order(self._members.get(bridge, ()))
 
     def wanted_slaves(self, bond: str) -> list[IfName]:
         """In the order of the manifest."""
@@ -140,8 +168,48 @@ class Scene:
         """Link -> the routes over it that are, anybody's."""
         return _by_link(self.have.state.routes)
 
+    @cached_property
+    def wanted_rules(self) -> dict[str, frozenset[Rule]]:
+        return _rules_by_link(self.want.rules)
+
+    @cached_property
+    def seen_rules(self) -> dict[str, frozenset[Rule]]:
+        """Link -> the rules that name it, anybody's."""
+        return _rules_by_link(self.have.state.rules)
+
+    def our_rules(self, name: str) -> frozenset[Rule]:
+        return frozenset(r for r in self.seen_rules.get(name, ()) if r.protocol == OWNER_PROTOCOL)
+
+    @cached_property
+    def reach(self) -> Reach:
+        return reach_of(self.have, self.protected)
+
+    def crosses(self, link: IfName, network: Network) -> bool:
+        """Whether a network of another link would be reached by this one, too: what goes there may change its way."""
+        return any(
+            other.network.overlaps(network)
+            for name, other in self._networks
+            if name != link and other.version == network.version
+        )
+
+    @cached_property
+    def _networks(self) -> set[tuple[IfName, IPv4Interface | IPv6Interface]]:
+        """What there is a way to, or will be: the networks of addresses, and those of routes that are no default ones.
+
+        What is only wanted counts, too: a plan that is cut in the middle must not cost more than it said before."""
+        states = (self.have.state, self.want)
+        links = ((name, link) for state in states for name, link in state.links.items() if name != "lo")
+        routes = (r for state in states for r in state.routes if r.table == MAIN_TABLE and r.dst != "default")
+        found = {(name, ip_interface(addr)) for name, link in links for addr in link.addrs or ()}
+        return found | {(r.dev, ip_interface(r.dst)) for r in routes if r.dev and r.protocol != RTPROT_KERNEL}
+
     def our_routes(self, name: str) -> frozenset[Route]:
         return frozenset(r for r in self.seen_routes.get(name, ()) if r.protocol == OWNER_PROTOCOL)
+
+    def leads_out(self, route: Route) -> bool:
+        """Whether the route would be the first default route of this host. It protects whatever it goes over
+        (`compile.facts.protected_links`), the rest of its own plan included."""
+        return route.dst == "default" and not any(r.dst == "default" for r in self.have.state.routes)
 
     def step(self, phase: Phase, link: IfName, action: Action, impact: Impact = Impact.NONE, note: str = "") -> Step:
         return Step(phase=phase, link=link, action=action, why=self.why(link), impact=impact, note=note)
@@ -150,19 +218,32 @@ class Scene:
         """The price of touching a link: nothing while it carries nothing."""
         return impact if self.carrying(name) else Impact.NONE
 
-    def release_impact(self, nic: IfName) -> Impact:
-        """What it costs when a NIC leaves its bond."""
-        link, runtime = self.seen(nic), self.runtime(nic)
-        bond = self.seen(link.master) if link else None
-        if link is None or runtime is None or bond is None or not self.carrying(nic) or not self.carrying(bond.name):
-            return Impact.NONE
-        if not [n for n in self.slaves(bond.name) if n != nic and self.carrying(n) and self._stays(n, bond.name)]:
-            return Impact.OUTAGE
-        return Impact.HITLESS if runtime.slave_active is False else Impact.FLAP
+    def after_promotion(self, new: IfName, name: IfName) -> Scene:
+        """The scene once the link `name` is deleted, if it is there, and `new` is called so and up. Slaves of a bond
+        that is deleted are left closed (`bond_uninit`)."""
+        seen, carrier = self.have.state.links, any(map(self.carrying, self.slaves(new)))
+        changes = {n: replace(link, master="", up=False) for n, link in seen.items() if link.master == name}
+        changes[new] = replace(seen[new], up=True, mark=True)
+        links = {n: changes.get(n, link) for n, link in seen.items() if n != name and link.parent != name}
+        runtime = {n: r for n, r in self.have.runtime.items() if n in links}
+        runtime |= {n: replace(runtime[n], carrier=n == new and carrier, slave_active=None) for n in changes}
+        state = replace(
+            self.have.state, links={_called(n, new, name): _pointing(k, new, name) for n, k in links.items()}
+        )
+        runtime = {_called(n, new, name): r for n, r in runtime.items()}
+        runtime[IfName(name)] = replace(runtime[IfName(name)], altnames=(mark_of(name),))
+        return replace(self, have=replace(self.have, state=state, runtime=runtime))
 
-    def _stays(self, nic: IfName, bond: IfName) -> bool:
-        link = self.wanted(nic)
-        return link is not None and link.master == bond
+
+def _called(link: IfName, old: IfName, new: IfName) -> IfName:
+    return new if link == old else link
+
+
+def _pointing(link: Link, old: IfName, new: IfName) -> Link:
+    """The link, once `old` is called `new`."""
+    spec = replace(link.spec, parent=new) if isinstance(link.spec, VlanIf | Other) and link.parent == old else link.spec
+    master = new if link.master == old else link.master
+    return replace(link, name=_called(link.name, old, new), spec=spec, master=master)
 
 
 def _by_link(routes: Iterable[Route]) -> dict[str, frozenset[Route]]:
@@ -173,9 +254,16 @@ def _by_link(routes: Iterable[Route]) -> dict[str, frozenset[Route]]:
     return {name: frozenset(those) for name, those in found.items()}
 
 
+def _rules_by_link(rules: Iterable[Rule]) -> dict[str, frozenset[Rule]]:
+    found: dict[str, set[Rule]] = {}
+    for rule in rules:
+        found.setdefault(rule.link, set()).add(rule)
+    return {name: frozenset(those) for name, those in found.items()}
+
+
 def only_vlans(link: Link) -> bool:
     """A claim on somebody else's bridge or bond that concerns its VLANs alone: the management network."""
-    managed = (link.up, link.mtu, link.mac, link.txqlen, link.promisc, link.master, link.addrs)
+    managed = (link.up, link.mtu, link.mac, link.txqlen, link.promisc, link.master, link.addrs, link.mark)
     return all(value is None for value in managed) and not isinstance(link.spec, Other | VlanIf)
 
 

@@ -14,7 +14,9 @@ Port state `blocking` would not do: with STP off the kernel puts every port back
 any port of the bridge changes (`br_port_state_selection`).
 
 Every step is left out when what it does is already so: a plan that was cut off anywhere is resumed by
-planning again.
+planning again. It goes on from the bond that carries the traffic. Before the swap that is the old one, after it the
+new one, whatever is left of the old one; where the wish has changed meanwhile, the new one first gets the name, and
+is then changed like any other.
 """
 
 from __future__ import annotations
@@ -35,13 +37,16 @@ from windrow.model.steps import (
     RenameLink,
     SetBond,
     SetLink,
+    SetMark,
     SetMaster,
     SetVlans,
     Step,
 )
 from windrow.model.values import IfName
+from windrow.plan import price
 from windrow.plan.diff import vlan_change
-from windrow.plan.order import FRESH_PORT, Burst, burst
+from windrow.plan.order import FRESH_PORT, Burst, as_made, burst
+from windrow.plan.renamed import bearer
 from windrow.plan.scene import Scene
 
 CARRIER_TIMEOUT_MS = 20_000
@@ -60,8 +65,30 @@ def needs_empty(deltas: tuple[Delta, ...]) -> bool:
 
 
 def under_way(scene: Scene, bond: Link) -> bool:
-    """The old bond is gone already and its successor has not got its name yet."""
-    return scene.seen(bond.name) is None and scene.owned(successor_of(bond.name))
+    """The successor is as it should be, and the old bond is gone or carries nothing: there is no other way on."""
+    return scene.owned(successor_of(bond.name)) and _alike(scene, bond) and not scene.carrying(bond.name)
+
+
+def given_up(scene: Scene, bond: Link) -> bool:
+    """The successor carries the traffic of the bridge, and is not what is wanted any more: the wish has changed after
+    the swap, or the change is undone."""
+    new = scene.seen(successor_of(bond.name))
+    if new is None or not scene.owned(new.name) or new.master != bond.master or scene.blind(new.name):
+        return False
+    old = scene.seen(bond.name)
+    return not _alike(scene, bond) and (old is None or (scene.owned(old.name) and scene.blind(old.name)))
+
+
+def promote(scene: Scene, bond: Link) -> tuple[Burst, Scene]:
+    """What carries the traffic gets the name of the bond, and the scene after that: the rest is planned from there."""
+    new, old = successor_of(bond.name), scene.seen(bond.name)
+    gone = [_step(scene, bond, bond.name, DeleteLink(), note="it carries nothing")] if old else []
+    steps = [*gone, *_named(scene, bond, new)]
+    return burst(-1, *(replace(s, phase=Phase.PREPARE) for s in steps)), scene.after_promotion(new, bond.name)
+
+
+def _alike(scene: Scene, bond: Link) -> bool:
+    return _staying(scene, bond, successor_of(bond.name)) is not None
 
 
 def possible(scene: Scene, bond: Link) -> bool:
@@ -74,8 +101,8 @@ def possible(scene: Scene, bond: Link) -> bool:
 
 
 def _in_the_way(scene: Scene, bond: Link) -> bool:
-    found = scene.seen(successor_of(bond.name))
-    return found is not None and not scene.owned(found.name)
+    new = successor_of(bond.name)
+    return bearer(scene.have, new) is not None or (scene.seen(new) is not None and not scene.owned(new))
 
 
 def take_over(scene: Scene, bond: Link, number: int) -> Iterator[Burst]:
@@ -104,14 +131,26 @@ def _stages(scene: Scene, bond: Link, new: IfName) -> Iterator[list[Step]]:
     yield _swap(scene, bond, new)
     for nic in waiting[len(first) :]:
         yield _move(scene, bond, nic, new, "it follows")
-    if isinstance(bond.spec, Bond) and bond.spec.min_links:
-        yield [_step(scene, bond, new, SetBond(Bond(min_links=bond.spec.min_links)))]
+    yield _late_options(scene, bond, new)
     if scene.seen(bond.name) is not None:
         yield [_step(scene, bond, bond.name, DeleteLink(), note="it carries nothing any more")]
-    yield [
+    yield _named(scene, bond, new)
+
+
+def _late_options(scene: Scene, bond: Link, new: IfName) -> list[Step]:
+    """`_opening` left min_links out. A successor that was begun for another wish may not know the primary."""
+    least = bond.spec.min_links if isinstance(bond.spec, Bond) else None
+    primary = _primary_to_come(scene, bond, new) if _staying(scene, bond, new) else ""
+    options = Bond(min_links=least or None, primary=primary or None)
+    return [_step(scene, bond, new, SetBond(options))] if options != Bond() else []
+
+
+def _named(scene: Scene, bond: Link, new: IfName) -> list[Step]:
+    return [
         _step(scene, bond, new, SetLink(up=False), Impact.FLAP, "a link is renamed while down (dev_change_name)"),
         _step(scene, bond, new, RenameLink(bond.name)),
         _step(scene, bond, bond.name, SetLink(up=True)),
+        _step(scene, bond, bond.name, SetMark(name=True, stale=(new,))),
     ]
 
 
@@ -122,8 +161,16 @@ def _step(scene: Scene, bond: Link, link: IfName, action: object, impact: Impact
 def _staying(scene: Scene, bond: Link, new: IfName) -> Link | None:
     """The successor that is there, if it is of the wanted mode; one of another mode is made anew."""
     seen = scene.seen(new)
-    alike = seen is not None and isinstance(seen.spec, Bond) and _opening(seen.spec.applicable()) == _opening(bond.spec)
-    return seen if alike else None
+    if seen is None or not isinstance(seen.spec, Bond) or not isinstance(bond.spec, Bond):
+        return None
+    wanted = replace(bond.spec, primary="") if _primary_to_come(scene, bond, new) else bond.spec
+    return seen if _opening(seen.spec.applicable()) == _opening(wanted.applicable()) else None
+
+
+def _primary_to_come(scene: Scene, bond: Link, new: IfName) -> str:
+    """The primary that is not in the successor yet. The kernel knows its name, and tells it once it is in."""
+    primary = bond.spec.primary if isinstance(bond.spec, Bond) else None
+    return primary if primary and primary not in scene.slaves(new) else ""
 
 
 def _opening(spec: LinkSpec) -> LinkSpec:
@@ -138,7 +185,7 @@ def _prepare(scene: Scene, bond: Link, new: IfName) -> Iterator[list[Step]]:
         if scene.seen(new) is not None:
             impact = scene.when_carrying(new, Impact.OUTAGE)
             yield [_step(scene, bond, new, DeleteLink(), impact, "left over from a change to another mode")]
-        blank = replace(bond, name=new, spec=_opening(bond.spec), origin=(), up=None, master=None, vlans=None)
+        blank = replace(as_made(bond), name=new, spec=_opening(bond.spec))
         yield [_step(scene, bond, new, CreateLink(blank), note="takes over NIC by NIC")]
     elif changed := _drifted(bond, seen):
         impact = scene.when_carrying(new, Impact.FLAP)
@@ -172,28 +219,30 @@ def _staying_slaves(scene: Scene, bond: Link, new: IfName) -> list[IfName]:
 
 
 def _movers(scene: Scene, bond: Link, new: IfName) -> list[IfName]:
-    """The wanted NICs that are not in the successor, the one to go first at the head: a backup slave with
-    carrier, else a free NIC, else an active slave; a slave without carrier comes last."""
+    """The wanted NICs that are not in the successor, the one to go first at the head: a backup slave with carrier,
+    else one that carries nothing because it is free, or closed already by a takeover that was cut off, else an active
+    slave; one that is open and has no carrier comes last."""
     there = _staying_slaves(scene, bond, new)
     nics = [n for n in scene.wanted_slaves(bond.name) if scene.seen(n) is not None and n not in there]
 
     def place(nic: IfName) -> int:
-        impact = scene.release_impact(nic)
-        if (scene.seen(nic) or bond).master == bond.name and not scene.carrying(nic):
+        (cost, _), seen = price.leaving(scene, nic), scene.seen(nic)
+        if seen is not None and seen.master == bond.name and seen.up and not scene.carrying(nic):
             return 4
-        return {Impact.HITLESS: 0, Impact.NONE: 1, Impact.FLAP: 2, Impact.OUTAGE: 3}[impact]
+        return {Impact.HITLESS: 0, Impact.NONE: 1, Impact.FLAP: 2, Impact.OUTAGE: 3}[cost]
 
     return sorted(nics, key=place)
 
 
 def _move(scene: Scene, bond: Link, nic: IfName, new: IfName, note: str) -> list[Step]:
     """bond_enslave() refuses a device that is up; do_set_master() takes it from the old bond by itself."""
-    seen = scene.seen(nic)
-    # After the swap the old bond carries nothing; a NIC from elsewhere is missed there.
-    carries_nothing = note != "the first NIC" and seen is not None and seen.master == bond.name
-    impact = Impact.HITLESS if carries_nothing else scene.release_impact(nic)
-    down = [_step(scene, bond, nic, SetLink(up=False), impact, note)] if seen and seen.up else []
-    return [*down, _step(scene, bond, nic, SetMaster(new), impact, "" if down else note)]
+    seen, follows = scene.seen(nic), note != "the first NIC"
+    # After the swap the old bond carries nothing, and the new one everything; a NIC from elsewhere is missed there.
+    carries_nothing = follows and seen is not None and seen.master == bond.name
+    leave = Impact.HITLESS if carries_nothing else price.leaving(scene, nic)[0]
+    join, why = (price.sharing(bond.spec) if follows else None) or (Impact.HITLESS if follows else Impact.NONE, "")
+    down = [_step(scene, bond, nic, SetLink(up=False), leave, note)] if seen and seen.up else []
+    return [*down, _step(scene, bond, nic, SetMaster(new), join, why or ("" if down else note))]
 
 
 def _swap(scene: Scene, bond: Link, new: IfName) -> list[Step]:

@@ -6,17 +6,19 @@ from collections.abc import Iterable, Iterator
 from dataclasses import fields
 from typing import assert_never
 
-from windrow.model.host import Bond, Bridge, Link, PortVlans, Route, VlanIf
+from windrow.model.host import MAIN_TABLE, Bond, Bridge, BridgePort, Link, LinkFlags, PortVlans, Route, Rule, VlanIf
 from windrow.model.problems import Problem, Severity
 from windrow.model.steps import (
     Action,
     AddAddr,
     AddRoute,
+    AddRule,
     AwaitCarrier,
     CreateLink,
     DelAddr,
     DeleteLink,
     DelRoute,
+    DelRule,
     Delta,
     Failure,
     Impact,
@@ -25,9 +27,12 @@ from windrow.model.steps import (
     SetBond,
     SetBridge,
     SetLink,
+    SetMark,
     SetMaster,
     SetPort,
+    SetSlave,
     SetSysctl,
+    SetVlanFlags,
     SetVlans,
     Step,
     Unit,
@@ -135,7 +140,7 @@ def why_words(why: Ref) -> str:
 
 
 def reason(step: Step) -> str:
-    return "every cluster network" if isinstance(step.action, SetSysctl) else why_words(step.why)
+    return "every cluster network" if isinstance(step.action, SetSysctl) and not step.link else why_words(step.why)
 
 
 def words(step: Step) -> str:
@@ -145,9 +150,9 @@ def words(step: Step) -> str:
 
 def sign(action: Action, style: Style = PLAIN) -> str:
     match action:
-        case CreateLink() | AddAddr() | AddRoute():
+        case CreateLink() | AddAddr() | AddRoute() | AddRule():
             return style.green("+")
-        case DeleteLink() | DelAddr() | DelRoute():
+        case DeleteLink() | DelAddr() | DelRoute() | DelRule():
             return style.red("-")
         case _:
             return style.yellow("~")
@@ -163,25 +168,20 @@ def action_words(action: Action) -> str:
             return f"rename to {to}"
         case SetLink():
             return ", ".join(_set_link(action))
-        case SetBond(options=options) | SetBridge(options=options):
-            return f"set {options_words(options)}"
+        case SetMark() | SetBond() | SetBridge() | SetPort() | SetSlave() | SetVlanFlags():
+            return _set_options(action)
         case SetMaster(master=None):
             return "leave its bond or bridge"
         case SetMaster(master=master):
             return f"join {master}"
-        case SetPort(isolated=isolated, hairpin=hairpin):
-            given = (("isolated", isolated), ("hairpin", hairpin))
-            return ", ".join(f"{name} {value_words(value)}" for name, value in given if value is not None)
         case SetVlans():
             return _set_vlans(action)
         case AddAddr(addr=addr):
             return f"add address {addr}"
         case DelAddr(addr=addr):
             return f"delete address {addr}"
-        case AddRoute(route=route):
-            return f"add route {route_words(route)}"
-        case DelRoute(route=route):
-            return f"delete route {route_words(route)}"
+        case AddRoute() | DelRoute() | AddRule() | DelRule():
+            return _routing_words(action)
         case SetSysctl(key=key, value=value):
             return f"sysctl {key}={value}"
         case AwaitCarrier(timeout_ms=timeout):
@@ -190,10 +190,42 @@ def action_words(action: Action) -> str:
             assert_never(action)
 
 
+def _routing_words(action: AddRoute | DelRoute | AddRule | DelRule) -> str:
+    verb = "add" if isinstance(action, AddRoute | AddRule) else "delete"
+    match action:
+        case AddRoute(route=route) | DelRoute(route=route):
+            return f"{verb} route {route_words(route)}"
+        case AddRule(rule=rule) | DelRule(rule=rule):
+            return f"{verb} rule {rule_words(rule)}"
+
+
+def _set_options(action: SetMark | SetBond | SetBridge | SetPort | SetSlave | SetVlanFlags) -> str:
+    match action:
+        case SetMark():
+            return "mark it as Windrow's"
+        case SetBond(options=options) | SetBridge(options=options):
+            return f"set {options_words(options)}"
+        case SetPort(options=port):
+            return f"as a port: {options_words(port)}"
+        case SetSlave(prio=prio):
+            return f"priority {prio} in its bond"
+        case SetVlanFlags(flags=flags):
+            return f"VLAN flags {value_words(flags)}"
+        case _:
+            assert_never(action)
+
+
 def route_words(route: Route) -> str:
     """`default via 192.0.2.1 metric 1024`, as ip-route(8) says it."""
     via = f" via {route.gateway}" if route.gateway else ""
-    return f"{route.dst}{via}" + (f" metric {route.metric}" if route.metric else "")
+    table = f" table {route.table}" if route.table != MAIN_TABLE else ""
+    more = " …" if route.exact is not None else ""
+    return f"{route.dst}{via}" + (f" metric {route.metric}" if route.metric else "") + table + more
+
+
+def rule_words(rule: Rule) -> str:
+    """`iif mgmt-br …`: what else it says is carried unread."""
+    return " ".join([*(f"{word} {name}" for word, name in (("iif", rule.iif), ("oif", rule.oif)) if name), "…"])
 
 
 def _set_link(action: SetLink) -> Iterator[str]:
@@ -207,6 +239,8 @@ def _set_link(action: SetLink) -> Iterator[str]:
         yield f"txqlen {action.txqlen}"
     if action.promisc is not None:
         yield f"promiscuous {'on' if action.promisc else 'off'}"
+    if action.flags is not None:
+        yield options_words(action.flags)
 
 
 def _set_vlans(action: SetVlans) -> str:
@@ -244,7 +278,7 @@ def link_words(link: Link) -> str:
 _BRIEF = ("mode", "miimon", "xmit_hash_policy", "lacp_rate", "primary", "vlan_filtering")
 
 
-def options_words(options: Bond | Bridge, *, brief: bool = False) -> str:
+def options_words(options: Bond | Bridge | BridgePort | LinkFlags, *, brief: bool = False) -> str:
     """`mode 802.3ad, miimon 100`; `brief`: only the options that people look for."""
     found = [(f.name, getattr(options, f.name)) for f in fields(options)]
     given = [(n, v) for n, v in found if v not in (None, "") and (not brief or n in _BRIEF)]
@@ -258,7 +292,7 @@ def value_words(value: object) -> str:
         case bool():
             return "on" if value else "off"
         case tuple() | frozenset():
-            return ",".join(sorted(map(str, value))) or "none"
+            return ",".join(sorted(map(_one_word, value))) or "none"
         case PortVlans():
             words = [f"untagged {value.untagged}"] if value.untagged else []
             words += [f"tagged {value.tagged}"] if value.tagged else []
@@ -268,6 +302,16 @@ def value_words(value: object) -> str:
             return link_words(value)
         case Bond() | Bridge():
             return options_words(value, brief=True)
+        case _:
+            return str(value)
+
+
+def _one_word(value: object) -> str:
+    match value:
+        case Route():
+            return route_words(value)
+        case Rule():
+            return rule_words(value)
         case _:
             return str(value)
 
@@ -305,7 +349,7 @@ def diff_text(plan: Plan, style: Style = PLAIN) -> str:
             lines.append(style.bold(delta.link) + style.dim(f"  ({why_words(delta.why)})" if delta.why else ""))
         lines += delta_lines(delta, style)
     for step in plan.steps:
-        if isinstance(step.action, SetSysctl):
+        if isinstance(step.action, SetSysctl) and not step.link:
             lines += [style.bold(step.action.key), style.green(f"  + {step.action.value}")]
     return "\n".join(lines) + "\n" if lines else ""
 

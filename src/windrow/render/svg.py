@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from windrow.model.host import PortVlans
 from windrow.model.lazy import dataclass
+from windrow.render.text import shown
 from windrow.render.topology import Health, Topology
 
 FONT = 12.0
@@ -43,19 +44,24 @@ def _n(value: float) -> str:
     return f"{value:.1f}".removesuffix(".0")
 
 
+def _words(text: str) -> str:
+    """XML has no way to write a control character (XML 1.0, 2.2)."""
+    return escape(shown(text))
+
+
 def rect(x: float, y: float, w: float, h: float, css: str, radius: float = 6.0) -> str:
     return f'<rect class="{css}" x="{_n(x)}" y="{_n(y)}" width="{_n(w)}" height="{_n(h)}" rx="{_n(radius)}"/>'
 
 
 def label(x: float, y: float, text: str, css: str = "ink", anchor: str = "start") -> str:
     where = "" if anchor == "start" else f' text-anchor="{anchor}"'
-    return f'<text class="{css}" x="{_n(x)}" y="{_n(y)}"{where}>{escape(text)}</text>'
+    return f'<text class="{css}" x="{_n(x)}" y="{_n(y)}"{where}>{_words(text)}</text>'
 
 
 def upright(x: float, y: float, text: str, css: str) -> str:
     """Read from below, its middle at the point."""
     turn = f'transform="rotate(-90 {_n(x)} {_n(y)})"'
-    return f'<text class="{css}" x="{_n(x)}" y="{_n(y)}" text-anchor="middle" {turn}>{escape(text)}</text>'
+    return f'<text class="{css}" x="{_n(x)}" y="{_n(y)}" text-anchor="middle" {turn}>{_words(text)}</text>'
 
 
 def stroke(a: Point, b: Point, css: str) -> str:
@@ -162,7 +168,7 @@ def document(shapes: Iterable[str], width: float, height: float, theme: str, tit
         style += f"\n@media (prefers-color-scheme: dark){{\n{dark}\n}}"
     w, h = _n(width), _n(height)
     head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {w} {h}" width="{w}" height="{h}" role="img">'
-    named = f"<title>{escape(title)}</title>" if title else "<title>network topology</title>"
+    named = f"<title>{_words(title)}</title>" if title else "<title>network topology</title>"
     body = [rect(0.0, 0.0, width, height, "bg", 0.0)]
     if title:
         body.append(label(14.0, 26.0, title, "title"))

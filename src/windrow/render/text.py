@@ -8,6 +8,13 @@ from datetime import UTC, datetime
 from windrow.model.lazy import dataclass
 
 _ESCAPE = re.compile("\x1b\\[[0-9;]*m")
+_OURS = r"\x1b\[(?:0|1|2|3[1-6]|9[2-6])m"
+"""What `Style` writes, and nothing that hides, moves or answers."""
+_CONTROL = r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+"""C0 but tab and newline, DEL, C1 (ECMA-48); what turns the direction of writing round (UAX #9), line separators; and
+what is no character at all."""
+_NOT_SHOWN = re.compile(_CONTROL)
+_NOT_OURS = re.compile(f"({_OURS})|{_CONTROL}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +53,30 @@ class Style:
 
 
 PLAIN = Style()
+
+
+def shown(text: str, *, colour: bool = False) -> str:
+    """What a terminal may be given: control characters as their numbers (`\\x1b`), a byte that is no UTF-8 as `\\xff`.
+
+    `colour`: the escapes of a `Style` stay.
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return (_NOT_OURS if colour else _NOT_SHOWN).sub(_number, text)
+
+
+def _number(found: re.Match[str]) -> str:
+    if found.lastindex:
+        return found[0]
+    number = ord(found[0])
+    if 0xDC80 <= number <= 0xDCFF:
+        number -= 0xDC00  # a byte, by PEP 383
+    return f"\\x{number:02x}" if number < 0x100 else f"\\u{number:04x}"
+
+
+def json_shown(text: str) -> str:
+    """A JSON text that says the same, and in which nothing is left for a terminal to obey."""
+    return _NOT_SHOWN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def width(text: str) -> int:

@@ -7,17 +7,19 @@ from dataclasses import fields
 from enum import Enum
 from typing import Any, assert_never
 
-from windrow.model.host import Bond, Bridge, Link, LinkSpec, Other, PortVlans, Route, VlanIf
+from windrow.model.host import Bond, Bridge, BridgePort, Link, LinkFlags, LinkSpec, Other, PortVlans, Route, VlanIf
 from windrow.model.problems import Problem
 from windrow.model.steps import (
     Action,
     AddAddr,
     AddRoute,
+    AddRule,
     AwaitCarrier,
     CreateLink,
     DelAddr,
     DeleteLink,
     DelRoute,
+    DelRule,
     Delta,
     Failure,
     Plan,
@@ -25,9 +27,12 @@ from windrow.model.steps import (
     SetBond,
     SetBridge,
     SetLink,
+    SetMark,
     SetMaster,
     SetPort,
+    SetSlave,
     SetSysctl,
+    SetVlanFlags,
     SetVlans,
     Step,
     Unit,
@@ -86,14 +91,10 @@ def action_value(action: Action) -> dict[str, Any]:
             return {"name": "rename-link", "to": to}
         case SetLink():
             return {"name": "set-link", **_given(action)}
-        case SetBond(options=options):
-            return {"name": "set-bond", "options": _given(options)}
-        case SetBridge(options=options):
-            return {"name": "set-bridge", "options": _given(options)}
+        case SetMark() | SetBond() | SetBridge() | SetPort() | SetSlave() | SetVlanFlags():
+            return _options_value(action)
         case SetMaster(master=master):
             return {"name": "set-master", "master": master}
-        case SetPort():
-            return {"name": "set-port", **_given(action)}
         case SetVlans():
             add, remove = vlans_value(action.add), str(action.remove)
             return {"name": "set-vlans", "add": add, "remove": remove, "self": action.on_self}
@@ -105,10 +106,31 @@ def action_value(action: Action) -> dict[str, Any]:
             return {"name": "add-route", **route_value(route)}
         case DelRoute(route=route):
             return {"name": "delete-route", **route_value(route)}
+        case AddRule(rule=rule) | DelRule(rule=rule):
+            name = "add-rule" if isinstance(action, AddRule) else "delete-rule"
+            return {"name": name, "iif": rule.iif, "oif": rule.oif}
         case SetSysctl(key=key, value=value):
             return {"name": "set-sysctl", "key": key, "value": value}
         case AwaitCarrier(timeout_ms=timeout, settle_ms=settle):
             return {"name": "await-carrier", "timeoutMs": timeout, "settleMs": settle}
+        case _:
+            assert_never(action)
+
+
+def _options_value(action: SetMark | SetBond | SetBridge | SetPort | SetSlave | SetVlanFlags) -> dict[str, Any]:
+    match action:
+        case SetMark(group=group, name=name, stale=stale):
+            return {"name": "set-mark", "group": group, "altname": name, "stale": list(stale)}
+        case SetBond(options=options):
+            return {"name": "set-bond", "options": _given(options)}
+        case SetBridge(options=options):
+            return {"name": "set-bridge", "options": _given(options)}
+        case SetPort(options=options):
+            return {"name": "set-port", **_given(options)}
+        case SetSlave(prio=prio):
+            return {"name": "set-slave", "prio": prio}
+        case SetVlanFlags(flags=flags):
+            return {"name": "set-vlan-flags", "flags": sorted(flags)}
         case _:
             assert_never(action)
 
@@ -129,8 +151,9 @@ def link_value(link: Link) -> dict[str, Any]:
         "promisc": link.promisc,
         "master": link.master,
         "vlans": vlans_value(link.vlans) if link.vlans else None,
-        "isolated": link.isolated,
-        "hairpin": link.hairpin,
+        "port": _given(link.port) if link.port else None,
+        "flags": _given(link.flags) if link.flags else None,
+        "slavePrio": link.slave_prio,
         "selfVlans": vlans_value(link.self_vlans) if link.self_vlans else None,
         "addresses": sorted(link.addrs) if link.addrs is not None else None,
     }
@@ -143,8 +166,8 @@ def spec_value(spec: LinkSpec) -> dict[str, Any]:
             return {"bond": _given(spec)}
         case Bridge():
             return {"bridge": _given(spec)}
-        case VlanIf(parent=parent, vid=vid):
-            return {"parent": parent, "vid": vid}
+        case VlanIf(parent=parent, vid=vid, flags=flags):
+            return {"parent": parent, "vid": vid, **({} if flags is None else {"vlanFlags": sorted(flags)})}
         case Other(parent=parent):
             return {"parent": parent}
         case _:
@@ -204,6 +227,8 @@ def plain(value: object) -> Any:
             return str(value)
         case Bond() | Bridge() | VlanIf() | Other():
             return spec_value(value)
+        case LinkFlags() | BridgePort():
+            return _given(value)
         case Enum():
             return value.value
         case frozenset():
@@ -218,7 +243,7 @@ def plain(value: object) -> Any:
             return str(value)
 
 
-def _given(value: Bond | Bridge | SetLink | SetPort) -> dict[str, Any]:
+def _given(value: Bond | Bridge | BridgePort | LinkFlags | SetLink) -> dict[str, Any]:
     """The fields that are not None."""
     found = {f.name: getattr(value, f.name) for f in fields(value)}
     return {name: plain(v) for name, v in found.items() if v is not None}

@@ -5,12 +5,13 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterator
 
-from windrow.compile.hostnet import default_metric
+from windrow.compile.hostnet import SECOND_METRIC, default_metric
 from windrow.model import names
 from windrow.model.cluster import selects_node
 from windrow.model.host import IP6_RT_PRIO_USER
-from windrow.model.objects import AddressMode, HostNetworkConfig
+from windrow.model.objects import AddressMode, HostNetworkConfig, Node
 from windrow.model.problems import Problem
+from windrow.model.reach import taken_by_address, taken_by_route
 from windrow.model.values import IFNAME_MAX
 from windrow.model.wire.text import join
 from windrow.rules import kernel
@@ -315,6 +316,33 @@ def _key(to: str, version: int, metric: int) -> tuple[str, int, int]:
     return to, version, metric or (IP6_RT_PRIO_USER if version == 6 else 0)
 
 
+def leaves_the_management_network_alone(config: HostNetworkConfig, review: Review) -> Iterator[Problem]:
+    """Another network of the host must not take over what the host is reached by: its management network, whoever is
+    in it, its gateway, its default route."""
+    facts, node = review.facts, review.here()
+    if facts is None or node is None or not selects(config, node) or _is_management(config, review, node):
+        return
+    hint = "the host would be lost to whoever reaches it there; choose another network"
+    addresses = config.ips.get(facts.node, ()) if config.mode is AddressMode.STATIC else ()
+    for address in addresses:
+        if taken := taken_by_address(facts.reach, address):
+            yield problem(config, "management-taken", join(IPS, facts.node), f"{address} would take over {taken}", hint)
+    for (to, version, metric), place in _routes(config):
+        if taken := taken_by_route(facts.reach, to, version, metric):
+            default = to == "default"
+            more = f"give it a greater metric: {SECOND_METRIC * 2}" if default else hint
+            yield problem(config, "management-taken", place, f"{_called(to)} would take over {taken}", more)
+
+
+def _is_management(config: HostNetworkConfig, review: Review, node: Node) -> bool:
+    """The management network itself, wherever it is or is to be: on the link that carries it, or on one of `mgmt` once
+    that is Windrow's. What becomes of it is asked by a probe."""
+    if review.facts is not None and config.interface in review.facts.protected:
+        return True
+    managed = (v for v in review.after.vlan_configs(names.MGMT) if v.effective)
+    return config.cluster_network == names.MGMT and any(selects_node(v, node) for v in managed)
+
+
 def _version(text: str) -> int:
     return 6 if ":" in text else 4
 
@@ -350,4 +378,5 @@ ON_PUT = (
     gateways_are_on_the_link,
     routes_lead_elsewhere,
     no_route_twice,
+    leaves_the_management_network_alone,
 )

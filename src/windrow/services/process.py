@@ -11,14 +11,19 @@ import os
 import select
 import signal
 import subprocess
+import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from windrow.model.processes import Process as Process
+from windrow.services import ring
+from windrow.services.account import Account
 from windrow.services.errors import ServiceError
 
+ROOT = Account(0)
 KILLED_S = 10.0
 """A process that got SIGKILL may still have to close its devices."""
 _PACKAGES = {
@@ -57,14 +62,17 @@ class Program:
         return ServiceError(self.name, said or f"it ended with exit code {self.exit} and said nothing")
 
 
-def start(argv: Sequence[str], *, directory: Path, log: Path) -> Program:
-    """Start a program in the calling thread's network namespace, with nothing of ours but its environment.
+def start(
+    argv: Sequence[str], *, directory: Path, log: Path, account: Account = ROOT, fds: Sequence[int] = ()
+) -> Program:
+    """Start a program in the calling thread's network namespace, with nothing of ours but its environment and `fds`.
 
     It gets a session of its own, no input, and `log` (started anew) for all it says; it works in `directory`, so that
-    the paths of its sockets can be short (`sun_path` has 108 bytes). Raises ServiceError.
+    the paths of its sockets can be short (`sun_path` has 108 bytes). `account`: who it runs as. Raises ServiceError.
     """
     try:
         with open(log, "wb") as output:
+            os.fchmod(output.fileno(), 0o600)
             popen = subprocess.Popen(
                 argv,
                 stdin=subprocess.DEVNULL,
@@ -72,10 +80,41 @@ def start(argv: Sequence[str], *, directory: Path, log: Path) -> Program:
                 stderr=subprocess.STDOUT,
                 cwd=directory,
                 start_new_session=True,
+                pass_fds=fds,
+                **_as(account),
             )
     except OSError as error:
         raise not_started(argv[0], error) from error
     return Program(popen, log)
+
+
+def _as(account: Account) -> dict[str, Any]:
+    if account == ROOT:
+        return {}
+    return {"user": account.number, "group": account.number, "extra_groups": account.groups}
+
+
+def may_read(paths: Iterable[str], account: Account) -> bool:
+    """Whether it may read all of them, by the kernel's own answer: each directory on the way counts."""
+    words = [word for path in paths for word in ("-a", "-r", path)][1:]
+    return not words or subprocess.run(["test", *words], check=False, **_as(account)).returncode == 0
+
+
+def start_ring(path: Path, *, size: int = ring.SIZE) -> int:
+    """Keep the end of a log (`services.ring`), anew; returns the pipe's end to write to. Raises ServiceError."""
+    Path(ring.older(os.fspath(path))).unlink(missing_ok=True)
+    reading, writing = os.pipe2(os.O_CLOEXEC)
+    argv = [sys.executable, "-I", "-S", ring.__file__, os.fspath(path), str(size)]
+    null = subprocess.DEVNULL
+    try:
+        popen = subprocess.Popen(argv, stdin=reading, stdout=null, stderr=null, cwd="/", start_new_session=True)
+    except OSError as error:
+        os.close(writing)
+        raise not_started(argv[0], error) from error
+    finally:
+        os.close(reading)
+    Program(popen, path)  # waits for it, so that it leaves no zombie
+    return writing
 
 
 def run(argv: Sequence[str], *, stdin: str = "", timeout_s: float = 30.0) -> str:

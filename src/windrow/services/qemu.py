@@ -19,6 +19,7 @@ from types import TracebackType
 from typing import Any
 
 from windrow.services import process
+from windrow.services.account import Account
 from windrow.services.errors import QmpError, ServiceError
 
 KVM = Path("/dev/kvm")
@@ -36,8 +37,8 @@ Event = Mapping[str, Any]
 """`event`, `data`, `timestamp`."""
 
 
-def kvm_refusal() -> str:
-    """Why this machine cannot accelerate a guest; empty where it can."""
+def kvm_refusal(account: Account = process.ROOT) -> str:
+    """Why this machine cannot accelerate a guest of this user; empty where it can."""
     try:
         fd = os.open(KVM, os.O_RDWR | os.O_CLOEXEC)
     except OSError as error:
@@ -48,7 +49,28 @@ def kvm_refusal() -> str:
         return f"{KVM}: {error.strerror}"
     finally:
         os.close(fd)
-    return "" if version == KVM_API_VERSION else f"{KVM} has version {version} and not {KVM_API_VERSION}"
+    if version != KVM_API_VERSION:
+        return f"{KVM} has version {version} and not {KVM_API_VERSION}"
+    if not account.may_use(KVM):
+        return f"{KVM} is for root alone, and QEMU runs as another user: chgrp kvm {KVM} && chmod 660 {KVM}"
+    return ""
+
+
+def listening(path: Path) -> socket.socket:
+    """A Unix socket that only its owner may connect to, in place of one that is left there. QEMU is handed it, and
+    needs no directory to write in. Raises OSError."""
+    path.unlink(missing_ok=True)
+    one = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    try:
+        os.fchmod(one.fileno(), 0o600)  # before bind(2), which makes the file with it (`unix_bind`)
+        with _directory(path.parent) as fd:
+            one.bind(f"/proc/self/fd/{fd}/{path.name}")
+        path.chmod(0o600)
+        one.listen(1)
+    except BaseException:
+        one.close()
+        raise
+    return one
 
 
 def ready(program: process.Program, monitor: Path, *, timeout_s: float = START_S) -> Qmp:
@@ -58,7 +80,8 @@ def ready(program: process.Program, monitor: Path, *, timeout_s: float = START_S
         if failure := program.died():
             raise failure
         try:
-            return Qmp(monitor)
+            # The socket is there before QEMU is: it answers when it comes to that, and closes it when it ends.
+            return Qmp(monitor, timeout_s=max(end - time.monotonic(), _PAUSE_S))
         except QmpError as error:
             if failure := program.died():
                 raise failure from error
@@ -74,6 +97,7 @@ class Qmp:
         """Raises QmpError."""
         self._data = b""
         self._number = 0
+        self._attached: list[int] = []
         self._events: deque[Event] = deque()
         self._socket = connect(path, timeout_s=timeout_s)
         try:
@@ -102,7 +126,8 @@ class Qmp:
         if arguments:
             request["arguments"] = dict(arguments)
         try:
-            self._socket.sendall(json.dumps(request).encode() + b"\n")
+            fds, self._attached = self._attached, []
+            self._send(json.dumps(request).encode() + b"\n", fds)
         except OSError as error:
             raise QmpError(f"{name}: its monitor is gone: {error.strerror}") from error
         end = time.monotonic() + timeout_s
@@ -116,6 +141,11 @@ class Qmp:
                 refused = answer["error"]
                 raise QmpError(f"{name}: {refused.get('desc', refused)}", kind=str(refused.get("class", "")))
             return answer.get("return")
+
+    def hand(self, name: str, fd: int) -> None:
+        """Give QEMU an open file, under a name for the command that uses it (`getfd`). Raises QmpError."""
+        self._attached = [fd]
+        self.command("getfd", {"fdname": name})
 
     def event(self, wanted: Callable[[Event], bool], *, timeout_s: float) -> Event | None:
         """The first event, of those that came since we connected, for which `wanted` holds; None: it did not come.
@@ -131,6 +161,10 @@ class Qmp:
             if (message := self._take(end)) is None:
                 return None
             self._sort(message)
+
+    def _send(self, data: bytes, fds: list[int]) -> None:
+        sent = socket.send_fds(self._socket, [data], fds) if fds else 0
+        self._socket.sendall(data[sent:])
 
     def _read(self, end: float) -> dict[str, Any] | None:
         """The next message that is no event."""

@@ -103,7 +103,7 @@ def start(place: Place, request: Request) -> Client:
     if not os.access(EVENT, os.X_OK):
         raise ServiceError("udhcpc", f"{EVENT} cannot be executed", f"chmod 755 {EVENT}, on a mount without noexec")
     for path in (place.lease, place.asked):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
     place.pid_file.unlink(missing_ok=True)
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND
     try:

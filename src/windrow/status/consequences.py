@@ -7,7 +7,7 @@ from dataclasses import fields
 
 from windrow.model import names
 from windrow.model.cluster import Cluster, matches_selector, selects_node
-from windrow.model.host import Link, Observed, PortVlans
+from windrow.model.host import Bond, Link, Observed, PortVlans
 from windrow.model.lazy import dataclass
 from windrow.model.machines import AnyMachine, VirtualMachine, VirtualMachineInstance
 from windrow.model.objects import AddressMode, ClusterNetwork, HostNetworkConfig, VlanConfig
@@ -15,7 +15,7 @@ from windrow.model.ports import PortRecord
 from windrow.model.steps import DeleteLink, Plan, SetVlans, Step
 from windrow.model.values import MTU_DEFAULT, IfName, VidSet
 from windrow.render.consequences import AddressChange, Consequences, Interruption, NetworkChange
-from windrow.status.outages import Cost, added_up, bridge_of_link, costs, reasons
+from windrow.status.outages import Cost, added_up, bridge_of_link, concerns, costs, reasons
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,8 +159,9 @@ def _interruptions(here: Here) -> Iterator[Interruption]:
     masters = {str(name): link.master or "" for name, link in links.items()}
     lasting: dict[tuple[str, VidSet], list[Cost]] = {}
     passing: dict[str, list[Cost]] = {}
-    for cost in (cost for unit in here.plan.units for cost in costs(unit)):
-        bridge = _bridge(cost.step, masters, here.ports)
+    modes = {str(n): link.spec.mode for n, link in links.items() if isinstance(link.spec, Bond) and link.spec.mode}
+    for cost in (cost for unit in here.plan.units for cost in costs(unit, modes)):
+        bridge = _bridge(concerns(cost), masters, here.ports)
         if cost.price is None:
             lasting.setdefault((bridge, _taken(cost.step)), []).append(cost)
         else:
@@ -179,7 +180,7 @@ def _interruption(here: Here, bridge: str, found: list[Cost], vids: VidSet) -> I
     """Of one network: all costs that pass, or all that last; `vids`: only these VLANs are concerned, else all."""
     lasting = found[0].price is None
     low, high = added_up(found)
-    only = {str(cost.step.link) for cost in found}
+    only = {str(concerns(cost)) for cost in found}
     return Interruption(
         network=names.cluster_network_of_bridge(bridge) or bridge or ", ".join(sorted(only)),
         why=reasons(found),
@@ -193,8 +194,8 @@ def _interruption(here: Here, bridge: str, found: list[Cost], vids: VidSet) -> I
     )
 
 
-def _bridge(step: Step, masters: Mapping[str, str], ports: Iterable[PortRecord]) -> str:
-    return next((str(r.bridge) for r in ports if r.host == step.link), None) or bridge_of_link(step.link, masters)
+def _bridge(link: IfName, masters: Mapping[str, str], ports: Iterable[PortRecord]) -> str:
+    return next((str(r.bridge) for r in ports if r.host == link), None) or bridge_of_link(link, masters)
 
 
 def _concerned(here: Here, bridge: str, links: set[str], vids: VidSet) -> tuple[str, ...]:

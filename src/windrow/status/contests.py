@@ -16,7 +16,7 @@ from dataclasses import field, replace
 from windrow.model.agentstatus import Contest
 from windrow.model.events import Condition
 from windrow.model.facts import Nic
-from windrow.model.host import Bond, Bridge, HostState, Link, Observed, Other, VlanIf
+from windrow.model.host import Observed
 from windrow.model.lazy import dataclass
 from windrow.model.steps import Delta, Plan
 from windrow.model.values import IfName, Ref
@@ -156,45 +156,6 @@ def _condition(about: Ref, found: list[Contest]) -> Condition:
         hint="stop the other one from managing it, or change the manifest; then: windrow apply",
         since=min(c.since for c in found),
     )
-
-
-# What is left alone -------------------------------------------------------------------------------
-
-_PLAIN = ("up", "mtu", "mac", "txqlen", "promisc", "addrs", "vlans", "self_vlans", "isolated", "hairpin")
-
-
-def conceded(state: HostState, plan: Plan, keys: Iterable[tuple[IfName, str]]) -> tuple[HostState, frozenset[IfName]]:
-    """The wanted state without what is contested, and the links that a plan must leave alone altogether.
-
-    An attribute is not managed any more. Where it is about whether a link is there, or where it belongs, its whole unit
-    is left alone: what stands on such a link cannot be right without it. A NIC, a port or a VLAN interface, on which
-    nothing stands, is left alone by itself.
-    """
-    links, sysctls = dict(state.links), dict(state.sysctls)
-    held: set[IfName] = set()
-    for name, attribute in keys:
-        link = links.get(name)
-        if not name:
-            sysctls.pop(attribute, None)
-        elif link is not None and (less := _unmanaged(link, attribute)) is not None:
-            links[name] = less
-        elif link is not None and isinstance(link.spec, Other | VlanIf):
-            held.add(name)
-        else:
-            held |= {name, *(n for unit in plan.units if name in unit.links for n in unit.links)}
-    kept = {name: link for name, link in links.items() if name not in held}
-    routes = frozenset(route for route in state.routes if route.dev not in held)
-    return replace(state, links=kept, routes=routes, sysctls=sysctls), frozenset(held)
-
-
-def _unmanaged(link: Link, attribute: str) -> Link | None:
-    """None: it is no attribute that could be left out."""
-    if attribute in _PLAIN:
-        return replace(link, **{attribute: None})  # type: ignore[arg-type]
-    kind, _, option = attribute.partition(".")
-    if option and option != "mode" and isinstance(link.spec, Bond | Bridge) and kind == link.kind:
-        return replace(link, spec=replace(link.spec, **{option: None}))  # type: ignore[arg-type]
-    return None
 
 
 # Who else ----------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ The numbers are limits to expect, not averages: what a plan announces as `flap` 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 
 from windrow.model import names
 from windrow.model.bonding import BondMode
@@ -14,6 +15,8 @@ from windrow.model.host import Bond
 from windrow.model.lazy import dataclass
 from windrow.model.names import successor_of
 from windrow.model.steps import (
+    AddAddr,
+    AddRoute,
     CreateLink,
     DelAddr,
     DeleteLink,
@@ -27,6 +30,7 @@ from windrow.model.steps import (
     Step,
     Unit,
 )
+from windrow.model.values import IfName
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +71,23 @@ PRICES: Mapping[str, Price] = {
             "one NIC, LACP", 2, 15, "its only NIC leaves the bond and comes back, and LACP agrees",
             "as one NIC, and AD_AGGREGATE_WAIT_TIME 2 s, AD_AGGREGATOR_SELECTION_TIMER 8 s",
         ),
+        Price(
+            "joins", 0, 1.2, "a NIC that joins has its part of the traffic at once",
+            "a switch's port forwards a little after its carrier is there: a Linux bridge up to 1 s (LW_NEXT)",
+        ),
+        Price(
+            "LACP anew", 0, 5, "LACP agrees anew",
+            "AD_AGGREGATE_WAIT_TIME 2 s, once the switch has answered (IEEE 802.1AX §6.4.4)",
+        ),
+        Price(
+            "ARP", 0, 3, "its NICs count as up only once the ARP targets have answered",
+            "bond_loadbalance_arp_mon(): missed_max intervals",
+        ),
         Price("MTU", 0, 3, "a driver may start its NIC anew for another MTU", "lab: no frame lost; up to the driver"),
         Price("MAC", 0, 1, "others learn its new MAC address", "gratuitous ARP (arp_notify), and the next frame"),
         Price("made anew", 0, 0.5, "it is made anew", "two bursts of netlink messages"),
         Price("VLANs", 0, 0.1, "frames without a tag change their VLAN", "one netlink message"),
+        Price("another way", 0, 1, "what goes there may go another way from now on", "one netlink message"),
         Price("bridge", 0, 0.1, "the bridge changes its filter", "one netlink message"),
     )
 }  # fmt: skip
@@ -86,13 +103,14 @@ class Cost:
     why: str = ""
 
 
-def costs(unit: Unit) -> tuple[Cost, ...]:
-    """Of the steps that anybody notices, in their order. What an address costs is told with the address."""
+def costs(unit: Unit, modes: Mapping[str, BondMode] = MappingProxyType({})) -> tuple[Cost, ...]:
+    """Of the steps that anybody notices, in their order. What an address costs is told with the address. `modes`: of
+    the bonds that are there."""
     lasting = set(map(id, unit.lasting))
     noticed = (
         s for s in unit.steps if s.impact.rank >= Impact.FLAP.rank and not isinstance(s.action, DelAddr | DelRoute)
     )
-    return tuple(_for_good(s) if id(s) in lasting else Cost(step=s, price=_price(s, unit)) for s in noticed)
+    return tuple(_for_good(s) if id(s) in lasting else Cost(step=s, price=_price(s, unit, modes)) for s in noticed)
 
 
 def added_up(found: Iterable[Cost]) -> tuple[float, float]:
@@ -117,12 +135,14 @@ def _for_good(step: Step) -> Cost:
         case DeleteLink():
             return Cost(step=step, price=None, until="it is wanted again", why=f"{step.link} is deleted")
         case SetMaster():
-            return Cost(step=step, price=None, until="it has a NIC again", why="its last NIC leaves")
+            return Cost(step=step, price=None, until="it has a NIC again", why=step.note or "its last NIC leaves")
+        case SetBond():
+            return Cost(step=step, price=None, until="LACP agrees on more of its NICs", why=step.note)
         case _:
             return Cost(step=step, price=None, until="it is up again", why=f"{step.link} is taken down")
 
 
-def _price(step: Step, unit: Unit) -> Price:
+def _price(step: Step, unit: Unit, modes: Mapping[str, BondMode]) -> Price:
     match step.action:
         case SetMaster(master=None) if step.impact is Impact.OUTAGE and not _comes_back(step, unit):
             return PRICES["exchange"]
@@ -130,6 +150,8 @@ def _price(step: Step, unit: Unit) -> Price:
             return PRICES["one NIC, LACP" if _to_lacp(unit) else "one NIC"]
         case SetMaster() | SetLink(up=False) if _hands_over(step, unit):
             return PRICES["hand-over"]
+        case SetMaster(master=master) if master is not None and _is_bond(master):
+            return PRICES["LACP anew" if modes.get(master) is BondMode.LACP else "joins"]
         case SetLink(up=False) if _is_bond(step.link):
             return PRICES["restart"]
         case SetLink(mtu=mtu) if mtu is not None:
@@ -142,14 +164,25 @@ def _price(step: Step, unit: Unit) -> Price:
             return PRICES["swap to LACP" if _to_lacp(unit) else "swap"]
         case SetVlans():
             return PRICES["VLANs"]
-        case SetBond():
-            return PRICES["other NIC"]
+        case SetBond(options=options):
+            return PRICES[_of_options(options)]
         case SetBridge():
             return PRICES["bridge"]
         case DeleteLink():
             return PRICES["made anew"]
+        case AddAddr() | AddRoute():
+            return PRICES["another way"]
         case _:
             return FAIL_OVER
+
+
+def _of_options(options: Bond) -> str:
+    """The dearest of a live change; what costs nothing has no price here."""
+    if options.min_links or options.ad_actor_system is not None or options.ad_actor_sys_prio is not None:
+        return "LACP anew"
+    arp = (options.arp_interval, options.arp_ip_target, options.ns_ip6_target)
+    asked = any(arp) or options.arp_validate is not None or options.arp_all_targets is not None
+    return "ARP" if asked else "other NIC"
 
 
 def _hands_over(step: Step, unit: Unit) -> bool:
@@ -180,6 +213,15 @@ def _to_lacp(unit: Unit) -> bool:
             case _:
                 continue
     return False
+
+
+def concerns(cost: Cost) -> IfName:
+    """The link whose traffic pays for it: where a NIC joins a bond that carries traffic, the bond."""
+    match cost.step.action:
+        case SetMaster(master=master) if master and cost.price in (PRICES["joins"], PRICES["LACP anew"]):
+            return master
+        case _:
+            return cost.step.link
 
 
 def bridge_of_link(link: str, masters: Mapping[str, str]) -> str:

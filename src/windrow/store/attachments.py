@@ -24,11 +24,10 @@ from pathlib import Path
 from typing import Any
 
 from windrow.model.attachments import Attached, Attachment
-from windrow.store import atomic
+from windrow.store import records
 from windrow.store.errors import StoreError, explained
 from windrow.store.paths import Paths
 
-_MODE, _DIRECTORY_MODE = 0o600, 0o700
 _SUFFIX = ".json"
 _PAUSE_S = 0.02
 _STALE_S = 60.0
@@ -66,21 +65,12 @@ class AttachmentRecords:
         """It is on the disk when this returns. Raises StoreError."""
         path = self._path(record.container_id, record.ifname)
         with explained(path, "write the record"):
-            self._make_directory()
+            records.make_directory(path.parent, records.PRIVATE_DIRECTORY)
             new = not path.exists()
-            temp = path.with_name(f".{path.name}.new")  # the caller holds the record's lock: nobody else writes it
-            fd = os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, _MODE)
-            try:
-                with open(fd, "wb") as file:
-                    file.write(json.dumps(asdict(record)).encode())
-                    file.flush()
-                    os.fsync(fd)
-                os.replace(temp, path)
-            except BaseException:
-                atomic.discard(temp)
-                raise
-            if new:
-                atomic.settle(path.parent)
+            data = json.dumps(asdict(record)).encode()
+            # The caller holds the record's lock: nobody else writes it. A record that was there before may come back
+            # as it was then: what it names is undone once more.
+            records.write(path, data, mode=records.PRIVATE, flush="name" if new else "content")
 
     def remove(self, record: Attached) -> None:
         """Raises StoreError. Not flushed: one that comes back after a power cut is undone once more."""
@@ -90,14 +80,6 @@ class AttachmentRecords:
 
     def _path(self, container_id: str, ifname: str) -> Path:
         return self.paths.attachments / f"{container_id}@{ifname}{_SUFFIX}"
-
-    def _make_directory(self) -> None:
-        directory = self.paths.attachments
-        if not directory.is_dir():
-            atomic.make_directory(directory.parent)
-            with suppress(FileExistsError):
-                directory.mkdir(_DIRECTORY_MODE)
-            atomic.settle(directory.parent)
 
     def _several(self, start: str) -> tuple[tuple[Attached, ...], tuple[StoreError, ...]]:
         found: list[Attached] = []
@@ -135,8 +117,8 @@ class AttachmentRecords:
         """
         path = self.paths.runtime / "attachments.lock"
         with explained(path, "open the lock"):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _MODE)
+            records.make_directory(path.parent, flush=False)
+            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, records.PRIVATE)
         try:
             yield _take(fd, f"{container_id}@{ifname}", time.monotonic() + timeout_s)
         finally:

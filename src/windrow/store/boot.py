@@ -8,6 +8,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from windrow.store import records
 from windrow.store.paths import Paths
 
 _KERNEL = Path("/proc/sys/kernel/random/boot_id")
@@ -31,9 +32,9 @@ def identity(paths: Paths) -> str:
         mark = path.read_text().strip()
         if mark.startswith(f"{kernel} "):
             return mark
-    path.parent.mkdir(parents=True, exist_ok=True)
-    mark, temp = f"{kernel} {secrets.token_hex(8)}", path.with_name(f".{_MARK}.{os.getpid()}")
-    temp.write_text(mark)
+    records.make_directory(path.parent, flush=False)
+    mark = f"{kernel} {secrets.token_hex(8)}"
+    temp = records.stage(path, mark.encode(), mode=records.SHARED, flush=False, rivals=True)
     try:
         with suppress(FileNotFoundError):
             if not path.read_text().startswith(f"{kernel} "):
@@ -42,5 +43,5 @@ def identity(paths: Paths) -> str:
     except FileExistsError:
         return path.read_text().strip()  # another process was faster: its mark counts
     finally:
-        temp.unlink()
+        records.discard(temp)
     return mark

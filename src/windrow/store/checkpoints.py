@@ -20,7 +20,7 @@ from windrow.model.problems import Problem, Severity
 from windrow.model.processes import Process
 from windrow.model.values import IfName, Ref, parse_ifname
 from windrow.model.wire import hoststate
-from windrow.store import atomic
+from windrow.store import records
 from windrow.store.errors import explained
 from windrow.store.paths import Paths
 
@@ -39,7 +39,7 @@ class Checkpoints:
         and somebody may want to read it. Raises StoreError."""
         with explained(self._path, "read the checkpoint"):
             try:
-                data = self._path.read_bytes()
+                data = records.read_private(self._path)
             except FileNotFoundError:
                 return None
         try:
@@ -74,16 +74,15 @@ class Checkpoints:
     def _write(self, checkpoint: Checkpoint) -> None:
         data = json.dumps(write(checkpoint), indent=1).encode()
         with explained(self._path, "write the checkpoint"):
-            atomic.make_directory(self._path.parent)
-            atomic.commit(atomic.stage(self._path, data), self._path)
-            atomic.settle(self._path.parent)
+            records.make_directory(self._path.parent)
+            records.write(self._path, data, mode=records.PRIVATE)
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
         lock = self.paths.runtime / "checkpoint.lock"
         with explained(lock, "take the lock of the checkpoint"):
-            lock.parent.mkdir(parents=True, exist_ok=True)
-            fd = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            records.make_directory(lock.parent, flush=False)
+            fd = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, records.PRIVATE)
             fcntl.flock(fd, fcntl.LOCK_EX)
         try:
             yield
@@ -143,6 +142,8 @@ def write(checkpoint: Checkpoint) -> dict[str, Any]:
         "changer": _write_process(c.changer),
         "watchdog": _write_process(c.watchdog),
         "said": c.said,
+        "left": c.left,
+        "tried": c.tried,
     }
 
 
@@ -172,6 +173,8 @@ def read(document: Any) -> Checkpoint:
         changer=_read_process(document.get("changer")),
         watchdog=_read_process(document.get("watchdog")),
         said=table.text("said"),
+        left=table.text("left") if "left" in document else "",
+        tried=table.number("tried") if "tried" in document else 0.0,
     )
 
 

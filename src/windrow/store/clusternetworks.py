@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 
+from windrow.store import records
 from windrow.store.errors import explained
 from windrow.store.paths import Paths
 
@@ -14,10 +14,8 @@ def write_cluster_networks(paths: Paths, names: Iterable[str]) -> None:
     at a time may do this (it holds `paths.turn`). Raises StoreError."""
     path = paths.cluster_networks
     text = "".join(f"{name}\n" for name in sorted(names))
-    temp = path.with_name(f".{path.name}.new")
     with explained(path, "write the list of cluster networks"):
         if path.exists() and path.read_text() == text:
             return
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temp.write_text(text)
-        os.replace(temp, path)
+        records.make_directory(path.parent, flush=False)
+        records.write(path, text.encode(), mode=records.SHARED, flush="nothing")

@@ -8,12 +8,13 @@ nothing at all.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import stat
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
@@ -33,7 +34,7 @@ from windrow.model.objects import (
 from windrow.model.problems import Problem
 from windrow.model.values import Ref
 from windrow.model.wire import Loaded, dump, load_documents, without_doubles, yaml_text
-from windrow.store import atomic
+from windrow.store import records
 from windrow.store.errors import StoreError, explained
 from windrow.store.manifest import Manifest
 from windrow.store.paths import Paths
@@ -96,6 +97,15 @@ def _read(path: Path) -> str:
             return file.read().decode("utf-8-sig")
 
 
+def _left_out(path: Path) -> Problem:
+    return Problem(
+        code="file-unreadable",
+        message="you may not read this file, and what is in it is left out",
+        hint="run it as root: machines' manifests may hold passwords, and are for nobody else",
+        file=str(path),
+    )
+
+
 def _is_pipe(fd: int) -> bool:
     """`windrow apply -f <(…)`: the shell hands over a pipe, by the name /dev/fd/63."""
     return stat.S_ISFIFO(os.fstat(fd).st_mode) and os.readlink(f"/proc/self/fd/{fd}").startswith("pipe:")
@@ -119,7 +129,7 @@ class _Change:
     path: Path
     refs: list[Ref] = field(default_factory=list)
     text: str = ""
-    temp: Path | None = None
+    temp: str | None = None
 
 
 class Store:
@@ -132,6 +142,21 @@ class Store:
         """Every object that is there, and every problem. No directory is an empty store. Raises StoreError."""
         directory = self.paths.manifests
         return read_manifests(directory) if directory.is_dir() else Loaded()
+
+    def readable(self) -> Loaded:
+        """The same for whoever may not read all of it (machines' files are root's): an error for each file that is left
+        out. Raises StoreError."""
+
+        def load(path: Path) -> Loaded:
+            try:
+                return load_file(path)
+            except StoreError as error:
+                if error.errno != errno.EACCES:
+                    raise
+                return Loaded(problems=(_left_out(path),))
+
+        directory = self.paths.manifests
+        return without_doubles(map(load, manifest_files(directory))) if directory.is_dir() else Loaded()
 
     def put(self, objects: Iterable[AnyObject]) -> tuple[Ref, ...]:
         """Add or replace objects; those that changed. An object stays in the file where it is; a new one gets
@@ -169,7 +194,7 @@ class Store:
         """One writer at a time. The lock is the directory itself: no file to leave behind."""
         directory = self.paths.manifests
         with explained(directory, "make the manifest directory"):
-            atomic.make_directory(directory)
+            records.make_place(directory)
         with explained(directory, "lock the manifest directory"):
             fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
@@ -249,13 +274,22 @@ def _write(changes: Sequence[_Change], key: Callable[[_Change], int]) -> None:
         for change in changes:
             if change.text:
                 with explained(change.path, "write the manifest"):
-                    change.temp = atomic.stage(change.path, change.text.encode())
+                    change.temp = _stage(change)
         for _, group in groupby(sorted(changes, key=key), key):
             _put_in_place(list(group))
     finally:
         for change in changes:
             if change.temp is not None:
-                atomic.discard(change.temp)
+                records.discard(change.temp)
+
+
+def _stage(change: _Change) -> str:
+    """Mode and owner stay. A new file is for everybody's eyes, but for a machine's: cloud-init has passwords in it."""
+    secret = any(ref.kind in (VirtualMachine.KIND, VirtualMachineInstance.KIND) for ref in change.refs)
+    mode, old = records.PRIVATE if secret else records.SHARED, None
+    with suppress(FileNotFoundError):
+        old = os.stat(change.path)
+    return records.stage(change.path, change.text.encode(), mode=mode, like=old)
 
 
 def _put_in_place(changes: list[_Change]) -> None:
@@ -263,10 +297,10 @@ def _put_in_place(changes: list[_Change]) -> None:
     for change in changes:
         with explained(change.path, "write the manifest"):
             if change.temp is not None:
-                atomic.commit(change.temp, change.path)
+                records.commit(change.temp, change.path)
                 change.temp = None
             else:
                 os.unlink(change.path)
     for directory in {change.path.parent for change in changes}:
         with explained(directory, "flush the directory"):
-            atomic.settle(directory)
+            records.settle(directory)

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from windrow.model.problems import WindrowError
+from windrow.store.records import Foreign
 
 _HINTS = {
     codes.EACCES: "run it as the owner of the directory (root, for /etc), or choose another place with --root",
@@ -39,6 +40,10 @@ def explained(path: Path, doing: str) -> Iterator[None]:
     """OSError -> StoreError, naming the path and what to do about it."""
     try:
         yield
+    except Foreign as error:
+        where = Path(os.fsdecode(error.filename))
+        hint = "give it to root (chown root), for whoever can write there decides what becomes of this host's network"
+        raise StoreError(where, f"cannot {doing} in this directory: {error.strerror}", hint, error.errno) from error
     except OSError as error:
         code = error.errno or codes.EIO
         where = Path(os.fsdecode(error.filename)) if isinstance(error.filename, str | bytes) else path

@@ -17,7 +17,7 @@ from dataclasses import replace
 from windrow.model.events import Event
 from windrow.model.values import Ref
 from windrow.model.wire.happenings import event_document, read_event
-from windrow.store import atomic
+from windrow.store import records
 from windrow.store.errors import explained
 from windrow.store.paths import Paths
 
@@ -118,32 +118,36 @@ class Events:
         data = text.encode()
         if size != self._read_to:
             data = b"\n" + data  # the last line was cut short: it ends here, and is passed over
-        whole = data
         try:
-            while data:
-                data = data[os.write(fd, data) :]
+            records.write_all(fd, data)
         except BaseException:
             os.ftruncate(fd, size)  # no half line on a full disk
             self._stamp = None
             raise
         self._lines += lines
-        self._read_to = size + len(whole)
+        self._read_to = size + len(data)
         self._stamp = self._on_disk()
 
     def _write_anew(self) -> None:
         text = "".join(map(_line, self._known.values()))
         self._stamp = None  # whatever happens now, the file is read again
-        atomic.commit(atomic.stage(self._path, text.encode()), self._path)
+        records.write(self._path, text.encode(), mode=records.SHARED, flush="content")
 
     @contextmanager
     def _exclusive(self) -> Iterator[int]:
         """The file, open for appending and locked; one that another process has just replaced is opened again."""
         while True:
-            atomic.make_directory(self._path.parent)
-            fd = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+            records.make_directory(self._path.parent)
+            flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+            fd = os.open(self._path, flags, records.SHARED)
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX)
-                if (stamp := self._on_disk()) is not None and stamp[0] == os.fstat(fd).st_ino:
+                found = os.fstat(fd)
+                if found.st_size == 0 and found.st_uid == os.geteuid():
+                    os.fchmod(
+                        fd, records.SHARED
+                    )  # it is new, and the umask had its way: `windrow events` needs no root
+                if (stamp := self._on_disk()) is not None and stamp[0] == found.st_ino:
                     yield fd
                     return
             finally:

@@ -60,6 +60,9 @@ class Watch:
             raise _error(Path("inotify"), "watch for changes", ctypes.get_errno())
         self._names: dict[int, frozenset[bytes] | None] = {}
         """Watch -> which names in it matter; None: all."""
+        self._places: dict[int, Path] = {}
+        """Watch -> the directory, where all in it matters."""
+        self._complete: set[Path] = set()
         self.complete = True
         """Whether everything is watched (fs.inotify.max_user_watches may not allow it)."""
         self._look()
@@ -81,6 +84,8 @@ class Watch:
                 name = data[start + _EVENT.size : start + _EVENT.size + length].rstrip(b"\0")
                 start += _EVENT.size + length
                 relevant = self._relevant(wd, In(mask), name)
+                if relevant and mask & (In.CLOSE_WRITE | In.MOVED_TO) and wd in self._places:
+                    self._complete.add(self._places[wd] / os.fsdecode(name))
                 changed |= relevant
                 anew |= relevant and bool(
                     mask & (In.ISDIR | In.DELETE_SELF | In.MOVE_SELF | In.Q_OVERFLOW | In.UNMOUNT)
@@ -88,6 +93,11 @@ class Watch:
         if anew:
             self._look()
         return changed
+
+    def take_complete(self) -> frozenset[Path]:
+        """The files that were closed by who wrote them, or moved to their place, since the last time this was asked."""
+        found, self._complete = frozenset(self._complete), set()
+        return found
 
     def _relevant(self, wd: int, mask: In, name: bytes) -> bool:
         if mask & In.Q_OVERFLOW:
@@ -111,7 +121,7 @@ class Watch:
     def _look(self) -> None:
         """Watch what is there now. A directory that came while this looked is seen, for it is listed after its watch
         was set. inotify gives the same watch for the same directory; those of directories that went, it takes back."""
-        old, self._names = self._names, {}
+        old, self._names, self._places = self._names, {}, {}
         self.complete = True
         for directory in self._directories:
             self._way(directory)
@@ -137,6 +147,7 @@ class Watch:
             if wd is None:
                 continue
             self._names[wd] = None
+            self._places[wd] = place
             if self._deep:
                 todo += _below(place)
 
@@ -162,9 +173,10 @@ class FileWatch:
     the same; so the file is held open.
     """
 
-    def __init__(self, paths: Iterable[str]) -> None:
-        """Raises StoreError."""
+    def __init__(self, paths: Iterable[str], mask: In = In.MODIFY) -> None:
+        """`mask`: what there is to hear of. Raises StoreError."""
         self._held: dict[str, int | None] = dict.fromkeys(paths)
+        self._mask = mask
         self._libc = ctypes.CDLL(None, use_errno=True)
         self._fd: int = self._libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
         if self._fd < 0:
@@ -186,7 +198,7 @@ class FileWatch:
                 self._held[path] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
             except OSError:
                 continue  # its module is not loaded
-            self._libc.inotify_add_watch(self._fd, os.fsencode(path), int(In.MODIFY))
+            self._libc.inotify_add_watch(self._fd, os.fsencode(path), int(self._mask))
 
     def read(self) -> bool:
         """Whether one was written to since the last time."""

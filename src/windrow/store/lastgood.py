@@ -17,7 +17,7 @@ from windrow.model.meta import Source
 from windrow.model.objects import AnyObject
 from windrow.model.problems import Problem
 from windrow.model.wire import dump, load_documents
-from windrow.store import atomic
+from windrow.store import records
 from windrow.store.errors import StoreError, explained
 from windrow.store.paths import Paths
 
@@ -27,16 +27,17 @@ Signature = tuple[int, int, int]
 """Inode, size, time of change: another process wrote it."""
 
 
-def write_last_good(paths: Paths, objects: Iterable[AnyObject], now: float) -> None:
-    """It is on the disk when this returns. Raises StoreError; then the old one is still there, whole."""
+def write_last_good(paths: Paths, objects: Iterable[AnyObject], now: float, *, node: str = "") -> None:
+    """It is on the disk when this returns; `node`: which one this host was. Raises StoreError; then the old one is
+    still there, whole."""
     path = paths.last_good
     listed = [{"file": obj.source.file, "document": dump(obj)} for obj in _ordered(objects)]
     body = json.dumps(listed, separators=(",", ":"))
-    data = json.dumps({"version": VERSION, "written": now, "digest": _digest(body), "objects": body})
+    data = json.dumps({"version": VERSION, "written": now, "digest": _digest(body), "node": node, "objects": body})
     with explained(path, "write the last good state"):
-        atomic.make_directory(path.parent)
-        atomic.commit(atomic.stage(path, data.encode()), path)
-        atomic.settle(path.parent)
+        records.make_directory(path.parent)
+        # Command and agent may do this at the same moment: whoever writes it does not have to hold a lock.
+        records.write(path, data.encode(), mode=records.PRIVATE, rivals=True)
 
 
 def read_last_good(paths: Paths) -> LastGood | None:
@@ -44,7 +45,7 @@ def read_last_good(paths: Paths) -> LastGood | None:
     path = paths.last_good
     try:
         with explained(path, "read the last good state"):
-            data = path.read_bytes()
+            data = records.read_private(path)
     except StoreError as error:
         if isinstance(error.__cause__, FileNotFoundError):
             return None
@@ -54,7 +55,7 @@ def read_last_good(paths: Paths) -> LastGood | None:
         if document["version"] != VERSION or document["digest"] != _digest(document["objects"]):
             raise ValueError("it is not as it was written")
         objects = tuple(_objects(json.loads(document["objects"])))
-        return LastGood(objects=objects, written=float(document["written"]))
+        return LastGood(objects=objects, written=float(document["written"]), node=str(document.get("node", "")))
     except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
         hint = "it is written anew after the next `windrow apply` that succeeds; until then only the manifests count"
         raise StoreError(path, f"this is no last good state: {type(error).__name__}: {error}", hint) from error

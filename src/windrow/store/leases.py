@@ -18,7 +18,7 @@ from typing import Any
 from windrow.model.lazy import dataclass
 from windrow.model.leases import Asking, Lease, LeasedRoute
 from windrow.model.values import MTU_MIN, Cidr, IfName, parse_ifname
-from windrow.store import atomic
+from windrow.store import records
 from windrow.store.errors import explained
 from windrow.store.paths import Paths
 
@@ -92,9 +92,9 @@ class Leases:
         when = {"boot": now.boot, "booted_s": now.booted_s, "wall_s": now.wall_s}
         path = self.path(lease.interface)
         with explained(path, "keep the lease"):
-            atomic.make_directory(path.parent)
+            records.make_directory(path.parent)
             data = json.dumps({"event": "bound", **when, "options": options}).encode()
-            atomic.commit(atomic.stage(path, data), path)
+            records.write(path, data, mode=records.SHARED, flush="content")
 
     def forget(self, interface: IfName) -> None:
         """Raises OSError."""

@@ -20,11 +20,14 @@ from pathlib import Path
 from typing import Any
 
 from windrow.model.lazy import dataclass
+from windrow.store import records
 from windrow.store.errors import StoreError, explained
 from windrow.store.paths import Paths
 
-QMP, CONSOLE, LOG, SEED = "qmp.sock", "console.sock", "qemu.log", "seed"
-"""In a machine's directory: QEMU's monitor, the guest's serial line, what QEMU said, cloud-init's files."""
+QMP, CONSOLE, LOG = "qmp.sock", "console.sock", "qemu.log"
+"""In a machine's directory: QEMU's monitor, the guest's serial line, what QEMU said."""
+SHOWN, SEED = "shown", "seed"
+"""There: what QEMU itself may read, and nothing else may (its working directory); in it, cloud-init's files."""
 AGENT = "agent.sock"
 """There, too: the guest's second serial line, for a program in it that answers questions."""
 RECORD = "record.json"
@@ -122,16 +125,17 @@ class Machines:
         return self.paths.machines / namespace / name
 
     def console_log(self, namespace: str, name: str) -> Path:
-        """What came over the guest's serial line since the last start; it outlives the machine."""
+        """The last of what came over the guest's serial line since the last start (`services.ring`); it outlives the
+        machine."""
         return self.paths.machine_logs / namespace / f"{name}.log"
 
     def new_console_log(self, namespace: str, name: str) -> Path:
         """The same, empty, for nobody's eyes but root's. Raises StoreError."""
         path = self.console_log(namespace, name)
         with explained(path, "begin the log"):
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            path.unlink(missing_ok=True)
-            path.touch(mode=0o600)
+            records.make_directory(self.paths.machine_logs, records.PRIVATE_DIRECTORY, flush=False)
+            records.make_directory(path.parent, records.PRIVATE_DIRECTORY, flush=False)
+            records.write(path, b"", mode=records.PRIVATE, flush="nothing")
         return path
 
     def get(self, namespace: str, name: str) -> MachineRecord | None:
@@ -144,16 +148,16 @@ class Machines:
 
     def all(self) -> tuple[tuple[MachineRecord, ...], tuple[StoreError, ...]]:
         """Those that can be read, by namespace and name; and why others cannot."""
-        records: list[MachineRecord] = []
+        found: list[MachineRecord] = []
         failures: list[StoreError] = []
         for directory in sorted(self.paths.machines.glob("*/*/")):  # where we may not look in, it is there all the same
             try:
-                records.append(_read(directory / RECORD))
+                found.append(_read(directory / RECORD))
             except FileNotFoundError:
                 continue  # it stopped meanwhile
             except StoreError as error:
                 failures.append(error)
-        return tuple(records), tuple(failures)
+        return tuple(found), tuple(failures)
 
     def put(self, record: MachineRecord) -> None:
         """Raises StoreError."""
@@ -161,9 +165,8 @@ class Machines:
         path = directory / RECORD
         with explained(path, "write the record"):
             _make(directory)
-            temp = directory / ".record.json.new"
-            temp.write_text(json.dumps(dataclasses.asdict(record), indent=2) + "\n", encoding="utf-8")
-            os.replace(temp, path)
+            data = json.dumps(dataclasses.asdict(record), indent=2) + "\n"
+            records.write(path, data.encode(), mode=records.PRIVATE, flush="nothing")
 
     def remove(self, namespace: str, name: str) -> None:
         """The machine's directory, the record last: until then a stop can be tried again. Raises StoreError."""
@@ -186,7 +189,7 @@ class Machines:
         The lock is a file beside the machine's directory, and goes with the last one who held it; so once it is held
         it must still be the one of that name.
         """
-        path = self.paths.machines / f".{namespace}.{name}.lock"
+        path = self.paths.machines / f".{namespace}@{name}.lock"
         end = None if timeout_s is None else time.monotonic() + timeout_s
         while (fd := _try_lock(path)) is None:
             if end is not None and time.monotonic() >= end:
@@ -204,15 +207,15 @@ def _make(directory: Path) -> None:
     """Whoever removes the last machine of a namespace removes the directory above it, too: then once more."""
     for _ in range(_TRIES):
         with contextlib.suppress(FileNotFoundError, FileExistsError):
-            directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+            records.make_directory(directory, records.PRIVATE_DIRECTORY, flush=False)
             return
-    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    records.make_directory(directory, records.PRIVATE_DIRECTORY, flush=False)
 
 
 def _try_lock(path: Path) -> int | None:
     with explained(path, "lock the machine"):
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        records.make_directory(path.parent, flush=False)
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, records.PRIVATE)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if os.path.samestat(os.fstat(fd), os.stat(path)):

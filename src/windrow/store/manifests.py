@@ -39,8 +39,13 @@ class ManifestFiles:
         self._directory = paths.manifests
         self._known: dict[Path, _Read] = {}
 
-    def look(self, now: float) -> Found:
-        """All of it; `now` in Unix time. Never raises for what is in the directory."""
+    def look(self, now: float, *, patient: bool = True, complete: frozenset[Path] = frozenset()) -> Found:
+        """All of it; `now` in Unix time. Never raises for what is in the directory.
+
+        `patient`: a file that was written just now may still be half of it, and is left out; but for those that are
+        `complete`, because somebody heard their writer close them or move them to their place. What is missing may be
+        about to be written elsewhere all the same.
+        """
         if not self._directory.is_dir():
             return Found(lost=_lost("the manifest directory is not there", self._directory, "manifests-missing"))
         try:
@@ -49,12 +54,14 @@ class ManifestFiles:
             return Found(lost=_lost(error.reason, self._directory, "manifests-unreadable"))
         if not files:
             return Found(lost=_lost("there is no manifest in the directory", self._directory, "manifests-missing"))
-        old = [path for path in files if not _is_young(path, now)]
+        young = [path for path in files if _is_young(path, now)] if patient else []
+        waiting = frozenset(young) - complete
+        old = [path for path in files if path not in waiting]
         self._known = {path: self._read(path) for path in old}
         doubted = frozenset(str(path) for path in old if not self._known[path].whole)
         whole = frozenset(map(str, old)) - doubted
         loaded = without_doubles(self._known[path].loaded for path in old)
-        return Found(loaded=loaded, doubted=doubted, whole=whole, young=len(old) < len(files))
+        return Found(loaded=loaded, doubted=doubted, whole=whole, young=bool(young))
 
     def _read(self, path: Path) -> _Read:
         try:

@@ -58,6 +58,11 @@ class Paths:
         return self.runtime / "pods"
 
     @property
+    def pod_status(self) -> Path:
+        """What was attached to each pod (`<namespace>/<name>.json`), for whoever wants to know."""
+        return self.runtime / "pod-status"
+
+    @property
     def machines(self) -> Path:
         """A directory for each running VM: its record, sockets, generated files."""
         return self.runtime / "vms"

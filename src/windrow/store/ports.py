@@ -4,7 +4,8 @@ A record is written before the port is made and removed after all of it is gone.
 record is left that says what to undo.
 
 Beside the records are the claims: a link for each MAC address on a bridge, whose target says which port has it.
-`ports/.lock` makes looking and claiming one act; it is held for microseconds.
+`ports/.lock` makes looking and claiming one act; it is held for microseconds, and for a question to the
+kernel where an address is contested.
 """
 
 from __future__ import annotations
@@ -14,14 +15,14 @@ import fcntl
 import json
 import os
 import time
-from _thread import get_ident
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from windrow.model.ports import PortRecord
 from windrow.model.values import IfName, Mac, PortVlans, VidSet
 from windrow.port.identity import digest, host_end_of
+from windrow.store import records
 
 if TYPE_CHECKING:
     from windrow.store.paths import Paths
@@ -42,9 +43,9 @@ class PortRecords:
     @classmethod
     def of(cls, root: str) -> PortRecords:
         """The same without `pathlib`, whose loading takes longer than a port does."""
-        records = cls.__new__(cls)
-        records._directory = os.path.join(root, "run/windrow/ports")
-        return records
+        one = cls.__new__(cls)
+        one._directory = os.path.join(root, "run/windrow/ports")
+        return one
 
     # Reading --------------------------------------------------------------------------------------
 
@@ -92,15 +93,9 @@ class PortRecords:
 
     def put(self, record: PortRecord) -> None:
         """Write it, or write it anew. Readers see the old one or the new one."""
-        path = self._path(record.key)
-        temp = os.path.join(self._directory, f".{os.path.basename(path)}.{os.getpid()}.{get_ident()}")
         data = json.dumps(_document(record), separators=(",", ":")).encode()
-        fd = self._create(temp)
-        try:
-            os.write(fd, data)
-        finally:
-            os.close(fd)
-        os.rename(temp, path)
+        self._make_directory()
+        records.write(self._path(record.key), data, mode=records.PRIVATE, flush="nothing", rivals=True)
 
     def remove(self, key: tuple[str, str]) -> None:
         """Forget it and what it claims. That it is not there is no error."""
@@ -132,26 +127,24 @@ class PortRecords:
 
     # MAC addresses --------------------------------------------------------------------------------
 
-    def claim(self, record: PortRecord) -> PortRecord | None:
-        """Take `record.mac` on `record.bridge` for this port; or, untouched, the record of the port that has it.
+    def claim(self, record: PortRecord, gone: Callable[[PortRecord], bool] = lambda _: False) -> PortRecord | None:
+        """Take `record.mac` on `record.bridge` for this port, whose record is written already; or, untouched, the
+        record of the port that has it.
 
-        A port whose record is gone has nothing any more.
+        A port whose record is gone has nothing any more, nor has one of which `gone` says so. To look, to judge and to
+        take is one act: of two calls that find the same dead holder, the second one finds the first.
         """
         me, path = digest(*record.key), self._claim(record)
         with self._exclusive():
             holder = _target(path)
             if holder not in ("", me):
                 other = _read(os.path.join(self._directory, holder + _SUFFIX))
-                if isinstance(other, PortRecord) and (other.bridge, other.mac) == (record.bridge, record.mac):
+                holds = isinstance(other, PortRecord) and (other.bridge, other.mac) == (record.bridge, record.mac)
+                if isinstance(other, PortRecord) and holds and not gone(other):
                     return other
             if holder != me:
                 self._link(me, path)
         return None
-
-    def take_over(self, record: PortRecord) -> None:
-        """Take the address in any case: whoever had it is known to be gone."""
-        with self._exclusive():
-            self._link(digest(*record.key), self._claim(record))
 
     def _release(self, record: PortRecord) -> None:
         me, path = digest(*record.key), self._claim(record)
@@ -161,7 +154,7 @@ class PortRecords:
                     os.unlink(path)
 
     def _link(self, target: str, path: str) -> None:
-        os.makedirs(os.path.dirname(path), exist_ok=True)
+        records.make_directory(os.path.dirname(path), flush=False)
         with suppress(FileNotFoundError):
             os.unlink(path)
         os.symlink(target, path)
@@ -171,7 +164,9 @@ class PortRecords:
 
     @contextmanager
     def _exclusive(self) -> Iterator[None]:
-        fd = self._create(os.path.join(self._directory, _LOCK), truncate=False)
+        self._make_directory()
+        flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        fd = os.open(os.path.join(self._directory, _LOCK), flags, records.PRIVATE)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX)
             yield
@@ -183,13 +178,8 @@ class PortRecords:
     def _path(self, key: tuple[str, str]) -> str:
         return os.path.join(self._directory, digest(*key) + _SUFFIX)
 
-    def _create(self, path: str, *, truncate: bool = True) -> int:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | (os.O_TRUNC if truncate else 0)
-        try:
-            return os.open(path, flags, 0o600)
-        except FileNotFoundError:
-            os.makedirs(self._directory, exist_ok=True)
-            return os.open(path, flags, 0o600)
+    def _make_directory(self) -> None:
+        records.make_directory(self._directory, flush=False)
 
 
 def _target(path: str) -> str:

@@ -16,32 +16,40 @@ from windrow.model.facts import KernelFeatures, Nic
 from windrow.model.host import (
     OWNER_GROUP,
     Bond,
+    BridgePort,
     HostState,
     Link,
     LinkSpec,
     Observed,
     Other,
     Route,
+    Rule,
     Runtime,
     VlanIf,
 )
+from windrow.model.marks import is_marked
 from windrow.model.steps import (
     Action,
     AddAddr,
     AddRoute,
+    AddRule,
     AwaitCarrier,
     CreateLink,
     DelAddr,
     DeleteLink,
     DelRoute,
+    DelRule,
     Failure,
     RenameLink,
     SetBond,
     SetBridge,
     SetLink,
+    SetMark,
     SetMaster,
     SetPort,
+    SetSlave,
     SetSysctl,
+    SetVlanFlags,
     SetVlans,
     Step,
 )
@@ -84,7 +92,10 @@ class FakeKernel:
         devices = machine.devices.values()
         routes = frozenset(machine.routes) | frozenset(machine.connected())
         state = HostState(
-            links={IfName(d.name): _link(machine, d) for d in devices}, routes=routes, sysctls=dict(machine.sysctls)
+            links={IfName(d.name): _link(machine, d) for d in devices},
+            routes=routes,
+            rules=frozenset(machine.rules),
+            sysctls=dict(machine.sysctls),
         )
         return Observed(state=state, runtime={IfName(d.name): _runtime(machine, d) for d in devices})
 
@@ -94,8 +105,18 @@ class FakeKernel:
             if d.kind in NIC_KINDS and d.name != "lo":
                 name = IfName(d.name)
                 master = IfName(d.master.name) if d.master else None
-                found[name] = Nic(name=name, mac=Mac(_permanent(d) or d.mac), pci=d.pci, driver="fake", master=master)
+                found[name] = Nic(
+                    name=name,
+                    mac=Mac(_permanent(d) or d.mac),
+                    pci=d.pci,
+                    driver="fake",
+                    master=master,
+                    altnames=tuple(d.altnames),
+                )
         return found
+
+    def link_defaults(self) -> dict[str, str]:
+        return {}
 
     def features(self) -> KernelFeatures:
         return self._features
@@ -166,7 +187,7 @@ class FakeKernel:
         if link.master:
             machine.set_master(device, machine.get(link.master))
         device.vlans = link.vlans if link.vlans and device.vlans else device.vlans
-        device.isolated, device.hairpin = bool(link.isolated), bool(link.hairpin)
+        device.port = link.port or device.port
         device.self_vlans = link.self_vlans if link.self_vlans and device.self_vlans else device.self_vlans
         machine.change_link(device, SetLink(up=link.up, promisc=link.promisc))
         for addr in sorted(link.addrs or ()):
@@ -175,6 +196,10 @@ class FakeKernel:
 
     def add_route(self, route: Route) -> FakeKernel:
         self.machine.routes.add(route)
+        return self
+
+    def add_rule(self, rule: Rule) -> FakeKernel:
+        self.machine.rules.add(rule)
         return self
 
     def pull(self, nic: str) -> None:
@@ -234,9 +259,9 @@ class FakeKernel:
             case CreateLink(link=link):
                 machine.create(link, OWNER_GROUP)
             case SetSysctl(key=key, value=value):
-                if key not in machine.sysctls:
-                    raise Refused(errno.ENOENT)
-                machine.sysctls[key] = value
+                machine.set_sysctl(key, value)
+            case DelRule(rule=rule):  # its link may be gone
+                machine.del_rule(rule)
             case action:
                 self._change(machine.get(step.link), action)
 
@@ -249,29 +274,45 @@ class FakeKernel:
                 machine.rename(device, to)
             case SetLink():
                 machine.change_link(device, action)
-            case SetBond(options=options):
-                machine.change_bond(device, options)
-            case SetBridge(options=bridge):
-                machine.change_bridge(device, bridge)
+            case SetMark():
+                machine.mark(device, action)
+            case SetBond() | SetBridge() | SetPort() | SetSlave() | SetVlanFlags():
+                self._change_options(device, action)
             case SetMaster(master=master):
                 machine.set_master(device, machine.get(master) if master else None)
-            case SetPort():
-                machine.change_port(device, action)
             case SetVlans():
                 machine.change_vlans(device, action)
-            case AddAddr(addr=addr):
-                machine.add_addr(device, addr)
+            case AddAddr(addr=addr, details=details):
+                machine.add_addr(device, addr, details)
             case DelAddr(addr=addr):
                 machine.del_addr(device, addr)
             case AddRoute(route=route):
                 machine.add_route(device, route)
             case DelRoute(route=route):
                 machine.del_route(device, route)
+            case AddRule(rule=rule):
+                machine.rules.add(rule)
             case AwaitCarrier():
                 if not machine.carrier(device):
                     raise Refused(errno.ETIMEDOUT)
-            case CreateLink() | SetSysctl():
+            case CreateLink() | SetSysctl() | DelRule():
                 raise AssertionError("these name no link that is there")
+            case _ as never:
+                assert_never(never)
+
+    def _change_options(self, device: Device, action: SetBond | SetBridge | SetPort | SetSlave | SetVlanFlags) -> None:
+        machine = self.machine
+        match action:
+            case SetBond(options=options):
+                machine.change_bond(device, options)
+            case SetBridge(options=bridge):
+                machine.change_bridge(device, bridge)
+            case SetPort():
+                machine.change_port(device, action)
+            case SetSlave(prio=prio):
+                machine.change_prio(device, prio)
+            case SetVlanFlags(flags=flags):
+                machine.change_vlan_flags(device, flags)
             case _ as never:
                 assert_never(never)
 
@@ -341,10 +382,21 @@ def _link(machine: Machine, d: Device) -> Link:
         master=d.master.name if d.master else "",
         vlans=d.vlans,
         self_vlans=d.self_vlans,
-        isolated=d.isolated if d.vlans is not None else None,
-        hairpin=d.hairpin if d.vlans is not None else None,
-        addrs=frozenset(Cidr(a) for a in d.addrs),
+        port=_port(machine, d) if d.vlans is not None else None,
+        flags=d.flags,
+        slave_prio=d.prio if d.master is not None and d.master.bond is not None else None,
+        mark=is_marked(d.name, d.group, d.altnames),
+        addrs=frozenset(Cidr(a) for a in d.addrs if a not in d.details or d.details[a].static),
+        details={Cidr(a): d.details[a] for a in d.addrs if a in d.details},
+        settings=dict(d.settings),
     )
+
+
+def _port(machine: Machine, d: Device) -> BridgePort:
+    """`netlink.observe`: a port that need not forward just now says nothing of it."""
+    bridge = d.master
+    ought = machine.carrier(d) and bridge is not None and bridge.up and not (bridge.bridge and bridge.bridge.stp)
+    return d.port if ought else replace(d.port, forwarding=None)
 
 
 def _spec(machine: Machine, d: Device) -> LinkSpec:
@@ -354,8 +406,13 @@ def _spec(machine: Machine, d: Device) -> LinkSpec:
         return d.bridge
     parent = IfName(d.parent.name) if d.parent else None
     if d.kind == "vlan" and parent is not None:
-        return VlanIf(parent=parent, vid=d.vid)
+        return VlanIf(parent=parent, vid=d.vid, flags=d.vlan_flags)
     return Other(kind=d.kind, parent=parent)
+
+
+def _port_state(d: Device, carrier: bool) -> int:
+    """BR_STATE_FORWARDING, BR_STATE_DISABLED."""
+    return 3 if carrier and d.master is not None and d.master.up and d.port.forwarding else 0
 
 
 def _permanent(d: Device) -> str | None:
@@ -370,6 +427,7 @@ def _runtime(machine: Machine, d: Device) -> Runtime:
     runtime = Runtime(
         ifindex=d.index,
         group=d.group,
+        altnames=tuple(d.altnames),
         carrier=carrier,
         oper="up" if carrier else "lowerlayerdown" if d.up else "down",
         permanent_mac=Mac(permanent) if permanent else None,
@@ -385,5 +443,5 @@ def _runtime(machine: Machine, d: Device) -> Runtime:
         active = d.master.active is d or d.master.bond.mode.value != "active-backup"
         return replace(runtime, slave_active=active, slave_mii_up=machine.slave_up(d), link_failures=0)
     if d.master is not None and d.master.bridge is not None:
-        return replace(runtime, port_state=3 if carrier and d.master.up else 0)
+        return replace(runtime, port_state=_port_state(d, carrier))
     return runtime

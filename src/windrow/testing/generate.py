@@ -6,15 +6,29 @@ What comes out is values (links, objects, steps), which fit FakeKernel and the r
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from ipaddress import ip_address
 from random import Random
-from typing import Any
+from typing import Any, TypeVar
 
 from windrow.model.bonding import OPTIONS, BondMode
+from windrow.model.bridging import FRESH_BRIDGE_PORT, PORT_OPTIONS
 from windrow.model.cluster import Cluster
-from windrow.model.host import Bond, Bridge, Link, Observed, Other, PortVlans, Route, VlanIf
+from windrow.model.host import (
+    VLAN_FLAGS,
+    Bond,
+    Bridge,
+    BridgePort,
+    HostState,
+    Link,
+    LinkFlags,
+    Observed,
+    Other,
+    PortVlans,
+    Route,
+    VlanIf,
+)
 from windrow.model.lazy import dataclass
 from windrow.model.names import bond_of, bridge_of, next_bond_of, subinterface_of
 from windrow.model.objects import AnyObject, HostRoute, HostRouting
@@ -31,6 +45,7 @@ from windrow.model.steps import (
     SetLink,
     SetMaster,
     SetPort,
+    SetVlanFlags,
     SetVlans,
     Step,
 )
@@ -232,8 +247,8 @@ def random_ports(dice: Random, observed: Observed) -> Attached:
             records.append(record)
             if dice.random() < 0.9:
                 vlans = record.vlans or PortVlans(pvid=1, untagged=VidSet.of([1]))
-                isolated = bool(record.isolated)
-                links.append(link(record.host, "veth", up=True, master=bridge, vlans=vlans, isolated=isolated))
+                port = BridgePort(isolated=bool(record.isolated), hairpin=False)
+                links.append(link(record.host, "veth", up=True, master=bridge, vlans=vlans, port=port))
     return Attached(links=tuple(links), records=tuple(records))
 
 
@@ -296,6 +311,17 @@ def _harm(dice: Random, victim: Link, ours: Sequence[str]) -> Action:
     return dice.choice([*general, *_special_harm(dice, victim, ours)])
 
 
+def freed(observed: Observed, want: HostState) -> list[Step]:
+    """Whoever put links into bridges of ours that are to go takes them off: a plan refuses to do it for them."""
+    going = {n for n, link in observed.state.links.items() if isinstance(link.spec, Bridge) and observed.owned(n)}
+    going -= want.links.keys()
+    return [
+        step(name, SetMaster(None))
+        for name, link in observed.state.links.items()
+        if link.master in going and not (observed.owned(name) or _is_port(observed, name) or name in want.links)
+    ]
+
+
 def _special_harm(dice: Random, victim: Link, ours: Sequence[str]) -> list[Action]:
     vids = VidSet.of(dice.sample(VIDS, 3))
     match victim.spec:
@@ -306,6 +332,8 @@ def _special_harm(dice: Random, victim: Link, ours: Sequence[str]) -> list[Actio
                 DeleteLink(),
                 SetLink(txqlen=77, mac="02:00:00:00:bb:01"),
                 SetBond(bond),
+                SetPort(_some(dice, BridgePort, _PORT_VALUES)),
+                SetLink(flags=_some(dice, LinkFlags, _FLAG_VALUES)),
                 SetVlans(add=PortVlans(tagged=vids)),
                 SetVlans(remove=vids | VidSet.of([1])),
                 *(SetMaster(b) for b in bridges[:1]),
@@ -316,16 +344,27 @@ def _special_harm(dice: Random, victim: Link, ours: Sequence[str]) -> list[Actio
                 SetLink(promisc=False),
                 SetLink(mac="02:00:00:00:bb:02"),
                 SetBridge(Bridge(vlan_filtering=False)),
+                SetBridge(_some(dice, Bridge, _BRIDGE_VALUES)),
+                SetLink(flags=_some(dice, LinkFlags, _FLAG_VALUES)),
                 SetVlans(add=PortVlans(tagged=vids), on_self=True),
                 SetVlans(remove=vids | VidSet.of([1]), on_self=True),
             ]
         case VlanIf():
-            return [DeleteLink(), AddAddr(Cidr("10.250.0.1/24")), *(DelAddr(a) for a in sorted(victim.addrs or ()))]
+            more: list[Action] = [
+                SetVlanFlags(_random_vlan_flags(dice)),
+                SetLink(flags=_some(dice, LinkFlags, _FLAG_VALUES)),
+            ]
+            return [
+                *more,
+                DeleteLink(),
+                AddAddr(Cidr("10.250.0.1/24")),
+                *(DelAddr(a) for a in sorted(victim.addrs or ())),
+            ]
         case Other(kind="veth") if victim.name.startswith("veth"):
             bridges = [IfName(n) for n in ours if n.endswith("-br")]
             return [
                 DeleteLink(),
-                SetPort(isolated=dice.random() < 0.5, hairpin=dice.random() < 0.5),
+                SetPort(_some(dice, BridgePort, _PORT_VALUES)),
                 SetVlans(add=PortVlans(tagged=vids)),
                 SetVlans(add=PortVlans(pvid=1, untagged=VidSet.of([1]))),
                 SetVlans(remove=victim.vlans.all if victim.vlans else vids),
@@ -369,13 +408,55 @@ def _random_step(dice: Random) -> Step:
         (8, bond, SetBond(_random_change(dice))),
         (2, bridge, SetBridge(Bridge(vlan_filtering=dice.random() < 0.7))),
         (1, bridge, SetBridge(Bridge(stp=False, ageing=dice.choice((100, 300))))),
-        (2, dice.choice((nic, bond, bridge)), SetPort(isolated=dice.random() < 0.5, hairpin=dice.random() < 0.5)),
+        (2, bridge, SetBridge(_some(dice, Bridge, _BRIDGE_VALUES))),
+        (3, dice.choice((nic, bond, bridge)), SetPort(_some(dice, BridgePort, _PORT_VALUES))),
+        (2, anyone, SetLink(flags=_some(dice, LinkFlags, _FLAG_VALUES))),
+        (1, dice.choice((bridge, vlan)), SetVlanFlags(_random_vlan_flags(dice))),
         (6, dice.choice((nic, bond, bridge)), _random_vlans(dice)),
         (5, anyone, AddAddr(Cidr(dice.choice(_ADDRS)))),
         (2, anyone, DelAddr(Cidr(dice.choice(_ADDRS)))),
     ]
     _, name, action = dice.choices(choices, weights=[weight for weight, _, _ in choices])[0]
     return step(name, action)
+
+
+_OFF_ON = (False, True)
+_BRIDGE_VALUES: Mapping[str, Sequence[object]] = {
+    "vlan_protocol": (0x8100, 0x88A8),
+    "default_pvid": (0, 1, 5),
+    "group_fwd_mask": (0, 8),
+    "mcast_snooping": _OFF_ON,
+    "mcast_router": (0, 1, 2),
+    "mcast_vlan_snooping": _OFF_ON,
+    "no_linklocal_learn": _OFF_ON,
+    "nf_call_iptables": _OFF_ON,
+    "nf_call_ip6tables": _OFF_ON,
+    "nf_call_arptables": _OFF_ON,
+}
+_PORT_VALUES: Mapping[str, Sequence[object]] = {
+    **{
+        name: _OFF_ON
+        for name in PORT_OPTIONS
+        if isinstance(getattr(FRESH_BRIDGE_PORT, name), bool) and name not in ("forwarding", "mab")
+    },
+    "mcast_router": (0, 1, 2),
+    "group_fwd_mask": (0, 8),
+}
+"""Without what has a condition: `forwarding` is the kernel's as well, `mab` needs `locked`, and a later kernel."""
+_FLAG_VALUES: Mapping[str, Sequence[object]] = {
+    **dict.fromkeys(("arp", "multicast", "allmulti", "dormant"), _OFF_ON),
+    "broadcast": ("ff:ff:ff:ff:ff:ff", "02:00:00:00:ee:ee"),
+}
+Some = TypeVar("Some")
+
+
+def _some(dice: Random, kind: Callable[..., Some], values: Mapping[str, Sequence[object]]) -> Some:
+    """One to three of these options, each with any of its values."""
+    return kind(**{name: dice.choice(values[name]) for name in dice.sample(sorted(values), dice.choice((1, 1, 2, 3)))})
+
+
+def _random_vlan_flags(dice: Random) -> frozenset[str]:
+    return frozenset(dice.sample(sorted(VLAN_FLAGS), dice.choice((0, 1, 2))))
 
 
 _ADDRS = ("10.1.0.1/24", "10.1.0.2/24", "10.2.0.1/24", "10.2.0.1/25", "fd00::1/64")

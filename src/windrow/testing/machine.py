@@ -7,13 +7,32 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from enum import Enum
 from ipaddress import IPv4Interface, ip_address, ip_interface, ip_network
+from typing import TypeVar
 
 from windrow.model.bonding import BondMode
-from windrow.model.host import Bond, Bridge, Link, Other, PortVlans, Route, VlanIf, settled_metric
-from windrow.model.steps import SetLink, SetPort, SetVlans
+from windrow.model.bridging import FRESH_BRIDGE, FRESH_BRIDGE_PORT
+from windrow.model.host import (
+    FRESH_FLAGS,
+    FRESH_VLAN_FLAGS,
+    OWNER_GROUP,
+    Bond,
+    Bridge,
+    BridgePort,
+    Details,
+    Link,
+    LinkFlags,
+    Other,
+    PortVlans,
+    Route,
+    Rule,
+    VlanIf,
+    settled_metric,
+)
+from windrow.model.marks import mark_of
+from windrow.model.steps import SetLink, SetMark, SetPort, SetVlans
 from windrow.model.values import IfName, VidSet
 from windrow.testing.bonding import BondParameters, Refused
 
@@ -57,6 +76,10 @@ class Device:
     speed: int | None = None
     downs: int = 0
     addrs: list[str] = field(default_factory=list)
+    details: dict[str, Details] = field(default_factory=dict)
+    """Of the addresses that were given with some."""
+    settings: dict[str, str] = field(default_factory=dict)
+    """`ipv6/accept_ra` -> `1`: the ones that were set."""
     master: Device | None = None
     parent: Device | None = None
     joined: int = 0
@@ -64,8 +87,11 @@ class Device:
     before: tuple[str, int] = ("", 0)
     """A slave's MAC and MTU from before it joined (`slave->perm_hwaddr`, `original_mtu`)."""
     vlans: PortVlans | None = None
-    isolated: bool = False
-    hairpin: bool = False
+    port: BridgePort = FRESH_BRIDGE_PORT
+    flags: LinkFlags = FRESH_FLAGS
+    prio: int = 0
+    """As a slave of a bond."""
+    altnames: list[str] = field(default_factory=list)
     bond: BondParameters | None = None
     active: Device | None = None
     bridge: Bridge | None = None
@@ -73,6 +99,7 @@ class Device:
     """BROPT_MTU_SET_BY_USER."""
     self_vlans: PortVlans | None = None
     vid: int = 0
+    vlan_flags: frozenset[str] = FRESH_VLAN_FLAGS
 
 
 class Machine:
@@ -81,6 +108,7 @@ class Machine:
     def __init__(self) -> None:
         self.devices: dict[str, Device] = {}
         self.routes: set[Route] = set()
+        self.rules: set[Rule] = set()
         self.sysctls: dict[str, str] = {}
         self._serial = 1
         self._macs = 0
@@ -108,7 +136,7 @@ class Machine:
             least = device.bond.values["min_links"] if device.bond.mode is BondMode.LACP else 0
             return len(links) >= max(1, least)  # bond_set_carrier, bond_3ad_set_carrier
         if device.bridge is not None:
-            return any(self.carrier(p) for p in self.within(device))  # br_port_state_selection
+            return any(self.carrier(p) and p.port.forwarding for p in self.within(device))  # br_port_state_selection
         if device.kind == "vlan":
             return device.parent is not None and self.carrier(device.parent)
         return device.cable
@@ -123,8 +151,7 @@ class Machine:
 
     def add(self, name: str, kind: str, *, mac: str | None = None, group: int = 0) -> Device:
         """Any device, as it is when it is new."""
-        if name in self.devices:
-            raise Refused(errno.EEXIST)
+        self._want_free(name)
         assigned = Assigned.SET if mac else Assigned.RANDOM
         self._serial += 1
         device = Device(
@@ -133,15 +160,21 @@ class Machine:
         if kind == "bond":
             device.bond = BondParameters()
         if kind == "bridge":
-            device.bridge = Bridge(vlan_filtering=False, stp=False, ageing=300)
+            device.bridge = FRESH_BRIDGE
             device.self_vlans = FRESH_PORT
+        if kind == "dummy":
+            device.flags = replace(FRESH_FLAGS, arp=False, multicast=False)  # dummy_setup
         self.devices[name] = device
         return device
 
+    def _want_free(self, name: str) -> None:
+        """`netdev_name_in_use`: alternative names count."""
+        if name in self.devices or any(name in d.altnames for d in self.devices.values()):
+            raise Refused(errno.EEXIST)
+
     def create(self, link: Link, group: int) -> None:
         """`rtnl_newlink`. A refused option leaves no device behind."""
-        if link.name in self.devices:
-            raise Refused(errno.EEXIST)
+        self._want_free(link.name)
         if link.mtu is not None:
             _check_mtu(link.mtu)
         match link.spec:
@@ -162,6 +195,22 @@ class Machine:
         if link.mtu is not None:
             device.mtu = link.mtu
             device.mtu_set = device.bridge is not None  # links.create_link pins it
+        if group == OWNER_GROUP:
+            self.add_altname(device, mark_of(link.name))
+
+    def add_altname(self, device: Device, altname: str) -> None:
+        """`rtnl_alt_ifname`, `netdev_name_node_alt_create`."""
+        self._want_free(altname)
+        device.altnames.append(altname)
+
+    def mark(self, device: Device, change: SetMark) -> None:
+        """`netlink.execute`: what is there already, or gone already, is no failure."""
+        if change.group is not None:
+            device.group = change.group
+        if change.name and mark_of(device.name) not in device.altnames:
+            self.add_altname(device, mark_of(device.name))
+        gone = {mark_of(name) for name in change.stale}
+        device.altnames = [name for name in device.altnames if name not in gone]
 
     def _create_vlan(self, link: Link, spec: VlanIf, group: int) -> Device:
         """`vlan_newlink`: EEXIST for a VID twice, EINVAL above the parent's MTU (a later change says ERANGE)."""
@@ -173,6 +222,8 @@ class Machine:
         device = self.add(link.name, "vlan", mac=link.mac or parent.mac, group=group)
         device.assigned = Assigned.SET if link.mac else Assigned.STOLEN  # vlan_dev_init
         device.parent, device.vid, device.mtu = parent, spec.vid, parent.mtu
+        device.vlan_flags = FRESH_VLAN_FLAGS if spec.flags is None else spec.flags
+        device.flags = replace(parent.flags, allmulti=False, dormant=False)  # vlan_dev_init
         return device
 
     def delete(self, device: Device) -> None:
@@ -195,8 +246,8 @@ class Machine:
         """`dev_change_name`."""
         if device.up:
             raise Refused(errno.EBUSY)
-        if to in self.devices and to != device.name:
-            raise Refused(errno.EEXIST)
+        if to != device.name:
+            self._want_free(to)
         self.routes = {replace(r, dev=IfName(to)) if r.dev == device.name else r for r in self.routes}
         self.devices = {(to if d is device else name): d for name, d in self.devices.items()}
         device.name = to
@@ -216,6 +267,8 @@ class Machine:
             self._change_mtu(device, change.mtu)
         if change.promisc is not None:
             device.promisc = change.promisc
+        if change.flags is not None:
+            device.flags = _updated(device.flags, change.flags)
         if change.up is not None:
             self.open(device) if change.up else self.close(device)
         if change.txqlen is not None:
@@ -333,7 +386,7 @@ class Machine:
         if device.parent is not None and master.mtu > device.parent.mtu:
             raise Refused(errno.ERANGE)  # dev_set_mtu: vlan_dev_change_mtu
         first = not self.within(master)
-        device.before = (device.mac, device.mtu)
+        device.before, device.prio = (device.mac, device.mtu), 0
         self._join(device, master)
         self.put_mtu(device, master.mtu)
         if first and master.assigned is Assigned.RANDOM:
@@ -354,6 +407,8 @@ class Machine:
         self.close(device)
         device.master = None
         mac, mtu = device.before
+        if master.bond is not None and not master.bond.mac_follows:
+            device.assigned = Assigned.SET  # dev_set_mac_address
         self.put_mac(device, mac)
         self.put_mtu(device, mtu)
         if not self.within(master) and master.mac == mac:
@@ -378,7 +433,9 @@ class Machine:
             raise Refused(errno.ELOOP)
         self._no_loop(device, bridge)
         self._join(device, bridge)
-        device.vlans, device.isolated, device.hairpin = FRESH_PORT, False, False  # new_nbp
+        default = bridge.bridge.default_pvid if bridge.bridge else 1
+        device.vlans = PortVlans(pvid=default, untagged=VidSet.of([default])) if default else PortVlans()
+        device.port = FRESH_BRIDGE_PORT  # new_nbp
         self._follow_ports(bridge)
 
     def _join(self, device: Device, master: Device) -> None:
@@ -431,18 +488,36 @@ class Machine:
         """`br_changelink`: filtering off and on again keeps the VIDs."""
         if device.bridge is None:
             raise Refused(errno.EOPNOTSUPP)
-        for name in ("vlan_filtering", "stp", "ageing"):
-            if getattr(options, name) is not None:
-                device.bridge = replace(device.bridge, **{name: getattr(options, name)})
+        pvid = options.default_pvid
+        device.bridge = _updated(device.bridge, replace(options, default_pvid=None))
+        if pvid is not None and pvid != device.bridge.default_pvid:
+            self._change_default_pvid(device, device.bridge, pvid)
+
+    def _change_default_pvid(self, device: Device, bridge: Bridge, pvid: int) -> None:
+        """`__br_vlan_set_default_pvid`: who stands in the old one alone goes along."""
+        device.self_vlans = _moved(device.self_vlans, bridge.default_pvid, pvid)
+        for port in self.within(device):
+            port.vlans = _moved(port.vlans, bridge.default_pvid, pvid)
+        device.bridge = replace(bridge, default_pvid=pvid)
 
     def change_port(self, device: Device, change: SetPort) -> None:
         """`rtnl_bridge_setlink`, `br_setport`."""
         if device.master is None or device.master.bridge is None:
             raise Refused(errno.EOPNOTSUPP)
-        if change.isolated is not None:
-            device.isolated = change.isolated
-        if change.hairpin is not None:
-            device.hairpin = change.hairpin
+        device.port = _updated(device.port, change.options)
+
+    def change_prio(self, device: Device, prio: int) -> None:
+        """`bond_slave_changelink`."""
+        if device.master is None or device.master.bond is None:
+            raise Refused(errno.EOPNOTSUPP)
+        device.prio = prio
+        self.choose_active(device.master)
+
+    def change_vlan_flags(self, device: Device, flags: frozenset[str]) -> None:
+        """`vlan_dev_change_flags`."""
+        if device.kind != "vlan":
+            raise Refused(errno.EOPNOTSUPP)
+        device.vlan_flags = flags
 
     # -- VLANs, addresses ----------------------------------------------------------------------
 
@@ -466,11 +541,28 @@ class Machine:
                 raise Refused(errno.EOPNOTSUPP)
             device.vlans = _changed(device.vlans, change)
 
-    def add_addr(self, device: Device, addr: str) -> None:
+    def set_sysctl(self, key: str, value: str) -> None:
+        parts = key.split("/")
+        if parts[0] == "net" and parts[2:3] == ["conf"] and parts[3] in self.devices:
+            self.devices[parts[3]].settings[f"{parts[1]}/{parts[4]}"] = value
+        elif key in self.sysctls:
+            self.sysctls[key] = value
+        else:
+            raise Refused(errno.ENOENT)
+
+    def del_rule(self, rule: Rule) -> None:
+        if rule not in self.rules:
+            raise Refused(errno.ENOENT)
+        self.rules.remove(rule)
+
+    def add_addr(self, device: Device, addr: str, details: Details | None = None) -> None:
         if ":" in addr and device.mtu < IPV6_MIN_MTU:
             raise Refused(errno.EINVAL)  # ipv6_add_dev
         if addr not in device.addrs:
             device.addrs.append(addr)
+        device.details.pop(addr, None)
+        if details is not None:
+            device.details[addr] = details
 
     def del_addr(self, device: Device, addr: str) -> None:
         """`__inet_del_ifa`: with a network's first address go its others (promote_secondaries is off), and with the
@@ -483,7 +575,7 @@ class Machine:
         gone = siblings if isinstance(interface, IPv4Interface) and siblings[0] == addr else [addr]
         device.addrs = [a for a in device.addrs if a not in gone]
         if ":" not in addr and all(":" in a for a in device.addrs):
-            ipv4 = {r for r in self.routes if r.dev == device.name and ":" not in (r.gateway or r.dst)}
+            ipv4 = {r for r in self.routes if r.dev == device.name and r.version == 4}
             self.routes -= ipv4
 
     def add_route(self, device: Device, route: Route) -> None:
@@ -496,7 +588,8 @@ class Machine:
         networks += [
             ip_network(r.dst) for r in self.routes if r.dev == device.name and not r.gateway and r.dst != "default"
         ]
-        if gateway is not None and not any(gateway in n for n in networks if n.version == gateway.version):
+        free = route.exact is not None and route.exact.reached
+        if gateway and not free and not any(gateway in n for n in networks if n.version == gateway.version):
             raise Refused(errno.ENETUNREACH if gateway.version == 4 else errno.EHOSTUNREACH)
         self.routes.add(replace(route, dev=IfName(device.name), metric=settled_metric(route)))
 
@@ -517,6 +610,22 @@ class Machine:
                 metric = 256 if network.version == 6 else 0
                 if network.prefixlen < network.max_prefixlen:
                     yield Route(dst=str(network), dev=IfName(device.name), protocol=2, metric=metric)
+
+
+T = TypeVar("T", Bridge, BridgePort, LinkFlags)
+
+
+def _updated(have: T, change: T) -> T:
+    """With what `change` says; its None leaves things as they are."""
+    given = {f.name: value for f in fields(change) if (value := getattr(change, f.name)) is not None}
+    return replace(have, **given)
+
+
+def _moved(vlans: PortVlans | None, old: int | None, new: int) -> PortVlans | None:
+    if vlans is None or not old or vlans.pvid != old or old not in vlans.untagged or new in vlans.all:
+        return vlans
+    there = VidSet.of([new]) if new else VidSet()
+    return replace(vlans, pvid=new or None, untagged=(vlans.untagged - VidSet.of([old])) | there)
 
 
 def _settable(bond: Bond) -> Bond:

@@ -1,4 +1,5 @@
-"""The node agent: it keeps this host's network as its manifests want it. Nothing else depends on it; one thread.
+"""The node agent: it keeps this host's network as its manifests want it. Nothing else depends on it.
 
-`loop` joins everything; what it waits for are file descriptors and deadlines, never a clock that ticks.
+`loop` hears (ears) and works (worker), in one thread that waits for file descriptors and deadlines, never for a clock
+that ticks; `face` answers in a thread of its own, from values alone.
 """

@@ -23,6 +23,7 @@ from windrow.services import udhcpc
 from windrow.services.dhcpevent import note
 from windrow.services.errors import ServiceError
 from windrow.services.udhcpc import Client, Place, Request, Timing
+from windrow.store import records
 from windrow.store.errors import explained
 from windrow.store.leases import Leases, this_moment
 from windrow.store.paths import Paths
@@ -57,7 +58,8 @@ class Clients:
         self._seats: dict[IfName, _Seat] = {}
         self._swept = False
         with explained(paths.dhcp, "make a place for DHCP clients"):
-            paths.dhcp.mkdir(parents=True, exist_ok=True)
+            records.make_directory(paths.dhcp, flush=False)
+            _make_place_for_leases(paths)
             self._wake = _listen(paths.dhcp / "wake")
         self._missed = False
         """Something came while it was not its turn."""
@@ -222,6 +224,16 @@ class Clients:
 
 def _booted() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def _make_place_for_leases(paths: Paths) -> None:
+    """Nobody else's, who could make up leases. A disk that has no room for it now is no reason to have no clients."""
+    try:
+        records.make_directory(paths.leases)
+    except records.Foreign:
+        raise
+    except OSError:
+        return
 
 
 def _index(name: IfName) -> int:

@@ -1,4 +1,5 @@
-"""The agent's answers over HTTP: /metrics, /healthz, /status. A part of its loop: one thread, and nothing blocks.
+"""The agent's answers over HTTP: /metrics, /healthz, /status, from the last snapshot. Nothing here blocks; `face` gives
+it a thread.
 
 A client has `PATIENCE_S` to ask and as long again to take its answer; a request has at most `REQUEST_MAX` bytes; of
 more than `CONNECTIONS_MAX` clients the one goes that has kept us waiting longest. Each connection is for one request.
@@ -22,6 +23,7 @@ from windrow.apps.agent.snapshot import Snapshot
 from windrow.model.lazy import dataclass
 from windrow.model.problems import WindrowError
 from windrow.model.wire.happenings import status_document
+from windrow.store import records
 
 CONNECTIONS_MAX, PATIENCE_S, REQUEST_MAX = 16, 5.0, 8192
 LINGER_S = 1.0
@@ -214,6 +216,7 @@ class Listener:
             document = {"ok": not why, "reasons": list(why)}
             if self._snapshot is not None:
                 document["lastRound"] = self._snapshot.status.last_round
+                document["ageSeconds"] = round(self._clock() - self._snapshot.made, 3)
             return Answer(status, json.dumps(document) + "\n", JSON)
         return Answer(status, "".join(f"{line}\n" for line in why) or "ok\n")
 
@@ -298,7 +301,7 @@ def _unix(path: Path) -> socket.socket:
         raise ListenError(
             f"another agent listens on {path}\n    hint: one of them is enough; see: systemctl status windrow"
         )
-    path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    records.make_directory(path.parent, flush=False)
     temp = path.with_name(f".{path.name}.new")
     temp.unlink(missing_ok=True)
     found = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)

@@ -1,99 +1,68 @@
-"""One round of the agent: look, settle, plan, carry out, look again, and say what was found and done.
+"""What the agent does about its node, round by round: it remembers what was fought about, what failed and was said.
 
-It knows nothing of sockets and selectors; `loop` calls it when there is reason to.
+It knows nothing of sockets and selectors; `loop` calls it when there is reason to. The round itself is `apps.round`.
 """
 
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import field, replace
-from functools import partial
+from pathlib import Path
 
-from windrow.apps.agent import repairs, settle
 from windrow.apps.agent.holder import holder_of
 from windrow.apps.agent.log import Log
-from windrow.apps.agent.patience import Patience
 from windrow.apps.agent.publish import Publisher, fresh_status
 from windrow.apps.agent.snapshot import Counters, Snapshot, Timings
-from windrow.apps.engine import (
-    Fit,
-    Kernel,
-    Planned,
-    Report,
-    Sight,
-    Waiting,
-    cluster_networks,
-    converge,
-    look,
-    plan_node,
-)
-from windrow.apps.known import known, pending_change
-from windrow.apps.lock import HostLock
-from windrow.apps.safe.change import Proposal, Terms, carry_out_safely
-from windrow.apps.safe.ground import Ground
-from windrow.apps.safe.peers import peers
-from windrow.apps.safe.recover import recover
+from windrow.apps.known import pending_change
+from windrow.apps.lock import HostLock, is_free
+from windrow.apps.round import Hooks, Policy, Report, Stored, carry_out
+from windrow.apps.round.remember import LAST_GOOD
+from windrow.apps.safe.recover import in_good_hands
+from windrow.apps.site import Site
 from windrow.compile import Compiled
 from windrow.model.cluster import Cluster
 from windrow.model.events import Condition, Event, EventType
-from windrow.model.facts import Memory
 from windrow.model.host import HostState
 from windrow.model.lazy import dataclass
 from windrow.model.manifests import Found
-from windrow.model.problems import WindrowError
+from windrow.model.problems import Problem, WindrowError
 from windrow.model.steps import Delta, Failure, Plan, Step, Unit
 from windrow.model.values import IfName, Ref
-from windrow.model.wire import dump
 from windrow.netlink.errors import KernelError
+from windrow.plan.concede import conceded
 from windrow.render.plan import reason, words
+from windrow.rules import Admitted, Fit, Planned, Sight
 from windrow.services import netmanagers
-from windrow.status import NodeReport, contests
+from windrow.status import NodeReport, contests, repairs
 from windrow.status.bondfaults import wanted_nics
 from windrow.status.bonds import DEGRADED, BondMemory, Watched, watch
 from windrow.status.conditions import is_bad, update
 from windrow.status.contests import Contests
+from windrow.status.patience import Patience
+from windrow.status.rejections import rejections
+from windrow.status.schedule import Schedule
 from windrow.status.verdicts import verdicts
-from windrow.store.clusternetworks import write_cluster_networks
 from windrow.store.errors import StoreError
 from windrow.store.events import Events
-from windrow.store.lastgood import Signature, read_last_good, signature, write_last_good
-from windrow.store.manifests import YOUNG_S, ManifestFiles
-from windrow.store.memory import write_memory
+from windrow.store.manifests import YOUNG_S
 from windrow.store.paths import Paths
 
-PENDING_S = 1.0
-"""A change that is not decided is looked after so often."""
+PENDING_S, PENDING_MAX_S = 1.0, 8.0
+"""A change that is not decided is looked after so often, first and later."""
 NETWORK_LOCK_S = 0.5
 """CNI calls hold it for milliseconds; a plan that waits lets it go."""
 LEFT_PAUSE_S = 1.0
 """Something was left to do although no step failed: another hand is at work at the same time."""
-LOCK_PAUSE_S, LOCK_PAUSE_MAX_S = 0.05, 1.0
-STATE = "StateNotWritten"
+WARY_S, WARY_MAX_S = 60.0, 3600.0
+"""What was taken back because the host was no longer reached is not tried again before; the pause doubles."""
+LOCK_PAUSE_S, LOCK_PAUSE_MAX_S, LOCK_HEARD_S = 0.05, 1.0, 60.0
+"""Between two looks at another one's lock, the first and the longest; and the longest where its release is heard of."""
+NOT_YET = Problem(code="coming-up", message="the manifests were not looked at yet")
+STATE, NOT_KEPT = "StateNotWritten", "ChangeNotKept"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Site:
-    """Where the agent works. `clock`: Unix time; `mono`: seconds of a clock that never jumps."""
-
-    paths: Paths
-    node: str
-    kernel: Kernel
-    log: Log
-    ground: Ground
-    clock: Callable[[], float]
-    mono: Callable[[], float]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Round:
-    """What a round found, for whoever shows or counts it. `planned`: what is left to do, contested or not."""
-
-    cluster: Cluster
-    sight: Sight
-    planned: Planned
-    report: Report | None = None
-    """None: there was nothing to carry out."""
+POLICY = Policy(made_by="windrow agent", aside=True, turn_s=0.0, network_s=NETWORK_LOCK_S)
 
 
 @dataclass(slots=True)
@@ -108,22 +77,48 @@ class _Counts:
     events: dict[EventType, int] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Wary:
+    """`until`: on the clock that never jumps."""
+
+    until: float
+    pause_s: float
+    why: str
+    hint: str = ""
+
+
+class _AsItIs(Stored):
+    """What a round that waits works with, and nothing that came later."""
+
+    def __init__(self, stored: Stored, paths: Paths) -> None:
+        super().__init__(paths)
+        self._now = stored
+
+    def found(self, now: float) -> Found:
+        return self._now.found(now)
+
+    def good(self) -> Cluster | None:
+        return self._now.good()
+
+
+class _Good(Stored):
+    """Only the last good state: a host comes up from it before anything else is read."""
+
+    def found(self, now: float) -> Found:
+        return Found(lost=NOT_YET)
+
+
 class Keeper:
-    def __init__(self, site: Site) -> None:
-        self._site = site
-        self._files = ManifestFiles(site.paths)
+    def __init__(self, site: Site, log: Log) -> None:
+        self._site, self._log = site, log
+        self._stored = Stored(site.paths, patient=True)
         self._events = Events(site.paths)
         self._publisher = Publisher(site.paths)
         self._patience = Patience()
         self._contests = Contests()
-        self._found: Found | None = None
-        self._good: Cluster | None = None
-        self._good_signature: Signature | None = None
         self._cluster: Cluster | None = None
         self._wanted: HostState | None = None
         self._undone: tuple[Delta, ...] = ()
-        self._networks: frozenset[str] | None = None
-        self._memory: Memory | None = None
         self._bonds = Watched(memory=BondMemory(), conditions=(), events=())
         self._bonds_again: float | None = None
         self._said: tuple[Condition, ...] = ()
@@ -131,11 +126,21 @@ class Keeper:
         self._troubles: dict[str, str] = {}
         """What could not be written -> why."""
         self._pending = pending_change(site.paths)
+        self._wary: _Wary | None = None
         self._lock_pause = LOCK_PAUSE_S
+        self._turn: HostLock | None = None
+        self._running: frozenset[IfName] = frozenset()
+        """The links that the plan is about which is carried out now."""
+        self._lock_due: float | None = None
+        self._pending_due: float | None = None
+        self._pending_pause = PENDING_S
         self._again: float | None = None
+        self._schedule = Schedule()
         self.status = fresh_status(site.node, site.clock())
         self._counts = _Counts()
-        self.last: Round | None = None
+        self.last: Report | None = None
+        self.hears_locks = False
+        """Whether somebody tells when another one lets a lock go."""
         self.on_compiled: Callable[[Compiled], None] = lambda _: None
         """Is called with what is wanted, before anything of it is carried out."""
 
@@ -143,33 +148,45 @@ class Keeper:
         self._publisher.close()
 
     def deadline(self) -> float | None:
-        """When a round is due without any news, on the clock that never jumps."""
-        due = (
-            self._again,
-            self._bonds_again,
-            self._patience.deadline(),
-            self._contests_due,
-        )
-        return min((at for at in due if at is not None), default=None)
+        """When a round is due without any news, on the clock that never jumps; never in the past after a round."""
+        return self._schedule.next
+
+    def _plan_ahead(self) -> None:
+        """While another one has the lock nothing can be tried, so nothing else is due."""
+        wanted = {"lock": self._lock_due, "bonds": self._bonds_again}
+        if self._lock_due is None:
+            wanted |= {
+                "again": self._again,
+                "undecided": self._pending_due,
+                "retry": self._patience.deadline(),
+                "contest": self._contests_due,
+                "wary": self._wary.until if self._wary is not None else None,
+            }
+        self._schedule = self._schedule.after(self._site.mono(), wanted)
+
+    @property
+    def waits_for_lock(self) -> bool:
+        return self._lock_due is not None
 
     @property
     def unsettled(self) -> bool:
         """Something is to be looked at again soon: another one has the lock, or writes a manifest."""
-        return self._again is not None
+        return any(at is not None for at in (self._again, self._lock_due, self._pending_due))
 
     @property
     def well(self) -> bool:
         """All is as the manifests want it. A cable that is out is no matter of theirs."""
         bad = [c for c in self.status.conditions if is_bad(c) and c.type != DEGRADED]
-        return self.last is not None and self.last.planned.plan.empty and not bad
+        return self.last is not None and self.last.left.plan.empty and not bad
 
     def snapshot(self) -> Snapshot:
         """For those that ask from outside."""
         counts, last = self._counts, self.last
         return Snapshot(
             status=self.status,
+            made=self._site.mono(),
             observed=last.sight.observed if last else None,
-            left=last.planned.plan if last else Plan(),
+            left=last.left.plan if last else Plan(),
             counters=Counters(
                 rounds=counts.rounds,
                 repaired=counts.repaired,
@@ -193,45 +210,119 @@ class Keeper:
         Where something of ours is there already, this is no boot: a change that another agent was killed in, after it
         was made and before it was written down, is not to be taken back just to be made again.
         """
-        self._recover()
-        self._load_good()
+        stored = _Good(self._site.paths)
         observed = self._site.kernel.observe()
-        if self._good is not None and not any(observed.owned(name) for name in observed.runtime):
-            self._site.log.info("coming up from the last good state", file=self._site.paths.last_good)
-            self._round(Found(), self._good)
+        if stored.good() is not None and not any(observed.owned(name) for name in observed.runtime):
+            self._log.info("coming up from the last good state", file=self._site.paths.last_good)
+            self._round(stored)
 
-    def round(self, *, reread: bool = False) -> None:
-        """Raises KernelError where the kernel cannot be looked at."""
-        began = self._site.mono()
-        found = self._found
-        if found is None or reread or found.young:
-            found = self._found = self._files.look(self._site.clock())
-        self._again = self._site.mono() + YOUNG_S if found.young else None
-        self._round(found, None)
-        if self._pending is not None:
-            self._again = self._site.mono() + PENDING_S
-        self._counts.rounds += 1
-        self._counts.whole = self._site.mono() - began
-
-    def _round(self, found: Found, fixed: Cluster | None) -> None:
+    def round(self, *, reread: bool = False, news: bool = True) -> None:
+        """`news`: something may have changed; else only a deadline has come. Raises KernelError where the kernel cannot
+        be looked at."""
         site = self._site
-        self._recover()
-        if fixed is None and signature(site.paths) != self._good_signature:
-            self._load_good()
-            self._news("the last good state was written by another")
         began = site.mono()
-        sight = look(site.kernel, site.node, known(site.paths))
-        self._counts.observe = site.mono() - began
-        self._watch_bonds(sight)
-        if fixed is not None:
-            self._keep(fixed, sight, (), ())
+        passed = self._schedule.passed(began)
+        if not news and passed and passed <= {"lock", "undecided"} and self._is_as_before():
             return
-        settled = settle.choose(found, self._good, sight)
-        said = settle.conditions(settled, found, site.node)
-        if settled.cluster is None:
-            self._publish(said)
-        else:
-            self._keep(settled.cluster, sight, said, settled.changed)
+        if reread:
+            self._stored.forget()
+        self._again = self._lock_due = self._pending_due = None
+        try:
+            self._round(self._stored)
+            if self._stored.found(site.clock()).young:
+                self._due_in(YOUNG_S)
+        finally:
+            if self._pending is not None:
+                self._pending_due = site.mono() + PENDING_S
+            self._pending_pause = PENDING_S
+            self._plan_ahead()
+        self._counts.rounds += 1
+        self._counts.whole = site.mono() - began
+
+    def heard(self, complete: frozenset[Path]) -> None:
+        """These manifests were closed by who wrote them, or moved to their place: they are whole."""
+        self._stored.heard(complete)
+
+    def _is_as_before(self) -> bool:
+        """Whether what is waited for is not there yet: that needs no look at the network."""
+        now = self._site.mono()
+        if self._lock_due is not None:
+            if is_free(self._site.paths):
+                return False
+            self._lock_due = now + self._lock_pause
+            self._lock_pause = min(2 * self._lock_pause, LOCK_HEARD_S if self.hears_locks else LOCK_PAUSE_MAX_S)
+        elif self._pending_due is not None:
+            if not in_good_hands(self._site.paths):
+                return False
+            self._pending_due = now + self._pending_pause
+            self._pending_pause = min(2 * self._pending_pause, PENDING_MAX_S)
+        self._plan_ahead()
+        return True
+
+    def _due_in(self, seconds: float) -> None:
+        at = self._site.mono() + seconds
+        self._again = at if self._again is None else min(at, self._again)
+
+    def _round(self, stored: Stored) -> None:
+        self._pending = pending_change(self._site.paths)
+        hooks = Hooks(
+            tell=self._warn,
+            locked=self._has_turn,
+            writing=self._runs,
+            looked=self._watch_bonds,
+            planned=self._leave_out,
+            on_step=self._on_step,
+            failing=lambda: frozenset(failure.step.link for failure in self._patience.failures()),
+        )
+        try:
+            report = carry_out(self._site, stored, policy=replace(POLICY, trusts=self._trusts), hooks=hooks)
+        except KernelError as error:
+            if error.errno != errno.EAGAIN:
+                raise
+            self._wait_for_the_lock()
+            return
+        finally:
+            self._turn, self._running = None, frozenset()
+            self._pending = pending_change(self._site.paths)
+        self._counts.observe, self._counts.plan = report.timing.look, report.timing.plan
+        self._note_troubles(report, stored)
+        if report.busy:
+            self._wait_for_the_lock()
+            return
+        if not report.kept:
+            # Whoever undoes a change tells the event, also where this process is no more.
+            self._log.warning("a change of the management network was taken back", said=report.said)
+            self._grow_wary(f"it was taken back: {report.said}")
+            self._due_in(LEFT_PAUSE_S)
+            return
+        self._conclude(report)
+
+    def _has_turn(self, lock: HostLock) -> None:
+        self._turn = lock
+        self._pending = pending_change(self._site.paths)  # what was left behind is decided on by now
+
+    def _runs(self, _: Admitted, planned: Planned) -> None:
+        self._running = frozenset(name for unit in planned.plan.units if unit.steps for name in unit.links)
+
+    def meanwhile(self) -> None:
+        """While a plan of ours waits, for carrier or an answer: what it is not about is repaired all the same. Raises
+        KernelError."""
+        if self._turn is None or not self._running:
+            return
+        policy = replace(POLICY, within=self._turn, trusts=lambda _: False)
+        hooks = Hooks(planned=self._leave_out, on_step=self._on_step, looked=self._watch_bonds)
+        report = carry_out(self._site, _AsItIs(self._stored, self._site.paths), policy=policy, hooks=hooks)
+        if report.converged is not None:
+            self._account(report)
+
+    def _warn(self, problem: Problem) -> None:
+        self._log.warning(problem.message)
+
+    def _wait_for_the_lock(self) -> None:
+        if self._lock_pause == LOCK_PAUSE_S:
+            self._log.info("waiting: another one changes this host's network", who=holder_of(self._site.paths))
+        self._lock_due = self._site.mono() + self._lock_pause
+        self._lock_pause = min(2 * self._lock_pause, LOCK_HEARD_S if self.hears_locks else LOCK_PAUSE_MAX_S)
 
     def _watch_bonds(self, sight: Sight) -> None:
         """Told at once: what is repaired next may take as long as a switch needs for LACP."""
@@ -244,41 +335,30 @@ class Keeper:
         if self._bonds.conditions != before.conditions and self.last is not None:
             self._publish(self._said)
 
-    def _keep(self, cluster: Cluster, sight: Sight, said: tuple[Condition, ...], changed: Collection[Ref]) -> None:
-        mono = self._site.mono()
+    def _trusts(self, admitted: Admitted) -> bool:
+        if self._cluster is not None and admitted.target.objects != self._cluster.objects:
+            self._wary = None  # something else is wanted now
+        return self._wary is None or self._site.mono() >= self._wary.until
+
+    def _leave_out(self, admitted: Admitted, planned: Planned) -> Fit | None:
+        """What is contested, what failed a moment ago, and what an undecided change of another is about."""
+        mono, cluster, plan = self._site.mono(), admitted.target, planned.plan
+        if self._stored.replaced:
+            self._stored.replaced = False
+            self._news("the last good state was written by another")
         if self._cluster is not None and cluster is not self._cluster and cluster.objects != self._cluster.objects:
             self._contests = self._contests.without(_changed(self._cluster, cluster))
             self._patience.forget()
         self._contests = self._contests.aged(mono)
-        planned = plan_node(cluster, sight)
-        self._counts.plan = self._site.mono() - mono
-        fit = self._fit(planned.plan, mono)
         self.on_compiled(planned.compiled)
-        report = None
-        consent = settle.manages(cluster, changed) or settle.manages(self._good, changed)
-        if not planned.plan.empty and plan_node(cluster, sight, consent=consent, fit=fit).plan.steps:
-            report = self._carry_out(self._proposal(cluster, changed if consent else (), fit))
-            if report is None:
-                return  # the lock is another one's, or it left news; this round comes again
-            planned = plan_node(cluster, report.sight)
-            self._account(report, planned)
-        self._patience.waiting(planned.plan, mono)  # what is done by now is waited for no more
-        self._lock_pause = LOCK_PAUSE_S
-        self._cluster, self._wanted = cluster, planned.compiled.state
-        self._undone = tuple(d for d in _left(planned.plan) if contests.key_of(d) not in self._contests.fights)
-        self.last = Round(cluster=cluster, sight=report.sight if report else sight, planned=planned, report=report)
-        self._store(self.last)
-        self._publish((*said, *self._verdicts(self.last)))
-
-    def _fit(self, plan: Plan, mono: float) -> Callable[[Compiled, Sight], Compiled]:
-        """Leave alone what is contested, what failed a moment ago, and what an undecided change of another is about."""
         keys, waiting = self._contests.left_alone(plan, mono), self._patience.waiting(plan, mono)
         waiting |= {IfName(link) for link in self._pending.links} if self._pending is not None else set()
+        waiting |= self._running
+        if not keys and not waiting:
+            return None
 
         def fit(compiled: Compiled, _: Sight) -> Compiled:
-            if not keys and not waiting:
-                return compiled
-            state, held = contests.conceded(compiled.state, plan, keys)
+            state, held = conceded(compiled.state, plan, keys)
             links = {name: link for name, link in state.links.items() if name not in waiting}
             routes = frozenset(route for route in state.routes if route.dev not in waiting)
             state = replace(state, links=links, routes=routes)
@@ -286,95 +366,64 @@ class Keeper:
 
         return fit
 
-    def _proposal(self, cluster: Cluster, documents: Collection[Ref], fit: Fit) -> Proposal:
-        """`documents`: of the management network, which go back to what they were where the host is not reached."""
-        before = self._good.objects if self._good is not None else {}
-        return Proposal(
-            cluster=cluster,
-            documents={ref: dump(before[ref]) if ref in before else None for ref in documents},
-            made_by="windrow agent",
-            terms=Terms(consent=bool(documents), peers=peers(cluster, self._site.node) if documents else ()),
-            fit=fit,
+    def _conclude(self, report: Report) -> None:
+        """What is told of a round, and remembered of it for the next one."""
+        admitted, left, site = report.admitted, report.left, self._site
+        wrong = [problem for problem in admitted.problems if problem is not NOT_YET]
+        said = rejections(wrong, admitted.before, admitted.cluster, site.node)
+        self._lock_pause = LOCK_PAUSE_S
+        if admitted.cluster is None:
+            self._publish(said)
+            return
+        if report.refused is not None:
+            self._grow_wary(report.refused.message, report.refused.hint)
+            self._due_in(LEFT_PAUSE_S)
+        elif report.converged is not None:
+            self._account(report)
+        if report.left.plan.empty:
+            self._wary = None
+        self._patience.waiting(left.plan, site.mono())  # what is done by now is waited for no more
+        self._cluster, self._wanted = admitted.cluster, left.compiled.state
+        self._undone = tuple(d for d in _left(left.plan) if contests.key_of(d) not in self._contests.fights)
+        self.last = report
+        self._publish((*said, *self._verdicts(report)))
+
+    def _grow_wary(self, why: str, hint: str = "") -> None:
+        """What was taken back is tried again after a while, each time a longer one; until then the management network
+        is repaired as far as that needs nobody's consent."""
+        old, mono = self._wary, self._site.mono()
+        pause_s = min(2 * old.pause_s, WARY_MAX_S) if old is not None else WARY_S
+        self._wary = _Wary(until=mono + pause_s, pause_s=pause_s, why=why, hint=hint)
+
+    def _wariness(self) -> tuple[Condition, ...]:
+        if self._wary is None:
+            return ()
+        text = f"a change of the management network was not kept, and is tried again later: {self._wary.why}"
+        about = Ref("Node", self._site.node)
+        return (
+            Condition(about=about, type=NOT_KEPT, status=True, reason=NOT_KEPT, message=text, hint=self._wary.hint),
         )
-
-    def _carry_out(self, proposal: Proposal) -> Report | None:
-        """None: not now, or it was taken back."""
-        site = self._site
-        try:
-            with HostLock(site.paths, timeout_s=NETWORK_LOCK_S, turn_timeout_s=0) as lock:
-                if signature(site.paths) != self._good_signature:
-                    self._again = site.mono()  # whoever had the lock brought the node to something else
-                    return None
-                return self._safely(proposal, lock.waiting)
-        except KernelError as error:
-            if error.errno != errno.EAGAIN:
-                raise
-        if self._lock_pause == LOCK_PAUSE_S:
-            site.log.info("waiting: another one changes this host's network", who=holder_of(site.paths))
-        self._again = site.mono() + self._lock_pause
-        self._lock_pause = min(2 * self._lock_pause, LOCK_PAUSE_MAX_S)
-        return None
-
-    def _plainly(self, proposal: Proposal, waiting: Waiting) -> Report:
-        site, knowing = self._site, partial(known, self._site.paths)
-        return converge(
-            proposal.cluster,
-            site.kernel,
-            site.node,
-            self._on_step,
-            knowing=knowing,
-            waiting=waiting,
-            fit=proposal.fit,
-        )
-
-    def _safely(self, proposal: Proposal, waiting: Waiting) -> Report | None:
-        site = self._site
-        if self._pending is not None:
-            return self._plainly(proposal, waiting)  # there is one checkpoint at a time, and it is another's
-        try:
-            result = carry_out_safely(site.ground, site.kernel, proposal, self._on_step, waiting=waiting)
-        except StoreError as error:
-            # The way back cannot be written down. A repair is worth more than that; the management network stays.
-            self._trouble_with("checkpoint", error)
-            return self._plainly(proposal, waiting)
-        self._troubles.pop("checkpoint", None)
-        if result.kept:
-            return result.report
-        # Whoever undoes a change tells the event, also where this process is no more.
-        site.log.warning("a change of the management network was taken back", said=result.said)
-        self._again, self._found = site.mono() + LEFT_PAUSE_S, None
-        return None
-
-    def _recover(self) -> None:
-        """A change that was cut off, or waits to be confirmed: finish it, undo it, or leave it to its watchdog."""
-        site = self._site
-        if pending_change(site.paths) is not None:
-            locked = partial(HostLock, site.paths, timeout_s=NETWORK_LOCK_S)
-            done = recover(site.ground, site.kernel, locked=locked)
-            if done is not None:
-                site.log.warning(
-                    "a change was not decided", made_by=done.checkpoint.made_by, now=done.stage, said=done.said
-                )
-        self._pending = pending_change(site.paths)
 
     def _on_step(self, step: Step, failure: Failure | None) -> None:
         more = {"link": step.link, "step": words(step), "why": reason(step), "impact": step.impact.value}
         if failure is None:
             self._counts.done += 1
-            self._site.log.info("done", **more)
+            self._log.info("done", **more)
         else:
             self._counts.failed += 1
-            self._site.log.error("failed", **more, errno=failure.errno, reason=failure.extack or failure.reason)
+            self._log.error("failed", **more, errno=failure.errno, reason=failure.extack or failure.reason)
 
     # What came of it ------------------------------------------------------------------------------
 
-    def _account(self, report: Report, planned: Planned) -> None:
+    def _account(self, report: Report) -> None:
+        converged, left = report.converged, report.left.plan
+        assert converged is not None
         site, mono, now = self._site, self._site.mono(), self._site.clock()
-        failed = {f.step.link for f in report.outcome.failures.values()}
-        failing = [unit for unit in planned.plan.units if unit.steps and failed & set(unit.links)]
+        failed = {f.step.link for f in converged.outcome.failures.values()}
+        failing = [unit for unit in left.units if unit.steps and failed & set(unit.links)]
         in_vain = {name for unit in failing for name in unit.links} | failed
-        done = _together(report.plans)
-        drift = repairs.drift(done, self._wanted, planned.compiled.state, self._undone)
+        done = _together(converged.plans)
+        drift = repairs.drift(done, self._wanted, report.left.compiled.state, self._undone)
         # What came back while this looked was repaired all the same: it counts, or nobody would ever stop.
         healed = tuple(d for d in drift if d.link not in in_vain)
         self._counts.repaired += len(healed)
@@ -384,25 +433,25 @@ class Keeper:
         if asked:
             told.append(_applied(asked, report, site.node, now))
         self._log_and_tell(told)
-        for failure in report.outcome.failures.values():
+        for failure in converged.outcome.failures.values():
             for unit in (u for u in failing if failure.step.link in u.links):
-                self._patience.failed(unit, failure, planned.plan, mono=mono, now=now)
-        if report.left.steps and not failing:
-            self._again = mono + LEFT_PAUSE_S
+                self._patience.failed(unit, failure, left, mono=mono, now=now)
+        if converged.left.steps and not failing:
+            self._due_in(LEFT_PAUSE_S)
 
-    def _verdicts(self, last: Round) -> tuple[Condition, ...]:
-        observed = last.sight.observed
+    def _verdicts(self, last: Report) -> tuple[Condition, ...]:
+        facts = last.sight.facts
         report = NodeReport(
-            node=self._site.node,
-            observed=observed,
-            plan=last.planned.plan,
-            problems=last.planned.compiled.problems,
+            node=facts.node,
+            observed=last.sight.observed,
+            plan=last.left.plan,
+            problems=last.left.compiled.problems,
             failures=self._patience.failures(),
-            ports=last.sight.facts.ports,
-            leases=last.sight.facts.leases,
-            asking=last.sight.facts.asking,
+            ports=facts.ports,
+            leases=facts.leases,
+            asking=facts.asking,
         )
-        return tuple(verdicts(last.cluster, report))
+        return tuple(verdicts(last.admitted.target, report))
 
     def _rivals(self) -> dict[IfName, str]:
         if self.last is None:
@@ -422,7 +471,7 @@ class Keeper:
         standing = self._contests.standing(self._rivals())
         # As of this round: once it has come, it stays due until the next one.
         self._contests_due = self._contests.deadline(self._site.mono())
-        current = [*said, *contests.conditions(standing), *self._bonds.conditions, *self._trouble()]
+        current = [*said, *contests.conditions(standing), *self._bonds.conditions, *self._trouble(), *self._wariness()]
         conditions, events = update(self.status.conditions, current, now)
         self._log_and_tell(events)
         self.status = replace(
@@ -437,59 +486,34 @@ class Keeper:
     def _log_and_tell(self, events: Iterable[Event]) -> None:
         told = tuple(events)
         for event in told:
-            say = self._site.log.warning if event.type is EventType.WARNING else self._site.log.info
+            say = self._log.warning if event.type is EventType.WARNING else self._log.info
             say(event.message, about=event.about, reason=event.reason)
             self._counts.events[event.type] = self._counts.events.get(event.type, 0) + 1
         self._try("events", lambda: self._events.add(told))
 
     # The disk -------------------------------------------------------------------------------------
 
-    def _load_good(self) -> None:
-        """What cannot be read is as if it were not there: then the manifests alone count."""
-        paths = self._site.paths
-        self._good_signature = signature(paths)
-        try:
-            found = read_last_good(paths)
-            self._troubles.pop("last good state", None)
-        except StoreError as error:
-            self._trouble_with("last good state", error)
-            found = None
-        self._good = Cluster.of(found.objects) if found is not None else None
-
-    def _store(self, last: Round) -> None:
-        paths = self._site.paths
-        names = cluster_networks(last.cluster, last.sight.observed)
-        if names != self._networks and self._try("cluster networks", lambda: write_cluster_networks(paths, names)):
-            self._networks = names
-        memory = last.planned.compiled.memory
-        if memory != self._memory and self._try("memory", lambda: write_memory(paths, memory)):
-            self._memory = memory
-        failed = {failure.step.link for failure in self._patience.failures()}
-        undone = [u for u in last.planned.plan.units if u.refusals or failed & set(u.links)]
-        failing = {delta.why for unit in undone for delta in unit.deltas if delta.why is not None}
-        if self._pending is not None:
-            return  # what is not confirmed is not good yet
-        good = settle.good_after(last.cluster, self._good, failing)
-        if self._good is None or _documents(good) != _documents(self._good):
-            objects = tuple(good.objects.values())
-            if self._try("last good state", lambda: write_last_good(paths, objects, self._site.clock())):
-                self._good, self._good_signature = good, signature(paths)
-
-    def _try(self, what: str, write: Callable[[], object]) -> bool:
+    def _note_troubles(self, report: Report, stored: Stored) -> None:
         """A disk that is full must not stop the network's repair: it is said, and tried again in the next round."""
+        for what, error in report.troubles.items():
+            self._trouble_with(what, error)
+        if stored.trouble is not None:
+            self._trouble_with(LAST_GOOD, stored.trouble)
+
+    def _try(self, what: str, write: Callable[[], object]) -> None:
         try:
             write()
+            self._trouble_with(what, None)
         except (StoreError, OSError) as error:
             self._trouble_with(what, error)
-            return False
-        if self._troubles.pop(what, None):
-            self._site.log.info("the disk takes it again", subject=what)
-        return True
 
-    def _trouble_with(self, what: str, error: WindrowError | OSError) -> None:
-        if self._troubles.get(what) != str(error):
+    def _trouble_with(self, what: str, error: WindrowError | OSError | None) -> None:
+        if error is None:
+            if self._troubles.pop(what, None):
+                self._log.info("the disk takes it again", subject=what)
+        elif self._troubles.get(what) != str(error):
             self._troubles[what] = str(error)
-            self._site.log.error("trouble with the disk", subject=what, reason=str(error))
+            self._log.error("trouble with the disk", subject=what, reason=str(error))
 
     def _trouble(self) -> tuple[Condition, ...]:
         if not self._troubles:
@@ -501,7 +525,7 @@ class Keeper:
 
     def _news(self, what: str) -> None:
         """Somebody else brought the node to a state: what was fought about or failed before is past."""
-        self._site.log.debug(what)
+        self._log.debug(what)
         self._contests = Contests()
         self._patience.forget()
 
@@ -526,22 +550,17 @@ def _changed(before: Cluster, after: Cluster) -> frozenset[Ref]:
     return frozenset(ref for ref in refs if before.objects.get(ref) != after.objects.get(ref))
 
 
-def _documents(cluster: Cluster) -> dict[Ref, tuple[str, object]]:
-    """Fields that Windrow does not know count too: they are shown, and kept."""
-    return {ref: (obj.source.file, obj.doc or obj) for ref, obj in cluster.objects.items()}
-
-
 def _applied(deltas: list[Delta], report: Report, node: str, now: float) -> Event:
     links = sorted({str(delta.link) for delta in deltas if delta.link})
     objects = sorted({str(d.why) for d in deltas if d.why is not None and d.why.name not in ("", "*")})
-    steps = sum(report.outcome.done.values())
+    steps = sum(report.converged.outcome.done.values()) if report.converged is not None else 0
     because = f" for {', '.join(objects)}" if objects else ""
     return Event(
         type=EventType.NORMAL,
         reason="Applied",
         about=Ref("Node", node),
         message=f"changed {', '.join(links) or 'this kernel'}{because}: {steps} steps, worst impact "
-        f"{report.planned.plan.impact.value}",
+        f"{report.plan.impact.value}",
         first=now,
         last=now,
     )

@@ -9,6 +9,8 @@ from contextlib import suppress
 from enum import Enum
 from typing import TextIO
 
+from windrow.render.text import shown
+
 
 class Level(Enum):
     """The number is syslog's (sd-daemon(3)): journald takes `<4>` off a line and files it under warning."""
@@ -53,7 +55,7 @@ class Log:
 
     def _text(self, level: Level, what: str, more: dict[str, object]) -> str:
         words = " ".join([what, *(f"{key}={_word(value)}" for key, value in more.items())])
-        words = words.encode("utf-8", "backslashreplace").decode().replace("\n", "; ")
+        words = shown(words.replace("\n", "; "))
         return f"<{level.value}>{words}" if self._journal else f"{self._time()} {level.name.lower():7} {words}"
 
     def _time(self) -> str:

@@ -6,22 +6,34 @@ noise. A round decides by a full look; what woke it decides nothing.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import selectors
+import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from pathlib import Path
+from typing import Protocol, TypeVar
 
 from windrow.apps.agent.interest import interest_of
-from windrow.apps.agent.keeper import Keeper, Round
+from windrow.apps.agent.keeper import Keeper
 from windrow.apps.agent.log import Log
+from windrow.apps.lock import is_free
+from windrow.apps.round import Report
+from windrow.model.lazy import dataclass
 from windrow.model.problems import WindrowError
 from windrow.netlink.events import Events
-from windrow.store.inotify import FileWatch, Watch
+from windrow.store.inotify import FileWatch, In, Watch
+from windrow.store.paths import Paths
 
+R = TypeVar("R")
 QUIET_S, NOISE_S = 0.02, 0.2
+MANY_S = 1.0
+"""Manifests that follow each other closely are one wish: as long as they do, and at most for so long."""
 FAILED_S, FAILED_MAX_S = 1.0, 60.0
+ROUND_S = 300.0
+"""A round that takes longer hangs: a plan has two minutes, a probe one, and waits for locks are short."""
 
 
 class Part(Protocol):
@@ -39,9 +51,16 @@ class Part(Protocol):
     def close(self) -> None: ...
 
 
+@dataclass(frozen=True, slots=True)
+class Pulse:
+    """What the worker says of itself: it will be heard again before `until` (time.monotonic()); None: it sleeps until
+    something happens."""
+
+    until: float | None = None
+
+
 class Loop:
-    """`after`: is called with what each round found. `notify`: what systemd is told; `watchdog_s`: how often it wants
-    to hear of us."""
+    """`after`: is called with what each round found. `started`: once, when the first round is done."""
 
     def __init__(
         self,
@@ -50,29 +69,28 @@ class Loop:
         log: Log,
         mono: Callable[[], float],
         parts: Sequence[Part] = (),
-        after: Callable[[Keeper, Round | None], None] = lambda _keeper, _round: None,
-        notify: Callable[[str], None] = lambda _: None,
+        after: Callable[[Keeper, Report | None], None] = lambda _keeper, _round: None,
+        started: Callable[[], None] = lambda: None,
     ) -> None:
         self.keeper = keeper
-        self._log, self._mono, self._parts, self._after, self._notify = log, mono, parts, after, notify
+        self._log, self._mono, self._parts, self._after, self._started = log, mono, parts, after, started
         # poll(2), not epoll(7): a part may close a descriptor and get the same number again, and epoll would have
         # forgotten it while the selector has not.
         self._selector = selectors.PollSelector()
         self._owners: dict[int, Part] = {}
         self._due: float | None = mono()
         self._since: float | None = None
-        self._reread = True
+        self._reread = self._news = True
         self._failures = 0
-        self._stopping = False
-        self._alive: float | None = None
-        self.watchdog_s: float | None = None
+        self._stopping = self._ready = self._within = self._owed = False
+        self.pulse = Pulse()
 
     def stop(self) -> None:
         """From a part, or a signal handler: the loop ends after what it does now."""
         self._stopping = True
 
     def run(self) -> None:
-        """Until `stop`. The first round is done before anything is waited for, and then systemd hears READY."""
+        """Until `stop`. The first round is done before anything is waited for."""
         try:
             self._round(self.keeper.boot)
             while not self._stopping:
@@ -84,19 +102,12 @@ class Loop:
         now = self._mono()
         if self._due is not None and now >= self._due:
             self._due = self._since = None
-            reread, self._reread = self._reread, False
-            self._round(lambda: self.keeper.round(reread=reread))
-            self._say_ready()
-        self._register()
-        for key, _ in self._selector.select(self._patience()):
-            if key.fd in self._owners and self._owners[key.fd].ready(key.fd):
-                self.news()
-        self._pass_deadlines()
-
-    def _say_ready(self) -> None:
-        if self._alive is None:
-            self._notify("READY=1")
-            self._alive = self._mono()
+            reread, news, self._reread, self._news = self._reread, self._news, False, False
+            self._round(lambda: self.keeper.round(reread=reread, news=news))
+            if not self._ready:
+                self._ready = True
+                self._started()
+        self._hear(self._patience())
 
     # News -----------------------------------------------------------------------------------------
 
@@ -104,51 +115,81 @@ class Loop:
         """Something changed: there will be a round soon. `reread`: the manifests changed."""
         now = self._mono()
         self._reread |= reread
+        self._news = True
         self._since = now if self._since is None else self._since
-        self._due = min(now + QUIET_S, self._since + NOISE_S)
+        self._due = min(now + QUIET_S, self._since + (MANY_S if self._reread else NOISE_S))
+
+    def heard_of_manifests(self, complete: frozenset[Path]) -> None:
+        """`complete`: files that their writer has closed, or moved to their place."""
+        self.keeper.heard(complete)
+        self.news(reread=True)
 
     def _round(self, work: Callable[[], None]) -> None:
         """A kernel that refuses to be looked at, and a mistake of ours, do not end the agent: the next round comes."""
+        self.pulse = Pulse(self._mono() + ROUND_S)
         try:
             work()
+            self._after(self.keeper, self.keeper.last)
         except WindrowError as error:
             self._failed(str(error))
         except Exception as error:  # noqa: BLE001 - see above
             self._failed(f"Windrow itself failed: {type(error).__name__}: {error}", traceback.format_exc())
         else:
             self._failures = 0
-            self._after(self.keeper, self.keeper.last)
+        self.pulse = Pulse()
+        if self._owed:
+            self._owed = False
+            self.news()
+
+    def meanwhile(self, seconds: float) -> None:
+        """While a plan waits, for so many seconds or less: parts are heard, and what the plan is not about is repaired.
+        Afterwards a round of its own looks at everything once more."""
+        if self._within or self._stopping:
+            time.sleep(seconds)
+            return
+        self._within = True
+        try:
+            self._hear(min(seconds, self._patience() or seconds))
+            if self._due is not None and self._mono() >= self._due:
+                self._due = self._since = None
+                self._owed = True
+                self.keeper.meanwhile()
+        except Exception as error:  # noqa: BLE001 - the plan that waits must not suffer from it
+            self._owed = True
+            self._log.error(f"while a plan waits: {type(error).__name__}: {error}", trace=traceback.format_exc())
+        finally:
+            self._within = False
+
+    def _hear(self, patience: float | None) -> None:
+        self._register()
+        for key, _ in self._selector.select(patience):
+            if key.fd in self._owners and self._owners[key.fd].ready(key.fd):
+                self.news()
+        self._pass_deadlines()
 
     def _failed(self, why: str, where: str = "") -> None:
         pause = min(FAILED_S * 2**self._failures, FAILED_MAX_S)
         self._failures += 1
-        self._reread = True
+        self._reread = self._news = True
         self._log.error(why, next_try_s=pause, trace=where)
         self._due = self._mono() + pause
 
     # Waiting --------------------------------------------------------------------------------------
 
-    def _deadlines(self) -> list[float]:
-        due = [self._due, self.keeper.deadline(), *(part.deadline() for part in self._parts)]
-        if self.watchdog_s is not None and self._alive is not None:
-            due.append(self._alive + self.watchdog_s / 2)
-        return [at for at in due if at is not None]
-
     def _patience(self) -> float | None:
-        """None: for ever. Without a deadline nothing wakes it but news."""
-        deadline = min(self._deadlines(), default=None)
-        return None if deadline is None else max(0.0, deadline - self._mono())
+        """None: for ever. Without a deadline nothing wakes it but news. While rounds fail, the next try is all that is
+        due."""
+        own = None if self._failures or self._within else self.keeper.deadline()
+        due = [at for at in (self._due, own, *(part.deadline() for part in self._parts)) if at is not None]
+        return max(0.0, min(due) - self._mono()) if due else None
 
     def _pass_deadlines(self) -> None:
         now = self._mono()
-        if self.watchdog_s is not None and self._alive is not None and now >= self._alive + self.watchdog_s / 2:
-            self._notify("WATCHDOG=1")
-            self._alive = now
         for part in self._parts:
             if (at := part.deadline()) is not None and now >= at and part.ready(-1):
                 self.news()
         at = self.keeper.deadline()
-        if at is not None and now >= at and not self._failures:
+        if at is not None and now >= at and not self._failures and not self._within:
             self._due = min(now, self._due) if self._due is not None else now
 
     def _register(self) -> None:
@@ -165,6 +206,75 @@ class Loop:
 
 
 # The parts that every agent has ------------------------------------------------------------------
+
+
+class Kept:
+    """A part that may fail: then it is closed and opened again, after a pause that grows, and what it may have missed
+    is looked for. A deadline that it leaves in the past is its mistake, too: it does not come again at once."""
+
+    def __init__(self, what: str, open_: Callable[[], Part], log: Log, mono: Callable[[], float]) -> None:
+        """Raises what `open_` raises: an agent that cannot begin says so."""
+        self._what, self._open, self._log, self._mono = what, open_, log, mono
+        self.part: Part | None = open_()
+        self._failures = 0
+        self._again = self._not_before = 0.0
+
+    def fds(self) -> Mapping[int, int]:
+        return self._guarded(lambda part: part.fds(), {})
+
+    def ready(self, fd: int) -> bool:
+        if self.part is None:
+            return self._reopen()
+        found = self._guarded(lambda part: part.ready(fd), True)
+        if fd == -1 and self.part is not None:
+            at, now = self._guarded(lambda part: part.deadline(), None), self._mono()
+            self._not_before = now + FAILED_S if at is not None and at <= now else 0.0
+        return found
+
+    def deadline(self) -> float | None:
+        if self.part is None:
+            return self._again
+        at = self._guarded(lambda part: part.deadline(), None)
+        return at if at is None else max(at, self._not_before)
+
+    def close(self) -> None:
+        if self.part is not None:
+            self.part.close()
+
+    def use(self, work: Callable[[Part], None]) -> None:
+        """Have it do something after a round."""
+        self._guarded(work, None)
+
+    def _guarded(self, work: Callable[[Part], R], otherwise: R) -> R:
+        if self.part is None:
+            return otherwise
+        try:
+            return work(self.part)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it must not end the agent
+            self._failed(error)
+            return otherwise
+
+    def _failed(self, error: Exception) -> None:
+        part, self.part = self.part, None
+        pause = min(FAILED_S * 2**self._failures, FAILED_MAX_S)
+        self._failures += 1
+        self._again = self._mono() + pause
+        trace = "".join(traceback.format_exception(error))
+        self._log.error(f"{self._what}: {type(error).__name__}: {error}; it is opened again", in_s=pause, trace=trace)
+        if part is not None:
+            with contextlib.suppress(Exception):
+                part.close()
+
+    def _reopen(self) -> bool:
+        if self._mono() < self._again:
+            return False
+        try:
+            self.part = self._open()
+        except Exception as error:  # noqa: BLE001 - it is tried again
+            self._failed(error)
+            return False
+        self._log.info(f"{self._what}: at work again")
+        return True
 
 
 class KernelNews:
@@ -185,8 +295,8 @@ class KernelNews:
     def deadline(self) -> float | None:
         return None
 
-    def after(self, found: Round) -> None:
-        self._events.interest = interest_of(found.sight, found.planned.compiled)
+    def after(self, found: Report) -> None:
+        self._events.interest = interest_of(found.sight, found.left.compiled)
 
     def close(self) -> None:
         self._events.close()
@@ -208,6 +318,35 @@ class DiskNews:
             return True
         self._changed()
         return False
+
+    def deadline(self) -> float | None:
+        return None
+
+    def look(self) -> None:
+        """What is to be watched may have come since."""
+        if isinstance(self._watch, FileWatch):
+            self._watch.look()
+
+    def close(self) -> None:
+        self._watch.close()
+
+
+class LockNews:
+    """Another one lets a lock go: its file is closed (flock(2) itself tells nobody). Listens only while somebody waits
+    for it; what we close ourselves is heard too, and found to be no news."""
+
+    def __init__(self, paths: Paths, waiting: Callable[[], bool]) -> None:
+        self._paths, self._waiting = paths, waiting
+        self._watch = FileWatch(map(str, (paths.turn, paths.lock)), In.CLOSE_WRITE)
+
+    def fds(self) -> Mapping[int, int]:
+        if not self._waiting():
+            return {}
+        self._watch.look()
+        return {self._watch.fileno(): selectors.EVENT_READ}
+
+    def ready(self, fd: int) -> bool:
+        return self._watch.read() and is_free(self._paths)
 
     def deadline(self) -> float | None:
         return None

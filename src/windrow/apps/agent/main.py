@@ -9,20 +9,27 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from windrow.apps.agent.dhcp import Clients
-from windrow.apps.agent.http import listen
-from windrow.apps.agent.keeper import Keeper, Round, Site
+from windrow.apps.agent.face import Face
+from windrow.apps.agent.http import Listener, listen
+from windrow.apps.agent.keeper import Keeper
 from windrow.apps.agent.log import Log
-from windrow.apps.agent.loop import DiskNews, KernelNews, Loop, Part, Signals
+from windrow.apps.agent.loop import DiskNews, Kept, KernelNews, LockNews, Loop, Part, Pulse, Signals
 from windrow.apps.known import agent_status
-from windrow.apps.safe.ground import Ground
+from windrow.apps.round import Report
+from windrow.apps.round.here import here
+from windrow.apps.safe import watchdog
 from windrow.compile.node import BRIDGE_NETFILTER
 from windrow.model.lazy import dataclass
 from windrow.model.problems import WindrowError
 from windrow.netlink.errors import KernelError
 from windrow.netlink.events import Events
+from windrow.netlink.kernel import Kernel as Rtnetlink
 from windrow.netlink.lock import locked
 from windrow.services import systemd
 from windrow.store.inotify import FileWatch, Watch
@@ -56,15 +63,30 @@ class Options:
 def run(options: Options) -> None:
     """Until SIGTERM or SIGINT. Raises AgentError, KernelError, StoreError where it cannot begin."""
     with _alone(options), contextlib.ExitStack() as held:
-        # First the ears, then the eyes: what changes while the first look is taken is heard.
-        news = KernelNews(Events(), options.log)
-        held.callback(news.close)
-        clients = _clients(options)
-        held.callback(clients.close)
-        keeper = _keeper(options, held.enter_context(options.open_kernel()))
-        keeper.on_compiled = lambda compiled: clients.want(compiled.clients)
+        # First the face: it answers that nothing is known yet, however long the first round takes.
+        face = _face(options, lambda: loop.pulse)
+        held.callback(face.close)
+        # Then the ears, then the eyes: what changes while the first look is taken is heard.
+        ears = _ears(options, lambda: loop, held)
+        kernel = held.enter_context(options.open_kernel())
+        site = here(options.paths, options.node, kernel)
+        site = replace(
+            site, watch=partial(watchdog.start, still=face.still), pause=lambda seconds: loop.meanwhile(seconds)
+        )
+        if isinstance(kernel, Rtnetlink):
+            kernel.pause = site.pause
+        keeper = Keeper(site, options.log)
         held.callback(keeper.close)
-        loop = _loop(options, keeper, (news, clients), held)
+        keeper.hears_locks = True
+        keeper.on_compiled = lambda compiled: ears.clients.use(lambda part: _clients_of(part).want(compiled.clients))
+        loop = Loop(
+            keeper,
+            log=options.log,
+            mono=time.monotonic,
+            parts=ears.all,
+            after=partial(_after_a_round, ears, face),
+            started=partial(_begun, face),
+        )
         options.log.info("the agent has started", node=options.node, pid=os.getpid(), root=options.paths.root)
         try:
             loop.run()
@@ -76,14 +98,14 @@ def run(options: Options) -> None:
 def once(options: Options) -> bool:
     """One round, as an agent that starts does it; whether all is as its manifests want it. Raises like `run`."""
     with _alone(options), options.open_kernel() as kernel:
-        keeper = _keeper(options, kernel)
+        keeper = Keeper(here(options.paths, options.node, kernel), options.log)
         try:
             end = time.monotonic() + ONCE_S
             keeper.boot()
             keeper.round(reread=True)
             while keeper.unsettled and time.monotonic() < end:
                 time.sleep(max(0.0, (keeper.deadline() or 0.0) - time.monotonic()))
-                keeper.round(reread=True)
+                keeper.round(reread=True, news=False)
             return keeper.well
         finally:
             keeper.close()
@@ -96,52 +118,86 @@ def _clients(options: Options) -> Clients:
         raise AgentError(f"cannot have DHCP clients in {options.paths.dhcp}: {error.strerror or error}") from error
 
 
-def _keeper(options: Options, kernel: Kernel) -> Keeper:
-    site = Site(
-        paths=options.paths,
-        node=options.node,
-        kernel=kernel,
-        ground=Ground(paths=options.paths, node=options.node),
-        log=options.log,
-        clock=time.time,
-        mono=time.monotonic,
-    )
-    return Keeper(site)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Ears:
+    """All that news come from."""
+
+    kernel: Kept
+    clients: Kept
+    sysctls: Kept
+    others: tuple[Part, ...]
+
+    @property
+    def all(self) -> tuple[Part, ...]:
+        return (self.kernel, self.clients, self.sysctls, *self.others)
 
 
-def _loop(options: Options, keeper: Keeper, heard: tuple[KernelNews, Clients], held: contextlib.ExitStack) -> Loop:
-    parts: list[Part] = [*heard]
-    started = False
-
-    listeners = [listen(options.paths.agent_socket), *map(listen, options.listen)]
-
-    sysctls = FileWatch([f"/proc/sys/{BRIDGE_NETFILTER.replace('.', '/')}"])
-
-    def after(keeper: Keeper, found: Round | None) -> None:
-        nonlocal started
-        if found is not None:
-            heard[0].after(found)
-        sysctls.look()
-        for listener in listeners:
-            listener.publish(keeper.snapshot())
-        if not started:
-            started = True
-            _settle_down()
-
-    loop = Loop(keeper, log=options.log, mono=time.monotonic, parts=parts, after=after, notify=systemd.notify)
-    loop.watchdog_s = systemd.watchdog_s()
+def _ears(options: Options, loop: Callable[[], Loop], held: contextlib.ExitStack) -> _Ears:
     paths = options.paths
-    own: list[Part] = [
-        *listeners,
-        DiskNews(sysctls),
-        DiskNews(Watch([paths.manifests]), lambda: loop.news(reread=True)),
-        DiskNews(Watch([paths.ports, paths.leases], deep=False)),
-        Signals(held.enter_context(_wakeup()), lambda number: _signalled(number, loop)),
-    ]
-    for part in own:
+
+    def kept(what: str, open_: Callable[[], Part]) -> Kept:
+        part = Kept(what, open_, options.log, time.monotonic)
         held.callback(part.close)
-    parts += own
-    return loop
+        return part
+
+    def manifests() -> Part:
+        watch = Watch([paths.manifests])
+        return DiskNews(watch, lambda: loop().heard_of_manifests(watch.take_complete()))
+
+    sysctl = f"/proc/sys/{BRIDGE_NETFILTER.replace('.', '/')}"
+    signals = Signals(held.enter_context(_wakeup()), lambda number: _signalled(number, loop()))
+    return _Ears(
+        kernel=kept("the kernel's announcements", lambda: KernelNews(Events(), options.log)),
+        clients=kept("DHCP", lambda: _clients(options)),
+        sysctls=kept("changes of sysctls", lambda: DiskNews(FileWatch([sysctl]))),
+        others=(
+            kept("changes of manifests", manifests),
+            kept("changes of records", lambda: DiskNews(Watch([paths.ports, paths.leases], deep=False))),
+            kept("locks", lambda: LockNews(paths, lambda: loop().keeper.waits_for_lock)),
+            signals,
+        ),
+    )
+
+
+def _clients_of(part: Part) -> Clients:
+    assert isinstance(part, Clients)
+    return part
+
+
+def _face(options: Options, pulse: Callable[[], Pulse]) -> Face:
+    listeners: list[Listener] = []
+    places: list[Path | str] = [options.paths.agent_socket, *options.listen]
+    try:
+        for where in places:
+            listeners.append(listen(where))
+    except BaseException:
+        for listener in listeners:
+            listener.close()
+        raise
+    watchdog_s = systemd.watchdog_s()
+    return Face(listeners, log=options.log, pulse=pulse, notify=systemd.notify, watchdog_s=watchdog_s)
+
+
+def _after_a_round(ears: _Ears, face: Face, keeper: Keeper, found: Report | None) -> None:
+    if found is not None:
+        ears.kernel.use(lambda part: _hear(part, found))
+    ears.sysctls.use(_look_again)
+    face.publish(keeper.snapshot())
+
+
+def _hear(part: Part, found: Report) -> None:
+    assert isinstance(part, KernelNews)
+    part.after(found)
+
+
+def _look_again(part: Part) -> None:
+    assert isinstance(part, DiskNews)
+    part.look()
+
+
+def _begun(face: Face) -> None:
+    _settle_down()
+    face.begun()
 
 
 def _signalled(number: int, loop: Loop) -> bool:

@@ -1,4 +1,4 @@
-"""What the loop hands, after each round, to those that ask over HTTP. It is a value, and is read when somebody asks."""
+"""What the worker hands, after each round, to those that ask over HTTP: a value, read when somebody asks."""
 
 from __future__ import annotations
 
@@ -43,6 +43,8 @@ class Snapshot:
     """
 
     status: AgentStatus
+    made: float = 0.0
+    """On the clock that never jumps: whoever shows it says how old it is."""
     observed: Observed | None = None
     left: Plan = field(default_factory=Plan)
     counters: Counters = Counters()

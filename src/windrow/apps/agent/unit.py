@@ -35,8 +35,9 @@ Environment=PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
 UMask=0022
 OOMScoreAdjust=-500
 
-# Links, addresses, routes, sysctls of the network; raw frames and port 68 for DHCP and probes. Nothing else.
-CapabilityBoundingSet=CAP_NET_ADMIN CAP_NET_RAW CAP_NET_BIND_SERVICE
+# Links, addresses, routes, sysctls of the network; raw frames and port 68 for DHCP and probes. Manifests may belong to
+# somebody else, and still do after they were written: a change that is undone takes them back.
+CapabilityBoundingSet=CAP_NET_ADMIN CAP_NET_RAW CAP_NET_BIND_SERVICE CAP_DAC_OVERRIDE CAP_CHOWN CAP_FOWNER
 AmbientCapabilities=
 NoNewPrivileges=yes
 RestrictAddressFamilies=AF_NETLINK AF_UNIX AF_PACKET AF_INET AF_INET6
@@ -48,6 +49,8 @@ MemoryDenyWriteExecute=yes
 SystemCallArchitectures=native
 SystemCallFilter=@system-service
 SystemCallFilter=~@resources @privileged
+# @privileged has it, too.
+SystemCallFilter=@chown
 SystemCallErrorNumber=EPERM
 
 # It reads all it needs to, and writes what is its own. Ports and machines are recorded in /run, and outlive it.

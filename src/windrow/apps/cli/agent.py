@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from windrow.apps.cli.session import Session
+from windrow.apps.cli.session import Session, host_name
 from windrow.netlink.errors import NoPermission
 from windrow.store.paths import Paths
 
@@ -80,15 +80,15 @@ def install(session: Session, unit_dir: Path | None) -> None:
     """
     from windrow.apps.agent.unit import NAME, unit_text
     from windrow.apps.cli.output import say
-    from windrow.store import atomic
+    from windrow.store import records
     from windrow.store.errors import explained
 
     directory = unit_dir or session.root / "etc/systemd/system"
     path = directory / NAME
     with explained(path, "write the unit"):
-        directory.mkdir(parents=True, exist_ok=True)
+        records.make_place(directory)
         text = unit_text(_command(session), Paths(session.root))
-        atomic.commit(atomic.stage(path, text.encode()), path)
+        records.write(path, text.encode(), mode=records.SHARED)
     say(f"{path} written; start it, now and at each boot:")
     say(f"  systemctl daemon-reload\n  systemctl enable --now {NAME}")
 
@@ -99,6 +99,6 @@ def _command(session: Session) -> list[str]:
     command = [str(beside)] if beside.exists() else [sys.executable, "-m", "windrow.apps.cli.main"]
     if session.root != Path("/"):
         command += ["--root", str(session.root.absolute())]
-    if session.node != os.uname().nodename.lower():
+    if session.node != host_name():
         command += ["--node", session.node]
     return [*command, "agent"]

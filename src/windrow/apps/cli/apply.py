@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import click
 
-from windrow.apps.cli.change import Options, carry_out
+from windrow.apps.cli.change import Options, change
 from windrow.apps.cli.options import confirm, dry_run, files, max_impact, output
-from windrow.apps.cli.preview import wish_for
 from windrow.apps.cli.session import Session
+from windrow.apps.cli.situation import wish_for
 from windrow.model.checkpoint import Probe
 from windrow.model.steps import Impact
 
@@ -42,7 +42,8 @@ def apply(
 
     All manifests are checked first, and the whole plan is made; if anything stands against it, nothing is
     changed, neither in the store nor in the kernel. Without -f nothing new is stored: whatever drifted in the
-    kernel is repaired.
+    kernel is repaired, and manifests that were edited are followed, just as the agent would: one that is wrong keeps
+    its last good version, and the others go on.
 
     What changes the uplink or the address of the management network is kept only if the gateway still answers
     afterwards; with --confirm or --probe that is so of any change.
@@ -55,4 +56,4 @@ def apply(
         probes=probes,
         command="windrow apply",
     )
-    carry_out(session, wish_for(places), options)
+    change(session, wish_for(places), options)

@@ -1,39 +1,29 @@
-"""A change of the store and the kernel, gate by gate: what `apply` and `delete` have in common.
-
-Nothing is written, in the store or the kernel, before the last gate: manifests, rules, the compiler, the guard,
-the impact, the permission. From the first look to the last acknowledgement the host's lock is held, but for the time
-in which a plan only waits.
-"""
+"""A change of the store and the kernel, as people see it: what `apply`, `delete` and `init` have in common."""
 
 from __future__ import annotations
 
 import os
+import sys
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, nullcontext
-from functools import partial
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
 
 import click
 
 from windrow.apps.cli.output import complain, gate, nothing_changed, print_json, say
-from windrow.apps.cli.preview import Preview, Wish, changes_management, preview
-from windrow.apps.cli.safety import await_decision, settle, standing, unheard
+from windrow.apps.cli.safety import await_decision, standing, unheard
 from windrow.apps.cli.session import Session
-from windrow.apps.engine import Fit, OnStep, Report, Waiting, as_it_is, plan_node
-from windrow.apps.kept import keep_as_good
-from windrow.apps.located import located
-from windrow.apps.lock import HostLock
-from windrow.apps.safe.change import PROBE_S, Proposal, Result, Terms, carry_out_safely
-from windrow.apps.safe.peers import peers
+from windrow.apps.cli.situation import means, said_of
+from windrow.apps.engine import OnStep
+from windrow.apps.known import unreadable
+from windrow.apps.round import Hooks, Policy, Report, Stored, carry_out
+from windrow.apps.safe.peers import login
+from windrow.apps.safe.probe import PROBE_S
 from windrow.model.checkpoint import GATEWAY, Probe, Stage
-from windrow.model.cluster import Cluster
 from windrow.model.lazy import dataclass
+from windrow.model.located import located
 from windrow.model.objects import AnyObject
-from windrow.model.problems import Problem, ProblemsError, Severity
+from windrow.model.problems import Problem, errors
 from windrow.model.steps import Failure, Impact, Plan, Step
-from windrow.model.values import Ref
-from windrow.netlink.errors import KernelError
 from windrow.render.consequences import consequences_text, consequences_value
 from windrow.render.plan import (
     advice,
@@ -47,18 +37,19 @@ from windrow.render.plan import (
 )
 from windrow.render.text import plural
 from windrow.render.values import document, failure_value, plan_value, problem_value
-from windrow.rules import Change
-from windrow.store.directory import Store
+from windrow.rules import Admitted, Fit, Planned, Sight, Wish, as_it_is
 from windrow.store.paths import Paths
 
-LOCK_TIMEOUT_S = 30.0
+LOCK_S = 30.0
+"""How long to wait for another one who changes this host's network."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
     """`confirm_s`: it is undone unless somebody confirms it in time, or the `probes` (where there are some) succeed.
     `allowed_s`: how long the probes have where nobody has to confirm. `consent`: the wish is about the management
-    network, whatever it looks like. `fit`: see `engine.plan_node`. `command`: what people know it by."""
+    network, whatever it looks like. `fit`: see `rules.planning`. `see`: see `Policy`. `writing`: what else is to be
+    kept once the way back is on disk. `command`: what people know it by."""
 
     dry_run: bool = False
     max_impact: Impact = Impact.OUTAGE
@@ -68,140 +59,116 @@ class Options:
     probes: tuple[Probe, ...] = ()
     consent: bool = False
     fit: Fit = as_it_is
+    see: Callable[[Sight], Sight] = lambda sight: sight
+    writing: Callable[[Admitted], None] = lambda _: None
     command: str = "windrow apply"
 
-    def terms(self, cluster: Cluster, node: str, *, consent: bool) -> Terms:
-        return Terms(
+    def policy(self, *, permitted: bool) -> Policy:
+        return Policy(
+            made_by=self.command,
+            dry=self.dry_run,
+            permitted=permitted,
+            consent=self.consent or self.confirm_s is not None,
+            guard=self.confirm_s is not None or bool(self.probes),
+            worst=self.max_impact,
             probes=self.probes or (GATEWAY,),
             allowed_s=self.allowed_s if self.confirm_s is None else self.confirm_s,
             confirm=self.confirm_s is not None and not self.probes,
-            guarded=self.confirm_s is not None or bool(self.probes),
-            consent=consent,
-            peers=peers(cluster, node, os.environ.get("SSH_CONNECTION", "")),
+            can_confirm=not self.json and sys.stdin.isatty() and sys.stdout.isatty(),
+            login=login(os.environ.get("SSH_CONNECTION", "")),
+            see=self.see,
+            turn_s=LOCK_S,
+            network_s=LOCK_S,
         )
 
 
-def carry_out(session: Session, wish: Wish, options: Options) -> None:
-    """Through all gates, then the store, then the kernel. Ends with exit code 1 where something is left undone, or
-    the whole was undone."""
-    ground = session.ground()
-    with ExitStack() as held:
-        with nothing_changed(session.error_style):
-            if not session.permitted():
-                gate(wish.problems)  # before the lock, which may not be theirs to take
-            kernel = held.enter_context(session.kernel())
-            waiting = _lock(session, options, held)
-            if not options.dry_run and session.permitted():
-                settle(session, ground, kernel, waiting)
-            consent = options.consent or options.confirm_s is not None
-            seen = preview(session, kernel, wish, consent=consent, fit=options.fit)
-            warnings = _pass_guard(seen, wish)
-            _allow(session, seen.planned.plan, options)
-        plan = seen.planned.plan
-        if session.verbose:
-            _say_where(session, seen)
-        complain(warnings, session.error_style)
-        if options.dry_run:
-            _show_dry_run(session, seen, wish, options)
-            return
-        began = time.monotonic()
-        proposal = Proposal(
-            cluster=seen.after,
-            documents=documents(seen.changes),
-            write=partial(_write, session, seen, wish, options),
-            made_by=options.command,
-            fit=options.fit,
-            terms=options.terms(seen.after, session.node, consent=consent or changes_management(wish, seen.before)),
-        )
+def change(session: Session, wish: Wish, options: Options) -> Report:
+    """One round for it, and what came of it. Ends with exit code 1 where something is left undone, or the whole was
+    undone."""
+    permitted = session.permitted()
+    teller = _Teller(session, wish, options)
+    began = time.monotonic()
+    with nothing_changed(session.error_style, lambda: teller.wrote), session.site() as site:
+        if not permitted:
+            gate(wish.problems)  # before the lock, which may not be theirs to take
         with standing():
-            on_step = _progress(session, plan, options)
-            result = carry_out_safely(ground, kernel, proposal, on_step, waiting=waiting)
-        if result.kept and result.report.ok:
-            keep_as_good(ground.paths)
-        took = time.monotonic() - began
-        if options.json:
-            print_json(_report_value(session, result, warnings, took))
-        elif result.stage is Stage.UNDONE and result.report.ok:
-            pass  # it was as it should be, and is not any more: `say_decision` says why
-        else:
-            _conclude(session, result.report, took, warnings, seen.after)
-    decided = await_decision(session, ground, result, quiet=options.json)
-    if not result.report.ok or not decided:
-        raise click.exceptions.Exit(1)
-
-
-def _lock(session: Session, options: Options, held: ExitStack) -> Waiting:
-    """Take the host's lock, unless this is a dry run: that needs none, and may run where nothing can be written.
-    Returns what lets CNI calls in while the plan waits."""
+            report = carry_out(site, Stored(site.paths), wish, options.policy(permitted=permitted), teller.hooks)
+    teller.tell_of(report, time.monotonic() - began)
     if options.dry_run:
-        return nullcontext
-    return held.enter_context(HostLock(Paths(session.root), timeout_s=LOCK_TIMEOUT_S)).waiting
+        return report
+    decided = await_decision(session, report, quiet=options.json)
+    if not report.ok or not decided or _held_back(report):
+        raise click.exceptions.Exit(1)
+    return report
 
 
-# -- the gates -------------------------------------------------------------------------------------
+def _held_back(report: Report) -> bool:
+    """Whether manifests are wrong, or missing, and what they are about stays as it was."""
+    return bool(errors(report.admitted.problems)) and not report.admitted.fresh
 
 
-def _pass_guard(seen: Preview, wish: Wish) -> tuple[Problem, ...]:
-    """What is only worth saying. Raises ProblemsError with what refuses the change.
+class _Teller:
+    """Says what happens as it happens, and what came of it."""
 
-    A change is refused for what is said against its own objects, and for what nobody said before it. Old
-    trouble elsewhere does not stand in its way.
-    """
-    objects = {**seen.before.objects, **seen.after.objects}
-    old = plan_node(seen.before, seen.sight)
-    known = {*located(old.compiled.problems, objects), *old.plan.refusals}
-    against: list[Problem] = []
-    others: list[Problem] = []
-    for problem in (*seen.problems, *seen.planned.plan.refusals):
-        refuses = wish.touched and problem.severity is Severity.ERROR
-        if refuses and (problem.about in wish.touched or problem not in known):
-            against.append(problem)
-        else:
-            others.append(problem)
-    if against:
-        raise ProblemsError(located(against, objects))
-    return located(others, objects)
+    def __init__(self, session: Session, wish: Wish, options: Options) -> None:
+        self.session, self.wish, self.options = session, wish, options
+        self.wrote = False
+        self.said: tuple[Problem, ...] = ()
+        self.on_step: OnStep | None = None
 
+    @property
+    def hooks(self) -> Hooks:
+        return Hooks(
+            tell=lambda problem: complain([problem], self.session.error_style),
+            planned=self._planned,
+            writing=self._writing,
+            on_step=self._step,
+        )
 
-def _allow(session: Session, plan: Plan, options: Options) -> None:
-    """The impact and the permission. Raises ProblemsError, KernelError."""
-    if plan.impact.rank > options.max_impact.rank:
-        worst = [s for s in plan.steps if s.impact.rank > options.max_impact.rank]
-        links = ", ".join(dict.fromkeys(s.link for s in worst))
-        text = f"the plan has impact {plan.impact.value} on {links}, and --max-impact is {options.max_impact.value}"
-        hint = "see `windrow plan` with the same arguments"
-        raise ProblemsError([Problem(code="impact", message=text, hint=hint)])
-    if plan.steps and not options.dry_run and not session.permitted():
-        raise KernelError(1, "change the network of this host", hint=advice_for_permission())
+    def _planned(self, admitted: Admitted, planned: Planned) -> Fit | None:
+        self.said = said_of(admitted, planned, unreadable(Paths(self.session.root)))
+        if not self.options.dry_run:
+            complain(self.said, self.session.error_style)
+        return None if self.options.fit is as_it_is else self.options.fit
 
-
-def advice_for_permission() -> str:
-    return "this needs the capability CAP_NET_ADMIN: run it as root; `--dry-run` and `windrow plan` do not need it"
-
-
-# -- the store and the kernel ----------------------------------------------------------------------
-
-
-def _write(session: Session, seen: Preview, wish: Wish, options: Options) -> None:
-    store = Store(session.root)
-    if wish.remove:
-        store.remove(o.ref for o in wish.remove)
-    if wish.put:
-        store.put(wish.put)
-    if not options.json:
+    def _writing(self, admitted: Admitted, planned: Planned) -> None:
+        self.options.writing(admitted)
+        self.wrote = True
+        if self.options.json:
+            return
         with unheard():
-            _say_stored(seen, wish)
-            _announce(session, seen.planned.plan)
+            _say_stored(admitted, self.wish)
+            _announce(self.session, planned.plan)
+        self.on_step = _progress(self.session, planned.plan)
+
+    def _step(self, step: Step, failure: Failure | None) -> None:
+        if self.on_step is not None:
+            self.on_step(step, failure)
+
+    def tell_of(self, report: Report, took: float) -> None:
+        session, said = self.session, self.said
+        if session.verbose:
+            _say_where(session, report)
+        if self.options.dry_run:
+            complain([p for p in said if not self.options.json], session.error_style)
+            _show_dry_run(session, report, self.wish, said, as_json=self.options.json)
+        elif self.options.json:
+            print_json(_report_value(session, report, said, took))
+        elif report.stage is not Stage.UNDONE or not report.ok:
+            _conclude(session, report, took, said)
+        # else it was as it should be, and is not any more: `say_decision` says why
+        complain(_disk(report), session.error_style)
 
 
-def documents(changes: Sequence[Change]) -> dict[Ref, Mapping[str, Any] | None]:
-    """The objects that change, as they were in the store: None where there was none, or a built-in one."""
-    return {c.ref: dict(c.old.doc) if c.old is not None and c.old.doc else None for c in changes}
+def _disk(report: Report) -> list[Problem]:
+    return [
+        Problem(code="not-written", message=f"{what} was not written: {error}", hint="make room on the disk")
+        for what, error in report.troubles.items()
+        if error is not None
+    ]
 
 
-def _progress(session: Session, plan: Plan, options: Options) -> OnStep | None:
-    if options.json:
-        return None
+def _progress(session: Session, plan: Plan) -> OnStep:
     widest = max((len(step.link) for step in plan.steps), default=0)
 
     def on_step(step: Step, failure: Failure | None) -> None:
@@ -231,83 +198,91 @@ def full_name(found: AnyObject) -> str:
     return f"{kind}/{found.name}"
 
 
-def _verbs(seen: Preview, wish: Wish) -> list[tuple[AnyObject, str]]:
-    changed = {c.new.ref: c.old is None for c in seen.changes if c.new is not None}
+def _verbs(admitted: Admitted, wish: Wish) -> list[tuple[AnyObject, str]]:
+    changed = {c.new.ref: c.old is None for c in admitted.changes if c.new is not None}
     found = [(o, {True: "created", False: "configured", None: "unchanged"}[changed.get(o.ref)]) for o in wish.put]
     return [*((o, "deleted") for o in wish.remove), *found]
 
 
-def _say_stored(seen: Preview, wish: Wish, suffix: str = "") -> None:
-    for found, verb in _verbs(seen, wish):
+def _say_stored(admitted: Admitted, wish: Wish, suffix: str = "") -> None:
+    for found, verb in _verbs(admitted, wish):
         say(f"{full_name(found)} {verb}{suffix}")
 
 
-def _say_where(session: Session, seen: Preview) -> None:
-    paths, facts = Paths(session.root), seen.sight.facts
+def _say_where(session: Session, report: Report) -> None:
+    paths, facts = Paths(session.root), report.sight.facts
     nics = ", ".join(sorted(facts.nics)) or "none"
-    text = f"{paths.manifests}; node {session.node}: {plural(len(facts.links), 'link')}, NICs: {nics}"
+    text = f"{paths.manifests}; node {facts.node}: {plural(len(facts.links), 'link')}, NICs: {nics}"
     click.echo(session.error_style.dim(text), err=True, color=True)
     if facts.protected:
         click.echo(session.error_style.dim(f"protected: {', '.join(sorted(facts.protected))}"), err=True, color=True)
 
 
-def _show_dry_run(session: Session, seen: Preview, wish: Wish, options: Options) -> None:
-    plan = seen.planned.plan
-    if options.json:
-        value = plan_value(plan, node=session.node, problems=seen.problems)
-        print_json({**value, "consequences": consequences_value(seen.means)})
+def _show_dry_run(session: Session, report: Report, wish: Wish, said: Sequence[Problem], *, as_json: bool) -> None:
+    plan, meaning = report.plan, means(report, wish)
+    if as_json:
+        value = plan_value(plan, node=session.node, problems=said)
+        print_json({**value, "consequences": consequences_value(meaning)})
         return
-    _say_stored(seen, wish, " (dry run)")
+    _say_stored(report.admitted, wish, " (dry run)")
     say(plan_text(plan, node=session.node, style=session.style))
-    if not seen.means.none:
-        say(f"\n{consequences_text(seen.means, session.style)}")
+    if not meaning.none:
+        say(f"\n{consequences_text(meaning, session.style)}")
 
 
-def _conclude(session: Session, report: Report, took: float, said: tuple[Problem, ...], after: Cluster) -> None:
-    plan = report.planned.plan
+def _conclude(session: Session, report: Report, took: float, said: Sequence[Problem]) -> None:
+    plan, node = report.plan, session.node
     if not report.ok:
-        refusals = located(report.left.refusals, after.objects)
+        refusals = located(report.left.plan.refusals, report.admitted.target.objects)
         _lament(session, report, [p for p in refusals if p not in said])
-    elif plan.steps:
-        steps = plural(sum(report.outcome.done.values()), "step")
-        done = session.style.green(f"{session.node} is as its manifests want it")
+        return
+    if _held_back(report):
+        text = f"{node} is as it was where its manifests are wrong or missing, and in all else as they want it"
+        click.echo(text, err=True, color=True)
+    if plan.steps and report.converged is not None:
+        steps = plural(sum(report.converged.outcome.done.values()), "step")
+        done = "done" if _held_back(report) else session.style.green(f"{node} is as its manifests want it")
         say(f"{done}: {steps} in {took:.2f} s, worst impact {impact_mark(plan.impact, session.style)}.")
-    else:
-        say(summary(plan, node=session.node, style=session.style))
+    elif not _held_back(report):
+        say(summary(plan, node=node, style=session.style))
 
 
 def _lament(session: Session, report: Report, refusals: Sequence[Problem]) -> None:
-    style = session.error_style
+    style, converged, plan = session.error_style, report.converged, report.plan
+    failures = dict(converged.outcome.failures) if converged is not None else {}
+    done = converged.outcome.done if converged is not None else {}
     lines: list[str] = []
-    for number, failure in sorted(report.outcome.failures.items()):
-        unit = report.planned.plan.units[number] if number < len(report.planned.plan.units) else None
+    for number, failure in sorted(failures.items()):
+        unit = plan.units[number] if number < len(plan.units) else None
         lines += failure_lines(failure, style)
         if unit is not None:
-            lines.append(f"    {report.outcome.done.get(number, 0)} of {len(unit.steps)} steps of this unit were done")
+            lines.append(f"    {done.get(number, 0)} of {len(unit.steps)} steps of this unit were done")
         lines.append(f"    {style.cyan('hint:')} {advice(failure)}")
     for refusal in refusals:
         lines += problem_lines(refusal, style)
-    rest = sum(len(unit.deltas) for unit in report.left.units)
-    if rest and not report.outcome.failures and report.left.steps:
-        lines.append(f"{style.red('error:')} {plural(rest, 'difference')} left after {plural(report.rounds, 'round')}")
+    rest = sum(len(unit.deltas) for unit in report.left.plan.units)
+    if rest and converged is not None and not failures and report.left.plan.steps:
+        lines.append(
+            f"{style.red('error:')} {plural(rest, 'difference')} left after {plural(converged.rounds, 'round')}"
+        )
         lines.append(f"    {style.cyan('hint:')} somebody else changes the same links; see: windrow diff")
     lines.append(f"{session.node} is not yet as its manifests want it; see: windrow diff")
     for line in lines:
         click.echo(line, err=True, color=True)
 
 
-def _report_value(session: Session, result: Result, warnings: tuple[Problem, ...], took: float) -> Mapping[str, object]:
-    report = result.report
-    safety = {"stage": str(result.stage), "decidedOn": result.said} if result.stage else None
+def _report_value(session: Session, report: Report, said: Sequence[Problem], took: float) -> Mapping[str, object]:
+    safety = {"stage": str(report.stage), "decidedOn": report.said} if report.stage else None
+    failures = report.converged.outcome.failures.values() if report.converged is not None else ()
     return document(
         "Report",
         node=session.node,
-        ok=report.ok and (result.kept or result.stage is Stage.WAITING),
+        ok=report.ok and (report.kept or report.stage is Stage.WAITING),
         **({"safety": safety} if safety else {}),
         seconds=round(took, 4),
-        rounds=report.rounds,
-        plan=plan_value(report.planned.plan, node=session.node),
-        failures=[failure_value(f) for f in report.outcome.failures.values()],
-        left=plan_value(report.left, node=session.node),
-        problems=[problem_value(p) for p in warnings],
+        rounds=report.converged.rounds if report.converged is not None else 0,
+        plan=plan_value(report.plan, node=session.node),
+        failures=[failure_value(f) for f in failures],
+        left=plan_value(report.left.plan, node=session.node),
+        problems=[problem_value(p) for p in said],
     )

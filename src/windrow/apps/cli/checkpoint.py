@@ -58,6 +58,8 @@ def _lines(session: Session, found: Checkpoint) -> list[str]:
         ]
     if found.said:
         lines.append(f"{bold('Because')}   {found.said}")
+    if found.left:
+        lines.append(f"{bold('Left')}      {found.left}; it is tried again")
     if found.stage.pending:
         lines.append("Keep it with `windrow confirm`, take it back with `windrow undo`.")
     return lines
@@ -80,4 +82,5 @@ def _value(found: Checkpoint) -> dict[str, object]:
         "objects": [str(ref) for ref in found.documents],
         "probes": [str(probe) for probe in found.probes],
         "said": found.said,
+        "left": found.left,
     }

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
+
 import click
 
 from windrow.apps.cli.output import say
 from windrow.apps.cli.session import Session
-from windrow.apps.kept import keep_as_good
+from windrow.apps.round.remember import confirmed
 from windrow.apps.safe.telling import tell
 from windrow.model.checkpoint import Stage
 from windrow.model.problems import Problem, ProblemsError
@@ -29,7 +31,10 @@ def confirm(session: Session) -> None:
     if found is None:
         raise ProblemsError([nothing_pending(file)])
     said = "it was confirmed with `windrow confirm`"
-    if file.move(found.id, Stage.CONFIRMED, since=(Stage.WAITING,), said=said) is None:
+    since = (Stage.WAITING, Stage.UNDOING) if found.left else (Stage.WAITING,)
+    if found.left:
+        said = f"{said}, as far as it could not be undone"
+    if file.move(found.id, Stage.CONFIRMED, since=since, said=said, left="") is None:
         now = file.get()
         stage = now.stage if now else Stage.UNDONE
         hint = {
@@ -38,8 +43,10 @@ def confirm(session: Session) -> None:
         }.get(stage, "see `windrow checkpoint`")
         text = f"the change by `{found.made_by}` cannot be confirmed: it is {stage}"
         raise ProblemsError([Problem(code="not-waiting", message=text, hint=hint)])
-    tell(session.ground(), "ChangeKept", f"the change by `{found.made_by}` was kept: {said}", well=True)
-    keep_as_good(file.paths)
+    text = f"the change by `{found.made_by}` was kept: {said}"
+    tell(file.paths, session.node, "ChangeKept", text, now=time.time(), well=True)
+    if not found.left:
+        confirmed(file.paths, found, time.time())
     say(f"{session.style.green('Kept')}: the change by `{found.made_by}`.")
 
 

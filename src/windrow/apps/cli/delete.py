@@ -7,11 +7,10 @@ from dataclasses import replace
 
 import click
 
-from windrow.apps.cli.change import Options, carry_out
+from windrow.apps.cli.change import Options, change
 from windrow.apps.cli.manifests import read
 from windrow.apps.cli.options import complete_kind, confirm, dry_run, files, max_impact, namespace, output
 from windrow.apps.cli.output import complain, gate
-from windrow.apps.cli.preview import Wish
 from windrow.apps.cli.selection import parse
 from windrow.apps.cli.session import Session
 from windrow.apps.cli.situation import stored
@@ -22,6 +21,7 @@ from windrow.model.objects import AnyObject, Kind
 from windrow.model.problems import Problem, ProblemsError, Severity
 from windrow.model.steps import Impact
 from windrow.model.values import Ref
+from windrow.rules import Wish
 from windrow.store.machines import RECORD, Machines
 
 EXAMPLES = """\b
@@ -85,7 +85,7 @@ def delete(
             probes=probes,
             command="windrow delete",
         )
-        carry_out(session, Wish(remove=tuple(gone)), options)
+        change(session, Wish(remove=tuple(gone)), options)
 
 
 def _stored_ones(cluster: Cluster, refs: list[Ref]) -> tuple[list[AnyObject], list[Problem]]:

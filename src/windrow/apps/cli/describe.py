@@ -12,8 +12,8 @@ from windrow.apps.cli.output import complain, say
 from windrow.apps.cli.selection import Document, parse, select
 from windrow.apps.cli.session import Session
 from windrow.apps.cli.situation import stored
-from windrow.apps.located import located
 from windrow.model.cluster import Cluster
+from windrow.model.located import located
 from windrow.model.problems import Problem
 from windrow.model.values import Ref
 from windrow.render.describe import describe_text
@@ -37,7 +37,7 @@ def describe(session: Session, words: tuple[str, ...], namespace: str | None) ->
     selection = parse(words)
     cluster, problems = stored(session)
     complain(problems, session.error_style)
-    report = node_report(session, cluster)
+    report = node_report(session)
     found = select(derive(cluster, [report] if report else []), selection, namespace)
     say("\n\n".join(_text(session, cluster, report, d).rstrip("\n") for d in found))
 

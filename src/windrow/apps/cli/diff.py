@@ -6,9 +6,9 @@ import click
 
 from windrow.apps.cli.options import files, output
 from windrow.apps.cli.output import complain, print_json, say
-from windrow.apps.cli.preview import preview, wish_for
 from windrow.apps.cli.session import Session
-from windrow.model.problems import Severity
+from windrow.apps.cli.situation import said_of, survey, wish_for
+from windrow.model.problems import errors
 from windrow.model.steps import SetSysctl
 from windrow.render.plan import diff_text
 from windrow.render.values import delta_value, document, problem_value
@@ -29,14 +29,12 @@ def diff(session: Session, places: tuple[str, ...], output: str) -> None:
 
     Exit code 0: no difference. 1: there are differences, or an error (as `kubectl diff`).
     """
-    with session.kernel() as kernel:
-        seen = preview(session, kernel, wish_for(places))
-    plan = seen.planned.plan
-    held = [p for p in seen.problems if p.severity is Severity.ERROR]
+    report = survey(session, wish_for(places))
+    plan, said = report.plan, said_of(report.admitted, report.planned, report.problems)
     if output == "json":
         deltas = [delta_value(d) for unit in plan.units for d in unit.deltas]
-        sysctls = [step.action for step in plan.steps if isinstance(step.action, SetSysctl)]
-        problems = [problem_value(p) for p in (*seen.problems, *plan.refusals)]
+        sysctls = [step.action for step in plan.steps if isinstance(step.action, SetSysctl) and not step.link]
+        problems = [problem_value(p) for p in (*said, *plan.refusals)]
         print_json(
             document(
                 "Diff",
@@ -47,9 +45,9 @@ def diff(session: Session, places: tuple[str, ...], output: str) -> None:
             )
         )
     else:
-        complain((*seen.problems, *plan.refusals), session.error_style)
+        complain((*said, *plan.refusals), session.error_style)
         text = diff_text(plan, session.style)
         if text:
             say(text)
-    if not plan.empty or held:
+    if not plan.empty or errors(said):
         raise click.exceptions.Exit(1)

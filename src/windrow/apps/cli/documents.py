@@ -9,10 +9,10 @@ import click
 
 from windrow.apps.cli.output import complain
 from windrow.apps.cli.session import Session
-from windrow.apps.cli.situation import assess, stored
-from windrow.apps.engine import Planned, Sight
+from windrow.apps.cli.situation import stored, survey
 from windrow.apps.known import agent_status
-from windrow.model.cluster import Cluster
+from windrow.apps.round import Report
+from windrow.model.located import located
 from windrow.netlink.errors import KernelError
 from windrow.status import NodeReport, derive
 from windrow.store.paths import Paths
@@ -22,27 +22,28 @@ def documents(session: Session) -> tuple[dict[str, Any], ...]:
     """Of what can be read: bad files and a silent kernel are warned of, and the rest is shown."""
     cluster, problems = stored(session)
     complain(problems, session.error_style)
-    report = node_report(session, cluster)
+    report = node_report(session)
     return derive(cluster, [report] if report else [])
 
 
-def node_report(session: Session, cluster: Cluster) -> NodeReport | None:
+def node_report(session: Session) -> NodeReport | None:
     """None where the kernel cannot be looked at; that is said on standard error."""
     try:
-        with session.kernel() as kernel:
-            sight, planned = assess(session, cluster, kernel)
+        report = survey(session)
     except KernelError as error:
         click.echo(f"warning: no status is shown: {error}", err=True)
         return None
-    return replace(report_of(sight, planned, session.node), agent=agent_status(Paths(session.root)))
+    return replace(report_of(report), agent=agent_status(Paths(session.root)))
 
 
-def report_of(sight: Sight, planned: Planned, node: str) -> NodeReport:
+def report_of(report: Report) -> NodeReport:
+    sight, admitted = report.sight, report.admitted
+    kept = () if admitted.fresh else located(admitted.problems, admitted.before.objects)
     return NodeReport(
-        node=node,
+        node=sight.facts.node,
         observed=sight.observed,
-        plan=planned.plan,
-        problems=planned.compiled.problems,
+        plan=report.whole.plan,
+        problems=(*kept, *report.problems, *report.whole.compiled.problems),
         ports=sight.facts.ports,
         leases=sight.facts.leases,
         asking=sight.facts.asking,

@@ -4,35 +4,42 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 
 import click
 
-from windrow.apps.cli.change import Options, advice_for_permission, carry_out
+from windrow.apps.cli.change import Options, change
 from windrow.apps.cli.options import confirm, dry_run, seconds
 from windrow.apps.cli.output import gate, nothing_changed, print_yaml, say
-from windrow.apps.cli.preview import Wish
 from windrow.apps.cli.session import Session
-from windrow.apps.cli.situation import stored, survey
-from windrow.apps.engine import Kernel, Sight
+from windrow.apps.cli.situation import stored
+from windrow.apps.engine import look
+from windrow.apps.known import known
+from windrow.apps.round.carry_out import not_permitted
 from windrow.apps.safe import seed
-from windrow.apps.safe.change import PROBE_S
-from windrow.apps.safe.ground import Ground
+from windrow.apps.safe.probe import PROBE_S
 from windrow.compile import Compiled
+from windrow.model import names
 from windrow.model.bonding import BondMode
 from windrow.model.checkpoint import Probe
+from windrow.model.cluster import Cluster
 from windrow.model.facts import Nic
 from windrow.model.host import HostState
 from windrow.model.objects import AddressMode
 from windrow.model.problems import Problem, ProblemsError, Severity
-from windrow.model.steps import AddAddr, Impact, Phase, Step
-from windrow.model.values import MTU_MAX, MTU_MIN, VID_MAX, Cidr, IfName, Ref
+from windrow.model.steps import Impact
+from windrow.model.values import MTU_MAX, MTU_MIN, VID_MAX, Cidr, IfName
 from windrow.model.wire import dump
 from windrow.model.wire.hostnetworkconfig import parse_cidr
-from windrow.netlink.errors import KernelError
-from windrow.plan import given_back, normalise
+from windrow.plan import aged, given_back, normalise
+from windrow.rules import Admitted, Sight, Wish
+from windrow.rules.admit import named
 from windrow.services import netmanagers
+from windrow.services.filterrules import Reading
+from windrow.store import boot
 from windrow.store.leases import Leases, this_moment
 from windrow.store.origin import forget_origin, read_origin, write_origin
+from windrow.store.paths import Paths
 
 EXAMPLES = """\b
 Examples:
@@ -133,51 +140,65 @@ def init(
 
 
 def _take(session: Session, ask: seed.Ask, options: Options, *, take_over: bool) -> None:
-    ground = session.ground()
-    with nothing_changed(session.error_style), session.kernel() as kernel:
+    """The objects are designed from a look of its own; nothing is written before the round has let them pass."""
+    with nothing_changed(session.error_style), session.site() as site:
         if not session.permitted() and not options.dry_run:
-            raise KernelError(1, "change the network of this host", hint=advice_for_permission())
+            raise not_permitted()
         cluster, troubles = stored(session)
         gate(troubles, session.error_style)
-        sight, _ = survey(session, kernel)
-        dynamic = ground.dynamic(kernel)
+        sight = named(look(site.kernel, site.node, known(site.paths)), cluster)
+        dynamic = site.dynamic(site.kernel)
         planned = seed.design(cluster, sight.facts, sight.observed, ask, dynamic)
         fresh = [nic for nic in planned.nics if nic.master is None]
-        others = _others(ground, fresh, sight)
-        gate([*planned.problems, *_wireless(ground, planned.nics), *_managed(others, take_over)], session.error_style)
-        if options.dry_run:
-            for obj in planned.objects:
-                say("---")
-                print_yaml(dump(obj))
-        else:
-            _make_permanent(kernel, fresh, dynamic)
-            sight, _ = survey(session, kernel)  # with these addresses, that they come back
-            _keep_origin(ground, sight, fresh, first=planned.first)
-            if planned.leased is not None:
-                Leases(ground.paths).adopt(planned.leased, this_moment())
+        others = _others(site.paths, fresh, sight)
+        filtered = _filtered(site.filters([nic.name for nic in fresh]), options)
+        problems = [*planned.problems, *_wireless(site.paths, planned.nics), *_managed(others, take_over), *filtered]
+        gate(problems, session.error_style)
+        origin = _origin(site.paths, sight, fresh, site.kernel.link_defaults(), first=planned.first)
+    if options.dry_run:
+        for obj in planned.objects:
+            say("---")
+            print_yaml(dump(obj))
+    paths = Paths(session.root)
+
+    def writing(_: Admitted) -> None:
+        write_origin(paths, origin)
+        if planned.leased is not None:
+            Leases(paths).adopt(planned.leased, this_moment())
+
+    options = replace(options, see=partial(_with_origin, origin), writing=writing)
     before = [cluster.objects.get(obj.ref) for obj in planned.objects]
     try:
-        carry_out(session, Wish(put=planned.objects), options)
+        change(session, Wish(put=planned.objects), options)
     finally:
         if planned.first and not options.dry_run and _not_taken(session):
-            forget_origin(ground.paths)
-            Leases(ground.paths).forget(planned.host_network.interface)
+            forget_origin(paths)
+            Leases(paths).forget(planned.host_network.interface)
     if before == list(planned.objects):
         return
     if planned.host_network.mode is AddressMode.DHCP and not options.dry_run:
         say("Its address is asked for by the agent: windrow agent")
 
 
+def _with_origin(origin: HostState, sight: Sight) -> Sight:
+    """What is only written once the way back is on disk, and carried along by the plan that comes before."""
+    return replace(sight, facts=replace(sight.facts, origin=origin))
+
+
+def _node(session: Session, cluster: Cluster) -> str:
+    return names.node_name(session.node, [node.name for node in cluster.nodes()])
+
+
 def _not_taken(session: Session) -> bool:
     cluster, _ = stored(session)
-    return seed.present(cluster, session.node)[0] is None
+    return seed.present(cluster, _node(session, cluster))[0] is None
 
 
 # -- what is there ---------------------------------------------------------------------------------
 
 
-def _others(ground: Ground, nics: list[Nic], sight: Sight) -> list[netmanagers.Manager]:
-    runtime, root = sight.observed.runtime, ground.paths.root
+def _others(paths: Paths, nics: list[Nic], sight: Sight) -> list[netmanagers.Manager]:
+    runtime, root = sight.observed.runtime, paths.root
     return [m for nic in nics for m in netmanagers.managers(root, nic.name, runtime[nic.name].ifindex)]
 
 
@@ -198,44 +219,71 @@ def _managed(others: list[netmanagers.Manager], take_over: bool) -> list[Problem
     ]
 
 
-def _wireless(ground: Ground, nics: tuple[Nic, ...]) -> list[Problem]:
+def _wireless(paths: Paths, nics: tuple[Nic, ...]) -> list[Problem]:
     text = "is wireless: its access point takes frames of its own MAC address alone, so it can be in no bridge"
-    found = [nic.name for nic in nics if netmanagers.wireless(ground.paths.root, nic.name)]
+    found = [nic.name for nic in nics if netmanagers.wireless(paths.root, nic.name)]
     return [Problem(code="nic-wireless", message=f"{name} {text}", hint="use a wired NIC") for name in found]
 
 
-def _keep_origin(ground: Ground, sight: Sight, fresh: list[Nic], *, first: bool) -> None:
+SHOWN = 5
+"""So many rules of a packet filter are written out."""
+
+
+def _filtered(reading: Reading, options: Options) -> list[Problem]:
+    """The probe asks outwards, and sees nothing of who may come in: that a person tells, from a new session."""
+    settled = options.dry_run or options.confirm_s is not None
+    found = []
+    if reading.rules:
+        nics = ", ".join(sorted({rule.nic for rule in reading.rules}))
+        shown = "".join(f"\n        {rule.program}: {rule.text}" for rule in reading.rules[:SHOWN])
+        more = f"\n        and {len(reading.rules) - SHOWN} more" if len(reading.rules) > SHOWN else ""
+        message = f"rules of the packet filter name {nics}; what comes in then is no longer for them:{shown}{more}"
+        hint = (
+            "make rules for mgmt-br beside them, then say --confirm 60s: it is undone unless you confirm it from a new "
+            "session"
+        )
+        found.append(Problem(code="filter-names-nic", message=message, hint=hint, severity=_unless(settled)))
+    elif reading.unread and not reading.read:
+        why = "; ".join(reason for _, reason in reading.unread)
+        message = f"whether rules of a packet filter name these NICs cannot be told: {why}"
+        hint = "if there are any, say --confirm 60s, and confirm it from a new session"
+        found.append(Problem(code="filter-unread", message=message, hint=hint, severity=Severity.WARNING))
+    return found
+
+
+def _unless(settled: bool) -> Severity:
+    return Severity.WARNING if settled else Severity.ERROR
+
+
+def _origin(paths: Paths, sight: Sight, fresh: list[Nic], usual: Mapping[str, str], *, first: bool) -> HostState:
     """The NICs that are taken now, as they are; those that were taken before stay as they were found."""
     now = normalise(sight.observed, frozenset(nic.name for nic in fresh))
     links = {nic.name: now.links[nic.name] for nic in fresh if nic.name in now.links}
+    links = {name: replace(link, settings=_own_settings(sight, name, usual)) for name, link in links.items()}
     routes = frozenset(r for r in now.routes if r.dev in links)
+    rules = frozenset(r for r in sight.observed.state.rules if r.link in links)
     sysctls = dict(now.sysctls)
-    if not first and (before := read_origin(ground.paths)) is not None:
-        links, routes = {**links, **before.links}, routes | before.routes
+    if not first and (before := read_origin(paths)) is not None:
+        links, routes, rules = {**links, **before.links}, routes | before.routes, rules | before.rules
         sysctls |= before.sysctls
-    write_origin(ground.paths, HostState(links=links, routes=routes, sysctls=sysctls))
+    return HostState(links=links, routes=routes, rules=rules, sysctls=sysctls)
 
 
-def _make_permanent(kernel: Kernel, nics: list[Nic], dynamic: Mapping[IfName, Mapping[Cidr, int]]) -> None:
-    """An address for a time only would end while it moves; on its way it is one like any other. Raises KernelError."""
-    why = Ref("Node", "")
-    for nic in nics:
-        for address in dynamic.get(nic.name, {}):
-            action = AddAddr(address)
-            step = Step(phase=Phase.PREPARE, link=nic.name, action=action, why=why, impact=Impact.NONE)
-            if (failure := kernel.run([step])) is not None:
-                raise KernelError(failure.errno, f"keep {address} on {nic.name}")
+def _own_settings(sight: Sight, nic: IfName, usual: Mapping[str, str]) -> dict[str, str]:
+    """What was set for the NIC itself: what every new link begins with need not be carried to another."""
+    found = sight.observed.state.links[nic].settings
+    return {key: value for key, value in found.items() if usual.get(key, value) != value}
 
 
 # -- back ------------------------------------------------------------------------------------------
 
 
 def _give_back(session: Session, options: Options) -> None:
-    ground = session.ground()
+    paths = Paths(session.root)
     cluster, troubles = stored(session)
     gate(troubles, session.error_style)
-    config, network = seed.present(cluster, session.node)
-    origin = read_origin(ground.paths)
+    config, network = seed.present(cluster, _node(session, cluster))
+    origin = read_origin(paths)
     if config is None or origin is None:
         text = (
             "this host's management network is not Windrow's" if config is None else "nothing is kept of what was here"
@@ -245,8 +293,8 @@ def _give_back(session: Session, options: Options) -> None:
     gone = (config, network) if network is not None else (config,)
 
     def fit(compiled: Compiled, _: Sight) -> Compiled:
-        return replace(compiled, state=given_back(compiled.state, origin))
+        return replace(compiled, state=given_back(compiled.state, aged(origin, boot.seconds())))
 
-    carry_out(session, Wish(remove=gone), replace(options, fit=fit))
+    change(session, Wish(remove=gone), replace(options, fit=fit))
     if not options.dry_run and _not_taken(session):
-        forget_origin(ground.paths)
+        forget_origin(paths)

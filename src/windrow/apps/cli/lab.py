@@ -4,28 +4,32 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import json
 import os
 import shutil
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
+from windrow.apps.cli.options import output
+from windrow.apps.cli.output import print_json, say
 from windrow.apps.cli.session import Session
 from windrow.apps.cli.signals import interruptible
 from windrow.lab import supervisor
 from windrow.lab.client import LiveLog, Open, Terminal, ask, run_program
-from windrow.lab.errors import BootError, LabError
-from windrow.lab.kernel.boot import KERNELS
+from windrow.lab.doctor import HEADINGS, examine
+from windrow.lab.errors import LabError
+from windrow.lab.kernel.boot import AUTO, KERNELS, NAMES, Needs, described
 from windrow.lab.kernel.boot import boot as boot_kernel
 from windrow.lab.kernel.machine import Guest, Machine
-from windrow.lab.kernel.uml import MEMORY, memory_for
+from windrow.lab.kernel.uml import memory_for
 from windrow.lab.scenario_file import Texts, parse, read, shipped
 from windrow.lab.vm.fleet import check as check_machines
+from windrow.render.tables import table
 
 ENTRY = "windrow.apps.labguest:main"
 _TESTED = 6 * (128 << 20,)
@@ -33,6 +37,7 @@ _TESTED = 6 * (128 << 20,)
 
 EXAMPLES = """\b
 Examples:
+  windrow lab doctor                             which kernels this machine can run
   windrow lab list                               the scenarios that ship
   windrow lab run seed                           up, checks, report, down
   windrow lab up seed                            up, and stay
@@ -44,14 +49,22 @@ Examples:
 _kernel = click.option(
     "--kernel",
     "kind",
-    type=click.Choice(KERNELS),
-    default="uml",
+    type=click.Choice((AUTO, *KERNELS)),
+    default=AUTO,
     show_default=True,
-    help="uml: User-Mode Linux, an ordinary process. native: namespaces of this kernel.",
+    help="uml: User-Mode Linux, an ordinary process. qemu: a whole kernel under QEMU. native: namespaces of this "
+    "kernel. auto: the first of them that boots.",
+)
+_cpus = click.option(
+    "--cpus", type=click.IntRange(1, 64), default=1, show_default=True, help="Processors of the kernel; with QEMU only."
 )
 _name = click.option("--name", default=supervisor.DEFAULT_NAME, show_default=True, help="Of several labs, which one.")
 _verbose = click.option("-v", "--verbose", is_flag=True, help="Show what the kernel says, too.")
 _json = click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output, and no live log.")
+
+
+FORWARDED = ("WINDROW_CNI_PLUGIN", "WINDROW_HOSTS", "COLUMNS", "PYTHONPATH")
+"""Variables of the environment that tests in the lab kernel see, too."""
 
 
 @click.group(epilog=EXAMPLES, short_help="Run a whole cluster in one Linux kernel")
@@ -69,20 +82,21 @@ def lab() -> None:
 @lab.command()
 @click.argument("scenario")
 @_kernel
+@_cpus
 @click.option("--svg", type=click.Path(dir_okay=False, path_type=Path), help="Write the topology as SVG to FILE.")
 @click.option("--picture/--no-picture", default=True, help="Draw the topology at the end.")
 @_json
 @_verbose
 @click.pass_obj
 def run(
-    session: Session, scenario: str, kind: str, svg: Path | None, picture: bool, as_json: bool, verbose: bool
+    session: Session, scenario: str, kind: str, cpus: int, svg: Path | None, picture: bool, as_json: bool, verbose: bool
 ) -> None:
     """Bring a scenario up, run its checks, report, and take it down."""
     log = _live_log(session, quiet=as_json)
-    texts, memory = _scenario(scenario)
-    with _machine(kind, log, verbose or session.verbose, memory) as machine:
+    texts, needs = _scenario(scenario, cpus)
+    with _machine(kind, log, verbose or session.verbose, needs) as machine:
         report = ask(machine.open, {"do": "up", "scenario": texts.to_json()}, log.event)
-        report["boot_s"] = round(machine.boot_s, 3)
+        report |= {"boot_s": round(machine.boot_s, 3), "kernel": machine.about["lab"]}
         log.say("checks:", "step")
         report |= _checked(ask(machine.open, {"do": "check"}, log.event), report["ok"])
         drawn = _draw(machine.open, session)
@@ -90,7 +104,7 @@ def run(
             _write(svg, drawn["svg"])
             report["svg"] = str(svg)
     if as_json:
-        click.echo(json.dumps(report, indent=2, ensure_ascii=False))
+        print_json(report)
     else:
         if picture:
             click.echo(drawn["text"], color=True)
@@ -101,19 +115,19 @@ def run(
 @lab.command()
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 @_kernel
+@_cpus
 @_verbose
 @click.pass_obj
-def test(session: Session, arguments: tuple[str, ...], kind: str, verbose: bool) -> None:
+def test(session: Session, arguments: tuple[str, ...], kind: str, cpus: int, verbose: bool) -> None:
     """Run pytest in a lab kernel: `windrow lab test -- tests/kernel -q`."""
     log = _live_log(session)
-    env = {"HYPOTHESIS_STORAGE_DIRECTORY": "/tmp/hypothesis", "PYTHONDONTWRITEBYTECODE": "1", "WINDROW_LAB": kind}
+    env = {"HYPOTHESIS_STORAGE_DIRECTORY": "/tmp/hypothesis", "PYTHONDONTWRITEBYTECODE": "1"}
     # Which plugin tests/cni is about (they are pointed at others' too), and which checkout is tested.
-    env |= {
-        name: value for name, value in os.environ.items() if name in ("WINDROW_CNI_PLUGIN", "COLUMNS", "PYTHONPATH")
-    }
+    env |= {name: value for name, value in os.environ.items() if name in FORWARDED}
     argv = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *arguments]
-    with _machine(kind, log, verbose or session.verbose, memory_for(_TESTED)) as machine:
-        code = run_program(machine.open, argv, env=env)
+    needs = Needs(memory=memory_for(_TESTED), cpus=cpus)
+    with _machine(kind, log, verbose or session.verbose, needs) as machine:
+        code = run_program(machine.open, argv, env=env | {"WINDROW_LAB": machine.about["lab"]})
     raise click.exceptions.Exit(code)
 
 
@@ -123,27 +137,30 @@ def test(session: Session, arguments: tuple[str, ...], kind: str, verbose: bool)
 @lab.command()
 @click.argument("scenario")
 @_kernel
+@_cpus
 @_name
 @click.option("--apply/--no-apply", default=True, help="Bring the nodes to their manifests, or leave them bare.")
 @_json
 @_verbose
 @click.pass_obj
-def up(session: Session, scenario: str, kind: str, name: str, apply: bool, as_json: bool, verbose: bool) -> None:
+def up(
+    session: Session, scenario: str, kind: str, cpus: int, name: str, apply: bool, as_json: bool, verbose: bool
+) -> None:
     """Bring a scenario up, and keep it: `lab exec`, `lab shell` and `lab check` use it, `lab down` ends it."""
     log = _live_log(session, quiet=as_json)
-    texts, memory = _scenario(scenario)
-    log.say(f"starting the lab kernel ({kind})")
-    started = supervisor.start(name, ENTRY, kind, memory=memory, log=_kernel_log(log, verbose or session.verbose))
-    log.say(f"Linux {started['kernel']} is up after {started['boot_s']:.2f} s", "good")
+    texts, needs = _scenario(scenario, cpus)
+    log.say("starting the lab kernel")
+    started = supervisor.start(name, ENTRY, kind, needs, log=_kernel_log(log, verbose or session.verbose))
+    _say_which(log, started, started["boot_s"])
     try:
         report = ask(_open(name), {"do": "up", "scenario": texts.to_json(), "apply": apply}, log.event)
     except BaseException:
         with contextlib.suppress(LabError):
             supervisor.stop(name)
         raise
-    report |= {"boot_s": started["boot_s"], "name": name}
+    report |= {"boot_s": started["boot_s"], "kernel": started["lab"], "name": name}
     if as_json:
-        click.echo(json.dumps(report, indent=2, ensure_ascii=False))
+        print_json(report)
     else:
         other = "" if name == supervisor.DEFAULT_NAME else f" --name {name}"
         log.say(f"the lab is up; `windrow lab down{other}` ends it", "good" if report["ok"] else "bad")
@@ -194,7 +211,7 @@ def check(session: Session, name: str, as_json: bool) -> None:
     log = _live_log(session, quiet=as_json)
     report = ask(_open(name), {"do": "check"}, log.event)
     if as_json:
-        click.echo(json.dumps(report, indent=2, ensure_ascii=False))
+        print_json(report)
     raise click.exceptions.Exit(0 if report["ok"] else 1)
 
 
@@ -255,7 +272,7 @@ def status(as_json: bool) -> None:
     """The labs that are up."""
     found = {name: ask(_open(name), {"do": "about"}) for name in supervisor.running()}
     if as_json:
-        click.echo(json.dumps(found, indent=2, ensure_ascii=False))
+        print_json(found)
         return
     if not found:
         click.echo("no lab is up")
@@ -272,17 +289,39 @@ def list_() -> None:
         click.echo(f"{name:<{widest}}  {description.strip().splitlines()[0]}")
 
 
+@lab.command()
+@click.option("--kernel", "kinds", type=click.Choice(KERNELS), multiple=True, help="Only this one; may be repeated.")
+@click.option("--first", is_flag=True, help="Stop at the first one that works.")
+@output
+@click.pass_obj
+def doctor(session: Session, kinds: tuple[str, ...], first: bool, output: str) -> None:
+    """Try the lab kernels of this machine, each for real: what works, how long it takes, and what to do if not.
+
+    Exit code 0 if one of them works.
+    """
+    tries = [(kind, partial(boot_kernel, kind, Guest(entry=ENTRY))) for kind in kinds or KERNELS]
+    with interruptible():
+        found = examine(tries, first=first)
+    if output == "json":
+        print_json([verdict.to_json() for verdict in found])
+    else:
+        say(table(HEADINGS, [verdict.row() for verdict in found], session.style).rstrip("\n"))
+        for line in (line for verdict in found for line in verdict.words()):
+            say(line)
+    raise click.exceptions.Exit(0 if any(verdict.works for verdict in found) else 1)
+
+
 # Pieces -------------------------------------------------------------------------------------------
 
 
-def _scenario(name: str) -> tuple[Texts, str]:
-    """Read here, and understood here first: a mistake in it is told before anything is started. And the memory that
-    its lab needs."""
+def _scenario(name: str, cpus: int) -> tuple[Texts, Needs]:
+    """Read here, and understood here first: a mistake in it is told before anything is started. And what its lab
+    needs of a kernel."""
     texts = read(name)
     found = parse(texts)
     if found.vms:
         check_machines()
-    return texts, memory_for([vm.memory for vm in found.vms])
+    return texts, Needs(memory=memory_for([vm.memory for vm in found.vms]), cpus=cpus, machines=bool(found.vms))
 
 
 def _live_log(session: Session, *, quiet: bool = False) -> LiveLog:
@@ -298,19 +337,21 @@ def _open(name: str) -> Open:
 
 
 @contextlib.contextmanager
-def _machine(kind: str, log: LiveLog, verbose: bool, memory: str = MEMORY) -> Iterator[Machine]:
+def _machine(kind: str, log: LiveLog, verbose: bool, needs: Needs) -> Iterator[Machine]:
     """A lab kernel for as long as the block lasts, however it ends."""
     # The guest cannot write the bytecode of what it imports; here that happens while its kernel boots.
     threading.Thread(target=importlib.import_module, args=[ENTRY.partition(":")[0]], daemon=True).start()
-    log.say(f"starting the lab kernel ({kind})")
-    with interruptible():
-        try:
-            machine = boot_kernel(kind, Guest(entry=ENTRY), memory=memory, log=_kernel_log(log, verbose))
-        except BootError as error:
-            raise BootError(f"{error}\n{error.console}", console=error.console) from error
-        with machine:
-            log.say(f"Linux {machine.about['kernel']} is up after {machine.boot_s:.2f} s", "good")
-            yield machine
+    log.say("starting the lab kernel")
+    with interruptible(), boot_kernel(kind, Guest(entry=ENTRY), needs, log=_kernel_log(log, verbose)) as machine:
+        _say_which(log, machine.about, machine.boot_s)
+        yield machine
+
+
+def _say_which(log: LiveLog, about: Mapping[str, Any], boot_s: float) -> None:
+    """Of the kernels, this one; and why not one that is tried before it."""
+    for kind, why in about.get("instead", {}).items():
+        log.say(f"not in {NAMES[kind]}: {why}", "note")
+    log.say(f"Linux {about['kernel']} is up after {boot_s:.2f} s ({described(about)})", "good")
 
 
 def _run(

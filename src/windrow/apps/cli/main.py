@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from windrow import __version__
+from windrow.apps.cli.door import close_doors
 from windrow.apps.cli.session import Session, style_for
 from windrow.model.problems import WindrowError
 
@@ -133,18 +134,21 @@ def fail(error: WindrowError, session: object = None) -> None:
 def cli(ctx: click.Context, root: Path | None, node: str | None, color: str, verbose: bool) -> None:
     """The Harvester network for any Linux host: cluster networks, VLAN-aware bridges and bonds."""
     session = ctx.obj if isinstance(ctx.obj, Session) else Session()
+    style, error_style = style_for(color, sys.stdout), style_for(color, sys.stderr)
+    close_doors(output=style.colour, errors=error_style.colour)
     ctx.obj = replace(
         session,
         root=root or session.root,
         node=node or session.node,
-        style=style_for(color, sys.stdout),
-        error_style=style_for(color, sys.stderr),
+        style=style,
+        error_style=error_style,
         verbose=verbose,
     )
 
 
 def main() -> None:
     """The entry point of the command `windrow`."""
+    close_doors()
     cli.main(prog_name="windrow")
 
 

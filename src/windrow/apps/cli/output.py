@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import click
 
 from windrow.model.problems import Problem, ProblemsError, Severity, WindrowError, errors
-from windrow.render.text import PLAIN, Style, plural
+from windrow.render.text import PLAIN, Style, json_shown, plural
 
 
 def say(text: str) -> None:
@@ -35,14 +35,15 @@ def complain_of(error: WindrowError, style: Style | None = None) -> None:
 
 
 @contextmanager
-def nothing_changed(style: Style = PLAIN) -> Iterator[None]:
-    """Where the block refuses, say so, and that everything is as it was; then end with 1."""
+def nothing_changed(style: Style = PLAIN, changed: Callable[[], bool] = lambda: False) -> Iterator[None]:
+    """Where the block refuses, say so, and that everything is as it was, unless it has `changed`; then end with 1."""
     try:
         yield
     except WindrowError as error:
         complain_of(error, style)
         count = len(errors(error.problems)) if isinstance(error, ProblemsError) else 1
-        click.echo(f"{plural(count, 'error')}; nothing was changed", err=True)
+        if not changed():
+            click.echo(f"{plural(count, 'error')}; nothing was changed", err=True)
         raise click.exceptions.Exit(1) from error
 
 
@@ -54,7 +55,8 @@ def gate(problems: Sequence[Problem], style: Style = PLAIN) -> None:
 
 
 def print_json(document: Any) -> None:
-    click.echo(json.dumps(document, indent=2, ensure_ascii=False))
+    """The same document, whatever is in it: JSON has a way to write control characters."""
+    click.echo(json_shown(json.dumps(document, indent=2, ensure_ascii=False)))
 
 
 def print_yaml(document: Mapping[str, Any]) -> None:

@@ -6,8 +6,8 @@ import click
 
 from windrow.apps.cli.options import files, output
 from windrow.apps.cli.output import complain, print_json, say
-from windrow.apps.cli.preview import preview, wish_for
 from windrow.apps.cli.session import Session
+from windrow.apps.cli.situation import means, said_of, survey, wish_for
 from windrow.model.problems import errors
 from windrow.render.consequences import consequences_text, consequences_value
 from windrow.render.plan import plan_text
@@ -32,16 +32,17 @@ def plan(session: Session, places: tuple[str, ...], output: str) -> None:
 
     Changes nothing, and needs no privileges. Exit code 1 where something is refused.
     """
-    with session.kernel() as kernel:
-        seen = preview(session, kernel, wish_for(places))
-    plan = seen.planned.plan
+    wish = wish_for(places)
+    report = survey(session, wish)
+    plan, said = report.plan, said_of(report.admitted, report.planned, report.problems)
+    meaning = means(report, wish)
     if output == "json":
-        value = plan_value(plan, node=session.node, problems=seen.problems)
-        print_json({**value, "consequences": consequences_value(seen.means)})
+        value = plan_value(plan, node=session.node, problems=said)
+        print_json({**value, "consequences": consequences_value(meaning)})
     else:
-        complain(seen.problems, session.error_style)
+        complain(said, session.error_style)
         say(plan_text(plan, node=session.node, style=session.style))
-        if not seen.means.none:
-            say(f"\n{consequences_text(seen.means, session.style)}")
-    if plan.refusals or errors(seen.problems):
+        if not meaning.none:
+            say(f"\n{consequences_text(meaning, session.style)}")
+    if plan.refusals or errors(said):
         raise click.exceptions.Exit(1)

@@ -13,39 +13,24 @@ from collections.abc import Iterator
 
 import click
 
-from windrow.apps.cli.output import complain, say
+from windrow.apps.cli.door import control
+from windrow.apps.cli.output import say
 from windrow.apps.cli.session import Session
-from windrow.apps.engine import Kernel, Waiting
-from windrow.apps.kept import keep_as_good
 from windrow.apps.lock import HostLock
-from windrow.apps.safe.change import Result, refuse_while_pending
-from windrow.apps.safe.ground import Ground
-from windrow.apps.safe.recover import recover
+from windrow.apps.round.remember import confirmed
+from windrow.apps.round.report import Report
 from windrow.apps.safe.undo import Undone, undo
 from windrow.model.checkpoint import Checkpoint, Stage
-from windrow.model.problems import Problem, Severity
 from windrow.render.text import plural
 from windrow.services import process
 from windrow.store import boot
 from windrow.store.checkpoints import Checkpoints
+from windrow.store.paths import Paths
 
 LOCK_S = 30.0
 _LOOK_S = 0.2
 _LATE_S = 10.0
 """The watchdog undoes it at the deadline; so long after it, we do."""
-
-
-def settle(session: Session, ground: Ground, kernel: Kernel, waiting: Waiting) -> None:
-    """First what an earlier change left behind is finished or undone; the caller has the host's locks. Raises
-    ProblemsError where one is still to be confirmed."""
-
-    def tell(problem: Problem) -> None:
-        complain([problem], session.error_style)
-
-    if done := recover(ground, kernel, waiting=waiting, tell=tell):
-        text = f"the change by `{done.checkpoint.made_by}` is {done.stage}: {done.said}"
-        tell(Problem(code="checkpoint-recovered", message=text, severity=Severity.WARNING))
-    refuse_while_pending(ground)
 
 
 @contextlib.contextmanager
@@ -70,16 +55,16 @@ def unheard() -> Iterator[None]:
         yield
 
 
-def await_decision(session: Session, ground: Ground, result: Result, *, quiet: bool) -> bool:
+def await_decision(session: Session, report: Report, *, quiet: bool) -> bool:
     """Wait for somebody to confirm it, where somebody has to, and say how it ended. Whether it was kept."""
-    if result.stage is Stage.WAITING or (result.stage is Stage.UNDOING and result.undone is None):
-        found = _wait(session, ground, result, quiet=quiet)
+    if report.stage is Stage.WAITING or (report.stage is Stage.UNDOING and report.undone is None):
+        found = _wait(session, report, quiet=quiet)
         stage, said = (found.stage, found.said) if found else (Stage.UNDONE, "its checkpoint is gone")
     else:
-        stage, said = result.stage or Stage.CONFIRMED, result.said
-    if result.stage is not None and not quiet:
+        stage, said = report.stage or Stage.CONFIRMED, report.said
+    if report.stage is not None and not quiet:
         with unheard():
-            say_decision(session, stage, said, result.undone)
+            say_decision(session, stage, said, report.undone)
     return stage is Stage.CONFIRMED
 
 
@@ -93,9 +78,8 @@ def say_decision(session: Session, stage: Stage, said: str, undone: Undone | Non
     if stage is Stage.UNDOING or (undone and undone.left):
         lines[0] = f"{style.red('error:')} the change was to be undone ({said}), and not all of it was"
         lines.append(f"    {undone.left}" if undone else "")
-        lines.append(
-            f"    {style.cyan('hint:')} put that right; `windrow undo` tries again, `windrow diff` shows the rest"
-        )
+        hint = "it is tried again and again, at once by `windrow undo`; `windrow confirm` leaves the rest as it is now"
+        lines.append(f"    {style.cyan('hint:')} {hint}")
     else:
         lines.append(f"{session.node} and its manifests are as they were before")
     for line in filter(None, lines):
@@ -105,36 +89,35 @@ def say_decision(session: Session, stage: Stage, said: str, undone: Undone | Non
 # -- waiting ---------------------------------------------------------------------------------------
 
 
-def _wait(session: Session, ground: Ground, result: Result, *, quiet: bool) -> Checkpoint | None:
+def _wait(session: Session, report: Report, *, quiet: bool) -> Checkpoint | None:
     """Until it is decided: by an answer here, by `windrow confirm` or `windrow undo` elsewhere, or by the watchdog."""
-    file = Checkpoints(ground.paths)
+    file = Checkpoints(Paths(session.root))
     asking = not quiet and sys.stdin.isatty() and sys.stdout.isatty()
-    if not quiet and result.stage is Stage.WAITING:
+    if not quiet and report.stage is Stage.WAITING:
         with unheard():
-            say(f"So far: {result.said}.")
+            say(f"So far: {report.said}.")
             if not asking:
                 say("It waits to be confirmed: windrow confirm")
     try:
-        while (found := file.get()) is not None and found.id == result.checkpoint and found.stage.pending:
+        while (found := file.get()) is not None and found.id == report.checkpoint and found.stage.pending:
             left = found.deadline - boot.seconds()
             if left < -_LATE_S and not process.alive(found.watchdog):
-                take_back(session, ground, found, f"nobody confirmed it within {found.allowed_s:.0f} s")
+                take_back(session, found, f"nobody confirmed it within {found.allowed_s:.0f} s")
             elif asking and found.stage is Stage.WAITING and left > 0:
-                asking = _ask(session, ground, found, left)
+                asking = _ask(session, found, left)
             else:
                 time.sleep(_LOOK_S)
         return found
     except KeyboardInterrupt:
-        if (found := file.pending()) is not None and found.id == result.checkpoint:
-            take_back(session, ground, found, "it was taken back with Ctrl-C")
+        if (found := file.pending()) is not None and found.id == report.checkpoint:
+            take_back(session, found, "it was taken back with Ctrl-C")
         return file.get()
 
 
-def _ask(session: Session, ground: Ground, found: Checkpoint, left: float) -> bool:
+def _ask(session: Session, found: Checkpoint, left: float) -> bool:
     """Ask for a moment; whether to go on asking. A terminal that went away has not said no."""
     try:
-        sys.stdout.write(f"\rKeep this change? [y/N] ({left:.0f} s) ")
-        sys.stdout.flush()
+        control(f"\rKeep this change? [y/N] ({left:.0f} s) ")
         if not select.select([sys.stdin], [], [], min(left, 1.0))[0]:
             return True
         answer = os.read(sys.stdin.fileno(), 256).decode(errors="replace").strip().lower()
@@ -142,14 +125,15 @@ def _ask(session: Session, ground: Ground, found: Checkpoint, left: float) -> bo
         return False
     if answer in ("y", "yes"):
         said = "it was confirmed here"
-        if Checkpoints(ground.paths).move(found.id, Stage.CONFIRMED, since=(Stage.WAITING,), said=said):
-            keep_as_good(ground.paths)
+        paths = Paths(session.root)
+        if Checkpoints(paths).move(found.id, Stage.CONFIRMED, since=(Stage.WAITING,), said=said):
+            confirmed(paths, found, time.time())
     elif answer in ("n", "no"):
-        take_back(session, ground, found, "it was not confirmed")
+        take_back(session, found, "it was not confirmed")
     return True
 
 
-def take_back(session: Session, ground: Ground, found: Checkpoint, said: str) -> Undone | None:
+def take_back(session: Session, found: Checkpoint, said: str) -> Undone | None:
     """Undo it now. Raises KernelError: another one has the locks."""
-    with session.kernel() as kernel, HostLock(ground.paths, timeout_s=LOCK_S) as lock:
-        return undo(ground, kernel, found, said, waiting=lock.waiting)
+    with session.site() as site, HostLock(site.paths, timeout_s=LOCK_S) as lock:
+        return undo(site, found, said, waiting=lock.waiting)

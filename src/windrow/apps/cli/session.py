@@ -14,12 +14,14 @@ from windrow.render.text import Style
 
 if TYPE_CHECKING:
     from windrow.apps.engine import Kernel
-    from windrow.apps.safe.ground import Ground
+    from windrow.apps.site import Site
 
 
 def host_name() -> str:
-    """As a kubelet would call this host: in lower case."""
-    return os.uname().nodename.lower()
+    """What this host is called where nothing else is known of it. Which Node it is, `rules.admit` finds."""
+    from windrow.model.names import node_name
+
+    return node_name(os.uname().nodename)
 
 
 def real_kernel() -> Kernel:
@@ -45,8 +47,8 @@ class Session:
     verbose: bool = False
     open_kernel: Callable[[], Kernel] = real_kernel
     permitted: Callable[[], bool] = may_administer
-    on_ground: Callable[[Ground], Ground] = lambda ground: ground
-    """What a safe change has standing by; tests put in others."""
+    on_site: Callable[[Site], Site] = lambda site: site
+    """What stands by while something changes; tests put in others."""
 
     @contextmanager
     def kernel(self) -> Iterator[Kernel]:
@@ -59,12 +61,14 @@ class Session:
             if close:
                 close()
 
-    def ground(self) -> Ground:
-        """Where a safe change happens."""
-        from windrow.apps.safe.ground import Ground
+    @contextmanager
+    def site(self) -> Iterator[Site]:
+        """This host, with its kernel open. Raises KernelError."""
+        from windrow.apps.round.here import here
         from windrow.store.paths import Paths
 
-        return self.on_ground(Ground(paths=Paths(self.root), node=self.node, open_kernel=self.open_kernel))
+        with self.kernel() as kernel:
+            yield self.on_site(here(Paths(self.root), self.node, kernel, self.open_kernel))
 
 
 def style_for(color: str, stream: TextIO) -> Style:

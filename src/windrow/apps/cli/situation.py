@@ -2,54 +2,49 @@
 
 from __future__ import annotations
 
-import time
-from dataclasses import replace
+from collections.abc import Sequence
 
-from windrow.apps.agent.settle import choose
+from windrow.apps.cli.manifests import read
 from windrow.apps.cli.session import Session
-from windrow.apps.engine import Kernel, Planned, Sight, look, plan_node
-from windrow.apps.known import known, unreadable
+from windrow.apps.round import Policy, Report, Stored, carry_out
 from windrow.model.cluster import Cluster
+from windrow.model.located import located
 from windrow.model.problems import Problem
+from windrow.render.consequences import Consequences
+from windrow.rules import AS_STORED, Admitted, Planned, Wish
+from windrow.status.consequences import Here, consequences
 from windrow.store.directory import Store
-from windrow.store.errors import StoreError
-from windrow.store.lastgood import read_last_good
-from windrow.store.manifests import ManifestFiles
-from windrow.store.paths import Paths
 
 
 def stored(session: Session) -> tuple[Cluster, tuple[Problem, ...]]:
     """The cluster of the store, and what is wrong with its files. A store that is not there is empty."""
-    loaded = Store(session.root).load()
+    loaded = Store(session.root).readable()
     return Cluster.of(loaded.objects), loaded.problems
 
 
-def in_force(session: Session, sight: Sight) -> Cluster:
-    """What a running agent works with: of objects whose manifests are wrong, the last good version."""
-    paths = Paths(session.root)
-    try:
-        good = read_last_good(paths)
-    except StoreError:
-        good = None
-    found = ManifestFiles(paths).look(time.time())
-    settled = choose(found, Cluster.of(good.objects) if good is not None else None, sight)
-    return settled.cluster or Cluster.of(())
+def wish_for(places: Sequence[str]) -> Wish:
+    """To store what these files hold."""
+    if not places:
+        return AS_STORED
+    loaded = read(places)
+    return Wish(put=loaded.objects, problems=loaded.problems, unread=loaded.unread)
 
 
-def survey(session: Session, kernel: Kernel) -> tuple[Sight, tuple[Problem, ...]]:
-    """A look at this host with what its disk knows, and what is wrong with that."""
-    paths = Paths(session.root)
-    return look(kernel, session.node, known(paths)), unreadable(paths)
+def survey(session: Session, wish: Wish = AS_STORED) -> Report:
+    """What a round would find and do now: the very round, without its hands. Raises ProblemsError, KernelError."""
+    with session.site() as site:
+        return carry_out(site, Stored(site.paths), wish, Policy(dry=True, explain=True))
 
 
-def assess(session: Session, cluster: Cluster, kernel: Kernel) -> tuple[Sight, Planned]:
-    """What there is, and what it should be; the compiled problems are all that is to be said of it."""
-    sight, said = survey(session, kernel)
-    return sight, judged(cluster, sight, said)
+def said_of(admitted: Admitted, planned: Planned, records: Sequence[Problem]) -> tuple[Problem, ...]:
+    """All that is to be said of what is stored, of the `records` of this node, and of what is wanted of it."""
+    kept = () if admitted.fresh else located(admitted.problems, admitted.before.objects)
+    compiled = located(planned.compiled.problems, admitted.target.objects)
+    return tuple(dict.fromkeys((*kept, *admitted.warnings, *records, *compiled)))
 
 
-def judged(cluster: Cluster, sight: Sight, said: tuple[Problem, ...]) -> Planned:
-    """What it should be by this cluster; `said`: what else there is to say of the node."""
-    planned = plan_node(cluster, sight)
-    compiled = replace(planned.compiled, problems=(*said, *planned.compiled.problems))
-    return replace(planned, compiled=compiled)
+def means(report: Report, wish: Wish) -> Consequences:
+    """What the wish means for all nodes that the objects name, and for this one."""
+    facts, before = report.sight.facts, report.admitted.before
+    here = Here(node=facts.node, observed=report.sight.observed, plan=report.plan, ports=facts.ports)
+    return consequences(before, wish.after(before), here)

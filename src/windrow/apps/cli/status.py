@@ -9,15 +9,18 @@ from collections.abc import Iterable
 import click
 
 from windrow.apps.cli.documents import report_of
+from windrow.apps.cli.door import control
 from windrow.apps.cli.options import output
 from windrow.apps.cli.output import complain, print_json, say
 from windrow.apps.cli.session import Session
-from windrow.apps.cli.situation import in_force, judged, stored, survey
+from windrow.apps.cli.situation import survey
 from windrow.apps.known import agent_status, pending_change
 from windrow.model.events import Event
+from windrow.model.located import located
 from windrow.model.problems import Problem
 from windrow.render.overview import COLUMNS, Clock, Overview, overview_text, overview_value
 from windrow.render.plan import problems_lines
+from windrow.render.text import Style, shown
 from windrow.status import overview
 from windrow.status.overview import Told
 from windrow.store.errors import StoreError
@@ -49,7 +52,7 @@ def status(session: Session, watch: bool, output: str) -> None:
     if watch and output == "json":
         raise click.UsageError("--watch is for people; `windrow events -w -o json` is for programs")
     if watch:
-        click.echo(_HOME + _CLEAR, nl=False, color=True)
+        control(_HOME + _CLEAR)
     while True:
         found, problems = look(session)
         if output == "json":
@@ -60,20 +63,20 @@ def status(session: Session, watch: bool, output: str) -> None:
             complain(problems, session.error_style)
             say(text)
             return
-        _refresh(text, problems)
+        _refresh(text, problems, session.style)
 
 
 def look(session: Session) -> tuple[Overview, tuple[Problem, ...]]:
     """What there is to show, and what is wrong with the store."""
     paths = Paths(session.root)
     agent = agent_status(paths)
-    with session.kernel() as kernel:
-        sight, said = survey(session, kernel)
-    # An agent says what is wrong with manifests, and since when; and works with the versions that were good.
-    cluster, problems = stored(session) if agent is None else (in_force(session, sight), ())
-    planned = judged(cluster, sight, said)
+    report = survey(session)
+    # An agent says what is wrong with manifests, and since when; both work with the versions that were good.
+    admitted = report.admitted
+    problems = () if agent is not None or admitted.fresh else (*admitted.problems, *admitted.warnings)
     told = Told(now=time.time(), agent=agent, pending=pending_change(paths), events=_events(paths))
-    return overview(cluster, report_of(sight, planned, session.node), told), problems
+    cluster = admitted.before if admitted.fresh else admitted.target
+    return overview(cluster, report_of(report), told), located(problems, admitted.before.objects)
 
 
 def _events(paths: Paths) -> tuple[Event, ...]:
@@ -99,11 +102,10 @@ def clock(now: float) -> Clock:
     return words
 
 
-def _refresh(text: str, problems: Iterable[Problem]) -> None:
+def _refresh(text: str, problems: Iterable[Problem], style: Style) -> None:
     """Over what was there, so that nothing flickers: each line clears the rest of its own."""
     lines = [*problems_lines(problems), *text.splitlines()]
     at = time.strftime("%H:%M:%S")
-    click.echo(
-        _HOME + "".join(f"{line}\x1b[K\n" for line in lines) + f"{at}  Ctrl-C ends this" + _CLEAR, nl=False, color=True
-    )
+    frame = "".join(f"{shown(line, colour=style.colour)}\x1b[K\n" for line in lines)
+    control(f"{_HOME}{frame}{at}  Ctrl-C ends this{_CLEAR}")
     time.sleep(REFRESH_S)

@@ -12,6 +12,7 @@ from windrow.model.checkpoint import Stage
 from windrow.model.problems import ProblemsError
 from windrow.render.text import plural
 from windrow.store.checkpoints import Checkpoints
+from windrow.store.paths import Paths
 
 EXAMPLES = """\b
 Examples:
@@ -26,13 +27,12 @@ def undo(session: Session) -> None:
 
     A change that was kept is no longer undone: edit the manifests, or see `windrow init --undo`.
     """
-    ground = session.ground()
-    file = Checkpoints(ground.paths)
+    file = Checkpoints(Paths(session.root))
     found = file.pending()
     if found is None:
         raise ProblemsError([nothing_pending(file)])
     said = "it was taken back with `windrow undo`"
-    done = take_back(session, ground, found, said)
+    done = take_back(session, found, said)
     now = file.get()
     if done is None:
         last = (now.stage, now.said) if now else (Stage.UNDONE, "its checkpoint is gone")

@@ -205,12 +205,15 @@ def _record_of(request: Request, config: BridgeConfig, place: bridges.Place, mac
 
 def _claim(record: PortRecord, host: Host, cluster_network: str) -> None:
     """Raises CniError where a port of the same cluster network has the MAC address."""
-    other = host.records.claim(record)
+
+    def gone(other: PortRecord) -> bool:
+        if ports.see(host.rtnl(), other.host) is not None:
+            return False
+        begun = host.records.written(other.key)
+        return begun is None or time.time() - begun > BEGUN_S
+
+    other = host.records.claim(record, gone)
     if other is None:
-        return
-    begun = host.records.written(other.key)
-    if ports.see(host.rtnl(), other.host) is None and (begun is None or time.time() - begun > BEGUN_S):
-        host.records.take_over(record)
         return
     message = f"MAC address {record.mac} is in use in cluster network {cluster_network}"
     raise CniError(IN_THE_WAY, message, f"interface {other.ifname} of {other.user} has it")

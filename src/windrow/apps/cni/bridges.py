@@ -57,7 +57,8 @@ def find(config: BridgeConfig, host: Host) -> Place:
             raise absent(owner, config.bridge)
     if seen is not None and (config.vlan or config.trunk) and seen.data.get("vlan_filtering") != 1:
         message = f"bridge {config.bridge} does not filter VLANs: the port would be in no VLAN of its own"
-        details = f"ip link set {config.bridge} type bridge vlan_filtering 1, or another bridge"
+        turn_on = f"ip link set {config.bridge} type bridge vlan_filtering 1"
+        details = f"use another bridge; or, where this host itself is not reached over it in a VLAN, {turn_on}"
         raise CniError(IN_THE_WAY, message, details)
     return Place(cluster_network=owner, seen=seen)
 

@@ -17,7 +17,7 @@ from typing import Any
 from windrow.apps.cni.definitions import Definitions
 from windrow.apps.cni.host import Host
 from windrow.model.lazy import dataclass
-from windrow.model.names import MGMT, bridge_of
+from windrow.model.names import MGMT, bridge_of, node_name
 from windrow.netlink.errors import KernelError
 from windrow.port.errors import INVALID_CONFIG, MISSING, CniError
 from windrow.port.networks import NONE, WINDROW_DEFAULT_NETWORK
@@ -139,12 +139,13 @@ def _is_ours(config: Mapping[str, Any]) -> bool:
 
 def brought(host: Host, definitions: Definitions, version: str) -> dict[str, Any]:
     """The configuration of the bridge for this node's pods. Raises CniError: the node has no pod addresses."""
-    cidrs = definitions.pod_cidrs.get(host.node)
+    node = node_name(host.node, definitions.nodes)
+    cidrs = definitions.pod_cidrs.get(node)
     if not cidrs:
-        known = host.node in definitions.nodes
-        message = f"node {host.node} has no podCIDR, so its pods have no default network"
+        known = node in definitions.nodes
+        message = f"node {node} has no podCIDR, so its pods have no default network"
         if not known:
-            message = f"there is no Node {host.node} in the manifests, so its pods have no default network"
+            message = f"there is no Node {node} in the manifests, so its pods have no default network"
         add = "add spec.podCIDR to it" if known else "add one with spec.podCIDR"
         hint = f"{add}, or name a network (clusterNetwork), or annotate the pod with {WINDROW_DEFAULT_NETWORK}: {NONE}"
         raise CniError(MISSING, message, hint)

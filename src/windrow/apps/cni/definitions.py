@@ -18,11 +18,11 @@ from typing import Any
 from windrow import __version__
 from windrow.model.lazy import dataclass
 from windrow.port.errors import INVALID_CONFIG, IO_FAILURE, MISSING, CniError
+from windrow.store import records
 from windrow.store.paths import Paths
 
 _SUFFIXES = (".yaml", ".yml", ".json")
 _TOLD = 3
-_MODE = 0o600
 
 Stat = tuple[str, int, int, int, int, int]
 """Path, device, inode, size, mtime and ctime of a manifest. A file that is replaced has another inode, one that is
@@ -152,17 +152,10 @@ def _kept(cache: Path, stats: tuple[Stat, ...]) -> Definitions | None:
 
 def _keep(cache: Path, stats: tuple[Stat, ...], found: Definitions) -> None:
     """Whoever comes last wins; all have read the same. Not being able to is no failure."""
-    temp = cache.with_name(f".{cache.name}.{os.getpid()}")
+    data = json.dumps({"of": _of(stats), "definitions": asdict(found)}).encode()
     with suppress(OSError):
-        cache.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            fd = os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, _MODE)
-            with open(fd, "w", encoding="utf-8") as file:
-                json.dump({"of": _of(stats), "definitions": asdict(found)}, file)
-            os.replace(temp, cache)
-        finally:
-            with suppress(FileNotFoundError):
-                os.unlink(temp)
+        records.make_directory(cache.parent, flush=False)
+        records.write(cache, data, mode=records.PRIVATE, flush="nothing", rivals=True)
 
 
 def _of(stats: tuple[Stat, ...]) -> list[Any]:

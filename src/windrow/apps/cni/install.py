@@ -13,8 +13,6 @@ import importlib.util
 import json
 import os
 import re
-import shutil
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -26,14 +24,14 @@ from typing import Any
 from windrow import __version__
 from windrow.model.lazy import dataclass
 from windrow.model.problems import WindrowError
-from windrow.store import atomic
+from windrow.services import compiler
+from windrow.store import records
 from windrow.store.paths import Paths
 
 NAMES = ("windrow-bridge", "windrow")
 REPLACED = "bridge"
 CONFLIST = "00-windrow.conflist"
 """Runtimes that know one network take the first by name."""
-COMPILERS = ("cc", "gcc", "clang")
 COMPILING = (
     (
         *("-DFREESTANDING", "-ffreestanding", "-nostdlib", "-static", "-fno-pie", "-no-pie"),
@@ -107,29 +105,12 @@ def module_path() -> tuple[str, ...]:
 
 def build_shim(target: Path, origin: Origin) -> str:
     """Compile the shim to `target`; empty, or why it could not be done."""
-    compiler = next(filter(None, map(shutil.which, COMPILERS)), None)
-    if compiler is None:
-        return f"there is no C compiler ({', '.join(COMPILERS)})"
     values = {"ROOT": origin.root, "NODE": origin.node, "PYTHON": origin.python, "PROGRAM": origin.program}
-    values["VERSION"] = __version__
-    defines = [f"-D{name}={c_string(value)}" for name, value in values.items()]
-    why = ""
-    for way in COMPILING:
-        command = [compiler, "-std=gnu11", "-O2", *way, *defines, "-o", str(target), str(_SOURCE)]
-        try:
-            done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=120, check=False)
-        except (OSError, subprocess.TimeoutExpired) as error:
-            return f"{compiler} failed: {error}"
-        if done.returncode == 0:
-            return ""
-        why = f"{compiler} failed: {(done.stderr.strip() or 'it says nothing').splitlines()[0]}"
-    return why
-
-
-def c_string(text: str) -> str:
-    """A string literal; whatever is no plain character, in octal (C11 6.4.4.4: at most three digits)."""
-    plain = set(range(0x20, 0x7F)) - set(b'"\\?')
-    return '"' + "".join(chr(b) if b in plain else f"\\{b:03o}" for b in os.fsencode(text)) + '"'
+    try:
+        compiler.compile_c(_SOURCE, target, COMPILING, values | {"VERSION": __version__})
+    except compiler.CompileError as error:
+        return f"{error.program}: {error.reason}"
+    return ""
 
 
 def launcher_text(origin: Origin) -> str:
@@ -210,7 +191,7 @@ def install(
     data, kind = executable(origin, compiled=compiled)
     said = []
     with _explained(bin_dir):
-        bin_dir.mkdir(parents=True, exist_ok=True)
+        records.make_place(bin_dir)
         for name in names:
             said += _put(bin_dir / name, data, kind)
     if conf_dir:
@@ -225,19 +206,7 @@ def _put(path: Path, data: bytes, kind: str) -> list[str]:
     said = []
     if path.name == REPLACED and os.path.lexists(path) and found_plugin(path) is None:
         said = _keep(path)
-    new = path.with_name(f".{path.name}.new")
-    new.unlink(missing_ok=True)
-    fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o755)
-    try:
-        with os.fdopen(fd, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fchmod(fd, 0o755)
-            os.fsync(fd)
-        new.rename(path)
-    except BaseException:
-        atomic.discard(new)
-        raise
+    records.write(path, data, mode=0o755)
     return [*said, f"{path}: installed ({kind})"]
 
 
@@ -277,8 +246,8 @@ def _put_conflist(path: Path) -> str:
     """One that is there may have been changed by the administrator: it stays."""
     if _look_at_conflist(path):
         return f"{path}: is there already, and stays as it is"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    atomic.commit(atomic.stage(path, (json.dumps(DEFAULT_CONFLIST, indent=2) + "\n").encode()), path)
+    records.make_place(path.parent)
+    records.write(path, (json.dumps(DEFAULT_CONFLIST, indent=2) + "\n").encode(), mode=records.SHARED)
     return f"{path}: written"
 
 
@@ -352,8 +321,8 @@ def _write(paths: Paths, bin_dirs: Sequence[Path], conf_dirs: Sequence[Path]) ->
     document = {key: [str(p) for p in dict.fromkeys(d)] for key, d in (("binDirs", bin_dirs), ("confDirs", conf_dirs))}
     path = _memory(paths)
     with _explained(path):
-        atomic.make_directory(path.parent)
-        atomic.commit(atomic.stage(path, (json.dumps(document, indent=2) + "\n").encode()), path)
+        records.make_directory(path.parent)
+        records.write(path, (json.dumps(document, indent=2) + "\n").encode(), mode=records.SHARED)
 
 
 @contextmanager

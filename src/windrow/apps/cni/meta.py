@@ -7,7 +7,6 @@ whatever is killed in between, DEL and GC know what to undo: neither asks the ma
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -28,14 +27,13 @@ from windrow.port.errors import IN_THE_WAY, INVALID_CONFIG, IO_FAILURE, MISSING,
 from windrow.port.request import Request
 from windrow.port.result import Interface, Ip, Result, Route, from_document
 from windrow.port.settings import Settings, read_settings
+from windrow.store import podstatus
 from windrow.store.attachments import AttachmentRecords
-from windrow.store.attachments import status as entries_of
 from windrow.store.errors import StoreError
 
 LOCK_S = 20.0
 """A DEL waits so long for the ADD of the same container, whose runtime has lost its patience."""
 _BOOT_ID = "/proc/sys/kernel/random/boot_id"
-_POD_NAME = re.compile(r"[a-z0-9](?:[-a-z0-9.]*[a-z0-9])?")
 
 
 # ADD ----------------------------------------------------------------------------------------------
@@ -388,20 +386,7 @@ def _mapped() -> Iterator[None]:
 
 
 def tell_status(record: Attached, host: Host) -> None:
-    """Write what `k8s.v1.cni.cncf.io/network-status` would say beside the pod's own file, for all calls of this
-    container: `<namespace>/<name>.status.json`. Where there is nothing to say, the file goes.
-
-    The records have it, too: that this copy cannot be written is no reason to take a container's network away.
-    """
-    namespace, _, name = record.pod.partition("/")
-    if not (_POD_NAME.fullmatch(namespace) and _POD_NAME.fullmatch(name)):
-        return  # a container that is no pod
-    path = os.path.join(host.paths.pods, namespace, f"{name}.status.json")
+    """For whoever wants to know what the pod has. The records have it, too: that this copy cannot be written is no
+    reason to take a container's network away."""
     with suppress(OSError, StoreError):
-        if not (found := entries_of(host.paths, record.container_id)):
-            os.unlink(path)
-            return
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        with open(f"{path}.new", "w", encoding="utf-8") as file:
-            file.write(netstatus.text(found))
-        os.replace(f"{path}.new", path)
+        podstatus.write(host.paths, record.pod, record.container_id)

@@ -33,6 +33,7 @@ from windrow.netlink import errors
 from windrow.netlink.lock import locked
 from windrow.port import frame
 from windrow.services.systemd import notify
+from windrow.store import records
 from windrow.store.paths import Paths
 
 THREADS = 16
@@ -308,7 +309,7 @@ def listening(path: Path) -> Iterator[socket.socket]:
     new = path.with_name(f".{path.name}.new")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as listener:
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            records.make_directory(path.parent, flush=False)
             new.unlink(missing_ok=True)
             listener.bind(str(new))
             new.chmod(0o600)

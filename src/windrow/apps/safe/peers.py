@@ -7,21 +7,25 @@ from collections.abc import Iterator
 
 from windrow.model import names
 from windrow.model.cluster import Cluster
+from windrow.model.neighbours import Peer
 
 MOST = 8
 """Each is asked; in a large cluster a few of them say as much as all."""
 
 
-def peers(cluster: Cluster, node: str, ssh_connection: str = "") -> tuple[str, ...]:
-    """Addresses: of the SSH client (`SSH_CONNECTION`: its address comes first), then of the other nodes."""
-    return tuple(dict.fromkeys([*_client(ssh_connection), *_nodes(cluster, node)]))[:MOST]
+def peers(cluster: Cluster, node: str) -> tuple[str, ...]:
+    """Addresses of the other nodes."""
+    return tuple(dict.fromkeys(_nodes(cluster, node)))[:MOST]
 
 
-def _client(ssh_connection: str) -> Iterator[str]:
+def login(ssh_connection: str) -> Peer | None:
+    """The SSH client (`SSH_CONNECTION`: its address and port, then ours), where there is one that is not this host."""
+    words = ssh_connection.split()
     try:
-        yield str(ipaddress.ip_address(ssh_connection.partition(" ")[0].partition("%")[0]))
-    except ValueError:
-        return
+        client, ours = (ipaddress.ip_address(words[n].partition("%")[0]) for n in (0, 2))
+    except (ValueError, IndexError):
+        return None
+    return None if client.is_loopback or client == ours else Peer(str(client), str(ours))
 
 
 def _nodes(cluster: Cluster, node: str) -> Iterator[str]:

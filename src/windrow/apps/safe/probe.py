@@ -1,28 +1,32 @@
 """Is the host still where people look for it? What is asked before a change, and again after it.
 
-Before the change it is noted who answers, and how (ARP, ping). After it the default gateway must answer in the same
-ways again; a new gateway, in any. A gateway that never answered proves nothing: then one of the other nodes, or
-whoever is logged in, that answered before must answer again; and where none of them did, the uplink's carrier is all
-there is to decide on. It is always said what was decided on.
+Before the change it is noted who answers, and how (ARP, ping): the default gateways of all tables, whoever is logged
+in, the other nodes, and the neighbours on the links that change, whom the kernel has heard of late. After it the main
+table's gateway must answer in the same ways again; a new gateway, in any. Of everybody else, somebody of each kind that
+answered before must answer again, as far as this host still has an address in his network. Where nobody answers at all
+nothing is proved, and somebody has to confirm the change. It is always said what was decided on.
 """
 
 from __future__ import annotations
 
 import ipaddress
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import field
 
-from windrow.apps.engine import Kernel
-from windrow.apps.safe.ground import Ask
+from windrow.apps.site import Ask, Site
 from windrow.model.checkpoint import Probe, ProbeKind
-from windrow.model.host import Bond, Observed
+from windrow.model.host import Bond, HostState, Observed
 from windrow.model.lazy import dataclass
+from windrow.model.neighbours import NOBODY, Peer, Surroundings
 from windrow.model.values import IfName
 from windrow.netlink.errors import KernelError
 from windrow.netlink.reach import Target, Way
 
+PROBE_S = 60.0
+"""How long there is to answer."""
 BASELINE_S = 1.5
+NEIGHBOURS_MOST = 4
+"""Of each link so many are asked: each one that answers says the same."""
 ROUND_S = 1.0
 MAIN_TABLE = 254
 
@@ -30,12 +34,34 @@ Ways = frozenset[Way]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """Who may be asked. `links`: those of the units that change."""
+
+    probes: Sequence[Probe] = ()
+    login: Peer | None = None
+    peers: Sequence[str] = ()
+    surroundings: Surroundings = NOBODY
+    links: frozenset[IfName] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Baseline:
-    """Who answered before the change: address -> how. `gateways`: the default ones, whether they answered or not."""
+    """Who answered before the change: address -> how. `gateways`: the main table's default ones, whether they answered
+    or not. `groups`: what they are -> everybody else; one of each group says that it is still reached."""
 
     gateways: tuple[str, ...] = ()
-    peers: tuple[str, ...] = ()
+    groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     answers: Mapping[str, Ways] = field(default_factory=dict)
+    sources: Mapping[str, str] = field(default_factory=dict)
+    """The address of ours that somebody knows, where he is not on a link."""
+
+    @property
+    def asked(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys([*self.gateways, *(a for group in self.groups.values() for a in group)]))
+
+    @property
+    def answered(self) -> tuple[str, ...]:
+        return tuple(address for address in self.asked if self.answers.get(address))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,36 +72,60 @@ class Verdict:
     said: str
 
 
-def baseline(observed: Observed, probes: Sequence[Probe], peers: Sequence[str], ask: Ask) -> Baseline:
-    """Ask the gateways, the peers and whatever is to be probed, for at most `BASELINE_S` seconds."""
+def baseline(observed: Observed, asked: Asked, ask: Ask) -> Baseline:
+    """Ask all of them, and whatever is to be probed, for at most `BASELINE_S` seconds."""
     gateways = default_gateways(observed)
-    named = [p for p in probes if p.kind in (ProbeKind.PING, ProbeKind.TCP)]
-    hosts = dict.fromkeys([*gateways, *peers])
-    targets = {target(host, observed): host for host in hosts} | {_named(p, observed): str(p) for p in named}
+    groups = {name: those for name, those in _groups(asked, gateways).items() if those}
+    sources = {asked.login.address: asked.login.source} if asked.login is not None else {}
+    named = [p for p in asked.probes if p.kind in (ProbeKind.PING, ProbeKind.TCP)]
+    hosts = dict.fromkeys([*gateways, *(a for group in groups.values() for a in group)])
+    targets = {target(host, observed, source=sources.get(host, "")): host for host in hosts}
+    targets |= {_named(p, observed): str(p) for p in named}
     found = ask(list(targets), BASELINE_S, None) if targets else {}
     answers = {key: found.get(t, frozenset()) for t, key in targets.items()}
-    return Baseline(gateways=gateways, peers=tuple(peers), answers=answers)
+    return Baseline(gateways=gateways, groups=groups, answers=answers, sources=sources)
 
 
-def prove(kernel: Kernel, probes: Sequence[Probe], before: Baseline, ask: Ask, *, going: Callable[[], bool]) -> Verdict:
-    """Ask until all is well, or it is no longer `going`; once at least."""
+def _groups(asked: Asked, gateways: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    around = asked.surroundings
+    found = {
+        "who is logged in": (asked.login.address,) if asked.login is not None else (),
+        "the gateway of another table": tuple(r.address for r in around.routers if r.table != MAIN_TABLE),
+        "the other nodes": tuple(asked.peers),
+    }
+    for link in sorted({n.dev for n in around.neighbours} & asked.links):
+        heard = [n.address for n in around.neighbours if n.dev == link and n.address not in gateways]
+        found[f"the neighbours on {link}"] = tuple(heard[:NEIGHBOURS_MOST])
+    return found
+
+
+def new_gateways(wanted: HostState, before: Baseline) -> tuple[str, ...]:
+    """Those that a change brings: one that answers after it is proof enough."""
+    found = (str(r.gateway) for r in wanted.routes if r.dst == "default" and r.gateway and r.table == MAIN_TABLE)
+    return tuple(sorted({gateway for gateway in found if gateway not in before.gateways}))
+
+
+def prove(
+    site: Site, probes: Sequence[Probe], before: Baseline, *, going: Callable[[], bool], by_hand: bool
+) -> Verdict:
+    """Ask until all is well, or it is no longer `going`; once at least. `by_hand`: somebody has to confirm it, too."""
     while True:
         try:
-            verdict = _once(kernel.observe(), probes, before, ask)
+            verdict = _once(site.kernel.observe(), probes, before, site.ask, by_hand=by_hand)
         except KernelError as error:
             verdict = Verdict(ok=False, said=f"the kernel cannot be asked: {error}")
         if verdict.ok or not going():
             return verdict
-        time.sleep(0.1)
+        site.pause(0.1)
 
 
-def _once(observed: Observed, probes: Sequence[Probe], before: Baseline, ask: Ask) -> Verdict:
+def _once(observed: Observed, probes: Sequence[Probe], before: Baseline, ask: Ask, *, by_hand: bool) -> Verdict:
     """All probes; the first that fails, or all that was decided on."""
     said: list[str] = []
     for probe in probes:
         match probe.kind:
             case ProbeKind.GATEWAY:
-                verdict = _gateway(observed, before, ask)
+                verdict = _gateway(observed, before, ask, by_hand=by_hand)
             case ProbeKind.NONE:
                 verdict = carrier(observed, "nothing else was asked for")
             case ProbeKind.PING | ProbeKind.TCP:
@@ -92,10 +142,13 @@ def _ask_named(probe: Probe, observed: Observed, ask: Ask) -> Verdict:
     return Verdict(ok=bool(ways), said=f"{probe} {_how(ways)}" if ways else f"{probe} does not answer")
 
 
-def _gateway(observed: Observed, before: Baseline, ask: Ask) -> Verdict:
+def _gateway(observed: Observed, before: Baseline, ask: Ask, *, by_hand: bool) -> Verdict:
+    """The main table's gateway; then everybody else who answered before. Where somebody confirms it `by_hand`, it is
+    enough that nobody says no."""
     gateways = default_gateways(observed)
     if before.gateways and not gateways:
         return Verdict(ok=False, said=f"there is no default route any more (it went to {before.gateways[0]})")
+    said = ""
     for gateway in gateways:
         known = gateway in before.gateways
         needed = before.answers.get(gateway, frozenset())
@@ -107,21 +160,38 @@ def _gateway(observed: Observed, before: Baseline, ask: Ask) -> Verdict:
             return Verdict(ok=False, said=f"the gateway {gateway} does not answer")
         if missing := needed - ways:
             return Verdict(ok=False, said=f"the gateway {gateway} does not answer {_words(missing)}, and did before")
-        return Verdict(ok=True, said=f"the gateway {gateway} {_how(ways)}{', as before' if known else ''}")
-    return _peers(observed, before, ask)
-
-
-def _peers(observed: Observed, before: Baseline, ask: Ask) -> Verdict:
+        said = f"the gateway {gateway} {_how(ways)}{', as before' if known else ''}"
+        break
+    others = _others(observed, before, ask)
+    if said:
+        return others if others is not None and not others.ok else Verdict(ok=True, said=said)
     why = "the gateway did not answer before either" if before.gateways else "there is no gateway"
-    answered = [peer for peer in before.peers if before.answers.get(peer)]
-    if not answered:
-        return carrier(observed, f"{why}, nor did anybody else")
-    targets = {target(peer, observed): peer for peer in answered}
+    if others is None and (by_hand or not before.answered):
+        return carrier(observed, f"{why}, nor did anybody else" if not before.answered else why)
+    if others is None:
+        return Verdict(ok=False, said=f"{why}, and nobody else who answered before can be asked now")
+    return Verdict(ok=others.ok, said=f"{why}; {others.said}" if others.ok else f"{why}, and {others.said}")
+
+
+def _others(observed: Observed, before: Baseline, ask: Ask) -> Verdict | None:
+    """One of each group that answered before must answer again; None: nobody is left to be asked."""
+    groups = {name: [a for a in those if before.answers.get(a)] for name, those in before.groups.items()}
+    groups = {name: [a for a in those if _is_meant(name, a, observed, before)] for name, those in groups.items()}
+    everybody = {a for those in groups.values() for a in those}
+    if not everybody:
+        return None
+    targets = {target(a, observed, source=before.sources.get(a, "")): a for a in sorted(everybody)}
     found = ask(list(targets), ROUND_S, None)
     back = [targets[t] for t, ways in found.items() if ways]
-    if not back:
-        return Verdict(ok=False, said=f"{why}, and {', '.join(answered)}, which did, no longer answers")
-    return Verdict(ok=True, said=f"{why}; {', '.join(back)} answers, as before")
+    for name, those in groups.items():
+        if those and not set(those) & set(back):
+            return Verdict(ok=False, said=f"{name}: {', '.join(those)} no longer answers, and did before")
+    return Verdict(ok=True, said=f"{', '.join(back)} answers, as before")
+
+
+def _is_meant(group: str, address: str, observed: Observed, before: Baseline) -> bool:
+    """Neighbours of a network that this host has left, because somebody wanted it so, say nothing."""
+    return not group.startswith("the neighbours") or bool(target(address, observed).dev)
 
 
 def carrier(observed: Observed, why: str) -> Verdict:
@@ -138,7 +208,7 @@ def uplinks(observed: Observed) -> list[IfName]:
     tells of any port, a machine's too)."""
     links = observed.state.links
     roots = [r.dev for r in observed.state.routes if r.dst == "default" and r.dev in links]
-    names = [n for n in roots if n] or [n for n, link in links.items() if link.addrs and n != "lo"]
+    names = [n for n in roots if n] or [n for n, link in links.items() if (link.addrs or link.details) and n != "lo"]
     found: list[IfName] = []
     for name in names:
         below = links[name].parent or name
@@ -158,21 +228,26 @@ def default_gateways(observed: Observed) -> tuple[str, ...]:
     return tuple(gateway for _, (_, gateway) in sorted(best.items()))
 
 
-def target(host: str, observed: Observed, port: int = 0) -> Target:
-    """Over the link whose address says that `host` is on it; a link-local one, over that of its default route."""
+def target(host: str, observed: Observed, port: int = 0, source: str = "") -> Target:
+    """Over the link whose address says that `host` is on it; a link-local one, over that of its default route. Else
+    from `source`, where that is still an address of this host."""
     wanted = ipaddress.ip_address(host)
+    ours = set()
     for name, address in _addresses(observed):
         interface = ipaddress.ip_interface(address)
+        ours.add(str(interface.ip))
         if wanted in interface.network and interface.network.prefixlen < interface.max_prefixlen:
             return Target(address=host, dev=name, source=str(interface.ip), port=port)
     via = (r.dev for r in observed.state.routes if r.gateway == host and r.dev)
-    return Target(address=host, dev=next(via, "") if wanted.is_link_local else "", port=port)
+    dev = next(via, "") if wanted.is_link_local else ""
+    return Target(address=host, dev=dev, source=source if source in ours else "", port=port)
 
 
 def _addresses(observed: Observed) -> Iterator[tuple[str, str]]:
     for name, link in observed.state.links.items():
-        for address in sorted(link.addrs or ()):
-            yield name, address
+        for address in sorted((link.addrs or frozenset()) | link.details.keys()):
+            if not ipaddress.ip_interface(address).is_link_local:
+                yield name, address
 
 
 def _named(probe: Probe, observed: Observed) -> Target:

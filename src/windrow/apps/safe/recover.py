@@ -6,14 +6,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 
-from windrow.apps.engine import Kernel, Waiting
-from windrow.apps.safe.ground import Ground
+from windrow.apps.engine import Waiting
 from windrow.apps.safe.undo import PENDING, restore, undo
+from windrow.apps.site import Site
 from windrow.model.checkpoint import Checkpoint, Stage
 from windrow.model.lazy import dataclass
 from windrow.services import process
 from windrow.store import boot
 from windrow.store.checkpoints import Checkpoints, Tell
+from windrow.store.paths import Paths
 
 Locked = Callable[[], AbstractContextManager[object]]
 """Enters the host's locks, where the caller has not got them."""
@@ -29,35 +30,48 @@ class Recovered:
 
 
 def recover(
-    ground: Ground,
-    kernel: Kernel,
+    site: Site,
     *,
     locked: Locked = nullcontext,
     waiting: Waiting = nullcontext,
     tell: Tell = lambda _: None,
+    again_s: float = 0.0,
 ) -> Recovered | None:
-    """None: nothing is pending, or it is in good hands. Raises WindrowError."""
-    file = Checkpoints(ground.paths, tell)
+    """None: nothing is pending, or it is in good hands. `again_s`: what could not be undone is not tried again before
+    so many seconds have passed. Raises WindrowError."""
+    file = Checkpoints(site.paths, tell)
     found = file.pending()
     if found is None:
         return None
-    if found.boot != boot.identity(ground.paths):
+    if found.boot != boot.identity(site.paths):
         with locked():
-            return _after_a_start(ground, kernel, file, found, waiting)
+            return _after_a_start(site, file, found, waiting)
     if not found.guarded:
         return None if process.alive(found.changer) else _left_to_finish(file, found)
     if process.alive(found.watchdog):
         return None
+    if found.left and boot.seconds() - found.tried < again_s:
+        return None
     why = _why_undo(found)
     if not why:
-        watchdog = ground.watch(ground, found)
+        watchdog = site.watch(site, found)
         file.move(found.id, found.stage, since=(found.stage,), watchdog=watchdog)
         return Recovered(checkpoint=found, stage=found.stage, said="its watchdog was gone; a new one is at work")
     with locked():
-        return _undone(ground, kernel, found, why, waiting)
+        return _undone(site, found, why, waiting)
+
+
+def in_good_hands(paths: Paths) -> bool:
+    """Whether a change is pending, and somebody is there who will decide on it. Raises StoreError."""
+    found = Checkpoints(paths).pending()
+    if found is None or found.left or found.boot != boot.identity(paths):
+        return False
+    return process.alive(found.watchdog if found.guarded else found.changer)
 
 
 def _why_undo(found: Checkpoint) -> str:
+    if found.left:
+        return found.said
     if found.stage is not Stage.WAITING and not process.alive(found.changer):
         return "whoever made the change is gone in the middle of it, and its watchdog too"
     if boot.seconds() >= found.deadline:
@@ -65,27 +79,25 @@ def _why_undo(found: Checkpoint) -> str:
     return ""
 
 
-def _after_a_start(
-    ground: Ground, kernel: Kernel, file: Checkpoints, found: Checkpoint, waiting: Waiting
-) -> Recovered | None:
+def _after_a_start(site: Site, file: Checkpoints, found: Checkpoint, waiting: Waiting) -> Recovered | None:
     """The links went with the last start. Only what has been made since, from manifests that nobody confirmed, is to
     be undone too."""
     said = "the host was started anew before the change was confirmed"
-    observed = kernel.observe()
+    observed = site.kernel.observe()
     if any(observed.owned(name) for name in observed.state.links):
-        return _undone(ground, kernel, found, said, waiting)
+        return _undone(site, found, said, waiting)
     file.move(found.id, Stage.UNDOING, since=PENDING, said=said)
-    if wrong := restore(ground, kernel, found):
+    if wrong := restore(site, found):
         return Recovered(checkpoint=found, stage=Stage.UNDOING, said=f"{said}; {wrong}")
     file.move(found.id, Stage.UNDONE, since=PENDING, said=said)
     return Recovered(checkpoint=found, stage=Stage.UNDONE, said=said)
 
 
-def _undone(ground: Ground, kernel: Kernel, found: Checkpoint, why: str, waiting: Waiting) -> Recovered | None:
-    done = undo(ground, kernel, found, why, waiting=waiting)
+def _undone(site: Site, found: Checkpoint, why: str, waiting: Waiting) -> Recovered | None:
+    done = undo(site, found, why, waiting=waiting)
     if done is None:
         return None
-    now = Checkpoints(ground.paths).get()
+    now = Checkpoints(site.paths).get()
     return Recovered(
         checkpoint=found,
         stage=now.stage if now else Stage.UNDONE,

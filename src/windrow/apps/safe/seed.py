@@ -15,12 +15,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import field, replace
 from typing import Any
 
+from windrow.compile.carried import sayable, told
 from windrow.compile.uplinks import find_nic
 from windrow.model import names
 from windrow.model.bonding import BondMode
 from windrow.model.cluster import Cluster, matches_selector, selects_node
 from windrow.model.facts import Nic, NodeFacts
-from windrow.model.host import RTPROT_KERNEL, Bond, Link, Observed, Route
+from windrow.model.host import COMES_BY_ITSELF, MAIN_TABLE, RTPROT_RA, Bond, Link, Observed, Route
 from windrow.model.lazy import dataclass
 from windrow.model.leases import Lease, LeasedRoute
 from windrow.model.meta import Meta
@@ -28,7 +29,6 @@ from windrow.model.objects import (
     AddressMode,
     AnyObject,
     HostNetworkConfig,
-    HostRoute,
     HostRouting,
     LabelSelector,
     NicIdentity,
@@ -43,12 +43,12 @@ from windrow.model.values import Cidr, IfName, Mac
 from windrow.model.wire import dump, json_text, load_documents
 from windrow.model.wire import hostnetworkconfig as hnc_wire
 from windrow.model.wire import vlanconfig as vc_wire
+from windrow.plan import hints
+from windrow.plan.guard import IMMOVABLE_HINT, immovable
 
 Dynamic = Mapping[IfName, Mapping[Cidr, int]]
 """The addresses that links have for a time only, and the seconds that are left of it."""
 
-MAIN_TABLE = 254
-RTPROT_RA = 9
 ALONE = frozenset({None, BondMode.ACTIVE_BACKUP, BondMode.LACP})
 """Modes that mean something with one NIC: the switch may insist on LACP, and a second NIC may come."""
 
@@ -208,7 +208,8 @@ def _host_network(
         ips = {**made.ips, node: ask.addresses} if ask.addresses else {}
         gateways = made.routing.gateways if ask.addresses else ()
         if ask.addresses and first and not gateways:
-            gateways = had.routing.gateways
+            families = {":" in address for address in ask.addresses}
+            gateways = tuple(g for g in had.routing.gateways if (":" in g) in families)
         made = replace(made, mode=mode, ips=ips, routing=replace(made.routing, gateways=gateways))
     if ask.gateways is not None:
         made = replace(made, routing=replace(made.routing, gateways=ask.gateways))
@@ -282,14 +283,17 @@ def _unfit(nics: tuple[Nic, ...], config: VlanConfig | None, observed: Observed)
         if link.master and not (link.master in ours and observed.owned(link.master)):
             above = observed.state.links.get(IfName(link.master))
             what = f"{nic.name} is in {above.kind if above else 'link'} {link.master}"
-            hint = f"take it out first: ip link set dev {nic.name} nomaster"
+            hint = hints.set_free(observed, nic.name, "take it out first")
             if link.master in ours:
                 hint = "this management network was made by the system's installer: it stays the system's"
             yield Problem(code="nic-in-use", message=what, hint=hint)
         standing = sorted(n for n, k in observed.state.links.items() if k.parent == nic.name)
+        for text in immovable(observed.state.routes, nic.name) if not link.master else ():
+            yield Problem(code="route-immovable", message=text, hint=IMMOVABLE_HINT)
         if standing:
             what = f"{', '.join(standing)} stand{'s' if len(standing) == 1 else ''} on {nic.name}, and would be cut off"
-            hint = f"delete it first (ip link delete dev {standing[0]}); its address in VLAN N comes with --vlan N"
+            again = hints.init_with_vlan(observed, nic.name, standing[0])
+            hint = hints.delete(observed, standing[0], f"delete it first, and give its address again ({again})")
             yield Problem(code="nic-in-use", message=what, hint=hint)
 
 
@@ -302,19 +306,23 @@ def _had(
     with_addresses = [n for n in nics if _addresses(n.name, observed, dynamic)]
     if len(with_addresses) > 1:
         each = "; ".join(f"{n.name}: {', '.join(_addresses(n.name, observed, dynamic))}" for n in with_addresses)
-        hint = "take all but one away first: ip address flush dev <NIC>"
+        spare = with_addresses[-1].name
+        only = f"name one of them alone (--nic {with_addresses[0].name})"
+        hint = hints.flush(observed, spare, "take the addresses off all but one first", instead=only)
         problems.append(Problem(code="addresses", message=f"several of these NICs have addresses: {each}", hint=hint))
         return Had()
     if not with_addresses:
         return Had()
     nic = with_addresses[0]
     addresses = _addresses(nic.name, observed, dynamic)
-    routes = [r for r in observed.state.routes if r.dev == nic.name and r.protocol != RTPROT_KERNEL]
+    link = observed.state.links[nic.name]
+    routes = [r for r in observed.state.routes if r.dev == nic.name and r.protocol not in COMES_BY_ITSELF]
+    leased = any(":" not in a for a in dynamic.get(nic.name, ()))
     return Had(
-        link=observed.state.links[nic.name],
+        link=link,
         addresses=addresses,
-        routing=_routing(routes),
-        dynamic=bool({a for a in dynamic.get(nic.name, ()) if ":" not in a}),
+        routing=told(routes, sayable(addresses, dhcp=leased)).routing,
+        dynamic=leased,
     )
 
 
@@ -322,22 +330,6 @@ def _addresses(nic: IfName, observed: Observed, dynamic: Dynamic) -> tuple[Cidr,
     link = observed.state.links[nic]
     found = set(link.addrs or ()) | {a for a in dynamic.get(nic, ()) if ":" not in a}
     return tuple(sorted(found, key=lambda a: (":" in a, a)))
-
-
-def _routing(routes: list[Route]) -> HostRouting:
-    """The best default route of each family; the others as they are."""
-    best: dict[bool, Route] = {}
-    for route in sorted((r for r in routes if r.dst == "default" and r.gateway), key=lambda r: -r.metric):
-        best[":" in str(route.gateway)] = route
-    metric = next((r.metric for six, r in sorted(best.items()) if r.metric and not six), None)
-    others = [
-        HostRoute(to=r.dst, via=r.gateway or "", metric=r.metric or None)
-        for r in sorted(routes, key=lambda r: (r.dst, r.metric))
-        if r.dst != "default" and r.table == MAIN_TABLE
-    ]
-    return HostRouting(
-        gateways=tuple(str(r.gateway) for _, r in sorted(best.items())), metric=metric, routes=tuple(others)
-    )
 
 
 # -- what contradicts itself -----------------------------------------------------------------------
@@ -374,9 +366,10 @@ def _elsewhere(
         mine = name in ours or observed.owned(name)
         has = [wanted[ip] for a in link.addrs or () if (ip := a.partition("/")[0]) in wanted]
         if has and not mine:
-            hint = f"name {name} too, or take the address off it: ip address delete {has[0]} dev {name}"
+            hint = hints.delete_address(observed, name, has[0], "take it off", instead=f"name {name} too")
             yield Problem(code="address-elsewhere", message=f"{has[0]} is the address of {name}", hint=hint)
-    routes = sorted({r.dev for r in observed.state.routes if r.dst == "default" and r.dev and not _loose(r)})
+    main = (r for r in observed.state.routes if r.dst == "default" and r.table == MAIN_TABLE and not _loose(r))
+    routes = sorted({dev for route in main for dev in route.links})
     others = [name for name in routes if name not in ours and not observed.owned(name)]
     if others and not ask.gateways:
         text = f"the default route of this host goes over {', '.join(others)}, which is not named"

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import time
 from contextlib import suppress
 
-from windrow.apps.safe.ground import Ground
 from windrow.model.events import Event, EventType
 from windrow.model.problems import WindrowError
 from windrow.model.values import Ref
 from windrow.store.events import Events
+from windrow.store.paths import Paths
 
 
-def tell(ground: Ground, reason: str, message: str, *, well: bool = False) -> None:
-    """A disk that refuses it stops nothing."""
-    now = time.time()
+def tell(paths: Paths, node: str, reason: str, message: str, *, now: float, well: bool = False) -> None:
+    """`now`: Unix time. A disk that refuses it stops nothing."""
     event = Event(
         type=EventType.NORMAL if well else EventType.WARNING,
         reason=reason,
-        about=Ref("Node", ground.node),
+        about=Ref("Node", node),
         message=message,
         first=now,
         last=now,
     )
     with suppress(WindrowError):
-        Events(ground.paths).add([event])
+        Events(paths).add([event])

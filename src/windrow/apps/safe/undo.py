@@ -9,11 +9,11 @@ from __future__ import annotations
 from contextlib import nullcontext
 from dataclasses import replace
 
-from windrow.apps.engine import MAX_ROUNDS, Kernel, Waiting, execute, look, plan_node
-from windrow.apps.kept import keep
+from windrow.apps.engine import MAX_ROUNDS, Kernel, Waiting, cluster_networks, execute, look
 from windrow.apps.known import known
-from windrow.apps.safe.ground import Ground
 from windrow.apps.safe.telling import tell
+from windrow.apps.site import Site
+from windrow.compile import compile_node
 from windrow.compile.facts import protected_links
 from windrow.model.checkpoint import Checkpoint, Stage
 from windrow.model.cluster import Cluster
@@ -25,10 +25,13 @@ from windrow.model.problems import WindrowError
 from windrow.model.steps import Plan
 from windrow.model.values import IfName
 from windrow.model.wire import json_text, load_documents
-from windrow.plan import make_plan
+from windrow.plan import aged, make_plan
+from windrow.rules.admit import named
+from windrow.store import boot
 from windrow.store.checkpoints import Checkpoints
+from windrow.store.clusternetworks import write_cluster_networks
 from windrow.store.directory import Store
-from windrow.store.paths import Paths
+from windrow.store.memory import write_memory
 
 PENDING = (Stage.CHANGING, Stage.WAITING, Stage.UNDOING)
 
@@ -46,38 +49,42 @@ class Undone:
         return not self.left
 
 
-def undo(
-    ground: Ground, kernel: Kernel, checkpoint: Checkpoint, said: str, *, waiting: Waiting = nullcontext
-) -> Undone | None:
+def undo(site: Site, checkpoint: Checkpoint, said: str, *, waiting: Waiting = nullcontext) -> Undone | None:
     """Back to `checkpoint`; the caller has the host's locks. None: somebody else has decided on it, or it is no longer
     there; then nothing is done. `said`: why, for people.
 
-    Where the manifests cannot be written the checkpoint stays pending: what they now ask for is not to be done again.
+    Where not all is as it was, links or manifests, the checkpoint stays UNDOING: watchdog, agent, commands and the next
+    start of the host try again, and until then nobody takes what is there for what is wanted.
     """
-    file = Checkpoints(ground.paths)
+    file = Checkpoints(site.paths)
     if file.move(checkpoint.id, Stage.UNDOING, since=PENDING, said=said) is None:
         return None
-    steps, left = rewind(kernel, checkpoint.want, waiting=waiting)
-    wrong = restore(ground, kernel, checkpoint)
-    if wrong:
-        left = f"{left}; {wrong}" if left else wrong
-        file.move(checkpoint.id, Stage.UNDOING, since=PENDING, said=f"{said}; {left}")
-    else:
-        file.move(checkpoint.id, Stage.UNDONE, since=PENDING, said=f"{said}; {left}" if left else said)
-    why = f"{said}; {left}" if left else said
-    tell(ground, "ChangeUndone", f"the change by `{checkpoint.made_by}` was undone: {why}")
+    steps, left = rewind(site.kernel, checkpoint.want, waiting=waiting)
+    wrong = restore(site, checkpoint)
+    left = "; ".join(filter(None, (left, wrong)))
+    stage = Stage.UNDOING if left else Stage.UNDONE
+    file.move(checkpoint.id, stage, since=PENDING, left=left, tried=boot.seconds())
+    if not left:
+        text = f"the change by `{checkpoint.made_by}` was undone: {said}"
+        tell(site.paths, site.node, "ChangeUndone", text, now=site.clock())
+    elif checkpoint.left != left:
+        text = f"the change by `{checkpoint.made_by}` could not be undone in full: {said}; {left}"
+        tell(site.paths, site.node, "ChangeNotUndone", text, now=site.clock())
     return Undone(steps=steps, said=said, left=left)
 
 
 def rewind(kernel: Kernel, want: HostState, *, waiting: Waiting = nullcontext) -> tuple[int, str]:
-    """The kernel's part: (steps done, what is left in words). Raises nothing but what the kernel's socket does."""
-    steps, plan = 0, Plan()
+    """The kernel's part: (steps done, what is left in words). The way to this host first; a step that the kernel
+    refuses stops none of the others. Raises nothing but what the kernel's socket does."""
+    steps, plan = 0, plan_back(want, kernel.observe())
     for _ in range(MAX_ROUNDS):
-        plan = plan_back(want, kernel.observe())
         if not plan.steps:
             break
-        steps += sum(execute(plan, kernel, waiting=waiting).done.values())
-    plan = plan_back(want, kernel.observe())
+        done = sum(execute(plan, kernel, waiting=waiting, go_on=True).done.values())
+        steps += done
+        plan = plan_back(want, kernel.observe())
+        if not done:
+            break
     return steps, _left(plan)
 
 
@@ -88,8 +95,12 @@ def plan_back(want: HostState, observed: Observed) -> Plan:
         for name, link in observed.state.links.items()
         if _stands_on_what_goes(name, link, want, observed)
     }
+    want = aged(want, boot.seconds())
     wanted = replace(want, links={**want.links, **ports})
-    return make_plan(wanted, observed, protected=protected_links(observed), consent=True)
+    protected = protected_links(observed)
+    plan = make_plan(wanted, observed, protected=protected, consent=True)
+    first = protected | {r.dev for r in want.routes if r.dst == "default" and r.dev}
+    return replace(plan, units=tuple(sorted(plan.units, key=lambda unit: not first & set(unit.links))))
 
 
 def _stands_on_what_goes(name: IfName, link: Link, want: HostState, observed: Observed) -> bool:
@@ -105,25 +116,24 @@ def _left(plan: Plan) -> str:
     return "; ".join([f"not as it was: {', '.join(dict.fromkeys(found))}", *why]) if found or why else ""
 
 
-def restore(ground: Ground, kernel: Kernel, checkpoint: Checkpoint) -> str:
+def restore(site: Site, checkpoint: Checkpoint) -> str:
     """The manifests' part; what is wrong, in words."""
-    store = Store(ground.paths)
+    store = Store(site.paths)
     try:
         store.put(o for document in checkpoint.documents.values() if document for o in _objects(document))
         store.remove(ref for ref, document in checkpoint.documents.items() if document is None)
-        remember(ground, kernel)
+        _remember(site, Cluster.of(store.load().objects))
     except WindrowError as error:
         return f"the manifests are not as they were: {error}"
     return ""
 
 
+def _remember(site: Site, cluster: Cluster) -> None:
+    """What the next look is to know: the addresses that were put on bridges are those of before again."""
+    sight = named(look(site.kernel, site.node, known(site.paths)), cluster)
+    write_cluster_networks(site.paths, cluster_networks(cluster, sight.observed))
+    write_memory(site.paths, compile_node(cluster, sight.facts).memory)
+
+
 def _objects(document: object) -> tuple[AnyObject, ...]:
     return load_documents(json_text(document)).objects
-
-
-def remember(ground: Ground, kernel: Kernel) -> None:
-    """What the disk keeps of the manifests, for others. Raises WindrowError."""
-    paths: Paths = ground.paths
-    cluster = Cluster.of(Store(paths).load().objects)
-    sight = look(kernel, ground.node, known(paths))
-    keep(paths, cluster, sight.observed, plan_node(cluster, sight).compiled.memory)

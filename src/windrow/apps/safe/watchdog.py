@@ -8,6 +8,7 @@ sockets and one small file.
     the changer is gone in the middle         undone at once
     the deadline has passed                   undone; a changer that hangs and keeps the locks is killed first
     SIGTERM                                   undone: whoever ends the watchdog wants no change that nobody watches
+    not all of it could be undone             tried again, after a pause that grows
     decided                                   it ends
 """
 
@@ -19,16 +20,18 @@ import select
 import signal
 import sys
 import time
-from contextlib import ExitStack, nullcontext, suppress
+import warnings
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
+from dataclasses import replace
 
 # Not used by name: loaded so that an undo needs no file of ours any more.
 import windrow.netlink.execute
 import windrow.netlink.options
 import windrow.netlink.sysctl  # noqa: F401
-from windrow.apps.engine import Kernel
 from windrow.apps.lock import HostLock
-from windrow.apps.safe.ground import Ground
 from windrow.apps.safe.undo import PENDING, plan_back, restore, rewind, undo
+from windrow.apps.site import Site
 from windrow.model.checkpoint import Checkpoint, Stage
 from windrow.model.problems import WindrowError
 from windrow.model.processes import Process
@@ -41,7 +44,8 @@ READY_S = 30.0
 GRACE_S = 5.0
 """After the deadline of a change that is still under way: its own undo comes first."""
 LOCK_S = 5.0
-KILLED_S = 10.0
+AGAIN_S, AGAIN_MAX_S = 1.0, 60.0
+"""What could not be undone is tried again after so long; the pause doubles."""
 _LOOK_S = 0.5
 _STANDARD = 3
 
@@ -50,15 +54,21 @@ class WatchdogError(WindrowError):
     """The watchdog did not start; then nothing is changed."""
 
 
-def start(ground: Ground, checkpoint: Checkpoint) -> Process:
+Still = Callable[[], AbstractContextManager[None]]
+"""Within it no other thread of this process holds a lock: fork(2) would leave that locked in the child for ever."""
+
+
+def start(site: Site, checkpoint: Checkpoint, *, still: Still = nullcontext) -> Process:
     """Start the watchdog of a checkpoint, which need not be on disk yet; returns when it is at work. Raises
     WatchdogError."""
     read, write = os.pipe()
     sys.stdout.flush()
     sys.stderr.flush()
-    pid = os.fork()
-    if pid == 0:
-        _leave(ground, checkpoint, write)
+    with still(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 warns of threads, which are `still`
+        pid = os.fork()
+        if pid == 0:
+            _leave(site, checkpoint, write)
     os.close(write)
     try:
         os.waitpid(pid, 0)
@@ -85,7 +95,7 @@ def _heard(read: int) -> str:
     return b"".join(parts).decode(errors="replace")
 
 
-def _leave(ground: Ground, checkpoint: Checkpoint, write: int) -> None:
+def _leave(site: Site, checkpoint: Checkpoint, write: int) -> None:
     """In the first child: a new session, and a second child that belongs to nobody. Never returns."""
     try:
         os.setsid()
@@ -93,7 +103,7 @@ def _leave(ground: Ground, checkpoint: Checkpoint, write: int) -> None:
             gc.disable()  # what the parent left behind is not to be closed here: its fds are others now
             gc.freeze()
             _become_nobody(write)
-            _live(ground, checkpoint, write)
+            _live(site, checkpoint, write)
     except BaseException as error:  # noqa: BLE001  whatever it is, it is told, and must not run the parent's code
         with suppress(OSError):
             os.write(write, f"failed {type(error).__name__}: {error}".encode())
@@ -115,11 +125,11 @@ def _become_nobody(write: int) -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
-def _live(ground: Ground, checkpoint: Checkpoint, write: int) -> None:
-    file = Checkpoints(ground.paths)
-    kernel = ground.open_kernel()
-    plan_back(checkpoint.want, kernel.observe())
-    watchdog = _Watchdog(ground, kernel, file, checkpoint)
+def _live(site: Site, checkpoint: Checkpoint, write: int) -> None:
+    file = Checkpoints(site.paths)
+    site = replace(site, kernel=site.open_kernel())
+    plan_back(checkpoint.want, site.kernel.observe())
+    watchdog = _Watchdog(site, file, checkpoint)
     signal.signal(signal.SIGTERM, watchdog.told_to_end)
     own = process.found(os.getpid())
     os.write(write, f"ready {os.getpid()} {own.started if own else 0}".encode())
@@ -128,12 +138,14 @@ def _live(ground: Ground, checkpoint: Checkpoint, write: int) -> None:
 
 
 class _Watchdog:
-    def __init__(self, ground: Ground, kernel: Kernel, file: Checkpoints, checkpoint: Checkpoint) -> None:
-        self.ground, self.kernel, self.file = ground, kernel, file
+    def __init__(self, site: Site, file: Checkpoints, checkpoint: Checkpoint) -> None:
+        self.site, self.file = site, file
         self.last = checkpoint
         self.stored = False
         """Whether it was on disk yet; before that nothing has changed."""
         self.ended = False
+        self.again, self.pause_s = 0.0, AGAIN_S
+        """When what could not be undone is tried again (CLOCK_BOOTTIME), and after how long the next time."""
 
     def told_to_end(self, *_: object) -> None:
         self.ended = True
@@ -144,6 +156,7 @@ class _Watchdog:
                 self._undo(now, why)
                 if not self._nobody_decided():
                     return
+                self.again, self.pause_s = boot.seconds() + self.pause_s, min(2 * self.pause_s, AGAIN_MAX_S)
             self._wait(now)
 
     def _look(self) -> Checkpoint | None:
@@ -161,6 +174,8 @@ class _Watchdog:
 
     def _why(self, now: Checkpoint) -> str:
         """Why it is to be undone now; empty: not yet."""
+        if now.left:
+            return now.said if boot.seconds() >= self.again else ""
         alive = process.alive(now.changer)
         if now.stage is not Stage.WAITING and not alive:
             return "whoever made the change is gone in the middle of it"
@@ -171,7 +186,8 @@ class _Watchdog:
 
     def _wait(self, now: Checkpoint) -> None:
         """Until something may be different."""
-        left = min(_LOOK_S, max(0.01, now.deadline - boot.seconds()))
+        due = self.again if now.left else now.deadline
+        left = min(_LOOK_S, max(0.01, due - boot.seconds())) if due > boot.seconds() else _LOOK_S
         fd = -1
         if now.changer is not None and now.stage is not Stage.WAITING:
             with suppress(OSError):
@@ -190,10 +206,10 @@ class _Watchdog:
             lock = self._lock(now, held)
             done = None
             with suppress(WindrowError):  # the disk may refuse: the network is worth more than its file
-                done = undo(self.ground, self.kernel, now, why, waiting=lock.waiting if lock else nullcontext)
+                done = undo(self.site, now, why, waiting=lock.waiting if lock else nullcontext)
             if done is None and self._nobody_decided():
-                rewind(self.kernel, now.want)
-                restore(self.ground, self.kernel, now)
+                rewind(self.site.kernel, now.want)
+                restore(self.site, now)
 
     def _nobody_decided(self) -> bool:
         """Also where the file is gone, or the disk does not let it be written: then it is tried again, which costs
@@ -206,11 +222,11 @@ class _Watchdog:
 
     def _lock(self, now: Checkpoint, held: ExitStack) -> HostLock | None:
         """The host's locks; from a changer that keeps them, by force; and if nothing helps, without them."""
-        lock = HostLock(self.ground.paths, timeout_s=LOCK_S)
+        lock = HostLock(self.site.paths, timeout_s=LOCK_S)
         for attempt in range(2):
             with suppress(KernelError):
                 return held.enter_context(lock)
-            if attempt == 0 and now.changer is not None:
+            if attempt == 0 and now.changer is not None and not now.left:
                 with suppress(WindrowError):
                     process.end(now.changer, patience_s=0)
         return None

@@ -10,7 +10,7 @@ import errno
 from collections.abc import Iterable
 from pathlib import Path
 
-from windrow.model.host import RTPROT_KERNEL, Route
+from windrow.model.host import MAIN_TABLE, RTPROT_KERNEL, Route
 from windrow.model.values import IfName, Mac
 from windrow.netlink import links, netns, sysctl, tap
 from windrow.netlink.errors import KernelError, NoSuchLink, NotSupported
@@ -20,9 +20,10 @@ from windrow.port.vm import dhcp, masquerade
 from windrow.port.vm.binding import NicPlan, PodNic, PodRoute, Sysctl
 from windrow.port.vm.names import NicNames
 from windrow.services import dnsmasq, netfilter, process
+from windrow.store import records
 
 OWNER = (0, 0)
-"""QEMU runs as root here, and opens its taps as their owner."""
+"""A hypervisor of somebody else opens its taps as root. Ours is handed them."""
 _DEFAULTS = {4: "0.0.0.0/0", 6: "::/0"}
 
 
@@ -32,7 +33,7 @@ def look(kernel: Kernel, name: str) -> PodNic:
     link = state.links.get(IfName(name))
     if link is None:
         raise NoSuchLink(errno.ENODEV, f"find {name} in the pod")
-    routes = [r for r in state.routes if r.dev == name and r.protocol != RTPROT_KERNEL]
+    routes = [r for r in state.routes if r.dev == name and r.table == MAIN_TABLE and r.protocol != RTPROT_KERNEL]
     return PodNic(
         name=IfName(name),
         mac=link.mac or Mac("00:00:00:00:00:00"),
@@ -149,7 +150,7 @@ def _translate(namespace: int, rules: masquerade.Masquerade) -> None:
 def _serve(namespace: int, answer: dhcp.DhcpAnswer, directory: Path) -> None:
     config, leases, pid = server_files(directory, answer.bridge)
     text = dhcp.config(answer, leases=str(leases), pid=str(pid))
-    config.write_text(text, encoding="utf-8")
+    records.write(config, text.encode(), mode=records.SHARED, flush="nothing")
     netns.opened_in(namespace, lambda: dnsmasq.start(config, pid))
 
 

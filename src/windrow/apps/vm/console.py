@@ -17,7 +17,7 @@ from windrow.apps.vm.stop import runs
 from windrow.model.lazy import dataclass
 from windrow.model.problems import Problem, ProblemsError
 from windrow.model.values import Ref
-from windrow.services import qemu
+from windrow.services import qemu, ring
 from windrow.store.machines import CONSOLE, MachineRecord, Phase
 
 ESCAPE = b"\x1d"
@@ -55,10 +55,10 @@ def connect(site: Site, namespace: str, name: str, terminal: Terminal) -> bool:
 
 
 def read_log(site: Site, namespace: str, name: str) -> bytes:
-    """What came over the serial line since the machine was started. Raises ProblemsError."""
+    """The last of what came over the serial line since the machine was started. Raises ProblemsError."""
     record = site.record(namespace, name)
     try:
-        return site.records.console_log(namespace, name).read_bytes()
+        return ring.read(os.fspath(site.records.console_log(namespace, name)))
     except FileNotFoundError:
         raise ProblemsError([_gone(record)]) from None
 

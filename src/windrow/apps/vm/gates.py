@@ -6,10 +6,10 @@ import dataclasses
 import os
 from collections.abc import Collection, Iterator
 
-from windrow.apps.located import located
 from windrow.apps.vm import pod
 from windrow.apps.vm.site import Site
 from windrow.apps.vm.stop import runs
+from windrow.model.located import located
 from windrow.model.machines import AnyMachine, LinkState
 from windrow.model.problems import Problem, ProblemsError, errors
 from windrow.model.values import IfName, Ref

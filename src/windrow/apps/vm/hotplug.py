@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from windrow.apps.vm import bind, gates, manifest, pod
+from windrow.apps.vm import bind, gates, launch, manifest, pod
 from windrow.apps.vm.site import Site
-from windrow.apps.vm.start import LOCK_S, VHOST, bound, planned, words
+from windrow.apps.vm.start import LOCK_S, bound, planned, words
 from windrow.apps.vm.stop import runs
 from windrow.model.lazy import dataclass
 from windrow.model.machines import AnyMachine, Binding, GuestNetwork, GuestNic, LinkState, NicModel
@@ -21,6 +22,7 @@ from windrow.model.problems import Problem, ProblemsError, WindrowError
 from windrow.model.values import Mac, parse_mac
 from windrow.netlink.sock import Rtnl
 from windrow.port.vm import qemu as commands
+from windrow.port.vm.binding import NicPlan
 from windrow.port.vm.names import names_of, pod_ifname
 from windrow.services import qemu
 from windrow.services.errors import QmpError
@@ -95,8 +97,25 @@ def _plug(site: Site, machine: AnyMachine, record: MachineRecord, network: str) 
         nic = bound(nic, plan)
         site.records.put(record.with_nic(nic))
         site.say(words(plan, nic))
-        for command in commands.plug(machine.spec, plan, vhost=VHOST.exists()):
-            _do(qmp, command)
+        with _handed(record, plan, qmp) as queues:
+            for command in commands.plug(machine.spec, plan, queues=queues):
+                _do(qmp, command)
+
+
+@contextlib.contextmanager
+def _handed(record: MachineRecord, plan: NicPlan, qmp: qemu.Qmp) -> Iterator[commands.Queues]:
+    """QEMU is handed the tap open, under names for the block."""
+    with pod.entered(record.netns) as (_, namespace):
+        found = launch.opened(namespace, plan)
+    names = {fd: f"nic-{plan.nic.name}-{number}" for number, fd in enumerate(launch.numbers(found))}
+    try:
+        for fd, name in names.items():
+            qmp.hand(name, fd)
+        every = list(names.values())
+        yield commands.Queues(every[: len(found.tap)], every[len(found.tap) :])
+    finally:
+        for fd in names:
+            os.close(fd)
 
 
 def _nic_record(machine: AnyMachine, record: MachineRecord, network: str) -> NicRecord:

@@ -31,7 +31,7 @@ from windrow.port.settings import TYPE
 from windrow.port.vm.dhcp import PodIdentity
 from windrow.port.vm.names import PRIMARY, host_name, is_primary, pod_ifname
 from windrow.services import process
-from windrow.store import atomic, attachments
+from windrow.store import attachments, podstatus, records
 from windrow.store.errors import explained
 from windrow.store.machines import MachineRecord, NicRecord
 
@@ -178,8 +178,8 @@ def write_manifest(site: Site, machine: AnyMachine) -> Path:
     text = json.dumps(document, indent=2).encode() + b"\n"
     for _ in range(_TRIES):
         with contextlib.suppress(FileNotFoundError, FileExistsError):  # the directory goes with the last one
-            path.parent.mkdir(parents=True, exist_ok=True)
-            atomic.commit(atomic.stage(path, text), path)
+            records.make_directory(path.parent, flush=False)
+            records.write(path, text, mode=records.SHARED, flush="nothing")
             return path
     raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
 
@@ -279,18 +279,16 @@ def delete_nic(site: Site, record: MachineRecord, nic: NicRecord) -> None:
 
 
 def _write_status(site: Site, record: MachineRecord) -> None:
-    """What the meta plugin puts beside the pod's manifest, of all its calls for this machine together."""
-    path = site.paths.pods / record.namespace / f"{pod_name(record.name)}.status.json"
-    with explained(path, "write the pod's status"):
-        text = json.dumps(attachments.status(site.paths, record.container_id), indent=4)
-        atomic.commit(atomic.stage(path, text.encode()), path)
+    """Of all the meta plugin's calls for this machine together."""
+    with explained(site.paths.pod_status, "write the pod's status"):
+        podstatus.write(site.paths, f"{record.namespace}/{pod_name(record.name)}", record.container_id)
 
 
 def _delete_of_whole(site: Site, record: MachineRecord, nic: NicRecord) -> None:
     """Of the call for the whole machine: its record forgets this one, so that nobody undoes it again."""
-    records = attachments.AttachmentRecords(site.paths)
-    with _host(site) as host, records.locked(record.container_id, PRIMARY, timeout_s=meta.LOCK_S):
-        attached = records.get(record.container_id, PRIMARY)
+    calls = attachments.AttachmentRecords(site.paths)
+    with _host(site) as host, calls.locked(record.container_id, PRIMARY, timeout_s=meta.LOCK_S):
+        attached = calls.get(record.container_id, PRIMARY)
         ours = next((a for a in attached.attachments if a.ifname == nic.pod), None) if attached else None
         if attached is None or ours is None:
             return
@@ -307,7 +305,7 @@ def _delete_of_whole(site: Site, record: MachineRecord, nic: NicRecord) -> None:
             raise failures[0]
         left = tuple(a for a in attached.attachments if a is not ours)
         status = tuple(entry for entry in attached.status if entry.get("interface") != nic.pod)
-        records.put(dataclasses.replace(attached, attachments=left, status=status))
+        calls.put(dataclasses.replace(attached, attachments=left, status=status))
 
 
 def _call(

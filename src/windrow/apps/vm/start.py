@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import os
 import time
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterator
 
-from windrow.apps.vm import bind, gates, pod
+from windrow.apps.vm import bind, gates, launch, pod
 from windrow.apps.vm.site import Site
 from windrow.apps.vm.stop import clean
 from windrow.model.lazy import dataclass
@@ -27,11 +25,10 @@ from windrow.port.vm.names import names_of, pod_ifname
 from windrow.services import process, qemu
 from windrow.services.errors import ServiceError
 from windrow.store.errors import explained
-from windrow.store.machines import AGENT, CONSOLE, LOG, QMP, SEED, MachineRecord, NicRecord, Phase
+from windrow.store.machines import QMP, MachineRecord, NicRecord, Phase
 
 LOCK_S = 5.0
 """How long another command on the same machine is waited for."""
-VHOST = Path("/dev/vhost-net")
 
 READ, CHECK = "read the manifests", "check them against this host"
 NAMESPACE, CNI, BIND = "network namespace", "CNI plugins", "devices between pod and guest"
@@ -194,7 +191,7 @@ def words(plan: NicPlan, nic: NicRecord) -> str:
 
 
 def _run(site: Site, started: Started, accelerator: str) -> Started:
-    refusal = "" if accelerator == "tcg" else qemu.kvm_refusal()
+    refusal = "" if accelerator == "tcg" else qemu.kvm_refusal(launch.account(started.record))
     if refusal and accelerator == "kvm":
         raise ServiceError("KVM", refusal, "--accel tcg runs the guest in software")
     if accelerator != "tcg" and not refusal:
@@ -211,50 +208,37 @@ def _run(site: Site, started: Started, accelerator: str) -> Started:
 
 
 def _run_with(site: Site, started: Started, accelerator: str) -> Started:
-    record, machine = started.record, started.machine
-    directory = site.records.directory(record.namespace, record.name)
-    seed = _write_seed(directory, machine)
-    log = str(site.records.new_console_log(record.namespace, record.name))
-    files = arguments.MachineFiles(qmp=QMP, console=CONSOLE, console_log=log, seed=seed, agent=AGENT)
-    kvm, vhost = accelerator == "kvm", os.path.exists(VHOST)
-    argv = arguments.arguments(machine.spec, record.key, started.plans, files, kvm=kvm, vhost=vhost)
-    with site.timed(QEMU):
-        return _execute(site, started, argv, accelerator)
+    with site.timed(QEMU), pod.entered(started.record.netns) as (_, fd):
+        job = launch.Job(
+            machine=started.machine,
+            record=started.record,
+            plans=started.plans,
+            namespace=fd,
+            kvm=accelerator == "kvm",
+        )
+        try:
+            return _await(site, started, launch.begin(site, job), accelerator)
+        except ServiceError as error:
+            return _await(site, started, launch.unsandboxed(site, job, error), accelerator)
 
 
-def _execute(site: Site, started: Started, argv: Sequence[str], accelerator: str) -> Started:
+def _await(site: Site, started: Started, program: process.Program, accelerator: str) -> Started:
     """Until QEMU's monitor answers, which is when it has its memory, devices and files."""
-    record = started.record
-    directory = site.records.directory(record.namespace, record.name)
-    with pod.entered(record.netns) as (_, fd):
-        program = netns.opened_in(fd, lambda: process.start([PROGRAM, *argv], directory=directory, log=directory / LOG))
     one = program.process
-    record = dataclasses.replace(record, accelerator=accelerator, pid=one.pid, started=one.started)
+    record = dataclasses.replace(started.record, accelerator=accelerator, pid=one.pid, started=one.started)
     site.records.put(record)
+    monitor_path = site.records.directory(record.namespace, record.name) / QMP
     try:
-        with qemu.ready(program, directory / QMP) as monitor:
+        with qemu.ready(program, monitor_path) as monitor:
             for command in arguments.first_commands(started.plans):
                 monitor.command(command["execute"], command.get("arguments"))
-    except BaseException:
+    except BaseException as error:
         process.end(one, patience_s=0)
+        if isinstance(error, ServiceError):
+            raise launch.explained_by_qemu(record, error) from error.__cause__
         raise
     record = dataclasses.replace(record, phase=Phase.RUNNING)
     site.records.put(record)
-    site.say(f"running: QEMU is process {record.pid} ({record.accelerator})")
+    user = launch.account(record).number
+    site.say(f"running: QEMU is process {record.pid} ({record.accelerator}) of user {user}")
     return dataclasses.replace(started, record=record)
-
-
-PROGRAM = f"qemu-system-{os.uname().machine}"
-
-
-def _write_seed(directory: Path, machine: AnyMachine) -> str:
-    """cloud-init's files, in a directory that QEMU shows as a disk; its path within the machine's, or nothing."""
-    found = arguments.seed_files(machine.spec, f"{machine.meta.namespace}/{machine.name}")
-    if not found:
-        return ""
-    place = directory / SEED
-    with explained(place, "write cloud-init's files"):
-        place.mkdir(exist_ok=True)
-        for name, text in found.items():
-            (place / name).write_text(text, encoding="utf-8")
-    return SEED

@@ -6,8 +6,9 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from windrow.apps.vm.launch import VHOST
 from windrow.apps.vm.look import Seen
-from windrow.apps.vm.start import VHOST, Started
+from windrow.apps.vm.start import Started
 from windrow.port.vm.libvirt import interface_xml
 from windrow.port.vm.qemu import nic_arguments
 from windrow.render.tables import table

@@ -1,7 +1,8 @@
 """The first process of a lab: mounts, kernel modules, then the server; and it reaps what nobody waits for.
 
 A script of its own (`python -I -S init.py CONTROL`): only the standard library until the CONFIG frame has said where
-Windrow's modules are. CONTROL is `tty:/dev/ttyS0` in User-Mode Linux, `fd:N` in namespaces of the host's kernel.
+Windrow's modules are. CONTROL is `tty:/dev/ttyS0` in User-Mode Linux, `port:/dev/vport0p1` in QEMU, `fd:N` in
+namespaces of the host's kernel.
 
 Everything is read-only but what is mounted here, in memory.
 """
@@ -15,6 +16,7 @@ import json
 import os
 import struct
 import sys
+import time
 import traceback
 from typing import Any
 
@@ -24,14 +26,16 @@ CONFIG, HELLO, READY = 1, 15, 16
 
 MODULES = (
     "ipv6", "bridge", "br_netfilter", "8021q", "bonding", "veth", "dummy", "tun", "vxlan", "sch_netem",
-    "nf_tables",  # of its families only bridge is there: source addresses of ports
+    "nf_tables",  # in User-Mode Linux of its families only bridge is there: source addresses of ports
     "iptable_nat", "ip6table_nat", "xt_MASQUERADE", "xt_addrtype", "xt_comment", "xt_conntrack", "xt_mark",
     "xt_multiport", "xt_nat", "xt_tcpudp",  # masquerade, and what the portmap plugin's rules are made of
     "act_mirred", "cls_u32", "ifb", "sch_ingress", "sch_tbf",  # the bandwidth plugin
 )  # fmt: skip
 PARAMETERS = {"bonding": "max_bonds=0", "dummy": "numdummies=0", "ifb": "numifbs=0"}
 UML_MODULES = "/usr/lib/uml/modules"
+MODPROBE = "/run/modprobe"
 SCRATCH = ("/run", "/tmp", "/dev/shm")
+PORT_S = 10.0
 
 _MS_BIND, _MS_REC, _MS_SHARED = 0x1000, 0x4000, 1 << 20
 _SYS_FINIT_MODULE = {"x86_64": 313, "i686": 350, "aarch64": 273}
@@ -48,18 +52,20 @@ def main() -> None:
     fd = open_control(control)
     os.write(fd, HEADER.pack(0, HELLO, 0))
     config = read_config(fd)
-    mount_scratch(config["keep"])
+    tree = config.get("modules", "")
+    mount_scratch([*config["keep"], *([tree] if tree else [])])
     mount_devices()
+    own_kernel = not control.startswith("fd:")
     server = os.fork()
     if server == 0:
-        serve(fd, config, uml=control.startswith("tty:"))
+        serve(fd, config, own_kernel=own_kernel)
     os.close(fd)
     while True:
         with contextlib.suppress(InterruptedError):
             pid, status = os.wait()
             if pid == server:
                 break
-    if control.startswith("tty:"):
+    if own_kernel:
         libc.reboot(_POWER_OFF)
     os._exit(os.waitstatus_to_exitcode(status) & 0xFF)
 
@@ -107,10 +113,15 @@ def open_control(control: str) -> int:
     if where == "fd":
         os.set_inheritable(int(name), False)
         return int(name)
-    import tty
-
+    if where == "port":  # the driver makes it when the host has told it of the port (virtio_console, add_port)
+        end = time.monotonic() + PORT_S
+        while not os.path.exists(name) and time.monotonic() < end:
+            time.sleep(0.01)
     fd = os.open(name, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
-    tty.setraw(fd)
+    if where == "tty":
+        import tty
+
+        tty.setraw(fd)
     return fd
 
 
@@ -132,7 +143,7 @@ def read_exactly(fd: int, size: int) -> bytes:
     return data
 
 
-def serve(fd: int, config: dict[str, Any], *, uml: bool) -> None:
+def serve(fd: int, config: dict[str, Any], *, own_kernel: bool) -> None:
     """Become the server; never returns."""
     status = 1
     try:
@@ -141,10 +152,11 @@ def serve(fd: int, config: dict[str, Any], *, uml: bool) -> None:
         os.environ.clear()
         os.environ.update({"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root"})
         os.environ.update({"LC_ALL": "C.UTF-8", "TERM": "linux", "TMPDIR": "/tmp"})
-        missing = load_modules() if uml else []
-        importlib.import_module("windrow.model.lazymodule").load_when_used("inspect")
+        missing = load_modules(config.get("modules", "")) if own_kernel else []
         module, _, function = config["entry"].partition(":")
-        getattr(importlib.import_module(module), function)(fd, {**config, "uml": uml, "missing_modules": missing})
+        getattr(importlib.import_module(module), function)(
+            fd, {**config, "own_kernel": own_kernel, "missing_modules": missing}
+        )
         status = 0
     except BaseException:  # noqa: BLE001 - the host must learn why, whatever it was
         text = traceback.format_exc()
@@ -155,12 +167,19 @@ def serve(fd: int, config: dict[str, Any], *, uml: bool) -> None:
         os._exit(status)
 
 
-def load_modules() -> list[str]:
-    """Load what the lab needs, with what that needs, as modprobe would; the names of those that could not be."""
+def load_modules(directory: str = "") -> list[str]:
+    """Load what the lab needs, with what that needs, as modprobe would; the names of those that could not be.
+
+    `directory`: has the kernel's modules in `lib/modules`, if they are not in a place that the kernel's package uses.
+    Raises OSError where there are none at all, or they may not be read.
+    """
     release = os.uname().release
-    base = next((d for d in (f"{UML_MODULES}/{release}", f"/lib/modules/{release}") if os.path.isdir(d)), "")
+    if directory:
+        provide_modules(directory)
+    places = [f"{directory}/lib/modules"] if directory else [UML_MODULES, "/lib/modules"]
+    base = next((d for place in places if os.path.isdir(d := f"{place}/{release}")), "")
     if not base:
-        return list(MODULES)
+        raise FileNotFoundError(f"no kernel modules in {places[0]}/{release}")
     needs: dict[str, list[str]] = {}
     with open(f"{base}/modules.dep", encoding="utf-8") as lines:
         for line in lines:
@@ -168,6 +187,20 @@ def load_modules() -> list[str]:
             needs[os.path.basename(file).split(".ko")[0]] = [file, *others.split()]
     loaded: set[str] = set()
     return [name for name in MODULES if not _load(name, base, needs.get(name, []), loaded)]
+
+
+def provide_modules(directory: str) -> None:
+    """For what loads its modules itself: modprobe, and the kernel, which starts it (`call_modprobe`)."""
+    if os.path.isdir("/lib/modules"):
+        mount(f"{directory}/lib/modules", "/lib/modules", flags=_MS_BIND)
+        return
+    # A host without modules, such as a container, has no such directory, and its root is read-only here.
+    os.environ["MODPROBE_OPTIONS"] = f"-d {directory}"
+    with open(MODPROBE, "w", encoding="utf-8") as script:
+        script.write(f'#!/bin/sh\nexec /sbin/modprobe -d "{directory}" "$@"\n')
+    os.chmod(MODPROBE, 0o755)
+    with open("/proc/sys/kernel/modprobe", "w", encoding="utf-8") as setting:
+        setting.write(MODPROBE)
 
 
 def _load(name: str, base: str, files: list[str], loaded: set[str]) -> bool:

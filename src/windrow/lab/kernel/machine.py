@@ -21,12 +21,17 @@ from typing import Any, Protocol
 
 from windrow.lab.channel import WINDOW, Decoder, Frame, Kind, encode, encode_json
 from windrow.lab.errors import BootError, LabError, LabGone
+from windrow.lab.kernel.cache import keep_words
+from windrow.lab.kernel.reasons import Reason, ending, reason
 from windrow.model.lazy import dataclass
 
 BOOT_TIMEOUT_S = 60.0
 GUEST_INIT = Path(__file__).resolve().parent.parent / "guest" / "init.py"
 _LAUNCH = Path(__file__).resolve().parent / "launch.py"
-_CONSOLE_LINES = 60
+_CONSOLE_LINES, _LINE_LENGTH = 1000, 500
+"""What is kept of what the kernel says."""
+_LAST_WORDS_S = 1.0
+"""For a kernel that closed its line: to end, and its console with it."""
 
 Log = Callable[[str], None]
 
@@ -55,6 +60,17 @@ class Program:
     """CLONE_* flags."""
     required: bool
     """Whether it is of use without those namespaces."""
+    init: bool = False
+    """Whether it may be the first process of its namespace: it reaps what others leave, and no signal ends it."""
+    memory_file: bool = False
+    """Whether its memory is a file in $TMPDIR, which `launch.py` then chooses."""
+    kernel: str = "lab"
+    """Its short name, for files; and what people call it."""
+    title: str = "the lab kernel"
+    env: Mapping[str, str] = field(default_factory=dict)
+    """Beside what every lab kernel gets."""
+    patience_s: float = BOOT_TIMEOUT_S
+    """For one that is alive and does not come up."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +85,10 @@ class Machine:
     """Boots in `__init__`; ends with `close`, with its owner, or by itself. Raises BootError."""
 
     def __init__(self, program: Program, line: socket.socket, guest: Guest, log: Log | None = None) -> None:
-        self._line, self._log = line, log
+        self._line, self._log, self._patience_s = line, log, program.patience_s
+        self._kernel, self._title = program.kernel, program.title
+        self._closing = False
+        self._reason = Reason("", "")
         self._console: deque[str] = deque(maxlen=_CONSOLE_LINES)
         self._streams: dict[int, _Channel] = {}
         self._next = 1
@@ -77,11 +96,13 @@ class Machine:
         self._window = threading.Condition()
         self._room = WINDOW
         self._gone = ""
+        self._pid = 0
         self._own: queue.Queue[Frame | None] = queue.Queue()
         self.about: dict[str, Any] = {}
         started = time.monotonic()
-        self._process, self._pid = self._start(program)
+        self._launch(program)
         try:
+            self._pid = self._launched()
             self._boot(guest)
         except BaseException:
             self.close()
@@ -148,6 +169,7 @@ class Machine:
 
     def close(self) -> None:
         """End it, at once; nothing of it is left."""
+        self._closing = True
         with contextlib.suppress(OSError):
             self._line.shutdown(socket.SHUT_RDWR)
         assert self._process.stdin is not None
@@ -157,7 +179,8 @@ class Machine:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-        _kill_session(self._pid)
+        if self._pid:
+            _kill_session(self._pid)
         for thread in (self._reader, self._console_reader):
             if thread is not threading.current_thread():
                 thread.join(10)
@@ -165,62 +188,77 @@ class Machine:
 
     # Starting -------------------------------------------------------------------------------------
 
-    def _start(self, program: Program) -> tuple[subprocess.Popen[bytes], int]:
-        command = [_interpreter(), "-I", "-S", str(_LAUNCH), str(program.namespaces), str(int(program.required))]
-        process = subprocess.Popen(
-            [*command, *program.argv],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            pass_fds=[program.line.fileno()],
-            env={"TMPDIR": "/dev/shm", "PATH": os.defpath, "LC_ALL": "C.UTF-8"},
-            cwd="/",
-        )
-        program.line.close()
-        self._console_reader = threading.Thread(target=self._read_console, args=[process], name="lab console")
+    def _launch(self, program: Program) -> None:
+        """Start the launcher, and threads that listen to what it starts. Raises BootError."""
+        traits = {"required": program.required, "init": program.init, "memory": program.memory_file}
+        wanted = [str(program.namespaces), ",".join(name for name, there in traits.items() if there)]
+        try:
+            self._process = subprocess.Popen(
+                [_interpreter(), "-I", "-S", str(_LAUNCH), *wanted, *program.argv],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                pass_fds=[program.line.fileno()],
+                env={"PATH": os.defpath, "LC_ALL": "C.UTF-8", **program.env},
+                cwd="/",
+            )
+        except OSError as error:
+            self._line.close()
+            raise self._boot_error(reason([str(error)])) from error
+        finally:
+            program.line.close()
+        self._console_reader = threading.Thread(target=self._read_console, name="lab console")
         self._console_reader.start()
         self._reader = threading.Thread(target=self._read_line, name="lab line", daemon=True)
         self._reader.start()
-        assert process.stdout is not None
-        first = process.stdout.readline()
-        process.stdout.close()
-        started = json.loads(first or b'{"error": "the launcher did not start"}')
+
+    def _launched(self) -> int:
+        """The program's process id. Raises BootError."""
+        assert self._process.stdout is not None
+        with self._process.stdout as output:
+            started = json.loads(output.readline() or b'{"error": "the launcher did not start"}')
         if "error" in started:
-            assert process.stdin is not None
-            process.stdin.close()
-            process.wait()
-            self._line.close()
-            raise BootError(f"the lab kernel could not be started: {started['error']}", console=self.console)
+            raise self._boot_error(reason([started["error"]]))
         if started["note"] and self._log:
             self._log(f"without all of the host's protection: {started['note']}")
-        return process, int(started["pid"])
+        return int(started["pid"])
 
     def _boot(self, guest: Guest) -> None:
         config = {"path": _module_path(), "keep": _kept(), "entry": guest.entry, **guest.config}
         self._expect(Kind.HELLO)
-        self.write(encode_json(0, Kind.CONFIG, config))
+        try:
+            self.write(encode_json(0, Kind.CONFIG, config))
+        except LabGone as error:
+            raise self._boot_error(self._reason) from error
         self.about = self._expect(Kind.READY).json()
         if "error" in self.about:
-            raise BootError(f"the lab's guest did not start: {self.about['error']}", console=self.console)
+            words = str(self.about["error"]).strip().splitlines()
+            self._console.extend(words)
+            raise self._boot_error(reason([f"the guest: {words[-1]}"]))
 
     def _expect(self, kind: Kind) -> Frame:
         """The next frame of channel 0. Raises BootError."""
         try:
-            frame = self._own.get(timeout=BOOT_TIMEOUT_S)
+            frame = self._own.get(timeout=self._patience_s)
         except queue.Empty:
-            self._gone = f"the lab kernel did not come up in {BOOT_TIMEOUT_S:.0f} s"
-            frame = None
-        if frame is None or frame.kind not in (kind, Kind.READY):
-            self._console_reader.join(1)
-            raise BootError(self._gone or "the lab kernel ended while it started", console=self.console)
+            why = f"it is alive and does nothing, {self._patience_s:.0f} s after its start"
+            raise self._boot_error(Reason(why, "windrow lab doctor shows which kernel works here")) from None
+        if frame is None:
+            raise self._boot_error(self._reason)
+        if frame.kind not in (kind, Kind.READY):
+            raise self._boot_error(Reason(f"it answers with {frame.kind.name} instead of {kind.name}", "report it"))
         return frame
+
+    def _boot_error(self, found: Reason) -> BootError:
+        log = keep_words(self._kernel, self._console) if self._console else None
+        return BootError(f"{self._title} did not come up: {found.why}", hint=found.todo, log=log)
 
     # Reading --------------------------------------------------------------------------------------
 
-    def _read_console(self, process: subprocess.Popen[bytes]) -> None:
-        assert process.stderr is not None
-        with process.stderr as console:
-            for raw in console:
+    def _read_console(self) -> None:
+        assert self._process.stderr is not None
+        with self._process.stderr as console:
+            while raw := console.readline(_LINE_LENGTH):
                 line = raw.decode(errors="replace").rstrip()
                 self._console.append(line)
                 if self._log:
@@ -237,6 +275,9 @@ class Machine:
             pass
         except ValueError as error:
             why = f"the lab's channel is out of step: {error}"
+        if not self._closing:
+            self._reason = self._ask_why()
+            why = f"{why}: {self._reason.why}"
         with self._lock:
             self._gone = self._gone or why
             streams = list(self._streams.values())
@@ -245,6 +286,14 @@ class Machine:
         self._own.put(None)
         for stream in streams:
             stream.frames.put(None)
+
+    def _ask_why(self) -> Reason:
+        """Its line closed by itself: its console and its exit code say why."""
+        ended = ""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            ended = ending(self._process.wait(_LAST_WORDS_S))
+        self._console_reader.join(_LAST_WORDS_S)
+        return reason(list(self._console), ended)
 
     def _deliver(self, frame: Frame) -> None:
         if frame.kind is Kind.ACK:
@@ -305,7 +354,8 @@ def _interpreter() -> str:
 
 
 def interpreter_line(control: str) -> list[str]:
-    """The guest's first process, as a command line; `control` names the channel: `tty:/dev/ttyS0` or `fd:3`."""
+    """The guest's first process, as a command line; `control` names the channel: `tty:/dev/ttyS0`, `port:/dev/vport0p1`
+    or `fd:3`."""
     return [_interpreter(), "-I", "-S", str(GUEST_INIT), control]
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 
-from windrow.lab.errors import BootError, LabError
 from windrow.lab.kernel.launch import CLONE_NEWIPC, CLONE_NEWNET, CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWUTS
 from windrow.lab.kernel.machine import Guest, Log, Machine, Program, interpreter_line
 
@@ -12,11 +11,11 @@ _NAMESPACES = CLONE_NEWNET | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWUTS | CLONE_N
 
 
 def boot(guest: Guest, *, log: Log | None = None) -> Machine:
-    """Raises LabError where this kernel or this user cannot, and says what is missing."""
+    """Raises BootError where this kernel or this user cannot, and says what is missing."""
     ours, theirs = socket.socketpair()
     argv = interpreter_line(f"fd:{theirs.fileno()}")
-    program = Program(argv=argv, line=theirs, namespaces=_NAMESPACES, required=True)
-    try:
-        return Machine(program, ours, guest, log)
-    except BootError as error:
-        raise LabError(str(error), hint="allow user namespaces, run as root, or use --kernel uml") from error
+    title = "a lab in this host's own kernel"
+    program = Program(
+        argv=argv, line=theirs, namespaces=_NAMESPACES, required=True, init=True, kernel="native", title=title
+    )
+    return Machine(program, ours, guest, log)

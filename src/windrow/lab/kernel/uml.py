@@ -7,9 +7,13 @@ import shutil
 import socket
 from collections.abc import Sequence
 
+from windrow.lab.errors import BootError
+from windrow.lab.kernel import xstate
 from windrow.lab.kernel.launch import CLONE_NEWIPC, CLONE_NEWNS, CLONE_NEWPID
 from windrow.lab.kernel.machine import Guest, Log, Machine, Program, interpreter_line, need
+from windrow.lab.kernel.reasons import reason
 
+TITLE = "User-Mode Linux"
 MEMORY = "768M"
 """A ceiling, not a price: the memory file is sparse, and only pages that were touched are there."""
 
@@ -24,19 +28,45 @@ def memory_for(machines: Sequence[int]) -> str:
     return f"{_BASE_MB + sum((m >> 20) + _HYPERVISOR_MB for m in machines)}M" if machines else MEMORY
 
 
-def boot(guest: Guest, *, memory: str = MEMORY, log: Log | None = None) -> Machine:
-    """Raises LabError where it is not installed, BootError."""
+def boot(guest: Guest, *, memory: str = MEMORY, log: Log | None = None, help_registers: bool | None = None) -> Machine:
+    """`help_registers`: whether `xstate.c` is loaded; None: where the processor needs it.
+
+    Raises LabError where it is not installed or cannot be helped, BootError.
+    """
     program = need(
-        shutil.which("linux.uml", path=_PLACES) or shutil.which("linux", path=_PLACES),
-        "User-Mode Linux",
-        "apt-get install user-mode-linux, or use --kernel native",
+        shutil.which("linux.uml", path=_PLACES) or shutil.which("linux", path=_PLACES), TITLE, _where_it_is()
     )
+    env = xstate.preload() if (_needs_help() if help_registers is None else help_registers) else {}
     ours, theirs = socket.socketpair()
     number = theirs.fileno()
-    inside = _quoted(interpreter_line("tty:/dev/ttyS0")[1:])
+    inside = quoted(interpreter_line("tty:/dev/ttyS0")[1:])
     argv = [program, *command_line(number, memory, quiet=log is None), "--", *inside]
-    started = Program(argv=argv, line=theirs, namespaces=CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC, required=False)
+    started = Program(
+        kernel="uml",
+        title=TITLE,
+        argv=argv,
+        line=theirs,
+        namespaces=CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC,
+        required=False,
+        memory_file=True,
+        env=env,
+    )
     return Machine(started, ours, guest, log)
+
+
+def _needs_help() -> bool:
+    """Raises BootError where no process can be traced: the kernel would not come up either."""
+    try:
+        return xstate.needed()
+    except xstate.PtraceError as error:
+        found = reason([str(error)])
+        raise BootError(f"{TITLE} did not come up: {found.why}", hint=found.todo) from error
+
+
+def _where_it_is() -> str:
+    if os.uname().machine in ("x86_64", "i686"):
+        return "apt-get install user-mode-linux, or use another --kernel"
+    return "Debian builds it for amd64 and i386 only: use another --kernel"
 
 
 def command_line(line: int, memory: str, *, quiet: bool) -> list[str]:
@@ -46,7 +76,7 @@ def command_line(line: int, memory: str, *, quiet: bool) -> list[str]:
         "rootfstype=hostfs",
         "rootflags=/",
         "ro",
-        f"init={_quoted([interpreter_line('')[0]])[0]}",
+        f"init={quoted([interpreter_line('')[0]])[0]}",
         "con=null",
         "con0=null,fd:2",
         "ssl=null",
@@ -57,11 +87,10 @@ def command_line(line: int, memory: str, *, quiet: bool) -> list[str]:
         # 512 old-style pseudo-terminals (`legacy_pty_init`) and the same for xor.
         "initcall_blacklist=raid6_select_algo",
         "pty.legacy_count=0",
-        "panic=-1",
         *(["quiet"] if quiet else []),
     ]
 
 
-def _quoted(words: list[str]) -> list[str]:
-    """UML joins its arguments with spaces; the kernel's own parser knows double quotes (`next_arg`)."""
+def quoted(words: Sequence[str]) -> list[str]:
+    """Words of a kernel's command line: its parser knows double quotes (`next_arg`). UML joins its arguments itself."""
     return [f'"{word}"' if " " in word else word for word in words]

@@ -24,6 +24,7 @@ from windrow.lab.vm.agent import Agent, Answer
 from windrow.model.lazy import dataclass
 from windrow.model.machines import Binding
 from windrow.model.values import Cidr
+from windrow.store import records
 from windrow.store.attachments import AttachmentRecords
 from windrow.store.machines import AGENT, MachineRecord, Machines, NicRecord
 from windrow.store.paths import Paths
@@ -117,11 +118,11 @@ class Fleet:
         from windrow.lab.vm import image  # with what reads kernels: most labs have no machines
 
         found = image.find()
-        HERE.mkdir(parents=True, exist_ok=True)
+        records.make_place(HERE, flush=False)
         kernel = HERE / "kernel"
         kernel.unlink(missing_ok=True)
         kernel.symlink_to(found.kernel)
-        (HERE / "initrd").write_bytes(image.build(found))
+        records.write(HERE / "initrd", image.build(found), mode=records.SHARED, flush="nothing")
 
     def start(self, say: Say) -> None:
         """Those that do not run yet; all nodes at once, and on each one after the other. Raises LabError."""

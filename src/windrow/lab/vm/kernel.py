@@ -16,7 +16,7 @@ import re
 import struct
 import sys
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from windrow.lab.errors import LabError
@@ -43,6 +43,24 @@ _PAGE = 4096
 
 def prepare(package: Path, target: Path) -> str:
     """What guests need of an unpacked kernel package, into `target`; the kernel's release. Raises LabError."""
+    image, modules = find(package)
+    release = modules.name
+    place = target / MODULES
+    place.mkdir(parents=True, exist_ok=True)
+    lines = []
+    for wanted in WANTED:
+        found = list(needed(modules, [wanted]))
+        for name, data in found:
+            (place / f"{name}.ko").write_bytes(data)
+        lines.append(f"{wanted}: {' '.join(name for name, _ in found)}\n")
+    (target / DEPENDENCIES).write_text("".join(lines), encoding="ascii")
+    (target / KERNEL).write_bytes(bootable(image))
+    (target / RELEASE).write_text(f"{release}\n", encoding="ascii")
+    return release
+
+
+def find(package: Path) -> tuple[Path, Path]:
+    """The kernel of an unpacked package, and the tree of its modules, whose name is its release. Raises LabError."""
     kernels = sorted(package.glob("boot/vmlinuz-*"))
     if not kernels:
         raise LabError(f"there is no kernel in {package}", hint="is it an unpacked linux-image package?")
@@ -51,22 +69,16 @@ def prepare(package: Path, target: Path) -> str:
     modules = next((tree for tree in trees if tree.is_dir()), None)
     if modules is None:
         raise LabError(f"there are no modules for {release} in {package}")
-    place = target / MODULES
-    place.mkdir(parents=True, exist_ok=True)
-    lines = []
-    for wanted in WANTED:
-        found = list(_needed(modules, wanted))
-        for name, data in found:
-            (place / f"{name}.ko").write_bytes(data)
-        lines.append(f"{wanted}: {' '.join(name for name, _ in found)}\n")
-    (target / DEPENDENCIES).write_text("".join(lines), encoding="ascii")
-    data = kernels[-1].read_bytes()
-    (target / KERNEL).write_bytes(trimmed(uncompressed(data) or b"") or data)
-    (target / RELEASE).write_text(f"{release}\n", encoding="ascii")
-    return release
+    return kernels[-1], modules
 
 
 # The kernel ---------------------------------------------------------------------------------------
+
+
+def bootable(image: Path) -> bytes:
+    """As QEMU starts it fastest; unchanged where it cannot be unpacked here."""
+    data = image.read_bytes()
+    return trimmed(uncompressed(data) or b"") or data
 
 
 def uncompressed(image: bytes) -> bytes | None:
@@ -182,8 +194,8 @@ def _move(header: list[int], places: list[tuple[int, int, int]], end: int) -> No
 # Modules ------------------------------------------------------------------------------------------
 
 
-def _needed(tree: Path, wanted: str) -> Iterator[tuple[str, bytes]]:
-    """Name and content, each after all that it needs. One that is not there is built in."""
+def needed(tree: Path, wanted: Iterable[str]) -> Iterator[tuple[str, bytes]]:
+    """Name and content, each once, after all that it needs. One that is not there is built in."""
     files = {module_name(path): path for path in tree.rglob("*.ko*")}
     done: set[str] = set()
 
@@ -191,12 +203,13 @@ def _needed(tree: Path, wanted: str) -> Iterator[tuple[str, bytes]]:
         if name in done or name not in files:
             return
         done.add(name)
-        data = _read(files[name])
+        data = read_module(files[name])
         for other in needs_of(data):
             yield from visit(other)
         yield name, data
 
-    yield from visit(wanted)
+    for name in wanted:
+        yield from visit(name)
 
 
 def module_name(path: Path) -> str:
@@ -211,7 +224,8 @@ def needs_of(module: bytes) -> tuple[str, ...]:
     return tuple(word for word in words if word)
 
 
-def _read(path: Path) -> bytes:
+def read_module(path: Path) -> bytes:
+    """As the kernel takes it, uncompressed. Raises LabError."""
     data = path.read_bytes()
     if path.suffix == ".xz":
         return lzma.decompress(data)

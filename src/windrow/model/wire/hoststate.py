@@ -13,7 +13,23 @@ from ipaddress import ip_address, ip_interface, ip_network
 from typing import Any, TypeVar
 
 from windrow.model.bonding import OPTIONS, BondMode
-from windrow.model.host import Bond, Bridge, HostState, Link, LinkSpec, Other, Route, VlanIf
+from windrow.model.bridging import BRIDGE_OPTIONS, FRESH_BRIDGE, FRESH_BRIDGE_PORT, PORT_OPTIONS
+from windrow.model.host import (
+    VLAN_FLAGS,
+    Bond,
+    Bridge,
+    BridgePort,
+    Details,
+    Exact,
+    HostState,
+    Link,
+    LinkFlags,
+    LinkSpec,
+    Other,
+    Route,
+    Rule,
+    VlanIf,
+)
 from windrow.model.values import (
     VID_MAX,
     Cidr,
@@ -27,7 +43,7 @@ from windrow.model.values import (
 T = TypeVar("T")
 
 VERSION = 1
-_PLAIN = ("up", "mtu", "mac", "txqlen", "promisc", "master", "isolated", "hairpin")
+_PLAIN = ("up", "mtu", "mac", "txqlen", "promisc", "master", "mark", "slave_prio")
 _U32 = 0xFFFF_FFFF
 
 
@@ -37,23 +53,27 @@ def write(state: HostState) -> dict[str, Any]:
         "version": VERSION,
         "links": [_write_link(state.links[name]) for name in sorted(state.links)],
         "routes": [_write_route(r) for r in sorted(state.routes, key=_route_key)],
+        "rules": [_write_rule(r) for r in sorted(state.rules, key=lambda r: (r.iif, r.oif, r.message, r.protocol))],
         "sysctls": dict(sorted(state.sysctls.items())),
     }
 
 
 def read(document: Any) -> HostState:
     """The inverse. Raises ValueError, with the place in its text."""
-    table = _table(document, {"version", "links", "routes", "sysctls"})
+    table = _table(document, {"version", "links", "routes", "rules", "sysctls"})
     if table.get("version") != VERSION:
         raise ValueError(f"version: this is {table.get('version')!r}, and {VERSION} is what is understood here")
     links = [_at(f"links[{i}]", _read_link, one) for i, one in enumerate(_list(table, "links"))]
     if len({link.name for link in links}) != len(links):
         raise ValueError("links: a name is there twice")
     routes = [_at(f"routes[{i}]", _read_route, one) for i, one in enumerate(_list(table, "routes"))]
-    sysctls = _table(table.get("sysctls", {}))
-    if not all(isinstance(value, str) for value in sysctls.values()):
-        raise ValueError("sysctls: these are not texts")
-    return HostState(links={link.name: link for link in links}, routes=frozenset(routes), sysctls=sysctls)
+    rules = [_at(f"rules[{i}]", _read_rule, one) for i, one in enumerate(_list(table, "rules"))]
+    return HostState(
+        links={link.name: link for link in links},
+        routes=frozenset(routes),
+        rules=frozenset(rules),
+        sysctls=_texts(table, "sysctls"),
+    )
 
 
 # -- links -----------------------------------------------------------------------------------------
@@ -63,15 +83,54 @@ def _write_link(link: Link) -> dict[str, Any]:
     found: dict[str, Any] = {"name": link.name, "spec": _write_spec(link.spec)}
     found |= {name: value for name in _PLAIN if (value := getattr(link, name)) is not None}
     found |= {name: _write_vlans(vlans) for name, vlans in _vlans(link) if vlans is not None}
+    found |= {
+        name: _write_options(part) for name, part in (("port", link.port), ("flags", link.flags)) if part is not None
+    }
     if link.addrs is not None:
         found["addrs"] = sorted(link.addrs)
+    if link.details:
+        found["details"] = {address: _write_details(one) for address, one in sorted(link.details.items())}
+    if link.settings:
+        found["settings"] = dict(sorted(link.settings.items()))
     if link.origin:
         found["origin"] = [[ref.kind, ref.name, ref.namespace] for ref in link.origin]
     return found
 
 
+_TIMES = ("valid_until", "preferred_until")
+
+
+def _write_details(one: Details) -> dict[str, Any]:
+    plain = {name: getattr(one, name) for name in ("scope", "flags", "label", "rank", "static", *_TIMES)}
+    kept = {name: value for name, value in plain.items() if value not in (None, "")}
+    return {"attributes": one.attributes.hex(), **kept}
+
+
+def _all_details(document: Any) -> dict[Cidr, Details]:
+    return {_cidr(address): _at(address, _read_details, one) for address, one in _table(document).items()}
+
+
+def _read_details(document: Any) -> Details:
+    table = _table(document, {f.name for f in fields(Details)})
+    static = _flag(table, "static")
+    return Details(
+        attributes=_bytes(table, "attributes"),
+        scope=_number(table, "scope", 0xFF) or 0,
+        flags=_number(table, "flags", _U32) or 0,
+        label=_text(table, "label") if "label" in table else "",
+        rank=_number(table, "rank", _U32) or 0,
+        static=True if static is None else static,
+        valid_until=_seconds(table, "valid_until"),
+        preferred_until=_seconds(table, "preferred_until"),
+    )
+
+
 def _vlans(link: Link) -> tuple[tuple[str, PortVlans | None], ...]:
     return ("vlans", link.vlans), ("self_vlans", link.self_vlans)
+
+
+def _write_options(value: BridgePort | LinkFlags) -> dict[str, Any]:
+    return {f.name: one for f in fields(value) if (one := getattr(value, f.name)) is not None}
 
 
 def _write_spec(spec: LinkSpec) -> dict[str, Any]:
@@ -82,6 +141,8 @@ def _write_spec(spec: LinkSpec) -> dict[str, Any]:
 
 
 def _json(value: Any) -> Any:
+    if isinstance(value, frozenset):
+        return sorted(value)
     return list(value) if isinstance(value, tuple) else str(value) if isinstance(value, BondMode) else value
 
 
@@ -92,7 +153,10 @@ def _write_vlans(vlans: PortVlans) -> dict[str, Any]:
     return found if vlans.exact else {**found, "exact": False}
 
 
-_LINK = frozenset({"name", "spec", "vlans", "self_vlans", "addrs", "origin", *_PLAIN})
+_OLD_PORT = ("isolated", "hairpin")
+"""Files from before there was `port` have them beside the others; what `init` found a host like is kept for years."""
+_PARTS = ("name", "spec", "vlans", "self_vlans", "addrs", "details", "settings", "origin", "port", "flags")
+_LINK = frozenset({*_PARTS, *_PLAIN, *_OLD_PORT})
 
 
 def _read_link(document: Any) -> Link:
@@ -107,12 +171,40 @@ def _read_link(document: Any) -> Link:
         txqlen=_number(table, "txqlen", _U32),
         promisc=_flag(table, "promisc"),
         master=_at("master", _none_or_ifname, _text(table, "master")) if "master" in table else None,
-        isolated=_flag(table, "isolated"),
-        hairpin=_flag(table, "hairpin"),
+        mark=_flag(table, "mark"),
+        slave_prio=_signed(table, "slave_prio"),
+        port=_at("port", _port, {**{n: table[n] for n in _OLD_PORT if n in table}, **_table(table.get("port", {}))}),
+        flags=_at("flags", _flags, table["flags"]) if "flags" in table else None,
         addrs=frozenset(_at("addrs", _cidr, a) for a in _list(table, "addrs")) if "addrs" in table else None,
+        details=_at("details", _all_details, table.get("details", {})),
+        settings=_texts(table, "settings"),
         origin=tuple(_at("origin", _ref, one) for one in _list(table, "origin")),
         **vlans,
     )
+
+
+def _port(document: Any) -> BridgePort | None:
+    table = _table(document, frozenset(PORT_OPTIONS))
+    return BridgePort(**_options_like(FRESH_BRIDGE_PORT, table)) if table else None
+
+
+def _flags(document: Any) -> LinkFlags:
+    table = _table(document, {f.name for f in fields(LinkFlags)})
+    return LinkFlags(
+        arp=_flag(table, "arp"),
+        multicast=_flag(table, "multicast"),
+        allmulti=_flag(table, "allmulti"),
+        dormant=_flag(table, "dormant"),
+        broadcast=parse_mac(_text(table, "broadcast")) if "broadcast" in table else None,
+    )
+
+
+def _options_like(fresh: object, table: Mapping[str, Any]) -> dict[str, Any]:
+    """Each value is of the kind that a new one has: a flag or a number."""
+    return {
+        name: _flag(table, name) if isinstance(getattr(fresh, name), bool) else _number(table, name, _U32)
+        for name in table
+    }
 
 
 def _read_spec(document: Any) -> LinkSpec:
@@ -129,17 +221,24 @@ def _bond(document: Any) -> Bond:
 
 
 def _bridge(document: Any) -> Bridge:
-    table = _table(document, {"vlan_filtering", "stp", "ageing"})
-    flags = {name: _flag(table, name) for name in ("vlan_filtering", "stp")}
-    return Bridge(**flags, ageing=_number(table, "ageing", _U32))
+    return Bridge(**_options_like(FRESH_BRIDGE, _table(document, frozenset(BRIDGE_OPTIONS))))
 
 
 def _vlan(document: Any) -> VlanIf:
-    table = _table(document, {"parent", "vid"})
+    table = _table(document, {"parent", "vid", "flags"})
     vid = _number(table, "vid", VID_MAX)
     if vid is None:
         raise ValueError("vid: is missing")
-    return VlanIf(parent=_at("parent", parse_ifname, _text(table, "parent")), vid=vid)
+    return VlanIf(parent=_at("parent", parse_ifname, _text(table, "parent")), vid=vid, flags=_vlan_flags(table))
+
+
+def _vlan_flags(table: Mapping[str, Any]) -> frozenset[str] | None:
+    if "flags" not in table:
+        return None
+    found = _list(table, "flags")
+    if strange := [one for one in found if one not in VLAN_FLAGS]:
+        raise ValueError(f"flags: {strange[0]!r:.40} is none of {', '.join(VLAN_FLAGS)}")
+    return frozenset(found)
 
 
 def _other(document: Any) -> Other:
@@ -195,7 +294,37 @@ def _route_key(route: Route) -> tuple[str, ...]:
 
 
 def _write_route(route: Route) -> dict[str, Any]:
-    return {f.name: value for f in fields(route) if (value := getattr(route, f.name)) not in (None, f.default)}
+    found = {f.name: value for f in fields(route) if (value := getattr(route, f.name)) not in (None, f.default)}
+    if route.exact is not None:
+        exact = route.exact
+        found["exact"] = {"message": exact.message.hex(), "links": list(exact.links), "reached": exact.reached}
+        found["exact"] |= {name: text for name in ("source", "stays") if (text := getattr(exact, name))}
+    return found
+
+
+def _read_exact(document: Any) -> Exact:
+    table = _table(document, {f.name for f in fields(Exact)})
+    return Exact(
+        message=_bytes(table, "message"),
+        links=tuple(_at("links", parse_ifname, name) for name in _list(table, "links")),
+        source=str(_at("source", ip_address, _text(table, "source"))) if "source" in table else "",
+        reached=bool(_flag(table, "reached")),
+        stays=_text(table, "stays") if "stays" in table else "",
+    )
+
+
+def _write_rule(rule: Rule) -> dict[str, Any]:
+    return {"message": rule.message.hex(), "iif": rule.iif, "oif": rule.oif, "protocol": rule.protocol}
+
+
+def _read_rule(document: Any) -> Rule:
+    table = _table(document, {f.name for f in fields(Rule)})
+    return Rule(
+        message=_bytes(table, "message"),
+        iif=_at("iif", _none_or_ifname, _text(table, "iif")),
+        oif=_at("oif", _none_or_ifname, _text(table, "oif")),
+        protocol=_number(table, "protocol", 0xFF) or 0,
+    )
 
 
 def _read_route(document: Any) -> Route:
@@ -203,11 +332,13 @@ def _read_route(document: Any) -> Route:
     dst = _text(table, "dst")
     if dst != "default":
         dst = str(_at("dst", ip_network, dst))
-    numbers = {n: v for n in ("table", "metric", "protocol") if (v := _number(table, n, _U32)) is not None}
+    numbers = {n: v for n in ("table", "metric", "protocol", "order") if (v := _number(table, n, _U32)) is not None}
     return Route(
         dst=dst,
         dev=_at("dev", parse_ifname, _text(table, "dev")) if "dev" in table else None,
         gateway=str(_at("gateway", ip_address, _text(table, "gateway"))) if "gateway" in table else None,
+        exact=_at("exact", _read_exact, table["exact"]) if "exact" in table else None,
+        until=_seconds(table, "until"),
         **numbers,
     )
 
@@ -256,6 +387,29 @@ def _text(table: Mapping[str, Any], name: str) -> str:
     return found
 
 
+def _texts(table: Mapping[str, Any], name: str) -> dict[str, str]:
+    found = _at(name, _table, table.get(name, {}))
+    if not all(isinstance(value, str) for value in found.values()):
+        raise ValueError(f"{name}: these are not texts")
+    return dict(found)
+
+
+def _bytes(table: Mapping[str, Any], name: str) -> bytes:
+    try:
+        return bytes.fromhex(_text(table, name))
+    except ValueError as error:
+        raise ValueError(f"{name}: these are no bytes in hexadecimal") from error
+
+
+def _seconds(table: Mapping[str, Any], name: str) -> float | None:
+    found = table.get(name)
+    if found is None:
+        return None
+    if isinstance(found, bool) or not isinstance(found, int | float) or not 0 <= found < 2**40:
+        raise ValueError(f"{name}: this is no time")
+    return float(found)
+
+
 def _flag(table: Mapping[str, Any], name: str) -> bool | None:
     found = table.get(name)
     if found is not None and not isinstance(found, bool):
@@ -269,6 +423,13 @@ def _number(table: Mapping[str, Any], name: str, most: int) -> int | None:
         return None
     if isinstance(found, bool) or not isinstance(found, int) or not 0 <= found <= most:
         raise ValueError(f"{name}: this is no number from 0 to {most}")
+    return found
+
+
+def _signed(table: Mapping[str, Any], name: str) -> int | None:
+    found = table.get(name)
+    if found is not None and (isinstance(found, bool) or not isinstance(found, int) or abs(found) > _U32 >> 1):
+        raise ValueError(f"{name}: this is no number of 32 bits")
     return found
 
 

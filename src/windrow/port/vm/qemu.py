@@ -7,6 +7,7 @@ On q35 every NIC has a root port of its own, because nothing can be plugged into
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import field
 from typing import Any
 
 from windrow.model.lazy import dataclass
@@ -14,6 +15,7 @@ from windrow.model.machines import FIRST_PORT_SLOT, SPARE_PORTS, Disk, KernelBoo
 from windrow.port.vm.binding import NicPlan
 from windrow.port.vm.names import host_name
 
+Place = str | int
 Command = dict[str, Any]
 """One QMP command: `{"execute": …, "arguments": {…}}`."""
 
@@ -25,41 +27,71 @@ _DRIVERS = {
     NicModel.NE2K_PCI: "ne2k_pci",
     NicModel.PCNET: "pcnet",
 }
+SANDBOX = ("-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny")
+"""More arguments, for a QEMU that was built with seccomp: it starts no other program, becomes nobody
+else, and calls nothing that no program of today does."""
 _DISK_DRIVERS = {"virtio": "virtio-blk-pci", "sata": "ide-hd", "scsi": "scsi-hd"}
+
+
+@dataclass(frozen=True, slots=True)
+class Queues:
+    """A NIC's tap, open: a number (or on a monitor, a name) for each of its queues. `vhost`: as many of the device by
+    which the kernel itself moves the frames; none: QEMU does it."""
+
+    tap: Sequence[Place]
+    vhost: Sequence[Place] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MachineFiles:
-    """Paths. `seed`: a directory with cloud-init's files (`seed_files`); empty: there are none. `agent`: a second
-    serial line, for a program in the guest that answers questions; empty: there is none."""
+    """Paths; or files that QEMU inherits open, by their number, so that it need not be allowed to open them.
 
-    qmp: str
-    console: str
-    console_log: str
+    `qmp`, `console`, `agent`: sockets that are listened on. `agent`: a second serial line, for a program in the guest
+    that answers questions; empty: there is none. `seed`: a directory with cloud-init's files (`seed_files`); empty:
+    there are none. `kernel`, `initrd`: copies that stand in for the machine's own.
+    """
+
+    qmp: Place
+    console: Place
+    console_log: Place
     seed: str = ""
-    agent: str = ""
+    agent: Place = ""
+    kernel: str = ""
+    initrd: str = ""
+    disks: Mapping[int, int] = field(default_factory=dict)
+    """Disk (0 is the first) -> its file; one that is not here is opened by its path."""
+    taps: Mapping[str, Queues] = field(default_factory=dict)
+    """By the NIC; one that is not here is opened by its name."""
 
 
 def arguments(
-    machine: MachineSpec, name: str, nics: Sequence[NicPlan], files: MachineFiles, *, kvm: bool, vhost: bool = False
+    machine: MachineSpec,
+    name: str,
+    nics: Sequence[NicPlan],
+    files: MachineFiles,
+    *,
+    kvm: bool,
+    vhost: bool = False,
 ) -> list[str]:
     """All but the program's name. The guest stands still (`-S`) until QMP got the `first_commands`.
 
-    `name`: `namespace/name`. `vhost`: there is a /dev/vhost-net.
+    `name`: `namespace/name`. `vhost`: there is a /dev/vhost-net, for NICs that QEMU opens by their names.
     """
     found = ["-name", f"guest={_escaped(name)}", "-no-user-config", "-nodefaults", "-display", "none", "-S"]
+    found += _inherited(files)
     found += ["-machine", machine.machine, "-accel", "kvm" if kvm else "tcg", "-cpu", _cpu(machine, kvm=kvm)]
     found += ["-smp", _smp(machine), "-m", f"size={-(-machine.memory >> 20)}M"]
     found += _sockets(files)
     # Ports before everything that finds its slot itself, NICs with an address of their own too.
     found += [part for port in _ports(machine, nics) for part in ("-device", port)]
     for plan in sorted(nics, key=lambda plan: not plan.nic.pci_address):
-        found += ["-netdev", _option(_netdev(plan, vhost=vhost)), "-device", _option(_device(machine, plan))]
-    found += _disks(machine)
+        netdev = _netdev(plan, vhost=vhost, queues=files.taps.get(plan.nic.name))
+        found += ["-netdev", _option(netdev), "-device", _option(_device(machine, plan))]
+    found += _disks(machine, files.disks)
     if files.seed:
         found += _seed(files.seed)
     found += ["-object", "rng-builtin,id=rng", "-device", "virtio-rng-pci,rng=rng"]
-    return [*found, *(_kernel(machine.kernel) if machine.kernel else ())]
+    return [*found, *(_kernel(machine.kernel, files) if machine.kernel else ())]
 
 
 def root_ports(machine: MachineSpec, nics: Sequence[NicPlan]) -> int:
@@ -87,10 +119,15 @@ def first_commands(nics: Sequence[NicPlan]) -> tuple[Command, ...]:
     return (*(set_link(name, up=False) for name in down), {"execute": "cont"})
 
 
-def plug(machine: MachineSpec, plan: NicPlan, *, vhost: bool = False) -> tuple[Command, ...]:
-    """A NIC for a machine that runs. Where the second command fails, `unplug`'s second one undoes the first."""
+def plug(
+    machine: MachineSpec, plan: NicPlan, *, vhost: bool = False, queues: Queues | None = None
+) -> tuple[Command, ...]:
+    """A NIC for a machine that runs. Where the second command fails, `unplug`'s second one undoes the first.
+
+    `queues`: the names under which QEMU was handed them; None: it opens the tap by its name.
+    """
     found = [
-        {"execute": "netdev_add", "arguments": _netdev(plan, vhost=vhost)},
+        {"execute": "netdev_add", "arguments": _netdev(plan, vhost=vhost, queues=queues)},
         {"execute": "device_add", "arguments": _device(machine, plan)},
     ]
     return (*found, *([set_link(plan.nic.name, up=False)] if plan.nic.state is LinkState.DOWN else []))
@@ -143,14 +180,29 @@ def _smp(machine: MachineSpec) -> str:
 
 def _sockets(files: MachineFiles) -> list[str]:
     listening = {"server": True, "wait": False}
-    console = {"backend": "socket", "id": "console", "path": files.console, **listening, "logfile": files.console_log}
-    agent = {"backend": "socket", "id": "agent", "path": files.agent, **listening}
+    log = files.console_log if isinstance(files.console_log, str) else _set(files.console_log)
+    console = {"backend": "socket", "id": "console", **_at(files.console), **listening, "logfile": log}
+    agent = {"backend": "socket", "id": "agent", **_at(files.agent), **listening}
     return [
         *("-chardev", _option({**console, "logappend": True}), "-serial", "chardev:console"),
         *(("-chardev", _option(agent), "-serial", "chardev:agent") if files.agent else ()),
-        *("-chardev", _option({"backend": "socket", "id": "qmp", "path": files.qmp, **listening})),
+        *("-chardev", _option({"backend": "socket", "id": "qmp", **_at(files.qmp), **listening})),
         *("-mon", "chardev=qmp,mode=control"),
     ]
+
+
+def _at(place: Place) -> dict[str, Any]:
+    return {"path": place} if isinstance(place, str) else {"fd": place}
+
+
+def _inherited(files: MachineFiles) -> Iterator[str]:
+    """What QEMU opens by a name, and finds open: each in a set of its own (qemu-options.hx, -add-fd)."""
+    for fd in [*([files.console_log] if isinstance(files.console_log, int) else []), *files.disks.values()]:
+        yield from ("-add-fd", f"fd={fd},set={fd}")
+
+
+def _set(fd: int) -> str:
+    return f"/dev/fdset/{fd}"
 
 
 def _ports(machine: MachineSpec, nics: Sequence[NicPlan]) -> Iterator[str]:
@@ -166,12 +218,20 @@ def _port(index: int) -> str:
     return f"port{index + 1}"
 
 
-def _netdev(plan: NicPlan, *, vhost: bool) -> dict[str, Any]:
+def _netdev(plan: NicPlan, *, vhost: bool, queues: Queues | None = None) -> dict[str, Any]:
     """The tap is there already; without `script=no` QEMU would run /etc/qemu-ifup with it."""
-    name = plan.tap.name
-    found: dict[str, Any] = {"type": "tap", "id": netdev_id(plan.nic.name), "ifname": name}
-    found |= {"script": "no", "downscript": "no", "vhost": vhost and plan.nic.model is NicModel.VIRTIO}
+    found: dict[str, Any] = {"type": "tap", "id": netdev_id(plan.nic.name)}
+    if queues:
+        found |= {**_several("fd", queues.tap, plan), "vhost": bool(queues.vhost)}
+        return found | (_several("vhostfd", queues.vhost, plan) if queues.vhost else {})
+    found |= {"ifname": plan.tap.name, "script": "no", "downscript": "no"}
+    found |= {"vhost": vhost and plan.nic.model is NicModel.VIRTIO}
     return found | ({"queues": plan.tap.queues} if plan.tap.queues else {})
+
+
+def _several(key: str, numbers: Sequence[Place], plan: NicPlan) -> dict[str, Any]:
+    """QEMU has another word where there are several, and takes it only there."""
+    return {f"{key}s": ":".join(map(str, numbers))} if plan.tap.queues else {key: str(numbers[0])}
 
 
 def _device(machine: MachineSpec, plan: NicPlan) -> dict[str, Any]:
@@ -198,7 +258,7 @@ def _place(machine: MachineSpec, plan: NicPlan) -> dict[str, Any]:
     return {"bus": _port(number - 1) if number else root, "addr": f"0x{device}.0x{function}"}
 
 
-def _disks(machine: MachineSpec) -> list[str]:
+def _disks(machine: MachineSpec, opened: Mapping[int, int]) -> list[str]:
     found: list[str] = []
     if any(disk.bus == "sata" for disk in machine.disks):
         found += ["-device", "ich9-ahci,id=sata"]
@@ -207,15 +267,17 @@ def _disks(machine: MachineSpec) -> list[str]:
     ordered = any(disk.boot_order for disk in machine.disks) or any(nic.boot_order for nic in machine.nics)
     for i, disk in enumerate(machine.disks):
         first = i == 0 and not ordered and machine.kernel is None
-        found += _disk(disk, i, 1 if first else disk.boot_order)
+        file = _set(opened[i]) if i in opened else disk.path
+        found += _disk(disk, file, i, 1 if first else disk.boot_order)
     return found
 
 
-def _disk(disk: Disk, number: int, boot_order: int | None) -> list[str]:
-    """The format is never guessed from what is in the image: a guest could write itself the header of another one."""
+def _disk(disk: Disk, filename: str, number: int, boot_order: int | None) -> list[str]:
+    """The format goes by the disk's own path, and is never guessed from what is in the image: a guest could write
+    itself the header of another one."""
     node = f"disk{number}"
     only = {"read-only": disk.read_only}
-    file = {"driver": "file", "node-name": f"{node}-file", "filename": disk.path, **only}
+    file = {"driver": "file", "node-name": f"{node}-file", "filename": filename, **only}
     image = {"driver": disk.image_format, "node-name": node, "file": f"{node}-file", **only}
     # ATA has no disk that cannot be written to, only CDs (hw/ide/qdev.c: ide_dev_initfn).
     driver = "ide-cd" if disk.bus == "sata" and disk.read_only else _DISK_DRIVERS[disk.bus]
@@ -232,10 +294,10 @@ def _seed(directory: str) -> list[str]:
     return ["-blockdev", _block(seed), "-device", "virtio-blk-pci,drive=seed,id=seed"]
 
 
-def _kernel(kernel: KernelBoot) -> Iterator[str]:
-    yield from ("-kernel", kernel.kernel)
+def _kernel(kernel: KernelBoot, files: MachineFiles) -> Iterator[str]:
+    yield from ("-kernel", files.kernel or kernel.kernel)
     if kernel.initrd:
-        yield from ("-initrd", kernel.initrd)
+        yield from ("-initrd", files.initrd or kernel.initrd)
     if kernel.arguments:
         yield from ("-append", kernel.arguments)
 

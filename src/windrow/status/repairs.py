@@ -21,7 +21,7 @@ def differences(plan: Plan) -> Iterator[Delta]:
         if unit.steps:
             yield from unit.deltas
             for step in unit.steps:
-                if isinstance(step.action, SetSysctl):
+                if isinstance(step.action, SetSysctl) and not step.link:
                     yield _of_sysctl(step.action)
 
 
@@ -78,6 +78,10 @@ def words(delta: Delta) -> str:
             return "it was gone, is there again"
         case "link", _, None:
             return "it was there, and nobody wants it"
+        case "mark", _, _:
+            return "its mark as Windrow's was gone, is there again"
+        case "name", have, want:
+            return f"was called {have}, is {want} again"
         case "up", _, bool(up):
             return "was down, is up" if up else "was up, is down"
         case ("vlans" | "self_vlans") as field, have, PortVlans() as want:

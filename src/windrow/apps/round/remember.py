@@ -1,0 +1,98 @@
+"""remember: what the disk keeps of a round, for those who come later. Each part by itself, for a disk may refuse."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from windrow.apps.engine import cluster_networks
+from windrow.apps.round.report import Report
+from windrow.apps.round.stored import Stored
+from windrow.apps.site import Site
+from windrow.model.checkpoint import Checkpoint
+from windrow.model.cluster import Cluster
+from windrow.model.objects import AnyObject
+from windrow.model.problems import WindrowError
+from windrow.model.values import IfName, Ref
+from windrow.store.clusternetworks import write_cluster_networks
+from windrow.store.directory import Store
+from windrow.store.lastgood import read_last_good, write_last_good
+from windrow.store.memory import write_memory
+from windrow.store.paths import Paths
+
+Troubles = dict[str, WindrowError | OSError | None]
+LAST_GOOD = "last good state"
+
+
+def remember(
+    site: Site, stored: Stored, report: Report, failing: Iterable[IfName], *, good: bool, aside: bool
+) -> Troubles:
+    """`good`: what was carried out is decided on, so this host comes up from it. `failing`: the links for which
+    something failed; what they are for stays as it was. `aside`: as in `Policy`; what somebody else carried out is
+    written anew in any case, and so whoever looks again and again hears of it."""
+    paths, cluster = site.paths, report.admitted.target
+    found: Troubles = {}
+    names = cluster_networks(cluster, report.sight.observed)
+    _try(found, "cluster networks", lambda: write_cluster_networks(paths, names))
+    _try(found, "memory", lambda: write_memory(paths, report.left.compiled.memory))
+    if good and report.admitted.cluster is not None:
+        before = stored.good()
+        node = report.admitted.sight.facts.node
+        now = _good_after(_from_store(cluster, stored, site), before, _not_done(report, frozenset(failing)))
+        by_hand = report.converged is not None and not aside
+        if by_hand or before is None or stored.was != node or _documents(now) != _documents(before):
+            _try(found, LAST_GOOD, lambda: write_last_good(paths, _written(now), site.clock(), node=node))
+            if found[LAST_GOOD] is None:
+                stored.wrote(now, node)
+    return found
+
+
+def confirmed(paths: Paths, checkpoint: Checkpoint, now: float) -> None:
+    """Somebody confirmed a change: its objects, as they are stored, are good. Raises StoreError."""
+    stored = Cluster.of(Store(paths).load().objects)
+    found = read_last_good(paths)
+    if found is None:
+        good = stored
+    else:
+        before = Cluster.of(found.objects).without(checkpoint.documents)
+        good = before.replace(stored.objects[ref] for ref in checkpoint.documents if ref in stored.objects)
+    write_last_good(paths, _written(good), now, node=found.node if found is not None else "")
+
+
+def _from_store(cluster: Cluster, stored: Stored, site: Site) -> Cluster:
+    """Each object with the file that it is in now, which may not be the one that it came from."""
+    now = {o.ref: o for o in stored.found(site.clock()).loaded.objects}
+    return cluster.replace(now[ref] for ref, o in cluster.objects.items() if ref in now and now[ref] == o)
+
+
+def _written(cluster: Cluster) -> list[AnyObject]:
+    """What is built in comes back by itself."""
+    builtin = Cluster.of(()).objects
+    return [obj for ref, obj in cluster.objects.items() if obj != builtin.get(ref)]
+
+
+def _try(found: Troubles, what: str, write: Callable[[], object]) -> None:
+    try:
+        write()
+        found[what] = None
+    except (WindrowError, OSError) as error:
+        found[what] = error
+
+
+def _not_done(report: Report, failing: frozenset[IfName]) -> set[Ref]:
+    """The objects that want what was refused or failed."""
+    undone = [u for u in report.left.plan.units if u.refusals or failing & set(u.links)]
+    return {delta.why for unit in undone for delta in unit.deltas if delta.why is not None}
+
+
+def _good_after(accepted: Cluster, good: Cluster | None, failed: set[Ref]) -> Cluster:
+    """The cluster that the node was brought to: without what could not be carried out, which stays as it was."""
+    if not failed:
+        return accepted
+    before = good.objects if good is not None else {}
+    kept = [o for ref, o in accepted.objects.items() if ref not in failed]
+    return Cluster.of([*kept, *(o for ref, o in before.items() if ref in failed)])
+
+
+def _documents(cluster: Cluster) -> dict[Ref, tuple[str, object]]:
+    """Fields that Windrow does not know count too: they are shown, and kept."""
+    return {ref: (obj.source.file, obj.doc or obj) for ref, obj in cluster.objects.items()}

@@ -1,0 +1,90 @@
+"""Site: one host as everybody sees it who changes its network: files, kernel, clocks, and what stands by meanwhile."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import field
+from typing import TYPE_CHECKING
+
+from windrow.apps.engine import Kernel
+from windrow.model.checkpoint import Checkpoint
+from windrow.model.lazy import dataclass
+from windrow.model.neighbours import NOBODY, Peer, Surroundings
+from windrow.model.processes import Process
+from windrow.model.values import Cidr, IfName
+from windrow.netlink import reach
+from windrow.netlink.reach import Answers, Target
+from windrow.store.paths import Paths
+
+if TYPE_CHECKING:
+    from windrow.services.filterrules import Reading
+
+Ask = Callable[[Sequence[Target], float, Answers | None], Answers]
+"""`netlink.reach.ask`: targets, how long at most, and what is enough."""
+Watch = Callable[["Site", Checkpoint], Process]
+"""Starts the watchdog of a checkpoint, which need not be on disk yet, and returns when it is at work. Raises
+WindrowError."""
+
+
+def real_kernel() -> Kernel:
+    from windrow.netlink.kernel import Kernel as Rtnetlink
+
+    return Rtnetlink()
+
+
+def real_ask(targets: Sequence[Target], timeout_s: float, enough: Answers | None) -> Answers:
+    return reach.ask(targets, timeout_s=timeout_s, enough=enough)
+
+
+def real_dynamic(kernel: Kernel) -> Mapping[IfName, Mapping[Cidr, int]]:
+    from windrow.netlink.kernel import Kernel as Rtnetlink
+    from windrow.netlink.lifetimes import dynamic_addresses
+
+    return dynamic_addresses(kernel.rtnl) if isinstance(kernel, Rtnetlink) else {}
+
+
+def real_ways(kernel: Kernel, peers: Sequence[Peer]) -> frozenset[IfName]:
+    from windrow.netlink.kernel import Kernel as Rtnetlink
+    from windrow.netlink.ways import ways_to
+
+    return ways_to(kernel.rtnl, peers) if isinstance(kernel, Rtnetlink) else frozenset()
+
+
+def real_surroundings(kernel: Kernel) -> Surroundings:
+    from windrow.netlink.kernel import Kernel as Rtnetlink
+    from windrow.netlink.ways import surroundings
+
+    return surroundings(kernel.rtnl) if isinstance(kernel, Rtnetlink) else NOBODY
+
+
+def real_filters(nics: Collection[str]) -> Reading:
+    from windrow.services.filterrules import firewall_rules_naming
+
+    return firewall_rules_naming(nics)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Site:
+    """`clock`: Unix time; `mono`: seconds of a clock that never jumps. `open_kernel`: for whoever has to have a kernel
+    of his own, as the watchdog does. `round.here` has one of a real host; tests put in a kernel in memory, and answers
+    that nobody gave."""
+
+    paths: Paths
+    node: str
+    kernel: Kernel
+    watch: Watch
+    open_kernel: Callable[[], Kernel] = field(default=real_kernel)
+    ask: Ask = field(default=real_ask)
+    dynamic: Callable[[Kernel], Mapping[IfName, Mapping[Cidr, int]]] = field(default=real_dynamic)
+    """The addresses that links have for a time only, and the seconds that are left of it."""
+    filters: Callable[[Collection[str]], Reading] = field(default=real_filters)
+    """The rules of the packet filter that name one of these NICs."""
+    ways: Callable[[Kernel, Sequence[Peer]], frozenset[IfName]] = field(default=real_ways)
+    """The links by which the kernel would send to these peers."""
+    surroundings: Callable[[Kernel], Surroundings] = field(default=real_surroundings)
+    """Who can be asked whether this host is still reached."""
+    pause: Callable[[float], None] = field(default=time.sleep)
+    """What is done between two questions, for so many seconds or less."""
+    clock: Callable[[], float] = field(default=time.time)
+    mono: Callable[[], float] = field(default=time.monotonic)

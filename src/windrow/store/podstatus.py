@@ -1,0 +1,51 @@
+"""What `k8s.v1.cni.cncf.io/network-status` would say of a pod, as a file for everybody to read.
+
+It has a directory of its own, `Paths.pod_status`, with the same name as the pod's manifest in `Paths.pods`. Older
+versions put it beside the manifest, as `<name>.status.json`, which is also the manifest of a pod `<name>.status`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from contextlib import suppress
+from pathlib import Path
+
+from windrow.port import netstatus
+from windrow.store import records
+from windrow.store.attachments import status
+from windrow.store.paths import Paths
+
+_NAME = re.compile(r"[a-z0-9](?:[-a-z0-9.]*[a-z0-9])?")
+
+
+def path_of(paths: Paths, pod: str) -> Path | None:
+    """`pod`: `namespace/name`. None: it is no pod of Kubernetes, and has no file."""
+    namespace, _, name = pod.partition("/")
+    if not (_NAME.fullmatch(namespace) and _NAME.fullmatch(name)):
+        return None
+    return paths.pod_status / namespace / f"{name}.json"
+
+
+def write(paths: Paths, pod: str, container_id: str) -> None:
+    """Of all calls for this container; where there is nothing to say, the file goes. Raises OSError, StoreError."""
+    path = path_of(paths, pod)
+    if path is None:
+        return
+    _forget_old(paths.pods / path.parent.name / f"{path.stem}.status.json")
+    found = status(paths, container_id)
+    if found:
+        records.make_directory(path.parent, flush=False)
+        records.write(path, netstatus.text(found).encode(), mode=records.SHARED, flush="nothing", rivals=True)
+        return
+    with suppress(FileNotFoundError):
+        path.unlink()
+    with suppress(OSError):  # others' are there
+        path.parent.rmdir()
+
+
+def _forget_old(path: Path) -> None:
+    """A status is a list, a manifest an object: that one stays."""
+    with suppress(OSError, ValueError, RecursionError):
+        if isinstance(json.loads(path.read_bytes()), list):
+            path.unlink()

@@ -1,0 +1,146 @@
+"""The agent and a management network that is Windrow's: it follows the DHCP server, guarded; what is taken back or
+fought about stops no repair of the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from tests.unit.test_agent_keeper import Host
+
+from windrow.model.checkpoint import Checkpoint
+from windrow.model.leases import Lease, LeasedRoute
+from windrow.model.processes import Process
+from windrow.model.steps import Action, DelAddr, DeleteLink, DelRoute, SetLink, SetVlans
+from windrow.model.values import Cidr, IfName, Ref, VidSet
+from windrow.netlink.reach import Answers, Target, Way
+from windrow.store.leases import Leases, this_moment
+
+BOTH = frozenset({Way.ARP, Way.PING})
+HERE = Ref("Node", "n1")
+MGMT = """\
+apiVersion: network.harvesterhci.io/v1beta1
+kind: VlanConfig
+metadata: {name: mgmt-vlanconfig-n1, annotations: {windrow.io/managed: "true"}}
+spec:
+  clusterNetwork: mgmt
+  uplink: {nics: [eth1, eth2]}
+---
+apiVersion: network.harvesterhci.io/v1beta1
+kind: HostNetworkConfig
+metadata: {name: mgmt-n1}
+spec: {clusterNetwork: mgmt, vlanID: 0, mode: MODE}
+"""
+BRIDGE = IfName("mgmt-br")
+
+
+class Managed(Host):
+    silent = False
+
+    def ask(self, targets: Sequence[Target], timeout_s: float, enough: Answers | None) -> Answers:
+        return {t: frozenset() if self.silent else BOTH for t in targets}
+
+    def watch(self, _site: object, _checkpoint: Checkpoint) -> Process:
+        return Process(pid=2**22 - 1, started=1)
+
+    def lease(self, address: str) -> None:
+        routes = (LeasedRoute(to="default", gateway="10.0.0.1"),)
+        found = Lease(interface=BRIDGE, address=Cidr(address), routes=routes, lease_s=3600)
+        Leases(self.paths).adopt(found, this_moment())
+
+    @property
+    def addresses(self) -> frozenset[Cidr]:
+        return self.kernel.observe().state.links[BRIDGE].addrs or frozenset()
+
+    @property
+    def routes(self) -> set[tuple[str, str | None]]:
+        return {(r.dst, r.gateway) for r in self.kernel.observe().state.routes if r.dev == BRIDGE and r.gateway}
+
+    def tagged(self, link: str) -> VidSet:
+        vlans = self.kernel.observe().state.links[IfName(link)].vlans
+        assert vlans is not None
+        return vlans.all
+
+    def take_vlan_1_off(self) -> None:
+        self.harm("mgmt-bo", SetVlans(remove=VidSet.of([1])))
+        assert 1 not in self.tagged("mgmt-bo")
+
+
+@pytest.fixture
+def leased(tmp_path: Path) -> Managed:
+    host = Managed(tmp_path)
+    host.lease("10.0.0.10/24")
+    host.start(MGMT.replace("MODE", "dhcp"))
+    assert (host.addresses, host.routes) == ({"10.0.0.10/24"}, {("default", "10.0.0.1")})
+    return host
+
+
+@pytest.fixture
+def static(tmp_path: Path) -> Managed:
+    host = Managed(tmp_path)
+    host.start(MGMT.replace("MODE", "static, gateway: 10.0.0.1, ips: {n1: 10.0.0.10/24}"))
+    assert (host.addresses, host.routes) == ({"10.0.0.10/24"}, {("default", "10.0.0.1")})
+    return host
+
+
+def test_another_address_from_the_server_is_followed_and_guarded(leased: Managed) -> None:
+    leased.lease("10.0.0.20/24")
+    leased.take_vlan_1_off()
+    leased.round()
+    assert leased.addresses == {"10.0.0.20/24"}
+    assert 1 in leased.tagged("mgmt-bo")
+    assert leased.told("ChangeKept")
+    assert leased.keeper.well, leased.keeper.status
+
+
+def test_where_the_gateway_does_not_answer_it_is_taken_back_and_the_rest_is_repaired(leased: Managed) -> None:
+    leased.lease("10.0.0.20/24")
+    leased.silent = True
+    monkey = leased.ask
+    asked: list[int] = []
+
+    def first_time_only(targets: Sequence[Target], timeout_s: float, enough: Answers | None) -> Answers:
+        asked.append(1)
+        return dict.fromkeys(targets, BOTH) if len(asked) == 1 else monkey(targets, timeout_s, enough)
+
+    leased.ask = first_time_only  # type: ignore[method-assign]
+    leased.restart()  # it takes what is asked from the test anew
+    assert leased.addresses == {"10.0.0.10/24"}, "taken back"
+    assert leased.told("ChangeUndone")
+    leased.take_vlan_1_off()
+    leased.pass_time(2)
+    leased.round()
+    assert 1 in leased.tagged("mgmt-bo"), "drift is repaired all the same"
+    assert leased.addresses == {"10.0.0.10/24"}
+    found = leased.condition(HERE, "ChangeNotKept")
+    assert found is not None and found.status is True and "does not answer" in found.message
+    asked.clear()
+    leased.pass_time(20)
+    leased.round()
+    assert not asked, "it is not tried again at once"
+    leased.silent = False
+    leased.pass_time(60)
+    leased.round()
+    assert leased.addresses == {"10.0.0.20/24"}
+    assert leased.keeper.well
+
+
+@pytest.mark.parametrize("what", ["routes", "up"])
+def test_a_contest_keeps_neither_the_address_nor_the_bridge_from_coming_back(static: Managed, what: str) -> None:
+    routes = [r for r in static.kernel.observe().state.routes if r.dev == BRIDGE and r.gateway]
+    action: Action = DelRoute(routes[0]) if what == "routes" else SetLink(up=False)
+    for _ in range(4):
+        static.pass_time(5)
+        static.harm("mgmt-br", action)
+        static.round()
+    assert static.condition(Ref("VlanConfig", "mgmt-vlanconfig-n1"), "Contested") or static.keeper.status.contests
+    static.pass_time(1)
+    static.harm("mgmt-br", DelAddr(Cidr("10.0.0.10/24")))
+    static.round()
+    assert static.addresses == {"10.0.0.10/24"}
+    static.pass_time(1)
+    static.harm("mgmt-br", DeleteLink())
+    static.round()
+    assert static.addresses == {"10.0.0.10/24"}
+    assert static.kernel.machine.get("mgmt-br").up
