@@ -13,14 +13,13 @@ from windrow.model.lazy import dataclass
 from windrow.model.neighbours import NOBODY, Peer, Surroundings
 from windrow.model.processes import Process
 from windrow.model.values import Cidr, IfName
-from windrow.netlink import reach
-from windrow.netlink.reach import Answers, Target
 from windrow.store.paths import Paths
 
 if TYPE_CHECKING:
+    from windrow.netlink.reach import Answers, Target
     from windrow.services.filterrules import Reading
 
-Ask = Callable[[Sequence[Target], float, Answers | None], Answers]
+Ask = Callable[[Sequence["Target"], float, "Answers | None"], "Answers"]
 """`netlink.reach.ask`: targets, how long at most, and what is enough."""
 Watch = Callable[["Site", Checkpoint], Process]
 """Starts the watchdog of a checkpoint, which need not be on disk yet, and returns when it is at work. Raises
@@ -34,6 +33,8 @@ def real_kernel() -> Kernel:
 
 
 def real_ask(targets: Sequence[Target], timeout_s: float, enough: Answers | None) -> Answers:
+    from windrow.netlink import reach
+
     return reach.ask(targets, timeout_s=timeout_s, enough=enough)
 
 

@@ -28,7 +28,6 @@ from windrow.model.wire import load_documents, without_doubles
 from windrow.netlink import features, links
 from windrow.netlink.sock import Rtnl
 from windrow.render.text import Style
-from windrow.render.topology_svg import topology_svg
 from windrow.render.topology_text import topology_text
 from windrow.store import records
 from windrow.store.directory import Store
@@ -154,6 +153,7 @@ class Session:
     def picture(self, request: Request) -> Mapping[str, Any]:
         """As `text` (`columns` wide, with `colour` or without) and as `svg`."""
         from windrow.lab import picture  # with what draws it: most labs are never looked at
+        from windrow.render.topology_svg import topology_svg
 
         drawn = picture.topology(self.world)
         style = Style(colour=bool(request.document.get("colour")))

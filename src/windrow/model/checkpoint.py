@@ -58,6 +58,8 @@ class Probe:
 
 
 GATEWAY = Probe(kind=ProbeKind.GATEWAY)
+PROBE_S = 60.0
+"""How long there is to answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -33,7 +32,7 @@ def identity(paths: Paths) -> str:
         if mark.startswith(f"{kernel} "):
             return mark
     records.make_directory(path.parent, flush=False)
-    mark = f"{kernel} {secrets.token_hex(8)}"
+    mark = f"{kernel} {os.urandom(8).hex()}"
     temp = records.stage(path, mark.encode(), mode=records.SHARED, flush=False, rivals=True)
     try:
         with suppress(FileNotFoundError):

@@ -17,8 +17,7 @@ from windrow.apps.engine import OnStep
 from windrow.apps.known import unreadable
 from windrow.apps.round import Hooks, Policy, Report, Stored, carry_out
 from windrow.apps.safe.peers import login
-from windrow.apps.safe.probe import PROBE_S
-from windrow.model.checkpoint import GATEWAY, Probe, Stage
+from windrow.model.checkpoint import GATEWAY, PROBE_S, Probe, Stage
 from windrow.model.lazy import dataclass
 from windrow.model.located import located
 from windrow.model.objects import AnyObject

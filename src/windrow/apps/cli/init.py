@@ -17,11 +17,10 @@ from windrow.apps.engine import look
 from windrow.apps.known import known
 from windrow.apps.round.carry_out import not_permitted
 from windrow.apps.safe import seed
-from windrow.apps.safe.probe import PROBE_S
 from windrow.compile import Compiled
 from windrow.model import names
 from windrow.model.bonding import BondMode
-from windrow.model.checkpoint import Probe
+from windrow.model.checkpoint import PROBE_S, Probe
 from windrow.model.cluster import Cluster
 from windrow.model.facts import Nic
 from windrow.model.host import HostState

@@ -11,16 +11,15 @@ import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from windrow.apps.engine import look
 from windrow.apps.known import known, pending_change, recorded, unreadable
 from windrow.apps.lock import HostLock
-from windrow.apps.round.guarded import Change, Outcome, make, store_wish
 from windrow.apps.round.policy import Hooks, Policy
 from windrow.apps.round.remember import remember
 from windrow.apps.round.report import Report, Timing
 from windrow.apps.round.stored import Stored
-from windrow.apps.safe.recover import recover
 from windrow.apps.site import Site
 from windrow.model.checkpoint import Checkpoint, Stage
 from windrow.model.facts import Known
@@ -31,6 +30,9 @@ from windrow.netlink.errors import KernelError
 from windrow.rules import AS_STORED, Admitted, Fit, Planned, Wish, admit
 from windrow.store import boot
 from windrow.store.checkpoints import Checkpoints
+
+if TYPE_CHECKING:
+    from windrow.apps.round.guarded import Outcome
 
 AGAIN_S = 10.0
 """Whoever looks again and again tries only so often to undo what could not be undone."""
@@ -58,6 +60,8 @@ def carry_out(
             return _without_steps(site, stored, wish, seen, report, policy, hooks)
         with lock.network():
             seen = _still_true(site, policy, seen)
+            from windrow.apps.round.guarded import Change, make  # what only looks needs nothing of the way back
+
             change = Change(admitted=seen.admitted, planned=seen.planned, fit=seen.fit, wish=wish)
             outcome = make(site, policy, hooks, change, lock)
         report = _after(report, seen, outcome)
@@ -95,6 +99,8 @@ def _without_steps(
 ) -> Report:
     if wish.touched:
         hooks.writing(seen.admitted, seen.planned)
+        from windrow.apps.round.guarded import store_wish
+
         store_wish(site, wish)
         stored.forget()
     good = pending_change(site.paths) is None
@@ -136,6 +142,8 @@ def _earlier_change(site: Site, policy: Policy, hooks: Hooks, lock: HostLock) ->
     one is still to be decided, and this caller does not work beside it."""
     if not policy.permitted or Checkpoints(site.paths, hooks.tell).pending() is None:
         return False
+    from windrow.apps.safe.recover import recover
+
     done = recover(
         site, locked=lock.network, waiting=lock.waiting, tell=hooks.tell, again_s=AGAIN_S if policy.aside else 0.0
     )

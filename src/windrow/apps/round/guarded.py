@@ -8,7 +8,6 @@ A plan that costs less than a flap and touches nothing of the management network
 from __future__ import annotations
 
 import os
-import secrets
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -160,7 +159,7 @@ class _Making:
         site, policy, plan = self.site, self.policy, self.change.plan
         links = tuple(name for unit in plan.units if unit.steps for name in unit.links)
         return Checkpoint(
-            id=secrets.token_hex(8),
+            id=os.urandom(8).hex(),
             node=site.node,
             stage=Stage.CHANGING,
             made_by=policy.made_by,

@@ -5,10 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from windrow.apps.engine import Kernel
-from windrow.apps.safe import watchdog
 from windrow.apps.site import Site, real_kernel
+from windrow.model.checkpoint import Checkpoint
+from windrow.model.processes import Process
 from windrow.store.paths import Paths
 
 
+def real_watch(site: Site, checkpoint: Checkpoint) -> Process:
+    from windrow.apps.safe import watchdog  # with all that it takes to undo a change, which a look does not need
+
+    return watchdog.start(site, checkpoint)
+
+
 def here(paths: Paths, node: str, kernel: Kernel, open_kernel: Callable[[], Kernel] = real_kernel) -> Site:
-    return Site(paths=paths, node=node, kernel=kernel, watch=watchdog.start, open_kernel=open_kernel)
+    return Site(paths=paths, node=node, kernel=kernel, watch=real_watch, open_kernel=open_kernel)

@@ -6,8 +6,7 @@ from collections.abc import Callable
 
 from windrow.apps.engine import OnStep
 from windrow.apps.lock import HostLock
-from windrow.apps.safe.probe import PROBE_S
-from windrow.model.checkpoint import GATEWAY, Probe
+from windrow.model.checkpoint import GATEWAY, PROBE_S, Probe
 from windrow.model.lazy import dataclass
 from windrow.model.neighbours import Peer
 from windrow.model.problems import Problem

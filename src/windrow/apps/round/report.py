@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import field
+from typing import TYPE_CHECKING
 
 from windrow.apps.engine import Converged
-from windrow.apps.safe.undo import Undone
 from windrow.model.checkpoint import Stage
 from windrow.model.lazy import dataclass
 from windrow.model.problems import Problem, WindrowError
 from windrow.model.steps import Plan
 from windrow.rules import Admitted, Planned, Sight
+
+if TYPE_CHECKING:
+    from windrow.apps.safe.undo import Undone
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

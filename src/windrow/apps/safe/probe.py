@@ -22,8 +22,6 @@ from windrow.model.values import IfName
 from windrow.netlink.errors import KernelError
 from windrow.netlink.reach import Target, Way
 
-PROBE_S = 60.0
-"""How long there is to answer."""
 BASELINE_S = 1.5
 NEIGHBOURS_MOST = 4
 """Of each link so many are asked: each one that answers says the same."""
