@@ -17,18 +17,16 @@ from windrow.model.objects import (
     AnyObject,
     ClusterNetwork,
     HostNetworkConfig,
-    LabelSelector,
     NetworkAttachmentDefinition,
     NetworkType,
     NicIdentity,
     NicSelector,
     Node,
-    Operator,
-    Requirement,
     Uplink,
     VlanConfig,
 )
 from windrow.model.problems import Severity
+from windrow.model.selectors import LabelSelector, Operator, Requirement
 from windrow.model.values import Cidr, IfName, Mac, Ref, VidSet
 from windrow.rules import Change, changes_to, check
 

@@ -23,12 +23,11 @@ from windrow.model.objects import (
     NicIdentity,
     NicSelector,
     Node,
-    Operator,
-    Requirement,
     VlanConfig,
     VlanStatus,
 )
 from windrow.model.problems import Severity
+from windrow.model.selectors import Operator, Requirement
 from windrow.model.values import Ref
 from windrow.model.wire import Loaded, dump, load_documents, yaml_text
 

@@ -28,6 +28,7 @@ LABEL_TYPE = f"{API_GROUP}/type"
 LABEL_READY = f"{API_GROUP}/ready"
 LABEL_WITNESS = "node-role.harvesterhci.io/witness"
 LABEL_HOSTNAME = "kubernetes.io/hostname"
+LABEL_OS = "kubernetes.io/os"
 ANNOTATION_ROUTE = f"{API_GROUP}/route"
 ANNOTATION_MTU_SOURCE = f"{API_GROUP}/mtu-source-vc"
 ANNOTATION_UPLINK_MTU = f"{API_GROUP}/uplink-mtu"
@@ -46,6 +47,11 @@ RESERVED_CLUSTER_NETWORKS = frozenset(
 network of one of these names would overwrite them (Harvester has no such rule, and breaks)."""
 
 _SUBINTERFACE = re.compile(r"(?P<bridge>.+-br)\.(?P<vid>[0-9]{1,4})")
+
+
+def label_of(cluster_network: str) -> str:
+    """The label of a node on which a cluster network is set up."""
+    return f"{API_GROUP}/{cluster_network}"
 
 
 def bridge_of(cluster_network: str) -> IfName:

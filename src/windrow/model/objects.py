@@ -15,6 +15,7 @@ from windrow.model import names
 from windrow.model.host import Bond
 from windrow.model.machines import VirtualMachine, VirtualMachineInstance
 from windrow.model.meta import Object
+from windrow.model.selectors import LabelSelector
 from windrow.model.values import Cidr, IfName, Mac, VidSet
 
 
@@ -86,27 +87,6 @@ class LinkMonitor(Object):
     type_rule: str = ""
     name_rule: str = ""
     node_selector: Mapping[str, str] = field(default_factory=dict)
-
-
-class Operator(StrEnum):
-    IN = "In"
-    NOT_IN = "NotIn"
-    EXISTS = "Exists"
-    DOES_NOT_EXIST = "DoesNotExist"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Requirement:
-    key: str
-    operator: Operator
-    values: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LabelSelector:
-    """metav1.LabelSelector: all of its requirements must hold; matchLabels are `In` with one value."""
-
-    requirements: tuple[Requirement, ...] = ()
 
 
 class AddressMode(StrEnum):

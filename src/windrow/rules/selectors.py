@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from windrow.model.cluster import matches_selector
-from windrow.model.objects import HostNetworkConfig, LabelSelector, Node, Operator, Requirement, VlanConfig
+from windrow.model.objects import (
+    HostNetworkConfig,
+    Node,
+    VlanConfig,
+)
+from windrow.model.selectors import LabelSelector, Operator, Requirement
 
 Requirements = frozenset[Requirement]
 

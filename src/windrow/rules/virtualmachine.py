@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from windrow.model import names
-from windrow.model.cluster import Cluster, matches_labels, selects_node
+from windrow.model.cluster import Cluster, may_run, selects_node
 from windrow.model.machines import (
     AnyMachine,
     Binding,
@@ -132,11 +132,11 @@ def mac_twice(machine: AnyMachine, index: int, other: AnyMachine, where: str) ->
 def some_node_has_its_networks(machine: AnyMachine, review: Review) -> Iterator[Problem]:
     """Harvester adds an affinity to the nodes with its cluster networks; a machine without one waits for ever."""
     known = review.nodes()
-    mine = [node for node in known if matches_labels(dict(machine.spec.node_selector), node.meta.labels)]
+    mine = [node for node in known if may_run(machine.spec, node, review.after)]
     if known and not mine:
         there = ", ".join(node.name for node in known)
-        message = f"no node has these labels; the nodes are {there}"
-        yield warning(machine, "node-selector", f"{base(machine)}.nodeSelector", message)
+        message = f"no node is as it is asked for; the nodes are {there}"
+        yield warning(machine, "node-selector", placement_path(machine), message)
         return
     for i, network in enumerate(machine.spec.networks):
         nad = find_nad(review.after, network.nad)
@@ -150,9 +150,31 @@ def some_node_has_its_networks(machine: AnyMachine, review: Review) -> Iterator[
             yield warning(machine, "clusternetwork-nowhere", network_path(machine, i), message, hint)
 
 
+def what_it_lacks_is_said(machine: AnyMachine, review: Review) -> Iterator[Problem]:
+    """It is let in, for its networks count; whoever starts it here is told no. For another node that says nothing."""
+    here = review.here()
+    if machine.spec.lacks and (here is None or may_run(machine.spec, here, review.after)):
+        first, *rest = machine.spec.lacks
+        message = f"it cannot be started here: {first.message}" + (f" (and {len(rest)} more)" if rest else "")
+        yield warning(machine, "not-startable", first.path, message, first.hint)
+
+
+def lacks(machine: AnyMachine, *, hypervisor: bool = True) -> Iterator[Problem]:
+    """Each as the reason against a start that it is. `hypervisor`: also what matters to that only."""
+    for lack in machine.spec.lacks:
+        if hypervisor or not lack.hypervisor:
+            yield problem(machine, lack.code, lack.path, lack.message, lack.hint)
+
+
+def placement_path(machine: AnyMachine) -> str:
+    """Where the document says on which nodes the machine may run."""
+    asked = "nodeSelector" if machine.spec.node_selector or machine.spec.node_terms is None else "affinity.nodeAffinity"
+    return f"{base(machine)}.{asked}"
+
+
 def users(nad: NetworkAttachmentDefinition, cluster: Cluster) -> list[AnyObject]:
     name = f"{nad.meta.namespace}/{nad.name}"
     return [m for m in machines(cluster) if any(network.nad == name for network in m.spec.networks)]
 
 
-ON_PUT = (its_networks_exist, macs_are_its_own, some_node_has_its_networks)
+ON_PUT = (its_networks_exist, macs_are_its_own, some_node_has_its_networks, what_it_lacks_is_said)

@@ -188,7 +188,7 @@ def _kind(table: Table) -> type[AnyObject] | None:
 def _check_version(table: Table, cls: type[AnyObject]) -> None:
     field = table.required("apiVersion", f"apiVersion: {cls.API_VERSION}")
     version = field.text() if field else None
-    if field and version is not None and version != cls.API_VERSION:
+    if field and version is not None and version not in (cls.API_VERSION, *cls.OLDER_VERSIONS):
         message = f"{shown(version)} is not a version of {cls.KIND} that Windrow reads"
         field.wrong("version-unknown", message, f"write {cls.API_VERSION}")
 
