@@ -90,7 +90,7 @@ CASES: dict[str, tuple[str, str]] = {
     "a missing NIC": (both(cn(), vc(nics="eth1, eth9")), r"oob\.yaml:\d+: .*spec\.uplink\.nics\[1\].*eth9"),
     "a NIC used already": (both(UPLINK, cn("lab"), vc("lab").replace("Network: oob", "Network: lab")), r"eth1"),
     "a NIC of mgmt": (both(cn(), vc(nics="eth0")), r"eth0.*mgmt"),
-    "bridge without -br": (both(UPLINK, nad('"vlan": 5', "oob")), r"-br"),
+    "no name of a bridge": (both(UPLINK, nad('"vlan": 5', "o/b-br")), r"o/b-br"),
     "no such cluster network": (nad('"vlan": 5', "lab-br"), r"lab"),
     "two VlanConfigs on a node": (both(UPLINK, vc("two", "eth3")), r"VlanConfig/(oob|two)"),
     "device name too long": (both(cn("longer-name"), hnc(4000, network="longer-name")), r"15"),

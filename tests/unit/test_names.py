@@ -48,3 +48,12 @@ def test_the_vid_in_the_name_of_an_interface(name: str, found: tuple[str, int] |
 def test_hashed_names_are_harvesters() -> None:
     assert names.vlan_status_name("test-cn", "node1") == "test-cn-node1-53066b39"
     assert len(names.hashed("x" * 80, "y" * 80)) == 63
+
+
+def test_a_name_as_the_value_of_a_label() -> None:
+    """Kubernetes takes 63 characters there, and 253 in a name."""
+    assert names.label_value("oob-rack1") == "oob-rack1"
+    assert names.label_value("n" * 63) == "n" * 63
+    long = names.label_value("n" * 253)
+    assert len(long) == 63
+    assert long != names.label_value("n" * 252)

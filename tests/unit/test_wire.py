@@ -67,6 +67,17 @@ def uplink(text: str) -> Any:
     return obj.uplink
 
 
+def test_a_clusternetwork_has_a_name_and_nothing_else() -> None:
+    text = f"apiVersion: {V1}\nkind: ClusterNetwork\nmetadata: {{name: oob}}\nspec: {{mtu: 9000, other: 1}}\n"
+    loaded = load_documents(text)
+    assert [(p.code, p.path, p.severity) for p in loaded.problems] == [
+        ("field-without-effect", "spec.mtu", Severity.WARNING),
+        ("field-without-effect", "spec.other", Severity.WARNING),
+    ]
+    assert loaded.problems[0].hint == "uplink.linkAttributes.mtu of its VlanConfigs"
+    assert len(loaded.objects) == 1
+
+
 def test_a_vlan_config_as_harvester_writes_it() -> None:
     obj = one(
         vlan_config(

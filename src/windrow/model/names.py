@@ -16,6 +16,7 @@ MGMT = "mgmt"
 """The built-in cluster network; the operating system makes its devices, Windrow protects them."""
 
 CLUSTER_NETWORK_MAX = 12
+LABEL_VALUE_MAX = 63
 API_GROUP = "network.harvesterhci.io"
 API_VERSION = f"{API_GROUP}/v1beta1"
 NAD_API_VERSION = "k8s.cni.cncf.io/v1"
@@ -100,6 +101,11 @@ def hashed(*parts: str) -> str:
     """Harvester's name for an object that stands for several: `parts-crc32`, at most 63 characters."""
     text = "-".join(parts)
     return f"{text[:54]}-{zlib.crc32(text.encode()):08x}"
+
+
+def label_value(text: str) -> str:
+    """A name as the value of a label: at most 63 characters, of a name that has up to 253 (Kubernetes)."""
+    return text if len(text) <= LABEL_VALUE_MAX else hashed(text)
 
 
 def vlan_status_name(cluster_network: str, node: str) -> str:

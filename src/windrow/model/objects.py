@@ -165,9 +165,12 @@ class NetworkAttachmentDefinition(Object):
     vid: int = 0
     trunk: VidSet = VidSet()
     mtu: int = 0
+    place: str = field(default="spec.config", compare=False, repr=False)
+    """Of the bridge's configuration in the document: in a list of plugins it is one of them."""
 
     @property
     def cluster_network(self) -> str | None:
+        """None: its bridge, if it has one, is of no cluster network, and no uplink carries it."""
         return names.cluster_network_of_bridge(self.bridge)
 
     @property

@@ -35,6 +35,7 @@ from windrow.model.wire.text import (
     Scalar,
     Sequence,
     TreeNode,
+    join,
     plain,
     quoted,
     shown,
@@ -245,11 +246,18 @@ def _name(meta: Table, key: str, pattern: re.Pattern[str], longest: int) -> str:
 Reader = Callable[[Table, Envelope, Plain], AnyObject]
 
 
-def _plain_reader(cls: type[ClusterNetwork] | type[VlanStatus]) -> Reader:
-    def read(_table: Table, envelope: Envelope, _document: Plain) -> AnyObject:
-        return cls(meta=envelope.meta, doc=envelope.doc, source=envelope.source)
+def _cluster_network(table: Table, envelope: Envelope, _document: Plain) -> ClusterNetwork:
+    """It has no spec; whoever writes one means the uplinks'."""
+    spec = table.table("spec")
+    for key in spec.value:
+        hint = "uplink.linkAttributes.mtu of its VlanConfigs" if key == "mtu" else ""
+        message = "a ClusterNetwork has a name only: it is kept, and means nothing"
+        table.report.warn("field-without-effect", join(spec.path, key), message, hint)
+    return ClusterNetwork(meta=envelope.meta, doc=envelope.doc, source=envelope.source)
 
-    return read
+
+def _vlan_status(_table: Table, envelope: Envelope, _document: Plain) -> VlanStatus:
+    return VlanStatus(meta=envelope.meta, doc=envelope.doc, source=envelope.source)
 
 
 def _spec(table: Table, fields: tuple[str, ...]) -> Table:
@@ -257,8 +265,8 @@ def _spec(table: Table, fields: tuple[str, ...]) -> Table:
 
 
 _READERS: dict[type[AnyObject], Reader] = {
-    ClusterNetwork: _plain_reader(ClusterNetwork),
-    VlanStatus: _plain_reader(VlanStatus),
+    ClusterNetwork: _cluster_network,
+    VlanStatus: _vlan_status,
     Node: lambda table, envelope, _: nodes.read(table.table("spec", nodes.FIELDS), envelope),
     VlanConfig: lambda table, envelope, _: vlanconfig.read(_spec(table, vlanconfig.FIELDS), envelope),
     HostNetworkConfig: lambda table, envelope, _: hostnetworkconfig.read(
@@ -266,7 +274,7 @@ _READERS: dict[type[AnyObject], Reader] = {
     ),
     LinkMonitor: lambda table, envelope, _: linkmonitor.read(table.table("spec", linkmonitor.FIELDS), envelope),
     NetworkAttachmentDefinition: lambda table, envelope, document: nad.read(
-        _spec(table, nad.FIELDS), envelope, document
+        table.table("spec", nad.FIELDS), envelope, document
     ),
     VirtualMachine: lambda table, envelope, _: virtualmachine.read(_spec(table, virtualmachine.FIELDS), envelope),
     VirtualMachineInstance: lambda table, envelope, _: virtualmachine.read_instance(

@@ -6,12 +6,7 @@ import ipaddress
 from collections.abc import Iterator
 from typing import Any
 
-from windrow.model.objects import (
-    AddressMode,
-    HostNetworkConfig,
-    HostRoute,
-    HostRouting,
-)
+from windrow.model.objects import AddressMode, HostNetworkConfig, HostRoute, HostRouting
 from windrow.model.values import MTU_MAX, MTU_MIN, VID_MAX, Cidr
 from windrow.model.wire.reader import Envelope, Table
 from windrow.model.wire.selectors import read_label_selector, write_requirements
