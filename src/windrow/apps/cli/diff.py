@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from windrow.apps.cli.leftout import tell, without_the_bad
 from windrow.apps.cli.options import files, output
 from windrow.apps.cli.output import complain, print_json, say
 from windrow.apps.cli.preview import preview, wish_for
@@ -29,14 +30,15 @@ def diff(session: Session, places: tuple[str, ...], output: str) -> None:
 
     Exit code 0: no difference. 1: there are differences, or an error (as `kubectl diff`).
     """
+    wish, left = without_the_bad(session, wish_for(places))
     with session.kernel() as kernel:
-        seen = preview(session, kernel, wish_for(places))
+        seen = preview(session, kernel, wish)
     plan = seen.planned.plan
     held = [p for p in seen.problems if p.severity is Severity.ERROR]
     if output == "json":
         deltas = [delta_value(d) for unit in plan.units for d in unit.deltas]
         sysctls = [step.action for step in plan.steps if isinstance(step.action, SetSysctl)]
-        problems = [problem_value(p) for p in (*seen.problems, *plan.refusals)]
+        problems = [problem_value(p) for p in (*left.problems, *seen.problems, *plan.refusals)]
         print_json(
             document(
                 "Diff",
@@ -47,9 +49,10 @@ def diff(session: Session, places: tuple[str, ...], output: str) -> None:
             )
         )
     else:
+        tell(session, left)
         complain((*seen.problems, *plan.refusals), session.error_style)
         text = diff_text(plan, session.style)
         if text:
             say(text)
-    if not plan.empty or held:
+    if left or not plan.empty or held:
         raise click.exceptions.Exit(1)

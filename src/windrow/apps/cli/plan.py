@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from windrow.apps.cli.leftout import tell, without_the_bad
 from windrow.apps.cli.options import files, output
 from windrow.apps.cli.output import complain, print_json, say
 from windrow.apps.cli.preview import preview, wish_for
@@ -30,18 +31,21 @@ def plan(session: Session, places: tuple[str, ...], output: str) -> None:
     that wants it and what it costs the running traffic. Then what the change means: which nodes gain, lose or
     change a network, for which machines, pods and addresses, and for how many seconds traffic stops at most.
 
-    Changes nothing, and needs no privileges. Exit code 1 where something is refused.
+    Changes nothing, and needs no privileges. Exit code 1 where something is refused, or left out because
+    something is wrong with its manifest.
     """
+    wish, left = without_the_bad(session, wish_for(places))
     with session.kernel() as kernel:
-        seen = preview(session, kernel, wish_for(places))
+        seen = preview(session, kernel, wish)
     plan = seen.planned.plan
     if output == "json":
-        value = plan_value(plan, node=session.node, problems=seen.problems)
+        value = plan_value(plan, node=session.node, problems=(*left.problems, *seen.problems))
         print_json({**value, "consequences": consequences_value(seen.means)})
     else:
+        tell(session, left)
         complain(seen.problems, session.error_style)
         say(plan_text(plan, node=session.node, style=session.style))
         if not seen.means.none:
             say(f"\n{consequences_text(seen.means, session.style)}")
-    if plan.refusals or errors(seen.problems):
+    if left or plan.refusals or errors(seen.problems):
         raise click.exceptions.Exit(1)
