@@ -233,8 +233,8 @@ def test_what_is_not_made_here_is_said_at_the_start_and_by_describe(run: Run, ro
     path.write_text(MANIFEST.replace("bridge: {}", "sriov: {}"))
     done = run("start", "web")
     assert done.exit_code == 1
-    assert "interfaces[0].sriov: is not made here" in done.stderr
-    assert "interfaces[0].sriov: is not made here" in run("describe", "web").stdout
+    assert "interfaces[0].sriov: sriov is not made here" in done.stderr
+    assert "interfaces[0].sriov: sriov is not made here" in run("describe", "web").stdout
 
 
 def test_nics_of_a_machine_that_does_not_run(run: Run, root: Path) -> None:

@@ -91,8 +91,15 @@ class GuestNetwork:
     """`namespace/name`, the VM's own namespace where the manifest says none; empty: the pod network."""
     default: bool = False
     """Of a NAD: it takes the place of the pod network."""
+    claim: str = ""
+    """A device that Kubernetes gives out, by the name of its claim; then it is neither of the two."""
     cidr: Cidr = VM_NETWORK_CIDR
     cidr6: Cidr = VM_NETWORK_CIDR6
+
+    @property
+    def on_pod(self) -> bool:
+        """Whether it is the pod network."""
+        return not self.nad and not self.claim
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

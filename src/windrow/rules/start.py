@@ -94,7 +94,7 @@ def _way_out(cn: str, cluster: Cluster, node: Node) -> str:
 
 def _pod_network(machine: AnyMachine, node: Node, *, default_network: bool) -> Iterator[Problem]:
     """A machine without a NIC on it does without; a NAD with `default` takes its place."""
-    place = next((i for i, network in enumerate(machine.spec.networks) if not network.nad), None)
+    place = next((i for i, network in enumerate(machine.spec.networks) if network.on_pod), None)
     if place is not None and not default_network and not node.pod_cidrs:
         message = f"node {node.name} has no addresses for pods"
         hint = "give the Node a spec.podCIDR, or name the configuration of a default network"

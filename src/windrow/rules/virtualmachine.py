@@ -74,10 +74,12 @@ Holder = tuple[AnyMachine, int]
 
 def segment(machine: AnyMachine, nic: GuestNic, cluster: Cluster) -> str:
     """Where a NIC's MAC address must be the only one: its cluster network (Harvester), else its NAD, else the pod
-    network. Empty: nowhere, a masqueraded guest's address does not leave its pod."""
+    network. Empty: nowhere that is known; a masqueraded guest's address does not leave its pod."""
     if nic.binding is Binding.MASQUERADE or nic.state is LinkState.ABSENT:
         return ""
     network = machine.spec.network(nic.name)
+    if network is not None and network.claim:
+        return ""
     if network is None or not network.nad:
         return "the pod network"
     nad = find_nad(cluster, network.nad)

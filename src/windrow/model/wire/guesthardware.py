@@ -250,7 +250,7 @@ def _content(name: str, disk: Table, volume: Table | None) -> Disk | CloudInit |
         case [kind]:
             reason = _ELSEWHERE.get(kind, "Windrow knows no such volume")
             instead = _INSTEAD.get(kind, "hostDisk: {path: …, type: Disk}, an image of this host")
-            volume[kind].lack("volume-unsupported", f"cannot be given to a machine here: {reason}", f"use {instead}")
+            volume[kind].lack("volume-unsupported", f"{kind} is not to be had here: {reason}", f"use {instead}")
         case _:
             said = f"has {' and '.join(map(shown, kinds))}" if kinds else "has no content"
             volume.report.add("volume-kind", volume.path, said, "exactly one, such as hostDisk or cloudInitNoCloud")
@@ -278,7 +278,8 @@ def _seed(table: Table) -> CloudInit:
     for key in ("secretRef", "networkDataSecretRef"):
         if key in table:
             instead = "userData" if key == "secretRef" else "networkData"
-            table[key].lack("volume-unsupported", "is an object of Kubernetes", f"write the text as {instead}")
+            message = f"{key} is not to be had here: it is an object of Kubernetes"
+            table[key].lack("volume-unsupported", message, f"write the text as {instead}")
     user, network = _text(table, "userData"), _text(table, "networkData")
     return CloudInit(user_data=user, network_data=network, meta_data=table.text("metaData"))
 

@@ -90,7 +90,7 @@ def _check_pairs(networks: Networks, nics: Nics) -> None:
             field.wrong("network-missing", f"no network has the name {name}", there)
     first: str | None = None
     for name, (network, field) in networks.items():
-        if network.nad and not network.default:
+        if not network.on_pod and not network.default:
             continue
         if first is not None:
             message = f"{first} is the pod's first network already, and there is one at most"
@@ -136,8 +136,10 @@ def _network(name: str, table: Table, item: Field, namespace: str) -> GuestNetwo
         case ["multus"]:
             return GuestNetwork(name=name, nad=_nad(multus, namespace), default=multus.flag("default"))
         case ["resourceClaim"]:
+            claim = table.table("resourceClaim", ("claimName", "requestName")).text("claimName", required=True)
             message = "devices claimed from Kubernetes are not given out here"
             table["resourceClaim"].lack("network-kind", message, "multus: {networkName: …}")
+            return GuestNetwork(name=name, claim=claim or _UNKNOWN)
         case _:
             message = f"must be exactly one of pod and multus, and is {' and '.join(given) or 'neither'}"
             item.wrong("network-kind", message, "pod: {}, or multus: {networkName: …}")
@@ -200,10 +202,10 @@ def _nic(name: str, table: Table, item: Field, network: GuestNetwork | None) -> 
         ports=_ports(table),
         dhcp=_dhcp(table.table("dhcpOptions", _DHCP)),
     )
-    if "masquerade" in table and network is not None and network.nad not in ("", _UNKNOWN):
+    if "masquerade" in table and network is not None and not network.on_pod and network.nad != _UNKNOWN:
         where = table["masquerade"]
         where.wrong("binding-network", f"is for the pod network, and {name} is a NAD's", "bridge: {}")
-    if nic.state is LinkState.ABSENT and network is not None and (not network.nad or network.default):
+    if nic.state is LinkState.ABSENT and network is not None and (network.on_pod or network.default):
         table["state"].wrong("state-absent", "the pod's first network cannot be taken away", "state: down")
     return nic
 
@@ -219,7 +221,7 @@ def _binding(table: Table, item: Field) -> Binding | None:
     inner = table.table(key)
     if key in _ELSEWHERE:
         nearest, reason, instead = _ELSEWHERE[key]
-        table[key].lack("binding-unsupported", f"is not made here: {reason}", f"use {instead}")
+        table[key].lack("binding-unsupported", f"{key} is not made here: {reason}", f"use {instead}")
         return nearest
     if key != "binding":
         return _BINDINGS[key]
@@ -306,6 +308,8 @@ def write_networks(machine: MachineSpec) -> list[dict[str, Any]]:
 
 
 def _write_network(network: GuestNetwork) -> dict[str, Any]:
+    if network.claim:
+        return {"resourceClaim": {"claimName": network.claim}}
     if network.nad:
         return {"multus": {"networkName": network.nad, **({"default": True} if network.default else {})}}
     given = {"vmNetworkCIDR": (network.cidr, VM_NETWORK_CIDR), "vmIPv6NetworkCIDR": (network.cidr6, VM_NETWORK_CIDR6)}
