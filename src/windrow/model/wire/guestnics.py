@@ -136,7 +136,7 @@ def _network(name: str, table: Table, item: Field, namespace: str) -> GuestNetwo
         case ["multus"]:
             return GuestNetwork(name=name, nad=_nad(multus, namespace), default=multus.flag("default"))
         case ["resourceClaim"]:
-            claim = table.table("resourceClaim", ("claimName", "requestName")).text("claimName", required=True)
+            claim = table.table("resourceClaim", ("claimName", "requestName")).text("claimName")
             message = "devices claimed from Kubernetes are not given out here"
             table["resourceClaim"].lack("network-kind", message, "multus: {networkName: …}")
             return GuestNetwork(name=name, claim=claim or _UNKNOWN)
