@@ -256,6 +256,14 @@ def test_a_text_that_breaks_off_counts_up_to_there(host: Host) -> None:
     assert "oob-br" in host.kernel.observe().state.links
 
 
+def test_a_file_that_is_not_there_refuses_all(host: Host) -> None:
+    before = host.state()
+    path = host.file(OOB)
+    said = refused(host, before, host.run("apply", "-f", path, "-f", str(host.root / "nowhere.yaml")))
+    assert "nowhere.yaml" in said
+    assert "1 error; nothing was changed" in said
+
+
 @pytest.mark.parametrize("verb", ["plan", "diff"])
 def test_plan_and_diff_leave_the_same_out(host: Host, verb: str) -> None:
     path = host.file(OOB.replace('"vlan":100', '"vlan":5000'))

@@ -15,6 +15,9 @@ from windrow.model.problems import Problem, Severity, errors
 from windrow.model.values import Ref
 from windrow.rules import check
 
+_OF_THE_COMMAND = ("file-unreadable", "file-empty")
+"""A place that was named and is not there is a slip on the command line, and no bad document."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LeftOut:
@@ -31,7 +34,7 @@ class LeftOut:
 def without_the_bad(session: Session, wish: Wish) -> tuple[Wish, LeftOut]:
     """The wish of the manifests that are right. Where none is, all of it: then there is nothing to go on with."""
     wrong = errors(wish.problems)
-    if not wrong:
+    if not wrong or any(p.code in _OF_THE_COMMAND for p in wrong):
         return wish, LeftOut()
     out = wish.unread | {p.about for p in wrong if p.about is not None}
     before, _ = stored(session)
