@@ -174,6 +174,39 @@ def test_all_problems_are_named_with_their_lines_and_nothing_is_done(host: Host)
     assert "Traceback" not in said
 
 
+def test_a_bridge_in_a_list_of_plugins_brings_its_vlan_to_the_uplink(host: Host) -> None:
+    assert host.apply(OOB).exit_code == 0
+    plugins = [{"type": "bridge", "bridge": "oob-br", "vlan": 110}, {"type": "tuning"}]
+    config = json.dumps({"cniVersion": "1.0.0", "name": "tuned", "plugins": plugins})
+    nad = OOB.rpartition("---\n")[2].partition("  config:")[0].replace("v100", "tuned")
+    done = host.apply(f"{nad}  config: '{config}'\n")
+    assert done.exit_code == 0, done.stderr
+    assert "oob-bo  VLANs: add tagged 110" in done.stdout
+
+
+PVC = """\
+apiVersion: kubevirt.io/v1
+kind: VirtualMachine
+metadata: {name: elsewhere}
+spec:
+  runStrategy: Halted
+  template:
+    spec:
+      nodeSelector: {kubernetes.io/hostname: n1}
+      domain: {devices: {disks: [{name: root, disk: {bus: virtio}}]}}
+      volumes: [{name: root, persistentVolumeClaim: {claimName: root}}]
+"""
+
+
+def test_a_machine_that_cannot_be_started_here_is_in_nobodys_way(host: Host) -> None:
+    done = host.apply(PVC)
+    assert done.exit_code == 0
+    assert done.stderr.count("warning: ") == 1
+    assert "it cannot be started here: persistentVolumeClaim is not to be had here" in done.stderr
+    done = host.apply(OOB)
+    assert (done.exit_code, done.stderr) == (0, ""), "said once, when it comes"
+
+
 # -- some documents are wrong ------------------------------------------------------------------------
 
 DMZ = OOB.replace("oob", "dmz").replace("eth1", "eth3").replace("eth2", "eth4").replace("v100", "d100")
