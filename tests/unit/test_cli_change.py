@@ -255,8 +255,8 @@ spec:
     text = OOB.replace("metadata: {name: oob}", f"metadata: {{name: oob, {BROKEN}}}")
     done = host.apply(f"{text}---\n{machine}---\n{DMZ}")
     assert done.exit_code == 1
-    assert "there is no ClusterNetwork oob while its manifest is wrong" in done.stderr
-    assert "there is no NetworkAttachmentDefinition default/v100 while its manifest is wrong" in done.stderr
+    assert "there is no ClusterNetwork oob while that is left out" in done.stderr
+    assert "there is no NetworkAttachmentDefinition default/v100 while that is left out" in done.stderr
     left = (
         "ClusterNetwork/oob, NetworkAttachmentDefinition/default/v100, VirtualMachine/default/web, VlanConfig/oob-all"
     )

@@ -54,10 +54,10 @@ def _needing(before: Cluster, wish: Wish, out: frozenset[Ref]) -> list[Problem]:
         left = replace(wish, put=tuple(o for o in wish.put if o.ref not in out))
         changes = left.changes(before)
         anyway = set(errors(check(before, changes, unread=out)))
-        more = [p for p in errors(check(before, changes)) if p not in anyway]
+        more = [p for p in errors(check(before, changes)) if p not in anyway and p.about is not None]
         if not more:
             return found
-        found += [replace(p, message=f"{p.message} while its manifest is wrong", hint="") for p in more]
+        found += [replace(p, message=f"{p.message} while that is left out", hint="") for p in more]
         out |= {p.about for p in more if p.about is not None}
 
 
