@@ -240,6 +240,19 @@ def test_operators_of_node_affinity(operator: Operator, value: str, fine: bool) 
     assert put(words, before=[*NETWORK, node("n1", cpus="many")]) == ["node-selector"]
 
 
+def test_a_machine_of_another_host_where_no_node_object_says_which_there_are() -> None:
+    facts = NodeFacts(node="n1", nics={IfName("eth1"): Nic(name=IfName("eth1"), mac=Mac("02:00:00:00:00:99"))})
+
+    def said(*nodes: Node, **labels: str) -> list[str]:
+        cluster = Cluster.of([*NETWORK, *nodes])
+        return [p.code for p in check(cluster, [Change(None, vm("a", "v100", **labels))], facts=facts)]
+
+    elsewhere = {names.LABEL_HOSTNAME: "n9"}
+    assert said(**elsewhere) == []
+    assert said(node("n1"), **elsewhere) == ["node-selector"]
+    assert said(**elsewhere, rack="a") == ["node-selector"]
+
+
 # -- what is not made here -------------------------------------------------------------------------------
 
 DISK = Lack(code="volume-unsupported", path="spec.template.spec.volumes[0].dataVolume", message="no", hint="do")

@@ -136,6 +136,9 @@ def some_node_has_its_networks(machine: AnyMachine, review: Review) -> Iterator[
     known = review.nodes()
     mine = [node for node in known if may_run(machine.spec, node, review.after)]
     if known and not mine:
+        asked = {key for key, _ in machine.spec.node_selector}
+        if asked == {names.LABEL_HOSTNAME} and machine.spec.node_terms is None and not review.after.nodes():
+            return  # another host, and no Node object says which there are
         there = ", ".join(node.name for node in known)
         message = f"no node is as it is asked for; the nodes are {there}"
         yield warning(machine, "node-selector", placement_path(machine), message)
