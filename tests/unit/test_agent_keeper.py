@@ -190,7 +190,7 @@ BROKEN = {
     "no YAML": "a: [1, 2\nb: }",
     "cut between documents": NETWORK + "---\nkind: Vlan",
     "another thing": "- 1\n- 2\n",
-    "an unknown kind": "apiVersion: v1\nkind: Nothing\nmetadata: {name: x}\n",
+    "an unknown kind": "apiVersion: v1\nkind: node\nmetadata: {name: x}\n",
 }
 
 

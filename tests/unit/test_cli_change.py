@@ -170,11 +170,181 @@ def test_a_dry_run_and_a_plan_say_what_it_means(host: Host) -> None:
 def test_all_problems_are_named_with_their_lines_and_nothing_is_done(host: Host) -> None:
     before = host.state()
     text = OOB.replace("mode: active-backup", "mode: fastest").replace('"vlan":100', '"vlan":5000')
-    said = refused(host, before, host.apply(text))
-    assert "oob.yaml:14: VlanConfig/oob-all: spec.uplink.bondOptions.mode: " in said
+    said = refused(host, before, host.apply(text.partition("---\n")[2]))
+    assert "oob.yaml:10: VlanConfig/oob-all: spec.uplink.bondOptions.mode: " in said
     assert "5000" in said
     assert "2 errors; nothing was changed" in said
     assert "Traceback" not in said
+
+
+def test_a_bridge_in_a_list_of_plugins_brings_its_vlan_to_the_uplink(host: Host) -> None:
+    assert host.apply(OOB).exit_code == 0
+    plugins = [{"type": "bridge", "bridge": "oob-br", "vlan": 110}, {"type": "tuning"}]
+    config = json.dumps({"cniVersion": "1.0.0", "name": "tuned", "plugins": plugins})
+    nad = OOB.rpartition("---\n")[2].partition("  config:")[0].replace("v100", "tuned")
+    done = host.apply(f"{nad}  config: '{config}'\n")
+    assert done.exit_code == 0, done.stderr
+    assert "oob-bo  VLANs: add tagged 110" in done.stdout
+
+
+PVC = """\
+apiVersion: kubevirt.io/v1
+kind: VirtualMachine
+metadata: {name: elsewhere}
+spec:
+  runStrategy: Halted
+  template:
+    spec:
+      nodeSelector: {kubernetes.io/hostname: n1}
+      domain: {devices: {disks: [{name: root, disk: {bus: virtio}}]}}
+      volumes: [{name: root, persistentVolumeClaim: {claimName: root}}]
+"""
+
+
+def test_a_machine_that_cannot_be_started_here_is_in_nobodys_way(host: Host) -> None:
+    done = host.apply(PVC)
+    assert done.exit_code == 0
+    assert done.stderr.count("warning: ") == 1
+    assert "it cannot be started here: persistentVolumeClaim is not to be had here" in done.stderr
+    done = host.apply(OOB)
+    assert (done.exit_code, done.stderr) == (0, ""), "said once, when it comes"
+
+
+# -- some documents are wrong ------------------------------------------------------------------------
+
+DMZ = OOB.replace("oob", "dmz").replace("eth1", "eth3").replace("eth2", "eth4").replace("v100", "d100")
+BROKEN = "labels: [a, list]"
+
+
+def two_networks(host: Host) -> None:
+    host.kernel.add_nic("eth3", up=True)
+    host.kernel.add_nic("eth4", up=True)
+
+
+def test_a_document_that_is_wrong_does_not_stop_the_others(host: Host) -> None:
+    two_networks(host)
+    done = host.apply(OOB.replace('"vlan":100', '"vlan":5000') + "---\n" + DMZ)
+    assert done.exit_code == 1
+    assert "NetworkAttachmentDefinition/default/v100: spec.config.vlan: 5000 is outside 0..4094" in done.stderr
+    assert "left out: NetworkAttachmentDefinition/default/v100; the others count" in done.stderr
+    assert "networkattachmentdefinition.k8s.cni.cncf.io/d100 created" in done.stdout
+    assert {"oob-br", "oob-bo", "dmz-br", "dmz-bo"} <= host.kernel.observe().state.links.keys()
+    assert not any("v100" in name for name in host.state()[1])
+
+
+def test_what_is_in_the_store_of_a_document_that_is_wrong_stays(host: Host) -> None:
+    assert host.apply(OOB).exit_code == 0
+    before = host.state()[1]
+    done = host.apply(OOB.replace("mode: active-backup", "mode: fastest") + "---\n" + DMZ.partition("---")[0])
+    assert done.exit_code == 1
+    assert "left out: VlanConfig/oob-all; the others count" in done.stderr
+    after = host.state()[1]
+    assert {name: after[name] for name in before} == before
+    assert len(after) == len(before) + 1
+
+
+def test_what_needs_a_document_that_is_wrong_is_left_out_too(host: Host) -> None:
+    two_networks(host)
+    machine = """\
+apiVersion: kubevirt.io/v1
+kind: VirtualMachine
+metadata: {name: web}
+spec:
+  template:
+    spec:
+      domain: {devices: {interfaces: [{name: a, bridge: {}}]}}
+      networks: [{name: a, multus: {networkName: v100}}]
+"""
+    text = OOB.replace("metadata: {name: oob}", f"metadata: {{name: oob, {BROKEN}}}")
+    done = host.apply(f"{text}---\n{machine}---\n{DMZ}")
+    assert done.exit_code == 1
+    assert "there is no ClusterNetwork oob while that is left out" in done.stderr
+    assert "there is no NetworkAttachmentDefinition default/v100 while that is left out" in done.stderr
+    left = (
+        "ClusterNetwork/oob, NetworkAttachmentDefinition/default/v100, VirtualMachine/default/web, VlanConfig/oob-all"
+    )
+    assert f"left out: {left}; the others count" in done.stderr
+    assert {"dmz-br", "dmz-bo"} <= host.kernel.observe().state.links.keys()
+    assert "oob-br" not in host.kernel.observe().state.links
+    assert len(host.state()[1]) == 3
+
+
+def test_it_needs_nothing_that_the_store_has(host: Host) -> None:
+    assert host.apply(OOB).exit_code == 0
+    broken = OOB.partition("---")[0].replace("metadata: {name: oob}", f"metadata: {{name: oob, {BROKEN}}}")
+    done = host.apply(f"{broken}---\n" + OOB.rpartition("---\n")[2].replace("v100", "v200").replace(":100", ":200"))
+    assert done.exit_code == 1
+    assert "left out: ClusterNetwork/oob; the others count" in done.stderr
+    assert "networkattachmentdefinition.k8s.cni.cncf.io/v200 created" in done.stdout
+
+
+def test_of_an_object_that_stands_twice_neither_counts(host: Host) -> None:
+    done = host.apply(OOB + "---\n" + OOB.rpartition("---\n")[2].replace('"vlan":100', '"vlan":200'))
+    assert done.exit_code == 1
+    assert "left out: NetworkAttachmentDefinition/default/v100; the others count" in done.stderr
+    assert not any("v100" in name for name in host.state()[1])
+
+
+def test_a_text_that_breaks_off_counts_up_to_there(host: Host) -> None:
+    done = host.apply(OOB + "---\nkind: [VlanConfig\nmetadata: {")
+    assert done.exit_code == 1
+    assert "left out: what could not be read; the others count" in done.stderr
+    assert "oob-br" in host.kernel.observe().state.links
+
+
+def test_a_file_that_is_not_there_refuses_all(host: Host) -> None:
+    before = host.state()
+    path = host.file(OOB)
+    said = refused(host, before, host.run("apply", "-f", path, "-f", str(host.root / "nowhere.yaml")))
+    assert "nowhere.yaml" in said
+    assert "1 error; nothing was changed" in said
+
+
+@pytest.mark.parametrize("verb", ["plan", "diff"])
+def test_plan_and_diff_leave_the_same_out(host: Host, verb: str) -> None:
+    path = host.file(OOB.replace('"vlan":100', '"vlan":5000'))
+    shown = host.run(verb, "-f", path)
+    assert shown.exit_code == 1
+    assert "left out: NetworkAttachmentDefinition/default/v100; the others count" in shown.stderr
+    assert "oob-br" in shown.stdout
+    value = json.loads(host.run(verb, "-f", path, "-o", "json").stdout)
+    assert [p["code"] for p in value["problems"]] == ["vid-range"]
+
+
+FOREIGN = """\
+apiVersion: v1
+kind: Namespace
+metadata: {name: prod}
+---
+apiVersion: v1
+kind: List
+items:
+  - {apiVersion: v1, kind: Secret, metadata: {name: a}}
+  - {apiVersion: v1, kind: Secret, metadata: {name: b}}
+---
+apiVersion: management.cattle.io/v3
+kind: Node
+metadata: {name: n1}
+"""
+
+
+def test_kinds_of_others_are_passed_over_with_one_line(host: Host) -> None:
+    done = host.apply(FOREIGN + "---\n" + OOB)
+    assert done.exit_code == 0, done.stderr
+    words = "Secret (v1), 2 times; Namespace (v1); Node (management.cattle.io/v3)"
+    assert done.stderr.count("warning: ") == 1
+    assert f"oob.yaml:1: passed over, for Windrow does not read it: {words}" in done.stderr
+    assert len(host.state()[1]) == 3, "and not stored"
+    done = host.apply(FOREIGN)
+    assert done.exit_code == 0, done.stderr
+
+
+def test_a_directory_with_kinds_of_others_in_it_is_no_obstacle(host: Host) -> None:
+    assert host.apply(OOB).exit_code == 0
+    (host.root / "etc/windrow/manifests/others.yaml").write_text(FOREIGN)
+    done = host.apply(OOB.rpartition("---\n")[2].replace("v100", "v200").replace('"vlan":100', '"vlan":200'))
+    assert done.exit_code == 0, done.stderr
+    assert (host.root / "etc/windrow/manifests/others.yaml").read_text() == FOREIGN
 
 
 def test_a_missing_nic_refuses_a_new_vlanconfig(host: Host) -> None:

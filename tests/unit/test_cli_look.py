@@ -166,6 +166,29 @@ def test_describe_shows_what_is_left_to_do(host: Host) -> None:
     assert both.count("Name:  ") == 2
 
 
+MACHINE = """\
+apiVersion: kubevirt.io/v1
+kind: VirtualMachine
+metadata: {name: web}
+spec:
+  template:
+    spec:
+      domain: {devices: {}}
+      volumes: [{name: root, persistentVolumeClaim: {claimName: root}}]
+"""
+
+
+def test_describe_says_why_a_machine_cannot_be_started_here(host: Host) -> None:
+    path = host.root / "machine.yaml"
+    path.write_text(MACHINE)
+    assert host.run("apply", "-f", str(path)).exit_code == 0
+    text = host.run("describe", "vm", "web").stdout
+    assert "Namespace:    default" in text
+    assert "Problems:" in text
+    assert "persistentVolumeClaim is not to be had here: it is a volume of Kubernetes" in text
+    assert host.run("get", "vm").stdout.splitlines()[-1].startswith("default     web")
+
+
 def test_diff_ends_as_kubectls(host: Host) -> None:
     result = host.run("diff")
     assert (result.exit_code, result.output) == (0, "")

@@ -66,3 +66,12 @@ def test_hashed_names_are_harvesters() -> None:
 )
 def test_which_node_a_host_is(host: str, nodes: tuple[str, ...], name: str) -> None:
     assert names.node_name(host, nodes) == name
+
+
+def test_a_name_as_the_value_of_a_label() -> None:
+    """Kubernetes takes 63 characters there, and 253 in a name."""
+    assert names.label_value("oob-rack1") == "oob-rack1"
+    assert names.label_value("n" * 63) == "n" * 63
+    long = names.label_value("n" * 253)
+    assert len(long) == 63
+    assert long != names.label_value("n" * 252)

@@ -17,18 +17,17 @@ from windrow.model.objects import (
     AnyObject,
     ClusterNetwork,
     HostNetworkConfig,
-    LabelSelector,
+    LinkMonitor,
     NetworkAttachmentDefinition,
     NetworkType,
     NicIdentity,
     NicSelector,
     Node,
-    Operator,
-    Requirement,
     Uplink,
     VlanConfig,
 )
 from windrow.model.problems import Severity
+from windrow.model.selectors import LabelSelector, Operator, Requirement
 from windrow.model.values import Cidr, IfName, Mac, Ref, VidSet
 from windrow.rules import Change, changes_to, check
 
@@ -394,3 +393,73 @@ def test_what_is_wrong_already_does_not_stop_other_changes() -> None:
     broken = [OOB, vc("a", "e1"), vc("b", "e1"), nad(mtu=9000), hnc("h", n1="10.0.0.0/24")]
     assert put(ClusterNetwork(meta=Meta(name="new")), nad("v2"), before=broken, at=facts()) == []
     assert delete(broken[1], before=broken) == []
+
+
+def hostname(name: str) -> LabelSelector:
+    return LabelSelector(requirements=(Requirement(key=names.LABEL_HOSTNAME, operator=Operator.IN, values=(name,)),))
+
+
+@pytest.mark.parametrize(
+    ("obj", "before", "at", "said"),
+    [
+        (vc("a", rack="1"), [OOB, node("n1", rack="2")], None, True),
+        (vc("a", rack="1"), [OOB, node("n1", rack="1")], None, False),
+        (vc("a", rack="1"), [OOB], facts(), True),
+        (vc("a", rack="1"), [OOB], None, False),  # of no node is anything known
+        (vc("a", **{names.LABEL_HOSTNAME: "n9"}), [OOB], facts(), False),  # another host, as far as anybody knows
+        (vc("a", **{names.LABEL_HOSTNAME: "n9"}), [OOB, node("n1")], None, True),
+        (vc("a"), [OOB, node("n1", **{names.LABEL_WITNESS: "true"})], None, False),
+        (hnc("a", selector=rack("1")), [OOB, vc("v"), node("n1", rack="2")], None, True),
+        (hnc("a", selector=hostname("n9")), [OOB, vc("v")], facts(), False),
+        (hnc("a", selector=rack("1", Operator.NOT_IN)), [OOB, vc("v"), node("n1")], None, False),
+        (LinkMonitor(meta=Meta(name="a"), node_selector={"rack": "1"}), [node("n1")], None, True),
+        (LinkMonitor(meta=Meta(name="a")), [node("n1")], None, False),
+    ],
+)
+def test_a_selector_that_matches_no_node_is_told(
+    obj: AnyObject, before: list[AnyObject], at: NodeFacts | None, said: bool
+) -> None:
+    found = check(Cluster.of(before), [Change(None, obj)], facts=at)
+    assert [(p.code, p.path) for p in found if p.code == "node-selector"] == [
+        ("node-selector", "spec.nodeSelector")
+    ] * said
+
+
+def test_a_node_that_cannot_be_read_may_have_any_label() -> None:
+    unread = [node("n2").ref]
+    found = check(Cluster.of([OOB, node("n1")]), [Change(None, vc("a", rack="1"))], unread=unread)
+    assert [p.code for p in found if p.code == "node-selector"] == []
+
+
+@pytest.mark.parametrize(
+    ("obj", "code"),
+    [
+        (nad(bridge="cni0"), "nad-bridge"),
+        (replace(nad(bridge=""), type=None), "nad-empty"),
+        (replace(nad(bridge=""), type=None, config={"type": "macvlan"}), "nad-type"),
+        (replace(nad(bridge=""), type=NetworkType.OVERLAY, config={"type": "kube-ovn"}), "nad-type"),
+    ],
+)
+def test_a_network_of_no_cluster_network_is_let_in_and_told(obj: NetworkAttachmentDefinition, code: str) -> None:
+    assert put(obj, warnings=True) == [code]
+    assert put(obj, before=[OOB, obj], warnings=True) == [], "once, when it comes"
+
+
+def test_the_bridge_of_a_cluster_network_that_is_called_like_it() -> None:
+    (found,) = check(Cluster.of([OOB]), [Change(None, nad(bridge="oob"))])
+    assert found.hint == "that of cluster network oob is oob-br"
+
+
+def test_a_network_that_no_node_has_is_told() -> None:
+    there = [OOB, node("n1", rack="1")]
+    assert put(nad(), before=there, warnings=True) == ["clusternetwork-nowhere"]
+    assert put(nad(), before=[*there, vc("a", rack="2")], warnings=True) == ["clusternetwork-nowhere"]
+    assert put(nad(), before=[*there, vc("a", rack="1")], warnings=True) == []
+    assert put(nad(), vc("a"), before=there, warnings=True) == []
+    assert put(nad(bridge="mgmt-br"), before=there, warnings=True) == []
+    assert put(nad(), before=[OOB], warnings=True) == [], "of no node is anything known"
+
+
+def test_what_no_overlay_is_told_of() -> None:
+    underlay = replace(hnc("a", n1="10.0.0.1/24"), underlay=True)
+    assert put(underlay, before=[OOB, vc("v")], warnings=True) == ["field-without-effect"]

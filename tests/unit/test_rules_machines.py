@@ -9,11 +9,13 @@ import pytest
 
 from windrow.model import names
 from windrow.model.cluster import Cluster
+from windrow.model.facts import Nic, NodeFacts
 from windrow.model.machines import (
     AnyMachine,
     Binding,
     GuestNetwork,
     GuestNic,
+    Lack,
     LinkState,
     MachineSpec,
     VirtualMachine,
@@ -22,7 +24,8 @@ from windrow.model.machines import (
 from windrow.model.meta import Meta
 from windrow.model.objects import AnyObject, Node
 from windrow.model.problems import Problem, Severity
-from windrow.model.values import Cidr, Mac
+from windrow.model.selectors import NodeTerm, Operator, Requirement
+from windrow.model.values import Cidr, IfName, Mac
 from windrow.rules import Change, changes_to, check
 from windrow.rules.start import machine_obstacles
 from windrow.testing.builders import cluster_network, nad, node, vlan_config
@@ -173,6 +176,114 @@ def test_a_machine_that_can_run_nowhere_is_told() -> None:
 
 def test_mgmt_is_everywhere() -> None:
     assert put(vm("a", "m"), before=[nad("m", "mgmt", 5), rack("n1", "a")]) == []
+
+
+def needing(*requirements: tuple[str, str], names: Sequence[str] = (), **fields: str) -> VirtualMachine:
+    """A machine on v100 whose required node affinity has one term: labels with these values, these nodes."""
+    term = NodeTerm(
+        labels=tuple(Requirement(key=key, operator=Operator.IN, values=(value,)) for key, value in requirements),
+        names=(Requirement(key="metadata.name", operator=Operator.IN, values=tuple(names)),) if names else (),
+    )
+    return VirtualMachine(
+        meta=Meta(name="a", namespace="prod"), spec=replace(spec("v100", **fields), node_terms=(term,))
+    )
+
+
+MANAGED, OOB = ("network.harvesterhci.io/mgmt", "true"), ("network.harvesterhci.io/oob", "true")
+
+
+@pytest.mark.parametrize(
+    ("machine", "fine"),
+    [
+        (needing(("rack", "a")), True),
+        (needing(("rack", "b")), False),
+        (needing(("rack", "a"), names=["n1"]), True),
+        (needing(("rack", "a"), names=["n2"]), False),
+        (needing(names=["n1", "n2"]), True),
+        (needing(("rack", "a"), rack="b"), False),
+        (needing(), False),
+        # What a cluster of Harvester's gives its nodes by itself, and writes into every machine that it exports.
+        (needing(MANAGED, OOB), True),
+        (needing(MANAGED, ("network.harvesterhci.io/lost", "true")), False),
+        (needing(("kubernetes.io/os", "linux"), ("kubernetes.io/hostname", "n1")), True),
+    ],
+)
+def test_required_node_affinity_counts(machine: VirtualMachine, fine: bool) -> None:
+    before = [*NETWORK, node("n1", rack="a")]
+    assert put(machine, before=before) == ([] if fine else ["node-selector"])
+    cluster = Cluster.of([*before, machine])
+    found = machine_obstacles(machine, cluster, node="n1", links=["oob-br"], default_network=False)
+    assert [p.code for p in found] == ([] if fine else ["node-selector"])
+    assert fine or found[0].path.startswith("spec.template.spec."), "it has a place"
+
+
+@pytest.mark.parametrize(
+    ("operator", "value", "fine"),
+    [
+        (Operator.GREATER, "3", True),
+        (Operator.GREATER, "4", False),
+        (Operator.LESS, "5", True),
+        (Operator.LESS, "-1", False),
+        (Operator.NOT_IN, "4", False),
+        (Operator.EXISTS, "", True),
+        (Operator.DOES_NOT_EXIST, "", False),
+    ],
+)
+def test_operators_of_node_affinity(operator: Operator, value: str, fine: bool) -> None:
+    term = NodeTerm(labels=(Requirement(key="cpus", operator=operator, values=(value,) if value else ()),))
+    other = NodeTerm(labels=(Requirement(key="cpus", operator=Operator.GREATER, values=("9",)),))
+    machine = VirtualMachine(
+        meta=Meta(name="a", namespace="prod"), spec=replace(spec("v100"), node_terms=(other, term))
+    )
+    assert put(machine, before=[*NETWORK, node("n1", cpus="4")]) == ([] if fine else ["node-selector"])
+    words = VirtualMachine(meta=Meta(name="a", namespace="prod"), spec=replace(spec("v100"), node_terms=(other,)))
+    assert put(words, before=[*NETWORK, node("n1", cpus="many")]) == ["node-selector"]
+
+
+def test_a_machine_of_another_host_where_no_node_object_says_which_there_are() -> None:
+    facts = NodeFacts(node="n1", nics={IfName("eth1"): Nic(name=IfName("eth1"), mac=Mac("02:00:00:00:00:99"))})
+
+    def said(*nodes: Node, **labels: str) -> list[str]:
+        cluster = Cluster.of([*NETWORK, *nodes])
+        return [p.code for p in check(cluster, [Change(None, vm("a", "v100", **labels))], facts=facts)]
+
+    elsewhere = {names.LABEL_HOSTNAME: "n9"}
+    assert said(**elsewhere) == []
+    assert said(node("n1"), **elsewhere) == ["node-selector"]
+    assert said(**elsewhere, rack="a") == ["node-selector"]
+
+
+# -- what is not made here -------------------------------------------------------------------------------
+
+DISK = Lack(code="volume-unsupported", path="spec.template.spec.volumes[0].dataVolume", message="no", hint="do")
+NIC = Lack(code="binding-unsupported", path="spec.template.spec.domain", message="no", hint="do", hypervisor=False)
+
+
+def lacking(*found: Lack, **fields: str) -> VirtualMachine:
+    return VirtualMachine(meta=Meta(name="a", namespace="prod"), spec=replace(spec("v100", **fields), lacks=found))
+
+
+def test_what_a_machine_lacks_is_one_warning_and_lets_it_in() -> None:
+    (found,) = problems(lacking(DISK, NIC))
+    assert (found.code, found.severity, found.path) == ("not-startable", Severity.WARNING, DISK.path)
+    assert found.message == "it cannot be started here: no (and 1 more)"
+
+
+def test_what_a_machine_of_another_node_lacks_is_nobodys_business_here() -> None:
+    cluster = Cluster.of([*NETWORK, node("n1", rack="a"), node("n2", rack="b")])
+    facts = NodeFacts(node="n1", nics={IfName("eth1"): Nic(name=IfName("eth1"), mac=Mac("02:00:00:00:00:99"))})
+    for rack_, expected in (("a", ["not-startable"]), ("b", [])):
+        found = check(cluster, [Change(None, lacking(DISK, rack=rack_))], facts=facts)
+        assert [p.code for p in found] == expected
+
+
+def test_what_a_machine_lacks_is_every_reason_against_its_start() -> None:
+    assert [p.code for p in obstacles(lacking(DISK, NIC))] == ["volume-unsupported", "binding-unsupported"]
+    cluster = Cluster.of([*ALL, PODS])
+    found = machine_obstacles(
+        lacking(DISK, NIC), cluster, node="n1", links=LINKS, default_network=False, hypervisor=False
+    )
+    assert [p.code for p in found] == ["binding-unsupported"], "disks are the other hypervisor's"
 
 
 # -- may it start? ---------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from windrow.model.objects import LinkMonitor
 from windrow.model.problems import Severity
 from windrow.model.steps import Failure, SetMaster
 from windrow.model.values import Cidr, IfName, Mac
+from windrow.model.wire import load_documents
 from windrow.render.overview import Overview, overview_text, overview_value
 from windrow.render.tables import ready, ready_message
 from windrow.status import NodeReport, derive, overview
@@ -310,6 +311,26 @@ def test_the_mtu_goes_into_the_config_where_it_differs() -> None:
 
     assert config(9000)["mtu"] == 9000
     assert "mtu" not in config(0)
+
+
+def test_the_mtu_of_a_bridge_in_a_list_of_plugins_is_that_plugins() -> None:
+    plugins = [{"type": "sbr"}, {"type": "bridge", "bridge": "oob-br"}]
+    text = json.dumps({"cniVersion": "1.0.0", "name": "x", "plugins": plugins})
+    document_ = {"apiVersion": "k8s.cni.cncf.io/v1", "kind": "NetworkAttachmentDefinition", "metadata": {"name": "x"}}
+    (obj,) = load_documents(json.dumps({**document_, "spec": {"config": text}})).objects
+    found = wanted().replace([obj])
+    shown = document(found, report(found, nics()), "NetworkAttachmentDefinition", "x")
+    assert json.loads(shown["spec"]["config"])["plugins"] == [plugins[0], {**plugins[1], "mtu": 9000}]
+    assert shown["metadata"]["namespace"] == "default", "where it is, though its manifest does not say so"
+
+
+def test_long_names_are_shortened_in_labels() -> None:
+    config = replace(vlan_config("oob", ["eth1"]), meta=Meta(name="c" * 200))
+    known = replace(report(wanted(), nics()), node="n" * 200)
+    (found,) = vlan_statuses(cluster(cluster_network("oob"), config), known)
+    values = found["metadata"]["labels"].values()
+    assert sorted(map(len, values)) == [3, 63, 63]
+    assert found["status"]["vlanConfig"] == "c" * 200
 
 
 def test_a_hostnetworkconfig_has_the_state_of_each_node() -> None:

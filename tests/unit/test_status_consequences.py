@@ -13,8 +13,9 @@ from windrow.model.facts import Known
 from windrow.model.host import Bond
 from windrow.model.machines import GuestNetwork, MachineSpec, VirtualMachine
 from windrow.model.meta import Meta
-from windrow.model.objects import HostNetworkConfig, LabelSelector, Operator, Requirement
+from windrow.model.objects import HostNetworkConfig
 from windrow.model.ports import PORT_GROUP, PortRecord
+from windrow.model.selectors import LabelSelector, Operator, Requirement
 from windrow.model.steps import SetBond, SetLink
 from windrow.render.consequences import Consequences, consequences_text, consequences_value, seconds_words
 from windrow.status.consequences import Here, consequences

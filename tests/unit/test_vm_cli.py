@@ -221,11 +221,20 @@ def test_nobody_is_left_to_stop(run: Run) -> None:
 
 def test_a_manifest_that_cannot_be_read_is_told(run: Run, root: Path) -> None:
     path = root / "etc/windrow/manifests/all.yaml"
+    path.write_text(MANIFEST.replace("bridge: {}", "bridge: {}, model: x"))
+    done = run("start", "web")
+    assert done.exit_code == 1
+    assert "model" in done.stderr
+    assert "its manifest is in the store, and cannot be read" in done.stderr
+
+
+def test_what_is_not_made_here_is_said_at_the_start_and_by_describe(run: Run, root: Path) -> None:
+    path = root / "etc/windrow/manifests/all.yaml"
     path.write_text(MANIFEST.replace("bridge: {}", "sriov: {}"))
     done = run("start", "web")
     assert done.exit_code == 1
-    assert "sriov" in done.stderr
-    assert "its manifest is in the store, and cannot be read" in done.stderr
+    assert "interfaces[0].sriov: sriov is not made here" in done.stderr
+    assert "interfaces[0].sriov: sriov is not made here" in run("describe", "web").stdout
 
 
 def test_nics_of_a_machine_that_does_not_run(run: Run, root: Path) -> None:

@@ -163,6 +163,13 @@ def test_disks_are_never_guessed_and_the_first_one_boots() -> None:
     assert "scsi-hd,drive=disk1,id=disk1,bus=scsi.0" in devices
 
 
+def test_a_drive_without_a_cd_is_nothing_to_boot_from() -> None:
+    disks = (Disk(name="cd", path="", bus="sata", read_only=True), Disk(name="a", path="/a.img"))
+    found = after(arguments(machine(disks=disks)), "-device")
+    assert "ide-cd,id=disk0,bus=sata.0" in found
+    assert "virtio-blk-pci,drive=disk1,id=disk1,bootindex=1" in found
+
+
 def test_an_order_in_the_manifest_is_the_order() -> None:
     disks = (Disk(name="a", path="/a.img"), Disk(name="b", path="/b.img", boot_order=2))
     found = after(arguments(machine(guest_nic(boot_order=1), disks=disks)), "-device")
@@ -285,6 +292,8 @@ def test_a_qemu_with_everything_takes_its_arguments(tmp_path: Path) -> None:
             Disk(name="a", path=str(tmp_path / "a,b.img")),
             Disk(name="b", path=str(tmp_path / "b.iso"), bus="sata", read_only=True),
             Disk(name="c", path=str(tmp_path / "c.img"), bus="scsi"),
+            Disk(name="d", path="", bus="sata", read_only=True),
+            Disk(name="e", path="", bus="scsi", read_only=True),
         ),
         cloud_init=CloudInit(user_data="#cloud-config\n"),
     )
@@ -297,6 +306,8 @@ def test_a_qemu_with_everything_takes_its_arguments(tmp_path: Path) -> None:
         monitor(qemu.set_link("n0", up=True))
         devices = monitor("query-block")
         assert {d["inserted"]["node-name"] for d in devices if d.get("inserted")} == {"disk0", "disk1", "disk2", "seed"}
+        empty = [d for d in devices if "inserted" not in d]
+        assert {d["qdev"] for d in empty if d["removable"]} >= {"disk3", "disk4"}, "drives without a CD"
         buses = {b["bus"]: b["devices"] for b in monitor("query-pci")}
         assert {d["qdev_id"]: d["slot"] for d in buses[0]}["ua-root-bus"] == 5
         assert len([d for d in buses[0] if d["qdev_id"].startswith("port")]) == 12

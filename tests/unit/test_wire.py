@@ -13,6 +13,7 @@ from windrow.model.bonding import BondMode
 from windrow.model.cluster import builtin
 from windrow.model.host import Bond
 from windrow.model.objects import (
+    KINDS,
     AddressMode,
     AnyObject,
     ClusterNetwork,
@@ -23,14 +24,13 @@ from windrow.model.objects import (
     NicIdentity,
     NicSelector,
     Node,
-    Operator,
-    Requirement,
     VlanConfig,
     VlanStatus,
 )
 from windrow.model.problems import Severity
+from windrow.model.selectors import Operator, Requirement
 from windrow.model.values import Ref
-from windrow.model.wire import Loaded, dump, load_documents, yaml_text
+from windrow.model.wire import Loaded, dump, load_documents, ref_of, yaml_text
 
 V1 = "network.harvesterhci.io/v1beta1"
 
@@ -66,6 +66,17 @@ def uplink(text: str) -> Any:
     obj = one(vlan_config(text))
     assert isinstance(obj, VlanConfig)
     return obj.uplink
+
+
+def test_a_clusternetwork_has_a_name_and_nothing_else() -> None:
+    text = f"apiVersion: {V1}\nkind: ClusterNetwork\nmetadata: {{name: oob}}\nspec: {{mtu: 9000, other: 1}}\n"
+    loaded = load_documents(text)
+    assert [(p.code, p.path, p.severity) for p in loaded.problems] == [
+        ("field-without-effect", "spec.mtu", Severity.WARNING),
+        ("field-without-effect", "spec.other", Severity.WARNING),
+    ]
+    assert loaded.problems[0].hint == "uplink.linkAttributes.mtu of its VlanConfigs"
+    assert len(loaded.objects) == 1
 
 
 def test_a_vlan_config_as_harvester_writes_it() -> None:
@@ -366,3 +377,48 @@ def test_scalars_as_kubernetes_reads_them(text: str, value: object) -> None:
 def test_the_built_in_objects_can_be_written_and_read() -> None:
     for obj in builtin():
         assert one(yaml_text(dump(obj))) == obj
+
+
+@pytest.mark.parametrize(
+    ("kind", "version", "foreign"),
+    [
+        ("Pod", "v1", True),
+        ("Secret", "v1", True),
+        ("Deployment", "apps/v1", True),
+        ("IPPool", "loadbalancer.harvesterhci.io/v1beta1", True),
+        ("IPPool", "network.harvesterhci.io/v1alpha1", True),
+        ("KubeVirt", "kubevirt.io/v1", True),
+        ("VirtualMachineInstanceReplicaSet", "kubevirt.io/v1", True),
+        ("VirtualMachinePool", "pool.kubevirt.io/v1alpha1", True),
+        ("MultiNetworkPolicy", "k8s.cni.cncf.io/v1beta1", True),
+        ("Node", "management.cattle.io/v3", True),
+        ("ClusterNetwork", "network.openshift.io/v1", True),
+        ("Node", "v1", False),
+        ("node", "v1", False),
+        ("VlanConfg", V1, False),
+        ("vlanconfigs", V1, False),
+        ("VlanConfig", "v1", False),
+        ("VlanConfig", "network.harvesterhci/v1beta1", False),
+        ("VlanConfig", "network.harvesterhci.io/v2", False),
+        ("VirtualMachine", "kubevirt.io/v1alpha1", False),
+    ],
+)
+def test_whose_kind_it_is(kind: str, version: str, foreign: bool) -> None:
+    """What is nobody's business here is passed over; a slip of the pen is an error, with what was meant."""
+    loaded = load_documents(f"apiVersion: {version}\nkind: {kind}\nmetadata: {{name: x}}\nspec: {{}}\n", "a.yaml")
+    if foreign:
+        assert [(p.code, p.severity, p.line) for p in loaded.problems] == [("kind-foreign", Severity.WARNING, 1)]
+        assert kind in loaded.problems[0].message
+        assert (loaded.objects, loaded.unread) == ((), frozenset())
+    else:
+        assert "kind-foreign" not in [p.code for p in loaded.problems]
+    assert (ref_of({"kind": kind, "apiVersion": version, "metadata": {"name": "x"}}) is None) is (
+        foreign or kind not in [k.name for k in KINDS]
+    )
+
+
+def test_many_foreign_documents_are_one_notice() -> None:
+    kinds = [f"apiVersion: example.com/v1\nkind: K{i}\nmetadata: {{name: x}}\n" for i in range(12)]
+    (found,) = load_documents("---\n".join(["# a text\n", *kinds]), "a.yaml").problems
+    assert found.message.startswith("passed over, for Windrow does not read it: K0 (example.com/v1); K1")
+    assert found.message.endswith("; and 4 more kinds")

@@ -1,4 +1,4 @@
-"""KubeVirt's manifests -> machines: its fields, defaults and names; what is not made here is refused with its place."""
+"""KubeVirt's manifests -> machines: its fields, defaults and names; what is not made here is a lack, with its place."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from windrow.model.machines import (
     GuestNetwork,
     GuestNic,
     KernelBoot,
+    Lack,
     LinkState,
     MachineSpec,
     NicModel,
@@ -26,6 +27,7 @@ from windrow.model.machines import (
 from windrow.model.meta import Meta
 from windrow.model.objects import AnyObject, Node
 from windrow.model.problems import Problem, Severity
+from windrow.model.selectors import NodeTerm, Operator, Requirement
 from windrow.model.values import Cidr, Mac, Ref
 from windrow.model.wire import dump, load_documents, yaml_text
 from windrow.model.wire.virtualmachine import NAME_MAX
@@ -71,9 +73,19 @@ def machine(document: Any) -> MachineSpec:
     return obj.spec
 
 
+def lacks(document: Any) -> tuple[Lack, ...]:
+    """Of a document that has no problem at all."""
+    return machine(document).lacks
+
+
 def said(document: Any) -> list[tuple[str, str]]:
     """(code, path below the spec) of every problem, by path."""
     return sorted(((p.code, p.path.removeprefix("spec.")) for p in problems(document)), key=lambda pair: pair[1])
+
+
+def lacking(document: Any) -> list[tuple[str, str]]:
+    """(code, path below the spec) of all that it needs and does not get here."""
+    return sorted(((one.code, one.path.removeprefix("spec.")) for one in lacks(document)), key=lambda pair: pair[1])
 
 
 def nic(**fields: Any) -> list[tuple[str, str]]:
@@ -191,7 +203,6 @@ def test_the_same_nad_twice_is_two_networks() -> None:
     [
         ({}, "network-kind", "networks[0]"),
         ({"pod": {}, "multus": {"networkName": "x"}}, "network-kind", "networks[0]"),
-        ({"resourceClaim": {"claimName": "x"}}, "network-kind", "networks[0].resourceClaim"),
         ({"multus": {}}, "required", "networks[0].multus.networkName"),
         ({"multus": {"networkName": ""}}, "required", "networks[0].multus.networkName"),
         ({"multus": {"networkName": "a/b/c"}}, "name-invalid", "networks[0].multus.networkName"),
@@ -218,12 +229,6 @@ def test_a_network_has_a_dns_label_as_its_name(name: str) -> None:
         ({}, "binding"),
         ({"bridge": None}, "binding"),
         ({"bridge": {}, "masquerade": {}}, "binding"),
-        ({"sriov": {}}, "binding-unsupported"),
-        ({"passt": {}}, "binding-unsupported"),
-        ({"passtBinding": {}}, "binding-unsupported"),
-        ({"slirp": {}}, "binding-unsupported"),
-        ({"macvtap": {}}, "binding-unsupported"),
-        ({"binding": {"name": "other"}}, "binding-unsupported"),
         ({"binding": {}}, "required"),
         ({"bridge": "yes"}, "wrong-type"),
     ],
@@ -258,7 +263,6 @@ def test_masquerade_is_for_the_pod_network() -> None:
         ({"ports": [{"port": 1, "protocol": "SCTP"}]}, "not-a-choice", "ports[0].protocol"),
         ({"ports": [{"port": 1}, {"port": 1, "protocol": "tcp"}]}, "duplicate", "ports[1]"),
         ({"ports": {"port": 1}}, "wrong-type", "ports"),
-        ({"portRanges": [{"start": 1, "end": 2}]}, "port-ranges", "portRanges"),
         ({"dhcpOptions": {"ntpServers": ["pool.example"]}}, "address-invalid", "dhcpOptions.ntpServers[0]"),
         ({"dhcpOptions": {"bootFileName": "a\nport=53"}}, "dhcp-option", "dhcpOptions.bootFileName"),
         ({"dhcpOptions": {"tftpServerName": 'a"b'}}, "dhcp-option", "dhcpOptions.tftpServerName"),
@@ -300,14 +304,17 @@ def test_ports_and_dhcp_options() -> None:
 def test_all_that_is_wrong_is_said_at_once() -> None:
     document = vmi(
         [{"name": "a", "multus": {"networkName": "A"}}, {"name": "b"}],
-        [{"name": "a", "sriov": {}, "model": "x"}, {"name": "b", "bridge": {}, "macAddress": "x", "bootOrder": -1}],
-        domain={"memory": {"guest": "1x"}, "cpu": {"cores": 0}, "machine": {"type": "virt"}},
+        [
+            {"name": "a", "bridge": {}, "masquerade": {}, "model": "x"},
+            {"name": "b", "bridge": {}, "macAddress": "x", "bootOrder": -1},
+        ],
+        domain={"memory": {"guest": "1x"}, "cpu": {"cores": 0}, "machine": {"type": 1}},
     )
     found = problems(document)
     assert sorted(p.code for p in found) == sorted(
         [
-            *("name-invalid", "network-kind", "binding-unsupported", "not-a-choice", "mac-invalid", "out-of-range"),
-            *("quantity-invalid", "out-of-range", "machine-type"),
+            *("name-invalid", "network-kind", "binding", "not-a-choice", "mac-invalid", "out-of-range"),
+            *("quantity-invalid", "out-of-range", "wrong-type"),
         ]
     )
     assert all(p.line for p in found)
@@ -345,9 +352,6 @@ def test_memory(domain: dict[str, Any], memory: int) -> None:
 @pytest.mark.parametrize(
     ("value", "code"),
     [
-        ("8Mi", "out-of-range"),
-        ("5Ti", "out-of-range"),
-        (0, "out-of-range"),
         ("-1Gi", "quantity-invalid"),
         ("1GB", "quantity-invalid"),
         ("one", "quantity-invalid"),
@@ -375,8 +379,13 @@ def test_cpus(domain: dict[str, Any], shape: tuple[int, int, int]) -> None:
     assert (found.cores, found.sockets, found.threads) == shape
 
 
+@pytest.mark.parametrize("size", ["8Mi", "5Ti", 0])
+def test_memory_that_no_guest_gets_here(size: Any) -> None:
+    assert lacking(vmi(domain={"memory": {"guest": size}})) == [("out-of-range", "domain.memory.guest")]
+
+
 def test_too_many_cpus() -> None:
-    assert said(vmi(domain={"cpu": {"cores": 16, "sockets": 16}})) == [("out-of-range", "domain.cpu")]
+    assert lacking(vmi(domain={"cpu": {"cores": 16, "sockets": 16}})) == [("out-of-range", "domain.cpu")]
     assert said(vmi(domain={"cpu": {"cores": 0}})) == [("out-of-range", "domain.cpu.cores")]
 
 
@@ -387,16 +396,16 @@ def test_cpu_models(model: str) -> None:
 
 @pytest.mark.parametrize("model", ["help", "?", "qemu64,+avx", "a\0", "-hmm", "a b", "x" * 65])
 def test_what_qemu_would_take_for_something_else_than_a_cpu_model(model: str) -> None:
-    assert said(vmi(domain={"cpu": {"model": model}})) == [("cpu-model", "domain.cpu.model")]
+    assert lacking(vmi(domain={"cpu": {"model": model}})) == [("cpu-model", "domain.cpu.model")]
 
 
 @pytest.mark.parametrize("kind", ["VirtualMachine", "VirtualMachineInstance"])
 def test_a_machines_name_fits_into_the_names_of_its_files(kind: str) -> None:
     document = vmi() if kind == "VirtualMachineInstance" else vm(vmi())
     document["metadata"]["name"] = "x" * NAME_MAX
-    assert said(document) == []
+    assert lacking(document) == []
     document["metadata"]["name"] += "x"
-    assert [(p.code, p.path) for p in problems(document)] == [("name-too-long", "metadata.name")]
+    assert lacking(document) == [("name-too-long", "metadata.name")]
 
 
 @pytest.mark.parametrize("kind", ["q35", "pc-q35-7.2", "pc", "pc-i440fx-7.2"])
@@ -413,7 +422,6 @@ def test_a_kernel_of_this_host() -> None:
 @pytest.mark.parametrize(
     ("boot", "code", "where"),
     [
-        ({"container": {"image": "x", "kernelPath": "/k"}}, "container-image", "container.image"),
         ({"container": {"kernelPath": "boot/k"}}, "path-invalid", "container.kernelPath"),
         ({"kernelArgs": "quiet"}, "kernel-missing", "kernelArgs"),
         ({"container": {"initrdPath": "/i"}}, "kernel-missing", "container"),
@@ -469,21 +477,10 @@ def test_cloud_init(seed: dict[str, str], found: CloudInit) -> None:
 @pytest.mark.parametrize(
     ("volume", "code", "where"),
     [
-        ({"containerDisk": {"image": "x"}}, "volume-unsupported", "containerDisk"),
-        ({"dataVolume": {"name": "x"}}, "volume-unsupported", "dataVolume"),
-        ({"persistentVolumeClaim": {"claimName": "x"}}, "volume-unsupported", "persistentVolumeClaim"),
-        ({"cloudInitConfigDrive": {}}, "volume-unsupported", "cloudInitConfigDrive"),
-        ({"novel": {}}, "volume-unsupported", "novel"),
         ({}, "volume-kind", ""),
         ({"hostDisk": {"path": "/a"}, "emptyDisk": {}}, "volume-kind", ""),
         ({"hostDisk": {}}, "required", "hostDisk.path"),
         ({"hostDisk": {"path": "a.img"}}, "path-invalid", "hostDisk.path"),
-        ({"hostDisk": {"path": "/a", "type": "DiskOrCreate"}}, "disk-create", "hostDisk.type"),
-        (
-            {"cloudInitNoCloud": {"secretRef": {"name": "x"}}},
-            "volume-unsupported",
-            "cloudInitNoCloud.secretRef",
-        ),
         ({"cloudInitNoCloud": {"userDataBase64": "%"}}, "cloud-init", "cloudInitNoCloud.userDataBase64"),
         (
             {"cloudInitNoCloud": {"userData": "a", "userDataBase64": "YQ=="}},
@@ -497,16 +494,185 @@ def test_what_a_disk_cannot_have_in_it(volume: dict[str, Any], code: str, where:
     assert found == [(code, "volumes[0]" + (f".{where}" if where else ""))]
 
 
-def test_disks_and_volumes_find_each_other_by_name() -> None:
-    found = problems(storage([{"name": "a"}], [{"name": "b", "containerDisk": {"image": "x"}}]))
-    assert [(p.code, p.severity.value) for p in found] == [("volume-missing", "error"), ("volume-unused", "warning")]
+def test_a_disk_needs_its_volume() -> None:
+    for how in ({}, {"disk": {"bus": "virtio"}}):
+        assert said(storage([{"name": "a", **how}], [])) == [("volume-missing", "domain.devices.disks[0]")]
+
+
+def test_a_volume_without_a_disk_gets_one_as_from_kubevirt() -> None:
+    (found,) = machine(storage([], [{"name": "root", "hostDisk": {"path": "/srv/root.img", "type": "Disk"}}])).disks
+    assert found == Disk(name="root", path="/srv/root.img", bus="sata")
+    seed = {"name": "seed", "cloudInitNoCloud": {"userData": "#cloud-config\n"}}
+    assert machine(storage([], [seed])).cloud_init == CloudInit(user_data="#cloud-config\n")
+
+
+def test_a_volume_that_is_a_file_system_of_the_guest_is_no_disk() -> None:
+    document = vmi(
+        devices={"filesystems": [{"name": "share", "virtiofs": {}}]},
+        volumes=[{"name": "share", "hostDisk": {"path": "/srv/share.img", "type": "Disk"}}],
+    )
+    (found,) = problems(document)
+    assert (found.code, found.path) == ("field-without-effect", "spec.domain.devices.filesystems")
+    (obj,) = load_documents(yaml.safe_dump(document)).objects
+    assert isinstance(obj, VirtualMachineInstance)
+    assert (obj.spec.disks, obj.spec.lacks) == ((), ())
+
+
+@pytest.mark.parametrize("bus", ["sata", "scsi"])
+def test_a_drive_without_a_cd(bus: str) -> None:
+    (found,) = machine(storage([{"name": "cd", "cdrom": {"bus": bus}, "bootOrder": 2}], [])).disks
+    assert found == Disk(name="cd", path="", bus=bus, read_only=True, boot_order=2)
+    assert said(storage([{"name": "cd", "cdrom": {"bus": "virtio"}}], [])) == [
+        ("disk-kind", "domain.devices.disks[0].cdrom")
+    ]
+
+
+@pytest.mark.parametrize("kind", ["Disk", "DiskOrCreate"])
+def test_an_image_of_the_host_is_taken_where_it_is_there(kind: str) -> None:
+    volume = {"name": "a", "hostDisk": {"path": "/a.img", "type": kind, "capacity": "1Gi"}}
+    assert machine(storage([{"name": "a", "disk": {}}], [volume])).disks == (Disk(name="a", path="/a.img", bus="sata"),)
+
+
+NET = {"name": "a", "multus": {"networkName": "net"}}
+HELD = {"name": "a", "hostDisk": {"path": "/a", "type": "Disk"}}
+
+
+def _held(disk: dict[str, Any]) -> dict[str, Any]:
+    return storage([{"name": "a", **disk}], [HELD])
+
+
+def _holding(volume: dict[str, Any]) -> dict[str, Any]:
+    return storage([{"name": "a", "disk": {}}], [{"name": "a", **volume}])
+
+
+def _nic(fields: dict[str, Any]) -> dict[str, Any]:
+    return vmi([NET], [{"name": "a", **fields}])
+
+
+@pytest.mark.parametrize(
+    ("document", "code", "where", "hypervisor"),
+    [
+        *(
+            (_holding({kind: content}), "volume-unsupported", f"volumes[0].{kind}", True)
+            for kind, content in {
+                "containerDisk": {"image": "x"},
+                "dataVolume": {"name": "x"},
+                "persistentVolumeClaim": {"claimName": "x"},
+                "ephemeral": {"persistentVolumeClaim": {"claimName": "x"}},
+                "emptyDisk": {"capacity": "1Gi"},
+                "cloudInitConfigDrive": {"userData": "x"},
+                "configMap": {"name": "x"},
+                "secret": {"secretName": "x"},
+                "serviceAccount": {"serviceAccountName": "x"},
+                "sysprep": {"configMap": {"name": "x"}},
+                "novel": {},
+            }.items()
+        ),
+        (
+            _holding({"cloudInitNoCloud": {"secretRef": {"name": "x"}}}),
+            "volume-unsupported",
+            "volumes[0].cloudInitNoCloud.secretRef",
+            True,
+        ),
+        (
+            _holding({"cloudInitNoCloud": {"userData": "x", "networkDataSecretRef": {"name": "x"}}}),
+            "volume-unsupported",
+            "volumes[0].cloudInitNoCloud.networkDataSecretRef",
+            True,
+        ),
+        (_held({"disk": {"bus": "usb"}}), "disk-bus", "domain.devices.disks[0].disk.bus", True),
+        (_held({"lun": {"bus": "scsi"}}), "disk-kind", "domain.devices.disks[0].lun", True),
+        (vmi(domain={"machine": {"type": "virt"}}), "machine-type", "domain.machine.type", True),
+        (
+            vmi(domain={"firmware": {"kernelBoot": {"container": {"image": "x", "kernelPath": "/k"}}}}),
+            "container-image",
+            "domain.firmware.kernelBoot.container.image",
+            True,
+        ),
+        *(
+            (_nic({kind: {}}), "binding-unsupported", f"domain.devices.interfaces[0].{kind}", False)
+            for kind in ("sriov", "passt", "passtBinding", "slirp", "macvtap")
+        ),
+        (
+            _nic({"binding": {"name": "other"}}),
+            "binding-unsupported",
+            "domain.devices.interfaces[0].binding.name",
+            False,
+        ),
+        (
+            vmi([POD_NETWORK], [{**MASQUERADE, "portRanges": [{"start": 1, "end": 2}]}]),
+            "port-ranges",
+            "domain.devices.interfaces[0].portRanges",
+            False,
+        ),
+        (
+            vmi([{"name": "a", "resourceClaim": {"claimName": "x"}}], [{"name": "a", "bridge": {}}]),
+            "network-kind",
+            "networks[0].resourceClaim",
+            False,
+        ),
+    ],
+)
+def test_what_kubevirt_takes_is_read_and_what_is_not_made_here_is_a_lack(
+    document: dict[str, Any], code: str, where: str, hypervisor: bool
+) -> None:
+    (found,) = lacks(document)
+    assert (found.code, found.path, found.hypervisor) == (code, f"spec.{where}", hypervisor)
+    assert found.message
+    assert found.hint, "no way out"
+
+
+def test_the_network_of_a_machine_counts_whatever_it_lacks() -> None:
+    found = machine(_nic({"sriov": {}, "macAddress": "02:00:00:00:00:01"}))
+    assert found.networks == (GuestNetwork(name="a", nad="prod/net"),)
+    assert found.nics == (GuestNic(name="a", binding=Binding.BRIDGE, mac=Mac("02:00:00:00:00:01")),)
+
+
+# -- on which nodes --------------------------------------------------------------------------------------
+
+
+def affinity(*terms: Any) -> dict[str, Any]:
+    required = {"nodeSelectorTerms": list(terms)}
+    return {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": required}}
+
+
+def test_required_node_affinity() -> None:
+    cpus = {"key": "cpus", "operator": "Gt", "values": ["4"]}
+    one = {"matchExpressions": [{"key": "rack", "operator": "In", "values": ["a", "b"]}, cpus]}
+    other = {"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["n1"]}]}
+    assert machine(vmi(affinity=affinity(one, other))).node_terms == (
+        NodeTerm(
+            labels=(
+                Requirement(key="rack", operator=Operator.IN, values=("a", "b")),
+                Requirement(key="cpus", operator=Operator.GREATER, values=("4",)),
+            )
+        ),
+        NodeTerm(names=(Requirement(key="metadata.name", operator=Operator.IN, values=("n1",)),)),
+    )
+    assert machine(vmi(affinity={"nodeAffinity": {}, "podAntiAffinity": {}})).node_terms is None
+    preferred = {"preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 1, "preference": one}]}
+    assert machine(vmi(affinity={"nodeAffinity": preferred})).node_terms is None
+
+
+@pytest.mark.parametrize(
+    ("term", "code", "where"),
+    [
+        ({"matchExpressions": [{"key": "a", "operator": "Is", "values": ["b"]}]}, "not-a-choice", "[0].operator"),
+        ({"matchExpressions": [{"key": "a", "operator": "In"}]}, "required", "[0].values"),
+        ({"matchExpressions": [{"key": "a", "operator": "Gt", "values": ["b"]}]}, "selector-invalid", "[0].values"),
+        ({"matchExpressions": [{"operator": "Exists"}]}, "required", "[0].key"),
+        ({"matchExpressions": {"a": "b"}}, "wrong-type", ""),
+    ],
+)
+def test_no_node_affinity(term: dict[str, Any], code: str, where: str) -> None:
+    place = "affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms[0].matchExpressions"
+    assert said(vmi(affinity=affinity(term))) == [(code, place + where)]
 
 
 @pytest.mark.parametrize(
     ("disk", "code"),
     [
-        ({"disk": {"bus": "usb"}}, "not-a-choice"),
-        ({"lun": {"bus": "scsi"}}, "disk-kind"),
+        ({"disk": {"bus": "pcmcia"}}, "not-a-choice"),
         ({"disk": {}, "cdrom": {}}, "disk-kind"),
         ({"bootOrder": 0}, "out-of-range"),
     ],
@@ -547,7 +713,7 @@ def test_pci_addresses_of_the_guest(kind: str, addresses: list[str], wrong: int)
     nets = [{"name": n, "multus": {"networkName": "net"}} for n in "ab"]
     nics = [{"name": n, "bridge": {}, **({"pciAddress": a} if a else {})} for n, a in zip("ab", addresses, strict=True)]
     document = vmi(nets, nics, domain={"machine": {"type": kind}})
-    assert said(document) == [("pci-invalid", "domain.devices.interfaces")] * wrong
+    assert lacking(document) == [("pci-invalid", "domain.devices.interfaces")] * wrong
 
 
 # -- VirtualMachine --------------------------------------------------------------------------------------
@@ -589,9 +755,12 @@ def test_a_machine_needs_a_template_and_a_domain(spec: dict[str, Any]) -> None:
 
 
 def test_problems_of_a_template_stand_below_it() -> None:
-    document = vm(vmi([POD_NETWORK], [{"name": "default", "sriov": {}}]), running=True)
+    document = vm(vmi([POD_NETWORK], [{"name": "default", "sriov": {}, "model": "x"}]), running=True)
     (found,) = problems(document)
-    assert found.path == "spec.template.spec.domain.devices.interfaces[0].sriov"
+    assert found.path == "spec.template.spec.domain.devices.interfaces[0].model"
+    del document["spec"]["template"]["spec"]["domain"]["devices"]["interfaces"][0]["model"]
+    (lack,) = lacks(document)
+    assert lack.path == "spec.template.spec.domain.devices.interfaces[0].sriov"
 
 
 def test_fields_of_kubevirt_that_are_not_ours_are_kept_without_a_word() -> None:
@@ -668,12 +837,20 @@ FULL = MachineSpec(
     machine="pc-q35-7.2",
     cpu_model="host-model",
     kernel=KernelBoot(kernel="/k", initrd="/i", arguments="quiet"),
-    disks=(Disk(name="d", path="/d.qcow2", boot_order=1), Disk(name="e", path="/e.img", bus="scsi", read_only=True)),
+    disks=(
+        Disk(name="d", path="/d.qcow2", boot_order=1),
+        Disk(name="e", path="/e.img", bus="scsi", read_only=True),
+        Disk(name="f", path="", bus="sata", read_only=True),
+    ),
     cloud_init=CloudInit(user_data="#cloud-config\n", network_data="version: 2\n", meta_data="instance-id: x\n"),
     multiqueue=True,
     hostname="h",
     subdomain="s",
     node_selector=(("a", "b"),),
+    node_terms=(
+        NodeTerm(labels=(Requirement(key="a", operator=Operator.LESS, values=("3",)),)),
+        NodeTerm(names=(Requirement(key="metadata.name", operator=Operator.NOT_IN, values=("n",)),)),
+    ),
 )
 
 

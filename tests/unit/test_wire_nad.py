@@ -73,7 +73,7 @@ def test_a_comma_in_a_text_is_a_comma_in_a_text() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{", "{,}", '{"a" 1}', "[", '{"a": NaN}', "// {}", '{"a": 1,, }', "nul", '{"a": ' + "9" * 5000 + "}"]
+    "text", [" ", "{", "{,}", '{"a" 1}', "[", '{"a": NaN}', "// {}", '{"a": 1,, }', "nul", '{"a": ' + "9" * 5000 + "}"]
 )
 def test_no_json(text: str) -> None:
     assert codes(text)[-1] == "json-syntax"
@@ -134,9 +134,45 @@ def test_a_trunk_and_a_vlan_exclude_each_other() -> None:
     assert codes('{"bridge": "a-br", "vlan": 0, "vlanTrunk": [{"id": 7}]}') == []
 
 
-@pytest.mark.parametrize("bridge", ["", "br", "-br", "oob", "oob-brx", "averylongname-br", "a b-br"])
-def test_no_bridge_of_a_cluster_network(bridge: str) -> None:
-    assert codes(json.dumps({"bridge": bridge})) in (["bridge-name"], ["required"])
+@pytest.mark.parametrize("bridge", ["br", "-br", "oob", "oob-brx", "cni0", "br0"])
+def test_a_bridge_of_no_cluster_network(bridge: str) -> None:
+    obj = nad({"type": "bridge", "bridge": bridge, "vlan": 7})
+    assert (obj.type, obj.bridge, obj.vid, obj.cluster_network) == (NetworkType.VLAN, bridge, 7, None)
+
+
+def test_the_bridge_of_the_plugin_where_none_is_named() -> None:
+    obj = nad({"cniVersion": "0.3.1", "type": "bridge", "isGateway": True})
+    assert (obj.type, obj.bridge, obj.cluster_network) == (NetworkType.UNTAGGED, "cni0", None)
+
+
+@pytest.mark.parametrize(
+    ("config", "code"),
+    [
+        ({"bridge": ""}, "required"),
+        ({"type": "bridge", "bridge": ""}, "required"),
+        ({"cniVersion": "0.3.1"}, "required"),
+        ({"bridge": "averylongname-br"}, "bridge-name"),
+        ({"bridge": "a b-br"}, "bridge-name"),
+        ({"bridge": "a/b"}, "bridge-name"),
+    ],
+)
+def test_no_bridge(config: Any, code: str) -> None:
+    assert codes(json.dumps(config)) == [code]
+
+
+def test_an_mtu_of_no_cluster_network_is_the_plugins_business() -> None:
+    assert nad({"type": "bridge", "bridge": "br0", "mtu": 65520}).mtu == 65520
+    assert codes('{"type": "bridge", "bridge": "br0", "mtu": 65536}') == ["out-of-range"]
+
+
+@pytest.mark.parametrize("spec", [None, {}, {"config": None}, {"config": ""}])
+def test_without_a_configuration_it_stands_for_the_one_of_its_name(spec: Any) -> None:
+    document = {"apiVersion": "k8s.cni.cncf.io/v1", "kind": "NetworkAttachmentDefinition", "metadata": {"name": "net"}}
+    loaded = load_documents(yaml_text(document | ({"spec": spec} if spec is not None else {})))
+    assert loaded.problems == ()
+    (obj,) = loaded.objects
+    assert isinstance(obj, NetworkAttachmentDefinition)
+    assert (obj.type, obj.bridge, obj.config, obj.cluster_network) == (None, "", {}, None)
 
 
 @pytest.mark.parametrize(
@@ -160,9 +196,34 @@ def test_other_cni_types_are_kept_and_mean_nothing() -> None:
     assert nad({"type": "kube-ovn", "provider": "a.b.ovn"}).type is NetworkType.OVERLAY
     other = nad({"type": "macvlan", "master": "eth0"})
     assert (other.type, other.config["master"], other.cluster_network) == (None, "eth0", None)
-    plugins = nad({"cniVersion": "1.0.0", "plugins": [{"type": "bridge", "bridge": "a-br"}]})
-    assert plugins.type is None
-    assert codes('{"type": "macvlan"}') == ["nad-type"]
+    listed = nad({"cniVersion": "1.0.0", "plugins": [{"type": "macvlan", "master": "eth0"}, {"type": "tuning"}]})
+    assert listed.type is None
+    assert codes('{"type": "macvlan", "master": "eth0", "ipMasque": 1}') == [], "their keys are theirs"
+
+
+@pytest.mark.parametrize("kind", ["bridge", "windrow-bridge"])
+def test_a_bridge_in_a_list_of_plugins_counts(kind: str) -> None:
+    plugin = {"type": kind, "bridge": "a-br", "VLAN": 100, "mtu": 1400}
+    obj = nad({"cniVersion": "1.0.0", "name": "x", "plugins": [plugin, {"type": "tuning", "vlan": 7}]})
+    assert (obj.type, obj.cluster_network, obj.vid, obj.mtu) == (NetworkType.VLAN, "a", 100, 1400)
+    assert obj.place == "spec.config.plugins[0]"
+    trunk = {"type": kind, "bridge": "a-br", "vlanTrunk": [{"id": 5}]}
+    assert nad({"Plugins": [{"type": "sbr"}, trunk]}).vids == VidSet.of([5])
+
+
+@pytest.mark.parametrize(
+    ("plugins", "code", "where"),
+    [
+        ({}, "wrong-type", "plugins"),
+        ([], "required", "plugins"),
+        ([1], "wrong-type", "plugins[0]"),
+        ([{"bridge": "a-br"}], "required", "plugins[0].type"),
+        ([{"type": "tuning"}, {"type": "bridge", "vlan": 5000}], "vid-range", "plugins[1].vlan"),
+    ],
+)
+def test_no_list_of_plugins(plugins: Any, code: str, where: str) -> None:
+    (found,) = load(json.dumps({"plugins": plugins})).problems
+    assert (found.code, found.path) == (code, f"spec.config.{where}")
 
 
 def test_half_a_surrogate_pair_can_be_printed() -> None:

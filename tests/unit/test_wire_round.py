@@ -14,19 +14,17 @@ from windrow.model.objects import (
     HostNetworkConfig,
     HostRoute,
     HostRouting,
-    LabelSelector,
     LinkMonitor,
     NetworkAttachmentDefinition,
     NetworkType,
     NicIdentity,
     NicSelector,
     Node,
-    Operator,
-    Requirement,
     Uplink,
     VlanConfig,
     VlanStatus,
 )
+from windrow.model.selectors import LabelSelector, Operator, Requirement
 from windrow.model.values import Cidr, Mac, VidSet
 from windrow.model.wire import dump, json_text, load_documents, yaml_text
 

@@ -9,19 +9,18 @@ from operator import or_
 from typing import TypeVar, cast
 
 from windrow.model import names
+from windrow.model.machines import MachineSpec
 from windrow.model.meta import Meta
 from windrow.model.objects import (
     AnyObject,
     ClusterNetwork,
     HostNetworkConfig,
-    LabelSelector,
     LinkMonitor,
     NetworkAttachmentDefinition,
     Node,
-    Operator,
-    Requirement,
     VlanConfig,
 )
+from windrow.model.selectors import LabelSelector, NodeTerm, Operator, Requirement
 from windrow.model.values import MTU_DEFAULT, Ref, VidSet
 
 T = TypeVar("T")
@@ -83,6 +82,13 @@ class Cluster:
     def nodes(self) -> tuple[Node, ...]:
         return self.all(Node)
 
+    def labels(self, node: Node) -> Mapping[str, str]:
+        """Those of its object, and those that a node has without a manifest's saying so: the kubelet's, and Harvester's
+        for `mgmt` and each cluster network that is set up there. Machines are placed by them."""
+        there = [v.cluster_network for v in self.all(VlanConfig) if v.effective and selects_node(v, node)]
+        derived = {names.label_of(name): "true" for name in (names.MGMT, *there)}
+        return {names.LABEL_HOSTNAME: node.name, names.LABEL_OS: "linux", **derived, **node.meta.labels}
+
     def vlan_configs(self, cluster_network: str) -> tuple[VlanConfig, ...]:
         return tuple(v for v in self.all(VlanConfig) if v.cluster_network == cluster_network)
 
@@ -130,11 +136,31 @@ def matches_selector(selector: LabelSelector | None, labels: Mapping[str, str]) 
 
     `NotIn` also matches where the key is absent (`labels.Requirement.Matches`).
     """
-    return all(_holds(requirement, labels) for requirement in (selector.requirements if selector else ()))
+    return _all_hold(selector.requirements if selector else (), labels)
 
 
-def _holds(requirement: Requirement, labels: Mapping[str, str]) -> bool:
-    value = labels.get(requirement.key)
+def may_run(machine: MachineSpec, node: Node, cluster: Cluster) -> bool:
+    """Whether a machine is for a node: its node selector, and one term at least of its required node affinity."""
+    labels = cluster.labels(node)
+    if not matches_labels(dict(machine.node_selector), labels):
+        return False
+    return machine.node_terms is None or any(_holds_term(term, node.name, labels) for term in machine.node_terms)
+
+
+def _holds_term(term: NodeTerm, name: str, labels: Mapping[str, str]) -> bool:
+    """One that asks for nothing matches no node (component-helpers, scheduling/corev1/nodeaffinity)."""
+    asked = bool(term.labels or term.names)
+    return asked and _all_hold(term.labels, labels) and _all_hold(term.names, {_NAME_FIELD: name})
+
+
+_NAME_FIELD = "metadata.name"
+
+
+def _all_hold(requirements: Iterable[Requirement], labels: Mapping[str, str]) -> bool:
+    return all(_holds(requirement, labels.get(requirement.key)) for requirement in requirements)
+
+
+def _holds(requirement: Requirement, value: str | None) -> bool:
     match requirement.operator:
         case Operator.IN:
             return value is not None and value in requirement.values
@@ -144,3 +170,14 @@ def _holds(requirement: Requirement, labels: Mapping[str, str]) -> bool:
             return value is not None
         case Operator.DOES_NOT_EXIST:
             return value is None
+        case Operator.GREATER | Operator.LESS:
+            return _compares(requirement, value)
+
+
+def _compares(requirement: Requirement, value: str | None) -> bool:
+    """A label that is no whole number matches neither."""
+    try:
+        there, limit = int(value or ""), int(requirement.values[0])
+    except ValueError:
+        return False
+    return there > limit if requirement.operator is Operator.GREATER else there < limit

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from windrow.model.lazy import dataclass
 from windrow.model.meta import Meta, Object
+from windrow.model.selectors import NodeTerm
 from windrow.model.values import Cidr, Mac
 
 SPARE_PORTS = 4
@@ -16,6 +17,7 @@ FIRST_PORT_SLOT = 0x10
 NICS_MAX = 32
 
 KUBEVIRT_API_VERSION = "kubevirt.io/v1"
+KUBEVIRT_OLDER_VERSIONS = ("kubevirt.io/v1alpha3",)
 VM_NETWORK_CIDR, VM_NETWORK_CIDR6 = Cidr("10.0.2.0/24"), Cidr("fd10:0:2::/120")
 """KubeVirt's defaults for the network between a masqueraded guest and its pod."""
 
@@ -89,8 +91,15 @@ class GuestNetwork:
     """`namespace/name`, the VM's own namespace where the manifest says none; empty: the pod network."""
     default: bool = False
     """Of a NAD: it takes the place of the pod network."""
+    claim: str = ""
+    """A device that Kubernetes gives out, by the name of its claim; then it is neither of the two."""
     cidr: Cidr = VM_NETWORK_CIDR
     cidr6: Cidr = VM_NETWORK_CIDR6
+
+    @property
+    def on_pod(self) -> bool:
+        """Whether it is the pod network."""
+        return not self.nad and not self.claim
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,6 +117,7 @@ class Disk:
 
     name: str
     path: str
+    """Empty: a CD-ROM drive without a CD."""
     bus: str = "virtio"
     format: str = ""
     """raw or qcow2; empty: as the file's name says."""
@@ -127,6 +137,19 @@ class CloudInit:
     network_data: str = ""
     meta_data: str = ""
     """Beyond KubeVirt; empty: instance-id and local-hostname are made."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lack:
+    """Something that a machine needs and that is not made here: it is read, its networks count, and it is not
+    started. `path`: the place in the document."""
+
+    code: str
+    path: str
+    message: str
+    hint: str = ""
+    hypervisor: bool = True
+    """It matters to the hypervisor only, and not to what lies between the pod and the guest."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,6 +173,9 @@ class MachineSpec:
     hostname: str = ""
     subdomain: str = ""
     node_selector: tuple[tuple[str, str], ...] = ()
+    node_terms: tuple[NodeTerm, ...] | None = None
+    """Required node affinity: one of them must hold. None: it is not asked for."""
+    lacks: tuple[Lack, ...] = ()
 
     @property
     def vcpus(self) -> int:
@@ -165,6 +191,7 @@ class VirtualMachineInstance(Object):
 
     KIND: ClassVar[str] = "VirtualMachineInstance"
     API_VERSION: ClassVar[str] = KUBEVIRT_API_VERSION
+    OLDER_VERSIONS: ClassVar[tuple[str, ...]] = KUBEVIRT_OLDER_VERSIONS
     NAMESPACED: ClassVar[bool] = True
     spec: MachineSpec
 
@@ -175,6 +202,7 @@ class VirtualMachine(Object):
 
     KIND: ClassVar[str] = "VirtualMachine"
     API_VERSION: ClassVar[str] = KUBEVIRT_API_VERSION
+    OLDER_VERSIONS: ClassVar[tuple[str, ...]] = KUBEVIRT_OLDER_VERSIONS
     NAMESPACED: ClassVar[bool] = True
     spec: MachineSpec
     run_strategy: str = ""

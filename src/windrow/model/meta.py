@@ -39,6 +39,8 @@ class Object:
 
     KIND: ClassVar[str]
     API_VERSION: ClassVar[str] = names.API_VERSION
+    OLDER_VERSIONS: ClassVar[tuple[str, ...]] = ()
+    """Other API versions with the same fields, that whoever serves the kind still takes."""
     NAMESPACED: ClassVar[bool] = False
 
     meta: Meta

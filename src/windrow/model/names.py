@@ -17,6 +17,7 @@ MGMT = "mgmt"
 """The built-in cluster network; the operating system makes its devices, Windrow protects them."""
 
 CLUSTER_NETWORK_MAX = 12
+LABEL_VALUE_MAX = 63
 API_GROUP = "network.harvesterhci.io"
 API_VERSION = f"{API_GROUP}/v1beta1"
 NAD_API_VERSION = "k8s.cni.cncf.io/v1"
@@ -29,6 +30,7 @@ LABEL_TYPE = f"{API_GROUP}/type"
 LABEL_READY = f"{API_GROUP}/ready"
 LABEL_WITNESS = "node-role.harvesterhci.io/witness"
 LABEL_HOSTNAME = "kubernetes.io/hostname"
+LABEL_OS = "kubernetes.io/os"
 ANNOTATION_ROUTE = f"{API_GROUP}/route"
 ANNOTATION_MTU_SOURCE = f"{API_GROUP}/mtu-source-vc"
 ANNOTATION_UPLINK_MTU = f"{API_GROUP}/uplink-mtu"
@@ -47,6 +49,11 @@ RESERVED_CLUSTER_NETWORKS = frozenset(
 network of one of these names would overwrite them (Harvester has no such rule, and breaks)."""
 
 _SUBINTERFACE = re.compile(r"(?P<bridge>.+-br)\.(?P<vid>[0-9]{1,4})")
+
+
+def label_of(cluster_network: str) -> str:
+    """The label of a node on which a cluster network is set up."""
+    return f"{API_GROUP}/{cluster_network}"
 
 
 def bridge_of(cluster_network: str) -> IfName:
@@ -109,6 +116,11 @@ def hashed(*parts: str) -> str:
     """Harvester's name for an object that stands for several: `parts-crc32`, at most 63 characters."""
     text = "-".join(parts)
     return f"{text[:54]}-{zlib.crc32(text.encode()):08x}"
+
+
+def label_value(text: str) -> str:
+    """A name as the value of a label: at most 63 characters, of a name that has up to 253 (Kubernetes)."""
+    return text if len(text) <= LABEL_VALUE_MAX else hashed(text)
 
 
 def vlan_status_name(cluster_network: str, node: str) -> str:

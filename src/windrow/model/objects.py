@@ -16,6 +16,7 @@ from windrow.model.host import Bond
 from windrow.model.lazy import dataclass
 from windrow.model.machines import VirtualMachine, VirtualMachineInstance
 from windrow.model.meta import Object
+from windrow.model.selectors import LabelSelector
 from windrow.model.values import Cidr, IfName, Mac, VidSet
 
 
@@ -87,27 +88,6 @@ class LinkMonitor(Object):
     type_rule: str = ""
     name_rule: str = ""
     node_selector: Mapping[str, str] = field(default_factory=dict)
-
-
-class Operator(StrEnum):
-    IN = "In"
-    NOT_IN = "NotIn"
-    EXISTS = "Exists"
-    DOES_NOT_EXIST = "DoesNotExist"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Requirement:
-    key: str
-    operator: Operator
-    values: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LabelSelector:
-    """metav1.LabelSelector: all of its requirements must hold; matchLabels are `In` with one value."""
-
-    requirements: tuple[Requirement, ...] = ()
 
 
 class AddressMode(StrEnum):
@@ -186,9 +166,12 @@ class NetworkAttachmentDefinition(Object):
     vid: int = 0
     trunk: VidSet = VidSet()
     mtu: int = 0
+    place: str = field(default="spec.config", compare=False, repr=False)
+    """Of the bridge's configuration in the document: in a list of plugins it is one of them."""
 
     @property
     def cluster_network(self) -> str | None:
+        """None: its bridge, if it has one, is of no cluster network, and no uplink carries it."""
         return names.cluster_network_of_bridge(self.bridge)
 
     @property

@@ -194,15 +194,22 @@ def _read_word(word: str, path: str, namespace: str, reader: _Reader) -> Selecti
     return Selection(name=name, namespace=space, interface=interface)
 
 
-def _checked_names(namespace: str, name: str, path: str, reader: _Reader) -> bool:
-    """Both are looked at, so that both are said."""
+def _with_namespace(name: str) -> str:
+    """How to say `namespace/name` in JSON, where it is two keys; empty: that is not what was said."""
+    before, _, after = name.partition("/")
+    known = _NAMESPACE.fullmatch(before) and _NAME.fullmatch(after)
+    return f'{{"name": "{after}", "namespace": "{before}"}}' if known else ""
+
+
+def _checked_names(namespace: str, name: str, path: str, reader: _Reader, meant: str = "") -> bool:
+    """Both are looked at, so that both are said. `meant`: what to write instead, where that is known."""
     good = True
     if not (_NAMESPACE.fullmatch(namespace) and len(namespace) <= _NAMESPACE_MAX):
         reader.wrong(path, f"{_quoted(namespace)} is not a namespace", "lower-case letters, digits and - in between")
         good = False
     if not (_NAME.fullmatch(name) and len(name) <= _NAME_MAX):
         hint = "lower-case letters, digits, and - or . in between; <namespace>/<name>@<interface>"
-        reader.wrong(path, f"{_quoted(name)} is not the name of a NetworkAttachmentDefinition", hint)
+        reader.wrong(path, f"{_quoted(name)} is not the name of a NetworkAttachmentDefinition", meant or hint)
         good = False
     return good
 
@@ -233,7 +240,7 @@ class _Entry:
         namespace = self._get("namespace", self._text) or self.namespace
         interface = self._get("interface", self._text) or ""
         if name is not None:
-            _checked_names(namespace, name, self.path, self.reader)
+            _checked_names(namespace, name, self.path, self.reader, _with_namespace(name))
         self._get("infiniband-guid", self._no_infiniband)
         selection = Selection(
             name=name or "",

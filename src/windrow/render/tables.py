@@ -116,12 +116,14 @@ def _memory(document: Document) -> str:
 
 
 def _networks(document: Document) -> str:
-    """The NADs by their names, `pod` for the pod network; of a machine with no list, KubeVirt's default."""
+    """The NADs by their names, `pod` for the pod network, `claim` for a device; with no list, KubeVirt's default."""
     spec = _machine(document)
     networks = at(spec, "networks")
     if not networks and at(spec, "domain", "devices", "autoattachPodInterface") is not False:
         return "pod"
-    return ",".join(words(at(n, "multus", "networkName")) or "pod" for n in networks or [])
+    return ",".join(
+        words(at(n, "multus", "networkName")) or ("claim" if at(n, "resourceClaim") else "pod") for n in networks or []
+    )
 
 
 def _macs(document: Document) -> str:

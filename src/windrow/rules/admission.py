@@ -21,7 +21,7 @@ from windrow.model.objects import (
 from windrow.model.problems import Problem
 from windrow.model.values import Ref
 from windrow.rules import clusternetwork, hostnetworkconfig, kernel, nad, nics, node, virtualmachine, vlanconfig
-from windrow.rules.review import Change, Review
+from windrow.rules.review import Change, Review, selects_some_node
 
 K = TypeVar("K", bound=AnyObject)
 Rule = Callable[[K, Review], Iterator[Problem]]
@@ -77,8 +77,10 @@ def _on_put(obj: AnyObject, review: Review) -> Iterator[Problem]:
             yield from _run(node.ON_PUT, obj, review)
         case VirtualMachine() | VirtualMachineInstance():
             yield from _run(virtualmachine.ON_PUT, obj, review)
-        case LinkMonitor() | VlanStatus():
-            pass  # nothing of theirs can be in anybody's way
+        case LinkMonitor():
+            yield from selects_some_node(obj, "spec.nodeSelector", review)
+        case VlanStatus():
+            pass  # nothing of it can be in anybody's way
 
 
 def _run(rules: Sequence[Rule[K]], obj: K, review: Review) -> Iterator[Problem]:

@@ -15,7 +15,7 @@ from windrow.model.reach import taken_by_address, taken_by_route
 from windrow.model.values import IFNAME_MAX
 from windrow.model.wire.text import join
 from windrow.rules import kernel
-from windrow.rules.review import Review, cluster_network_exists, problem, warning
+from windrow.rules.review import Review, cluster_network_exists, problem, selects_some_node, warning
 from windrow.rules.selectors import meeting, selects
 
 VLAN, IPS, GATEWAY, ROUTES, MTU = "spec.vlanID", "spec.ips", "spec.gateway", "spec.routes", "spec.mtu"
@@ -358,7 +358,20 @@ def _interfaces(config: HostNetworkConfig) -> dict[str, tuple[Interface, ...]]:
     return {node: tuple(map(ipaddress.ip_interface, cidrs)) for node, cidrs in config.ips.items()}
 
 
+def is_for_some_node(config: HostNetworkConfig, review: Review) -> Iterator[Problem]:
+    yield from selects_some_node(config, "spec.nodeSelector", review)
+
+
+def underlay_is_not_made(config: HostNetworkConfig, _review: Review) -> Iterator[Problem]:
+    """Harvester's agent would write the interface into a label of the node, from which kube-ovn takes it."""
+    if config.underlay:
+        message = "the address is made, and no overlay's tunnels are moved to it: kube-ovn is not told here"
+        yield warning(config, "field-without-effect", "spec.underlay", message)
+
+
 ON_PUT = (
+    is_for_some_node,
+    underlay_is_not_made,
     device_name_fits,
     its_cluster_network_exists,
     has_an_uplink,

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from windrow.model import names
-from windrow.model.objects import NetworkAttachmentDefinition, NetworkType
+from windrow.model.cluster import selects_node
+from windrow.model.objects import NetworkAttachmentDefinition, NetworkType, Node, VlanConfig
 from windrow.model.problems import Problem
 from windrow.model.values import MTU_DEFAULT
 from windrow.rules.clusternetwork import annotated_mtu
-from windrow.rules.review import Review, cluster_network_exists, label_agrees, listed, problem
+from windrow.rules.review import Review, cluster_network_exists, label_agrees, listed, problem, warning
 from windrow.rules.virtualmachine import users
-
-BRIDGE = "spec.config.bridge"
 
 
 def is_bridge(nad: NetworkAttachmentDefinition) -> bool:
@@ -21,7 +20,7 @@ def is_bridge(nad: NetworkAttachmentDefinition) -> bool:
 
 def its_cluster_network_exists(nad: NetworkAttachmentDefinition, review: Review) -> Iterator[Problem]:
     if is_bridge(nad):
-        yield from cluster_network_exists(nad, nad.cluster_network or "", BRIDGE, review)
+        yield from cluster_network_exists(nad, nad.cluster_network or "", f"{nad.place}.bridge", review)
 
 
 def its_label_agrees(nad: NetworkAttachmentDefinition, _review: Review) -> Iterator[Problem]:
@@ -37,7 +36,7 @@ def mtu_of_its_cluster_network(nad: NetworkAttachmentDefinition, review: Review)
     mtu = _mtu(cn, review)
     if mtu is not None and nad.mtu != mtu:
         message = f"the MTU is {nad.mtu}, but cluster network {cn} has {mtu}"
-        yield problem(nad, "mtu-mismatch", "spec.config.mtu", message, "remove it: absent means the cluster network's")
+        yield problem(nad, "mtu-mismatch", f"{nad.place}.mtu", message, "remove it: absent means the cluster network's")
 
 
 def _mtu(cn: str, review: Review) -> int | None:
@@ -67,15 +66,57 @@ def _cni(nad: NetworkAttachmentDefinition) -> str:
     """The CNI type, where "" and `bridge` are the same."""
     if is_bridge(nad):
         return "bridge"
-    given = next((value for key, value in nad.config.items() if key.lower() == "type"), "")
-    return str(given) or "a plugin list"
+    return ", ".join(_types(nad)) or "no configuration"
+
+
+def _types(nad: NetworkAttachmentDefinition) -> list[str]:
+    """The CNI types of its plugins, as they are written."""
+    folded = {key.lower(): value for key, value in nad.config.items()}
+    plugins = folded.get("plugins", [nad.config])
+    keys = [{key.lower(): value for key, value in plugin.items()} for plugin in plugins if isinstance(plugin, dict)]
+    return [str(plugin["type"]) for plugin in keys if plugin.get("type")]
+
+
+def on_no_cluster_network(nad: NetworkAttachmentDefinition, review: Review) -> Iterator[Problem]:
+    """It is kept, and CNI plugins attach to it; what Windrow makes for a network, it does not get."""
+    if nad.cluster_network:
+        return
+    if is_bridge(nad):
+        message = (
+            f"the bridge {nad.bridge} is of no cluster network: plugins attach to it, and no uplink of Windrow's does"
+        )
+        its = names.bridge_of(nad.bridge)
+        known = review.after.cluster_network(nad.bridge) is not None
+        hint = f"that of cluster network {nad.bridge} is {its}" if known else "that of a cluster network ends in -br"
+        yield warning(nad, "nad-bridge", f"{nad.place}.bridge", message, hint)
+    elif not nad.config:
+        message = f"it has no configuration: the one called {nad.name} in the node's CNI directory counts"
+        yield warning(nad, "nad-empty", nad.place, message)
+    else:
+        what = "an overlay" if nad.type is NetworkType.OVERLAY else f"of CNI type {_cni(nad)}"
+        message = f"it is {what}: it is kept, and the node's plugin of that name makes it, without Windrow's uplinks"
+        yield warning(nad, "nad-type", nad.place, message)
 
 
 def bridge_stays(nad: NetworkAttachmentDefinition, review: Review) -> Iterator[Problem]:
     old = review.before.objects.get(nad.ref)
     if isinstance(old, NetworkAttachmentDefinition) and is_bridge(old) and is_bridge(nad) and old.bridge != nad.bridge:
         message = f"the bridge cannot change ({old.bridge} to {nad.bridge})"
-        yield problem(nad, "immutable", BRIDGE, message, "make a new NetworkAttachmentDefinition")
+        yield problem(nad, "immutable", f"{nad.place}.bridge", message, "make a new NetworkAttachmentDefinition")
+
+
+def some_node_has_its_cluster_network(nad: NetworkAttachmentDefinition, review: Review) -> Iterator[Problem]:
+    """Where no VlanConfig gives a known node its cluster network, its machines wait for ever."""
+    cn = nad.cluster_network
+    if not cn or cn == names.MGMT or review.after.cluster_network(cn) is None or review.unreadable(VlanConfig, Node):
+        return
+    configs, nodes = review.after.vlan_configs(cn), review.nodes()
+    if configs and not review.after.nodes():
+        return  # they may be for hosts that no Node object names
+    if nodes and not any(selects_node(config, node) for config in configs for node in nodes):
+        message = f"no node has cluster network {cn}"
+        hint = "look at the nodeSelector of its VlanConfigs" if configs else f"a VlanConfig of {cn} makes it"
+        yield warning(nad, "clusternetwork-nowhere", f"{nad.place}.bridge", message, hint)
 
 
 def gone_only_when_unused(nad: NetworkAttachmentDefinition, review: Review) -> Iterator[Problem]:
@@ -86,5 +127,13 @@ def gone_only_when_unused(nad: NetworkAttachmentDefinition, review: Review) -> I
         yield problem(nad, "nad-in-use", "", message, "delete these first, or together with it")
 
 
-ON_PUT = (its_cluster_network_exists, its_label_agrees, mtu_of_its_cluster_network, type_stays, bridge_stays)
+ON_PUT = (
+    its_cluster_network_exists,
+    its_label_agrees,
+    mtu_of_its_cluster_network,
+    type_stays,
+    bridge_stays,
+    on_no_cluster_network,
+    some_node_has_its_cluster_network,
+)
 ON_DELETE = (gone_only_when_unused,)

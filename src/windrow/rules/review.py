@@ -7,10 +7,11 @@ from collections.abc import Iterable, Iterator
 from windrow.model.cluster import Cluster
 from windrow.model.facts import NodeFacts
 from windrow.model.lazy import dataclass
-from windrow.model.names import LABEL_CLUSTERNETWORK
+from windrow.model.names import LABEL_CLUSTERNETWORK, LABEL_HOSTNAME
 from windrow.model.objects import AnyObject, ClusterNetwork, Node
 from windrow.model.problems import Problem, Severity
 from windrow.model.values import Ref
+from windrow.rules.selectors import Config, requirements, selects
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,10 @@ class Review:
     def here(self) -> Node | None:
         return self.after.node(self.facts.node) if self.facts is not None else None
 
+    def unreadable(self, *kinds: type[AnyObject]) -> bool:
+        """Whether there are objects of these kinds that nobody here can look into."""
+        return any(ref.kind == kind.KIND for ref in self.unread for kind in kinds)
+
     def earlier(self, obj: AnyObject, other: AnyObject) -> bool:
         """Of two changed objects that exclude each other, only the later one is complained about."""
         return other.ref not in self.changed or other.ref < obj.ref
@@ -84,6 +89,20 @@ def warning(obj: AnyObject, code: str, path: str, message: str, hint: str = "") 
         line=found.line,
         severity=Severity.WARNING,
     )
+
+
+def selects_some_node(config: Config, path: str, review: Review) -> Iterator[Problem]:
+    """A selector that matches no node is a slip of the pen; one that names another host is none, where no Node object
+    says which hosts there are."""
+    nodes = review.nodes()
+    keys = {requirement.key for requirement in requirements(config)}
+    elsewhere = not review.after.nodes() and keys == {LABEL_HOSTNAME}
+    if not keys or not nodes or elsewhere or review.unreadable(Node) or any(selects(config, node) for node in nodes):
+        return
+    labels = sorted({key for node in nodes for key in node.meta.labels})
+    message = f"no node has these labels; the nodes are {', '.join(node.name for node in nodes)}"
+    hint = f"Node objects give labels; there are: {', '.join(labels)}" if labels else "Node objects give labels"
+    yield warning(config, "node-selector", path, message, hint)
 
 
 def listed(objects: Iterable[AnyObject]) -> str:

@@ -5,22 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from windrow.model.cluster import matches_selector
-from windrow.model.objects import HostNetworkConfig, LabelSelector, Node, Operator, Requirement, VlanConfig
+from windrow.model.objects import HostNetworkConfig, LinkMonitor, Node, VlanConfig
+from windrow.model.selectors import LabelSelector, Operator, Requirement
 
 Requirements = frozenset[Requirement]
+Config = VlanConfig | HostNetworkConfig | LinkMonitor
 
 
-def requirements(config: VlanConfig | HostNetworkConfig) -> Requirements:
+def requirements(config: Config) -> Requirements:
     """A selector as what it asks of a node; nothing asked: every node."""
     match config:
-        case VlanConfig():
+        case VlanConfig() | LinkMonitor():
             pairs = config.node_selector.items()
             return frozenset(Requirement(key=k, operator=Operator.IN, values=(v,)) for k, v in pairs)
         case HostNetworkConfig():
             return frozenset(config.node_selector.requirements if config.node_selector else ())
 
 
-def selects(config: VlanConfig | HostNetworkConfig, node: Node) -> bool:
+def selects(config: Config, node: Node) -> bool:
     """Witness nodes carry no VlanConfig, whatever their labels (Harvester)."""
     if isinstance(config, VlanConfig) and node.witness:
         return False

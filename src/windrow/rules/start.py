@@ -5,37 +5,56 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 
 from windrow.model import names
-from windrow.model.cluster import Cluster, matches_labels, selects_node
+from windrow.model.cluster import Cluster, may_run, selects_node
 from windrow.model.machines import AnyMachine, LinkState
 from windrow.model.objects import NetworkAttachmentDefinition, Node
 from windrow.model.problems import Problem
 from windrow.rules.review import problem
-from windrow.rules.virtualmachine import base, duplicate_macs, find_nad, mac_twice, network_path, no_nad
+from windrow.rules.virtualmachine import (
+    base,
+    duplicate_macs,
+    find_nad,
+    lacks,
+    mac_twice,
+    network_path,
+    no_nad,
+    placement_path,
+)
 
 
 def machine_obstacles(
-    machine: AnyMachine, cluster: Cluster, *, node: str, links: Collection[str], default_network: bool
+    machine: AnyMachine,
+    cluster: Cluster,
+    *,
+    node: str,
+    links: Collection[str],
+    default_network: bool,
+    hypervisor: bool = True,
 ) -> tuple[Problem, ...]:
     """All reasons against it; none: go ahead.
 
     `links`: the names of the links of this node. `default_network`: the operator has named a configuration for the
-    pod network, so that no `podCIDR` is needed.
+    pod network, so that no `podCIDR` is needed. `hypervisor`: it is Windrow that runs the guest; else what lies
+    between pod and guest is all that has to be made.
     """
     here = cluster.node(node)
     return (
-        *_selected(machine, here),
+        *lacks(machine, hypervisor=hypervisor),
+        *_selected(machine, here, cluster),
         *_networks(machine, cluster, here, links),
         *_pod_network(machine, here, default_network=default_network),
         *(mac_twice(machine, *found) for found in duplicate_macs(machine, cluster)),
     )
 
 
-def _selected(machine: AnyMachine, node: Node) -> Iterator[Problem]:
-    wanted = dict(machine.spec.node_selector)
-    if not matches_labels(wanted, node.meta.labels):
-        missing = ", ".join(f"{k}={v}" for k, v in wanted.items() if node.meta.labels.get(k) != v)
-        message = f"it is not for node {node.name}, which has no label {missing}"
-        yield problem(machine, "node-selector", f"{base(machine)}.nodeSelector", message, "start it on another node")
+def _selected(machine: AnyMachine, node: Node, cluster: Cluster) -> Iterator[Problem]:
+    wanted, labels = dict(machine.spec.node_selector), cluster.labels(node)
+    if may_run(machine.spec, node, cluster):
+        return
+    missing = ", ".join(f"{k}={v}" for k, v in wanted.items() if labels.get(k) != v)
+    reason = f"which has no label {missing}" if missing else "which its required node affinity does not match"
+    message = f"it is not for node {node.name}, {reason}"
+    yield problem(machine, "node-selector", placement_path(machine), message, "start it on another node")
 
 
 def _networks(machine: AnyMachine, cluster: Cluster, node: Node, links: Collection[str]) -> Iterator[Problem]:
@@ -46,7 +65,7 @@ def _networks(machine: AnyMachine, cluster: Cluster, node: Node, links: Collecti
         nad = find_nad(cluster, network.nad)
         if nad is None:
             yield no_nad(machine, i, network.nad, cluster)
-        elif nad.bridge and nad.bridge not in links:
+        elif nad.cluster_network and nad.bridge not in links:  # any other bridge is made by the plugin
             yield _no_bridge(machine, i, nad, cluster, node)
 
 
@@ -75,7 +94,7 @@ def _way_out(cn: str, cluster: Cluster, node: Node) -> str:
 
 def _pod_network(machine: AnyMachine, node: Node, *, default_network: bool) -> Iterator[Problem]:
     """A machine without a NIC on it does without; a NAD with `default` takes its place."""
-    place = next((i for i, network in enumerate(machine.spec.networks) if not network.nad), None)
+    place = next((i for i, network in enumerate(machine.spec.networks) if network.on_pod), None)
     if place is not None and not default_network and not node.pod_cidrs:
         message = f"node {node.name} has no addresses for pods"
         hint = "give the Node a spec.podCIDR, or name the configuration of a default network"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from windrow.model import names
-from windrow.model.cluster import Cluster, matches_labels, selects_node
+from windrow.model.cluster import Cluster, may_run, selects_node
 from windrow.model.machines import (
     AnyMachine,
     Binding,
@@ -74,10 +74,12 @@ Holder = tuple[AnyMachine, int]
 
 def segment(machine: AnyMachine, nic: GuestNic, cluster: Cluster) -> str:
     """Where a NIC's MAC address must be the only one: its cluster network (Harvester), else its NAD, else the pod
-    network. Empty: nowhere, a masqueraded guest's address does not leave its pod."""
+    network. Empty: nowhere that is known; a masqueraded guest's address does not leave its pod."""
     if nic.binding is Binding.MASQUERADE or nic.state is LinkState.ABSENT:
         return ""
     network = machine.spec.network(nic.name)
+    if network is not None and network.claim:
+        return ""
     if network is None or not network.nad:
         return "the pod network"
     nad = find_nad(cluster, network.nad)
@@ -132,11 +134,14 @@ def mac_twice(machine: AnyMachine, index: int, other: AnyMachine, where: str) ->
 def some_node_has_its_networks(machine: AnyMachine, review: Review) -> Iterator[Problem]:
     """Harvester adds an affinity to the nodes with its cluster networks; a machine without one waits for ever."""
     known = review.nodes()
-    mine = [node for node in known if matches_labels(dict(machine.spec.node_selector), node.meta.labels)]
+    mine = [node for node in known if may_run(machine.spec, node, review.after)]
     if known and not mine:
+        asked = {key for key, _ in machine.spec.node_selector}
+        if asked == {names.LABEL_HOSTNAME} and machine.spec.node_terms is None and not review.after.nodes():
+            return  # another host, and no Node object says which there are
         there = ", ".join(node.name for node in known)
-        message = f"no node has these labels; the nodes are {there}"
-        yield warning(machine, "node-selector", f"{base(machine)}.nodeSelector", message)
+        message = f"no node is as it is asked for; the nodes are {there}"
+        yield warning(machine, "node-selector", placement_path(machine), message)
         return
     for i, network in enumerate(machine.spec.networks):
         nad = find_nad(review.after, network.nad)
@@ -150,9 +155,31 @@ def some_node_has_its_networks(machine: AnyMachine, review: Review) -> Iterator[
             yield warning(machine, "clusternetwork-nowhere", network_path(machine, i), message, hint)
 
 
+def what_it_lacks_is_said(machine: AnyMachine, review: Review) -> Iterator[Problem]:
+    """It is let in, for its networks count; whoever starts it here is told no. For another node that says nothing."""
+    here = review.here()
+    if machine.spec.lacks and (here is None or may_run(machine.spec, here, review.after)):
+        first, *rest = machine.spec.lacks
+        message = f"it cannot be started here: {first.message}" + (f" (and {len(rest)} more)" if rest else "")
+        yield warning(machine, "not-startable", first.path, message, first.hint)
+
+
+def lacks(machine: AnyMachine, *, hypervisor: bool = True) -> Iterator[Problem]:
+    """Each as the reason against a start that it is. `hypervisor`: also what matters to that only."""
+    for lack in machine.spec.lacks:
+        if hypervisor or not lack.hypervisor:
+            yield problem(machine, lack.code, lack.path, lack.message, lack.hint)
+
+
+def placement_path(machine: AnyMachine) -> str:
+    """Where the document says on which nodes the machine may run."""
+    asked = "nodeSelector" if machine.spec.node_selector or machine.spec.node_terms is None else "affinity.nodeAffinity"
+    return f"{base(machine)}.{asked}"
+
+
 def users(nad: NetworkAttachmentDefinition, cluster: Cluster) -> list[AnyObject]:
     name = f"{nad.meta.namespace}/{nad.name}"
     return [m for m in machines(cluster) if any(network.nad == name for network in m.spec.networks)]
 
 
-ON_PUT = (its_networks_exist, macs_are_its_own, some_node_has_its_networks)
+ON_PUT = (its_networks_exist, macs_are_its_own, some_node_has_its_networks, what_it_lacks_is_said)

@@ -9,7 +9,15 @@ from windrow.model.objects import VlanConfig
 from windrow.model.problems import Problem
 from windrow.model.values import MTU_DEFAULT
 from windrow.rules.clusternetwork import annotated_mtu
-from windrow.rules.review import Review, cluster_network_exists, label_agrees, listed, problem, warning
+from windrow.rules.review import (
+    Review,
+    cluster_network_exists,
+    label_agrees,
+    listed,
+    problem,
+    selects_some_node,
+    warning,
+)
 from windrow.rules.selectors import meeting
 
 MTU = "spec.uplink.linkAttributes.mtu"
@@ -92,6 +100,10 @@ def one_per_node(config: VlanConfig, review: Review) -> Iterator[Problem]:
             )
 
 
+def is_for_some_node(config: VlanConfig, review: Review) -> Iterator[Problem]:
+    yield from selects_some_node(config, "spec.nodeSelector", review)
+
+
 ON_PUT = (
     not_of_mgmt,
     its_cluster_network_exists,
@@ -100,4 +112,5 @@ ON_PUT = (
     mtu_as_annotated,
     mtu_of_its_networks,
     one_per_node,
+    is_for_some_node,
 )

@@ -26,6 +26,7 @@ from windrow.model.objects import (
 )
 from windrow.model.values import MTU_DEFAULT
 from windrow.model.wire import dump
+from windrow.model.wire.nad import with_mtu
 from windrow.status import clusternetwork, hostnetworkconfig, linkmonitor
 from windrow.status.report import NodeReport, devices_of
 from windrow.status.stamped import stamped
@@ -55,6 +56,8 @@ def _document(found: AnyObject, cluster: Cluster, reports: Sequence[NodeReport])
     document = copy.deepcopy(dict(dump(found)))
     labels, annotations, status = _derived(found, cluster, reports)
     meta = document.setdefault("metadata", {})
+    if found.NAMESPACED:
+        meta.setdefault("namespace", found.meta.namespace)
     for key, more in (("labels", labels), ("annotations", annotations)):
         if more:
             meta[key] = {**(meta.get(key) or {}), **more}
@@ -126,7 +129,7 @@ def _node_labels(node: Node, cluster: Cluster, reports: Sequence[NodeReport]) ->
         for config in cluster.all(VlanConfig):
             cn = config.cluster_network
             if selects_node(config, node) and report.verdict(config.ref, devices_of(cn)).ready:
-                labels |= {f"{names.API_GROUP}/{cn}": "true", names.LABEL_VLANCONFIG: config.name}
+                labels |= {f"{names.API_GROUP}/{cn}": "true", names.LABEL_VLANCONFIG: names.label_value(config.name)}
     return labels
 
 
@@ -138,7 +141,7 @@ def _fill_mtu(document: dict[str, Any], nad: NetworkAttachmentDefinition, cluste
     if mtu != (nad.mtu or MTU_DEFAULT):
         document["spec"] = {
             **document["spec"],
-            "config": json.dumps({**nad.config, "mtu": mtu}, separators=(",", ":"), ensure_ascii=False),
+            "config": json.dumps(with_mtu(nad, mtu), separators=(",", ":"), ensure_ascii=False),
         }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from windrow.apps.cli.change import Options, change
+from windrow.apps.cli.leftout import tell, without_the_bad
 from windrow.apps.cli.options import confirm, dry_run, files, max_impact, output
 from windrow.apps.cli.session import Session
 from windrow.apps.cli.situation import wish_for
@@ -40,10 +41,11 @@ def apply(
 ) -> None:
     """Store manifests and bring this host's kernel to them.
 
-    All manifests are checked first, and the whole plan is made; if anything stands against it, nothing is
-    changed, neither in the store nor in the kernel. Without -f nothing new is stored: whatever drifted in the
-    kernel is repaired, and manifests that were edited are followed, just as the agent would: one that is wrong keeps
-    its last good version, and the others go on.
+    A document of which something is wrong is left out, with those that need it, and the others are applied; the
+    exit code is 1 then. All of these are checked first, and the whole plan is made; if anything stands against it,
+    nothing is changed, neither in the store nor in the kernel. Without -f nothing new is stored: whatever drifted in
+    the kernel is repaired, and manifests that were edited are followed, just as the agent would: one that is wrong
+    keeps its last good version, and the others go on.
 
     What changes the uplink or the address of the management network is kept only if the gateway still answers
     afterwards; with --confirm or --probe that is so of any change.
@@ -56,4 +58,8 @@ def apply(
         probes=probes,
         command="windrow apply",
     )
-    change(session, wish_for(places), options)
+    wish, left = without_the_bad(session, wish_for(places))
+    tell(session, left)
+    change(session, wish, options)
+    if left:
+        raise click.exceptions.Exit(1)

@@ -14,9 +14,11 @@ from windrow.apps.cli.session import Session
 from windrow.apps.cli.situation import stored
 from windrow.model.cluster import Cluster
 from windrow.model.located import located
+from windrow.model.machines import VirtualMachine, VirtualMachineInstance
 from windrow.model.problems import Problem
 from windrow.model.values import Ref
 from windrow.render.describe import describe_text
+from windrow.rules.virtualmachine import lacks
 from windrow.status import NodeReport, derive
 from windrow.status.conditions import READY, is_bad
 
@@ -54,6 +56,8 @@ def _text(session: Session, cluster: Cluster, report: NodeReport | None, documen
     ref = Ref(document["kind"], meta["name"], meta.get("namespace", ""))
     stored_one = cluster.objects.get(ref)
     said = (*report.problems, *report.plan.refusals, *_watched(report)) if report else ()
+    if isinstance(stored_one, VirtualMachine | VirtualMachineInstance):
+        said += tuple(lacks(stored_one))
     return describe_text(
         document,
         problems=located([p for p in said if p.about == ref], cluster.objects),

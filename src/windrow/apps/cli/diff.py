@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from windrow.apps.cli.leftout import tell, without_the_bad
 from windrow.apps.cli.options import files, output
 from windrow.apps.cli.output import complain, print_json, say
 from windrow.apps.cli.session import Session
@@ -29,12 +30,13 @@ def diff(session: Session, places: tuple[str, ...], output: str) -> None:
 
     Exit code 0: no difference. 1: there are differences, or an error (as `kubectl diff`).
     """
-    report = survey(session, wish_for(places))
+    wish, left = without_the_bad(session, wish_for(places))
+    report = survey(session, wish)
     plan, said = report.plan, said_of(report.admitted, report.planned, report.problems)
     if output == "json":
         deltas = [delta_value(d) for unit in plan.units for d in unit.deltas]
         sysctls = [step.action for step in plan.steps if isinstance(step.action, SetSysctl) and not step.link]
-        problems = [problem_value(p) for p in (*said, *plan.refusals)]
+        problems = [problem_value(p) for p in (*left.problems, *said, *plan.refusals)]
         print_json(
             document(
                 "Diff",
@@ -45,9 +47,10 @@ def diff(session: Session, places: tuple[str, ...], output: str) -> None:
             )
         )
     else:
+        tell(session, left)
         complain((*said, *plan.refusals), session.error_style)
         text = diff_text(plan, session.style)
         if text:
             say(text)
-    if not plan.empty or errors(said):
+    if left or not plan.empty or errors(said):
         raise click.exceptions.Exit(1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from windrow.apps.cli.leftout import tell, without_the_bad
 from windrow.apps.cli.options import files, output
 from windrow.apps.cli.output import complain, print_json, say
 from windrow.apps.cli.session import Session
@@ -30,19 +31,21 @@ def plan(session: Session, places: tuple[str, ...], output: str) -> None:
     that wants it and what it costs the running traffic. Then what the change means: which nodes gain, lose or
     change a network, for which machines, pods and addresses, and for how many seconds traffic stops at most.
 
-    Changes nothing, and needs no privileges. Exit code 1 where something is refused.
+    Changes nothing, and needs no privileges. Exit code 1 where something is refused, or left out because
+    something is wrong with its manifest.
     """
-    wish = wish_for(places)
+    wish, left = without_the_bad(session, wish_for(places))
     report = survey(session, wish)
     plan, said = report.plan, said_of(report.admitted, report.planned, report.problems)
     meaning = means(report, wish)
     if output == "json":
-        value = plan_value(plan, node=session.node, problems=said)
+        value = plan_value(plan, node=session.node, problems=(*left.problems, *said))
         print_json({**value, "consequences": consequences_value(meaning)})
     else:
+        tell(session, left)
         complain(said, session.error_style)
         say(plan_text(plan, node=session.node, style=session.style))
         if not meaning.none:
             say(f"\n{consequences_text(meaning, session.style)}")
-    if plan.refusals or errors(said):
+    if left or plan.refusals or errors(said):
         raise click.exceptions.Exit(1)

@@ -241,10 +241,12 @@ def describe(session: Session, name: str, namespace: str) -> None:
     """Show a machine in full, and what is known of it on this host."""
     from windrow.apps.vm.look import one_machine
     from windrow.render.describe import describe_text
+    from windrow.rules.virtualmachine import lacks
 
     seen = one_machine(_site(session), namespace, name)
     file = seen.machine.source.file if seen.machine else ""
-    say(describe_text(seen.document(), file=file, style=session.style))
+    problems = lacks(seen.machine) if seen.machine else ()
+    say(describe_text(seen.document(), problems=problems, file=file, style=session.style))
 
 
 @vm.command(short_help="Connect to a guest's serial line")

@@ -30,15 +30,13 @@ from windrow.model.objects import (
     AnyObject,
     HostNetworkConfig,
     HostRouting,
-    LabelSelector,
     NicIdentity,
     NicSelector,
-    Operator,
-    Requirement,
     Uplink,
     VlanConfig,
 )
 from windrow.model.problems import Problem, Severity
+from windrow.model.selectors import LabelSelector, Operator, Requirement
 from windrow.model.values import Cidr, IfName, Mac
 from windrow.model.wire import dump, json_text, load_documents
 from windrow.model.wire import hostnetworkconfig as hnc_wire

@@ -20,8 +20,9 @@ from windrow.store.machines import MachineRecord, Phase
 from windrow.store.ports import PortRecords
 
 
-def pass_all(site: Site, namespace: str, name: str) -> AnyMachine:
-    """The machine, with a MAC address for each of its NICs, and without those that are to be absent.
+def pass_all(site: Site, namespace: str, name: str, *, hypervisor: bool = True) -> AnyMachine:
+    """The machine, with a MAC address for each of its NICs, and without those that are to be absent. `hypervisor`: it
+    is to run here; else only its NICs are made, and its CPUs and disks are somebody else's.
 
     Raises ProblemsError, KernelError, StoreError.
     """
@@ -36,8 +37,8 @@ def pass_all(site: Site, namespace: str, name: str) -> AnyMachine:
         links = frozenset(rtnl.indexes())
     found = located(
         (
-            *obstacles(site, machine, links),
-            *missing_files(machine),
+            *obstacles(site, machine, links, hypervisor=hypervisor),
+            *(missing_files(machine) if hypervisor else ()),
             *used_macs(site, machine, earlier),
         ),
         site.cluster.objects,
@@ -49,10 +50,18 @@ def pass_all(site: Site, namespace: str, name: str) -> AnyMachine:
     return machine
 
 
-def obstacles(site: Site, machine: AnyMachine, links: frozenset[str]) -> tuple[Problem, ...]:
+def obstacles(
+    site: Site, machine: AnyMachine, links: frozenset[str], *, hypervisor: bool = True
+) -> tuple[Problem, ...]:
     """What the rules have against it on this node. `links`: the names of those that there are."""
-    default = pod.names_default_network(site)
-    return machine_obstacles(machine, site.cluster, node=site.node, links=links, default_network=default)
+    return machine_obstacles(
+        machine,
+        site.cluster,
+        node=site.node,
+        links=links,
+        default_network=pod.names_default_network(site),
+        hypervisor=hypervisor,
+    )
 
 
 def settled(machine: AnyMachine) -> AnyMachine:

@@ -24,6 +24,7 @@ from windrow.netlink.sock import Rtnl
 from windrow.port.vm import qemu as commands
 from windrow.port.vm.binding import NicPlan
 from windrow.port.vm.names import names_of, pod_ifname
+from windrow.rules.virtualmachine import nic_path
 from windrow.services import qemu
 from windrow.services.errors import QmpError
 from windrow.store.machines import QMP, MachineRecord, NicRecord, Phase
@@ -147,8 +148,14 @@ def _nic_record(machine: AnyMachine, record: MachineRecord, network: str) -> Nic
 
 def _check_place(site: Site, machine: AnyMachine, nic: NicRecord) -> None:
     """Raises ProblemsError: what a start would be refused for."""
-    only = tuple(one for one in machine.spec.nics if one.name == nic.network)
-    alone = dataclasses.replace(machine, spec=dataclasses.replace(machine.spec, nics=only))
+    only = [(i, one) for i, one in enumerate(machine.spec.nics) if one.name == nic.network]
+    its = tuple(f"{nic_path(machine, i)}." for i, _ in only)
+    spec = dataclasses.replace(
+        machine.spec,
+        nics=tuple(one for _, one in only),
+        lacks=tuple(lack for lack in machine.spec.lacks if lack.path.startswith(its)),
+    )
+    alone = dataclasses.replace(machine, spec=spec)
     with Rtnl() as rtnl:
         links = frozenset(rtnl.indexes())
     found = (*gates.obstacles(site, alone, links), *gates.used_macs(site, alone, ()))

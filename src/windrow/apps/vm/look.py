@@ -48,7 +48,8 @@ class Seen:
         found: dict[str, Any] = {"apiVersion": VirtualMachine.API_VERSION, "kind": VirtualMachine.KIND}
         found["metadata"] = {"name": self.name, "namespace": self.namespace}
         if self.machine is not None:
-            found = dict(dump(self.machine))
+            found = dump(self.machine)
+            found["metadata"].setdefault("namespace", self.namespace)
         return {**found, "status": self.status()}
 
     def status(self) -> dict[str, Any]:

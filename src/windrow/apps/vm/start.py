@@ -49,7 +49,7 @@ def start(site: Site, namespace: str, name: str, *, accelerator: str = "") -> St
     Raises ProblemsError (it must not, or need not, be started), CniError, KernelError, ServiceError, StoreError; then
     nothing of it is left.
     """
-    return _make(site, namespace, name, lambda started: _run(site, started, accelerator))
+    return _make(site, namespace, name, lambda started: _run(site, started, accelerator), hypervisor=True)
 
 
 def attach(site: Site, namespace: str, name: str) -> Started:
@@ -60,15 +60,15 @@ def attach(site: Site, namespace: str, name: str) -> Started:
         site.records.put(record)
         return dataclasses.replace(started, record=record)
 
-    return _make(site, namespace, name, leave)
+    return _make(site, namespace, name, leave, hypervisor=False)
 
 
-def _make(site: Site, namespace: str, name: str, last: Callable[[Started], Started]) -> Started:
+def _make(site: Site, namespace: str, name: str, last: Callable[[Started], Started], *, hypervisor: bool) -> Started:
     with site.timed(READ):
         site.machine(namespace, name)
     with site.records.locked(namespace, name, timeout_s=LOCK_S):
         with site.timed(CHECK):
-            machine = gates.pass_all(site, namespace, name)
+            machine = gates.pass_all(site, namespace, name, hypervisor=hypervisor)
         if (left := site.records.get(namespace, name)) is not None:
             site.say(f"removing what is left of {namespace}/{name}")
             clean(site, left)

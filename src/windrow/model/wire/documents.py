@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -23,7 +24,7 @@ from windrow.model.objects import (
     VlanStatus,
     find_kind,
 )
-from windrow.model.problems import Problem
+from windrow.model.problems import Problem, Severity
 from windrow.model.values import Ref
 from windrow.model.wire import hostnetworkconfig, linkmonitor, nad, virtualmachine, vlanconfig
 from windrow.model.wire import node as nodes
@@ -36,6 +37,7 @@ from windrow.model.wire.text import (
     Scalar,
     Sequence,
     TreeNode,
+    join,
     plain,
     quoted,
     shown,
@@ -68,12 +70,17 @@ def load_documents(text: str, file: str = "") -> Loaded:
     problems = [_problem(c, file) for c in complaints]
     objects: list[AnyObject] = []
     unread: set[Ref] = set()
+    passed: list[tuple[str, int]] = []
     for tree in found:
         for prefix, node in _items(tree.root, ""):
+            if foreign := _foreign_kind(node):
+                passed.append((foreign, node.line + 1))
+                continue
             loaded = _load(node, prefix, file)
             objects += loaded.objects
             problems += loaded.problems
             unread |= loaded.unread
+    problems += [_passed_over(passed, file)] if passed else []
     loaded = without_doubles([Loaded(tuple(objects), tuple(problems), frozenset(unread))])
     return replace(loaded, problems=tuple(sorted(loaded.problems, key=lambda p: p.line or 0)))
 
@@ -135,6 +142,53 @@ def _items(node: TreeNode, prefix: str, depth: int = 0) -> Iterator[tuple[str, T
 _NESTED_LISTS = 4
 
 
+def _group(version: str) -> str:
+    return version.rpartition("/")[0]
+
+
+_VERSIONS = tuple(kind.cls.API_VERSION for kind in KINDS)
+_GROUPS = {group: [k.name for k in KINDS if _group(k.cls.API_VERSION) == group] for group in map(_group, _VERSIONS)}
+"""Group of the API -> our kinds in it. Node's has no name."""
+_NAMED = 8
+"""How many kinds a notice names."""
+
+
+def _foreign_kind(node: TreeNode) -> str:
+    """`IPPool (loadbalancer.harvesterhci.io/v1beta1)`: somebody else's document; empty: it is ours, or means to be."""
+    if not isinstance(node, Mapping):
+        return ""
+    kind, version = _scalar(node, "kind"), _scalar(node, "apiVersion")
+    return f"{kind} ({version})" if is_foreign(kind, version) else ""
+
+
+def is_foreign(kind: object, version: object) -> bool:
+    """Whether a kind is nobody's business here: of a group that is not ours, or one of ours that Windrow does not read.
+    A slip of the pen is not: it is for the reader to complain about."""
+    if not (isinstance(kind, str) and isinstance(version, str) and kind and version):
+        return False
+    group = _group(version)
+    if group not in _GROUPS:
+        return not (kind in _KINDS and suggestion(group, _GROUPS, 0.8))
+    if kind in _KINDS or find_kind(kind):
+        return False
+    longer = kind.startswith(tuple(_GROUPS[group]))  # VirtualMachineInstanceReplicaSet means what it says
+    return longer or not suggestion(kind, _GROUPS[group])
+
+
+def _passed_over(passed: list[tuple[str, int]], file: str) -> Problem:
+    """One notice for a whole text, however many there are."""
+    kinds = Counter(kind for kind, _ in passed)
+    words = [f"{kind}, {count} times" if count > 1 else kind for kind, count in kinds.most_common(_NAMED)]
+    more = f"; and {len(kinds) - _NAMED} more kinds" if len(kinds) > _NAMED else ""
+    return Problem(
+        code="kind-foreign",
+        message=f"passed over, for Windrow does not read it: {'; '.join(words)}{more}",
+        file=file,
+        line=passed[0][1],
+        severity=Severity.WARNING,
+    )
+
+
 def _scalar(node: Mapping, name: str) -> object:
     value = next((value for key, _, value in node.entries if key == name), None)
     return value.value if isinstance(value, Scalar) else None
@@ -189,7 +243,7 @@ def _kind(table: Table) -> type[AnyObject] | None:
 def _check_version(table: Table, cls: type[AnyObject]) -> None:
     field = table.required("apiVersion", f"apiVersion: {cls.API_VERSION}")
     version = field.text() if field else None
-    if field and version is not None and version != cls.API_VERSION:
+    if field and version is not None and version not in (cls.API_VERSION, *cls.OLDER_VERSIONS):
         message = f"{shown(version)} is not a version of {cls.KIND} that Windrow reads"
         field.wrong("version-unknown", message, f"write {cls.API_VERSION}")
 
@@ -209,6 +263,8 @@ def _meta(table: Table, cls: type[AnyObject]) -> Meta:
 def ref_of(value: object) -> Ref | None:
     """Which object a document is, whatever else may be wrong with it; None where that cannot be said."""
     match value:
+        case {"kind": str(kind), "apiVersion": version} if is_foreign(kind, version):
+            return None
         case {"kind": str(kind), "metadata": {"name": str(name)} as meta} if kind in _KINDS:
             namespace = meta.get("namespace")
             named = namespace if isinstance(namespace, str) else DEFAULT_NAMESPACE
@@ -246,11 +302,18 @@ def _name(meta: Table, key: str, pattern: re.Pattern[str], longest: int) -> str:
 Reader = Callable[[Table, Envelope, Plain], AnyObject]
 
 
-def _plain_reader(cls: type[ClusterNetwork] | type[VlanStatus]) -> Reader:
-    def read(_table: Table, envelope: Envelope, _document: Plain) -> AnyObject:
-        return cls(meta=envelope.meta, doc=envelope.doc, source=envelope.source)
+def _cluster_network(table: Table, envelope: Envelope, _document: Plain) -> ClusterNetwork:
+    """It has no spec; whoever writes one means the uplinks'."""
+    spec = table.table("spec")
+    for key in spec.value:
+        hint = "uplink.linkAttributes.mtu of its VlanConfigs" if key == "mtu" else ""
+        message = "a ClusterNetwork has a name only: it is kept, and means nothing"
+        table.report.warn("field-without-effect", join(spec.path, key), message, hint)
+    return ClusterNetwork(meta=envelope.meta, doc=envelope.doc, source=envelope.source)
 
-    return read
+
+def _vlan_status(_table: Table, envelope: Envelope, _document: Plain) -> VlanStatus:
+    return VlanStatus(meta=envelope.meta, doc=envelope.doc, source=envelope.source)
 
 
 def _spec(table: Table, fields: tuple[str, ...]) -> Table:
@@ -258,8 +321,8 @@ def _spec(table: Table, fields: tuple[str, ...]) -> Table:
 
 
 _READERS: dict[type[AnyObject], Reader] = {
-    ClusterNetwork: _plain_reader(ClusterNetwork),
-    VlanStatus: _plain_reader(VlanStatus),
+    ClusterNetwork: _cluster_network,
+    VlanStatus: _vlan_status,
     Node: lambda table, envelope, _: nodes.read(table.table("spec", nodes.FIELDS), envelope),
     VlanConfig: lambda table, envelope, _: vlanconfig.read(_spec(table, vlanconfig.FIELDS), envelope),
     HostNetworkConfig: lambda table, envelope, _: hostnetworkconfig.read(
@@ -267,7 +330,7 @@ _READERS: dict[type[AnyObject], Reader] = {
     ),
     LinkMonitor: lambda table, envelope, _: linkmonitor.read(table.table("spec", linkmonitor.FIELDS), envelope),
     NetworkAttachmentDefinition: lambda table, envelope, document: nad.read(
-        _spec(table, nad.FIELDS), envelope, document
+        table.table("spec", nad.FIELDS), envelope, document
     ),
     VirtualMachine: lambda table, envelope, _: virtualmachine.read(_spec(table, virtualmachine.FIELDS), envelope),
     VirtualMachineInstance: lambda table, envelope, _: virtualmachine.read_instance(

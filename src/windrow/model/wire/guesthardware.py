@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 VCPUS_MAX = 255
 """Of q35 without interrupt remapping (QEMU, hw/i386/x86.c: x2APIC ids above 254)."""
+_UINT32_MAX = 0xFFFF_FFFF
 MEMORY_MIN, MEMORY_MAX = 16 << 20, 4 << 40
 
 _CPU = (
@@ -36,6 +37,7 @@ _SEED = (
     "userData", "userDataBase64", "networkData", "networkDataBase64", "secretRef", "networkDataSecretRef", "metaData",
 )  # fmt: skip
 _BUSES = ("virtio", "sata", "scsi")
+_BUSES_ELSEWHERE = ("usb", "fdc")
 _DEFAULT_BUS = "sata"
 """KubeVirt's, for a disk that names none."""
 
@@ -77,12 +79,12 @@ class Hardware:
 
 def read_hardware(spec: Table, domain: Table, devices: Table) -> Hardware:
     cpu = domain.table("cpu", _CPU)
-    cores, sockets, threads = (cpu.integer(key, 1, VCPUS_MAX) for key in ("cores", "sockets", "threads"))
+    cores, sockets, threads = (cpu.integer(key, 1, _UINT32_MAX) for key in ("cores", "sockets", "threads"))
     if cores is None and sockets is None and threads is None:
         cores = _requested_cpus(domain)
     vcpus = math.prod(n or 1 for n in (cores, sockets, threads))
     if vcpus > VCPUS_MAX:
-        cpu.report.add("out-of-range", cpu.path, f"makes {vcpus} CPUs, {VCPUS_MAX} is the most")
+        domain["cpu"].lack("out-of-range", f"makes {vcpus} CPUs, {VCPUS_MAX} is the most here")
     firmware = domain.table("firmware", _FIRMWARE)
     disks, seed = _storage(spec, devices)
     return Hardware(
@@ -114,9 +116,7 @@ def _requested_cpus(domain: Table) -> int | None:
     wanted = _quantity(field) if field else None
     if field is None or wanted is None:
         return None
-    if not 0 < wanted <= VCPUS_MAX:
-        field.wrong("out-of-range", f"{shown(field.value)} is outside 1..{VCPUS_MAX} CPUs")
-    return math.ceil(wanted)
+    return max(math.ceil(wanted), 1)
 
 
 def _memory(domain: Table) -> int:
@@ -127,7 +127,7 @@ def _memory(domain: Table) -> int:
         return MachineSpec().memory
     if not MEMORY_MIN <= size <= MEMORY_MAX:
         limits = f"{write_bytes(MEMORY_MIN)}..{write_bytes(MEMORY_MAX)}"
-        field.wrong("out-of-range", f"{shown(field.value)} is outside {limits}", "for example 512Mi")
+        field.lack("out-of-range", f"{shown(field.value)} is outside {limits}", "for example 512Mi")
     return math.ceil(size)
 
 
@@ -141,7 +141,7 @@ def _quantity(field: Field) -> Fraction | None:
 def _machine(table: Table) -> str:
     kind = table.text("type")
     if kind and not _MACHINE.fullmatch(kind):
-        table["type"].wrong("machine-type", f"there is no machine type {quoted(kind)} here", "use q35, or leave it out")
+        table["type"].lack("machine-type", f"there is no machine type {quoted(kind)} here", "use q35, or leave it out")
     return kind or MachineSpec().machine
 
 
@@ -149,16 +149,17 @@ def _cpu_model(cpu: Table) -> str:
     model = cpu.text("model")
     if model and not _CPU_MODEL.fullmatch(model):
         hint = "one of `qemu-system-x86_64 -cpu help`, host-model, or leave it out"
-        cpu["model"].wrong("cpu-model", f"{quoted(model)} is not the name of a CPU model", hint)
+        cpu["model"].lack("cpu-model", f"{quoted(model)} is not the name of a CPU model", hint)
     return model
 
 
 def _kernel(table: Table) -> KernelBoot | None:
     container = table.table("container", ("image", "imagePullSecret", "imagePullPolicy", "kernelPath", "initrdPath"))
     if "image" in container:
-        message = "the kernel would be in a container image, and nobody here can unpack it"
+        message = "the kernel is in a container image, and nobody here can unpack it"
         hint = "leave image out: the paths are files of this host then"
-        container["image"].wrong("container-image", message, hint)
+        container["image"].lack("container-image", message, hint)
+        return None  # its paths are those of the image
     kernel = _path(container, "kernelPath")
     initrd = _path(container, "initrdPath")
     arguments = table.text("kernelArgs")
@@ -179,32 +180,41 @@ def _path(table: Table, key: str) -> str:
 
 
 def _storage(spec: Table, devices: Table) -> tuple[tuple[Disk, ...], CloudInit | None]:
-    """Disks and volumes find each other by name, too."""
-    listed, given = devices.get("disks"), spec.get("volumes")
+    """Disks and volumes find each other by name. A volume that neither a disk nor a file system names gets a disk, as
+    from KubeVirt."""
+    given = spec.get("volumes")
     volumes = dict(_volumes(given)) if given else {}
-    disks: dict[str, Disk | CloudInit | None] = {}
-    for item in listed.items("a list of disks") if listed else ():
+    disks: dict[str, Table] = {}
+    for item in _entries(devices, "disks", "a list of disks"):
         table = item.table(_DISK)
         name = table.text("name", required=True) if table else ""
         if table is None or not name:
             continue
         if name in disks:
             table["name"].wrong("duplicate", f"{shown(name)} stands here twice")
-            continue
-        disks[name] = None
-        if name not in volumes:
+        elif name not in volumes and "cdrom" not in table:
             there = f"the volumes are {', '.join(volumes)}" if volumes else "there are no volumes"
             item.wrong("volume-missing", f"no volume has the name {shown(name)}", there)
-            continue
-        disks[name] = _content(name, table, volumes[name])
-    for name, volume in volumes.items():
-        if name not in disks:
-            message = f"no disk has the name {shown(name)}: the machine does not see it"
-            volume.report.warn("volume-unused", volume.path, message, "add it to domain.devices.disks")
-    seeds = [(name, made) for name, made in disks.items() if isinstance(made, CloudInit)]
+        disks.setdefault(name, table)
+    shared = _shared(devices)
+    bare = Table({}, devices["disks"].path, devices.report)
+    wanted = [*disks.items(), *((name, bare) for name in volumes if name not in disks and name not in shared)]
+    contents = {name: _content(name, disk, volumes.get(name)) for name, disk in wanted}
+    seeds = [(name, made) for name, made in contents.items() if isinstance(made, CloudInit)]
     for name, _ in seeds[1:]:
         volumes[name].report.add("duplicate", volumes[name].path, f"is the second seed, {seeds[0][0]} is one already")
-    return tuple(made for made in disks.values() if isinstance(made, Disk)), seeds[0][1] if seeds else None
+    return tuple(made for made in contents.values() if isinstance(made, Disk)), seeds[0][1] if seeds else None
+
+
+def _entries(table: Table, key: str, what: str) -> Iterator[Field]:
+    listed = table.get(key)
+    yield from listed.items(what) if listed else ()
+
+
+def _shared(devices: Table) -> set[str]:
+    """The volumes that the guest sees as a file system, and not as a disk."""
+    tables = [item.table() for item in _entries(devices, "filesystems", "a list of file systems")]
+    return {table.text("name") for table in tables if table is not None}
 
 
 def _volumes(field: Field) -> Iterator[tuple[str, Table]]:
@@ -221,26 +231,31 @@ def _volumes(field: Field) -> Iterator[tuple[str, Table]]:
         yield name, table
 
 
-def _content(name: str, disk: Table, volume: Table) -> Disk | CloudInit | None:
-    kinds = [key for key, _ in volume.fields() if key != "name"]
+def _content(name: str, disk: Table, volume: Table | None) -> Disk | CloudInit | None:
+    """What is in a disk; None where that was complained about, or cannot be had here. No volume: an empty drive."""
     bus, read_only = _how(disk)
-    if kinds == ["cloudInitNoCloud"]:
-        return _seed(volume.table("cloudInitNoCloud", _SEED))
     order = disk.integer("bootOrder", 1, 1 << 16)
-    if kinds == ["hostDisk"]:
-        host = volume.table("hostDisk", ("path", "type", "capacity", "shared"))
-        host.required("path", "the path of an image on this host")
-        if host.text("type") == "DiskOrCreate":
-            host["type"].wrong("disk-create", "disks are not made here", "make the image and write type: Disk")
-        return Disk(name=name, path=_path(host, "path"), bus=bus, read_only=read_only, boot_order=order)
-    kind = kinds[0] if len(kinds) == 1 else ""
-    if not kind:
-        said = f"has {' and '.join(map(shown, kinds))}" if kinds else "has no content"
-        volume.report.add("volume-kind", volume.path, said, "one of hostDisk and cloudInitNoCloud")
-    else:
-        reason = _ELSEWHERE.get(kind, "Windrow knows no such volume")
-        instead = _INSTEAD.get(kind, "hostDisk: {path: …, type: Disk}, an image of this host")
-        volume[kind].wrong("volume-unsupported", f"cannot be given to a machine here: {reason}", f"use {instead}")
+    if volume is None:
+        if "cdrom" not in disk:
+            return None
+        if bus == "virtio":
+            disk["cdrom"].wrong("disk-kind", "there is no CD-ROM drive on the bus virtio", "bus: sata, or scsi")
+        return Disk(name=name, path="", bus=bus, read_only=True, boot_order=order)
+    kinds = [key for key, _ in volume.fields() if key != "name"]
+    match kinds:
+        case ["cloudInitNoCloud"]:
+            return _seed(volume.table("cloudInitNoCloud", _SEED))
+        case ["hostDisk"]:
+            host = volume.table("hostDisk", ("path", "type", "capacity", "shared"))
+            host.required("path", "the path of an image on this host")
+            return Disk(name=name, path=_path(host, "path"), bus=bus, read_only=read_only, boot_order=order)
+        case [kind]:
+            reason = _ELSEWHERE.get(kind, "Windrow knows no such volume")
+            instead = _INSTEAD.get(kind, "hostDisk: {path: …, type: Disk}, an image of this host")
+            volume[kind].lack("volume-unsupported", f"{kind} is not to be had here: {reason}", f"use {instead}")
+        case _:
+            said = f"has {' and '.join(map(shown, kinds))}" if kinds else "has no content"
+            volume.report.add("volume-kind", volume.path, said, "exactly one, such as hostDisk or cloudInitNoCloud")
     return None
 
 
@@ -249,21 +264,24 @@ def _how(disk: Table) -> tuple[str, bool]:
     kinds = [key for key in ("disk", "cdrom", "lun") if key in disk]
     if len(kinds) > 1:
         disk.report.add("disk-kind", disk.path, f"has {' and '.join(kinds)}", "exactly one of them")
-    if "lun" in kinds:
-        disk["lun"].wrong("disk-kind", "SCSI commands are not passed through to this host's devices", "use disk: {…}")
-    kind = "cdrom" if "cdrom" in kinds else "disk"
-    how = disk.table(kind, ("bus", "readonly", "pciAddress", "tray"))
+    kind = kinds[0] if kinds else "disk"
+    if kind == "lun":
+        disk["lun"].lack("disk-kind", "SCSI commands are not passed through to this host's devices", "use disk: {…}")
+    how = disk.table(kind, ("bus", "readonly", "pciAddress", "tray", "reservation"))
     bus = how.text("bus") or _DEFAULT_BUS
-    if bus not in _BUSES:
-        how["bus"].wrong("not-a-choice", f"{quoted(bus)} is not one of {', '.join(_BUSES)}")
-    return bus, kind == "cdrom" or how.flag("readonly")
+    if bus in _BUSES_ELSEWHERE:
+        how["bus"].lack("disk-bus", f"there are no disks on the bus {bus} here", f"use one of {', '.join(_BUSES)}")
+    elif bus not in _BUSES:
+        how["bus"].wrong("not-a-choice", f"{quoted(bus)} is not one of {', '.join((*_BUSES, *_BUSES_ELSEWHERE))}")
+    return bus if bus in _BUSES else _DEFAULT_BUS, kind == "cdrom" or how.flag("readonly")
 
 
 def _seed(table: Table) -> CloudInit:
     for key in ("secretRef", "networkDataSecretRef"):
         if key in table:
             instead = "userData" if key == "secretRef" else "networkData"
-            table[key].wrong("volume-unsupported", "is an object of Kubernetes", f"write the text as {instead}")
+            message = f"{key} is not to be had here: it is an object of Kubernetes"
+            table[key].lack("volume-unsupported", message, f"write the text as {instead}")
     user, network = _text(table, "userData"), _text(table, "networkData")
     return CloudInit(user_data=user, network_data=network, meta_data=table.text("metaData"))
 
@@ -310,15 +328,15 @@ _SEED_NAME = "cloudinitdisk"
 def _write_disks(machine: MachineSpec) -> list[dict[str, Any]]:
     found = []
     for disk in machine.disks:
-        how = {"bus": disk.bus} | ({"readonly": True} if disk.read_only else {})
+        how = {"bus": disk.bus} | ({"readonly": True} if disk.read_only and disk.path else {})
         order = {"bootOrder": disk.boot_order} if disk.boot_order else {}
-        found.append({"name": disk.name, "disk": how, **order})
+        found.append({"name": disk.name, ("disk" if disk.path else "cdrom"): how, **order})
     return found + ([{"name": _SEED_NAME, "disk": {"bus": "virtio"}}] if machine.cloud_init else [])
 
 
 def write_volumes(machine: MachineSpec) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = [
-        {"name": d.name, "hostDisk": {"path": d.path, "type": "Disk"}} for d in machine.disks
+        {"name": d.name, "hostDisk": {"path": d.path, "type": "Disk"}} for d in machine.disks if d.path
     ]
     seed = machine.cloud_init
     return found + ([{"name": _SEED_NAME, "cloudInitNoCloud": _write_seed(seed)}] if seed else [])

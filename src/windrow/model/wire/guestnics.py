@@ -40,13 +40,16 @@ _INTERFACE = (
 )  # fmt: skip
 _DHCP = ("bootFileName", "tftpServerName", "ntpServers", "privateOptions")
 _BINDINGS = {"bridge": Binding.BRIDGE, "masquerade": Binding.MASQUERADE}
-_REFUSED = {
-    "sriov": ("a virtual function of a card would have to be passed through", "bridge: {} on a NAD"),
-    "passt": ("it needs the program passt beside the machine", "masquerade: {}, which does the same in the kernel"),
-    "passtBinding": ("it needs the program passt beside the machine", "masquerade: {}, which does it in the kernel"),
-    "slirp": ("KubeVirt has removed it", "masquerade: {}"),
-    "macvtap": ("KubeVirt has removed it", "bridge: {}, or binding: {name: managedtap}"),
+_BEHIND, _ON = Binding.MASQUERADE, Binding.BRIDGE
+_ELSEWHERE = {
+    "sriov": (_ON, "a virtual function of a card would have to be passed through", "bridge: {} on a NAD"),
+    "passt": (_BEHIND, "it needs the program passt beside the machine", "masquerade: {}, which does it in the kernel"),
+    "passtBinding": (_BEHIND, "it needs the program passt beside the machine", "masquerade: {}"),
+    "slirp": (_BEHIND, "KubeVirt has removed it", "masquerade: {}"),
+    "macvtap": (_ON, "KubeVirt has removed it", "bridge: {}, or binding: {name: managedtap}"),
 }
+"""What KubeVirt has or had: what comes nearest (is the guest's MAC address seen on the network?), why it is not made
+here, and what to use instead."""
 LABEL = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?")
 _NAD = re.compile(r"(?:([a-z0-9][-a-z0-9]{0,62})/)?([a-z0-9][-.a-z0-9]{0,252})")
 _WORD = re.compile(r"[!#-\[\]-~]{1,255}")
@@ -65,7 +68,7 @@ def read_nics(spec: Table, devices: Table, namespace: str) -> tuple[tuple[GuestN
             list(given.items())  # an empty map is no empty list
         return (GuestNetwork(name=POD),), (GuestNic(name=POD, binding=Binding.MASQUERADE),)
     if nics and isinstance(nics.value, list) and len(nics.value) > NICS_MAX:
-        nics.wrong("out-of-range", f"has {len(nics.value)} entries, {NICS_MAX} is the most")
+        nics.lack("out-of-range", f"has {len(nics.value)} entries, {NICS_MAX} is the most here")
     networks = dict(_networks(listed, namespace)) if listed else {}
     found = dict(_nics(nics, networks)) if nics else {}
     _check_pairs(networks, found)
@@ -87,7 +90,7 @@ def _check_pairs(networks: Networks, nics: Nics) -> None:
             field.wrong("network-missing", f"no network has the name {name}", there)
     first: str | None = None
     for name, (network, field) in networks.items():
-        if network.nad and not network.default:
+        if not network.on_pod and not network.default:
             continue
         if first is not None:
             message = f"{first} is the pod's first network already, and there is one at most"
@@ -133,8 +136,10 @@ def _network(name: str, table: Table, item: Field, namespace: str) -> GuestNetwo
         case ["multus"]:
             return GuestNetwork(name=name, nad=_nad(multus, namespace), default=multus.flag("default"))
         case ["resourceClaim"]:
+            claim = table.table("resourceClaim", ("claimName", "requestName")).text("claimName")
             message = "devices claimed from Kubernetes are not given out here"
-            table["resourceClaim"].wrong("network-kind", message, "multus: {networkName: …}")
+            table["resourceClaim"].lack("network-kind", message, "multus: {networkName: …}")
+            return GuestNetwork(name=name, claim=claim or _UNKNOWN)
         case _:
             message = f"must be exactly one of pod and multus, and is {' and '.join(given) or 'neither'}"
             item.wrong("network-kind", message, "pod: {}, or multus: {networkName: …}")
@@ -197,33 +202,33 @@ def _nic(name: str, table: Table, item: Field, network: GuestNetwork | None) -> 
         ports=_ports(table),
         dhcp=_dhcp(table.table("dhcpOptions", _DHCP)),
     )
-    if binding is Binding.MASQUERADE and network is not None and network.nad not in ("", _UNKNOWN):
+    if "masquerade" in table and network is not None and not network.on_pod and network.nad != _UNKNOWN:
         where = table["masquerade"]
         where.wrong("binding-network", f"is for the pod network, and {name} is a NAD's", "bridge: {}")
-    if nic.state is LinkState.ABSENT and network is not None and (not network.nad or network.default):
+    if nic.state is LinkState.ABSENT and network is not None and (network.on_pod or network.default):
         table["state"].wrong("state-absent", "the pod's first network cannot be taken away", "state: down")
     return nic
 
 
 def _binding(table: Table, item: Field) -> Binding | None:
     """Exactly one; null is none, which is easily written by mistake (`bridge:`)."""
-    given = [key for key in (*_BINDINGS, "binding", *_REFUSED) if key in table]
+    given = [key for key in (*_BINDINGS, "binding", *_ELSEWHERE) if key in table]
     if len(given) != 1:
         said = f"has {' and '.join(given)}" if given else "has no binding"
         item.wrong("binding", f"{said}; exactly one says how the guest is connected", "for example bridge: {}")
         return None
     key = given[0]
     inner = table.table(key)
-    if key in _REFUSED:
-        reason, instead = _REFUSED[key]
-        table[key].wrong("binding-unsupported", f"is not made here: {reason}", f"use {instead}")
-        return None
+    if key in _ELSEWHERE:
+        nearest, reason, instead = _ELSEWHERE[key]
+        table[key].lack("binding-unsupported", f"{key} is not made here: {reason}", f"use {instead}")
+        return nearest
     if key != "binding":
         return _BINDINGS[key]
     plugin = inner.text("name", required=True, hint=MANAGED_TAP)
     if plugin and plugin != MANAGED_TAP:
         message = f"there is no binding plugin {quoted(plugin)} here"
-        inner["name"].wrong("binding-unsupported", message, f"use {MANAGED_TAP}, or bridge: {{}}")
+        inner["name"].lack("binding-unsupported", message, f"use {MANAGED_TAP}, or bridge: {{}}")
     return Binding.MANAGED_TAP
 
 
@@ -236,7 +241,7 @@ def _parse_pci(text: str) -> str:
 
 def _ports(table: Table) -> tuple[ForwardedPort, ...]:
     if "portRanges" in table:
-        table["portRanges"].wrong("port-ranges", "ranges of ports are not forwarded", "list them one by one in ports")
+        table["portRanges"].lack("port-ranges", "ranges of ports are not forwarded", "list them one by one in ports")
     found: dict[tuple[str, int], ForwardedPort] = {}
     field = table.get("ports")
     for item in field.items("a list of ports") if field else ():
@@ -303,6 +308,8 @@ def write_networks(machine: MachineSpec) -> list[dict[str, Any]]:
 
 
 def _write_network(network: GuestNetwork) -> dict[str, Any]:
+    if network.claim:
+        return {"resourceClaim": {"claimName": network.claim}}
     if network.nad:
         return {"multus": {"networkName": network.nad, **({"default": True} if network.default else {})}}
     given = {"vmNetworkCIDR": (network.cidr, VM_NETWORK_CIDR), "vmIPv6NetworkCIDR": (network.cidr6, VM_NETWORK_CIDR6)}

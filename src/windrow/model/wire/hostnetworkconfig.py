@@ -6,17 +6,10 @@ import ipaddress
 from collections.abc import Iterator
 from typing import Any
 
-from windrow.model.objects import (
-    AddressMode,
-    HostNetworkConfig,
-    HostRoute,
-    HostRouting,
-    LabelSelector,
-    Operator,
-    Requirement,
-)
+from windrow.model.objects import AddressMode, HostNetworkConfig, HostRoute, HostRouting
 from windrow.model.values import MTU_MAX, MTU_MIN, VID_MAX, Cidr
-from windrow.model.wire.reader import Envelope, Field, Table
+from windrow.model.wire.reader import Envelope, Table
+from windrow.model.wire.selectors import read_label_selector, write_requirements
 from windrow.model.wire.text import quoted
 
 FIELDS = (
@@ -50,7 +43,7 @@ def read(spec: Table, envelope: Envelope) -> HostNetworkConfig:
         vid=(vid.integer(0, VID_MAX, code="vid-range", hint=_VID_HINT) if vid else None) or 0,
         mode=chosen or AddressMode.STATIC,
         ips=ips,
-        node_selector=_selector(selector) if selector else None,
+        node_selector=read_label_selector(selector) if selector else None,
         underlay=spec.flag("underlay"),
         description=spec.text("description"),
         routing=_routing(spec, chosen),
@@ -160,46 +153,13 @@ def _routes(spec: Table) -> Iterator[HostRoute]:
             yield HostRoute(to=to, via=via, metric=metric)
 
 
-def _selector(field: Field) -> LabelSelector | None:
-    """metav1.LabelSelector (apimachinery `LabelSelectorAsSelector`)."""
-    table = field.table(("matchLabels", "matchExpressions"))
-    if table is None:
-        return None
-    labels = [
-        Requirement(key=key, operator=Operator.IN, values=(value,)) for key, value in table.texts("matchLabels").items()
-    ]
-    expressions = table.get("matchExpressions")
-    found = [_requirement(item) for item in expressions.items()] if expressions else []
-    return LabelSelector(requirements=(*labels, *(r for r in found if r)))
-
-
-def _requirement(item: Field) -> Requirement | None:
-    table = item.table(("key", "operator", "values"))
-    if table is None:
-        return None
-    key = table.text("key", required=True)
-    named = table.required("operator", "In, NotIn, Exists or DoesNotExist")
-    operator = named.choice(Operator) if named else None
-    values = table.get("values")
-    texts = tuple(t for t in (v.text() for v in values.items()) if t is not None) if values else ()
-    if operator is None:
-        return None
-    needs = operator in (Operator.IN, Operator.NOT_IN)
-    given = bool(values and values.value)
-    if needs and not given:
-        table.report.add("required", f"{table.path}.values", f"is empty, and operator is {operator}", "list the values")
-    if given and values and not needs:
-        values.wrong("selector-invalid", f"must be empty with operator {operator}", "remove it")
-    return Requirement(key=key, operator=operator, values=texts)
-
-
 def write(config: HostNetworkConfig) -> dict[str, Any]:
     spec: dict[str, Any] = {"description": config.description} if config.description else {}
     spec |= {"clusterNetwork": config.cluster_network, "vlanID": config.vid, "mode": str(config.mode)}
     if config.ips:
         spec["ips"] = {node: ",".join(addresses) for node, addresses in config.ips.items()}
     if config.node_selector is not None:
-        expressions = [_expression(r) for r in config.node_selector.requirements]
+        expressions = write_requirements(config.node_selector.requirements)
         spec["nodeSelector"] = {"matchExpressions": expressions} if expressions else {}
     if config.underlay:
         spec["underlay"] = True
@@ -222,8 +182,3 @@ def _write_routing(routing: HostRouting) -> dict[str, Any]:
 def _write_route(route: HostRoute) -> dict[str, Any]:
     via: dict[str, Any] = {"via": route.via} if route.via else {}
     return {"to": route.to, **via, **({} if route.metric is None else {"metric": route.metric})}
-
-
-def _expression(requirement: Requirement) -> dict[str, Any]:
-    values = {"values": list(requirement.values)} if requirement.values else {}
-    return {"key": requirement.key, "operator": str(requirement.operator), **values}

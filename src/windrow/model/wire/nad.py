@@ -8,34 +8,43 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from windrow.model.names import CLUSTER_NETWORK_MAX
+from windrow.model.names import cluster_network_of_bridge
 from windrow.model.objects import NetworkAttachmentDefinition, NetworkType
 from windrow.model.values import VID_MAX, VID_MIN, VidSet, parse_ifname
 from windrow.model.wire.reader import Envelope, Field, Report, Table, kind_of
-from windrow.model.wire.text import MAX_DEPTH, Plain, clean, plain, quoted, shown, trees
+from windrow.model.wire.text import MAX_DEPTH, Plain, clean, plain, shown, trees
 from windrow.model.wire.vlanconfig import read_mtu
 
 FIELDS = ("config",)
 
 KEYS = (
     "cniVersion", "name", "type", "bridge", "isGateway", "isDefaultGateway", "forceAddress", "ipMasq", "mtu",
-    "hairpinMode", "promiscMode", "vlan", "provider", "vlanTrunk", "ipam",
+    "hairpinMode", "promiscMode", "vlan", "provider", "vlanTrunk", "ipam", "ipMasqBackend", "preserveDefaultVlan",
+    "portIsolation", "macspoofchk", "enabledad", "disableContainerInterface", "dns", "capabilities", "runtimeConfig",
+    "args", "prevResult",
 )  # fmt: skip
-_BY_FOLDED = {key.lower(): key for key in KEYS}
-_WORD = re.compile(r"[a-z0-9][a-z0-9-]*")
+PLACE = "spec.config"
+BRIDGE_TYPES = ("bridge", "windrow-bridge")
+_OVERLAY = "kube-ovn"
+_DEFAULT_BRIDGE = "cni0"
+"""That of the reference's plugin."""
+_UINT16_MAX = 0xFFFF
+_BY_FOLDED = {key.lower(): key for key in (*KEYS, "plugins")}
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|,(?=\s*[}\]])|[{}\[\]]', re.DOTALL)
 
 
 def read(spec: Table, envelope: Envelope, document: Plain) -> NetworkAttachmentDefinition:
-    field = spec.required("config", "the CNI configuration, as a JSON text: config: |")
+    """Without `config`, or with an empty one, it stands for the node's CNI configuration of its name (Multus)."""
+    field = spec.get("config")
     if field is not None and isinstance(field.value, dict):
         field.expected("a text with JSON in it", "write `config: |` and the JSON below it")
         field = None
     text = field.text() if field else None
     config: dict[str, Any] = {}
-    if field is not None and text is not None:
+    if field is not None and text:
         start = document.lines.get(field.path, 0) if field.path in document.blocks else None
         config = decode(text, _Place(field, start)) or {}
     return _network(config, envelope, field.report if field else spec.report)
@@ -142,26 +151,21 @@ def _note_lines(text: str, place: _Place) -> None:
 
 
 def _network(config: dict[str, Any], envelope: Envelope, report: Report) -> NetworkAttachmentDefinition:
-    table = Table(_folded(config), "spec.config", report, KEYS)
-    cni = table.text("type")
     bridge, vid, mtu = "", 0, 0
     trunk = VidSet()
     kind: NetworkType | None = None
-    if not config:
-        pass
-    elif "plugins" in config or cni not in ("", "bridge", "kube-ovn"):
-        what = "a list of plugins" if "plugins" in config else f"CNI type {quoted(cni)}"
-        message = f"{what} is not a bridge network: it is kept, and nothing is made from it"
-        report.warn("nad-type", "spec.config.type", message)
-    elif cni == "kube-ovn":
-        kind = NetworkType.OVERLAY
-    else:
+    plugins = list(_plugins(config, report)) if config else []
+    table = next((plugin for plugin in plugins if _is_bridge(plugin, alone="plugins" not in config)), None)
+    if table is not None:
+        table = Table(table.value, table.path, report, KEYS)
         bridge = _bridge(table)
-        mtu = read_mtu(table)
+        mtu = read_mtu(table) if cluster_network_of_bridge(bridge) else table.integer("mtu", 0, _UINT16_MAX) or 0
         vid = table.integer("vlan", 0, VID_MAX, code="vid-range", hint="0 or absent means untagged") or 0
         listed = table.get("vlanTrunk")
         trunk = _trunk(listed) if listed else trunk
         kind = _type(vid, trunk, listed)
+    elif any(plugin.value.get("type") == _OVERLAY for plugin in plugins):
+        kind = NetworkType.OVERLAY
     return NetworkAttachmentDefinition(
         meta=envelope.meta,
         doc=envelope.doc,
@@ -172,28 +176,52 @@ def _network(config: dict[str, Any], envelope: Envelope, report: Report) -> Netw
         vid=vid,
         trunk=trunk,
         mtu=mtu,
+        place=table.path if table is not None else PLACE,
     )
 
 
-def _folded(config: dict[str, Any]) -> dict[str, Any]:
+def _plugins(config: dict[str, Any], report: Report) -> Iterator[Table]:
+    """The configuration itself, or each one of a list (CNI, section 1)."""
+    top = Table(_folded(config), PLACE, report)
+    listed = top.get("plugins")
+    if listed is not None and listed.value == []:
+        listed.wrong("required", "is an empty list", "one plugin at least, such as {type: bridge, …}")
+    for table in (item.table() for item in listed.items("a list of plugins")) if listed else [top]:
+        if table is not None:
+            plugin = Table(_folded(table.value), table.path, report)
+            plugin.text("type", required=listed is not None, hint="the name of a CNI plugin")
+            yield plugin
+
+
+def with_mtu(nad: NetworkAttachmentDefinition, mtu: int) -> dict[str, Any]:
+    """The configuration with another MTU for its bridge network."""
+    if nad.place == PLACE:
+        return {**nad.config, "mtu": mtu}
+    number = int(nad.place.rpartition("[")[2].rstrip("]"))
+    return {
+        key: [{**one, "mtu": mtu} if i == number else one for i, one in enumerate(value)]
+        if key.lower() == "plugins"
+        else value
+        for key, value in nad.config.items()
+    }
+
+
+def _is_bridge(plugin: Table, *, alone: bool) -> bool:
+    """Harvester takes a configuration without a type for one of `bridge`."""
+    return plugin.value.get("type") in (*BRIDGE_TYPES, *(("", None) if alone else ()))
+
+
+def _folded(config: Mapping[str, Any]) -> dict[str, Any]:
     """Known keys in their right case; of several that differ in case only, the last one counts."""
     return {_BY_FOLDED.get(key.lower(), key): value for key, value in config.items()}
 
 
 def _bridge(table: Table) -> str:
+    """Any name: one that does not end in -br is of no cluster network."""
+    if "bridge" not in table and table.value.get("type") in BRIDGE_TYPES:
+        return _DEFAULT_BRIDGE
     name = table.text("bridge", required=True, hint="the bridge of a cluster network, such as oob-br")
-    field = table["bridge"]
-    if not name:
-        return ""
-    if not name.endswith("-br"):
-        known = 0 < len(name) <= CLUSTER_NETWORK_MAX and _WORD.fullmatch(name)
-        hint = f"the bridge of a cluster network {name} is {name}-br" if known else "<cluster network>-br"
-        field.wrong("bridge-name", f"{quoted(name)} does not end in -br", hint)
-        return ""
-    if name == "-br":
-        field.wrong("bridge-name", "there is no name before -br", "<cluster network>-br")
-        return ""
-    return field.parsed(parse_ifname, "bridge-name", "<cluster network>-br") or ""
+    return (table["bridge"].parsed(parse_ifname, "bridge-name", "<cluster network>-br") or "") if name else ""
 
 
 def _type(vid: int, trunk: VidSet, listed: Field | None) -> NetworkType:

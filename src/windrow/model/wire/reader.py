@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Any, TypeVar
 
 from windrow.model.lazy import dataclass
+from windrow.model.machines import Lack
 from windrow.model.meta import Meta, Source
 from windrow.model.problems import Problem, Severity
 from windrow.model.values import Ref
@@ -24,12 +25,14 @@ _LONGEST_WORD = 100
 
 
 class Report:
-    """The problems of one document; not a value, it lives while the document is read."""
+    """The problems of one document, and what a machine needs and is not made here (`lacks`); not a value, it lives
+    while the document is read."""
 
     def __init__(self, source: Source, prefix: str = "") -> None:
         self.source = source
         self.about: Ref | None = None
         self.problems: list[Problem] = []
+        self.lacks: list[Lack] = []
         self._prefix = prefix
 
     def add(self, code: str, path: str, message: str, hint: str = "", *, line: int | None = None) -> None:
@@ -122,6 +125,10 @@ class Field:
     def wrong(self, code: str, message: str, hint: str = "") -> None:
         self.report.add(code, self.path, message, hint)
 
+    def lack(self, code: str, message: str, hint: str = "") -> None:
+        """It is right, and a machine that needs it cannot be started here."""
+        self.report.lacks.append(Lack(code=code, path=self.path, message=message, hint=hint))
+
     def expected(self, what: str, hint: str = "") -> None:
         leaf = "" if self.path.endswith("]") else self.path.rpartition(".")[2]
         example = f"for example: {leaf}: {_EXAMPLES[what]}" if leaf and what in _EXAMPLES else ""
@@ -151,12 +158,12 @@ class Field:
         self.expected("true or false")
         return None
 
-    def choice(self, choices: type[E], code: str = "not-a-choice") -> E | None:
+    def choice(self, choices: Iterable[E], code: str = "not-a-choice") -> E | None:
         if (text := self.text()) is None:
             return None
-        words = [str(c) for c in choices]
+        words = {str(c): c for c in choices}
         if text in words:
-            return choices(text)
+            return words[text]
         self.wrong(code, f"{quoted(text)} is not one of {', '.join(words)}", suggestion(text, words))
         return None
 

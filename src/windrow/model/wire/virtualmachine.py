@@ -1,11 +1,14 @@
 """VirtualMachine and VirtualMachineInstance: the fields of KubeVirt's objects that make and connect a machine.
 
-The rest of KubeVirt's fields is kept and no error. One that asks for something which a machine here would silently
-lack is a warning; one without which it cannot do its work is refused, with what to use instead.
+What KubeVirt takes is no error, whatever is made of it here: its networks count on every host that reads it. The rest
+of KubeVirt's fields is kept; one that asks for something which a machine here would silently do without is a warning.
+What it cannot start without and is not made here is one of its `lacks`, with what to use instead: that is for
+`rules.start` to say.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from enum import StrEnum
 from typing import Any
 
@@ -13,7 +16,8 @@ from windrow.model.machines import FIRST_PORT_SLOT, SPARE_PORTS, MachineSpec, Vi
 from windrow.model.meta import Meta
 from windrow.model.wire.guesthardware import read_hardware, write_domain, write_volumes
 from windrow.model.wire.guestnics import LABEL, read_nics, write_networks, write_nics
-from windrow.model.wire.reader import Envelope, Table
+from windrow.model.wire.reader import Envelope, Field, Table
+from windrow.model.wire.selectors import read_node_terms, write_node_terms
 from windrow.model.wire.text import quoted
 
 FIELDS = (
@@ -89,11 +93,13 @@ def _run_strategy(spec: Table) -> str:
 
 def _machine(spec: Table, meta: Meta) -> MachineSpec:
     if len(meta.name) > NAME_MAX:
-        message = f"has {len(meta.name)} characters, {NAME_MAX} is the most"
-        spec.report.add("name-too-long", "metadata.name", message, "a shorter one: files are called after the machine")
+        message = f"has {len(meta.name)} characters, {NAME_MAX} is the most here"
+        name = Field(meta.name, "metadata.name", spec.report)
+        name.lack("name-too-long", message, "a shorter one: files are called after the machine")
     domain = spec.table("domain", _DOMAIN, required=True, hint="domain: {devices: {…}}")
     devices = domain.table("devices", _DEVICES)
     networks, nics = read_nics(spec, devices, meta.namespace)
+    lacks = [replace(lack, hypervisor=False) for lack in spec.report.lacks]
     hardware = read_hardware(spec, domain, devices)
     _warn(domain, devices)
     machine = MachineSpec(
@@ -112,10 +118,11 @@ def _machine(spec: Table, meta: Meta) -> MachineSpec:
         hostname=_label(spec, "hostname"),
         subdomain=_label(spec, "subdomain"),
         node_selector=tuple(sorted(spec.texts("nodeSelector").items())),
+        node_terms=read_node_terms(spec),
     )
     _check_boot_order(machine, devices)
     _check_pci(machine, devices)
-    return machine
+    return replace(machine, lacks=(*lacks, *spec.report.lacks[len(lacks) :]))
 
 
 def _label(spec: Table, key: str) -> str:
@@ -176,7 +183,7 @@ def _check_pci(machine: MachineSpec, devices: Table) -> None:
         elif not number and not 0x03 <= slot <= last:
             message = f"{nic.pci_address}: the slots 03..{last:02x} of bus 00 are free to choose"
         if message:
-            devices["interfaces"].wrong("pci-invalid", message, "leave pciAddress out: then each gets its own")
+            devices["interfaces"].lack("pci-invalid", message, "leave pciAddress out: then each gets its own")
 
 
 def write(vm: VirtualMachine) -> dict[str, Any]:
@@ -201,6 +208,7 @@ def _write_machine(machine: MachineSpec) -> dict[str, Any]:
         domain["devices"]["autoattachPodInterface"] = False
     found: dict[str, Any] = {
         "nodeSelector": dict(machine.node_selector),
+        "affinity": write_node_terms(machine.node_terms) if machine.node_terms is not None else {},
         "hostname": machine.hostname,
         "subdomain": machine.subdomain,
         "domain": domain,

@@ -40,7 +40,7 @@ def pod_ifname(network: GuestNetwork) -> IfName:
 
 
 def is_primary(network: GuestNetwork) -> bool:
-    return not network.nad or network.default
+    return network.on_pod or network.default
 
 
 def names_of(pod: str) -> NicNames:

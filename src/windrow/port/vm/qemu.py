@@ -31,6 +31,8 @@ SANDBOX = ("-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resou
 """More arguments, for a QEMU that was built with seccomp: it starts no other program, becomes nobody
 else, and calls nothing that no program of today does."""
 _DISK_DRIVERS = {"virtio": "virtio-blk-pci", "sata": "ide-hd", "scsi": "scsi-hd"}
+_DRIVES = {"sata": "ide-cd", "scsi": "scsi-cd"}
+"""Without a CD in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,8 +267,9 @@ def _disks(machine: MachineSpec, opened: Mapping[int, int]) -> list[str]:
     if any(disk.bus == "scsi" for disk in machine.disks):
         found += ["-device", "virtio-scsi-pci,id=scsi"]
     ordered = any(disk.boot_order for disk in machine.disks) or any(nic.boot_order for nic in machine.nics)
+    boot = next((disk for disk in machine.disks if disk.path), None)
     for i, disk in enumerate(machine.disks):
-        first = i == 0 and not ordered and machine.kernel is None
+        first = disk is boot and not ordered and machine.kernel is None
         file = _set(opened[i]) if i in opened else disk.path
         found += _disk(disk, file, i, 1 if first else disk.boot_order)
     return found
@@ -276,16 +279,20 @@ def _disk(disk: Disk, filename: str, number: int, boot_order: int | None) -> lis
     """The format goes by the disk's own path, and is never guessed from what is in the image: a guest could write
     itself the header of another one."""
     node = f"disk{number}"
+    if not disk.path:
+        return ["-device", _option(_placed({"driver": _DRIVES[disk.bus], "id": node}, disk, number, boot_order))]
     only = {"read-only": disk.read_only}
     file = {"driver": "file", "node-name": f"{node}-file", "filename": filename, **only}
     image = {"driver": disk.image_format, "node-name": node, "file": f"{node}-file", **only}
     # ATA has no disk that cannot be written to, only CDs (hw/ide/qdev.c: ide_dev_initfn).
     driver = "ide-cd" if disk.bus == "sata" and disk.read_only else _DISK_DRIVERS[disk.bus]
-    device: dict[str, Any] = {"driver": driver, "drive": node, "id": node}
-    if disk.bus != "virtio":
-        device["bus"] = "scsi.0" if disk.bus == "scsi" else f"sata.{number}"
-    device |= {"bootindex": boot_order} if boot_order else {}
+    device = _placed({"driver": driver, "drive": node, "id": node}, disk, number, boot_order)
     return ["-blockdev", _block(file), "-blockdev", _block(image), "-device", _option(device)]
+
+
+def _placed(device: dict[str, Any], disk: Disk, number: int, boot_order: int | None) -> dict[str, Any]:
+    bus = {"scsi": "scsi.0", "sata": f"sata.{number}"}.get(disk.bus)
+    return device | ({"bus": bus} if bus else {}) | ({"bootindex": boot_order} if boot_order else {})
 
 
 def _seed(directory: str) -> list[str]:

@@ -1,0 +1,91 @@
+"""Selectors of nodes: metav1.LabelSelector, and the required node affinity of a machine (core/v1)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from windrow.model.selectors import LABEL_OPERATORS, LabelSelector, NodeTerm, Operator, Requirement
+from windrow.model.wire.reader import Field, Table
+from windrow.model.wire.text import quoted
+
+_WITH_VALUES = (Operator.IN, Operator.NOT_IN, Operator.GREATER, Operator.LESS)
+_REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
+_NAME = "metadata.name"
+"""The one field that `matchFields` knows."""
+
+
+def read_label_selector(field: Field) -> LabelSelector | None:
+    """As apimachinery's `LabelSelectorAsSelector`."""
+    table = field.table(("matchLabels", "matchExpressions"))
+    if table is None:
+        return None
+    labels = [
+        Requirement(key=key, operator=Operator.IN, values=(value,)) for key, value in table.texts("matchLabels").items()
+    ]
+    return LabelSelector(requirements=(*labels, *_requirements(table, "matchExpressions", LABEL_OPERATORS)))
+
+
+def read_node_terms(spec: Table) -> tuple[NodeTerm, ...] | None:
+    """What `affinity` requires of a node; None: nothing. What is only preferred is no reason to refuse."""
+    node = spec.table("affinity").table("nodeAffinity").table(_REQUIRED, ("nodeSelectorTerms",))
+    listed = node.get("nodeSelectorTerms")
+    tables = [item.table(("matchExpressions", "matchFields")) for item in listed.items()] if listed else None
+    return tuple(_term(table) for table in tables if table is not None) if tables is not None else None
+
+
+def _term(table: Table) -> NodeTerm:
+    names = _requirements(table, "matchFields", (Operator.IN, Operator.NOT_IN))
+    for name in names:
+        if name.key != _NAME:
+            message = f"there is no field {quoted(name.key)} to match"
+            table["matchFields"].wrong("selector-invalid", message, f"use {_NAME}, or matchExpressions for labels")
+    return NodeTerm(labels=tuple(_requirements(table, "matchExpressions", tuple(Operator))), names=tuple(names))
+
+
+def _requirements(table: Table, key: str, operators: Sequence[Operator]) -> list[Requirement]:
+    listed = table.get(key)
+    found = [_requirement(item, operators) for item in listed.items()] if listed else []
+    return [requirement for requirement in found if requirement]
+
+
+def _requirement(item: Field, operators: Sequence[Operator]) -> Requirement | None:
+    table = item.table(("key", "operator", "values"))
+    if table is None:
+        return None
+    key = table.text("key", required=True)
+    *most, last = map(str, operators)
+    named = table.required("operator", f"{', '.join(most)} or {last}")
+    operator = named.choice(operators) if named else None
+    values = table.get("values")
+    texts = tuple(t for t in (v.text() for v in values.items()) if t is not None) if values else ()
+    if operator is None:
+        return None
+    given = bool(values and values.value)
+    if operator in _WITH_VALUES and not given:
+        table.report.add("required", f"{table.path}.values", f"is empty, and operator is {operator}", "list the values")
+    if given and values and operator not in _WITH_VALUES:
+        values.wrong("selector-invalid", f"must be empty with operator {operator}", "remove it")
+    if values and operator in (Operator.GREATER, Operator.LESS) and not _is_number(texts):
+        values.wrong("selector-invalid", f"must be one whole number with operator {operator}", 'for example ["4"]')
+    return Requirement(key=key, operator=operator, values=texts)
+
+
+def _is_number(texts: Sequence[str]) -> bool:
+    return len(texts) == 1 and texts[0].removeprefix("-").isdecimal() and len(texts[0]) < 20
+
+
+def write_requirements(requirements: Iterable[Requirement]) -> list[dict[str, Any]]:
+    return [
+        {"key": r.key, "operator": str(r.operator), **({"values": list(r.values)} if r.values else {})}
+        for r in requirements
+    ]
+
+
+def write_node_terms(terms: Sequence[NodeTerm]) -> dict[str, Any]:
+    """As the value of `affinity`."""
+    found = []
+    for term in terms:
+        given = {"matchExpressions": term.labels, "matchFields": term.names}
+        found.append({key: write_requirements(value) for key, value in given.items() if value})
+    return {"nodeAffinity": {_REQUIRED: {"nodeSelectorTerms": found}}}
