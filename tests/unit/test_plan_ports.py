@@ -93,7 +93,8 @@ def test_a_port_in_its_place_asks_for_nothing(node: Node) -> None:
 def test_a_port_is_wanted_as_its_record_says(node: Node) -> None:
     record = node.attach(port_record("web", "oob-br", "100*"))
     want = node.plan().compiled.state.links[record.host]
-    assert want == Link(name=record.host, spec=Other(kind="veth"), up=True, master="oob-br", vlans=ports("100*"))
+    spec = Other(kind="veth")
+    assert want == Link(name=record.host, spec=spec, up=True, mtu=1500, master="oob-br", vlans=ports("100*"))
     assert want.origin == (Ref("Port", "web/net1", "default"),)
 
 
@@ -232,6 +233,27 @@ def test_a_port_of_the_management_network_is_put_back_and_nothing_else_changes()
     assert after[record.host].master == "mgmt-br" and after[record.host].vlans == ports("1*")
     assert {n: k for n, k in after.items() if n != record.host} == {n: k for n, k in before.items() if n != record.host}
     assert after[record.host].mtu == 1500, "mgmt-br follows its smallest port"
+
+
+def test_a_port_follows_the_mtu_of_its_network() -> None:
+    node = Node()
+    record = node.attach(port_record("web", "oob-br", "100*"))
+    node.cluster = cluster(cluster_network("oob"), vlan_config("oob", ["eth1", "eth2"], mtu=9000), nad("a", "oob", 100))
+    before = node.kernel.observe()
+    plan = node.plan().plan
+    assert SetLink(mtu=9000) in [s.action for s in plan.steps if s.link == record.host]
+    assert node.apply().ok and node.link(record.host).mtu == 9000
+    assert execute(make_plan(normalise(before, frozenset({record.host})), node.kernel.observe()), node.kernel).ok
+    assert node.link(record.host).mtu == 1500, "undo"
+
+
+def test_a_port_that_comes_back_has_the_mtu_of_its_network(node: Node) -> None:
+    record = node.attach(port_record("web", "oob-br", "100*"))
+    node.do(step(record.host, SetMaster(None)), step(record.host, SetLink(mtu=1400)))
+    assert node.apply().ok and node.link(record.host).mtu == 1500
+    node.do(step(record.host, SetLink(mtu=9000)))
+    (lowered,) = node.plan().plan.steps
+    assert (lowered.action, lowered.impact) == (SetLink(mtu=1500), Impact.FLAP)
 
 
 # -- the guard -------------------------------------------------------------------------------------

@@ -58,7 +58,7 @@ def compile_node(cluster: Cluster, facts: NodeFacts) -> Compiled:
     links = with_addresses(links, hosts.configs, facts) + host_links(hosts.configs, cluster, facts, ours)
     ports = ports_of(facts, present)
     said = tuple(port_problems(ports, _carried(links), facts))
-    links += port_links(ports, facts)
+    links += port_links(ports, links, facts)
     routes = host_routes(hosts.configs, facts)
     held = _held(choice.held, facts) | {IfName(name) for name in hosts.held}
     return Compiled(

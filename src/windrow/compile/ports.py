@@ -25,13 +25,15 @@ def ports_of(facts: NodeFacts, cluster_networks: Iterable[str]) -> tuple[PortRec
     return tuple(record for record in facts.ports if record.bridge in bridges)
 
 
-def port_links(ports: Iterable[PortRecord], facts: NodeFacts) -> list[Link]:
-    """One for each port that is there."""
+def port_links(ports: Iterable[PortRecord], bridges: Iterable[Link], facts: NodeFacts) -> list[Link]:
+    """One for each port that is there, with the MTU of its bridge where that is wanted from a manifest."""
+    mtus = {bridge.name: bridge.mtu for bridge in bridges}
     return [
         Link(
             name=record.host,
             spec=Other(kind="veth"),
             up=True,
+            mtu=mtus.get(record.bridge),
             master=record.bridge,
             vlans=record.vlans,
             isolated=record.isolated,

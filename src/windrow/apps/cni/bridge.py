@@ -86,7 +86,8 @@ class _Add:
         if self._config.spoof_check:
             self._check_spoofing()  # before there is a link whose frames it could miss
         with changing(self._host):
-            bridge = bridges.ensure(self._config, self._host, self._undo)
+            mac = host_mac(self._request.container_id, self._request.ifname)
+            bridge = bridges.ensure(self._config, mac, self._host, self._undo)
             self._make_port(bridge, pod)
         addressing: Addressing | None = None
         made: list[Interface] = []
@@ -120,8 +121,9 @@ class _Add:
         """The cable is made in one message, with one end a port of the bridge and the other one in the pod."""
         config, rtnl, ifname = self._config, self._host.rtnl(), self._request.ifname
         mac = host_mac(self._request.container_id, ifname)
-        end = links.End(name=self._port, mac=mac, mtu=config.mtu, group=PORT_GROUP)
-        peer = links.End(name=ifname, netns=pod, mac=self._mac, mtu=config.mtu)
+        mtu = bridges.port_mtu(config, bridge, self._place, self._host)
+        end = links.End(name=self._port, mac=mac, mtu=mtu, group=PORT_GROUP)
+        peer = links.End(name=ifname, netns=pod, mac=self._mac, mtu=config.mtu or bridge.mtu)
         try:
             rtnl.run(links.veth(end, peer, master=bridge.ifindex))
         except AlreadyThere as error:
