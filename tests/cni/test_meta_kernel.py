@@ -495,7 +495,24 @@ def test_a_plugins_own_default_route_wins(routed: Node) -> None:
     ipam = routed.ipam("10.65.0.0/24", routes=[{"dst": "0.0.0.0/0"}])
     routed.nad("gateway", routed.bridge(ipam=ipam))
     routed.add(pod, [{"name": "gateway", "default-route": []}])
-    assert default_routes(routed, pod) == [("10.65.0.1", "net1")]
+    assert default_routes(routed, pod) == [("10.65.0.1", "net1"), ("fd62::1", "eth0")]
+
+
+def test_a_claim_without_a_default_route_takes_nobodys(routed: Node) -> None:
+    pod = routed.pod()
+    result = routed.add(pod, [{"name": "addressed", "default-route": []}])
+    assert default_routes(routed, pod) == [("10.62.0.1", "eth0"), ("fd62::1", "eth0")]
+    assert [route["dst"] for route in result["routes"]] == ["0.0.0.0/0", "::/0"]
+
+
+def test_two_claims_that_meet_are_refused_and_nothing_is_left(routed: Node) -> None:
+    routed.nad("one", routed.bridge(ipam=routed.ipam("10.65.0.0/24", routes=[{"dst": "0.0.0.0/0"}])))
+    routed.nad("two", routed.bridge(ipam=routed.ipam("10.66.0.0/24", routes=[{"dst": "0.0.0.0/0"}])))
+    pod = routed.pod()
+    networks = [{"name": "one", "default-route": []}, {"name": "two", "default-route": []}]
+    error = routed.refused(routed.env("ADD", pod), routed.config(annotation(networks)))
+    assert "two networks claim the default route of IPv4" in error["msg"]
+    assert routed.inside(pod) == {}
 
 
 def test_a_default_route_that_leads_nowhere(routed: Node) -> None:

@@ -21,8 +21,7 @@ from windrow.apps.cni.podinfo import PodFiles, PodSource, RuntimeArguments, find
 from windrow.apps.cni.wanted import Wanted, wanted
 from windrow.model.attachments import Attached, Attachment
 from windrow.netlink.errors import KernelError
-from windrow.port import netstatus
-from windrow.port.defaultroute import turned
+from windrow.port import defaultroute, netstatus
 from windrow.port.delegates import Wishes, args_text, cni_args, plugin_configs, read_network
 from windrow.port.errors import IN_THE_WAY, INVALID_CONFIG, IO_FAILURE, MISSING, NOT_AVAILABLE, TRY_AGAIN, CniError
 from windrow.port.request import Request
@@ -114,18 +113,24 @@ def _attach(records: AttachmentRecords, record: Attached, plan: Wanted, caller: 
 
 def _turn(done: Sequence[Attachment], plan: Wanted, caller: Caller) -> list[Attachment]:
     """Lead the default routes to where the annotation wants them, in the pod and in the results."""
-    turns = {a.ifname: (t.lose, t.gateways) for a, t in zip(done, plan.turns, strict=True) if t}
-    if not turns:
+    if all(claim is None for claim in plan.claims):
         return list(done)
     from windrow.netlink import podroutes  # loads what observes a whole namespace, which few calls need
 
     try:
-        podroutes.turn(caller.netns, turns)
+        found = podroutes.default_families(caller.netns) if () in plan.claims else {}
+        given = [found.get(attachment.ifname, frozenset()) for attachment in done]
+        all_turns = defaultroute.turns(plan.claims, given, about=plan.about)
+        podroutes.turn(
+            caller.netns, {a.ifname: (t.lose, t.gateways) for a, t in zip(done, all_turns, strict=True) if t}
+        )
     except KernelError as error:
         failed = refused(error)
         message = f"[{caller.pod or caller.container_id}] default-route: {failed.message}"
         raise CniError(failed.code, message, failed.details) from error
-    return [replace(a, result=turned(a.result or {}, turn)) for a, turn in zip(done, plan.turns, strict=True)]
+    return [
+        replace(a, result=defaultroute.turned(a.result or {}, turn)) for a, turn in zip(done, all_turns, strict=True)
+    ]
 
 
 def _roll_back(records: AttachmentRecords, record: Attached, done: Sequence[Attachment], caller: Caller) -> None:
