@@ -112,6 +112,77 @@ def test_what_a_killed_process_was_writing(host: Any, pod: Any) -> None:
     assert not left.exists() and len(host.records.all()) == 1
 
 
+# A reboot -----------------------------------------------------------------------------------------
+
+
+def test_a_reboot_leaves_leases_and_gc_frees_them(host: Any, pod: Any) -> None:
+    from windrow.apps.cni.host import Host
+    from windrow.apps.cni.upkeep import left_overs
+
+    def look() -> Any:
+        there = Host(host.root, "n1")
+        try:
+            return left_overs(there)
+        finally:
+            there.close()
+
+    host.add(pod, host.addressed())
+    host.add(pod, host.config(), CNI_IFNAME="net1")
+    assert netns.opened_in(host.fd, look).gone == ()
+    host.reboot()
+    assert host.leased() == ["10.1.2.2"]
+    (call,) = netns.opened_in(host.fd, look).gone
+    assert call.about.startswith("leases of port veth") and "eth0 of container c1" in call.about
+    assert host.run(host.command, {**host.environment("DEL", ""), **call.env}, call.config).exit == 0
+    assert (host.leased(), host.lasting.all(), netns.opened_in(host.fd, look).gone) == ([], [], ())
+
+
+@pytest.mark.parametrize("by", ["GC", "DEL", "ADD", "another ADD"])
+def test_leases_from_before_a_reboot_are_freed(host: Any, by: str) -> None:
+    ipam = host.addressed()["ipam"] | {
+        "ranges": [[{"subnet": "10.1.2.0/24", "rangeStart": "10.1.2.9", "rangeEnd": "10.1.2.9"}]]
+    }
+    config = host.config(ipam=ipam)
+    host.add(host.pod(), config)
+    host.reboot()
+    assert host.leased() == ["10.1.2.9"]
+    match by:
+        case "GC":
+            assert gc(host, config=config).exit == 0
+        case "DEL":
+            host.delete("", host.config())  # the configuration is another one by now
+        case _:
+            container = "c1" if by == "ADD" else "c2"
+            assert host.add(host.pod(), config, CNI_CONTAINERID=container)["ips"][0]["address"] == "10.1.2.9/24"
+            assert [record.container_id for record in host.lasting.all()] == [container]
+            return
+    assert host.leased() == [] and host.lasting.all() == []
+
+
+def test_a_namespace_whose_path_is_somebody_elses_by_now(host: Any) -> None:
+    """Its port went with it."""
+    from windrow.apps.cni.host import Host
+    from windrow.apps.cni.upkeep import left_overs
+
+    def look() -> Any:
+        there = Host(host.root, "n1")
+        try:
+            return [call.about for call in left_overs(there).gone]
+        finally:
+            there.close()
+
+    gone, other = host.pod(), host.pod()
+    host.add(gone, host.addressed())
+    path = next((host.root / "run/windrow/ports").glob("*.json"))
+    path.write_text(path.read_text().replace(gone.path, other.path))
+    assert netns.opened_in(host.fd, look) == []
+    host.send(links.delete(host.ports()[0]))
+    assert netns.opened_in(host.fd, look) == [], "an ADD may be about to make it"
+    os.utime(path, (1, 1))
+    (about,) = netns.opened_in(host.fd, look)
+    assert "eth0 of container c1" in about
+
+
 # kill -9 ------------------------------------------------------------------------------------------
 
 

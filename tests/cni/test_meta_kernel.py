@@ -505,6 +505,20 @@ def test_a_claim_without_a_default_route_takes_nobodys(routed: Node) -> None:
     assert [route["dst"] for route in result["routes"]] == ["0.0.0.0/0", "::/0"]
 
 
+@pytest.mark.parametrize(
+    "edit", [{"clusterNetwork": 5}, {"delegates": "x"}, {"cniVersion": "7.0.0"}, {"clusterNetwork": "nowhere/x"}]
+)
+def test_del_goes_by_the_record_whatever_the_configuration_says_by_now(routed: Node, edit: dict[str, Any]) -> None:
+    pod = routed.pod()
+    routed.add(pod, [{"name": "addressed"}])
+    config = json.loads(routed.config())
+    ended = routed.call(routed.env("DEL", pod), json.dumps(config | edit).encode())
+    assert (ended.exit, ended.stdout) == (0, "")
+    assert routed.inside(pod) == {}
+    again = routed.call(routed.env("DEL", pod), json.dumps(config | edit | {"cniVersion": "1.0.0"}).encode())
+    assert again.exit == 0, "there is nothing to do"
+
+
 def test_two_claims_that_meet_are_refused_and_nothing_is_left(routed: Node) -> None:
     routed.nad("one", routed.bridge(ipam=routed.ipam("10.65.0.0/24", routes=[{"dst": "0.0.0.0/0"}])))
     routed.nad("two", routed.bridge(ipam=routed.ipam("10.66.0.0/24", routes=[{"dst": "0.0.0.0/0"}])))

@@ -24,7 +24,8 @@ from windrow.netlink.errors import KernelError
 from windrow.port import defaultroute, netstatus
 from windrow.port.delegates import Wishes, args_text, cni_args, plugin_configs, read_network
 from windrow.port.errors import IN_THE_WAY, INVALID_CONFIG, IO_FAILURE, MISSING, NOT_AVAILABLE, TRY_AGAIN, CniError
-from windrow.port.request import Request
+from windrow.port.networks import NONE
+from windrow.port.request import DEL, Request, check_version
 from windrow.port.result import Interface, Ip, Result, Route, from_document
 from windrow.port.settings import Settings, read_settings
 from windrow.store.attachments import AttachmentRecords
@@ -50,7 +51,7 @@ def add(request: Request, host: Host) -> Result:
         container_id=request.container_id,
         ifname=request.ifname,
         netns=request.netns,
-        namespace=_namespace(request.netns),
+        namespace=namespace(request.netns),
         network=request.network,
         path=":".join(_path(request, settings)),
         pod=str(pod),
@@ -163,12 +164,12 @@ def merged(results: Sequence[Result]) -> Result:
 def delete(request: Request, host: Host) -> None:
     """Undo what the record says, all of it, whatever of it fails. Raises CniError; what failed is tried again by
     the next DEL. Without a record nothing is attached, as far as anybody knows, and that is no error."""
-    settings = read_settings(request.config)
     records = AttachmentRecords(host.paths)
     with _locked(records, request.container_id, request.ifname):
         record = records.get(request.container_id, request.ifname)
         if record is None:
-            _delete_unrecorded(settings, request, host)
+            check_version(DEL, request.config)
+            _delete_unrecorded(request, host)
             return
         failures = _undo(records, record, _caller(record, request, host))
     if failures:
@@ -194,10 +195,11 @@ def _keep(records: AttachmentRecords, record: Attached, left: Sequence[Attachmen
         records.remove(record)
 
 
-def _delete_unrecorded(settings: Settings, request: Request, host: Host) -> None:
+def _delete_unrecorded(request: Request, host: Host) -> None:
     """The record may be lost with its disk: the default network is still known, and a DEL that has nothing to do is
     none that can fail."""
     with suppress(CniError, KernelError):
+        settings = read_settings(request.config)
         attachment = _default(settings, request, host)
         if attachment is not None:
             record = replace(_blank(request, settings), attachments=(attachment,))
@@ -246,12 +248,15 @@ def status(request: Request, host: Host) -> None:
 def gc(request: Request, host: Host) -> None:
     """Undo what is attached to containers that are not there any more, then let the plugins do the same with what is
     theirs. Raises CniError; the rest is done all the same."""
-    settings = read_settings(request.config)
+    failures: list[CniError] = []
+    try:
+        settings = read_settings(request.config)
+    except CniError as error:
+        settings, failures = Settings(cluster_network=NONE), [error]
     records = AttachmentRecords(host.paths)
     valid = _valid(request)
     records.sweep()
     found, broken = records.all()
-    failures: list[CniError] = []
     for record in found:
         if record.network == request.network and record.key not in valid:
             failures += _collect(records, record, request, host)
@@ -344,7 +349,7 @@ def _caller(record: Attached, request: Request, host: Host) -> Caller:
     another container's by now (`/proc/<pid>/ns/net`)."""
     netns = request.netns
     if not request.container_id:
-        netns = record.netns if record.namespace and _namespace(record.netns) == record.namespace else ""
+        netns = record.netns if record.namespace and namespace(record.netns) == record.namespace else ""
     path = dict.fromkeys((*request.path, *record.path.split(":")))
     return Caller(
         host=host,
@@ -356,8 +361,9 @@ def _caller(record: Attached, request: Request, host: Host) -> Caller:
     )
 
 
-def _namespace(netns: str) -> str:
-    """Inode numbers are given anew after a reboot. Empty where there is none: whoever attaches to it will say so."""
+def namespace(netns: str) -> str:
+    """What a path leads to. Inode numbers are given anew after a reboot. Empty where there is none: whoever attaches
+    to it will say so."""
     try:
         found = os.stat(netns)
         with open(_BOOT_ID, encoding="ascii") as file:
