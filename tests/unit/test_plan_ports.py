@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -17,6 +18,7 @@ from windrow.model.ports import PORT_GROUP, PortRecord, users
 from windrow.model.problems import Severity
 from windrow.model.steps import DeleteLink, Failure, Impact, SetBond, SetLink, SetMaster, SetPort, SetVlans, Step
 from windrow.model.values import IfName, Ref
+from windrow.model.wire import load_documents, yaml_text
 from windrow.plan import make_plan, normalise
 from windrow.testing import generate
 from windrow.testing.builders import (
@@ -254,6 +256,21 @@ def test_a_port_that_comes_back_has_the_mtu_of_its_network(node: Node) -> None:
     node.do(step(record.host, SetLink(mtu=9000)))
     (lowered,) = node.plan().plan.steps
     assert (lowered.action, lowered.impact) == (SetLink(mtu=1500), Impact.FLAP)
+
+
+def test_the_vlan_of_a_network_with_several_plugins_is_on_the_uplink() -> None:
+    plugins = [{"type": "bridge", "bridge": "oob-br", "vlan": 200}, {"type": "tuning", "sysctl": {}}]
+    manifest = {
+        "apiVersion": "k8s.cni.cncf.io/v1",
+        "kind": "NetworkAttachmentDefinition",
+        "metadata": {"name": "tuned", "namespace": "default"},
+        "spec": {"config": json.dumps({"cniVersion": "1.0.0", "plugins": plugins})},
+    }
+    node = Node(*load_documents(yaml_text(manifest)).objects)
+    node.attach(port_record("web", "oob-br", "200*"))
+    assert node.plan().compiled.problems == ()
+    uplink = node.link("oob-bo").vlans
+    assert uplink is not None and 200 in uplink.tagged
 
 
 # -- the guard -------------------------------------------------------------------------------------

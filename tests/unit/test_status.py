@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -16,17 +17,18 @@ from windrow.model.facts import Known
 from windrow.model.host import Bond, HostState, LacpState, Observed, Runtime
 from windrow.model.leases import Asking, Lease, LeasedRoute
 from windrow.model.meta import Meta
-from windrow.model.names import ANNOTATION_MANAGED
+from windrow.model.names import ANNOTATION_MANAGED, label_value
 from windrow.model.objects import LinkMonitor
 from windrow.model.problems import Severity
 from windrow.model.steps import Failure, SetMaster
 from windrow.model.values import Cidr, IfName, Mac
+from windrow.model.wire.nad import with_mtu
 from windrow.render.overview import Overview, overview_text, overview_value
 from windrow.render.tables import ready, ready_message
 from windrow.status import NodeReport, derive, overview
 from windrow.status.clusternetwork import verdict
 from windrow.status.linkmonitor import link_status, monitor_of, state
-from windrow.status.vlanstatus import vlan_statuses
+from windrow.status.vlanstatus import vlan_status, vlan_statuses
 from windrow.testing.builders import (
     cluster,
     cluster_network,
@@ -310,6 +312,26 @@ def test_the_mtu_goes_into_the_config_where_it_differs() -> None:
 
     assert config(9000)["mtu"] == 9000
     assert "mtu" not in config(0)
+
+
+def test_the_mtu_of_a_list_goes_into_its_bridge() -> None:
+    bridge, tuning = {"type": "bridge", "bridge": "oob-br", "MTU": 1400}, {"type": "tuning"}
+    assert with_mtu({"Plugins": [tuning, bridge], "name": "x"}, 9000) == {
+        "Plugins": [tuning, {"type": "bridge", "bridge": "oob-br", "mtu": 9000}],
+        "name": "x",
+    }
+    assert with_mtu(bridge, 9000) == {"type": "bridge", "bridge": "oob-br", "mtu": 9000}
+
+
+def test_labels_are_as_short_as_kubernetes_wants_them() -> None:
+    long = "node." * 20 + "example"
+    found = vlan_config("oob", ["eth1", "eth2"], name="config-" * 20 + "x")
+    state = vlan_status(found, replace(settled(wanted(), nics()), node=long))
+    labels = state["metadata"]["labels"]
+    assert state["status"]["node"] == long
+    assert all(re.fullmatch(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?", value) for value in labels.values())
+    assert label_value("node-0") == "node-0" and label_value("a" * 63) == "a" * 63
+    assert label_value("a" * 64) != label_value("a" * 65)
 
 
 def test_a_hostnetworkconfig_has_the_state_of_each_node() -> None:

@@ -160,9 +160,36 @@ def test_other_cni_types_are_kept_and_mean_nothing() -> None:
     assert nad({"type": "kube-ovn", "provider": "a.b.ovn"}).type is NetworkType.OVERLAY
     other = nad({"type": "macvlan", "master": "eth0"})
     assert (other.type, other.config["master"], other.cluster_network) == (None, "eth0", None)
-    plugins = nad({"cniVersion": "1.0.0", "plugins": [{"type": "bridge", "bridge": "a-br"}]})
-    assert plugins.type is None
+    for plugins in ([{"type": "macvlan"}], [{"type": "bridge", "bridge": "cni0"}], [], "x", [5]):
+        config = {"cniVersion": "1.0.0", "plugins": plugins}
+        assert nad(config).type is None and codes(json.dumps(config)) == ["nad-type"]
     assert codes('{"type": "macvlan"}') == ["nad-type"]
+
+
+@pytest.mark.parametrize("kind", ["bridge", "windrow-bridge"])
+@pytest.mark.parametrize(
+    ("keys", "wanted"),
+    [
+        ({}, (NetworkType.UNTAGGED, 0, VidSet(), 0)),
+        ({"vlan": 100, "mtu": 9000}, (NetworkType.VLAN, 100, VidSet(), 9000)),
+        ({"VLAN": 100}, (NetworkType.VLAN, 100, VidSet(), 0)),
+        ({"vlanTrunk": [{"minID": 5, "maxID": 7}]}, (NetworkType.TRUNK, 0, VidSet.span(5, 7), 0)),
+    ],
+)
+def test_a_list_of_plugins_counts_like_its_bridge(kind: str, keys: dict[str, Any], wanted: Any) -> None:
+    bridge = {"type": kind, "bridge": "oob-br", **keys}
+    alone = nad(bridge)
+    listed = [nad({"cniVersion": "1.0.0", key: [bridge, {"type": "tuning"}]}) for key in ("plugins", "Plugins")]
+    after = nad({"plugins": [{"type": "tuning"}, bridge]})
+    for found in (alone, *listed, after):
+        assert (found.type, found.vid, found.trunk, found.mtu) == wanted
+        assert (found.bridge, found.cluster_network) == ("oob-br", "oob")
+
+
+def test_what_is_wrong_in_a_list_names_its_place() -> None:
+    loaded = load(json.dumps({"plugins": [{"type": "tuning"}, {"type": "bridge", "bridge": "oob-br", "vlan": 5000}]}))
+    (problem,) = loaded.problems
+    assert (problem.code, problem.path) == ("vid-range", "spec.config.plugins[1].vlan")
 
 
 def test_half_a_surrogate_pair_can_be_printed() -> None:

@@ -79,7 +79,8 @@ def _cut_off(ports: list[PortRecord], uplink: IfName, vids: VidSet) -> Iterator[
         yield Problem(
             code="port-vlan",
             message=f"VLAN {lost} is not on {uplink} and so ends on this node; in it are {users(inside)}",
-            hint="restart them: then they are in the VLAN of their network; or keep one with this VLAN meanwhile",
+            hint="restart them: then they are in the VLAN of their network; or have a network with this VLAN: "
+            f"a NetworkAttachmentDefinition on {inside[0].bridge}",
             about=Ref(ClusterNetwork.KIND, names.cluster_network_of_bridge(inside[0].bridge) or ""),
             severity=Severity.WARNING,
         )

@@ -24,6 +24,7 @@ LABEL_VLAN_ID = f"{API_GROUP}/vlan-id"
 LABEL_VLANCONFIG = f"{API_GROUP}/vlanconfig"
 LABEL_CLUSTERNETWORK = f"{API_GROUP}/clusternetwork"
 LABEL_NODE = f"{API_GROUP}/node"
+LABEL_MAX = 63
 LABEL_TYPE = f"{API_GROUP}/type"
 LABEL_READY = f"{API_GROUP}/ready"
 LABEL_WITNESS = "node-role.harvesterhci.io/witness"
@@ -94,6 +95,11 @@ def hashed(*parts: str) -> str:
     """Harvester's name for an object that stands for several: `parts-crc32`, at most 63 characters."""
     text = "-".join(parts)
     return f"{text[:54]}-{zlib.crc32(text.encode()):08x}"
+
+
+def label_value(name: str) -> str:
+    """A name as a label can have it, which is shorter: at most 63 characters (Kubernetes, `IsValidLabelValue`)."""
+    return name if len(name) <= LABEL_MAX else hashed(name)
 
 
 def vlan_status_name(cluster_network: str, node: str) -> str:

@@ -15,7 +15,7 @@ from windrow.model.values import IFNAME_MAX
 from windrow.model.wire.text import join
 from windrow.rules import kernel
 from windrow.rules.review import Review, cluster_network_exists, problem, warning
-from windrow.rules.selectors import meeting, selects
+from windrow.rules.selectors import matches_a_node, meeting, selects
 
 VLAN, IPS, GATEWAY, ROUTES, MTU = "spec.vlanID", "spec.ips", "spec.gateway", "spec.routes", "spec.mtu"
 IPV6_MTU = 1280
@@ -336,6 +336,7 @@ ON_PUT = (
     has_an_uplink,
     stays_where_it_is,
     one_per_vlan,
+    matches_a_node,
     not_the_management_vlan,
     the_bridge_is_ours,
     untagged_is_vlan_1,

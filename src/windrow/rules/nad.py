@@ -8,20 +8,24 @@ from windrow.model import names
 from windrow.model.objects import NetworkAttachmentDefinition, NetworkType
 from windrow.model.problems import Problem
 from windrow.model.values import MTU_DEFAULT
+from windrow.model.wire.nad import main_plugin
 from windrow.rules.clusternetwork import annotated_mtu
-from windrow.rules.review import Review, cluster_network_exists, label_agrees, listed, problem
+from windrow.rules.review import Review, cluster_network_exists, label_agrees, listed, problem, warning
+from windrow.rules.selectors import selects
 from windrow.rules.virtualmachine import users
-
-BRIDGE = "spec.config.bridge"
 
 
 def is_bridge(nad: NetworkAttachmentDefinition) -> bool:
     return nad.type is not None and nad.type is not NetworkType.OVERLAY
 
 
+def _place(nad: NetworkAttachmentDefinition, key: str) -> str:
+    return f"{main_plugin(nad.config)[0]}.{key}"
+
+
 def its_cluster_network_exists(nad: NetworkAttachmentDefinition, review: Review) -> Iterator[Problem]:
     if is_bridge(nad):
-        yield from cluster_network_exists(nad, nad.cluster_network or "", BRIDGE, review)
+        yield from cluster_network_exists(nad, nad.cluster_network or "", _place(nad, "bridge"), review)
 
 
 def its_label_agrees(nad: NetworkAttachmentDefinition, _review: Review) -> Iterator[Problem]:
@@ -37,7 +41,7 @@ def mtu_of_its_cluster_network(nad: NetworkAttachmentDefinition, review: Review)
     mtu = _mtu(cn, review)
     if mtu is not None and nad.mtu != mtu:
         message = f"the MTU is {nad.mtu}, but cluster network {cn} has {mtu}"
-        yield problem(nad, "mtu-mismatch", "spec.config.mtu", message, "remove it: absent means the cluster network's")
+        yield problem(nad, "mtu-mismatch", _place(nad, "mtu"), message, "remove it: absent means the cluster network's")
 
 
 def _mtu(cn: str, review: Review) -> int | None:
@@ -50,6 +54,21 @@ def _mtu(cn: str, review: Review) -> int | None:
     if annotated is None and cn == names.MGMT:
         return None
     return annotated or review.after.mtu(cn) or MTU_DEFAULT
+
+
+def its_cluster_network_is_somewhere(nad: NetworkAttachmentDefinition, review: Review) -> Iterator[Problem]:
+    cn = nad.cluster_network or ""
+    if not is_bridge(nad) or cn == names.MGMT or review.after.cluster_network(cn) is None:
+        return
+    configs = [config for config in review.after.vlan_configs(cn) if config.effective]
+    if any(selects(config, node) for config in configs for node in review.nodes()):
+        return
+    if configs and not review.after.nodes():
+        return  # other hosts may have any label
+    which = f"{listed(configs)} selects none that is known" if configs else "it has no VlanConfig"
+    message = f"cluster network {cn} is on no node, and so nobody can be attached: {which}"
+    hint = "give it a VlanConfig whose node selector matches a node"
+    yield warning(nad, "clusternetwork-nowhere", _place(nad, "bridge"), message, hint)
 
 
 def type_stays(nad: NetworkAttachmentDefinition, review: Review) -> Iterator[Problem]:
@@ -75,7 +94,7 @@ def bridge_stays(nad: NetworkAttachmentDefinition, review: Review) -> Iterator[P
     old = review.before.objects.get(nad.ref)
     if isinstance(old, NetworkAttachmentDefinition) and is_bridge(old) and is_bridge(nad) and old.bridge != nad.bridge:
         message = f"the bridge cannot change ({old.bridge} to {nad.bridge})"
-        yield problem(nad, "immutable", BRIDGE, message, "make a new NetworkAttachmentDefinition")
+        yield problem(nad, "immutable", _place(nad, "bridge"), message, "make a new NetworkAttachmentDefinition")
 
 
 def gone_only_when_unused(nad: NetworkAttachmentDefinition, review: Review) -> Iterator[Problem]:
@@ -86,5 +105,12 @@ def gone_only_when_unused(nad: NetworkAttachmentDefinition, review: Review) -> I
         yield problem(nad, "nad-in-use", "", message, "delete these first, or together with it")
 
 
-ON_PUT = (its_cluster_network_exists, its_label_agrees, mtu_of_its_cluster_network, type_stays, bridge_stays)
+ON_PUT = (
+    its_cluster_network_exists,
+    its_cluster_network_is_somewhere,
+    its_label_agrees,
+    mtu_of_its_cluster_network,
+    type_stays,
+    bridge_stays,
+)
 ON_DELETE = (gone_only_when_unused,)

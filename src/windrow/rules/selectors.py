@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from windrow.model.cluster import matches_selector
 from windrow.model.objects import HostNetworkConfig, LabelSelector, Node, Operator, Requirement, VlanConfig
+from windrow.model.problems import Problem
+from windrow.rules.review import Review, warning
 
+_NAMED = 3
+"""Nodes whose labels are told."""
 Requirements = frozenset[Requirement]
 
 
@@ -25,6 +29,24 @@ def selects(config: VlanConfig | HostNetworkConfig, node: Node) -> bool:
     if isinstance(config, VlanConfig) and node.witness:
         return False
     return matches_selector(LabelSelector(requirements=tuple(requirements(config))), node.meta.labels)
+
+
+def matches_a_node(config: VlanConfig | HostNetworkConfig, review: Review) -> Iterator[Problem]:
+    """Where nodes have manifests, all that is known of nodes is known; without one, other hosts may have any label."""
+    nodes = review.nodes()
+    if not review.after.nodes() or not requirements(config) or any(selects(config, node) for node in nodes):
+        return
+    asked = sorted({requirement.key for requirement in requirements(config)})
+    have = [f"{n.name}: {_labels(n, asked)}" for n in nodes[:_NAMED]]
+    more = f"; and {len(nodes) - _NAMED} more" if len(nodes) > _NAMED else ""
+    message = "it selects no node that is known, and so nothing is made from it"
+    hint = f"of what it asks for there is, on {'; '.join(have)}{more}"
+    yield warning(config, "selects-no-node", "spec.nodeSelector", message, hint)
+
+
+def _labels(node: Node, keys: list[str]) -> str:
+    found = [f"{key}={node.meta.labels[key]}" for key in keys if key in node.meta.labels]
+    return ", ".join(found) or f"none of {', '.join(keys)}"
 
 
 def meeting(

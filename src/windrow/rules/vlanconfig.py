@@ -10,7 +10,7 @@ from windrow.model.problems import Problem
 from windrow.model.values import MTU_DEFAULT
 from windrow.rules.clusternetwork import annotated_mtu
 from windrow.rules.review import Review, cluster_network_exists, label_agrees, listed, problem, warning
-from windrow.rules.selectors import meeting
+from windrow.rules.selectors import matches_a_node, meeting
 
 MTU = "spec.uplink.linkAttributes.mtu"
 
@@ -100,4 +100,5 @@ ON_PUT = (
     mtu_as_annotated,
     mtu_of_its_networks,
     one_per_node,
+    matches_a_node,
 )

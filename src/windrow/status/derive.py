@@ -26,6 +26,7 @@ from windrow.model.objects import (
 )
 from windrow.model.values import MTU_DEFAULT
 from windrow.model.wire import dump
+from windrow.model.wire.nad import with_mtu
 from windrow.status import clusternetwork, hostnetworkconfig, linkmonitor
 from windrow.status.report import NodeReport, devices_of
 from windrow.status.stamped import stamped
@@ -126,7 +127,7 @@ def _node_labels(node: Node, cluster: Cluster, reports: Sequence[NodeReport]) ->
         for config in cluster.all(VlanConfig):
             cn = config.cluster_network
             if selects_node(config, node) and report.verdict(config.ref, devices_of(cn)).ready:
-                labels |= {f"{names.API_GROUP}/{cn}": "true", names.LABEL_VLANCONFIG: config.name}
+                labels |= {f"{names.API_GROUP}/{cn}": "true", names.LABEL_VLANCONFIG: names.label_value(config.name)}
     return labels
 
 
@@ -136,10 +137,9 @@ def _fill_mtu(document: dict[str, Any], nad: NetworkAttachmentDefinition, cluste
         return
     mtu = cluster.mtu(nad.cluster_network)
     if mtu != (nad.mtu or MTU_DEFAULT):
-        document["spec"] = {
-            **document["spec"],
-            "config": json.dumps({**nad.config, "mtu": mtu}, separators=(",", ":"), ensure_ascii=False),
-        }
+        config = with_mtu(nad.config, mtu)
+        text = json.dumps(config, separators=(",", ":"), ensure_ascii=False)
+        document["spec"] = {**document["spec"], "config": text}
 
 
 def documents_of(documents: Sequence[Mapping[str, Any]], kind: str) -> Iterator[Mapping[str, Any]]:

@@ -24,8 +24,8 @@ def vlan_status(config: VlanConfig, report: NodeReport) -> dict[str, Any]:
     cn, node = config.cluster_network, report.node
     labels = {
         names.LABEL_CLUSTERNETWORK: cn,
-        names.LABEL_NODE: node,
-        names.LABEL_VLANCONFIG: config.name,
+        names.LABEL_NODE: names.label_value(node),
+        names.LABEL_VLANCONFIG: names.label_value(config.name),
     }
     return {
         "apiVersion": VlanStatus.API_VERSION,

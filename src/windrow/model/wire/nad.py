@@ -1,13 +1,15 @@
 """NetworkAttachmentDefinition: a CNI configuration, as a JSON text inside the manifest.
 
 It is read as Harvester does, with Go's `encoding/json`: keys match without regard to case. One thing
-beyond: a comma after the last entry, as in Harvester's own documentation, is a warning and no error.
+beyond: a comma after the last entry, as in Harvester's own documentation, is a warning and no error. A list of plugins
+counts like its bridge alone.
 """
 
 from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from windrow.model.names import CLUSTER_NETWORK_MAX
@@ -21,8 +23,11 @@ FIELDS = ("config",)
 
 KEYS = (
     "cniVersion", "name", "type", "bridge", "isGateway", "isDefaultGateway", "forceAddress", "ipMasq", "mtu",
-    "hairpinMode", "promiscMode", "vlan", "provider", "vlanTrunk", "ipam",
+    "hairpinMode", "promiscMode", "vlan", "provider", "vlanTrunk", "ipam", "plugins",
 )  # fmt: skip
+_BRIDGES = ("bridge", "windrow-bridge")
+"""Types that make a port of a bridge."""
+_PATH = "spec.config"
 _BY_FOLDED = {key.lower(): key for key in KEYS}
 _WORD = re.compile(r"[a-z0-9][a-z0-9-]*")
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|,(?=\s*[}\]])|[{}\[\]]', re.DOTALL)
@@ -141,16 +146,38 @@ def _note_lines(text: str, place: _Place) -> None:
             lines.setdefault(where, place.start + line)
 
 
+def main_plugin(config: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
+    """Of a configuration, where it says what port it makes, and that part: itself, or of a list of plugins (a bridge,
+    then tuning, for instance) the one that makes a port of a cluster network's bridge; itself where there is none."""
+    plugins = _folded(config).get("plugins")
+    for index, plugin in enumerate(plugins if isinstance(plugins, list) else ()):
+        folded = _folded(plugin) if isinstance(plugin, dict) else {}
+        if folded.get("type") in _BRIDGES and str(folded.get("bridge", "")).endswith("-br"):
+            return f"{_PATH}.plugins[{index}]", plugin
+    return _PATH, config
+
+
+def with_mtu(config: Mapping[str, Any], mtu: int) -> dict[str, Any]:
+    """A configuration with another MTU, where it says what port it makes."""
+    _, main = main_plugin(config)
+    changed = {key: value for key, value in main.items() if key.lower() != "mtu"} | {"mtu": mtu}
+    if main is config:
+        return changed
+    key = next(key for key in config if key.lower() == "plugins")
+    return {**config, key: [changed if plugin is main else plugin for plugin in config[key]]}
+
+
 def _network(config: dict[str, Any], envelope: Envelope, report: Report) -> NetworkAttachmentDefinition:
-    table = Table(_folded(config), "spec.config", report, KEYS)
+    path, main = main_plugin(config)
+    table = Table(_folded(main), path, report, KEYS)
     cni = table.text("type")
     bridge, vid, mtu = "", 0, 0
     trunk = VidSet()
     kind: NetworkType | None = None
     if not config:
         pass
-    elif "plugins" in config or cni not in ("", "bridge", "kube-ovn"):
-        what = "a list of plugins" if "plugins" in config else f"CNI type {quoted(cni)}"
+    elif "plugins" in table or cni not in ("", *_BRIDGES, "kube-ovn"):
+        what = "a list of plugins" if "plugins" in table else f"CNI type {quoted(cni)}"
         message = f"{what} is not a bridge network: it is kept, and nothing is made from it"
         report.warn("nad-type", "spec.config.type", message)
     elif cni == "kube-ovn":
@@ -175,7 +202,7 @@ def _network(config: dict[str, Any], envelope: Envelope, report: Report) -> Netw
     )
 
 
-def _folded(config: dict[str, Any]) -> dict[str, Any]:
+def _folded(config: Mapping[str, Any]) -> dict[str, Any]:
     """Known keys in their right case; of several that differ in case only, the last one counts."""
     return {_BY_FOLDED.get(key.lower(), key): value for key, value in config.items()}
 
