@@ -201,6 +201,8 @@ def _checked_names(namespace: str, name: str, path: str, reader: _Reader) -> boo
         good = False
     if not (_NAME.fullmatch(name) and len(name) <= _NAME_MAX):
         hint = "lower-case letters, digits, and - or . in between; <namespace>/<name>@<interface>"
+        if (parts := name.split("/")) and len(parts) == 2 and all(_NAME.fullmatch(part) for part in parts):
+            hint = f'the namespace has a key of its own: {{"namespace": "{parts[0]}", "name": "{parts[1]}"}}'
         reader.wrong(path, f"{_quoted(name)} is not the name of a NetworkAttachmentDefinition", hint)
         good = False
     return good

@@ -204,10 +204,12 @@ def plain(value: object) -> Any:
             return str(value)
         case Bond() | Bridge() | VlanIf() | Other():
             return spec_value(value)
+        case Route():
+            return route_value(value)
         case Enum():
             return value.value
         case frozenset():
-            return sorted(plain(v) for v in value)
+            return sorted((plain(v) for v in value), key=str)
         case tuple() | list():
             return [plain(v) for v in value]
         case Mapping():
