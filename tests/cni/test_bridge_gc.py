@@ -183,6 +183,18 @@ def test_a_namespace_whose_path_is_somebody_elses_by_now(host: Any) -> None:
     assert "eth0 of container c1" in about
 
 
+def test_a_new_namespace_under_the_path_of_the_old_one(host: Any) -> None:
+    """The kernel takes a namespace apart some time after it is gone, and gives its inode to the next one at once."""
+    old, new = host.pod(), host.pod()
+    host.add(old, host.addressed())
+    message = host.refused("ADD", new, host.addressed(), 102)
+    assert "attached already" in message, "the old one lives"
+    path = next((host.root / "run/windrow/ports").glob("*.json"))
+    path.write_text(path.read_text().replace(old.path, new.path))
+    host.add(new, host.addressed())
+    assert (old.links(), new.links(), len(host.ports()), len(host.leased())) == (set(), {"eth0"}, 1, 1)
+
+
 # kill -9 ------------------------------------------------------------------------------------------
 
 

@@ -744,6 +744,18 @@ def test_a_container_that_comes_back_with_another_namespace(node: Node) -> None:
     assert list(node.inside(second)) == ["eth0", "net1"]
 
 
+def test_a_namespace_that_is_made_anew_under_its_name(node: Node) -> None:
+    """The kernel gives it the inode of the one before, more often than not."""
+    pod = node.pod()
+    for _ in range(8):
+        node.add(pod, "vlan100")
+        assert list(node.inside(pod)) == ["eth0", "net1"]
+        netns.delete(Path(pod).name)
+        netns.create(Path(pod).name)
+    assert node.inside(pod) == {}
+    node.delete(pod)
+
+
 # DEL ----------------------------------------------------------------------------------------------
 
 

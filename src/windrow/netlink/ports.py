@@ -61,8 +61,21 @@ class Seen(NamedTuple):
 def see(rtnl: Rtnl, name: str) -> Seen | None:
     """The link of this name; None where there is none. Raises KernelError."""
     body = codec.LINK_HEADER.pack(0, 0, 0, 0, 0) + codec.LINK.encode({"name": name, **_SKIP})
+    return _see(rtnl, Message(RTM_GETLINK, body, doing=f"find link {name}"))
+
+
+def other_end(rtnl: Rtnl, cable: Seen) -> Seen | None:
+    """The end of a veth that this namespace has; None where it is in another one. Raises KernelError."""
+    if not cable.peer:
+        return None
+    body = codec.LINK_HEADER.pack(0, 0, cable.peer, 0, 0) + codec.LINK.encode(_SKIP)
+    found = _see(rtnl, Message(RTM_GETLINK, body, doing=f"find the other end of {cable.name}"))
+    return found if found is not None and found.kind == "veth" and found.peer == cable.ifindex else None
+
+
+def _see(rtnl: Rtnl, message: Message) -> Seen | None:
     try:
-        data, start, end = rtnl.get(Message(RTM_GETLINK, body, doing=f"find link {name}"))
+        data, start, end = rtnl.get(message)
     except NoSuchLink:
         return None
     return _seen(data, start, end)

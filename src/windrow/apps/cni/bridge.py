@@ -57,21 +57,28 @@ def add(request: Request, host: Host) -> Result:
     config = read_config(request)
     with sandbox.opened(request) as pod:
         place = bridges.find(config, host)
-        _refuse_second(request, host)
+        _refuse_second(request, pod, host)
         with Undo() as undo:
             return _Add(request, config, place, host, undo).run(pod)
 
 
-def _refuse_second(request: Request, host: Host) -> None:
-    """An attachment that is there stays untouched; what a killed call left of it is taken away first."""
+def _refuse_second(request: Request, pod: int, host: Host) -> None:
+    """An attachment that is there stays untouched. What a killed call left of it is taken away first, and a port that
+    leads elsewhere: into a namespace that the container had before, and that the kernel takes apart in its own time."""
     key = request.container_id, request.ifname
     old = host.records.get(key) or host.addressed.get(key)
     if old is None:
         return
-    if ports.see(host.rtnl(), old.host) is not None:
+    port = ports.see(host.rtnl(), old.host)
+    if port is not None and (_leads_to(port, pod) or (old.netns != request.netns and sandbox.is_namespace(old.netns))):
         message = f"interface {request.ifname!r} of container {request.container_id} is attached already"
         raise CniError(IN_THE_WAY, message, f"to {old.bridge}, by port {old.host}; DEL takes it away")
     _remove_recorded(old, request, host)
+
+
+def _leads_to(port: Seen, pod: int) -> bool:
+    with opened_inside(pod, Rtnl) as in_pod:
+        return ports.other_end(in_pod, port) is not None
 
 
 class _Add:

@@ -44,7 +44,7 @@ def add(attachment: Attachment, caller: Caller) -> dict[str, Any]:
         found = _call(ADD, attachment, document, caller)
         if found is None:
             error = CniError(DELEGATE_FAILED, f"plugin {document['type']} printed no result")
-            raise _in_context(error, ADD, attachment, caller)
+            raise in_context(error, ADD, attachment, caller)
         previous = found
     assert previous is not None  # `read_network` lets no list pass that is empty
     return previous
@@ -126,7 +126,7 @@ def _call(command: str, attachment: Attachment, document: dict[str, Any], caller
         found = plugins.run(request.type, env=request.env, config=request.stdin, path=request.path)
         return None if found is None or command != ADD else _as(found, request.version)
     except CniError as error:
-        raise _in_context(error, command, attachment, caller) from error
+        raise in_context(error, command, attachment, caller) from error
 
 
 def _request(command: str, attachment: Attachment, document: dict[str, Any], caller: Caller) -> Request:
@@ -162,6 +162,7 @@ def _as(document: dict[str, Any], version: str) -> dict[str, Any]:
     return to_document(result, version)
 
 
-def _in_context(error: CniError, command: str, attachment: Attachment, caller: Caller) -> CniError:
+def in_context(error: CniError, command: str, attachment: Attachment, caller: Caller) -> CniError:
+    """With whose container, which network and which interface it is about."""
     message = f"{caller.about(attachment)} {command} of {attachment.ifname or attachment.network}: {error.message}"
     return CniError(error.code, message, error.details)

@@ -20,6 +20,7 @@ from windrow.apps.cni.host import Host
 from windrow.apps.cni.podinfo import PodFiles, PodSource, RuntimeArguments, find_pod, named_pod
 from windrow.apps.cni.wanted import Wanted, wanted
 from windrow.model.attachments import Attached, Attachment
+from windrow.netlink.enter import cookie
 from windrow.netlink.errors import KernelError
 from windrow.port import defaultroute, netstatus
 from windrow.port.delegates import Wishes, args_text, cni_args, plugin_configs, read_network
@@ -60,7 +61,10 @@ def add(request: Request, host: Host) -> Result:
     )
     caller = _caller(record, request, host)
     for attachment in record.attachments:
-        chain.find(attachment, caller)
+        try:
+            chain.find(attachment, caller)
+        except CniError as error:
+            raise chain.in_context(error, request.command, attachment, caller) from error
     records = AttachmentRecords(host.paths)
     with _locked(records, *record.key):
         _make_room(records, record, request, host)
@@ -79,7 +83,7 @@ def _make_room(records: AttachmentRecords, record: Attached, request: Request, h
     old = records.get(*record.key)
     if old is None:
         return
-    same = old.namespace == record.namespace
+    same = same_namespace(old.namespace, record.namespace)
     if same and old.attachments and all(attachment.added for attachment in old.attachments):
         message = f"container {record.container_id} is attached already, with {record.ifname} as its first interface"
         raise CniError(IN_THE_WAY, message, "a DEL comes before another ADD")
@@ -349,7 +353,7 @@ def _caller(record: Attached, request: Request, host: Host) -> Caller:
     another container's by now (`/proc/<pid>/ns/net`)."""
     netns = request.netns
     if not request.container_id:
-        netns = record.netns if record.namespace and namespace(record.netns) == record.namespace else ""
+        netns = record.netns if same_namespace(record.namespace, namespace(record.netns)) else ""
     path = dict.fromkeys((*request.path, *record.path.split(":")))
     return Caller(
         host=host,
@@ -362,14 +366,25 @@ def _caller(record: Attached, request: Request, host: Host) -> Caller:
 
 
 def namespace(netns: str) -> str:
-    """What a path leads to. Inode numbers are given anew after a reboot. Empty where there is none: whoever attaches
-    to it will say so."""
+    """What a path leads to: `<boot> <device>:<inode> <cookie>`, the last one where the kernel tells it. Inodes are
+    given anew, at once, and all numbers after a reboot. Empty where there is none: whoever attaches to it will say so.
+    """
     try:
-        found = os.stat(netns)
-        with open(_BOOT_ID, encoding="ascii") as file:
-            return f"{file.read().strip()} {found.st_dev}:{found.st_ino}"
+        fd = os.open(netns, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError:
         return ""
+    try:
+        found, number = os.fstat(fd), cookie(fd)
+    finally:
+        os.close(fd)
+    with open(_BOOT_ID, encoding="ascii") as file:
+        return " ".join([file.read().strip(), f"{found.st_dev}:{found.st_ino}", *([str(number)] if number else [])])
+
+
+def same_namespace(one: str, other: str) -> bool:
+    """Of two that `namespace` told; a record that was written before it told cookies has none."""
+    mine, theirs = one.split(), other.split()
+    return bool(mine) and all(a == b for a, b in zip(mine, theirs, strict=False)) and bool(theirs)
 
 
 def _check_ready(settings: Settings, code: int) -> None:

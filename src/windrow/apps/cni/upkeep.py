@@ -15,7 +15,8 @@ from dataclasses import dataclass, replace
 from windrow.apps.cni.bridge import BEGUN_S
 from windrow.apps.cni.dispatch import Answer, answer
 from windrow.apps.cni.host import Host
-from windrow.apps.cni.meta import namespace
+from windrow.apps.cni.meta import namespace, same_namespace
+from windrow.apps.cni.sandbox import is_namespace
 from windrow.model.attachments import Attached
 from windrow.model.ports import PortRecord
 from windrow.model.problems import WindrowError
@@ -92,18 +93,10 @@ def left_overs(host: Host, *, force: bool = False) -> LeftOvers:
     return LeftOvers(tuple(gone), tuple(_words(record) for record in nameless if record.container_id in alive))
 
 
-def is_namespace(path: str) -> bool:
-    """Whether a namespace is there: not only the empty file that a name of `/run/netns` is mounted on."""
-    try:
-        return os.stat(path).st_dev == os.stat("/proc/self/ns/net").st_dev
-    except OSError:
-        return False
-
-
 def _is_there(record: Attached) -> bool:
     """A path may lead to another container's namespace by now, after a reboot or a removal above all."""
     if record.namespace:
-        return namespace(record.netns) == record.namespace
+        return same_namespace(record.namespace, namespace(record.netns))
     return is_namespace(record.netns)
 
 
