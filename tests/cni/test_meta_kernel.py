@@ -26,10 +26,12 @@ import pytest
 from windrow.apps.cni.dispatch import Answer, answer
 from windrow.apps.cni.host import Host
 from windrow.apps.cni.podinfo import CAPABILITY
+from windrow.model.ports import PORT_GROUP
 from windrow.model.values import IfName
 from windrow.netlink import netns
 from windrow.netlink.kernel import Kernel
 from windrow.netlink.links import create, set_link
+from windrow.netlink.sock import RTM_DELLINK, Message, Rtnl
 from windrow.port.errors import (
     DELEGATE_FAILED,
     FORBIDDEN,
@@ -779,6 +781,31 @@ def test_del_needs_no_namespace(node: Node, how: str) -> None:
     found = node.call(env, node.config())
     assert (found.exit, found.stdout) == (0, "")
     wait_for(lambda: node.everything() == before)
+
+
+def test_del_waits_once_for_all_cables(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In one request, by a link group of the pod's ends: the host's keep the mark of whose they are."""
+    pod = node.pod()
+    before = node.everything()
+    node.add(pod, "vlan100@a,vlan100@b,addressed@c,vlan100@d")
+    requests: list[str] = []
+    groups: set[int] = set()
+    run = Rtnl.run
+
+    def watched(rtnl: Rtnl, *messages: Message) -> None:
+        requests.extend(m.doing for m in messages if m.type == RTM_DELLINK)
+        if any(m.doing.startswith("delete group") for m in messages):
+            groups.update(
+                runtime.group for name, runtime in node.kernel.observe().runtime.items() if name.startswith("veth")
+            )
+        run(rtnl, *messages)
+
+    monkeypatch.setattr(Rtnl, "run", watched)
+    found = node.call(node.env("DEL", pod), node.config())
+    assert found.exit == 0, found.stdout
+    assert len(requests) == 1 and requests[0].startswith("delete group")
+    assert groups == {PORT_GROUP}
+    assert (node.inside(pod), node.leases()) == ({}, []) and node.everything() == before
 
 
 def test_del_without_a_record(node: Node) -> None:

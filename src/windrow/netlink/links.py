@@ -150,6 +150,11 @@ def delete(name: str) -> Message:
     return Message(RTM_DELLINK, _link_header() + codec.LINK.encode({"name": name}), doing=f"delete link {name}")
 
 
+def delete_group(group: int) -> Message:
+    """Delete every link of a group, at once (`rtnl_group_dellink`)."""
+    return Message(RTM_DELLINK, _link_header() + codec.LINK.encode({"group": group}), doing=f"delete group {group}")
+
+
 # Changing -----------------------------------------------------------------------------------------
 
 

@@ -84,6 +84,11 @@ def find(attachment: Attachment, caller: Caller) -> None:
             plugins.find(ipam["type"], caller.path)
 
 
+def is_a_port(attachment: Attachment) -> bool:
+    """Whether the bridge plugin makes it, alone."""
+    return len(attachment.plugins) == 1 and json.loads(attachment.plugins[0])["type"] in dispatch.BRIDGE_TYPES
+
+
 def status(attachment: Attachment, caller: Caller) -> None:
     """Raises CniError: a plugin says that it cannot attach a container now, or is not even there."""
     try:

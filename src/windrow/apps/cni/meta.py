@@ -183,6 +183,7 @@ def delete(request: Request, host: Host) -> None:
 def _undo(records: AttachmentRecords, record: Attached, caller: Caller) -> list[CniError]:
     failures: list[CniError] = []
     left: list[Attachment] = []
+    _take_cables_away(record, caller)
     for attachment in reversed(record.attachments):
         if found := chain.delete(attachment, caller):
             failures += found
@@ -190,6 +191,17 @@ def _undo(records: AttachmentRecords, record: Attached, caller: Caller) -> list[
     _keep(records, record, left)
     tell_status(record, caller.host)
     return failures
+
+
+def _take_cables_away(record: Attached, caller: Caller) -> None:
+    """All that are the bridge plugin's alone, together; its DEL then does the rest for each. One with further plugins
+    waits for these, which may look for it. What goes wrong here the DEL meets again, and tells."""
+    names = [attachment.ifname for attachment in record.attachments if chain.is_a_port(attachment)]
+    if caller.netns and len(names) > 1:
+        from windrow.apps.cni import cables
+
+        with suppress(CniError, KernelError):
+            cables.take_away([(record.container_id, name) for name in names], caller.netns, caller.request, caller.host)
 
 
 def _keep(records: AttachmentRecords, record: Attached, left: Sequence[Attachment]) -> None:
