@@ -159,6 +159,18 @@ def test_leases_from_before_a_reboot_are_freed(host: Any, by: str) -> None:
     assert host.leased() == [] and host.lasting.all() == []
 
 
+def test_leases_of_who_lives_stay_though_the_records_are_lost(host: Any, pod: Any) -> None:
+    config = host.addressed()
+    host.add(pod, config)
+    for path in (host.root / "run/windrow/ports").glob("*.json"):
+        path.unlink()
+    assert gc(host, config=config).exit == 0
+    assert host.add(host.pod(), config, CNI_CONTAINERID="c2")["ips"][0]["address"] == "10.1.2.3/24"
+    assert host.leased() == ["10.1.2.2", "10.1.2.3"]
+    host.delete(pod, host.config())
+    assert host.leased() == ["10.1.2.3"] and pod.links() == set()
+
+
 def test_a_namespace_whose_path_is_somebody_elses_by_now(host: Any) -> None:
     """Its port went with it."""
     from windrow.apps.cni.host import Host

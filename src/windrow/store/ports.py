@@ -195,7 +195,7 @@ class PortRecords:
 class AddressedPorts(PortRecords):
     """Records of the ports that an IPAM plugin has given addresses, on the disk: leases outlive a reboot, and what is
     on tmpfs does not. Each is written after the port's own record and removed before it, so one without the other is
-    left from before a reboot: nothing of it is there any more but its leases.
+    left from before a reboot: where its port is not there either, nothing is but its leases.
     """
 
     @classmethod

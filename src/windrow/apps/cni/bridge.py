@@ -233,10 +233,17 @@ def _claim(record: PortRecord, host: Host, cluster_network: str) -> None:
 
 def _free_left_behind(request: Request, host: Host) -> None:
     """Leases of this network from before a reboot: their containers are gone, and an address among them is wanted."""
-    for record in host.addressed.left_behind(host.records):
+    for record in left_behind(host):
         if record.network == request.network:
             with suppress(CniError, KernelError):  # GC tells why it cannot be
                 _remove_recorded(record, request, host)
+
+
+def left_behind(host: Host) -> list[PortRecord]:
+    """Ports of which a reboot has left nothing but leases; not those of which only the record is lost. Raises OSError,
+    KernelError."""
+    rtnl = host.rtnl()
+    return [one for one in host.addressed.left_behind(host.records) if ports.see(rtnl, one.host) is None]
 
 
 def _random_mac() -> Mac:
@@ -389,7 +396,7 @@ def gc(request: Request, host: Host) -> None:
     config = read_config(request)
     valid = _valid_attachments(request)
     failures: list[tuple[str, WindrowError]] = []
-    for record in (*host.records.all(), *host.addressed.left_behind(host.records)):
+    for record in (*host.records.all(), *left_behind(host)):
         if record.network == request.network and record.key not in valid:
             try:
                 _remove_recorded(record, request, host)

@@ -152,14 +152,14 @@ def _keep(seen: Seen, config: BridgeConfig, port_mac: Mac, host: Host) -> None:
     `br_mtu_auto_adjust`). What was set once is not left to itself any more, be it what it had (`dev_set_mac_address`).
     """
     rtnl, own = host.rtnl(), bridge_mac(host.node, seen.name)
-    mac: Mac | str | None = None
+    if seen.mac == own:
+        return  # a plugin has made it, and its networks say how large its frames are
+    empty = not ports.ports_of(rtnl, seen.ifindex)
     if seen.mac == ports.NO_MAC:
-        mac = own
-    elif seen.mac != own and (config.gateway or port_mac < seen.mac or not ports.ports_of(rtnl, seen.ifindex)):
-        mac = seen.mac
-    if mac:
-        rtnl.run(links.set_link(seen.name, mac=mac))
-    if seen.mtu != MTU_DEFAULT and not ports.ports_of(rtnl, seen.ifindex):
+        rtnl.run(links.set_link(seen.name, mac=own))
+    elif empty or config.gateway or port_mac < seen.mac:
+        rtnl.run(links.set_link(seen.name, mac=seen.mac))
+    if empty and seen.mtu != MTU_DEFAULT:
         rtnl.run(*links.keep_mtu(seen.name, seen.mtu))
 
 

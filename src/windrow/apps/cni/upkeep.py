@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from windrow.apps.cni.bridge import BEGUN_S
+from windrow.apps.cni.bridge import BEGUN_S, left_behind
 from windrow.apps.cni.dispatch import Answer, answer
 from windrow.apps.cni.host import Host
 from windrow.apps.cni.meta import namespace, same_namespace
@@ -89,7 +89,7 @@ def left_overs(host: Host, *, force: bool = False) -> LeftOvers:
     covered = {(record.container_id, one.ifname) for record in attached for one in record.attachments}
     gone = [_removal_of_all(record) for record in attached]
     gone += [_removal(r) for r in nameless if r.container_id not in alive and r.key not in covered]
-    gone += [_release(r) for r in host.addressed.left_behind(host.records) if r.key not in covered]
+    gone += [_release(r) for r in left_behind(host) if r.key not in covered]
     return LeftOvers(tuple(gone), tuple(_words(record) for record in nameless if record.container_id in alive))
 
 
