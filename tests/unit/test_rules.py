@@ -252,6 +252,13 @@ def test_a_selector_that_matches_no_node_is_told(kind: str) -> None:
     assert told("a") == [], "hosts without a manifest may have any label"
 
 
+def test_a_label_that_takes_a_config_its_last_node_is_told() -> None:
+    before = [OOB, vc("a", rack="a"), hnc("h", selector=rack("a")), node("n1", rack="a"), node("n2")]
+    assert put(node("n1"), before=before, warnings=True) == ["selects-no-node"] * 2
+    assert put(node("n1"), before=[*before[:-1], node("n2", rack="a")], warnings=True) == []
+    assert put(node("n1", rack="a", x="y"), before=before, warnings=True) == []
+
+
 def test_where_a_selector_meets_nothing_the_labels_that_are_there_are_told() -> None:
     before = Cluster.of([OOB, node("n1", rack="b"), node("n2")])
     (found,) = check(before, changes_to(before, [vc("a", rack="a")]))

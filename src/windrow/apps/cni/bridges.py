@@ -133,7 +133,7 @@ def ensure(config: BridgeConfig, port_mac: Mac, host: Host, undo: Undo) -> Seen:
     place = find(config, host)  # once more, for now nobody changes it
     seen = place.seen or _create(config, host, undo)
     if place.seen is not None and seen.group != OWNER_GROUP:  # a plan gives its own bridges what they keep
-        _keep(seen, config, port_mac, host)
+        _keep(seen, config, port_mac, host, managed=bool(place.cluster_network))
     if place.cluster_network:
         return seen
     # We want to be the ones who say what routes go by it.
@@ -146,15 +146,17 @@ def ensure(config: BridgeConfig, port_mac: Mac, host: Host, undo: Undo) -> Seen:
     return ports.see(rtnl, config.bridge) or seen
 
 
-def _keep(seen: Seen, config: BridgeConfig, port_mac: Mac, host: Host) -> None:
+def _keep(seen: Seen, config: BridgeConfig, port_mac: Mac, host: Host, *, managed: bool) -> None:
     """A bridge keeps its MAC address and its MTU, whatever ports come and go. Left to itself it has the lowest MAC
     and the lowest MTU of its ports, and without any no MAC and 1500 (`br_stp_recalculate_bridge_id`,
     `br_mtu_auto_adjust`). What was set once is not left to itself any more, be it what it had (`dev_set_mac_address`).
+
+    `managed`: it is the management network's, which has an uplink: nobody need list its ports, which may be many.
     """
     rtnl, own = host.rtnl(), bridge_mac(host.node, seen.name)
     if seen.mac == own:
         return  # a plugin has made it, and its networks say how large its frames are
-    empty = not ports.ports_of(rtnl, seen.ifindex)
+    empty = not managed and not ports.ports_of(rtnl, seen.ifindex)
     if seen.mac == ports.NO_MAC:
         rtnl.run(links.set_link(seen.name, mac=own))
     elif empty or config.gateway or port_mac < seen.mac:
