@@ -214,6 +214,10 @@ class AddressedPorts(PortRecords):
             finally:
                 os.close(fd)
 
+    def sweep(self) -> None:
+        if self._names():  # most hosts have none of these, and need no directory for them
+            super().sweep()
+
     def left_behind(self, ports: PortRecords) -> list[PortRecord]:
         """Those without a record among `ports`."""
         mine = self._names()  # first: the others' are there before them, and gone after them

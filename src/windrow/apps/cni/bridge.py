@@ -240,10 +240,14 @@ def _free_left_behind(request: Request, host: Host) -> None:
 
 
 def left_behind(host: Host) -> list[PortRecord]:
-    """Ports of which a reboot has left nothing but leases; not those of which only the record is lost. Raises OSError,
+    """Ports of which a reboot has left nothing but leases; not those of which only the record is lost. Raises CniError,
     KernelError."""
     rtnl = host.rtnl()
-    return [one for one in host.addressed.left_behind(host.records) if ports.see(rtnl, one.host) is None]
+    try:
+        found = host.addressed.left_behind(host.records)
+    except OSError as error:
+        raise _disk(error) from error
+    return [record for record in found if ports.see(rtnl, record.host) is None]
 
 
 def _random_mac() -> Mac:
@@ -435,6 +439,7 @@ def _sweep(host: Host) -> None:
         if ports.see(rtnl, records.port_of(path)) is None:
             records.discard(path)
     records.sweep()
+    host.addressed.sweep()
 
 
 def _disk(error: OSError) -> CniError:
