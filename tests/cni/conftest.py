@@ -38,7 +38,7 @@ from windrow.netlink.links import create, delete, set_link
 from windrow.netlink.sock import Message
 from windrow.services import child
 from windrow.store.paths import Paths
-from windrow.store.ports import PortRecords
+from windrow.store.ports import AddressedPorts, PortRecords
 
 HERE = Path(__file__).parent
 VARIABLE = "WINDROW_CNI_PLUGIN"
@@ -225,12 +225,27 @@ class Host:
     def records(self) -> PortRecords:
         return PortRecords(Paths(self.root))
 
+    @property
+    def lasting(self) -> PortRecords:
+        return AddressedPorts.of(str(self.root))
+
+    def reboot(self) -> None:
+        """What a reboot takes: all links, and what is on tmpfs."""
+        for pod in self.pods:
+            pod.close()
+        self.pods.clear()
+        for name in self.links():
+            with contextlib.suppress(NoSuchLink):
+                self.send(delete(name))
+        shutil.rmtree(self.root / "run/windrow/ports", ignore_errors=True)
+
     def untouched(self) -> State:
         """All that an ADD that fails must leave as it was."""
         observed = self.observe()
         links = {name: link for name, link in observed.state.links.items() if name != "lo"}
         pods = [dict(pod.kernel.observe().state.links) for pod in self.pods]
-        return State(links, pods, self.leased(), [record.key for record in self.records.all()])
+        kept = sorted({record.key for records in (self.records, self.lasting) for record in records.all()})
+        return State(links, pods, self.leased(), kept)
 
     def tidy(self) -> None:
         """As new, for the next test."""
@@ -240,7 +255,7 @@ class Host:
         for name in self.links():
             with contextlib.suppress(NoSuchLink):  # the other end of a cable
                 self.send(delete(name))
-        for place in ("leases", "run/windrow/ports", "etc", "plugins"):
+        for place in ("leases", "run/windrow/ports", "var/lib/windrow/ports", "etc", "plugins"):
             shutil.rmtree(self.root / place, ignore_errors=True)
         (self.root / "run/windrow/clusternetworks").unlink(missing_ok=True)
 

@@ -214,6 +214,51 @@ def test_another_address_of_the_bridge_leaves_nothing(host: Any, pod: Any) -> No
     assert host.untouched() == before
 
 
+@ours("the reference leaves the bridge up")
+@pytest.mark.parametrize("ports", [0, 1])
+def test_a_bridge_that_was_down_is_put_back_with_its_addresses(host: Any, pod: Any, ports: int) -> None:
+    host.send(links.create("br0", "bridge", mtu=9000))
+    index = host.kernel.rtnl.index("br0")
+    host.send(links.add_addr(index, "2001:db8:1::1/48", nodad=True), links.add_addr(index, "10.7.7.1/24"))
+    host.tool("ip", "addr", "add", "2001:db8:2::1/64", "dev", "br0", "valid_lft", "5000", "preferred_lft", "4000")
+    host.tool("ip", "addr", "add", "fe80::77/64", "dev", "br0")
+    if ports:
+        host.send(links.create("eth9", "dummy", master=index, mtu=9000))
+    write(host, "net/ipv6/conf/br0/accept_ra", "1")
+
+    def shown() -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = json.loads(host.tool("ip", "-j", "addr", "show", "dev", "br0"))[0]["addr_info"]
+        for one in found:  # seconds go by
+            one["valid_life_time"], one["preferred_life_time"] = (
+                one[key] // 1000 for key in ("valid_life_time", "preferred_life_time")
+            )
+        return sorted(found, key=lambda one: str(one["local"]))
+
+    before, addrs = host.untouched(), shown()
+    assert len(addrs) == 4
+    message = host.refused("ADD", pod, host.addressed("2001:db8:1::/64", isGateway=True), IN_THE_WAY)
+    assert "2001:db8:1::1/48" in message
+    assert host.untouched() == before and shown() == addrs and not host.link("br0").up
+    assert host.sysctl("net/ipv6/conf/br0/accept_ra") == "1"
+
+
+@ours("the reference leaves the bridge with another address")
+def test_addresses_that_were_replaced_come_back_as_they_were(host: Any, pod: Any, stub: Any) -> None:
+    host.make_bridge()
+    for cidr in ("10.7.7.1/24", "10.7.7.2/24", "10.8.8.1/24"):
+        host.tool(
+            "ip", "addr", "add", cidr, "dev", "br0", "label", "br0:mine", "valid_lft", "90000", "preferred_lft", "90000"
+        )
+    before = host.untouched()
+    label = [a["label"] for a in json.loads(host.tool("ip", "-j", "-4", "addr", "show", "dev", "br0"))[0]["addr_info"]]
+    config = host.addressed("10.1.2.0/24", "fd00:1::/64", isGateway=True, forceAddress=True)
+    write(host, "net/ipv6/conf/br0/disable_ipv6", "1")
+    host.refused("ADD", pod, config, REFUSED)
+    assert host.untouched() == before
+    now = json.loads(host.tool("ip", "-j", "-4", "addr", "show", "dev", "br0"))[0]["addr_info"]
+    assert [a["label"] for a in now] == label == ["br0:mine"] * 3
+
+
 def test_the_same_address_is_no_conflict(host: Any) -> None:
     for number in range(2):
         host.add(host.pod(), host.addressed(isGateway=True), CNI_CONTAINERID=f"c{number}")

@@ -97,9 +97,38 @@ def test_it_is_not_altered(host: Any, pod: Any, marked: bool) -> None:
     before = host.link("oob-br")
     result = host.add(pod, host.config("oob-br", vlan=100, promiscMode=True, mtu=1400))
     assert host.link("oob-br") == before
-    assert host.link(result["interfaces"][1]["name"]).mtu == 1400
+    assert (host.link(result["interfaces"][1]["name"]).mtu, pod.link().mtu) == (1600, 1400)
     host.delete(pod, host.config("oob-br", vlan=100))
     assert host.link("oob-br") == before
+
+
+@pytest.mark.parametrize("bridge", ["oob-br", "mgmt-br"])
+@pytest.mark.parametrize("mtu", [1400, 9000])
+def test_a_port_has_the_networks_mtu(host: Any, pod: Any, bridge: str, mtu: int) -> None:
+    group = OWNER_GROUP if bridge == "oob-br" else 0
+    host.send(links.create(bridge, "bridge", data={"vlan_filtering": 1}, mtu=mtu, group=group, up=True))
+    if group:
+        host.send(*links.keep_mtu(bridge, mtu))  # as a plan makes it
+    else:
+        host.send(links.create("eth9", "dummy", master=host.kernel.rtnl.index(bridge), mtu=mtu, up=True))
+    result = host.add(pod, host.config(bridge, vlan=100))
+    assert [host.link(result["interfaces"][1]["name"]).mtu, pod.link().mtu, host.link(bridge).mtu] == [mtu] * 3
+    assert host.check(pod, host.config(bridge, vlan=100), result).exit == 0
+    host.send(links.set_link(result["interfaces"][1]["name"], mtu=1300))
+    message = host.check(pod, host.config(bridge, vlan=100), result).message
+    assert ("has MTU 1300, not" in message) == bool(group), "mgmt-br is the operating system's, and has followed"
+
+
+def test_the_management_bridge_keeps_its_mtu_and_mac_whatever_the_configuration_says(host: Any, pod: Any) -> None:
+    host.send(links.create("mgmt-br", "bridge", data={"vlan_filtering": 1}, up=True))
+    index = host.kernel.rtnl.index("mgmt-br")
+    host.send(links.create("eth9", "dummy", master=index, mtu=9000, mac="fe:ff:ff:ff:ff:fe", up=True))
+    before = host.link("mgmt-br")
+    assert (before.mtu, before.mac) == (9000, "fe:ff:ff:ff:ff:fe")
+    result = host.add(pod, host.config("mgmt-br", vlan=100, mtu=1400))
+    after = host.link("mgmt-br")
+    assert (after.mtu, after.mac) == (before.mtu, before.mac)
+    assert (host.link(result["interfaces"][1]["name"]).mtu, pod.link().mtu) == (9000, 1400)
 
 
 def test_a_bridge_that_is_down_stays_so(host: Any, pod: Any, oob: None) -> None:

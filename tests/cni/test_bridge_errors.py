@@ -95,8 +95,40 @@ def test_all_that_is_wrong_is_in_one_message(host: Any, pod: Any) -> None:
         assert said in message
 
 
-def test_a_bad_vlan_is_refused_by_del_too(host: Any, pod: Any) -> None:
-    host.refused("DEL", pod, host.config(vlan=5000), INVALID)
+EDITS: dict[str, dict[str, Any]] = {
+    "a VLAN that is none": {"vlan": 5000},
+    "a text for a VLAN": {"vlan": "100"},
+    "a text for an MTU": {"mtu": "9000"},
+    "another bridge": {"bridge": "br9"},
+    "no name for a bridge": {"bridge": "a/b"},
+    "no addresses": {"ipam": {}},
+    "addresses from elsewhere": {"ipam": {"type": "not-installed"}},
+    "another range": {"ipam": {"type": "host-local", "ranges": [[{"subnet": "10.7.7.0/24"}]], "dataDir": "/nowhere"}},
+    "another network": {"name": "net9"},
+    "a version that nobody knows": {"cniVersion": "7.0.0"},
+    "flags that are none": {"ipMasq": "yes", "macspoofchk": 1, "vlanTrunk": [{"id": 9999}], "args": 5},
+    "no firewall": {"ipMasq": False, "macspoofchk": False},
+}
+
+
+@ours("the reference undoes what the configuration says by now")
+@pytest.mark.parametrize("edit", EDITS)
+def test_del_undoes_what_was_made_whatever_the_configuration_says_by_now(
+    host: Any, pod: Any, nft: Any, masquerades: Any, edit: str
+) -> None:
+    config = host.addressed(isGateway=True, ipMasq=True, macspoofchk=True)
+    host.add(pod, config)
+    assert host.leased() and len(host.ports()) == 1
+    host.delete(pod, config | EDITS[edit])
+    assert (host.ports(), pod.links(), host.leased(), host.records.all(), host.lasting.all()) == ([], set(), [], [], [])
+    assert "CNI-" not in masquerades() and "cni-br-iface" not in nft()
+
+
+@ours("the reference refuses it")
+@pytest.mark.parametrize("keys", [{"vlan": 5000}, {"vlan": "100"}, {"mtu": "9000"}, {"ipam": 5}])
+def test_del_of_what_was_never_made_is_no_error(host: Any, pod: Any, keys: dict[str, Any]) -> None:
+    host.delete(pod, host.config(**keys))
+    host.delete("", host.config(**keys))
 
 
 # The network namespace ----------------------------------------------------------------------------

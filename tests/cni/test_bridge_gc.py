@@ -112,6 +112,101 @@ def test_what_a_killed_process_was_writing(host: Any, pod: Any) -> None:
     assert not left.exists() and len(host.records.all()) == 1
 
 
+# A reboot -----------------------------------------------------------------------------------------
+
+
+def test_a_reboot_leaves_leases_and_gc_frees_them(host: Any, pod: Any) -> None:
+    from windrow.apps.cni.host import Host
+    from windrow.apps.cni.upkeep import left_overs
+
+    def look() -> Any:
+        there = Host(host.root, "n1")
+        try:
+            return left_overs(there)
+        finally:
+            there.close()
+
+    host.add(pod, host.addressed())
+    host.add(pod, host.config(), CNI_IFNAME="net1")
+    assert netns.opened_in(host.fd, look).gone == ()
+    host.reboot()
+    assert host.leased() == ["10.1.2.2"]
+    (call,) = netns.opened_in(host.fd, look).gone
+    assert call.about.startswith("leases of port veth") and "eth0 of container c1" in call.about
+    assert host.run(host.command, {**host.environment("DEL", ""), **call.env}, call.config).exit == 0
+    assert (host.leased(), host.lasting.all(), netns.opened_in(host.fd, look).gone) == ([], [], ())
+
+
+@pytest.mark.parametrize("by", ["GC", "DEL", "ADD", "another ADD"])
+def test_leases_from_before_a_reboot_are_freed(host: Any, by: str) -> None:
+    ipam = host.addressed()["ipam"] | {
+        "ranges": [[{"subnet": "10.1.2.0/24", "rangeStart": "10.1.2.9", "rangeEnd": "10.1.2.9"}]]
+    }
+    config = host.config(ipam=ipam)
+    host.add(host.pod(), config)
+    host.reboot()
+    assert host.leased() == ["10.1.2.9"]
+    match by:
+        case "GC":
+            assert gc(host, config=config).exit == 0
+        case "DEL":
+            host.delete("", host.config())  # the configuration is another one by now
+        case _:
+            container = "c1" if by == "ADD" else "c2"
+            assert host.add(host.pod(), config, CNI_CONTAINERID=container)["ips"][0]["address"] == "10.1.2.9/24"
+            assert [record.container_id for record in host.lasting.all()] == [container]
+            return
+    assert host.leased() == [] and host.lasting.all() == []
+
+
+def test_leases_of_who_lives_stay_though_the_records_are_lost(host: Any, pod: Any) -> None:
+    config = host.addressed()
+    host.add(pod, config)
+    for path in (host.root / "run/windrow/ports").glob("*.json"):
+        path.unlink()
+    assert gc(host, config=config).exit == 0
+    assert host.add(host.pod(), config, CNI_CONTAINERID="c2")["ips"][0]["address"] == "10.1.2.3/24"
+    assert host.leased() == ["10.1.2.2", "10.1.2.3"]
+    host.delete(pod, host.config())
+    assert host.leased() == ["10.1.2.3"] and pod.links() == set()
+
+
+def test_a_namespace_whose_path_is_somebody_elses_by_now(host: Any) -> None:
+    """Its port went with it."""
+    from windrow.apps.cni.host import Host
+    from windrow.apps.cni.upkeep import left_overs
+
+    def look() -> Any:
+        there = Host(host.root, "n1")
+        try:
+            return [call.about for call in left_overs(there).gone]
+        finally:
+            there.close()
+
+    gone, other = host.pod(), host.pod()
+    host.add(gone, host.addressed())
+    path = next((host.root / "run/windrow/ports").glob("*.json"))
+    path.write_text(path.read_text().replace(gone.path, other.path))
+    assert netns.opened_in(host.fd, look) == []
+    host.send(links.delete(host.ports()[0]))
+    assert netns.opened_in(host.fd, look) == [], "an ADD may be about to make it"
+    os.utime(path, (1, 1))
+    (about,) = netns.opened_in(host.fd, look)
+    assert "eth0 of container c1" in about
+
+
+def test_a_new_namespace_under_the_path_of_the_old_one(host: Any) -> None:
+    """The kernel takes a namespace apart some time after it is gone, and gives its inode to the next one at once."""
+    old, new = host.pod(), host.pod()
+    host.add(old, host.addressed())
+    message = host.refused("ADD", new, host.addressed(), 102)
+    assert "attached already" in message, "the old one lives"
+    path = next((host.root / "run/windrow/ports").glob("*.json"))
+    path.write_text(path.read_text().replace(old.path, new.path))
+    host.add(new, host.addressed())
+    assert (old.links(), new.links(), len(host.ports()), len(host.leased())) == (set(), {"eth0"}, 1, 1)
+
+
 # kill -9 ------------------------------------------------------------------------------------------
 
 

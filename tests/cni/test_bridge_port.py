@@ -132,6 +132,61 @@ def test_an_interface_of_the_hosts_name_is_no_obstacle(host: Any, pod: Any) -> N
     assert pod.links() == {"eth0"}
 
 
+@ours("the reference makes the port 1500 bytes large, and takes the bridge down to that")
+@pytest.mark.parametrize("mtu", [1280, 9000])
+@pytest.mark.parametrize("keys", [{}, {"mtu": 1300}])
+@pytest.mark.parametrize("ports", [0, 1])
+def test_a_bridge_that_is_there_keeps_its_mtu(host: Any, pod: Any, mtu: int, keys: dict[str, int], ports: int) -> None:
+    host.make_bridge(mtu=mtu)
+    if ports:
+        host.send(links.create("eth9", "dummy", master=host.kernel.rtnl.index("br0"), mtu=mtu))
+    host.add(pod, host.config(**keys))
+    assert pod.link().mtu == keys.get("mtu", mtu)
+    if mtu > 1300:
+        assert host.link("br0").mtu == mtu
+        host.delete(pod, host.config(**keys))
+        assert host.link("br0").mtu == mtu
+
+
+def test_an_empty_bridge_takes_the_mtu_that_a_network_asks_for(host: Any) -> None:
+    """The bridge of a network with an MTU, once its last port has gone: `br_mtu_auto_adjust` makes it 1500."""
+    for _ in range(2):
+        pod = host.pod()
+        host.add(pod, host.config(mtu=1400))
+        assert (host.link("br0").mtu, pod.link().mtu) == (1400, 1400)
+        host.delete(pod, host.config(mtu=1400))
+
+
+@pytest.mark.parametrize("gateway", [False, True])
+@pytest.mark.parametrize("there", [False, True])
+@ours("the reference's bridge has the address of its first port")
+def test_a_bridge_has_a_mac_of_its_own_and_keeps_it(host: Any, gateway: bool, there: bool) -> None:
+    if there:
+        host.make_bridge()
+    before = host.link("br0").mac if there else None
+    config = host.addressed(isGateway=True) if gateway else host.config()
+    pods = [host.pod() for _ in range(4)]
+    ports = [port_of(host.add(pod, config, CNI_CONTAINERID=f"c{i}")) for i, pod in enumerate(pods)]
+    mac = host.link("br0").mac
+    assert before in (None, mac) and mac not in {host.link(port).mac for port in ports}
+    for i in (0, 2, 3, 1):
+        host.delete(pods[i], config, CNI_CONTAINERID=f"c{i}")
+        assert host.link("br0").mac == mac
+    host.add(pods[0], config, CNI_CONTAINERID="again")
+    assert host.link("br0").mac == mac
+
+
+@ours("the reference's bridge has the address of its first port")
+def test_a_bridge_that_is_made_again_has_the_same_mac(host: Any) -> None:
+    found = set()
+    for number in range(2):
+        host.add(host.pod(), host.addressed(isGateway=True, vlan=7), CNI_CONTAINERID=f"c{number}")
+        found.add((host.link("br0").mac, host.link("br0.7").mac))
+        for name in ("br0", "br0.7"):
+            host.send(links.delete(name))
+    assert len(found) == 1 and len(set(found.pop())) == 2
+
+
 @pytest.mark.parametrize("mtu", [1280, 1400])
 def test_mtu_is_for_both_ends_and_a_new_bridge(host: Any, pod: Any, mtu: int) -> None:
     port = port_of(host.add(pod, host.config(mtu=mtu)))

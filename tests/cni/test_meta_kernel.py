@@ -26,10 +26,12 @@ import pytest
 from windrow.apps.cni.dispatch import Answer, answer
 from windrow.apps.cni.host import Host
 from windrow.apps.cni.podinfo import CAPABILITY
+from windrow.model.ports import PORT_GROUP
 from windrow.model.values import IfName
 from windrow.netlink import netns
 from windrow.netlink.kernel import Kernel
 from windrow.netlink.links import create, set_link
+from windrow.netlink.sock import RTM_DELLINK, Message, Rtnl
 from windrow.port.errors import (
     DELEGATE_FAILED,
     FORBIDDEN,
@@ -495,7 +497,38 @@ def test_a_plugins_own_default_route_wins(routed: Node) -> None:
     ipam = routed.ipam("10.65.0.0/24", routes=[{"dst": "0.0.0.0/0"}])
     routed.nad("gateway", routed.bridge(ipam=ipam))
     routed.add(pod, [{"name": "gateway", "default-route": []}])
-    assert default_routes(routed, pod) == [("10.65.0.1", "net1")]
+    assert default_routes(routed, pod) == [("10.65.0.1", "net1"), ("fd62::1", "eth0")]
+
+
+def test_a_claim_without_a_default_route_takes_nobodys(routed: Node) -> None:
+    pod = routed.pod()
+    result = routed.add(pod, [{"name": "addressed", "default-route": []}])
+    assert default_routes(routed, pod) == [("10.62.0.1", "eth0"), ("fd62::1", "eth0")]
+    assert [route["dst"] for route in result["routes"]] == ["0.0.0.0/0", "::/0"]
+
+
+@pytest.mark.parametrize(
+    "edit", [{"clusterNetwork": 5}, {"delegates": "x"}, {"cniVersion": "7.0.0"}, {"clusterNetwork": "nowhere/x"}]
+)
+def test_del_goes_by_the_record_whatever_the_configuration_says_by_now(routed: Node, edit: dict[str, Any]) -> None:
+    pod = routed.pod()
+    routed.add(pod, [{"name": "addressed"}])
+    config = json.loads(routed.config())
+    ended = routed.call(routed.env("DEL", pod), json.dumps(config | edit).encode())
+    assert (ended.exit, ended.stdout) == (0, "")
+    assert routed.inside(pod) == {}
+    again = routed.call(routed.env("DEL", pod), json.dumps(config | edit | {"cniVersion": "1.0.0"}).encode())
+    assert again.exit == 0, "there is nothing to do"
+
+
+def test_two_claims_that_meet_are_refused_and_nothing_is_left(routed: Node) -> None:
+    routed.nad("one", routed.bridge(ipam=routed.ipam("10.65.0.0/24", routes=[{"dst": "0.0.0.0/0"}])))
+    routed.nad("two", routed.bridge(ipam=routed.ipam("10.66.0.0/24", routes=[{"dst": "0.0.0.0/0"}])))
+    pod = routed.pod()
+    networks = [{"name": "one", "default-route": []}, {"name": "two", "default-route": []}]
+    error = routed.refused(routed.env("ADD", pod), routed.config(annotation(networks)))
+    assert "two networks claim the default route of IPv4" in error["msg"]
+    assert routed.inside(pod) == {}
 
 
 def test_a_default_route_that_leads_nowhere(routed: Node) -> None:
@@ -713,6 +746,18 @@ def test_a_container_that_comes_back_with_another_namespace(node: Node) -> None:
     assert list(node.inside(second)) == ["eth0", "net1"]
 
 
+def test_a_namespace_that_is_made_anew_under_its_name(node: Node) -> None:
+    """The kernel gives it the inode of the one before, more often than not."""
+    pod = node.pod()
+    for _ in range(8):
+        node.add(pod, "vlan100")
+        assert list(node.inside(pod)) == ["eth0", "net1"]
+        netns.delete(Path(pod).name)
+        netns.create(Path(pod).name)
+    assert node.inside(pod) == {}
+    node.delete(pod)
+
+
 # DEL ----------------------------------------------------------------------------------------------
 
 
@@ -736,6 +781,31 @@ def test_del_needs_no_namespace(node: Node, how: str) -> None:
     found = node.call(env, node.config())
     assert (found.exit, found.stdout) == (0, "")
     wait_for(lambda: node.everything() == before)
+
+
+def test_del_waits_once_for_all_cables(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In one request, by a link group of the pod's ends: the host's keep the mark of whose they are."""
+    pod = node.pod()
+    before = node.everything()
+    node.add(pod, "vlan100@a,vlan100@b,addressed@c,vlan100@d")
+    requests: list[str] = []
+    groups: set[int] = set()
+    run = Rtnl.run
+
+    def watched(rtnl: Rtnl, *messages: Message) -> None:
+        requests.extend(m.doing for m in messages if m.type == RTM_DELLINK)
+        if any(m.doing.startswith("delete group") for m in messages):
+            groups.update(
+                runtime.group for name, runtime in node.kernel.observe().runtime.items() if name.startswith("veth")
+            )
+        run(rtnl, *messages)
+
+    monkeypatch.setattr(Rtnl, "run", watched)
+    found = node.call(node.env("DEL", pod), node.config())
+    assert found.exit == 0, found.stdout
+    assert len(requests) == 1 and requests[0].startswith("delete group")
+    assert groups == {PORT_GROUP}
+    assert (node.inside(pod), node.leases()) == ({}, []) and node.everything() == before
 
 
 def test_del_without_a_record(node: Node) -> None:

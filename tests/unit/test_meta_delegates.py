@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from windrow.port.defaultroute import Turn, turned, turns
+from windrow.port.defaultroute import Claim, Turn, check, turned, turns
 from windrow.port.delegates import (
     Network,
     Wishes,
@@ -266,16 +266,22 @@ def test_two_default_networks_are_one_too_many() -> None:
 
 
 @pytest.mark.parametrize(
-    ("requests", "wanted"),
+    ("claims", "given", "wanted"),
     [
-        ([None, None], [Turn(), Turn()]),
+        ([None, None], [{4, 6}, {4}], [Turn(), Turn()]),
         (
             [None, ("10.1.2.1",)],
+            [{4, 6}, ()],
             [Turn(lose=frozenset({4})), Turn(lose=frozenset({4}), gateways=("10.1.2.1",))],
         ),
-        ([None, ()], [Turn(lose=frozenset({4, 6})), Turn()]),
+        ([None, ()], [{4, 6}, {4, 6}], [Turn(lose=frozenset({4, 6})), Turn()]),
+        ([None, ()], [{4, 6}, {4}], [Turn(lose=frozenset({4})), Turn()]),
+        ([None, ()], [{4, 6}, {6}], [Turn(lose=frozenset({6})), Turn()]),
+        ([None, ()], [{4, 6}, ()], [Turn(), Turn()]),
+        ([(), ()], [{4}, {6}], [Turn(lose=frozenset({6})), Turn(lose=frozenset({4}))]),
         (
             [None, ("10.1.2.1",), ("fd00::1",)],
+            [{4, 6}, {4}, ()],
             [
                 Turn(lose=frozenset({4, 6})),
                 Turn(lose=frozenset({4, 6}), gateways=("10.1.2.1",)),
@@ -284,14 +290,20 @@ def test_two_default_networks_are_one_too_many() -> None:
         ),
     ],
 )
-def test_who_has_the_default_route(requests: list[tuple[str, ...] | None], wanted: list[Turn]) -> None:
-    assert list(turns(requests, about="x")) == wanted
+def test_who_has_the_default_route(claims: list[Claim], given: list[set[int]], wanted: list[Turn]) -> None:
+    assert list(turns(claims, given, about="x")) == wanted
 
 
-@pytest.mark.parametrize("requests", [[(), ()], [("10.1.2.1",), ()], [("10.1.2.1",), ("10.1.3.1",)]])
-def test_one_default_route_for_each_family(requests: list[tuple[str, ...]]) -> None:
+@pytest.mark.parametrize("claims", [[(), ()], [("10.1.2.1",), ()], [("10.1.2.1",), ("10.1.3.1",)]])
+def test_one_default_route_for_each_family(claims: list[Claim]) -> None:
     with pytest.raises(CniError, match="two networks claim the default route of IPv4"):
-        turns(requests, about="x")
+        turns(claims, [{4}, {4}], about="x")
+
+
+def test_what_can_be_known_before_is_refused_before() -> None:
+    check([None, (), ("10.1.2.1",)], about="x")
+    with pytest.raises(CniError, match="two networks claim the default route of IPv4"):
+        check([("10.1.2.1",), ("10.1.3.1",)], about="x")
 
 
 def test_the_results_routes_follow() -> None:

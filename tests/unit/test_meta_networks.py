@@ -45,6 +45,11 @@ def told(*entries: Any) -> str:
     return f"{error.message} {error.details}"
 
 
+def test_a_hint_says_something_else_than_what_was_written() -> None:
+    said = told({"name": "default/x"})
+    assert '{"namespace": "default", "name": "x"}' in said
+
+
 # The short form -----------------------------------------------------------------------------------
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from windrow.apps.cni import defaultnet, definitions
+from windrow.apps.cni import defaultnet, definitions, meta
 from windrow.apps.cni.host import Host
 from windrow.apps.cni.podinfo import CAPABILITY, PodFiles, PodInfo, RuntimeArguments, find_pod
 from windrow.apps.cni.wanted import Wanted, wanted
@@ -66,6 +66,24 @@ def refused(call: Any, *args: Any) -> CniError:
     with pytest.raises(CniError) as caught:
         call(*args)
     return caught.value
+
+
+def test_a_plugin_that_is_missing_is_told_with_the_pod_and_the_network(host: Host) -> None:
+    manifest(host, "far.yaml", nad("far", type="nowhere"))
+    call = request("K8S_POD_NAMESPACE=default;K8S_POD_NAME=web;WINDROW_NETWORKS=far;WINDROW_DEFAULT_NETWORK=none")
+    error = refused(meta.add, call, host)
+    assert error.message.startswith("[default/web:default/far] ADD of net1: ") and "nowhere" in error.message
+
+
+def test_namespaces_are_told_apart_though_inodes_come_back() -> None:
+    assert meta.same_namespace("boot 4:77 5", "boot 4:77 5")
+    assert not meta.same_namespace("boot 4:77 5", "boot 4:77 6")
+    assert not meta.same_namespace("boot 4:77 5", "reboot 4:77 5")
+    assert meta.same_namespace("boot 4:77", "boot 4:77 6"), "written before cookies were"
+    assert not meta.same_namespace("", "boot 4:77 6") and not meta.same_namespace("boot 4:77 6", "")
+    own = meta.namespace("/proc/self/ns/net")
+    assert own and meta.same_namespace(own, meta.namespace("/proc/self/ns/net"))
+    assert meta.namespace("/nowhere") == ""
 
 
 # Pods ---------------------------------------------------------------------------------------------
@@ -452,7 +470,7 @@ def test_namespace_isolation(host: Host) -> None:
 
 def test_default_routes(host: Host) -> None:
     found = want(host, n=json.dumps([{"name": "db", "default-route": ["10.1.2.1"]}]))
-    assert [(set(turn.lose), turn.gateways) for turn in found.turns] == [({4}, ()), ({4}, ("10.1.2.1",))]
+    assert list(found.claims) == [None, ("10.1.2.1",)]
 
 
 # Records ------------------------------------------------------------------------------------------

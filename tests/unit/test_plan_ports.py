@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -18,6 +19,7 @@ from windrow.model.ports import PORT_GROUP, PortRecord, users
 from windrow.model.problems import Severity
 from windrow.model.steps import DeleteLink, Failure, Impact, SetBond, SetLink, SetMaster, SetPort, SetVlans, Step
 from windrow.model.values import IfName, Ref
+from windrow.model.wire import load_documents, yaml_text
 from windrow.plan import make_plan, normalise
 from windrow.testing import generate
 from windrow.testing.builders import (
@@ -95,8 +97,9 @@ def test_a_port_is_wanted_as_its_record_says(node: Node) -> None:
     record = node.attach(port_record("web", "oob-br", "100*"))
     want = node.plan().compiled.state.links[record.host]
     as_new = replace(FRESH_BRIDGE_PORT, isolated=None, hairpin=None)  # the record does not say these two
+    spec, vlans = Other(kind="veth"), ports("100*")
     assert want == Link(
-        name=record.host, spec=Other(kind="veth"), up=True, master="oob-br", vlans=ports("100*"), port=as_new, mark=True
+        name=record.host, spec=spec, up=True, mtu=1500, master="oob-br", vlans=vlans, port=as_new, mark=True
     )
     assert want.origin == (Ref("Port", "web/net1", "default"),)
 
@@ -238,6 +241,42 @@ def test_a_port_of_the_management_network_is_put_back_and_nothing_else_changes()
     assert after[record.host].master == "mgmt-br" and after[record.host].vlans == ports("1*")
     assert {n: k for n, k in after.items() if n != record.host} == {n: k for n, k in before.items() if n != record.host}
     assert after[record.host].mtu == 1500, "mgmt-br follows its smallest port"
+
+
+def test_a_port_follows_the_mtu_of_its_network() -> None:
+    node = Node()
+    record = node.attach(port_record("web", "oob-br", "100*"))
+    node.cluster = cluster(cluster_network("oob"), vlan_config("oob", ["eth1", "eth2"], mtu=9000), nad("a", "oob", 100))
+    before = node.kernel.observe()
+    plan = node.plan().plan
+    assert SetLink(mtu=9000) in [s.action for s in plan.steps if s.link == record.host]
+    assert node.apply().ok and node.link(record.host).mtu == 9000
+    assert execute(make_plan(normalise(before, frozenset({record.host})), node.kernel.observe()), node.kernel).ok
+    assert node.link(record.host).mtu == 1500, "undo"
+
+
+def test_a_port_that_comes_back_has_the_mtu_of_its_network(node: Node) -> None:
+    record = node.attach(port_record("web", "oob-br", "100*"))
+    node.do(step(record.host, SetMaster(None)), step(record.host, SetLink(mtu=1400)))
+    assert node.apply().ok and node.link(record.host).mtu == 1500
+    node.do(step(record.host, SetLink(mtu=9000)))
+    (lowered,) = node.plan().plan.steps
+    assert (lowered.action, lowered.impact) == (SetLink(mtu=1500), Impact.FLAP)
+
+
+def test_the_vlan_of_a_network_with_several_plugins_is_on_the_uplink() -> None:
+    plugins = [{"type": "bridge", "bridge": "oob-br", "vlan": 200}, {"type": "tuning", "sysctl": {}}]
+    manifest = {
+        "apiVersion": "k8s.cni.cncf.io/v1",
+        "kind": "NetworkAttachmentDefinition",
+        "metadata": {"name": "tuned", "namespace": "default"},
+        "spec": {"config": json.dumps({"cniVersion": "1.0.0", "plugins": plugins})},
+    }
+    node = Node(*load_documents(yaml_text(manifest)).objects)
+    node.attach(port_record("web", "oob-br", "200*"))
+    assert node.plan().compiled.problems == ()
+    uplink = node.link("oob-bo").vlans
+    assert uplink is not None and 200 in uplink.tagged
 
 
 # -- the guard -------------------------------------------------------------------------------------

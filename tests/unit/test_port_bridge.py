@@ -165,8 +165,12 @@ def test_a_pod_can_go_whatever_only_add_uses(command: str, keys: dict[str, Any])
     assert read_config(request(command, "K8S_POD_NAME=x", **keys)).network == "net1"
 
 
-def test_a_bad_vlan_is_one_for_everybody() -> None:
-    assert refused("DEL", vlan=5000).code == INVALID_CONFIG
+@pytest.mark.parametrize("keys", [{"vlan": 5000}, {"vlan": "100"}, {"mtu": "9000"}, {"bridge": "a/b"}, {"ipam": 5}])
+def test_what_means_nothing_hinders_nobody_from_going(keys: dict[str, Any]) -> None:
+    for command in ("DEL", "GC"):
+        found = read_config(request(command, **keys))
+        assert (found.vlan, found.mtu, found.bridge, found.ipam) in [(0, None, "br0", ""), (0, None, "cni0", "")]
+    assert refused("STATUS", **keys).code == INVALID_CONFIG
 
 
 # VLANs --------------------------------------------------------------------------------------------

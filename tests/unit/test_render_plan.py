@@ -10,15 +10,17 @@ from windrow.apps.engine import look, plan_node
 from windrow.model.bonding import BondMode
 from windrow.model.cluster import Cluster
 from windrow.model.facts import KernelFeatures
-from windrow.model.host import Bond, Bridge, Link, PortVlans
+from windrow.model.host import Bond, Bridge, Link, PortVlans, Route
 from windrow.model.problems import Problem, Severity
 from windrow.model.steps import (
     Action,
     AddAddr,
     AwaitCarrier,
+    Change,
     CreateLink,
     DelAddr,
     DeleteLink,
+    Delta,
     Failure,
     Impact,
     Phase,
@@ -34,7 +36,7 @@ from windrow.model.steps import (
     Unit,
 )
 from windrow.model.values import Cidr, IfName, Ref, VidSet
-from windrow.render.plan import action_words, diff_text, failure_lines, plan_text, problem_lines, step_line
+from windrow.render.plan import action_words, delta_lines, diff_text, failure_lines, plan_text, problem_lines, step_line
 from windrow.render.text import Style, width
 from windrow.render.values import action_value, plan_value
 from windrow.testing.builders import cluster, cluster_network, link, nad, ports, step, vlan_config
@@ -64,6 +66,8 @@ WORDS: list[tuple[Action, str]] = [
     (SetLink(up=True, mtu=9000, promisc=True), "up, MTU 9000, promiscuous on"),
     (SetLink(up=False), "down"),
     (SetBond(Bond(miimon=200, lacp_rate="fast")), "set miimon 200, lacp_rate fast"),
+    (SetBond(Bond(primary="")), "set primary none"),
+    (SetBond(Bond(miimon=100, primary="")), "set miimon 100, primary none"),
     (SetBridge(Bridge(vlan_filtering=False)), "set vlan_filtering off"),
     (SetMaster(IfName("oob-bo")), "join oob-bo"),
     (SetMaster(None), "leave its bond or bridge"),
@@ -80,6 +84,13 @@ WORDS: list[tuple[Action, str]] = [
 def test_every_action_in_words_and_as_data(action: Action, words: str) -> None:
     assert action_words(action) == words
     assert "name" in json.loads(json.dumps(action_value(action)))
+
+
+def test_routes_that_differ_are_told_as_routes() -> None:
+    route = Route(dst="default", dev=IfName("oob-br"), gateway="192.0.2.1", metric=1024)
+    have: frozenset[Route] = frozenset()
+    delta = Delta(link=IfName("oob-br"), field="routes", have=have, want=frozenset({route}), change=Change.LIVE)
+    assert list(delta_lines(delta)) == ["  ~ routes: none → default via 192.0.2.1 metric 1024"]
 
 
 def test_the_plan_of_the_seed() -> None:

@@ -23,10 +23,11 @@ from windrow.model.checkpoint import Checkpoint, Probe, ProbeKind, Stage
 from windrow.model.cluster import Cluster
 from windrow.model.host import Bridge, Details, Route
 from windrow.model.neighbours import NOBODY, Neighbour, Peer, Router, Surroundings
-from windrow.model.objects import AnyObject, LabelSelector, Operator, Requirement
+from windrow.model.objects import AnyObject
 from windrow.model.ports import PORT_GROUP
 from windrow.model.problems import ProblemsError
 from windrow.model.processes import Process
+from windrow.model.selectors import LabelSelector, Operator, Requirement
 from windrow.model.steps import AddRoute, AwaitCarrier, Failure, Impact, Step
 from windrow.model.values import IfName
 from windrow.netlink.errors import KernelError

@@ -14,7 +14,7 @@ from windrow.model.ports import PortRecord
 from windrow.model.values import IfName, Mac, PortVlans, VidSet
 from windrow.port.identity import digest, host_end
 from windrow.store.paths import Paths
-from windrow.store.ports import PortRecords
+from windrow.store.ports import AddressedPorts, PortRecords
 
 RECORD = PortRecord(
     container_id="c1",
@@ -256,3 +256,35 @@ def test_claims_of_nobody_are_swept(records: PortRecords, tmp_path: Path) -> Non
     file_of(tmp_path).unlink()
     records.sweep()
     assert list(claims.iterdir()) == []
+
+
+# Ports with addresses -----------------------------------------------------------------------------
+
+
+def test_a_record_on_the_disk_without_one_on_tmpfs_is_left_from_before_a_reboot(
+    records: PortRecords, tmp_path: Path
+) -> None:
+    lasting = AddressedPorts.of(str(tmp_path))
+    assert lasting.left_behind(records) == []
+    other = replace(RECORD, container_id="c2")
+    for record in (RECORD, other):
+        records.put(record)
+        lasting.put(record)
+    assert lasting.left_behind(records) == []
+    file_of(tmp_path).unlink()
+    assert lasting.left_behind(records) == [RECORD]
+    assert lasting.get(RECORD.key) == RECORD and len(list(Paths(tmp_path).addressed_ports.glob("*.json"))) == 2
+    lasting.remove(RECORD.key)
+    assert lasting.left_behind(records) == [] and lasting.all() == [other]
+
+
+def test_what_was_being_written_to_the_disk_goes(records: PortRecords, tmp_path: Path) -> None:
+    lasting = AddressedPorts.of(str(tmp_path))
+    lasting.sweep()
+    assert not Paths(tmp_path).addressed_ports.exists()
+    lasting.put(RECORD)
+    left = Paths(tmp_path).addressed_ports / ".half.json.1.1"
+    left.write_text("{")
+    os.utime(left, (1, 1))
+    lasting.sweep()
+    assert not left.exists() and lasting.all() == [RECORD]

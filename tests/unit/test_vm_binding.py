@@ -177,6 +177,17 @@ def test_the_pods_routes_are_the_guests() -> None:
     )
 
 
+def test_a_guest_has_no_router_where_the_pod_has_no_default_route() -> None:
+    """Option 3 is a default route to whoever gets it: a router of one network only is option 121's."""
+    routes = (PodRoute(dst="10.52.0.0/24"), PodRoute(dst="172.16.0.0/12", gateway="10.52.0.2"))
+    plan = planned(Binding.BRIDGE, pod("eth0", "10.52.0.5/24", routes=routes), network("default", default=True))
+    assert plan.dhcp is not None
+    assert (plan.dhcp.router, plan.dhcp.routes) == ("", (("172.16.0.0/12", "10.52.0.2"),))
+    both = (*routes, PodRoute(dst="0.0.0.0/0", gateway="10.52.0.1"))
+    plan = planned(Binding.BRIDGE, pod("eth0", "10.52.0.5/24", routes=both), network("default", default=True))
+    assert plan.dhcp is not None and plan.dhcp.router == "10.52.0.1", "not the first one that has a gateway"
+
+
 def test_a_gateway_outside_the_network_needs_its_own_route() -> None:
     """Calico: the address is a /32, and the gateway 169.254.1.1."""
     routes = (PodRoute(dst="169.254.1.1/32"), PodRoute(dst="0.0.0.0/0", gateway="169.254.1.1"))

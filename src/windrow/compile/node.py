@@ -63,7 +63,7 @@ def compile_node(cluster: Cluster, facts: NodeFacts) -> Compiled:
     links = with_carried(links, luggage)
     ports = ports_of(facts, present)
     said = tuple(port_problems(ports, _carried(links), facts))
-    links += port_links(ports, facts)
+    links += port_links(ports, links, facts)
     held = _held(choice.held, facts) | {IfName(name) for name in hosts.held}
     return Compiled(
         state=HostState(

@@ -28,14 +28,16 @@ def ports_of(facts: NodeFacts, cluster_networks: Iterable[str]) -> tuple[PortRec
     return tuple(record for record in facts.ports if record.bridge in bridges)
 
 
-def port_links(ports: Iterable[PortRecord], facts: NodeFacts) -> list[Link]:
-    """One for each port that is there."""
+def port_links(ports: Iterable[PortRecord], bridges: Iterable[Link], facts: NodeFacts) -> list[Link]:
+    """One for each port that is there, with the MTU of its bridge where that is wanted from a manifest."""
+    mtus = {bridge.name: bridge.mtu for bridge in bridges}
     return [
         Link(
             name=record.host,
             spec=Other(kind="veth"),
             up=True,
             mark=True,
+            mtu=mtus.get(record.bridge),
             master=record.bridge,
             vlans=record.vlans,
             port=_as_new(record.isolated, record.hairpin),
@@ -87,7 +89,8 @@ def _cut_off(ports: list[PortRecord], uplink: IfName, vids: VidSet) -> Iterator[
         yield Problem(
             code="port-vlan",
             message=f"VLAN {lost} is not on {uplink} and so ends on this node; in it are {users(inside)}",
-            hint="restart them: then they are in the VLAN of their network; or keep one with this VLAN meanwhile",
+            hint="restart them: then they are in the VLAN of their network; or have a network with this VLAN: "
+            f"a NetworkAttachmentDefinition on {inside[0].bridge}",
             about=Ref(ClusterNetwork.KIND, names.cluster_network_of_bridge(inside[0].bridge) or ""),
             severity=Severity.WARNING,
         )

@@ -41,7 +41,7 @@ class Attached:
     ifname: str
     netns: str
     namespace: str = ""
-    """Which one `netns` was, whatever is found under that path today: boot, device and inode."""
+    """Which one `netns` was, whatever is found under that path today: `apps.cni.meta.namespace`."""
     network: str
     """The `name` of the meta plugin's own configuration."""
     path: str = ""

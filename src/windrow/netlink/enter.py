@@ -6,8 +6,10 @@ setns(2) moves one thread, and nothing can be left standing in the wrong namespa
 
 from __future__ import annotations
 
+import _socket as socket  # quicker to load than `socket`, see `sock`
 import ctypes
 import os
+import sys
 from _thread import allocate_lock, start_new_thread
 from collections.abc import Callable
 from typing import TypeVar
@@ -16,6 +18,7 @@ from windrow.netlink import errors
 
 T = TypeVar("T")
 
+_SO_NETNS_COOKIE = 71
 CLONE_NEWNET = 0x4000_0000
 _OWN = "/proc/thread-self/ns/net"
 _LIBC = ctypes.CDLL(None, use_errno=True)
@@ -42,6 +45,21 @@ def opened_inside(fd: int, open_: Callable[[], T]) -> T:
                 os.abort()
     finally:
         os.close(own)
+
+
+def cookie(fd: int) -> int | None:
+    """The number of a namespace, which no other one gets until the next boot; its inode's number comes back. None
+    where the kernel does not tell it (before 5.14) or the fd is of none."""
+    try:
+        visitor = opened_inside(fd, lambda: socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
+    except (errors.KernelError, OSError):
+        return None
+    try:
+        return int.from_bytes(visitor.getsockopt(socket.SOL_SOCKET, _SO_NETNS_COOKIE, 8), sys.byteorder)
+    except OSError:
+        return None
+    finally:
+        visitor.close()
 
 
 def in_thread(enter: Callable[[], None], fn: Callable[[], T]) -> T:

@@ -126,8 +126,18 @@ def create_link(link: Link, index: Callable[[str], int], *, group: int = OWNER_G
     common: dict[str, Any] = {"mac": link.mac, "txqlen": link.txqlen, "group": group, "parent": parent}
     if not isinstance(link.spec, Bridge) or link.mtu is None:
         return (create(link.name, link.kind, data=data, mtu=link.mtu, **common), *marks)
-    other = link.mtu + 1 if link.mtu < _MTU_LIMIT else link.mtu - 1
-    return (create(link.name, link.kind, data=data, mtu=other, **common), *marks, set_link(link.name, mtu=link.mtu))
+    first = create(link.name, link.kind, data=data, mtu=_not(link.mtu), **common)
+    return (first, *marks, set_link(link.name, mtu=link.mtu))
+
+
+def keep_mtu(name: str, mtu: int) -> tuple[Message, ...]:
+    """Have a bridge keep the MTU that it has, whatever its ports have from now on (see `create_link`)."""
+    return (set_link(name, mtu=_not(mtu)), set_link(name, mtu=mtu))
+
+
+def _not(mtu: int) -> int:
+    """Another one, larger where there is one: below 1280 a link loses its IPv6 addresses (`addrconf_notify`)."""
+    return mtu + 1 if mtu < _MTU_LIMIT else mtu - 1
 
 
 def _spec_data(link: Link, index: Callable[[str], int]) -> tuple[int | None, dict[str, Any]]:
@@ -148,6 +158,11 @@ def _spec_data(link: Link, index: Callable[[str], int]) -> tuple[int | None, dic
 
 def delete(name: str) -> Message:
     return Message(RTM_DELLINK, _link_header() + codec.LINK.encode({"name": name}), doing=f"delete link {name}")
+
+
+def delete_group(group: int) -> Message:
+    """Delete every link of a group, at once (`rtnl_group_dellink`)."""
+    return Message(RTM_DELLINK, _link_header() + codec.LINK.encode({"group": group}), doing=f"delete group {group}")
 
 
 # Changing -----------------------------------------------------------------------------------------

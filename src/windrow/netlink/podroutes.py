@@ -11,13 +11,24 @@ from collections.abc import Collection, Mapping
 
 from windrow.model.host import MAIN_TABLE, Route
 from windrow.model.values import IfName
-from windrow.netlink import codec, links, netns
+from windrow.netlink import codec, links, netns, ports
 from windrow.netlink.errors import KernelError
 from windrow.netlink.observe import observe
 from windrow.netlink.sock import RTEXT_FILTER_SKIP_STATS, RTM_GETLINK, RTM_GETROUTE, Message, Rtnl
 
 _ANYWHERE = "192.0.2.1"
 """TEST-NET-1 (RFC 5737): nobody has it, so the route to it is the default route."""
+
+
+def default_families(namespace: netns.Netns) -> dict[str, frozenset[int]]:
+    """In a pod, by interface, the families (4, 6) in which a default route leads by it. Raises KernelError."""
+
+    def inside() -> dict[str, frozenset[int]]:
+        with Rtnl() as rtnl:
+            found = {(way.dev, 6 if ":" in way.dst else 4) for way in ports.ways(rtnl) if way.main and way.default}
+            return {n: frozenset(f for dev, f in found if dev == index) for n, index in rtnl.indexes().items()}
+
+    return netns.opened_in(namespace, inside)
 
 
 def turn(namespace: netns.Netns, turns: Mapping[str, tuple[Collection[int], Collection[str]]]) -> None:

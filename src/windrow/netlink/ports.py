@@ -15,10 +15,12 @@ from windrow.netlink import codec
 from windrow.netlink.errors import KernelError, NoSuchLink
 from windrow.netlink.sock import (
     NLM_F_CREATE,
+    NLM_F_REPLACE,
     RTEXT_FILTER_SKIP_STATS,
     RTM_GETADDR,
     RTM_GETLINK,
     RTM_GETROUTE,
+    RTM_NEWADDR,
     RTM_NEWROUTE,
     Message,
     Rtnl,
@@ -59,8 +61,21 @@ class Seen(NamedTuple):
 def see(rtnl: Rtnl, name: str) -> Seen | None:
     """The link of this name; None where there is none. Raises KernelError."""
     body = codec.LINK_HEADER.pack(0, 0, 0, 0, 0) + codec.LINK.encode({"name": name, **_SKIP})
+    return _see(rtnl, Message(RTM_GETLINK, body, doing=f"find link {name}"))
+
+
+def other_end(rtnl: Rtnl, cable: Seen) -> Seen | None:
+    """The end of a veth that this namespace has; None where it is in another one. Raises KernelError."""
+    if not cable.peer:
+        return None
+    body = codec.LINK_HEADER.pack(0, 0, cable.peer, 0, 0) + codec.LINK.encode(_SKIP)
+    found = _see(rtnl, Message(RTM_GETLINK, body, doing=f"find the other end of {cable.name}"))
+    return found if found is not None and found.kind == "veth" and found.peer == cable.ifindex else None
+
+
+def _see(rtnl: Rtnl, message: Message) -> Seen | None:
     try:
-        data, start, end = rtnl.get(Message(RTM_GETLINK, body, doing=f"find link {name}"))
+        data, start, end = rtnl.get(message)
     except NoSuchLink:
         return None
     return _seen(data, start, end)
@@ -144,6 +159,24 @@ def addresses(rtnl: Rtnl, index: int) -> list[Address]:
     return found
 
 
+def saved_addresses(rtnl: Rtnl, index: int) -> dict[str, Message]:
+    """The addresses of a link, each with the message that gives it back as it is: flags, lifetimes, label, metric.
+
+    What the kernel tells of an address is what it takes for one (`inet_rtm_newaddr`, `inet6_rtm_newaddr`).
+    Raises KernelError.
+    """
+    body = codec.ADDR_HEADER.pack(0, 0, 0, 0, index)
+    found: dict[str, Message] = {}
+    for data, start, end in _tolerant(rtnl, Message(RTM_GETADDR, body, doing="list the addresses")):
+        _, length, _, _, owner = codec.ADDR_HEADER.unpack_from(data, start)
+        attrs = codec.ADDR.decode(data, start + codec.ADDR_HEADER.size, end)
+        text = attrs.get("local") or attrs.get("address")
+        if owner == index and text:
+            cidr = f"{text}/{length}"
+            found[cidr] = Message(RTM_NEWADDR, data[start:end], NLM_F_CREATE | NLM_F_REPLACE, f"add {cidr} again")
+    return found
+
+
 def await_addresses(rtnl: Rtnl, index: int, seconds: float) -> None:
     """Wait until no address is tentative any more (RFC 4862 §5.4).
 
@@ -190,11 +223,16 @@ def append_route(dst: str, gateway: str, index: int, **numbers: int | None) -> M
 
 
 class Way(NamedTuple):
-    """A route as the kernel has it: `dst` a prefix, `0.0.0.0/0` the default."""
+    """A route as the kernel has it: `dst` a prefix, `0.0.0.0/0` or `::/0` the default; `main`: in the main table."""
 
     dst: str
     gateway: str
     dev: int
+    main: bool
+
+    @property
+    def default(self) -> bool:
+        return self.dst in ("0.0.0.0/0", "::/0")
 
 
 def ways(rtnl: Rtnl) -> Iterator[Way]:
@@ -207,11 +245,12 @@ def ways(rtnl: Rtnl) -> Iterator[Way]:
                 continue
             attrs = codec.ROUTE.decode(data, start + codec.ROUTE_HEADER.size, end)
             dst = f"{attrs.get('dst', '::' if family == socket.AF_INET6 else '0.0.0.0')}/{fields[1]}"
+            main = attrs.get("table", fields[4]) == _RT_TABLE_MAIN
             if "multipath" in attrs:
                 for index, gateway in codec.nexthops(attrs["multipath"]):
-                    yield Way(dst, gateway or "", index)
+                    yield Way(dst, gateway or "", index, main)
             else:
-                yield Way(dst, attrs.get("gateway", ""), attrs.get("dev", 0))
+                yield Way(dst, attrs.get("gateway", ""), attrs.get("dev", 0), main)
 
 
 def _tolerant(rtnl: Rtnl, message: Message) -> list[Span]:

@@ -133,13 +133,14 @@ def _is_port(observed: Observed, name: IfName) -> bool:
 
 
 def _port(observed: Observed, link: Link) -> Link:
-    """The bridge that it was in, or none. Its MTU and MAC are those of the call that made it."""
+    """The bridge that it was in, or none. Its MAC is that of the call that made it."""
     above = observed.state.links.get(IfName(link.master or ""))
     master = above.name if above is not None and isinstance(above.spec, Bridge) else ""
     return Link(
         name=link.name,
         spec=Other(kind=link.kind),
         up=link.up,
+        mtu=link.mtu,
         master=master,
         vlans=link.vlans,
         port=replace(link.port, forwarding=None) if link.port else None,

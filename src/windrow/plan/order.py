@@ -342,7 +342,7 @@ def join_as_port(scene: Scene, port: Link) -> Iterator[Burst]:
     closed = bool(seen.up) and (
         bool(port.port and port.port.isolated) or not _at_home_in_vlan_1(port.vlans or FRESH_PORT)
     )
-    before = SetLink(up=False if closed else None, mtu=_lifted_mtu(scene, port, seen))
+    before = SetLink(up=False if closed else None, mtu=_mtu_to_join(scene, port, seen))
     steps = [scene.step(Phase.UP, port.name, SetMaster(IfName(port.master or "")), impact)]
     if before != SetLink():
         note = "closed until it is what it should be" if closed else ""
@@ -359,9 +359,12 @@ def _at_home_in_vlan_1(want: PortVlans) -> bool:
     return want.pvid == FRESH_PORT.pvid and not FRESH_PORT.untagged - want.untagged
 
 
-def _lifted_mtu(scene: Scene, port: Link, seen: Link) -> int | None:
-    """A bridge of others may follow the MTU of its smallest port (`br_mtu_auto_adjust`; it is not to be seen whether
-    it does), and the management network must not. What is too large for the container's end is dropped there."""
+def _mtu_to_join(scene: Scene, port: Link, seen: Link) -> int | None:
+    """What is wanted of it. A bridge of others may follow the MTU of its smallest port (`br_mtu_auto_adjust`; it is
+    not to be seen whether it does), and the management network must not. What is too large for the container's end
+    is dropped there."""
+    if port.mtu:
+        return port.mtu if port.mtu != seen.mtu else None
     bridge = scene.seen(port.master)
     if bridge is None or scene.owned(bridge.name) or not bridge.mtu or not seen.mtu or seen.mtu >= bridge.mtu:
         return None
@@ -400,7 +403,9 @@ def _chosen(deltas: tuple[Delta, ...], prefix: str) -> dict[str, Any]:
 def leave_as_port(scene: Scene, port: Link) -> Iterator[Burst]:
     """Undo: it was in no bridge."""
     impact = scene.when_carrying(port.name, Impact.OUTAGE)
-    after = [scene.step(Phase.CLEAN, port.name, SetLink(up=port.up))] if port.up is not None else []
+    seen = scene.seen(port.name)
+    as_it_was = SetLink(up=port.up, mtu=port.mtu if seen and seen.mtu != port.mtu else None)
+    after = [scene.step(Phase.CLEAN, port.name, as_it_was)] if as_it_was != SetLink() else []
     yield burst(0, scene.step(Phase.CLEAN, port.name, SetMaster(None), impact), *after)
 
 

@@ -242,6 +242,8 @@ def _port(scene: Scene, port: Link, deltas: tuple[Delta, ...]) -> Iterator[Burst
         yield from order.join_as_port(scene, port) if port.master else order.leave_as_port(scene, port)
         return
     yield from order.port_options(scene, port, deltas)
+    if "mtu" in fields and (seen := scene.seen(port.name)) and seen.mtu:
+        yield from order.mtu(scene, port, seen.mtu)
     if "vlans" in fields:
         yield from order.port_membership(scene, port)
     if "up" in fields:

@@ -12,7 +12,7 @@ from typing import Any
 from windrow.model.lazy import dataclass
 from windrow.model.values import DEFAULT_PVID, VID_MAX, VID_MIN, IfName, Mac, PortVlans, VidSet, parse_ifname
 from windrow.port.errors import INVALID_CONFIG, INVALID_ENVIRONMENT, CniError
-from windrow.port.request import ADD, CHECK, Request
+from windrow.port.request import ADD, CHECK, DEL, GC, Request
 from windrow.port.result import Ip, Result, Route, family_of
 
 DEFAULT_BRIDGE = IfName("cni0")
@@ -91,8 +91,8 @@ class BridgeConfig:
 def read_config(request: Request) -> BridgeConfig:
     """Raises CniError, with all that is wrong in one message.
 
-    Whatever else than an ADD or a CHECK asks is not bothered with what only those two use: a pod must be able
-    to go, and what ADD refused was never made.
+    A DEL and a GC are not bothered with it, and get a default in its place: a pod must be able to go, and what ADD
+    refused was never made. A STATUS is not bothered with what only ADD and CHECK use.
     """
     config = _fold(request.config, _KEYS)
     reader = _Reader(config, strict=request.command in (ADD, CHECK))
@@ -121,7 +121,7 @@ def read_config(request: Request) -> BridgeConfig:
     )
     reader.together(made)
     environment = _check_args(request.args) if request.command in (ADD, CHECK) else []
-    if reader.wrong or environment:
+    if (reader.wrong or environment) and request.command not in (DEL, GC):
         code = INVALID_CONFIG if reader.wrong else INVALID_ENVIRONMENT
         raise CniError(code, "; ".join([*reader.wrong, *environment]))
     return made

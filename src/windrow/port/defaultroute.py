@@ -1,12 +1,13 @@
 """Which of a pod's networks has its default route, family by family.
 
-A network whose entry has `default-route` claims it: for the families of the gateways named there, or for both where
-the list is empty. The others lose theirs of these families; a family that nobody claims stays as the plugins made it.
+A network whose entry has `default-route` claims it: for the families of the gateways named there, or, where the list
+is empty, for those in which its own plugin has given it one. The others lose theirs of these families; a family that
+nobody claims stays as the plugins made it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from windrow.model.lazy import dataclass
@@ -28,24 +29,33 @@ class Turn:
         return bool(self.lose or self.gateways)
 
 
-def turns(requests: Sequence[tuple[str, ...] | None], *, about: str) -> tuple[Turn, ...]:
-    """One for each attachment; `requests`: its `default-route`, None where it has none. Raises CniError."""
+Claim = tuple[str, ...] | None
+"""The `default-route` of an entry: gateways; None where it has none."""
+
+
+def check(claims: Sequence[Claim], *, about: str) -> None:
+    """Before anything is made, of the gateways that are named. Raises CniError: two claim the same family."""
+    turns(claims, [()] * len(claims), about=about)
+
+
+def turns(claims: Sequence[Claim], given: Sequence[Collection[int]], *, about: str) -> tuple[Turn, ...]:
+    """One for each attachment. `given`: the families in which its plugin has made a default route. Raises CniError."""
     owners: dict[int, int] = {}
     problems: list[str] = []
-    for i, gateways in enumerate(requests):
-        for family in _claimed(gateways):
+    for i, (claim, own) in enumerate(zip(claims, given, strict=True)):
+        for family in _claimed(claim, own):
             if family in owners:
                 hint = "a pod has one default route for each family: leave default-route with one network"
                 problems.append(f"two networks claim the default route of IPv{family}: {hint}")
             owners.setdefault(family, i)
     refuse(about, problems)
-    return tuple(_turn(i, gateways or (), owners) for i, gateways in enumerate(requests))
+    return tuple(_turn(i, claim or (), owners) for i, claim in enumerate(claims))
 
 
-def _claimed(gateways: tuple[str, ...] | None) -> tuple[int, ...]:
-    if gateways is None:
+def _claimed(claim: Claim, given: Collection[int]) -> tuple[int, ...]:
+    if claim is None:
         return ()
-    return tuple(map(version_of, gateways)) or FAMILIES
+    return tuple(map(version_of, claim)) or tuple(sorted(given))
 
 
 def _turn(index: int, gateways: tuple[str, ...], owners: Mapping[int, int]) -> Turn:

@@ -36,6 +36,13 @@ def host_mac(container_id: str, ifname: str) -> Mac:
     return Mac(":".join(["fe", *(digits[i : i + 2] for i in range(8, 18, 2))]))
 
 
+def bridge_mac(node: str, bridge: str) -> Mac:
+    """Of a bridge, or of a gateway's link, that a plugin makes on a node: one of its own, no port's, and the same
+    whenever it is made again, so that what a container has learnt of its gateway stays true."""
+    digits = digest(node, bridge)
+    return Mac(":".join(["02", *(digits[i : i + 2] for i in range(8, 18, 2))]))
+
+
 def host_end_of(digest: str) -> IfName:
     """The same, from the digest."""
     return IfName(_HOST_END + digest[:8])

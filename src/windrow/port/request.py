@@ -77,6 +77,7 @@ class Request:
 def read_request(env: Mapping[str, str], stdin: bytes) -> Request:
     """The call that an environment and a standard input make. Raises CniError.
 
+    The version of a DEL is for the plugin to check, where it has no record: what was made must be able to go.
     What is checked, and in which order, is what the specification's own library does: values of variables,
     missing variables (all of them in one error), the configuration, the command, the version.
     A VERSION has no configuration: its `stdin` is not looked at.
@@ -86,8 +87,8 @@ def read_request(env: Mapping[str, str], stdin: bytes) -> Request:
     config = {} if command == VERSION else decode(stdin)
     if command not in COMMANDS:
         raise CniError(INVALID_ENVIRONMENT, f"unknown CNI_COMMAND: {command}", f"there are {', '.join(COMMANDS)}")
-    if command != VERSION:
-        _check_version(command, config)
+    if command not in (VERSION, DEL):
+        check_version(command, config)
     needed = {name: env.get(name, "") for name in (*_NEEDED, "CNI_ARGS")}
     return Request(
         command=command,
@@ -187,7 +188,8 @@ def check_network_name(name: str) -> None:
         raise CniError(INVALID_CONFIG, "invalid characters found in network name", details)
 
 
-def _check_version(command: str, config: Mapping[str, Any]) -> None:
+def check_version(command: str, config: Mapping[str, Any]) -> None:
+    """Raises CniError: it is not served, or does not have the command."""
     version = config.get("cniVersion") or "0.1.0"
     if version_key(version) < version_key(SINCE.get(command, "0.0.0")):
         message = f"config version does not allow {command}"

@@ -279,9 +279,10 @@ _BRIEF = ("mode", "miimon", "xmit_hash_policy", "lacp_rate", "primary", "vlan_fi
 
 
 def options_words(options: Bond | Bridge | BridgePort | LinkFlags, *, brief: bool = False) -> str:
-    """`mode 802.3ad, miimon 100`; `brief`: only the options that people look for."""
+    """`mode 802.3ad, miimon 100`, of a change also what is emptied: `primary none`; `brief`: only the options that
+    people look for, where they are given."""
     found = [(f.name, getattr(options, f.name)) for f in fields(options)]
-    given = [(n, v) for n, v in found if v not in (None, "") and (not brief or n in _BRIEF)]
+    given = [(n, v) for n, v in found if v is not None and (not brief or (v != "" and n in _BRIEF))]
     return ", ".join(f"{n if n != 'mode' or not brief else ''} {value_words(v)}".strip() for n, v in given)
 
 
@@ -302,6 +303,8 @@ def value_words(value: object) -> str:
             return link_words(value)
         case Bond() | Bridge():
             return options_words(value, brief=True)
+        case Route():
+            return route_words(value)
         case _:
             return str(value)
 

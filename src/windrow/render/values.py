@@ -229,10 +229,12 @@ def plain(value: object) -> Any:
             return spec_value(value)
         case LinkFlags() | BridgePort():
             return _given(value)
+        case Route():
+            return route_value(value)
         case Enum():
             return value.value
         case frozenset():
-            return sorted(plain(v) for v in value)
+            return sorted((plain(v) for v in value), key=str)
         case tuple() | list():
             return [plain(v) for v in value]
         case Mapping():

@@ -50,4 +50,15 @@ def has_its_addresses(node: Node, review: Review) -> Iterator[Problem]:
             yield warning(node, "address-missing", "metadata.name", message, f"add spec.ips of {node.name} there")
 
 
-ON_PUT = (one_config_for_each_thing, has_its_addresses)
+def no_config_loses_its_last_node(node: Node, review: Review) -> Iterator[Problem]:
+    """What a new label takes from a config; one that changes too speaks for itself."""
+    before, known = review.before.node(node.name), review.nodes()
+    configs: list[Config] = [*review.after.all(VlanConfig), *review.after.all(HostNetworkConfig)]
+    for config in configs:
+        lost = config.ref not in review.changed and selects(config, before) and not selects(config, node)
+        if lost and not any(selects(config, other) for other in known):
+            message = f"with these labels, {config.ref} selects no node that is known any more"
+            yield warning(node, "selects-no-node", LABELS, message, "change a label, or its node selector")
+
+
+ON_PUT = (one_config_for_each_thing, has_its_addresses, no_config_loses_its_last_node)

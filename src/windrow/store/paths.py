@@ -48,6 +48,11 @@ class Paths:
         return self.runtime / "ports"
 
     @property
+    def addressed_ports(self) -> Path:
+        """One file for each port with addresses from an IPAM plugin. On disk: leases outlive a reboot."""
+        return self.state / "ports"
+
+    @property
     def attachments(self) -> Path:
         """What the meta plugin attached to each container. On disk: a DEL may come after a reboot, and frees leases."""
         return self.state / "attachments"

@@ -182,6 +182,42 @@ class PortRecords:
         records.make_directory(self._directory, flush=False)
 
 
+class AddressedPorts(PortRecords):
+    """Records of the ports that an IPAM plugin has given addresses, on the disk: leases outlive a reboot, and what is
+    on tmpfs does not. Each is written after the port's own record and removed before it, so one without the other is
+    left from before a reboot: where its port is not there either, nothing is but its leases.
+    """
+
+    @classmethod
+    def of(cls, root: str) -> AddressedPorts:
+        records = cls.__new__(cls)
+        records._directory = os.path.join(root, "var/lib/windrow/ports")
+        return records
+
+    def put(self, record: PortRecord) -> None:
+        """It is on the disk when this returns."""
+        super().put(record)
+        for path in (self._path(record.key), self._directory):
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                os.fsync(fd)
+            finally:
+                os.close(fd)
+
+    def sweep(self) -> None:
+        if self._names():  # most hosts have none of these, and need no directory for them
+            super().sweep()
+
+    def left_behind(self, ports: PortRecords) -> list[PortRecord]:
+        """Those without a record among `ports`."""
+        mine = self._names()  # first: the others' are there before them, and gone after them
+        if not mine:
+            return []
+        theirs = frozenset(ports._names())
+        paths = [os.path.join(self._directory, n) for n in mine if n.endswith(_SUFFIX) and n not in theirs]
+        return [record for path in paths if isinstance(record := _read(path), PortRecord)]
+
+
 def _target(path: str) -> str:
     try:
         return os.readlink(path)

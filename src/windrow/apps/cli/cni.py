@@ -259,6 +259,7 @@ def gc(session: Session, dry_run: bool, force: bool) -> None:
             say(f"{word}  {call.about}" + (f"\n      {problem}" if problem else ""))
         if not dry_run:
             host.records.sweep()
+            host.addressed.sweep()
         if not found.gone and not found.living:
             say("nothing is left over")
     except OSError as error:

@@ -16,7 +16,7 @@ from windrow.netlink import links, ports, sysctl
 from windrow.netlink.enter import inside
 from windrow.netlink.errors import AlreadyThere, NoSuchLink
 from windrow.netlink.ports import Seen
-from windrow.netlink.sock import Rtnl
+from windrow.netlink.sock import Message, Rtnl
 from windrow.port.bridge import Addressing, BridgeConfig, conflicts, with_gateways
 from windrow.port.errors import (
     DELEGATE_FAILED,
@@ -26,7 +26,7 @@ from windrow.port.errors import (
     UNKNOWN_CONTAINER,
     CniError,
 )
-from windrow.port.identity import host_end
+from windrow.port.identity import bridge_mac, host_end
 from windrow.port.request import ADD, DEL, GC, Request
 from windrow.port.result import Interface, Result, family_of, from_document
 from windrow.services import plugins
@@ -136,10 +136,7 @@ def make_gateway(config: BridgeConfig, addressing: Addressing, host: Host, undo:
         if config.vlan:
             own = ports.see(rtnl, config.gateway_link) or _gateway_link(config, host, undo)
             made.append(Interface(name=own.name, mac=own.mac))
-        seen = _found(config.gateway_link, host)
-        _give_addresses(config, seen, addressing.gateways, host, undo)
-        # Left to itself, a bridge has the lowest MAC address of its ports, and changes it as they come and go.
-        rtnl.run(links.set_link(seen.name, mac=seen.mac))
+        _give_addresses(config, _found(config.gateway_link, host), addressing.gateways, host, undo)
     for family in addressing.families:
         if sysctl.read(_FORWARDING[family]) != "1":
             sysctl.write(_FORWARDING[family], "1")
@@ -149,18 +146,27 @@ def make_gateway(config: BridgeConfig, addressing: Addressing, host: Host, undo:
 def _give_addresses(config: BridgeConfig, link: Seen, wanted: tuple[str, ...], host: Host, undo: Undo) -> None:
     """All conflicts are found before the first address is touched."""
     rtnl = host.rtnl()
-    present = tuple(one.cidr for one in ports.addresses(rtnl, link.ifindex))
-    others = dict.fromkeys(other for one in wanted for other in conflicts(config, one, present))
+    present = ports.saved_addresses(rtnl, link.ifindex)
+    others = dict.fromkeys(other for one in wanted for other in conflicts(config, one, tuple(present)))
     if others and not config.force_address:
         message = f"{link.name!r} already has an IP address different from {', '.join(wanted)}"
         raise CniError(IN_THE_WAY, message, f"it has {', '.join(others)}; forceAddress replaces it")
-    for cidr in others:
-        rtnl.run(links.del_addr(link.ifindex, cidr, name=link.name))
-        undo.note(lambda cidr=cidr: rtnl.run(links.add_addr(link.ifindex, cidr, name=link.name)))  # type: ignore[misc]
+    if others:
+        _take_addresses(list(others), present, link, host, undo)
     for cidr in wanted:
         if cidr not in present:
             rtnl.run(links.add_addr(link.ifindex, cidr, name=link.name))
             undo.note(lambda cidr=cidr: rtnl.run(links.del_addr(link.ifindex, cidr, name=link.name)))  # type: ignore[misc]
+
+
+def _take_addresses(cidrs: list[str], present: Mapping[str, Message], link: Seen, host: Host, undo: Undo) -> None:
+    """A secondary address goes with its primary one (`inet_del_ifa`), and is not missed then."""
+    rtnl = host.rtnl()
+    back = [present.get(cidr) or links.add_addr(link.ifindex, cidr, name=link.name) for cidr in cidrs]
+    undo.note(lambda: rtnl.run(*back))
+    for failure in rtnl.burst([links.del_addr(link.ifindex, cidr, name=link.name) for cidr in cidrs]):
+        if failure is not None and failure.errno != errno.EADDRNOTAVAIL:
+            raise failure
 
 
 def _gateway_link(config: BridgeConfig, host: Host, undo: Undo) -> Seen:
@@ -168,7 +174,8 @@ def _gateway_link(config: BridgeConfig, host: Host, undo: Undo) -> Seen:
     rtnl = host.rtnl()
     bridge = _found(config.bridge, host)
     name, port = config.gateway_link, host_end(config.bridge, config.gateway_link)
-    ends = links.End(name=port, mtu=bridge.mtu), links.End(name=name, mtu=bridge.mtu)
+    mac = bridge_mac(host.node, name)
+    ends = links.End(name=port, mtu=bridge.mtu), links.End(name=name, mac=mac, mtu=bridge.mtu)
     try:
         rtnl.run(links.veth(*ends, master=bridge.ifindex))
     except AlreadyThere:  # another call was quicker

@@ -18,6 +18,7 @@ from __future__ import annotations
 import errno
 import os
 import time
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -36,7 +37,7 @@ from windrow.netlink.sock import Rtnl
 from windrow.port.bridge import BridgeConfig, read_config
 from windrow.port.errors import IN_THE_WAY, INVALID_CONFIG, IO_FAILURE, KERNEL_REFUSED, MISSING, NOT_AVAILABLE, CniError
 from windrow.port.identity import host_end, host_mac
-from windrow.port.request import DEL, GC, STATUS, Request, decode, read_args
+from windrow.port.request import DEL, GC, STATUS, Request, check_version, decode, read_args
 from windrow.port.result import Interface, Result
 
 if TYPE_CHECKING:
@@ -56,20 +57,28 @@ def add(request: Request, host: Host) -> Result:
     config = read_config(request)
     with sandbox.opened(request) as pod:
         place = bridges.find(config, host)
-        _refuse_second(request, host)
+        _refuse_second(request, pod, host)
         with Undo() as undo:
             return _Add(request, config, place, host, undo).run(pod)
 
 
-def _refuse_second(request: Request, host: Host) -> None:
-    """An attachment that is there stays untouched; what a killed call left of it is taken away first."""
-    old = host.records.get((request.container_id, request.ifname))
+def _refuse_second(request: Request, pod: int, host: Host) -> None:
+    """An attachment that is there stays untouched. What a killed call left of it is taken away first, and a port that
+    leads elsewhere: into a namespace that the container had before, and that the kernel takes apart in its own time."""
+    key = request.container_id, request.ifname
+    old = host.records.get(key) or host.addressed.get(key)
     if old is None:
         return
-    if ports.see(host.rtnl(), old.host) is not None:
+    port = ports.see(host.rtnl(), old.host)
+    if port is not None and (_leads_to(port, pod) or (old.netns != request.netns and sandbox.is_namespace(old.netns))):
         message = f"interface {request.ifname!r} of container {request.container_id} is attached already"
         raise CniError(IN_THE_WAY, message, f"to {old.bridge}, by port {old.host}; DEL takes it away")
     _remove_recorded(old, request, host)
+
+
+def _leads_to(port: Seen, pod: int) -> bool:
+    with opened_inside(pod, Rtnl) as in_pod:
+        return ports.other_end(in_pod, port) is not None
 
 
 class _Add:
@@ -82,11 +91,14 @@ class _Add:
         self._mac = config.mac or _random_mac()
 
     def run(self, pod: int) -> Result:
+        if self._config.ipam:
+            _free_left_behind(self._request, self._host)
         self._record()
         if self._config.spoof_check:
             self._check_spoofing()  # before there is a link whose frames it could miss
         with changing(self._host):
-            bridge = bridges.ensure(self._config, self._host, self._undo)
+            mac = host_mac(self._request.container_id, self._request.ifname)
+            bridge = bridges.ensure(self._config, mac, self._host, self._undo)
             self._make_port(bridge, pod)
         addressing: Addressing | None = None
         made: list[Interface] = []
@@ -102,9 +114,11 @@ class _Add:
     def _record(self) -> None:
         records = self._host.records
         record = _record_of(self._request, self._config, self._place, self._mac)
-        self._undo.last = lambda: records.remove(record.key)
+        self._undo.last = lambda: _forget(record.key, self._host)
         try:
             records.put(record)
+            if self._config.ipam:
+                self._host.addressed.put(record)
             if self._place.cluster_network:
                 _claim(record, self._host, self._place.cluster_network)
         except OSError as error:
@@ -120,8 +134,9 @@ class _Add:
         """The cable is made in one message, with one end a port of the bridge and the other one in the pod."""
         config, rtnl, ifname = self._config, self._host.rtnl(), self._request.ifname
         mac = host_mac(self._request.container_id, ifname)
-        end = links.End(name=self._port, mac=mac, mtu=config.mtu, group=PORT_GROUP)
-        peer = links.End(name=ifname, netns=pod, mac=self._mac, mtu=config.mtu)
+        mtu = bridges.port_mtu(config, bridge, self._place, self._host)
+        end = links.End(name=self._port, mac=mac, mtu=mtu, group=PORT_GROUP)
+        peer = links.End(name=ifname, netns=pod, mac=self._mac, mtu=config.mtu or bridge.mtu)
         try:
             rtnl.run(links.veth(end, peer, master=bridge.ifindex))
         except AlreadyThere as error:
@@ -219,6 +234,25 @@ def _claim(record: PortRecord, host: Host, cluster_network: str) -> None:
     raise CniError(IN_THE_WAY, message, f"interface {other.ifname} of {other.user} has it")
 
 
+def _free_left_behind(request: Request, host: Host) -> None:
+    """Leases of this network from before a reboot: their containers are gone, and an address among them is wanted."""
+    for record in left_behind(host):
+        if record.network == request.network:
+            with suppress(CniError, KernelError):  # GC tells why it cannot be
+                _remove_recorded(record, request, host)
+
+
+def left_behind(host: Host) -> list[PortRecord]:
+    """Ports of which a reboot has left nothing but leases; not those of which only the record is lost. Raises CniError,
+    KernelError."""
+    rtnl = host.rtnl()
+    try:
+        found = host.addressed.left_behind(host.records)
+    except OSError as error:
+        raise _disk(error) from error
+    return [record for record in found if ports.see(rtnl, record.host) is None]
+
+
 def _random_mac() -> Mac:
     """One interface's, and locally administered: what `eth_random_addr` makes."""
     first, *rest = os.urandom(6)
@@ -229,35 +263,46 @@ def _random_mac() -> Mac:
 
 
 def delete(request: Request, host: Host) -> None:
-    """Nothing to delete is no error, nor that bridge or namespace are gone. Raises CniError, KernelError."""
-    config = read_config(request)
+    """What the record says is undone, whatever the configuration says by now; without one, what the configuration
+    says. Nothing to delete is no error, nor that bridge or namespace are gone. Raises CniError, KernelError."""
     if request.netns:
         sandbox.there(request)
-    old = host.records.get((request.container_id, request.ifname))
-    _remove(request, config, old, host)
+    key = request.container_id, request.ifname
+    old = host.records.get(key) or host.addressed.get(key)
+    if old is None:
+        check_version(DEL, request.config)
+    if found := _recorded_config(old, request):
+        made, config = found
+        path = tuple(dict.fromkeys((*request.path, *made.path)))
+        _remove(replace(made, netns=request.netns, path=path), config, old, host)
+    else:
+        _remove(request, read_config(request), old, host)
 
 
 def _remove(request: Request, config: BridgeConfig, old: PortRecord | None, host: Host) -> None:
     """The port, its addresses, its firewall, and at last its record."""
-    recorded = _recorded_config(old, request)
     _remove_port(request, config, old, host)
-    if ipam := config.ipam or (recorded[1].ipam if recorded else ""):
+    if config.ipam:
         from windrow.apps.cni import addresses
 
-        addresses.release_addresses(ipam, request if config.ipam or not recorded else recorded[0])
-    configs = [config, *([recorded[1]] if recorded else [])]
-    spoofing, masquerade = any(c.spoof_check for c in configs), any(c.ipam and c.masquerade for c in configs)
-    if spoofing or masquerade:
+        addresses.release_addresses(config.ipam, request)
+    if config.spoof_check or (config.ipam and config.masquerade):
         from windrow.apps.cni import firewall
 
-        if spoofing:
+        if config.spoof_check:
             firewall.forget_spoofing(request)
-        if masquerade:
+        if config.ipam and config.masquerade:
             firewall.forget_masquerade(request)
     try:
-        host.records.remove((request.container_id, request.ifname))
+        _forget((request.container_id, request.ifname), host)
     except OSError as error:
         raise _disk(error) from error
+
+
+def _forget(key: tuple[str, str], host: Host) -> None:
+    """Raises OSError."""
+    host.addressed.remove(key)  # first, see `AddressedPorts`
+    host.records.remove(key)
 
 
 def _remove_port(request: Request, config: BridgeConfig, old: PortRecord | None, host: Host) -> None:
@@ -358,7 +403,7 @@ def gc(request: Request, host: Host) -> None:
     config = read_config(request)
     valid = _valid_attachments(request)
     failures: list[tuple[str, WindrowError]] = []
-    for record in host.records.all():
+    for record in (*host.records.all(), *left_behind(host)):
         if record.network == request.network and record.key not in valid:
             try:
                 _remove_recorded(record, request, host)
@@ -397,6 +442,7 @@ def _sweep(host: Host) -> None:
         if ports.see(rtnl, records.port_of(path)) is None:
             records.discard(path)
     records.sweep()
+    host.addressed.sweep()
 
 
 def _disk(error: OSError) -> CniError:

@@ -12,7 +12,7 @@ from windrow.apps.cni.host import Host
 from windrow.apps.cni.undo import Undo
 from windrow.model.lazy import dataclass
 from windrow.model.problems import WindrowError
-from windrow.model.values import DEFAULT_PVID, OWNER_GROUP, PortVlans, VidSet
+from windrow.model.values import DEFAULT_PVID, MTU_DEFAULT, OWNER_GROUP, Mac, PortVlans, VidSet
 from windrow.netlink import links, ports, sysctl
 from windrow.netlink.errors import AlreadyThere, KernelError, NotSupported
 from windrow.netlink.lock import locked
@@ -20,6 +20,7 @@ from windrow.netlink.ports import Seen
 from windrow.netlink.sock import Message
 from windrow.port.bridge import BridgeConfig
 from windrow.port.errors import IN_THE_WAY, INVALID_CONFIG, IO_FAILURE, KERNEL_REFUSED, MISSING, CniError
+from windrow.port.identity import bridge_mac
 
 LOCK_S = 30.0
 """How long to wait for a plan that is being carried out."""
@@ -126,25 +127,75 @@ def changing(host: Host) -> AbstractContextManager[None]:
     return locked(host.lock, shared=True, timeout_s=LOCK_S)
 
 
-def ensure(config: BridgeConfig, host: Host, undo: Undo) -> Seen:
-    """The bridge as it then is; inside `changing`. Raises CniError, KernelError."""
+def ensure(config: BridgeConfig, port_mac: Mac, host: Host, undo: Undo) -> Seen:
+    """The bridge as it then is; inside `changing`. `port_mac`: of the port that is to join it. Raises CniError,
+    KernelError."""
     rtnl = host.rtnl()
     place = find(config, host)  # once more, for now nobody changes it
     seen = place.seen or _create(config, host, undo)
+    if place.seen is not None and seen.group != OWNER_GROUP:  # a plan gives its own bridges what they keep
+        _keep(seen, config, port_mac, host, managed=bool(place.cluster_network))
     if place.cluster_network:
         return seen
-    if place.seen is not None and seen.mac != ports.NO_MAC:
-        undo.note(lambda: _unless_used(config.bridge, host, links.set_link(config.bridge, mac=seen.mac), seen.mac))
+    # We want to be the ones who say what routes go by it.
+    _set(f"net/ipv6/conf/{config.bridge}/accept_ra", "0", undo)
     promisc = True if config.promisc and not seen.promisc else None
     up = None if seen.up else True
-    # We want to be the ones who say what routes go by it.
-    quietly(f"net/ipv6/conf/{config.bridge}/accept_ra", "0")
-    if not promisc and not up:
-        return seen
-    back = links.set_link(config.bridge, promisc=False if promisc else None, up=False if up else None)
-    undo.note(lambda: _unless_used(config.bridge, host, back))
-    rtnl.run(links.set_link(config.bridge, promisc=promisc, up=up))
+    if promisc or up:
+        _note_flags(seen, promisc, up, host, undo)
+        rtnl.run(links.set_link(config.bridge, promisc=promisc, up=up))
     return ports.see(rtnl, config.bridge) or seen
+
+
+def _keep(seen: Seen, config: BridgeConfig, port_mac: Mac, host: Host, *, managed: bool) -> None:
+    """A bridge keeps its MAC address and its MTU, whatever ports come and go. Left to itself it has the lowest MAC
+    and the lowest MTU of its ports, and without any no MAC and 1500 (`br_stp_recalculate_bridge_id`,
+    `br_mtu_auto_adjust`). What was set once is not left to itself any more, be it what it had (`dev_set_mac_address`).
+
+    `managed`: it is the management network's, which has an uplink: nobody need list its ports, which may be many.
+    """
+    rtnl, own = host.rtnl(), bridge_mac(host.node, seen.name)
+    if seen.mac == own:
+        return  # a plugin has made it, and its networks say how large its frames are
+    empty = not managed and not ports.ports_of(rtnl, seen.ifindex)
+    if seen.mac == ports.NO_MAC:
+        rtnl.run(links.set_link(seen.name, mac=own))
+    elif empty or config.gateway or port_mac < seen.mac:
+        rtnl.run(links.set_link(seen.name, mac=seen.mac))
+    if empty and seen.mtu != MTU_DEFAULT:
+        rtnl.run(*links.keep_mtu(seen.name, seen.mtu))
+
+
+def port_mtu(config: BridgeConfig, bridge: Seen, place: Place, host: Host) -> int:
+    """Of the host's end. A bridge may follow its smallest port, so that a port is not smaller than it: what is too
+    large for the container is dropped at the container's end (`is_skb_forwardable`). An empty bridge of 1500 bytes
+    has no MTU of its own, and takes the port's."""
+    if place.cluster_network:
+        return bridge.mtu
+    wanted = config.mtu or bridge.mtu
+    if wanted >= bridge.mtu:
+        return wanted
+    own = bridge.mtu != MTU_DEFAULT or ports.ports_of(host.rtnl(), bridge.ifindex)
+    return bridge.mtu if own else wanted
+
+
+def _note_flags(seen: Seen, promisc: bool | None, up: bool | None, host: Host, undo: Undo) -> None:
+    """How a bridge is put back that is about to be set up or promiscuous. Whoever sets a link down takes its IPv6
+    addresses (`addrconf_ifdown`), so they are given back."""
+    rtnl = host.rtnl()
+    before = frozenset(port.ifindex for port in ports.ports_of(rtnl, seen.ifindex))
+    back = [links.set_link(seen.name, promisc=False if promisc else None, up=False if up else None)]
+    if up:
+        back += [message for cidr, message in ports.saved_addresses(rtnl, seen.ifindex).items() if ":" in cidr]
+    undo.note(lambda: _unless_used(seen.name, host, *back, before=before))
+
+
+def _set(key: str, value: str, undo: Undo) -> None:
+    """Set a sysctl that this kernel may not have."""
+    old = sysctl.read(key)
+    if old not in (None, value):
+        undo.note(lambda: quietly(key, str(old)))
+        quietly(key, value)
 
 
 def _create(config: BridgeConfig, host: Host, undo: Undo) -> Seen:
@@ -152,7 +203,8 @@ def _create(config: BridgeConfig, host: Host, undo: Undo) -> Seen:
     rtnl = host.rtnl()
     data = {"vlan_filtering": 1} if config.filtering else {}
     try:
-        rtnl.run(links.create(config.bridge, "bridge", data=data, mtu=config.mtu))
+        mac = bridge_mac(host.node, config.bridge)
+        rtnl.run(links.create(config.bridge, "bridge", data=data, mtu=config.mtu, mac=mac))
     except AlreadyThere:
         seen = find(config, host).seen
     except NotSupported as error:
@@ -190,17 +242,14 @@ def join(host: Host, port: Seen, vlans: PortVlans | None, default_pvid: int, **o
     host.rtnl().run(*messages)
 
 
-def _unless_used(bridge: str, host: Host, back: Message, mac: str = "") -> None:
-    """Undo a change of a bridge, unless somebody uses it by now: nobody may come to it while we look.
-
-    `mac`: only where that is no longer its address. When the last port leaves, a bridge whose address nobody set has
-    none (`br_stp_recalculate_bridge_id`).
-    """
+def _unless_used(bridge: str, host: Host, *back: Message, before: frozenset[int] = frozenset()) -> None:
+    """Undo a change of a bridge, unless somebody uses it by now who did not `before` (ports, by ifindex): nobody may
+    come to it while we look."""
     rtnl = host.rtnl()
     with locked(host.lock, timeout_s=LOCK_S):
         seen = ports.see(rtnl, bridge)
-        if seen is not None and seen.mac != mac and not ports.ports_of(rtnl, seen.ifindex):
-            rtnl.run(back)
+        if seen is not None and before.issuperset(port.ifindex for port in ports.ports_of(rtnl, seen.ifindex)):
+            rtnl.run(*back)
 
 
 def quietly(key: str, value: str) -> None:

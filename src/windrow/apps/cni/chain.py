@@ -45,7 +45,7 @@ def add(attachment: Attachment, caller: Caller) -> dict[str, Any]:
         found = _call(ADD, attachment, document, caller)
         if found is None:
             error = CniError(DELEGATE_FAILED, f"plugin {document['type']} printed no result")
-            raise _in_context(error, ADD, attachment, caller)
+            raise in_context(error, ADD, attachment, caller)
         previous = found
     assert previous is not None  # `read_network` lets no list pass that is empty
     return previous
@@ -83,6 +83,11 @@ def find(attachment: Attachment, caller: Caller) -> None:
             plugins.find(kind, caller.path)
         elif isinstance(ipam, Mapping) and isinstance(ipam.get("type"), str) and ipam["type"]:
             plugins.find(ipam["type"], caller.path)
+
+
+def is_a_port(attachment: Attachment) -> bool:
+    """Whether the bridge plugin makes it, alone."""
+    return len(attachment.plugins) == 1 and json.loads(attachment.plugins[0])["type"] in dispatch.BRIDGE_TYPES
 
 
 def status(attachment: Attachment, caller: Caller) -> None:
@@ -127,7 +132,7 @@ def _call(command: str, attachment: Attachment, document: dict[str, Any], caller
         found = plugins.run(request.type, env=request.env, config=request.stdin, path=request.path)
         return None if found is None or command != ADD else _as(found, request.version)
     except CniError as error:
-        raise _in_context(error, command, attachment, caller) from error
+        raise in_context(error, command, attachment, caller) from error
 
 
 def _request(command: str, attachment: Attachment, document: dict[str, Any], caller: Caller) -> Request:
@@ -163,6 +168,7 @@ def _as(document: dict[str, Any], version: str) -> dict[str, Any]:
     return to_document(result, version)
 
 
-def _in_context(error: CniError, command: str, attachment: Attachment, caller: Caller) -> CniError:
+def in_context(error: CniError, command: str, attachment: Attachment, caller: Caller) -> CniError:
+    """With whose container, which network and which interface it is about."""
     message = f"{caller.about(attachment)} {command} of {attachment.ifname or attachment.network}: {error.message}"
     return CniError(error.code, message, error.details)

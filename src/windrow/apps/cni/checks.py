@@ -115,17 +115,22 @@ def _host(request: Request, config: BridgeConfig, result: Result, pod: Seen | No
     if port is None:
         yield f"the port of {request.ifname} on bridge {config.bridge} not found"
         return
-    yield from _port(port, bridge, config, next(one for one in names if one.name == port.name), host)
+    yield from _port(
+        port, bridge, config, next(one for one in names if one.name == port.name), host, theirs=bool(theirs)
+    )
 
 
-def _port(port: Seen, bridge: Seen, config: BridgeConfig, recorded: Interface, host: Host) -> Iterator[str]:
-    """Of a port that is not attached nothing more is to be said."""
+def _port(
+    port: Seen, bridge: Seen, config: BridgeConfig, recorded: Interface, host: Host, *, theirs: bool
+) -> Iterator[str]:
+    """Of a port that is not attached nothing more is to be said. `theirs`: the bridge is a cluster network's."""
     if recorded.mac and recorded.mac.lower() != port.mac:
         yield f"port {port.name} has MAC {port.mac}, not {recorded.mac}"
     if not port.up:
         yield f"port {port.name} is down"
-    if config.mtu and port.mtu != config.mtu:
-        yield f"port {port.name} has MTU {port.mtu}, not {config.mtu}"
+    least = bridge.mtu if theirs else config.mtu or 0
+    if port.mtu < least:
+        yield f"port {port.name} has MTU {port.mtu}, not {least}"
     if port.master != bridge.ifindex:
         yield f"port {port.name} is not attached to bridge {bridge.name}"
         return

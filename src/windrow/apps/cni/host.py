@@ -7,7 +7,7 @@ from _thread import _local
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from windrow.store.ports import PortRecords
+from windrow.store.ports import AddressedPorts, PortRecords
 
 if TYPE_CHECKING:
     from windrow.netlink.sock import Rtnl
@@ -26,6 +26,7 @@ class Host:
         self.root = os.fspath(root)
         self.node = node or os.uname().nodename
         self.records = PortRecords.of(self.root)
+        self.addressed = AddressedPorts.of(self.root)
         self._mine = _local()
         self._all: list[Rtnl] = []
 

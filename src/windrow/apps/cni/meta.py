@@ -19,12 +19,13 @@ from windrow.apps.cni.host import Host
 from windrow.apps.cni.podinfo import PodFiles, PodSource, RuntimeArguments, find_pod, named_pod
 from windrow.apps.cni.wanted import Wanted, wanted
 from windrow.model.attachments import Attached, Attachment
+from windrow.netlink.enter import cookie
 from windrow.netlink.errors import KernelError
-from windrow.port import netstatus
-from windrow.port.defaultroute import turned
+from windrow.port import defaultroute, netstatus
 from windrow.port.delegates import Wishes, args_text, cni_args, plugin_configs, read_network
 from windrow.port.errors import IN_THE_WAY, INVALID_CONFIG, IO_FAILURE, MISSING, NOT_AVAILABLE, TRY_AGAIN, CniError
-from windrow.port.request import Request
+from windrow.port.networks import NONE
+from windrow.port.request import DEL, Request, check_version
 from windrow.port.result import Interface, Ip, Result, Route, from_document
 from windrow.port.settings import Settings, read_settings
 from windrow.store import podstatus
@@ -49,7 +50,7 @@ def add(request: Request, host: Host) -> Result:
         container_id=request.container_id,
         ifname=request.ifname,
         netns=request.netns,
-        namespace=_namespace(request.netns),
+        namespace=namespace(request.netns),
         network=request.network,
         path=":".join(_path(request, settings)),
         pod=str(pod),
@@ -58,7 +59,10 @@ def add(request: Request, host: Host) -> Result:
     )
     caller = _caller(record, request, host)
     for attachment in record.attachments:
-        chain.find(attachment, caller)
+        try:
+            chain.find(attachment, caller)
+        except CniError as error:
+            raise chain.in_context(error, request.command, attachment, caller) from error
     records = AttachmentRecords(host.paths)
     with _locked(records, *record.key):
         _make_room(records, record, request, host)
@@ -77,7 +81,7 @@ def _make_room(records: AttachmentRecords, record: Attached, request: Request, h
     old = records.get(*record.key)
     if old is None:
         return
-    same = old.namespace == record.namespace
+    same = same_namespace(old.namespace, record.namespace)
     if same and old.attachments and all(attachment.added for attachment in old.attachments):
         message = f"container {record.container_id} is attached already, with {record.ifname} as its first interface"
         raise CniError(IN_THE_WAY, message, "a DEL comes before another ADD")
@@ -112,18 +116,24 @@ def _attach(records: AttachmentRecords, record: Attached, plan: Wanted, caller: 
 
 def _turn(done: Sequence[Attachment], plan: Wanted, caller: Caller) -> list[Attachment]:
     """Lead the default routes to where the annotation wants them, in the pod and in the results."""
-    turns = {a.ifname: (t.lose, t.gateways) for a, t in zip(done, plan.turns, strict=True) if t}
-    if not turns:
+    if all(claim is None for claim in plan.claims):
         return list(done)
     from windrow.netlink import podroutes  # loads what observes a whole namespace, which few calls need
 
     try:
-        podroutes.turn(caller.netns, turns)
+        found = podroutes.default_families(caller.netns) if () in plan.claims else {}
+        given = [found.get(attachment.ifname, frozenset()) for attachment in done]
+        all_turns = defaultroute.turns(plan.claims, given, about=plan.about)
+        podroutes.turn(
+            caller.netns, {a.ifname: (t.lose, t.gateways) for a, t in zip(done, all_turns, strict=True) if t}
+        )
     except KernelError as error:
         failed = refused(error)
         message = f"[{caller.pod or caller.container_id}] default-route: {failed.message}"
         raise CniError(failed.code, message, failed.details) from error
-    return [replace(a, result=turned(a.result or {}, turn)) for a, turn in zip(done, plan.turns, strict=True)]
+    return [
+        replace(a, result=defaultroute.turned(a.result or {}, turn)) for a, turn in zip(done, all_turns, strict=True)
+    ]
 
 
 def _roll_back(records: AttachmentRecords, record: Attached, done: Sequence[Attachment], caller: Caller) -> None:
@@ -156,12 +166,12 @@ def merged(results: Sequence[Result]) -> Result:
 def delete(request: Request, host: Host) -> None:
     """Undo what the record says, all of it, whatever of it fails. Raises CniError; what failed is tried again by
     the next DEL. Without a record nothing is attached, as far as anybody knows, and that is no error."""
-    settings = read_settings(request.config)
     records = AttachmentRecords(host.paths)
     with _locked(records, request.container_id, request.ifname):
         record = records.get(request.container_id, request.ifname)
         if record is None:
-            _delete_unrecorded(settings, request, host)
+            check_version(DEL, request.config)
+            _delete_unrecorded(request, host)
             return
         failures = _undo(records, record, _caller(record, request, host))
     if failures:
@@ -171,6 +181,7 @@ def delete(request: Request, host: Host) -> None:
 def _undo(records: AttachmentRecords, record: Attached, caller: Caller) -> list[CniError]:
     failures: list[CniError] = []
     left: list[Attachment] = []
+    _take_cables_away(record, caller)
     for attachment in reversed(record.attachments):
         if found := chain.delete(attachment, caller):
             failures += found
@@ -180,6 +191,17 @@ def _undo(records: AttachmentRecords, record: Attached, caller: Caller) -> list[
     return failures
 
 
+def _take_cables_away(record: Attached, caller: Caller) -> None:
+    """All that are the bridge plugin's alone, together; its DEL then does the rest for each. One with further plugins
+    waits for these, which may look for it. What goes wrong here the DEL meets again, and tells."""
+    names = [attachment.ifname for attachment in record.attachments if chain.is_a_port(attachment)]
+    if caller.netns and len(names) > 1:
+        from windrow.apps.cni import cables
+
+        with suppress(CniError, KernelError):
+            cables.take_away([(record.container_id, name) for name in names], caller.netns, caller.request, caller.host)
+
+
 def _keep(records: AttachmentRecords, record: Attached, left: Sequence[Attachment]) -> None:
     if left:
         records.put(replace(record, attachments=tuple(left), status=()))
@@ -187,10 +209,11 @@ def _keep(records: AttachmentRecords, record: Attached, left: Sequence[Attachmen
         records.remove(record)
 
 
-def _delete_unrecorded(settings: Settings, request: Request, host: Host) -> None:
+def _delete_unrecorded(request: Request, host: Host) -> None:
     """The record may be lost with its disk: the default network is still known, and a DEL that has nothing to do is
     none that can fail."""
     with suppress(CniError, KernelError):
+        settings = read_settings(request.config)
         attachment = _default(settings, request, host)
         if attachment is not None:
             record = replace(_blank(request, settings), attachments=(attachment,))
@@ -239,12 +262,15 @@ def status(request: Request, host: Host) -> None:
 def gc(request: Request, host: Host) -> None:
     """Undo what is attached to containers that are not there any more, then let the plugins do the same with what is
     theirs. Raises CniError; the rest is done all the same."""
-    settings = read_settings(request.config)
+    failures: list[CniError] = []
+    try:
+        settings = read_settings(request.config)
+    except CniError as error:
+        settings, failures = Settings(cluster_network=NONE), [error]
     records = AttachmentRecords(host.paths)
     valid = _valid(request)
     records.sweep()
     found, broken = records.all()
-    failures: list[CniError] = []
     for record in found:
         if record.network == request.network and record.key not in valid:
             failures += _collect(records, record, request, host)
@@ -337,7 +363,7 @@ def _caller(record: Attached, request: Request, host: Host) -> Caller:
     another container's by now (`/proc/<pid>/ns/net`)."""
     netns = request.netns
     if not request.container_id:
-        netns = record.netns if record.namespace and _namespace(record.netns) == record.namespace else ""
+        netns = record.netns if same_namespace(record.namespace, namespace(record.netns)) else ""
     path = dict.fromkeys((*request.path, *record.path.split(":")))
     return Caller(
         host=host,
@@ -349,14 +375,26 @@ def _caller(record: Attached, request: Request, host: Host) -> Caller:
     )
 
 
-def _namespace(netns: str) -> str:
-    """Inode numbers are given anew after a reboot. Empty where there is none: whoever attaches to it will say so."""
+def namespace(netns: str) -> str:
+    """What a path leads to: `<boot> <device>:<inode> <cookie>`, the last one where the kernel tells it. Inodes are
+    given anew, at once, and all numbers after a reboot. Empty where there is none: whoever attaches to it will say so.
+    """
     try:
-        found = os.stat(netns)
-        with open(_BOOT_ID, encoding="ascii") as file:
-            return f"{file.read().strip()} {found.st_dev}:{found.st_ino}"
+        fd = os.open(netns, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError:
         return ""
+    try:
+        found, number = os.fstat(fd), cookie(fd)
+    finally:
+        os.close(fd)
+    with open(_BOOT_ID, encoding="ascii") as file:
+        return " ".join([file.read().strip(), f"{found.st_dev}:{found.st_ino}", *([str(number)] if number else [])])
+
+
+def same_namespace(one: str, other: str) -> bool:
+    """Of two that `namespace` told; a record that was written before it told cookies has none."""
+    mine, theirs = one.split(), other.split()
+    return bool(mine) and all(a == b for a, b in zip(mine, theirs, strict=False)) and bool(theirs)
 
 
 def _check_ready(settings: Settings, code: int) -> None:

@@ -30,6 +30,14 @@ def opened(request: Request) -> Iterator[int]:
         os.close(fd)
 
 
+def is_namespace(path: str) -> bool:
+    """Whether a namespace is there: not only the empty file that a name of `/run/netns` is mounted on."""
+    try:
+        return os.stat(path).st_dev == os.stat(_OWN).st_dev
+    except OSError:
+        return False
+
+
 def there(request: Request) -> bool:
     """Whether there is one. Raises CniError: it is the host's own."""
     try:

@@ -10,9 +10,13 @@ import json
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
+from windrow.apps.cni.bridge import BEGUN_S, left_behind
 from windrow.apps.cni.dispatch import Answer, answer
 from windrow.apps.cni.host import Host
+from windrow.apps.cni.meta import namespace, same_namespace
+from windrow.apps.cni.sandbox import is_namespace
 from windrow.model.attachments import Attached
 from windrow.model.lazy import dataclass
 from windrow.model.ports import PortRecord
@@ -73,9 +77,12 @@ class LeftOvers:
 
 
 def left_overs(host: Host, *, force: bool = False) -> LeftOvers:
-    """`force`: those that live, too. Raises KernelError, OSError."""
-    nameless = [record for record in host.records.all() if not is_namespace(record.netns)]
-    attached = [record for record in AttachmentRecords(host.paths).all()[0] if not is_namespace(record.netns)]
+    """`force`: those that live, too. What is left from before a reboot is leases. Raises KernelError, OSError."""
+    attached = [record for record in AttachmentRecords(host.paths).all()[0] if not _is_there(record)]
+    astray = {record.container_id for record in attached}
+    records = host.records.all()
+    cut = _cut(records, host)
+    nameless = [r for r in records if not is_namespace(r.netns) or r.container_id in astray or r.key in cut]
     alive: set[str] = set()
     if nameless and not force:
         alive = _containers_alive(host, nameless)
@@ -83,15 +90,23 @@ def left_overs(host: Host, *, force: bool = False) -> LeftOvers:
     covered = {(record.container_id, one.ifname) for record in attached for one in record.attachments}
     gone = [_removal_of_all(record) for record in attached]
     gone += [_removal(r) for r in nameless if r.container_id not in alive and r.key not in covered]
+    gone += [_release(r) for r in left_behind(host) if r.key not in covered]
     return LeftOvers(tuple(gone), tuple(_words(record) for record in nameless if record.container_id in alive))
 
 
-def is_namespace(path: str) -> bool:
-    """Whether a namespace is there: not only the empty file that a name of `/run/netns` is mounted on."""
-    try:
-        return os.stat(path).st_dev == os.stat("/proc/self/ns/net").st_dev
-    except OSError:
-        return False
+def _is_there(record: Attached) -> bool:
+    """A path may lead to another container's namespace by now, after a reboot or a removal above all."""
+    if record.namespace:
+        return same_namespace(record.namespace, namespace(record.netns))
+    return is_namespace(record.netns)
+
+
+def _cut(records: Sequence[PortRecord], host: Host) -> set[tuple[str, str]]:
+    """A veth goes with the namespace of its other end: without the port, whatever has the path is somebody else's. An
+    ADD may be about to make it."""
+    links = host.rtnl().indexes() if records else {}
+    absent = [record.key for record in records if record.host not in links]
+    return {key for key in absent if (begun := host.records.written(key)) and time.time() - begun > BEGUN_S}
 
 
 def _containers_alive(host: Host, records: Sequence[PortRecord]) -> set[str]:
@@ -120,6 +135,12 @@ def _environment(command: str, record: PortRecord | Attached, args: str) -> dict
     }
 
 
+def _release(record: PortRecord) -> Call:
+    """Its path may lead to somebody else's namespace."""
+    call = _removal(record)
+    return replace(call, about=f"leases of {_words(record)}", env={**call.env, "CNI_NETNS": ""})
+
+
 def _removal(record: PortRecord) -> Call:
     env = _environment("DEL", record, record.args)
     return Call(about=_words(record), env=env, config=record.config.encode("utf-8", "surrogateescape"))
@@ -130,7 +151,8 @@ def _removal_of_all(record: Attached) -> Call:
     count = plural(len(record.attachments), "network")
     about = f"{count} of {record.pod or record.container_id}, namespace {record.netns}"
     config = {"cniVersion": VERSIONS[-1], "name": record.network, "type": META_TYPE}
-    return Call(about=about, env=_environment("DEL", record, ""), config=json.dumps(config).encode())
+    env = _environment("DEL", record, "") | {"CNI_NETNS": ""}  # it leads nowhere, or to somebody else's
+    return Call(about=about, env=env, config=json.dumps(config).encode())
 
 
 # What is not as it was made -----------------------------------------------------------------------

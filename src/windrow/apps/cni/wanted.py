@@ -42,10 +42,12 @@ from windrow.port.settings import Settings
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """`attachments` and `turns` of their default routes, in the order in which they are added."""
+    """`attachments`, in the order in which they are added, and `claims` to the default route, one for each."""
 
     attachments: tuple[Attachment, ...]
-    turns: tuple[defaultroute.Turn, ...]
+    claims: tuple[defaultroute.Claim, ...]
+    about: str
+    """How a message about a claim begins."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,9 +69,12 @@ def wanted(request: Request, host: Host, settings: Settings, pod: PodInfo, defin
     extra = [one.interface for one in ones[bool(default) :]]
     taken = request.ifname if default else ""
     names = ([taken] if default else []) + list(interface_names(extra, taken=taken, about=finder.about(NETWORKS)))
+    claims, about = tuple(one.default_route for one in ones), finder.about(NETWORKS)
+    defaultroute.check(claims, about=about)
     return Wanted(
         attachments=tuple(finder.attachment(one, name) for one, name in zip(ones, names, strict=True)),
-        turns=defaultroute.turns([one.default_route for one in ones], about=finder.about(NETWORKS)),
+        claims=claims,
+        about=about,
     )
 
 

@@ -146,7 +146,7 @@ def _bridged(nic: GuestNic, pod: PodNic, tap: Tap, identity: PodIdentity, index:
             server=server,
             address=own,
             mtu=pod.mtu,
-            router=next((route.gateway for route in routes if route.gateway), ""),
+            router=next((route.gateway for route in routes if route.gateway and _is_default(route)), ""),
             routes=tuple((route.dst, route.gateway) for route in sorted(routes, key=_is_default)),
             identity=identity,
             options=nic.dhcp,
