@@ -47,7 +47,7 @@ def told(*entries: Any) -> str:
 
 def test_a_hint_says_something_else_than_what_was_written() -> None:
     said = told({"name": "default/x"})
-    assert '{"namespace": "default", "name": "x"}' in said
+    assert '{"name": "x", "namespace": "default"}' in said
 
 
 # The short form -----------------------------------------------------------------------------------

@@ -247,23 +247,6 @@ def test_a_label_that_takes_a_config_its_last_node_is_told() -> None:
     assert put(node("n1", rack="a", x="y"), before=before, warnings=True) == []
 
 
-def test_where_a_selector_meets_nothing_the_labels_that_are_there_are_told() -> None:
-    before = Cluster.of([OOB, node("n1", rack="b"), node("n2")])
-    (found,) = check(before, changes_to(before, [vc("a", rack="a")]))
-    assert (found.code, found.path, found.severity) == ("selects-no-node", "spec.nodeSelector", Severity.WARNING)
-    assert found.hint == "of what it asks for there is, on n1: rack=b; n2: none of rack"
-
-
-def test_a_network_that_is_on_no_node_is_told() -> None:
-    def told(*objects: AnyObject) -> list[str]:
-        return put(nad(), before=[OOB, *objects], warnings=True)
-
-    assert told() == ["clusternetwork-nowhere"]
-    assert told(vc("a", rack="a"), node("n1", rack="b")) == ["clusternetwork-nowhere"]
-    assert told(vc("a", rack="a")) == told(vc("a")) == told(vc("a", rack="a"), node("n1", rack="a")) == []
-    assert put(nad(bridge="mgmt-br"), before=[ClusterNetwork(meta=Meta(name="mgmt"))], warnings=True) == []
-
-
 def test_a_nic_is_used_once() -> None:
     other = vc("b", "e1", "e2", cn="dmz")
     before = [OOB, DMZ, other]
