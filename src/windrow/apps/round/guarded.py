@@ -114,7 +114,9 @@ class _Making:
         admitted, plan = self.change.admitted, self.change.plan
         protected = admitted.sight.facts.protected
         guarded = self.policy.guard or needs_guard(plan, protected, consent=admitted.consent)
-        if admitted.changed and protected:  # not for what drifted, which goes back to where this host was reached
+        if (
+            self.change.wish.touched and protected
+        ):  # what is stored and drifted goes back to where this host was reached
             guarded = guarded or changes_reachability(plan, admitted.sight.observed)
         if self.policy.aside and self.file.pending() is not None:
             return Outcome(converged=self._go())  # there is one checkpoint at a time, and it is another's
