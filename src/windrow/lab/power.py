@@ -10,22 +10,33 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import Protocol
 
 from windrow.lab.errors import LabError
-from windrow.lab.scenario import End, Node, mac_of
+from windrow.lab.scenario import End, Node, Scenario, mac_of
 from windrow.model.values import MTU_DEFAULT, parse_ifname
 from windrow.netlink import links, netns
 from windrow.netlink.observe import dump_links
 from windrow.netlink.sock import Rtnl
 from windrow.services import process
 
-if TYPE_CHECKING:
-    from windrow.lab.world import World
+
+class Nodes(Protocol):
+    """Of a lab, what it takes to end a node and to begin it again: `world.World` is one."""
+
+    @property
+    def scenario(self) -> Scenario: ...
+
+    def rtnl(self, place: str) -> Rtnl: ...
+    def root(self, node: str) -> Path: ...
+    def shut(self, place: str) -> None: ...
+    def reopen(self, place: str) -> int: ...
+    def build_node(self, node: Node) -> None: ...
 
 
 class Power:
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: Nodes) -> None:
         self._world = world
         self._off: dict[str, int] = {}
         """Node -> the namespace in which its cards lie."""

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from windrow.apps.cni import dispatch
+from windrow.apps.cni import bridge, plugin
 from windrow.apps.cni.host import Host
 from windrow.model.attachments import Attachment
 from windrow.model.lazy import dataclass
@@ -79,7 +79,7 @@ def find(attachment: Attachment, caller: Caller) -> None:
     for config in attachment.plugins:
         document = json.loads(config)
         kind, ipam = document["type"], document.get("ipam")
-        if kind not in dispatch.BRIDGE_TYPES:
+        if kind not in plugin.BRIDGE_TYPES:
             plugins.find(kind, caller.path)
         elif isinstance(ipam, Mapping) and isinstance(ipam.get("type"), str) and ipam["type"]:
             plugins.find(ipam["type"], caller.path)
@@ -87,7 +87,7 @@ def find(attachment: Attachment, caller: Caller) -> None:
 
 def is_a_port(attachment: Attachment) -> bool:
     """Whether the bridge plugin makes it, alone."""
-    return len(attachment.plugins) == 1 and json.loads(attachment.plugins[0])["type"] in dispatch.BRIDGE_TYPES
+    return len(attachment.plugins) == 1 and json.loads(attachment.plugins[0])["type"] in plugin.BRIDGE_TYPES
 
 
 def status(attachment: Attachment, caller: Caller) -> None:
@@ -123,11 +123,11 @@ def _older(attachment: Attachment, version: str) -> bool:
 def _call(command: str, attachment: Attachment, document: dict[str, Any], caller: Caller) -> dict[str, Any] | None:
     request = _request(command, attachment, document, caller)
     try:
-        if request.type in dispatch.BRIDGE_TYPES:
+        if request.type in plugin.BRIDGE_TYPES:
             if request.version not in VERSIONS:
                 message = f"cniVersion {request.version} is not served"
                 raise CniError(INCOMPATIBLE_VERSION, message, f"there are {', '.join(VERSIONS)}")
-            result = dispatch.call(request, caller.host)
+            result = plugin.run(bridge, request, caller.host)
             return None if result is None else to_document(result, request.version)
         found = plugins.run(request.type, env=request.env, config=request.stdin, path=request.path)
         return None if found is None or command != ADD else _as(found, request.version)

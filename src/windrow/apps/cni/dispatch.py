@@ -5,23 +5,20 @@ Nothing here or below looks at `os.environ`: a server answers for many processes
 
 from __future__ import annotations
 
-import errno
 import json
 import sys
 from collections.abc import Mapping
-from typing import Protocol, cast
 
 from windrow.apps.cni.host import Host
+from windrow.apps.cni.plugin import BRIDGE_TYPES, Plugin, run
 from windrow.model.lazy import dataclass
-from windrow.netlink.errors import KernelError
 from windrow.port import request as commands
-from windrow.port.errors import INVALID_CONFIG, INVALID_ENVIRONMENT, IO_FAILURE, KERNEL_REFUSED, TRY_AGAIN, CniError
-from windrow.port.request import Request, read_request
-from windrow.port.result import VERSIONS, Result, to_document
+from windrow.port.errors import INVALID_CONFIG, IO_FAILURE, CniError
+from windrow.port.request import read_request
+from windrow.port.result import VERSIONS, to_document
 
 INTERNAL = 100
 """The code of a defect in Windrow."""
-BRIDGE_TYPES = ("bridge", "windrow-bridge")
 META_TYPE = "windrow"
 DEBUG = "WINDROW_DEBUG"
 
@@ -34,16 +31,6 @@ class Answer:
     stdout: str
 
 
-class Plugin(Protocol):
-    """What the module of a plugin has. All raise CniError."""
-
-    def add(self, request: Request, host: Host) -> Result: ...
-    def delete(self, request: Request, host: Host) -> None: ...
-    def check(self, request: Request, host: Host) -> None: ...
-    def status(self, request: Request, host: Host) -> None: ...
-    def gc(self, request: Request, host: Host) -> None: ...
-
-
 def answer(env: Mapping[str, str], stdin: bytes, host: Host) -> Answer:
     """Never raises. `stdin` may be empty for a VERSION; for an empty CNI_COMMAND see `main.about`."""
     version = ""
@@ -52,7 +39,7 @@ def answer(env: Mapping[str, str], stdin: bytes, host: Host) -> Answer:
         if request.command == commands.VERSION:
             return Answer(exit=0, stdout=_text({"cniVersion": VERSIONS[-1], "supportedVersions": list(VERSIONS)}))
         version = request.version
-        result = call(request, host)
+        result = run(_plugin(request.type), request, host)
         return Answer(exit=0, stdout="" if result is None else _text(to_document(result, version)))
     except CniError as error:
         return Answer(exit=1, stdout=_text(error.to_json(version)))
@@ -65,28 +52,6 @@ def unreadable(error: OSError) -> Answer:
     return Answer(exit=1, stdout=_text(CniError(IO_FAILURE, f"error reading from stdin: {error.strerror}").to_json()))
 
 
-def call(request: Request, host: Host) -> Result | None:
-    """Do what is asked for; the result of an ADD, else None. Raises CniError."""
-    plugin = _plugin(request.type)
-    try:
-        match request.command:
-            case commands.ADD:
-                return plugin.add(request, host)
-            case commands.DEL:
-                plugin.delete(request, host)
-            case commands.CHECK:
-                plugin.check(request, host)
-            case commands.STATUS:
-                plugin.status(request, host)
-            case commands.GC:
-                plugin.gc(request, host)
-            case other:
-                raise CniError(INVALID_ENVIRONMENT, f"{other} is not a command of a plugin")
-    except KernelError as error:
-        raise refused(error) from error
-    return None
-
-
 def _plugin(type_: str) -> Plugin:
     if type_ in BRIDGE_TYPES:
         from windrow.apps.cni import bridge
@@ -95,18 +60,9 @@ def _plugin(type_: str) -> Plugin:
     if type_ == META_TYPE:
         from windrow.apps.cni import meta
 
-        return cast("Plugin", meta)  # it calls back into here: mypy has not finished with it
+        return meta
     known = ", ".join((*BRIDGE_TYPES, META_TYPE))
     raise CniError(INVALID_CONFIG, f"type {type_!r} is not a plugin of Windrow", f"there are {known}")
-
-
-def refused(error: KernelError) -> CniError:
-    """What the kernel refused, as the answer to a call."""
-    if error.errno == errno.EAGAIN:
-        return CniError(TRY_AGAIN, str(error), "ask again later")
-    name = errno.errorcode.get(error.errno, str(error.errno))
-    details = ": ".join(part for part in (name, error.extack or error.reason, error.hint) if part)
-    return CniError(KERNEL_REFUSED, f"{error.doing}: {error.extack or error.reason}", details)
 
 
 def _internal(error: Exception, env: Mapping[str, str]) -> CniError:

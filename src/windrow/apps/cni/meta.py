@@ -14,8 +14,8 @@ from typing import Any
 
 from windrow.apps.cni import chain, defaultnet, definitions
 from windrow.apps.cni.chain import Caller
-from windrow.apps.cni.dispatch import refused
 from windrow.apps.cni.host import Host
+from windrow.apps.cni.plugin import refused
 from windrow.apps.cni.podinfo import PodFiles, PodSource, RuntimeArguments, find_pod, named_pod
 from windrow.apps.cni.wanted import Wanted, wanted
 from windrow.model.attachments import Attached, Attachment
