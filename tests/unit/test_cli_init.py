@@ -227,6 +227,22 @@ def test_undo_gives_everything_back(host: Host) -> None:
     assert "this host's management network is not Windrow's" in result.stderr
 
 
+def test_an_undo_that_fails_at_any_step_leaves_the_host_on_its_bridge(tmp_path: Path) -> None:
+    """What it put on the NIC by then must not keep the NIC out of its bond: the host would be cut off for good."""
+    for number in range(1, 100):
+        host = Host(tmp_path / str(number))
+        ok(host.run("init", "--nic", "eth0", "--nic", "eth1"))
+        before = host.state()
+        host.kernel.fail_at(number)
+        result = host.run("init", "--undo")
+        if result.exit_code == 0:
+            break
+        assert "the change was undone" in result.stderr, f"step {number}: {result.output}"
+        assert host.state() == before, f"step {number}"
+        assert host.addresses("eth0") == frozenset()
+    assert number > 10
+
+
 def test_a_lease_is_carried_over(host: Host) -> None:
     """The DHCP client of the distribution is not asked; its address is kept, and Windrow's agent asks for it again."""
     host.dynamic = {IfName("eth0"): {Cidr("10.0.0.10/24"): 1800}}

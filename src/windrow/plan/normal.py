@@ -117,14 +117,14 @@ def _owned(link: Link) -> Link:
 
 
 def _claimed(link: Link) -> Link:
-    """A NIC: which bond it is in, and whether it is up; alone, its addresses. Its MAC is the bond's while it is in
-    one."""
+    """A NIC: which bond it is in, whether it is up, and its addresses. Its MAC is the bond's while it is in one.
+
+    In a bond it says so where it has no addresses: those that a change puts on it must not keep it out of the bond.
+    """
     spec = Other(kind=link.kind)
     plain = Link(name=link.name, spec=spec, up=link.up, mtu=link.mtu, master=link.master or "")
-    if link.master:
-        return plain
     addrs = (link.addrs or frozenset()) | link.details.keys()
-    return replace(plain, addrs=addrs or None, details=link.details)
+    return replace(plain, addrs=addrs if link.master else addrs or None, details=link.details)
 
 
 def _is_port(observed: Observed, name: IfName) -> bool:
