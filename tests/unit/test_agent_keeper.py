@@ -311,6 +311,24 @@ def test_a_file_that_is_just_being_written_changes_nothing(host: Host) -> None:
     assert "oob-br" not in host.links, "nobody went on writing: it was meant so"
 
 
+def test_a_file_that_was_cut_to_nothing_takes_nothing_down(host: Host) -> None:
+    """A full disk, or a power cut, leaves that of a file that is written in place."""
+    host.start()
+    before = str(host.kernel)
+    host.write("")
+    host.pass_time(2)
+    host.round()
+    host.pass_time(2)
+    host.round()
+    assert str(host.kernel) == before
+    host.write("# nothing\n")
+    host.pass_time(2)
+    host.round()
+    host.pass_time(2)
+    host.round()
+    assert "oob-br" not in host.links, "a comment is meant"
+
+
 @pytest.mark.parametrize("how", ["gone", "empty", "a file in its place"])
 def test_no_manifests_at_all_is_no_order_to_delete(host: Host, how: str) -> None:
     host.start()

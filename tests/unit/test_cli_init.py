@@ -227,6 +227,39 @@ def test_undo_gives_everything_back(host: Host) -> None:
     assert "this host's management network is not Windrow's" in result.stderr
 
 
+def test_an_undo_that_fails_at_any_step_leaves_the_host_on_its_bridge(tmp_path: Path) -> None:
+    """What it put on the NIC by then must not keep the NIC out of its bond: the host would be cut off for good."""
+    for number in range(1, 100):
+        host = Host(tmp_path / str(number))
+        ok(host.run("init", "--nic", "eth0", "--nic", "eth1"))
+        before = host.state()
+        host.kernel.fail_at(number)
+        result = host.run("init", "--undo")
+        if result.exit_code == 0:
+            break
+        assert "the change was undone" in result.stderr, f"step {number}: {result.output}"
+        assert host.state() == before, f"step {number}"
+        assert host.addresses("eth0") == frozenset()
+    assert number > 10
+
+
+def test_undo_leaves_out_a_route_whose_source_is_gone(host: Host) -> None:
+    """The kernel keeps such a route in another table (fib_sync_down_addr), and refuses to make it anew."""
+    eth0 = IfName("eth0")
+    stale, alive = (
+        Route(dst=dst, dev=eth0, table=100, protocol=4, exact=Exact(message=b"\2", links=(eth0,), source=source))
+        for dst, source in (("10.7.0.0/16", "10.0.0.77"), ("10.8.0.0/16", "10.0.0.10"))
+    )
+    host.kernel.add_route(stale).add_route(alive)
+    ok(host.run("init", "--nic", "eth0"))
+    result = host.run("init", "--undo")
+    ok(result)
+    text = "the route to 10.7.0.0/16 in table 100 does not come back: its source 10.0.0.77 is no address of this host"
+    assert text in result.stderr
+    now = host.kernel.observe().state.routes
+    assert alive in now and stale not in now
+
+
 def test_a_lease_is_carried_over(host: Host) -> None:
     """The DHCP client of the distribution is not asked; its address is kept, and Windrow's agent asks for it again."""
     host.dynamic = {IfName("eth0"): {Cidr("10.0.0.10/24"): 1800}}

@@ -82,3 +82,11 @@ def test_machines_without_qemu(monkeypatch: pytest.MonkeyPatch) -> None:
     assert done.exit_code == 1
     assert "is not installed, and this scenario has virtual machines" in done.output
     assert "starting" not in done.output
+
+
+@pytest.mark.parametrize("name", ["", "a b", "a\nb", "../x", "-x", "é", "x" * 33])
+def test_the_name_of_a_lab_is_one_word(name: str) -> None:
+    """`lab status` tells one per line, and what ends a lab is told as a command to type."""
+    done = CliRunner().invoke(cli, ["lab", "exec", "--name", name, "node-0", "true"])
+    assert done.exit_code == 2
+    assert "is no name of a lab: use 1 to 32 letters" in done.stderr

@@ -240,6 +240,19 @@ def test_with_another_address_a_route_that_needs_the_old_one_is_left_out_and_tol
     ]
 
 
+def test_a_source_on_another_link_is_an_address_of_this_host() -> None:
+    """A router's own address is on `lo`, and the routes of the NIC have it as their source."""
+    facts = NodeFacts(node="n1", origin=STATE, addrs={IfName("lo"): frozenset({Cidr("10.0.0.10/32")})})
+    what = carried((hnc("m", vid=0, cn="mgmt", n1="10.0.5.5/24"),), frozenset(), facts)
+    assert len(what.routes) == 1 and not what.problems
+
+
+def test_a_source_that_went_with_the_nic_is_not() -> None:
+    facts = NodeFacts(node="n1", origin=STATE, addrs={ETH0: frozenset({Cidr("10.0.0.10/24")})})
+    what = carried((hnc("m", vid=0, cn="mgmt", n1="10.0.5.5/24"),), frozenset(), facts)
+    assert not what.routes and len(what.problems) == 1
+
+
 # -- a plan ----------------------------------------------------------------------------------------
 
 

@@ -28,6 +28,7 @@ from windrow.model.host import (
 from windrow.model.lazy import dataclass
 from windrow.model.objects import AddressMode, HostNetworkConfig, HostRoute, HostRouting
 from windrow.model.problems import Problem, Severity
+from windrow.model.reach import missing_source
 from windrow.model.values import Cidr, IfName
 
 
@@ -114,11 +115,12 @@ def carried(configs: tuple[HostNetworkConfig, ...], said: frozenset[Route], fact
     to = config.interface
     moves = {link.name: to}
     taken = {(r.dst, r.version, settled_metric(r)) for r in said if r.table == MAIN_TABLE}
+    elsewhere = frozenset(a for name, found in facts.addrs.items() if name not in (link.name, to) for a in found)
     routes, problems = set(), []
     for route in sorted(_rest(origin, link), key=lambda r: (r.table, r.order)):
         if route.table == MAIN_TABLE and (route.dst, route.version, settled_metric(route)) in taken:
             continue
-        if why := _lost(route, addresses | extra):
+        if why := _lost(route, addresses | extra, elsewhere):
             problems.append(_left_out(route, why, config))
         else:
             routes.add(route.moved(moves, OWNER_PROTOCOL))
@@ -152,11 +154,10 @@ def _heir(configs: tuple[HostNetworkConfig, ...], link: Link, facts: NodeFacts) 
     return min(on_mgmt, key=lambda c: (not addresses_of(c, facts) & had, not c.routing.gateways, c.vid), default=None)
 
 
-def _lost(route: Route, addresses: frozenset[Cidr]) -> str:
-    """Why the kernel would refuse it on a link with these addresses; empty: it would not."""
+def _lost(route: Route, addresses: frozenset[Cidr], elsewhere: frozenset[Cidr]) -> str:
+    """Why the kernel would refuse it on a link with these addresses, and others `elsewhere`; empty: it would not."""
     interfaces = [ip_interface(address) for address in addresses]
-    source = route.exact.source if route.exact is not None else ""
-    if source and ip_address(source) not in [i.ip for i in interfaces]:
+    if source := missing_source(route, addresses | elsewhere):
         return f"its source {source} is no address of this host any more"
     free = route.exact is not None and route.exact.reached
     if not route.gateway or free or route.gateway.startswith("fe80:"):

@@ -48,6 +48,15 @@ def _stays_on_its_link(address: Cidr) -> bool:
     return interface.is_link_local or interface.is_loopback
 
 
+def missing_source(route: Route, addresses: Collection[Cidr]) -> str:
+    """Its preferred source where that is none of the host's `addresses`: the kernel refuses such a route
+    (fib_valid_prefsrc, ip6_route_info_create); empty: it does not. On which link the address is does not matter."""
+    source = route.exact.source if route.exact is not None else ""
+    if not source or ip_address(source) in {ip_interface(address).ip for address in addresses}:
+        return ""
+    return source
+
+
 def taken_by_address(reach: Reach, address: Cidr) -> str:
     """What an address on another link takes away, in words; empty: nothing."""
     return _taken(reach, ip_interface(address).network)

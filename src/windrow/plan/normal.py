@@ -20,7 +20,8 @@ from windrow.model.host import (
 )
 from windrow.model.names import MGMT_DEVICES
 from windrow.model.ports import PORT_GROUP
-from windrow.model.values import IfName
+from windrow.model.reach import missing_source
+from windrow.model.values import Cidr, IfName
 
 
 def normalise(observed: Observed, names: frozenset[IfName] | None = None) -> HostState:
@@ -46,21 +47,29 @@ def normalise(observed: Observed, names: frozenset[IfName] | None = None) -> Hos
     return HostState(links=links, routes=routes, rules=rules, sysctls=dict(observed.state.sysctls))
 
 
-def given_back(want: HostState, before: HostState) -> HostState:
+def given_back(want: HostState, before: HostState, elsewhere: frozenset[Cidr]) -> tuple[HostState, tuple[Route, ...]]:
     """`want`, and what it is silent on as it was `before`: a NIC that is let go, its addresses and its routes;
-    the kernel's settings, where nothing asks for others."""
+    the kernel's settings, where nothing asks for others. `elsewhere`: addresses of links that stay.
+
+    Then the routes that cannot come back: their source is no address of this host any more. The kernel keeps one in
+    another table when its source goes (fib_sync_down_addr), and refuses to make it anew.
+    """
     links = {name: link for name, link in before.links.items() if name not in want.links}
-    routes = frozenset(r for r in before.routes if r.dev in links)
+    had = frozenset(r for r in before.routes if r.dev in links)
+    here = elsewhere.union(*((link.addrs or frozenset()) | link.details.keys() for link in links.values()))
+    lost = tuple(sorted((r for r in had if missing_source(r, here)), key=lambda r: (r.table, r.dst, r.order)))
+    routes = had - set(lost)
     rules = frozenset(r for r in before.rules if r.link in links)
     sysctls = {**before.sysctls, **want.sysctls}
     links = {name: replace(link, settings={}) for name, link in links.items()}  # a NIC keeps its own in a bond
-    return replace(
+    given = replace(
         want,
         links={**want.links, **links},
         routes=want.routes | routes,
         rules=want.rules | rules,
         sysctls=sysctls,
     )
+    return given, lost
 
 
 def _returns(route: Route, links: dict[IfName, Link]) -> bool:
@@ -117,14 +126,14 @@ def _owned(link: Link) -> Link:
 
 
 def _claimed(link: Link) -> Link:
-    """A NIC: which bond it is in, and whether it is up; alone, its addresses. Its MAC is the bond's while it is in
-    one."""
+    """A NIC: which bond it is in, whether it is up, and its addresses. Its MAC is the bond's while it is in one.
+
+    In a bond it says so where it has no addresses: those that a change puts on it must not keep it out of the bond.
+    """
     spec = Other(kind=link.kind)
     plain = Link(name=link.name, spec=spec, up=link.up, mtu=link.mtu, master=link.master or "")
-    if link.master:
-        return plain
     addrs = (link.addrs or frozenset()) | link.details.keys()
-    return replace(plain, addrs=addrs or None, details=link.details)
+    return replace(plain, addrs=addrs if link.master else addrs or None, details=link.details)
 
 
 def _is_port(observed: Observed, name: IfName) -> bool:

@@ -32,6 +32,9 @@ class _Read:
     whole: bool
 
 
+EMPTY_HINT = "bring its objects back; if they are to go, take the file away, or leave a comment in it"
+
+
 class ManifestFiles:
     """Remembers what it read of each file below one root."""
 
@@ -90,6 +93,8 @@ def _fresh(path: Path, stamp: Stamp) -> _Read:
         loaded = load_file(path)
     except StoreError as error:
         return _Read((0, 0, 0, 0), Loaded(problems=(_unreadable(path, error.reason, error.hint),)), False)
+    if stamp[1] == 0:  # what a full disk or a power cut leaves of a file that is written in place
+        return _Read(stamp, Loaded(problems=(_unreadable(path, "the file is empty", EMPTY_HINT),)), False)
     # A problem without an object: the text ends early, or an object's name is not known; so anything may be missing.
     whole = not any(p.about is None and p.severity is Severity.ERROR for p in loaded.problems)
     return _Read(stamp, loaded, whole)

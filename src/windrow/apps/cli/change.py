@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import click
 
@@ -125,7 +126,8 @@ class _Teller:
         )
 
     def _planned(self, admitted: Admitted, planned: Planned) -> Fit | None:
-        self.said = said_of(admitted, planned, unreadable(Paths(self.session.root)))
+        fitted = replace(planned, compiled=self.options.fit(planned.compiled, admitted.sight))
+        self.said = said_of(admitted, fitted, unreadable(Paths(self.session.root)))
         if not self.options.dry_run:
             complain(self.said, self.session.error_style)
         return None if self.options.fit is as_it_is else self.options.fit

@@ -23,7 +23,7 @@ from windrow.model.bonding import BondMode
 from windrow.model.checkpoint import PROBE_S, Probe
 from windrow.model.cluster import Cluster
 from windrow.model.facts import Nic
-from windrow.model.host import HostState
+from windrow.model.host import MAIN_TABLE, HostState, Route
 from windrow.model.objects import AddressMode
 from windrow.model.problems import Problem, ProblemsError, Severity
 from windrow.model.steps import Impact
@@ -277,6 +277,16 @@ def _own_settings(sight: Sight, nic: IfName, usual: Mapping[str, str]) -> dict[s
 # -- back ------------------------------------------------------------------------------------------
 
 
+def _stays_away(route: Route) -> Problem:
+    table = "" if route.table == MAIN_TABLE else f" in table {route.table}"
+    source = route.exact.source if route.exact else ""
+    text = (
+        f"the route to {route.dst}{table} does not come back: its source {source} is no address of this host any more"
+    )
+    hint = "add it again with another source, if it is still needed"
+    return Problem(code="route-dropped", message=text, hint=hint, severity=Severity.WARNING)
+
+
 def _give_back(session: Session, options: Options) -> None:
     paths = Paths(session.root)
     cluster, troubles = stored(session)
@@ -291,8 +301,11 @@ def _give_back(session: Session, options: Options) -> None:
         raise ProblemsError([Problem(code="no-origin", message=text, hint=hint)])
     gone = (config, network) if network is not None else (config,)
 
-    def fit(compiled: Compiled, _: Sight) -> Compiled:
-        return replace(compiled, state=given_back(compiled.state, aged(origin, boot.seconds())))
+    def fit(compiled: Compiled, sight: Sight) -> Compiled:
+        stay = (n for n in sight.facts.addrs if n not in origin.links and not sight.observed.owned(n))
+        elsewhere = frozenset(a for n in stay for a in sight.facts.addrs[n])
+        state, lost = given_back(compiled.state, aged(origin, boot.seconds()), elsewhere)
+        return replace(compiled, state=state, problems=(*compiled.problems, *map(_stays_away, lost)))
 
     change(session, Wish(remove=gone), replace(options, fit=fit))
     if not options.dry_run and _not_taken(session):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
+import re
 import shutil
 import sys
 import threading
@@ -58,7 +59,26 @@ _kernel = click.option(
 _cpus = click.option(
     "--cpus", type=click.IntRange(1, 64), default=1, show_default=True, help="Processors of the kernel; with QEMU only."
 )
-_name = click.option("--name", default=supervisor.DEFAULT_NAME, show_default=True, help="Of several labs, which one.")
+
+
+def _lab_name(ctx: click.Context, param: click.Parameter, value: str) -> str:
+    """One word, whose name fits an abstract socket's, and that a shell takes as it is told: `lab down --name …`."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,31}", value):
+        text = (
+            f"{value!r} is no name of a lab: use 1 to 32 letters, digits, dots, dashes and underscores, and"
+            " begin with a letter or a digit"
+        )
+        raise click.BadParameter(text, ctx, param)
+    return value
+
+
+_name = click.option(
+    "--name",
+    default=supervisor.DEFAULT_NAME,
+    show_default=True,
+    callback=_lab_name,
+    help="Of several labs, which one.",
+)
 _verbose = click.option("-v", "--verbose", is_flag=True, help="Show what the kernel says, too.")
 _json = click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output, and no live log.")
 
