@@ -145,7 +145,8 @@ def test_whatever_becomes_of_names_and_marks_it_is_the_same_link_again(seed: int
             continue
         if dice.random() < 0.4:
             device.group = 0
-    report = converge(target, kernel, NODE)
+    # A host without a default route may be reached at a VLAN interface of others on a bridge of ours: with consent.
+    report = converge(target, kernel, NODE, consent=True)
     assert report.ok, report.left
     assert not any(isinstance(s.action, CreateLink | DeleteLink) for plan in report.plans for s in plan.steps)
     assert kernel.machine.devices == devices
