@@ -349,11 +349,12 @@ class Place:
         pending = self._pending(running, last)
         if pending is None:
             return Result(case, trouble="no change was begun", log=running.said)
-        cut = False
+        cut, before_that = False, None
         if case.killed is Killed.WATCHDOG:
             process.end(pending.watchdog, patience_s=0)
         else:
             cut = self._is_cut(case.wrong, pending)
+            before_that = self._decided(pending.id)
             if case.killed is not Killed.CHANGER:
                 process.end(pending.watchdog, patience_s=0)
             begun = time.monotonic()
@@ -362,7 +363,7 @@ class Place:
         log = running.said
         if case.killed in (Killed.BOTH, Killed.POWER):
             begun, log = self._next(case, log)
-        decided = until(lambda: self._decided(pending.id), WAIT_S)
+        decided = before_that or until(lambda: self._decided(pending.id), WAIT_S)
         answered = self.answers(WAIT_S) is not None
         took = time.monotonic() - begun if answered else None
         if case.killed is Killed.WATCHDOG and case.by is By.COMMAND:
@@ -435,6 +436,7 @@ def _spoil(spec: dict[str, Any], wrong: Wrong, place: Place) -> None:
         spec["ips"] = {node: place.new_address}
         if place.has_gateway:
             spec["gateway"] = place.new_gateway
+        spec.pop("routes", None)
     elif wrong is Wrong.NIC:
         spec["uplink"]["nics"] = [{"mac": str(mac_of(End(node, "eth2")))}]
     elif wrong is Wrong.MODE:

@@ -69,7 +69,7 @@ def at_work(host: Host) -> Iterator[Running]:
         yield running
 
 
-def rests(running: Running, what: str, settle_s: float = 3.0) -> None:
+def rests(running: Running, what: str, settle_s: float = 6.0) -> None:
     time.sleep(settle_s)
     used = spent(running.pid, REST_S)
     print(f"\n{what}: {used} ticks in {REST_S:.0f} s")
@@ -163,7 +163,6 @@ def test_a_retry_is_due_and_another_one_has_the_lock(host: Host) -> None:
 
 
 def test_once_while_another_one_has_the_lock(host: Host) -> None:
-    """It has nobody who tells it that the lock is free, so it looks each second: that is all."""
     site = Site(host.world, host.node, "")
     try:
         with locked(host.paths.turn, timeout_s=20):
