@@ -159,8 +159,15 @@ def ticks(pid: int) -> int:
     return int(fields[11]) + int(fields[12])
 
 
-def spent(pid: int, seconds: float) -> int:
-    """Ticks that pass for this process in so many seconds."""
-    before = ticks(pid)
+def wakings(pid: int) -> int:
+    """How often a thread of this process has begun to run."""
+    tasks = Path(f"/proc/{pid}/task").iterdir()
+    lines = (line for task in tasks for line in (task / "status").read_text().splitlines())
+    return sum(int(line.split()[1]) for line in lines if "ctxt_switches" in line)
+
+
+def spent(pid: int, seconds: float) -> tuple[int, int]:
+    """Ticks that pass for this process in so many seconds, and how often it wakes up."""
+    before, calm = ticks(pid), wakings(pid)
     time.sleep(seconds)
-    return ticks(pid) - before
+    return ticks(pid) - before, wakings(pid) - calm
