@@ -43,7 +43,8 @@ def one(host: Host, dice: Random) -> None:
     host.round()
     host.kernel.fail_at(1 << 30)
     host.pass_time(dice.choice([0.1, 1.0, 30.0, 400.0]))
-    host.kernel.journal.clear()
+    host.kernel.journal.clear()  # the instrument keeps count of all that was done to it
+    host.kernel.interruptions.clear()
     host.log.seek(0)
     host.log.truncate()
 
