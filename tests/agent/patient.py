@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import socket
 import struct
 import threading
@@ -17,6 +18,7 @@ from tests.agent.agents import Host
 from tests.agent.hands import Running, Site, until
 
 from windrow.apps.known import agent_status
+from windrow.netlink.lock import locked
 
 ETH_P_SLOW = 0x8809
 HEALTH_S = 0.050
@@ -148,6 +150,27 @@ def _goes_on(stop: int) -> bool:
         return bool(os.read(stop, 1))
     except BlockingIOError:
         return True
+
+
+@contextlib.contextmanager
+def lock_of_another(path: Path) -> Iterator[None]:
+    """A process of its own has it: what is forked here meanwhile must not have it, too (flock(2))."""
+    ready, told = os.pipe()
+    if (pid := os.fork()) == 0:
+        try:
+            with locked(path, timeout_s=20):
+                os.write(told, b"x")
+                time.sleep(600)
+        finally:
+            os._exit(0)
+    os.close(told)
+    assert os.read(ready, 1) == b"x"
+    os.close(ready)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
 
 
 # CPU ------------------------------------------------------------------------------------------------

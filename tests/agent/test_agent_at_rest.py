@@ -14,7 +14,7 @@ import pytest
 from tests.agent.agents import Host
 from tests.agent.agentworld import a_host, manifests
 from tests.agent.hands import Running, Site
-from tests.agent.patient import agent, spent
+from tests.agent.patient import agent, lock_of_another, spent
 
 from windrow.model.checkpoint import Checkpoint, Stage
 from windrow.model.host import Bond, HostState
@@ -167,11 +167,15 @@ def test_a_retry_is_due_and_another_one_has_the_lock(host: Host) -> None:
 def test_once_while_another_one_has_the_lock(host: Host) -> None:
     site = Site(host.world, host.node, "")
     try:
-        with locked(host.paths.turn, timeout_s=20):
+        host.paths.turn.parent.mkdir(parents=True, exist_ok=True)
+        with lock_of_another(host.paths.turn):
             running = site.begin("agent", "--once")
             host.wait(lambda: "waiting: another one" in running.said)
             rests(running, "--once, and the lock is held")
+            begun = time.monotonic()
         assert running.wait() == 0, running.said
+        print(f"it is through {time.monotonic() - begun:.1f} s after the lock was let go")
+        assert time.monotonic() - begun < 10, "it heard of it"
         assert not host.differences(host.cluster())
     finally:
         site.close()

@@ -119,8 +119,11 @@ def _sleep_until(at: float, locks: LockNews) -> None:
     with selectors.PollSelector() as selector:
         for fd, events in locks.fds().items():
             selector.register(fd, events)
-        while (left := at - time.monotonic()) > 0:
-            if any(locks.ready(key.fd) for key, _ in selector.select(left)):
+        while time.monotonic() < at:
+            due = locks.deadline()
+            ready = selector.select(max(0.0, min(at, due if due is not None else at) - time.monotonic()))
+            fds = [key.fd for key, _ in ready] or ([-1] if due is not None else [])
+            if any(map(locks.ready, fds)):
                 return
 
 
