@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import socket
+import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 import pytest
 from tests.kernel.conftest import Ns
@@ -55,6 +57,33 @@ def test_nobody_answers_for_who_is_not_there(pair: tuple[Ns, Ns]) -> None:
     found = ask(here, *targets, timeout_s=0.8)
     assert time.monotonic() - began > 0.7
     assert [found[t] for t in targets] == [frozenset()] * 3
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_who_answers_only_what_everybody_is_asked_has_not_answered(pair: tuple[Ns, Ns], alone: bool) -> None:
+    """As through a bond that sends broadcasts by one NIC and what is for one MAC address by another. `alone`: he
+    answers also where he alone is asked."""
+    here, there = pair
+    ear = netns.opened_in(there.fd, lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0806)))
+    ear.bind(("e0", 0x0806))
+    ear.settimeout(0.1)
+    nine, mac, ending = socket.inet_aton("10.0.0.9"), ear.getsockname()[4], threading.Event()
+
+    def answer() -> None:
+        while not ending.is_set():
+            with suppress(TimeoutError):
+                frame = ear.recv(2048)
+                if frame[20:22] == b"\0\1" and frame[38:42] == nine and (alone or frame[:6] == b"\xff" * 6):
+                    ear.send(frame[6:12] + mac + frame[12:20] + b"\0\2" + mac + nine + frame[22:32])
+
+    thread = threading.Thread(target=answer)
+    thread.start()
+    target = Target(address="10.0.0.9", dev="e0", source="10.0.0.1")
+    found = ask(here, target, timeout_s=20.0 if alone else 1.0, enough={target: frozenset({Way.ARP})})
+    ending.set()
+    thread.join()
+    ear.close()
+    assert found[target] == ({Way.ARP} if alone else frozenset())
 
 
 def test_a_link_that_is_not_there_answers_no_arp(pair: tuple[Ns, Ns]) -> None:

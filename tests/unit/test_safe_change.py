@@ -193,6 +193,24 @@ def test_without_a_gateway_somebody_else_decides(host: Host, around: Surrounding
     assert host.change().said == f"there is no gateway; {address} answers, as before"
 
 
+def test_half_an_answer_of_a_neighbour_is_none_either(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bond that spreads by MAC address sends ARP, which asks everybody, by the good NIC, and all the rest by the one
+    in another VLAN."""
+    host.kernel.machine.routes.clear()
+    host.before = host.state()
+    host.around = Surroundings(neighbours=(Neighbour(IfName("eth0"), "10.0.0.7"),))
+    every, ways = host.ask, {Way.ARP}
+
+    def half(targets: Sequence[Target], timeout_s: float, enough: Answers | None) -> Answers:
+        left = ways if "mgmt-br" in host.kernel.machine.devices else BOTH
+        return {t: found & left for t, found in every(targets, timeout_s, enough).items()}
+
+    monkeypatch.setattr(host, "ask", half)
+    result = host.change()
+    assert (result.stage, host.state()) == (Stage.UNDONE, host.before)
+    assert "10.0.0.7 no longer answers ping, and did before" in result.said
+
+
 def test_whoever_is_logged_in_must_get_back_in(host: Host) -> None:
     """Also where the gateway answers: he may come over another one."""
     host.silent = {"192.0.2.9"}

@@ -24,6 +24,7 @@ _ARP = struct.Struct("!HHBBH6s4s6s4s")
 _REQUEST, _REPLY = 1, 2
 _ECHO, _ECHO_REPLY, _ECHO_6, _ECHO_REPLY_6 = 8, 0, 128, 129
 _BROADCAST = b"\xff" * 6
+_NOBODY = bytes(4)
 _AGAIN_S = 0.25
 
 
@@ -145,9 +146,13 @@ def _inquiries(target: Target) -> list[_Inquiry]:
 
 
 class _ArpRequest(_Inquiry):
+    """First everybody is asked who it is, then he alone (RFC 1122 §2.3.2.1 has hosts poll so): a bond that spreads by
+    MAC address may send what is for everybody by a NIC that works, and what is for him by one that does not."""
+
     def __init__(self, target: Target) -> None:
         super().__init__(target, Way.ARP, self._opened)
         self._asked = socket.inet_aton(target.address)
+        self._mac = _BROADCAST
 
     def _opened(self) -> socket.socket:
         found = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK, socket.htons(_ETH_P_ARP))
@@ -159,16 +164,23 @@ class _ArpRequest(_Inquiry):
         return found
 
     def send(self, found: socket.socket) -> None:
+        """The kernel asks, too, and hears replies: his to the request to him alone is known by our address in it, which
+        is none, as in a probe of RFC 5227 §2.1.1."""
         mac = found.getsockname()[4]
-        ours = socket.inet_aton(self.target.source)
+        ours = socket.inet_aton(self.target.source) if self._mac == _BROADCAST else _NOBODY
         request = _ARP.pack(1, 0x0800, 6, 4, _REQUEST, mac, ours, bytes(6), self._asked)
-        found.sendto(request, (self.target.dev, _ETH_P_ARP, 0, 0, _BROADCAST))
+        found.sendto(request, (self.target.dev, _ETH_P_ARP, 0, 0, self._mac))
 
     def matches(self, data: bytes, source: object) -> bool:
         if len(data) < _ARP.size:
             return False
-        *_, operation, _mac, address, _, _ = _ARP.unpack_from(data)
-        return bool(operation == _REPLY and address == self._asked)
+        *_, operation, mac, address, _, to = _ARP.unpack_from(data)
+        if operation != _REPLY or address != self._asked:
+            return False
+        if self._mac == _BROADCAST and self._socket is not None:
+            self._mac = mac
+            self.send(self._socket)
+        return bool(to == _NOBODY)
 
 
 class _Ping(_Inquiry):

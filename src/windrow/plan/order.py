@@ -303,7 +303,7 @@ def _unlike_fresh(port: BridgePort | None) -> list[SetPort]:
 
 def port_vlans(scene: Scene, link: Link, *, have: PortVlans | None, on_self: bool) -> Iterator[Burst]:
     """New VIDs before old ones go; one message each, however many there are. What a new bridge is born with goes at
-    once, and what a link has that is closed goes before it is opened: nobody has had it yet."""
+    once, and what a link has that carries nothing goes before it carries something: nobody has had it yet."""
     want = link.self_vlans if on_self else link.vlans
     if want is None:
         return
@@ -317,7 +317,7 @@ def port_vlans(scene: Scene, link: Link, *, have: PortVlans | None, on_self: boo
         impact = scene.when_carrying(link.name, impact)
         action = SetVlans(remove=remove.all, on_self=on_self)
         seen = scene.seen(link.name)
-        unused = on_self if seen is None else not seen.up and not on_self
+        unused = on_self if seen is None else not on_self and not scene.carrying(link.name)
         phase = Phase.ADD_VLANS if unused else Phase.DELETE_VLANS
         yield burst(1, scene.step(phase, link.name, action, impact, note))
 

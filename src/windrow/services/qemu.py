@@ -58,15 +58,17 @@ def kvm_refusal(account: Account = process.ROOT) -> str:
 
 def listening(path: Path) -> socket.socket:
     """A Unix socket that only its owner may connect to, in place of one that is left there. QEMU is handed it, and
-    needs no directory to write in. Raises OSError."""
-    path.unlink(missing_ok=True)
+    needs no directory to write in. It gets its name once it listens: whoever finds it is answered. Raises OSError."""
+    hidden = path.with_name(f".{path.name}")
+    hidden.unlink(missing_ok=True)
     one = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     try:
         os.fchmod(one.fileno(), 0o600)  # before bind(2), which makes the file with it (`unix_bind`)
         with _directory(path.parent) as fd:
-            one.bind(f"/proc/self/fd/{fd}/{path.name}")
-        path.chmod(0o600)
+            one.bind(f"/proc/self/fd/{fd}/{hidden.name}")
+        hidden.chmod(0o600)
         one.listen(1)
+        hidden.rename(path)
     except BaseException:
         one.close()
         raise

@@ -56,8 +56,10 @@ LEFT_PAUSE_S = 1.0
 """Something was left to do although no step failed: another hand is at work at the same time."""
 WARY_S, WARY_MAX_S = 60.0, 3600.0
 """What was taken back because the host was no longer reached is not tried again before; the pause doubles."""
-LOCK_PAUSE_S, LOCK_PAUSE_MAX_S, LOCK_HEARD_S = 0.05, 1.0, 60.0
-"""Between two looks at another one's lock, the first and the longest; and the longest where its release is heard of."""
+LOCK_PAUSE_S, LOCK_PAUSE_MAX_S, LOCK_GROWS = 0.05, 1.0, 2.0
+"""Between two looks at another one's lock, the first and the longest; each is so many times as long as the last."""
+LOCK_HEARD_MAX_S, LOCK_HEARD_GROWS = 60.0, 8.0
+"""The same where its release is heard of: then looking is for what nobody would hear, and costs next to nothing."""
 NOT_YET = Problem(code="coming-up", message="the manifests were not looked at yet")
 STATE, NOT_KEPT = "StateNotWritten", "ChangeNotKept"
 
@@ -249,8 +251,7 @@ class Keeper:
         if self._lock_due is not None:
             if is_free(self._site.paths):
                 return False
-            self._lock_due = now + self._lock_pause
-            self._lock_pause = min(2 * self._lock_pause, LOCK_HEARD_S if self.hears_locks else LOCK_PAUSE_MAX_S)
+            self._look_at_the_lock_later()
         elif self._pending_due is not None:
             if not in_good_hands(self._site.paths):
                 return False
@@ -321,8 +322,12 @@ class Keeper:
     def _wait_for_the_lock(self) -> None:
         if self._lock_pause == LOCK_PAUSE_S:
             self._log.info("waiting: another one changes this host's network", who=holder_of(self._site.paths))
+        self._look_at_the_lock_later()
+
+    def _look_at_the_lock_later(self) -> None:
+        grows, most = (LOCK_HEARD_GROWS, LOCK_HEARD_MAX_S) if self.hears_locks else (LOCK_GROWS, LOCK_PAUSE_MAX_S)
         self._lock_due = self._site.mono() + self._lock_pause
-        self._lock_pause = min(2 * self._lock_pause, LOCK_HEARD_S if self.hears_locks else LOCK_PAUSE_MAX_S)
+        self._lock_pause = min(grows * self._lock_pause, most)
 
     def _watch_bonds(self, sight: Sight) -> None:
         """Told at once: what is repaired next may take as long as a switch needs for LACP."""

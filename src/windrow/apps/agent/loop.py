@@ -338,6 +338,8 @@ class LockNews:
     def __init__(self, paths: Paths, waiting: Callable[[], bool]) -> None:
         self._paths, self._waiting = paths, waiting
         self._watch = FileWatch(map(str, (paths.turn, paths.lock)), In.CLOSE_WRITE)
+        self._again: float | None = None
+        """The kernel tells of the close before it lets the lock go (`__fput` in fs/file_table.c): look once more."""
 
     def fds(self) -> Mapping[int, int]:
         if not self._waiting():
@@ -346,10 +348,13 @@ class LockNews:
         return {self._watch.fileno(): selectors.EVENT_READ}
 
     def ready(self, fd: int) -> bool:
-        return self._watch.read() and is_free(self._paths)
+        heard = fd == -1 or self._watch.read()
+        free = heard and is_free(self._paths)
+        self._again = time.monotonic() + QUIET_S if heard and not free and fd != -1 else None
+        return free
 
     def deadline(self) -> float | None:
-        return None
+        return self._again
 
     def close(self) -> None:
         self._watch.close()

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import gc
 import os
+import selectors
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -99,16 +100,32 @@ def once(options: Options) -> bool:
     """One round, as an agent that starts does it; whether all is as its manifests want it. Raises like `run`."""
     with _alone(options), options.open_kernel() as kernel:
         keeper = Keeper(here(options.paths, options.node, kernel), options.log)
+        locks = LockNews(options.paths, lambda: keeper.waits_for_lock)
+        keeper.hears_locks = True
         try:
             end = time.monotonic() + ONCE_S
             keeper.boot()
             keeper.round(reread=True)
             while keeper.unsettled and time.monotonic() < end:
-                time.sleep(max(0.0, (keeper.deadline() or 0.0) - time.monotonic()))
+                _sleep_until(min(end, keeper.deadline() or 0.0), locks)
                 keeper.round(reread=True, news=False)
             return keeper.well
         finally:
+            locks.close()
             keeper.close()
+
+
+def _sleep_until(at: float, locks: LockNews) -> None:
+    """Or until another one lets its lock go."""
+    with selectors.PollSelector() as selector:
+        for fd, events in locks.fds().items():
+            selector.register(fd, events)
+        while time.monotonic() < at:
+            due = locks.deadline()
+            ready = selector.select(max(0.0, min(at, due if due is not None else at) - time.monotonic()))
+            fds = [key.fd for key, _ in ready] or ([-1] if due is not None else [])
+            if any(map(locks.ready, fds)):
+                return
 
 
 def _clients(options: Options) -> Clients:

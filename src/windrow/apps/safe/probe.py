@@ -3,8 +3,8 @@
 Before the change it is noted who answers, and how (ARP, ping): the default gateways of all tables, whoever is logged
 in, the other nodes, and the neighbours on the links that change, whom the kernel has heard of late. After it the main
 table's gateway must answer in the same ways again; a new gateway, in any. Of everybody else, somebody of each kind that
-answered before must answer again, as far as this host still has an address in his network. Where nobody answers at all
-nothing is proved, and somebody has to confirm the change. It is always said what was decided on.
+answered before must answer again, in the same ways, as far as this host still has an address in his network. Where
+nobody answers at all nothing is proved, and somebody has to confirm the change. It is always said what was decided on.
 """
 
 from __future__ import annotations
@@ -179,12 +179,23 @@ def _others(observed: Observed, before: Baseline, ask: Ask) -> Verdict | None:
     if not everybody:
         return None
     targets = {target(a, observed, source=before.sources.get(a, "")): a for a in sorted(everybody)}
-    found = ask(list(targets), ROUND_S, None)
-    back = [targets[t] for t, ways in found.items() if ways]
+    needed = {t: _still_possible(before.answers[a], t) for t, a in targets.items()}
+    found = ask(list(targets), ROUND_S, needed)
+    back = [targets[t] for t, ways in found.items() if ways and needed[t] <= ways]
+    half = {targets[t]: needed[t] - ways for t, ways in found.items() if ways}
     for name, those in groups.items():
         if those and not set(those) & set(back):
-            return Verdict(ok=False, said=f"{name}: {', '.join(those)} no longer answers, and did before")
+            missing = frozenset[Way]().union(*(half[a] for a in those if a in half))
+            how = f" {_words(missing)}" if missing else ""
+            return Verdict(ok=False, said=f"{name}: {', '.join(those)} no longer answers{how}, and did before")
     return Verdict(ok=True, said=f"{', '.join(back)} answers, as before")
+
+
+def _still_possible(ways: Ways, asked: Target) -> Ways:
+    """All the ways in which he answered before, but for ARP where he is no longer on a link. One of them is not enough:
+    ARP asks everybody (RFC 826), and a bond that spreads by MAC address (`bond_eth_hash` in
+    drivers/net/bonding/bond_main.c) may send that by a NIC that works and all the rest by one that does not."""
+    return ways if asked.dev else ways - {Way.ARP}
 
 
 def _is_meant(group: str, address: str, observed: Observed, before: Baseline) -> bool:
