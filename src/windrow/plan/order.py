@@ -128,8 +128,10 @@ def clear_away(scene: Scene, link: Link) -> Iterator[Burst]:
         # It may have an address from DHCP, which is nobody's configuration and so not among `addrs`.
         impact = Impact.OUTAGE if link.addrs else scene.when_carrying(link.name, Impact.OUTAGE)
         on = scene.seen(link.spec.parent)
-        # A bond may be replaced on the way (takeover), and takes along what stands on it.
-        phase = Phase.PREPARE if on is not None and isinstance(on.spec, Bond) else Phase.CLEAN
+        # A bond may be replaced on the way (takeover), and takes along what stands on it. What carries nothing goes
+        # before the rest of the plan has it carry something.
+        on_bond = on is not None and isinstance(on.spec, Bond)
+        phase = Phase.PREPARE if on_bond or not scene.carrying(link.name) else Phase.CLEAN
         yield burst(0, scene.step(phase, link.name, DeleteLink(), impact))
         return
     ports = [p for p in scene.ports(link.name) if not scene.owned(p)] if isinstance(link.spec, Bridge) else []
@@ -317,7 +319,7 @@ def port_vlans(scene: Scene, link: Link, *, have: PortVlans | None, on_self: boo
         impact = scene.when_carrying(link.name, impact)
         action = SetVlans(remove=remove.all, on_self=on_self)
         seen = scene.seen(link.name)
-        unused = on_self if seen is None else not on_self and not scene.carrying(link.name)
+        unused = on_self if seen is None else not scene.carrying(link.name)
         phase = Phase.ADD_VLANS if unused else Phase.DELETE_VLANS
         yield burst(1, scene.step(phase, link.name, action, impact, note))
 
