@@ -102,19 +102,19 @@ class Stream:
         times = [since, *(at for at, _ in self.arrived if at >= since)]
         return max((b - a for a, b in itertools.pairwise(times)), default=0.0)
 
-    def close(self) -> None:
+    def end(self) -> None:
         self._end.set()
+
+    def join(self) -> None:
         for thread in self._threads:
             thread.join(30)
-        for end in (self._sender, self._receiver):
-            end.close()
 
 
 class Session:
     """One TCP connection, a stream each way."""
 
     def __init__(self, node: Site) -> None:
-        ours, theirs = connected(node, OLD)
+        ours, theirs = self._ends = connected(node, OLD)
         self.streams = {"to the node": Stream(theirs, ours), "from the node": Stream(ours, theirs)}
 
     def gap(self, since: float) -> float:
@@ -131,11 +131,14 @@ class Session:
         return False
 
     def close(self) -> None:
+        """Both streams first: each one reads from the end that the other one writes to."""
         for stream in self.streams.values():
-            stream._end.set()
+            stream.end()
         for stream in self.streams.values():
+            stream.join()
+        for end in self._ends:
             with suppress(OSError):
-                stream.close()
+                end.close()
 
 
 @pytest.fixture(scope="module")
