@@ -23,13 +23,13 @@ from windrow.model.checkpoint import Checkpoint, Probe, ProbeKind, Stage
 from windrow.model.cluster import Cluster
 from windrow.model.host import Bridge, Details, Route
 from windrow.model.neighbours import NOBODY, Neighbour, Peer, Router, Surroundings
-from windrow.model.objects import AnyObject
+from windrow.model.objects import AddressMode, AnyObject
 from windrow.model.ports import PORT_GROUP
-from windrow.model.problems import ProblemsError
+from windrow.model.problems import ProblemsError, errors
 from windrow.model.processes import Process
 from windrow.model.selectors import LabelSelector, Operator, Requirement
 from windrow.model.steps import AddRoute, AwaitCarrier, Failure, Impact, Step
-from windrow.model.values import IfName
+from windrow.model.values import Cidr, IfName
 from windrow.netlink.errors import KernelError
 from windrow.netlink.lock import locked
 from windrow.netlink.reach import Answers, Target, Way
@@ -500,6 +500,16 @@ def test_who_else_is_asked() -> None:
     assert login("fe80::9%eth0 51234 fe80::1%eth0 22") == Peer("fe80::9", "fe80::1")
     assert login("127.0.0.1 51234 127.0.0.1 22") is None, "nobody comes over the network"
     assert login("nonsense") is None and login("") is None
+
+
+def test_an_address_for_a_time_beside_a_static_one_is_no_servers(host: Host) -> None:
+    device = host.kernel.machine.get("eth0")
+    host.kernel.machine.add_addr(device, "10.61.0.1/24", Details(static=False, valid_until=1e9))
+    sight = look(host.kernel, NODE)
+    dynamic = {IfName("eth0"): {Cidr("10.61.0.1/24"): 3000}}
+    found = seed.design(Cluster.of(()), sight.facts, sight.observed, seed.Ask(nics=("eth0",)), dynamic)
+    assert not errors(found.problems) and found.leased is None
+    assert (found.host_network.mode, found.host_network.ips[NODE]) == (AddressMode.STATIC, ("10.0.0.10/24",))
 
 
 def test_an_address_for_a_time_says_what_is_on_its_link_too() -> None:

@@ -315,7 +315,7 @@ def _had(
     addresses = _addresses(nic.name, observed, dynamic)
     link = observed.state.links[nic.name]
     routes = [r for r in observed.state.routes if r.dev == nic.name and r.protocol not in COMES_BY_ITSELF]
-    leased = any(":" not in a for a in dynamic.get(nic.name, ()))
+    leased = bool(_leased(link, dynamic))
     return Had(
         link=link,
         addresses=addresses,
@@ -325,9 +325,16 @@ def _had(
 
 
 def _addresses(nic: IfName, observed: Observed, dynamic: Dynamic) -> tuple[Cidr, ...]:
+    """Those that a manifest can say. One for a time beside a static one is no server's: it goes along as it is, without
+    a manifest (`compile.carried`)."""
     link = observed.state.links[nic]
-    found = set(link.addrs or ()) | {a for a in dynamic.get(nic, ()) if ":" not in a}
-    return tuple(sorted(found, key=lambda a: (":" in a, a)))
+    return tuple(sorted(set(link.addrs or ()) | _leased(link, dynamic), key=lambda a: (":" in a, a)))
+
+
+def _leased(link: Link, dynamic: Dynamic) -> set[Cidr]:
+    """The IPv4 addresses that a DHCP server may have given: none where there is a static one."""
+    given = {a for a in dynamic.get(link.name, ()) if ":" not in a}
+    return given if given.issuperset(a for a in link.addrs or () if ":" not in a) else set()
 
 
 # -- what contradicts itself -----------------------------------------------------------------------
