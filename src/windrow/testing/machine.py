@@ -629,7 +629,7 @@ def _moved(vlans: PortVlans | None, old: int | None, new: int) -> PortVlans | No
 
 
 def _settable(bond: Bond) -> Bond:
-    """`netlink.options.settable`: what a create message carries of a Bond."""
+    """What a create message sets of a Bond (`Bond.applicable`), but for an ARP interval of 0 beside miimon."""
     fitting = bond.applicable()
     return replace(fitting, arp_interval=None) if fitting.arp_interval == 0 and fitting.miimon else fitting
 

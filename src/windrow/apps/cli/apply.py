@@ -47,8 +47,9 @@ def apply(
     the kernel is repaired, and manifests that were edited are followed, just as the agent would: one that is wrong
     keeps its last good version, and the others go on.
 
-    What changes the uplink or the address of the management network is kept only if the gateway still answers
-    afterwards; with --confirm or --probe that is so of any change.
+    What changes the uplink or the address of the management network is kept only if the gateway, and one of each kind
+    of the others who answered before, still answer afterwards. With --confirm or --probe any change has to prove
+    itself.
     """
     options = Options(
         dry_run=dry_run,

@@ -110,8 +110,9 @@ def init(
     """Turn a plain host into a node: bond mgmt-bo of the NICs, bridge mgmt-br on it, and the host's address, gateway
     and routes there or on a VLAN of it. Sessions over the NIC go on.
 
-    It is kept only if the gateway answers afterwards, as it did before; otherwise all is undone, also when this
-    terminal or this process is gone. Run it again with other options to change NICs, mode, VLAN, address or MTU.
+    It is kept only if the gateway, and one of each kind of the others who answered before, answer afterwards;
+    otherwise all is undone, also when this terminal or this process is gone. Run it again with other options to
+    change NICs, mode, VLAN, address or MTU.
     """
     options = Options(
         dry_run=dry_run,

@@ -1,4 +1,4 @@
-"""Who else must still be reached where the gateway proves nothing: the other nodes, and whoever is logged in."""
+"""Who is asked, before a change and after it, beside gateways and neighbours: the other nodes, whoever is logged in."""
 
 from __future__ import annotations
 
