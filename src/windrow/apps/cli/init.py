@@ -85,7 +85,7 @@ def _gateways(ctx: click.Context, param: click.Parameter, value: str | None) -> 
     show_default=True,
     callback=seconds,
     metavar="TIME",
-    help="How long the gateway may take to answer, before all is undone.",
+    help="How long the gateway and the others asked may take to answer, before all is undone.",
 )
 @confirm
 @click.option("--take-over", is_flag=True, help="I have seen who else manages these NICs, and that is settled.")
