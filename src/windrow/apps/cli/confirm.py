@@ -24,8 +24,10 @@ Examples:
 @click.command(epilog=EXAMPLES, short_help="Keep the change that waits to be confirmed")
 @click.pass_obj
 def confirm(session: Session) -> None:
-    """Keep the change that was made with --confirm, before its time is over. From any terminal of this host: that one
-    can be reached at all is the best proof of a change there is."""
+    """Keep the change that waits to be confirmed, before its time is over. From any terminal of this host: that one
+    can be reached at all is the best proof of a change there is.
+
+    Of a change that could not be undone entirely, the rest stays as it is."""
     file = Checkpoints(Paths(session.root))
     found = file.pending()
     if found is None:
