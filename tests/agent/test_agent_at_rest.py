@@ -72,10 +72,14 @@ def at_work(host: Host) -> Iterator[Running]:
 
 
 def rests(running: Running, what: str, settle_s: float = 6.0) -> None:
+    """One of two windows may have news of the kernel's own in it: whoever spins does so in both."""
     time.sleep(settle_s)
-    used, woken = spent(running.pid, REST_S)
-    print(f"\n{what}: {used} ticks and {woken} wake-ups in {REST_S:.0f} s")
-    assert used == 0, running.said
+    for _ in range(2):
+        used, woken = spent(running.pid, REST_S)
+        print(f"\n{what}: {used} ticks and {woken} wake-ups in {REST_S:.0f} s")
+        if not used:
+            return
+    raise AssertionError(running.said)
 
 
 def fight(host: Host) -> None:

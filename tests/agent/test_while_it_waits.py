@@ -38,7 +38,7 @@ def answered(found: Asking) -> None:
     late = [t for t in found.times if t > HEALTH_S]
     assert len(found.times) > 50
     assert len(late) <= len(found.times) // 100, sorted(late)
-    assert max(found.times) < 0.5
+    assert max(found.times) < 2.0, "of a wait of ten seconds and more"
 
 
 @pytest.fixture

@@ -160,6 +160,17 @@ def test_a_new_gateway_has_to_answer_though_nobody_knew_it(host: Host) -> None:
     assert "the gateway 10.0.0.99 answers (ARP, ping)" in host.change(host.seed(gateways=("10.0.0.99",))).said
 
 
+def test_a_host_that_nobody_can_reach_has_nothing_to_lose(host: Host) -> None:
+    """As after a power cut in the middle of a change, where nobody answers: it must come up, and not be refused."""
+    host.kernel.machine.routes.clear()
+    objects = host.seed()
+    host.kernel.machine.del_addr(host.kernel.machine.get("eth0"), "10.0.0.10/24")
+    host.deaf = {"10.0.0.1"}
+    result = host.change(objects)
+    assert (result.stage, host.addresses("mgmt-br")) == (Stage.CONFIRMED, {"10.0.0.10/24"})
+    assert result.said == "there is no gateway, nor did anybody else; mgmt-bo has carrier"
+
+
 def test_where_nobody_answers_nothing_is_kept_in_silence(host: Host) -> None:
     """It is refused beforehand, with what to do; or somebody confirms it; or carrier was said to be enough."""
     host.deaf = {"10.0.0.1"}

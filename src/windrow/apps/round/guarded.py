@@ -25,6 +25,7 @@ from windrow.apps.safe.undo import Undone, undo
 from windrow.apps.site import Site
 from windrow.model import names
 from windrow.model.checkpoint import GATEWAY, Checkpoint, Stage
+from windrow.model.host import Observed
 from windrow.model.lazy import dataclass
 from windrow.model.problems import Problem, ProblemsError
 from windrow.model.steps import Impact, Plan
@@ -228,11 +229,17 @@ class _Making:
             return policy.confirm
         if not self.change.admitted.consent:
             return False  # a repair where nobody answers has nothing to lose
+        if not _has_addresses(self.change.admitted.sight.observed):
+            return False  # nor has a host that nobody can reach now: it may have lost its power in the middle of this
         if probe.new_gateways(self.change.planned.compiled.state, before):
             return False  # one that answers afterwards proves it
         if policy.can_confirm:
             return True
         raise ProblemsError([_nobody_answers(before)])
+
+
+def _has_addresses(observed: Observed) -> bool:
+    return any(link.addrs or link.details for name, link in observed.state.links.items() if name != "lo")
 
 
 def _nobody_answers(before: probe.Baseline) -> Problem:
