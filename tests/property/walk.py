@@ -13,6 +13,7 @@ from windrow.apps.engine import bursts, look, plan_node
 from windrow.model.cluster import Cluster
 from windrow.model.facts import Known
 from windrow.model.host import Bond, Link
+from windrow.model.names import bridge_of
 from windrow.model.steps import Impact, Plan, Step
 from windrow.model.values import IfName, VidSet
 from windrow.plan import normalise
@@ -48,17 +49,20 @@ class Start:
 
 @dataclass(frozen=True)
 class Whole:
-    """A plan that nobody cut: what it is, how long each network may wait for it, and the host after it."""
+    """A plan that nobody cut: what it is, how long each network may wait for it, the host after it, and the bridges
+    that carried something before it."""
 
     plan: Plan
     seconds: dict[str, float]
     after: FakeKernel
+    carried: frozenset[str]
 
     @classmethod
     def of(cls, start: Start) -> Whole:
         plan, going = start.plan(), start.twin()
         holes(going.kernel, plan.steps, {})
-        return cls(plan, start.seconds(plan), going.kernel)
+        carried = frozenset(bridge for bridge, vids in reached(start.kernel).items() if vids)
+        return cls(plan, start.seconds(plan), going.kernel, carried)
 
 
 @dataclass(frozen=True)
@@ -84,14 +88,16 @@ def cuts(start: Start) -> Iterator[Cut]:
 
 def faults(cut: Cut) -> Iterator[str]:
     """What is wrong with the rest: it costs more than the whole, takes traffic that was there and that the plan would
-    have left, or comes to another end."""
+    have left, or comes to another end. What carried nothing before the plan had nothing to pay with: where the plan was
+    cut after that began to carry, only the last two count."""
     start, whole, rest = cut.start, cut.whole, cut.start.plan()
     if extra := set(map(str, rest.refusals)) - set(map(str, whole.plan.refusals)):
         yield f"refused: {extra}"
-    if rest.impact.rank > max(whole.plan.impact.rank, Impact.HITLESS.rank):  # which costs nobody a frame, as NONE
-        yield f"the rest is {rest.impact.value}, and the whole {whole.plan.impact.value}"
+    dear = Impact.worst(s.impact for unit in rest.units if whole.carried & set(unit.links) for s in unit.steps)
+    if dear.rank > max(whole.plan.impact.rank, Impact.HITLESS.rank):  # which costs nobody a frame, as NONE
+        yield f"the rest is {dear.value}, and the whole {whole.plan.impact.value}"
     for network, high in start.seconds(rest).items():
-        if high > whole.seconds.get(network, 0):
+        if bridge_of(network) in whole.carried and high > whole.seconds.get(network, 0):
             yield f"{network}: the rest takes up to {high:g} s, and the whole {whole.seconds.get(network, 0):g} s"
     before = reached(start.kernel)
     going = start.twin()
