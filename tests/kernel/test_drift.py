@@ -372,7 +372,7 @@ def test_a_bridge_that_others_put_links_into_is_not_deleted(host: Host) -> None:
     host.record = builders.port_record("gone", "x-br", "100*")
     host.ns.run(links.set_master("tap0", host.ns.index("oob-br")))
     (refusal,) = host.plan(Cluster.of(())).refusals
-    assert refusal.code == "in-use" and "tap0" in refusal.message
+    assert refusal.code == "in-the-way" and "tap0" in refusal.message
     assert not host.apply(Cluster.of(())).ok
     assert {"oob-br", "oob-bo"} <= host.kernel.observe().state.links.keys()
     host.ns.run(links.set_master("tap0", None))

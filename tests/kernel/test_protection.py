@@ -196,7 +196,7 @@ def test_a_machine_on_the_bridge_is_named_before_the_bridge_goes(node: Ns) -> No
     node.run(links.create("tap-vm1", "dummy", master=node.index("oob-br")))
     sight = look(node.kernel, NODE)
     (refusal,) = plan_node(Cluster.of([]), sight).plan.refusals
-    assert refusal.code == "in-use" and "tap-vm1" in refusal.message
+    assert refusal.code == "in-the-way" and "tap-vm1" in refusal.message
     plan = plan_node(Cluster.of([]), sight, consent=True).plan
     (gone,) = [s for s in plan.steps if s.link == "oob-br" and isinstance(s.action, DeleteLink)]
     assert gone.impact.value == "outage" and "tap-vm1" in gone.note

@@ -116,7 +116,7 @@ def test_foreign_ports_keep_a_bridge_but_with_consent(kernel: FakeKernel) -> Non
     kernel.add(builders.link("tap0", "tun", up=True, master="oob-br"))
     nothing, sight = Cluster.of(()), look(kernel, NODE)
     refused = plan_node(nothing, sight).plan
-    assert not refused.steps and [p.code for p in refused.refusals] == ["in-use"]
+    assert not refused.steps and [p.code for p in refused.refusals] == ["in-the-way"]
     assert "tap0" in refused.refusals[0].message
     assert plan_node(nothing, sight, consent=True).plan.steps
 

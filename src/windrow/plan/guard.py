@@ -154,7 +154,9 @@ def _ports_of_others(scene: Scene, bridge: IfName) -> Iterator[Problem]:
     ports = [p for p in scene.ports(bridge) if not scene.owned(p) and not scene.is_port(p) and not scene.wanted(p)]
     if ports and not scene.consent:
         text = f"{bridge} would be deleted, and others put {', '.join(ports)} into it"
-        yield _refuse("in-use", scene.why(bridge), text, hints.set_free(scene.have, ports[0], "take them off first"))
+        yield _refuse(
+            "in-the-way", scene.why(bridge), text, hints.set_free(scene.have, ports[0], "take them off first")
+        )
 
 
 def _in_use(scene: Scene, bridge: IfName) -> Iterator[Problem]:
