@@ -17,7 +17,7 @@ from windrow.apps.cli.session import Session
 from windrow.apps.site import Site
 from windrow.model.bonding import BondMode
 from windrow.model.checkpoint import Checkpoint, Stage
-from windrow.model.host import OWNER_PROTOCOL, Bond, Exact, Route, Rule, VlanIf
+from windrow.model.host import OWNER_PROTOCOL, Bond, Details, Exact, Route, Rule, VlanIf
 from windrow.model.processes import Process
 from windrow.model.values import Cidr, IfName
 from windrow.netlink.reach import Answers, Target, Way
@@ -474,7 +474,9 @@ def test_an_address_that_was_tried_once_replaces_the_old_one_the_second_time(hos
 def test_an_init_that_is_refused_has_changed_nothing(host: Host) -> None:
     """Not the lifetime of an address, and no file: nothing is written before lock, gates and checkpoint."""
     host.dynamic = {IfName("eth0"): {Cidr("10.0.0.10/24"): 600}}
-    host.kernel.machine.get("eth0").addrs.clear()
+    device = host.kernel.machine.get("eth0")
+    device.addrs.clear()
+    host.kernel.machine.add_addr(device, "10.0.0.10/24", Details(static=False, valid_until=1e9))
     host.kernel.machine.routes.clear()
     before = host.state()
     steps: list[object] = []

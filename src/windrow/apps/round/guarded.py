@@ -229,7 +229,7 @@ class _Making:
             return policy.confirm
         if not self.change.admitted.consent:
             return False  # a repair where nobody answers has nothing to lose
-        if not _has_addresses(self.change.admitted.sight.observed):
+        if not _is_anywhere(self.change.admitted.sight.observed):
             return False  # nor has a host that nobody can reach now: it may have lost its power in the middle of this
         if probe.new_gateways(self.change.planned.compiled.state, before):
             return False  # one that answers afterwards proves it
@@ -238,8 +238,10 @@ class _Making:
         raise ProblemsError([_nobody_answers(before)])
 
 
-def _has_addresses(observed: Observed) -> bool:
-    return any(link.addrs or link.details for name, link in observed.state.links.items() if name != "lo")
+def _is_anywhere(observed: Observed) -> bool:
+    """Whether this host has an address on a link, or a route over one: a router's prefix (SLAAC) shows as that."""
+    links = observed.state.links.items()
+    return bool(observed.state.routes) or any(link.addrs or link.details for name, link in links if name != "lo")
 
 
 def _nobody_answers(before: probe.Baseline) -> Problem:
