@@ -15,7 +15,7 @@ from dataclasses import field
 
 from windrow.apps.site import Ask, Site
 from windrow.model.checkpoint import Probe, ProbeKind
-from windrow.model.host import Bond, HostState, Observed
+from windrow.model.host import MAIN_TABLE, Bond, HostState, Observed
 from windrow.model.lazy import dataclass
 from windrow.model.neighbours import NOBODY, Peer, Surroundings
 from windrow.model.values import IfName
@@ -26,7 +26,6 @@ BASELINE_S = 1.5
 NEIGHBOURS_MOST = 4
 """Of each link so many are asked: each one that answers says the same."""
 ROUND_S = 1.0
-MAIN_TABLE = 254
 
 Ways = frozenset[Way]
 
