@@ -32,6 +32,7 @@ VERBS = {
     "lab": "Run a whole cluster in one Linux kernel",
     "plan": "Show the steps that apply would take",
     "status": "Show this host's networks on one screen",
+    "switch": "Show what the switches must be told, and what differs",
     "topology": "Draw this host's networks",
     "undo": "Take back the change that waits to be confirmed",
     "version": "Print the version",

@@ -1,0 +1,273 @@
+"""`windrow switch`: the switches' side of what the manifests want."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from importlib.resources import files as package_files
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from windrow.apps.cli.options import files
+from windrow.apps.cli.output import complain, gate, print_json, print_yaml, say
+from windrow.apps.cli.session import Session
+from windrow.apps.cli.switchside import Side, side_of
+from windrow.model.problems import Problem, ProblemsError, Severity, WindrowError, errors
+from windrow.render.tables import table
+from windrow.switches.cabling import Cabling, cabling_document
+from windrow.switches.compare import Compared, Verdict, compare, seen_config
+from windrow.switches.config import SwitchChange, SwitchConfig, change, configs_of, nothing
+from windrow.switches.systems import SYSTEMS
+from windrow.switches.text import document_of, statements
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+EXAMPLES = """\b
+Examples:
+  windrow switch cabling --evidence seen.json > cabling.yaml     what LLDP shows, as a file
+  windrow switch config --cabling cabling.yaml                   the statements for all switches
+  windrow switch config --switch tor-1 --format eos
+  windrow switch config -f vlan300.yaml --delta                  what this change needs on ports in use
+  windrow switch config -f vlan300.yaml --delta --inverse        and how to take it back
+  windrow switch diff --evidence seen.json                       wanted against LLDP, LACP and probes"""
+
+
+@click.group(epilog=EXAMPLES, short_help="Show what the switches must be told, and what differs")
+def switch() -> None:
+    """What the manifests want of the switches: the statements for each system, and what LLDP, LACP and probes show.
+
+    Which NIC is in which port comes from a cabling file (/etc/windrow/cabling.yaml, or --cabling), and from LLDP.
+    Nothing is sent to any switch.
+    """
+
+
+def sources(function: F) -> F:
+    """The options of all of them."""
+    path = click.Path(dir_okay=False, path_type=Path)
+    for option in (
+        click.option("--switch", "only_switch", metavar="NAME", help="Of this switch alone."),
+        click.option("--evidence", type=path, metavar="FILE", help="What `windrow check -o json` printed."),
+        click.option("--cabling", type=path, metavar="FILE", help="Which NIC is in which port of which switch."),
+    ):
+        function = option(function)
+    return function
+
+
+@switch.command(
+    short_help="Print the statements for switches",
+    epilog="\b\nExit codes: 0 fine, 1 something cannot be done on one of the switches.",
+)
+@files(required=False)
+@sources
+@click.option("--node", default="", metavar="NODE", help="For the ports of this node alone.")
+@click.option("--format", "system", type=click.Choice(list(SYSTEMS)), help="The system of switches that say none.")
+@click.option("--delta", is_flag=True, help="Only what changes: by -f, or else from what LLDP shows now.")
+@click.option("--inverse", is_flag=True, help="What takes it back.")
+@click.option("--lldp", is_flag=True, help="Have the switch announce its VLANs, which makes `windrow check` exact.")
+@click.option(
+    "--template", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="A Jinja2 template of yours."
+)
+@click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", help="json: what templates get.")
+@click.pass_obj
+def config(
+    session: Session,
+    places: tuple[str, ...],
+    cabling: Path | None,
+    evidence: Path | None,
+    only_switch: str | None,
+    node: str,
+    system: str | None,
+    delta: bool,
+    inverse: bool,
+    lldp: bool,
+    template: Path | None,
+    output: str,
+) -> None:
+    """Print what each switch must be told for the stored manifests (with those of -f): VLANs, trunks with exactly
+    their VLANs, channels that match the bond modes, MTU, edge ports.
+
+    Without --delta: the whole configuration of the ports. With it: what has to be added and removed on ports in use,
+    which loses nothing. A switch that cannot do it is named, with the reason, and gets no statements.
+    """
+    side = side_of(session, places, cabling, evidence, only=node)
+    changes, problems = _changes(side, only_switch, system or "", delta=delta, changed=bool(places))
+    if inverse:
+        changes = [one.inverse() for one in changes]
+    documents = [document_of(one, lldp=lldp) for one in changes]
+    if output == "json":
+        print_json({"switches": documents})
+    else:
+        for document, one in zip(documents, changes, strict=True):
+            _print(document, one, template)
+    complain(problems, session.error_style)
+    if errors(problems):
+        raise click.exceptions.Exit(1)
+
+
+def _changes(
+    side: Side, only: str | None, system: str, *, delta: bool, changed: bool
+) -> tuple[list[SwitchChange], tuple[Problem, ...]]:
+    """Per switch what is to be printed; a switch with an error has nothing."""
+    cabling = _picked(side.cabling, only)
+    after = configs_of(side.needs, cabling, side.after, system)
+    before = configs_of(side.needs_before, cabling, side.before, system)
+    problems = [*cabling.problems, *after.problems]
+    changes: list[SwitchChange] = []
+    for wanted in after.switches:
+        if only not in (None, wanted.name):
+            continue
+        start = nothing(wanted)
+        if delta and changed:
+            start = next((c for c in before.switches if c.name == wanted.name), start)
+        elif delta:
+            start, untold = seen_config(wanted, side.cabling)
+            if untold:
+                problems.append(_untold(wanted, untold))
+                continue
+        changes.append(change(start, wanted))
+    return changes, tuple(problems)
+
+
+def _picked(cabling: Cabling, only: str | None) -> Cabling:
+    """Raises WindrowError where there is no such switch, or none at all."""
+    if not cabling.switches:
+        raise WindrowError(
+            "which NIC is plugged into which switch is not known\n    hint: write a cabling file: `windrow switch "
+            "cabling --help`; where LLDP is heard, --evidence gives it"
+        )
+    if only is not None and cabling.switch(only) is None:
+        names = ", ".join(s.name for s in cabling.switches)
+        raise WindrowError(f"there is no switch {only!r} in the cabling\n    hint: there are {names}")
+    return cabling
+
+
+def _untold(config: SwitchConfig, ports: tuple[str, ...]) -> Problem:
+    return Problem(
+        code="delta-unknown",
+        message=f"what {', '.join(ports)} of {config.name} carry now is not known: LLDP does not tell it",
+        hint="give the change with -f, or print the whole configuration without --delta",
+    )
+
+
+def _print(document: dict[str, Any], one: SwitchChange, template: Path | None) -> None:
+    if one.none:
+        say(f"# {one.after.name}: nothing to change")
+        return
+    name = str(template) if template else f"{one.after.system}.j2"
+    say(statements(document, _template(one.after.system, template), name))
+
+
+def _template(system: str, own: Path | None) -> str:
+    if own is None:
+        return (package_files("windrow.switches") / "templates" / f"{system}.j2").read_text(encoding="utf-8")
+    try:
+        return own.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "this is not UTF-8"
+        raise WindrowError(f"cannot read {own}: {reason}") from error
+
+
+@switch.command(short_help="Print a template, to change it and give it back with --template")
+@click.argument("system", type=click.Choice(list(SYSTEMS)))
+def template(system: str) -> None:
+    """Print the built-in template of a switch system."""
+    click.echo(_template(system, None), nl=False)
+
+
+@switch.command(
+    short_help="Print a cabling file",
+    epilog="""\b
+A cabling file:
+  switches:
+  - name: tor-1                as LLDP calls it
+    system: eos                windrow switch config --help lists them
+    native: 50                 the VLAN of frames without a tag; 1 where nothing is said
+    shared: tor-2              both are one LACP system (MLAG, vPC, VLT, MC-LAG, ESI)
+    ports:
+      Ethernet1: node-1/eth1
+    channels:                  numbers of channels, where they matter
+      node-1/oob: 10""",
+)
+@files(required=False)
+@sources
+@click.pass_obj
+def cabling(
+    session: Session, places: tuple[str, ...], cabling: Path | None, evidence: Path | None, only_switch: str | None
+) -> None:
+    """Print which NIC is plugged into which port: the cabling file, with what LLDP shows. Where they contradict each
+    other it is an error."""
+    side = side_of(session, places, cabling, evidence)
+    found = _picked(side.cabling, only_switch)
+    gate(found.problems, session.error_style)
+    kept = tuple(s for s in found.switches if only_switch in (None, s.name))
+    print_yaml(cabling_document(Cabling(switches=kept)))
+
+
+@switch.command(
+    short_help="Show what differs on the switches",
+    epilog="\b\nExit codes: 0 nothing differs, 1 something does, 2 and more: it failed.",
+)
+@files(required=False)
+@sources
+@click.option("--format", "system", type=click.Choice(list(SYSTEMS)), help="The system of switches that say none.")
+@click.option("-a", "--all", "everything", is_flag=True, help="Also what is as it should be, and what nobody tells.")
+@click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text")
+@click.pass_obj
+def diff(
+    session: Session,
+    places: tuple[str, ...],
+    cabling: Path | None,
+    evidence: Path | None,
+    only_switch: str | None,
+    system: str | None,
+    everything: bool,
+    output: str,
+) -> None:
+    """Compare what is wanted of each switch port with what LLDP, LACP and probes show of it. What nobody tells is no
+    difference: a switch that names no VLANs says nothing about them."""
+    try:
+        side = side_of(session, places, cabling, evidence)
+        picked = _picked(side.cabling, only_switch)
+        if errors(picked.problems):
+            raise ProblemsError(picked.problems)
+    except WindrowError as error:
+        from windrow.apps.cli.output import complain_of
+
+        complain_of(error, session.error_style)
+        raise click.exceptions.Exit(2) from error
+    found = configs_of(side.needs, picked, side.after, system or "openconfig")
+    rows = [
+        row
+        for one in found.switches
+        if only_switch in (None, one.name)
+        for row in compare(one, picked, side.evidence)
+        if everything or row.verdict is Verdict.DIFFERS
+    ]
+    if output == "json":
+        print_json({"ports": [_row_value(row) for row in rows]})
+    elif rows:
+        say(table(("SWITCH", "PORT", "NIC", "WHAT", "WANTED", "SEEN", "BY", "VERDICT"), list(_cells(rows))))
+    complain((p for p in found.problems if p.severity is Severity.ERROR), session.error_style)
+    if any(row.verdict is Verdict.DIFFERS for row in rows):
+        raise click.exceptions.Exit(1)
+
+
+def _cells(rows: list[Compared]) -> Iterator[tuple[str, ...]]:
+    for row in rows:
+        source = row.source.value if row.source else ""
+        yield row.switch, row.port, str(row.leg), row.what, row.wanted, row.seen, source, row.verdict.value
+
+
+def _row_value(row: Compared) -> dict[str, Any]:
+    return {
+        "switch": row.switch,
+        "port": row.port,
+        "node": row.leg.node,
+        "nic": row.leg.nic,
+        "what": row.what,
+        "wanted": row.wanted,
+        "seen": row.seen,
+        "source": row.source.value if row.source else None,
+        "verdict": row.verdict.value,
+    }

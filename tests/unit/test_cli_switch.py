@@ -1,0 +1,186 @@
+"""`windrow switch`: from stored manifests, a cabling file and what was heard."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from windrow.apps.cli.main import cli
+from windrow.apps.cli.session import Session
+from windrow.testing.fake import FakeKernel
+
+NETWORK = """\
+{apiVersion: network.harvesterhci.io/v1beta1, kind: ClusterNetwork, metadata: {name: oob}}
+---
+apiVersion: network.harvesterhci.io/v1beta1
+kind: VlanConfig
+metadata: {name: oob}
+spec: {clusterNetwork: oob, uplink: {nics: [eth1, eth2]}}
+---
+"""
+NAD = """\
+apiVersion: k8s.cni.cncf.io/v1
+kind: NetworkAttachmentDefinition
+metadata: {{name: v{vid}, namespace: default}}
+spec: {{config: '{{"type":"bridge","bridge":"oob-br","vlan":{vid}}}'}}
+"""
+CABLING = "switches: [{name: tor, system: eos, ports: {Ethernet1: n1/eth1, Ethernet2: n1/eth2}}]\n"
+
+
+class Host:
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.kernel = FakeKernel().add_nic("eth1", up=True).add_nic("eth2", up=True)
+        self.file("etc/windrow/cabling.yaml", CABLING)
+        applied = self.run("apply", "-f", self.file("oob.yaml", NETWORK + NAD.format(vid=100)))
+        assert applied.exit_code == 0, applied.output
+
+    def file(self, name: str, text: str) -> str:
+        path = self.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        return str(path)
+
+    def run(self, *words: str) -> Result:
+        session = Session(root=self.root, node="n1", open_kernel=lambda: self.kernel, permitted=lambda: True)
+        return CliRunner().invoke(cli, words, obj=session, prog_name="windrow")
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Host:
+    return Host(tmp_path)
+
+
+def test_the_whole_and_its_inverse(host: Host) -> None:
+    found = host.run("switch", "config")
+    assert found.exit_code == 0, found.output
+    assert "switchport trunk allowed vlan 100\n" in found.stdout
+    assert found.stdout.count("interface Ethernet") == 2
+    back = host.run("switch", "config", "--inverse")
+    assert "default interface Ethernet1" in back.stdout
+
+
+def test_a_delta_is_what_the_files_change(host: Host) -> None:
+    more = host.file("more.yaml", NAD.format(vid=300))
+    found = host.run("switch", "config", "-f", more, "--delta", "-o", "json")
+    assert found.exit_code == 0, found.output
+    (one,) = json.loads(found.stdout)["switches"]
+    assert [(c["name"], c["add"], c["remove"]) for c in one["changing"]] == [
+        ("Ethernet1", "300", ""),
+        ("Ethernet2", "300", ""),
+    ]
+    assert not one["coming"]
+    same = host.run("switch", "config", "-f", host.file("same.yaml", NAD.format(vid=100)), "--delta")
+    assert same.stdout == "# tor: nothing to change\n"
+
+
+def test_a_delta_from_nothing_known_says_so(host: Host) -> None:
+    found = host.run("switch", "config", "--delta")
+    assert found.exit_code == 1
+    assert "what Ethernet1, Ethernet2 of tor carry now is not known" in found.stderr
+    assert found.stdout == ""
+
+
+def test_a_system_that_cannot_is_named_and_says_nothing_else(host: Host) -> None:
+    static = NETWORK.replace("[eth1, eth2]", "[eth1, eth2], bondOptions: {mode: balance-xor}")
+    cabling = host.file("sonic.yaml", CABLING.replace("eos", "sonic"))
+    found = host.run("switch", "config", "-f", host.file("static.yaml", static), "--cabling", cabling)
+    assert found.exit_code == 1
+    assert "which SONiC (community) has not" in found.stderr
+    assert found.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--switch", "core"), "there is no switch 'core' in the cabling"),
+        (("--node", "n9"), "no cluster network has an uplink on a node 'n9'"),
+        (("--cabling", "/nowhere/c.yaml"), "cannot read /nowhere/c.yaml"),
+        (("--evidence", "/nowhere/e.json"), "cannot read /nowhere/e.json"),
+        (("--template", "/nowhere/t.j2"), "cannot read /nowhere/t.j2"),
+        (("--format", "ios"), "'ios' is not one of"),
+    ],
+)
+def test_wrong_words(host: Host, words: tuple[str, ...], said: str) -> None:
+    found = host.run("switch", "config", *words)
+    assert found.exit_code != 0
+    assert said in found.stderr
+
+
+def test_a_wrong_cabling_file_is_told_with_its_line(host: Host) -> None:
+    path = host.file("c.yaml", "switches:\n- name: tor\n  ports:\n    e1: eth1\n")
+    found = host.run("switch", "config", "--cabling", path)
+    assert found.exit_code == 1
+    assert f"{path}:4: switches[0].ports.e1: 'eth1' is no NIC of a node" in found.stderr
+
+
+def test_no_cabling_at_all(tmp_path: Path) -> None:
+    host = Host(tmp_path)
+    (tmp_path / "etc/windrow/cabling.yaml").unlink()
+    found = host.run("switch", "config")
+    assert found.exit_code == 1
+    assert "which NIC is plugged into which switch is not known" in found.stderr
+
+
+def test_a_template_of_ones_own(host: Host) -> None:
+    shown = host.run("switch", "template", "eos")
+    assert "default interface" in shown.stdout
+    mine = host.file("mine.j2", "{% for i in coming %}{{ i.name }}={{ i.tagged }}\n{% endfor %}")
+    assert host.run("switch", "config", "--template", mine).stdout == "Ethernet1=100\nEthernet2=100\n"
+    wrong = host.file("wrong.j2", "fine\n{{ coming[0].vlan }}\n")
+    found = host.run("switch", "config", "--template", wrong)
+    assert found.exit_code == 1
+    assert f"{wrong}:2: the template fails" in found.stderr
+
+
+EVIDENCE = {
+    "nodes": {
+        "n1": {
+            "node": "n1",
+            "at": 1.0,
+            "nics": {
+                "eth1": {
+                    "name": "eth1",
+                    "mac": "52:54:00:00:00:01",
+                    "carrier": True,
+                    "neighbours": [
+                        {
+                            "source": "LLDP",
+                            "chassis": {"kind": "mac", "text": "00:1c:73:00:00:01"},
+                            "port": {"kind": "ifname", "text": "Ethernet1"},
+                            "system": "tor",
+                            "is_bridge": True,
+                            "pvid": 0,
+                            "vlans": {"200": "x"},
+                        }
+                    ],
+                }
+            },
+        }
+    }
+}
+
+
+def test_diff_ends_with_1_where_something_differs(host: Host) -> None:
+    nothing = host.run("switch", "diff")
+    assert (nothing.exit_code, nothing.stdout) == (0, "")
+    seen = host.file("seen.json", json.dumps({"evidence": EVIDENCE}))
+    found = host.run("switch", "diff", "--evidence", seen)
+    assert found.exit_code == 1
+    assert "Ethernet1   n1/eth1   tagged VLANs   100" in found.stdout
+    assert "Ethernet2" not in found.stdout, "nobody tells anything of it"
+    assert host.run("switch", "diff", "--evidence", host.file("x.json", "[1]")).exit_code == 2
+
+
+def test_a_cabling_with_what_lldp_shows(host: Host) -> None:
+    seen = host.file("seen.json", json.dumps(EVIDENCE))
+    found = host.run("switch", "cabling", "--cabling", host.file("c.yaml", CABLING), "--evidence", seen)
+    assert found.exit_code == 0, found.output
+    assert "Ethernet1: n1/eth1" in found.stdout
+    wrong = host.file("w.yaml", CABLING.replace("Ethernet1: n1/eth1", "Ethernet9: n1/eth1"))
+    found = host.run("switch", "cabling", "--cabling", wrong, "--evidence", seen)
+    assert found.exit_code == 1
+    assert "by the cabling file" in found.stderr
