@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-import os
 import re
-import subprocess
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field
@@ -14,7 +11,7 @@ from typing import Any, assert_never
 
 from windrow.lab import changes, machinechecks, probe
 from windrow.lab.errors import LabError
-from windrow.lab.guest.run import Place, enter
+from windrow.lab.guest.run import run_in
 from windrow.lab.questions import ask
 from windrow.lab.scenario import (
     BondIs,
@@ -215,32 +212,6 @@ def _calm(a: probe.Station, b: probe.Station) -> tuple[probe.Direction, probe.Di
             time.sleep(IDLE_S)
         if time.monotonic() > end or not any(way.lost for way in idle.result):
             return idle.result
-
-
-def run_in(place: Place, argv: Sequence[str]) -> tuple[int, str, str]:
-    """A program in a place: exit code (127: there is none such), what it printed, what it complained."""
-    results: list[tuple[int, str, str]] = []
-
-    def work() -> None:
-        try:
-            enter(place)
-            done = subprocess.run(
-                argv,
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                check=False,
-                errors="replace",
-                env={**os.environ, **place.env},
-            )
-            results.append((done.returncode, done.stdout, done.stderr))
-        except OSError as error:
-            results.append((127, "", str(error)))
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    thread.join()
-    return results[0]
 
 
 def _lines(text: str) -> list[str]:

@@ -92,6 +92,7 @@ class Session:
             "picture": self.picture,
             "exec": self.exec,
             "cable": self.cable,
+            "fault": self.fault,
             "power": self.power,
             "rename-nic": self.rename_nic,
             "about": self.about,
@@ -192,6 +193,15 @@ class Session:
             raise LabError(f"there is no cable in {end}", hint=f"there are cables in {cables}")
         (self.world.plug if request.document["up"] else self.world.pull)(end)
         return {"ok": True}
+
+    def fault(self, request: Request) -> Mapping[str, Any]:
+        """Bring about a fault (`words`: its name and arguments) at a switch's port, or take back what is there."""
+        switch, _, port = str(request.document["end"]).partition(":")
+        if request.document.get("words"):
+            name = self.world.break_port(switch, port, tuple(map(str, request.document["words"])))
+        else:
+            name = self.world.mend(switch, port)
+        return {"ok": True, "fault": name}
 
     def power(self, request: Request) -> Mapping[str, Any]:
         """Cut a node's power (`up` false), or boot it."""

@@ -11,11 +11,12 @@ machine   a virtual one, which Windrow's own command starts on its node (`vm/fle
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import subprocess
 import threading
 import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -23,7 +24,8 @@ from typing import TypeVar
 
 from windrow.lab.dhcp import request_lease
 from windrow.lab.errors import LabError
-from windrow.lab.guest.run import Place, enter
+from windrow.lab.faults import Fault, fault
+from windrow.lab.guest.run import Place, enter, run_in
 from windrow.lab.power import Power
 from windrow.lab.probe import Station
 from windrow.lab.scenario import (
@@ -77,6 +79,7 @@ class World:
         self._sockets: dict[str, Rtnl] = {}
         self._fds: dict[str, int] = {}
         self._programs: list[subprocess.Popen[bytes]] = []
+        self._faults: dict[tuple[str, str], Fault] = {}
         documents = [load_documents(text, file) for file, text in scenario.manifests.items()]
         objects = [obj for loaded in documents for obj in loaded.objects]
         self._nads = {(o.meta.namespace, o.name): o for o in objects if isinstance(o, NetworkAttachmentDefinition)}
@@ -223,6 +226,44 @@ class World:
         other = self.scenario.peer(end)
         side = end if end.device in switches or other is None else other
         self.rtnl(side.device).run(links.set_link(side.port, up=up))
+
+    # Faults ---------------------------------------------------------------------------------------
+
+    def break_port(self, switch: str, port: str, words: tuple[str, ...]) -> str:
+        """Bring about `lab.faults`; one at a time at a port. Its name. Raises LabError."""
+        place = (self._switch(switch).name, port)
+        if place in self._faults:
+            raise LabError(f"{switch}:{port} has a fault: {self._faults[place].name}", hint="mend it first")
+        found = fault(self._switch(switch), port, words[0], words[1:])
+        self._tell(switch, found.on)
+        self._faults[place] = found
+        return found.name
+
+    def mend(self, switch: str, port: str) -> str:
+        """Take back the fault of a port. Its name. Raises LabError."""
+        found = self._faults.pop((self._switch(switch).name, port), None)
+        if found is None:
+            raise LabError(
+                f"{switch}:{port} has no fault", hint=f"there are {', '.join(self._fault_words()) or 'none'}"
+            )
+        self._tell(switch, found.off)
+        return found.name
+
+    def _fault_words(self) -> list[str]:
+        return [f"{switch}:{port} {found.name}" for (switch, port), found in self._faults.items()]
+
+    def _switch(self, name: str) -> Switch:
+        found = next((s for s in self.scenario.switches if s.name == name), None)
+        if found is None:
+            raise LabError(f"there is no switch {name!r}", hint=", ".join(s.name for s in self.scenario.switches))
+        return found
+
+    def _tell(self, switch: str, commands: Iterable[Sequence[str]]) -> None:
+        """All of them, in order; what does not work ends it. Raises LabError."""
+        script = "\n".join(map(shlex.join, commands))
+        code, _, wrong = run_in(self.place(switch), ["sh", "-ec", script])
+        if code:
+            raise LabError(f"{switch} refused: {wrong.strip()}", hint=script)
 
     # Switches -------------------------------------------------------------------------------------
 

@@ -24,6 +24,7 @@ from windrow.lab import supervisor
 from windrow.lab.client import LiveLog, Open, Terminal, ask, run_program
 from windrow.lab.doctor import HEADINGS, examine
 from windrow.lab.errors import LabError
+from windrow.lab.faults import fault_lines
 from windrow.lab.kernel.boot import AUTO, KERNELS, NAMES, Needs, described
 from windrow.lab.kernel.boot import boot as boot_kernel
 from windrow.lab.kernel.machine import Guest, Machine
@@ -45,6 +46,7 @@ Examples:
   windrow lab exec node-0 -- windrow plan        run a command in a node
   windrow lab shell node-0
   windrow lab cable pull node-0:eth2
+  windrow lab break sw-oob:p1 vlan-missing 100
   windrow lab down"""
 
 _kernel = click.option(
@@ -255,6 +257,23 @@ def topology(session: Session, name: str, svg: Path | None) -> None:
 def cable(action: str, end: str, name: str) -> None:
     """Pull a cable out of its switch, or plug it in again."""
     ask(_open(name), {"do": "cable", "end": end, "up": action == "plug"})
+
+
+@lab.command("break", epilog="\b\nFaults:\n" + "\n".join(fault_lines()))
+@click.argument("end", metavar="SWITCH:PORT")
+@click.argument("words", nargs=-1, required=True, metavar="FAULT [ARGUMENT]...")
+@_name
+def break_port(end: str, words: tuple[str, ...], name: str) -> None:
+    """Misconfigure a port of a switch, or a group of ports, as somebody might. `mend` takes it back."""
+    ask(_open(name), {"do": "fault", "end": end, "words": list(words)})
+
+
+@lab.command()
+@click.argument("end", metavar="SWITCH:PORT")
+@_name
+def mend(end: str, name: str) -> None:
+    """Take back what `break` did to a port."""
+    ask(_open(name), {"do": "fault", "end": end})
 
 
 @lab.command("power-cut")

@@ -52,6 +52,32 @@ def enter(place: Place) -> None:
     libc.sethostname(name, len(name))
 
 
+def run_in(place: Place, argv: Sequence[str]) -> tuple[int, str, str]:
+    """A program in a place: exit code (127: there is none such), what it printed, what it complained."""
+    results: list[tuple[int, str, str]] = []
+
+    def work() -> None:
+        try:
+            enter(place)
+            done = subprocess.run(
+                argv,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                check=False,
+                errors="replace",
+                env={**os.environ, **place.env},
+            )
+            results.append((done.returncode, done.stdout, done.stderr))
+        except OSError as error:
+            results.append((127, "", str(error)))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    return results[0]
+
+
 def _checked(result: int, doing: str) -> None:
     if result != 0:
         code = ctypes.get_errno()
