@@ -37,6 +37,7 @@ from windrow.model.steps import (
     SetVlans,
 )
 from windrow.model.values import Cidr, IfName, VidSet
+from windrow.netlink import links
 from windrow.netlink.lock import locked
 
 NODE = "a-node"
@@ -87,6 +88,7 @@ DRIFT: dict[str, tuple[str, Action]] = {
     "an uplink that is disabled as a port": ("oob-bo", SetPort(BridgePort(forwarding=False))),
     "an uplink that floods no more": ("oob-bo", SetPort(BridgePort(unicast_flood=False, learning=False))),
     "a bridge of providers": ("oob-br", SetBridge(Bridge(vlan_protocol=0x88A8))),
+    "a bridge that snoops": ("oob-br", SetBridge(Bridge(mcast_snooping=True))),
     "no ARP": ("oob-br.100", SetLink(flags=LinkFlags(arp=False))),
     "carrier of its own": ("oob-br.100", SetVlanFlags(frozenset({"bridge_binding"}))),
     "no group": ("oob-br", SetMark(group=0)),
@@ -117,6 +119,18 @@ def test_drift_of_any_kind_is_repaired_soon_and_told(host: Host, good: Cluster) 
     assert "repaired oob-bo: miimon was 70, is 100" in messages
     assert any(m.startswith("repaired oob-br.100: it was gone") for m in messages), messages
     assert any("10.61.0.1/24" in m for m in messages), messages
+
+
+def test_an_interface_that_takes_a_vlan_is_told_and_that_it_is_gone(host: Host, good: Cluster) -> None:
+    rtnl = host.kernel.rtnl
+    rtnl.run(links.create("thief", "vlan", parent=rtnl.index("oob-bo"), data={"vid": 100}))
+    host.wait(lambda: any(e.reason == "VlanTaken" and e.message.startswith("thief, ") for e in host.events()))
+    status = host.status()
+    assert status is not None
+    assert [c.about.kind for c in status.conditions if c.type == "VlanTaken" and c.status] == ["VlanConfig"]
+    assert not host.differences(good), "nothing is done about it, and nothing else is wrong"
+    rtnl.run(links.delete("thief"))
+    host.wait(lambda: any(e.reason == "NoVlanTaken" for e in host.events()))
 
 
 def test_manifests_that_change_break_and_vanish(host: Host, good: Cluster) -> None:

@@ -81,6 +81,14 @@ def test_the_default_bridge_is_cni0(host: Any, pod: Any) -> None:
     assert host.ports("cni0") == [port]
 
 
+@ours("a bridge has one database of multicast groups for all its VLANs: a querier in one ends it in the others")
+def test_a_bridge_with_vlans_is_made_without_snooping(host: Any, pod: Any) -> None:
+    host.add(pod, host.config(vlan=100))
+    spec = host.link("br0").spec
+    assert spec.vlan_filtering
+    assert not spec.mcast_snooping
+
+
 @ours("the link group marks what Windrow's GC may take away; the name follows from the attachment")
 def test_the_port_is_marked_and_its_name_follows_from_the_attachment(host: Any, pod: Any) -> None:
     port = port_of(host.add(pod, host.config()))

@@ -13,6 +13,7 @@ import pytest
 from windrow.model.bonding import BondMode
 from windrow.model.bridging import FRESH_BRIDGE
 from windrow.model.host import FRESH_VLAN_FLAGS, OWNER_GROUP, Bond, Bridge, Link, Other, PortVlans, VlanIf
+from windrow.model.marks import mark_of
 from windrow.model.steps import (
     Action,
     AddAddr,
@@ -30,6 +31,7 @@ from windrow.model.steps import (
 )
 from windrow.model.values import Cidr, IfName, Mac, VidSet
 from windrow.netlink import links
+from windrow.netlink.sock import RTM_DELLINK, Message
 
 Ns = Any
 MAC = Mac("02:00:00:00:00:01")
@@ -176,7 +178,6 @@ def test_bad_vlans_are_refused_before_anything_is_sent(ns: Ns, bad: SetVlans) ->
     ("link", "action", "code"),
     [
         ("gone", SetLink(up=True), errno.ENODEV),
-        ("gone", DeleteLink(), errno.ENODEV),
         ("gone", AddAddr(Cidr("10.0.0.1/24")), errno.ENODEV),
         ("gone", SetVlans(add=PortVlans(tagged=VidSet.of([5]))), errno.ENODEV),
         ("gone", AwaitCarrier(10), errno.ENODEV),
@@ -252,3 +253,65 @@ def test_awaiting_carrier(ns: Ns) -> None:
     assert "no carrier within 0.05 s" in failure.reason
     ns.do(("b", SetLink(up=True)), ("a", AwaitCarrier(2000)))
     assert ns.runtime("a").carrier
+
+
+# Deleting several ------------------------------------------------------------------------------------
+
+
+def made(ns: Ns, count: int) -> list[str]:
+    names = [f"v{n}" for n in range(count)]
+    ns.do(
+        ("br", CreateLink(named("br", spec=Bridge()))),
+        *((n, CreateLink(named(n, spec=VlanIf(parent=IfName("br"), vid=10 + i)))) for i, n in enumerate(names)),
+    )
+    return names
+
+
+def deletions(ns: Ns, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What is said to the kernel when links are deleted."""
+    said: list[str] = []
+    burst = ns.rtnl.burst
+
+    def heard(messages: list[Message]) -> object:
+        said.extend(m.doing for m in messages if m.type == RTM_DELLINK)
+        return burst(messages)
+
+    monkeypatch.setattr(type(ns.rtnl), "burst", lambda _, messages: heard(messages))
+    return said
+
+
+def test_links_that_go_one_after_the_other_go_in_one_request(ns: Ns, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = made(ns, 5)
+    said = deletions(ns, monkeypatch)
+    assert ns.try_(*((name, DeleteLink()) for name in [*names, "br"])) is None
+    assert not {*names, "br"} & ns.kernel.observe().state.links.keys()
+    assert len(said) == 1
+    assert said[0].startswith("delete group")
+
+
+def test_one_that_is_gone_already_stops_none_of_the_others(ns: Ns) -> None:
+    names = made(ns, 3)
+    ns.run(links.delete("v1"))
+    assert ns.try_(*((name, DeleteLink()) for name in names)) is None
+    assert not set(names) & ns.kernel.observe().state.links.keys()
+
+
+def test_what_the_kernel_refuses_is_told_and_keeps_its_mark(ns: Ns) -> None:
+    """A NIC cannot be deleted, and then the kernel deletes none of its group (`rtnl_group_dellink`: EOPNOTSUPP)."""
+    names = made(ns, 2)
+    ns.run(links.add_altname("lo", mark_of("lo")), links.set_link("lo", group=links.OWNER_GROUP))
+    failure = ns.try_(*((name, DeleteLink()) for name in ("v0", "lo", "v1")))
+    assert failure is not None
+    assert (failure.step.link, failure.errno) == ("lo", errno.EOPNOTSUPP)
+    assert not set(names) & ns.kernel.observe().state.links.keys()
+    assert ns.runtime("lo").group == links.OWNER_GROUP
+
+
+def test_a_link_without_its_second_mark_is_deleted_by_itself(ns: Ns, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its group is all that says whose it is."""
+    names = made(ns, 3)
+    ns.run(links.delete_altname("v1", mark_of("v1")))
+    said = deletions(ns, monkeypatch)
+    assert ns.try_(*((name, DeleteLink()) for name in names)) is None
+    assert not set(names) & ns.kernel.observe().state.links.keys()
+    assert sorted(words.split()[1] for words in said) == ["group", "link"]

@@ -9,7 +9,7 @@ import pytest
 from windrow.compile import compile_node, node_facts
 from windrow.compile.facts import protected_links
 from windrow.model.bonding import BondMode
-from windrow.model.bridging import FRESH_BRIDGE
+from windrow.model.bridging import CLUSTER_BRIDGE
 from windrow.model.cluster import Cluster
 from windrow.model.facts import KernelFeatures, Nic, NodeFacts
 from windrow.model.host import (
@@ -21,11 +21,14 @@ from windrow.model.host import (
     Link,
     Observed,
     Other,
+    PortVlans,
     Route,
     Runtime,
+    Snooping,
     VlanIf,
 )
 from windrow.model.meta import Meta
+from windrow.model.names import ANNOTATION_SNOOPING
 from windrow.model.objects import (
     AddressMode,
     AnyObject,
@@ -100,14 +103,33 @@ def test_the_uplink_is_a_bond_on_a_vlan_aware_bridge() -> None:
     found = links(config(), nad(100), nad(200))
     assert sorted(found) == ["e0", "e1", "oob-bo", "oob-br"]
     bridge, bond = found["oob-br"], found["oob-bo"]
-    assert (
-        bridge.spec == replace(FRESH_BRIDGE, vlan_filtering=True)
-        and bridge.promisc
-        and bridge.up
-        and bridge.mtu == 1500
-    )
+    assert bridge.spec == CLUSTER_BRIDGE and bridge.promisc and bridge.up and bridge.mtu == 1500
     assert bond.master == "oob-br" and found["e0"].master == "oob-bo"
     assert str(bond.vlans.tagged) == "100,200" and bond.vlans.pvid == 1 and str(bond.vlans.untagged) == "1"  # type: ignore[union-attr]
+
+
+def asking(vid: int) -> NetworkAttachmentDefinition:
+    made = nad(vid)
+    return replace(made, meta=replace(made.meta, annotations={ANNOTATION_SNOOPING: "true"}))
+
+
+def test_the_bridge_snoops_only_in_the_vlans_that_ask() -> None:
+    """And is in them itself, or it would not ask for groups there."""
+    plain = links(config(), nad(100), nad(200))["oob-br"]
+    assert plain.spec.mcast_snooping is False and plain.spec.mcast_vlan_snooping is False  # type: ignore[union-attr]
+    assert plain.snooping == Snooping() and not plain.self_vlans.all  # type: ignore[union-attr]
+    found = links(config(), nad(100), asking(200))["oob-br"]
+    assert found.spec.mcast_snooping and found.spec.mcast_vlan_snooping  # type: ignore[union-attr]
+    asked = VidSet.of([200])
+    assert found.snooping == Snooping(snooped=asked, asked=asked)
+    assert found.self_vlans == PortVlans(tagged=asked)
+
+
+def test_a_kernel_that_cannot_snoop_by_vlan_does_without_and_it_is_said() -> None:
+    facts = replace(FACTS, features=KernelFeatures(vlan_snooping=False))
+    found = compiled(config(), asking(200), facts=facts)
+    assert found.state.links[IfName("oob-br")].spec == CLUSTER_BRIDGE
+    assert [(p.code, p.severity) for p in found.problems] == [("kernel-feature", Severity.WARNING)]
 
 
 def test_a_bond_without_options_is_harvesters_default() -> None:

@@ -312,6 +312,34 @@ def test_what_the_kernel_must_be_able_to_do(features: KernelFeatures, codes: lis
     assert put(nad(), at=at) == []
 
 
+def snooping(said: str, **fields: object) -> NetworkAttachmentDefinition:
+    meta = Meta(name="v1", namespace="default", annotations={names.ANNOTATION_SNOOPING: said})
+    return replace(nad(), meta=meta, **fields)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("network", "codes"),
+    [
+        (snooping("true"), []),
+        (snooping("false", type=NetworkType.TRUNK, vid=0, trunk=VidSet.of([7])), []),
+        (snooping("yes"), ["snooping-value"]),
+        (snooping("true", type=NetworkType.TRUNK, vid=0, trunk=VidSet.of([7])), ["snooping-vlan"]),
+        (snooping("true", type=NetworkType.UNTAGGED, vid=0), ["snooping-vlan"]),
+        (snooping("true", vid=1), ["snooping-vlan"]),
+        (snooping("true", bridge="mgmt-br"), ["snooping-foreign"]),
+    ],
+)
+def test_a_network_of_one_vlan_may_ask_for_snooping(network: NetworkAttachmentDefinition, codes: list[str]) -> None:
+    assert put(network, before=(OOB, ClusterNetwork(meta=Meta(name="mgmt")))) == codes
+
+
+def test_snooping_by_vlan_needs_a_kernel_that_can() -> None:
+    old = replace(facts(), features=KernelFeatures(vlan_snooping=False))
+    assert put(snooping("true"), vc("a"), at=old) == ["kernel-feature"]
+    assert put(snooping("true"), vc("a", rack="b"), at=old) == [], "not for this node"
+    assert put(nad(), vc("a"), at=old) == []
+
+
 def test_the_interface_of_a_host_network_fits() -> None:
     for length, vid, codes in (
         (7, 4094, []),

@@ -15,7 +15,19 @@ from windrow.apps.engine import converge, look
 from windrow.compile import compile_node
 from windrow.model.bonding import BondMode
 from windrow.model.bridging import FRESH_BRIDGE, FRESH_BRIDGE_PORT
-from windrow.model.host import FRESH_FLAGS, Bond, Bridge, BridgePort, HostState, Link, Other, PortVlans, Route, VlanIf
+from windrow.model.host import (
+    FRESH_FLAGS,
+    Bond,
+    Bridge,
+    BridgePort,
+    HostState,
+    Link,
+    Other,
+    PortVlans,
+    Route,
+    Snooping,
+    VlanIf,
+)
 from windrow.model.values import Cidr, IfName, Mac, Ref, VidSet
 from windrow.model.wire import hoststate
 from windrow.plan.normal import normalise
@@ -156,6 +168,7 @@ def test_every_option_comes_back() -> None:
         spec=replace(FRESH_BRIDGE, vlan_protocol=0x88A8),
         port=replace(FRESH_BRIDGE_PORT, learning=False, backup_port=7),
         flags=replace(FRESH_FLAGS, arp=False),
+        snooping=Snooping(snooped=VidSet.of([7, 8]), asked=VidSet.of([8])),
         slave_prio=-5,
         mark=True,
     )

@@ -17,7 +17,7 @@ from windrow.compile.hostnet import (
 from windrow.compile.pins import pinned_mac
 from windrow.compile.ports import port_links, port_problems, ports_of
 from windrow.compile.uplinks import choose_uplinks, uplink_links
-from windrow.compile.vlans import mgmt_links, self_vids, self_vlans, uplink_vids
+from windrow.compile.vlans import mgmt_links, self_vids, self_vlans, snooped_vids, snooping_problems, uplink_vids
 from windrow.model import names
 from windrow.model.cluster import Cluster
 from windrow.model.facts import Memory, NodeFacts
@@ -51,18 +51,20 @@ def compile_node(cluster: Cluster, facts: NodeFacts) -> Compiled:
     ours = frozenset(u.cluster_network for u in choice.uplinks)
     hosts = choose_host_networks(cluster, facts, frozenset(present), ours=ours)
     managed = names.MGMT in ours | choice.held
+    said = [p for u in choice.uplinks for p in snooping_problems(cluster, u.cluster_network, facts)]
     links: list[Link] = [] if managed else mgmt_links(cluster, hosts.configs, facts)
     for uplink in choice.uplinks:
         own = self_vids(uplink.cluster_network, hosts.configs, facts)
         vids = uplink_vids(cluster, uplink.cluster_network, own)
-        on_bridge = self_vlans(uplink.cluster_network, hosts.configs, facts)
-        links += uplink_links(uplink, vids, on_bridge, pinned_mac(uplink, choice.uplinks, facts))
+        snooped = snooped_vids(cluster, uplink.cluster_network, facts)
+        on_bridge = self_vlans(uplink.cluster_network, hosts.configs, facts, snooped)
+        links += uplink_links(uplink, vids, on_bridge, snooped, pinned_mac(uplink, choice.uplinks, facts))
     links = with_addresses(links, hosts.configs, facts) + host_links(hosts.configs, cluster, facts, ours)
     routes = host_routes(hosts.configs, facts)
     luggage = carried(hosts.configs, routes.routes, facts)
     links = with_carried(links, luggage)
     ports = ports_of(facts, present)
-    said = tuple(port_problems(ports, _carried(links), facts))
+    said += port_problems(ports, _carried(links), facts)
     links += port_links(ports, links, facts)
     held = _held(choice.held, facts) | {IfName(name) for name in hosts.held}
     return Compiled(
@@ -77,7 +79,7 @@ def compile_node(cluster: Cluster, facts: NodeFacts) -> Compiled:
         + hosts.problems
         + routes.problems
         + luggage.problems
-        + said
+        + tuple(said)
         + tuple(_unreadable(facts)),
         memory=Memory(nics=choice.cards, given=given_to_bridges(hosts.configs, facts)),
         clients=dhcp_clients(hosts.configs, held, facts),

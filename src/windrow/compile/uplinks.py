@@ -7,10 +7,10 @@ from dataclasses import field, fields, replace
 
 from windrow.model import names
 from windrow.model.bonding import OPTIONS, BondMode
-from windrow.model.bridging import FRESH_BRIDGE, FRESH_BRIDGE_PORT
+from windrow.model.bridging import CLUSTER_BRIDGE, FRESH_BRIDGE_PORT
 from windrow.model.cluster import Cluster, selects_node
 from windrow.model.facts import Nic, NodeFacts
-from windrow.model.host import FRESH_FLAGS, TXQLEN_DEFAULT, Bond, Link, Other, PortVlans
+from windrow.model.host import FRESH_FLAGS, TXQLEN_DEFAULT, Bond, Link, Other, PortVlans, Snooping
 from windrow.model.lazy import dataclass
 from windrow.model.objects import NicIdentity, NicSelector, VlanConfig
 from windrow.model.problems import Problem, Severity
@@ -191,9 +191,9 @@ def _by_altname(name: str, facts: NodeFacts) -> Nic | None:
     return next((n for n in facts.nics.values() if name in n.altnames), None)
 
 
-def uplink_links(uplink: Uplink, vids: VidSet, self_vlans: PortVlans, mac: Mac | None) -> list[Link]:
+def uplink_links(uplink: Uplink, vids: VidSet, self_vlans: PortVlans, snooped: VidSet, mac: Mac | None) -> list[Link]:
     """The bridge, the bond and its slaves. `vids` are tagged on the bond, where VID 1 stays PVID, untagged (the native
-    VLAN, as Harvester leaves it); `self_vlans` are those of the bridge itself."""
+    VLAN, as Harvester leaves it); `self_vlans` are those of the bridge itself, and it snoops in `snooped`."""
     why = (uplink.config.ref,)
     spec = uplink.config.uplink
     bond = bond_options(uplink)
@@ -201,7 +201,7 @@ def uplink_links(uplink: Uplink, vids: VidSet, self_vlans: PortVlans, mac: Mac |
     return [
         Link(
             name=uplink.bridge,
-            spec=replace(FRESH_BRIDGE, vlan_filtering=True),
+            spec=replace(CLUSTER_BRIDGE, mcast_snooping=bool(snooped), mcast_vlan_snooping=bool(snooped)),
             up=True,
             mtu=uplink.mtu,
             mac=mac,
@@ -210,6 +210,7 @@ def uplink_links(uplink: Uplink, vids: VidSet, self_vlans: PortVlans, mac: Mac |
             mark=True,
             promisc=True,
             self_vlans=self_vlans,
+            snooping=Snooping(snooped=snooped, asked=snooped),
             origin=why,
         ),
         Link(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 from windrow.model import names
@@ -9,6 +10,7 @@ from windrow.model.cluster import Cluster
 from windrow.model.facts import NodeFacts
 from windrow.model.host import Bond, Bridge, Link, PortVlans
 from windrow.model.objects import HostNetworkConfig
+from windrow.model.problems import Problem, Severity
 from windrow.model.values import DEFAULT_PVID, Ref, VidSet
 
 NATIVE = VidSet.of([DEFAULT_PVID])
@@ -20,16 +22,40 @@ def self_vids(cluster_network: str, host_networks: tuple[HostNetworkConfig, ...]
     return own | facts.foreign_vids.get(names.bridge_of(cluster_network), VidSet())
 
 
-def self_vlans(cluster_network: str, host_networks: tuple[HostNetworkConfig, ...], facts: NodeFacts) -> PortVlans:
+def self_vlans(
+    cluster_network: str, host_networks: tuple[HostNetworkConfig, ...], facts: NodeFacts, snooped: VidSet = VidSet()
+) -> PortVlans:
     """The VLANs of the bridge device itself; the native one only where the host has an address there, or is to have.
 
     A Linux host answers ARP for each of its addresses on every link that has one at all, and to whoever asks
-    (`arp_process`, arp_ignore 0): untagged guests would reach it at all of them.
+    (`arp_process`, arp_ignore 0): untagged guests would reach it at all of them. A bridge that is not in a VLAN itself
+    does not ask for groups there (`br_multicast_toggle_one_vlan`); without an interface in it the host hears nothing.
     """
-    own = self_vids(cluster_network, host_networks, facts)
+    own = self_vids(cluster_network, host_networks, facts) | snooped
     if _speaks_untagged(cluster_network, host_networks, facts):
         return PortVlans(pvid=DEFAULT_PVID, untagged=NATIVE, tagged=own - NATIVE)
     return PortVlans(tagged=own)
+
+
+def snooped_vids(cluster: Cluster, cluster_network: str, facts: NodeFacts) -> VidSet:
+    """The VIDs in which the bridge snoops for multicast groups, and asks for them."""
+    return cluster.snooped_vids(cluster_network) if facts.features.vlan_snooping else VidSet()
+
+
+def snooping_problems(cluster: Cluster, cluster_network: str, facts: NodeFacts) -> Iterator[Problem]:
+    """A network that was let in elsewhere, or before this kernel, is not snooped here; its machines lack nothing."""
+    if facts.features.vlan_snooping:
+        return
+    for nad in cluster.nads(cluster_network):
+        if nad.snooped:
+            yield Problem(
+                code="kernel-feature",
+                message=f"the kernel of node {facts.node} cannot snoop for multicast groups in VLAN {nad.vid} alone",
+                hint="it is in Linux 5.16 and later; until then multicast goes to all ports of the VLAN",
+                path=f"metadata.annotations[{names.ANNOTATION_SNOOPING}]",
+                about=nad.ref,
+                severity=Severity.WARNING,
+            )
 
 
 def _speaks_untagged(cluster_network: str, host_networks: tuple[HostNetworkConfig, ...], facts: NodeFacts) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import fields, replace
 
 from windrow.model.lazy import dataclass
+from windrow.model.values import VidSet
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +72,21 @@ class BridgePort:
     """The ifindex of the port that takes over when this one has no carrier; 0: none."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snooping:
+    """Of a bridge with `mcast_vlan_snooping`: what is so in single VLANs, which then have a database each. Empty for
+    one without it."""
+
+    snooped: VidSet = VidSet()
+    """Multicast goes only where somebody asked for it, as soon as there is a querier in that VLAN."""
+    asked: VidSet = VidSet()
+    """The bridge itself is the querier (IGMP from 0.0.0.0, MLD from its link-local address)."""
+
+    @property
+    def all(self) -> VidSet:
+        return self.snooped | self.asked
+
+
 FRESH_BRIDGE = Bridge(
     vlan_filtering=False,
     stp=False,
@@ -114,6 +130,12 @@ FRESH_BRIDGE_PORT = BridgePort(
 
 BRIDGE_OPTIONS = tuple(f.name for f in fields(Bridge))
 PORT_OPTIONS = tuple(f.name for f in fields(BridgePort))
+
+
+CLUSTER_BRIDGE = replace(FRESH_BRIDGE, vlan_filtering=True, mcast_snooping=False)
+"""What the bridge of a cluster network is. It has many VLANs, and one database of groups for them all: whoever asks for
+groups in one of them (`br_multicast_querier_exists`) has the members of all others forgotten after 260 s, and with them
+IPv6's neighbour discovery. Without snooping, multicast goes where broadcasts go."""
 
 
 def without_fresh(bridge: Bridge) -> Bridge:

@@ -21,7 +21,7 @@ from windrow.model.objects import (
     VlanConfig,
 )
 from windrow.model.selectors import LabelSelector, NodeTerm, Operator, Requirement
-from windrow.model.values import MTU_DEFAULT, Ref, VidSet
+from windrow.model.values import DEFAULT_PVID, MTU_DEFAULT, Ref, VidSet
 
 T = TypeVar("T")
 
@@ -111,6 +111,11 @@ class Cluster:
 
     def nad_vids(self, cluster_network: str) -> VidSet:
         return self._nad_vids.get(cluster_network, VidSet())
+
+    def snooped_vids(self, cluster_network: str) -> VidSet:
+        """The VIDs in which a network asks for multicast snooping; the native VLAN is none of them."""
+        asking = VidSet.of(nad.vid for nad in self.nads(cluster_network) if nad.snooped)
+        return asking - VidSet.of([DEFAULT_PVID])
 
     def host_networks(self, cluster_network: str) -> tuple[HostNetworkConfig, ...]:
         return tuple(h for h in self.all(HostNetworkConfig) if h.cluster_network == cluster_network)

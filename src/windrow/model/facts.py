@@ -36,6 +36,8 @@ class KernelFeatures:
     vlan_filtering: bool = True
     vlan_interfaces: bool = True
     bridge_netfilter: bool = False
+    vlan_snooping: bool = True
+    """A bridge may snoop for multicast groups VLAN by VLAN (BR_BOOLOPT_MCAST_VLAN_SNOOPING, Linux 5.16)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

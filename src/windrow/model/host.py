@@ -14,6 +14,7 @@ from dataclasses import field, replace
 from windrow.model.bonding import OPTIONS, BondMode
 from windrow.model.bridging import Bridge as Bridge
 from windrow.model.bridging import BridgePort as BridgePort
+from windrow.model.bridging import Snooping as Snooping
 from windrow.model.lazy import dataclass
 from windrow.model.marks import marked_names
 from windrow.model.values import OWNER_GROUP as OWNER_GROUP
@@ -164,6 +165,8 @@ class Link:
     """VLANs of this link as a port of its bridge."""
     self_vlans: PortVlans | None = None
     """VLANs of this bridge itself (`bridge vlan … self`)."""
+    snooping: Snooping | None = None
+    """Of a bridge: in which VLANs it snoops, where it does so VLAN by VLAN."""
     port: BridgePort | None = None
     """How its bridge treats it as a port."""
     flags: LinkFlags | None = None

@@ -42,6 +42,10 @@ ANNOTATION_MANAGED = "windrow.io/managed"
 """On a VlanConfig of `mgmt`: "true" makes the uplink of the management network Windrow's. Harvester keeps a VlanConfig
 there that only mirrors what the installer made (`mgmt-vlanconfig-<node>`); without this annotation it has no effect."""
 
+ANNOTATION_SNOOPING = "windrow.io/multicast-snooping"
+"""On a NetworkAttachmentDefinition with a VLAN: "true" has the bridge of its cluster network snoop in that VLAN, and
+ask for groups there. Without it multicast goes to all ports of the VLAN."""
+
 RESERVED_CLUSTER_NETWORKS = frozenset(
     {"clusternetwork", "last-type", "nic", "node", "ready", "route", "type", "vlan-id", "vlanconfig"}
 )

@@ -185,6 +185,11 @@ class NetworkAttachmentDefinition(Object):
             case _:
                 return VidSet()
 
+    @property
+    def snooped(self) -> bool:
+        """Whether its VLAN is to be snooped for multicast groups."""
+        return self.type is NetworkType.VLAN and self.meta.annotations.get(names.ANNOTATION_SNOOPING) == "true"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Node(Object):

@@ -11,7 +11,7 @@ from dataclasses import field
 from enum import Enum, IntEnum
 
 from windrow.model.bonding import Change
-from windrow.model.host import Bond, Bridge, BridgePort, Details, Link, LinkFlags, PortVlans, Route, Rule
+from windrow.model.host import Bond, Bridge, BridgePort, Details, Link, LinkFlags, PortVlans, Route, Rule, Snooping
 from windrow.model.lazy import dataclass
 from windrow.model.names import cluster_network_of_bridge
 from windrow.model.problems import Problem
@@ -159,6 +159,15 @@ class SetVlans:
 
 
 @dataclass(frozen=True, slots=True)
+class SetSnooping:
+    """Of a bridge that snoops VLAN by VLAN: so it is in these VLANs, and in `others` it neither snoops nor asks. A VLAN
+    that the bridge and its ports do not have is not snooped either."""
+
+    snooping: Snooping
+    others: VidSet = VidSet()
+
+
+@dataclass(frozen=True, slots=True)
 class AddAddr:
     """`details`: it was on this host before, and is to be as it was; then nobody else can have it (no DAD)."""
 
@@ -224,6 +233,7 @@ Action = (
     | SetSlave
     | SetVlanFlags
     | SetVlans
+    | SetSnooping
     | AddAddr
     | DelAddr
     | AddRoute

@@ -283,4 +283,29 @@ VLAN = Space(
     },
 )
 
-SPACES = (LINK, FLAGS, BOND, SLAVE, BRIDGE, BOOLOPTS, PORT, VLAN)
+VLAN_GLOBAL = Space(
+    title="VLANs of a bridge, while it snoops VLAN by VLAN",
+    prefix="BRIDGE_VLANDB_GOPTS_",
+    rows={
+        1: ("ID", TOLD),
+        2: ("RANGE", TOLD),
+        3: ("MCAST_SNOOPING", _kept("snooping")),
+        4: ("MCAST_IGMP_VERSION", TUNING),
+        5: ("MCAST_MLD_VERSION", TUNING),
+        6: ("MCAST_LAST_MEMBER_CNT", TUNING),
+        7: ("MCAST_STARTUP_QUERY_CNT", TUNING),
+        8: ("MCAST_LAST_MEMBER_INTVL", TUNING),
+        9: ("PAD", PADDING),
+        10: ("MCAST_MEMBERSHIP_INTVL", TUNING),
+        11: ("MCAST_QUERIER_INTVL", TUNING),
+        12: ("MCAST_QUERY_INTVL", TUNING),
+        13: ("MCAST_QUERY_RESPONSE_INTVL", TUNING),
+        14: ("MCAST_STARTUP_QUERY_INTVL", TUNING),
+        15: ("MCAST_QUERIER", _kept("snooping")),
+        16: ("MCAST_ROUTER_PORTS", TOLD),
+        17: ("MCAST_QUERIER_STATE", TOLD),
+        18: ("MSTI", STP),
+    },
+)
+
+SPACES = (LINK, FLAGS, BOND, SLAVE, BRIDGE, BOOLOPTS, VLAN_GLOBAL, PORT, VLAN)

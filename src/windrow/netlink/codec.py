@@ -377,6 +377,19 @@ BRIDGE_LINK = Table(
     }
 )
 
+# VLANs of bridges (RTM_*VLAN) ---------------------------------------------------------------------
+
+VLAN_HEADER = Struct("=BxxxI")
+"""struct br_vlan_msg: family, ifindex."""
+VLAN_GLOBAL = Table(
+    {"vid": Attr(1, U16), "last": Attr(2, U16), "mcast_snooping": Attr(3, U8), "mcast_querier": Attr(15, U8)}
+)
+"""BRIDGE_VLANDB_GOPTS_*, of the VIDs from `vid` to `last`."""
+VLAN_DB = Table({"global": Attr(2, _nest(VLAN_GLOBAL), many=True)})
+"""BRIDGE_VLANDB_*."""
+VLAN_DUMP = Table({"flags": Attr(1, U32)})
+"""BRIDGE_VLANDB_DUMP_*."""
+
 # Addresses and routes -----------------------------------------------------------------------------
 
 ADDR = Table({"address": Attr(1, IP), "local": Attr(2, IP), "broadcast": Attr(4, IP), "flags": Attr(8, U32)})

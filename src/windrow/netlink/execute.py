@@ -6,6 +6,7 @@ import errno
 import struct
 import time
 from collections.abc import Callable, Sequence
+from itertools import groupby
 from typing import assert_never
 
 from windrow.model.host import Details, PortVlans
@@ -29,13 +30,14 @@ from windrow.model.steps import (
     SetMaster,
     SetPort,
     SetSlave,
+    SetSnooping,
     SetSysctl,
     SetVlanFlags,
     SetVlans,
     Step,
 )
 from windrow.model.values import Cidr, VidSet
-from windrow.netlink import codec, lacp, links, netns, options, sysctl
+from windrow.netlink import codec, crowd, lacp, links, netns, options, sysctl
 from windrow.netlink.errors import KernelError
 from windrow.netlink.observe import IFF_LOWER_UP
 from windrow.netlink.sock import RTEXT_FILTER_SKIP_STATS, RTM_GETLINK, Message, Rtnl
@@ -106,10 +108,18 @@ class _Burst:
         """Raises _StepFailed."""
         pending, self._pending = self._pending, []
         self._touched.clear()
-        results = self._rtnl.burst([message for _, message in pending])
+        results: list[KernelError | None] = []
+        for deleting, part in groupby(pending, key=lambda one: isinstance(one[0].action, DeleteLink)):
+            results += self._sent(list(part), deleting=deleting)
         for (step, _), error in zip(pending, results, strict=True):
             if error is not None and not _is_so_already(step, error):
                 raise _StepFailed(_failure(step, error))
+
+    def _sent(self, part: list[tuple[Step, Message]], *, deleting: bool) -> list[KernelError | None]:
+        """Links that go one after the other go together."""
+        if not deleting or len(part) == 1:
+            return self._rtnl.burst([message for _, message in part])
+        return crowd.delete(self._rtnl, [step.link for step, _ in part])
 
     def _index(self, name: str) -> int:
         if name in self._touched:
@@ -129,12 +139,17 @@ class _Burst:
 
 def _is_so_already(step: Step, error: KernelError) -> bool:
     """A step says "be X". The kernel takes an address again (NLM_F_REPLACE), but not a route beside its own like, nor
-    an alternative name; and it cannot take one away that is not there (`netdev_name_node_alt_destroy`)."""
+    an alternative name; and it cannot take one away that is not there (`netdev_name_node_alt_destroy`), nor delete a
+    link that is gone, nor be told how to snoop in a VLAN that nobody has."""
     match step.action:
+        case DeleteLink():
+            return error.errno == errno.ENODEV
         case AddRoute() | AddRule():
             return error.errno == errno.EEXIST
         case SetMark():
             return error.errno in (errno.EEXIST, errno.ENOENT)
+        case SetSnooping():
+            return error.errno == errno.ENOENT
         case _:
             return False
 
@@ -184,6 +199,8 @@ def _messages(step: Step, index: Index) -> tuple[Message, ...]:
             return (links.set_master(name, index(master) if master else None, master or ""),)
         case SetVlans() as action:
             return _vlan_messages(name, action, index)
+        case SetSnooping() as action:
+            return _snooping_messages(name, action, index)
         case AddAddr(addr=addr, details=details):
             return _address_messages(index(name), name, addr, details)
         case DelAddr(addr=addr, details=details):
@@ -254,6 +271,17 @@ def _vlan_messages(name: str, action: SetVlans, index: Index) -> tuple[Message, 
     if action.remove:
         messages.append(links.delete_vlans(ifindex, action.remove, on_self=action.on_self, name=name))
     return tuple(messages)
+
+
+def _snooping_messages(name: str, action: SetSnooping, index: Index) -> tuple[Message, ...]:
+    ifindex = index(name)
+    snooped, asked = action.snooping.snooped, action.snooping.asked
+    return (
+        *links.snoop_vlans(ifindex, snooped & asked, snoop=True, ask=True, name=name),
+        *links.snoop_vlans(ifindex, snooped - asked, snoop=True, ask=False, name=name),
+        *links.snoop_vlans(ifindex, asked - snooped, snoop=False, ask=True, name=name),
+        *links.snoop_vlans(ifindex, action.others, snoop=False, ask=False, name=name),
+    )
 
 
 def _do(rtnl: Rtnl, step: Step, where: netns.Netns, pause: Callable[[float], None]) -> tuple[Message, ...]:

@@ -26,26 +26,39 @@ def probe(where: netns.Netns = None) -> KernelFeatures:
     """What this kernel can do; `where` matters only for br_netfilter. Raises KernelError if it cannot be entered.
 
     Who may not make namespaces (no CAP_SYS_ADMIN) is told what modules are loaded or on disk; VLAN filtering then
-    counts as there if the bridge is.
+    counts as there if the bridge is, and snooping by VLAN does.
     """
     netfilter = netns.opened_in(where, lambda: sysctl.path_of(BRIDGE_NETFILTER).exists())
     try:
-        bonding, filtering, vlans = netns.in_new(_try)
+        bonding, filtering, vlans, snooping = netns.in_new(_try)
     except KernelError:
+        snooping = True  # only a bridge can tell; who may make none may not carry out a plan either
         bonding, filtering, vlans = (_loaded(kind) or loadable(MODULES[kind]) for kind in ("bond", "bridge", "vlan"))
-    return KernelFeatures(bonding=bonding, vlan_filtering=filtering, vlan_interfaces=vlans, bridge_netfilter=netfilter)
+    return KernelFeatures(
+        bonding=bonding,
+        vlan_filtering=filtering,
+        vlan_interfaces=vlans,
+        bridge_netfilter=netfilter,
+        vlan_snooping=snooping,
+    )
 
 
-def _try() -> tuple[bool, bool, bool]:
-    """(bonding, VLAN filtering, VLAN interfaces), inside a new namespace."""
+def _try() -> tuple[bool, bool, bool, bool]:
+    """(bonding, VLAN filtering, VLAN interfaces, snooping by VLAN), inside a new namespace."""
     with Rtnl() as rtnl:
         filtering = _accepted(rtnl, lambda: links.create("b", "bridge", data={"vlan_filtering": 1}))
         filtering = filtering and _filters(rtnl)
+        snooping = filtering and _accepted(rtnl, lambda: links.create("s", "bridge", data=_SNOOPING))
+        snooping = snooping and any(observe.snoops_by_vlan(raw) for raw in observe.dump_links(rtnl))
         bonding = _waiting("bond") or _accepted(rtnl, lambda: links.create("o", "bond"))
         vlans = _waiting("vlan") or _accepted(
             rtnl, lambda: links.create("v", "vlan", parent=rtnl.index("b"), data={"vid": 2})
         )
-    return bonding, filtering, vlans
+    return bonding, filtering, vlans, snooping
+
+
+_SNOOPING = {"vlan_filtering": 1, "boolopts": (1 << 1, 1 << 1)}
+"""A kernel that does not know the bit ignores it (`br_boolopt_multi_toggle`); one without IGMP snooping refuses it."""
 
 
 def _accepted(rtnl: Rtnl, message: Callable[[], Message]) -> bool:

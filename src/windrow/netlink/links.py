@@ -33,6 +33,7 @@ from windrow.netlink.sock import (
     RTM_NEWLINKPROP,
     RTM_NEWROUTE,
     RTM_NEWRULE,
+    RTM_NEWVLAN,
     RTM_SETLINK,
     Message,
 )
@@ -311,6 +312,23 @@ def _ranges(vids: VidSet, flags: int) -> list[tuple[int, int]]:
 def _vlans(type_: int, index: int, entries: list[tuple[int, int]], on_self: bool, doing: str) -> Message:
     spec = {"flags": BRIDGE_FLAGS_SELF if on_self else None, "vlans": entries}
     return Message(type_, _link_header(socket.AF_BRIDGE, index) + codec.BRIDGE_LINK.encode({"spec": spec}), doing=doing)
+
+
+def snoop_vlans(index: int, vids: VidSet, *, snoop: bool, ask: bool, name: str = "") -> tuple[Message, ...]:
+    """In these VLANs a bridge snoops for multicast groups or not, and is the querier or not. A message for each range:
+    at a VID that is not there the kernel leaves the rest of a message undone (`br_vlan_rtm_process`: ENOENT)."""
+    options = {"mcast_snooping": int(snoop), "mcast_querier": int(ask)}
+    doing = f"snoop {'on' if snoop else 'off'}, querier {'on' if ask else 'off'} in VLANs {{}} of {name or index}"
+    header = codec.VLAN_HEADER.pack(socket.AF_BRIDGE, index)
+    return tuple(
+        Message(
+            RTM_NEWVLAN,
+            header
+            + codec.VLAN_DB.encode({"global": [{"vid": first, "last": last if last != first else None, **options}]}),
+            doing=doing.format(VidSet.span(first, last)),
+        )
+        for first, last in vids.ranges()
+    )
 
 
 # Addresses and routes -----------------------------------------------------------------------------

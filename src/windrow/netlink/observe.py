@@ -22,6 +22,7 @@ from windrow.model.host import (
     Other,
     PortVlans,
     Runtime,
+    Snooping,
     VlanIf,
 )
 from windrow.model.marks import is_marked
@@ -45,6 +46,7 @@ from windrow.netlink.sock import (
     RTEXT_FILTER_BRVLAN_COMPRESSED,
     RTEXT_FILTER_SKIP_STATS,
     RTM_GETLINK,
+    RTM_GETVLAN,
     Message,
     Rtnl,
     Span,
@@ -60,6 +62,10 @@ _LINK_BODY = codec.LINK_HEADER.pack(0, 0, 0, 0, 0) + codec.LINK.encode({"ext_mas
 _BRIDGE_BODY = codec.LINK_HEADER.pack(socket.AF_BRIDGE, 0, 0, 0, 0) + codec.BRIDGE_LINK.encode(
     {"ext_mask": RTEXT_FILTER_BRVLAN_COMPRESSED}
 )
+
+
+_SNOOPING_BODY = codec.VLAN_HEADER.pack(socket.AF_BRIDGE, 0) + codec.VLAN_DUMP.encode({"flags": 1 << 1})
+"""BRIDGE_VLANDB_DUMPF_GLOBAL."""
 
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
@@ -108,6 +114,7 @@ def observe(rtnl: Rtnl, sysctls: Mapping[str, str] | None = None, memory: LinkMe
             r.ifindex for r in raws if r.kind == "bridge" and r.flags & IFF_UP and not r.data.get("stp")
         ),
         settings=LinkSettings(rtnl.fileno()),
+        snooping=dump_snooping(rtnl) if any(map(snoops_by_vlan, raws)) else {},
     )
     links: dict[IfName, Link] = {}
     runtime: dict[IfName, Runtime] = {}
@@ -134,6 +141,8 @@ class _Look(NamedTuple):
     open_bridges: frozenset[int]
     """Those that are open, without STP: their ports forward as soon as they can."""
     settings: LinkSettings
+    snooping: Mapping[int, Snooping]
+    """Of the bridges that snoop VLAN by VLAN."""
 
 
 # Links --------------------------------------------------------------------------------------------
@@ -184,6 +193,7 @@ class LinkMemory:
             vlans,
             addrs,
             raw.port is not None and _ought_to_forward(raw, look),
+            look.snooping.get(raw.ifindex),
         )
         known = self._meant.get(raw.ifindex)
         if known is None or known[0][0] is not raw or known[0][1:] != around[1:]:
@@ -283,6 +293,7 @@ def _link(raw: Raw, look: _Look, vlans: PortVlans | None, details: Mapping[Cidr,
         master=names.get(attrs["master"], "") if "master" in attrs else "",
         vlans=(vlans or _NO_VLANS) if port else None,
         self_vlans=(vlans or _NO_VLANS) if raw.kind == "bridge" else None,
+        snooping=_snooping(raw, look) if raw.kind == "bridge" else None,
         port=port[_ought_to_forward(raw, look)] if port else None,
         flags=_flags(flags & _FLAGS, attrs.get("linkmode", 0), attrs.get("broadcast")),
         slave_prio=raw.slave.get("prio"),
@@ -307,6 +318,18 @@ def _ought_to_forward(raw: Raw, look: _Look) -> bool:
     """`br_port_carrier_check`, `br_stp_enable_bridge`: what is open and has carrier is opened, under one lock."""
     operable = raw.flags & IFF_UP and raw.attrs.get("oper") in (_OPER_UNKNOWN, _OPER_UP)
     return bool(operable) and raw.attrs.get("master") in look.open_bridges
+
+
+_NO_SNOOPING = Snooping()
+
+
+def _snooping(raw: Raw, look: _Look) -> Snooping:
+    """What a bridge was told of single VLANs means nothing while it does not snoop by VLAN."""
+    return look.snooping.get(raw.ifindex, _NO_SNOOPING) if snoops_by_vlan(raw) else _NO_SNOOPING
+
+
+def snoops_by_vlan(raw: Raw) -> bool:
+    return raw.kind == "bridge" and bool(options.bridge_of(raw.data).mcast_vlan_snooping)
 
 
 @cache
@@ -425,6 +448,21 @@ def dump_vlans(rtnl: Rtnl, memory: LinkMemory | None = None) -> dict[int, PortVl
     One port is never split over two messages: the kernel makes room for the largest (`rtnl_calcit`).
     """
     return (memory or LinkMemory()).vlans(rtnl.dump(Message(RTM_GETLINK, _BRIDGE_BODY, doing="list the VLANs")))
+
+
+def dump_snooping(rtnl: Rtnl) -> dict[int, Snooping]:
+    """In which VLANs bridges snoop, and ask, by ifindex. Raises KernelError."""
+    found: dict[int, Snooping] = {}
+    for data, start, end in rtnl.dump(Message(RTM_GETVLAN, _SNOOPING_BODY, doing="list the VLANs of bridges")):
+        _, index = codec.VLAN_HEADER.unpack_from(data, start)
+        for entry in codec.VLAN_DB.decode(data, start + codec.VLAN_HEADER.size, end).get("global", ()):
+            vids = VidSet.span(entry["vid"], entry.get("last", entry["vid"]))
+            known = found.get(index, _NO_SNOOPING)
+            found[index] = Snooping(
+                snooped=known.snooped | vids if entry.get("mcast_snooping") else known.snooped,
+                asked=known.asked | vids if entry.get("mcast_querier") else known.asked,
+            )
+    return found
 
 
 def _vlans(said: bytes) -> PortVlans | None:

@@ -14,7 +14,7 @@ from windrow.plan.diff import SETTING
 Conceded = tuple[IfName, str]
 """Link and field of a difference."""
 
-_PLAIN = ("up", "mtu", "mac", "txqlen", "promisc", "addrs", "vlans", "self_vlans", "slave_prio", "mark")
+_PLAIN = ("up", "mtu", "mac", "txqlen", "promisc", "addrs", "vlans", "self_vlans", "snooping", "slave_prio", "mark")
 _LAST = ("addrs", "routes")
 TRIES = 12
 

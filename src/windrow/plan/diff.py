@@ -7,7 +7,7 @@ from dataclasses import fields
 
 from windrow.model.bonding import Change
 from windrow.model.bridging import BRIDGE_OPTIONS, PORT_OPTIONS
-from windrow.model.host import Bond, Bridge, Link, LinkFlags, LinkSpec, Other, PortVlans, VlanIf
+from windrow.model.host import Bond, Bridge, Link, LinkFlags, LinkSpec, Other, PortVlans, Snooping, VlanIf
 from windrow.model.steps import Delta
 from windrow.model.values import Cidr, Ref, VidSet
 from windrow.plan.mutability import TABLE
@@ -59,6 +59,8 @@ def _attributes(want: Link, have: Link) -> Iterator[Delta]:
         should, is_ = getattr(want, field), getattr(have, field)
         if should is not None and not same_vlans(should, is_):
             yield _delta(want, field, is_, should)
+    if want.snooping is not None and want.snooping != (is_ := have.snooping or Snooping()):
+        yield _delta(want, "snooping", is_, want.snooping)
     if want.port is not None and want.port is not have.port:
         yield from _known(want, "port", PORT_OPTIONS, want.port, have.port)
     if want.flags is not None and want.flags is not have.flags:

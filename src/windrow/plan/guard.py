@@ -27,7 +27,7 @@ from windrow.model.steps import (
     Step,
 )
 from windrow.model.values import IfName, Ref, VidSet
-from windrow.plan import hints
+from windrow.plan import hints, taken
 from windrow.plan.renamed import bearer
 from windrow.plan.scene import Scene, only_vlans
 
@@ -104,6 +104,11 @@ def _nic(scene: Scene, want: Link, seen: Link | None) -> Iterator[Problem]:
     if not seen.master:
         for text in immovable(scene.have.state.routes, name):
             yield _refuse("route-immovable", about, text, IMMOVABLE_HINT)
+    if want.master and not scene.owned(seen.master):
+        bond = scene.wanted(want.master)
+        vids = bond.vlans.tagged if bond is not None and bond.vlans is not None else VidSet()
+        for code, text, hint in taken.in_the_way(scene.have, name, vids):
+            yield _refuse(code, about, text, hint)
     if not isinstance(seen.spec, Other):
         yield _refuse("not-a-nic", about, f"{name} is a {seen.kind}, not a NIC", "name NICs in spec.uplink.nics")
     if seen.addrs and not scene.owned(seen.master) and not (scene.consent and want.addrs is not None):

@@ -23,6 +23,7 @@ TABLE: dict[str, Change] = {
     "master": Change.LIVE,
     "vlans": Change.LIVE,
     "self_vlans": Change.LIVE,
+    "snooping": Change.LIVE,
     **{f"port.{name}": Change.LIVE for name in PORT_OPTIONS},
     "addrs": Change.LIVE,
     "routes": Change.LIVE,

@@ -54,6 +54,7 @@ from windrow.model.steps import (
     SetMaster,
     SetPort,
     SetSlave,
+    SetSnooping,
     SetSysctl,
     SetVlanFlags,
     SetVlans,
@@ -86,6 +87,21 @@ def burst(rank: int, *steps: Step) -> Burst:
     head, *rest = steps
     joined = tuple(replace(s, phase=head.phase, joined=True) for s in rest)
     return Burst(phase=head.phase, rank=rank, steps=(head, *joined))
+
+
+def in_turn(bursts: Iterable[Burst]) -> tuple[Step, ...]:
+    """The steps of a unit. Links that are deleted one after the other go together, which the kernel does in the time of
+    one (`netlink.crowd`)."""
+    steps: list[Step] = []
+    for part in sorted(bursts, key=lambda b: (b.phase, b.rank)):
+        first, *rest = part.steps
+        follows = bool(steps) and all(_deletes(step, first.phase) for step in (steps[-1], first))
+        steps += (replace(first, joined=True) if follows else first, *rest)
+    return tuple(steps)
+
+
+def _deletes(step: Step, phase: Phase) -> bool:
+    return isinstance(step.action, DeleteLink) and step.phase is phase
 
 
 # -- making, and clearing away ---------------------------------------------------------------------
@@ -492,6 +508,27 @@ def bridge_options(scene: Scene, link: Link, deltas: tuple[Delta, ...]) -> Itera
         first = filters and isinstance(link.spec, Bridge) and link.spec.vlan_filtering
         phase = Phase.PREPARE if first else Phase.OPTIONS
         yield burst(2, scene.step(phase, link.name, SetBridge(Bridge(**chosen)), impact))
+
+
+def snooping(scene: Scene, link: Link) -> Iterator[Burst]:
+    """When all VLANs are there, those of ports that come with this plan too: the kernel snoops in a new one by itself
+    (`br_vlan_add`: BR_VLFLAG_GLOBAL_MCAST_ENABLED), and refuses to be told of one that is not there. A bridge that does
+    not do it VLAN by VLAN forgets what it was told of them."""
+    if not isinstance(link.spec, Bridge) or not link.spec.mcast_vlan_snooping or link.snooping is None:
+        return
+    action = SetSnooping(link.snooping, _vids_of_bridge(scene, link) - link.snooping.all)
+    yield burst(PORT_RANK + 2, scene.step(Phase.UP, link.name, action, scene.when_carrying(link.name, Impact.HITLESS)))
+
+
+def _vids_of_bridge(scene: Scene, bridge: Link) -> VidSet:
+    """Those that it and its ports have when all steps before `snooping` are done, and after it."""
+    vids = bridge.self_vlans.all if bridge.self_vlans else VidSet()
+    ports = {n for n, want in scene.want.links.items() if want.master == bridge.name}
+    for name in ports | set(scene.ports(bridge.name)):
+        want, seen = scene.wanted(name), scene.seen(name)
+        vlans = want.vlans if want is not None and want.vlans is not None else seen.vlans if seen is not None else None
+        vids |= vlans.all if vlans is not None else VidSet()
+    return vids
 
 
 FILTERING = frozenset({"vlan_filtering", "vlan_protocol", "default_pvid", "stp"})

@@ -89,8 +89,7 @@ def _unit(scene: Scene, names: tuple[IfName, ...]) -> Unit:
     refused = tuple(guard.refusals(scene, names))
     if refused:
         return Unit(links=names, deltas=flat, refusals=refused)
-    bursts = sorted(_from_what_carries(scene, names, deltas), key=lambda b: (b.phase, b.rank))
-    steps = tuple(step for b in bursts for step in b.steps)
+    steps = order.in_turn(_from_what_carries(scene, names, deltas))
     forbidden = tuple(dict.fromkeys(guard.forbidden(scene, steps)))
     if forbidden:
         return Unit(links=names, deltas=flat, refusals=forbidden)
@@ -300,6 +299,7 @@ def _fresh(scene: Scene, want: Link) -> Iterator[Burst]:
         yield from order.join_bridge(scene, want)
     if isinstance(want.spec, Bridge):
         yield from order.port_vlans(scene, want, have=order.FRESH_PORT, on_self=True)
+        yield from order.snooping(scene, want)
     if want.up:
         yield from order.bring_up(scene, want)
     yield from order.addresses(scene, want, None)
@@ -332,6 +332,8 @@ def _existing(scene: Scene, want: Link, seen: Link, deltas: tuple[Delta, ...], *
             yield from order.port_vlans(scene, want, have=seen.vlans, on_self=False)
     if "self_vlans" in fields:
         yield from order.port_vlans(scene, want, have=seen.self_vlans, on_self=True)
+    if "snooping" in fields:
+        yield from order.snooping(scene, want)
     if "up" in fields:
         yield from order.bring_up(scene, want) if want.up else order.take_down(scene, want)
     if "addrs" in fields:

@@ -6,7 +6,19 @@ from collections.abc import Iterable, Iterator
 from dataclasses import fields
 from typing import assert_never
 
-from windrow.model.host import MAIN_TABLE, Bond, Bridge, BridgePort, Link, LinkFlags, PortVlans, Route, Rule, VlanIf
+from windrow.model.host import (
+    MAIN_TABLE,
+    Bond,
+    Bridge,
+    BridgePort,
+    Link,
+    LinkFlags,
+    PortVlans,
+    Route,
+    Rule,
+    Snooping,
+    VlanIf,
+)
 from windrow.model.problems import Problem, Severity
 from windrow.model.steps import (
     Action,
@@ -31,6 +43,7 @@ from windrow.model.steps import (
     SetMaster,
     SetPort,
     SetSlave,
+    SetSnooping,
     SetSysctl,
     SetVlanFlags,
     SetVlans,
@@ -176,6 +189,8 @@ def action_words(action: Action) -> str:
             return f"join {master}"
         case SetVlans():
             return _set_vlans(action)
+        case SetSnooping(snooping=snooping):
+            return f"multicast snooping: {value_words(snooping)}"
         case AddAddr(addr=addr):
             return f"add address {addr}"
         case DelAddr(addr=addr):
@@ -299,6 +314,9 @@ def value_words(value: object) -> str:
             words += [f"tagged {value.tagged}"] if value.tagged else []
             words += [f"PVID {value.pvid}"] if value.pvid is not None else []
             return ", ".join(words) or "none"
+        case Snooping(snooped=snooped, asked=asked):
+            querier = "" if snooped == asked else f", querier in {asked or 'none'}"
+            return f"VLAN {snooped}{querier}" if value.all else "no VLAN by itself"
         case Link():
             return link_words(value)
         case Bond() | Bridge():

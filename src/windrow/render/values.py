@@ -7,7 +7,19 @@ from dataclasses import fields
 from enum import Enum
 from typing import Any, assert_never
 
-from windrow.model.host import Bond, Bridge, BridgePort, Link, LinkFlags, LinkSpec, Other, PortVlans, Route, VlanIf
+from windrow.model.host import (
+    Bond,
+    Bridge,
+    BridgePort,
+    Link,
+    LinkFlags,
+    LinkSpec,
+    Other,
+    PortVlans,
+    Route,
+    Snooping,
+    VlanIf,
+)
 from windrow.model.problems import Problem
 from windrow.model.steps import (
     Action,
@@ -31,6 +43,7 @@ from windrow.model.steps import (
     SetMaster,
     SetPort,
     SetSlave,
+    SetSnooping,
     SetSysctl,
     SetVlanFlags,
     SetVlans,
@@ -98,6 +111,8 @@ def action_value(action: Action) -> dict[str, Any]:
         case SetVlans():
             add, remove = vlans_value(action.add), str(action.remove)
             return {"name": "set-vlans", "add": add, "remove": remove, "self": action.on_self}
+        case SetSnooping(snooping=snooping, others=others):
+            return {"name": "set-snooping", **plain(snooping), "others": str(others)}
         case AddAddr(addr=addr):
             return {"name": "add-address", "address": addr}
         case DelAddr(addr=addr):
@@ -155,6 +170,7 @@ def link_value(link: Link) -> dict[str, Any]:
         "flags": _given(link.flags) if link.flags else None,
         "slavePrio": link.slave_prio,
         "selfVlans": vlans_value(link.self_vlans) if link.self_vlans else None,
+        "snooping": plain(link.snooping) if link.snooping and link.snooping.all else None,
         "addresses": sorted(link.addrs) if link.addrs is not None else None,
     }
     return {key: value for key, value in found.items() if value is not None}
@@ -225,6 +241,8 @@ def plain(value: object) -> Any:
             return vlans_value(value)
         case VidSet():
             return str(value)
+        case Snooping(snooped=snooped, asked=asked):
+            return {"snooped": str(snooped), "asked": str(asked)}
         case Bond() | Bridge() | VlanIf() | Other():
             return spec_value(value)
         case LinkFlags() | BridgePort():

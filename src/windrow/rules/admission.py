@@ -70,7 +70,7 @@ def _on_put(obj: AnyObject, review: Review) -> Iterator[Problem]:
         case VlanConfig():
             yield from _run((*vlanconfig.ON_PUT, *nics.ON_PUT, kernel.can_bond_and_filter), obj, review)
         case NetworkAttachmentDefinition():
-            yield from _run(nad.ON_PUT, obj, review)
+            yield from _run((*nad.ON_PUT, kernel.can_snoop_by_vlan), obj, review)
         case HostNetworkConfig():
             yield from _run(hostnetworkconfig.ON_PUT, obj, review)
         case Node():

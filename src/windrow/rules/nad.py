@@ -8,7 +8,7 @@ from windrow.model import names
 from windrow.model.cluster import selects_node
 from windrow.model.objects import NetworkAttachmentDefinition, NetworkType, Node, VlanConfig
 from windrow.model.problems import Problem
-from windrow.model.values import MTU_DEFAULT
+from windrow.model.values import DEFAULT_PVID, MTU_DEFAULT
 from windrow.rules.clusternetwork import annotated_mtu
 from windrow.rules.review import Review, cluster_network_exists, label_agrees, listed, problem, warning
 from windrow.rules.virtualmachine import users
@@ -49,6 +49,26 @@ def _mtu(cn: str, review: Review) -> int | None:
     if annotated is None and cn == names.MGMT:
         return None
     return annotated or review.after.mtu(cn) or MTU_DEFAULT
+
+
+SNOOPING = f"metadata.annotations[{names.ANNOTATION_SNOOPING}]"
+
+
+def snooping_is_of_one_vlan(nad: NetworkAttachmentDefinition, review: Review) -> Iterator[Problem]:
+    """A bridge snoops VLAN by VLAN, and asks for groups there itself: for that it has to be in the VLAN, and in the
+    native one it would lay the host open to untagged guests (`compile.vlans.self_vlans`)."""
+    said = nad.meta.annotations.get(names.ANNOTATION_SNOOPING)
+    if said is None or said == "false":
+        return
+    if said != "true":
+        yield problem(nad, "snooping-value", SNOOPING, f"{said[:20]!r} is neither true nor false", 'write "true"')
+    elif nad.type is not NetworkType.VLAN or nad.vid == DEFAULT_PVID:
+        message = "multicast snooping is for a network of one VLAN, with tagged frames on the uplink"
+        yield problem(nad, "snooping-vlan", SNOOPING, message, "remove it: multicast then goes to all ports of a VLAN")
+    elif nad.cluster_network == names.MGMT and not any(c.effective for c in review.after.vlan_configs(names.MGMT)):
+        message = f"{nad.bridge} is the operating system's, and Windrow does not set it up"
+        hint = "remove it, or hand the management network to Windrow: windrow init"
+        yield problem(nad, "snooping-foreign", SNOOPING, message, hint)
 
 
 def type_stays(nad: NetworkAttachmentDefinition, review: Review) -> Iterator[Problem]:
@@ -131,6 +151,7 @@ ON_PUT = (
     its_cluster_network_exists,
     its_label_agrees,
     mtu_of_its_cluster_network,
+    snooping_is_of_one_vlan,
     type_stays,
     bridge_stays,
     on_no_cluster_network,

@@ -13,6 +13,7 @@ from windrow.model.lazy import dataclass
 from windrow.model.steps import Plan, Unit
 from windrow.plan import make_plan
 from windrow.plan.concede import by_weight, conceded, repairable
+from windrow.plan.taken import taken
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +42,8 @@ def plan_node(cluster: Cluster, sight: Sight, *, consent: bool = False, fit: Fit
     """What the cluster's objects ask of this node, and the steps that lead there. `consent`: also where they change
     what carries the management traffic; somebody stands by with an undo."""
     compiled = fit(compile_node(cluster, sight.facts), sight)
+    lost = tuple(taken(compiled.state, sight.observed, sight.facts.protected))
+    compiled = replace(compiled, problems=compiled.problems + lost)
     plan = _plan(compiled, sight, consent=consent)
     if any(repairable(unit) for unit in plan.units):
         plan = replace(plan, units=tuple(_with_the_rest(unit, plan, compiled, sight) for unit in plan.units))

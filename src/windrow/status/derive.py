@@ -27,7 +27,7 @@ from windrow.model.objects import (
 from windrow.model.values import MTU_DEFAULT
 from windrow.model.wire import dump
 from windrow.model.wire.nad import with_mtu
-from windrow.status import clusternetwork, hostnetworkconfig, linkmonitor
+from windrow.status import clusternetwork, hostnetworkconfig, linkmonitor, vlantaken
 from windrow.status.report import NodeReport, devices_of
 from windrow.status.stamped import stamped
 from windrow.status.vlanstatus import vlan_statuses
@@ -76,7 +76,8 @@ def _derived(found: AnyObject, cluster: Cluster, reports: Sequence[NodeReport]) 
     match found:
         case ClusterNetwork():
             verdict = clusternetwork.verdict(found, cluster, reports)
-            status = {"conditions": [verdict.condition()]} if reports else {}
+            others = [one for report in reports for one in vlantaken.documents(found.ref, report)]
+            status = {"conditions": [verdict.condition(), *others]} if reports else {}
             return {}, clusternetwork.annotations_of(found, cluster), status
         case VlanConfig():
             matched = [n.name for n in _nodes(cluster, reports) if selects_node(found, n)]

@@ -8,6 +8,7 @@ from typing import Any
 from windrow.model import names
 from windrow.model.cluster import Cluster, selects_node
 from windrow.model.objects import VlanConfig, VlanStatus
+from windrow.status import vlantaken
 from windrow.status.report import NodeReport, devices_of, metadata
 
 
@@ -20,7 +21,7 @@ def vlan_statuses(cluster: Cluster, report: NodeReport) -> Iterator[dict[str, An
 
 
 def vlan_status(config: VlanConfig, report: NodeReport) -> dict[str, Any]:
-    """The document, with the condition `ready`: True, or False and the reason."""
+    """The document, with the condition `ready`: True, or False and the reason; and with `VlanTaken` where it is so."""
     cn, node = config.cluster_network, report.node
     labels = {
         names.LABEL_CLUSTERNETWORK: cn,
@@ -36,6 +37,9 @@ def vlan_status(config: VlanConfig, report: NodeReport) -> dict[str, Any]:
             "vlanConfig": config.name,
             "linkMonitor": cn,
             "node": node,
-            "conditions": [report.verdict(config.ref, devices_of(cn)).condition()],
+            "conditions": [
+                report.verdict(config.ref, devices_of(cn)).condition(),
+                *vlantaken.documents(config.ref, report),
+            ],
         },
     }

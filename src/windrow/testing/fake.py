@@ -48,6 +48,7 @@ from windrow.model.steps import (
     SetMaster,
     SetPort,
     SetSlave,
+    SetSnooping,
     SetSysctl,
     SetVlanFlags,
     SetVlans,
@@ -248,6 +249,7 @@ class FakeKernel:
             self._do(step)
         except Refused as refusal:
             return refusal.code
+        self.machine.forget_vlans()
         self.journal.append(step)
         self.interruptions += traffic.interruptions(step, before, traffic.lanes(self.machine))
         return 0
@@ -262,6 +264,8 @@ class FakeKernel:
                 machine.set_sysctl(key, value)
             case DelRule(rule=rule):  # its link may be gone
                 machine.del_rule(rule)
+            case DeleteLink() if step.link not in machine.devices:
+                pass  # `netlink.execute`: it is gone, as it should be
             case action:
                 self._change(machine.get(step.link), action)
 
@@ -282,6 +286,8 @@ class FakeKernel:
                 machine.set_master(device, machine.get(master) if master else None)
             case SetVlans():
                 machine.change_vlans(device, action)
+            case SetSnooping():
+                machine.change_snooping(device, action)
             case AddAddr(addr=addr, details=details):
                 machine.add_addr(device, addr, details)
             case DelAddr(addr=addr):
@@ -382,6 +388,7 @@ def _link(machine: Machine, d: Device) -> Link:
         master=d.master.name if d.master else "",
         vlans=d.vlans,
         self_vlans=d.self_vlans,
+        snooping=machine.snooping(d) if d.bridge is not None else None,
         port=_port(machine, d) if d.vlans is not None else None,
         flags=d.flags,
         slave_prio=d.prio if d.master is not None and d.master.bond is not None else None,

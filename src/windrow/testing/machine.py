@@ -9,7 +9,9 @@ import errno
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields, replace
 from enum import Enum
+from functools import reduce
 from ipaddress import IPv4Interface, ip_address, ip_interface, ip_network
+from operator import or_
 from typing import TypeVar
 
 from windrow.model.bonding import BondMode
@@ -28,11 +30,12 @@ from windrow.model.host import (
     PortVlans,
     Route,
     Rule,
+    Snooping,
     VlanIf,
     settled_metric,
 )
 from windrow.model.marks import mark_of
-from windrow.model.steps import SetLink, SetMark, SetPort, SetVlans
+from windrow.model.steps import SetLink, SetMark, SetPort, SetSnooping, SetVlans
 from windrow.model.values import IfName, VidSet
 from windrow.testing.bonding import BondParameters, Refused
 
@@ -95,6 +98,10 @@ class Device:
     bond: BondParameters | None = None
     active: Device | None = None
     bridge: Bridge | None = None
+    unsnooped: VidSet = VidSet()
+    """VLANs of a bridge without BR_VLFLAG_GLOBAL_MCAST_ENABLED, with which each begins."""
+    asked: VidSet = VidSet()
+    """VLANs of a bridge in which it is the querier (`br_multicast_set_querier`)."""
     mtu_set: bool = False
     """BROPT_MTU_SET_BY_USER."""
     self_vlans: PortVlans | None = None
@@ -489,9 +496,41 @@ class Machine:
         if device.bridge is None:
             raise Refused(errno.EOPNOTSUPP)
         pvid = options.default_pvid
-        device.bridge = _updated(device.bridge, replace(options, default_pvid=None))
+        changed = _updated(device.bridge, replace(options, default_pvid=None))
+        if not changed.vlan_filtering and options.mcast_vlan_snooping:
+            raise Refused(errno.EINVAL)  # br_multicast_toggle_vlan_snooping
+        if not changed.vlan_filtering:
+            changed = replace(changed, mcast_vlan_snooping=False)  # br_vlan_filter_toggle
+        device.bridge = changed
         if pvid is not None and pvid != device.bridge.default_pvid:
             self._change_default_pvid(device, device.bridge, pvid)
+
+    def vids_of(self, bridge: Device) -> VidSet:
+        """The VLANs that the bridge or a port of it has."""
+        each = [bridge.self_vlans, *(port.vlans for port in self.within(bridge))]
+        return reduce(or_, (vlans.all for vlans in each if vlans is not None), VidSet())
+
+    def snooping(self, bridge: Device) -> Snooping:
+        """`br_vlan_global_opts_fill`; as observed, nothing of a bridge that does not snoop by VLAN."""
+        if bridge.bridge is None or not bridge.bridge.mcast_vlan_snooping:
+            return Snooping()
+        there = self.vids_of(bridge)
+        return Snooping(snooped=there - bridge.unsnooped, asked=there & bridge.asked)
+
+    def change_snooping(self, device: Device, change: SetSnooping) -> None:
+        """`br_vlan_rtm_process_global_options`."""
+        if device.bridge is None:
+            raise Refused(errno.EINVAL)
+        told = (change.snooping.all | change.others) & self.vids_of(device)
+        device.unsnooped = (device.unsnooped - change.snooping.snooped) | (told - change.snooping.snooped)
+        device.asked = (device.asked - told) | (told & change.snooping.asked)
+
+    def forget_vlans(self) -> None:
+        """A VLAN that nobody has any more is made anew when it comes again (`br_vlan_put_master`)."""
+        for device in self.devices.values():
+            if device.unsnooped or device.asked:
+                there = self.vids_of(device)
+                device.unsnooped, device.asked = device.unsnooped & there, device.asked & there
 
     def _change_default_pvid(self, device: Device, bridge: Bridge, pvid: int) -> None:
         """`__br_vlan_set_default_pvid`: who stands in the old one alone goes along."""

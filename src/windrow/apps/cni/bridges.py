@@ -201,7 +201,8 @@ def _set(key: str, value: str, undo: Undo) -> None:
 def _create(config: BridgeConfig, host: Host, undo: Undo) -> Seen:
     """Made, or found: another call may have been quicker."""
     rtnl = host.rtnl()
-    data = {"vlan_filtering": 1} if config.filtering else {}
+    # One database of groups for all its VLANs: a querier in one ends multicast in the others (`CLUSTER_BRIDGE`).
+    data = {"vlan_filtering": 1, "mcast_snooping": 0} if config.filtering else {}
     try:
         mac = bridge_mac(host.node, config.bridge)
         rtnl.run(links.create(config.bridge, "bridge", data=data, mtu=config.mtu, mac=mac))

@@ -28,6 +28,7 @@ from windrow.model.host import (
     Other,
     Route,
     Rule,
+    Snooping,
     VlanIf,
 )
 from windrow.model.values import (
@@ -86,6 +87,8 @@ def _write_link(link: Link) -> dict[str, Any]:
     found |= {
         name: _write_options(part) for name, part in (("port", link.port), ("flags", link.flags)) if part is not None
     }
+    if link.snooping is not None:
+        found["snooping"] = {"snooped": str(link.snooping.snooped), "asked": str(link.snooping.asked)}
     if link.addrs is not None:
         found["addrs"] = sorted(link.addrs)
     if link.details:
@@ -155,7 +158,7 @@ def _write_vlans(vlans: PortVlans) -> dict[str, Any]:
 
 _OLD_PORT = ("isolated", "hairpin")
 """Files from before there was `port` have them beside the others; what `init` found a host like is kept for years."""
-_PARTS = ("name", "spec", "vlans", "self_vlans", "addrs", "details", "settings", "origin", "port", "flags")
+_PARTS = ("name", "spec", "vlans", "self_vlans", "snooping", "addrs", "details", "settings", "origin", "port", "flags")
 _LINK = frozenset({*_PARTS, *_PLAIN, *_OLD_PORT})
 
 
@@ -173,6 +176,7 @@ def _read_link(document: Any) -> Link:
         master=_at("master", _none_or_ifname, _text(table, "master")) if "master" in table else None,
         mark=_flag(table, "mark"),
         slave_prio=_signed(table, "slave_prio"),
+        snooping=_at("snooping", _snooping, table["snooping"]) if "snooping" in table else None,
         port=_at("port", _port, {**{n: table[n] for n in _OLD_PORT if n in table}, **_table(table.get("port", {}))}),
         flags=_at("flags", _flags, table["flags"]) if "flags" in table else None,
         addrs=frozenset(_at("addrs", _cidr, a) for a in _list(table, "addrs")) if "addrs" in table else None,
@@ -181,6 +185,11 @@ def _read_link(document: Any) -> Link:
         origin=tuple(_at("origin", _ref, one) for one in _list(table, "origin")),
         **vlans,
     )
+
+
+def _snooping(document: Any) -> Snooping:
+    table = _table(document, {"snooped", "asked"})
+    return Snooping(**{name: VidSet.parse(_text(table, name)) for name in table})
 
 
 def _port(document: Any) -> BridgePort | None:
