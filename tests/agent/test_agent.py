@@ -19,6 +19,7 @@ from tests.agent.agentworld import a_host, manifests
 from windrow.apps.agent.keeper import STATE
 from windrow.lab.guest.run import enter
 from windrow.lab.kernel.launch import mount
+from windrow.model.bridging import BRIDGE_NETFILTER
 from windrow.model.cluster import Cluster
 from windrow.model.host import Bond, Bridge, BridgePort, LinkFlags, PortVlans
 from windrow.model.steps import (
@@ -84,7 +85,8 @@ DRIFT: dict[str, tuple[str, Action]] = {
     "no VLAN interface": ("oob-br.100", DeleteLink()),
     "an address that is missing": ("oob-br.100", DelAddr(Cidr("10.60.0.1/24"))),
     "an address too many": ("oob-br.100", AddAddr(Cidr("10.61.0.1/24"))),
-    "iptables that see bridged frames": ("", SetSysctl("net.bridge.bridge-nf-call-iptables", "1")),
+    **{f"{key} that see bridged frames": ("", SetSysctl(key, "1")) for key in BRIDGE_NETFILTER},
+    "a link that takes routers": ("oob-br.100", SetSysctl("net/ipv6/conf/oob-br.100/accept_ra", "1")),
     "an uplink that is disabled as a port": ("oob-bo", SetPort(BridgePort(forwarding=False))),
     "an uplink that floods no more": ("oob-bo", SetPort(BridgePort(unicast_flood=False, learning=False))),
     "a bridge of providers": ("oob-br", SetBridge(Bridge(vlan_protocol=0x88A8))),
@@ -97,8 +99,8 @@ DRIFT: dict[str, tuple[str, Action]] = {
 }
 
 
-def netfilter(host: Host) -> str:
-    return host.kernel.observe().state.sysctls.get("net.bridge.bridge-nf-call-iptables", "")
+def netfilter(host: Host) -> set[str]:
+    return set(host.kernel.observe().state.sysctls.values())
 
 
 def test_drift_of_any_kind_is_repaired_soon_and_told(host: Host, good: Cluster) -> None:
@@ -108,7 +110,7 @@ def test_drift_of_any_kind_is_repaired_soon_and_told(host: Host, good: Cluster) 
         told = sum(e.count for e in host.events())
         assert host.harm(link, action) is None, what
         times[what] = host.right(good)
-        host.wait(lambda: netfilter(host) != "1")
+        host.wait(lambda: "1" not in netfilter(host))
         host.wait(lambda told=told: sum(e.count for e in host.events()) > told)
     worst = max(times, key=lambda what: times[what])
     median = sorted(times.values())[len(times) // 2]

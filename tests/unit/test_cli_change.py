@@ -405,7 +405,7 @@ def test_without_the_capability_nothing_is_stored(host: Host) -> None:
 
 
 def test_a_step_that_fails_is_explained(host: Host) -> None:
-    host.kernel.fail_at(3, errno.EBUSY)
+    host.kernel.fail_at(5, errno.EBUSY)
     result = host.apply()
     assert result.exit_code == 1
     assert "  ✗ " in result.stdout

@@ -7,10 +7,12 @@ from dataclasses import replace
 import pytest
 
 from windrow.compile import Compiled, compile_node
+from windrow.compile.routers import takes_routers
 from windrow.model.cluster import Cluster
 from windrow.model.facts import Memory, Nic, NodeFacts
-from windrow.model.host import Link
+from windrow.model.host import RTPROT_RA, HostState, Link, Observed, Other, Route
 from windrow.model.leases import ClientOptions, Lease, LeasedRoute
+from windrow.model.problems import Severity
 from windrow.model.values import OWNER_PROTOCOL, Cidr, IfName, Mac
 from windrow.model.wire import load_documents
 
@@ -279,3 +281,121 @@ def test_several_configs_of_a_vlan_on_different_nodes() -> None:
     assert links(found)[VLAN].addrs == {"10.0.0.1/24"} and not found.problems and not found.clients
     other = compiled(there, here, facts=replace(FACTS, node="n1", agent=True))
     assert links(other)[VLAN].addrs == frozenset() and list(other.clients) == [VLAN] and not routes(other)
+
+
+# -- router advertisements ---------------------------------------------------------------------------------------------
+
+
+def accept_ra(found: Compiled) -> dict[str, str]:
+    return {name: one.settings["ipv6/accept_ra"] for name, one in links(found).items() if one.settings}
+
+
+@pytest.mark.parametrize(
+    ("spec", "on_vlan"),
+    [
+        (static(), "0"),
+        (static("routerAdvertisements: true"), "2"),
+        (static("routerAdvertisements: false"), "0"),
+        (dhcp(), "0"),
+        (dhcp("defaultRoute: true"), "2"),
+        (dhcp("defaultRoute: true, routerAdvertisements: false"), "0"),
+        (dhcp("defaultRoute: false, routerAdvertisements: true"), "2"),
+    ],
+)
+def test_links_of_ours_take_no_router_unless_the_manifest_says_so(spec: str, on_vlan: str) -> None:
+    assert accept_ra(compiled(spec, facts=replace(FACTS, agent=True))) == {BR: "0", VLAN: on_vlan}
+
+
+def test_the_routers_of_an_untagged_network_are_the_bridges_own() -> None:
+    assert accept_ra(compiled(static("routerAdvertisements: true", vid=0))) == {BR: "2"}
+
+
+def test_there_are_no_routers_without_ipv6() -> None:
+    without = replace(FACTS, features=replace(FACTS.features, ipv6=False))
+    assert accept_ra(compiled(static("mtu: 1279"))) == {BR: "0"}
+    assert accept_ra(compiled(static("routerAdvertisements: true"), facts=without)) == {}
+
+
+MGMT = BASE.replace("oob", "mgmt").replace(
+    "{name: mgmt}\nspec", "{name: x, annotations: {windrow.io/managed: 'true'}}\nspec"
+)
+
+
+@pytest.mark.parametrize(
+    ("carried", "said", "wanted"),
+    [
+        ({"ipv6/accept_ra": "2"}, "", "2"),
+        ({"ipv6/accept_ra": "1"}, "", "2"),
+        ({"ipv6/accept_ra": "0"}, "", "0"),
+        ({"ipv4/rp_filter": "2"}, "", None),
+        ({"ipv6/accept_ra": "2"}, "routerAdvertisements: false", "0"),
+        ({"ipv6/accept_ra": "0"}, "routerAdvertisements: true", "2"),
+        ({}, "routerAdvertisements: true", "2"),
+    ],
+)
+def test_the_management_network_takes_what_its_nic_took(carried: dict[str, str], said: str, wanted: str | None) -> None:
+    nic = Link(name=NIC.name, spec=Other(kind="device"), addrs=frozenset({Cidr("10.0.0.1/24")}), settings=carried)
+    facts = replace(FACTS, origin=HostState(links={NIC.name: nic}))
+    more = f"clusterNetwork: mgmt{said and ', ' + said}"
+    found = links(compiled(static(more, vid=0), facts=facts, base=MGMT))["mgmt-br"]
+    assert found.settings.get("ipv6/accept_ra") == wanted
+    assert found.settings.get("ipv4/rp_filter") == carried.get("ipv4/rp_filter")
+
+
+def seen(settings: dict[str, str], *protocols: int) -> Observed:
+    nic = Link(name=NIC.name, spec=Other(kind="device"), settings=settings)
+    told = {Route(dst="default", dev=NIC.name, gateway="fe80::1", protocol=one) for one in protocols}
+    return Observed(state=HostState(links={NIC.name: nic}, routes=frozenset(told)), runtime={})
+
+
+@pytest.mark.parametrize(
+    ("accepts", "forwards", "protocols", "taken"),
+    [
+        ("1", "0", (), True),
+        ("1", "1", (), False),
+        ("2", "1", (), True),
+        ("0", "0", (), False),
+        ("0", "0", (4,), False),
+        ("0", "1", (RTPROT_RA,), True),
+    ],
+)
+def test_whether_a_nic_takes_routers(accepts: str, forwards: str, protocols: tuple[int, ...], taken: bool) -> None:
+    settings = {"ipv6/accept_ra": accepts, "ipv6/forwarding": forwards}
+    assert takes_routers(NIC.name, seen(settings, *protocols)) == taken
+
+
+# -- IPv6 that is switched off -----------------------------------------------------------------------------------------
+
+BOTH = static("gateway: '10.0.0.254,2001:db8::fe'", addresses="10.0.0.1/24,2001:db8::1/64")
+
+
+@pytest.mark.parametrize(
+    ("facts", "words"),
+    [
+        (replace(FACTS, features=replace(FACTS.features, ipv6=False)), "this kernel has no IPv6"),
+        (replace(FACTS, features=replace(FACTS.features, ipv6_on=False)), "net.ipv6.conf.oob-br/300.disable_ipv6=1"),
+        (
+            replace(FACTS, links=FACTS.links | {VLAN}, without_ipv6=frozenset({VLAN})),
+            "net.ipv6.conf.oob-br/300.disable_ipv6=1",
+        ),
+    ],
+)
+def test_what_ipv6_cannot_have_is_said_and_the_rest_is_done(facts: NodeFacts, words: str) -> None:
+    found = compiled(BOTH, facts=facts)
+    assert links(found)[VLAN].addrs == {"10.0.0.1/24"} and routes(found) == {("default", "10.0.0.254", 1024)}
+    (problem,) = found.problems
+    assert problem.code == "ipv6-off" and problem.severity is Severity.WARNING
+    assert words in problem.message and "2001:db8::1/64" in problem.message
+
+
+def test_routers_that_are_wanted_and_cannot_be_heard_are_said() -> None:
+    facts = replace(FACTS, agent=True, features=replace(FACTS.features, ipv6_on=False))
+    (problem,) = compiled(dhcp("routerAdvertisements: true"), facts=facts).problems
+    assert (problem.code, problem.path) == ("ipv6-off", "spec.routerAdvertisements")
+    assert "what routers announce" in problem.message
+
+
+def test_a_link_that_has_it_keeps_it_where_new_ones_begin_without() -> None:
+    facts = replace(FACTS, links=FACTS.links | {VLAN}, features=replace(FACTS.features, ipv6_on=False))
+    found = compiled(BOTH, facts=facts)
+    assert not found.problems and links(found)[VLAN].addrs == {"10.0.0.1/24", "2001:db8::1/64"}

@@ -88,6 +88,8 @@ def test_it_prints_itself() -> None:
         oob-br.100  vlan    up          1500  02:00:00:00:00:01  on oob-br  ours, vid 100, 10.0.0.1/24
         route 10.0.0.0/24 dev oob-br.100
         route default via 10.0.0.254 dev oob-br.100
+        sysctl net.bridge.bridge-nf-call-arptables = 1
+        sysctl net.bridge.bridge-nf-call-ip6tables = 1
         sysctl net.bridge.bridge-nf-call-iptables = 1
         """
     )

@@ -72,6 +72,8 @@ def test_null_means_the_same_as_nothing() -> None:
         ({"macspoofchk": True}, {"spoof_check": True}),
         ({"enabledad": True}, {"detect_duplicates": True}),
         ({"disableContainerInterface": True}, {"interface_down": True}),
+        ({"routerAdvertisements": True}, {"routers": True}),
+        ({"ROUTERADVERTISEMENTS": False}, {"routers": False}),
         ({"ipam": {"type": "host-local", "subnet": "10.0.0.0/8"}}, {"ipam": "host-local"}),
         ({"ipam": {}}, {}),
         ({"dns": {"nameservers": ["10.0.0.1"], "search": []}}, {"dns": {"nameservers": ["10.0.0.1"]}}),

@@ -107,7 +107,7 @@ def test_the_plan_of_the_seed() -> None:
 def test_a_sysctl_is_no_link() -> None:
     plan = seed_plan(FakeKernel().add_nic("eth1").add_nic("eth2"))
     text = plan_text(plan, node="n1")
-    assert "this kernel\n  ~ sysctl net.bridge.bridge-nf-call-iptables=0  every cluster network  hitless\n" in text
+    assert "this kernel\n  ~ sysctl net.bridge.bridge-nf-call-arptables=0  every cluster network  hitless\n" in text
 
 
 def test_nothing_to_do_says_so() -> None:

@@ -19,7 +19,7 @@ from windrow.model.meta import Meta
 from windrow.model.names import ANNOTATION_MANAGED
 from windrow.model.objects import LinkMonitor
 from windrow.model.problems import Severity
-from windrow.model.steps import Failure, SetMaster
+from windrow.model.steps import Failure, SetMaster, SetSysctl
 from windrow.model.values import Cidr, IfName, Mac
 from windrow.model.wire import load_documents
 from windrow.render.overview import Overview, overview_text, overview_value
@@ -516,3 +516,18 @@ def test_mgmt_is_shown_where_it_is() -> None:
     what, text = seen(wanted(), report(wanted(), kernel))
     assert what.networks[0].ready is True
     assert "  bridge  mgmt-br  MTU 1500  192.168.1.2/24\n" in text
+
+
+def test_an_ipv6_address_without_ipv6_is_not_ready_and_says_which_sysctl() -> None:
+    both = host_network("oob", 300, {"n1": "10.3.0.1/24,2001:db8:3::1/64"})
+    found = cluster(cluster_network("oob"), vlan_config("oob", ["eth1"]), both, node("n1"))
+    kernel = nics()
+    settled(found, kernel)
+    kernel.run([step("oob-br.300", SetSysctl("net/ipv6/conf/oob-br.300/disable_ipv6", "1"))])
+    kernel.machine.get("oob-br.300").addrs.remove("2001:db8:3::1/64")  # addrconf_ifdown
+    known = report(found, kernel)
+    assert known.plan is not None and known.plan.empty
+    state = document(found, known, "HostNetworkConfig", "oob-300")["status"]["nodeStatus"]["n1"]
+    (condition,) = state["conditions"]
+    assert (condition["status"], condition["reason"]) == ("False", "IPv6Off")
+    assert "net.ipv6.conf.oob-br/300.disable_ipv6" in condition["message"] and state["addresses"] == ["10.3.0.1/24"]

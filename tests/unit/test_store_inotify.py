@@ -165,6 +165,26 @@ def test_files_that_are_written_to(tmp_path: Path) -> None:
     watch.close()
 
 
+def test_other_files_are_held_and_one_that_was_replaced(tmp_path: Path) -> None:
+    one, two = tmp_path / "one", tmp_path / "two"
+    one.write_text("1")
+    two.write_text("1")
+    before = os.listdir("/proc/self/fd")
+    watch = FileWatch([str(one)])
+    watch.hold([str(two)])
+    assert not watch.read(), "to let a file go is no news"
+    one.write_text("0")
+    assert not watch.read()
+    two.unlink()
+    two.write_text("1")
+    watch.hold([str(two)])
+    assert not watch.read()
+    two.write_text("0")
+    assert watch.read() and not watch.read()
+    watch.close()
+    assert os.listdir("/proc/self/fd") == before
+
+
 def test_no_file_descriptor_is_left(tree: Path) -> None:
     before = os.listdir("/proc/self/fd")
     Watch([tree]).close()

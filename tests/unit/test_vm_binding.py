@@ -225,9 +225,8 @@ def test_a_masqueraded_guest_is_behind_its_pod() -> None:
     assert (plan.dhcp.server, plan.dhcp.router, plan.dhcp.address) == ("10.0.2.1", "10.0.2.1", "10.0.2.2/24")
     assert (plan.dhcp.address6, plan.dhcp.routes, plan.dhcp.mtu) == (None, (), 1450)
     values = {s.path: s.value for s in plan.sysctls}
-    assert values["net/ipv4/ip_forward"] == "1"
+    assert plan.forwards == ("4",)
     assert values["net/ipv4/conf/k6t-eth0/route_localnet"] == "1"
-    assert "net/ipv6/conf/all/forwarding" not in values
 
 
 def test_with_ipv6_where_the_pod_has_it() -> None:
@@ -238,8 +237,8 @@ def test_with_ipv6_where_the_pod_has_it() -> None:
     assert plan.dhcp is not None
     assert plan.dhcp.address6 == "fd10:0:2::2/120"
     values = {s.path: s.value for s in plan.sysctls}
-    assert values["net/ipv6/conf/all/forwarding"] == "1"
-    assert "net/ipv6/conf/k6t-eth0/disable_ipv6" not in values
+    assert plan.forwards == ("4", "6")
+    assert values["net/ipv6/conf/k6t-eth0/disable_ipv6"] == "0"
 
 
 def test_the_manifests_network_between_guest_and_pod() -> None:

@@ -190,6 +190,7 @@ spec:
         ("mode: static, ips: {n1: 10.0.0.1/24}, defaultRoute: true", "mode-field"),
         ("mode: dhcp, gateway: 10.0.0.1", "mode-field"),
         ("mode: dhcp, defaultRoute: 1", "wrong-type"),
+        ("mode: dhcp, routerAdvertisements: 2", "wrong-type"),
         ("mode: dhcp, metric: -1", "out-of-range"),
         ("mode: dhcp, metric: 4294967296", "out-of-range"),
         ("mode: dhcp, mtu: 575", "out-of-range"),

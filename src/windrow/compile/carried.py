@@ -12,6 +12,7 @@ from dataclasses import field, replace
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_interface, ip_network
 
 from windrow.compile.hostnet import addresses_of
+from windrow.compile.ipv6 import possible
 from windrow.model import names
 from windrow.model.facts import NodeFacts
 from windrow.model.host import (
@@ -111,8 +112,8 @@ def carried(configs: tuple[HostNetworkConfig, ...], said: frozenset[Route], fact
         return Carried()
     addresses = addresses_of(config, facts)
     details = _details(link, config, addresses)
-    extra = frozenset(details) - addresses
     to = config.interface
+    extra = possible(details, to, facts) - addresses
     moves = {link.name: to}
     taken = {(r.dst, r.version, settled_metric(r)) for r in said if r.table == MAIN_TABLE}
     elsewhere = frozenset(a for name, found in facts.addrs.items() if name not in (link.name, to) for a in found)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from windrow.model import names
 from windrow.model.facts import KernelFeatures, Known, Nic, NodeFacts
-from windrow.model.host import MAIN_TABLE, RTPROT_KERNEL, Bond, Bridge, Observed, VlanIf
+from windrow.model.host import MAIN_TABLE, RTPROT_KERNEL, RTPROT_RA, Bond, Bridge, Observed, Route, VlanIf
 from windrow.model.marks import marked_names
 from windrow.model.ports import PORT_GROUP, is_recorded
 from windrow.model.reach import reach_of
@@ -49,6 +49,11 @@ def node_facts(
         agent=known.agent,
         memory=known.memory,
         origin=known.origin,
+        without_ipv6=frozenset(
+            ours.get(name, name)
+            for name, link in observed.state.links.items()
+            if link.settings.get("ipv6/disable_ipv6", "0") != "0"
+        ),
         addrs={ours.get(name, name): link.addrs for name, link in observed.state.links.items() if link.addrs},
         routed=frozenset(
             r.dev for r in observed.state.routes if r.dev and r.protocol == RTPROT_KERNEL and "." in r.dst
@@ -90,14 +95,14 @@ def protected_links(observed: Observed, ways: frozenset[IfName] = frozenset()) -
     """The management network, every link with a default route of any table that others made, the `ways` to those who
     are logged in, and all that these stand on.
 
-    A default route of ours is a host network's. It counts on the management network, and where nothing else leads to
-    this host. Where there is no default route at all, every link with an address may be the one that this host is
-    reached at.
+    A default route of ours is a host network's, and what a router told a link of ours may be a guest's word. They count
+    on the management network, and where nothing else leads to this host. Where there is no default route at all, every
+    link with an address may be the one that this host is reached at.
     """
     links, mgmt = observed.state.links, names.bridge_of(names.MGMT)
     on_mgmt = {name for name, link in links.items() if name == mgmt or (link.parent == mgmt and link.kind == "vlan")}
     defaults = [(route, dev) for route in observed.state.routes if route.dst == "default" for dev in route.links]
-    counts = [(route, dev) for route, dev in defaults if route.protocol != OWNER_PROTOCOL or dev in on_mgmt]
+    counts = [(route, dev) for route, dev in defaults if dev in on_mgmt or not _is_host_networks(route, dev, observed)]
     roots = {dev for route, dev in counts if route.table == MAIN_TABLE}
     roots |= {n for n in links if n in names.MGMT_DEVICES} | {n for n in on_mgmt if not observed.owned(n)}
     roots |= ways
@@ -105,6 +110,10 @@ def protected_links(observed: Observed, ways: frozenset[IfName] = frozenset()) -
     roots = roots or {n for n, link in links.items() if link.addrs and link.kind in _REACHED and not observed.owned(n)}
     roots |= {dev for _, dev in counts}  # those of other tables, too: a rule may send the answers there
     return _with_what_is_below(observed, frozenset(roots & links.keys()))
+
+
+def _is_host_networks(route: Route, dev: IfName, observed: Observed) -> bool:
+    return route.protocol == OWNER_PROTOCOL or (route.protocol == RTPROT_RA and observed.owned(dev))
 
 
 def _with_what_is_below(observed: Observed, roots: frozenset[IfName]) -> frozenset[IfName]:

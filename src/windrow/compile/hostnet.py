@@ -6,6 +6,7 @@ import ipaddress
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
+from windrow.compile.ipv6 import possible
 from windrow.model import names
 from windrow.model.cluster import Cluster, matches_selector
 from windrow.model.facts import NodeFacts
@@ -145,9 +146,9 @@ def _mtu(config: HostNetworkConfig, most: int | None, lease: Lease | None) -> in
 
 
 def addresses_of(config: HostNetworkConfig, facts: NodeFacts) -> frozenset[Cidr]:
-    """With DHCP: what the lease says; nothing while there is none."""
+    """With DHCP: what the lease says; nothing while there is none. Where IPv6 is switched off, those of IPv4."""
     if config.mode is AddressMode.STATIC:
-        return frozenset(config.ips[facts.node])
+        return possible(config.ips[facts.node], config.interface, facts)
     lease = facts.leases.get(config.interface)
     return frozenset() if lease is None else frozenset({lease.address})
 

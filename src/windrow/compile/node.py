@@ -14,11 +14,14 @@ from windrow.compile.hostnet import (
     host_routes,
     with_addresses,
 )
+from windrow.compile.ipv6 import left_out
 from windrow.compile.pins import pinned_mac
 from windrow.compile.ports import port_links, port_problems, ports_of
+from windrow.compile.routers import with_routers
 from windrow.compile.uplinks import choose_uplinks, uplink_links
 from windrow.compile.vlans import mgmt_links, self_vids, self_vlans, snooped_vids, snooping_problems, uplink_vids
 from windrow.model import names
+from windrow.model.bridging import BRIDGE_NETFILTER
 from windrow.model.cluster import Cluster
 from windrow.model.facts import Memory, NodeFacts
 from windrow.model.host import Bond, HostState, Link
@@ -26,8 +29,6 @@ from windrow.model.lazy import dataclass
 from windrow.model.leases import ClientOptions
 from windrow.model.problems import Problem, Severity
 from windrow.model.values import IfName, Ref, VidSet
-
-BRIDGE_NETFILTER = "net.bridge.bridge-nf-call-iptables"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +63,7 @@ def compile_node(cluster: Cluster, facts: NodeFacts) -> Compiled:
     links = with_addresses(links, hosts.configs, facts) + host_links(hosts.configs, cluster, facts, ours)
     routes = host_routes(hosts.configs, facts)
     luggage = carried(hosts.configs, routes.routes, facts)
-    links = with_carried(links, luggage)
+    links = with_routers(with_carried(links, luggage), hosts.configs, luggage.to, facts)
     ports = ports_of(facts, present)
     said += port_problems(ports, _carried(links), facts)
     links += port_links(ports, links, facts)
@@ -79,6 +80,7 @@ def compile_node(cluster: Cluster, facts: NodeFacts) -> Compiled:
         + hosts.problems
         + routes.problems
         + luggage.problems
+        + tuple(left_out(hosts.configs, facts))
         + tuple(said)
         + tuple(_unreadable(facts)),
         memory=Memory(nics=choice.cards, given=given_to_bridges(hosts.configs, facts)),
@@ -118,5 +120,6 @@ def _held(cluster_networks: frozenset[str], facts: NodeFacts) -> frozenset[IfNam
 
 
 def _sysctls(facts: NodeFacts) -> dict[str, str]:
-    """Bridged frames are layer 2: iptables must not see them (Harvester sets it at the agent's start)."""
-    return {BRIDGE_NETFILTER: "0"} if facts.features.bridge_netfilter else {}
+    """Bridged frames are layer 2: no packet filter of the host must see them, of whichever family (Harvester sees to
+    IPv4 alone, at its agent's start)."""
+    return dict.fromkeys(BRIDGE_NETFILTER, "0") if facts.features.bridge_netfilter else {}

@@ -47,6 +47,7 @@ from windrow.lab.scenario import (
 )
 from windrow.lab.vm.fleet import Fleet
 from windrow.model.bonding import BondMode
+from windrow.model.bridging import BRIDGE_NETFILTER
 from windrow.model.host import Bond, Bridge, Link, PortVlans, Route, VlanIf
 from windrow.model.names import MGMT, bond_of, bridge_of
 from windrow.model.objects import NetworkAttachmentDefinition, NetworkType
@@ -186,7 +187,8 @@ class World:
                 # An address is a card's: asked for by ARP on another one (of another VLAN), it is not there. By default
                 # Linux answers for all of a host's addresses on each card with one. A node is as a host of today is.
                 _set("net/ipv4/conf/all/arp_ignore", "1")
-                _set("net/bridge/bridge-nf-call-iptables", "0")
+                for key in BRIDGE_NETFILTER:
+                    _set(key, "0")
             return Rtnl()
 
         self._sockets[name] = self.inside(name, prepare)

@@ -12,6 +12,14 @@ from dataclasses import fields, replace
 from windrow.model.lazy import dataclass
 from windrow.model.values import VidSet
 
+BRIDGE_NETFILTER = (
+    "net.bridge.bridge-nf-call-arptables",
+    "net.bridge.bridge-nf-call-ip6tables",
+    "net.bridge.bridge-nf-call-iptables",
+)
+"""Whether the packet filter sees the frames of all bridges; each bridge can say so for itself, too, and one of the two
+is enough (`br_nf_pre_routing`, `br_nf_forward_arp`). They exist while br_netfilter is loaded, and are 1 then."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bridge:

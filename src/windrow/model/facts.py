@@ -38,6 +38,10 @@ class KernelFeatures:
     bridge_netfilter: bool = False
     vlan_snooping: bool = True
     """A bridge may snoop for multicast groups VLAN by VLAN (BR_BOOLOPT_MCAST_VLAN_SNOOPING, Linux 5.16)."""
+    ipv6: bool = True
+    """It has IPv6: it was not started with `ipv6.disable=1`."""
+    ipv6_on: bool = True
+    """A new link begins with it switched on (`net.ipv6.conf.default.disable_ipv6`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +107,8 @@ class NodeFacts:
     memory: Memory = Memory()
     origin: HostState | None = None
     """The NICs of the management network as `windrow init` found them."""
+    without_ipv6: frozenset[IfName] = frozenset()
+    """Of the links whose settings are known (`Link.settings`), those on which IPv6 is switched off (`disable_ipv6`)."""
     addrs: Mapping[IfName, frozenset[Cidr]] = field(default_factory=dict)
     """The addresses that links have now; those without one are left out."""
     routed: frozenset[IfName] = frozenset()

@@ -287,6 +287,9 @@ RTPROT_REDIRECT = 1
 RTPROT_KERNEL = 2
 """`Route.protocol` of what the kernel makes by itself, for addresses (include/uapi/linux/rtnetlink.h)."""
 RTPROT_RA = 9
+ACCEPT_RA = "ipv6/accept_ra"
+"""In `Link.settings`: whether it takes the routers, networks and addresses that router advertisements bring. 0: no; 1:
+as long as this host is no router itself; 2: yes."""
 COMES_BY_ITSELF = frozenset({RTPROT_REDIRECT, RTPROT_KERNEL, RTPROT_RA})
 """Routes that come again with the address, or with the next router advertisement. Made by hand they would be others:
 the kernel renews and ends only what it made (`rt6_get_dflt_router`: RTF_ADDRCONF)."""

@@ -118,6 +118,9 @@ class HostRouting:
     routes: tuple[HostRoute, ...] = ()
     from_server: bool | None = None
     """With DHCP: take the routes that the server names. None: on the management network only."""
+    advertised: bool | None = None
+    """Take the routers, networks and addresses that router advertisements bring. None: with `from_server`; and on the
+    management network if the NIC did before `windrow init`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -42,6 +42,8 @@ others /etc/iproute2/rt_protos names some, and not this one)."""
 
 IFNAME_MAX = 15
 MTU_DEFAULT, MTU_MIN, MTU_MAX = 1500, 576, 9000
+IPV6_MTU_MIN = 1280
+"""RFC 8200 §5; below it the kernel has no IPv6 on a link (`addrconf_notify`)."""
 
 _MAC = r"[0-9a-f]{2}(:[0-9a-f]{2}){5}"
 """Compiled where it is used: a CNI plugin, started anew for every call, does not."""

@@ -68,7 +68,12 @@ LINK = Space(
         18: ("LINKINFO", _kept("kind")),
         20: ("IFALIAS", _left("a label for people")),
         23: ("STATS64", TOLD),
-        26: ("AF_SPEC", _left("settings of IPv4 and IPv6, as sysctls have them: the administrator's")),
+        26: (
+            "AF_SPEC",
+            _left(
+                "settings of IPv4 and IPv6, as sysctls have them: the administrator's, but for `accept_ra`, see below"
+            ),
+        ),
         27: ("GROUP", _kept("mark")),
         30: ("PROMISCUITY", _left("a count of who wants it, bridges and captures among them")),
         31: ("NUM_TX_QUEUES", FIXED),

@@ -64,21 +64,21 @@ class AlreadyThere(KernelError):
     pass
 
 
-def of(errno: int, doing: str, extack: str = "", kind: str = "") -> KernelError:
+def of(errno: int, doing: str, extack: str = "", kind: str = "", hint: str = "") -> KernelError:
     """The KernelError for an errno; `kind` is the link kind that was being made or changed."""
     match errno:
         case codes.EPERM | codes.EACCES if not may_administer():
             return NoPermission(errno, doing, extack)
         case codes.EOPNOTSUPP | codes.EAFNOSUPPORT:
             module = MODULES.get(kind, "") if not extack or _unknown_kind(errno, kind) else ""
-            hint = f"this kernel has no {kind} links: load the module {module}" if module else ""
+            hint = f"this kernel has no {kind} links: load the module {module}" if module else hint
             return NotSupported(errno, doing, extack, hint)
         case codes.ENODEV | codes.ENXIO:
             return NoSuchLink(errno, doing, extack)
         case codes.EEXIST:
             return AlreadyThere(errno, doing, extack)
         case _:
-            return KernelError(errno, doing, extack)
+            return KernelError(errno, doing, extack, hint)
 
 
 def _unknown_kind(errno: int, kind: str) -> bool:

@@ -11,36 +11,40 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+from windrow.model.bridging import BRIDGE_NETFILTER
 from windrow.model.facts import KernelFeatures
 from windrow.netlink import links, netns, observe, sysctl
 from windrow.netlink.errors import MODULES, KernelError
 from windrow.netlink.sock import Message, Rtnl
 
-BRIDGE_NETFILTER = "net.bridge.bridge-nf-call-iptables"
-"""There only while br_netfilter is loaded, and seen in every namespace."""
-
 
 def probe(where: netns.Netns = None) -> KernelFeatures:
-    """What this kernel can do; `where` matters only for br_netfilter. Raises KernelError if it cannot be entered.
+    """What this kernel can do; `where` matters for br_netfilter and IPv6 alone. Raises KernelError if it cannot be
+    entered.
 
     Who may not make namespaces (no CAP_SYS_ADMIN) is told what modules are loaded or on disk; VLAN filtering then
     counts as there if the bridge is, and snooping by VLAN does.
     """
-    netfilter = netns.opened_in(where, lambda: sysctl.path_of(BRIDGE_NETFILTER).exists())
     try:
         bonding, filtering, vlans, snooping = netns.in_new(_try)
     except KernelError:
         snooping = True  # only a bridge can tell; who may make none may not carry out a plan either
         bonding, filtering, vlans = (_loaded(kind) or loadable(MODULES[kind]) for kind in ("bond", "bridge", "vlan"))
-    return KernelFeatures(
-        bonding=bonding,
-        vlan_filtering=filtering,
-        vlan_interfaces=vlans,
-        bridge_netfilter=netfilter,
-        vlan_snooping=snooping,
-    )
+    known = KernelFeatures(bonding=bonding, vlan_filtering=filtering, vlan_interfaces=vlans, vlan_snooping=snooping)
+    return settled(known, where)
+
+
+def settled(known: KernelFeatures, where: netns.Netns = None) -> KernelFeatures:
+    """With what others change when they like: the module br_netfilter, and IPv6. Raises KernelError."""
+
+    def look() -> tuple[bool, str | None]:
+        return sysctl.path_of(BRIDGE_NETFILTER[0]).exists(), sysctl.read("net/ipv6/conf/default/disable_ipv6")
+
+    netfilter, off = netns.opened_in(where, look)
+    return replace(known, bridge_netfilter=netfilter, ipv6=off is not None, ipv6_on=off == "0")
 
 
 def _try() -> tuple[bool, bool, bool, bool]:

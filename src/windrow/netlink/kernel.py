@@ -6,10 +6,10 @@ import errno
 import os
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from windrow.model.bridging import BRIDGE_NETFILTER
 from windrow.model.host import Observed
 from windrow.model.values import IfName
 from windrow.netlink import errors, observe, sysctl
@@ -19,13 +19,6 @@ from windrow.netlink.sock import Rtnl
 if TYPE_CHECKING:
     from windrow.model.facts import KernelFeatures, Nic
     from windrow.model.steps import Failure, Step
-
-SYSCTLS = (
-    "net.bridge.bridge-nf-call-arptables",
-    "net.bridge.bridge-nf-call-ip6tables",
-    "net.bridge.bridge-nf-call-iptables",
-)
-"""What `observe` reads unless told otherwise; without br_netfilter they do not exist."""
 
 
 class Kernel:
@@ -60,7 +53,7 @@ class Kernel:
         self.rtnl.close()
         self._close_fd()
 
-    def observe(self, sysctls: Iterable[str] = SYSCTLS) -> Observed:
+    def observe(self, sysctls: Iterable[str] = BRIDGE_NETFILTER) -> Observed:
         """Everything there is now; of `sysctls` those that exist. Raises KernelError."""
         values = namespaces.opened_in(self._fd, lambda: _read_sysctls(sysctls))
         return observe.observe(self.rtnl, values, self._links)
@@ -89,16 +82,13 @@ class Kernel:
         return ethtool.nics(self.rtnl, self._links)
 
     def features(self) -> KernelFeatures:
-        """What this kernel can do, tried in a throw-away namespace, once; but for br_netfilter, which others load when
-        they like. Raises KernelError."""
-        if self._features is None:
-            from windrow.netlink import features
+        """What this kernel can do, tried in a throw-away namespace, once; but for what others change when they like.
+        Raises KernelError."""
+        from windrow.netlink import features
 
+        if self._features is None:
             self._features = features.probe(self._fd)
-        netfilter = namespaces.opened_in(self._fd, lambda: sysctl.path_of(SYSCTLS[-1]).exists())
-        if netfilter != self._features.bridge_netfilter:
-            self._features = replace(self._features, bridge_netfilter=netfilter)
-        return self._features
+        return features.settled(self._features, self._fd)
 
     def _close_fd(self) -> None:
         if self._fd is not None:

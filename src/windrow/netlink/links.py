@@ -340,7 +340,21 @@ def add_addr(index: int, cidr: str, *, nodad: bool = False, name: str = "") -> M
     `nodad`: an IPv6 address is usable at once, without the second or two of duplicate address detection.
     """
     message = _addr(RTM_NEWADDR, index, cidr, flags=_IFA_F_NODAD if nodad else None)
-    return Message(RTM_NEWADDR, message, NLM_F_CREATE | NLM_F_REPLACE, f"add {cidr} to {name or index}")
+    doing = f"add {cidr} to {name or index}"
+    return Message(RTM_NEWADDR, message, NLM_F_CREATE | NLM_F_REPLACE, doing, hints=_ipv6_hints(cidr, name))
+
+
+def _ipv6_hints(cidr: str, name: str) -> tuple[tuple[int, str], ...]:
+    """`addrconf_add_dev` refuses an address where IPv6 is switched off, and gives no reason before Linux 6.3."""
+    if ":" not in cidr:
+        return ()
+    switch = f"net.ipv6.conf.{name.replace('.', '/') or '<link>'}.disable_ipv6"
+    absent = "this kernel has no IPv6: it was started with ipv6.disable=1, or built without"
+    return (
+        (errno.EACCES, f"IPv6 is switched off there: sysctl -w {switch}=0"),
+        (errno.EOPNOTSUPP, absent),
+        (errno.EAFNOSUPPORT, absent),
+    )
 
 
 def del_addr(index: int, cidr: str, *, name: str = "") -> Message:
@@ -365,7 +379,8 @@ def put_back_addr(index: int, cidr: Cidr, details: Details, *, name: str, moving
     from windrow.netlink import addresses
 
     body = addresses.write(cidr, details, index, name, moving=moving)
-    return Message(RTM_NEWADDR, body, NLM_F_CREATE | NLM_F_REPLACE, f"add {cidr} to {name}")
+    flags, hints = NLM_F_CREATE | NLM_F_REPLACE, _ipv6_hints(cidr, name)
+    return Message(RTM_NEWADDR, body, flags, f"add {cidr} to {name}", hints=hints)
 
 
 def take_addr(index: int, cidr: Cidr, details: Details, *, name: str) -> Message:

@@ -25,7 +25,7 @@ from windrow.model.host import (
     Snooping,
     VlanIf,
 )
-from windrow.model.marks import is_marked
+from windrow.model.marks import is_marked, marked_names
 from windrow.model.values import Cidr, IfName, Mac, VidSet
 from windrow.netlink import addresses, codec, devconf, options, routes
 from windrow.netlink.links import (
@@ -306,8 +306,9 @@ def _link(raw: Raw, look: _Look, vlans: PortVlans | None, details: Mapping[Cidr,
 
 def _has_settings(raw: Raw, details: Mapping[Cidr, Details]) -> bool:
     """Not those of the thousand cables of machines and pods."""
-    ours = raw.kind in ("bridge", "vlan") and raw.attrs.get("group") == OWNER_GROUP
-    return "families" in raw.attrs and (bool(details) or ours)
+    if "families" not in raw.attrs or raw.kind not in ("bridge", "vlan"):
+        return "families" in raw.attrs and bool(details)
+    return bool(details) or raw.attrs.get("group") == OWNER_GROUP or bool(marked_names(_altnames(raw.attrs)))
 
 
 def _altnames(attrs: Mapping[str, Any]) -> tuple[str, ...]:

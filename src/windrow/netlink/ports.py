@@ -88,6 +88,12 @@ def ports_of(rtnl: Rtnl, master: int) -> list[Seen]:
     return [seen for seen in (_seen(*span) for span in dump) if seen.master == master]
 
 
+def every(rtnl: Rtnl) -> list[Seen]:
+    """All links. Raises KernelError."""
+    body = codec.LINK_HEADER.pack(0, 0, 0, 0, 0) + codec.LINK.encode(_SKIP)
+    return [_seen(*span) for span in rtnl.dump(Message(RTM_GETLINK, body, doing="list the links"))]
+
+
 def _seen(data: bytes, start: int, end: int) -> Seen:
     _, _, index, flags, _ = codec.LINK_HEADER.unpack_from(data, start)
     attrs = codec.LINK.decode(data, start + codec.LINK_HEADER.size, end)

@@ -54,13 +54,15 @@ Span = tuple[bytes, int, int]
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A request. `doing` says what it is for ("create bond oob-bo"); `kind` the link kind it makes."""
+    """A request. `doing` says what it is for ("create bond oob-bo"); `kind` the link kind it makes; `hints` what to do
+    about an errno that would not say it."""
 
     type: int
     body: bytes
     flags: int = 0
     doing: str = ""
     kind: str = ""
+    hints: tuple[tuple[int, str], ...] = ()
 
 
 class Rtnl:
@@ -275,4 +277,5 @@ def _read_error(
             (length,) = Struct("=I").unpack_from(data, at)
             at += 16 if flags & NLM_F_CAPPED else (length + 3) & ~3
         extack = codec.EXTACK.decode(data, at, end).get("message", "")
-    return errors.of(code, message.doing or f"request {message.type}", extack, message.kind)
+    hint = dict(message.hints).get(code, "")
+    return errors.of(code, message.doing or f"request {message.type}", extack, message.kind, hint)

@@ -51,7 +51,7 @@ def _attributes(want: Link, have: Link) -> Iterator[Delta]:
     if want.addrs is not None and want.addrs != (is_ := addresses_there(want, have)):
         yield _delta(want, "addrs", is_, want.addrs)
     for key, value in sorted(want.settings.items()):
-        if (found := have.settings.get(key)) != value:
+        if (found := have.settings.get(key)) != value and _has_family(have, key):
             yield _delta(want, f"{SETTING}{key}", found, value)
     if want.master is not None and want.master != (have.master or ""):
         yield _delta(want, "master", have.master or "", want.master)
@@ -70,6 +70,12 @@ def _attributes(want: Link, have: Link) -> Iterator[Delta]:
     if want.mark and have.mark is False:
         yield _delta(want, "mark", False, True)
     yield from _spec(want, have.spec)
+
+
+def _has_family(have: Link, key: str) -> bool:
+    """Whether the link has settings of that family: one with an MTU below 1280 has none of IPv6."""
+    family = f"{key.partition('/')[0]}/"
+    return not have.settings or any(other.startswith(family) for other in have.settings)
 
 
 def changed_settings(deltas: tuple[Delta, ...]) -> dict[str, str]:

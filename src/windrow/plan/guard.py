@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from windrow.model import names
-from windrow.model.host import MAIN_TABLE, OWNER_GROUP, Bridge, Link, Observed, Other, Route, VlanIf
+from windrow.model.host import MAIN_TABLE, OWNER_GROUP, RTPROT_RA, Bridge, Link, Observed, Other, Route, VlanIf
 from windrow.model.objects import ClusterNetwork
 from windrow.model.ports import users
 from windrow.model.problems import Problem
@@ -205,13 +205,24 @@ def _changes_a_way(step: Step, have: Observed) -> bool:
     match step.action:
         case AddAddr() | DelAddr() | AddRoute() | DelRoute() | AddRule() | DelRule():
             return True
+        case SetSysctl(key=key) if key.endswith("/accept_ra"):
+            return _has_addresses(step.link, have) and _is_told_routes(step.link, have)
         case SetSysctl():
             return bool(step.link)
         case DeleteLink() | SetMaster() | SetLink(up=False):
-            link = have.state.links.get(step.link)
-            return link is not None and bool(link.addrs or link.details)
+            return _has_addresses(step.link, have)
         case _:
             return False
+
+
+def _has_addresses(name: IfName, have: Observed) -> bool:
+    link = have.state.links.get(name)
+    return link is not None and bool(link.addrs or link.details)
+
+
+def _is_told_routes(name: IfName, have: Observed) -> bool:
+    """By a router's advertisements, which may come to an end."""
+    return any(route.protocol == RTPROT_RA and name in route.links for route in have.state.routes)
 
 
 def _needed(scene: Scene, link: IfName) -> VidSet:

@@ -609,7 +609,7 @@ def routes(scene: Scene, link: IfName, have: frozenset[Route]) -> Iterator[Burst
         phase, rank = (Phase.CLEAN, LAST) if scene.leads_out(route) else (Phase.ADD_ROUTES, 3)
         impact = Impact.NONE if _goes_on(scene, link, route) else _price_of_way(scene, link, ip_network(route.dst))
         yield burst(rank, scene.step(phase, link, AddRoute(route), impact))
-    for route in _in_order(r for r in have - want if r.protocol == OWNER_PROTOCOL):
+    for route in _in_order((have - want) & scene.our_routes(link)):
         note = "what went this way goes another, or ends"
         yield burst(3, scene.step(Phase.DELETE_ROUTES, link, DelRoute(route), Impact.FLAP, note))
 

@@ -8,10 +8,12 @@ from functools import cached_property
 from ipaddress import IPv4Interface, IPv6Interface, ip_interface
 
 from windrow.model.host import (
+    ACCEPT_RA,
     MAIN_TABLE,
     OWNER_GROUP,
     OWNER_PROTOCOL,
     RTPROT_KERNEL,
+    RTPROT_RA,
     Bond,
     Bridge,
     HostState,
@@ -204,7 +206,12 @@ class Scene:
         return found | {(r.dev, ip_interface(r.dst)) for r in routes if r.dev and r.protocol != RTPROT_KERNEL}
 
     def our_routes(self, name: str) -> frozenset[Route]:
-        return frozenset(r for r in self.seen_routes.get(name, ()) if r.protocol == OWNER_PROTOCOL)
+        """Those over the link that are ours to take away: what we made; and what a router told a link of ours that is
+        to take none, unless this host is reached by it (it would stay for up to 18 hours, RFC 4861 §4.2)."""
+        want = self.wanted(name)
+        deaf = want is not None and want.settings.get(ACCEPT_RA) == "0" and name not in self.protected
+        ours = {OWNER_PROTOCOL, RTPROT_RA} if deaf else {OWNER_PROTOCOL}
+        return frozenset(r for r in self.seen_routes.get(name, ()) if r.protocol in ours)
 
     def leads_out(self, route: Route) -> bool:
         """Whether the route would be the first default route of this host. It protects whatever it goes over

@@ -23,7 +23,7 @@ MTU_MIN, MTU_MAX = 68, 65535
 _KEYS = (
     "bridge", "disableContainerInterface", "enabledad", "forceAddress", "hairpinMode", "ipMasq", "ipMasqBackend",
     "isDefaultGateway", "isGateway", "macspoofchk", "mtu", "portIsolation", "preserveDefaultVlan", "promiscMode",
-    "vlan", "vlanTrunk",
+    "routerAdvertisements", "vlan", "vlanTrunk",
 )  # fmt: skip
 _TRUE, _FALSE = ("1", "true"), ("0", "false")
 _NO_SIGNS = dict.fromkeys(map(ord, ":.-"))
@@ -54,6 +54,8 @@ class BridgeConfig:
     spoof_check: bool = False
     detect_duplicates: bool = False
     """Duplicate address detection (RFC 4862) in the pod."""
+    routers: bool | None = None
+    """Whether the pod takes routers on it; None: on its first interface."""
     interface_down: bool = False
     """The pod's end is left down: the target of a VM migration."""
     mac: Mac | None = None
@@ -114,6 +116,7 @@ def read_config(request: Request) -> BridgeConfig:
         masquerade_backend=reader.backend(),
         spoof_check=reader.flag("macspoofchk"),
         detect_duplicates=reader.flag("enabledad"),
+        routers=reader.choice("routerAdvertisements"),
         interface_down=reader.flag("disableContainerInterface"),
         mac=reader.mac(request),
         ipam=reader.text(reader.table("ipam"), "ipam", "type"),
@@ -147,10 +150,15 @@ class _Reader:
             return DEFAULT_BRIDGE
 
     def flag(self, key: str) -> bool:
+        return self.choice(key) is True
+
+    def choice(self, key: str) -> bool | None:
+        """None: it is not said."""
         value = self._config.get(key)
         if not isinstance(value, bool | None):
             self._wrong_type(key, value, "true or false")
-        return value is True
+            return None
+        return value
 
     def vlan(self) -> int:
         vid = self._integer(self._config, "", "vlan") or 0

@@ -12,15 +12,13 @@ from windrow.model.host import IP6_RT_PRIO_USER
 from windrow.model.objects import AddressMode, HostNetworkConfig, Node
 from windrow.model.problems import Problem
 from windrow.model.reach import taken_by_address, taken_by_route
-from windrow.model.values import IFNAME_MAX
+from windrow.model.values import IFNAME_MAX, IPV6_MTU_MIN
 from windrow.model.wire.text import join
 from windrow.rules import kernel
 from windrow.rules.review import Review, cluster_network_exists, problem, selects_some_node, warning
 from windrow.rules.selectors import meeting, selects
 
 VLAN, IPS, GATEWAY, ROUTES, MTU = "spec.vlanID", "spec.ips", "spec.gateway", "spec.routes", "spec.mtu"
-IPV6_MTU = 1280
-"""RFC 8200 §5; below it the kernel switches IPv6 off on the link (`addrconf_notify`)."""
 Interface = ipaddress.IPv4Interface | ipaddress.IPv6Interface
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -198,8 +196,9 @@ def mtu_fits(config: HostNetworkConfig, review: Review) -> Iterator[Problem]:
         # vlan_dev_change_mtu: ERANGE
         message = f"{config.mtu} is more than the {most} of cluster network {cn}"
         yield problem(config, "mtu-range", MTU, message, "raise that of its VlanConfigs first, or lower this one")
-    if config.mtu < IPV6_MTU and any(a.version == 6 for found in _interfaces(config).values() for a in found):
-        yield problem(config, "mtu-range", MTU, f"IPv6 needs an MTU of {IPV6_MTU}", f"{IPV6_MTU} or more")
+    six = any(a.version == 6 for found in _interfaces(config).values() for a in found) or config.routing.advertised
+    if config.mtu < IPV6_MTU_MIN and six:
+        yield problem(config, "mtu-range", MTU, f"IPv6 needs an MTU of {IPV6_MTU_MIN}", f"{IPV6_MTU_MIN} or more")
 
 
 def one_underlay(config: HostNetworkConfig, review: Review) -> Iterator[Problem]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
+from windrow.compile.ipv6 import off_words
 from windrow.model.cluster import Cluster, matches_selector
 from windrow.model.leases import Lease
 from windrow.model.objects import AddressMode, HostNetworkConfig
@@ -36,10 +37,25 @@ def verdict(config: HostNetworkConfig, report: NodeReport) -> Verdict:
         return said
     if config.mode is AddressMode.DHCP and config.interface not in report.leases:
         return _waiting(config, report)
+    if lost := _without_ipv6(config, report):
+        return lost
     if not addresses(config, report):
         message = f"{config.interface} has no address"
         return Verdict(ready=False, reason="NoAddress", message=message, hint="run: windrow apply")
     return said
+
+
+def _without_ipv6(config: HostNetworkConfig, report: NodeReport) -> Verdict | None:
+    """An IPv6 address that is not there because that is switched off."""
+    link = report.observed.state.links.get(config.interface)
+    said = config.ips.get(report.node, ()) if config.mode is AddressMode.STATIC else ()
+    lost = sorted(address for address in said if ":" in address and address not in addresses(config, report))
+    off = None if link is None else link.settings.get("ipv6/disable_ipv6")
+    if link is None or not lost or off == "0":
+        return None
+    why, hint = off_words(config.interface, absent=off is None)
+    message = f"{', '.join(lost)} is left out: {why}"
+    return Verdict(ready=False, reason="IPv6Off", message=message, hint=hint)
 
 
 def _waiting(config: HostNetworkConfig, report: NodeReport) -> Verdict:

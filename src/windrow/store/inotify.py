@@ -166,8 +166,8 @@ _MASK_ADD = 0x20000000
 
 
 class FileWatch:
-    """Whether somebody wrote to some files, sysctls for example, of which nobody else tells. One that is missing is
-    looked for again by `look`.
+    """Whether somebody wrote to some files, sysctls for example, of which nobody else tells. One that is missing, or is
+    another file by now under the same name, is looked for again by `look`.
 
     inotify hears of writes below /proc/sys as of any others (`vfs_write: fsnotify_modify`), as long as the inode stays
     the same; so the file is held open.
@@ -175,38 +175,68 @@ class FileWatch:
 
     def __init__(self, paths: Iterable[str], mask: In = In.MODIFY) -> None:
         """`mask`: what there is to hear of. Raises StoreError."""
-        self._held: dict[str, int | None] = dict.fromkeys(paths)
+        self._held: dict[str, tuple[int, int] | None] = {}
+        """Path -> its descriptor, and inotify's of it."""
         self._mask = mask
         self._libc = ctypes.CDLL(None, use_errno=True)
         self._fd: int = self._libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
         if self._fd < 0:
             raise _error(Path("inotify"), "watch for changes", ctypes.get_errno())
-        self.look()
+        self.hold(paths)
 
     def close(self) -> None:
-        for fd in self._held.values():
-            if fd is not None:
-                os.close(fd)
+        for held in self._held.values():
+            if held is not None:
+                os.close(held[0])
         os.close(self._fd)
 
     def fileno(self) -> int:
         return self._fd
 
+    def hold(self, paths: Iterable[str]) -> None:
+        """These are the files from now on."""
+        wanted = dict.fromkeys(paths)
+        for path in [path for path in self._held if path not in wanted]:
+            self._drop(path)
+            del self._held[path]
+        self._held = wanted | self._held
+        self.look()
+
     def look(self) -> None:
-        for path in [path for path, fd in self._held.items() if fd is None]:
+        for path, held in list(self._held.items()):
+            if held is not None and _is_file(path, held[0]):
+                continue
+            self._drop(path)
             try:
-                self._held[path] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+                fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
             except OSError:
-                continue  # its module is not loaded
-            self._libc.inotify_add_watch(self._fd, os.fsencode(path), int(self._mask))
+                continue  # its module is not loaded, its link not there
+            self._held[path] = fd, self._libc.inotify_add_watch(self._fd, os.fsencode(path), int(self._mask))
+
+    def _drop(self, path: str) -> None:
+        if (held := self._held[path]) is not None:
+            self._libc.inotify_rm_watch(self._fd, held[1])
+            os.close(held[0])
+            self._held[path] = None
 
     def read(self) -> bool:
         """Whether one was written to since the last time."""
         heard = False
         with suppress(BlockingIOError):
-            while os.read(self._fd, _READ):
-                heard = True
+            while data := os.read(self._fd, _READ):
+                at = 0
+                while at < len(data):
+                    _, mask, _, length = _EVENT.unpack_from(data, at)
+                    at += _EVENT.size + length
+                    heard |= bool(mask & int(self._mask | In.Q_OVERFLOW))
         return heard
+
+
+def _is_file(path: str, fd: int) -> bool:
+    try:
+        return os.path.samestat(os.stat(path), os.fstat(fd))
+    except OSError:
+        return False
 
 
 def _below(place: Path) -> list[Path]:

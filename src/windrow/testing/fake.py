@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import assert_never
 
+from windrow.model.bridging import BRIDGE_NETFILTER
 from windrow.model.facts import KernelFeatures, Nic
 from windrow.model.host import (
     OWNER_GROUP,
@@ -62,7 +63,6 @@ from windrow.testing.table import table
 from windrow.testing.traffic import Interruption
 
 NIC_KINDS = frozenset({DEVICE, "veth", "dummy"})
-BRIDGE_NETFILTER = "net.bridge.bridge-nf-call-iptables"
 
 
 class Crashed(Exception):
@@ -81,7 +81,7 @@ class FakeKernel:
         self.interruptions: list[Interruption] = []
         self._features = features or KernelFeatures(bridge_netfilter=True)
         if self._features.bridge_netfilter:
-            self.machine.sysctls[BRIDGE_NETFILTER] = "1"
+            self.machine.sysctls |= dict.fromkeys(BRIDGE_NETFILTER, "1")
         self._fail: tuple[int, int] | None = None
         self._crash: int | None = None
 

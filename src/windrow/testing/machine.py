@@ -36,12 +36,12 @@ from windrow.model.host import (
 )
 from windrow.model.marks import mark_of
 from windrow.model.steps import SetLink, SetMark, SetPort, SetSnooping, SetVlans
-from windrow.model.values import IfName, VidSet
+from windrow.model.values import IPV6_MTU_MIN, IfName, VidSet
 from windrow.testing.bonding import BondParameters, Refused
 
 ZERO_MAC = "00:00:00:00:00:00"
 LOW_MTU, HIGH_MTU, DEFAULT_MTU = 68, 65535, 1500
-IPV6_MIN_MTU = 1280
+FRESH_SETTINGS = {"ipv6/accept_ra": "1", "ipv6/disable_ipv6": "0"}
 DEVICE = "device"
 FRESH_PORT = PortVlans(pvid=1, untagged=VidSet.of([1]))
 """default_pvid (`nbp_vlan_init`, `br_vlan_init`)."""
@@ -81,8 +81,8 @@ class Device:
     addrs: list[str] = field(default_factory=list)
     details: dict[str, Details] = field(default_factory=dict)
     """Of the addresses that were given with some."""
-    settings: dict[str, str] = field(default_factory=dict)
-    """`ipv6/accept_ra` -> `1`: the ones that were set."""
+    settings: dict[str, str] = field(default_factory=lambda: dict(FRESH_SETTINGS))
+    """The ones that were set, and those that every link begins with."""
     master: Device | None = None
     parent: Device | None = None
     joined: int = 0
@@ -328,8 +328,11 @@ class Machine:
         if device.mtu == mtu:
             return
         device.mtu = mtu
-        if mtu < IPV6_MIN_MTU:
+        if mtu < IPV6_MTU_MIN:
             device.addrs = [a for a in device.addrs if ":" not in a]  # addrconf_notify
+            device.settings = {key: value for key, value in device.settings.items() if not key.startswith("ipv6/")}
+        elif not FRESH_SETTINGS.keys() <= device.settings.keys():
+            device.settings |= FRESH_SETTINGS
         for vlan in self.vlans_on(device):
             if vlan.mtu > mtu:
                 self.put_mtu(vlan, mtu)
@@ -583,6 +586,8 @@ class Machine:
     def set_sysctl(self, key: str, value: str) -> None:
         parts = key.split("/")
         if parts[0] == "net" and parts[2:3] == ["conf"] and parts[3] in self.devices:
+            if parts[1] == "ipv6" and self.devices[parts[3]].mtu < IPV6_MTU_MIN:
+                raise Refused(errno.ENOENT)
             self.devices[parts[3]].settings[f"{parts[1]}/{parts[4]}"] = value
         elif key in self.sysctls:
             self.sysctls[key] = value
@@ -595,8 +600,10 @@ class Machine:
         self.rules.remove(rule)
 
     def add_addr(self, device: Device, addr: str, details: Details | None = None) -> None:
-        if ":" in addr and device.mtu < IPV6_MIN_MTU:
+        if ":" in addr and device.mtu < IPV6_MTU_MIN:
             raise Refused(errno.EINVAL)  # ipv6_add_dev
+        if ":" in addr and device.settings.get("ipv6/disable_ipv6") != "0":
+            raise Refused(errno.EACCES)  # addrconf_add_dev
         if addr not in device.addrs:
             device.addrs.append(addr)
         device.details.pop(addr, None)
@@ -607,7 +614,7 @@ class Machine:
         """`__inet_del_ifa`: with a network's first address go its others (promote_secondaries is off), and with the
         link's last one the IPv4 routes (`fib_disable_ip`)."""
         if addr not in device.addrs:
-            no_ipv6 = ":" in addr and device.mtu < IPV6_MIN_MTU
+            no_ipv6 = ":" in addr and device.mtu < IPV6_MTU_MIN
             raise Refused(errno.ENXIO if no_ipv6 else errno.EADDRNOTAVAIL)  # inet6_addr_del, inet_rtm_deladdr
         interface = ip_interface(addr)
         siblings = [a for a in device.addrs if ip_interface(a).network == interface.network]

@@ -12,7 +12,7 @@ import os
 import selectors
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -24,6 +24,7 @@ from windrow.apps.round import Report
 from windrow.model.lazy import dataclass
 from windrow.model.problems import WindrowError
 from windrow.netlink.events import Events
+from windrow.netlink.modules import ModuleEvents
 from windrow.store.inotify import FileWatch, In, Watch
 from windrow.store.paths import Paths
 
@@ -322,13 +323,32 @@ class DiskNews:
     def deadline(self) -> float | None:
         return None
 
-    def look(self) -> None:
-        """What is to be watched may have come since."""
-        if isinstance(self._watch, FileWatch):
-            self._watch.look()
+    def hold(self, paths: Iterable[str]) -> None:
+        """These are the files that are to be watched; they may have come since."""
+        assert isinstance(self._watch, FileWatch)
+        self._watch.hold(paths)
 
     def close(self) -> None:
         self._watch.close()
+
+
+class ModuleNews:
+    """A module came, and with it settings that were not there before."""
+
+    def __init__(self, events: ModuleEvents) -> None:
+        self._events = events
+
+    def fds(self) -> Mapping[int, int]:
+        return {self._events.fileno(): selectors.EVENT_READ}
+
+    def ready(self, fd: int) -> bool:
+        return self._events.read()
+
+    def deadline(self) -> float | None:
+        return None
+
+    def close(self) -> None:
+        self._events.close()
 
 
 class LockNews:

@@ -20,18 +20,20 @@ from windrow.apps.agent.face import Face
 from windrow.apps.agent.http import Listener, listen
 from windrow.apps.agent.keeper import Keeper
 from windrow.apps.agent.log import Log
-from windrow.apps.agent.loop import DiskNews, Kept, KernelNews, LockNews, Loop, Part, Pulse, Signals
+from windrow.apps.agent.loop import DiskNews, Kept, KernelNews, LockNews, Loop, ModuleNews, Part, Pulse, Signals
 from windrow.apps.known import agent_status
 from windrow.apps.round import Report
 from windrow.apps.round.here import here
 from windrow.apps.safe import watchdog
-from windrow.compile.node import BRIDGE_NETFILTER
+from windrow.model.bridging import BRIDGE_NETFILTER
 from windrow.model.lazy import dataclass
 from windrow.model.problems import WindrowError
+from windrow.netlink.devconf import place
 from windrow.netlink.errors import KernelError
 from windrow.netlink.events import Events
 from windrow.netlink.kernel import Kernel as Rtnetlink
 from windrow.netlink.lock import locked
+from windrow.netlink.modules import ModuleEvents
 from windrow.services import systemd
 from windrow.store.inotify import FileWatch, Watch
 from windrow.store.paths import Paths
@@ -39,6 +41,7 @@ from windrow.store.paths import Paths
 if TYPE_CHECKING:
     from windrow.apps.engine import Kernel
 
+_NETFILTER = [f"/proc/sys/{key.replace('.', '/')}" for key in BRIDGE_NETFILTER]
 ONCE_S = 60.0
 """How long `--once` waits for another one's lock, and for files that are being written."""
 
@@ -161,13 +164,13 @@ def _ears(options: Options, loop: Callable[[], Loop], held: contextlib.ExitStack
         watch = Watch([paths.manifests])
         return DiskNews(watch, lambda: loop().heard_of_manifests(watch.take_complete()))
 
-    sysctl = f"/proc/sys/{BRIDGE_NETFILTER.replace('.', '/')}"
     signals = Signals(held.enter_context(_wakeup()), lambda number: _signalled(number, loop()))
     return _Ears(
         kernel=kept("the kernel's announcements", lambda: KernelNews(Events(), options.log)),
         clients=kept("DHCP", lambda: _clients(options)),
-        sysctls=kept("changes of sysctls", lambda: DiskNews(FileWatch([sysctl]))),
+        sysctls=kept("changes of sysctls", lambda: DiskNews(FileWatch(_NETFILTER))),
         others=(
+            kept("the modules that are loaded", lambda: ModuleNews(ModuleEvents("br_netfilter"))),
             kept("changes of manifests", manifests),
             kept("changes of records", lambda: DiskNews(Watch([paths.ports, paths.leases], deep=False))),
             kept("locks", lambda: LockNews(paths, lambda: loop().keeper.waits_for_lock)),
@@ -198,7 +201,7 @@ def _face(options: Options, pulse: Callable[[], Pulse]) -> Face:
 def _after_a_round(ears: _Ears, face: Face, keeper: Keeper, found: Report | None) -> None:
     if found is not None:
         ears.kernel.use(lambda part: _hear(part, found))
-    ears.sysctls.use(_look_again)
+        ears.sysctls.use(lambda part: _hold_sysctls(part, found))
     face.publish(keeper.snapshot())
 
 
@@ -207,9 +210,12 @@ def _hear(part: Part, found: Report) -> None:
     part.after(found)
 
 
-def _look_again(part: Part) -> None:
+def _hold_sysctls(part: Part, found: Report) -> None:
+    """Those that are wanted, and those that a module may have brought since."""
     assert isinstance(part, DiskNews)
-    part.look()
+    links = found.left.compiled.state.links.values()
+    own = (f"/proc/sys/{place(key, link.name)}" for link in links for key in link.settings)
+    part.hold([*_NETFILTER, *own])
 
 
 def _begun(face: Face) -> None:

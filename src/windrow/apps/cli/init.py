@@ -18,12 +18,13 @@ from windrow.apps.known import known
 from windrow.apps.round.carry_out import not_permitted
 from windrow.apps.safe import seed
 from windrow.compile import Compiled
+from windrow.compile.routers import NOT_TAKEN, TAKEN, takes_routers
 from windrow.model import names
 from windrow.model.bonding import BondMode
 from windrow.model.checkpoint import PROBE_S, Probe
 from windrow.model.cluster import Cluster
 from windrow.model.facts import Nic
-from windrow.model.host import MAIN_TABLE, HostState, Route
+from windrow.model.host import ACCEPT_RA, MAIN_TABLE, HostState, Route
 from windrow.model.objects import AddressMode
 from windrow.model.problems import Problem, ProblemsError, Severity
 from windrow.model.steps import Impact
@@ -270,9 +271,13 @@ def _origin(paths: Paths, sight: Sight, fresh: list[Nic], usual: Mapping[str, st
 
 
 def _own_settings(sight: Sight, nic: IfName, usual: Mapping[str, str]) -> dict[str, str]:
-    """What was set for the NIC itself: what every new link begins with need not be carried to another."""
+    """What was set for the NIC itself: what every new link begins with need not be carried to another. Whether it took
+    routers is always said: what it has itself depends on more than that one setting, and others on it."""
     found = sight.observed.state.links[nic].settings
-    return {key: value for key, value in found.items() if usual.get(key, value) != value}
+    own = {key: value for key, value in found.items() if usual.get(key, value) != value}
+    if ACCEPT_RA in found:
+        own[ACCEPT_RA] = TAKEN if takes_routers(nic, sight.observed) else NOT_TAKEN
+    return own
 
 
 # -- back ------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from windrow.apps.cni import bridges
 from windrow.apps.cni.bridges import changing, quietly
 from windrow.apps.cni.host import Host
 from windrow.apps.cni.undo import Undo
-from windrow.netlink import links, ports, sysctl
+from windrow.netlink import forwarding, links, ports
 from windrow.netlink.enter import inside
 from windrow.netlink.errors import AlreadyThere, NoSuchLink
 from windrow.netlink.ports import Seen
@@ -33,7 +33,6 @@ from windrow.services import plugins
 
 SETTLE_S = 10.0
 """For duplicate address detection, which takes a second, or two where others look for the same address."""
-_FORWARDING = {"4": "net/ipv4/ip_forward", "6": "net/ipv6/conf/all/forwarding"}
 
 
 # IPAM ---------------------------------------------------------------------------------------------
@@ -138,8 +137,7 @@ def make_gateway(config: BridgeConfig, addressing: Addressing, host: Host, undo:
             made.append(Interface(name=own.name, mac=own.mac))
         _give_addresses(config, _found(config.gateway_link, host), addressing.gateways, host, undo)
     for family in addressing.families:
-        if sysctl.read(_FORWARDING[family]) != "1":
-            sysctl.write(_FORWARDING[family], "1")
+        forwarding.switch_on(family)
     return made
 
 
@@ -153,10 +151,18 @@ def _give_addresses(config: BridgeConfig, link: Seen, wanted: tuple[str, ...], h
         raise CniError(IN_THE_WAY, message, f"it has {', '.join(others)}; forceAddress replaces it")
     if others:
         _take_addresses(list(others), present, link, host, undo)
+    if any(family_of(cidr) == "6" for cidr in wanted):
+        _allow_ipv6(link.name, undo)
     for cidr in wanted:
         if cidr not in present:
             rtnl.run(links.add_addr(link.ifindex, cidr, name=link.name))
             undo.note(lambda cidr=cidr: rtnl.run(links.del_addr(link.ifindex, cidr, name=link.name)))  # type: ignore[misc]
+
+
+def _allow_ipv6(link: str, undo: Undo) -> None:
+    """A host on which IPv6 is switched off keeps that, but for the link that its administrator wants an address on."""
+    if (old := forwarding.allow_ipv6(link)) is not None:
+        undo.note(lambda: quietly(f"net/ipv6/conf/{link}/disable_ipv6", old))
 
 
 def _take_addresses(cidrs: list[str], present: Mapping[str, Message], link: Seen, host: Host, undo: Undo) -> None:
@@ -183,7 +189,8 @@ def _gateway_link(config: BridgeConfig, host: Host, undo: Undo) -> Seen:
     undo.note(lambda: rtnl.run(links.delete(name)))
     pvid = bridges.default_pvid(bridge)
     bridges.join(host, _found(port, host), config.gateway_vlans(pvid), pvid)
-    quietly(f"net/ipv6/conf/{port}/accept_ra", "0")
+    for end in (port, name):
+        quietly(f"net/ipv6/conf/{end}/accept_ra", "0")
     rtnl.run(links.set_link(name, up=True), links.set_link(port, up=True))
     return _found(name, host)
 

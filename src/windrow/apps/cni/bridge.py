@@ -22,7 +22,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from windrow.apps.cni import bridges, sandbox
+from windrow.apps.cni import bridges, routers, sandbox
 from windrow.apps.cni.bridges import changing
 from windrow.apps.cni.host import Host
 from windrow.apps.cni.undo import Undo
@@ -151,6 +151,7 @@ class _Add:
         pvid = bridges.default_pvid(bridge)
         bridges.join(self._host, port, config.vlans(pvid), pvid, hairpin=config.hairpin, isolated=config.isolated)
         bridges.quietly(f"net/ipv6/conf/{self._port}/accept_ra", "0")
+        routers.choose(config, ifname, pod)
         if not config.ipam and not config.interface_down:
             with opened_inside(pod, Rtnl) as in_pod:
                 in_pod.run(links.set_link(ifname, up=True))

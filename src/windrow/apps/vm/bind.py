@@ -12,12 +12,12 @@ from pathlib import Path
 
 from windrow.model.host import MAIN_TABLE, RTPROT_KERNEL, Route
 from windrow.model.values import IfName, Mac
-from windrow.netlink import links, netns, sysctl, tap
+from windrow.netlink import forwarding, links, netns, sysctl, tap
 from windrow.netlink.errors import KernelError, NoSuchLink, NotSupported
 from windrow.netlink.kernel import Kernel
 from windrow.netlink.sock import Message, Rtnl
 from windrow.port.vm import dhcp, masquerade
-from windrow.port.vm.binding import NicPlan, PodNic, PodRoute, Sysctl
+from windrow.port.vm.binding import NicPlan, PodNic, PodRoute
 from windrow.port.vm.names import NicNames
 from windrow.services import dnsmasq, netfilter, process
 from windrow.store import records
@@ -67,7 +67,7 @@ def connect(kernel: Kernel, namespace: int, plan: NicPlan) -> None:
     if plan.moved is not None:
         _move(kernel, plan)
     _make_tap(rtnl, namespace, plan)
-    netns.opened_in(namespace, lambda: _set(plan.sysctls))
+    netns.opened_in(namespace, lambda: _set(plan))
     bridge = plan.bridge.name
     index = rtnl.index(bridge)
     rtnl.run(*(links.add_addr(index, address, nodad=True, name=bridge) for address in plan.bridge.addresses))
@@ -133,8 +133,10 @@ def _make_tap(rtnl: Rtnl, namespace: int, plan: NicPlan) -> None:
     )
 
 
-def _set(sysctls: Iterable[Sysctl]) -> None:
-    for one in sysctls:
+def _set(plan: NicPlan) -> None:
+    for family in plan.forwards:
+        forwarding.switch_on(family, own=(plan.pod,))
+    for one in plan.sysctls:
         try:
             sysctl.write(one.path, one.value)
         except KernelError as error:

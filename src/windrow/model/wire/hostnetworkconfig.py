@@ -14,7 +14,7 @@ from windrow.model.wire.text import quoted
 
 FIELDS = (
     *("description", "clusterNetwork", "vlanID", "mode", "ips", "nodeSelector", "underlay"),
-    *("gateway", "metric", "routes", "defaultRoute", "mtu"),
+    *("gateway", "metric", "routes", "defaultRoute", "routerAdvertisements", "mtu"),
 )
 MAX_IPS = 500
 MAX_ROUTES = 100
@@ -131,9 +131,14 @@ def _routing(spec: Table, mode: AddressMode | None) -> HostRouting:
         gateway.wrong("mode-field", "means nothing with mode dhcp: the server names the router", hint)
     if server and mode is AddressMode.STATIC:
         server.wrong("mode-field", "means nothing with mode static: there is no server", "name the router: gateway")
-    metric = spec.integer("metric", 0, METRIC_MAX)
-    routes = tuple(_routes(spec))
-    return HostRouting(gateways=gateways or (), metric=metric, routes=routes, from_server=from_server)
+    advertised = spec.get("routerAdvertisements")
+    return HostRouting(
+        gateways=gateways or (),
+        metric=spec.integer("metric", 0, METRIC_MAX),
+        routes=tuple(_routes(spec)),
+        from_server=from_server,
+        advertised=advertised.flag() if advertised else None,
+    )
 
 
 def _routes(spec: Table) -> Iterator[HostRoute]:
@@ -176,6 +181,8 @@ def _write_routing(routing: HostRouting) -> dict[str, Any]:
         spec["routes"] = [_write_route(route) for route in routing.routes]
     if routing.from_server is not None:
         spec["defaultRoute"] = routing.from_server
+    if routing.advertised is not None:
+        spec["routerAdvertisements"] = routing.advertised
     return spec
 
 

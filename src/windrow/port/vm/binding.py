@@ -90,7 +90,9 @@ class Sysctl:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NicPlan:
-    """All devices first (down), then `sysctls`, then up; then the rules of `masquerade` and the server of `dhcp`."""
+    """All devices first (down), then `sysctls`, then up; then the rules of `masquerade` and the server of `dhcp`.
+
+    `forwards`: the families, `4` and `6`, in which the pod is the guest's router."""
 
     nic: GuestNic
     index: int
@@ -100,6 +102,7 @@ class NicPlan:
     guest_mac: Mac
     moved: Moved | None = None
     sysctls: tuple[Sysctl, ...] = ()
+    forwards: tuple[str, ...] = ()
     dhcp: DhcpAnswer | None = None
     masquerade: Masquerade | None = None
 
@@ -179,6 +182,7 @@ def _masqueraded(
         tap=tap,
         guest_mac=nic.mac or pod.mac,
         sysctls=_routing(names.bridge, names.tap, six=len(pairs) > 1),
+        forwards=("4", "6")[: len(pairs)],
         dhcp=DhcpAnswer(
             bridge=names.bridge,
             mac=nic.mac or pod.mac,
@@ -202,14 +206,13 @@ def _masqueraded(
 def _routing(bridge: IfName, tap: IfName, *, six: bool) -> tuple[Sysctl, ...]:
     """What makes a router of the pod. IPv6 of the bridge: the address is there at once, nobody else can have it."""
     found = [
-        Sysctl(path="net/ipv4/ip_forward", value="1"),
         Sysctl(path=f"net/ipv4/conf/{bridge}/route_localnet", value="1"),
         _without_ipv6(tap),
     ]
     if not six:
         return (*found, _without_ipv6(bridge))
     found += [
-        Sysctl(path="net/ipv6/conf/all/forwarding", value="1"),
+        Sysctl(path=f"net/ipv6/conf/{bridge}/disable_ipv6", value="0"),
         Sysctl(path=f"net/ipv6/conf/{bridge}/accept_dad", value="0"),
     ]
     return tuple(found)
