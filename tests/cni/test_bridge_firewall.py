@@ -130,3 +130,39 @@ def test_many_at_once(host: Any, nft: Any) -> None:
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(both, range(8)))
     assert "cni-br-iface" not in nft() and host.links() == {"br0"}
+
+
+@ours("the reference looks at its rules no more once they are made")
+@pytest.mark.parametrize(
+    ("harm", "said"),
+    [
+        ("flush ruleset", "there are none"),
+        ("flush chain bridge nat PREROUTING", "nothing leads to it from PREROUTING"),
+        ("flush chain bridge nat cni-br-iface-c1-eth0-mac", "chain cni-br-iface-c1-eth0-mac has other rules"),
+    ],
+)
+def test_check_tells_of_rules_that_are_gone(host: Any, pod: Any, nft: Any, harm: str, said: str) -> None:
+    config = {**config_of(host), "cniVersion": "1.0.0"}
+    result = host.add(pod, config)
+    assert host.check(pod, config, result).exit == 0
+    host.tool("nft", *harm.split())
+    done = host.check(pod, config, result)
+    assert done.exit == 1
+    message = json.loads(done.stdout)["msg"]
+    assert f"the rules of macspoofchk ({MAC}) are not as they were made: {said}" in message
+
+
+@ours("it is first in its chain, and so nobody's rule lets anything past it")
+def test_in_front_of_rules_of_others(host: Any, nft: Any) -> None:
+    host.tool(
+        "nft", "add table bridge nat; add chain bridge nat PREROUTING { type filter hook prerouting priority -300; }"
+    )
+    host.tool("nft", "add rule bridge nat PREROUTING accept")
+    one, two = host.pod(), host.pod()
+    host.add(one, config_of(host), CNI_CONTAINERID="c1")
+    host.add(two, host.config(), CNI_CONTAINERID="c2")
+    with one.packets() as sending, two.packets() as listening:
+        for source in (FORGED, MAC):
+            sending.send(frame(source, source.encode()))
+        heard = listening.recv(2000)
+    assert MAC.encode() in heard and FORGED.encode() not in heard

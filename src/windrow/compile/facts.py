@@ -48,6 +48,7 @@ def node_facts(
         asking=known.asking,
         agent=known.agent,
         memory=known.memory,
+        filters_unread=observed.filters_unread,
         origin=known.origin,
         addrs={ours.get(name, name): link.addrs for name, link in observed.state.links.items() if link.addrs},
         routed=frozenset(

@@ -7,6 +7,7 @@ from dataclasses import fields
 from typing import assert_never
 
 from windrow.model.host import MAIN_TABLE, Bond, Bridge, BridgePort, Link, LinkFlags, PortVlans, Route, Rule, VlanIf
+from windrow.model.ports import SHORT_ID
 from windrow.model.problems import Problem, Severity
 from windrow.model.steps import (
     Action,
@@ -20,12 +21,14 @@ from windrow.model.steps import (
     DelRoute,
     DelRule,
     Delta,
+    DropFilter,
     Failure,
     Impact,
     Plan,
     RenameLink,
     SetBond,
     SetBridge,
+    SetFilter,
     SetLink,
     SetMark,
     SetMaster,
@@ -152,7 +155,7 @@ def sign(action: Action, style: Style = PLAIN) -> str:
     match action:
         case CreateLink() | AddAddr() | AddRoute() | AddRule():
             return style.green("+")
-        case DeleteLink() | DelAddr() | DelRoute() | DelRule():
+        case DeleteLink() | DelAddr() | DelRoute() | DelRule() | DropFilter():
             return style.red("-")
         case _:
             return style.yellow("~")
@@ -184,6 +187,8 @@ def action_words(action: Action) -> str:
             return _routing_words(action)
         case SetSysctl(key=key, value=value):
             return f"sysctl {key}={value}"
+        case SetFilter() | DropFilter():
+            return _filter_words(action)
         case AwaitCarrier(timeout_ms=timeout):
             return f"wait for carrier, at most {timeout / 1000:g} s"
         case _:
@@ -197,6 +202,15 @@ def _routing_words(action: AddRoute | DelRoute | AddRule | DelRule) -> str:
             return f"{verb} route {route_words(route)}"
         case AddRule(rule=rule) | DelRule(rule=rule):
             return f"{verb} rule {rule_words(rule)}"
+
+
+def _filter_words(action: SetFilter | DropFilter) -> str:
+    match action:
+        case SetFilter(filter=wanted, parts=parts):
+            said = [f"{part} {wanted.parts[part]}" for part in parts]
+            return f"rules of the packet filter: {'; '.join(said)}"
+        case DropFilter(filter=gone):
+            return f"take away the rules of {gone.ifname} of container {gone.container_id[:SHORT_ID]}, which is gone"
 
 
 def _set_options(action: SetMark | SetBond | SetBridge | SetPort | SetSlave | SetVlanFlags) -> str:

@@ -21,11 +21,13 @@ from windrow.model.steps import (
     DelRoute,
     DelRule,
     Delta,
+    DropFilter,
     Failure,
     Plan,
     RenameLink,
     SetBond,
     SetBridge,
+    SetFilter,
     SetLink,
     SetMark,
     SetMaster,
@@ -111,6 +113,10 @@ def action_value(action: Action) -> dict[str, Any]:
             return {"name": name, "iif": rule.iif, "oif": rule.oif}
         case SetSysctl(key=key, value=value):
             return {"name": "set-sysctl", "key": key, "value": value}
+        case SetFilter(filter=wanted, parts=parts):
+            return {"name": "set-filter", "parts": {part: wanted.parts[part] for part in parts}}
+        case DropFilter(filter=gone):
+            return {"name": "drop-filter", "containerID": gone.container_id, "interface": gone.ifname}
         case AwaitCarrier(timeout_ms=timeout, settle_ms=settle):
             return {"name": "await-carrier", "timeoutMs": timeout, "settleMs": settle}
         case _:

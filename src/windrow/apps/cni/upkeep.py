@@ -17,6 +17,7 @@ from windrow.apps.cni.dispatch import Answer, answer
 from windrow.apps.cni.host import Host
 from windrow.apps.cni.meta import namespace, same_namespace
 from windrow.apps.cni.sandbox import is_namespace
+from windrow.apps.filters import PortFilters
 from windrow.model.attachments import Attached
 from windrow.model.lazy import dataclass
 from windrow.model.ports import PortRecord
@@ -35,6 +36,8 @@ CLEANUP_S = 2.0
 META_TYPE = "windrow"
 CHECK_VERSION = "1.0.0"
 """A configuration of an older one has no CHECK; Debian's IPAM plugins know no newer one."""
+LISTED_S = 1.0
+"""How long checks of many ports go by one listing of the packet filter."""
 PROGRAMS = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -160,6 +163,7 @@ def _removal_of_all(record: Attached) -> Call:
 
 def checks(host: Host) -> Iterator[tuple[str, str]]:
     """Each port in words, and what is wrong with it; empty if nothing is. Raises KernelError."""
+    host.filters = PortFilters(fresh_s=LISTED_S)
     for record in host.records.all():
         try:
             problem = _check(record, host).make(host)
