@@ -17,8 +17,8 @@ from windrow.services.errors import ServiceError
 from windrow.services.firewall import LEGACY, SYSTEM, Firewall
 
 FRESH_S = 30.0
-"""How long the agent goes by a listing. Of changes of nftables it hears, and forgets what it had; of those of
-iptables-legacy the kernel tells nobody, and so they are found so late."""
+"""How long the agent goes by a listing. Of changes of nftables it hears, and forgets what it had; those by iptables,
+of which the kernel need not tell, are found so late."""
 
 
 class PortFilters:
@@ -123,6 +123,6 @@ def _variant(backend: str) -> str:
 
 
 def unannounced(filters: Filters) -> bool:
-    """Whether some of these are where nobody hears of a change. What `iptables` is here is not asked: it may be the
-    legacy one."""
+    """Whether some of these are where nobody hears of a change: the legacy iptables announces none, and the other
+    one's table is often changed by others."""
     return any(one.masquerade and one.backend != NFTABLES for one in filters.values())

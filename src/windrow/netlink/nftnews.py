@@ -1,6 +1,6 @@
 """What nftables announces: tables, chains and rules that changed (NFNLGRP_NFTABLES). It only says that one should look.
 
-Rules that iptables makes by way of nftables are among them; those of iptables-legacy the kernel announces to nobody.
+Only of the tables that were asked for: a node's service proxy may change its own several times a second.
 """
 
 from __future__ import annotations
@@ -25,16 +25,18 @@ _MESSAGES_MAX = 4096
 _HEADER = struct.Struct("=BBH")
 """struct nfgenmsg: family, version, resource id."""
 _ATTRIBUTE = struct.Struct("=HH")
+_FAMILIES = {"inet": 1, "ip": 2, "bridge": 7, "ip6": 10}
+"""NFPROTO_*."""
 _TABLE = 1
 """NFTA_TABLE_NAME, NFTA_CHAIN_TABLE, NFTA_RULE_TABLE: the name of the table comes first in all of them."""
 
 
 class NftNews:
-    """A socket that hears of changes of the tables with these names, from its making on. Never blocks. Raises
+    """A socket that hears of changes of these tables, by family and name, from its making on. Never blocks. Raises
     KernelError, where this kernel has no nftables for one."""
 
-    def __init__(self, tables: Collection[str], netns: namespaces.Netns = None) -> None:
-        self._tables = frozenset(name.encode() for name in tables)
+    def __init__(self, tables: Collection[tuple[str, str]], netns: namespaces.Netns = None) -> None:
+        self._tables = frozenset((_FAMILIES[family], name.encode()) for family, name in tables)
         if netns is None:
             self._socket = _open()
         else:
@@ -72,7 +74,7 @@ class NftNews:
             return False  # NFT_MSG_NEWGEN has a number and no name
         length, kind = _ATTRIBUTE.unpack_from(data, at)
         name = data[at + _ATTRIBUTE.size : min(at + length, end)]
-        return kind == _TABLE and name.rstrip(b"\0") in self._tables
+        return kind == _TABLE and (data[start], name.rstrip(b"\0")) in self._tables
 
 
 def _open() -> socket.socket:

@@ -10,6 +10,7 @@ import itertools
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from windrow.model.filters import MASQUERADE, NFTABLES, SPOOF, Filters, PortFilter
@@ -21,8 +22,8 @@ from windrow.port.result import family_of
 
 NFT_SPOOF = (NFTABLES, "bridge", "nat")
 NFT_MASQUERADE = (NFTABLES, "inet", "cni_plugins_masquerade")
-TABLES = (NFT_SPOOF[2], NFT_MASQUERADE[2])
-"""The names of all tables that have rules of ports; iptables' is called `nat`, too."""
+TABLES = (NFT_SPOOF[1:], NFT_MASQUERADE[1:])
+"""nft's tables with rules of ports, by family and name."""
 Listing = tuple[str, ...]
 """A table to be listed: one of nft's by family and name, or `nat` by iptables' variant and the version of IP."""
 _NOTHING_THERE = "there are no rules"
@@ -133,6 +134,7 @@ class Table:
                 yield place, rule
 
 
+@lru_cache(maxsize=2)
 def read_nft(text: str) -> Table:
     """From `nft -j list table`; an empty text is an empty table. Raises ValueError."""
     chains: dict[str, list[NftRule]] = {}
@@ -255,6 +257,7 @@ class Saved:
     jumps: Mapping[Words, Sequence[str]]
 
 
+@lru_cache(maxsize=4)
 def read_saved(text: str) -> Saved:
     """From `iptables-save -t nat`, or from a text for `iptables-restore`."""
     chains: dict[str, list[Words]] = {}
