@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from windrow.netlink import links, netns
+
 ours = pytest.mark.ours
 
 REFUSED = 101
@@ -166,3 +168,28 @@ def test_in_front_of_rules_of_others(host: Any, nft: Any) -> None:
             sending.send(frame(source, source.encode()))
         heard = listening.recv(2000)
     assert MAC.encode() in heard and FORGED.encode() not in heard
+
+
+@ours("the reference's GC came with 1.5, and asks the runtime")
+def test_rules_without_port_and_record_are_cleared_away(host: Any, pod: Any, nft: Any) -> None:
+    """Also where no other port has any; those of a port that is there stay, be its record lost."""
+    from windrow.apps.cni.host import Host
+    from windrow.apps.cni.upkeep import left_over_rules
+
+    def look(*, remove: bool) -> list[tuple[str, str]]:
+        there = Host(host.root, "n1")
+        try:
+            return netns.opened_in(host.fd, lambda: list(left_over_rules(there, remove=remove)))
+        finally:
+            there.close()
+
+    host.add(pod, config_of(host))
+    for path in (host.root / "run/windrow/ports").glob("*.json"):
+        path.unlink()
+    assert look(remove=True) == [], "the port is there"
+    host.send(links.delete(host.ports()[0]))
+    ((about, problem),) = look(remove=False)
+    assert ("eth0 of container c1" in about, problem) == (True, "")
+    assert "macspoofchk-c1-eth0" in nft()
+    assert len(look(remove=True)) == 1
+    assert "cni-br-iface" not in nft() and look(remove=True) == []

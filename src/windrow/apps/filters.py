@@ -9,7 +9,7 @@ import errno
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 
-from windrow.model.filters import IPTABLES, NFTABLES, Filters, FiltersSeen
+from windrow.model.filters import IPTABLES, NFTABLES, Filters, FiltersSeen, PortFilter
 from windrow.model.steps import DropFilter, Failure, SetFilter, Step
 from windrow.port import filtering
 from windrow.port.filtering import NFT_SPOOF, Listing
@@ -55,6 +55,23 @@ class PortFilters:
         except ValueError as error:
             return FiltersSeen(unread=f"what nft printed is not understood: {error}")
         return FiltersSeen(filters={**found, **stale}, left_over=frozenset(stale), unread=unread)
+
+    def all_checked(self) -> Filters:
+        """All ports of ours that rules of macspoofchk lead from, be they there or not. None where nft cannot tell."""
+        try:
+            return filtering.left_over(self._listed(NFT_SPOOF), known=(), links=())
+        except (ServiceError, ValueError):
+            return {}
+
+    def drop(self, gone: Iterable[PortFilter]) -> str:
+        """Take these rules away; empty, or why that is not done."""
+        try:
+            repair = filtering.repair({}, gone, {NFT_SPOOF: self._listed(NFT_SPOOF)})
+            if repair.nft:
+                self._firewall.load(repair.nft, as_json=True)
+        except (ServiceError, ValueError) as error:
+            return str(error)
+        return ""
 
     def _list(self, needed: Iterable[Listing], *, fresh_s: float = 0.0) -> tuple[dict[Listing, str], str]:
         texts: dict[Listing, str] = {}

@@ -158,6 +158,20 @@ def _removal_of_all(record: Attached) -> Call:
     return Call(about=about, env=env, config=json.dumps(config).encode())
 
 
+def left_over_rules(host: Host, *, remove: bool) -> Iterator[tuple[str, str]]:
+    """Rules of the packet filter for ports that are gone and have no record any more: which, and why they are still
+    there. Raises KernelError, OSError."""
+    filters = PortFilters()
+    listed = filters.all_checked()
+    # Read after the rules: ADD writes its record before them.
+    known, links = {record.key for record in host.records.all()}, host.rtnl().indexes()
+    for port, gone in listed.items():
+        if port in links or gone.owner in known:
+            continue
+        about = f"rules of macspoofchk for port {port}: {gone.ifname} of container {gone.container_id}"
+        yield about, filters.drop([gone]) if remove else ""
+
+
 # What is not as it was made -----------------------------------------------------------------------
 
 
