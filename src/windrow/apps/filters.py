@@ -6,6 +6,7 @@ A look lists each table that a record needs once, whatever the number of ports, 
 from __future__ import annotations
 
 import errno
+import math
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 
@@ -77,7 +78,7 @@ class PortFilters:
         texts: dict[Listing, str] = {}
         unread: list[str] = []
         for of in sorted(needed):
-            at, text = self._kept.get(of, (-FRESH_S, ""))
+            at, text = self._kept.get(of, (-math.inf, ""))
             if self._mono() - at >= fresh_s:
                 try:
                     text = self._listed(of)

@@ -149,11 +149,11 @@ def read_nft(text: str) -> Table:
                     hooks[chain["name"]] = str(chain.get("type")), str(chain["hook"])
             elif rule := item.get("rule"):
                 one = NftRule(handle=rule["handle"], comment=str(rule.get("comment", "")), expr=rule["expr"])
-                chain = chains.setdefault(rule["chain"], [])
-                places.setdefault((rule["chain"], one.comment.partition(",")[0]), []).append(len(chain))
+                rules = chains.setdefault(rule["chain"], [])
+                places.setdefault((rule["chain"], one.comment.partition(",")[0]), []).append(len(rules))
                 if any(word in part for part in one.expr if isinstance(part, dict) for word in _ENDS):
-                    ends.setdefault(rule["chain"], []).append(len(chain))
-                chain.append(one)
+                    ends.setdefault(rule["chain"], []).append(len(rules))
+                rules.append(one)
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"no listing of nft: {error!r}") from error
     return Table(chains=chains, hooks=hooks, places=places, ends=ends)
@@ -259,7 +259,12 @@ class Saved:
 
 @lru_cache(maxsize=4)
 def read_saved(text: str) -> Saved:
-    """From `iptables-save -t nat`, or from a text for `iptables-restore`."""
+    """From `iptables-save -t nat`."""
+    return _parsed(text)
+
+
+def _parsed(text: str) -> Saved:
+    """The same, also from a text for `iptables-restore`."""
     chains: dict[str, list[Words]] = {}
     jumps: dict[Words, list[str]] = {}
     for line in text.splitlines():
@@ -276,7 +281,7 @@ def read_saved(text: str) -> Saved:
 
 def _masquerading_saved(saved: Saved, want: PortFilter, program: str) -> str:
     chain = firewall.iptables_chain(want.network, want.container_id)
-    expected = read_saved(program).chains
+    expected = _parsed(program).chains
     sources = dict(_sources(expected[_LAST]))
     jumps = {source: ("-s", network, "-j", chain) for source, network in sources.items()}
     if not saved.chains.get(chain) and not any(jump in saved.jumps for jump in jumps.values()):
@@ -379,7 +384,7 @@ def _restore_anew(saved: Saved, want: PortFilter, program: str) -> Iterator[str]
     """The old jumps go; the chain is emptied by its declaration. In front of all others where one of these lets
     everything past. Another interface of the container in the same network shares the chain, and keeps its jumps."""
     chain = firewall.iptables_chain(want.network, want.container_id)
-    sources = dict(_sources(read_saved(program).chains[_LAST]))
+    sources = dict(_sources(_parsed(program).chains[_LAST]))
     others = [words for words in saved.jumps if not words[-1].startswith("CNI-")]
     behind = any(_takes_all(words, source) for words in others for source in sources)
     for network in sources.values():
