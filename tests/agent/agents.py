@@ -52,27 +52,27 @@ class Host:
 
     # The agent ------------------------------------------------------------------------------------
 
-    def start(self) -> None:
-        """It works when this returns, or not yet."""
+    def start(self, *, steady: bool = True) -> None:
+        """It works when this returns, or not yet. `steady`: see `Steady`."""
         assert not self.pid
         self.pid = os.fork()
         if self.pid == 0:
             try:
-                self._be_the_agent()
+                self._be_the_agent(steady=steady)
             except BaseException:  # noqa: BLE001 - nothing of the tests may run on in here
                 with self.log.open("a") as log:
                     traceback.print_exc(file=log)
                 os._exit(1)
             os._exit(0)
 
-    def _be_the_agent(self) -> None:
+    def _be_the_agent(self, *, steady: bool) -> None:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         gc.disable()
         enter(self.world.place(self.node))
         with self.log.open("a") as log, Kernel() as kernel:
-            steady = Steady(kernel, self.features)
+            held = Held(Steady(kernel, self.features) if steady else kernel)
             log_ = Log(log)
-            main.run(main.Options(paths=self.paths, node=self.node, open_kernel=lambda: Held(steady), log=log_))
+            main.run(main.Options(paths=self.paths, node=self.node, open_kernel=lambda: held, log=log_))
 
     def kill(self, number: int = signal.SIGKILL) -> int:
         """What its exit code was, as `os.waitstatus_to_exitcode` has it."""
@@ -163,7 +163,7 @@ class Steady:
 
     def __init__(self, kernel: Kernel, features: KernelFeatures) -> None:
         self._features = features
-        self.observe, self.run, self.nics = kernel.observe, kernel.run, kernel.nics
+        self.observe, self.run, self.nics, self.filters = kernel.observe, kernel.run, kernel.nics, kernel.filters
 
     def features(self) -> KernelFeatures:
         return self._features
@@ -172,10 +172,10 @@ class Steady:
 class Held:
     """`Options.open_kernel` of a kernel that is open."""
 
-    def __init__(self, kernel: Steady) -> None:
+    def __init__(self, kernel: Steady | Kernel) -> None:
         self._kernel = kernel
 
-    def __enter__(self) -> Steady:
+    def __enter__(self) -> Steady | Kernel:
         return self._kernel
 
     def __exit__(self, *_: object) -> None:

@@ -12,6 +12,8 @@ import pytest
 from windrow.model.host import PortVlans
 from windrow.model.values import VidSet
 from windrow.netlink import links, ports, sysctl
+from windrow.store.paths import Paths
+from windrow.store.ports import PortRecords
 
 ours = pytest.mark.ours
 
@@ -340,6 +342,24 @@ def test_masquerading_of_two_pods_is_undone_one_by_one(host: Any, masquerades: A
     host.delete(one, config, CNI_CONTAINERID="c1")
     rules = masquerades()
     assert "10.1.2.2/32" not in rules and "10.1.2.3/32" in rules and rules.count("MASQUERADE") == 1
+
+
+@ours("the reference looks at its rules no more once they are made")
+def test_masquerading_is_written_down_and_checked(host: Any, pod: Any, masquerades: Any) -> None:
+    config = {**host.addressed("10.1.2.0/24", isGateway=True, ipMasq=True), "cniVersion": "1.0.0"}
+    result = host.add(pod, config)
+    (record,) = PortRecords(Paths(host.root)).all()
+    assert record.masquerade == ("10.1.2.2/24",)
+    assert record.masquerade_by in ("iptables", "iptables-legacy")
+    assert host.check(pod, config, result).exit == 0
+    program = record.masquerade_by
+    host.tool(program, "-t", "nat", "-F")
+    done = host.check(pod, config, result)
+    assert done.exit == 1
+    message = json.loads(done.stdout)["msg"]
+    assert "the rules of masquerade (10.1.2.2/24) are not as they were made: there are none" in message
+    host.delete(pod, config)
+    assert "CNI-" not in masquerades()
 
 
 @ours("ipMasqBackend came with 1.6")

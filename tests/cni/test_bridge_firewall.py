@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from windrow.netlink import links, netns
+
 ours = pytest.mark.ours
 
 REFUSED = 101
@@ -130,3 +132,64 @@ def test_many_at_once(host: Any, nft: Any) -> None:
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(both, range(8)))
     assert "cni-br-iface" not in nft() and host.links() == {"br0"}
+
+
+@ours("the reference looks at its rules no more once they are made")
+@pytest.mark.parametrize(
+    ("harm", "said"),
+    [
+        ("flush ruleset", "there are none"),
+        ("flush chain bridge nat PREROUTING", "nothing leads to it from PREROUTING"),
+        ("flush chain bridge nat cni-br-iface-c1-eth0-mac", "chain cni-br-iface-c1-eth0-mac has other rules"),
+    ],
+)
+def test_check_tells_of_rules_that_are_gone(host: Any, pod: Any, nft: Any, harm: str, said: str) -> None:
+    config = {**config_of(host), "cniVersion": "1.0.0"}
+    result = host.add(pod, config)
+    assert host.check(pod, config, result).exit == 0
+    host.tool("nft", *harm.split())
+    done = host.check(pod, config, result)
+    assert done.exit == 1
+    message = json.loads(done.stdout)["msg"]
+    assert f"the rules of macspoofchk ({MAC}) are not as they were made: {said}" in message
+
+
+@ours("it is first in its chain, and so nobody's rule lets anything past it")
+def test_in_front_of_rules_of_others(host: Any, nft: Any) -> None:
+    host.tool(
+        "nft", "add table bridge nat; add chain bridge nat PREROUTING { type filter hook prerouting priority -300; }"
+    )
+    host.tool("nft", "add rule bridge nat PREROUTING accept")
+    one, two = host.pod(), host.pod()
+    host.add(one, config_of(host), CNI_CONTAINERID="c1")
+    host.add(two, host.config(), CNI_CONTAINERID="c2")
+    with one.packets() as sending, two.packets() as listening:
+        for source in (FORGED, MAC):
+            sending.send(frame(source, source.encode()))
+        heard = listening.recv(2000)
+    assert MAC.encode() in heard and FORGED.encode() not in heard
+
+
+@ours("the reference's GC came with 1.5, and asks the runtime")
+def test_rules_without_port_and_record_are_cleared_away(host: Any, pod: Any, nft: Any) -> None:
+    """Also where no other port has any; those of a port that is there stay, be its record lost."""
+    from windrow.apps.cni.host import Host
+    from windrow.apps.cni.upkeep import left_over_rules
+
+    def look(*, remove: bool) -> list[tuple[str, str]]:
+        there = Host(host.root, "n1")
+        try:
+            return netns.opened_in(host.fd, lambda: list(left_over_rules(there, remove=remove)))
+        finally:
+            there.close()
+
+    host.add(pod, config_of(host))
+    for path in (host.root / "run/windrow/ports").glob("*.json"):
+        path.unlink()
+    assert look(remove=True) == [], "the port is there"
+    host.send(links.delete(host.ports()[0]))
+    ((about, problem),) = look(remove=False)
+    assert ("eth0 of container c1" in about, problem) == (True, "")
+    assert "macspoofchk-c1-eth0" in nft()
+    assert len(look(remove=True)) == 1
+    assert "cni-br-iface" not in nft() and look(remove=True) == []

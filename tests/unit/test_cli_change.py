@@ -613,3 +613,51 @@ def test_one_name_in_two_namespaces(host: Host) -> None:
 @pytest.mark.parametrize("words", [[], ["vc"], ["vc", "x", "-f", "y"], ["vc/"], ["what", "x"]])
 def test_wrong_usage_of_delete(host: Host, words: list[str]) -> None:
     assert host.run("delete", *words).exit_code == 2
+
+
+# -- what is wrong in the store ----------------------------------------------------------------------
+
+SECRET = "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\n"
+OTHER = (
+    OOB.partition("---\napiVersion: k8s")[0].replace("oob", "dmz").replace("eth1", "eth3").replace("      - eth2\n", "")
+)
+
+
+@pytest.mark.parametrize("bad", ["unread", "not YAML", "not text", "twice", "foreign"])
+@pytest.mark.parametrize("once_good", [True, False])
+def test_one_bad_document_in_the_store_is_in_nobodys_way(host: Host, bad: str, once_good: bool) -> None:
+    """Whoever asks for something else gets it, and is told what is left out; what was good stays as it was."""
+    host.kernel.add_nic("eth3", up=True)
+    if once_good:
+        host.apply(OOB)
+    kept = {n: link for n, link in host.kernel.observe().state.links.items() if n.startswith("oob")}
+    manifests = host.root / "etc/windrow/manifests"
+    manifests.mkdir(parents=True, exist_ok=True)
+    for path in manifests.glob("vlanconfig*"):
+        path.unlink()
+    config = OOB.split("---\n")[1]
+    texts = {
+        "unread": config.replace("active-backup", "no-such-mode"),
+        "not YAML": config + "  x: [\n",
+        "not text": config + "# caf\udce9\n",
+        "twice": f"{config}---\n{config.replace('eth2', 'eth0')}",
+        "foreign": f"{config}---\n{SECRET}",
+    }
+    (manifests / "vlanconfig-oob-all.yaml").write_text(texts[bad], encoding="utf-8", errors="surrogateescape")
+    if not once_good:
+        (manifests / "clusternetwork-oob.yaml").write_text(OOB.split("---\n")[0])
+    path = host.file(OTHER)
+    plan = host.run("plan", "-f", path)
+    assert "create" in plan.stdout and "dmz-bo" in plan.stdout
+    assert plan.exit_code == (0 if bad == "foreign" else 1)
+    done = host.run("apply", "-f", path)
+    links = host.kernel.observe().state.links
+    assert {"dmz-br", "dmz-bo"} <= links.keys(), done.output
+    assert "vlanconfig-oob-all.yaml" in done.stderr
+    if bad != "foreign":
+        assert {n: link for n, link in links.items() if n.startswith("oob")} == kept
+    for words in (["plan"], ["diff"], ["status"]):
+        again = host.run(*words)
+        assert "vlanconfig-oob-all.yaml" in again.stderr + again.stdout, words
+    assert host.run("delete", "-f", path).exit_code == (0 if bad == "foreign" else 1)
+    assert "dmz-br" not in host.kernel.observe().state.links

@@ -22,6 +22,7 @@ from windrow.port.networks import DEFAULT_NETWORK, NETWORKS, WINDROW_DEFAULT_NET
 from windrow.port.request import Request, read_args
 from windrow.port.settings import Settings, read_settings
 from windrow.store.attachments import AttachmentRecords, RecordError, status
+from windrow.store.directory import Store
 from windrow.store.paths import Paths
 
 NAD = """
@@ -251,6 +252,20 @@ def test_a_missing_network_may_be_in_a_file_that_cannot_be_read(host: Host) -> N
     assert "broken.yaml:" in error.details
 
 
+def test_a_network_in_two_files_is_neither_of_them(host: Host) -> None:
+    """With the words that `windrow plan` has for it: which of the two counts would hang on the names of the files."""
+    first, second = manifest(host, "a.yaml", nad("v", vlan=100)), manifest(host, "b.yaml", nad("v", vlan=200))
+    for _ in range(2):  # read, and as it was kept
+        error = refused(definitions.load(host.paths).network, "default/v")
+        (problem,) = Store(host.paths).load().problems
+        assert error.code == INVALID_CONFIG
+        assert f"{second}:" in error.message and f"already at {first}:" in error.message
+        assert problem.message in error.message
+        definitions._loaded.cache_clear()
+    second.unlink()
+    assert definitions.load(host.paths).network("default/v")["vlan"] == 100
+
+
 # The default network ------------------------------------------------------------------------------
 
 
@@ -313,6 +328,15 @@ def test_a_node_without_pod_addresses(host: Host, spec: str, said: str) -> None:
     for way_out in ("spec.podCIDR", "clusterNetwork", "windrow.io/default-network: none"):
         assert way_out in error.details
     assert error.code == MISSING
+
+
+def test_a_node_in_two_files_is_neither_of_them(host: Host, no_kernel: None) -> None:
+    for file, cidr in (("a.yaml", "10.52.0.0/24"), ("b.yaml", "10.53.0.0/24")):
+        spec = f"{{apiVersion: v1, kind: Node, metadata: {{name: node-0}}, spec: {{podCIDR: {cidr}}}}}"
+        manifest(host, file, spec)
+    error = refused(find_default, host)
+    assert error.code == INVALID_CONFIG
+    assert "Node node-0" in error.message and "a.yaml:" in error.message and "b.yaml:" in error.message
 
 
 def test_none_is_wanted(host: Host) -> None:

@@ -27,7 +27,9 @@ def test_the_source_check() -> None:
         -300,
         "accept",
     )
-    rules = [command["add"]["rule"] for command in found if "rule" in command.get("add", {})]
+    written = [(verb, one["rule"]) for command in found for verb, one in command.items() if "rule" in one]
+    rules = [rule for _, rule in written]
+    assert [verb for verb, _ in written] == ["insert", "add", "add", "add"], "nobody's rule lets anything past it"
     assert [rule["chain"] for rule in rules] == [
         "PREROUTING",
         "cni-br-iface-c1-eth0",

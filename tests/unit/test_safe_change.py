@@ -442,7 +442,7 @@ def test_manifests_that_cannot_be_put_back_keep_it_pending(host: Host) -> None:
     """The network is as it was; what the manifests ask for must not be done again."""
     host.change(confirm=True, allowed_s=60.0)
     broken = Paths(host.root).manifests / "broken.yaml"
-    broken.write_text("kind: [")
+    broken.write_text(f"# {next(iter(host.last().documents)).name}\nkind: [")
     done = undo(host.site, host.last(), "taken back")
     assert done is not None and not done.ok
     assert str(host.kernel) == host.before[0]

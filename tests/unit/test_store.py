@@ -104,7 +104,7 @@ def test_an_object_in_two_files_names_both(store: Store) -> None:
 
 
 def test_files_that_are_no_text(store: Store) -> None:
-    write(store, "a.yaml", "").write_bytes(b"# caf\xe9\n")
+    write(store, "a.yaml", "").write_bytes(b"# caf\xe9 oob\n")
     assert [p.code for p in store.load().problems] == ["file-encoding"]
     with pytest.raises(StoreError, match="UTF-8"):
         store.put([network("oob")])
@@ -216,11 +216,17 @@ def test_a_json_file_stays_json(store: Store) -> None:
 
 
 def test_a_broken_file_is_named_and_not_touched(store: Store) -> None:
+    """What may be in it would be there twice once it is put right; everything else goes on."""
     path = write(store, "a.yaml", cn("oob") + "  bad: [\n")
-    with pytest.raises(StoreError, match=r"a\.yaml: line \d+: this is not YAML"):
-        store.put([network("other")])
+    for change in (lambda: store.put([network("oob")]), lambda: store.remove([network("oob").ref])):
+        with pytest.raises(StoreError, match=r"a\.yaml: line \d+: this is not YAML"):
+            change()
     assert path.read_text() == cn("oob") + "  bad: [\n"
     assert files(store) == ["a.yaml"]
+    store.put([network("other")])
+    assert [o.name for o in store.load().objects] == ["other"]
+    assert store.remove([network("other").ref]) == (network("other").ref,)
+    assert path.read_text() == cn("oob") + "  bad: [\n"
 
 
 def test_an_object_with_problems_can_be_put_right(store: Store) -> None:

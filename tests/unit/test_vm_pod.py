@@ -136,3 +136,17 @@ def test_the_pods_manifest(tmp_path: Path) -> None:
     pod.remove_manifest(site, "apps", "web")
     pod.remove_manifest(site, "apps", "web")
     assert not list((tmp_path / "run/windrow/pods").iterdir())
+
+
+def test_a_machine_in_two_files_is_neither_of_them(tmp_path: Path) -> None:
+    site = Site(paths=Paths(tmp_path), node="n")
+    site.paths.manifests.mkdir(parents=True)
+    text = "{apiVersion: kubevirt.io/v1, kind: VirtualMachine, metadata: {name: web}, spec: SPEC}"
+    spec = "{running: false, template: {spec: {domain: {devices: {}}}}}"
+    for file in ("a.yaml", "b.yaml"):
+        (site.paths.manifests / file).write_text(text.replace("SPEC", spec))
+    (found,) = gates.in_two_places(site, site.machine("default", "web"))
+    assert found.file.endswith("b.yaml") and "a.yaml:" in found.message
+    (site.paths.manifests / "b.yaml").unlink()
+    again = Site(paths=Paths(tmp_path), node="n")
+    assert gates.in_two_places(again, again.machine("default", "web")) == ()

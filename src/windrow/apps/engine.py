@@ -6,14 +6,16 @@ It stops at a unit's first failed step and goes on with the other units; what is
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from typing import Protocol
 
 from windrow.compile import node_facts
 from windrow.model import names
 from windrow.model.cluster import Cluster
 from windrow.model.facts import KernelFeatures, Known, Memory, Nic
+from windrow.model.filters import Filters, FiltersSeen
 from windrow.model.host import Bridge, Observed
 from windrow.model.lazy import dataclass
 from windrow.model.objects import ClusterNetwork
@@ -41,6 +43,8 @@ class Kernel(Protocol):
     def features(self) -> KernelFeatures: ...
 
     def link_defaults(self) -> Mapping[str, str]: ...
+
+    def filters(self, wanted: Filters, known: Iterable[tuple[str, str]], links: Collection[str]) -> FiltersSeen: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,9 +83,24 @@ Waiting = Callable[[], AbstractContextManager[None]]
 
 def look(kernel: Kernel, node: str, known: Known = Known()) -> Sight:
     """Observe the kernel and derive the facts of `node` from it and from what its disk knows."""
-    observed = kernel.observe()
+    observed = _with_filters(kernel.observe(), kernel, known)
     facts = node_facts(node, observed, kernel.nics(), kernel.features(), known)
     return Sight(observed=observed, facts=facts)
+
+
+def _with_filters(observed: Observed, kernel: Kernel, known: Known) -> Observed:
+    """After the links: a port that is seen had its rules before, so none that just comes is taken for one without."""
+    links = observed.state.links.keys()
+    found = {r.host: wanted for r in known.ports if r.host in links and (wanted := r.filter) is not None}
+    if not found:
+        return observed
+    seen = kernel.filters(found, [record.key for record in known.ports], links)
+    return replace(
+        observed,
+        state=replace(observed.state, filters={n: one for n, one in seen.filters.items() if n not in seen.left_over}),
+        stale_filters={n: one for n, one in seen.filters.items() if n in seen.left_over},
+        filters_unread=seen.unread,
+    )
 
 
 def cluster_networks(cluster: Cluster, observed: Observed) -> frozenset[str]:

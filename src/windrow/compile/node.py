@@ -16,7 +16,7 @@ from windrow.compile.hostnet import (
 )
 from windrow.compile.ipv6 import left_out
 from windrow.compile.pins import pinned_mac
-from windrow.compile.ports import port_links, port_problems, ports_of
+from windrow.compile.ports import filter_problems, port_filters, port_links, port_problems, ports_of
 from windrow.compile.routers import with_routers
 from windrow.compile.uplinks import choose_uplinks, uplink_links
 from windrow.compile.vlans import mgmt_links, self_vids, self_vlans, snooped_vids, snooping_problems, uplink_vids
@@ -74,6 +74,7 @@ def compile_node(cluster: Cluster, facts: NodeFacts) -> Compiled:
             routes=routes.routes | luggage.routes,
             rules=luggage.rules,
             sysctls=_sysctls(facts) if links else {},
+            filters=port_filters(facts),
         ),
         held=held,
         problems=choice.problems
@@ -82,7 +83,8 @@ def compile_node(cluster: Cluster, facts: NodeFacts) -> Compiled:
         + luggage.problems
         + tuple(left_out(hosts.configs, facts))
         + tuple(said)
-        + tuple(_unreadable(facts)),
+        + tuple(_unreadable(facts))
+        + tuple(filter_problems(facts)),
         memory=Memory(nics=choice.cards, given=given_to_bridges(hosts.configs, facts)),
         clients=dhcp_clients(hosts.configs, held, facts),
     )

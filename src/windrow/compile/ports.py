@@ -13,7 +13,7 @@ from functools import cache
 from windrow.model import names
 from windrow.model.bridging import FRESH_BRIDGE_PORT, BridgePort
 from windrow.model.facts import NodeFacts
-from windrow.model.host import Link, Other
+from windrow.model.host import Link, Other, PortFilter
 from windrow.model.objects import ClusterNetwork
 from windrow.model.ports import PortRecord, users
 from windrow.model.problems import Problem, Severity
@@ -46,6 +46,27 @@ def port_links(ports: Iterable[PortRecord], bridges: Iterable[Link], facts: Node
         for record in ports
         if record.host in facts.port_links
     ]
+
+
+def port_filters(facts: NodeFacts) -> dict[IfName, PortFilter]:
+    """Of each port that is there, on whomever's bridge: who asked for the rules is its record, and no manifest.
+
+    A port that is not there (yet, or any more) is its CNI call's: ADD makes the rules before the port, DEL takes them
+    away after it.
+    """
+    found = ((record.host, record.filter) for record in facts.ports if record.host in facts.links)
+    return {host: wanted for host, wanted in found if wanted is not None}
+
+
+def filter_problems(facts: NodeFacts) -> Iterator[Problem]:
+    if facts.filters_unread:
+        yield Problem(
+            code="filters-unread",
+            message=f"whether the rules of ports are as they were made cannot be said: {facts.filters_unread}",
+            hint="run it as root, with nft and iptables installed as they were when the ports were made",
+            about=Ref("Node", facts.node),
+            severity=Severity.WARNING,
+        )
 
 
 @cache

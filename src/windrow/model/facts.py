@@ -105,6 +105,8 @@ class NodeFacts:
     agent: bool = False
     """Whether the agent runs here: it keeps the DHCP clients."""
     memory: Memory = Memory()
+    filters_unread: str = ""
+    """Why the packet filter's rules of some ports could not be looked at."""
     origin: HostState | None = None
     """The NICs of the management network as `windrow init` found them."""
     without_ipv6: frozenset[IfName] = frozenset()

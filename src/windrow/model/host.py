@@ -15,6 +15,8 @@ from windrow.model.bonding import OPTIONS, BondMode
 from windrow.model.bridging import Bridge as Bridge
 from windrow.model.bridging import BridgePort as BridgePort
 from windrow.model.bridging import Snooping as Snooping
+from windrow.model.filters import Filters as Filters
+from windrow.model.filters import PortFilter as PortFilter
 from windrow.model.lazy import dataclass
 from windrow.model.marks import marked_names
 from windrow.model.values import OWNER_GROUP as OWNER_GROUP
@@ -315,6 +317,9 @@ class HostState:
     sysctls: Mapping[str, str] = field(default_factory=dict)
     """`net.bridge.bridge-nf-call-iptables` -> `0`. In an observed state only the ones that were asked for
     and exist."""
+    filters: Filters = field(default_factory=dict)
+    """What the packet filter does about ports. Wanted: of those whose records ask for it, and the others are left as
+    they are. Observed: of the wanted ones that could be looked at (`Observed.stale_filters` are left over)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -375,6 +380,10 @@ class Observed:
     runtime: Mapping[IfName, Runtime]
     unreadable: Mapping[IfName, str] = field(default_factory=dict)
     """Links of which the kernel said what could not be read, and why. They are there, and nothing is known of them."""
+    stale_filters: Filters = field(default_factory=dict)
+    """Rules of ports of ours that are gone, and of which no record is left."""
+    filters_unread: str = ""
+    """Why the rules of some ports could not be looked at."""
 
     def owned(self, name: str) -> bool:
         """Whether Windrow made this link."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
+from windrow.model.filters import PortFilter
 from windrow.model.lazy import dataclass
 from windrow.model.values import PORT_GROUP as PORT_GROUP
 from windrow.model.values import IfName, Mac, PortVlans, Ref
@@ -44,6 +45,12 @@ class PortRecord:
     """CNI_PATH of the ADD."""
     args: str = ""
     """CNI_ARGS of the ADD."""
+    spoof_check: bool = False
+    """Only frames from `mac` come in by the port."""
+    masquerade: tuple[str, ...] = ()
+    """The addresses with prefixes that are masqueraded; written down once they are."""
+    masquerade_by: str = ""
+    """By what (`model.filters`)."""
 
     @property
     def key(self) -> tuple[str, str]:
@@ -54,6 +61,21 @@ class PortRecord:
         """The `why` of what is done to the port: `Port/default/web/net1`."""
         namespace, _, pod = _printable(self.pod).rpartition("/")
         return Ref("Port", f"{pod or self.container_id[:SHORT_ID]}/{self.ifname}", namespace)
+
+    @property
+    def filter(self) -> PortFilter | None:
+        """What the packet filter is to do about the port; None: nothing."""
+        if not self.spoof_check and not self.masquerade:
+            return None
+        return PortFilter(
+            container_id=self.container_id,
+            ifname=self.ifname,
+            network=self.network,
+            mac=self.mac if self.spoof_check else None,
+            masquerade=self.masquerade,
+            backend=self.masquerade_by,
+            origin=self.ref,
+        )
 
     @property
     def user(self) -> str:

@@ -11,6 +11,7 @@ from dataclasses import field
 from enum import Enum, IntEnum
 
 from windrow.model.bonding import Change
+from windrow.model.filters import PortFilter
 from windrow.model.host import Bond, Bridge, BridgePort, Details, Link, LinkFlags, PortVlans, Route, Rule, Snooping
 from windrow.model.lazy import dataclass
 from windrow.model.names import cluster_network_of_bridge
@@ -212,6 +213,21 @@ class SetSysctl:
 
 
 @dataclass(frozen=True, slots=True)
+class SetFilter:
+    """Make these parts of the packet filter's rules for the port anew: whatever is there of them goes."""
+
+    filter: PortFilter
+    parts: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DropFilter:
+    """Take away the rules of a port that is gone."""
+
+    filter: PortFilter
+
+
+@dataclass(frozen=True, slots=True)
 class AwaitCarrier:
     """Wait until the link has carrier, and LACP has agreed where a partner answers, at most so long; not having it by
     then is a failure. Without LACP wait `settle_ms` more: the switch's port forwards a little after its carrier."""
@@ -241,6 +257,8 @@ Action = (
     | AddRule
     | DelRule
     | SetSysctl
+    | SetFilter
+    | DropFilter
     | AwaitCarrier
 )
 

@@ -21,10 +21,12 @@ from windrow.model.steps import (
     DeleteLink,
     DelRoute,
     DelRule,
+    DropFilter,
     Failure,
     RenameLink,
     SetBond,
     SetBridge,
+    SetFilter,
     SetLink,
     SetMark,
     SetMaster,
@@ -211,6 +213,8 @@ def _messages(step: Step, index: Index) -> tuple[Message, ...]:
             return (_routing_message(name, action, index),)
         case SetSysctl() | AwaitCarrier():
             return ()
+        case SetFilter() | DropFilter():
+            raise AssertionError("rules are no messages of rtnetlink")
         case _ as never:
             assert_never(never)
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import errno
 import os
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from windrow.model.bridging import BRIDGE_NETFILTER
+from windrow.model.filters import FiltersSeen
 from windrow.model.host import Observed
+from windrow.model.steps import DropFilter, SetFilter
 from windrow.model.values import IfName
 from windrow.netlink import errors, observe, sysctl
 from windrow.netlink import netns as namespaces
@@ -18,7 +20,16 @@ from windrow.netlink.sock import Rtnl
 
 if TYPE_CHECKING:
     from windrow.model.facts import KernelFeatures, Nic
+    from windrow.model.filters import Filters
     from windrow.model.steps import Failure, Step
+
+
+class PacketFilter(Protocol):
+    """The rules of ports, which no rtnetlink tells of. Works in the calling thread's network namespace."""
+
+    def read(self, wanted: Filters, known: Iterable[tuple[str, str]], links: Collection[str]) -> FiltersSeen: ...
+
+    def run(self, steps: Sequence[Step], links: Collection[str]) -> Failure | None: ...
 
 
 class Kernel:
@@ -34,6 +45,8 @@ class Kernel:
         self._links = observe.LinkMemory()
         self.pause: Callable[[float], None] = time.sleep
         """What is done while a step waits, for so many seconds or less; it may look at this kernel, and change it."""
+        self.packet_filter: PacketFilter | None = None
+        """None: the rules of ports are not looked at, and not changed."""
         if netns is not None:
             with namespaces.opened(netns) as fd:
                 self._fd = _duplicate(fd)
@@ -67,7 +80,20 @@ class Kernel:
             execute,
         )  # here and below: most of a start's time is loading, and few need all of this
 
-        return execute.run(self.rtnl, steps, self._fd, self.pause)
+        links = [step for step in steps if not isinstance(step.action, SetFilter | DropFilter)]
+        failure = execute.run(self.rtnl, links, self._fd, self.pause) if links else None
+        rules = [step for step in steps if isinstance(step.action, SetFilter | DropFilter)]
+        if failure is not None or not rules or (packet_filter := self.packet_filter) is None:
+            return failure
+        there = frozenset(self.rtnl.indexes())
+        return namespaces.opened_in(self._fd, lambda: packet_filter.run(rules, there))
+
+    def filters(self, wanted: Filters, known: Iterable[tuple[str, str]], links: Collection[str]) -> FiltersSeen:
+        """What the packet filter does about these ports, and about ports that are gone. `known`: the attachments that
+        have a record; `links`: all links there are."""
+        if (packet_filter := self.packet_filter) is None or not wanted:
+            return FiltersSeen()
+        return namespaces.opened_in(self._fd, lambda: packet_filter.read(wanted, known, links))
 
     def link_defaults(self) -> dict[str, str]:
         """The settings that a new link begins with, by the names of `Link.settings`. Raises KernelError."""

@@ -10,6 +10,7 @@ from windrow.model.host import Bond, Bridge, HostState, Link, Other, Route, Vlan
 from windrow.model.steps import Delta, Plan, Unit
 from windrow.model.values import IfName
 from windrow.plan.diff import SETTING
+from windrow.plan.filtering import FILTER
 
 Conceded = tuple[IfName, str]
 """Link and field of a difference."""
@@ -27,13 +28,15 @@ def conceded(state: HostState, plan: Plan, keys: Iterable[Conceded]) -> tuple[Ho
     port or a VLAN interface, on which nothing stands, is left alone by itself. A link that is gone is made with all
     that it is to have, whatever was fought about on it before.
     """
-    links, sysctls, routes = dict(state.links), dict(state.sysctls), state.routes
+    links, sysctls, routes, filters = dict(state.links), dict(state.sysctls), state.routes, dict(state.filters)
     deltas = {(d.link, d.field): d for unit in plan.units for d in unit.deltas}
     held: set[IfName] = set()
     for name, attribute in keys:
         link = links.get(name)
         if not name:
             sysctls.pop(attribute, None)
+        elif attribute.startswith(FILTER):
+            filters.pop(name, None)
         elif attribute != "link" and _is_missing(deltas.get((name, "link"))):
             continue
         elif attribute == "routes":
@@ -48,7 +51,7 @@ def conceded(state: HostState, plan: Plan, keys: Iterable[Conceded]) -> tuple[Ho
             held |= {name, *(n for unit in plan.units if name in unit.links for n in unit.links)}
     kept = {name: link for name, link in links.items() if name not in held}
     routes = frozenset(route for route in routes if route.dev not in held)
-    return replace(state, links=kept, routes=routes, sysctls=sysctls), frozenset(held)
+    return replace(state, links=kept, routes=routes, sysctls=sysctls, filters=filters), frozenset(held)
 
 
 def _is_missing(delta: Delta | None) -> bool:

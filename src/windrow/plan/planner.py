@@ -12,6 +12,7 @@ from windrow.model.steps import Delta, Impact, Phase, Plan, SetSysctl, Step, Uni
 from windrow.model.values import IfName, Ref
 from windrow.plan import guard, order, takeover
 from windrow.plan.diff import changed_settings, diff_link
+from windrow.plan.filtering import filter_unit
 from windrow.plan.mutability import TABLE
 from windrow.plan.order import Burst
 from windrow.plan.renamed import named_back, renamed, strayed
@@ -48,7 +49,8 @@ def make_plan(
         renamed={to: now for now, to in names_back.items()},
     )
     planned = (_unit(scene, names) for names in units(_concerned(scene), want, scene.have, _apart(scene)))
-    return Plan(units=tuple(u for u in (_sysctls(scene), *planned) if u.steps or u.refusals or u.deltas))
+    everywhere = (_sysctls(scene), filter_unit(want.filters, have, held))
+    return Plan(units=tuple(u for u in (*everywhere, *planned) if u.steps or u.refusals or u.deltas))
 
 
 def _concerned(scene: Scene) -> set[IfName]:

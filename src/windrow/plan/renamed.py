@@ -59,7 +59,12 @@ def named_back(have: Observed, names: Names) -> Observed:
             link = replace(link, addrs=frozenset(a for a in link.addrs if ":" not in a))
         links[_now(names, name)] = _with_names(link, names, have)
     routes = (route for route in have.state.routes if route.dev not in closed)
-    state = HostState(links=links, routes=frozenset(_route(r, names) for r in routes), sysctls=have.state.sysctls)
+    state = HostState(
+        links=links,
+        routes=frozenset(_route(r, names) for r in routes),
+        sysctls=have.state.sysctls,
+        filters=have.state.filters,
+    )
     return replace(have, state=state, runtime={_now(names, name): one for name, one in have.runtime.items()})
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import field, replace
 from typing import Any
 
+from windrow.model.filters import IPTABLES, NFTABLES
 from windrow.model.lazy import dataclass
 from windrow.model.values import DEFAULT_PVID, VID_MAX, VID_MIN, IfName, Mac, PortVlans, VidSet, parse_ifname
 from windrow.port.errors import INVALID_CONFIG, INVALID_ENVIRONMENT, CniError
@@ -16,7 +17,6 @@ from windrow.port.request import ADD, CHECK, DEL, GC, Request
 from windrow.port.result import Ip, Result, Route, family_of
 
 DEFAULT_BRIDGE = IfName("cni0")
-IPTABLES, NFTABLES = "iptables", "nftables"
 MTU_MIN, MTU_MAX = 68, 65535
 """What the kernel lets a veth have (`veth_setup`: ETH_MIN_MTU, ETH_MAX_MTU)."""
 

@@ -8,9 +8,10 @@ Checking the source MAC address: table `nat` of nftables' family bridge. Masquer
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from windrow.model.lazy import dataclass
 from windrow.port.result import family_of
 
 # Checking the source --------------------------------------------------------------------------------
@@ -30,40 +31,65 @@ def spoof_comment(container_id: str, ifname: str) -> str:
     return f"macspoofchk-{container_id}-{ifname}"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpoofRule:
+    chain: str
+    expr: tuple[Mapping[str, Any], ...]
+    comment: str
+
+
+def spoof_rules(container_id: str, ifname: str, *, port: str, mac: str) -> tuple[SpoofRule, ...]:
+    """What comes in by the link `port` passes only from `mac`. The first one leads to the others."""
+    first, second = spoof_chains(container_id, ifname)
+    arriving = {"match": {"op": "==", "left": {"meta": {"key": "iifname"}}, "right": port}}
+    saddr = {"payload": {"protocol": "ether", "field": "saddr"}}
+    rules: Sequence[tuple[str, tuple[Mapping[str, Any], ...]]] = (
+        (_BASE, (arriving, {"jump": {"target": first}})),
+        (first, ({"jump": {"target": second}},)),
+        (second, ({"match": {"op": "==", "left": saddr, "right": mac}}, {"return": None})),
+        (second, ({"drop": None},)),
+    )
+    comment = spoof_comment(container_id, ifname)
+    return tuple(SpoofRule(chain=chain, expr=expr, comment=comment) for chain, expr in rules)
+
+
 def spoof_program(container_id: str, ifname: str, *, port: str, mac: str) -> str:
-    """For `nft -j -f`: what comes in by the link `port` passes only from `mac`.
+    """For `nft -j -f`.
 
     JSON and not nft's own language, for the name of an interface may have every character in it.
     """
-    first, second = spoof_chains(container_id, ifname)
-    comment = spoof_comment(container_id, ifname)
+    return program(*spoof_commands(container_id, ifname, port=port, mac=mac))
+
+
+def spoof_commands(container_id: str, ifname: str, *, port: str, mac: str) -> Iterator[Mapping[str, Any]]:
+    """The rule in the base chain comes first of all: one of others that accepts would let everything past it."""
     base = {"name": _BASE, "type": "filter", "hook": "prerouting", "prio": -300, "policy": "accept"}
-    arriving = {"match": {"op": "==", "left": {"meta": {"key": "iifname"}}, "right": port}}
-    saddr = {"payload": {"protocol": "ether", "field": "saddr"}}
-    rules: Sequence[tuple[str, list[Mapping[str, Any]]]] = (
-        (_BASE, [arriving, {"jump": {"target": first}}]),
-        (first, [{"jump": {"target": second}}]),
-        (second, [{"match": {"op": "==", "left": saddr, "right": mac}}, {"return": None}]),
-        (second, [{"drop": None}]),
-    )
-    return _program(
-        {"add": {"table": {"family": "bridge", "name": "nat"}}},
-        {"add": {"chain": {**_BRIDGE, **base}}},
-        *_empty_chains((first, second)),
-        *({"add": {"rule": {**_BRIDGE, "chain": chain, "expr": expr, "comment": comment}}} for chain, expr in rules),
-    )
+    yield {"add": {"table": {"family": "bridge", "name": "nat"}}}
+    yield {"add": {"chain": {**_BRIDGE, **base}}}
+    yield from _empty_chains(spoof_chains(container_id, ifname))
+    for rule in spoof_rules(container_id, ifname, port=port, mac=mac):
+        verb = "insert" if rule.chain == _BASE else "add"
+        yield {verb: {"rule": {**_BRIDGE, "chain": rule.chain, "expr": rule.expr, "comment": rule.comment}}}
 
 
 def spoof_removal(container_id: str, ifname: str, listing: str) -> str:
     """For `nft -j -f`, from `nft -j list chain` of SPOOF_CHAIN: takes the port's rule and chains away."""
-    chains = spoof_chains(container_id, ifname)
     comment = spoof_comment(container_id, ifname)
     handles = [rule["handle"] for rule in _rules(listing) if rule.get("comment") == comment]
-    return _program(
-        *({"delete": {"rule": {**_BRIDGE, "chain": _BASE, "handle": handle}}} for handle in handles),
-        *_empty_chains(chains),
-        *({"delete": {"chain": {**_BRIDGE, "name": name}}} for name in chains),
-    )
+    return program(*spoof_deletions(handles), *spoof_chain_removal(container_id, ifname))
+
+
+def spoof_deletions(handles: Iterable[int]) -> Iterator[Mapping[str, Any]]:
+    """Of rules in the base chain."""
+    for handle in handles:
+        yield {"delete": {"rule": {**_BRIDGE, "chain": _BASE, "handle": handle}}}
+
+
+def spoof_chain_removal(container_id: str, ifname: str) -> Iterator[Mapping[str, Any]]:
+    chains = spoof_chains(container_id, ifname)
+    yield from _empty_chains(chains)
+    for name in chains:
+        yield {"delete": {"chain": {**_BRIDGE, "name": name}}}
 
 
 def _empty_chains(names: tuple[str, ...]) -> Iterable[Mapping[str, Any]]:
@@ -73,7 +99,7 @@ def _empty_chains(names: tuple[str, ...]) -> Iterable[Mapping[str, Any]]:
             yield {verb: {"chain": {**_BRIDGE, "name": name}}}
 
 
-def _program(*commands: Mapping[str, Any]) -> str:
+def program(*commands: Mapping[str, Any]) -> str:
     return json.dumps({"nftables": commands})
 
 
@@ -117,7 +143,7 @@ def masquerade_program(network: str, container_id: str, ifname: str, addresses: 
     comment = comment.encode(errors="replace")[:_COMMENT_BYTES].decode(errors="ignore")
     rules = [
         _MASQUERADE_RULE.format(ip=ip, address=address, subnet=subnet, comment=comment)
-        for ip, address, subnet in _split(addresses)
+        for ip, address, subnet in split(addresses)
     ]
     return _MASQUERADE.format(rules="".join(rules))
 
@@ -128,10 +154,10 @@ def masquerade_removal(network: str, container_id: str, ifname: str, listing: st
     start = masquerade_id(network, container_id, ifname)
     handles = [rule["handle"] for rule in _rules(listing) if str(rule.get("comment", "")).startswith(start)]
     where = {"family": family, "table": table, "chain": chain}
-    return _program(*({"delete": {"rule": {**where, "handle": handle}}} for handle in handles)) if handles else ""
+    return program(*({"delete": {"rule": {**where, "handle": handle}}} for handle in handles)) if handles else ""
 
 
-def _split(addresses: Sequence[str]) -> Iterable[tuple[str, str, str]]:
+def split(addresses: Sequence[str]) -> Iterable[tuple[str, str, str]]:
     """(`ip` or `ip6`, the address, its subnet) of each."""
     import ipaddress  # slow to load, and a port that is not masqueraded needs none of it
 
@@ -161,15 +187,15 @@ def iptables_programs(network: str, container_id: str, addresses: Sequence[str])
     comment = rf'-m comment --comment "name: \"{network}\" id: \"{container_id}\""'
     programs: dict[str, str] = {}
     for version, multicast in _MULTICAST.items():
-        split = [(one, subnet) for _, one, subnet in _split([a for a in addresses if family_of(a) == version])]
-        if split:
-            accepted = [f"-A {chain} -d {subnet} {comment} -j ACCEPT" for _, subnet in split]
+        pairs = [(one, subnet) for _, one, subnet in split([a for a in addresses if family_of(a) == version])]
+        if pairs:
+            accepted = [f"-A {chain} -d {subnet} {comment} -j ACCEPT" for _, subnet in pairs]
             lines = [
                 "*nat",
                 f":{chain} - [0:0]",
                 *dict.fromkeys(accepted),
                 f"-A {chain} ! -d {multicast} {comment} -j MASQUERADE",
-                *(f"-A POSTROUTING -s {one} {comment} -j {chain}" for one, _ in split),
+                *(f"-A POSTROUTING -s {one} {comment} -j {chain}" for one, _ in pairs),
                 "COMMIT",
             ]
             programs[version] = "\n".join(lines) + "\n"

@@ -19,6 +19,7 @@ from windrow.model.host import (
     Snooping,
     VlanIf,
 )
+from windrow.model.ports import SHORT_ID
 from windrow.model.problems import Problem, Severity
 from windrow.model.steps import (
     Action,
@@ -32,12 +33,14 @@ from windrow.model.steps import (
     DelRoute,
     DelRule,
     Delta,
+    DropFilter,
     Failure,
     Impact,
     Plan,
     RenameLink,
     SetBond,
     SetBridge,
+    SetFilter,
     SetLink,
     SetMark,
     SetMaster,
@@ -165,7 +168,7 @@ def sign(action: Action, style: Style = PLAIN) -> str:
     match action:
         case CreateLink() | AddAddr() | AddRoute() | AddRule():
             return style.green("+")
-        case DeleteLink() | DelAddr() | DelRoute() | DelRule():
+        case DeleteLink() | DelAddr() | DelRoute() | DelRule() | DropFilter():
             return style.red("-")
         case _:
             return style.yellow("~")
@@ -199,6 +202,8 @@ def action_words(action: Action) -> str:
             return _routing_words(action)
         case SetSysctl(key=key, value=value):
             return f"sysctl {key}={value}"
+        case SetFilter() | DropFilter():
+            return _filter_words(action)
         case AwaitCarrier(timeout_ms=timeout):
             return f"wait for carrier, at most {timeout / 1000:g} s"
         case _:
@@ -212,6 +217,15 @@ def _routing_words(action: AddRoute | DelRoute | AddRule | DelRule) -> str:
             return f"{verb} route {route_words(route)}"
         case AddRule(rule=rule) | DelRule(rule=rule):
             return f"{verb} rule {rule_words(rule)}"
+
+
+def _filter_words(action: SetFilter | DropFilter) -> str:
+    match action:
+        case SetFilter(filter=wanted, parts=parts):
+            said = [f"{part} {wanted.parts[part]}" for part in parts]
+            return f"rules of the packet filter: {'; '.join(said)}"
+        case DropFilter(filter=gone):
+            return f"take away the rules of {gone.ifname} of container {gone.container_id[:SHORT_ID]}, which is gone"
 
 
 def _set_options(action: SetMark | SetBond | SetBridge | SetPort | SetSlave | SetVlanFlags) -> str:

@@ -41,4 +41,6 @@ def port_value(record: PortRecord) -> dict[str, Any]:
         "port": record.host,
         "mac": record.mac,
         "vlans": vlans_value(record.vlans) if record.vlans else None,
+        "macspoofchk": record.spoof_check,
+        "masquerade": list(record.masquerade),
     }

@@ -33,11 +33,13 @@ from windrow.model.steps import (
     DelRoute,
     DelRule,
     Delta,
+    DropFilter,
     Failure,
     Plan,
     RenameLink,
     SetBond,
     SetBridge,
+    SetFilter,
     SetLink,
     SetMark,
     SetMaster,
@@ -113,6 +115,22 @@ def action_value(action: Action) -> dict[str, Any]:
             return {"name": "set-vlans", "add": add, "remove": remove, "self": action.on_self}
         case SetSnooping(snooping=snooping, others=others):
             return {"name": "set-snooping", **plain(snooping), "others": str(others)}
+        case AddAddr() | DelAddr() | AddRoute() | DelRoute() | AddRule() | DelRule():
+            return _layer_3_value(action)
+        case SetSysctl(key=key, value=value):
+            return {"name": "set-sysctl", "key": key, "value": value}
+        case SetFilter(filter=wanted, parts=parts):
+            return {"name": "set-filter", "parts": {part: wanted.parts[part] for part in parts}}
+        case DropFilter(filter=gone):
+            return {"name": "drop-filter", "containerID": gone.container_id, "interface": gone.ifname}
+        case AwaitCarrier(timeout_ms=timeout, settle_ms=settle):
+            return {"name": "await-carrier", "timeoutMs": timeout, "settleMs": settle}
+        case _:
+            assert_never(action)
+
+
+def _layer_3_value(action: AddAddr | DelAddr | AddRoute | DelRoute | AddRule | DelRule) -> dict[str, Any]:
+    match action:
         case AddAddr(addr=addr):
             return {"name": "add-address", "address": addr}
         case DelAddr(addr=addr):
@@ -121,13 +139,10 @@ def action_value(action: Action) -> dict[str, Any]:
             return {"name": "add-route", **route_value(route)}
         case DelRoute(route=route):
             return {"name": "delete-route", **route_value(route)}
-        case AddRule(rule=rule) | DelRule(rule=rule):
-            name = "add-rule" if isinstance(action, AddRule) else "delete-rule"
-            return {"name": name, "iif": rule.iif, "oif": rule.oif}
-        case SetSysctl(key=key, value=value):
-            return {"name": "set-sysctl", "key": key, "value": value}
-        case AwaitCarrier(timeout_ms=timeout, settle_ms=settle):
-            return {"name": "await-carrier", "timeoutMs": timeout, "settleMs": settle}
+        case AddRule(rule=rule):
+            return {"name": "add-rule", "iif": rule.iif, "oif": rule.oif}
+        case DelRule(rule=rule):
+            return {"name": "delete-rule", "iif": rule.iif, "oif": rule.oif}
         case _:
             assert_never(action)
 

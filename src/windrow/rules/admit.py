@@ -116,19 +116,23 @@ def admit(found: Found, good: Cluster | None, sight: Sight, wish: Wish = AS_STOR
 def _with_wish(
     wish: Wish, found: Found, settled: Settled, before: Cluster, good: Cluster | None, sight: Sight
 ) -> Admitted:
-    changes = wish.changes(before)
-    said = (*wish.problems, *check(before, changes, facts=sight.facts, unread=wish.unread))
-    said = located(said, {o.ref: o for o in (*wish.remove, *wish.put)})
     base = settled.cluster if settled.cluster is not None else Cluster.of(())
+    judged = _with_last_good(before, base)
+    changes = wish.changes(before)
+    unread = wish.unread | found.loaded.unread
+    said = (*wish.problems, *check(judged, changes, facts=sight.facts, unread=unread))
+    said = located(said, {o.ref: o for o in (*wish.remove, *wish.put)})
     after = wish.after(base)
     changed = settled.changed | wish.touched
     consent = any(_manages(cluster, changed) for cluster in (settled.cluster, good, after))
     unknown = settled.cluster is None and found.lost is not None
-    refused = [*errors(found.loaded.problems), *errors(said)]
+    refused = [*_in_two_places(found, wish), *errors(said)]
     if not refused:
         refused += _forgotten(found, good, wish)
-        if (stranger := _stranger(wish.after(before), sight)) is not None:
+        if (stranger := _stranger(wish.after(judged), sight)) is not None:
             refused.append(stranger)
+    if refused:  # what cannot be read may be the reason
+        refused += errors(found.loaded.problems)
     fit = spare_unknown if unknown else as_it_is
     refusing = () if refused else _planned_against(wish, base, after, sight, consent=consent, fit=fit)
     return Admitted(
@@ -247,6 +251,20 @@ def _warnings(found: Found) -> tuple[Problem, ...]:
 
 
 # -- a wish ----------------------------------------------------------------------------------------
+
+
+def _with_last_good(before: Cluster, base: Cluster) -> Cluster:
+    """What is stored, and of what cannot be read the version that counts: a wish is judged beside all that there is.
+    What is wrong in the store itself stands in the way of nothing else."""
+    return before.replace(o for ref, o in base.objects.items() if ref not in before.objects)
+
+
+def _in_two_places(found: Found, wish: Wish) -> Iterator[Problem]:
+    """Nobody can say which of two is to become what is wished."""
+    here = {o.ref for o in found.loaded.objects}
+    for problem in errors(found.loaded.problems):
+        if problem.about in wish.touched and problem.about in here:
+            yield problem
 
 
 def _forgotten(found: Found, good: Cluster | None, wish: Wish) -> Iterator[Problem]:

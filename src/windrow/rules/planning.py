@@ -70,7 +70,8 @@ def _with_the_rest(unit: Unit, plan: Plan, compiled: Compiled, sight: Sight) -> 
     for count in range(1, len(keys)):
         state, held = conceded(compiled.state, plan, keys[:count])
         less = _plan(replace(compiled, state=state, held=compiled.held | held), sight, consent=False)
-        parts = [part for part in less.units if set(part.links) & set(unit.links)]
+        rest = [part for part in less.units if part not in plan.units]  # a port's rules are a unit beside its link's
+        parts = [part for part in rest if set(part.links) & set(unit.links)]
         if not any(part.refusals for part in parts):
             return replace(unit, steps=tuple(step for part in parts for step in part.steps))
     return unit

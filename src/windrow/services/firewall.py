@@ -20,6 +20,7 @@ _INPUT = "/proc/self/fd/0"
 """nft opens /dev/stdin for `-f -`, and a small system has none."""
 SYSTEM, LEGACY = "", "-legacy"
 """iptables as the system wants it, and the one that needs no nftables in the kernel."""
+VERSIONS = ("4", "6")
 _COMMANDS = {"4": "iptables{}", "6": "ip6tables{}"}
 _TABLES = {"4": "/proc/thread-self/net/ip_tables_names", "6": "/proc/thread-self/net/ip6_tables_names"}
 
@@ -53,18 +54,27 @@ class Firewall:
         except ServiceError:
             return None
 
-    def restore(self, programs: Mapping[str, str]) -> None:
-        """`iptables-restore --noflush`, by version of IP (`4`, `6`); by whichever variant works."""
-        for version, program in programs.items():
-            failures: list[ServiceError] = []
-            for variant in (SYSTEM, LEGACY):
-                try:
+    def table(self, family: str, name: str) -> str:
+        """`nft -j list table`; empty where there is no such table."""
+        try:
+            return self._run("nft", ["-j", "list", "table", family, name])
+        except ServiceError as error:
+            if "No such file or directory" in error.reason:  # ENOENT, by nft in the locale C
+                return ""
+            raise
+
+    def restore(self, programs: Mapping[str, str]) -> str:
+        """`iptables-restore --noflush`, by version of IP (`4`, `6`); by the first variant that takes all of it, and
+        which that is. What another one has taken by then is still there."""
+        failures: list[ServiceError] = []
+        for variant in (SYSTEM, LEGACY):
+            try:
+                for version, program in programs.items():
                     self.restore_by(variant, version, program)
-                    break
-                except ServiceError as error:
-                    failures.append(error)
-            else:
-                raise failures[0]
+                return variant
+            except ServiceError as error:
+                failures.append(error)
+        raise failures[0]
 
     def restore_by(self, variant: str, version: str, program: str) -> None:
         self._run(f"{_COMMANDS[version].format(variant)}-restore", ["--noflush", "--wait"], program)
@@ -74,12 +84,16 @@ class Firewall:
 
         The legacy one would load its modules only to find nothing: the kernel says which tables there are.
         """
-        if variant == LEGACY and "nat" not in _tables(_TABLES[version]):
-            return ""
         try:
-            return self._run(f"{_COMMANDS[version].format(variant)}-save", ["-t", "nat"])
+            return self.nat(variant, version)
         except ServiceError:
             return ""
+
+    def nat(self, variant: str, version: str) -> str:
+        """The same, but that a program which does not work is an error."""
+        if variant == LEGACY and "nat" not in _tables(_TABLES[version]):
+            return ""
+        return self._run(f"{_COMMANDS[version].format(variant)}-save", ["-t", "nat"])
 
     def _run(self, program: str, options: Sequence[str], stdin: str = "") -> str:
         path = child.find(program, self._path)

@@ -9,6 +9,7 @@ from windrow.model.events import Event, EventType
 from windrow.model.host import HostState
 from windrow.model.steps import Delta, Plan, SetSysctl
 from windrow.model.values import IfName, PortVlans, Ref
+from windrow.plan.filtering import FILTER
 from windrow.plan.planner import LAYER_2
 from windrow.render.plan import value_words
 
@@ -45,6 +46,8 @@ def _same(delta: Delta, before: HostState, after: HostState) -> bool:
         return before.sysctls.get(delta.field) == after.sysctls.get(delta.field)
     name = delta.link
     routes = [frozenset(r for r in state.routes if r.dev == name) for state in (before, after)]
+    if delta.field.startswith(FILTER):
+        return before.filters.get(name) == after.filters.get(name)
     return before.links.get(name) == after.links.get(name) and routes[0] == routes[1]
 
 

@@ -13,7 +13,7 @@ import fcntl
 import os
 import stat
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -163,7 +163,7 @@ class Store:
         a file of its own. Raises StoreError, and then nothing has changed unless the disk itself failed."""
         documents = {obj.ref: dump(obj) for obj in objects}
         with self._locked():
-            files = self._files()
+            files = self._files(documents)
             homes = _homes(files, documents)
             news = {ref: doc for ref, doc in documents.items() if ref not in homes}
             changed: dict[Ref, Any] = {
@@ -183,7 +183,7 @@ class Store:
         if not self.paths.manifests.is_dir():
             return ()
         with self._locked():
-            files = self._files()
+            files = self._files(wanted)
             homes = _homes(files, wanted)
             changes = _edits(files, homes, {ref: None for ref in wanted if ref in homes})
             _write(changes, key=lambda c: -max(map(_rank, c.refs)))
@@ -208,8 +208,16 @@ class Store:
             with explained(directory, "unlock the manifest directory"):
                 os.close(fd)
 
-    def _files(self) -> dict[Path, Manifest]:
-        return {path: _manifest(path) for path in manifest_files(self.paths.manifests)}
+    def _files(self, wanted: Collection[Ref]) -> dict[Path, Manifest]:
+        """Those that can be read. One that cannot is in nobody's way, unless a wanted object may be in it."""
+        found: dict[Path, Manifest] = {}
+        for path in manifest_files(self.paths.manifests):
+            try:
+                found[path] = _manifest(path)
+            except StoreError:
+                if _may_hold(path, wanted):
+                    raise
+        return found
 
     def _free_path(self, ref: Ref, taken: set[Path]) -> Path:
         """`vlanconfig-oob.yaml`, `networkattachmentdefinition-default-vlan100.yaml`."""
@@ -240,6 +248,15 @@ def _manifest(path: Path) -> Manifest:
         message = f"line {complaint.line}: {complaint.message}"
         raise StoreError(path, message, "put this file right, or take it away, before anything is stored beside it")
     return manifest
+
+
+def _may_hold(path: Path, wanted: Collection[Ref]) -> bool:
+    """Whether one of their names is in it: then it would be in two places once the file is put right."""
+    try:
+        text = path.read_bytes()
+    except OSError:
+        return True
+    return any(ref.name.encode() in text for ref in wanted)
 
 
 def _homes(files: dict[Path, Manifest], wanted: Iterable[Ref]) -> dict[Ref, Path]:

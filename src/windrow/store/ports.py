@@ -229,12 +229,16 @@ def _target(path: str) -> str:
 
 _NEEDED = ("container_id", "ifname", "bridge", "host")
 _FLAGS = ("isolated", "hairpin")
-_TEXTS = (*_NEEDED, "netns", "network", "pod", "config", "path", "args")
+_TEXTS = (*_NEEDED, "netns", "network", "pod", "config", "path", "args", "masquerade_by")
 
 
 def _document(record: PortRecord) -> dict[str, Any]:
     document: dict[str, Any] = {name: getattr(record, name) for name in _TEXTS}
     document |= {name: getattr(record, name) for name in ("mac", *_FLAGS)}
+    if record.spoof_check:
+        document["spoof_check"] = True
+    if record.masquerade:
+        document["masquerade"] = list(record.masquerade)
     vlans = record.vlans
     if vlans is not None:
         document["vlans"] = {"pvid": vlans.pvid, "untagged": str(vlans.untagged), "tagged": str(vlans.tagged)}
@@ -268,12 +272,17 @@ def _record(document: dict[str, Any]) -> PortRecord:
     isolated, hairpin = (document.get(name) for name in _FLAGS)
     if wrong := [name for name in _FLAGS if not isinstance(document.get(name), bool | None)]:
         raise TypeError(f"{', '.join(wrong)}: neither true nor false")
+    addresses = document.get("masquerade", [])
+    if not isinstance(addresses, list) or not all(isinstance(one, str) for one in addresses):
+        raise TypeError("masquerade: not a list of texts")
     return PortRecord(
         **texts,
         mac=Mac(mac) if mac else None,
         vlans=_vlans(vlans) if vlans else None,
         isolated=isolated,
         hairpin=hairpin,
+        spoof_check=document.get("spoof_check") is True,
+        masquerade=tuple(addresses),
     )
 
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from typing import assert_never
 
 from windrow.model.bridging import BRIDGE_NETFILTER
 from windrow.model.facts import KernelFeatures, Nic
+from windrow.model.filters import Filters, FiltersSeen, PortFilter
 from windrow.model.host import (
     OWNER_GROUP,
     Bond,
@@ -40,10 +41,12 @@ from windrow.model.steps import (
     DeleteLink,
     DelRoute,
     DelRule,
+    DropFilter,
     Failure,
     RenameLink,
     SetBond,
     SetBridge,
+    SetFilter,
     SetLink,
     SetMark,
     SetMaster,
@@ -79,6 +82,10 @@ class FakeKernel:
         self.machine = Machine()
         self.journal: list[Step] = []
         self.interruptions: list[Interruption] = []
+        self.port_filters: dict[IfName, PortFilter] = {}
+        """What the packet filter does about ports; emptied, it is as flushed."""
+        self.stale_filters: dict[IfName, PortFilter] = {}
+        self.filters_unread = ""
         self._features = features or KernelFeatures(bridge_netfilter=True)
         if self._features.bridge_netfilter:
             self.machine.sysctls |= dict.fromkeys(BRIDGE_NETFILTER, "1")
@@ -121,6 +128,14 @@ class FakeKernel:
 
     def features(self) -> KernelFeatures:
         return self._features
+
+    def filters(self, wanted: Filters, known: Iterable[tuple[str, str]], links: Collection[str]) -> FiltersSeen:
+        nothing = {port: replace(one, mac=None, masquerade=(), faults={}) for port, one in wanted.items()}
+        stale = {
+            port: one for port, one in self.stale_filters.items() if one.owner not in set(known) and port not in links
+        }
+        found = {port: self.port_filters.get(port, nothing[port]) for port in wanted}
+        return FiltersSeen(filters={**found, **stale}, left_over=frozenset(stale), unread=self.filters_unread)
 
     def run(self, steps: Sequence[Step]) -> Failure | None:
         """Do the steps; the first failure, or None. Raises Crashed where `crash_after` says so.
@@ -262,6 +277,8 @@ class FakeKernel:
                 machine.create(link, OWNER_GROUP)
             case SetSysctl(key=key, value=value):
                 machine.set_sysctl(key, value)
+            case DropFilter():
+                self.stale_filters.pop(step.link, None)
             case DelRule(rule=rule):  # its link may be gone
                 machine.del_rule(rule)
             case DeleteLink() if step.link not in machine.devices:
@@ -288,6 +305,21 @@ class FakeKernel:
                 machine.change_vlans(device, action)
             case SetSnooping():
                 machine.change_snooping(device, action)
+            case AddAddr() | DelAddr() | AddRoute() | DelRoute() | AddRule():
+                self._change_layer_3(device, action)
+            case AwaitCarrier():
+                if not machine.carrier(device):
+                    raise Refused(errno.ETIMEDOUT)
+            case SetFilter(filter=wanted):
+                self.port_filters[IfName(device.name)] = replace(wanted, faults={})
+            case CreateLink() | SetSysctl() | DelRule() | DropFilter():
+                raise AssertionError("these name no link that is there")
+            case _ as never:
+                assert_never(never)
+
+    def _change_layer_3(self, device: Device, action: AddAddr | DelAddr | AddRoute | DelRoute | AddRule) -> None:
+        machine = self.machine
+        match action:
             case AddAddr(addr=addr, details=details):
                 machine.add_addr(device, addr, details)
             case DelAddr(addr=addr):
@@ -298,11 +330,6 @@ class FakeKernel:
                 machine.del_route(device, route)
             case AddRule(rule=rule):
                 machine.rules.add(rule)
-            case AwaitCarrier():
-                if not machine.carrier(device):
-                    raise Refused(errno.ETIMEDOUT)
-            case CreateLink() | SetSysctl() | DelRule():
-                raise AssertionError("these name no link that is there")
             case _ as never:
                 assert_never(never)
 

@@ -23,7 +23,7 @@ from windrow.apps.site import Site
 from windrow.compile import Compiled
 from windrow.model.cluster import Cluster
 from windrow.model.events import Condition, Event, EventType
-from windrow.model.host import HostState
+from windrow.model.host import Filters, HostState
 from windrow.model.lazy import dataclass
 from windrow.model.manifests import Found
 from windrow.model.problems import Problem, WindrowError
@@ -141,6 +141,8 @@ class Keeper:
         self.status = fresh_status(site.node, site.clock())
         self._counts = _Counts()
         self.last: Report | None = None
+        self.filters: Filters = {}
+        """The rules of the packet filter that the records of ports ask for, be there manifests or none."""
         self.hears_locks = False
         """Whether somebody tells when another one lets a lock go."""
         self.on_compiled: Callable[[Compiled], None] = lambda _: None
@@ -286,6 +288,7 @@ class Keeper:
             self._turn, self._running = None, frozenset()
             self._pending = pending_change(self._site.paths)
         self._counts.observe, self._counts.plan = report.timing.look, report.timing.plan
+        self.filters = report.left.compiled.state.filters
         self._note_troubles(report, stored)
         if report.busy:
             self._wait_for_the_lock()
@@ -366,7 +369,8 @@ class Keeper:
             state, held = conceded(compiled.state, plan, keys)
             links = {name: link for name, link in state.links.items() if name not in waiting}
             routes = frozenset(route for route in state.routes if route.dev not in waiting)
-            state = replace(state, links=links, routes=routes)
+            filters = {name: one for name, one in state.filters.items() if name not in waiting}
+            state = replace(state, links=links, routes=routes, filters=filters)
             return replace(compiled, state=state, held=compiled.held | held | waiting)
 
         return fit

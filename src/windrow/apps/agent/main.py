@@ -17,10 +17,12 @@ from typing import TYPE_CHECKING, Protocol
 
 from windrow.apps.agent.dhcp import Clients
 from windrow.apps.agent.face import Face
+from windrow.apps.agent.filternews import FilterNews
 from windrow.apps.agent.http import Listener, listen
 from windrow.apps.agent.keeper import Keeper
 from windrow.apps.agent.log import Log
 from windrow.apps.agent.loop import DiskNews, Kept, KernelNews, LockNews, Loop, ModuleNews, Part, Pulse, Signals
+from windrow.apps.filters import FRESH_S, PortFilters
 from windrow.apps.known import agent_status
 from windrow.apps.round import Report
 from windrow.apps.round.here import here
@@ -73,6 +75,8 @@ def run(options: Options) -> None:
         # Then the ears, then the eyes: what changes while the first look is taken is heard.
         ears = _ears(options, lambda: loop, held)
         kernel = held.enter_context(options.open_kernel())
+        if isinstance(kernel, Rtnetlink):
+            kernel.packet_filter = ears.filters
         site = here(options.paths, options.node, kernel)
         site = replace(
             site, watch=partial(watchdog.start, still=face.still), pause=lambda seconds: loop.meanwhile(seconds)
@@ -145,11 +149,19 @@ class _Ears:
     kernel: Kept
     clients: Kept
     sysctls: Kept
+    rules: Kept
     others: tuple[Part, ...]
+    filters: PortFilters
+    """What looks at the rules; the news make it forget what it has seen."""
 
     @property
     def all(self) -> tuple[Part, ...]:
-        return (self.kernel, self.clients, self.sysctls, *self.others)
+        return (self.kernel, self.clients, self.sysctls, self.rules, *self.others)
+
+
+def _filter_news(part: Part) -> FilterNews:
+    assert isinstance(part, FilterNews)
+    return part
 
 
 def _ears(options: Options, loop: Callable[[], Loop], held: contextlib.ExitStack) -> _Ears:
@@ -165,7 +177,10 @@ def _ears(options: Options, loop: Callable[[], Loop], held: contextlib.ExitStack
         return DiskNews(watch, lambda: loop().heard_of_manifests(watch.take_complete()))
 
     signals = Signals(held.enter_context(_wakeup()), lambda number: _signalled(number, loop()))
+    filters = PortFilters(fresh_s=FRESH_S)
     return _Ears(
+        filters=filters,
+        rules=kept("changes of the packet filter", lambda: FilterNews(filters, time.monotonic)),
         kernel=kept("the kernel's announcements", lambda: KernelNews(Events(), options.log)),
         clients=kept("DHCP", lambda: _clients(options)),
         sysctls=kept("changes of sysctls", lambda: DiskNews(FileWatch(_NETFILTER))),
@@ -202,6 +217,7 @@ def _after_a_round(ears: _Ears, face: Face, keeper: Keeper, found: Report | None
     if found is not None:
         ears.kernel.use(lambda part: _hear(part, found))
         ears.sysctls.use(lambda part: _hold_sysctls(part, found))
+    ears.rules.use(lambda part: _filter_news(part).after(keeper.filters))
     face.publish(keeper.snapshot())
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -244,7 +245,7 @@ def gc(session: Session, dry_run: bool, force: bool) -> None:
     That frees the leases of their IPAM plugins, too. Run it in the host's own mount namespace: elsewhere the
     namespaces of living containers may not be seen.
     """
-    from windrow.apps.cni.upkeep import left_overs
+    from windrow.apps.cni.upkeep import left_over_rules, left_overs
 
     host = _host(session)
     failed = 0
@@ -252,15 +253,17 @@ def gc(session: Session, dry_run: bool, force: bool) -> None:
         found = left_overs(host, force=force)
         for words in found.living:
             say(f"{session.style.yellow('left')}  {words} has no name any more, but lives (--force removes it)")
-        for call in found.gone:
-            problem = "" if dry_run else call.make(host)
+        calls = ((call.about, "" if dry_run else call.make(host)) for call in found.gone)
+        removed = [*found.living]
+        for about, problem in itertools.chain(calls, left_over_rules(host, remove=not dry_run)):
+            removed.append(about)
             failed += bool(problem)
             word = "would remove" if dry_run else session.style.red("FAIL") if problem else "removed"
-            say(f"{word}  {call.about}" + (f"\n      {problem}" if problem else ""))
+            say(f"{word}  {about}" + (f"\n      {problem}" if problem else ""))
         if not dry_run:
             host.records.sweep()
             host.addressed.sweep()
-        if not found.gone and not found.living:
+        if not removed:
             say("nothing is left over")
     except OSError as error:
         raise WindrowError(f"{error.filename}: {error.strerror}") from error

@@ -18,7 +18,7 @@ from windrow.model.checkpoint import Probe
 from windrow.model.cluster import Cluster
 from windrow.model.machines import VirtualMachine, VirtualMachineInstance
 from windrow.model.objects import AnyObject, Kind
-from windrow.model.problems import Problem, ProblemsError, Severity
+from windrow.model.problems import Problem, ProblemsError, Severity, errors
 from windrow.model.steps import Impact
 from windrow.model.values import Ref
 from windrow.rules import Wish
@@ -61,7 +61,6 @@ def delete(
     if bool(words) == bool(places):
         raise click.UsageError("give KIND and NAME, or -f FILE")
     cluster, problems = stored(session)
-    gate(problems, session.error_style)
     if places:
         loaded = read(places)
         gate(loaded.problems, session.error_style)
@@ -71,8 +70,9 @@ def delete(
         if not selection.wanted:
             raise click.UsageError("give the names of the objects to delete")
         gone, missing = _named(cluster, selection.wanted, namespace)
-    if missing and not ignore_not_found:
-        raise ProblemsError(missing)
+    if missing and (not ignore_not_found or errors(problems)):
+        # What is not found may be in a file, or a document, that cannot be read: then nobody knows that it is gone.
+        raise ProblemsError([*missing, *errors(problems)])
     if session.verbose:
         complain((replace(p, severity=Severity.WARNING) for p in missing), session.error_style)
     if gone:

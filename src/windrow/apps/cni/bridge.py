@@ -171,9 +171,18 @@ class _Add:
             from windrow.apps.cni import firewall
 
             self._undo.note(lambda: firewall.forget_masquerade(request))
-            firewall.masquerade(request, config.masquerade_backend, [ip.address for ip in found.ips])
+            masqueraded = tuple(ip.address for ip in found.ips)
+            self._record_masquerade(masqueraded, firewall.masquerade(request, config.masquerade_backend, masqueraded))
         addresses.configure_pod(config, request.ifname, found, pod)
         return found
+
+    def _record_masquerade(self, addresses: tuple[str, ...], by: str) -> None:
+        """Once it is done: what is written down and not there is drift, and would be repaired beside this call."""
+        record = _record_of(self._request, self._config, self._place, self._mac)
+        try:
+            self._host.records.put(replace(record, masquerade=addresses, masquerade_by=by))
+        except OSError as error:
+            raise _disk(error) from error
 
     def _await_port(self) -> Seen:
         rtnl = self._host.rtnl()
@@ -216,6 +225,7 @@ def _record_of(request: Request, config: BridgeConfig, place: bridges.Place, mac
         config=request.stdin.decode(errors="surrogateescape"),
         path=":".join(request.path),
         args=";".join(f"{key}={value}" for key, value in request.args.items()),
+        spoof_check=config.spoof_check,
     )
 
 

@@ -7,12 +7,15 @@ from typing import NamedTuple
 
 from windrow.apps.cni import bridges, sandbox
 from windrow.apps.cni.host import Host
+from windrow.model.filters import IPTABLES, PortFilter
+from windrow.model.values import Mac
 from windrow.netlink import ports
 from windrow.netlink.enter import opened_inside
 from windrow.netlink.ports import Address, Seen, Way
 from windrow.netlink.sock import Rtnl
 from windrow.port.bridge import Addressing, BridgeConfig, with_gateways
 from windrow.port.errors import CHANGED, INVALID_CONFIG, CniError
+from windrow.port.identity import host_end
 from windrow.port.request import CHECK, Request
 from windrow.port.result import Interface, Result, from_document
 
@@ -37,6 +40,7 @@ def check_port(request: Request, config: BridgeConfig, host: Host) -> None:
         wrong.append(f"Sandbox in prevResult {found} doesn't match configured netns: {request.netns}")
     wrong += _pod(request.ifname, recorded, pod, result, config)
     wrong += _host(request, config, result, pod.interface, host)
+    wrong += _rules(request, config, result, host)
     if wrong:
         raise CniError(CHANGED, "; ".join(wrong))
     if config.ipam:
@@ -146,6 +150,39 @@ def _port(
             wanted_vlans.tagged,
         ):
             yield f"port {port.name} is in VLANs {_said(found)}, not {_said(wanted_vlans)}"
+
+
+def _rules(request: Request, config: BridgeConfig, result: Result, host: Host) -> Iterator[str]:
+    """Of the packet filter: as the record says that they were made; where there is none, as the configuration does."""
+    record = host.records.get((request.container_id, request.ifname))
+    wanted = record.filter if record is not None else _configured(request, config, result)
+    if wanted is None or not wanted.parts:
+        return
+    from windrow.apps.filters import PortFilters
+    from windrow.services.firewall import Firewall
+
+    port = host_end(request.container_id, request.ifname)
+    filters = host.filters or PortFilters(Firewall(request.env.get("PATH", "")))
+    seen = filters.read({port: wanted}, [wanted.owner], [port])
+    if (found := seen.filters.get(port)) is None:
+        yield f"the rules of {', '.join(wanted.parts)} cannot be looked at: {seen.unread}"
+        return
+    for part, words in wanted.parts.items():
+        if found.parts.get(part) != words:
+            fault = found.faults.get(part) or "there are none"
+            yield f"the rules of {part} ({words}) are not as they were made: {fault}"
+
+
+def _configured(request: Request, config: BridgeConfig, result: Result) -> PortFilter:
+    pod = next((one for one in result.interfaces if one.name == request.ifname and one.sandbox), None)
+    return PortFilter(
+        container_id=request.container_id,
+        ifname=request.ifname,
+        network=request.network,
+        mac=Mac(pod.mac.lower()) if config.spoof_check and pod is not None and pod.mac else None,
+        masquerade=tuple(ip.address for ip in result.ips) if config.ipam and config.masquerade else (),
+        backend=config.masquerade_backend or IPTABLES,
+    )
 
 
 def _said(vlans: object) -> str:

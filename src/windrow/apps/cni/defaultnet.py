@@ -140,6 +140,8 @@ def _is_ours(config: Mapping[str, Any]) -> bool:
 def brought(host: Host, definitions: Definitions, version: str) -> dict[str, Any]:
     """The configuration of the bridge for this node's pods. Raises CniError: the node has no pod addresses."""
     node = node_name(host.node, definitions.nodes)
+    if reason := definitions.unread_nodes.get(node):
+        raise CniError(INVALID_CONFIG, f"Node {node}, whose podCIDR the pods' addresses are of, is wrong: {reason}")
     cidrs = definitions.pod_cidrs.get(node)
     if not cidrs:
         known = node in definitions.nodes

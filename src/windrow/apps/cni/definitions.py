@@ -35,12 +35,14 @@ class Definitions:
 
     networks: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     unread: Mapping[str, str] = field(default_factory=dict)
-    """Those of which something is wrong, and what."""
+    """Those of which something is wrong, and what: one that stands in two places is neither of them."""
     problems: tuple[str, ...] = ()
     """What could not be read at all: any network may be in it."""
     pod_cidrs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Node -> the addresses of its pods."""
     nodes: tuple[str, ...] = ()
+    unread_nodes: Mapping[str, str] = field(default_factory=dict)
+    """Those among them of which something is wrong, and what."""
 
     def network(self, reference: str, wanted_by: str = "") -> Mapping[str, Any]:
         """The configuration of a network. Raises CniError: why there is none, and what to do."""
@@ -114,17 +116,22 @@ def _read(paths: Paths) -> Definitions:
     nodes = [obj for obj in loaded.objects if isinstance(obj, Node)]
     wrong = [problem for problem in loaded.problems if problem.severity is Severity.ERROR]
     unread: dict[str, str] = {}
+    unread_nodes: dict[str, str] = {}
     for problem in wrong:
-        ref = problem.about
-        if ref is not None and ref.kind == NetworkAttachmentDefinition.KIND and ref in loaded.unread:
-            unread.setdefault(f"{ref.namespace}/{ref.name}", _said(problem.file, problem.line, problem.message))
+        ref, said = problem.about, _said(problem.file, problem.line, problem.message)
+        if ref is not None and ref.kind == NetworkAttachmentDefinition.KIND:
+            unread.setdefault(f"{ref.namespace}/{ref.name}", said)
+        elif ref is not None and ref.kind == Node.KIND:
+            unread_nodes.setdefault(ref.name, said)
     nowhere = [_said(p.file, p.line, p.message) for p in wrong if p.about is None]
+    networks = {f"{nad.meta.namespace}/{nad.name}": dict(nad.config) for nad in nads}
     return Definitions(
-        networks={f"{nad.meta.namespace}/{nad.name}": dict(nad.config) for nad in nads},
+        networks={reference: config for reference, config in networks.items() if reference not in unread},
         unread=unread,
         problems=tuple(nowhere[:_TOLD]),
-        pod_cidrs={node.name: tuple(node.pod_cidrs) for node in nodes if node.pod_cidrs},
-        nodes=tuple(node.name for node in nodes),
+        pod_cidrs={n.name: tuple(n.pod_cidrs) for n in nodes if n.pod_cidrs and n.name not in unread_nodes},
+        nodes=tuple(dict.fromkeys((*(node.name for node in nodes), *unread_nodes))),
+        unread_nodes=unread_nodes,
     )
 
 
@@ -145,6 +152,7 @@ def _kept(cache: Path, stats: tuple[Stat, ...]) -> Definitions | None:
             problems=tuple(values["problems"]),
             pod_cidrs={node: tuple(cidrs) for node, cidrs in values["pod_cidrs"].items()},
             nodes=tuple(values["nodes"]),
+            unread_nodes=values["unread_nodes"],
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None  # it is only kept to be quick

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from windrow.model.filters import IPTABLES, LEGACY, NFTABLES
 from windrow.port import firewall as programs
-from windrow.port.bridge import IPTABLES, NFTABLES
 from windrow.port.errors import KERNEL_REFUSED, CniError
 from windrow.port.request import Request
 from windrow.services.errors import ServiceError
-from windrow.services.firewall import LEGACY, SYSTEM, Firewall
-
-VERSIONS = ("4", "6")
+from windrow.services.firewall import LEGACY as WITHOUT_NFTABLES
+from windrow.services.firewall import SYSTEM, VERSIONS, Firewall
 
 
 def check_spoofing(request: Request, *, port: str, mac: str) -> None:
@@ -31,8 +30,9 @@ def forget_spoofing(request: Request) -> None:
             firewall.load(programs.spoof_removal(request.container_id, request.ifname, listing), as_json=True)
 
 
-def masquerade(request: Request, backend: str, addresses: list[str]) -> None:
-    """`backend` empty: iptables, and nftables where that does not work. Raises CniError."""
+def masquerade(request: Request, backend: str, addresses: Sequence[str]) -> str:
+    """`backend` empty: iptables, and nftables where that does not work. By what it was done (`model.filters`). Raises
+    CniError."""
     firewall = _firewall(request)
     failures: list[ServiceError] = []
     for one in (backend,) if backend else (IPTABLES, NFTABLES):
@@ -40,9 +40,9 @@ def masquerade(request: Request, backend: str, addresses: list[str]) -> None:
             if one == NFTABLES:
                 names = request.network, request.container_id, request.ifname
                 firewall.load(programs.masquerade_program(*names, addresses))
-            else:
-                firewall.restore(programs.iptables_programs(request.network, request.container_id, addresses))
-            return
+                return NFTABLES
+            made = programs.iptables_programs(request.network, request.container_id, addresses)
+            return LEGACY if firewall.restore(made) == WITHOUT_NFTABLES else IPTABLES
         except ServiceError as error:
             failures.append(error)
     reasons = "; ".join(f"{error.program}: {error.reason}" for error in failures)
@@ -57,7 +57,7 @@ def forget_masquerade(request: Request) -> None:
         listing = firewall.chain(programs.MASQUERADE_CHAIN)
         if listing is not None and (program := programs.masquerade_removal(*names, request.ifname, listing)):
             firewall.load(program, as_json=True)
-        for variant in (SYSTEM, LEGACY):
+        for variant in (SYSTEM, WITHOUT_NFTABLES):
             for version in VERSIONS:
                 saved = firewall.saved(variant, version)
                 if program := programs.iptables_removal(*names, saved):

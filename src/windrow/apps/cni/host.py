@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from windrow.store.ports import AddressedPorts, PortRecords
 
 if TYPE_CHECKING:
+    from windrow.apps.filters import PortFilters
     from windrow.netlink.sock import Rtnl
     from windrow.store.paths import Paths
 
@@ -27,6 +28,8 @@ class Host:
         self.node = node or os.uname().nodename
         self.records = PortRecords.of(self.root)
         self.addressed = AddressedPorts.of(self.root)
+        self.filters: PortFilters | None = None
+        """Listings of the packet filter that several calls share; None: each makes its own."""
         self._mine = _local()
         self._all: list[Rtnl] = []
 

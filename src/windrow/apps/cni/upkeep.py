@@ -17,6 +17,7 @@ from windrow.apps.cni.dispatch import Answer, answer
 from windrow.apps.cni.host import Host
 from windrow.apps.cni.meta import namespace, same_namespace
 from windrow.apps.cni.sandbox import is_namespace
+from windrow.apps.filters import PortFilters
 from windrow.model.attachments import Attached
 from windrow.model.lazy import dataclass
 from windrow.model.ports import PortRecord
@@ -35,6 +36,8 @@ CLEANUP_S = 2.0
 META_TYPE = "windrow"
 CHECK_VERSION = "1.0.0"
 """A configuration of an older one has no CHECK; Debian's IPAM plugins know no newer one."""
+LISTED_S = 1.0
+"""How long checks of many ports go by one listing of the packet filter."""
 PROGRAMS = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -155,11 +158,26 @@ def _removal_of_all(record: Attached) -> Call:
     return Call(about=about, env=env, config=json.dumps(config).encode())
 
 
+def left_over_rules(host: Host, *, remove: bool) -> Iterator[tuple[str, str]]:
+    """Rules of the packet filter for ports that are gone and have no record any more: which, and why they are still
+    there. Raises KernelError, OSError."""
+    filters = PortFilters()
+    listed = filters.all_checked()
+    # Read after the rules: ADD writes its record before them.
+    known, links = {record.key for record in host.records.all()}, host.rtnl().indexes()
+    for port, gone in listed.items():
+        if port in links or gone.owner in known:
+            continue
+        about = f"rules of macspoofchk for port {port}: {gone.ifname} of container {gone.container_id}"
+        yield about, filters.drop([gone]) if remove else ""
+
+
 # What is not as it was made -----------------------------------------------------------------------
 
 
 def checks(host: Host) -> Iterator[tuple[str, str]]:
     """Each port in words, and what is wrong with it; empty if nothing is. Raises KernelError."""
+    host.filters = PortFilters(fresh_s=LISTED_S)
     for record in host.records.all():
         try:
             problem = _check(record, host).make(host)

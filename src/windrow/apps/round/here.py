@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from windrow.apps.engine import Kernel
+from windrow.apps.filters import PortFilters
 from windrow.apps.site import Site, real_kernel
 from windrow.model.checkpoint import Checkpoint
 from windrow.model.processes import Process
+from windrow.netlink.kernel import Kernel as Rtnetlink
 from windrow.store.paths import Paths
 
 
@@ -18,4 +20,6 @@ def real_watch(site: Site, checkpoint: Checkpoint) -> Process:
 
 
 def here(paths: Paths, node: str, kernel: Kernel, open_kernel: Callable[[], Kernel] = real_kernel) -> Site:
+    if isinstance(kernel, Rtnetlink) and kernel.packet_filter is None:
+        kernel.packet_filter = PortFilters()
     return Site(paths=paths, node=node, kernel=kernel, watch=real_watch, open_kernel=open_kernel)

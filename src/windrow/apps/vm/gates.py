@@ -37,6 +37,7 @@ def pass_all(site: Site, namespace: str, name: str, *, hypervisor: bool = True) 
         links = frozenset(rtnl.indexes())
     found = located(
         (
+            *in_two_places(site, machine),
             *obstacles(site, machine, links, hypervisor=hypervisor),
             *(missing_files(machine) if hypervisor else ()),
             *used_macs(site, machine, earlier),
@@ -48,6 +49,11 @@ def pass_all(site: Site, namespace: str, name: str, *, hypervisor: bool = True) 
     for problem in found:
         site.warn(str(problem))
     return machine
+
+
+def in_two_places(site: Site, machine: AnyMachine) -> tuple[Problem, ...]:
+    """Which of two manifests counts would hang on the names of their files."""
+    return tuple(p for p in errors(site.loaded.problems) if p.about == machine.ref)
 
 
 def obstacles(

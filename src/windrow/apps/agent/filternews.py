@@ -1,0 +1,63 @@
+"""A part of the loop: the packet filter's rules of ports may have changed. At work only where a record wants some."""
+
+from __future__ import annotations
+
+import selectors
+from collections.abc import Callable, Mapping
+
+from windrow.apps.filters import FRESH_S, PortFilters, unannounced
+from windrow.model.filters import Filters
+from windrow.netlink.errors import KernelError
+from windrow.netlink.nftnews import NftNews
+from windrow.port.filtering import TABLES
+
+
+class FilterNews:
+    """Of nftables it hears; what nobody announces it looks at every FRESH_S seconds."""
+
+    def __init__(
+        self,
+        filters: PortFilters,
+        mono: Callable[[], float],
+        open_: Callable[[], NftNews] = lambda: NftNews(TABLES),
+    ) -> None:
+        self._filters, self._mono, self._open = filters, mono, open_
+        self._news: NftNews | None = None
+        self._due: float | None = None
+
+    def fds(self) -> Mapping[int, int]:
+        return {self._news.fileno(): selectors.EVENT_READ} if self._news is not None else {}
+
+    def ready(self, fd: int) -> bool:
+        if fd == -1:
+            self._due = self._mono() + FRESH_S
+        elif self._news is None or not self._news.read():
+            return False
+        self._filters.forget()
+        return True
+
+    def deadline(self) -> float | None:
+        return self._due
+
+    def after(self, wanted: Filters) -> None:
+        """What is wanted since the last round."""
+        if not wanted:
+            self._due = None
+            self.close()
+            return
+        if self._news is None:
+            try:
+                self._news = self._open()
+            except KernelError:  # no nftables here
+                self._news = None
+            else:
+                self._filters.forget()  # what changed before it heard
+                self._due = self._mono()
+                return
+        deaf = self._news is None or unannounced(wanted)
+        self._due = self._mono() + FRESH_S if deaf else None
+
+    def close(self) -> None:
+        if self._news is not None:
+            self._news.close()
+            self._news = None
