@@ -7,6 +7,7 @@ the agent has one for as long as that takes.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import selectors
@@ -28,7 +29,7 @@ BURST, PAUSE_S = 50, 0.01
 MOST = 4096
 """At most so many machines of one uplink each time: as many as a small switch can keep."""
 AGAIN_S, AGAIN_MAX_S = 1.0, 60.0
-_FAULTS = (WindrowError, OSError, ValueError, LookupError)
+LAST_S = 2.0
 
 
 class Herald:
@@ -47,7 +48,7 @@ class Herald:
         self._at_work = threading.Lock()
         self._voice = None if for_good else _Voice(netns, troubled, anew=False)
         self._wake, self._woken = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        self._thread = threading.Thread(target=self._run, name="herald", daemon=for_good)
+        self._thread = threading.Thread(target=self._run, name="herald", daemon=True)
         self._thread.start()
 
     @contextlib.contextmanager
@@ -63,6 +64,8 @@ class Herald:
         os.close(self._woken)  # its other end is told of that (POLLHUP)
         if wait_s is not None:
             self._thread.join(wait_s)
+        else:
+            atexit.register(self._thread.join, LAST_S)  # a process that ends takes its time for the last ones
 
     # -- the thread ----------------------------------------------------------------------------------
 
@@ -71,11 +74,12 @@ class Herald:
             while not self._done():
                 try:
                     self._step()
-                except _FAULTS as error:
+                except Exception as error:  # noqa: BLE001 - whatever it is, it must not end the thread
                     self._failed(error)
         finally:
             self._close()
             os.close(self._wake)
+            atexit.unregister(self._thread.join)
 
     def _done(self) -> bool:
         if self._for_good or not self._ending:
@@ -100,7 +104,8 @@ class Herald:
 
     def _failed(self, error: Exception) -> None:
         self._close()
-        self._troubled(f"what has a new way could not be announced to switches and neighbours: {error}")
+        why = str(error) if isinstance(error, WindrowError) else f"{type(error).__name__}: {error}"
+        self._troubled(f"what has a new way could not be announced to switches and neighbours: {why}")
         if not self._for_good:
             self._ending = True
             return

@@ -21,11 +21,8 @@ from windrow.netlink import codec, errors
 from windrow.netlink import netns as namespaces
 from windrow.netlink.routes import attributes
 from windrow.netlink.scenes import Watch, forwards
-from windrow.netlink.sock import Message, Rtnl
+from windrow.netlink.sock import RTM_GETNEIGH, Message, Rtnl
 
-_RTM_GETNEIGH = 30
-_NEIGHBOUR = Struct("=BxHiHBB")
-"""struct ndmsg: family, ifindex, state, flags, type"""
 _LLADDR, _VLAN, _MASTER = 2, 5, 9
 """NDA_*."""
 _PERMANENT, _SELF, _MULTICAST = 0x80, 0x02, 0x01
@@ -74,12 +71,12 @@ def of_interface(watch: Watch, index: int, interface: Interface) -> list[Announc
 def _heard(rtnl: Rtnl, bridge: int, elsewhere: set[int]) -> Iterator[tuple[bytes, int]]:
     """The FDB without what is the bridge's and its ports' own (NUD_PERMANENT), and without what was heard on ports
     that lead elsewhere."""
-    body = _NEIGHBOUR.pack(socket.AF_BRIDGE, 0, 0, 0, 0) + codec.pack_attr(_MASTER, _U32.pack(bridge))
-    for data, start, end in rtnl.dump(Message(_RTM_GETNEIGH, body, doing="list who is behind the bridge")):
-        _, port, state, flags, _ = _NEIGHBOUR.unpack_from(data, start)
+    body = codec.NEIGHBOUR_HEADER.pack(socket.AF_BRIDGE, 0, 0, 0, 0) + codec.pack_attr(_MASTER, _U32.pack(bridge))
+    for data, start, end in rtnl.dump(Message(RTM_GETNEIGH, body, doing="list who is behind the bridge")):
+        _, port, state, flags, _ = codec.NEIGHBOUR_HEADER.unpack_from(data, start)
         if state & _PERMANENT or flags & _SELF or port in elsewhere:
             continue
-        attrs = attributes(data, start + _NEIGHBOUR.size, end)
+        attrs = attributes(data, start + codec.NEIGHBOUR_HEADER.size, end)
         mac, master = attrs.get(_LLADDR, b""), attrs.get(_MASTER)
         if len(mac) != 6 or mac[0] & _MULTICAST or (master is not None and _U32.unpack(master)[0] != bridge):
             continue

@@ -43,7 +43,7 @@ _LINK = codec.Table(
 )
 _DATA = {
     "bond": codec.Table({name: codec.BOND.rows[name] for name in ("mode", "active_slave", "lacp_info")}),
-    "bridge": codec.Table({"vlan_filtering": codec.BRIDGE.rows["vlan_filtering"]}),
+    "bridge": codec.Table({name: codec.BRIDGE.rows[name] for name in ("vlan_filtering", "default_pvid")}),
     "vlan": codec.Table({"vid": codec.VLAN.rows["vid"]}),
 }
 _NIC = ""
@@ -81,6 +81,8 @@ class Watch:
         self._addresses: dict[int, set[str]] = {}
         self._bonds: set[int] = set()
         """Those of whose slaves something was said."""
+        self._stale = False
+        """Whether a bridge may have VLANs that nobody told of."""
         self.elsewhere: set[int] = set()
         """Links behind which there are no machines of this host."""
         self._news, self.rtnl = namespaces.opened_in(netns, lambda: (events.listen(_GROUPS), Rtnl()))
@@ -112,6 +114,8 @@ class Watch:
             for _, type_, _, start, end in split(data):
                 self._hear(type_, data, start, end)
         self._ask_of_bonds()
+        if self._stale:
+            self._look_at_vlans()
         return self.scene
 
     # -- looking -----------------------------------------------------------------------------------
@@ -123,11 +127,15 @@ class Watch:
         body = codec.LINK_HEADER.pack(0, 0, 0, 0, 0) + codec.LINK.encode({"ext_mask": RTEXT_FILTER_SKIP_STATS})
         for span in self.rtnl.dump(Message(RTM_GETLINK, body, doing="list the links")):
             self._link(*span)
-        if any(seen.kind == "bridge" for seen in self._links.values()):
-            self._vlans |= {i: v for i, v in observe.dump_vlans(self.rtnl).items() if i in self._links}
+        self._look_at_vlans()
         body = codec.ADDR_HEADER.pack(0, 0, 0, 0, 0)
         for span in self.rtnl.dump(Message(RTM_GETADDR, body, doing="list the addresses")):
             self._address(*span)
+
+    def _look_at_vlans(self) -> None:
+        self._stale = False
+        if any(seen.kind == "bridge" for seen in self._links.values()):
+            self._vlans = {i: v for i, v in observe.dump_vlans(self.rtnl).items() if i in self._links}
 
     def _ask_of_bonds(self) -> None:
         """A bond's aggregator is news of its slaves, and told with them alone (`bond_lower_state_changed`)."""
@@ -175,7 +183,7 @@ class Watch:
             return
         name, altnames = attrs["name"], attrs.get("properties", _NOTHING).get("altnames", ())
         ours = attrs.get("group") == OWNER_GROUP or bool(marked_names(altnames)) or name in names.MGMT_DEVICES
-        self._links[index] = _Seen(
+        seen = _Seen(
             name=name,
             kind=kind,
             mac=attrs.get("mac", ""),
@@ -185,6 +193,10 @@ class Watch:
             ours=ours,
             data=_DATA[kind].decode(info.get("data", b"")),
         )
+        before = self._links.get(index)
+        # The default VLAN comes without an announcement (`br_vlan_init`, `__br_vlan_set_default_pvid`).
+        self._stale |= kind == "bridge" and (before is None or before.data != seen.data)
+        self._links[index] = seen
 
     def _port(self, index: int, data: bytes, start: int, end: int, *, gone: bool) -> None:
         """A bond's VLANs as a port, or a bridge's own. With each change all are told (`br_ifinfo_notify`)."""
