@@ -12,7 +12,7 @@ from tests.kernel.conftest import Ns
 
 from windrow.apps.herald import Herald
 from windrow.frames import arp, ethernet
-from windrow.model.announcing import Leg
+from windrow.model.announcing import Leg, Scene
 from windrow.model.bonding import BondMode
 from windrow.model.host import Bond, Bridge, Link, PortVlans
 from windrow.model.steps import AddAddr, CreateLink, SetBond, SetBridge, SetLink, SetMaster, SetVlans
@@ -183,6 +183,13 @@ def told_of(ear: Ear) -> list[tuple[str, str]]:
     return found
 
 
+def looked(ns: Ns) -> Scene:
+    watch = Watch(ns.fd)
+    scene = watch.scene
+    watch.close()
+    return scene
+
+
 def test_a_scene_keeps_up_with_the_kernel(new_ns: Callable[[], Ns]) -> None:
     """What was heard bit by bit is what a fresh look finds."""
     ns, there = new_ns(), new_ns()
@@ -202,12 +209,8 @@ def test_a_scene_keeps_up_with_the_kernel(new_ns: Callable[[], Ns]) -> None:
         lambda: ns.run(links.delete("oob-bo")),
     ):
         act()
-        time.sleep(0.1)
-        heard = watch.read()
-        fresh = Watch(ns.fd)
-        assert heard == fresh.scene
-        fresh.close()
-    assert not heard.uplinks
+        wait(lambda: watch.read() == looked(ns))
+    assert not watch.read().uplinks
     watch.close()
 
 
