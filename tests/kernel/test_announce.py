@@ -10,7 +10,7 @@ from collections.abc import Callable
 import pytest
 from tests.kernel.conftest import Ns
 
-from windrow.apps.herald import Herald
+from windrow.apps.herald import BURST, PAUSE_S, Herald
 from windrow.frames import arp, ethernet
 from windrow.model.announcing import Leg, Scene
 from windrow.model.bonding import BondMode
@@ -181,6 +181,49 @@ def told_of(ear: Ear) -> list[tuple[str, str]]:
         if data[12:14] == b"\x86\xdd" and data[20] == 58 and data[54] == 136 and data[58] & 0x20:
             found.append((socket.inet_ntop(socket.AF_INET6, data[62:78]), data[80:86].hex(":")))
     return found
+
+
+def test_thousands_of_machines_are_announced_bit_by_bit(new_ns: Callable[[], Ns]) -> None:
+    """All of them, and never faster than a switch takes broadcasts."""
+    ns, there = new_ns(), new_ns()
+    network(ns, there)
+    many = 2000
+    wire = netns.opened_in(ns.fd, lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0))
+    with wire:
+        for n in range(many):
+            mac = b"\x02\x00\x00\x01" + n.to_bytes(2, "big")
+            wire.sendto(ethernet.frame(ethernet.BROADCAST, mac, 0x88B5, b""), ("vmx", 0x88B5))
+    new = {"eth0": "eth1", "eth1": "eth0"}[str(ns.runtime("oob-bo").active_slave)]
+    ear, said, heard = Ear(there, new), [], []
+    herald = Herald(ns.fd, troubled=said.append)
+    ns.do(("oob-bo", SetBond(Bond(primary=new))))
+    begun = time.monotonic()
+    while time.monotonic() < begun + 10 and len({mac for _, mac in heard}) < many:
+        now = time.monotonic()
+        heard += [(now, data[6:12]) for vid, data in ear.frames() if vid == 100 and data[6:10] == b"\x02\0\0\1"]
+        time.sleep(0.005)
+    took = time.monotonic() - begun
+    herald.finish(wait_s=10)
+    ear.close()
+    assert len({mac for _, mac in heard}) == many
+    print(f"\n{many} machines: the first after {(heard[0][0] - begun) * 1000:.0f} ms, all after {took:.2f} s")
+    assert took > (many / BURST - 1) * PAUSE_S
+    assert not said
+
+
+def test_more_than_can_be_are_told_of(new_ns: Callable[[], Ns], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("windrow.apps.herald.MOST", 1)
+    ns, there = new_ns(), new_ns()
+    network(ns, there)
+    spoken(ns, there, str(ns.runtime("oob-bo").active_slave))
+    said: list[str] = []
+    herald = Herald(ns.fd, troubled=said.append)
+    new = {"eth0": "eth1", "eth1": "eth0"}[str(ns.runtime("oob-bo").active_slave)]
+    ns.do(("oob-bo", SetBond(Bond(primary=new))))
+    time.sleep(LAST_S)
+    herald.finish(wait_s=5)
+    (text,) = said
+    assert text.endswith("MAC addresses are behind oob-bo, and 1 of them are announced")
 
 
 def looked(ns: Ns) -> Scene:

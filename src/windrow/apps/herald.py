@@ -13,8 +13,8 @@ import os
 import selectors
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
+from itertools import islice
 
 from windrow.model.announcing import Due, Scene
 from windrow.model.problems import WindrowError
@@ -133,8 +133,10 @@ class _Voice:
             raise
         self._scene = self.watch.scene
         self._agenda = Agenda().once(due(Scene(), self._scene), time.monotonic()) if anew else Agenda()
-        self._queue: deque[Announcement] = deque()
+        self._queue: Iterator[Announcement] | None = None
         self._not_before = 0.0
+        self._too_many: set[int] = set()
+        """Uplinks of which it was said that not all behind them are announced."""
 
     def close(self) -> None:
         self.watch.close()
@@ -142,37 +144,42 @@ class _Voice:
 
     @property
     def done(self) -> bool:
-        return not self._queue and self._agenda.next is None
+        return self._queue is None and self._agenda.next is None
 
     def patience(self) -> float | None:
-        at = self._not_before if self._queue else self._agenda.next
+        at = self._not_before if self._queue is not None else self._agenda.next
         return None if at is None else max(0.0, at - time.monotonic())
 
     def hear(self) -> None:
         scene = self.watch.read()
+        if scene is self._scene:
+            return
         news, self._scene = due(self._scene, scene), scene
         if news:
             self._agenda = self._agenda.heard(news, time.monotonic())
-            self._queue.clear()  # it may be of a way that is gone
+            self._queue = None  # it may be of a way that is gone
 
     def speak(self) -> None:
         now = time.monotonic()
-        if not self._queue and self._agenda.next is not None and self._agenda.next <= now:
+        if self._queue is None and self._agenda.next is not None and self._agenda.next <= now:
             told, self._agenda = self._agenda.told(now)
-            self._queue.extend(self._found(told))
-        if self._queue and now >= self._not_before:
-            self._sender.send([self._queue.popleft() for _ in range(min(BURST, len(self._queue)))])
+            self._queue = self._found(told)
+        if self._queue is not None and now >= self._not_before:
+            some = list(islice(self._queue, BURST))
+            self._sender.send(some)
             self._not_before = now + PAUSE_S
+            if len(some) < BURST:
+                self._queue = None
 
     def _found(self, told: Due) -> Iterator[Announcement]:
         """Looked up each time: a machine may have moved to another host meanwhile, and was heard from there."""
-        for index in told.own & self._scene.interfaces.keys():
-            yield from announce.of_interface(self.watch, index, self._scene.interfaces[index])
-        for index, vids in told.machines.items():
-            if index not in self._scene.uplinks:
-                continue
-            uplink = self._scene.uplinks[index]
-            found = announce.of_machines(self.watch, uplink, vids)
-            if len(found) > MOST:
+        scene = self._scene
+        for index in told.own & scene.interfaces.keys():
+            yield from announce.of_interface(self.watch, index, scene.interfaces[index])
+        for index in told.machines.keys() & scene.uplinks.keys():
+            uplink = scene.uplinks[index]
+            found = announce.machines(self.watch, uplink, told.machines[index])
+            if len(found) > MOST and index not in self._too_many:
+                self._too_many.add(index)
                 self._troubled(f"{len(found)} MAC addresses are behind {uplink.name}, and {MOST} of them are announced")
-            yield from found[:MOST]
+            yield from (announce.of_machine(uplink, mac, vid) for mac, vid in found[:MOST])

@@ -40,17 +40,14 @@ class Announcement:
     frame: bytes
 
 
-def of_machines(watch: Watch, uplink: Uplink, vids: VidSet) -> list[Announcement]:
-    """One for each MAC address and VLAN that the uplink's bridge knows on its other ports. Raises KernelError."""
-    return [
-        Announcement(
-            uplink.name,
-            ethernet.RARP if vid in uplink.untagged else ethernet.VLAN,
-            arp.whereabouts(mac, None if vid in uplink.untagged else vid),
-        )
-        for mac, vid in _heard(watch.rtnl, uplink.bridge, watch.elsewhere)
-        if vid in vids
-    ]
+def machines(watch: Watch, uplink: Uplink, vids: VidSet) -> list[tuple[bytes, int]]:
+    """Each MAC address and VLAN, of these, that the uplink's bridge knows on its other ports. Raises KernelError."""
+    return [found for found in _heard(watch.rtnl, uplink.bridge, watch.elsewhere) if found[1] in vids]
+
+
+def of_machine(uplink: Uplink, mac: bytes, vid: int) -> Announcement:
+    tag = None if vid in uplink.untagged else vid
+    return Announcement(uplink.name, ethernet.RARP if tag is None else ethernet.VLAN, arp.whereabouts(mac, tag))
 
 
 def of_interface(watch: Watch, index: int, interface: Interface) -> list[Announcement]:

@@ -78,11 +78,13 @@ class Watch:
     def __init__(self, netns: namespaces.Netns = None) -> None:
         self._links: dict[int, _Seen] = {}
         self._vlans: dict[int, PortVlans] = {}
-        self._addresses: dict[int, set[str]] = {}
+        self._addresses: dict[int, frozenset[str]] = {}
         self._bonds: set[int] = set()
         """Those of whose slaves something was said."""
         self._stale = False
         """Whether a bridge may have VLANs that nobody told of."""
+        self._known: Scene | None = None
+        """None: something has changed since."""
         self.elsewhere: set[int] = set()
         """Links behind which there are no machines of this host."""
         self._news, self.rtnl = namespaces.opened_in(netns, lambda: (events.listen(_GROUPS), Rtnl()))
@@ -122,6 +124,7 @@ class Watch:
 
     def _look(self) -> None:
         """All anew."""
+        self._known = None
         for known in (self._links, self._vlans, self._addresses, self.elsewhere):
             known.clear()
         body = codec.LINK_HEADER.pack(0, 0, 0, 0, 0) + codec.LINK.encode({"ext_mask": RTEXT_FILTER_SKIP_STATS})
@@ -135,6 +138,7 @@ class Watch:
     def _look_at_vlans(self) -> None:
         self._stale = False
         if any(seen.kind == "bridge" for seen in self._links.values()):
+            self._known = None
             self._vlans = {i: v for i, v in observe.dump_vlans(self.rtnl).items() if i in self._links}
 
     def _ask_of_bonds(self) -> None:
@@ -165,7 +169,8 @@ class Watch:
                 self._forget(index)
 
     def _forget(self, index: int) -> None:
-        self._links.pop(index, None)
+        if self._links.pop(index, None) is not None:
+            self._known = None
         self._vlans.pop(index, None)
         self._addresses.pop(index, None)
         self.elsewhere.discard(index)
@@ -196,14 +201,16 @@ class Watch:
         before = self._links.get(index)
         # The default VLAN comes without an announcement (`br_vlan_init`, `__br_vlan_set_default_pvid`).
         self._stale |= kind == "bridge" and (before is None or before.data != seen.data)
-        self._links[index] = seen
+        if seen != before:
+            self._links[index], self._known = seen, None
 
     def _port(self, index: int, data: bytes, start: int, end: int, *, gone: bool) -> None:
         """A bond's VLANs as a port, or a bridge's own. With each change all are told (`br_ifinfo_notify`)."""
         if index not in self._links:
             return
-        vlans = None if gone else observe.vlans_of(data[start:end])
-        self._vlans[index] = vlans or PortVlans()
+        vlans = (None if gone else observe.vlans_of(data[start:end])) or PortVlans()
+        if self._vlans.get(index) != vlans:
+            self._vlans[index], self._known = vlans, None
 
     def _address(self, data: bytes, start: int, end: int, *, gone: bool = False) -> None:
         _, _, flags, _, index = codec.ADDR_HEADER.unpack_from(data, start)
@@ -213,17 +220,20 @@ class Watch:
         address = attrs.get("local") or attrs.get("address")
         if address is None:
             return
-        known = self._addresses.setdefault(index, set())
-        if gone or attrs.get("flags", flags) & _NOT_YET_OURS:
-            known.discard(address)
-        else:
-            known.add(address)
+        before = self._addresses.get(index, frozenset())
+        lost = gone or attrs.get("flags", flags) & _NOT_YET_OURS
+        now = before - {address} if lost else before | {address}
+        if now != before:
+            self._addresses[index], self._known = now, None
 
     # -- what it means -----------------------------------------------------------------------------
 
     @property
     def scene(self) -> Scene:
-        return Scene(uplinks=dict(self._uplinks()), interfaces=dict(self._interfaces()))
+        """The same one until something of it changes."""
+        if self._known is None:
+            self._known = Scene(uplinks=dict(self._uplinks()), interfaces=dict(self._interfaces()))
+        return self._known
 
     def _uplinks(self) -> Iterator[tuple[int, Uplink]]:
         for index, seen in self._links.items():
@@ -257,7 +267,7 @@ class Watch:
                     vid=self._vid(on, seen) if bridge.data.get("vlan_filtering") else UNTAGGED,
                     mac=Mac(seen.mac),
                     running=seen.running,
-                    addresses=frozenset(self._addresses.get(index, ())),
+                    addresses=self._addresses.get(index, frozenset()),
                 ),
             )
 
