@@ -32,7 +32,9 @@ from windrow.netlink.kernel import Kernel
 
 NODE = "h-node"
 RATE, PROBE = 50, 0x88B5
-MIIMON_MS = 100
+GAP_S = 1.0
+"""Of a fail-over: `miimon`, 100 ms, and the announcement. On a machine that is quiet otherwise it is 26 to 70 ms here;
+the lab kernel has one processor, and who measures works there, too. Without announcements it is for good."""
 SCENARIO = f"""\
 apiVersion: windrow/v1
 kind: Scenario
@@ -168,8 +170,8 @@ def leg(host: Host) -> str:
     return str(run.active_slave) if run else ""
 
 
-def through(host: Host, silent: Silent, act: Callable[[], object], to: str, allowed_s: float) -> None:
-    """`act` makes `to` the leg; the machine hears no more than the fail-over itself less."""
+def through(host: Host, silent: Silent, act: Callable[[], object], to: str) -> None:
+    """`act` makes `to` the leg; the machine misses what the fail-over itself costs, and then hears all again."""
     silent.speak()
     time.sleep(1.0)
     with silent.stream():
@@ -178,19 +180,18 @@ def through(host: Host, silent: Silent, act: Callable[[], object], to: str, allo
         host.wait(lambda: leg(host) == to)
         time.sleep(2.0)
     print(f"\n→ {to}: {silent.lost} of {silent.sent} lost, the longest gap {silent.gap * 1000:.0f} ms")
-    assert silent.gap < allowed_s, host.said()
+    assert silent.gap < GAP_S, host.said()
     assert silent.arrived[-1][1] == silent.sent - 1, f"it does not hear to the end; the agent said:\n{host.said()}"
 
 
 def test_a_machine_that_only_listens_is_found_after_every_fail_over(agent: Host, silent: Callable[[], Silent]) -> None:
     """By the cable, back by `primary` under the agent, and by hand."""
     one, world = silent(), agent.world
-    pulled = MIIMON_MS / 1000 + 0.25
-    through(agent, one, lambda: world.pull(End(NODE, "eth1")), "eth2", pulled)
-    through(agent, one, lambda: world.plug(End(NODE, "eth1")), "eth1", 0.25)
+    through(agent, one, lambda: world.pull(End(NODE, "eth1")), "eth2")
+    through(agent, one, lambda: world.plug(End(NODE, "eth1")), "eth1")
     by_hand = SetBond(Bond(primary="eth2"))
-    through(agent, one, lambda: agent.harm("oob-bo", by_hand), "eth1", 0.25)
-    through(agent, one, lambda: agent.write(PRIMARY.replace("primary: eth1", "primary: eth2")), "eth2", 0.25)
+    through(agent, one, lambda: agent.harm("oob-bo", by_hand), "eth1")
+    through(agent, one, lambda: agent.write(PRIMARY.replace("primary: eth1", "primary: eth2")), "eth2")
 
 
 def test_a_plan_announces_without_the_agent(agent: Host, silent: Callable[[], Silent]) -> None:
@@ -205,8 +206,8 @@ def test_a_plan_announces_without_the_agent(agent: Host, silent: Callable[[], Si
 
         return act
 
-    through(agent, one, apply("eth2"), "eth2", 0.25)
-    through(agent, one, apply("eth1"), "eth1", 0.25)
+    through(agent, one, apply("eth2"), "eth2")
+    through(agent, one, apply("eth1"), "eth1")
     agent.start()
 
 
@@ -231,7 +232,7 @@ def neighbour_mac(host: Host) -> str:
 
 
 def test_a_new_mac_of_the_bridge_is_announced(agent: Host) -> None:
-    mac = str(agent.kernel.observe().state.links[IfName("oob-br.100")].mac)
+    mac = bridge_mac(agent)
 
     def ask() -> None:
         out = agent.world.inside(f"{NODE}-out", lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
@@ -247,3 +248,26 @@ def test_a_new_mac_of_the_bridge_is_announced(agent: Host) -> None:
     print(
         f"\nthe outside knows it after {took * 1000:.0f} ms, and the one put back by the agent after {back * 1000:.0f}"
     )
+
+
+def test_another_mac_address_is_announced_by_the_plan_that_gives_it(agent: Host) -> None:
+    """`hardwareAddr`, there and back, without the agent."""
+    agent.stop()
+    engine, root = LabEngine(), agent.world.root(NODE)
+    given = '\n    linkAttributes: {hardwareAddr: "02:00:00:00:00:55"}'
+    with agent.world.inside(f"{NODE}-out", lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as out:
+        for what in (given, ""):
+            out.sendto(b"", ("10.60.0.1", 9))
+            agent.wait(lambda: neighbour_mac(agent) == bridge_mac(agent))
+            before = bridge_mac(agent)
+            time.sleep(1.2)  # within a second only what is gratuitous may change it (`arp_process`, LOCKTIME)
+            agent.write(PRIMARY.replace("primary: eth1}", f"primary: eth1}}{what}"))
+            assert (found := engine.apply(root, NODE)).ok, found.complaints
+            assert bridge_mac(agent) != before, found.words
+            took = agent.wait(lambda: neighbour_mac(agent) == bridge_mac(agent), 1.5, 0.002)
+            print(f"\n{bridge_mac(agent)}: the outside knows it {took * 1000:.0f} ms after the plan")
+    agent.start()
+
+
+def bridge_mac(host: Host) -> str:
+    return str(host.kernel.observe().state.links[IfName("oob-br.100")].mac)
