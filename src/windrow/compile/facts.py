@@ -6,11 +6,11 @@ from collections.abc import Mapping
 
 from windrow.model import names
 from windrow.model.facts import KernelFeatures, Known, Nic, NodeFacts
-from windrow.model.host import MAIN_TABLE, RTPROT_KERNEL, Bond, Bridge, Observed, VlanIf
+from windrow.model.host import MAIN_TABLE, RTPROT_KERNEL, Bond, Bridge, Details, Link, Observed, VlanIf
 from windrow.model.marks import marked_names
 from windrow.model.ports import PORT_GROUP, is_recorded
 from windrow.model.reach import reach_of
-from windrow.model.values import OWNER_PROTOCOL, IfName, VidSet
+from windrow.model.values import OWNER_PROTOCOL, Cidr, IfName, VidSet
 
 
 def node_facts(
@@ -50,10 +50,17 @@ def node_facts(
         memory=known.memory,
         origin=known.origin,
         addrs={ours.get(name, name): link.addrs for name, link in observed.state.links.items() if link.addrs},
+        duplicates={
+            ours.get(name, name): found for name, link in observed.state.links.items() if (found := _duplicates(link))
+        },
         routed=frozenset(
             r.dev for r in observed.state.routes if r.dev and r.protocol == RTPROT_KERNEL and "." in r.dst
         ),
     )
+
+
+def _duplicates(link: Link) -> dict[Cidr, Details]:
+    return {address: one for address, one in link.details.items() if one.duplicate}
 
 
 def made_for(observed: Observed) -> dict[IfName, IfName]:

@@ -9,9 +9,10 @@ from windrow.compile.carried import carried, with_carried
 from windrow.compile.hostnet import (
     choose_host_networks,
     dhcp_clients,
-    given_to_bridges,
     host_links,
     host_routes,
+    remembered,
+    there,
     with_addresses,
 )
 from windrow.compile.pins import pinned_mac
@@ -57,13 +58,14 @@ def compile_node(cluster: Cluster, facts: NodeFacts) -> Compiled:
         vids = uplink_vids(cluster, uplink.cluster_network, own)
         on_bridge = self_vlans(uplink.cluster_network, hosts.configs, facts)
         links += uplink_links(uplink, vids, on_bridge, pinned_mac(uplink, choice.uplinks, facts))
-    links = with_addresses(links, hosts.configs, facts) + host_links(hosts.configs, cluster, facts, ours)
+    links = with_addresses(links + host_links(hosts.configs, cluster, facts, ours), hosts.configs, facts)
     routes = host_routes(hosts.configs, facts)
     luggage = carried(hosts.configs, routes.routes, facts)
     links = with_carried(links, luggage)
     ports = ports_of(facts, present)
     said = tuple(port_problems(ports, _carried(links), facts))
     links += port_links(ports, links, facts)
+    given = remembered(hosts.configs, facts)
     held = _held(choice.held, facts) | {IfName(name) for name in hosts.held}
     return Compiled(
         state=HostState(
@@ -79,7 +81,7 @@ def compile_node(cluster: Cluster, facts: NodeFacts) -> Compiled:
         + luggage.problems
         + said
         + tuple(_unreadable(facts)),
-        memory=Memory(nics=choice.cards, given=given_to_bridges(hosts.configs, facts)),
+        memory=Memory(nics=choice.cards, given=given, had=there(given, facts)),
         clients=dhcp_clients(hosts.configs, held, facts),
     )
 

@@ -90,7 +90,7 @@ def _unit(scene: Scene, names: tuple[IfName, ...]) -> Unit:
     if refused:
         return Unit(links=names, deltas=flat, refusals=refused)
     bursts = sorted(_from_what_carries(scene, names, deltas), key=lambda b: (b.phase, b.rank))
-    steps = tuple(step for b in bursts for step in b.steps)
+    steps = order.asked_together(step for b in bursts for step in b.steps)
     forbidden = tuple(dict.fromkeys(guard.forbidden(scene, steps)))
     if forbidden:
         return Unit(links=names, deltas=flat, refusals=forbidden)

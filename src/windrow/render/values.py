@@ -14,6 +14,7 @@ from windrow.model.steps import (
     AddAddr,
     AddRoute,
     AddRule,
+    AskAddr,
     AwaitCarrier,
     CreateLink,
     DelAddr,
@@ -98,6 +99,8 @@ def action_value(action: Action) -> dict[str, Any]:
         case SetVlans():
             add, remove = vlans_value(action.add), str(action.remove)
             return {"name": "set-vlans", "add": add, "remove": remove, "self": action.on_self}
+        case AskAddr(addr=addr):
+            return {"name": "ask-address", "address": addr}
         case AddAddr(addr=addr):
             return {"name": "add-address", "address": addr}
         case DelAddr(addr=addr):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterable, Mapping
 from dataclasses import field
 from typing import Any
@@ -41,10 +42,10 @@ class NodeReport:
             return Verdict(ready=False, reason="Invalid", message=errors[0].message, hint=errors[0].hint)
         failed = [f for f in self.failures if f.step.link in wanted or f.step.why == about]
         if failed:
-            return Verdict(ready=False, reason="Failed", message=failure_words(failed[0]))
+            return Verdict(ready=False, reason=_reason(failed[0].errno), message=failure_words(failed[0]))
         tried = [f for f in self.agent.failures if f.link in wanted or f.about == about] if self.agent else []
         if tried:
-            return Verdict(ready=False, reason="Failed", message=tried[0].message, hint=tried[0].hint)
+            return Verdict(ready=False, reason=_reason(tried[0].errno), message=tried[0].message, hint=tried[0].hint)
         units = [unit for unit in self.plan.units if wanted & set(unit.links)]
         refusals = [p for unit in units for p in unit.refusals]
         if refusals:
@@ -79,8 +80,14 @@ class Verdict:
         return found | {key: value for key, value in more.items() if value}
 
 
+def _reason(number: int) -> str:
+    return "AddressInUse" if number == errno.EADDRINUSE else "Failed"
+
+
 def failure_words(failure: Failure) -> str:
-    """The kernel's own words where it had some, and the errno's."""
+    """The kernel's own words where it had some, and the errno's; ours where it was not asked."""
+    if failure.errno == errno.EADDRINUSE:
+        return f"{failure.step.link}: {failure.reason}"
     said = f"{failure.extack} ({failure.reason})" if failure.extack else failure.reason
     return f"{failure.step.link}: {said} [errno {failure.errno}]"
 

@@ -33,6 +33,7 @@ from windrow.model.steps import (
     AddAddr,
     AddRoute,
     AddRule,
+    AskAddr,
     AwaitCarrier,
     CreateLink,
     DelAddr,
@@ -78,6 +79,8 @@ class FakeKernel:
         self.machine = Machine()
         self.journal: list[Step] = []
         self.interruptions: list[Interruption] = []
+        self.taken: dict[str, str] = {}
+        """Addresses that somebody else on the wire has, and his MAC."""
         self._features = features or KernelFeatures(bridge_netfilter=True)
         if self._features.bridge_netfilter:
             self.machine.sysctls[BRIDGE_NETFILTER] = "1"
@@ -133,7 +136,7 @@ class FakeKernel:
             pending: list[Step] = []
             touched: set[str] = set()
             for step in steps:
-                if _needs(step) & touched or isinstance(step.action, SetSysctl | AwaitCarrier):
+                if _needs(step) & touched or isinstance(step.action, SetSysctl | AwaitCarrier | AskAddr):
                     self._send(pending)
                     pending, touched = [], set()
                 self._resolve(step)
@@ -228,7 +231,7 @@ class FakeKernel:
         for step in steps:
             code = self._tried(step)
             if code and first is None:
-                first = _failure(step, code)
+                first = _somebody_has(step, self.taken) or _failure(step, code)
         if first is not None:
             raise _StepFailed(first)
 
@@ -258,6 +261,10 @@ class FakeKernel:
         match step.action:
             case CreateLink(link=link):
                 machine.create(link, OWNER_GROUP)
+            case AskAddr(addr=addr):
+                machine.get(step.link)
+                if addr.partition("/")[0] in self.taken:
+                    raise Refused(errno.EADDRINUSE)
             case SetSysctl(key=key, value=value):
                 machine.set_sysctl(key, value)
             case DelRule(rule=rule):  # its link may be gone
@@ -295,7 +302,7 @@ class FakeKernel:
             case AwaitCarrier():
                 if not machine.carrier(device):
                     raise Refused(errno.ETIMEDOUT)
-            case CreateLink() | SetSysctl() | DelRule():
+            case CreateLink() | SetSysctl() | DelRule() | AskAddr():
                 raise AssertionError("these name no link that is there")
             case _ as never:
                 assert_never(never)
@@ -327,6 +334,14 @@ class _StepFailed(Exception):
 
 def _failure(step: Step, code: int) -> Failure:
     return Failure(step=step, errno=code, reason=os.strerror(code))
+
+
+def _somebody_has(step: Step, taken: dict[str, str]) -> Failure | None:
+    address = step.action.addr.partition("/")[0] if isinstance(step.action, AskAddr) else ""
+    if address not in taken:
+        return None
+    reason = f"somebody else has {address} (MAC {taken[address]})"
+    return Failure(step=step, errno=errno.EADDRINUSE, reason=reason)
 
 
 def _check_vlans(step: Step) -> None:
