@@ -12,6 +12,7 @@ import ipaddress
 import socket
 import struct
 import time
+from array import array
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 
@@ -168,10 +169,8 @@ def _received(found: socket.socket) -> Iterable[tuple[bytes, bytes]]:
 
 def _attach(found: socket.socket, program: Sequence[Instruction]) -> None:
     """struct sock_fprog, which points to its struct sock_filter."""
-    import ctypes
-
-    code = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *one) for one in program))
-    found.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("@HP", len(program), ctypes.addressof(code)))
+    code = array("B", b"".join(struct.pack("=HBBI", *one) for one in program))
+    found.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("@HP", len(program), code.buffer_info()[0]))
 
 
 _NEIGHBOURS: tuple[Instruction, ...] = (

@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from windrow.apps.agent.claims import ClaimWatch, Place, ipv4
 from windrow.apps.agent.dhcp import Clients
 from windrow.apps.agent.face import Face
 from windrow.apps.agent.http import Listener, listen
@@ -26,6 +27,7 @@ from windrow.apps.round import Report
 from windrow.apps.round.here import here
 from windrow.apps.safe import watchdog
 from windrow.compile.node import BRIDGE_NETFILTER
+from windrow.model.agentstatus import Claim
 from windrow.model.lazy import dataclass
 from windrow.model.problems import WindrowError
 from windrow.netlink.errors import KernelError
@@ -80,6 +82,7 @@ def run(options: Options) -> None:
         held.callback(keeper.close)
         keeper.hears_locks = True
         keeper.on_compiled = lambda compiled: ears.clients.use(lambda part: _clients_of(part).want(compiled.clients))
+        keeper.claims = ears.claimed
         loop = Loop(
             keeper,
             log=options.log,
@@ -142,11 +145,16 @@ class _Ears:
     kernel: Kept
     clients: Kept
     sysctls: Kept
+    claims: Kept
     others: tuple[Part, ...]
+
+    def claimed(self) -> tuple[Claim, ...]:
+        part = self.claims.part
+        return part.standing if isinstance(part, ClaimWatch) else ()
 
     @property
     def all(self) -> tuple[Part, ...]:
-        return (self.kernel, self.clients, self.sysctls, *self.others)
+        return (self.kernel, self.clients, self.sysctls, self.claims, *self.others)
 
 
 def _ears(options: Options, loop: Callable[[], Loop], held: contextlib.ExitStack) -> _Ears:
@@ -166,6 +174,7 @@ def _ears(options: Options, loop: Callable[[], Loop], held: contextlib.ExitStack
     return _Ears(
         kernel=kept("the kernel's announcements", lambda: KernelNews(Events(), options.log)),
         clients=kept("DHCP", lambda: _clients(options)),
+        claims=kept("claims of addresses", lambda: ClaimWatch(time.monotonic, time.time)),
         sysctls=kept("changes of sysctls", lambda: DiskNews(FileWatch([sysctl]))),
         others=(
             kept("changes of manifests", manifests),
@@ -198,6 +207,7 @@ def _face(options: Options, pulse: Callable[[], Pulse]) -> Face:
 def _after_a_round(ears: _Ears, face: Face, keeper: Keeper, found: Report | None) -> None:
     if found is not None:
         ears.kernel.use(lambda part: _hear(part, found))
+        ears.claims.use(lambda part: _listen(part, found))
     ears.sysctls.use(_look_again)
     face.publish(keeper.snapshot())
 
@@ -205,6 +215,20 @@ def _after_a_round(ears: _Ears, face: Face, keeper: Keeper, found: Report | None
 def _hear(part: Part, found: Report) -> None:
     assert isinstance(part, KernelNews)
     part.after(found)
+
+
+def _listen(part: Part, found: Report) -> None:
+    """For the addresses that Windrow gave and that are there."""
+    assert isinstance(part, ClaimWatch)
+    observed, had = found.sight.observed, found.left.compiled.memory.had
+    links, runtime = observed.state.links, observed.runtime
+    part.want(
+        {
+            name: Place(addresses=ipv4(those), mac=links[name].mac, carrier=runtime[name].carrier)
+            for name, those in had.items()
+            if name in links
+        }
+    )
 
 
 def _look_again(part: Part) -> None:
