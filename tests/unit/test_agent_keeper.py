@@ -8,7 +8,7 @@ import io
 import os
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -110,7 +110,8 @@ class Host:
         self.round()
         assert self.keeper.well, self.keeper.status
 
-    def restart(self, *, power_cut: bool = False) -> None:
+    def restart(self, *, power_cut: bool = False, taken: Mapping[str, str] = {}) -> None:
+        """`taken`: the addresses that somebody else has by then."""
         self.keeper = self.agent()
         if power_cut:
             self.kernel = FakeKernel()
@@ -118,6 +119,7 @@ class Host:
                 self.kernel.add_nic(name, up=True)
             shutil.rmtree(self.paths.runtime, ignore_errors=True)
             self.keeper = self.agent()
+        self.kernel.taken.update(taken)
         self.keeper.boot()
         self.round()
 

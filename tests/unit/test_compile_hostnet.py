@@ -192,6 +192,19 @@ def test_what_is_held_keeps_its_client() -> None:
     assert compiled(static(), facts=leased()).clients == {}
 
 
+@pytest.mark.parametrize(
+    ("said", "sent"), [("ff:01:02", "ff:01:02"), ("FF:0A", "ff:0a"), ("none", "none"), ("ff", ""), ("xx:yy", "")]
+)
+def test_the_client_says_what_the_annotation_says(said: str, sent: str) -> None:
+    loaded = load_documents(
+        f"{BASE}{HEAD}kind: HostNetworkConfig\n"
+        f"metadata: {{name: h, annotations: {{windrow.io/dhcp-client-id: '{said}'}}}}\n"
+        f"spec: {{clusterNetwork: oob, {dhcp()}}}\n"
+    )
+    found = compile_node(Cluster.of(loaded.objects), replace(FACTS, agent=True))
+    assert found.clients[VLAN].client_id == sent
+
+
 # -- untagged ------------------------------------------------------------------------------------------------------
 
 

@@ -20,7 +20,7 @@ from windrow.model.host import (
     VlanIf,
 )
 from windrow.model.lazy import dataclass
-from windrow.model.leases import ClientOptions, Lease, LeasedRoute
+from windrow.model.leases import ClientOptions, Lease, LeasedRoute, parse_client_id
 from windrow.model.objects import AddressMode, HostNetworkConfig, HostRoute
 from windrow.model.problems import Problem, Severity, errors
 from windrow.model.values import MTU_MIN, OWNER_PROTOCOL, Cidr, IfName
@@ -320,6 +320,13 @@ def dhcp_clients(
 ) -> Mapping[IfName, ClientOptions]:
     """The links on which an address is to be asked for. One that is held keeps its client with its lease."""
     options = ClientOptions(hostname=facts.node.partition(".")[0][:63])
-    wanted = [config.interface for config in configs if config.mode is AddressMode.DHCP]
-    kept = [name for name in facts.leases if name in held]
-    return dict.fromkeys((*wanted, *kept), options)
+    wanted = {c.interface: replace(options, client_id=_client_id(c)) for c in configs if c.mode is AddressMode.DHCP}
+    return {**{name: options for name in facts.leases if name in held}, **wanted}
+
+
+def _client_id(config: HostNetworkConfig) -> str:
+    """One that is wrong was told (`rules.hostnetworkconfig`), and is not sent."""
+    try:
+        return parse_client_id(config.meta.annotations[names.ANNOTATION_CLIENT_ID])
+    except (KeyError, ValueError):
+        return ""

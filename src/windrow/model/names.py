@@ -42,6 +42,10 @@ ANNOTATION_MANAGED = "windrow.io/managed"
 """On a VlanConfig of `mgmt`: "true" makes the uplink of the management network Windrow's. Harvester keeps a VlanConfig
 there that only mirrors what the installer made (`mgmt-vlanconfig-<node>`); without this annotation it has no effect."""
 
+ANNOTATION_CLIENT_ID = "windrow.io/dhcp-client-id"
+"""On a HostNetworkConfig with mode dhcp: what servers know the host by (`model.leases.ClientOptions.client_id`). Two
+hosts with the same one get the same address, so it belongs on one that selects a single node."""
+
 RESERVED_CLUSTER_NETWORKS = frozenset(
     {"clusternetwork", "last-type", "nic", "node", "ready", "route", "type", "vlan-id", "vlanconfig"}
 )

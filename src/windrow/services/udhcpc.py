@@ -2,7 +2,8 @@
 
 It talks and does not configure: what it runs at each event, `dhcpevent`, writes down what the server said. What it does
 by itself (busybox 1.35, networking/udhcp/dhcpc.c): it renews after half the lease, by unicast and then by broadcast; a
-lease of less than 30 s counts as 30 s; when nobody renews it begins anew, long before the lease has run out.
+lease of less than 30 s counts as 30 s; when nobody renews it begins anew, long before the lease has run out. Without a
+client identifier among its options it sends its MAC address as one.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import sys
 from pathlib import Path
 
 from windrow.model.lazy import dataclass
+from windrow.model.leases import NO_CLIENT_ID
 from windrow.services import child, process
 from windrow.services.errors import ServiceError
 
@@ -22,6 +24,8 @@ EVENT = Path(__file__).with_name("dhcpevent.py")
 DIRECTORIES = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
 OPTIONS = (26, 121)
 """Asked for beside what it asks for by itself (mask, router, DNS, domain): MTU, classless routes (RFC 3442)."""
+ASKED_MS = 500
+"""How long it asks by ARP whether somebody has what the server gives; then it is declined (RFC 2131 §4.4.1)."""
 LOG_MOST = 64 * 1024
 
 
@@ -51,6 +55,8 @@ class Request:
     """`address`: the one to ask for, from a lease of before; empty: any."""
 
     hostname: str = ""
+    client_id: str = ""
+    """See `model.leases.ClientOptions`."""
     address: str = ""
     timing: Timing = Timing()
 
@@ -131,6 +137,11 @@ def _arguments(place: Place, request: Request) -> list[str]:
     argv += ["-t", str(timing.discovers), "-T", str(timing.pause_s), "-A", str(timing.rest_s)]
     argv += [word for option in OPTIONS for word in ("-O", str(option))]
     argv += ["-x", f"hostname:{request.hostname}"] if request.hostname else []
+    argv += [f"-a{ASKED_MS}"]
+    if request.client_id == NO_CLIENT_ID:
+        argv += ["-C"]
+    elif request.client_id:
+        argv += ["-x", f"0x3d:{request.client_id.replace(':', '')}"]
     return argv + (["-r", request.address] if request.address else [])
 
 
