@@ -613,3 +613,25 @@ def test_one_name_in_two_namespaces(host: Host) -> None:
 @pytest.mark.parametrize("words", [[], ["vc"], ["vc", "x", "-f", "y"], ["vc/"], ["what", "x"]])
 def test_wrong_usage_of_delete(host: Host, words: list[str]) -> None:
     assert host.run("delete", *words).exit_code == 2
+
+
+HOST_NETWORK = """\
+---
+apiVersion: network.harvesterhci.io/v1beta1
+kind: HostNetworkConfig
+metadata: {name: storage}
+spec: {clusterNetwork: oob, vlanID: 300, mode: static, ips: {n1: "10.8.0.1/24,2001:db8::1/64"}}
+"""
+
+
+def test_apply_says_who_has_the_address_and_does_the_rest(host: Host) -> None:
+    host.kernel.taken["10.8.0.1"] = "52:54:00:00:00:99"
+    result = host.apply(OOB + HOST_NETWORK)
+    assert result.exit_code == 1
+    assert "somebody else has 10.8.0.1 (MAC 52:54:00:00:00:99)" in result.output + result.stderr
+    assert "give one of the two another address" in result.output + result.stderr
+    assert set(host.kernel.machine.get("oob-br.300").addrs) == {"2001:db8::1/64"}
+    host.kernel.taken.clear()
+    assert host.run("apply").exit_code == 0
+    assert set(host.kernel.machine.get("oob-br.300").addrs) == {"10.8.0.1/24", "2001:db8::1/64"}
+    assert host.run("plan").stdout == "n1 is as its manifests want it: nothing to do.\n"

@@ -13,7 +13,7 @@ import socket
 import struct
 import time
 from array import array
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 
 from windrow.model.values import Mac
@@ -124,14 +124,14 @@ class Ear:
         with suppress(OSError):
             self._socket.sendto(packet, (self._link, _ETH_P_ARP, 0, 0, b"\xff" * 6))
 
-    def heard(self) -> Mapping[str, Mac]:
-        """Address -> who else says that it is his."""
-        found: dict[str, Mac] = {}
+    def heard(self) -> frozenset[tuple[str, Mac]]:
+        """Address, and who says that it is his."""
+        found = set()
         for packet, _ in _received(self._socket):
             if len(packet) >= _ARP.size:
                 *_, mac, address, _, _ = _ARP.unpack_from(packet)
-                found[str(ipaddress.IPv4Address(address))] = _mac(mac)
-        return found
+                found.add((str(ipaddress.IPv4Address(address)), _mac(mac)))
+        return frozenset(found)
 
     def close(self) -> None:
         self._socket.close()

@@ -10,9 +10,9 @@ import selectors
 import socket
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 
 from windrow.model.agentstatus import Claim
+from windrow.model.lazy import dataclass
 from windrow.model.values import Cidr, IfName, Mac
 from windrow.netlink.claims import Ear
 from windrow.status.claims import Claims
@@ -52,14 +52,17 @@ class ClaimWatch:
         self._mono, self._clock = mono, clock
         self._posts: dict[IfName, _Post] = {}
         self._claims = Claims()
+        self._own: frozenset[Mac] = frozenset()
 
     @property
     def standing(self) -> tuple[Claim, ...]:
         return self._claims.standing
 
-    def want(self, places: Mapping[IfName, Place]) -> None:
+    def want(self, places: Mapping[IfName, Place], own: frozenset[Mac]) -> None:
         """Listen for these and no others. One that is new, or was without carrier, is asked for once: its rival may
-        have come while nobody heard him."""
+        have come while nobody heard him. `own`: the MAC addresses of this host, which answers for each of its
+        addresses on every link (`arp_process`, arp_ignore 0) and is no rival of itself."""
+        self._own = own
         for name in [n for n in self._posts if n not in places or not places[n].addresses]:
             self._posts.pop(name).ear.close()
         for name, place in places.items():
@@ -99,8 +102,9 @@ class ClaimWatch:
         for name, post in self._posts.items():
             if post.deaf_until > now:
                 continue
-            for address, mac in post.ear.heard().items():
-                self._claims = self._claims.heard(name, address, mac, mono=now, now=self._clock())
+            for address, mac in post.ear.heard():
+                if mac not in self._own:
+                    self._claims = self._claims.heard(name, address, mac, mono=now, now=self._clock())
                 post.deaf_until = now + DEAF_S
         self._ask(now)
         return self._claims.standing != before

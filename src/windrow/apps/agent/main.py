@@ -227,7 +227,8 @@ def _listen(part: Part, found: Report) -> None:
             name: Place(addresses=ipv4(those), mac=links[name].mac, carrier=runtime[name].carrier)
             for name, those in had.items()
             if name in links
-        }
+        },
+        own=frozenset(link.mac for link in links.values() if link.mac),
     )
 
 

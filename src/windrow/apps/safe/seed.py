@@ -129,7 +129,8 @@ def design(
     made = _vlan_config(config, facts, nics, had, ask)
     address = _host_network(network, facts, had, ask, first=config is None)
     if config is None and had.dynamic and address.mode is AddressMode.DHCP:
-        address = _known_as(address, had, nics, client_id, dynamic, problems)
+        address, warning = _known_as(address, had, nics, client_id, dynamic)
+        problems += warning if not ask.vlan else []  # in another VLAN another address is what is asked for
     if ask.addresses:
         address = _reachable(address, facts.node, problems)
     problems += _contradictions(made, address, ask, facts.node)
@@ -150,21 +151,19 @@ def _known_as(
     nics: tuple[Nic, ...],
     client_id: Callable[[Nic, str], str],
     dynamic: Dynamic,
-    problems: list[Problem],
-) -> HostNetworkConfig:
-    """With the identifier by which the server knows the lease, or it would give another address."""
+) -> tuple[HostNetworkConfig, list[Problem]]:
+    """With the identifier by which the server knows the lease, or it would give another address; else a warning."""
     nic = next(n for n in nics if had.link is not None and n.name == had.link.name)
     address = next(a for a in dynamic[nic.name] if ":" not in a).partition("/")[0]
     if said := client_id(nic, address):
         annotations = {**network.meta.annotations, names.ANNOTATION_CLIENT_ID: said}
-        return replace(network, meta=replace(network.meta, annotations=annotations))
+        return replace(network, meta=replace(network.meta, annotations=annotations)), []
     text = f"what the DHCP server knows {nic.name} by is not known: it may give another address than {address}"
     hint = (
         "see which client-id it has for that address, and write it down beforehand on the server, or afterwards as "
         f"annotation {names.ANNOTATION_CLIENT_ID} of HostNetworkConfig/{network.name} (ff:…, or none)"
     )
-    problems.append(Problem(code="client-id-unknown", message=text, hint=hint, severity=Severity.WARNING))
-    return network
+    return network, [Problem(code="client-id-unknown", message=text, hint=hint, severity=Severity.WARNING)]
 
 
 def _lease(had: Had, network: HostNetworkConfig, dynamic: Dynamic) -> Lease | None:

@@ -71,7 +71,7 @@ def read_status(document: Document) -> AgentStatus:
             conditions=_all(document["conditions"], _condition),
             failures=_all(document["failures"], _failure),
             contests=_all(document["contests"], _contest),
-            claims=_all(document.get("claims", ()), _claim),
+            claims=_all(document["claims"], _claim),
         )
 
 
