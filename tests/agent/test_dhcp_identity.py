@@ -1,5 +1,4 @@
-"""Who a DHCP server takes this host for, and what becomes of an address that somebody else has: real clients, and
-dnsmasq, which goes by the client identifier as most servers do."""
+"""Who a DHCP server takes this host for: real clients, and dnsmasq, which goes by the client identifier."""
 
 from __future__ import annotations
 
@@ -17,7 +16,7 @@ from windrow.model.problems import errors
 from windrow.model.wire import load_documents
 from windrow.netlink import links, netns
 from windrow.netlink.kernel import Kernel
-from windrow.testing.dhcpserver import DECLINE, DISCOVER, REQUEST, Does
+from windrow.testing.dhcpserver import DISCOVER, REQUEST
 
 CLIENT_ID = 61
 DUID = "ff:c2:72:f6:09:00:02:00:00:ab:11:01:02:03:04:05:06:07:08"
@@ -71,15 +70,3 @@ def test_the_client_says_it_each_time_and_nothing_else(tmp_path: Path, said: str
         until("an address", lambda: host.addresses("oob-br.100") == {"10.7.100.50/24"})
         heard = [h for kind in (DISCOVER, REQUEST) for h in host.servers[100].kinds(kind)]
         assert len(heard) >= 2 and {h.options.get(CLIENT_ID) for h in heard} == {sent}
-
-
-def test_an_address_that_somebody_else_has_is_declined(tmp_path: Path) -> None:
-    with living(tmp_path, [100], cluster()) as host:
-        server = host.servers[100]
-        with Kernel(host.far) as far:
-            far.rtnl.run(links.add_addr(far.rtnl.index("port.100"), "10.7.100.50/24"))
-        host.change(cluster(v100="mode: dhcp"))
-        until("it is declined", lambda: server.kinds(DECLINE))
-        assert host.addresses("oob-br.100") == set()
-        server.does = Does(address="10.7.100.60")
-        until("another address", lambda: host.addresses("oob-br.100") == {"10.7.100.60/24"})

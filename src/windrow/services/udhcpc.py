@@ -24,8 +24,6 @@ EVENT = Path(__file__).with_name("dhcpevent.py")
 DIRECTORIES = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
 OPTIONS = (26, 121)
 """Asked for beside what it asks for by itself (mask, router, DNS, domain): MTU, classless routes (RFC 3442)."""
-ASKED_MS = 500
-"""How long it asks by ARP whether somebody has what the server gives; then it is declined (RFC 2131 §4.4.1)."""
 LOG_MOST = 64 * 1024
 
 
@@ -137,7 +135,6 @@ def _arguments(place: Place, request: Request) -> list[str]:
     argv += ["-t", str(timing.discovers), "-T", str(timing.pause_s), "-A", str(timing.rest_s)]
     argv += [word for option in OPTIONS for word in ("-O", str(option))]
     argv += ["-x", f"hostname:{request.hostname}"] if request.hostname else []
-    argv += [f"-a{ASKED_MS}"]
     if request.client_id == NO_CLIENT_ID:
         argv += ["-C"]
     elif request.client_id:
