@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from windrow.apps.engine import converge
+from windrow.apps.engine import Converged, converge
 from windrow.model.cluster import Cluster
 from windrow.model.facts import Known
 from windrow.model.host import Link, Route, VlanIf
@@ -63,6 +63,26 @@ class Host:
         self.known = Known(memory=report.memory)
         again = converge(cluster(*specs), self.ns.kernel, NODE, knowing=lambda: self.known)
         assert not again.planned.plan.steps, again.planned.plan
+
+    def tries(self, *specs: str) -> Converged:
+        report = converge(cluster(*specs), self.ns.kernel, NODE, knowing=lambda: self.known)
+        self.known = Known(memory=report.memory)
+        return report
+
+    def neighbour(self, *addresses: str, vid: int) -> str:
+        """Somebody at the far end of the cable who has these; his MAC."""
+        name = f"port.{vid}"
+        if name not in self.far.kernel.observe().state.links:
+            made = Link(name=IfName(name), spec=VlanIf(parent=IfName("port"), vid=vid))
+            self.far.run(*links.create_link(made, self.far.index), links.set_link(name, up=True))
+        for address in addresses:
+            self.far.run(links.add_addr(self.far.index(name), address))
+        time.sleep(2.5 if any(":" in a for a in addresses) else 0)  # his own DAD
+        return str(self.far.link(name).mac)
+
+    def gone(self, *addresses: str, vid: int) -> None:
+        for address in addresses:
+            self.far.run(links.del_addr(self.far.index(f"port.{vid}"), address))
 
     def routes(self) -> set[tuple[str, str | None, int]]:
         found = self.ns.kernel.observe().state.routes
@@ -157,3 +177,87 @@ def test_vlan_1_is_a_vlan_like_others(new_ns: Callable[[], Ns]) -> None:
     bridge = host.ns.link("oob-br")
     assert bridge.self_vlans and (bridge.self_vlans.pvid, str(bridge.self_vlans.tagged)) == (None, "1")
     assert host.answers("10.8.0.1")
+
+
+VIP, VIP6 = "10.8.0.7/32", "2001:db8:8::7/64"
+
+
+def test_a_virtual_ip_and_a_route_of_somebody_on_a_vlan_interface_stay(new_ns: Callable[[], Ns]) -> None:
+    """keepalived's, a hand's. What Windrow gave goes with its manifest all the same."""
+    host = Host(new_ns)
+    host.brought_to("vlanID: 300, ips: {node-0: '10.8.0.1/24,2001:db8:8::1/64'}, gateway: 10.8.0.254")
+    index = host.ns.index("oob-br.300")
+    host.ns.run(links.add_addr(index, VIP), links.add_addr(index, VIP6))
+    theirs = Route(dst="198.51.100.0/24", dev=IfName("oob-br.300"), gateway="10.8.0.250", protocol=18)
+    host.ns.run(links.add_route(theirs, index))
+    host.brought_to("vlanID: 300, ips: {node-0: '10.8.0.1/24,2001:db8:8::1/64'}, gateway: 10.8.0.254")
+    assert host.ns.link("oob-br.300").addrs == {"10.8.0.1/24", "2001:db8:8::1/64", VIP, VIP6}
+    host.brought_to("vlanID: 300, ips: {node-0: 10.8.0.2/24}")
+    assert host.ns.link("oob-br.300").addrs == {"10.8.0.2/24", VIP, VIP6}
+    found = {(r.dst, r.protocol) for r in host.ns.kernel.observe().state.routes if r.dev == "oob-br.300"}
+    assert ("198.51.100.0/24", 18) in found and host.routes() == set()
+
+
+def test_an_address_that_somebody_else_has_is_not_set(new_ns: Callable[[], Ns]) -> None:
+    """Asked for before: the kernel would not notice an IPv4 one at all. The rest is done; and once he is gone, this."""
+    host = Host(new_ns)
+    mac = host.neighbour("10.8.0.1/24", "2001:db8:9::1/64", vid=300)
+    wanted = (
+        "vlanID: 300, ips: {node-0: '10.8.0.1/24,2001:db8:8::1/64'}, gateway: '10.8.0.254,2001:db8:8::fe'",
+        "vlanID: 301, ips: {node-0: '10.9.0.1/24'}",
+    )
+    began = time.monotonic()
+    report = host.tries(*wanted)
+    assert time.monotonic() - began < 5
+    said = [failure.reason for failure in report.outcome.failures.values()]
+    assert said == [f"somebody else has 10.8.0.1 (MAC {mac})"] and not report.ok
+    assert host.ns.link("oob-br.300").addrs == {"2001:db8:8::1/64"}
+    assert host.routes() == {("default", "2001:db8:8::fe", 1024)}
+    assert host.ns.link("oob-br.301").addrs == {"10.9.0.1/24"}
+    host.gone("10.8.0.1/24", vid=300)
+    host.brought_to(*wanted)
+    assert host.ns.link("oob-br.300").addrs == {"10.8.0.1/24", "2001:db8:8::1/64"}
+
+
+def test_an_ipv6_address_that_somebody_else_has_is_not_set(new_ns: Callable[[], Ns]) -> None:
+    host = Host(new_ns)
+    host.brought_to()  # without carrier he would begin to ask at the same time, and nobody would have it
+    mac = host.neighbour("2001:db8:8::1/64", vid=300)
+    wanted = "vlanID: 300, ips: {node-0: '10.8.0.1/24,2001:db8:8::1/64'}"
+    report = host.tries(wanted)
+    assert [f.reason for f in report.outcome.failures.values()] == [f"somebody else has 2001:db8:8::1 (MAC {mac})"]
+    assert host.ns.link("oob-br.300").addrs == {"10.8.0.1/24"}
+    host.gone("2001:db8:8::1/64", vid=300)
+    host.brought_to(wanted)
+    assert host.ns.link("oob-br.300").addrs == {"10.8.0.1/24", "2001:db8:8::1/64"}
+
+
+def test_a_duplicate_that_the_kernel_found_is_tried_again(new_ns: Callable[[], Ns]) -> None:
+    """It has the address and does not use it (IFA_F_DADFAILED): whoever looks must not take that for well."""
+    host = Host(new_ns)
+    wanted = "vlanID: 300, ips: {node-0: '10.8.0.1/24'}"
+    six = "vlanID: 300, ips: {node-0: '10.8.0.1/24,2001:db8:8::1/64'}"
+    host.brought_to(wanted)
+    mac = host.neighbour("2001:db8:8::1/64", vid=300)
+    host.ns.run(links.add_addr(host.ns.index("oob-br.300"), "2001:db8:8::1/64"))
+    end = time.monotonic() + 10
+    while not host.ns.link("oob-br.300").details["2001:db8:8::1/64"].duplicate:
+        assert time.monotonic() < end, "the kernel finds no duplicate"
+        time.sleep(0.1)
+    report = host.tries(six)
+    assert [f.reason for f in report.outcome.failures.values()] == [f"somebody else has 2001:db8:8::1 (MAC {mac})"]
+    host.gone("2001:db8:8::1/64", vid=300)
+    host.brought_to(six)
+    assert not host.ns.link("oob-br.300").details["2001:db8:8::1/64"].duplicate
+
+
+def test_what_is_carried_or_put_back_is_not_asked_for(new_ns: Callable[[], Ns]) -> None:
+    """Somebody who answers for it must not keep the host from its own address."""
+    host = Host(new_ns)
+    wanted = "vlanID: 300, ips: {node-0: '10.8.0.1/24,2001:db8:8::1/64'}"
+    host.brought_to(wanted)
+    host.neighbour("10.8.0.1/24", vid=300)
+    index = host.ns.index("oob-br.300")
+    host.ns.run(links.del_addr(index, "10.8.0.1/24"))
+    host.brought_to(wanted)
+    assert host.ns.link("oob-br.300").addrs == {"10.8.0.1/24", "2001:db8:8::1/64"}

@@ -8,7 +8,7 @@ import io
 import os
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -18,12 +18,13 @@ from windrow.apps.agent.keeper import Keeper
 from windrow.apps.agent.log import Log
 from windrow.apps.known import agent_status
 from windrow.apps.site import Site
+from windrow.model.agentstatus import Claim
 from windrow.model.checkpoint import Checkpoint, Stage
 from windrow.model.events import Condition
 from windrow.model.host import Bond, HostState
 from windrow.model.processes import Process
-from windrow.model.steps import Action, DeleteLink, Failure, SetBond, SetLink, SetMaster, Step
-from windrow.model.values import IfName, Ref
+from windrow.model.steps import Action, DelAddr, DeleteLink, Failure, SetBond, SetLink, SetMaster, Step
+from windrow.model.values import Cidr, IfName, Mac, Ref
 from windrow.netlink.lock import locked
 from windrow.netlink.reach import Answers, Target, Way
 from windrow.services import process
@@ -109,7 +110,8 @@ class Host:
         self.round()
         assert self.keeper.well, self.keeper.status
 
-    def restart(self, *, power_cut: bool = False) -> None:
+    def restart(self, *, power_cut: bool = False, taken: Mapping[str, str] = {}) -> None:
+        """`taken`: the addresses that somebody else has by then."""
         self.keeper = self.agent()
         if power_cut:
             self.kernel = FakeKernel()
@@ -117,6 +119,7 @@ class Host:
                 self.kernel.add_nic(name, up=True)
             shutil.rmtree(self.paths.runtime, ignore_errors=True)
             self.keeper = self.agent()
+        self.kernel.taken.update(taken)
         self.keeper.boot()
         self.round()
 
@@ -838,3 +841,85 @@ def test_coming_up_from_the_last_good_state_is_no_trouble_with_the_manifests(hos
     host.restart(power_cut=True)
     assert "oob-br" in host.links and host.keeper.well
     assert not host.told("ComingUp") and host.condition(HERE, "ManifestsUnreadable") is None
+
+
+# -- somebody else has an address ------------------------------------------------------------------------------------
+
+HOST_NETWORK = """\
+---
+apiVersion: network.harvesterhci.io/v1beta1
+kind: HostNetworkConfig
+metadata: {{name: h{vid}}}
+spec: {{clusterNetwork: oob, vlanID: {vid}, mode: static, ips: {{n1: "{ips}"}}}}
+"""
+MAC = Mac("52:54:00:00:00:99")
+
+
+def of_host_network(host: Host, vid: int) -> Condition:
+    ref = Ref("HostNetworkConfig", f"h{vid}")
+    return next(c for c in host.keeper.status.conditions if c.about == ref and c.type == "ready")
+
+
+def ready(host: Host, ref: Ref) -> bool | None:
+    return next(c.status for c in host.keeper.status.conditions if c.about == ref and c.type == "ready")
+
+
+def addresses(host: Host, link: str) -> set[str]:
+    return set(host.kernel.observe().state.links[IfName(link)].addrs or ())
+
+
+@pytest.mark.parametrize("vid", [0, 300])
+@pytest.mark.parametrize("taken", ["10.8.0.1", "2001:db8::1"])
+def test_an_address_that_somebody_else_has_is_told_and_tried_again_ever_more_seldom(
+    host: Host, vid: int, taken: str
+) -> None:
+    """And keeps nothing else from its network."""
+    link = f"oob-br.{vid}" if vid else "oob-br"
+    host.kernel.taken[taken] = MAC
+    both = {"10.8.0.1/24", "2001:db8::1/64"}
+    other = HOST_NETWORK.format(vid=301, ips="10.9.0.1/24")
+    host.write(OOB + HOST_NETWORK.format(vid=vid, ips=",".join(sorted(both))) + other)
+    host.round()
+    said = of_host_network(host, vid)
+    assert (said.status, said.reason) == (False, "AddressInUse")
+    assert said.message == f"{link}: somebody else has {taken} (MAC {MAC})"
+    assert addresses(host, link) == {a for a in both if not a.startswith(f"{taken}/")}
+    assert addresses(host, "oob-br.301") == {"10.9.0.1/24"} and of_host_network(host, 301).status is True
+    assert ready(host, CONFIG) is True, "it is no trouble of the cluster network"
+    tries, began = 0, host.mono
+    while host.mono - began < 600:
+        host.mono = host.keeper.deadline() or host.mono + 60
+        before = host.keeper.snapshot().counters.steps_failed
+        host.keeper.round(news=False)
+        tries += host.keeper.snapshot().counters.steps_failed - before
+    assert 10 <= tries <= 20, tries
+    reasons = [e.reason for e in Events(host.paths).all() if e.about == Ref("HostNetworkConfig", f"h{vid}")]
+    assert reasons == ["AddressInUse"]
+    host.kernel.taken.clear()
+    host.mono = (host.keeper.deadline() or host.mono) + 1
+    host.keeper.round(news=False)
+    assert addresses(host, link) == both and of_host_network(host, vid).status is True and host.keeper.well
+
+
+def test_somebody_who_claims_an_address_later_is_told_and_not_fought(host: Host) -> None:
+    host.start(OOB + HOST_NETWORK.format(vid=300, ips="10.8.0.1/24"))
+    claim = Claim(link=IfName("oob-br.300"), address="10.8.0.1", mac=MAC, since=host.now)
+    host.keeper.claims = lambda: (claim,)
+    host.round()
+    said = of_host_network(host, 300)
+    assert (said.status, said.reason) == (False, "AddressInUse")
+    assert said.message == f"oob-br.300: somebody else has 10.8.0.1 (MAC {MAC})"
+    assert addresses(host, "oob-br.300") == {"10.8.0.1/24"}
+    told = agent_status(host.paths)
+    assert told is None or told.claims == (claim,)
+    host.keeper.claims = tuple
+    host.round()
+    assert of_host_network(host, 300).status is True
+
+
+def test_an_address_of_ours_that_a_hand_took_away_is_put_back_without_asking(host: Host) -> None:
+    host.start(OOB + HOST_NETWORK.format(vid=300, ips="10.8.0.1/24"))
+    host.kernel.taken["10.8.0.1"] = MAC
+    host.kernel.run([step("oob-br.300", DelAddr(Cidr("10.8.0.1/24")))])
+    host.round()
+    assert addresses(host, "oob-br.300") == {"10.8.0.1/24"} and host.keeper.well

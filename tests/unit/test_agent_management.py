@@ -144,3 +144,30 @@ def test_a_contest_keeps_neither_the_address_nor_the_bridge_from_coming_back(sta
     static.round()
     assert static.addresses == {"10.0.0.10/24"}
     assert static.kernel.machine.get("mgmt-br").up
+
+
+def test_a_host_that_comes_up_while_somebody_has_its_address_has_all_the_rest(static: Managed) -> None:
+    """Nothing was there before it, so there is nothing to go back to; and it is asked for again within a minute."""
+    static.restart(power_cut=True, taken={"10.0.0.10": "52:54:00:00:00:99"})
+    static.round()
+    links = static.kernel.observe().state.links
+    assert links[IfName("mgmt-bo")].master == BRIDGE and static.addresses == frozenset()
+    ref = Ref("HostNetworkConfig", "mgmt-n1")
+    found = static.condition(ref, "ready")
+    assert found is not None and (found.status, found.reason) == (False, "AddressInUse")
+    for _ in range(10):
+        static.pass_time(60)
+        static.keeper.round(news=False)
+    static.kernel.taken.clear()
+    static.pass_time(61)
+    static.keeper.round(news=False)
+    assert (static.addresses, static.routes) == ({"10.0.0.10/24"}, {("default", "10.0.0.1")})
+
+
+def test_a_new_address_that_somebody_has_is_taken_back(static: Managed) -> None:
+    """A change of the management network that cannot be made whole is not made."""
+    static.kernel.taken["10.0.0.20"] = "52:54:00:00:00:99"
+    static.write(MGMT.replace("MODE", "static, gateway: 10.0.0.1, ips: {n1: 10.0.0.20/24}"))
+    static.round()
+    assert (static.addresses, static.routes) == ({"10.0.0.10/24"}, {("default", "10.0.0.1")})
+    assert "somebody else has 10.0.0.20 (MAC 52:54:00:00:00:99)" in static.told("ChangeUndone")[0]

@@ -661,3 +661,25 @@ def test_one_bad_document_in_the_store_is_in_nobodys_way(host: Host, bad: str, o
         assert "vlanconfig-oob-all.yaml" in again.stderr + again.stdout, words
     assert host.run("delete", "-f", path).exit_code == (0 if bad == "foreign" else 1)
     assert "dmz-br" not in host.kernel.observe().state.links
+
+
+HOST_NETWORK = """\
+---
+apiVersion: network.harvesterhci.io/v1beta1
+kind: HostNetworkConfig
+metadata: {name: storage}
+spec: {clusterNetwork: oob, vlanID: 300, mode: static, ips: {n1: "10.8.0.1/24,2001:db8::1/64"}}
+"""
+
+
+def test_apply_says_who_has_the_address_and_does_the_rest(host: Host) -> None:
+    host.kernel.taken["10.8.0.1"] = "52:54:00:00:00:99"
+    result = host.apply(OOB + HOST_NETWORK)
+    assert result.exit_code == 1
+    assert "somebody else has 10.8.0.1 (MAC 52:54:00:00:00:99)" in result.output + result.stderr
+    assert "give one of the two another address" in result.output + result.stderr
+    assert set(host.kernel.machine.get("oob-br.300").addrs) == {"2001:db8::1/64"}
+    host.kernel.taken.clear()
+    assert host.run("apply").exit_code == 0
+    assert set(host.kernel.machine.get("oob-br.300").addrs) == {"10.8.0.1/24", "2001:db8::1/64"}
+    assert host.run("plan").stdout == "n1 is as its manifests want it: nothing to do.\n"

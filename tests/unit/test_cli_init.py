@@ -273,6 +273,33 @@ def test_a_lease_is_carried_over(host: Host) -> None:
     assert "windrow agent" in said.stdout
 
 
+CLIENT_ID = "windrow.io/dhcp-client-id"
+
+
+def test_the_server_goes_on_knowing_the_host_by_what_the_client_before_said(host: Host) -> None:
+    """Else it takes the new client for another one, gives it another address, and nobody renews the old one."""
+    host.dynamic = {IfName("eth0"): {Cidr("10.0.0.10/24"): 1800}}
+    index = host.kernel.observe().runtime[IfName("eth0")].ifindex
+    lease = host.root / "run/systemd/netif/leases" / str(index)
+    lease.parent.mkdir(parents=True)
+    lease.write_text("ADDRESS=10.0.0.10\nCLIENTID=ffc272f609000200\n")
+    said = host.run("init", "--nic", "eth0")
+    ok(said)
+    assert host.network["metadata"]["annotations"] == {CLIENT_ID: "ff:c2:72:f6:09:00:02:00"}
+    assert "may give another address" not in said.stderr
+    lease.unlink()
+    ok(host.run("init", "--mtu", "1400"))
+    assert host.network["metadata"]["annotations"] == {CLIENT_ID: "ff:c2:72:f6:09:00:02:00"}
+
+
+def test_that_nobody_knows_what_the_client_before_said_is_told(host: Host) -> None:
+    host.dynamic = {IfName("eth0"): {Cidr("10.0.0.10/24"): 1800}}
+    said = host.run("init", "--nic", "eth0")
+    ok(said)
+    assert "what the DHCP server knows eth0 by is not known: it may give another address than 10.0.0.10" in said.stderr
+    assert CLIENT_ID not in str(host.network)
+
+
 def test_an_undone_init_forgets_the_lease(host: Host) -> None:
     host.dynamic, host.silent = {IfName("eth0"): {Cidr("10.0.0.10/24"): 1800}}, True
     assert host.run("init", "--nic", "eth0", "--timeout", "1s").exit_code == 1

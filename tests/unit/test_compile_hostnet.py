@@ -10,7 +10,7 @@ from windrow.compile import Compiled, compile_node
 from windrow.compile.routers import takes_routers
 from windrow.model.cluster import Cluster
 from windrow.model.facts import Memory, Nic, NodeFacts
-from windrow.model.host import RTPROT_RA, HostState, Link, Observed, Other, Route
+from windrow.model.host import RTPROT_RA, Details, HostState, Link, Observed, Other, Route
 from windrow.model.leases import ClientOptions, Lease, LeasedRoute
 from windrow.model.problems import Severity
 from windrow.model.values import OWNER_PROTOCOL, Cidr, IfName, Mac
@@ -194,6 +194,19 @@ def test_what_is_held_keeps_its_client() -> None:
     assert compiled(static(), facts=leased()).clients == {}
 
 
+@pytest.mark.parametrize(
+    ("said", "sent"), [("ff:01:02", "ff:01:02"), ("FF:0A", "ff:0a"), ("none", "none"), ("ff", ""), ("xx:yy", "")]
+)
+def test_the_client_says_what_the_annotation_says(said: str, sent: str) -> None:
+    loaded = load_documents(
+        f"{BASE}{HEAD}kind: HostNetworkConfig\n"
+        f"metadata: {{name: h, annotations: {{windrow.io/dhcp-client-id: '{said}'}}}}\n"
+        f"spec: {{clusterNetwork: oob, {dhcp()}}}\n"
+    )
+    found = compile_node(Cluster.of(loaded.objects), replace(FACTS, agent=True))
+    assert found.clients[VLAN].client_id == sent
+
+
 # -- untagged ------------------------------------------------------------------------------------------------------
 
 
@@ -202,7 +215,7 @@ def test_untagged_the_address_is_on_the_bridge_and_the_bridge_in_vlan_1() -> Non
     bridge = links(found)[BR]
     assert bridge.addrs == {"10.0.0.1/24"} and IfName("oob-br.0") not in links(found)
     assert bridge.self_vlans and (bridge.self_vlans.pvid, str(bridge.self_vlans.all)) == (1, "1,300")
-    assert found.memory.given == {BR: {"10.0.0.1/24"}}
+    assert found.memory.given == {BR: {"10.0.0.1/24"}, VLAN: {"10.3.0.1/24"}}
     assert "0" not in str(links(found)["oob-bo"].vlans.tagged).split(",")  # type: ignore[union-attr]
 
 
@@ -233,6 +246,41 @@ def test_addresses_of_others_on_the_bridge_stay(
     bridge = links(found)[BR]
     assert bridge.addrs == (None if wanted is None else set(wanted.split()))
     assert found.memory.given.get(BR, frozenset()) == set(remembered.split())
+
+
+@pytest.mark.parametrize(
+    ("has", "gave", "wanted", "remembered"),
+    [
+        ("10.0.0.9/32 2001:db8::9/64", "", "10.0.0.1/24 10.0.0.9/32 2001:db8::9/64", "10.0.0.1/24"),
+        ("10.0.0.2/24 10.0.0.9/32", "10.0.0.2/24", "10.0.0.1/24 10.0.0.9/32", "10.0.0.1/24 10.0.0.2/24"),
+        ("10.0.0.1/24 10.0.0.2/24", "10.0.0.1/24", "10.0.0.1/24 10.0.0.2/24", "10.0.0.1/24"),
+    ],
+)
+def test_addresses_of_others_on_a_vlan_interface_stay(has: str, gave: str, wanted: str, remembered: str) -> None:
+    addrs = {VLAN: frozenset(map(Cidr, has.split()))}
+    memory = Memory(given={VLAN: frozenset(map(Cidr, gave.split()))})
+    found = compiled(static(), facts=replace(FACTS, addrs=addrs, memory=memory))
+    assert links(found)[VLAN].addrs == set(wanted.split())
+    assert found.memory.given[VLAN] == set(remembered.split())
+
+
+def test_what_was_there_a_moment_ago_is_put_back_without_asking() -> None:
+    """And what somebody else has was not: the kernel does not use it."""
+    both = static(addresses="10.0.0.1/24,2001:db8::1/64")
+    addrs = {VLAN: frozenset({Cidr("10.0.0.1/24"), Cidr("2001:db8::1/64")})}
+    twice = {VLAN: {Cidr("2001:db8::1/64"): Details(duplicate=True)}}
+    found = compiled(both, facts=replace(FACTS, addrs=addrs, duplicates=twice))
+    assert found.memory.had == {VLAN: {"10.0.0.1/24"}} and len(found.memory.given[VLAN]) == 2
+    again = compiled(both, facts=replace(FACTS, memory=found.memory))
+    assert links(again)[VLAN].settled == {"10.0.0.1/24"}
+    assert links(compiled(both))[VLAN].settled == frozenset()
+
+
+def test_the_duplicate_of_somebody_else_is_his_trouble() -> None:
+    his = Cidr("2001:db8::9/64")
+    facts = replace(FACTS, addrs={VLAN: frozenset({his})}, duplicates={VLAN: {his: Details(duplicate=True)}})
+    link = links(compiled(static(), facts=facts))[VLAN]
+    assert his in (link.addrs or ()) and link.details[his].duplicate
 
 
 @pytest.mark.parametrize(

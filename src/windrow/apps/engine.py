@@ -19,7 +19,7 @@ from windrow.model.filters import Filters, FiltersSeen
 from windrow.model.host import Bridge, Observed
 from windrow.model.lazy import dataclass
 from windrow.model.objects import ClusterNetwork
-from windrow.model.steps import AwaitCarrier, Failure, Outcome, Plan, Step
+from windrow.model.steps import AskAddr, AwaitCarrier, Failure, Outcome, Plan, Step, hangs_on
 from windrow.model.values import IfName
 from windrow.rules.planning import Fit as Fit
 from windrow.rules.planning import Planned as Planned
@@ -129,12 +129,12 @@ def execute(
     """Run every unit of the plan, each until its first failure; with `go_on`, past failures: on the way back every step
     that can be done is better than none. A unit that has to wait is parked, and the others go on.
 
-    While a step waits for carrier nobody else need wait: `waiting` lets CNI calls in. Going on with the same plan
-    after that is safe. Steps are absolute, so what was not touched meanwhile is as it was planned, and what was is made
-    so. A call neither makes, changes nor deletes a bridge or bond of a cluster network; a port that it attaches comes
-    with its own VLANs to a bridge that the plan keeps, and in no step of it; a port that it takes away may be in one,
-    which then fails with ENODEV, and `converge` looks again. A second plan would be no match for this one's second
-    half: the caller keeps it out throughout.
+    While a step only waits, for carrier or an answer, nobody else need wait: `waiting` lets CNI calls in. Going on with
+    the same plan after that is safe. Steps are absolute, so what was not touched meanwhile is as it was planned, and
+    what was is made so. A call neither makes, changes nor deletes a bridge or bond of a cluster network; a port that it
+    attaches comes with its own VLANs to a bridge that the plan keeps, and in no step of it; a port that it takes away
+    may be in one, which then fails with ENODEV, and `converge` looks again. A second plan would be no match for this
+    one's second half: the caller keeps it out throughout.
     """
     done: dict[int, int] = dict.fromkeys(range(len(plan.units)), 0)
     failures: dict[int, Failure] = {}
@@ -157,12 +157,21 @@ def execute(
                 if failure is not None:
                     failures.setdefault(number, failure)
                     if not go_on:
-                        rest.clear()
+                        rest[:] = _in_spite_of(failure.step, rest)
     return Outcome(done=done, failures=failures)
 
 
+def _in_spite_of(failed: Step, rest: list[tuple[Step, ...]]) -> list[tuple[Step, ...]]:
+    """What is done all the same: nothing, but where somebody else has an address that was asked for. He must not keep
+    the rest of this host from its network."""
+    if not isinstance(failed.action, AskAddr):
+        return []
+    kept = (tuple(step for step in together if not hangs_on(step, failed)) for together in rest)
+    return [together for together in kept if together]
+
+
 def _only_waits(together: tuple[Step, ...]) -> bool:
-    return all(isinstance(step.action, AwaitCarrier) for step in together)
+    return all(isinstance(step.action, AwaitCarrier | AskAddr) for step in together)
 
 
 def converge(

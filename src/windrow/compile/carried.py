@@ -203,6 +203,6 @@ def with_carried(links: list[Link], what: Carried) -> list[Link]:
         if link.name != what.to or isinstance(link.spec, Other):
             return link
         addrs = None if link.addrs is None else link.addrs | what.addresses
-        return replace(link, addrs=addrs, details=what.details, settings=what.settings)
+        return replace(link, addrs=addrs, details={**link.details, **what.details}, settings=what.settings)
 
     return [amended(link) for link in links]

@@ -6,11 +6,22 @@ from collections.abc import Mapping
 
 from windrow.model import names
 from windrow.model.facts import KernelFeatures, Known, Nic, NodeFacts
-from windrow.model.host import MAIN_TABLE, RTPROT_KERNEL, RTPROT_RA, Bond, Bridge, Observed, Route, VlanIf
+from windrow.model.host import (
+    MAIN_TABLE,
+    RTPROT_KERNEL,
+    RTPROT_RA,
+    Bond,
+    Bridge,
+    Details,
+    Link,
+    Observed,
+    Route,
+    VlanIf,
+)
 from windrow.model.marks import marked_names
 from windrow.model.ports import PORT_GROUP, is_recorded
 from windrow.model.reach import reach_of
-from windrow.model.values import OWNER_PROTOCOL, IfName, VidSet
+from windrow.model.values import OWNER_PROTOCOL, Cidr, IfName, VidSet
 
 
 def node_facts(
@@ -56,10 +67,17 @@ def node_facts(
             if link.settings.get("ipv6/disable_ipv6", "0") != "0"
         ),
         addrs={ours.get(name, name): link.addrs for name, link in observed.state.links.items() if link.addrs},
+        duplicates={
+            ours.get(name, name): found for name, link in observed.state.links.items() if (found := _duplicates(link))
+        },
         routed=frozenset(
             r.dev for r in observed.state.routes if r.dev and r.protocol == RTPROT_KERNEL and "." in r.dst
         ),
     )
+
+
+def _duplicates(link: Link) -> dict[Cidr, Details]:
+    return {address: one for address, one in link.details.items() if one.duplicate}
 
 
 def made_for(observed: Observed) -> dict[IfName, IfName]:

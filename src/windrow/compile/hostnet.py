@@ -21,11 +21,13 @@ from windrow.model.host import (
     VlanIf,
 )
 from windrow.model.lazy import dataclass
-from windrow.model.leases import ClientOptions, Lease, LeasedRoute
+from windrow.model.leases import ClientOptions, Lease, LeasedRoute, parse_client_id
 from windrow.model.objects import AddressMode, HostNetworkConfig, HostRoute
 from windrow.model.problems import Problem, Severity, errors
 from windrow.model.values import MTU_MIN, OWNER_PROTOCOL, Cidr, IfName
 
+Given = Mapping[IfName, frozenset[Cidr]]
+"""Addresses, by the link that they are given to."""
 DEFAULT = "default"
 SECOND_METRIC = 1024
 """Of default routes beside the management's, which has 0 or what the operating system chose."""
@@ -115,7 +117,7 @@ def _problems(config: HostNetworkConfig, other: HostNetworkConfig | None, facts:
 def host_links(
     configs: tuple[HostNetworkConfig, ...], cluster: Cluster, facts: NodeFacts, ours: frozenset[str]
 ) -> list[Link]:
-    """`<cn>-br.<vid>` of each; what is untagged is on the bridge, see `with_addresses`."""
+    """`<cn>-br.<vid>` of each; what is untagged is on the bridge. Their addresses: `with_addresses`."""
     most = {cn: cluster.mtu(cn) if cn in ours else None for cn in {c.cluster_network for c in configs}}
     return [
         Link(
@@ -127,7 +129,6 @@ def host_links(
             flags=FRESH_FLAGS,
             mark=True,
             mtu=_mtu(config, most[config.cluster_network], facts.leases.get(config.interface)),
-            addrs=addresses_of(config, facts),
             origin=(config.ref,),
         )
         for config in configs
@@ -153,29 +154,43 @@ def addresses_of(config: HostNetworkConfig, facts: NodeFacts) -> frozenset[Cidr]
     return frozenset() if lease is None else frozenset({lease.address})
 
 
-def given_to_bridges(configs: tuple[HostNetworkConfig, ...], facts: NodeFacts) -> dict[IfName, frozenset[Cidr]]:
-    """The addresses on bridges that are Windrow's doing: those that it gives now, and those that it gave before and
-    that are there yet (`Memory.given` of the next time)."""
-    now = {config.interface: addresses_of(config, facts) for config in configs if not config.vid}
+def remembered(configs: tuple[HostNetworkConfig, ...], facts: NodeFacts) -> Given:
+    """The addresses that are Windrow's doing: those that it gives now, and those that it gave before and that are
+    there yet. For `Memory`, of the next time."""
+    now = {config.interface: addresses_of(config, facts) for config in configs}
     left = {name: gave & facts.addrs.get(name, frozenset()) for name, gave in facts.memory.given.items()}
     both = {name: now.get(name, frozenset()) | left.get(name, frozenset()) for name in (*now, *left)}
     return {name: addresses for name, addresses in both.items() if addresses}
 
 
+def there(given: Given, facts: NodeFacts) -> Given:
+    """Those of `given` that the links have, and that nobody else has."""
+    has = {name: facts.addrs.get(name, frozenset()) - facts.duplicates.get(name, {}).keys() for name in given}
+    return {name: found for name, addresses in given.items() if (found := addresses & has[name])}
+
+
 def with_addresses(links: list[Link], configs: tuple[HostNetworkConfig, ...], facts: NodeFacts) -> list[Link]:
-    """The bridges get the addresses of untagged host networks. Others that are there stay: a virtual IP, a hand's; only
-    what Windrow gave goes again. Where it never gave one, and gives none, they are not managed."""
-    given = {config.interface: addresses_of(config, facts) for config in configs if not config.vid}
-    why = {config.interface: config.ref for config in configs if not config.vid}
+    """Bridges and VLAN interfaces get the addresses of their host networks. Others that are there stay: a virtual IP, a
+    hand's; only what Windrow gave goes again. A bridge to which it never gave one, and gives none, is not managed."""
+    given = {config.interface: addresses_of(config, facts) for config in configs}
+    why = {config.interface: config.ref for config in configs}
     before = facts.memory.given
 
     def amended(link: Link) -> Link:
         name = link.name
-        if not isinstance(link.spec, Bridge) or (name not in given and not before.get(name)):
+        if not isinstance(link.spec, Bridge | VlanIf) or (name not in given and not before.get(name)):
             return link
-        others = facts.addrs.get(name, frozenset()) - before.get(name, frozenset())
-        origin = (*link.origin, why[name]) if name in why else link.origin
-        return replace(link, addrs=others | given.get(name, frozenset()), origin=origin)
+        wanted = given.get(name, frozenset())
+        others = facts.addrs.get(name, frozenset()) - before.get(name, frozenset()) - wanted
+        # Somebody else's address that is a duplicate is somebody else's trouble: wanted as it is.
+        as_they_are = {a: one for a, one in facts.duplicates.get(name, {}).items() if a in others}
+        return replace(
+            link,
+            addrs=others | wanted,
+            details=as_they_are,
+            settled=wanted & facts.memory.had.get(name, frozenset()),
+            origin=link.origin if why.get(name) in (None, *link.origin) else (*link.origin, why[name]),
+        )
 
     return [amended(link) for link in links]
 
@@ -306,6 +321,13 @@ def dhcp_clients(
 ) -> Mapping[IfName, ClientOptions]:
     """The links on which an address is to be asked for. One that is held keeps its client with its lease."""
     options = ClientOptions(hostname=facts.node.partition(".")[0][:63])
-    wanted = [config.interface for config in configs if config.mode is AddressMode.DHCP]
-    kept = [name for name in facts.leases if name in held]
-    return dict.fromkeys((*wanted, *kept), options)
+    wanted = {c.interface: replace(options, client_id=_client_id(c)) for c in configs if c.mode is AddressMode.DHCP}
+    return {**{name: options for name in facts.leases if name in held}, **wanted}
+
+
+def _client_id(config: HostNetworkConfig) -> str:
+    """One that is wrong was told (`rules.hostnetworkconfig`), and is not sent."""
+    try:
+        return parse_client_id(config.meta.annotations[names.ANNOTATION_CLIENT_ID])
+    except (KeyError, ValueError):
+        return ""

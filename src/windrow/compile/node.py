@@ -9,9 +9,10 @@ from windrow.compile.carried import carried, with_carried
 from windrow.compile.hostnet import (
     choose_host_networks,
     dhcp_clients,
-    given_to_bridges,
     host_links,
     host_routes,
+    remembered,
+    there,
     with_addresses,
 )
 from windrow.compile.ipv6 import left_out
@@ -60,13 +61,14 @@ def compile_node(cluster: Cluster, facts: NodeFacts) -> Compiled:
         snooped = snooped_vids(cluster, uplink.cluster_network, facts)
         on_bridge = self_vlans(uplink.cluster_network, hosts.configs, facts, snooped)
         links += uplink_links(uplink, vids, on_bridge, snooped, pinned_mac(uplink, choice.uplinks, facts))
-    links = with_addresses(links, hosts.configs, facts) + host_links(hosts.configs, cluster, facts, ours)
+    links = with_addresses(links + host_links(hosts.configs, cluster, facts, ours), hosts.configs, facts)
     routes = host_routes(hosts.configs, facts)
     luggage = carried(hosts.configs, routes.routes, facts)
     links = with_routers(with_carried(links, luggage), hosts.configs, luggage.to, facts)
     ports = ports_of(facts, present)
     said += port_problems(ports, _carried(links), facts)
     links += port_links(ports, links, facts)
+    given = remembered(hosts.configs, facts)
     held = _held(choice.held, facts) | {IfName(name) for name in hosts.held}
     return Compiled(
         state=HostState(
@@ -85,7 +87,7 @@ def compile_node(cluster: Cluster, facts: NodeFacts) -> Compiled:
         + tuple(said)
         + tuple(_unreadable(facts))
         + tuple(filter_problems(facts)),
-        memory=Memory(nics=choice.cards, given=given_to_bridges(hosts.configs, facts)),
+        memory=Memory(nics=choice.cards, given=given, had=there(given, facts)),
         clients=dhcp_clients(hosts.configs, held, facts),
     )
 

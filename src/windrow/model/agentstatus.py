@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from windrow.model.events import Condition
 from windrow.model.lazy import dataclass
-from windrow.model.values import IfName, Ref
+from windrow.model.values import IfName, Mac, Ref
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +44,17 @@ class Contest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """Somebody else says that an address of this host is his."""
+
+    link: IfName
+    address: str
+    """Without its prefix length."""
+    mac: Mac
+    since: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AgentStatus:
     """`pid` and `ticks` (when it began, in the kernel's ticks since boot) name one process until the next boot."""
 
@@ -57,3 +68,4 @@ class AgentStatus:
     conditions: tuple[Condition, ...] = ()
     failures: tuple[StepFailure, ...] = ()
     contests: tuple[Contest, ...] = ()
+    claims: tuple[Claim, ...] = ()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import field
 
-from windrow.model.host import HostState
+from windrow.model.host import Details, HostState
 from windrow.model.lazy import dataclass
 from windrow.model.leases import Asking, Lease
 from windrow.model.ports import PortRecord
@@ -52,7 +52,11 @@ class Memory:
     """Name of a NIC in a manifest -> the permanent MAC of the card that bore it: a card keeps its place when the
     kernel gives it another name."""
     given: Mapping[IfName, frozenset[Cidr]] = field(default_factory=dict)
-    """The addresses that Windrow put on bridges. Others there are not its business: a virtual IP, a hand's."""
+    """The addresses that Windrow put on bridges and VLAN interfaces. Others there are not its business: a virtual IP,
+    a hand's."""
+    had: Mapping[IfName, frozenset[Cidr]] = field(default_factory=dict)
+    """Those of them that were there at the last look since this start of the host: to put one back, nobody need be
+    asked whether he has it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,6 +117,8 @@ class NodeFacts:
     """Of the links whose settings are known (`Link.settings`), those on which IPv6 is switched off (`disable_ipv6`)."""
     addrs: Mapping[IfName, frozenset[Cidr]] = field(default_factory=dict)
     """The addresses that links have now; those without one are left out."""
+    duplicates: Mapping[IfName, Mapping[Cidr, Details]] = field(default_factory=dict)
+    """Those of them that the kernel found to be somebody else's, too (IFA_F_DADFAILED): it does not use them."""
     routed: frozenset[IfName] = frozenset()
     """The links to which the kernel itself routes an IPv4 network: those with an address that runs out are among
     them, too, as another hand's DHCP client sets it."""

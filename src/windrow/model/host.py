@@ -127,6 +127,9 @@ class Details:
     """Its place among the link's addresses: of several in one network the first is the primary one."""
     static: bool = True
     """Permanent, and so among `Link.addrs`. The others somebody gave for a time, or they are link-local."""
+    duplicate: bool = False
+    """The kernel asked for it and somebody else has it (IFA_F_DADFAILED, IPv6): it is there and not used. Wanted so:
+    let it be."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,6 +184,8 @@ class Link:
     details: Mapping[Cidr, Details] = field(default_factory=dict, compare=False)
     """Of the addresses that somebody gave the link, those for a time among them. What the kernel gives by itself
     (SLAAC, link-local) has none: it gives it again."""
+    settled: frozenset[Cidr] = field(default=frozenset(), compare=False)
+    """Of the wanted addresses those that this host had a moment ago: nobody need be asked whether he has them."""
     settings: Mapping[str, str] = field(default_factory=dict, compare=False)
     """Its sysctls, as `ipv6/accept_ra` -> `2`. Observed of links with addresses and of our bridges and VLAN
     interfaces; wanted, the ones that are to be so."""

@@ -59,3 +59,35 @@ class ClientOptions:
 
     hostname: str = ""
     """Option 12; empty: nothing. Servers show it beside the lease."""
+    client_id: str = ""
+    """Option 61, as `client_id_text` has it; NO_CLIENT_ID: none is sent; empty: what the client sends by itself, its
+    MAC address."""
+
+
+NO_CLIENT_ID = "none"
+CLIENT_ID_MOST = 255
+"""Bytes of one option (RFC 2132 §2), type included."""
+
+
+def client_id_text(raw: bytes) -> str:
+    """`ff:12:34:…`, its type first. Raises ValueError where it is none (RFC 2132 §9.14: two bytes at least)."""
+    if not 2 <= len(raw) <= CLIENT_ID_MOST:
+        raise ValueError(f"a client identifier has 2 to {CLIENT_ID_MOST} bytes, and this has {len(raw)}")
+    return raw.hex(":")
+
+
+def parse_client_id(text: str) -> str:
+    """In the form of `client_id_text`, or NO_CLIENT_ID. Raises ValueError."""
+    if text == NO_CLIENT_ID:
+        return text
+    try:
+        return client_id_text(bytes(int(pair, 16) for pair in text.split(":") if _is_pair(pair)))
+    except ValueError:
+        raise ValueError(f"{text!r} is no client identifier: ff:12:34:…, or {NO_CLIENT_ID}") from None
+
+
+def _is_pair(text: str) -> bool:
+    """Raises ValueError."""
+    if len(text) != 2 or not text.isascii() or not text.isalnum():
+        raise ValueError(text)
+    return True

@@ -46,6 +46,10 @@ ANNOTATION_SNOOPING = "windrow.io/multicast-snooping"
 """On a NetworkAttachmentDefinition with a VLAN: "true" has the bridge of its cluster network snoop in that VLAN, and
 ask for groups there. Without it multicast goes to all ports of the VLAN."""
 
+ANNOTATION_CLIENT_ID = "windrow.io/dhcp-client-id"
+"""On a HostNetworkConfig with mode dhcp: what servers know the host by (`model.leases.ClientOptions.client_id`). Two
+hosts with the same one get the same address, so it belongs on one that selects a single node."""
+
 RESERVED_CLUSTER_NETWORKS = frozenset(
     {"clusternetwork", "last-type", "nic", "node", "ready", "route", "type", "vlan-id", "vlanconfig"}
 )

@@ -57,13 +57,15 @@ class Phase(IntEnum):
     ADD_VLANS = 7
     UP = 8
     """Bottom-up: a VLAN interface on a parent that is down refuses (`vlan_dev_open`: ENETDOWN)."""
-    ADD_ADDRESSES = 9
-    ADD_ROUTES = 10
+    ASK_ADDRESSES = 9
+    """All that the unit needs are asked for at the same time."""
+    ADD_ADDRESSES = 10
+    ADD_ROUTES = 11
     """A gateway has to be on a network of the link (`fib_check_nh`), so its address comes first."""
-    DELETE_ROUTES = 11
-    DELETE_ADDRESSES = 12
-    DELETE_VLANS = 13
-    CLEAN = 14
+    DELETE_ROUTES = 12
+    DELETE_ADDRESSES = 13
+    DELETE_VLANS = 14
+    CLEAN = 15
     """Deleting what nobody wants any more."""
 
 
@@ -169,6 +171,14 @@ class SetSnooping:
 
 
 @dataclass(frozen=True, slots=True)
+class AskAddr:
+    """Ask on the link whether somebody else has the address. That somebody has it is a failure, EADDRINUSE: then what
+    hangs on the address is not done, and all the rest is."""
+
+    addr: Cidr
+
+
+@dataclass(frozen=True, slots=True)
 class AddAddr:
     """`details`: it was on this host before, and is to be as it was; then nobody else can have it (no DAD)."""
 
@@ -250,6 +260,7 @@ Action = (
     | SetVlanFlags
     | SetVlans
     | SetSnooping
+    | AskAddr
     | AddAddr
     | DelAddr
     | AddRoute
@@ -379,6 +390,23 @@ class Failure:
     errno: int
     reason: str
     extack: str = ""
+
+
+def hangs_on(step: Step, failed: Step) -> bool:
+    """Whether a step makes no sense after `failed`, which asked for an address that somebody else has: to set that
+    address, to take the old ones away for it, and the routes that need it. The same family's, on the same link."""
+    if not isinstance(failed.action, AskAddr) or step.link != failed.link:
+        return False
+    address = failed.action.addr
+    match step.action:
+        case AskAddr(addr=addr) | AddAddr(addr=addr):
+            return addr == address
+        case DelAddr(addr=addr):
+            return (":" in addr) == (":" in address)
+        case AddRoute(route=route) | DelRoute(route=route):
+            return route.version == (6 if ":" in address else 4)
+        case _:
+            return False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

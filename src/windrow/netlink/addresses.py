@@ -16,6 +16,7 @@ ADDRESS, LOCAL, LABEL, CACHEINFO, FLAGS, PROTO = 1, 2, 3, 6, 8, 11
 """IFA_*."""
 _PERMANENT, _TEMPORARY = 0x80, 0x01
 NODAD = 0x02
+_DADFAILED = 0x08
 _SETTABLE = NODAD | 0x04 | 0x10 | 0x100 | 0x200 | 0x400
 """nodad, optimistic, home, mngtmpaddr, noprefixroute, mcautojoin (`inet6_rtm_newaddr`; `rtm_to_ifaddr` takes all)."""
 _IFAPROT_KERNEL_RA, _IFAPROT_KERNEL_LL = 2, 3
@@ -80,6 +81,7 @@ def _details(header: tuple[int, ...], attrs: Mapping[int, bytes], now: float, ra
         preferred_until=None if preferred == FOREVER else now + preferred,
         rank=rank,
         static=bool(flags & _PERMANENT) and not link_local(address),
+        duplicate=bool(flags & _DADFAILED),
     )
 
 

@@ -7,7 +7,7 @@ import struct
 import time
 from collections.abc import Callable, Sequence
 from itertools import groupby
-from typing import assert_never
+from typing import TYPE_CHECKING, assert_never
 
 from windrow.model.host import Details, PortVlans
 from windrow.model.marks import mark_of
@@ -15,6 +15,7 @@ from windrow.model.steps import (
     AddAddr,
     AddRoute,
     AddRule,
+    AskAddr,
     AwaitCarrier,
     CreateLink,
     DelAddr,
@@ -38,11 +39,14 @@ from windrow.model.steps import (
     SetVlans,
     Step,
 )
-from windrow.model.values import Cidr, VidSet
+from windrow.model.values import Cidr, Mac, VidSet
 from windrow.netlink import codec, crowd, lacp, links, netns, options, sysctl
 from windrow.netlink.errors import KernelError
 from windrow.netlink.observe import IFF_LOWER_UP
 from windrow.netlink.sock import RTEXT_FILTER_SKIP_STATS, RTM_GETLINK, Message, Rtnl
+
+if TYPE_CHECKING:
+    from windrow.netlink import claims
 
 Index = Callable[[str], int]
 Options = SetBond | SetBridge | SetPort | SetSlave | SetVlanFlags
@@ -64,8 +68,14 @@ def run(
     try:
         for step in steps:
             _Burst.guarded(step, lambda step=step: _check(step))  # type: ignore[misc]
+        asked = False
         for step in steps:
             match step.action:
+                case AskAddr():
+                    burst.flush()
+                    if not asked:
+                        asked = True
+                        _ask(rtnl, [s for s in steps if isinstance(s.action, AskAddr)], where, pause)
                 case SetSysctl() | AwaitCarrier():
                     burst.flush()
                     burst.guarded(step, lambda step=step: _do(rtnl, step, where, pause))  # type: ignore[misc]
@@ -211,7 +221,7 @@ def _messages(step: Step, index: Index) -> tuple[Message, ...]:
             return (links.take_addr(index(name), addr, details, name=name),)
         case AddRoute() | DelRoute() | AddRule() | DelRule() as action:
             return (_routing_message(name, action, index),)
-        case SetSysctl() | AwaitCarrier():
+        case SetSysctl() | AskAddr() | AwaitCarrier():
             return ()
         case SetFilter() | DropFilter():
             raise AssertionError("rules are no messages of rtnetlink")
@@ -298,6 +308,59 @@ def _do(rtnl: Rtnl, step: Step, where: netns.Netns, pause: Callable[[float], Non
         case _:
             raise AssertionError(f"{step.action} is a message")
     return ()
+
+
+ASKED_CARRIER_S = 1.0
+"""A bond notices a NIC's carrier after miimon, and a bridge its bond's after that; where there is none nobody can be
+asked, and the address is set."""
+
+
+def _ask(rtnl: Rtnl, steps: Sequence[Step], where: netns.Netns, pause: Callable[[float], None]) -> None:
+    """All at the same time; the links that have no carrier are waited for a moment. Raises _StepFailed for the first
+    address that somebody else has."""
+    from windrow.netlink import claims
+
+    end = time.monotonic() + ASKED_CARRIER_S
+    while time.monotonic() < end and not all(_has_carrier(rtnl, step) for step in steps):
+        pause(_POLL_LAST_S)
+    questions: list[claims.Question] = []
+    try:
+        for step in steps:
+            assert isinstance(step.action, AskAddr)
+            address = step.action.addr.partition("/")[0]
+            question = _opened(step, where, lambda link=step.link, address=address: claims.Question(link, address))  # type: ignore[misc]
+            questions.append(question)
+        found = claims.who_has(questions, pause)
+    finally:
+        for question in questions:
+            question.close()
+    for place in sorted(found):
+        raise _StepFailed(_taken(steps[place], found[place]))
+
+
+def _opened(step: Step, where: netns.Netns, open_: Callable[[], claims.Question]) -> claims.Question:
+    try:
+        return netns.opened_in(where, open_)
+    except OSError as error:
+        number = error.errno or errno.EIO
+        raise _StepFailed(Failure(step=step, errno=number, reason=error.strerror or str(error))) from error
+
+
+def _taken(step: Step, mac: Mac) -> Failure:
+    assert isinstance(step.action, AskAddr)
+    reason = f"somebody else has {step.action.addr.partition('/')[0]} (MAC {mac})"
+    return Failure(step=step, errno=errno.EADDRINUSE, reason=reason)
+
+
+def _has_carrier(rtnl: Rtnl, step: Step) -> bool:
+    body = codec.LINK_HEADER.pack(0, 0, 0, 0, 0)
+    body += codec.LINK.encode({"name": step.link, "ext_mask": RTEXT_FILTER_SKIP_STATS})
+    request = Message(RTM_GETLINK, body, doing=f"look at {step.link}")
+    try:
+        data, start, _ = rtnl.get(request)
+    except KernelError as error:
+        raise _StepFailed(_failure(step, error)) from error
+    return bool(codec.LINK_HEADER.unpack_from(data, start)[3] & IFF_LOWER_UP)
 
 
 def await_carrier(

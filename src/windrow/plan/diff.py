@@ -30,12 +30,20 @@ def diff_link(want: Link, have: Link | None) -> tuple[Delta, ...]:
 
 
 def addresses_there(want: Link, have: Link | None) -> frozenset[Cidr]:
-    """Of a link, what counts beside what is wanted: its static addresses, and those for a time where they are wanted
-    just so. The others of that kind somebody else gives and takes."""
+    """Of a link, what counts beside what is wanted: its static addresses, but for wanted ones that somebody else has;
+    and those for a time where they are wanted just so. The others of that kind somebody else gives and takes."""
     if have is None:
         return frozenset()
+    wanted = want.addrs or frozenset()
     for_a_time = {address for address, one in want.details.items() if not one.static and address in have.details}
-    return (have.addrs or frozenset()) | (for_a_time & (want.addrs or frozenset()))
+    return ((have.addrs or frozenset()) - duplicates(want, have)) | (for_a_time & wanted)
+
+
+def duplicates(want: Link, have: Link | None) -> frozenset[Cidr]:
+    """The wanted addresses that are there and not used, for somebody else had them: to be tried again."""
+    found = {address for address, one in have.details.items() if one.duplicate} if have is not None else set()
+    as_they_are = {address for address, one in want.details.items() if one.duplicate}
+    return (want.addrs or frozenset()) & (found - as_they_are)
 
 
 def _delta(want: Link, field: str, have: object, should: object) -> Delta:

@@ -38,6 +38,7 @@ from windrow.model.steps import (
     AddAddr,
     AddRoute,
     AddRule,
+    AskAddr,
     CreateLink,
     DelAddr,
     DeleteLink,
@@ -62,7 +63,7 @@ from windrow.model.steps import (
 )
 from windrow.model.values import Cidr, IfName, VidSet
 from windrow.plan import price
-from windrow.plan.diff import addresses_there, vlan_change
+from windrow.plan.diff import addresses_there, duplicates, vlan_change
 from windrow.plan.scene import Scene, depth
 
 FRESH_PORT = PortVlans(pvid=1, untagged=VidSet.of([1]))
@@ -550,9 +551,16 @@ def addresses(scene: Scene, link: Link, have: Link | None) -> Iterator[Burst]:
     set (`__inet_del_ifa`), so the wanted ones of that network are added once more in the same burst. Where that was
     the link's last IPv4 address, its IPv4 routes go (`fib_inetaddr_event`: fib_disable_ip), and come again, too."""
     want, old = link.addrs or frozenset(), addresses_there(link, have)
+    retried = duplicates(link, have)
     for addr in _in_turn(want - old, link):
         impact = _price_of_way(scene, link.name, ip_interface(addr).network, addr)
-        yield burst(3, scene.step(Phase.ADD_ADDRESSES, link.name, _add(addr, link), impact))
+        if addr in retried or not _is_known(scene, link, addr):
+            yield burst(3, scene.step(Phase.ASK_ADDRESSES, link.name, AskAddr(addr)))
+        if addr in retried:  # the kernel asks by itself only for one that is new (`inet6_addr_modify` does not)
+            gone = scene.step(Phase.ADD_ADDRESSES, link.name, _delete(addr, have or link), note="it is not used")
+            yield burst(3, gone, scene.step(Phase.ADD_ADDRESSES, link.name, AddAddr(addr), impact))
+        else:
+            yield burst(3, scene.step(Phase.ADD_ADDRESSES, link.name, _add(addr, link), impact))
     for addr in sorted(old - want):
         network = ip_interface(addr).network
         same = _in_turn((a for a in want if _in(a, network)), link)
@@ -562,6 +570,25 @@ def addresses(scene: Scene, link: Link, have: Link | None) -> Iterator[Burst]:
         others = [a for a in want if ":" not in a and not _in(a, network)]
         lost = _lost_routes(scene, link) if ":" not in addr and again and not others else []
         yield burst(3, gone, *again, *(scene.step(Phase.ADD_ROUTES, link.name, AddRoute(r)) for r in lost))
+
+
+def asked_together(steps: Iterable[Step]) -> tuple[Step, ...]:
+    """The steps in their order, those that ask for addresses as one burst: they wait at the same time."""
+    found: list[Step] = []
+    for step in steps:
+        follows = bool(found) and isinstance(found[-1].action, AskAddr) and isinstance(step.action, AskAddr)
+        found.append(replace(step, joined=True) if follows else step)
+    return tuple(found)
+
+
+def _is_known(scene: Scene, link: Link, addr: Cidr) -> bool:
+    """Whether it is this host's beyond doubt: it is carried from one link to another, put back as it was, or was there
+    a moment ago."""
+    if addr in link.settled or addr in link.details:
+        return True
+    address = ip_interface(addr).ip
+    every = scene.have.state.links.values()
+    return any(ip_interface(a).ip == address for k in every for a in (*(k.addrs or ()), *k.details))
 
 
 def _goes_on(scene: Scene, link: IfName, route: Route) -> bool:

@@ -91,7 +91,7 @@ def _unit(scene: Scene, names: tuple[IfName, ...]) -> Unit:
     refused = tuple(guard.refusals(scene, names))
     if refused:
         return Unit(links=names, deltas=flat, refusals=refused)
-    steps = order.in_turn(_from_what_carries(scene, names, deltas))
+    steps = order.asked_together(order.in_turn(_from_what_carries(scene, names, deltas)))
     forbidden = tuple(dict.fromkeys(guard.forbidden(scene, steps)))
     if forbidden:
         return Unit(links=names, deltas=flat, refusals=forbidden)

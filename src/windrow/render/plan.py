@@ -26,6 +26,7 @@ from windrow.model.steps import (
     AddAddr,
     AddRoute,
     AddRule,
+    AskAddr,
     AwaitCarrier,
     CreateLink,
     DelAddr,
@@ -194,6 +195,8 @@ def action_words(action: Action) -> str:
             return _set_vlans(action)
         case SetSnooping(snooping=snooping):
             return f"multicast snooping: {value_words(snooping)}"
+        case AskAddr(addr=addr):
+            return f"ask whether somebody has {addr.partition('/')[0]}"
         case AddAddr(addr=addr):
             return f"add address {addr}"
         case DelAddr(addr=addr):
@@ -420,9 +423,10 @@ ADVICE = {
     28: "the NIC has no room for more VLANs in its filter: `ethtool -k` shows rx-vlan-filter",
     34: "a value is outside what the driver allows: see its limits with `ip -d link show`",
     95: "this kernel or driver cannot do it: load the kernel module of that link kind",
+    98: "find who has that MAC, and give one of the two another address; it is asked for again after a while",
     100: "the link below is down: bring it up, then run `windrow apply` again",
 }
-"""By errno: what to do. EPERM EBUSY EEXIST ENODEV ENOSPC ERANGE EOPNOTSUPP ENETDOWN."""
+"""By errno: what to do. EPERM EBUSY EEXIST ENODEV ENOSPC ERANGE EOPNOTSUPP EADDRINUSE ENETDOWN."""
 
 
 def advice(failure: Failure) -> str:

@@ -26,6 +26,7 @@ from windrow.model.steps import (
     AddAddr,
     AddRoute,
     AddRule,
+    AskAddr,
     AwaitCarrier,
     CreateLink,
     DelAddr,
@@ -115,7 +116,7 @@ def action_value(action: Action) -> dict[str, Any]:
             return {"name": "set-vlans", "add": add, "remove": remove, "self": action.on_self}
         case SetSnooping(snooping=snooping, others=others):
             return {"name": "set-snooping", **plain(snooping), "others": str(others)}
-        case AddAddr() | DelAddr() | AddRoute() | DelRoute() | AddRule() | DelRule():
+        case AskAddr() | AddAddr() | DelAddr() | AddRoute() | DelRoute() | AddRule() | DelRule():
             return _layer_3_value(action)
         case SetSysctl(key=key, value=value):
             return {"name": "set-sysctl", "key": key, "value": value}
@@ -129,8 +130,10 @@ def action_value(action: Action) -> dict[str, Any]:
             assert_never(action)
 
 
-def _layer_3_value(action: AddAddr | DelAddr | AddRoute | DelRoute | AddRule | DelRule) -> dict[str, Any]:
+def _layer_3_value(action: AskAddr | AddAddr | DelAddr | AddRoute | DelRoute | AddRule | DelRule) -> dict[str, Any]:
     match action:
+        case AskAddr(addr=addr):
+            return {"name": "ask-address", "address": addr}
         case AddAddr(addr=addr):
             return {"name": "add-address", "address": addr}
         case DelAddr(addr=addr):

@@ -9,6 +9,7 @@ from windrow.compile.hostnet import SECOND_METRIC, default_metric
 from windrow.model import names
 from windrow.model.cluster import selects_node
 from windrow.model.host import IP6_RT_PRIO_USER
+from windrow.model.leases import NO_CLIENT_ID, parse_client_id
 from windrow.model.objects import AddressMode, HostNetworkConfig, Node
 from windrow.model.problems import Problem
 from windrow.model.reach import taken_by_address, taken_by_route
@@ -18,6 +19,7 @@ from windrow.rules import kernel
 from windrow.rules.review import Review, cluster_network_exists, problem, selects_some_node, warning
 from windrow.rules.selectors import meeting, selects
 
+CLIENT_ID = f"metadata.annotations[{names.ANNOTATION_CLIENT_ID}]"
 VLAN, IPS, GATEWAY, ROUTES, MTU = "spec.vlanID", "spec.ips", "spec.gateway", "spec.routes", "spec.mtu"
 Interface = ipaddress.IPv4Interface | ipaddress.IPv6Interface
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -91,6 +93,22 @@ def every_node_has_an_address(config: HostNetworkConfig, review: Review) -> Iter
         if selects(config, node) and node.name not in config.ips:
             message = f"there is no address for node {node.name}, which it selects"
             yield problem(config, "address-missing", IPS, message, f"add {node.name}, or narrow spec.nodeSelector")
+
+
+def its_client_id_is_of_one_host(config: HostNetworkConfig, review: Review) -> Iterator[Problem]:
+    """Servers give the same address to whoever says the same."""
+    text = config.meta.annotations.get(names.ANNOTATION_CLIENT_ID)
+    if text is None or config.mode is not AddressMode.DHCP:
+        return
+    try:
+        said = parse_client_id(text)
+    except ValueError as error:
+        yield problem(config, "client-id-invalid", CLIENT_ID, str(error), "its bytes in hexadecimal, the type first")
+        return
+    chosen = [node.name for node in review.nodes() if selects(config, node)]
+    if len(chosen) > 1 and said != NO_CLIENT_ID:
+        message = f"{' and '.join(chosen[:2])} would say the same client identifier, and be given the same address"
+        yield problem(config, "client-id-shared", CLIENT_ID, message, "make a HostNetworkConfig for each node")
 
 
 def addresses_are_of_hosts(config: HostNetworkConfig, _review: Review) -> Iterator[Problem]:
@@ -381,6 +399,7 @@ ON_PUT = (
     untagged_is_vlan_1,
     kernel.can_make_vlan_interfaces,
     every_node_has_an_address,
+    its_client_id_is_of_one_host,
     addresses_are_of_hosts,
     one_network,
     no_address_twice,

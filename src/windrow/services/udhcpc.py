@@ -2,7 +2,8 @@
 
 It talks and does not configure: what it runs at each event, `dhcpevent`, writes down what the server said. What it does
 by itself (busybox 1.35, networking/udhcp/dhcpc.c): it renews after half the lease, by unicast and then by broadcast; a
-lease of less than 30 s counts as 30 s; when nobody renews it begins anew, long before the lease has run out.
+lease of less than 30 s counts as 30 s; when nobody renews it begins anew, long before the lease has run out. Without a
+client identifier among its options it sends its MAC address as one.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import sys
 from pathlib import Path
 
 from windrow.model.lazy import dataclass
+from windrow.model.leases import NO_CLIENT_ID
 from windrow.services import child, process
 from windrow.services.errors import ServiceError
 
@@ -51,6 +53,8 @@ class Request:
     """`address`: the one to ask for, from a lease of before; empty: any."""
 
     hostname: str = ""
+    client_id: str = ""
+    """See `model.leases.ClientOptions`."""
     address: str = ""
     timing: Timing = Timing()
 
@@ -131,6 +135,10 @@ def _arguments(place: Place, request: Request) -> list[str]:
     argv += ["-t", str(timing.discovers), "-T", str(timing.pause_s), "-A", str(timing.rest_s)]
     argv += [word for option in OPTIONS for word in ("-O", str(option))]
     argv += ["-x", f"hostname:{request.hostname}"] if request.hostname else []
+    if request.client_id == NO_CLIENT_ID:
+        argv += ["-C"]
+    elif request.client_id:
+        argv += ["-x", f"0x3d:{request.client_id.replace(':', '')}"]
     return argv + (["-r", request.address] if request.address else [])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,8 +11,9 @@ from windrow.model.cluster import Cluster, matches_selector
 from windrow.model.leases import Lease
 from windrow.model.objects import AddressMode, HostNetworkConfig
 from windrow.model.values import Cidr
+from windrow.render.plan import ADVICE
 from windrow.render.text import timestamp
-from windrow.status.report import NodeReport, Verdict
+from windrow.status.report import IN_USE, NodeReport, Verdict
 
 
 def node_status(config: HostNetworkConfig, cluster: Cluster, report: NodeReport) -> dict[str, Any] | None:
@@ -31,8 +33,10 @@ def node_status(config: HostNetworkConfig, cluster: Cluster, report: NodeReport)
 
 
 def verdict(config: HostNetworkConfig, report: NodeReport) -> Verdict:
-    """Ready is an interface with an address."""
+    """Ready is an interface with an address that is this host's alone."""
     said = report.verdict(config.ref, [config.interface])
+    if said.reason != IN_USE and (text := _somebody_else(config, report)):
+        return Verdict(ready=False, reason=IN_USE, message=text, hint=ADVICE[errno.EADDRINUSE])
     if not said.ready:
         return said
     if config.mode is AddressMode.DHCP and config.interface not in report.leases:
@@ -58,6 +62,18 @@ def _without_ipv6(config: HostNetworkConfig, report: NodeReport) -> Verdict | No
     return Verdict(ready=False, reason="IPv6Off", message=message, hint=hint)
 
 
+def _somebody_else(config: HostNetworkConfig, report: NodeReport) -> str:
+    """Who has an address that this config gives, as far as it is known; empty: nobody."""
+    link = report.observed.state.links.get(config.interface)
+    ours = {address.partition("/")[0] for address in _given(config, report)}
+    found = {claim.address: f" (MAC {claim.mac})" for claim in report.claims if claim.link == config.interface}
+    for address, one in link.details.items() if link is not None else ():
+        if one.duplicate:
+            found.setdefault(address.partition("/")[0], "")
+    said = [f"somebody else has {address}{mac}" for address, mac in sorted(found.items()) if address in ours]
+    return f"{config.interface}: {'; '.join(said)}" if said else ""
+
+
 def _waiting(config: HostNetworkConfig, report: NodeReport) -> Verdict:
     asking = report.asking.get(config.interface)
     where = f"on VLAN {config.vid}" if config.vid else f"on {config.interface}, untagged"
@@ -75,13 +91,20 @@ def _waiting(config: HostNetworkConfig, report: NodeReport) -> Verdict:
 
 
 def addresses(config: HostNetworkConfig, report: NodeReport) -> frozenset[Cidr]:
-    """What this config gives the node, of what is there: the bridge may have others' addresses, too."""
+    """What this config gives the node, of what is there: the bridge may have others' addresses, too; and the kernel
+    does not use one that somebody else has."""
     link = report.observed.state.links.get(config.interface)
-    has = (link.addrs if link else None) or frozenset()
+    if link is None:
+        return frozenset()
+    unused = {address for address, one in link.details.items() if one.duplicate}
+    return ((link.addrs or frozenset()) - unused) & _given(config, report)
+
+
+def _given(config: HostNetworkConfig, report: NodeReport) -> frozenset[Cidr]:
     if config.mode is AddressMode.STATIC:
-        return has & frozenset(config.ips.get(report.node, ()))
+        return frozenset(config.ips.get(report.node, ()))
     lease = report.leases.get(config.interface)
-    return has & {lease.address} if lease else frozenset()
+    return frozenset({lease.address}) if lease else frozenset()
 
 
 def _lease(lease: Lease) -> dict[str, Any]:

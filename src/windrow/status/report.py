@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import errno
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import field
 from typing import Any
 
 from windrow.model import names
-from windrow.model.agentstatus import AgentStatus
+from windrow.model.agentstatus import AgentStatus, Claim
 from windrow.model.host import Observed
 from windrow.model.lazy import dataclass
 from windrow.model.leases import Asking, Lease
+from windrow.model.objects import HostNetworkConfig
 from windrow.model.ports import PortRecord
 from windrow.model.problems import Problem, Severity
 from windrow.model.steps import Failure, Plan, Unit
@@ -30,6 +32,8 @@ class NodeReport:
     """Whose the ports of its bridges are."""
     leases: Mapping[IfName, Lease] = field(default_factory=dict)
     asking: Mapping[IfName, Asking] = field(default_factory=dict)
+    claims: tuple[Claim, ...] = ()
+    """Addresses of this host that somebody else says are his."""
     agent: AgentStatus | None = None
     """What the agent of the node says that has watched for longer; None: none runs."""
 
@@ -39,12 +43,15 @@ class NodeReport:
         errors = [p for p in self.problems if p.about == about and p.severity is Severity.ERROR]
         if errors:
             return Verdict(ready=False, reason="Invalid", message=errors[0].message, hint=errors[0].hint)
+        concerns = about.kind == HostNetworkConfig.KIND
         failed = [f for f in self.failures if f.step.link in wanted or f.step.why == about]
+        failed = [f for f in failed if concerns or f.errno != errno.EADDRINUSE]
         if failed:
-            return Verdict(ready=False, reason="Failed", message=failure_words(failed[0]))
+            return Verdict(ready=False, reason=_reason(failed[0].errno), message=failure_words(failed[0]))
         tried = [f for f in self.agent.failures if f.link in wanted or f.about == about] if self.agent else []
+        tried = [f for f in tried if concerns or f.errno != errno.EADDRINUSE]
         if tried:
-            return Verdict(ready=False, reason="Failed", message=tried[0].message, hint=tried[0].hint)
+            return Verdict(ready=False, reason=_reason(tried[0].errno), message=tried[0].message, hint=tried[0].hint)
         units = [unit for unit in self.plan.units if wanted & set(unit.links)]
         refusals = [p for unit in units for p in unit.refusals]
         if refusals:
@@ -53,15 +60,23 @@ class NodeReport:
         if missing:
             text = f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not there"
             return Verdict(ready=False, reason="Missing", message=text, hint="run: windrow apply")
-        differing = _differing(units)
+        differing = _differing(units, self._taken - (wanted if concerns else set()))
         if differing:
             text = f"{', '.join(differing)} differ{'s' if len(differing) == 1 else ''} from the manifests"
             return Verdict(ready=False, reason="Drifted", message=text, hint="see: windrow diff; repair: windrow apply")
         return Verdict(ready=True)
 
+    @property
+    def _taken(self) -> set[IfName]:
+        """The links of which somebody else has an address: that is the trouble of their host network alone."""
+        told = self.agent.failures if self.agent else ()
+        here = {f.step.link for f in self.failures if f.errno == errno.EADDRINUSE}
+        return here | {f.link for f in told if f.errno == errno.EADDRINUSE}
 
-def _differing(units: Iterable[Unit]) -> list[str]:
-    return sorted({d.link for unit in units for d in unit.deltas})
+
+def _differing(units: Iterable[Unit], taken: Collection[IfName]) -> list[str]:
+    deltas = (d for unit in units for d in unit.deltas)
+    return sorted({d.link for d in deltas if not (d.link in taken and d.field in ("addrs", "routes"))})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,8 +94,17 @@ class Verdict:
         return found | {key: value for key, value in more.items() if value}
 
 
+IN_USE = "AddressInUse"
+
+
+def _reason(number: int) -> str:
+    return IN_USE if number == errno.EADDRINUSE else "Failed"
+
+
 def failure_words(failure: Failure) -> str:
-    """The kernel's own words where it had some, and the errno's."""
+    """The kernel's own words where it had some, and the errno's; ours where it was not asked."""
+    if failure.errno == errno.EADDRINUSE:
+        return f"{failure.step.link}: {failure.reason}"
     said = f"{failure.extack} ({failure.reason})" if failure.extack else failure.reason
     return f"{failure.step.link}: {said} [errno {failure.errno}]"
 

@@ -1,16 +1,19 @@
-"""`Memory` on disk: one small JSON document, written when it changes."""
+"""`Memory` on disk: two small JSON documents, written when they change; one is gone after a start of the host."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from windrow.model.facts import Memory
 from windrow.model.values import Cidr, IfName, parse_mac
-from windrow.store import records
+from windrow.store import boot, records
 from windrow.store.errors import explained
 from windrow.store.paths import Paths
+
+_UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError)
 
 
 def read_memory(paths: Paths) -> Memory:
@@ -19,21 +22,41 @@ def read_memory(paths: Paths) -> Memory:
         document = json.loads(paths.memory.read_text(encoding="utf-8"))
         return Memory(
             nics={str(name): parse_mac(mac) for name, mac in document["nics"].items()},
-            given={IfName(link): frozenset(map(Cidr, addrs)) for link, addrs in document["given"].items()},
+            given=_addresses(document["given"]),
+            had=_had(paths),
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except _UNREADABLE:
         return Memory()
 
 
 def write_memory(paths: Paths, memory: Memory) -> None:
     """Only where it differs. Raises StoreError."""
-    if memory == read_memory(paths):
-        return
-    with explained(paths.memory, "remember which card is which"):
-        records.make_directory(paths.memory.parent)
-        # For everybody's eyes: `windrow status` needs no root, and it says which card is which.
-        records.write(paths.memory, json.dumps(_document(memory)).encode(), mode=records.SHARED, rivals=True)
+    before = read_memory(paths)
+    if memory.had != before.had:
+        with explained(paths.had, "remember which addresses are there"):
+            records.make_directory(paths.had.parent, flush=False)
+            document = {"boot": boot.identity(paths), "had": _written(memory.had)}
+            records.write(paths.had, json.dumps(document).encode(), mode=records.SHARED, flush="nothing", rivals=True)
+    if replace(memory, had=before.had) != before:
+        with explained(paths.memory, "remember which card is which"):
+            records.make_directory(paths.memory.parent)
+            # For everybody's eyes: `windrow status` needs no root, and it says which card is which.
+            document = {"nics": dict(memory.nics), "given": _written(memory.given)}
+            records.write(paths.memory, json.dumps(document).encode(), mode=records.SHARED, rivals=True)
 
 
-def _document(memory: Memory) -> Mapping[str, Any]:
-    return {"nics": dict(memory.nics), "given": {link: sorted(addrs) for link, addrs in memory.given.items()}}
+def _had(paths: Paths) -> Mapping[IfName, frozenset[Cidr]]:
+    """Nothing of before the last start of the host: who has an address may have changed since."""
+    try:
+        document = json.loads(paths.had.read_text(encoding="utf-8"))
+        return _addresses(document["had"]) if document["boot"] == boot.identity(paths) else {}
+    except _UNREADABLE:
+        return {}
+
+
+def _addresses(table: Mapping[str, Any]) -> dict[IfName, frozenset[Cidr]]:
+    return {IfName(link): frozenset(map(Cidr, addresses)) for link, addresses in table.items()}
+
+
+def _written(addresses: Mapping[IfName, frozenset[Cidr]]) -> dict[str, Any]:
+    return {link: sorted(those) for link, those in addresses.items()}

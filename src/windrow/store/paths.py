@@ -84,8 +84,13 @@ class Paths:
 
     @property
     def memory(self) -> Path:
-        """`model.facts.Memory`."""
+        """`model.facts.Memory`, but for what a start of the host ends."""
         return self.state / "memory.json"
+
+    @property
+    def had(self) -> Path:
+        """`Memory.had`."""
+        return self.runtime / "addresses.json"
 
     @property
     def leases(self) -> Path:

@@ -35,6 +35,7 @@ from windrow.model.steps import (
     AddAddr,
     AddRoute,
     AddRule,
+    AskAddr,
     AwaitCarrier,
     CreateLink,
     DelAddr,
@@ -86,6 +87,8 @@ class FakeKernel:
         """What the packet filter does about ports; emptied, it is as flushed."""
         self.stale_filters: dict[IfName, PortFilter] = {}
         self.filters_unread = ""
+        self.taken: dict[str, str] = {}
+        """Addresses that somebody else on the wire has, and his MAC."""
         self._features = features or KernelFeatures(bridge_netfilter=True)
         if self._features.bridge_netfilter:
             self.machine.sysctls |= dict.fromkeys(BRIDGE_NETFILTER, "1")
@@ -149,7 +152,7 @@ class FakeKernel:
             pending: list[Step] = []
             touched: set[str] = set()
             for step in steps:
-                if _needs(step) & touched or isinstance(step.action, SetSysctl | AwaitCarrier):
+                if _needs(step) & touched or isinstance(step.action, SetSysctl | AwaitCarrier | AskAddr):
                     self._send(pending)
                     pending, touched = [], set()
                 self._resolve(step)
@@ -244,7 +247,7 @@ class FakeKernel:
         for step in steps:
             code = self._tried(step)
             if code and first is None:
-                first = _failure(step, code)
+                first = _somebody_has(step, self.taken) or _failure(step, code)
         if first is not None:
             raise _StepFailed(first)
 
@@ -275,6 +278,10 @@ class FakeKernel:
         match step.action:
             case CreateLink(link=link):
                 machine.create(link, OWNER_GROUP)
+            case AskAddr(addr=addr):
+                machine.get(step.link)
+                if addr.partition("/")[0] in self.taken:
+                    raise Refused(errno.EADDRINUSE)
             case SetSysctl(key=key, value=value):
                 machine.set_sysctl(key, value)
             case DropFilter():
@@ -312,7 +319,7 @@ class FakeKernel:
                     raise Refused(errno.ETIMEDOUT)
             case SetFilter(filter=wanted):
                 self.port_filters[IfName(device.name)] = replace(wanted, faults={})
-            case CreateLink() | SetSysctl() | DelRule() | DropFilter():
+            case CreateLink() | SetSysctl() | DelRule() | DropFilter() | AskAddr():
                 raise AssertionError("these name no link that is there")
             case _ as never:
                 assert_never(never)
@@ -360,6 +367,14 @@ class _StepFailed(Exception):
 
 def _failure(step: Step, code: int) -> Failure:
     return Failure(step=step, errno=code, reason=os.strerror(code))
+
+
+def _somebody_has(step: Step, taken: dict[str, str]) -> Failure | None:
+    address = step.action.addr.partition("/")[0] if isinstance(step.action, AskAddr) else ""
+    if address not in taken:
+        return None
+    reason = f"somebody else has {address} (MAC {taken[address]})"
+    return Failure(step=step, errno=errno.EADDRINUSE, reason=reason)
 
 
 def _check_vlans(step: Step) -> None:

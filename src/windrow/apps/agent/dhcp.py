@@ -159,7 +159,12 @@ class Clients:
             if not seat.index:
                 self._lost(seat)
                 continue
-            request = Request(hostname=seat.options.hostname, address=self._leases.address(name), timing=self._timing)
+            request = Request(
+                hostname=seat.options.hostname,
+                client_id=seat.options.client_id,
+                address=self._leases.address(name),
+                timing=self._timing,
+            )
             try:
                 seat.client = udhcpc.start(self._place(name), request)
             except (ServiceError, OSError) as error:

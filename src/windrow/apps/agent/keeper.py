@@ -21,6 +21,7 @@ from windrow.apps.round.remember import LAST_GOOD
 from windrow.apps.safe.recover import in_good_hands
 from windrow.apps.site import Site
 from windrow.compile import Compiled
+from windrow.model.agentstatus import Claim
 from windrow.model.cluster import Cluster
 from windrow.model.events import Condition, Event, EventType
 from windrow.model.host import Filters, HostState
@@ -145,6 +146,8 @@ class Keeper:
         """The rules of the packet filter that the records of ports ask for, be there manifests or none."""
         self.hears_locks = False
         """Whether somebody tells when another one lets a lock go."""
+        self.claims: Callable[[], tuple[Claim, ...]] = tuple
+        """Who else says that an address of ours is his."""
         self.on_compiled: Callable[[Compiled], None] = lambda _: None
         """Is called with what is wanted, before anything of it is carried out."""
 
@@ -459,6 +462,7 @@ class Keeper:
             ports=facts.ports,
             leases=facts.leases,
             asking=facts.asking,
+            claims=self.claims(),
         )
         return tuple(verdicts(last.admitted.target, report))
 
@@ -488,6 +492,7 @@ class Keeper:
             conditions=conditions,
             failures=self._patience.told(),
             contests=standing,
+            claims=self.claims(),
             last_round=now,
         )
         self._try("the agent's status", lambda: self._publisher.publish(self.status))

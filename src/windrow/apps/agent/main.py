@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from windrow.apps.agent.claims import ClaimWatch, Place, ipv4
 from windrow.apps.agent.dhcp import Clients
 from windrow.apps.agent.face import Face
 from windrow.apps.agent.filternews import FilterNews
@@ -28,6 +29,7 @@ from windrow.apps.known import agent_status
 from windrow.apps.round import Report
 from windrow.apps.round.here import here
 from windrow.apps.safe import watchdog
+from windrow.model.agentstatus import Claim
 from windrow.model.bridging import BRIDGE_NETFILTER
 from windrow.model.lazy import dataclass
 from windrow.model.problems import WindrowError
@@ -95,6 +97,7 @@ def run(options: Options) -> None:
         held.callback(keeper.close)
         keeper.hears_locks = True
         keeper.on_compiled = lambda compiled: ears.clients.use(lambda part: _clients_of(part).want(compiled.clients))
+        keeper.claims = ears.claimed
         loop = Loop(
             keeper,
             log=options.log,
@@ -165,13 +168,18 @@ class _Ears:
     clients: Kept
     sysctls: Kept
     rules: Kept
+    claims: Kept
     others: tuple[Part, ...]
     filters: PortFilters
     """What looks at the rules; the news make it forget what it has seen."""
 
+    def claimed(self) -> tuple[Claim, ...]:
+        part = self.claims.part
+        return part.standing if isinstance(part, ClaimWatch) else ()
+
     @property
     def all(self) -> tuple[Part, ...]:
-        return (self.kernel, self.clients, self.sysctls, self.rules, *self.others)
+        return (self.kernel, self.clients, self.sysctls, self.rules, self.claims, *self.others)
 
 
 def _filter_news(part: Part) -> FilterNews:
@@ -198,6 +206,7 @@ def _ears(options: Options, loop: Callable[[], Loop], held: contextlib.ExitStack
         rules=kept("changes of the packet filter", lambda: FilterNews(filters, time.monotonic)),
         kernel=kept("the kernel's announcements", lambda: KernelNews(Events(), options.log)),
         clients=kept("DHCP", lambda: _clients(options)),
+        claims=kept("claims of addresses", lambda: ClaimWatch(time.monotonic, time.time)),
         sysctls=kept("changes of sysctls", lambda: DiskNews(FileWatch(_NETFILTER))),
         others=(
             kept("the modules that are loaded", lambda: ModuleNews(ModuleEvents("br_netfilter"))),
@@ -232,6 +241,7 @@ def _after_a_round(ears: _Ears, face: Face, keeper: Keeper, found: Report | None
     if found is not None:
         ears.kernel.use(lambda part: _hear(part, found))
         ears.sysctls.use(lambda part: _hold_sysctls(part, found))
+        ears.claims.use(lambda part: _listen(part, found))
     ears.rules.use(lambda part: _filter_news(part).after(keeper.filters))
     face.publish(keeper.snapshot())
 
@@ -239,6 +249,21 @@ def _after_a_round(ears: _Ears, face: Face, keeper: Keeper, found: Report | None
 def _hear(part: Part, found: Report) -> None:
     assert isinstance(part, KernelNews)
     part.after(found)
+
+
+def _listen(part: Part, found: Report) -> None:
+    """For the addresses that Windrow gave and that are there."""
+    assert isinstance(part, ClaimWatch)
+    observed, had = found.sight.observed, found.left.compiled.memory.had
+    links, runtime = observed.state.links, observed.runtime
+    part.want(
+        {
+            name: Place(addresses=ipv4(those), mac=links[name].mac, carrier=runtime[name].carrier)
+            for name, those in had.items()
+            if name in links
+        },
+        own=frozenset(link.mac for link in links.values() if link.mac),
+    )
 
 
 def _hold_sysctls(part: Part, found: Report) -> None:

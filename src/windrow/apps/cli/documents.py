@@ -33,7 +33,8 @@ def node_report(session: Session) -> NodeReport | None:
     except KernelError as error:
         click.echo(f"warning: no status is shown: {error}", err=True)
         return None
-    return replace(report_of(report), agent=agent_status(Paths(session.root)))
+    agent = agent_status(Paths(session.root))
+    return replace(report_of(report), agent=agent, claims=agent.claims if agent is not None else ())
 
 
 def report_of(report: Report) -> NodeReport:

@@ -35,6 +35,7 @@ from windrow.plan import aged, given_back, normalise
 from windrow.rules import Admitted, Sight, Wish
 from windrow.rules.admit import named
 from windrow.services import netmanagers
+from windrow.services.clientid import Lessee, client_id
 from windrow.services.filterrules import Reading
 from windrow.store import boot
 from windrow.store.leases import Leases, this_moment
@@ -149,7 +150,8 @@ def _take(session: Session, ask: seed.Ask, options: Options, *, take_over: bool)
         gate(troubles, session.error_style)
         sight = named(look(site.kernel, site.node, known(site.paths)), cluster)
         dynamic = site.dynamic(site.kernel)
-        planned = seed.design(cluster, sight.facts, sight.observed, ask, dynamic)
+        known_as = partial(_client_id, site.paths, sight)
+        planned = seed.design(cluster, sight.facts, sight.observed, ask, dynamic, known_as)
         fresh = [nic for nic in planned.nics if nic.master is None]
         others = _others(site.paths, fresh, sight)
         filtered = _filtered(site.filters([nic.name for nic in fresh]), options)
@@ -179,6 +181,13 @@ def _take(session: Session, ask: seed.Ask, options: Options, *, take_over: bool)
         return
     if planned.host_network.mode is AddressMode.DHCP and not options.dry_run:
         say("Its address is asked for by the agent: windrow agent")
+
+
+def _client_id(paths: Paths, sight: Sight, nic: Nic, address: str) -> str:
+    link, run = sight.observed.state.links[nic.name], sight.observed.runtime[nic.name]
+    mac = link.mac or nic.mac
+    found = client_id(Lessee(root=paths.root, nic=nic.name, ifindex=run.ifindex, mac=mac, address=address))
+    return found.text if found is not None else ""
 
 
 def _with_origin(origin: HostState, sight: Sight) -> Sight:

@@ -17,7 +17,7 @@ from windrow.apps.engine import look
 from windrow.apps.known import known, pending_change, recorded, unreadable
 from windrow.apps.lock import HostLock
 from windrow.apps.round.policy import Hooks, Policy
-from windrow.apps.round.remember import remember
+from windrow.apps.round.remember import remember, to_give
 from windrow.apps.round.report import Report, Timing
 from windrow.apps.round.stored import Stored
 from windrow.apps.site import Site
@@ -61,6 +61,8 @@ def carry_out(
         with lock.network():
             seen = _still_true(site, policy, seen)
             from windrow.apps.round.guarded import Change, make  # what only looks needs nothing of the way back
+
+            to_give(site, seen.planned)
 
             change = Change(admitted=seen.admitted, planned=seen.planned, fit=seen.fit, wish=wish)
             outcome = make(site, policy, hooks, change, lock)

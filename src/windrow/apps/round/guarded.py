@@ -28,7 +28,7 @@ from windrow.model.checkpoint import GATEWAY, Checkpoint, Stage
 from windrow.model.host import Observed
 from windrow.model.lazy import dataclass
 from windrow.model.problems import Problem, ProblemsError, Severity
-from windrow.model.steps import Impact, Plan
+from windrow.model.steps import AskAddr, Impact, Plan
 from windrow.model.values import IfName, Ref
 from windrow.model.wire import dump
 from windrow.plan import changes_reachability, normalise
@@ -249,6 +249,13 @@ def _is_anywhere(observed: Observed) -> bool:
     return bool(observed.state.routes) or any(link.addrs or link.details for name, link in links if name != "lo")
 
 
+def _nothing_to_go_back_to(before: Observed, converged: Converged) -> bool:
+    """A host that comes up, and somebody else has its address: all but the address is better than nothing, and it is
+    asked for again and again."""
+    failures = converged.outcome.failures.values()
+    return not _is_anywhere(before) and all(isinstance(f.step.action, AskAddr) for f in failures) and bool(failures)
+
+
 def _nobody_answers(before: probe.Baseline) -> Problem:
     asked = ", ".join(before.asked) or "there is no gateway, and no neighbour is known"
     return Problem(
@@ -286,6 +293,8 @@ class _Guarded:
         try:
             converged = self.making._go()
             if why := _why_not(converged, self.checkpoint.links, self.making.change.plan):
+                if _nothing_to_go_back_to(self.making.change.admitted.sight.observed, converged):
+                    return self._decided(converged, Stage.CONFIRMED, f"there was nothing before it; {why}")
                 return self._undo(converged, why)
             with self.lock.waiting():
                 going = partial(self._going, time.monotonic() + self.policy.allowed_s)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import replace
 
 from windrow.apps.engine import cluster_networks
 from windrow.apps.round.report import Report
@@ -13,10 +15,11 @@ from windrow.model.cluster import Cluster
 from windrow.model.objects import AnyObject
 from windrow.model.problems import WindrowError
 from windrow.model.values import IfName, Ref
+from windrow.rules import Planned
 from windrow.store.clusternetworks import write_cluster_networks
 from windrow.store.directory import Store
 from windrow.store.lastgood import read_last_good, write_last_good
-from windrow.store.memory import write_memory
+from windrow.store.memory import read_memory, write_memory
 from windrow.store.paths import Paths
 
 Troubles = dict[str, WindrowError | OSError | None]
@@ -44,6 +47,17 @@ def remember(
             if found[LAST_GOOD] is None:
                 stored.wrote(now, node)
     return found
+
+
+def to_give(site: Site, planned: Planned) -> None:
+    """Before it is carried out, the addresses that are to be set are written down as ours: whoever is killed in between
+    leaves none behind that nobody knows. A disk that refuses is no reason to repair nothing."""
+    before, wanted = read_memory(site.paths), planned.compiled.memory.given
+    both = {
+        name: before.given.get(name, frozenset()) | wanted.get(name, frozenset()) for name in (*before.given, *wanted)
+    }
+    with suppress(WindrowError, OSError):
+        write_memory(site.paths, replace(before, given=both))
 
 
 def confirmed(paths: Paths, checkpoint: Checkpoint, now: float) -> None:

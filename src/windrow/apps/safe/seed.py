@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import copy
 import ipaddress
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import field, replace
 from typing import Any
 
@@ -111,8 +111,16 @@ class Had:
     dynamic: bool = False
 
 
-def design(cluster: Cluster, facts: NodeFacts, observed: Observed, ask: Ask, dynamic: Dynamic) -> Seed:
-    """`problems`: all that speaks against it."""
+def design(
+    cluster: Cluster,
+    facts: NodeFacts,
+    observed: Observed,
+    ask: Ask,
+    dynamic: Dynamic,
+    client_id: Callable[[Nic, str], str] = lambda _nic, _address: "",
+) -> Seed:
+    """`problems`: all that speaks against it. `client_id`: by which client identifier a server knows a NIC's address
+    (without its prefix length); empty: that is not known."""
     config, network = present(cluster, facts.node)
     problems: list[Problem] = []
     nics = tuple(_nics(ask, config, facts, problems))
@@ -120,6 +128,9 @@ def design(cluster: Cluster, facts: NodeFacts, observed: Observed, ask: Ask, dyn
     had = _had(nics, observed, dynamic, problems) if config is None else Had()
     made = _vlan_config(config, facts, nics, had, ask)
     address = _host_network(network, facts, had, ask, first=config is None)
+    if config is None and had.dynamic and address.mode is AddressMode.DHCP:
+        address, warning = _known_as(address, had, nics, client_id, dynamic)
+        problems += warning if not ask.vlan else []  # in another VLAN another address is what is asked for
     if ask.addresses:
         address = _reachable(address, facts.node, problems)
     problems += _contradictions(made, address, ask, facts.node)
@@ -132,6 +143,27 @@ def design(cluster: Cluster, facts: NodeFacts, observed: Observed, ask: Ask, dyn
         first=config is None,
         leased=_lease(had, address, dynamic) if not ask.vlan else None,
     )
+
+
+def _known_as(
+    network: HostNetworkConfig,
+    had: Had,
+    nics: tuple[Nic, ...],
+    client_id: Callable[[Nic, str], str],
+    dynamic: Dynamic,
+) -> tuple[HostNetworkConfig, list[Problem]]:
+    """With the identifier by which the server knows the lease, or it would give another address; else a warning."""
+    nic = next(n for n in nics if had.link is not None and n.name == had.link.name)
+    address = next(a for a in dynamic[nic.name] if ":" not in a).partition("/")[0]
+    if said := client_id(nic, address):
+        annotations = {**network.meta.annotations, names.ANNOTATION_CLIENT_ID: said}
+        return replace(network, meta=replace(network.meta, annotations=annotations)), []
+    text = f"what the DHCP server knows {nic.name} by is not known: it may give another address than {address}"
+    hint = (
+        "see which client-id it has for that address, and write it down beforehand on the server, or afterwards as "
+        f"annotation {names.ANNOTATION_CLIENT_ID} of HostNetworkConfig/{network.name} (ff:…, or none)"
+    )
+    return network, [Problem(code="client-id-unknown", message=text, hint=hint, severity=Severity.WARNING)]
 
 
 def _lease(had: Had, network: HostNetworkConfig, dynamic: Dynamic) -> Lease | None:

@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from windrow.model.agentstatus import AgentStatus, Contest, StepFailure
+from windrow.model.agentstatus import AgentStatus, Claim, Contest, StepFailure
 from windrow.model.events import Condition, Event, EventType
-from windrow.model.values import IfName, Ref
+from windrow.model.values import IfName, Mac, Ref
 
 T = TypeVar("T")
 Document = Mapping[str, Any]
@@ -55,6 +55,7 @@ def status_document(status: AgentStatus) -> dict[str, Any]:
         "conditions": [_condition_document(c) for c in status.conditions],
         "failures": [_failure_document(f) for f in status.failures],
         "contests": [_contest_document(c) for c in status.contests],
+        "claims": [_claim_document(c) for c in status.claims],
     }
 
 
@@ -70,6 +71,7 @@ def read_status(document: Document) -> AgentStatus:
             conditions=_all(document["conditions"], _condition),
             failures=_all(document["failures"], _failure),
             contests=_all(document["contests"], _contest),
+            claims=_all(document["claims"], _claim),
         )
 
 
@@ -146,6 +148,19 @@ def _contest(document: Document) -> Contest:
         repaired=int(_number(document, "repaired")),
         since=_number(document, "since"),
         rival=_text(document, "rival"),
+    )
+
+
+def _claim_document(claim: Claim) -> dict[str, Any]:
+    return {"link": claim.link, "address": claim.address, "mac": claim.mac, "since": claim.since}
+
+
+def _claim(document: Document) -> Claim:
+    return Claim(
+        link=IfName(_text(document, "link")),
+        address=_text(document, "address"),
+        mac=Mac(_text(document, "mac")),
+        since=_number(document, "since"),
     )
 
 

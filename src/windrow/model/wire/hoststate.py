@@ -106,7 +106,7 @@ _TIMES = ("valid_until", "preferred_until")
 def _write_details(one: Details) -> dict[str, Any]:
     plain = {name: getattr(one, name) for name in ("scope", "flags", "label", "rank", "static", *_TIMES)}
     kept = {name: value for name, value in plain.items() if value not in (None, "")}
-    return {"attributes": one.attributes.hex(), **kept}
+    return {"attributes": one.attributes.hex(), **kept, **({"duplicate": True} if one.duplicate else {})}
 
 
 def _all_details(document: Any) -> dict[Cidr, Details]:
@@ -123,6 +123,7 @@ def _read_details(document: Any) -> Details:
         label=_text(table, "label") if "label" in table else "",
         rank=_number(table, "rank", _U32) or 0,
         static=True if static is None else static,
+        duplicate=bool(_flag(table, "duplicate")),
         valid_until=_seconds(table, "valid_until"),
         preferred_until=_seconds(table, "preferred_until"),
     )
@@ -183,7 +184,8 @@ def _read_link(document: Any) -> Link:
         details=_at("details", _all_details, table.get("details", {})),
         settings=_texts(table, "settings"),
         origin=tuple(_at("origin", _ref, one) for one in _list(table, "origin")),
-        **vlans,
+        vlans=vlans.get("vlans"),
+        self_vlans=vlans.get("self_vlans"),
     )
 
 
