@@ -169,7 +169,7 @@ def test_taken_later_it_is_told_and_kept(two: tuple[Host, Taker]) -> None:
     host, taker = two
     with agent(host):
         host.wait(lambda: ready(host) and addresses(host) == {OURS, OURS6})
-        rounds = len(host.events())
+        before = times_told(host)
         taker.takes(OURS)
         taker.speaks()
         took = host.wait(lambda: in_use(host))
