@@ -48,6 +48,14 @@ def test_modules_come_out_of_the_file(package: Path, file: Path) -> None:
     assert found == ["_Finder"] * 3 + [str(package / "port/request.py"), str(package / "port")]
 
 
+def test_so_does_what_every_call_loads_of_the_standard_library(package: Path, file: Path) -> None:
+    look = "import json.decoder as one, collections.abc as two\nprint(type(one.__spec__.loader).__name__,"
+    look += " type(two.__spec__.loader).__name__, one.JSONDecoder().decode('{}'))\n"
+    program = bytecode.begin((str(package.parent),), str(file)).replace("main()\n", look)
+    done = subprocess.run([sys.executable, "-IBS", "-c", program], capture_output=True, text=True, check=False)
+    assert (done.stderr, done.stdout.split()) == ("", ["_Finder", "_Finder", "{}"])
+
+
 def test_a_source_that_has_changed_since_counts(package: Path, file: Path) -> None:
     source = package / "port/errors.py"
     source.write_text(source.read_text() + "# new\n")

@@ -21,6 +21,12 @@ if TYPE_CHECKING:
     from typing import Any
 
 _ROOMS = ("model", "port", "netlink", "services", "store", "apps/cni")
+_LIBRARY = (
+    *("__future__", "collections", "collections.abc", "contextlib", "dataclasses", "fnmatch", "functools", "json"),
+    *("json.decoder", "json.encoder", "json.scanner", "keyword", "operator", "pathlib", "reprlib", "struct", "types"),
+    "warnings",
+)
+"""Of the standard library, what every call loads."""
 _SELF = "windrow.apps.cni.bytecode"
 _HEAD = 8
 BEGIN = """\
@@ -92,8 +98,8 @@ def collected(package: Path) -> bytes:
 
     sources = [package / "__init__.py", package / "apps/__init__.py"]
     sources += sorted(source for room in _ROOMS for source in (package / room).glob("*.py"))
-    codes = {_module(package, source): (source, _code(source)) for source in sources}
-    codes = {_SELF: codes.pop(_SELF), **codes}
+    named = {_module(package, source): source for source in sources} | _library()
+    codes = {name: (named[name], _code(named[name])) for name in sorted(named, key=lambda name: name != _SELF)}
     index: dict[str, tuple[bool, str, int, int, int, int]] = {}
 
     def indexed(start: int) -> bytes:
@@ -107,6 +113,15 @@ def collected(package: Path) -> bytes:
     size = len(indexed(0))
     data = indexed(_HEAD + size)
     return MAGIC_NUMBER + size.to_bytes(4, "big") + data + b"".join(code for _, code in codes.values())
+
+
+def _library() -> dict[str, Path]:
+    """Name -> source; without those that this Python has in itself."""
+    from importlib.util import find_spec
+    from pathlib import Path
+
+    origins = {name: spec.origin for name in _LIBRARY if (spec := find_spec(name)) is not None}
+    return {name: Path(origin) for name, origin in origins.items() if origin and origin.endswith(".py")}
 
 
 def _module(package: Path, source: Path) -> str:
