@@ -783,6 +783,64 @@ def test_del_needs_no_namespace(node: Node, how: str) -> None:
     wait_for(lambda: node.everything() == before)
 
 
+def reboot(node: Node) -> None:
+    """What it takes: the pods, all that a pod is attached by, and what is on tmpfs."""
+    for name in node.pods:
+        netns.delete(name)
+    node.pods.clear()
+    shutil.rmtree(node.root / "run/windrow")
+    wait_for(lambda: set(node.links()) == {"lo", "oob-br"})
+
+
+@pytest.mark.parametrize("how", ["del", "gc", "gc of others"])
+@pytest.mark.parametrize("also", ["", ",listed"])
+def test_leases_outlive_a_reboot_and_are_freed(node: Node, how: str, also: str) -> None:
+    """Of ports the bridge plugin's own record tells it, of plugins of others the meta plugin's; of all networks, though
+    the configuration names only one."""
+    node.nad("listed", {"cniVersion": "1.0.0", "plugins": [node.bridge(), {"type": "tuning"}]})
+    node.nad("more", node.bridge(ipam=node.ipam("10.63.0.0/24")))
+    pod = node.pod()
+    node.add(pod, f"addressed,more{also}")
+    assert len(node.leases()) == 4
+    assert bool(list((node.root / "var/lib/windrow").glob("attachments/*.json"))) == bool(also)
+    reboot(node)
+    assert len(node.leases()) == 4
+    if how == "del":
+        node.delete(pod)
+    else:
+        node.gc(*[f"/run/netns/{how[6:]}"] if how != "gc" else [])
+    assert node.leases() == [] and node.records() == []
+    node.delete(pod)
+
+
+def test_a_pod_with_ports_alone_waits_for_no_disk(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Counted: what is flushed is the bridge plugin's record of a port with an address, its content and its name; only
+    for plugins of others also the meta plugin's, once. And nothing is started but what others wrote."""
+    node.nad("listed", {"cniVersion": "1.0.0", "plugins": [node.bridge(), {"type": "tuning"}]})
+    flushed: list[str] = []
+    started: list[str] = []
+    real_fsync, real_spawn = os.fsync, os.posix_spawn
+    monkeypatch.setattr(os, "fsync", lambda fd: (flushed.append(os.readlink(f"/proc/self/fd/{fd}")), real_fsync(fd)))
+
+    def spawn(program: str, *rest: Any, **more: Any) -> int:
+        started.append(Path(program).name)
+        return real_spawn(program, *rest, **more)
+
+    monkeypatch.setattr(os, "posix_spawn", spawn)
+
+    def counted(networks: str, **more: Any) -> tuple[int, list[str]]:
+        flushed.clear(), started.clear()
+        node.add(node.pod(), networks, **more)
+        return len(flushed), list(started)
+
+    counted(""), counted("listed")  # the directories are there
+    assert counted("vlan100,vlan100@net7", clusterNetwork="none") == (0, [])
+    assert counted("") == (2, ["host-local"])
+    assert counted("vlan100", clusterNetwork="none") == (0, [])
+    assert counted("listed", clusterNetwork="none")[1] == ["tuning"]
+    assert [Path(path).parent.name for path in flushed] == ["attachments", "windrow"]
+
+
 def test_del_waits_once_for_all_cables(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
     """In one request, by a link group of the pod's ends: the host's keep the mark of whose they are."""
     pod = node.pod()

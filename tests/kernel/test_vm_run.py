@@ -131,7 +131,7 @@ class Node:
         ours = str(self.root).encode()
         files = [
             p
-            for d in ("run/windrow/vms", "run/windrow/pods", "run/windrow/ports", "var/lib/windrow/attachments")
+            for d in ("run/windrow/vms", "run/windrow/pods", "run/windrow/ports", "run/windrow/attachments")
             for p in (self.root / d).rglob("*")
             if (p.is_file() and p.name != ".lock") or p.is_symlink()
         ]

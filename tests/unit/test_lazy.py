@@ -107,9 +107,15 @@ def made(where: dict[str, type]) -> list[Any]:
     return [where[name](*args, **kwargs) for name, args, kwargs in CALLS]
 
 
-@pytest.mark.parametrize("of", [repr, str, dir, lambda v: dataclasses.asdict(v), lambda v: dataclasses.astuple(v)])
+@pytest.mark.parametrize("of", [repr, str, lambda v: dataclasses.asdict(v), lambda v: dataclasses.astuple(v)])
 def test_each_value_says_the_same(of: Callable[[Any], object]) -> None:
     assert [of(value) for value in made(LATE)] == [of(value) for value in made(LIBRARY)]
+
+
+def test_each_value_has_the_same_attributes() -> None:
+    """`__weakref__` apart: up to Python 3.11.4 the library leaves one behind that has no slot."""
+    for late, library in zip(made(LATE), made(LIBRARY), strict=True):
+        assert set(dir(late)) - {"__weakref__"} == set(dir(library)) - {"__weakref__"}
 
 
 @pytest.mark.parametrize("op", [operator.eq, operator.ne, operator.lt, operator.le, operator.gt, operator.ge])
@@ -177,6 +183,64 @@ def test_match_takes_fields_by_position() -> None:
     assert LATE["ByPosition"].__match_args__ == ("name", "number")  # type: ignore[attr-defined]
 
 
+def test_fields_are_the_librarys() -> None:
+    """The first one has a ClassVar and is left to the library, and so is what inherits from it; the others are not."""
+    for name, library in LIBRARY.items():
+        shown = [repr(one) for one in fields(library)]
+        assert [repr(one) for one in fields(LATE[name])] == shown
+        assert vars(LATE[name])["__slots__"] == vars(library)["__slots__"]
+    assert {name for name, cls in LATE.items() if cls in lazy._made} == set(LATE) - {"Base", "ByName"}
+
+
+def test_what_is_made_here_inherits_as_the_librarys_does() -> None:
+    def made(dataclass: Callable[..., Any]) -> type:
+        @dataclass(frozen=True, slots=True, kw_only=True)
+        class First:
+            name: str
+            size: int = 1
+            tags: list[str] = field(default_factory=list)
+
+        @dataclass(frozen=True, slots=True, kw_only=True)
+        class Second(First):
+            size: int = 2
+            instance: str = "i"
+
+        found: type = Second
+        return found
+
+    late, library = made(lazy.dataclass), made(dataclasses.dataclass)
+    assert late in lazy._made
+    assert vars(late)["__slots__"] == vars(library)["__slots__"] == ("instance",)
+    for more in ({}, {"size": 3}, {"tags": ["a"]}, {"instance": "x"}):
+        one, two = late(name="n", **more), library(name="n", **more)
+        assert repr(one) == repr(two)
+        assert dataclasses.asdict(one) == dataclasses.asdict(two)
+        assert replace(one, size=9) == late(name="n", **more | {"size": 9})
+
+
+def test_a_mistake_in_a_class_is_told_when_it_is_made() -> None:
+    def mutable(dataclass: Callable[..., Any]) -> None:
+        @dataclass(frozen=True, slots=True)
+        class Wrong:
+            names: list[str] = []  # noqa: RUF012 - the mistake
+
+    def without_type(dataclass: Callable[..., Any]) -> None:
+        @dataclass(frozen=True, slots=True)
+        class Wrong:
+            names = field(default="")
+
+    def slotted(dataclass: Callable[..., Any]) -> None:
+        @dataclass(frozen=True, slots=True)
+        class Wrong:
+            __slots__ = ("name",)
+            name: str
+
+    for make in (mutable, without_type, slotted):
+        found = attempt(lambda make=make: make(lazy.dataclass))  # type: ignore[misc]
+        assert found == attempt(lambda make=make: make(dataclasses.dataclass))  # type: ignore[misc]
+        assert found is not None
+
+
 @lazy.dataclass(frozen=True, slots=True, kw_only=True)
 class Pickled:
     name: str
@@ -198,6 +262,9 @@ def test_no_method_is_compiled_before_it_is_called_and_then_once() -> None:
     cls = classes(lazy.dataclass)["Ordered"]
     assert compiled(cls) == set()
     one, two = cls("a", 1), cls("a", 2)
+    assert compiled(cls) == set()
+    for number in range(lazy._FEW):
+        assert cls("a", number).second == number  # type: ignore[attr-defined]
     assert compiled(cls) == {"__init__"}
     assert one != two
     assert one < two  # type: ignore[operator]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import threading
 import time
 from dataclasses import replace
@@ -587,17 +588,32 @@ def test_what_a_newer_windrow_says_more_is_overlooked(records: AttachmentRecords
 
 
 def test_a_full_disk_leaves_the_old_record(records: AttachmentRecords, monkeypatch: pytest.MonkeyPatch) -> None:
-    records.put(RECORD)
+    records.begin(RECORD, lasting=True)
 
     def full(fd: int) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(Exception, match="No space left"):
-        records.put(replace(RECORD, uid="u2"))
+        records.begin(replace(RECORD, uid="u2"), lasting=True)
     monkeypatch.undo()
     assert records.get("c1", "eth0") == RECORD
-    assert len(list(records.paths.attachments.iterdir())) == 1
+    for directory in (records.paths.attachments, records.paths.lasting_attachments):
+        assert len(list(directory.iterdir())) == 1
+
+
+def test_after_a_reboot_what_lasts_is_undone_in_full(records: AttachmentRecords) -> None:
+    """However far the call had come: what is on tmpfs is gone, and its containers with it."""
+    here, lasting = replace(RECORD, container_id="c2"), replace(RECORD, attachments=RECORD.attachments[:1])
+    records.begin(here, lasting=False)
+    records.begin(lasting, lasting=True)
+    records.put(replace(lasting, attachments=(), status=({"name": "x"},)))
+    assert records.of("c1")[0].attachments == ()
+    shutil.rmtree(records.paths.runtime)
+    assert records.all() == ((lasting,), ())
+    records.put(replace(lasting, attachments=()))
+    records.remove(lasting)
+    assert records.all() == ((), ())
 
 
 def test_one_at_a_time_for_each_record(records: AttachmentRecords) -> None:

@@ -273,7 +273,7 @@ def test_state_is_for_whom_it_is_for_whatever_the_umask(tmp_path: Path, umask: i
     PortRecords(paths).put(
         PortRecord(container_id="c", ifname="e", netns="", network="n", bridge=IfName("b"), host=IfName("h"))
     )
-    AttachmentRecords(paths).put(Attached(container_id="c", ifname="e", netns="", network="n", path="", pod=""))
+    AttachmentRecords(paths).begin(Attached(container_id="c", ifname="e", netns="", network="n"), lasting=True)
     Machines(paths).put(
         MachineRecord(namespace="default", name="web", node="n", container_id="c", netns="n", since=now)
     )
@@ -281,6 +281,8 @@ def test_state_is_for_whom_it_is_for_whatever_the_umask(tmp_path: Path, umask: i
     found = modes(tmp_path)
     assert {name: found.pop(name) for name in list(found) if found[name] in ("600", "700")} == {
         "etc/windrow/manifests/virtualmachine-default-web.yaml": "600",
+        "run/windrow/attachments": "700",
+        "run/windrow/attachments/c@e.json": "600",
         "run/windrow/checkpoint.lock": "600",
         f"run/windrow/ports/{digest('c', 'e')}.json": "600",
         "run/windrow/vms/default/web": "700",
@@ -368,17 +370,20 @@ def test_a_pods_status_is_no_other_pods_manifest(tmp_path: Path) -> None:
 
 
 def test_a_pods_call_flushes_no_more_than_it_must(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of the meta plugin's record its content before the first plugin runs and after the last one, and once its name;
-    of a port nothing: it is on tmpfs."""
+    """Of the meta plugin's record its content and its name, before the first plugin runs, and only where other plugins
+    than the bridge plugin do; of a port nothing: it is on tmpfs."""
     paths, flushed = Paths(tmp_path), []
     calls = AttachmentRecords(paths)
-    calls.put(Attached(container_id="other", ifname="e", netns="", network="n"))
+    begun = Attached(container_id="c", ifname="e", netns="", network="n")
+    calls.begin(replace(begun, container_id="other"), lasting=True)
     real = os.fsync
     monkeypatch.setattr(os, "fsync", lambda fd: (flushed.append(os.readlink(f"/proc/self/fd/{fd}")), real(fd)))
-    begun = Attached(container_id="c", ifname="e", netns="", network="n")
-    calls.put(begun)
+    calls.begin(begun, lasting=False)
     PortRecords(paths).put(
         PortRecord(container_id="c", ifname="e", netns="", network="n", bridge=IfName("b"), host=IfName("h"))
     )
     calls.put(replace(begun, pod="default/web"))
-    assert [Path(path).name for path in flushed] == [".c@e.json.new", "attachments", ".c@e.json.new"]
+    assert flushed == []
+    calls.begin(begun, lasting=True)
+    calls.put(replace(begun, pod="default/web"))
+    assert [Path(path).name for path in flushed] == [".c@e.json.new", "attachments"]

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from enum import StrEnum
 
+from windrow.model.errors import WindrowError as WindrowError  # of this module, too: the tree above
 from windrow.model.lazy import dataclass
 from windrow.model.values import Ref
 
@@ -44,10 +45,6 @@ class Problem:
         parts = [p for p in (place, str(self.about or ""), self.path) if p]
         text = ": ".join([*parts, self.message])
         return f"{text}\n    hint: {self.hint}" if self.hint else text
-
-
-class WindrowError(Exception):
-    """The root of what Windrow raises on purpose."""
 
 
 class ProblemsError(WindrowError):

@@ -6,8 +6,8 @@ setns(2) moves one thread, and nothing can be left standing in the wrong namespa
 
 from __future__ import annotations
 
+import _ctypes
 import _socket as socket  # quicker to load than `socket`, see `sock`
-import ctypes
 import os
 import sys
 from _thread import allocate_lock, start_new_thread
@@ -21,12 +21,13 @@ T = TypeVar("T")
 _SO_NETNS_COOKIE = 71
 CLONE_NEWNET = 0x4000_0000
 _OWN = "/proc/thread-self/ns/net"
-_LIBC = ctypes.CDLL(None, use_errno=True)
+_SETNS = _ctypes.dlsym(_ctypes.dlopen(None, os.RTLD_NOW), "setns")  # type: ignore[arg-type]
+"""`ctypes` around it takes longer to load than a visit: it is for what fails, and what is called seldom (`libc`)."""
 
 
 def inside(fd: int, fn: Callable[[], T]) -> T:
     """What `fn` returns or raises inside the namespace of an open fd. Raises KernelError if it cannot be entered."""
-    return in_thread(lambda: libc("setns", fd, CLONE_NEWNET, doing="enter network namespace"), fn)
+    return in_thread(lambda: _enter(fd), fn)
 
 
 def opened_inside(fd: int, open_: Callable[[], T]) -> T:
@@ -37,11 +38,11 @@ def opened_inside(fd: int, open_: Callable[[], T]) -> T:
     """
     own = os.open(_OWN, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        libc("setns", fd, CLONE_NEWNET, doing="enter network namespace")
+        _enter(fd)
         try:
             return open_()
         finally:
-            if _LIBC.setns(own, CLONE_NEWNET) != 0:
+            if _setns(own) != 0:
                 os.abort()
     finally:
         os.close(own)
@@ -86,7 +87,21 @@ def in_thread(enter: Callable[[], None], fn: Callable[[], T]) -> T:
     return results[0]
 
 
+def _setns(fd: int) -> int:
+    """0, if it could; why not is not known."""
+    result: int = _ctypes.call_function(_SETNS, (fd, CLONE_NEWNET))
+    return result
+
+
+def _enter(fd: int) -> None:
+    """What has failed is done again, to hear why. Raises KernelError."""
+    if _setns(fd) != 0:
+        libc("setns", fd, CLONE_NEWNET, doing="enter network namespace")
+
+
 def libc(function: str, *arguments: object, doing: str) -> None:
     """A function that returns 0 when it could. os.setns and os.unshare come with Python 3.12."""
-    if getattr(_LIBC, function)(*arguments) != 0:
+    import ctypes
+
+    if getattr(ctypes.CDLL(None, use_errno=True), function)(*arguments) != 0:
         raise errors.of(ctypes.get_errno(), doing)

@@ -14,7 +14,7 @@ from __future__ import annotations
 import errno as codes
 import os
 
-from windrow.model.problems import WindrowError
+from windrow.model.errors import WindrowError
 
 MODULES = {"bond": "bonding", "bridge": "bridge", "vlan": "8021q", "veth": "veth", "dummy": "dummy", "vxlan": "vxlan"}
 """Link kind -> the kernel module that brings it (`MODULE_ALIAS_RTNL_LINK`)."""

@@ -14,6 +14,7 @@ import errno
 from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
+from windrow.model import ipv4
 from windrow.model.lazy import dataclass
 from windrow.model.marks import mark_of
 from windrow.model.values import OWNER_GROUP, VID_MAX, VID_MIN, PortVlans, VidSet
@@ -363,14 +364,18 @@ def del_addr(index: int, cidr: str, *, name: str = "") -> Message:
 
 
 def _addr(type_: int, index: int, cidr: str, flags: int | None = None) -> bytes:
-    import ipaddress
+    if (four := ipv4.parse(cidr)) is not None:
+        number, length = four
+        version, text = 4, ipv4.written(number)
+    else:
+        import ipaddress  # slow to load
 
-    address = ipaddress.ip_interface(cidr)
-    text, length = str(address.ip), address.network.prefixlen
+        address = ipaddress.ip_interface(cidr)
+        number, version, text, length = int(address.ip), address.version, str(address.ip), address.network.prefixlen
     values: dict[str, Any] = {"local": text, "address": text, "flags": flags}
-    if type_ == RTM_NEWADDR and address.version == 4 and length < 31:
-        values["broadcast"] = str(address.network.broadcast_address)
-    return codec.ADDR_HEADER.pack(_family(address.version), length, 0, 0, index) + codec.ADDR.encode(values)
+    if type_ == RTM_NEWADDR and version == 4 and length < 31:
+        values["broadcast"] = ipv4.written(number | ipv4.hosts(length))
+    return codec.ADDR_HEADER.pack(_family(version), length, 0, 0, index) + codec.ADDR.encode(values)
 
 
 def put_back_addr(index: int, cidr: Cidr, details: Details, *, name: str, moving: bool) -> Message:

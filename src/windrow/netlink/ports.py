@@ -9,8 +9,10 @@ import _socket as socket  # quicker to load than `socket`, see `sock`
 import errno
 import time
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
+from windrow.model import ipv4
+from windrow.model.lazy import dataclass
 from windrow.netlink import codec
 from windrow.netlink.errors import KernelError, NoSuchLink
 from windrow.netlink.sock import (
@@ -40,7 +42,8 @@ _POLL_FIRST_S, _POLL_LAST_S = 0.0005, 0.05
 _SKIP = {"ext_mask": RTEXT_FILTER_SKIP_STATS}
 
 
-class Seen(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Seen:
     """One link as it is now. `data`: of its kind; `slave`: of its master's; `peer`: a veth's other end's ifindex."""
 
     ifindex: int
@@ -147,7 +150,8 @@ def vlans_of(rtnl: Rtnl, index: int) -> PortVlans | None:
 # Addresses and routes -----------------------------------------------------------------------------
 
 
-class Address(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Address:
     cidr: str
     flags: int
 
@@ -207,17 +211,21 @@ def append_route(dst: str, gateway: str, index: int, **numbers: int | None) -> M
 
     `numbers`: `priority`, `table`, `scope`, `mtu`, `advmss`. Raises ValueError for what is no prefix.
     """
-    import ipaddress
+    if (four := ipv4.parse(dst)) is not None:
+        family, length, network = socket.AF_INET, four[1], ipv4.written(four[0] & ~ipv4.hosts(four[1]))
+    else:
+        import ipaddress  # slow to load
 
-    network = ipaddress.ip_network(dst, strict=False)
-    family = socket.AF_INET6 if network.version == 6 else socket.AF_INET
+        found = ipaddress.ip_network(dst, strict=False)
+        family = socket.AF_INET6 if found.version == 6 else socket.AF_INET
+        length, network = found.prefixlen, str(found.network_address)
     table, scope = numbers.get("table") or _RT_TABLE_MAIN, numbers.get("scope") or 0
     header = codec.ROUTE_HEADER.pack(
-        family, network.prefixlen, 0, 0, table if table < 256 else 0, _RTPROT_BOOT, scope, _RTN_UNICAST, 0
+        family, length, 0, 0, table if table < 256 else 0, _RTPROT_BOOT, scope, _RTN_UNICAST, 0
     )
     metrics = {name: numbers.get(name) for name in ("mtu", "advmss") if numbers.get(name)}
     attributes = {
-        "dst": str(network.network_address) if network.prefixlen else None,
+        "dst": network if length else None,
         "gateway": gateway or None,
         "dev": index,
         "metric": numbers.get("priority") or None,
@@ -228,7 +236,8 @@ def append_route(dst: str, gateway: str, index: int, **numbers: int | None) -> M
     return Message(RTM_NEWROUTE, header + codec.ROUTE.encode(attributes), NLM_F_CREATE, doing)
 
 
-class Way(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Way:
     """A route as the kernel has it: `dst` a prefix, `0.0.0.0/0` or `::/0` the default; `main`: in the main table."""
 
     dst: str

@@ -16,7 +16,7 @@ ROOT = "/proc/sys"
 def read(key: str) -> str | None:
     """The value, None where there is no such key (its module is not loaded). Raises KernelError."""
     try:
-        with open(_place(key), encoding="ascii") as file:
+        with open(_place(key), encoding="utf-8") as file:
             return file.read().strip()
     except FileNotFoundError:
         return None
@@ -27,7 +27,7 @@ def read(key: str) -> str | None:
 def write(key: str, value: str) -> None:
     """Raises KernelError (ENOENT: no such key; EINVAL: not a value for it)."""
     try:
-        with open(_place(key), "w", encoding="ascii") as file:
+        with open(_place(key), "w", encoding="utf-8") as file:
             file.write(value)
     except OSError as error:
         raise errors.of(error.errno or errno.EIO, f"set sysctl {key}={value}") from error

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import field, replace
 from typing import Any
 
+from windrow.model import ipv4
 from windrow.model.filters import IPTABLES, NFTABLES
 from windrow.model.lazy import dataclass
 from windrow.model.values import DEFAULT_PVID, VID_MAX, VID_MIN, IfName, Mac, PortVlans, VidSet, parse_ifname
@@ -333,6 +334,8 @@ def addressing(config: BridgeConfig, result: Result, interface: int) -> Addressi
 
 
 def _first_address(address: str) -> str:
+    if (found := ipv4.parse(address)) and 0 < found[1] < ipv4.BITS:
+        return ipv4.written((found[0] & ~ipv4.hosts(found[1])) + 1)
     import ipaddress  # slow to load, and a port without addresses needs none of it
 
     return str(ipaddress.ip_interface(address).network.network_address + 1)

@@ -9,20 +9,17 @@ as `args.cni`. Everything else in a configuration reaches its plugin as it is.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import field, replace
 from typing import Any
 
+from windrow.model import jsontext
 from windrow.model.lazy import dataclass
+from windrow.model.spelling import is_file_name, is_network_name, is_version
 from windrow.port.errors import INVALID_CONFIG, CniError
 from windrow.port.networks import Selection
 from windrow.port.result import VERSIONS
 from windrow.port.settings import TYPE
-
-_NETWORK_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.\-]*")
-_TYPE_NAME = re.compile(r"[^\s/\x00]+")
-_VERSION = re.compile(r"\d{1,4}\.\d{1,4}\.\d{1,4}")
 
 OF_THE_META_PLUGIN = ("WINDROW_NETWORKS", "WINDROW_DEFAULT_NETWORK")
 """CNI_ARGS that are not passed on."""
@@ -66,7 +63,7 @@ def read_network(config: Mapping[str, Any], *, name: str, version: str, about: s
     for i, plugin in enumerate(plugins):
         _check_plugin(plugin, f"{about}: plugins[{i}]" if "plugins" in config else about)
     found = config.get("name") or name
-    if not isinstance(found, str) or not _NETWORK_NAME.fullmatch(found):
+    if not isinstance(found, str) or not is_network_name(found):
         hint = "letters, digits, _ . and -, the first one a letter or digit"
         raise CniError(INVALID_CONFIG, f"{about}: {json.dumps(found)} is not a network name: {hint}")
     return Network(
@@ -104,7 +101,7 @@ def _check_plugin(plugin: object, about: str) -> None:
     if not isinstance(plugin, dict):
         raise CniError(INVALID_CONFIG, f"{about} is not a plugin's configuration")
     kind = plugin.get("type")
-    if not isinstance(kind, str) or not _TYPE_NAME.fullmatch(kind) or kind in (".", ".."):
+    if not isinstance(kind, str) or not is_file_name(kind):
         raise CniError(INVALID_CONFIG, f"{about} has no type: it must be the name of a plugin, such as bridge")
     if kind == TYPE:
         raise CniError(INVALID_CONFIG, f"{about} has the type {TYPE}: the meta plugin does not call itself")
@@ -115,7 +112,7 @@ def _version(config: Mapping[str, Any], default: str, about: str) -> str:
     several = config.get("cniVersions")
     known = [v for v in VERSIONS if isinstance(several, list) and v in several]
     version = known[-1] if known else config.get("cniVersion") or default
-    if not isinstance(version, str) or not _VERSION.fullmatch(version):
+    if not isinstance(version, str) or not is_version(version):
         raise CniError(INVALID_CONFIG, f"{about}: cniVersion {json.dumps(version)} is not a version such as 1.0.0")
     return version
 
@@ -214,7 +211,7 @@ def args_text(args: Mapping[str, str]) -> str:
 
 def with_previous(config: str, previous: Mapping[str, Any] | None, version: str | None = None) -> dict[str, Any]:
     """A plugin's configuration with the result before it; its version where it is said."""
-    document: dict[str, Any] = json.loads(config)
+    document: dict[str, Any] = jsontext.loads(config)
     if version:
         document["cniVersion"] = version
     if previous is not None:

@@ -5,7 +5,7 @@ CniError    code, message, details; one JSON object on standard output, and exit
 
 from __future__ import annotations
 
-from windrow.model.problems import WindrowError
+from windrow.model.errors import WindrowError
 
 INCOMPATIBLE_VERSION = 1
 UNSUPPORTED_FIELD = 2

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import field
 from typing import Any, TypeVar
 
+from windrow.model import jsontext
 from windrow.model.lazy import dataclass
+from windrow.model.spelling import is_label, is_subdomain
 from windrow.model.values import Mac, parse_ifname, parse_mac
 from windrow.port.errors import INVALID_CONFIG, UNDECODABLE, CniError
 
@@ -28,9 +29,6 @@ NONE = "none"
 
 T = TypeVar("T")
 
-_LABEL = r"[a-z0-9](?:[-a-z0-9]*[a-z0-9])?"
-_NAMESPACE = re.compile(_LABEL)
-_NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
 _NAMESPACE_MAX, _NAME_MAX = 63, 253
 _MOST = 64
 """Networks of one pod. An annotation may have 256 KiB; nobody means thousands of interfaces."""
@@ -145,7 +143,7 @@ def _read(text: str, namespace: str, reader: _Reader) -> tuple[Selection, ...]:
         found = [_read_word(word.strip(), f"[{i}]", namespace, reader) for i, word in _few(words, reader)]
         return tuple(s for s in found if s is not None)
     try:
-        document = json.loads(text, parse_constant=_no_number, parse_float=_finite)
+        document = jsontext.loads(text, parse_constant=_no_number, parse_float=_finite)
     except (ValueError, RecursionError) as error:
         place = (
             f"{error.msg}, line {error.lineno}, column {error.colno}" if isinstance(error, json.JSONDecodeError) else ""
@@ -197,17 +195,17 @@ def _read_word(word: str, path: str, namespace: str, reader: _Reader) -> Selecti
 def _with_namespace(name: str) -> str:
     """How to say `namespace/name` in JSON, where it is two keys; empty: that is not what was said."""
     before, _, after = name.partition("/")
-    known = _NAMESPACE.fullmatch(before) and _NAME.fullmatch(after)
+    known = is_label(before) and is_subdomain(after)
     return f'{{"name": "{after}", "namespace": "{before}"}}' if known else ""
 
 
 def _checked_names(namespace: str, name: str, path: str, reader: _Reader, meant: str = "") -> bool:
     """Both are looked at, so that both are said. `meant`: what to write instead, where that is known."""
     good = True
-    if not (_NAMESPACE.fullmatch(namespace) and len(namespace) <= _NAMESPACE_MAX):
+    if not (is_label(namespace) and len(namespace) <= _NAMESPACE_MAX):
         reader.wrong(path, f"{_quoted(namespace)} is not a namespace", "lower-case letters, digits and - in between")
         good = False
-    if not (_NAME.fullmatch(name) and len(name) <= _NAME_MAX):
+    if not (is_subdomain(name) and len(name) <= _NAME_MAX):
         hint = "lower-case letters, digits, and - or . in between; <namespace>/<name>@<interface>"
         reader.wrong(path, f"{_quoted(name)} is not the name of a NetworkAttachmentDefinition", meant or hint)
         good = False

@@ -5,11 +5,11 @@ Only what concerns every plugin is read here; what a configuration of one type m
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import field
 from typing import Any
 
+from windrow.model import jsontext
 from windrow.model.lazy import dataclass
 from windrow.port.errors import (
     INCOMPATIBLE_VERSION,
@@ -165,7 +165,7 @@ def decode(stdin: bytes) -> dict[str, Any]:
     Keys of the specification match without regard to case, as they do for Go's `encoding/json`.
     """
     try:
-        found: Any = json.loads(stdin, parse_constant=_no_constant)
+        found: Any = jsontext.loads(stdin, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
         reason = "it is empty" if not stdin.strip() else str(error) or "it is nested too deeply"
         raise CniError(UNDECODABLE, "error unmarshalling network config", reason) from error

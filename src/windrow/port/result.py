@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import field
 from typing import Any
 
+from windrow.model import ipv4
 from windrow.model.lazy import dataclass
 from windrow.port.errors import DELEGATE_FAILED, CniError
 
@@ -193,6 +194,8 @@ def _number(one: Mapping[str, Any], key: str) -> int | None:
 
 
 def _check_prefix(text: str, what: str) -> None:
+    if "/" in text and ipv4.parse(text):
+        return
     import ipaddress  # slow to load, and a port without addresses needs none of it
 
     try:
@@ -204,6 +207,8 @@ def _check_prefix(text: str, what: str) -> None:
 
 
 def _check_address(text: str, what: str) -> None:
+    if "/" not in text and ipv4.parse(text):
+        return
     import ipaddress
 
     try:

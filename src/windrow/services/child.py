@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import os
 import select
-import signal
 import time
 from collections.abc import Mapping, Sequence
 
@@ -17,6 +16,8 @@ from windrow.model.lazy import dataclass
 
 OUTPUT_LIMIT = 8 * 1024 * 1024
 _CHUNK = 65536
+_SIGKILL, _SIGPIPE = 9, 13
+"""On every Linux. `signal` makes enumerations of all its numbers while it is loaded."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +41,7 @@ def run(argv: Sequence[str], *, env: Mapping[str, str], stdin: bytes = b"", time
         actions = [(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in enumerate(theirs)]
         # Python ignores SIGPIPE, and what is ignored stays so across execve(2).
         pid = os.posix_spawn(
-            argv[0], list(argv), env, file_actions=actions, setpgroup=0, setsigmask=(), setsigdef=(signal.SIGPIPE,)
+            argv[0], list(argv), env, file_actions=actions, setpgroup=0, setsigmask=(), setsigdef=(_SIGPIPE,)
         )
         while theirs:
             os.close(theirs.pop())
@@ -125,9 +126,9 @@ class _Talk:
 
     def _kill(self) -> None:
         try:
-            os.killpg(self._pid, signal.SIGKILL)
+            os.killpg(self._pid, _SIGKILL)
         except ProcessLookupError:
-            os.kill(self._pid, signal.SIGKILL)
+            os.kill(self._pid, _SIGKILL)
         os.waitpid(self._pid, 0)
 
 

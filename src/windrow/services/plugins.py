@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from windrow.model import jsontext
 from windrow.port.errors import DELEGATE_FAILED, CniError
 from windrow.services import child
 
@@ -33,7 +33,7 @@ def run(
     except OSError as error:
         message = f"plugin {plugin} cannot be run: {error.strerror}"
         raise CniError(DELEGATE_FAILED, message, executable) from error
-    document = _decoded(ended.stdout)
+    document = _decoded(ended.stdout) if ended.stdout.strip() else None
     if ended.exit != 0:
         raise _failure(plugin, ended, document)
     if not ended.stdout.strip():
@@ -69,7 +69,7 @@ def _failure(plugin: str, ended: child.Ended, document: Any) -> CniError:
 
 def _decoded(stdout: bytes) -> Any:
     try:
-        return json.loads(stdout)
+        return jsontext.loads(stdout)
     except (ValueError, RecursionError):
         return None
 

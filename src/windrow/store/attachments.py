@@ -1,7 +1,11 @@
 """The records of the meta plugin: what it attached to each container, until all of it is undone.
 
-They are on the disk (`Paths.attachments`), since a DEL may come after a reboot, and frees leases: one file for each
-call of the meta plugin, `<container>@<interface>.json`, readable by its owner only, flushed before a plugin runs.
+One file for each call of the meta plugin, `<container>@<interface>.json`, readable by its owner only, written before a
+plugin runs. It is on tmpfs (`Paths.attachments`): a reboot takes it away, and the containers with it. What plugins of
+others leave on the disk (leases) outlives that; for these a second file is flushed to the disk before any of them runs
+(`Paths.lasting_attachments`). It says what to undo, and no more: results come and go on tmpfs, and a DEL after a reboot
+undoes all that was begun. The bridge plugin keeps such a record itself (`store.ports`).
+
 While a call works on a record it holds its lock, so DEL waits for the ADD whose runtime lost its patience, and GC
 leaves alone what is just being made.
 
@@ -19,10 +23,11 @@ import time
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from windrow.model import jsontext
 from windrow.model.attachments import Attached, Attachment
 from windrow.store import records
 from windrow.store.errors import StoreError, explained
@@ -48,7 +53,7 @@ class AttachmentRecords:
 
     def get(self, container_id: str, ifname: str) -> Attached | None:
         """Raises StoreError for a file that is no record."""
-        return _read(self._path(container_id, ifname))
+        return self._read(_name(container_id, ifname))
 
     def all(self) -> tuple[tuple[Attached, ...], tuple[StoreError, ...]]:
         """Every record, and why others could not be read."""
@@ -61,25 +66,38 @@ class AttachmentRecords:
             raise failures[0]
         return found
 
+    def begin(self, record: Attached, *, lasting: bool) -> None:
+        """Before anything of it is made; `lasting`: it is on the disk when this returns. Raises StoreError."""
+        if lasting:
+            self._write(self.paths.lasting_attachments, record, flush="name")
+        self.put(record)
+
     def put(self, record: Attached) -> None:
-        """It is on the disk when this returns. Raises StoreError."""
-        path = self._path(record.container_id, record.ifname)
+        """How far it has come. Raises StoreError."""
+        self._write(self.paths.attachments, record, flush="nothing")
+
+    def _write(self, directory: Path, record: Attached, flush: records.Flush) -> None:
+        """The caller holds the record's lock: nobody else writes it."""
+        path = directory / _name(record.container_id, record.ifname)
         with explained(path, "write the record"):
-            records.make_directory(path.parent, records.PRIVATE_DIRECTORY)
-            new = not path.exists()
-            data = json.dumps(asdict(record)).encode()
-            # The caller holds the record's lock: nobody else writes it. A record that was there before may come back
-            # as it was then: what it names is undone once more.
-            records.write(path, data, mode=records.PRIVATE, flush="name" if new else "content")
+            records.make_directory(directory, records.PRIVATE_DIRECTORY, flush=flush == "name")
+            records.write(path, json.dumps(_document(record)).encode(), mode=records.PRIVATE, flush=flush)
 
     def remove(self, record: Attached) -> None:
         """Raises StoreError. Not flushed: one that comes back after a power cut is undone once more."""
-        path = self._path(record.container_id, record.ifname)
-        with explained(path, "remove the record"), suppress(FileNotFoundError):
-            path.unlink()
+        for directory in self._directories:
+            path = directory / _name(record.container_id, record.ifname)
+            with explained(path, "remove the record"), suppress(FileNotFoundError):
+                path.unlink()
 
-    def _path(self, container_id: str, ifname: str) -> Path:
-        return self.paths.attachments / f"{container_id}@{ifname}{_SUFFIX}"
+    @property
+    def _directories(self) -> tuple[Path, Path]:
+        """What is known now is in the first one."""
+        return self.paths.attachments, self.paths.lasting_attachments
+
+    def _read(self, name: str) -> Attached | None:
+        found = (_read(directory / name) for directory in self._directories)
+        return next((record for record in found if record is not None), None)
 
     def _several(self, start: str) -> tuple[tuple[Attached, ...], tuple[StoreError, ...]]:
         found: list[Attached] = []
@@ -88,7 +106,7 @@ class AttachmentRecords:
             if name.startswith(".") or not (name.startswith(start) and name.endswith(_SUFFIX)):
                 continue
             try:
-                record = _read(self.paths.attachments / name)
+                record = self._read(name)
             except StoreError as failure:
                 failures.append(failure)
             else:
@@ -96,17 +114,19 @@ class AttachmentRecords:
         return tuple(found), tuple(failures)
 
     def _names(self) -> list[str]:
-        with explained(self.paths.attachments, "list the records"), suppress(FileNotFoundError):
-            return sorted(os.listdir(self.paths.attachments))
-        return []
+        found: set[str] = set()
+        for directory in self._directories:
+            with explained(directory, "list the records"), suppress(FileNotFoundError):
+                found.update(os.listdir(directory))
+        return sorted(found)
 
     def sweep(self) -> None:
         """Remove the half-written files of processes that were killed. Raises StoreError."""
         before = time.time() - _STALE_S
-        for name in self._names():
-            path = self.paths.attachments / name
+        half = [directory / name for name in self._names() if name.startswith(".") for directory in self._directories]
+        for path in half:
             with explained(path, "remove what is half-written"), suppress(FileNotFoundError):
-                if name.startswith(".") and path.lstat().st_mtime < before:
+                if path.lstat().st_mtime < before:
                     path.unlink()
 
     @contextmanager
@@ -123,6 +143,10 @@ class AttachmentRecords:
             yield _take(fd, f"{container_id}@{ifname}", time.monotonic() + timeout_s)
         finally:
             os.close(fd)
+
+
+def _name(container_id: str, ifname: str) -> str:
+    return f"{container_id}@{ifname}{_SUFFIX}"
 
 
 def _take(fd: int, key: str, end: float) -> bool:
@@ -151,10 +175,20 @@ def _read(path: Path) -> Attached | None:
         except FileNotFoundError:
             return None
     try:
-        return _attached(json.loads(text))
+        return _attached(jsontext.loads(text))
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         hint = "remove it once the container is gone; what it attached is then for GC"
         raise RecordError(path, f"this is not a record of the meta plugin ({error})", hint) from error
+
+
+def _document(record: Attached) -> dict[str, Any]:
+    """`asdict` without copying what is inside."""
+    attachments = [_values(attachment) for attachment in record.attachments]
+    return _values(record) | {"attachments": attachments}
+
+
+def _values(value: Attached | Attachment) -> dict[str, Any]:
+    return {field.name: getattr(value, field.name) for field in fields(value)}
 
 
 def _attached(document: Any) -> Attached:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from windrow.model.problems import WindrowError
+from windrow.model.errors import WindrowError
 from windrow.store.records import Foreign
 
 _HINTS = {

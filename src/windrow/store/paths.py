@@ -54,7 +54,12 @@ class Paths:
 
     @property
     def attachments(self) -> Path:
-        """What the meta plugin attached to each container. On disk: a DEL may come after a reboot, and frees leases."""
+        """What the meta plugin attached to each container, with all results: gone with the containers at a reboot."""
+        return self.runtime / "attachments"
+
+    @property
+    def lasting_attachments(self) -> Path:
+        """What of it is to be undone even after a reboot, written before it is made."""
         return self.state / "attachments"
 
     @property

@@ -6,23 +6,21 @@ versions put it beside the manifest, as `<name>.status.json`, which is also the 
 
 from __future__ import annotations
 
-import json
-import re
 from contextlib import suppress
 from pathlib import Path
 
+from windrow.model import jsontext
+from windrow.model.spelling import is_path_safe
 from windrow.port import netstatus
 from windrow.store import records
 from windrow.store.attachments import status
 from windrow.store.paths import Paths
 
-_NAME = re.compile(r"[a-z0-9](?:[-a-z0-9.]*[a-z0-9])?")
-
 
 def path_of(paths: Paths, pod: str) -> Path | None:
     """`pod`: `namespace/name`. None: it is no pod of Kubernetes, and has no file."""
     namespace, _, name = pod.partition("/")
-    if not (_NAME.fullmatch(namespace) and _NAME.fullmatch(name)):
+    if not (is_path_safe(namespace) and is_path_safe(name)):
         return None
     return paths.pod_status / namespace / f"{name}.json"
 
@@ -47,5 +45,5 @@ def write(paths: Paths, pod: str, container_id: str) -> None:
 def _forget_old(path: Path) -> None:
     """A status is a list, a manifest an object: that one stays."""
     with suppress(OSError, ValueError, RecursionError):
-        if isinstance(json.loads(path.read_bytes()), list):
+        if isinstance(jsontext.loads(path.read_bytes()), list):
             path.unlink()

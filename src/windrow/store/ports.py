@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
+from windrow.model import jsontext
 from windrow.model.ports import PortRecord
 from windrow.model.values import IfName, Mac, PortVlans, VidSet
 from windrow.port.identity import digest, host_end_of
@@ -249,7 +250,7 @@ def _read(path: str) -> PortRecord | str | None:
     """The record, what is wrong with it, or None: it is not there (any more)."""
     try:
         with open(path, "rb") as file:
-            document = json.loads(file.read())
+            document = jsontext.loads(file.read())
         return _record(document)
     except FileNotFoundError:
         return None

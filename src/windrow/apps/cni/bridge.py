@@ -26,8 +26,8 @@ from windrow.apps.cni import bridges, routers, sandbox
 from windrow.apps.cni.bridges import changing
 from windrow.apps.cni.host import Host
 from windrow.apps.cni.undo import Undo
+from windrow.model.errors import WindrowError
 from windrow.model.ports import PORT_GROUP, PortRecord
-from windrow.model.problems import WindrowError
 from windrow.model.values import Mac
 from windrow.netlink import links, ports
 from windrow.netlink.enter import opened_inside
@@ -73,7 +73,7 @@ def _refuse_second(request: Request, pod: int, host: Host) -> None:
     if port is not None and (_leads_to(port, pod) or (old.netns != request.netns and sandbox.is_namespace(old.netns))):
         message = f"interface {request.ifname!r} of container {request.container_id} is attached already"
         raise CniError(IN_THE_WAY, message, f"to {old.bridge}, by port {old.host}; DEL takes it away")
-    _remove_recorded(old, request, host)
+    remove_recorded(old, request, host)
 
 
 def _leads_to(port: Seen, pod: int) -> bool:
@@ -250,7 +250,7 @@ def _free_left_behind(request: Request, host: Host) -> None:
     for record in left_behind(host):
         if record.network == request.network:
             with suppress(CniError, KernelError):  # GC tells why it cannot be
-                _remove_recorded(record, request, host)
+                remove_recorded(record, request, host)
 
 
 def left_behind(host: Host) -> list[PortRecord]:
@@ -350,7 +350,7 @@ def _port_of_pod(request: Request, config: BridgeConfig, host: Host) -> Seen | N
     return next((one for one in joined if one.ifindex == end.peer and one.peer == end.ifindex), None)
 
 
-def _remove_recorded(record: PortRecord, request: Request, host: Host) -> None:
+def remove_recorded(record: PortRecord, request: Request, host: Host) -> None:
     """What DEL would do for a record. `request`: whose environment is inherited. Raises CniError, KernelError."""
     found = _recorded_config(record, request)
     if found is None:  # what it cannot say any more, nobody can
@@ -417,7 +417,7 @@ def gc(request: Request, host: Host) -> None:
     for record in (*host.records.all(), *left_behind(host)):
         if record.network == request.network and record.key not in valid:
             try:
-                _remove_recorded(record, request, host)
+                remove_recorded(record, request, host)
             except (CniError, KernelError) as error:
                 failures.append((f"{record.ifname} of {record.container_id}", error))
     _sweep(host)

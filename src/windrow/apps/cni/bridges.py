@@ -10,8 +10,8 @@ from contextlib import AbstractContextManager
 
 from windrow.apps.cni.host import Host
 from windrow.apps.cni.undo import Undo
+from windrow.model.errors import WindrowError
 from windrow.model.lazy import dataclass
-from windrow.model.problems import WindrowError
 from windrow.model.values import DEFAULT_PVID, MTU_DEFAULT, OWNER_GROUP, Mac, PortVlans, VidSet
 from windrow.netlink import links, ports, sysctl
 from windrow.netlink.errors import AlreadyThere, KernelError, NotSupported

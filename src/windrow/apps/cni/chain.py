@@ -12,6 +12,7 @@ from typing import Any
 
 from windrow.apps.cni import bridge, plugin
 from windrow.apps.cni.host import Host
+from windrow.model import jsontext
 from windrow.model.attachments import Attachment
 from windrow.model.lazy import dataclass
 from windrow.port.delegates import WITH_PREVIOUS, with_previous
@@ -77,7 +78,7 @@ def _each(command: str, attachment: Attachment, configs: Iterable[str], caller: 
 def find(attachment: Attachment, caller: Caller) -> None:
     """Raises CniError: one of its plugins is not there. Told before anything is made: what is not there cannot undo."""
     for config in attachment.plugins:
-        document = json.loads(config)
+        document = jsontext.loads(config)
         kind, ipam = document["type"], document.get("ipam")
         if kind not in plugin.BRIDGE_TYPES:
             plugins.find(kind, caller.path)
@@ -87,7 +88,7 @@ def find(attachment: Attachment, caller: Caller) -> None:
 
 def is_a_port(attachment: Attachment) -> bool:
     """Whether the bridge plugin makes it, alone."""
-    return len(attachment.plugins) == 1 and json.loads(attachment.plugins[0])["type"] in plugin.BRIDGE_TYPES
+    return len(attachment.plugins) == 1 and jsontext.loads(attachment.plugins[0])["type"] in plugin.BRIDGE_TYPES
 
 
 def status(attachment: Attachment, caller: Caller) -> None:
@@ -117,7 +118,7 @@ def collect(attachment: Attachment, valid: list[dict[str, str]], caller: Caller)
 
 
 def _older(attachment: Attachment, version: str) -> bool:
-    return version_key(json.loads(attachment.plugins[0])["cniVersion"]) < version_key(version)
+    return version_key(jsontext.loads(attachment.plugins[0])["cniVersion"]) < version_key(version)
 
 
 def _call(command: str, attachment: Attachment, document: dict[str, Any], caller: Caller) -> dict[str, Any] | None:

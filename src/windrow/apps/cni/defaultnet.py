@@ -8,7 +8,6 @@ other by it; what will carry them between nodes takes the place of `brought`, an
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 
 from windrow.apps.cni.definitions import Definitions
 from windrow.apps.cni.host import Host
+from windrow.model import jsontext
 from windrow.model.lazy import dataclass
 from windrow.model.names import MGMT, bridge_of, node_name
 from windrow.netlink.errors import KernelError
@@ -116,7 +116,7 @@ def _files(directory: Path) -> Iterator[Path]:
 
 def _read(path: Path, skipped: list[str]) -> dict[str, Any] | None:
     try:
-        document = json.loads(path.read_bytes())
+        document = jsontext.loads(path.read_bytes())
     except OSError as error:
         skipped.append(f"{path.name} ({error.strerror})")
     except (ValueError, RecursionError):

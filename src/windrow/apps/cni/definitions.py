@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from windrow import __version__
+from windrow.model import jsontext
 from windrow.model.lazy import dataclass
 from windrow.port.errors import INVALID_CONFIG, IO_FAILURE, MISSING, CniError
 from windrow.store import records
@@ -142,7 +143,7 @@ def _said(file: str, line: int | None, message: str) -> str:
 
 def _kept(cache: Path, stats: tuple[Stat, ...]) -> Definitions | None:
     try:
-        document = json.loads(cache.read_bytes())
+        document = jsontext.loads(cache.read_bytes())
         if document["of"] != _of(stats):
             return None
         values = document["definitions"]

@@ -15,13 +15,15 @@ import os
 import re
 import sys
 import tempfile
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import field
+from dataclasses import field, replace
 from pathlib import Path
 from typing import Any
 
 from windrow import __version__
+from windrow.apps.cni import bytecode
 from windrow.model.lazy import dataclass
 from windrow.model.problems import WindrowError
 from windrow.services import compiler
@@ -82,11 +84,13 @@ class Origin:
     node: str = ""
     python: str = field(default_factory=lambda: os.path.realpath(sys.executable))
     path: tuple[str, ...] = field(default_factory=lambda: module_path())
+    bytecode: str = ""
+    """The file of `bytecode`; it need not be there."""
 
     @property
     def program(self) -> str:
-        """What the shim gives to `python -IS -c`. The standard library comes first: most of the imports are there."""
-        return f"import sys; sys.path += {list(self.path)!r}; from windrow.apps.cni.main import main; main()"
+        """What the shim gives to `python -IS -c`."""
+        return bytecode.begin(self.path, self.bytecode)
 
 
 def module_path() -> tuple[str, ...]:
@@ -126,6 +130,7 @@ def launcher_text(origin: Origin) -> str:
         ('ROOT = ""', f"ROOT = {origin.root!r}"),
         ('NODE = ""', f"NODE = {origin.node!r}"),
         ("PATH: list[str] = []", f"PATH: list[str] = {list(origin.path)!r}"),
+        ('PROGRAM = ""', f"PROGRAM = {origin.program!r}"),
     ):
         assert text.count(f"\n{old}\n") == 1, old
         text = text.replace(f"\n{old}\n", f"\n{new}\n")
@@ -188,6 +193,7 @@ def install(
     if conf_dir:
         conf_dir = conf_dir.absolute()
         _look_at_conflist(conf_dir / CONFLIST)
+    origin = _with_bytecode(paths, origin)
     data, kind = executable(origin, compiled=compiled)
     said = []
     with _explained(bin_dir):
@@ -199,6 +205,19 @@ def install(
             said.append(_put_conflist(conf_dir / CONFLIST))
     _remember(paths, bin_dir, conf_dir)
     return said
+
+
+def _with_bytecode(paths: Paths, origin: Origin) -> Origin:
+    """Written anew, whatever is there. Raises InstallError."""
+    package = Path(origin.path[0], "windrow")
+    tag = zlib.crc32("\0".join((origin.python, *origin.path)).encode())
+    path = paths.state / f"cni-{tag:08x}.bytecode"
+    with _explained(path):
+        if not package.is_dir():
+            return origin
+        records.make_directory(path.parent)
+        records.write(path, bytecode.collected(package), mode=records.SHARED)
+    return replace(origin, bytecode=str(path))
 
 
 def _put(path: Path, data: bytes, kind: str) -> list[str]:
@@ -267,6 +286,9 @@ def uninstall(paths: Paths, bin_dirs: Sequence[Path], conf_dirs: Sequence[Path])
                 path.unlink()
                 said.append(f"{path}: removed")
     _forget(paths, [p.absolute() for p in bin_dirs], [p.absolute() for p in conf_dirs])
+    if not places(paths).bin_dirs:
+        for path in paths.state.glob("cni-*.bytecode"):
+            path.unlink(missing_ok=True)
     return said
 
 

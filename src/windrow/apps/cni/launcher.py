@@ -17,6 +17,8 @@ NODE = ""
 """Which node this host is, where the environment does not say; empty: its host name."""
 PATH: list[str] = []
 """Where Windrow's modules are, and those that they import."""
+PROGRAM = ""
+"""What does it in this process."""
 
 SOCKET = "/run/windrow/cni.sock"
 TAKE_S, ANSWER_S = 2.0, 300.0
@@ -120,9 +122,7 @@ def alone(config: bytes | None) -> None:
         posix.lseek(fd, 0, 0)
         posix.dup2(fd, 0)
         posix.close(fd)
-    from windrow.apps.cni.main import main as plugin
-
-    plugin()
+    exec(PROGRAM, {"__name__": "__main__"})
 
 
 if __name__ == "__main__":

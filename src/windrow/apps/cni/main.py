@@ -9,9 +9,12 @@ from __future__ import annotations
 import gc
 import os
 import sys
-from typing import NoReturn
 
-from windrow.model.lazymodule import load_when_used
+from windrow.apps.cni import early
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
 
 _CHUNK = 65536
 
@@ -19,7 +22,7 @@ _CHUNK = 65536
 def main() -> NoReturn:
     """The call is in the environment and on standard input; never returns."""
     gc.disable()  # the process ends before there is anything to collect
-    load_when_used("inspect")
+    early.spare()
     command = os.environ.get("CNI_COMMAND", "")
     if not command:
         os.write(2, _about().encode())

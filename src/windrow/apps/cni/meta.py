@@ -1,7 +1,8 @@
 """The meta plugin, type `windrow`: all networks of a container in one call, the default network first.
 
-A record is on the disk before the first plugin runs, and is gone when everything that it names has been undone. So
-whatever is killed in between, DEL and GC know what to undo: neither asks the manifests again, nor the pod.
+A record is written before the first plugin runs, and is gone when everything that it names has been undone. So
+whatever is killed in between, DEL and GC know what to undo: neither asks the manifests again, nor the pod. It is on the
+disk where plugins of others take part, whose leases outlive a reboot; the bridge plugin knows its own.
 """
 
 from __future__ import annotations
@@ -10,18 +11,16 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from windrow.apps.cni import chain, defaultnet, definitions
+from windrow.apps.cni import bridge, chain
 from windrow.apps.cni.chain import Caller
 from windrow.apps.cni.host import Host
 from windrow.apps.cni.plugin import refused
-from windrow.apps.cni.podinfo import PodFiles, PodSource, RuntimeArguments, find_pod, named_pod
-from windrow.apps.cni.wanted import Wanted, wanted
 from windrow.model.attachments import Attached, Attachment
 from windrow.netlink.enter import cookie
 from windrow.netlink.errors import KernelError
-from windrow.port import defaultroute, netstatus
+from windrow.port import netstatus
 from windrow.port.delegates import Wishes, args_text, cni_args, plugin_configs, read_network
 from windrow.port.errors import IN_THE_WAY, INVALID_CONFIG, IO_FAILURE, MISSING, NOT_AVAILABLE, TRY_AGAIN, CniError
 from windrow.port.networks import NONE
@@ -31,6 +30,10 @@ from windrow.port.settings import Settings, read_settings
 from windrow.store import podstatus
 from windrow.store.attachments import AttachmentRecords
 from windrow.store.errors import StoreError
+
+if TYPE_CHECKING:
+    from windrow.apps.cni.podinfo import PodSource
+    from windrow.apps.cni.wanted import Wanted
 
 LOCK_S = 20.0
 """A DEL waits so long for the ADD of the same container, whose runtime has lost its patience."""
@@ -42,6 +45,10 @@ _BOOT_ID = "/proc/sys/kernel/random/boot_id"
 
 def add(request: Request, host: Host) -> Result:
     """Attach the container to all its networks, or to none. Raises CniError."""
+    from windrow.apps.cni import definitions  # what says which networks: DEL goes by the record, and does without
+    from windrow.apps.cni.podinfo import find_pod
+    from windrow.apps.cni.wanted import wanted
+
     settings = read_settings(request.config)
     _check_ready(settings, TRY_AGAIN)
     pod = find_pod(request, sources(host))
@@ -66,12 +73,14 @@ def add(request: Request, host: Host) -> Result:
     records = AttachmentRecords(host.paths)
     with _locked(records, *record.key):
         _make_room(records, record, request, host)
-        records.put(record)
+        records.begin(record, lasting=not all(map(chain.is_a_port, record.attachments)))
         return _attach(records, record, plan, caller)
 
 
 def sources(host: Host) -> tuple[PodSource, ...]:
     """Who is asked for a pod's annotations, in order."""
+    from windrow.apps.cni.podinfo import PodFiles, RuntimeArguments
+
     return (RuntimeArguments(), PodFiles(host.paths.pods))
 
 
@@ -119,6 +128,7 @@ def _turn(done: Sequence[Attachment], plan: Wanted, caller: Caller) -> list[Atta
     if all(claim is None for claim in plan.claims):
         return list(done)
     from windrow.netlink import podroutes  # loads what observes a whole namespace, which few calls need
+    from windrow.port import defaultroute
 
     try:
         found = podroutes.default_families(caller.netns) if () in plan.claims else {}
@@ -165,15 +175,17 @@ def merged(results: Sequence[Result]) -> Result:
 
 def delete(request: Request, host: Host) -> None:
     """Undo what the record says, all of it, whatever of it fails. Raises CniError; what failed is tried again by
-    the next DEL. Without a record nothing is attached, as far as anybody knows, and that is no error."""
+    the next DEL. Without a record nothing is attached, as far as anybody knows, and that is no error: there may be
+    leases from before a reboot."""
     records = AttachmentRecords(host.paths)
     with _locked(records, request.container_id, request.ifname):
         record = records.get(request.container_id, request.ifname)
         if record is None:
             check_version(DEL, request.config)
             _delete_unrecorded(request, host)
-            return
-        failures = _undo(records, record, _caller(record, request, host))
+            failures = _free_left_behind(request, host, request.container_id)
+        else:
+            failures = _undo(records, record, _caller(record, request, host))
     if failures:
         raise _joined(failures)
 
@@ -220,6 +232,24 @@ def _delete_unrecorded(request: Request, host: Host) -> None:
             chain.delete(attachment, _caller(record, request, host))
 
 
+def _free_left_behind(request: Request, host: Host, container_id: str = "") -> list[CniError]:
+    """Leases of ports that a reboot has taken, of one container or of all: the bridge plugin has a record of each."""
+    failures: list[CniError] = []
+    try:
+        found = bridge.left_behind(host)
+    except CniError as error:
+        return [error]
+    for record in found:
+        if container_id in ("", record.container_id):
+            try:
+                bridge.remove_recorded(record, request, host)
+            except CniError as error:
+                failures.append(error)
+            except KernelError as error:
+                failures.append(refused(error))
+    return failures
+
+
 def _joined(failures: Sequence[CniError]) -> CniError:
     first = failures[0]
     if len(failures) == 1:
@@ -248,6 +278,8 @@ def check(request: Request, host: Host) -> None:
 
 def status(request: Request, host: Host) -> None:
     """Raises CniError: no container can be attached now, and why."""
+    from windrow.apps.cni import definitions
+
     settings = read_settings(request.config)
     _check_ready(settings, NOT_AVAILABLE)
     try:
@@ -274,6 +306,7 @@ def gc(request: Request, host: Host) -> None:
     for record in found:
         if record.network == request.network and record.key not in valid:
             failures += _collect(records, record, request, host)
+    failures += _free_left_behind(request, host)
     failures += _pass_on(records, found, settings, request, host)
     failures += [CniError(IO_FAILURE, f"{failure.path}: {failure.reason}", failure.hint) for failure in broken]
     if failures:
@@ -326,6 +359,8 @@ def _pass_on(
 
 def _default(settings: Settings, request: Request, host: Host) -> Attachment | None:
     """The default network as any container would get it."""
+    from windrow.apps.cni import defaultnet, definitions
+
     found = defaultnet.find(settings, host, definitions.load(host.paths), request.version)
     if found is None:
         return None
@@ -344,6 +379,8 @@ def _default(settings: Settings, request: Request, host: Host) -> Attachment | N
 
 
 def _blank(request: Request, settings: Settings) -> Attached:
+    from windrow.apps.cni.podinfo import named_pod
+
     return Attached(
         container_id=request.container_id,
         ifname=request.ifname,
@@ -387,7 +424,7 @@ def namespace(netns: str) -> str:
         found, number = os.fstat(fd), cookie(fd)
     finally:
         os.close(fd)
-    with open(_BOOT_ID, encoding="ascii") as file:
+    with open(_BOOT_ID, encoding="utf-8") as file:
         return " ".join([file.read().strip(), f"{found.st_dev}:{found.st_ino}", *([str(number)] if number else [])])
 
 

@@ -18,7 +18,9 @@ from dataclasses import field
 from pathlib import Path
 from typing import Any, Protocol
 
+from windrow.model import jsontext
 from windrow.model.lazy import dataclass
+from windrow.model.spelling import is_path_safe
 from windrow.port.errors import INVALID_CONFIG, IO_FAILURE, UNDECODABLE, CniError
 from windrow.port.networks import DEFAULT_NETWORK, NETWORKS, NONE, WINDROW_DEFAULT_NETWORK
 from windrow.port.request import Request
@@ -27,7 +29,6 @@ CAPABILITY = "io.kubernetes.cri.pod-annotations"
 DEFAULT_NAMESPACE = "default"
 _CONFIG_SOURCE = "kubernetes.io/config.source"
 """On a static pod: its UID is not the one that the API has."""
-_NAME = re.compile(r"[a-z0-9](?:[-a-z0-9.]*[a-z0-9])?")
 _LINE = re.compile(r'(?P<key>[^="\s]+)=(?P<value>"(?:[^"\\]|\\.)*")')
 _SIZE_MAX = 4 * 1024 * 1024
 
@@ -111,7 +112,7 @@ class PodFiles:
 
     def find(self, request: Request) -> PodInfo | None:
         named = named_pod(request)
-        if not all(_NAME.fullmatch(part) for part in (named.namespace, named.name)):
+        if not all(is_path_safe(part) for part in (named.namespace, named.name)):
             return None  # no pod of Kubernetes, and nothing that could be a path
         for suffix in (".json", ".yaml", ".annotations"):
             path = self.directory / named.namespace / f"{named.name}{suffix}"
@@ -143,7 +144,7 @@ def _read(path: Path) -> str | None:
 def _decoded(text: str, path: Path) -> Any:
     try:
         if path.suffix == ".json":
-            return json.loads(text)
+            return jsontext.loads(text)
     except (ValueError, RecursionError) as error:
         raise CniError(UNDECODABLE, f"pod file {path} is not JSON", str(error)) from error
     import yaml  # takes longer to load than everything else here
@@ -189,7 +190,7 @@ def _lines(text: str, path: Path) -> dict[str, str]:
         try:
             if match is None:
                 raise ValueError
-            found[match["key"]] = json.loads(match["value"])
+            found[match["key"]] = jsontext.loads(match["value"])
         except ValueError:
             raise CniError(UNDECODABLE, f'pod file {path}, line {number}: it must be key="value"') from None
     return found

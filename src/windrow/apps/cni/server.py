@@ -267,7 +267,7 @@ def serve(paths: Paths, node: str, *, say: Say, log_calls: bool = False) -> None
 
 def _import_all() -> None:
     """What a plugin imports only when it needs it; here the first call shall be as fast as the second."""
-    from windrow.apps.cni import addresses, bridge, dispatch, firewall, meta  # noqa: F401
+    from windrow.apps.cni import addresses, bridge, cables, dispatch, firewall, meta, wanted  # noqa: F401
     from windrow.services import firewall as programs  # noqa: F401
 
     gc.freeze()  # all that will never be garbage need not be looked through again and again

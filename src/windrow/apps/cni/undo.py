@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from types import TracebackType
 
-from windrow.model.problems import WindrowError
+from windrow.model.errors import WindrowError
 
 
 class Undo:
