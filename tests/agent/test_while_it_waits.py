@@ -24,6 +24,9 @@ NODE = "w-node"
 USUAL_FACTOR, USUAL_SLACK_S = 3.0, 0.5
 """Drift elsewhere may take so many times as long as without a plan that waits, and this: asking `/healthz` fifty times
 a second shares the lab's one processor."""
+LONGEST_S = 0.25
+"""0.02 to 0.07 s were seen, where a fork of the agent and its garbage collection took 0.28 to 0.7 s; the rest is for
+others who use this machine's processors."""
 
 
 def network(cn: str, nics: str, mode: str, *, more: str = "") -> str:
@@ -38,7 +41,7 @@ def answered(found: Asking) -> None:
     late = [t for t in found.times if t > HEALTH_S]
     assert len(found.times) > 50
     assert len(late) <= len(found.times) // 100, sorted(late)
-    assert max(found.times) < 2.0, "of a wait of ten seconds and more"
+    assert max(found.times) < LONGEST_S, found
 
 
 @pytest.fixture

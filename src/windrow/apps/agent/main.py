@@ -25,6 +25,7 @@ from windrow.apps.known import agent_status
 from windrow.apps.round import Report
 from windrow.apps.round.here import here
 from windrow.apps.safe import watchdog
+from windrow.apps.safe.spare import Spare
 from windrow.compile.node import BRIDGE_NETFILTER
 from windrow.model.lazy import dataclass
 from windrow.model.problems import WindrowError
@@ -64,16 +65,17 @@ class Options:
 def run(options: Options) -> None:
     """Until SIGTERM or SIGINT. Raises AgentError, KernelError, StoreError where it cannot begin."""
     with _alone(options), contextlib.ExitStack() as held:
-        # First the face: it answers that nothing is known yet, however long the first round takes.
-        face = _face(options, lambda: loop.pulse)
-        held.callback(face.close)
-        # Then the ears, then the eyes: what changes while the first look is taken is heard.
-        ears = _ears(options, lambda: loop, held)
         kernel = held.enter_context(options.open_kernel())
         site = here(options.paths, options.node, kernel)
-        site = replace(
-            site, watch=partial(watchdog.start, still=face.still), pause=lambda seconds: loop.meanwhile(seconds)
-        )
+        _settle_down()
+        spare = Spare(site, lambda site, checkpoint: watchdog.start(site, checkpoint, still=face.still))
+        held.callback(spare.close)
+        # Then the face: it answers that nothing is known yet, however long the first round takes.
+        face = _face(options, lambda: loop.pulse)
+        held.callback(face.close)
+        # Then the ears, then a first look: what changes while it is taken is heard.
+        ears = _ears(options, lambda: loop, held)
+        site = replace(site, watch=spare.start, pause=lambda seconds: loop.meanwhile(seconds))
         if isinstance(kernel, Rtnetlink):
             kernel.pause = site.pause
         keeper = Keeper(site, options.log)
@@ -213,7 +215,7 @@ def _look_again(part: Part) -> None:
 
 
 def _begun(face: Face) -> None:
-    _settle_down()
+    gc.freeze()  # so do what the first round has loaded, and its values; to look through them first would take long
     face.begun()
 
 
@@ -258,7 +260,8 @@ def _alone(options: Options) -> Iterator[None]:
 
 
 def _settle_down() -> None:
-    """All that is loaded by now stays: the collector need not look through it again and again."""
+    """All that is loaded by now stays: the collector need not look through it again and again. Before anybody asks: it
+    does not let another thread run meanwhile."""
     gc.collect()
     gc.freeze()
 

@@ -102,7 +102,7 @@ def _leave(site: Site, checkpoint: Checkpoint, write: int) -> None:
         if os.fork() == 0:
             gc.disable()  # what the parent left behind is not to be closed here: its fds are others now
             gc.freeze()
-            _become_nobody(write)
+            become_nobody(write)
             _live(site, checkpoint, write)
     except BaseException as error:  # noqa: BLE001  whatever it is, it is told, and must not run the parent's code
         with suppress(OSError):
@@ -111,13 +111,13 @@ def _leave(site: Site, checkpoint: Checkpoint, write: int) -> None:
         os._exit(0)
 
 
-def _become_nobody(write: int) -> None:
+def become_nobody(keep: int) -> None:
     """No terminal, no files of others: a lock that the parent holds is held by whoever has its fd (flock(2))."""
     null = os.open(os.devnull, os.O_RDWR)
     for fd in range(_STANDARD):
         os.dup2(null, fd)
     for name in os.listdir("/proc/self/fd"):
-        if (fd := int(name)) >= _STANDARD and fd != write:
+        if (fd := int(name)) >= _STANDARD and fd != keep:
             with suppress(OSError):
                 os.close(fd)
     os.chdir("/")
