@@ -26,6 +26,7 @@ from windrow.apps.round import Report
 from windrow.apps.round.here import here
 from windrow.apps.safe import watchdog
 from windrow.apps.safe.spare import Spare
+from windrow.apps.site import real_ask
 from windrow.compile.node import BRIDGE_NETFILTER
 from windrow.model.lazy import dataclass
 from windrow.model.problems import WindrowError
@@ -75,7 +76,8 @@ def run(options: Options) -> None:
         held.callback(face.close)
         # Then the ears, then a first look: what changes while it is taken is heard.
         ears = _ears(options, lambda: loop, held)
-        site = replace(site, watch=spare.start, pause=lambda seconds: loop.meanwhile(seconds))
+        ask = partial(real_ask, meanwhile=lambda: loop.meanwhile())
+        site = replace(site, watch=spare.start, ask=ask, pause=lambda seconds: loop.meanwhile(seconds))
         if isinstance(kernel, Rtnetlink):
             kernel.pause = site.pause
         keeper = Keeper(site, options.log)
@@ -215,7 +217,7 @@ def _look_again(part: Part) -> None:
 
 
 def _begun(face: Face) -> None:
-    gc.freeze()  # so do what the first round has loaded, and its values; to look through them first would take long
+    _settle_down()
     face.begun()
 
 
@@ -260,9 +262,8 @@ def _alone(options: Options) -> Iterator[None]:
 
 
 def _settle_down() -> None:
-    """All that is loaded by now stays: the collector need not look through it again and again. Before anybody asks: it
-    does not let another thread run meanwhile."""
-    gc.collect()
+    """All that is there by now stays: the collector need not look through it again and again. Nor does it now: what is
+    loaded leaves nothing behind to collect, and no other thread runs while it looks."""
     gc.freeze()
 
 
