@@ -66,11 +66,11 @@ def ask(
         found: dict[Target, set[Way]] = {target: set() for target in targets}
         try:
             end = time.monotonic() + timeout_s
-            while time.monotonic() < end and not _settled(found, inquiries, enough):
+            while time.monotonic() < end and not _is_answered(found, inquiries, enough):
                 for inquiry in inquiries:
                     inquiry.ask(selector)
                 again = min(end, time.monotonic() + _AGAIN_S)
-                while (left := again - time.monotonic()) > 0 and not _settled(found, inquiries, enough):
+                while (left := again - time.monotonic()) > 0 and not _is_answered(found, inquiries, enough):
                     _listen(selector, found, inquiries, enough, again - max(0.0, left - _SLICE_S if meanwhile else 0.0))
                     if meanwhile is not None:
                         meanwhile()
@@ -87,7 +87,7 @@ def _listen(
     enough: Answers | None,
     until: float,
 ) -> None:
-    while (left := until - time.monotonic()) > 0 and not _settled(found, inquiries, enough):
+    while (left := until - time.monotonic()) > 0 and not _is_answered(found, inquiries, enough):
         if not selector.get_map():
             time.sleep(left)
             return
@@ -98,7 +98,7 @@ def _listen(
                 inquiry.answered = True
 
 
-def _settled(found: Mapping[Target, set[Way]], inquiries: Sequence[_Inquiry], enough: Answers | None) -> bool:
+def _is_answered(found: Mapping[Target, set[Way]], inquiries: Sequence[_Inquiry], enough: Answers | None) -> bool:
     if enough is not None:
         return all(ways <= found[target] for target, ways in enough.items())
     return all(inquiry.answered for inquiry in inquiries)

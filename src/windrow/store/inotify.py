@@ -65,7 +65,7 @@ class Watch:
         self._complete: set[Path] = set()
         self.complete = True
         """Whether everything is watched (fs.inotify.max_user_watches may not allow it)."""
-        self._look()
+        self._watch()
 
     def close(self) -> None:
         os.close(self._fd)
@@ -91,7 +91,7 @@ class Watch:
                     mask & (In.ISDIR | In.DELETE_SELF | In.MOVE_SELF | In.Q_OVERFLOW | In.UNMOUNT)
                 )
         if anew:
-            self._look()
+            self._watch()
         return changed
 
     def take_complete(self) -> frozenset[Path]:
@@ -118,7 +118,7 @@ class Watch:
 
     # Watches --------------------------------------------------------------------------------------
 
-    def _look(self) -> None:
+    def _watch(self) -> None:
         """Watch what is there now. A directory that came while this looked is seen, for it is listed after its watch
         was set. inotify gives the same watch for the same directory; those of directories that went, it takes back."""
         old, self._names, self._places = self._names, {}, {}
@@ -167,7 +167,7 @@ _MASK_ADD = 0x20000000
 
 class FileWatch:
     """Whether somebody wrote to some files, sysctls for example, of which nobody else tells. One that is missing is
-    looked for again by `look`.
+    looked for again by `watch_missing`.
 
     inotify hears of writes below /proc/sys as of any others (`vfs_write: fsnotify_modify`), as long as the inode stays
     the same; so the file is held open.
@@ -181,7 +181,7 @@ class FileWatch:
         self._fd: int = self._libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
         if self._fd < 0:
             raise _error(Path("inotify"), "watch for changes", ctypes.get_errno())
-        self.look()
+        self.watch_missing()
 
     def close(self) -> None:
         for fd in self._held.values():
@@ -192,7 +192,7 @@ class FileWatch:
     def fileno(self) -> int:
         return self._fd
 
-    def look(self) -> None:
+    def watch_missing(self) -> None:
         for path in [path for path, fd in self._held.items() if fd is None]:
             try:
                 self._held[path] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)

@@ -331,10 +331,10 @@ class DiskNews:
     def deadline(self) -> float | None:
         return None
 
-    def look(self) -> None:
+    def watch_missing(self) -> None:
         """What is to be watched may have come since."""
         if isinstance(self._watch, FileWatch):
-            self._watch.look()
+            self._watch.watch_missing()
 
     def close(self) -> None:
         self._watch.close()
@@ -353,7 +353,7 @@ class LockNews:
     def fds(self) -> Mapping[int, int]:
         if not self._waiting():
             return {}
-        self._watch.look()
+        self._watch.watch_missing()
         return {self._watch.fileno(): selectors.EVENT_READ}
 
     def ready(self, fd: int) -> bool:

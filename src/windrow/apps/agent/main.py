@@ -8,6 +8,7 @@ import gc
 import os
 import selectors
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -41,6 +42,9 @@ from windrow.store.paths import Paths
 if TYPE_CHECKING:
     from windrow.apps.engine import Kernel
 
+SWITCH_S = 0.001
+"""So long the worker may keep the interpreter when the face wants it (sys.setswitchinterval: 5 ms), for each of the ten
+calls that an answer takes."""
 ONCE_S = 60.0
 """How long `--once` waits for another one's lock, and for files that are being written."""
 
@@ -66,9 +70,12 @@ class Options:
 def run(options: Options) -> None:
     """Until SIGTERM or SIGINT. Raises AgentError, KernelError, StoreError where it cannot begin."""
     with _alone(options), contextlib.ExitStack() as held:
+        loop: Loop
         kernel = held.enter_context(options.open_kernel())
         site = here(options.paths, options.node, kernel)
-        _settle_down()
+        # First the spare, while there is one thread and little memory to copy.
+        sys.setswitchinterval(SWITCH_S)
+        _keep_loaded()
         spare = Spare(site, lambda site, checkpoint: watchdog.start(site, checkpoint, still=face.still))
         held.callback(spare.close)
         # Then the face: it answers that nothing is known yet, however long the first round takes.
@@ -202,7 +209,7 @@ def _face(options: Options, pulse: Callable[[], Pulse]) -> Face:
 def _after_a_round(ears: _Ears, face: Face, keeper: Keeper, found: Report | None) -> None:
     if found is not None:
         ears.kernel.use(lambda part: _hear(part, found))
-    ears.sysctls.use(_look_again)
+    ears.sysctls.use(_watch_missing)
     face.publish(keeper.snapshot())
 
 
@@ -211,13 +218,13 @@ def _hear(part: Part, found: Report) -> None:
     part.after(found)
 
 
-def _look_again(part: Part) -> None:
+def _watch_missing(part: Part) -> None:
     assert isinstance(part, DiskNews)
-    part.look()
+    part.watch_missing()
 
 
 def _begun(face: Face) -> None:
-    _settle_down()
+    _keep_loaded()
     face.begun()
 
 
@@ -261,7 +268,7 @@ def _alone(options: Options) -> Iterator[None]:
         raise AgentError(f"another agent is at work on this node{who}: it holds {options.paths.agent_lock}") from error
 
 
-def _settle_down() -> None:
+def _keep_loaded() -> None:
     """All that is there by now stays: the collector need not look through it again and again. Nor does it now: what is
     loaded leaves nothing behind to collect, and no other thread runs while it looks."""
     gc.freeze()

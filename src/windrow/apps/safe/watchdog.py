@@ -151,7 +151,7 @@ class _Watchdog:
         self.ended = True
 
     def run(self) -> None:
-        while (now := self._look()) is not None:
+        while (now := self._checkpoint()) is not None:
             if why := self._why(now):
                 self._undo(now, why)
                 if not self._nobody_decided():
@@ -159,7 +159,7 @@ class _Watchdog:
                 self.again, self.pause_s = boot.seconds() + self.pause_s, min(2 * self.pause_s, AGAIN_MAX_S)
             self._wait(now)
 
-    def _look(self) -> Checkpoint | None:
+    def _checkpoint(self) -> Checkpoint | None:
         """The checkpoint as it is; the last one seen where the file cannot be read, for then nothing is decided."""
         try:
             found = self.file.get()
