@@ -460,7 +460,7 @@ def test_one_file_that_is_complete_is_acted_on_at_once_and_what_follows_closely_
     loop._due = None
     loop.heard_of_manifests(frozenset({Path("a.yaml")}))
     assert loop._due == 100.0 + ALONE_S
-    now[0] += 0.004
+    now[0] += 0.5 * ALONE_S
     loop.heard_of_manifests(frozenset({Path("b.yaml")}))
     assert loop._due == now[0] + QUIET_S
     for _ in range(200):

@@ -30,7 +30,7 @@ from windrow.store.paths import Paths
 
 R = TypeVar("R")
 QUIET_S, NOISE_S = 0.02, 0.2
-ALONE_S = 0.005
+ALONE_S = 0.01
 """After one manifest that is complete: long enough to hear whether another one follows."""
 MANY_S = 1.0
 """Manifests that follow each other closely are one wish: as long as they do, and at most for so long."""
