@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import select
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from tests.agent.agents import Host
@@ -11,10 +13,11 @@ from tests.agent.agentworld import NAD, NETWORK, UPLINK, a_host
 
 from windrow.model.values import IfName
 from windrow.netlink import links
+from windrow.netlink.events import Events
 
 NODE = "l-node"
-WITHOUT_WAITING_S = 0.25
-"""Half a second was waited for the end of a file. What is left is two looks, a plan and this machine's load."""
+PROMISED_S = 0.1
+"""From a manifest in its place to its VLAN in the kernel; 0.02 to 0.03 s were seen on an idle machine."""
 BASE = NETWORK.format(cn="oob") + UPLINK.format(cn="oob", nics="eth1, eth2", miimon=100)
 
 
@@ -25,16 +28,37 @@ def host() -> Iterator[Host]:
 
 
 def put(host: Host, name: str, text: str) -> float:
-    """As an editor does it: beside it, then over it. When it was there."""
+    """As an editor does it: beside it, then over it. When that was: before it, for the agent may be at work at once."""
     temp = host.paths.manifests / f".{name}.new"
     temp.write_text(text)
+    begun = time.monotonic()
     temp.replace(host.paths.manifests / name)
-    return time.monotonic()
+    return begun
 
 
 def carries(host: Host, vid: int) -> bool:
     link = host.kernel.observe().state.links.get(IfName("oob-bo"))
     return link is not None and link.vlans is not None and vid in link.vlans.all
+
+
+@contextlib.contextmanager
+def announcements(host: Host) -> Iterator[Callable[[int], float]]:
+    """Gives what waits until the bond carries a VLAN, and returns when that was announced. Whoever asked the kernel
+    again and again would take the lab's one processor away from the agent that is to do it."""
+    events = host.world.inside(host.node, Events)
+
+    def until(vid: int) -> float:
+        end = time.monotonic() + 20
+        while (left := end - time.monotonic()) > 0:
+            if select.select([events.fileno()], [], [], left)[0]:
+                at = time.monotonic()
+                events.read()
+                if carries(host, vid):
+                    return at
+        raise AssertionError(host.said())
+
+    with events:
+        yield until
 
 
 def rounds(host: Host) -> int:
@@ -51,13 +75,13 @@ def test_from_nothing_and_a_changed_vid_and_a_burst(host: Host) -> None:
     time.sleep(1.0)
 
     took = []
-    for vid in range(201, 208):
-        at = put(host, "nad.yaml", "---".join(NAD.format(cn="oob", vid=vid).split("---")[1:]))
-        host.wait(lambda vid=vid: carries(host, vid), pause_s=0.002)
-        took.append(time.monotonic() - at)
-        time.sleep(0.8)
+    with announcements(host) as until:
+        for vid in range(201, 221):
+            at = put(host, "nad.yaml", "---".join(NAD.format(cn="oob", vid=vid).split("---")[1:]))
+            took.append(until(vid) - at)
+            time.sleep(0.8)
     print("a changed VID: " + ", ".join(f"{s:.3f}" for s in took))
-    assert min(took) < WITHOUT_WAITING_S, took
+    assert sorted(took)[len(took) // 2] < PROMISED_S, took
 
     before, at = rounds(host), time.monotonic()
     for n in range(200):

@@ -3,6 +3,7 @@ usual time, and DHCP goes on."""
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -10,11 +11,13 @@ from collections.abc import Iterator
 import pytest
 from tests.agent.agents import Host
 from tests.agent.agentworld import HOST_NETWORK, NAD, NETWORK, UPLINK, a_host
+from tests.agent.hands import Running, until
 from tests.agent.lockouts import Around, Place, Wrong
 from tests.agent.patient import HEALTH_S, Asking, agent, asking, disagreeing
 
 from windrow.apps.agent import keeper
 from windrow.lab.scenario import End
+from windrow.model.checkpoint import Stage
 from windrow.model.host import Bond
 from windrow.model.steps import SetBond
 from windrow.model.values import IfName
@@ -24,6 +27,9 @@ NODE = "w-node"
 USUAL_FACTOR, USUAL_SLACK_S = 3.0, 0.5
 """Drift elsewhere may take so many times as long as without a plan that waits, and this: asking `/healthz` fifty times
 a second shares the lab's one processor."""
+LONGEST_S = 0.25
+"""0.02 to 0.07 s were seen, where a fork of the agent and its garbage collection took 0.28 to 0.7 s; the rest is for
+others who use this machine's processors."""
 
 
 def network(cn: str, nics: str, mode: str, *, more: str = "") -> str:
@@ -38,7 +44,7 @@ def answered(found: Asking) -> None:
     late = [t for t in found.times if t > HEALTH_S]
     assert len(found.times) > 50
     assert len(late) <= len(found.times) // 100, sorted(late)
-    assert max(found.times) < 2.0, "of a wait of ten seconds and more"
+    assert max(found.times) < LONGEST_S, found
 
 
 @pytest.fixture
@@ -140,6 +146,47 @@ def test_ten_dead_ports() -> None:
                 f"meanwhile {meanwhile:.2f} s"
             )
             answered(found)
+
+
+def test_told_to_end_while_it_waits_for_lacp(host: Host) -> None:
+    host.write(network("oob", "eth1, eth2", "active-backup"))
+    with disagreeing(host, ["p1", "p2"]), agent(host) as running:
+        host.right(host.cluster(), 60)
+        host.write(network("oob", "eth1, eth2", "802.3ad"))
+        host.wait(lambda: "oob-bn" in host.kernel.observe().state.links)
+        time.sleep(1.0)
+        ends_at_once(running)
+        with agent(host) as another:
+            host.wait(lambda: "does not agree" in another.said, 60)
+
+
+def test_told_to_end_while_it_probes(monkeypatch: pytest.MonkeyPatch) -> None:
+    from dataclasses import replace
+
+    monkeypatch.setattr(keeper, "POLICY", replace(keeper.POLICY, allowed_s=30.0))
+    place = Place(Around.GATEWAY)
+    try:
+        place.prepare()
+        before = place.state()
+        with place.agent() as running:
+            place.edit(Wrong.VLAN)
+            until(lambda: place.answers(0.3) is None)
+            ends_at_once(running)
+        found = until(lambda: (now := place.checkpoint()) and not now.stage.pending and now)
+        assert found.stage is Stage.UNDONE and "gone in the middle" in found.said
+        assert place.answers(5) is not None
+        assert place.state() == before
+    finally:
+        place.close()
+
+
+def ends_at_once(running: Running) -> None:
+    begun = time.monotonic()
+    running.kill(signal.SIGTERM)
+    assert running.wait() == 0, running.said
+    took = time.monotonic() - begun
+    print(f"\nit ended {took:.2f} s after SIGTERM")
+    assert took < 1.0
 
 
 def test_a_probe_of_ten_seconds(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,7 +22,7 @@ from windrow.apps.agent.face import Face
 from windrow.apps.agent.http import listen
 from windrow.apps.agent.keeper import Keeper
 from windrow.apps.agent.log import Log
-from windrow.apps.agent.loop import Kept, LockNews, Loop, Pulse
+from windrow.apps.agent.loop import ALONE_S, MANY_S, QUIET_S, Kept, LockNews, Loop, Pulse
 from windrow.apps.agent.snapshot import Snapshot
 from windrow.apps.engine import execute, look, plan_node
 from windrow.apps.site import Site
@@ -452,6 +452,21 @@ def test_a_file_that_was_closed_or_moved_to_its_place_counts_at_once(host: Host)
     temp.replace(path)
     assert watch.read() and watch.take_complete() == {path}
     watch.close()
+
+
+def test_one_file_that_is_complete_is_acted_on_at_once_and_what_follows_closely_waits(host: Host) -> None:
+    now = [100.0]
+    loop = Loop(host.keeper, log=Log(host.log), mono=lambda: now[0])
+    loop._due = None
+    loop.heard_of_manifests(frozenset({Path("a.yaml")}))
+    assert loop._due == 100.0 + ALONE_S
+    now[0] += 0.5 * ALONE_S
+    loop.heard_of_manifests(frozenset({Path("b.yaml")}))
+    assert loop._due == now[0] + QUIET_S
+    for _ in range(200):
+        now[0] += 0.01
+        loop.heard_of_manifests(frozenset({Path("c.yaml")}))
+    assert loop._due == 100.0 + MANY_S, "a burst without end is not waited for"
 
 
 def test_what_is_missing_may_be_in_the_next_file_all_the_same(host: Host) -> None:

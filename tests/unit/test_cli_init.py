@@ -340,6 +340,17 @@ def test_what_an_administrator_wrote_beside_it_stays(host: Host) -> None:
     assert host.vlan_config["spec"]["uplink"]["linkAttributes"] == {"mtu": 1400}
 
 
+@pytest.mark.parametrize("words", [("--vlan", "50"), ("--undo",)])
+def test_manifests_that_are_gone_are_asked_for_and_this_is_no_first_time(host: Host, words: tuple[str, ...]) -> None:
+    ok(host.run("init", "--nic", "eth0"))
+    directory = Paths(host.root).manifests
+    for path in directory.iterdir():
+        path.unlink()
+    said = refused(host, *words)
+    assert "there is no manifest in the directory" in said and "bring the manifests back" in said
+    assert said.count(f"{directory}: ") == 1, "the place is told once"
+
+
 def test_the_same_again_is_nothing_to_do(host: Host) -> None:
     ok(host.run("init", "--nic", "eth0"))
     before = host.state()

@@ -159,7 +159,7 @@ def test_files_that_are_written_to(tmp_path: Path) -> None:
     assert watch.read() and not watch.read()
     later.write_text("1")
     assert not watch.read()
-    watch.look()
+    watch.watch_missing()
     later.write_text("0")
     assert watch.read()
     watch.close()

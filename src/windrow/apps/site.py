@@ -33,16 +33,23 @@ what could not be is told in words. At its end, how long to wait for the last an
 us."""
 
 
+class Ended(BaseException):
+    """Whoever changes the network was told to end while it waits, and stops where it is: the watchdog undoes what is
+    not decided, and the next round goes on with the rest. No `except Exception` is to keep it from that."""
+
+
 def real_kernel() -> Kernel:
     from windrow.netlink.kernel import Kernel as Rtnetlink
 
     return Rtnetlink()
 
 
-def real_ask(targets: Sequence[Target], timeout_s: float, enough: Answers | None) -> Answers:
+def real_ask(
+    targets: Sequence[Target], timeout_s: float, enough: Answers | None, meanwhile: Callable[[], None] | None = None
+) -> Answers:
     from windrow.netlink import reach
 
-    return reach.ask(targets, timeout_s=timeout_s, enough=enough)
+    return reach.ask(targets, timeout_s=timeout_s, enough=enough, meanwhile=meanwhile)
 
 
 def real_dynamic(kernel: Kernel) -> Mapping[IfName, Mapping[Cidr, int]]:

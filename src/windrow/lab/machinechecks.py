@@ -15,7 +15,6 @@ from windrow.lab.errors import LabError
 from windrow.lab.questions import Heard, Pair, ask
 from windrow.lab.scenario import ForgedMac, Isolated, Lease, Matrix, Recreate, Scenario, Vm, VmNic
 from windrow.lab.world import World
-from windrow.model.lazy import dataclass
 from windrow.model.names import bond_of, bridge_of
 from windrow.netlink import links
 from windrow.port.vm.binding import MASQUERADE_MAC
@@ -121,16 +120,6 @@ def lease(check: Lease, world: World) -> tuple[str, str] | None:
 
 
 # What arrives -------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Strays:
-    """`frames`: in words, who was heard where it must not be; `mute`: who heard nobody."""
-
-    frames: tuple[str, ...]
-    mute: tuple[str, ...]
-    at_home: int
-    sent: int
 
 
 def isolated(check: Isolated, world: World) -> Verdict:

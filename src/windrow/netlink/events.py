@@ -158,7 +158,7 @@ class Events:
         else:
             attrs = codec.LINK.decode(data, begin, end)
             matters = self._link_matters(index, attrs)
-            now = _settled(arphrd, flags, attrs) if matters else None
+            now = _lasting(arphrd, flags, attrs) if matters else None
         key = (family, index)
         before = self._known.get(key)
         if gone:
@@ -197,7 +197,7 @@ class Events:
 _LINK_HEADER = codec.LINK_HEADER.unpack_from
 
 
-def _settled(arphrd: int, flags: int, attrs: dict[str, Any]) -> Any:
+def _lasting(arphrd: int, flags: int, attrs: dict[str, Any]) -> Any:
     """What is said of a link, without what moves by itself: the timers of a bridge have no row in the tables, and
     beside its sysctls a family counts its packets. The kernel tells of no change of those (`devinet_conf_proc`)."""
     attrs.pop("families", None)

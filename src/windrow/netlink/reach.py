@@ -23,6 +23,8 @@ from windrow.model.lazy import dataclass
 
 _ECHO, _ECHO_REPLY, _ECHO_6, _ECHO_REPLY_6 = 8, 0, 128, 129
 _AGAIN_S = 0.25
+_SLICE_S = 0.05
+"""So often somebody who does other things meanwhile gets to do them."""
 
 
 class Way(StrEnum):
@@ -46,19 +48,29 @@ class Target:
 Answers = Mapping[Target, frozenset[Way]]
 
 
-def ask(targets: Sequence[Target], *, timeout_s: float, enough: Answers | None = None) -> dict[Target, frozenset[Way]]:
+def ask(
+    targets: Sequence[Target],
+    *,
+    timeout_s: float,
+    enough: Answers | None = None,
+    meanwhile: Callable[[], None] | None = None,
+) -> dict[Target, frozenset[Way]]:
     """How each target answered within `timeout_s`; asked again four times a second. Ends as soon as all have answered
     in every way that is possible, or in those that are `enough`. Needs CAP_NET_RAW; who cannot be asked has not
-    answered."""
+    answered. `meanwhile`: is called every now and then, and ends it by raising."""
     with selectors.DefaultSelector() as selector:
         inquiries = [i for target in targets for i in _inquiries(target)]
         found: dict[Target, set[Way]] = {target: set() for target in targets}
         try:
             end = time.monotonic() + timeout_s
-            while time.monotonic() < end and not _settled(found, inquiries, enough):
+            while time.monotonic() < end and not _is_answered(found, inquiries, enough):
                 for inquiry in inquiries:
                     inquiry.ask(selector)
-                _listen(selector, found, inquiries, enough, min(end, time.monotonic() + _AGAIN_S))
+                again = min(end, time.monotonic() + _AGAIN_S)
+                while (left := again - time.monotonic()) > 0 and not _is_answered(found, inquiries, enough):
+                    _listen(selector, found, inquiries, enough, again - max(0.0, left - _SLICE_S if meanwhile else 0.0))
+                    if meanwhile is not None:
+                        meanwhile()
         finally:
             for inquiry in inquiries:
                 inquiry.close(selector)
@@ -72,7 +84,7 @@ def _listen(
     enough: Answers | None,
     until: float,
 ) -> None:
-    while (left := until - time.monotonic()) > 0 and not _settled(found, inquiries, enough):
+    while (left := until - time.monotonic()) > 0 and not _is_answered(found, inquiries, enough):
         if not selector.get_map():
             time.sleep(left)
             return
@@ -83,7 +95,7 @@ def _listen(
                 inquiry.answered = True
 
 
-def _settled(found: Mapping[Target, set[Way]], inquiries: Sequence[_Inquiry], enough: Answers | None) -> bool:
+def _is_answered(found: Mapping[Target, set[Way]], inquiries: Sequence[_Inquiry], enough: Answers | None) -> bool:
     if enough is not None:
         return all(ways <= found[target] for target, ways in enough.items())
     return all(inquiry.answered for inquiry in inquiries)

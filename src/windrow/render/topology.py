@@ -20,7 +20,7 @@ from enum import StrEnum
 from typing import TypeVar
 
 from windrow.model import names
-from windrow.model.host import Bond, Bridge, Link, Observed, Other, PortVlans, Runtime, VlanIf
+from windrow.model.host import Bond, Bridge, Link, Observed, PortVlans, Runtime, VlanIf
 from windrow.model.lazy import dataclass
 from windrow.model.ports import PORT_GROUP
 from windrow.model.values import IfName, VidSet
@@ -370,10 +370,6 @@ def link_health(observed: Observed, name: str) -> Health:
     if run is None:
         return Health.UNKNOWN
     return Health.UP if run.carrier else Health.DOWN
-
-
-def kind_is_nic(link: Link) -> bool:
-    return isinstance(link.spec, Other) and link.kind in _HARDWARE
 
 
 def vlan_words(vlans: PortVlans) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from windrow.model import names
@@ -144,7 +144,3 @@ def _fill_mtu(document: dict[str, Any], nad: NetworkAttachmentDefinition, cluste
             **document["spec"],
             "config": json.dumps(with_mtu(nad, mtu), separators=(",", ":"), ensure_ascii=False),
         }
-
-
-def documents_of(documents: Sequence[Mapping[str, Any]], kind: str) -> Iterator[Mapping[str, Any]]:
-    return (d for d in documents if d["kind"] == kind)

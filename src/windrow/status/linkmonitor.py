@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from windrow.model import names
 from windrow.model.bonding import BondMode
 from windrow.model.cluster import Cluster, matches_labels
 from windrow.model.host import Bond, Bridge, Link, Observed, Runtime
@@ -102,7 +101,3 @@ def bond_role(run: Runtime) -> str:
     if run.slave_mii_up is False or not run.carrier:
         return "down"
     return "active" if run.slave_active else "backup"
-
-
-def is_generated(name: str, cluster: Cluster) -> bool:
-    return name == names.MGMT or cluster.cluster_network(name) is not None

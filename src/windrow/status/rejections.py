@@ -29,13 +29,12 @@ def _condition(about: Ref, problems: list[Problem], *, kept: bool) -> Condition:
     where = f"{first.path}: " if first.path else ""
     more = f" (and {rest} more)" if rest else ""
     if about.kind == "Node" and first.about is None:
-        text = first.message if first.message.startswith(first.file) else f"{place}{first.message}"
         return Condition(
             about=about,
             type=UNREADABLE,
             status=True,
             reason=_word(first.code),
-            message=f"{text}{more}",
+            message=f"{place}{first.message}{more}",
             hint=first.hint,
         )
     fate = "its last good version stays in force" if kept else "it is left out"

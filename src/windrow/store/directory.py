@@ -320,4 +320,4 @@ def _put_in_place(changes: list[_Change]) -> None:
                 os.unlink(change.path)
     for directory in {change.path.parent for change in changes}:
         with explained(directory, "flush the directory"):
-            records.settle(directory)
+            records.make_last(directory)

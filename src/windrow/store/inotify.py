@@ -65,7 +65,7 @@ class Watch:
         self._complete: set[Path] = set()
         self.complete = True
         """Whether everything is watched (fs.inotify.max_user_watches may not allow it)."""
-        self._look()
+        self._watch()
 
     def close(self) -> None:
         os.close(self._fd)
@@ -91,7 +91,7 @@ class Watch:
                     mask & (In.ISDIR | In.DELETE_SELF | In.MOVE_SELF | In.Q_OVERFLOW | In.UNMOUNT)
                 )
         if anew:
-            self._look()
+            self._watch()
         return changed
 
     def take_complete(self) -> frozenset[Path]:
@@ -118,7 +118,7 @@ class Watch:
 
     # Watches --------------------------------------------------------------------------------------
 
-    def _look(self) -> None:
+    def _watch(self) -> None:
         """Watch what is there now. A directory that came while this looked is seen, for it is listed after its watch
         was set. inotify gives the same watch for the same directory; those of directories that went, it takes back."""
         old, self._names, self._places = self._names, {}, {}
@@ -167,7 +167,7 @@ _MASK_ADD = 0x20000000
 
 class FileWatch:
     """Whether somebody wrote to some files, sysctls for example, of which nobody else tells. One that is missing, or is
-    another file by now under the same name, is looked for again by `look`.
+    another file by now under the same name, is looked for again by `watch_missing`.
 
     inotify hears of writes below /proc/sys as of any others (`vfs_write: fsnotify_modify`), as long as the inode stays
     the same; so the file is held open.
@@ -200,9 +200,9 @@ class FileWatch:
             self._drop(path)
             del self._held[path]
         self._held = wanted | self._held
-        self.look()
+        self.watch_missing()
 
-    def look(self) -> None:
+    def watch_missing(self) -> None:
         for path, held in list(self._held.items()):
             if held is not None and _is_file(path, held[0]):
                 continue

@@ -94,9 +94,3 @@ def _changed(value: Any, changes: Changes) -> Any:
         return changes.get(ref, value) if ref else value
     kept = [new for new in (_changed(item, changes) for item in items) if new is not None]
     return {**value, "items": kept} if kept else None
-
-
-def appended(text: str, document: Mapping[str, Any]) -> str:
-    """A text with one more document at its end."""
-    end = "" if not text or text.endswith("\n") else "\n"
-    return f"{text}{end}---\n{yaml_text(dict(document))}" if text else yaml_text(dict(document))

@@ -42,7 +42,7 @@ class ManifestFiles:
         self._directory = paths.manifests
         self._known: dict[Path, _Read] = {}
 
-    def look(self, now: float, *, patient: bool = True, complete: frozenset[Path] = frozenset()) -> Found:
+    def found(self, now: float, *, patient: bool = True, complete: frozenset[Path] = frozenset()) -> Found:
         """All of it; `now` in Unix time. Never raises for what is in the directory.
 
         `patient`: a file that was written just now may still be half of it, and is left out; but for those that are
@@ -118,7 +118,7 @@ def _unreadable(path: Path, reason: str, hint: str = "") -> Problem:
 def _lost(reason: str, directory: Path, code: str) -> Problem:
     return Problem(
         code=code,
-        message=f"{directory}: {reason}; the network stays as it was",
+        message=f"{reason}; the network stays as it was",
         hint="bring the manifests back; if nothing is wanted any more, delete the objects with `windrow delete`, or "
         f"put a manifest without objects there: echo '# nothing' > {directory}/nothing.yaml",
         file=str(directory),

@@ -52,7 +52,7 @@ def write(path: Name, data: bytes, *, mode: int, flush: Flush = "name", rivals: 
         discard(temp)
         raise
     if flush == "name":
-        settle(os.path.dirname(path))
+        make_last(os.path.dirname(path))
 
 
 def stage(
@@ -118,7 +118,7 @@ def discard(temp: Name) -> None:
         os.unlink(temp)
 
 
-def settle(directory: Name) -> None:
+def make_last(directory: Name) -> None:
     """Make the renames and removals in a directory last."""
     fd = os.open(directory or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -181,4 +181,4 @@ def _make(path: Name, mode: int, flush: bool) -> None:
         return  # another process was faster, and gives it its mode
     os.chmod(path, mode)
     if flush:
-        settle(os.path.dirname(path))
+        make_last(os.path.dirname(path))

@@ -21,6 +21,7 @@ from windrow.apps.agent.keeper import Keeper
 from windrow.apps.agent.log import Log
 from windrow.apps.lock import is_free
 from windrow.apps.round import Report
+from windrow.apps.site import Ended
 from windrow.model.lazy import dataclass
 from windrow.model.problems import WindrowError
 from windrow.netlink.events import Events
@@ -30,6 +31,8 @@ from windrow.store.paths import Paths
 
 R = TypeVar("R")
 QUIET_S, NOISE_S = 0.02, 0.2
+ALONE_S = 0.01
+"""After one manifest that is complete: long enough to hear whether another one follows."""
 MANY_S = 1.0
 """Manifests that follow each other closely are one wish: as long as they do, and at most for so long."""
 FAILED_S, FAILED_MAX_S = 1.0, 60.0
@@ -112,18 +115,20 @@ class Loop:
 
     # News -----------------------------------------------------------------------------------------
 
-    def news(self, *, reread: bool = False) -> None:
-        """Something changed: there will be a round soon. `reread`: the manifests changed."""
+    def news(self, *, reread: bool = False, quiet_s: float = QUIET_S) -> None:
+        """Something changed: there will be a round soon, when nothing has been heard for `quiet_s`. `reread`: the
+        manifests changed."""
         now = self._mono()
         self._reread |= reread
         self._news = True
         self._since = now if self._since is None else self._since
-        self._due = min(now + QUIET_S, self._since + (MANY_S if self._reread else NOISE_S))
+        self._due = min(now + quiet_s, self._since + (MANY_S if self._reread else NOISE_S))
 
     def heard_of_manifests(self, complete: frozenset[Path]) -> None:
         """`complete`: files that their writer has closed, or moved to their place."""
         self.keeper.heard(complete)
-        self.news(reread=True)
+        alone = len(complete) == 1 and self._since is None
+        self.news(reread=True, quiet_s=ALONE_S if alone else QUIET_S)
 
     def _round(self, work: Callable[[], None]) -> None:
         """A kernel that refuses to be looked at, and a mistake of ours, do not end the agent: the next round comes."""
@@ -131,6 +136,8 @@ class Loop:
         try:
             work()
             self._after(self.keeper, self.keeper.last)
+        except Ended:
+            self._log.info("told to end in the middle of a change: the watchdog undoes what is not decided")
         except WindrowError as error:
             self._failed(str(error))
         except Exception as error:  # noqa: BLE001 - see above
@@ -142,10 +149,10 @@ class Loop:
             self._owed = False
             self.news()
 
-    def meanwhile(self, seconds: float) -> None:
+    def meanwhile(self, seconds: float = 0.0) -> None:
         """While a plan waits, for so many seconds or less: parts are heard, and what the plan is not about is repaired.
-        Afterwards a round of its own looks at everything once more."""
-        if self._within or self._stopping:
+        Afterwards a round of its own looks at everything once more. Raises Ended where the loop is to end."""
+        if self._within:
             time.sleep(seconds)
             return
         self._within = True
@@ -160,6 +167,8 @@ class Loop:
             self._log.error(f"while a plan waits: {type(error).__name__}: {error}", trace=traceback.format_exc())
         finally:
             self._within = False
+        if self._stopping:
+            raise Ended
 
     def _hear(self, patience: float | None) -> None:
         self._register()
@@ -364,7 +373,7 @@ class LockNews:
     def fds(self) -> Mapping[int, int]:
         if not self._waiting():
             return {}
-        self._watch.look()
+        self._watch.watch_missing()
         return {self._watch.fileno(): selectors.EVENT_READ}
 
     def ready(self, fd: int) -> bool:

@@ -8,6 +8,7 @@ import gc
 import os
 import selectors
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -29,6 +30,8 @@ from windrow.apps.known import agent_status
 from windrow.apps.round import Report
 from windrow.apps.round.here import here
 from windrow.apps.safe import watchdog
+from windrow.apps.safe.spare import Spare
+from windrow.apps.site import real_ask
 from windrow.model.agentstatus import Claim
 from windrow.model.bridging import BRIDGE_NETFILTER
 from windrow.model.lazy import dataclass
@@ -49,6 +52,9 @@ if TYPE_CHECKING:
 _NETFILTER = [f"/proc/sys/{key.replace('.', '/')}" for key in BRIDGE_NETFILTER]
 HERALD_S = 1.0
 """How long an agent that ends waits for the thread that announces."""
+SWITCH_S = 0.001
+"""So long the worker may keep the interpreter when the face wants it (sys.setswitchinterval: 5 ms), for each of the ten
+calls that an answer takes."""
 ONCE_S = 60.0
 """How long `--once` waits for another one's lock, and for files that are being written."""
 
@@ -74,20 +80,29 @@ class Options:
 def run(options: Options) -> None:
     """Until SIGTERM or SIGINT. Raises AgentError, KernelError, StoreError where it cannot begin."""
     with _alone(options), contextlib.ExitStack() as held:
-        # First the face: it answers that nothing is known yet, however long the first round takes.
+        loop: Loop
+        face: Face
+        herald: Herald
+        kernel = held.enter_context(options.open_kernel())
+        site = here(options.paths, options.node, kernel)
+        # First the spare, while there is one thread and little memory to copy.
+        sys.setswitchinterval(SWITCH_S)
+        _keep_loaded()
+        spare = Spare(site, lambda *asked: watchdog.start(*asked, still=lambda: _still(face, herald)))
+        held.callback(spare.close)
+        # Then the face: it answers that nothing is known yet, however long the first round takes.
         face = _face(options, lambda: loop.pulse)
         held.callback(face.close)
-        # Then the ears, then the eyes: what changes while the first look is taken is heard.
+        # Then the ears, then a first look: what changes while it is taken is heard.
         ears = _ears(options, lambda: loop, held)
-        kernel = held.enter_context(options.open_kernel())
         if isinstance(kernel, Rtnetlink):
             kernel.packet_filter = ears.filters
-        site = here(options.paths, options.node, kernel)
         herald = Herald(troubled=options.log.warning, for_good=True)
         held.callback(herald.finish, wait_s=HERALD_S)
         site = replace(
             site,
-            watch=partial(watchdog.start, still=partial(_still, face, herald)),
+            watch=spare.start,
+            ask=partial(real_ask, meanwhile=lambda: loop.meanwhile()),
             announcing=lambda *_: contextlib.nullcontext(),  # the herald hears of it all
             pause=lambda seconds: loop.meanwhile(seconds),
         )
@@ -275,7 +290,7 @@ def _hold_sysctls(part: Part, found: Report) -> None:
 
 
 def _begun(face: Face) -> None:
-    _settle_down()
+    _keep_loaded()
     face.begun()
 
 
@@ -319,9 +334,9 @@ def _alone(options: Options) -> Iterator[None]:
         raise AgentError(f"another agent is at work on this node{who}: it holds {options.paths.agent_lock}") from error
 
 
-def _settle_down() -> None:
-    """All that is loaded by now stays: the collector need not look through it again and again."""
-    gc.collect()
+def _keep_loaded() -> None:
+    """All that is there by now stays: the collector need not look through it again and again. Nor does it now: what is
+    loaded leaves nothing behind to collect, and no other thread runs while it looks."""
     gc.freeze()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
@@ -15,6 +16,7 @@ from windrow.apps.cli.session import Session
 from windrow.apps.cli.situation import stored
 from windrow.apps.engine import look
 from windrow.apps.known import known
+from windrow.apps.round import Stored
 from windrow.apps.round.carry_out import not_permitted
 from windrow.apps.safe import seed
 from windrow.compile import Compiled
@@ -147,7 +149,7 @@ def _take(session: Session, ask: seed.Ask, options: Options, *, take_over: bool)
         if not session.permitted() and not options.dry_run:
             raise not_permitted()
         cluster, troubles = stored(session)
-        gate(troubles, session.error_style)
+        gate([*troubles, *_forgotten(site.paths, site.node)], session.error_style)
         sight = named(look(site.kernel, site.node, known(site.paths)), cluster)
         dynamic = site.dynamic(site.kernel)
         known_as = partial(_client_id, site.paths, sight)
@@ -202,6 +204,14 @@ def _node(session: Session, cluster: Cluster) -> str:
 def _not_taken(session: Session) -> bool:
     cluster, _ = stored(session)
     return seed.present(cluster, _node(session, cluster))[0] is None
+
+
+def _forgotten(paths: Paths, node: str) -> list[Problem]:
+    """The manifests are gone of a management network that is Windrow's: this is no first time, and what is wanted of it
+    is not known."""
+    disk = Stored(paths)
+    lost, good = disk.found(time.time()).lost, disk.good()
+    return [lost] if lost is not None and good is not None and seed.present(good, node)[0] is not None else []
 
 
 # -- what is there ---------------------------------------------------------------------------------
@@ -305,7 +315,8 @@ def _stays_away(route: Route) -> Problem:
 def _give_back(session: Session, options: Options) -> None:
     paths = Paths(session.root)
     cluster, troubles = stored(session)
-    gate(troubles, session.error_style)
+    with nothing_changed(session.error_style):
+        gate([*troubles, *_forgotten(paths, session.node)], session.error_style)
     config, network = seed.present(cluster, _node(session, cluster))
     origin = read_origin(paths)
     if config is None or origin is None:

@@ -22,7 +22,7 @@ from windrow.apps.safe import probe
 from windrow.apps.safe.peers import peers
 from windrow.apps.safe.telling import tell
 from windrow.apps.safe.undo import Undone, undo
-from windrow.apps.site import Site
+from windrow.apps.site import Ended, Site
 from windrow.model import names
 from windrow.model.checkpoint import GATEWAY, Checkpoint, Stage
 from windrow.model.host import Observed
@@ -299,6 +299,8 @@ class _Guarded:
             with self.lock.waiting():
                 going = partial(self._going, time.monotonic() + self.policy.allowed_s)
                 verdict = probe.prove(self.site, self.policy.probes, self.before, going=going, by_hand=self.confirm)
+        except Ended:
+            raise  # the watchdog sees that we are gone, and need not hurry to end
         except BaseException as error:
             undo(self.site, self.checkpoint, f"it was cut off ({type(error).__name__})")
             raise

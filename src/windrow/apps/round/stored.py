@@ -33,7 +33,7 @@ class Stored:
     def found(self, now: float) -> Found:
         """The manifests; `now` in Unix time."""
         if self._found is None or self._found.young:
-            self._found = self._files.look(now, patient=self._patient, complete=self._complete)
+            self._found = self._files.found(now, patient=self._patient, complete=self._complete)
             if not self._found.young:
                 self._complete = frozenset()
         return self._found

@@ -103,7 +103,7 @@ def _leave(site: Site, checkpoint: Checkpoint, write: int) -> None:
         if os.fork() == 0:
             gc.disable()  # what the parent left behind is not to be closed here: its fds are others now
             gc.freeze()
-            _become_nobody(write)
+            become_nobody(write)
             _live(site, checkpoint, write)
     except BaseException as error:  # noqa: BLE001  whatever it is, it is told, and must not run the parent's code
         with suppress(OSError):
@@ -112,13 +112,13 @@ def _leave(site: Site, checkpoint: Checkpoint, write: int) -> None:
         os._exit(0)
 
 
-def _become_nobody(write: int) -> None:
+def become_nobody(keep: int) -> None:
     """No terminal, no files of others: a lock that the parent holds is held by whoever has its fd (flock(2))."""
     null = os.open(os.devnull, os.O_RDWR)
     for fd in range(_STANDARD):
         os.dup2(null, fd)
     for name in os.listdir("/proc/self/fd"):
-        if (fd := int(name)) >= _STANDARD and fd != write:
+        if (fd := int(name)) >= _STANDARD and fd != keep:
             with suppress(OSError):
                 os.close(fd)
     os.chdir("/")
@@ -153,7 +153,7 @@ class _Watchdog:
         self.ended = True
 
     def run(self) -> None:
-        while (now := self._look()) is not None:
+        while (now := self._checkpoint()) is not None:
             if why := self._why(now):
                 self._undo(now, why)
                 if not self._nobody_decided():
@@ -161,7 +161,7 @@ class _Watchdog:
                 self.again, self.pause_s = boot.seconds() + self.pause_s, min(2 * self.pause_s, AGAIN_MAX_S)
             self._wait(now)
 
-    def _look(self) -> Checkpoint | None:
+    def _checkpoint(self) -> Checkpoint | None:
         """The checkpoint as it is; the last one seen where the file cannot be read, for then nothing is decided."""
         try:
             found = self.file.get()
