@@ -21,7 +21,7 @@ from windrow.model.objects import VlanConfig
 from windrow.model.ports import PORT_GROUP, PortRecord
 from windrow.model.steps import Plan, SetBond
 from windrow.model.values import IfName, VidSet
-from windrow.netlink import links
+from windrow.netlink import claims, links
 from windrow.netlink.kernel import Kernel
 from windrow.netlink.sock import Rtnl
 from windrow.plan import make_plan, normalise
@@ -50,6 +50,14 @@ class Steady:
 
     def features(self) -> KernelFeatures:
         return self._features
+
+
+@pytest.fixture(autouse=True)
+def quick_questions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody is on the wires of these hosts: to ask for each address for half a second tells nothing."""
+    monkeypatch.setattr(claims, "SPACING_S", 0.0)
+    monkeypatch.setattr(claims, "LAST_S", 0.01)
+    monkeypatch.setattr("windrow.netlink.execute.ASKED_CARRIER_S", 0.0)
 
 
 @pytest.fixture(scope="module")
