@@ -30,6 +30,7 @@ MODULES = (
     "iptable_nat", "ip6table_nat", "xt_MASQUERADE", "xt_addrtype", "xt_comment", "xt_conntrack", "xt_mark",
     "xt_multiport", "xt_nat", "xt_tcpudp",  # masquerade, and what the portmap plugin's rules are made of
     "act_mirred", "cls_u32", "ifb", "sch_ingress", "sch_tbf",  # the bandwidth plugin
+    "act_gact", "cls_bpf",  # probes of VLANs end at the NIC
 )  # fmt: skip
 PARAMETERS = {"bonding": "max_bonds=0", "dummy": "numdummies=0", "ifb": "numifbs=0"}
 UML_MODULES = "/usr/lib/uml/modules"
