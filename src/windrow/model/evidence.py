@@ -202,6 +202,8 @@ class Heard:
     largest: int = 0
     """The longest payload that came through, bytes; 0: no long one was sent."""
     largest_sent: int = 0
+    sweep: int = 0
+    """Which of the sender's sweeps they are of: what it says it sent in another one is no match."""
     at: float = 0.0
 
 

@@ -35,6 +35,7 @@ _VLAN_VALID = 0x10
 _OUTGOING = 4
 _SIOCGIFFLAGS, _IFF_RUNNING = 0x8913, 0x40
 _IFREQ = Struct("=16sH22x")
+_SIOCGIFINDEX, _IFREQ_INDEX = 0x8933, Struct("=16si20x")
 _LONGEST = 65535
 _BROADCAST = b"\xff" * 6
 BATCH = 256
@@ -47,6 +48,7 @@ class Tap:
     def __init__(self, nic: IfName, mac: Mac) -> None:
         """Raises KernelError (EPERM without CAP_NET_RAW, ENODEV)."""
         self.nic = nic
+        self._index = 0
         self._mac = bytes.fromhex(mac.replace(":", ""))
         try:
             # Protocol 0: it hears nothing before it has its filter and its NIC.
@@ -71,7 +73,8 @@ class Tap:
         with suppress(OSError):  # since Linux 4.20; before that they are skipped one by one
             self._socket.setsockopt(_SOL_PACKET, _IGNORE_OUTGOING, 1)
         self._socket.bind((self.nic, _ETH_P_ALL))
-        member = _MREQ.pack(socket.if_nametoindex(self.nic), _MR_UNICAST, len(self._mac), self._mac)
+        self._index = socket.if_nametoindex(self.nic)
+        member = _MREQ.pack(self._index, _MR_UNICAST, len(self._mac), self._mac)
         with suppress(OSError):  # a card without a second address filter is heard in promiscuous mode, or not at all
             self._socket.setsockopt(_SOL_PACKET, _ADD_MEMBERSHIP, member)
 
@@ -80,6 +83,15 @@ class Tap:
 
     def close(self) -> None:
         self._socket.close()
+
+    @property
+    def is_there(self) -> bool:
+        """Whether the NIC of this name is still the one that this tap was put on."""
+        try:
+            answer = fcntl.ioctl(self._socket, _SIOCGIFINDEX, _IFREQ_INDEX.pack(name_bytes(self.nic), 0))
+        except OSError:
+            return False
+        return bool(_IFREQ_INDEX.unpack(answer)[1] == self._index)
 
     @property
     def running(self) -> bool:

@@ -37,6 +37,8 @@ from windrow.store.inotify import FileWatch, Watch
 from windrow.store.paths import Paths
 
 if TYPE_CHECKING:
+    from windrow.apps.agent.checking import Checking
+    from windrow.apps.check.settings import Settings
     from windrow.apps.engine import Kernel
 
 ONCE_S = 60.0
@@ -57,6 +59,8 @@ class Options:
     node: str
     open_kernel: Opened
     log: Log
+    check: Settings | None = None
+    """None: no probes are sent, and none is heard."""
     listen: tuple[str, ...] = ()
     """`HOST:PORT`, beside the Unix socket, for /metrics and /healthz."""
 
@@ -71,9 +75,9 @@ def run(options: Options) -> None:
         ears = _ears(options, lambda: loop, held)
         kernel = held.enter_context(options.open_kernel())
         site = here(options.paths, options.node, kernel)
-        site = replace(
-            site, watch=partial(watchdog.start, still=face.still), pause=lambda seconds: loop.meanwhile(seconds)
-        )
+        checking = _checking(options, face, held)
+        still = partial(_still, face, checking)
+        site = replace(site, watch=partial(watchdog.start, still=still), pause=lambda seconds: loop.meanwhile(seconds))
         if isinstance(kernel, Rtnetlink):
             kernel.pause = site.pause
         keeper = Keeper(site, options.log)
@@ -85,7 +89,7 @@ def run(options: Options) -> None:
             log=options.log,
             mono=time.monotonic,
             parts=ears.all,
-            after=partial(_after_a_round, ears, face),
+            after=partial(_after_a_round, ears, face, checking),
             started=partial(_begun, face),
         )
         options.log.info("the agent has started", node=options.node, pid=os.getpid(), root=options.paths.root)
@@ -195,9 +199,29 @@ def _face(options: Options, pulse: Callable[[], Pulse]) -> Face:
     return Face(listeners, log=options.log, pulse=pulse, notify=systemd.notify, watchdog_s=watchdog_s)
 
 
-def _after_a_round(ears: _Ears, face: Face, keeper: Keeper, found: Report | None) -> None:
+def _checking(options: Options, face: Face, held: contextlib.ExitStack) -> Checking | None:
+    if options.check is None:
+        return None
+    from windrow.apps.agent.checking import Checking  # with all that it needs: most agents probe nothing
+
+    checking = Checking(options.paths, options.check, options.log)
+    held.callback(checking.close)
+    face.answer("/check", checking.answer)
+    return checking
+
+
+@contextlib.contextmanager
+def _still(face: Face, checking: Checking | None) -> Iterator[None]:
+    """No other thread of the agent is at work within the block."""
+    with face.still(), checking.still() if checking is not None else contextlib.nullcontext():
+        yield
+
+
+def _after_a_round(ears: _Ears, face: Face, checking: Checking | None, keeper: Keeper, found: Report | None) -> None:
     if found is not None:
         ears.kernel.use(lambda part: _hear(part, found))
+        if checking is not None:
+            checking.want(found)
     ears.sysctls.use(_look_again)
     face.publish(keeper.snapshot())
 

@@ -97,6 +97,8 @@ class Prober:
         """What the other senses of this node found (LLDP, DHCP, …), to be told with the rest."""
         self.frames = 0
         """Sent so far."""
+        self.news = 0
+        """Grows with whatever changes what is known: sweeps, reports, who is heard."""
         self.want(intent)
 
     @property
@@ -178,6 +180,7 @@ class Prober:
         self._next = now + interval if interval is not None else None
         self._sweep = _Sweep(self._sweep.number + 1, now, call=self._habits.calls)
         self._under_way = True
+        self.news += 1
         heard = tuple(self._peers.legs())
         number, every = self._sweep.number, self._locate
         large = every or self._sweep.call or number % LARGE_EVERY == 2
@@ -198,6 +201,7 @@ class Prober:
         if self._under_way:
             return
         self._report += 1
+        self.news += 1
         self._reported_at, self._reported_shape = now, self._shape(now)
         parts = chunks(self._report, pack(self.node_evidence(now, clock)))
         heard = tuple(self._peers.legs())
@@ -239,7 +243,8 @@ class Prober:
 
     def _note_sent(self, nic: IfName, shot: Shot, problem: str, now: float) -> None:
         if problem:
-            self._failed[nic] = problem
+            if self._carriers[nic].up:
+                self._failed[nic] = problem
             self._sending.pop(nic, None)
             return
         self._failed.pop(nic, None)
@@ -266,7 +271,7 @@ class Prober:
             self._rejected[Refusal.REPLAYED.value] += 1
         if fresh is not Freshness.NEW or probe.sender.node == self._me:
             return
-        found.told(probe)
+        self.news += found.told(probe)
         if begun and probe.call and not self._under_way:
             soon = max(now + CALLED_S, self._sweep.begun + CALL_PAUSE_S)
             self._next = soon if self._next is None else min(soon, self._next)

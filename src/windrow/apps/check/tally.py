@@ -141,6 +141,7 @@ class SweepTally:
                     duplicates=copies,
                     largest=largest,
                     largest_sent=largest_sent,
+                    sweep=self.sweep,
                     at=self.at,
                 )
 

@@ -66,7 +66,7 @@ def read_evidence(document: object) -> Evidence:
 
 # Heard --------------------------------------------------------------------------------------------
 
-_COUNTS = ("sent", "count", "broadcast", "unicast", "duplicates", "largest", "largest_sent")
+_COUNTS = ("sent", "count", "broadcast", "unicast", "duplicates", "largest", "largest_sent", "sweep")
 AS_SENT = -1
 """In a row, in the place of the tag on arrival: it is that of the sender."""
 
