@@ -83,6 +83,8 @@ class Prober:
         self._peers = Peers(self._me, run)
         self._carriers: dict[IfName, _Carrier] = {}
         self._sending: dict[IfName, _Sending] = {}
+        self._ready: dict[IfName, float] = {}
+        """When a leg may send again."""
         self._sweep = _Sweep(0, float("-inf"))
         self._under_way = False
         self._next = now if habits.interval_s is not None else None
@@ -136,7 +138,7 @@ class Prober:
         known.up, known.since = up, clock if up else None
         if not up:
             self._sending.pop(nic, None)
-            known.drops = known.drops + 1 if now - known.sent <= DROPPED_S else 0
+            known.drops += now - known.sent <= DROPPED_S
 
     def _able(self, network: ProbedNetwork) -> ProbedNetwork:
         """With the legs as they are now."""
@@ -170,7 +172,7 @@ class Prober:
                 source = mac_of(self._secret, Leg(self._me, nic))
                 problem = emit(nic, ethernet(payload, to=shot.to, source=source, vid=shot.vid))
                 self._note_sent(nic, shot, problem, now)
-                sending.at = max(now, sending.at) + gap_s(sending.leg, len(payload))
+                self._ready[nic] = sending.at = max(now, sending.at) + gap_s(sending.leg, len(payload))
         self._sending = {nic: sending for nic, sending in self._sending.items() if sending.queue}
         if self._under_way and not self._sending:
             self._end(now, clock)
@@ -186,13 +188,13 @@ class Prober:
         large = every or self._sweep.call or number % LARGE_EVERY == 2
         plan = Plan(self._me, self._secret, number, heard, every=every, large=large)
         queues = plan.shots(map(self._able, self._intent.networks))
-        self._sending = {nic: _Sending(queue, plan.legs[nic], now) for nic, queue in queues.items()}
+        self._sending = {nic: self._to_be_sent(plan.legs[nic], queue, now) for nic, queue in queues.items()}
 
     def _end(self, now: float, clock: float) -> None:
         self._under_way = False
         self._probed = self._sweep.vids
         for nic in self._probed:
-            if self._carriers[nic].up:
+            if self._carriers[nic].up and self._carriers[nic].drops < DROPS_MAX:
                 self._carriers[nic].drops = 0
         self.report(now, clock)
 
@@ -208,7 +210,10 @@ class Prober:
         for network in map(self._able, self._intent.networks):
             for leg in sending_legs(network, self._sweep.number, every=self._locate) if network.vids else ():
                 shots = report_shots(parts, report_vids(network, self._sweep.number, heard))
-                self._sending[leg.nic] = _Sending(deque(shots), leg, now)
+                self._sending[leg.nic] = self._to_be_sent(leg, deque(shots), now)
+
+    def _to_be_sent(self, leg: ProbedLeg, shots: deque[Shot], now: float) -> _Sending:
+        return _Sending(shots, leg, max(now, self._ready.get(leg.nic, now)))
 
     def _shape(self, now: float) -> int:
         self._peers.settle(now)

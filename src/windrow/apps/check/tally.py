@@ -98,8 +98,8 @@ class SweepTally:
         self.ended = False
         self.pairs: dict[tuple[IfName, IfName], Pair] = {}
         self._broadcasts: dict[IfName, int] = {}
-        self._aimed: dict[IfName, int] = {}
-        """NIC that sends -> the VIDs in which a unicast one is for us, as a bitmap."""
+        self._aimed: dict[tuple[IfName, IfName], int] = {}
+        """NIC that sends, and ours -> the VIDs in which a unicast one is for it, as a bitmap."""
 
     def add(self, probe: Probe, nic: IfName, arrived: int, me: str, *, copy: bool = False) -> None:
         pair = self.pairs.get((probe.sender.nic, nic))
@@ -112,7 +112,8 @@ class SweepTally:
         if probe.kind is Kind.BROADCAST:
             self._broadcasts[probe.sender.nic] = probe.broadcasts
             if probe.aim and probe.aim == aim_of(Leg(me, nic)):
-                self._aimed[probe.sender.nic] = self._aimed.get(probe.sender.nic, 0) | 1 << probe.vid
+                way = probe.sender.nic, nic
+                self._aimed[way] = self._aimed.get(way, 0) | 1 << probe.vid
         if probe.kind in _SHIFT:
             pair.add(probe.vid, arrived, _SHIFT[probe.kind])
         elif probe.kind is Kind.NOTICE:
@@ -125,7 +126,7 @@ class SweepTally:
     def heard(self, node: str, me: str) -> Iterator[Heard]:
         for (theirs, ours), pair in self.pairs.items():
             sender, receiver = Leg(node, theirs), Leg(me, ours)
-            planned, aimed = self._broadcasts.get(theirs, 0), self._aimed.get(theirs, 0)
+            planned, aimed = self._broadcasts.get(theirs, 0), self._aimed.get((theirs, ours), 0)
             for vid, arrived, broadcast, unicast, copies in pair.all():
                 largest_sent, largest = pair.large.get(vid, (0, 0)) if vid == arrived else (0, 0)
                 count = broadcast + unicast
