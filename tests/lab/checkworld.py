@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import selectors
+import socket
 import sys
 import threading
 import time
@@ -15,6 +17,7 @@ from windrow.apps.check.told import Told
 from windrow.apps.engine import look, plan_node
 from windrow.apps.known import known
 from windrow.apps.labguest import LabEngine
+from windrow.frames.probe import ETHERTYPE
 from windrow.lab.scenario_file import Texts
 from windrow.lab.session import Session
 from windrow.lab.world import World
@@ -25,6 +28,7 @@ from windrow.netlink.kernel import Kernel
 from windrow.store.directory import Store
 from windrow.store.paths import Paths
 
+ETH_P_ALL = 0x0003
 NODES = ("n1", "n2", "n3")
 SCENARIO = """\
 apiVersion: windrow/v1
@@ -105,6 +109,12 @@ class Checked:
 
     def __init__(self, world: World) -> None:
         self.world = world
+        self.begun: list[float] = []
+        self.ended: list[float] = []
+
+    def is_within(self, at: float) -> bool:
+        """Whether all were checking at that time, in the last check."""
+        return max(self.begun) < at < min(self.ended)
 
     def intent(self, node: str) -> tuple[Intent, Cluster]:
         paths = Paths(self.world.root(node))
@@ -120,6 +130,7 @@ class Checked:
     ) -> dict[str, Told]:
         """`windrow check` on these nodes at once; what each of them knows in the end."""
         found: dict[str, Told] = {}
+        self.begun, self.ended = [], []
         errors: list[BaseException] = []
 
         def one(node: str) -> None:
@@ -142,7 +153,10 @@ class Checked:
     def _check(self, node: str, seconds: float | None) -> Told:
         intent, cluster = self.intent(node)
         with alone.probing(Paths(self.world.root(node)), intent) as driver:
-            return alone.check(driver, intent, cluster, seconds)
+            self.begun.append(time.monotonic())
+            found = alone.check(driver, intent, cluster, seconds)
+            self.ended.append(time.monotonic())
+            return found
 
     # Faults ---------------------------------------------------------------------------------------
 
@@ -181,3 +195,40 @@ def settle(lab: Checked) -> None:
             return
         time.sleep(0.2)
     raise AssertionError("LACP did not agree")
+
+
+class Capture:
+    """All frames of our EtherType that a place sees on one of its NICs, with a tag or without."""
+
+    def __init__(self, lab: Checked, place: str, nic: str) -> None:
+        self.frames: list[tuple[float, bytes]] = []
+        self.all = 0
+        self._ending = False
+        self._socket = lab.world.inside(place, lambda: self._open(nic))
+        self._thread = threading.Thread(target=self._run)
+
+    @staticmethod
+    def _open(nic: str) -> socket.socket:
+        found = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
+        found.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8 << 20)
+        found.bind((nic, ETH_P_ALL))
+        return found
+
+    def _run(self) -> None:
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._socket, selectors.EVENT_READ)
+            while not self._ending:
+                if selector.select(0.1):
+                    data, address = self._socket.recvfrom(65535)
+                    self.all += 1
+                    if address[1] == ETHERTYPE or b"\x88\xb5" in (data[12:14], data[16:18]):
+                        self.frames.append((time.monotonic(), data))
+
+    def __enter__(self) -> Capture:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ending = True
+        self._thread.join()
+        self._socket.close()

@@ -21,11 +21,12 @@ from windrow.netlink.lock import locked
 from windrow.store.checkkey import read_key
 from windrow.store.paths import Paths
 
-PAUSE_S = 3.0
+PAUSE_S = 4.0
 """From the end of a sweep to the next: others have told by then what they heard of it."""
 LEAST_S = 10.0
-JUDGED_S = 1.0
-"""From the end of a sweep to the judgement of it."""
+JUDGED_S = 1.5
+"""From the end of a sweep to the first and to the second look at what came of it: what a report did not have yet is in
+the next one (`prober.REPORT_PAUSE_S`)."""
 TICK_S = 0.2
 SWEEPS = 2
 """Of the first one the others know after it; in the second they are asked one by one, and with long frames."""
@@ -94,22 +95,28 @@ def told_by(prober: Prober, intent: Intent, *, now: float, clock: float) -> Told
 
 
 class Locator:
-    """After each sweep, once the others had time to tell: is something missing? Then the next one is of all legs."""
+    """After each sweep, once the others had time to tell: is something missing, and still so a moment later? Then the
+    next one is of all legs."""
 
     def __init__(self, prober: Prober) -> None:
         self._prober = prober
         self._sweep = 0
         self._at: float | None = None
+        self._doubts = False
 
     def look(self, intent: Intent, cluster: Cluster, now: float, clock: float) -> Told | None:
         """What is known, where there was something to judge."""
         if self._prober.sweeps > self._sweep and not self._prober.under_way:
-            self._sweep, self._at = self._prober.sweeps, now + JUDGED_S
+            self._sweep, self._at, self._doubts = self._prober.sweeps, now + JUDGED_S, False
         if self._at is None or now < self._at:
             return None
-        self._at = None
         told = told_by(self._prober, intent, now=now, clock=clock)
-        self._prober.locate(is_faulty(rows(told, cluster)), now)
+        faulty = is_faulty(rows(told, cluster))
+        if faulty and not self._doubts:
+            self._at, self._doubts = now + JUDGED_S, True
+            return None
+        self._at = None
+        self._prober.locate(faulty, now)
         return told
 
 

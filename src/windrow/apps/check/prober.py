@@ -24,7 +24,7 @@ CALL_PAUSE_S = 10.0
 """From one sweep to the next that somebody else asks for."""
 CALLED_S = 0.3
 """So long after a call the answer begins: the caller's first frames have come to all by then."""
-REPORT_PAUSE_S = 2.0
+REPORT_PAUSE_S = 1.0
 """From one report to the next, if something else is heard."""
 LARGE_EVERY = 12
 """Sweeps from one try of the longest frames to the next, while nothing changes."""

@@ -1,0 +1,56 @@
+"""Hundreds of VLANs: frames each second, the share of the link and the processor's time."""
+
+from __future__ import annotations
+
+import os
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from tests.lab.checkworld import Capture, Checked, checked
+
+from windrow.apps.check.alone import secret_of
+from windrow.apps.check.sweep import BROADCASTS
+from windrow.apps.check.told import rows
+from windrow.frames.probe import mac_of
+from windrow.model.evidence import Leg
+from windrow.model.values import IfName
+from windrow.render.vlanmatrix import State
+from windrow.store.paths import Paths
+
+
+@contextmanager
+def processor() -> Iterator[list[float]]:
+    found: list[float] = []
+    before = resource.getrusage(resource.RUSAGE_SELF)
+    yield found
+    after = resource.getrusage(resource.RUSAGE_SELF)
+    found.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+
+
+def test_five_hundred_vlans() -> None:
+    """Frames each second, the processor's time and the share of the link, with three nodes in one process."""
+    count = int(os.environ.get("WINDROW_PROBE_VLANS", "500"))
+    with checked(f"1000-{999 + count}") as lab:
+        with Capture(lab, "n1", "eth0") as cable, processor() as used:
+            found = lab.check(seconds=count * BROADCASTS / 100 * 2 + 20)
+        own = [(at, len(data)) for at, data in cable.frames if data[6:12].hex(":") in _own(lab)]
+        cluster = lab.intent("n1")[1]
+        states = [state for row in rows(found["n1"], cluster) for state in row.cells.values()]
+    busiest = max(sum(1 for at, _ in own if begin <= at < begin + 1) for begin, _ in own)
+    bits = max(sum(8 * (size + 24) for at, size in own if begin <= at < begin + 1) for begin, _ in own[::50])
+    assert len(states) == 3 * count
+    assert all(state is State.PASSES for state in states)
+    assert busiest <= 101
+    assert bits <= 10_000 * 1e6 * 0.001
+    elapsed = count * BROADCASTS / 100 * 2 + 20
+    print(
+        f"{count} VLANs: {len(own)} frames of one leg, {busiest} in the busiest second, {bits / 1000:.0f} kbit/s, "
+        f"processor {used[0] / elapsed:.1%} of one for three nodes, sweeps {[told.sweeps for told in found.values()]}"
+    )
+
+
+def _own(lab: Checked) -> set[str]:
+    intent = lab.intent("n1")[0]
+    secret = secret_of(Paths(lab.world.root("n1")), intent)
+    return {mac_of(secret, Leg("n1", IfName(nic))) for nic in ("eth0", "eth1")}
