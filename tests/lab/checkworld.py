@@ -109,6 +109,7 @@ class Checked:
 
     def __init__(self, world: World) -> None:
         self.world = world
+        self.cluster = Cluster.of(Store(world.root(NODES[0])).load().objects)
         self.begun: list[float] = []
         self.ended: list[float] = []
 
@@ -178,13 +179,14 @@ def checked(vlans: str = "10,20,30") -> Iterator[Checked]:
     nads += [NAD.format(name=f"v{vid}", vlans=f'"vlan": {vid}') for vid in vids[:3]]
     texts = Texts("check.yaml", SCENARIO.format(vlans=vlans), {"oob.yaml": MANIFESTS + "".join(nads)})
     session = Session(LabEngine(), sys.path)
-    session.up(Asked(scenario=texts.to_json()))  # type: ignore[arg-type]
     try:
+        session.up(Asked(scenario=texts.to_json()))  # type: ignore[arg-type]
         checked_ = Checked(session.world)
         settle(checked_)
         yield checked_
     finally:
-        session.world.close()
+        if session.has_world:
+            session.world.close()
 
 
 def settle(lab: Checked) -> None:

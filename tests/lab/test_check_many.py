@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -31,21 +32,26 @@ def processor() -> Iterator[list[float]]:
 def test_five_hundred_vlans() -> None:
     """Frames each second, the processor's time and the share of the link, with three nodes in one process."""
     count = int(os.environ.get("WINDROW_PROBE_VLANS", "500"))
-    with checked(f"1000-{999 + count}") as lab:
+    with checked(f"10,1000-{998 + count}") as lab:
         with Capture(lab, "n1", "eth0") as cable, processor() as used:
             found = lab.check(seconds=count * BROADCASTS / 100 * 2 + 20)
-        own = [(at, len(data)) for at, data in cable.frames if data[6:12].hex(":") in _own(lab)]
+        macs = _own(lab)
+        own = [(at, 8 * (len(data) + 24)) for at, data in cable.frames if data[6:12].hex(":") in macs]
         cluster = lab.intent("n1")[1]
         states = [state for row in rows(found["n1"], cluster) for state in row.cells.values()]
-    busiest = max(sum(1 for at, _ in own if begin <= at < begin + 1) for begin, _ in own)
-    bits = max(sum(8 * (size + 24) for at, size in own if begin <= at < begin + 1) for begin, _ in own[::50])
+    frames: Counter[int] = Counter()
+    bits: Counter[int] = Counter()
+    for at, size in own:
+        frames[int(at)] += 1
+        bits[int(at)] += size
+    busiest, most = max(frames.values()), max(bits.values())
     assert len(states) == 3 * count
     assert all(state is State.PASSES for state in states)
     assert busiest <= 101
-    assert bits <= 10_000 * 1e6 * 0.001
+    assert most <= 10_000 * 1e6 * 0.001
     elapsed = count * BROADCASTS / 100 * 2 + 20
     print(
-        f"{count} VLANs: {len(own)} frames of one leg, {busiest} in the busiest second, {bits / 1000:.0f} kbit/s, "
+        f"{count} VLANs: {len(own)} frames of one leg, {busiest} in the busiest second, {most / 1000:.0f} kbit/s, "
         f"processor {used[0] / elapsed:.1%} of one for three nodes, sweeps {[told.sweeps for told in found.values()]}"
     )
 

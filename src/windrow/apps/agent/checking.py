@@ -30,7 +30,7 @@ PATIENCE_S = 5.0
 TOLD_S = 1.0
 """What is known is written down anew so often at most."""
 FAILED_S, FAILED_MAX_S = 5.0, 300.0
-NOT_YET = json.dumps({"error": "nothing was probed yet"}) + "\n"
+NOT_YET = "nothing was probed yet"
 
 
 class Checking:
@@ -39,7 +39,7 @@ class Checking:
     def __init__(self, paths: Paths, settings: Settings, log: Log) -> None:
         self._paths, self._settings, self._log = paths, settings, log
         self._report: Report | None = None
-        self._text = ""
+        self._text = self._error = ""
         self._asked = False
         self._ending = False
         self._failures = 0
@@ -60,8 +60,10 @@ class Checking:
         if "now" in query.split("&"):
             self._asked = True
             self._rouse()
-        text = self._text
-        return Answer(200, text, JSON) if text else Answer(503, NOT_YET, JSON)
+        text, error = self._text, self._error
+        if error or not text:
+            return Answer(503, json.dumps({"error": error or NOT_YET}) + "\n", JSON)
+        return Answer(200, text, JSON)
 
     @contextlib.contextmanager
     def still(self) -> Iterator[None]:
@@ -95,7 +97,7 @@ class Checking:
     def _failed(self, why: str, trace: str) -> None:
         pause = min(FAILED_S * 2**self._failures, FAILED_MAX_S)
         self._failures += 1
-        self._text = json.dumps({"error": why}) + "\n" if not self._text else self._text
+        self._error = why
         self._log.warning("probes of VLANs failed", reason=why, next_try_s=pause, trace=trace)
         end = time.monotonic() + pause
         while not self._ending and time.monotonic() < end:
@@ -174,7 +176,7 @@ class _Round:
         if prober.news != self._news and now >= self._told_at + TOLD_S:
             self._news, self._told_at = prober.news, now
             told = told_by(prober, self._intent, now=now, clock=clock)
-            self._of._text = json.dumps(document(told)) + "\n"
+            self._of._text, self._of._error = json.dumps(document(told)) + "\n", ""
 
 
 def _wait_for(fd: int, patience: float) -> list[int]:

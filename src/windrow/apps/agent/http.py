@@ -209,7 +209,8 @@ class Listener:
                     return Answer(503, '{"error": "the network has not been looked at yet"}\n', JSON)
                 return Answer(200, json.dumps(status_document(self._snapshot.status)) + "\n", JSON)
             case path if path in self.answers:
-                return self.answers[path](asked.query)
+                # Whoever comes over the network may look, and have nothing done.
+                return self.answers[path](asked.query if self._path is not None else "")
             case _:
                 return Answer(404, f"there is: {' '.join(('/metrics', '/healthz', '/status', *self.answers))}\n")
 

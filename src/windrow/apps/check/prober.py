@@ -88,7 +88,7 @@ class Prober:
         self._sweep = _Sweep(0, float("-inf"))
         self._under_way = False
         self._next = now if habits.interval_s is not None else None
-        self._locate = False
+        self._locate = self._calls = False
         self._sequence = self._report = 0
         self._reported_at, self._reported_shape = float("-inf"), 0
         self._probed: dict[IfName, VidSet] = {}
@@ -126,7 +126,8 @@ class Prober:
             self._carriers.setdefault(nic, _Carrier(leg.carrier))
 
     def sweep_now(self, now: float) -> None:
-        """Somebody wants to know."""
+        """Somebody wants to know: the others are asked to sweep, too."""
+        self._calls = True
         if not self._under_way:
             self._next = now
 
@@ -180,7 +181,8 @@ class Prober:
     def _begin(self, now: float) -> None:
         interval = self._habits.interval_s
         self._next = now + interval if interval is not None else None
-        self._sweep = _Sweep(self._sweep.number + 1, now, call=self._habits.calls)
+        self._sweep = _Sweep(self._sweep.number + 1, now, call=self._habits.calls or self._calls)
+        self._calls = False
         self._under_way = True
         self.news += 1
         heard = tuple(self._peers.legs())

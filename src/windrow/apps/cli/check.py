@@ -170,6 +170,15 @@ class _Shown:
         return tuple(chosen)
 
 
+def _too_long(told: Told) -> Iterator[str]:
+    """Pairs of legs between which the longest frames do not come through."""
+    for node in told.evidence.nodes.values():
+        for heard in node.heard:
+            if heard.largest < heard.largest_sent:
+                ways = f"from {heard.sender} to {heard.receiver}"
+                yield f"{ways}: what fits into {heard.largest_sent} bytes does not arrive (VLAN {heard.vid})"
+
+
 def _document(told: Told, listed: tuple[Row, ...], found: tuple[Any, ...] | None, code: int) -> dict[str, Any]:
     return {
         "node": told.node,
@@ -200,6 +209,7 @@ def _notes(told: Told) -> Iterator[str]:
     for foreign in own.foreign if own is not None else ():
         where = f"VLAN {foreign.vid}" if foreign.vid else "the untagged VLAN"
         yield f"another cluster ({foreign.cluster}) is in {where}: {plural(foreign.frames, 'frame')}, not used"
+    yield from _too_long(told)
     for reason, count in sorted(own.rejected.items()) if own is not None else ():
         yield f"{plural(count, 'frame')} not believed: {reason}"
     age = span(max(0.0, time.time() - told.at))
