@@ -129,6 +129,19 @@ def test_a_backup_leg_that_lacks_a_vlan_is_found_by_listening() -> None:
     assert {one.sender.nic for one in probes(found)} == {ETH0}, "without a frame from the leg that rests"
 
 
+def test_a_sweep_that_breaks_off_says_nothing() -> None:
+    """Its node lost its power in the middle: what it did not come to is not missing."""
+    found = net("a", "b", vids="100-199", interval_s=60.0)
+    found.run(50)
+    before = found.states("a")
+    assert set(before.values()) == {State.PASSES}
+    found.run(11)
+    assert found.probers["b"].under_way
+    del found.probers["b"]
+    found.run(4)
+    assert found.states("a") == before
+
+
 def test_two_halves() -> None:
     def passes(sender: Leg, to: Leg, vid: int, data: bytes) -> int | None:
         return None if vid == 20 and (sender.node in "ab") != (to.node in "ab") else vid
@@ -375,10 +388,9 @@ def test_a_namesake() -> None:
 
 def test_what_comes_back_of_our_own_is_evidence() -> None:
     found = net("a")
-    found.run(1)
+    found.run(3)
     for data in found.frames:
         found.probers["a"].received(ETH1, 10, data[18:], now=found.now, clock=found.clock("a"))
-    found.run(5)
     own = [one for one in found.evidence("a").nodes["a"].heard if one.sender == Leg("a", ETH0)]
     assert {(one.receiver.nic, one.vid, one.arrived) for one in own} >= {(ETH1, 10, 10), (ETH1, 20, 10)}
 

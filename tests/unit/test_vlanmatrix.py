@@ -140,3 +140,11 @@ def test_a_node_that_probes_nothing_yet_is_judged_by_the_manifests() -> None:
         wanted=WANTED,
     )
     assert [row.node for row in rows(told, Cluster.of(()))] == ["a"]
+
+
+def test_a_node_that_is_heard_and_has_told_nothing() -> None:
+    """Its probes come, its report does not: that is not the same as a node that is not there, and no verdict on it."""
+    told = Told(node="a", at=1.0, evidence=Evidence(nodes={"a": node("a", both("b"))}), wanted=WANTED)
+    found = {(row.node, vid): state for row in rows(told, Cluster.of(())) for vid, state in row.cells.items()}
+    assert found["b", 10] is State.SILENT
+    assert found["a", 10] is State.ALONE

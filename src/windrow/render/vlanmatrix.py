@@ -32,7 +32,7 @@ class State(Enum):
     ONE_LEG = 6, "it passes by one leg of its uplink, and by another not"
     OTHER_TAG = 7, "its frames arrive with another tag"
     ALONE = 8, "no other node that answers has this VLAN"
-    SILENT = 9, "nothing came from this node"
+    SILENT = 9, "this node has told nothing of what it hears"
     NOT_SENT = 10, "it has sent nothing there"
 
     def __init__(self, number: int, text: str) -> None:

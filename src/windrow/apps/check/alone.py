@@ -28,6 +28,8 @@ JUDGED_S = 1.5
 """From the end of a sweep to the first and to the second look at what came of it: what a report did not have yet is in
 the next one (`prober.REPORT_PAUSE_S`)."""
 TICK_S = 0.2
+SLOWEST = 3
+"""So many times as long as usual it is waited for two sweeps, on a host that is busy."""
 SWEEPS = 2
 """Of the first one the others know after it; in the second they are asked one by one, and with long frames."""
 
@@ -123,9 +125,12 @@ class Locator:
 def check(driver: Driver, intent: Intent, cluster: Cluster, seconds: float | None) -> Told:
     """Probes for so many seconds; None: for as long as it needs, which is less where all is well early."""
     begun = time.monotonic()
-    end = begun + (seconds if seconds is not None else usual_s(intent))
+    usual = seconds if seconds is not None else usual_s(intent)
+    end = begun + (usual if seconds is not None else SLOWEST * usual)
     locator = Locator(driver.prober)
     while (now := time.monotonic()) < end:
+        if now >= begun + usual and driver.prober.sweeps >= SWEEPS and not driver.prober.under_way:
+            break
         driver.step(min(TICK_S, end - now))
         told = locator.look(intent, cluster, time.monotonic(), time.time())
         if told is not None and seconds is None and is_enough(told, cluster):

@@ -23,7 +23,7 @@ ECHOES_MAX = 256
 CLOCKS_APART_S = 300
 """The clocks of a cluster may differ by so much, and a node is believed at its first frame."""
 SETTLED_S = 3.0
-"""Nothing more comes of a sweep of which nothing came for so long."""
+"""A sweep of which one to us alone has come, and then nothing for so long, is done: its report, a broadcast, is lost."""
 FORGET_S = 60.0
 """A node that does not say when it sweeps again is forgotten after so long."""
 SLACK_S, SLACK = 5.0, 1.1
@@ -93,13 +93,15 @@ class Peer:
         self._assembly = Assembly()
 
     def _settle(self) -> None:
+        """The sweep is done: its report came, or the next has begun. One that just stopped says nothing of the VLANs
+        that were still to come."""
         if self.current is not None:
             self.done = self.current
 
     def settle(self, now: float) -> None:
-        """What is still open of a sweep is done where nothing comes any more."""
-        if self.current is not None and self.current is not self.done and now >= self.current.last + SETTLED_S:
-            self.done = self.current
+        """Where broadcasts are filtered no report comes. Those to us alone are sent after all broadcasts."""
+        if self.current is not None and self.current.nearly_done and now >= self.current.last + SETTLED_S:
+            self._settle()
 
     def told(self, probe: Probe) -> bool:
         """Whether a report is whole with this part, and is one."""

@@ -88,14 +88,15 @@ _COPIES = 16
 
 
 class SweepTally:
-    """What came in of one sweep of one node. `end`: its report said that the sweep is done."""
+    """What came in of one sweep of one node."""
 
     def __init__(self, sweep: int, begun: float) -> None:
         self.sweep, self.begun = sweep, begun
         self.last = begun
         """When something of it came in, seconds of the clock that never jumps; `at`: in Unix time."""
         self.at = 0.0
-        self.ended = False
+        self.nearly_done = False
+        """One came that is sent after all broadcasts."""
         self.pairs: dict[tuple[IfName, IfName], Pair] = {}
         self._broadcasts: dict[IfName, int] = {}
         self._aimed: dict[tuple[IfName, IfName], int] = {}
@@ -109,6 +110,7 @@ class SweepTally:
             if probe.kind in _SHIFT:
                 pair.add(probe.vid, arrived, _COPIES)
             return
+        self.nearly_done |= probe.kind is not Kind.BROADCAST
         if probe.kind is Kind.BROADCAST:
             self._broadcasts[probe.sender.nic] = probe.broadcasts
             if probe.aim and probe.aim == aim_of(Leg(me, nic)):

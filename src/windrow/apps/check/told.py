@@ -72,7 +72,9 @@ def wanted_by_all(told: Told, cluster: Cluster) -> Wanted:
     found: dict[str, Mapping[str, VidSet]] = {}
     for name, node in told.evidence.nodes.items():
         found[name] = told.wanted if name == told.node else _of(node, cluster)
-    for name in told.evidence.silent:
+    own = told.evidence.nodes.get(told.node)
+    heard = {one.sender.node for one in own.heard} if own is not None else set()
+    for name in (told.evidence.silent | heard) - found.keys():
         found[name] = {network: vids for network, vids in told.wanted.items() if vids}
     return found
 
