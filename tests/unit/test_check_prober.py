@@ -90,8 +90,8 @@ def test_nothing_is_sent_into_another_vlan() -> None:
     tags = {int.from_bytes(data[14:16], "big") for data in found.frames if data[12:14] == b"\x81\x00"}
     assert tags == {10, 20, 30}
     found.frames.clear()
-    found.probers["a"].want(replace(intent("a", "ab", VidSet.parse("20"), (leg_of("eth0", True),))))
-    found.probers["b"].want(intent("b", "ab", VidSet(), (leg_of("eth0", True),)))
+    found.probers["a"].want(replace(intent("a", "ab", VidSet.parse("20"), (leg_of("eth0", True),))), found.now)
+    found.probers["b"].want(intent("b", "ab", VidSet(), (leg_of("eth0", True),)), found.now)
     found.run(60)
     assert {one.vid for one in probes(found)} == {20}
     assert {one.sender.node for one in probes(found)} == {"a"}
@@ -140,6 +140,24 @@ def test_a_sweep_that_breaks_off_says_nothing() -> None:
     del found.probers["b"]
     found.run(4)
     assert found.states("a") == before
+
+
+@pytest.mark.parametrize("begins", [30.5, 31.5, 33.0, 45.0])
+def test_who_comes_late_raises_no_alarm(begins: float) -> None:
+    """In the middle of a sweep it hears a part of it, and others have not heard it at all yet."""
+    found = net("a", "b", vids="100-199", interval_s=30.0)
+    found.run(begins)
+    one = intent("c", "abc", VidSet.parse("100-199"), (leg_of("eth0", True), leg_of("eth1", False)))
+    found.add(one, interval_s=30.0)
+    for node in "ab":
+        found.probers[node].want(replace(found.probers[node]._intent, nodes=frozenset("abc")), found.now)
+    seen: set[State] = set()
+    for _ in range(30):
+        found.run(0.5)
+        seen |= {state for node in "abc" for state in found.states(node).values()}
+    assert not {state for state in seen if state.bad}
+    found.run(40)
+    assert [found.wrong(node) for node in "abc"] == [{}] * 3
 
 
 def test_two_halves() -> None:

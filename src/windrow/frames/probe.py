@@ -5,7 +5,7 @@ Whatever comes in is decoded to a value: a `Probe`, or the reason why it is none
 a cable.
 
     0 magic  4 version  5 kind  6 length  8 cluster  16 signature  32 run (start, nonce)  48 echo  56 sweep  64 sequence
-    72 VID, broadcasts, largest, again  80 aim, time  88 report, chunk, chunks, flags  96 lengths: node, NIC, body
+    72 VID, broadcasts, largest, again  80 aim, time, into  92 report, chunk, chunks, flags  100 lengths of the rest
 
 The signature is HMAC-SHA-256 over all the rest, cut to 16 bytes (RFC 2104 §5). `length` is what is signed: an Ethernet
 padding behind it does not matter.
@@ -35,7 +35,7 @@ BODY_MAX = 1100
 NAME_MAX = 253
 """Of a node (RFC 1123)."""
 _MAGIC = b"WnPr"
-_FRONT, _BACK = Struct("!4sBBH8s"), Struct("!QQQQQHHHHIIIBBHBBH")
+_FRONT, _BACK = Struct("!4sBBH8s"), Struct("!QQQQQHHHHIIIIBBHBBH")
 _SIGNED_FROM = _FRONT.size + SIGNATURE
 HEADER = _SIGNED_FROM + _BACK.size
 _CALL = 1
@@ -133,6 +133,8 @@ class Probe:
     """Of all that this run sends."""
     time: int
     """Unix time, seconds."""
+    into: int = 0
+    """Milliseconds since this sweep began: who has not listened for so long has not heard all of it."""
     echo: int = 0
     """The nonce of somebody whom the sender has heard: a recording has none of today."""
     broadcasts: int = 0
@@ -183,6 +185,7 @@ def encode(probe: Probe, secret: Secret) -> bytes:
             probe.again,
             probe.aim,
             probe.time & 0xFFFFFFFF,
+            min(probe.into, 0xFFFFFFFF),
             chunk.report & 0xFFFFFFFF,
             chunk.number,
             chunk.of,
@@ -245,6 +248,7 @@ def _read(kind: int, rest: bytes, size: int) -> Probe | Refusal:
         again,
         aim,
         time,
+        into,
         report,
         number,
         of,
@@ -269,6 +273,7 @@ def _read(kind: int, rest: bytes, size: int) -> Probe | Refusal:
         sweep=sweep,
         sequence=sequence,
         time=time,
+        into=into,
         echo=echo,
         broadcasts=broadcasts,
         aim=aim,

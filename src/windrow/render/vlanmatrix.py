@@ -16,6 +16,8 @@ from windrow.model.values import IfName, VidSet
 from windrow.render.tables import table
 from windrow.render.text import PLAIN, Style
 
+LISTENED_SWEEPS = 2
+"""A node that has made so many sweeps has been there for as long as one takes to come."""
 GRACE_S = 35.0
 """After carrier has come a port may be quiet for so long: spanning tree without an edge port (IEEE 802.1D §17.14)."""
 
@@ -34,6 +36,7 @@ class State(Enum):
     ALONE = 8, "no other node that answers has this VLAN"
     SILENT = 9, "this node has told nothing of what it hears"
     NOT_SENT = 10, "it has sent nothing there"
+    TOO_EARLY = 11, "nobody has listened for long enough to tell"
 
     def __init__(self, number: int, text: str) -> None:
         self.number, self.text = number, text
@@ -44,7 +47,7 @@ class State(Enum):
 
     @property
     def unknown(self) -> bool:
-        return self in (State.ALONE, State.SILENT, State.NOT_SENT)
+        return self in (State.ALONE, State.SILENT, State.NOT_SENT, State.TOO_EARLY)
 
 
 _BAD = frozenset({State.NOT_THERE, State.MUTE, State.DEAF, State.NOBODY, State.SOME, State.ONE_LEG, State.OTHER_TAG})
@@ -88,6 +91,7 @@ class _View:
         """(Node, NIC) -> the VLANs in which others heard it in its last sweep."""
         for node, found in self._told.items():
             self._add(node, found)
+        self._followed = {(node, heard.sender.node) for node, found in self._told.items() for heard in found.heard}
         self._works = self._working()
         self._legs = {node: self._weak_legs(node) for node in self._told}
         self._probed = {
@@ -135,6 +139,11 @@ class _View:
             weak |= sent & others & ~self._by_leg.get((node, nic), 0)
         return weak
 
+    def _would_know(self, who: str, whom: str) -> bool:
+        """Whether it means something that one does not hear another: it has followed a sweep of the other, or has been
+        there for so long that it would have."""
+        return (who, whom) in self._followed or self._told[who].sweep >= LISTENED_SWEEPS
+
     def state(self, node: str, vid: int) -> State:
         if node not in self._told:
             return State.SILENT
@@ -147,10 +156,21 @@ class _View:
         hears = {peer for peer in peers if self._hears.get((node, peer), 0) & bit}
         is_heard = {peer for peer in peers if self._hears.get((peer, node), 0) & bit}
         if hears and is_heard:
-            apart = [p for p in peers if p not in hears and p not in is_heard and self._works[p] & bit]
+            apart = [
+                p
+                for p in peers
+                if p not in hears | is_heard
+                and self._works[p] & bit
+                and self._would_know(node, p)
+                and self._would_know(p, node)
+            ]
             return State.SOME if apart else State.ONE_LEG if self._legs[node] & bit else State.PASSES
         if self._other_tags.get(node, 0) & bit:
             return State.OTHER_TAG
+        if not hears and not any(self._would_know(node, peer) for peer in peers):
+            return State.TOO_EARLY
+        if not is_heard and not any(self._would_know(peer, node) for peer in peers):
+            return State.TOO_EARLY
         if hears:
             return State.MUTE
         if is_heard:

@@ -23,7 +23,8 @@ from windrow.store.paths import Paths
 
 PAUSE_S = 4.0
 """From the end of a sweep to the next: others have told by then what they heard of it."""
-LEAST_S = 10.0
+LEAST_S = 15.0
+"""An agent that is asked for a sweep may have made one just now (`prober.CALL_PAUSE_S`)."""
 JUDGED_S = 1.5
 """From the end of a sweep to the first and to the second look at what came of it: what a report did not have yet is in
 the next one (`prober.REPORT_PAUSE_S`)."""

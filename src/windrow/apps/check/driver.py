@@ -57,7 +57,7 @@ class Driver:
         self._rtnl.close()
 
     def want(self, intent: Intent) -> None:
-        self.prober.want(self._opened(intent))
+        self.prober.want(self._opened(intent), self._mono())
 
     # NICs -----------------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterator
 
-from windrow.apps.check.tally import Freshness, SweepTally, Window
+from windrow.apps.check.tally import Arrival, Freshness, SweepTally, Window
 from windrow.frames.probe import Kind, Probe, Refusal, Run
 from windrow.frames.report import Assembly, unpack
 from windrow.model.evidence import Heard, Leg, NodeEvidence
@@ -23,7 +23,7 @@ ECHOES_MAX = 256
 CLOCKS_APART_S = 300
 """The clocks of a cluster may differ by so much, and a node is believed at its first frame."""
 SETTLED_S = 3.0
-"""A sweep of which one to us alone has come, and then nothing for so long, is done: its report, a broadcast, is lost."""
+"""A sweep is done of which one to us alone has come, and then nothing for so long: its report, a broadcast, is lost."""
 FORGET_S = 60.0
 """A node that does not say when it sweeps again is forgotten after so long."""
 SLACK_S, SLACK = 5.0, 1.1
@@ -54,8 +54,9 @@ class Peer:
         self._assembly = Assembly()
         self._passed = -1
 
-    def note(self, probe: Probe, nic: IfName, arrived: int, me: str, when: When) -> tuple[Freshness, bool]:
-        """How fresh it is, and whether a new sweep began with it."""
+    def note(self, probe: Probe, at: Arrival, when: When, since: float) -> tuple[Freshness, bool]:
+        """How fresh it is, and whether a new sweep began with it. `since`: when listening began."""
+        nic = at.nic
         window = self._windows.get(nic)
         if window is None:
             window = self._windows[nic] = Window()
@@ -66,14 +67,15 @@ class Peer:
         is_news = fresh is Freshness.NEW and probe.kind is not Kind.REPORT
         if is_news and (self.current is None or probe.sweep > self.current.sweep):
             self._settle()
-            self.current, begun = SweepTally(probe.sweep, when.now), True
+            whole = when.now - probe.into / 1000 >= since
+            self.current, begun = SweepTally(probe.sweep, when.now, whole=whole), True
             self._passed = probe.sweep
         if fresh is Freshness.NEW:
             self._lives(probe, when.now)
             self.nics.add(probe.sender.nic)
         if self.current is not None and self.current.sweep == probe.sweep:
             if probe.kind is not Kind.REPORT:
-                self.current.add(probe, nic, arrived, me, copy=fresh is Freshness.COPY)
+                self.current.add(probe, at, copy=fresh is Freshness.COPY)
                 self.current.last, self.current.at = when.now, when.clock
             elif fresh is Freshness.NEW:
                 self._settle()
@@ -94,8 +96,8 @@ class Peer:
 
     def _settle(self) -> None:
         """The sweep is done: its report came, or the next has begun. One that just stopped says nothing of the VLANs
-        that were still to come."""
-        if self.current is not None:
+        that were still to come, and one that had begun before we listened nothing of those that were past."""
+        if self.current is not None and self.current.whole:
             self.done = self.current
 
     def settle(self, now: float) -> None:
@@ -120,8 +122,10 @@ class Peer:
 class Peers:
     """All of them, and this node itself: of its own frames it hears what comes back."""
 
-    def __init__(self, me: str, run: Run) -> None:
+    def __init__(self, me: str, run: Run, *, since: float) -> None:
         self._me, self._run = me, run
+        self.since = since
+        """From when on all NICs have been listened on: of a sweep that began before a part is missing."""
         self._peers: OrderedDict[str, Peer] = OrderedDict()
         self._retired: OrderedDict[tuple[str, Run], None] = OrderedDict()
         self._echoes: OrderedDict[int, None] = OrderedDict()
@@ -178,6 +182,10 @@ class Peers:
         nonce = next(iter(self._echoes))
         self._echoes.move_to_end(nonce)
         return nonce
+
+    def note(self, peer: Peer, probe: Probe, nic: IfName, arrived: int, when: When) -> tuple[Freshness, bool]:
+        """`Peer.note` of what came in on a NIC of ours."""
+        return peer.note(probe, Arrival(self._me, nic, arrived), when, self.since)
 
     # What is known --------------------------------------------------------------------------------
 

@@ -80,7 +80,7 @@ class Prober:
     def __init__(self, intent: Intent, secret: Secret, run: Run, habits: Habits, *, now: float) -> None:
         self._secret, self._run, self._habits = secret, run, habits
         self._me = intent.node
-        self._peers = Peers(self._me, run)
+        self._peers = Peers(self._me, run, since=now)
         self._carriers: dict[IfName, _Carrier] = {}
         self._sending: dict[IfName, _Sending] = {}
         self._ready: dict[IfName, float] = {}
@@ -101,7 +101,7 @@ class Prober:
         """Sent so far."""
         self.news = 0
         """Grows with whatever changes what is known: sweeps, reports, who is heard."""
-        self.want(intent)
+        self.want(intent, now)
 
     @property
     def sweeps(self) -> int:
@@ -114,7 +114,7 @@ class Prober:
 
     # What to probe --------------------------------------------------------------------------------
 
-    def want(self, intent: Intent) -> None:
+    def want(self, intent: Intent, now: float) -> None:
         """From the next sweep on; what was to be sent from NICs that are no more, or into VLANs, is not."""
         self._intent = intent
         vids = {leg.nic: network.vids for network in intent.networks for leg in network.legs}
@@ -123,7 +123,9 @@ class Prober:
         for nic, sending in self._sending.items():
             sending.queue = deque(shot for shot in sending.queue if shot.vid in vids[nic])
         for nic, leg in ((leg.nic, leg) for network in intent.networks for leg in network.legs):
-            self._carriers.setdefault(nic, _Carrier(leg.carrier))
+            if nic not in self._carriers:
+                self._carriers[nic] = _Carrier(leg.carrier)
+                self._peers.since = now
 
     def sweep_now(self, now: float) -> None:
         """Somebody wants to know: the others are asked to sweep, too."""
@@ -137,6 +139,8 @@ class Prober:
         if known.up == up:
             return
         known.up, known.since = up, clock if up else None
+        if up:
+            self._peers.since = now
         if not up:
             self._sending.pop(nic, None)
             known.drops += now - known.sent <= DROPPED_S
@@ -169,7 +173,7 @@ class Prober:
         for nic, sending in list(self._sending.items()):
             while sending.queue and sending.at <= now and nic in self._sending:
                 shot = sending.queue.popleft()
-                payload = self._payload(nic, shot, clock)
+                payload = self._payload(nic, shot, now, clock)
                 source = mac_of(self._secret, Leg(self._me, nic))
                 problem = emit(nic, ethernet(payload, to=shot.to, source=source, vid=shot.vid))
                 self._note_sent(nic, shot, problem, now)
@@ -227,7 +231,7 @@ class Prober:
         if self._sweep.number and not waits and self._shape(now) != self._reported_shape:
             self.report(now, clock)
 
-    def _payload(self, nic: IfName, shot: Shot, clock: float) -> bytes:
+    def _payload(self, nic: IfName, shot: Shot, now: float, clock: float) -> bytes:
         self._sequence += 1
         probe = Probe(
             kind=shot.kind,
@@ -237,6 +241,7 @@ class Prober:
             sweep=self._sweep.number,
             sequence=self._sequence,
             time=int(clock),
+            into=max(0, int((now - self._sweep.begun) * 1000)),
             echo=self._peers.echo(),
             broadcasts=BROADCASTS,
             aim=shot.aim,
@@ -273,7 +278,7 @@ class Prober:
             self._rejected[found.value] += 1
             return
         assert isinstance(probe, Probe)
-        fresh, begun = found.note(probe, nic, arrived, self._me, when)
+        fresh, begun = self._peers.note(found, probe, nic, arrived, when)
         if fresh is Freshness.OLD:
             self._rejected[Refusal.REPLAYED.value] += 1
         if fresh is not Freshness.NEW or probe.sender.node == self._me:

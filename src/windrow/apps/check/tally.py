@@ -7,6 +7,7 @@ from enum import Enum
 
 from windrow.frames.probe import Kind, Probe, aim_of
 from windrow.model.evidence import Heard, Leg
+from windrow.model.lazy import dataclass
 from windrow.model.values import IfName
 
 WINDOW = 4096
@@ -87,11 +88,20 @@ _SHIFT = {Kind.BROADCAST: 0, Kind.UNICAST: 8}
 _COPIES = 16
 
 
-class SweepTally:
-    """What came in of one sweep of one node."""
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """Where a frame came in: node and NIC of ours, and its tag then."""
 
-    def __init__(self, sweep: int, begun: float) -> None:
-        self.sweep, self.begun = sweep, begun
+    node: str
+    nic: IfName
+    tag: int
+
+
+class SweepTally:
+    """What came in of one sweep of one node. `whole`: it was listened to from its begin on."""
+
+    def __init__(self, sweep: int, begun: float, *, whole: bool) -> None:
+        self.sweep, self.begun, self.whole = sweep, begun, whole
         self.last = begun
         """When something of it came in, seconds of the clock that never jumps; `at`: in Unix time."""
         self.at = 0.0
@@ -102,7 +112,8 @@ class SweepTally:
         self._aimed: dict[tuple[IfName, IfName], int] = {}
         """NIC that sends, and ours -> the VIDs in which a unicast one is for it, as a bitmap."""
 
-    def add(self, probe: Probe, nic: IfName, arrived: int, me: str, *, copy: bool = False) -> None:
+    def add(self, probe: Probe, at: Arrival, *, copy: bool = False) -> None:
+        nic, arrived = at.nic, at.tag
         pair = self.pairs.get((probe.sender.nic, nic))
         if pair is None:
             pair = self.pairs[probe.sender.nic, nic] = Pair()
@@ -113,7 +124,7 @@ class SweepTally:
         self.nearly_done |= probe.kind is not Kind.BROADCAST
         if probe.kind is Kind.BROADCAST:
             self._broadcasts[probe.sender.nic] = probe.broadcasts
-            if probe.aim and probe.aim == aim_of(Leg(me, nic)):
+            if probe.aim and probe.aim == aim_of(Leg(at.node, nic)):
                 way = probe.sender.nic, nic
                 self._aimed[way] = self._aimed.get(way, 0) | 1 << probe.vid
         if probe.kind in _SHIFT:
