@@ -13,6 +13,7 @@ from pathlib import Path
 
 from windrow.apps.agent import main
 from windrow.apps.agent.log import Log
+from windrow.apps.check.settings import Settings
 from windrow.apps.engine import Sight, look, plan_node
 from windrow.apps.known import agent_status, known
 from windrow.lab.guest.run import enter
@@ -38,6 +39,7 @@ class Host:
     world: World
     node: str
     features: KernelFeatures
+    check: Settings | None = None
     pid: int = 0
     kernel: Kernel = field(init=False)
 
@@ -72,7 +74,10 @@ class Host:
         with self.log.open("a") as log, Kernel() as kernel:
             held = Held(Steady(kernel, self.features) if steady else kernel)
             log_ = Log(log)
-            main.run(main.Options(paths=self.paths, node=self.node, open_kernel=lambda: held, log=log_))
+            options = main.Options(
+                paths=self.paths, node=self.node, open_kernel=lambda: held, log=log_, check=self.check
+            )
+            main.run(options)
 
     def kill(self, number: int = signal.SIGKILL) -> int:
         """What its exit code was, as `os.waitstatus_to_exitcode` has it."""

@@ -136,6 +136,21 @@ def test_what_is_not_understood(loop: Loop, request_: bytes, status: int) -> Non
     assert loop.ask(request_).startswith(f"HTTP/1.1 {status} ".encode())
 
 
+def test_further_paths(loop: Loop) -> None:
+    """A query may have something done: not over the network."""
+    queries: list[str] = []
+
+    def answering(query: str) -> http.Answer:
+        queries.append(query)
+        return http.Answer(200, '{"a": 1}', http.JSON)
+
+    assert b"/check" not in loop.ask(b"GET /other HTTP/1.1\r\n\r\n")
+    loop.listener.answers["/check"] = answering
+    assert loop.ask(b"GET /check?now HTTP/1.1\r\n\r\n").endswith(b'{"a": 1}')
+    assert loop.ask(b"GET /other HTTP/1.1\r\n\r\n").endswith(b"there is: /metrics /healthz /status /check\n")
+    assert queries == [""]
+
+
 def test_head_has_no_body(loop: Loop) -> None:
     loop.listener.publish(WELL)
     head, _, body = loop.ask(b"HEAD /healthz HTTP/1.1\r\n\r\n").partition(b"\r\n\r\n")

@@ -26,7 +26,6 @@ from windrow.model.evidence import (
 from windrow.model.problems import ProblemsError, errors
 from windrow.model.values import IfName, Mac, Vid, VidSet
 from windrow.model.wire import load_documents
-from windrow.model.wire.evidence import evidence_value, read_evidence
 from windrow.switches.cabling import Cabling, cabling_document, merged, read_cabling, seen_cabling
 from windrow.switches.compare import Compared, Verdict, compare, seen_config
 from windrow.switches.config import Configs, Interface, SwitchConfig, change, configs_of
@@ -348,16 +347,3 @@ def test_a_change_and_its_inverse_are_each_others(system: str) -> None:
     assert found.inverse().inverse() == found
     assert (found.changes[0].add, found.inverse().changes[0].remove) == (VidSet.of([200]), VidSet.of([200]))
     assert change(after, after).none
-
-
-def test_evidence_as_json_and_back() -> None:
-    evidence = seen(nic("eth1", port(vlans={Vid(7): "x"}, aggregation=Aggregation(capable=True, active=False))))
-    assert read_evidence(evidence_value(evidence)) == evidence
-    for wrong, place in [
-        ([], "evidence"),
-        ({"nodes": {"n": {"node": "n"}}}, "evidence.nodes.n"),
-        ({"nodes": {"n": {"node": 1, "at": 0}}}, "evidence.nodes.n.node"),
-        ({"nodes": {"n": {"node": "n", "at": 0, "more": 1}}}, "evidence.nodes.n"),
-    ]:
-        with pytest.raises(ValueError, match=place.replace(".", r"\.")):
-            read_evidence(wrong)

@@ -162,6 +162,9 @@ class NicEvidence:
     mac: Mac
     carrier: bool
     carrier_since: float | None = None
+    """When it came up; None: before anybody looked."""
+    cluster_network: str = ""
+    """Whose uplink it is in; empty: in none."""
     bond: IfName | None = None
     active: bool | None = None
     """Whether it is the bond's active leg, where the mode has one."""
@@ -199,6 +202,8 @@ class Heard:
     largest: int = 0
     """The longest payload that came through, bytes; 0: no long one was sent."""
     largest_sent: int = 0
+    sweep: int = 0
+    """Which of the sender's sweeps they are of: what it says it sent in another one is no match."""
     at: float = 0.0
 
 
@@ -279,6 +284,12 @@ class NodeEvidence:
     """In which VLANs each NIC sent probes in the last sweep. What was not sent cannot have been heard."""
     vlans: tuple[VlanEvidence, ...] = ()
     foreign: tuple[ForeignCluster, ...] = ()
+    rejected: Mapping[str, int] = field(default_factory=dict)
+    """Frames that came as probes and were not believed, by the reason: counted, never used."""
+    authenticated: bool = False
+    """Whether the cluster's probes are signed with a key that nobody else has."""
+    sweep: int = 0
+    """The number of the last sweep of probes that is done; 0: none is."""
     absent: tuple[Absent, ...] = ()
 
 

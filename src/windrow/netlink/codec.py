@@ -202,6 +202,7 @@ TEXT = Format(_write_text, name_text)
 MAC = Format(_write_mac, _read_mac)
 IP = Format(write_ip, read_ip)
 RAW = Format(_same, _same)
+NESTED_RAW = Format(_same, _same, nested=True)
 
 _VLAN_INFO = Struct("=HH")
 _PAIR = Struct("=II")

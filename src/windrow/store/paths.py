@@ -17,6 +17,11 @@ class Paths:
         return self.root / "etc/windrow/manifests"
 
     @property
+    def check_key(self) -> Path:
+        """The administrator's, the same on every node: what the probes of this cluster are signed with."""
+        return self.root / "etc/windrow/check.key"
+
+    @property
     def state(self) -> Path:
         """Windrow's own: it outlives a reboot."""
         return self.root / "var/lib/windrow"
@@ -126,6 +131,11 @@ class Paths:
     def agent_lock(self) -> Path:
         """Held by the agent for as long as it runs: one on each host."""
         return self.runtime / "agent.lock"
+
+    @property
+    def check_lock(self) -> Path:
+        """Held by whoever sends probes from this node: one process does."""
+        return self.runtime / "check.lock"
 
     @property
     def agent_socket(self) -> Path:

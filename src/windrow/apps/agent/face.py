@@ -14,7 +14,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 
-from windrow.apps.agent.http import Listener
+from windrow.apps.agent.http import Answer, Listener
 from windrow.apps.agent.log import Log
 from windrow.apps.agent.loop import Pulse
 from windrow.apps.agent.snapshot import Snapshot
@@ -48,6 +48,11 @@ class Face:
     def publish(self, snapshot: Snapshot) -> None:
         for listener in self._listeners:
             listener.publish(snapshot)
+
+    def answer(self, path: str, answering: Callable[[str], Answer]) -> None:
+        """From now on this path is answered, too, by a function of the query that does not block."""
+        for listener in self._listeners:
+            listener.answers[path] = answering
 
     def begun(self) -> None:
         """The first round is done: systemd hears READY, and from now on that we are alive."""

@@ -79,6 +79,8 @@ class Listener:
         self._clients: dict[int, Client] = {}
         self._gone: list[socket.socket] = []
         self._snapshot: Snapshot | None = None
+        self.answers: dict[str, Callable[[str], Answer]] = {}
+        """Further paths, and who answers them, at once, from the query."""
         self._paused_until: float | None = None
         listening.setblocking(False)
 
@@ -206,8 +208,11 @@ class Listener:
                 if self._snapshot is None:
                     return Answer(503, '{"error": "the network has not been looked at yet"}\n', JSON)
                 return Answer(200, json.dumps(status_document(self._snapshot.status)) + "\n", JSON)
+            case path if path in self.answers:
+                # Whoever comes over the network may look, and have nothing done.
+                return self.answers[path](asked.query if self._path is not None else "")
             case _:
-                return Answer(404, "there is: /metrics /healthz /status\n")
+                return Answer(404, f"there is: {' '.join(('/metrics', '/healthz', '/status', *self.answers))}\n")
 
     def _health(self, *, verbose: bool) -> Answer:
         why = complaints(self._snapshot)

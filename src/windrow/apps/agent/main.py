@@ -47,6 +47,8 @@ from windrow.store.inotify import FileWatch, Watch
 from windrow.store.paths import Paths
 
 if TYPE_CHECKING:
+    from windrow.apps.agent.checking import Checking
+    from windrow.apps.check.settings import Settings
     from windrow.apps.engine import Kernel
 
 _NETFILTER = [f"/proc/sys/{key.replace('.', '/')}" for key in BRIDGE_NETFILTER]
@@ -73,6 +75,8 @@ class Options:
     node: str
     open_kernel: Opened
     log: Log
+    check: Settings | None = None
+    """None: no probes are sent, and none is heard."""
     listen: tuple[str, ...] = ()
     """`HOST:PORT`, beside the Unix socket, for /metrics and /healthz."""
 
@@ -83,16 +87,18 @@ def run(options: Options) -> None:
         loop: Loop
         face: Face
         herald: Herald
+        checking: Checking | None
         kernel = held.enter_context(options.open_kernel())
         site = here(options.paths, options.node, kernel)
         # First the spare, while there is one thread and little memory to copy.
         sys.setswitchinterval(SWITCH_S)
         _keep_loaded()
-        spare = Spare(site, lambda *asked: watchdog.start(*asked, still=lambda: _still(face, herald)))
+        spare = Spare(site, lambda *asked: watchdog.start(*asked, still=lambda: _still(face, herald, checking)))
         held.callback(spare.close)
         # Then the face: it answers that nothing is known yet, however long the first round takes.
         face = _face(options, lambda: loop.pulse)
         held.callback(face.close)
+        checking = _checking(options, face, held)
         # Then the ears, then a first look: what changes while it is taken is heard.
         ears = _ears(options, lambda: loop, held)
         if isinstance(kernel, Rtnetlink):
@@ -118,7 +124,7 @@ def run(options: Options) -> None:
             log=options.log,
             mono=time.monotonic,
             parts=ears.all,
-            after=partial(_after_a_round, ears, face),
+            after=partial(_after_a_round, ears, face, checking),
             started=partial(_begun, face),
         )
         options.log.info("the agent has started", node=options.node, pid=os.getpid(), root=options.paths.root)
@@ -127,13 +133,6 @@ def run(options: Options) -> None:
         finally:
             systemd.notify("STOPPING=1")
             options.log.info("the agent ends; the network stays as it is")
-
-
-@contextlib.contextmanager
-def _still(face: Face, herald: Herald) -> Iterator[None]:
-    """No other thread of ours is at work within the block."""
-    with face.still(), herald.still():
-        yield
 
 
 def once(options: Options) -> bool:
@@ -252,11 +251,31 @@ def _face(options: Options, pulse: Callable[[], Pulse]) -> Face:
     return Face(listeners, log=options.log, pulse=pulse, notify=systemd.notify, watchdog_s=watchdog_s)
 
 
-def _after_a_round(ears: _Ears, face: Face, keeper: Keeper, found: Report | None) -> None:
+def _checking(options: Options, face: Face, held: contextlib.ExitStack) -> Checking | None:
+    if options.check is None:
+        return None
+    from windrow.apps.agent.checking import Checking  # with all that it needs: most agents probe nothing
+
+    checking = Checking(options.paths, options.check, options.log)
+    held.callback(checking.close)
+    face.answer("/check", checking.answer)
+    return checking
+
+
+@contextlib.contextmanager
+def _still(face: Face, herald: Herald, checking: Checking | None) -> Iterator[None]:
+    """No other thread of the agent is at work within the block."""
+    with face.still(), herald.still(), checking.still() if checking is not None else contextlib.nullcontext():
+        yield
+
+
+def _after_a_round(ears: _Ears, face: Face, checking: Checking | None, keeper: Keeper, found: Report | None) -> None:
     if found is not None:
         ears.kernel.use(lambda part: _hear(part, found))
         ears.sysctls.use(lambda part: _hold_sysctls(part, found))
         ears.claims.use(lambda part: _listen(part, found))
+        if checking is not None:
+            checking.want(found)
     ears.rules.use(lambda part: _filter_news(part).after(keeper.filters))
     face.publish(keeper.snapshot())
 

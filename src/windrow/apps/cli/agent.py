@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
 
+from windrow.apps.cli.options import probing
 from windrow.apps.cli.session import Session, host_name
+from windrow.model.values import VidSet
 from windrow.netlink.errors import NoPermission
 from windrow.store.paths import Paths
 
@@ -17,6 +20,7 @@ Examples:
   windrow agent                       until it is told to end (SIGTERM, Ctrl-C)
   windrow agent --once                put everything right, once
   windrow agent --listen 127.0.0.1:9441 --log-format json
+  windrow agent --check 5m            and find out what the switches do not carry
   windrow agent install               a systemd unit for it
   windrow events -w                   what it finds and does"""
 
@@ -32,8 +36,16 @@ Examples:
     metavar="HOST:PORT",
     help="Answer /metrics and /healthz there too, beside the Unix socket. Repeatable.",
 )
+@probing
 @click.pass_context
-def agent(ctx: click.Context, once: bool, log_format: str, listen: tuple[str, ...]) -> None:
+def agent(
+    ctx: click.Context,
+    once: bool,
+    log_format: str,
+    listen: tuple[str, ...],
+    check_s: float | None,
+    skipped: Mapping[str, VidSet],
+) -> None:
     """Bring this host to its manifests, and keep it so.
 
     It comes up from the last good state, whatever has become of the manifests; then it follows them. What others
@@ -41,7 +53,7 @@ def agent(ctx: click.Context, once: bool, log_format: str, listen: tuple[str, ..
     its object keeps the last version that was good.
     """
     if ctx.invoked_subcommand is not None:
-        if once or listen or log_format != "text":
+        if once or listen or log_format != "text" or check_s or skipped:
             raise click.UsageError(f"the options go with the agent, not with `{ctx.invoked_subcommand}`")
         return
     session: Session = ctx.obj
@@ -49,10 +61,14 @@ def agent(ctx: click.Context, once: bool, log_format: str, listen: tuple[str, ..
         raise NoPermission(1, "keep the network of this host")
     from windrow.apps.agent import main
     from windrow.apps.agent.log import Log
+    from windrow.apps.check.settings import Settings
 
     log = Log(sys.stderr, log_format, journal="JOURNAL_STREAM" in os.environ)
     paths = Paths(session.root)
-    options = main.Options(paths=paths, node=session.node, open_kernel=session.kernel, log=log, listen=listen)
+    check = Settings(interval_s=check_s, skipped=skipped) if check_s is not None else None
+    options = main.Options(
+        paths=paths, node=session.node, open_kernel=session.kernel, log=log, check=check, listen=listen
+    )
     if not once:
         main.run(options)
     elif not main.once(options):
@@ -64,6 +80,7 @@ def agent(ctx: click.Context, once: bool, log_format: str, listen: tuple[str, ..
     epilog="""\b
 Examples:
   windrow agent install
+  windrow agent install --check 5m
   windrow agent install --unit-dir /usr/lib/systemd/system""",
 )
 @click.option(
@@ -72,8 +89,9 @@ Examples:
     help="Where to write it.  [default: /etc/systemd/system]",
     metavar="DIR",
 )
+@probing
 @click.pass_obj
-def install(session: Session, unit_dir: Path | None) -> None:
+def install(session: Session, unit_dir: Path | None, check_s: float | None, skipped: Mapping[str, VidSet]) -> None:
     """Write the systemd unit of the agent, with the few privileges that it needs. Nothing is started.
 
     It starts the Windrow that wrote it; after Windrow has moved, install it again.
@@ -87,10 +105,19 @@ def install(session: Session, unit_dir: Path | None) -> None:
     path = directory / NAME
     with explained(path, "write the unit"):
         records.make_place(directory)
-        text = unit_text(_command(session), Paths(session.root))
+        command = [*_command(session), *_probing_words(check_s, skipped)]
+        text = unit_text(command, Paths(session.root))
         records.write(path, text.encode(), mode=records.SHARED)
     say(f"{path} written; start it, now and at each boot:")
     say(f"  systemctl daemon-reload\n  systemctl enable --now {NAME}")
+
+
+def _probing_words(check_s: float | None, skipped: Mapping[str, VidSet]) -> list[str]:
+    """As they were given to `install`."""
+    words = ["--check", f"{check_s:g}s"] if check_s is not None else []
+    for network, vids in skipped.items():
+        words += ["--skip-vlans", f"{network}:{vids}" if network else str(vids)]
+    return words
 
 
 def _command(session: Session) -> list[str]:

@@ -19,6 +19,7 @@ from windrow.model.problems import WindrowError
 VERBS = {
     "agent": "Keep this host's networks as their manifests want them",
     "apply": "Store manifests and bring this host to them",
+    "check": "Find out what the switches do not carry of what is intended",
     "checkpoint": "Show the change that waits to be confirmed",
     "cni": "Plugins for container runtimes, and their server",
     "completion": "Print the completion script for a shell",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,6 +14,7 @@ from windrow.model.checkpoint import Probe
 from windrow.model.objects import KINDS, find_kind
 from windrow.model.problems import WindrowError
 from windrow.model.steps import Impact
+from windrow.model.values import VidSet
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -88,6 +89,40 @@ def confirm(function: F) -> F:
         "by `windrow confirm`, or by the probes.",
     )
     return confirmed(probed(function))
+
+
+def _skipped(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> Mapping[str, VidSet]:
+    from windrow.apps.check.settings import parse_skipped
+
+    try:
+        return parse_skipped(values)
+    except ValueError as error:
+        raise click.BadParameter(str(error), ctx, param) from error
+
+
+def skip_vlans(function: F) -> F:
+    return click.option(
+        "--skip-vlans",
+        "skipped",
+        multiple=True,
+        callback=_skipped,
+        metavar="[CN:]VLANS",
+        help="Send no probes into these: 100-110,200 of every cluster network, oob:100 of one; 0 is what has no tag. "
+        "Repeatable.",
+    )(function)
+
+
+def probing(function: F) -> F:
+    """--check and --skip-vlans, of an agent."""
+    checked = click.option(
+        "--check",
+        "check_s",
+        callback=seconds,
+        metavar="TIME",
+        help="Probe the VLANs of this node's uplinks so often (5m), and at once when `windrow check` asks. Without it "
+        "no probe is sent.",
+    )
+    return checked(skip_vlans(function))
 
 
 def output(function: F) -> F:

@@ -31,6 +31,7 @@ MODULES = (
     "xt_multiport", "xt_nat", "xt_tcpudp",  # masquerade, and what the portmap plugin's rules are made of
     "act_mirred", "cls_u32", "ifb", "sch_ingress", "sch_tbf",  # the bandwidth plugin
     "act_gact", "act_vlan", "cls_flower", "cls_matchall",  # what goes wrong on a switch
+    "cls_bpf",  # probes of VLANs end at the NIC
 )  # fmt: skip
 PARAMETERS = {"bonding": "max_bonds=0", "dummy": "numdummies=0", "ifb": "numifbs=0"}
 UML_MODULES = "/usr/lib/uml/modules"

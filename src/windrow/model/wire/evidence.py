@@ -1,91 +1,236 @@
-"""Evidence as plain values (JSON) and back: `windrow check -o json` prints it, and other verbs take it from a file."""
+"""Evidence as a document of plain values, both ways: for the frames in which nodes tell each other, for the agent's
+socket, and for `-o json`.
+
+Fields that are as they are by default are left out. Heard probes are many and alike, so they are rows, each for all the
+VLANs in which the same was heard. What is read may come from anywhere: it is taken only where every value is of its
+kind.
+"""
 
 from __future__ import annotations
 
 import types
-from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
-from enum import Enum
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import MISSING, fields, is_dataclass, replace
+from enum import StrEnum
+from functools import cache
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
-from windrow.model.evidence import Evidence
+from windrow.model.evidence import Evidence, Heard, Leg, NodeEvidence
+from windrow.model.values import VID_MAX, IfName, Mac, Vid, VidSet, parse_mac
+
+TEXT_MAX = 2048
+"""Characters of one text; LLDP's longest TLV has 511 bytes."""
+ENTRIES_MAX = 8192
+"""Of one list or table."""
+HEARD_MAX = 300_000
+"""Probes of one node: 64 nodes with 4,094 VLANs on one leg each."""
+INT_MAX = 1 << 64
+
+Reader = Callable[[Any], Any]
 
 
-def evidence_value(evidence: Evidence) -> dict[str, Any]:
-    """Only what is not as it is by default."""
-    value = _plain(evidence)
-    assert isinstance(value, dict)
-    return value
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Enum):
-        return value.value
-    if is_dataclass(value):
-        return {
-            f.name: _plain(there) for f in fields(value) if (there := getattr(value, f.name)) not in (None, "", (), {})
-        }
-    if isinstance(value, Mapping):
-        return {str(key): _plain(one) for key, one in value.items()}
-    if isinstance(value, frozenset):
-        return sorted(_plain(one) for one in value)
-    if isinstance(value, tuple):
-        return [_plain(one) for one in value]
-    return value
-
-
-def read_evidence(value: Any) -> Evidence:
-    """The inverse of `evidence_value`. Raises ValueError that names the place."""
-    found = _read(Evidence, value, "evidence")
-    assert isinstance(found, Evidence)
+def node_document(evidence: NodeEvidence) -> dict[str, Any]:
+    """What one node knows."""
+    found = _document(replace(evidence, heard=()))
+    assert isinstance(found, dict)
+    if evidence.heard:
+        found["heard"] = _rows(evidence.heard)
     return found
 
 
-def _read(kind: Any, value: Any, path: str) -> Any:
+def read_node(document: object) -> NodeEvidence:
+    """The inverse. Raises ValueError."""
+    if not isinstance(document, dict):
+        raise ValueError("not the evidence of a node")
+    rest = {key: value for key, value in document.items() if key != "heard"}
+    found = _reader(NodeEvidence)(rest)
+    assert isinstance(found, NodeEvidence)
+    return replace(found, heard=tuple(_heard(document.get("heard", []), found.node)))
+
+
+def evidence_document(evidence: Evidence) -> dict[str, Any]:
+    """What is known of all nodes."""
+    return {
+        "nodes": {name: node_document(node) for name, node in sorted(evidence.nodes.items())},
+        "silent": sorted(evidence.silent),
+    }
+
+
+def read_evidence(document: object) -> Evidence:
+    """The inverse. Raises ValueError."""
+    if not isinstance(document, dict) or not isinstance(document.get("nodes"), dict):
+        raise ValueError("not evidence")
+    nodes = {str(name): read_node(node) for name, node in document["nodes"].items()}
+    return Evidence(nodes=nodes, silent=frozenset(_reader(tuple[str, ...])(document.get("silent", []))))
+
+
+# Heard --------------------------------------------------------------------------------------------
+
+_COUNTS = ("sent", "count", "broadcast", "unicast", "duplicates", "largest", "largest_sent", "sweep")
+AS_SENT = -1
+"""In a row, in the place of the tag on arrival: it is that of the sender."""
+
+
+def _rows(heard: Iterable[Heard]) -> list[list[Any]]:
+    """[node and NIC that sent, NIC that received, VLANs, tag on arrival, counts …, when]"""
+    together: dict[tuple[Any, ...], int] = {}
+    for one in heard:
+        same = one.arrived == one.vid
+        counts = [getattr(one, name) for name in _COUNTS]
+        key = (one.sender.node, one.sender.nic, one.receiver.nic, AS_SENT if same else one.arrived, *counts, one.at)
+        together[key] = together.get(key, 0) | 1 << one.vid
+    return [[*key[:3], str(VidSet(bits)), *key[3:]] for key, bits in together.items()]
+
+
+def _heard(rows: object, node: str) -> Iterable[Heard]:
+    total = 0
+    for row in _list(rows):
+        if not isinstance(row, list) or len(row) != 6 + len(_COUNTS):
+            raise ValueError("not a row of probes that were heard")
+        sender, nic, receiver, vids, arrived, *counts, at = row
+        numbers = dict(zip(_COUNTS, map(_count, counts), strict=True))
+        there = VidSet.parse(_text(vids))
+        total += len(there)
+        if total > HEARD_MAX or not (arrived == AS_SENT or _count(arrived) <= VID_MAX):
+            raise ValueError("more was heard than can be")
+        end, here = Leg(_text(sender), IfName(_text(nic))), Leg(node, IfName(_text(receiver)))
+        for vid in there:
+            tag = vid if arrived == AS_SENT else arrived
+            yield Heard(sender=end, receiver=here, vid=vid, arrived=tag, at=_number(at), **numbers)
+
+
+# Any value ----------------------------------------------------------------------------------------
+
+
+def _document(value: Any) -> Any:
+    match value:
+        case VidSet():
+            return str(value)
+        case StrEnum():
+            return value.value
+        case Mapping():
+            return {str(key): _document(one) for key, one in value.items()}
+        case frozenset():
+            return sorted(_document(one) for one in value)
+        case tuple():
+            return [_document(one) for one in value]
+        case _ if is_dataclass(value):
+            told = {f.name: getattr(value, f.name) for f in fields(value)}
+            return {name: _document(one) for name, one in told.items() if not _is_default(type(value), name, one)}
+        case _:
+            return value
+
+
+def _is_default(cls: type, name: str, value: object) -> bool:
+    field = _fields(cls)[name]
+    if field.default_factory is not MISSING:
+        return bool(value == field.default_factory())
+    return field.default is not MISSING and bool(value == field.default)
+
+
+@cache
+def _fields(cls: type) -> dict[str, Any]:
+    return {field.name: field for field in fields(cls)}
+
+
+@cache
+def _reader(kind: Any) -> Reader:
+    """Reads a value of this type; what it makes raises ValueError for all else."""
+    if (plain := _PLAIN.get(kind)) is not None:
+        return plain
     origin, args = get_origin(kind), get_args(kind)
     if origin in (Union, types.UnionType):
-        rest = [a for a in args if a is not type(None)]
-        return None if value is None else _read(rest[0], value, path)
-    if is_dataclass(kind):
-        return _read_class(kind, value, path)
-    if origin is tuple:
-        return tuple(_read(args[0], one, f"{path}[{i}]") for i, one in enumerate(_listed(value, path)))
-    if origin is frozenset:
-        return frozenset(_read(args[0], one, path) for one in _listed(value, path))
+        inner = _reader(next(arg for arg in args if arg is not type(None)))
+        return lambda data: None if data is None else inner(data)
+    if origin is tuple or origin is frozenset:
+        each = _reader(args[0])
+        return lambda data: origin(each(one) for one in _list(data))
     if origin is not None and issubclass(origin, Mapping):
-        return {_key(args[0], k): _read(args[1], v, f"{path}.{k}") for k, v in _mapped(value, path).items()}
-    kind = getattr(kind, "__supertype__", kind)
-    if isinstance(kind, type) and issubclass(kind, Enum):
-        return kind(value)
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        raise ValueError(f"{path}: {value!r} is no {kind.__name__}")
-    return value
+        key, each = _key(args[0]), _reader(args[1])
+        return lambda data: {key(name): each(one) for name, one in _table(data).items()}
+    if isinstance(kind, type) and issubclass(kind, StrEnum):
+        return lambda data: kind(_text(data))
+    if is_dataclass(kind):
+        return lambda data: _value(kind, data)
+    raise TypeError(f"evidence has no {kind}")
 
 
-def _read_class(kind: Any, value: Any, path: str) -> Any:
-    given, hints = _mapped(value, path), get_type_hints(kind)
-    strange = sorted(set(given) - set(hints))
-    if strange:
-        raise ValueError(f"{path}: there is no {strange[0]!r}")
+def _value(cls: Any, data: object) -> Any:
+    hints, given = _hints(cls), _table(data)
+    if not given.keys() <= hints.keys():
+        raise ValueError(f"{cls.__name__} has no {', '.join(sorted(given.keys() - hints.keys()))}")
     try:
-        return kind(**{name: _read(hints[name], one, f"{path}.{name}") for name, one in given.items()})
+        return cls(**{name: _reader(hints[name])(one) for name, one in given.items()})
     except TypeError as error:
-        raise ValueError(f"{path}: {error}") from error
+        raise ValueError(f"{cls.__name__}: something is missing") from error
 
 
-def _key(kind: Any, text: str) -> Any:
-    return int(text) if getattr(kind, "__supertype__", kind) is int else text
+@cache
+def _hints(cls: type) -> dict[str, Any]:
+    return get_type_hints(cls)
 
 
-def _mapped(value: Any, path: str) -> Mapping[str, Any]:
-    if not isinstance(value, Mapping):
-        raise ValueError(f"{path}: {value!r} is no map")
-    return value
+def _key(kind: Any) -> Reader:
+    """Of a table: in a document every key is a text."""
+    reader = _reader(kind)
+    return (lambda text: reader(int(text))) if kind in (int, Vid) else reader
 
 
-def _listed(value: Any, path: str) -> list[Any]:
-    if not isinstance(value, list):
-        raise ValueError(f"{path}: {value!r} is no list")
-    return value
+def _list(data: object) -> list[Any]:
+    if not isinstance(data, list) or len(data) > ENTRIES_MAX:
+        raise ValueError("not a list, or too long")
+    return data
+
+
+def _table(data: object) -> dict[str, Any]:
+    if not isinstance(data, dict) or len(data) > ENTRIES_MAX:
+        raise ValueError("not a table, or too long")
+    return data
+
+
+def _text(data: object) -> str:
+    if not isinstance(data, str) or len(data) > TEXT_MAX:
+        raise ValueError("not a text, or too long")
+    return data
+
+
+def _count(data: object) -> int:
+    if isinstance(data, bool) or not isinstance(data, int) or not 0 <= data < INT_MAX:
+        raise ValueError("not a count")
+    return data
+
+
+def _int(data: object) -> int:
+    if isinstance(data, bool) or not isinstance(data, int) or abs(data) >= INT_MAX:
+        raise ValueError("not a number")
+    return data
+
+
+def _number(data: object) -> float:
+    if isinstance(data, bool) or not isinstance(data, int | float) or not abs(data) < 1e15:
+        raise ValueError("not a number")
+    return float(data)
+
+
+def _flag(data: object) -> bool:
+    if not isinstance(data, bool):
+        raise ValueError("neither true nor false")
+    return data
+
+
+def _vid(data: object) -> Vid:
+    if (found := _count(data)) > VID_MAX:
+        raise ValueError("not a VLAN id")
+    return Vid(found)
+
+
+_PLAIN: dict[Any, Reader] = {
+    str: _text,
+    int: _int,
+    float: _number,
+    bool: _flag,
+    IfName: lambda data: IfName(_text(data)),
+    Mac: lambda data: parse_mac(_text(data)),
+    Vid: _vid,
+    VidSet: lambda data: VidSet.parse(_text(data)),
+}

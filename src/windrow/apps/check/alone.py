@@ -1,0 +1,145 @@
+"""A check without an agent: this process sends, hears, and tells what it knows, until it has the time or the answer."""
+
+from __future__ import annotations
+
+import errno
+import secrets
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from windrow.apps.check.driver import Driver
+from windrow.apps.check.intent import Intent
+from windrow.apps.check.prober import Habits, Prober
+from windrow.apps.check.sweep import longest_s
+from windrow.apps.check.told import Told, is_faulty, rows
+from windrow.frames.probe import Run, Secret
+from windrow.model.cluster import Cluster
+from windrow.model.problems import WindrowError
+from windrow.netlink.errors import KernelError
+from windrow.netlink.lock import locked
+from windrow.store.checkkey import read_key
+from windrow.store.paths import Paths
+
+PAUSE_S = 4.0
+"""From the end of a sweep to the next: others have told by then what they heard of it."""
+LEAST_S = 15.0
+"""An agent that is asked for a sweep may have made one just now (`prober.CALL_PAUSE_S`)."""
+JUDGED_S = 1.5
+"""From the end of a sweep to the first and to the second look at what came of it: what a report did not have yet is in
+the next one (`prober.REPORT_PAUSE_S`)."""
+TICK_S = 0.2
+SLOWEST = 3
+"""So many times as long as usual it is waited for two sweeps, on a host that is busy."""
+SWEEPS = 2
+"""Of the first one the others know after it; in the second they are asked one by one, and with long frames."""
+
+
+class BusyError(WindrowError):
+    """Another process of this node probes."""
+
+
+def new_run() -> Run:
+    return Run(started=int(time.time() * 1000), nonce=secrets.randbits(64) or 1)
+
+
+def secret_of(paths: Paths, intent: Intent) -> Secret:
+    """With the key of this cluster, or without one. Raises StoreError."""
+    key = read_key(paths)
+    return Secret.of_key(key) if key is not None else Secret.derived(intent.cluster_networks)
+
+
+def usual_s(intent: Intent) -> float:
+    """How long it takes by itself: two sweeps, the second also of what the first found, and what the others tell."""
+    return max(LEAST_S, 2 * (longest_s(intent.networks) + PAUSE_S) + 2.0)
+
+
+@contextmanager
+def probing(paths: Paths, intent: Intent) -> Iterator[Driver]:
+    """Raises KernelError, StoreError."""
+    with only_one(paths):
+        yield from _probing(paths, intent)
+
+
+@contextmanager
+def only_one(paths: Paths) -> Iterator[None]:
+    """Two processes of one node would be taken for a node that starts again and again. Raises KernelError."""
+    try:
+        with locked(paths.check_lock, timeout_s=0):
+            yield
+    except KernelError as error:
+        if error.errno != errno.EAGAIN:
+            raise
+        raise BusyError(f"another process of this node probes: it holds {paths.check_lock}") from error
+
+
+def _probing(paths: Paths, intent: Intent) -> Iterator[Driver]:
+    habits = Habits(interval_s=longest_s(intent.networks) + PAUSE_S, calls=True)
+    driver = Driver(intent, secret_of(paths, intent), new_run(), habits)
+    try:
+        yield driver
+    finally:
+        driver.close()
+
+
+def told_by(prober: Prober, intent: Intent, *, now: float, clock: float) -> Told:
+    evidence = prober.evidence(now, clock)
+    return Told(
+        node=intent.node,
+        at=clock,
+        evidence=evidence,
+        wanted={network.name: network.vids for network in intent.networks},
+        authenticated=evidence.nodes[intent.node].authenticated,
+        sweeps=prober.sweeps,
+        under_way=prober.under_way,
+        answered=prober.answered,
+        frames=prober.frames,
+    )
+
+
+class Locator:
+    """After each sweep, once the others had time to tell: is something missing, and still so a moment later? Then the
+    next one is of all legs."""
+
+    def __init__(self, prober: Prober) -> None:
+        self._prober = prober
+        self._sweep = 0
+        self._at: float | None = None
+        self._doubts = False
+
+    def look(self, intent: Intent, cluster: Cluster, now: float, clock: float) -> Told | None:
+        """What is known, where there was something to judge."""
+        if self._prober.sweeps > self._sweep and not self._prober.under_way:
+            self._sweep, self._at, self._doubts = self._prober.sweeps, now + JUDGED_S, False
+        if self._at is None or now < self._at:
+            return None
+        told = told_by(self._prober, intent, now=now, clock=clock)
+        faulty = is_faulty(rows(told, cluster))
+        if faulty and not self._doubts:
+            self._at, self._doubts = now + JUDGED_S, True
+            return None
+        self._at = None
+        self._prober.locate(faulty, now)
+        return told
+
+
+def check(driver: Driver, intent: Intent, cluster: Cluster, seconds: float | None) -> Told:
+    """Probes for so many seconds; None: for as long as it needs, which is less where all is well early."""
+    begun = time.monotonic()
+    usual = seconds if seconds is not None else usual_s(intent)
+    end = begun + (usual if seconds is not None else SLOWEST * usual)
+    locator = Locator(driver.prober)
+    while (now := time.monotonic()) < end:
+        if now >= begun + usual and driver.prober.sweeps >= SWEEPS and not driver.prober.under_way:
+            break
+        driver.step(min(TICK_S, end - now))
+        told = locator.look(intent, cluster, time.monotonic(), time.time())
+        if told is not None and seconds is None and is_enough(told, cluster):
+            return told
+    return told_by(driver.prober, intent, now=time.monotonic(), clock=time.time())
+
+
+def is_enough(told: Told, cluster: Cluster) -> bool:
+    """Two sweeps of ours, an answer of everybody, and nothing to be found."""
+    states = {state for row in rows(told, cluster) for state in row.cells.values()}
+    return told.sweeps >= SWEEPS and told.answered and not any(s.bad or s.unknown for s in states)

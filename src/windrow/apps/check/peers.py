@@ -1,0 +1,225 @@
+"""The nodes whose probes come in: who is believed, what of them was heard, and what they told.
+
+Whoever is heard for the first time, or again after a start, must be of today: its clock says about what ours says, or
+it has heard our own nonce. From then on sequence numbers do, so no clock that jumps changes anything.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator
+
+from windrow.apps.check.tally import Arrival, Freshness, SweepTally, Window
+from windrow.frames.probe import Kind, Probe, Refusal, Run
+from windrow.frames.report import Assembly, unpack
+from windrow.model.evidence import Heard, Leg, NodeEvidence
+from windrow.model.lazy import dataclass
+from windrow.model.values import IfName
+
+PEERS_MAX = 256
+NICS_MAX = 64
+"""Of one node: what claims to be more is not believed."""
+ECHOES_MAX = 256
+CLOCKS_APART_S = 300
+"""The clocks of a cluster may differ by so much, and a node is believed at its first frame."""
+SETTLED_S = 3.0
+"""A sweep is done of which one to us alone has come, and then nothing for so long: its report, a broadcast, is lost."""
+FORGET_S = 60.0
+"""A node that does not say when it sweeps again is forgotten after so long."""
+SLACK_S, SLACK = 5.0, 1.1
+
+
+@dataclass(frozen=True, slots=True)
+class When:
+    """`now`: on the clock that never jumps; `clock`: Unix time."""
+
+    now: float
+    clock: float
+
+
+class Peer:
+    """One run of one node."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.current: SweepTally | None = None
+        self.done: SweepTally | None = None
+        self.alive = False
+        self.until = 0.0
+        """When nothing of it counts any more if nothing new comes."""
+        self.packed = b""
+        """Its last report, as it came: unpacked it would be many times as much."""
+        self.nics: set[IfName] = set()
+        self._windows: dict[IfName, Window] = {}
+        self._assembly = Assembly()
+        self._passed = -1
+
+    def note(self, probe: Probe, at: Arrival, when: When, since: float) -> tuple[Freshness, bool]:
+        """How fresh it is, and whether a new sweep began with it. `since`: when listening began."""
+        nic = at.nic
+        window = self._windows.get(nic)
+        if window is None:
+            window = self._windows[nic] = Window()
+        fresh = window.note(probe.sequence)
+        begun = False
+        if fresh is Freshness.OLD or probe.sweep < self._passed:
+            return Freshness.OLD, False
+        is_news = fresh is Freshness.NEW and probe.kind is not Kind.REPORT
+        if is_news and (self.current is None or probe.sweep > self.current.sweep):
+            self._settle()
+            whole = when.now - probe.into / 1000 >= since
+            self.current, begun = SweepTally(probe.sweep, when.now, whole=whole), True
+            self._passed = probe.sweep
+        if fresh is Freshness.NEW:
+            self._lives(probe, when.now)
+            self.nics.add(probe.sender.nic)
+        if self.current is not None and self.current.sweep == probe.sweep:
+            if probe.kind is not Kind.REPORT:
+                self.current.add(probe, at, copy=fresh is Freshness.COPY)
+                self.current.last, self.current.at = when.now, when.clock
+            elif fresh is Freshness.NEW:
+                self._settle()
+        return fresh, begun
+
+    def _lives(self, probe: Probe, now: float) -> None:
+        begun = self.current.begun if self.current is not None else now
+        again = begun + SLACK * probe.again + SLACK_S if probe.again else 0.0
+        self.alive = True
+        self.until = max(again, now + (SLACK_S if probe.again else FORGET_S))
+
+    def fall_silent(self) -> None:
+        """Its windows stay: what was recorded of it does not bring it back."""
+        self.alive = False
+        self.current = self.done = None
+        self.packed = b""
+        self._assembly = Assembly()
+
+    def _settle(self) -> None:
+        """The sweep is done: its report came, or the next has begun. One that just stopped says nothing of the VLANs
+        that were still to come, and one that had begun before we listened nothing of those that were past."""
+        if self.current is not None and self.current.whole:
+            self.done = self.current
+
+    def settle(self, now: float) -> None:
+        """Where broadcasts are filtered no report comes. Those to us alone are sent after all broadcasts."""
+        if self.current is not None and self.current.nearly_done and now >= self.current.last + SETTLED_S:
+            self._settle()
+
+    def told(self, probe: Probe) -> bool:
+        """Whether a report is whole with this part, and is one."""
+        if probe.chunk is None:
+            return False
+        self._assembly = self._assembly.plus(probe.chunk)
+        whole = self._assembly.whole
+        if whole is None or whole == self.packed:
+            return False
+        if unpack(whole, probe.sender.node) is None:
+            return False
+        self.packed = whole
+        return True
+
+
+class Peers:
+    """All of them, and this node itself: of its own frames it hears what comes back."""
+
+    def __init__(self, me: str, run: Run, *, since: float) -> None:
+        self._me, self._run = me, run
+        self.since = since
+        """From when on all NICs have been listened on: of a sweep that began before a part is missing."""
+        self._peers: OrderedDict[str, Peer] = OrderedDict()
+        self._retired: OrderedDict[tuple[str, Run], None] = OrderedDict()
+        self._echoes: OrderedDict[int, None] = OrderedDict()
+        self._itself = Peer(run)
+
+    def find(self, probe: Probe, when: When) -> Peer | Refusal:
+        """Whose it is, or why it is not believed."""
+        node = probe.sender.node
+        if node == self._me:
+            return self._itself if probe.run == self._run else Refusal.NAMESAKE
+        self._remember_nonce(probe.run.nonce)
+        peer = self._peers.get(node)
+        if peer is not None and peer.run == probe.run:
+            known = probe.sender.nic in peer.nics or len(peer.nics) < NICS_MAX
+            return peer if known else Refusal.TOO_MANY
+        if (node, probe.run) in self._retired:
+            return Refusal.REPLAYED
+        if not self._is_of_today(probe, peer, when):
+            return Refusal.STALE
+        return self._welcome(node, probe.run)
+
+    def _is_of_today(self, probe: Probe, peer: Peer | None, when: When) -> bool:
+        if probe.echo == self._run.nonce:
+            return True
+        newer = peer is None or when.now >= peer.until or probe.run.started > peer.run.started
+        return newer and abs(probe.time - when.clock) <= CLOCKS_APART_S
+
+    def _welcome(self, node: str, run: Run) -> Peer | Refusal:
+        if node not in self._peers and len(self._peers) >= PEERS_MAX:
+            dead = next((name for name, peer in self._peers.items() if not peer.alive), None)
+            if dead is None:
+                return Refusal.TOO_MANY
+            self._retire(dead, self._peers.pop(dead).run)
+        if (before := self._peers.pop(node, None)) is not None:
+            self._retire(node, before.run)
+        peer = self._peers[node] = Peer(run)
+        return peer
+
+    def _retire(self, node: str, run: Run) -> None:
+        self._retired[node, run] = None
+        while len(self._retired) > 4 * PEERS_MAX:
+            self._retired.popitem(last=False)
+
+    def _remember_nonce(self, nonce: int) -> None:
+        if nonce not in self._echoes:
+            self._echoes[nonce] = None
+            if len(self._echoes) > ECHOES_MAX:
+                self._echoes.popitem(last=False)
+
+    def echo(self) -> int:
+        """A nonce to say in the next frame: each of those heard in turn; 0 where there is none."""
+        if not self._echoes:
+            return 0
+        nonce = next(iter(self._echoes))
+        self._echoes.move_to_end(nonce)
+        return nonce
+
+    def note(self, peer: Peer, probe: Probe, nic: IfName, arrived: int, when: When) -> tuple[Freshness, bool]:
+        """`Peer.note` of what came in on a NIC of ours."""
+        return peer.note(probe, Arrival(self._me, nic, arrived), when, self.since)
+
+    # What is known --------------------------------------------------------------------------------
+
+    def settle(self, now: float) -> None:
+        for peer in self._peers.values():
+            if peer.alive and now >= peer.until:
+                peer.fall_silent()
+        for peer in (self._itself, *self._peers.values()):
+            peer.settle(now)
+
+    def names(self) -> tuple[str, ...]:
+        return tuple(sorted(node for node, peer in self._peers.items() if peer.alive))
+
+    def legs(self) -> Iterator[tuple[Leg, int]]:
+        """The legs of others that were heard in their last sweep, and in which VLANs, as a bitmap."""
+        for node, peer in self._peers.items():
+            heard = peer.done or peer.current
+            for nic in sorted(peer.nics) if heard is not None else ():
+                yield Leg(node, nic), heard.vids_from(nic) if heard is not None else 0
+
+    def heard(self) -> Iterator[Heard]:
+        for node, peer in ((self._me, self._itself), *self._peers.items()):
+            if peer.done is not None:
+                yield from peer.done.heard(node, self._me)
+
+    def shape(self) -> int:
+        """A number that differs where something else is heard."""
+        done = ((node, peer.done.shape) for node, peer in self._peers.items() if peer.done is not None)
+        return hash(frozenset(done))
+
+    def reports(self) -> Iterator[NodeEvidence]:
+        for node, peer in self._peers.items():
+            if peer.packed and (found := unpack(peer.packed, node)) is not None:
+                yield found
+
+    def reported(self) -> tuple[str, ...]:
+        return tuple(sorted(node for node, peer in self._peers.items() if peer.packed))

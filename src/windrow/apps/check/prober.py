@@ -1,0 +1,355 @@
+"""Probing as a machine of values: what is to be sent and when, what came in, and what is known from it.
+
+No socket, no clock and no thread: whoever drives it says what time it is (`now` never jumps, `clock` is Unix time) and
+carries the frames. So thirty-two nodes can be tried in one process, and a night in a second.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Callable, Iterable
+from dataclasses import field, replace
+
+from windrow.apps.check.intent import Intent, ProbedLeg, ProbedNetwork
+from windrow.apps.check.peers import Peers, When
+from windrow.apps.check.sweep import BROADCASTS, Plan, Shot, gap_s, report_shots, report_vids, sending_legs
+from windrow.apps.check.tally import Freshness
+from windrow.frames.probe import Foreign, Probe, Refusal, Run, Secret, decode, encode, ethernet, mac_of
+from windrow.frames.report import chunks, pack
+from windrow.model.evidence import Absent, Evidence, ForeignCluster, Kind, Leg, NicEvidence, NodeEvidence
+from windrow.model.lazy import dataclass
+from windrow.model.values import IfName, VidSet
+
+CALL_PAUSE_S = 10.0
+"""From one sweep to the next that somebody else asks for."""
+CALLED_S = 0.3
+"""So long after a call the answer begins: the caller's first frames have come to all by then."""
+REPORT_PAUSE_S = 1.0
+"""From one report to the next, if something else is heard."""
+LARGE_EVERY = 12
+"""Sweeps from one try of the longest frames to the next, while nothing changes."""
+DROPPED_S = 2.0
+"""A carrier that goes so soon after a frame may have gone because of it (port security)."""
+DROPS_MAX = 2
+FOREIGN_MAX = 64
+
+Emit = Callable[[IfName, bytes], str]
+"""Sends a frame from a NIC; the reason where it cannot, else an empty text."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Habits:
+    """`interval_s`: from the begin of a sweep to that of the next; None: only when somebody asks."""
+
+    interval_s: float | None = 300.0
+    calls: bool = False
+    """Whether this one asks the others to sweep, too."""
+
+
+@dataclass(slots=True)
+class _Sending:
+    """A leg's frames that wait, and when the next may go."""
+
+    queue: deque[Shot]
+    leg: ProbedLeg
+    at: float
+
+
+@dataclass(slots=True)
+class _Carrier:
+    up: bool
+    since: float | None = None
+    """Unix time."""
+    sent: float = float("-inf")
+    """When the last frame left."""
+    drops: int = 0
+    """How often it went right after that, sweep after sweep."""
+
+
+@dataclass(slots=True)
+class _Sweep:
+    number: int
+    begun: float
+    vids: dict[IfName, VidSet] = field(default_factory=dict)
+    call: bool = False
+
+
+class Prober:
+    """One node's probing. `want` says what; `due`, `send` and `received` carry it on; `evidence` is what is known."""
+
+    def __init__(self, intent: Intent, secret: Secret, run: Run, habits: Habits, *, now: float) -> None:
+        self._secret, self._run, self._habits = secret, run, habits
+        self._me = intent.node
+        self._peers = Peers(self._me, run, since=now)
+        self._carriers: dict[IfName, _Carrier] = {}
+        self._sending: dict[IfName, _Sending] = {}
+        self._ready: dict[IfName, float] = {}
+        """When a leg may send again."""
+        self._sweep = _Sweep(0, float("-inf"))
+        self._under_way = False
+        self._next = now if habits.interval_s is not None else None
+        self._locate = self._calls = False
+        self._sequence = self._report = 0
+        self._reported_at, self._reported_shape = float("-inf"), 0
+        self._probed: dict[IfName, VidSet] = {}
+        self._foreign: Counter[tuple[str, int]] = Counter()
+        self._rejected: Counter[str] = Counter()
+        self._failed: dict[IfName, str] = {}
+        self.sensed: NodeEvidence | None = None
+        """What the other senses of this node found (LLDP, DHCP, …), to be told with the rest."""
+        self.frames = 0
+        """Sent so far."""
+        self.news = 0
+        """Grows with whatever changes what is known: sweeps, reports, who is heard."""
+        self.want(intent, now)
+
+    @property
+    def sweeps(self) -> int:
+        """Those that are done."""
+        return self._sweep.number - (1 if self._under_way else 0)
+
+    @property
+    def under_way(self) -> bool:
+        return self._under_way
+
+    # What to probe --------------------------------------------------------------------------------
+
+    def want(self, intent: Intent, now: float) -> None:
+        """From the next sweep on; what was to be sent from NICs that are no more, or into VLANs, is not."""
+        self._intent = intent
+        vids = {leg.nic: network.vids for network in intent.networks for leg in network.legs}
+        for nic in [nic for nic in self._sending if nic not in vids]:
+            del self._sending[nic]
+        for nic, sending in self._sending.items():
+            sending.queue = deque(shot for shot in sending.queue if shot.vid in vids[nic])
+        for nic, leg in ((leg.nic, leg) for network in intent.networks for leg in network.legs):
+            if nic not in self._carriers:
+                self._carriers[nic] = _Carrier(leg.carrier)
+                self._peers.since = now
+
+    def sweep_now(self, now: float) -> None:
+        """Somebody wants to know: the others are asked to sweep, too."""
+        self._calls = True
+        if not self._under_way:
+            self._next = now
+
+    def carrier(self, nic: IfName, up: bool, now: float, clock: float) -> None:
+        """As it is at this moment."""
+        known = self._carriers.setdefault(nic, _Carrier(up))
+        if known.up == up:
+            return
+        known.up, known.since = up, clock if up else None
+        if up:
+            self._peers.since = now
+        if not up:
+            self._sending.pop(nic, None)
+            known.drops += now - known.sent <= DROPPED_S
+
+    def _able(self, network: ProbedNetwork) -> ProbedNetwork:
+        """With the legs as they are now."""
+        legs = (replace(leg, sends=self._sends(leg)) for leg in network.legs)
+        return replace(network, legs=tuple(legs))
+
+    def _sends(self, leg: ProbedLeg) -> bool:
+        known = self._carriers[leg.nic]
+        came_up = known.up and not leg.carrier
+        return (leg.sends or came_up) and known.up and known.drops < DROPS_MAX
+
+    # Sending --------------------------------------------------------------------------------------
+
+    def due(self) -> float | None:
+        """When there is something to do, on the clock that never jumps; None: not before somebody asks."""
+        times = [sending.at for sending in self._sending.values() if sending.queue]
+        if self._under_way and not times:
+            return float("-inf")
+        if self._next is not None and not self._under_way:
+            times.append(self._next)
+        return min(times, default=None)
+
+    def send(self, now: float, clock: float, emit: Emit) -> None:
+        """What is due."""
+        if self._next is not None and now >= self._next and not self._under_way:
+            self._begin(now)
+        for nic, sending in list(self._sending.items()):
+            while sending.queue and sending.at <= now and nic in self._sending:
+                shot = sending.queue.popleft()
+                payload = self._payload(nic, shot, now, clock)
+                source = mac_of(self._secret, Leg(self._me, nic))
+                problem = emit(nic, ethernet(payload, to=shot.to, source=source, vid=shot.vid))
+                self._note_sent(nic, shot, problem, now)
+                self._ready[nic] = sending.at = max(now, sending.at) + gap_s(sending.leg, len(payload))
+        self._sending = {nic: sending for nic, sending in self._sending.items() if sending.queue}
+        if self._under_way and not self._sending:
+            self._end(now, clock)
+
+    def _begin(self, now: float) -> None:
+        interval = self._habits.interval_s
+        self._next = now + interval if interval is not None else None
+        self._sweep = _Sweep(self._sweep.number + 1, now, call=self._habits.calls or self._calls)
+        self._calls = False
+        self._under_way = True
+        self.news += 1
+        heard = tuple(self._peers.legs())
+        number, every = self._sweep.number, self._locate
+        large = every or self._sweep.call or number % LARGE_EVERY == 2
+        plan = Plan(self._me, self._secret, number, heard, every=every, large=large)
+        queues = plan.shots(map(self._able, self._intent.networks))
+        self._sending = {nic: self._to_be_sent(plan.legs[nic], queue, now) for nic, queue in queues.items()}
+
+    def _end(self, now: float, clock: float) -> None:
+        self._under_way = False
+        self._probed = self._sweep.vids
+        for nic in self._probed:
+            if self._carriers[nic].up and self._carriers[nic].drops < DROPS_MAX:
+                self._carriers[nic].drops = 0
+        self.report(now, clock)
+
+    def report(self, now: float, clock: float) -> None:
+        """Tell the others what is known here; not in the middle of a sweep, of which it would say that it is done."""
+        if self._under_way:
+            return
+        self._report += 1
+        self.news += 1
+        self._reported_at, self._reported_shape = now, self._shape(now)
+        parts = chunks(self._report, pack(self.node_evidence(now, clock)))
+        heard = tuple(self._peers.legs())
+        for network in map(self._able, self._intent.networks):
+            for leg in sending_legs(network, self._sweep.number, every=self._locate) if network.vids else ():
+                shots = report_shots(parts, report_vids(network, self._sweep.number, heard))
+                self._sending[leg.nic] = self._to_be_sent(leg, deque(shots), now)
+
+    def _to_be_sent(self, leg: ProbedLeg, shots: deque[Shot], now: float) -> _Sending:
+        return _Sending(shots, leg, max(now, self._ready.get(leg.nic, now)))
+
+    def _shape(self, now: float) -> int:
+        self._peers.settle(now)
+        return self._peers.shape()
+
+    def look(self, now: float, clock: float) -> None:
+        """To be called from time to time: whoever is heard anew, or no more, is told to the others at once."""
+        waits = self._under_way or self._sending or now - self._reported_at < REPORT_PAUSE_S
+        if self._sweep.number and not waits and self._shape(now) != self._reported_shape:
+            self.report(now, clock)
+
+    def _payload(self, nic: IfName, shot: Shot, now: float, clock: float) -> bytes:
+        self._sequence += 1
+        probe = Probe(
+            kind=shot.kind,
+            sender=Leg(self._me, nic),
+            vid=shot.vid,
+            run=self._run,
+            sweep=self._sweep.number,
+            sequence=self._sequence,
+            time=int(clock),
+            into=max(0, int((now - self._sweep.begun) * 1000)),
+            echo=self._peers.echo(),
+            broadcasts=BROADCASTS,
+            aim=shot.aim,
+            largest=shot.largest,
+            again=min(int(self._habits.interval_s or 0) + (1 if self._habits.interval_s else 0), 0xFFFF),
+            call=self._sweep.call and self._under_way,
+            chunk=shot.chunk,
+            size=shot.size,
+        )
+        return encode(probe, self._secret)
+
+    def _note_sent(self, nic: IfName, shot: Shot, problem: str, now: float) -> None:
+        if problem:
+            if self._carriers[nic].up:
+                self._failed[nic] = problem
+            self._sending.pop(nic, None)
+            return
+        self._failed.pop(nic, None)
+        self.frames += 1
+        self._carriers[nic].sent = now
+        if self._under_way:
+            self._sweep.vids[nic] = self._sweep.vids.get(nic, VidSet()) | VidSet.of([shot.vid])
+
+    # Hearing --------------------------------------------------------------------------------------
+
+    def received(self, nic: IfName, arrived: int, payload: bytes, *, now: float, clock: float) -> None:
+        """What came in on a NIC with our EtherType, behind it. `arrived`: its tag; 0: none."""
+        probe, when = decode(payload, self._secret), When(now, clock)
+        if isinstance(probe, Foreign):
+            self._count_foreign(probe, arrived)
+            return
+        found = self._peers.find(probe, when) if isinstance(probe, Probe) else probe
+        if isinstance(found, Refusal):
+            self._rejected[found.value] += 1
+            return
+        assert isinstance(probe, Probe)
+        fresh, begun = self._peers.note(found, probe, nic, arrived, when)
+        if fresh is Freshness.OLD:
+            self._rejected[Refusal.REPLAYED.value] += 1
+        if fresh is not Freshness.NEW or probe.sender.node == self._me:
+            return
+        self.news += found.told(probe)
+        if begun and probe.call and not self._under_way:
+            soon = max(now + CALLED_S, self._sweep.begun + CALL_PAUSE_S)
+            self._next = soon if self._next is None else min(soon, self._next)
+
+    def _count_foreign(self, foreign: Foreign, vid: int) -> None:
+        key = foreign.cluster, vid
+        if key in self._foreign or len(self._foreign) < FOREIGN_MAX:
+            self._foreign[key] += 1
+
+    # What is known --------------------------------------------------------------------------------
+
+    def locate(self, faulty: bool, now: float) -> None:
+        """Whether something is missing. If so, and nobody has looked for the place yet, the next sweep is of all legs,
+        and soon."""
+        if faulty and not self._locate and not self._under_way:
+            self._next = now + REPORT_PAUSE_S
+        self._locate = faulty
+
+    @property
+    def locating(self) -> bool:
+        return self._locate
+
+    def node_evidence(self, now: float, clock: float) -> NodeEvidence:
+        """Of this node alone."""
+        self._peers.settle(now)
+        base = self.sensed or NodeEvidence(node=self._me, at=clock)
+        foreign = (ForeignCluster(cluster=c, vid=vid, frames=n) for (c, vid), n in sorted(self._foreign.items()))
+        return replace(
+            base,
+            node=self._me,
+            at=clock,
+            nics={nic: self._nic(found) for nic, found in {**self._intent.nics, **base.nics}.items()},
+            heard=tuple(self._peers.heard()),
+            probed=dict(self._probed),
+            foreign=tuple(foreign),
+            rejected=dict(self._rejected),
+            authenticated=self._secret.authentic,
+            sweep=self.sweeps,
+            absent=(*base.absent, *self._intent.absent, *self._lacks()),
+        )
+
+    def _nic(self, found: NicEvidence) -> NicEvidence:
+        carrier = self._carriers.get(found.name)
+        if carrier is None:
+            return found
+        return replace(found, carrier=carrier.up, carrier_since=carrier.since or found.carrier_since)
+
+    def _lacks(self) -> Iterable[Absent]:
+        for nic, carrier in self._carriers.items():
+            if carrier.drops >= DROPS_MAX:
+                reason = (
+                    "its carrier went right after it was probed, twice: no more is sent from it until a new start. "
+                    "Does the switch shut the port on a second MAC address (port security)?"
+                )
+                yield Absent(kind=Kind.PROBE, nic=nic, reason=reason)
+        for nic, reason in self._failed.items():
+            yield Absent(kind=Kind.PROBE, nic=nic, reason=f"a probe could not be sent: {reason}")
+
+    def evidence(self, now: float, clock: float) -> Evidence:
+        """Of this node and of all that told."""
+        own = self.node_evidence(now, clock)
+        nodes = {own.node: own, **{told.node: told for told in self._peers.reports()}}
+        silent = self._intent.nodes - nodes.keys() - set(self._peers.names())
+        return Evidence(nodes=dict(sorted(nodes.items())), silent=frozenset(silent))
+
+    @property
+    def answered(self) -> bool:
+        """Whether all that are expected have told what they know."""
+        return self._intent.nodes - {self._me} <= set(self._peers.reported())

@@ -1,0 +1,117 @@
+"""What is known after a sweep, as a value: for the screen, for JSON, and for whoever asks the agent."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import field
+from typing import Any, cast
+
+from windrow.model.cluster import Cluster
+from windrow.model.evidence import Evidence, NodeEvidence
+from windrow.model.lazy import dataclass
+from windrow.model.values import VidSet
+from windrow.model.wire.evidence import evidence_document, read_evidence
+from windrow.render.vlanmatrix import Row, Wanted, matrix
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """`wanted`: cluster network -> the VLANs that this node probes there."""
+
+    node: str
+    at: float
+    """Unix time."""
+    evidence: Evidence
+    wanted: Mapping[str, VidSet] = field(default_factory=dict)
+    authenticated: bool = False
+    sweeps: int = 0
+    """Those of this node that are done."""
+    under_way: bool = False
+    answered: bool = False
+    """Whether all nodes that are expected have told what they know."""
+    frames: int = 0
+    """Sent so far."""
+
+
+def document(told: Told) -> dict[str, Any]:
+    return {
+        "node": told.node,
+        "at": told.at,
+        "wanted": {name: str(vids) for name, vids in told.wanted.items()},
+        "authenticated": told.authenticated,
+        "sweeps": told.sweeps,
+        "underWay": told.under_way,
+        "answered": told.answered,
+        "frames": told.frames,
+        "evidence": evidence_document(told.evidence),
+    }
+
+
+def read(document: Mapping[str, Any]) -> Told:
+    """The inverse. Raises ValueError."""
+    try:
+        return Told(
+            node=str(document["node"]),
+            at=float(document["at"]),
+            evidence=read_evidence(document["evidence"]),
+            wanted={str(name): VidSet.parse(vids) for name, vids in document["wanted"].items()},
+            authenticated=bool(document["authenticated"]),
+            sweeps=int(document["sweeps"]),
+            under_way=bool(document["underWay"]),
+            answered=bool(document["answered"]),
+            frames=int(document["frames"]),
+        )
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"not what an agent tells: {error}") from error
+
+
+def wanted_by_all(told: Told, cluster: Cluster) -> Wanted:
+    """What each node is meant to reach: of this one by its manifests, of the others what they probe; where they do not,
+    what the networks of the cluster have."""
+    found: dict[str, Mapping[str, VidSet]] = {}
+    for name, node in told.evidence.nodes.items():
+        found[name] = told.wanted if name == told.node else _of(node, cluster)
+    own = told.evidence.nodes.get(told.node)
+    heard = {one.sender.node for one in own.heard} if own is not None else set()
+    for name in (told.evidence.silent | heard) - found.keys():
+        found[name] = {network: vids for network, vids in told.wanted.items() if vids}
+    return found
+
+
+def _of(node: NodeEvidence, cluster: Cluster) -> dict[str, VidSet]:
+    found: dict[str, VidSet] = {}
+    for nic, one in node.nics.items():
+        if one.cluster_network:
+            before = found.get(one.cluster_network, VidSet())
+            found[one.cluster_network] = before | node.probed.get(nic, VidSet())
+    return {network: vids or cluster.nad_vids(network) for network, vids in found.items()}
+
+
+def rows(told: Told, cluster: Cluster) -> tuple[Row, ...]:
+    return matrix(told.evidence, wanted_by_all(told, cluster))
+
+
+def is_faulty(rows: Sequence[Row]) -> bool:
+    return any(state.bad for row in rows for state in row.cells.values())
+
+
+Diagnose = Callable[[Cluster, Evidence], tuple[Any, ...]]
+
+
+def findings(cluster: Cluster, evidence: Evidence) -> tuple[Any, ...] | None:
+    """What `diagnose` makes of it: the one place where it is asked. None: this Windrow has none yet, and the table is
+    all there is."""
+    found = getattr(importlib.import_module("windrow.diagnose"), "diagnose", None)
+    return cast(Diagnose, found)(cluster, evidence) if found is not None else None
+
+
+HEALTHY, FINDINGS, UNKNOWN = 0, 1, 3
+
+
+def exit_code(rows: Sequence[Row], found: tuple[Any, ...] | None) -> int:
+    """0 where all is well, 1 where something is found, 3 where it cannot be known."""
+    states = {state for row in rows for state in row.cells.values()}
+    if found or (found is None and any(state.bad for state in states)):
+        return FINDINGS
+    return UNKNOWN if not states or any(state.unknown for state in states) else HEALTHY

@@ -1,0 +1,167 @@
+"""`windrow check` as a command: the key, the agent's answers, and what it says where it cannot."""
+
+from __future__ import annotations
+
+import json
+import socket
+import stat
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from windrow.apps.check.ask import AskError, ask
+from windrow.apps.check.settings import parse_skipped
+from windrow.apps.check.told import Told, document, read
+from windrow.apps.cli.main import cli
+from windrow.model.evidence import Evidence, NodeEvidence
+from windrow.model.values import VidSet
+from windrow.store.checkkey import read_key
+from windrow.store.errors import StoreError
+from windrow.store.paths import Paths
+
+
+def windrow(root: Path, *words: str) -> Result:
+    return CliRunner().invoke(cli, ["--root", str(root), *words])
+
+
+# The key ------------------------------------------------------------------------------------------
+
+
+def test_a_new_key(tmp_path: Path) -> None:
+    paths = Paths(tmp_path)
+    assert read_key(paths) is None
+    done = windrow(tmp_path, "check", "--new-key")
+    assert done.exit_code == 0, done.output
+    assert "copy it to every node" in done.output
+    assert stat.S_IMODE(paths.check_key.stat().st_mode) == 0o600
+    key = read_key(paths)
+    assert key is not None
+    assert len(key) == 32
+
+
+def test_a_key_that_is_there_stays(tmp_path: Path) -> None:
+    windrow(tmp_path, "check", "--new-key")
+    key = read_key(Paths(tmp_path))
+    done = windrow(tmp_path, "check", "--new-key")
+    assert done.exit_code == 1
+    assert "there is a key already" in done.output
+    assert read_key(Paths(tmp_path)) == key
+
+
+@pytest.mark.parametrize("text", ["", "short", "z" * 64, "a" * 63, "ä" * 64])
+def test_what_is_no_key(tmp_path: Path, text: str) -> None:
+    path = Paths(tmp_path).check_key
+    path.parent.mkdir(parents=True)
+    path.write_text(text)
+    with pytest.raises(StoreError, match="this is no key"):
+        read_key(Paths(tmp_path))
+
+
+# Asking the agent ---------------------------------------------------------------------------------
+
+TOLD = Told(
+    node="a",
+    at=5.0,
+    evidence=Evidence(nodes={"a": NodeEvidence(node="a", at=5.0)}, silent=frozenset({"b"})),
+    wanted={"oob": VidSet.parse("10,20-29")},
+    sweeps=3,
+    frames=99,
+)
+
+
+def test_what_is_told_both_ways() -> None:
+    assert read(json.loads(json.dumps(document(TOLD)))) == TOLD
+
+
+@pytest.mark.parametrize("text", ["{}", '{"node": "a", "evidence": {}}', '{"wanted": []}'])
+def test_what_no_agent_tells(text: str) -> None:
+    with pytest.raises(ValueError, match=r"evidence|agent"):
+        read(json.loads(text))
+
+
+class Answering:
+    """A socket that gives one answer, and keeps what it was asked."""
+
+    def __init__(self, path: Path, answer: bytes) -> None:
+        self._listening = socket.socket(socket.AF_UNIX)
+        self._listening.bind(str(path))
+        self._listening.listen()
+        self._answer, self.asked = answer, b""
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def _run(self) -> None:
+        one, _ = self._listening.accept()
+        self.asked = one.recv(4096)
+        one.sendall(self._answer)
+        one.close()
+
+    def close(self) -> None:
+        self._thread.join()
+        self._listening.close()
+
+
+@pytest.fixture
+def answer(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Answering]:
+    one = Answering(tmp_path / "agent.sock", request.param)
+    yield one
+    one.close()
+
+
+def said(status: int, body: str) -> bytes:
+    return f"HTTP/1.1 {status} X\r\nContent-Type: application/json\r\n\r\n{body}".encode()
+
+
+@pytest.mark.parametrize("answer", [said(200, json.dumps(document(TOLD)))], indirect=True)
+def test_an_agent_that_probes(tmp_path: Path, answer: Answering) -> None:
+    assert ask(tmp_path / "agent.sock", now=True) == TOLD
+    assert answer.asked.startswith(b"GET /check?now HTTP/1.1\r\n")
+
+
+@pytest.mark.parametrize("answer", [said(404, "there is: /metrics\n")], indirect=True)
+def test_an_agent_that_does_not(tmp_path: Path, answer: Answering) -> None:
+    assert ask(tmp_path / "agent.sock") is None
+
+
+def test_no_agent(tmp_path: Path) -> None:
+    assert ask(tmp_path / "agent.sock") is None
+
+
+@pytest.mark.parametrize(
+    "answer", [said(503, '{"error": "nothing was probed yet"}'), said(200, "{}"), said(200, "no"), b""], indirect=True
+)
+def test_an_answer_that_is_no_use(tmp_path: Path, answer: Answering) -> None:
+    with pytest.raises(AskError):
+        ask(tmp_path / "agent.sock")
+
+
+# Settings -----------------------------------------------------------------------------------------
+
+
+def test_vlans_that_are_skipped() -> None:
+    found = parse_skipped(["100-110,200", "oob:5", "oob:7", "0"])
+    assert found == {"": VidSet.parse("0,100-110,200"), "oob": VidSet.parse("5,7")}
+
+
+@pytest.mark.parametrize("word", ["", "x", ":5", "oob:", "oob:9999", "5-1"])
+def test_vlans_that_are_none(word: str) -> None:
+    with pytest.raises(ValueError, match=r"VLAN|set of|int"):
+        parse_skipped([word])
+
+
+@pytest.mark.parametrize(
+    "words", [("--vlan", "x"), ("--for", "0s"), ("--skip-vlans", "x"), ("-w", "-o", "json"), ("-o", "yaml")]
+)
+def test_wrong_usage(tmp_path: Path, words: tuple[str, ...]) -> None:
+    done = windrow(tmp_path, "check", *words)
+    assert done.exit_code == 2, done.output
+
+
+def test_a_unit_with_probes(tmp_path: Path) -> None:
+    done = windrow(tmp_path, "agent", "install", "--check", "5m", "--skip-vlans", "oob:5-7")
+    assert done.exit_code == 0, done.output
+    unit = (tmp_path / "etc/systemd/system/windrow-agent.service").read_text()
+    assert "agent --check 300s --skip-vlans oob:5-7\n" in unit
