@@ -5,10 +5,11 @@ from __future__ import annotations
 import socket
 import struct
 
+from windrow.frames.ethernet import checksum
 from windrow.lab import probe
 from windrow.lab.checks import bond_faults, bond_words
 from windrow.lab.dhcp import _options
-from windrow.lab.probe import Direction, checksum
+from windrow.lab.probe import Direction
 from windrow.lab.scenario import End
 from windrow.lab.world import mac_of
 from windrow.model.bonding import BondMode

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -55,6 +56,81 @@ def host(
 
 
 DOWN = {"carrier": False, "slave_mii_up": False, "slave_active": False}
+
+
+SILENT = {"carrier": True, "slave_mii_up": False, "slave_active": False}
+
+
+def monitored(seen: Observed, **options: Any) -> Observed:
+    """The bond with these options of its monitor."""
+    bond = seen.state.links[IfName("oob-bo")]
+    assert isinstance(bond.spec, Bond)
+    links = {**seen.state.links, bond.name: replace(bond, spec=replace(bond.spec, **options))}
+    return replace(seen, state=replace(seen.state, links=links))
+
+
+ONE: dict[str, Any] = {"arp_interval": 100, "arp_ip_target": ("10.0.0.1",)}
+TWO: dict[str, Any] = {**ONE, "ns_ip6_target": ("fd00::1",)}
+ELSEWHERE = "the VLAN of the ARP target, and whether it answers others"
+
+
+@pytest.mark.parametrize(
+    ("slaves", "options", "reason", "message", "hint"),
+    [
+        (
+            {"eth1": nic(3, **SILENT), "eth2": nic(4)},
+            ONE,
+            "OneLeg",
+            "oob-bo: eth1 has carrier, but the ARP target 10.0.0.1 does not answer on it;"
+            " eth2 alone carries the traffic",
+            f"see whether the switch port of eth1 carries {ELSEWHERE}",
+        ),
+        (
+            {"eth1": nic(3, **SILENT), "eth2": nic(4, **DOWN), "eth3": nic(5)},
+            TWO,
+            "OneLeg",
+            "oob-bo: eth2 without carrier; eth1 has carrier, but the ARP targets 10.0.0.1, fd00::1 do not answer on it;"
+            " eth3 alone carries the traffic",
+            f"look at the cable and the switch port of eth2; see whether the switch port of eth1 carries {ELSEWHERE}",
+        ),
+        (
+            {"eth1": nic(3, **SILENT), "eth2": nic(4, **SILENT)},
+            ONE,
+            "CutOff",
+            "oob-bo: eth1, eth2 have carrier, but the ARP target 10.0.0.1 does not answer on them: the network is"
+            " cut off from outside",
+            f"see whether the switch ports of eth1, eth2 carry {ELSEWHERE}",
+        ),
+        (
+            {"eth1": nic(3, **DOWN), "eth2": nic(4, **DOWN)},
+            ONE,
+            "CutOff",
+            "oob-bo has no NIC with carrier: the network is cut off from outside",
+            "look at the cables and the switch ports",
+        ),
+        (
+            {"eth1": nic(3, **SILENT), "eth2": nic(4)},
+            {"miimon": 100, "updelay": 5000},
+            "OneLeg",
+            "oob-bo: eth1 has carrier, and is used when it has lasted 5000 ms; eth2 alone carries the traffic",
+            "wait for upDelay",
+        ),
+        (
+            {"eth1": nic(3, **SILENT), "eth2": nic(4)},
+            {"miimon": 100},
+            "OneLeg",
+            "oob-bo: eth1 has carrier, but the bond takes it for down; eth2 alone carries the traffic",
+            "see: cat /proc/net/bonding/oob-bo",
+        ),
+    ],
+)
+def test_a_nic_that_has_carrier_is_never_told_as_a_cable_that_is_out(
+    slaves: Mapping[str, Runtime], options: Mapping[str, Any], reason: str, message: str, hint: str
+) -> None:
+    (bond,) = bondfaults.bonds(monitored(host(slaves), **options))
+    (fault,) = bondfaults.faults(bond)
+    assert (fault.reason, fault.message, fault.hint) == (reason, message, hint)
+    assert {str(s.name): s.carrier for s in bond.slaves} == {n: run.carrier for n, run in slaves.items()}
 
 
 @pytest.mark.parametrize(

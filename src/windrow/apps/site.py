@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import field
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from windrow.apps.engine import Kernel
 from windrow.model.checkpoint import Checkpoint
 from windrow.model.lazy import dataclass
 from windrow.model.neighbours import NOBODY, Peer, Surroundings
+from windrow.model.problems import WindrowError
 from windrow.model.processes import Process
 from windrow.model.values import Cidr, IfName
 from windrow.store.paths import Paths
@@ -24,6 +26,11 @@ Ask = Callable[[Sequence["Target"], float, "Answers | None"], "Answers"]
 Watch = Callable[["Site", Checkpoint], Process]
 """Starts the watchdog of a checkpoint, which need not be on disk yet, and returns when it is at work. Raises
 WindrowError."""
+
+Announcing = Callable[[Kernel, Callable[[str], None], float | None], AbstractContextManager[None]]
+"""While it is entered, who gets another way or MAC address is announced to switches and neighbours (`apps.herald`);
+what could not be is told in words. At its end, how long to wait for the last announcements; None: they come without
+us."""
 
 
 def real_kernel() -> Kernel:
@@ -65,6 +72,27 @@ def real_filters(nics: Collection[str]) -> Reading:
     return firewall_rules_naming(nics)
 
 
+@contextmanager
+def real_announcing(kernel: Kernel, troubled: Callable[[str], None], wait_s: float | None = None) -> Iterator[None]:
+    from windrow.netlink.kernel import Kernel as Rtnetlink
+
+    if not isinstance(kernel, Rtnetlink):
+        yield
+        return
+    from windrow.apps.herald import Herald
+
+    try:
+        herald = Herald(kernel.netns, troubled=troubled)
+    except (WindrowError, OSError) as error:
+        troubled(f"what gets a new way will not be announced to switches and neighbours: {error}")
+        yield
+        return
+    try:
+        yield
+    finally:
+        herald.finish(wait_s=wait_s)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Site:
     """`clock`: Unix time; `mono`: seconds of a clock that never jumps. `open_kernel`: for whoever has to have a kernel
@@ -85,6 +113,7 @@ class Site:
     """The links by which the kernel would send to these peers."""
     surroundings: Callable[[Kernel], Surroundings] = field(default=real_surroundings)
     """Who can be asked whether this host is still reached."""
+    announcing: Announcing = field(default=real_announcing)
     pause: Callable[[float], None] = field(default=time.sleep)
     """What is done between two questions, for so many seconds or less."""
     clock: Callable[[], float] = field(default=time.time)

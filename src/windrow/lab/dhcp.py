@@ -8,7 +8,8 @@ import struct
 import time
 from collections.abc import Iterator
 
-from windrow.lab.probe import Station, checksum
+from windrow.frames.ethernet import checksum
+from windrow.lab.probe import Station
 from windrow.model.values import Cidr
 
 DISCOVER, OFFER, REQUEST, ACK = 1, 2, 3, 5

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field
 
+from windrow.frames.ethernet import checksum
 from windrow.model.lazy import dataclass
 
 ETH_P_ALL, ETH_P_PROBE = 0x0003, 0x88B5
@@ -83,13 +84,6 @@ def _echo_request(ident: int, sequence: int) -> bytes:
 def _is_reply(packet: bytes, ident: int) -> bool:
     start = (packet[0] & 0xF) * 4
     return packet[start] == 0 and packet[start + 4 : start + 6] == struct.pack("!H", 0x5700 | ident & 0xFF)
-
-
-def checksum(data: bytes) -> int:
-    """The internet checksum (RFC 1071) of an even number of bytes."""
-    total: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
-    total = (total >> 16) + (total & 0xFFFF)
-    return ~(total + (total >> 16)) & 0xFFFF
 
 
 # Who hears whom -----------------------------------------------------------------------------------

@@ -33,6 +33,9 @@ ROUTE_HEADER = Struct("=BBBBBBBBI")
 NEXTHOP_HEADER = Struct("=HBBi")
 """struct rtnexthop: length, flags, hops, ifindex."""
 
+NEIGHBOUR_HEADER = Struct("=B3xiHBB")
+"""struct ndmsg: family, ifindex, state, flags, type."""
+
 
 @dataclass(frozen=True, slots=True)
 class Format:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import _socket as socket  # quicker to load than `socket`, see `sock`
 import errno
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from enum import IntEnum
 from types import TracebackType
 from typing import Any
@@ -99,10 +99,10 @@ class Events:
         self._known: dict[tuple[int, int], Any] = {}
         """(family, ifindex) -> what was last said of it."""
         if netns is None:
-            self._socket = _open()
+            self._socket = listen()
         else:
             with namespaces.opened(netns) as fd:
-                self._socket = namespaces.opened_in(fd, _open)
+                self._socket = namespaces.opened_in(fd, listen)
 
     def __enter__(self) -> Events:
         return self
@@ -208,7 +208,8 @@ def _settled(arphrd: int, flags: int, attrs: dict[str, Any]) -> Any:
     return arphrd, flags & _FLAGS, attrs, kind, data, slave_kind, slave
 
 
-def _open() -> socket.socket:
+def listen(groups: Iterable[Group] = tuple(Group)) -> socket.socket:
+    """A socket of the calling thread's namespace that hears these groups. Never blocks. Raises KernelError."""
     kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
     sock = socket.socket(socket.AF_NETLINK, kind, socket.NETLINK_ROUTE)
     try:
@@ -217,7 +218,7 @@ def _open() -> socket.socket:
         except OSError:  # beyond net.core.rmem_max only with CAP_NET_ADMIN
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)
         sock.bind((0, 0))
-        for group in Group:
+        for group in groups:
             sock.setsockopt(_SOL_NETLINK, _ADD_MEMBERSHIP, group)
     except OSError as error:
         sock.close()

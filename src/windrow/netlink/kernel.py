@@ -60,6 +60,11 @@ class Kernel:
         self.rtnl.close()
         self._close_fd()
 
+    @property
+    def netns(self) -> int | None:
+        """Its namespace, an fd that is open as long as this is; None: the calling thread's."""
+        return self._fd
+
     def observe(self, sysctls: Iterable[str] = SYSCTLS) -> Observed:
         """Everything there is now; of `sysctls` those that exist. Raises KernelError."""
         values = namespaces.opened_in(self._fd, lambda: _read_sysctls(sysctls))

@@ -166,7 +166,7 @@ class LinkMemory:
             said = data[start:end]
             index = _LINK_HEADER(said)[2]
             known = before.get(index)
-            self._vlans[index] = known if known is not None and known[0] == said else (said, _vlans(said))
+            self._vlans[index] = known if known is not None and known[0] == said else (said, vlans_of(said))
         return {index: vlans for index, (_, vlans) in self._vlans.items() if vlans is not None}
 
     def meant(
@@ -427,7 +427,7 @@ def dump_vlans(rtnl: Rtnl, memory: LinkMemory | None = None) -> dict[int, PortVl
     return (memory or LinkMemory()).vlans(rtnl.dump(Message(RTM_GETLINK, _BRIDGE_BODY, doing="list the VLANs")))
 
 
-def _vlans(said: bytes) -> PortVlans | None:
+def vlans_of(said: bytes) -> PortVlans | None:
     """A NIC's own switch answers too (`ndo_dflt_bridge_getlink`), and says SELF."""
     spec = codec.BRIDGE_LINK.decode(said, codec.LINK_HEADER.size).get("spec")
     return port_vlans(spec.get("vlans", ())) if spec and not spec.get("flags", 0) & BRIDGE_FLAGS_SELF else None

@@ -17,14 +17,11 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from enum import StrEnum
 
+from windrow.frames import arp
+from windrow.frames.ethernet import ARP, BROADCAST, checksum
 from windrow.model.lazy import dataclass
 
-_ETH_P_ARP = 0x0806
-_ARP = struct.Struct("!HHBBH6s4s6s4s")
-_REQUEST, _REPLY = 1, 2
 _ECHO, _ECHO_REPLY, _ECHO_6, _ECHO_REPLY_6 = 8, 0, 128, 129
-_BROADCAST = b"\xff" * 6
-_NOBODY = bytes(4)
 _AGAIN_S = 0.25
 
 
@@ -152,12 +149,12 @@ class _ArpRequest(_Inquiry):
     def __init__(self, target: Target) -> None:
         super().__init__(target, Way.ARP, self._opened)
         self._asked = socket.inet_aton(target.address)
-        self._mac = _BROADCAST
+        self._mac = BROADCAST
 
     def _opened(self) -> socket.socket:
-        found = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK, socket.htons(_ETH_P_ARP))
+        found = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK, socket.htons(ARP))
         try:
-            found.bind((self.target.dev, _ETH_P_ARP))
+            found.bind((self.target.dev, ARP))
         except OSError:
             found.close()
             raise
@@ -167,20 +164,18 @@ class _ArpRequest(_Inquiry):
         """The kernel asks, too, and hears replies: his to the request to him alone is known by our address in it, which
         is none, as in a probe of RFC 5227 §2.1.1."""
         mac = found.getsockname()[4]
-        ours = socket.inet_aton(self.target.source) if self._mac == _BROADCAST else _NOBODY
-        request = _ARP.pack(1, 0x0800, 6, 4, _REQUEST, mac, ours, bytes(6), self._asked)
-        found.sendto(request, (self.target.dev, _ETH_P_ARP, 0, 0, self._mac))
+        ours = socket.inet_aton(self.target.source) if self._mac == BROADCAST else arp.NOBODY
+        request = arp.Arp(operation=arp.REQUEST, sender_mac=mac, sender=ours, target=self._asked)
+        found.sendto(request.pack(), (self.target.dev, ARP, 0, 0, self._mac))
 
     def matches(self, data: bytes, source: object) -> bool:
-        if len(data) < _ARP.size:
+        heard = arp.parse(data)
+        if heard is None or heard.operation != arp.REPLY or heard.sender != self._asked:
             return False
-        *_, operation, mac, address, _, to = _ARP.unpack_from(data)
-        if operation != _REPLY or address != self._asked:
-            return False
-        if self._mac == _BROADCAST and self._socket is not None:
-            self._mac = mac
+        if self._mac == BROADCAST and self._socket is not None:
+            self._mac = heard.sender_mac
             self.send(self._socket)
-        return bool(to == _NOBODY)
+        return heard.target == arp.NOBODY
 
 
 class _Ping(_Inquiry):
@@ -250,10 +245,3 @@ class _Tcp(_Inquiry):
         code = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         self.close(selector)
         return code == 0
-
-
-def checksum(data: bytes) -> int:
-    """The internet checksum (RFC 1071) of an even number of bytes."""
-    total: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
-    total = (total >> 16) + (total & 0xFFFF)
-    return ~(total + (total >> 16)) & 0xFFFF

@@ -9,14 +9,12 @@ from struct import Struct
 
 from windrow.model.neighbours import Neighbour, Peer, Router, Surroundings
 from windrow.model.values import IfName
+from windrow.netlink.codec import NEIGHBOUR_HEADER
 from windrow.netlink.errors import KernelError
-from windrow.netlink.sock import RTM_GETROUTE, Message, Rtnl, Span
+from windrow.netlink.sock import RTM_GETNEIGH, RTM_GETROUTE, Message, Rtnl, Span
 
-_RTM_GETNEIGH = 30
 _ROUTE = Struct("=BBBBBBBBI")
 """struct rtmsg"""
-_NEIGHBOUR = Struct("=BxHiHBB")
-"""struct ndmsg: family, ifindex, state, flags, type"""
 _ATTRIBUTE = Struct("=HH")
 _INDEX = Struct("=i")
 _TABLE = Struct("=I")
@@ -81,16 +79,16 @@ def _routers(rtnl: Rtnl, names: dict[int, str]) -> tuple[Router, ...]:
 
 
 def _neighbours(rtnl: Rtnl, names: dict[int, str]) -> tuple[Neighbour, ...]:
-    message = Message(_RTM_GETNEIGH, _NEIGHBOUR.pack(*[0] * 6), doing="list the neighbours")
+    message = Message(RTM_GETNEIGH, NEIGHBOUR_HEADER.pack(*[0] * 5), doing="list the neighbours")
     return tuple(sorted(_heard(rtnl.dump(message), names)))
 
 
 def _heard(spans: Iterable[Span], names: dict[int, str]) -> Iterator[Neighbour]:
     for data, start, end in spans:
-        family, _, index, state, flags, _ = _NEIGHBOUR.unpack_from(data, start)
+        family, index, state, flags, _ = NEIGHBOUR_HEADER.unpack_from(data, start)
         if family not in (socket.AF_INET, socket.AF_INET6) or not state & _HEARD or index not in names:
             continue
-        for kind, value in _attributes((data, start, end), _NEIGHBOUR.size):
+        for kind, value in _attributes((data, start, end), NEIGHBOUR_HEADER.size):
             if kind == _NDA_DST and len(value) in (4, 16):
                 address = ipaddress.ip_address(bytes(value))
                 if not address.is_multicast and not address.is_loopback:

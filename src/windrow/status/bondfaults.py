@@ -23,11 +23,13 @@ REASONS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Slave:
-    """A NIC in a bond. `usable`: the bond may send through it; `active`: it does."""
+    """A NIC in a bond. `usable`: the bond may send through it; `active`: it does. `carrier`: it is up, and so is the
+    cable; a NIC that has it and is not usable is one that the bond's monitor rejects."""
 
     name: IfName
     usable: bool
     active: bool
+    carrier: bool = False
     speed: int | None = None
     duplex: str | None = None
     in_group: bool = True
@@ -38,7 +40,9 @@ class Slave:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BondSeen:
-    """A bond at one moment. `wanted`: how many NICs its VlanConfig names; 0: not known."""
+    """A bond at one moment. `wanted`: how many NICs its VlanConfig names; 0: not known. `arp_targets`: whom the ARP
+    monitor asks, IPv4 and IPv6; none: the bond goes by carrier. `updelay_ms`: how long it waits with a NIC that is
+    back."""
 
     name: IfName
     about: Ref
@@ -46,6 +50,8 @@ class BondSeen:
     slaves: tuple[Slave, ...]
     partner: Mac | None = None
     active: IfName | None = None
+    arp_targets: tuple[str, ...] = ()
+    updelay_ms: int = 0
     wanted: int = 0
     changing: bool = False
     """Its successor takes over just now: what is missing there is here for a moment only."""
@@ -77,18 +83,27 @@ def bonds(observed: Observed, wanted: Mapping[str, int] | None = None) -> tuple[
 def _bond(observed: Observed, link: Link, slaves: Sequence[IfName], wanted: int) -> BondSeen:
     run, spec = observed.runtime.get(link.name), link.spec
     lacp = isinstance(spec, Bond) and spec.mode is BondMode.LACP
-    by_arp = isinstance(spec, Bond) and bool(spec.arp_interval)
+    targets, updelay_ms = _monitor(spec) if isinstance(spec, Bond) else ((), 0)
     aggregator = run.aggregator if run and lacp else None
     return BondSeen(
         name=link.name,
         about=Ref(ClusterNetwork.KIND, network_of(link.name)),
         lacp=lacp,
-        slaves=tuple(_slave(observed, name, aggregator, by_arp) for name in sorted(slaves)),
+        slaves=tuple(_slave(observed, name, aggregator, bool(targets)) for name in sorted(slaves)),
         partner=run.partner_mac if run and lacp else None,
         active=run.active_slave if run else None,
+        arp_targets=targets,
+        updelay_ms=updelay_ms,
         wanted=wanted,
         changing=names.successor_of(link.name) in observed.state.links,
     )
+
+
+def _monitor(spec: Bond) -> tuple[tuple[str, ...], int]:
+    """Whom the ARP monitor asks, and `updelay`, which only the other one knows."""
+    if spec.arp_interval:
+        return (*(spec.arp_ip_target or ()), *(spec.ns_ip6_target or ())), 0
+    return (), spec.updelay or 0
 
 
 def wanted_nics(cluster: Cluster, node: str) -> dict[str, int]:
@@ -109,11 +124,13 @@ def _slave(observed: Observed, name: IfName, aggregator: int | None, by_arp: boo
         return Slave(name=name, usable=False, active=False)
     # With the ARP monitor a slave fails while its carrier stays.
     losses = run.link_failures if by_arp or run.carrier_downs is None else run.carrier_downs
-    usable = bool(link.up) and run.carrier and run.slave_mii_up is not False
+    carrier = bool(link.up) and run.carrier
+    usable = carrier and run.slave_mii_up is not False
     return Slave(
         name=name,
         usable=usable,
         active=usable and run.slave_active is not False,
+        carrier=carrier,
         speed=run.speed,
         duplex=run.duplex,
         in_group=run.lacp is None or aggregator is None or run.lacp.aggregator == aggregator,
@@ -127,14 +144,52 @@ def faults(seen: BondSeen) -> tuple[Fault, ...]:
         return (Fault(reason=NO_SLAVES, message=f"{seen.name} has no NIC", hint="see: ip link; windrow describe vc"),)
     usable = [s for s in seen.slaves if s.usable]
     if not usable:
-        text = f"{seen.name} has no NIC with carrier: the network is cut off from outside"
-        return (
-            Fault(
-                reason=CUT_OFF, message=text, hint="look at the cables and the switch ports", nics=_names(seen.slaves)
-            ),
-        )
+        return (_cut_off(seen),)
     found = [*_lacp(seen, usable), *_down(seen, usable), *_speeds(seen, usable)]
     return tuple(sorted(found, key=lambda f: REASONS.index(f.reason)))
+
+
+def _cut_off(seen: BondSeen) -> Fault:
+    text = f"{seen.name} has no NIC with carrier: the network is cut off from outside"
+    hint = "look at the cables and the switch ports"
+    if any(s.carrier for s in seen.slaves):
+        text = f"{seen.name}: {_why_not(seen, seen.slaves)}: the network is cut off from outside"
+        hint = _hint(seen, seen.slaves)
+    return Fault(reason=CUT_OFF, message=text, hint=hint, nics=_names(seen.slaves))
+
+
+def _why_not(seen: BondSeen, down: Sequence[Slave]) -> str:
+    """Why the bond does not use these NICs: no carrier is the cable's fault, silence is not."""
+    dark, lit = [s for s in down if not s.carrier], [s for s in down if s.carrier]
+    words = [f"{_list(dark)} without carrier"] if dark else []
+    if lit and seen.arp_targets:
+        targets, on = ", ".join(seen.arp_targets), "it" if len(lit) == 1 else "them"
+        who = f"the ARP target {targets} does" if len(seen.arp_targets) == 1 else f"the ARP targets {targets} do"
+        words.append(f"{_list(lit)} {_has(lit)} carrier, but {who} not answer on {on}")
+    elif lit and seen.updelay_ms:
+        words.append(f"{_list(lit)} {_has(lit)} carrier, and {_is(lit)} used when it has lasted {seen.updelay_ms} ms")
+    elif lit:
+        words.append(
+            f"{_list(lit)} {_has(lit)} carrier, but the bond takes {'it' if len(lit) == 1 else 'them'} for down"
+        )
+    return "; ".join(words)
+
+
+def _hint(seen: BondSeen, down: Sequence[Slave]) -> str:
+    dark, lit = [s for s in down if not s.carrier], [s for s in down if s.carrier]
+    hints = []
+    if dark:
+        hints.append(f"look at the cable{'s' if len(dark) > 1 else ''} and the switch port of {_list(dark)}")
+    if lit and seen.arp_targets:
+        ports = (
+            f"the switch ports of {_list(lit)} carry" if len(lit) > 1 else f"the switch port of {_list(lit)} carries"
+        )
+        hints.append(f"see whether {ports} the VLAN of the ARP target, and whether it answers others")
+    elif lit and seen.updelay_ms:
+        hints.append("wait for upDelay")
+    elif lit:
+        hints.append(f"see: cat /proc/net/bonding/{seen.name}")
+    return "; ".join(hints)
 
 
 def _lacp(seen: BondSeen, usable: Sequence[Slave]) -> Iterator[Fault]:
@@ -153,11 +208,10 @@ def _down(seen: BondSeen, usable: Sequence[Slave]) -> Iterator[Fault]:
     missing = max(0, seen.wanted - len(seen.slaves))
     if down:
         rest = _list(usable)
-        text = f"{seen.name}: {_list(down)} without carrier; "
+        text = f"{seen.name}: {_why_not(seen, down)}; "
         text += f"{rest} alone carries the traffic" if len(usable) == 1 else f"{rest} carry the traffic"
         reason = ONE_LEG if len(usable) == 1 else SLAVE_DOWN
-        hint = f"look at the cable{'s' if len(down) > 1 else ''} and the switch port of {_list(down)}"
-        yield Fault(reason=reason, message=text, hint=hint, nics=_names(down))
+        yield Fault(reason=reason, message=text, hint=_hint(seen, down), nics=_names(down))
     if missing:
         text = f"{seen.name} has {len(seen.slaves)} of the {seen.wanted} NICs that it should have"
         yield Fault(reason=SLAVE_MISSING, message=text, hint="see: windrow describe vc")
@@ -192,3 +246,7 @@ def _list(slaves: Iterable[Slave]) -> str:
 
 def _is(slaves: Sequence[Slave]) -> str:
     return "is" if len(slaves) == 1 else "are"
+
+
+def _has(slaves: Sequence[Slave]) -> str:
+    return "has" if len(slaves) == 1 else "have"

@@ -130,10 +130,13 @@ class _Look:
 
     def _flapping(self, nics: list[str]) -> Iterator[Fault]:
         if nics:
-            text = (
-                f"{self.seen.name}: {', '.join(nics)} lost carrier {FLAPS} times or more within {FLAP_WINDOW_S:.0f} s"
-            )
-            hint = "change the cable or the transceiver; look at the switch port's log"
+            how, hint = "lost carrier", "change the cable or the transceiver; look at the switch port's log"
+            if self.seen.arp_targets:
+                how, hint = (
+                    "lost the ARP targets",
+                    "look at what is between this NIC and the targets, and at their load",
+                )
+            text = f"{self.seen.name}: {', '.join(nics)} {how} {FLAPS} times or more within {FLAP_WINDOW_S:.0f} s"
             yield Fault(reason=FLAPPING, message=text, hint=hint, nics=tuple(nics))
 
     def _condition(self) -> Condition:
@@ -218,7 +221,7 @@ OVER = {
     bondfaults.NO_PARTNER: ("LacpPartner", "the LACP partner answers"),
     bondfaults.OTHER_AGGREGATOR: ("OneAggregator", "all its NICs are in one LACP group"),
     bondfaults.SLAVE_MISSING: ("SlavesComplete", "it has all its NICs again"),
-    bondfaults.FLAPPING: ("NoFlapping", f"no NIC has lost its carrier for {FLAP_WINDOW_S:.0f} s"),
+    bondfaults.FLAPPING: ("NoFlapping", f"no NIC was lost for {FLAP_WINDOW_S:.0f} s"),
     bondfaults.SPEEDS: ("OneSpeed", "its NICs have one speed"),
     bondfaults.HALF_DUPLEX: ("FullDuplex", "no NIC is in half duplex"),
 }

@@ -21,6 +21,7 @@ from windrow.apps.agent.http import Listener, listen
 from windrow.apps.agent.keeper import Keeper
 from windrow.apps.agent.log import Log
 from windrow.apps.agent.loop import DiskNews, Kept, KernelNews, LockNews, Loop, Part, Pulse, Signals
+from windrow.apps.herald import Herald
 from windrow.apps.known import agent_status
 from windrow.apps.round import Report
 from windrow.apps.round.here import here
@@ -39,6 +40,8 @@ from windrow.store.paths import Paths
 if TYPE_CHECKING:
     from windrow.apps.engine import Kernel
 
+HERALD_S = 1.0
+"""How long an agent that ends waits for the thread that announces."""
 ONCE_S = 60.0
 """How long `--once` waits for another one's lock, and for files that are being written."""
 
@@ -71,8 +74,13 @@ def run(options: Options) -> None:
         ears = _ears(options, lambda: loop, held)
         kernel = held.enter_context(options.open_kernel())
         site = here(options.paths, options.node, kernel)
+        herald = Herald(troubled=options.log.warning, for_good=True)
+        held.callback(herald.finish, wait_s=HERALD_S)
         site = replace(
-            site, watch=partial(watchdog.start, still=face.still), pause=lambda seconds: loop.meanwhile(seconds)
+            site,
+            watch=partial(watchdog.start, still=partial(_still, face, herald)),
+            announcing=lambda *_: contextlib.nullcontext(),  # the herald hears of it all
+            pause=lambda seconds: loop.meanwhile(seconds),
         )
         if isinstance(kernel, Rtnetlink):
             kernel.pause = site.pause
@@ -94,6 +102,13 @@ def run(options: Options) -> None:
         finally:
             systemd.notify("STOPPING=1")
             options.log.info("the agent ends; the network stays as it is")
+
+
+@contextlib.contextmanager
+def _still(face: Face, herald: Herald) -> Iterator[None]:
+    """No other thread of ours is at work within the block."""
+    with face.still(), herald.still():
+        yield
 
 
 def once(options: Options) -> bool:

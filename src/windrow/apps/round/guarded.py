@@ -27,7 +27,7 @@ from windrow.model import names
 from windrow.model.checkpoint import GATEWAY, Checkpoint, Stage
 from windrow.model.host import Observed
 from windrow.model.lazy import dataclass
-from windrow.model.problems import Problem, ProblemsError
+from windrow.model.problems import Problem, ProblemsError, Severity
 from windrow.model.steps import Impact, Plan
 from windrow.model.values import IfName, Ref
 from windrow.model.wire import dump
@@ -140,17 +140,22 @@ class _Making:
         site, admitted = self.site, self.change.admitted
         self.hooks.writing(admitted, self.change.planned)
         store_wish(site, self.change.wish)
-        return converge(
-            admitted.target,
-            site.kernel,
-            admitted.sight.facts.node,
-            self.hooks.on_step,
-            knowing=self._knowing,
-            waiting=self.lock.waiting,
-            consent=admitted.consent,
-            fit=both(admitted.fit, self.change.fit),
-            begin=(admitted.sight, self.change.planned),
-        )
+        with site.announcing(site.kernel, self._unannounced, None):
+            return converge(
+                admitted.target,
+                site.kernel,
+                admitted.sight.facts.node,
+                self.hooks.on_step,
+                knowing=self._knowing,
+                waiting=self.lock.waiting,
+                consent=admitted.consent,
+                fit=both(admitted.fit, self.change.fit),
+                begin=(admitted.sight, self.change.planned),
+            )
+
+    def _unannounced(self, why: str) -> None:
+        hint = "until they speak, or the switch forgets them, machines may not be reached from outside"
+        self.hooks.tell(Problem(code="not-announced", message=why, severity=Severity.WARNING, hint=hint))
 
     def _knowing(self) -> Any:
         ways = self.site.ways(self.site.kernel, [self.policy.login]) if self.policy.login is not None else frozenset()

@@ -33,6 +33,8 @@ from windrow.store.clusternetworks import write_cluster_networks
 from windrow.store.directory import Store
 from windrow.store.memory import write_memory
 
+ANNOUNCED_S = 2.0
+"""Whoever undoes may end right after it, and its announcements with it (the watchdog): they take 0.8 s."""
 PENDING = (Stage.CHANGING, Stage.WAITING, Stage.UNDOING)
 
 
@@ -59,7 +61,7 @@ def undo(site: Site, checkpoint: Checkpoint, said: str, *, waiting: Waiting = nu
     file = Checkpoints(site.paths)
     if file.move(checkpoint.id, Stage.UNDOING, since=PENDING, said=said) is None:
         return None
-    steps, left = rewind(site.kernel, checkpoint.want, waiting=waiting)
+    steps, left = rewind(site, checkpoint.want, waiting=waiting)
     wrong = restore(site, checkpoint)
     left = "; ".join(filter(None, (left, wrong)))
     stage = Stage.UNDOING if left else Stage.UNDONE
@@ -73,8 +75,14 @@ def undo(site: Site, checkpoint: Checkpoint, said: str, *, waiting: Waiting = nu
     return Undone(steps=steps, said=said, left=left)
 
 
-def rewind(kernel: Kernel, want: HostState, *, waiting: Waiting = nullcontext) -> tuple[int, str]:
-    """The kernel's part: (steps done, what is left in words). The way to this host first; a step that the kernel
+def rewind(site: Site, want: HostState, *, waiting: Waiting = nullcontext) -> tuple[int, str]:
+    """The kernel's part, and what it changes is announced: as `_rewound`."""
+    with site.announcing(site.kernel, lambda _: None, ANNOUNCED_S):
+        return _rewound(site.kernel, want, waiting)
+
+
+def _rewound(kernel: Kernel, want: HostState, waiting: Waiting) -> tuple[int, str]:
+    """(steps done, what is left in words). The way to this host first; a step that the kernel
     refuses stops none of the others. Raises nothing but what the kernel's socket does."""
     steps, plan = 0, plan_back(want, kernel.observe())
     for _ in range(MAX_ROUNDS):

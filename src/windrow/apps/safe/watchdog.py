@@ -26,12 +26,13 @@ from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from dataclasses import replace
 
 # Not used by name: loaded so that an undo needs no file of ours any more.
+import windrow.apps.herald
 import windrow.netlink.execute
 import windrow.netlink.options
 import windrow.netlink.sysctl  # noqa: F401
 from windrow.apps.lock import HostLock
 from windrow.apps.safe.undo import PENDING, plan_back, restore, rewind, undo
-from windrow.apps.site import Site
+from windrow.apps.site import Site, real_announcing
 from windrow.model.checkpoint import Checkpoint, Stage
 from windrow.model.problems import WindrowError
 from windrow.model.processes import Process
@@ -127,7 +128,8 @@ def _become_nobody(write: int) -> None:
 
 def _live(site: Site, checkpoint: Checkpoint, write: int) -> None:
     file = Checkpoints(site.paths)
-    site = replace(site, kernel=site.open_kernel())
+    # An agent announces by itself, for as long as it lives; this is for when it does not.
+    site = replace(site, kernel=site.open_kernel(), announcing=real_announcing)
     plan_back(checkpoint.want, site.kernel.observe())
     watchdog = _Watchdog(site, file, checkpoint)
     signal.signal(signal.SIGTERM, watchdog.told_to_end)
@@ -208,7 +210,7 @@ class _Watchdog:
             with suppress(WindrowError):  # the disk may refuse: the network is worth more than its file
                 done = undo(self.site, now, why, waiting=lock.waiting if lock else nullcontext)
             if done is None and self._nobody_decided():
-                rewind(self.site.kernel, now.want)
+                rewind(self.site, now.want)
                 restore(self.site, now)
 
     def _nobody_decided(self) -> bool:
