@@ -1,4 +1,14 @@
 """Evidence of all nodes x what is wanted -> findings: one per cause, with how sure it is, the evidence and the fix.
 
 Pure: nothing here listens or asks, so each case of a broken network is a value in a test.
+
+diagnosis   the order of the questions        situation   intent and evidence side by side
+matrix      who heard whom, as bitmaps        blame       the smallest set of places that explains what failed
+vlans       VLANs that do not pass            paths       what passes badly: MTU, broadcasts, loss, doubled
+bonds       link aggregation                  nics        carrier, speed, cables in the wrong place
+services    DHCP, gateways, routers, duplicate addresses
 """
+
+from windrow.diagnose.diagnosis import diagnose
+
+__all__ = ["diagnose"]

@@ -1,7 +1,6 @@
 """LACPDUs (IEEE 802.1AX-2014 §6.4.2.3): the two sides of the conversation, as one of them sees it.
 
-After EtherType 0x8809, 110 bytes: subtype 1, version; TLV 1 (20 bytes) the sender, TLV 2 (20 bytes) what it knows of
-us:
+After EtherType 0x8809, 110 bytes: subtype 1, version; TLV 1 the sender, TLV 2 what it knows of us, each of 20 bytes:
 u16 system priority, MAC, u16 key, u16 port priority, u16 port, u8 state, 3 reserved.
 """
 
@@ -9,7 +8,8 @@ from __future__ import annotations
 
 import struct
 
-from windrow.frames.lldp import Unreadable, mac_text
+from windrow.frames.ethernet import mac_bytes
+from windrow.frames.reading import Unreadable, mac_text
 from windrow.model.evidence import LacpSide
 from windrow.model.lazy import dataclass
 from windrow.model.values import Mac
@@ -64,5 +64,5 @@ def encode(pdu: Lacpdu) -> bytes:
 
 
 def _side(kind: int, side: LacpSide) -> bytes:
-    system = bytes.fromhex(side.system.replace(":", ""))
+    system = mac_bytes(side.system)
     return _SIDE.pack(kind, _LENGTH, side.system_priority, system, side.key, side.port_priority, side.port, side.state)
