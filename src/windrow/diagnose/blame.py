@@ -1,39 +1,41 @@
 """The smallest set of places whose failure explains what failed, and contradicts nothing that passed.
 
-A place explains the pairs of NICs whose frames go through it: a NIC's port (both ways, or one), a switch, the link
-between two switches, or the whole network. It is innocent as soon as one frame came through. The greedy choice of the
-place that explains most is within a factor of ln(n) of the best (Chvátal 1979); with one or two faults it is the best.
+A place explains the ways that lead through it: a NIC's port (both directions, or one), a channel, the link between two
+switches, all links of a switch, a switch, or the whole network. It is acquitted as soon as one frame came through.
+The greedy choice of the place that explains most is within a factor of ln(n) of the best (Chvátal 1979); with one or
+two faults it is the best.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from enum import IntEnum
 
+from windrow.diagnose.matrix import End, Way
 from windrow.model.evidence import Leg
 from windrow.model.lazy import dataclass
-
-Way = tuple[Leg, Leg]
-"""Sender and receiver."""
 
 
 class Scope(IntEnum):
     """In the order in which equals are preferred: what is more usual first."""
 
     PORT = 0
-    OUT = 1
+    CHANNEL = 1
+    OUT = 2
     """What the host sends does not come in at the switch."""
-    IN = 2
+    IN = 3
     """What the switch sends does not come out at the host."""
-    LINK = 3
-    SWITCH = 4
-    EVERYWHERE = 5
+    LINK = 4
+    UPLINK = 5
+    """All links of one switch."""
+    SWITCH = 6
+    EVERYWHERE = 7
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Culprit:
-    """`legs`: one for a port; for a switch those on it. `switches`: one, or the two of a link."""
+    """`legs`: one for a port, several for a channel; `switches`: one, or the two of a link."""
 
     scope: Scope
     legs: tuple[Leg, ...] = ()
@@ -46,87 +48,89 @@ class Verdict:
 
     culprit: Culprit
     instead: tuple[Culprit, ...] = ()
-    ways: frozenset[Way] = frozenset()
 
 
-def blame(
-    failed: Collection[Way], passed: Collection[Way], switch_of: Callable[[Leg], str], *, directed: bool = True
-) -> tuple[Verdict, ...]:
-    """`directed`: whether one way alone may fail. A switch is known by its name, empty where it is not known."""
-    if not failed:
-        return ()
-    places = _places(failed, switch_of, directed=directed)
-    innocent = {place for way in passed for place in _on(way, switch_of)}
-    explains: dict[Culprit, set[Way]] = defaultdict(set)
-    for way in failed:
-        for place in places(way):
-            if _key(place) not in innocent:
-                explains[place].add(way)
-    return tuple(_chosen(set(failed), explains))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Blamed:
+    """`left`: ways that no place explains: each of them has let something through."""
+
+    verdicts: tuple[Verdict, ...] = ()
+    left: frozenset[Way] = frozenset()
 
 
-def _chosen(left: set[Way], explains: dict[Culprit, set[Way]]) -> Iterable[Verdict]:
-    while left:
-        scores = {place: len(ways & left) for place, ways in explains.items()}
-        best = max(scores.values(), default=0)
-        if not best:
-            return  # each place has let something through: a fault that comes and goes
-        equals = sorted(place for place, score in scores.items() if score == best)
-        first = equals[0]
-        ways = explains[first] & left
-        instead = tuple(place for place in equals[1:] if explains[place] & left == ways)
-        yield Verdict(culprit=first, instead=instead, ways=frozenset(ways))
-        left = left - ways
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ground:
+    """What is known of where NICs are plugged in. `switches`: leg -> the name of its switch. `ends`: leg -> its end.
 
+    `suspects` are ports that other evidence speaks against, `cleared` those for which it speaks."""
 
-def _places(
-    failed: Collection[Way], switch_of: Callable[[Leg], str], *, directed: bool
-) -> Callable[[Way], Iterable[Culprit]]:
-    on: dict[str, set[Leg]] = defaultdict(set)
-    for way in failed:
-        for leg in way:
-            on[switch_of(leg)].add(leg)
+    switches: Mapping[Leg, str]
+    ends: Mapping[Leg, End]
+    suspects: frozenset[Leg] = frozenset()
+    cleared: frozenset[Leg] = frozenset()
 
-    def places(way: Way) -> Iterable[Culprit]:
-        sender, receiver = way
-        yield Culprit(Scope.PORT, (sender,))
-        yield Culprit(Scope.PORT, (receiver,))
-        if directed:
-            yield Culprit(Scope.OUT, (sender,))
-            yield Culprit(Scope.IN, (receiver,))
-        a, b = switch_of(sender), switch_of(receiver)
-        if a and b and a != b:
-            yield Culprit(Scope.LINK, (), tuple(sorted((a, b))))
-        for switch in {a, b} - {""}:
-            yield Culprit(Scope.SWITCH, tuple(sorted(on[switch])), (switch,))
+    def through(self, way: Way) -> Iterator[Culprit]:
+        """The places that a frame goes through, or may: at a channel nobody knows by which member."""
+        sender, end = way
+        yield from self._host(sender, (sender,), Scope.OUT)
+        for leg in end:
+            yield from self._host(leg, end, Scope.IN)
+        here, there = self.switches.get(sender, ""), self._switch(end)
+        if here and there and here != there:
+            yield Culprit(Scope.LINK, (), tuple(sorted((here, there))))
+            yield Culprit(Scope.UPLINK, (), (here,))
+            yield Culprit(Scope.UPLINK, (), (there,))
+        for switch in {here, there} - {""}:
+            yield Culprit(Scope.SWITCH, (), (switch,))
         yield Culprit(Scope.EVERYWHERE)
 
-    return places
+    def _host(self, leg: Leg, end: End, direction: Scope) -> Iterator[Culprit]:
+        yield Culprit(Scope.PORT, (leg,))
+        yield Culprit(direction, (leg,))
+        channel = end if len(end) > 1 else self.ends.get(leg, ())
+        if len(channel) > 1:
+            yield Culprit(Scope.CHANNEL, channel)
+
+    def _switch(self, end: End) -> str:
+        """Empty where the end is on two: then nobody knows over which the frame would come."""
+        names = {self.switches.get(leg, "") for leg in end}
+        return names.pop() if len(names) == 1 else ""
 
 
-def _on(way: Way, switch_of: Callable[[Leg], str]) -> Iterable[tuple[object, ...]]:
-    """The keys of the places that a frame came through. A switch that passed one frame from one port to another, or to
-    another switch, does its work."""
-    sender, receiver = way
-    yield (Scope.PORT, sender)
-    yield (Scope.PORT, receiver)
-    yield (Scope.OUT, sender)
-    yield (Scope.IN, receiver)
-    a, b = switch_of(sender), switch_of(receiver)
-    if a and b and a != b:
-        yield (Scope.LINK, *sorted((a, b)))
-    yield (Scope.SWITCH, a)
-    yield (Scope.SWITCH, b)
-    yield (Scope.EVERYWHERE,)
+def blame(failed: Iterable[Way], arrived: Iterable[tuple[Leg, Leg]], ground: Ground) -> Blamed:
+    """`arrived`: sender and receiver of whatever came through."""
+    acquitted = {place for sender, leg in arrived for place in ground.through((sender, (leg,)))}
+    explains: dict[Culprit, set[Way]] = defaultdict(set)
+    left = set(failed)
+    for way in left:
+        for place in ground.through(way):
+            if place not in acquitted:
+                explains[place].add(way)
+    verdicts = []
+    while verdict := _next(left, explains, ground):
+        verdicts.append(verdict)
+        left -= explains[verdict.culprit]
+    return Blamed(verdicts=tuple(verdicts), left=frozenset(left))
 
 
-def _key(place: Culprit) -> tuple[object, ...]:
-    match place.scope:
-        case Scope.PORT | Scope.OUT | Scope.IN:
-            return (place.scope, place.legs[0])
-        case Scope.LINK:
-            return (place.scope, *place.switches)
-        case Scope.SWITCH:
-            return (place.scope, place.switches[0])
-        case _:
-            return (place.scope,)
+def _next(left: set[Way], explains: Mapping[Culprit, set[Way]], ground: Ground) -> Verdict | None:
+    scores = {place: len(ways & left) for place, ways in explains.items()}
+    against = {p: n for p, n in scores.items() if n and p.scope is Scope.PORT and p.legs[0] in ground.suspects}
+    best = max((against or scores).values(), default=0)
+    if not best:
+        return None
+    equals = sorted(
+        (place for place, score in scores.items() if score == best),
+        key=lambda place: (_doubt(place, ground), place),
+    )
+    first = equals[0]
+    ways = explains[first] & left
+    doubted = first.scope is Scope.PORT and first.legs[0] in ground.suspects
+    instead = () if doubted else tuple(p for p in equals[1:] if explains[p] & left == ways)
+    return Verdict(culprit=first, instead=instead)
+
+
+def _doubt(place: Culprit, ground: Ground) -> int:
+    if place.scope is not Scope.PORT:
+        return 0
+    return -1 if place.legs[0] in ground.suspects else 1 if place.legs[0] in ground.cleared else 0

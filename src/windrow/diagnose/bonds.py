@@ -5,280 +5,270 @@ What the states mean: IEEE 802.1AX §6.4; how the kernel fills them: drivers/net
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 
 from windrow.diagnose.situation import Situation
-from windrow.model.bonding import BondMode
 from windrow.model.evidence import LacpLeg, Leg, NicEvidence
-from windrow.model.findings import Certainty, Finding, Grade
+from windrow.model.findings import Certainty, Finding, Reason
 from windrow.switches.wanted import Channel, Wanted
 
-ACTIVITY, AGGREGATION, SYNC, DISTRIBUTING = 1, 4, 8, 0x20
+ACTIVITY, AGGREGATION, SYNC = 1, 4, 8
 NOBODY = "00:00:00:00:00:00"
-SILENT_S = 90.0
-"""LACP's long timeout (802.1AX §6.4.3): without a PDU for so long nobody speaks it."""
+
+Living = Sequence[tuple[Leg, NicEvidence]]
 
 
 def bond_findings(situation: Situation) -> Iterator[Finding]:
     for wanted in situation.needs.wanted:
-        living = [(leg, nic) for leg in wanted.legs if (nic := situation.nic(leg)) is not None and nic.carrier]
-        if wanted.channel is Channel.LACP:
-            yield from _lacp(situation, wanted, living)
-        elif wanted.channel is Channel.STATIC:
-            yield from _static(situation, wanted, living)
-        else:
-            yield from _alone(situation, wanted, living)
+        living = situation.living(wanted)
+        match wanted.channel:
+            case Channel.LACP:
+                yield from _lacp(situation, wanted, living)
+            case Channel.STATIC:
+                yield from _static(situation, wanted, living)
+            case Channel.NONE:
+                yield from _plain(situation, wanted, living)
 
 
-def not_distributing(situation: Situation) -> frozenset[Leg]:
-    """Legs that LACP has not let in: the switch drops their frames in every VLAN."""
-    found = set()
-    for wanted in situation.needs.wanted:
-        if wanted.channel is Channel.LACP:
-            for leg in wanted.legs:
-                nic = situation.nic(leg)
-                actor = nic.lacp.actor if nic and nic.lacp else None
-                if actor is not None and not actor.state & DISTRIBUTING:
-                    found.add(leg)
-    return frozenset(found)
+# LACP ---------------------------------------------------------------------------------------------
 
 
-_Living = list[tuple[Leg, NicEvidence]]
-
-
-def _lacp(situation: Situation, wanted: Wanted, living: _Living) -> Iterator[Finding]:
-    told = [(leg, nic.lacp) for leg, nic in living if nic.lacp is not None]
-    mute = [leg for leg, lacp in told if _unanswered(lacp)]
-    answered = [(leg, lacp) for leg, lacp in told if not _unanswered(lacp) and lacp.partner is not None]
-    if mute and len(mute) == len(told):
-        yield _no_lacp(situation, wanted, mute)
-    elif mute:
-        for leg in mute:
-            yield _finding(
-                situation,
-                wanted,
-                [leg],
-                "LacpMemberMissing",
-                f"{situation.place(leg)} speaks no LACP, and the other ports of {wanted.name}'s channel do",
-                f"put {situation.place(leg)} into the channel of {_places(situation, [x for x, _ in answered])}",
-                [f"no LACPDU came in on {leg}"],
-            )
+def _lacp(situation: Situation, wanted: Wanted, living: Living) -> Iterator[Finding]:
+    told = [(leg, nic.lacp) for leg, nic in living if nic.lacp is not None and nic.lacp.partner is not None]
+    mute = [leg for leg, lacp in told if lacp.partner and lacp.partner.system == NOBODY]
+    answered = [(leg, lacp) for leg, lacp in told if leg not in mute]
+    if mute and not answered:
+        yield _nobody_speaks(situation, wanted, mute)
+    for leg in mute if answered else ():
+        yield _one_missing(situation, wanted, leg, [x for x, _ in answered])
     yield from _partners(situation, wanted, answered)
     for leg, lacp in answered:
-        yield from _one_sided(situation, wanted, leg, lacp)
+        yield from _one_sided(situation, leg, lacp, wanted)
 
 
-def _unanswered(lacp: LacpLeg) -> bool:
-    return lacp.partner is None or lacp.partner.system == NOBODY
-
-
-def _no_lacp(situation: Situation, wanted: Wanted, legs: list[Leg]) -> Finding:
-    passive = [
-        leg
-        for leg in legs
-        if (nic := situation.nic(leg)) and nic.lacp and nic.lacp.actor and not nic.lacp.actor.state & ACTIVITY
-    ]
-    places = _places(situation, legs)
-    if passive:
-        return _finding(
-            situation,
-            wanted,
+def _nobody_speaks(situation: Situation, wanted: Wanted, legs: list[Leg]) -> Finding:
+    places = situation.place(*legs)
+    if any(_waits(situation, leg) for leg in legs):
+        found = situation.found(
+            Reason.LACP_PASSIVE,
             legs,
-            "LacpPassive",
-            f"{wanted.name} waits for LACP to begin on {places} (lacp_active off), and the switch does not begin either",
+            f"{wanted.name} waits for LACP to begin on {places} (lacp_active off), and the switch does not begin",
             f"make one side active: LACP mode active on {places}, or lacpActive on in the VlanConfig",
-            ["no LACPDU came in, and this side sends none by itself"],
+            "LACP: no LACPDU came in, and this side sends none by itself",
         )
-    return _finding(
-        situation,
-        wanted,
+        return replace(found, lacks="whether the switch is passive, or has no LACP at all")
+    found = situation.found(
+        Reason.LACP_MISSING,
         legs,
-        "LacpMissing",
         f"{wanted.name} needs a channel with LACP, and {places} speaks none: plain ports, or a channel without LACP",
         f"make {places} one channel with LACP (active), or use mode active-backup",
-        ["no LACPDU came in on any of its NICs"],
+        "LACP: no LACPDU came in on any of its NICs",
     )
+    return replace(found, certainty=Certainty.SURE)
+
+
+def _waits(situation: Situation, leg: Leg) -> bool:
+    nic = situation.nic(leg)
+    actor = nic.lacp.actor if nic and nic.lacp else None
+    return actor is not None and not actor.state & ACTIVITY
+
+
+def _one_missing(situation: Situation, wanted: Wanted, leg: Leg, members: list[Leg]) -> Finding:
+    nic, place = situation.nic(leg), situation.place(leg)
+    names = any(situation.switch_port(other) for other in members)
+    if leg not in situation.passing and names and nic is not None and not nic.neighbours:
+        found = situation.found(
+            Reason.ONE_WAY,
+            (leg,),
+            f"nothing comes in on {leg}, neither LACP nor LLDP nor a probe: one direction of its cable is broken",
+            f"check cable and transceiver of {leg}",
+            f"LACP and LLDP: heard on {' and '.join(map(str, members))}, and not on {leg}",
+        )
+        return replace(found, certainty=Certainty.SURE)
+    found = situation.found(
+        Reason.LACP_MEMBER_MISSING,
+        (leg,),
+        f"{place} speaks no LACP, and the other ports of {wanted.name}'s channel do",
+        f"put {place} into the channel of {situation.place(*members)}",
+        f"LACP: no LACPDU came in on {leg}",
+    )
+    return replace(found, certainty=Certainty.SURE)
 
 
 def _partners(situation: Situation, wanted: Wanted, answered: list[tuple[Leg, LacpLeg]]) -> Iterator[Finding]:
     systems = {lacp.partner.system for _, lacp in answered if lacp.partner}
-    keys = {(lacp.partner.system, lacp.partner.key) for _, lacp in answered if lacp.partner}
+    keys = {lacp.partner.key for _, lacp in answered if lacp.partner}
     legs = [leg for leg, _ in answered]
     if len(systems) > 1:
-        names = {situation.switch(leg) for leg in legs} - {""}
-        switches = f" ({' and '.join(sorted(names))})" if names else ""
-        yield _finding(
-            situation,
-            wanted,
-            legs,
-            "LacpTwoSystems",
-            f"the NICs of {wanted.name} are on {len(systems)} switches{switches} that are not one LACP system",
-            "make the switches one LACP system (MLAG, vPC, VLT, MC-LAG, ESI), plug all NICs into one of them, or use mode "
-            "active-backup",
-            [f"LACP: the systems {', '.join(sorted(systems))} answer"],
-            sure=len(names) > 1,
+        names = sorted({situation.switch(leg) for leg in legs} - {""})
+        switches = f" ({' and '.join(names)})" if names else ""
+        yield replace(
+            situation.found(
+                Reason.LACP_TWO_SYSTEMS,
+                legs,
+                f"the NICs of {wanted.name} are on {len(systems)} switches{switches} that are not one LACP system",
+                "make the switches one LACP system (MLAG, vPC, VLT, MC-LAG, ESI), plug all NICs into one, or use "
+                "mode active-backup",
+                f"LACP: the systems {', '.join(sorted(systems))} answer",
+            ),
+            certainty=Certainty.SURE,
         )
     elif len(keys) > 1:
-        yield _finding(
-            situation,
-            wanted,
-            legs,
-            "LacpTwoChannels",
-            f"{_places(situation, legs)} are in {len(keys)} channels of one switch",
-            f"put {_places(situation, legs)} into one channel",
-            [f"LACP: the partner's keys are {', '.join(str(key) for _, key in sorted(keys))}"],
+        places = situation.place(*legs)
+        yield replace(
+            situation.found(
+                Reason.LACP_TWO_CHANNELS,
+                legs,
+                f"{places} are in {len(keys)} channels of one switch",
+                f"put {places} into one channel",
+                f"LACP: the partner's keys are {', '.join(map(str, sorted(keys)))}",
+            ),
+            certainty=Certainty.SURE,
         )
 
 
-def _one_sided(situation: Situation, wanted: Wanted, leg: Leg, lacp: LacpLeg) -> Iterator[Finding]:
+def _one_sided(situation: Situation, leg: Leg, lacp: LacpLeg, wanted: Wanted) -> Iterator[Finding]:
     place = situation.place(leg)
     mine = lacp.actor.system if lacp.actor else ""
-    heard = lacp.about_us.system if lacp.about_us else ""
-    if heard and mine and heard != mine:
-        other = _whose(situation, heard)
-        crossed = heard != NOBODY
-        yield _finding(
-            situation,
-            wanted,
-            [leg],
-            "CableCrossed" if crossed else "OneWay",
-            f"{place} hears {other} where {leg} should be: cables are crossed"
-            if crossed
-            else f"{place} does not hear {leg}: one direction of the cable is broken",
+    seen = lacp.about_us.system if lacp.about_us else ""
+    if seen and mine and seen == NOBODY:
+        found = situation.found(
+            Reason.ONE_WAY,
+            (leg,),
+            f"{place} does not hear {leg}: one direction of the cable is broken",
+            f"check cable and transceiver of {leg}",
+            f"LACP: LACPDUs come in on {leg}, and they name nobody as the partner",
+        )
+    elif seen and mine and seen != mine:
+        found = situation.found(
+            Reason.CABLE_CROSSED,
+            (leg,),
+            f"{place} hears {_whose(situation, seen)} where {leg} should be: cables are crossed",
             f"check the cable of {leg}",
-            [f"LACP: the switch's view of its partner is {heard}, and {leg} is {mine}"],
+            f"LACP: the switch names {seen} as its partner, and {leg} is {mine}",
         )
     elif lacp.partner and not lacp.partner.state & AGGREGATION:
-        yield _finding(
-            situation,
-            wanted,
-            [leg],
-            "LacpIndividual",
+        found = situation.found(
+            Reason.LACP_INDIVIDUAL,
+            (leg,),
             f"the switch treats {place} as a port by itself (LACP fallback, or not in a channel)",
             f"put {place} into the channel of {wanted.name}",
-            ["LACP: the partner is not aggregatable"],
+            "LACP: the partner is not aggregatable",
         )
     elif lacp.churned and lacp.partner and not lacp.partner.state & SYNC:
-        yield _finding(
-            situation,
-            wanted,
-            [leg],
-            "LacpNotInSync",
+        found = situation.found(
+            Reason.LACP_NOT_IN_SYNC,
+            (leg,),
             f"the switch holds {place} back: LACP does not come into sync",
             f"compare VLANs, MTU and speed of {place} with the other members, and the channel's least number of links",
-            ["LACP: the partner is not in sync for more than 60 s (churn)"],
+            "LACP: the partner is not in sync for more than 60 s (churn)",
         )
+    else:
+        return
+    yield replace(found, certainty=Certainty.SURE)
 
 
 def _whose(situation: Situation, system: str) -> str:
-    for wanted in situation.needs.wanted:
-        for leg in wanted.legs:
-            nic = situation.nic(leg)
-            if nic and nic.lacp and nic.lacp.actor and nic.lacp.actor.system == system:
-                return wanted.name
+    for wanted, _, nic in situation.every_leg():
+        if nic.lacp and nic.lacp.actor and nic.lacp.actor.system == system:
+            return wanted.name
     return f"the system {system}"
 
 
 # Modes without a protocol -------------------------------------------------------------------------
 
 
-def _static(situation: Situation, wanted: Wanted, living: _Living) -> Iterator[Finding]:
-    """Without a channel the switch sends each broadcast of one leg back on the other (Documentation/networking/
-    bonding.rst). With one it never does (802.1AX §6.1.1)."""
-    if len(living) < 2:
-        return
+def _static(situation: Situation, wanted: Wanted, living: Living) -> Iterator[Finding]:
+    """Without a channel the switch sends what comes in from one NIC out to the other as well; members of a channel
+    never get it (802.1AX §6.1.1, Documentation/networking/bonding.rst)."""
     legs = [leg for leg, _ in living]
-    back = _own_frames(situation, legs)
-    lldp = _lldp(situation, legs, active=False)
-    if back or lldp:
-        yield _finding(
-            situation,
-            wanted,
-            legs,
-            "ChannelMissing",
-            f"{wanted.name} (mode {wanted.mode}) needs one channel without LACP, and {_places(situation, legs)} are plain "
-            "ports",
-            f"make {_places(situation, legs)} one static channel, or use mode active-backup or 802.3ad",
-            [*back, *lldp],
-            sure=bool(back and lldp),
+    spoken_to = [leg for leg, nic in living if nic.lacp is not None and nic.lacp.sent]
+    if spoken_to:
+        places = situation.place(*spoken_to)
+        found = situation.found(
+            Reason.LACP_ONE_SIDED,
+            spoken_to,
+            f"{places} speaks LACP, and {wanted.name} (mode {wanted.mode}) answers none",
+            f"make {situation.place(*legs)} one channel without LACP, or use mode 802.3ad",
+            "LACP: LACPDUs come in",
         )
+        yield replace(found, certainty=Certainty.SURE)
+        return
+    back, said = _own_frames(situation, legs), _channels_said(situation, legs, active=False)
+    switches = {situation.switch(leg) for leg in legs} - {""}
+    if len(legs) < 2 or not (back or said):
+        return
+    if len(switches) > 1:
+        found = situation.found(
+            Reason.CHANNEL_ACROSS_SWITCHES,
+            legs,
+            f"{wanted.name} (mode {wanted.mode}) needs one channel, and its NICs are on "
+            f"{' and '.join(sorted(switches))}",
+            "plug all its NICs into one switch, make the switches one (MLAG), or use mode active-backup",
+        )
+    else:
+        places = situation.place(*legs)
+        found = situation.found(
+            Reason.CHANNEL_MISSING,
+            legs,
+            f"{wanted.name} (mode {wanted.mode}) needs one channel without LACP, and {places} are not in one",
+            f"make {places} one static channel, or use mode active-backup or 802.3ad",
+        )
+    yield _weighed(found, back, said)
 
 
-def _alone(situation: Situation, wanted: Wanted, living: _Living) -> Iterator[Finding]:
-    """Plain ports are needed. In a channel, what is for the active leg comes in on the other, which drops it."""
-    if len(living) < 2:
-        return
+def _plain(situation: Situation, wanted: Wanted, living: Living) -> Iterator[Finding]:
+    """Plain ports are needed. In a channel, what is for the active leg may come in on another, which drops it."""
     legs = [leg for leg, _ in living]
-    lldp = _lldp(situation, legs, active=True)
-    lacp = [
-        f"LACP: {situation.place(leg)} sends LACPDUs" for leg, nic in living if nic.lacp is not None and nic.lacp.sent
-    ]
-    if lldp or lacp:
-        yield _finding(
-            situation,
-            wanted,
+    lacp = [f"LACP: {situation.place(leg)} sends LACPDUs" for leg, nic in living if nic.lacp and nic.lacp.sent]
+    said = _channels_said(situation, legs, active=True)
+    share = _shared_out(situation, legs)
+    if lacp or (len(legs) > 1 and (said or share)):
+        found = situation.found(
+            Reason.CHANNEL_NOT_NEEDED,
             legs,
-            "ChannelNotNeeded",
-            f"{wanted.name} (mode {wanted.mode}) needs plain ports, and {_places(situation, legs)} are in a channel",
-            f"take {_places(situation, legs)} out of their channel, or use mode 802.3ad",
-            [*lldp, *lacp],
-            sure=bool(lldp and lacp),
+            f"{wanted.name} (mode {wanted.mode}) needs plain ports, and {situation.place(*legs)} are in a channel",
+            f"take {situation.place(*legs)} out of their channel, or use mode 802.3ad",
         )
+        yield _weighed(found, [*lacp, *said], share)
+
+
+def _weighed(found: Finding, one: list[str], other: list[str]) -> Finding:
+    certainty = Certainty.SURE if one and other else Certainty.LIKELY
+    return replace(found, evidence=(*one, *other), certainty=certainty)
 
 
 def _own_frames(situation: Situation, legs: list[Leg]) -> list[str]:
-    mine = set(legs)
-    return list(
-        dict.fromkeys(
-            f"probes of {h.sender} came back in on {h.receiver}"
-            for h in situation.heard
-            if h.count and h.sender in mine and h.receiver in mine and h.sender != h.receiver
-        )
-    )
+    return [
+        f"probes: what {a} sent came in on {b} of the same bond"
+        for a in legs
+        for b in legs
+        if a != b and (a, b) in situation.passed
+    ]
 
 
-def _lldp(situation: Situation, legs: list[Leg], *, active: bool) -> list[str]:
-    """Whether the neighbours say that the ports are in a channel (`active`), or that none of them is."""
-    told = [(leg, port.aggregation) for leg in legs if (port := situation.switch_port(leg)) and port.aggregation]
-    if len(told) < len(legs) or any((a.active and a.port_id != 0) is not active for _, a in told):
+def _shared_out(situation: Situation, legs: list[Leg]) -> list[str]:
+    """The signs of a channel at two NICs: neither hears the other, no sender is heard by both, each is heard by
+    somebody who hears the other too, and both have sent. (In two networks that are apart nobody hears both.)"""
+    if len(legs) != 2 or not all(situation.probed(leg) for leg in legs):
         return []
-    words = "is in a channel" if active else "is in no channel"
-    return [f"LLDP: {situation.place(leg)} {words}" for leg, _ in told]
+    a, b = legs
+    passed = situation.passed
+    hears = {leg: {x for x, y in passed if y == leg and x.node != leg.node} for leg in legs}
+    heard = {leg: {y for x, y in passed if x == leg and y.node != leg.node} for leg in legs}
+    if (a, b) in passed or (b, a) in passed or not heard[a] & heard[b]:
+        return []
+    if not hears[a] or not hears[b] or hears[a] & hears[b]:
+        return []
+    return [f"probes: no other NIC is heard on both {a} and {b}: the switch shares the senders out"]
 
 
-def _places(situation: Situation, legs: list[Leg]) -> str:
-    """`Ethernet1 and Ethernet2 of tor-1`."""
+def _channels_said(situation: Situation, legs: Iterable[Leg], *, active: bool) -> list[str]:
+    """What LLDP's aggregation TLVs say, where they all say so."""
+    legs = tuple(legs)
     ports = [situation.switch_port(leg) for leg in legs]
-    switches = {port.switch for port in ports if port}
-    if len(switches) == 1 and all(ports):
-        return f"{' and '.join(situation.place(leg).partition(' of ')[0] for leg in legs)} of {switches.pop()}"
-    return " and ".join(situation.place(leg) for leg in legs)
-
-
-def _finding(
-    situation: Situation,
-    wanted: Wanted,
-    legs: list[Leg],
-    reason: str,
-    message: str,
-    fix: str,
-    evidence: list[str],
-    *,
-    sure: bool = True,
-) -> Finding:
-    return Finding(
-        reason=reason,
-        grade=Grade.ERROR,
-        certainty=Certainty.SURE if sure else Certainty.LIKELY,
-        message=message,
-        fix=fix,
-        place=_places(situation, legs),
-        about=wanted.origin[0] if wanted.origin else None,
-        legs=tuple(legs),
-        evidence=tuple(evidence),
-        ports=tuple(legs),
-    )
-
-
-SPREADING = frozenset({BondMode.BALANCE_RR, BondMode.BROADCAST})
-"""Modes in which one frame may be seen twice, or out of order, without anything being wrong."""
+    told = [port.aggregation for port in ports if port is not None and port.aggregation is not None]
+    if len(told) < len(legs) or not all(one.active is active for one in told):
+        return []
+    return [f"LLDP: {situation.place(*legs)} {'are in a channel' if active else 'are in no channel'}"]

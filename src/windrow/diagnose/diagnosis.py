@@ -2,90 +2,154 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
-from windrow.diagnose.bonds import bond_findings, not_distributing
-from windrow.diagnose.matrix import Matrix, spoken
-from windrow.diagnose.nics import crossed, dark, nic_findings
+from windrow.diagnose.bonds import bond_findings
+from windrow.diagnose.matrix import Matrix
+from windrow.diagnose.nics import crossed, merged_crossings, nic_findings, waiting_findings
 from windrow.diagnose.paths import path_findings
 from windrow.diagnose.services import Service, service_findings, services_of
-from windrow.diagnose.situation import Situation
+from windrow.diagnose.situation import Situation, spoken
+from windrow.diagnose.turned import turned_findings
 from windrow.diagnose.vlans import vlan_findings
 from windrow.model.cluster import Cluster
 from windrow.model.evidence import Evidence, Leg
-from windrow.model.findings import Certainty, Finding, Grade
+from windrow.model.findings import Certainty, Finding, Fix, Grade, Reason
 from windrow.model.values import IfName, VidSet
 from windrow.switches.wanted import Cards, needs_of
 
 _GRADES = list(Grade)
+NO_VIDS = VidSet()
 
 
 def diagnose(cluster: Cluster, evidence: Evidence) -> tuple[Finding, ...]:
-    """What is wrong with the network outside, the worst first; one finding for each cause. Nothing in the evidence makes
-    it raise: it comes from other hosts."""
+    """What is wrong with the network outside, the worst first; one finding for each cause. Nothing in the evidence
+    makes it raise: it comes from other hosts."""
     cards: Cards = {
         node.node: {str(nic.mac): IfName(nic.name) for nic in node.nics.values()} for node in evidence.nodes.values()
     }
     situation = Situation(needs_of(cluster, tuple(evidence.nodes), cards), evidence)
-    found = list(_findings(situation, services_of(cluster)))
-    return tuple(sorted(dict.fromkeys(found), key=lambda f: (_GRADES.index(f.grade), f.reason, f.place, str(f.vids))))
+    found = dict.fromkeys(_findings(situation, services_of(cluster)))
+    return tuple(sorted(found, key=lambda f: (_GRADES.index(f.grade), f.reason.text, f.place, str(f.vids))))
 
 
 def _findings(situation: Situation, services: tuple[Service, ...]) -> Iterator[Finding]:
-    yield from nic_findings(situation)
-    bonds = list(bond_findings(situation))
-    yield from bonds
-    swapped, wrong = crossed(situation)
-    yield from swapped
-    spoilt: frozenset[Leg] = dark(situation) | not_distributing(situation) | wrong
+    hosts = [*nic_findings(situation), *bond_findings(situation)]
+    swapped = list(crossed(situation))
+    strayed = {leg for f in swapped for leg in f.legs}
+    spoilt = strayed | {leg for f in hosts for leg in f.legs if leg not in situation.passing}
+    waiting = [f for f in waiting_findings(situation) if not spoilt & set(f.legs)]
+    spoilt |= {leg for f in waiting for leg in f.legs}
+    channels = _channels(situation, hosts)
+    inside: list[Finding] = []
     for network in situation.networks:
-        matrix = Matrix(situation, network)
-        seen = vlan_findings(situation, matrix, spoilt)
-        yield from seen.findings
-        gone = {leg for f in seen.findings if f.reason == "NothingPasses" for leg in f.legs}
-        yield from path_findings(situation, matrix, seen.spoilt | gone)
-        yield from _alone(situation, matrix)
-    yield from service_findings(situation, services)
+        inside += _network(situation, network, channels=channels, spoilt=frozenset(spoilt))
+    inside = merged_crossings(situation, inside)
+    yield from (f for f in hosts if not strayed & set(f.legs) or f.reason not in _BY_CROSSING)
+    yield from swapped
+    yield from waiting
+    yield from inside
+    yield from service_findings(situation, services, _cut(situation, inside, spoilt))
+    yield from _silent(situation)
     yield from _foreign(situation)
 
 
-def _alone(situation: Situation, matrix: Matrix) -> Iterator[Finding]:
-    """VLANs in which only one node sends: nobody could hear it."""
-    alone: dict[Leg, VidSet] = {}
-    for leg in matrix.legs:
-        vids = matrix.intended(leg) - matrix.peers[leg]
-        if vids:
-            alone[leg] = vids
-    if alone and len({leg.node for leg in matrix.legs}) == 1:
-        leg, vids = next(iter(alone.items()))
+_BY_CROSSING = frozenset(
+    {Reason.LACP_MEMBER_MISSING, Reason.LACP_MISSING, Reason.CABLE_CROSSED, Reason.CHANNEL_MISSING}
+)
+"""What a cable in another network's port looks like to LACP."""
+
+
+def _channels(situation: Situation, hosts: list[Finding]) -> frozenset[str]:
+    """Bonds whose ports are in a channel that they do not need."""
+    legs = {leg for f in hosts if f.reason is Reason.CHANNEL_NOT_NEEDED for leg in f.legs}
+    return frozenset(situation.wanted[leg].name for leg in legs)
+
+
+def _network(
+    situation: Situation, network: str, *, channels: frozenset[str], spoilt: frozenset[Leg]
+) -> Iterator[Finding]:
+    matrix = Matrix(situation, network, channels=channels, spoilt=spoilt)
+    turned = list(turned_findings(situation, matrix))
+    yield from turned
+    moved: dict[Leg, VidSet] = defaultdict(VidSet)
+    for finding in turned:
+        for leg in finding.legs:
+            moved[leg] |= finding.vids
+    if moved:
+        matrix = Matrix(situation, network, channels=channels, spoilt=spoilt, moved=moved)
+    yield from vlan_findings(situation, matrix)
+    yield from path_findings(situation, matrix)
+    if not matrix.asked and (alone := matrix.untested()):
+        yield _nobody_to_hear(situation, matrix, alone)
+
+
+def _nobody_to_hear(situation: Situation, matrix: Matrix, vids: VidSet) -> Finding:
+    found = situation.found(
+        Reason.NOBODY_TO_HEAR,
+        matrix.senders,
+        f"whether {spoken(vids)} of {matrix.network} passes cannot be told: no other node is heard of",
+        "run the agent, or `windrow check`, on another node of this network at the same time",
+        f"probes: {spoken(vids)} was sent in by {len(matrix.senders)} NICs of one node alone",
+    )
+    return replace(
+        found,
+        vids=vids,
+        place=matrix.network,
+        certainty=Certainty.UNKNOWN,
+        lacks="another node",
+        fix=Fix(words=found.fix.words),
+    )
+
+
+def _cut(situation: Situation, inside: list[Finding], spoilt: set[Leg]) -> Mapping[tuple[str, str], VidSet]:
+    """Where it is known already why nothing answers."""
+    cut: dict[tuple[str, str], VidSet] = defaultdict(VidSet)
+    for f in inside:
+        for leg in f.legs:
+            cut[leg.node, f.network] |= f.vids
+    for leg in spoilt:
+        wanted = situation.wanted.get(leg)
+        if wanted is not None:
+            cut[leg.node, wanted.cluster_network] |= situation.vids(wanted)
+    for finding in inside:
+        if finding.reason is Reason.ONE_WAY and not finding.vids:
+            for leg in finding.legs:
+                cut[leg.node, finding.network] |= situation.vids(situation.wanted[leg])
+    return cut
+
+
+def _silent(situation: Situation) -> Iterator[Finding]:
+    for node in sorted(situation.evidence.silent):
         yield Finding(
-            reason="NobodyToHear",
-            grade=Grade.NOTE,
+            reason=Reason.NODE_SILENT,
+            grade=Reason.NODE_SILENT.grade,
             certainty=Certainty.UNKNOWN,
-            message=f"whether {spoken(vids)} of {matrix.network} passes cannot be told: no other node is heard of",
-            fix="run the agent, or `windrow check`, on another node of this network at the same time",
-            place=matrix.network,
-            about=situation.about(leg),
-            legs=tuple(alone),
-            vids=vids,
-            lacks="another node",
+            message=f"{node} tells nothing: whether its ports are right cannot be told",
+            fix=Fix(words=f"run the agent, or `windrow check`, on {node}"),
+            place=node,
+            lacks=f"what {node} hears",
         )
 
 
 def _foreign(situation: Situation) -> Iterator[Finding]:
     """Another cluster in one of our VLANs: nothing is wrong with that, and somebody may want to know."""
-    met: dict[tuple[str, int], int] = {}
+    met: dict[tuple[str, int], int] = defaultdict(int)
     for node in situation.evidence.nodes.values():
         for one in node.foreign:
-            met[one.cluster, one.vid] = met.get((one.cluster, one.vid), 0) + one.frames
+            if 0 <= one.vid < 4095:
+                met[one.cluster, one.vid] += one.frames
     for (cluster, vid), frames in sorted(met.items()):
+        where = spoken(VidSet.of([vid]))
         yield Finding(
-            reason="ForeignCluster",
-            grade=Grade.NOTE,
+            reason=Reason.FOREIGN_CLUSTER,
+            grade=Reason.FOREIGN_CLUSTER.grade,
             certainty=Certainty.SURE,
-            message=f"another cluster ({cluster}) is in VLAN {vid}",
-            fix="nothing has to be done where that is wanted",
-            place=f"VLAN {vid}",
-            vids=VidSet.of([vid] if 0 <= vid < 4095 else []),
-            evidence=(f"{frames} probes of it were heard",),
+            message=f"another cluster ({cluster}) is heard in {where}",
+            fix=Fix(words="nothing has to be done where that is wanted"),
+            place=where,
+            vids=VidSet.of([vid]),
+            evidence=(f"probes: {frames} of another cluster came in",),
         )

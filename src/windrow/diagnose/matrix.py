@@ -1,112 +1,168 @@
-"""Who heard whom in which VLAN, as bitmaps: one machine operation asks about all VLANs of a pair of NICs."""
+"""Who heard whom in which VLAN, as bitmaps: one machine operation asks about all VLANs of a pair of NICs.
+
+A way leads from a NIC to an end. An end is what a switch sends a frame to once: a NIC by itself, or all NICs of a
+channel, of which the switch chooses one for each sender (IEEE 802.1AX §6.2.4). That the others did not hear it is no
+sign of anything.
+"""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterator
 from functools import cached_property
 
-from windrow.diagnose.situation import UNTAGGED, Situation
-from windrow.model.evidence import Heard, Leg
+from windrow.diagnose.situation import Situation
+from windrow.model.evidence import Kind, Leg
+from windrow.model.lazy import dataclass
 from windrow.model.values import VidSet
+from windrow.switches.wanted import Channel
 
-NONE = VidSet()
+End = tuple[Leg, ...]
+Way = tuple[Leg, End]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alike:
+    """VLANs in which the same ways fail. `arrived`: sender and receiver of what passed, also within one node."""
+
+    vids: VidSet
+    failed: tuple[Way, ...]
+    passed: tuple[Way, ...]
+    arrived: tuple[tuple[Leg, Leg], ...]
 
 
 class Matrix:
-    """Of one cluster network. `legs`: those that sent probes and whose node told what it heard."""
+    """Of one cluster network. `channels`: bonds that need none, and whose ports are in one all the same. `spoilt`: legs
+    of which it is known why nothing passes. `moved`: leg -> VLANs in which its frames change the VLAN."""
 
-    def __init__(self, situation: Situation, network: str) -> None:
+    def __init__(
+        self,
+        situation: Situation,
+        network: str,
+        *,
+        channels: frozenset[str] = frozenset(),
+        spoilt: frozenset[Leg] = frozenset(),
+        moved: dict[Leg, VidSet] | None = None,
+    ) -> None:
         self.situation = situation
         self.network = network
         self.bonds = situation.bonds(network)
-        self.legs = tuple(leg for w in self.bonds for leg in w.legs if situation.probed(leg))
         self.wanted = {leg: w for w in self.bonds for leg in w.legs}
-        inside = set(self.wanted)
-        self.heard = tuple(h for h in situation.heard if h.sender in inside and h.receiver in inside)
+        self.moved = {leg: vids.bits for leg, vids in (moved or {}).items()}
+        self.listening = [leg for leg in self.wanted if leg not in spoilt and self._listens(leg)]
+        self.senders = [leg for leg in self.listening if situation.probed(leg)]
+        self.end_of = self._ends(channels)
 
-    @cached_property
-    def ways(self) -> dict[tuple[Leg, Leg], VidSet]:
-        """(sender, receiver) -> the VLANs in which probes came as they were sent."""
-        found: dict[tuple[Leg, Leg], int] = defaultdict(int)
-        for h in self.heard:
-            if h.count and h.vid == h.arrived and h.sender.node != h.receiver.node:
-                found[h.sender, h.receiver] |= 1 << h.vid
-        return {pair: VidSet(bits) for pair, bits in found.items()}
+    def _listens(self, leg: Leg) -> bool:
+        """Its node sends and hears probes, and it has a carrier."""
+        node, nic = self.situation.evidence.nodes.get(leg.node), self.situation.nic(leg)
+        if node is None or nic is None or not nic.carrier or not any(node.probed.values()):
+            return False
+        return not any(a.kind is Kind.PROBE and a.nic in (None, leg.nic) for a in node.absent)
 
-    @cached_property
-    def out(self) -> dict[Leg, VidSet]:
-        """In which VLANs somebody heard it."""
-        found: dict[Leg, int] = defaultdict(int)
-        for (sender, _), vids in self.ways.items():
-            found[sender] |= vids.bits
-        return {leg: VidSet(found[leg]) for leg in self.legs}
-
-    @cached_property
-    def back(self) -> dict[Leg, VidSet]:
-        """In which VLANs it heard somebody."""
-        found: dict[Leg, int] = defaultdict(int)
-        for (_, receiver), vids in self.ways.items():
-            found[receiver] |= vids.bits
-        return {leg: VidSet(found[leg]) for leg in self.legs}
-
-    def intended(self, leg: Leg) -> VidSet:
-        """What was sent and is wanted: what was not sent cannot have been heard."""
-        return self.situation.probed(leg) & self.situation.vids(self.wanted[leg])
-
-    @cached_property
-    def peers(self) -> dict[Leg, VidSet]:
-        """In which VLANs there is a leg of another node that sent too. Alone, nobody can be heard."""
-        by_node: dict[str, int] = defaultdict(int)
-        for leg in self.legs:
-            by_node[leg.node] |= self.intended(leg).bits
-        found = {}
-        for leg in self.legs:
-            bits = 0
-            for node, theirs in by_node.items():
-                bits |= theirs if node != leg.node else 0
-            found[leg] = VidSet(bits)
+    def _ends(self, channels: frozenset[str]) -> dict[Leg, End]:
+        found: dict[Leg, End] = {}
+        for wanted in self.bonds:
+            legs = tuple(leg for leg in wanted.legs if leg in self.listening)
+            whole = wanted.channel is not Channel.NONE or wanted.name in channels
+            found |= {leg: legs if whole else (leg,) for leg in legs}
         return found
 
     @cached_property
-    def testable(self) -> dict[Leg, VidSet]:
-        return {leg: self.intended(leg) & self.peers[leg] for leg in self.legs}
+    def intended(self) -> dict[Leg, int]:
+        return {leg: self.situation.vids(wanted).bits for leg, wanted in self.wanted.items()}
 
-    def groups(self, vid: int) -> list[set[Leg]]:
-        """The legs that hear each other both ways, directly or over others, in one VLAN; the largest first. A leg that
-        hears nobody, or whom nobody hears, is alone."""
-        bit = 1 << vid
-        legs = [leg for leg in self.legs if self.testable[leg].bits & bit]
-        parent = {leg: leg for leg in legs}
+    @cached_property
+    def asked(self) -> dict[Way, int]:
+        """In which VLANs a way was tried: what was not sent, or is not wanted there, cannot have been heard."""
+        ends = list(dict.fromkeys(self.end_of.values()))
+        found = {}
+        for sender in self.senders:
+            sent = self.situation.probed(sender).bits & self.intended[sender] & ~self.moved.get(sender, 0)
+            for end in ends:
+                bits = sent & self.intended[end[0]]
+                for leg in end:
+                    bits &= ~self.moved.get(leg, 0)
+                if bits and end[0].node != sender.node:
+                    found[sender, end] = bits
+        return found
 
-        def top(leg: Leg) -> Leg:
-            while parent[leg] is not leg:
-                parent[leg] = parent[parent[leg]]
-                leg = parent[leg]
-            return leg
+    @cached_property
+    def came(self) -> dict[Way, int]:
+        passed = self.situation.passed
+        found: dict[Way, int] = {}
+        for sender, end in self.asked:
+            bits = 0
+            for leg in end:
+                bits |= passed.get((sender, leg), 0)
+            found[sender, end] = bits
+        return found
 
-        for (a, b), vids in self.ways.items():
-            if vids.bits & bit and a in parent and b in parent:
-                back = self.ways.get((b, a), NONE)
-                if back.bits & bit:
-                    parent[top(a)] = top(b)
-        found: dict[Leg, set[Leg]] = defaultdict(set)
-        for leg in legs:
-            found[top(leg)].add(leg)
-        return sorted(found.values(), key=len, reverse=True)
+    def tested(self, leg: Leg) -> VidSet:
+        """The VLANs in which anything was tried from this leg, or to it."""
+        return VidSet(self._tested.get(leg, 0))
 
-    def turned(self, leg: Leg) -> tuple[Heard, ...]:
-        """Probes that arrived in another VLAN than they were sent in, from or to this leg."""
-        return tuple(h for h in self.heard if h.count and h.vid != h.arrived and leg in (h.sender, h.receiver))
+    @cached_property
+    def _tested(self) -> dict[Leg, int]:
+        found: dict[Leg, int] = defaultdict(int)
+        for (sender, end), bits in self.asked.items():
+            found[sender] |= bits
+            for leg in end:
+                found[leg] |= bits
+        return found
 
-    def bonds_of(self, legs: Iterable[Leg]) -> set[str]:
-        return {self.wanted[leg].name for leg in legs}
+    def passes(self, leg: Leg) -> VidSet:
+        """The VLANs in which it hears somebody, or somebody hears it."""
+        return VidSet(self._passes.get(leg, 0))
 
+    @cached_property
+    def _passes(self) -> dict[Leg, int]:
+        found: dict[Leg, int] = defaultdict(int)
+        for (a, b), bits in self.situation.passed.items():
+            if a != b:
+                found[a] |= bits
+                found[b] |= bits
+        return found
 
-def spoken(vids: VidSet) -> str:
-    """`VLAN 100`, `VLANs 100,200-210`, `frames without a tag`, or both."""
-    tagged = vids - VidSet.of([UNTAGGED])
-    words = f"VLAN{'s' if len(tagged) > 1 else ''} {tagged}" if tagged else ""
-    if UNTAGGED not in vids:
-        return words
-    return f"{words} and frames without a tag" if words else "frames without a tag"
+    def untested(self) -> VidSet:
+        """Intended and sent, and there is no other node that could have heard it."""
+        sent = alone = 0
+        for leg in self.senders:
+            bits = self.situation.probed(leg).bits & self.intended[leg]
+            sent |= bits
+            alone |= bits & ~self._tested.get(leg, 0) & ~self.moved.get(leg, 0)
+        return VidSet(alone & sent)
+
+    def alike(self, apart: VidSet) -> Iterator[Alike]:
+        """The VLANs in which a way fails, by which ways do. `apart` are never put together with others."""
+        bad = 0
+        for way, bits in self.asked.items():
+            bad |= bits & ~self.came[way]
+        for bits in self._classes(bad, apart.bits):
+            bit = bits & -bits
+            there = [way for way, asked in self.asked.items() if asked & bit]
+            yield Alike(
+                vids=VidSet(bits),
+                failed=tuple(way for way in there if not self.came[way] & bit),
+                passed=tuple(way for way in there if self.came[way] & bit),
+                arrived=tuple(
+                    pair for pair, come in self.situation.passed.items() if come & bit and self._inside(pair)
+                ),
+            )
+
+    def _inside(self, pair: tuple[Leg, Leg]) -> bool:
+        return pair[0] != pair[1] and pair[0] in self.end_of and pair[1] in self.end_of
+
+    def _classes(self, bad: int, apart: int) -> list[int]:
+        """VLANs are split by each way that tells them apart: few classes are left, whatever the number of VLANs."""
+        masks = dict.fromkeys([apart])
+        for way, asked in self.asked.items():
+            masks[asked & bad] = None
+            masks[self.came[way] & asked & bad] = None
+        for pair, come in self.situation.passed.items():
+            if self._inside(pair):
+                masks[come & bad] = None
+        classes = [bad] if bad else []
+        for mask in masks:
+            classes = [part for one in classes for part in (one & mask, one & ~mask) if part]
+        return classes

@@ -3,134 +3,184 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 
-from windrow.diagnose.blame import Culprit, Scope, Way, blame
-from windrow.diagnose.bonds import SPREADING
+from windrow.diagnose.blame import Culprit, Ground, Scope, blame
 from windrow.diagnose.matrix import Matrix
-from windrow.diagnose.situation import Situation
+from windrow.diagnose.situation import Pair, Situation
 from windrow.model.evidence import Heard, Leg
-from windrow.model.findings import Certainty, Finding, Grade
-from windrow.model.values import VidSet
+from windrow.model.findings import Certainty, Finding, Fix, Reason
+from windrow.model.lazy import dataclass
 
 LOST_SHARE, LOST_LEAST = 0.02, 5
-"""From which share of the probes, and how many, a path counts as lossy: one that was lost is chance."""
+"""From which share of the probes through a place, and how many, it counts as lossy: one that was lost is chance."""
+UNICASTS_LEAST = 2
+"""So many have to come to one MAC before it means something that none to everybody did."""
+
+Places = tuple[Culprit, ...]
+"""One, or several of which it is one and nothing tells which."""
 
 
-def path_findings(situation: Situation, matrix: Matrix, spoilt: frozenset[Leg]) -> Iterator[Finding]:
-    heard = [
-        h
-        for h in matrix.heard
-        if h.sender.node != h.receiver.node and h.vid == h.arrived and not {h.sender, h.receiver} & spoilt
-    ]
-    yield from _mtu(situation, heard)
-    yield from _broadcasts(situation, heard)
-    yield from _losses(situation, heard)
-    yield from _twice(situation, matrix, heard)
+def path_findings(situation: Situation, matrix: Matrix) -> Iterator[Finding]:
+    heard = {
+        pair: found for pair, found in situation.heard.items() if pair[0] in matrix.end_of and pair[1] in matrix.end_of
+    }
+    paths = _Paths(situation=situation, matrix=matrix, heard=heard)
+    yield from paths.long_frames()
+    yield from paths.broadcasts()
+    yield from paths.losses()
+    yield from _loops(situation, matrix, heard)
 
 
-def _mtu(situation: Situation, heard: list[Heard]) -> Iterator[Finding]:
-    tried = [h for h in heard if h.largest_sent]
-    longest = max((h.largest_sent for h in tried), default=0)
-    yield from _blamed(
-        situation,
-        [(h.sender, h.receiver) for h in tried if h.largest < h.largest_sent],
-        [(h.sender, h.receiver) for h in tried if h.largest >= h.largest_sent],
-        "MtuTooSmall",
-        Grade.ERROR,
-        lambda place: f"frames of {longest} bytes do not pass {place}, shorter ones do",
-        lambda place: f"raise the MTU of {place} to what the system takes for jumbo frames (at least {longest})",
-        f"probes of {longest} bytes were lost, short ones came through",
-    )
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Paths:
+    situation: Situation
+    matrix: Matrix
+    heard: Mapping[Pair, list[Heard]]
 
+    def ground(self) -> Ground:
+        switches = {leg: self.situation.switch(leg) for leg in self.matrix.end_of}
+        return Ground(switches=switches, ends=self.matrix.end_of)
 
-def _broadcasts(situation: Situation, heard: list[Heard]) -> Iterator[Finding]:
-    tried = [h for h in heard if h.unicast or h.broadcast]
-    yield from _blamed(
-        situation,
-        [(h.sender, h.receiver) for h in tried if h.unicast and not h.broadcast],
-        [(h.sender, h.receiver) for h in tried if h.broadcast],
-        "BroadcastFiltered",
-        Grade.ERROR,
-        lambda place: f"broadcasts do not pass {place}: no ARP, and no DHCP",
-        lambda place: f"look at {place} for storm control or a filter of broadcasts",
-        "of the probes that were sent to everybody none came, of those to one MAC some did",
-    )
+    def long_frames(self) -> Iterator[Finding]:
+        tried = {pair: [h for h in found if h.largest_sent > 0] for pair, found in self.heard.items()}
+        bad = {pair for pair, found in tried.items() if found and all(h.largest < h.largest_sent for h in found)}
+        longest = max((h.largest_sent for pair in bad for h in tried[pair]), default=0)
+        for places in self.blamed(bad, {pair for pair, found in tried.items() if found} - bad):
+            where = self.named(places)
+            yield self.found(
+                Reason.MTU_TOO_SMALL,
+                places,
+                f"frames of {longest} bytes do not pass {where}, shorter ones do",
+                f"raise the MTU of {where} to what the system takes for jumbo frames (at least {longest})",
+                f"probes of {longest} bytes were lost, short ones came through",
+            )
 
+    def broadcasts(self) -> Iterator[Finding]:
+        bad = {
+            pair
+            for pair, found in self.heard.items()
+            if not sum(h.broadcast for h in found) and sum(h.unicast for h in found) >= UNICASTS_LEAST
+        }
+        good = {pair for pair, found in self.heard.items() if sum(h.broadcast for h in found)}
+        for places in self.blamed(bad, good):
+            where = self.named(places)
+            yield self.found(
+                Reason.BROADCAST_FILTERED,
+                places,
+                f"broadcasts do not pass {where}: no ARP, and no DHCP",
+                f"look at {where} for storm control or a filter of broadcasts",
+                "probes: those to everybody did not come, those to one MAC did",
+            )
 
-def _losses(situation: Situation, heard: list[Heard]) -> Iterator[Finding]:
-    sent: dict[Way, int] = defaultdict(int)
-    came: dict[Way, int] = defaultdict(int)
-    for h in heard:
-        if h.count:
-            sent[h.sender, h.receiver] += h.sent
-            came[h.sender, h.receiver] += min(h.count, h.sent)
-    bad = [w for w in sent if sent[w] - came[w] >= LOST_LEAST and sent[w] - came[w] >= LOST_SHARE * sent[w]]
-    shares = [f"{sent[w] - came[w]} of {sent[w]} probes from {w[0]} to {w[1]} were lost" for w in bad[:3]]
-    yield from _blamed(
-        situation,
-        bad,
-        [w for w in sent if w not in bad],
-        "FramesLost",
-        Grade.WARNING,
-        lambda place: f"{place} loses some of the frames",
-        lambda place: f"look at the error counters of {place}, and at cable and transceiver",
-        "; ".join(shares),
-    )
+    def blamed(self, bad: Iterable[Pair], good: Iterable[Pair]) -> Iterator[Places]:
+        verdicts = blame([(a, (b,)) for a, b in sorted(bad)], good, self.ground()).verdicts
+        for verdict in verdicts:
+            same = verdict.culprit.scope
+            yield (verdict.culprit, *(place for place in verdict.instead if place.scope is same))
 
+    def losses(self) -> Iterator[Finding]:
+        """Each frame that is lost is put to each place on its way; the place with the most is taken, and its ways are
+        done with."""
+        counts = {pair: _lost(found) for pair, found in self.heard.items()}
+        ground = self.ground()
+        while True:
+            sums: dict[Culprit, list[int]] = defaultdict(lambda: [0, 0])
+            for (a, b), (lost, sent) in counts.items():
+                for place in {_both(place) for place in ground.through((a, (b,)))}:
+                    sums[place][0] += lost
+                    sums[place][1] += sent
+            bad = {p: lost for p, (lost, sent) in sums.items() if lost >= LOST_LEAST and lost >= LOST_SHARE * sent}
+            if not bad:
+                return
+            best = _narrowest(bad)
+            equals = sorted(p for p, lost in bad.items() if p.scope is best.scope and lost == bad[best])
+            lost, sent = sums[best]
+            where = self.named(tuple(equals))
+            yield self.found(
+                Reason.FRAMES_LOST,
+                tuple(equals),
+                f"{where} loses a share of the frames",
+                f"look at the error counters of {where}, and at cable and transceiver",
+                f"probes: {lost} of {sent} were lost on the ways through it",
+            )
+            counts = {(a, b): n for (a, b), n in counts.items() if not _goes_through((a, b), equals, ground)}
 
-def _twice(situation: Situation, matrix: Matrix, heard: list[Heard]) -> Iterator[Finding]:
-    heard = [h for h in heard if matrix.wanted[h.sender].mode not in SPREADING]
-    yield from _blamed(
-        situation,
-        [(h.sender, h.receiver) for h in heard if h.duplicates],
-        [(h.sender, h.receiver) for h in heard if not h.duplicates],
-        "FramesDoubled",
-        Grade.ERROR,
-        lambda place: f"frames that pass {place} come twice: a loop, or a channel that only one side knows of",
-        lambda place: f"look at {place} for a loop without spanning tree",
-        "probes came more often than they were sent",
-    )
+    def named(self, places: Places) -> str:
+        return " or ".join(map(self._named, places))
 
+    def _named(self, place: Culprit) -> str:
+        match place.scope:
+            case Scope.PORT | Scope.OUT | Scope.IN | Scope.CHANNEL:
+                return self.situation.place(*place.legs)
+            case Scope.LINK:
+                return f"the link between {' and '.join(place.switches)}"
+            case Scope.UPLINK:
+                return f"the links of {place.switches[0]} to other switches"
+            case Scope.SWITCH:
+                return place.switches[0]
+            case Scope.EVERYWHERE:
+                return "the switches"
 
-def _blamed(
-    situation: Situation,
-    failed: list[Way],
-    passed: list[Way],
-    reason: str,
-    grade: Grade,
-    message: Callable[[str], str],
-    fix: Callable[[str], str],
-    evidence: str,
-) -> Iterator[Finding]:
-    failed, good = list(dict.fromkeys(failed)), set(passed) - set(failed)
-    for verdict in blame(failed, good, situation.switch):
-        alternatives = [verdict.culprit, *(p for p in verdict.instead if p.scope is verdict.culprit.scope)]
-        places = " or ".join(_place(situation, place) for place in alternatives)
-        legs = tuple(dict.fromkeys(leg for place in alternatives for leg in place.legs))
-        yield Finding(
-            reason=reason,
-            grade=grade,
-            certainty=Certainty.LIKELY if len(alternatives) == 1 else Certainty.UNKNOWN,
-            message=message(places),
-            fix=fix(places),
-            place=places,
-            about=situation.about(legs[0] if legs else failed[0][0]),
-            legs=legs,
-            vids=VidSet(),
-            evidence=(evidence,),
-            lacks="" if len(alternatives) == 1 else "a third node",
-            ports=legs,
+    def found(self, reason: Reason, places: Places, message: str, fix: str, evidence: str) -> Finding:
+        legs = tuple(dict.fromkeys(leg for place in places for leg in place.legs))
+        on = {name for place in places for name in place.switches}
+        about = legs or tuple(leg for leg in self.matrix.end_of if not on or self.situation.switch(leg) in on)
+        found = self.situation.found(reason, about, message, fix, evidence)
+        unsure = len(places) > 1
+        return replace(
+            found,
+            place=self.named(places),
+            fix=found.fix if legs else Fix(words=fix),
+            certainty=Certainty.UNKNOWN if unsure else Certainty.LIKELY,
+            lacks="a third node" if unsure else "",
         )
 
 
-def _place(situation: Situation, culprit: Culprit) -> str:
-    match culprit.scope:
-        case Scope.PORT | Scope.OUT | Scope.IN:
-            return situation.place(culprit.legs[0])
-        case Scope.LINK:
-            return f"the link between {' and '.join(culprit.switches)}"
-        case Scope.SWITCH:
-            return culprit.switches[0]
-        case _:
-            return "the switches"
+def _lost(found: Iterable[Heard]) -> tuple[int, int]:
+    pairs = [(h.sent, min(h.count, h.sent)) for h in found if h.sent > 0]
+    sent = sum(sent for sent, _ in pairs)
+    return sent - sum(came for _, came in pairs), sent
+
+
+def _both(place: Culprit) -> Culprit:
+    """A loss is put to the port as a whole."""
+    return Culprit(Scope.PORT, place.legs) if place.scope in (Scope.OUT, Scope.IN) else place
+
+
+def _narrowest(lost: Mapping[Culprit, int]) -> Culprit:
+    """The narrowest place that has nearly all of what the widest has."""
+    most = max(lost.values())
+    return min(
+        (place for place, n in lost.items() if n >= 0.8 * most), key=lambda place: (place.scope, -lost[place], place)
+    )
+
+
+def _goes_through(pair: Pair, places: Iterable[Culprit], ground: Ground) -> bool:
+    through = {_both(place) for place in ground.through((pair[0], (pair[1],)))}
+    return any(place in through for place in places)
+
+
+def _loops(situation: Situation, matrix: Matrix, heard: Mapping[Pair, list[Heard]]) -> Iterator[Finding]:
+    twice: dict[Leg, int] = defaultdict(int)
+    for (_, receiver), probes in heard.items():
+        twice[receiver] += sum(1 for h in probes if h.duplicates > 0)
+    own = sorted(a for a, b in situation.passed if a == b and a in matrix.end_of)
+    doubled = sorted(leg for leg, n in twice.items() if n)
+    if own or doubled:
+        names = sorted({situation.switch(leg) for leg in (*own, *doubled)} - {""})
+        place = " and ".join(names) or "the switches"
+        evidence = [
+            *([f"probes: what was sent once came several times on {len(doubled)} NICs"] if doubled else []),
+            *([f"probes: what {own[0]} sent came back to it"] if own else []),
+        ]
+        found = situation.found(
+            Reason.LOOP,
+            tuple(dict.fromkeys((*own, *doubled))),
+            f"frames go round in a loop on {place}",
+            f"find the second way between two ports of {place}, and let spanning tree block it",
+            *evidence,
+        )
+        certainty = Certainty.SURE if own and doubled else Certainty.LIKELY
+        yield replace(found, place=place, certainty=certainty, fix=Fix(words=found.fix.words))

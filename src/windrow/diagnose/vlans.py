@@ -1,323 +1,352 @@
-"""VLANs that do not pass: by whom probes are heard, in which VLAN they arrive, and what LLDP says of the port."""
+"""VLANs that do not pass, from who is heard by whom and from what LLDP says of the port."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from dataclasses import replace
 
-from windrow.diagnose.blame import Culprit, Scope, Verdict, Way, blame
-from windrow.diagnose.matrix import NONE, Matrix, spoken
-from windrow.diagnose.situation import UNTAGGED, Situation
-from windrow.model.evidence import Heard, Leg
-from windrow.model.findings import Certainty, Finding, Grade
-from windrow.model.lazy import dataclass
-from windrow.model.values import Ref, VidSet
-from windrow.switches.wanted import Channel
+from windrow.diagnose.blame import Culprit, Ground, Scope, Verdict, blame
+from windrow.diagnose.matrix import Alike, Matrix, Way
+from windrow.diagnose.situation import UNTAGGED, Situation, spoken, verb
+from windrow.model.evidence import Kind, Leg
+from windrow.model.findings import Certainty, Finding, Fix, Reason
+from windrow.model.values import VidSet
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
-    """What one cluster network's probes amount to: findings, and the legs whose ports are known to be wrong as a whole,
-    so that nothing else needs saying of them."""
-
-    findings: tuple[Finding, ...] = ()
-    spoilt: frozenset[Leg] = frozenset()
+NO_VIDS = VidSet()
+UNTAGGED_ONLY = VidSet.of([UNTAGGED])
+NODES_FOR_A_VERDICT = 3
+"""Where nobody hears anybody: two nodes may have the same fault, three hardly."""
 
 
-def vlan_findings(situation: Situation, matrix: Matrix, spoilt: frozenset[Leg]) -> Seen:
-    """`spoilt`: legs that something else explains already (no carrier, LACP has not agreed, a crossed cable)."""
-    turned = list(_turned(situation, matrix, spoilt))
-    spoilt |= {leg for finding in turned if finding.reason == "AccessPort" for leg in finding.legs}
-    moved = {(leg, vid) for finding in turned for leg in finding.legs for vid in finding.vids}
-    causes: dict[tuple[Culprit, tuple[Culprit, ...]], int] = defaultdict(int)
-    ways: dict[Culprit, set[Way]] = defaultdict(set)
-    for vids, verdicts in _verdicts(situation, matrix, spoilt, moved):
-        for verdict in verdicts:
-            causes[verdict.culprit, verdict.instead] |= vids.bits
-            ways[verdict.culprit] |= verdict.ways
-    found = [_finding(situation, matrix, culprit, instead, VidSet(bits)) for (culprit, instead), bits in causes.items()]
-    return Seen(findings=(*turned, *found), spoilt=spoilt)
+def vlan_findings(situation: Situation, matrix: Matrix) -> Iterator[Finding]:
+    causes: dict[Verdict, int] = defaultdict(int)
+    apart: dict[frozenset[Way], int] = defaultdict(int)
+    isolated = _isolated(situation, matrix)
+    for alike in matrix.alike(isolated):
+        if not alike.passed and alike.vids.bits & isolated.bits:
+            continue
+        found = blame(alike.failed, alike.arrived, _ground(situation, matrix, alike.vids))
+        for verdict in found.verdicts:
+            causes[verdict] |= alike.vids.bits
+        if found.left and not _answered_both(situation, matrix, found.left, alike.vids):
+            apart[found.left] |= alike.vids.bits
+            yield from _split(situation, matrix, alike, found.left)
+    for verdict, bits in causes.items():
+        yield _finding(situation, matrix, verdict, VidSet(bits))
 
 
-def _verdicts(
-    situation: Situation, matrix: Matrix, spoilt: frozenset[Leg], moved: set[tuple[Leg, int]]
-) -> Iterator[tuple[VidSet, tuple[Verdict, ...]]]:
-    """Per set of VLANs in which the same ways fail."""
-    legs = [leg for leg in matrix.legs if leg not in spoilt]
-    pairs = [(a, b) for a in legs for b in legs if a.node != b.node]
-    asked = {pair: matrix.testable[pair[0]] & matrix.testable[pair[1]] for pair in pairs}
-    bad = 0
-    for pair in pairs:
-        bad |= (asked[pair] - matrix.ways.get(pair, NONE)).bits
-    alike: dict[tuple[frozenset[Way], frozenset[Way]], int] = defaultdict(int)
-    for vid in VidSet(bad):
-        bit = 1 << vid
-        there = [p for p in pairs if asked[p].bits & bit and not ((p[0], vid) in moved or (p[1], vid) in moved)]
-        passed = frozenset(p for p in there if matrix.ways.get(p, NONE).bits & bit)
-        failed = frozenset(there) - passed
-        if failed and not _isolated_by_design(situation, matrix, vid, legs, passed):
-            alike[failed, passed] |= bit
-    for (failed, passed), bits in alike.items():
-        yield VidSet(bits), blame(failed, passed, situation.switch)
-
-
-def _isolated_by_design(
-    situation: Situation, matrix: Matrix, vid: int, legs: Iterable[Leg], passed: frozenset[Way]
-) -> bool:
-    """Nobody hears anybody, and each hears the gateway or a DHCP server: isolated ports, or a private VLAN (RFC 5517).
-    Guests reach what they need, so this is how somebody wants it."""
-    if passed:
-        return False
-    nodes = {leg.node for leg in legs if vid in matrix.testable[leg]}
-    return bool(nodes) and all(_answered(situation, node, matrix.network, vid) for node in nodes)
-
-
-def _answered(situation: Situation, node: str, network: str, vid: int) -> bool:
+def answered(situation: Situation, node: str, network: str) -> VidSet:
+    """The VLANs in which a gateway or a DHCP server answered a node."""
     evidence = situation.evidence.nodes.get(node)
-    for vlan in evidence.vlans if evidence else ():
-        if (vlan.cluster_network, vlan.vid) == (network, vid):
-            return bool(vlan.offers) or any(answer.macs for answer in vlan.gateways)
-    return False
-
-
-# Arrived in another VLAN --------------------------------------------------------------------------
-
-
-def _turned(situation: Situation, matrix: Matrix, spoilt: frozenset[Leg]) -> Iterator[Finding]:
-    """Who is at fault is in all of the frames that changed their VLAN; with two NICs alone it may be either."""
-    strange = [
-        h
-        for h in matrix.heard
-        if h.count and h.vid != h.arrived and not {h.sender, h.receiver} & spoilt and h.sender.node != h.receiver.node
-    ]
-    left = strange
-    while left:
-        counted: dict[Leg, int] = defaultdict(int)
-        for h in left:
-            counted[h.sender] += 1
-            counted[h.receiver] += 1
-        most = max(counted.values())
-        leg = min((leg for leg, count in counted.items() if count == most), key=lambda leg: _preference(leg, left))
-        mine = [h for h in left if leg in (h.sender, h.receiver)]
-        yield _turned_finding(situation, matrix, leg, mine)
-        left = [h for h in left if leg not in (h.sender, h.receiver)]
-
-
-def _preference(leg: Leg, heard: list[Heard]) -> tuple[bool, Leg]:
-    """Of two that are in it equally often: whose own native VLAN makes it, as it sends without a tag or hears so."""
-    native = any(
-        (h.sender == leg and h.vid == UNTAGGED) or (h.receiver == leg and h.arrived == UNTAGGED) for h in heard
-    )
-    return not native, leg
-
-
-def _turned_finding(situation: Situation, matrix: Matrix, leg: Leg, heard: list[Heard]) -> Finding:
-    natives = {h.arrived for h in heard if h.sender == leg and h.vid == UNTAGGED}
-    natives |= {h.vid for h in heard if h.receiver == leg and h.arrived == UNTAGGED}
-    said = tuple(dict.fromkeys(_told(h) for h in heard))[:4]
-    wanted = matrix.wanted[leg]
-    if natives:
-        native = min(natives)
-        passes = (matrix.out[leg] | matrix.back[leg]) - VidSet.of([UNTAGGED, native])
-        access = not passes and len(matrix.testable[leg]) > 1
-        port = situation.switch_port(leg)
-        sure = port is not None and port.pvid == native
-        return Finding(
-            reason="AccessPort" if access else "NativeVlanWrong",
-            grade=Grade.ERROR,
-            certainty=Certainty.SURE if sure else Certainty.LIKELY,
-            message=(
-                f"{situation.place(leg)} is an access port of VLAN {native}: {leg} needs a trunk"
-                if access
-                else f"VLAN {native} is the native VLAN of {situation.place(leg)}, "
-                + ("and not that of the other ports" if wanted.untagged else f"and {leg} needs it tagged")
-            ),
-            fix=(
-                f"make {situation.place(leg)} a trunk with {spoken(wanted.tagged)}"
-                if access
-                else f"take VLAN {native} off as the native VLAN of {situation.place(leg)}"
-            ),
-            place=situation.place(leg),
-            about=situation.about(leg),
-            legs=(leg,),
-            vids=matrix.testable[leg] if access else VidSet.of([native, *({UNTAGGED} if wanted.untagged else ())]),
-            evidence=(*said, *((f"LLDP: the port's native VLAN is {native}",) if sure else ())),
-            ports=(leg,),
-        )
-    pairs = sorted({(min(h.vid, h.arrived), max(h.vid, h.arrived)) for h in heard})
-    return Finding(
-        reason="VlanTranslated",
-        grade=Grade.ERROR,
-        certainty=Certainty.LIKELY,
-        message=f"{situation.place(leg)} translates VLANs: {', '.join(f'{a} is {b}' for a, b in pairs)} on the other side",
-        fix=f"remove the VLAN translation from {situation.place(leg)}",
-        place=situation.place(leg),
-        about=situation.about(leg),
-        legs=(leg,),
-        vids=VidSet.of(vid for pair in pairs for vid in pair),
-        evidence=said,
-        ports=(leg,),
+    return VidSet.of(
+        vlan.vid
+        for vlan in (evidence.vlans if evidence else ())
+        if vlan.cluster_network == network
+        and 0 <= vlan.vid < 4095
+        and (vlan.offers or any(answer.macs for answer in vlan.gateways))
     )
 
 
-def _told(h: Heard) -> str:
-    sent = f"in VLAN {h.vid}" if h.vid else "without a tag"
-    came = f"in VLAN {h.arrived}" if h.arrived else "without a tag"
-    return f"probes that {h.sender} sent {sent} came in at {h.receiver} {came}"
+def _isolated(situation: Situation, matrix: Matrix) -> VidSet:
+    """VLANs in which each node hears the gateway or a DHCP server. If nobody hears anybody there, ports are isolated,
+    or it is a private VLAN (RFC 5517): guests reach what they need, so this is how somebody wants it."""
+    nodes = {leg.node for leg in matrix.senders}
+    found = [answered(situation, node, matrix.network).bits for node in nodes]
+    bits = found[0] if found else 0
+    for one in found[1:]:
+        bits &= one
+    return VidSet(bits)
 
 
-# Not arrived at all -------------------------------------------------------------------------------
+def _answered_both(situation: Situation, matrix: Matrix, ways: frozenset[Way], vids: VidSet) -> bool:
+    nodes = {leg.node for sender, end in ways for leg in (sender, *end)}
+    return all(not vids - answered(situation, node, matrix.network) for node in nodes)
 
 
-def _finding(
-    situation: Situation, matrix: Matrix, culprit: Culprit, instead: tuple[Culprit, ...], vids: VidSet
-) -> Finding:
-    match culprit.scope:
-        case Scope.PORT:
-            return _port(situation, matrix, culprit.legs[0], instead, vids)
-        case Scope.OUT | Scope.IN:
-            return _one_way(situation, matrix, culprit, vids)
-        case Scope.LINK:
-            return _link(situation, matrix, culprit, vids)
-        case _:
-            return _created(situation, matrix, culprit, vids)
+# What LLDP says -----------------------------------------------------------------------------------
 
 
-def _port(situation: Situation, matrix: Matrix, leg: Leg, instead: tuple[Culprit, ...], vids: VidSet) -> Finding:
-    others = tuple(place for place in instead if place.scope is Scope.PORT)
-    links = tuple(place for place in instead if place.scope is Scope.LINK)
-    told, certainty = _lldp(situation, leg, vids)
-    if others and certainty is not Certainty.SURE:
-        for other in others:
-            said, how = _lldp(situation, other.legs[0], vids)
-            if how is Certainty.SURE:
-                return _port(situation, matrix, other.legs[0], (), vids)
-    wanted, everything = matrix.wanted[leg], vids == matrix.testable[leg]
-    places = [situation.place(one.legs[0]) for one in (Culprit(Scope.PORT, (leg,)), *others)]
-    member = wanted.channel is not Channel.NONE and any(
-        matrix.out.get(other, NONE) & matrix.back.get(other, NONE) & vids for other in wanted.legs if other != leg
-    )
-    if others and certainty is not Certainty.SURE:
-        message = f"{spoken(vids)} does not pass between {' and '.join(map(situation.named, (leg, *_legs(others))))}"
-        lacks = "a third node in this VLAN, or a switch that announces its VLANs by LLDP"
-        certainty, place, legs = Certainty.UNKNOWN, " or ".join(places), (leg, *_legs(others))
-    else:
-        message = (
-            f"nothing passes between {leg} and the others over {situation.place(leg)}"
-            if everything and len(vids) > 1
-            else f"{spoken(vids)} is missing on {situation.place(leg)}, which {leg} is plugged into"
-        )
-        lacks = f"whether it is the port, or the link to {_far(situation, links[0], leg)}" if links else ""
-        place, legs = situation.place(leg), (leg,)
-    if member:
-        message += "; the other ports of its channel have it"
-    heard = f"probes in {spoken(vids)}: none of {leg} was heard, and it heard none; others hear each other"
-    return Finding(
-        reason="NothingPasses" if everything and len(vids) > 1 and len(legs) == 1 else "VlanMissing",
-        grade=Grade.ERROR,
-        certainty=certainty,
-        message=message,
-        fix=f"allow {spoken(vids)} on {place}",
-        place=place,
-        about=situation.about(leg),
-        legs=legs,
-        vids=vids,
-        evidence=(heard if not others else f"probes in {spoken(vids)}: neither heard the other", *told),
-        lacks=lacks,
-        ports=legs,
+def _ground(situation: Situation, matrix: Matrix, vids: VidSet) -> Ground:
+    said = {leg: _lldp(situation, leg, vids) for leg in matrix.end_of}
+    return Ground(
+        switches={leg: situation.switch(leg) for leg in matrix.end_of},
+        ends=matrix.end_of,
+        suspects=frozenset(leg for leg, allowed in said.items() if allowed is False),
+        cleared=frozenset(leg for leg, allowed in said.items() if allowed is True),
     )
 
 
-def _legs(places: Iterable[Culprit]) -> tuple[Leg, ...]:
-    return tuple(place.legs[0] for place in places)
-
-
-def _far(situation: Situation, link: Culprit, leg: Leg) -> str:
-    here = situation.switch(leg)
-    return next((name for name in link.switches if name != here), "the other switch")
-
-
-def _lldp(situation: Situation, leg: Leg, vids: VidSet) -> tuple[tuple[str, ...], Certainty]:
-    """What LLDP adds. A neighbour that names no VLAN says nothing; nor does a list that may be cut."""
+def _lldp(situation: Situation, leg: Leg, vids: VidSet) -> bool | None:
+    """Whether its switch port says that it allows these VLANs. None: it does not say. A neighbour that names no VLAN
+    says nothing, nor does a list that may be cut, and of frames without a tag only the native VLAN tells."""
     port = situation.switch_port(leg)
     if port is None:
-        return (), Certainty.LIKELY
-    tagged = vids - VidSet.of([UNTAGGED])
-    if vids == VidSet.of([UNTAGGED]) and port.pvid == 0:
-        return (f"LLDP: {port.switch} says that the port has no native VLAN, or does not tell it",), Certainty.LIKELY
-    if not port.vlans or port.vlans_cut:
-        return (), Certainty.LIKELY
-    named = VidSet.of(port.vlans)
-    missing = tagged - named
-    if missing == tagged and tagged:
-        return (f"LLDP: the port names {spoken(named)}, and not {spoken(missing)}",), Certainty.SURE
-    if not missing:
-        words = (
-            f"LLDP: the port allows {spoken(tagged)}: it is not created on {port.switch}, or pruned, or blocked (STP)"
+        return None
+    if vids == UNTAGGED_ONLY:
+        others = _natives(situation, leg)
+        return port.pvid in others if port.pvid and len(others) == 1 else None
+    tagged = vids - UNTAGGED_ONLY
+    named = VidSet.of(vid for vid in port.vlans if 0 < vid < 4095)
+    if not named:
+        return False if _access(situation, leg, tagged) else None
+    if not tagged - named:
+        return True
+    return False if not port.vlans_cut and not tagged & named else None
+
+
+def _natives(situation: Situation, leg: Leg) -> set[int]:
+    """The native VLANs that the ports of the others say they have."""
+    others = (x for x in situation.wanted if x != leg and situation.together(x, leg) and situation.wanted[x].untagged)
+    ports = (situation.switch_port(other) for other in others)
+    return {port.pvid for port in ports if port is not None and port.pvid}
+
+
+def _access(situation: Situation, leg: Leg, vids: VidSet) -> bool:
+    """A native VLAN where none is wanted, and not one of all that is wanted passes."""
+    port, wanted = situation.switch_port(leg), situation.wanted[leg]
+    return bool(port and port.pvid and not wanted.untagged and vids == wanted.tagged)
+
+
+def _said(situation: Situation, leg: Leg, vids: VidSet) -> tuple[str, ...]:
+    port = situation.switch_port(leg)
+    if port is None:
+        return ()
+    if vids == UNTAGGED_ONLY:
+        return (f"LLDP: the port's native VLAN is {port.pvid}",) if port.pvid else ()
+    match _lldp(situation, leg, vids):
+        case True:
+            return (f"LLDP: the port allows {spoken(vids)}; it may not be created, be pruned, or blocked (STP)",)
+        case False if port.vlans:
+            return (f"LLDP: the port names {spoken(VidSet.of(port.vlans))}, and not {spoken(vids)}",)
+        case False:
+            return (f"LLDP: the port's native VLAN is {port.pvid}, and none is wanted",)
+        case _:
+            return ()
+
+
+# Findings -----------------------------------------------------------------------------------------
+
+
+def _finding(situation: Situation, matrix: Matrix, verdict: Verdict, vids: VidSet) -> Finding:
+    culprit = verdict.culprit
+    match culprit.scope:
+        case Scope.PORT | Scope.CHANNEL:
+            return _port(situation, matrix, verdict, vids)
+        case Scope.OUT | Scope.IN:
+            return _one_way(situation, matrix, culprit, vids)
+        case Scope.LINK | Scope.UPLINK:
+            return _link(situation, matrix, culprit, vids)
+        case _:
+            return _not_created(situation, matrix, culprit, vids)
+
+
+def _port(situation: Situation, matrix: Matrix, verdict: Verdict, vids: VidSet) -> Finding:
+    legs = verdict.culprit.legs
+    rivals = [one for one in verdict.instead if one.scope is verdict.culprit.scope]
+    if rivals:
+        return _either(situation, [verdict.culprit, *rivals], vids)
+    leg, everything = legs[0], all(vids == matrix.tested(x) for x in legs) and len(vids) > 1
+    evidence = [f"probes: in {spoken(vids)} none of {_names(legs)} was heard, and none came in"]
+    for one in legs:
+        evidence += _said(situation, one, vids)
+    place, known = situation.place(*legs), [_lldp(situation, one, vids) for one in legs]
+    if vids == UNTAGGED_ONLY:
+        found = _native(situation, legs, evidence)
+    elif everything and all(_access(situation, one, vids) for one in legs):
+        found = _access_port(situation, leg, evidence)
+    elif everything:
+        found = situation.found(
+            Reason.NOTHING_PASSES,
+            legs,
+            f"nothing passes between {_names(legs)} and the others over {place}",
+            f"allow {spoken(vids)} on {place}, and look whether the cable is in the right port",
+            *evidence,
         )
-        return (words,), Certainty.LIKELY
-    return (f"LLDP: the port names {spoken(named)}",), Certainty.LIKELY
+    else:
+        found = situation.found(
+            Reason.VLAN_MISSING,
+            legs,
+            f"{verb(vids, 'is', 'are')} missing on {place}, which {_names(legs)} is plugged into"
+            + _member(matrix, legs),
+            f"allow {spoken(vids)} on {place}",
+            *evidence,
+        )
+    sure = all(allowed is False for allowed in known)
+    return replace(
+        found,
+        vids=vids,
+        certainty=Certainty.SURE if sure else Certainty.LIKELY,
+        lacks="" if sure else _beyond(situation, verdict, leg),
+    )
+
+
+def _names(legs: tuple[Leg, ...]) -> str:
+    return " and ".join(map(str, legs))
+
+
+def _member(matrix: Matrix, legs: tuple[Leg, ...]) -> str:
+    channel = matrix.end_of.get(legs[0], ())
+    return "; the other ports of its channel have it" if len(channel) > len(legs) else ""
+
+
+def _beyond(situation: Situation, verdict: Verdict, leg: Leg) -> str:
+    """It may also be behind the port, where nobody else can tell: this is the only NIC on its switch."""
+    scopes = {place.scope for place in verdict.instead}
+    if scopes & {Scope.LINK, Scope.UPLINK}:
+        return f"whether it is this port, or a link of {situation.switch(leg)}: no other NIC is there to tell"
+    return ""
+
+
+def _either(situation: Situation, rivals: list[Culprit], vids: VidSet) -> Finding:
+    """Two ends that do not hear each other, and nobody else to tell which of them it is."""
+    legs = tuple(leg for rival in rivals for leg in rival.legs)
+    places = " or ".join(situation.place(*rival.legs) for rival in rivals)
+    ends = " and ".join(_names(rival.legs) for rival in rivals)
+    evidence = [said for leg in legs for said in _said(situation, leg, vids)]
+    found = situation.found(
+        Reason.VLAN_MISSING,
+        legs,
+        f"{verb(vids, 'does', 'do')} not pass between {ends}",
+        f"allow {spoken(vids)} on {places}, and on what lies between",
+        f"probes: in {spoken(vids)} neither heard the other",
+        *evidence,
+    )
+    lacks = "a third node in this network, or a switch that announces its VLANs by LLDP"
+    return replace(found, vids=vids, certainty=Certainty.UNKNOWN, place=places, lacks=lacks)
+
+
+def _native(situation: Situation, legs: tuple[Leg, ...], evidence: list[str]) -> Finding:
+    place, natives = situation.place(*legs), set().union(*(_natives(situation, leg) for leg in legs))
+    there = f" {natives.pop()}" if len(natives) == 1 else ""
+    return situation.found(
+        Reason.NATIVE_VLAN_WRONG,
+        legs,
+        f"{place} has no native VLAN, or another than the other ports: frames of {_names(legs)} without a tag are lost",
+        f"make the native VLAN of {place} the one of the other ports{there}",
+        *evidence,
+    )
+
+
+def _access_port(situation: Situation, leg: Leg, evidence: list[str]) -> Finding:
+    port, wanted = situation.switch_port(leg), situation.wanted[leg]
+    native = f" of VLAN {port.pvid}" if port and port.pvid else ""
+    return situation.found(
+        Reason.ACCESS_PORT,
+        (leg,),
+        f"{situation.place(leg)} is an access port{native}: {leg} needs a trunk",
+        f"make {situation.place(leg)} a trunk with {spoken(wanted.tagged)}",
+        *evidence,
+    )
 
 
 def _one_way(situation: Situation, matrix: Matrix, culprit: Culprit, vids: VidSet) -> Finding:
-    leg, out = culprit.legs[0], culprit.scope is Scope.OUT
-    if out:
-        message = (
-            f"{situation.place(leg)} lets nothing in from {leg} in {spoken(vids)}: it hears others, and nobody hears it"
-        )
+    leg, place = culprit.legs[0], situation.place(*culprit.legs)
+    if culprit.scope is Scope.OUT:
+        what = f"{place} lets nothing in from {leg} in {spoken(vids)}: it hears others, and nobody hears it"
     else:
-        message = (
-            f"{situation.place(leg)} sends nothing to {leg} in {spoken(vids)}: others hear it, and it hears nobody"
-        )
-    return Finding(
-        reason="OneWay",
-        grade=Grade.ERROR,
-        certainty=Certainty.LIKELY,
-        message=message,
-        fix=f"look at {situation.place(leg)} for an access list, port security, storm control, and at the cable: one of "
-        "its two directions may be broken",
-        place=situation.place(leg),
-        about=situation.about(leg),
-        legs=(leg,),
-        vids=vids,
-        evidence=(f"probes in {spoken(vids)} pass one way only",),
+        what = f"{place} sends nothing to {leg} in {spoken(vids)}: others hear it, and it hears nobody"
+    return replace(
+        situation.found(
+            Reason.ONE_WAY,
+            (leg,),
+            what,
+            f"look at {place} for an access list, port security, storm control; and at the cable of {leg}: one of its "
+            "two directions may be broken",
+            f"probes in {spoken(vids)} pass in one direction only",
+        ),
+        vids=vids if vids != matrix.tested(leg) else NO_VIDS,
     )
 
 
 def _link(situation: Situation, matrix: Matrix, culprit: Culprit, vids: VidSet) -> Finding:
-    a, b = culprit.switches
-    return Finding(
-        reason="SwitchLinkVlanMissing",
-        grade=Grade.ERROR,
-        certainty=Certainty.LIKELY,
-        message=f"{spoken(vids)} is missing on the link between {a} and {b}",
-        fix=f"allow {spoken(vids)} on both ends of the link between {a} and {b}",
-        place=f"the link between {a} and {b}",
-        about=_about(situation, matrix),
-        legs=tuple(leg for leg in matrix.legs if situation.switch(leg) in culprit.switches),
+    names = culprit.switches
+    place = (
+        f"the link between {' and '.join(names)}" if len(names) > 1 else f"the links of {names[0]} to other switches"
+    )
+    legs = tuple(leg for leg in matrix.end_of if situation.switch(leg) in names)
+    found = situation.found(
+        Reason.SWITCH_LINK_VLAN_MISSING,
+        legs,
+        f"{verb(vids, 'is', 'are')} missing on {place}",
+        f"allow {spoken(vids)} on both ends of {place}",
+        f"probes: {verb(vids, 'passes', 'pass')} on each of the switches, and not from one to the other",
+    )
+    return replace(found, vids=vids, place=place, fix=Fix(words=found.fix.words))
+
+
+def _not_created(situation: Situation, matrix: Matrix, culprit: Culprit, vids: VidSet) -> Finding:
+    known = sorted({name for leg in matrix.end_of if (name := situation.switch(leg))})
+    place = culprit.switches[0] if culprit.switches else " and ".join(known) or "the switches"
+    legs = tuple(leg for leg in matrix.end_of if not culprit.switches or situation.switch(leg) == place)
+    found = situation.found(
+        Reason.VLAN_NOT_CREATED,
+        legs,
+        f"{verb(vids, 'passes', 'pass')} nowhere on {place}: nobody hears anybody there",
+        f"create {spoken(vids)} on {place}, and allow it on the ports of the nodes",
+        f"probes: in {spoken(vids)} none of {len(legs)} NICs was heard",
+    )
+    few = len({leg.node for leg in matrix.end_of}) < NODES_FOR_A_VERDICT
+    asked = any(_asked(situation, leg.node, matrix.network, vids) for leg in legs)
+    lacks = [
+        *(["a third node"] if few else []),
+        *([] if asked else ["whether a gateway or a DHCP server answers there"]),
+    ]
+    return replace(
+        found,
         vids=vids,
-        evidence=(f"probes in {spoken(vids)} pass on {a} and on {b}, and not from one to the other",),
+        place=place,
+        certainty=Certainty.UNKNOWN if few else Certainty.LIKELY,
+        lacks=", ".join(lacks),
     )
 
 
-def _created(situation: Situation, matrix: Matrix, culprit: Culprit, vids: VidSet) -> Finding:
-    known = {name for leg in matrix.legs if (name := situation.switch(leg))}
-    where = culprit.switches[0] if culprit.switches else " and ".join(sorted(known)) or "the switches"
-    legs = culprit.legs or matrix.legs
-    return Finding(
-        reason="VlanNotCreated",
-        grade=Grade.ERROR,
-        certainty=Certainty.LIKELY,
-        message=f"{spoken(vids)} passes nowhere on {where}: nobody hears anybody there",
-        fix=f"create {spoken(vids)} on {where}, and allow it on the ports of the nodes",
-        place=where,
-        about=_about(situation, matrix),
-        legs=tuple(legs),
-        vids=vids,
-        evidence=(f"probes in {spoken(vids)} of {len(legs)} NICs: none was heard",),
-        ports=tuple(legs),
+def _asked(situation: Situation, node: str, network: str, vids: VidSet) -> bool:
+    evidence = situation.evidence.nodes.get(node)
+    return any(
+        vlan.cluster_network == network and vlan.vid in vids and vlan.asked & {Kind.DHCP, Kind.ARP, Kind.ND}
+        for vlan in (evidence.vlans if evidence else ())
+        if vlan.vid >= 0
     )
 
 
-def _about(situation: Situation, matrix: Matrix) -> Ref | None:
-    return situation.about(matrix.legs[0]) if matrix.legs else None
+# What no place explains ---------------------------------------------------------------------------
+
+
+def _split(situation: Situation, matrix: Matrix, alike: Alike, left: frozenset[Way]) -> Iterator[Finding]:
+    """Each NIC passes something, and some do not hear each other: two switches without names, or isolated ports."""
+    groups = _groups(alike, {leg for sender, end in left for leg in (sender, *end)})
+    separate = len(groups) > 1 and any(len(group) > 1 for group in groups)
+    legs = tuple(sorted({leg for sender, end in left for leg in (sender, *end)}))
+    if separate:
+        sides = " and ".join(", ".join(map(str, sorted(group))) for group in groups)
+        found = situation.found(
+            Reason.SWITCH_LINK_VLAN_MISSING,
+            legs,
+            f"{verb(alike.vids, 'does', 'do')} not pass between the switches of {sides}",
+            f"allow {spoken(alike.vids)} on both ends of the link between these switches",
+            f"probes: {verb(alike.vids, 'passes', 'pass')} within each group, and not from one to the other",
+        )
+        place = "the link between the switches"
+        lacks = "LLDP: which switches they are"
+    else:
+        found = situation.found(
+            Reason.PAIRS_APART,
+            legs,
+            f"{_names(legs)} do not hear all of each other in {spoken(alike.vids)}, and others hear each of them",
+            "nothing has to be done where these ports are isolated from each other on purpose",
+            f"probes: {len(left)} pairs failed, and each of these NICs passes others",
+        )
+        place, lacks = situation.place(*legs), "whether the ports are isolated on purpose"
+    certainty = Certainty.LIKELY if separate else Certainty.UNKNOWN
+    yield replace(found, vids=alike.vids, place=place, lacks=lacks, certainty=certainty, fix=Fix(words=found.fix.words))
+
+
+def _groups(alike: Alike, legs: set[Leg]) -> list[set[Leg]]:
+    """Legs that hear each other, directly or over others."""
+    groups: list[set[Leg]] = [{leg} for leg in sorted(legs)]
+    for a, b in alike.arrived:
+        touched = [group for group in groups if a in group or b in group]
+        if len(touched) > 1:
+            groups = [*(g for g in groups if g not in touched), set().union(*touched)]
+    return groups

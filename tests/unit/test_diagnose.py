@@ -1,0 +1,43 @@
+"""The network outside, broken in each way of the catalogue: exactly that is found, and nothing else."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+
+import pytest
+
+from tests.unit.faultcatalogue import CASES, Case
+from windrow.diagnose import diagnose
+from windrow.model.evidence import Evidence
+from windrow.model.findings import Certainty, Finding, Reason
+from windrow.testing.fabric import Fabric, Habit, cluster_of, evidence_of, fabric
+
+
+def found_in(f: Fabric) -> tuple[Finding, ...]:
+    return diagnose(cluster_of(f), evidence_of(f))
+
+
+def shown(found: tuple[Finding, ...]) -> str:
+    return "\n".join(f"{f.reason} {f.certainty} [{f.place}] {f.message} {f.vids}" for f in found)
+
+
+def is_it(case: Case, finding: Finding) -> bool:
+    return (
+        finding.reason is case.reason
+        and (not case.legs or finding.legs == case.legs)
+        and finding.vids == case.expected()
+        and all(words in finding.place for words in case.place)
+    )
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_a_fault_alone(case: Case) -> None:
+    healthy = case.on(Habit.ALL)
+    assert not found_in(healthy)
+    found = found_in(case.fault(healthy))
+    assert len(found) == 1, shown(found)
+    assert is_it(case, found[0]), shown(found)
+    assert case.certainty in (None, found[0].certainty)
+    assert all(words in found[0].fix.words for words in case.fix), found[0].fix.words
+    assert found[0].evidence or found[0].lacks
