@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from windrow.diagnose.blame import Culprit, Ground, Scope, blame
-from windrow.diagnose.matrix import Matrix
+from windrow.diagnose.matrix import End, Matrix
 from windrow.diagnose.situation import Pair, Situation
 from windrow.model.evidence import Heard, Leg
 from windrow.model.findings import Certainty, Finding, Fix, Reason
@@ -26,11 +26,43 @@ def path_findings(situation: Situation, matrix: Matrix) -> Iterator[Finding]:
     heard = {
         pair: found for pair, found in situation.heard.items() if pair[0] in matrix.end_of and pair[1] in matrix.end_of
     }
+    heard = _by_end(heard, matrix.end_of)
     paths = _Paths(situation=situation, matrix=matrix, heard=heard)
     yield from paths.long_frames()
     yield from paths.broadcasts()
     yield from paths.losses()
     yield from _loops(situation, matrix, heard)
+
+
+def _by_end(heard: Mapping[Pair, list[Heard]], end_of: Mapping[Leg, End]) -> dict[Pair, list[Heard]]:
+    """What came to several NICs of one channel, as if it had come to the one to which most did: the switch chooses by
+    both addresses of a frame (IEEE 802.1AX §6.2.4), so that a sender's broadcasts and unicasts may come on two, and
+    neither of them has all that was sent."""
+    found: dict[Pair, list[Heard]] = defaultdict(list)
+    spread: dict[tuple[Leg, End, int, int], dict[Leg, Heard]] = defaultdict(dict)
+    for (a, b), rows in heard.items():
+        if len(end_of[b]) == 1:
+            found[a, b] += rows
+            continue
+        for row in rows:
+            spread[a, end_of[b], row.vid, row.sweep][b] = row
+    for (a, *_), by_leg in spread.items():
+        most = max(by_leg, key=lambda leg: (by_leg[leg].broadcast, by_leg[leg].count))
+        found[a, most].append(_together(by_leg[most], list(by_leg.values())))
+    return found
+
+
+def _together(one: Heard, rows: list[Heard]) -> Heard:
+    return replace(
+        one,
+        sent=max(row.sent for row in rows),
+        count=sum(row.count for row in rows),
+        broadcast=sum(row.broadcast for row in rows),
+        unicast=sum(row.unicast for row in rows),
+        duplicates=sum(row.duplicates for row in rows),
+        largest=max(row.largest for row in rows),
+        largest_sent=max(row.largest_sent for row in rows),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
