@@ -18,7 +18,7 @@ ETHERTYPE = 0x8809
 GROUP = bytes.fromhex("0180c2000002")
 NOBODY = Mac("00:00:00:00:00:00")
 """The system of a partner that never answered."""
-_LACP = 1
+SUBTYPE = 1
 _SIDE = struct.Struct("!BBH6sHHHB3x")
 _ACTOR, _PARTNER, _LENGTH = 1, 2, 20
 
@@ -35,7 +35,7 @@ class Lacpdu:
 
 def decode(payload: bytes) -> Lacpdu | Unreadable:
     """The bytes after the EtherType."""
-    if not payload or payload[0] != _LACP:
+    if not payload or payload[0] != SUBTYPE:
         return Unreadable("it is another slow protocol")
     if len(payload) < 2 + 2 * _SIDE.size:
         return Unreadable("it is cut off")
@@ -60,7 +60,7 @@ def decode(payload: bytes) -> Lacpdu | Unreadable:
 def encode(pdu: Lacpdu) -> bytes:
     """The bytes after the EtherType; for tests."""
     sides = b"".join(_side(kind, side) for kind, side in ((_ACTOR, pdu.sent), (_PARTNER, pdu.about_us)))
-    return bytes([_LACP, 1]) + sides + bytes([3, 16]) + bytes(14) + bytes(2 + 50)
+    return bytes([SUBTYPE, 1]) + sides + bytes([3, 16]) + bytes(14) + bytes(2 + 50)
 
 
 def _side(kind: int, side: LacpSide) -> bytes:

@@ -1,0 +1,67 @@
+"""Which links of a look have a cable, which MACs are this host's, and what a leg is to its bond."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from windrow.model.values import PORT_GROUP, IfName, Mac
+from windrow.netlink.ethtool import is_nic
+from windrow.netlink.links import DEVICE
+from windrow.netlink.observe import Raw
+
+NICS_MAX = 64
+"""NICs of one host that are listened to."""
+LACP = 4
+"""802.3ad, as the kernel numbers modes: 1 is active-backup, 5 balance-tlb, 6 balance-alb."""
+_ONE_ACTIVE, _HEARS_BY_ONE = frozenset({1, 5, 6}), frozenset({1, 5})
+_LEG_ACTIVE = 0
+_RUNNING = 0x40
+"""IFF_RUNNING."""
+_NO_MAC = "00:00:00:00:00:00"
+
+
+class Links:
+    """One dump of all links."""
+
+    def __init__(self, raws: Sequence[Raw]) -> None:
+        self._raws = raws
+        self._by_index = {raw.ifindex: raw for raw in raws}
+
+    def nics(self) -> list[Raw]:
+        """Hardware first, then legs of bonds, then the rest of what has a cable; ports of pods and machines are none.
+        All of them: `NICS_MAX` is whoever listens to mind."""
+        found = [raw for raw in self._raws if is_nic(raw) and raw.kind != "dummy" and not _is_port(raw)]
+        return sorted(found, key=lambda raw: (raw.kind != DEVICE, raw.slave_kind != "bond", raw.ifindex))
+
+    def macs(self) -> tuple[Mac, ...]:
+        """Of this host itself: NICs, bonds, bridges, VLAN links."""
+        macs = (Mac(raw.attrs["mac"]) for raw in self._raws if "mac" in raw.attrs and not _is_port(raw))
+        return tuple(dict.fromkeys(mac for mac in macs if len(mac) == len(_NO_MAC) and mac != _NO_MAC))
+
+    def bond(self, raw: Raw) -> Raw | None:
+        """The one that a NIC is a leg of."""
+        return self._by_index.get(raw.attrs.get("master", 0)) if raw.slave_kind == "bond" else None
+
+    def lacp_bonds(self) -> dict[int, IfName]:
+        return {raw.ifindex: IfName(raw.attrs["name"]) for raw in self._raws if raw.data.get("mode") == LACP}
+
+    def active(self, raw: Raw) -> bool | None:
+        """Whether it is the bond's active leg, or one of its active aggregator; None where there is no such thing."""
+        bond = self.bond(raw)
+        mode = bond.data.get("mode") if bond else None
+        if bond is not None and mode in _ONE_ACTIVE:
+            return bool(bond.data.get("active_slave") == raw.ifindex)
+        return bool(raw.slave.get("state") == _LEG_ACTIVE) if mode == LACP else None
+
+    def idle(self, raw: Raw) -> bool:
+        """Whether its bond drops what comes in there (`bond_should_deliver_exact_match`)."""
+        bond = self.bond(raw)
+        return bond is not None and bond.data.get("mode") in {*_HEARS_BY_ONE, LACP} and self.active(raw) is False
+
+
+def has_carrier(raw: Raw) -> bool:
+    return bool(raw.flags & _RUNNING)
+
+
+def _is_port(raw: Raw) -> bool:
+    return bool(raw.attrs.get("group") == PORT_GROUP)
