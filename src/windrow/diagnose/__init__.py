@@ -10,5 +10,6 @@ services    DHCP, gateways, routers, duplicate addresses
 """
 
 from windrow.diagnose.diagnosis import diagnose
+from windrow.diagnose.services import services_of
 
-__all__ = ["diagnose"]
+__all__ = ["diagnose", "services_of"]

@@ -121,18 +121,50 @@ def _passed(leg: Leg, evidence: Evidence) -> VidSet | None:
     return out & back
 
 
-def seen_config(config: SwitchConfig, cabling: Cabling) -> tuple[SwitchConfig, tuple[str, ...]]:
-    """The configuration as LLDP shows it, to change from there; and the ports of which it does not tell enough."""
+def seen_config(
+    config: SwitchConfig, cabling: Cabling, evidence: Evidence
+) -> tuple[SwitchConfig, tuple[str, ...]]:
+    """The configuration as it shows, to change from there, and the ports of which nothing tells enough. LLDP tells what
+    a port carries; probes tell which of the VLANs that are wanted pass, so that from them alone nothing is removed."""
     known: list[Interface] = []
     untold: list[str] = []
     cabled = cabling.switch(config.name)
     for interface in config.interfaces:
         ports = [cabled.seen.get(port) if cabled else None for port in interface.members]
-        told = [p for p in ports if p is not None and p.vlans and not p.vlans_cut and p.pvid is not None]
-        if len(told) < len(ports):
-            untold += [name for name, p in zip(interface.members, ports, strict=True) if p not in told]
-            continue
-        native = told[0].pvid or 0
-        tagged = VidSet.of(told[0].vlans) - VidSet.of([native] if native else [])
-        known.append(replace(interface, tagged=tagged, native=native))
+        seen = _by_lldp(interface, ports) or _by_probes(interface, evidence)
+        if seen is None:
+            untold += [name for name, p in zip(interface.members, ports, strict=True) if p is None or not _tells(p)]
+        else:
+            known.append(seen)
     return replace(config, interfaces=tuple(known)), tuple(untold)
+
+
+def _tells(port: SwitchPort) -> bool:
+    """All of its VLANs."""
+    return bool(port.vlans) and not port.vlans_cut and port.pvid is not None
+
+
+def _by_lldp(interface: Interface, ports: list[SwitchPort | None]) -> Interface | None:
+    told = [p for p in ports if p is not None and _tells(p)]
+    if len(told) < len(ports):
+        return None
+    native = told[0].pvid or 0
+    return replace(interface, tagged=VidSet.of(told[0].vlans) - VidSet.of([native] if native else []), native=native)
+
+
+def _by_probes(interface: Interface, evidence: Evidence) -> Interface | None:
+    """What came through one member of a channel came through the channel, either way."""
+    legs = frozenset(interface.legs)
+    nodes = {leg.node for leg in legs}
+    others = [node for name, node in evidence.nodes.items() if name not in nodes]
+    sent = VidSet.of(vid for node in others for vids in node.probed.values() for vid in vids)
+    if not sent or not nodes <= evidence.nodes.keys():
+        return None
+    came = VidSet.of(
+        h.vid
+        for node in evidence.nodes.values()
+        for h in node.heard
+        if h.vid == h.arrived and h.count and legs & {h.sender, h.receiver} and h.sender.node != h.receiver.node
+    )
+    missing = sent - came
+    return replace(interface, tagged=interface.tagged - missing, native=0 if 0 in missing else interface.native)

@@ -19,6 +19,7 @@ from windrow.apps.check.alone import Locator, new_run, only_one, secret_of, told
 from windrow.apps.check.driver import Driver
 from windrow.apps.check.intent import Intent, intent_of
 from windrow.apps.check.prober import Habits
+from windrow.apps.check.sensing import Sensing
 from windrow.apps.check.settings import Settings
 from windrow.apps.check.told import document
 from windrow.apps.round import Report
@@ -161,7 +162,8 @@ class _Round:
         self._held.close()
         secret = secret_of(self._of._paths, intent)
         habits = Habits(interval_s=self._of._settings.interval_s)
-        self._driver = Driver(intent, secret, new_run(), habits)
+        sensing = Sensing(intent.node, self._of._paths.dhcp_asked, time.monotonic)
+        self._driver = Driver(intent, secret, new_run(), habits, sensing=sensing)
         self._held.callback(self._driver.close)
         self._locator = Locator(self._driver.prober)
         signed = "with this cluster's key" if secret.authentic else "without a key: not authenticated"

@@ -19,6 +19,7 @@ from windrow.frames.report import chunks, pack
 from windrow.model.evidence import Absent, Evidence, ForeignCluster, Kind, Leg, NicEvidence, NodeEvidence
 from windrow.model.lazy import dataclass
 from windrow.model.values import IfName, VidSet
+from windrow.sense.gather import joined
 
 CALL_PAUSE_S = 10.0
 """From one sweep to the next that somebody else asks for."""
@@ -223,7 +224,7 @@ class Prober:
 
     def _shape(self, now: float) -> int:
         self._peers.settle(now)
-        return self._peers.shape()
+        return hash((self._peers.shape(), _neighbours(self.sensed)))
 
     def look(self, now: float, clock: float) -> None:
         """To be called from time to time: whoever is heard anew, or no more, is told to the others at once."""
@@ -309,21 +310,20 @@ class Prober:
     def node_evidence(self, now: float, clock: float) -> NodeEvidence:
         """Of this node alone."""
         self._peers.settle(now)
-        base = self.sensed or NodeEvidence(node=self._me, at=clock)
         foreign = (ForeignCluster(cluster=c, vid=vid, frames=n) for (c, vid), n in sorted(self._foreign.items()))
-        return replace(
-            base,
+        probed = NodeEvidence(
             node=self._me,
             at=clock,
-            nics={nic: self._nic(found) for nic, found in {**self._intent.nics, **base.nics}.items()},
+            nics={nic: self._nic(found) for nic, found in self._intent.nics.items()},
             heard=tuple(self._peers.heard()),
             probed=dict(self._probed),
             foreign=tuple(foreign),
             rejected=dict(self._rejected),
             authenticated=self._secret.authentic,
             sweep=self.sweeps,
-            absent=(*base.absent, *self._intent.absent, *self._lacks()),
+            absent=(*self._intent.absent, *self._lacks()),
         )
+        return joined(probed, self.sensed) if self.sensed is not None else probed
 
     def _nic(self, found: NicEvidence) -> NicEvidence:
         carrier = self._carriers.get(found.name)
@@ -353,3 +353,14 @@ class Prober:
     def answered(self) -> bool:
         """Whether all that are expected have told what they know."""
         return self._intent.nodes - {self._me} <= set(self._peers.reported())
+
+
+def _neighbours(sensed: NodeEvidence | None) -> frozenset[object]:
+    """What the switches say of their ports, without when they said it: others are told when it changes."""
+    if sensed is None:
+        return frozenset()
+    return frozenset(
+        (nic.name, port.chassis, port.port, port.pvid, frozenset(port.vlans))
+        for nic in sensed.nics.values()
+        for port in nic.neighbours
+    )

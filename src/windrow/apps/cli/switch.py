@@ -121,7 +121,7 @@ def _changes(
         if delta and changed:
             start = next((c for c in before.switches if c.name == wanted.name), start)
         elif delta:
-            start, untold = seen_config(wanted, side.cabling)
+            start, untold = seen_config(wanted, side.cabling, side.evidence)
             if untold:
                 problems.append(_untold(wanted, untold))
                 continue
@@ -145,7 +145,7 @@ def _picked(cabling: Cabling, only: str | None) -> Cabling:
 def _untold(config: SwitchConfig, ports: tuple[str, ...]) -> Problem:
     return Problem(
         code="delta-unknown",
-        message=f"what {', '.join(ports)} of {config.name} carry now is not known: LLDP does not tell it",
+        message=f"what {', '.join(ports)} of {config.name} carry now is not known: neither LLDP nor probes tell it",
         hint="give the change with -f, or print the whole configuration without --delta",
     )
 
