@@ -4,7 +4,7 @@ found: reason, NICs, VLANs, and words that the place has to have. `None` for VLA
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from windrow.model.bonding import BondMode
 from windrow.model.evidence import Kind, Leg
@@ -24,6 +24,7 @@ def both(node: int) -> tuple[Leg, ...]:
     return leg(node, 1), leg(node, 2)
 
 
+ALL = "100-103"
 SUBNET = "10.0.100.0/24"
 OTHER = "10.0.101.0/24"
 GATEWAY = Server(
@@ -35,13 +36,43 @@ THIEF = Mac("02:66:66:66:66:66")
 
 
 def served(f: Fabric) -> Fabric:
-    """VLAN 100 with a subnet, a gateway and a DHCP server."""
-    return faults.serves(GATEWAY, DHCP, v100=SUBNET)(f)
+    """VLANs 100 and 101 with a subnet, a gateway and a DHCP server each."""
+    second = [
+        replace(GATEWAY, vid=101, address="10.0.101.1"),
+        replace(DHCP, vid=101, address="10.0.101.2", offers="10.0.101.50"),
+    ]
+    return faults.serves(GATEWAY, DHCP, *second, v100=SUBNET, v101=OTHER)(f)
+
+
+def without(server: Server) -> faults.Fault:
+    return lambda f: replace(f, servers=tuple(s for s in f.servers if s != server))
+
+
+def instead(server: Server, other: Server) -> faults.Fault:
+    return lambda f: replace(f, servers=tuple(other if s == server else s for s in f.servers))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Healthy:
+    """A fabric on which all is well. `services`: of VLANs 100 and 101. `one_switch`: all ports are on it."""
+
+    mode: BondMode = AB
+    tagged: str = ALL
+    untagged: bool = False
+    mlag: bool = True
+    services: bool = False
+    one_switch: bool = False
+
+    def fabric(self, habit: Habit = Habit.ALL, nodes: int = 3) -> Fabric:
+        made = fabric(nodes, self.mode, habit, tagged=self.tagged, untagged=self.untagged, mlag=self.mlag)
+        if self.one_switch:
+            made = replace(made, ports={x: replace(port, switch="tor-1") for x, port in made.ports.items()})
+        return served(made) if self.services else made
 
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """`on`: makes the healthy fabric. `vids`: as `VidSet.parse` reads them."""
+    """`vids`: as `VidSet.parse` reads them."""
 
     name: str
     fault: Callable[[Fabric], Fabric]
@@ -49,7 +80,7 @@ class Case:
     legs: tuple[Leg, ...] = ()
     vids: str = ""
     place: tuple[str, ...] = ()
-    on: Callable[[Habit], Fabric] = field(default=lambda habit: fabric(3, AB, habit))
+    on: Healthy = Healthy()
     certainty: Certainty | None = None
     fix: tuple[str, ...] = ()
     """Words that the fix has to have."""
@@ -60,19 +91,6 @@ class Case:
         return VidSet.parse(self.vids)
 
 
-def _on(mode: BondMode = AB, **options: bool) -> Callable[[Habit], Fabric]:
-    return lambda habit: fabric(3, mode, habit, **options)  # type: ignore[arg-type]
-
-
-def _with_services(habit: Habit) -> Fabric:
-    return served(fabric(3, AB, habit))
-
-
-def _isolated_from(vid: int) -> Callable[[Fabric], Fabric]:
-    return faults.switch("tor-2", vlans=VidSet.parse(f"1,2,20,100-103") - VidSet.of([vid]))
-
-
-ALL = "100-103"
 CASES = (
     # VLANs
     Case(
@@ -111,7 +129,7 @@ CASES = (
     ),
     Case(
         name="a VLAN is missing on one member of a channel",
-        on=_on(LACP),
+        on=Healthy(mode=LACP),
         fault=faults.vlan_missing(leg(2, 2), 101),
         reason=Reason.VLAN_MISSING,
         legs=(leg(2, 2),),
@@ -120,7 +138,7 @@ CASES = (
     ),
     Case(
         name="a VLAN is missing on a whole channel",
-        on=_on(XOR),
+        on=Healthy(mode=XOR),
         fault=faults.vlan_missing_on_channel("node-2", 101),
         reason=Reason.VLAN_MISSING,
         legs=both(2),
@@ -140,7 +158,7 @@ CASES = (
         fault=lambda f: replace(f, links=()),
         single=True,
         reason=Reason.SWITCH_LINK_VLAN_MISSING,
-        vids=ALL,
+        vids="0,20,100-103",
         place=("tor-1", "tor-2"),
     ),
     Case(
@@ -196,7 +214,7 @@ CASES = (
     ),
     Case(
         name="a port has no native VLAN",
-        on=_on(untagged=True),
+        on=Healthy(untagged=True),
         fault=faults.port(leg(2, 2), native=0),
         reason=Reason.NATIVE_VLAN_WRONG,
         legs=(leg(2, 2),),
@@ -205,7 +223,7 @@ CASES = (
     ),
     Case(
         name="a wanted VLAN is the native one beside untagged",
-        on=_on(untagged=True),
+        on=Healthy(untagged=True),
         fault=faults.native(leg(1, 1), 101),
         reason=Reason.NATIVE_VLAN_WRONG,
         legs=(leg(1, 1),),
@@ -230,7 +248,7 @@ CASES = (
     # Channels
     Case(
         name="LACP on the host only",
-        on=_on(LACP),
+        on=Healthy(mode=LACP),
         fault=faults.no_channel("node-1"),
         reason=Reason.LACP_MISSING,
         legs=both(1),
@@ -239,14 +257,14 @@ CASES = (
     ),
     Case(
         name="a static channel where LACP is needed",
-        on=_on(LACP, mlag=False),
+        on=Healthy(mode=LACP, mlag=False),
         fault=faults.static_channel("node-1"),
         reason=Reason.LACP_MISSING,
         legs=both(1),
     ),
     Case(
         name="LACP on the switch only, and a static channel is needed",
-        on=_on(XOR),
+        on=Healthy(mode=XOR),
         fault=faults.lacp("node-2"),
         reason=Reason.LACP_ONE_SIDED,
         legs=both(2),
@@ -259,7 +277,7 @@ CASES = (
     ),
     Case(
         name="a static channel where plain ports are needed",
-        on=lambda habit: _one_switch(fabric(4, AB, habit)),
+        on=Healthy(one_switch=True),
         fault=faults.static_channel("node-2"),
         reason=Reason.CHANNEL_NOT_NEEDED,
         legs=both(2),
@@ -267,7 +285,7 @@ CASES = (
     ),
     Case(
         name="plain ports where a static channel is needed",
-        on=_on(XOR),
+        on=Healthy(mode=XOR),
         fault=faults.no_channel("node-1"),
         reason=Reason.CHANNEL_MISSING,
         legs=both(1),
@@ -276,22 +294,22 @@ CASES = (
     ),
     Case(
         name="a static channel on two switches",
-        on=_on(XOR),
+        on=Healthy(mode=XOR),
         fault=faults.port(leg(1, 2), switch="tor-2"),
         reason=Reason.CHANNEL_ACROSS_SWITCHES,
         legs=both(1),
     ),
     Case(
         name="LACP on two switches that are no system",
-        on=_on(LACP),
+        on=Healthy(mode=LACP),
         single=True,
         fault=faults.switch("tor-2", system=Mac("02:aa:00:00:00:77")),
         reason=Reason.LACP_TWO_SYSTEMS,
-        legs=both(1),
+        legs=(*both(1), *both(2), *both(3)),
     ),
     Case(
         name="two channels of one switch",
-        on=_on(LACP, mlag=False),
+        on=Healthy(mode=LACP, mlag=False),
         fault=faults.port(leg(2, 2), channel=55),
         reason=Reason.LACP_TWO_CHANNELS,
         legs=both(2),
@@ -299,7 +317,7 @@ CASES = (
     ),
     Case(
         name="one port is no member",
-        on=_on(LACP),
+        on=Healthy(mode=LACP),
         fault=faults.port(leg(2, 2), channel=0, lacp=False),
         reason=Reason.LACP_MEMBER_MISSING,
         legs=(leg(2, 2),),
@@ -307,7 +325,7 @@ CASES = (
     ),
     Case(
         name="both sides are passive",
-        on=_on(LACP),
+        on=Healthy(mode=LACP),
         reason=Reason.LACP_PASSIVE,
         legs=both(3),
         fault=lambda f: faults.port(leg(3, 1), lacp_active=False)(
@@ -324,7 +342,7 @@ CASES = (
     ),
     Case(
         name="one leg of a channel is dark",
-        on=_on(LACP),
+        on=Healthy(mode=LACP),
         fault=faults.cable(leg(2, 1), carrier=False),
         reason=Reason.NO_CARRIER,
         legs=(leg(2, 1),),
@@ -344,7 +362,7 @@ CASES = (
     ),
     Case(
         name="one way in a channel: nothing gets out",
-        on=_on(LACP),
+        on=Healthy(mode=LACP),
         fault=faults.cable(leg(1, 1), out=0.0),
         reason=Reason.ONE_WAY,
         legs=(leg(1, 1),),
@@ -352,7 +370,7 @@ CASES = (
     ),
     Case(
         name="one way in a channel: nothing comes in",
-        on=_on(LACP),
+        on=Healthy(mode=LACP),
         fault=faults.cable(leg(1, 1), back=0.0),
         reason=Reason.ONE_WAY,
         legs=(leg(1, 1),),
@@ -373,7 +391,7 @@ CASES = (
     Case(name="a slow leg", fault=faults.cable(leg(1, 2), speed=100), reason=Reason.SPEEDS_DIFFER, legs=(leg(1, 2),)),
     Case(
         name="a leg of another speed in a channel",
-        on=_on(LACP),
+        on=Healthy(mode=LACP),
         fault=faults.cable(leg(1, 2), speed=1000),
         reason=Reason.SPEEDS_DIFFER,
         legs=(leg(1, 2),),
@@ -413,14 +431,14 @@ CASES = (
         reason=Reason.FRAMES_LOST,
         legs=(leg(2, 1),),
         place=("Ethernet5 of tor-1",),
-        on=lambda habit: fabric(3, AB, habit, tagged="100-119"),
+        on=Healthy(tagged="100-119"),
     ),
     Case(
         name="frames are lost between the switches",
         fault=faults.link(passes=0.9),
         reason=Reason.FRAMES_LOST,
         place=("the link between tor-1 and tor-2",),
-        on=lambda habit: fabric(3, AB, habit, tagged="100-119"),
+        on=Healthy(tagged="100-119"),
         single=True,
     ),
     Case(
@@ -449,61 +467,49 @@ CASES = (
     # In the VLANs
     Case(
         name="no DHCP server",
-        on=_with_services,
-        fault=lambda f: replace(f, servers=(GATEWAY,)),
-        single=True,
+        on=Healthy(services=True),
+        fault=without(DHCP),
         reason=Reason.DHCP_SILENT,
         vids="100",
     ),
     Case(
         name="two DHCP servers",
-        on=_with_services,
+        on=Healthy(services=True),
         reason=Reason.DHCP_TWO_SERVERS,
         vids="100",
         fault=faults.serves(replace(DHCP, address="10.0.100.3", mac=THIEF, offers="10.0.100.60")),
     ),
     Case(
         name="a DHCP server with the wrong pool",
-        on=_with_services,
+        on=Healthy(services=True),
         reason=Reason.DHCP_WRONG_POOL,
         vids="100",
-        single=True,
-        fault=lambda f: replace(f, servers=(GATEWAY, replace(DHCP, offers="192.168.7.7"))),
+        fault=instead(DHCP, replace(DHCP, offers="192.168.7.7")),
     ),
     Case(
         name="a DHCP server of another VLAN",
+        on=Healthy(services=True),
         reason=Reason.DHCP_WRONG_VLAN,
         vids="100",
-        single=True,
-        on=lambda habit: faults.serves(
-            replace(GATEWAY, vid=101, address="10.0.101.1"), replace(DHCP, vid=101, offers="10.0.101.9"), v101=OTHER
-        )(_with_services(habit)),
-        fault=lambda f: replace(
-            f,
-            servers=tuple(
-                replace(s, offers="10.0.101.9") if s.kind is Kind.DHCP and s.vid == 100 else s for s in f.servers
-            ),
-        ),
+        fault=instead(DHCP, replace(DHCP, offers="10.0.101.9")),
     ),
     Case(
         name="a DHCP pool is exhausted",
-        on=_with_services,
+        on=Healthy(services=True),
         reason=Reason.DHCP_EXHAUSTED,
         vids="100",
-        single=True,
-        fault=lambda f: replace(f, servers=(GATEWAY, replace(DHCP, takers=1))),
+        fault=instead(DHCP, replace(DHCP, takers=1)),
     ),
     Case(
         name="the gateway is silent",
-        on=_with_services,
-        fault=lambda f: replace(f, servers=(DHCP,)),
+        on=Healthy(services=True),
+        fault=without(GATEWAY),
         reason=Reason.GATEWAY_SILENT,
         vids="100",
-        single=True,
     ),
     Case(
         name="two have the gateway's address",
-        on=_with_services,
+        on=Healthy(services=True),
         fault=faults.serves(replace(GATEWAY, mac=THIEF)),
         reason=Reason.ADDRESS_DUPLICATE,
         vids="100",
@@ -537,7 +543,3 @@ CASES = (
         certainty=Certainty.UNKNOWN,
     ),
 )
-
-
-def _one_switch(f: Fabric) -> Fabric:
-    return replace(f, ports={leg: replace(port, switch="tor-1") for leg, port in f.ports.items()})

@@ -68,6 +68,17 @@ class Ground:
     ends: Mapping[Leg, End]
     suspects: frozenset[Leg] = frozenset()
     cleared: frozenset[Leg] = frozenset()
+    convicted: frozenset[tuple[str, ...]] = frozenset()
+    """Switches, and pairs for the links between them, that are known to be at fault from another cluster network."""
+
+    def suspected(self, place: Culprit) -> bool:
+        return place.scope in (Scope.PORT, Scope.CHANNEL) and self.suspects.issuperset(place.legs)
+
+    def doubt(self, place: Culprit) -> int:
+        """Of places that explain as much the one with the least is taken."""
+        if self.suspected(place) or place.switches in self.convicted:
+            return -1
+        return int(place.scope is Scope.PORT and place.legs[0] in self.cleared)
 
     def through(self, way: Way) -> Iterator[Culprit]:
         """The places that a frame goes through, or may: at a channel nobody knows by which member."""
@@ -115,22 +126,15 @@ def blame(failed: Iterable[Way], arrived: Iterable[tuple[Leg, Leg]], ground: Gro
 
 def _next(left: set[Way], explains: Mapping[Culprit, set[Way]], ground: Ground) -> Verdict | None:
     scores = {place: len(ways & left) for place, ways in explains.items()}
-    against = {p: n for p, n in scores.items() if n and p.scope is Scope.PORT and p.legs[0] in ground.suspects}
+    against = {place: score for place, score in scores.items() if score and ground.suspected(place)}
     best = max((against or scores).values(), default=0)
     if not best:
         return None
     equals = sorted(
         (place for place, score in scores.items() if score == best),
-        key=lambda place: (_doubt(place, ground), place),
+        key=lambda place: (ground.doubt(place), place),
     )
     first = equals[0]
     ways = explains[first] & left
-    doubted = first.scope is Scope.PORT and first.legs[0] in ground.suspects
-    instead = () if doubted else tuple(p for p in equals[1:] if explains[p] & left == ways)
+    instead = () if ground.doubt(first) < 0 else tuple(p for p in equals[1:] if explains[p] & left == ways)
     return Verdict(culprit=first, instead=instead)
-
-
-def _doubt(place: Culprit, ground: Ground) -> int:
-    if place.scope is not Scope.PORT:
-        return 0
-    return -1 if place.legs[0] in ground.suspects else 1 if place.legs[0] in ground.cleared else 0

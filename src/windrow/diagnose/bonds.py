@@ -5,6 +5,7 @@ What the states mean: IEEE 802.1AX §6.4; how the kernel fills them: drivers/net
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
@@ -20,6 +21,7 @@ Living = Sequence[tuple[Leg, NicEvidence]]
 
 
 def bond_findings(situation: Situation) -> Iterator[Finding]:
+    yield from _two_systems(situation)
     for wanted in situation.needs.wanted:
         living = situation.living(wanted)
         match wanted.channel:
@@ -35,14 +37,15 @@ def bond_findings(situation: Situation) -> Iterator[Finding]:
 
 
 def _lacp(situation: Situation, wanted: Wanted, living: Living) -> Iterator[Finding]:
-    told = [(leg, nic.lacp) for leg, nic in living if nic.lacp is not None and nic.lacp.partner is not None]
-    mute = [leg for leg, lacp in told if lacp.partner and lacp.partner.system == NOBODY]
-    answered = [(leg, lacp) for leg, lacp in told if leg not in mute]
+    mute = [
+        leg for leg, nic in living if nic.lacp and nic.lacp.partner is not None and nic.lacp.partner.system == NOBODY
+    ]
+    answered = _answered(situation, wanted)
     if mute and not answered:
         yield _nobody_speaks(situation, wanted, mute)
     for leg in mute if answered else ():
         yield _one_missing(situation, wanted, leg, [x for x, _ in answered])
-    yield from _partners(situation, wanted, answered)
+    yield from _two_channels(situation, answered)
     for leg, lacp in answered:
         yield from _one_sided(situation, leg, lacp, wanted)
 
@@ -96,36 +99,55 @@ def _one_missing(situation: Situation, wanted: Wanted, leg: Leg, members: list[L
     return replace(found, certainty=Certainty.SURE)
 
 
-def _partners(situation: Situation, wanted: Wanted, answered: list[tuple[Leg, LacpLeg]]) -> Iterator[Finding]:
-    systems = {lacp.partner.system for _, lacp in answered if lacp.partner}
-    keys = {lacp.partner.key for _, lacp in answered if lacp.partner}
-    legs = [leg for leg, _ in answered]
-    if len(systems) > 1:
-        names = sorted({situation.switch(leg) for leg in legs} - {""})
-        switches = f" ({' and '.join(names)})" if names else ""
-        yield replace(
-            situation.found(
-                Reason.LACP_TWO_SYSTEMS,
-                legs,
-                f"the NICs of {wanted.name} are on {len(systems)} switches{switches} that are not one LACP system",
-                "make the switches one LACP system (MLAG, vPC, VLT, MC-LAG, ESI), plug all NICs into one, or use "
-                "mode active-backup",
-                f"LACP: the systems {', '.join(sorted(systems))} answer",
-            ),
-            certainty=Certainty.SURE,
+def _two_systems(situation: Situation) -> Iterator[Finding]:
+    """Bonds that are plugged into the same switches have one cause."""
+    met: dict[tuple[str, ...], list[Leg]] = defaultdict(list)
+    said: dict[tuple[str, ...], set[str]] = defaultdict(set)
+    for wanted in situation.needs.wanted:
+        answered = _answered(situation, wanted)
+        systems = {lacp.partner.system for _, lacp in answered if lacp.partner}
+        if wanted.channel is Channel.LACP and len(systems) > 1:
+            names = {situation.switch(leg) for leg, _ in answered}
+            key = tuple(sorted(names)) if len(names - {""}) > 1 else ("", wanted.name)
+            met[key] += [leg for leg, _ in answered]
+            said[key] |= systems
+    for key, legs in met.items():
+        bonds = " and ".join(dict.fromkeys(situation.wanted[leg].name for leg in legs))
+        switches = f" ({' and '.join(key)})" if key[0] else ""
+        found = situation.found(
+            Reason.LACP_TWO_SYSTEMS,
+            legs,
+            f"the NICs of {bonds} are on switches{switches} that are not one LACP system",
+            "make the switches one LACP system (MLAG, vPC, VLT, MC-LAG, ESI), plug all NICs of a bond into one, "
+            "or use mode active-backup",
+            f"LACP: the systems {', '.join(sorted(said[key]))} answer",
         )
-    elif len(keys) > 1:
-        places = situation.place(*legs)
         yield replace(
-            situation.found(
-                Reason.LACP_TWO_CHANNELS,
-                legs,
-                f"{places} are in {len(keys)} channels of one switch",
-                f"put {places} into one channel",
-                f"LACP: the partner's keys are {', '.join(map(str, sorted(keys)))}",
-            ),
+            found,
             certainty=Certainty.SURE,
+            switches=key if key[0] else (),
+            place=" and ".join(key) if key[0] else found.place,
         )
+
+
+def _answered(situation: Situation, wanted: Wanted) -> list[tuple[Leg, LacpLeg]]:
+    """The living legs whose partner speaks."""
+    told = ((leg, nic.lacp) for leg, nic in situation.living(wanted))
+    return [(leg, lacp) for leg, lacp in told if lacp and lacp.partner and lacp.partner.system != NOBODY]
+
+
+def _two_channels(situation: Situation, answered: list[tuple[Leg, LacpLeg]]) -> Iterator[Finding]:
+    partners = {(lacp.partner.system, lacp.partner.key) for _, lacp in answered if lacp.partner}
+    if len(partners) > 1 and len({system for system, _ in partners}) == 1:
+        places = situation.place(*(leg for leg, _ in answered))
+        found = situation.found(
+            Reason.LACP_TWO_CHANNELS,
+            [leg for leg, _ in answered],
+            f"{places} are in {len(partners)} channels of one switch",
+            f"put {places} into one channel",
+            f"LACP: the partner's keys are {', '.join(str(key) for _, key in sorted(partners))}",
+        )
+        yield replace(found, certainty=Certainty.SURE)
 
 
 def _one_sided(situation: Situation, leg: Leg, lacp: LacpLeg, wanted: Wanted) -> Iterator[Finding]:

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
+from windrow.diagnose.blame import Culprit
 from windrow.diagnose.bonds import bond_findings
 from windrow.diagnose.matrix import Matrix
 from windrow.diagnose.nics import crossed, merged_crossings, nic_findings, waiting_findings
@@ -13,7 +14,7 @@ from windrow.diagnose.paths import path_findings
 from windrow.diagnose.services import Service, service_findings, services_of
 from windrow.diagnose.situation import Situation, spoken
 from windrow.diagnose.turned import turned_findings
-from windrow.diagnose.vlans import vlan_findings
+from windrow.diagnose.vlans import shared_finding, vlan_causes
 from windrow.model.cluster import Cluster
 from windrow.model.evidence import Evidence, Leg
 from windrow.model.findings import Certainty, Finding, Fix, Grade, Reason
@@ -42,10 +43,11 @@ def _findings(situation: Situation, services: tuple[Service, ...]) -> Iterator[F
     spoilt = strayed | {leg for f in hosts for leg in f.legs if leg not in situation.passing}
     waiting = [f for f in waiting_findings(situation) if not spoilt & set(f.legs)]
     spoilt |= {leg for f in waiting for leg in f.legs}
-    channels = _channels(situation, hosts)
-    inside: list[Finding] = []
-    for network in situation.networks:
-        inside += _network(situation, network, channels=channels, spoilt=frozenset(spoilt))
+    matrices = _matrices(situation, channels=_channels(situation, hosts), spoilt=frozenset(spoilt))
+    inside = _inside(situation, matrices, frozenset())
+    convicted = frozenset(f.switches for f in inside if f.switches)
+    if convicted and len(matrices) > 1:
+        inside = _inside(situation, matrices, convicted)
     inside = merged_crossings(situation, inside)
     yield from (f for f in hosts if not strayed & set(f.legs) or f.reason not in _BY_CROSSING)
     yield from swapped
@@ -68,22 +70,45 @@ def _channels(situation: Situation, hosts: list[Finding]) -> frozenset[str]:
     return frozenset(situation.wanted[leg].name for leg in legs)
 
 
-def _network(
-    situation: Situation, network: str, *, channels: frozenset[str], spoilt: frozenset[Leg]
-) -> Iterator[Finding]:
-    matrix = Matrix(situation, network, channels=channels, spoilt=spoilt)
-    turned = list(turned_findings(situation, matrix))
-    yield from turned
-    moved: dict[Leg, VidSet] = defaultdict(VidSet)
-    for finding in turned:
-        for leg in finding.legs:
-            moved[leg] |= finding.vids
-    if moved:
-        matrix = Matrix(situation, network, channels=channels, spoilt=spoilt, moved=moved)
-    yield from vlan_findings(situation, matrix)
-    yield from path_findings(situation, matrix)
-    if not matrix.asked and (alone := matrix.untested()):
-        yield _nobody_to_hear(situation, matrix, alone)
+def _matrices(situation: Situation, *, channels: frozenset[str], spoilt: frozenset[Leg]) -> list[Matrix]:
+    return [Matrix(situation, network, channels=channels, spoilt=spoilt) for network in situation.networks]
+
+
+def _inside(situation: Situation, matrices: list[Matrix], convicted: frozenset[tuple[str, ...]]) -> list[Finding]:
+    """What the probes tell, network by network. `convicted`: switches, and pairs of them, that are at fault in one: of
+    two places that explain a failure in another network as well, it is that one."""
+    found: list[Finding] = []
+    shared: dict[Culprit, VidSet] = defaultdict(VidSet)
+    networks: dict[Culprit, list[str]] = defaultdict(list)
+    for matrix in matrices:
+        turned = list(turned_findings(situation, matrix))
+        straight = matrix.without(turned)
+        causes = vlan_causes(situation, straight, convicted)
+        found += [*turned, *causes.ports, *path_findings(situation, straight, convicted)]
+        for culprit, vids in causes.shared.items():
+            shared[culprit] |= vids
+            networks[culprit].append(matrix.network)
+        if not straight.asked and (alone := straight.untested()):
+            found.append(_nobody_to_hear(situation, straight, alone))
+    found += [shared_finding(situation, culprit, vids, networks[culprit]) for culprit, vids in shared.items()]
+    return _merged(found)
+
+
+def _merged(found: list[Finding]) -> list[Finding]:
+    """What two networks tell of one switch or link is told once."""
+    once: dict[tuple[Reason, str], Finding] = {}
+    rest: list[Finding] = []
+    for finding in found:
+        key = (finding.reason, finding.place)
+        if not finding.switches:
+            rest.append(finding)
+        elif key in once:
+            first = once[key]
+            legs = dict.fromkeys((*first.legs, *finding.legs))
+            once[key] = replace(first, legs=tuple(legs), vids=first.vids | finding.vids)
+        else:
+            once[key] = finding
+    return [*rest, *once.values()]
 
 
 def _nobody_to_hear(situation: Situation, matrix: Matrix, vids: VidSet) -> Finding:

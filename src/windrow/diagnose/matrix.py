@@ -8,11 +8,12 @@ sign of anything.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 
 from windrow.diagnose.situation import Situation
 from windrow.model.evidence import Kind, Leg
+from windrow.model.findings import Finding
 from windrow.model.lazy import dataclass
 from windrow.model.values import VidSet
 from windrow.switches.wanted import Channel
@@ -46,6 +47,7 @@ class Matrix:
     ) -> None:
         self.situation = situation
         self.network = network
+        self._channels, self._spoilt = channels, spoilt
         self.bonds = situation.bonds(network)
         self.wanted = {leg: w for w in self.bonds for leg in w.legs}
         self.moved = {leg: vids.bits for leg, vids in (moved or {}).items()}
@@ -67,6 +69,18 @@ class Matrix:
             whole = wanted.channel is not Channel.NONE or wanted.name in channels
             found |= {leg: legs if whole else (leg,) for leg in legs}
         return found
+
+    def without(self, turned: Iterable[Finding]) -> Matrix:
+        """The same, without the VLANs in which the frames of a NIC are known to change their VLAN."""
+        moved: dict[Leg, VidSet] = defaultdict(VidSet)
+        for finding in turned:
+            for leg in finding.legs:
+                moved[leg] |= finding.vids
+        return (
+            Matrix(self.situation, self.network, channels=self._channels, spoilt=self._spoilt, moved=moved)
+            if moved
+            else self
+        )
 
     @cached_property
     def intended(self) -> dict[Leg, int]:

@@ -22,15 +22,18 @@ Places = tuple[Culprit, ...]
 """One, or several of which it is one and nothing tells which."""
 
 
-def path_findings(situation: Situation, matrix: Matrix) -> Iterator[Finding]:
+def path_findings(situation: Situation, matrix: Matrix, convicted: frozenset[tuple[str, ...]]) -> Iterator[Finding]:
+    """`convicted`: as for `vlan_causes`."""
     heard = {
         pair: found for pair, found in situation.heard.items() if pair[0] in matrix.end_of and pair[1] in matrix.end_of
     }
     heard = _by_end(heard, matrix.end_of)
-    paths = _Paths(situation=situation, matrix=matrix, heard=heard)
-    yield from paths.long_frames()
-    yield from paths.broadcasts()
-    yield from paths.losses()
+    paths = _Paths(situation=situation, matrix=matrix, heard=heard, convicted=convicted)
+    unheard = paths.without_broadcasts()
+    yield from paths.broadcasts(unheard)
+    others = replace(paths, heard={pair: found for pair, found in heard.items() if pair not in unheard})
+    yield from others.long_frames()
+    yield from others.losses()
     yield from _loops(situation, matrix, heard)
 
 
@@ -70,10 +73,11 @@ class _Paths:
     situation: Situation
     matrix: Matrix
     heard: Mapping[Pair, list[Heard]]
+    convicted: frozenset[tuple[str, ...]]
 
     def ground(self) -> Ground:
         switches = {leg: self.situation.switch(leg) for leg in self.matrix.end_of}
-        return Ground(switches=switches, ends=self.matrix.end_of)
+        return Ground(switches=switches, ends=self.matrix.end_of, convicted=self.convicted)
 
     def long_frames(self) -> Iterator[Finding]:
         tried = {pair: [h for h in found if h.largest_sent > 0] for pair, found in self.heard.items()}
@@ -89,12 +93,14 @@ class _Paths:
                 f"probes of {longest} bytes were lost, short ones came through",
             )
 
-    def broadcasts(self) -> Iterator[Finding]:
-        bad = {
+    def without_broadcasts(self) -> set[Pair]:
+        return {
             pair
             for pair, found in self.heard.items()
             if not sum(h.broadcast for h in found) and sum(h.unicast for h in found) >= UNICASTS_LEAST
         }
+
+    def broadcasts(self, bad: set[Pair]) -> Iterator[Finding]:
         good = {pair for pair, found in self.heard.items() if sum(h.broadcast for h in found)}
         for places in self.blamed(bad, good):
             where = self.named(places)
@@ -164,6 +170,7 @@ class _Paths:
         return replace(
             found,
             place=self.named(places),
+            switches=places[0].switches,
             fix=found.fix if legs else Fix(words=fix),
             certainty=Certainty.UNKNOWN if unsure else Certainty.LIKELY,
             lacks="a third node" if unsure else "",
@@ -215,4 +222,4 @@ def _loops(situation: Situation, matrix: Matrix, heard: Mapping[Pair, list[Heard
             *evidence,
         )
         certainty = Certainty.SURE if own and doubled else Certainty.LIKELY
-        yield replace(found, place=place, certainty=certainty, fix=Fix(words=found.fix.words))
+        yield replace(found, place=place, switches=tuple(names), certainty=certainty, fix=Fix(words=found.fix.words))

@@ -49,7 +49,9 @@ def _finding(situation: Situation, matrix: Matrix, leg: Leg, heard: list[Heard])
     evidence = list(dict.fromkeys(map(_told, heard)))[:3]
     if natives:
         return _native(situation, matrix, leg, min(natives), evidence)
-    pairs = sorted({(min(h.vid, h.arrived), max(h.vid, h.arrived)) for h in heard})
+    # What came in without a tag, or was sent so, turned at the other end: this port has no such native VLAN.
+    tagged = [h for h in heard if UNTAGGED not in (h.vid, h.arrived)] or heard
+    pairs = sorted({(min(h.vid, h.arrived), max(h.vid, h.arrived)) for h in tagged})
     words = ", ".join(f"{a} is {b}" for a, b in pairs)
     found = situation.found(
         Reason.VLAN_TRANSLATED,

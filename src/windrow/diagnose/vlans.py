@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import field, replace
 
-from windrow.diagnose.blame import Culprit, Ground, Scope, Verdict, blame
+from windrow.diagnose.blame import Blamed, Culprit, Ground, Scope, Verdict, blame
 from windrow.diagnose.matrix import Alike, Matrix, Way
 from windrow.diagnose.situation import UNTAGGED, Situation, spoken, verb
 from windrow.model.evidence import Kind, Leg
 from windrow.model.findings import Certainty, Finding, Fix, Reason
+from windrow.model.lazy import dataclass
 from windrow.model.values import VidSet
 
 NO_VIDS = VidSet()
@@ -19,21 +20,84 @@ NODES_FOR_A_VERDICT = 3
 """Where nobody hears anybody: two nodes may have the same fault, three hardly."""
 
 
-def vlan_findings(situation: Situation, matrix: Matrix) -> Iterator[Finding]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Causes:
+    """Of one cluster network. `ports`: findings about NICs and their ports; `shared`: switches and links that are at
+    fault, and in which VLANs, which other networks may share."""
+
+    ports: tuple[Finding, ...] = ()
+    shared: Mapping[Culprit, VidSet] = field(default_factory=dict)
+
+
+SHARED = frozenset({Scope.LINK, Scope.UPLINK, Scope.SWITCH, Scope.EVERYWHERE})
+
+
+def vlan_causes(situation: Situation, matrix: Matrix, convicted: frozenset[tuple[str, ...]]) -> Causes:
+    """`convicted`: switches and pairs of them that another network's frames speak against."""
     causes: dict[Verdict, int] = defaultdict(int)
-    apart: dict[frozenset[Way], int] = defaultdict(int)
+    ports: list[Finding] = []
     isolated = _isolated(situation, matrix)
     for alike in matrix.alike(isolated):
         if not alike.passed and alike.vids.bits & isolated.bits:
             continue
-        found = blame(alike.failed, alike.arrived, _ground(situation, matrix, alike.vids))
+        ground = _ground(situation, matrix, alike.vids)
+        found = blame(alike.failed, alike.arrived, replace(ground, convicted=convicted))
         for verdict in found.verdicts:
             causes[verdict] |= alike.vids.bits
-        if found.left and not _answered_both(situation, matrix, found.left, alike.vids):
-            apart[found.left] |= alike.vids.bits
-            yield from _split(situation, matrix, alike, found.left)
+        left = _without_strays(situation, found)
+        if left and not _answered_both(situation, matrix, left, alike.vids):
+            ports.append(_split(situation, alike, left))
+    shared: dict[Culprit, VidSet] = {}
     for verdict, bits in causes.items():
-        yield _finding(situation, matrix, verdict, VidSet(bits))
+        if verdict.culprit.scope in SHARED:
+            shared[verdict.culprit] = shared.get(verdict.culprit, NO_VIDS) | VidSet(bits)
+    nowhere = VidSet.of(vid for vids in shared.values() for vid in vids)
+    for verdict, bits in causes.items():
+        vids = VidSet(bits)
+        if verdict.culprit.scope not in SHARED and not _astray(situation, verdict, vids - nowhere):
+            ports.append(_finding(situation, matrix, verdict, Extent.of(matrix, verdict.culprit, vids, nowhere)))
+    return Causes(ports=tuple(ports), shared=shared)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Extent:
+    """In which VLANs a port fails, and whether these are all in which anything is known to pass elsewhere."""
+
+    vids: VidSet
+    everything: bool
+
+    @classmethod
+    def of(cls, matrix: Matrix, culprit: Culprit, vids: VidSet, nowhere: VidSet) -> Extent:
+        """`nowhere`: VLANs that a switch or a link does not have, so that nothing can be said of this port."""
+        tested = VidSet()
+        for leg in culprit.legs:
+            tested |= matrix.tested(leg)
+        everything = len(vids) > 1 and not tested - vids - nowhere
+        return cls(vids=tested if everything else vids, everything=everything)
+
+
+def _without_strays(situation: Situation, found: Blamed) -> frozenset[Way]:
+    """Where a switch or a link is at fault, NICs of which nobody knows the switch are on one of its sides."""
+    if not any(verdict.culprit.switches for verdict in found.verdicts):
+        return found.left
+    return frozenset(
+        (sender, end) for sender, end in found.left if all(situation.switch(leg) for leg in (sender, *end))
+    )
+
+
+def _astray(situation: Situation, verdict: Verdict, beyond: VidSet) -> bool:
+    """A NIC of which nobody knows the switch fails where a switch or a link does, and nowhere else."""
+    return not beyond and not any(situation.switch(leg) for leg in verdict.culprit.legs)
+
+
+def shared_finding(situation: Situation, culprit: Culprit, vids: VidSet, networks: Sequence[str]) -> Finding:
+    """Of a switch, a link, or all of them: in all cluster networks at once."""
+    wanted = situation.wanted.items()
+    legs = [leg for leg, one in wanted if one.cluster_network in networks and vids & situation.vids(one)]
+    if culprit.switches:
+        legs = [leg for leg in legs if situation.switch(leg) in culprit.switches]
+    make = _link if culprit.scope in (Scope.LINK, Scope.UPLINK) else _not_created
+    return make(situation, culprit, vids, tuple(legs))
 
 
 def answered(situation: Situation, node: str, network: str) -> VidSet:
@@ -128,34 +192,31 @@ def _said(situation: Situation, leg: Leg, vids: VidSet) -> tuple[str, ...]:
 # Findings -----------------------------------------------------------------------------------------
 
 
-def _finding(situation: Situation, matrix: Matrix, verdict: Verdict, vids: VidSet) -> Finding:
+def _finding(situation: Situation, matrix: Matrix, verdict: Verdict, extent: Extent) -> Finding:
     culprit = verdict.culprit
     match culprit.scope:
         case Scope.PORT | Scope.CHANNEL:
-            return _port(situation, matrix, verdict, vids)
-        case Scope.OUT | Scope.IN:
-            return _one_way(situation, matrix, culprit, vids)
-        case Scope.LINK | Scope.UPLINK:
-            return _link(situation, matrix, culprit, vids)
+            return _port(situation, matrix, verdict, extent)
         case _:
-            return _not_created(situation, matrix, culprit, vids)
+            return _one_way(situation, culprit, extent)
 
 
-def _port(situation: Situation, matrix: Matrix, verdict: Verdict, vids: VidSet) -> Finding:
+def _port(situation: Situation, matrix: Matrix, verdict: Verdict, extent: Extent) -> Finding:
+    vids = extent.vids
     legs = verdict.culprit.legs
     rivals = [one for one in verdict.instead if one.scope is verdict.culprit.scope]
     if rivals:
         return _either(situation, [verdict.culprit, *rivals], vids)
-    leg, everything = legs[0], all(vids == matrix.tested(x) for x in legs) and len(vids) > 1
+    leg = legs[0]
     evidence = [f"probes: in {spoken(vids)} none of {_names(legs)} was heard, and none came in"]
     for one in legs:
         evidence += _said(situation, one, vids)
     place, known = situation.place(*legs), [_lldp(situation, one, vids) for one in legs]
     if vids == UNTAGGED_ONLY:
         found = _native(situation, legs, evidence)
-    elif everything and all(_access(situation, one, vids) for one in legs):
+    elif extent.everything and all(_access(situation, one, vids) for one in legs):
         found = _access_port(situation, leg, evidence)
-    elif everything:
+    elif extent.everything:
         found = situation.found(
             Reason.NOTHING_PASSES,
             legs,
@@ -240,8 +301,8 @@ def _access_port(situation: Situation, leg: Leg, evidence: list[str]) -> Finding
     )
 
 
-def _one_way(situation: Situation, matrix: Matrix, culprit: Culprit, vids: VidSet) -> Finding:
-    leg, place = culprit.legs[0], situation.place(*culprit.legs)
+def _one_way(situation: Situation, culprit: Culprit, extent: Extent) -> Finding:
+    vids, leg, place = extent.vids, culprit.legs[0], situation.place(*culprit.legs)
     if culprit.scope is Scope.OUT:
         what = f"{place} lets nothing in from {leg} in {spoken(vids)}: it hears others, and nobody hears it"
     else:
@@ -255,16 +316,15 @@ def _one_way(situation: Situation, matrix: Matrix, culprit: Culprit, vids: VidSe
             "two directions may be broken",
             f"probes in {spoken(vids)} pass in one direction only",
         ),
-        vids=vids if vids != matrix.tested(leg) else NO_VIDS,
+        vids=NO_VIDS if extent.everything else vids,
     )
 
 
-def _link(situation: Situation, matrix: Matrix, culprit: Culprit, vids: VidSet) -> Finding:
+def _link(situation: Situation, culprit: Culprit, vids: VidSet, legs: tuple[Leg, ...]) -> Finding:
     names = culprit.switches
     place = (
         f"the link between {' and '.join(names)}" if len(names) > 1 else f"the links of {names[0]} to other switches"
     )
-    legs = tuple(leg for leg in matrix.end_of if situation.switch(leg) in names)
     found = situation.found(
         Reason.SWITCH_LINK_VLAN_MISSING,
         legs,
@@ -272,13 +332,12 @@ def _link(situation: Situation, matrix: Matrix, culprit: Culprit, vids: VidSet) 
         f"allow {spoken(vids)} on both ends of {place}",
         f"probes: {verb(vids, 'passes', 'pass')} on each of the switches, and not from one to the other",
     )
-    return replace(found, vids=vids, place=place, fix=Fix(words=found.fix.words))
+    return replace(found, vids=vids, place=place, switches=names, fix=Fix(words=found.fix.words))
 
 
-def _not_created(situation: Situation, matrix: Matrix, culprit: Culprit, vids: VidSet) -> Finding:
-    known = sorted({name for leg in matrix.end_of if (name := situation.switch(leg))})
+def _not_created(situation: Situation, culprit: Culprit, vids: VidSet, legs: tuple[Leg, ...]) -> Finding:
+    known = sorted({name for leg in legs if (name := situation.switch(leg))})
     place = culprit.switches[0] if culprit.switches else " and ".join(known) or "the switches"
-    legs = tuple(leg for leg in matrix.end_of if not culprit.switches or situation.switch(leg) == place)
     found = situation.found(
         Reason.VLAN_NOT_CREATED,
         legs,
@@ -286,8 +345,8 @@ def _not_created(situation: Situation, matrix: Matrix, culprit: Culprit, vids: V
         f"create {spoken(vids)} on {place}, and allow it on the ports of the nodes",
         f"probes: in {spoken(vids)} none of {len(legs)} NICs was heard",
     )
-    few = len({leg.node for leg in matrix.end_of}) < NODES_FOR_A_VERDICT
-    asked = any(_asked(situation, leg.node, matrix.network, vids) for leg in legs)
+    few = len({leg.node for leg in situation.wanted if situation.probed(leg)}) < NODES_FOR_A_VERDICT
+    asked = any(_asked(situation, leg.node, found.network, vids) for leg in legs)
     lacks = [
         *(["a third node"] if few else []),
         *([] if asked else ["whether a gateway or a DHCP server answers there"]),
@@ -296,6 +355,7 @@ def _not_created(situation: Situation, matrix: Matrix, culprit: Culprit, vids: V
         found,
         vids=vids,
         place=place,
+        switches=culprit.switches,
         certainty=Certainty.UNKNOWN if few else Certainty.LIKELY,
         lacks=", ".join(lacks),
     )
@@ -313,7 +373,7 @@ def _asked(situation: Situation, node: str, network: str, vids: VidSet) -> bool:
 # What no place explains ---------------------------------------------------------------------------
 
 
-def _split(situation: Situation, matrix: Matrix, alike: Alike, left: frozenset[Way]) -> Iterator[Finding]:
+def _split(situation: Situation, alike: Alike, left: frozenset[Way]) -> Finding:
     """Each NIC passes something, and some do not hear each other: two switches without names, or isolated ports."""
     groups = _groups(alike, {leg for sender, end in left for leg in (sender, *end)})
     separate = len(groups) > 1 and any(len(group) > 1 for group in groups)
@@ -339,7 +399,9 @@ def _split(situation: Situation, matrix: Matrix, alike: Alike, left: frozenset[W
         )
         place, lacks = situation.place(*legs), "whether the ports are isolated on purpose"
     certainty = Certainty.LIKELY if separate else Certainty.UNKNOWN
-    yield replace(found, vids=alike.vids, place=place, lacks=lacks, certainty=certainty, fix=Fix(words=found.fix.words))
+    return replace(
+        found, vids=alike.vids, place=place, lacks=lacks, certainty=certainty, fix=Fix(words=found.fix.words)
+    )
 
 
 def _groups(alike: Alike, legs: set[Leg]) -> list[set[Leg]]:

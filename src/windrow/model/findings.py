@@ -143,6 +143,8 @@ class Finding:
     network: str = ""
     """The cluster network."""
     legs: tuple[Leg, ...] = ()
+    switches: tuple[str, ...] = ()
+    """The switch that it is about, or the two whose link it is; empty for a port."""
     vids: VidSet = VidSet()
     evidence: tuple[str, ...] = ()
     """Sentences: what was heard, and by which means."""

@@ -387,7 +387,7 @@ def _heard(fabric: Fabric, leg: Leg, vid: int, dice: random.Random) -> Iterator[
     mtu = fabric.network_of(leg).mtu
     casts = {(a.leg, a.arrived): a.chance for a in _sent(fabric, leg, _Frame(leg, vid))}
     single = {(a.leg, a.arrived): a.chance for a in _sent(fabric, leg, _Frame(leg, vid, broadcast=False))}
-    large = {(a.leg, a.arrived) for a in _sent(fabric, leg, _Frame(leg, vid, size=mtu))}
+    large = {(a.leg, a.arrived) for a in _sent(fabric, leg, _Frame(leg, vid, size=mtu, broadcast=False))}
     loops = any(s.loops and vid in s.vlans for s in fabric.switches.values())
     if loops and casts:
         casts[leg, vid] = 1.0

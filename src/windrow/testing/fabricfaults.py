@@ -99,8 +99,14 @@ def crossed(a: Leg, b: Leg) -> Fault:
     return lambda f: replace(f, ports={**f.ports, a: f.ports[b], b: f.ports[a]})
 
 
-def isolated() -> Fault:
-    return lambda f: replace(f, ports={leg: replace(one, isolated=True) for leg, one in f.ports.items()})
+def isolated(network: str = "oob") -> Fault:
+    """The ports of a cluster network do not pass frames to each other."""
+
+    def broken(f: Fabric) -> Fabric:
+        mine = [leg for leg in f.ports if f.network_of(leg).name == network]
+        return replace(f, ports={**f.ports, **{leg: replace(f.ports[leg], isolated=True) for leg in mine}})
+
+    return broken
 
 
 def serves(*servers: Server, **subnets: str) -> Fault:
