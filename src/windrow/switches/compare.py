@@ -121,9 +121,7 @@ def _passed(leg: Leg, evidence: Evidence) -> VidSet | None:
     return out & back
 
 
-def seen_config(
-    config: SwitchConfig, cabling: Cabling, evidence: Evidence
-) -> tuple[SwitchConfig, tuple[str, ...]]:
+def seen_config(config: SwitchConfig, cabling: Cabling, evidence: Evidence) -> tuple[SwitchConfig, tuple[str, ...]]:
     """The configuration as it shows, to change from there, and the ports of which nothing tells enough. LLDP tells what
     a port carries; probes tell which of the VLANs that are wanted pass, so that from them alone nothing is removed."""
     known: list[Interface] = []
@@ -156,9 +154,13 @@ def _by_probes(interface: Interface, evidence: Evidence) -> Interface | None:
     """What came through one member of a channel came through the channel, either way."""
     legs = frozenset(interface.legs)
     nodes = {leg.node for leg in legs}
-    others = [node for name, node in evidence.nodes.items() if name not in nodes]
-    sent = VidSet.of(vid for node in others for vids in node.probed.values() for vid in vids)
-    if not sent or not nodes <= evidence.nodes.keys():
+    networks = {nic.cluster_network for leg in legs if (nic := evidence.nic(leg)) is not None}
+    sent = VidSet()
+    for name, node in evidence.nodes.items():
+        for nic, vids in node.probed.items():
+            if name not in nodes and nic in node.nics and node.nics[nic].cluster_network in networks:
+                sent |= vids
+    if not sent:
         return None
     came = VidSet.of(
         h.vid

@@ -113,7 +113,7 @@ class _Shown:
             return code
         style = self._session.style
         lines = [matrix_text(listed, style), *finding_lines(found, style), *_notes(told)]
-        lines += statement_lines(found, cabling_of(self._session, told.evidence), told.evidence)
+        lines += statement_lines(found, cabling_of(self._session, told.evidence))
         text = "\n".join(line for line in lines if line)
         if self._watch:
             control(f"{_HOME}{_CLEAR}")
