@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from scapy.contrib.lacp import SlowProtocol
+from scapy.contrib import lacp as their_lacp
 from scapy.contrib.lldp import LLDPDU
 from scapy.layers.l2 import Ether
 
@@ -37,7 +37,7 @@ def groups() -> list[Group]:
     whole, slow_frame = lldp.to_neighbour(MAC, pdu), lacp.GROUP + bytes(6) + lacp.ETHERTYPE.to_bytes(2, "big") + slow
     assert lldp.decode(pdu) == port
     assert Ether(whole).haslayer(LLDPDU)
-    assert Ether(slow_frame).haslayer(SlowProtocol)
+    assert Ether(slow_frame).haslayer(their_lacp.LACP)
     ways = [
         Way(what=f"LLDP with {VLANS} VLANs", run=lambda: [lldp.decode(pdu) for _ in range(TIMES)]),
         Way(what="the same by scapy", run=lambda: [Ether(whole) for _ in range(TIMES)]),

@@ -42,16 +42,16 @@ def _by_end(heard: Mapping[Pair, list[Heard]], end_of: Mapping[Leg, End]) -> dic
     both addresses of a frame (IEEE 802.1AX §6.2.4), so that a sender's broadcasts and unicasts may come on two, and
     neither of them has all that was sent."""
     found: dict[Pair, list[Heard]] = defaultdict(list)
-    spread: dict[tuple[Leg, End, int, int], dict[Leg, Heard]] = defaultdict(dict)
+    spread: dict[tuple[Leg, End, int, int], list[tuple[Leg, Heard]]] = defaultdict(list)
     for (a, b), rows in heard.items():
         if len(end_of[b]) == 1:
             found[a, b] += rows
             continue
         for row in rows:
-            spread[a, end_of[b], row.vid, row.sweep][b] = row
-    for (a, *_), by_leg in spread.items():
-        most = max(by_leg, key=lambda leg: (by_leg[leg].broadcast, by_leg[leg].count))
-        found[a, most].append(_together(by_leg[most], list(by_leg.values())))
+            spread[a, end_of[b], row.vid, row.sweep].append((b, row))
+    for (a, *_), came in spread.items():
+        leg, most = max(came, key=lambda one: (one[1].broadcast, one[1].count))
+        found[a, leg].append(most if len(came) == 1 else _together(most, [row for _, row in came]))
     return found
 
 
