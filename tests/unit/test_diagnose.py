@@ -43,19 +43,19 @@ def test_a_fault_alone(case: Case) -> None:
 
 
 def pairs() -> list[tuple[Case, Case]]:
-    """Two faults on one fabric, at different NICs and in different VLANs: neither hides the other, as two faults
+    """Two faults on one fabric, at different nodes and in different VLANs: neither hides the other, as two faults
     of one server would."""
     several = [case for case in CASES if not case.single]
     return [
         (one, other)
         for index, one in enumerate(several)
         for other in several[index + 1 :]
-        if one.on == other.on and not set(one.legs) & set(other.legs)
+        if one.on == other.on and not {leg.node for leg in one.legs} & {leg.node for leg in other.legs}
         if one.legs or other.legs or one.vids != other.vids
     ]
 
 
-@pytest.mark.parametrize("seed", range(300))
+@pytest.mark.parametrize("seed", range(200))
 def test_two_faults_at_once(seed: int) -> None:
     one, other = random.Random(seed).choice(pairs())
     f = replace(one.on.fabric(nodes=5), seed=seed)

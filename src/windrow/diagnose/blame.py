@@ -95,6 +95,15 @@ class Ground:
             yield Culprit(Scope.SWITCH, (), (switch,))
         yield Culprit(Scope.EVERYWHERE)
 
+    def acquitted(self, arrived: Iterable[tuple[Leg, Leg]]) -> set[Culprit]:
+        """The places that something came through. Of many pairs the same few places: they are made once each."""
+        pairs = set(arrived)
+        senders, receivers = {a for a, _ in pairs}, {b for _, b in pairs}
+        found = {place for leg in senders for place in self._host(leg, (leg,), Scope.OUT)}
+        found |= {place for leg in receivers for place in self._host(leg, (leg,), Scope.IN)}
+        one = {(self.switches.get(a, ""), self.switches.get(b, "")): (a, (b,)) for a, b in pairs}
+        return found | {place for way in one.values() for place in self.through(way)}
+
     def _host(self, leg: Leg, end: End, direction: Scope) -> Iterator[Culprit]:
         yield Culprit(Scope.PORT, (leg,))
         yield Culprit(direction, (leg,))
@@ -110,7 +119,7 @@ class Ground:
 
 def blame(failed: Iterable[Way], arrived: Iterable[tuple[Leg, Leg]], ground: Ground) -> Blamed:
     """`arrived`: sender and receiver of whatever came through."""
-    acquitted = {place for sender, leg in arrived for place in ground.through((sender, (leg,)))}
+    acquitted = ground.acquitted(arrived)
     explains: dict[Culprit, set[Way]] = defaultdict(set)
     left = set(failed)
     for way in left:

@@ -6,7 +6,8 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
 
-from windrow.diagnose.situation import Pair, Situation
+from windrow.diagnose.probes import Pair
+from windrow.diagnose.situation import Situation
 from windrow.model.evidence import Absent, Kind, Leg, NicEvidence
 from windrow.model.findings import Certainty, Finding, Grade, Reason
 from windrow.switches.wanted import Wanted

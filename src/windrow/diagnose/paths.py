@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from windrow.diagnose.blame import Culprit, Ground, Scope, blame
 from windrow.diagnose.matrix import End, Matrix
-from windrow.diagnose.situation import Pair, Situation
-from windrow.model.evidence import Heard, Leg
+from windrow.diagnose.probes import Pair, Tally
+from windrow.diagnose.situation import Situation
+from windrow.model.evidence import Leg
 from windrow.model.findings import Certainty, Finding, Fix, Reason
 from windrow.model.lazy import dataclass
 
@@ -24,55 +25,43 @@ Places = tuple[Culprit, ...]
 
 def path_findings(situation: Situation, matrix: Matrix, convicted: frozenset[tuple[str, ...]]) -> Iterator[Finding]:
     """`convicted`: as for `vlan_causes`."""
-    heard = {
-        pair: found for pair, found in situation.heard.items() if pair[0] in matrix.end_of and pair[1] in matrix.end_of
+    tallies = {
+        pair: tally
+        for pair, tally in situation.probes.tallies.items()
+        if tally.bits and pair[0].node != pair[1].node and pair[0] in matrix.end_of and pair[1] in matrix.end_of
     }
-    heard = _by_end(heard, matrix.end_of)
-    paths = _Paths(situation=situation, matrix=matrix, heard=heard, convicted=convicted)
-    unheard = paths.without_broadcasts()
+    tallies = _by_end(tallies, matrix.end_of)
+    paths = _Paths(situation=situation, matrix=matrix, tallies=tallies, convicted=convicted)
+    unheard = {pair for pair, t in tallies.items() if not t.broadcasts and t.unicasts >= UNICASTS_LEAST}
     yield from paths.broadcasts(unheard)
-    others = replace(paths, heard={pair: found for pair, found in heard.items() if pair not in unheard})
+    others = replace(paths, tallies={pair: tally for pair, tally in tallies.items() if pair not in unheard})
     yield from others.long_frames()
     yield from others.losses()
-    yield from _loops(situation, matrix, heard)
+    yield from _loops(situation, matrix, tallies)
 
 
-def _by_end(heard: Mapping[Pair, list[Heard]], end_of: Mapping[Leg, End]) -> dict[Pair, list[Heard]]:
+def _by_end(tallies: Mapping[Pair, Tally], end_of: Mapping[Leg, End]) -> dict[Pair, Tally]:
     """What came to several NICs of one channel, as if it had come to the one to which most did: the switch chooses by
     both addresses of a frame (IEEE 802.1AX §6.2.4), so that a sender's broadcasts and unicasts may come on two, and
     neither of them has all that was sent."""
-    found: dict[Pair, list[Heard]] = defaultdict(list)
-    spread: dict[tuple[Leg, End, int, int], list[tuple[Leg, Heard]]] = defaultdict(list)
-    for (a, b), rows in heard.items():
+    found: dict[Pair, Tally] = {}
+    spread: dict[tuple[Leg, End], dict[Leg, Tally]] = defaultdict(dict)
+    for (a, b), tally in tallies.items():
         if len(end_of[b]) == 1:
-            found[a, b] += rows
-            continue
-        for row in rows:
-            spread[a, end_of[b], row.vid, row.sweep].append((b, row))
-    for (a, *_), came in spread.items():
-        leg, most = max(came, key=lambda one: (one[1].broadcast, one[1].count))
-        found[a, leg].append(most if len(came) == 1 else _together(most, [row for _, row in came]))
+            found[a, b] = tally
+        else:
+            spread[a, end_of[b]][b] = tally
+    for (a, _), by_leg in spread.items():
+        most = max(by_leg, key=lambda leg: by_leg[leg].broadcasts)
+        found[a, most] = by_leg[most] if len(by_leg) == 1 else Tally.of_channel(by_leg.values())
     return found
-
-
-def _together(one: Heard, rows: list[Heard]) -> Heard:
-    return replace(
-        one,
-        sent=max(row.sent for row in rows),
-        count=sum(row.count for row in rows),
-        broadcast=sum(row.broadcast for row in rows),
-        unicast=sum(row.unicast for row in rows),
-        duplicates=sum(row.duplicates for row in rows),
-        largest=max(row.largest for row in rows),
-        largest_sent=max(row.largest_sent for row in rows),
-    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Paths:
     situation: Situation
     matrix: Matrix
-    heard: Mapping[Pair, list[Heard]]
+    tallies: Mapping[Pair, Tally]
     convicted: frozenset[tuple[str, ...]]
 
     def ground(self) -> Ground:
@@ -80,10 +69,9 @@ class _Paths:
         return Ground(switches=switches, ends=self.matrix.end_of, convicted=self.convicted)
 
     def long_frames(self) -> Iterator[Finding]:
-        tried = {pair: [h for h in found if h.largest_sent > 0] for pair, found in self.heard.items()}
-        bad = {pair for pair, found in tried.items() if found and all(h.largest < h.largest_sent for h in found)}
-        longest = max((h.largest_sent for pair in bad for h in tried[pair]), default=0)
-        for places in self.blamed(bad, {pair for pair, found in tried.items() if found} - bad):
+        bad = {pair: t.large_failed for pair, t in self.tallies.items() if t.large_failed and not t.large_passed}
+        longest = max(bad.values(), default=0)
+        for places in self.blamed(bad, (pair for pair, t in self.tallies.items() if t.large_passed)):
             where = self.named(places)
             yield self.found(
                 Reason.MTU_TOO_SMALL,
@@ -93,16 +81,8 @@ class _Paths:
                 f"probes of {longest} bytes were lost, short ones came through",
             )
 
-    def without_broadcasts(self) -> set[Pair]:
-        return {
-            pair
-            for pair, found in self.heard.items()
-            if not sum(h.broadcast for h in found) and sum(h.unicast for h in found) >= UNICASTS_LEAST
-        }
-
     def broadcasts(self, bad: set[Pair]) -> Iterator[Finding]:
-        good = {pair for pair, found in self.heard.items() if sum(h.broadcast for h in found)}
-        for places in self.blamed(bad, good):
+        for places in self.blamed(bad, (pair for pair, t in self.tallies.items() if t.broadcasts)):
             where = self.named(places)
             yield self.found(
                 Reason.BROADCAST_FILTERED,
@@ -112,7 +92,9 @@ class _Paths:
                 "probes: those to everybody did not come, those to one MAC did",
             )
 
-    def blamed(self, bad: Iterable[Pair], good: Iterable[Pair]) -> Iterator[Places]:
+    def blamed(self, bad: Collection[Pair], good: Iterable[Pair]) -> Iterator[Places]:
+        if not bad:
+            return
         verdicts = blame([(a, (b,)) for a, b in sorted(bad)], good, self.ground()).verdicts
         for verdict in verdicts:
             same = verdict.culprit.scope
@@ -121,9 +103,9 @@ class _Paths:
     def losses(self) -> Iterator[Finding]:
         """Each frame that is lost is put to each place on its way; the place with the most is taken, and its ways are
         done with."""
-        counts = {pair: _lost(found) for pair, found in self.heard.items()}
+        counts = {pair: (tally.lost, tally.sent) for pair, tally in self.tallies.items()}
         ground = self.ground()
-        while True:
+        while sum(lost for lost, _ in counts.values()) >= LOST_LEAST:
             sums: dict[Culprit, list[int]] = defaultdict(lambda: [0, 0])
             for (a, b), (lost, sent) in counts.items():
                 for place in {_both(place) for place in ground.through((a, (b,)))}:
@@ -177,12 +159,6 @@ class _Paths:
         )
 
 
-def _lost(found: Iterable[Heard]) -> tuple[int, int]:
-    pairs = [(h.sent, min(h.count, h.sent)) for h in found if h.sent > 0]
-    sent = sum(sent for sent, _ in pairs)
-    return sent - sum(came for _, came in pairs), sent
-
-
 def _both(place: Culprit) -> Culprit:
     """A loss is put to the port as a whole."""
     return Culprit(Scope.PORT, place.legs) if place.scope in (Scope.OUT, Scope.IN) else place
@@ -201,12 +177,9 @@ def _goes_through(pair: Pair, places: Iterable[Culprit], ground: Ground) -> bool
     return any(place in through for place in places)
 
 
-def _loops(situation: Situation, matrix: Matrix, heard: Mapping[Pair, list[Heard]]) -> Iterator[Finding]:
-    twice: dict[Leg, int] = defaultdict(int)
-    for (_, receiver), probes in heard.items():
-        twice[receiver] += sum(1 for h in probes if h.duplicates > 0)
+def _loops(situation: Situation, matrix: Matrix, tallies: Mapping[Pair, Tally]) -> Iterator[Finding]:
     own = sorted(a for a, b in situation.passed if a == b and a in matrix.end_of)
-    doubled = sorted(leg for leg, n in twice.items() if n)
+    doubled = sorted({receiver for (_, receiver), tally in tallies.items() if tally.twice})
     if own or doubled:
         names = sorted({situation.switch(leg) for leg in (*own, *doubled)} - {""})
         place = " and ".join(names) or "the switches"

@@ -6,15 +6,14 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from functools import cached_property
 
-from windrow.model.evidence import Evidence, Heard, Leg, NicEvidence, SwitchPort
+from windrow.diagnose.probes import Pair, Probes
+from windrow.model.evidence import Evidence, Leg, NicEvidence, SwitchPort
 from windrow.model.findings import Certainty, Finding, Fix, PortFix, Reason
-from windrow.model.values import VID_MAX, Ref, VidSet
+from windrow.model.values import Ref, VidSet
 from windrow.switches.cabling import port_name
 from windrow.switches.wanted import Needs, Wanted
 
 UNTAGGED = 0
-Pair = tuple[Leg, Leg]
-"""Sender and receiver."""
 
 
 class Situation:
@@ -29,55 +28,13 @@ class Situation:
     # Probes ---------------------------------------------------------------------------------------
 
     @cached_property
+    def probes(self) -> Probes:
+        return Probes.of(self.evidence, self.wanted)
+
+    @cached_property
     def passed(self) -> dict[Pair, int]:
         """In which VLANs probes came as they were sent, as a bitmap; also from leg to leg of one node."""
-        return self._probes[0]
-
-    @cached_property
-    def turned(self) -> tuple[Heard, ...]:
-        """Probes that arrived in another VLAN than they were sent in."""
-        return self._probes[1]
-
-    @cached_property
-    def heard(self) -> dict[Pair, list[Heard]]:
-        """Those that came as they were sent, to other nodes of the same network."""
-        return self._probes[2]
-
-    @cached_property
-    def _probes(self) -> tuple[dict[Pair, int], tuple[Heard, ...], dict[Pair, list[Heard]]]:
-        """One pass over what may be a million values: legs are looked up by identity first, which costs no hash of
-        theirs. (They live as long as the evidence does.)"""
-        names: dict[int, Leg | None] = {}
-        every = {leg: leg for leg in self.wanted}
-        rows: dict[tuple[int, int], list[Heard]] = defaultdict(list)
-        turned: list[Heard] = []
-        for node in self.evidence.nodes.values():
-            for h in node.heard:
-                sender, receiver = h.sender, h.receiver
-                a, b = id(sender), id(receiver)
-                if a not in names:
-                    names[a] = every.get(sender)
-                if b not in names:
-                    names[b] = every.get(receiver)
-                if h.count <= 0 or not 0 <= h.vid <= VID_MAX:
-                    continue
-                if h.vid == h.arrived:
-                    rows[a, b].append(h)
-                elif names[a] is not None and names[b] is not None and 0 <= h.arrived <= VID_MAX:
-                    turned.append(h)
-        passed: dict[Pair, int] = defaultdict(int)
-        heard: dict[Pair, list[Heard]] = defaultdict(list)
-        for (a, b), found in rows.items():
-            one, two = names[a], names[b]
-            if one is None or two is None:
-                continue
-            bits = 0
-            for h in found:
-                bits |= 1 << h.vid
-            passed[one, two] |= bits
-            if one.node != two.node and self.together(one, two):
-                heard[one, two] += found
-        return dict(passed), tuple(turned), dict(heard)
+        return {pair: tally.bits for pair, tally in self.probes.tallies.items() if tally.bits}
 
     def probed(self, leg: Leg) -> VidSet:
         """In which VLANs it sent."""

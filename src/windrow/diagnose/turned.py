@@ -16,7 +16,9 @@ from windrow.model.values import VidSet
 def turned_findings(situation: Situation, matrix: Matrix) -> Iterator[Finding]:
     """Whose port it is, is in all of the frames that changed their VLAN; the port in most of them is taken first."""
     inside = set(matrix.end_of)
-    left = [h for h in situation.turned if h.sender in inside and h.receiver in inside and h.sender != h.receiver]
+    left = [
+        h for h in situation.probes.turned if h.sender in inside and h.receiver in inside and h.sender != h.receiver
+    ]
     while left:
         counted: dict[Leg, int] = defaultdict(int)
         for h in left:
