@@ -30,6 +30,7 @@ VERBS = {
     "get": "List objects",
     "init": "Make this host's network Windrow's, over the session you are in",
     "lab": "Run a whole cluster in one Linux kernel",
+    "neighbors": "Show the switch ports that the NICs are plugged into",
     "plan": "Show the steps that apply would take",
     "status": "Show this host's networks on one screen",
     "topology": "Draw this host's networks",
