@@ -340,7 +340,7 @@ def test_servers_and_gateways_of_vlans(ns: Ns, there: Ns, tmp_path: Path) -> Non
         ("10.9.200.9", False, 3),
     ]
     assert Kind.DHCP not in again.vlans[0].asked
-    assert "VLAN 100 of oob was asked less than 5 minutes ago" in " ".join(one.reason for one in again.absent)
+    assert "VLAN 100 of oob was asked less than five minutes ago" in " ".join(one.reason for one in again.absent)
     assert "10.9.100.1" not in (tmp_path / "leases").read_text(), "a DISCOVER takes no lease"
 
 

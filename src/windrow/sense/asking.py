@@ -20,7 +20,7 @@ from windrow.model.evidence import Absent, Answer, DhcpOffer, Kind, RouterAdvert
 from windrow.model.lazy import dataclass
 from windrow.model.values import IfName, Mac
 from windrow.netlink.errors import KernelError
-from windrow.sense.manners import DHCP_PAUSE_S, Manners
+from windrow.sense.manners import Manners
 from windrow.sense.packets import LONGEST, Packet, PacketSocket, Rule, byte, ethertype, udp_port
 
 PAUSE_S = 0.01
@@ -105,7 +105,11 @@ class Asking:
             self._sockets[link] = PacketSocket(link, RULES)
         except KernelError as error:
             self._failed.add(link)
-            self._absent += [Absent(kind=kind, nic=link, reason=str(error)) for kind in (Kind.ARP, Kind.DHCP, Kind.RA)]
+            for kind in (Kind.ARP, Kind.ND, Kind.DHCP, Kind.RA):
+                self._lacks(kind, link, str(error))
+
+    def _lacks(self, kind: Kind, link: IfName, reason: str) -> None:
+        self._absent.append(Absent(kind=kind, nic=link, reason=reason))
 
     def _first_turns(self, now: float) -> Iterator[_Turn]:
         for number, inquiry in enumerate(self._inquiries):
@@ -172,16 +176,17 @@ class Asking:
                 inquiry.asked.add(Kind.DHCP)
                 inquiry.offers = {(offer.server, offer.server_mac): offer for offer in known}
                 return
-            reason = (
-                f"VLAN {question.vid} of {question.cluster_network} was asked less than {DHCP_PAUSE_S / 60:g} minutes"
-            )
-            self._absent.append(Absent(kind=Kind.DHCP, reason=f"{reason} ago: again in {wait:.0f} s"))
+            reason = f"VLAN {question.vid} of {question.cluster_network} was asked less than five minutes ago"
+            self._lacks(Kind.DHCP, question.link, f"{reason}: again in {wait:.0f} s")
             return
         inquiry.transaction = self._manners.transaction()
         client = ethernet.mac_bytes(question.client) if question.client else b""
         if one.send(dhcp.discover(one.mac, inquiry.transaction, question.tag, client)):
             inquiry.asked.add(Kind.DHCP)
             self._manners.asked(place, clock)
+        else:
+            reason = f"VLAN {question.vid} of {question.cluster_network} was not asked"
+            self._lacks(Kind.DHCP, question.link, f"{reason}: {question.link} takes no frame, is it down?")
 
     def hear(self, one: PacketSocket) -> None:
         """All that has come in on a socket."""

@@ -152,3 +152,13 @@ def _first(part: Mapping[str, Any], key: str) -> Mapping[str, Any]:
 
 def _text(part: Mapping[str, Any], key: str) -> str:
     return str(_first(part, key).get("value", ""))
+
+
+def how_to_announce() -> str:
+    """What makes this host tell switches of itself; Windrow never sends LLDP. lldpd does so as soon as it runs, on all
+    NICs, legs of bonds included."""
+    if runs():
+        return "lldpd runs here: it tells of this host on every NIC already (see: lldpcli show configuration)"
+    if shutil.which("lldpd") is not None:
+        return "to tell switches of this host, start lldpd: systemctl enable --now lldpd"
+    return "to tell switches of this host, install lldpd, which does so from then on: apt-get install lldpd"
