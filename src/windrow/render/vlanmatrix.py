@@ -16,8 +16,8 @@ from windrow.model.values import IfName, VidSet
 from windrow.render.tables import table
 from windrow.render.text import PLAIN, Style
 
-LISTENED_SWEEPS = 2
-"""A node that has made so many sweeps has been there for as long as one takes to come."""
+TOLD_SWEEPS, TOLD_S = 2, 2.0
+"""So many sweeps after it came, and so long after those, a node is in everybody's report."""
 GRACE_S = 35.0
 """After carrier has come a port may be quiet for so long: spanning tree without an edge port (IEEE 802.1D §17.14)."""
 
@@ -140,9 +140,13 @@ class _View:
         return weak
 
     def _would_know(self, who: str, whom: str) -> bool:
-        """Whether it means something that one does not hear another: it has followed a sweep of the other, or has been
-        there for so long that it would have."""
-        return (who, whom) in self._followed or self._told[who].sweep >= LISTENED_SWEEPS
+        """Whether it means something that one does not hear another: it has followed a sweep of the other, or has
+        listened for so long that one must have come, and been told of."""
+        if (who, whom) in self._followed:
+            return True
+        sender = self._told[whom]
+        listened = self._told[who].listens_s >= TOLD_SWEEPS * sender.interval_s + TOLD_S
+        return bool(sender.interval_s) and listened and sender.sweep >= TOLD_SWEEPS
 
     def state(self, node: str, vid: int) -> State:
         if node not in self._told:

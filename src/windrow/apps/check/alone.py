@@ -18,6 +18,7 @@ from windrow.model.cluster import Cluster
 from windrow.model.problems import WindrowError
 from windrow.netlink.errors import KernelError
 from windrow.netlink.lock import locked
+from windrow.render.vlanmatrix import State
 from windrow.store.checkkey import read_key
 from windrow.store.paths import Paths
 
@@ -128,14 +129,16 @@ def check(driver: Driver, intent: Intent, cluster: Cluster, seconds: float | Non
     begun = time.monotonic()
     usual = seconds if seconds is not None else usual_s(intent)
     end = begun + (usual if seconds is not None else SLOWEST * usual)
-    locator = Locator(driver.prober)
+    locator, early = Locator(driver.prober), True
     while (now := time.monotonic()) < end:
-        if now >= begun + usual and driver.prober.sweeps >= SWEEPS and not driver.prober.under_way:
+        if now >= begun + usual and driver.prober.sweeps >= SWEEPS and not driver.prober.under_way and not early:
             break
         driver.step(min(TICK_S, end - now))
         told = locator.look(intent, cluster, time.monotonic(), time.time())
-        if told is not None and seconds is None and is_enough(told, cluster):
-            return told
+        if told is not None:
+            early = any(State.TOO_EARLY in row.cells.values() for row in rows(told, cluster))
+            if seconds is None and is_enough(told, cluster):
+                return told
     return told_by(driver.prober, intent, now=time.monotonic(), clock=time.time())
 
 

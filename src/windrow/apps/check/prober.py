@@ -322,6 +322,8 @@ class Prober:
             rejected=dict(self._rejected),
             authenticated=self._secret.authentic,
             sweep=self.sweeps,
+            interval_s=self._habits.interval_s or 0.0,
+            listens_s=round(max(0.0, now - self._peers.since), 1),
             absent=(*base.absent, *self._intent.absent, *self._lacks()),
         )
 
