@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 
 import pytest
@@ -11,7 +12,8 @@ from windrow.model.evidence import Leg
 from windrow.model.values import VidSet
 from windrow.render.vlanmatrix import State
 
-HEALTHY, FAULTY = 40, 20
+HEALTHY = int(os.environ.get("WINDROW_FABRICS", "15"))
+FAULTY = 10
 
 
 class Fabric:
