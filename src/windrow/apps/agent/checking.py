@@ -23,7 +23,7 @@ from windrow.apps.check.intent import Intent, intent_of
 from windrow.apps.check.prober import Habits, Prober
 from windrow.apps.check.settings import Settings
 from windrow.apps.check.sweep import longest_s
-from windrow.apps.check.told import document
+from windrow.apps.check.told import text
 from windrow.apps.round import Report
 from windrow.model.cluster import Cluster
 from windrow.model.problems import WindrowError
@@ -193,5 +193,5 @@ class _Life:
         now = time.monotonic()
         if prober.news != self._news and now >= self._told_at + TOLD_S:
             self._news, self._told_at = prober.news, now
-            told = told_by(prober, intent, now=now, clock=time.time())
-            self._desk.text, self._desk.error = json.dumps(document(told)) + "\n", ""
+            told = told_by(prober, intent, now=now, clock=time.time(), alone=True)
+            self._desk.text, self._desk.error = text(told, prober.texts()) + "\n", ""
