@@ -16,7 +16,7 @@ from windrow.apps.check.prober import Habits, Prober
 from windrow.apps.check.sensing import STEP_S, Sensing
 from windrow.frames.probe import ETHERTYPE, Run, Secret, mac_of
 from windrow.model.evidence import Absent, Kind, Leg
-from windrow.model.values import IfName
+from windrow.model.values import IfName, Mac
 from windrow.netlink.errors import KernelError
 from windrow.netlink.ingress import end_frames, let_frames
 from windrow.netlink.sock import Rtnl
@@ -79,7 +79,8 @@ class Driver:
         self._hidden &= {*wanted, *intent.guests}
         problems = self._hide(intent.guests)
         lacking = self._hide(wanted)
-        lacking |= self._listen([nic for nic in wanted if nic not in lacking])
+        macs = {nic: found for network in intent.networks for nic, found in self._macs(network).items()}
+        lacking |= self._listen({nic: macs[nic] for nic in wanted if nic not in lacking})
         absent = tuple(Absent(kind=Kind.PROBE, nic=nic, reason=why) for nic, why in lacking.items())
         absent += tuple(
             Absent(kind=Kind.PROBE, nic=port, reason=f"what is behind it could send probes: {why}")
@@ -99,15 +100,22 @@ class Driver:
                 failed[name] = f"probes cannot be kept from what is behind it: {error}"
         return failed
 
-    def _listen(self, nics: list[IfName]) -> dict[IfName, str]:
+    def _macs(self, network: ProbedNetwork) -> dict[IfName, frozenset[Mac]]:
+        """Where probes go that may come in on each of its legs: where one is active they come by that one, else the
+        switch chooses."""
+        macs = {leg.nic: mac_of(self._secret, Leg(self._me, leg.nic)) for leg in network.legs}
+        together = frozenset(macs[leg.nic] for leg in network.legs if leg.active is None)
+        return {leg.nic: together if leg.active is None else frozenset({macs[leg.nic]}) for leg in network.legs}
+
+    def _listen(self, nics: Mapping[IfName, frozenset[Mac]]) -> dict[IfName, str]:
         failed: dict[IfName, str] = {}
-        for nic in nics:
-            if nic in self._taps and self._taps[nic].is_there:
+        for nic, macs in nics.items():
+            if nic in self._taps and self._taps[nic].is_there and self._taps[nic].macs == macs:
                 continue
             if nic in self._taps:
                 self._taps.pop(nic).close()
             try:
-                self._taps[nic] = Tap(nic, mac_of(self._secret, Leg(self._me, nic)))
+                self._taps[nic] = Tap(nic, macs)
             except KernelError as error:
                 failed[nic] = str(error)
         return failed
