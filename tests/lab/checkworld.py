@@ -202,7 +202,9 @@ def settle(lab: Checked, *nodes: str) -> None:
     """Until LACP has agreed: before that one leg does not send."""
     end = time.monotonic() + 15
     while time.monotonic() < end:
-        legs = [leg for node in nodes for network in lab.intent(node)[0].networks for leg in network.legs if network.vids]
+        legs = [
+            leg for node in nodes for network in lab.intent(node)[0].networks for leg in network.legs if network.vids
+        ]
         if all(leg.sends for leg in legs):
             return
         time.sleep(0.2)
