@@ -73,7 +73,8 @@ class Situation:
         found = {}
         for leg in self.wanted:
             nic = self.nic(leg)
-            bridges = [n for n in nic.neighbours if n.is_bridge is not False] if nic else []
+            at = self.evidence.nodes[leg.node].at if nic else 0.0
+            bridges = [n for n in nic.neighbours if n.is_bridge is not False and _counts(n, at)] if nic else []
             if len({(n.chassis, n.port) for n in bridges}) == 1:
                 found[leg] = bridges[0]
         return found
@@ -150,6 +151,11 @@ class Situation:
                 nic = self.nic(leg)
                 if nic is not None:
                     yield wanted, leg, nic
+
+
+def _counts(neighbour: SwitchPort, at: float) -> bool:
+    """Whether its time is not over (TTL). One from the future is of a clock that jumped, and counts."""
+    return not (neighbour.hold_s > 0 and at - neighbour.heard > neighbour.hold_s)
 
 
 def spoken(vids: VidSet) -> str:

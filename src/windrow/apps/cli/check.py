@@ -24,12 +24,13 @@ from windrow.model.evidence import Absent, Kind
 from windrow.model.findings import Finding
 from windrow.model.values import IfName, VidSet
 from windrow.model.wire.evidence import evidence_document
-from windrow.render.findings import finding_lines, finding_value
+from windrow.render.findings import finding_text, finding_value
 from windrow.render.text import plural, span
 from windrow.render.vlanmatrix import Row, matrix_text, matrix_value
 from windrow.store.checkkey import BYTES, write_key
 from windrow.store.paths import Paths
 
+MARK = "-"
 _HOME, _CLEAR = "\x1b[H", "\x1b[J"
 
 EXAMPLES = """\b
@@ -112,7 +113,7 @@ class _Shown:
             print_json(_document(told, listed, found, code))
             return code
         style = self._session.style
-        lines = [matrix_text(listed, style), *finding_lines(found, style), *_notes(told)]
+        lines = [matrix_text(listed, style), *(finding_text(one, MARK) for one in found), *_notes(told)]
         lines += statement_lines(found, cabling_of(self._session, told.evidence))
         text = "\n".join(line for line in lines if line)
         if self._watch:

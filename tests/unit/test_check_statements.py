@@ -1,4 +1,4 @@
-"""What is found, as people and programs see it."""
+"""What is found leads to the command that prints the statements for the switch."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from windrow.apps.cli.switchside import statement_lines
 from windrow.model.evidence import Evidence, Identity, Kind, Leg, NicEvidence, NodeEvidence, SwitchPort
 from windrow.model.findings import Certainty, Finding, Fix, Grade, PortFix, Reason
 from windrow.model.values import IfName, Mac, Ref, VidSet
-from windrow.render.findings import finding_lines, finding_value
 from windrow.switches.cabling import seen_cabling
 
 ETH1 = IfName("eth1")
@@ -28,34 +27,6 @@ FOUND = Finding(
     evidence=("probes: nobody heard it",),
     lacks="the switch's own list",
 )
-
-
-def test_for_people() -> None:
-    assert list(finding_lines([FOUND])) == [
-        "error: VlanConfig/oob: VLAN 20 is missing on p1 of tor-1 (VlanMissing, likely)",
-        "    fix: allow VLAN 20 on p1 of tor-1",
-        "    seen: probes: nobody heard it",
-        "    to be sure: the switch's own list",
-    ]
-
-
-def test_for_programs() -> None:
-    value = finding_value(FOUND)
-    assert (value["reason"], value["grade"], value["certainty"]) == ("VlanMissing", "error", "likely")
-    assert (value["object"], value["place"], value["vlans"]) == ("VlanConfig/oob", "p1 of tor-1", "20")
-    assert value["legs"] == [{"node": "n1", "nic": "eth1"}]
-    assert value["fix"]["ports"] == [
-        {
-            "node": "n1",
-            "nic": "eth1",
-            "switch": "tor-1",
-            "port": "p1",
-            "tagged": "10,20",
-            "untagged": False,
-            "channel": "none",
-            "mtu": 1500,
-        }
-    ]
 
 
 def plugged(system: str) -> Evidence:
