@@ -145,7 +145,6 @@ def _nobody_to_hear(situation: Situation, matrix: Matrix, vids: VidSet) -> Findi
         place=matrix.network,
         certainty=Certainty.UNKNOWN,
         lacks="another node",
-        fix=Fix(words=found.fix.words),
     )
 
 

@@ -195,4 +195,4 @@ def _loops(situation: Situation, matrix: Matrix, tallies: Mapping[Pair, Tally]) 
             *evidence,
         )
         certainty = Certainty.SURE if own and doubled else Certainty.LIKELY
-        yield replace(found, place=place, switches=tuple(names), certainty=certainty, fix=Fix(words=found.fix.words))
+        yield replace(found, place=place, switches=tuple(names), certainty=certainty)

@@ -8,11 +8,12 @@ from dataclasses import field, replace
 
 from windrow.diagnose.blame import Blamed, Culprit, Ground, Scope, Verdict, blame
 from windrow.diagnose.matrix import Alike, Matrix, Way
-from windrow.diagnose.situation import UNTAGGED, Situation, spoken, verb
+from windrow.diagnose.situation import UNTAGGED, Situation, agreed, among, spoken, verb
 from windrow.model.evidence import Kind, Leg
-from windrow.model.findings import Certainty, Finding, Fix, Reason
+from windrow.model.findings import Certainty, Finding, Reason
 from windrow.model.lazy import dataclass
 from windrow.model.values import VidSet
+from windrow.render.text import plural
 
 NO_VIDS = VidSet()
 UNTAGGED_ONLY = VidSet.of([UNTAGGED])
@@ -44,7 +45,7 @@ def vlan_causes(situation: Situation, matrix: Matrix, convicted: frozenset[tuple
         found = blame(alike.failed, alike.arrived, replace(ground, convicted=convicted))
         for verdict in found.verdicts:
             causes[verdict] |= alike.vids.bits
-        left = _without_strays(situation, found)
+        left = _not_by_chance(situation, _without_strays(situation, found))
         if left and not _answered_both(situation, matrix, left, alike.vids):
             ports.append(_split(situation, alike, left))
     shared: dict[Culprit, VidSet] = {}
@@ -82,6 +83,16 @@ def _without_strays(situation: Situation, found: Blamed) -> frozenset[Way]:
         return found.left
     return frozenset(
         (sender, end) for sender, end in found.left if all(situation.switch(leg) for leg in (sender, *end))
+    )
+
+
+def _not_by_chance(situation: Situation, left: frozenset[Way]) -> frozenset[Way]:
+    """Where a way loses some frames, that all of one VLAN were lost is chance."""
+    tallies = situation.probes.tallies
+    return frozenset(
+        (sender, end)
+        for sender, end in left
+        if not any(tallies[sender, leg].lost for leg in end if (sender, leg) in tallies)
     )
 
 
@@ -208,7 +219,7 @@ def _port(situation: Situation, matrix: Matrix, verdict: Verdict, extent: Extent
     if rivals:
         return _either(situation, [verdict.culprit, *rivals], vids)
     leg = legs[0]
-    evidence = [f"probes: in {spoken(vids)} none of {_names(legs)} was heard, and none came in"]
+    evidence = [f"probes {among(vids)}: none of {_names(legs)} was heard, and none came in"]
     for one in legs:
         evidence += _said(situation, one, vids)
     place, known = situation.place(*legs), [_lldp(situation, one, vids) for one in legs]
@@ -228,7 +239,9 @@ def _port(situation: Situation, matrix: Matrix, verdict: Verdict, extent: Extent
         found = situation.found(
             Reason.VLAN_MISSING,
             legs,
-            f"{verb(vids, 'is', 'are')} missing on {place}, which {_names(legs)} is plugged into"
+            f"{verb(vids, 'is', 'are')} missing on {place}, which {_names(legs)} "
+            + agreed(len(legs), "is", "are")
+            + " plugged into"
             + _member(matrix, legs),
             f"allow {spoken(vids)} on {place}",
             *evidence,
@@ -270,7 +283,7 @@ def _either(situation: Situation, rivals: list[Culprit], vids: VidSet) -> Findin
         legs,
         f"{verb(vids, 'does', 'do')} not pass between {ends}",
         f"allow {spoken(vids)} on {places}, and on what lies between",
-        f"probes: in {spoken(vids)} neither heard the other",
+        f"probes {among(vids)}: neither heard the other",
         *evidence,
     )
     lacks = "a third node in this network, or a switch that announces its VLANs by LLDP"
@@ -279,12 +292,12 @@ def _either(situation: Situation, rivals: list[Culprit], vids: VidSet) -> Findin
 
 def _native(situation: Situation, legs: tuple[Leg, ...], evidence: list[str]) -> Finding:
     place, natives = situation.place(*legs), set().union(*(_natives(situation, leg) for leg in legs))
-    there = f" {natives.pop()}" if len(natives) == 1 else ""
+    native = f"VLAN {natives.pop()}" if len(natives) == 1 else "the same VLAN"
     return situation.found(
         Reason.NATIVE_VLAN_WRONG,
         legs,
         f"{place} has no native VLAN, or another than the other ports: frames of {_names(legs)} without a tag are lost",
-        f"make the native VLAN of {place} the one of the other ports{there}",
+        f"make {native} the native VLAN of {place}, as on the other ports",
         *evidence,
     )
 
@@ -303,10 +316,11 @@ def _access_port(situation: Situation, leg: Leg, evidence: list[str]) -> Finding
 
 def _one_way(situation: Situation, culprit: Culprit, extent: Extent) -> Finding:
     vids, leg, place = extent.vids, culprit.legs[0], situation.place(*culprit.legs)
+    within = "in any VLAN" if extent.everything else among(vids)
     if culprit.scope is Scope.OUT:
-        what = f"{place} lets nothing in from {leg} in {spoken(vids)}: it hears others, and nobody hears it"
+        what = f"{place} lets nothing in from {leg} {within}: it hears others, and nobody hears it"
     else:
-        what = f"{place} sends nothing to {leg} in {spoken(vids)}: others hear it, and it hears nobody"
+        what = f"{place} sends nothing to {leg} {within}: others hear it, and it hears nobody"
     return replace(
         situation.found(
             Reason.ONE_WAY,
@@ -314,7 +328,7 @@ def _one_way(situation: Situation, culprit: Culprit, extent: Extent) -> Finding:
             what,
             f"look at {place} for an access list, port security, storm control; and at the cable of {leg}: one of its "
             "two directions may be broken",
-            f"probes in {spoken(vids)} pass in one direction only",
+            f"probes {among(vids)}: they pass in one direction only",
         ),
         vids=NO_VIDS if extent.everything else vids,
     )
@@ -332,7 +346,7 @@ def _link(situation: Situation, culprit: Culprit, vids: VidSet, legs: tuple[Leg,
         f"allow {spoken(vids)} on both ends of {place}",
         f"probes: {verb(vids, 'passes', 'pass')} on each of the switches, and not from one to the other",
     )
-    return replace(found, vids=vids, place=place, switches=names, fix=Fix(words=found.fix.words))
+    return replace(found, vids=vids, place=place, switches=names)
 
 
 def _not_created(situation: Situation, culprit: Culprit, vids: VidSet, legs: tuple[Leg, ...]) -> Finding:
@@ -342,8 +356,8 @@ def _not_created(situation: Situation, culprit: Culprit, vids: VidSet, legs: tup
         Reason.VLAN_NOT_CREATED,
         legs,
         f"{verb(vids, 'passes', 'pass')} nowhere on {place}: nobody hears anybody there",
-        f"create {spoken(vids)} on {place}, and allow it on the ports of the nodes",
-        f"probes: in {spoken(vids)} none of {len(legs)} NICs was heard",
+        f"create {spoken(vids)} on {place}, and allow {agreed(len(vids), 'it', 'them')} on the ports of the nodes",
+        f"probes {among(vids)}: none of {plural(len(legs), 'NIC')} was heard",
     )
     few = len({leg.node for leg in situation.wanted if situation.probed(leg)}) < NODES_FOR_A_VERDICT
     asked = any(_asked(situation, leg.node, found.network, vids) for leg in legs)
@@ -395,13 +409,11 @@ def _split(situation: Situation, alike: Alike, left: frozenset[Way]) -> Finding:
             legs,
             f"{_names(legs)} do not hear all of each other in {spoken(alike.vids)}, and others hear each of them",
             "nothing has to be done where these ports are isolated from each other on purpose",
-            f"probes: {len(left)} pairs failed, and each of these NICs passes others",
+            f"probes: {plural(len(left), 'way')} failed, and on each of these NICs others pass",
         )
         place, lacks = situation.place(*legs), "whether the ports are isolated on purpose"
     certainty = Certainty.LIKELY if separate else Certainty.UNKNOWN
-    return replace(
-        found, vids=alike.vids, place=place, lacks=lacks, certainty=certainty, fix=Fix(words=found.fix.words)
-    )
+    return replace(found, vids=alike.vids, place=place, lacks=lacks, certainty=certainty, fix=found.fix)
 
 
 def _groups(alike: Alike, legs: set[Leg]) -> list[set[Leg]]:
