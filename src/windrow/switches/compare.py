@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from enum import StrEnum
 
@@ -121,15 +121,20 @@ def _passed(leg: Leg, evidence: Evidence) -> VidSet | None:
     return out & back
 
 
-def seen_config(config: SwitchConfig, cabling: Cabling, evidence: Evidence) -> tuple[SwitchConfig, tuple[str, ...]]:
-    """The configuration as it shows, to change from there, and the ports of which nothing tells enough. LLDP tells what
-    a port carries; probes tell which of the VLANs that are wanted pass, so that from them alone nothing is removed."""
+def seen_config(
+    config: SwitchConfig, cabling: Cabling, missing: Mapping[Leg, VidSet]
+) -> tuple[SwitchConfig, tuple[str, ...]]:
+    """The configuration as it shows, to change from there, and the ports of which nothing tells enough.
+
+    LLDP tells what a port carries. `missing`: what probes found to be missing, of each NIC that they tell of; from them
+    alone nothing is removed, for what else the port carries nobody knows.
+    """
     known: list[Interface] = []
     untold: list[str] = []
     cabled = cabling.switch(config.name)
     for interface in config.interfaces:
         ports = [cabled.seen.get(port) if cabled else None for port in interface.members]
-        seen = _by_lldp(interface, ports) or _by_probes(interface, evidence)
+        seen = _by_lldp(interface, ports) or _by_probes(interface, ports, missing)
         if seen is None:
             untold += [name for name, p in zip(interface.members, ports, strict=True) if p is None or not _tells(p)]
         else:
@@ -137,12 +142,15 @@ def seen_config(config: SwitchConfig, cabling: Cabling, evidence: Evidence) -> t
     return replace(config, interfaces=tuple(known)), tuple(untold)
 
 
+Ports = list[SwitchPort | None]
+
+
 def _tells(port: SwitchPort) -> bool:
     """All of its VLANs."""
     return bool(port.vlans) and not port.vlans_cut and port.pvid is not None
 
 
-def _by_lldp(interface: Interface, ports: list[SwitchPort | None]) -> Interface | None:
+def _by_lldp(interface: Interface, ports: Ports) -> Interface | None:
     told = [p for p in ports if p is not None and _tells(p)]
     if len(told) < len(ports):
         return None
@@ -150,23 +158,12 @@ def _by_lldp(interface: Interface, ports: list[SwitchPort | None]) -> Interface 
     return replace(interface, tagged=VidSet.of(told[0].vlans) - VidSet.of([native] if native else []), native=native)
 
 
-def _by_probes(interface: Interface, evidence: Evidence) -> Interface | None:
-    """What came through one member of a channel came through the channel, either way."""
-    legs = frozenset(interface.legs)
-    nodes = {leg.node for leg in legs}
-    networks = {nic.cluster_network for leg in legs if (nic := evidence.nic(leg)) is not None}
-    sent = VidSet()
-    for name, node in evidence.nodes.items():
-        for nic, vids in node.probed.items():
-            if name not in nodes and nic in node.nics and node.nics[nic].cluster_network in networks:
-                sent |= vids
-    if not sent:
+def _by_probes(interface: Interface, ports: Ports, missing: Mapping[Leg, VidSet]) -> Interface | None:
+    if not missing.keys() >= set(interface.legs):
         return None
-    came = VidSet.of(
-        h.vid
-        for node in evidence.nodes.values()
-        for h in node.heard
-        if h.vid == h.arrived and h.count and legs & {h.sender, h.receiver} and h.sender.node != h.receiver.node
-    )
-    missing = sent - came
-    return replace(interface, tagged=interface.tagged - missing, native=0 if 0 in missing else interface.native)
+    gone = VidSet()
+    for leg in interface.legs:
+        gone |= missing[leg]
+    natives = {port.pvid for port in ports if port is not None and port.pvid}
+    native = natives.pop() if len(natives) == 1 else interface.native
+    return replace(interface, tagged=interface.tagged - gone, native=0 if 0 in gone else native)

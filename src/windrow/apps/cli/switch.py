@@ -134,7 +134,7 @@ def _changes(
         if delta and changed:
             start = next((c for c in before.switches if c.name == wanted.name), start)
         elif delta:
-            start, untold = seen_config(wanted, side.cabling, side.evidence)
+            start, untold = seen_config(wanted, side.cabling, side.missing)
             if untold:
                 problems.append(_untold(wanted, untold))
                 continue

@@ -10,9 +10,10 @@ from pathlib import Path
 from windrow.apps.cli.output import aside
 from windrow.apps.cli.session import Session
 from windrow.apps.cli.situation import stored, wish_for
+from windrow.diagnose import diagnose
 from windrow.model.cluster import Cluster
-from windrow.model.evidence import Evidence
-from windrow.model.findings import Finding
+from windrow.model.evidence import Evidence, Leg, NicEvidence, NodeEvidence
+from windrow.model.findings import Finding, Reason
 from windrow.model.lazy import dataclass
 from windrow.model.problems import Problem, ProblemsError, WindrowError
 from windrow.model.values import VidSet
@@ -45,6 +46,8 @@ class Side:
     needs: Needs
     cabling: Cabling
     evidence: Evidence
+    missing: Mapping[Leg, VidSet]
+    """What probes found to be missing on the port of each NIC that they tell of."""
 
 
 def side_of(session: Session, places: Sequence[str], sources: Sources, *, only: str = "", lately: bool = False) -> Side:
@@ -58,14 +61,37 @@ def side_of(session: Session, places: Sequence[str], sources: Sources, *, only: 
     file = _file(session, sources.cabling)
     heard = _heard(session, sources, asked=lately or not file.switches)
     nodes, cards = (session.node, *heard.nodes), _cards(heard)
+    needs_before = _only(needs_of(before, nodes, cards), only)
     return Side(
         before=before,
         after=after,
-        needs_before=_only(needs_of(before, nodes, cards), only),
+        needs_before=needs_before,
         needs=_only(needs_of(after, nodes, cards), only),
         cabling=merged(file, seen_cabling(heard)),
         evidence=heard,
+        missing=_missing(before, needs_before, heard),
     )
+
+
+_MISSING = frozenset({Reason.VLAN_MISSING, Reason.NOTHING_PASSES, Reason.ACCESS_PORT, Reason.VLAN_NOT_CREATED})
+
+
+def _missing(cluster: Cluster, needs: Needs, evidence: Evidence) -> dict[Leg, VidSet]:
+    """Of NICs of which another node hears, or could hear."""
+    probing = {(name, nic.cluster_network) for name, node in evidence.nodes.items() for nic in _probing(node)}
+    found: dict[Leg, VidSet] = {}
+    for wanted in needs.wanted:
+        if any(network == wanted.cluster_network and node != wanted.node for node, network in probing):
+            found |= dict.fromkeys(wanted.legs, VidSet())
+    for one in diagnose(cluster, evidence) if found else ():
+        for port in one.fix.ports if one.reason in _MISSING else ():
+            if port.leg in found:
+                found[port.leg] |= one.vids or port.tagged
+    return found
+
+
+def _probing(node: NodeEvidence) -> Iterator[NicEvidence]:
+    return (node.nics[nic] for nic, vids in node.probed.items() if vids and nic in node.nics)
 
 
 def _heard(session: Session, sources: Sources, *, asked: bool) -> Evidence:
