@@ -122,16 +122,17 @@ FAULTS = [
     ],
     [
         Fault("s1:p1", "access 10", Reason.ACCESS_PORT, "p1 of s1", "n1/eth0", "10-20", "a trunk"),
+        Fault("s1:p5", "member-vlan-missing 30", Reason.VLAN_MISSING, "p5 of s1", "n1/eth2", "30", "allow VLAN 30"),
+    ],
+    [
+        Fault("s1:p1", "native 20", Reason.NATIVE_VLAN_WRONG, "p1 of s1", "n1/eth0", "20", "native VLAN"),
         Fault("s1:lag1", "no-channel", Reason.LACP_MISSING, P5_P6, BOTH, "", "one channel with LACP"),
     ],
     [
         Fault("s1:p1", "translate 10 40", Reason.VLAN_TRANSLATED, "p1 of s1", "n1/eth0", "10,40", "remove the VLAN"),
         Fault("s1:lag1", "channel static", Reason.LACP_MISSING, P5_P6, BOTH, "", "one channel with LACP"),
     ],
-    [
-        Fault("s1:p1", "native 20", Reason.NATIVE_VLAN_WRONG, "p1 of s1", "n1/eth0", "20", "native VLAN"),
-        Fault("s1:p5", "member-vlan-missing 30", Reason.VLAN_MISSING, "p5 of s1", "n1/eth2", "30", "allow VLAN 30"),
-    ],
+    [Fault("s1:lag1", "other-key", Reason.LACP_TWO_CHANNELS, P5_P6, BOTH, "", "one channel")],
     [Fault("s1:p3", "deaf", Reason.ONE_WAY, "p3 of s1", "n2/eth0", "", "access list")],
     [Fault("s1:p3", "mute", Reason.ONE_WAY, "the switch port of n2/eth0", "n2/eth0", "", "access list")],
     [Fault("s1:p3", "no-broadcast", Reason.BROADCAST_FILTERED, "p3 of s1", "n2/eth0", "", "storm control")],
