@@ -466,6 +466,19 @@ def test_a_container_on_the_new_bridge_does_not_hold_the_host_up(host: Host) -> 
     assert "mgmt-br" not in host.kernel.machine.devices
 
 
+def test_what_comes_back_takes_nobody_for_a_router_either(host: Host) -> None:
+    made = host.seed()
+    host.change(made)
+    before = host.kernel.machine.get("mgmt-br")
+    assert before.settings["ipv6/accept_ra"] == "0"
+    policy = Policy(made_by="test", consent=True, confirm=True, allowed_s=0.0)
+    carry_out(host.site, Stored(Paths(host.root)), Wish(remove=made), policy, Hooks())
+    assert host.last().stage is Stage.UNDONE
+    after = host.kernel.machine.get("mgmt-br")
+    assert after.index != before.index, "it was deleted, and made anew"
+    assert after.settings["ipv6/accept_ra"] == "0"
+
+
 # -- probes ----------------------------------------------------------------------------------------
 
 

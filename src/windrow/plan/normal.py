@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from windrow.model.bonding import BondMode
 from windrow.model.host import (
+    ACCEPT_RA,
     COMES_BY_ITSELF,
     OWNER_PROTOCOL,
     Bond,
@@ -105,7 +106,10 @@ def _aged(link: Link, now: float) -> Link:
 
 
 def _owned(link: Link) -> Link:
-    link = replace(link, settings={})  # whoever wants some says so: a value that is refused must not stop the way back
+    # Whoever wants other settings says so: a value that is refused must not stop the way back. This one Windrow itself
+    # wants of its links, and a bridge that is made anew would begin with taking any guest for a router.
+    settings = {key: value for key, value in link.settings.items() if key == ACCEPT_RA}
+    link = replace(link, settings=settings if isinstance(link.spec, Bridge | VlanIf) else {})
     master = link.master or ""
     vlans = link.vlans if master else None
     # A blocked port is nothing to go back to: forwarding is what the kernel does by itself.
