@@ -293,6 +293,25 @@ def test_a_step_that_fails_undoes_it(host: Host) -> None:
     assert host.state() == host.before
 
 
+def test_addresses_that_others_have_elsewhere_are_left_out_and_told_and_take_nothing_back(host: Host) -> None:
+    """On a host with a gateway every change of addresses is guarded."""
+    taken = {"10.8.0.1": "52:54:00:00:00:99", "2001:db8:9::1": "52:54:00:00:00:98", "10.9.0.1": "52:54:00:00:00:97"}
+    host.kernel.taken.update(taken)
+    storage = builders.host_network("oob", 300, {NODE: "10.8.0.1/24,2001:db8:8::1/64"})
+    backup = builders.host_network("oob", 301, {NODE: "10.9.0.1/24,2001:db8:9::1/64"})
+    uplink = builders.cluster_network("oob"), builders.vlan_config("oob", ["eth1"])
+    result = host.change((*uplink, storage, backup), consent=False)
+    assert host.watched, "it is guarded"
+    assert (result.stage, result.ok) == (Stage.CONFIRMED, False)
+    assert result.converged is not None
+    said = {failure.reason for failure in result.converged.outcome.failed}
+    assert said == {f"somebody else has {address} (MAC {mac})" for address, mac in taken.items()}
+    assert host.addresses("oob-br.300") == {"2001:db8:8::1/64"} and host.addresses("oob-br.301") == set()
+    host.kernel.taken.clear()
+    assert host.change((), consent=False).ok
+    assert host.addresses("oob-br.301") == {"10.9.0.1/24", "2001:db8:9::1/64"}
+
+
 def test_ctrl_c_undoes_it(host: Host) -> None:
     seen = []
 

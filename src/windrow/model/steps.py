@@ -411,11 +411,16 @@ def hangs_on(step: Step, failed: Step) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What became of a plan, by unit: how many steps were done, and the failure that stopped it."""
+    """What became of a plan, by unit: how many steps were done, and the failures, in order. One stops a unit, but for
+    addresses that somebody else has (`hangs_on`), and on the way back."""
 
     done: Mapping[int, int] = field(default_factory=dict)
-    failures: Mapping[int, Failure] = field(default_factory=dict)
+    failures: Mapping[int, tuple[Failure, ...]] = field(default_factory=dict)
 
     @property
     def ok(self) -> bool:
         return not self.failures
+
+    @property
+    def failed(self) -> tuple[Failure, ...]:
+        return tuple(failure for _, failures in sorted(self.failures.items()) for failure in failures)

@@ -253,7 +253,7 @@ def _lament(session: Session, report: Report, refusals: Sequence[Problem]) -> No
     failures = dict(converged.outcome.failures) if converged is not None else {}
     done = converged.outcome.done if converged is not None else {}
     lines: list[str] = []
-    for number, failure in sorted(failures.items()):
+    for number, failure in ((number, failure) for number, ones in sorted(failures.items()) for failure in ones):
         unit = plan.units[number] if number < len(plan.units) else None
         lines += failure_lines(failure, style)
         if unit is not None:
@@ -274,7 +274,7 @@ def _lament(session: Session, report: Report, refusals: Sequence[Problem]) -> No
 
 def _report_value(session: Session, report: Report, said: Sequence[Problem], took: float) -> Mapping[str, object]:
     safety = {"stage": str(report.stage), "decidedOn": report.said} if report.stage else None
-    failures = report.converged.outcome.failures.values() if report.converged is not None else ()
+    failures = report.converged.outcome.failed if report.converged is not None else ()
     return document(
         "Report",
         node=session.node,

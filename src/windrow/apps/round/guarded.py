@@ -84,12 +84,16 @@ def store_wish(site: Site, wish: Wish) -> None:
 def needs_guard(plan: Plan, protected: frozenset[IfName], *, consent: bool) -> bool:
     """Whether a unit that changes holds a link of the management network, or one that carries its traffic. A repair,
     which nobody consented to, is guarded where it may cost that traffic something."""
-    links = {name for unit in plan.units for name in unit.links}
-    carrying = protected | {name for name in links if _of_management(name)}
+    carrying = _carrying(plan, protected)
     touching = [unit for unit in plan.units if unit.steps and carrying.intersection(unit.links)]
     if consent:
         return bool(touching)
     return any(step.impact.rank >= Impact.FLAP.rank for unit in touching for step in unit.touching(carrying))
+
+
+def _carrying(plan: Plan, protected: frozenset[IfName]) -> frozenset[IfName]:
+    """The links that this host is reached by, and those of the management network that the plan is about."""
+    return protected | {name for unit in plan.units for name in unit.links if _of_management(name)}
 
 
 def _of_management(name: IfName) -> bool:
@@ -252,7 +256,7 @@ def _is_anywhere(observed: Observed) -> bool:
 def _nothing_to_go_back_to(before: Observed, converged: Converged) -> bool:
     """A host that comes up, and somebody else has its address: all but the address is better than nothing, and it is
     asked for again and again."""
-    failures = converged.outcome.failures.values()
+    failures = converged.outcome.failed
     return not _is_anywhere(before) and all(isinstance(f.step.action, AskAddr) for f in failures) and bool(failures)
 
 
@@ -292,7 +296,8 @@ class _Guarded:
             raise
         try:
             converged = self.making._go()
-            if why := _why_not(converged, self.checkpoint.links, self.making.change.plan):
+            carrying = _carrying(self.making.change.plan, self.making.change.admitted.sight.facts.protected)
+            if why := _why_not(converged, self.checkpoint.links, self.making.change.plan, carrying):
                 if _nothing_to_go_back_to(self.making.change.admitted.sight.observed, converged):
                     return self._decided(converged, Stage.CONFIRMED, f"there was nothing before it; {why}")
                 return self._undo(converged, why)
@@ -343,14 +348,18 @@ class _Guarded:
         return self._outcome(converged, stage, said)
 
 
-def _why_not(converged: Converged, links: Sequence[IfName], planned: Plan) -> str:
+def _why_not(converged: Converged, links: Sequence[IfName], planned: Plan, carrying: frozenset[IfName]) -> str:
     """In one line: the first step that failed, or what was refused or left of what this change is about; empty: it was
-    done. What the plan itself had refused was never to be done."""
-    for failure in converged.outcome.failures.values():
+    done. What the plan itself had refused was never to be done; and an address that somebody else has is left out,
+    unless it is on a link that this host is reached by (`carrying`)."""
+    failed = converged.outcome.failed
+    for failure in failed:
+        if isinstance(failure.step.action, AskAddr) and failure.step.link not in carrying:
+            continue
         reason = " ".join(filter(None, (failure.reason, failure.extack)))
         return f"a step failed: {failure.step.link}: {reason}"
     ours = [unit for unit in converged.left.units if set(unit.links) & set(links)]
     for problem in (p for unit in ours for p in unit.refusals if p not in planned.refusals):
         return f"it was refused: {problem.message}"
-    left = sum(len(unit.steps) for unit in ours)
+    left = 0 if failed else sum(len(unit.steps) for unit in ours)
     return f"{left} steps were left, whatever was done" if left else ""
