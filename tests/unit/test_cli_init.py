@@ -17,6 +17,7 @@ from windrow.apps.cli.session import Session
 from windrow.apps.site import Site
 from windrow.model.bonding import BondMode
 from windrow.model.checkpoint import Checkpoint, Stage
+from windrow.model.connections import NO_SOCKETS, Sockets
 from windrow.model.host import OWNER_PROTOCOL, Bond, Details, Exact, Route, Rule, VlanIf
 from windrow.model.processes import Process
 from windrow.model.values import Cidr, IfName
@@ -39,6 +40,7 @@ class Host:
     silent: bool = False
     dynamic: dict[IfName, dict[Cidr, int]] = field(default_factory=dict)
     filters: Reading = field(default_factory=Reading)
+    sockets: Sockets = NO_SOCKETS
 
     def __post_init__(self) -> None:
         self.kernel = FakeKernel()
@@ -62,7 +64,12 @@ class Host:
 
     def on_site(self, site: Site) -> Site:
         return replace(
-            site, ask=self.ask, watch=self.watch, dynamic=lambda _: self.dynamic, filters=lambda _: self.filters
+            site,
+            ask=self.ask,
+            watch=self.watch,
+            dynamic=lambda _: self.dynamic,
+            filters=lambda _: self.filters,
+            sockets=lambda _: self.sockets,
         )
 
     def ask(self, targets: Sequence[Target], timeout_s: float, enough: Answers | None) -> Answers:
@@ -183,6 +190,30 @@ def test_a_filter_that_names_the_nic_asks_for_a_confirmation(host: Host) -> None
     said = refused(host, "--nic", "eth0")
     assert rule.text in said and "--confirm" in said
     assert "warning: rules of the packet filter name eth0" in host.run("init", "--nic", "eth0", "--dry-run").stderr
+    outwards = refused(host, "--nic", "eth0", "--confirm", "60s", "--probe", "gateway")
+    assert rule.text in outwards, "the probe decides then, and asks outwards alone"
+    host.sockets = Sockets(listening=frozenset({22}))
+    result = host.run("init", "--nic", "eth0", "--probe", "incoming", "--timeout", "1s")
+    assert "warning: rules of the packet filter name eth0" in result.stderr
+    assert "nobody opened a new connection" in result.stderr
+
+
+@pytest.mark.parametrize("words", [(), ("--dry-run",)])
+def test_to_wait_for_a_connection_where_nothing_listens_is_refused_at_once(host: Host, words: tuple[str, ...]) -> None:
+    host.sockets, before = Sockets(listening=frozenset({22, 6443})), host.state()
+    result = host.run("init", "--nic", "eth0", "--probe", "incoming:2022", *words)
+    assert (result.exit_code, host.state()) == (1, before)
+    assert "no program on this host listens on port 2022 for others" in result.stderr
+    assert "name a port that a program listens on: 22, 6443" in result.stderr
+    host.sockets = NO_SOCKETS
+    said = host.run("init", "--nic", "eth0", "--probe", "incoming", *words).stderr
+    assert "listens on any port" in said and host.state() == before
+
+
+def test_over_ssh_the_port_of_the_session_is_the_one_to_come_in_by(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SSH_CONNECTION", "10.0.0.7 50001 10.0.0.10 2022")
+    host.sockets = Sockets(listening=frozenset({22}))
+    assert "listens on port 2022" in host.run("init", "--nic", "eth0", "--probe", "incoming").stderr
 
 
 def test_that_nobody_can_tell_of_a_filter_is_said(host: Host) -> None:

@@ -19,6 +19,7 @@ from windrow.apps.known import known
 from windrow.apps.lock import HostLock
 from windrow.apps.round.policy import Hooks, Policy
 from windrow.apps.safe import probe
+from windrow.apps.safe.incoming import Incoming, asked_for
 from windrow.apps.safe.peers import peers
 from windrow.apps.safe.telling import tell
 from windrow.apps.safe.undo import Undone, undo
@@ -262,8 +263,8 @@ def _nobody_answers(before: probe.Baseline) -> Problem:
         code="nobody-answers",
         message="the change is about the way to this host, and nobody answers it now who could tell afterwards whether "
         f"it is still reached (asked: {asked})",
-        hint="say who must answer (--probe ADDRESS), or confirm it by hand: --confirm 60s; `--probe none` goes by the "
-        "uplink's carrier alone",
+        hint="say who must answer (--probe ADDRESS), have somebody connect to this host afterwards (--probe incoming), "
+        "or confirm it by hand: --confirm 60s; `--probe none` goes by the uplink's carrier alone",
     )
 
 
@@ -296,9 +297,9 @@ class _Guarded:
                 if _nothing_to_go_back_to(self.making.change.admitted.sight.observed, converged):
                     return self._decided(converged, Stage.CONFIRMED, f"there was nothing before it; {why}")
                 return self._undo(converged, why)
+            incoming = Incoming(self.site, self.checkpoint.links)
             with self.lock.waiting():
-                going = partial(self._going, time.monotonic() + self.policy.allowed_s)
-                verdict = probe.prove(self.site, self.policy.probes, self.before, going=going, by_hand=self.confirm)
+                verdict = self._proved(incoming)
         except Ended:
             raise  # the watchdog sees that we are gone, and need not hurry to end
         except BaseException as error:
@@ -310,8 +311,16 @@ class _Guarded:
             return self._undo(converged, f"after {self.policy.allowed_s:.0f} s {verdict.said}")
         if self.confirm:
             deadline = boot.seconds() + self.policy.allowed_s
-            return self._decided(converged, Stage.WAITING, verdict.said, deadline=deadline)
+            known = tuple(sorted(incoming.before))
+            return self._decided(converged, Stage.WAITING, verdict.said, deadline=deadline, connections=known)
         return self._decided(converged, Stage.CONFIRMED, verdict.said)
+
+    def _proved(self, incoming: Incoming) -> probe.Verdict:
+        policy = self.policy
+        if text := asked_for(policy.probes, policy.allowed_s):
+            self.making.hooks.waits_for(text)
+        going = partial(self._going, time.monotonic() + policy.allowed_s)
+        return probe.prove(self.site, policy.probes, self.before, incoming, going=going, by_hand=self.confirm)
 
     def _going(self, until: float) -> bool:
         return time.monotonic() < until and self._ours()
