@@ -19,6 +19,7 @@ from windrow.apps.known import known
 from windrow.apps.lock import HostLock
 from windrow.apps.round.policy import Hooks, Policy
 from windrow.apps.safe import probe
+from windrow.apps.safe.incoming import Incoming, asked_for
 from windrow.apps.safe.peers import peers
 from windrow.apps.safe.telling import tell
 from windrow.apps.safe.undo import Undone, undo
@@ -130,6 +131,8 @@ class _Making:
         checkpoint = self._checkpoint(guarded=guarded)
         if not guarded:
             return self._with_a_net(checkpoint)
+        if not self.policy.guard and not self.policy.aside and (lost := self._all_that_is_lost()):
+            raise ProblemsError([_no_address_left(lost)])
         before = self._baseline()
         try:
             confirm = self._who_decides(before)
@@ -217,6 +220,19 @@ class _Making:
 
     # -- who decides ---------------------------------------------------------------------------------
 
+    def _all_that_is_lost(self) -> tuple[str, ...]:
+        """The addresses of the management network, where it goes and no link of the change gets one for it: then nobody
+        who answered before can be asked afterwards, and all would be undone."""
+        state = self.change.planned.compiled.state
+        if any(_of_management(name) for name in state.links):
+            return ()
+        links = {name for unit in self.change.plan.units if unit.steps for name in unit.links}
+        if any(state.links[name].addrs for name in links if name in state.links):
+            return ()
+        seen = self.change.admitted.sight.observed.state.links
+        gone = [seen[name] for name in sorted(links) if name in seen and _of_management(name)]
+        return tuple(f"{address} from {link.name}" for link in gone for address in sorted(link.addrs or ()))
+
     def _baseline(self) -> probe.Baseline:
         site, admitted = self.site, self.change.admitted
         return probe.baseline(
@@ -260,14 +276,24 @@ def _nothing_to_go_back_to(before: Observed, converged: Converged) -> bool:
     return not _is_anywhere(before) and all(isinstance(f.step.action, AskAddr) for f in failures) and bool(failures)
 
 
+def _no_address_left(lost: Sequence[str]) -> Problem:
+    return Problem(
+        code="no-address-left",
+        message=f"the change takes {', '.join(lost)}, and leaves this host no address in its place: nobody who answers "
+        "now could be asked afterwards",
+        hint="`windrow init --undo` gives it back to the NIC; where this host is reached by another link, too, say "
+        "which address there must answer (--probe ADDRESS), or --probe none",
+    )
+
+
 def _nobody_answers(before: probe.Baseline) -> Problem:
     asked = ", ".join(before.asked) or "there is no gateway, and no neighbour is known"
     return Problem(
         code="nobody-answers",
         message="the change is about the way to this host, and nobody answers it now who could tell afterwards whether "
         f"it is still reached (asked: {asked})",
-        hint="say who must answer (--probe ADDRESS), or confirm it by hand: --confirm 60s; `--probe none` goes by the "
-        "uplink's carrier alone",
+        hint="say who must answer (--probe ADDRESS), have somebody connect to this host afterwards (--probe incoming), "
+        "or confirm it by hand: --confirm 60s; `--probe none` goes by the uplink's carrier alone",
     )
 
 
@@ -301,9 +327,9 @@ class _Guarded:
                 if _nothing_to_go_back_to(self.making.change.admitted.sight.observed, converged):
                     return self._decided(converged, Stage.CONFIRMED, f"there was nothing before it; {why}")
                 return self._undo(converged, why)
+            incoming = Incoming(self.site, self.checkpoint.links)
             with self.lock.waiting():
-                going = partial(self._going, time.monotonic() + self.policy.allowed_s)
-                verdict = probe.prove(self.site, self.policy.probes, self.before, going=going, by_hand=self.confirm)
+                verdict = self._proved(incoming)
         except Ended:
             raise  # the watchdog sees that we are gone, and need not hurry to end
         except BaseException as error:
@@ -315,8 +341,16 @@ class _Guarded:
             return self._undo(converged, f"after {self.policy.allowed_s:.0f} s {verdict.said}")
         if self.confirm:
             deadline = boot.seconds() + self.policy.allowed_s
-            return self._decided(converged, Stage.WAITING, verdict.said, deadline=deadline)
+            known = tuple(sorted(incoming.before))
+            return self._decided(converged, Stage.WAITING, verdict.said, deadline=deadline, connections=known)
         return self._decided(converged, Stage.CONFIRMED, verdict.said)
+
+    def _proved(self, incoming: Incoming) -> probe.Verdict:
+        policy = self.policy
+        if text := asked_for(policy.probes, policy.allowed_s):
+            self.making.hooks.waits_for(text)
+        going = partial(self._going, time.monotonic() + policy.allowed_s)
+        return probe.prove(self.site, policy.probes, self.before, incoming, going=going, by_hand=self.confirm)
 
     def _going(self, until: float) -> bool:
         return time.monotonic() < until and self._ours()
