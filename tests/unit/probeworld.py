@@ -10,7 +10,7 @@ from windrow.apps.check.prober import Habits, Prober
 from windrow.frames.probe import Run, Secret, mac_of
 from windrow.model.evidence import Evidence, Leg, NicEvidence
 from windrow.model.values import IfName, Mac, VidSet
-from windrow.render.vlanmatrix import State, matrix
+from windrow.render.vlanmatrix import State, matrix, seen_of
 
 SECRET = Secret.of_key(b"k" * 32)
 EPOCH = 1_800_000_000.0
@@ -112,7 +112,7 @@ class Net:
     def states(self, node: str) -> dict[tuple[str, int], State]:
         found = self.evidence(node)
         wanted = {name: {"oob": self.wanted[name]} for name in (*found.nodes, *found.silent) if name in self.wanted}
-        return {(row.node, vid): state for row in matrix(found, wanted) for vid, state in row.cells.items()}
+        return {(row.node, vid): state for row in matrix(seen_of(found), wanted) for vid, state in row.cells.items()}
 
     def wrong(self, node: str) -> dict[tuple[str, int], State]:
         return {at: state for at, state in self.states(node).items() if state is not State.PASSES}

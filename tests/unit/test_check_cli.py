@@ -7,6 +7,7 @@ import socket
 import stat
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,10 +15,11 @@ from click.testing import CliRunner, Result
 
 from windrow.apps.check.ask import AskError, ask
 from windrow.apps.check.settings import parse_skipped
-from windrow.apps.check.told import Told, document, read
+from windrow.apps.check.told import Told, document, read, text
 from windrow.apps.cli.main import cli
 from windrow.model.evidence import Evidence, NodeEvidence
 from windrow.model.values import VidSet
+from windrow.model.wire.evidence import node_document
 from windrow.store.checkkey import read_key
 from windrow.store.errors import StoreError
 from windrow.store.paths import Paths
@@ -74,6 +76,15 @@ TOLD = Told(
 
 def test_what_is_told_both_ways() -> None:
     assert read(json.loads(json.dumps(document(TOLD)))) == TOLD
+
+
+def test_what_an_agent_writes_is_the_same_document() -> None:
+    """It puts in what others told as they told it."""
+    other = NodeEvidence(node="b", at=6.0, sweep=2)
+    whole = Evidence(nodes={**TOLD.evidence.nodes, "b": other}, silent=TOLD.evidence.silent)
+    written = text(TOLD, {"b": json.dumps(node_document(other))})
+    assert json.loads(written) == document(replace(TOLD, evidence=whole))
+    assert json.loads(text(TOLD, {})) == document(TOLD)
 
 
 @pytest.mark.parametrize("text", ["{}", '{"node": "a", "evidence": {}}', '{"wanted": []}'])

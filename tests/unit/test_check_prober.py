@@ -240,7 +240,7 @@ def test_a_node_that_falls_silent() -> None:
     found = net("a", "b", "c")
     found.run(10)
     del found.probers["c"]
-    found.run(45)
+    found.run(50)
     assert found.evidence("a").silent == {"c"}
     assert {state for (node, _), state in found.wrong("a").items() if node == "c"} == {State.SILENT}
     assert {node for node, _ in found.wrong("a")} == {"c"}

@@ -9,7 +9,7 @@ from windrow.apps.check.told import Told, exit_code, rows
 from windrow.model.cluster import Cluster
 from windrow.model.evidence import Evidence, Heard, Leg, NicEvidence, NodeEvidence
 from windrow.model.values import IfName, Mac, VidSet
-from windrow.render.vlanmatrix import Row, State, matrix, matrix_text, matrix_value
+from windrow.render.vlanmatrix import Row, State, matrix, matrix_text, matrix_value, seen_of
 
 ETH0, ETH1 = IfName("eth0"), IfName("eth1")
 WANTED = {"oob": VidSet.parse("10,20")}
@@ -38,7 +38,7 @@ def node(
 def cells(*nodes: NodeEvidence, silent: Iterable[str] = ()) -> dict[tuple[str, int], State]:
     evidence = Evidence(nodes={one.node: one for one in nodes}, silent=frozenset(silent))
     wanted = dict.fromkeys((*evidence.nodes, *silent), WANTED)
-    return {(row.node, vid): state for row in matrix(evidence, wanted) for vid, state in row.cells.items()}
+    return {(row.node, vid): state for row in matrix(seen_of(evidence), wanted) for vid, state in row.cells.items()}
 
 
 def both(*others: str, vids: tuple[int, ...] = (10, 20)) -> list[tuple[str, int]]:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from windrow.frames.probe import BODY_MAX, Chunk
 from windrow.model.evidence import Absent, Kind, NodeEvidence
 from windrow.model.lazy import dataclass
-from windrow.model.wire.evidence import node_document, read_node
+from windrow.model.wire.evidence import HeardRow, node_document, read_node_rows
 
 CHUNKS_MAX = 64
 PACKED_MAX = CHUNKS_MAX * BODY_MAX
@@ -41,15 +41,29 @@ def _bare(evidence: NodeEvidence) -> NodeEvidence:
 
 def unpack(data: bytes, node: str) -> NodeEvidence | None:
     """What `node` told; None for what is no report of it."""
+    found = unpack_rows(data, node)
+    if found is None:
+        return None
+    told, rows = found
+    return replace(told, heard=tuple(one for row in rows for one in row.each()))
+
+
+def unpack_rows(data: bytes, node: str) -> tuple[NodeEvidence, tuple[HeardRow, ...]] | None:
+    """The same, with what was heard as rows beside it."""
     try:
         reader = zlib.decompressobj()
         text = reader.decompress(data, UNPACKED_MAX)
         if reader.unconsumed_tail or not reader.eof:
             return None
-        found = read_node(json.loads(text, parse_constant=_no_number))
+        found, rows = read_node_rows(json.loads(text, parse_constant=_no_number))
     except (zlib.error, ValueError, RecursionError):
         return None
-    return found if found.node == node else None
+    return (found, rows) if found.node == node else None
+
+
+def text_of(data: bytes) -> str:
+    """The JSON of a report that was unpacked before."""
+    return zlib.decompress(data).decode()
 
 
 def _no_number(word: str) -> float:

@@ -290,6 +290,10 @@ class NodeEvidence:
     """Whether the cluster's probes are signed with a key that nobody else has."""
     sweep: int = 0
     """The number of the last sweep of probes that is done; 0: none is."""
+    interval_s: float = 0.0
+    """From the begin of one of its sweeps to that of the next; 0: it makes none by itself."""
+    listens_s: float = 0.0
+    """For how long it has listened on all of its NICs without a break."""
     absent: tuple[Absent, ...] = ()
 
 

@@ -13,11 +13,12 @@ from typing import Any
 from windrow.model.evidence import Evidence, NodeEvidence
 from windrow.model.lazy import dataclass
 from windrow.model.values import IfName, VidSet
+from windrow.model.wire.evidence import AS_SENT, HeardRow, heard_rows
 from windrow.render.tables import table
 from windrow.render.text import PLAIN, Style
 
-LISTENED_SWEEPS = 2
-"""A node that has made so many sweeps has been there for as long as one takes to come."""
+TOLD_SWEEPS, TOLD_S = 2, 2.0
+"""So many sweeps after it came, and so long after those, a node is in everybody's report."""
 GRACE_S = 35.0
 """After carrier has come a port may be quiet for so long: spanning tree without an edge port (IEEE 802.1D §17.14)."""
 
@@ -63,12 +64,20 @@ class Row:
     cells: Mapping[int, State]
 
 
-def matrix(evidence: Evidence, wanted: Wanted) -> tuple[Row, ...]:
+Seen = Mapping[str, tuple[NodeEvidence, tuple[HeardRow, ...]]]
+"""Node -> what it told, and what it heard as rows; its `heard` is not looked at."""
+
+
+def seen_of(evidence: Evidence) -> Seen:
+    return {name: (node, heard_rows(node.heard)) for name, node in evidence.nodes.items()}
+
+
+def matrix(seen: Seen, wanted: Wanted) -> tuple[Row, ...]:
     """By cluster network and node."""
     networks = sorted({name for each in wanted.values() for name in each})
     rows: list[Row] = []
     for name in networks:
-        view = _View(name, evidence, wanted)
+        view = _View(name, seen, wanted)
         for node in sorted(wanted):
             if vids := wanted[node].get(name):
                 rows.append(Row(cluster_network=name, node=node, cells={vid: view.state(node, vid) for vid in vids}))
@@ -78,9 +87,9 @@ def matrix(evidence: Evidence, wanted: Wanted) -> tuple[Row, ...]:
 class _View:
     """One cluster network. Sets of VLANs are bitmaps."""
 
-    def __init__(self, network: str, evidence: Evidence, wanted: Wanted) -> None:
+    def __init__(self, network: str, seen: Seen, wanted: Wanted) -> None:
         self._wanted = {node: each[network].bits for node, each in wanted.items() if network in each}
-        self._told = {node: found for node, found in evidence.nodes.items() if node in self._wanted}
+        self._told = {node: found for node, (found, _) in seen.items() if node in self._wanted}
         self._nics = {node: _nics_of(found, network) for node, found in self._told.items()}
         self._hears: dict[tuple[str, str], int] = {}
         """(Who hears, whom) -> in which VLANs."""
@@ -89,9 +98,10 @@ class _View:
         """(Node, NIC) -> the VLANs in which broadcasts of others came in there."""
         self._by_leg: dict[tuple[str, IfName], int] = {}
         """(Node, NIC) -> the VLANs in which others heard it in its last sweep."""
-        for node, found in self._told.items():
-            self._add(node, found)
-        self._followed = {(node, heard.sender.node) for node, found in self._told.items() for heard in found.heard}
+        self._followed: set[tuple[str, str]] = set()
+        """(Who, whom): it has heard a whole sweep of the other, in some VLAN."""
+        for node in self._told:
+            self._add(node, seen[node][1])
         self._works = self._working()
         self._legs = {node: self._weak_legs(node) for node in self._told}
         self._probed = {
@@ -99,23 +109,24 @@ class _View:
             for node, found in self._told.items()
         }
 
-    def _add(self, node: str, found: NodeEvidence) -> None:
-        for heard in found.heard:
-            sender = heard.sender
-            if sender.node == node or heard.receiver.nic not in self._nics[node] or not heard.count:
+    def _add(self, node: str, rows: Iterable[HeardRow]) -> None:
+        for row in rows:
+            sender = row.sender
+            if sender.node == node or row.receiver.nic not in self._nics[node]:
                 continue
             if sender.nic not in self._nics.get(sender.node, ()):
                 continue
-            bit = 1 << heard.vid
-            if heard.arrived != heard.vid:
-                self._other_tags[sender.node] = self._other_tags.get(sender.node, 0) | bit
+            self._followed.add((node, sender.node))
+            if row.arrived != AS_SENT:
+                self._other_tags[sender.node] = self._other_tags.get(sender.node, 0) | row.vids.bits
                 continue
-            pair, ours, theirs = (node, sender.node), (node, heard.receiver.nic), (sender.node, sender.nic)
-            self._hears[pair] = self._hears.get(pair, 0) | bit
-            if heard.sweep == self._told[sender.node].sweep:
-                self._by_leg[theirs] = self._by_leg.get(theirs, 0) | bit
-            if heard.broadcast:
-                self._on_leg[ours] = self._on_leg.get(ours, 0) | bit
+            bits, pair = row.vids.bits, (node, sender.node)
+            ours, theirs = (node, row.receiver.nic), (sender.node, sender.nic)
+            self._hears[pair] = self._hears.get(pair, 0) | bits
+            if row.sweep == self._told[sender.node].sweep:
+                self._by_leg[theirs] = self._by_leg.get(theirs, 0) | bits
+            if row.broadcast:
+                self._on_leg[ours] = self._on_leg.get(ours, 0) | bits
 
     def _working(self) -> dict[str, int]:
         """Node -> the VLANs in which it hears somebody and somebody hears it."""
@@ -140,9 +151,13 @@ class _View:
         return weak
 
     def _would_know(self, who: str, whom: str) -> bool:
-        """Whether it means something that one does not hear another: it has followed a sweep of the other, or has been
-        there for so long that it would have."""
-        return (who, whom) in self._followed or self._told[who].sweep >= LISTENED_SWEEPS
+        """Whether it means something that one does not hear another: it has followed a sweep of the other, or has
+        listened for so long that one must have come, and been told of."""
+        if (who, whom) in self._followed:
+            return True
+        sender = self._told[whom]
+        listened = self._told[who].listens_s >= TOLD_SWEEPS * sender.interval_s + TOLD_S
+        return bool(sender.interval_s) and listened and sender.sweep >= TOLD_SWEEPS
 
     def state(self, node: str, vid: int) -> State:
         if node not in self._told:

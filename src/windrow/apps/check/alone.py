@@ -12,12 +12,15 @@ from windrow.apps.check.driver import Driver
 from windrow.apps.check.intent import Intent
 from windrow.apps.check.prober import Habits, Prober
 from windrow.apps.check.sweep import longest_s
-from windrow.apps.check.told import Told, is_faulty, rows
+from windrow.apps.check.told import Told, is_faulty, rows_of
 from windrow.frames.probe import Run, Secret
 from windrow.model.cluster import Cluster
+from windrow.model.evidence import Evidence
 from windrow.model.problems import WindrowError
+from windrow.model.values import VidSet
 from windrow.netlink.errors import KernelError
 from windrow.netlink.lock import locked
+from windrow.render.vlanmatrix import Row
 from windrow.store.checkkey import read_key
 from windrow.store.paths import Paths
 
@@ -82,13 +85,19 @@ def _probing(paths: Paths, intent: Intent) -> Iterator[Driver]:
         driver.close()
 
 
-def told_by(prober: Prober, intent: Intent, *, now: float, clock: float) -> Told:
-    evidence = prober.evidence(now, clock)
+def wanted_of(intent: Intent) -> dict[str, VidSet]:
+    return {network.name: network.vids for network in intent.networks}
+
+
+def told_by(prober: Prober, intent: Intent, *, now: float, clock: float, alone: bool = False) -> Told:
+    """`alone`: without what others told."""
+    own = Evidence(nodes={intent.node: prober.node_evidence(now, clock)}, silent=prober.silent) if alone else None
+    evidence = own or prober.evidence(now, clock)
     return Told(
         node=intent.node,
         at=clock,
         evidence=evidence,
-        wanted={network.name: network.vids for network in intent.networks},
+        wanted=wanted_of(intent),
         authenticated=evidence.nodes[intent.node].authenticated,
         sweeps=prober.sweeps,
         under_way=prober.under_way,
@@ -107,20 +116,20 @@ class Locator:
         self._at: float | None = None
         self._doubts = False
 
-    def look(self, intent: Intent, cluster: Cluster, now: float, clock: float) -> Told | None:
-        """What is known, where there was something to judge."""
+    def look(self, intent: Intent, cluster: Cluster, now: float, clock: float) -> tuple[Row, ...] | None:
+        """The table, where there was something to judge."""
         if self._prober.sweeps > self._sweep and not self._prober.under_way:
             self._sweep, self._at, self._doubts = self._prober.sweeps, now + JUDGED_S, False
         if self._at is None or now < self._at:
             return None
-        told = told_by(self._prober, intent, now=now, clock=clock)
-        faulty = is_faulty(rows(told, cluster))
+        found = rows_of(self._prober.seen(now, clock), intent.node, wanted_of(intent), self._prober.silent, cluster)
+        faulty = is_faulty(found)
         if faulty and not self._doubts:
             self._at, self._doubts = now + JUDGED_S, True
             return None
         self._at = None
         self._prober.locate(faulty, now)
-        return told
+        return found
 
 
 def check(driver: Driver, intent: Intent, cluster: Cluster, seconds: float | None) -> Told:
@@ -128,18 +137,16 @@ def check(driver: Driver, intent: Intent, cluster: Cluster, seconds: float | Non
     begun = time.monotonic()
     usual = seconds if seconds is not None else usual_s(intent)
     end = begun + (usual if seconds is not None else SLOWEST * usual)
-    locator = Locator(driver.prober)
+    locator, early = Locator(driver.prober), True
     while (now := time.monotonic()) < end:
-        if now >= begun + usual and driver.prober.sweeps >= SWEEPS and not driver.prober.under_way:
+        if now >= begun + usual and driver.prober.sweeps >= SWEEPS and not driver.prober.under_way and not early:
             break
         driver.step(min(TICK_S, end - now))
-        told = locator.look(intent, cluster, time.monotonic(), time.time())
-        if told is not None and seconds is None and is_enough(told, cluster):
-            return told
+        found = locator.look(intent, cluster, time.monotonic(), time.time())
+        if found is not None:
+            states = {state for row in found for state in row.cells.values()}
+            early = driver.prober.hears and any(state.unknown for state in states)
+            well = driver.prober.answered and not any(state.bad or state.unknown for state in states)
+            if seconds is None and well and driver.prober.sweeps >= SWEEPS:
+                break
     return told_by(driver.prober, intent, now=time.monotonic(), clock=time.time())
-
-
-def is_enough(told: Told, cluster: Cluster) -> bool:
-    """Two sweeps of ours, an answer of everybody, and nothing to be found."""
-    states = {state for row in rows(told, cluster) for state in row.cells.values()}
-    return told.sweeps >= SWEEPS and told.answered and not any(s.bad or s.unknown for s in states)

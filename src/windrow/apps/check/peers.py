@@ -11,10 +11,11 @@ from collections.abc import Iterator
 
 from windrow.apps.check.tally import Arrival, Freshness, SweepTally, Window
 from windrow.frames.probe import Kind, Probe, Refusal, Run
-from windrow.frames.report import Assembly, unpack
+from windrow.frames.report import Assembly, text_of, unpack, unpack_rows
 from windrow.model.evidence import Heard, Leg, NodeEvidence
 from windrow.model.lazy import dataclass
 from windrow.model.values import IfName
+from windrow.model.wire.evidence import HeardRow
 
 PEERS_MAX = 256
 NICS_MAX = 64
@@ -26,7 +27,7 @@ SETTLED_S = 3.0
 """A sweep is done of which one to us alone has come, and then nothing for so long: its report, a broadcast, is lost."""
 FORGET_S = 60.0
 """A node that does not say when it sweeps again is forgotten after so long."""
-SLACK_S, SLACK = 5.0, 1.1
+SLACK_S, SLACK = 10.0, 1.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +114,7 @@ class Peer:
         whole = self._assembly.whole
         if whole is None or whole == self.packed:
             return False
-        if unpack(whole, probe.sender.node) is None:
+        if unpack_rows(whole, probe.sender.node) is None:
             return False
         self.packed = whole
         return True
@@ -220,6 +221,18 @@ class Peers:
         for node, peer in self._peers.items():
             if peer.packed and (found := unpack(peer.packed, node)) is not None:
                 yield found
+
+    def rows(self) -> Iterator[tuple[NodeEvidence, tuple[HeardRow, ...]]]:
+        """The reports, with what was heard as rows."""
+        for node, peer in self._peers.items():
+            if peer.packed and (found := unpack_rows(peer.packed, node)) is not None:
+                yield found
+
+    def texts(self) -> Iterator[tuple[str, str]]:
+        """Node -> its report as JSON."""
+        for node, peer in self._peers.items():
+            if peer.packed:
+                yield node, text_of(peer.packed)
 
     def reported(self) -> tuple[str, ...]:
         return tuple(sorted(node for node, peer in self._peers.items() if peer.packed))

@@ -19,6 +19,8 @@ from windrow.frames.report import chunks, pack
 from windrow.model.evidence import Absent, Evidence, ForeignCluster, Kind, Leg, NicEvidence, NodeEvidence
 from windrow.model.lazy import dataclass
 from windrow.model.values import IfName, VidSet
+from windrow.model.wire.evidence import heard_rows
+from windrow.render.vlanmatrix import Seen
 
 CALL_PAUSE_S = 10.0
 """From one sweep to the next that somebody else asks for."""
@@ -322,6 +324,8 @@ class Prober:
             rejected=dict(self._rejected),
             authenticated=self._secret.authentic,
             sweep=self.sweeps,
+            interval_s=self._habits.interval_s or 0.0,
+            listens_s=round(max(0.0, now - self._peers.since), 1),
             absent=(*base.absent, *self._intent.absent, *self._lacks()),
         )
 
@@ -346,8 +350,27 @@ class Prober:
         """Of this node and of all that told."""
         own = self.node_evidence(now, clock)
         nodes = {own.node: own, **{told.node: told for told in self._peers.reports()}}
-        silent = self._intent.nodes - nodes.keys() - set(self._peers.names())
-        return Evidence(nodes=dict(sorted(nodes.items())), silent=frozenset(silent))
+        return Evidence(nodes=dict(sorted(nodes.items())), silent=self.silent)
+
+    def seen(self, now: float, clock: float) -> Seen:
+        """The same for the table: of a large cluster it costs a tenth."""
+        own = self.node_evidence(now, clock)
+        told = {found.node: (found, rows) for found, rows in self._peers.rows()}
+        return {own.node: (own, heard_rows(own.heard)), **told}
+
+    def texts(self) -> dict[str, str]:
+        """What the others told, as JSON."""
+        return dict(self._peers.texts())
+
+    @property
+    def hears(self) -> bool:
+        """Whether any other node is there."""
+        return bool(self._peers.names())
+
+    @property
+    def silent(self) -> frozenset[str]:
+        """Of those that are expected, the ones of which nothing came."""
+        return self._intent.nodes - {self._me, *self._peers.reported(), *self._peers.names()}
 
     @property
     def answered(self) -> bool:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping, Sequence
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import field
 from typing import Any, cast
 
@@ -11,8 +12,8 @@ from windrow.model.cluster import Cluster
 from windrow.model.evidence import Evidence, NodeEvidence
 from windrow.model.lazy import dataclass
 from windrow.model.values import VidSet
-from windrow.model.wire.evidence import evidence_document, read_evidence
-from windrow.render.vlanmatrix import Row, Wanted, matrix
+from windrow.model.wire.evidence import evidence_document, node_document, read_evidence
+from windrow.render.vlanmatrix import Row, Seen, matrix, seen_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +36,21 @@ class Told:
 
 
 def document(told: Told) -> dict[str, Any]:
+    return {**head(told), "evidence": evidence_document(told.evidence)}
+
+
+def text(told: Told, others: Mapping[str, str]) -> str:
+    """The document as JSON, with what the `others` told put in as it came: read and written anew it would cost as much
+    as all the rest. `told` has this node's evidence alone."""
+    nodes = {name: json.dumps(node_document(node)) for name, node in told.evidence.nodes.items()}
+    listed = ", ".join(f"{json.dumps(name)}: {document}" for name, document in sorted({**others, **nodes}.items()))
+    silent = json.dumps(sorted(told.evidence.silent))
+    start = json.dumps(head(told)).removesuffix("}")
+    return f'{start}, "evidence": {{"nodes": {{{listed}}}, "silent": {silent}}}}}'
+
+
+def head(told: Told) -> dict[str, Any]:
+    """All but the evidence."""
     return {
         "node": told.node,
         "at": told.at,
@@ -44,7 +60,6 @@ def document(told: Told) -> dict[str, Any]:
         "underWay": told.under_way,
         "answered": told.answered,
         "frames": told.frames,
-        "evidence": evidence_document(told.evidence),
     }
 
 
@@ -66,17 +81,23 @@ def read(document: Mapping[str, Any]) -> Told:
         raise ValueError(f"not what an agent tells: {error}") from error
 
 
-def wanted_by_all(told: Told, cluster: Cluster) -> Wanted:
-    """What each node is meant to reach: of this one by its manifests, of the others what they probe; where they do not,
-    what the networks of the cluster have."""
-    found: dict[str, Mapping[str, VidSet]] = {}
-    for name, node in told.evidence.nodes.items():
-        found[name] = told.wanted if name == told.node else _of(node, cluster)
-    own = told.evidence.nodes.get(told.node)
-    heard = {one.sender.node for one in own.heard} if own is not None else set()
-    for name in (told.evidence.silent | heard) - found.keys():
-        found[name] = {network: vids for network, vids in told.wanted.items() if vids}
-    return found
+def rows(told: Told, cluster: Cluster) -> tuple[Row, ...]:
+    return rows_of(seen_of(told.evidence), told.node, told.wanted, told.evidence.silent, cluster)
+
+
+def rows_of(
+    seen: Seen, me: str, wanted: Mapping[str, VidSet], silent: Iterable[str], cluster: Cluster
+) -> tuple[Row, ...]:
+    """The table. Of this node `wanted` says what it is meant to reach; of the others, what they probe, or, where they
+    do not, what the networks of the cluster have."""
+    own = seen.get(me)
+    heard = {row.sender.node for row in own[1]} if own is not None else set()
+    by_all: dict[str, Mapping[str, VidSet]] = {
+        name: wanted if name == me else _of(node, cluster) for name, (node, _) in seen.items()
+    }
+    for name in {*silent, *heard} - by_all.keys():
+        by_all[name] = {network: vids for network, vids in wanted.items() if vids}
+    return matrix(seen, by_all)
 
 
 def _of(node: NodeEvidence, cluster: Cluster) -> dict[str, VidSet]:
@@ -86,10 +107,6 @@ def _of(node: NodeEvidence, cluster: Cluster) -> dict[str, VidSet]:
             before = found.get(one.cluster_network, VidSet())
             found[one.cluster_network] = before | node.probed.get(nic, VidSet())
     return {network: vids or cluster.nad_vids(network) for network, vids in found.items()}
-
-
-def rows(told: Told, cluster: Cluster) -> tuple[Row, ...]:
-    return matrix(told.evidence, wanted_by_all(told, cluster))
 
 
 def is_faulty(rows: Sequence[Row]) -> bool:

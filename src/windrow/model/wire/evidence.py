@@ -9,13 +9,14 @@ kind.
 from __future__ import annotations
 
 import types
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import MISSING, fields, is_dataclass, replace
 from enum import StrEnum
 from functools import cache
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from windrow.model.evidence import Evidence, Heard, Leg, NodeEvidence
+from windrow.model.lazy import dataclass
 from windrow.model.values import VID_MAX, IfName, Mac, Vid, VidSet, parse_mac
 
 TEXT_MAX = 2048
@@ -40,12 +41,18 @@ def node_document(evidence: NodeEvidence) -> dict[str, Any]:
 
 def read_node(document: object) -> NodeEvidence:
     """The inverse. Raises ValueError."""
+    found, rows = read_node_rows(document)
+    return replace(found, heard=tuple(one for row in rows for one in row.each()))
+
+
+def read_node_rows(document: object) -> tuple[NodeEvidence, tuple[HeardRow, ...]]:
+    """The same, and what was heard as rows beside it, for whoever needs no more. Raises ValueError."""
     if not isinstance(document, dict):
         raise ValueError("not the evidence of a node")
     rest = {key: value for key, value in document.items() if key != "heard"}
     found = _reader(NodeEvidence)(rest)
     assert isinstance(found, NodeEvidence)
-    return replace(found, heard=tuple(_heard(document.get("heard", []), found.node)))
+    return found, tuple(_read_rows(document.get("heard", []), found.node))
 
 
 def evidence_document(evidence: Evidence) -> dict[str, Any]:
@@ -71,32 +78,82 @@ AS_SENT = -1
 """In a row, in the place of the tag on arrival: it is that of the sender."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeardRow:
+    """The same heard in several VLANs: of thousands it is one value, where `Heard` is thousands."""
+
+    sender: Leg
+    receiver: Leg
+    vids: VidSet
+    arrived: int
+    """AS_SENT, or the tag."""
+    counts: tuple[int, ...]
+    """Of `_COUNTS`."""
+    at: float
+
+    @property
+    def broadcast(self) -> int:
+        return self.counts[2]
+
+    @property
+    def sweep(self) -> int:
+        return self.counts[7]
+
+    def each(self) -> Iterator[Heard]:
+        numbers = dict(zip(_COUNTS, self.counts, strict=True))
+        for vid in self.vids:
+            tag = vid if self.arrived == AS_SENT else self.arrived
+            yield Heard(sender=self.sender, receiver=self.receiver, vid=vid, arrived=tag, at=self.at, **numbers)
+
+
+def heard_rows(heard: Iterable[Heard]) -> tuple[HeardRow, ...]:
+    together: dict[tuple[Leg, Leg, int, tuple[int, ...], float], int] = {}
+    for one in heard:
+        arrived = AS_SENT if one.arrived == one.vid else one.arrived
+        counts = (
+            one.sent,
+            one.count,
+            one.broadcast,
+            one.unicast,
+            one.duplicates,
+            one.largest,
+            one.largest_sent,
+            one.sweep,
+        )
+        key = (one.sender, one.receiver, arrived, counts, one.at)
+        together[key] = together.get(key, 0) | 1 << one.vid
+    return tuple(
+        HeardRow(sender=sender, receiver=receiver, vids=VidSet(bits), arrived=arrived, counts=counts, at=at)
+        for (sender, receiver, arrived, counts, at), bits in together.items()
+    )
+
+
 def _rows(heard: Iterable[Heard]) -> list[list[Any]]:
     """[node and NIC that sent, NIC that received, VLANs, tag on arrival, counts …, when]"""
-    together: dict[tuple[Any, ...], int] = {}
-    for one in heard:
-        same = one.arrived == one.vid
-        counts = [getattr(one, name) for name in _COUNTS]
-        key = (one.sender.node, one.sender.nic, one.receiver.nic, AS_SENT if same else one.arrived, *counts, one.at)
-        together[key] = together.get(key, 0) | 1 << one.vid
-    return [[*key[:3], str(VidSet(bits)), *key[3:]] for key, bits in together.items()]
+    return [
+        [row.sender.node, row.sender.nic, row.receiver.nic, str(row.vids), row.arrived, *row.counts, row.at]
+        for row in heard_rows(heard)
+    ]
 
 
-def _heard(rows: object, node: str) -> Iterable[Heard]:
+def _read_rows(rows: object, node: str) -> Iterator[HeardRow]:
     total = 0
     for row in _list(rows):
         if not isinstance(row, list) or len(row) != 6 + len(_COUNTS):
             raise ValueError("not a row of probes that were heard")
         sender, nic, receiver, vids, arrived, *counts, at = row
-        numbers = dict(zip(_COUNTS, map(_count, counts), strict=True))
         there = VidSet.parse(_text(vids))
         total += len(there)
         if total > HEARD_MAX or not (arrived == AS_SENT or _count(arrived) <= VID_MAX):
             raise ValueError("more was heard than can be")
-        end, here = Leg(_text(sender), IfName(_text(nic))), Leg(node, IfName(_text(receiver)))
-        for vid in there:
-            tag = vid if arrived == AS_SENT else arrived
-            yield Heard(sender=end, receiver=here, vid=vid, arrived=tag, at=_number(at), **numbers)
+        yield HeardRow(
+            sender=Leg(_text(sender), IfName(_text(nic))),
+            receiver=Leg(node, IfName(_text(receiver))),
+            vids=there,
+            arrived=_int(arrived),
+            counts=tuple(map(_count, counts)),
+            at=_number(at),
+        )
 
 
 # Any value ----------------------------------------------------------------------------------------
