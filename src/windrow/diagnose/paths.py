@@ -1,0 +1,179 @@
+"""What passes, and badly: long frames, broadcasts, a share of the frames, frames that come twice."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import replace
+
+from windrow.diagnose.blame import Culprit, Ground, Scope, blame
+from windrow.diagnose.matrix import Matrix
+from windrow.diagnose.probes import Pair, Tally
+from windrow.diagnose.situation import Situation
+from windrow.model.findings import Certainty, Finding, Fix, Reason
+from windrow.model.lazy import dataclass
+
+LOST_SHARE, LOST_LEAST = 0.02, 5
+"""From which share of the probes through a place, and how many, it counts as lossy: one that was lost is chance."""
+UNICASTS_LEAST = 2
+"""So many have to come to one MAC before it means something that none to everybody did."""
+
+Places = tuple[Culprit, ...]
+"""One, or several of which it is one and nothing tells which."""
+
+
+def path_findings(situation: Situation, matrix: Matrix, convicted: frozenset[tuple[str, ...]]) -> Iterator[Finding]:
+    """`convicted`: as for `vlan_causes`."""
+    tallies = {
+        pair: tally
+        for pair, tally in situation.probes.tallies.items()
+        if tally.bits and pair[0].node != pair[1].node and pair[0] in matrix.end_of and pair[1] in matrix.end_of
+    }
+    paths = _Paths(situation=situation, matrix=matrix, tallies=tallies, convicted=convicted)
+    unheard = {pair for pair, t in tallies.items() if not t.broadcasts and t.unicasts >= UNICASTS_LEAST}
+    yield from paths.broadcasts(unheard)
+    others = replace(paths, tallies={pair: tally for pair, tally in tallies.items() if pair not in unheard})
+    yield from others.long_frames()
+    yield from others.losses()
+    yield from _loops(situation, matrix, tallies)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Paths:
+    situation: Situation
+    matrix: Matrix
+    tallies: Mapping[Pair, Tally]
+    convicted: frozenset[tuple[str, ...]]
+
+    def ground(self) -> Ground:
+        switches = {leg: self.situation.switch(leg) for leg in self.matrix.end_of}
+        return Ground(switches=switches, ends=self.matrix.end_of, convicted=self.convicted)
+
+    def long_frames(self) -> Iterator[Finding]:
+        bad = {pair: t.large_failed for pair, t in self.tallies.items() if t.large_failed and not t.large_passed}
+        longest = max(bad.values(), default=0)
+        for places in self.blamed(bad, (pair for pair, t in self.tallies.items() if t.large_passed)):
+            where = self.named(places)
+            yield self.found(
+                Reason.MTU_TOO_SMALL,
+                places,
+                f"frames of {longest} bytes do not pass {where}, shorter ones do",
+                f"raise the MTU of {where} to what the system takes for jumbo frames (at least {longest})",
+                f"probes of {longest} bytes were lost, short ones came through",
+            )
+
+    def broadcasts(self, bad: set[Pair]) -> Iterator[Finding]:
+        for places in self.blamed(bad, (pair for pair, t in self.tallies.items() if t.broadcasts)):
+            where = self.named(places)
+            yield self.found(
+                Reason.BROADCAST_FILTERED,
+                places,
+                f"broadcasts do not pass {where}: no ARP, and no DHCP",
+                f"look at {where} for storm control or a filter of broadcasts",
+                "probes: those to everybody did not come, those to one MAC did",
+            )
+
+    def blamed(self, bad: Collection[Pair], good: Iterable[Pair]) -> Iterator[Places]:
+        if not bad:
+            return
+        verdicts = blame([(a, (b,)) for a, b in sorted(bad)], good, self.ground()).verdicts
+        for verdict in verdicts:
+            same = verdict.culprit.scope
+            yield (verdict.culprit, *(place for place in verdict.instead if place.scope is same))
+
+    def losses(self) -> Iterator[Finding]:
+        """Each frame that is lost is put to each place on its way; the place with the most is taken, and its ways are
+        done with."""
+        counts = {pair: (tally.lost, tally.sent) for pair, tally in self.tallies.items()}
+        ground = self.ground()
+        while sum(lost for lost, _ in counts.values()) >= LOST_LEAST:
+            sums: dict[Culprit, list[int]] = defaultdict(lambda: [0, 0])
+            for (a, b), (lost, sent) in counts.items():
+                for place in {_both(place) for place in ground.through((a, (b,)))}:
+                    sums[place][0] += lost
+                    sums[place][1] += sent
+            bad = {p: lost for p, (lost, sent) in sums.items() if lost >= LOST_LEAST and lost >= LOST_SHARE * sent}
+            if not bad:
+                return
+            best = _narrowest(bad)
+            equals = sorted(p for p, lost in bad.items() if p.scope is best.scope and lost == bad[best])
+            lost, sent = sums[best]
+            where = self.named(tuple(equals))
+            yield self.found(
+                Reason.FRAMES_LOST,
+                tuple(equals),
+                f"{where} loses a share of the frames",
+                f"look at the error counters of {where}, and at cable and transceiver",
+                f"probes: {lost} of {sent} were lost on the ways through it",
+            )
+            counts = {(a, b): n for (a, b), n in counts.items() if not _goes_through((a, b), equals, ground)}
+
+    def named(self, places: Places) -> str:
+        return " or ".join(map(self._named, places))
+
+    def _named(self, place: Culprit) -> str:
+        match place.scope:
+            case Scope.PORT | Scope.OUT | Scope.IN | Scope.CHANNEL:
+                return self.situation.place(*place.legs)
+            case Scope.LINK:
+                return f"the link between {' and '.join(place.switches)}"
+            case Scope.UPLINK:
+                return f"the links of {place.switches[0]} to other switches"
+            case Scope.SWITCH:
+                return place.switches[0]
+            case Scope.EVERYWHERE:
+                return "the switches"
+
+    def found(self, reason: Reason, places: Places, message: str, fix: str, evidence: str) -> Finding:
+        legs = tuple(dict.fromkeys(leg for place in places for leg in place.legs))
+        on = {name for place in places for name in place.switches}
+        about = legs or tuple(leg for leg in self.matrix.end_of if not on or self.situation.switch(leg) in on)
+        found = self.situation.found(reason, about, message, fix, evidence)
+        unsure = len(places) > 1
+        return replace(
+            found,
+            place=self.named(places),
+            switches=places[0].switches,
+            fix=found.fix if legs else Fix(words=fix),
+            certainty=Certainty.UNKNOWN if unsure else Certainty.LIKELY,
+            lacks="a third node" if unsure else "",
+        )
+
+
+def _both(place: Culprit) -> Culprit:
+    """A loss is put to the port as a whole."""
+    return Culprit(Scope.PORT, place.legs) if place.scope in (Scope.OUT, Scope.IN) else place
+
+
+def _narrowest(lost: Mapping[Culprit, int]) -> Culprit:
+    """The narrowest place that has nearly all of what the widest has."""
+    most = max(lost.values())
+    return min(
+        (place for place, n in lost.items() if n >= 0.8 * most), key=lambda place: (place.scope, -lost[place], place)
+    )
+
+
+def _goes_through(pair: Pair, places: Iterable[Culprit], ground: Ground) -> bool:
+    through = {_both(place) for place in ground.through((pair[0], (pair[1],)))}
+    return any(place in through for place in places)
+
+
+def _loops(situation: Situation, matrix: Matrix, tallies: Mapping[Pair, Tally]) -> Iterator[Finding]:
+    own = sorted(a for a, b in situation.passed if a == b and a in matrix.end_of)
+    doubled = sorted({receiver for (_, receiver), tally in tallies.items() if tally.twice})
+    if own or doubled:
+        names = sorted({situation.switch(leg) for leg in (*own, *doubled)} - {""})
+        place = " and ".join(names) or "the switches"
+        evidence = [
+            *([f"probes: what was sent once came several times on {len(doubled)} NICs"] if doubled else []),
+            *([f"probes: what {own[0]} sent came back to it"] if own else []),
+        ]
+        found = situation.found(
+            Reason.LOOP,
+            tuple(dict.fromkeys((*own, *doubled))),
+            f"frames go round in a loop on {place}",
+            f"find the second way between two ports of {place}, and let spanning tree block it",
+            *evidence,
+        )
+        certainty = Certainty.SURE if own and doubled else Certainty.LIKELY
+        yield replace(found, place=place, switches=tuple(names), certainty=certainty, fix=Fix(words=found.fix.words))

@@ -1,0 +1,93 @@
+"""What came of all probes, pair by pair: one pass over what may be a million values.
+
+Most of them say that all came, whole and once. So a pass costs little more than reading them, and only what is odd is
+kept as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from windrow.model.evidence import Evidence, Heard, Leg
+from windrow.model.lazy import dataclass
+from windrow.model.values import VID_MAX
+
+Pair = tuple[Leg, Leg]
+"""Sender and receiver."""
+
+
+class Tally:
+    """From one NIC to another. `bits`: the VLANs in which probes came as they were sent, as a bitmap."""
+
+    __slots__ = ("bits", "broadcasts", "came", "large_failed", "large_passed", "sent", "twice", "unicasts")
+
+    def __init__(self) -> None:
+        self.bits = self.sent = self.came = 0
+        self.broadcasts = self.unicasts = self.twice = 0
+        self.large_passed = False
+        self.large_failed = 0
+        """The longest that did not come, bytes."""
+
+    @property
+    def lost(self) -> int:
+        return self.sent - self.came
+
+    def add(self, h: Heard) -> None:
+        self.bits |= 1 << h.vid
+        sent, came, large = h.sent, h.count, h.largest_sent
+        if sent > 0:
+            self.sent += sent
+            self.came += came if came < sent else sent
+        self.broadcasts += h.broadcast
+        self.unicasts += h.unicast
+        if h.duplicates > 0:
+            self.twice += 1
+        if large > 0:
+            if h.largest >= large:
+                self.large_passed = True
+            elif large > self.large_failed:
+                self.large_failed = large
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probes:
+    """`tallies`: of NICs that are wanted for something, those of one node among themselves too. `turned`: what arrived
+    in another VLAN than it was sent in."""
+
+    tallies: Mapping[Pair, Tally]
+    turned: tuple[Heard, ...]
+
+    @classmethod
+    def of(cls, evidence: Evidence, legs: Iterable[Leg]) -> Probes:
+        """`legs`: what comes from others, or to others, is left out."""
+        known = {leg: leg for leg in legs}
+        tallies: dict[Pair, Tally] = {}
+        turned: list[Heard] = []
+        for node in evidence.nodes.values():
+            _pass(node.heard, known, tallies, turned)
+        return cls(tallies=tallies, turned=tuple(turned))
+
+
+def _pass(heard: Iterable[Heard], known: Mapping[Leg, Leg], tallies: dict[Pair, Tally], turned: list[Heard]) -> None:
+    """Of few pairs there are many values: a pair is looked up by identity, which costs no hash of its names. (What is
+    looked up lives as long as `heard` does.)"""
+    seen: dict[tuple[int, int], Tally | None] = {}
+    for h in heard:
+        pair = (id(h.sender), id(h.receiver))
+        if pair in seen:
+            tally = seen[pair]
+        else:
+            tally = seen[pair] = _tally(h.sender, h.receiver, known, tallies)
+        vid = h.vid
+        if tally is None or h.count <= 0 or not 0 <= vid <= VID_MAX:
+            continue
+        if vid == h.arrived:
+            tally.add(h)
+        elif 0 <= h.arrived <= VID_MAX:
+            turned.append(h)
+
+
+def _tally(sender: Leg, receiver: Leg, known: Mapping[Leg, Leg], tallies: dict[Pair, Tally]) -> Tally | None:
+    if sender not in known or receiver not in known:
+        return None
+    return tallies.setdefault((sender, receiver), Tally())

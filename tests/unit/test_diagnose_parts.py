@@ -1,0 +1,178 @@
+"""What a whole fabric does not bring about: odd answers of LACP, announcements, one node alone."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from windrow.diagnose import diagnose
+from windrow.model.bonding import BondMode
+from windrow.model.evidence import DhcpOffer, Evidence, Heard, LacpLeg, Leg, NicEvidence, RouterAdvert
+from windrow.model.findings import Certainty, Finding, Reason
+from windrow.model.values import IfName, Mac, VidSet
+from windrow.testing import fabricfaults as faults
+from windrow.testing.fabric import Fabric, cluster_of, evidence_of, fabric
+
+ONE = Leg("node-1", IfName("eth1"))
+
+
+def with_nic(f: Fabric, leg: Leg, **changes: object) -> Evidence:
+    evidence = evidence_of(f)
+    node = evidence.nodes[leg.node]
+    nic: NicEvidence = replace(node.nics[leg.nic], **changes)  # type: ignore[arg-type]
+    return Evidence(nodes={**evidence.nodes, leg.node: replace(node, nics={**node.nics, leg.nic: nic})})
+
+
+def lacp_of(f: Fabric, leg: Leg) -> LacpLeg:
+    nic = evidence_of(f).nic(leg)
+    assert nic is not None and nic.lacp is not None
+    return nic.lacp
+
+
+def only(found: tuple[Finding, ...], reason: Reason) -> Finding:
+    assert [f.reason for f in found] == [reason], found
+    return found[0]
+
+
+def test_a_member_that_the_switch_treats_as_a_port_by_itself() -> None:
+    f = fabric(3, BondMode.LACP)
+    lacp = lacp_of(f, ONE)
+    assert lacp.partner is not None
+    alone = replace(lacp, partner=replace(lacp.partner, state=lacp.partner.state & ~4))
+    found = only(diagnose(cluster_of(f), with_nic(f, ONE, lacp=alone)), Reason.LACP_INDIVIDUAL)
+    assert found.legs == (ONE,)
+
+
+def test_a_member_that_the_switch_holds_back() -> None:
+    f = fabric(3, BondMode.LACP)
+    lacp = lacp_of(f, ONE)
+    assert lacp.partner is not None
+    held = replace(lacp, churned=True, partner=replace(lacp.partner, state=lacp.partner.state & ~8))
+    assert only(diagnose(cluster_of(f), with_nic(f, ONE, lacp=held)), Reason.LACP_NOT_IN_SYNC).legs == (ONE,)
+    at_once = replace(held, churned=False)
+    assert not diagnose(cluster_of(f), with_nic(f, ONE, lacp=at_once))
+
+
+def test_the_switch_hears_somebody_else() -> None:
+    f = fabric(3, BondMode.LACP)
+    lacp = lacp_of(f, ONE)
+    other = lacp_of(f, Leg("node-2", IfName("eth1"))).actor
+    found = only(diagnose(cluster_of(f), with_nic(f, ONE, lacp=replace(lacp, about_us=other))), Reason.CABLE_CROSSED)
+    assert "node-2/oob" in found.message
+
+
+def test_one_node_alone_knows_nothing() -> None:
+    f = fabric(1)
+    found = diagnose(cluster_of(f), evidence_of(f))
+    assert {x.reason for x in found} == {Reason.NOBODY_TO_HEAR}
+    assert {x.certainty for x in found} == {Certainty.UNKNOWN}
+
+
+def test_two_nodes_with_one_leg_each_cannot_tell_whose_port_it_is() -> None:
+    f = fabric(2)
+    dark = {leg: replace(f.cable(leg), carrier=False) for leg in f.ports if leg.nic == "eth2"}
+    f = faults.vlan_missing(ONE, 101)(replace(f, cables=dark))
+    quiet = {name: replace(s, habit=type(s.habit).NONE) for name, s in f.switches.items()}
+    found = [
+        x for x in diagnose(cluster_of(f), evidence_of(replace(f, switches=quiet))) if x.reason is not Reason.NO_CARRIER
+    ]
+    assert [x.reason for x in found] == [Reason.VLAN_MISSING]
+    assert found[0].certainty is Certainty.UNKNOWN and len(found[0].legs) == 2 and found[0].lacks
+    sure = [x for x in diagnose(cluster_of(f), evidence_of(f)) if x.reason is Reason.VLAN_MISSING]
+    assert [x.legs for x in sure] == [(ONE,)] and sure[0].certainty is Certainty.SURE
+
+
+def test_pairs_that_are_apart_are_a_note() -> None:
+    f = fabric(4)
+    pair = {ONE, Leg("node-2", IfName("eth1"))}
+    ports = {leg: replace(port, isolated=leg in pair) for leg, port in f.ports.items()}
+    found = only(diagnose(cluster_of(f), evidence_of(replace(f, ports=ports))), Reason.PAIRS_APART)
+    assert set(found.legs) == pair and found.certainty is Certainty.UNKNOWN
+    assert found.grade.value == "note"
+
+
+def test_an_mtu_that_is_announced_and_not_there() -> None:
+    f = fabric()
+    evidence = evidence_of(f)
+    node = evidence.nodes["node-1"]
+    router = RouterAdvert(router="fe80::1", mac=Mac("02:99:00:00:00:01"), lifetime_s=1800, mtu=9000)
+    offer = DhcpOffer(server="10.0.0.1", server_mac=Mac("02:99:00:00:00:01"), address="10.0.0.9", prefix=24, mtu=1400)
+    vlans = tuple(replace(v, routers=(router,), offers=(offer,)) if v.vid == 100 else v for v in node.vlans)
+    found = diagnose(cluster_of(f), Evidence(nodes={**evidence.nodes, "node-1": replace(node, vlans=vlans)}))
+    assert "9000" in only(found, Reason.MTU_ANNOUNCED_WRONG).message
+
+
+def test_what_was_not_sent_is_not_missed() -> None:
+    f = fabric()
+    evidence = evidence_of(f)
+    some = VidSet.parse("100-101")
+    nodes = {
+        name: replace(
+            node,
+            probed={nic: vids & some for nic, vids in node.probed.items() if vids & some},
+            heard=tuple(h for h in node.heard if h.vid in some),
+        )
+        for name, node in evidence.nodes.items()
+    }
+    assert not diagnose(cluster_of(f), Evidence(nodes=nodes))
+
+
+def test_a_neighbour_whose_time_is_over_names_nothing() -> None:
+    f = faults.vlan_missing(ONE, 101)(fabric())
+    nic = evidence_of(f).nic(ONE)
+    assert nic is not None
+    old = tuple(replace(n, heard=n.heard - 1000) for n in nic.neighbours)
+    found = diagnose(cluster_of(f), with_nic(f, ONE, neighbours=old))
+    assert [x.certainty for x in found] == [Certainty.LIKELY]
+    assert found[0].place == "the switch port of node-1/eth1"
+
+
+def test_many_neighbours_on_one_port() -> None:
+    f = fabric()
+    nic = evidence_of(f).nic(ONE)
+    assert nic is not None
+    first = nic.neighbours[0]
+    many = tuple(replace(first, chassis=replace(first.chassis, text=f"c{n}"), system=f"s{n}") for n in range(3000))
+    found = only(diagnose(cluster_of(f), with_nic(f, ONE, neighbours=many)), Reason.SEVERAL_NEIGHBOURS)
+    assert len(found.evidence[0]) < 200
+
+
+def test_two_switches_of_one_name_are_two() -> None:
+    f = faults.vlan_missing_on_link(102)(fabric(4))
+    evidence = evidence_of(f)
+    nodes = {
+        name: replace(
+            node,
+            nics={
+                nic: replace(e, neighbours=tuple(replace(n, system="switch") for n in e.neighbours))
+                for nic, e in node.nics.items()
+            },
+        )
+        for name, node in evidence.nodes.items()
+    }
+    found = only(diagnose(cluster_of(f), Evidence(nodes=nodes)), Reason.SWITCH_LINK_VLAN_MISSING)
+    assert len(found.switches) == 2
+
+
+def test_heard_of_nodes_that_nobody_knows_is_not_used() -> None:
+    f = fabric()
+    evidence = evidence_of(f)
+    node = evidence.nodes["node-1"]
+    forged = Heard(sender=Leg("evil", IfName("x")), receiver=ONE, vid=100, arrived=101, sent=9, count=9)
+    nodes = {**evidence.nodes, "node-1": replace(node, heard=(*node.heard, forged))}
+    assert not diagnose(cluster_of(f), Evidence(nodes=nodes))
+
+
+def test_the_fix_says_how_the_ports_have_to_be() -> None:
+    f = faults.no_channel("node-1")(fabric(3, BondMode.LACP))
+    found = only(diagnose(cluster_of(f), evidence_of(f)), Reason.LACP_MISSING)
+    first = found.fix.ports[0]
+    assert (first.switch, first.port, first.channel, str(first.tagged)) == ("tor-1", "Ethernet2", "lacp", "100-103")
+    assert [p.leg.nic for p in found.fix.ports] == ["eth1", "eth2"]
+
+
+def test_a_switch_without_a_link_and_without_a_name() -> None:
+    """No LLDP: which switches they are cannot be told, and that they are apart can."""
+    f = faults.vlan_missing_on_link(102)(fabric(3))
+    quiet = {name: replace(s, habit=type(s.habit).NONE) for name, s in f.switches.items()}
+    found = only(diagnose(cluster_of(f), evidence_of(replace(f, switches=quiet))), Reason.SWITCH_LINK_VLAN_MISSING)
+    assert found.lacks and found.certainty is Certainty.LIKELY and found.vids == VidSet.of([102])
