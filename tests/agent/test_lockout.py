@@ -234,7 +234,7 @@ def test_deleting_the_management_network(managed: Site) -> None:
 def test_nobody_confirms(managed: Site) -> None:
     before = managed.state()
     again = managed.run("apply", "-f", edited(managed, "mgmt", "mgmt"), "--confirm", "30s")
-    assert again.code == 0, "nothing changes, so nothing has to be confirmed"
+    assert again.code == 0, f"nothing changes, so nothing has to be confirmed: {again.said}"
     path = edited(managed, "10.0.0.10/24", "10.0.0.11/24")
     reached_again(managed, managed.begin("apply", "-f", path, "--confirm", ALLOWED), "not confirmed", before)
 

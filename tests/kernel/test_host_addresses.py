@@ -209,7 +209,7 @@ def test_an_address_that_somebody_else_has_is_not_set(new_ns: Callable[[], Ns]) 
     began = time.monotonic()
     report = host.tries(*wanted)
     assert time.monotonic() - began < 5
-    said = [failure.reason for failure in report.outcome.failures.values()]
+    said = [failure.reason for failure in report.outcome.failed]
     assert said == [f"somebody else has 10.8.0.1 (MAC {mac})"] and not report.ok
     assert host.ns.link("oob-br.300").addrs == {"2001:db8:8::1/64"}
     assert host.routes() == {("default", "2001:db8:8::fe", 1024)}
@@ -225,7 +225,7 @@ def test_an_ipv6_address_that_somebody_else_has_is_not_set(new_ns: Callable[[], 
     mac = host.neighbour("2001:db8:8::1/64", vid=300)
     wanted = "vlanID: 300, ips: {node-0: '10.8.0.1/24,2001:db8:8::1/64'}"
     report = host.tries(wanted)
-    assert [f.reason for f in report.outcome.failures.values()] == [f"somebody else has 2001:db8:8::1 (MAC {mac})"]
+    assert [f.reason for f in report.outcome.failed] == [f"somebody else has 2001:db8:8::1 (MAC {mac})"]
     assert host.ns.link("oob-br.300").addrs == {"10.8.0.1/24"}
     host.gone("2001:db8:8::1/64", vid=300)
     host.brought_to(wanted)
@@ -245,7 +245,7 @@ def test_a_duplicate_that_the_kernel_found_is_tried_again(new_ns: Callable[[], N
         assert time.monotonic() < end, "the kernel finds no duplicate"
         time.sleep(0.1)
     report = host.tries(six)
-    assert [f.reason for f in report.outcome.failures.values()] == [f"somebody else has 2001:db8:8::1 (MAC {mac})"]
+    assert [f.reason for f in report.outcome.failed] == [f"somebody else has 2001:db8:8::1 (MAC {mac})"]
     host.gone("2001:db8:8::1/64", vid=300)
     host.brought_to(six)
     assert not host.ns.link("oob-br.300").details["2001:db8:8::1/64"].duplicate

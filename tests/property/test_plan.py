@@ -18,7 +18,7 @@ from windrow.apps.engine import Converged, converge, execute, look, plan_node
 from windrow.model.bonding import BondMode
 from windrow.model.cluster import Cluster
 from windrow.model.facts import Known
-from windrow.model.host import Bond, HostState, Link, Observed
+from windrow.model.host import ACCEPT_RA, Bond, Bridge, HostState, Link, Observed, VlanIf
 from windrow.model.ports import PORT_GROUP, PortRecord
 from windrow.model.steps import CreateLink, DeleteLink, Impact, Plan, RenameLink, SetBond, SetLink, SetPort
 from windrow.model.values import IfName, VidSet
@@ -226,12 +226,19 @@ def test_undo_returns(seed: int) -> None:
         assert execute(back, case.kernel).failures == {}
     assert make_plan(normalise(before, names), case.kernel.observe()).empty
     assert ours(case.kernel.observe()).keys() == ours(before).keys()
+    assert routers_taken(case.kernel.observe()) == routers_taken(before)
 
 
 def ours(observed: Observed) -> dict[IfName, Link]:
     """What is ours and the NICs in it, without what chance decides: MACs of slaves, and of empty bonds."""
     links = normalise(observed).links
     return {name: replace(link, mac=None) if isinstance(link.spec, Bond) else link for name, link in links.items()}
+
+
+def routers_taken(observed: Observed) -> dict[IfName, str | None]:
+    """`accept_ra` of our bridges and VLAN interfaces."""
+    links = (link for name, link in observed.state.links.items() if observed.owned(name))
+    return {k.name: k.settings.get(ACCEPT_RA) for k in links if isinstance(k.spec, Bridge | VlanIf)}
 
 
 # -- it leaves others alone --------------------------------------------------------------------------

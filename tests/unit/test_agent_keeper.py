@@ -901,6 +901,21 @@ def test_an_address_that_somebody_else_has_is_told_and_tried_again_ever_more_sel
     assert addresses(host, link) == both and of_host_network(host, vid).status is True and host.keeper.well
 
 
+def test_everybody_who_has_an_address_of_ours_is_told(host: Host) -> None:
+    """Two host networks of one cluster network: each has its own trouble, and the cluster network none."""
+    host.kernel.taken.update({"10.8.0.1": MAC, "2001:db8::1": MAC, "10.9.0.1": MAC})
+    both = HOST_NETWORK.format(vid=300, ips="10.8.0.1/24,2001:db8::1/64")
+    host.write(OOB + both + HOST_NETWORK.format(vid=301, ips="10.9.0.1/24"))
+    host.round()
+    for vid, message in (
+        (300, f"somebody else has 10.8.0.1 (MAC {MAC}); somebody else has 2001:db8::1 (MAC {MAC})"),
+        (301, f"somebody else has 10.9.0.1 (MAC {MAC})"),
+    ):
+        said = of_host_network(host, vid)
+        assert (said.status, said.reason, said.message) == (False, "AddressInUse", f"oob-br.{vid}: {message}")
+    assert ready(host, CONFIG) is True
+
+
 def test_somebody_who_claims_an_address_later_is_told_and_not_fought(host: Host) -> None:
     host.start(OOB + HOST_NETWORK.format(vid=300, ips="10.8.0.1/24"))
     claim = Claim(link=IfName("oob-br.300"), address="10.8.0.1", mac=MAC, since=host.now)

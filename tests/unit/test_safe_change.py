@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from windrow.apps.site import Site
 from windrow.model.bonding import BondMode
 from windrow.model.checkpoint import Checkpoint, Probe, ProbeKind, Stage
 from windrow.model.cluster import Cluster
+from windrow.model.connections import NO_SOCKETS, Connection, Sockets
 from windrow.model.host import Bridge, Details, Route
 from windrow.model.neighbours import NOBODY, Neighbour, Peer, Router, Surroundings
 from windrow.model.objects import AddressMode, AnyObject
@@ -58,6 +59,9 @@ class Host:
     """Who never answers."""
     watched: list[str] = field(default_factory=list)
     around: Surroundings = NOBODY
+    sockets: Callable[[], Sockets] = lambda: NO_SOCKETS
+    way: str = "mgmt-br"
+    """By which link every peer is answered."""
 
     def __post_init__(self) -> None:
         self.kernel = FakeKernel().add_nic("eth0", up=True).add_nic("eth1", up=True)
@@ -75,6 +79,8 @@ class Host:
             ask=self.ask,
             watch=self.watch,
             surroundings=lambda _: self.around,
+            sockets=lambda _: self.sockets(),
+            ways=lambda _, peers: frozenset({IfName(self.way)}) if peers else frozenset(),
         )
 
     def ask(self, targets: Sequence[Target], timeout_s: float, enough: Answers | None) -> Answers:
@@ -274,6 +280,75 @@ def test_what_the_user_names_must_answer(host: Host) -> None:
     assert other.state() == other.before
 
 
+OLD, NEW = Connection("10.0.0.10", 22, "10.0.0.7", 50001), Connection("10.0.0.10", 22, "10.0.0.7", 50002)
+INCOMING = Probe(kind=ProbeKind.INCOMING)
+
+
+def arriving(*after: Connection, begun: Sequence[Connection] = (), port: int = 22) -> Callable[[], Sockets]:
+    """`OLD` is open; once somebody has looked, `after` are, too."""
+    looks: list[int] = []
+
+    def sockets() -> Sockets:
+        looks.append(1)
+        opened = {OLD, *(after if len(looks) > 1 else ())}
+        return Sockets(listening=frozenset({port}), opened=frozenset(opened), begun=frozenset(begun))
+
+    return sockets
+
+
+def test_a_new_connection_over_the_changed_links_proves_it(host: Host) -> None:
+    host.sockets, asked = arriving(NEW), []
+    result = host.change(probes=(INCOMING,), hooks=Hooks(waits_for=asked.append))
+    assert (result.stage, result.said) == (
+        Stage.CONFIRMED,
+        "10.0.0.7 opened a new connection to port 22 after the change",
+    )
+    assert asked == [
+        "open a new connection to this host now, for example a second SSH session: without one the change is undone "
+        "after 0 s"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("sockets", "way", "wanted"),
+    [
+        (arriving(), "mgmt-br", INCOMING),
+        (arriving(begun=[NEW]), "mgmt-br", INCOMING),
+        (arriving(NEW, begun=[NEW]), "mgmt-br", INCOMING),
+        (arriving(NEW), "oob-br", INCOMING),
+        (arriving(NEW), "mgmt-br", replace(INCOMING, port=2022)),
+    ],
+    ids=["was open", "handshake not over", "began before", "by another link", "to another port"],
+)
+def test_a_connection_that_proves_nothing(host: Host, sockets: Callable[[], Sockets], way: str, wanted: Probe) -> None:
+    host.sockets, host.way = sockets, way
+    result = host.change(probes=(wanted,))
+    assert (result.stage, host.state()) == (Stage.UNDONE, host.before)
+    assert "nobody opened a new connection" in result.said
+
+
+def test_what_came_in_is_told_beside_the_gateway_and_does_not_outvote_it(host: Host) -> None:
+    host.silent, host.sockets = {"10.0.0.1"}, arriving(NEW)
+    assert "the gateway 10.0.0.1 does not answer" in host.change().said
+    assert host.state() == host.before
+    host.silent, host.sockets = set(), arriving(NEW)
+    assert host.change().said == (
+        "the gateway 10.0.0.1 answers (ARP, ping), as before; "
+        "10.0.0.7 opened a new connection to port 22 after the change"
+    )
+
+
+def test_what_came_in_decides_where_nobody_else_can(host: Host) -> None:
+    """The neighbour who answered is in a network that the host left on purpose: nobody is left to be asked."""
+    host.kernel.machine.routes.clear()
+    host.around = Surroundings(neighbours=(Neighbour(IfName("eth0"), "10.0.0.7"),))
+    objects = host.seed(addresses=("10.5.0.10/24",))
+    host.sockets = arriving(NEW)
+    result = host.change(objects)
+    assert result.stage is Stage.CONFIRMED
+    assert result.said.endswith("can be asked now; 10.0.0.7 opened a new connection to port 22 after the change")
+
+
 def test_it_waits_for_somebody_to_confirm_it(host: Host) -> None:
     result = host.change(confirm=True, allowed_s=60.0)
     assert result.stage is Stage.WAITING
@@ -291,6 +366,25 @@ def test_a_step_that_fails_undoes_it(host: Host) -> None:
     assert result.stage is Stage.UNDONE
     assert result.said.startswith("a step failed: ")
     assert host.state() == host.before
+
+
+def test_addresses_that_others_have_elsewhere_are_left_out_and_told_and_take_nothing_back(host: Host) -> None:
+    """On a host with a gateway every change of addresses is guarded."""
+    taken = {"10.8.0.1": "52:54:00:00:00:99", "2001:db8:9::1": "52:54:00:00:00:98", "10.9.0.1": "52:54:00:00:00:97"}
+    host.kernel.taken.update(taken)
+    storage = builders.host_network("oob", 300, {NODE: "10.8.0.1/24,2001:db8:8::1/64"})
+    backup = builders.host_network("oob", 301, {NODE: "10.9.0.1/24,2001:db8:9::1/64"})
+    uplink = builders.cluster_network("oob"), builders.vlan_config("oob", ["eth1"])
+    result = host.change((*uplink, storage, backup), consent=False)
+    assert host.watched, "it is guarded"
+    assert (result.stage, result.ok) == (Stage.CONFIRMED, False)
+    assert result.converged is not None
+    said = {failure.reason for failure in result.converged.outcome.failed}
+    assert said == {f"somebody else has {address} (MAC {mac})" for address, mac in taken.items()}
+    assert host.addresses("oob-br.300") == {"2001:db8:8::1/64"} and host.addresses("oob-br.301") == set()
+    host.kernel.taken.clear()
+    assert host.change((), consent=False).ok
+    assert host.addresses("oob-br.301") == {"10.9.0.1/24", "2001:db8:9::1/64"}
 
 
 def test_ctrl_c_undoes_it(host: Host) -> None:
@@ -466,6 +560,19 @@ def test_a_container_on_the_new_bridge_does_not_hold_the_host_up(host: Host) -> 
     assert "mgmt-br" not in host.kernel.machine.devices
 
 
+def test_what_comes_back_takes_nobody_for_a_router_either(host: Host) -> None:
+    made = host.seed()
+    host.change(made)
+    before = host.kernel.machine.get("mgmt-br")
+    assert before.settings["ipv6/accept_ra"] == "0"
+    policy = Policy(made_by="test", consent=True, confirm=True, allowed_s=0.0)
+    carry_out(host.site, Stored(Paths(host.root)), Wish(remove=made), policy, Hooks())
+    assert host.last().stage is Stage.UNDONE
+    after = host.kernel.machine.get("mgmt-br")
+    assert after.index != before.index, "it was deleted, and made anew"
+    assert after.settings["ipv6/accept_ra"] == "0"
+
+
 # -- probes ----------------------------------------------------------------------------------------
 
 
@@ -478,13 +585,17 @@ def test_a_container_on_the_new_bridge_does_not_hold_the_host_up(host: Host) -> 
         ("FD00::1", "fd00::1"),
         ("tcp:10.0.0.1:22", "tcp:10.0.0.1:22"),
         ("tcp:[fd00::1]:443", "tcp:[fd00::1]:443"),
+        ("incoming", "incoming"),
+        ("incoming:22", "incoming:22"),
     ],
 )
 def test_probes_as_people_write_them(text: str, again: str) -> None:
     assert str(probe.parse_probe(text)) == again
 
 
-@pytest.mark.parametrize("text", ["", "host.example", "tcp:10.0.0.1", "tcp:10.0.0.1:0", "tcp:x:22", "10.0.0.0/24"])
+@pytest.mark.parametrize(
+    "text", ["", "host.example", "tcp:10.0.0.1", "tcp:10.0.0.1:0", "tcp:x:22", "10.0.0.0/24", "incoming:", "incoming:0"]
+)
 def test_what_is_no_probe(text: str) -> None:
     with pytest.raises(ValueError):
         probe.parse_probe(text)

@@ -137,7 +137,7 @@ def execute(
     one's second half: the caller keeps it out throughout.
     """
     done: dict[int, int] = dict.fromkeys(range(len(plan.units)), 0)
-    failures: dict[int, Failure] = {}
+    failures: dict[int, tuple[Failure, ...]] = {}
     todo = {number: list(bursts(unit.steps)) for number, unit in enumerate(plan.units)}
     for waits in (False, True):
         for number, rest in todo.items():
@@ -155,7 +155,7 @@ def execute(
                         break
                     done[number] += 1
                 if failure is not None:
-                    failures.setdefault(number, failure)
+                    failures[number] = (*failures.get(number, ()), failure)
                     if not go_on:
                         rest[:] = _in_spite_of(failure.step, rest)
     return Outcome(done=done, failures=failures)
@@ -216,4 +216,4 @@ def converge(
 
 def _gone(outcome: Outcome) -> bool:
     """Links come and go with their containers, locked or not: a plan that met one which is no more is made anew."""
-    return all(failure.errno == errno.ENODEV for failure in outcome.failures.values())
+    return all(failure.errno == errno.ENODEV for failure in outcome.failed)

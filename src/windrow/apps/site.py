@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from windrow.apps.engine import Kernel
 from windrow.model.checkpoint import Checkpoint
+from windrow.model.connections import NO_SOCKETS, Sockets
 from windrow.model.lazy import dataclass
 from windrow.model.neighbours import NOBODY, Peer, Surroundings
 from windrow.model.problems import WindrowError
@@ -73,6 +74,13 @@ def real_surroundings(kernel: Kernel) -> Surroundings:
     return surroundings(kernel.rtnl) if isinstance(kernel, Rtnetlink) else NOBODY
 
 
+def real_sockets(kernel: Kernel) -> Sockets:
+    from windrow.netlink.kernel import Kernel as Rtnetlink
+    from windrow.netlink.sockdiag import sockets
+
+    return sockets(kernel.netns) if isinstance(kernel, Rtnetlink) else NO_SOCKETS
+
+
 def real_filters(nics: Collection[str]) -> Reading:
     from windrow.services.filterrules import firewall_rules_naming
 
@@ -120,6 +128,8 @@ class Site:
     """The links by which the kernel would send to these peers."""
     surroundings: Callable[[Kernel], Surroundings] = field(default=real_surroundings)
     """Who can be asked whether this host is still reached."""
+    sockets: Callable[[Kernel], Sockets] = field(default=real_sockets)
+    """Who listens here, and who is connected. Raises KernelError."""
     announcing: Announcing = field(default=real_announcing)
     pause: Callable[[float], None] = field(default=time.sleep)
     """What is done between two questions, for so many seconds or less."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any
 
+from windrow.model.connections import Connection
 from windrow.model.host import HostState
 from windrow.model.lazy import dataclass
 from windrow.model.processes import Process
@@ -34,6 +35,8 @@ class ProbeKind(StrEnum):
     """The default gateway; where that proves nothing, other nodes, and at last the carrier."""
     PING = "ping"
     TCP = "tcp"
+    INCOMING = "incoming"
+    """Somebody opens a new connection to this host, to `port` where there is one."""
     NONE = "none"
     """Carrier is all that is asked for."""
 
@@ -51,6 +54,8 @@ class Probe:
             case ProbeKind.TCP:
                 host = f"[{self.host}]" if ":" in self.host else self.host
                 return f"tcp:{host}:{self.port}"
+            case ProbeKind.INCOMING:
+                return f"incoming:{self.port}" if self.port else "incoming"
             case ProbeKind.PING:
                 return self.host
             case _:
@@ -88,6 +93,8 @@ class Checkpoint:
     """Whether a watchdog is there to undo it: always so for the management network, and with --confirm."""
     changer: Process | None = None
     watchdog: Process | None = None
+    connections: tuple[Connection, ...] = ()
+    """Those that were open when the change was made: a session over another one began after it."""
     said: str = ""
     """What it was decided on, in words."""
     left: str = ""

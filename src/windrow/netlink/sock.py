@@ -34,6 +34,7 @@ RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
 RTM_GETNEIGH = 30
 RTM_NEWRULE, RTM_DELRULE, RTM_GETRULE = 32, 33, 34
 RTM_NEWVLAN, RTM_GETVLAN = 112, 114
+NETLINK_SOCK_DIAG = 4
 RTEXT_FILTER_BRVLAN_COMPRESSED, RTEXT_FILTER_SKIP_STATS = 0x4, 0x8
 
 DUMP_TRIES, DUMP_TRIES_AT_ONCE, DUMP_PAUSE_S = 25, 5, 0.003
@@ -67,14 +68,15 @@ class Message:
 
 
 class Rtnl:
-    """A socket of the network namespace that the calling thread is in; it stays there.
+    """A socket of the network namespace that the calling thread is in; it stays there. `protocol`: rtnetlink, or one
+    that speaks like it.
 
     Not for use by two threads at a time.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, protocol: int = socket.NETLINK_ROUTE) -> None:
         self._sequence = 0
-        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
+        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
         self._socket.bind((0, 0))
         for forced, plain in ((_SO_RCVBUFFORCE, socket.SO_RCVBUF), (_SO_SNDBUFFORCE, socket.SO_SNDBUF)):
             try:

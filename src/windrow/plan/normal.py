@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from windrow.model.bonding import BondMode
 from windrow.model.host import (
+    ACCEPT_RA,
     COMES_BY_ITSELF,
     OWNER_PROTOCOL,
     Bond,
@@ -49,14 +50,15 @@ def normalise(observed: Observed, names: frozenset[IfName] | None = None) -> Hos
 
 def given_back(want: HostState, before: HostState, elsewhere: frozenset[Cidr]) -> tuple[HostState, tuple[Route, ...]]:
     """`want`, and what it is silent on as it was `before`: a NIC that is let go, its addresses and its routes;
-    the kernel's settings, where nothing asks for others. `elsewhere`: addresses of links that stay.
+    the kernel's settings, where nothing asks for others. `elsewhere`: addresses of others' links that stay.
 
     Then the routes that cannot come back: their source is no address of this host any more. The kernel keeps one in
     another table when its source goes (fib_sync_down_addr), and refuses to make it anew.
     """
     links = {name: link for name, link in before.links.items() if name not in want.links}
     had = frozenset(r for r in before.routes if r.dev in links)
-    here = elsewhere.union(*((link.addrs or frozenset()) | link.details.keys() for link in links.values()))
+    there = (*links.values(), *want.links.values())
+    here = elsewhere.union(*((link.addrs or frozenset()) | link.details.keys() for link in there))
     lost = tuple(sorted((r for r in had if missing_source(r, here)), key=lambda r: (r.table, r.dst, r.order)))
     routes = had - set(lost)
     rules = frozenset(r for r in before.rules if r.link in links)
@@ -105,7 +107,10 @@ def _aged(link: Link, now: float) -> Link:
 
 
 def _owned(link: Link) -> Link:
-    link = replace(link, settings={})  # whoever wants some says so: a value that is refused must not stop the way back
+    # Whoever wants other settings says so: a value that is refused must not stop the way back. This one Windrow itself
+    # wants of its links, and a bridge that is made anew would begin with taking any guest for a router.
+    settings = {key: value for key, value in link.settings.items() if key == ACCEPT_RA}
+    link = replace(link, settings=settings if isinstance(link.spec, Bridge | VlanIf) else {})
     master = link.master or ""
     vlans = link.vlans if master else None
     # A blocked port is nothing to go back to: forwarding is what the kernel does by itself.

@@ -152,6 +152,26 @@ def last_words(log: Path, program: str = "") -> str:
 # Finding and ending -------------------------------------------------------------------------------
 
 
+def inherited(variable: str) -> str:
+    """An environment variable of this process, or else of the nearest ancestor that has it: sudo keeps few of them
+    (`env_reset`). Empty: none has it, or its environment may not be read."""
+    if value := os.environ.get(variable):
+        return value
+    pid = os.getppid()
+    while pid > 1:
+        try:
+            environment = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+            stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            break
+        for entry in environment:
+            name, _, value_bytes = entry.partition(b"=")
+            if name == os.fsencode(variable) and value_bytes:
+                return os.fsdecode(value_bytes)
+        pid = int(stat[stat.rindex(")") + 2 :].split()[1])
+    return ""
+
+
 def start_time(pid: int) -> int | None:
     """None where there is no such process, or only its exit code is left (a zombie)."""
     try:

@@ -19,7 +19,7 @@ class _Trial:
     links: frozenset[IfName]
     steps: tuple[Step, ...]
     """What was left to do after it failed: as long as it is the same, there is no news."""
-    failure: Failure
+    failures: tuple[Failure, ...]
     attempts: int
     since: float
     retry: float
@@ -32,8 +32,8 @@ class Patience:
     def __init__(self) -> None:
         self._trials: list[_Trial] = []
 
-    def failed(self, unit: Unit, failure: Failure, left: Plan, *, mono: float, now: float) -> None:
-        """`left`: the plan as it is now, after the failure."""
+    def failed(self, unit: Unit, failures: tuple[Failure, ...], left: Plan, *, mono: float, now: float) -> None:
+        """`left`: the plan as it is now, after the failures."""
         links = frozenset(unit.links)
         old = next((t for t in self._trials if t.links & links), None)
         attempts = old.attempts + 1 if old else 1
@@ -41,7 +41,7 @@ class Patience:
         trial = _Trial(
             links=links,
             steps=_steps(left, links),
-            failure=failure,
+            failures=failures,
             attempts=attempts,
             since=old.since if old else now,
             retry=mono + pause,
@@ -63,21 +63,22 @@ class Patience:
         self._trials = [replace(trial, retry=0.0, attempts=0) for trial in self._trials]
 
     def failures(self) -> tuple[Failure, ...]:
-        return tuple(trial.failure for trial in self._trials)
+        return tuple(failure for trial in self._trials for failure in trial.failures)
 
     def told(self) -> tuple[StepFailure, ...]:
         return tuple(
             StepFailure(
-                about=trial.failure.step.why,
-                link=trial.failure.step.link,
-                message=failure_words(trial.failure),
-                hint=advice(trial.failure),
-                errno=trial.failure.errno,
+                about=failure.step.why,
+                link=failure.step.link,
+                message=failure_words(failure),
+                hint=advice(failure),
+                errno=failure.errno,
                 attempts=trial.attempts,
                 since=trial.since,
                 retry=trial.wall,
             )
             for trial in self._trials
+            for failure in trial.failures
         )
 
     def deadline(self) -> float | None:

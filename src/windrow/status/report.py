@@ -47,11 +47,13 @@ class NodeReport:
         failed = [f for f in self.failures if f.step.link in wanted or f.step.why == about]
         failed = [f for f in failed if concerns or f.errno != errno.EADDRINUSE]
         if failed:
-            return Verdict(ready=False, reason=_reason(failed[0].errno), message=failure_words(failed[0]))
+            words = _together((f.step.link, f.errno, failure_words(f)) for f in failed)
+            return Verdict(ready=False, reason=_reason(failed[0].errno), message=words)
         tried = [f for f in self.agent.failures if f.link in wanted or f.about == about] if self.agent else []
         tried = [f for f in tried if concerns or f.errno != errno.EADDRINUSE]
         if tried:
-            return Verdict(ready=False, reason=_reason(tried[0].errno), message=tried[0].message, hint=tried[0].hint)
+            words = _together((f.link, f.errno, f.message) for f in tried)
+            return Verdict(ready=False, reason=_reason(tried[0].errno), message=words, hint=tried[0].hint)
         units = [unit for unit in self.plan.units if wanted & set(unit.links)]
         refusals = [p for unit in units for p in unit.refusals]
         if refusals:
@@ -99,6 +101,13 @@ IN_USE = "AddressInUse"
 
 def _reason(number: int) -> str:
     return IN_USE if number == errno.EADDRINUSE else "Failed"
+
+
+def _together(failures: Iterable[tuple[IfName, int, str]]) -> str:
+    """The words of the first failure; and where somebody has its address, of those whose addresses are taken, too."""
+    (link, number, first), *others = failures
+    more = [words.removeprefix(f"{on}: ") for on, code, words in others if (on, code) == (link, errno.EADDRINUSE)]
+    return "; ".join([first, *more]) if number == errno.EADDRINUSE else first
 
 
 def failure_words(failure: Failure) -> str:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from windrow.model.checkpoint import Checkpoint, Probe, ProbeKind, Stage
+from windrow.model.connections import Connection
 from windrow.model.problems import Problem, Severity
 from windrow.model.processes import Process
 from windrow.model.values import IfName, Ref, parse_ifname
@@ -141,6 +142,7 @@ def write(checkpoint: Checkpoint) -> dict[str, Any]:
         "guarded": c.guarded,
         "changer": _write_process(c.changer),
         "watchdog": _write_process(c.watchdog),
+        "connections": [[one.source, one.port, one.peer, one.peer_port] for one in c.connections],
         "said": c.said,
         "left": c.left,
         "tried": c.tried,
@@ -172,6 +174,7 @@ def read(document: Any) -> Checkpoint:
         guarded=document.get("guarded") is True,
         changer=_read_process(document.get("changer")),
         watchdog=_read_process(document.get("watchdog")),
+        connections=tuple(_connection(one) for one in table.list("connections")) if "connections" in document else (),
         said=table.text("said"),
         left=table.text("left") if "left" in document else "",
         tried=table.number("tried") if "tried" in document else 0.0,
@@ -221,6 +224,12 @@ def _probe(one: Any) -> Probe:
         raise ValueError("a probe is no mapping")
     table = _Table(one)
     return Probe(kind=ProbeKind(table.text("kind")), host=table.text("host"), port=int(table.number("port")))
+
+
+def _connection(found: Any) -> Connection:
+    if not isinstance(found, list) or [type(part) for part in found] != [str, int, str, int]:
+        raise ValueError("a connection is two addresses with their ports")
+    return Connection(*found)
 
 
 def _read_process(found: Any) -> Process | None:

@@ -431,7 +431,7 @@ class Keeper:
         converged, left = report.converged, report.left.plan
         assert converged is not None
         site, mono, now = self._site, self._site.mono(), self._site.clock()
-        failed = {f.step.link for f in converged.outcome.failures.values()}
+        failed = {f.step.link for f in converged.outcome.failed}
         failing = [unit for unit in left.units if unit.steps and failed & set(unit.links)]
         in_vain = {name for unit in failing for name in unit.links} | failed
         done = _together(converged.plans)
@@ -445,9 +445,9 @@ class Keeper:
         if asked:
             told.append(_applied(asked, report, site.node, now))
         self._log_and_tell(told)
-        for failure in converged.outcome.failures.values():
-            for unit in (u for u in failing if failure.step.link in u.links):
-                self._patience.failed(unit, failure, left, mono=mono, now=now)
+        for unit in failing:
+            failures = tuple(f for f in converged.outcome.failed if f.step.link in unit.links)
+            self._patience.failed(unit, failures, left, mono=mono, now=now)
         if converged.left.steps and not failing:
             self._due_in(LEFT_PAUSE_S)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -17,8 +16,10 @@ from windrow.apps.cli.situation import means, said_of
 from windrow.apps.engine import OnStep
 from windrow.apps.known import unreadable
 from windrow.apps.round import Hooks, Policy, Report, Stored, carry_out
-from windrow.apps.safe.peers import login
-from windrow.model.checkpoint import GATEWAY, PROBE_S, Probe, Stage
+from windrow.apps.safe.incoming import unheard_of
+from windrow.apps.safe.peers import login, session_of
+from windrow.model.checkpoint import GATEWAY, PROBE_S, Probe, ProbeKind, Stage
+from windrow.model.connections import Connection
 from windrow.model.lazy import dataclass
 from windrow.model.located import located
 from windrow.model.objects import AnyObject
@@ -38,6 +39,7 @@ from windrow.render.plan import (
 from windrow.render.text import plural
 from windrow.render.values import document, failure_value, plan_value, problem_value
 from windrow.rules import Admitted, Fit, Planned, Sight, Wish, as_it_is
+from windrow.services import process
 from windrow.store.paths import Paths
 
 LOCK_S = 30.0
@@ -64,6 +66,7 @@ class Options:
     command: str = "windrow apply"
 
     def policy(self, *, permitted: bool) -> Policy:
+        connection = process.inherited("SSH_CONNECTION")
         return Policy(
             made_by=self.command,
             dry=self.dry_run,
@@ -71,15 +74,21 @@ class Options:
             consent=self.consent or self.confirm_s is not None,
             guard=self.confirm_s is not None or bool(self.probes),
             worst=self.max_impact,
-            probes=self.probes or (GATEWAY,),
+            probes=_where(self.probes, session_of(connection)) or (GATEWAY,),
             allowed_s=self.allowed_s if self.confirm_s is None else self.confirm_s,
             confirm=self.confirm_s is not None and not self.probes,
             can_confirm=not self.json and sys.stdin.isatty() and sys.stdout.isatty(),
-            login=login(os.environ.get("SSH_CONNECTION", "")),
+            login=login(connection),
             see=self.see,
             turn_s=LOCK_S,
             network_s=LOCK_S,
         )
+
+
+def _where(probes: Sequence[Probe], session: Connection | None) -> tuple[Probe, ...]:
+    """A new connection where nobody said to which port: to the one over which this session came."""
+    port = session.port if session is not None else 0
+    return tuple(replace(p, port=p.port or port) if p.kind is ProbeKind.INCOMING else p for p in probes)
 
 
 def change(session: Session, wish: Wish, options: Options) -> Report:
@@ -91,8 +100,10 @@ def change(session: Session, wish: Wish, options: Options) -> Report:
     with nothing_changed(session.error_style, lambda: teller.wrote), session.site() as site:
         if not permitted:
             gate(wish.problems)  # before the lock, which may not be theirs to take
+        policy = options.policy(permitted=permitted)
+        gate(tuple(unheard_of(site, policy.probes)), session.error_style)
         with standing():
-            report = carry_out(site, Stored(site.paths), wish, options.policy(permitted=permitted), teller.hooks)
+            report = carry_out(site, Stored(site.paths), wish, policy, teller.hooks)
     teller.tell_of(report, time.monotonic() - began)
     if options.dry_run:
         return report
@@ -122,6 +133,7 @@ class _Teller:
             tell=lambda problem: complain([problem], self.session.error_style),
             planned=self._planned,
             writing=self._writing,
+            waits_for=self._waits_for,
             on_step=self._step,
         )
 
@@ -141,6 +153,10 @@ class _Teller:
             _say_stored(admitted, self.wish)
             _announce(self.session, planned.plan)
         self.on_step = _progress(self.session, planned.plan)
+
+    def _waits_for(self, text: str) -> None:
+        with unheard():
+            click.echo(f"{text[0].upper()}{text[1:]}.", err=self.options.json)
 
     def _step(self, step: Step, failure: Failure | None) -> None:
         if self.on_step is not None:
@@ -253,7 +269,7 @@ def _lament(session: Session, report: Report, refusals: Sequence[Problem]) -> No
     failures = dict(converged.outcome.failures) if converged is not None else {}
     done = converged.outcome.done if converged is not None else {}
     lines: list[str] = []
-    for number, failure in sorted(failures.items()):
+    for number, failure in ((number, failure) for number, ones in sorted(failures.items()) for failure in ones):
         unit = plan.units[number] if number < len(plan.units) else None
         lines += failure_lines(failure, style)
         if unit is not None:
@@ -274,7 +290,7 @@ def _lament(session: Session, report: Report, refusals: Sequence[Problem]) -> No
 
 def _report_value(session: Session, report: Report, said: Sequence[Problem], took: float) -> Mapping[str, object]:
     safety = {"stage": str(report.stage), "decidedOn": report.said} if report.stage else None
-    failures = report.converged.outcome.failures.values() if report.converged is not None else ()
+    failures = report.converged.outcome.failed if report.converged is not None else ()
     return document(
         "Report",
         node=session.node,

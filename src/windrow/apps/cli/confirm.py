@@ -9,9 +9,12 @@ import click
 from windrow.apps.cli.output import say
 from windrow.apps.cli.session import Session
 from windrow.apps.round.remember import confirmed
+from windrow.apps.safe.incoming import Incoming
+from windrow.apps.safe.peers import session_of
 from windrow.apps.safe.telling import tell
-from windrow.model.checkpoint import Stage
+from windrow.model.checkpoint import Checkpoint, Stage
 from windrow.model.problems import Problem, ProblemsError
+from windrow.services import process
 from windrow.store.checkpoints import Checkpoints
 from windrow.store.paths import Paths
 
@@ -25,7 +28,8 @@ Examples:
 @click.pass_obj
 def confirm(session: Session) -> None:
     """Keep the change that waits to be confirmed, before its time is over. From any terminal of this host: that one
-    can be reached at all is the best proof of a change there is.
+    can be reached at all is the best proof of a change there is. Whether its session was opened after the change is
+    told with the event.
 
     Of a change that could not be undone entirely, the rest stays as it is."""
     file = Checkpoints(Paths(session.root))
@@ -34,6 +38,8 @@ def confirm(session: Session) -> None:
         raise ProblemsError([nothing_pending(file)])
     said = "it was confirmed with `windrow confirm`"
     since = (Stage.WAITING, Stage.UNDOING) if found.left else (Stage.WAITING,)
+    if found.stage is Stage.WAITING:
+        said += _session(session, found)
     if found.left:
         said = f"{said}, as far as it could not be undone"
     if file.move(found.id, Stage.CONFIRMED, since=since, said=said, left="") is None:
@@ -50,6 +56,18 @@ def confirm(session: Session) -> None:
     if not found.left:
         confirmed(file.paths, found, time.time())
     say(f"{session.style.green('Kept')}: the change by `{found.made_by}`.")
+
+
+def _session(session: Session, found: Checkpoint) -> str:
+    """What the session in which it was typed proves, as the end of a sentence."""
+    own = session_of(process.inherited("SSH_CONNECTION"))
+    if own is None:
+        return ""
+    if own in found.connections:
+        return f", in a session that {own.peer} had opened before the change"
+    with session.site() as site:
+        new = Incoming(site, found.links, found.connections).holds(own)
+    return f", in a session that {own.peer} opened after the change, over the links that it changed" if new else ""
 
 
 def nothing_pending(file: Checkpoints) -> Problem:

@@ -23,7 +23,7 @@ from windrow.compile import Compiled
 from windrow.compile.routers import NOT_TAKEN, TAKEN, takes_routers
 from windrow.model import names
 from windrow.model.bonding import BondMode
-from windrow.model.checkpoint import PROBE_S, Probe
+from windrow.model.checkpoint import PROBE_S, Probe, ProbeKind
 from windrow.model.cluster import Cluster
 from windrow.model.facts import Nic
 from windrow.model.host import ACCEPT_RA, MAIN_TABLE, HostState, Route
@@ -250,8 +250,10 @@ SHOWN = 5
 
 
 def _filtered(reading: Reading, options: Options) -> list[Problem]:
-    """The probe asks outwards, and sees nothing of who may come in: that a person tells, from a new session."""
-    settled = options.dry_run or options.confirm_s is not None
+    """The gateway is asked outwards, which tells nothing of who may come in: a new connection does, or a person."""
+    by_hand = options.confirm_s is not None and not options.probes
+    anew = any(probe.kind is ProbeKind.INCOMING for probe in options.probes)
+    settled = options.dry_run or by_hand or anew
     found = []
     if reading.rules:
         nics = ", ".join(sorted({rule.nic for rule in reading.rules}))
@@ -259,14 +261,14 @@ def _filtered(reading: Reading, options: Options) -> list[Problem]:
         more = f"\n        and {len(reading.rules) - SHOWN} more" if len(reading.rules) > SHOWN else ""
         message = f"rules of the packet filter name {nics}; what comes in then is no longer for them:{shown}{more}"
         hint = (
-            "make rules for mgmt-br beside them, then say --confirm 60s: it is undone unless you confirm it from a new "
-            "session"
+            "make rules for mgmt-br beside them, then say --probe incoming: it is undone unless somebody opens a new "
+            "connection to this host; or --confirm 60s, and confirm it from a new session"
         )
         found.append(Problem(code="filter-names-nic", message=message, hint=hint, severity=_unless(settled)))
     elif reading.unread and not reading.read:
         why = "; ".join(reason for _, reason in reading.unread)
         message = f"whether rules of a packet filter name these NICs cannot be told: {why}"
-        hint = "if there are any, say --confirm 60s, and confirm it from a new session"
+        hint = "if there are any, say --probe incoming, or --confirm 60s and confirm it from a new session"
         found.append(Problem(code="filter-unread", message=message, hint=hint, severity=Severity.WARNING))
     return found
 

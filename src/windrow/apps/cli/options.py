@@ -65,7 +65,7 @@ def _probes(ctx: click.Context, param: click.Parameter, values: tuple[str, ...])
     try:
         return tuple(map(parse_probe, values))
     except ValueError as error:
-        hint = "use an IP address, tcp:ADDRESS:PORT, gateway or none"
+        hint = "use an IP address, tcp:ADDRESS:PORT, incoming, incoming:PORT, gateway or none"
         raise click.BadParameter(f"{error}: {hint}", ctx, param) from error
 
 
@@ -77,8 +77,8 @@ def confirm(function: F) -> F:
         multiple=True,
         callback=_probes,
         metavar="WHAT",
-        help="What must answer after the change, or it is undone: an IP address, tcp:ADDRESS:PORT, gateway, or none. "
-        "May be given several times.",
+        help="What must answer after the change, or it is undone: an IP address, tcp:ADDRESS:PORT, gateway, or none; "
+        "incoming or incoming:PORT: somebody must open a new connection to this host. May be given several times.",
     )
     confirmed = click.option(
         "--confirm",

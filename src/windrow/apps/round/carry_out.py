@@ -112,7 +112,7 @@ def _without_steps(
 
 
 def _failing(report: Report, hooks: Hooks) -> frozenset[IfName]:
-    failures = report.converged.outcome.failures.values() if report.converged is not None else ()
+    failures = report.converged.outcome.failed if report.converged is not None else ()
     return hooks.failing() | {failure.step.link for failure in failures}
 
 

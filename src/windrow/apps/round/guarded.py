@@ -19,6 +19,7 @@ from windrow.apps.known import known
 from windrow.apps.lock import HostLock
 from windrow.apps.round.policy import Hooks, Policy
 from windrow.apps.safe import probe
+from windrow.apps.safe.incoming import Incoming, asked_for
 from windrow.apps.safe.peers import peers
 from windrow.apps.safe.telling import tell
 from windrow.apps.safe.undo import Undone, undo
@@ -84,12 +85,16 @@ def store_wish(site: Site, wish: Wish) -> None:
 def needs_guard(plan: Plan, protected: frozenset[IfName], *, consent: bool) -> bool:
     """Whether a unit that changes holds a link of the management network, or one that carries its traffic. A repair,
     which nobody consented to, is guarded where it may cost that traffic something."""
-    links = {name for unit in plan.units for name in unit.links}
-    carrying = protected | {name for name in links if _of_management(name)}
+    carrying = _carrying(plan, protected)
     touching = [unit for unit in plan.units if unit.steps and carrying.intersection(unit.links)]
     if consent:
         return bool(touching)
     return any(step.impact.rank >= Impact.FLAP.rank for unit in touching for step in unit.touching(carrying))
+
+
+def _carrying(plan: Plan, protected: frozenset[IfName]) -> frozenset[IfName]:
+    """The links that this host is reached by, and those of the management network that the plan is about."""
+    return protected | {name for unit in plan.units for name in unit.links if _of_management(name)}
 
 
 def _of_management(name: IfName) -> bool:
@@ -126,6 +131,8 @@ class _Making:
         checkpoint = self._checkpoint(guarded=guarded)
         if not guarded:
             return self._with_a_net(checkpoint)
+        if not self.policy.guard and not self.policy.aside and (lost := self._all_that_is_lost()):
+            raise ProblemsError([_no_address_left(lost)])
         before = self._baseline()
         try:
             confirm = self._who_decides(before)
@@ -213,6 +220,19 @@ class _Making:
 
     # -- who decides ---------------------------------------------------------------------------------
 
+    def _all_that_is_lost(self) -> tuple[str, ...]:
+        """The addresses of the management network, where it goes and no link of the change gets one for it: then nobody
+        who answered before can be asked afterwards, and all would be undone."""
+        state = self.change.planned.compiled.state
+        if any(_of_management(name) for name in state.links):
+            return ()
+        links = {name for unit in self.change.plan.units if unit.steps for name in unit.links}
+        if any(state.links[name].addrs for name in links if name in state.links):
+            return ()
+        seen = self.change.admitted.sight.observed.state.links
+        gone = [seen[name] for name in sorted(links) if name in seen and _of_management(name)]
+        return tuple(f"{address} from {link.name}" for link in gone for address in sorted(link.addrs or ()))
+
     def _baseline(self) -> probe.Baseline:
         site, admitted = self.site, self.change.admitted
         return probe.baseline(
@@ -252,8 +272,18 @@ def _is_anywhere(observed: Observed) -> bool:
 def _nothing_to_go_back_to(before: Observed, converged: Converged) -> bool:
     """A host that comes up, and somebody else has its address: all but the address is better than nothing, and it is
     asked for again and again."""
-    failures = converged.outcome.failures.values()
+    failures = converged.outcome.failed
     return not _is_anywhere(before) and all(isinstance(f.step.action, AskAddr) for f in failures) and bool(failures)
+
+
+def _no_address_left(lost: Sequence[str]) -> Problem:
+    return Problem(
+        code="no-address-left",
+        message=f"the change takes {', '.join(lost)}, and leaves this host no address in its place: nobody who answers "
+        "now could be asked afterwards",
+        hint="`windrow init --undo` gives it back to the NIC; where this host is reached by another link, too, say "
+        "which address there must answer (--probe ADDRESS), or --probe none",
+    )
 
 
 def _nobody_answers(before: probe.Baseline) -> Problem:
@@ -262,8 +292,8 @@ def _nobody_answers(before: probe.Baseline) -> Problem:
         code="nobody-answers",
         message="the change is about the way to this host, and nobody answers it now who could tell afterwards whether "
         f"it is still reached (asked: {asked})",
-        hint="say who must answer (--probe ADDRESS), or confirm it by hand: --confirm 60s; `--probe none` goes by the "
-        "uplink's carrier alone",
+        hint="say who must answer (--probe ADDRESS), have somebody connect to this host afterwards (--probe incoming), "
+        "or confirm it by hand: --confirm 60s; `--probe none` goes by the uplink's carrier alone",
     )
 
 
@@ -292,13 +322,14 @@ class _Guarded:
             raise
         try:
             converged = self.making._go()
-            if why := _why_not(converged, self.checkpoint.links, self.making.change.plan):
+            carrying = _carrying(self.making.change.plan, self.making.change.admitted.sight.facts.protected)
+            if why := _why_not(converged, self.checkpoint.links, self.making.change.plan, carrying):
                 if _nothing_to_go_back_to(self.making.change.admitted.sight.observed, converged):
                     return self._decided(converged, Stage.CONFIRMED, f"there was nothing before it; {why}")
                 return self._undo(converged, why)
+            incoming = Incoming(self.site, self.checkpoint.links)
             with self.lock.waiting():
-                going = partial(self._going, time.monotonic() + self.policy.allowed_s)
-                verdict = probe.prove(self.site, self.policy.probes, self.before, going=going, by_hand=self.confirm)
+                verdict = self._proved(incoming)
         except Ended:
             raise  # the watchdog sees that we are gone, and need not hurry to end
         except BaseException as error:
@@ -310,8 +341,16 @@ class _Guarded:
             return self._undo(converged, f"after {self.policy.allowed_s:.0f} s {verdict.said}")
         if self.confirm:
             deadline = boot.seconds() + self.policy.allowed_s
-            return self._decided(converged, Stage.WAITING, verdict.said, deadline=deadline)
+            known = tuple(sorted(incoming.before))
+            return self._decided(converged, Stage.WAITING, verdict.said, deadline=deadline, connections=known)
         return self._decided(converged, Stage.CONFIRMED, verdict.said)
+
+    def _proved(self, incoming: Incoming) -> probe.Verdict:
+        policy = self.policy
+        if text := asked_for(policy.probes, policy.allowed_s):
+            self.making.hooks.waits_for(text)
+        going = partial(self._going, time.monotonic() + policy.allowed_s)
+        return probe.prove(self.site, policy.probes, self.before, incoming, going=going, by_hand=self.confirm)
 
     def _going(self, until: float) -> bool:
         return time.monotonic() < until and self._ours()
@@ -343,14 +382,18 @@ class _Guarded:
         return self._outcome(converged, stage, said)
 
 
-def _why_not(converged: Converged, links: Sequence[IfName], planned: Plan) -> str:
+def _why_not(converged: Converged, links: Sequence[IfName], planned: Plan, carrying: frozenset[IfName]) -> str:
     """In one line: the first step that failed, or what was refused or left of what this change is about; empty: it was
-    done. What the plan itself had refused was never to be done."""
-    for failure in converged.outcome.failures.values():
+    done. What the plan itself had refused was never to be done; and an address that somebody else has is left out,
+    unless it is on a link that this host is reached by (`carrying`)."""
+    failed = converged.outcome.failed
+    for failure in failed:
+        if isinstance(failure.step.action, AskAddr) and failure.step.link not in carrying:
+            continue
         reason = " ".join(filter(None, (failure.reason, failure.extack)))
         return f"a step failed: {failure.step.link}: {reason}"
     ours = [unit for unit in converged.left.units if set(unit.links) & set(links)]
     for problem in (p for unit in ours for p in unit.refusals if p not in planned.refusals):
         return f"it was refused: {problem.message}"
-    left = sum(len(unit.steps) for unit in ours)
+    left = 0 if failed else sum(len(unit.steps) for unit in ours)
     return f"{left} steps were left, whatever was done" if left else ""

@@ -69,6 +69,8 @@ class Hooks:
     """Hears of all that is to be done before any of it is; what it returns leaves some of that out for now."""
     writing: Callable[[Admitted, Planned], None] = lambda _admitted, _planned: None
     """The way back is on disk, if there is to be one; now the wish is stored, and then carried out."""
+    waits_for: Callable[[str], None] = lambda _: None
+    """What somebody has to do now, in words, or the change is undone."""
     on_step: OnStep | None = None
     failing: Callable[[], frozenset[IfName]] = lambda: frozenset()
     """Links for which something failed earlier and is not tried now: their objects are not good yet."""

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from windrow.model import names
 from windrow.model.cluster import Cluster
+from windrow.model.connections import Connection
 from windrow.model.neighbours import Peer
 
 MOST = 8
@@ -20,12 +21,19 @@ def peers(cluster: Cluster, node: str) -> tuple[str, ...]:
 
 def login(ssh_connection: str) -> Peer | None:
     """The SSH client (`SSH_CONNECTION`: its address and port, then ours), where there is one that is not this host."""
+    session = session_of(ssh_connection)
+    return Peer(session.peer, session.source) if session is not None else None
+
+
+def session_of(ssh_connection: str) -> Connection | None:
+    """The connection of that client, as the kernel knows it."""
     words = ssh_connection.split()
     try:
         client, ours = (ipaddress.ip_address(words[n].partition("%")[0]) for n in (0, 2))
+        peer_port, port = int(words[1]), int(words[3])
     except (ValueError, IndexError):
         return None
-    return None if client.is_loopback or client == ours else Peer(str(client), str(ours))
+    return None if client.is_loopback or client == ours else Connection(str(ours), port, str(client), peer_port)
 
 
 def _nodes(cluster: Cluster, node: str) -> Iterator[str]:

@@ -4,15 +4,17 @@ Before the change it is noted who answers, and how (ARP, ping): the default gate
 in, the other nodes, and the neighbours on the links that change, whom the kernel has heard of late. After it the main
 table's gateway must answer in the same ways again; a new gateway, in any. Of everybody else, somebody of each kind that
 answered before must answer again, in the same ways, as far as this host still has an address in his network. Where
-nobody answers at all nothing is proved, and somebody has to confirm the change. It is always said what was decided on.
+nobody answers at all nothing is proved, and somebody has to confirm the change. Whoever opens a connection to this host
+after the change proves it, too, where nobody speaks against it. It is always said what was decided on.
 """
 
 from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import field
+from dataclasses import field, replace
 
+from windrow.apps.safe.incoming import Incoming, came
 from windrow.apps.site import Ask, Site
 from windrow.model.checkpoint import Probe, ProbeKind
 from windrow.model.host import MAIN_TABLE, Bond, HostState, Observed
@@ -63,10 +65,12 @@ class Baseline:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """`said`: what it was decided on, as the end of a sentence: "the gateway 10.0.0.1 answers (ARP, ping)"."""
+    """`said`: what it was decided on, as the end of a sentence: "the gateway 10.0.0.1 answers (ARP, ping)". `open`:
+    nobody spoke for it or against it."""
 
     ok: bool
     said: str
+    open: bool = False
 
 
 def baseline(observed: Observed, asked: Asked, ask: Ask) -> Baseline:
@@ -103,12 +107,18 @@ def new_gateways(wanted: HostState, before: Baseline) -> tuple[str, ...]:
 
 
 def prove(
-    site: Site, probes: Sequence[Probe], before: Baseline, *, going: Callable[[], bool], by_hand: bool
+    site: Site,
+    probes: Sequence[Probe],
+    before: Baseline,
+    incoming: Incoming,
+    *,
+    going: Callable[[], bool],
+    by_hand: bool,
 ) -> Verdict:
     """Ask until all is well, or it is no longer `going`; once at least. `by_hand`: somebody has to confirm it, too."""
     while True:
         try:
-            verdict = _once(site.kernel.observe(), probes, before, site.ask, by_hand=by_hand)
+            verdict = _once(site.kernel.observe(), probes, before, site.ask, incoming, by_hand=by_hand)
         except KernelError as error:
             verdict = Verdict(ok=False, said=f"the kernel cannot be asked: {error}")
         if verdict.ok or not going():
@@ -116,15 +126,19 @@ def prove(
         site.pause(0.1)
 
 
-def _once(observed: Observed, probes: Sequence[Probe], before: Baseline, ask: Ask, *, by_hand: bool) -> Verdict:
+def _once(
+    observed: Observed, probes: Sequence[Probe], before: Baseline, ask: Ask, incoming: Incoming, *, by_hand: bool
+) -> Verdict:
     """All probes; the first that fails, or all that was decided on."""
     said: list[str] = []
     for probe in probes:
         match probe.kind:
             case ProbeKind.GATEWAY:
-                verdict = _gateway(observed, before, ask, by_hand=by_hand)
+                verdict = _or_incoming(_gateway(observed, before, ask, by_hand=by_hand), incoming)
             case ProbeKind.NONE:
                 verdict = carrier(observed, "nothing else was asked for")
+            case ProbeKind.INCOMING:
+                verdict = _incoming(probe, incoming)
             case ProbeKind.PING | ProbeKind.TCP:
                 verdict = _ask_named(probe, observed, ask)
         if not verdict.ok:
@@ -137,6 +151,19 @@ def _ask_named(probe: Probe, observed: Observed, ask: Ask) -> Verdict:
     wanted = _named(probe, observed)
     ways = ask([wanted], ROUND_S, None).get(wanted, frozenset())
     return Verdict(ok=bool(ways), said=f"{probe} {_how(ways)}" if ways else f"{probe} does not answer")
+
+
+def _incoming(probe: Probe, incoming: Incoming) -> Verdict:
+    found = incoming.found(probe.port)
+    to = f" to port {probe.port}" if probe.port else ""
+    nobody = f"nobody opened a new connection{to} over the links that changed"
+    return Verdict(ok=found is not None, said=came(found) if found is not None else nobody)
+
+
+def _or_incoming(verdict: Verdict, incoming: Incoming) -> Verdict:
+    """Whoever got in anew proves it where nobody said no, and is told where it was proved already."""
+    found = incoming.found() if verdict.ok or verdict.open else None
+    return verdict if found is None else Verdict(ok=True, said=f"{verdict.said}; {came(found)}")
 
 
 def _gateway(observed: Observed, before: Baseline, ask: Ask, *, by_hand: bool) -> Verdict:
@@ -164,9 +191,9 @@ def _gateway(observed: Observed, before: Baseline, ask: Ask, *, by_hand: bool) -
         return others if others is not None and not others.ok else Verdict(ok=True, said=said)
     why = "the gateway did not answer before either" if before.gateways else "there is no gateway"
     if others is None and (by_hand or not before.answered):
-        return carrier(observed, f"{why}, nor did anybody else" if not before.answered else why)
+        return replace(carrier(observed, f"{why}, nor did anybody else" if not before.answered else why), open=True)
     if others is None:
-        return Verdict(ok=False, said=f"{why}, and nobody else who answered before can be asked now")
+        return Verdict(ok=False, said=f"{why}, and nobody else who answered before can be asked now", open=True)
     return Verdict(ok=others.ok, said=f"{why}; {others.said}" if others.ok else f"{why}, and {others.said}")
 
 
@@ -271,12 +298,22 @@ def _words(ways: Iterable[Way]) -> str:
 
 
 def parse_probe(text: str) -> Probe:
-    """`gateway`, `none`, `10.0.0.1`, `tcp:10.0.0.1:22`, `tcp:[2001:db8::1]:22`. Raises ValueError."""
+    """`gateway`, `none`, `10.0.0.1`, `tcp:10.0.0.1:22`, `tcp:[2001:db8::1]:22`, `incoming`, `incoming:22`. Raises
+    ValueError."""
     if text in (ProbeKind.GATEWAY, ProbeKind.NONE):
         return Probe(kind=ProbeKind(text))
+    if text == ProbeKind.INCOMING:
+        return Probe(kind=ProbeKind.INCOMING)
+    if text.startswith("incoming:"):
+        return Probe(kind=ProbeKind.INCOMING, port=_port(text, text.removeprefix("incoming:")))
     if not text.startswith("tcp:"):
         return Probe(kind=ProbeKind.PING, host=str(ipaddress.ip_address(text)))
     host, _, port = text.removeprefix("tcp:").rpartition(":")
+    number = _port(text, port)
+    return Probe(kind=ProbeKind.TCP, host=str(ipaddress.ip_address(host.strip("[]"))), port=number)
+
+
+def _port(text: str, port: str) -> int:
     if not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
         raise ValueError(f"{text!r} has no port from 1 to 65535")
-    return Probe(kind=ProbeKind.TCP, host=str(ipaddress.ip_address(host.strip("[]"))), port=int(port))
+    return int(port)

@@ -6,10 +6,11 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from windrow.model.selectors import LABEL_OPERATORS, LabelSelector, NodeTerm, Operator, Requirement
-from windrow.model.wire.reader import Field, Table
-from windrow.model.wire.text import quoted
+from windrow.model.wire.reader import Field, Table, suggestion
+from windrow.model.wire.text import join, quoted, shown
 
 _WITH_VALUES = (Operator.IN, Operator.NOT_IN, Operator.GREATER, Operator.LESS)
+_LABEL_SELECTOR = ("matchLabels", "matchExpressions")
 _REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
 _NAME = "metadata.name"
 """The one field that `matchFields` knows."""
@@ -17,13 +18,24 @@ _NAME = "metadata.name"
 
 def read_label_selector(field: Field) -> LabelSelector | None:
     """As apimachinery's `LabelSelectorAsSelector`."""
-    table = field.table(("matchLabels", "matchExpressions"))
+    table = field.table(_LABEL_SELECTOR)
     if table is None:
         return None
+    for key in table.value:
+        _told_if_unknown(key, table)
     labels = [
         Requirement(key=key, operator=Operator.IN, values=(value,)) for key, value in table.texts("matchLabels").items()
     ]
     return LabelSelector(requirements=(*labels, *_requirements(table, "matchExpressions", LABEL_OPERATORS)))
+
+
+def _told_if_unknown(key: str, table: Table) -> None:
+    """Kubernetes drops what a LabelSelector does not have, and one without requirements selects every node: so do
+    labels alone, as a VlanConfig takes them."""
+    if key not in _LABEL_SELECTOR and not suggestion(key, _LABEL_SELECTOR, 0.8):
+        what = f"there is no field {shown(key)} in a label selector; it is kept, and narrows nothing"
+        hint = f"labels go into matchLabels: {{matchLabels: {{{shown(key)}: …}}}}"
+        table.report.warn("unknown-field", join(table.path, key), what, hint)
 
 
 def read_node_terms(spec: Table) -> tuple[NodeTerm, ...] | None:
