@@ -17,6 +17,8 @@ from windrow.render.text import plural
 
 NO_VIDS = VidSet()
 UNTAGGED_ONLY = VidSet.of([UNTAGGED])
+CHANCE = 0.001
+"""What has to be expected more often than this once in a sweep is no sign of anything."""
 NODES_FOR_A_VERDICT = 3
 """Where nobody hears anybody: two nodes may have the same fault, three hardly."""
 
@@ -40,6 +42,8 @@ def vlan_causes(situation: Situation, matrix: Matrix, convicted: frozenset[tuple
     isolated = _isolated(situation, matrix)
     for alike in matrix.alike(isolated):
         if not alike.passed and alike.vids.bits & isolated.bits:
+            continue
+        if _by_chance(situation, matrix, alike):
             continue
         ground = _ground(situation, matrix, alike.vids)
         found = blame(alike.failed, alike.arrived, replace(ground, convicted=convicted))
@@ -84,6 +88,18 @@ def _without_strays(situation: Situation, found: Blamed) -> frozenset[Way]:
     return frozenset(
         (sender, end) for sender, end in found.left if all(situation.switch(leg) for leg in (sender, *end))
     )
+
+
+def _by_chance(situation: Situation, matrix: Matrix, alike: Alike) -> bool:
+    """Whether these ways lose so many frames in other VLANs that all of one VLAN may be lost somewhere, by chance."""
+    odds = float(len(matrix.asked) * max(map(len, map(VidSet, matrix.asked.values()))))
+    for sender, end in alike.failed:
+        tallies = [t for leg in end if (t := situation.probes.tallies.get((sender, leg))) is not None and t.bits]
+        sent, lost = sum(t.sent for t in tallies), sum(t.lost for t in tallies)
+        if not lost or sent <= 0:
+            return False
+        odds *= (lost / sent) ** (sent / sum(t.bits.bit_count() for t in tallies))
+    return odds > CHANCE
 
 
 def _not_by_chance(situation: Situation, left: frozenset[Way]) -> frozenset[Way]:
