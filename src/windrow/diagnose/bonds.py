@@ -97,6 +97,10 @@ def _one_missing(situation: Situation, wanted: Wanted, leg: Leg, members: list[L
         f"put {place} into the channel of {situation.place(*members)}",
         f"LACP: no LACPDU came in on {leg}",
     )
+    if leg not in situation.passing:
+        return replace(
+            found, lacks=f"whether one direction of the cable of {leg} is broken: nothing else comes in either"
+        )
     return replace(found, certainty=Certainty.SURE)
 
 

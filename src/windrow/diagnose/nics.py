@@ -35,7 +35,7 @@ def waiting_findings(situation: Situation) -> Iterator[Finding]:
     """Ports that have just come up, and pass nothing yet."""
     for _, leg, nic in situation.every_leg():
         age = _age(situation, leg, nic)
-        if nic.carrier and age < SETTLED_S and situation.probed(leg) and leg not in situation.passing:
+        if nic.carrier and age < SETTLED_S and situation.probes.tallies and leg not in situation.passing:
             place = situation.place(leg)
             found = situation.found(
                 Reason.PORT_WAITS,
