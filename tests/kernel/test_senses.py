@@ -362,10 +362,16 @@ def test_nothing_is_sent_into_other_vlans_and_never_a_request(ns: Ns, there: Ns,
                 if address[0].startswith("eth") and address[2] != 4 and data[12:14] in (b"\x08\0", b"\x08\6"):
                     tci = int.from_bytes(ancillary[0][2][16:18], "little") & 0xFFF if ancillary else 0
                     heard.append((tci, data))
-    assert {tag for tag, _ in heard} == {100}
+    heard = [(tag, data) for tag, data in heard if not is_igmp(data)]
+    assert {tag for tag, _ in heard} == {100}, [(tag, data.hex()) for tag, data in heard if tag != 100]
     kinds = [data[14 + 28 + 240 + 2] for _, data in heard if data[12:14] == b"\x08\0"]
     assert kinds == [dhcp.DISCOVER]
     assert {data[6:12].hex(":") for _, data in heard} == {str(ns.link("oob-bo").mac)}
+
+
+def is_igmp(data: bytes) -> bool:
+    """The kernel's own: a bridge that comes up has groups to tell of."""
+    return data[12:14] == b"\x08\0" and data[23] == 2
 
 
 def test_routers_and_owners_of_ipv6_addresses(ns: Ns, there: Ns, tmp_path: Path) -> None:
