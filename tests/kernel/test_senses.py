@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 from tests.kernel.conftest import Ns
+from tests.unit.test_frames_neighbours import SG250
 
-from windrow.frames import dhcp, lldp
+from windrow.frames import cdp, dhcp, lldp
 from windrow.model.bonding import BondMode
 from windrow.model.evidence import Aggregation, Identity, Kind, NodeEvidence, SwitchPort
 from windrow.model.host import Bond, Bridge, Link, PortVlans
@@ -129,6 +130,26 @@ def test_lldp_on_a_nic_that_is_a_port_of_a_bridge_and_with_a_priority_tag(ns: Ns
     with Senses("n", ns.fd) as senses:
         send(there, "eth0", frame[:12] + bytes.fromhex("8100e000") + frame[12:])
         assert ports(until(senses, lambda e: ports(e, "eth0")), "eth0") == ["p0"]
+
+
+def test_cdp_which_a_bridge_would_take_is_heard_on_its_port_and_below_its_bond(ns: Ns, there: Ns) -> None:
+    """Its group address is no link-local one: the bridge's handler has it before any socket for one EtherType."""
+    for name in ("eth0", "eth1", "eth2"):
+        nic(ns, there, name)
+    bond(ns, "oob-bo", BondMode.ACTIVE_BACKUP, "eth0", "eth1")
+    ns.do(
+        ("oob-br", CreateLink(Link(name=IfName("oob-br"), spec=Bridge(vlan_filtering=True)))),
+        ("oob-bo", SetMaster(IfName("oob-br"))),
+        ("oob-br", SetLink(up=True)),
+        ("br1", CreateLink(Link(name=IfName("br1"), spec=Bridge()))),
+        ("eth2", SetMaster(IfName("br1"))),
+        ("br1", SetLink(up=True)),
+    )
+    with Senses("n", ns.fd) as senses:
+        for name in ("eth0", "eth1", "eth2"):
+            send(there, name, cdp.GROUP + bytes.fromhex("4c710c19e312") + SG250)
+        found = until(senses, lambda e: all(ports(e, name) for name in ("eth0", "eth1", "eth2")))
+        assert [ports(found, name) for name in ("eth0", "eth1", "eth2")] == [["gi5"], ["gi5"], ["gi5"]]
 
 
 def test_a_neighbour_goes_when_it_says_so_when_its_time_is_over_and_when_its_cable_is_out(ns: Ns, there: Ns) -> None:
