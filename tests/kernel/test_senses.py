@@ -339,7 +339,7 @@ def test_servers_and_gateways_of_vlans(ns: Ns, there: Ns, tmp_path: Path) -> Non
     there.run(links.add_addr(there.index("br0.100"), Cidr("10.9.100.50/24")))
     with dnsmasq(there, "br0.100", tmp_path, *options):
         time.sleep(0.5)
-        found = gather("n", 8, questions, ns.fd, Manners(file))
+        found = gather("n", 20, questions, ns.fd, Manners(file))
         again = gather("n", 3.5, questions[:1], ns.fd, Manners(file))
     first, second = found.vlans
     router = there.link("br0.100").mac
@@ -374,7 +374,7 @@ def test_nothing_is_sent_into_other_vlans_and_never_a_request(ns: Ns, there: Ns,
         )
         with one:
             one.setsockopt(263, 8, 1)
-            gather("n", 6, [question(100, routers=False)], ns.fd)
+            gather("n", 12, [question(100, routers=False)], ns.fd)
             while True:
                 try:
                     data, ancillary, _, address = one.recvmsg(2048, 128)
@@ -402,7 +402,7 @@ def test_routers_and_owners_of_ipv6_addresses(ns: Ns, there: Ns, tmp_path: Path)
     asked = question(100, gateways=("fd00:9:0::1",), dhcp=False)
     with dnsmasq(there, "br0.100", tmp_path, *options):
         time.sleep(3.0)  # duplicate address detection of the router's own
-        (found,) = gather("n", 12, [asked], ns.fd).vlans
+        (found,) = gather("n", 20, [asked], ns.fd).vlans
     router = there.link("br0.100").mac
     (advert,) = found.routers
     assert (advert.mac, advert.lifetime_s, advert.preference, advert.mtu) == (router, 1200, "high", 1450)
