@@ -21,7 +21,9 @@ from windrow.model.values import Mac, Vid
 FRAMES = int(os.environ.get("WINDROW_FRAMES", "8000"))
 RAW = bytes.fromhex("02000000000a")
 
-words = st.text(st.characters(min_codepoint=33, max_codepoint=0x24F), min_size=1, max_size=30)
+words = st.text(st.characters(min_codepoint=33, max_codepoint=0x24F), min_size=1, max_size=30).filter(
+    lambda words: words == words.strip()  # what is around a text is not said
+)
 macs = st.binary(min_size=6, max_size=6).map(lambda raw: Mac(raw.hex(":")))
 v4 = st.ip_addresses(v=4).map(str)
 addresses = v4 | st.ip_addresses(v=6).map(str)
@@ -47,7 +49,9 @@ ports = st.builds(
     port_description=st.just("") | words,
     is_bridge=st.none() | st.booleans(),
     pvid=st.none() | st.integers(0, 4094),
-    vlans=st.dictionaries(st.integers(1, 4094).map(Vid), st.just("") | words.map(lambda w: w[:16]), max_size=12),
+    vlans=st.dictionaries(
+        st.integers(1, 4094).map(Vid), st.just("") | words.map(lambda w: w[:16].strip()), max_size=12
+    ),
     aggregation=st.none() | st.builds(Aggregation, capable=st.booleans(), active=st.booleans(), port_id=u32),
     max_frame=st.none() | st.integers(1, 0xFFFF),
     management=st.lists(addresses, max_size=3).map(tuple),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from pathlib import Path
 
 import pytest
@@ -27,7 +28,8 @@ from windrow.model.evidence import (
 from windrow.model.host import Bond, HostState, Link, Observed, PortVlans, VlanIf
 from windrow.model.values import Cidr, IfName, Mac, VidSet
 from windrow.model.wire import load_documents
-from windrow.sense import gather
+from windrow.netlink.errors import NoPermission
+from windrow.sense import gather, packets
 from windrow.sense.asking import Question
 
 ETH0, ETH1 = IfName("eth0"), IfName("eth1")
@@ -75,6 +77,7 @@ def heard(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, float]]:
         return FOUND
 
     monkeypatch.setattr(gather, "gather", listen)
+    monkeypatch.setattr(packets, "opened", lambda doing: socket.socket())
     return calls
 
 
@@ -112,6 +115,18 @@ def test_wide_and_json(tmp_path: Path, heard: list[tuple[str, float]]) -> None:
     assert first["lacp"]["sent"]["system"] == "02:00:00:00:00:0b" and first["lacp"]["partner"] is None
     assert (second["neighbors"], second["lacp"]) == ([], None)
     assert document["notKnown"] == [{"kind": "LLDP", "nic": "eth1", "reason": "eth1 has no carrier"}]
+
+
+def test_who_may_not_listen_is_told_what_it_takes(
+    tmp_path: Path, heard: list[tuple[str, float]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(doing: str) -> socket.socket:
+        raise NoPermission(1, doing, hint="this needs the capability CAP_NET_RAW: run it as root")
+
+    monkeypatch.setattr(packets, "opened", refuse)
+    result = run(tmp_path)
+    assert result.exit_code == 1 and heard == []
+    assert "this needs the capability CAP_NET_RAW" in result.output
 
 
 def test_how_to_announce_and_listens_to_nothing(tmp_path: Path, heard: list[tuple[str, float]]) -> None:

@@ -8,7 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.unit.test_frames_neighbours import SUMMIT
+from tests.unit.test_frames_oracle import TRUNK
 
+from windrow.frames import lldp
 from windrow.frames.lldp import Gone
 from windrow.model.evidence import (
     Absent,
@@ -251,6 +254,20 @@ def test_a_neighbour_of_lldpd() -> None:
             ),
         )
     }
+
+
+def test_what_lldpd_says_of_frames_of_ours() -> None:
+    """As lldpd 1.0.16 printed it: on eth0 the frame that scapy reads in `test_frames_oracle`; on eth1 the same with the
+    aggregate in its new home, and the Summit's as captured. It has no id of an aggregate that is none, and no
+    management address that is a MAC."""
+    data = (Path(__file__).parent / "lldpd-1.0.16.json").read_bytes()
+    found = lldpd.parse(data, 0.0)
+    assert isinstance(found, dict)
+    summit = lldp.decode(SUMMIT)
+    assert isinstance(summit, SwitchPort)
+    summit = replace(summit, aggregation=None, management=())
+    assert [replace(port, heard=0.0) for port in found[ETH0]] == [TRUNK]
+    assert [replace(port, heard=0.0) for port in found[ETH1]] == [TRUNK, summit]
 
 
 def test_two_neighbours_on_one_nic_and_one_by_cdp() -> None:

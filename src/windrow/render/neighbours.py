@@ -23,7 +23,8 @@ def neighbours_text(found: NodeEvidence, *, wide: bool = False, style: Style = P
     keep = len(HEADINGS) + (len(WIDE) if wide else 0)
     text = table((*HEADINGS, *WIDE)[:keep], [line[:keep] for line in lines], style) if lines else "no NIC\n"
     if found.absent:
-        text += "\n" + "".join(f"{style.dim('not known:')} {shown(one.reason)}\n" for one in found.absent)
+        reasons = dict.fromkeys(shown(one.reason) for one in found.absent)
+        text += "\n" + "".join(f"{style.dim('not known:')} {reason}\n" for reason in reasons)
     return text
 
 

@@ -25,10 +25,12 @@ from windrow.sense.packets import LONGEST, Packet, PacketSocket, Rule, byte, eth
 
 PAUSE_S = 0.01
 """From one frame to the next."""
-TIMES, AGAIN_S = 3, 1.0
-"""How often an address is asked for that nobody has answered for yet, and after how long again."""
-ROUTERS_AGAIN_S = 4.0
+TIMES, ANSWER_S = 3, 1.0
+"""How often an address is asked for that nobody has answered for yet, and how long an answer may take."""
+ROUTERS_TIMES, ROUTERS_S = 2, 4.0
 """RFC 4861 §10, RTR_SOLICITATION_INTERVAL."""
+OFFER_S = 4.0
+"""A server may look first whether somebody has the address: dnsmasq for 3 s, others for one."""
 ANSWERS_MAX = 16
 """Offers, routers, and MACs of one address that are kept in one VLAN."""
 _UDP, _ICMPV6 = 17, 58
@@ -62,12 +64,30 @@ class _Inquiry:
     """What goes on about one question."""
 
     question: Question
-    asked: set[Kind] = field(default_factory=set)
     macs: dict[str, dict[Mac, None]] = field(default_factory=dict)
-    times: dict[str, int] = field(default_factory=dict)
+    tries: dict[str, int] = field(default_factory=dict)
+    sent: dict[str, int] = field(default_factory=dict)
+    done: set[str] = field(default_factory=set)
+    """What was sent and is answered, or had its time: before that, silence says nothing."""
     offers: dict[tuple[str, Mac], DhcpOffer] = field(default_factory=dict)
     routers: dict[str, RouterAdvert] = field(default_factory=dict)
     transaction: int = 0
+
+    def whats(self) -> list[str]:
+        """What there is to ask: an address, or the name of a Kind."""
+        question = self.question
+        addresses = dict.fromkeys((*question.gateways, *question.own))
+        kinds = {Kind.DHCP: question.dhcp, Kind.RA: question.routers}
+        return [*addresses, *(kind for kind, wanted in kinds.items() if wanted)]
+
+    def answered(self, what: str) -> bool:
+        """Of DHCP servers there may be more: they all have their time."""
+        return bool(self.routers if what == Kind.RA else what != Kind.DHCP and self.macs.get(_plain(what)))
+
+    def asked(self) -> frozenset[Kind]:
+        """The kinds of which all is done."""
+        kinds = {what: _kind(what) for what in self.whats()}
+        return frozenset(kinds.values()) - {kind for what, kind in kinds.items() if what not in self.done}
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -113,13 +133,9 @@ class Asking:
 
     def _first_turns(self, now: float) -> Iterator[_Turn]:
         for number, inquiry in enumerate(self._inquiries):
-            question = inquiry.question
-            if question.link in self._failed:
+            if inquiry.question.link in self._failed:
                 continue
-            whats = list(dict.fromkeys((*question.gateways, *question.own)))
-            whats += [Kind.DHCP] if question.dhcp else []
-            whats += [Kind.RA] if question.routers else []
-            yield from (_Turn(now, order, what, number) for order, what in enumerate(whats))
+            yield from (_Turn(now, order, what, number) for order, what in enumerate(inquiry.whats()))
 
     def sockets(self) -> Sequence[PacketSocket]:
         return tuple(self._sockets.values())
@@ -144,49 +160,53 @@ class Asking:
             heapq.heappush(self._turns, replace(turn, at=now + again))
 
     def _send(self, inquiry: _Inquiry, what: str, clock: float) -> float | None:
-        """After how long it is to be asked again; None: not."""
+        """After how long it is looked at again; None: it is done."""
         question = inquiry.question
-        one = self._sockets[question.link]
+        times, answer_s = _patience(what)
+        tries = inquiry.tries.get(what, 0)
+        if tries >= times or (tries and inquiry.answered(what)):
+            if inquiry.sent.get(what) or inquiry.answered(what):
+                inquiry.done.add(what)
+            if what == Kind.DHCP and what in inquiry.done:
+                self._manners.heard((question.cluster_network, question.vid), tuple(inquiry.offers.values()))
+            return None
+        inquiry.tries[what] = tries + 1
         if what == Kind.DHCP:
-            self._discover(inquiry, one, clock)
-            return None
-        times = inquiry.times.get(what, 0)
-        if what != Kind.RA and inquiry.macs.get(_plain(what)):
-            return None
-        if what == Kind.RA:
-            frame, kind, again = neighbour.routers_wanted(one.mac, question.tag), Kind.RA, ROUTERS_AGAIN_S
-            if times and inquiry.routers:
-                return None
-        elif ":" in what:
-            packed = socket.inet_pton(socket.AF_INET6, what)
-            frame, kind, again = neighbour.whose(one.mac, packed, question.tag), Kind.ND, AGAIN_S
-        else:
-            frame, kind, again = arp.whose(one.mac, socket.inet_aton(what), question.tag), Kind.ARP, AGAIN_S
-        if one.send(frame):
-            inquiry.asked.add(kind)
-            inquiry.times[what] = times + 1
-        return again if times + 1 < TIMES else None
+            return answer_s if self._discover(inquiry, clock) else None
+        if self._sockets[question.link].send(self._frame(question, what)):
+            inquiry.sent[what] = inquiry.sent.get(what, 0) + 1
+        return answer_s
 
-    def _discover(self, inquiry: _Inquiry, one: PacketSocket, clock: float) -> None:
-        question = inquiry.question
-        place = (question.cluster_network, question.vid)
+    def _frame(self, question: Question, what: str) -> bytes:
+        mac = self._sockets[question.link].mac
+        if what == Kind.RA:
+            return neighbour.routers_wanted(mac, question.tag)
+        if ":" in what:
+            return neighbour.whose(mac, socket.inet_pton(socket.AF_INET6, what), question.tag)
+        return arp.whose(mac, socket.inet_aton(what), question.tag)
+
+    def _discover(self, inquiry: _Inquiry, clock: float) -> bool:
+        """Whether it was sent."""
+        question, one = inquiry.question, self._sockets[inquiry.question.link]
+        place, words = (question.cluster_network, question.vid), f"VLAN {question.vid} of {question.cluster_network}"
         wait = self._manners.wait_s(place, clock)
         if wait > 0:
-            if (known := self._manners.known(place)) is not None:
-                inquiry.asked.add(Kind.DHCP)
+            known = self._manners.known(place)
+            if known is None:
+                reason = f"{words} was asked less than five minutes ago: again in {wait:.0f} s"
+                self._lacks(Kind.DHCP, question.link, reason)
+            else:
+                inquiry.done.add(Kind.DHCP)
                 inquiry.offers = {(offer.server, offer.server_mac): offer for offer in known}
-                return
-            reason = f"VLAN {question.vid} of {question.cluster_network} was asked less than five minutes ago"
-            self._lacks(Kind.DHCP, question.link, f"{reason}: again in {wait:.0f} s")
-            return
+            return False
         inquiry.transaction = self._manners.transaction()
         client = ethernet.mac_bytes(question.client) if question.client else b""
-        if one.send(dhcp.discover(one.mac, inquiry.transaction, question.tag, client)):
-            inquiry.asked.add(Kind.DHCP)
-            self._manners.asked(place, clock)
-        else:
-            reason = f"VLAN {question.vid} of {question.cluster_network} was not asked"
-            self._lacks(Kind.DHCP, question.link, f"{reason}: {question.link} takes no frame, is it down?")
+        if not one.send(dhcp.discover(one.mac, inquiry.transaction, question.tag, client)):
+            self._lacks(Kind.DHCP, question.link, f"{words} was not asked: {question.link} takes no frame, is it down?")
+            return False
+        inquiry.sent[Kind.DHCP] = 1
+        self._manners.asked(place, clock)
+        return True
 
     def hear(self, one: PacketSocket) -> None:
         """All that has come in on a socket."""
@@ -230,12 +250,10 @@ class Asking:
         offer = dhcp.offer(reply, frame[_SOURCE])
         if isinstance(offer, DhcpOffer) and len(inquiry.offers) < ANSWERS_MAX:
             inquiry.offers[offer.server, offer.server_mac] = offer
-            question = inquiry.question
-            self._manners.heard((question.cluster_network, question.vid), tuple(inquiry.offers.values()))
 
     def settled(self, now: float) -> bool:
-        """Nothing more is to be sent, and what was sent last had its time for an answer."""
-        return not self._turns and now - self._free_at >= AGAIN_S
+        """All is answered, or had its time."""
+        return not self._turns and now >= self._free_at
 
     def evidence(self) -> tuple[tuple[VlanEvidence, ...], tuple[Absent, ...]]:
         return tuple(map(_evidence, self._inquiries)), tuple(self._absent)
@@ -245,19 +263,36 @@ def _evidence(inquiry: _Inquiry) -> VlanEvidence:
     question = inquiry.question
     answers: Mapping[str, Answer] = {
         address: Answer(
-            address=address, macs=tuple(inquiry.macs.get(_plain(address), ())), asked=inquiry.times.get(address, 0)
+            address=address, macs=tuple(inquiry.macs.get(_plain(address), ())), asked=inquiry.sent.get(address, 0)
         )
         for address in (*question.gateways, *question.own)
     }
     return VlanEvidence(
         cluster_network=question.cluster_network,
         vid=question.vid,
-        asked=frozenset(inquiry.asked),
+        asked=inquiry.asked(),
         offers=tuple(inquiry.offers.values()),
-        gateways=tuple(answers[a] for a in question.gateways if answers[a].asked or answers[a].macs),
+        gateways=tuple(answers[a] for a in question.gateways if a in inquiry.done or answers[a].macs),
         duplicates=tuple(answers[a] for a in question.own if answers[a].macs),
         routers=tuple(inquiry.routers.values()),
     )
+
+
+def _kind(what: str) -> Kind:
+    if what in (Kind.DHCP, Kind.RA):
+        return Kind(what)
+    return Kind.ND if ":" in what else Kind.ARP
+
+
+def _patience(what: str) -> tuple[int, float]:
+    """How often it is asked, and for how long it is waited for an answer each time."""
+    match what:
+        case Kind.DHCP:
+            return 1, OFFER_S
+        case Kind.RA:
+            return ROUTERS_TIMES, ROUTERS_S
+        case _:
+            return TIMES, ANSWER_S
 
 
 def _plain(address: str) -> str:

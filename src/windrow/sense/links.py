@@ -17,6 +17,7 @@ _ONE_ACTIVE, _HEARS_BY_ONE = frozenset({1, 5, 6}), frozenset({1, 5})
 _LEG_ACTIVE = 0
 _RUNNING = 0x40
 """IFF_RUNNING."""
+_OWN_KINDS = frozenset({"bond", "bridge", "vlan"})
 _NO_MAC = "00:00:00:00:00:00"
 
 
@@ -26,16 +27,28 @@ class Links:
     def __init__(self, raws: Sequence[Raw]) -> None:
         self._raws = raws
         self._by_index = {raw.ifindex: raw for raw in raws}
+        self._with_bond = {raw.attrs.get("master") for raw in raws if raw.kind == "bond"}
 
     def nics(self) -> list[Raw]:
-        """Hardware first, then legs of bonds, then the rest of what has a cable; ports of pods and machines are none.
-        All of them: `NICS_MAX` is whoever listens to mind."""
-        found = [raw for raw in self._raws if is_nic(raw) and raw.kind != "dummy" and not _is_port(raw)]
+        """Hardware first, then legs of bonds, then others. All of them: `NICS_MAX` is whoever listens to mind.
+
+        A veth counts as a NIC in labs and containers, which have no hardware; elsewhere it leads to a pod. Ports of
+        pods and machines are none: they bear our mark, or are on a bridge whose uplink is a bond.
+        """
+        found = [raw for raw in self._raws if is_nic(raw) and raw.kind != "dummy" and not self._is_port(raw)]
+        if any(raw.kind == DEVICE for raw in found):
+            found = [raw for raw in found if raw.kind == DEVICE or raw.slave_kind == "bond"]
         return sorted(found, key=lambda raw: (raw.kind != DEVICE, raw.slave_kind != "bond", raw.ifindex))
 
+    def _is_port(self, raw: Raw) -> bool:
+        return raw.attrs.get("group") == PORT_GROUP or (
+            raw.kind != DEVICE and raw.slave_kind == "bridge" and raw.attrs.get("master") in self._with_bond
+        )
+
     def macs(self) -> tuple[Mac, ...]:
-        """Of this host itself: NICs, bonds, bridges, VLAN links."""
-        macs = (Mac(raw.attrs["mac"]) for raw in self._raws if "mac" in raw.attrs and not _is_port(raw))
+        """Of this host itself. Those of macvlans are not: the address of VRRP is on other hosts, too."""
+        own = [*self.nics(), *(raw for raw in self._raws if raw.kind in _OWN_KINDS)]
+        macs = (Mac(raw.attrs.get("mac", "")) for raw in own)
         return tuple(dict.fromkeys(mac for mac in macs if len(mac) == len(_NO_MAC) and mac != _NO_MAC))
 
     def bond(self, raw: Raw) -> Raw | None:
@@ -61,7 +74,3 @@ class Links:
 
 def has_carrier(raw: Raw) -> bool:
     return bool(raw.flags & _RUNNING)
-
-
-def _is_port(raw: Raw) -> bool:
-    return bool(raw.attrs.get("group") == PORT_GROUP)

@@ -33,9 +33,9 @@ def runs() -> bool:
     return SOCKET.is_socket() and shutil.which("lldpcli") is not None
 
 
-def ask() -> Mapping[IfName, tuple[SwitchPort, ...]] | str:
+def ask(socket: Path = SOCKET) -> Mapping[IfName, tuple[SwitchPort, ...]] | str:
     """Its neighbours by NIC; else why not. Takes a few milliseconds, and no more than five seconds."""
-    command = ["lldpcli", "-f", "json0", "show", "neighbors", "details"]
+    command = ["lldpcli", "-u", str(socket), "-f", "json0", "show", "neighbors", "details"]
     try:
         done = subprocess.run(command, capture_output=True, timeout=_S, check=False, stdin=subprocess.DEVNULL)
     except (OSError, subprocess.TimeoutExpired) as error:

@@ -44,7 +44,7 @@ class Manners:
 
     def asked(self, place: Place, clock: float) -> None:
         self._asked[place] = clock
-        self._offers[place] = ()
+        self._offers.pop(place, None)
         self._asked = {p: at for p, at in self._asked.items() if clock - at < DHCP_PAUSE_S}
         if self._file is not None and len(self._asked) <= _MOST:
             with suppress(OSError):  # a disk that is full or read-only: this process still knows
@@ -56,7 +56,7 @@ class Manners:
         self._offers[place] = tuple(offers)
 
     def known(self, place: Place) -> tuple[DhcpOffer, ...] | None:
-        """What came of the last question; None: another process asked it."""
+        """What came of the last question; None: another process asked it, or its time is not over."""
         return self._offers.get(place)
 
     def transaction(self) -> int:

@@ -90,6 +90,17 @@ class Packet:
     frame: bytes
 
 
+def opened(doing: str) -> socket.socket:
+    """One that hears nothing before it has a link: its protocol is 0. Raises KernelError."""
+    try:
+        return socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK, 0)
+    except PermissionError as error:
+        hint = "this needs the capability CAP_NET_RAW: run it as root"
+        raise errors.NoPermission(error.errno or errno.EPERM, doing, hint=hint) from error
+    except OSError as error:
+        raise errors.of(error.errno or errno.EIO, doing) from error
+
+
 class PacketSocket:
     """On one link, in the namespace of the thread that opens it. `groups`: multicast MACs that are wanted, too."""
 
@@ -97,12 +108,7 @@ class PacketSocket:
         """Raises KernelError (EPERM without CAP_NET_RAW, ENODEV)."""
         self.link = link
         doing = f"listen on {link}"
-        try:
-            # Protocol 0: it hears nothing before it has its filter and its link.
-            kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
-            self._socket = socket.socket(socket.AF_PACKET, kind, 0)
-        except OSError as error:
-            raise errors.of(error.errno or errno.EIO, doing) from error
+        self._socket = opened(doing)
         try:
             self.want(rules)
             self._socket.setsockopt(_SOL_PACKET, _AUXDATA, 1)

@@ -38,10 +38,12 @@ def neighbors(session: Session, output: str | None, seconds: float, announce: bo
     from windrow.render.neighbours import neighbours_text, neighbours_value
     from windrow.sense import lldpd
     from windrow.sense.gather import gather
+    from windrow.sense.packets import opened
 
     if announce:
         say(lldpd.how_to_announce())
         return
+    opened("listen to the neighbors").close()  # where one may not listen, that is all there is to say
     if sys.stderr.isatty():
         click.echo(f"listening for up to {seconds:g} s …", err=True)
     found = gather(session.node, seconds)
