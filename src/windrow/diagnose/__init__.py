@@ -12,6 +12,5 @@ services    DHCP, gateways, routers, duplicate addresses
 """
 
 from windrow.diagnose.diagnosis import diagnose, diagnosis_of
-from windrow.diagnose.services import services_of
 
-__all__ = ["diagnose", "diagnosis_of", "services_of"]
+__all__ = ["diagnose", "diagnosis_of"]

@@ -3,11 +3,10 @@ else: a VLAN of another cluster network's is never sent into."""
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterator, Mapping
 
+from windrow.apps.questions import questions
 from windrow.compile import Compiled
-from windrow.diagnose import services_of
 from windrow.model import names
 from windrow.model.cluster import Cluster, selects_node
 from windrow.model.evidence import Absent, Kind, NicEvidence
@@ -60,7 +59,7 @@ class Intent:
     """The ports behind which machines and containers are."""
     nics: Mapping[IfName, NicEvidence]
     questions: tuple[Question, ...] = ()
-    """What the VLANs are asked: only those of which a network says that somebody is to answer there."""
+    """What is asked, in the VLANs that are probed and in no other."""
     absent: tuple[Absent, ...] = ()
 
 
@@ -87,6 +86,7 @@ def intent_of(
             Absent(kind=Kind.PROBE, nic=leg.nic, reason=NOT_AGREED) for leg in legs if leg.carrier and not leg.sends
         ]
     there = frozenset(network.name for network in networks)
+    probed = {network.name: network.vids for network in networks}
     return Intent(
         node=facts.node,
         networks=tuple(networks),
@@ -94,7 +94,7 @@ def intent_of(
         nodes=frozenset({facts.node, *expected_nodes(cluster, there)}),
         guests=_guests(there, observed, facts),
         nics=_nics(networks, observed, facts),
-        questions=tuple(_questions(cluster, networks, observed)),
+        questions=tuple(q for q in questions(cluster, observed) if q.vid in probed.get(q.cluster_network, VidSet())),
         absent=tuple(absent),
     )
 
@@ -145,37 +145,6 @@ def legs_of(network: str, observed: Observed, facts: NodeFacts) -> tuple[IfName,
     masters = bonds or [bridge]
     found = (name for name, link in links.items() if link.master in masters and name in facts.nics)
     return tuple(sorted(name for name in found if name not in facts.port_links))
-
-
-def _questions(cluster: Cluster, networks: list[ProbedNetwork], observed: Observed) -> Iterator[Question]:
-    """Its gateway is asked for by its address, a DHCP server by a DISCOVER, in VLANs that are probed and no other."""
-    found = {network.name: network for network in networks if network.legs}
-    for service in services_of(cluster):
-        network = found.get(service.cluster_network)
-        gateways = (service.gateway,) if _is_address(service.gateway) else ()
-        if network is None or service.vid not in network.vids or not (gateways or service.dhcp):
-            continue
-        nic = network.legs[0].nic
-        master = observed.state.links[nic].master
-        is_bond = master is not None and master != names.bridge_of(network.name)
-        yield Question(
-            cluster_network=service.cluster_network,
-            vid=service.vid,
-            link=IfName(master) if is_bond and master else nic,
-            tag=service.vid or None,
-            gateways=gateways,
-            dhcp=service.dhcp,
-            routers=False,
-        )
-
-
-def _is_address(text: str) -> bool:
-    """A manifest that was stored before there was a rule may have anything there."""
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _leg(observed: Observed, nic: IfName) -> ProbedLeg:

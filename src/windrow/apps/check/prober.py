@@ -165,13 +165,14 @@ class Prober:
         times = [sending.at for sending in self._sending.values() if sending.queue]
         if self._under_way and not times:
             return float("-inf")
-        if self._next is not None and not self._under_way:
+        if self._next is not None and not self._under_way and not times:
             times.append(self._next)
         return min(times, default=None)
 
     def send(self, now: float, clock: float, emit: Emit) -> None:
         """What is due."""
-        if self._next is not None and now >= self._next and not self._under_way:
+        # What the last sweep found is told before the next begins, however late that is.
+        if self._next is not None and now >= self._next and not self._under_way and not self._sending:
             self._begin(now)
         for nic, sending in list(self._sending.items()):
             while sending.queue and sending.at <= now and nic in self._sending:
@@ -260,7 +261,8 @@ class Prober:
         if problem:
             if self._carriers[nic].up:
                 self._failed[nic] = problem
-            self._sending.pop(nic, None)
+            if shot.size == 0:  # one that is too long for its NIC says nothing of the others
+                self._sending.pop(nic, None)
             return
         self._failed.pop(nic, None)
         self.frames += 1
@@ -304,10 +306,6 @@ class Prober:
         if faulty and not self._locate and not self._under_way:
             self._next = now + REPORT_PAUSE_S
         self._locate = faulty
-
-    @property
-    def locating(self) -> bool:
-        return self._locate
 
     def node_evidence(self, now: float, clock: float) -> NodeEvidence:
         """Of this node alone."""
