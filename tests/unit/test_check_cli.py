@@ -16,9 +16,10 @@ from click.testing import CliRunner, Result
 from windrow.apps.check.ask import AskError, ask
 from windrow.apps.check.settings import parse_skipped
 from windrow.apps.check.told import Told, document, read, text
+from windrow.apps.cli.check import absent_lines
 from windrow.apps.cli.main import cli
-from windrow.model.evidence import Evidence, NodeEvidence
-from windrow.model.values import VidSet
+from windrow.model.evidence import Absent, Evidence, Kind, NodeEvidence
+from windrow.model.values import IfName, VidSet
 from windrow.model.wire.evidence import node_document
 from windrow.store.checkkey import read_key
 from windrow.store.errors import StoreError
@@ -176,3 +177,23 @@ def test_a_unit_with_probes(tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     unit = (tmp_path / "etc/systemd/system/windrow-agent.service").read_text()
     assert "agent --check 300s --skip-vlans oob:5-7\n" in unit
+
+
+# What it says -------------------------------------------------------------------------------------
+
+
+def test_what_could_not_be_had() -> None:
+    eth0, eth1 = IfName("eth0"), IfName("eth1")
+    absent = [
+        Absent(kind=Kind.LLDP, nic=eth0, reason="no LLDP heard on eth0"),
+        Absent(kind=Kind.PROBE, nic=eth1, reason="no carrier"),
+        Absent(kind=Kind.LLDP, nic=eth1, reason="no LLDP heard on eth1"),
+        Absent(kind=Kind.DHCP, reason="VLAN 10 was asked a moment ago"),
+        Absent(kind=Kind.DHCP, reason="VLAN 20 was asked a moment ago"),
+        Absent(kind=Kind.COUNTERS, nic=eth0, reason="the kernel does not count"),
+    ]
+    assert list(absent_lines(absent)) == [
+        "eth1: no carrier",
+        "no switch tells of itself by LLDP on eth0, eth1: windrow neighbors says why",
+        "DHCP: VLAN 10 was asked a moment ago (and 1 more: -o json)",
+    ]

@@ -5,9 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from tempfile import TemporaryDirectory
+from threading import Thread
 from typing import Any
 
 from windrow.lab.errors import LabError
@@ -55,10 +53,19 @@ def _checked(world: World, *more: str) -> dict[str, Mapping[str, Any]]:
     """What each node says."""
     nodes = [node.name for node in world.scenario.nodes]
     argv = ["windrow", "check", "-o", "json", *more]
-    with ThreadPoolExecutor(len(nodes)) as pool:
-        answers = list(pool.map(lambda node: run_in(world.place(node), argv), nodes))
+    answers: dict[str, tuple[int, str, str]] = {}
+
+    def one(node: str) -> None:
+        answers[node] = run_in(world.place(node), argv)
+
+    threads = [Thread(target=one, args=(node,)) for node in nodes]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
     found: dict[str, Mapping[str, Any]] = {}
-    for node, (code, out, wrong) in zip(nodes, answers, strict=True):
+    for node in nodes:
+        code, out, wrong = answers.get(node, (127, "", "it could not be started"))
         if code not in (HEALTHY, FINDINGS):
             raise LabError(f"`windrow check` on {node} ends with {code}: {wrong.strip() or out.strip()}")
         found[node] = json.loads(out)
@@ -83,11 +90,11 @@ def _words(finding: Mapping[str, Any]) -> str:
 
 def _statements(world: World, node: str, found: Mapping[str, Any], switch: str) -> str:
     """What the switch has to be told, by what was found."""
-    with TemporaryDirectory() as directory:
-        evidence = Path(directory, "check.json")
-        evidence.write_text(json.dumps(found))
-        argv = ["windrow", "switch", "config", "--format", "linux", "--switch", switch, "--delta"]
-        code, out, wrong = run_in(world.place(node), [*argv, "--evidence", str(evidence)])
+    evidence = world.root(node) / "check.json"
+    evidence.write_text(json.dumps(found))
+    argv = ["windrow", "switch", "config", "--format", "linux", "--switch", switch, "--delta"]
+    code, out, wrong = run_in(world.place(node), [*argv, "--evidence", str(evidence)])
+    evidence.unlink()
     if code:
         raise LabError(f"`windrow switch config` ends with {code}: {wrong.strip()}")
     return out

@@ -21,8 +21,8 @@ from windrow.apps.cli.switchside import cabling_of, statement_lines
 from windrow.diagnose import diagnose
 from windrow.model.cluster import Cluster
 from windrow.model.evidence import Absent, Kind
-from windrow.model.findings import Finding
-from windrow.model.values import IfName, VidSet
+from windrow.model.findings import Finding, Reason
+from windrow.model.values import VidSet
 from windrow.model.wire.evidence import evidence_document
 from windrow.render.findings import finding_text, finding_value
 from windrow.render.text import plural, span
@@ -113,7 +113,9 @@ class _Shown:
             print_json(_document(told, listed, found, code))
             return code
         style = self._session.style
-        lines = [matrix_text(listed, style), *(finding_text(one, MARK) for one in found), *_notes(told)]
+        lines = [matrix_text(listed, style)]
+        lines += [finding_text(one, MARK) for one in found if one.reason is not Reason.LLDP_UNHEARD]
+        lines += _notes(told)
         lines += statement_lines(found, cabling_of(self._session, told.evidence))
         text = "\n".join(line for line in lines if line)
         if self._watch:
@@ -149,16 +151,22 @@ def _document(told: Told, listed: tuple[Row, ...], found: tuple[Finding, ...], c
     }
 
 
-def _absent(absent: Iterable[Absent]) -> Iterator[str]:
-    """What could not be had. Switches that send no LLDP are many; why it is so of each NIC, `-o json` says."""
-    unheard: list[IfName] = []
+def absent_lines(absent: Iterable[Absent]) -> Iterator[str]:
+    """What could not be had: of probes all, of each other kind one and how many more. Switches that send no LLDP are
+    many, and counters are not missed by anybody."""
+    others: dict[Kind, list[Absent]] = {}
     for one in absent:
-        if one.kind is Kind.PROBE or one.nic is None:
+        if one.kind is Kind.PROBE:
             yield f"{one.nic or one.kind}: {one.reason}"
-        elif one.kind is Kind.LLDP:
-            unheard.append(one.nic)
-    if unheard:
-        yield f"no switch tells of itself by LLDP on {', '.join(unheard)}: its ports have no names here"
+        elif one.kind is not Kind.COUNTERS:
+            others.setdefault(one.kind, []).append(one)
+    for kind, them in others.items():
+        if kind is Kind.LLDP and all(one.nic for one in them):
+            nics = ", ".join(str(one.nic) for one in them)
+            yield f"no switch tells of itself by LLDP on {nics}: windrow neighbors says why"
+        else:
+            more = f" (and {len(them) - 1} more: -o json)" if len(them) > 1 else ""
+            yield f"{kind}: {them[0].reason}{more}"
 
 
 def _notes(told: Told) -> Iterator[str]:
@@ -168,7 +176,7 @@ def _notes(told: Told) -> Iterator[str]:
         yield f"nothing came from {silent}: does an agent with --check run there, or windrow check?"
     if not told.wanted or not any(told.wanted.values()):
         yield "no VLAN is intended for an uplink of this node: there is nothing to probe"
-    yield from _absent(own.absent if own is not None else ())
+    yield from absent_lines(own.absent if own is not None else ())
     for foreign in own.foreign if own is not None else ():
         where = f"VLAN {foreign.vid}" if foreign.vid else "the untagged VLAN"
         yield f"another cluster ({foreign.cluster}) is in {where}: {plural(foreign.frames, 'frame')}, not used"
