@@ -75,4 +75,4 @@ def test_one_node_alone_knows_that_it_knows_nothing(lab: Checked) -> None:
     assert told.evidence.silent == {"n2", "n3"}
     cluster = lab.intent("n1")[1]
     assert set(states(told, cluster).values()) == {State.ALONE, State.SILENT}
-    assert exit_code(rows(told, cluster), None) == 3
+    assert exit_code(rows(told, cluster), ()) == 3
