@@ -24,10 +24,12 @@ from windrow.model.values import Cidr, IfName
 from windrow.netlink.reach import Answers, Target, Way
 from windrow.services.filterrules import FilterRule, Reading
 from windrow.store.checkpoints import Checkpoints
+from windrow.store.directory import Store
 from windrow.store.lastgood import read_last_good
 from windrow.store.leases import Leases, this_moment
 from windrow.store.origin import read_origin
 from windrow.store.paths import Paths
+from windrow.testing import builders
 from windrow.testing.builders import link
 from windrow.testing.fake import FakeKernel
 
@@ -289,6 +291,100 @@ def test_undo_leaves_out_a_route_whose_source_is_gone(host: Host) -> None:
     assert text in result.stderr
     now = host.kernel.observe().state.routes
     assert alive in now and stale not in now
+
+
+@pytest.mark.parametrize("gateway", [True, False])
+def test_to_delete_what_the_host_is_reached_by_is_refused_beforehand(host: Host, gateway: bool) -> None:
+    """No probe could ever keep it: it was carried out, and undone after a minute without network."""
+    if not gateway:
+        host.kernel.machine.routes = {r for r in host.kernel.machine.routes if r.gateway is None}
+    ok(host.run("init", "--nic", "eth0", "--probe", "gateway" if gateway else "none"))
+    before = host.state()
+    words = ("delete", "vc/mgmt-vlanconfig-n1", "hnc/mgmt-n1")
+    result = host.run(*words)
+    assert (result.exit_code, host.state()) == (1, before)
+    assert "takes 10.0.0.10/24 from mgmt-br, and leaves this host no address in its place" in result.stderr
+    assert "`windrow init --undo` gives it back to the NIC" in result.stderr
+    assert "nothing was changed" in result.stderr
+    host.address("eth2", "192.168.1.10/24")
+    ok(host.run(*words, "--probe", "none"))
+    assert "mgmt-br" not in host.kernel.machine.devices
+
+
+def test_undo_is_no_outage_that_lasts(host: Host) -> None:
+    """The host's own traffic goes to the NIC with its address, and sessions go on."""
+    ok(host.run("init", "--nic", "eth0"))
+    said = host.run("init", "--undo", "--dry-run").output
+    assert "traffic stops until the plan is through" in said and "does not come back" not in said
+    assert "mgmt on n1: up to 5 s without traffic" in said
+    assert "its addresses move back to its NIC" in said
+    assert "mgmt-br of n1: 10.0.0.10/24 moves to eth0" in said
+    gone = host.run("delete", "vc/mgmt-vlanconfig-n1", "hnc/mgmt-n1", "--dry-run").output
+    assert "does not come back with this plan" in gone and "its connections end" in gone
+
+
+def test_undo_knows_a_source_of_a_host_network_that_stays(host: Host) -> None:
+    """It is an address of this host, on a link of Windrow's: the route comes back, and nobody is warned."""
+    config = builders.vlan_config("oob", ["eth2"])
+    network = builders.host_network("oob", 7, {"n1": "10.77.0.1/24"})
+    Store(Paths(host.root)).put([builders.cluster_network("oob"), config, network])
+    ok(host.run("apply"))
+    eth0 = IfName("eth0")
+    exact = Exact(message=b"\2", links=(eth0,), source="10.77.0.1")
+    route = Route(dst="10.7.0.0/16", dev=eth0, table=100, protocol=4, exact=exact)
+    host.kernel.add_route(route)
+    ok(host.run("init", "--nic", "eth0"))
+    result = host.run("init", "--undo")
+    ok(result)
+    assert "its source" not in result.stderr
+    assert route in host.kernel.observe().state.routes
+
+
+def test_a_second_ipv6_address_that_is_deprecated_goes_along(host: Host) -> None:
+    """As renumbering leaves it (RFC 4192): it is for sessions that have it already, and no manifest says it."""
+    host.address("eth0", "fd00::10/64")
+    host.address("eth0", "fd00::99/64")
+    device = host.kernel.machine.get("eth0")
+    device.details["fd00::99/64"] = Details(preferred_until=0.0)
+    before = host.state()
+    ok(host.run("init", "--nic", "eth0"))
+    assert host.network["spec"]["ips"]["n1"] == "10.0.0.10/24,fd00::10/64"
+    assert host.addresses("mgmt-br") == {"10.0.0.10/24", "fd00::10/64", "fd00::99/64"}
+    details = host.kernel.observe().state.links[IfName("mgmt-br")].details
+    assert details[Cidr("fd00::99/64")].preferred_until == 0.0
+    assert "nothing to do" in ok(host.run("apply"))
+    ok(host.run("init", "--undo"))
+    assert host.state() == before
+
+
+def started_anew(host: Host, *addresses: str) -> None:
+    """The operating system still gives eth0 its addresses and the default route; nothing of Windrow's is there."""
+    host.kernel = FakeKernel()
+    for name in ("eth0", "eth1", "eth2"):
+        host.kernel.add_nic(name, up=True)
+    for address in addresses:
+        host.address("eth0", address)
+    host.kernel.add_route(Route(dst="default", dev=IfName("eth0"), gateway="10.0.0.1", protocol=3))
+
+
+def test_what_the_operating_system_gives_the_nic_at_a_start_is_taken_over_again(host: Host) -> None:
+    """It is what `windrow init` found and carried: somebody consented to that, and the gateway is asked as then."""
+    ok(host.run("init", "--nic", "eth0"))
+    started_anew(host, "10.0.0.10/24")
+    said = ok(host.run("apply"))
+    assert "Kept: the gateway 10.0.0.1 answers" in said
+    assert (host.addresses("mgmt-br"), host.addresses("eth0")) == ({"10.0.0.10/24"}, frozenset())
+
+
+def test_what_it_never_had_is_not(host: Host) -> None:
+    ok(host.run("init", "--nic", "eth0"))
+    started_anew(host, "10.0.0.10/24", "10.5.5.5/24")
+    result = host.run("apply")
+    assert result.exit_code == 1 and host.addresses("eth0") == {"10.0.0.10/24", "10.5.5.5/24"}
+    assert "eth0 has addresses of its own: 10.0.0.10/24, 10.5.5.5/24" in result.stderr
+    assert "`windrow init` puts the management network's in their place, guarded" in result.stderr
+    ok(host.run("init"))
+    assert (host.addresses("mgmt-br"), host.addresses("eth0")) == ({"10.0.0.10/24"}, frozenset())
 
 
 def test_a_lease_is_carried_over(host: Host) -> None:

@@ -97,7 +97,7 @@ class Carried:
     routes: frozenset[Route] = frozenset()
     rules: frozenset[Rule] = frozenset()
     addresses: frozenset[Cidr] = frozenset()
-    """Those that the HostNetworkConfig does not say: IPv6 ones for a time; with DHCP all IPv6 ones."""
+    """Those that the HostNetworkConfig does not say: IPv6 ones for a time, or deprecated; with DHCP all IPv6 ones."""
     details: Mapping[Cidr, Details] = field(default_factory=dict)
     settings: Mapping[str, str] = field(default_factory=dict)
     problems: tuple[Problem, ...] = ()
@@ -136,11 +136,19 @@ def carried(configs: tuple[HostNetworkConfig, ...], said: frozenset[Route], fact
     )
 
 
+def foremost(link: Link) -> frozenset[Cidr]:
+    """Its static addresses that a manifest says: not an IPv6 one whose preferred time ends, beside one without such an
+    end. That is for whoever has it already (RFC 4862 §5.5.4, RFC 4192), and goes along as it is."""
+    static = {a for a in link.addrs or () if a not in link.details or link.details[a].static or ":" not in a}
+    ending = {a for a in static if ":" in a and a in link.details and link.details[a].preferred_until is not None}
+    lasting = {a for a in static - ending if ":" in a}
+    return frozenset(static - ending if lasting else static)
+
+
 def _rest(origin: HostState, link: Link) -> frozenset[Route]:
     mine = [route for route in origin.routes if set(route.links) == {link.name}]
     leased = any(not details.static for address, details in link.details.items() if ":" not in address)
-    static = (a for a in link.addrs or () if a not in link.details or link.details[a].static or ":" not in a)
-    return told(mine, sayable(static, dhcp=leased)).rest
+    return told(mine, sayable(foremost(link), dhcp=leased)).rest
 
 
 def sayable(addresses: Iterable[Cidr], *, dhcp: bool) -> list[Cidr]:
@@ -183,10 +191,11 @@ def _left_out(route: Route, why: str, config: HostNetworkConfig) -> Problem:
 def _details(link: Link, config: HostNetworkConfig, addresses: frozenset[Cidr]) -> dict[Cidr, Details]:
     """Of the addresses that the heir gets. With DHCP the lease says how long the address lives."""
     dhcp = config.mode is AddressMode.DHCP
+    said = foremost(link)
     return {
         address: replace(details, label=_label(details.label, link.name, config.interface))
         for address, details in link.details.items()
-        if (":" in address and (dhcp or not details.static)) or (address in addresses and not dhcp)
+        if (":" in address and (dhcp or address not in said)) or (address in addresses and not dhcp)
     }
 
 

@@ -14,7 +14,7 @@ from windrow.model.bonding import Change
 from windrow.model.filters import PortFilter
 from windrow.model.host import Bond, Bridge, BridgePort, Details, Link, LinkFlags, PortVlans, Route, Rule, Snooping
 from windrow.model.lazy import dataclass
-from windrow.model.names import cluster_network_of_bridge
+from windrow.model.names import cluster_network_of_bridge, vid_of_subinterface
 from windrow.model.problems import Problem
 from windrow.model.values import Cidr, IfName, Ref, VidSet
 
@@ -341,8 +341,13 @@ class Unit:
 
 def _gives_back(step: Step, other: Step) -> bool:
     """A NIC may come back, or another one for it; a bond that asks for more NICs may get them; a link may be opened or
-    made again."""
+    made again. With its addresses a NIC gets what the bond and the bridge carried that go: that was the host's own, for
+    a bridge with others' ports stays. What was on a VLAN interface need not be among them."""
     match step.action, other.action:
+        case SetMaster(master=None), AddAddr():
+            return step.link == other.link
+        case DeleteLink(), AddAddr():
+            return vid_of_subinterface(step.link) is None and not _is_windrows(other.link)
         case SetMaster(), SetMaster(master=master):
             return master is not None
         case SetLink(), SetMaster(master=master):
@@ -355,6 +360,10 @@ def _gives_back(step: Step, other: Step) -> bool:
             return step.link == other.link
         case _:
             return False
+
+
+def _is_windrows(link: IfName) -> bool:
+    return cluster_network_of_bridge(link) is not None or vid_of_subinterface(link) is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -114,6 +114,9 @@ def _nic(scene: Scene, want: Link, seen: Link | None) -> Iterator[Problem]:
     if seen.addrs and not scene.owned(seen.master) and not (scene.consent and want.addrs is not None):
         addresses = ", ".join(sorted(seen.addrs))
         hint = hints.flush(scene.have, name, instead="choose another NIC")
+        if want.master in names.MGMT_DEVICES:
+            hint = "`windrow init` puts the management network's in their place, guarded; then have whoever gives it "
+            hint += f"addresses when the host starts leave {name} alone"
         yield _refuse("nic-has-addresses", about, f"{name} has addresses of its own: {addresses}", hint)
 
 

@@ -49,14 +49,15 @@ def normalise(observed: Observed, names: frozenset[IfName] | None = None) -> Hos
 
 def given_back(want: HostState, before: HostState, elsewhere: frozenset[Cidr]) -> tuple[HostState, tuple[Route, ...]]:
     """`want`, and what it is silent on as it was `before`: a NIC that is let go, its addresses and its routes;
-    the kernel's settings, where nothing asks for others. `elsewhere`: addresses of links that stay.
+    the kernel's settings, where nothing asks for others. `elsewhere`: addresses of others' links that stay.
 
     Then the routes that cannot come back: their source is no address of this host any more. The kernel keeps one in
     another table when its source goes (fib_sync_down_addr), and refuses to make it anew.
     """
     links = {name: link for name, link in before.links.items() if name not in want.links}
     had = frozenset(r for r in before.routes if r.dev in links)
-    here = elsewhere.union(*((link.addrs or frozenset()) | link.details.keys() for link in links.values()))
+    there = (*links.values(), *want.links.values())
+    here = elsewhere.union(*((link.addrs or frozenset()) | link.details.keys() for link in there))
     lost = tuple(sorted((r for r in had if missing_source(r, here)), key=lambda r: (r.table, r.dst, r.order)))
     routes = had - set(lost)
     rules = frozenset(r for r in before.rules if r.link in links)

@@ -28,12 +28,14 @@ class NetworkChange:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AddressChange:
-    """An address of a host; `before` or `after` empty: it had none, or has none any more."""
+    """An address of a host; `before` or `after` empty: it had none, or has none any more. `moved`: the link that has it
+    then; empty: none."""
 
     node: str
     interface: str
     before: str = ""
     after: str = ""
+    moved: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,6 +121,8 @@ def _address(one: AddressChange) -> str:
     where = f"{one.interface} of {one.node}"
     if one.before and one.after:
         return f"{where}: {one.before} → {one.after}; connections to the old one end"
+    if one.moved:
+        return f"{where}: {one.before} moves to {one.moved}"
     if one.before:
         return f"{where} loses {one.before}; its connections end"
     return f"{where} gets {one.after}"

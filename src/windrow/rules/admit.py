@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from ipaddress import ip_interface
 
 from windrow.compile import Compiled, compile_node
 from windrow.model import names
@@ -24,7 +25,7 @@ from windrow.model.located import located
 from windrow.model.manifests import Found
 from windrow.model.objects import AddressMode, HostNetworkConfig, VlanConfig
 from windrow.model.problems import Problem, Severity, errors
-from windrow.model.values import Ref
+from windrow.model.values import Cidr, Ref
 from windrow.rules.admission import check
 from windrow.rules.planning import Fit, Planned, Sight, as_it_is, plan_node
 from windrow.rules.review import Change
@@ -107,7 +108,8 @@ def admit(found: Found, good: Cluster | None, sight: Sight, wish: Wish = AS_STOR
             warnings=_warnings(found),
             consent=_manages(settled.cluster, settled.changed)
             or _manages(good, settled.changed)
-            or _lease_moved(settled.cluster, sight),
+            or _lease_moved(settled.cluster, sight)
+            or _given_again(good, sight),
             unknown=settled.cluster is None,
         )
     return _with_wish(wish, replace(stored, lost=found.lost), settled, before, good, sight)
@@ -226,6 +228,24 @@ def _manages(cluster: Cluster | None, refs: Iterable[Ref]) -> bool:
         return False
     found = [cluster.objects.get(ref) for ref in refs]
     return any(isinstance(o, VlanConfig | HostNetworkConfig) and o.cluster_network == names.MGMT for o in found)
+
+
+def _given_again(good: Cluster | None, sight: Sight) -> bool:
+    """Whether the operating system gave a NIC of a management network that is Windrow's what it had before `windrow
+    init`, and nothing else: as at a start of a host where it was not told to leave that to others. Somebody meant that
+    to be taken over, and it was good; it is guarded as it was then."""
+    origin = sight.facts.origin
+    if origin is None or good is None or not any(config.effective for config in good.vlan_configs(names.MGMT)):
+        return False
+    alone = (link for link in sight.observed.state.links.values() if not link.master and link.name in origin.links)
+    given = [(_given(link), _given(origin.links[link.name])) for link in alone if _given(link)]
+    return bool(given) and all(now <= was for now, was in given)
+
+
+def _given(link: Link) -> frozenset[Cidr]:
+    """The addresses that somebody gave it, but for link-local ones."""
+    every = (link.addrs or frozenset()) | link.details.keys()
+    return frozenset(a for a in every if not ip_interface(a).is_link_local)
 
 
 def _lease_moved(cluster: Cluster | None, sight: Sight) -> bool:

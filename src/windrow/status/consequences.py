@@ -12,8 +12,8 @@ from windrow.model.lazy import dataclass
 from windrow.model.machines import AnyMachine, VirtualMachine, VirtualMachineInstance
 from windrow.model.objects import AddressMode, ClusterNetwork, HostNetworkConfig, VlanConfig
 from windrow.model.ports import PortRecord
-from windrow.model.steps import DeleteLink, Plan, SetVlans, Step
-from windrow.model.values import MTU_DEFAULT, IfName, VidSet
+from windrow.model.steps import AddAddr, DeleteLink, Plan, SetVlans, Step
+from windrow.model.values import MTU_DEFAULT, Cidr, IfName, VidSet
 from windrow.render.consequences import AddressChange, Consequences, Interruption, NetworkChange
 from windrow.status.outages import Cost, added_up, bridge_of_link, concerns, costs, reasons
 
@@ -32,7 +32,7 @@ def consequences(before: Cluster, after: Cluster, here: Here) -> Consequences:
     """`before` and `after` may be the same: then it is what the repair of this node costs."""
     nodes = sorted({here.node, *(n.name for c in (before, after) for n in c.nodes())})
     networks = tuple(_networks(before, after, nodes, here))
-    addresses = tuple(_addresses(before, after, nodes))
+    addresses = tuple(_addresses(before, after, nodes, here))
     touched = {n for change in networks for n in change.nodes} | {a.node for a in addresses}
     return Consequences(
         node=here.node,
@@ -126,13 +126,16 @@ def _users(cluster: Cluster, cn: str, vids: VidSet | None, here: Here | None) ->
 # -- addresses of hosts ----------------------------------------------------------------------------
 
 
-def _addresses(before: Cluster, after: Cluster, nodes: Iterable[str]) -> Iterator[AddressChange]:
+def _addresses(before: Cluster, after: Cluster, nodes: Iterable[str], here: Here) -> Iterator[AddressChange]:
+    given = {s.action.addr: s.link for s in here.plan.steps if isinstance(s.action, AddAddr)}
     for node in nodes:
         old, new = _wanted(before, node), _wanted(after, node)
         for interface in sorted({*old, *new}):
             have, want = old.get(interface, ""), new.get(interface, "")
             if have != want:
-                yield AddressChange(node=node, interface=interface, before=have, after=want)
+                to = {given.get(Cidr(one), "") for one in have.split(", ")} if not want and node == here.node else set()
+                moved = next(iter(to)) if len(to) == 1 else ""
+                yield AddressChange(node=node, interface=interface, before=have, after=want, moved=moved)
 
 
 def _wanted(cluster: Cluster, node: str) -> dict[str, str]:

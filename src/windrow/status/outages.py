@@ -70,6 +70,7 @@ PRICES: Mapping[str, Price] = {
             "hand-over", 0, 5, "it joins a bond, and its addresses move to the bridge",
             "lab: 0.11 s; a real NIC as above",
         ),
+        Price("hand-back", 0, 5, "its addresses move back to its NIC", "lab: as hand-over, the other way round"),
         Price("exchange", 0, 5, "its only NIC is exchanged", "as one NIC"),
         Price(
             "one NIC, LACP", 2, 15, "its only NIC leaves the bond and comes back, and LACP agrees",
@@ -151,6 +152,8 @@ def _for_good(step: Step) -> Cost:
 
 def _price(step: Step, unit: Unit, modes: Mapping[str, BondMode]) -> Price:
     match step.action:
+        case SetMaster(master=None) | DeleteLink() if _given_back(unit):
+            return PRICES["hand-back"]
         case SetMaster(master=None) if step.impact is Impact.OUTAGE and not _comes_back(step, unit):
             return PRICES["exchange"]
         case SetMaster() | SetLink(up=False) if step.impact is Impact.OUTAGE:
@@ -195,6 +198,12 @@ def _of_options(options: Bond) -> str:
 def _hands_over(step: Step, unit: Unit) -> bool:
     """A NIC of the management network to be: what the host is reached at goes to the bridge."""
     return any(isinstance(s.action, DelAddr) and s.link == step.link for s in unit.steps) and not _is_bond(step.link)
+
+
+def _given_back(unit: Unit) -> bool:
+    """A NIC leaves its bond, and gets addresses."""
+    left = {s.link for s in unit.steps if isinstance(s.action, SetMaster) and s.action.master is None}
+    return any(isinstance(s.action, AddAddr) and s.link in left for s in unit.steps)
 
 
 def _is_bond(link: str) -> bool:

@@ -127,6 +127,8 @@ class _Making:
         checkpoint = self._checkpoint(guarded=guarded)
         if not guarded:
             return self._with_a_net(checkpoint)
+        if not self.policy.guard and not self.policy.aside and (lost := self._all_that_is_lost()):
+            raise ProblemsError([_no_address_left(lost)])
         before = self._baseline()
         try:
             confirm = self._who_decides(before)
@@ -214,6 +216,19 @@ class _Making:
 
     # -- who decides ---------------------------------------------------------------------------------
 
+    def _all_that_is_lost(self) -> tuple[str, ...]:
+        """The addresses of the management network, where it goes and no link of the change gets one for it: then nobody
+        who answered before can be asked afterwards, and all would be undone."""
+        state = self.change.planned.compiled.state
+        if any(_of_management(name) for name in state.links):
+            return ()
+        links = {name for unit in self.change.plan.units if unit.steps for name in unit.links}
+        if any(state.links[name].addrs for name in links if name in state.links):
+            return ()
+        seen = self.change.admitted.sight.observed.state.links
+        gone = [seen[name] for name in sorted(links) if name in seen and _of_management(name)]
+        return tuple(f"{address} from {link.name}" for link in gone for address in sorted(link.addrs or ()))
+
     def _baseline(self) -> probe.Baseline:
         site, admitted = self.site, self.change.admitted
         return probe.baseline(
@@ -255,6 +270,16 @@ def _nothing_to_go_back_to(before: Observed, converged: Converged) -> bool:
     asked for again and again."""
     failures = converged.outcome.failures.values()
     return not _is_anywhere(before) and all(isinstance(f.step.action, AskAddr) for f in failures) and bool(failures)
+
+
+def _no_address_left(lost: Sequence[str]) -> Problem:
+    return Problem(
+        code="no-address-left",
+        message=f"the change takes {', '.join(lost)}, and leaves this host no address in its place: nobody who answers "
+        "now could be asked afterwards",
+        hint="`windrow init --undo` gives it back to the NIC; where this host is reached by another link, too, say "
+        "which address there must answer (--probe ADDRESS), or --probe none",
+    )
 
 
 def _nobody_answers(before: probe.Baseline) -> Problem:

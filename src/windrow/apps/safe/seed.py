@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import field, replace
 from typing import Any
 
-from windrow.compile.carried import sayable, told
+from windrow.compile.carried import foremost, sayable, told
 from windrow.compile.uplinks import find_nic
 from windrow.model import names
 from windrow.model.bonding import BondMode
@@ -358,9 +358,9 @@ def _had(
 
 def _addresses(nic: IfName, observed: Observed, dynamic: Dynamic) -> tuple[Cidr, ...]:
     """Those that a manifest can say. One for a time beside a static one is no server's: it goes along as it is, without
-    a manifest (`compile.carried`)."""
+    a manifest (`compile.carried`), and so does a deprecated one."""
     link = observed.state.links[nic]
-    return tuple(sorted(set(link.addrs or ()) | _leased(link, dynamic), key=lambda a: (":" in a, a)))
+    return tuple(sorted(foremost(link) | _leased(link, dynamic), key=lambda a: (":" in a, a)))
 
 
 def _leased(link: Link, dynamic: Dynamic) -> set[Cidr]:
