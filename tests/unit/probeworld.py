@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from zlib import crc32
 
 from windrow.apps.check.intent import Intent, ProbedLeg, ProbedNetwork
 from windrow.apps.check.prober import Habits, Prober
@@ -60,8 +61,10 @@ class Net:
     carriers: dict[Leg, bool] = field(default_factory=dict)
 
     def add(self, one: Intent, *, interval_s: float | None = 30.0, nonce: int = 0, secret: Secret = SECRET) -> Prober:
-        run = Run(started=int((EPOCH + self.now + self.skew.get(one.node, 0.0)) * 1000), nonce=nonce or hash(one.node))
-        run = Run(run.started, run.nonce & 0xFFFFFFFFFFFFFFFF or 1)
+        run = Run(
+            started=int((EPOCH + self.now + self.skew.get(one.node, 0.0)) * 1000),
+            nonce=nonce or crc32(one.node.encode()),
+        )
         prober = self.probers[one.node] = Prober(one, secret, run, Habits(interval_s=interval_s), now=self.now)
         self.wanted[one.node] = one.networks[0].vids
         return prober

@@ -11,8 +11,9 @@ from tests.unit.probeworld import EPOCH, SECRET, Net, intent, leg_of, net
 from windrow.apps.check.prober import CALL_PAUSE_S, DROPS_MAX, Habits, Prober
 from windrow.apps.check.sweep import BROADCASTS, gap_s
 from windrow.frames.probe import Kind, Probe, Refusal, Run, Secret, decode, encode
-from windrow.model.evidence import Leg
-from windrow.model.values import IfName, VidSet
+from windrow.model.evidence import Identity, Leg, NicEvidence, NodeEvidence, SwitchPort
+from windrow.model.evidence import Kind as Sense
+from windrow.model.values import IfName, Mac, VidSet
 from windrow.render.vlanmatrix import State
 
 ETH0, ETH1 = IfName("eth0"), IfName("eth1")
@@ -75,6 +76,17 @@ def test_the_rate_of_a_leg() -> None:
     assert len(times) > 1000
     for first, last in zip(times, times[100:], strict=False):
         assert last - first >= 0.99
+
+
+def test_sweeps_that_take_longer_than_from_one_to_the_next() -> None:
+    """A slow link, a busy host: what was heard is told all the same, before the next one begins."""
+    found = Net()
+    for name in "ab":
+        found.add(intent(name, "ab", VidSet.parse("10,20"), (leg_of("eth0", True, speed=1),)), interval_s=5.0)
+    found.run(60)
+    assert all(prober.sweeps >= 2 for prober in found.probers.values())
+    assert set(found.evidence("a").nodes) == {"a", "b"}
+    assert found.wrong("a") == found.wrong("b") == {}
 
 
 def test_the_share_of_a_slow_link() -> None:
@@ -300,6 +312,21 @@ def test_a_carrier_that_goes_at_another_time_means_nothing() -> None:
     assert nic.carrier
     assert nic.carrier_since == pytest.approx(EPOCH + found.now)
     assert not found.evidence("a").nodes["a"].absent
+
+
+def test_what_other_senses_found_is_told_with_the_rest() -> None:
+    found = net("a", "b")
+    port = SwitchPort(
+        source=Sense.LLDP, chassis=Identity(kind="mac", text="x"), port=Identity(kind="ifname", text="p1")
+    )
+    nic = NicEvidence(name=ETH0, mac=Mac("02:00:00:00:00:01"), carrier=True, neighbours=(port,))
+    found.probers["b"].sensed = NodeEvidence(node="b", at=1.0, nics={ETH0: nic})
+    found.run(5)
+    told = found.evidence("a").nodes["b"].nics
+    assert told[ETH0].neighbours == (port,)
+    assert told[ETH0].cluster_network == "oob"
+    assert told[ETH1].active is False
+    assert found.wrong("a") == {}
 
 
 # Abuse --------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from windrow.apps.check.prober import Habits, Prober
 from windrow.frames.probe import ETHERTYPE, Run, Secret, mac_of
 from windrow.model.evidence import Absent, Kind, Leg
 from windrow.model.values import IfName
-from windrow.netlink.errors import KernelError
+from windrow.netlink.errors import KernelError, NoSuchLink
 from windrow.netlink.ingress import end_frames, let_frames
 from windrow.netlink.sock import Rtnl
 from windrow.sense.probes import Tap
@@ -88,6 +88,8 @@ class Driver:
             try:
                 end_frames(self._rtnl, name, ETHERTYPE)
                 self._hidden.add(name)
+            except NoSuchLink:
+                continue  # it is gone again, with what was behind it
             except KernelError as error:
                 failed[name] = f"probes cannot be kept from what is behind it: {error}"
         return failed

@@ -164,13 +164,14 @@ class Prober:
         times = [sending.at for sending in self._sending.values() if sending.queue]
         if self._under_way and not times:
             return float("-inf")
-        if self._next is not None and not self._under_way:
+        if self._next is not None and not self._under_way and not times:
             times.append(self._next)
         return min(times, default=None)
 
     def send(self, now: float, clock: float, emit: Emit) -> None:
         """What is due."""
-        if self._next is not None and now >= self._next and not self._under_way:
+        # What the last sweep found is told before the next begins, however late that is.
+        if self._next is not None and now >= self._next and not self._under_way and not self._sending:
             self._begin(now)
         for nic, sending in list(self._sending.items()):
             while sending.queue and sending.at <= now and nic in self._sending:
@@ -259,7 +260,8 @@ class Prober:
         if problem:
             if self._carriers[nic].up:
                 self._failed[nic] = problem
-            self._sending.pop(nic, None)
+            if shot.size == 0:  # one that is too long for its NIC says nothing of the others
+                self._sending.pop(nic, None)
             return
         self._failed.pop(nic, None)
         self.frames += 1
@@ -304,10 +306,6 @@ class Prober:
             self._next = now + REPORT_PAUSE_S
         self._locate = faulty
 
-    @property
-    def locating(self) -> bool:
-        return self._locate
-
     def node_evidence(self, now: float, clock: float) -> NodeEvidence:
         """Of this node alone."""
         self._peers.settle(now)
@@ -317,7 +315,7 @@ class Prober:
             base,
             node=self._me,
             at=clock,
-            nics={nic: self._nic(found) for nic, found in {**self._intent.nics, **base.nics}.items()},
+            nics={nic: self._nic(found) for nic, found in self._nics(base).items()},
             heard=tuple(self._peers.heard()),
             probed=dict(self._probed),
             foreign=tuple(foreign),
@@ -328,6 +326,10 @@ class Prober:
             listens_s=round(max(0.0, now - self._peers.since), 1),
             absent=(*base.absent, *self._intent.absent, *self._lacks()),
         )
+
+    def _nics(self, sensed: NodeEvidence) -> dict[IfName, NicEvidence]:
+        """What other senses know of a NIC, with what is known of its uplink."""
+        return {**sensed.nics, **{nic: _joined(own, sensed.nics.get(nic)) for nic, own in self._intent.nics.items()}}
 
     def _nic(self, found: NicEvidence) -> NicEvidence:
         carrier = self._carriers.get(found.name)
@@ -376,3 +378,9 @@ class Prober:
     def answered(self) -> bool:
         """Whether all that are expected have told what they know."""
         return self._intent.nodes - {self._me} <= set(self._peers.reported())
+
+
+def _joined(own: NicEvidence, sensed: NicEvidence | None) -> NicEvidence:
+    if sensed is None:
+        return own
+    return replace(sensed, cluster_network=own.cluster_network, bond=own.bond, active=own.active, mtu=own.mtu)
