@@ -269,3 +269,21 @@ def test_odd_evidence_raises_nothing(evidence: Evidence, mode: BondMode) -> None
     assert found == diagnose(cluster, evidence)
     for finding in found:
         assert finding.message and finding.fix.words and (finding.evidence or finding.lacks), finding
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_heavy_loss_between_two_nodes_is_loss_and_nothing_else(seed: int) -> None:
+    """Half of the frames: in some VLANs not one of them comes through."""
+    f = faults.cable(Leg("node-1", IfName("eth1")), out=0.5)(fabric(2, tagged="100-119"))
+    dark = {leg: replace(f.cable(leg), carrier=False) for leg in f.ports if leg.nic == "eth2"}
+    found = found_in(replace(f, cables={**f.cables, **dark}, seed=seed))
+    assert {x.reason for x in found} == {Reason.NO_CARRIER, Reason.FRAMES_LOST}, shown(found)
+
+
+def test_a_lossy_port_that_misses_a_vlan_has_both() -> None:
+    leg = Leg("node-1", IfName("eth1"))
+    f = faults.cable(leg, out=0.9, back=0.9)(faults.vlan_missing(leg, 110)(fabric(4, tagged="100-119")))
+    found = found_in(f)
+    assert {(x.reason, x.legs) for x in found} == {(Reason.VLAN_MISSING, (leg,)), (Reason.FRAMES_LOST, (leg,))}, shown(
+        found
+    )

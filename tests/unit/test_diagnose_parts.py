@@ -10,7 +10,7 @@ from windrow.model.evidence import DhcpOffer, Evidence, Heard, LacpLeg, Leg, Nic
 from windrow.model.findings import Certainty, Finding, Reason
 from windrow.model.values import IfName, Mac, VidSet
 from windrow.testing import fabricfaults as faults
-from windrow.testing.fabric import Fabric, cluster_of, evidence_of, fabric
+from windrow.testing.fabric import Fabric, Habit, cluster_of, evidence_of, fabric
 
 ONE = Leg("node-1", IfName("eth1"))
 
@@ -176,3 +176,61 @@ def test_a_switch_without_a_link_and_without_a_name() -> None:
     quiet = {name: replace(s, habit=type(s.habit).NONE) for name, s in f.switches.items()}
     found = only(diagnose(cluster_of(f), evidence_of(replace(f, switches=quiet))), Reason.SWITCH_LINK_VLAN_MISSING)
     assert found.lacks and found.certainty is Certainty.LIKELY and found.vids == VidSet.of([102])
+
+
+def quiet(f: Fabric) -> Fabric:
+    """No switch says anything by LLDP."""
+    return replace(f, switches={name: replace(s, habit=Habit.NONE) for name, s in f.switches.items()})
+
+
+def test_without_lldp_a_switch_without_a_vlan_is_one_finding() -> None:
+    f = quiet(faults.vlan_not_created("tor-2", 103)(fabric(4)))
+    found = only(diagnose(cluster_of(f), evidence_of(f)), Reason.VLAN_MISSING)
+    assert {leg.nic for leg in found.legs} == {"eth2"} and len(found.legs) == 4 and "LLDP" in found.lacks
+
+
+def test_without_lldp_a_small_mtu_between_switches_is_found() -> None:
+    f = quiet(faults.link(mtu=1400)(fabric(4)))
+    f = replace(f, networks=tuple(n for n in f.networks if n.name == "oob"))
+    f = replace(f, ports={leg: port for leg, port in f.ports.items() if leg.nic != "eth0"})
+    found = only(diagnose(cluster_of(f), evidence_of(f)), Reason.MTU_TOO_SMALL)
+    assert found.place == "the link between the switches"
+
+
+def test_without_lldp_a_loop_is_one_finding() -> None:
+    f = quiet(faults.switch("tor-1", loops=True)(fabric(4)))
+    only(diagnose(cluster_of(f), evidence_of(f)), Reason.LOOP)
+
+
+def test_where_one_nic_sends_the_others_are_not_said_to_have_it() -> None:
+    f = replace(faults.vlan_missing_on_channel("node-2", 101)(fabric(3, BondMode.BALANCE_XOR)), one_leg=True)
+    found = only(diagnose(cluster_of(f), evidence_of(f)), Reason.VLAN_MISSING)
+    assert "the other ports" not in found.message
+
+
+def test_lldp_alone_is_likely() -> None:
+    """Nothing was sent in that VLAN, and the port names others."""
+    f = faults.vlan_missing(ONE, 101)(fabric())
+    evidence = evidence_of(f)
+    nodes = {name: replace(node, heard=(), probed={}) for name, node in evidence.nodes.items()}
+    found = only(diagnose(cluster_of(f), Evidence(nodes=nodes)), Reason.VLAN_MISSING)
+    assert (found.legs, found.certainty, found.vids) == ((ONE,), Certainty.LIKELY, VidSet.of([101]))
+    cut = {
+        name: replace(
+            node,
+            nics={
+                nic: replace(e, neighbours=tuple(replace(n, vlans_cut=True) for n in e.neighbours))
+                for nic, e in node.nics.items()
+            },
+        )
+        for name, node in nodes.items()
+    }
+    assert not diagnose(cluster_of(f), Evidence(nodes=cut))
+
+
+def test_probes_that_pass_say_more_than_lldp() -> None:
+    f = fabric()
+    nic = evidence_of(f).nic(ONE)
+    assert nic is not None
+    fewer = tuple(replace(n, vlans={vid: name for vid, name in n.vlans.items() if vid != 101}) for n in nic.neighbours)
+    assert not diagnose(cluster_of(f), with_nic(f, ONE, neighbours=fewer))

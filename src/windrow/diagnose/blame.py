@@ -35,7 +35,8 @@ class Scope(IntEnum):
 
 @dataclass(frozen=True, slots=True, order=True)
 class Culprit:
-    """`legs`: one for a port, several for a channel; `switches`: one, or the two of a link."""
+    """`legs`: one for a port, several for a channel, and for a switch without a name; `switches`: one, or the two of a
+    link."""
 
     scope: Scope
     legs: tuple[Leg, ...] = ()

@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
-from windrow.diagnose.situation import Situation
+from windrow.diagnose.situation import Situation, agreed
 from windrow.model.evidence import LacpLeg, Leg, NicEvidence
 from windrow.model.findings import Certainty, Finding, Reason
 from windrow.switches.wanted import Channel, Wanted
@@ -64,7 +64,8 @@ def _nobody_speaks(situation: Situation, wanted: Wanted, legs: list[Leg]) -> Fin
     found = situation.found(
         Reason.LACP_MISSING,
         legs,
-        f"{wanted.name} needs a channel with LACP, and {places} speaks none: plain ports, or a channel without LACP",
+        f"{wanted.name} needs a channel with LACP, and {places} {agreed(len(legs), 'speaks', 'speak')} none: "
+        "plain ports, or a channel without LACP",
         f"make {places} one channel with LACP (active), or use mode active-backup",
         "LACP: no LACPDU came in on any of its NICs",
     )
@@ -96,6 +97,10 @@ def _one_missing(situation: Situation, wanted: Wanted, leg: Leg, members: list[L
         f"put {place} into the channel of {situation.place(*members)}",
         f"LACP: no LACPDU came in on {leg}",
     )
+    if leg not in situation.passing:
+        return replace(
+            found, lacks=f"whether one direction of the cable of {leg} is broken: nothing else comes in either"
+        )
     return replace(found, certainty=Certainty.SURE)
 
 
@@ -211,7 +216,8 @@ def _static(situation: Situation, wanted: Wanted, living: Living) -> Iterator[Fi
         found = situation.found(
             Reason.LACP_ONE_SIDED,
             spoken_to,
-            f"{places} speaks LACP, and {wanted.name} (mode {wanted.mode}) answers none",
+            f"{places} {agreed(len(spoken_to), 'speaks', 'speak')} LACP, and {wanted.name} "
+            f"(mode {wanted.mode}) answers none",
             f"make {situation.place(*legs)} one channel without LACP, or use mode 802.3ad",
             "LACP: LACPDUs come in",
         )
@@ -253,7 +259,8 @@ def _plain(situation: Situation, wanted: Wanted, living: Living) -> Iterator[Fin
             f"{wanted.name} (mode {wanted.mode}) needs plain ports, and {situation.place(*legs)} are in a channel",
             f"take {situation.place(*legs)} out of their channel, or use mode 802.3ad",
         )
-        yield _weighed(found, [*lacp, *said], share)
+        weighed = _weighed(found, [*lacp, *said], share)
+        yield replace(weighed, certainty=Certainty.SURE) if lacp else weighed
 
 
 def _weighed(found: Finding, one: list[str], other: list[str]) -> Finding:

@@ -14,7 +14,7 @@ from windrow.diagnose.paths import path_findings
 from windrow.diagnose.services import Service, service_findings, services_of
 from windrow.diagnose.situation import Situation, spoken
 from windrow.diagnose.turned import turned_findings
-from windrow.diagnose.vlans import shared_finding, vlan_causes
+from windrow.diagnose.vlans import BETWEEN, SWITCHES, lldp_findings, shared_finding, vlan_causes
 from windrow.model.cluster import Cluster
 from windrow.model.evidence import Evidence, Leg
 from windrow.model.findings import Certainty, Diagnosis, Finding, Fix, Grade, Reason, Row
@@ -23,6 +23,7 @@ from windrow.switches.wanted import Cards, needs_of
 
 _GRADES = list(Grade)
 NO_VIDS = VidSet()
+NAMELESS = frozenset({SWITCHES, BETWEEN})
 
 
 def diagnose(cluster: Cluster, evidence: Evidence) -> tuple[Finding, ...]:
@@ -105,6 +106,7 @@ def _inside(situation: Situation, matrices: list[Matrix], convicted: frozenset[t
         straight = matrix.without(turned)
         causes = vlan_causes(situation, straight, convicted)
         found += [*turned, *causes.ports, *path_findings(situation, straight, convicted)]
+        found += lldp_findings(situation, matrix)
         for culprit, vids in causes.shared.items():
             shared[culprit] |= vids
             networks[culprit].append(matrix.network)
@@ -120,12 +122,13 @@ def _merged(found: list[Finding]) -> list[Finding]:
     rest: list[Finding] = []
     for finding in found:
         key = (finding.reason, finding.place)
-        if not finding.switches:
+        if not (finding.switches or finding.place in NAMELESS):
             rest.append(finding)
         elif key in once:
             first = once[key]
             legs = dict.fromkeys((*first.legs, *finding.legs))
-            once[key] = replace(first, legs=tuple(legs), vids=first.vids | finding.vids)
+            message = "; ".join(dict.fromkeys((first.message, finding.message)))
+            once[key] = replace(first, legs=tuple(legs), vids=first.vids | finding.vids, message=message)
         else:
             once[key] = finding
     return [*rest, *once.values()]
@@ -145,7 +148,6 @@ def _nobody_to_hear(situation: Situation, matrix: Matrix, vids: VidSet) -> Findi
         place=matrix.network,
         certainty=Certainty.UNKNOWN,
         lacks="another node",
-        fix=Fix(words=found.fix.words),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -35,7 +35,7 @@ def waiting_findings(situation: Situation) -> Iterator[Finding]:
     """Ports that have just come up, and pass nothing yet."""
     for _, leg, nic in situation.every_leg():
         age = _age(situation, leg, nic)
-        if nic.carrier and age < SETTLED_S and situation.probed(leg) and leg not in situation.passing:
+        if nic.carrier and age < SETTLED_S and situation.probes.tallies and leg not in situation.passing:
             place = situation.place(leg)
             found = situation.found(
                 Reason.PORT_WAITS,
@@ -126,7 +126,7 @@ def _deaf_to_lldp(situation: Situation, leg: Leg, absent: Absent) -> Finding:
         Reason.LLDP_UNHEARD,
         (leg,),
         f"LLDP on {leg} cannot be heard: {absent.reason}",
-        "without it the switch and its port have no names here, and findings are less certain",
+        "nothing has to be done; without LLDP switch and port have no names here, and findings are less certain",
         absent.reason,
     )
     return replace(found, certainty=Certainty.SURE)
@@ -152,7 +152,7 @@ def crossed(situation: Situation) -> Iterator[Finding]:
     for pair in swapped:
         yield _crossed(situation, pair)
     for leg in strayed:
-        if leg not in explained and any(other in home for other in met[leg] - explained):
+        if leg not in explained and _inside_another(situation, (met[leg] & home) - explained):
             yield _crossed(situation, (leg,))
 
 
@@ -167,6 +167,13 @@ def _swapped(situation: Situation, pair: Pair, met: dict[Leg, set[Leg]]) -> bool
     """Each of the two hears the network of the other."""
     a, b = pair
     return any(situation.together(x, b) for x in met[a]) and any(situation.together(x, a) for x in met[b])
+
+
+def _inside_another(situation: Situation, met: set[Leg]) -> bool:
+    """Whether it hears most of another network's NICs: one alone may be the one that has strayed."""
+    theirs = Counter(situation.wanted[other].cluster_network for other in met)
+    every = Counter(situation.wanted[other].cluster_network for other in situation.passing)
+    return any(2 * heard >= every[network] for network, heard in theirs.items())
 
 
 def _has_peers(situation: Situation, leg: Leg) -> bool:
@@ -191,7 +198,7 @@ def _crossed(situation: Situation, legs: tuple[Leg, ...]) -> Finding:
         fix,
         "probes: they come in from NICs of another cluster network, and none from their own",
     )
-    return replace(found, certainty=Certainty.SURE, fix=replace(found.fix, ports=()))
+    return replace(found, certainty=Certainty.SURE)
 
 
 def merged_crossings(situation: Situation, found: list[Finding]) -> list[Finding]:

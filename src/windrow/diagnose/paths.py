@@ -10,6 +10,7 @@ from windrow.diagnose.blame import Culprit, Ground, Scope, blame
 from windrow.diagnose.matrix import Matrix
 from windrow.diagnose.probes import Pair, Tally
 from windrow.diagnose.situation import Situation
+from windrow.diagnose.vlans import BETWEEN, SWITCHES
 from windrow.model.findings import Certainty, Finding, Fix, Reason
 from windrow.model.lazy import dataclass
 
@@ -52,7 +53,7 @@ class _Paths:
     def long_frames(self) -> Iterator[Finding]:
         bad = {pair: t.large_failed for pair, t in self.tallies.items() if t.large_failed and not t.large_passed}
         longest = max(bad.values(), default=0)
-        for places in self.blamed(bad, (pair for pair, t in self.tallies.items() if t.large_passed)):
+        for places in self.blamed(bad, [pair for pair, t in self.tallies.items() if t.large_passed]):
             where = self.named(places)
             yield self.found(
                 Reason.MTU_TOO_SMALL,
@@ -76,10 +77,12 @@ class _Paths:
     def blamed(self, bad: Collection[Pair], good: Iterable[Pair]) -> Iterator[Places]:
         if not bad:
             return
-        verdicts = blame([(a, (b,)) for a, b in sorted(bad)], good, self.ground()).verdicts
-        for verdict in verdicts:
+        found = blame([(a, (b,)) for a, b in sorted(bad)], good, self.ground())
+        for verdict in found.verdicts:
             same = verdict.culprit.scope
             yield (verdict.culprit, *(place for place in verdict.instead if place.scope is same))
+        if found.left and not found.verdicts:
+            yield (Culprit(Scope.LINK),)
 
     def losses(self) -> Iterator[Finding]:
         """Each frame that is lost is put to each place on its way; the place with the most is taken, and its ways are
@@ -93,6 +96,7 @@ class _Paths:
                     sums[place][0] += lost
                     sums[place][1] += sent
             bad = {p: lost for p, (lost, sent) in sums.items() if lost >= LOST_LEAST and lost >= LOST_SHARE * sent}
+            bad = {place: lost for place, lost in bad.items() if not _clean_ways(place, sums[place], counts, ground)}
             if not bad:
                 return
             best = _narrowest(bad)
@@ -115,6 +119,8 @@ class _Paths:
         match place.scope:
             case Scope.PORT | Scope.OUT | Scope.IN | Scope.CHANNEL:
                 return self.situation.place(*place.legs)
+            case Scope.LINK if not place.switches:
+                return BETWEEN
             case Scope.LINK:
                 return f"the link between {' and '.join(place.switches)}"
             case Scope.UPLINK:
@@ -122,7 +128,7 @@ class _Paths:
             case Scope.SWITCH:
                 return place.switches[0]
             case Scope.EVERYWHERE:
-                return "the switches"
+                return SWITCHES
 
     def found(self, reason: Reason, places: Places, message: str, fix: str, evidence: str) -> Finding:
         legs = tuple(dict.fromkeys(leg for place in places for leg in place.legs))
@@ -138,6 +144,14 @@ class _Paths:
             certainty=Certainty.UNKNOWN if unsure else Certainty.LIKELY,
             lacks="a third node" if unsure else "",
         )
+
+
+def _clean_ways(place: Culprit, total: list[int], counts: Mapping[Pair, tuple[int, int]], ground: Ground) -> bool:
+    """Whether a way through it lost nothing where this share of its frames would have been several: it is another."""
+    share = total[0] / total[1]
+    lossy = {frozenset(pair) for pair, (lost, _) in counts.items() if lost}
+    clean = [p for p, (_, sent) in counts.items() if share * sent >= LOST_LEAST and frozenset(p) not in lossy]
+    return any(_goes_through(pair, (place,), ground) for pair in clean)
 
 
 def _both(place: Culprit) -> Culprit:
@@ -163,7 +177,7 @@ def _loops(situation: Situation, matrix: Matrix, tallies: Mapping[Pair, Tally]) 
     doubled = sorted({receiver for (_, receiver), tally in tallies.items() if tally.twice})
     if own or doubled:
         names = sorted({situation.switch(leg) for leg in (*own, *doubled)} - {""})
-        place = " and ".join(names) or "the switches"
+        place = " and ".join(names) or SWITCHES
         evidence = [
             *([f"probes: what was sent once came several times on {len(doubled)} NICs"] if doubled else []),
             *([f"probes: what {own[0]} sent came back to it"] if own else []),
@@ -176,4 +190,4 @@ def _loops(situation: Situation, matrix: Matrix, tallies: Mapping[Pair, Tally]) 
             *evidence,
         )
         certainty = Certainty.SURE if own and doubled else Certainty.LIKELY
-        yield replace(found, place=place, switches=tuple(names), certainty=certainty, fix=Fix(words=found.fix.words))
+        yield replace(found, place=place, switches=tuple(names), certainty=certainty)

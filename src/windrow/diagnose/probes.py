@@ -69,15 +69,17 @@ class Probes:
 
 
 def _pass(heard: Iterable[Heard], known: Mapping[Leg, Leg], tallies: dict[Pair, Tally], turned: list[Heard]) -> None:
-    """Of few pairs there are many values: a pair is looked up by identity, which costs no hash of its names. (What is
-    looked up lives as long as `heard` does.)"""
+    """Of few pairs there are many values, mostly in a row: a pair is looked up when it is another one, and by identity,
+    which costs no hash of its names. (What is looked up lives as long as `heard` does.)"""
     seen: dict[tuple[int, int], Tally | None] = {}
+    sender = receiver = tally = None
     for h in heard:
-        pair = (id(h.sender), id(h.receiver))
-        if pair in seen:
+        if h.sender is not sender or h.receiver is not receiver:
+            sender, receiver = h.sender, h.receiver
+            pair = (id(sender), id(receiver))
+            if pair not in seen:
+                seen[pair] = _tally(sender, receiver, known, tallies)
             tally = seen[pair]
-        else:
-            tally = seen[pair] = _tally(h.sender, h.receiver, known, tallies)
         vid = h.vid
         if tally is None or h.count <= 0 or not 0 <= vid <= VID_MAX:
             continue

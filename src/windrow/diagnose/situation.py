@@ -15,6 +15,27 @@ from windrow.switches.wanted import Needs, Wanted
 
 UNTAGGED = 0
 
+CONFIGURED = frozenset(
+    {
+        Reason.VLAN_MISSING,
+        Reason.NOTHING_PASSES,
+        Reason.VLAN_NOT_CREATED,
+        Reason.ACCESS_PORT,
+        Reason.NATIVE_VLAN_WRONG,
+        Reason.VLAN_TRANSLATED,
+        Reason.LACP_MISSING,
+        Reason.LACP_PASSIVE,
+        Reason.LACP_MEMBER_MISSING,
+        Reason.LACP_TWO_CHANNELS,
+        Reason.LACP_INDIVIDUAL,
+        Reason.LACP_ONE_SIDED,
+        Reason.CHANNEL_MISSING,
+        Reason.CHANNEL_NOT_NEEDED,
+        Reason.MTU_TOO_SMALL,
+    }
+)
+"""What the ports of the NICs are told puts it right; the rest is cables, other ports, servers."""
+
 
 class Situation:
     """Built once for a diagnosis; the indexes are made when somebody asks for them."""
@@ -130,18 +151,19 @@ class Situation:
     def found(self, reason: Reason, legs: Iterable[Leg], message: str, fix: str, *evidence: str) -> Finding:
         """A finding about switch ports, *likely* for a start; `replace` says what is otherwise."""
         legs = tuple(legs)
+        configured = reason in CONFIGURED
         known = [leg for leg in legs if leg in self.wanted]
         return Finding(
             reason=reason,
             grade=reason.grade,
             certainty=Certainty.LIKELY,
             message=message,
-            fix=Fix(words=fix, ports=tuple(map(self.port_fix, known))),
+            fix=Fix(words=fix, ports=tuple(map(self.port_fix, known)) if configured else ()),
             place=self.place(*legs),
             about=self.about(legs),
             network=self.wanted[known[0]].cluster_network if known else "",
             legs=legs,
-            evidence=evidence,
+            evidence=tuple(dict.fromkeys(evidence)),
         )
 
     def every_leg(self) -> Iterator[tuple[Wanted, Leg, NicEvidence]]:
@@ -165,6 +187,19 @@ def spoken(vids: VidSet) -> str:
     if UNTAGGED not in vids:
         return words
     return f"{words} and frames without a tag" if words else "frames without a tag"
+
+
+def among(vids: VidSet) -> str:
+    """`in VLAN 100`, `without a tag`, or both."""
+    tagged = vids - VidSet.of([UNTAGGED])
+    return " and ".join(
+        [*([f"in {spoken(tagged)}"] if tagged else []), *(["without a tag"] if UNTAGGED in vids else [])]
+    )
+
+
+def agreed(count: int, one: str, many: str) -> str:
+    """The form of a verb for one or for several."""
+    return one if count == 1 else many
 
 
 def verb(vids: VidSet, one: str, many: str) -> str:

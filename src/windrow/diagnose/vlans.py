@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import field, replace
 
 from windrow.diagnose.blame import Blamed, Culprit, Ground, Scope, Verdict, blame
 from windrow.diagnose.matrix import Alike, Matrix, Way
-from windrow.diagnose.situation import UNTAGGED, Situation, spoken, verb
+from windrow.diagnose.situation import UNTAGGED, Situation, agreed, among, spoken, verb
 from windrow.model.evidence import Kind, Leg
-from windrow.model.findings import Certainty, Finding, Fix, Reason
+from windrow.model.findings import Certainty, Finding, Reason
 from windrow.model.lazy import dataclass
-from windrow.model.values import VidSet
+from windrow.model.values import VID_MAX, VidSet
+from windrow.render.text import plural
 
 NO_VIDS = VidSet()
 UNTAGGED_ONLY = VidSet.of([UNTAGGED])
+SWITCHES, BETWEEN = "the switches", "the link between the switches"
+"""What they are called where LLDP names none."""
+CHANCE = 0.001
+"""What has to be expected more often than this once in a sweep is no sign of anything."""
 NODES_FOR_A_VERDICT = 3
 """Where nobody hears anybody: two nodes may have the same fault, three hardly."""
 
@@ -40,11 +45,13 @@ def vlan_causes(situation: Situation, matrix: Matrix, convicted: frozenset[tuple
     for alike in matrix.alike(isolated):
         if not alike.passed and alike.vids.bits & isolated.bits:
             continue
+        if _by_chance(situation, matrix, alike):
+            continue
         ground = _ground(situation, matrix, alike.vids)
         found = blame(alike.failed, alike.arrived, replace(ground, convicted=convicted))
         for verdict in found.verdicts:
             causes[verdict] |= alike.vids.bits
-        left = _without_strays(situation, found)
+        left = _not_by_chance(situation, _without_strays(situation, found))
         if left and not _answered_both(situation, matrix, left, alike.vids):
             ports.append(_split(situation, alike, left))
     shared: dict[Culprit, VidSet] = {}
@@ -52,11 +59,48 @@ def vlan_causes(situation: Situation, matrix: Matrix, convicted: frozenset[tuple
         if verdict.culprit.scope in SHARED:
             shared[verdict.culprit] = shared.get(verdict.culprit, NO_VIDS) | VidSet(bits)
     nowhere = VidSet.of(vid for vids in shared.values() for vid in vids)
-    for verdict, bits in causes.items():
+    for verdict, bits in _nameless(situation, causes).items():
         vids = VidSet(bits)
-        if verdict.culprit.scope not in SHARED and not _astray(situation, verdict, vids - nowhere):
+        if verdict.culprit.legs and not _astray(situation, verdict, vids - nowhere):
             ports.append(_finding(situation, matrix, verdict, Extent.of(matrix, verdict.culprit, vids, nowhere)))
     return Causes(ports=tuple(ports), shared=shared)
+
+
+def lldp_findings(situation: Situation, matrix: Matrix) -> Iterator[Finding]:
+    """VLANs that a port does not name among others, where no probe tells whether they pass."""
+    for leg, wanted in matrix.wanted.items():
+        port = situation.switch_port(leg)
+        named = VidSet.of(vid for vid in port.vlans if 0 < vid <= VID_MAX) if port and not port.vlans_cut else NO_VIDS
+        missing = wanted.tagged - named - matrix.tested(leg) - matrix.passes(leg)
+        if named & wanted.tagged and missing:
+            yield replace(
+                situation.found(
+                    Reason.VLAN_MISSING,
+                    (leg,),
+                    f"{verb(missing, 'is', 'are')} missing on {situation.place(leg)}, which {leg} is plugged into",
+                    f"allow {spoken(missing)} on {situation.place(leg)}",
+                    f"LLDP: the port names {spoken(named)}, and not {spoken(missing)}",
+                ),
+                vids=missing,
+                lacks="whether frames pass: no probe was sent and could have been heard",
+            )
+
+
+def _nameless(situation: Situation, causes: Mapping[Verdict, int]) -> dict[Verdict, int]:
+    """NICs of which nobody knows the switch, and that fail in the same VLANs, are told together: they may be on one."""
+    found: dict[Verdict, int] = {}
+    alike: dict[int, list[Leg]] = defaultdict(list)
+    for verdict, bits in causes.items():
+        culprit = verdict.culprit
+        rivals = any(place.scope is Scope.PORT for place in verdict.instead)
+        if culprit.scope is Scope.PORT and not rivals and not situation.switch(culprit.legs[0]):
+            alike[bits].append(culprit.legs[0])
+        else:
+            found[verdict] = bits
+    for bits, legs in alike.items():
+        scope = Scope.PORT if len(legs) == 1 else Scope.SWITCH
+        found[Verdict(culprit=Culprit(scope, tuple(sorted(legs))))] = bits
+    return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +126,28 @@ def _without_strays(situation: Situation, found: Blamed) -> frozenset[Way]:
         return found.left
     return frozenset(
         (sender, end) for sender, end in found.left if all(situation.switch(leg) for leg in (sender, *end))
+    )
+
+
+def _by_chance(situation: Situation, matrix: Matrix, alike: Alike) -> bool:
+    """Whether these ways lose so many frames in other VLANs that all of one VLAN may be lost somewhere, by chance."""
+    odds = float(len(matrix.asked) * max(map(len, map(VidSet, matrix.asked.values()))))
+    for sender, end in alike.failed:
+        tallies = [t for leg in end if (t := situation.probes.tallies.get((sender, leg))) is not None and t.bits]
+        sent, lost = sum(t.sent for t in tallies), sum(t.lost for t in tallies)
+        if not lost or sent <= 0:
+            return False
+        odds *= (lost / sent) ** (sent / sum(t.bits.bit_count() for t in tallies))
+    return odds > CHANCE
+
+
+def _not_by_chance(situation: Situation, left: frozenset[Way]) -> frozenset[Way]:
+    """Where a way loses some frames, that all of one VLAN were lost is chance."""
+    tallies = situation.probes.tallies
+    return frozenset(
+        (sender, end)
+        for sender, end in left
+        if not any(tallies[sender, leg].lost for leg in end if (sender, leg) in tallies)
     )
 
 
@@ -195,7 +261,7 @@ def _said(situation: Situation, leg: Leg, vids: VidSet) -> tuple[str, ...]:
 def _finding(situation: Situation, matrix: Matrix, verdict: Verdict, extent: Extent) -> Finding:
     culprit = verdict.culprit
     match culprit.scope:
-        case Scope.PORT | Scope.CHANNEL:
+        case Scope.PORT | Scope.CHANNEL | Scope.SWITCH:
             return _port(situation, matrix, verdict, extent)
         case _:
             return _one_way(situation, culprit, extent)
@@ -208,7 +274,9 @@ def _port(situation: Situation, matrix: Matrix, verdict: Verdict, extent: Extent
     if rivals:
         return _either(situation, [verdict.culprit, *rivals], vids)
     leg = legs[0]
-    evidence = [f"probes: in {spoken(vids)} none of {_names(legs)} was heard, and none came in"]
+    sent = all(situation.probed(one) for one in legs)
+    heard = f"none of {_names(legs)} was heard, and none came in" if sent else f"none came in on {_names(legs)}"
+    evidence = [f"probes {among(vids)}: {heard}"]
     for one in legs:
         evidence += _said(situation, one, vids)
     place, known = situation.place(*legs), [_lldp(situation, one, vids) for one in legs]
@@ -228,8 +296,10 @@ def _port(situation: Situation, matrix: Matrix, verdict: Verdict, extent: Extent
         found = situation.found(
             Reason.VLAN_MISSING,
             legs,
-            f"{verb(vids, 'is', 'are')} missing on {place}, which {_names(legs)} is plugged into"
-            + _member(matrix, legs),
+            f"{verb(vids, 'is', 'are')} missing on {place}, which {_names(legs)} "
+            + agreed(len(legs), "is", "are")
+            + " plugged into"
+            + _member(matrix, legs, vids),
             f"allow {spoken(vids)} on {place}",
             *evidence,
         )
@@ -246,14 +316,19 @@ def _names(legs: tuple[Leg, ...]) -> str:
     return " and ".join(map(str, legs))
 
 
-def _member(matrix: Matrix, legs: tuple[Leg, ...]) -> str:
-    channel = matrix.end_of.get(legs[0], ())
-    return "; the other ports of its channel have it" if len(channel) > len(legs) else ""
+def _member(matrix: Matrix, legs: tuple[Leg, ...], vids: VidSet) -> str:
+    others = [leg for leg in matrix.end_of.get(legs[0], ()) if leg not in legs]
+    have = others and not any(vids - matrix.passes(other) for other in others)
+    return f"; the other ports of its channel have {agreed(len(vids), 'it', 'them')}" if have else ""
 
 
 def _beyond(situation: Situation, verdict: Verdict, leg: Leg) -> str:
     """It may also be behind the port, where nobody else can tell: this is the only NIC on its switch."""
     scopes = {place.scope for place in verdict.instead}
+    if verdict.culprit.scope is Scope.SWITCH:
+        return "LLDP: whether these ports are on one switch, which has not got it, or lost its link"
+    if Scope.CHANNEL in scopes:
+        return "whether the other ports of its channel have it: nothing was sent or heard there"
     if scopes & {Scope.LINK, Scope.UPLINK}:
         return f"whether it is this port, or a link of {situation.switch(leg)}: no other NIC is there to tell"
     return ""
@@ -270,7 +345,7 @@ def _either(situation: Situation, rivals: list[Culprit], vids: VidSet) -> Findin
         legs,
         f"{verb(vids, 'does', 'do')} not pass between {ends}",
         f"allow {spoken(vids)} on {places}, and on what lies between",
-        f"probes: in {spoken(vids)} neither heard the other",
+        f"probes {among(vids)}: neither heard the other",
         *evidence,
     )
     lacks = "a third node in this network, or a switch that announces its VLANs by LLDP"
@@ -279,12 +354,12 @@ def _either(situation: Situation, rivals: list[Culprit], vids: VidSet) -> Findin
 
 def _native(situation: Situation, legs: tuple[Leg, ...], evidence: list[str]) -> Finding:
     place, natives = situation.place(*legs), set().union(*(_natives(situation, leg) for leg in legs))
-    there = f" {natives.pop()}" if len(natives) == 1 else ""
+    native = f"VLAN {natives.pop()}" if len(natives) == 1 else "the same VLAN"
     return situation.found(
         Reason.NATIVE_VLAN_WRONG,
         legs,
         f"{place} has no native VLAN, or another than the other ports: frames of {_names(legs)} without a tag are lost",
-        f"make the native VLAN of {place} the one of the other ports{there}",
+        f"make {native} the native VLAN of {place}, as on the other ports",
         *evidence,
     )
 
@@ -303,10 +378,11 @@ def _access_port(situation: Situation, leg: Leg, evidence: list[str]) -> Finding
 
 def _one_way(situation: Situation, culprit: Culprit, extent: Extent) -> Finding:
     vids, leg, place = extent.vids, culprit.legs[0], situation.place(*culprit.legs)
+    within = "in any VLAN" if extent.everything else among(vids)
     if culprit.scope is Scope.OUT:
-        what = f"{place} lets nothing in from {leg} in {spoken(vids)}: it hears others, and nobody hears it"
+        what = f"{place} lets nothing in from {leg} {within}: it hears others, and nobody hears it"
     else:
-        what = f"{place} sends nothing to {leg} in {spoken(vids)}: others hear it, and it hears nobody"
+        what = f"{place} sends nothing to {leg} {within}: others hear it, and it hears nobody"
     return replace(
         situation.found(
             Reason.ONE_WAY,
@@ -314,7 +390,7 @@ def _one_way(situation: Situation, culprit: Culprit, extent: Extent) -> Finding:
             what,
             f"look at {place} for an access list, port security, storm control; and at the cable of {leg}: one of its "
             "two directions may be broken",
-            f"probes in {spoken(vids)} pass in one direction only",
+            f"probes {among(vids)}: they pass in one direction only",
         ),
         vids=NO_VIDS if extent.everything else vids,
     )
@@ -332,18 +408,18 @@ def _link(situation: Situation, culprit: Culprit, vids: VidSet, legs: tuple[Leg,
         f"allow {spoken(vids)} on both ends of {place}",
         f"probes: {verb(vids, 'passes', 'pass')} on each of the switches, and not from one to the other",
     )
-    return replace(found, vids=vids, place=place, switches=names, fix=Fix(words=found.fix.words))
+    return replace(found, vids=vids, place=place, switches=names)
 
 
 def _not_created(situation: Situation, culprit: Culprit, vids: VidSet, legs: tuple[Leg, ...]) -> Finding:
     known = sorted({name for leg in legs if (name := situation.switch(leg))})
-    place = culprit.switches[0] if culprit.switches else " and ".join(known) or "the switches"
+    place = culprit.switches[0] if culprit.switches else " and ".join(known) or SWITCHES
     found = situation.found(
         Reason.VLAN_NOT_CREATED,
         legs,
         f"{verb(vids, 'passes', 'pass')} nowhere on {place}: nobody hears anybody there",
-        f"create {spoken(vids)} on {place}, and allow it on the ports of the nodes",
-        f"probes: in {spoken(vids)} none of {len(legs)} NICs was heard",
+        f"create {spoken(vids)} on {place}, and allow {agreed(len(vids), 'it', 'them')} on the ports of the nodes",
+        f"probes {among(vids)}: none of {plural(len(legs), 'NIC')} was heard",
     )
     few = len({leg.node for leg in situation.wanted if situation.probed(leg)}) < NODES_FOR_A_VERDICT
     asked = any(_asked(situation, leg.node, found.network, vids) for leg in legs)
@@ -387,7 +463,7 @@ def _split(situation: Situation, alike: Alike, left: frozenset[Way]) -> Finding:
             f"allow {spoken(alike.vids)} on both ends of the link between these switches",
             f"probes: {verb(alike.vids, 'passes', 'pass')} within each group, and not from one to the other",
         )
-        place = "the link between the switches"
+        place = BETWEEN
         lacks = "LLDP: which switches they are"
     else:
         found = situation.found(
@@ -395,13 +471,11 @@ def _split(situation: Situation, alike: Alike, left: frozenset[Way]) -> Finding:
             legs,
             f"{_names(legs)} do not hear all of each other in {spoken(alike.vids)}, and others hear each of them",
             "nothing has to be done where these ports are isolated from each other on purpose",
-            f"probes: {len(left)} pairs failed, and each of these NICs passes others",
+            f"probes: {plural(len(left), 'way')} failed, and on each of these NICs others pass",
         )
         place, lacks = situation.place(*legs), "whether the ports are isolated on purpose"
     certainty = Certainty.LIKELY if separate else Certainty.UNKNOWN
-    return replace(
-        found, vids=alike.vids, place=place, lacks=lacks, certainty=certainty, fix=Fix(words=found.fix.words)
-    )
+    return replace(found, vids=alike.vids, place=place, lacks=lacks, certainty=certainty, fix=found.fix)
 
 
 def _groups(alike: Alike, legs: set[Leg]) -> list[set[Leg]]:

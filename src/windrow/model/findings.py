@@ -162,6 +162,9 @@ class Finding:
     lacks: str = ""
     """What would have to be known to be more certain."""
 
+    def __str__(self) -> str:
+        return f"{self.reason} ({self.certainty}): {self.message}"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Diagnosis:

@@ -96,8 +96,4 @@ def finding_counts(findings: Iterable[Finding]) -> Mapping[tuple[str, str, str],
 
 def status_lines(findings: Iterable[Finding]) -> tuple[str, ...]:
     """One line for each that matters, as `windrow status` has them."""
-    return tuple(
-        f"{finding.reason} ({finding.certainty}): {finding.message}"
-        for finding in findings
-        if finding.grade is not Grade.NOTE
-    )
+    return tuple(str(finding) for finding in findings if finding.grade is not Grade.NOTE)

@@ -391,7 +391,7 @@ def _heard(fabric: Fabric, leg: Leg, vid: int, dice: random.Random) -> Iterator[
     loops = any(s.loops and vid in s.vlans for s in fabric.switches.values())
     if loops and casts:
         casts[leg, vid] = 1.0
-    for (receiver, arrived), chance in single.items() | casts.items():
+    for (receiver, arrived), chance in {**single, **casts}.items():
         broadcast = sum(dice.random() < chance for _ in range(BROADCASTS)) if (receiver, arrived) in casts else 0
         unicast = int((receiver, arrived) in single and dice.random() < chance)
         if broadcast + unicast and receiver.node not in fabric.silent:
