@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from bench import imports, kernels, outside, pure, start
+from bench import frames, imports, kernels, outside, pure, start
 from bench.inside import MARK
 from bench.measure import Group, decode
 from bench.report import machine, page, replaced
@@ -27,7 +27,7 @@ OWN_RUN = 'mount -t tmpfs run /run && exec "$0" -m "$@"'
 AS_ROOT = ["unshare", "--net", "--mount", "sh", "-c", OWN_RUN, sys.executable]
 """For what starts a dnsmasq, which becomes another user; with a /run of its own, where pods' namespaces have names."""
 
-ORDER = ("Agent:", "CNI", "VM", "Observe", "Dump", "Compile", "The", "Diagnose", "VLANs", "Start", "Boot")
+ORDER = ("Agent:", "CNI", "VM", "Observe", "Dump", "Compile", "The", "Diagnose", "Frames", "VLANs", "Start", "Boot")
 """By the first words of the titles."""
 
 
@@ -90,6 +90,7 @@ PARTS: Mapping[str, tuple[str, Callable[[], list[Group]]]] = {
     "native": ("in this machine's own kernel", native),
     "pure": ("compile and plan", pure.groups),
     "outside": ("diagnosis of a whole cluster", outside.groups),
+    "frames": ("frames of switches", frames.groups),
     "start": ("starting windrow", lambda: [start.starting(), imports.measure("On this machine")]),
     "boot": ("booting the lab kernel", lambda: [start.booting()]),
     "links": ("a scenario in each kernel of the lab", kernels.links),

@@ -26,7 +26,7 @@ from typing import Any
 
 from bench.measure import Group, Row, encode
 from windrow.apps.vm import start as parts
-from windrow.lab.dhcp import ACK, DISCOVER
+from windrow.frames.dhcp import ACK, DISCOVER
 from windrow.lab.vm import image
 from windrow.netlink import netns
 from windrow.netlink.kernel import Kernel

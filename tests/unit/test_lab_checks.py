@@ -8,7 +8,6 @@ import struct
 from windrow.frames.ethernet import checksum
 from windrow.lab import probe
 from windrow.lab.checks import bond_faults, bond_words
-from windrow.lab.dhcp import _options
 from windrow.lab.probe import Direction
 from windrow.lab.scenario import End
 from windrow.lab.world import mac_of
@@ -82,10 +81,6 @@ def test_an_echo_request_adds_up() -> None:
     assert probe._is_reply(reply, 3)
     assert not probe._is_reply(reply, 4)
     assert not probe._is_reply(b"\x45" + bytes(19) + packet, 3)
-
-
-def test_dhcp_options() -> None:
-    assert _options(bytes([53, 1, 2, 0, 0, 54, 4, 10, 0, 0, 1, 255, 9, 9])) == {53: b"\2", 54: b"\x0a\0\0\1"}
 
 
 def test_macs_are_local_unicast_and_stay_the_same() -> None:

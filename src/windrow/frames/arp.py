@@ -52,3 +52,9 @@ def whereabouts(mac: bytes, vid: int | None) -> bytes:
     that QEMU sends after a migration (`announce_self_create`)."""
     told = Arp(operation=_REVERSE_REQUEST, sender_mac=mac, target_mac=mac)
     return frame(BROADCAST, mac, RARP, told.pack(), vid)
+
+
+def whose(mac: bytes, address: bytes, vid: int | None = None) -> bytes:
+    """A frame that asks who has `address`, from nobody: a probe (RFC 5227 §2.1.1), which changes no one's cache."""
+    asked = Arp(operation=REQUEST, sender_mac=mac, target=address)
+    return frame(BROADCAST, mac, ARP, asked.pack(), vid)

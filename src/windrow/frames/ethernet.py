@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 
 BROADCAST = b"\xff" * 6
-ARP, RARP, IPV6, VLAN = 0x0806, 0x8035, 0x86DD, 0x8100
+IPV4, ARP, RARP, IPV6, VLAN = 0x0800, 0x0806, 0x8035, 0x86DD, 0x8100
 """EtherTypes."""
 _PAYLOAD_MIN = 46
 """IEEE 802.3 §4.2.3.3: a shorter one is padded. A tag does not count, so that a switch may take it off."""

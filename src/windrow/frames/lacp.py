@@ -1,7 +1,6 @@
 """LACPDUs (IEEE 802.1AX-2014 §6.4.2.3): the two sides of the conversation, as one of them sees it.
 
-After EtherType 0x8809, 110 bytes: subtype 1, version; TLV 1 (20 bytes) the sender, TLV 2 (20 bytes) what it knows of
-us:
+After EtherType 0x8809, 110 bytes: subtype 1, version; TLV 1 the sender, TLV 2 what it knows of us, each of 20 bytes:
 u16 system priority, MAC, u16 key, u16 port priority, u16 port, u8 state, 3 reserved.
 """
 
@@ -9,7 +8,8 @@ from __future__ import annotations
 
 import struct
 
-from windrow.frames.lldp import Unreadable, mac_text
+from windrow.frames.ethernet import mac_bytes
+from windrow.frames.reading import Unreadable, mac_text
 from windrow.model.evidence import LacpSide
 from windrow.model.lazy import dataclass
 from windrow.model.values import Mac
@@ -18,7 +18,7 @@ ETHERTYPE = 0x8809
 GROUP = bytes.fromhex("0180c2000002")
 NOBODY = Mac("00:00:00:00:00:00")
 """The system of a partner that never answered."""
-_LACP = 1
+SUBTYPE = 1
 _SIDE = struct.Struct("!BBH6sHHHB3x")
 _ACTOR, _PARTNER, _LENGTH = 1, 2, 20
 
@@ -35,7 +35,7 @@ class Lacpdu:
 
 def decode(payload: bytes) -> Lacpdu | Unreadable:
     """The bytes after the EtherType."""
-    if not payload or payload[0] != _LACP:
+    if not payload or payload[0] != SUBTYPE:
         return Unreadable("it is another slow protocol")
     if len(payload) < 2 + 2 * _SIDE.size:
         return Unreadable("it is cut off")
@@ -60,9 +60,9 @@ def decode(payload: bytes) -> Lacpdu | Unreadable:
 def encode(pdu: Lacpdu) -> bytes:
     """The bytes after the EtherType; for tests."""
     sides = b"".join(_side(kind, side) for kind, side in ((_ACTOR, pdu.sent), (_PARTNER, pdu.about_us)))
-    return bytes([_LACP, 1]) + sides + bytes([3, 16]) + bytes(14) + bytes(2 + 50)
+    return bytes([SUBTYPE, 1]) + sides + bytes([3, 16]) + bytes(14) + bytes(2 + 50)
 
 
 def _side(kind: int, side: LacpSide) -> bytes:
-    system = bytes.fromhex(side.system.replace(":", ""))
+    system = mac_bytes(side.system)
     return _SIDE.pack(kind, _LENGTH, side.system_priority, system, side.key, side.port_priority, side.port, side.state)

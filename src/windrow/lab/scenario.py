@@ -127,11 +127,24 @@ class Group:
         return self.port.name
 
 
+class Announces(StrEnum):
+    """What a switch tells of itself by LLDP, as real ones do."""
+
+    NOTHING = "nothing"
+    PVID = "pvid"
+    """Its port's native VLAN, aggregate and frame size, and no VLAN by name: most do so unless they are told."""
+    ALL = "all"
+    """Every VLAN by name, too, as long as they fit into one frame."""
+    TEN = "ten"
+    """The first ten VLANs, however many there are."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Switch:
     name: str
     ports: tuple[Port, ...]
     groups: tuple[Group, ...] = ()
+    announces: Announces = Announces.NOTHING
 
     def group_of(self, port: str) -> Group | None:
         return next((g for g in self.groups if port in g.members), None)

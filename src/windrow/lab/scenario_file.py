@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from windrow.lab.errors import LabError
 from windrow.lab.scenario import (
     UNTAGGED,
+    Announces,
     BondIs,
     Cable,
     CablePull,
@@ -223,11 +224,17 @@ class _Reader:
         )
 
     def _switch(self, item: Field) -> Switch | None:
-        if (table := item.table(("name", "ports", "groups"))) is None:
+        if (table := item.table(("name", "ports", "groups", "announces"))) is None:
             return None
         name = self._name(table)
         ports = [port for found in self._all(table, "ports", self._ports, required=True) for port in found]
-        return Switch(name=name, ports=tuple(ports), groups=self._all(table, "groups", self._group))
+        announces = table.get("announces")
+        return Switch(
+            name=name,
+            ports=tuple(ports),
+            groups=self._all(table, "groups", self._group),
+            announces=(announces and announces.choice(Announces)) or Announces.NOTHING,
+        )
 
     def _ports(self, item: Field) -> tuple[Port, ...] | None:
         """`{name: p1, …}`, or `{names: [p1, p2], …}` for several that are alike."""

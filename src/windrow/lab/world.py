@@ -22,6 +22,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+from windrow.lab.announcer import Announcer
 from windrow.lab.dhcp import request_lease
 from windrow.lab.errors import LabError
 from windrow.lab.faults import Fault, fault
@@ -30,6 +31,7 @@ from windrow.lab.power import Power
 from windrow.lab.probe import Station
 from windrow.lab.scenario import (
     UNTAGGED,
+    Announces,
     End,
     Endpoint,
     Group,
@@ -81,6 +83,7 @@ class World:
         self._fds: dict[str, int] = {}
         self._programs: list[subprocess.Popen[bytes]] = []
         self._faults: dict[tuple[str, str], Fault] = {}
+        self._announcer: Announcer | None = None
         documents = [load_documents(text, file) for file, text in scenario.manifests.items()]
         objects = [obj for loaded in documents for obj in loaded.objects]
         self._nads = {(o.meta.namespace, o.name): o for o in objects if isinstance(o, NetworkAttachmentDefinition)}
@@ -96,6 +99,7 @@ class World:
         for switch in scenario.switches:
             self._build_switch(switch)
             log(f"switch {switch.name}: {_switch_words(switch)}")
+        self._announce()
         for host in scenario.hosts:
             self._build_host(host)
             log(f"host {host.name} ({host.role}): {', '.join(a for n in host.nics for a in n.addresses.values())}")
@@ -105,6 +109,8 @@ class World:
 
     def close(self) -> None:
         self.fleet.stop()
+        if self._announcer is not None:
+            self._announcer.close()
         for program in self._programs:
             program.kill()
             program.wait()
@@ -285,6 +291,12 @@ class World:
         else:
             bond = Bond(mode=BondMode.BALANCE_XOR, miimon=MIIMON_MS, xmit_hash_policy="layer2+3")
         _make_bond(rtnl, group.name, bond, group.members)
+
+    def _announce(self) -> None:
+        """Only where a scenario says so: frames that nobody asked for are in every capture."""
+        switches = {s: self._fds[s.name] for s in self.scenario.switches if s.announces is not Announces.NOTHING}
+        if switches:
+            self._announcer = Announcer(switches)
 
     # Hosts ----------------------------------------------------------------------------------------
 

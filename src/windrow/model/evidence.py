@@ -150,7 +150,11 @@ class Counters:
     carrier_changes: int | None = None
     carrier_changes_lately: int | None = None
     own_frames_lately: int | None = None
-    """Frames with a source address of this host that came in on this NIC: a loop, or a missing channel."""
+    """Frames with a source address of this host that came in on this NIC: a loop, or a missing channel. In modes that
+    need no channel every other leg hears this host's broadcasts, and nothing is wrong."""
+    for_us_lately: int | None = None
+    """Frames for an address of this host on a leg that is not the active one: a channel where none belongs. None: it
+    is active, or nobody listened."""
     over_s: float = 0.0
 
 

@@ -235,6 +235,7 @@ LINK = Table(
         "group": Attr(27, U32),
         "netns_fd": Attr(28, U32),
         "ext_mask": Attr(29, U32),
+        "carrier_changes": Attr(35, U32),
         "parent_netns": Attr(37, S32),
         "carrier_downs": Attr(48, U32),
         "min_mtu": Attr(50, U32),

@@ -32,6 +32,7 @@ class Driver:
 
     name: str
     bus: str
+    firmware: str = ""
 
     @property
     def pci(self) -> str | None:
@@ -52,7 +53,7 @@ def driver(rtnl: Rtnl, name: str) -> Driver | None:
             return None
         raise errors.of(error.errno or errno.EIO, f"ask for the driver of {name}") from error
     data = info.tobytes()
-    return Driver(_text(data[4:36]), _text(data[100:132]))
+    return Driver(_text(data[4:36]), _text(data[100:132]), _text(data[68:100]))
 
 
 def nics(rtnl: Rtnl, memory: observe.LinkMemory | None = None) -> dict[IfName, Nic]:
