@@ -9,10 +9,11 @@ help: ## list the targets
 setup: ## Debian packages, virtual environment, Python packages, windrow itself, a kernel for virtual machines
 	@scripts/bootstrap
 
-demo: ## two nodes, two switches and four virtual machines in a real kernel, and frames through all of it
+demo: ## two nodes, two switches and four virtual machines in a real kernel; then a switch that is broken, and found
 	@scripts/bootstrap demo
 	@.venv/bin/windrow lab doctor --first --kernel uml --kernel native
 	@.venv/bin/windrow lab run seed --svg build/seed.svg
+	@.venv/bin/windrow lab run broken-switch
 
 test: setup ## everything: lint, tests, and the tests in the lab kernel
 	@.venv/bin/python scripts/check lint host kernel

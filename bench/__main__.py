@@ -27,7 +27,7 @@ OWN_RUN = 'mount -t tmpfs run /run && exec "$0" -m "$@"'
 AS_ROOT = ["unshare", "--net", "--mount", "sh", "-c", OWN_RUN, sys.executable]
 """For what starts a dnsmasq, which becomes another user; with a /run of its own, where pods' namespaces have names."""
 
-ORDER = ("Agent:", "CNI", "VM", "Observe", "Dump", "Compile", "The", "Diagnose", "Frames", "VLANs", "Start", "Boot")
+ORDER = ("Agent:", "CNI", "VM", "Observe", "Dump", "Compile", "The", "Frames", "Diagnose", "VLANs", "Start", "Boot")
 """By the first words of the titles."""
 
 
@@ -89,8 +89,8 @@ PARTS: Mapping[str, tuple[str, Callable[[], list[Group]]]] = {
     "lab": ("in the lab kernel, booted once", start.in_lab),
     "native": ("in this machine's own kernel", native),
     "pure": ("compile and plan", pure.groups),
-    "outside": ("diagnosis of a whole cluster", outside.groups),
     "frames": ("frames of switches", frames.groups),
+    "outside": ("diagnosis of a whole cluster", outside.groups),
     "start": ("starting windrow", lambda: [start.starting(), imports.measure("On this machine")]),
     "boot": ("booting the lab kernel", lambda: [start.booting()]),
     "links": ("a scenario in each kernel of the lab", kernels.links),

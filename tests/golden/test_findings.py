@@ -41,7 +41,7 @@ def test_each_fault_of_the_catalogue(golden) -> None:  # type: ignore[no-untyped
     parts = []
     for case in CASES:
         found = diagnosed(case.fault(case.on.fabric()))
-        told = "".join(finding_text(n, f) for n, f in enumerate(found.findings, 1))
+        told = "".join(finding_text(f, f"{n}.") for n, f in enumerate(found.findings, 1))
         parts.append(f"== {case.name} ==\n{told}")
     golden(HERE / "catalogue.txt", "\n".join(parts))
 

@@ -44,7 +44,7 @@ def host(cable: tuple[Ns, Ns], new_ns: Callable[[], Ns]) -> tuple[Ns, Ns, Ns]:
 
 @contextmanager
 def tap(ns: Ns, nic: str, mac: Mac = OURS) -> Iterator[Tap]:
-    opened = ns.inside(lambda: Tap(IfName(nic), mac))
+    opened = ns.inside(lambda: Tap(IfName(nic), [mac]))
     assert isinstance(opened, Tap)
     with closing(opened):
         yield opened

@@ -90,7 +90,7 @@ apiVersion: k8s.cni.cncf.io/v1
 kind: NetworkAttachmentDefinition
 metadata: {{name: {name}, namespace: default}}
 spec:
-  config: '{{"cniVersion":"0.3.1","name":"{name}","type":"bridge","bridge":"oob-br",{vlans}}}'
+  config: '{{"cniVersion":"0.3.1","name":"{name}","type":"bridge","bridge":"{network}-br",{vlans}}}'
 """
 
 
@@ -175,25 +175,37 @@ class Checked:
 def checked(vlans: str = "10,20,30") -> Iterator[Checked]:
     vids = list(VidSet.parse(vlans))
     trunk = ",".join(f'{{"id": {vid}}}' for vid in vids)
-    nads = [NAD.format(name="all", vlans=f'"vlanTrunk": [{trunk}]')]
-    nads += [NAD.format(name=f"v{vid}", vlans=f'"vlan": {vid}') for vid in vids[:3]]
-    texts = Texts("check.yaml", SCENARIO.format(vlans=vlans), {"oob.yaml": MANIFESTS + "".join(nads)})
+    nads = [NAD.format(name="all", network="oob", vlans=f'"vlanTrunk": [{trunk}]')]
+    nads += [nad(f"v{vid}", "oob", vid) for vid in vids[:3]]
+    with brought_up(SCENARIO.format(vlans=vlans), MANIFESTS + "".join(nads)) as lab:
+        settle(lab, "n2")
+        yield lab
+
+
+def nad(name: str, network: str, vid: int) -> str:
+    return NAD.format(name=name, network=network, vlans=f'"vlan": {vid}')
+
+
+@contextmanager
+def brought_up(scenario: str, manifests: str) -> Iterator[Checked]:
+    texts = Texts("check.yaml", scenario, {"manifests.yaml": manifests})
     session = Session(LabEngine(), sys.path)
     try:
         session.up(Asked(scenario=texts.to_json()))  # type: ignore[arg-type]
-        checked_ = Checked(session.world)
-        settle(checked_)
-        yield checked_
+        yield Checked(session.world)
     finally:
         if session.has_world:
             session.world.close()
 
 
-def settle(lab: Checked) -> None:
+def settle(lab: Checked, *nodes: str) -> None:
     """Until LACP has agreed: before that one leg does not send."""
     end = time.monotonic() + 15
     while time.monotonic() < end:
-        if all(leg.sends for network in lab.intent("n2")[0].networks for leg in network.legs if network.name == "oob"):
+        legs = [
+            leg for node in nodes for network in lab.intent(node)[0].networks for leg in network.legs if network.vids
+        ]
+        if all(leg.sends for leg in legs):
             return
         time.sleep(0.2)
     raise AssertionError("LACP did not agree")

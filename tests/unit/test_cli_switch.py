@@ -3,14 +3,30 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
+from windrow.apps.check.told import Told
+from windrow.apps.cli import hearing
 from windrow.apps.cli.main import cli
 from windrow.apps.cli.session import Session
+from windrow.model.evidence import (
+    Evidence,
+    Heard,
+    Identity,
+    Kind,
+    Leg,
+    NicEvidence,
+    NodeEvidence,
+    SwitchPort,
+)
+from windrow.model.values import IfName, Mac, VidSet
 from windrow.testing.fake import FakeKernel
+
+ETH1, ETH2 = IfName("eth1"), IfName("eth2")
 
 NETWORK = """\
 {apiVersion: network.harvesterhci.io/v1beta1, kind: ClusterNetwork, metadata: {name: oob}}
@@ -184,3 +200,78 @@ def test_a_cabling_with_what_lldp_shows(host: Host) -> None:
     found = host.run("switch", "cabling", "--cabling", wrong, "--evidence", seen)
     assert found.exit_code == 1
     assert "by the cabling file" in found.stderr
+
+
+# Asking for it ------------------------------------------------------------------------------------
+
+
+def port(nic: str, name: str) -> NicEvidence:
+    """A switch that names its port and no VLANs, as most do."""
+    said = SwitchPort(
+        source=Kind.LLDP,
+        chassis=Identity(kind="mac", text="02:00:00:00:00:01"),
+        port=Identity(kind="ifname", text=name),
+        system="tor-2",
+        system_description="Arista Networks EOS version 4.30",
+        is_bridge=True,
+        pvid=1,
+    )
+    mac = Mac("52:54:00:00:00:01")
+    return NicEvidence(
+        name=IfName(nic), mac=mac, carrier=True, cluster_network="oob", active=nic == "eth1", neighbours=(said,)
+    )
+
+
+def known() -> Told:
+    """Three nodes; VLAN 100 does not pass n1/eth1, and 200 does."""
+    nodes = {}
+    for node in ("n1", "n2", "n3"):
+        heard = tuple(
+            Heard(sender=Leg(other, ETH1), receiver=Leg(node, nic), vid=vid, arrived=vid, sent=3, count=3, sweep=2)
+            for other in ("n1", "n2", "n3")
+            for nic in (ETH1, ETH2)
+            for vid in (100, 200)
+            if other != node and (vid == 200 or Leg("n1", ETH1) not in (Leg(other, ETH1), Leg(node, nic)))
+        )
+        number = int(node[1])
+        nics = {ETH1: port("eth1", f"Ethernet{number}"), ETH2: port("eth2", f"Ethernet{number + 10}")}
+        probed = {ETH1: VidSet.of([100, 200])}
+        nodes[node] = NodeEvidence(node=node, at=5.0, nics=nics, heard=heard, probed=probed, sweep=2)
+    return Told(node="n1", at=5.0, evidence=Evidence(nodes=nodes), wanted={"oob": VidSet.of([100, 200])}, sweeps=2)
+
+
+@pytest.fixture
+def asked(host: Host, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Without a cabling file and with another VLAN; whoever is asked knows this."""
+    (host.root / "etc/windrow/cabling.yaml").unlink()
+    assert host.run("apply", "-f", host.file("more.yaml", NAD.format(vid=200))).exit_code == 0
+    calls: list[str] = []
+
+    def hear(session: Session, skipped: Mapping[str, VidSet]) -> Told:
+        calls.append(f"{session.node} without {skipped}")
+        return known()
+
+    monkeypatch.setattr(hearing, "hear", hear)
+    return calls
+
+
+def test_the_cabling_is_asked_for(host: Host, asked: list[str]) -> None:
+    found = host.run("switch", "cabling", "--switch", "tor-2", "--skip-vlans", "oob:100")
+    assert found.exit_code == 0, found.output
+    assert "Ethernet1: n1/eth1" in found.stdout
+    assert asked == [f"n1 without { ({'oob': VidSet.of([100])}) }"]
+
+
+def test_a_delta_is_what_probes_miss(host: Host, asked: list[str]) -> None:
+    found = host.run("switch", "config", "--delta", "-o", "json")
+    assert found.exit_code == 0, found.output
+    (one,) = json.loads(found.stdout)["switches"]
+    assert [(c["name"], c["add"], c["remove"]) for c in one["changing"]] == [("Ethernet1", "100", "")]
+    assert len(asked) == 1
+
+
+def test_nobody_is_asked_where_it_is_known(host: Host, asked: list[str]) -> None:
+    host.file("etc/windrow/cabling.yaml", CABLING)
+    assert host.run("switch", "config").exit_code == 0
+    assert host.run("switch", "config", "-f", host.file("v300.yaml", NAD.format(vid=300)), "--delta").exit_code == 0
+    assert not asked

@@ -312,10 +312,24 @@ def test_a_delta_from_what_lldp_shows() -> None:
     evidence = seen(nic("eth1", port(vlans={Vid(7): "x", Vid(100): "web"}, pvid=0)), nic("eth2", port("Ethernet2")))
     plugged = merged(cabling(tor=ONE), seen_cabling(evidence))
     wanted = configs(cluster(), plugged).switches[0]
-    there, untold = seen_config(wanted, plugged)
+    there, untold = seen_config(wanted, plugged, {})
     assert untold == ("Ethernet2",)
     found = change(there, replace(wanted, interfaces=wanted.interfaces[:1]))
     assert [(c.add, c.remove) for c in found.changes] == [(VidSet(), VidSet.of([7]))]
+
+
+def test_a_delta_from_what_probes_show() -> None:
+    """LLDP names no VLANs, as most switches do: what probes found to be missing is to be added, and nothing is taken
+    away, for of what else a port carries nothing is known."""
+    plugged = merged(cabling(tor=ONE), seen_cabling(seen(nic("eth1", port(pvid=1)))))
+    wanted = configs(cluster(), plugged).switches[0]
+    wanted = replace(wanted, interfaces=wanted.interfaces[:1])
+    leg = Leg("n", ETH1)
+    found, untold = seen_config(wanted, plugged, {leg: VidSet.of([100])})
+    assert not untold
+    assert [(c.add, c.remove) for c in change(found, wanted).changes] == [(VidSet.of([100]), VidSet())]
+    assert seen_config(wanted, plugged, {leg: VidSet()})[0].interfaces[0].tagged == VidSet.of([100])
+    assert seen_config(wanted, plugged, {})[1] == ("Ethernet1",), "no probe tells of it"
 
 
 # Texts --------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from dataclasses import replace
 from windrow.apps.check.told import Told, exit_code, rows
 from windrow.model.cluster import Cluster
 from windrow.model.evidence import Evidence, Heard, Leg, NicEvidence, NodeEvidence
+from windrow.model.findings import Certainty, Finding, Fix, Grade, Reason
 from windrow.model.values import IfName, Mac, VidSet
 from windrow.render.vlanmatrix import Row, State, matrix, matrix_text, matrix_value, seen_of
 
@@ -119,8 +120,14 @@ def test_vlans_that_are_alike_are_one_column() -> None:
     }
 
 
+def finding(grade: Grade) -> Finding:
+    reason = Reason.VLAN_MISSING
+    fix = Fix(words="look")
+    return Finding(reason=reason, grade=grade, certainty=Certainty.SURE, message="wrong", fix=fix, place="p1")
+
+
 def test_exit_codes() -> None:
-    def code(*states: State, found: tuple[str, ...] | None = None) -> int:
+    def code(*states: State, found: tuple[Finding, ...] = ()) -> int:
         listed = [Row(cluster_network="oob", node="a", cells=dict(enumerate(states)))] if states else []
         return exit_code(listed, found)
 
@@ -128,8 +135,10 @@ def test_exit_codes() -> None:
     assert code(State.PASSES, State.MUTE) == 1
     assert code(State.PASSES, State.SILENT) == 3
     assert code() == 3
-    assert code(State.NOBODY, found=()) == 0, "isolated by design is for `diagnose` to say"
-    assert code(State.PASSES, found=("a finding",)) == 1
+    assert code(State.NOBODY, found=(finding(Grade.NOTE),)) == 0, "isolated by design is for `diagnose` to say"
+    assert code(State.NOBODY) == 1, "what nothing explains is no less wrong"
+    assert code(State.PASSES, found=(finding(Grade.WARNING),)) == 1
+    assert code(State.ALONE, found=(finding(Grade.NOTE),)) == 3
 
 
 def test_a_node_that_probes_nothing_yet_is_judged_by_the_manifests() -> None:

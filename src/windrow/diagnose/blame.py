@@ -73,6 +73,10 @@ class Ground:
     """Switches, and pairs for the links between them, that are known to be at fault from another cluster network."""
 
     def suspected(self, place: Culprit) -> bool:
+        """All ports of a switch, of several nodes, are not at fault one by one: the switch is."""
+        if place.scope is Scope.SWITCH:
+            legs = [leg for leg, switch in self.switches.items() if switch == place.switches[0]]
+            return len({leg.node for leg in legs}) > 1 and self.suspects.issuperset(legs)
         return place.scope in (Scope.PORT, Scope.CHANNEL) and self.suspects.issuperset(place.legs)
 
     def doubt(self, place: Culprit) -> int:

@@ -90,6 +90,7 @@ class Matrix:
     def asked(self) -> dict[Way, int]:
         """In which VLANs a way was tried: what was not sent, or is not wanted there, cannot have been heard."""
         ends = list(dict.fromkeys(self.end_of.values()))
+        told = self.situation.probes.sweeps()
         found = {}
         for sender in self.senders:
             sent = self.situation.probed(sender).bits & self.intended[sender] & ~self.moved.get(sender, 0)
@@ -97,9 +98,18 @@ class Matrix:
                 bits = sent & self.intended[end[0]]
                 for leg in end:
                     bits &= ~self.moved.get(leg, 0)
-                if bits and end[0].node != sender.node:
+                if (
+                    bits
+                    and end[0].node != sender.node
+                    and self._is_of(sender.node, told.get((sender.node, end[0].node)))
+                ):
                     found[sender, end] = bits
         return found
+
+    def _is_of(self, node: str, sweep: int | None) -> bool:
+        """Whether what was told of a node's probes is of the sweep of which it says where it sent. None: nothing of it
+        came in at all, and that is told."""
+        return sweep is None or sweep == self.situation.evidence.nodes[node].sweep
 
     @cached_property
     def came(self) -> dict[Way, int]:

@@ -19,10 +19,25 @@ Pair = tuple[Leg, Leg]
 class Tally:
     """From one NIC to another. `bits`: the VLANs in which probes came as they were sent, as a bitmap."""
 
-    __slots__ = ("bits", "broadcasts", "came", "large_failed", "large_passed", "sent", "twice", "unicasts")
+    __slots__ = (
+        "bits",
+        "broadcasts",
+        "came",
+        "large_failed",
+        "large_passed",
+        "owed",
+        "sent",
+        "sweep",
+        "twice",
+        "unicasts",
+    )
 
     def __init__(self) -> None:
         self.bits = self.sent = self.came = 0
+        self.sweep = 0
+        """The sender's latest of which something came."""
+        self.owed = 0
+        """How many were sent in the VLANs in which a broadcast came here."""
         self.broadcasts = self.unicasts = self.twice = 0
         self.large_passed = False
         self.large_failed = 0
@@ -32,12 +47,34 @@ class Tally:
     def lost(self) -> int:
         return self.sent - self.came
 
+    @classmethod
+    def of_channel(cls, members: Iterable[Tally]) -> Tally:
+        """What came on any NIC of a channel. Each says that all broadcasts of the sender were to come to it; they were
+        to come to one."""
+        whole = cls()
+        for one in members:
+            whole.bits |= one.bits
+            whole.sent += one.owed
+            whole.came += one.came
+            whole.broadcasts += one.broadcasts
+            whole.unicasts += one.unicasts
+            whole.twice += one.twice
+            whole.large_passed |= one.large_passed
+            whole.large_failed = max(whole.large_failed, one.large_failed)
+        whole.owed = whole.sent
+        whole.came = min(whole.came, whole.sent)
+        return whole
+
     def add(self, h: Heard) -> None:
         self.bits |= 1 << h.vid
+        if h.sweep > self.sweep:
+            self.sweep = h.sweep
         sent, came, large = h.sent, h.count, h.largest_sent
         if sent > 0:
             self.sent += sent
             self.came += came if came < sent else sent
+            if h.broadcast:
+                self.owed += sent
         self.broadcasts += h.broadcast
         self.unicasts += h.unicast
         if h.duplicates > 0:
@@ -56,6 +93,14 @@ class Probes:
 
     tallies: Mapping[Pair, Tally]
     turned: tuple[Heard, ...]
+
+    def sweeps(self) -> dict[tuple[str, str], int]:
+        """(Node that sent, node that received) -> the latest sweep of the one that the other has told of."""
+        found: dict[tuple[str, str], int] = {}
+        for (a, b), tally in self.tallies.items():
+            if tally.bits:
+                found[a.node, b.node] = max(found.get((a.node, b.node), 0), tally.sweep)
+        return found
 
     @classmethod
     def of(cls, evidence: Evidence, legs: Iterable[Leg]) -> Probes:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field
 from typing import Any, assert_never
 
-from windrow.lab import changes, machinechecks, probe
+from windrow.lab import changes, machinechecks, probe, switchfaults
 from windrow.lab.errors import LabError
 from windrow.lab.guest.run import run_in
 from windrow.lab.questions import ask
@@ -27,6 +27,7 @@ from windrow.lab.scenario import (
     Reach,
     Recreate,
     Steady,
+    SwitchFault,
 )
 from windrow.lab.world import World
 from windrow.model.bonding import BondMode
@@ -98,6 +99,8 @@ class Checker:
                 return "bond", self._bond(check)
             case CablePull():
                 return "cable-pull", self._pull(check)
+            case SwitchFault():
+                return "switch-fault", switchfaults.switch_fault(check, self.world)
             case PlanEmpty():
                 return "plan-empty", self._plan_empty(check)
             case Lease():

@@ -15,6 +15,9 @@ from windrow.model.lazy import dataclass
 from windrow.model.values import VID_MAX, VID_MIN, IfName, VidSet
 
 Argv = tuple[str, ...]
+OTHER = "lag-x"
+"""Another channel of the same switch. A bond's key follows from speed and duplex alone (`ad_update_actor_keys`),
+and its system from its first member: without a key of its own the partner would take both for one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -209,9 +212,9 @@ def _other_key(at: Where) -> Fault:
     """One member is in another channel of the same switch: another key."""
     if at.group is None or at.group.mode is not GroupMode.LACP:
         raise LabError(f"{at.carrier} of {at.switch.name} is in no channel with LACP")
-    port, other = at.cables[0], "lag-x"
-    on = (*_group(other, GroupMode.LACP, (port,), at.port),)
-    off = (("ip", "link", "del", other), *_enslaved(port, at.group.name))
+    port = at.cables[0]
+    on = (*_group(OTHER, GroupMode.LACP, (port,), at.port),)
+    off = (("ip", "link", "del", OTHER), *_enslaved(port, at.group.name))
     return Fault(name="other-key", on=on, off=off)
 
 
@@ -295,7 +298,9 @@ def _enslaved(port: str, group: str) -> Iterator[Argv]:
 
 def _group(name: str, mode: GroupMode, members: tuple[IfName, ...], port: Port) -> Iterator[Argv]:
     kind = "802.3ad lacp_rate fast" if mode is GroupMode.LACP else "balance-xor"
-    if name != "lag-x":
+    if name == OTHER:
+        kind += " ad_user_port_key 5"
+    else:
         yield ("ip", "link", "del", name)
     yield ("ip", "link", "add", name, "type", "bond", "mode", *kind.split(), "miimon", "100")
     yield ("ip", "link", "set", name, "type", "bond", "xmit_hash_policy", "layer2+3")

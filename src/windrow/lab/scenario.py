@@ -307,6 +307,18 @@ class CablePull:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SwitchFault:
+    """A `fault` (as `windrow lab break` takes it) at a port of a switch: all nodes find `finds` and nothing else, and
+    nothing more after the switch was told the statements that Windrow prints."""
+
+    name: str
+    end: End
+    fault: str
+    finds: str
+    """`VlanMissing 100 at p3 of sw-oob`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PlanEmpty:
     """After `apply` there is nothing left to do."""
 
@@ -385,6 +397,7 @@ Check = (
     | Recreate
     | Steady
     | Change
+    | SwitchFault
 )
 
 

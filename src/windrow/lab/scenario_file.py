@@ -39,6 +39,7 @@ from windrow.lab.scenario import (
     Scenario,
     Steady,
     Switch,
+    SwitchFault,
     Vm,
 )
 from windrow.lab.scenario_links import check_links
@@ -417,6 +418,15 @@ class _Reader:
             name=said, cable=end, between=(between[0], between[1]), within_ms=1000 if within is None else within
         )
 
+    def _switch_fault(self, table: Table) -> Check | None:
+        field = table.required("end", "a port of a switch, like sw-oob:p1")
+        end = field.parsed(_end, "cable") if field else None
+        fault, finds = table.text("fault", required=True), table.text("finds", required=True)
+        if end is None:
+            return None
+        said = table.text("name") or f"{fault} on {end} is found, and put right by the statements that are printed"
+        return SwitchFault(name=said, end=end, fault=fault, finds=finds)
+
     def _plan_empty(self, table: Table) -> Check:
         nodes = self._texts(table, "nodes")
         return PlanEmpty(name=table.text("name") or f"{', '.join(nodes)}: the plan after apply is empty", nodes=nodes)
@@ -529,6 +539,7 @@ _CHECKS: dict[str, tuple[tuple[str, ...], Callable[[_Reader, Table], Check | Non
     "command": (("node", "argv", "exit", "stdout", "says"), _Reader._command),
     "bond": (("node", "bond", "mode", "nics"), _Reader._bond),
     "cable-pull": (("cable", "between", "within-ms"), _Reader._pull),
+    "switch-fault": (("end", "fault", "finds"), _Reader._switch_fault),
     "plan-empty": (("nodes",), _Reader._plan_empty),
     "lease": (("endpoint", "network", "server"), _Reader._lease),
     "forged-mac": (("station", "listener", "heard"), _Reader._forged_mac),

@@ -20,6 +20,7 @@ from windrow.lab.scenario import (
     Recreate,
     Scenario,
     Steady,
+    SwitchFault,
 )
 from windrow.model.wire.reader import Report, suggestion
 from windrow.model.wire.text import shown
@@ -100,6 +101,8 @@ class _Links:
                 self._all_known(between, stations, f"{path}.cable-pull.between", "endpoint or host")
                 if self._scenario.peer(cable) is None:
                     self._wrong("cable", f"{path}.cable-pull.cable", f"there is no cable in {cable}")
+            case SwitchFault(end=end):
+                self._known(end.device, {s.name for s in self._scenario.switches}, f"{path}.switch-fault.end", "switch")
             case PlanEmpty(nodes=nodes):
                 self._all_known(nodes, self._nodes, f"{path}.plan-empty.nodes", "node")
             case Steady(between=between):

@@ -18,7 +18,11 @@ _UNTAGGED = "untagged"
 
 def diagnosis_text(found: Diagnosis, style: Style = PLAIN) -> str:
     """The table, the findings by their numbers, and one line that counts."""
-    parts = [matrix_text(found, style), *(finding_text(n, f) for n, f in enumerate(found.findings, 1)), counted(found)]
+    parts = [
+        matrix_text(found, style),
+        *(finding_text(f, f"{n}.") for n, f in enumerate(found.findings, 1)),
+        counted(found),
+    ]
     return "\n".join(part for part in parts if part)
 
 
@@ -75,14 +79,14 @@ def _heading(vids: VidSet) -> str:
 # Findings -----------------------------------------------------------------------------------------
 
 
-def finding_text(number: int, finding: Finding) -> str:
-    """The cause, how sure it is, what was seen, and what to do."""
-    return "\n".join(_lines(number, finding)) + "\n"
+def finding_text(finding: Finding, sign: str) -> str:
+    """The cause, how sure it is, what was seen, and what to do. `sign`: its number, or a mark of a list."""
+    return "\n".join(_lines(finding, sign)) + "\n"
 
 
-def _lines(number: int, finding: Finding) -> Iterator[str]:
+def _lines(finding: Finding, sign: str) -> Iterator[str]:
     about = f" of {finding.about}" if finding.about else ""
-    yield f"{number}. {finding.reason} ({finding.grade}, {_certainty(finding)}){about}"
+    yield f"{sign} {finding.reason} ({finding.grade}, {_certainty(finding)}){about}"
     yield f"   {_sentence(finding.message)}"
     for said in finding.evidence:
         yield f"   seen: {said}"

@@ -34,7 +34,7 @@ def gather(
         return senses.look()
 
 
-_SENSED = ("active", "speed", "full_duplex", "mtu", "driver", "firmware", "neighbours", "lacp", "counters")
+_SENSED = ("speed", "full_duplex", "mtu", "driver", "firmware", "neighbours", "lacp", "counters")
 
 
 def joined(probed: NodeEvidence, sensed: NodeEvidence) -> NodeEvidence:
@@ -42,7 +42,11 @@ def joined(probed: NodeEvidence, sensed: NodeEvidence) -> NodeEvidence:
     nics = dict(sensed.nics)
     for name, nic in probed.nics.items():
         ours = sensed.nics.get(name)
-        nics[name] = nic if ours is None else replace(nic, **{field: getattr(ours, field) for field in _SENSED})
+        if ours is not None:
+            # In a channel all legs are at work: that one of them is in the aggregator does not make it the active one.
+            active = ours.active if nic.active is not None else None
+            nic = replace(nic, active=active, **{field: getattr(ours, field) for field in _SENSED})
+        nics[name] = nic
     return replace(
         probed,
         at=max(probed.at, sensed.at),

@@ -11,7 +11,7 @@ import ctypes
 import fcntl
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from struct import Struct
 
@@ -43,13 +43,14 @@ BATCH = 256
 
 
 class Tap:
-    """One NIC, in the namespace of the thread that opens it. `mac`: where its unicast probes go."""
+    """One NIC, in the namespace of the thread that opens it. `macs`: where the unicast probes go that may come in on
+    it: its own, and those of the other NICs of its channel, of which the switch chooses one for each sender."""
 
-    def __init__(self, nic: IfName, mac: Mac) -> None:
+    def __init__(self, nic: IfName, macs: Collection[Mac]) -> None:
         """Raises KernelError (EPERM without CAP_NET_RAW, ENODEV)."""
-        self.nic = nic
+        self.nic, self.macs = nic, frozenset(macs)
         self._index = 0
-        self._mac = bytes.fromhex(mac.replace(":", ""))
+        self._wanted = frozenset({_BROADCAST, *(bytes.fromhex(mac.replace(":", "")) for mac in macs)})
         try:
             # Protocol 0: it hears nothing before it has its filter and its NIC.
             self._socket = socket.socket(
@@ -74,9 +75,10 @@ class Tap:
             self._socket.setsockopt(_SOL_PACKET, _IGNORE_OUTGOING, 1)
         self._socket.bind((self.nic, _ETH_P_ALL))
         self._index = socket.if_nametoindex(self.nic)
-        member = _MREQ.pack(self._index, _MR_UNICAST, len(self._mac), self._mac)
-        with suppress(OSError):  # a card without a second address filter is heard in promiscuous mode, or not at all
-            self._socket.setsockopt(_SOL_PACKET, _ADD_MEMBERSHIP, member)
+        for mac in self._wanted - {_BROADCAST}:
+            member = _MREQ.pack(self._index, _MR_UNICAST, len(mac), mac)
+            with suppress(OSError):  # a card without so many address filters: it is promiscuous, or hears none of it
+                self._socket.setsockopt(_SOL_PACKET, _ADD_MEMBERSHIP, member)
 
     def fileno(self) -> int:
         return self._socket.fileno()
@@ -119,7 +121,7 @@ class Tap:
                 return
             except OSError:  # ENETDOWN, once, when the NIC goes down: it comes back, or is taken from us
                 return
-            if address[2] == _OUTGOING or data[:6] not in (_BROADCAST, self._mac):
+            if address[2] == _OUTGOING or data[:6] not in self._wanted:
                 continue
             yield _tag(ancillary), data[14:]
 

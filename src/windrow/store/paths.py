@@ -143,6 +143,11 @@ class Paths:
         return self.runtime / "check.lock"
 
     @property
+    def dhcp_asked(self) -> Path:
+        """When each VLAN was last asked for its DHCP servers: not again within five minutes."""
+        return self.runtime / "dhcp-asked.json"
+
+    @property
     def agent_socket(self) -> Path:
         """Where the agent answers /metrics and /healthz."""
         return self.runtime / "agent.sock"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from enum import StrEnum
 
@@ -121,18 +121,49 @@ def _passed(leg: Leg, evidence: Evidence) -> VidSet | None:
     return out & back
 
 
-def seen_config(config: SwitchConfig, cabling: Cabling) -> tuple[SwitchConfig, tuple[str, ...]]:
-    """The configuration as LLDP shows it, to change from there; and the ports of which it does not tell enough."""
+def seen_config(
+    config: SwitchConfig, cabling: Cabling, missing: Mapping[Leg, VidSet]
+) -> tuple[SwitchConfig, tuple[str, ...]]:
+    """The configuration as it shows, to change from there, and the ports of which nothing tells enough.
+
+    LLDP tells what a port carries. `missing`: what probes found to be missing, of each NIC that they tell of; from them
+    alone nothing is removed, for what else the port carries nobody knows.
+    """
     known: list[Interface] = []
     untold: list[str] = []
     cabled = cabling.switch(config.name)
     for interface in config.interfaces:
         ports = [cabled.seen.get(port) if cabled else None for port in interface.members]
-        told = [p for p in ports if p is not None and p.vlans and not p.vlans_cut and p.pvid is not None]
-        if len(told) < len(ports):
-            untold += [name for name, p in zip(interface.members, ports, strict=True) if p not in told]
-            continue
-        native = told[0].pvid or 0
-        tagged = VidSet.of(told[0].vlans) - VidSet.of([native] if native else [])
-        known.append(replace(interface, tagged=tagged, native=native))
+        seen = _by_lldp(interface, ports) or _by_probes(interface, ports, missing)
+        if seen is None:
+            untold += [name for name, p in zip(interface.members, ports, strict=True) if p is None or not _tells(p)]
+        else:
+            known.append(seen)
     return replace(config, interfaces=tuple(known)), tuple(untold)
+
+
+Ports = list[SwitchPort | None]
+
+
+def _tells(port: SwitchPort) -> bool:
+    """All of its VLANs."""
+    return bool(port.vlans) and not port.vlans_cut and port.pvid is not None
+
+
+def _by_lldp(interface: Interface, ports: Ports) -> Interface | None:
+    told = [p for p in ports if p is not None and _tells(p)]
+    if len(told) < len(ports):
+        return None
+    native = told[0].pvid or 0
+    return replace(interface, tagged=VidSet.of(told[0].vlans) - VidSet.of([native] if native else []), native=native)
+
+
+def _by_probes(interface: Interface, ports: Ports, missing: Mapping[Leg, VidSet]) -> Interface | None:
+    if not missing.keys() >= set(interface.legs):
+        return None
+    gone = VidSet()
+    for leg in interface.legs:
+        gone |= missing[leg]
+    natives = {port.pvid for port in ports if port is not None and port.pvid}
+    native = natives.pop() if len(natives) == 1 else interface.native
+    return replace(interface, tagged=interface.tagged - gone, native=0 if 0 in gone else native)

@@ -21,6 +21,7 @@ from windrow.apps.check.alone import PAUSE_S, Locator, new_run, only_one, secret
 from windrow.apps.check.driver import Driver
 from windrow.apps.check.intent import Intent, intent_of
 from windrow.apps.check.prober import Habits, Prober
+from windrow.apps.check.sensing import Sensing
 from windrow.apps.check.settings import Settings
 from windrow.apps.check.sweep import longest_s
 from windrow.apps.check.told import text
@@ -182,7 +183,9 @@ class _Life:
         self._held.close()
         secret = secret_of(self._paths, intent)
         interval_s = max(self._settings.interval_s, longest_s(intent.networks) + PAUSE_S)
-        self._driver = Driver(intent, secret, new_run(), Habits(interval_s=interval_s))
+        sensing = Sensing(intent.node, self._paths.dhcp_asked, time.monotonic)
+        habits = Habits(interval_s=interval_s)
+        self._driver = Driver(intent, secret, new_run(), habits, sensing=sensing)
         self._held.callback(self._driver.close)
         self._locator = Locator(self._driver.prober)
         signed = "with this cluster's key" if secret.authentic else "without a key: not authenticated"

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from windrow.apps.check.driver import Driver
 from windrow.apps.check.intent import Intent
 from windrow.apps.check.prober import Habits, Prober
+from windrow.apps.check.sensing import Sensing
 from windrow.apps.check.sweep import longest_s
 from windrow.apps.check.told import Told, is_faulty, rows_of
 from windrow.frames.probe import Run, Secret
@@ -78,7 +79,8 @@ def only_one(paths: Paths) -> Iterator[None]:
 
 def _probing(paths: Paths, intent: Intent) -> Iterator[Driver]:
     habits = Habits(interval_s=longest_s(intent.networks) + PAUSE_S, calls=True)
-    driver = Driver(intent, secret_of(paths, intent), new_run(), habits)
+    sensing = Sensing(intent.node, paths.dhcp_asked, time.monotonic)
+    driver = Driver(intent, secret_of(paths, intent), new_run(), habits, sensing=sensing)
     try:
         yield driver
     finally:

@@ -13,9 +13,10 @@ from dataclasses import replace
 
 from windrow.apps.check.intent import Intent, ProbedNetwork
 from windrow.apps.check.prober import Habits, Prober
+from windrow.apps.check.sensing import STEP_S, Sensing
 from windrow.frames.probe import ETHERTYPE, Run, Secret, mac_of
 from windrow.model.evidence import Absent, Kind, Leg
-from windrow.model.values import IfName
+from windrow.model.values import IfName, Mac
 from windrow.netlink.errors import KernelError, NoSuchLink
 from windrow.netlink.ingress import end_frames, let_frames
 from windrow.netlink.sock import Rtnl
@@ -36,11 +37,13 @@ class Driver:
         run: Run,
         habits: Habits,
         *,
+        sensing: Sensing | None = None,
         mono: Callable[[], float] = time.monotonic,
         clock: Callable[[], float] = time.time,
     ) -> None:
         """Raises KernelError where there are no rtnetlink sockets at all; a NIC that cannot be listened on is told in
-        the evidence."""
+        the evidence. `sensing` belongs to this driver from now on."""
+        self._sensing = sensing
         self._secret, self._me, self._mono, self._clock = secret, intent.node, mono, clock
         self._rtnl = Rtnl()
         self._taps: dict[IfName, Tap] = {}
@@ -54,6 +57,8 @@ class Driver:
         for name in self._hidden:
             with suppress(KernelError):  # what cannot be taken off goes with the link
                 let_frames(self._rtnl, name)
+        if self._sensing is not None:
+            self._sensing.close()
         self._rtnl.close()
 
     def want(self, intent: Intent) -> None:
@@ -63,6 +68,8 @@ class Driver:
 
     def _opened(self, intent: Intent) -> Intent:
         """What of it can be probed. Nothing is sent from a NIC behind which guests would see the answers."""
+        if self._sensing is not None:
+            self._sensing.want(intent.questions)
         wanted = [leg.nic for network in intent.networks for leg in network.legs if network.vids]
         for nic in [nic for nic in self._taps if nic not in wanted]:
             self._taps.pop(nic).close()
@@ -72,7 +79,8 @@ class Driver:
         self._hidden &= {*wanted, *intent.guests}
         problems = self._hide(intent.guests)
         lacking = self._hide(wanted)
-        lacking |= self._listen([nic for nic in wanted if nic not in lacking])
+        macs = {nic: found for network in intent.networks for nic, found in self._macs(network).items()}
+        lacking |= self._listen({nic: macs[nic] for nic in wanted if nic not in lacking})
         absent = tuple(Absent(kind=Kind.PROBE, nic=nic, reason=why) for nic, why in lacking.items())
         absent += tuple(
             Absent(kind=Kind.PROBE, nic=port, reason=f"what is behind it could send probes: {why}")
@@ -94,15 +102,22 @@ class Driver:
                 failed[name] = f"probes cannot be kept from what is behind it: {error}"
         return failed
 
-    def _listen(self, nics: list[IfName]) -> dict[IfName, str]:
+    def _macs(self, network: ProbedNetwork) -> dict[IfName, frozenset[Mac]]:
+        """Where probes go that may come in on each of its legs: where one is active they come by that one, else the
+        switch chooses."""
+        macs = {leg.nic: mac_of(self._secret, Leg(self._me, leg.nic)) for leg in network.legs}
+        together = frozenset(macs[leg.nic] for leg in network.legs if leg.active is None)
+        return {leg.nic: together if leg.active is None else frozenset({macs[leg.nic]}) for leg in network.legs}
+
+    def _listen(self, nics: Mapping[IfName, frozenset[Mac]]) -> dict[IfName, str]:
         failed: dict[IfName, str] = {}
-        for nic in nics:
-            if nic in self._taps and self._taps[nic].is_there:
+        for nic, macs in nics.items():
+            if nic in self._taps and self._taps[nic].is_there and self._taps[nic].macs == macs:
                 continue
             if nic in self._taps:
                 self._taps.pop(nic).close()
             try:
-                self._taps[nic] = Tap(nic, mac_of(self._secret, Leg(self._me, nic)))
+                self._taps[nic] = Tap(nic, macs)
             except KernelError as error:
                 failed[nic] = str(error)
         return failed
@@ -125,7 +140,7 @@ class Driver:
                 selector.register(wake, selectors.EVENT_READ)
             due = self.prober.due()
             waits = patience if due is None else min(patience, due - self._mono())
-            return [key.fd for key, _ in selector.select(max(0.0, min(waits, CARRIER_S)))]
+            return [key.fd for key, _ in selector.select(max(0.0, min(waits, STEP_S)))]
 
     def work(self, ready: Iterable[int]) -> None:
         """What has come in on these, and what is due."""
@@ -134,6 +149,8 @@ class Driver:
             if fd in nics:
                 self._hear(nics[fd])
         self._look_at_carriers()
+        if self._sensing is not None:
+            self.prober.sensed = self._sensing.turn(self._clock())
         self.prober.send(self._mono(), self._clock(), self._emit)
 
     def _hear(self, nic: IfName) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from windrow.apps.questions import questions
 from windrow.compile import Compiled
 from windrow.model import names
 from windrow.model.cluster import Cluster, selects_node
@@ -14,6 +15,7 @@ from windrow.model.host import Bond, Observed
 from windrow.model.lazy import dataclass
 from windrow.model.objects import NetworkType, Node, VlanConfig
 from windrow.model.values import IfName, Mac, VidSet
+from windrow.sense.asking import Question
 
 UNTAGGED = VidSet.of([0])
 NOT_AGREED = "nothing is sent from it: the switch has not agreed by LACP"
@@ -56,6 +58,8 @@ class Intent:
     guests: frozenset[IfName] = frozenset()
     """The ports behind which machines and containers are."""
     nics: Mapping[IfName, NicEvidence]
+    questions: tuple[Question, ...] = ()
+    """What is asked, in the VLANs that are probed and in no other."""
     absent: tuple[Absent, ...] = ()
 
 
@@ -82,6 +86,7 @@ def intent_of(
             Absent(kind=Kind.PROBE, nic=leg.nic, reason=NOT_AGREED) for leg in legs if leg.carrier and not leg.sends
         ]
     there = frozenset(network.name for network in networks)
+    probed = {network.name: network.vids for network in networks}
     return Intent(
         node=facts.node,
         networks=tuple(networks),
@@ -89,6 +94,7 @@ def intent_of(
         nodes=frozenset({facts.node, *expected_nodes(cluster, there)}),
         guests=_guests(there, observed, facts),
         nics=_nics(networks, observed, facts),
+        questions=tuple(q for q in questions(cluster, observed) if q.vid in probed.get(q.cluster_network, VidSet())),
         absent=tuple(absent),
     )
 

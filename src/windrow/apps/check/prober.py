@@ -21,6 +21,7 @@ from windrow.model.lazy import dataclass
 from windrow.model.values import IfName, VidSet
 from windrow.model.wire.evidence import heard_rows
 from windrow.render.vlanmatrix import Seen
+from windrow.sense.gather import joined
 
 CALL_PAUSE_S = 10.0
 """From one sweep to the next that somebody else asks for."""
@@ -226,7 +227,7 @@ class Prober:
 
     def _shape(self, now: float) -> int:
         self._peers.settle(now)
-        return self._peers.shape()
+        return hash((self._peers.shape(), _neighbours(self.sensed)))
 
     def look(self, now: float, clock: float) -> None:
         """To be called from time to time: whoever is heard anew, or no more, is told to the others at once."""
@@ -309,13 +310,11 @@ class Prober:
     def node_evidence(self, now: float, clock: float) -> NodeEvidence:
         """Of this node alone."""
         self._peers.settle(now)
-        base = self.sensed or NodeEvidence(node=self._me, at=clock)
         foreign = (ForeignCluster(cluster=c, vid=vid, frames=n) for (c, vid), n in sorted(self._foreign.items()))
-        return replace(
-            base,
+        probed = NodeEvidence(
             node=self._me,
             at=clock,
-            nics={nic: self._nic(found) for nic, found in self._nics(base).items()},
+            nics={nic: self._nic(found) for nic, found in self._intent.nics.items()},
             heard=tuple(self._peers.heard()),
             probed=dict(self._probed),
             foreign=tuple(foreign),
@@ -324,12 +323,9 @@ class Prober:
             sweep=self.sweeps,
             interval_s=self._habits.interval_s or 0.0,
             listens_s=round(max(0.0, now - self._peers.since), 1),
-            absent=(*base.absent, *self._intent.absent, *self._lacks()),
+            absent=(*self._intent.absent, *self._lacks()),
         )
-
-    def _nics(self, sensed: NodeEvidence) -> dict[IfName, NicEvidence]:
-        """What other senses know of a NIC, with what is known of its uplink."""
-        return {**sensed.nics, **{nic: _joined(own, sensed.nics.get(nic)) for nic, own in self._intent.nics.items()}}
+        return joined(probed, self.sensed) if self.sensed is not None else probed
 
     def _nic(self, found: NicEvidence) -> NicEvidence:
         carrier = self._carriers.get(found.name)
@@ -380,7 +376,12 @@ class Prober:
         return self._intent.nodes - {self._me} <= set(self._peers.reported())
 
 
-def _joined(own: NicEvidence, sensed: NicEvidence | None) -> NicEvidence:
+def _neighbours(sensed: NodeEvidence | None) -> frozenset[object]:
+    """What the switches say of their ports, without when they said it: others are told when it changes."""
     if sensed is None:
-        return own
-    return replace(sensed, cluster_network=own.cluster_network, bond=own.bond, active=own.active, mtu=own.mtu)
+        return frozenset()
+    return frozenset(
+        (nic.name, port.chassis, port.port, port.pvid, frozenset(port.vlans))
+        for nic in sensed.nics.values()
+        for port in nic.neighbours
+    )

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import importlib
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import field
-from typing import Any, cast
+from typing import Any
 
 from windrow.model.cluster import Cluster
 from windrow.model.evidence import Evidence, NodeEvidence
+from windrow.model.findings import Finding, Grade
 from windrow.model.lazy import dataclass
 from windrow.model.values import VidSet
 from windrow.model.wire.evidence import evidence_document, node_document, read_evidence
@@ -113,22 +113,13 @@ def is_faulty(rows: Sequence[Row]) -> bool:
     return any(state.bad for row in rows for state in row.cells.values())
 
 
-Diagnose = Callable[[Cluster, Evidence], tuple[Any, ...]]
-
-
-def findings(cluster: Cluster, evidence: Evidence) -> tuple[Any, ...] | None:
-    """What `diagnose` makes of it: the one place where it is asked. None: this Windrow has none yet, and the table is
-    all there is."""
-    found = getattr(importlib.import_module("windrow.diagnose"), "diagnose", None)
-    return cast(Diagnose, found)(cluster, evidence) if found is not None else None
-
-
 HEALTHY, FINDINGS, UNKNOWN = 0, 1, 3
 
 
-def exit_code(rows: Sequence[Row], found: tuple[Any, ...] | None) -> int:
-    """0 where all is well, 1 where something is found, 3 where it cannot be known."""
+def exit_code(rows: Sequence[Row], found: Sequence[Finding]) -> int:
+    """0 where all is well, 1 where something is found, 3 where it cannot be known. A note is no alarm; what the table
+    has and nothing explains is one."""
     states = {state for row in rows for state in row.cells.values()}
-    if found or (found is None and any(state.bad for state in states)):
+    if any(one.grade is not Grade.NOTE for one in found) or (not found and any(state.bad for state in states)):
         return FINDINGS
     return UNKNOWN if not states or any(state.unknown for state in states) else HEALTHY

@@ -4,36 +4,33 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
 
 import click
 
-from windrow.apps.check import alone
-from windrow.apps.check.ask import ask
-from windrow.apps.check.intent import intent_of
-from windrow.apps.check.told import Told, exit_code, findings, rows
+from windrow.apps.check.told import Told, exit_code, rows
 from windrow.apps.cli.door import control
+from windrow.apps.cli.hearing import look_again
 from windrow.apps.cli.options import seconds, skip_vlans
 from windrow.apps.cli.output import print_json, say
 from windrow.apps.cli.session import Session
-from windrow.apps.cli.situation import survey
+from windrow.apps.cli.switchside import cabling_of, statement_lines
+from windrow.diagnose import diagnose
 from windrow.model.cluster import Cluster
-from windrow.model.problems import WindrowError
-from windrow.model.values import VidSet
+from windrow.model.evidence import Absent, Kind
+from windrow.model.findings import Finding
+from windrow.model.values import IfName, VidSet
 from windrow.model.wire.evidence import evidence_document
-from windrow.netlink.errors import NoPermission
+from windrow.render.findings import finding_text, finding_value
 from windrow.render.text import plural, span
 from windrow.render.vlanmatrix import Row, matrix_text, matrix_value
 from windrow.store.checkkey import BYTES, write_key
 from windrow.store.paths import Paths
 
-EPERM = 1
-POLL_S = 0.5
-ASKED_S = 60.0
-"""An agent's sweep, of thousands of VLANs, takes so long at most."""
+MARK = "-"
 _HOME, _CLEAR = "\x1b[H", "\x1b[J"
 
 EXAMPLES = """\b
@@ -86,9 +83,8 @@ def check(
         raise click.UsageError("--watch is for people; programs ask again")
     shown = _Shown(session, nodes, vlans, output, watch)
     with ExitStack() as held:
-        looks = _looks(session, for_s, watch, skipped, held)
         code = 0
-        for told, cluster in looks:
+        for told, cluster in look_again(session, skipped, held, for_s, watch=watch):
             code = shown.show(told, cluster)
     raise click.exceptions.Exit(code)
 
@@ -97,45 +93,6 @@ def _new_key(session: Session) -> None:
     paths = Paths(session.root)
     write_key(paths, secrets.token_bytes(BYTES))
     say(f"{paths.check_key} written; copy it to every node of this cluster, and restart the agents there")
-
-
-def _looks(
-    session: Session, for_s: float | None, watch: bool, skipped: dict[str, VidSet], held: ExitStack
-) -> Iterator[tuple[Told, Cluster]]:
-    """What is known, once or again and again."""
-    report = survey(session)
-    cluster, socket = report.admitted.target, Paths(session.root).agent_socket
-    told = ask(socket, now=for_s is not None or not watch)
-    if told is not None:
-        yield _settled(session, told, for_s or ASKED_S), cluster
-        while watch:
-            time.sleep(alone.PAUSE_S)
-            if (told := ask(socket)) is None:
-                raise WindrowError("the agent has ended")
-            yield told, cluster
-        return
-    intent = intent_of(cluster, report.left.compiled, report.sight.observed, report.sight.facts, skipped)
-    if not session.permitted():
-        raise NoPermission(EPERM, "send and hear probes of this host")
-    driver = held.enter_context(alone.probing(Paths(session.root), intent))
-    yield alone.check(driver, intent, cluster, for_s), cluster
-    while watch:
-        yield alone.check(driver, intent, cluster, alone.PAUSE_S), cluster
-
-
-def _settled(session: Session, told: Told, patience_s: float) -> Told:
-    """The agent's answer once the sweep is done that it was asked for, and the others have told what they heard."""
-    socket, wanted = Paths(session.root).agent_socket, told.sweeps + 1
-    end = time.monotonic() + patience_s
-    seen: float | None = None
-    while time.monotonic() < end and (seen is None or time.monotonic() < seen + alone.PAUSE_S):
-        time.sleep(min(POLL_S, max(0.0, end - time.monotonic())))
-        if (found := ask(socket)) is None:
-            break
-        told = found
-        if told.sweeps >= wanted and not told.under_way and seen is None:
-            seen = time.monotonic()
-    return told
 
 
 class _Shown:
@@ -149,17 +106,25 @@ class _Shown:
 
     def show(self, told: Told, cluster: Cluster) -> int:
         """Shows it; the exit code."""
-        found, listed = findings(cluster, told.evidence), self._chosen(rows(told, cluster))
+        found = tuple(one for one in diagnose(cluster, told.evidence) if self._is_asked_for(one))
+        listed = self._chosen(rows(told, cluster))
         code = exit_code(listed, found)
         if self._output == "json":
             print_json(_document(told, listed, found, code))
             return code
-        lines = [matrix_text(listed, self._session.style), *_finding_lines(found), *_notes(told)]
+        style = self._session.style
+        lines = [matrix_text(listed, style), *(finding_text(one, MARK) for one in found), *_notes(told)]
+        lines += statement_lines(found, cabling_of(self._session, told.evidence))
         text = "\n".join(line for line in lines if line)
         if self._watch:
             control(f"{_HOME}{_CLEAR}")
         say(text)
         return code
+
+    def _is_asked_for(self, one: Finding) -> bool:
+        """Also what is about no node or no VLAN in particular."""
+        of_node = not self._nodes or not one.legs or any(leg.node in self._nodes for leg in one.legs)
+        return of_node and (self._vlans is None or not one.vids or bool(self._vlans & one.vids))
 
     def _chosen(self, found: tuple[Row, ...]) -> tuple[Row, ...]:
         chosen: list[Row] = []
@@ -170,16 +135,7 @@ class _Shown:
         return tuple(chosen)
 
 
-def _too_long(told: Told) -> Iterator[str]:
-    """Pairs of legs between which the longest frames do not come through."""
-    for node in told.evidence.nodes.values():
-        for heard in node.heard:
-            if heard.largest < heard.largest_sent:
-                ways = f"from {heard.sender} to {heard.receiver}"
-                yield f"{ways}: what fits into {heard.largest_sent} bytes does not arrive (VLAN {heard.vid})"
-
-
-def _document(told: Told, listed: tuple[Row, ...], found: tuple[Any, ...] | None, code: int) -> dict[str, Any]:
+def _document(told: Told, listed: tuple[Row, ...], found: tuple[Finding, ...], code: int) -> dict[str, Any]:
     return {
         "node": told.node,
         "at": told.at,
@@ -188,13 +144,21 @@ def _document(told: Told, listed: tuple[Row, ...], found: tuple[Any, ...] | None
         "sweeps": told.sweeps,
         "framesSent": told.frames,
         "matrix": matrix_value(listed),
-        "findings": None if found is None else [str(one) for one in found],
+        "findings": [finding_value(one) for one in found],
         "evidence": evidence_document(told.evidence),
     }
 
 
-def _finding_lines(found: tuple[Any, ...] | None) -> list[str]:
-    return [str(one) for one in found or ()]
+def _absent(absent: Iterable[Absent]) -> Iterator[str]:
+    """What could not be had. Switches that send no LLDP are many; why it is so of each NIC, `-o json` says."""
+    unheard: list[IfName] = []
+    for one in absent:
+        if one.kind is Kind.PROBE or one.nic is None:
+            yield f"{one.nic or one.kind}: {one.reason}"
+        elif one.kind is Kind.LLDP:
+            unheard.append(one.nic)
+    if unheard:
+        yield f"no switch tells of itself by LLDP on {', '.join(unheard)}: its ports have no names here"
 
 
 def _notes(told: Told) -> Iterator[str]:
@@ -204,12 +168,10 @@ def _notes(told: Told) -> Iterator[str]:
         yield f"nothing came from {silent}: does an agent with --check run there, or windrow check?"
     if not told.wanted or not any(told.wanted.values()):
         yield "no VLAN is intended for an uplink of this node: there is nothing to probe"
-    for absent in own.absent if own is not None else ():
-        yield f"{absent.nic or told.node}: {absent.reason}"
+    yield from _absent(own.absent if own is not None else ())
     for foreign in own.foreign if own is not None else ():
         where = f"VLAN {foreign.vid}" if foreign.vid else "the untagged VLAN"
         yield f"another cluster ({foreign.cluster}) is in {where}: {plural(foreign.frames, 'frame')}, not used"
-    yield from _too_long(told)
     for reason, count in sorted(own.rejected.items()) if own is not None else ():
         yield f"{plural(count, 'frame')} not believed: {reason}"
     age = span(max(0.0, time.time() - told.at))

@@ -18,6 +18,11 @@ def say(text: str) -> None:
     click.echo(text.rstrip("\n"), color=True)
 
 
+def aside(text: str) -> None:
+    """A line about what goes on, which is no part of the output."""
+    click.echo(text, err=True, color=True)
+
+
 def complain(problems: Iterable[Problem], style: Style = PLAIN) -> None:
     """Each with its place, its object, the reason and what to do."""
     from windrow.render.plan import problems_lines  # it loads all that a plan is made of

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from importlib.resources import files as package_files
 from pathlib import Path
@@ -9,11 +10,12 @@ from typing import Any, TypeVar
 
 import click
 
-from windrow.apps.cli.options import files
+from windrow.apps.cli.options import files, skip_vlans
 from windrow.apps.cli.output import complain, gate, print_json, print_yaml, say
 from windrow.apps.cli.session import Session
-from windrow.apps.cli.switchside import Side, side_of
+from windrow.apps.cli.switchside import Side, Sources, side_of
 from windrow.model.problems import Problem, ProblemsError, Severity, WindrowError, errors
+from windrow.model.values import VidSet
 from windrow.render.tables import table
 from windrow.switches.cabling import Cabling, cabling_document
 from windrow.switches.compare import Compared, Verdict, compare, seen_config
@@ -25,33 +27,45 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 EXAMPLES = """\b
 Examples:
-  windrow switch cabling --evidence seen.json > cabling.yaml     what LLDP shows, as a file
+  windrow switch cabling > cabling.yaml                          what LLDP shows, as a file
   windrow switch config --cabling cabling.yaml                   the statements for all switches
   windrow switch config --switch tor-1 --format eos
   windrow switch config -f vlan300.yaml --delta                  what this change needs on ports in use
   windrow switch config -f vlan300.yaml --delta --inverse        and how to take it back
-  windrow switch diff --evidence seen.json                       wanted against LLDP, LACP and probes"""
+  windrow switch diff                                            wanted against LLDP, LACP and probes
+  windrow switch diff --evidence seen.json                       against what `windrow check -o json` printed"""
 
 
 @click.group(epilog=EXAMPLES, short_help="Show what the switches must be told, and what differs")
 def switch() -> None:
     """What the manifests want of the switches: the statements for each system, and what LLDP, LACP and probes show.
 
-    Which NIC is in which port comes from a cabling file (/etc/windrow/cabling.yaml, or --cabling), and from LLDP.
-    Nothing is sent to any switch.
+    Which NIC is in which port comes from a cabling file (/etc/windrow/cabling.yaml, or --cabling), and from LLDP. What
+    LLDP and probes show is asked for where it is needed, as `windrow check` does, or read with --evidence. Nothing is
+    sent to any switch.
     """
 
 
-def sources(function: F) -> F:
-    """The options of all of them."""
+def known_from(function: F) -> F:
+    """The options of all of them; the function gets `sources`."""
+
+    @functools.wraps(function)
+    def with_sources(
+        *args: Any, cabling: Path | None, evidence: Path | None, skipped: dict[str, VidSet], **kwargs: Any
+    ) -> Any:
+        found = Sources(cabling=cabling, evidence=evidence, skipped=skipped)
+        return function(*args, sources=found, **kwargs)
+
     path = click.Path(dir_okay=False, path_type=Path)
+    decorated: Any = with_sources
     for option in (
+        skip_vlans,
         click.option("--switch", "only_switch", metavar="NAME", help="Of this switch alone."),
         click.option("--evidence", type=path, metavar="FILE", help="What `windrow check -o json` printed."),
         click.option("--cabling", type=path, metavar="FILE", help="Which NIC is in which port of which switch."),
     ):
-        function = option(function)
-    return function
+        decorated = option(decorated)
+    return decorated  # type: ignore[no-any-return]
 
 
 @switch.command(
@@ -59,7 +73,7 @@ def sources(function: F) -> F:
     epilog="\b\nExit codes: 0 fine, 1 something cannot be done on one of the switches.",
 )
 @files(required=False)
-@sources
+@known_from
 @click.option("--node", default="", metavar="NODE", help="For the ports of this node alone.")
 @click.option("--format", "system", type=click.Choice(list(SYSTEMS)), help="The system of switches that say none.")
 @click.option("--delta", is_flag=True, help="Only what changes: by -f, or else from what LLDP shows now.")
@@ -73,8 +87,7 @@ def sources(function: F) -> F:
 def config(
     session: Session,
     places: tuple[str, ...],
-    cabling: Path | None,
-    evidence: Path | None,
+    sources: Sources,
     only_switch: str | None,
     node: str,
     system: str | None,
@@ -90,7 +103,7 @@ def config(
     Without --delta: the whole configuration of the ports. With it: what has to be added and removed on ports in use,
     which loses nothing. A switch that cannot do it is named, with the reason, and gets no statements.
     """
-    side = side_of(session, places, cabling, evidence, only=node)
+    side = side_of(session, places, sources, only=node, lately=delta and not places)
     changes, problems = _changes(side, only_switch, system or "", delta=delta, changed=bool(places))
     if inverse:
         changes = [one.inverse() for one in changes]
@@ -121,7 +134,7 @@ def _changes(
         if delta and changed:
             start = next((c for c in before.switches if c.name == wanted.name), start)
         elif delta:
-            start, untold = seen_config(wanted, side.cabling)
+            start, untold = seen_config(wanted, side.cabling, side.missing)
             if untold:
                 problems.append(_untold(wanted, untold))
                 continue
@@ -145,7 +158,7 @@ def _picked(cabling: Cabling, only: str | None) -> Cabling:
 def _untold(config: SwitchConfig, ports: tuple[str, ...]) -> Problem:
     return Problem(
         code="delta-unknown",
-        message=f"what {', '.join(ports)} of {config.name} carry now is not known: LLDP does not tell it",
+        message=f"what {', '.join(ports)} of {config.name} carry now is not known: neither LLDP nor probes tell it",
         hint="give the change with -f, or print the whole configuration without --delta",
     )
 
@@ -190,14 +203,12 @@ A cabling file:
       node-1/oob: 10""",
 )
 @files(required=False)
-@sources
+@known_from
 @click.pass_obj
-def cabling(
-    session: Session, places: tuple[str, ...], cabling: Path | None, evidence: Path | None, only_switch: str | None
-) -> None:
+def cabling(session: Session, places: tuple[str, ...], sources: Sources, only_switch: str | None) -> None:
     """Print which NIC is plugged into which port: the cabling file, with what LLDP shows. Where they contradict each
     other it is an error."""
-    side = side_of(session, places, cabling, evidence)
+    side = side_of(session, places, sources)
     found = _picked(side.cabling, only_switch)
     gate(found.problems, session.error_style)
     kept = tuple(s for s in found.switches if only_switch in (None, s.name))
@@ -209,7 +220,7 @@ def cabling(
     epilog="\b\nExit codes: 0 nothing differs, 1 something does, 2 and more: it failed.",
 )
 @files(required=False)
-@sources
+@known_from
 @click.option("--format", "system", type=click.Choice(list(SYSTEMS)), help="The system of switches that say none.")
 @click.option("-a", "--all", "everything", is_flag=True, help="Also what is as it should be, and what nobody tells.")
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text")
@@ -217,8 +228,7 @@ def cabling(
 def diff(
     session: Session,
     places: tuple[str, ...],
-    cabling: Path | None,
-    evidence: Path | None,
+    sources: Sources,
     only_switch: str | None,
     system: str | None,
     everything: bool,
@@ -227,7 +237,7 @@ def diff(
     """Compare what is wanted of each switch port with what LLDP, LACP and probes show of it. What nobody tells is no
     difference: a switch that names no VLANs says nothing about them."""
     try:
-        side = side_of(session, places, cabling, evidence)
+        side = side_of(session, places, sources, lately=True)
         picked = _picked(side.cabling, only_switch)
         if errors(picked.problems):
             raise ProblemsError(picked.problems)

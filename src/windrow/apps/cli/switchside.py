@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import field
 from pathlib import Path
 
+from windrow.apps.cli.output import aside
 from windrow.apps.cli.session import Session
 from windrow.apps.cli.situation import stored, wish_for
+from windrow.diagnose import diagnose
 from windrow.model.cluster import Cluster
-from windrow.model.evidence import Evidence
+from windrow.model.evidence import Evidence, Leg, NicEvidence, NodeEvidence
+from windrow.model.findings import Finding, Reason
 from windrow.model.lazy import dataclass
 from windrow.model.problems import Problem, ProblemsError, WindrowError
+from windrow.model.values import VidSet
 from windrow.model.wire.evidence import read_evidence
 from windrow.model.wire.text import plain, trees
 from windrow.switches.cabling import Cabling, merged, read_cabling, seen_cabling
@@ -19,6 +24,16 @@ from windrow.switches.wanted import Cards, Needs, needs_of
 
 CABLING = "etc/windrow/cabling.yaml"
 """Below the root: read where no file is named."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sources:
+    """Where things are known from; None: from the usual file, if it is there, and from whoever knows on this host.
+    `skipped`: VLANs that are not to be probed."""
+
+    cabling: Path | None = None
+    evidence: Path | None = None
+    skipped: Mapping[str, VidSet] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,27 +46,81 @@ class Side:
     needs: Needs
     cabling: Cabling
     evidence: Evidence
+    missing: Mapping[Leg, VidSet]
+    """What probes found to be missing on the port of each NIC that they tell of."""
 
 
-def side_of(
-    session: Session, places: Sequence[str], cabling: Path | None, evidence: Path | None, *, only: str = ""
-) -> Side:
-    """All of it together. `only`: of this node. Raises ProblemsError, WindrowError."""
+def side_of(session: Session, places: Sequence[str], sources: Sources, *, only: str = "", lately: bool = False) -> Side:
+    """All of it together. `only`: of this node. `lately`: what the switches do now is asked for, not only which port is
+    which. Raises ProblemsError, WindrowError."""
     before, _ = stored(session)
     wish = wish_for(places)
     if wish.problems:
         raise ProblemsError(wish.problems)
     after = wish.after(before)
-    heard = evidence_from(evidence) if evidence else Evidence()
+    file = _file(session, sources.cabling)
+    heard = _heard(session, sources, asked=lately or not file.switches)
     nodes, cards = (session.node, *heard.nodes), _cards(heard)
+    needs_before = _only(needs_of(before, nodes, cards), only)
     return Side(
         before=before,
         after=after,
-        needs_before=_only(needs_of(before, nodes, cards), only),
+        needs_before=needs_before,
         needs=_only(needs_of(after, nodes, cards), only),
-        cabling=merged(_file(session, cabling), seen_cabling(heard)),
+        cabling=merged(file, seen_cabling(heard)),
         evidence=heard,
+        missing=_missing(before, needs_before, heard),
     )
+
+
+_MISSING = frozenset({Reason.VLAN_MISSING, Reason.NOTHING_PASSES, Reason.ACCESS_PORT, Reason.VLAN_NOT_CREATED})
+
+
+def _missing(cluster: Cluster, needs: Needs, evidence: Evidence) -> dict[Leg, VidSet]:
+    """Of NICs of which another node hears, or could hear."""
+    probing = {(name, nic.cluster_network) for name, node in evidence.nodes.items() for nic in _probing(node)}
+    found: dict[Leg, VidSet] = {}
+    for wanted in needs.wanted:
+        if any(network == wanted.cluster_network and node != wanted.node for node, network in probing):
+            found |= dict.fromkeys(wanted.legs, VidSet())
+    for one in diagnose(cluster, evidence) if found else ():
+        for port in one.fix.ports if one.reason in _MISSING else ():
+            if port.leg in found:
+                found[port.leg] |= one.vids or port.tagged
+    return found
+
+
+def _probing(node: NodeEvidence) -> Iterator[NicEvidence]:
+    return (node.nics[nic] for nic, vids in node.probed.items() if vids and nic in node.nics)
+
+
+def _heard(session: Session, sources: Sources, *, asked: bool) -> Evidence:
+    """From the file; else, where it is asked for, from who knows it on this host."""
+    if sources.evidence is not None:
+        return evidence_from(sources.evidence)
+    if not asked:
+        return Evidence()
+    from windrow.apps.cli.hearing import hear  # with all that probes need
+
+    aside("asking what the switches show: a file with that of a check is taken with --evidence")
+    return hear(session, sources.skipped).evidence
+
+
+def cabling_of(session: Session, evidence: Evidence) -> Cabling:
+    """The cabling file, if there is one that can be read, with what LLDP shows."""
+    seen = seen_cabling(evidence)
+    try:
+        return merged(_file(session, None), seen)
+    except WindrowError:  # `windrow switch` says what is wrong with it
+        return seen
+
+
+def statement_lines(found: Iterable[Finding], cabling: Cabling) -> Iterator[str]:
+    """The commands that print what the switches of these findings have to be told."""
+    legs = dict.fromkeys(port.leg for one in found for port in one.fix.ports)
+    places = [cabling.where(leg) for leg in legs]
+    for name in sorted({place[0].name for place in places if place is not None}):
+        yield f"statements: windrow switch config --switch {name} --delta"
 
 
 def _only(needs: Needs, node: str) -> Needs:

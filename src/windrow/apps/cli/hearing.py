@@ -1,0 +1,69 @@
+"""What this node knows of the network outside: from its agent where one probes, else from probes of this command."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+from windrow.apps.check import alone
+from windrow.apps.check.ask import ask
+from windrow.apps.check.intent import Skipped, intent_of
+from windrow.apps.check.told import Told
+from windrow.apps.cli.session import Session
+from windrow.apps.cli.situation import survey
+from windrow.model.cluster import Cluster
+from windrow.model.problems import WindrowError
+from windrow.netlink.errors import NoPermission
+from windrow.store.paths import Paths
+
+EPERM = 1
+POLL_S = 0.5
+ASKED_S = 60.0
+"""An agent's sweep, of thousands of VLANs, takes so long at most."""
+
+
+def hear(session: Session, skipped: Skipped, for_s: float | None = None) -> Told:
+    """What is known now, once. Raises WindrowError."""
+    with ExitStack() as held:
+        told, _ = next(look_again(session, skipped, held, for_s))
+        return told
+
+
+def look_again(
+    session: Session, skipped: Skipped, held: ExitStack, for_s: float | None = None, *, watch: bool = False
+) -> Iterator[tuple[Told, Cluster]]:
+    """What is known, once or again and again. Raises WindrowError."""
+    report = survey(session)
+    cluster, socket = report.admitted.target, Paths(session.root).agent_socket
+    told = ask(socket, now=for_s is not None or not watch)
+    if told is not None:
+        yield _settled(session, told, for_s or ASKED_S), cluster
+        while watch:
+            time.sleep(alone.PAUSE_S)
+            if (told := ask(socket)) is None:
+                raise WindrowError("the agent has ended")
+            yield told, cluster
+        return
+    intent = intent_of(cluster, report.left.compiled, report.sight.observed, report.sight.facts, skipped)
+    if not session.permitted():
+        raise NoPermission(EPERM, "send and hear probes of this host")
+    driver = held.enter_context(alone.probing(Paths(session.root), intent))
+    yield alone.check(driver, intent, cluster, for_s), cluster
+    while watch:
+        yield alone.check(driver, intent, cluster, alone.PAUSE_S), cluster
+
+
+def _settled(session: Session, told: Told, patience_s: float) -> Told:
+    """The agent's answer once the sweep is done that it was asked for, and the others have told what they heard."""
+    socket, wanted = Paths(session.root).agent_socket, told.sweeps + 1
+    end = time.monotonic() + patience_s
+    seen: float | None = None
+    while time.monotonic() < end and (seen is None or time.monotonic() < seen + alone.PAUSE_S):
+        time.sleep(min(POLL_S, max(0.0, end - time.monotonic())))
+        if (found := ask(socket)) is None:
+            break
+        told = found
+        if told.sweeps >= wanted and not told.under_way and seen is None:
+            seen = time.monotonic()
+    return told

@@ -1,0 +1,36 @@
+"""Reports of nodes are of different moments: what a node sent in one sweep is not held against what others heard in
+another."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from windrow.diagnose import diagnose
+from windrow.model.bonding import BondMode
+from windrow.model.evidence import Evidence
+from windrow.model.findings import Grade, Reason
+from windrow.model.values import IfName
+from windrow.testing.fabric import cluster_of, evidence_of, fabric
+
+FABRIC = fabric(mode=BondMode.LACP)
+SENT, QUIET = IfName("eth1"), IfName("eth2")
+
+
+def by_one_leg(told: int, heard: int) -> Evidence:
+    """All nodes say that they sent by `QUIET` in sweep `told`; what was heard is of `SENT`, in sweep `heard`."""
+    nodes = {}
+    for name, node in evidence_of(FABRIC).nodes.items():
+        rows = tuple(replace(h, sweep=heard) for h in node.heard if h.sender.nic != QUIET)
+        probed = {nic: vids for nic, vids in node.probed.items() if nic != SENT}
+        nodes[name] = replace(node, heard=rows, probed=probed, sweep=told)
+    return Evidence(nodes=nodes)
+
+
+def test_another_sweep_is_no_alarm() -> None:
+    for evidence in (by_one_leg(told=5, heard=4), by_one_leg(told=4, heard=5)):
+        assert {one.grade for one in diagnose(cluster_of(FABRIC), evidence)} <= {Grade.NOTE}
+
+
+def test_the_same_sweep_is_one() -> None:
+    found = diagnose(cluster_of(FABRIC), by_one_leg(told=5, heard=5))
+    assert {one.reason for one in found} & {Reason.ONE_WAY, Reason.NOTHING_PASSES, Reason.VLAN_NOT_CREATED}, found
