@@ -29,6 +29,9 @@ ALLOWED = "1s"
 STATED_S = 15.0
 """From the beginning of the command: a second to prove itself, the plan there and back, and a loaded machine."""
 
+CTRL_C_S = 10.0
+"""From Ctrl-C to the end of the command: one undo, on a loaded machine."""
+
 LO = builders.link("lo", addrs=frozenset())
 
 SCENARIO = """\
@@ -343,6 +346,49 @@ def test_the_command_is_killed_while_nobody_is_reached(plain: Site) -> None:
     print(f"\nkilled: answers again after {time.monotonic() - began:.2f} s")
     until(lambda: stage(plain) is Stage.UNDONE)
     assert plain.state() == before
+
+
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """As in a terminal: what is started in the background may have been told to ignore SIGINT."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def interrupted(node: Site, running: Running, before: object) -> None:
+    """It ends with the undo, and lets the locks go."""
+    began = time.monotonic()
+    running.kill(signal.SIGINT)
+    assert node.answers(OLD, STATED_S) is not None
+    back = time.monotonic() - began
+    assert running.wait() == 1
+    ended = time.monotonic() - began
+    print(f"\nCtrl-C: answers again after {back:.1f} s, the command ends after {ended:.1f} s")
+    assert ended < CTRL_C_S
+    assert node.state() == before and "cut off (KeyboardInterrupt)" in undone(node)[-1]
+    assert stage(node) is Stage.UNDONE
+    again = node.run("apply")
+    assert again.code == 0 and time.monotonic() - began < 2 * CTRL_C_S, again.said
+
+
+def test_ctrl_c_during_the_probe(plain: Site, interruptible: None) -> None:
+    before = plain.state()
+    interrupted(plain, locked_out(plain), before)
+
+
+def test_ctrl_c_while_the_plan_waits(managed: Site, interruptible: None) -> None:
+    """The switch does not speak LACP: the new bond waits for it for 20 s."""
+    both = managed.run("init", "--nic", "eth0", "--nic", "eth1", "--timeout", "20s")
+    assert both.code == 0, both.said
+    before = managed.state()
+    running = managed.begin("init", "--mode", "802.3ad", "--timeout", "50s")
+    until(lambda: "mgmt-bn" in managed.observe().state.links)
+    time.sleep(1.0)
+    assert "mgmt-bn" in managed.observe().state.links, running.said
+    interrupted(managed, running, before)
+    alone = managed.run("init", "--nic", "eth0", "--timeout", "20s")
+    assert alone.code == 0, alone.said
 
 
 def test_the_watchdog_is_told_to_end(plain: Site) -> None:

@@ -16,6 +16,7 @@ import yaml
 
 from windrow.apps.agent.keeper import Keeper
 from windrow.apps.agent.log import Log
+from windrow.apps.agent.metrics import complaints
 from windrow.apps.known import agent_status
 from windrow.apps.site import Site
 from windrow.model.agentstatus import Claim
@@ -914,6 +915,11 @@ def test_everybody_who_has_an_address_of_ours_is_told(host: Host) -> None:
         said = of_host_network(host, vid)
         assert (said.status, said.reason, said.message) == (False, "AddressInUse", f"oob-br.{vid}: {message}")
     assert ready(host, CONFIG) is True
+    messages = [failure.message for failure in host.keeper.status.failures]
+    assert len(messages) == 3
+    reasons = complaints(host.keeper.snapshot())
+    assert [sum(reason.endswith(f": {message}") for reason in reasons) for message in messages] == [1, 1, 1]
+    assert not any("oob-br.300: oob-br.300" in reason for reason in reasons)
 
 
 def test_somebody_who_claims_an_address_later_is_told_and_not_fought(host: Host) -> None:

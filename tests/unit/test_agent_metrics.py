@@ -139,7 +139,7 @@ def test_health() -> None:
     assert complaints(Snapshot(status=STATUS)) == ("the network has not been looked at yet",)
     observed = kernel().observe()
     assert complaints(Snapshot(status=STATUS, observed=observed)) == ()
-    failure = StepFailure(about=OOB, link=IfName("oob-bo"), message="Device or resource busy [errno 16]")
+    failure = StepFailure(about=OOB, link=IfName("oob-bo"), message="oob-bo: Device or resource busy [errno 16]")
     contest = Contest(about=OOB, link=IfName("oob-br"), field="mtu", repaired=3, since=1, rival="NetworkManager")
     status = AgentStatus(node="n1", pid=7, ticks=1, version="1", started=0, failures=(failure,), contests=(contest,))
     assert complaints(Snapshot(status=status, observed=observed)) == (

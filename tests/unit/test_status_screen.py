@@ -72,7 +72,7 @@ def test_a_bad_night(kernel: FakeKernel) -> None:
         message="no DHCP server answers on oob-br.300",
     )  # fmt: skip
     failure = StepFailure(
-        about=Ref("VlanConfig", "oob"), link=IfName("oob-bo"), message="Device or resource busy [errno 16]",
+        about=Ref("VlanConfig", "oob"), link=IfName("oob-bo"), message="oob-bo: Device or resource busy [errno 16]",
         hint="see who holds it with `ip -d link show`", errno=16, attempts=4, since=NOW - 60, retry=NOW + 7,
     )  # fmt: skip
     contest = Contest(

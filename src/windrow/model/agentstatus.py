@@ -17,7 +17,7 @@ class StepFailure:
     about: Ref
     link: IfName
     message: str
-    """In words, the errno included."""
+    """In words, the errno included; begins with the link (`status.report.failure_words`)."""
     hint: str = ""
     errno: int = 0
     """0: no step was tried; the plan itself was refused."""

@@ -78,7 +78,7 @@ def _told(told: Told) -> Iterator[Finding]:
     for f in told.agent.failures if told.agent else ():
         again = f"; tried {f.attempts} times" if f.attempts > 1 else ""
         next_one = f", again in {span(f.retry - told.now)}" if f.retry > told.now else ""
-        yield _finding("step-failed", f.about, f"{f.link}: {f.message}{again}{next_one}", f.hint, since=f.since)
+        yield _finding("step-failed", f.about, f"{f.message}{again}{next_one}", f.hint, since=f.since)
     contested = {c.about for c in told.bad if c.type == "Contested"}
     for one in told.agent.contests if told.agent else ():
         if one.about not in contested:

@@ -204,7 +204,7 @@ def complaints(snapshot: Snapshot | None) -> tuple[str, ...]:
     if snapshot is None or snapshot.observed is None:
         return ("the network has not been looked at yet",)
     status = snapshot.status
-    found = [f"{f.about}: {f.link}: {f.message}" for f in status.failures]
+    found = [f"{f.about}: {f.message}" for f in status.failures]
     found += [f"{c.about}: {c.link}: {c.field} is changed back by {c.rival or 'others'}" for c in status.contests]
     found += [f"{p.about or 'plan'}: {p.message}" for p in snapshot.left.refusals]
     return tuple(dict.fromkeys(found))
