@@ -172,6 +172,23 @@ def test_a_neighbour_goes_when_it_says_so_when_its_time_is_over_and_when_its_cab
         assert reasons == ["eth0 has no carrier"]
 
 
+def test_what_lldpd_knows_counts_until_it_is_heard_here(ns: Ns, there: Ns, monkeypatch: pytest.MonkeyPatch) -> None:
+    nic(ns, there, "eth0")
+    known = replace(SAID, port=Identity(kind="ifname", text="eth0"), heard=time.time() - 20)
+    stale = replace(SAID, chassis=Identity(kind="local", text="gone"), heard=time.time() - 121)
+    monkeypatch.setattr(lldpd, "runs", lambda: True)
+    monkeypatch.setattr(lldpd, "ask", lambda: {IfName("eth0"): (known, stale), IfName("eth9"): (known,)})
+    with Senses("n", ns.fd) as senses:
+        found = senses.look()
+        assert found.nics[IfName("eth0")].neighbours == (known,)
+        assert set(found.nics) == {"eth0"}
+        say(there, "eth0", replace(SAID, pvid=7))
+        found = until(senses, lambda e: [n.pvid for n in e.nics[IfName("eth0")].neighbours] == [7])
+    monkeypatch.setattr(lldpd, "ask", lambda: "lldpcli: it is not for you")
+    with Senses("n", ns.fd) as senses:
+        assert "lldpcli: it is not for you" in [one.reason for one in senses.look().absent]
+
+
 def test_what_cannot_be_read_is_said_and_a_flood_drives_nobody_out(ns: Ns, there: Ns) -> None:
     nic(ns, there, "eth0")
     frame = lldp.to_neighbour(SWITCH, lldp.encode(SAID))
