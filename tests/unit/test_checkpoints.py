@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from windrow.model.checkpoint import Checkpoint, Probe, ProbeKind, Stage
+from windrow.model.connections import Connection
 from windrow.model.host import HostState, Route
 from windrow.model.problems import Problem, Severity
 from windrow.model.processes import Process
@@ -43,6 +44,7 @@ PENDING = Checkpoint(
     },
     probes=(Probe(kind=ProbeKind.TCP, host="fd00::1", port=22), Probe(kind=ProbeKind.GATEWAY)),
     changer=Process(pid=7, started=8),
+    connections=(Connection("10.0.0.10", 22, "10.0.0.7", 50001), Connection("fd00::10", 22, "fd00::7", 50002)),
 )
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from windrow.diagnose import diagnose
 from windrow.model.bonding import BondMode
 from windrow.model.evidence import DhcpOffer, Evidence, Heard, LacpLeg, Leg, NicEvidence, RouterAdvert
 from windrow.model.findings import Certainty, Finding, Reason
-from windrow.model.values import IfName, Mac, VidSet
+from windrow.model.values import IfName, Mac, Vid, VidSet
 from windrow.testing import fabricfaults as faults
 from windrow.testing.fabric import Fabric, Habit, cluster_of, evidence_of, fabric
 
@@ -234,3 +236,18 @@ def test_probes_that_pass_say_more_than_lldp() -> None:
     assert nic is not None
     fewer = tuple(replace(n, vlans={vid: name for vid, name in n.vlans.items() if vid != 101}) for n in nic.neighbours)
     assert not diagnose(cluster_of(f), with_nic(f, ONE, neighbours=fewer))
+
+
+def test_a_vlan_that_cannot_be_one_is_left_out() -> None:
+    f = faults.vlan_missing(ONE, 101)(fabric())
+    nic = evidence_of(f).nic(ONE)
+    assert nic is not None
+    odd = tuple(replace(n, vlans={**n.vlans, Vid(-3): "", Vid(70_000): ""}) for n in nic.neighbours)
+    assert only(diagnose(cluster_of(f), with_nic(f, ONE, neighbours=odd)), Reason.VLAN_MISSING).legs == (ONE,)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_link_that_loses_frames_is_told_once_for_all_networks(seed: int) -> None:
+    f = replace(faults.link(passes=0.9)(fabric(4, tagged="100-119")), seed=seed)
+    found = only(diagnose(cluster_of(f), evidence_of(f)), Reason.FRAMES_LOST)
+    assert found.switches == ("tor-1", "tor-2")

@@ -565,7 +565,7 @@ def test_what_comes_back_takes_nobody_for_a_router_either(host: Host) -> None:
     host.change(made)
     before = host.kernel.machine.get("mgmt-br")
     assert before.settings["ipv6/accept_ra"] == "0"
-    policy = Policy(made_by="test", consent=True, confirm=True, allowed_s=0.0)
+    policy = Policy(made_by="test", guard=True, consent=True, confirm=True, allowed_s=0.0)
     carry_out(host.site, Stored(Paths(host.root)), Wish(remove=made), policy, Hooks())
     assert host.last().stage is Stage.UNDONE
     after = host.kernel.machine.get("mgmt-br")

@@ -118,7 +118,7 @@ class _Paths:
             bad = {place: lost for place, lost in bad.items() if not _clean_ways(place, sums[place], counts, ground)}
             if not bad:
                 return
-            best = _narrowest(bad)
+            best = _narrowest(bad, self.convicted)
             equals = sorted(p for p, lost in bad.items() if p.scope is best.scope and lost == bad[best])
             lost, sent = sums[best]
             where = self.named(tuple(equals))
@@ -178,9 +178,12 @@ def _both(place: Culprit) -> Culprit:
     return Culprit(Scope.PORT, place.legs) if place.scope in (Scope.OUT, Scope.IN) else place
 
 
-def _narrowest(lost: Mapping[Culprit, int]) -> Culprit:
-    """The narrowest place that has nearly all of what the widest has."""
+def _narrowest(lost: Mapping[Culprit, int], convicted: frozenset[tuple[str, ...]]) -> Culprit:
+    """The narrowest place that has nearly all of what the widest has; or one that another network loses at."""
     most = max(lost.values())
+    known = [place for place, n in lost.items() if place.switches in convicted and n >= most / 2]
+    if known:
+        return min(known)
     return min(
         (place for place, n in lost.items() if n >= 0.8 * most), key=lambda place: (place.scope, -lost[place], place)
     )

@@ -9,7 +9,7 @@ from dataclasses import field, replace
 from windrow.diagnose.blame import Blamed, Culprit, Ground, Scope, Verdict, blame
 from windrow.diagnose.matrix import Alike, Matrix, Way
 from windrow.diagnose.situation import UNTAGGED, Situation, agreed, among, spoken, verb
-from windrow.model.evidence import Kind, Leg
+from windrow.model.evidence import Kind, Leg, SwitchPort
 from windrow.model.findings import Certainty, Finding, Reason
 from windrow.model.lazy import dataclass
 from windrow.model.values import VID_MAX, VidSet
@@ -70,7 +70,7 @@ def lldp_findings(situation: Situation, matrix: Matrix) -> Iterator[Finding]:
     """VLANs that a port does not name among others, where no probe tells whether they pass."""
     for leg, wanted in matrix.wanted.items():
         port = situation.switch_port(leg)
-        named = VidSet.of(vid for vid in port.vlans if 0 < vid <= VID_MAX) if port and not port.vlans_cut else NO_VIDS
+        named = _named(port) if port and not port.vlans_cut else NO_VIDS
         missing = wanted.tagged - named - matrix.tested(leg) - matrix.passes(leg)
         if named & wanted.tagged and missing:
             yield replace(
@@ -217,12 +217,17 @@ def _lldp(situation: Situation, leg: Leg, vids: VidSet) -> bool | None:
         others = _natives(situation, leg)
         return port.pvid in others if port.pvid and len(others) == 1 else None
     tagged = vids - UNTAGGED_ONLY
-    named = VidSet.of(vid for vid in port.vlans if 0 < vid < 4095)
+    named = _named(port)
     if not named:
         return False if _access(situation, leg, tagged) else None
     if not tagged - named:
         return True
     return False if not port.vlans_cut and not tagged & named else None
+
+
+def _named(port: SwitchPort) -> VidSet:
+    """The VLANs that a neighbour names; what cannot be one is left out."""
+    return VidSet.of(vid for vid in port.vlans if 0 < vid <= VID_MAX)
 
 
 def _natives(situation: Situation, leg: Leg) -> set[int]:
@@ -248,7 +253,7 @@ def _said(situation: Situation, leg: Leg, vids: VidSet) -> tuple[str, ...]:
         case True:
             return (f"LLDP: the port allows {spoken(vids)}; it may not be created, be pruned, or blocked (STP)",)
         case False if port.vlans:
-            return (f"LLDP: the port names {spoken(VidSet.of(port.vlans))}, and not {spoken(vids)}",)
+            return (f"LLDP: the port names {spoken(_named(port))}, and not {spoken(vids)}",)
         case False:
             return (f"LLDP: the port's native VLAN is {port.pvid}, and none is wanted",)
         case _:

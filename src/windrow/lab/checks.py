@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field
 from typing import Any, assert_never
 
-from windrow.lab import changes, machinechecks, probe, switchfaults
+from windrow.lab import changes, machinechecks, probe
 from windrow.lab.errors import LabError
 from windrow.lab.guest.run import run_in
 from windrow.lab.questions import ask
@@ -100,6 +100,8 @@ class Checker:
             case CablePull():
                 return "cable-pull", self._pull(check)
             case SwitchFault():
+                from windrow.lab import switchfaults  # with what one scenario alone needs
+
                 return "switch-fault", switchfaults.switch_fault(check, self.world)
             case PlanEmpty():
                 return "plan-empty", self._plan_empty(check)
