@@ -62,6 +62,11 @@ class Pair:
         self.large: dict[int, tuple[int, int]] = {}
         """VID -> longest payload that was announced, and that came."""
 
+    @property
+    def too_long(self) -> frozenset[int]:
+        """The VLANs in which the longest frame that was announced has not come."""
+        return frozenset(vid for vid, (sent, came) in self.large.items() if came < sent)
+
     def add(self, vid: int, arrived: int, shift: int) -> None:
         if vid == arrived:
             self.counts[vid] = _plus(self.counts.get(vid, 0), shift)
@@ -171,4 +176,5 @@ class SweepTally:
     @property
     def shape(self) -> int:
         """A number that differs where something else was heard; how often it was does not matter."""
-        return hash(frozenset((key, frozenset(pair.counts), frozenset(pair.odd)) for key, pair in self.pairs.items()))
+        heard = ((key, frozenset(pair.counts), frozenset(pair.odd), pair.too_long) for key, pair in self.pairs.items())
+        return hash(frozenset(heard))
