@@ -214,7 +214,7 @@ def port(nic: str, name: str) -> NicEvidence:
         system="tor-2",
         system_description="Arista Networks EOS version 4.30",
         is_bridge=True,
-        pvid=0,
+        pvid=1,
     )
     mac = Mac("52:54:00:00:00:01")
     return NicEvidence(

@@ -322,6 +322,7 @@ def test_a_delta_from_what_probes_show() -> None:
     """LLDP names no VLANs, as most switches do: what probes found to be missing is to be added, and nothing is taken
     away, for of what else a port carries nothing is known."""
     plugged = merged(cabling(tor=ONE), seen_cabling(seen(nic("eth1", port(pvid=1)))))
+    assert configs(cluster(), plugged).switches[0].interfaces[0].native == 0
     wanted = configs(cluster(), plugged).switches[0]
     wanted = replace(wanted, interfaces=wanted.interfaces[:1])
     leg = Leg("n", ETH1)

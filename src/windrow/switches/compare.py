@@ -165,5 +165,6 @@ def _by_probes(interface: Interface, ports: Ports, missing: Mapping[Leg, VidSet]
     for leg in interface.legs:
         gone |= missing[leg]
     natives = {port.pvid for port in ports if port is not None and port.pvid}
-    native = natives.pop() if len(natives) == 1 else interface.native
+    # A native VLAN that nothing here needs may be somebody else's; another than is needed is in the way.
+    native = natives.pop() if interface.native and len(natives) == 1 else interface.native
     return replace(interface, tagged=interface.tagged - gone, native=0 if 0 in gone else native)
