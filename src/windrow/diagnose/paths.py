@@ -26,7 +26,7 @@ Places = tuple[Culprit, ...]
 def path_findings(situation: Situation, matrix: Matrix, convicted: frozenset[tuple[str, ...]]) -> Iterator[Finding]:
     """`convicted`: as for `vlan_causes`."""
     tallies = {
-        pair: tally
+        pair: situation.probes.along(pair[0], matrix.end_of[pair[1]])
         for pair, tally in situation.probes.tallies.items()
         if tally.bits and pair[0].node != pair[1].node and pair[0] in matrix.end_of and pair[1] in matrix.end_of
     }

@@ -6,7 +6,7 @@ kept as it is.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from windrow.model.evidence import Evidence, Heard, Leg
 from windrow.model.lazy import dataclass
@@ -31,6 +31,24 @@ class Tally:
     @property
     def lost(self) -> int:
         return self.sent - self.came
+
+    @classmethod
+    def joined(cls, members: Sequence[Tally]) -> Tally:
+        """Of all members of a channel: the switch chooses one for each kind of frame (by its two addresses), so a probe
+        that one of them did not get has come in on another. What was sent in one VLAN counts once."""
+        whole = cls()
+        for one in members:
+            again = (one.bits & whole.bits).bit_count() * one.sent // max(one.bits.bit_count(), 1)
+            whole.sent += one.sent - again
+            whole.came += one.came
+            whole.bits |= one.bits
+            whole.broadcasts += one.broadcasts
+            whole.unicasts += one.unicasts
+            whole.twice += one.twice
+            whole.large_passed |= one.large_passed
+            whole.large_failed = max(whole.large_failed, one.large_failed)
+        whole.came = min(whole.came, whole.sent)
+        return whole
 
     def add(self, h: Heard) -> None:
         self.bits |= 1 << h.vid
@@ -66,6 +84,11 @@ class Probes:
         for node in evidence.nodes.values():
             _pass(node.heard, known, tallies, turned)
         return cls(tallies=tallies, turned=tuple(turned))
+
+    def along(self, sender: Leg, end: Sequence[Leg]) -> Tally:
+        """What came from a NIC to all NICs of a channel, or to the one that is in none."""
+        members = [tally for leg in end if (tally := self.tallies.get((sender, leg))) is not None]
+        return members[0] if len(members) == 1 else Tally.joined(members)
 
 
 def _pass(heard: Iterable[Heard], known: Mapping[Leg, Leg], tallies: dict[Pair, Tally], turned: list[Heard]) -> None:
