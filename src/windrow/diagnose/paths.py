@@ -7,11 +7,10 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from windrow.diagnose.blame import Culprit, Ground, Scope, blame
-from windrow.diagnose.matrix import End, Matrix
+from windrow.diagnose.matrix import Matrix
 from windrow.diagnose.probes import Pair, Tally
 from windrow.diagnose.situation import Situation
 from windrow.diagnose.vlans import BETWEEN, SWITCHES
-from windrow.model.evidence import Leg
 from windrow.model.findings import Certainty, Finding, Fix, Reason
 from windrow.model.lazy import dataclass
 
@@ -27,11 +26,10 @@ Places = tuple[Culprit, ...]
 def path_findings(situation: Situation, matrix: Matrix, convicted: frozenset[tuple[str, ...]]) -> Iterator[Finding]:
     """`convicted`: as for `vlan_causes`."""
     tallies = {
-        pair: tally
+        pair: situation.probes.along(pair[0], matrix.end_of[pair[1]])
         for pair, tally in situation.probes.tallies.items()
         if tally.bits and pair[0].node != pair[1].node and pair[0] in matrix.end_of and pair[1] in matrix.end_of
     }
-    tallies = _by_end(tallies, matrix.end_of)
     paths = _Paths(situation=situation, matrix=matrix, tallies=tallies, convicted=convicted)
     unheard = {pair for pair, t in tallies.items() if not t.broadcasts and t.unicasts >= UNICASTS_LEAST}
     yield from paths.broadcasts(unheard)
@@ -39,23 +37,6 @@ def path_findings(situation: Situation, matrix: Matrix, convicted: frozenset[tup
     yield from others.long_frames()
     yield from others.losses()
     yield from _loops(situation, matrix, tallies)
-
-
-def _by_end(tallies: Mapping[Pair, Tally], end_of: Mapping[Leg, End]) -> dict[Pair, Tally]:
-    """What came to several NICs of one channel, as if it had come to the one to which most did: the switch chooses by
-    both addresses of a frame (IEEE 802.1AX §6.2.4), so that a sender's broadcasts and unicasts may come on two, and
-    neither of them has all that was sent."""
-    found: dict[Pair, Tally] = {}
-    spread: dict[tuple[Leg, End], dict[Leg, Tally]] = defaultdict(dict)
-    for (a, b), tally in tallies.items():
-        if len(end_of[b]) == 1:
-            found[a, b] = tally
-        else:
-            spread[a, end_of[b]][b] = tally
-    for (a, _), by_leg in spread.items():
-        most = max(by_leg, key=lambda leg: by_leg[leg].broadcasts)
-        found[a, most] = by_leg[most] if len(by_leg) == 1 else Tally.of_channel(by_leg.values())
-    return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

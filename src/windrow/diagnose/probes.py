@@ -6,7 +6,7 @@ kept as it is.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from windrow.model.evidence import Evidence, Heard, Leg
 from windrow.model.lazy import dataclass
@@ -25,7 +25,6 @@ class Tally:
         "came",
         "large_failed",
         "large_passed",
-        "owed",
         "sent",
         "sweep",
         "twice",
@@ -36,8 +35,6 @@ class Tally:
         self.bits = self.sent = self.came = 0
         self.sweep = 0
         """The sender's latest of which something came."""
-        self.owed = 0
-        """How many were sent in the VLANs in which a broadcast came here."""
         self.broadcasts = self.unicasts = self.twice = 0
         self.large_passed = False
         self.large_failed = 0
@@ -48,20 +45,20 @@ class Tally:
         return self.sent - self.came
 
     @classmethod
-    def of_channel(cls, members: Iterable[Tally]) -> Tally:
-        """What came on any NIC of a channel. Each says that all broadcasts of the sender were to come to it; they were
-        to come to one."""
+    def joined(cls, members: Sequence[Tally]) -> Tally:
+        """Of all members of a channel: the switch chooses one for each kind of frame (by its two addresses), so a probe
+        that one of them did not get has come in on another. What was sent in one VLAN counts once."""
         whole = cls()
         for one in members:
-            whole.bits |= one.bits
-            whole.sent += one.owed
+            again = (one.bits & whole.bits).bit_count() * one.sent // max(one.bits.bit_count(), 1)
+            whole.sent += one.sent - again
             whole.came += one.came
+            whole.bits |= one.bits
             whole.broadcasts += one.broadcasts
             whole.unicasts += one.unicasts
             whole.twice += one.twice
             whole.large_passed |= one.large_passed
             whole.large_failed = max(whole.large_failed, one.large_failed)
-        whole.owed = whole.sent
         whole.came = min(whole.came, whole.sent)
         return whole
 
@@ -73,8 +70,6 @@ class Tally:
         if sent > 0:
             self.sent += sent
             self.came += came if came < sent else sent
-            if h.broadcast:
-                self.owed += sent
         self.broadcasts += h.broadcast
         self.unicasts += h.unicast
         if h.duplicates > 0:
@@ -111,6 +106,11 @@ class Probes:
         for node in evidence.nodes.values():
             _pass(node.heard, known, tallies, turned)
         return cls(tallies=tallies, turned=tuple(turned))
+
+    def along(self, sender: Leg, end: Sequence[Leg]) -> Tally:
+        """What came from a NIC to all NICs of a channel, or to the one that is in none."""
+        members = [tally for leg in end if (tally := self.tallies.get((sender, leg))) is not None]
+        return members[0] if len(members) == 1 else Tally.joined(members)
 
 
 def _pass(heard: Iterable[Heard], known: Mapping[Leg, Leg], tallies: dict[Pair, Tally], turned: list[Heard]) -> None:

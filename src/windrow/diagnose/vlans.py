@@ -133,22 +133,16 @@ def _by_chance(situation: Situation, matrix: Matrix, alike: Alike) -> bool:
     """Whether these ways lose so many frames in other VLANs that all of one VLAN may be lost somewhere, by chance."""
     odds = float(len(matrix.asked) * max(map(len, map(VidSet, matrix.asked.values()))))
     for sender, end in alike.failed:
-        tallies = [t for leg in end if (t := situation.probes.tallies.get((sender, leg))) is not None and t.bits]
-        sent, lost = sum(t.sent for t in tallies), sum(t.lost for t in tallies)
-        if not lost or sent <= 0:
+        tally = situation.probes.along(sender, end)
+        if tally.lost <= 0:
             return False
-        odds *= (lost / sent) ** (sent / sum(t.bits.bit_count() for t in tallies))
+        odds *= (tally.lost / tally.sent) ** (tally.sent / tally.bits.bit_count())
     return odds > CHANCE
 
 
 def _not_by_chance(situation: Situation, left: frozenset[Way]) -> frozenset[Way]:
     """Where a way loses some frames, that all of one VLAN were lost is chance."""
-    tallies = situation.probes.tallies
-    return frozenset(
-        (sender, end)
-        for sender, end in left
-        if not any(tallies[sender, leg].lost for leg in end if (sender, leg) in tallies)
-    )
+    return frozenset((sender, end) for sender, end in left if not situation.probes.along(sender, end).lost)
 
 
 def _astray(situation: Situation, verdict: Verdict, beyond: VidSet) -> bool:

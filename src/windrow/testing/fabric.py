@@ -337,7 +337,7 @@ def _flooded(
         own = source is not None and bool(source.channel) and end == _channel(fabric, source)
         if own or end in served:
             continue
-        leg = members[zlib.crc32(f"{frame.source}".encode()) % len(members)]
+        leg = members[zlib.crc32(f"{frame.source} {frame.broadcast}".encode()) % len(members)]
         port, cable = fabric.ports[leg], fabric.cable(leg)
         if source is not None and source.isolated and port.isolated:
             continue
