@@ -11,6 +11,7 @@ from windrow.model.agentstatus import AgentStatus
 from windrow.model.host import Observed
 from windrow.model.lazy import dataclass
 from windrow.model.leases import Asking, Lease
+from windrow.model.pools import Scope
 from windrow.model.ports import PortRecord
 from windrow.model.problems import Problem, Severity
 from windrow.model.steps import Failure, Plan, Unit
@@ -30,6 +31,8 @@ class NodeReport:
     """Whose the ports of its bridges are."""
     leases: Mapping[IfName, Lease] = field(default_factory=dict)
     asking: Mapping[IfName, Asking] = field(default_factory=dict)
+    scopes: tuple[Scope, ...] = ()
+    """The address pools, with what the node has recorded of them."""
     agent: AgentStatus | None = None
     """What the agent of the node says that has watched for longer; None: none runs."""
 

@@ -459,6 +459,7 @@ class Keeper:
             ports=facts.ports,
             leases=facts.leases,
             asking=facts.asking,
+            scopes=last.left.compiled.scopes,
         )
         return tuple(verdicts(last.admitted.target, report))
 
