@@ -16,6 +16,7 @@ from windrow.compile.hostnet import (
 )
 from windrow.compile.ipv6 import left_out
 from windrow.compile.pins import pinned_mac
+from windrow.compile.poolports import served_here
 from windrow.compile.pools import scopes, waiting_problems
 from windrow.compile.ports import filter_problems, port_filters, port_links, port_problems, ports_of
 from windrow.compile.routers import with_routers
@@ -47,6 +48,8 @@ class Compiled:
     """The links on which a DHCP client is to be at work."""
     scopes: tuple[Scope, ...] = ()
     """The address pools of the whole cluster, with who has which address."""
+    serving: tuple[Scope, ...] = ()
+    """Those of them that a DHCP server of this node is to serve."""
 
 
 def compile_node(cluster: Cluster, facts: NodeFacts) -> Compiled:
@@ -58,6 +61,8 @@ def compile_node(cluster: Cluster, facts: NodeFacts) -> Compiled:
     managed = names.MGMT in ours | choice.held
     said = [p for u in choice.uplinks for p in snooping_problems(cluster, u.cluster_network, facts)]
     pools = scopes(cluster, facts.record)
+    served = served_here(pools, cluster, facts, hosts, present=frozenset(present), ours=ours)
+    hosts = served.hosts
     links: list[Link] = [] if managed else mgmt_links(cluster, hosts.configs, facts)
     for uplink in choice.uplinks:
         own = self_vids(uplink.cluster_network, hosts.configs, facts)
@@ -90,10 +95,12 @@ def compile_node(cluster: Cluster, facts: NodeFacts) -> Compiled:
         + tuple(said)
         + tuple(_unreadable(facts))
         + tuple(filter_problems(facts))
-        + tuple(waiting_problems(pools)),
+        + tuple(waiting_problems(pools))
+        + served.problems,
         memory=Memory(nics=choice.cards, given=given_to_bridges(hosts.configs, facts)),
         clients=dhcp_clients(hosts.configs, held, facts),
         scopes=pools,
+        serving=served.scopes,
     )
 
 

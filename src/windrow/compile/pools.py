@@ -14,7 +14,7 @@ from typing import Any
 
 from windrow.model.cluster import Cluster, selects_node
 from windrow.model.machines import AnyMachine, Binding, LinkState, VirtualMachine, VirtualMachineInstance
-from windrow.model.names import ANNOTATION_VM_MACS
+from windrow.model.names import ANNOTATION_VM_MACS, MGMT
 from windrow.model.objects import AddressMode, HostNetworkConfig, NetworkAttachmentDefinition, NetworkType, Node
 from windrow.model.pools import (
     EXCLUDED,
@@ -266,5 +266,6 @@ def serving_nodes(scope: Scope, cluster: Cluster, here: str) -> tuple[str, ...]:
         return scope.pool.nodes
     nodes: tuple[Node, ...] = cluster.nodes() or (cluster.node(here),)
     configs = cluster.vlan_configs(scope.cluster_network)
-    having = [node.name for node in nodes if any(selects_node(config, node) for config in configs)]
+    everywhere = scope.cluster_network == MGMT
+    having = [node.name for node in nodes if everywhere or any(selects_node(config, node) for config in configs)]
     return tuple(sorted(having)[:SERVING])

@@ -190,6 +190,13 @@ def end(process: Process | None, *, patience_s: float = 5.0) -> bool:
         return True
 
 
+def hang_up(process: Process | None) -> None:
+    """SIGHUP, if it is still there."""
+    with _held(process) as fd:
+        if fd is not None:
+            _signal(fd, signal.SIGHUP)
+
+
 def wait_for_end(process: Process | None, timeout_s: float) -> bool:
     """Whether it is gone after at most `timeout_s` seconds."""
     with _held(process) as fd:

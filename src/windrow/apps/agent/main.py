@@ -22,12 +22,14 @@ from windrow.apps.agent.http import Listener, listen
 from windrow.apps.agent.keeper import Keeper
 from windrow.apps.agent.log import Log
 from windrow.apps.agent.loop import DiskNews, Kept, KernelNews, LockNews, Loop, ModuleNews, Part, Pulse, Signals
+from windrow.apps.dhcp.servers import Servers
 from windrow.apps.filters import FRESH_S, PortFilters
 from windrow.apps.herald import Herald
 from windrow.apps.known import agent_status
 from windrow.apps.round import Report
 from windrow.apps.round.here import here
 from windrow.apps.safe import watchdog
+from windrow.compile import Compiled
 from windrow.model.bridging import BRIDGE_NETFILTER
 from windrow.model.lazy import dataclass
 from windrow.model.problems import WindrowError
@@ -94,7 +96,7 @@ def run(options: Options) -> None:
         keeper = Keeper(site, options.log)
         held.callback(keeper.close)
         keeper.hears_locks = True
-        keeper.on_compiled = lambda compiled: ears.clients.use(lambda part: _clients_of(part).want(compiled.clients))
+        keeper.on_compiled = ears.compiled
         loop = Loop(
             keeper,
             log=options.log,
@@ -163,15 +165,21 @@ class _Ears:
 
     kernel: Kept
     clients: Kept
+    servers: Kept
     sysctls: Kept
     rules: Kept
     others: tuple[Part, ...]
     filters: PortFilters
     """What looks at the rules; the news make it forget what it has seen."""
 
+    def compiled(self, found: Compiled) -> None:
+        """What this node wants, before it is carried out."""
+        self.clients.use(lambda part: _clients_of(part).want(found.clients))
+        self.servers.use(lambda part: _servers_of(part).want(found.serving, found.scopes))
+
     @property
     def all(self) -> tuple[Part, ...]:
-        return (self.kernel, self.clients, self.sysctls, self.rules, *self.others)
+        return (self.kernel, self.clients, self.servers, self.sysctls, self.rules, *self.others)
 
 
 def _filter_news(part: Part) -> FilterNews:
@@ -198,6 +206,7 @@ def _ears(options: Options, loop: Callable[[], Loop], held: contextlib.ExitStack
         rules=kept("changes of the packet filter", lambda: FilterNews(filters, time.monotonic)),
         kernel=kept("the kernel's announcements", lambda: KernelNews(Events(), options.log)),
         clients=kept("DHCP", lambda: _clients(options)),
+        servers=kept("DHCP servers", lambda: Servers(paths)),
         sysctls=kept("changes of sysctls", lambda: DiskNews(FileWatch(_NETFILTER))),
         others=(
             kept("the modules that are loaded", lambda: ModuleNews(ModuleEvents("br_netfilter"))),
@@ -211,6 +220,11 @@ def _ears(options: Options, loop: Callable[[], Loop], held: contextlib.ExitStack
 
 def _clients_of(part: Part) -> Clients:
     assert isinstance(part, Clients)
+    return part
+
+
+def _servers_of(part: Part) -> Servers:
+    assert isinstance(part, Servers)
     return part
 
 
@@ -232,6 +246,7 @@ def _after_a_round(ears: _Ears, face: Face, keeper: Keeper, found: Report | None
     if found is not None:
         ears.kernel.use(lambda part: _hear(part, found))
         ears.sysctls.use(lambda part: _hold_sysctls(part, found))
+    ears.servers.use(lambda part: _servers_of(part).look())
     ears.rules.use(lambda part: _filter_news(part).after(keeper.filters))
     face.publish(keeper.snapshot())
 
