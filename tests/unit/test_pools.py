@@ -130,12 +130,11 @@ def test_who_asks_for_another_address_than_the_recorded_one_moves() -> None:
     assert given(cluster(pool(), config("a", (1, "10.1.0.15"))), record) == {"01": "10.1.0.15"}
 
 
-def test_the_record_that_came_with_the_pool_counts_until_there_is_an_own_one() -> None:
+def test_the_record_that_came_with_the_pool_goes_before_the_own_one() -> None:
     where = pool(allocated={mac(1): "10.1.0.17"})
     assert given(cluster(where, config("a", (1, "")))) == {"01": "10.1.0.17"}
-    assert given(cluster(where, config("a", (1, ""))), {"default/vlan100": {mac(1): "10.1.0.12"}}) == {
-        "01": "10.1.0.12"
-    }
+    own = {"default/vlan100": {mac(1): "10.1.0.12", mac(2): "10.1.0.13"}}
+    assert given(cluster(where, config("a", (1, ""), (2, ""))), own) == {"01": "10.1.0.17", "02": "10.1.0.13"}
 
 
 def test_a_machine_asks_for_each_nic_with_an_address_of_its_own() -> None:

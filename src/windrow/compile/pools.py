@@ -31,9 +31,6 @@ from windrow.model.pools import (
 from windrow.model.problems import Problem, Severity
 from windrow.model.values import MTU_DEFAULT, Mac, Ref, parse_mac
 
-SERVING = 2
-"""How many nodes serve a pool that names none: one may fail."""
-
 
 def scopes(cluster: Cluster, record: Record) -> tuple[Scope, ...]:
     """Every pool whose network is there, with who has which address. `record`: what was given before."""
@@ -42,7 +39,7 @@ def scopes(cluster: Cluster, record: Record) -> tuple[Scope, ...]:
     for pool in cluster.all(IPPool):
         nad = network_of(pool, cluster)
         if nad is not None and pool.server_address is not None:
-            before = {**pool.allocated, **record.get(pool.key, {})}
+            before = {**record.get(pool.key, {}), **pool.allocated}
             found.append(_scope(pool, nad, claims.get(pool.key, ()), before, cluster))
     return tuple(found)
 
@@ -258,8 +255,10 @@ def waiting_problems(found: Iterable[Scope]) -> Iterator[Problem]:
 
 
 def serving_nodes(scope: Scope, cluster: Cluster, here: str) -> tuple[str, ...]:
-    """The nodes that serve a pool: those that it names; else the first two that have its cluster network. `here`: this
-    node, which is one of them where no Node object says which there are."""
+    """The nodes that serve a pool: those that it names; else the first one that has its cluster network. `here`: this
+    node, which is it where no Node object says which there are.
+
+    No two by themselves: they must know of the same gifts, and what a node has recorded only that node knows."""
     if scope.pool.paused:
         return ()
     if scope.pool.nodes:
@@ -268,4 +267,4 @@ def serving_nodes(scope: Scope, cluster: Cluster, here: str) -> tuple[str, ...]:
     configs = cluster.vlan_configs(scope.cluster_network)
     everywhere = scope.cluster_network == MGMT
     having = [node.name for node in nodes if everywhere or any(selects_node(config, node) for config in configs)]
-    return tuple(sorted(having)[:SERVING])
+    return tuple(sorted(having)[:1])

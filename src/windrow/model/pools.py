@@ -79,10 +79,11 @@ class IPPool(Object):
     routes: tuple[PoolRoute, ...] = ()
     hosts: tuple[PoolHost, ...] = ()
     nodes: tuple[str, ...] = ()
-    """Which nodes serve it. Empty: the first two that have its cluster network."""
+    """Which nodes serve it. Empty: the first one that has its cluster network."""
     advertise: Advertisement | None = None
     allocated: Mapping[Mac, str] = field(default_factory=dict, compare=False)
-    """What its status says: a record that came along with it, from another cluster for one."""
+    """What its status says: a record that came along with it, and so the same one for every node that reads it. It
+    goes before what a node has recorded itself."""
 
     @property
     def key(self) -> str:
