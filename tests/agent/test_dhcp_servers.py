@@ -11,12 +11,14 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from ipaddress import IPv4Address
 
 import pytest
 from tests.agent.agents import Host
 
-from windrow.lab.scenario_file import End, Texts, parse
+from windrow.lab.scenario import End
+from windrow.lab.scenario_file import Texts, parse
 from windrow.lab.world import World
 from windrow.netlink.kernel import Kernel
 from windrow.services import dnsmasq
@@ -41,7 +43,7 @@ spec:
         - {names: [p0, p1], native: 1, vlans: "100"}
         - {names: [c0], native: 100}
   hosts:
-    - {name: crowd, nics: [{name: eth0, addresses: ["10.9.255.254/16"]}]}
+    - {name: crowd, nics: [{name: eth0, addresses: {untagged: 10.9.255.254/16}}]}
   cables:
     - ["d-one:eth0", "d-sw:m0"]
     - ["d-two:eth0", "d-sw:m1"]
@@ -89,7 +91,8 @@ metadata: {{name: vlan100, namespace: default}}
 spec:
   networkName: default/vlan100
   nodes: [d-one, d-two]
-  ipv4Config: {{cidr: 10.9.0.0/16, serverIP: {SERVER}, router: 10.9.0.1, dns: ["{self.dns}"], leaseTime: {self.lease_s}}}
+  ipv4Config:
+    {{cidr: 10.9.0.0/16, serverIP: {SERVER}, router: 10.9.0.1, dns: ["{self.dns}"], leaseTime: {self.lease_s}}}
   hosts:
 {hosts}
 """
@@ -151,7 +154,7 @@ def test_two_thousand_clients(site: Site, line: socket.socket) -> None:
     for host in site.hosts:
         host.start()
     for host in site.hosts:
-        host.wait(lambda host=host: site.served(host, CLIENTS), 60)
+        host.wait(partial(site.served, host, CLIENTS), 60)
     assert site.record(one) == site.record(two), "two nodes, one decision"
 
     begun = time.monotonic()
@@ -165,8 +168,7 @@ def test_two_thousand_clients(site: Site, line: socket.socket) -> None:
     assert len(set(given.values())) == CLIENTS
     lowest = IPv4Address("10.9.0.3")
     assert set(given.values()) == {str(lowest + n) for n in range(CLIENTS)}
-    host = crowd.clients[macs(0, 1)[0]]
-    assert host.answers[ROUTER] == socket.inet_aton("10.9.0.1")
+    assert crowd.clients[macs(0, 1)[0]].answers[ROUTER] == socket.inet_aton("10.9.0.1")
     one.wait(lambda: site.pid(one) not in (0, killed), 10)
 
     # One node is cut off, agent and all; the pool is edited on the other: some go, some come, the options change.
@@ -192,9 +194,8 @@ def test_two_thousand_clients(site: Site, line: socket.socket) -> None:
     assert crowd.renew(left[300:900], timeout_s=120) == []
     site.write(left + coming, site.record(one))
     for host in site.hosts:
-        host.wait(lambda host=host: site.served(host, len(left) + len(coming)), 60)
-    host_two = two
-    host_two.wait(lambda: site.record(two) == site.record(one), 30)
+        host.wait(partial(site.served, host, len(left) + len(coming)), 60)
+    two.wait(lambda: site.record(two) == site.record(one), 30)
 
     # The first one loses its server and its agent for good.
     one.kill()

@@ -149,7 +149,7 @@ class Crowd:
         client = one.client
         if said_kind == OFFER and one.phase == DISCOVER:
             one.offer, client.server = socket.inet_ntoa(bootp[16:20]), socket.inet_ntoa(options[SERVER])
-            one.phase, client.address = REQUEST, ""
+            one.phase, one.tries, client.address = REQUEST, 0, ""
             self._ask(one, time.monotonic())
         elif said_kind == ACK and one.phase == REQUEST:
             self._confirmed(client, socket.inet_ntoa(bootp[16:20]), options)
