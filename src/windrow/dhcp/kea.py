@@ -12,11 +12,12 @@ from windrow.model.pools import Scope
 
 
 def document(
-    scopes: Sequence[Scope], *, interfaces: Sequence[str] = ("*",), leases: str = "", control: str = ""
+    scopes: Sequence[Scope], *, interfaces: Sequence[str] = ("*",), leases: str = "", control: str = "", hook: str = ""
 ) -> dict[str, Any]:
-    """`leases`: the path of its lease file; empty: in memory alone. `control`: of its control socket."""
+    """Paths, each empty where there is none. `leases`: of its lease file; `control`: of its control socket; `hook`: of
+    the library that lets a lease be ended."""
     database = {"type": "memfile", "persist": bool(leases)} | ({"name": leases, "lfc-interval": 3600} if leases else {})
-    ours = interfaces != ("*",)
+    ours = tuple(interfaces) != ("*",)
     found: dict[str, Any] = {
         "interfaces-config": {"interfaces": list(interfaces), "dhcp-socket-type": "raw"},
         "lease-database": database,
@@ -24,6 +25,11 @@ def document(
         "authoritative": True,
         "subnet4": [_subnet(scope, ours=ours) for scope in scopes],
     }
+    if hook:
+        found["hooks-libraries"] = [{"library": hook}]
+    if ours:
+        # A line for each packet, on tmpfs, would fill the memory; what it gives stands in the pool's status.
+        found["loggers"] = [{"name": "kea-dhcp4", "severity": "ERROR", "output_options": [{"output": "stdout"}]}]
     if control:
         found["control-socket"] = {"socket-type": "unix", "socket-name": control}
     return {"Dhcp4": found}

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterator, Mapping
 from dataclasses import field
+from enum import StrEnum
 from typing import ClassVar
 
 from windrow.model import names
@@ -17,6 +18,15 @@ from windrow.model.values import IfName, Mac, Ref
 
 LEASE_S = 31_536_000
 """Harvester's, where a pool says none: a year."""
+
+
+class Program(StrEnum):
+    """Who serves it."""
+
+    DNSMASQ = "dnsmasq"
+    KEA = "kea"
+
+
 LEASE_S_MIN = 120
 """dnsmasq takes no shorter one (`option.c: dhcp-range`)."""
 
@@ -80,6 +90,7 @@ class IPPool(Object):
     hosts: tuple[PoolHost, ...] = ()
     nodes: tuple[str, ...] = ()
     """Which nodes serve it. Empty: the first one that has its cluster network."""
+    program: Program = Program.DNSMASQ
     advertise: Advertisement | None = None
     allocated: Mapping[Mac, str] = field(default_factory=dict, compare=False)
     """What its status says: a record that came along with it, and so the same one for every node that reads it. It

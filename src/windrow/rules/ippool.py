@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from windrow.compile.pools import claims_of, nad_called, network_of, scopes
 from windrow.model.objects import NetworkAttachmentDefinition, Node
-from windrow.model.pools import LEASE_S_MIN, IPPool
+from windrow.model.pools import LEASE_S_MIN, IPPool, Program
 from windrow.model.problems import Problem
 from windrow.model.values import Ref
 from windrow.rules.review import Review, problem, warning
@@ -210,7 +210,14 @@ def nobody_uses_it(pool: IPPool, review: Review) -> Iterator[Problem]:
         yield problem(pool, "pool-in-use", "", message, hint)
 
 
+def its_program_can_do_it(pool: IPPool, _review: Review) -> Iterator[Problem]:
+    if pool.program is Program.KEA and pool.advertise is not None:
+        message = "Kea sends no router advertisements"
+        yield problem(pool, "pool-program", "spec.routerAdvertisement", message, "leave spec.program out: dnsmasq does")
+
+
 ON_PUT = (
+    its_program_can_do_it,
     its_network_is_there,
     subnet_is_usable,
     addresses_are_of_hosts,

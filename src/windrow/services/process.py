@@ -28,6 +28,7 @@ KILLED_S = 10.0
 """A process that got SIGKILL may still have to close its devices."""
 _PACKAGES = {
     "dnsmasq": "dnsmasq-base",
+    "kea-dhcp4": "kea-dhcp4-server",
     "iptables-restore": "iptables",
     "ip6tables-restore": "iptables",
     "nft": "nftables",

@@ -206,7 +206,7 @@ def _ears(options: Options, loop: Callable[[], Loop], held: contextlib.ExitStack
         rules=kept("changes of the packet filter", lambda: FilterNews(filters, time.monotonic)),
         kernel=kept("the kernel's announcements", lambda: KernelNews(Events(), options.log)),
         clients=kept("DHCP", lambda: _clients(options)),
-        servers=kept("DHCP servers", lambda: Servers(paths)),
+        servers=kept("DHCP servers", lambda: Servers(paths, troubled=options.log.warning)),
         sysctls=kept("changes of sysctls", lambda: DiskNews(FileWatch(_NETFILTER))),
         others=(
             kept("the modules that are loaded", lambda: ModuleNews(ModuleEvents("br_netfilter"))),

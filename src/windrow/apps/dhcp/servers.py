@@ -13,25 +13,26 @@ import selectors
 import shutil
 import socket
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from windrow.apps.dhcp.programs import DRIVERS, Driver, Given, put, read
 from windrow.dhcp import dnsmasq as texts
 from windrow.model.lazy import dataclass
 from windrow.model.pools import Scope, record_of
 from windrow.model.problems import WindrowError
 from windrow.model.processes import Process
 from windrow.model.values import IfName, Mac, parse_ifname
-from windrow.services import dhcprelease, dnsmasq, process
+from windrow.services import process
 from windrow.services.errors import ServiceError
 from windrow.store import records
 from windrow.store.errors import explained
 from windrow.store.paths import Paths
 from windrow.store.poolrecord import write_record
 
-FIRST_S, MOST_S = 0.25, 15.0
+FIRST_S, MOST_S = 0.25, 60.0
 """Before a server is started again; the pause doubles until one has lived for MOST_S."""
-Given = frozenset[tuple[Mac, str]]
+_OPTIONS = "# options\n"
 
 
 @dataclass(slots=True)
@@ -50,13 +51,17 @@ class _Seat:
     trouble: str = ""
     """Why there is none."""
 
+    @property
+    def driver(self) -> Driver:
+        return DRIVERS[self.scopes[0].pool.program]
+
 
 class Servers:
     """All methods belong into one thread, in the namespace of the host's links."""
 
-    def __init__(self, paths: Paths) -> None:
-        """Raises StoreError where the place for their files cannot be made."""
-        self._paths = paths
+    def __init__(self, paths: Paths, *, troubled: Callable[[str], None]) -> None:
+        """`troubled`: hears in words what could not be done. Raises StoreError where there is no place for files."""
+        self._paths, self._troubled = paths, troubled
         self._seats: dict[IfName, _Seat] = {}
         self._swept = False
         with explained(paths.dhcp_servers, "make a place for DHCP servers"):
@@ -101,9 +106,9 @@ class Servers:
 
     def ready(self, _fd: int) -> bool:
         """A server ended, or one is due. The network is not concerned: never a reason to look at it."""
-        for seat in self._seats.values():
+        for name, seat in self._seats.items():
             if seat.server is not None and not process.alive(seat.server):
-                self._lost(seat, "it ended")
+                self._lost(seat, f"the DHCP server on {name} ended, and is started again")
         self.look()
         return False
 
@@ -111,10 +116,6 @@ class Servers:
         """When a server is to be tried again; one whose link is not there waits for the round that makes it."""
         due = [seat.due for name, seat in self._seats.items() if seat.server is None and _index(name)]
         return min(due, default=None)
-
-    def troubles(self) -> Mapping[IfName, str]:
-        """Why a link has no server though it should."""
-        return {name: seat.trouble for name, seat in self._seats.items() if seat.server is None and seat.trouble}
 
     def close(self) -> None:
         """The servers go on."""
@@ -125,29 +126,37 @@ class Servers:
     # Servers ----------------------------------------------------------------------------------------------------------
 
     def _sweep(self, wanted: Mapping[IfName, Sequence[Scope]]) -> None:
-        """What an agent before us left, and nobody wants any more."""
+        """What an agent before us left, and nobody wants any more, or not from that program."""
         for directory in self._paths.dhcp_servers.iterdir():
             with contextlib.suppress(ValueError):
                 name = parse_ifname(directory.name)
+                for program, driver in DRIVERS.items():
+                    if name not in wanted or wanted[name][0].pool.program is not program:
+                        with contextlib.suppress(ServiceError):
+                            process.end(driver.running(directory))
                 if name not in wanted:
-                    self._seats[name] = _Seat((), server=dnsmasq.running(directory / "pid"))
-                    self._dismiss(name)
+                    shutil.rmtree(directory, ignore_errors=True)
 
     def _seat(self, name: IfName, scopes: tuple[Scope, ...]) -> None:
-        """What has changed of the main file needs a restart; hosts and options are read again while it serves."""
-        directory, main = self._directory(name), self._main(name, scopes)
-        seat = self._seats.get(name)
+        """What is fixed needs a restart; the rest is told while it serves."""
+        directory, seat = self._directory(name), self._seats.get(name)
         if seat is None:
             seat = self._seats[name] = _Seat(scopes)
-            running = dnsmasq.running(directory / "pid")
+            running = seat.driver.running(directory)
             if running is not None:
-                self._took(seat, running, int(_read(directory / "link") or 0))
-        seat.scopes = scopes
-        if seat.server is not None and _read(directory / "main") != main:
+                self._took(seat, running, int(read(directory / "link") or 0))
+        elif seat.scopes[0].pool.program is not scopes[0].pool.program:
             self._end(seat)
-        if seat.server is not None and (gone := self._write(name, scopes)) is not None:
-            dnsmasq.reload(seat.server)
-            self._free(name, scopes, gone)
+        seat.scopes = scopes
+        if seat.server is not None and read(directory / "fixed") != seat.driver.fixed(scopes, directory):
+            self._end(seat)
+        if seat.server is not None and read(directory / "told") != _told(scopes):
+            try:
+                seat.driver.tell(seat.server, scopes, directory)
+                self._free(seat, directory)
+                seat.trouble = ""
+            except (WindrowError, OSError) as error:
+                self._complain(seat, f"the DHCP server on {name} goes on with what it had: {_first_line(error)}")
 
     def _start(self, name: IfName, seat: _Seat, index: int) -> None:
         seat.index, seat.since = index, time.monotonic()
@@ -155,49 +164,41 @@ class Servers:
         try:
             with explained(directory, "make a place for a DHCP server"):
                 records.make_directory(directory, flush=False)
-            gone = self._write(name, seat.scopes)
-            _put(directory / "main", self._main(name, seat.scopes))
-            _put(directory / "link", str(index))
-            self._took(seat, dnsmasq.start(directory / "main", directory / "pid"), index)
-            self._free(name, seat.scopes, gone or frozenset())
-        except WindrowError as error:
-            self._lost(seat, str(error).splitlines()[0])
+            put(directory / "fixed", seat.driver.fixed(seat.scopes, directory))
+            put(directory / "link", str(index))
+            self._took(seat, seat.driver.start(seat.scopes, directory), index)
+            self._free(seat, directory)
+        except (WindrowError, OSError) as error:
+            self._lost(seat, f"no DHCP server on {name}: {_first_line(error)}")
 
-    def _main(self, name: IfName, scopes: Sequence[Scope]) -> str:
-        directory = self._directory(name)
-        return texts.main(scopes, str(directory), str(directory / "pid"))
-
-    def _write(self, name: IfName, scopes: Sequence[Scope]) -> Given | None:
-        """Hosts and options; returns who no longer has which address, None where nothing has changed."""
-        directory = self._directory(name)
-        hosts, options = texts.hosts(scopes), texts.options(scopes)
-        before = _read(directory / "hosts")
-        if before == hosts and _read(directory / "options") == options:
-            return None
-        _put(directory / "hosts", hosts)
-        _put(directory / "options", options)
-        return _given(before) - _given(hosts)
-
-    def _free(self, name: IfName, scopes: Sequence[Scope], gone: Given) -> None:
-        """Their leases end now, so that the addresses may be given at once."""
-        for mac, address in sorted(gone):
-            with contextlib.suppress(OSError):  # then the lease runs out by itself
-                dhcprelease.release(name, scopes[0].server, mac, address)
+    def _free(self, seat: _Seat, directory: Path) -> None:
+        """After the server was told: who no longer has an address is done with it."""
+        before, now = read(directory / "told"), _told(seat.scopes)
+        gone = _given(before) - _given(now)
+        if gone:
+            seat.driver.free(seat.scopes, directory, gone)
+        put(directory / "told", now)
 
     def _took(self, seat: _Seat, server: Process, index: int) -> None:
         try:
             seat.fd = os.pidfd_open(server.pid)
         except ProcessLookupError:
-            self._lost(seat, "it ended right after it had started")
+            self._lost(seat, "a DHCP server ended right after it had started")
             return
         seat.server, seat.index, seat.since, seat.trouble = server, index, time.monotonic(), ""
 
     def _lost(self, seat: _Seat, why: str) -> None:
         now = time.monotonic()
         self._forget(seat)
-        seat.trouble = why
+        self._complain(seat, why)
         seat.pause_s = FIRST_S if now - seat.since > MOST_S else min(seat.pause_s * 2, MOST_S)
         seat.due = now + seat.pause_s
+
+    def _complain(self, seat: _Seat, why: str) -> None:
+        """Once, however often it is tried again."""
+        if seat.trouble != why:
+            self._troubled(why)
+        seat.trouble = why
 
     def _end(self, seat: _Seat) -> None:
         """At most a moment without one: it is started again at once."""
@@ -219,22 +220,19 @@ class Servers:
         return self._paths.dhcp_servers / name
 
 
-def _put(path: Path, text: str) -> None:
-    """For the eyes of the server, which is nobody special while it serves. Raises StoreError."""
-    with explained(path, "write what a DHCP server is told"):
-        records.write(path, text.encode(), mode=records.SHARED, flush="nothing")
+def _told(scopes: Sequence[Scope]) -> str:
+    """All that a server is told of pools, whichever it is: by it an edit is noticed, also by the next agent."""
+    return texts.hosts(scopes) + _OPTIONS + texts.options(scopes)
 
 
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except OSError:
-        return ""
-
-
-def _given(hosts: str) -> Given:
-    """Of a hosts file: who has which address."""
+def _given(told: str) -> Given:
+    """Who has which address."""
+    hosts = told.partition(_OPTIONS)[0]
     return frozenset((Mac(words[0]), words[1]) for words in (line.split(",") for line in hosts.splitlines()))
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]
 
 
 def _index(name: IfName) -> int:

@@ -14,6 +14,7 @@ from windrow.model.pools import (
     NetworkClaim,
     PoolHost,
     PoolRoute,
+    Program,
     VirtualMachineNetworkConfig,
 )
 from windrow.model.values import MTU_MAX, MTU_MIN, Mac, parse_mac
@@ -24,7 +25,7 @@ T = TypeVar("T")
 
 POOL_FIELDS = (
     *("ipv4Config", "networkName", "paused"),
-    *("hosts", "nodes", "routerAdvertisement"),
+    *("hosts", "nodes", "program", "routerAdvertisement"),
 )
 IPV4_FIELDS = (
     *("cidr", "serverIP", "pool", "router", "dns", "domainName", "domainSearch", "ntp", "leaseTime"),
@@ -45,7 +46,7 @@ _DOMAIN = re.compile(rf"(?:{_LABEL}\.)*{_LABEL}\.?")
 def read_pool(table: Table, spec: Table, envelope: Envelope) -> IPPool:
     ipv4 = spec.table("ipv4Config", IPV4_FIELDS, required=True, hint="ipv4Config: {cidr: 192.0.2.0/24, …}")
     pool = ipv4.table("pool", ("start", "end", "exclude"))
-    cidr = ipv4.required("cidr", _NETWORK_HINT)
+    cidr, program = ipv4.required("cidr", _NETWORK_HINT), spec.get("program")
     return IPPool(
         meta=envelope.meta,
         doc=envelope.doc,
@@ -67,6 +68,7 @@ def read_pool(table: Table, spec: Table, envelope: Envelope) -> IPPool:
         routes=tuple(_routes(ipv4)),
         hosts=tuple(_hosts(spec)),
         nodes=tuple(text for item in _items(spec, "nodes") if (text := item.text())),
+        program=(program.choice(Program) if program else None) or Program.DNSMASQ,
         advertise=_advertisement(spec),
         allocated=_allocated(table.value.get("status")),
     )
@@ -259,7 +261,11 @@ def write_pool(pool: IPPool) -> dict[str, Any]:
     said = pool.advertise
     advertisement = {"prefix": said.prefix} | _given(routerLifetime=said.lifetime_s) if said else {}
     return {"networkName": pool.network, "ipv4Config": ipv4} | _given(
-        paused=pool.paused, hosts=hosts, nodes=list(pool.nodes), routerAdvertisement=advertisement
+        paused=pool.paused,
+        hosts=hosts,
+        nodes=list(pool.nodes),
+        program=pool.program.value if pool.program is not Program.DNSMASQ else "",
+        routerAdvertisement=advertisement,
     )
 
 
