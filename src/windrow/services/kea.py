@@ -2,30 +2,39 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import socket
+import struct
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from windrow.model.values import IfName
 from windrow.services import process
 from windrow.services.errors import ServiceError
 
 NAME = "kea-dhcp4"
 READY_S, ANSWER_S = 5.0, 10.0
 """Until it serves; until it has answered, 20,000 reservations taken in meanwhile."""
+_SIOCGIFFLAGS, _IFF_RUNNING = 0x8913, 0x40
 _HOOKS = ("lib/*/kea/hooks", "lib/kea/hooks", "lib64/kea/hooks", "local/lib/kea/hooks")
 """Below /usr: Debian's and others', and where `make install` puts them."""
 _LEASE_COMMANDS = "libdhcp_lease_cmds.so"
 
 
-def start(directory: Path) -> process.Process:
+def start(directory: Path, interface: IfName, server: str) -> process.Process:
     """Start it with `directory/kea.json`, in the calling thread's network namespace; it serves when this returns.
 
-    It stays in that directory with its lock and pid files, and answers at `directory/control`. Raises ServiceError.
+    It stays in that directory with its lock and pid files, and answers at `directory/control`. It looks at its link
+    once: without carrier, or without the address `server`, it would never serve there. Raises ServiceError.
     """
+    if not _running(interface):
+        raise ServiceError(NAME, f"{interface} has no carrier")
+    if not _has(server):
+        raise ServiceError(NAME, f"{interface} does not have {server} yet")
     (directory / "control").unlink(missing_ok=True)
     own = [f"KEA_PIDFILE_DIR={directory}", f"KEA_LOCKFILE_DIR={directory}", "KEA_LOGGER_DESTINATION=stdout"]
     argv = ["env", *own, NAME, "-c", f"{directory}/kea.json"]
@@ -43,6 +52,23 @@ def start(directory: Path) -> process.Process:
             return program.process
     process.end(program.process)
     raise ServiceError(NAME, f"it did not answer within {READY_S:.0f} s: {process.last_words(directory / 'log')}")
+
+
+def _running(interface: IfName) -> bool:
+    """A link that has just been made has no carrier for a moment (`linkwatch_do_dev`)."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as one:
+        asked = struct.pack("16sH22x", interface.encode(), 0)
+        flags: int = struct.unpack("16sH22x", fcntl.ioctl(one, _SIOCGIFFLAGS, asked))[1]
+    return bool(flags & _IFF_RUNNING)
+
+
+def _has(address: str) -> bool:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as one:
+        try:
+            one.bind((address, 0))
+        except OSError:
+            return False
+    return True
 
 
 def running(directory: Path) -> process.Process | None:
