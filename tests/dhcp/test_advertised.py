@@ -1,4 +1,4 @@
-"""A prefix that a pool advertises, as a guest of this machine's own kernel takes it: an address, and a router or none."""
+"""A prefix that a pool advertises, as a guest of this kernel takes it: an address, and a router or none."""
 
 from __future__ import annotations
 
