@@ -52,6 +52,16 @@ def test_beside_a_host_network() -> None:
     assert found.state.links[LINK].addrs == {"10.1.0.9/24", "10.1.0.2/24"}
 
 
+def test_two_nodes_do_not_serve_beside_addresses_of_their_own() -> None:
+    """Seen: dnsmasq and Kea answer by the host's address then, and the other node refuses who renews."""
+    beside = host_network("oob", 100, {"n1": "10.1.0.9/24"})
+    found = compiled(pool(nodes=("n1", "n2")), beside)
+    assert [p.code for p in found.problems] == ["pool-host-address"]
+    assert not found.serving
+    assert compiled(pool(nodes=("n1", "n2")), host_network("oob", 100, {"n1": "10.7.0.9/24"})).serving
+    assert compiled(pool(nodes=("n1", "n2")), host_network("oob", 100, {"n1": "10.1.0.2/24"})).serving
+
+
 def test_untagged_it_is_on_the_bridge() -> None:
     found = compiled(pool(), vid=0)
     assert found.state.links[IfName("oob-br")].addrs == {"10.1.0.2/24"}

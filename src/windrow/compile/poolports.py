@@ -109,6 +109,11 @@ def _impossible(
     if there is not None and there.mode is AddressMode.DHCP:
         message = f"{there.ref} asks for an address on {device} by DHCP, and this node would serve it itself"
         return _problem(scope, "pool-host-dhcp", message, "give the node a static address there, or name other nodes")
+    if there is not None and len(scope.pool.nodes) > 1 and (other := _address_beside(scope, there, facts.node)):
+        # dnsmasq and Kea name the first address that the link has in the subnet (option 54), and clients of the other
+        # node would be refused.
+        message = f"{device} has {other} by {there.ref}, so the server would answer by that, on each node by another"
+        return _problem(scope, "pool-host-address", message, "name one node alone, or take that address away")
     if not scope.vid and scope.cluster_network not in ours:
         return _problem(scope, "bridge-foreign", f"{device} and its addresses are the operating system's")
     if scope.vid and len(device.encode()) > IFNAME_MAX:
@@ -121,6 +126,14 @@ def _impossible(
         message = f"VLAN {scope.vid} is the management VLAN of node {facts.node}, whose interface is not Windrow's"
         return _problem(scope, "management-vlan", message)
     return None
+
+
+def _address_beside(scope: Scope, there: HostNetworkConfig, node: str) -> str:
+    """One that the host has in the pool's subnet beside the server's; empty: none."""
+    found = (ipaddress.ip_interface(cidr).ip for cidr in there.ips.get(node, ()))
+    subnet = scope.pool.subnet
+    beside = (ip for ip in found if isinstance(ip, ipaddress.IPv4Address) and ip in subnet)
+    return next((str(ip) for ip in beside if str(ip) != scope.server), "")
 
 
 def _problem(scope: Scope, code: str, message: str, hint: str = "") -> Problem:
