@@ -1,7 +1,7 @@
 # Every target sets up what it needs first; see scripts/bootstrap. `make` alone lists the targets.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast test-kernel test-arm64 lint fmt bench pins clean
+.PHONY: help setup demo test test-fast test-kernel test-arm64 test-dhcp lint fmt bench pins clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,6 +27,10 @@ test-kernel: setup ## the tests in the lab kernel only
 test-arm64: setup ## fetch an arm64 kernel and programs, and run the lab's links on them in QEMU; not part of `test`
 	@scripts/arm64
 	@.venv/bin/python -m pytest -q tests/arm64
+
+test-dhcp: setup ## install Kea and ISC dhcpd, and ask them what they think of what is written for them; not part of `test`
+	@scripts/dhcp-servers
+	@.venv/bin/python -m pytest -q tests/dhcp
 
 lint: setup ## ruff, mypy, import law
 	@.venv/bin/python scripts/check lint

@@ -27,7 +27,21 @@ OWN_RUN = 'mount -t tmpfs run /run && exec "$0" -m "$@"'
 AS_ROOT = ["unshare", "--net", "--mount", "sh", "-c", OWN_RUN, sys.executable]
 """For what starts a dnsmasq, which becomes another user; with a /run of its own, where pods' namespaces have names."""
 
-ORDER = ("Agent:", "CNI", "VM", "Observe", "Dump", "Compile", "The", "Frames", "Diagnose", "VLANs", "Start", "Boot")
+ORDER = (
+    "Agent:",
+    "CNI",
+    "VM",
+    "Observe",
+    "Dump",
+    "DHCP:",
+    "Compile",
+    "The",
+    "Frames",
+    "Diagnose",
+    "VLANs",
+    "Start",
+    "Boot",
+)
 """By the first words of the titles."""
 
 
@@ -65,6 +79,13 @@ def native() -> list[Group]:
         return []
 
 
+def dhcp() -> list[Group]:
+    """Only as root: servers bind port 67. Kea is measured where it is installed (`make test-dhcp`)."""
+    if os.geteuid() != 0:
+        return []
+    return list(printed([sys.executable, "-m", "bench.dhcp", "In this machine's own kernel"]))
+
+
 def printed(command: list[str]) -> Iterator[Group]:
     """The groups that a command prints after the mark."""
     done = subprocess.run(
@@ -91,6 +112,7 @@ PARTS: Mapping[str, tuple[str, Callable[[], list[Group]]]] = {
     "pure": ("compile and plan", pure.groups),
     "frames": ("frames of switches", frames.groups),
     "outside": ("diagnosis of a whole cluster", outside.groups),
+    "dhcp": ("DHCP servers of pools", dhcp),
     "start": ("starting windrow", lambda: [start.starting(), imports.measure("On this machine")]),
     "boot": ("booting the lab kernel", lambda: [start.booting()]),
     "links": ("a scenario in each kernel of the lab", kernels.links),

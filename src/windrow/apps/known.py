@@ -19,6 +19,7 @@ from windrow.store.leases import Leases, this_moment
 from windrow.store.memory import read_memory
 from windrow.store.origin import read_origin
 from windrow.store.paths import Paths
+from windrow.store.poolrecord import read_record
 from windrow.store.ports import PortRecords
 
 
@@ -31,6 +32,7 @@ def known(paths: Paths) -> Known:
         asking=leases.asking(),
         agent=agent_status(paths) is not None,
         memory=read_memory(paths),
+        record=read_record(paths),
         origin=_origin(paths),
     )
 

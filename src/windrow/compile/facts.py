@@ -59,6 +59,7 @@ def node_facts(
         asking=known.asking,
         agent=known.agent,
         memory=known.memory,
+        record=known.record,
         filters_unread=observed.filters_unread,
         origin=known.origin,
         without_ipv6=frozenset(

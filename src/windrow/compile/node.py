@@ -17,6 +17,8 @@ from windrow.compile.hostnet import (
 )
 from windrow.compile.ipv6 import left_out
 from windrow.compile.pins import pinned_mac
+from windrow.compile.poolports import served_here
+from windrow.compile.pools import scopes, waiting_problems
 from windrow.compile.ports import filter_problems, port_filters, port_links, port_problems, ports_of
 from windrow.compile.routers import with_routers
 from windrow.compile.uplinks import choose_uplinks, uplink_links
@@ -28,6 +30,7 @@ from windrow.model.facts import Memory, NodeFacts
 from windrow.model.host import Bond, HostState, Link
 from windrow.model.lazy import dataclass
 from windrow.model.leases import ClientOptions
+from windrow.model.pools import Scope
 from windrow.model.problems import Problem, Severity
 from windrow.model.values import IfName, Ref, VidSet
 
@@ -44,6 +47,10 @@ class Compiled:
     """What is to be remembered once this is so."""
     clients: Mapping[IfName, ClientOptions] = field(default_factory=dict)
     """The links on which a DHCP client is to be at work."""
+    scopes: tuple[Scope, ...] = ()
+    """The address pools of the whole cluster, with who has which address."""
+    serving: tuple[Scope, ...] = ()
+    """Those of them that a DHCP server of this node is to serve."""
 
 
 def compile_node(cluster: Cluster, facts: NodeFacts) -> Compiled:
@@ -54,6 +61,9 @@ def compile_node(cluster: Cluster, facts: NodeFacts) -> Compiled:
     hosts = choose_host_networks(cluster, facts, frozenset(present), ours=ours)
     managed = names.MGMT in ours | choice.held
     said = [p for u in choice.uplinks for p in snooping_problems(cluster, u.cluster_network, facts)]
+    pools = scopes(cluster, facts.record)
+    served = served_here(pools, cluster, facts, hosts, present=frozenset(present), ours=ours)
+    hosts = served.hosts
     links: list[Link] = [] if managed else mgmt_links(cluster, hosts.configs, facts)
     for uplink in choice.uplinks:
         own = self_vids(uplink.cluster_network, hosts.configs, facts)
@@ -86,9 +96,13 @@ def compile_node(cluster: Cluster, facts: NodeFacts) -> Compiled:
         + tuple(left_out(hosts.configs, facts))
         + tuple(said)
         + tuple(_unreadable(facts))
-        + tuple(filter_problems(facts)),
+        + tuple(filter_problems(facts))
+        + tuple(waiting_problems(pools))
+        + served.problems,
         memory=Memory(nics=choice.cards, given=given, had=there(given, facts)),
         clients=dhcp_clients(hosts.configs, held, facts),
+        scopes=pools,
+        serving=served.scopes,
     )
 
 

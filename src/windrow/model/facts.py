@@ -8,6 +8,7 @@ from dataclasses import field
 from windrow.model.host import Details, HostState
 from windrow.model.lazy import dataclass
 from windrow.model.leases import Asking, Lease
+from windrow.model.pools import Record
 from windrow.model.ports import PortRecord
 from windrow.model.reach import Reach
 from windrow.model.values import Cidr, IfName, Mac, VidSet
@@ -71,6 +72,8 @@ class Known:
     agent: bool = False
     """Whether the agent runs here: it keeps the DHCP clients."""
     memory: Memory = Memory()
+    record: Record = field(default_factory=dict)
+    """Which addresses of pools were given, and to whom."""
     origin: HostState | None = None
     """The NICs of the management network as `windrow init` found them, with all that no manifest says of them."""
     ways: frozenset[IfName] = frozenset()
@@ -109,6 +112,8 @@ class NodeFacts:
     agent: bool = False
     """Whether the agent runs here: it keeps the DHCP clients."""
     memory: Memory = Memory()
+    record: Record = field(default_factory=dict)
+    """Which addresses of pools were given, and to whom."""
     filters_unread: str = ""
     """Why the packet filter's rules of some ports could not be looked at."""
     origin: HostState | None = None

@@ -20,6 +20,7 @@ CLUSTER_NETWORK_MAX = 12
 LABEL_VALUE_MAX = 63
 API_GROUP = "network.harvesterhci.io"
 API_VERSION = f"{API_GROUP}/v1beta1"
+POOL_API_VERSION = f"{API_GROUP}/v1alpha1"
 NAD_API_VERSION = "k8s.cni.cncf.io/v1"
 
 LABEL_VLAN_ID = f"{API_GROUP}/vlan-id"
@@ -31,6 +32,10 @@ LABEL_READY = f"{API_GROUP}/ready"
 LABEL_WITNESS = "node-role.harvesterhci.io/witness"
 LABEL_HOSTNAME = "kubernetes.io/hostname"
 LABEL_OS = "kubernetes.io/os"
+LABEL_POOL_NAMESPACE = f"{API_GROUP}/ippool-namespace"
+LABEL_POOL_NAME = f"{API_GROUP}/ippool-name"
+ANNOTATION_VM_MACS = "harvesterhci.io/mac-address"
+"""On a VirtualMachine: the MAC addresses of NICs that say none, as JSON."""
 ANNOTATION_ROUTE = f"{API_GROUP}/route"
 ANNOTATION_MTU_SOURCE = f"{API_GROUP}/mtu-source-vc"
 ANNOTATION_UPLINK_MTU = f"{API_GROUP}/uplink-mtu"

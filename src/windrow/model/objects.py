@@ -16,6 +16,7 @@ from windrow.model.host import Bond
 from windrow.model.lazy import dataclass
 from windrow.model.machines import VirtualMachine, VirtualMachineInstance
 from windrow.model.meta import Object
+from windrow.model.pools import IPPool, VirtualMachineNetworkConfig
 from windrow.model.selectors import LabelSelector
 from windrow.model.values import Cidr, IfName, Mac, VidSet
 
@@ -218,6 +219,8 @@ AnyObject = (
     | NetworkAttachmentDefinition
     | VirtualMachine
     | VirtualMachineInstance
+    | IPPool
+    | VirtualMachineNetworkConfig
     | Node
 )
 
@@ -244,6 +247,8 @@ KINDS: tuple[Kind, ...] = (
     Kind(NetworkAttachmentDefinition, "network-attachment-definitions", ("nad", "nads", "net-attach-def")),
     Kind(VirtualMachine, "virtualmachines", ("vm", "vms")),
     Kind(VirtualMachineInstance, "virtualmachineinstances", ("vmi", "vmis")),
+    Kind(IPPool, "ippools", ("ippl", "ippls")),
+    Kind(VirtualMachineNetworkConfig, "virtualmachinenetworkconfigs", ("vmnetcfg", "vmnetcfgs")),
     Kind(Node, "nodes", ("no",)),
 )
 

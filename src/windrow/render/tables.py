@@ -143,6 +143,11 @@ def _pod_cidrs(document: Document) -> str:
     return words(at(document, "spec", "podCIDRs") or at(document, "spec", "podCIDR"))
 
 
+def _addresses(document: Document) -> str:
+    found = at(document, "status", "networkConfigs") or []
+    return ",".join(words(at(one, "allocatedIPAddress") or at(one, "state")) for one in found)
+
+
 NAME: Column = ("NAME", _at("metadata", "name"))
 
 COLUMNS: dict[str, tuple[tuple[Column, ...], tuple[Column, ...]]] = {
@@ -210,6 +215,20 @@ COLUMNS: dict[str, tuple[tuple[Column, ...], tuple[Column, ...]]] = {
     "VirtualMachineInstance": (
         (("NAMESPACE", _at("metadata", "namespace")), NAME, *_MACHINE),
         _MACHINE_WIDE,
+    ),
+    "IPPool": (
+        (
+            ("NAMESPACE", _at("metadata", "namespace")),
+            NAME,
+            ("NETWORK", _at("spec", "networkName")),
+            ("AVAILABLE", _at("status", "ipv4", "available")),
+            ("USED", _at("status", "ipv4", "used")),
+        ),
+        (("CIDR", _at("spec", "ipv4Config", "cidr")), ("SERVER", _at("spec", "ipv4Config", "serverIP"))),
+    ),
+    "VirtualMachineNetworkConfig": (
+        (("NAMESPACE", _at("metadata", "namespace")), NAME, ("VM", _at("spec", "vmName"))),
+        (("ADDRESSES", _addresses),),
     ),
     "Node": (
         (NAME,),

@@ -18,9 +18,21 @@ from windrow.model.objects import (
     VlanConfig,
     VlanStatus,
 )
+from windrow.model.pools import IPPool, VirtualMachineNetworkConfig
 from windrow.model.problems import Problem
 from windrow.model.values import Ref
-from windrow.rules import clusternetwork, hostnetworkconfig, kernel, nad, nics, node, virtualmachine, vlanconfig
+from windrow.rules import (
+    clusternetwork,
+    hostnetworkconfig,
+    ippool,
+    kernel,
+    nad,
+    nics,
+    node,
+    virtualmachine,
+    virtualmachinenetworkconfig,
+    vlanconfig,
+)
 from windrow.rules.review import Change, Review, selects_some_node
 
 K = TypeVar("K", bound=AnyObject)
@@ -61,6 +73,8 @@ def _judge(change: Change, review: Review) -> Iterator[Problem]:
         yield from _run(clusternetwork.ON_DELETE, change.old, review)
     elif isinstance(change.old, NetworkAttachmentDefinition):
         yield from _run(nad.ON_DELETE, change.old, review)
+    elif isinstance(change.old, IPPool):
+        yield from _run(ippool.ON_DELETE, change.old, review)
 
 
 def _on_put(obj: AnyObject, review: Review) -> Iterator[Problem]:
@@ -77,6 +91,10 @@ def _on_put(obj: AnyObject, review: Review) -> Iterator[Problem]:
             yield from _run(node.ON_PUT, obj, review)
         case VirtualMachine() | VirtualMachineInstance():
             yield from _run(virtualmachine.ON_PUT, obj, review)
+        case IPPool():
+            yield from _run(ippool.ON_PUT, obj, review)
+        case VirtualMachineNetworkConfig():
+            yield from _run(virtualmachinenetworkconfig.ON_PUT, obj, review)
         case LinkMonitor():
             yield from selects_some_node(obj, "spec.nodeSelector", review)
         case VlanStatus():

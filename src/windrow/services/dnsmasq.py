@@ -1,4 +1,4 @@
-"""dnsmasq, which answers DHCP inside a pod."""
+"""dnsmasq, which answers DHCP inside a pod and in VLANs."""
 
 from __future__ import annotations
 
@@ -30,3 +30,8 @@ def running(pid_file: Path) -> process.Process | None:
     except (OSError, ValueError):
         return None
     return process.found(pid) if bytes(pid_file) in command else None
+
+
+def reload(server: process.Process) -> None:
+    """Have it read hosts and options again (SIGHUP): no lease is lost."""
+    process.hang_up(server)

@@ -28,6 +28,7 @@ KILLED_S = 10.0
 """A process that got SIGKILL may still have to close its devices."""
 _PACKAGES = {
     "dnsmasq": "dnsmasq-base",
+    "kea-dhcp4": "kea-dhcp4-server",
     "iptables-restore": "iptables",
     "ip6tables-restore": "iptables",
     "nft": "nftables",
@@ -208,6 +209,13 @@ def end(process: Process | None, *, patience_s: float = 5.0) -> bool:
         if not _gone(process, fd, KILLED_S):
             raise ServiceError(f"process {process.pid}", f"is still there {KILLED_S:.0f} s after SIGKILL")
         return True
+
+
+def hang_up(process: Process | None) -> None:
+    """SIGHUP, if it is still there."""
+    with _held(process) as fd:
+        if fd is not None:
+            _signal(fd, signal.SIGHUP)
 
 
 def wait_for_end(process: Process | None, timeout_s: float) -> bool:

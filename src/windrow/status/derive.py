@@ -24,10 +24,11 @@ from windrow.model.objects import (
     VlanConfig,
     VlanStatus,
 )
+from windrow.model.pools import IPPool, VirtualMachineNetworkConfig
 from windrow.model.values import MTU_DEFAULT
 from windrow.model.wire import dump
 from windrow.model.wire.nad import with_mtu
-from windrow.status import clusternetwork, hostnetworkconfig, linkmonitor, vlantaken
+from windrow.status import clusternetwork, hostnetworkconfig, linkmonitor, pools, vlantaken
 from windrow.status.report import NodeReport, devices_of
 from windrow.status.stamped import stamped
 from windrow.status.vlanstatus import vlan_statuses
@@ -39,6 +40,7 @@ def derive(cluster: Cluster, reports: Sequence[NodeReport] = ()) -> tuple[dict[s
     known = {n.name for n in cluster.nodes()}
     found += [_document(cluster.node(r.node), cluster, reports) for r in reports if r.node not in known]
     found += [status for report in reports for status in vlan_statuses(cluster, report)]
+    found += [_document(c, cluster, reports) for c in pools.made_configs(cluster)]
     given = {m.name for m in cluster.all(LinkMonitor)}
     ready = [n.name for n in cluster.all(ClusterNetwork) if clusternetwork.verdict(n, cluster, reports).ready]
     found += [
@@ -94,6 +96,10 @@ def _derived(found: AnyObject, cluster: Cluster, reports: Sequence[NodeReport]) 
             return _nad_labels(found, cluster, reports), {}, {}
         case Node():
             return _node_labels(found, cluster, reports), {}, {}
+        case IPPool():
+            return {}, {}, pools.pool_status(found, reports)
+        case VirtualMachineNetworkConfig():
+            return pools.config_labels(found), {}, pools.config_status(found, reports)
         case VlanStatus() | VirtualMachine() | VirtualMachineInstance():
             return {}, {}, {}
 
@@ -115,6 +121,7 @@ def _nad_labels(nad: NetworkAttachmentDefinition, cluster: Cluster, reports: Seq
     labels = {names.LABEL_TYPE: nad.type.value, names.LABEL_CLUSTERNETWORK: nad.cluster_network}
     if nad.type is NetworkType.VLAN:
         labels[names.LABEL_VLAN_ID] = str(nad.vid)
+    labels |= pools.network_labels(nad, cluster)
     network = cluster.cluster_network(nad.cluster_network)
     if reports:
         ready = clusternetwork.verdict(network, cluster, reports).ready if network is not None else False

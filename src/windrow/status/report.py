@@ -13,6 +13,7 @@ from windrow.model.host import Observed
 from windrow.model.lazy import dataclass
 from windrow.model.leases import Asking, Lease
 from windrow.model.objects import HostNetworkConfig
+from windrow.model.pools import Scope
 from windrow.model.ports import PortRecord
 from windrow.model.problems import Problem, Severity
 from windrow.model.steps import Failure, Plan, Unit
@@ -34,6 +35,8 @@ class NodeReport:
     asking: Mapping[IfName, Asking] = field(default_factory=dict)
     claims: tuple[Claim, ...] = ()
     """Addresses of this host that somebody else says are his."""
+    scopes: tuple[Scope, ...] = ()
+    """The address pools, with what the node has recorded of them."""
     agent: AgentStatus | None = None
     """What the agent of the node says that has watched for longer; None: none runs."""
 

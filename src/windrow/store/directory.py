@@ -31,6 +31,7 @@ from windrow.model.objects import (
     VlanConfig,
     VlanStatus,
 )
+from windrow.model.pools import IPPool, VirtualMachineNetworkConfig
 from windrow.model.problems import Problem
 from windrow.model.values import Ref
 from windrow.model.wire import Loaded, dump, load_documents, without_doubles, yaml_text
@@ -49,8 +50,10 @@ _ORDER = [
         VlanConfig,
         NetworkAttachmentDefinition,
         HostNetworkConfig,
+        IPPool,
         VirtualMachine,
         VirtualMachineInstance,
+        VirtualMachineNetworkConfig,
         LinkMonitor,
         VlanStatus,
     )

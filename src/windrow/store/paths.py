@@ -108,6 +108,17 @@ class Paths:
         return self.runtime / "addresses.json"
 
     @property
+    def pool_record(self) -> Path:
+        """`model.pools.Record`: which address of a pool was given to whom. On disk: it outlives a reboot."""
+        return self.state / "pools.json"
+
+    @property
+    def dhcp_servers(self) -> Path:
+        """The files of running DHCP servers, a directory for each link. On tmpfs: what they serve is recorded, and a
+        lease file on a disk costs them three quarters of their speed."""
+        return self.runtime / "dhcp-servers"
+
+    @property
     def leases(self) -> Path:
         """A file for each link with an address from a DHCP server. On disk: a lease outlives a reboot."""
         return self.state / "leases"

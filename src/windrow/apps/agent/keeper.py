@@ -463,6 +463,7 @@ class Keeper:
             leases=facts.leases,
             asking=facts.asking,
             claims=self.claims(),
+            scopes=last.left.compiled.scopes,
         )
         return tuple(verdicts(last.admitted.target, report))
 

@@ -24,6 +24,7 @@ from windrow.apps.agent.http import Listener, listen
 from windrow.apps.agent.keeper import Keeper
 from windrow.apps.agent.log import Log
 from windrow.apps.agent.loop import DiskNews, Kept, KernelNews, LockNews, Loop, ModuleNews, Part, Pulse, Signals
+from windrow.apps.dhcp.servers import Servers
 from windrow.apps.filters import FRESH_S, PortFilters
 from windrow.apps.herald import Herald
 from windrow.apps.known import agent_status
@@ -32,6 +33,7 @@ from windrow.apps.round.here import here
 from windrow.apps.safe import watchdog
 from windrow.apps.safe.spare import Spare
 from windrow.apps.site import real_ask
+from windrow.compile import Compiled
 from windrow.model.agentstatus import Claim
 from windrow.model.bridging import BRIDGE_NETFILTER
 from windrow.model.lazy import dataclass
@@ -117,7 +119,7 @@ def run(options: Options) -> None:
         keeper = Keeper(site, options.log)
         held.callback(keeper.close)
         keeper.hears_locks = True
-        keeper.on_compiled = lambda compiled: ears.clients.use(lambda part: _clients_of(part).want(compiled.clients))
+        keeper.on_compiled = ears.compiled
         keeper.claims = ears.claimed
         loop = Loop(
             keeper,
@@ -180,6 +182,7 @@ class _Ears:
 
     kernel: Kept
     clients: Kept
+    servers: Kept
     sysctls: Kept
     rules: Kept
     claims: Kept
@@ -191,9 +194,14 @@ class _Ears:
         part = self.claims.part
         return part.standing if isinstance(part, ClaimWatch) else ()
 
+    def compiled(self, found: Compiled) -> None:
+        """What this node wants, before it is carried out."""
+        self.clients.use(lambda part: _clients_of(part).want(found.clients))
+        self.servers.use(lambda part: _servers_of(part).want(found.serving, found.scopes))
+
     @property
     def all(self) -> tuple[Part, ...]:
-        return (self.kernel, self.clients, self.sysctls, self.rules, self.claims, *self.others)
+        return (self.kernel, self.clients, self.servers, self.sysctls, self.rules, self.claims, *self.others)
 
 
 def _filter_news(part: Part) -> FilterNews:
@@ -221,6 +229,7 @@ def _ears(options: Options, loop: Callable[[], Loop], held: contextlib.ExitStack
         kernel=kept("the kernel's announcements", lambda: KernelNews(Events(), options.log)),
         clients=kept("DHCP", lambda: _clients(options)),
         claims=kept("claims of addresses", lambda: ClaimWatch(time.monotonic, time.time)),
+        servers=kept("DHCP servers", lambda: Servers(paths, troubled=options.log.warning)),
         sysctls=kept("changes of sysctls", lambda: DiskNews(FileWatch(_NETFILTER))),
         others=(
             kept("the modules that are loaded", lambda: ModuleNews(ModuleEvents("br_netfilter"))),
@@ -234,6 +243,11 @@ def _ears(options: Options, loop: Callable[[], Loop], held: contextlib.ExitStack
 
 def _clients_of(part: Part) -> Clients:
     assert isinstance(part, Clients)
+    return part
+
+
+def _servers_of(part: Part) -> Servers:
+    assert isinstance(part, Servers)
     return part
 
 
@@ -276,6 +290,7 @@ def _after_a_round(ears: _Ears, face: Face, checking: Checking | None, keeper: K
         ears.claims.use(lambda part: _listen(part, found))
         if checking is not None:
             checking.want(found)
+    ears.servers.use(lambda part: _servers_of(part).look())
     ears.rules.use(lambda part: _filter_news(part).after(keeper.filters))
     face.publish(keeper.snapshot())
 

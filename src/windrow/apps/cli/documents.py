@@ -48,4 +48,5 @@ def report_of(report: Report) -> NodeReport:
         ports=sight.facts.ports,
         leases=sight.facts.leases,
         asking=sight.facts.asking,
+        scopes=report.whole.compiled.scopes,
     )

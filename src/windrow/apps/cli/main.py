@@ -26,6 +26,7 @@ VERBS = {
     "confirm": "Keep the change that waits to be confirmed",
     "delete": "Remove objects, and what they made on this host",
     "describe": "Show one object in full, and what became of it",
+    "dhcp": "Show address pools, and write them for other DHCP servers",
     "diff": "Show what differs between manifests and kernel",
     "events": "Show what happened on this host's networks",
     "get": "List objects",

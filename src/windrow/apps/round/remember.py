@@ -13,6 +13,7 @@ from windrow.apps.site import Site
 from windrow.model.checkpoint import Checkpoint
 from windrow.model.cluster import Cluster
 from windrow.model.objects import AnyObject
+from windrow.model.pools import record_of
 from windrow.model.problems import WindrowError
 from windrow.model.values import IfName, Ref
 from windrow.rules import Planned
@@ -21,6 +22,7 @@ from windrow.store.directory import Store
 from windrow.store.lastgood import read_last_good, write_last_good
 from windrow.store.memory import read_memory, write_memory
 from windrow.store.paths import Paths
+from windrow.store.poolrecord import write_record
 
 Troubles = dict[str, WindrowError | OSError | None]
 LAST_GOOD = "last good state"
@@ -37,6 +39,9 @@ def remember(
     names = cluster_networks(cluster, report.sight.observed)
     _try(found, "cluster networks", lambda: write_cluster_networks(paths, names))
     _try(found, "memory", lambda: write_memory(paths, report.left.compiled.memory))
+    record = record_of(report.left.compiled.scopes)
+    if record or paths.pool_record.exists():
+        _try(found, "addresses of pools", lambda: write_record(paths, record))
     if good and report.admitted.cluster is not None:
         before = stored.good()
         node = report.admitted.sight.facts.node

@@ -24,9 +24,10 @@ from windrow.model.objects import (
     VlanStatus,
     find_kind,
 )
+from windrow.model.pools import IPPool, VirtualMachineNetworkConfig
 from windrow.model.problems import Problem, Severity
 from windrow.model.values import Ref
-from windrow.model.wire import hostnetworkconfig, linkmonitor, nad, virtualmachine, vlanconfig
+from windrow.model.wire import hostnetworkconfig, linkmonitor, nad, pools, virtualmachine, vlanconfig
 from windrow.model.wire import node as nodes
 from windrow.model.wire.reader import Envelope, Report, Table, kind_of, suggestion
 from windrow.model.wire.text import (
@@ -336,6 +337,10 @@ _READERS: dict[type[AnyObject], Reader] = {
     VirtualMachineInstance: lambda table, envelope, _: virtualmachine.read_instance(
         _spec(table, virtualmachine.INSTANCE_FIELDS), envelope
     ),
+    IPPool: lambda table, envelope, _: pools.read_pool(table, _spec(table, pools.POOL_FIELDS), envelope),
+    VirtualMachineNetworkConfig: lambda table, envelope, _: pools.read_config(
+        _spec(table, pools.CONFIG_FIELDS), envelope
+    ),
 }
 
 
@@ -369,6 +374,10 @@ def _write_spec(obj: AnyObject) -> dict[str, Any]:
             return virtualmachine.write(obj)
         case VirtualMachineInstance():
             return virtualmachine.write_instance(obj)
+        case IPPool():
+            return pools.write_pool(obj)
+        case VirtualMachineNetworkConfig():
+            return pools.write_config(obj)
         case Node():
             return nodes.write(obj)
         case ClusterNetwork() | VlanStatus():

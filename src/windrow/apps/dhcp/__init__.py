@@ -1,0 +1,1 @@
+"""The DHCP servers of this node's address pools, and who keeps them."""

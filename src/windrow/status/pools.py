@@ -1,0 +1,74 @@
+"""IPPool and VirtualMachineNetworkConfig, as Harvester's DHCP controllers would have left them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from windrow.compile.pools import machine_configs
+from windrow.model import names
+from windrow.model.cluster import Cluster
+from windrow.model.objects import NetworkAttachmentDefinition
+from windrow.model.pools import IPPool, NetworkClaim, Scope, VirtualMachineNetworkConfig
+from windrow.status.report import NodeReport
+
+LABEL_VM_NAME = "harvesterhci.io/vmName"
+
+
+def pool_status(pool: IPPool, reports: Sequence[NodeReport]) -> dict[str, Any]:
+    """Addresses by what the first node has recorded that was looked at; empty where none was."""
+    scope = next((s for s in _scopes(reports) if s.pool.ref == pool.ref), None)
+    if scope is None:
+        return {}
+    waiting = [f"{w.claim.mac} ({w.claim.owner}): {w.reason}" for w in scope.waiting]
+    conditions = [
+        {"type": "Registered", "status": "True"},
+        {"type": "CacheReady", "status": "True"},
+        {"type": "Stopped", "status": str(pool.paused)},
+    ]
+    if waiting:
+        more = f"; and {len(waiting) - 1} more" if len(waiting) > 1 else ""
+        conditions.append({"type": "Allocated", "status": "False", "reason": "Waiting", "message": waiting[0] + more})
+    return {"ipv4": scope.status(), "conditions": conditions}
+
+
+def config_status(config: VirtualMachineNetworkConfig, reports: Sequence[NodeReport]) -> dict[str, Any]:
+    if not reports:
+        return {}
+    given = {(s.pool.network, r.mac): r.address for s in _scopes(reports) for r in s.reservations}
+
+    def state(claim: NetworkClaim) -> dict[str, str]:
+        address = "" if config.paused else given.get((claim.network, claim.mac), "")
+        found = {"macAddress": str(claim.mac), "networkName": claim.network}
+        return found | ({"allocatedIPAddress": address, "state": "Allocated"} if address else {"state": "Pending"})
+
+    states = [state(claim) for claim in config.claims]
+    allocated = all(one["state"] == "Allocated" for one in states)
+    conditions = [
+        {"type": "Allocated", "status": str(allocated and not config.paused)},
+        {"type": "Disabled", "status": str(config.paused)},
+        {"type": "InSynced", "status": "True"},
+    ]
+    return {"networkConfigs": states, "conditions": conditions}
+
+
+def config_labels(config: VirtualMachineNetworkConfig) -> dict[str, str]:
+    return {LABEL_VM_NAME: names.label_value(config.vm_name)}
+
+
+def made_configs(cluster: Cluster) -> list[VirtualMachineNetworkConfig]:
+    """Those of machines for which no manifest speaks."""
+    there = {(c.meta.namespace, c.vm_name) for c in cluster.all(VirtualMachineNetworkConfig)}
+    made = (c for c in machine_configs(cluster) if c.ref not in cluster.objects)
+    return [c for c in made if (c.meta.namespace, c.vm_name) not in there]
+
+
+def network_labels(nad: NetworkAttachmentDefinition, cluster: Cluster) -> dict[str, str]:
+    for pool in cluster.all(IPPool):
+        if pool.network == f"{nad.meta.namespace}/{nad.name}":
+            return {names.LABEL_POOL_NAMESPACE: pool.meta.namespace, names.LABEL_POOL_NAME: pool.name}
+    return {}
+
+
+def _scopes(reports: Sequence[NodeReport]) -> tuple[Scope, ...]:
+    return next((report.scopes for report in reports if report.scopes), ())

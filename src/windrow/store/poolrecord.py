@@ -1,0 +1,35 @@
+"""`model.pools.Record` on disk: which address of a pool was given to whom."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+
+from windrow.model.pools import Record
+from windrow.model.values import parse_mac
+from windrow.store import records
+from windrow.store.errors import explained
+from windrow.store.paths import Paths
+
+
+def read_record(paths: Paths) -> Record:
+    """What is there and can be read. Where nothing can, addresses are given as the first time: the lowest first."""
+    try:
+        document = json.loads(paths.pool_record.read_text(encoding="utf-8"))
+        return {
+            str(pool): {parse_mac(mac): str(ipaddress.IPv4Address(address)) for mac, address in given.items()}
+            for pool, given in document["pools"].items()
+        }
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return {}
+
+
+def write_record(paths: Paths, record: Record) -> None:
+    """Only where it differs: by its return it is on the disk, so that a client may be told. Raises StoreError."""
+    if record == read_record(paths):
+        return
+    document = {"pools": {pool: dict(given) for pool, given in record.items()}}
+    with explained(paths.pool_record, "record which addresses of pools are given"):
+        records.make_directory(paths.pool_record.parent)
+        # For everybody's eyes: `windrow get ippools` needs no root.
+        records.write(paths.pool_record, json.dumps(document).encode(), mode=records.SHARED, rivals=True)
