@@ -123,6 +123,21 @@ def test_what_is_wrong_is_said_with_its_place(old: str, new: str, code: str, pat
     assert all(p.file == "small.yaml" for p in found)
 
 
+@pytest.mark.parametrize(
+    ("end", "fault", "path"),
+    [
+        ("n0:eth0", "deaf", "spec.checks[0].switch-fault.end"),
+        ("sw:p9", "deaf", "spec.checks[0].switch-fault.fault"),
+        ("sw:p1", "broken", "spec.checks[0].switch-fault.fault"),
+        ("sw:p1", "vlan-missing 99", "spec.checks[0].switch-fault.fault"),
+    ],
+)
+def test_a_fault_that_cannot_be_brought_about(end: str, fault: str, path: str) -> None:
+    check = f"switch-fault: {{end: '{end}', fault: {fault}, finds: nothing}}"
+    (found,) = problems(GOOD.replace("reach: {among: [a, b]}", check))
+    assert found.path == path
+
+
 MACHINES = """\
 apiVersion: kubevirt.io/v1
 kind: VirtualMachine

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 
+from windrow.lab.errors import LabError
+from windrow.lab.faults import fault
 from windrow.lab.scenario import (
     BondIs,
     CablePull,
@@ -101,14 +103,25 @@ class _Links:
                 self._all_known(between, stations, f"{path}.cable-pull.between", "endpoint or host")
                 if self._scenario.peer(cable) is None:
                     self._wrong("cable", f"{path}.cable-pull.cable", f"there is no cable in {cable}")
-            case SwitchFault(end=end):
-                self._known(end.device, {s.name for s in self._scenario.switches}, f"{path}.switch-fault.end", "switch")
+            case SwitchFault():
+                self._check_fault(check, f"{path}.switch-fault")
             case PlanEmpty(nodes=nodes):
                 self._all_known(nodes, self._nodes, f"{path}.plan-empty.nodes", "node")
             case Steady(between=between):
                 self._all_known(between, stations, f"{path}.steady.between", "endpoint or host")
             case Change():
                 self._check_change(check, f"{path}.change")
+
+    def _check_fault(self, check: SwitchFault, path: str) -> None:
+        switch = next((s for s in self._scenario.switches if s.name == check.end.device), None)
+        if switch is None:
+            self._known(check.end.device, {s.name for s in self._scenario.switches}, f"{path}.end", "switch")
+            return
+        name, *words = check.fault.split() or [""]
+        try:
+            fault(switch, check.end.port, name, tuple(words))
+        except LabError as error:
+            self._wrong("check", f"{path}.fault", str(error))
 
     def _check_stations(self, check: Reach | Matrix | Isolated | Lease | ForgedMac | Recreate, path: str) -> None:
         """Checks in which the NICs of machines may take part."""
