@@ -24,6 +24,7 @@ from windrow.model.evidence import (
     SwitchPort,
 )
 from windrow.model.values import IfName, Mac, VidSet
+from windrow.netlink.errors import NoPermission
 from windrow.testing.fake import FakeKernel
 
 ETH1, ETH2 = IfName("eth1"), IfName("eth2")
@@ -275,3 +276,16 @@ def test_nobody_is_asked_where_it_is_known(host: Host, asked: list[str]) -> None
     assert host.run("switch", "config").exit_code == 0
     assert host.run("switch", "config", "-f", host.file("v300.yaml", NAD.format(vid=300)), "--delta").exit_code == 0
     assert not asked
+
+
+def test_who_may_not_ask_is_told_so_and_what_to_do(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    (host.root / "etc/windrow/cabling.yaml").unlink()
+
+    def hear(*_: object) -> Told:
+        raise NoPermission(1, "send and hear probes of this host")
+
+    monkeypatch.setattr(hearing, "hear", hear)
+    found = host.run("switch", "config")
+    assert found.exit_code == 1
+    assert "nothing could be asked: " in found.output
+    assert "write a cabling file" in found.output

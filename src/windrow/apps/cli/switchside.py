@@ -19,6 +19,7 @@ from windrow.model.problems import Problem, ProblemsError, WindrowError
 from windrow.model.values import VidSet
 from windrow.model.wire.evidence import read_evidence
 from windrow.model.wire.text import plain, trees
+from windrow.netlink.errors import NoPermission
 from windrow.switches.cabling import Cabling, merged, read_cabling, seen_cabling
 from windrow.switches.wanted import Cards, Needs, needs_of
 
@@ -103,7 +104,11 @@ def _heard(session: Session, sources: Sources, *, asked: bool) -> Evidence:
     from windrow.apps.cli.hearing import hear  # with all that probes need
 
     aside("asking what the switches show: a file with that of a check is taken with --evidence")
-    return hear(session, sources.skipped).evidence
+    try:
+        return hear(session, sources.skipped).evidence
+    except NoPermission as error:  # a cabling file, or the whole configuration, needs no right
+        aside(f"nothing could be asked: {error}")
+        return Evidence()
 
 
 def cabling_of(session: Session, evidence: Evidence) -> Cabling:
