@@ -51,7 +51,9 @@ class _Paths:
         return Ground(switches=switches, ends=self.matrix.end_of, convicted=self.convicted)
 
     def long_frames(self) -> Iterator[Finding]:
-        bad = {pair: t.large_failed for pair, t in self.tallies.items() if t.large_failed and not t.large_passed}
+        # A way that loses short frames, too, loses long ones by chance.
+        tried = {pair: t for pair, t in self.tallies.items() if t.large_failed and not t.lost}
+        bad = {pair: t.large_failed for pair, t in tried.items() if not t.large_passed}
         longest = max(bad.values(), default=0)
         for places in self.blamed(bad, [pair for pair, t in self.tallies.items() if t.large_passed]):
             where = self.named(places)

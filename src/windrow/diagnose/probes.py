@@ -25,6 +25,7 @@ class Tally:
         "came",
         "large_failed",
         "large_passed",
+        "owed",
         "sent",
         "sweep",
         "twice",
@@ -33,6 +34,8 @@ class Tally:
 
     def __init__(self) -> None:
         self.bits = self.sent = self.came = 0
+        self.owed = 0
+        """How many were sent in the VLANs in which a broadcast came here."""
         self.sweep = 0
         """The sender's latest of which something came."""
         self.broadcasts = self.unicasts = self.twice = 0
@@ -47,11 +50,11 @@ class Tally:
     @classmethod
     def joined(cls, members: Sequence[Tally]) -> Tally:
         """Of all members of a channel: the switch chooses one for each kind of frame (by its two addresses), so a probe
-        that one of them did not get has come in on another. What was sent in one VLAN counts once."""
+        that one of them did not get has come in on another. What was sent in one VLAN counts once, where its broadcasts
+        came."""
         whole = cls()
         for one in members:
-            again = (one.bits & whole.bits).bit_count() * one.sent // max(one.bits.bit_count(), 1)
-            whole.sent += one.sent - again
+            whole.sent += one.owed
             whole.came += one.came
             whole.bits |= one.bits
             whole.broadcasts += one.broadcasts
@@ -59,6 +62,7 @@ class Tally:
             whole.twice += one.twice
             whole.large_passed |= one.large_passed
             whole.large_failed = max(whole.large_failed, one.large_failed)
+        whole.owed = whole.sent
         whole.came = min(whole.came, whole.sent)
         return whole
 
@@ -70,6 +74,8 @@ class Tally:
         if sent > 0:
             self.sent += sent
             self.came += came if came < sent else sent
+            if h.broadcast:
+                self.owed += sent
         self.broadcasts += h.broadcast
         self.unicasts += h.unicast
         if h.duplicates > 0:
