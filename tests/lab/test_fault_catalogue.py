@@ -78,8 +78,8 @@ MANIFESTS = "---\n".join(
         NETWORK.format(name="lag", nics="eth2, eth3", mode="802.3ad", more=", lacpRate: fast"),
     ]
 ) + "".join(nad(f"v{vid}", network, vid) for network, vid in NETWORKS)
-LOCATED_S = 9.0
-"""A sweep, the doubt about it, and a sweep of all legs."""
+LOCATED_S = 11.0
+"""A sweep, the doubt about it, a sweep of all legs, and the time in which all are told what came of it."""
 AGREED_S = 4.0
 """LACP at the fast rate, after a channel was changed."""
 
