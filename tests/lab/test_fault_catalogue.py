@@ -78,8 +78,11 @@ MANIFESTS = "---\n".join(
         NETWORK.format(name="lag", nics="eth2, eth3", mode="802.3ad", more=", lacpRate: fast"),
     ]
 ) + "".join(nad(f"v{vid}", network, vid) for network, vid in NETWORKS)
-LOCATED_S = 11.0
+LOCATED_S = 9.0
 """A sweep, the doubt about it, a sweep of all legs, and the time in which all are told what came of it."""
+CHECKS = 3
+"""So many times it is asked: on a busy host the nodes' sweeps begin apart, and the last reports of one come too late
+for the others. What is wrong stays wrong."""
 AGREED_S = 4.0
 """LACP at the fast rate, after a channel was changed."""
 
@@ -184,15 +187,24 @@ def test_exactly_that_is_found(lab: Checked, faults: list[Fault]) -> None:
     with broken(lab, faults):
         if of_channels:
             time.sleep(AGREED_S)
-        told = alarms(lab, LOCATED_S)
+        expected = sorted(line for fault in faults for line in fault.expected)
+        told = located(lab, expected)
     if of_channels:
         settle(lab, *NODES)
-    expected = sorted(line for fault in faults for line in fault.expected)
     assert {node: words(found) for node, found in told.items()} == dict.fromkeys(NODES, expected)
     for fault in faults:
         for found in told["n1"]:
             if words([found]) == fault.expected:
                 fault.check_more(found)
+
+
+def located(lab: Checked, expected: list[str]) -> dict[str, list[Finding]]:
+    """What is found in the end."""
+    for _ in range(CHECKS):
+        told = alarms(lab, LOCATED_S)
+        if all(words(found) == expected for found in told.values()):
+            break
+    return told
 
 
 @contextmanager
