@@ -100,6 +100,21 @@ def test_what_takes_the_frames_is_named(host: Host, parent: str, up: bool) -> No
     assert (host.arrived(), host.told()) == (TRIES, [])
 
 
+@pytest.mark.parametrize("parent", ["oob-bo", "eth1"])
+def test_what_hears_service_tags_only_takes_nothing(host: Host, parent: str) -> None:
+    """`ip link add link oob-bo name s type vlan protocol 802.1ad id 100`."""
+    host.apply()
+    host.stand("service", "vlan", parent, {"vid": 100, "protocol": 0x88A8})
+    host.ns.run(links.set_link("service", up=True))
+    assert (host.arrived(), host.told()) == (TRIES, [])
+
+
+def test_a_nic_with_service_tags_joins(host: Host) -> None:
+    host.stand("eth1.100", "vlan", "eth1", {"vid": 100, "protocol": 0x88A8})
+    host.apply()
+    assert host.arrived() == TRIES
+
+
 def test_a_nic_with_a_leftover_does_not_join(host: Host) -> None:
     host.stand("eth1.100", "vlan", "eth1", {"vid": 100})
     done = converge(CLUSTER, host.ns.kernel, NODE, knowing=host.known)
