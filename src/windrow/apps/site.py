@@ -28,7 +28,7 @@ Watch = Callable[["Site", Checkpoint], Process]
 """Starts the watchdog of a checkpoint, which need not be on disk yet, and returns when it is at work. Raises
 WindrowError."""
 
-Announcing = Callable[[Kernel, Callable[[str], None], float | None], AbstractContextManager[None]]
+Announcing = Callable[[Kernel, Paths, Callable[[str], None], float | None], AbstractContextManager[None]]
 """While it is entered, who gets another way or MAC address is announced to switches and neighbours (`apps.herald`);
 what could not be is told in words. At its end, how long to wait for the last announcements; None: they come without
 us."""
@@ -88,16 +88,19 @@ def real_filters(nics: Collection[str]) -> Reading:
 
 
 @contextmanager
-def real_announcing(kernel: Kernel, troubled: Callable[[str], None], wait_s: float | None = None) -> Iterator[None]:
+def real_announcing(
+    kernel: Kernel, paths: Paths, troubled: Callable[[str], None], wait_s: float | None = None
+) -> Iterator[None]:
     from windrow.netlink.kernel import Kernel as Rtnetlink
 
     if not isinstance(kernel, Rtnetlink):
         yield
         return
     from windrow.apps.herald import Herald
+    from windrow.store.ports import PortRecords
 
     try:
-        herald = Herald(kernel.netns, troubled=troubled)
+        herald = Herald(kernel.netns, ports=PortRecords(paths).all, troubled=troubled)
     except (WindrowError, OSError) as error:
         troubled(f"what gets a new way will not be announced to switches and neighbours: {error}")
         yield

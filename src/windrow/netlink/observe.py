@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import struct
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -451,7 +451,12 @@ def dump_vlans(rtnl: Rtnl, memory: LinkMemory | None = None) -> dict[int, PortVl
 
     One port is never split over two messages: the kernel makes room for the largest (`rtnl_calcit`).
     """
-    return (memory or LinkMemory()).vlans(rtnl.dump(Message(RTM_GETLINK, _BRIDGE_BODY, doing="list the VLANs")))
+    return (memory or LinkMemory()).vlans(bridge_links(rtnl))
+
+
+def bridge_links(rtnl: Rtnl) -> Iterator[tuple[bytes, int, int]]:
+    """Bridges and their ports with their VLANs, as messages of family AF_BRIDGE. Raises KernelError."""
+    return rtnl.dump(Message(RTM_GETLINK, _BRIDGE_BODY, doing="list the VLANs"))
 
 
 def dump_snooping(rtnl: Rtnl) -> dict[int, Snooping]:
