@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,9 @@ from click.testing import CliRunner, Result
 from windrow import __version__
 from windrow.apps.cli.main import VERBS, cli
 from windrow.apps.cli.session import Session
+from windrow.apps.site import Site
 from windrow.model.host import Observed
+from windrow.model.values import IfName, VidSet
 from windrow.testing.fake import FakeKernel
 
 OOB = """\
@@ -41,9 +44,19 @@ class Host:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.kernel = FakeKernel().add_nic("eth1", up=True).add_nic("eth2", up=True)
+        self.held: dict[IfName, VidSet] = {}
+        """VLANs that an interface in another network namespace has."""
+
+    def on_site(self, site: Site) -> Site:
+        return replace(
+            site,
+            held=lambda _, asked: {link: self.held[link] & vids for link, vids in asked.items() if link in self.held},
+        )
 
     def run(self, *words: str, env: dict[str, str] | None = None) -> Result:
-        session = Session(root=self.root, node="n1", open_kernel=lambda: self.kernel, permitted=lambda: True)
+        session = Session(
+            root=self.root, node="n1", open_kernel=lambda: self.kernel, permitted=lambda: True, on_site=self.on_site
+        )
         return CliRunner().invoke(cli, words, obj=session, env=env, prog_name="windrow")
 
 
@@ -59,6 +72,18 @@ def host(empty: Host) -> Host:
     result = empty.run("apply", "-f", str(path))
     assert result.exit_code == 0, result.output
     return empty
+
+
+@pytest.mark.parametrize(
+    "words", [("status",), ("plan",), ("diff",), ("describe", "vc/oob-all"), ("get", "vlanstatus", "-o", "yaml")]
+)
+def test_what_takes_a_vlan_in_another_namespace_is_told(host: Host, words: tuple[str, ...]) -> None:
+    text = "another network namespace takes VLAN 100 on eth1 from machines and pods"
+    said = host.run(*words)
+    assert text not in " ".join(said.output.split())
+    host.held = {IfName("eth1"): VidSet.of([77, 100])}
+    assert text in " ".join(host.run(*words).output.split())
+    assert host.run(*words).exit_code == said.exit_code, "a warning stops nothing"
 
 
 # -- get -------------------------------------------------------------------------------------------

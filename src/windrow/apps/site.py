@@ -15,7 +15,7 @@ from windrow.model.lazy import dataclass
 from windrow.model.neighbours import NOBODY, Peer, Surroundings
 from windrow.model.problems import WindrowError
 from windrow.model.processes import Process
-from windrow.model.values import Cidr, IfName
+from windrow.model.values import Cidr, IfName, VidSet
 from windrow.store.paths import Paths
 
 if TYPE_CHECKING:
@@ -65,6 +65,13 @@ def real_ways(kernel: Kernel, peers: Sequence[Peer]) -> frozenset[IfName]:
     from windrow.netlink.ways import ways_to
 
     return ways_to(kernel.rtnl, peers) if isinstance(kernel, Rtnetlink) else frozenset()
+
+
+def real_held(kernel: Kernel, asked: Mapping[IfName, VidSet]) -> Mapping[IfName, VidSet]:
+    from windrow.netlink.kernel import Kernel as Rtnetlink
+    from windrow.netlink.vlansheld import held
+
+    return held(kernel.rtnl, asked) if isinstance(kernel, Rtnetlink) else {}
 
 
 def real_surroundings(kernel: Kernel) -> Surroundings:
@@ -133,6 +140,8 @@ class Site:
     """Who can be asked whether this host is still reached."""
     sockets: Callable[[Kernel], Sockets] = field(default=real_sockets)
     """Who listens here, and who is connected. Raises KernelError."""
+    held: Callable[[Kernel, Mapping[IfName, VidSet]], Mapping[IfName, VidSet]] = field(default=real_held)
+    """Of these VLANs of links, those that an interface has, in whatever network namespace it is."""
     announcing: Announcing = field(default=real_announcing)
     pause: Callable[[float], None] = field(default=time.sleep)
     """What is done between two questions, for so many seconds or less."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import struct
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -454,7 +454,7 @@ def dump_vlans(rtnl: Rtnl, memory: LinkMemory | None = None) -> dict[int, PortVl
     return (memory or LinkMemory()).vlans(bridge_links(rtnl))
 
 
-def bridge_links(rtnl: Rtnl) -> Iterator[tuple[bytes, int, int]]:
+def bridge_links(rtnl: Rtnl) -> list[Span]:
     """Bridges and their ports with their VLANs, as messages of family AF_BRIDGE. Raises KernelError."""
     return rtnl.dump(Message(RTM_GETLINK, _BRIDGE_BODY, doing="list the VLANs"))
 
