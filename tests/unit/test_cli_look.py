@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from windrow.apps.cli.main import VERBS, cli
 from windrow.apps.cli.session import Session
 from windrow.apps.site import Site
 from windrow.model.host import Observed
-from windrow.model.values import IfName, VidSet
+from windrow.model.values import IfName, Mac, VidSet
 from windrow.testing.fake import FakeKernel
 
 OOB = """\
@@ -48,10 +49,13 @@ class Host:
         """VLANs that an interface in another network namespace has."""
 
     def on_site(self, site: Site) -> Site:
-        return replace(
-            site,
-            held=lambda _, asked: {link: self.held[link] & vids for link, vids in asked.items() if link in self.held},
-        )
+        def held(_: object, asked: Mapping[IfName, VidSet]) -> dict[IfName, VidSet]:
+            return {link: self.held[link] & vids for link, vids in asked.items() if link in self.held}
+
+        def holders(_: object, asked: Sequence[tuple[IfName, str]]) -> dict[tuple[IfName, str], Mac]:
+            return {one: Mac(self.kernel.taken[one[1]]) for one in asked if one[1] in self.kernel.taken}
+
+        return replace(site, held=held, holders=holders)
 
     def run(self, *words: str, env: dict[str, str] | None = None) -> Result:
         session = Session(
@@ -84,6 +88,27 @@ def test_what_takes_a_vlan_in_another_namespace_is_told(host: Host, words: tuple
     host.held = {IfName("eth1"): VidSet.of([77, 100])}
     assert text in " ".join(host.run(*words).output.split())
     assert host.run(*words).exit_code == said.exit_code, "a warning stops nothing"
+
+
+@pytest.mark.parametrize("taken", ["10.8.0.1", "2001:db8::1"])
+def test_an_address_that_somebody_else_has_is_told_without_an_agent(host: Host, taken: str) -> None:
+    path = host.root / "storage.yaml"
+    path.write_text(
+        "{apiVersion: network.harvesterhci.io/v1beta1, kind: HostNetworkConfig, metadata: {name: storage}, spec: "
+        '{clusterNetwork: oob, vlanID: 300, mode: static, ips: {n1: "10.8.0.1/24,2001:db8::1/64"}}}'
+    )
+    host.kernel.taken[taken] = "52:54:00:00:00:99"
+    assert host.run("apply", "-f", str(path)).exit_code == 1
+    text = f"oob-br.300: somebody else has {taken} (MAC 52:54:00:00:00:99)"
+    said = host.run("get", "hostnetworkconfig", "storage", "-o", "yaml").stdout
+    assert "AddressInUse" in said and text in " ".join(said.split())
+    assert text in " ".join(host.run("status").stdout.split())
+    assert host.run("get", "cn", "oob").stdout == "NAME   READY\noob    True\n", (
+        "it is no trouble of the cluster network"
+    )
+    host.kernel.taken.clear()
+    said = host.run("get", "hostnetworkconfig", "storage", "-o", "yaml").stdout
+    assert "AddressInUse" not in said and "Drifted" in said
 
 
 # -- get -------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from windrow.model.lazy import dataclass
 from windrow.model.neighbours import NOBODY, Peer, Surroundings
 from windrow.model.problems import WindrowError
 from windrow.model.processes import Process
-from windrow.model.values import Cidr, IfName, VidSet
+from windrow.model.values import Cidr, IfName, Mac, VidSet
 from windrow.store.paths import Paths
 
 if TYPE_CHECKING:
@@ -72,6 +72,13 @@ def real_held(kernel: Kernel, asked: Mapping[IfName, VidSet]) -> Mapping[IfName,
     from windrow.netlink.vlansheld import held
 
     return held(kernel.rtnl, asked) if isinstance(kernel, Rtnetlink) else {}
+
+
+def real_holders(kernel: Kernel, asked: Sequence[tuple[IfName, str]]) -> Mapping[tuple[IfName, str], Mac]:
+    from windrow.netlink.claims import holders
+    from windrow.netlink.kernel import Kernel as Rtnetlink
+
+    return holders(kernel.netns, asked) if isinstance(kernel, Rtnetlink) else {}
 
 
 def real_surroundings(kernel: Kernel) -> Surroundings:
@@ -142,6 +149,10 @@ class Site:
     """Who listens here, and who is connected. Raises KernelError."""
     held: Callable[[Kernel, Mapping[IfName, VidSet]], Mapping[IfName, VidSet]] = field(default=real_held)
     """Of these VLANs of links, those that an interface has, in whatever network namespace it is."""
+    holders: Callable[[Kernel, Sequence[tuple[IfName, str]]], Mapping[tuple[IfName, str], Mac]] = field(
+        default=real_holders
+    )
+    """Of these links and addresses, those that somebody else on the network has, and who."""
     announcing: Announcing = field(default=real_announcing)
     pause: Callable[[float], None] = field(default=time.sleep)
     """What is done between two questions, for so many seconds or less."""
