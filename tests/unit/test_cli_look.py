@@ -18,8 +18,9 @@ from windrow import __version__
 from windrow.apps.cli.main import VERBS, cli
 from windrow.apps.cli.session import Session
 from windrow.apps.site import Site
-from windrow.model.host import Observed
+from windrow.model.host import Bond, Bridge, Observed
 from windrow.model.values import IfName, Mac, VidSet
+from windrow.testing.builders import link
 from windrow.testing.fake import FakeKernel
 
 OOB = """\
@@ -47,6 +48,8 @@ class Host:
         self.kernel = FakeKernel().add_nic("eth1", up=True).add_nic("eth2", up=True)
         self.held: dict[IfName, VidSet] = {}
         """VLANs that an interface in another network namespace has."""
+        self.querier = ""
+        """The bridge that has heard one."""
 
     def on_site(self, site: Site) -> Site:
         def held(_: object, asked: Mapping[IfName, VidSet]) -> dict[IfName, VidSet]:
@@ -55,7 +58,7 @@ class Host:
         def holders(_: object, asked: Sequence[tuple[IfName, str]]) -> dict[tuple[IfName, str], Mac]:
             return {one: Mac(self.kernel.taken[one[1]]) for one in asked if one[1] in self.kernel.taken}
 
-        return replace(site, held=held, holders=holders)
+        return replace(site, held=held, holders=holders, querier=lambda _, bridge: self.querier == bridge)
 
     def run(self, *words: str, env: dict[str, str] | None = None) -> Result:
         session = Session(
@@ -109,6 +112,23 @@ def test_an_address_that_somebody_else_has_is_told_without_an_agent(host: Host, 
     host.kernel.taken.clear()
     said = host.run("get", "hostnetworkconfig", "storage", "-o", "yaml").stdout
     assert "AddressInUse" not in said and "Drifted" in said
+
+
+@pytest.mark.parametrize("snooping", [True, False])
+def test_a_management_bridge_that_snoops_for_all_vlans_together_is_told_where_somebody_asks(
+    host: Host, snooping: bool
+) -> None:
+    host.kernel.add(link("mgmt-br", Bridge(vlan_filtering=True, mcast_snooping=snooping), up=True))
+    host.kernel.add(link("mgmt-bo", Bond(), up=True, master="mgmt-br"))
+    path = host.root / "mgmt.yaml"
+    path.write_text(OOB.split("---\n")[2].replace("v100", "m200").replace("oob-br", "mgmt-br").replace("100", "200"))
+    assert host.run("apply", "-f", str(path)).exit_code == 0
+    text = "mgmt-br snoops for multicast groups in all VLANs together"
+    for words in (("status",), ("plan",)):
+        host.querier = ""
+        assert text not in " ".join(host.run(*words).output.split()), "no alarm where nobody asks"
+        host.querier = "mgmt-br"
+        assert (text in " ".join(host.run(*words).output.split())) == snooping
 
 
 # -- get -------------------------------------------------------------------------------------------

@@ -74,6 +74,13 @@ def real_held(kernel: Kernel, asked: Mapping[IfName, VidSet]) -> Mapping[IfName,
     return held(kernel.rtnl, asked) if isinstance(kernel, Rtnetlink) else {}
 
 
+def real_querier(kernel: Kernel, bridge: IfName) -> bool:
+    from windrow.netlink.kernel import Kernel as Rtnetlink
+    from windrow.netlink.queriers import heard
+
+    return heard(kernel.rtnl, bridge) if isinstance(kernel, Rtnetlink) else False
+
+
 def real_holders(kernel: Kernel, asked: Sequence[tuple[IfName, str]]) -> Mapping[tuple[IfName, str], Mac]:
     from windrow.netlink.claims import holders
     from windrow.netlink.kernel import Kernel as Rtnetlink
@@ -153,6 +160,8 @@ class Site:
         default=real_holders
     )
     """Of these links and addresses, those that somebody else on the network has, and who."""
+    querier: Callable[[Kernel, IfName], bool] = field(default=real_querier)
+    """Whether this bridge has heard somebody ask for multicast groups."""
     announcing: Announcing = field(default=real_announcing)
     pause: Callable[[float], None] = field(default=time.sleep)
     """What is done between two questions, for so many seconds or less."""

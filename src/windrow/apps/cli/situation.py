@@ -11,6 +11,7 @@ from windrow.apps.round import Policy, Report, Stored, carry_out
 from windrow.model.cluster import Cluster
 from windrow.model.located import located
 from windrow.model.problems import Problem
+from windrow.plan import snooped
 from windrow.plan.taken import askable, elsewhere
 from windrow.render.consequences import Consequences
 from windrow.rules import AS_STORED, Admitted, Planned, Wish
@@ -39,6 +40,9 @@ def survey(session: Session, wish: Wish = AS_STORED) -> Report:
         report = carry_out(site, Stored(site.paths), wish, Policy(dry=True, explain=True))
         want, have = report.whole.compiled.state, report.sight.observed
         lost = tuple(elsewhere(want, have, site.held(site.kernel, askable(want, have))))
+        bridge = snooped.askable(want, have)
+        if bridge is not None and site.querier(site.kernel, bridge):
+            lost += tuple(snooped.shared(want, bridge))
         return replace(report, problems=(*report.problems, *lost))
 
 
