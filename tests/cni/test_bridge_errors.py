@@ -124,6 +124,28 @@ def test_del_undoes_what_was_made_whatever_the_configuration_says_by_now(
     assert "CNI-" not in masquerades() and "cni-br-iface" not in nft()
 
 
+UNREADABLE = {
+    "nothing": b"",
+    "no JSON": b"{not json",
+    "no object": b"[]",
+    "no name": b"{}",
+    "no type": b'{"name": "n"}',
+}
+
+
+@ours("the reference refuses it")
+@pytest.mark.parametrize("stdin", UNREADABLE)
+def test_del_undoes_what_was_made_where_the_configuration_cannot_be_read(
+    host: Any, pod: Any, nft: Any, masquerades: Any, stdin: str
+) -> None:
+    host.add(pod, host.addressed(isGateway=True, ipMasq=True, macspoofchk=True))
+    ended = host.call("DEL", pod.path, UNREADABLE[stdin])
+    assert (ended.exit, ended.stdout) == (0, "")
+    assert (host.ports(), pod.links(), host.leased(), host.records.all(), host.lasting.all()) == ([], set(), [], [], [])
+    assert "CNI-" not in masquerades() and "cni-br-iface" not in nft()
+    assert host.call("DEL", pod.path, UNREADABLE[stdin]).exit == 1, "nobody knows what it is about"
+
+
 @ours("the reference refuses it")
 @pytest.mark.parametrize("keys", [{"vlan": 5000}, {"vlan": "100"}, {"mtu": "9000"}, {"ipam": 5}])
 def test_del_of_what_was_never_made_is_no_error(host: Any, pod: Any, keys: dict[str, Any]) -> None:

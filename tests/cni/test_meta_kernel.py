@@ -521,6 +521,16 @@ def test_del_goes_by_the_record_whatever_the_configuration_says_by_now(routed: N
     assert again.exit == 0, "there is nothing to do"
 
 
+@pytest.mark.parametrize("stdin", [b"", b"{not json", b"[]", b"{}", b'{"name": "n"}', b'{"name": "n", "type": "x"}'])
+def test_del_goes_by_the_record_where_the_configuration_cannot_be_read(routed: Node, stdin: bytes) -> None:
+    pod = routed.pod()
+    routed.add(pod, [{"name": "addressed"}])
+    ended = routed.call(routed.env("DEL", pod), stdin)
+    assert (ended.exit, ended.stdout) == (0, "")
+    assert routed.inside(pod) == {}
+    assert routed.call(routed.env("DEL", pod), stdin).exit == 1, "nobody knows what it is about"
+
+
 def test_two_claims_that_meet_are_refused_and_nothing_is_left(routed: Node) -> None:
     routed.nad("one", routed.bridge(ipam=routed.ipam("10.65.0.0/24", routes=[{"dst": "0.0.0.0/0"}])))
     routed.nad("two", routed.bridge(ipam=routed.ipam("10.66.0.0/24", routes=[{"dst": "0.0.0.0/0"}])))

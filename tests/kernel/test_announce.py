@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 import struct
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from tests.kernel.conftest import Ns
@@ -15,11 +17,13 @@ from windrow.frames import arp, ethernet
 from windrow.model.announcing import Leg, Scene
 from windrow.model.bonding import BondMode
 from windrow.model.host import Bond, Bridge, Link, PortVlans
+from windrow.model.ports import PortRecord
 from windrow.model.steps import AddAddr, CreateLink, SetBond, SetBridge, SetLink, SetMaster, SetVlans
-from windrow.model.values import Cidr, IfName, VidSet
+from windrow.model.values import Cidr, IfName, Mac, VidSet
 from windrow.netlink import links, netns
 from windrow.netlink.scenes import Watch
 from windrow.status.announcements import TIMES_S
+from windrow.testing import builders
 
 VIDS = PortVlans(pvid=1, untagged=VidSet.of([1]), tagged=VidSet.of([100, 200]))
 MACHINE, NATIVE, OUTSIDE = (f"02:00:00:00:0a:0{n}" for n in range(3))
@@ -115,7 +119,7 @@ def test_machines_are_announced_out_of_the_new_leg_in_their_vlans(new_ns: Callab
     new = {"eth0": "eth1", "eth1": "eth0"}[old]
     spoken(ns, there, old)
     ears, said = {name: Ear(there, name) for name in (old, new)}, []
-    herald = Herald(ns.fd, troubled=said.append)
+    herald = Herald(ns.fd, ports=list, troubled=said.append)
     ns.do(("oob-bo", SetBond(Bond(primary=new))))
     time.sleep(LAST_S)
     herald.finish(wait_s=5)
@@ -128,6 +132,57 @@ def test_machines_are_announced_out_of_the_new_leg_in_their_vlans(new_ns: Callab
         ear.close()
 
 
+@pytest.mark.parametrize("mode", [BondMode.ACTIVE_BACKUP, BondMode.BALANCE_ALB])
+def test_who_was_silent_for_long_is_announced_by_the_record_of_its_port(
+    new_ns: Callable[[], Ns], mode: BondMode
+) -> None:
+    """The bridge has forgotten both; the one in VLAN 100 has a record, and so has one who was heard outside since."""
+    ns, there = new_ns(), new_ns()
+    network(ns, there, mode)
+    old = str(ns.runtime("oob-bo").active_slave)
+    new = {"eth0": "eth1", "eth1": "eth0"}[old]
+    say(there, old, OUTSIDE, 100)
+    time.sleep(0.1)
+    records = [
+        recorded("vm", MACHINE),
+        recorded("old", OUTSIDE),
+        recorded("gone", "02:00:00:00:0a:09"),
+        recorded("eth0", "02:00:00:00:0a:0a"),
+    ]
+    ear, said = Ear(there, new), []
+    herald = Herald(ns.fd, ports=lambda: records, troubled=said.append)
+    ns.do(("oob-bo", SetBond(Bond(primary=new))))
+    time.sleep(LAST_S)
+    herald.finish(wait_s=5)
+    assert not said
+    assert ear.whereabouts() == [(100, MACHINE)] * len(TIMES_S)
+    ear.close()
+
+
+def test_records_that_cannot_be_read_keep_nobody_from_being_announced(new_ns: Callable[[], Ns]) -> None:
+    def broken() -> list[PortRecord]:
+        raise OSError(errno.EIO, "Input/output error")
+
+    ns, there = new_ns(), new_ns()
+    network(ns, there)
+    old = str(ns.runtime("oob-bo").active_slave)
+    new = {"eth0": "eth1", "eth1": "eth0"}[old]
+    spoken(ns, there, old)
+    ear, said = Ear(there, new), []
+    herald = Herald(ns.fd, ports=broken, troubled=said.append)
+    ns.do(("oob-bo", SetBond(Bond(primary=new))))
+    time.sleep(LAST_S)
+    herald.finish(wait_s=5)
+    assert len(ear.whereabouts()) == 2 * len(TIMES_S)
+    (text,) = said
+    assert text.endswith("Input/output error")
+    ear.close()
+
+
+def recorded(port: str, mac: str) -> PortRecord:
+    return replace(builders.port_record(port, "oob-br"), host=IfName(port), mac=Mac(mac))
+
+
 @pytest.mark.parametrize("mode", [BondMode.BALANCE_XOR, BondMode.BALANCE_RR, BondMode.BROADCAST])
 def test_where_the_switch_takes_all_legs_for_one_there_is_nothing_to_announce(
     new_ns: Callable[[], Ns], mode: BondMode
@@ -136,7 +191,7 @@ def test_where_the_switch_takes_all_legs_for_one_there_is_nothing_to_announce(
     network(ns, there, mode)
     spoken(ns, there, "eth0")
     ear = Ear(there, "eth1")
-    herald = Herald(ns.fd, troubled=lambda _: None)
+    herald = Herald(ns.fd, ports=list, troubled=lambda _: None)
     there.run(links.set_link("eth0", up=False))
     time.sleep(LAST_S)
     herald.finish(wait_s=5)
@@ -155,7 +210,7 @@ def test_own_addresses_are_announced_at_a_new_mac_and_when_they_come(new_ns: Cal
     wait(lambda: ns.runtime("oob-br").oper == "up")
     active = str(ns.runtime("oob-bo").active_slave)
     ear, said = Ear(there, active), []
-    herald = Herald(ns.fd, troubled=said.append)
+    herald = Herald(ns.fd, ports=list, troubled=said.append)
     mac = "02:00:00:00:00:77"
     ns.do(("oob-br", SetLink(mac=mac)))
     time.sleep(LAST_S)
@@ -195,7 +250,7 @@ def test_thousands_of_machines_are_announced_bit_by_bit(new_ns: Callable[[], Ns]
             wire.sendto(ethernet.frame(ethernet.BROADCAST, mac, 0x88B5, b""), ("vmx", 0x88B5))
     new = {"eth0": "eth1", "eth1": "eth0"}[str(ns.runtime("oob-bo").active_slave)]
     ear, said, heard = Ear(there, new), [], []
-    herald = Herald(ns.fd, troubled=said.append)
+    herald = Herald(ns.fd, ports=list, troubled=said.append)
     ns.do(("oob-bo", SetBond(Bond(primary=new))))
     begun = time.monotonic()
     while time.monotonic() < begun + 10 and len({mac for _, mac in heard}) < many:
@@ -217,7 +272,7 @@ def test_more_than_can_be_are_told_of(new_ns: Callable[[], Ns], monkeypatch: pyt
     network(ns, there)
     spoken(ns, there, str(ns.runtime("oob-bo").active_slave))
     said: list[str] = []
-    herald = Herald(ns.fd, troubled=said.append)
+    herald = Herald(ns.fd, ports=list, troubled=said.append)
     new = {"eth0": "eth1", "eth1": "eth0"}[str(ns.runtime("oob-bo").active_slave)]
     ns.do(("oob-bo", SetBond(Bond(primary=new))))
     time.sleep(LAST_S)

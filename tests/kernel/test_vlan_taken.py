@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import socket
 import struct
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any
 
 import pytest
@@ -14,8 +15,10 @@ from windrow.apps.engine import converge, look, plan_node
 from windrow.model.cluster import Cluster
 from windrow.model.facts import Known
 from windrow.model.ports import PORT_GROUP
-from windrow.netlink import links
-from windrow.plan.taken import CODE
+from windrow.model.values import IfName, VidSet
+from windrow.netlink import events, links, netns
+from windrow.netlink.vlansheld import held
+from windrow.plan.taken import CODE, MOST_ASKED, askable, elsewhere
 from windrow.testing import builders
 
 Ns = Any
@@ -50,8 +53,20 @@ class Host:
         assert planned.plan.empty
         return [p.message for p in planned.compiled.problems if p.code == CODE]
 
-    def stand(self, name: str, kind: str, parent: str, data: dict[str, Any] | None = None) -> None:
-        self.ns.run(links.create(name, kind, parent=self.ns.index(parent), data=data))
+    def hidden(self) -> list[str]:
+        """What the kernel says when it is asked for each VLAN."""
+        kernel = self.ns.kernel
+        sight = look(kernel, NODE, self.known())
+        want = plan_node(CLUSTER, sight).compiled.state
+        asked = askable(want, sight.observed)
+        assert set(asked) == {"oob-bo", "eth1"}
+        return [p.message for p in elsewhere(want, sight.observed, held(kernel.rtnl, asked))]
+
+    def stand(
+        self, name: str, kind: str, parent: str, data: dict[str, Any] | None = None, elsewhere: Ns | None = None
+    ) -> None:
+        where = {} if elsewhere is None else {"netns_fd": elsewhere.fd}
+        self.ns.run(links.create(name, kind, parent=self.ns.index(parent), data=data, **where))
 
     def arrived(self) -> int:
         """How many of `TRIES` broadcasts in VLAN 100 come from the switch to the pod."""
@@ -98,6 +113,66 @@ def test_what_takes_the_frames_is_named(host: Host, parent: str, up: bool) -> No
     assert host.arrived() == 0
     host.ns.run(links.delete("thief"))
     assert (host.arrived(), host.told()) == (TRIES, [])
+
+
+@pytest.mark.parametrize("parent", ["oob-bo", "eth1"])
+def test_what_takes_the_frames_in_another_namespace_is_told(host: Host, new_ns: Callable[[], Ns], parent: str) -> None:
+    """`ip link add link oob-bo name thief netns z type vlan id 100`, as the CNI plugin `vlan` makes it."""
+
+    def names() -> set[str]:
+        return set(host.ns.kernel.rtnl.indexes())
+
+    other = new_ns()
+    host.apply()
+    assert (host.arrived(), host.hidden()) == (TRIES, [])
+    host.stand("thief", "vlan", parent, {"vid": 100}, elsewhere=other)
+    other.run(links.set_link("thief", up=True))
+    assert host.arrived() == 0 and host.told() == []
+    news, before = netns.opened_in(host.ns.fd, lambda: events.listen((events.Group.LINK,))), names()
+    with closing(news):
+        (message,) = host.hidden()
+        with pytest.raises(BlockingIOError):
+            news.recv(65536)
+    assert message == f"an interface in another network namespace takes VLAN 100 on {parent} from machines and pods"
+    assert names() == before, "nothing was made"
+    other.run(links.delete("thief"))
+    assert (host.arrived(), host.hidden()) == (TRIES, [])
+    host.stand("service", "vlan", parent, {"vid": 100, "protocol": 0x88A8}, elsewhere=other)
+    assert host.hidden() == []
+    host.stand("here", "vlan", parent, {"vid": 100})
+    assert host.hidden() == [] and len(host.told()) == 1, "what is seen is not told twice"
+
+
+def test_many_questions_cost_little_and_make_nothing(host: Host) -> None:
+    host.apply()
+    rtnl, vids = host.ns.kernel.rtnl, VidSet.span(1, MOST_ASKED)
+    host.stand("a", "vlan", "oob-bo", {"vid": 7})
+    before, began = rtnl.indexes(), time.monotonic()
+    assert held(rtnl, {IfName("oob-bo"): vids, IfName("gone"): vids}) == {"oob-bo": VidSet.of([7])}
+    print(f"\n{MOST_ASKED} questions: {(time.monotonic() - began) * 1000:.1f} ms")
+    assert rtnl.indexes() == before
+
+
+def test_without_the_module_nothing_is_asked(host: Host) -> None:
+    host.stand("a", "vlan", "eth1", {"vid": 7})
+    asked = {IfName("eth1"): VidSet.of([7])}
+    assert held(host.ns.kernel.rtnl, asked) == asked
+    assert held(host.ns.kernel.rtnl, asked, module="/proc/net/nothing") == {}
+
+
+@pytest.mark.parametrize("parent", ["oob-bo", "eth1"])
+def test_what_hears_service_tags_only_takes_nothing(host: Host, parent: str) -> None:
+    """`ip link add link oob-bo name s type vlan protocol 802.1ad id 100`."""
+    host.apply()
+    host.stand("service", "vlan", parent, {"vid": 100, "protocol": 0x88A8})
+    host.ns.run(links.set_link("service", up=True))
+    assert (host.arrived(), host.told()) == (TRIES, [])
+
+
+def test_a_nic_with_service_tags_joins(host: Host) -> None:
+    host.stand("eth1.100", "vlan", "eth1", {"vid": 100, "protocol": 0x88A8})
+    host.apply()
+    assert host.arrived() == TRIES
 
 
 def test_a_nic_with_a_leftover_does_not_join(host: Host) -> None:

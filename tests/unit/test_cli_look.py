@@ -6,6 +6,8 @@ import json
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,10 @@ from click.testing import CliRunner, Result
 from windrow import __version__
 from windrow.apps.cli.main import VERBS, cli
 from windrow.apps.cli.session import Session
-from windrow.model.host import Observed
+from windrow.apps.site import Site
+from windrow.model.host import Bond, Bridge, Observed
+from windrow.model.values import IfName, Mac, VidSet
+from windrow.testing.builders import link
 from windrow.testing.fake import FakeKernel
 
 OOB = """\
@@ -41,9 +46,24 @@ class Host:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.kernel = FakeKernel().add_nic("eth1", up=True).add_nic("eth2", up=True)
+        self.held: dict[IfName, VidSet] = {}
+        """VLANs that an interface in another network namespace has."""
+        self.querier = ""
+        """The bridge that has heard one."""
+
+    def on_site(self, site: Site) -> Site:
+        def held(_: object, asked: Mapping[IfName, VidSet]) -> dict[IfName, VidSet]:
+            return {link: self.held[link] & vids for link, vids in asked.items() if link in self.held}
+
+        def holders(_: object, asked: Sequence[tuple[IfName, str]]) -> dict[tuple[IfName, str], Mac]:
+            return {one: Mac(self.kernel.taken[one[1]]) for one in asked if one[1] in self.kernel.taken}
+
+        return replace(site, held=held, holders=holders, querier=lambda _, bridge: self.querier == bridge)
 
     def run(self, *words: str, env: dict[str, str] | None = None) -> Result:
-        session = Session(root=self.root, node="n1", open_kernel=lambda: self.kernel, permitted=lambda: True)
+        session = Session(
+            root=self.root, node="n1", open_kernel=lambda: self.kernel, permitted=lambda: True, on_site=self.on_site
+        )
         return CliRunner().invoke(cli, words, obj=session, env=env, prog_name="windrow")
 
 
@@ -59,6 +79,56 @@ def host(empty: Host) -> Host:
     result = empty.run("apply", "-f", str(path))
     assert result.exit_code == 0, result.output
     return empty
+
+
+@pytest.mark.parametrize(
+    "words", [("status",), ("plan",), ("diff",), ("describe", "vc/oob-all"), ("get", "vlanstatus", "-o", "yaml")]
+)
+def test_what_takes_a_vlan_in_another_namespace_is_told(host: Host, words: tuple[str, ...]) -> None:
+    text = "another network namespace takes VLAN 100 on eth1 from machines and pods"
+    said = host.run(*words)
+    assert text not in " ".join(said.output.split())
+    host.held = {IfName("eth1"): VidSet.of([77, 100])}
+    assert text in " ".join(host.run(*words).output.split())
+    assert host.run(*words).exit_code == said.exit_code, "a warning stops nothing"
+
+
+@pytest.mark.parametrize("taken", ["10.8.0.1", "2001:db8::1"])
+def test_an_address_that_somebody_else_has_is_told_without_an_agent(host: Host, taken: str) -> None:
+    path = host.root / "storage.yaml"
+    path.write_text(
+        "{apiVersion: network.harvesterhci.io/v1beta1, kind: HostNetworkConfig, metadata: {name: storage}, spec: "
+        '{clusterNetwork: oob, vlanID: 300, mode: static, ips: {n1: "10.8.0.1/24,2001:db8::1/64"}}}'
+    )
+    host.kernel.taken[taken] = "52:54:00:00:00:99"
+    assert host.run("apply", "-f", str(path)).exit_code == 1
+    text = f"oob-br.300: somebody else has {taken} (MAC 52:54:00:00:00:99)"
+    said = host.run("get", "hostnetworkconfig", "storage", "-o", "yaml").stdout
+    assert "AddressInUse" in said and text in " ".join(said.split())
+    assert text in " ".join(host.run("status").stdout.split())
+    assert host.run("get", "cn", "oob").stdout == "NAME   READY\noob    True\n", (
+        "it is no trouble of the cluster network"
+    )
+    host.kernel.taken.clear()
+    said = host.run("get", "hostnetworkconfig", "storage", "-o", "yaml").stdout
+    assert "AddressInUse" not in said and "Drifted" in said
+
+
+@pytest.mark.parametrize("snooping", [True, False])
+def test_a_management_bridge_that_snoops_for_all_vlans_together_is_told_where_somebody_asks(
+    host: Host, snooping: bool
+) -> None:
+    host.kernel.add(link("mgmt-br", Bridge(vlan_filtering=True, mcast_snooping=snooping), up=True))
+    host.kernel.add(link("mgmt-bo", Bond(), up=True, master="mgmt-br"))
+    path = host.root / "mgmt.yaml"
+    path.write_text(OOB.split("---\n")[2].replace("v100", "m200").replace("oob-br", "mgmt-br").replace("100", "200"))
+    assert host.run("apply", "-f", str(path)).exit_code == 0
+    text = "mgmt-br snoops for multicast groups in all VLANs together"
+    for words in (("status",), ("plan",)):
+        host.querier = ""
+        assert text not in " ".join(host.run(*words).output.split()), "no alarm where nobody asks"
+        host.querier = "mgmt-br"
+        assert (text in " ".join(host.run(*words).output.split())) == snooping
 
 
 # -- get -------------------------------------------------------------------------------------------

@@ -11,10 +11,10 @@ from windrow.apps.engine import converge, look, plan_node
 from windrow.model.cluster import Cluster
 from windrow.model.events import EventType
 from windrow.model.facts import Known
-from windrow.model.host import Bond, Bridge, Other, VlanIf
+from windrow.model.host import Bond, Bridge, HostState, Observed, Other, PortVlans, VlanIf
 from windrow.model.ports import PORT_GROUP
 from windrow.model.problems import Problem, Severity
-from windrow.model.values import Cidr, IfName, Ref
+from windrow.model.values import Cidr, IfName, Ref, VidSet
 from windrow.plan import taken
 from windrow.status import conditions, vlantaken
 from windrow.status.overview import overview
@@ -34,6 +34,7 @@ CLUSTER = Cluster.of(
     )
 )
 CONFIG = Ref("VlanConfig", "oob")
+NIC = Other(kind="device")
 
 
 def host(*, made: bool = True) -> FakeKernel:
@@ -151,3 +152,27 @@ def test_status_says_it_and_an_event_tells_when_it_begins_and_ends() -> None:
     gone = replace(report, problems=())
     _, (ended,) = conditions.update(since, vlantaken.conditions(gone), 20.0)
     assert (ended.type, ended.reason) == (EventType.NORMAL, "NoVlanTaken")
+
+
+def test_what_is_not_seen_is_asked_of_bond_and_nics_and_told() -> None:
+    """Not what is seen here, not more than may be, and not of a link with the largest MTU there is."""
+    kernel = host()
+    kernel.add(vlan("mine", "eth1", 100))  # type: ignore[arg-type]
+    sight = look(kernel, NODE, Known())
+    want = plan_node(CLUSTER, sight).compiled.state
+    both, one = VidSet.of([100, 300]), VidSet.of([300])
+    assert taken.askable(want, sight.observed) == {"oob-bo": both, "eth1": one, "eth2": both}
+    (said,) = taken.elsewhere(want, sight.observed, {IfName("eth2"): both})
+    assert (
+        said.message == "an interface in another network namespace takes VLANs 100,300 on eth2 from machines and pods"
+    )
+    assert (said.about, said.severity) == (CONFIG, Severity.WARNING)
+    assert f"@if{sight.observed.runtime[IfName('eth2')].ifindex}," in said.hint
+
+
+def test_of_a_range_the_lowest_are_asked() -> None:
+    want = HostState(links={IfName("b"): link("b", NIC, vlans=PortVlans(tagged=VidSet.span(2, 4094)))})
+    seen = Observed(state=HostState(links={IfName("b"): link("b", NIC, mtu=1500)}), runtime={})
+    assert taken.askable(want, seen) == {"b": VidSet.span(2, 1 + taken.MOST_ASKED)}
+    large = Observed(state=HostState(links={IfName("b"): link("b", NIC, mtu=65535)}), runtime={})
+    assert taken.askable(want, large) == {}

@@ -13,11 +13,13 @@ import os
 import selectors
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 
 from windrow.model.announcing import Due, Scene
+from windrow.model.ports import PortRecord
 from windrow.model.problems import WindrowError
+from windrow.model.values import IfName, Mac
 from windrow.netlink import announce
 from windrow.netlink.announce import Announcement, Sender
 from windrow.netlink.netns import Netns
@@ -30,10 +32,13 @@ MOST = 4096
 """At most so many machines of one uplink each time: as many as a small switch can keep."""
 AGAIN_S, AGAIN_MAX_S = 1.0, 60.0
 LAST_S = 2.0
+Ports = Callable[[], Iterable[PortRecord]]
 
 
 class Herald:
     """At work from when it is made. `netns`: as for `Kernel`. `troubled`: hears in words what could not be done.
+
+    `ports`: the records of the ports that were made here, read whenever something is announced.
 
     `for_good`: begins with announcing everything once, because nobody knows what happened before, and after a fault it
     tries again. Without it a fault ends it: nobody who changes the network is kept from that.
@@ -41,12 +46,14 @@ class Herald:
     Raises KernelError, unless it is `for_good`.
     """
 
-    def __init__(self, netns: Netns = None, *, troubled: Callable[[str], None], for_good: bool = False) -> None:
-        self._netns, self._troubled, self._for_good = netns, troubled, for_good
+    def __init__(
+        self, netns: Netns = None, *, ports: Ports, troubled: Callable[[str], None], for_good: bool = False
+    ) -> None:
+        self._netns, self._ports, self._troubled, self._for_good = netns, ports, troubled, for_good
         self._failures = 0
         self._ending = self._heard_all = False
         self._at_work = threading.Lock()
-        self._voice = None if for_good else _Voice(netns, troubled, anew=False)
+        self._voice = None if for_good else _Voice(netns, ports, troubled, anew=False)
         self._wake, self._woken = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._thread = threading.Thread(target=self._run, name="herald", daemon=True)
         self._thread.start()
@@ -89,7 +96,7 @@ class Herald:
     def _step(self) -> None:
         if self._voice is None:
             with self._at_work:
-                self._voice = _Voice(self._netns, self._troubled, anew=True)
+                self._voice = _Voice(self._netns, self._ports, self._troubled, anew=True)
         voice = self._voice
         with selectors.PollSelector() as selector:
             selector.register(voice.watch, selectors.EVENT_READ)
@@ -123,8 +130,8 @@ class Herald:
 class _Voice:
     """What is known and still to be said. `anew`: all that is there now may be news."""
 
-    def __init__(self, netns: Netns, troubled: Callable[[str], None], *, anew: bool) -> None:
-        self._troubled = troubled
+    def __init__(self, netns: Netns, ports: Ports, troubled: Callable[[str], None], *, anew: bool) -> None:
+        self._ports, self._troubled = ports, troubled
         self.watch = Watch(netns)
         try:
             self._sender = Sender(netns)
@@ -137,6 +144,8 @@ class _Voice:
         self._not_before = 0.0
         self._too_many: set[int] = set()
         """Uplinks of which it was said that not all behind them are announced."""
+        self._unread = False
+        """Whether it was said that the records of ports cannot be read."""
 
     def close(self) -> None:
         self.watch.close()
@@ -176,10 +185,22 @@ class _Voice:
         scene = self._scene
         for index in told.own & scene.interfaces.keys():
             yield from announce.of_interface(self.watch, index, scene.interfaces[index])
+        macs = self._recorded() if told.machines else {}
         for index in told.machines.keys() & scene.uplinks.keys():
             uplink = scene.uplinks[index]
-            found = announce.machines(self.watch, uplink, told.machines[index])
+            found = announce.machines(self.watch, uplink, told.machines[index], macs)
             if len(found) > MOST and index not in self._too_many:
                 self._too_many.add(index)
                 self._troubled(f"{len(found)} MAC addresses are behind {uplink.name}, and {MOST} of them are announced")
             yield from (announce.of_machine(uplink, mac, vid) for mac, vid in found[:MOST])
+
+    def _recorded(self) -> dict[IfName, Mac]:
+        """By the name of the port, who is there. A disk that refuses keeps nobody unannounced who was heard."""
+        try:
+            records = self._ports()
+        except OSError as error:
+            if not self._unread:
+                self._unread = True
+                self._troubled(f"who has said nothing for long is not announced: port records: {error.strerror}")
+            return {}
+        return {record.host: record.mac for record in records if record.mac is not None}

@@ -15,7 +15,7 @@ from windrow.model.lazy import dataclass
 from windrow.model.neighbours import NOBODY, Peer, Surroundings
 from windrow.model.problems import WindrowError
 from windrow.model.processes import Process
-from windrow.model.values import Cidr, IfName
+from windrow.model.values import Cidr, IfName, Mac, VidSet
 from windrow.store.paths import Paths
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ Watch = Callable[["Site", Checkpoint], Process]
 """Starts the watchdog of a checkpoint, which need not be on disk yet, and returns when it is at work. Raises
 WindrowError."""
 
-Announcing = Callable[[Kernel, Callable[[str], None], float | None], AbstractContextManager[None]]
+Announcing = Callable[[Kernel, Paths, Callable[[str], None], float | None], AbstractContextManager[None]]
 """While it is entered, who gets another way or MAC address is announced to switches and neighbours (`apps.herald`);
 what could not be is told in words. At its end, how long to wait for the last announcements; None: they come without
 us."""
@@ -67,6 +67,27 @@ def real_ways(kernel: Kernel, peers: Sequence[Peer]) -> frozenset[IfName]:
     return ways_to(kernel.rtnl, peers) if isinstance(kernel, Rtnetlink) else frozenset()
 
 
+def real_held(kernel: Kernel, asked: Mapping[IfName, VidSet]) -> Mapping[IfName, VidSet]:
+    from windrow.netlink.kernel import Kernel as Rtnetlink
+    from windrow.netlink.vlansheld import held
+
+    return held(kernel.rtnl, asked) if isinstance(kernel, Rtnetlink) else {}
+
+
+def real_querier(kernel: Kernel, bridge: IfName) -> bool:
+    from windrow.netlink.kernel import Kernel as Rtnetlink
+    from windrow.netlink.queriers import heard
+
+    return heard(kernel.rtnl, bridge) if isinstance(kernel, Rtnetlink) else False
+
+
+def real_holders(kernel: Kernel, asked: Sequence[tuple[IfName, str]]) -> Mapping[tuple[IfName, str], Mac]:
+    from windrow.netlink.claims import holders
+    from windrow.netlink.kernel import Kernel as Rtnetlink
+
+    return holders(kernel.netns, asked) if isinstance(kernel, Rtnetlink) else {}
+
+
 def real_surroundings(kernel: Kernel) -> Surroundings:
     from windrow.netlink.kernel import Kernel as Rtnetlink
     from windrow.netlink.ways import surroundings
@@ -88,16 +109,19 @@ def real_filters(nics: Collection[str]) -> Reading:
 
 
 @contextmanager
-def real_announcing(kernel: Kernel, troubled: Callable[[str], None], wait_s: float | None = None) -> Iterator[None]:
+def real_announcing(
+    kernel: Kernel, paths: Paths, troubled: Callable[[str], None], wait_s: float | None = None
+) -> Iterator[None]:
     from windrow.netlink.kernel import Kernel as Rtnetlink
 
     if not isinstance(kernel, Rtnetlink):
         yield
         return
     from windrow.apps.herald import Herald
+    from windrow.store.ports import PortRecords
 
     try:
-        herald = Herald(kernel.netns, troubled=troubled)
+        herald = Herald(kernel.netns, ports=PortRecords(paths).all, troubled=troubled)
     except (WindrowError, OSError) as error:
         troubled(f"what gets a new way will not be announced to switches and neighbours: {error}")
         yield
@@ -130,6 +154,14 @@ class Site:
     """Who can be asked whether this host is still reached."""
     sockets: Callable[[Kernel], Sockets] = field(default=real_sockets)
     """Who listens here, and who is connected. Raises KernelError."""
+    held: Callable[[Kernel, Mapping[IfName, VidSet]], Mapping[IfName, VidSet]] = field(default=real_held)
+    """Of these VLANs of links, those that an interface has, in whatever network namespace it is."""
+    holders: Callable[[Kernel, Sequence[tuple[IfName, str]]], Mapping[tuple[IfName, str], Mac]] = field(
+        default=real_holders
+    )
+    """Of these links and addresses, those that somebody else on the network has, and who."""
+    querier: Callable[[Kernel, IfName], bool] = field(default=real_querier)
+    """Whether this bridge has heard somebody ask for multicast groups."""
     announcing: Announcing = field(default=real_announcing)
     pause: Callable[[float], None] = field(default=time.sleep)
     """What is done between two questions, for so many seconds or less."""

@@ -1,30 +1,33 @@
 """Frames by which others learn again where somebody is: of the machines behind a bridge out of its uplink, and of this
 host's own addresses on its bridges.
 
-The machines are those that the bridge has heard on its own ports (its FDB). What is sent goes out of the bond, which
-hands it to its active slave: in balance-tlb and balance-alb, too, a broadcast leaves by that one and keeps its source
-address (`bond_tlb_xmit_slave_get`, `bond_do_alb_xmit`).
+The machines are those that the bridge has heard on its own ports (its FDB), and those that have a port there by their
+record: the bridge forgets who is silent for longer than `ageing` (`br_fdb_cleanup`). What is sent goes out of the bond,
+which hands it to its active slave: in balance-tlb and balance-alb, too, a broadcast leaves by that one and keeps its
+source address (`bond_tlb_xmit_slave_get`, `bond_do_alb_xmit`).
 """
 
 from __future__ import annotations
 
 import errno
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from struct import Struct
 
 from windrow.frames import arp, ethernet, neighbour
-from windrow.model.announcing import Interface, Uplink
+from windrow.model.announcing import UNTAGGED, Interface, Uplink
 from windrow.model.lazy import dataclass
-from windrow.model.values import IfName, VidSet
-from windrow.netlink import codec, errors
+from windrow.model.values import IfName, Mac, VidSet
+from windrow.netlink import codec, errors, observe
 from windrow.netlink import netns as namespaces
+from windrow.netlink.observe import IFF_LOWER_UP
 from windrow.netlink.routes import attributes
 from windrow.netlink.scenes import Watch, forwards
 from windrow.netlink.sock import RTM_GETNEIGH, Message, Rtnl
 
 _LLADDR, _VLAN, _MASTER = 2, 5, 9
 """NDA_*."""
+_PORT = codec.Table({name: codec.LINK.rows[name] for name in ("name", "master")})
 _PERMANENT, _SELF, _MULTICAST = 0x80, 0x02, 0x01
 _U16, _U32 = Struct("=H"), Struct("=I")
 _LOST = frozenset({errno.ENOBUFS, errno.ENETDOWN, errno.ENXIO, errno.ENODEV, errno.EAGAIN})
@@ -40,9 +43,36 @@ class Announcement:
     frame: bytes
 
 
-def machines(watch: Watch, uplink: Uplink, vids: VidSet) -> list[tuple[bytes, int]]:
-    """Each MAC address and VLAN, of these, that the uplink's bridge knows on its other ports. Raises KernelError."""
-    return [found for found in _heard(watch.rtnl, uplink.bridge, watch.elsewhere) if found[1] in vids]
+def machines(watch: Watch, uplink: Uplink, vids: VidSet, macs: Mapping[IfName, Mac]) -> list[tuple[bytes, int]]:
+    """Each MAC address and VLAN, of these, that is behind the uplink's bridge: first who was heard on its other ports,
+    then who was not. `macs`: by the name of the port, who is there by record. Raises KernelError.
+
+    Who was heard elsewhere since is not announced, whatever a record says: a machine that moves to another host has a
+    port on both for a while. Of a silent one only the VLAN without a tag is known to be its own.
+    """
+    heard = dict(_heard(watch.rtnl, uplink.bridge))
+    found = [one for one, port in heard.items() if one[1] in vids and port not in watch.elsewhere]
+    known = {mac for mac, _ in heard}
+    silent = {port: packed for port, mac in macs.items() if (packed := ethernet.mac_bytes(mac)) not in known}
+    if silent:
+        ports = _ports(watch.rtnl, uplink)
+        found += [(mac, ports[port]) for port, mac in silent.items() if port in ports and ports[port] in vids]
+    return found
+
+
+def _ports(rtnl: Rtnl, uplink: Uplink) -> dict[IfName, int]:
+    """The ports of the uplink's bridge that have carrier, and the VLAN of what they take in without a tag."""
+    found: dict[IfName, int] = {}
+    for data, start, end in observe.bridge_links(rtnl):
+        _, _, _, flags, _ = codec.LINK_HEADER.unpack_from(data, start)
+        attrs = _PORT.decode(data, start + codec.LINK_HEADER.size, end)
+        if attrs.get("master") != uplink.bridge or not flags & IFF_LOWER_UP or "name" not in attrs:
+            continue
+        vlans = observe.vlans_of(data[start:end])
+        vid = UNTAGGED if UNTAGGED in uplink.vids else vlans.pvid if vlans else None
+        if vid is not None:
+            found[IfName(attrs["name"])] = vid
+    return found
 
 
 def of_machine(uplink: Uplink, mac: bytes, vid: int) -> Announcement:
@@ -65,19 +95,18 @@ def of_interface(watch: Watch, index: int, interface: Interface) -> list[Announc
     return found
 
 
-def _heard(rtnl: Rtnl, bridge: int, elsewhere: set[int]) -> Iterator[tuple[bytes, int]]:
-    """The FDB without what is the bridge's and its ports' own (NUD_PERMANENT), and without what was heard on ports
-    that lead elsewhere."""
+def _heard(rtnl: Rtnl, bridge: int) -> Iterator[tuple[tuple[bytes, int], int]]:
+    """The FDB as ((MAC address, VLAN), port), without what is the bridge's and its ports' own (NUD_PERMANENT)."""
     body = codec.NEIGHBOUR_HEADER.pack(socket.AF_BRIDGE, 0, 0, 0, 0) + codec.pack_attr(_MASTER, _U32.pack(bridge))
     for data, start, end in rtnl.dump(Message(RTM_GETNEIGH, body, doing="list who is behind the bridge")):
         _, port, state, flags, _ = codec.NEIGHBOUR_HEADER.unpack_from(data, start)
-        if state & _PERMANENT or flags & _SELF or port in elsewhere:
+        if state & _PERMANENT or flags & _SELF:
             continue
         attrs = attributes(data, start + codec.NEIGHBOUR_HEADER.size, end)
         mac, master = attrs.get(_LLADDR, b""), attrs.get(_MASTER)
         if len(mac) != 6 or mac[0] & _MULTICAST or (master is not None and _U32.unpack(master)[0] != bridge):
             continue
-        yield mac, _U16.unpack(attrs[_VLAN])[0] if _VLAN in attrs else 0
+        yield (mac, _U16.unpack(attrs[_VLAN])[0] if _VLAN in attrs else UNTAGGED), port
 
 
 class Sender:

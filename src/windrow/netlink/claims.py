@@ -15,9 +15,11 @@ import time
 from array import array
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from functools import partial
 
 from windrow.frames.ethernet import checksum
-from windrow.model.values import Mac
+from windrow.model.values import IfName, Mac
+from windrow.netlink import netns as namespaces
 
 PROBES = 3
 """PROBE_NUM of RFC 5227 §1.1."""
@@ -96,6 +98,21 @@ def who_has(questions: Sequence[Question], pause: Callable[[float], None]) -> di
                 found[place] = mac
         pause(_POLL_S)
     return found
+
+
+def holders(netns: namespaces.Netns, asked: Iterable[tuple[IfName, str]]) -> dict[tuple[IfName, str], Mac]:
+    """Of these links and addresses, those that somebody else has, and who. It takes 0.6 s. What cannot be asked (the
+    link is gone, CAP_NET_RAW is missing) nobody has, as far as anybody knows."""
+    questions: dict[tuple[IfName, str], Question] = {}
+    try:
+        for link, address in asked:
+            with suppress(OSError):
+                questions[link, address] = namespaces.opened_in(netns, partial(Question, link, address))
+        places = list(questions)
+        return {places[place]: mac for place, mac in who_has(list(questions.values()), time.sleep).items()}
+    finally:
+        for question in questions.values():
+            question.close()
 
 
 class Ear:

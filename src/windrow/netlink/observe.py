@@ -347,6 +347,9 @@ def _flags(flags: int, linkmode: int, broadcast: str | None) -> LinkFlags:
 _FLAGS = IFF_NOARP | IFF_MULTICAST | IFF_ALLMULTI
 _OPER_UNKNOWN, _OPER_UP = 0, 6
 _NO_VLANS = PortVlans()
+ETH_P_8021AD = 0x88A8
+"""IFLA_VLAN_PROTOCOL of an interface that hears frames with a service tag only (`vlan_do_receive` looks for the VID by
+the frame's own protocol): it takes nothing of a network's VLANs, and `VlanIf` is none of them."""
 
 
 def _spec(raw: Raw, names: Mapping[int, str]) -> LinkSpec:
@@ -355,7 +358,7 @@ def _spec(raw: Raw, names: Mapping[int, str]) -> LinkSpec:
             return options.bond_of(raw.data, names)
         case "bridge":
             return options.bridge_of(raw.data)
-        case "vlan" if (parent := _parent(raw, names)) is not None:
+        case "vlan" if raw.data.get("protocol") != ETH_P_8021AD and (parent := _parent(raw, names)) is not None:
             return VlanIf(parent=parent, vid=raw.data["vid"], flags=options.vlan_flags(raw.data.get("flags", (0, 0))))
         case kind:
             return Other(kind=kind, parent=None if kind in _PEERED else _parent(raw, names))
@@ -448,7 +451,12 @@ def dump_vlans(rtnl: Rtnl, memory: LinkMemory | None = None) -> dict[int, PortVl
 
     One port is never split over two messages: the kernel makes room for the largest (`rtnl_calcit`).
     """
-    return (memory or LinkMemory()).vlans(rtnl.dump(Message(RTM_GETLINK, _BRIDGE_BODY, doing="list the VLANs")))
+    return (memory or LinkMemory()).vlans(bridge_links(rtnl))
+
+
+def bridge_links(rtnl: Rtnl) -> list[Span]:
+    """Bridges and their ports with their VLANs, as messages of family AF_BRIDGE. Raises KernelError."""
+    return rtnl.dump(Message(RTM_GETLINK, _BRIDGE_BODY, doing="list the VLANs"))
 
 
 def dump_snooping(rtnl: Rtnl) -> dict[int, Snooping]:

@@ -44,7 +44,7 @@ _LINK = codec.Table(
 _DATA = {
     "bond": codec.Table({name: codec.BOND.rows[name] for name in ("mode", "active_slave", "lacp_info")}),
     "bridge": codec.Table({name: codec.BRIDGE.rows[name] for name in ("vlan_filtering", "default_pvid")}),
-    "vlan": codec.Table({"vid": codec.VLAN.rows["vid"]}),
+    "vlan": codec.Table({name: codec.VLAN.rows[name] for name in ("vid", "protocol")}),
 }
 _NIC = ""
 _ELSEWHERE = frozenset({_NIC, "bond", "team", "vxlan", "geneve", "gretap", "ip6gretap", "erspan", "batadv"})
@@ -273,7 +273,9 @@ class Watch:
 
     def _vid(self, bridge: int, seen: _Seen) -> int | None:
         own = self._vlans.get(bridge, PortVlans()).pvid
-        return own if seen.kind == "bridge" else seen.data.get("vid")
+        if seen.kind == "bridge" or seen.data.get("protocol") == observe.ETH_P_8021AD:
+            return own  # to a bridge of 802.1Q a frame with a service tag is one without a tag (`__allowed_ingress`)
+        return seen.data.get("vid")
 
 
 _ANY = VidSet.of([UNTAGGED])

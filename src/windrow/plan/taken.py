@@ -7,7 +7,8 @@ nothing, while every attribute of bridge, bond and ports is as it should be.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 
 from windrow.model import names
 from windrow.model.host import HostState, Link, Observed, Other, VlanIf
@@ -17,6 +18,10 @@ from windrow.plan import hints
 from windrow.plan.diff import why
 
 CODE = "vlan-taken"
+MOST_ASKED = 64
+"""Each is a request to the kernel."""
+LARGEST_MTU = 65535
+"""Of a link with this one it cannot be asked (`netlink.vlansheld`)."""
 HANDLERS = frozenset({"macvlan", "macvtap", "ipvlan", "ipvtap", "macsec"})
 """Kinds that register an `rx_handler` on the link they stand on. It has room for one: the kernel puts no such link into
 a bond or a bridge (`netdev_rx_handler_register`: EBUSY), and makes none on a link that is in one."""
@@ -34,6 +39,36 @@ def taken(want: HostState, have: Observed, protected: frozenset[IfName]) -> Iter
         for thief in (one for name in _entries(port, have) for one in standing.get(name, ())):
             if port.vlans is not None and takes(thief, port.vlans.tagged) and thief.name not in its_own:
                 yield _told(port, thief, have)
+
+
+def askable(want: HostState, have: Observed) -> dict[IfName, VidSet]:
+    """Of which VLANs, by link, it is not seen whether somebody takes them: an interface in another network namespace
+    is in no look at this one. At most `MOST_ASKED` of a port, the lowest."""
+    here: dict[IfName, VidSet] = {}
+    for link in have.state.links.values():
+        if isinstance(link.spec, VlanIf):
+            here[link.spec.parent] = here.get(link.spec.parent, VidSet()) | VidSet.of([link.spec.vid])
+    found: dict[IfName, VidSet] = {}
+    for port in want.links.values():
+        vids = VidSet.of(islice(port.vlans.tagged, MOST_ASKED)) if port.vlans is not None else VidSet()
+        for name in _entries(port, have) if vids else ():
+            seen = have.state.links.get(name)
+            if seen is not None and (seen.mtu or 0) < LARGEST_MTU:
+                found[name] = found.get(name, VidSet()) | vids - here.get(name, VidSet())
+    return found
+
+
+def elsewhere(want: HostState, have: Observed, held: Mapping[IfName, VidSet]) -> Iterator[Problem]:
+    """As `taken`, for what was `askable` and found to be somebody's."""
+    for port in want.links.values():
+        for name in _entries(port, have) if port.vlans is not None else ():
+            if vids := held.get(name):
+                word = "VLAN" if len(vids) == 1 else "VLANs"
+                text = f"an interface in another network namespace takes {word} {vids} on {name} from machines and pods"
+                where = "ip -all netns exec ip -d link show type vlan"
+                index = have.runtime[name].ifindex if name in have.runtime else 0
+                hint = f"delete it there; it stands on @if{index}, see: {where}"
+                yield Problem(code=CODE, message=text, hint=hint, about=why(port), severity=Severity.WARNING)
 
 
 def takes(thief: Link, vids: VidSet) -> bool:

@@ -57,6 +57,8 @@ class Request:
     """CNI_PATH: where delegates are looked for, in order."""
     config: Mapping[str, Any] = field(default_factory=dict)
     stdin: bytes = b""
+    fault: CniError | None = None
+    """What is wrong with the configuration of a DEL that cannot be read; `config` is empty then."""
     env: Mapping[str, str] = field(default_factory=dict)
     """The whole environment, which a delegate inherits."""
 
@@ -77,14 +79,14 @@ class Request:
 def read_request(env: Mapping[str, str], stdin: bytes) -> Request:
     """The call that an environment and a standard input make. Raises CniError.
 
-    The version of a DEL is for the plugin to check, where it has no record: what was made must be able to go.
+    The configuration of a DEL is for the plugin to check, where it has no record: what was made must be able to go.
     What is checked, and in which order, is what the specification's own library does: values of variables,
     missing variables (all of them in one error), the configuration, the command, the version.
     A VERSION has no configuration: its `stdin` is not looked at.
     """
     command = env.get("CNI_COMMAND", "")
     _check_environment(command, env)
-    config = {} if command == VERSION else decode(stdin)
+    config, fault = ({}, None) if command == VERSION else _decoded(command, stdin)
     if command not in COMMANDS:
         raise CniError(INVALID_ENVIRONMENT, f"unknown CNI_COMMAND: {command}", f"there are {', '.join(COMMANDS)}")
     if command not in (VERSION, DEL):
@@ -99,8 +101,18 @@ def read_request(env: Mapping[str, str], stdin: bytes) -> Request:
         path=tuple(part for part in needed["CNI_PATH"].split(":") if part),
         config=config,
         stdin=b"" if command == VERSION else stdin,
+        fault=fault,
         env=env,
     )
+
+
+def _decoded(command: str, stdin: bytes) -> tuple[dict[str, Any], CniError | None]:
+    try:
+        return decode(stdin), None
+    except CniError as error:
+        if command != DEL:
+            raise
+        return {}, error
 
 
 def _check_environment(command: str, env: Mapping[str, str]) -> None:

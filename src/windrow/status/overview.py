@@ -22,7 +22,7 @@ from windrow.status import bondfaults, hostnetworkconfig
 from windrow.status.bonds import DEGRADED
 from windrow.status.clusternetwork import verdict
 from windrow.status.conditions import READY, is_bad
-from windrow.status.report import NodeReport
+from windrow.status.report import IN_USE, NodeReport
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,7 +146,7 @@ def _failed(report: NodeReport) -> Iterator[Problem]:
         yield Problem(code="step-failed", about=failure.step.why, message=f"{failure.step.link}: {said}")
 
 
-_OF_ADDRESSES = frozenset({"NoAddress", "NoClient", "NoLease"})
+_OF_ADDRESSES = frozenset({"NoAddress", "NoClient", "NoLease", IN_USE})
 """Whatever else a HostNetworkConfig lacks is drift, a refusal or a mistake in it, and told as that."""
 
 

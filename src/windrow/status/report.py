@@ -76,7 +76,13 @@ class NodeReport:
         """The links of which somebody else has an address: that is the trouble of their host network alone."""
         told = self.agent.failures if self.agent else ()
         here = {f.step.link for f in self.failures if f.errno == errno.EADDRINUSE}
-        return here | {f.link for f in told if f.errno == errno.EADDRINUSE}
+        lacking = {claim.link for claim in self.claims if not self._has(claim)}
+        return here | lacking | {f.link for f in told if f.errno == errno.EADDRINUSE}
+
+    def _has(self, claim: Claim) -> bool:
+        link = self.observed.state.links.get(claim.link)
+        addrs = link.addrs or () if link is not None else ()
+        return any(address.partition("/")[0] == claim.address for address in addrs)
 
 
 def _differing(units: Iterable[Unit], taken: Collection[IfName]) -> list[str]:

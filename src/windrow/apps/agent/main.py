@@ -47,6 +47,7 @@ from windrow.netlink.modules import ModuleEvents
 from windrow.services import systemd
 from windrow.store.inotify import FileWatch, Watch
 from windrow.store.paths import Paths
+from windrow.store.ports import PortRecords
 
 if TYPE_CHECKING:
     from windrow.apps.agent.checking import Checking
@@ -105,7 +106,7 @@ def run(options: Options) -> None:
         ears = _ears(options, lambda: loop, held)
         if isinstance(kernel, Rtnetlink):
             kernel.packet_filter = ears.filters
-        herald = Herald(troubled=options.log.warning, for_good=True)
+        herald = Herald(ports=PortRecords(site.paths).all, troubled=options.log.warning, for_good=True)
         held.callback(herald.finish, wait_s=HERALD_S)
         site = replace(
             site,

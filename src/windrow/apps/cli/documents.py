@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +13,9 @@ from windrow.apps.cli.session import Session
 from windrow.apps.cli.situation import stored, survey
 from windrow.apps.known import agent_status
 from windrow.apps.round import Report
+from windrow.model.agentstatus import Claim
 from windrow.model.located import located
+from windrow.model.steps import AskAddr
 from windrow.netlink.errors import KernelError
 from windrow.status import NodeReport, derive
 from windrow.store.paths import Paths
@@ -34,7 +37,24 @@ def node_report(session: Session) -> NodeReport | None:
         click.echo(f"warning: no status is shown: {error}", err=True)
         return None
     agent = agent_status(Paths(session.root))
-    return replace(report_of(report), agent=agent, claims=agent.claims if agent is not None else ())
+    return replace(
+        report_of(report), agent=agent, claims=agent.claims if agent is not None else claims(session, report)
+    )
+
+
+def claims(session: Session, report: Report) -> tuple[Claim, ...]:
+    """Who has the addresses that this host lacks, for no agent says it: they are asked for on their links, where a plan
+    would do that before it sets them. Nothing is asked where nothing is missing."""
+    links = report.sight.observed.state.links
+    steps = [step for step in report.whole.plan.steps if isinstance(step.action, AskAddr)]
+    there = [step for step in steps if step.link in links and links[step.link].up]
+    asked = [(step.link, step.action.addr.partition("/")[0]) for step in there if isinstance(step.action, AskAddr)]
+    if not asked:
+        return ()
+    with session.site() as site:
+        found = site.holders(site.kernel, asked)
+    now = time.time()
+    return tuple(Claim(link=link, address=address, mac=mac, since=now) for (link, address), mac in found.items())
 
 
 def report_of(report: Report) -> NodeReport:

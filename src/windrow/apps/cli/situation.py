@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from windrow.apps.cli.manifests import read
 from windrow.apps.cli.session import Session
@@ -10,6 +11,8 @@ from windrow.apps.round import Policy, Report, Stored, carry_out
 from windrow.model.cluster import Cluster
 from windrow.model.located import located
 from windrow.model.problems import Problem
+from windrow.plan import snooped
+from windrow.plan.taken import askable, elsewhere
 from windrow.render.consequences import Consequences
 from windrow.rules import AS_STORED, Admitted, Planned, Wish
 from windrow.status.consequences import Here, consequences
@@ -31,9 +34,16 @@ def wish_for(places: Sequence[str]) -> Wish:
 
 
 def survey(session: Session, wish: Wish = AS_STORED) -> Report:
-    """What a round would find and do now: the very round, without its hands. Raises ProblemsError, KernelError."""
+    """What a round would find and do now: the very round, without its hands; and what it does not see, for the kernel
+    has to be asked for each VLAN. Raises ProblemsError, KernelError."""
     with session.site() as site:
-        return carry_out(site, Stored(site.paths), wish, Policy(dry=True, explain=True))
+        report = carry_out(site, Stored(site.paths), wish, Policy(dry=True, explain=True))
+        want, have = report.whole.compiled.state, report.sight.observed
+        lost = tuple(elsewhere(want, have, site.held(site.kernel, askable(want, have))))
+        bridge = snooped.askable(want, have)
+        if bridge is not None and site.querier(site.kernel, bridge):
+            lost += tuple(snooped.shared(want, bridge))
+        return replace(report, problems=(*report.problems, *lost))
 
 
 def said_of(admitted: Admitted, planned: Planned, records: Sequence[Problem]) -> tuple[Problem, ...]:

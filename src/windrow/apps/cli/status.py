@@ -5,10 +5,11 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Iterable
+from dataclasses import replace
 
 import click
 
-from windrow.apps.cli.documents import report_of
+from windrow.apps.cli.documents import claims, report_of
 from windrow.apps.cli.door import control
 from windrow.apps.cli.options import output
 from windrow.apps.cli.output import complain, print_json, say
@@ -76,7 +77,8 @@ def look(session: Session) -> tuple[Overview, tuple[Problem, ...]]:
     problems = () if agent is not None or admitted.fresh else (*admitted.problems, *admitted.warnings)
     told = Told(now=time.time(), agent=agent, pending=pending_change(paths), events=_events(paths))
     cluster = admitted.before if admitted.fresh else admitted.target
-    return overview(cluster, report_of(report), told), located(problems, admitted.before.objects)
+    seen = report_of(report) if agent is not None else replace(report_of(report), claims=claims(session, report))
+    return overview(cluster, seen, told), located(problems, admitted.before.objects)
 
 
 def _events(paths: Paths) -> tuple[Event, ...]:

@@ -286,6 +286,8 @@ def delete(request: Request, host: Host) -> None:
         made, config = found
         path = tuple(dict.fromkeys((*request.path, *made.path)))
         _remove(replace(made, netns=request.netns, path=path), config, old, host)
+    elif old is not None and request.fault:
+        remove_recorded(old, request, host)
     else:
         _remove(request, read_config(request), old, host)
 

@@ -14,7 +14,7 @@ from windrow.apps.cni.plugin import BRIDGE_TYPES, Plugin, run
 from windrow.model.lazy import dataclass
 from windrow.port import request as commands
 from windrow.port.errors import INVALID_CONFIG, IO_FAILURE, CniError
-from windrow.port.request import read_request
+from windrow.port.request import Request, read_request
 from windrow.port.result import VERSIONS, to_document
 
 INTERNAL = 100
@@ -39,7 +39,7 @@ def answer(env: Mapping[str, str], stdin: bytes, host: Host) -> Answer:
         if request.command == commands.VERSION:
             return Answer(exit=0, stdout=_text({"cniVersion": VERSIONS[-1], "supportedVersions": list(VERSIONS)}))
         version = request.version
-        result = run(_plugin(request.type), request, host)
+        result = run(_plugin_of(request, host), request, host)
         return Answer(exit=0, stdout="" if result is None else _text(to_document(result, version)))
     except CniError as error:
         return Answer(exit=1, stdout=_text(error.to_json(version)))
@@ -50,6 +50,30 @@ def answer(env: Mapping[str, str], stdin: bytes, host: Host) -> Answer:
 def unreadable(error: OSError) -> Answer:
     """The answer where standard input could not be read."""
     return Answer(exit=1, stdout=_text(CniError(IO_FAILURE, f"error reading from stdin: {error.strerror}").to_json()))
+
+
+def _plugin_of(request: Request, host: Host) -> Plugin:
+    """By the type that the configuration says. Where a DEL's does not, by the record of what was made: that plugin
+    needs no configuration. Raises CniError."""
+    if request.command == commands.DEL and (request.fault or request.type not in (*BRIDGE_TYPES, META_TYPE)):
+        key = request.container_id, request.ifname
+        if _attached(*key, host):
+            return _plugin(META_TYPE)
+        if host.records.get(key) or host.addressed.get(key):
+            return _plugin(BRIDGE_TYPES[0])
+    if request.fault:
+        raise request.fault
+    return _plugin(request.type)
+
+
+def _attached(container_id: str, ifname: str, host: Host) -> bool:
+    from windrow.store.attachments import AttachmentRecords
+    from windrow.store.errors import StoreError
+
+    try:
+        return AttachmentRecords(host.paths).get(container_id, ifname) is not None
+    except StoreError:
+        return True  # the plugin finds the same, and tells it
 
 
 def _plugin(type_: str) -> Plugin:

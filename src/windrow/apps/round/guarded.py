@@ -147,7 +147,7 @@ class _Making:
         site, admitted = self.site, self.change.admitted
         self.hooks.writing(admitted, self.change.planned)
         store_wish(site, self.change.wish)
-        with site.announcing(site.kernel, self._unannounced, None):
+        with site.announcing(site.kernel, site.paths, self._unannounced, None):
             return converge(
                 admitted.target,
                 site.kernel,

@@ -77,7 +77,7 @@ def undo(site: Site, checkpoint: Checkpoint, said: str, *, waiting: Waiting = nu
 
 def rewind(site: Site, want: HostState, *, waiting: Waiting = nullcontext) -> tuple[int, str]:
     """The kernel's part, and what it changes is announced: as `_rewound`."""
-    with site.announcing(site.kernel, lambda _: None, ANNOUNCED_S):
+    with site.announcing(site.kernel, site.paths, lambda _: None, ANNOUNCED_S):
         return _rewound(site.kernel, want, waiting)
 
 
