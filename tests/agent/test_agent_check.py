@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ from windrow.model.values import VidSet
 from windrow.netlink import ingress
 from windrow.netlink.kernel import Kernel
 from windrow.render.vlanmatrix import State
+from windrow.status.findings import GONE, OUTSIDE
 from windrow.store.paths import Paths
 
 INTERVAL_S = 12.0
@@ -167,3 +169,50 @@ def _is_ready(lab: Checked, *, probes: bool) -> bool:
         return False
     told = told_by(lab, "n2")
     return not probes or (told is not None and told.sweeps > 0)
+
+
+def told_of(host: Host, reason: str) -> list[str]:
+    return [e.message for e in host.events() if e.reason == reason]
+
+
+def outside(host: Host) -> dict[str, bool | None]:
+    """Object -> its condition."""
+    return {str(c.about): c.status for c in host.conditions() if c.type == OUTSIDE}
+
+
+def test_what_is_wrong_outside_is_told_by_whose_port_it_is(lab: Checked, hosts: dict[str, Host]) -> None:
+    """A condition, an event as it comes and one as it goes, however many sweeps it lasts; and nothing elsewhere."""
+    one, other = hosts["n3"], hosts["n1"]
+    for host in hosts.values():
+        host.wait(lambda host=host: set(outside(host).values()) == {False}, 60)  # type: ignore[misc]
+    events = {node: len(host.events()) for node, host in hosts.items()}
+    with lab.without_vlan("s2", "p5", 20):
+        took = one.wait(lambda: outside(one) == {"VlanConfig/backup": True}, 5 * INTERVAL_S)
+        time.sleep(2 * INTERVAL_S)
+        status = one.status()
+        assert status is not None
+        assert [(f.reason, f.grave) for f in status.outside] == [("VlanMissing", True)], status.outside
+        assert "n3/eth0" in status.outside[0].message
+        assert status.outside[0].hint
+        assert len(told_of(one, "VlanMissing")) == 1
+        shown = windrow(lab, "n3", "status").stdout
+        assert "VLAN 20" in shown, shown
+        described = windrow(lab, "n3", "get", "vlanconfig", "backup", "-o", "yaml").stdout
+        assert "OutsideFaulty" in described, described
+        metrics = answered(lab, "n3", "/metrics")
+        assert 'windrow_findings{reason="VlanMissing",grade="error"' in metrics
+    back = one.wait(lambda: outside(one) == {"VlanConfig/backup": False}, 5 * INTERVAL_S)
+    print(f"told after {took:.1f} s, over after {back:.1f} s, a sweep each {INTERVAL_S}")
+    assert len(told_of(one, GONE)) == 1
+    assert len(one.events()) == events["n3"] + 2, one.events()
+    assert len(other.events()) == events["n1"], other.events()
+    assert other.status() is not None
+    for node in NODES:
+        assert 'grade="error"' not in answered(lab, node, "/metrics")
+
+
+def answered(lab: Checked, node: str, path: str) -> str:
+    with socket.socket(socket.AF_UNIX) as asking:
+        asking.connect(str(socket_of(lab, node)))
+        asking.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+        return b"".join(iter(lambda: asking.recv(65536), b"")).decode()

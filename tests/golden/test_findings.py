@@ -13,11 +13,12 @@ from pathlib import Path
 from tests.unit.faultcatalogue import CASES, Healthy, leg
 
 from windrow.diagnose import diagnosis_of
+from windrow.model.agentstatus import OutsideFault
 from windrow.model.findings import Diagnosis, Reason
 from windrow.model.values import Ref
 from windrow.render.findings import diagnosis_text, diagnosis_value, finding_text
 from windrow.status.conditions import update
-from windrow.status.findings import finding_counts, finding_events, outside_conditions, status_lines
+from windrow.status.findings import Outside, finding_counts, finding_events, outside_conditions, outside_faults
 from windrow.testing import fabricfaults as faults
 from windrow.testing.fabric import Fabric, cluster_of, evidence_of
 
@@ -65,14 +66,16 @@ def test_conditions_and_events(golden) -> None:  # type: ignore[no-untyped-def]
     looks = (broken(), faults.vlan_missing(leg(2, 1), 101)(Healthy().fabric(nodes=4)), Healthy().fabric(nodes=4))
     lines: list[str] = []
     conditions, before = update((), (), 0.0)[0], diagnosed(Healthy().fabric()).findings
+    told: tuple[OutsideFault, ...] = ()
     for now, f in enumerate(looks, 1):
         findings = diagnosed(f).findings
         conditions, _ = update(conditions, outside_conditions(findings, objects), 100.0 * now)
         events = finding_events(before, findings, 100.0 * now, NODE)
+        told = outside_faults(told, Outside(findings=findings), 100.0 * now, NODE)
         said = {
             "conditions": [{**asdict(c), "about": str(c.about)} for c in conditions],
             "events": [{**asdict(e), "about": str(e.about)} for e in events],
-            "status": status_lines(findings),
+            "outside": [{**asdict(f), "about": str(f.about)} for f in told],
             "counts": {" ".join(key): count for key, count in finding_counts(findings).items()},
         }
         lines.append(json.dumps(said, indent=2, ensure_ascii=False))

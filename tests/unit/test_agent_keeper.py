@@ -9,6 +9,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,7 @@ from windrow.apps.site import Site
 from windrow.model.agentstatus import Claim
 from windrow.model.checkpoint import Checkpoint, Stage
 from windrow.model.events import Condition
+from windrow.model.findings import Certainty, Finding, Fix, Grade, Reason
 from windrow.model.host import Bond, HostState
 from windrow.model.processes import Process
 from windrow.model.steps import Action, DelAddr, DeleteLink, Failure, SetBond, SetLink, SetMaster, Step
@@ -29,6 +31,7 @@ from windrow.model.values import Cidr, IfName, Mac, Ref
 from windrow.netlink.lock import locked
 from windrow.netlink.reach import Answers, Target, Way
 from windrow.services import process
+from windrow.status.findings import GONE, OUTSIDE, Outside
 from windrow.store import boot, records
 from windrow.store.checkpoints import Checkpoints
 from windrow.store.directory import Store
@@ -944,3 +947,62 @@ def test_an_address_of_ours_that_a_hand_took_away_is_put_back_without_asking(hos
     host.kernel.run([step("oob-br.300", DelAddr(Cidr("10.8.0.1/24")))])
     host.round()
     assert addresses(host, "oob-br.300") == {"10.8.0.1/24"} and host.keeper.well
+
+
+def outside(vids: str = "20", **other: object) -> Finding:
+    finding = Finding(
+        reason=Reason.VLAN_MISSING,
+        grade=Grade.ERROR,
+        certainty=Certainty.LIKELY,
+        message=f"VLAN {vids} is missing on Ethernet1 of tor-1",
+        fix=Fix(words=f"allow VLAN {vids} on Ethernet1 of tor-1"),
+        place="Ethernet1 of tor-1",
+        about=CONFIG,
+    )
+    return replace(finding, **other)  # type: ignore[arg-type]
+
+
+def test_what_the_probes_find_is_told_once_and_once_when_it_is_over(host: Host) -> None:
+    host.start()
+    rounds, events = host.keeper.snapshot().counters.rounds, len(Events(host.paths).all())
+    well = Outside(objects=(CONFIG,))
+    host.keeper.probed(well)
+    found = host.condition(CONFIG, OUTSIDE)
+    assert found is not None and found.status is False
+    assert len(Events(host.paths).all()) == events, "nothing has come, and nothing has gone"
+    begun = host.now
+    for vids in ("20", "20", "20-21"):
+        host.keeper.probed(replace(well, findings=(outside(vids),)))
+        host.round()
+        host.pass_time(60)
+    found = host.condition(CONFIG, OUTSIDE)
+    assert found is not None and (found.status, found.reason, found.since) == (True, "VlanMissing", begun)
+    assert found.hint == "allow VLAN 20-21 on Ethernet1 of tor-1"
+    assert host.told("VlanMissing") == ["VLAN 20 is missing on Ethernet1 of tor-1: allow VLAN 20 on Ethernet1 of tor-1"]
+    status = agent_status(host.paths)
+    assert status is not None and status.outside == host.keeper.status.outside
+    assert [(f.reason, f.since, f.grave) for f in status.outside] == [("VlanMissing", begun, True)]
+    assert host.keeper.snapshot().outside == (outside("20-21"),)
+    assert host.keeper.well, "what a switch does is no matter of the manifests"
+    assert host.told("NoOutsideFaulty") == []
+    host.keeper.probed(well)
+    assert host.keeper.status.last_round == host.now - 60, "nobody has looked at the network since"
+    found = host.condition(CONFIG, OUTSIDE)
+    assert found is not None and found.status is False
+    assert host.told(GONE) == ["this is over: VLAN 20-21 is missing on Ethernet1 of tor-1"]
+    assert host.keeper.status.outside == ()
+    assert len(Events(host.paths).all()) == events + 2
+    assert host.keeper.snapshot().counters.rounds == rounds + 3, "news from outside are no reason for a round"
+
+
+def test_probes_that_fail_end_no_fault(host: Host) -> None:
+    """Nor does it come again when they are back."""
+    host.start()
+    faulty = Outside(findings=(outside(),), objects=(CONFIG,))
+    for told in (faulty, Outside(unknown="nothing is probed now: no sockets"), faulty):
+        host.keeper.probed(told)
+        found = host.condition(CONFIG, OUTSIDE)
+        assert found is not None and found.status is (None if told.unknown else True)
+        assert host.keeper.snapshot().outside == (() if told.unknown else faulty.findings)
+    assert len(host.told("VlanMissing")) == 1
+    assert host.told(GONE) == []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -10,6 +12,7 @@ from windrow.apps.agent.snapshot import Counters, Snapshot, Timings
 from windrow.apps.engine import converge, look, plan_node
 from windrow.model.agentstatus import AgentStatus, Contest, StepFailure
 from windrow.model.events import Condition, EventType
+from windrow.model.findings import Certainty, Finding, Fix, Grade, Reason
 from windrow.model.values import IfName, Ref
 from windrow.testing.builders import cluster, cluster_network, host_network, link, vlan_config
 from windrow.testing.fake import FakeKernel
@@ -123,6 +126,19 @@ def test_conditions() -> None:
     assert value(found, "condition", type="Degraded", **oob) == 0
     assert value(found, "condition_last_transition_time_seconds", type="ready", **oob) == 10.5
     assert not [labels for _, labels in found if ("kind", "VirtualMachine") in labels]
+
+
+def test_what_is_wrong_outside() -> None:
+    finding = Finding(
+        reason=Reason.VLAN_MISSING, grade=Grade.ERROR, certainty=Certainty.LIKELY, message="", fix=Fix(words=""),
+        place="Ethernet1 of tor-1",
+    )  # fmt: skip
+    other = replace(finding, place="Ethernet2 of tor-1")
+    note = replace(finding, reason=Reason.NODE_SILENT, grade=Grade.NOTE, certainty=Certainty.UNKNOWN)
+    found = read(exposition(Snapshot(status=STATUS, outside=(finding, other, note))))
+    assert value(found, "findings", reason="VlanMissing", grade="error", certainty="likely") == 2
+    assert value(found, "findings", reason="NodeSilent", grade="note", certainty="unknown") == 1
+    assert "windrow_findings" not in exposition(Snapshot(status=STATUS))
 
 
 @pytest.mark.parametrize("name", ['a"b', "back\\slash", "new\nline", "ünï", "\udcff\udc80", "{}=,"])

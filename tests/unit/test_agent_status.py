@@ -12,7 +12,7 @@ import pytest
 
 from windrow.apps.agent.publish import Publisher, fresh_status
 from windrow.apps.known import agent_status
-from windrow.model.agentstatus import AgentStatus, Contest, StepFailure
+from windrow.model.agentstatus import AgentStatus, Contest, OutsideFault, StepFailure
 from windrow.model.events import Condition
 from windrow.model.values import IfName, Ref
 from windrow.model.wire.happenings import read_event, read_status, status_document
@@ -43,6 +43,7 @@ def full_status() -> AgentStatus:
         contests=(
             Contest(about=Ref("N", "a", "b"), link=link, field="miimon", repaired=3, since=1.0, rival="networkd"),
         ),
+        outside=(OutsideFault(about=OOB, reason="Loop", place="tor-1", message="m", hint="h", grave=True, since=4.5),),
     )
 
 

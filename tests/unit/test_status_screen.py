@@ -15,10 +15,11 @@ from windrow.apps.cli import status as verb
 from windrow.apps.cli.main import cli
 from windrow.apps.cli.session import Session
 from windrow.apps.engine import converge, look, plan_node
-from windrow.model.agentstatus import AgentStatus, Contest, StepFailure
+from windrow.model.agentstatus import AgentStatus, Contest, OutsideFault, StepFailure
 from windrow.model.cluster import Cluster
 from windrow.model.events import Condition, Event, EventType
 from windrow.model.objects import ClusterNetwork
+from windrow.model.problems import Severity
 from windrow.model.values import IfName, Ref
 from windrow.render.overview import Overview, Pending, overview_text, overview_value
 from windrow.render.text import Style, span, width, wrap
@@ -135,6 +136,33 @@ Of late
 """
     )
     assert max(map(width, text.splitlines())) <= 80
+
+
+def test_what_the_probes_found_is_told_one_by_one(kernel: FakeKernel) -> None:
+    config = Ref("VlanConfig", "oob")
+    vlan = OutsideFault(
+        about=config, reason="VlanMissing", place="Ethernet1 of tor-1", grave=True, since=NOW - 60,
+        message="VLAN 100 is missing on Ethernet1 of tor-1 (sure)", hint="allow VLAN 100 on Ethernet1 of tor-1",
+    )  # fmt: skip
+    lost = replace(
+        vlan, reason="FramesLost", place="tor-2", message="a tenth is lost on tor-2 (likely)", hint="x", grave=False
+    )
+    condition = Condition(about=config, type="OutsideFaulty", status=True, reason="VlanMissing", message="both")
+    found, text = screen(kernel, Told(now=NOW, agent=replace(AGENT, conditions=(condition,), outside=(lost, vlan))))
+    assert not found.well
+    assert [(f.problem.code, f.problem.severity) for f in found.findings] == [
+        ("VlanMissing", Severity.ERROR),
+        ("FramesLost", Severity.WARNING),
+    ]
+    assert (
+        """\
+error    VlanConfig/oob  for 60 s, since T-60
+         VLAN 100 is missing on Ethernet1 of tor-1 (sure)
+         → allow VLAN 100 on Ethernet1 of tor-1
+
+warning  VlanConfig/oob"""
+        in text
+    )
 
 
 def test_with_an_agent_all_is_well(kernel: FakeKernel) -> None:

@@ -55,6 +55,20 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OutsideFault:
+    """Something is wrong outside of this host, as its probes found. `place`: where it has to be put right."""
+
+    about: Ref
+    reason: str
+    place: str
+    message: str
+    hint: str
+    grave: bool
+    """It cuts something off that is wanted; else it may."""
+    since: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AgentStatus:
     """`pid` and `ticks` (when it began, in the kernel's ticks since boot) name one process until the next boot."""
 
@@ -69,3 +83,5 @@ class AgentStatus:
     failures: tuple[StepFailure, ...] = ()
     contests: tuple[Contest, ...] = ()
     claims: tuple[Claim, ...] = ()
+    outside: tuple[OutsideFault, ...] = ()
+    """The worst first."""

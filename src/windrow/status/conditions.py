@@ -9,8 +9,8 @@ from windrow.model.values import Ref
 
 READY = "ready"
 """Harvester's condition, the one that is good when it is true; Windrow's own name what is wrong."""
-TOLD_ELSEWHERE = frozenset({"Degraded"})
-"""`status.bonds` tells of these itself, as it sees more than a condition that changes."""
+TOLD_ELSEWHERE = frozenset({"Degraded", "OutsideFaulty"})
+"""`status.bonds` and `status.findings` tell of these themselves, as they see more than a condition that changes."""
 OVER = "this is over"
 
 Key = tuple[Ref, str]

@@ -22,6 +22,7 @@ from windrow.status import bondfaults, hostnetworkconfig
 from windrow.status.bonds import DEGRADED
 from windrow.status.clusternetwork import verdict
 from windrow.status.conditions import READY, is_bad
+from windrow.status.findings import OUTSIDE
 from windrow.status.report import IN_USE, NodeReport
 
 
@@ -45,7 +46,7 @@ def overview(cluster: Cluster, report: NodeReport, told: Told = Told()) -> Overv
     views = {network.name: network for network in view.networks}
     lines = tuple(_line(cn, cluster, report, views.get(cn.name), told) for cn in _networks(cluster, report))
     problems = (*report.problems, *report.plan.refusals, *_failed(report))
-    since = {c.about: c.since for c in told.bad}
+    since = {c.about: c.since for c in told.bad if c.type != OUTSIDE}
     seen = [Finding(problem=p, since=since.get(p.about) if p.about else None) for p in dict.fromkeys(problems)]
     hosts = _host_findings(cluster, report, told)
     findings = [*seen, *_told(told), *hosts, *_link_findings(report.observed, lines, told)]
@@ -69,9 +70,10 @@ _WITH_ITS_NETWORK = frozenset({ClusterNetwork.KIND, VlanConfig.KIND})
 
 
 def _told(told: Told) -> Iterator[Finding]:
-    """The agent's conditions, failures and contests. Whether a network is ready is said where the network is."""
+    """The agent's conditions, failures, contests and what its probes found, one by one. Whether a network is ready is
+    said where the network is."""
     for c in told.bad:
-        if c.type == READY and c.about.kind in _WITH_ITS_NETWORK:
+        if c.type == OUTSIDE or (c.type == READY and c.about.kind in _WITH_ITS_NETWORK):
             continue
         grave = c.reason in GRAVE or c.type != DEGRADED
         yield _finding(c.reason or c.type, c.about, c.message or c.type, c.hint, since=c.since, grave=grave)
@@ -84,6 +86,8 @@ def _told(told: Told) -> Iterator[Finding]:
         if one.about not in contested:
             text = f"{one.link}: {one.field} is changed back by {one.rival or 'others'}, {one.repaired} times so far"
             yield _finding("contested", one.about, text, "end that, then: windrow apply", since=one.since)
+    for fault in told.agent.outside if told.agent else ():
+        yield _finding(fault.reason, fault.about, fault.message, fault.hint, since=fault.since, grave=fault.grave)
 
 
 def _finding(

@@ -1,6 +1,7 @@
 """The agent's probes: a thread of its own, so that neither a plan that waits nor whoever asks over HTTP waits for it.
 
-The worker hands it what is wanted, as values; it hands the face what it knows, as a text. Nothing else is shared.
+The worker hands it what is wanted, as values; it hands the face what it knows, as a text, and the worker what is wrong,
+as values, and wakes it. Nothing else is shared.
 """
 
 from __future__ import annotations
@@ -9,11 +10,12 @@ import contextlib
 import json
 import os
 import select
+import selectors
 import threading
 import time
 import traceback
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 
 from windrow.apps.agent.http import JSON, Answer
 from windrow.apps.agent.log import Log
@@ -26,8 +28,12 @@ from windrow.apps.check.settings import Settings
 from windrow.apps.check.sweep import longest_s
 from windrow.apps.check.told import text
 from windrow.apps.round import Report
-from windrow.model.cluster import Cluster
+from windrow.diagnose import diagnose
+from windrow.model.cluster import Cluster, selects_node
+from windrow.model.findings import Finding
+from windrow.model.objects import VlanConfig
 from windrow.model.problems import WindrowError
+from windrow.status.findings import Outside, concerning, standing
 from windrow.store.paths import Paths
 
 PATIENCE_S = 5.0
@@ -49,6 +55,9 @@ class _Desk:
     text: str = ""
     """What is known, as it is answered."""
     error: str = ""
+    found: tuple[Finding, ...] = ()
+    """What the last sweep's evidence gave, told or not yet."""
+    outside: Outside = field(default_factory=Outside)
 
 
 class Checking:
@@ -60,6 +69,8 @@ class Checking:
         self._failures = 0
         self._at_work = threading.Lock()
         self._woken, self._wake = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self.news = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        """Can be read when there is something to `take`."""
         self._thread = threading.Thread(target=self._run, name="check", daemon=True)
         self._thread.start()
 
@@ -80,6 +91,12 @@ class Checking:
             return Answer(503, json.dumps({"error": error or NOT_YET}) + "\n", JSON)
         return Answer(200, text, JSON)
 
+    def take(self) -> Outside:
+        """What is wrong outside, as of the last sweep."""
+        with contextlib.suppress(BlockingIOError):
+            os.eventfd_read(self.news)
+        return self._desk.outside
+
     @contextlib.contextmanager
     def still(self) -> Iterator[None]:
         """The thread holds nothing within the block: the process may be forked."""
@@ -92,6 +109,7 @@ class Checking:
         self._thread.join()
         os.close(self._wake)
         os.close(self._woken)
+        os.close(self.news)
 
     def _rouse(self) -> None:
         with contextlib.suppress(BlockingIOError):
@@ -103,7 +121,7 @@ class Checking:
         while not self._desk.ending:
             try:
                 with only_one(self._paths), contextlib.ExitStack() as held:
-                    self._probe(_Life(self._paths, self._settings, self._log, self._desk, held))
+                    self._probe(_Life(self._paths, self._settings, self._log, self._desk, self._tell, held))
             except WindrowError as error:
                 self._failed(str(error))
             except Exception as error:  # noqa: BLE001 - the agent's work goes on without probes
@@ -119,10 +137,15 @@ class Checking:
                 life.work(ready)
                 self._failures = 0
 
+    def _tell(self, outside: Outside) -> None:
+        self._desk.outside = outside
+        os.eventfd_write(self.news, 1)
+
     def _failed(self, why: str, trace: str = "") -> None:
         pause = min(FAILED_S * 2**self._failures, FAILED_MAX_S)
         self._failures += 1
         self._desk.error = why
+        self._tell(Outside(unknown=f"nothing is probed now: {why}"))
         self._log.warning("probes of VLANs failed", reason=why, next_try_s=pause, trace=trace)
         end = time.monotonic() + pause
         while not self._desk.ending and time.monotonic() < end:
@@ -132,8 +155,17 @@ class Checking:
 class _Life:
     """Of the taps: until the agent ends, or something fails."""
 
-    def __init__(self, paths: Paths, settings: Settings, log: Log, desk: _Desk, held: contextlib.ExitStack) -> None:
+    def __init__(
+        self,
+        paths: Paths,
+        settings: Settings,
+        log: Log,
+        desk: _Desk,
+        found: Callable[[Outside], None],
+        held: contextlib.ExitStack,
+    ) -> None:
         self._paths, self._settings, self._log, self._desk, self._held = paths, settings, log, desk, held
+        self._found = found
         self._driver: Driver | None = None
         self._locator: Locator | None = None
         self._intent: Intent | None = None
@@ -164,7 +196,9 @@ class _Life:
             self._swept = prober.sweeps
             self._driver.want(self._intent)  # a port that came without a round, a NIC that was made anew
         self._driver.work(ready)
-        self._locator.look(self._intent, self._cluster, time.monotonic(), time.time())
+        judged = self._locator.look(self._intent, self._cluster, time.monotonic(), time.time())
+        if judged is not None and self._locator.settled:
+            self._diagnose(prober, self._intent)
         self._tell(prober, self._intent)
 
     def _follow(self, report: Report) -> None:
@@ -192,9 +226,37 @@ class _Life:
         vids = sum(len(network.vids) for network in intent.networks)
         self._log.info("probing VLANs", vlans=vids, every_s=interval_s, signed=signed)
 
+    def _diagnose(self, prober: Prober, intent: Intent) -> None:
+        """Once a sweep: what is wrong, for the worker."""
+        node = self._cluster.node(intent.node)
+        found = diagnose(self._cluster, prober.evidence(time.monotonic(), time.time()))
+        before, self._desk.found = self._desk.found, concerning(found, intent.node)
+        objects = tuple(c.ref for c in self._cluster.all(VlanConfig) if selects_node(c, node))
+        self._found(Outside(findings=standing(before, self._desk.found), objects=objects))
+
     def _tell(self, prober: Prober, intent: Intent) -> None:
         now = time.monotonic()
         if prober.news != self._news and now >= self._told_at + TOLD_S:
             self._news, self._told_at = prober.news, now
             told = told_by(prober, intent, now=now, clock=time.time(), alone=True)
             self._desk.text, self._desk.error = text(told, prober.texts()) + "\n", ""
+
+
+class ProbeNews:
+    """The part of the worker's loop that hears what the probes found. `tell`: what to do about it."""
+
+    def __init__(self, checking: Checking, tell: Callable[[Outside], None]) -> None:
+        self._checking, self._tell = checking, tell
+
+    def fds(self) -> Mapping[int, int]:
+        return {self._checking.news: selectors.EVENT_READ}
+
+    def ready(self, fd: int) -> bool:
+        self._tell(self._checking.take())
+        return False
+
+    def deadline(self) -> float | None:
+        return None
+
+    def close(self) -> None:
+        pass

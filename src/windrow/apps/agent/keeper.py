@@ -40,6 +40,7 @@ from windrow.status.bondfaults import wanted_nics
 from windrow.status.bonds import DEGRADED, BondMemory, Watched, watch
 from windrow.status.conditions import is_bad, update
 from windrow.status.contests import Contests
+from windrow.status.findings import OUTSIDE, Outside, finding_events, outside_faults
 from windrow.status.patience import Patience
 from windrow.status.rejections import rejections
 from windrow.status.schedule import Schedule
@@ -125,6 +126,7 @@ class Keeper:
         self._bonds = Watched(memory=BondMemory(), conditions=(), events=())
         self._bonds_again: float | None = None
         self._said: tuple[Condition, ...] = ()
+        self._outside = Outside()
         self._contests_due: float | None = None
         self._troubles: dict[str, str] = {}
         """What could not be written -> why."""
@@ -182,8 +184,8 @@ class Keeper:
 
     @property
     def well(self) -> bool:
-        """All is as the manifests want it. A cable that is out is no matter of theirs."""
-        bad = [c for c in self.status.conditions if is_bad(c) and c.type != DEGRADED]
+        """All is as the manifests want it. A cable that is out, and what a switch does, is no matter of theirs."""
+        bad = [c for c in self.status.conditions if is_bad(c) and c.type not in (DEGRADED, OUTSIDE)]
         return self.last is not None and self.last.left.plan.empty and not bad
 
     def snapshot(self) -> Snapshot:
@@ -203,6 +205,7 @@ class Keeper:
             ),
             lease_ends=self._lease_ends(),
             timings=Timings(observe=counts.observe, plan=counts.plan, whole=counts.whole),
+            outside=() if self._outside.unknown else self._outside.findings,
         )
 
     def _lease_ends(self) -> dict[IfName, float]:
@@ -249,6 +252,16 @@ class Keeper:
     def heard(self, complete: frozenset[Path]) -> None:
         """These manifests were closed by who wrote them, or moved to their place: they are whole."""
         self._stored.heard(complete)
+
+    def probed(self, outside: Outside) -> None:
+        """What the probes found. That is no reason for a round: nothing here can put it right."""
+        before, self._outside = self._outside, outside.after(self._outside)
+        now, here = self._site.clock(), Ref("Node", self._site.node)
+        self._log_and_tell(finding_events(before.findings, self._outside.findings, now, here))
+        faults = outside_faults(self.status.outside, self._outside, now, here)
+        self.status = replace(self.status, outside=faults)
+        if self.last is not None:
+            self._publish(self._said, looked=False)
 
     def _is_as_before(self) -> bool:
         """Whether what is waited for is not there yet: that needs no look at the network."""
@@ -480,12 +493,14 @@ class Keeper:
         seen = contests.rival(link, sight.observed, sight.facts.nics)
         return "; ".join(filter(None, (netmanagers.words(found), seen)))
 
-    def _publish(self, said: tuple[Condition, ...]) -> None:
+    def _publish(self, said: tuple[Condition, ...], *, looked: bool = True) -> None:
+        """`looked`: at the whole network, just now."""
         now, self._said = self._site.clock(), said
         standing = self._contests.standing(self._rivals())
         # As of this round: once it has come, it stays due until the next one.
         self._contests_due = self._contests.deadline(self._site.mono())
         current = [*said, *contests.conditions(standing), *self._bonds.conditions, *self._trouble(), *self._wariness()]
+        current += self._outside.conditions
         conditions, events = update(self.status.conditions, current, now)
         self._log_and_tell(events)
         self.status = replace(
@@ -494,7 +509,7 @@ class Keeper:
             failures=self._patience.told(),
             contests=standing,
             claims=self.claims(),
-            last_round=now,
+            last_round=now if looked else self.status.last_round,
         )
         self._try("the agent's status", lambda: self._publisher.publish(self.status))
 

@@ -45,6 +45,7 @@ from windrow.netlink.kernel import Kernel as Rtnetlink
 from windrow.netlink.lock import locked
 from windrow.netlink.modules import ModuleEvents
 from windrow.services import systemd
+from windrow.status.findings import Outside
 from windrow.store.inotify import FileWatch, Watch
 from windrow.store.paths import Paths
 from windrow.store.ports import PortRecords
@@ -126,7 +127,7 @@ def run(options: Options) -> None:
             keeper,
             log=options.log,
             mono=time.monotonic,
-            parts=ears.all,
+            parts=(*ears.all, *_probe_news(options, checking, lambda: loop.keeper, face)),
             after=partial(_after_a_round, ears, face, checking),
             started=partial(_begun, face),
         )
@@ -275,6 +276,20 @@ def _checking(options: Options, face: Face, held: contextlib.ExitStack) -> Check
     held.callback(checking.close)
     face.answer("/check", checking.answer)
     return checking
+
+
+def _probe_news(
+    options: Options, checking: Checking | None, keeper: Callable[[], Keeper], face: Face
+) -> tuple[Part, ...]:
+    if checking is None:
+        return ()
+    from windrow.apps.agent.checking import ProbeNews
+
+    def tell(outside: Outside) -> None:
+        keeper().probed(outside)
+        face.publish(keeper().snapshot())
+
+    return (Kept("what the probes found", lambda: ProbeNews(checking, tell), options.log, time.monotonic),)
 
 
 @contextlib.contextmanager

@@ -14,6 +14,7 @@ from windrow.model.events import EventType
 from windrow.model.host import Bond, Bridge, Link, Observed, Runtime, VlanIf
 from windrow.model.lazy import dataclass
 from windrow.status.bondfaults import BondSeen, Slave, bonds, faults
+from windrow.status.findings import finding_counts
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _MBIT_IN_BYTES = 125_000
@@ -39,6 +40,7 @@ def exposition(snapshot: Snapshot) -> str:
 def families(snapshot: Snapshot) -> Iterator[Family]:
     yield from _agent(snapshot)
     yield from _conditions(snapshot)
+    yield _findings(snapshot)
     if snapshot.observed is not None:
         yield from _links(snapshot.observed)
         yield from _bonds(snapshot.observed)
@@ -81,6 +83,13 @@ def _conditions(snapshot: Snapshot) -> Iterator[Family]:
     since: list[Sample] = [(label, c.since) for label, c in zip(labels, known, strict=True)]
     yield _gauge("condition", "Whether a condition of an object is true.", values)
     yield _gauge("condition_last_transition_time_seconds", "When it became what it is.", since)
+
+
+def _findings(snapshot: Snapshot) -> Family:
+    labels = ("reason", "grade", "certainty")
+    counts = finding_counts(snapshot.outside)
+    samples: list[Sample] = [(dict(zip(labels, key, strict=True)), count) for key, count in counts.items()]
+    return _gauge("findings", "What the probes found wrong outside of this host.", samples)
 
 
 def _name(namespace: str, name: str) -> str:

@@ -7,6 +7,7 @@ from dataclasses import field
 
 from windrow.model.agentstatus import AgentStatus
 from windrow.model.events import EventType
+from windrow.model.findings import Finding
 from windrow.model.host import Observed
 from windrow.model.lazy import dataclass
 from windrow.model.steps import Plan
@@ -50,3 +51,5 @@ class Snapshot:
     counters: Counters = Counters()
     timings: Timings = Timings()
     lease_ends: Mapping[IfName, float] = field(default_factory=dict)
+    outside: tuple[Finding, ...] = ()
+    """What the probes found, notes included."""

@@ -117,6 +117,8 @@ class Locator:
         self._sweep = 0
         self._at: float | None = None
         self._doubts = False
+        self.settled = False
+        """Whether the last table is all there is to know: nothing is missing in it, or the place was looked for."""
 
     def look(self, intent: Intent, cluster: Cluster, now: float, clock: float) -> tuple[Row, ...] | None:
         """The table, where there was something to judge."""
@@ -130,6 +132,7 @@ class Locator:
             self._at, self._doubts = now + JUDGED_S, True
             return None
         self._at = None
+        self.settled = not faulty or self._prober.locates
         self._prober.locate(faulty, now)
         return found
 

@@ -115,6 +115,11 @@ class Prober:
     def under_way(self) -> bool:
         return self._under_way
 
+    @property
+    def locates(self) -> bool:
+        """Whether sweeps are of all legs, to find the place of what is missing."""
+        return self._locate
+
     # What to probe --------------------------------------------------------------------------------
 
     def want(self, intent: Intent, now: float) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from windrow.model.agentstatus import AgentStatus, Claim, Contest, StepFailure
+from windrow.model.agentstatus import AgentStatus, Claim, Contest, OutsideFault, StepFailure
 from windrow.model.events import Condition, Event, EventType
 from windrow.model.values import IfName, Mac, Ref
 
@@ -56,6 +56,7 @@ def status_document(status: AgentStatus) -> dict[str, Any]:
         "failures": [_failure_document(f) for f in status.failures],
         "contests": [_contest_document(c) for c in status.contests],
         "claims": [_claim_document(c) for c in status.claims],
+        "outside": [_outside_document(f) for f in status.outside],
     }
 
 
@@ -72,6 +73,7 @@ def read_status(document: Document) -> AgentStatus:
             failures=_all(document["failures"], _failure),
             contests=_all(document["contests"], _contest),
             claims=_all(document["claims"], _claim),
+            outside=_all(document["outside"], _outside),
         )
 
 
@@ -160,6 +162,30 @@ def _claim(document: Document) -> Claim:
         link=IfName(_text(document, "link")),
         address=_text(document, "address"),
         mac=Mac(_text(document, "mac")),
+        since=_number(document, "since"),
+    )
+
+
+def _outside_document(fault: OutsideFault) -> dict[str, Any]:
+    return {
+        "about": _ref_document(fault.about),
+        "reason": fault.reason,
+        "place": fault.place,
+        "message": fault.message,
+        "hint": fault.hint,
+        "grave": fault.grave,
+        "since": fault.since,
+    }
+
+
+def _outside(document: Document) -> OutsideFault:
+    return OutsideFault(
+        about=_ref(document["about"]),
+        reason=_text(document, "reason"),
+        place=_text(document, "place"),
+        message=_text(document, "message"),
+        hint=_text(document, "hint"),
+        grave=document["grave"] is True,
         since=_number(document, "since"),
     )
 
