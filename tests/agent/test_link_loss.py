@@ -11,12 +11,12 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import pytest
+from tests.lab.asked import Asked
 
 from windrow.apps.labguest import LabEngine
 from windrow.lab.checks import Checker
@@ -38,16 +38,6 @@ PASSING = 0x30
 EVENT_TO_CONDITION_MS = 100
 """What is promised, of the median; a single one may be kept waiting by whatever else the one processor does."""
 MODES = ("active-backup", "802.3ad")
-
-
-class Asked:
-    """A request that nobody sent."""
-
-    def __init__(self, **document: Any) -> None:
-        self.document: Mapping[str, Any] = document
-
-    def log(self, text: str, **more: Any) -> None:
-        del text, more
 
 
 @dataclass

@@ -7,9 +7,10 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+
+from tests.lab.asked import Asked
 
 from windrow.apps.check import alone
 from windrow.apps.check.intent import Intent, intent_of
@@ -92,16 +93,6 @@ metadata: {{name: {name}, namespace: default}}
 spec:
   config: '{{"cniVersion":"0.3.1","name":"{name}","type":"bridge","bridge":"{network}-br",{vlans}}}'
 """
-
-
-class Asked:
-    """A request that nobody sent."""
-
-    def __init__(self, **document: Any) -> None:
-        self.document: Mapping[str, Any] = document
-
-    def log(self, text: str, **more: Any) -> None:
-        del text, more
 
 
 class Checked:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 import pytest
+from tests.lab.asked import Asked
 
 from windrow.apps.labguest import LabEngine
 from windrow.lab import probe
@@ -18,16 +18,6 @@ from windrow.lab.session import Session
 from windrow.netlink.kernel import Kernel
 
 SWITCH = "sw-oob"
-
-
-class Asked:
-    """A request that nobody sent."""
-
-    def __init__(self, **document: Any) -> None:
-        self.document: Mapping[str, Any] = document
-
-    def log(self, text: str, **more: Any) -> None:
-        del text, more
 
 
 def lab(name: str) -> Iterator[Session]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import pytest
+from tests.lab.asked import Asked
 
 from windrow.apps.engine import bursts, look, plan_node
 from windrow.apps.known import known
@@ -31,16 +32,6 @@ from windrow.netlink.kernel import Kernel
 from windrow.render.plan import action_words
 from windrow.store.directory import Store
 from windrow.store.paths import Paths
-
-
-class Asked:
-    """A request that nobody sent."""
-
-    def __init__(self, **document: Any) -> None:
-        self.document: Mapping[str, Any] = document
-
-    def log(self, text: str, **more: Any) -> None:
-        del text, more
 
 
 @pytest.fixture(scope="module")

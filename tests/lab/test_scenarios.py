@@ -3,28 +3,16 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 import pytest
+from tests.lab.asked import Asked
 
 from windrow.apps.labguest import LabEngine
 from windrow.lab.errors import LabError
 from windrow.lab.scenario_file import read, shipped
 from windrow.lab.session import Session
 from windrow.model.problems import ProblemsError
-
-
-class Asked:
-    """A request that nobody sent: it keeps what is said."""
-
-    def __init__(self, **document: Any) -> None:
-        self.document: Mapping[str, Any] = document
-        self.said: list[str] = []
-
-    def log(self, text: str, **more: Any) -> None:
-        detail = more.get("check", {}).get("detail", "")
-        self.said.append(f"{more.get('level', '')}: {text}: {detail}")
 
 
 @pytest.fixture

@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from importlib.resources import files
-from typing import Any
 
 import pytest
+from tests.lab.asked import Asked
 
 from windrow.apps.labguest import LabEngine
 from windrow.lab import probe
@@ -38,18 +38,6 @@ spec:
 """
 LACP_S = 15.0
 """A port waits two seconds for others to aggregate with, once the partner has answered."""
-
-
-class Asked:
-    """A request that nobody sent: it keeps what is said."""
-
-    def __init__(self, **document: Any) -> None:
-        self.document: Mapping[str, Any] = document
-        self.said: list[str] = []
-
-    def log(self, text: str, **more: Any) -> None:
-        detail = more.get("check", {}).get("detail", "")
-        self.said.append(f"{more.get('level', '')}: {text}: {detail}")
 
 
 @pytest.fixture

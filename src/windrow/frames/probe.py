@@ -21,6 +21,7 @@ from struct import Struct
 from struct import error as struct_error
 from zlib import crc32
 
+from windrow.frames.ethernet import mac_bytes
 from windrow.model.evidence import Leg
 from windrow.model.lazy import dataclass
 from windrow.model.values import VID_MAX, IfName, Mac
@@ -207,11 +208,7 @@ def _signature(secret: Secret, front: bytes, rest: bytes) -> bytes:
 def ethernet(payload: bytes, *, to: str, source: str, vid: int) -> bytes:
     """The frame, with a tag of IEEE 802.1Q where `vid` is not 0."""
     tag = b"\x81\x00" + vid.to_bytes(2, "big") if vid else b""
-    return b"".join((_mac(to), _mac(source), tag, ETHERTYPE.to_bytes(2, "big"), payload))
-
-
-def _mac(text: str) -> bytes:
-    return bytes.fromhex(text.replace(":", ""))
+    return b"".join((mac_bytes(to), mac_bytes(source), tag, ETHERTYPE.to_bytes(2, "big"), payload))
 
 
 # Reading ------------------------------------------------------------------------------------------

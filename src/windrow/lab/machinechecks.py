@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from windrow.frames.ethernet import mac_bytes
 from windrow.lab import probe
 from windrow.lab.changes import ChangeNode
 from windrow.lab.domains import Domains
@@ -199,7 +200,7 @@ def _heard_from(
     """Frames with `mac` as source: out of the guest (at its tap), and at the listener."""
     card = nic.interface
     script = f"ip link set {card} down; ip link set {card} address {mac}; ip link set {card} up; {_shout(nic, _SENDS)}"
-    source = bytes.fromhex(mac.replace(":", ""))
+    source = mac_bytes(mac)
     found = [0, 0]
     done = threading.Event()
 

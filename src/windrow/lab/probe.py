@@ -13,7 +13,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field
 
-from windrow.frames.ethernet import checksum
+from windrow.frames.ethernet import checksum, mac_bytes
+from windrow.frames.reading import mac_text
 from windrow.model.lazy import dataclass
 
 ETH_P_ALL, ETH_P_PROBE = 0x0003, 0x88B5
@@ -128,7 +129,7 @@ def hear(
             ears.collect(0.1)
         acting.join()
         ears.collect(SETTLE_S)
-        macs = {station.name: _mac_text(mac) for station, mac in zip(stations, ears.macs, strict=True)}
+        macs = {station.name: mac_text(mac) for station, mac in zip(stations, ears.macs, strict=True)}
     return Heard(sent=rounds, frames=ears.frames, macs=macs, others=ears.others)
 
 
@@ -139,11 +140,11 @@ class _Ears:
         self._sockets, self._stations, self.guests = sockets, stations, guests
         self._fds = {sockets.open(station, _packet_socket).fileno(): n for n, station in enumerate(stations)}
         self.macs = [
-            _mac_bytes(guests[stations[n].name]) if stations[n].name in guests else sockets.mac(fd)
+            mac_bytes(guests[stations[n].name]) if stations[n].name in guests else sockets.mac(fd)
             for fd, n in self._fds.items()
         ]
         self._trunks = {fd for fd, n in self._fds.items() if stations[n].trunk}
-        self._by_mac = {_mac_bytes(mac): name for name, mac in guests.items()}
+        self._by_mac = {mac_bytes(mac): name for name, mac in guests.items()}
         self.frames: dict[tuple[str, str], int] = {}
         self.others: dict[tuple[str, str], int] = {}
 
@@ -173,16 +174,8 @@ class _Ears:
             self.frames[sender, listener] = self.frames.get((sender, listener), 0) + 1
         elif listener in self.guests and frame.outgoing:  # what goes out of a tap goes into the guest
             tag = "" if frame.vid is None else f" with a tag of VLAN {frame.vid}"
-            key = (_mac_text(frame.data[6:12]) + tag, listener)
+            key = (mac_text(frame.data[6:12]) + tag, listener)
             self.others[key] = self.others.get(key, 0) + 1
-
-
-def _mac_bytes(mac: str) -> bytes:
-    return bytes.fromhex(mac.replace(":", ""))
-
-
-def _mac_text(mac: bytes) -> str:
-    return mac.hex(":")
 
 
 def _packet_socket(station: Station) -> socket.socket:

@@ -15,6 +15,7 @@ from collections.abc import Collection, Iterator
 from contextlib import suppress
 from struct import Struct
 
+from windrow.frames.ethernet import mac_bytes
 from windrow.frames.probe import ETHERTYPE
 from windrow.model.values import IfName, Mac, name_bytes
 from windrow.netlink import errors
@@ -50,7 +51,7 @@ class Tap:
         """Raises KernelError (EPERM without CAP_NET_RAW, ENODEV)."""
         self.nic, self.macs = nic, frozenset(macs)
         self._index = 0
-        self._wanted = frozenset({_BROADCAST, *(bytes.fromhex(mac.replace(":", "")) for mac in macs)})
+        self._wanted = frozenset({_BROADCAST, *map(mac_bytes, macs)})
         try:
             # Protocol 0: it hears nothing before it has its filter and its NIC.
             self._socket = socket.socket(

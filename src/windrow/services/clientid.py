@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from windrow.frames.ethernet import mac_bytes
 from windrow.model.lazy import dataclass
 from windrow.model.leases import NO_CLIENT_ID, client_id_text
 from windrow.model.values import IfName, Mac
@@ -40,7 +41,7 @@ class Lessee:
 
     @property
     def raw_mac(self) -> bytes:
-        return bytes.fromhex(self.mac.replace(":", ""))
+        return mac_bytes(self.mac)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import socket
 import struct
 
+from windrow.frames.ethernet import mac_bytes
 from windrow.model.values import IfName, Mac
 
 SERVER_PORT = 67
@@ -28,7 +29,7 @@ def release(interface: IfName, server: str, mac: Mac, address: str) -> None:
 
 
 def message(server: str, mac: Mac, address: str) -> bytes:
-    chaddr = bytes.fromhex(mac.replace(":", ""))
+    chaddr = mac_bytes(mac)
     head = struct.pack("!BBBBIHH4s12x", BOOTREQUEST, ETHERNET, len(chaddr), 0, 0, 0, 0, _ip(address))
     options = bytes([53, 1, RELEASE, 54, 4]) + _ip(server) + b"\xff"
     return (head + chaddr.ljust(16, b"\0") + bytes(64 + 128) + _COOKIE + options).ljust(300, b"\0")
