@@ -422,6 +422,6 @@ def _summarise(session: Session, report: dict[str, Any], log: LiveLog, svg: Path
     if svg:
         log.say(f"the picture is in {svg}")
     if report["ok"]:
-        log.say(f"{report['scenario']}: all {count} checks passed", "good")
+        log.say(f"{report['scenario']}: {'its check' if count == 1 else f'all {count} checks'} passed", "good")
     else:
         log.say(f"{report['scenario']}: {len(failed)} of {count} checks failed: {'; '.join(failed)}", "bad")
