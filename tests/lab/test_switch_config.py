@@ -12,6 +12,7 @@ import pytest
 from tests.lab.asked import Asked
 
 from windrow.apps.labguest import LabEngine
+from windrow.frames.lacp import COLLECTING, DISTRIBUTING
 from windrow.lab import probe
 from windrow.lab.checks import Checker
 from windrow.lab.guest.run import run_in
@@ -21,6 +22,8 @@ from windrow.lab.session import Session
 from windrow.model.bonding import BondMode
 from windrow.model.cluster import Cluster
 from windrow.model.wire import load_documents
+from windrow.netlink.observe import dump_links
+from windrow.netlink.sock import Rtnl
 from windrow.switches.cabling import Cabling, read_cabling
 from windrow.switches.config import SwitchConfig, change, configs_of, nothing
 from windrow.switches.text import document_of, statements
@@ -38,6 +41,8 @@ spec:
 """
 LACP_S = 15.0
 """A port waits two seconds for others to aggregate with, once the partner has answered."""
+
+PASSING = COLLECTING | DISTRIBUTING
 
 
 @pytest.fixture
@@ -109,6 +114,18 @@ def test_an_empty_switch_becomes_a_working_one(session: Session, name: str) -> N
     assert not anybody(session), "the inverse takes it all back"
 
 
+def settled(session: Session) -> bool:
+    """Whether both ends of every leg of every LACP bond collect and distribute, as its node sees it."""
+
+    def legs() -> list[int]:
+        with Rtnl() as rtnl:
+            slaves = [raw.slave for raw in dump_links(rtnl) if raw.slave.get("aggregator")]
+        return [slave.get("actor_state", 0) & slave.get("partner_state", 0) for slave in slaves]
+
+    nodes = [node.name for node in session.world.scenario.nodes]
+    return all(state & PASSING == PASSING for node in nodes for state in session.world.inside(node, legs))
+
+
 def anybody(session: Session) -> bool:
     """Whether anybody on VLAN 100 still answers somebody on another node or outside."""
     pairs = [("a100", "b100"), ("b100", "a100"), ("outside/100", "a100")]
@@ -135,8 +152,9 @@ def test_a_delta_and_its_inverse_lose_nothing(session: Session, name: str) -> No
     tell(session, nothing(wanted), wanted)
     checker = checker_of(session)
     end = time.monotonic() + LACP_S
-    while not checker.run(ALL_100).ok and time.monotonic() < end:
+    while not (checker.run(ALL_100).ok and settled(session)) and time.monotonic() < end:
         time.sleep(0.3)
+    assert settled(session), "a leg that joins its group moves flows to itself, and loses some of them"
 
     a, b = session.world.station("a100"), session.world.station("b100")
     with probe.Flow(a, b) as flow:
