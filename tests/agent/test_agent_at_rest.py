@@ -32,7 +32,7 @@ NODE = "r-node"
 CALM_S = 16.0
 """The kernel announces a new bridge once more some 13 s after it was made: that is news, and looked at."""
 REST_S = float(os.environ.get("WINDROW_REST_S", "10"))
-WINDOWS = 4
+WINDOWS, AWAKE = 4, 5
 BROKEN, REFUSING = Path("/run/windrow/test-broken"), Path("/run/windrow/test-refusing")
 """While these are there, the agent's kernel cannot be looked at, or refuses what is about the bond."""
 
@@ -73,14 +73,15 @@ def at_work(host: Host) -> Iterator[Running]:
 
 
 def rests(running: Running, what: str, settle_s: float = 6.0) -> None:
-    """A window may have news of the kernel's own in it, or a tick that a busy machine charges to whoever runs when it
-    comes: whoever spins does so in every window."""
+    """A window may have news of the kernel's own in it: whoever spins does so in every window. On a slow machine the
+    few wake-ups that remain (`AWAKE`) may each be charged the tick that falls into them; whoever spins has hundreds."""
     time.sleep(settle_s)
     windows = []
     for _ in range(WINDOWS):
         windows.append(spent(running.pid, REST_S))
-        print(f"\n{what}: {windows[-1][0]} ticks and {windows[-1][1]} wake-ups in {REST_S:.0f} s")
-        if not windows[-1][0]:
+        used, woken = windows[-1]
+        print(f"\n{what}: {used} ticks and {woken} wake-ups in {REST_S:.0f} s")
+        if not used or used <= woken <= AWAKE:
             return
     raise AssertionError(f"{what}: (ticks, wake-ups) of each {REST_S:.0f} s: {windows}\n{running.said}")
 
