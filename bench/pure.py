@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from bench.measure import Group, Way, compare
 from windrow.compile.node import compile_node
 from windrow.model import names
@@ -107,18 +109,15 @@ def converged(want: HostState) -> Observed:
 
 
 def observed(link: Link) -> Link:
-    """The wanted link as the kernel would show it: nothing is left unsaid."""
-    return Link(
-        name=link.name,
-        spec=link.spec,
+    """The wanted link as the kernel would show it: what is wanted, and nothing is left unsaid."""
+    return replace(
+        link,
         up=link.up if link.up is not None else True,
         mtu=link.mtu or 1500,
         mac=link.mac or Mac("52:54:00:00:00:01"),
         txqlen=link.txqlen or 1000,
         promisc=bool(link.promisc),
         master=link.master or "",
-        vlans=link.vlans,
-        self_vlans=link.self_vlans,
         addrs=link.addrs if link.addrs is not None else frozenset(),
     )
 
