@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import socket
+import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from tests.agent.agents import Host
@@ -198,3 +200,74 @@ def test_a_virtual_ip_of_somebody_stays_and_is_no_contest(two: tuple[Host, Taker
             time.sleep(0.3)
         status = host.status()
         assert status is not None and not status.contests and ready(host)
+
+
+# -- by DHCP ---------------------------------------------------------------------------------------
+
+GIVEN = "10.60.0.50"
+"""What the DHCP server has for this host, and somebody has set by hand."""
+AGAIN_S = 10.0
+"""RFC 2131 §3.1 (5): so long a client waits at least before it asks anew."""
+
+
+def inside(*argv: str) -> None:
+    netns.opened_in("taker", lambda: subprocess.run(argv, check=True, capture_output=True))
+
+
+@contextmanager
+def dnsmasq(host: Host, tmp_path: Path) -> Iterator[Path]:
+    """In VLAN 100, with GIVEN for this host and other addresses beside it; what it says of each message. It does not
+    look by itself who has an address (`--no-ping`)."""
+    mac, log = host.kernel.observe().state.links[VLAN].mac, tmp_path / "dnsmasq.log"
+    log.touch()
+    argv = ["dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--port=0", "--user=root", "--no-ping"]
+    argv += ["--interface=eth1.100", "--bind-interfaces", f"--dhcp-leasefile={tmp_path / 'leases'}", "--log-dhcp"]
+    argv += ["--dhcp-range=10.60.0.60,10.60.0.90,10m", f"--dhcp-host={mac},{GIVEN}", "--dhcp-authoritative"]
+    argv += [f"--log-facility={log}", f"--pid-file={tmp_path / 'dnsmasq.pid'}"]
+    server = netns.opened_in("taker", lambda: subprocess.Popen(argv, stdin=subprocess.DEVNULL))
+    try:
+        yield log
+    finally:
+        server.terminate()
+        server.wait(20)
+
+
+def by_dhcp() -> str:
+    """The same host network, whose address a server gives."""
+    lines = wanted().replace("mode: static", "mode: dhcp").splitlines(keepends=True)
+    return "".join(line for line in lines if "ips:" not in line)
+
+
+def test_a_lease_that_somebody_else_has_is_declined_and_another_one_is_taken(
+    two: tuple[Host, Taker], tmp_path: Path
+) -> None:
+    host, taker = two
+    with agent(host):
+        host.wait(lambda: ready(host))
+        taker.takes("10.60.0.2/24")
+        # His, without being an address of the server's own: who probes is answered (`arp_process`: RTN_LOCAL).
+        inside("ip", "route", "add", "local", f"{GIVEN}/32", "dev", "lo")
+        try:
+            with dnsmasq(host, tmp_path) as log:
+                host.write(by_dhcp())
+                host.wait(lambda: "DHCPDECLINE" in log.read_text())
+                began = time.monotonic()
+                host.wait(lambda: in_use(host))
+                message = getattr(said(host), "message", "")
+                assert message.startswith(f"{VLAN}: somebody else has {GIVEN} (MAC {taker.mac})")
+                host.wait(lambda: any(taker.mac in e.message for e in host.events() if e.reason == "AddressInUse"))
+                told = times_told(host)
+                while time.monotonic() < began + AGAIN_S - 1.0:
+                    assert in_use(host) and not addresses(host), "not ready, and without it"
+                    time.sleep(0.2)
+                assert log.read_text().count("DHCPDISCOVER") == 1, log.read_text()
+                took = AGAIN_S - 1.0 + host.wait(lambda: ready(host))
+                (address,) = addresses(host)
+                assert address != f"{GIVEN}/24" and address.startswith("10.60.0.")
+                assert times_told(host) == told and log.read_text().count("DHCPDECLINE") == 1
+                print(f"another address {took:.1f} s after the first was declined")
+                host.write(wanted())
+                host.wait(lambda: addresses(host) == {OURS, OURS6})
+        finally:
+            inside("ip", "route", "del", "local", f"{GIVEN}/32", "dev", "lo")
+            taker.leaves("10.60.0.2/24")

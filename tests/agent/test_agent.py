@@ -38,7 +38,8 @@ from windrow.model.steps import (
     SetVlans,
 )
 from windrow.model.values import Cidr, IfName, VidSet
-from windrow.netlink import links
+from windrow.netlink import links, netns
+from windrow.netlink.kernel import Kernel
 from windrow.netlink.lock import locked
 
 NODE = "a-node"
@@ -127,12 +128,37 @@ def test_an_interface_that_takes_a_vlan_is_told_and_that_it_is_gone(host: Host, 
     rtnl = host.kernel.rtnl
     rtnl.run(links.create("thief", "vlan", parent=rtnl.index("oob-bo"), data={"vid": 100}))
     host.wait(lambda: any(e.reason == "VlanTaken" and e.message.startswith("thief, ") for e in host.events()))
-    status = host.status()
-    assert status is not None
-    assert [c.about.kind for c in status.conditions if c.type == "VlanTaken" and c.status] == ["VlanConfig"]
+    host.wait(lambda: [c.about.kind for c in host.conditions() if c.type == "VlanTaken" and c.status] == ["VlanConfig"])
     assert not host.differences(good), "nothing is done about it, and nothing else is wrong"
     rtnl.run(links.delete("thief"))
     host.wait(lambda: any(e.reason == "NoVlanTaken" for e in host.events()))
+
+
+def test_one_in_another_network_namespace_is_told_too(host: Host, good: Cluster) -> None:
+    """No announcement of this namespace is about it, and no look shows it: the kernel is asked, for it spoke of the
+    link that the thief stands on."""
+    rtnl, elsewhere = host.kernel.rtnl, netns.new()
+    words = "an interface in another network namespace takes VLAN 100 on eth1"
+
+    def taken() -> bool:
+        return any(c.type == "VlanTaken" and words in c.message for c in host.conditions())
+
+    host.stop()
+    host.start(steady=False)  # asking takes a kernel's own socket
+    try:
+        host.wait(lambda: host.status() is not None)
+        rtnl.run(links.create("hidden", "vlan", parent=rtnl.index("eth1"), data={"vid": 100}, netns_fd=elsewhere))
+        took = host.wait(taken)
+        assert any(e.reason == "VlanTaken" and words in e.message for e in host.events())
+        assert not host.differences(good), "nothing is done about it"
+        with Kernel(elsewhere) as there:
+            there.rtnl.run(links.delete("hidden"))
+        gone = host.wait(lambda: not taken())
+        print(f"told after {took:.2f} s, and that it is gone after {gone:.2f} s")
+    finally:
+        os.close(elsewhere)
+        host.stop()
+        host.start()
 
 
 def test_manifests_that_change_break_and_vanish(host: Host, good: Cluster) -> None:

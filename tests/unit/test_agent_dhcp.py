@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -15,12 +16,14 @@ import pytest
 
 from windrow.apps.agent import dhcp
 from windrow.apps.agent.dhcp import Clients
-from windrow.model.leases import ClientOptions
-from windrow.model.values import IfName
-from windrow.services import process, udhcpc
+from windrow.model.leases import ClientOptions, Lease
+from windrow.model.steps import AddAddr, AskAddr, Failure
+from windrow.model.values import Cidr, IfName
+from windrow.services import dhcpdecline, process, udhcpc
 from windrow.services.udhcpc import Client, Place, Request
 from windrow.store.leases import Leases, this_moment
 from windrow.store.paths import Paths
+from windrow.testing.builders import step
 
 A, B = IfName("oob-br.1"), IfName("oob-br.2")
 OPTIONS = ClientOptions(hostname="n0")
@@ -54,7 +57,7 @@ class World:
     def lease(self, name: IfName, seconds: int) -> None:
         now = this_moment()
         document = {"event": "bound", "boot": now.boot, "booted_s": now.booted_s, "wall_s": now.wall_s}
-        options = {"ip": "10.7.0.50", "subnet": "255.255.255.0", "lease": str(seconds)}
+        options = {"ip": "10.7.0.50", "subnet": "255.255.255.0", "lease": str(seconds), "serverid": "10.7.0.1"}
         path = Leases(self.paths).path(name)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(document | {"options": options}))
@@ -210,3 +213,114 @@ def test_a_log_that_grew_is_emptied(tmp_path: Path) -> None:
     udhcpc.trim(log)
     udhcpc.trim(tmp_path / "none")
     assert log.stat().st_size == udhcpc.LOG_MOST
+
+
+# -- an address that somebody else has -------------------------------------------------------------
+
+SAID = "somebody else has 10.7.0.50 (MAC 02:00:00:00:00:99)"
+LEASED = Cidr("10.7.0.50/24")
+IN_USE = Failure(step=step(A, AskAddr(LEASED)), errno=errno.EADDRINUSE, reason=SAID)
+
+
+@pytest.fixture
+def declined(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str, str]]:
+    """(link, address, what is said of it), as it would go to the server."""
+    found: list[tuple[str, str, str]] = []
+
+    def decline(lease: Lease, _client_id: str, why: str) -> None:
+        found.append((lease.interface, lease.address, why))
+
+    monkeypatch.setattr(dhcpdecline, "decline", decline)
+    return found
+
+
+def pause_s(clients: Clients) -> float:
+    due = clients.deadline()
+    assert due is not None
+    return due - time.monotonic()
+
+
+def test_an_address_that_somebody_else_has_is_declined_and_asked_for_anew_after_ten_seconds(
+    world: World, clients: Clients, declined: list[tuple[str, str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clients.want({A: OPTIONS, B: OPTIONS})
+    world.lease(A, 3600)
+    clients.failed(IN_USE)
+    assert declined == [(A, LEASED, SAID)]
+    assert world.children[0].wait(20) is not None and world.children[1].poll() is None
+    assert not Leases(world.paths).in_force(this_moment()), "or the next round would ask for it again"
+    assert Leases(world.paths).asking()[A].declined == SAID
+    assert 9 < pause_s(clients) <= 10
+    clients.want({A: OPTIONS, B: OPTIONS})
+    clients.ready(-1)
+    assert len(world.started) == 2, "nothing asks before (RFC 2131 §3.1 (5))"
+    moment = time.monotonic
+    monkeypatch.setattr(time, "monotonic", lambda: moment() + 10.5)
+    clients.ready(-1)
+    assert world.started[-1] == (A, Request(hostname="n0", timing=world.started[0][1].timing)), "any address will do"
+
+
+def test_a_server_that_insists_is_asked_less_and_less(
+    world: World, clients: Clients, declined: list[tuple[str, str, str]]
+) -> None:
+    pauses = []
+    clients.want({A: OPTIONS})
+    for _ in range(7):
+        world.lease(A, 3600)
+        clients.failed(IN_USE)
+        pauses.append(round(pause_s(clients)))
+    assert pauses == [10, 20, 40, 80, 160, 300, 300] and len(declined) == 7
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        Failure(step=step(A, AskAddr(LEASED)), errno=errno.ENETDOWN, reason="nobody could be asked"),
+        Failure(step=step(A, AddAddr(LEASED)), errno=errno.EADDRINUSE, reason=SAID),
+        Failure(step=step(A, AskAddr(Cidr("10.7.0.51/24"))), errno=errno.EADDRINUSE, reason="not the lease's"),
+        Failure(step=step(B, AskAddr(LEASED)), errno=errno.EADDRINUSE, reason="a fixed address"),
+        Failure(step=step(IfName("mgmt-br"), AskAddr(LEASED)), errno=errno.EADDRINUSE, reason="no client at all"),
+    ],
+    ids=lambda failure: failure.reason,
+)
+def test_nothing_else_is_declined(
+    world: World, clients: Clients, declined: list[tuple[str, str, str]], failure: Failure
+) -> None:
+    clients.want({A: OPTIONS, B: OPTIONS})
+    world.lease(A, 3600)
+    clients.failed(failure)
+    assert not declined and A in Leases(world.paths).in_force(this_moment())
+    assert [child.poll() for child in world.children] == [None, None]
+
+
+@pytest.mark.parametrize(("passed_s", "rest_s"), [(4, 6), (-3600, 10), (3600, 0)])
+@pytest.mark.usefixtures("declined")
+def test_an_agent_that_is_started_anew_waits_for_the_rest_of_the_time(
+    world: World, monkeypatch: pytest.MonkeyPatch, passed_s: float, rest_s: float
+) -> None:
+    """By the clock that people set: whatever they set it to, it is no longer than the whole."""
+    first = Clients(world.paths)
+    first.want({A: OPTIONS})
+    world.lease(A, 3600)
+    first.failed(IN_USE)
+    first.close()
+    clock = time.time() + passed_s
+    monkeypatch.setattr(time, "time", lambda: clock)
+    second = Clients(world.paths)
+    second.want({A: OPTIONS})
+    if rest_s:
+        assert rest_s - 1 < pause_s(second) <= rest_s + 0.5
+        assert Leases(world.paths).asking()[A].declined == SAID, "it is still why there is no address"
+    assert len(world.started) == (1 if rest_s else 2)
+    second.close()
+
+
+def test_a_link_that_is_gone_is_asked_on_again_all_the_same(
+    world: World, clients: Clients, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The frame cannot be sent. What could be: the client has ended, and the lease is not renewed."""
+    clients.want({A: OPTIONS})
+    world.lease(A, 3600)
+    clients.failed(IN_USE)  # there is no such link here
+    assert world.children[0].wait(20) is not None and 9 < pause_s(clients) <= 10
+    assert not Leases(world.paths).in_force(this_moment())

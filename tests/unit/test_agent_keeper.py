@@ -24,9 +24,10 @@ from windrow.model.agentstatus import Claim
 from windrow.model.checkpoint import Checkpoint, Stage
 from windrow.model.events import Condition
 from windrow.model.findings import Certainty, Finding, Fix, Grade, Reason
-from windrow.model.host import Bond, HostState
+from windrow.model.host import Bond, HostState, Link, Observed, VlanIf
+from windrow.model.problems import Problem, Severity
 from windrow.model.processes import Process
-from windrow.model.steps import Action, DelAddr, DeleteLink, Failure, SetBond, SetLink, SetMaster, Step
+from windrow.model.steps import Action, AskAddr, DelAddr, DeleteLink, Failure, SetBond, SetLink, SetMaster, Step
 from windrow.model.values import Cidr, IfName, Mac, Ref
 from windrow.netlink.lock import locked
 from windrow.netlink.reach import Answers, Target, Way
@@ -1006,3 +1007,74 @@ def test_probes_that_fail_end_no_fault(host: Host) -> None:
         assert host.keeper.snapshot().outside == (() if told.unknown else faulty.findings)
     assert len(host.told("VlanMissing")) == 1
     assert host.told(GONE) == []
+
+
+# -- what the kernel was asked for -----------------------------------------------------------------
+
+
+def taken(vids: str = "VLAN 100") -> Problem:
+    text = f"an interface in another network namespace takes {vids} on eth1 from machines and pods"
+    return Problem(code="vlan-taken", message=text, hint="delete it there", about=CONFIG, severity=Severity.WARNING)
+
+
+SNOOPED = Problem(
+    code="snooping-shared",
+    message="mgmt-br snoops for multicast groups in all VLANs together",
+    about=Ref("ClusterNetwork", "mgmt"),
+    severity=Severity.WARNING,
+)
+
+
+def test_what_the_kernel_was_asked_for_is_told_and_no_reason_for_a_round(host: Host) -> None:
+    host.start()
+    rounds, begun = host.keeper.snapshot().counters.rounds, host.now
+    host.pass_time(5)
+    host.keeper.asked((taken(), SNOOPED))
+    found = host.condition(CONFIG, "VlanTaken")
+    assert found is not None and (found.status, found.message, found.hint) == (True, taken().message, "delete it there")
+    assert host.condition(Ref("ClusterNetwork", "mgmt"), "SnoopingShared") is not None
+    ready = host.condition(CONFIG, "ready")
+    assert ready is not None and ready.status is True, "its links are as they should be"
+    for _ in range(3):
+        host.keeper.asked((taken(), SNOOPED))
+        host.round()  # which sees none of it, and takes nothing back
+    assert host.told("VlanTaken") == [taken().message] and host.told("SnoopingShared") == [SNOOPED.message]
+    status = agent_status(host.paths)
+    assert status is not None and status.conditions == host.keeper.status.conditions
+    host.keeper.asked((SNOOPED,))
+    assert host.condition(CONFIG, "VlanTaken") is None and host.told("NoVlanTaken") == ["this is over"]
+    host.keeper.asked(())
+    assert host.told("NoSnoopingShared") == ["this is over"]
+    assert host.keeper.snapshot().counters.rounds == rounds + 3 and host.keeper.status.last_round == begun + 5
+
+
+def test_a_thief_here_and_one_elsewhere_are_one_condition(host: Host) -> None:
+    host.start()
+    thief = Link(name=IfName("theirs"), spec=VlanIf(parent=IfName("oob-bo"), vid=100))
+    host.kernel.add(thief)
+    host.keeper.asked((taken(),))
+    host.round()
+    found = host.condition(CONFIG, "VlanTaken")
+    assert found is not None and found.message.startswith("theirs, ") and found.message.endswith(taken().message)
+
+
+def test_a_step_that_fails_is_told_before_the_network_is_looked_at_again(host: Host) -> None:
+    """So a lease that is declined is no longer there for that look."""
+    host.start()
+    host.kernel.taken["10.8.0.1"] = MAC
+    heard: list[tuple[int, Failure]] = []
+    looked = 0
+    observe = host.kernel.observe
+
+    def counted() -> Observed:
+        nonlocal looked
+        looked += 1
+        return observe()
+
+    host.kernel.observe = counted  # type: ignore[method-assign]
+    host.keeper.on_failure = lambda failure: heard.append((looked, failure))
+    host.write(OOB + HOST_NETWORK.format(vid=300, ips="10.8.0.1/24"))
+    host.round()
+    ((when, failure),) = heard
+    assert (failure.errno, failure.reason) == (errno.EADDRINUSE, f"somebody else has 10.8.0.1 (MAC {MAC})")
+    assert isinstance(failure.step.action, AskAddr) and when < looked

@@ -165,6 +165,21 @@ def test_a_discover_that_we_send() -> None:
     assert Ether(bytes(seen))[IP].chksum == checksum
 
 
+@pytest.mark.parametrize("client_id", [b"", b"\x01" + RAW, b"\xff" + bytes(18)])
+def test_a_decline_that_we_send(client_id: bytes) -> None:
+    """RFC 2131, table 5: no flag, no address but the one in option 50, and of options these alone."""
+    frame = dhcp.decline(RAW, 7, bytes([10, 9, 0, 17]), bytes([10, 9, 0, 2]), client_id, "somebody else has it")
+    seen = Ether(frame)
+    assert (seen.dst, seen.src, seen[IP].src, seen[IP].dst) == ("ff:ff:ff:ff:ff:ff", MAC, "0.0.0.0", "255.255.255.255")
+    bootp = seen[BOOTP]
+    assert (bootp.op, bootp.xid, int(bootp.flags), bootp.secs, bootp.chaddr[:6]) == (1, 7, 0, 0, RAW)
+    assert {bootp.ciaddr, bootp.yiaddr, bootp.siaddr, bootp.giaddr} == {"0.0.0.0"}
+    said = [option for option in seen[DHCP].options if isinstance(option, tuple)]
+    assert said[:3] == [("message-type", 4), ("requested_addr", "10.9.0.17"), ("server_id", "10.9.0.2")]
+    assert said[3] == ("error_message", b"somebody else has it")
+    assert [value for _, value in said[4:]] == ([client_id] if client_id else [])
+
+
 def offered(**options: Any) -> bytes:
     told = [
         ("message-type", "offer"),

@@ -16,7 +16,7 @@ from windrow.model.ports import PORT_GROUP
 from windrow.model.problems import Problem, Severity
 from windrow.model.values import Cidr, IfName, Ref, VidSet
 from windrow.plan import taken
-from windrow.status import conditions, vlantaken
+from windrow.status import conditions, lostframes
 from windrow.status.overview import overview
 from windrow.status.report import NodeReport
 from windrow.status.vlanstatus import vlan_statuses
@@ -146,11 +146,11 @@ def test_status_says_it_and_an_event_tells_when_it_begins_and_ends() -> None:
         ("ready", "True"),
         ("VlanTaken", "True"),
     ]
-    current = tuple(vlantaken.conditions(report))
+    current = tuple(lostframes.conditions(report))
     since, (begun,) = conditions.update((), current, 10.0)
     assert (begun.type, begun.reason, begun.about) == (EventType.WARNING, "VlanTaken", CONFIG)
     gone = replace(report, problems=())
-    _, (ended,) = conditions.update(since, vlantaken.conditions(gone), 20.0)
+    _, (ended,) = conditions.update(since, lostframes.conditions(gone), 20.0)
     assert (ended.type, ended.reason) == (EventType.NORMAL, "NoVlanTaken")
 
 

@@ -8,11 +8,19 @@ from typing import Any
 
 import pytest
 
-from windrow.compile.pools import allocate, claims_of, scopes, serving_nodes
+from windrow.compile.pools import allocate, applicants_of, scopes, serving_nodes
 from windrow.model.cluster import Cluster
 from windrow.model.facts import NodeFacts
 from windrow.model.meta import Meta
-from windrow.model.pools import Claim, IPPool, NetworkClaim, PoolHost, Record, VirtualMachineNetworkConfig, record_of
+from windrow.model.pools import (
+    Applicant,
+    IPPool,
+    NetworkConfig,
+    PoolHost,
+    Record,
+    VirtualMachineNetworkConfig,
+    record_of,
+)
 from windrow.model.values import Mac, Ref
 from windrow.model.wire import load_documents
 from windrow.rules import changes_to, check
@@ -54,11 +62,13 @@ def pool(**fields: Any) -> IPPool:
     )
 
 
-def config(name: str, *claims: tuple[int, str], paused: bool = False) -> VirtualMachineNetworkConfig:
+def config(name: str, *applicants: tuple[int, str], paused: bool = False) -> VirtualMachineNetworkConfig:
     return VirtualMachineNetworkConfig(
         meta=Meta(name=name, namespace="default"),
         vm_name=name,
-        claims=tuple(NetworkClaim(network="default/vlan100", mac=mac(n), address=address) for n, address in claims),
+        network_configs=tuple(
+            NetworkConfig(network="default/vlan100", mac=mac(n), address=address) for n, address in applicants
+        ),
         paused=paused,
     )
 
@@ -89,7 +99,7 @@ def test_server_router_exclusions_and_hosts_in_the_vlan_are_never_given() -> Non
     found = cluster(where, host, *(config(f"m{n}", (n, "")) for n in range(5)))
     (scope,) = scopes(found, {})
     assert [r.address for r in scope.reservations] == ["10.1.0.5", "10.1.0.6"]
-    assert [w.claim.mac for w in scope.waiting] == [mac(2), mac(3), mac(4)]
+    assert [w.applicant.mac for w in scope.waiting] == [mac(2), mac(3), mac(4)]
     assert scope.available == 0
     assert scope.status()["allocated"] == {
         "10.1.0.1": "RESERVED",
@@ -139,8 +149,8 @@ def test_the_record_that_came_with_the_pool_goes_before_the_own_one() -> None:
 
 def test_a_machine_asks_for_each_nic_with_an_address_of_its_own() -> None:
     found = cluster(pool(), machine("web", 7))
-    claims = claims_of(found)["default/vlan100"]
-    assert [(c.mac[-2:], c.hostname) for c in claims] == [("07", "web"), ("99", "web")]
+    applicants = applicants_of(found)["default/vlan100"]
+    assert [(c.mac[-2:], c.hostname) for c in applicants] == [("07", "web"), ("99", "web")]
     assert given(found) == {"07": "10.1.0.10", "99": "10.1.0.11"}
 
 
@@ -158,9 +168,9 @@ def test_hosts_that_a_user_lists() -> None:
 
 
 def test_a_large_pool_takes_no_longer_than_its_clients() -> None:
-    claims = [Claim(mac=mac(n), owner=Ref("Test", "t")) for n in range(2000)]
+    applicants = [Applicant(mac=mac(n), owner=Ref("Test", "t")) for n in range(2000)]
     wide = replace(pool(), cidr="10.0.0.0/8", start="", end="", server="10.0.0.2", router="10.0.0.1")
-    found, waiting = allocate(wide, claims, {}, {})
+    found, waiting = allocate(wide, applicants, {}, {})
     assert not waiting
     assert (found[0].address, found[-1].address) == ("10.0.0.3", "10.0.7.210")
 

@@ -399,6 +399,12 @@ def test_a_lease_is_shown_beside_the_address() -> None:
             "NoLease",
             "what 10.3.0.1 offers has no network mask (since 2025-11-24 18:42 UTC)",
         ),
+        (
+            Asking(times=0, since=1_764_009_720.0, declined="somebody else has 10.3.0.7 (MAC 02:00:00:00:00:99)"),
+            "AddressInUse",
+            f"{LEASE.interface}: somebody else has 10.3.0.7 (MAC 02:00:00:00:00:99); the DHCP server was told, and is "
+            "asked for another",
+        ),
     ],
 )
 def test_ready_is_an_address(asking: Asking | None, reason: str, message: str) -> None:

@@ -263,6 +263,11 @@ def test_who_asks_since_when_is_kept_over_broken_files(tmp_path: Path) -> None:
     assert leases.asking() == {NAME: Asking(times=4, since=7.5, trouble="no mask")}
     dhcpevent.note(os.fspath(path), times=2)
     assert leases.asking() == {NAME: Asking(times=6, since=7.5)}
+    dhcpevent.note(os.fspath(path), declined="somebody else has it")
+    dhcpevent.note(os.fspath(path), news=False)
+    assert leases.asking()[NAME].declined == "somebody else has it", "the client that asks anew knows nothing of it"
+    dhcpevent.note(os.fspath(path), times=2)
+    assert leases.asking()[NAME].declined == "", "nobody answers now: that is the news"
     leases.forget(NAME)
     leases.forget(NAME)
     assert leases.asking() == {}

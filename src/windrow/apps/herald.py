@@ -13,10 +13,9 @@ import os
 import selectors
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
-from itertools import islice
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from windrow.model.announcing import Due, Scene
+from windrow.model.announcing import Due, Scene, Uplink
 from windrow.model.ports import PortRecord
 from windrow.model.problems import WindrowError
 from windrow.model.values import IfName, Mac
@@ -140,7 +139,7 @@ class _Voice:
             raise
         self._scene = self.watch.scene
         self._agenda = Agenda().once(due(Scene(), self._scene), time.monotonic()) if anew else Agenda()
-        self._queue: Iterator[Announcement] | None = None
+        self._queue: Iterator[Sequence[Announcement]] | None = None
         self._not_before = 0.0
         self._too_many: set[int] = set()
         """Uplinks of which it was said that not all behind them are announced."""
@@ -174,25 +173,40 @@ class _Voice:
             told, self._agenda = self._agenda.told(now)
             self._queue = self._found(told)
         if self._queue is not None and now >= self._not_before:
-            some = list(islice(self._queue, BURST))
+            some = next(self._queue, ())
             self._sender.send(some)
-            self._not_before = now + PAUSE_S
-            if len(some) < BURST:
+            self._not_before = time.monotonic() + PAUSE_S * len(some) / BURST
+            if not some:
                 self._queue = None
 
-    def _found(self, told: Due) -> Iterator[Announcement]:
-        """Looked up each time: a machine may have moved to another host meanwhile, and was heard from there."""
+    def _found(self, told: Due) -> Iterator[Sequence[Announcement]]:
+        """In bursts, those first who are known soonest: a frame must not wait for what others are looked up in.
+
+        Looked up each time: a machine may have moved to another host meanwhile, and was heard from there."""
         scene = self._scene
-        for index in told.own & scene.interfaces.keys():
-            yield from announce.of_interface(self.watch, index, scene.interfaces[index])
-        macs = self._recorded() if told.machines else {}
-        for index in told.machines.keys() & scene.uplinks.keys():
-            uplink = scene.uplinks[index]
-            found = announce.machines(self.watch, uplink, told.machines[index], macs)
-            if len(found) > MOST and index not in self._too_many:
-                self._too_many.add(index)
-                self._troubled(f"{len(found)} MAC addresses are behind {uplink.name}, and {MOST} of them are announced")
-            yield from (announce.of_machine(uplink, mac, vid) for mac, vid in found[:MOST])
+        own = {index: scene.interfaces[index] for index in told.own & scene.interfaces.keys()}
+        yield from _bursts([a for i, one in own.items() for a in announce.of_interface(self.watch, i, one)])
+        ways = {index: scene.uplinks[index] for index in told.machines.keys() & scene.uplinks.keys()}
+        heard = {index: announce.heard(self.watch, uplink) for index, uplink in ways.items()}
+        counts = dict.fromkeys(ways, 0)
+        for index, uplink in ways.items():
+            found = announce.talkative(self.watch, told.machines[index], heard[index])
+            yield from self._of_machines(index, uplink, found, counts)
+        macs = self._recorded() if ways else {}
+        for index, uplink in ways.items():
+            found = announce.silent(self.watch, uplink, told.machines[index], heard[index], macs)
+            yield from self._of_machines(index, uplink, found, counts)
+
+    def _of_machines(
+        self, index: int, uplink: Uplink, found: Sequence[tuple[bytes, int]], counts: dict[int, int]
+    ) -> Iterator[Sequence[Announcement]]:
+        """`counts`: how many of each uplink were found before."""
+        room = max(0, MOST - counts[index])
+        counts[index] += len(found)
+        if counts[index] > MOST and index not in self._too_many:
+            self._too_many.add(index)
+            self._troubled(f"more than {MOST} MAC addresses are behind {uplink.name}, and {MOST} of them are announced")
+        return _bursts([announce.of_machine(uplink, mac, vid) for mac, vid in found[:room]])
 
     def _recorded(self) -> dict[IfName, Mac]:
         """By the name of the port, who is there. A disk that refuses keeps nobody unannounced who was heard."""
@@ -204,3 +218,7 @@ class _Voice:
                 self._troubled(f"who has said nothing for long is not announced: port records: {error.strerror}")
             return {}
         return {record.host: record.mac for record in records if record.mac is not None}
+
+
+def _bursts(found: Sequence[Announcement]) -> Iterator[Sequence[Announcement]]:
+    return (found[at : at + BURST] for at in range(0, len(found), BURST))

@@ -19,9 +19,9 @@ from windrow.model.objects import AddressMode, HostNetworkConfig, NetworkAttachm
 from windrow.model.pools import (
     EXCLUDED,
     RESERVED,
-    Claim,
+    Applicant,
     IPPool,
-    NetworkClaim,
+    NetworkConfig,
     Record,
     Reservation,
     Scope,
@@ -34,13 +34,13 @@ from windrow.model.values import MTU_DEFAULT, Mac, Ref, parse_mac
 
 def scopes(cluster: Cluster, record: Record) -> tuple[Scope, ...]:
     """Every pool whose network is there, with who has which address. `record`: what was given before."""
-    claims = claims_of(cluster)
+    applicants = applicants_of(cluster)
     found = []
     for pool in cluster.all(IPPool):
         nad = network_of(pool, cluster)
         if nad is not None and pool.server_address is not None:
             before = {**record.get(pool.key, {}), **pool.allocated}
-            found.append(_scope(pool, nad, claims.get(pool.key, ()), before, cluster))
+            found.append(_scope(pool, nad, applicants.get(pool.key, ()), before, cluster))
     return tuple(found)
 
 
@@ -59,11 +59,15 @@ def nad_called(name: str, cluster: Cluster) -> NetworkAttachmentDefinition | Non
 
 
 def _scope(
-    pool: IPPool, nad: NetworkAttachmentDefinition, claims: Iterable[Claim], before: Mapping[Mac, str], cluster: Cluster
+    pool: IPPool,
+    nad: NetworkAttachmentDefinition,
+    applicants: Iterable[Applicant],
+    before: Mapping[Mac, str],
+    cluster: Cluster,
 ) -> Scope:
     cn = nad.cluster_network or ""
     withheld = withheld_of(pool, cluster)
-    given, waiting = allocate(pool, claims, before, withheld)
+    given, waiting = allocate(pool, applicants, before, withheld)
     mtu = pool.mtu or cluster.mtu(cn)
     return Scope(
         pool=pool,
@@ -79,34 +83,34 @@ def _scope(
 # Who asks -------------------------------------------------------------------------------------------------------------
 
 
-def claims_of(cluster: Cluster) -> dict[str, tuple[Claim, ...]]:
-    """Pool (`namespace/name`) -> who is to have an address from it: one claim for each MAC address, of the first that
+def applicants_of(cluster: Cluster) -> dict[str, tuple[Applicant, ...]]:
+    """Pool (`namespace/name`) -> who is to have an address from it: one for each MAC address, of the first that
     speaks for it: a VirtualMachineNetworkConfig, the pool's own list, a machine."""
     pools = {pool.network: pool for pool in reversed(cluster.all(IPPool))}
-    found: dict[str, dict[Mac, Claim]] = {pool.key: {} for pool in pools.values()}
+    found: dict[str, dict[Mac, Applicant]] = {pool.key: {} for pool in pools.values()}
     silent: set[Mac] = set()
     for config in cluster.all(VirtualMachineNetworkConfig):
         if config.paused:
-            silent |= {claim.mac for claim in config.claims}
+            silent |= {entry.mac for entry in config.network_configs}
             continue
-        for network, claim in _configured(config):
+        for network, applicant in _configured(config):
             if (pool := pools.get(network)) is not None:
-                found[pool.key].setdefault(claim.mac, claim)
+                found[pool.key].setdefault(applicant.mac, applicant)
     for pool in pools.values():
         for host in pool.hosts:
-            claim = Claim(mac=host.mac, owner=pool.ref, address=host.address, hostname=host.hostname)
-            found[pool.key].setdefault(host.mac, claim)
+            applicant = Applicant(mac=host.mac, owner=pool.ref, address=host.address, hostname=host.hostname)
+            found[pool.key].setdefault(host.mac, applicant)
     for config in machine_configs(cluster):
-        for network, claim in _configured(config):
-            if network in pools and claim.mac not in silent:
-                found[pools[network].key].setdefault(claim.mac, claim)
-    return {key: tuple(claims.values()) for key, claims in found.items()}
+        for network, applicant in _configured(config):
+            if network in pools and applicant.mac not in silent:
+                found[pools[network].key].setdefault(applicant.mac, applicant)
+    return {key: tuple(applicants.values()) for key, applicants in found.items()}
 
 
-def _configured(config: VirtualMachineNetworkConfig) -> Iterator[tuple[str, Claim]]:
+def _configured(config: VirtualMachineNetworkConfig) -> Iterator[tuple[str, Applicant]]:
     hostname = host_name(config.vm_name)
-    for one in config.claims:
-        yield one.network, Claim(mac=one.mac, owner=config.ref, address=one.address, hostname=hostname)
+    for one in config.network_configs:
+        yield one.network, Applicant(mac=one.mac, owner=config.ref, address=one.address, hostname=hostname)
 
 
 def host_name(name: str) -> str:
@@ -120,15 +124,15 @@ def machine_configs(cluster: Cluster) -> tuple[VirtualMachineNetworkConfig, ...]
     found: dict[tuple[str, str], VirtualMachineNetworkConfig] = {}
     machines: tuple[AnyMachine, ...] = (*cluster.all(VirtualMachine), *cluster.all(VirtualMachineInstance))
     for machine in machines if networks else ():
-        claims = tuple(claim for claim in _nics(machine) if claim.network in networks)
+        entries = tuple(entry for entry in _nics(machine) if entry.network in networks)
         key = (machine.meta.namespace, machine.name)
-        if claims and key not in found:
+        if entries and key not in found:
             meta = type(machine.meta)(name=machine.name, namespace=machine.meta.namespace)
-            found[key] = VirtualMachineNetworkConfig(meta=meta, vm_name=machine.name, claims=claims)
+            found[key] = VirtualMachineNetworkConfig(meta=meta, vm_name=machine.name, network_configs=entries)
     return tuple(found.values())
 
 
-def _nics(machine: AnyMachine) -> Iterator[NetworkClaim]:
+def _nics(machine: AnyMachine) -> Iterator[NetworkConfig]:
     """A NIC without an address of its own gets another one at each start, and so can have no reservation."""
     annotated = _annotated(machine)
     for nic in machine.spec.nics:
@@ -136,7 +140,7 @@ def _nics(machine: AnyMachine) -> Iterator[NetworkClaim]:
         mac = nic.mac or annotated.get(nic.name)
         bridged = nic.binding is not Binding.MASQUERADE and nic.state is not LinkState.ABSENT
         if network is not None and network.nad and mac and bridged:
-            yield NetworkClaim(network=network.nad, mac=mac)
+            yield NetworkConfig(network=network.nad, mac=mac)
 
 
 def _annotated(machine: AnyMachine) -> dict[str, Mac]:
@@ -171,39 +175,39 @@ def _of_hosts(pool: IPPool, cluster: Cluster) -> Iterator[ipaddress.IPv4Address]
 
 
 def allocate(
-    pool: IPPool, claims: Iterable[Claim], before: Mapping[Mac, str], withheld: Mapping[str, str]
+    pool: IPPool, applicants: Iterable[Applicant], before: Mapping[Mac, str], withheld: Mapping[str, str]
 ) -> tuple[tuple[Reservation, ...], tuple[Waiting, ...]]:
     """(who has which address, who has none). First those that have one already, then those that ask for a certain one,
     then the others, each in the order of owner and MAC address."""
-    asking = sorted(claims, key=lambda claim: (claim.owner, claim.mac))
-    given: dict[str, Claim] = {}
+    asking = sorted(applicants, key=lambda applicant: (applicant.owner, applicant.mac))
+    given: dict[str, Applicant] = {}
     waiting: list[Waiting] = []
     room = Room(pool, withheld)
-    for claim in asking:
-        had = before.get(claim.mac, "")
-        if had and claim.address in ("", had) and had not in given and not room.why_not(had):
-            given[had] = claim
-    done = {claim.mac for claim in given.values()}
-    for claim in (claim for claim in asking if claim.address and claim.mac not in done):
-        reason = room.why_not(claim.address)
-        if not reason and claim.address in given:
-            other = given[claim.address]
-            reason = f"{claim.address} is the address of {other.mac} ({other.owner})"
+    for applicant in asking:
+        had = before.get(applicant.mac, "")
+        if had and applicant.address in ("", had) and had not in given and not room.why_not(had):
+            given[had] = applicant
+    done = {applicant.mac for applicant in given.values()}
+    for applicant in (applicant for applicant in asking if applicant.address and applicant.mac not in done):
+        reason = room.why_not(applicant.address)
+        if not reason and applicant.address in given:
+            other = given[applicant.address]
+            reason = f"{applicant.address} is the address of {other.mac} ({other.owner})"
         if reason:
-            waiting.append(Waiting(claim=claim, reason=reason))
+            waiting.append(Waiting(applicant=applicant, reason=reason))
         else:
-            given[claim.address] = claim
+            given[applicant.address] = applicant
     rest = room.free(frozenset(given))
-    for claim in (claim for claim in asking if not claim.address and claim.mac not in done):
+    for applicant in (applicant for applicant in asking if not applicant.address and applicant.mac not in done):
         address = next(rest, None)
         if address is None:
             reason = f"no address of {pool.first} to {pool.last} is left"
-            waiting.append(Waiting(claim=claim, reason=reason))
+            waiting.append(Waiting(applicant=applicant, reason=reason))
         else:
-            given[address] = claim
+            given[address] = applicant
     reservations = [
-        Reservation(mac=claim.mac, address=address, owner=claim.owner, hostname=claim.hostname)
-        for address, claim in given.items()
+        Reservation(mac=applicant.mac, address=address, owner=applicant.owner, hostname=applicant.hostname)
+        for address, applicant in given.items()
     ]
     return tuple(sorted(reservations, key=lambda r: ipaddress.IPv4Address(r.address))), tuple(waiting)
 
@@ -241,11 +245,13 @@ def waiting_problems(found: Iterable[Scope]) -> Iterator[Problem]:
     """Admission sees to most of it; a record of earlier gifts it does not see."""
     for scope in found:
         for waiting in scope.waiting:
-            claim = waiting.claim
+            applicant = waiting.applicant
             yield Problem(
                 code="address-not-given",
-                message=f"{claim.mac} ({claim.owner}) has no address of {scope.pool.key}: {waiting.reason}",
-                hint="whoever has that address keeps it until it is deleted" if claim.address else "make a larger pool",
+                message=f"{applicant.mac} ({applicant.owner}) has no address of {scope.pool.key}: {waiting.reason}",
+                hint="whoever has that address keeps it until it is deleted"
+                if applicant.address
+                else "make a larger pool",
                 about=scope.pool.ref,
                 severity=Severity.WARNING,
             )

@@ -16,14 +16,15 @@ from windrow.frames.reading import Unreadable, ip_text, mac_text
 from windrow.model.evidence import DhcpOffer
 from windrow.model.lazy import dataclass
 
-DISCOVER, OFFER, REQUEST, ACK = 1, 2, 3, 5
-MASK, ROUTERS, MTU, WANTED, LEASE, MESSAGE, SERVER, ASKED_FOR = 1, 3, 26, 50, 51, 53, 54, 55
+DISCOVER, OFFER, REQUEST, DECLINE, ACK = 1, 2, 3, 4, 5
+MASK, ROUTERS, MTU, WANTED, LEASE, MESSAGE, SERVER, ASKED_FOR, WHY, CLIENT_ID = 1, 3, 26, 50, 51, 53, 54, 55, 56, 61
 """Numbers of options."""
 _COOKIE = b"\x63\x82\x53\x63"
 _UDP, _SERVER_PORT, _CLIENT_PORT = 17, 67, 68
 _BOOTP = struct.Struct("!BBBBIHH4s4s4s4s16s192x4s")
 _REQUEST, _REPLY, _BROADCAST_FLAG = 1, 2, 0x8000
 _PAD, _END = 0, 255
+_OPTION_MOST = 255
 _NOBODY, _EVERYBODY = bytes(4), b"\xff" * 4
 
 
@@ -52,9 +53,15 @@ def ask(
 
     With the broadcast flag: who asks has no address yet that it could be answered at.
     """
+    return _request(source, transaction, options, vid, client, flags=_BROADCAST_FLAG)
+
+
+def _request(
+    source: bytes, transaction: int, options: Mapping[int, bytes], vid: int | None, client: bytes, *, flags: int
+) -> bytes:
     said = b"".join(bytes([number, len(value)]) + value for number, value in options.items()) + bytes([_END])
     head = _BOOTP.pack(
-        _REQUEST, 1, 6, 0, transaction, 0, _BROADCAST_FLAG, *[_NOBODY] * 4, (client or source).ljust(16, b"\0"), _COOKIE
+        _REQUEST, 1, 6, 0, transaction, 0, flags, *[_NOBODY] * 4, (client or source).ljust(16, b"\0"), _COOKIE
     )
     udp = struct.pack("!HHHH", _CLIENT_PORT, _SERVER_PORT, 8 + len(head) + len(said), 0) + head + said
     ip = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 20 + len(udp), 0, 0, 64, _UDP, 0, _NOBODY, _EVERYBODY)
@@ -66,6 +73,18 @@ def discover(source: bytes, transaction: int, vid: int | None = None, client: by
     """Who would give an address here, and which; it takes none."""
     options = {MESSAGE: bytes([DISCOVER]), ASKED_FOR: bytes([MASK, ROUTERS, MTU, LEASE])}
     return ask(source, transaction, options, vid, client)
+
+
+def decline(source: bytes, transaction: int, address: bytes, server: bytes, client_id: bytes, why: str) -> bytes:
+    """The frame that gives an address (4 bytes) back to the `server` (4 bytes) that gave it, because somebody else has
+    it (RFC 2131 §4.4.4). `client_id`: what the client said in its request, its type first; empty: nothing.
+
+    With no option but those that table 5 has for it, and with no flag: nobody answers it.
+    """
+    options = {MESSAGE: bytes([DECLINE]), WANTED: address, SERVER: server, WHY: why.encode()[:_OPTION_MOST]}
+    if client_id:
+        options[CLIENT_ID] = client_id
+    return _request(source, transaction, options, None, b"", flags=0)
 
 
 def parse(packet: bytes) -> Reply | Unreadable:

@@ -51,6 +51,8 @@ class Asking:
     since: float
     trouble: str = ""
     """Why there is no lease although somebody answered, or no client."""
+    declined: str = ""
+    """Who has the address that a server gave, in words; it was declined at `since`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

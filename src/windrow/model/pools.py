@@ -134,7 +134,7 @@ class IPPool(Object):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NetworkClaim:
+class NetworkConfig:
     """One of `spec.networkConfigs`."""
 
     network: str
@@ -151,7 +151,7 @@ class VirtualMachineNetworkConfig(Object):
     API_VERSION: ClassVar[str] = names.POOL_API_VERSION
     NAMESPACED: ClassVar[bool] = True
     vm_name: str
-    claims: tuple[NetworkClaim, ...] = ()
+    network_configs: tuple[NetworkConfig, ...] = ()
     paused: bool = False
 
 
@@ -159,7 +159,7 @@ class VirtualMachineNetworkConfig(Object):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Claim:
+class Applicant:
     """Somebody who is to have an address of one pool."""
 
     mac: Mac
@@ -181,9 +181,9 @@ class Reservation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Waiting:
-    """A claim that gets nothing, and why."""
+    """An applicant that gets nothing, and why."""
 
-    claim: Claim
+    applicant: Applicant
     reason: str
 
 

@@ -43,21 +43,33 @@ class Announcement:
     frame: bytes
 
 
-def machines(watch: Watch, uplink: Uplink, vids: VidSet, macs: Mapping[IfName, Mac]) -> list[tuple[bytes, int]]:
-    """Each MAC address and VLAN, of these, that is behind the uplink's bridge: first who was heard on its other ports,
-    then who was not. `macs`: by the name of the port, who is there by record. Raises KernelError.
+Heard = Mapping[tuple[bytes, int], int]
+"""(MAC address, VLAN) -> the port of the bridge (ifindex) that it was heard on last."""
+
+
+def heard(watch: Watch, uplink: Uplink) -> Heard:
+    """Who is behind the uplink's bridge, or outside, as its FDB has it. Raises KernelError."""
+    return dict(_heard(watch.rtnl, uplink.bridge))
+
+
+def talkative(watch: Watch, vids: VidSet, heard: Heard) -> list[tuple[bytes, int]]:
+    """Of those who were heard, each MAC address and VLAN, of these, that is behind a port of this host's own."""
+    return [one for one, port in heard.items() if one[1] in vids and port not in watch.elsewhere]
+
+
+def silent(
+    watch: Watch, uplink: Uplink, vids: VidSet, heard: Heard, macs: Mapping[IfName, Mac]
+) -> list[tuple[bytes, int]]:
+    """Each MAC address and VLAN, of these, that was not heard and has a port of the bridge. `macs`: by the name of the
+    port, who is there by record. Raises KernelError.
 
     Who was heard elsewhere since is not announced, whatever a record says: a machine that moves to another host has a
     port on both for a while. Of a silent one only the VLAN without a tag is known to be its own.
     """
-    heard = dict(_heard(watch.rtnl, uplink.bridge))
-    found = [one for one, port in heard.items() if one[1] in vids and port not in watch.elsewhere]
     known = {mac for mac, _ in heard}
-    silent = {port: packed for port, mac in macs.items() if (packed := ethernet.mac_bytes(mac)) not in known}
-    if silent:
-        ports = _ports(watch.rtnl, uplink)
-        found += [(mac, ports[port]) for port, mac in silent.items() if port in ports and ports[port] in vids]
-    return found
+    unheard = {port: packed for port, mac in macs.items() if (packed := ethernet.mac_bytes(mac)) not in known}
+    ports = _ports(watch.rtnl, uplink) if unheard else {}
+    return [(mac, ports[port]) for port, mac in unheard.items() if port in ports and ports[port] in vids]
 
 
 def _ports(rtnl: Rtnl, uplink: Uplink) -> dict[IfName, int]:

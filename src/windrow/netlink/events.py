@@ -12,6 +12,7 @@ from __future__ import annotations
 import _socket as socket  # quicker to load than `socket`, see `sock`
 import errno
 from collections.abc import Iterable, Mapping
+from dataclasses import field
 from enum import IntEnum
 from types import TracebackType
 from typing import Any
@@ -68,12 +69,15 @@ class Tally:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Heard:
-    """`links`: something of links; `lost`: messages were lost, so anything may have changed."""
+    """`links`: something of links; `lost`: messages were lost, so anything may have changed.
+
+    `announced`: the links that matter (ifindex) of which the kernel spoke, though it may have said nothing new."""
 
     links: bool = False
     addresses: bool = False
     routes: bool = False
     lost: bool = False
+    announced: frozenset[int] = frozenset()
 
     @property
     def anything(self) -> bool:
@@ -85,6 +89,7 @@ class _Said:
     links: bool = False
     addresses: bool = False
     routes: bool = False
+    announced: set[int] = field(default_factory=set)
 
 
 class Events:
@@ -134,7 +139,13 @@ class Events:
             for _, type_, _, start, end in split(data):
                 self.tally.messages += 1
                 self._hear(type_, data, start, end, said)
-        heard = Heard(links=said.links, addresses=said.addresses, routes=said.routes, lost=lost)
+        heard = Heard(
+            links=said.links,
+            addresses=said.addresses,
+            routes=said.routes,
+            lost=lost,
+            announced=frozenset(said.announced),
+        )
         self.tally.relevant += heard.anything
         return heard
 
@@ -142,13 +153,13 @@ class Events:
 
     def _hear(self, type_: int, data: bytes, start: int, end: int, said: _Said) -> None:
         if type_ in (RTM_NEWLINK, RTM_DELLINK):
-            said.links |= self._link(type_ == RTM_DELLINK, data, start, end)
+            said.links |= self._link(type_ == RTM_DELLINK, data, start, end, said.announced)
         elif type_ in (RTM_NEWADDR, RTM_DELADDR):
             said.addresses |= self._address(data, start)
         elif type_ in (RTM_NEWROUTE, RTM_DELROUTE):
             said.routes |= self._route(data, start, end)
 
-    def _link(self, gone: bool, data: bytes, start: int, end: int) -> bool:
+    def _link(self, gone: bool, data: bytes, start: int, end: int, announced: set[int]) -> bool:
         family, arphrd, index, flags, _ = _LINK_HEADER(data, start)
         begin = start + codec.LINK_HEADER.size
         if family == _AF_BRIDGE:
@@ -159,6 +170,8 @@ class Events:
             attrs = codec.LINK.decode(data, begin, end)
             matters = self._link_matters(index, attrs)
             now = _lasting(arphrd, flags, attrs) if matters else None
+            if matters:
+                announced.add(index)
         key = (family, index)
         before = self._known.get(key)
         if gone:

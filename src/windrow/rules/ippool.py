@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterator
 
-from windrow.compile.pools import claims_of, nad_called, network_of, scopes
+from windrow.compile.pools import applicants_of, nad_called, network_of, scopes
 from windrow.model.objects import NetworkAttachmentDefinition, Node
 from windrow.model.pools import LEASE_S_MIN, IPPool, Program
 from windrow.model.problems import Problem
@@ -183,15 +183,15 @@ def has_room(pool: IPPool, review: Review) -> Iterator[Problem]:
         if scope.pool.ref != pool.ref:
             continue
         for waiting in scope.waiting:
-            if waiting.claim.address and waiting.claim.owner == pool.ref:
-                index = next(i for i, h in enumerate(pool.hosts) if h.mac == waiting.claim.mac)
+            if waiting.applicant.address and waiting.applicant.owner == pool.ref:
+                index = next(i for i, h in enumerate(pool.hosts) if h.mac == waiting.applicant.mac)
                 yield problem(pool, "pool-host", f"spec.hosts[{index}].ipAddress", waiting.reason, "choose another one")
-        without = [w for w in scope.waiting if not w.claim.address]
+        without = [w for w in scope.waiting if not w.applicant.address]
         if without:
-            asking, room = len(claims_of(review.after)[pool.key]), len(scope.reservations)
+            asking, room = len(applicants_of(review.after)[pool.key]), len(scope.reservations)
             message = (
                 f"{asking} are to have an address of {pool.first} to {pool.last}, and there is room for {room}: "
-                f"{without[0].claim.mac} ({without[0].claim.owner}) gets none"
+                f"{without[0].applicant.mac} ({without[0].applicant.owner}) gets none"
             )
             yield problem(pool, "pool-too-small", START if pool.start else CIDR, message, "make a larger pool")
 
@@ -201,8 +201,8 @@ def nobody_uses_it(pool: IPPool, review: Review) -> Iterator[Problem]:
     networks = {other.network for other in review.after.all(IPPool)}
     if pool.network in networks:
         return
-    as_it_was = claims_of(review.after.replace([pool]))[pool.key]
-    users = sorted({str(claim.owner) for claim in as_it_was if claim.owner != pool.ref})
+    as_it_was = applicants_of(review.after.replace([pool]))[pool.key]
+    users = sorted({str(applicant.owner) for applicant in as_it_was if applicant.owner != pool.ref})
     if users:
         more = f" and {len(users) - 3} more" if len(users) > 3 else ""
         message = f"addresses of it are wanted by {', '.join(users[:3])}{more}"

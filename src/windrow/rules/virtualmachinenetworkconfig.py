@@ -20,41 +20,41 @@ def _pool(network: str, review: Review) -> IPPool | None:
 
 
 def its_networks_have_pools(config: VirtualMachineNetworkConfig, review: Review) -> Iterator[Problem]:
-    for i, claim in enumerate(config.claims):
+    for i, entry in enumerate(config.network_configs):
         path = _path(i, "networkName")
-        if _pool(claim.network, review) is not None or review.unreadable(IPPool):
+        if _pool(entry.network, review) is not None or review.unreadable(IPPool):
             continue
-        if nad_called(claim.network, review.after) is None:
-            message = f"there is no NetworkAttachmentDefinition {claim.network}"
+        if nad_called(entry.network, review.after) is None:
+            message = f"there is no NetworkAttachmentDefinition {entry.network}"
             yield problem(config, "nad-missing", path, message, "create it first, and an IPPool for it")
         else:
-            yield problem(config, "pool-missing", path, f"{claim.network} has no IPPool", "create it first")
+            yield problem(config, "pool-missing", path, f"{entry.network} has no IPPool", "create it first")
 
 
 def each_mac_once(config: VirtualMachineNetworkConfig, review: Review) -> Iterator[Problem]:
     first: dict[tuple[str, str], int] = {}
-    for i, claim in enumerate(config.claims):
-        if first.setdefault((claim.network, claim.mac), i) != i:
-            message = f"{claim.mac} is already in spec.networkConfigs[{first[claim.network, claim.mac]}]"
+    for i, entry in enumerate(config.network_configs):
+        if first.setdefault((entry.network, entry.mac), i) != i:
+            message = f"{entry.mac} is already in spec.networkConfigs[{first[entry.network, entry.mac]}]"
             yield problem(config, "mac-duplicate", _path(i, "macAddress"), message, "remove one of them")
         for other in _others(config, review):
-            if any((o.network, o.mac) == (claim.network, claim.mac) for o in other.claims):
-                message = f"{claim.mac} is already the address of {other.ref} in {claim.network}"
+            if any((o.network, o.mac) == (entry.network, entry.mac) for o in other.network_configs):
+                message = f"{entry.mac} is already the address of {other.ref} in {entry.network}"
                 yield problem(config, "mac-duplicate", _path(i, "macAddress"), message, "give each its own")
 
 
 def addresses_can_be_given(config: VirtualMachineNetworkConfig, review: Review) -> Iterator[Problem]:
-    for i, claim in enumerate(config.claims):
-        pool = _pool(claim.network, review)
-        if not claim.address or pool is None or network_of(pool, review.after) is None:
+    for i, entry in enumerate(config.network_configs):
+        pool = _pool(entry.network, review)
+        if not entry.address or pool is None or network_of(pool, review.after) is None:
             continue
         path = _path(i, "ipAddress")
-        reason = Room(pool, withheld_of(pool, review.after)).why_not(claim.address)
+        reason = Room(pool, withheld_of(pool, review.after)).why_not(entry.address)
         if reason:
             hint = f"choose another one of {pool.first} to {pool.last}, or leave it out: then the lowest free one is it"
             yield problem(config, "address-not-given", path, f"{reason} ({pool.ref})", hint)
         for owner, mac in _holders(config, i, pool, review):
-            message = f"{claim.address} is already for {mac} ({owner})"
+            message = f"{entry.address} is already for {mac} ({owner})"
             yield problem(config, "address-twice", path, message, "choose another one")
 
 
@@ -62,12 +62,12 @@ def _holders(
     config: VirtualMachineNetworkConfig, index: int, pool: IPPool, review: Review
 ) -> Iterator[tuple[str, str]]:
     """Who else asks for that very address."""
-    mine = config.claims[index]
+    mine = config.network_configs[index]
     for other in (*_others(config, review), config):
-        for i, claim in enumerate(other.claims):
+        for i, entry in enumerate(other.network_configs):
             earlier = other is not config or i < index
-            if earlier and claim.mac != mine.mac and (claim.network, claim.address) == (mine.network, mine.address):
-                yield str(other.ref), claim.mac
+            if earlier and entry.mac != mine.mac and (entry.network, entry.address) == (mine.network, mine.address):
+                yield str(other.ref), entry.mac
     for host in pool.hosts:
         if host.address == mine.address and host.mac != mine.mac:
             yield str(pool.ref), host.mac
@@ -88,7 +88,7 @@ def its_machine_stays(config: VirtualMachineNetworkConfig, review: Review) -> It
 
 def pool_has_room(config: VirtualMachineNetworkConfig, review: Review) -> Iterator[Problem]:
     """Of a pool that changes too, the pool is complained about."""
-    for network in dict.fromkeys(claim.network for claim in config.claims):
+    for network in dict.fromkeys(entry.network for entry in config.network_configs):
         pool = _pool(network, review)
         if pool is None or pool.ref in review.changed:
             continue

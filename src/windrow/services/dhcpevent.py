@@ -41,7 +41,7 @@ def main(event: str, env: dict[str, str]) -> None:
     elif event == "leasefail":
         note(asked, times=int(env.get("WINDROW_DISCOVERS", "1")))
     elif event == "deconfig":
-        note(asked)
+        note(asked, news=False)
 
 
 def refusal(options: dict[str, str]) -> str:
@@ -72,15 +72,17 @@ def moment() -> dict[str, str | float]:
     return {"boot": boot, "booted_s": time.clock_gettime(time.CLOCK_BOOTTIME), "wall_s": time.time()}
 
 
-def note(path: str, *, times: int = 0, trouble: str = "") -> None:
-    """That a server is looked for: so often more, since the first time."""
+def note(path: str, *, times: int = 0, trouble: str = "", declined: str = "", news: bool = True) -> None:
+    """That a server is looked for: so often more, since the first time. What was declined is told until there is
+    `news`, for the client that asks for another address knows nothing of it."""
     try:
         with open(path, encoding="utf-8") as file:
             before = json.load(file)
         count, since = int(before["times"]), float(before["since"])
+        declined = declined if news else str(before.get("declined", ""))
     except (OSError, ValueError, KeyError, TypeError):
         count, since = 0, time.time()
-    write(path, {"times": count + times, "since": since, "trouble": trouble})
+    write(path, {"times": count + times, "since": since, "trouble": trouble, "declined": declined})
 
 
 def write(path: str, document: object) -> None:

@@ -28,7 +28,7 @@ from windrow.model.pools import IPPool, VirtualMachineNetworkConfig
 from windrow.model.values import MTU_DEFAULT
 from windrow.model.wire import dump
 from windrow.model.wire.nad import with_mtu
-from windrow.status import clusternetwork, hostnetworkconfig, linkmonitor, pools, vlantaken
+from windrow.status import clusternetwork, hostnetworkconfig, linkmonitor, lostframes, pools
 from windrow.status.report import NodeReport, devices_of
 from windrow.status.stamped import stamped
 from windrow.status.vlanstatus import vlan_statuses
@@ -78,7 +78,7 @@ def _derived(found: AnyObject, cluster: Cluster, reports: Sequence[NodeReport]) 
     match found:
         case ClusterNetwork():
             verdict = clusternetwork.verdict(found, cluster, reports)
-            others = [one for report in reports for one in vlantaken.documents(found.ref, report)]
+            others = [one for report in reports for one in lostframes.documents(found.ref, report)]
             status = {"conditions": [verdict.condition(), *others]} if reports else {}
             return {}, clusternetwork.annotations_of(found, cluster), status
         case VlanConfig():

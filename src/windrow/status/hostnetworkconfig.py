@@ -80,6 +80,9 @@ def _waiting(config: HostNetworkConfig, report: NodeReport) -> Verdict:
     if asking is None:
         message = f"nobody asks for an address {where}"
         return Verdict(ready=False, reason="NoClient", message=message, hint="the agent does: windrow agent")
+    if asking.declined:
+        message = f"{config.interface}: {asking.declined}; the DHCP server was told, and is asked for another"
+        return Verdict(ready=False, reason=IN_USE, message=message, hint=ADVICE[errno.EADDRINUSE])
     since = f"since {_clock(asking.since)}"
     if asking.trouble:
         hint = "see to the DHCP server of that VLAN"

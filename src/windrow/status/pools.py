@@ -9,7 +9,7 @@ from windrow.compile.pools import machine_configs
 from windrow.model import names
 from windrow.model.cluster import Cluster
 from windrow.model.objects import NetworkAttachmentDefinition
-from windrow.model.pools import IPPool, NetworkClaim, Scope, VirtualMachineNetworkConfig
+from windrow.model.pools import IPPool, NetworkConfig, Scope, VirtualMachineNetworkConfig
 from windrow.status.report import NodeReport
 
 LABEL_VM_NAME = "harvesterhci.io/vmName"
@@ -20,7 +20,7 @@ def pool_status(pool: IPPool, reports: Sequence[NodeReport]) -> dict[str, Any]:
     scope = next((s for s in _scopes(reports) if s.pool.ref == pool.ref), None)
     if scope is None:
         return {}
-    waiting = [f"{w.claim.mac} ({w.claim.owner}): {w.reason}" for w in scope.waiting]
+    waiting = [f"{w.applicant.mac} ({w.applicant.owner}): {w.reason}" for w in scope.waiting]
     conditions = [
         {"type": "Registered", "status": "True"},
         {"type": "CacheReady", "status": "True"},
@@ -37,12 +37,12 @@ def config_status(config: VirtualMachineNetworkConfig, reports: Sequence[NodeRep
         return {}
     given = {(s.pool.network, r.mac): r.address for s in _scopes(reports) for r in s.reservations}
 
-    def state(claim: NetworkClaim) -> dict[str, str]:
-        address = "" if config.paused else given.get((claim.network, claim.mac), "")
-        found = {"macAddress": str(claim.mac), "networkName": claim.network}
+    def state(entry: NetworkConfig) -> dict[str, str]:
+        address = "" if config.paused else given.get((entry.network, entry.mac), "")
+        found = {"macAddress": str(entry.mac), "networkName": entry.network}
         return found | ({"allocatedIPAddress": address, "state": "Allocated"} if address else {"state": "Pending"})
 
-    states = [state(claim) for claim in config.claims]
+    states = [state(entry) for entry in config.network_configs]
     allocated = all(one["state"] == "Allocated" for one in states)
     conditions = [
         {"type": "Allocated", "status": str(allocated and not config.paused)},

@@ -10,7 +10,7 @@ from windrow.model.cluster import Cluster, selects_node
 from windrow.model.events import Condition
 from windrow.model.objects import ClusterNetwork, HostNetworkConfig, VlanConfig
 from windrow.model.values import Ref
-from windrow.status import clusternetwork, vlantaken
+from windrow.status import clusternetwork, lostframes
 from windrow.status.conditions import READY
 from windrow.status.hostnetworkconfig import node_status
 from windrow.status.report import NodeReport, Verdict, devices_of
@@ -34,7 +34,7 @@ def verdicts(cluster: Cluster, report: NodeReport) -> Iterator[Condition]:
         status = node_status(host, cluster, report)
         for document in status["conditions"] if status is not None else ():
             yield _read(host.ref, document)
-    yield from vlantaken.conditions(report)
+    yield from lostframes.conditions(report)
 
 
 def _of(about: Ref, verdict: Verdict) -> Condition:

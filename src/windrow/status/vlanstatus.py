@@ -8,7 +8,7 @@ from typing import Any
 from windrow.model import names
 from windrow.model.cluster import Cluster, selects_node
 from windrow.model.objects import VlanConfig, VlanStatus
-from windrow.status import vlantaken
+from windrow.status import lostframes
 from windrow.status.report import NodeReport, devices_of, metadata
 
 
@@ -39,7 +39,7 @@ def vlan_status(config: VlanConfig, report: NodeReport) -> dict[str, Any]:
             "node": node,
             "conditions": [
                 report.verdict(config.ref, devices_of(cn)).condition(),
-                *vlantaken.documents(config.ref, report),
+                *lostframes.documents(config.ref, report),
             ],
         },
     }

@@ -144,8 +144,8 @@ def _age(document: Mapping[str, Any], now: Moment) -> float:
 def _asking(path: Path) -> Asking | None:
     try:
         document = _read(path)
-        trouble = document.get("trouble", "")
-        return Asking(times=int(document["times"]), since=float(document["since"]), trouble=str(trouble)[:200])
+        said = {name: str(document.get(name, ""))[:200] for name in ("trouble", "declined")}
+        return Asking(times=int(document["times"]), since=float(document["since"]), **said)
     except (OSError, ValueError, TypeError, KeyError, OverflowError):
         return None
 

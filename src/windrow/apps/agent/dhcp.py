@@ -8,6 +8,7 @@ is the plan's business.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import select
 import selectors
@@ -15,11 +16,13 @@ import socket
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 
-from windrow.model.leases import ClientOptions
+from windrow.model.leases import ClientOptions, Lease
+from windrow.model.steps import AskAddr, Failure
 from windrow.model.values import IfName, parse_ifname
-from windrow.services import udhcpc
+from windrow.services import dhcpdecline, udhcpc
 from windrow.services.dhcpevent import note
 from windrow.services.errors import ServiceError
 from windrow.services.udhcpc import Client, Place, Request, Timing
@@ -30,6 +33,9 @@ from windrow.store.paths import Paths
 
 FIRST_S, MOST_S = 0.25, 60.0
 """Before a client is started again; the pause doubles until one has lived for MOST_S."""
+DECLINED_S, DECLINED_MOST_S = 10.0, 300.0
+"""Before a server is asked again whose address was declined (RFC 2131 §3.1 (5): ten seconds at least); the pause
+doubles for one that insists."""
 RELEASE_S = 2.0
 """A client has sent its DHCPRELEASE long before; what takes time is the start of the program that it runs."""
 PID = ".pid"
@@ -46,6 +52,9 @@ class _Seat:
     since: float = 0.0
     due: float = 0.0
     pause_s: float = FIRST_S
+    declined: float = -inf
+    """When it last declined an address (monotonic), and how long it waits after that."""
+    declined_pause_s: float = 0.0
 
 
 class Clients:
@@ -80,6 +89,17 @@ class Clients:
             self._seat(name, options)
         self._start_due()
         self._look_at_expiry()
+
+    def failed(self, failure: Failure) -> None:
+        """A step of the plan failed. Where somebody else has the address that a server gave, the server is told, and
+        asked for another one after a while: the client is ended, for udhcpc does not decline by itself (ADR 26)."""
+        name, lease = failure.step.link, self._leases.in_force(this_moment()).get(failure.step.link)
+        action, seat = failure.step.action, self._seats.get(name)
+        if seat is None or lease is None or failure.errno != errno.EADDRINUSE:
+            return
+        if isinstance(action, AskAddr) and action.addr == lease.address:
+            self._decline(seat, lease, failure.reason)
+            self._look_at_expiry()
 
     def fds(self) -> Mapping[int, int]:
         clients = (seat.client.fd for seat in self._seats.values() if seat.client)
@@ -132,7 +152,11 @@ class Clients:
         if seat is None:
             seat = self._seats[name] = _Seat(options, client=udhcpc.running(self._place(name)), index=_index(name))
             seat.since = time.monotonic()
-            if seat.client is None and name not in self._leases.in_force(this_moment()):
+            asking = self._leases.asking().get(name)
+            if seat.client is None and asking is not None and asking.declined:
+                waited_s = max(0.0, time.time() - asking.since)  # an agent that ended does not shorten the pause
+                seat.due = seat.since + max(0.0, DECLINED_S - waited_s)
+            elif seat.client is None and name not in self._leases.in_force(this_moment()):
                 self._note(name)  # from now on, and not only when the first answer failed to come
         elif seat.client is not None and (seat.options != options or seat.index != _index(name)):
             seat.client.end()
@@ -170,6 +194,23 @@ class Clients:
             except (ServiceError, OSError) as error:
                 self._lost(seat)
                 self._note(name, str(error).splitlines()[0])
+
+    def _decline(self, seat: _Seat, lease: Lease, why: str) -> None:
+        """First the client, which would renew what is declined."""
+        if seat.client is not None:
+            seat.client.end()
+            seat.client.close()
+            seat.client = None
+        with contextlib.suppress(OSError):  # the link is gone, or down: then the server gives it once more
+            if lease.server:
+                dhcpdecline.decline(lease, seat.options.client_id, why)
+        with contextlib.suppress(OSError):  # a disk that refuses: then the next round comes to this again
+            self._leases.forget(lease.interface)
+            note(os.fspath(self._leases.asked_path(lease.interface)), declined=why)
+        now = time.monotonic()
+        again = now - seat.declined < 2 * DECLINED_MOST_S
+        seat.declined_pause_s = min(2 * seat.declined_pause_s, DECLINED_MOST_S) if again else DECLINED_S
+        seat.declined, seat.due, seat.pause_s = now, now + seat.declined_pause_s, FIRST_S
 
     def _dismiss(self, name: IfName) -> None:
         """Give the address back, and forget it."""

@@ -125,7 +125,11 @@ class Keeper:
         self._undone: tuple[Delta, ...] = ()
         self._bonds = Watched(memory=BondMemory(), conditions=(), events=())
         self._bonds_again: float | None = None
-        self._said: tuple[Condition, ...] = ()
+        self._rejected: tuple[Condition, ...] = ()
+        """What the last round said of manifests."""
+        self._judged: Report | None = None
+        """The round whose verdicts on the objects are told; None: it came to none."""
+        self._unseen: tuple[Problem, ...] = ()
         self._outside = Outside()
         self._contests_due: float | None = None
         self._troubles: dict[str, str] = {}
@@ -152,6 +156,8 @@ class Keeper:
         """Who else says that an address of ours is his."""
         self.on_compiled: Callable[[Compiled], None] = lambda _: None
         """Is called with what is wanted, before anything of it is carried out."""
+        self.on_failure: Callable[[Failure], None] = lambda _: None
+        """Is called with each step that fails, before the network is looked at again."""
 
     def close(self) -> None:
         self._publisher.close()
@@ -261,7 +267,13 @@ class Keeper:
         faults = outside_faults(self.status.outside, self._outside, now, here)
         self.status = replace(self.status, outside=faults)
         if self.last is not None:
-            self._publish(self._said, looked=False)
+            self._publish(looked=False)
+
+    def asked(self, unseen: tuple[Problem, ...]) -> None:
+        """What the kernel said that no look shows. As with `probed`, that is no reason for a round."""
+        before, self._unseen = self._unseen, unseen
+        if unseen != before and self._judged is not None:
+            self._publish(looked=False)
 
     def _is_as_before(self) -> bool:
         """Whether what is waited for is not there yet: that needs no look at the network."""
@@ -357,7 +369,7 @@ class Keeper:
         self._bonds_again = site.mono() + max(0.0, again - now) if again is not None else None
         self._log_and_tell(self._bonds.events)
         if self._bonds.conditions != before.conditions and self.last is not None:
-            self._publish(self._said)
+            self._publish()
 
     def _trusts(self, admitted: Admitted) -> bool:
         if self._cluster is not None and admitted.target.objects != self._cluster.objects:
@@ -397,8 +409,9 @@ class Keeper:
         wrong = [problem for problem in admitted.problems if problem is not NOT_YET]
         said = rejections(wrong, admitted.before, admitted.cluster, site.node)
         self._lock_pause = LOCK_PAUSE_S
+        self._rejected, self._judged = said, None
         if admitted.cluster is None:
-            self._publish(said)
+            self._publish()
             return
         if report.refused is not None:
             self._grow_wary(report.refused.message, report.refused.hint)
@@ -410,8 +423,8 @@ class Keeper:
         self._patience.waiting(left.plan, site.mono())  # what is done by now is waited for no more
         self._cluster, self._wanted = admitted.cluster, left.compiled.state
         self._undone = tuple(d for d in _left(left.plan) if contests.key_of(d) not in self._contests.fights)
-        self.last = report
-        self._publish((*said, *self._verdicts(report)))
+        self.last = self._judged = report
+        self._publish()
 
     def _grow_wary(self, why: str, hint: str = "") -> None:
         """What was taken back is tried again after a while, each time a longer one; until then the management network
@@ -437,6 +450,7 @@ class Keeper:
         else:
             self._counts.failed += 1
             self._log.error("failed", **more, errno=failure.errno, reason=failure.extack or failure.reason)
+            self.on_failure(failure)
 
     # What came of it ------------------------------------------------------------------------------
 
@@ -470,7 +484,7 @@ class Keeper:
             node=facts.node,
             observed=last.sight.observed,
             plan=last.left.plan,
-            problems=last.left.compiled.problems,
+            problems=(*last.left.compiled.problems, *self._unseen),
             failures=self._patience.failures(),
             ports=facts.ports,
             leases=facts.leases,
@@ -493,9 +507,11 @@ class Keeper:
         seen = contests.rival(link, sight.observed, sight.facts.nics)
         return "; ".join(filter(None, (netmanagers.words(found), seen)))
 
-    def _publish(self, said: tuple[Condition, ...], *, looked: bool = True) -> None:
+    def _publish(self, *, looked: bool = True) -> None:
         """`looked`: at the whole network, just now."""
-        now, self._said = self._site.clock(), said
+        now, said = self._site.clock(), self._rejected
+        if self._judged is not None:
+            said = (*said, *self._verdicts(self._judged))
         standing = self._contests.standing(self._rivals())
         # As of this round: once it has come, it stays due until the next one.
         self._contests_due = self._contests.deadline(self._site.mono())

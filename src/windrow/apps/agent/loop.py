@@ -14,7 +14,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from windrow.apps.agent.interest import interest_of
 from windrow.apps.agent.keeper import Keeper
@@ -218,14 +218,17 @@ class Loop:
 # The parts that every agent has ------------------------------------------------------------------
 
 
-class Kept:
+P = TypeVar("P", bound=Part)
+
+
+class Kept(Generic[P]):
     """A part that may fail: then it is closed and opened again, after a pause that grows, and what it may have missed
     is looked for. A deadline that it leaves in the past is its mistake, too: it does not come again at once."""
 
-    def __init__(self, what: str, open_: Callable[[], Part], log: Log, mono: Callable[[], float]) -> None:
+    def __init__(self, what: str, open_: Callable[[], P], log: Log, mono: Callable[[], float]) -> None:
         """Raises what `open_` raises: an agent that cannot begin says so."""
         self._what, self._open, self._log, self._mono = what, open_, log, mono
-        self.part: Part | None = open_()
+        self.part: P | None = open_()
         self._failures = 0
         self._again = self._not_before = 0.0
 
@@ -251,11 +254,11 @@ class Kept:
         if self.part is not None:
             self.part.close()
 
-    def use(self, work: Callable[[Part], None]) -> None:
-        """Have it do something after a round."""
+    def use(self, work: Callable[[P], None]) -> None:
+        """Have it do something, if it is at work."""
         self._guarded(work, None)
 
-    def _guarded(self, work: Callable[[Part], R], otherwise: R) -> R:
+    def _guarded(self, work: Callable[[P], R], otherwise: R) -> R:
         if self.part is None:
             return otherwise
         try:
@@ -288,10 +291,12 @@ class Kept:
 
 
 class KernelNews:
-    """The kernel's announcements. `interest` is set anew after each round."""
+    """The kernel's announcements. `interest` is set anew after each round.
 
-    def __init__(self, events: Events, log: Log) -> None:
-        self._events, self._log = events, log
+    `announced`: is told of the links (ifindex) that the kernel spoke of, worth a round or not."""
+
+    def __init__(self, events: Events, log: Log, announced: Callable[[frozenset[int]], None] = lambda _: None) -> None:
+        self._events, self._log, self._announced = events, log, announced
 
     def fds(self) -> Mapping[int, int]:
         return {self._events.fileno(): selectors.EVENT_READ}
@@ -300,6 +305,8 @@ class KernelNews:
         heard = self._events.read()
         if heard.lost:
             self._log.warning("the kernel's announcements came too fast: looking at everything again")
+        if heard.announced:
+            self._announced(heard.announced)
         return heard.anything
 
     def deadline(self) -> float | None:

@@ -132,7 +132,9 @@ def _pool_value(scope: Scope, nodes: tuple[str, ...]) -> dict[str, object]:
         "server": scope.server,
         "used": len(scope.reservations),
         "available": scope.available,
-        "waiting": [{"mac": w.claim.mac, "owner": str(w.claim.owner), "reason": w.reason} for w in scope.waiting],
+        "waiting": [
+            {"mac": w.applicant.mac, "owner": str(w.applicant.owner), "reason": w.reason} for w in scope.waiting
+        ],
         "paused": scope.pool.paused,
         "nodes": list(nodes),
     }

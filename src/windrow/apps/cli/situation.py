@@ -8,11 +8,10 @@ from dataclasses import replace
 from windrow.apps.cli.manifests import read
 from windrow.apps.cli.session import Session
 from windrow.apps.round import Policy, Report, Stored, carry_out
+from windrow.apps.round.unseen import answers, questions
 from windrow.model.cluster import Cluster
 from windrow.model.located import located
 from windrow.model.problems import Problem
-from windrow.plan import snooped
-from windrow.plan.taken import askable, elsewhere
 from windrow.render.consequences import Consequences
 from windrow.rules import AS_STORED, Admitted, Planned, Wish
 from windrow.status.consequences import Here, consequences
@@ -38,12 +37,7 @@ def survey(session: Session, wish: Wish = AS_STORED) -> Report:
     has to be asked for each VLAN. Raises ProblemsError, KernelError."""
     with session.site() as site:
         report = carry_out(site, Stored(site.paths), wish, Policy(dry=True, explain=True))
-        want, have = report.whole.compiled.state, report.sight.observed
-        lost = tuple(elsewhere(want, have, site.held(site.kernel, askable(want, have))))
-        bridge = snooped.askable(want, have)
-        if bridge is not None and site.querier(site.kernel, bridge):
-            lost += tuple(snooped.shared(want, bridge))
-        return replace(report, problems=(*report.problems, *lost))
+        return replace(report, problems=(*report.problems, *answers(site, report, questions(report))))
 
 
 def said_of(admitted: Admitted, planned: Planned, records: Sequence[Problem]) -> tuple[Problem, ...]:

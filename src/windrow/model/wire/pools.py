@@ -11,7 +11,7 @@ from windrow.model.pools import (
     LEASE_S,
     Advertisement,
     IPPool,
-    NetworkClaim,
+    NetworkConfig,
     PoolHost,
     PoolRoute,
     Program,
@@ -32,7 +32,7 @@ IPV4_FIELDS = (
     *("mtu", "routes"),
 )
 CONFIG_FIELDS = ("vmName", "networkConfigs", "paused")
-NAME_MAX, DNS_MAX, NTP_MAX, CLAIMS_MAX = 64, 3, 4, 4
+NAME_MAX, DNS_MAX, NTP_MAX, ENTRIES_MAX = 64, 3, 4, 4
 LEASE_S_MAX = 2**32 - 2
 """The highest value means for ever (RFC 2131 §3.3)."""
 ROUTES_MAX = 28
@@ -217,15 +217,15 @@ def _entry(ip: object, word: object) -> tuple[Mac, str] | None:
 
 def read_config(spec: Table, envelope: Envelope) -> VirtualMachineNetworkConfig:
     items = _items(spec, "networkConfigs")
-    if len(items) > CLAIMS_MAX:
-        spec["networkConfigs"].wrong("out-of-range", f"has {len(items)} entries, {CLAIMS_MAX} is the most")
-    claims = []
+    if len(items) > ENTRIES_MAX:
+        spec["networkConfigs"].wrong("out-of-range", f"has {len(items)} entries, {ENTRIES_MAX} is the most")
+    entries = []
     for item in items:
         if (entry := item.table(("networkName", "macAddress", "ipAddress"))) is None:
             continue
         network, mac, address = _network(entry), _mac(entry), _address(entry, "ipAddress")
         if network and mac:
-            claims.append(NetworkClaim(network=network, mac=mac, address=address))
+            entries.append(NetworkConfig(network=network, mac=mac, address=address))
     vm_name = spec.text("vmName", required=True, hint="the name of a VirtualMachine")
     if len(vm_name) > NAME_MAX:
         spec["vmName"].wrong("name-invalid", f"has {len(vm_name)} characters, {NAME_MAX} is the most")
@@ -234,7 +234,7 @@ def read_config(spec: Table, envelope: Envelope) -> VirtualMachineNetworkConfig:
         doc=envelope.doc,
         source=envelope.source,
         vm_name=vm_name,
-        claims=tuple(claims),
+        network_configs=tuple(entries),
         paused=spec.flag("paused"),
     )
 
@@ -270,8 +270,8 @@ def write_pool(pool: IPPool) -> dict[str, Any]:
 
 
 def write_config(config: VirtualMachineNetworkConfig) -> dict[str, Any]:
-    claims = [_given(networkName=c.network, macAddress=c.mac, ipAddress=c.address) for c in config.claims]
-    return {"vmName": config.vm_name, "networkConfigs": claims} | _given(paused=config.paused)
+    entries = [_given(networkName=c.network, macAddress=c.mac, ipAddress=c.address) for c in config.network_configs]
+    return {"vmName": config.vm_name, "networkConfigs": entries} | _given(paused=config.paused)
 
 
 def _given(**fields: Any) -> dict[str, Any]:
