@@ -325,3 +325,11 @@ def test_an_address_that_cannot_be_configured(host: Any, pod: Any, stub: Any) ->
     routes = [{"dst": "10.9.0.0/16", "gw": "192.0.2.1"}]
     message = host.refused("ADD", pod, host.addressed(routes=routes, isGateway=True), REFUSED)
     assert "10.9.0.0/16" in message and host.untouched() == before
+
+
+@ours("the reference passes the refusal on at every DEL, and a runtime tries for ever")
+def test_an_ipam_plugin_that_does_not_serve_the_version(host: Any, pod: Any, stub: Any) -> None:
+    stub("old", """echo '{"code": 1, "msg": "incompatible CNI versions"}'; exit 1""")
+    config = host.config(ipam={"type": "old"})
+    host.refused("ADD", pod, config, 1)
+    host.delete(pod, config)

@@ -915,6 +915,23 @@ def test_what_cannot_be_rolled_back_is_left_for_del(node: Node) -> None:
     assert node.everything() == before
 
 
+def test_a_plugin_that_does_not_serve_the_version_leaves_nothing_to_try_again(node: Node) -> None:
+    """Of an ADD that never came about; what it has attached is not forgotten by it."""
+    refuse = """echo '{"code": 1, "msg": "incompatible CNI versions"}'; exit 1"""
+    node.plugin("old", f"#!/bin/sh\n{refuse}\n")
+    node.nad("old", {"cniVersion": "1.0.0", "plugins": [node.bridge(ipam=node.ipam("10.61.0.0/24")), {"type": "old"}]})
+    pod = node.pod()
+    error = node.refused(node.env("ADD", pod), node.config(annotation("vlan100,old")))
+    assert (error["code"], node.inside(pod)) == (1, {})
+
+    node.plugin("old", f"#!/bin/sh\n[ $CNI_COMMAND = ADD ] && exec cat {node.root}/result\n{refuse}\n")
+    (node.root / "result").write_text('{"cniVersion": "1.0.0"}')
+    node.add(pod, "old")
+    for _ in range(2):
+        assert node.call(node.env("DEL", pod), node.config()).exit == 1
+    assert node.records() == [Path(pod).name]
+
+
 def test_the_result_goes_with_del_where_the_version_has_it(node: Node) -> None:
     script = "#!/bin/sh\ncat > {root}/$CNI_COMMAND-$CNI_IFNAME\n[ $CNI_COMMAND = ADD ] && echo '{result}'\nexit 0\n"
     result = json.dumps({"cniVersion": "1.0.0", "interfaces": [{"name": "x"}], "unknown": 1})

@@ -300,6 +300,44 @@ def test_a_file_that_is_not_there_refuses_all(host: Host) -> None:
     assert "1 error; nothing was changed" in said
 
 
+NOWHERE = OOB.rpartition("---\n")[2].replace("v100", "n100").replace("oob-br", "gone-br")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "left", "said"),
+    [
+        (NOWHERE, "NetworkAttachmentDefinition/default/n100", "there is no ClusterNetwork gone"),
+        (DMZ.replace("eth4", "eth9"), "VlanConfig/dmz-all", "node n1 has no NIC eth9"),
+        (
+            DMZ.replace("dmz", "a-name-too-long"),
+            "ClusterNetwork/a-name-too-long, NetworkAttachmentDefinition/default/d100, VlanConfig/a-name-too-long-all",
+            "12 is the most",
+        ),
+    ],
+)
+def test_what_the_rules_say_against_one_document_does_not_stop_the_others(
+    host: Host, wrong: str, left: str, said: str
+) -> None:
+    """The same that the rules would say if it came alone: as `kubectl apply` has it."""
+    two_networks(host)
+    done = host.apply(f"{wrong}---\n{OOB}")
+    assert done.exit_code == 1
+    assert said in done.stderr
+    assert f"left out: {left}; the others count" in done.stderr
+    assert {"oob-br", "oob-bo"} <= host.kernel.observe().state.links.keys()
+    assert not {"dmz-br", "gone-br"} & host.kernel.observe().state.links.keys()
+
+
+def test_what_two_documents_say_against_each_other_refuses_all_and_all_is_told(host: Host) -> None:
+    """Which of them should give way is nobody's guess. What is wrong besides is told with it."""
+    before = host.state()
+    text = OOB.replace('"vlan":100', '"vlan":5000') + "---\n" + OOB.replace("oob", "dmz").replace("v100", "d100")
+    for verb in ("apply", "plan", "diff"):
+        said = refused(host, before, host.run(verb, "-f", host.file(text)))
+        assert "5000 is outside 0..4094" in said
+        assert "already used by VlanConfig/dmz-all on node n1" in said
+
+
 @pytest.mark.parametrize("verb", ["plan", "diff"])
 def test_plan_and_diff_leave_the_same_out(host: Host, verb: str) -> None:
     path = host.file(OOB.replace('"vlan":100', '"vlan":5000'))
@@ -348,10 +386,12 @@ def test_a_directory_with_kinds_of_others_in_it_is_no_obstacle(host: Host) -> No
 
 
 def test_a_missing_nic_refuses_a_new_vlanconfig(host: Host) -> None:
-    before = host.state()
-    said = refused(host, before, host.apply(OOB.replace("eth2", "eth9")))
-    assert "oob.yaml:13: VlanConfig/oob-all: spec.uplink.nics[1]: node n1 has no NIC eth9" in said
-    assert "hint: its NICs are eth0, eth1, eth2" in said
+    done = host.apply(OOB.replace("eth2", "eth9"))
+    assert done.exit_code == 1
+    assert "oob.yaml:13: VlanConfig/oob-all: spec.uplink.nics[1]: node n1 has no NIC eth9" in done.stderr
+    assert "hint: its NICs are eth0, eth1, eth2" in done.stderr
+    assert "left out: VlanConfig/oob-all; the others count" in done.stderr
+    assert "oob-br" not in host.kernel.observe().state.links
 
 
 def test_a_nic_that_went_away_does_not_stop_a_repair(host: Host) -> None:

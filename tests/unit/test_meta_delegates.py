@@ -61,7 +61,12 @@ def test_a_list() -> None:
 
 def test_what_it_lacks_is_given() -> None:
     found = network({"type": "bridge"})
-    assert (found.name, found.version) == ("nad", "1.0.0")
+    assert (found.name, found.version) == ("nad", "0.4.0"), "what plugins of others know, whatever the call speaks"
+
+
+@pytest.mark.parametrize(("call", "wanted"), [("0.3.1", "0.3.1"), ("1.1.0", "0.4.0")])
+def test_without_a_version_it_is_none_newer_than_the_call(call: str, wanted: str) -> None:
+    assert network({"plugins": [{"type": "tuning"}]}, version=call).version == wanted
 
 
 @pytest.mark.parametrize(

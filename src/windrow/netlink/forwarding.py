@@ -35,8 +35,9 @@ def switch_on(family: str, own: Iterable[str] = ()) -> None:
 
 
 def _keep_routers(own: Iterable[str]) -> None:
-    """Links that are made later begin with what `default` says, and take routers then as they would have."""
-    for link in {"default", *own, *_routed(), *_outwards()}:
+    """Not of `default`, with which every link begins that is made later: most of those lead to containers, and one of
+    them would be this host's router by a single advertisement."""
+    for link in {*own, *_routed(), *_outwards()}:
         if _takes_as_host(link):
             sysctl.write(f"net/ipv6/conf/{link}/accept_ra", "2")
 

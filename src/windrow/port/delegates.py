@@ -18,6 +18,7 @@ from windrow.model.lazy import dataclass
 from windrow.model.spelling import is_file_name, is_network_name, is_version
 from windrow.port.errors import INVALID_CONFIG, CniError
 from windrow.port.networks import Selection
+from windrow.port.request import version_key
 from windrow.port.result import VERSIONS
 from windrow.port.settings import TYPE
 
@@ -25,6 +26,9 @@ OF_THE_META_PLUGIN = ("WINDROW_NETWORKS", "WINDROW_DEFAULT_NETWORK")
 """CNI_ARGS that are not passed on."""
 WITH_PREVIOUS = "0.4.0"
 """Since this version a DEL gets the result of the ADD."""
+UNSAID = "0.4.0"
+"""Of a configuration without a version, where the call is not older: plugins of others that know what the call speaks,
+1.1.0, are few, and whoever leaves it out means what any plugin takes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +58,7 @@ class Wishes:
 
 
 def read_network(config: Mapping[str, Any], *, name: str, version: str, about: str) -> Network:
-    """A configuration or a list of them; `name` and `version` where it has none. Raises CniError."""
+    """A configuration or a list of them; `name` where it has none, `version` that of the call. Raises CniError."""
     config = _folded(config)
     plugins = config.get("plugins", [config])
     if not isinstance(plugins, list) or not plugins:
@@ -107,11 +111,11 @@ def _check_plugin(plugin: object, about: str) -> None:
         raise CniError(INVALID_CONFIG, f"{about} has the type {TYPE}: the meta plugin does not call itself")
 
 
-def _version(config: Mapping[str, Any], default: str, about: str) -> str:
+def _version(config: Mapping[str, Any], call: str, about: str) -> str:
     """`cniVersions` (of a list) names several: the newest that we have, too."""
     several = config.get("cniVersions")
     known = [v for v in VERSIONS if isinstance(several, list) and v in several]
-    version = known[-1] if known else config.get("cniVersion") or default
+    version = known[-1] if known else config.get("cniVersion") or min(call, UNSAID, key=version_key)
     if not isinstance(version, str) or not is_version(version):
         raise CniError(INVALID_CONFIG, f"{about}: cniVersion {json.dumps(version)} is not a version such as 1.0.0")
     return version

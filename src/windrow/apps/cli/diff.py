@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from windrow.apps.cli.leftout import tell, without_the_bad
+from windrow.apps.cli.leftout import beside, tell, without_the_bad
 from windrow.apps.cli.options import files, output
 from windrow.apps.cli.output import complain, print_json, say
 from windrow.apps.cli.session import Session
@@ -31,7 +31,8 @@ def diff(session: Session, places: tuple[str, ...], output: str) -> None:
     Exit code 0: no difference. 1: there are differences, or an error (as `kubectl diff`).
     """
     wish, left = without_the_bad(session, wish_for(places))
-    report = survey(session, wish)
+    with beside(left):
+        report = survey(session, wish)
     plan, said = report.plan, said_of(report.admitted, report.planned, report.problems)
     if output == "json":
         deltas = [delta_value(d) for unit in plan.units for d in unit.deltas]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 
 import click
@@ -9,11 +11,16 @@ import click
 from windrow.apps.cli.output import complain
 from windrow.apps.cli.session import Session
 from windrow.apps.cli.situation import stored
+from windrow.apps.engine import look
+from windrow.apps.known import known
 from windrow.model.cluster import Cluster
+from windrow.model.facts import NodeFacts
 from windrow.model.lazy import dataclass
-from windrow.model.problems import Problem, Severity, errors
+from windrow.model.located import located
+from windrow.model.problems import Problem, ProblemsError, Severity, errors
 from windrow.model.values import Ref
-from windrow.rules import Wish, check
+from windrow.rules import Change, Wish, check
+from windrow.rules.admit import named
 
 _OF_THE_COMMAND = ("file-unreadable", "file-empty")
 """A place that was named and is not there is a slip on the command line, and no bad document."""
@@ -32,33 +39,66 @@ class LeftOut:
 
 
 def without_the_bad(session: Session, wish: Wish) -> tuple[Wish, LeftOut]:
-    """The wish of the manifests that are right. Where none is, all of it: then there is nothing to go on with."""
+    """The wish of the manifests that are right. Where none is, all of it: then there is nothing to go on with. Raises
+    KernelError."""
     wrong = errors(wish.problems)
-    if not wrong or any(p.code in _OF_THE_COMMAND for p in wrong):
+    if any(p.code in _OF_THE_COMMAND for p in wrong) or (not wrong and len(wish.put) < 2):
         return wish, LeftOut()
-    out = wish.unread | {p.about for p in wrong if p.about is not None}
     before, _ = stored(session)
-    needing = _needing(before, wish, out)
-    refs = out | {p.about for p in needing if p.about is not None}
+    unread = wish.unread | {p.about for p in wrong if p.about is not None}
+    refused = located(_refused(before, wish, unread, _facts(session, before, wish)), {o.ref: o for o in wish.put})
+    refs = unread | {p.about for p in refused if p.about is not None}
     put = tuple(o for o in wish.put if o.ref not in refs)
-    if not put:
+    problems = (*wrong, *refused)
+    if not put or not problems:
         return wish, LeftOut()
     said = tuple(p for p in wish.problems if p.severity is not Severity.ERROR and p.about not in refs)
-    return replace(wish, put=put, problems=said), LeftOut(refs=frozenset(refs), problems=(*wrong, *needing))
+    return replace(wish, put=put, problems=said), LeftOut(refs=frozenset(refs), problems=problems)
 
 
-def _needing(before: Cluster, wish: Wish, out: frozenset[Ref]) -> list[Problem]:
-    """What stands on something that is left out and is not in the store either, and so on."""
+def _facts(session: Session, before: Cluster, wish: Wish) -> NodeFacts:
+    with session.site() as site:
+        sight = look(site.kernel, site.node, known(site.paths))
+    return named(sight, wish.after(before), before).facts
+
+
+def _refused(before: Cluster, wish: Wish, out: frozenset[Ref], facts: NodeFacts) -> list[Problem]:
+    """What the rules say against single documents, as if each came alone; then what stands on one that is left out and
+    is not in the store either, and so on. What two documents of a wish say against each other is not in it: which of
+    them should give way is nobody's guess."""
     found: list[Problem] = []
     while True:
-        left = replace(wish, put=tuple(o for o in wish.put if o.ref not in out))
-        changes = left.changes(before)
-        anyway = set(errors(check(before, changes, unread=out)))
-        more = [p for p in errors(check(before, changes)) if p not in anyway and p.about is not None]
-        if not more:
+        changes = replace(wish, put=tuple(o for o in wish.put if o.ref not in out)).changes(before)
+        anyway = errors(check(before, changes, facts=facts, unread=out))
+        lacking = [p for p in errors(check(before, changes, facts=facts)) if p not in anyway]
+        more = [replace(p, message=f"{p.message} while that is left out", hint="") for p in lacking]
+        more += _alone(before, changes, anyway, out, facts)
+        refs = {p.about for p in more if p.about is not None}
+        if not refs:
             return found
-        found += [replace(p, message=f"{p.message} while that is left out", hint="") for p in more]
-        out |= {p.about for p in more if p.about is not None}
+        found += more
+        out |= refs
+
+
+def _alone(
+    before: Cluster, changes: Sequence[Change], said: Sequence[Problem], out: frozenset[Ref], facts: NodeFacts
+) -> Iterator[Problem]:
+    """Those of `said` that are said against a document as well where no other one comes with it."""
+    changed = {change.ref: change for change in changes}
+    for ref in dict.fromkeys(p.about for p in said if p.about in changed):
+        others = out | (changed.keys() - {ref})
+        alone = errors(check(before, [changed[ref]], facts=facts, unread=others))
+        places = {(p.code, p.path) for p in alone}
+        yield from (p for p in said if p.about == ref and (p.code, p.path) in places)
+
+
+@contextmanager
+def beside(left: LeftOut) -> Iterator[None]:
+    """Whatever refuses the rest is told together with what is left out. Raises ProblemsError."""
+    try:
+        yield
+    except ProblemsError as error:
+        raise ProblemsError((*left.problems, *error.problems)) from error
 
 
 def tell(session: Session, left: LeftOut) -> None:

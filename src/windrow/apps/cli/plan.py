@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from windrow.apps.cli.leftout import tell, without_the_bad
+from windrow.apps.cli.leftout import beside, tell, without_the_bad
 from windrow.apps.cli.options import files, output
 from windrow.apps.cli.output import complain, print_json, say
 from windrow.apps.cli.session import Session
@@ -35,7 +35,8 @@ def plan(session: Session, places: tuple[str, ...], output: str) -> None:
     something is wrong with its manifest.
     """
     wish, left = without_the_bad(session, wish_for(places))
-    report = survey(session, wish)
+    with beside(left):
+        report = survey(session, wish)
     plan, said = report.plan, said_of(report.admitted, report.planned, report.problems)
     meaning = means(report, wish)
     if output == "json":

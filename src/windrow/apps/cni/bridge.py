@@ -35,7 +35,16 @@ from windrow.netlink.errors import AlreadyThere, KernelError, NoSuchLink
 from windrow.netlink.ports import Seen
 from windrow.netlink.sock import Rtnl
 from windrow.port.bridge import BridgeConfig, read_config
-from windrow.port.errors import IN_THE_WAY, INVALID_CONFIG, IO_FAILURE, KERNEL_REFUSED, MISSING, NOT_AVAILABLE, CniError
+from windrow.port.errors import (
+    IN_THE_WAY,
+    INCOMPATIBLE_VERSION,
+    INVALID_CONFIG,
+    IO_FAILURE,
+    KERNEL_REFUSED,
+    MISSING,
+    NOT_AVAILABLE,
+    CniError,
+)
 from windrow.port.identity import host_end, host_mac
 from windrow.port.request import DEL, GC, STATUS, Request, check_version, decode, read_args
 from windrow.port.result import Interface, Result
@@ -298,7 +307,11 @@ def _remove(request: Request, config: BridgeConfig, old: PortRecord | None, host
     if config.ipam:
         from windrow.apps.cni import addresses
 
-        addresses.release_addresses(config.ipam, request)
+        try:
+            addresses.release_addresses(config.ipam, request)
+        except CniError as error:
+            if old is not None or error.code != INCOMPATIBLE_VERSION:  # it has given nothing in a version it knows not
+                raise
     if config.spoof_check or (config.ipam and config.masquerade):
         from windrow.apps.cni import firewall
 

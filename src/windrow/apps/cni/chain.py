@@ -53,8 +53,11 @@ def add(attachment: Attachment, caller: Caller) -> dict[str, Any]:
 
 
 def delete(attachment: Attachment, caller: Caller) -> list[CniError]:
-    """All its plugins, the last one first, whatever becomes of one; what went wrong."""
-    return _each(DEL, attachment, reversed(attachment.plugins), caller)
+    """All its plugins, the last one first, whatever becomes of one; what went wrong. A plugin that does not serve the
+    version has made nothing of what never came about; to try that again would be for ever."""
+    failures = _each(DEL, attachment, reversed(attachment.plugins), caller)
+    never = attachment.result is None
+    return [failure for failure in failures if not (never and failure.code == INCOMPATIBLE_VERSION)]
 
 
 def check(attachment: Attachment, caller: Caller) -> list[CniError]:
