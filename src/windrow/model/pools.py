@@ -14,7 +14,7 @@ from typing import ClassVar
 from windrow.model import names
 from windrow.model.lazy import dataclass
 from windrow.model.meta import Object
-from windrow.model.values import IfName, Mac, Ref
+from windrow.model.values import Cidr, IfName, Mac, Ref
 
 LEASE_S = 31_536_000
 """Harvester's, where a pool says none: a year."""
@@ -244,6 +244,19 @@ class Scope:
         yield from ((route.to, route.via) for route in self.pool.routes)
         if self.pool.router and all(route.to != "0.0.0.0/0" for route in self.pool.routes):
             yield "0.0.0.0/0", self.pool.router
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """A node that may serve a pool that names several: the active one has the server's address, the others stand by."""
+
+    pool: str
+    """`namespace/name`."""
+    interface: IfName
+    address: Cidr
+    """The server's."""
+    rank: int
+    """Its place in `spec.nodes`: the lower one comes first."""
 
 
 Record = Mapping[str, Mapping[Mac, str]]

@@ -5,8 +5,9 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterator
 
-from windrow.compile.pools import claims_of, nad_called, network_of, scopes
-from windrow.model.objects import NetworkAttachmentDefinition, Node
+from windrow.compile.pools import claims_of, nad_called, network_of, scopes, serving_nodes
+from windrow.model import names
+from windrow.model.objects import HostNetworkConfig, NetworkAttachmentDefinition, Node
 from windrow.model.pools import LEASE_S_MIN, IPPool, Program
 from windrow.model.problems import Problem
 from windrow.model.values import Ref
@@ -17,6 +18,7 @@ CIDR, SERVER, ROUTER = f"{IPV4}.cidr", f"{IPV4}.serverIP", f"{IPV4}.router"
 START, END, EXCLUDE = f"{IPV4}.pool.start", f"{IPV4}.pool.end", f"{IPV4}.pool.exclude"
 SERVICE_CIDR = ipaddress.IPv4Network("10.53.0.0/16")
 """Kubernetes' services in a Harvester cluster (`--service-cidr` of its webhook)."""
+_ONE_WAY = "a host has one way to a subnet: choose another one, or name other nodes in spec.nodes"
 PREFIX_MAX = 30
 """In a longer one there is no room for a server and a client."""
 
@@ -60,12 +62,19 @@ def addresses_are_of_hosts(pool: IPPool, _review: Review) -> Iterator[Problem]:
     for path, text in named:
         if not text or subnet.prefixlen > PREFIX_MAX:
             continue
-        address = ipaddress.IPv4Address(text)
-        if address not in subnet:
-            yield problem(pool, "pool-outside", path, f"{text} is not in {subnet}", f"give one of {subnet}")
-        elif address in (subnet.network_address, subnet.broadcast_address):
-            which = "the network itself" if address == subnet.network_address else "its broadcast address"
-            yield problem(pool, "pool-outside", path, f"{text} of {subnet} is {which}", "give the address of a host")
+        if why := _no_host(text, pool):
+            yield problem(pool, "pool-outside", path, why, f"give the address of a host in {subnet}")
+
+
+def _no_host(text: str, pool: IPPool) -> str:
+    """Why this is no address of a host in its subnet; empty: it is."""
+    address, subnet = ipaddress.IPv4Address(text), pool.subnet
+    if address not in subnet:
+        return f"{text} is not in {subnet}"
+    if address in (subnet.network_address, subnet.broadcast_address):
+        which = "the network itself" if address == subnet.network_address else "its broadcast address"
+        return f"{text} of {subnet} is {which}"
+    return ""
 
 
 def range_goes_upwards(pool: IPPool, _review: Review) -> Iterator[Problem]:
@@ -134,6 +143,17 @@ def time_servers_are_addresses(pool: IPPool, _review: Review) -> Iterator[Proble
             yield warning(pool, "pool-ntp-name", f"{IPV4}.ntp[{i}]", message, "give its address")
 
 
+def its_mtu_is_carried(pool: IPPool, review: Review) -> Iterator[Problem]:
+    """That of a management network that is the operating system's is not known here."""
+    nad = network_of(pool, review.after)
+    network = (nad and nad.cluster_network) or ""
+    most = review.after.mtu(network) if review.after.vlan_configs(network) else pool.mtu
+    if pool.mtu > most:
+        message = f"clients would be told an MTU of {pool.mtu}, and {network} carries {most}"
+        hint = f"{most} at most, or raise uplink.linkAttributes.mtu of its VlanConfig"
+        yield warning(pool, "pool-mtu", f"{IPV4}.mtu", message, hint)
+
+
 def leases_last(pool: IPPool, _review: Review) -> Iterator[Problem]:
     if pool.lease_s < LEASE_S_MIN:
         message = f"dnsmasq gives no lease for less than {LEASE_S_MIN} s, and gives one for so long"
@@ -177,6 +197,53 @@ def one_of_its_network(pool: IPPool, review: Review) -> Iterator[Problem]:
             yield problem(pool, "pool-twice", NETWORK, message, "a VLAN has one pool: name one network in both")
 
 
+def subnets_of_pools_are_apart(pool: IPPool, review: Review) -> Iterator[Problem]:
+    """Two VLANs may have one subnet, but no host is in both: its kernel has one way to it. Harvester does not ask."""
+    mine, servers = network_of(pool, review.after), _servers(pool, review)
+    for other in review.after.all(IPPool):
+        theirs = network_of(other, review.after)
+        if other.ref == pool.ref or not review.earlier(pool, other) or not pool.subnet.overlaps(other.subnet):
+            continue
+        if mine is None or theirs is None or (theirs.bridge, theirs.vid) == (mine.bridge, mine.vid):
+            continue  # `one_of_its_network`
+        message = f"{pool.subnet} overlaps {other.subnet} of {other.ref}, which is in another VLAN"
+        if both := servers & _servers(other, review):
+            message += f", and {', '.join(sorted(filter(None, both))) or 'one node'} is to serve both"
+            yield problem(pool, "pool-overlap", CIDR, message, _ONE_WAY)
+        else:
+            yield warning(pool, "pool-overlap", CIDR, message, "choose another subnet, unless no router is in both")
+
+
+def subnets_of_its_servers_are_apart(pool: IPPool, review: Review) -> Iterator[Problem]:
+    """The same for what host networks give the nodes that serve it, elsewhere than in its VLAN."""
+    mine, servers = network_of(pool, review.after), _servers(pool, review)
+    for config in review.after.all(HostNetworkConfig):
+        if mine is None or config.interface == names.interface_of(mine.cluster_network or "", mine.vid):
+            continue
+        for node in servers & config.ips.keys():
+            for cidr in config.ips[node]:
+                if ipaddress.ip_interface(cidr).network.overlaps(pool.subnet):
+                    message = f"{pool.subnet} overlaps {cidr}, which {config.ref} gives {node} on {config.interface}"
+                    yield problem(pool, "pool-overlap", CIDR, message, _ONE_WAY)
+
+
+def _servers(pool: IPPool, review: Review) -> frozenset[str]:
+    """Which nodes may serve it; the name is empty where no Node object says which there are."""
+    nad = network_of(pool, review.after)
+    return frozenset(serving_nodes(pool, nad.cluster_network or "", review.after, "") if nad else ())
+
+
+def its_nodes_are_there(pool: IPPool, review: Review) -> Iterator[Problem]:
+    there = {node.name for node in review.after.all(Node)}
+    for i, name in enumerate(pool.nodes):
+        path = f"spec.nodes[{i}]"
+        if name in pool.nodes[:i]:
+            yield problem(pool, "pool-node-twice", path, f"{name} is named twice", "remove one of them")
+        elif there and name not in there:
+            message = f"there is no node {name}, so nobody serves it there"
+            yield warning(pool, "pool-node", path, message, f"there are: {', '.join(sorted(there))}")
+
+
 def has_room(pool: IPPool, review: Review) -> Iterator[Problem]:
     """As if nobody had an address yet: the record of what was given is not at hand here, and changes no number."""
     for scope in scopes(review.after, {}):
@@ -184,6 +251,8 @@ def has_room(pool: IPPool, review: Review) -> Iterator[Problem]:
             continue
         for waiting in scope.waiting:
             if waiting.claim.address and waiting.claim.owner == pool.ref:
+                if _no_host(waiting.claim.address, pool):
+                    continue  # `addresses_are_of_hosts`
                 index = next(i for i, h in enumerate(pool.hosts) if h.mac == waiting.claim.mac)
                 yield problem(pool, "pool-host", f"spec.hosts[{index}].ipAddress", waiting.reason, "choose another one")
         without = [w for w in scope.waiting if not w.claim.address]
@@ -229,8 +298,12 @@ ON_PUT = (
     routers_are_on_the_link,
     time_servers_are_addresses,
     leases_last,
+    its_mtu_is_carried,
     stays_what_it_is,
     one_of_its_network,
+    subnets_of_pools_are_apart,
+    subnets_of_its_servers_are_apart,
+    its_nodes_are_there,
     has_room,
 )
 ON_DELETE = (nobody_uses_it,)

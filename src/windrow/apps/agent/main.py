@@ -24,6 +24,7 @@ from windrow.apps.agent.http import Listener, listen
 from windrow.apps.agent.keeper import Keeper
 from windrow.apps.agent.log import Log
 from windrow.apps.agent.loop import DiskNews, Kept, KernelNews, LockNews, Loop, ModuleNews, Part, Pulse, Signals
+from windrow.apps.dhcp.floating import Floating
 from windrow.apps.dhcp.servers import Servers
 from windrow.apps.filters import FRESH_S, PortFilters
 from windrow.apps.herald import Herald
@@ -38,6 +39,7 @@ from windrow.model.agentstatus import Claim
 from windrow.model.bridging import BRIDGE_NETFILTER
 from windrow.model.lazy import dataclass
 from windrow.model.problems import WindrowError
+from windrow.model.values import IfName
 from windrow.netlink.devconf import place
 from windrow.netlink.errors import KernelError
 from windrow.netlink.events import Events
@@ -185,6 +187,7 @@ class _Ears:
     kernel: Kept
     clients: Kept
     servers: Kept
+    floating: Kept
     sysctls: Kept
     rules: Kept
     claims: Kept
@@ -200,10 +203,13 @@ class _Ears:
         """What this node wants, before it is carried out."""
         self.clients.use(lambda part: _clients_of(part).want(found.clients))
         self.servers.use(lambda part: _servers_of(part).want(found.serving, found.scopes))
+        serving = [scope.pool.key for scope in found.serving]
+        self.floating.use(lambda part: _floating(part).want(found.candidates, serving))
 
     @property
     def all(self) -> tuple[Part, ...]:
-        return (self.kernel, self.clients, self.servers, self.sysctls, self.rules, self.claims, *self.others)
+        own = (self.sysctls, self.rules, self.claims)
+        return (self.kernel, self.clients, self.servers, self.floating, *own, *self.others)
 
 
 def _filter_news(part: Part) -> FilterNews:
@@ -223,6 +229,10 @@ def _ears(options: Options, loop: Callable[[], Loop], held: contextlib.ExitStack
         watch = Watch([paths.manifests])
         return DiskNews(watch, lambda: loop().heard_of_manifests(watch.take_complete()))
 
+    def failing() -> frozenset[IfName]:
+        return servers.part.failing if isinstance(servers.part, Servers) else frozenset()
+
+    servers = kept("DHCP servers", lambda: Servers(paths, troubled=options.log.warning))
     signals = Signals(held.enter_context(_wakeup()), lambda number: _signalled(number, loop()))
     filters = PortFilters(fresh_s=FRESH_S)
     return _Ears(
@@ -231,7 +241,8 @@ def _ears(options: Options, loop: Callable[[], Loop], held: contextlib.ExitStack
         kernel=kept("the kernel's announcements", lambda: KernelNews(Events(), options.log)),
         clients=kept("DHCP", lambda: _clients(options)),
         claims=kept("claims of addresses", lambda: ClaimWatch(time.monotonic, time.time)),
-        servers=kept("DHCP servers", lambda: Servers(paths, troubled=options.log.warning)),
+        servers=servers,
+        floating=kept("addresses of DHCP servers", lambda: Floating(paths, told=options.log.info, failing=failing)),
         sysctls=kept("changes of sysctls", lambda: DiskNews(FileWatch(_NETFILTER))),
         others=(
             kept("the modules that are loaded", lambda: ModuleNews(ModuleEvents("br_netfilter"))),
@@ -250,6 +261,11 @@ def _clients_of(part: Part) -> Clients:
 
 def _servers_of(part: Part) -> Servers:
     assert isinstance(part, Servers)
+    return part
+
+
+def _floating(part: Part) -> Floating:
+    assert isinstance(part, Floating)
     return part
 
 
@@ -304,6 +320,7 @@ def _after_a_round(ears: _Ears, face: Face, checking: Checking | None, keeper: K
         ears.kernel.use(lambda part: _hear(part, found))
         ears.sysctls.use(lambda part: _hold_sysctls(part, found))
         ears.claims.use(lambda part: _listen(part, found))
+        ears.floating.use(lambda part: _see(part, found))
         if checking is not None:
             checking.want(found)
     ears.servers.use(lambda part: _servers_of(part).look())
@@ -329,6 +346,12 @@ def _listen(part: Part, found: Report) -> None:
         },
         own=frozenset(link.mac for link in links.values() if link.mac),
     )
+
+
+def _see(part: Part, found: Report) -> None:
+    links = found.sight.observed.state.links
+    macs = frozenset(link.mac for link in links.values() if link.mac)
+    _floating(part).see({name: link.addrs for name, link in links.items() if link.addrs}, macs)
 
 
 def _hold_sysctls(part: Part, found: Report) -> None:
