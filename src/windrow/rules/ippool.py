@@ -130,6 +130,9 @@ def hosts_are_each_other_s_own(pool: IPPool, _review: Review) -> Iterator[Proble
 
 def routers_are_on_the_link(pool: IPPool, _review: Review) -> Iterator[Problem]:
     for i, route in enumerate(pool.routes):
+        if any(other.to == route.to for other in pool.routes[:i]):
+            message = f"there is a route to {route.to} already, and clients take one of them"
+            yield problem(pool, "pool-route-twice", f"{IPV4}.routes[{i}].to", message, "remove one of them")
         if ipaddress.IPv4Address(route.via) not in pool.subnet:
             message = f"no client of {pool.subnet} reaches {route.via}"
             yield problem(pool, "pool-route", f"{IPV4}.routes[{i}].via", message, "name a router in this network")
@@ -239,6 +242,10 @@ def its_nodes_are_there(pool: IPPool, review: Review) -> Iterator[Problem]:
         path = f"spec.nodes[{i}]"
         if name in pool.nodes[:i]:
             yield problem(pool, "pool-node-twice", path, f"{name} is named twice", "remove one of them")
+        elif not name:
+            yield problem(
+                pool, "pool-node", path, "the name of a node is empty", "name a node, or leave spec.nodes out"
+            )
         elif there and name not in there:
             message = f"there is no node {name}, so nobody serves it there"
             yield warning(pool, "pool-node", path, message, f"there are: {', '.join(sorted(there))}")

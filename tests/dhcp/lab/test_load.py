@@ -26,7 +26,7 @@ from tests.agent.dhcpsite import CLIENTS, Site, a_site, macs
 from windrow.model.pools import Program
 from windrow.testing.dhcpserver import ACK, DNS, KIND, NAK, options_of, wire
 
-RATE, MOVES_S = 100, 15.0
+RATE, MOVES_S, PASSES = 100, 15.0, 8
 
 
 class Listener:
@@ -106,6 +106,23 @@ def said(program: subprocess.Popen[str], timeout_s: float) -> str:
     return out
 
 
+def ask_all(site: Site, listener: Listener, first: int, count: int) -> None:
+    """Until each of them has had an answer: the tool itself asks nobody twice, and loses answers on a busy machine."""
+    missing = set(macs(first, first + count))
+    listener.last.clear()
+    for _ in range(PASSES):
+        with perfdhcp(site, first, count) as program:
+            sent, received = answers(said(program, 300))
+        missing -= listener.last.keys()
+        print(f"{site.program}: {received} of {sent} requests answered, {len(missing)} clients left")
+        if not missing:
+            assert {options[DNS] for options in listener.last.values()} == {socket.inet_aton(site.dns)}
+            return
+    raise AssertionError(
+        f"after {PASSES} times {len(missing)} of {count} clients have no answer: {sorted(missing)[:5]}"
+    )
+
+
 def answers(report: str) -> tuple[int, int]:
     """(sent, received) of the requests of one report."""
     part = report[report.index("***Statistics for: REQUEST-ACK***") :]
@@ -146,18 +163,14 @@ def test_a_node_goes_and_the_pool_changes_under_load(site: Site, listener: Liste
     two.wait(partial(site.serves, two, len(more)), 60)
 
     # Who got nothing asks again, like all the others: a client that has an address gets the same.
-    with perfdhcp(site, 0, CLIENTS) as program:
-        sent, received = answers(said(program, 300))
-    assert sent == received == CLIENTS, (sent, received)
-    with perfdhcp(site, CLIENTS, 30) as program:
-        assert answers(said(program, 60)) == (30, 30)
+    ask_all(site, listener, 0, CLIENTS)
+    ask_all(site, listener, CLIENTS, 30)
 
     given = {mac: addresses for mac, addresses in listener.given.items() if len(addresses) == 1}
     assert given.keys() == set(more) == listener.given.keys(), "each has one address, and never had another"
     assert {mac: next(iter(addresses)) for mac, addresses in given.items()} == site.record(two)
     assert len({next(iter(addresses)) for addresses in given.values()}) == len(more)
     assert not listener.naks, listener.naks[:5]
-    assert all(options[DNS] == socket.inet_aton("192.0.2.99") for options in listener.last.values())
     print(f"{site.program}: {listener.acks} ACKs, {len(given)} clients, {len(given)} addresses")
 
 
