@@ -121,6 +121,21 @@ def test_who_is_back_takes_nothing_away(site: Site, line: socket.socket) -> None
     assert {c.mac: c.address for c in crowd.clients.values()}.items() <= site.record(two).items()
 
 
+def test_an_agent_that_is_killed_is_no_node_that_is_gone(site: Site, line: socket.socket) -> None:
+    """The kernel answers for the address and the server goes on: nobody takes it."""
+    one, two = site.hosts
+    two.kill()
+    time.sleep(6)
+    assert site.has(two) and not site.has(one)
+    crowd = Crowd(line, macs(200, 300))
+    assert crowd.get(timeout_s=60) == []
+    assert {c.mac: c.address for c in crowd.clients.values()}.items() <= site.record(two).items()
+    two.start()
+    two.wait(lambda: two.status() is not None)
+    time.sleep(3)
+    assert site.has(two) and not site.has(one)
+
+
 def test_strangers_are_met_with_silence(site: Site, line: socket.socket) -> None:
     stranger = Crowd(line, ["02:99:00:00:00:01"])
     assert stranger.get(timeout_s=4) == ["02:99:00:00:00:01"]

@@ -13,7 +13,16 @@ from windrow.model.cluster import Cluster
 from windrow.model.facts import NodeFacts
 from windrow.model.meta import Meta
 from windrow.model.objects import Node
-from windrow.model.pools import Claim, IPPool, NetworkClaim, PoolHost, Record, VirtualMachineNetworkConfig, record_of
+from windrow.model.pools import (
+    Claim,
+    IPPool,
+    NetworkClaim,
+    PoolHost,
+    PoolRoute,
+    Record,
+    VirtualMachineNetworkConfig,
+    record_of,
+)
 from windrow.model.problems import Severity
 from windrow.model.values import Mac, Ref
 from windrow.model.wire import load_documents
@@ -253,6 +262,23 @@ def test_an_mtu_that_the_network_does_not_carry() -> None:
     (found,) = check(before, changes_to(before, [pool(mtu=9000)]))
     assert (found.code, found.severity, found.path) == ("pool-mtu", Severity.WARNING, "spec.ipv4Config.mtu")
     assert not check(before, changes_to(before, [pool(mtu=1400)]))
+
+
+@pytest.mark.parametrize(
+    ("fields", "path"),
+    [
+        # 9 bytes each, and 5 of the default route; 27 of them fit.
+        ({"routes": tuple(PoolRoute(to=f"172.16.0.{n}/32", via="10.1.0.3") for n in range(28))}, "routes"),
+        # 14 bytes of each name, 2 of the pointer, 13 of the end once.
+        ({"search": tuple(f"sub{n}-abcdefg.example.com" for n in range(10, 26))}, "domainSearch"),
+    ],
+)
+def test_lists_that_no_option_holds(fields: dict[str, Any], path: str) -> None:
+    before = cluster()
+    (found,) = check(before, changes_to(before, [pool(**fields)]))
+    assert (found.code, found.path) == ("pool-option-size", f"spec.ipv4Config.{path}")
+    (name, values), *_ = fields.items()
+    assert not check(before, changes_to(before, [pool(**{name: values[:-1]})]))
 
 
 def test_a_host_outside_is_told_once() -> None:

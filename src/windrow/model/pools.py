@@ -6,7 +6,7 @@ Fields are those of Harvester's DHCP addon (`network.harvesterhci.io/v1alpha1`);
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import field
 from enum import StrEnum
 from typing import ClassVar
@@ -133,6 +133,14 @@ class IPPool(Object):
         return self.first <= address <= self.last
 
 
+def with_default_route(pool: IPPool) -> tuple[tuple[str, str], ...]:
+    """Option 121, (prefix, router) each: clients that take it ignore option 3, so the default route is repeated
+    (RFC 3442)."""
+    told = tuple((route.to, route.via) for route in pool.routes)
+    repeated = told and pool.router and all(to != "0.0.0.0/0" for to, _ in told)
+    return (*told, ("0.0.0.0/0", pool.router)) if repeated else told
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkClaim:
     """One of `spec.networkConfigs`."""
@@ -236,14 +244,6 @@ class Scope:
             "used": len(self.reservations),
             "available": self.available,
         }
-
-    def told_routes(self) -> Iterator[tuple[str, str]]:
-        """Option 121: clients that take it ignore option 3, so the default route is repeated (RFC 3442)."""
-        if not self.pool.routes:
-            return
-        yield from ((route.to, route.via) for route in self.pool.routes)
-        if self.pool.router and all(route.to != "0.0.0.0/0" for route in self.pool.routes):
-            yield "0.0.0.0/0", self.pool.router
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,9 +6,10 @@ import ipaddress
 from collections.abc import Iterator
 
 from windrow.compile.pools import claims_of, nad_called, network_of, scopes, serving_nodes
+from windrow.dhcp.told import classless, searched
 from windrow.model import names
 from windrow.model.objects import HostNetworkConfig, NetworkAttachmentDefinition, Node
-from windrow.model.pools import LEASE_S_MIN, IPPool, Program
+from windrow.model.pools import LEASE_S_MIN, IPPool, Program, with_default_route
 from windrow.model.problems import Problem
 from windrow.model.values import Ref
 from windrow.rules.review import Review, problem, warning
@@ -19,6 +20,7 @@ START, END, EXCLUDE = f"{IPV4}.pool.start", f"{IPV4}.pool.end", f"{IPV4}.pool.ex
 SERVICE_CIDR = ipaddress.IPv4Network("10.53.0.0/16")
 """Kubernetes' services in a Harvester cluster (`--service-cidr` of its webhook)."""
 _ONE_WAY = "a host has one way to a subnet: choose another one, or name other nodes in spec.nodes"
+OPTION_MAX = 255
 PREFIX_MAX = 30
 """In a longer one there is no room for a server and a client."""
 
@@ -136,6 +138,18 @@ def routers_are_on_the_link(pool: IPPool, _review: Review) -> Iterator[Problem]:
         if ipaddress.IPv4Address(route.via) not in pool.subnet:
             message = f"no client of {pool.subnet} reaches {route.via}"
             yield problem(pool, "pool-route", f"{IPV4}.routes[{i}].via", message, "name a router in this network")
+
+
+def lists_fit_into_options(pool: IPPool, _review: Review) -> Iterator[Problem]:
+    """dnsmasq takes no option that is longer (`option too long`), and says nothing of those that follow it then."""
+    routes = classless(with_default_route(pool))
+    for path, what, size in (
+        (f"{IPV4}.routes", "routes, the default one included,", len(routes)),
+        (f"{IPV4}.domainSearch", "names", len(searched(pool.search))),
+    ):
+        if size > OPTION_MAX:
+            message = f"these {what} take {size} bytes, and a DHCP option has {OPTION_MAX}"
+            yield problem(pool, "pool-option-size", path, message, "leave some of them out")
 
 
 def time_servers_are_addresses(pool: IPPool, _review: Review) -> Iterator[Problem]:
@@ -303,6 +317,7 @@ ON_PUT = (
     exclusions_count,
     hosts_are_each_other_s_own,
     routers_are_on_the_link,
+    lists_fit_into_options,
     time_servers_are_addresses,
     leases_last,
     its_mtu_is_carried,
