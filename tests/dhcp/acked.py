@@ -100,6 +100,14 @@ def check_everything(program: Program) -> None:
     assert NAME not in told[UNNAMED]
 
 
+def check_longest(program: Program) -> None:
+    """As much as admission lets in (`pool-option-size`)."""
+    search = tuple(f"sub{n}-abcdefg.example.com" for n in range(10, 25))
+    assert names(acks(program, search=search)[NAMED][SEARCH]) == list(search)
+    routes = tuple(PoolRoute(to=f"172.16.0.{n}/32", via="10.9.0.3") for n in range(27))
+    assert len(acks(program, router="10.9.0.1", routes=routes)[NAMED][ROUTES]) == 27 * 9 + 5
+
+
 def check_nothing(program: Program) -> None:
     """What a pool does not say, no server makes up: dnsmasq would name itself as the router."""
     for options in acks(program).values():

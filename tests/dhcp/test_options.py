@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from tests.dhcp.acked import check_everything, check_nothing
+from tests.dhcp.acked import check_everything, check_longest, check_nothing
 
 from windrow.model.pools import Program
 
@@ -16,3 +16,8 @@ def test_all_that_a_pool_says(program: Program) -> None:
 @pytest.mark.parametrize("program", Program, ids=str)
 def test_nothing_that_it_does_not_say(program: Program) -> None:
     check_nothing(program)
+
+
+@pytest.mark.parametrize("program", Program, ids=str)
+def test_the_longest_lists(program: Program) -> None:
+    check_longest(program)

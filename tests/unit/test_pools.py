@@ -257,6 +257,22 @@ def test_nodes_that_are_not_there_or_twice() -> None:
     ]
 
 
+def test_a_server_whose_address_is_a_hosts() -> None:
+    before = cluster(host_network("oob", 100, {"n1": "10.1.0.2/24"}))
+    for nodes in (("n2",), ("n1", "n2")):
+        (found,) = check(before, changes_to(before, [pool(nodes=nodes)]))
+        assert (found.code, found.path) == ("pool-server", "spec.ipv4Config.serverIP")
+    assert not check(before, changes_to(before, [pool(nodes=("n1",))]))
+
+
+def test_a_node_without_the_cluster_network() -> None:
+    elsewhere = replace(vlan_config("oob", ["eth1"]), node_selector={"kubernetes.io/hostname": "n2"})
+    n1, n2 = Node(meta=Meta(name="n1")), Node(meta=Meta(name="n2", labels={"kubernetes.io/hostname": "n2"}))
+    before = Cluster.of([cluster_network("oob"), elsewhere, nad("vlan100", "oob", 100), n1, n2])
+    (found,) = check(before, changes_to(before, [pool(nodes=("n1", "n2"))]))
+    assert (found.code, found.severity, found.path) == ("pool-node", Severity.WARNING, "spec.nodes[0]")
+
+
 def test_an_mtu_that_the_network_does_not_carry() -> None:
     before = cluster()
     (found,) = check(before, changes_to(before, [pool(mtu=9000)]))

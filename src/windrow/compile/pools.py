@@ -264,7 +264,8 @@ def serving_nodes(pool: IPPool, cluster_network: str, cluster: Cluster, here: st
     if pool.nodes:
         return pool.nodes
     nodes: tuple[Node, ...] = cluster.nodes() or (cluster.node(here),)
-    configs = cluster.vlan_configs(cluster_network)
-    everywhere = cluster_network == MGMT
-    having = [node.name for node in nodes if everywhere or any(selects_node(config, node) for config in configs)]
-    return tuple(sorted(having)[:1])
+    return tuple(sorted(node.name for node in nodes if has_network(node, cluster_network, cluster))[:1])
+
+
+def has_network(node: Node, cluster_network: str, cluster: Cluster) -> bool:
+    return cluster_network == MGMT or any(selects_node(c, node) for c in cluster.vlan_configs(cluster_network))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterator
 
-from windrow.compile.pools import claims_of, nad_called, network_of, scopes, serving_nodes
+from windrow.compile.pools import claims_of, has_network, nad_called, network_of, scopes, serving_nodes
 from windrow.dhcp.told import classless, searched
 from windrow.model import names
 from windrow.model.objects import HostNetworkConfig, NetworkAttachmentDefinition, Node
@@ -96,6 +96,19 @@ def server_is_its_own(pool: IPPool, _review: Review) -> Iterator[Problem]:
     elif str(address) in pool.exclude:
         message = f"{address} is in pool.exclude: what is excluded belongs to somebody else"
         yield problem(pool, "pool-server", SERVER, message, "take it out of there; the server's is never given")
+
+
+def nobody_else_has_the_servers_address(pool: IPPool, review: Review) -> Iterator[Problem]:
+    """The node that serves alone may have it by a host network, too."""
+    mine, alone = network_of(pool, review.after), _servers(pool, review)
+    for config in review.after.all(HostNetworkConfig):
+        if mine is None or config.interface != names.interface_of(mine.cluster_network or "", mine.vid):
+            continue
+        for node, cidrs in config.ips.items():
+            given = [ipaddress.ip_interface(cidr).ip for cidr in cidrs]
+            if pool.server_address in given and alone not in ({node}, {""}):
+                message = f"{pool.server_address} is the address that {config.ref} gives {node}"
+                yield problem(pool, "pool-server", SERVER, message, f"choose another one, or spec.nodes: [{node}]")
 
 
 def own_addresses_are_outside_the_range(pool: IPPool, _review: Review) -> Iterator[Problem]:
@@ -251,7 +264,9 @@ def _servers(pool: IPPool, review: Review) -> frozenset[str]:
 
 
 def its_nodes_are_there(pool: IPPool, review: Review) -> Iterator[Problem]:
-    there = {node.name for node in review.after.all(Node)}
+    there = {node.name: node for node in review.after.all(Node)}
+    nad = network_of(pool, review.after)
+    network = (nad and nad.cluster_network) or ""
     for i, name in enumerate(pool.nodes):
         path = f"spec.nodes[{i}]"
         if name in pool.nodes[:i]:
@@ -263,6 +278,9 @@ def its_nodes_are_there(pool: IPPool, review: Review) -> Iterator[Problem]:
         elif there and name not in there:
             message = f"there is no node {name}, so nobody serves it there"
             yield warning(pool, "pool-node", path, message, f"there are: {', '.join(sorted(there))}")
+        elif there and network and not has_network(there[name], network, review.after):
+            message = f"no VlanConfig gives {name} cluster network {network}, so nobody serves it there"
+            yield warning(pool, "pool-node", path, message, "name another node, or give it a VlanConfig")
 
 
 def has_room(pool: IPPool, review: Review) -> Iterator[Problem]:
@@ -313,6 +331,7 @@ ON_PUT = (
     addresses_are_of_hosts,
     range_goes_upwards,
     server_is_its_own,
+    nobody_else_has_the_servers_address,
     own_addresses_are_outside_the_range,
     exclusions_count,
     hosts_are_each_other_s_own,
