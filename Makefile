@@ -28,9 +28,10 @@ test-arm64: setup ## fetch an arm64 kernel and programs, and run the lab's links
 	@scripts/arm64
 	@.venv/bin/python -m pytest -q tests/arm64
 
-test-dhcp: setup ## install Kea and ISC dhcpd, and ask them what they think of what is written for them; not part of `test`
+test-dhcp: setup ## install Kea and ISC dhcpd: what they think of what is written for them, and DHCP under load; not part of `test`
 	@scripts/dhcp-servers
-	@.venv/bin/python -m pytest -q tests/dhcp
+	@.venv/bin/python -m pytest -q tests/dhcp --ignore tests/dhcp/lab
+	@.venv/bin/windrow lab test -- tests/dhcp/lab
 
 lint: setup ## ruff, mypy, import law
 	@.venv/bin/python scripts/check lint

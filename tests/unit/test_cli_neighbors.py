@@ -197,3 +197,30 @@ def test_only_vlans_that_are_intended_and_carried_are_asked_about() -> None:
         Question(cluster_network="oob", vid=200, link=IfName("oob-bo"), tag=None),
     )
     assert questions(Cluster.of(loaded.objects), Observed(state=HostState(links={}), runtime={})) == ()
+
+
+POOL = """---
+apiVersion: network.harvesterhci.io/v1alpha1
+kind: IPPool
+metadata: {name: v300, namespace: default}
+spec:
+  networkName: default/v300
+  hosts: [{macAddress: "52:54:00:00:00:77"}]
+  ipv4Config: {cidr: 10.3.0.0/24, serverIP: 10.3.0.2, router: 10.3.0.1}
+"""
+
+
+@pytest.mark.parametrize(("address", "asked"), [("10.3.0.9/24", True), ("10.3.0.2/24", False)])
+def test_a_server_of_ours_is_asked_for_one_of_its_clients(address: str, asked: bool) -> None:
+    """It answers nobody else; and on the node that serves nothing of what leaves by the uplink reaches it."""
+    loaded = load_documents(MANIFESTS + POOL)
+    assert not loaded.problems
+    links = (
+        Link(name=IfName("oob-bo"), spec=Bond(), vlans=PortVlans(tagged=VidSet.of([300]))),
+        Link(
+            name=IfName("oob-br.300"), spec=VlanIf(parent=IfName("oob-br"), vid=300), addrs=frozenset({Cidr(address)})
+        ),
+    )
+    observed = Observed(state=HostState(links={link.name: link for link in links}), runtime={})
+    (found,) = questions(Cluster.of(loaded.objects), observed)
+    assert (found.client, found.gateways, found.dhcp) == (Mac("52:54:00:00:00:77"), ("10.3.0.1",), asked)

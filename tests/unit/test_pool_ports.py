@@ -14,7 +14,7 @@ from windrow.model.host import VlanIf
 from windrow.model.meta import Meta
 from windrow.model.objects import AddressMode, Node
 from windrow.model.pools import Advertisement, IPPool, PoolHost
-from windrow.model.values import IfName, Mac, Ref
+from windrow.model.values import Cidr, IfName, Mac, Ref
 from windrow.testing.builders import cluster_network, host_network, nad, vlan_config
 
 FACTS = NodeFacts(
@@ -52,14 +52,41 @@ def test_beside_a_host_network() -> None:
     assert found.state.links[LINK].addrs == {"10.1.0.9/24", "10.1.0.2/24"}
 
 
-def test_two_nodes_do_not_serve_beside_addresses_of_their_own() -> None:
-    """Seen: dnsmasq and Kea answer by the host's address then, and the other node refuses who renews."""
-    beside = host_network("oob", 100, {"n1": "10.1.0.9/24"})
-    found = compiled(pool(nodes=("n1", "n2")), beside)
+@pytest.mark.parametrize("address", ["10.1.0.9", "10.1.0.2"])
+def test_two_nodes_do_not_serve_beside_addresses_of_their_own(address: str) -> None:
+    """Seen: dnsmasq and Kea answer by the host's address then, and the other node refuses who renews. The server's own
+    cannot move where a host network keeps it."""
+    found = compiled(pool(nodes=("n1", "n2")), host_network("oob", 100, {"n1": f"{address}/24"}))
     assert [p.code for p in found.problems] == ["pool-host-address"]
-    assert not found.serving
-    assert compiled(pool(nodes=("n1", "n2")), host_network("oob", 100, {"n1": "10.7.0.9/24"})).serving
-    assert compiled(pool(nodes=("n1", "n2")), host_network("oob", 100, {"n1": "10.1.0.2/24"})).serving
+    assert not found.serving and not found.candidates
+
+
+def test_of_two_nodes_the_active_one_has_the_address() -> None:
+    """The other one has a place in the VLAN, where it listens, and what else it has there."""
+    two, beside = pool(nodes=("n2", "n1")), host_network("oob", 100, {"n1": "10.7.0.9/24"})
+    idle = compiled(two)
+    assert idle.state.links[LINK].addrs == frozenset()
+    assert not idle.serving and not idle.problems
+    assert [(c.pool, c.interface, c.address, c.rank) for c in idle.candidates] == [
+        ("default/vlan100", LINK, "10.1.0.2/24", 1)
+    ]
+    assert compiled(two, beside).state.links[LINK].addrs == {"10.7.0.9/24"}
+    active = replace(FACTS, active=frozenset({"default/vlan100"}))
+    found = compiled(two, beside, facts=active)
+    assert found.state.links[LINK].addrs == {"10.7.0.9/24", "10.1.0.2/24"}
+    assert [s.pool.key for s in found.serving] == ["default/vlan100"]
+    assert found.state.links[LINK].settled == {"10.1.0.2/24"}, "it was asked for, and is not asked for again"
+    assert not compiled(two, beside, facts=replace(active, node="n3")).candidates
+
+
+def test_a_bridge_gets_and_loses_it_too() -> None:
+    """Untagged: what else is on the bridge stays."""
+    two, bridge = pool(nodes=("n1", "n2")), IfName("oob-br")
+    active = compiled(two, facts=replace(FACTS, active=frozenset({"default/vlan100"})), vid=0)
+    assert active.state.links[bridge].addrs == {"10.1.0.2/24"}
+    there = {bridge: frozenset({Cidr("10.1.0.2/24"), Cidr("192.0.2.1/24")})}
+    idle = compiled(two, facts=replace(FACTS, memory=active.memory, addrs=there), vid=0)
+    assert idle.state.links[bridge].addrs == {"192.0.2.1/24"}
 
 
 def test_untagged_it_is_on_the_bridge() -> None:
@@ -71,7 +98,7 @@ def test_untagged_it_is_on_the_bridge() -> None:
 def test_whose_turn_it_is() -> None:
     nodes = [Node(meta=Meta(name=name)) for name in ("n0", "n1", "n2")]
     assert not compiled(pool(), *nodes).serving, "the first one serves"
-    assert compiled(pool(nodes=("n2", "n1")), *nodes).serving
+    assert compiled(pool(nodes=("n1",)), *nodes).serving
     assert LINK not in compiled(pool(nodes=("n2",)), *nodes).state.links
     assert not compiled(pool(paused=True)).serving
 
@@ -99,8 +126,9 @@ def test_where_it_cannot_be(objects: list[Any], facts: NodeFacts, code: str) -> 
 
 
 def test_without_an_agent_nobody_serves_it() -> None:
-    found = compiled(pool(), facts=replace(FACTS, agent=False))
-    assert [p.code for p in found.problems] == ["pool-without-agent"]
+    for nodes in ((), ("n1", "n2")):
+        found = compiled(pool(nodes=nodes), facts=replace(FACTS, agent=False))
+        assert [p.code for p in found.problems] == ["pool-without-agent"]
 
 
 def test_a_machine_that_gets_nothing_is_named() -> None:

@@ -12,15 +12,18 @@ from windrow.compile.pools import allocate, applicants_of, scopes, serving_nodes
 from windrow.model.cluster import Cluster
 from windrow.model.facts import NodeFacts
 from windrow.model.meta import Meta
+from windrow.model.objects import Node
 from windrow.model.pools import (
     Applicant,
     IPPool,
     NetworkConfig,
     PoolHost,
+    PoolRoute,
     Record,
     VirtualMachineNetworkConfig,
     record_of,
 )
+from windrow.model.problems import Severity
 from windrow.model.values import Mac, Ref
 from windrow.model.wire import load_documents
 from windrow.rules import changes_to, check
@@ -177,11 +180,11 @@ def test_a_large_pool_takes_no_longer_than_its_clients() -> None:
 
 def test_who_serves() -> None:
     (scope,) = scopes(cluster(pool()), {})
-    assert serving_nodes(scope, cluster(pool()), "here") == ("here",)
+    assert serving_nodes(scope.pool, "oob", cluster(pool()), "here") == ("here",)
     (named,) = scopes(cluster(pool(nodes=("n7", "n8"))), {})
-    assert serving_nodes(named, cluster(), "here") == ("n7", "n8")
+    assert serving_nodes(named.pool, "oob", cluster(), "here") == ("n7", "n8")
     (paused,) = scopes(cluster(pool(paused=True)), {})
-    assert serving_nodes(paused, cluster(), "here") == ()
+    assert serving_nodes(paused.pool, "oob", cluster(), "here") == ()
 
 
 @pytest.mark.parametrize(
@@ -212,6 +215,94 @@ def test_two_pools_in_one_vlan() -> None:
     before = cluster(pool())
     found = check(before, changes_to(before, [nad("again", "oob", 100), other]))
     assert [p.code for p in found] == ["pool-twice"]
+
+
+def elsewhere(cidr: str, **more: Any) -> list[Any]:
+    """Another VLAN with a pool."""
+    other = IPPool(meta=Meta(name="other", namespace="default"), network="default/vlan200", cidr=cidr, **more)
+    return [nad("vlan200", "oob", 200), other]
+
+
+@pytest.mark.parametrize(
+    ("mine", "theirs", "severity"),
+    [
+        ((), (), Severity.ERROR),
+        (("n1", "n2"), ("n2", "n3"), Severity.ERROR),
+        (("n1", "n2"), ("n3",), Severity.WARNING),
+    ],
+)
+def test_pools_that_overlap_in_two_vlans(mine: tuple[str, ...], theirs: tuple[str, ...], severity: Severity) -> None:
+    before = cluster(pool(nodes=mine))
+    (found,) = check(before, changes_to(before, elsewhere("10.1.0.0/16", nodes=theirs)))
+    assert (found.code, found.severity, found.path) == ("pool-overlap", severity, "spec.ipv4Config.cidr")
+    assert "10.1.0.0/24 of IPPool/default/vlan100" in found.message and found.hint
+    assert not check(before, changes_to(before, elsewhere("10.2.0.0/16", nodes=theirs)))
+
+
+def test_a_pool_that_overlaps_what_its_server_has_elsewhere() -> None:
+    config = host_network("oob", 300, {"n1": "10.1.0.7/25"})
+    before = cluster(config)
+    (found,) = check(before, changes_to(before, [pool(nodes=("n2", "n1"))]))
+    assert (found.code, found.severity) == ("pool-overlap", Severity.ERROR)
+    assert "oob-br.300" in found.message
+    assert not check(before, changes_to(before, [pool(nodes=("n2",))]))
+    same_vlan = cluster(host_network("oob", 100, {"n1": "10.1.0.7/24"}))
+    assert not check(same_vlan, changes_to(same_vlan, [pool(nodes=("n1",))]))
+
+
+def test_nodes_that_are_not_there_or_twice() -> None:
+    before = cluster(Node(meta=Meta(name="n1")))
+    found = check(before, changes_to(before, [pool(nodes=("n1", "n9", "n1"))]))
+    assert [(p.code, p.severity, p.path) for p in found] == [
+        ("pool-node", Severity.WARNING, "spec.nodes[1]"),
+        ("pool-node-twice", Severity.ERROR, "spec.nodes[2]"),
+    ]
+
+
+def test_a_server_whose_address_is_a_hosts() -> None:
+    before = cluster(host_network("oob", 100, {"n1": "10.1.0.2/24"}))
+    for nodes in (("n2",), ("n1", "n2")):
+        (found,) = check(before, changes_to(before, [pool(nodes=nodes)]))
+        assert (found.code, found.path) == ("pool-server", "spec.ipv4Config.serverIP")
+    assert not check(before, changes_to(before, [pool(nodes=("n1",))]))
+
+
+def test_a_node_without_the_cluster_network() -> None:
+    elsewhere = replace(vlan_config("oob", ["eth1"]), node_selector={"kubernetes.io/hostname": "n2"})
+    n1, n2 = Node(meta=Meta(name="n1")), Node(meta=Meta(name="n2", labels={"kubernetes.io/hostname": "n2"}))
+    before = Cluster.of([cluster_network("oob"), elsewhere, nad("vlan100", "oob", 100), n1, n2])
+    (found,) = check(before, changes_to(before, [pool(nodes=("n1", "n2"))]))
+    assert (found.code, found.severity, found.path) == ("pool-node", Severity.WARNING, "spec.nodes[0]")
+
+
+def test_an_mtu_that_the_network_does_not_carry() -> None:
+    before = cluster()
+    (found,) = check(before, changes_to(before, [pool(mtu=9000)]))
+    assert (found.code, found.severity, found.path) == ("pool-mtu", Severity.WARNING, "spec.ipv4Config.mtu")
+    assert not check(before, changes_to(before, [pool(mtu=1400)]))
+
+
+@pytest.mark.parametrize(
+    ("fields", "path"),
+    [
+        # 9 bytes each, and 5 of the default route; 27 of them fit.
+        ({"routes": tuple(PoolRoute(to=f"172.16.0.{n}/32", via="10.1.0.3") for n in range(28))}, "routes"),
+        # 14 bytes of each name, 2 of the pointer, 13 of the end once.
+        ({"search": tuple(f"sub{n}-abcdefg.example.com" for n in range(10, 26))}, "domainSearch"),
+    ],
+)
+def test_lists_that_no_option_holds(fields: dict[str, Any], path: str) -> None:
+    before = cluster()
+    (found,) = check(before, changes_to(before, [pool(**fields)]))
+    assert (found.code, found.path) == ("pool-option-size", f"spec.ipv4Config.{path}")
+    (name, values), *_ = fields.items()
+    assert not check(before, changes_to(before, [pool(**{name: values[:-1]})]))
+
+
+def test_a_host_outside_is_told_once() -> None:
+    before = cluster()
+    found = check(before, changes_to(before, [pool(hosts=(PoolHost(mac=mac(1), address="10.9.0.1"),))]))
+    assert [p.code for p in found] == ["pool-outside"]
 
 
 def test_a_pool_in_a_trunk() -> None:

@@ -19,7 +19,7 @@ from windrow.store.leases import Leases, this_moment
 from windrow.store.memory import read_memory
 from windrow.store.origin import read_origin
 from windrow.store.paths import Paths
-from windrow.store.poolrecord import read_record
+from windrow.store.poolrecord import read_active, read_record
 from windrow.store.ports import PortRecords
 
 
@@ -33,6 +33,7 @@ def known(paths: Paths) -> Known:
         agent=agent_status(paths) is not None,
         memory=read_memory(paths),
         record=read_record(paths),
+        active=read_active(paths),
         origin=_origin(paths),
     )
 

@@ -7,10 +7,12 @@ import json
 from collections.abc import Iterator
 from contextlib import suppress
 
+from windrow.compile.pools import scopes
 from windrow.model import names
 from windrow.model.cluster import Cluster
 from windrow.model.host import Observed
 from windrow.model.objects import ClusterNetwork, NetworkAttachmentDefinition, NetworkType
+from windrow.model.pools import Scope
 from windrow.model.values import IfName
 from windrow.sense.asking import Question
 
@@ -26,16 +28,26 @@ def _of(cluster: Cluster, network: str, observed: Observed) -> Iterator[Question
     uplink = observed.state.links.get(names.bond_of(network))
     if uplink is None or uplink.vlans is None:
         return
-    gateways = _gateways(cluster, network)
+    gateways, pools = _gateways(cluster, network), _pools(cluster, network)
     for vid in sorted(gateways.keys() & set(uplink.vlans.all)):
+        pool, own = pools.get(vid), _own(observed, names.subinterface_of(network, vid))
         yield Question(
             cluster_network=network,
             vid=vid,
             link=uplink.name,
             tag=None if vid in uplink.vlans.untagged else vid,
             gateways=tuple(gateways[vid]),
-            own=_own(observed, names.subinterface_of(network, vid)),
+            own=own,
+            # What leaves by the uplink does not reach a server of this very node.
+            dhcp=pool is None or pool.server not in own,
+            client=pool.reservations[0].mac if pool is not None and pool.reservations else None,
         )
+
+
+def _pools(cluster: Cluster, network: str) -> dict[int, Scope]:
+    """VID -> the pool there. Its server answers nobody but those who have an address of it; which they have is no
+    matter here."""
+    return {scope.vid: scope for scope in scopes(cluster, {}) if scope.cluster_network == network}
 
 
 def _gateways(cluster: Cluster, network: str) -> dict[int, dict[str, None]]:
@@ -47,6 +59,9 @@ def _gateways(cluster: Cluster, network: str) -> dict[int, dict[str, None]]:
     for config in cluster.host_networks(network):
         if config.vid:
             found.setdefault(config.vid, {}).update(dict.fromkeys(config.routing.gateways))
+    for vid, scope in _pools(cluster, network).items():
+        if vid and scope.pool.router:
+            found.setdefault(vid, {})[scope.pool.router] = None
     return found
 
 

@@ -60,6 +60,7 @@ def node_facts(
         agent=known.agent,
         memory=known.memory,
         record=known.record,
+        active=known.active,
         filters_unread=observed.filters_unread,
         origin=known.origin,
         without_ipv6=frozenset(

@@ -169,9 +169,13 @@ def there(given: Given, facts: NodeFacts) -> Given:
     return {name: found for name, addresses in given.items() if (found := addresses & has[name])}
 
 
-def with_addresses(links: list[Link], configs: tuple[HostNetworkConfig, ...], facts: NodeFacts) -> list[Link]:
+def with_addresses(
+    links: list[Link], configs: tuple[HostNetworkConfig, ...], facts: NodeFacts, asked_for: Given
+) -> list[Link]:
     """Bridges and VLAN interfaces get the addresses of their host networks. Others that are there stay: a virtual IP, a
-    hand's; only what Windrow gave goes again. A bridge to which it never gave one, and gives none, is not managed."""
+    hand's; only what Windrow gave goes again. A bridge to which it never gave one, and gives none, is not managed.
+
+    `asked_for`: addresses that somebody has asked for already, so that the plan need not."""
     given = {config.interface: addresses_of(config, facts) for config in configs}
     why = {config.interface: config.ref for config in configs}
     before = facts.memory.given
@@ -188,7 +192,7 @@ def with_addresses(links: list[Link], configs: tuple[HostNetworkConfig, ...], fa
             link,
             addrs=others | wanted,
             details=as_they_are,
-            settled=wanted & facts.memory.had.get(name, frozenset()),
+            settled=wanted & (facts.memory.had.get(name, frozenset()) | asked_for.get(name, frozenset())),
             origin=link.origin if why.get(name) in (None, *link.origin) else (*link.origin, why[name]),
         )
 

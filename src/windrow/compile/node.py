@@ -30,7 +30,7 @@ from windrow.model.facts import Memory, NodeFacts
 from windrow.model.host import Bond, HostState, Link
 from windrow.model.lazy import dataclass
 from windrow.model.leases import ClientOptions
-from windrow.model.pools import Scope
+from windrow.model.pools import Candidate, Scope
 from windrow.model.problems import Problem, Severity
 from windrow.model.values import IfName, Ref, VidSet
 
@@ -50,7 +50,9 @@ class Compiled:
     scopes: tuple[Scope, ...] = ()
     """The address pools of the whole cluster, with who has which address."""
     serving: tuple[Scope, ...] = ()
-    """Those of them that a DHCP server of this node is to serve."""
+    """Those of them that a DHCP server of this node is to serve now."""
+    candidates: tuple[Candidate, ...] = ()
+    """For those that this node and others may serve, one of them at a time."""
 
 
 def compile_node(cluster: Cluster, facts: NodeFacts) -> Compiled:
@@ -71,7 +73,8 @@ def compile_node(cluster: Cluster, facts: NodeFacts) -> Compiled:
         snooped = snooped_vids(cluster, uplink.cluster_network, facts)
         on_bridge = self_vlans(uplink.cluster_network, hosts.configs, facts, snooped)
         links += uplink_links(uplink, vids, on_bridge, snooped, pinned_mac(uplink, choice.uplinks, facts))
-    links = with_addresses(links + host_links(hosts.configs, cluster, facts, ours), hosts.configs, facts)
+    links += host_links(hosts.configs, cluster, facts, ours)
+    links = with_addresses(links, hosts.configs, facts, served.asked_for)
     routes = host_routes(hosts.configs, facts)
     luggage = carried(hosts.configs, routes.routes, facts)
     links = with_routers(with_carried(links, luggage), hosts.configs, luggage.to, facts)
@@ -103,6 +106,7 @@ def compile_node(cluster: Cluster, facts: NodeFacts) -> Compiled:
         clients=dhcp_clients(hosts.configs, held, facts),
         scopes=pools,
         serving=served.scopes,
+        candidates=served.candidates,
     )
 
 

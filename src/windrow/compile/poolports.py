@@ -1,7 +1,8 @@
 """Pass: the pools that this node serves -> a place of its own in their VLANs, with the servers' addresses.
 
 A server takes part in its VLAN as a host network does: on `<cn>-br.<vid>`, or on the bridge where it is untagged. Where
-there is a host network already, the server's address comes to the others.
+there is a host network already, the server's address comes to the others. Of several nodes that may serve a pool all
+have a place there, and the active one alone has the address (`apps.dhcp.floating`).
 """
 
 from __future__ import annotations
@@ -12,14 +13,14 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import ClassVar
 
-from windrow.compile.hostnet import HostNetworks
+from windrow.compile.hostnet import Given, HostNetworks
 from windrow.compile.pools import serving_nodes
 from windrow.model import names
 from windrow.model.cluster import Cluster
 from windrow.model.facts import NodeFacts
 from windrow.model.lazy import dataclass
 from windrow.model.objects import AddressMode, HostNetworkConfig
-from windrow.model.pools import IPPool, Scope
+from windrow.model.pools import Candidate, IPPool, Scope
 from windrow.model.problems import Problem, Severity
 from windrow.model.values import IFNAME_MAX, Cidr
 
@@ -34,10 +35,13 @@ class PoolPort(HostNetworkConfig):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Served:
-    """`scopes`: those that a server of this node is to serve. `hosts`: with a place for it."""
+    """`scopes`: those that a server of this node is to serve now. `candidates`: for those that other nodes may serve,
+    too. `hosts`: with a place for each. `asked_for`: addresses that nobody answered for before they became wanted."""
 
     scopes: tuple[Scope, ...]
+    candidates: tuple[Candidate, ...]
     hosts: HostNetworks
+    asked_for: Given
     problems: tuple[Problem, ...] = ()
 
 
@@ -53,10 +57,11 @@ def served_here(
     """Of the pools those that are for this node, on the cluster networks that are `present` on it; of those, the
     bridges of `ours` were made by Windrow."""
     scopes: list[Scope] = []
+    candidates: list[Candidate] = []
     problems: list[Problem] = []
     configs = {config.interface: config for config in hosts.configs}
     for scope in found:
-        if facts.node not in serving_nodes(scope, cluster, facts.node):
+        if facts.node not in serving_nodes(scope.pool, scope.cluster_network, cluster, facts.node):
             continue
         if scope.cluster_network not in present:
             continue
@@ -65,18 +70,31 @@ def served_here(
         if why is not None:
             problems.append(why)
             continue
-        scopes.append(scope)
-        configs[scope.interface] = _with_server(scope, there, facts.node)
-    problems += () if facts.agent or not scopes else [_without_agent(scopes[0])]
+        candidates += _candidates(scope, facts.node)
+        active = len(scope.pool.nodes) <= 1 or scope.pool.key in facts.active
+        scopes += [scope] if active else []
+        problems += [] if facts.agent else [_without_agent(scope)]
+        own = _own_addresses(scope, facts.node) if active else ()
+        configs[scope.interface] = _with_server(scope, there, facts.node, own)
     return Served(
         scopes=tuple(scopes),
+        candidates=tuple(candidates),
+        asked_for={one.interface: frozenset({one.address}) for one in candidates},
         hosts=replace(hosts, configs=tuple(configs.values())),
         problems=tuple(problems),
     )
 
 
-def _with_server(scope: Scope, there: HostNetworkConfig | None, node: str) -> HostNetworkConfig:
-    own = _own_addresses(scope, node)
+def _candidates(scope: Scope, node: str) -> tuple[Candidate, ...]:
+    """None where nobody else may serve it."""
+    nodes = scope.pool.nodes
+    if len(nodes) <= 1:
+        return ()
+    rank = nodes.index(node)
+    return (Candidate(pool=scope.pool.key, interface=scope.interface, address=_of_server(scope), rank=rank),)
+
+
+def _with_server(scope: Scope, there: HostNetworkConfig | None, node: str, own: tuple[Cidr, ...]) -> HostNetworkConfig:
     if there is None:
         return PoolPort(
             meta=scope.pool.meta,
@@ -88,10 +106,14 @@ def _with_server(scope: Scope, there: HostNetworkConfig | None, node: str) -> Ho
     return replace(there, ips={**there.ips, node: tuple(dict.fromkeys((*there.ips[node], *own)))})
 
 
+def _of_server(scope: Scope) -> Cidr:
+    return Cidr(f"{scope.server}/{scope.pool.subnet.prefixlen}")
+
+
 def _own_addresses(scope: Scope, node: str) -> tuple[Cidr, ...]:
     """The server's; and where it advertises a prefix one in it, for dnsmasq says nothing of a prefix that its link is
     not in. Two nodes would find out that they have the same one (RFC 4862 §5.4), so each has its own."""
-    own = (Cidr(f"{scope.server}/{scope.pool.subnet.prefixlen}"),)
+    own = (_of_server(scope),)
     if scope.pool.advertise is None:
         return own
     prefix = ipaddress.IPv6Network(scope.pool.advertise.prefix)
@@ -111,8 +133,8 @@ def _impossible(
         return _problem(scope, "pool-host-dhcp", message, "give the node a static address there, or name other nodes")
     if there is not None and len(scope.pool.nodes) > 1 and (other := _address_beside(scope, there, facts.node)):
         # dnsmasq and Kea name the first address that the link has in the subnet (option 54), and clients of the other
-        # node would be refused.
-        message = f"{device} has {other} by {there.ref}, so the server would answer by that, on each node by another"
+        # node would be refused; one that is the server's own could not move there.
+        message = f"{device} has {other} by {there.ref}, and a server that moves answers by one address on all nodes"
         return _problem(scope, "pool-host-address", message, "name one node alone, or take that address away")
     if not scope.vid and scope.cluster_network not in ours:
         return _problem(scope, "bridge-foreign", f"{device} and its addresses are the operating system's")
@@ -129,11 +151,10 @@ def _impossible(
 
 
 def _address_beside(scope: Scope, there: HostNetworkConfig, node: str) -> str:
-    """One that the host has in the pool's subnet beside the server's; empty: none."""
+    """One that the host has in the pool's subnet for good; empty: none."""
     found = (ipaddress.ip_interface(cidr).ip for cidr in there.ips.get(node, ()))
     subnet = scope.pool.subnet
-    beside = (ip for ip in found if isinstance(ip, ipaddress.IPv4Address) and ip in subnet)
-    return next((str(ip) for ip in beside if str(ip) != scope.server), "")
+    return next((str(ip) for ip in found if isinstance(ip, ipaddress.IPv4Address) and ip in subnet), "")
 
 
 def _problem(scope: Scope, code: str, message: str, hint: str = "") -> Problem:

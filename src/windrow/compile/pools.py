@@ -260,17 +260,18 @@ def waiting_problems(found: Iterable[Scope]) -> Iterator[Problem]:
 # Who serves -----------------------------------------------------------------------------------------------------------
 
 
-def serving_nodes(scope: Scope, cluster: Cluster, here: str) -> tuple[str, ...]:
-    """The nodes that serve a pool: those that it names; else the first one that has its cluster network. `here`: this
-    node, which is it where no Node object says which there are.
+def serving_nodes(pool: IPPool, cluster_network: str, cluster: Cluster, here: str) -> tuple[str, ...]:
+    """The nodes that may serve a pool: those that it names; else the first one that has its cluster network. `here`:
+    this node, which is it where no Node object says which there are.
 
     No two by themselves: they must know of the same gifts, and what a node has recorded only that node knows."""
-    if scope.pool.paused:
+    if pool.paused:
         return ()
-    if scope.pool.nodes:
-        return scope.pool.nodes
+    if pool.nodes:
+        return pool.nodes
     nodes: tuple[Node, ...] = cluster.nodes() or (cluster.node(here),)
-    configs = cluster.vlan_configs(scope.cluster_network)
-    everywhere = scope.cluster_network == MGMT
-    having = [node.name for node in nodes if everywhere or any(selects_node(config, node) for config in configs)]
-    return tuple(sorted(having)[:1])
+    return tuple(sorted(node.name for node in nodes if has_network(node, cluster_network, cluster))[:1])
+
+
+def has_network(node: Node, cluster_network: str, cluster: Cluster) -> bool:
+    return cluster_network == MGMT or any(selects_node(c, node) for c in cluster.vlan_configs(cluster_network))

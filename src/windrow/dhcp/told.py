@@ -6,7 +6,7 @@ import ipaddress
 from collections.abc import Iterator
 
 from windrow.model.lazy import dataclass
-from windrow.model.pools import Scope
+from windrow.model.pools import Scope, with_default_route
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +32,7 @@ def told(scope: Scope) -> Told:
         search=pool.search,
         ntp=tuple(filter(_is_address, pool.ntp)),
         mtu=scope.mtu,
-        routes=tuple(scope.told_routes()),
+        routes=with_default_route(pool),
     )
 
 
@@ -50,6 +50,19 @@ def _descriptor(to: str, via: str) -> bytes:
     network = ipaddress.IPv4Network(to)
     bytes_that_count = network.network_address.packed[: (network.prefixlen + 7) // 8]
     return bytes([network.prefixlen]) + bytes_that_count + ipaddress.IPv4Address(via).packed
+
+
+def searched(names: tuple[str, ...]) -> bytes:
+    """Option 119 (RFC 3397): the names, each with a pointer to the longest end of it that was there before."""
+    found, places = bytearray(), dict[str, int]()
+    for name in names:
+        rest = name
+        while rest and rest not in places:
+            places[rest] = len(found)
+            label, _, rest = rest.partition(".")
+            found += bytes([len(label)]) + label.encode("ascii")
+        found += (0xC000 | places[rest]).to_bytes(2, "big") if rest else b"\0"
+    return bytes(found)
 
 
 def hosts_of(scope: Scope) -> Iterator[tuple[str, str, str]]:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
+from windrow.compile.pools import scopes
 from windrow.diagnose.situation import Situation
 from windrow.model.cluster import Cluster
 from windrow.model.evidence import DhcpOffer, Kind, VlanEvidence
@@ -217,18 +218,19 @@ def _finding(service: Service, reason: Reason, message: str, fix: str, evidence:
 
 
 def services_of(cluster: Cluster) -> tuple[Service, ...]:
-    """What the VLAN networks say of their subnets (Harvester's annotation `route`)."""
+    """What the VLAN networks say of their subnets (Harvester's annotation `route`), and else what their pools say."""
+    pools = {(scope.cluster_network, scope.vid): scope for scope in scopes(cluster, {})}
     mtus = {config.cluster_network: config.uplink.mtu or MTU_DEFAULT for config in cluster.all(VlanConfig)}
     found: dict[tuple[str, int], Service] = {}
     for nad in cluster.all(NetworkAttachmentDefinition):
         if nad.cluster_network and nad.type in (NetworkType.VLAN, NetworkType.UNTAGGED):
-            route = _route(nad)
+            route, pool = _route(nad), pools.get((nad.cluster_network, nad.vid))
             service = Service(
                 cluster_network=nad.cluster_network,
                 vid=nad.vid,
-                subnet=str(route.get("cidr") or ""),
-                gateway=str(route.get("gateway") or ""),
-                dhcp=route.get("mode") == "auto",
+                subnet=str(route.get("cidr") or (pool.pool.cidr if pool else "")),
+                gateway=str(route.get("gateway") or (pool.pool.router if pool else "")),
+                dhcp=route.get("mode") == "auto" or bool(pool and pool.reservations and not pool.pool.paused),
                 mtu=mtus.get(nad.cluster_network, 0),
                 about=nad.ref,
             )

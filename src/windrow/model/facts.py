@@ -74,6 +74,8 @@ class Known:
     memory: Memory = Memory()
     record: Record = field(default_factory=dict)
     """Which addresses of pools were given, and to whom."""
+    active: frozenset[str] = frozenset()
+    """The pools (`namespace/name`) whose server's address is this node's turn to have."""
     origin: HostState | None = None
     """The NICs of the management network as `windrow init` found them, with all that no manifest says of them."""
     ways: frozenset[IfName] = frozenset()
@@ -114,6 +116,8 @@ class NodeFacts:
     memory: Memory = Memory()
     record: Record = field(default_factory=dict)
     """Which addresses of pools were given, and to whom."""
+    active: frozenset[str] = frozenset()
+    """The pools (`namespace/name`) whose server's address is this node's turn to have."""
     filters_unread: str = ""
     """Why the packet filter's rules of some ports could not be looked at."""
     origin: HostState | None = None

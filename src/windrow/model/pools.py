@@ -6,7 +6,7 @@ Fields are those of Harvester's DHCP addon (`network.harvesterhci.io/v1alpha1`);
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import field
 from enum import StrEnum
 from typing import ClassVar
@@ -14,7 +14,7 @@ from typing import ClassVar
 from windrow.model import names
 from windrow.model.lazy import dataclass
 from windrow.model.meta import Object
-from windrow.model.values import IfName, Mac, Ref
+from windrow.model.values import Cidr, IfName, Mac, Ref
 
 LEASE_S = 31_536_000
 """Harvester's, where a pool says none: a year."""
@@ -133,6 +133,14 @@ class IPPool(Object):
         return self.first <= address <= self.last
 
 
+def with_default_route(pool: IPPool) -> tuple[tuple[str, str], ...]:
+    """Option 121, (prefix, router) each: clients that take it ignore option 3, so the default route is repeated
+    (RFC 3442)."""
+    told = tuple((route.to, route.via) for route in pool.routes)
+    repeated = told and pool.router and all(to != "0.0.0.0/0" for to, _ in told)
+    return (*told, ("0.0.0.0/0", pool.router)) if repeated else told
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkConfig:
     """One of `spec.networkConfigs`."""
@@ -237,13 +245,18 @@ class Scope:
             "available": self.available,
         }
 
-    def told_routes(self) -> Iterator[tuple[str, str]]:
-        """Option 121: clients that take it ignore option 3, so the default route is repeated (RFC 3442)."""
-        if not self.pool.routes:
-            return
-        yield from ((route.to, route.via) for route in self.pool.routes)
-        if self.pool.router and all(route.to != "0.0.0.0/0" for route in self.pool.routes):
-            yield "0.0.0.0/0", self.pool.router
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """A node that may serve a pool that names several: the active one has the server's address, the others stand by."""
+
+    pool: str
+    """`namespace/name`."""
+    interface: IfName
+    address: Cidr
+    """The server's."""
+    rank: int
+    """Its place in `spec.nodes`: the lower one comes first."""
 
 
 Record = Mapping[str, Mapping[Mac, str]]

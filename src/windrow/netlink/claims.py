@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import partial
 
+from windrow.frames.arp import REQUEST, Arp
 from windrow.frames.ethernet import checksum
 from windrow.model.values import IfName, Mac
 from windrow.netlink import netns as namespaces
@@ -138,6 +139,13 @@ class Ear:
     def ask(self, address: str) -> None:
         """Who else has it answers; the kernel of this host does not hear it."""
         packet = probe(self._socket.getsockname()[4], ipaddress.IPv4Address(address).packed)
+        with suppress(OSError):
+            self._socket.sendto(packet, (self._link, _ETH_P_ARP, 0, 0, b"\xff" * 6))
+
+    def announce(self, address: str) -> None:
+        """Tell everybody that this host has it (RFC 5227 §3)."""
+        mac, told = self._socket.getsockname()[4], ipaddress.IPv4Address(address).packed
+        packet = Arp(operation=REQUEST, sender_mac=mac[:6], sender=told, target=told).pack()
         with suppress(OSError):
             self._socket.sendto(packet, (self._link, _ETH_P_ARP, 0, 0, b"\xff" * 6))
 

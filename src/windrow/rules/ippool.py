@@ -5,9 +5,11 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterator
 
-from windrow.compile.pools import applicants_of, nad_called, network_of, scopes
-from windrow.model.objects import NetworkAttachmentDefinition, Node
-from windrow.model.pools import LEASE_S_MIN, IPPool, Program
+from windrow.compile.pools import applicants_of, has_network, nad_called, network_of, scopes, serving_nodes
+from windrow.dhcp.told import classless, searched
+from windrow.model import names
+from windrow.model.objects import HostNetworkConfig, NetworkAttachmentDefinition, Node
+from windrow.model.pools import LEASE_S_MIN, IPPool, Program, with_default_route
 from windrow.model.problems import Problem
 from windrow.model.values import Ref
 from windrow.rules.review import Review, problem, warning
@@ -17,6 +19,8 @@ CIDR, SERVER, ROUTER = f"{IPV4}.cidr", f"{IPV4}.serverIP", f"{IPV4}.router"
 START, END, EXCLUDE = f"{IPV4}.pool.start", f"{IPV4}.pool.end", f"{IPV4}.pool.exclude"
 SERVICE_CIDR = ipaddress.IPv4Network("10.53.0.0/16")
 """Kubernetes' services in a Harvester cluster (`--service-cidr` of its webhook)."""
+_ONE_WAY = "a host has one way to a subnet: choose another one, or name other nodes in spec.nodes"
+OPTION_MAX = 255
 PREFIX_MAX = 30
 """In a longer one there is no room for a server and a client."""
 
@@ -60,12 +64,19 @@ def addresses_are_of_hosts(pool: IPPool, _review: Review) -> Iterator[Problem]:
     for path, text in named:
         if not text or subnet.prefixlen > PREFIX_MAX:
             continue
-        address = ipaddress.IPv4Address(text)
-        if address not in subnet:
-            yield problem(pool, "pool-outside", path, f"{text} is not in {subnet}", f"give one of {subnet}")
-        elif address in (subnet.network_address, subnet.broadcast_address):
-            which = "the network itself" if address == subnet.network_address else "its broadcast address"
-            yield problem(pool, "pool-outside", path, f"{text} of {subnet} is {which}", "give the address of a host")
+        if why := _no_host(text, pool):
+            yield problem(pool, "pool-outside", path, why, f"give the address of a host in {subnet}")
+
+
+def _no_host(text: str, pool: IPPool) -> str:
+    """Why this is no address of a host in its subnet; empty: it is."""
+    address, subnet = ipaddress.IPv4Address(text), pool.subnet
+    if address not in subnet:
+        return f"{text} is not in {subnet}"
+    if address in (subnet.network_address, subnet.broadcast_address):
+        which = "the network itself" if address == subnet.network_address else "its broadcast address"
+        return f"{text} of {subnet} is {which}"
+    return ""
 
 
 def range_goes_upwards(pool: IPPool, _review: Review) -> Iterator[Problem]:
@@ -85,6 +96,19 @@ def server_is_its_own(pool: IPPool, _review: Review) -> Iterator[Problem]:
     elif str(address) in pool.exclude:
         message = f"{address} is in pool.exclude: what is excluded belongs to somebody else"
         yield problem(pool, "pool-server", SERVER, message, "take it out of there; the server's is never given")
+
+
+def nobody_else_has_the_servers_address(pool: IPPool, review: Review) -> Iterator[Problem]:
+    """The node that serves alone may have it by a host network, too."""
+    mine, alone = network_of(pool, review.after), _servers(pool, review)
+    for config in review.after.all(HostNetworkConfig):
+        if mine is None or config.interface != names.interface_of(mine.cluster_network or "", mine.vid):
+            continue
+        for node, cidrs in config.ips.items():
+            given = [ipaddress.ip_interface(cidr).ip for cidr in cidrs]
+            if pool.server_address in given and alone not in ({node}, {""}):
+                message = f"{pool.server_address} is the address that {config.ref} gives {node}"
+                yield problem(pool, "pool-server", SERVER, message, f"choose another one, or spec.nodes: [{node}]")
 
 
 def own_addresses_are_outside_the_range(pool: IPPool, _review: Review) -> Iterator[Problem]:
@@ -121,9 +145,24 @@ def hosts_are_each_other_s_own(pool: IPPool, _review: Review) -> Iterator[Proble
 
 def routers_are_on_the_link(pool: IPPool, _review: Review) -> Iterator[Problem]:
     for i, route in enumerate(pool.routes):
+        if any(other.to == route.to for other in pool.routes[:i]):
+            message = f"there is a route to {route.to} already, and clients take one of them"
+            yield problem(pool, "pool-route-twice", f"{IPV4}.routes[{i}].to", message, "remove one of them")
         if ipaddress.IPv4Address(route.via) not in pool.subnet:
             message = f"no client of {pool.subnet} reaches {route.via}"
             yield problem(pool, "pool-route", f"{IPV4}.routes[{i}].via", message, "name a router in this network")
+
+
+def lists_fit_into_options(pool: IPPool, _review: Review) -> Iterator[Problem]:
+    """dnsmasq takes no option that is longer (`option too long`), and says nothing of those that follow it then."""
+    routes = classless(with_default_route(pool))
+    for path, what, size in (
+        (f"{IPV4}.routes", "routes, the default one included,", len(routes)),
+        (f"{IPV4}.domainSearch", "names", len(searched(pool.search))),
+    ):
+        if size > OPTION_MAX:
+            message = f"these {what} take {size} bytes, and a DHCP option has {OPTION_MAX}"
+            yield problem(pool, "pool-option-size", path, message, "leave some of them out")
 
 
 def time_servers_are_addresses(pool: IPPool, _review: Review) -> Iterator[Problem]:
@@ -132,6 +171,17 @@ def time_servers_are_addresses(pool: IPPool, _review: Review) -> Iterator[Proble
         if not text.replace(".", "").isdigit():
             message = f"{text} is a name, and DHCP tells clients addresses: it is left out"
             yield warning(pool, "pool-ntp-name", f"{IPV4}.ntp[{i}]", message, "give its address")
+
+
+def its_mtu_is_carried(pool: IPPool, review: Review) -> Iterator[Problem]:
+    """That of a management network that is the operating system's is not known here."""
+    nad = network_of(pool, review.after)
+    network = (nad and nad.cluster_network) or ""
+    most = review.after.mtu(network) if review.after.vlan_configs(network) else pool.mtu
+    if pool.mtu > most:
+        message = f"clients would be told an MTU of {pool.mtu}, and {network} carries {most}"
+        hint = f"{most} at most, or raise uplink.linkAttributes.mtu of its VlanConfig"
+        yield warning(pool, "pool-mtu", f"{IPV4}.mtu", message, hint)
 
 
 def leases_last(pool: IPPool, _review: Review) -> Iterator[Problem]:
@@ -177,6 +227,62 @@ def one_of_its_network(pool: IPPool, review: Review) -> Iterator[Problem]:
             yield problem(pool, "pool-twice", NETWORK, message, "a VLAN has one pool: name one network in both")
 
 
+def subnets_of_pools_are_apart(pool: IPPool, review: Review) -> Iterator[Problem]:
+    """Two VLANs may have one subnet, but no host is in both: its kernel has one way to it. Harvester does not ask."""
+    mine, servers = network_of(pool, review.after), _servers(pool, review)
+    for other in review.after.all(IPPool):
+        theirs = network_of(other, review.after)
+        if other.ref == pool.ref or not review.earlier(pool, other) or not pool.subnet.overlaps(other.subnet):
+            continue
+        if mine is None or theirs is None or (theirs.bridge, theirs.vid) == (mine.bridge, mine.vid):
+            continue  # `one_of_its_network`
+        message = f"{pool.subnet} overlaps {other.subnet} of {other.ref}, which is in another VLAN"
+        if both := servers & _servers(other, review):
+            message += f", and {', '.join(sorted(filter(None, both))) or 'one node'} is to serve both"
+            yield problem(pool, "pool-overlap", CIDR, message, _ONE_WAY)
+        else:
+            yield warning(pool, "pool-overlap", CIDR, message, "choose another subnet, unless no router is in both")
+
+
+def subnets_of_its_servers_are_apart(pool: IPPool, review: Review) -> Iterator[Problem]:
+    """The same for what host networks give the nodes that serve it, elsewhere than in its VLAN."""
+    mine, servers = network_of(pool, review.after), _servers(pool, review)
+    for config in review.after.all(HostNetworkConfig):
+        if mine is None or config.interface == names.interface_of(mine.cluster_network or "", mine.vid):
+            continue
+        for node in servers & config.ips.keys():
+            for cidr in config.ips[node]:
+                if ipaddress.ip_interface(cidr).network.overlaps(pool.subnet):
+                    message = f"{pool.subnet} overlaps {cidr}, which {config.ref} gives {node} on {config.interface}"
+                    yield problem(pool, "pool-overlap", CIDR, message, _ONE_WAY)
+
+
+def _servers(pool: IPPool, review: Review) -> frozenset[str]:
+    """Which nodes may serve it; the name is empty where no Node object says which there are."""
+    nad = network_of(pool, review.after)
+    return frozenset(serving_nodes(pool, nad.cluster_network or "", review.after, "") if nad else ())
+
+
+def its_nodes_are_there(pool: IPPool, review: Review) -> Iterator[Problem]:
+    there = {node.name: node for node in review.after.all(Node)}
+    nad = network_of(pool, review.after)
+    network = (nad and nad.cluster_network) or ""
+    for i, name in enumerate(pool.nodes):
+        path = f"spec.nodes[{i}]"
+        if name in pool.nodes[:i]:
+            yield problem(pool, "pool-node-twice", path, f"{name} is named twice", "remove one of them")
+        elif not name:
+            yield problem(
+                pool, "pool-node", path, "the name of a node is empty", "name a node, or leave spec.nodes out"
+            )
+        elif there and name not in there:
+            message = f"there is no node {name}, so nobody serves it there"
+            yield warning(pool, "pool-node", path, message, f"there are: {', '.join(sorted(there))}")
+        elif there and network and not has_network(there[name], network, review.after):
+            message = f"no VlanConfig gives {name} cluster network {network}, so nobody serves it there"
+            yield warning(pool, "pool-node", path, message, "name another node, or give it a VlanConfig")
+
+
 def has_room(pool: IPPool, review: Review) -> Iterator[Problem]:
     """As if nobody had an address yet: the record of what was given is not at hand here, and changes no number."""
     for scope in scopes(review.after, {}):
@@ -184,6 +290,8 @@ def has_room(pool: IPPool, review: Review) -> Iterator[Problem]:
             continue
         for waiting in scope.waiting:
             if waiting.applicant.address and waiting.applicant.owner == pool.ref:
+                if _no_host(waiting.applicant.address, pool):
+                    continue  # `addresses_are_of_hosts`
                 index = next(i for i, h in enumerate(pool.hosts) if h.mac == waiting.applicant.mac)
                 yield problem(pool, "pool-host", f"spec.hosts[{index}].ipAddress", waiting.reason, "choose another one")
         without = [w for w in scope.waiting if not w.applicant.address]
@@ -223,14 +331,20 @@ ON_PUT = (
     addresses_are_of_hosts,
     range_goes_upwards,
     server_is_its_own,
+    nobody_else_has_the_servers_address,
     own_addresses_are_outside_the_range,
     exclusions_count,
     hosts_are_each_other_s_own,
     routers_are_on_the_link,
+    lists_fit_into_options,
     time_servers_are_addresses,
     leases_last,
+    its_mtu_is_carried,
     stays_what_it_is,
     one_of_its_network,
+    subnets_of_pools_are_apart,
+    subnets_of_its_servers_are_apart,
+    its_nodes_are_there,
     has_room,
 )
 ON_DELETE = (nobody_uses_it,)

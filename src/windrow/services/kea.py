@@ -25,16 +25,14 @@ _HOOKS = ("lib/*/kea/hooks", "lib/kea/hooks", "lib64/kea/hooks", "local/lib/kea/
 _LEASE_COMMANDS = "libdhcp_lease_cmds.so"
 
 
-def start(directory: Path, interface: IfName, server: str) -> process.Process:
+def start(directory: Path, interface: IfName) -> process.Process:
     """Start it with `directory/kea.json`, in the calling thread's network namespace; it serves when this returns.
 
     It stays in that directory with its lock and pid files, and answers at `directory/control`. It looks at its link
-    once: without carrier, or without the address `server`, it would never serve there. Raises ServiceError.
+    once: without carrier, or without an address, it would never serve there. Raises ServiceError.
     """
     if not _running(interface):
         raise ServiceError(NAME, f"{interface} has no carrier")
-    if not _has(server):
-        raise ServiceError(NAME, f"{interface} does not have {server} yet")
     (directory / "control").unlink(missing_ok=True)
     own = [f"KEA_PIDFILE_DIR={directory}", f"KEA_LOCKFILE_DIR={directory}", "KEA_LOGGER_DESTINATION=stdout"]
     argv = ["env", *own, NAME, "-c", f"{directory}/kea.json"]
@@ -60,15 +58,6 @@ def _running(interface: IfName) -> bool:
         asked = struct.pack("16sH22x", interface.encode(), 0)
         flags: int = struct.unpack("16sH22x", fcntl.ioctl(one, _SIOCGIFFLAGS, asked))[1]
     return bool(flags & _IFF_RUNNING)
-
-
-def _has(address: str) -> bool:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as one:
-        try:
-            one.bind((address, 0))
-        except OSError:
-            return False
-    return True
 
 
 def running(directory: Path) -> process.Process | None:

@@ -113,9 +113,14 @@ class Paths:
         return self.state / "pools.json"
 
     @property
+    def active_pools(self) -> Path:
+        """The pools whose server's address is this node's turn to have. After a reboot it is somebody else's."""
+        return self.runtime / "active-pools.json"
+
+    @property
     def dhcp_servers(self) -> Path:
-        """The files of running DHCP servers, a directory for each link. On tmpfs: what they serve is recorded, and a
-        lease file on a disk costs them three quarters of their speed."""
+        """The files of running DHCP servers, a directory for each link. On tmpfs: what they serve is recorded, and
+        Kea writes a lease file."""
         return self.runtime / "dhcp-servers"
 
     @property

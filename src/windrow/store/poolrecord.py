@@ -1,9 +1,11 @@
-"""`model.pools.Record` on disk: which address of a pool was given to whom."""
+"""What the disk knows of pools: which address was given to whom (`model.pools.Record`), and which of them this node
+serves now."""
 
 from __future__ import annotations
 
 import ipaddress
 import json
+from collections.abc import Iterable
 
 from windrow.model.pools import Record
 from windrow.model.values import parse_mac
@@ -33,3 +35,23 @@ def write_record(paths: Paths, record: Record) -> None:
         records.make_directory(paths.pool_record.parent)
         # For everybody's eyes: `windrow get ippools` needs no root.
         records.write(paths.pool_record, json.dumps(document).encode(), mode=records.SHARED, rivals=True)
+
+
+def read_active(paths: Paths) -> frozenset[str]:
+    """The pools (`namespace/name`) whose server's address is this node's turn to have; none where nothing can be read,
+    which is the safe side: whoever else serves goes on."""
+    try:
+        return frozenset(map(str, json.loads(paths.active_pools.read_text(encoding="utf-8"))["active"]))
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return frozenset()
+
+
+def write_active(paths: Paths, pools: Iterable[str]) -> None:
+    """Only where it differs. Raises StoreError."""
+    wanted = frozenset(pools)
+    if wanted == read_active(paths):
+        return
+    with explained(paths.active_pools, "write down which pools this node serves"):
+        records.make_directory(paths.active_pools.parent, flush=False)
+        document = json.dumps({"active": sorted(wanted)})
+        records.write(paths.active_pools, document.encode(), mode=records.SHARED, flush="nothing")

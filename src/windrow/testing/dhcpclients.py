@@ -77,7 +77,7 @@ class Crowd:
     ) -> list[str]:
         """Renew what they have; returns who was not confirmed in the end. One that is refused begins anew."""
         chosen = [self.clients[m] for m in macs or self.clients]
-        return self._work([_Asking(c, REQUEST) for c in chosen if c.address], timeout_s, None)
+        return self._work([_Asking(c, REQUEST) for c in chosen if c.address], timeout_s, between)
 
     def forget(self, macs: Sequence[str]) -> None:
         """Their machines are gone; they tell nobody."""

@@ -135,7 +135,8 @@ def options_of(data: bytes) -> dict[int, bytes]:
         if data[at] == 0:
             at += 1
             continue
-        found[data[at]] = data[at + 2 : at + 2 + data[at + 1]]
+        # One that is longer than 255 bytes comes in parts (RFC 3396 §5).
+        found[data[at]] = found.get(data[at], b"") + data[at + 2 : at + 2 + data[at + 1]]
         at += 2 + data[at + 1]
     return found
 

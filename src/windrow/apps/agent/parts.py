@@ -22,6 +22,7 @@ from windrow.apps.agent.keeper import Keeper
 from windrow.apps.agent.loop import DiskNews, Kept, KernelNews, LockNews, Loop, ModuleNews, P, Part, Signals
 from windrow.apps.agent.options import AgentError, Options
 from windrow.apps.agent.unseen import Unseen
+from windrow.apps.dhcp.floating import Floating
 from windrow.apps.dhcp.servers import Servers
 from windrow.apps.filters import FRESH_S, PortFilters
 from windrow.apps.herald import Herald
@@ -36,6 +37,7 @@ from windrow.model.agentstatus import Claim
 from windrow.model.bridging import BRIDGE_NETFILTER
 from windrow.model.problems import Problem
 from windrow.model.steps import Failure
+from windrow.model.values import IfName
 from windrow.netlink.devconf import place
 from windrow.netlink.events import Events
 from windrow.netlink.kernel import Kernel as Rtnetlink
@@ -223,6 +225,9 @@ class Ears:
         self.kernel = kept("the kernel's announcements", lambda: KernelNews(Events(), log, self._announced))
         self.clients = kept("DHCP", lambda: _clients(options))
         self.servers = kept("DHCP servers", lambda: Servers(paths, troubled=log.warning))
+        self.floating = kept(
+            "addresses of DHCP servers", lambda: Floating(paths, told=log.info, failing=self._failing_servers)
+        )
         self.sysctls = kept("changes of sysctls", lambda: DiskNews(FileWatch(_NETFILTER)))
         self.rules = kept("changes of the packet filter", lambda: FilterNews(self.filters, time.monotonic))
         self.claims = kept("claims of addresses", lambda: ClaimWatch(time.monotonic, time.time))
@@ -238,8 +243,8 @@ class Ears:
 
     @property
     def all(self) -> tuple[Part, ...]:
-        named = (self.kernel, self.clients, self.servers, self.sysctls, self.rules, self.claims, self.unseen)
-        return (*named, *self._others)
+        outside = (self.kernel, self.clients, self.servers, self.floating)
+        return (*outside, self.sysctls, self.rules, self.claims, self.unseen, *self._others)
 
     def claimed(self) -> tuple[Claim, ...]:
         return self.claims.part.standing if self.claims.part is not None else ()
@@ -248,6 +253,8 @@ class Ears:
         """What this node wants, before it is carried out."""
         self.clients.use(lambda part: part.want(found.clients))
         self.servers.use(lambda part: part.want(found.serving, found.scopes))
+        serving = [scope.pool.key for scope in found.serving]
+        self.floating.use(lambda part: part.want(found.candidates, serving))
 
     def failed(self, failure: Failure) -> None:
         """A step of what is carried out."""
@@ -258,7 +265,11 @@ class Ears:
         self.kernel.use(lambda part: part.after(found))
         self.sysctls.use(lambda part: _hold_sysctls(part, found))
         self.claims.use(lambda part: _listen(part, found))
+        self.floating.use(lambda part: _see(part, found))
         self.unseen.use(lambda part: part.after(found))
+
+    def _failing_servers(self) -> frozenset[IfName]:
+        return self.servers.part.failing if self.servers.part is not None else frozenset()
 
     def _announced(self, links: frozenset[int]) -> None:
         self.unseen.use(lambda part: part.announced(links))
@@ -308,6 +319,12 @@ def _listen(part: ClaimWatch, found: Report) -> None:
         },
         own=frozenset(link.mac for link in links.values() if link.mac),
     )
+
+
+def _see(part: Floating, found: Report) -> None:
+    links = found.sight.observed.state.links
+    macs = frozenset(link.mac for link in links.values() if link.mac)
+    part.see({name: link.addrs for name, link in links.items() if link.addrs}, macs)
 
 
 def _hold_sysctls(part: DiskNews, found: Report) -> None:

@@ -19,7 +19,7 @@ from windrow.model.problems import ProblemsError, WindrowError, errors
 from windrow.render.tables import table
 from windrow.rules import changes_to, check
 from windrow.store.paths import Paths
-from windrow.store.poolrecord import read_record, write_record
+from windrow.store.poolrecord import read_active, read_record, write_record
 
 EXAMPLES = """\b
 Examples:
@@ -94,15 +94,17 @@ _output = click.option("-o", "--output", type=click.Choice(["text", "json"]), de
 @_output
 @click.pass_obj
 def status(session: Session, output: str) -> None:
-    """Show each pool: where it is, how many addresses are given and left, which nodes serve it."""
+    """Show each pool: where it is, how many addresses are given and left, which nodes may serve it, and what this node
+    does: it serves, it stands by for another one, or neither."""
     cluster, found = _scopes(session)
-    rows = [(s, serving_nodes(s, cluster, session.node)) for s in found]
+    active = read_active(Paths(session.root))
+    rows = [(s, serving_nodes(s.pool, s.cluster_network, cluster, session.node)) for s in found]
     if output == "json":
-        print_json({"pools": [_pool_value(scope, nodes) for scope, nodes in rows]})
+        print_json({"pools": [_pool_value(s, nodes, _here(s, nodes, session.node, active)) for s, nodes in rows]})
     elif rows:
         say(
             table(
-                ("POOL", "NETWORK", "SUBNET", "INTERFACE", "SERVER", "USED", "AVAILABLE", "WAITING", "NODES"),
+                ("POOL", "NETWORK", "SUBNET", "INTERFACE", "SERVER", "USED", "AVAILABLE", "WAITING", "NODES", "HERE"),
                 [
                     (
                         s.pool.key,
@@ -114,6 +116,7 @@ def status(session: Session, output: str) -> None:
                         str(s.available),
                         str(len(s.waiting)),
                         "paused" if s.pool.paused else ",".join(nodes),
+                        _here(s, nodes, session.node, active) or "-",
                     )
                     for s, nodes in rows
                 ],
@@ -123,7 +126,16 @@ def status(session: Session, output: str) -> None:
         say("there is no pool")
 
 
-def _pool_value(scope: Scope, nodes: tuple[str, ...]) -> dict[str, object]:
+def _here(scope: Scope, nodes: tuple[str, ...], node: str, active: frozenset[str]) -> str:
+    """What this node does about a pool; empty: it is not among those that may serve it."""
+    if node not in nodes:
+        return ""
+    if scope.pool.key in active:
+        return "serves"
+    return "stands by" if len(nodes) > 1 else "not yet"
+
+
+def _pool_value(scope: Scope, nodes: tuple[str, ...], here: str) -> dict[str, object]:
     return {
         "pool": scope.pool.key,
         "network": scope.pool.network,
@@ -137,6 +149,7 @@ def _pool_value(scope: Scope, nodes: tuple[str, ...]) -> dict[str, object]:
         ],
         "paused": scope.pool.paused,
         "nodes": list(nodes),
+        "here": here,
     }
 
 

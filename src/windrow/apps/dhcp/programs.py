@@ -74,7 +74,7 @@ class Kea:
 
     def start(self, scopes: Sequence[Scope], directory: Path) -> Process:
         put(directory / "kea.json", json.dumps(self._document(scopes, directory)))
-        return kea.start(directory, scopes[0].interface, scopes[0].server)
+        return kea.start(directory, scopes[0].interface)
 
     def running(self, directory: Path) -> Process | None:
         return kea.running(directory)

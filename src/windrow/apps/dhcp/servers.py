@@ -32,6 +32,8 @@ from windrow.store.poolrecord import write_record
 
 FIRST_S, MOST_S = 0.25, 60.0
 """Before a server is started again; the pause doubles until one has lived for MOST_S."""
+FAILING_S = 4.0
+"""Of a server that has such a pause before it four starts have failed."""
 _OPTIONS = "# options\n"
 
 
@@ -97,7 +99,7 @@ class Servers:
             index = _index(name)
             if seat.server is not None and index != seat.index:
                 self._end(seat)
-            if seat.server is None and index and (seat.due <= now or index != seat.index):
+            if seat.server is None and _ready(seat, index) and (seat.due <= now or index != seat.index):
                 self._start(name, seat, index)
 
     def fds(self) -> Mapping[int, int]:
@@ -113,9 +115,15 @@ class Servers:
         return False
 
     def deadline(self) -> float | None:
-        """When a server is to be tried again; one whose link is not there waits for the round that makes it."""
-        due = [seat.due for name, seat in self._seats.items() if seat.server is None and _index(name)]
+        """When a server is to be tried again; one whose link or address is not there waits for the round that makes
+        it."""
+        due = [seat.due for name, seat in self._seats.items() if seat.server is None and _ready(seat, _index(name))]
         return min(due, default=None)
+
+    @property
+    def failing(self) -> frozenset[IfName]:
+        """Links on which none starts, though it was tried several times."""
+        return frozenset(n for n, seat in self._seats.items() if seat.server is None and seat.pause_s >= FAILING_S)
 
     def close(self) -> None:
         """The servers go on."""
@@ -233,6 +241,20 @@ def _given(told: str) -> Given:
 
 def _first_line(error: Exception) -> str:
     return str(error).partition("\n")[0]
+
+
+def _ready(seat: _Seat, index: int) -> bool:
+    """A server looks at its link when it starts (Kea never again): the address is to be there."""
+    return bool(index) and _has(seat.scopes[0].server)
+
+
+def _has(address: str) -> bool:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as one:
+        try:
+            one.bind((address, 0))
+        except OSError:
+            return False
+    return True
 
 
 def _index(name: IfName) -> int:

@@ -67,7 +67,7 @@ def read_pool(table: Table, spec: Table, envelope: Envelope) -> IPPool:
         mtu=ipv4.integer("mtu", MTU_MIN, MTU_MAX) or 0,
         routes=tuple(_routes(ipv4)),
         hosts=tuple(_hosts(spec)),
-        nodes=tuple(text for item in _items(spec, "nodes") if (text := item.text())),
+        nodes=tuple(text for item in _items(spec, "nodes") if (text := item.text()) is not None),
         program=(program.choice(Program) if program else None) or Program.DNSMASQ,
         advertise=_advertisement(spec),
         allocated=_allocated(table.value.get("status")),
@@ -136,9 +136,11 @@ def _parse_hostname(text: str) -> str:
 
 def _parse_prefix6(text: str) -> str:
     try:
-        network = ipaddress.IPv6Network(text.strip())
+        network = ipaddress.IPv6Network(text.strip(), strict=False)
     except ValueError:
         raise ValueError(f"{quoted(text)} is not an IPv6 prefix") from None
+    if network.is_link_local or network.is_multicast or network.is_loopback or network.network_address.is_unspecified:
+        raise ValueError(f"{quoted(text)} is no prefix that guests make addresses in (RFC 4862 §5.5.3)")
     if network.prefixlen != 64:
         raise ValueError(f"{quoted(text)} has no 64 bits: guests make addresses in no other prefix (RFC 4862 §5.5.3)")
     return str(network)
@@ -174,7 +176,17 @@ def _routes(ipv4: Table) -> list[PoolRoute]:
 
 def _mac(entry: Table) -> Mac | None:
     mac = entry.required("macAddress", "52:54:00:12:34:56")
-    return mac.parsed(parse_mac, "mac-invalid") if mac else None
+    return mac.parsed(_parse_client, "mac-invalid") if mac else None
+
+
+def _parse_client(text: str) -> Mac:
+    """Raises ValueError."""
+    found = parse_mac(text)
+    if int(found[:2], 16) & 1 or not any(bytes.fromhex(found.replace(":", ""))):
+        raise ValueError(
+            f"{quoted(text)} is no NIC's: the first byte of a NIC's own address is even, and not all are 0"
+        )
+    return found
 
 
 def _hosts(spec: Table) -> list[PoolHost]:
