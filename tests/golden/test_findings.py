@@ -12,11 +12,13 @@ from pathlib import Path
 
 from tests.unit.faultcatalogue import CASES, Healthy, leg
 
-from windrow.diagnose import diagnosis_of
+from windrow.apps.check.told import Told, rows
+from windrow.diagnose import diagnose
 from windrow.model.agentstatus import OutsideFault
-from windrow.model.findings import Diagnosis, Reason
-from windrow.model.values import Ref
-from windrow.render.findings import diagnosis_text, diagnosis_value, finding_text
+from windrow.model.findings import Finding, Reason
+from windrow.model.values import Ref, VidSet
+from windrow.render.findings import checked_text, finding_text, finding_value
+from windrow.render.vlanmatrix import Row, matrix_value
 from windrow.status.conditions import update
 from windrow.status.findings import Outside, finding_counts, finding_events, outside_conditions, outside_faults
 from windrow.testing import fabricfaults as faults
@@ -28,8 +30,17 @@ BEGIN, END = "<!-- reasons -->\n", "<!-- end of reasons -->\n"
 NODE = Ref("Node", "node-1")
 
 
-def diagnosed(f: Fabric) -> Diagnosis:
-    return diagnosis_of(cluster_of(f), evidence_of(f))
+def diagnosed(f: Fabric) -> tuple[Finding, ...]:
+    return diagnose(cluster_of(f), evidence_of(f))
+
+
+def listed(f: Fabric) -> tuple[Row, ...]:
+    """The table, as node-1 shows it."""
+    evidence, wanted = evidence_of(f), dict[str, VidSet]()
+    own = evidence.nodes["node-1"]
+    for nic in own.nics.values():
+        wanted[nic.cluster_network] = wanted.get(nic.cluster_network, VidSet()) | own.probed.get(nic.name, VidSet())
+    return rows(Told(node="node-1", at=own.at, evidence=evidence, wanted=wanted), cluster_of(f))
 
 
 def broken() -> Fabric:
@@ -42,21 +53,25 @@ def test_each_fault_of_the_catalogue(golden) -> None:  # type: ignore[no-untyped
     parts = []
     for case in CASES:
         found = diagnosed(case.fault(case.on.fabric()))
-        told = "".join(finding_text(f, f"{n}.") for n, f in enumerate(found.findings, 1))
+        told = "".join(map(finding_text, found))
         parts.append(f"== {case.name} ==\n{told}")
     golden(HERE / "catalogue.txt", "\n".join(parts))
 
 
 def test_the_table_and_the_findings(golden) -> None:  # type: ignore[no-untyped-def]
-    golden(HERE / "broken.txt", diagnosis_text(diagnosed(broken())))
+    golden(HERE / "broken.txt", checked_text(listed(broken()), diagnosed(broken())))
 
 
 def test_nothing_is_wrong(golden) -> None:  # type: ignore[no-untyped-def]
-    golden(HERE / "healthy.txt", diagnosis_text(diagnosed(Healthy(services=True).fabric())))
+    healthy = Healthy(services=True).fabric()
+    golden(HERE / "healthy.txt", checked_text(listed(healthy), diagnosed(healthy)))
 
 
 def test_the_document(golden) -> None:  # type: ignore[no-untyped-def]
-    value = diagnosis_value(diagnosed(broken()))
+    value = {
+        "matrix": matrix_value(listed(broken())),
+        "findings": [finding_value(found) for found in diagnosed(broken())],
+    }
     golden(HERE / "broken.json", json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
@@ -65,10 +80,10 @@ def test_conditions_and_events(golden) -> None:  # type: ignore[no-untyped-def]
     objects = (Ref("VlanConfig", "mgmt"), Ref("VlanConfig", "oob"))
     looks = (broken(), faults.vlan_missing(leg(2, 1), 101)(Healthy().fabric(nodes=4)), Healthy().fabric(nodes=4))
     lines: list[str] = []
-    conditions, before = update((), (), 0.0)[0], diagnosed(Healthy().fabric()).findings
+    conditions, before = update((), (), 0.0)[0], diagnosed(Healthy().fabric())
     told: tuple[OutsideFault, ...] = ()
     for now, f in enumerate(looks, 1):
-        findings = diagnosed(f).findings
+        findings = diagnosed(f)
         conditions, _ = update(conditions, outside_conditions(findings, objects), 100.0 * now)
         events = finding_events(before, findings, 100.0 * now, NODE)
         told = outside_faults(told, Outside(findings=findings), 100.0 * now, NODE)

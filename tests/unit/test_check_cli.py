@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import socket
 import stat
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -16,9 +20,13 @@ from click.testing import CliRunner, Result
 from windrow.apps.check.ask import AskError, ask
 from windrow.apps.check.settings import parse_skipped
 from windrow.apps.check.told import Told, document, read, text
+from windrow.apps.cli import check as check_module
 from windrow.apps.cli.check import absent_lines
 from windrow.apps.cli.main import cli
+from windrow.apps.cli.session import Session
+from windrow.model.cluster import Cluster
 from windrow.model.evidence import Absent, Evidence, Kind, NodeEvidence
+from windrow.model.problems import WindrowError
 from windrow.model.values import IfName, VidSet
 from windrow.model.wire.evidence import node_document
 from windrow.store.checkkey import read_key
@@ -165,7 +173,8 @@ def test_vlans_that_are_none(word: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "words", [("--vlan", "x"), ("--for", "0s"), ("--skip-vlans", "x"), ("-w", "-o", "json"), ("-o", "yaml")]
+    "words",
+    [("--vlan", "x"), ("--vlan", ""), ("--for", "0s"), ("--skip-vlans", "x"), ("-w", "-o", "json"), ("-o", "yaml")],
 )
 def test_wrong_usage(tmp_path: Path, words: tuple[str, ...]) -> None:
     done = windrow(tmp_path, "check", *words)
@@ -197,3 +206,63 @@ def test_what_could_not_be_had() -> None:
         "no switch tells of itself by LLDP on eth0, eth1: windrow neighbors says why",
         "DHCP: VLAN 10 was asked a moment ago (and 1 more: -o json)",
     ]
+
+
+# How it ends --------------------------------------------------------------------------------------
+
+
+def look(*, then: BaseException | None = None) -> Callable[..., Iterator[tuple[Told, Cluster]]]:
+    """In the place of `look_again`: a node that is alone, and then what happens."""
+
+    def look_again(session: Session, skipped: object, held: ExitStack, *_: object, **__: object) -> Iterator[Any]:
+        held.callback(ended.append, "taps are closed")
+        yield TOLD, Cluster.of(())
+        if then is not None:
+            raise then
+
+    return look_again
+
+
+ended: list[str] = []
+
+
+def checked(monkeypatch: pytest.MonkeyPatch, root: Path, *words: str, then: BaseException | None = None) -> Result:
+    ended.clear()
+    monkeypatch.setattr(check_module, "look_again", look(then=then))
+    done = windrow(root, "check", *words)
+    assert ended == ["taps are closed"]
+    return done
+
+
+def test_a_check_that_fails_has_found_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """1 would say that the network is at fault."""
+    done = checked(monkeypatch, tmp_path, then=WindrowError("the agent has ended"))
+    assert done.exit_code == 3
+    assert "error: the agent has ended" in done.stderr
+
+
+def test_ctrl_c_ends_a_watch_with_what_was_seen_last(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    watched = checked(monkeypatch, tmp_path, "-w", then=KeyboardInterrupt())
+    assert (watched.exit_code, watched.stderr) == (3, "")
+    assert checked(monkeypatch, tmp_path, then=KeyboardInterrupt()).exit_code == 130
+
+
+def test_a_check_that_is_ended_takes_its_filters_away(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """SIGTERM, and SIGHUP of a terminal that went: guests' ports would keep their filter."""
+
+    def look_again(session: Session, skipped: object, held: ExitStack, *_: object, **__: object) -> Iterator[Any]:
+        held.callback(ended.append, "taps are closed")
+        os.kill(os.getpid(), signal.SIGTERM)
+        yield TOLD, Cluster.of(())
+
+    ended.clear()
+    monkeypatch.setattr(check_module, "look_again", look_again)
+    assert windrow(tmp_path, "check").exit_code == 128 + signal.SIGTERM
+    assert ended == ["taps are closed"]
+
+
+def test_who_asks_for_what_is_not_there_is_told_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    done = checked(monkeypatch, tmp_path, "--node", "n9")
+    assert done.exit_code == 3
+    assert "no node n9 is known here: there are a" in done.stdout
+    assert "VLAN 999 is intended for no uplink" in checked(monkeypatch, tmp_path, "--vlan", "999").stdout

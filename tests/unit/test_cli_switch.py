@@ -134,6 +134,21 @@ def test_a_wrong_cabling_file_is_told_with_its_line(host: Host) -> None:
     assert f"{path}:4: switches[0].ports.e1: 'eth1' is no NIC of a node" in found.stderr
 
 
+def test_a_second_document_is_not_left_out_in_silence(host: Host) -> None:
+    path = host.file("c.yaml", CABLING + "---\n" + CABLING)
+    found = host.run("switch", "config", "--cabling", path)
+    assert found.exit_code == 1
+    assert f"{path}:2: there are several documents in this file" in found.stderr
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"evidence": ' * 50_000, "\x00", '{"nodes": {"n1": 7}}'])
+def test_evidence_that_is_none_is_named(host: Host, text: str) -> None:
+    path = host.file("seen.json", text)
+    found = host.run("switch", "config", "--evidence", path)
+    assert found.exit_code == 1
+    assert f"{path} is not what `windrow check -o json` prints" in found.stderr
+
+
 def test_no_cabling_at_all(tmp_path: Path) -> None:
     host = Host(tmp_path)
     (tmp_path / "etc/windrow/cabling.yaml").unlink()
@@ -151,6 +166,83 @@ def test_a_template_of_ones_own(host: Host) -> None:
     found = host.run("switch", "config", "--template", wrong)
     assert found.exit_code == 1
     assert f"{wrong}:2: the template fails" in found.stderr
+
+
+MIXED = """\
+switches:
+- {name: tor, system: eos, ports: {Ethernet1: n1/eth1}}
+- {name: ber, system: junos, ports: {ge-0/0/2: n1/eth2}}
+"""
+
+
+def test_a_template_for_one_system_leaves_the_others_theirs(host: Host) -> None:
+    host.file("etc/windrow/cabling.yaml", MIXED)
+    mine = host.file("mine.j2", "mine: {{ switch }}\n")
+    found = host.run("switch", "config", "--template", f"eos={mine}")
+    assert found.exit_code == 0, found.output
+    assert "mine: tor\n" in found.stdout
+    assert "set vlans v100 vlan-id 100\n" in found.stdout
+    both = host.run("switch", "config", "--template", f"junos={host.file('j.j2', 'theirs')}", "--template", mine)
+    assert both.stdout.split() == ["mine:", "tor", "theirs"]
+    twice = host.run("switch", "config", "--template", mine, "--template", mine)
+    assert twice.exit_code == 2
+    assert "two templates for one system" in twice.stderr
+
+
+def test_what_one_switch_cannot_is_no_error_of_another(host: Host) -> None:
+    host.file("etc/windrow/cabling.yaml", MIXED)
+    static = host.file("static.yaml", NETWORK.replace("[eth1, eth2]", "[eth1, eth2], bondOptions: {mode: balance-xor}"))
+    assert host.run("switch", "config", "-f", static).exit_code == 1, "a channel over two switches"
+    sonic = "{name: ber, system: sonic, ports: {Ethernet0: n2/eth1, Ethernet4: n2/eth2}}"
+    host.file("etc/windrow/cabling.yaml", CABLING.replace("}]", f"}}, {sonic}]"))
+    node = host.file("n2.yaml", "{apiVersion: v1, kind: Node, metadata: {name: n2}}\n")
+    assert host.run("switch", "config", "-f", static, "-f", node).exit_code == 1, "one that SONiC has not"
+    static, node = f"-f{static}", f"-f{node}"
+    found = host.run("switch", "config", static, node, "--switch", "tor")
+    assert found.exit_code == 0, found.output
+
+
+def test_a_format_counts_whatever_the_file_says(host: Host) -> None:
+    found = host.run("switch", "config", "--format", "nxos", "-o", "json")
+    assert [one["system"] for one in json.loads(found.stdout)["switches"]] == ["nxos"]
+
+
+def test_json_has_no_comments_so_they_are_told_beside_it(host: Host) -> None:
+    found = host.run("switch", "config", "--format", "openconfig", "--inverse")
+    assert json.loads(found.stdout) == {}
+    assert "Not run on such a switch" in found.stderr
+    assert "/interfaces/interface[name=Ethernet1]/ethernet/switched-vlan" in found.stderr
+
+
+def test_one_node_has_the_channels_that_it_has_among_all(host: Host) -> None:
+    """Two whose ports end in the same number, as those of a breakout do."""
+    ports = "{Ethernet1/1: n0/eth1, Ethernet1/2: n0/eth2, Ethernet2/1: n1/eth1, Ethernet2/2: n1/eth2}"
+    host.file("etc/windrow/cabling.yaml", f"switches: [{{name: tor, system: eos, ports: {ports}}}]\n")
+    node = "{apiVersion: v1, kind: Node, metadata: {name: n0}}\n---\n"
+    lacp = host.file("lacp.yaml", node + NETWORK.replace("[eth1, eth2]", "[eth1, eth2], bondOptions: {mode: 802.3ad}"))
+
+    def names(*words: str) -> set[str]:
+        found = host.run("switch", "config", "-f", lacp, "-o", "json", *words)
+        assert found.exit_code == 0, found.output
+        return {i["name"] for one in json.loads(found.stdout)["switches"] for i in one["coming"]}
+
+    assert names() == {"Port-Channel1", "Port-Channel2"}
+    assert names("--node", "n0") | names("--node", "n1") == names()
+    assert not names("--node", "n0") & names("--node", "n1")
+
+
+def test_what_is_completed(host: Host) -> None:
+    from click.shell_completion import ShellComplete
+
+    def completions(*words: str) -> list[str]:
+        args = ["--root", str(host.root), "switch", *words]
+        return [c.value for c in ShellComplete(cli, {}, "windrow", "_X").get_completions(args, "")]
+
+    assert completions("config", "--switch") == ["tor"]
+    assert completions("config", "--node") == ["n1"]
+    assert "eos" in completions("config", "--format")
+    host.file("etc/windrow/cabling.yaml", "switches: [")
+    assert completions("diff", "--switch") == []
 
 
 EVIDENCE = {
@@ -184,6 +276,10 @@ EVIDENCE = {
 def test_diff_ends_with_1_where_something_differs(host: Host) -> None:
     nothing = host.run("switch", "diff")
     assert (nothing.exit_code, nothing.stdout) == (0, "")
+    assert "of 6 things of 6 nobody tells: --all shows them" in nothing.stderr
+    static = host.file("s.yaml", NETWORK.replace("[eth1, eth2]", "[eth1, eth2], bondOptions: {mode: balance-xor}"))
+    apart = host.file("apart.yaml", MIXED)
+    assert host.run("switch", "diff", "-f", static, "--cabling", apart).exit_code == 1, "it cannot be at all"
     seen = host.file("seen.json", json.dumps({"evidence": EVIDENCE}))
     found = host.run("switch", "diff", "--evidence", seen)
     assert found.exit_code == 1
@@ -198,9 +294,11 @@ def test_a_cabling_with_what_lldp_shows(host: Host) -> None:
     assert found.exit_code == 0, found.output
     assert "Ethernet1: n1/eth1" in found.stdout
     wrong = host.file("w.yaml", CABLING.replace("Ethernet1: n1/eth1", "Ethernet9: n1/eth1"))
-    found = host.run("switch", "cabling", "--cabling", wrong, "--evidence", seen)
-    assert found.exit_code == 1
-    assert "by the cabling file" in found.stderr
+    for verb in ("cabling", "config"):
+        found = host.run("switch", verb, "--cabling", wrong, "--evidence", seen)
+        assert found.exit_code == 1
+        assert "by the cabling file" in found.stderr
+        assert not found.stdout, "no statement for a port that may be another's"
 
 
 # Asking for it ------------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ from windrow.model.evidence import (
     NodeEvidence,
     SwitchPort,
 )
-from windrow.model.problems import ProblemsError, errors
+from windrow.model.problems import ProblemsError, Severity, errors
 from windrow.model.values import IfName, Mac, Vid, VidSet
 from windrow.model.wire import load_documents
 from windrow.switches.cabling import Cabling, cabling_document, merged, read_cabling, seen_cabling
@@ -126,6 +126,92 @@ def test_both_switches_of_a_pair_give_the_channel_one_number() -> None:
     assert [i.number for s in found.switches for i in s.interfaces] == [7, 7]
 
 
+TWO = {
+    "ports": {"Ethernet1/1": "n/eth1", "Ethernet1/2": "n/eth2", "Ethernet2/1": "m/eth1", "Ethernet2/2": "m/eth2"},
+}
+
+
+def numbers(nodes: tuple[str, ...], plugged: Cabling, kept: tuple[SwitchConfig, ...] = ()) -> dict[str, int]:
+    wanted = cluster("802.3ad")
+    found = configs_of(needs_of(wanted, nodes), plugged, wanted, "eos", kept=kept)
+    for one in found.switches:
+        assert len({i.name for i in one.interfaces}) == len(one.interfaces), "one channel, one name"
+    return {i.wanted_by: i.number for one in found.switches for i in one.interfaces}
+
+
+def test_channels_whose_ports_have_one_number_get_two_and_keep_them() -> None:
+    both = numbers(("m", "n"), cabling(tor=TWO))
+    assert both == {"m/oob": 1, "n/oob": 2}
+    alone = configs_of(needs_of(cluster("802.3ad"), ("n",)), cabling(tor=TWO), cluster("802.3ad"), "eos")
+    assert numbers(("m", "n"), cabling(tor=TWO), kept=alone.switches) == {"m/oob": 2, "n/oob": 1}
+    said = configs_of(needs_of(cluster("802.3ad"), ("m", "n")), cabling(tor=TWO), cluster("802.3ad"), "eos")
+    assert [(p.code, p.severity) for p in said.problems] == [("channel-number-taken", Severity.WARNING)]
+    assert "`n/oob: 2`" in said.problems[0].hint
+
+
+def test_what_is_taken_on_one_switch_of_a_pair_is_taken_on_both() -> None:
+    pair = cabling(
+        a={"shared": "b", "ports": {"Ethernet7": "n/eth1"}},
+        b={"shared": "a", "ports": {"Ethernet7": "m/eth1", "Ethernet8": "m/eth2", "Ethernet9": "n/eth2"}},
+    )
+    found = configs_of(needs_of(cluster("802.3ad"), ("m", "n")), pair, cluster("802.3ad"), "eos")
+    assert [(s.name, i.wanted_by, i.number) for s in found.switches for i in s.interfaces] == [
+        ("a", "n/oob", 8),
+        ("b", "m/oob", 7),
+        ("b", "n/oob", 8),
+    ]
+    named = cabling(
+        a={"shared": "b", "ports": {"Ethernet7": "n/eth1"}, "channels": {"n/oob": 30}},
+        b={"shared": "a", "ports": {"Ethernet9": "n/eth2"}},
+    )
+    both = configs_of(needs_of(cluster("802.3ad"), ("n",)), named, cluster("802.3ad"), "eos")
+    assert [i.number for s in both.switches for i in s.interfaces] == [30, 30]
+
+
+def test_one_switch_alone_is_told_nothing_of_the_others() -> None:
+    plugged = cabling(a={"ports": {"Ethernet1": "n/eth1", "Ethernet2": "n/eth2"}}, b={"ports": {"X1": "m/eth9"}})
+    found = configs_of(needs_of(cluster(), ("n",)), plugged, cluster(), "eos", only="a")
+    assert ([s.name for s in found.switches], found.problems) == (["a"], ())
+
+
+def test_a_vlan_that_is_native_and_needed_with_its_tag_is_refused() -> None:
+    wanted = cluster().replace(load_documents(PLAIN, "plain.yaml").objects)
+    assert codes(configs(wanted, cabling(tor={**ONE, "native": 100}))) == {"native-tagged"}
+    assert codes(configs(wanted, cabling(tor={**ONE, "native": 50}))) == set()
+
+
+PLAIN = """\
+apiVersion: k8s.cni.cncf.io/v1
+kind: NetworkAttachmentDefinition
+metadata: {name: plain, namespace: default}
+spec: {config: '{"cniVersion":"0.3.1","name":"p","type":"bridge","bridge":"oob-br"}'}
+"""
+NAMED = """\
+apiVersion: k8s.cni.cncf.io/v1
+kind: NetworkAttachmentDefinition
+metadata: {{name: "{name}", namespace: {namespace}}}
+spec: {{config: '{{"cniVersion":"0.3.1","name":"p","type":"bridge","bridge":"oob-br","vlan":{vid}}}'}}
+"""
+
+
+def test_each_vlan_has_a_name_of_its_own() -> None:
+    """Junos would give the second one's id to the first, and takes `200` for VLAN 200."""
+    nads = [("web", "a", 101), ("web", "b", 102), ("200", "a", 103), ("vlan105", "a", 104), ("default", "a", 106)]
+    texts = [NAMED.format(name=name, namespace=space, vid=vid) for name, space, vid in nads]
+    wanted = cluster().replace(load_documents("---\n".join(texts)).objects)
+    vlans = configs(wanted, cabling(tor=ONE)).switches[0].vlans
+    assert vlans == {
+        100: "web-100",
+        101: "web",
+        102: "web-102",
+        103: "vlan103",
+        104: "vlan105-104",
+        106: "default-106",
+    }
+    assert len({name.lower() for name in vlans.values()}) == len(vlans)
+    assert all(name[0].isalpha() for name in vlans.values())
+
+
 def test_what_is_not_cabled_and_what_nobody_uses_is_said() -> None:
     found = configs(cluster(), cabling(tor={"ports": {"Ethernet1": "n/eth1", "Ethernet9": "n/eth9", "X1": "m/eth0"}}))
     assert not errors(found.problems)
@@ -153,6 +239,23 @@ def test_what_is_not_cabled_and_what_nobody_uses_is_said() -> None:
         ({"switches": [{"name": "a"}, {"name": "a"}]}, "switches[1].name"),
         ({"switches": [{"name": "a", "shared": "b"}, {"name": "b"}]}, "switches[0].shared"),
         ({"switches": [{"name": "a", "ports": {"e1": "n/x", "e2": "n/x"}}]}, "switches[0].ports.e2"),
+        ({"switches": [{"name": True}]}, "switches[0].name"),
+        ({"switches": [{"name": "-a"}]}, "switches[0].name"),
+        ({"switches": [{"name": "a;reload"}]}, "switches[0].name"),
+        ({"switches": [{"name": "a", "ports": {"e1": "n/eth1; reload"}}]}, "switches[0].ports.e1"),
+        ({"switches": [{"name": "a", "ports": {"e1": "n/x/eth1"}}]}, "switches[0].ports.e1"),
+        ({"switches": [{"name": "a", "shared": "a"}]}, "switches[0].shared"),
+        ({"switches": [{"name": "a", "channels": {"oob": 1}}]}, "switches[0].channels.oob"),
+        ({"switches": [{"name": "a", "channels": {"n/oob": 1, "m/oob": 1}}]}, "switches[0].channels[m/oob]"),
+        (
+            {
+                "switches": [
+                    {"name": "a", "shared": "b", "channels": {"n/oob": 1}},
+                    {"name": "b", "shared": "a", "channels": {"n/oob": 2}},
+                ]
+            },
+            "switches[1].channels[n/oob]",
+        ),
     ],
 )
 def test_a_wrong_cabling_file(document: Any, path: str) -> None:
@@ -224,6 +327,40 @@ def test_a_cabling_from_lldp() -> None:
     ), "what is printed can be read"
 
 
+def test_a_switch_that_speaks_cdp_too_is_one_switch() -> None:
+    """As Cisco's do; CDP alone is good enough."""
+    cdp = replace(port("Ethernet1"), source=Kind.CDP, chassis=Identity(kind="local", text="tor(FDO1)"), system="")
+    found = seen_cabling(seen(nic("eth1", cdp, port()), nic("eth2", replace(cdp, system="old"))))
+    assert not found.problems
+    assert [(s.name, dict(s.ports)) for s in found.switches] == [
+        ("old", {"Ethernet1": Leg("n", ETH2)}),
+        ("tor", {"Ethernet1": Leg("n", ETH1)}),
+    ]
+
+
+def test_switches_that_call_themselves_alike_are_not_one() -> None:
+    other = port(chassis=Identity(kind="mac", text="00:1c:73:00:00:02"))
+    found = seen_cabling(seen(nic("eth1", port()), nic("eth2", other)))
+    assert [p.code for p in found.problems] == ["cabling-namesakes"]
+    assert {s.name: dict(s.ports) for s in found.switches} == {
+        "tor-001c73000001": {"Ethernet1": Leg("n", ETH1)},
+        "tor-001c73000002": {"Ethernet1": Leg("n", ETH2)},
+    }
+    assert not read_cabling(cabling_document(found), "again").problems
+
+
+def test_a_port_that_two_nics_hear_is_nobodys() -> None:
+    found = seen_cabling(seen(nic("eth1", port()), nic("eth2", port())))
+    assert ([p.code for p in found.problems], found.switches) == (["cabling-one-port"], ())
+    assert "n/eth1 and n/eth2 hear the same port, Ethernet1 of tor" in found.problems[0].message
+
+
+def test_names_that_are_too_long_for_a_cabling_file_are_not_written_into_one() -> None:
+    found = seen_cabling(seen(nic("eth1", port("e" * 65)), nic("eth2", port("Ethernet2", "s" * 200))))
+    assert [p.code for p in found.problems] == ["cabling-name"]
+    assert not read_cabling(cabling_document(found), "again").problems
+
+
 def test_a_port_that_is_called_like_a_statement_is_not_used() -> None:
     found = seen_cabling(seen(nic("eth1", port("Ethernet1\nno vlan 1-4094"))))
     assert not found.switches
@@ -235,6 +372,12 @@ def test_a_cabling_file_that_contradicts_lldp_is_an_error_that_names_both() -> N
     assert [p.code for p in found.problems] == ["cabling-contradicts"]
     assert "Ethernet1 of tor" in found.problems[0].message
     assert "Ethernet9 of tor" in found.problems[0].message
+    taken = merged(cabling(tor=ONE), seen_cabling(seen(nic("eth9", port("Ethernet2")))))
+    assert [p.code for p in taken.problems] == ["cabling-contradicts"], "somebody else is plugged in there"
+    assert "n/eth2" in taken.problems[0].message
+    assert "n/eth9" in taken.problems[0].message
+    cisco = merged(cabling(tor={**ONE, "system": "nxos"}), seen_cabling(seen(nic("eth1", port()))))
+    assert [(p.code, p.severity) for p in cisco.problems] == [("cabling-system", Severity.WARNING)]
     agreeing = merged(cabling(tor={"ports": {"Ethernet2": "n/eth2"}}), seen_cabling(seen(nic("eth1", port()))))
     assert not agreeing.problems
     assert agreeing.switches[0].ports == {"Ethernet2": Leg("n", ETH2), "Ethernet1": Leg("n", ETH1)}
@@ -271,12 +414,20 @@ def test_absence_proves_nothing() -> None:
 
 
 def test_differences_from_lldp() -> None:
-    found = rows(seen(nic("eth1", port(vlans={Vid(7): "x"}, pvid=1)), nic("eth2", port("Ethernet2", pvid=0))))
+    named = {Vid(7): "x", Vid(1): "default"}
+    found = rows(seen(nic("eth1", port(vlans=named, pvid=1)), nic("eth2", port("Ethernet2", pvid=0))))
     assert found["Ethernet1", "tagged VLANs"].verdict is Verdict.DIFFERS
     assert found["Ethernet1", "native VLAN"].verdict is Verdict.DIFFERS
     assert found["Ethernet2", "native VLAN"].verdict is Verdict.SAME
     right = rows(seen(nic("eth1", port(vlans={Vid(100): "web"}, pvid=0))))
     assert {r.verdict for key, r in right.items() if key[0] == "Ethernet1" and key[1] != "channel"} == {Verdict.SAME}
+
+
+def test_a_pvid_alone_does_not_say_that_frames_without_a_tag_pass() -> None:
+    """NX-OS tells VLAN 1 of a trunk on which it is not allowed: what our own statements make is no difference."""
+    for vlans, verdict in (({}, Verdict.UNTOLD), ({Vid(100): "web"}, Verdict.SAME)):
+        found = rows(seen(nic("eth1", port(vlans=vlans, pvid=1))))["Ethernet1", "native VLAN"]
+        assert (found.verdict, found.seen) == (verdict, "1, if it is allowed there")
 
 
 def test_a_channel_is_seen_by_lacp_before_lldp() -> None:
@@ -333,6 +484,31 @@ def test_a_delta_from_what_probes_show() -> None:
     assert seen_config(wanted, plugged, {})[1] == ("Ethernet1",), "no probe tells of it"
 
 
+def test_a_delta_creates_a_vlan_that_passes_nowhere_on_the_switch() -> None:
+    """LLDP says what is allowed, not what is created."""
+    named = {"vlans": {Vid(100): "web"}, "pvid": 0}
+    plugged = merged(
+        cabling(tor=ONE), seen_cabling(seen(nic("eth1", port(**named)), nic("eth2", port("Ethernet2", **named))))
+    )
+    wanted = configs(cluster(), plugged).switches[0]
+    gone = {Leg("n", nic): VidSet.of([100]) for nic in (ETH1, ETH2)}
+    assert dict(change(seen_config(wanted, plugged, gone)[0], wanted).new_vlans) == {100: "web"}
+    one = {**gone, Leg("n", ETH2): VidSet()}
+    assert not change(seen_config(wanted, plugged, one)[0], wanted).new_vlans, "it passes on the other port"
+    assert change(seen_config(wanted, plugged, {})[0], wanted).none
+
+
+def test_a_delta_of_a_channel_is_what_each_of_its_ports_needs() -> None:
+    def told(*vids: int) -> dict[str, Any]:
+        return {"vlans": {Vid(vid): "" for vid in vids}, "pvid": 0}
+
+    evidence = seen(nic("eth1", port(**told(100, 7))), nic("eth2", port("Ethernet2", **told(8))))
+    plugged = merged(cabling(tor=ONE), seen_cabling(evidence))
+    wanted = configs(cluster("802.3ad"), plugged).switches[0]
+    (found,) = change(seen_config(wanted, plugged, {})[0], wanted).changes
+    assert (found.add, found.remove) == (VidSet.of([100]), VidSet.of([7, 8]))
+
+
 # Texts --------------------------------------------------------------------------------------------
 
 
@@ -345,6 +521,10 @@ def test_a_template_that_fails_says_where() -> None:
         ("{{ 1 / 0 }}", 1),
         ("\n\n\n{{ title.__class__.__mro__ }}", 4),
         ("{{ switch + 1 }}", 1),
+        ("{% macro a() %}{{ a() }}{% endmacro %}\n{{ a() }}", 1),
+        ("ok\n{% include 'passwd' %}", 2),
+        ("ok\n{{ title | shout }}", 2),
+        ("ok\n{% for i in range(10 ** 9) %}{% endfor %}", 2),
     ]:
         with pytest.raises(ProblemsError) as caught:
             statements(document, template, "mine.j2")

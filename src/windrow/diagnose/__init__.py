@@ -11,6 +11,6 @@ bonds       link aggregation                  nics        carrier, speed, cables
 services    DHCP, gateways, routers, duplicate addresses
 """
 
-from windrow.diagnose.diagnosis import diagnose, diagnosis_of
+from windrow.diagnose.diagnosis import diagnose
 
-__all__ = ["diagnose", "diagnosis_of"]
+__all__ = ["diagnose"]

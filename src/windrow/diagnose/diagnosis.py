@@ -17,7 +17,7 @@ from windrow.diagnose.turned import turned_findings
 from windrow.diagnose.vlans import BETWEEN, SWITCHES, lldp_findings, shared_finding, vlan_causes
 from windrow.model.cluster import Cluster
 from windrow.model.evidence import Evidence, Leg
-from windrow.model.findings import Certainty, Diagnosis, Finding, Fix, Grade, Reason, Row
+from windrow.model.findings import Certainty, Finding, Fix, Grade, Reason
 from windrow.model.values import IfName, VidSet
 from windrow.switches.wanted import Cards, needs_of
 
@@ -29,32 +29,13 @@ NAMELESS = frozenset({SWITCHES, BETWEEN})
 def diagnose(cluster: Cluster, evidence: Evidence) -> tuple[Finding, ...]:
     """What is wrong with the network outside, the worst first; one finding for each cause. Nothing in the evidence
     makes it raise: it comes from other hosts."""
-    return diagnosis_of(cluster, evidence).findings
-
-
-def diagnosis_of(cluster: Cluster, evidence: Evidence) -> Diagnosis:
-    """The same, with what passes at each node."""
     cards: Cards = {
         node.node: {str(nic.mac): IfName(nic.name) for nic in node.nics.values()} for node in evidence.nodes.values()
     }
     situation = Situation(needs_of(cluster, tuple(evidence.nodes), cards), evidence)
     found = dict.fromkeys(_findings(situation, services_of(cluster)))
     worst_first = sorted(found, key=lambda f: (_GRADES.index(f.grade), f.reason.text, f.place, str(f.vids)))
-    return Diagnosis(findings=tuple(worst_first), rows=tuple(_rows(situation)))
-
-
-def _rows(situation: Situation) -> Iterator[Row]:
-    passes: dict[Leg, int] = defaultdict(int)
-    for (sender, receiver), bits in situation.passed.items():
-        if sender.node != receiver.node and situation.together(sender, receiver):
-            passes[sender] |= bits
-            passes[receiver] |= bits
-    for wanted in sorted(situation.needs.wanted, key=lambda one: (one.cluster_network, one.node)):
-        bits = 0
-        for leg in wanted.legs:
-            bits |= passes[leg]
-        vids = situation.vids(wanted)
-        yield Row(network=wanted.cluster_network, node=wanted.node, wanted=vids, passes=VidSet(bits) & vids)
+    return tuple(worst_first)
 
 
 def _findings(situation: Situation, services: tuple[Service, ...]) -> Iterator[Finding]:

@@ -102,17 +102,6 @@ class Reason(Enum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
-    """One node in one cluster network: the VLANs that are wanted there, and those in which probes passed; 0: without a
-    tag."""
-
-    network: str
-    node: str
-    wanted: VidSet = VidSet()
-    passes: VidSet = VidSet()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class PortFix:
     """How one switch port has to be. `channel`: `none`, `static` or `lacp`, the members are those of the same Fix;
     `mtu`: the longest payload, bytes; `switch` and `port` as LLDP names them, empty where it does not."""
@@ -164,11 +153,3 @@ class Finding:
 
     def __str__(self) -> str:
         return f"{self.reason} ({self.certainty}): {self.message}"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Diagnosis:
-    """`findings`: the worst first, numbered from 1 where they are shown. `rows`: by cluster network and node."""
-
-    findings: tuple[Finding, ...] = ()
-    rows: tuple[Row, ...] = ()

@@ -14,11 +14,11 @@ switches:
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import field
 from typing import Any
 
-from windrow.model.evidence import Evidence, Leg, SwitchPort
+from windrow.model.evidence import Evidence, Kind, Leg, SwitchPort
 from windrow.model.lazy import dataclass
 from windrow.model.problems import Problem, Severity
 from windrow.model.values import DEFAULT_PVID, VID_MAX, VID_MIN, IfName
@@ -29,7 +29,16 @@ _FIELDS = {"name", "system", "native", "shared", "bridge", "ports", "channels"}
 _PORT_NAME = re.compile(r"[A-Za-z][A-Za-z0-9/:._-]*[0-9]")
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9/:._-]*")
 """What may stand in a statement. A space, a quote or a line's end would begin another one."""
+_NODE = r"[A-Za-z0-9][A-Za-z0-9._-]*"
+_LEG = re.compile(rf"{_NODE}/[^\s/]{{1,15}}")
+_BOND = re.compile(rf"{_NODE}/{_NODE}")
 _LONGEST = 64
+CHANNEL_MAX = 9999
+
+
+def is_plain(name: str) -> bool:
+    """Whether a switch or port may be called so here."""
+    return len(name) <= _LONGEST and _PLAIN.fullmatch(name) is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,11 +123,20 @@ class _Reader:
                 for port, text in self.mapping(entry.get("ports"), f"{path}.ports")
                 if (leg := self.leg(text, join(f"{path}.ports", port))) is not None
             },
-            channels={
-                str(name): self.number(number, join(f"{path}.channels", str(name)), 9999)
-                for name, number in self.mapping(entry.get("channels"), f"{path}.channels")
-            },
+            channels=dict(self.channels(entry.get("channels"), f"{path}.channels")),
         )
+
+    def channels(self, value: Any, path: str) -> Iterator[tuple[str, int]]:
+        taken: dict[int, str] = {}
+        for key, found in self.mapping(value, path):
+            name, place = str(key), join(path, str(key))
+            if not _BOND.fullmatch(name):
+                self.wrong(place, f"{name!r} is no bond of a node", "write it as NODE/CLUSTERNETWORK: node-1/oob")
+            number = self.number(found, place, CHANNEL_MAX)
+            if number in taken:
+                self.wrong(place, f"{name} and {taken[number]} cannot both have channel {number}")
+            taken[number] = name
+            yield name, number
 
     def mapping(self, value: Any, path: str) -> Iterator[tuple[Any, Any]]:
         if isinstance(value, dict):
@@ -127,9 +145,10 @@ class _Reader:
             self.wrong(path, f"{value!r} is no map")
 
     def word(self, value: Any, path: str) -> str:
-        text = str(value) if isinstance(value, str | int) else ""
-        if not _PLAIN.fullmatch(text) or len(text) > _LONGEST:
-            self.wrong(path, f"{value!r} is no name of a switch or port", "letters, digits and / : . _ -")
+        text = str(value) if isinstance(value, str | int) and not isinstance(value, bool) else ""
+        if not is_plain(text):
+            message = f"{value!r} is no name of a switch or port" if value is not None else "a switch needs a name"
+            self.wrong(path, message, f"use up to {_LONGEST} letters, digits and / : . _ -")
             return ""
         return text
 
@@ -146,8 +165,8 @@ class _Reader:
         return value
 
     def leg(self, value: Any, path: str) -> Leg | None:
-        node, slash, nic = str(value).rpartition("/")
-        if not (slash and _PLAIN.fullmatch(node) and nic):
+        node, _, nic = str(value).rpartition("/")
+        if not _LEG.fullmatch(str(value)):
             self.wrong(path, f"{value!r} is no NIC of a node", "write it as NODE/NIC, for example node-1/eth1")
             return None
         return Leg(node, IfName(nic))
@@ -167,12 +186,24 @@ class _Reader:
                     self.wrong(join(f"{path}.ports", port), f"{leg} is plugged into {place} and into {plugged[leg]}")
                 plugged[leg] = place
         for index, switch in enumerate(switches):
-            other = next((s for s in switches if s.name == switch.shared), None)
-            if switch.shared and (other is None or other.shared != switch.name):
+            if switch.shared:
+                self.check_pair(switch, switches, f"switches[{index}]")
+
+    def check_pair(self, switch: CabledSwitch, switches: tuple[CabledSwitch, ...], path: str) -> None:
+        other = next((s for s in switches if s.name == switch.shared), None)
+        if other is None or other is switch or other.shared != switch.name:
+            self.wrong(
+                f"{path}.shared",
+                f"{switch.name} is said to share its LACP system with {switch.shared}, which says nothing of it",
+                "two switches have to name each other",
+            )
+            return
+        for name, number in switch.channels.items():
+            if other.channels.get(name, number) != number and switches.index(switch) > switches.index(other):
                 self.wrong(
-                    f"switches[{index}].shared",
-                    f"{switch.name} is said to share its LACP system with {switch.shared}, which says nothing of it",
-                    "both switches have to name each other",
+                    join(f"{path}.channels", name),
+                    f"{name} has channel {number} on {switch.name} and {other.channels[name]} on {other.name}",
+                    "both ends of one LACP system give it the same number",
                 )
 
 
@@ -180,21 +211,60 @@ class _Reader:
 
 
 def seen_cabling(evidence: Evidence) -> Cabling:
-    """The cabling as LLDP and CDP show it. A NIC with several neighbours, or none that is a switch, is a problem."""
-    found: dict[str, dict[str, tuple[Leg, SwitchPort]]] = {}
+    """The cabling as LLDP and CDP show it. A NIC with several neighbours, or none that is a switch, is a problem; so is
+    a port that two NICs hear. Switches that call themselves alike are told apart by their chassis."""
+    heard: list[tuple[Leg, SwitchPort]] = []
     problems: list[Problem] = []
     for node in evidence.nodes.values():
         for nic in node.nics.values():
             leg = Leg(node.node, nic.name)
-            bridges = [n for n in nic.neighbours if n.is_bridge is not False]
-            if len(bridges) == 1 and _PLAIN.fullmatch(port_name(bridges[0])):
-                found.setdefault(switch_name(bridges[0]), {})[port_name(bridges[0])] = (leg, bridges[0])
+            bridges = _switches(nic.neighbours)
+            if len(bridges) == 1 and is_plain(port_name(bridges[0])):
+                heard.append((leg, bridges[0]))
             elif len(bridges) == 1:
                 problems.append(_unspeakable(leg, bridges[0]))
             elif nic.carrier:
                 problems.append(_unseen(leg, bridges))
-    switches = tuple(_seen_switch(name, ports) for name, ports in sorted(found.items()))
-    return Cabling(switches=switches, problems=tuple(problems))
+    chassis = _chassis(port for _, port in heard)
+    problems += [_namesakes(name, them) for name, them in chassis.items() if len(them) > 1]
+    found: dict[str, dict[str, list[tuple[Leg, SwitchPort]]]] = {}
+    for leg, port in heard:
+        name = switch_name(port)
+        if len(chassis.get(name, ())) > 1:
+            name = _with_chassis(name, port)
+        found.setdefault(name, {}).setdefault(port_name(port), []).append((leg, port))
+    problems += [
+        _one_port(name, port, [leg for leg, _ in them])
+        for name, ports in found.items()
+        for port, them in ports.items()
+        if len(them) > 1
+    ]
+    switches = tuple(
+        _seen_switch(name, {port: them[0] for port, them in ports.items() if len(them) == 1})
+        for name, ports in sorted(found.items())
+    )
+    return Cabling(switches=tuple(s for s in switches if s.ports), problems=tuple(problems))
+
+
+def _switches(neighbours: Iterable[SwitchPort]) -> list[SwitchPort]:
+    """Those that LLDP tells of. By CDP alone only where there are none: one that speaks both is one switch under two
+    names, and one that does not know CDP passes it on from the switch behind."""
+    bridges = [n for n in neighbours if n.is_bridge is not False]
+    return [n for n in bridges if n.source is Kind.LLDP] or bridges
+
+
+def _chassis(ports: Iterable[SwitchPort]) -> dict[str, set[str]]:
+    """A switch's name -> the chassis that call themselves so. CDP has no chassis but the name."""
+    found: dict[str, set[str]] = {}
+    for port in ports:
+        if port.source is Kind.LLDP:
+            found.setdefault(switch_name(port), set()).add(port.chassis.text)
+    return found
+
+
+def _with_chassis(name: str, port: SwitchPort) -> str:
+    chassis = re.sub(r"[^A-Za-z0-9]", "", port.chassis.text)[-_LONGEST // 2 :]
+    return f"{name[: _LONGEST - len(chassis) - 1]}-{chassis}"
 
 
 def port_name(port: SwitchPort) -> str:
@@ -215,6 +285,25 @@ def _unspeakable(leg: Leg, port: SwitchPort) -> Problem:
         code="cabling-name",
         message=f"{leg} is plugged into a port that calls itself {port_name(port)!r}, which no statement can name",
         hint="write its port into the cabling file by hand",
+        severity=Severity.WARNING,
+    )
+
+
+def _namesakes(name: str, chassis: set[str]) -> Problem:
+    return Problem(
+        code="cabling-namesakes",
+        message=f"{len(chassis)} switches call themselves {name}: the chassis {', '.join(sorted(chassis))}",
+        hint="give each a name of its own; until then their chassis stands behind their name here",
+        severity=Severity.WARNING,
+    )
+
+
+def _one_port(switch: str, port: str, legs: list[Leg]) -> Problem:
+    return Problem(
+        code="cabling-one-port",
+        message=f"{' and '.join(map(str, legs))} hear the same port, {port} of {switch}: what they are plugged into "
+        "passes its LLDP on",
+        hint="write their ports into the cabling file by hand",
         severity=Severity.WARNING,
     )
 
@@ -250,21 +339,39 @@ def merged(file: Cabling, seen: Cabling) -> Cabling:
     """The file, with what LLDP adds to it. Where they contradict each other it is an error that names both."""
     problems = [*file.problems]
     for switch in file.switches:
+        there = seen.switch(switch.name)
         for port, leg in switch.ports.items():
-            there = seen.where(leg)
-            if there is not None and (there[0].name, there[1]) != (switch.name, port):
-                problems.append(
-                    Problem(
-                        code="cabling-contradicts",
-                        message=f"{leg} is plugged into {port} of {switch.name} by the cabling file, and into "
-                        f"{there[1]} of {there[0].name} by what LLDP says there",
-                        hint="correct the file, or move the cable",
-                    )
-                )
+            place, other = seen.where(leg), there.ports.get(port) if there is not None else None
+            if place is not None and (place[0].name, place[1]) != (switch.name, port):
+                lldp = f"into {place[1]} of {place[0].name} by what LLDP says there"
+                problems.append(_contradiction(f"{leg} is plugged into {port} of {switch.name}", lldp))
+            elif other is not None and other != leg:
+                lldp = f"{other} is plugged into it by what LLDP says there"
+                problems.append(_contradiction(f"{leg} is plugged into {port} of {switch.name}", lldp))
+        if there is not None and there.system and switch.system not in ("", there.system):
+            problems.append(_other_system(switch, there))
     switches = [_with_seen(switch, seen.switch(switch.name), file) for switch in file.switches]
     named = {s.name for s in file.switches}
     switches += [s for s in seen.switches if s.name not in named and not any(file.where(x) for x in s.ports.values())]
     return Cabling(switches=tuple(switches), problems=tuple(problems))
+
+
+def _contradiction(by_file: str, by_lldp: str) -> Problem:
+    return Problem(
+        code="cabling-contradicts",
+        message=f"{by_file} by the cabling file, and {by_lldp}",
+        hint="correct the file (a switch stands there by the name that it has in LLDP), or move the cable",
+    )
+
+
+def _other_system(switch: CabledSwitch, seen: CabledSwitch) -> Problem:
+    ours, theirs = SYSTEMS[switch.system], SYSTEMS[seen.system]
+    return Problem(
+        code="cabling-system",
+        message=f"{switch.name} is {ours.title} by the cabling file, and calls itself {theirs.title} in LLDP",
+        hint=f"the file is believed; else write `system: {theirs.name}`",
+        severity=Severity.WARNING,
+    )
 
 
 def _with_seen(switch: CabledSwitch, seen: CabledSwitch | None, file: Cabling) -> CabledSwitch:

@@ -91,11 +91,17 @@ def _tagged(interface: Interface, seen: SwitchPort | None) -> _Seen:
 
 
 def _native(interface: Interface, seen: SwitchPort | None) -> _Seen:
+    """A PVID alone does not say that frames without a tag pass: of a trunk without a native VLAN NX-OS and others tell
+    VLAN 1, and let nothing of it in. Then the named VLANs do."""
     if seen is None or seen.pvid is None:
         return "", None, None
     if seen.pvid == 0:
         return "none, or not told", seen.source, None if interface.native else True
-    return str(seen.pvid), seen.source, seen.pvid == interface.native
+    if interface.native:
+        return str(seen.pvid), seen.source, seen.pvid == interface.native
+    if seen.pvid in seen.vlans:
+        return str(seen.pvid), seen.source, False
+    return f"{seen.pvid}, if it is allowed there", seen.source, True if _tells(seen) else None
 
 
 def _channel(interface: Interface, seen: SwitchPort | None, nic: NicEvidence | None) -> _Seen:
@@ -127,10 +133,12 @@ def seen_config(
     """The configuration as it shows, to change from there, and the ports of which nothing tells enough.
 
     LLDP tells what a port carries. `missing`: what probes found to be missing, of each NIC that they tell of; from them
-    alone nothing is removed, for what else the port carries nobody knows.
+    alone nothing is removed, for what else the port carries nobody knows. A VLAN that passes on no port of the switch
+    is taken for one that is not created, whatever LLDP allows.
     """
     known: list[Interface] = []
     untold: list[str] = []
+    there = VidSet()
     cabled = cabling.switch(config.name)
     for interface in config.interfaces:
         ports = [cabled.seen.get(port) if cabled else None for port in interface.members]
@@ -139,7 +147,16 @@ def seen_config(
             untold += [name for name, p in zip(interface.members, ports, strict=True) if p is None or not _tells(p)]
         else:
             known.append(seen)
-    return replace(config, interfaces=tuple(known)), tuple(untold)
+            there |= seen.vids - _missing_on_all(interface, missing)
+    vlans = {vid: name for vid, name in config.vlans.items() if vid in there}
+    return replace(config, interfaces=tuple(known), vlans=vlans), tuple(untold)
+
+
+def _missing_on_all(interface: Interface, missing: Mapping[Leg, VidSet]) -> VidSet:
+    found = interface.vids
+    for leg in interface.legs:
+        found &= missing.get(leg, VidSet())
+    return found
 
 
 Ports = list[SwitchPort | None]
@@ -151,11 +168,17 @@ def _tells(port: SwitchPort) -> bool:
 
 
 def _by_lldp(interface: Interface, ports: Ports) -> Interface | None:
+    """What all ports of a channel carry is there; what any of them carries besides is to go."""
     told = [p for p in ports if p is not None and _tells(p)]
     if len(told) < len(ports):
         return None
-    native = told[0].pvid or 0
-    return replace(interface, tagged=VidSet.of(told[0].vlans) - VidSet.of([native] if native else []), native=native)
+    natives = {p.pvid for p in told}
+    native = (natives.pop() or 0) if len(natives) == 1 else 0
+    tagged = [VidSet.of(p.vlans) - VidSet.of([p.pvid] if p.pvid else []) for p in told]
+    everywhere, anywhere = tagged[0], VidSet()
+    for vids in tagged:
+        everywhere, anywhere = everywhere & vids, anywhere | vids
+    return replace(interface, tagged=everywhere | (anywhere - interface.tagged), native=native)
 
 
 def _by_probes(interface: Interface, ports: Ports, missing: Mapping[Leg, VidSet]) -> Interface | None:

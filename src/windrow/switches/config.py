@@ -17,7 +17,7 @@ from windrow.model.lazy import dataclass
 from windrow.model.objects import NetworkAttachmentDefinition
 from windrow.model.problems import Problem, Severity
 from windrow.model.values import MTU_DEFAULT, VidSet
-from windrow.switches.cabling import CabledSwitch, Cabling
+from windrow.switches.cabling import CHANNEL_MAX, CabledSwitch, Cabling
 from windrow.switches.systems import SYSTEMS, System
 from windrow.switches.wanted import Channel, Needs, Wanted
 
@@ -69,7 +69,7 @@ class SwitchConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """An interface that stays what it is, and carries something else."""
+    """An interface that stays what it is, and carries something else, or has other ports."""
 
     before: Interface
     after: Interface
@@ -84,6 +84,14 @@ class Change:
         return self.before.tagged - self.after.vids
 
     @property
+    def members_added(self) -> tuple[str, ...]:
+        return tuple(m for m in self.after.members if m not in self.before.members)
+
+    @property
+    def members_removed(self) -> tuple[str, ...]:
+        return tuple(m for m in self.before.members if m not in self.after.members)
+
+    @property
     def native_gone(self) -> int:
         """Native before, and now nothing."""
         return 0 if self.before.native in self.after.vids else self.before.native
@@ -92,7 +100,7 @@ class Change:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SwitchChange:
     """`new_vlans`: to be created. `unused`: VIDs that nothing here needs any more; other ports may, so no statement
-    deletes them."""
+    deletes them. What is `going` comes first: an interface that becomes something else is there in both."""
 
     before: SwitchConfig
     after: SwitchConfig
@@ -117,13 +125,14 @@ class SwitchChange:
 
 
 def change(before: SwitchConfig, after: SwitchConfig) -> SwitchChange:
-    """What leads from `before` to `after`. A channel that gets another kind, number or port is another interface."""
+    """What leads from `before` to `after`. A channel that gets another kind, number or pair is another interface; one
+    that gets or loses a port is not, while any port stays."""
     coming: list[Interface] = []
     changes: list[Change] = []
     kept: set[str] = set()
     for interface in after.interfaces:
         old = before.interface(interface.name)
-        if old is None or _shape(old) != _shape(interface):
+        if old is None or _shape(old) != _shape(interface) or not set(old.members) & set(interface.members):
             coming.append(interface)
             continue
         kept.add(old.name)
@@ -134,7 +143,7 @@ def change(before: SwitchConfig, after: SwitchConfig) -> SwitchChange:
 
 
 def _shape(interface: Interface) -> tuple[object, ...]:
-    return interface.members, interface.channel, interface.number, interface.fast
+    return interface.channel, interface.number, interface.shared
 
 
 def nothing(config: SwitchConfig) -> SwitchConfig:
@@ -154,19 +163,32 @@ class Configs:
     problems: tuple[Problem, ...] = ()
 
 
-def configs_of(needs: Needs, cabling: Cabling, cluster: Cluster, system: str = "") -> Configs:
-    """The configuration of every switch of the cabling. `system`: of those that do not say theirs."""
+def configs_of(
+    needs: Needs,
+    cabling: Cabling,
+    cluster: Cluster,
+    system: str = "",
+    *,
+    only: str | None = None,
+    kept: Iterable[SwitchConfig] = (),
+) -> Configs:
+    """The configuration of every switch of the cabling. `system`: of all of them, whatever they say. `only`: of this
+    switch alone. `kept`: configurations whose channels keep their numbers."""
     switches: list[SwitchConfig] = []
     refused: set[str] = set()
-    problems = [*needs.problems, *_uncabled(needs, cabling), *_strays(needs, cabling)]
+    asked = [switch for switch in cabling.switches if only in (None, switch.name)]
+    problems = [*needs.problems, *_uncabled(needs, cabling), *_strays(needs, asked)]
     vlan_names = _vlan_names(cluster)
-    for cabled in cabling.switches:
-        spoken = SYSTEMS.get(system or cabled.system)
+    speaks = {s.name: SYSTEMS[name] for s in cabling.switches if (name := system or s.system)}
+    numbers = _Numbers(needs, cabling, speaks, kept)
+    for cabled in asked:
+        spoken = speaks.get(cabled.name)
         if spoken is None:
             problems.append(_no_system(cabled))
             refused.add(cabled.name)
             continue
-        interfaces = tuple(_interfaces(cabled, needs, cabling, spoken))
+        interfaces = tuple(_interfaces(cabled, needs, spoken, numbers))
+        problems += [numbers.moved[i.wanted_by] for i in interfaces if i.wanted_by in numbers.moved]
         impossible = [p for i in interfaces for p in _refused(i, cabled, spoken, needs, cabling)]
         if impossible:
             problems += impossible
@@ -186,8 +208,14 @@ def configs_of(needs: Needs, cabling: Cabling, cluster: Cluster, system: str = "
     return Configs(switches=tuple(switches), refused=frozenset(refused), problems=tuple(problems))
 
 
-def _interfaces(cabled: CabledSwitch, needs: Needs, cabling: Cabling, system: System) -> Iterator[Interface]:
-    taken = set(cabled.channels.values())
+def of_node(config: SwitchConfig, node: str) -> SwitchConfig:
+    """What of it is for one node."""
+    interfaces = tuple(i for i in config.interfaces if i.legs[0].node == node)
+    vids = VidSet.of(vid for i in interfaces for vid in i.vids)
+    return replace(config, interfaces=interfaces, vlans={v: name for v, name in config.vlans.items() if v in vids})
+
+
+def _interfaces(cabled: CabledSwitch, needs: Needs, system: System, numbers: _Numbers) -> Iterator[Interface]:
     for wanted in needs.wanted:
         ports = {port: leg for leg in wanted.legs if (port := cabled.port_of(leg)) is not None}
         if not ports:
@@ -199,7 +227,7 @@ def _interfaces(cabled: CabledSwitch, needs: Needs, cabling: Cabling, system: Sy
             legs=(),
             channel=wanted.channel,
             fast=wanted.lacp_fast and wanted.channel is Channel.LACP,
-            tagged=wanted.tagged - VidSet.of([cabled.native] if wanted.untagged else []),
+            tagged=wanted.tagged,
             native=cabled.native if wanted.untagged else 0,
             mtu=wanted.mtu,
         )
@@ -207,8 +235,7 @@ def _interfaces(cabled: CabledSwitch, needs: Needs, cabling: Cabling, system: Sy
             for port, leg in ports.items():
                 yield replace(common, name=port, members=(port,), legs=(leg,))
             continue
-        number = _number(wanted, cabled, cabling, taken, system)
-        taken.add(number)
+        number = numbers.of(wanted)
         yield replace(
             common,
             name=system.channel.format(number),
@@ -219,26 +246,81 @@ def _interfaces(cabled: CabledSwitch, needs: Needs, cabling: Cabling, system: Sy
         )
 
 
-def _number(wanted: Wanted, cabled: CabledSwitch, cabling: Cabling, taken: set[int], system: System) -> int:
-    """A channel's number: the one of the cabling file, else the number of its first port, so that it stays when
-    others come; the same on both switches of a pair."""
-    if wanted.name in cabled.channels:
-        return cabled.channels[wanted.name]
-    place = next((place for leg in wanted.legs if (place := cabling.where(leg))), None)
-    digits = re.findall(r"[0-9]+", place[1]) if place else []
+class _Numbers:
+    """Of the channels: the one of the cabling file; else the one that it had; else that of its first port, or the next
+    one that is free, on both switches of a pair."""
+
+    def __init__(
+        self, needs: Needs, cabling: Cabling, speaks: Mapping[str, System], kept: Iterable[SwitchConfig]
+    ) -> None:
+        given = {(c.name, i.wanted_by): i.number for c in kept for i in c.interfaces if i.number}
+        given |= {(s.name, name): number for s in cabling.switches for name, number in s.channels.items()}
+        taken: dict[str, set[int]] = {}
+        for (switch, _), number in given.items():
+            taken.setdefault(switch, set()).add(number)
+        self._found: dict[str, int] = {}
+        self.moved: dict[str, Problem] = {}
+        """Those that have another number than their port's, for another channel has that one."""
+        for wanted in needs.wanted:
+            places = [place for leg in wanted.legs if (place := cabling.where(leg))]
+            if wanted.channel is Channel.NONE or not places:
+                continue
+            ends = dict.fromkeys(switch.name for switch, _ in places)
+            number = next((given[end, wanted.name] for end in ends if (end, wanted.name) in given), 0)
+            if not number:
+                most = min((speaks[end].channels for end in ends if end in speaks), default=CHANNEL_MAX)
+                begun = _number_in(places[0][1], most)
+                number = _free(begun, most, {n for end in ends for n in taken.get(end, ())})
+                if number != begun:
+                    self.moved[wanted.name] = _moved(wanted, begun, number)
+            self._found[wanted.name] = number
+            for end in ends:
+                taken.setdefault(end, set()).add(number)
+
+    def of(self, wanted: Wanted) -> int:
+        return self._found[wanted.name]
+
+
+def _number_in(port: str, most: int) -> int:
+    """`Ethernet1/7` -> 7, so that it stays when others come."""
+    digits = re.findall(r"[0-9]+", port)
     number = int(digits[-1]) if digits else 1
-    while not 1 <= number <= system.channels or number in taken:
-        number = number % system.channels + 1
-    return number
+    return number if 1 <= number <= most else 1
+
+
+def _free(begun: int, most: int, taken: set[int]) -> int:
+    """`begun`, or the next one round the circle; where all are taken `most` + 1, which is refused."""
+    numbers = (*range(begun, most + 1), *range(1, begun))
+    return next((number for number in numbers if number not in taken), most + 1)
+
+
+def _moved(wanted: Wanted, begun: int, number: int) -> Problem:
+    return Problem(
+        code="channel-number-taken",
+        message=f"{wanted.name} gets channel {number}, for another one has the number of its port, {begun}",
+        hint=f"write `{wanted.name}: {number}` under `channels:` in the cabling file: it stays then, whoever comes",
+        about=wanted.origin[0] if wanted.origin else None,
+        severity=Severity.WARNING,
+    )
 
 
 def _vlan_names(cluster: Cluster) -> dict[int, str]:
-    """A VLAN is called as its first network is, in what every system takes for a name."""
+    """A VLAN is called as its first network is, in what every system takes for a name, and for one of this VLAN alone:
+    networks of two namespaces may be called alike, and Junos takes `200` for a VLAN id."""
     found: dict[int, str] = {}
     for nad in cluster.all(NetworkAttachmentDefinition):
-        if nad.vid:
-            found.setdefault(nad.vid, re.sub(r"[^A-Za-z0-9_-]", "-", nad.name)[:32])
+        vid = nad.vid
+        if vid and vid not in found:
+            name = re.sub(r"[^A-Za-z0-9_-]", "-", nad.name)[:32]
+            taken = {other.lower() for other in found.values()}
+            found[vid] = next(one for one in (name, f"{name[:27]}-{vid}", f"vlan{vid}") if _is_free(one, vid, taken))
     return found
+
+
+def _is_free(name: str, vid: int, taken: set[str]) -> bool:
+    """`vlan200` is what VLAN 200 is called where no network has it."""
+    of_another = name.lower().startswith("vlan") and name[4:].isdigit() and name != f"vlan{vid}"
+    return name[:1].isalpha() and not of_another and name.lower() not in {"all", "default", "none", *taken}
 
 
 # What cannot be -----------------------------------------------------------------------------------
@@ -265,9 +347,9 @@ def _uncabled(needs: Needs, cabling: Cabling) -> Iterator[Problem]:
             )
 
 
-def _strays(needs: Needs, cabling: Cabling) -> Iterator[Problem]:
+def _strays(needs: Needs, switches: Iterable[CabledSwitch]) -> Iterator[Problem]:
     nodes = {wanted.node for wanted in needs.wanted}
-    for switch in cabling.switches:
+    for switch in switches:
         for port, leg in switch.ports.items():
             if needs.of(leg) is None:
                 known = f"no cluster network uses {leg.nic} of {leg.node}"
@@ -317,6 +399,14 @@ def _refused(
             message=f"{where}: {system.title} keeps VLAN {reserved} for itself",
             hint="use other VLAN ids"
             + (" and write `native:` into the cabling file" if interface.native in reserved else ""),
+            about=about,
+        )
+    both = VidSet.of([interface.native]) & interface.tagged if interface.native else VidSet()
+    if both:
+        yield Problem(
+            code="native-tagged",
+            message=f"{where}: VLAN {both} is needed with its tag, and is the VLAN of frames without one there",
+            hint="write another `native:` into the cabling file: no port can have one VLAN both ways",
             about=about,
         )
     if interface.number > system.channels:

@@ -439,6 +439,7 @@ def _nic(fabric: Fabric, leg: Leg, heard: tuple[Heard, ...]) -> NicEvidence:
         carrier=cable.carrier,
         carrier_since=NOW - cable.age_s,
         bond=IfName(f"{network.name}-bo"),
+        cluster_network=network.name,
         active=leg.nic == first if has_active else None,
         speed=cable.speed if cable.carrier else None,
         full_duplex=cable.full_duplex if cable.carrier else None,

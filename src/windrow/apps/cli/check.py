@@ -3,34 +3,36 @@
 from __future__ import annotations
 
 import secrets
+import signal
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from typing import Any
 
 import click
 
-from windrow.apps.check.told import Told, exit_code, rows
+from windrow.apps.check.told import UNKNOWN, Told, exit_code, rows
 from windrow.apps.cli.door import control
 from windrow.apps.cli.hearing import look_again
-from windrow.apps.cli.options import seconds, skip_vlans
-from windrow.apps.cli.output import print_json, say
+from windrow.apps.cli.options import complete_node, seconds, skip_vlans
+from windrow.apps.cli.output import complain_of, print_json, say
 from windrow.apps.cli.session import Session
+from windrow.apps.cli.signals import interruptible
 from windrow.apps.cli.switchside import cabling_of, statement_lines
 from windrow.diagnose import diagnose
 from windrow.model.cluster import Cluster
 from windrow.model.evidence import Absent, Kind
-from windrow.model.findings import Finding, Reason
+from windrow.model.findings import Finding
+from windrow.model.problems import WindrowError
 from windrow.model.values import VidSet
 from windrow.model.wire.evidence import evidence_document
-from windrow.render.findings import finding_text, finding_value
+from windrow.render.findings import checked_text, finding_value
 from windrow.render.text import plural, span
-from windrow.render.vlanmatrix import Row, matrix_text, matrix_value
+from windrow.render.vlanmatrix import Row, matrix_value
 from windrow.store.checkkey import BYTES, write_key
 from windrow.store.paths import Paths
 
-MARK = "-"
 _HOME, _CLEAR = "\x1b[H", "\x1b[J"
 
 EXAMPLES = """\b
@@ -41,18 +43,29 @@ Examples:
   windrow check -o json | jq '.matrix[]'
   windrow check --new-key              then copy /etc/windrow/check.key to all nodes
 
-Exit codes: 0 all is well, 1 something is found, 3 it cannot be known (no other node answered)."""
+Exit codes: 0 all is well, 1 something is found, 3 it cannot be known (no other node answered, or the check failed)."""
 
 
 def _vids(ctx: click.Context, param: click.Parameter, value: str | None) -> VidSet | None:
-    try:
-        return None if value is None else VidSet.parse(value)
-    except ValueError as error:
-        raise click.BadParameter(f"{value!r} is no set of VLANs such as 100-120,200", ctx, param) from error
+    if value is None:
+        return None
+    found = VidSet()
+    with suppress(ValueError):
+        found = VidSet.parse(value)
+    if not found:
+        raise click.BadParameter(f"{value!r} is no set of VLANs such as 100-120,200", ctx, param)
+    return found
 
 
 @click.command(epilog=EXAMPLES, short_help="Find out what the switches do not carry of what is intended")
-@click.option("--node", "nodes", multiple=True, metavar="NODE", help="Show only this node. Repeatable.")
+@click.option(
+    "--node",
+    "nodes",
+    multiple=True,
+    metavar="NODE",
+    shell_complete=complete_node,
+    help="Show only this node. Repeatable.",
+)
 @click.option("--vlan", "vlans", callback=_vids, metavar="VLANS", help="Show only these: 100-120,200.")
 @click.option("--for", "for_s", callback=seconds, metavar="TIME", help="Probe for so long (30s, 2m).")
 @click.option("-w", "--watch", is_flag=True, help="Go on, and show it again and again, until Ctrl-C.")
@@ -82,10 +95,16 @@ def check(
     if watch and output == "json":
         raise click.UsageError("--watch is for people; programs ask again")
     shown = _Shown(session, nodes, vlans, output, watch)
-    with ExitStack() as held:
-        code = 0
-        for told, cluster in look_again(session, skipped, held, for_s, watch=watch):
-            code = shown.show(told, cluster)
+    code = UNKNOWN
+    try:
+        with interruptible(), ExitStack() as held:
+            for told, cluster in look_again(session, skipped, held, for_s, watch=watch):
+                code = shown.show(told, cluster)
+    except WindrowError as error:  # 1 would say that something was found
+        complain_of(error, session.error_style)
+        code = UNKNOWN
+    except KeyboardInterrupt:  # the way to end --watch; else it is no answer
+        code = code if watch else 128 + signal.SIGINT
     raise click.exceptions.Exit(code)
 
 
@@ -112,16 +131,23 @@ class _Shown:
         if self._output == "json":
             print_json(_document(told, listed, found, code))
             return code
-        style = self._session.style
-        lines = [matrix_text(listed, style)]
-        lines += [finding_text(one, MARK) for one in found if one.reason is not Reason.LLDP_UNHEARD]
-        lines += _notes(told)
-        lines += statement_lines(found, cabling_of(self._session, told.evidence))
-        text = "\n".join(line for line in lines if line)
+        notes = [*self._unmet(listed, told, cluster), *_notes(told)]
+        notes += statement_lines(found, cabling_of(self._session, told.evidence))
+        text = checked_text(listed, found, notes, self._session.style)
         if self._watch:
             control(f"{_HOME}{_CLEAR}")
         say(text)
         return code
+
+    def _unmet(self, listed: tuple[Row, ...], told: Told, cluster: Cluster) -> Iterator[str]:
+        """What was asked for by a name that nobody has."""
+        everything = rows(told, cluster)
+        known = sorted({row.node for row in everything})
+        for node in self._nodes:
+            if node not in known:
+                yield f"no node {node} is known here: there are {', '.join(known) or 'none'}"
+        if self._vlans is not None and everything and not listed and set(self._nodes) <= set(known):
+            yield f"VLAN {self._vlans} is intended for no uplink"
 
     def _is_asked_for(self, one: Finding) -> bool:
         """Also what is about no node or no VLAN in particular."""

@@ -11,6 +11,7 @@ from windrow.apps.check.ask import ask
 from windrow.apps.check.intent import Skipped, intent_of
 from windrow.apps.check.told import Told
 from windrow.apps.cli.session import Session
+from windrow.apps.cli.signals import interruptible
 from windrow.apps.cli.situation import survey
 from windrow.model.cluster import Cluster
 from windrow.model.problems import WindrowError
@@ -25,7 +26,7 @@ ASKED_S = 60.0
 
 def hear(session: Session, skipped: Skipped, for_s: float | None = None) -> Told:
     """What is known now, once. Raises WindrowError."""
-    with ExitStack() as held:
+    with interruptible(), ExitStack() as held:
         told, _ = next(look_again(session, skipped, held, for_s))
         return told
 

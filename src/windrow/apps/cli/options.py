@@ -159,3 +159,8 @@ def _names(ctx: click.Context, word: str, incomplete: str) -> list[CompletionIte
         return []  # a shell that completes is no place for an error
     names = [o.name for o in objects if kind and isinstance(o, kind.cls)]
     return [CompletionItem(name) for name in names if name.startswith(incomplete)]
+
+
+def complete_node(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """The nodes that have an object."""
+    return _names(ctx, "node", incomplete)

@@ -9,19 +9,20 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from click.shell_completion import CompletionItem
 
 from windrow.apps.cli.options import files, skip_vlans
-from windrow.apps.cli.output import complain, gate, print_json, print_yaml, say
+from windrow.apps.cli.output import aside, complain, complain_of, gate, print_json, print_yaml, say
 from windrow.apps.cli.session import Session
-from windrow.apps.cli.switchside import Side, Sources, side_of
-from windrow.model.problems import Problem, ProblemsError, Severity, WindrowError, errors
+from windrow.apps.cli.switchside import Side, Sources, cabled, side_of
+from windrow.model.problems import Problem, ProblemsError, WindrowError, errors
 from windrow.model.values import VidSet
 from windrow.render.tables import table
 from windrow.switches.cabling import Cabling, cabling_document
 from windrow.switches.compare import Compared, Verdict, compare, seen_config
-from windrow.switches.config import SwitchChange, SwitchConfig, change, configs_of, nothing
+from windrow.switches.config import SwitchChange, SwitchConfig, change, configs_of, nothing, of_node
 from windrow.switches.systems import SYSTEMS
-from windrow.switches.text import document_of, statements
+from windrow.switches.text import beside, document_of, statements
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -30,6 +31,7 @@ Examples:
   windrow switch cabling > cabling.yaml                          what LLDP shows, as a file
   windrow switch config --cabling cabling.yaml                   the statements for all switches
   windrow switch config --switch tor-1 --format eos
+  windrow switch config --template eos=mine.j2                   with a template of yours for one system
   windrow switch config -f vlan300.yaml --delta                  what this change needs on ports in use
   windrow switch config -f vlan300.yaml --delta --inverse        and how to take it back
   windrow switch diff                                            wanted against LLDP, LACP and probes
@@ -46,6 +48,37 @@ def switch() -> None:
     """
 
 
+def _cabled(ctx: click.Context) -> Cabling:
+    """The cabling file alone: nobody is asked while somebody types."""
+    return cabled(Path(ctx.find_root().params.get("root") or "/"), ctx.params.get("cabling"))
+
+
+def _complete_switch(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    return [CompletionItem(s.name) for s in _cabled(ctx).switches if s.name.startswith(incomplete)]
+
+
+def _complete_node(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    nodes = {leg.node for s in _cabled(ctx).switches for leg in s.ports.values()}
+    return [CompletionItem(node) for node in sorted(nodes) if node.startswith(incomplete)]
+
+
+def _templates(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> dict[str, Path]:
+    """System -> file; the empty name is for all others."""
+    found: dict[str, Path] = {}
+    for value in values:
+        system, _, path = value.partition("=")
+        if system not in SYSTEMS:
+            system, path = "", value
+        if not path or system in found:
+            reason = "two templates for one system" if path else "no file"
+            raise click.BadParameter(f"{value!r}: {reason}", ctx, param)
+        found[system] = Path(path)
+    return found
+
+
+SYSTEM = click.Choice(list(SYSTEMS))
+
+
 def known_from(function: F) -> F:
     """The options of all of them; the function gets `sources`."""
 
@@ -60,7 +93,9 @@ def known_from(function: F) -> F:
     decorated: Any = with_sources
     for option in (
         skip_vlans,
-        click.option("--switch", "only_switch", metavar="NAME", help="Of this switch alone."),
+        click.option(
+            "--switch", "only_switch", metavar="NAME", shell_complete=_complete_switch, help="Of this switch alone."
+        ),
         click.option("--evidence", type=path, metavar="FILE", help="What `windrow check -o json` printed."),
         click.option("--cabling", type=path, metavar="FILE", help="Which NIC is in which port of which switch."),
     ):
@@ -74,13 +109,18 @@ def known_from(function: F) -> F:
 )
 @files(required=False)
 @known_from
-@click.option("--node", default="", metavar="NODE", help="For the ports of this node alone.")
-@click.option("--format", "system", type=click.Choice(list(SYSTEMS)), help="The system of switches that say none.")
+@click.option("--node", metavar="NODE", shell_complete=_complete_node, help="For the ports of this node alone.")
+@click.option("--format", "system", type=SYSTEM, help="For this system, whatever the cabling file and LLDP say.")
 @click.option("--delta", is_flag=True, help="Only what changes: by -f, or else from what LLDP shows now.")
 @click.option("--inverse", is_flag=True, help="What takes it back.")
 @click.option("--lldp", is_flag=True, help="Have the switch announce its VLANs, which makes `windrow check` exact.")
 @click.option(
-    "--template", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="A Jinja2 template of yours."
+    "--template",
+    "templates",
+    multiple=True,
+    callback=_templates,
+    metavar="[SYSTEM=]FILE",
+    help="A Jinja2 template of yours, for all switches or for those of one system (eos=mine.j2). Repeatable.",
 )
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", help="json: what templates get.")
 @click.pass_obj
@@ -89,12 +129,12 @@ def config(
     places: tuple[str, ...],
     sources: Sources,
     only_switch: str | None,
-    node: str,
+    node: str | None,
     system: str | None,
     delta: bool,
     inverse: bool,
     lldp: bool,
-    template: Path | None,
+    templates: dict[str, Path],
     output: str,
 ) -> None:
     """Print what each switch must be told for the stored manifests (with those of -f): VLANs, trunks with exactly
@@ -103,8 +143,11 @@ def config(
     Without --delta: the whole configuration of the ports. With it: what has to be added and removed on ports in use,
     which loses nothing. A switch that cannot do it is named, with the reason, and gets no statements.
     """
-    side = side_of(session, places, sources, only=node, lately=delta and not places)
-    changes, problems = _changes(side, only_switch, system or "", delta=delta, changed=bool(places))
+    own = {name: _read(path) for name, path in templates.items()}
+    side = side_of(session, places, sources, lately=delta and not places)
+    if node is not None:
+        _there_is(node, side)
+    changes, problems = _changes(side, only_switch, node, system or "", delta=delta, changed=bool(places))
     if inverse:
         changes = [one.inverse() for one in changes]
     documents = [document_of(one, lldp=lldp) for one in changes]
@@ -112,27 +155,26 @@ def config(
         print_json({"switches": documents})
     else:
         for document, one in zip(documents, changes, strict=True):
-            _print(document, one, template)
+            _print(document, one, own.get(one.after.system) or own.get(""))
     complain(problems, session.error_style)
     if errors(problems):
         raise click.exceptions.Exit(1)
 
 
 def _changes(
-    side: Side, only: str | None, system: str, *, delta: bool, changed: bool
+    side: Side, only: str | None, node: str | None, system: str, *, delta: bool, changed: bool
 ) -> tuple[list[SwitchChange], tuple[Problem, ...]]:
     """Per switch what is to be printed; a switch with an error has nothing."""
     cabling = _picked(side.cabling, only)
-    after = configs_of(side.needs, cabling, side.after, system)
-    before = configs_of(side.needs_before, cabling, side.before, system)
+    before = configs_of(side.needs_before, cabling, side.before, system, only=only)
+    after = configs_of(side.needs, cabling, side.after, system, only=only, kept=before.switches if changed else ())
     problems = [*cabling.problems, *after.problems]
     changes: list[SwitchChange] = []
-    for wanted in after.switches:
-        if only not in (None, wanted.name):
-            continue
+    for wanted in (of_node(one, node) if node is not None else one for one in after.switches):
         start = nothing(wanted)
         if delta and changed:
             start = next((c for c in before.switches if c.name == wanted.name), start)
+            start = of_node(start, node) if node is not None else start
         elif delta:
             start, untold = seen_config(wanted, side.cabling, side.missing)
             if untold:
@@ -142,8 +184,16 @@ def _changes(
     return changes, tuple(problems)
 
 
+def _there_is(node: str, side: Side) -> None:
+    """Raises WindrowError where no uplink is on that node."""
+    there = sorted({w.node for w in (*side.needs.wanted, *side.needs_before.wanted)})
+    if node not in there:
+        known = f"there are {', '.join(there)}" if there else "no VlanConfig selects a node"
+        raise WindrowError(f"no cluster network has an uplink on a node {node!r}\n    hint: {known}")
+
+
 def _picked(cabling: Cabling, only: str | None) -> Cabling:
-    """Raises WindrowError where there is no such switch, or none at all."""
+    """Raises WindrowError where there is no such switch, or none at all, or the file contradicts what is seen."""
     if not cabling.switches:
         raise WindrowError(
             "which NIC is plugged into which switch is not known\n    hint: write a cabling file: `windrow switch "
@@ -152,6 +202,8 @@ def _picked(cabling: Cabling, only: str | None) -> Cabling:
     if only is not None and cabling.switch(only) is None:
         names = ", ".join(s.name for s in cabling.switches)
         raise WindrowError(f"there is no switch {only!r} in the cabling\n    hint: there are {names}")
+    if errors(cabling.problems):
+        raise ProblemsError(cabling.problems)
     return cabling
 
 
@@ -163,29 +215,37 @@ def _untold(config: SwitchConfig, ports: tuple[str, ...]) -> Problem:
     )
 
 
-def _print(document: dict[str, Any], one: SwitchChange, template: Path | None) -> None:
+_Own = tuple[str, str]
+"""A template of the user's: its name, its text."""
+
+
+def _print(document: dict[str, Any], one: SwitchChange, own: _Own | None) -> None:
     if one.none:
         say(f"# {one.after.name}: nothing to change")
         return
-    name = str(template) if template else f"{one.after.system}.j2"
-    say(statements(document, _template(one.after.system, template), name))
+    name, text = own or (f"{one.after.system}.j2", _built_in(one.after.system))
+    say(statements(document, text, name))
+    for line in beside(document) if own is None else ():
+        aside(line)
 
 
-def _template(system: str, own: Path | None) -> str:
-    if own is None:
-        return (package_files("windrow.switches") / "templates" / f"{system}.j2").read_text(encoding="utf-8")
+def _built_in(system: str) -> str:
+    return (package_files("windrow.switches") / "templates" / f"{system}.j2").read_text(encoding="utf-8")
+
+
+def _read(path: Path) -> _Own:
     try:
-        return own.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        return str(path), path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "this is not UTF-8"
-        raise WindrowError(f"cannot read {own}: {reason}") from error
+        raise WindrowError(f"cannot read {path}: {reason}") from error
 
 
 @switch.command(short_help="Print a template, to change it and give it back with --template")
-@click.argument("system", type=click.Choice(list(SYSTEMS)))
+@click.argument("system", type=SYSTEM)
 def template(system: str) -> None:
     """Print the built-in template of a switch system."""
-    click.echo(_template(system, None), nl=False)
+    click.echo(_built_in(system), nl=False)
 
 
 @switch.command(
@@ -217,11 +277,10 @@ def cabling(session: Session, places: tuple[str, ...], sources: Sources, only_sw
 
 @switch.command(
     short_help="Show what differs on the switches",
-    epilog="\b\nExit codes: 0 nothing differs, 1 something does, 2 and more: it failed.",
+    epilog="\b\nExit codes: 0 nothing differs, 1 something does or cannot be at all, 2 and more: it failed.",
 )
 @files(required=False)
 @known_from
-@click.option("--format", "system", type=click.Choice(list(SYSTEMS)), help="The system of switches that say none.")
 @click.option("-a", "--all", "everything", is_flag=True, help="Also what is as it should be, and what nobody tells.")
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text")
 @click.pass_obj
@@ -230,7 +289,6 @@ def diff(
     places: tuple[str, ...],
     sources: Sources,
     only_switch: str | None,
-    system: str | None,
     everything: bool,
     output: str,
 ) -> None:
@@ -239,27 +297,22 @@ def diff(
     try:
         side = side_of(session, places, sources, lately=True)
         picked = _picked(side.cabling, only_switch)
-        if errors(picked.problems):
-            raise ProblemsError(picked.problems)
     except WindrowError as error:
-        from windrow.apps.cli.output import complain_of
-
         complain_of(error, session.error_style)
         raise click.exceptions.Exit(2) from error
-    found = configs_of(side.needs, picked, side.after, system or "openconfig")
-    rows = [
-        row
-        for one in found.switches
-        if only_switch in (None, one.name)
-        for row in compare(one, picked, side.evidence)
-        if everything or row.verdict is Verdict.DIFFERS
-    ]
+    found = configs_of(side.needs, picked, side.after, "openconfig", only=only_switch)  # which can do everything
+    compared = [row for one in found.switches for row in compare(one, picked, side.evidence)]
+    rows = [row for row in compared if everything or row.verdict is Verdict.DIFFERS]
     if output == "json":
         print_json({"ports": [_row_value(row) for row in rows]})
     elif rows:
         say(table(("SWITCH", "PORT", "NIC", "WHAT", "WANTED", "SEEN", "BY", "VERDICT"), list(_cells(rows))))
-    complain((p for p in found.problems if p.severity is Severity.ERROR), session.error_style)
-    if any(row.verdict is Verdict.DIFFERS for row in rows):
+    untold = sum(row.verdict is Verdict.UNTOLD for row in compared)
+    if untold and not everything:
+        aside(f"of {untold} things of {len(compared)} nobody tells: --all shows them")
+    impossible = errors(found.problems)
+    complain(impossible, session.error_style)
+    if impossible or any(row.verdict is Verdict.DIFFERS for row in rows):
         raise click.exceptions.Exit(1)
 
 

@@ -18,7 +18,7 @@ from windrow.model.lazy import dataclass
 from windrow.model.problems import Problem, ProblemsError, WindrowError
 from windrow.model.values import VidSet
 from windrow.model.wire.evidence import read_evidence
-from windrow.model.wire.text import plain, trees
+from windrow.model.wire.text import Complaint, plain, trees
 from windrow.netlink.errors import NoPermission
 from windrow.switches.cabling import Cabling, merged, read_cabling, seen_cabling
 from windrow.switches.wanted import Cards, Needs, needs_of
@@ -51,9 +51,9 @@ class Side:
     """What probes found to be missing on the port of each NIC that they tell of."""
 
 
-def side_of(session: Session, places: Sequence[str], sources: Sources, *, only: str = "", lately: bool = False) -> Side:
-    """All of it together. `only`: of this node. `lately`: what the switches do now is asked for, not only which port is
-    which. Raises ProblemsError, WindrowError."""
+def side_of(session: Session, places: Sequence[str], sources: Sources, *, lately: bool = False) -> Side:
+    """All of it together. `lately`: what the switches do now is asked for, not only which port is which. Raises
+    ProblemsError, WindrowError."""
     before, _ = stored(session)
     wish = wish_for(places)
     if wish.problems:
@@ -62,12 +62,12 @@ def side_of(session: Session, places: Sequence[str], sources: Sources, *, only: 
     file = _file(session, sources.cabling)
     heard = _heard(session, sources, asked=lately or not file.switches)
     nodes, cards = (session.node, *heard.nodes), _cards(heard)
-    needs_before = _only(needs_of(before, nodes, cards), only)
+    needs_before = needs_of(before, nodes, cards)
     return Side(
         before=before,
         after=after,
         needs_before=needs_before,
-        needs=_only(needs_of(after, nodes, cards), only),
+        needs=needs_of(after, nodes, cards),
         cabling=merged(file, seen_cabling(heard)),
         evidence=heard,
         missing=_missing(before, needs_before, heard),
@@ -128,32 +128,44 @@ def statement_lines(found: Iterable[Finding], cabling: Cabling) -> Iterator[str]
         yield f"statements: windrow switch config --switch {name} --delta"
 
 
-def _only(needs: Needs, node: str) -> Needs:
-    if not node:
-        return needs
-    wanted = tuple(w for w in needs.wanted if w.node == node)
-    if not wanted:
-        there = sorted({w.node for w in needs.wanted})
-        known = f"there are {', '.join(there)}" if there else "no VlanConfig selects a node"
-        raise WindrowError(f"no cluster network has an uplink on a node {node!r}\n    hint: {known}")
-    return Needs(wanted=wanted, problems=needs.problems)
-
-
 def _cards(evidence: Evidence) -> Cards:
     return {node.node: {nic.mac: nic.name for nic in node.nics.values()} for node in evidence.nodes.values()}
 
 
-def _file(session: Session, given: Path | None) -> Cabling:
-    path = given or session.root / CABLING
-    if given is None and not path.exists():
+def cabled(root: Path, given: Path | None) -> Cabling:
+    """The cabling file, for a shell that completes: empty where there is something wrong."""
+    try:
+        return _read(given or root / CABLING)
+    except WindrowError:
         return Cabling()
+
+
+def _file(session: Session, given: Path | None) -> Cabling:
+    try:
+        return _read(given or session.root / CABLING)
+    except FileMissing:
+        if given is not None:
+            raise
+        return Cabling()
+
+
+class FileMissing(WindrowError):
+    """There is no such file."""
+
+
+def _read(path: Path) -> Cabling:
     try:
         text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+    except FileNotFoundError as error:
+        raise FileMissing(f"cannot read {path}: {error.strerror}") from error
+    except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "this is not UTF-8"
         raise WindrowError(f"cannot read {path}: {reason}") from error
     found_trees, complaints = trees(text)
     document = plain(found_trees[0].root, complaints) if found_trees else None
+    if len(found_trees) > 1:
+        more = "there are several documents in this file, and a cabling file is one"
+        complaints.append(Complaint("cabling", more, "put all switches into one list", line=found_trees[1].first + 1))
     if complaints:
         raise ProblemsError(
             Problem(code=c.code, message=c.message, hint=c.hint, file=str(path), line=c.line) for c in complaints
@@ -172,5 +184,5 @@ def evidence_from(path: Path) -> Evidence:
         return read_evidence(document.get("evidence", document) if isinstance(document, dict) else document)
     except OSError as error:
         raise WindrowError(f"cannot read {path}: {error.strerror}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise WindrowError(f"{path} is not what `windrow check -o json` prints: {error}") from error
