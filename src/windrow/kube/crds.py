@@ -130,7 +130,7 @@ def _vlan_config() -> Schema:
 
 
 def _vlan_status() -> Schema:
-    areas = _list(_object({"vlanID": _integer(), "cidr": _text()}, required=["vlanID"]))
+    areas = _list(_object({"vlanID": _integer(), "cidr": _text()}))
     named = ("clusterNetwork", "vlanConfig", "linkMonitor", "node")
     fields = {**{key: _text() for key in named}, "localAreas": areas, "conditions": _CONDITIONS}
     return {"status": _object(fields, required=named)}
@@ -143,8 +143,7 @@ def _link_monitor() -> Schema:
             **{key: _text() for key in ("name", "type", "mac", "state")},
             **{key: _integer() for key in ("index", "masterIndex")},
             "promiscuous": _FLAG,
-        },
-        required=["name"],
+        }
     )
     return {
         "spec": _object({"nodeSelector": _LABELS, "targetLinkRule": rule}),

@@ -90,7 +90,8 @@ def _asker(change: Change, review: Review) -> Iterator[Problem]:
 
 def _after(before: Cluster, changes: Sequence[Change]) -> Cluster:
     gone = [change.ref for change in changes if change.new is None]
-    return before.without(gone).replace(change.new for change in changes if change.new is not None)
+    left = before.without(gone) if gone else before
+    return left.replace(change.new for change in changes if change.new is not None)
 
 
 def _judge(change: Change, review: Review) -> Iterator[Problem]:

@@ -13,9 +13,10 @@ from typing import Any
 from windrow.model import names, upkeep
 from windrow.model.cluster import Cluster
 from windrow.model.lazy import dataclass
-from windrow.model.objects import AnyObject, NetworkAttachmentDefinition, VlanConfig
+from windrow.model.objects import AnyObject, ClusterNetwork, NetworkAttachmentDefinition, VlanConfig
 from windrow.model.problems import Problem, errors
 from windrow.model.upkeep import Upkeep
+from windrow.model.values import Ref
 from windrow.model.wire import load_value
 from windrow.rules.admission import check
 from windrow.rules.review import Change
@@ -82,6 +83,16 @@ def mend(request: Request, cluster: Cluster) -> list[dict[str, Any]]:
     if new is None or new.doubts or (old is not None and old.meta.deleting):
         return []
     return upkeep.patches(document, _upkept(document, old, new, cluster))
+
+
+def cluster_network_of(request: Request) -> Ref | None:
+    """The one that the new object names; what is written into it follows from that."""
+    new, _ = _read(_named(request.new) if request.new is not None else None)
+    match new:
+        case VlanConfig() | NetworkAttachmentDefinition() if new.cluster_network:
+            return Ref(ClusterNetwork.KIND, new.cluster_network)
+        case _:
+            return None
 
 
 def _named(document: Document) -> Document:

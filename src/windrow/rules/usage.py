@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
+from typing import TypeVar
 
 from windrow.model import names
 from windrow.model.cluster import Cluster
@@ -10,24 +11,27 @@ from windrow.model.machines import AnyMachine, VirtualMachine, VirtualMachineIns
 from windrow.model.objects import NetworkAttachmentDefinition, NetworkType
 from windrow.rules.review import Review
 
+M = TypeVar("M", bound=AnyMachine)
+
 
 def machines(cluster: Cluster) -> tuple[AnyMachine, ...]:
     return (*cluster.all(VirtualMachine), *cluster.all(VirtualMachineInstance))
 
 
-def _uses(machine: AnyMachine, networks: Iterable[NetworkAttachmentDefinition]) -> bool:
+def _on(networks: Iterable[NetworkAttachmentDefinition], of: Iterable[M]) -> list[M]:
+    """Those of the machines that have a NIC in one of these networks."""
     wanted = {f"{nad.meta.namespace}/{nad.name}" for nad in networks}
-    return any(network.nad in wanted for network in machine.spec.networks)
+    return [one for one in of if any(network.nad in wanted for network in one.spec.networks)] if wanted else []
 
 
 def users(nad: NetworkAttachmentDefinition, cluster: Cluster) -> list[AnyMachine]:
     """Machines that name it, whether they run or not."""
-    return [machine for machine in machines(cluster) if _uses(machine, [nad])]
+    return _on([nad], machines(cluster))
 
 
-def running(networks: Collection[NetworkAttachmentDefinition], review: Review) -> list[VirtualMachineInstance]:
+def running(networks: Iterable[NetworkAttachmentDefinition], review: Review) -> list[VirtualMachineInstance]:
     """Machines that run, on whatever node, with a NIC in one of these networks."""
-    return [one for one in review.after.all(VirtualMachineInstance) if _uses(one, networks)] if networks else []
+    return _on(networks, review.after.all(VirtualMachineInstance))
 
 
 def networks_of(cn: str, cluster: Cluster) -> list[NetworkAttachmentDefinition]:
@@ -40,8 +44,7 @@ def networks_of(cn: str, cluster: Cluster) -> list[NetworkAttachmentDefinition]:
 def on_overlays(review: Review) -> list[AnyMachine]:
     """Machines, whether they run or not, with a NIC in some overlay."""
     networks = review.after.all(NetworkAttachmentDefinition)
-    overlays = [nad for nad in networks if nad.type is NetworkType.OVERLAY]
-    return [one for one in machines(review.after) if _uses(one, overlays)] if overlays else []
+    return _on((nad for nad in networks if nad.type is NetworkType.OVERLAY), machines(review.after))
 
 
 def is_system(nad: NetworkAttachmentDefinition) -> bool:
