@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from windrow.model.cluster import Cluster
+from windrow.model.lazy import dataclass
 from windrow.model.objects import AnyObject
 from windrow.model.values import Ref
 from windrow.model.wire import load_value
