@@ -1,7 +1,7 @@
 # Every target sets up what it needs first; see scripts/bootstrap. `make` alone lists the targets.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast test-kernel test-arm64 test-dhcp lint fmt bench pins clean
+.PHONY: help setup demo test test-fast test-kernel test-kube test-arm64 test-dhcp lint fmt bench pins clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -15,14 +15,17 @@ demo: ## two nodes, two switches and four virtual machines in a real kernel; the
 	@.venv/bin/windrow lab run seed --svg build/seed.svg
 	@.venv/bin/windrow lab run broken-switch
 
-test: setup ## everything: lint, tests, and the tests in the lab kernel
-	@.venv/bin/python scripts/check lint host kernel
+test: setup ## everything: lint, tests, the tests in the lab kernel, and those on a real Kubernetes API server
+	@.venv/bin/python scripts/check lint host kernel kube
 
 test-fast: setup ## lint and the tests that need no lab kernel
 	@.venv/bin/python scripts/check lint host
 
 test-kernel: setup ## the tests in the lab kernel only
 	@.venv/bin/python scripts/check kernel
+
+test-kube: setup ## the tests on a real API server only; the first time it is built, which takes minutes
+	@.venv/bin/python scripts/check kube
 
 test-arm64: setup ## fetch an arm64 kernel and programs, and run the lab's links on them in QEMU; not part of `test`
 	@scripts/arm64

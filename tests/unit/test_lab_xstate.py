@@ -170,7 +170,7 @@ def test_a_directory_that_others_can_write_is_not_used(home: Path, monkeypatch: 
     """What lies there is loaded into a program."""
     home.mkdir(parents=True)
     home.chmod(0o777)
-    fallback = Path(f"/tmp/windrow-{os.getuid()}")
+    fallback = Path(f"/tmp/windrow-lab-{os.getuid()}")
     there = fallback.exists()
     assert cache.directory() == fallback
     if not there:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, reduce
@@ -24,6 +25,7 @@ from windrow.model.selectors import LabelSelector, NodeTerm, Operator, Requireme
 from windrow.model.values import DEFAULT_PVID, MTU_DEFAULT, Ref, VidSet
 
 T = TypeVar("T")
+K = TypeVar("K", bound=AnyObject)
 
 
 def builtin() -> tuple[AnyObject, ...]:
@@ -38,7 +40,8 @@ def builtin() -> tuple[AnyObject, ...]:
 class Cluster:
     """All objects, by reference. Build it with `of`, which adds the built-in ones.
 
-    The indexes are made when they are first asked for, and then kept: a snapshot never changes.
+    The indexes are made when they are first asked for, and then kept: a snapshot never changes. The next one, in which
+    few objects differ, takes them over: among thousands of networks, one more costs little.
     """
 
     objects: Mapping[Ref, AnyObject] = field(default_factory=dict)
@@ -49,20 +52,44 @@ class Cluster:
         return cls({o.ref: o for o in (*builtin(), *objects)})
 
     def replace(self, objects: Iterable[AnyObject]) -> Cluster:
-        return Cluster({**self.objects, **{o.ref: o for o in objects}})
+        changed = {o.ref: o for o in objects}
+        found = Cluster({**self.objects, **changed})
+        found._take_over(self, changed)
+        return found
 
     def without(self, refs: Iterable[Ref]) -> Cluster:
         """Built-in objects come back as they are without a manifest."""
-        gone = set(refs)
-        return Cluster.of(o for ref, o in self.objects.items() if ref not in gone)
+        gone = {ref for ref in refs if ref in self.objects}
+        back = {o.ref: o for o in builtin() if o.ref in gone or o.ref not in self.objects}
+        found = Cluster({**{ref: o for ref, o in self.objects.items() if ref not in gone}, **back})
+        found._take_over(self, {**dict.fromkeys(gone), **back})
+        return found
+
+    def _take_over(self, other: Cluster, changed: Mapping[Ref, AnyObject | None]) -> None:
+        """The indexes that another one has made, where few objects differ from it; None: an object is gone."""
+        made = vars(other)
+        if len(changed) > _FEW or "_by_kind" not in made:
+            return
+        kinds = dict(other._by_kind)
+        for ref, new in changed.items():
+            for kind in {type(o) for o in (other.objects.get(ref), new) if o is not None}:
+                kinds[kind] = _with(kinds.get(kind, ()), ref, new)
+        vars(self)["_by_kind"] = kinds
+        if "_nads" in made:
+            networks = dict(other._nads)
+            for ref, new in changed.items():
+                for name in {_network_of(other.objects.get(ref)), _network_of(new)} - {""}:
+                    here = new if isinstance(new, NetworkAttachmentDefinition) and _network_of(new) == name else None
+                    networks[name] = _with(networks.get(name, ()), ref, here)
+            vars(self)["_nads"] = networks
 
     @cached_property
     def _by_kind(self) -> Mapping[type, tuple[AnyObject, ...]]:
         """Kind -> its objects, by name and namespace."""
         found: dict[type, list[AnyObject]] = {}
-        for _, o in sorted(self.objects.items(), key=lambda item: (item[0].name, item[0].namespace)):
+        for o in self.objects.values():
             found.setdefault(type(o), []).append(o)
-        return {kind: tuple(objects) for kind, objects in found.items()}
+        return {kind: tuple(sorted(objects, key=_place)) for kind, objects in found.items()}
 
     def all(self, cls: type[T]) -> tuple[T, ...]:
         """All objects of a kind, by name."""
@@ -97,13 +124,13 @@ class Cluster:
         """Cluster network -> its bridge networks."""
         found: dict[str, list[NetworkAttachmentDefinition]] = {}
         for nad in self.all(NetworkAttachmentDefinition):
-            if nad.type is not None and nad.cluster_network:
-                found.setdefault(nad.cluster_network, []).append(nad)
+            if name := _network_of(nad):
+                found.setdefault(name, []).append(nad)
         return {name: tuple(nads) for name, nads in found.items()}
 
     @cached_property
     def _nad_vids(self) -> Mapping[str, VidSet]:
-        return {name: reduce(or_, (nad.vids for nad in nads)) for name, nads in self._nads.items()}
+        return {name: reduce(or_, (nad.vids for nad in nads), VidSet()) for name, nads in self._nads.items()}
 
     def nads(self, cluster_network: str) -> tuple[NetworkAttachmentDefinition, ...]:
         """The bridge networks of a cluster network."""
@@ -124,6 +151,28 @@ class Cluster:
         """The one MTU of a cluster network: that of its VlanConfigs (admission keeps them equal), else 1500."""
         mtus = [v.uplink.mtu for v in self.vlan_configs(cluster_network) if v.uplink.mtu]
         return mtus[0] if mtus else MTU_DEFAULT
+
+
+_FEW = 50
+
+
+def _place(obj: AnyObject) -> tuple[str, str]:
+    """In the order of an index."""
+    return obj.ref.name, obj.ref.namespace
+
+
+def _with(objects: tuple[K, ...], ref: Ref, new: K | None) -> tuple[K, ...]:
+    """An index with another object of this name, or with none."""
+    at = bisect_left(objects, (ref.name, ref.namespace), key=_place)
+    there = at < len(objects) and objects[at].ref == ref
+    return (*objects[:at], *(() if new is None else (new,)), *objects[at + there :])
+
+
+def _network_of(obj: AnyObject | None) -> str:
+    """The cluster network of a bridge network; empty: it is of none."""
+    if not isinstance(obj, NetworkAttachmentDefinition) or obj.type is None:
+        return ""
+    return obj.cluster_network or ""
 
 
 def matches_labels(selector: Mapping[str, str], labels: Mapping[str, str]) -> bool:

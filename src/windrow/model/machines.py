@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import field
 from enum import StrEnum
 from typing import ClassVar
 
@@ -194,6 +195,8 @@ class VirtualMachineInstance(Object):
     OLDER_VERSIONS: ClassVar[tuple[str, ...]] = KUBEVIRT_OLDER_VERSIONS
     NAMESPACED: ClassVar[bool] = True
     spec: MachineSpec
+    node: str = field(default="", compare=False)
+    """Where it runs, as its status says; empty: nowhere yet, or nobody says."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,6 +17,8 @@ class Meta:
     namespace: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
     annotations: Mapping[str, str] = field(default_factory=dict)
+    deleting: bool = False
+    """It has a deletionTimestamp: it goes as soon as the last finalizer does."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +35,11 @@ class Source:
         return self.lines.get(path)
 
 
+def _inside(path: str, outer: str) -> bool:
+    """Whether `spec.uplink.nics[1]` is in `spec.uplink`; everything is in the document itself."""
+    return not outer or path == outer or path.startswith((f"{outer}.", f"{outer}["))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Object:
     """What all kinds share."""
@@ -46,6 +53,13 @@ class Object:
     meta: Meta
     doc: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
     source: Source = field(default_factory=Source, compare=False, repr=False)
+    doubts: tuple[str, ...] = field(default=(), compare=False, repr=False)
+    """Paths whose values could not be read; the fields made from them have placeholders. Such an object counts as a
+    neighbour of others by the rest, and is never carried out."""
+
+    def knows(self, path: str) -> bool:
+        """Whether the value at `path`, and all that is in it, was read."""
+        return not self.doubts or not any(_inside(doubt, path) or _inside(path, doubt) for doubt in self.doubts)
 
     @property
     def name(self) -> str:

@@ -21,11 +21,26 @@ from windrow.model.selectors import LabelSelector
 from windrow.model.values import Cidr, IfName, Mac, VidSet
 
 
+def ready_of(doc: Mapping[str, Any]) -> bool | None:
+    """The condition `ready` of a document's status; None where there is none, or it is unknown."""
+    match doc.get("status"):
+        case {"conditions": list(conditions)}:
+            said = (c.get("status") for c in conditions if isinstance(c, dict) and c.get("type") == "ready")
+            return next((status == "True" for status in said if status in ("True", "False")), None)
+        case _:
+            return None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterNetwork(Object):
     """A name for a layer-2 network; its devices on a node are `<name>-br` and `<name>-bo`."""
 
     KIND: ClassVar[str] = "ClusterNetwork"
+
+    @property
+    def ready(self) -> bool:
+        """As its status says; it is the manager's, and the same text decides nothing else."""
+        return ready_of(self.doc) is True
 
 
 class NicIdentity(StrEnum):
@@ -79,6 +94,11 @@ class VlanStatus(Object):
     """What became of a VlanConfig on one node. Windrow writes it; in a manifest it is accepted and left alone."""
 
     KIND: ClassVar[str] = "VlanStatus"
+    cluster_network: str = field(default="", compare=False)
+    vlan_config: str = field(default="", compare=False)
+    node: str = field(default="", compare=False)
+    ready: bool | None = field(default=None, compare=False)
+    """None: it has no condition that says so."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

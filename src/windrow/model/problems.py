@@ -10,6 +10,7 @@ The exception tree of Windrow:
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import field
 from enum import StrEnum
 
 from windrow.model.errors import WindrowError as WindrowError  # of this module, too: the tree above
@@ -38,6 +39,8 @@ class Problem:
     file: str = ""
     line: int | None = None
     severity: Severity = Severity.ERROR
+    others: tuple[Ref, ...] = field(default=(), compare=False, repr=False)
+    """The objects that stand in the way, or are missing: whoever may be told of them late looks again at these."""
 
     def __str__(self) -> str:
         """`oob.yaml:12: VlanConfig/oob: spec.uplink.nics[1]: eth9 is not a NIC of this node (hint: …)`"""

@@ -7,9 +7,13 @@ from collections.abc import Iterator
 from windrow.model import names
 from windrow.model.objects import AnyObject, ClusterNetwork
 from windrow.model.problems import Problem
+from windrow.model.upkeep import annotated_mtu
 from windrow.model.values import MTU_DEFAULT, MTU_MAX, MTU_MIN, parse_ifname
-from windrow.rules.review import Review, listed, problem
+from windrow.rules.review import Review, listed, problem, refs
+from windrow.rules.usage import networks_of, running, system_networks
 
+CONFIG_MTU = "spec.uplink.linkAttributes.mtu"
+"""Of a VlanConfig."""
 UPLINK_MTU = f"metadata.annotations[{names.ANNOTATION_UPLINK_MTU}]"
 
 
@@ -40,19 +44,6 @@ def name_is_free(network: ClusterNetwork, _review: Review) -> Iterator[Problem]:
         yield problem(network, "name-reserved", "metadata.name", f"the name {network.name} is reserved", hint)
 
 
-def annotated_mtu(network: ClusterNetwork) -> int | None:
-    """The MTU of the annotation `uplink-mtu`; None where it is absent. Raises ValueError."""
-    text = network.meta.annotations.get(names.ANNOTATION_UPLINK_MTU)
-    if text is None:
-        return None
-    if not (text.isascii() and text.isdigit() and len(text) <= 5):
-        raise ValueError(f"{text[:20]!r} is not a number")
-    mtu = int(text)
-    if mtu and not MTU_MIN <= mtu <= MTU_MAX:
-        raise ValueError(f"{mtu} is outside {MTU_MIN}..{MTU_MAX}")
-    return mtu or MTU_DEFAULT
-
-
 def mtu_annotation_is_valid(network: ClusterNetwork, _review: Review) -> Iterator[Problem]:
     try:
         annotated_mtu(network)
@@ -68,13 +59,15 @@ def mtu_annotation_agrees(network: ClusterNetwork, review: Review) -> Iterator[P
         return
     if mtu is None or network.name == names.MGMT:
         return
-    for config in review.after.vlan_configs(network.name):
+    yield from _differs_from_uplinks(network, mtu, "change both together, or remove the annotation", review)
+
+
+def _differs_from_uplinks(network: ClusterNetwork, mtu: int, hint: str, review: Review) -> Iterator[Problem]:
+    for config in review.staying(review.after.vlan_configs(network.name)):
         other = config.uplink.mtu or MTU_DEFAULT
-        if other != mtu and config.ref not in review.changed:
+        if other != mtu and config.knows(CONFIG_MTU) and config.ref not in review.changed:
             message = f"it has MTU {mtu}, but {config.ref} has {other}"
-            yield problem(
-                network, "mtu-mismatch", UPLINK_MTU, message, "change both together, or remove the annotation"
-            )
+            yield problem(network, "mtu-mismatch", UPLINK_MTU, message, hint, [config.ref])
 
 
 def gone_only_when_unused(network: ClusterNetwork, review: Review) -> Iterator[Problem]:
@@ -84,15 +77,56 @@ def gone_only_when_unused(network: ClusterNetwork, review: Review) -> Iterator[P
         return
     users: list[AnyObject] = [
         *review.after.vlan_configs(network.name),
-        *review.after.nads(network.name),
+        *networks_of(network.name, review.after),
         *review.after.host_networks(network.name),
     ]
     # What changes in the same go is complained about itself.
     users = [user for user in users if user.ref not in review.changed]
     if users:
         message = f"it is still used by {listed(users)}"
-        yield problem(network, "clusternetwork-in-use", "", message, "delete these first, or together with it")
+        hint = "delete these first, or together with it"
+        yield problem(network, "clusternetwork-in-use", "", message, hint, refs(users))
+
+
+# Of an API server --------------------------------------------------------------------------------
+
+
+def mtu_annotation_comes_later(network: ClusterNetwork, review: Review) -> Iterator[Problem]:
+    """The controller writes it once there is a VlanConfig."""
+    new = review.old(network) is None
+    if new and names.ANNOTATION_UPLINK_MTU in network.meta.annotations and not review.terms.trusted:
+        message = "it cannot be given at creation: it follows the MTU of the VlanConfigs"
+        yield problem(network, "mtu-at-creation", UPLINK_MTU, message, "remove it")
+
+
+def mtu_annotation_stays(network: ClusterNetwork, review: Review) -> Iterator[Problem]:
+    """Without it the MTU is 1500, which is wrong where the uplinks have another one."""
+    old = review.old(network)
+    gone = old is not None and names.ANNOTATION_UPLINK_MTU in old.meta.annotations
+    if gone and names.ANNOTATION_UPLINK_MTU not in network.meta.annotations and network.name != names.MGMT:
+        yield from _differs_from_uplinks(network, MTU_DEFAULT, "leave it as it is", review)
+
+
+def mgmt_mtu_changes_unused(network: ClusterNetwork, review: Review) -> Iterator[Problem]:
+    """Whoever is attached keeps the old one until it starts anew; Harvester's own networks never do."""
+    old = review.old(network)
+    if network.name != names.MGMT or old is None:
+        return
+    try:
+        was, now = annotated_mtu(old), annotated_mtu(network)
+    except ValueError:
+        return  # what was no number meant nothing; of the new one it is said
+    if (was or MTU_DEFAULT) == (now or MTU_DEFAULT):
+        return
+    if system := system_networks(network.name, review):
+        message = f"the MTU cannot change while {listed(system)} is attached"
+        yield problem(network, "system-network", UPLINK_MTU, message, "remove that network first", refs(system))
+    networks = networks_of(network.name, review.after)
+    if machines := running(networks, review):
+        message = f"the MTU cannot change while {listed(machines)} runs"
+        yield problem(network, "machines-running", UPLINK_MTU, message, "stop these first", refs(machines))
 
 
 ON_PUT = (name_is_short, name_makes_devices, name_is_free, mtu_annotation_is_valid, mtu_annotation_agrees)
 ON_DELETE = (gone_only_when_unused,)
+ON_SERVED_PUT = (mtu_annotation_comes_later, mtu_annotation_stays, mgmt_mtu_changes_unused)

@@ -21,6 +21,7 @@ from windrow.rules.selectors import meeting, selects
 
 CLIENT_ID = f"metadata.annotations[{names.ANNOTATION_CLIENT_ID}]"
 VLAN, IPS, GATEWAY, ROUTES, MTU = "spec.vlanID", "spec.ips", "spec.gateway", "spec.routes", "spec.mtu"
+UNDERLAY = "spec.underlay"
 Interface = ipaddress.IPv4Interface | ipaddress.IPv6Interface
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -51,14 +52,14 @@ def has_an_uplink(config: HostNetworkConfig, review: Review) -> Iterator[Problem
 
 def stays_where_it_is(config: HostNetworkConfig, review: Review) -> Iterator[Problem]:
     """The interface is called after both."""
-    old = review.before.objects.get(config.ref)
-    if not isinstance(old, HostNetworkConfig):
+    old = review.old(config)
+    if old is None:
         return
     hint = "delete this HostNetworkConfig and make another"
-    if old.cluster_network != config.cluster_network:
+    if old.cluster_network != config.cluster_network and old.cluster_network:
         message = f"the cluster network cannot change ({old.cluster_network} to {config.cluster_network})"
         yield problem(config, "immutable", "spec.clusterNetwork", message, hint)
-    if old.vid != config.vid and config.cluster_network != names.MGMT:
+    if old.vid != config.vid and old.knows(VLAN) and config.cluster_network != names.MGMT:
         yield problem(config, "immutable", VLAN, f"the VLAN cannot change ({old.vid} to {config.vid})", hint)
 
 
@@ -69,7 +70,7 @@ def one_per_vlan(config: HostNetworkConfig, review: Review) -> Iterator[Problem]
         if where:
             message = f"{other.ref} is for VLAN {config.vid} of {config.cluster_network} too, on {where}"
             hint = "give the two node selectors that no node matches together, or make them one"
-            yield problem(config, "hostnetwork-overlap", VLAN, message, hint)
+            yield problem(config, "hostnetwork-overlap", VLAN, message, hint, [other.ref])
 
 
 def not_the_management_vlan(config: HostNetworkConfig, review: Review) -> Iterator[Problem]:
@@ -168,7 +169,8 @@ def no_address_twice(config: HostNetworkConfig, review: Review) -> Iterator[Prob
 
 def one_address_per_node(config: HostNetworkConfig, review: Review) -> Iterator[Problem]:
     """The same address in two VLANs of one node: the kernel takes it and answers on either."""
-    others = [h for h in review.after.all(HostNetworkConfig) if h not in _same_vlan(config, review)]
+    here = _same_vlan(config, review)
+    others = [h for h in review.staying(review.after.all(HostNetworkConfig)) if h not in here]
     for node, addresses in _interfaces(config).items():
         for other in (o for o in others if o.ref != config.ref and review.earlier(config, o)):
             theirs = {a.ip for a in _interfaces(other).get(node, ())}
@@ -196,11 +198,11 @@ def untagged_is_vlan_1(config: HostNetworkConfig, review: Review) -> Iterator[Pr
     """The native VLAN of the bridge is VLAN 1: frames come to the host either without a tag or with it."""
     if config.vid > 1:
         return
-    for other in review.after.host_networks(config.cluster_network):
-        both = {config.vid, other.vid} == {0, 1} and review.earlier(config, other)
+    for other in review.staying(review.after.host_networks(config.cluster_network)):
+        both = {config.vid, other.vid} == {0, 1} and other.knows(VLAN) and review.earlier(config, other)
         if both and (where := meeting(config, other, review.nodes())):
             message = f"VLAN 1 of {config.cluster_network} is the untagged network, where {other.ref} is, on {where}"
-            yield problem(config, "hostnetwork-overlap", VLAN, message, "use one of the two")
+            yield problem(config, "hostnetwork-overlap", VLAN, message, "use one of the two", [other.ref])
 
 
 def mtu_fits(config: HostNetworkConfig, review: Review) -> Iterator[Problem]:
@@ -221,11 +223,11 @@ def mtu_fits(config: HostNetworkConfig, review: Review) -> Iterator[Problem]:
 
 def one_underlay(config: HostNetworkConfig, review: Review) -> Iterator[Problem]:
     """All tunnels of a node begin at one interface (Harvester)."""
-    for other in review.after.all(HostNetworkConfig):
+    for other in review.staying(review.after.all(HostNetworkConfig)):
         both = config.underlay and other.underlay and other.ref != config.ref and review.earlier(config, other)
         if both and (where := meeting(config, other, review.nodes())):
             message = f"{other.ref} is the underlay already, on {where}"
-            yield problem(config, "underlay-twice", "spec.underlay", message, "one of the two: underlay: false")
+            yield problem(config, "underlay-twice", UNDERLAY, message, "one of the two: underlay: false", [other.ref])
 
 
 # Routes -----------------------------------------------------------------------------------------------------------
@@ -304,7 +306,7 @@ def no_route_twice(config: HostNetworkConfig, review: Review) -> Iterator[Proble
             message = f"the node would have {_called(key[0])} twice with metric {key[2]}"
             yield problem(config, "route-twice", place, message, "give one of them another metric, or remove it")
         seen.add(key)
-    for other in review.after.all(HostNetworkConfig):
+    for other in review.staying(review.after.all(HostNetworkConfig)):
         if other.ref == config.ref or not review.earlier(config, other):
             continue
         theirs = {key for key, _ in _routes(other)}
@@ -365,8 +367,8 @@ def _version(text: str) -> int:
 
 
 def _same_vlan(config: HostNetworkConfig, review: Review) -> list[HostNetworkConfig]:
-    others = review.after.host_networks(config.cluster_network)
-    return [h for h in others if h.vid == config.vid and h.ref != config.ref]
+    others = review.staying(review.after.host_networks(config.cluster_network))
+    return [h for h in others if h.vid == config.vid and h.ref != config.ref and h.knows(VLAN)]
 
 
 def _interfaces(config: HostNetworkConfig) -> dict[str, tuple[Interface, ...]]:
@@ -383,7 +385,7 @@ def underlay_is_not_made(config: HostNetworkConfig, _review: Review) -> Iterator
     """Harvester's agent would write the interface into a label of the node, from which kube-ovn takes it."""
     if config.underlay:
         message = "the address is made, and no overlay's tunnels are moved to it: kube-ovn is not told here"
-        yield warning(config, "field-without-effect", "spec.underlay", message)
+        yield warning(config, "field-without-effect", UNDERLAY, message)
 
 
 ON_PUT = (

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from windrow.model import names
+from windrow.model import layer3, names
 from windrow.model.cluster import selects_node
-from windrow.model.objects import NetworkAttachmentDefinition, NetworkType, Node, VlanConfig
+from windrow.model.layer3 import Layer3
+from windrow.model.objects import ClusterNetwork, NetworkAttachmentDefinition, NetworkType, Node, VlanConfig
 from windrow.model.problems import Problem
-from windrow.model.values import DEFAULT_PVID, MTU_DEFAULT
-from windrow.rules.clusternetwork import annotated_mtu
-from windrow.rules.review import Review, cluster_network_exists, label_agrees, listed, problem, warning
-from windrow.rules.virtualmachine import users
+from windrow.model.upkeep import annotated_mtu, network_mtu
+from windrow.model.values import DEFAULT_PVID, MTU_DEFAULT, Ref
+from windrow.model.wire.nad import KEYS
+from windrow.rules.review import Review, cluster_network_exists, label_agrees, listed, problem, refs, warning
+from windrow.rules.usage import is_system, on_overlays, running, users
 
 
 def is_bridge(nad: NetworkAttachmentDefinition) -> bool:
@@ -33,22 +35,11 @@ def mtu_of_its_cluster_network(nad: NetworkAttachmentDefinition, review: Review)
     cn = nad.cluster_network
     if not is_bridge(nad) or not nad.mtu or not cn:
         return
-    mtu = _mtu(cn, review)
+    mtu = network_mtu(cn, review.after)
     if mtu is not None and nad.mtu != mtu:
         message = f"the MTU is {nad.mtu}, but cluster network {cn} has {mtu}"
-        yield problem(nad, "mtu-mismatch", f"{nad.place}.mtu", message, "remove it: absent means the cluster network's")
-
-
-def _mtu(cn: str, review: Review) -> int | None:
-    """The annotation's, else the uplinks'. Of mgmt, without annotation, nobody here knows the MTU."""
-    network = review.after.cluster_network(cn)
-    try:
-        annotated = annotated_mtu(network) if network else None
-    except ValueError:
-        return None
-    if annotated is None and cn == names.MGMT:
-        return None
-    return annotated or review.after.mtu(cn) or MTU_DEFAULT
+        hint = "remove it: absent means the cluster network's"
+        yield problem(nad, "mtu-mismatch", f"{nad.place}.mtu", message, hint, [Ref(ClusterNetwork.KIND, cn)])
 
 
 SNOOPING = f"metadata.annotations[{names.ANNOTATION_SNOOPING}]"
@@ -73,8 +64,8 @@ def snooping_is_of_one_vlan(nad: NetworkAttachmentDefinition, review: Review) ->
 
 def type_stays(nad: NetworkAttachmentDefinition, review: Review) -> Iterator[Problem]:
     """Whoever is attached would be moved without knowing."""
-    old = review.before.objects.get(nad.ref)
-    if not isinstance(old, NetworkAttachmentDefinition):
+    old = review.old(nad)
+    if old is None or not old.knows(f"{old.place}.type"):
         return
     was, now = _cni(old), _cni(nad)
     if was != now:
@@ -119,8 +110,8 @@ def on_no_cluster_network(nad: NetworkAttachmentDefinition, review: Review) -> I
 
 
 def bridge_stays(nad: NetworkAttachmentDefinition, review: Review) -> Iterator[Problem]:
-    old = review.before.objects.get(nad.ref)
-    if isinstance(old, NetworkAttachmentDefinition) and is_bridge(old) and is_bridge(nad) and old.bridge != nad.bridge:
+    old = review.old(nad)
+    if old is not None and is_bridge(old) and is_bridge(nad) and old.bridge != nad.bridge and old.bridge:
         message = f"the bridge cannot change ({old.bridge} to {nad.bridge})"
         yield problem(nad, "immutable", f"{nad.place}.bridge", message, "make a new NetworkAttachmentDefinition")
 
@@ -144,7 +135,90 @@ def gone_only_when_unused(nad: NetworkAttachmentDefinition, review: Review) -> I
     found = [machine for machine in users(nad, review.after) if machine.ref not in review.changed]
     if found:
         message = f"it is still used by {listed(found)}"
-        yield problem(nad, "nad-in-use", "", message, "delete these first, or together with it")
+        yield problem(nad, "nad-in-use", "", message, "delete these first, or together with it", refs(found))
+
+
+# Of an API server --------------------------------------------------------------------------------
+
+
+def mtu_of_its_cluster_network_is_known(nad: NetworkAttachmentDefinition, review: Review) -> Iterator[Problem]:
+    """The controller writes the annotation; one that is no MTU would go into every network."""
+    network = review.after.cluster_network(nad.cluster_network or "") if is_bridge(nad) else None
+    try:
+        _ = annotated_mtu(network) if network else None
+    except ValueError as error:
+        message = f"the annotation uplink-mtu of {nad.cluster_network} is no MTU: {error}"
+        yield problem(nad, "mtu-range", f"{nad.place}.bridge", message, "set that right first", refs([network or nad]))
+
+
+def overlay_has_its_provider(nad: NetworkAttachmentDefinition, review: Review) -> Iterator[Problem]:
+    """kube-ovn finds the Subnet by it."""
+    if nad.type is not NetworkType.OVERLAY:
+        return
+    place = f"{nad.place}.provider"
+    if not review.terms.subnets:
+        message = "this cluster has no Subnets of kube-ovn"
+        yield problem(nad, "overlay-missing", f"{nad.place}.type", message, "install kube-ovn first")
+    provider, wanted = _provider(nad), f"{nad.name}.{nad.meta.namespace}.ovn"
+    if len(provider.split(".")) < 3 or not provider.startswith(wanted.removesuffix("ovn")):
+        what = f"is {provider[:100]!r}" if provider else "is missing"
+        yield problem(nad, "overlay-provider", place, f"{what}, and a Subnet would not be found", f"write {wanted}")
+
+
+def _provider(nad: NetworkAttachmentDefinition) -> str:
+    found = {key.lower(): value for key, value in nad.config.items()}.get("provider")
+    return found if isinstance(found, str) else ""
+
+
+def vlan_is_nobodys_alone(nad: NetworkAttachmentDefinition, review: Review) -> Iterator[Problem]:
+    """The storage network may keep a VLAN to itself; in another cluster network that VLAN is another network."""
+    if is_system(nad) or not is_bridge(nad):
+        return
+    for other in review.staying(review.after.nads(nad.cluster_network or "")):
+        alone = other.ref != nad.ref and other.meta.labels.get(names.LABEL_EXCLUSIVE_VLAN) == "true"
+        if alone and (both := other.vids & nad.vids):
+            message = f"VLAN {both} is for {other.ref} alone"
+            place = f"{nad.place}.{'vlanTrunk' if nad.type is NetworkType.TRUNK else 'vlan'}"
+            yield problem(nad, "vlan-exclusive", place, message, "choose another VLAN", [other.ref])
+
+
+def route_is_valid(nad: NetworkAttachmentDefinition, _review: Review) -> Iterator[Problem]:
+    text = nad.meta.annotations.get(names.ANNOTATION_ROUTE)
+    try:
+        _ = Layer3.parse(text) if text else None
+    except ValueError as error:
+        hint = 'for example {"mode":"auto"}, or {"mode":"manual","cidr":"192.0.2.0/24","gateway":"192.0.2.1"}'
+        yield problem(nad, "route-invalid", layer3.PATH, str(error), hint)
+
+
+def stays_under_machines(nad: NetworkAttachmentDefinition, review: Review) -> Iterator[Problem]:
+    """Whoever is attached keeps the port that was made for it."""
+    old = review.old(nad)
+    if old is None or not old.knows(old.place) or _parameters(old) == _parameters(nad):
+        return
+    if machines := running([old], review):
+        message = f"it cannot change while {listed(machines)} runs"
+        yield problem(nad, "machines-running", nad.place, message, "stop these first", refs(machines))
+    if is_system(nad):
+        message = "it is a network of Harvester's own, and follows its setting"
+        yield problem(nad, "system-network", nad.place, message, "change that setting instead")
+
+
+def _parameters(nad: NetworkAttachmentDefinition) -> dict[str, object]:
+    """What Harvester's webhook looks at: known keys, where an MTU of 0 and 1500 are the same."""
+    known = {key.lower() for key in KEYS} | {"plugins"}
+    found: dict[str, object] = {k.lower(): v for k, v in nad.config.items() if k.lower() in known and v not in ("", 0)}
+    return {**found, "mtu": nad.mtu or MTU_DEFAULT, "vlan": nad.vid, "vids": nad.vids, "bridge": nad.bridge}
+
+
+def underlay_stays_under_overlays(nad: NetworkAttachmentDefinition, review: Review) -> Iterator[Problem]:
+    """The tunnels of all overlays lie in the VLAN of the host network that is the underlay."""
+    if not nad.vid:
+        return
+    for config in review.staying(review.after.host_networks(nad.cluster_network or "")):
+        if config.underlay and config.vid == nad.vid and (machines := on_overlays(review)):
+            message = f"its VLAN is that of {config.ref}, the underlay of {listed(machines)}"
+            yield problem(nad, "underlay-in-use", "", message, "take these off their overlays first", refs(machines))
 
 
 ON_PUT = (
@@ -158,3 +232,11 @@ ON_PUT = (
     some_node_has_its_cluster_network,
 )
 ON_DELETE = (gone_only_when_unused,)
+ON_SERVED_PUT = (
+    mtu_of_its_cluster_network_is_known,
+    overlay_has_its_provider,
+    vlan_is_nobodys_alone,
+    route_is_valid,
+    stays_under_machines,
+)
+ON_SERVED_DELETE = (underlay_stays_under_overlays,)

@@ -87,13 +87,14 @@ def not_of_others(config: VlanConfig, review: Review) -> Iterator[Problem]:
 
 
 def used_once(config: VlanConfig, review: Review) -> Iterator[Problem]:
-    for other in review.after.all(VlanConfig):
+    for other in review.staying(review.after.all(VlanConfig)):
         if other.ref == config.ref or other.cluster_network == config.cluster_network:
             continue  # of the same cluster network: vlanconfig.one_per_node
-        where = meeting(config, other, review.nodes()) if review.earlier(config, other) else None
-        for i, shared in _shared(config, other, review) if where else ():
+        both = list(_shared(config, other, review)) if review.earlier(config, other) else []
+        where = meeting(config, other, review.nodes()) if both else None
+        for i, shared in both if where else ():
             message = f"NIC {shared} is already used by {other.ref} on {where}"
-            yield problem(config, "nic-in-use", path(i), message, "a NIC can be in one bond only")
+            yield problem(config, "nic-in-use", path(i), message, "a NIC can be in one bond only", [other.ref])
 
 
 def primary_is_one_of_them(config: VlanConfig, review: Review) -> Iterator[Problem]:

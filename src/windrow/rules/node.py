@@ -18,6 +18,7 @@ def one_config_for_each_thing(node: Node, review: Review) -> Iterator[Problem]:
     """What the configs themselves could not know: which nodes match both."""
     before = review.before.node(node.name)
     configs: list[Config] = [*review.after.all(VlanConfig), *review.after.all(HostNetworkConfig)]
+    configs = review.staying(configs)
     mine = [c for c in configs if selects(c, node)]
     for one, other in combinations(mine, 2):
         # Configs that change too speak for themselves; where both applied before, this change is not to blame.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from typing import TypeVar
 
 from windrow.model.cluster import Cluster
 from windrow.model.facts import NodeFacts
@@ -12,6 +14,9 @@ from windrow.model.objects import AnyObject, ClusterNetwork, Node
 from windrow.model.problems import Problem, Severity
 from windrow.model.values import Ref
 from windrow.rules.selectors import Config, requirements, selects
+from windrow.rules.terms import ON_HOST, Terms
+
+K = TypeVar("K", bound=AnyObject)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +49,24 @@ class Review:
     changed: frozenset[Ref] = frozenset()
     facts: NodeFacts | None = None
     unread: frozenset[Ref] = frozenset()
+    terms: Terms = ON_HOST
+
+    def leaving(self, obj: AnyObject) -> bool:
+        """Whether it is only waiting for its last finalizer. It still uses what it names, and stands in nobody's way.
+        In a manifest of a host that stamp means nothing."""
+        return self.terms.served and obj.meta.deleting
+
+    def staying(self, objects: Iterable[K]) -> list[K]:
+        return [obj for obj in objects if not self.leaving(obj)]
+
+    def old(self, obj: K) -> K | None:
+        """The object before the change; None: it is new."""
+        found = self.before.objects.get(obj.ref)
+        return found if isinstance(found, type(obj)) else None
 
     def nodes(self) -> list[Node]:
         """Every node that is known: by an object, or because this is it."""
-        nodes = {node.name: node for node in self.after.nodes()}
+        nodes = {node.name: node for node in self.staying(self.after.nodes())}
         if self.facts is not None:
             nodes.setdefault(self.facts.node, self.after.node(self.facts.node))
         return [nodes[name] for name in sorted(nodes)]
@@ -64,8 +83,8 @@ class Review:
         return other.ref not in self.changed or other.ref < obj.ref
 
 
-def problem(obj: AnyObject, code: str, path: str, message: str, hint: str = "") -> Problem:
-    """A problem at a place of an object, with the file and line it came from."""
+def problem(obj: AnyObject, code: str, path: str, message: str, hint: str = "", others: Iterable[Ref] = ()) -> Problem:
+    """A problem at a place of an object, with the file and line it came from, and whom else it is about."""
     return Problem(
         code=code,
         message=message,
@@ -74,21 +93,12 @@ def problem(obj: AnyObject, code: str, path: str, message: str, hint: str = "") 
         about=obj.ref,
         file=obj.source.file,
         line=obj.source.line(path) or obj.source.line(""),
+        others=tuple(others),
     )
 
 
 def warning(obj: AnyObject, code: str, path: str, message: str, hint: str = "") -> Problem:
-    found = problem(obj, code, path, message, hint)
-    return Problem(
-        code=found.code,
-        message=found.message,
-        hint=found.hint,
-        path=found.path,
-        about=found.about,
-        file=found.file,
-        line=found.line,
-        severity=Severity.WARNING,
-    )
+    return replace(problem(obj, code, path, message, hint), severity=Severity.WARNING)
 
 
 def selects_some_node(config: Config, path: str, review: Review) -> Iterator[Problem]:
@@ -109,15 +119,23 @@ def listed(objects: Iterable[AnyObject]) -> str:
     return ", ".join(str(obj.ref) for obj in objects)
 
 
+def refs(objects: Iterable[AnyObject]) -> list[Ref]:
+    return [obj.ref for obj in objects]
+
+
 def cluster_network_exists(obj: AnyObject, name: str, path: str, review: Review) -> Iterator[Problem]:
     """Every kind that names a cluster network must name one that is there."""
     ref = Ref(ClusterNetwork.KIND, name)
-    if not name or review.after.cluster_network(name) is not None or ref in review.unread:
+    found = review.after.cluster_network(name)
+    if found is not None and review.leaving(found):
+        hint = "wait until it is gone, and create it anew"
+        yield problem(obj, "clusternetwork-missing", path, f"{ref} is being deleted", hint, [ref])
+    if not name or found is not None or ref in review.unread:
         return
     there = ", ".join(sorted(c.name for c in review.after.all(ClusterNetwork)))
     gone = review.before.cluster_network(name) is not None
     message = f"there is no ClusterNetwork {name}" + (" any more after this change" if gone else "")
-    yield problem(obj, "clusternetwork-missing", path, message, f"create it first; there are: {there}")
+    yield problem(obj, "clusternetwork-missing", path, message, f"create it first; there are: {there}", [ref])
 
 
 def label_agrees(obj: AnyObject, name: str, what: str) -> Iterator[Problem]:

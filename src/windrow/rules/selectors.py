@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from windrow.model.cluster import matches_selector
+from windrow.model.cluster import matches_labels, matches_selector, selects_node
 from windrow.model.objects import HostNetworkConfig, LinkMonitor, Node, VlanConfig
-from windrow.model.selectors import LabelSelector, Operator, Requirement
+from windrow.model.selectors import Operator, Requirement
 
 Requirements = frozenset[Requirement]
 Config = VlanConfig | HostNetworkConfig | LinkMonitor
@@ -24,9 +24,13 @@ def requirements(config: Config) -> Requirements:
 
 def selects(config: Config, node: Node) -> bool:
     """Witness nodes carry no VlanConfig, whatever their labels (Harvester)."""
-    if isinstance(config, VlanConfig) and node.witness:
-        return False
-    return matches_selector(LabelSelector(requirements=tuple(requirements(config))), node.meta.labels)
+    match config:
+        case VlanConfig():
+            return selects_node(config, node)
+        case LinkMonitor():
+            return matches_labels(config.node_selector, node.meta.labels)
+        case HostNetworkConfig():
+            return matches_selector(config.node_selector, node.meta.labels)
 
 
 def meeting(

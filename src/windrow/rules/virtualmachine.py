@@ -11,13 +11,13 @@ from windrow.model.machines import (
     Binding,
     GuestNic,
     LinkState,
-    VirtualMachine,
     VirtualMachineInstance,
 )
-from windrow.model.objects import AnyObject, NetworkAttachmentDefinition
+from windrow.model.objects import NetworkAttachmentDefinition
 from windrow.model.problems import Problem
 from windrow.model.values import Mac, Ref
 from windrow.rules.review import Review, cluster_network_exists, problem, warning
+from windrow.rules.usage import machines
 
 
 def base(machine: AnyMachine) -> str:
@@ -44,10 +44,6 @@ def find_nad(cluster: Cluster, name: str) -> NetworkAttachmentDefinition | None:
     return found if isinstance(found, NetworkAttachmentDefinition) else None
 
 
-def machines(cluster: Cluster) -> tuple[AnyMachine, ...]:
-    return (*cluster.all(VirtualMachine), *cluster.all(VirtualMachineInstance))
-
-
 def its_networks_exist(machine: AnyMachine, review: Review) -> Iterator[Problem]:
     """As Harvester: its webhook looks the NAD up for the cluster network, and refuses where there is none."""
     for i, network in enumerate(machine.spec.networks):
@@ -65,7 +61,7 @@ def no_nad(machine: AnyMachine, index: int, name: str, cluster: Cluster) -> Prob
     there = ", ".join(f"{n.meta.namespace}/{n.name}" for n in cluster.all(NetworkAttachmentDefinition))
     hint = f"create it first; there are: {there}" if there else "create it first; there are none"
     message = f"there is no NetworkAttachmentDefinition {name}"
-    return problem(machine, "nad-missing", network_path(machine, index), message, hint)
+    return problem(machine, "nad-missing", network_path(machine, index), message, hint, [nad_ref(name)])
 
 
 Holder = tuple[AnyMachine, int]
@@ -175,11 +171,6 @@ def placement_path(machine: AnyMachine) -> str:
     """Where the document says on which nodes the machine may run."""
     asked = "nodeSelector" if machine.spec.node_selector or machine.spec.node_terms is None else "affinity.nodeAffinity"
     return f"{base(machine)}.{asked}"
-
-
-def users(nad: NetworkAttachmentDefinition, cluster: Cluster) -> list[AnyObject]:
-    name = f"{nad.meta.namespace}/{nad.name}"
-    return [m for m in machines(cluster) if any(network.nad == name for network in m.spec.networks)]
 
 
 ON_PUT = (its_networks_exist, macs_are_its_own, some_node_has_its_networks, what_it_lacks_is_said)

@@ -5,31 +5,37 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from windrow.model import names
-from windrow.model.objects import VlanConfig
+from windrow.model.cluster import selects_node
+from windrow.model.machines import VirtualMachineInstance
+from windrow.model.objects import VlanConfig, VlanStatus
 from windrow.model.problems import Problem
-from windrow.model.values import MTU_DEFAULT
-from windrow.rules.clusternetwork import annotated_mtu
+from windrow.model.upkeep import annotated_mtu, matched_nodes
+from windrow.model.values import MTU_DEFAULT, Ref
+from windrow.rules.clusternetwork import CONFIG_MTU as MTU
 from windrow.rules.review import (
     Review,
     cluster_network_exists,
     label_agrees,
     listed,
     problem,
+    refs,
     selects_some_node,
     warning,
 )
 from windrow.rules.selectors import meeting
+from windrow.rules.usage import networks_of, running, system_networks
 
-MTU = "spec.uplink.linkAttributes.mtu"
+CLUSTER_NETWORK = "spec.clusterNetwork"
 
 
-def not_of_mgmt(config: VlanConfig, _review: Review) -> Iterator[Problem]:
-    """Unless the administrator says that it is Windrow's: `windrow init` does."""
-    if not config.effective:
+def not_of_mgmt(config: VlanConfig, review: Review) -> Iterator[Problem]:
+    """Unless the administrator says that it is Windrow's: `windrow init` does. On an API server others ask too, and
+    nothing that they write lets them in."""
+    if not review.terms.served and not config.effective:
         yield problem(
             config,
             "mgmt-protected",
-            "spec.clusterNetwork",
+            CLUSTER_NETWORK,
             "the uplink of the management network belongs to the operating system",
             "leave mgmt-bo and mgmt-br as the system made them and use a cluster network of your own for other NICs; "
             f"or hand the management network to Windrow: windrow init (which sets {names.ANNOTATION_MANAGED})",
@@ -37,11 +43,11 @@ def not_of_mgmt(config: VlanConfig, _review: Review) -> Iterator[Problem]:
 
 
 def its_cluster_network_exists(config: VlanConfig, review: Review) -> Iterator[Problem]:
-    yield from cluster_network_exists(config, config.cluster_network, "spec.clusterNetwork", review)
+    yield from cluster_network_exists(config, config.cluster_network, CLUSTER_NETWORK, review)
 
 
 def its_label_agrees(config: VlanConfig, _review: Review) -> Iterator[Problem]:
-    yield from label_agrees(config, config.cluster_network, "spec.clusterNetwork")
+    yield from label_agrees(config, config.cluster_network, CLUSTER_NETWORK)
 
 
 def one_mtu(config: VlanConfig, review: Review) -> Iterator[Problem]:
@@ -49,11 +55,12 @@ def one_mtu(config: VlanConfig, review: Review) -> Iterator[Problem]:
     if not config.effective:
         return
     mtu = config.uplink.mtu or MTU_DEFAULT
-    for other in review.after.vlan_configs(config.cluster_network):
+    for other in review.staying(review.after.vlan_configs(config.cluster_network)):
         theirs = other.uplink.mtu or MTU_DEFAULT
-        if other.ref != config.ref and other.effective and theirs != mtu and review.earlier(config, other):
+        counts = other.ref != config.ref and other.effective and other.knows(MTU)
+        if counts and theirs != mtu and review.earlier(config, other):
             message = f"the MTU is {mtu}, but {other.ref} of the same cluster network has {theirs}"
-            yield problem(config, "mtu-mismatch", MTU, message, "give all of them the same MTU, in one go")
+            yield problem(config, "mtu-mismatch", MTU, message, "give all of them the same MTU, in one go", [other.ref])
 
 
 def mtu_as_annotated(config: VlanConfig, review: Review) -> Iterator[Problem]:
@@ -65,7 +72,8 @@ def mtu_as_annotated(config: VlanConfig, review: Review) -> Iterator[Problem]:
         return
     if network and annotated is not None and annotated != mtu:
         message = f"the MTU is {mtu}, but {network.ref} says {annotated} in its annotation uplink-mtu"
-        yield problem(config, "mtu-mismatch", MTU, message, "change both together, or remove the annotation")
+        hint = "change both together, or remove the annotation"
+        yield problem(config, "mtu-mismatch", MTU, message, hint, [network.ref])
 
 
 def mtu_of_its_networks(config: VlanConfig, review: Review) -> Iterator[Problem]:
@@ -87,7 +95,7 @@ def one_per_node(config: VlanConfig, review: Review) -> Iterator[Problem]:
     """Two VlanConfigs of one cluster network want to make the same bond."""
     if not config.effective:
         return
-    for other in review.after.vlan_configs(config.cluster_network):
+    for other in review.staying(review.after.vlan_configs(config.cluster_network)):
         if other.ref == config.ref or not other.effective or not review.earlier(config, other):
             continue
         if where := meeting(config, other, review.nodes()):
@@ -97,11 +105,103 @@ def one_per_node(config: VlanConfig, review: Review) -> Iterator[Problem]:
                 "spec.nodeSelector",
                 f"{other.ref} is for cluster network {config.cluster_network} too, on {where}",
                 "give the two node selectors that no node matches together",
+                [other.ref],
             )
 
 
 def is_for_some_node(config: VlanConfig, review: Review) -> Iterator[Problem]:
     yield from selects_some_node(config, "spec.nodeSelector", review)
+
+
+# Of an API server --------------------------------------------------------------------------------
+
+
+def mgmt_is_the_controllers(config: VlanConfig, review: Review) -> Iterator[Problem]:
+    """What it was counts too: nobody takes a VlanConfig away from the management network either."""
+    old = review.before.objects.get(config.ref)
+    mgmt = names.MGMT in (config.cluster_network, old.cluster_network if isinstance(old, VlanConfig) else "")
+    if mgmt and not review.terms.trusted:
+        message = "the uplink of the management network is written by the controller alone"
+        hint = "make a cluster network of your own for other NICs"
+        yield problem(config, "mgmt-protected", CLUSTER_NETWORK, message, hint)
+
+
+def name_of_its_cluster_network_is_short(config: VlanConfig, _review: Review) -> Iterator[Problem]:
+    if len(config.cluster_network) > names.CLUSTER_NETWORK_MAX:
+        message = f"has {len(config.cluster_network)} characters, {names.CLUSTER_NETWORK_MAX} is the most"
+        hint = "the devices of a cluster network are called after it"
+        yield problem(config, "name-too-long", CLUSTER_NETWORK, message, hint)
+
+
+def its_label_stays(config: VlanConfig, review: Review) -> Iterator[Problem]:
+    """Others find it by its label."""
+    if review.old(config) is not None and names.LABEL_CLUSTERNETWORK not in config.meta.labels:
+        path = f"metadata.labels[{names.LABEL_CLUSTERNETWORK}]"
+        message = f"is missing, and controllers find it by that; it would be {config.cluster_network}"
+        yield problem(config, "label-mismatch", path, message, "leave it as it is")
+
+
+def no_other_one_is_set_up_there(config: VlanConfig, review: Review) -> Iterator[Problem]:
+    """A VlanStatus outlives its VlanConfig, or what that says of the node, until the node has taken it down."""
+    cn, nodes = config.cluster_network, {node.name: node for node in review.nodes() if selects_node(config, node)}
+    for status in review.staying(review.after.all(VlanStatus)):
+        node, other = nodes.get(status.node), review.after.objects.get(Ref(VlanConfig.KIND, status.vlan_config))
+        if status.cluster_network != cn or node is None or status.vlan_config in ("", config.name):
+            continue
+        if isinstance(other, VlanConfig) and (review.leaving(other) or selects_node(other, node)):
+            continue  # it stands in nobody's way any more, or `one_per_node` has said so
+        if other is None or review.terms.strict:
+            message = f"VlanConfig/{status.vlan_config} is still set up on {status.node}"
+            hint = f"wait until {status.ref} is gone"
+            yield problem(config, "vlanconfig-overlap", "spec.nodeSelector", message, hint, [status.ref])
+
+
+def _nodes_of(config: VlanConfig, review: Review) -> set[str]:
+    """Where it is, or is to be: where its selector says so, and where its annotation said so last."""
+    annotated = matched_nodes(config.meta.annotations.get(names.ANNOTATION_MATCHED_NODES))
+    return {node.name for node in review.nodes() if selects_node(config, node) or node.name in annotated}
+
+
+def _taken_from(old: VlanConfig, new: VlanConfig, review: Review) -> set[str]:
+    """The nodes on which the old cluster network goes, or (strictly) has its uplink made anew."""
+    anew = review.terms.strict and old.uplink != new.uplink
+    if anew or old.cluster_network != new.cluster_network:
+        return _nodes_of(old, review)
+    return _nodes_of(old, review) - {node.name for node in review.nodes() if selects_node(new, node)}
+
+
+def machines_keep_their_uplink(config: VlanConfig, review: Review) -> Iterator[Problem]:
+    old = review.old(config)
+    if old is not None and old.cluster_network != names.MGMT:
+        path = _changed_path(old, config)
+        yield from _used(config, old, _taken_from(old, config, review), path, review)
+
+
+def _changed_path(old: VlanConfig, new: VlanConfig) -> str:
+    if old.cluster_network != new.cluster_network:
+        return CLUSTER_NETWORK
+    return "spec.uplink" if old.uplink != new.uplink else "spec.nodeSelector"
+
+
+def gone_only_when_unused(config: VlanConfig, review: Review) -> Iterator[Problem]:
+    if config.cluster_network != names.MGMT:
+        yield from _used(config, config, _nodes_of(config, review), "", review)
+
+
+def _used(config: VlanConfig, old: VlanConfig, nodes: set[str], path: str, review: Review) -> Iterator[Problem]:
+    """By machines on these nodes, and by Harvester's own networks, which are everywhere."""
+    cn = old.cluster_network
+    machines = [one for one in running(networks_of(cn, review.before), review) if one.node in nodes]
+    if machines:
+        message = f"cluster network {cn} is used by {_at(machines)}"
+        yield problem(config, "machines-running", path, message, "stop or migrate these first", refs(machines))
+    if nodes and (system := system_networks(cn, review)):
+        message = f"Harvester's own network {listed(system)} is on cluster network {cn}"
+        yield problem(config, "system-network", path, message, "remove that network first", refs(system))
+
+
+def _at(machines: list[VirtualMachineInstance]) -> str:
+    return ", ".join(f"{one.ref} on {one.node}" for one in machines)
 
 
 ON_PUT = (
@@ -114,3 +214,11 @@ ON_PUT = (
     one_per_node,
     is_for_some_node,
 )
+ON_ASKING = (mgmt_is_the_controllers,)
+ON_SERVED_PUT = (
+    name_of_its_cluster_network_is_short,
+    its_label_stays,
+    no_other_one_is_set_up_there,
+    machines_keep_their_uplink,
+)
+ON_SERVED_DELETE = (gone_only_when_unused,)

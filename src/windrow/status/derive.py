@@ -5,13 +5,11 @@ They are for showing. The manifests stay as their author wrote them.
 
 from __future__ import annotations
 
-import copy
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from windrow.model import names
-from windrow.model.cluster import Cluster, matches_selector, selects_node
+from windrow.model import names, upkeep
+from windrow.model.cluster import Cluster, selects_node
 from windrow.model.machines import VirtualMachine, VirtualMachineInstance
 from windrow.model.objects import (
     AnyObject,
@@ -19,15 +17,13 @@ from windrow.model.objects import (
     HostNetworkConfig,
     LinkMonitor,
     NetworkAttachmentDefinition,
-    NetworkType,
     Node,
     VlanConfig,
     VlanStatus,
 )
 from windrow.model.pools import IPPool, VirtualMachineNetworkConfig
-from windrow.model.values import MTU_DEFAULT
+from windrow.model.upkeep import Upkeep
 from windrow.model.wire import dump
-from windrow.model.wire.nad import with_mtu
 from windrow.status import clusternetwork, hostnetworkconfig, linkmonitor, lostframes, pools
 from windrow.status.report import NodeReport, devices_of
 from windrow.status.stamped import stamped
@@ -55,7 +51,7 @@ def _order(document: Mapping[str, Any]) -> tuple[str, str, str]:
 
 
 def _document(found: AnyObject, cluster: Cluster, reports: Sequence[NodeReport]) -> dict[str, Any]:
-    document = copy.deepcopy(dict(dump(found)))
+    document = _kept(found, cluster, reports).on(dump(found))
     labels, annotations, status = _derived(found, cluster, reports)
     meta = document.setdefault("metadata", {})
     if found.NAMESPACED:
@@ -65,9 +61,27 @@ def _document(found: AnyObject, cluster: Cluster, reports: Sequence[NodeReport])
             meta[key] = {**(meta.get(key) or {}), **more}
     if status:
         document["status"] = {**(document.get("status") or {}), **status}
-    if isinstance(found, NetworkAttachmentDefinition):
-        _fill_mtu(document, found, cluster)
     return document
+
+
+def _kept(found: AnyObject, cluster: Cluster, reports: Sequence[NodeReport]) -> Upkeep:
+    """What the webhook and the manager would keep on it."""
+    match found:
+        case VlanConfig():
+            return upkeep.of_vlan_config(found, _nodes(cluster, reports))
+        case HostNetworkConfig():
+            return upkeep.of_host_network(found, _nodes(cluster, reports))
+        case NetworkAttachmentDefinition():
+            return upkeep.of_network(found, cluster, _is_ready(found, cluster, reports))
+        case _:
+            return Upkeep()
+
+
+def _is_ready(nad: NetworkAttachmentDefinition, cluster: Cluster, reports: Sequence[NodeReport]) -> bool | None:
+    network = cluster.cluster_network(nad.cluster_network or "")
+    if not reports:
+        return None
+    return clusternetwork.verdict(network, cluster, reports).ready if network is not None else False
 
 
 Derived = tuple[dict[str, str], dict[str, str], dict[str, Any]]
@@ -81,26 +95,23 @@ def _derived(found: AnyObject, cluster: Cluster, reports: Sequence[NodeReport]) 
             others = [one for report in reports for one in lostframes.documents(found.ref, report)]
             status = {"conditions": [verdict.condition(), *others]} if reports else {}
             return {}, clusternetwork.annotations_of(found, cluster), status
-        case VlanConfig():
-            matched = [n.name for n in _nodes(cluster, reports) if selects_node(found, n)]
-            return {names.LABEL_CLUSTERNETWORK: found.cluster_network}, _matched(matched), {}
         case LinkMonitor():
             seen = {r.node: linkmonitor.link_status(found, cluster, r) for r in reports}
             return {}, {}, {"linkStatus": seen} if seen else {}
         case HostNetworkConfig():
-            chosen = [n.name for n in _nodes(cluster, reports) if matches_selector(found.node_selector, n.meta.labels)]
             states = ((r.node, hostnetworkconfig.node_status(found, cluster, r)) for r in reports)
             nodes = {node: state for node, state in states if state}
-            return {}, _matched(chosen) if found.node_selector else {}, {"nodeStatus": nodes} if nodes else {}
+            return {}, {}, {"nodeStatus": nodes} if nodes else {}
         case NetworkAttachmentDefinition():
-            return _nad_labels(found, cluster, reports), {}, {}
+            bridged = found.type is not None and found.cluster_network is not None
+            return pools.network_labels(found, cluster) if bridged else {}, {}, {}
         case Node():
             return _node_labels(found, cluster, reports), {}, {}
         case IPPool():
             return {}, {}, pools.pool_status(found, reports)
         case VirtualMachineNetworkConfig():
             return pools.config_labels(found), {}, pools.config_status(found, reports)
-        case VlanStatus() | VirtualMachine() | VirtualMachineInstance():
+        case VlanConfig() | VlanStatus() | VirtualMachine() | VirtualMachineInstance():
             return {}, {}, {}
 
 
@@ -108,26 +119,6 @@ def _nodes(cluster: Cluster, reports: Sequence[NodeReport]) -> list[Node]:
     """Those with a manifest, and those that were looked at."""
     every = {n.name: n for n in cluster.nodes()} | {r.node: cluster.node(r.node) for r in reports}
     return [every[name] for name in sorted(every)]
-
-
-def _matched(nodes: Sequence[str]) -> dict[str, str]:
-    """As Go's encoding/json writes it: no blanks."""
-    return {names.ANNOTATION_MATCHED_NODES: json.dumps(list(nodes), separators=(",", ":"))} if nodes else {}
-
-
-def _nad_labels(nad: NetworkAttachmentDefinition, cluster: Cluster, reports: Sequence[NodeReport]) -> dict[str, str]:
-    if nad.type is None or nad.cluster_network is None:
-        return {}
-    labels = {names.LABEL_TYPE: nad.type.value, names.LABEL_CLUSTERNETWORK: nad.cluster_network}
-    if nad.type is NetworkType.VLAN:
-        labels[names.LABEL_VLAN_ID] = str(nad.vid)
-    labels |= pools.network_labels(nad, cluster)
-    network = cluster.cluster_network(nad.cluster_network)
-    if reports:
-        ready = clusternetwork.verdict(network, cluster, reports).ready if network is not None else False
-        if ready is not None:
-            labels[names.LABEL_READY] = str(ready).lower()
-    return labels
 
 
 def _node_labels(node: Node, cluster: Cluster, reports: Sequence[NodeReport]) -> dict[str, str]:
@@ -139,15 +130,3 @@ def _node_labels(node: Node, cluster: Cluster, reports: Sequence[NodeReport]) ->
             if selects_node(config, node) and report.verdict(config.ref, devices_of(cn)).ready:
                 labels |= {f"{names.API_GROUP}/{cn}": "true", names.LABEL_VLANCONFIG: names.label_value(config.name)}
     return labels
-
-
-def _fill_mtu(document: dict[str, Any], nad: NetworkAttachmentDefinition, cluster: Cluster) -> None:
-    """The cluster network's MTU, where the config says another one (0 and 1500 are the same)."""
-    if nad.type is None or nad.cluster_network is None:
-        return
-    mtu = cluster.mtu(nad.cluster_network)
-    if mtu != (nad.mtu or MTU_DEFAULT):
-        document["spec"] = {
-            **document["spec"],
-            "config": json.dumps(with_mtu(nad, mtu), separators=(",", ":"), ensure_ascii=False),
-        }

@@ -24,6 +24,7 @@ VERBS = {
     "cni": "Plugins for container runtimes, and their server",
     "completion": "Print the completion script for a shell",
     "confirm": "Keep the change that waits to be confirmed",
+    "crds": "Print what an API server must know of the kinds",
     "delete": "Remove objects, and what they made on this host",
     "describe": "Show one object in full, and what became of it",
     "dhcp": "Show address pools, and write them for other DHCP servers",

@@ -23,9 +23,10 @@ from windrow.model.objects import (
     VlanConfig,
     VlanStatus,
     find_kind,
+    ready_of,
 )
 from windrow.model.pools import IPPool, VirtualMachineNetworkConfig
-from windrow.model.problems import Problem, Severity
+from windrow.model.problems import Problem, Severity, errors
 from windrow.model.values import Ref
 from windrow.model.wire import hostnetworkconfig, linkmonitor, nad, pools, virtualmachine, vlanconfig
 from windrow.model.wire import node as nodes
@@ -63,6 +64,8 @@ class Loaded:
     objects: tuple[AnyObject, ...] = ()
     problems: tuple[Problem, ...] = ()
     unread: frozenset[Ref] = frozenset()
+    doubtful: tuple[AnyObject, ...] = ()
+    """Of the unread ones, what could be read (`Object.doubts`): neighbours of others, and nothing to carry out."""
 
 
 def load_documents(text: str, file: str = "") -> Loaded:
@@ -71,6 +74,7 @@ def load_documents(text: str, file: str = "") -> Loaded:
     problems = [_problem(c, file) for c in complaints]
     objects: list[AnyObject] = []
     unread: set[Ref] = set()
+    doubtful: list[AnyObject] = []
     passed: list[tuple[str, int]] = []
     for tree in found:
         for prefix, node in _items(tree.root, ""):
@@ -81,8 +85,9 @@ def load_documents(text: str, file: str = "") -> Loaded:
             objects += loaded.objects
             problems += loaded.problems
             unread |= loaded.unread
+            doubtful += loaded.doubtful
     problems += [_passed_over(passed, file)] if passed else []
-    loaded = without_doubles([Loaded(tuple(objects), tuple(problems), frozenset(unread))])
+    loaded = without_doubles([Loaded(tuple(objects), tuple(problems), frozenset(unread), tuple(doubtful))])
     return replace(loaded, problems=tuple(sorted(loaded.problems, key=lambda p: p.line or 0)))
 
 
@@ -91,14 +96,16 @@ def without_doubles(parts: Iterable[Loaded]) -> Loaded:
     first: dict[Ref, AnyObject] = {}
     problems: list[Problem] = []
     unread: set[Ref] = set()
+    doubtful: list[AnyObject] = []
     for part in parts:
         problems += part.problems
         unread |= part.unread
+        doubtful += part.doubtful
         for obj in part.objects:
             other = first.setdefault(obj.ref, obj)
             if other is not obj:
                 problems.append(_double(obj, other))
-    return Loaded(tuple(first.values()), tuple(problems), frozenset(unread))
+    return Loaded(tuple(first.values()), tuple(problems), frozenset(unread), tuple(doubtful))
 
 
 def _double(obj: AnyObject, other: AnyObject) -> Problem:
@@ -201,9 +208,24 @@ def _load(node: TreeNode, prefix: str, file: str) -> Loaded:
     if document.value is None and not complaints and not prefix:
         return Loaded()  # an empty document: `---` at the end of a file
     report = Report(Source(file=file, lines=document.lines), prefix)
-    obj = _object(document, report, complaints)
-    unread = frozenset({report.about} if report.failed and report.about else ())
-    return Loaded((obj,) if obj and not report.failed else (), tuple(report.problems), unread)
+    return _loaded(_object(document, report, complaints), report)
+
+
+def load_value(value: object, file: str = "") -> Loaded:
+    """One document that is decoded already, as an API server sends it. Never raises."""
+    report = Report(Source(file=file))
+    return _loaded(_object(Plain(value), report, []), report)
+
+
+def _loaded(obj: AnyObject | None, report: Report) -> Loaded:
+    problems = tuple(report.problems)
+    if not report.failed:
+        return Loaded((obj,) if obj else (), problems)
+    unread = frozenset({report.about} if report.about else ())
+    if obj is None or obj.ref not in unread:
+        return Loaded((), problems, unread)
+    doubts = tuple(dict.fromkeys(p.path for p in errors(problems)))
+    return Loaded((), problems, unread, (replace(obj, doubts=doubts),))
 
 
 def _object(document: Plain, report: Report, complaints: list[Complaint]) -> AnyObject | None:
@@ -258,7 +280,13 @@ def _meta(table: Table, cls: type[AnyObject]) -> Meta:
         namespace = DEFAULT_NAMESPACE
         if "namespace" in meta:
             namespace = _name(meta, "namespace", _NAMESPACE, NAMESPACE_MAX) or DEFAULT_NAMESPACE
-    return Meta(name=name, namespace=namespace, labels=meta.texts("labels"), annotations=meta.texts("annotations"))
+    return Meta(
+        name=name,
+        namespace=namespace,
+        labels=meta.texts("labels"),
+        annotations=meta.texts("annotations"),
+        deleting="deletionTimestamp" in meta,
+    )
 
 
 def ref_of(value: object) -> Ref | None:
@@ -314,7 +342,18 @@ def _cluster_network(table: Table, envelope: Envelope, _document: Plain) -> Clus
 
 
 def _vlan_status(_table: Table, envelope: Envelope, _document: Plain) -> VlanStatus:
-    return VlanStatus(meta=envelope.meta, doc=envelope.doc, source=envelope.source)
+    """A status is nobody's wish: what is wrong with it is passed over."""
+    status = envelope.doc.get("status")
+    texts = {key: value for key, value in status.items() if isinstance(value, str)} if isinstance(status, dict) else {}
+    return VlanStatus(
+        meta=envelope.meta,
+        doc=envelope.doc,
+        source=envelope.source,
+        cluster_network=texts.get("clusterNetwork", ""),
+        vlan_config=texts.get("vlanConfig", ""),
+        node=texts.get("node", ""),
+        ready=ready_of(envelope.doc),
+    )
 
 
 def _spec(table: Table, fields: tuple[str, ...]) -> Table:

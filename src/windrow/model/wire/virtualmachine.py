@@ -76,7 +76,17 @@ def read(spec: Table, envelope: Envelope) -> VirtualMachine:
 
 def read_instance(spec: Table, envelope: Envelope) -> VirtualMachineInstance:
     machine = _machine(spec, envelope.meta)
-    return VirtualMachineInstance(meta=envelope.meta, doc=envelope.doc, source=envelope.source, spec=machine)
+    return VirtualMachineInstance(
+        meta=envelope.meta, doc=envelope.doc, source=envelope.source, spec=machine, node=_node(envelope)
+    )
+
+
+def _node(envelope: Envelope) -> str:
+    match envelope.doc.get("status"):
+        case {"nodeName": str(name)}:
+            return name
+        case _:
+            return ""
 
 
 def _run_strategy(spec: Table) -> str:

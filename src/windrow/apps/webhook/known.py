@@ -1,0 +1,126 @@
+"""What is known of the cluster: what the API server lists and tells, and what was admitted a moment ago.
+
+The second closes the gap in which an object is stored and not yet told: two that exclude each other are not both
+admitted. What was admitted may still fail elsewhere, so it counts for seconds only.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from windrow.model.cluster import Cluster
+from windrow.model.lazy import dataclass
+from windrow.model.objects import AnyObject
+from windrow.model.values import Ref
+from windrow.model.wire import load_value
+from windrow.rules import Change
+
+Document = Mapping[str, Any]
+ON_ITS_WAY_S = 3.0
+"""So long an object that was admitted may be on its way into the store, and reading it says nothing."""
+FORGOTTEN_S = 15.0
+"""After that, what was admitted and never told has failed."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Admitted:
+    """`version`: of the object before; whatever is told with a later one has it in it."""
+
+    obj: AnyObject
+    version: int
+    at: float
+
+
+class Known:
+    """One thread's. `kinds`: those that are followed; before all of them are listed nothing is known."""
+
+    def __init__(self, kinds: Iterable[str], clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._unlisted = set(kinds)
+        self._cluster = Cluster.of(())
+        self._admitted: dict[Ref, _Admitted] = {}
+        self.trouble = ""
+        """Why what is known may be late; empty: it is not."""
+
+    @property
+    def complete(self) -> bool:
+        return not self._unlisted
+
+    # What the API server tells --------------------------------------------------------------------
+
+    def put(self, document: Document) -> bool:
+        """Whether that is news."""
+        obj = object_of(document)
+        if obj is None:
+            return False
+        known = self._admitted.get(obj.ref)
+        if known is not None and _version(document) > known.version:
+            del self._admitted[obj.ref]
+        self._cluster = self._cluster.replace([obj])
+        return True
+
+    def drop(self, ref: Ref) -> bool:
+        there = ref in self._cluster.objects
+        known = self._admitted.get(ref)
+        if known is not None and known.obj.meta.deleting:
+            del self._admitted[ref]
+        if there:
+            self._cluster = self._cluster.without([ref])
+        return there
+
+    def listed(self, kind: str, there: Collection[Ref]) -> bool:
+        """The whole list was put: what was not in it is gone."""
+        self._unlisted.discard(kind)
+        gone = [ref for ref in self._cluster.objects if ref.kind == kind and ref not in there]
+        self._cluster = self._cluster.without(gone) if gone else self._cluster
+        return True
+
+    # What was admitted ----------------------------------------------------------------------------
+
+    def admitted(self, change: Change, version: int) -> None:
+        """`version`: of the object before, 0 where it is new."""
+        obj = change.new
+        if obj is None and change.old is not None:
+            # It stays as long as it has a finalizer; who uses it uses it until then.
+            obj = replace(change.old, meta=replace(change.old.meta, deleting=True))
+        if obj is not None:
+            self._admitted[obj.ref] = _Admitted(obj, version, self._clock())
+
+    def read(self, ref: Ref, document: Document | None) -> None:
+        """What the API server says of one object now; None: there is none."""
+        known = self._admitted.get(ref)
+        young = known is not None and self._clock() - known.at < ON_ITS_WAY_S
+        if document is not None:
+            self.put(document)
+        elif known is None or known.obj.meta.deleting or not young:
+            self._admitted.pop(ref, None)
+            self.drop(ref)
+
+    def cluster(self) -> Cluster:
+        """As it will be once all that was admitted is stored."""
+        late = self._clock() - FORGOTTEN_S
+        for ref in [ref for ref, known in self._admitted.items() if known.at < late]:
+            del self._admitted[ref]
+        _ = self._cluster.nads("")  # the index is made once, and taken over from then on
+        if not self._admitted:
+            return self._cluster
+        return self._cluster.replace(known.obj for known in self._admitted.values())
+
+
+def object_of(document: Document) -> AnyObject | None:
+    """As far as it can be read."""
+    loaded = load_value(document)
+    return next(iter((*loaded.objects, *loaded.doubtful)), None)
+
+
+def version_of(document: Document | None) -> int:
+    """Of an object (Kubernetes 1.35 and before: opaque; since then numbers that rise). 0: it has none."""
+    return _version(document) if document is not None else 0
+
+
+def _version(document: Document) -> int:
+    text = (document.get("metadata") or {}).get("resourceVersion")
+    return int(text) if isinstance(text, str) and text.isascii() and text.isdigit() else 0

@@ -1,0 +1,222 @@
+"""etcd and an API server on loopback: ready within seconds, gone with whoever started them.
+
+Everybody on this machine can reach their ports; only who has the token, which is in a directory of ours, may do
+anything at the API server. etcd asks nobody who he is: no secrets belong in here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import socket
+import ssl
+import subprocess
+import time
+import urllib.request
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from windrow.services import process
+from windrow.services.errors import ServiceError
+from windrow.services.kubernetes import parts
+
+ADMIN = "admin"
+READY_S, ANSWER_S = 120.0, 30.0
+
+
+class ControlPlane:
+    """One etcd and one API server, with their files in `directory`. Used with `with`; raises ServiceError."""
+
+    def __init__(self, directory: Path, say: parts.Say, options: Sequence[str] = ()) -> None:
+        """`options`: more of kube-apiserver's."""
+        self._directory, self._say, self._options = directory, say, tuple(options)
+        self._token = secrets.token_hex(16)
+        self._etcd: process.Program | None = None
+        self._server: process.Program | None = None
+        self._ports: tuple[int, int, int] = (0, 0, 0)
+
+    def __enter__(self) -> ControlPlane:
+        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._server_path = parts.build(["kube-apiserver"], self._say)["kube-apiserver"]
+        self._etcd_path = parts.program("etcd")
+        self._ports = _free_ports()
+        try:
+            self._make_keys()
+            self.start()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # What clients need ----------------------------------------------------------------------------
+
+    @property
+    def port(self) -> int:
+        return self._ports[2]
+
+    @property
+    def url(self) -> str:
+        return f"https://127.0.0.1:{self.port}"
+
+    @property
+    def certificate(self) -> Path:
+        """The server's, with that of who signed it: a CA bundle."""
+        return self._directory / "certificates" / "apiserver.crt"
+
+    def kubeconfig(self, token: str = "", name: str = ADMIN, port: int = 0) -> Path:
+        """A file for kubectl and all others; without `token`, of one who may do everything. `port`: another way to the
+        server."""
+        path = self._directory / f"{name}.kubeconfig"
+        cluster = {"server": f"https://127.0.0.1:{port or self.port}", "certificate-authority": str(self.certificate)}
+        document = {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "current-context": name,
+            "clusters": [{"name": "local", "cluster": cluster}],
+            "users": [{"name": name, "user": {"token": token or self._token}}],
+            "contexts": [{"name": name, "context": {"cluster": "local", "user": name}}],
+        }
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+            json.dump(document, file, indent=1)
+        return path
+
+    def request(
+        self, method: str, path: str, body: Mapping[str, Any] | None = None, *, kind: str = "application/json"
+    ) -> dict[str, Any]:
+        """As one who may do everything: for tests, which must not believe the client that they test. Raises OSError,
+        of which urllib.error.HTTPError has the server's answer."""
+        data = json.dumps(body).encode() if body is not None else None
+        headers = {"Authorization": f"Bearer {self._token}", "Content-Type": kind}
+        found: dict[str, Any] = json.loads(
+            self._open(urllib.request.Request(self.url + path, data, headers, method=method))
+        )
+        return found
+
+    def compact(self) -> None:
+        """Have etcd forget all that was: who resumes a watch from before gets 410 Gone."""
+        now = self._ask_etcd("range", {"key": "AA=="})["header"]["revision"]
+        self._ask_etcd("compaction", {"revision": now, "physical": True})
+
+    # Life -----------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """What does not run yet. It is ready when this returns. Raises ServiceError."""
+        end = time.monotonic() + READY_S
+        if self._etcd is None:
+            self._etcd = self._run("etcd", self._etcd_command())
+            self._wait(self._etcd, "etcd", self._etcd_is_there, end)
+        if self._server is None:
+            self._server = self._run("kube-apiserver", self._server_command())
+            self._wait(self._server, "kube-apiserver", self._server_is_ready, end)
+
+    def stop_server(self, *, patience_s: float = 0.0) -> None:
+        """The API is gone, its objects are not. `patience_s`: for it to end by itself."""
+        server, self._server = self._server, None
+        if server is not None:
+            process.end(server.process, patience_s=patience_s)
+
+    def close(self) -> None:
+        self.stop_server()
+        etcd, self._etcd = self._etcd, None
+        if etcd is not None:
+            process.end(etcd.process, patience_s=0.0)
+
+    def _run(self, name: str, command: Sequence[str]) -> process.Program:
+        # Whoever is killed leaves nobody behind: a test session ends in more ways than one.
+        alone = ["setpriv", "--pdeathsig", "KILL", "--", *command]
+        return process.start(alone, directory=self._directory, log=self._directory / f"{name}.log")
+
+    def _wait(self, program: process.Program, name: str, there: Any, end: float) -> None:
+        while not there():
+            if (died := program.died()) is not None:
+                raise ServiceError(name, str(died), f"its log is {self._directory / name}.log")
+            if time.monotonic() > end:
+                raise ServiceError(name, f"it is not ready after {READY_S:.0f} s")
+            time.sleep(0.05)
+
+    def _etcd_command(self) -> list[str]:
+        client, peer = (f"http://127.0.0.1:{port}" for port in self._ports[:2])
+        return [
+            *(str(self._etcd_path), "--name", "one", "--data-dir", str(self._directory / "etcd")),
+            *("--listen-client-urls", client, "--advertise-client-urls", client),
+            *("--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--initial-cluster", f"one={peer}"),
+            "--unsafe-no-fsync",
+        ]
+
+    def _server_command(self) -> list[str]:
+        """ServiceAccount admission wants a controller-manager, and there is none. Nobody here calls back to nodes."""
+        key = str(self._directory / "accounts.key")
+        return [
+            *(str(self._server_path), f"--etcd-servers=http://127.0.0.1:{self._ports[0]}"),
+            *("--bind-address=127.0.0.1", f"--secure-port={self._ports[2]}", "--advertise-address=127.0.0.1"),
+            f"--cert-dir={self._directory / 'certificates'}",
+            "--service-cluster-ip-range=10.53.0.0/16",
+            f"--service-account-issuer={self.url}",
+            f"--service-account-key-file={key}",
+            f"--service-account-signing-key-file={key}",
+            f"--token-auth-file={self._directory / 'tokens.csv'}",
+            "--authorization-mode=RBAC",
+            "--allow-privileged=true",
+            "--endpoint-reconciler-type=none",
+            "--disable-admission-plugins=ServiceAccount",
+            *self._options,
+        ]
+
+    def _make_keys(self) -> None:
+        tokens = self._directory / "tokens.csv"
+        with open(os.open(tokens, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+            file.write(f'{self._token},{ADMIN},{ADMIN},"system:masters"\n')
+        key = self._directory / "accounts.key"
+        command = ["openssl", "genrsa", "-out", str(key), "2048"]
+        try:
+            subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=True, timeout=60)
+        except FileNotFoundError as error:
+            raise ServiceError("openssl", "it is not installed", "apt-get install openssl") from error
+        except subprocess.SubprocessError as error:
+            raise ServiceError("openssl", str(error)) from error
+
+    def _etcd_is_there(self) -> bool:
+        with contextlib.suppress(OSError, ValueError):
+            self._ask_etcd("range", {"key": "AA=="})
+            return True
+        return False
+
+    def _ask_etcd(self, what: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        url = f"http://127.0.0.1:{self._ports[0]}/v3/kv/{what}"
+        found: dict[str, Any] = json.loads(self._open(urllib.request.Request(url, json.dumps(body).encode())))
+        return found
+
+    def _server_is_ready(self) -> bool:
+        request = urllib.request.Request(f"{self.url}/readyz", headers={"Authorization": f"Bearer {self._token}"})
+        with contextlib.suppress(OSError):
+            return self._open(request) == b"ok"
+        return False
+
+    def _open(self, request: urllib.request.Request) -> bytes:
+        """Nobody's proxy is asked for loopback."""
+        handlers: list[urllib.request.BaseHandler] = [urllib.request.ProxyHandler({})]
+        if request.type == "https":
+            tls = ssl.create_default_context(cafile=str(self.certificate))
+            handlers.append(urllib.request.HTTPSHandler(context=tls))
+        with urllib.request.build_opener(*handlers).open(request, timeout=ANSWER_S) as answer:
+            return bytes(answer.read())
+
+
+def _free_ports() -> tuple[int, int, int]:
+    """Nobody has them now. Somebody may take one before we do: then the program says so, and ends."""
+    with contextlib.ExitStack() as held:
+        found = []
+        for _ in range(3):
+            sock = held.enter_context(socket.socket())
+            sock.bind(("127.0.0.1", 0))
+            found.append(int(sock.getsockname()[1]))
+    return found[0], found[1], found[2]

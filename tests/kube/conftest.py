@@ -1,0 +1,65 @@
+"""A real API server on loopback, one for all tests of a run. The first run builds it, which takes minutes."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+import urllib.error
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from tests.kube import crds
+
+from windrow.services.kubernetes.controlplane import ControlPlane
+
+PLURALS = [f"/apis/{crds.GROUP}/v1beta1/{plural}" for plural, _ in crds.NAMES.values()]
+NADS = "/apis/k8s.cni.cncf.io/v1/namespaces/default/network-attachment-definitions"
+SERVED_S = 30.0
+
+
+@pytest.fixture(scope="session")
+def plane(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[ControlPlane]:
+    """With the kinds that Windrow reads. Whoever stops it or breaks it makes one of his own (`new_plane`)."""
+    with ControlPlane(tmp_path_factory.mktemp("plane"), _sayer(request.config)) as found:
+        serve_kinds(found)
+        yield found
+
+
+@pytest.fixture
+def new_plane(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[ControlPlane]:
+    """One that a test may stop, for two seconds more."""
+    with ControlPlane(tmp_path / "plane", _sayer(request.config)) as found:
+        serve_kinds(found)
+        yield found
+
+
+@pytest.fixture
+def api(plane: ControlPlane) -> ControlPlane:
+    """The shared one, without the objects of the test before."""
+    for path in (*PLURALS, NADS, "/api/v1/nodes"):
+        plane.request("DELETE", path)
+    return plane
+
+
+def _sayer(config: pytest.Config) -> Callable[[str], None]:
+    """To the terminal, whatever pytest captures: a build takes minutes."""
+    terminal = config.pluginmanager.getplugin("terminalreporter")
+    return terminal.write_line if terminal is not None else print
+
+
+def serve_kinds(plane: ControlPlane) -> None:
+    for document in crds.ALL:
+        plane.request("POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", document)
+    end = time.monotonic() + SERVED_S
+    for path in (*PLURALS, NADS):
+        while not _served(plane, path):
+            assert time.monotonic() < end, f"{path} is not served after {SERVED_S:.0f} s"
+            time.sleep(0.05)
+
+
+def _served(plane: ControlPlane, path: str) -> bool:
+    with contextlib.suppress(urllib.error.HTTPError):
+        plane.request("GET", path)
+        return True
+    return False
