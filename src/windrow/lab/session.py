@@ -220,6 +220,7 @@ class Session:
             "scenario": scenario.name if scenario else "",
             "places": [*scenario.places(), *(vm.name for vm in scenario.vms)] if scenario else [],
             "nodes": [n.name for n in scenario.nodes] if scenario else [],
+            "ends": sorted({str(end) for c in scenario.cables for end in (c.a, c.b)}) if scenario else [],
         }
 
     def _endpoint_words(self, name: str) -> str:

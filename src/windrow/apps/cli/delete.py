@@ -11,7 +11,7 @@ from windrow.apps.cli.change import Options, change
 from windrow.apps.cli.manifests import read
 from windrow.apps.cli.options import complete_kind, confirm, dry_run, files, max_impact, namespace, output
 from windrow.apps.cli.output import complain, gate
-from windrow.apps.cli.selection import parse
+from windrow.apps.cli.selection import not_found, parse
 from windrow.apps.cli.session import Session
 from windrow.apps.cli.situation import stored
 from windrow.model.checkpoint import Probe
@@ -23,6 +23,9 @@ from windrow.model.steps import Impact
 from windrow.model.values import Ref
 from windrow.rules import Wish
 from windrow.store.machines import RECORD, Machines
+
+DERIVED = ("VlanStatus", "LinkMonitor")
+"""Kinds that Windrow derives; a LinkMonitor may be stored as well."""
 
 EXAMPLES = """\b
 Examples:
@@ -90,7 +93,8 @@ def delete(
 
 def _stored_ones(cluster: Cluster, refs: list[Ref]) -> tuple[list[AnyObject], list[Problem]]:
     found = [cluster.objects[ref] for ref in refs if ref in cluster.objects]
-    return found, [_not_found(str(ref)) for ref in refs if ref not in cluster.objects]
+    missing = [Problem(code="not-found", message=f"{ref} not found") for ref in refs if ref not in cluster.objects]
+    return found, missing
 
 
 def _named(
@@ -105,7 +109,7 @@ def _named(
             raise click.UsageError(f"{kind.name} {name} is in several namespaces: {where}; say which with -n")
         found += matching
         if not matching:
-            missing.append(_not_found(f'{kind.plural} "{name}"'))
+            missing.append(_missing(cluster, kind, name, namespace))
     return found, missing
 
 
@@ -131,9 +135,9 @@ def _matching(cluster: Cluster, kind: Kind, name: str, namespace: str | None) ->
             yield found
 
 
-def _not_found(what: str) -> Problem:
-    return Problem(
-        code="not-found",
-        message=f"{what} not found",
-        hint="what is derived (VlanStatus, the LinkMonitor of a cluster network) goes with what it came from",
-    )
+def _missing(cluster: Cluster, kind: Kind, name: str, namespace: str | None) -> Problem:
+    if kind.name in DERIVED:
+        hint = "it is derived, and goes with what it came from"
+        return Problem(code="not-found", message=f'{kind.plural} "{name}" is not stored', hint=hint)
+    there = ((ref.kind, ref.namespace, ref.name) for ref in cluster.objects)
+    return not_found(kind, name, namespace, there)

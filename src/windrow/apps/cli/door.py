@@ -7,9 +7,16 @@ is meant for a terminal (`control`), and bytes that are relayed (a guest's conso
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, TextIO, cast
 
+from windrow.model.problems import WindrowError
 from windrow.render.text import shown
+
+
+class Unwritable(WindrowError):
+    """What was asked for cannot be printed."""
 
 
 class Door:
@@ -19,8 +26,23 @@ class Door:
         self.behind, self._colour = stream, colour
 
     def write(self, text: str) -> int:
-        self.behind.write(shown(text, colour=self._colour))
+        with self._told():
+            self.behind.write(shown(text, colour=self._colour))
         return len(text)
+
+    def flush(self) -> None:
+        with self._told():
+            self.behind.flush()
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """A full disk is not ours to report as a fault of Windrow. A reader who went away (`| head`) is no fault."""
+        try:
+            yield
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise Unwritable(f"{self.behind.name} cannot be written: {error.strerror}") from error
 
     def writelines(self, lines: list[str]) -> None:
         for line in lines:

@@ -16,6 +16,14 @@ from typing import Any
 
 import click
 
+from windrow.apps.cli.labwords import (
+    ThenACommand,
+    complete_end,
+    complete_fault,
+    complete_lab_node,
+    complete_place,
+    complete_scenario,
+)
 from windrow.apps.cli.options import output
 from windrow.apps.cli.output import print_json, say
 from windrow.apps.cli.session import Session
@@ -102,7 +110,7 @@ def lab() -> None:
 
 
 @lab.command()
-@click.argument("scenario")
+@click.argument("scenario", shell_complete=complete_scenario)
 @_kernel
 @_cpus
 @click.option("--svg", type=click.Path(dir_okay=False, path_type=Path), help="Write the topology as SVG to FILE.")
@@ -157,7 +165,7 @@ def test(session: Session, arguments: tuple[str, ...], kind: str, cpus: int, ver
 
 
 @lab.command()
-@click.argument("scenario")
+@click.argument("scenario", shell_complete=complete_scenario)
 @_kernel
 @_cpus
 @_name
@@ -196,14 +204,14 @@ def down(name: str) -> None:
     supervisor.stop(name)
 
 
-@lab.command("exec")
-@click.argument("node")
+@lab.command("exec", cls=ThenACommand)
+@click.argument("node", shell_complete=complete_place)
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 @_name
 @click.option("-i", "--stdin", is_flag=True, help="Pass standard input on.")
 @click.option("-t", "--tty", is_flag=True, help="Give it a terminal.")
 def exec_(node: str, command: tuple[str, ...], name: str, stdin: bool, tty: bool) -> None:
-    """Run a command in a node, switch, host, endpoint or guest: `windrow lab exec node-0 -- bridge vlan`.
+    """Run a command in a node, switch, host, endpoint or guest: `windrow lab exec node-0 bridge vlan`.
 
     NODE `lab` is the lab kernel itself.
 
@@ -213,7 +221,7 @@ def exec_(node: str, command: tuple[str, ...], name: str, stdin: bool, tty: bool
 
 
 @lab.command()
-@click.argument("node")
+@click.argument("node", shell_complete=complete_place)
 @_name
 def shell(node: str, name: str) -> None:
     """A shell in a node, switch, host or endpoint; of a virtual machine, its console (Ctrl-] leaves it)."""
@@ -252,7 +260,7 @@ def topology(session: Session, name: str, svg: Path | None) -> None:
 
 @lab.command()
 @click.argument("action", type=click.Choice(["pull", "plug"]))
-@click.argument("end", metavar="DEVICE:PORT")
+@click.argument("end", metavar="DEVICE:PORT", shell_complete=complete_end)
 @_name
 def cable(action: str, end: str, name: str) -> None:
     """Pull a cable out of its switch, or plug it in again."""
@@ -260,8 +268,8 @@ def cable(action: str, end: str, name: str) -> None:
 
 
 @lab.command("break", epilog="\b\nFaults:\n" + "\n".join(fault_lines()))
-@click.argument("end", metavar="SWITCH:PORT")
-@click.argument("words", nargs=-1, required=True, metavar="FAULT [ARGUMENT]...")
+@click.argument("end", metavar="SWITCH:PORT", shell_complete=complete_end)
+@click.argument("words", nargs=-1, required=True, metavar="FAULT [ARGUMENT]...", shell_complete=complete_fault)
 @_name
 def break_port(end: str, words: tuple[str, ...], name: str) -> None:
     """Misconfigure a port of a switch, or a group of ports, as somebody might. `mend` takes it back."""
@@ -269,7 +277,7 @@ def break_port(end: str, words: tuple[str, ...], name: str) -> None:
 
 
 @lab.command()
-@click.argument("end", metavar="SWITCH:PORT")
+@click.argument("end", metavar="SWITCH:PORT", shell_complete=complete_end)
 @_name
 def mend(end: str, name: str) -> None:
     """Take back what `break` did to a port."""
@@ -277,7 +285,7 @@ def mend(end: str, name: str) -> None:
 
 
 @lab.command("power-cut")
-@click.argument("node")
+@click.argument("node", shell_complete=complete_lab_node)
 @_name
 def power_cut(node: str, name: str) -> None:
     """Cut the power of a node: its processes die, its links are gone, its disk stays."""
@@ -285,7 +293,7 @@ def power_cut(node: str, name: str) -> None:
 
 
 @lab.command()
-@click.argument("node")
+@click.argument("node", shell_complete=complete_lab_node)
 @_name
 def boot(node: str, name: str) -> None:
     """Boot a node whose power was cut, as its operating system does; the rest is up to Windrow.
@@ -296,7 +304,7 @@ def boot(node: str, name: str) -> None:
 
 
 @lab.command("rename-nic")
-@click.argument("node")
+@click.argument("node", shell_complete=complete_lab_node)
 @click.argument("old")
 @click.argument("new")
 @_name

@@ -96,6 +96,9 @@ class Verbs(click.Group):
             # The reader of our output went away (`| head`); Python would complain again at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             ctx.exit(1)
+        except KeyboardInterrupt:  # what was begun has been undone on the way here, and has said so
+            click.echo(err=True)
+            ctx.exit(130)
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
         except Exception as error:

@@ -28,14 +28,24 @@ def read(places: Sequence[str]) -> Loaded:
             )
             continue
         parts.append(part)
-        if place != "-" and part == Loaded() and Path(place).is_dir():
-            hint = f"manifests end in {', '.join(SUFFIXES)}"
-            problems.append(Problem(code="file-empty", file=place, message="there is no manifest here", hint=hint))
+        if part == Loaded():
+            problems.append(_nothing(place))
     loaded = without_doubles(parts)
     return replace(loaded, problems=(*problems, *loaded.problems))
 
 
+def _nothing(place: str) -> Problem:
+    """To apply nothing is a mistake: a wrong name, or a program before the pipe that failed."""
+    if place == "-":
+        return Problem(code="file-empty", file=STDIN, message="there is no manifest here", hint="nothing came in")
+    hint = f"manifests end in {', '.join(SUFFIXES)}" if Path(place).is_dir() else "the file is empty, or all comment"
+    return Problem(code="file-empty", file=place, message="there is no manifest here", hint=hint)
+
+
 def _stdin() -> Loaded:
+    if sys.stdin is None:  # closed by whoever started us: Python then has none
+        hint = "`windrow plan -f - < FILE`, or name the file"
+        return Loaded(problems=(Problem(code="file-unreadable", file=STDIN, message="it is closed", hint=hint),))
     try:
         return load_documents(sys.stdin.buffer.read().decode("utf-8-sig"), STDIN)
     except UnicodeDecodeError as error:

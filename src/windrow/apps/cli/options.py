@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,7 +11,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from windrow.model.checkpoint import Probe
-from windrow.model.objects import KINDS, find_kind
+from windrow.model.objects import KINDS, AnyObject, find_kind
 from windrow.model.problems import WindrowError
 from windrow.model.steps import Impact
 from windrow.model.values import VidSet
@@ -132,7 +132,9 @@ def output(function: F) -> F:
 
 
 def namespace(function: F) -> F:
-    return click.option("-n", "--namespace", metavar="NS", help="Only objects of this namespace.")(function)
+    return click.option(
+        "-n", "--namespace", metavar="NS", help="Only objects of this namespace.", shell_complete=_namespaces
+    )(function)
 
 
 def complete_kind(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -148,17 +150,25 @@ def complete_kind(ctx: click.Context, param: click.Parameter, incomplete: str) -
     ]
 
 
+def _namespaces(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    found = {o.meta.namespace for o in _stored(ctx)}
+    return [CompletionItem(name) for name in sorted(found) if name and name.startswith(incomplete)]
+
+
 def _names(ctx: click.Context, word: str, incomplete: str) -> list[CompletionItem]:
+    kind = find_kind(word)
+    names = [o.name for o in _stored(ctx) if kind and isinstance(o, kind.cls)]
+    return [CompletionItem(name) for name in names if name.startswith(incomplete)]
+
+
+def _stored(ctx: click.Context) -> Sequence[AnyObject]:
     from windrow.store.directory import Store
 
-    kind = find_kind(word)
     root = ctx.find_root().params.get("root") or Path("/")
     try:
-        objects = Store(Path(root)).load().objects
+        return Store(Path(root)).load().objects
     except WindrowError:
-        return []  # a shell that completes is no place for an error
-    names = [o.name for o in objects if kind and isinstance(o, kind.cls)]
-    return [CompletionItem(name) for name in names if name.startswith(incomplete)]
+        return ()  # a shell that completes is no place for an error
 
 
 def complete_node(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:

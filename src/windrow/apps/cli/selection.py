@@ -59,7 +59,7 @@ def known_kinds() -> str:
 Document = Mapping[str, Any]
 
 
-def select(documents: Iterable[Document], selection: Selection, namespace: str | None) -> list[Document]:
+def select(documents: Sequence[Document], selection: Selection, namespace: str | None) -> list[Document]:
     """In the order of the words. Raises ProblemsError naming each object that is not there."""
     found = [d for d in documents if namespace is None or d["metadata"].get("namespace") in (None, "", namespace)]
     if not selection.wanted:
@@ -70,13 +70,32 @@ def select(documents: Iterable[Document], selection: Selection, namespace: str |
         matching = [d for d in found if d["kind"] == kind.name and d["metadata"]["name"] == name]
         chosen += matching
         if not matching:
-            missing.append(_not_found(kind, name, found))
+            missing.append(not_found(kind, name, namespace, map(_place, documents)))
     if missing:
         raise ProblemsError(missing)
     return chosen
 
 
-def _not_found(kind: Kind, name: str, documents: Iterable[Document]) -> Problem:
-    names = [d["metadata"]["name"] for d in documents if d["kind"] == kind.name]
-    hint = f"there is: {', '.join(names)}" if names else f"there are no {kind.plural}"
+Place = tuple[str, str, str]
+"""Kind, namespace (empty where the kind has none) and name of an object."""
+
+
+def _place(document: Document) -> Place:
+    meta = document["metadata"]
+    return document["kind"], meta.get("namespace", ""), meta["name"]
+
+
+def not_found(kind: Kind, name: str, namespace: str | None, there: Iterable[Place]) -> Problem:
+    """Nothing of this kind and name; the hint says where there is one, or what else there is."""
+    ours = [(space, other) for what, space, other in there if what == kind.name]
+    elsewhere = sorted({space for space, other in ours if other == name})
+    near = sorted({other for space, other in ours if namespace in (None, space or namespace)})
+    if elsewhere:
+        hint = f"there is one in namespace {' and '.join(elsewhere)}: say it with -n"
+    elif near:
+        hint = f"there is: {', '.join(near)}"
+    elif ours:
+        hint = f"all {kind.plural} are in namespace {', '.join(sorted({space for space, _ in ours}))}"
+    else:
+        hint = f"there are no {kind.plural}"
     return Problem(code="not-found", message=f'{kind.plural} "{name}" not found', hint=hint)

@@ -7,6 +7,7 @@ text. Every value needs its line. And nesting, aliases and tags must not be able
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Iterator
@@ -136,7 +137,7 @@ def trees(text: str) -> tuple[list[Tree], list[Complaint]]:
         return found, [Complaint("yaml-limits", f"the text is longer than {MAX_TEXT >> 20} MiB")]
     complaints: list[Complaint] = []
     try:
-        composer = _Composer(yaml.parse(_paired(clean(text)), Loader=_LOADER), complaints)
+        composer = _Composer(yaml.parse(_parted(_paired(clean(text))), Loader=_LOADER), complaints)
         found.extend(composer.documents())
     except _TooDeep as error:
         complaints.append(
@@ -168,6 +169,24 @@ def _paired(text: str) -> str:
     if "\\u" not in text or text.lstrip()[:1] not in ("{", "["):
         return text
     return _PAIR.sub(lambda m: m[1] + bytes.fromhex(m[2] + m[3]).decode("utf-16-be"), text)
+
+
+def _parted(text: str) -> str:
+    """Several JSON documents one behind the other, as `kubectl get -o json` or `jq` write them, are several YAML
+    documents: an explicit mark before each but the first, on its line. What is not all JSON stays as it is."""
+    if text.lstrip()[:1] != "{":
+        return text
+    decode, found, at = json.JSONDecoder().raw_decode, list[str](), 0
+    try:
+        while rest := text[at:].lstrip():
+            begin = len(text) - len(rest)
+            _, end = decode(text, begin)
+            gap = text[at:begin].rpartition("\n")[0]
+            found.append(f"{gap}\n--- {text[begin:end]}" if found else text[:end])
+            at = end
+    except (ValueError, RecursionError):
+        return text
+    return "".join(found)
 
 
 def _unreadable(text: str, error: yaml.reader.ReaderError) -> Complaint:

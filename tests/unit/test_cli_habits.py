@@ -1,0 +1,176 @@
+"""What people of kubectl and ip type without thinking does here what they expect of it, or says what to do."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import click
+import pytest
+from tests.unit.test_cli_look import OOB, Host
+
+from windrow.apps.cli.labwords import ThenACommand
+from windrow.model.wire import load_documents
+
+CN = '{"apiVersion":"network.harvesterhci.io/v1beta1","kind":"ClusterNetwork","metadata":{"name":"NAME"}}'
+NAD = """
+---
+apiVersion: k8s.cni.cncf.io/v1
+kind: NetworkAttachmentDefinition
+metadata: {name: v200, namespace: team-a}
+spec:
+  config: '{"type":"bridge","bridge":"oob-br","vlan":200}'
+"""
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Host:
+    found = Host(tmp_path)
+    path = tmp_path / "oob.yaml"
+    path.write_text(OOB + NAD)
+    result = found.run("apply", "-f", str(path))
+    assert result.exit_code == 0, result.output
+    return found
+
+
+def completions(host: Host, *words: str, incomplete: str) -> list[str]:
+    from click.shell_completion import ShellComplete
+
+    from windrow.apps.cli.main import cli
+
+    found = ShellComplete(cli, {}, "windrow", "_X").get_completions(["--root", str(host.root), *words], incomplete)
+    return [item.value for item in found]
+
+
+START = [sys.executable, "-c", "import sys; from windrow.apps.cli.main import cli; cli(sys.argv[1:])"]
+
+
+# Nothing in, nothing out --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("verb", ["plan", "apply", "diff"])
+@pytest.mark.parametrize("text", ["", "# nothing but a comment\n", "---\n"])
+def test_to_apply_nothing_is_a_mistake(host: Host, verb: str, text: str) -> None:
+    path = host.root / "empty.yaml"
+    path.write_text(text)
+    for place in (str(path), os.devnull):
+        result = host.run(verb, "-f", place)
+        assert result.exit_code != 0 and "there is no manifest here" in result.stderr, result.output
+
+
+def test_a_closed_standard_input_is_told(tmp_path: Path) -> None:
+    argv = ["sh", "-c", 'exec "$@" <&-', "-", *START, "--root", str(tmp_path), "plan", "-f", "-"]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and "error: <stdin>: it is closed" in done.stderr, done.stderr
+
+
+def test_a_named_pipe_does_not_stop_us_and_is_told(host: Host) -> None:
+    pipe = host.root / "pipe"
+    os.mkfifo(pipe)
+    result = host.run("plan", "-f", str(pipe))
+    assert result.exit_code == 1 and "this is a named pipe, not a file" in result.stderr
+
+
+def test_a_full_disk_behind_standard_output_is_no_fault_of_ours(host: Host) -> None:
+    with Path("/dev/full").open("w") as full:
+        argv = [*START, "--root", str(host.root), "get", "cn"]
+        done = subprocess.run(argv, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 1, done.stderr
+    assert done.stderr == "error: <stdout> cannot be written: No space left on device\n"
+
+
+# JSON ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("between", ["\n", "", " ", "\n\n  ", "\n---\n"])
+def test_json_documents_one_behind_the_other(between: str) -> None:
+    text = between.join(CN.replace("NAME", name) for name in ("one", "two", "three"))
+    loaded = load_documents(text, "three.json")
+    assert not loaded.problems
+    assert [o.name for o in loaded.objects] == ["one", "two", "three"]
+
+
+def test_each_of_them_is_on_its_line() -> None:
+    text = CN.replace("NAME", "one") + "\n\n" + CN.replace("NAME", "No Name") + "\n"
+    (problem,) = load_documents(text, "two.json").problems
+    assert problem.line == 3, problem
+
+
+@pytest.mark.parametrize("text", [CN + "\n{", CN + "\nx: y", "{" * 5000, '{"a": NaN} {"b": 1}'])
+def test_what_is_not_all_json_is_read_as_yaml(text: str) -> None:
+    assert load_documents(text, "x.json").problems
+
+
+# What is not there --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (("get", "nad", "v200", "-n", "default"), "there is one in namespace team-a: say it with -n"),
+        (("get", "nad", "nosuch", "-n", "team-a"), "there is: v200"),
+        (
+            ("get", "nad", "nosuch", "-n", "nosuch"),
+            "all network-attachment-definitions are in namespace default, team-a",
+        ),
+        (("get", "nad", "nosuch"), "there is: v100, v200"),
+        (("get", "hnc", "nosuch"), "there are no hostnetworkconfigs"),
+        (("describe", "nad", "v200", "-n", "default"), "there is one in namespace team-a: say it with -n"),
+        (("delete", "nad", "v200", "-n", "default"), "there is one in namespace team-a: say it with -n"),
+        (("delete", "vc", "nosuch"), "there is: oob-all"),
+        (("delete", "vs", "oob-all-n1"), "it is derived, and goes with what it came from"),
+    ],
+)
+def test_the_hint_says_where_it_is_or_what_else_there_is(host: Host, words: tuple[str, ...], hint: str) -> None:
+    result = host.run(*words)
+    assert result.exit_code == 1 and f"hint: {hint}" in " ".join(result.stderr.split()), result.stderr
+
+
+# Words --------------------------------------------------------------------------------------------
+
+
+@click.command(cls=ThenACommand)
+@click.argument("node")
+@click.argument("command", nargs=-1, type=click.UNPROCESSED)
+@click.option("--name", default="lab")
+@click.option("-i", "--stdin", is_flag=True)
+def exec_(node: str, command: tuple[str, ...], name: str, stdin: bool) -> None:
+    click.echo(repr((node, command, name, stdin)))
+
+
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        ("n ip -br a", ("n", ("ip", "-br", "a"), "lab", False)),
+        ("n -- ip -br a", ("n", ("ip", "-br", "a"), "lab", False)),
+        ("n -i -- cat -i", ("n", ("cat", "-i"), "lab", True)),
+        ("-i n cat -i --name x", ("n", ("cat", "-i", "--name", "x"), "lab", True)),
+        ("--name x n ls --name y", ("n", ("ls", "--name", "y"), "x", False)),
+        ("n --name x ls -- -l", ("n", ("ls", "--", "-l"), "x", False)),
+        ("n --name=x ls", ("n", ("ls",), "x", False)),
+    ],
+)
+def test_another_programs_options_are_its_own(words: str, meant: tuple[object, ...]) -> None:
+    from click.testing import CliRunner
+
+    assert CliRunner().invoke(exec_, words.split()).output == f"{meant!r}\n"
+
+
+def test_namespaces_scenarios_and_faults_are_completed(host: Host) -> None:
+    assert completions(host, "get", "nad", "-n", incomplete="te") == ["team-a"]
+    assert "seed" in completions(host, "lab", "run", incomplete="se")
+    assert "vlan-missing" in completions(host, "lab", "break", "sw:p1", incomplete="vlan-m")
+    assert completions(host, "lab", "exec", "--name", "no-such-lab", incomplete="node") == []
+
+
+def test_ctrl_c_ends_a_watch_in_silence(host: Host) -> None:
+    argv = [*START, "--root", str(host.root), "events", "-w"]
+    process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    time.sleep(2)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=20)
+    assert process.returncode == 130 and said.strip() == "", said
