@@ -86,14 +86,14 @@ def filtered(node: Site, *words: str) -> None:
 
 
 @contextlib.contextmanager
-def knocking(node: Site) -> Iterator[list[socket.socket]]:
+def knocking(node: Site, port: int = PORT) -> Iterator[list[socket.socket]]:
     """The router tries again and again to connect; those that it could open, which it keeps open."""
     over, opened = threading.Event(), list[socket.socket]()
 
     def knock() -> None:
         while not over.is_set():
             with contextlib.suppress(OSError):
-                opened.append(node.world.inside(node.router, lambda: socket.create_connection((ADDRESS, PORT), 0.5)))
+                opened.append(node.world.inside(node.router, lambda: socket.create_connection((ADDRESS, port), 0.5)))
             over.wait(0.2)
 
     thread = threading.Thread(target=knock)

@@ -9,8 +9,10 @@ from collections.abc import Iterator
 import pytest
 from tests.agent.agents import Host
 from tests.agent.agentworld import a_host, manifests
+from tests.agent.hands import Site, until
 
 from windrow.apps.filters import FRESH_S
+from windrow.model.checkpoint import Stage
 from windrow.model.filters import LEGACY
 from windrow.model.ports import PORT_GROUP, PortRecord
 from windrow.model.values import IfName, Mac
@@ -73,3 +75,24 @@ def test_legacy_iptables_is_looked_at_now_and_then(host: Host) -> None:
     took = host.wait(lambda: "10.1.0.2/32" in program(host, listing), 2 * FRESH_S, 0.5)
     print(f"put back after {took:.1f} s")
     assert took < 2 * FRESH_S
+
+
+def test_the_watchdog_gives_back_the_rules_that_were_there_before(host: Host) -> None:
+    """The firewall is loaded anew while the change waits to be confirmed, and whoever made it is gone."""
+    attach(host, spoof_check=True)
+    node = Site(host.world, host.node)
+    listing = "nft list ruleset bridge"
+    assert node.run("apply").code == 0
+    rule = f'iifname "{PORT}" jump'
+    assert rule in program(host, listing)
+    changed = node.root / "changed.yaml"
+    changed.write_text(manifests(NODE, miimon=200))
+    running = node.begin("apply", "-f", str(changed), "--confirm", "3s")
+    until(lambda: (found := node.checkpoint()) and found.stage is Stage.WAITING)
+    running.kill()
+    program(host, "nft flush ruleset")
+    assert rule not in program(host, listing)
+    undone = until(lambda: (found := node.checkpoint()) and not found.stage.pending and found)
+    assert (undone.stage, undone.left) == (Stage.UNDONE, "")
+    assert rule in program(host, listing)
+    node.close()

@@ -45,7 +45,7 @@ def _rows(space: Space) -> Iterator[str]:
 def test_what_is_kept_is_what_a_plan_can_see() -> None:
     kept = {fate.field for space in SPACES for _, fate in space.rows.values() if fate.field}
     assert kept <= TABLE.keys()
-    elsewhere = {"link", "addrs", "routes", "rules", "vlans", "self_vlans"}  # messages of their own
+    elsewhere = {"link", "addrs", "neighbours", "routes", "rules", "vlans", "self_vlans"}  # messages of their own
     assert TABLE.keys() - kept == elsewhere
     assert {f"bond.{name}" for name in OPTIONS} <= kept
     assert {f"flags.{f.name}" for f in fields(LinkFlags)} <= kept

@@ -1,7 +1,7 @@
 """FakeKernel against the real kernel: the same scripts, the same errno, the same state after every step.
 
 What is left out of the comparison: ifindexes, random MACs, carrier; the MACs of slaves in the modes that swap
-them (balance-tlb, balance-alb, fail_over_mac); IPv6 routes of slaves.
+them (balance-tlb, balance-alb, fail_over_mac); IPv6 routes of slaves; neighbours of bonds and slaves.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Protocol
 import pytest
 
 from windrow.model.bonding import BondMode
-from windrow.model.host import Bond, BridgePort, Link, Observed, Route
+from windrow.model.host import Bond, BridgePort, Link, Observed, Route, StaticNeighbour
 from windrow.model.steps import Step
 from windrow.model.values import IfName, Mac
 from windrow.netlink import links
@@ -86,10 +86,17 @@ def _differences(real: Observed, fake: Observed) -> Iterator[str]:
 
 def _links(observed: Observed) -> dict[IfName, Link]:
     return {
-        name: replace(link, mac=_mac(observed, link), port=_port(link))
+        name: replace(link, mac=_mac(observed, link), port=_port(link), neighbours=_neighbours(observed, link))
         for name, link in observed.state.links.items()
         if name in SCRIPT_NICS or link.kind in ("bond", "bridge", "vlan")
     }
+
+
+def _neighbours(observed: Observed, link: Link) -> frozenset[StaticNeighbour]:
+    """A bond sets the MAC addresses of its slaves and its own at many moments, and each forgets them."""
+    master = observed.state.links.get(IfName(link.master or ""))
+    bonded = any(one is not None and isinstance(one.spec, Bond) for one in (link, master))
+    return frozenset() if bonded else link.neighbours
 
 
 def _port(link: Link) -> BridgePort | None:

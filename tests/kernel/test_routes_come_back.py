@@ -72,6 +72,7 @@ def plain_host(number: int) -> Plain:
     _default_routes(host)
     _routes(host)
     _rules(host)
+    _neighbours(host)
     if host.maybe(0.25):
         host.settings["ipv6/accept_dad"] = "1"
     for key in SETTINGS:
@@ -181,6 +182,22 @@ def _routes(host: Plain) -> None:
         host.say("nexthop add id 7 via 10.0.0.77 dev eth0 onlink", "route add 10.70.0.0/16 nhid 7")
 
 
+NEIGHBOURS = (
+    "neigh add 10.0.0.1 lladdr 02:00:00:00:aa:01 dev eth0 nud permanent",
+    "neigh add 10.0.0.200 lladdr 02:00:00:00:aa:02 dev eth0 nud permanent protocol static",
+    "neigh add proxy 10.0.0.201 dev eth0",
+)
+NEIGHBOURS6 = (
+    "neigh add 2001:db8::1 lladdr 02:00:00:00:aa:03 dev eth0 nud permanent router",
+    "neigh add fe80::1 lladdr 02:00:00:00:aa:04 dev eth0 nud permanent",
+    "neigh add proxy 2001:db8::201 dev eth0",
+)
+
+
+def _neighbours(host: Plain) -> None:
+    host.say(*(words for words in (*NEIGHBOURS, *(NEIGHBOURS6 if host.six else ())) if host.maybe(0.4)))
+
+
 def _rules(host: Plain) -> None:
     host.say(*(words for words in RULES if host.maybe(0.25)))
 
@@ -237,11 +254,13 @@ class Host:
         text = self.batch(["route show table all", "rule show", "address show"], "-j", "-d")
         at = (at + time.clock_gettime(time.CLOCK_BOOTTIME)) / 2
         routes, rules, addresses = _documents(text)
+        neighbours = _documents(self.batch(["neigh show nud permanent", "neigh show proxy"], "-j", "-d"))
         rules6 = _documents(self.batch(["rule show"], "-6", "-j", "-d"))[0]
         return {
             "at": at,
             "routes": routes,
             "rules": rules + rules6,
+            "neighbours": sorted((one for part in neighbours for one in part), key=str),
             "links": [link for link in addresses if link["ifname"] in ("lo", "eth0", "eth1")],
             "settings": self.inside(_settings),
         }
@@ -309,6 +328,7 @@ def settled(look: dict[str, Any]) -> dict[str, Any]:
     return {
         "routes": sorted(json.dumps(_still(r), sort_keys=True) for r in look["routes"] if r.get("protocol") != "ra"),
         "rules": [_still(rule) for rule in look["rules"]],
+        "neighbours": look["neighbours"],
         "links": [_still(link) for link in look["links"]],
         "settings": look["settings"],
     }

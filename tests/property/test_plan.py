@@ -230,8 +230,9 @@ def test_undo_returns(seed: int) -> None:
 
 
 def ours(observed: Observed) -> dict[IfName, Link]:
-    """What is ours and the NICs in it, without what chance decides: MACs of slaves, and of empty bonds."""
-    links = normalise(observed).links
+    """What is ours and the NICs in it, without what chance decides: MACs of slaves, and of empty bonds; and without the
+    neighbours that others set, which a plan that was cut off may have taken away."""
+    links = {name: replace(link, neighbours=frozenset()) for name, link in normalise(observed).links.items()}
     return {name: replace(link, mac=None) if isinstance(link.spec, Bond) else link for name, link in links.items()}
 
 

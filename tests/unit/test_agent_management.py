@@ -10,12 +10,15 @@ import pytest
 from tests.unit.test_agent_keeper import Host
 
 from windrow.model.checkpoint import Checkpoint
+from windrow.model.host import OWNER_PROTOCOL, HostState, Rule
 from windrow.model.leases import Lease, LeasedRoute
 from windrow.model.processes import Process
-from windrow.model.steps import Action, DelAddr, DeleteLink, DelRoute, SetLink, SetVlans
+from windrow.model.steps import Action, DelAddr, DeleteLink, DelNeighbour, DelRoute, DelRule, SetLink, SetVlans
 from windrow.model.values import Cidr, IfName, Ref, VidSet
 from windrow.netlink.reach import Answers, Target, Way
 from windrow.store.leases import Leases, this_moment
+from windrow.store.origin import write_origin
+from windrow.testing.builders import link, neighbour
 
 BOTH = frozenset({Way.ARP, Way.PING})
 HERE = Ref("Node", "n1")
@@ -126,10 +129,29 @@ def test_where_the_gateway_does_not_answer_it_is_taken_back_and_the_rest_is_repa
     assert leased.keeper.well
 
 
-@pytest.mark.parametrize("what", ["routes", "up"])
-def test_a_contest_keeps_neither_the_address_nor_the_bridge_from_coming_back(static: Managed, what: str) -> None:
-    routes = [r for r in static.kernel.observe().state.routes if r.dev == BRIDGE and r.gateway]
-    action: Action = DelRoute(routes[0]) if what == "routes" else SetLink(up=False)
+RULE = Rule(message=b"\2", iif="eth1", protocol=4)
+
+
+def harm(static: Managed, what: str) -> Action:
+    """Of what `init` made, or carried along."""
+    match what:
+        case "routes":
+            return DelRoute(next(r for r in static.kernel.observe().state.routes if r.dev == BRIDGE and r.gateway))
+        case "rules":
+            return DelRule(RULE.moved({IfName("eth1"): BRIDGE}, OWNER_PROTOCOL))
+        case "neighbours":
+            return DelNeighbour(neighbour("10.0.0.7", "02:00:00:00:aa:07"))
+    return SetLink(up=False)
+
+
+@pytest.mark.parametrize("what", ["routes", "up", "rules", "neighbours"])
+def test_a_contest_keeps_neither_the_address_nor_the_bridge_from_coming_back(tmp_path: Path, what: str) -> None:
+    static = Managed(tmp_path)
+    known = frozenset({neighbour("10.0.0.7", "02:00:00:00:aa:07")})
+    before = link("eth1", addrs=frozenset({Cidr("10.0.0.10/24")}), neighbours=known)
+    write_origin(static.paths, HostState(links={before.name: before}, rules=frozenset({RULE})))
+    static.start(MGMT.replace("MODE", "static, gateway: 10.0.0.1, ips: {n1: 10.0.0.10/24}"))
+    action = harm(static, what)
     for _ in range(4):
         static.pass_time(5)
         static.harm("mgmt-br", action)

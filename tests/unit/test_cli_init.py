@@ -18,10 +18,11 @@ from windrow.apps.site import Site
 from windrow.model.bonding import BondMode
 from windrow.model.checkpoint import Checkpoint, Stage
 from windrow.model.connections import NO_SOCKETS, Sockets
-from windrow.model.host import OWNER_PROTOCOL, Bond, Details, Exact, Route, Rule, VlanIf
+from windrow.model.host import OWNER_PROTOCOL, Bond, Details, Exact, Route, Rule, StaticNeighbour, VlanIf
 from windrow.model.processes import Process
 from windrow.model.values import Cidr, IfName
 from windrow.netlink.reach import Answers, Target, Way
+from windrow.plan import make_plan, normalise
 from windrow.services.filterrules import FilterRule, Reading
 from windrow.store.checkpoints import Checkpoints
 from windrow.store.directory import Store
@@ -30,7 +31,7 @@ from windrow.store.leases import Leases, this_moment
 from windrow.store.origin import read_origin
 from windrow.store.paths import Paths
 from windrow.testing import builders
-from windrow.testing.builders import link
+from windrow.testing.builders import link, neighbour
 from windrow.testing.fake import FakeKernel
 
 BOTH = frozenset({Way.ARP, Way.PING})
@@ -97,6 +98,9 @@ class Host:
     @property
     def network(self) -> dict[str, Any]:
         return self.stored("hostnetworkconfig-mgmt-n1")
+
+    def neighbours(self, link: str) -> frozenset[StaticNeighbour]:
+        return self.kernel.observe().state.links[IfName(link)].neighbours
 
     def addresses(self, link: str) -> frozenset[Cidr]:
         return self.kernel.observe().state.links[IfName(link)].addrs or frozenset()
@@ -168,6 +172,52 @@ def test_routes_that_no_manifest_can_say_go_along_and_come_back(host: Host) -> N
     assert ok(host.run("plan")) == "n1 is as its manifests want it: nothing to do.\n"
     ok(host.run("init", "--undo"))
     assert (host.kernel.observe().state.routes, host.kernel.observe().state.rules) == (before.routes, before.rules)
+
+
+@pytest.mark.parametrize("vlan", ["0", "5"])
+def test_neighbours_that_were_set_by_hand_go_along_and_come_back(host: Host, vlan: str) -> None:
+    """The gateway need not answer ARP, and this host may answer it for others."""
+    gateway, proxy = neighbour("10.0.0.1", "02:00:00:00:aa:01"), neighbour("10.0.0.77")
+    host.kernel.add_neighbour("eth0", gateway).add_neighbour("eth0", proxy)
+    ok(host.run("init", "--nic", "eth0", "--vlan", vlan))
+    to = "mgmt-br" if vlan == "0" else "mgmt-br.5"
+    ours = {replace(one, protocol=OWNER_PROTOCOL) for one in (gateway, proxy)}
+    assert host.neighbours(to) == ours
+    assert host.neighbours("eth0") == set()
+    assert ok(host.run("plan")) == "n1 is as its manifests want it: nothing to do.\n"
+    by_hand = neighbour("10.0.0.50", "02:00:00:00:aa:02")
+    host.kernel.add_neighbour(to, by_hand)
+    host.kernel.machine.del_neighbour(host.kernel.machine.get(to), gateway)
+    assert "neighbor 10.0.0.1 lladdr 02:00:00:00:aa:01 permanent" in host.run("plan").stdout
+    ok(host.run("apply"))
+    assert host.neighbours(to) == ours | {by_hand}
+    ok(host.run("init", "--undo"))
+    assert host.neighbours("eth0") == {gateway, proxy}
+
+
+def test_neighbours_that_were_set_by_hand_survive_a_failed_init_and_a_move(host: Host) -> None:
+    gateway = neighbour("10.0.0.1", "02:00:00:00:aa:01")
+    host.kernel.add_neighbour("eth0", gateway)
+    host.silent = True
+    assert host.run("init", "--nic", "eth0", "--timeout", "1s").exit_code == 1
+    assert host.neighbours("eth0") == {gateway}
+    host.silent = False
+    ok(host.run("init", "--nic", "eth0"))
+    by_hand = neighbour("10.0.0.50", "02:00:00:00:aa:02")
+    host.kernel.add_neighbour("mgmt-br", by_hand)
+    ours = replace(gateway, protocol=OWNER_PROTOCOL)
+    host.silent = True
+    assert host.run("init", "--vlan", "5", "--timeout", "1s").exit_code == 1
+    assert host.neighbours("mgmt-br") == {ours, by_hand}
+    host.silent = False
+    ok(host.run("init", "--vlan", "5"))
+    assert (host.neighbours("mgmt-br"), host.neighbours("mgmt-br.5")) == ({by_hand}, {ours})
+    before = normalise(host.kernel.observe())
+    host.kernel.machine.put_mac(host.kernel.machine.get("mgmt-br"), "02:00:00:00:bb:01")  # and the kernel forgets all
+    host.kernel.add_neighbour("mgmt-br", by_hand)
+    assert host.kernel.run(make_plan(before, host.kernel.observe(), consent=True).steps) is None
+    assert make_plan(before, host.kernel.observe(), consent=True).empty
+    assert (host.neighbours("mgmt-br"), host.neighbours("mgmt-br.5")) == ({by_hand}, {ours})
 
 
 def test_the_settings_of_the_nic_go_to_the_link_of_the_address(host: Host) -> None:

@@ -15,14 +15,21 @@ from windrow.apps.agent.keeper import Keeper
 from windrow.apps.agent.log import Log
 from windrow.apps.cli.main import cli
 from windrow.apps.cli.session import Session
+from windrow.apps.engine import look
 from windrow.apps.filters import FRESH_S, PortFilters
+from windrow.apps.known import known
+from windrow.apps.round.here import here
+from windrow.apps.safe.undo import rewind
 from windrow.apps.site import Site
 from windrow.model.filters import IPTABLES, LEGACY, MASQUERADE, NFTABLES, SPOOF, PortFilter
 from windrow.model.ports import PORT_GROUP, PortRecord
 from windrow.model.processes import Process
 from windrow.model.steps import DropFilter, SetFilter, SetMaster, Step
 from windrow.model.values import IfName, Mac
+from windrow.model.wire import hoststate
 from windrow.netlink.errors import KernelError
+from windrow.netlink.kernel import Kernel as Rtnetlink
+from windrow.plan import normalise
 from windrow.port.identity import host_end
 from windrow.services.errors import ServiceError
 from windrow.services.firewall import Firewall
@@ -87,7 +94,11 @@ class Host:
         return result
 
     def keeper(self) -> Keeper:
-        site = Site(
+        return Keeper(self.site, Log(io.StringIO()))
+
+    @property
+    def site(self) -> Site:
+        return Site(
             paths=self.paths,
             node="n1",
             kernel=self.kernel,
@@ -95,7 +106,6 @@ class Host:
             open_kernel=lambda: self.kernel,
             mono=lambda: self.mono,
         )
-        return Keeper(site, Log(io.StringIO()))
 
 
 @pytest.fixture
@@ -116,6 +126,40 @@ def test_a_record_says_what_the_rules_are(host: Host) -> None:
     assert one.filter is not None
     assert one.filter.parts == {SPOOF: str(MAC), MASQUERADE: "10.1.0.2/24, fd00::2/64"}
     assert record(spoof_check=False, masquerade=()).filter is None
+
+
+def test_what_is_undone_has_its_rules_again(host: Host) -> None:
+    """A firewall is loaded anew while a change waits to be confirmed; and a port that a call takes away, or makes
+    anew with other rules, is that call's."""
+    whole, half, gone, anew = (host.attach(record(number)) for number in range(1, 5))
+    assert whole.filter and half.filter and anew.filter
+    only_masquerade = replace(half.filter, mac=None, faults={SPOOF: "there are none"})
+    host.kernel.port_filters[half.host] = only_masquerade
+    before = replace(normalise(host.kernel.observe()), filters=filters_of(host))
+    assert before.filters[half.host].parts == only_masquerade.parts
+    host.kernel.port_filters.clear()
+    host.kernel.machine.delete(host.kernel.machine.get(gone.host))
+    PortRecords(host.paths).put(replace(anew, mac=Mac("02:00:00:00:00:0b")))
+    site = host.site
+    steps, left = rewind(site, before)
+    assert (steps, left) == (2, "")
+    assert host.kernel.port_filters.keys() == {whole.host, half.host}
+    assert host.kernel.port_filters[half.host].parts == only_masquerade.parts
+    host.kernel.port_filters.clear()
+    host.kernel.filters_unread = "nft: is not installed"
+    assert "the rules of ports cannot be looked at: nft: is not installed" in rewind(site, before)[1]
+
+
+def test_a_kernel_that_a_watchdog_opens_for_itself_knows_the_rules(tmp_path: Path) -> None:
+    site = here(Paths(tmp_path), "n1", FakeKernel(), Rtnetlink)
+    with site.open_kernel() as own:  # type: ignore[attr-defined]
+        assert isinstance(own.packet_filter, PortFilters)
+
+
+def filters_of(host: Host) -> dict[IfName, PortFilter]:
+    """As a checkpoint keeps them."""
+    observed = look(host.kernel, "n1", known(host.paths)).observed
+    return dict(hoststate.read(hoststate.write(normalise(observed))).filters)
 
 
 def test_all_is_well(host: Host) -> None:

@@ -23,6 +23,7 @@ from windrow.model.host import (
     HostState,
     Link,
     Other,
+    PortFilter,
     PortVlans,
     Route,
     Snooping,
@@ -32,6 +33,7 @@ from windrow.model.values import Cidr, IfName, Mac, Ref, VidSet
 from windrow.model.wire import hoststate
 from windrow.plan.normal import normalise
 from windrow.testing import generate
+from windrow.testing.builders import neighbour
 from windrow.testing.fake import FakeKernel
 
 WHOLE = HostState(
@@ -56,6 +58,7 @@ WHOLE = HostState(
             master="",
             self_vlans=PortVlans(tagged=VidSet.of([5]), exact=False),
             addrs=frozenset({Cidr("10.0.0.1/24"), Cidr("fd00::1/64")}),
+            neighbours=frozenset({neighbour("10.0.0.7", "02:00:00:00:00:07", protocol=119), neighbour("fd00::8")}),
         ),
         IfName("r.5"): Link(name=IfName("r.5"), spec=VlanIf(parent=IfName("r"), vid=5), addrs=frozenset()),
         IfName("p"): Link(
@@ -73,6 +76,16 @@ WHOLE = HostState(
         }
     ),
     sysctls={"net.bridge.bridge-nf-call-iptables": "0"},
+    filters={
+        IfName("p"): PortFilter(
+            container_id="c1",
+            ifname="eth0",
+            network="n",
+            mac=Mac("02:00:00:00:00:0a"),
+            masquerade=("10.1.0.2/24", "fd00::2/64"),
+            backend="nftables",
+        ),
+    },
 )
 
 

@@ -2,7 +2,7 @@
 
 `windrow init` keeps the NIC as it was. Its address, its gateways and its plain routes are in a HostNetworkConfig since
 then. The rest is carried as it is: routes of other tables, with a source, an MTU, several next hops, …; rules that
-name the NIC; what its addresses are beyond their text; its sysctls.
+name the NIC; neighbours that were set by hand; what its addresses are beyond their text; its sysctls.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from windrow.model.host import (
     Other,
     Route,
     Rule,
+    StaticNeighbour,
     settled_metric,
 )
 from windrow.model.lazy import dataclass
@@ -96,6 +97,7 @@ class Carried:
     to: IfName | None = None
     routes: frozenset[Route] = frozenset()
     rules: frozenset[Rule] = frozenset()
+    neighbours: frozenset[StaticNeighbour] = frozenset()
     addresses: frozenset[Cidr] = frozenset()
     """Those that the HostNetworkConfig does not say: IPv6 ones for a time, or deprecated; with DHCP all IPv6 ones."""
     details: Mapping[Cidr, Details] = field(default_factory=dict)
@@ -129,6 +131,7 @@ def carried(configs: tuple[HostNetworkConfig, ...], said: frozenset[Route], fact
         to=to,
         routes=frozenset(routes),
         rules=frozenset(r.moved(moves, OWNER_PROTOCOL) for r in origin.rules if link.name in (r.iif, r.oif)),
+        neighbours=frozenset(replace(n, protocol=OWNER_PROTOCOL) for n in link.neighbours),
         addresses=extra,
         details=details,
         settings=link.settings,
@@ -212,6 +215,7 @@ def with_carried(links: list[Link], what: Carried) -> list[Link]:
         if link.name != what.to or isinstance(link.spec, Other):
             return link
         addrs = None if link.addrs is None else link.addrs | what.addresses
-        return replace(link, addrs=addrs, details={**link.details, **what.details}, settings=what.settings)
+        details = {**link.details, **what.details}
+        return replace(link, addrs=addrs, details=details, neighbours=what.neighbours, settings=what.settings)
 
     return [amended(link) for link in links]

@@ -133,6 +133,21 @@ class Details:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StaticNeighbour:
+    """Of whom somebody told a link by hand: `ip neigh … nud permanent`; or `… proxy`, for whom this host answers.
+
+    `message` is a struct ndmsg and its attributes without link and protocol, opaque to all but `netlink.neighbours`.
+    Ours have OWNER_PROTOCOL.
+    """
+
+    message: bytes
+    address: str
+    mac: Mac | None = None
+    """None: a proxy entry, which has none."""
+    protocol: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LinkFlags:
     """What a hand can switch off on a link that stays up: small things, each of which makes it deaf or mute."""
 
@@ -186,6 +201,8 @@ class Link:
     (SLAAC, link-local) has none: it gives it again."""
     settled: frozenset[Cidr] = field(default=frozenset(), compare=False)
     """Of the wanted addresses those that this host had a moment ago: nobody need be asked whether he has them."""
+    neighbours: frozenset[StaticNeighbour] = frozenset()
+    """Wanted: all of ours; in an undo also those of others that it had. Observed: all of them."""
     settings: Mapping[str, str] = field(default_factory=dict, compare=False)
     """Its sysctls, as `ipv6/accept_ra` -> `2`. Observed of links with addresses and of our bridges and VLAN
     interfaces; wanted, the ones that are to be so."""

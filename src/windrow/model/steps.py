@@ -12,7 +12,19 @@ from enum import Enum, IntEnum
 
 from windrow.model.bonding import Change
 from windrow.model.filters import PortFilter
-from windrow.model.host import Bond, Bridge, BridgePort, Details, Link, LinkFlags, PortVlans, Route, Rule, Snooping
+from windrow.model.host import (
+    Bond,
+    Bridge,
+    BridgePort,
+    Details,
+    Link,
+    LinkFlags,
+    PortVlans,
+    Route,
+    Rule,
+    Snooping,
+    StaticNeighbour,
+)
 from windrow.model.lazy import dataclass
 from windrow.model.names import cluster_network_of_bridge, vid_of_subinterface
 from windrow.model.problems import Problem
@@ -193,6 +205,18 @@ class DelAddr:
 
 
 @dataclass(frozen=True, slots=True)
+class AddNeighbour:
+    """In place of what the link knew of that address."""
+
+    neighbour: StaticNeighbour
+
+
+@dataclass(frozen=True, slots=True)
+class DelNeighbour:
+    neighbour: StaticNeighbour
+
+
+@dataclass(frozen=True, slots=True)
 class AddRoute:
     """Beside others of the same destination, if there are any; there already: fine."""
 
@@ -263,6 +287,8 @@ Action = (
     | AskAddr
     | AddAddr
     | DelAddr
+    | AddNeighbour
+    | DelNeighbour
     | AddRoute
     | DelRoute
     | AddRule

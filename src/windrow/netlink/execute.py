@@ -13,6 +13,7 @@ from windrow.model.host import Details, PortVlans
 from windrow.model.marks import mark_of
 from windrow.model.steps import (
     AddAddr,
+    AddNeighbour,
     AddRoute,
     AddRule,
     AskAddr,
@@ -20,6 +21,7 @@ from windrow.model.steps import (
     CreateLink,
     DelAddr,
     DeleteLink,
+    DelNeighbour,
     DelRoute,
     DelRule,
     DropFilter,
@@ -152,7 +154,7 @@ class _Burst:
 def _is_so_already(step: Step, error: KernelError) -> bool:
     """A step says "be X". The kernel takes an address again (NLM_F_REPLACE), but not a route beside its own like, nor
     an alternative name; and it cannot take one away that is not there (`netdev_name_node_alt_destroy`), nor delete a
-    link that is gone, nor be told how to snoop in a VLAN that nobody has."""
+    link or a neighbour that is gone, nor be told how to snoop in a VLAN that nobody has."""
     match step.action:
         case DeleteLink():
             return error.errno == errno.ENODEV
@@ -160,7 +162,7 @@ def _is_so_already(step: Step, error: KernelError) -> bool:
             return error.errno == errno.EEXIST
         case SetMark():
             return error.errno in (errno.EEXIST, errno.ENOENT)
-        case SetSnooping():
+        case SetSnooping() | DelNeighbour():
             return error.errno == errno.ENOENT
         case _:
             return False
@@ -219,8 +221,8 @@ def _messages(step: Step, index: Index) -> tuple[Message, ...]:
             if details is None:
                 return (links.del_addr(index(name), addr, name=name),)
             return (links.take_addr(index(name), addr, details, name=name),)
-        case AddRoute() | DelRoute() | AddRule() | DelRule() as action:
-            return (_routing_message(name, action, index),)
+        case AddNeighbour() | DelNeighbour() | AddRoute() | DelRoute() | AddRule() | DelRule() as action:
+            return (_way_message(name, action, index),)
         case SetSysctl() | AskAddr() | AwaitCarrier():
             return ()
         case SetFilter() | DropFilter():
@@ -229,8 +231,14 @@ def _messages(step: Step, index: Index) -> tuple[Message, ...]:
             assert_never(never)
 
 
-def _routing_message(name: str, action: AddRoute | DelRoute | AddRule | DelRule, index: Index) -> Message:
+def _way_message(
+    name: str, action: AddNeighbour | DelNeighbour | AddRoute | DelRoute | AddRule | DelRule, index: Index
+) -> Message:
     match action:
+        case AddNeighbour(neighbour=one):
+            return links.add_neighbour(one, index(name), name=name)
+        case DelNeighbour(neighbour=one):
+            return links.del_neighbour(one, index(name), name=name)
         case AddRoute(route=route):
             return links.add_route(route, index(name), beside=True, find=index)
         case DelRoute(route=route):

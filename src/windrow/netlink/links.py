@@ -27,11 +27,13 @@ from windrow.netlink.sock import (
     RTM_DELADDR,
     RTM_DELLINK,
     RTM_DELLINKPROP,
+    RTM_DELNEIGH,
     RTM_DELROUTE,
     RTM_DELRULE,
     RTM_NEWADDR,
     RTM_NEWLINK,
     RTM_NEWLINKPROP,
+    RTM_NEWNEIGH,
     RTM_NEWROUTE,
     RTM_NEWRULE,
     RTM_NEWVLAN,
@@ -40,7 +42,7 @@ from windrow.netlink.sock import (
 )
 
 if TYPE_CHECKING:
-    from windrow.model.host import Bond, Bridge, Details, Link, LinkFlags, Route, Rule
+    from windrow.model.host import Bond, Bridge, Details, Link, LinkFlags, Route, Rule, StaticNeighbour
     from windrow.model.values import Cidr
 
     Find = Callable[[str], int]
@@ -420,6 +422,21 @@ def del_rule(rule: Rule) -> Message:
     from windrow.netlink import routes
 
     return Message(RTM_DELRULE, routes.write_rule(rule), doing=f"delete a rule for {rule.link}")
+
+
+def add_neighbour(one: StaticNeighbour, index: int, *, name: str) -> Message:
+    """In place of whatever is known of that address. Raises ValueError."""
+    from windrow.netlink import neighbours
+
+    flags, doing = NLM_F_CREATE | NLM_F_REPLACE, f"add neighbour {one.address} to {name}"
+    return Message(RTM_NEWNEIGH, neighbours.write(one, index), flags, doing)
+
+
+def del_neighbour(one: StaticNeighbour, index: int, *, name: str) -> Message:
+    """ENOENT if it is not there. Raises ValueError."""
+    from windrow.netlink import neighbours
+
+    return Message(RTM_DELNEIGH, neighbours.write(one, index), doing=f"take neighbour {one.address} from {name}")
 
 
 def _route(route: Route, index: int | None, find: Find | None) -> bytes:

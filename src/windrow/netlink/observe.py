@@ -23,11 +23,12 @@ from windrow.model.host import (
     PortVlans,
     Runtime,
     Snooping,
+    StaticNeighbour,
     VlanIf,
 )
 from windrow.model.marks import is_marked, marked_names
 from windrow.model.values import Cidr, IfName, Mac, VidSet
-from windrow.netlink import addresses, codec, devconf, options, routes
+from windrow.netlink import addresses, codec, devconf, neighbours, options, routes
 from windrow.netlink.links import (
     BRIDGE_FLAGS_SELF,
     DEVICE,
@@ -107,6 +108,7 @@ def observe(rtnl: Rtnl, sysctls: Mapping[str, str] | None = None, memory: LinkMe
     addrs = addresses.dump_addresses(rtnl)
     found = routes.dump_routes(rtnl, names)
     rules = routes.dump_rules(rtnl)
+    set_by_hand = neighbours.dump_neighbours(rtnl)
     look = _Look(
         names=names,
         bonds={raw.ifindex: raw.data for raw in raws if raw.kind == "bond"},
@@ -125,7 +127,11 @@ def observe(rtnl: Rtnl, sysctls: Mapping[str, str] | None = None, memory: LinkMe
             if raw.fault:
                 raise ValueError(raw.fault)
             links[name], runtime[name] = memory.meant(
-                raw, look, vlans.get(raw.ifindex), addrs.get(raw.ifindex, _NO_ADDRS)
+                raw,
+                look,
+                vlans.get(raw.ifindex),
+                addrs.get(raw.ifindex, _NO_ADDRS),
+                set_by_hand.get(raw.ifindex, _NO_NEIGHBOURS),
             )
         except _FAULTS as fault:
             unreadable[name] = f"{type(fault).__name__}: {fault}"
@@ -179,12 +185,17 @@ class LinkMemory:
         return {index: vlans for index, (_, vlans) in self._vlans.items() if vlans is not None}
 
     def meant(
-        self, raw: Raw, look: _Look, vlans: PortVlans | None, addrs: Mapping[Cidr, Details]
+        self,
+        raw: Raw,
+        look: _Look,
+        vlans: PortVlans | None,
+        addrs: Mapping[Cidr, Details],
+        set_by_hand: frozenset[StaticNeighbour],
     ) -> tuple[Link, Runtime]:
         """A link that says the same, in the same surroundings, is the same. One that has a speed is asked for it; what
         a bond and its slaves are follows from each other."""
         if _has_speed(raw):
-            return _link(raw, look, vlans, addrs), _runtime(raw, look)
+            return _link(raw, look, vlans, addrs, set_by_hand), _runtime(raw, look)
         names, attrs = look.names, raw.attrs
         around = (
             raw,
@@ -192,12 +203,14 @@ class LinkMemory:
             names.get(attrs.get("parent", 0)),
             vlans,
             addrs,
+            set_by_hand,
             raw.port is not None and _ought_to_forward(raw, look),
             look.snooping.get(raw.ifindex),
         )
         known = self._meant.get(raw.ifindex)
         if known is None or known[0][0] is not raw or known[0][1:] != around[1:]:
-            known = self._meant[raw.ifindex] = (around, _link(raw, look, vlans, addrs), _runtime(raw, look))
+            link = _link(raw, look, vlans, addrs, set_by_hand)
+            known = self._meant[raw.ifindex] = (around, link, _runtime(raw, look))
         return known[1], known[2]
 
 
@@ -275,9 +288,16 @@ _DECODE_DATA: Mapping[str, Callable[[bytes], Mapping[str, Any]]] = {
     "vlan": codec.VLAN.decode,
 }
 _NO_ADDRS: Mapping[Cidr, Details] = MappingProxyType({})
+_NO_NEIGHBOURS: frozenset[StaticNeighbour] = frozenset()
 
 
-def _link(raw: Raw, look: _Look, vlans: PortVlans | None, details: Mapping[Cidr, Details]) -> Link:
+def _link(
+    raw: Raw,
+    look: _Look,
+    vlans: PortVlans | None,
+    details: Mapping[Cidr, Details],
+    set_by_hand: frozenset[StaticNeighbour],
+) -> Link:
     attrs, flags, names = raw.attrs, raw.flags, look.names
     mac = attrs.get("mac")
     name = attrs["name"]
@@ -299,6 +319,7 @@ def _link(raw: Raw, look: _Look, vlans: PortVlans | None, details: Mapping[Cidr,
         slave_prio=raw.slave.get("prio"),
         addrs=addresses.static(details),
         details=details,
+        neighbours=set_by_hand,
         settings=devconf.read(attrs["families"]) if _has_settings(raw, details) else _NOTHING,
         mark=bool(attrs.get("group")) and is_marked(name, attrs["group"], _altnames(attrs)),
     )

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from typing import TypeVar
 
 from windrow.model.bonding import Change
-from windrow.model.host import Bond, Bridge, HostState, Link, Other, Route, VlanIf
+from windrow.model.host import Bond, Bridge, HostState, Link, Other, Route, Rule, VlanIf
 from windrow.model.steps import Delta, Plan, Unit
 from windrow.model.values import IfName
 from windrow.plan.diff import SETTING
@@ -14,6 +15,9 @@ from windrow.plan.filtering import FILTER
 
 Conceded = tuple[IfName, str]
 """Link and field of a difference."""
+
+R = TypeVar("R", Route, Rule)
+T = TypeVar("T")
 
 _PLAIN = ("up", "mtu", "mac", "txqlen", "promisc", "addrs", "vlans", "self_vlans", "snooping", "slave_prio", "mark")
 _LAST = ("addrs", "routes")
@@ -23,12 +27,13 @@ TRIES = 12
 def conceded(state: HostState, plan: Plan, keys: Iterable[Conceded]) -> tuple[HostState, frozenset[IfName]]:
     """The wanted state without these differences of `plan`, and the links that a plan must leave alone altogether.
 
-    An attribute is not managed any more, and routes are wanted as they are. Where it is about whether a link is there,
-    or where it belongs, its whole unit is left alone: what stands on such a link cannot be right without it. A NIC, a
-    port or a VLAN interface, on which nothing stands, is left alone by itself. A link that is gone is made with all
-    that it is to have, whatever was fought about on it before.
+    An attribute is not managed any more; routes, rules and neighbours are wanted as they are. Where it is about whether
+    a link is there, or where it belongs, its whole unit is left alone: what stands on such a link cannot be right
+    without it. A NIC, a port or a VLAN interface, on which nothing stands, is left alone by itself. A link that is gone
+    is made with all that it is to have, whatever was fought about on it before.
     """
-    links, sysctls, routes, filters = dict(state.links), dict(state.sysctls), state.routes, dict(state.filters)
+    links, sysctls, filters = dict(state.links), dict(state.sysctls), dict(state.filters)
+    routes, rules = state.routes, state.rules
     deltas = {(d.link, d.field): d for unit in plan.units for d in unit.deltas}
     held: set[IfName] = set()
     for name, attribute in keys:
@@ -41,6 +46,10 @@ def conceded(state: HostState, plan: Plan, keys: Iterable[Conceded]) -> tuple[Ho
             continue
         elif attribute == "routes":
             routes = _as_they_are(routes, name, deltas.get((name, "routes")))
+        elif attribute == "rules":
+            rules = _as_they_are(rules, name, deltas.get((name, "rules")))
+        elif link is not None and attribute == "neighbours":
+            links[name] = replace(link, neighbours=_there(deltas.get((name, "neighbours")), link.neighbours))
         elif link is not None and (less := _unmanaged(link, attribute)) is not None:
             links[name] = less
             if attribute == "up":  # the kernel takes no route over a link that is down (`fib_check_nh`)
@@ -51,18 +60,28 @@ def conceded(state: HostState, plan: Plan, keys: Iterable[Conceded]) -> tuple[Ho
             held |= {name, *(n for unit in plan.units if name in unit.links for n in unit.links)}
     kept = {name: link for name, link in links.items() if name not in held}
     routes = frozenset(route for route in routes if route.dev not in held)
-    return replace(state, links=kept, routes=routes, sysctls=sysctls, filters=filters), frozenset(held)
+    return replace(state, links=kept, routes=routes, rules=rules, sysctls=sysctls, filters=filters), frozenset(held)
 
 
 def _is_missing(delta: Delta | None) -> bool:
     return delta is not None and delta.have is None
 
 
-def _as_they_are(routes: frozenset[Route], link: IfName, delta: Delta | None) -> frozenset[Route]:
+def _as_they_are(wanted: frozenset[R], link: IfName, delta: Delta | None) -> frozenset[R]:
+    """Routes or rules."""
+    of_link = frozenset(one for one in wanted if _link_of(one) == link)
+    return wanted - of_link | _there(delta, of_link)
+
+
+def _link_of(one: Route | Rule) -> IfName | None:
+    return one.dev if isinstance(one, Route) else one.link
+
+
+def _there(delta: Delta | None, wanted: frozenset[T]) -> frozenset[T]:
+    """What was seen, where that differs."""
     if delta is None:
-        return routes
-    have = delta.have if isinstance(delta.have, frozenset) else frozenset()
-    return frozenset(r for r in routes if r.dev != link) | have
+        return wanted
+    return delta.have if isinstance(delta.have, frozenset) else frozenset()
 
 
 def _unmanaged(link: Link, attribute: str) -> Link | None:

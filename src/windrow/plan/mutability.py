@@ -26,6 +26,7 @@ TABLE: dict[str, Change] = {
     "snooping": Change.LIVE,
     **{f"port.{name}": Change.LIVE for name in PORT_OPTIONS},
     "addrs": Change.LIVE,
+    "neighbours": Change.LIVE,
     "routes": Change.LIVE,
     "rules": Change.LIVE,
     **{f"bridge.{name}": Change.LIVE for name in BRIDGE_OPTIONS},

@@ -27,7 +27,8 @@ from windrow.model.values import Cidr, IfName
 
 def normalise(observed: Observed, names: frozenset[IfName] | None = None) -> HostState:
     """What Windrow made, the NICs in its bonds, and the links called `names` (NICs that a plan will claim; ports of
-    containers and machines; bridges and bonds of the management network, of which only the VLANs are kept).
+    containers and machines; bridges and bonds of the management network, of which only the VLANs are kept). The rules
+    of ports that are whole.
 
     Left out is what a dump reports and the kernel would refuse: options foreign to the bond's mode.
     """
@@ -45,7 +46,13 @@ def normalise(observed: Observed, names: frozenset[IfName] | None = None) -> Hos
             links[name] = _only_vlans(link) if name in MGMT_DEVICES else _claimed(link)
     routes = frozenset(r for r in observed.state.routes if _returns(r, links))
     rules = frozenset(r for r in observed.state.rules if r.protocol == OWNER_PROTOCOL)
-    return HostState(links=links, routes=routes, rules=rules, sysctls=dict(observed.state.sysctls))
+    return HostState(
+        links=links,
+        routes=routes,
+        rules=rules,
+        sysctls=dict(observed.state.sysctls),
+        filters={port: one for port, one in observed.state.filters.items() if one.parts},
+    )
 
 
 def given_back(want: HostState, before: HostState, elsewhere: frozenset[Cidr]) -> tuple[HostState, tuple[Route, ...]]:
@@ -120,7 +127,8 @@ def _owned(link: Link) -> Link:
         case Bond() as bond:
             follows = bond.fail_over_mac in ("active", "follow") and bond.mode is BondMode.ACTIVE_BACKUP
             mac = None if follows else link.mac
-            return replace(link, spec=bond.applicable(), mac=mac, master=master, vlans=vlans, addrs=None, details={})
+            bare = replace(link, addrs=None, details={}, neighbours=frozenset())
+            return replace(bare, spec=bond.applicable(), mac=mac, master=master, vlans=vlans)
         case Bridge():
             return replace(link, master=master, vlans=vlans)
         case VlanIf():
@@ -138,7 +146,9 @@ def _claimed(link: Link) -> Link:
     spec = Other(kind=link.kind)
     plain = Link(name=link.name, spec=spec, up=link.up, mtu=link.mtu, master=link.master or "")
     addrs = (link.addrs or frozenset()) | link.details.keys()
-    return replace(plain, addrs=addrs if link.master else addrs or None, details=link.details)
+    if link.master:
+        return replace(plain, addrs=addrs, details=link.details)
+    return replace(plain, addrs=addrs or None, details=link.details, neighbours=link.neighbours)
 
 
 def _is_port(observed: Observed, name: IfName) -> bool:

@@ -28,6 +28,7 @@ from windrow.model.host import (
     PortVlans,
     Route,
     Rule,
+    StaticNeighbour,
     VlanIf,
 )
 from windrow.model.lazy import dataclass
@@ -36,12 +37,14 @@ from windrow.model.ports import PORT_GROUP
 from windrow.model.steps import (
     Action,
     AddAddr,
+    AddNeighbour,
     AddRoute,
     AddRule,
     AskAddr,
     CreateLink,
     DelAddr,
     DeleteLink,
+    DelNeighbour,
     DelRoute,
     DelRule,
     Delta,
@@ -235,6 +238,7 @@ def release_nic(scene: Scene, nic: IfName, *, free: bool) -> Iterator[Burst]:
     own: list[Action] = []
     if want is not None:
         have = addresses_there(want, scene.seen(nic))
+        own += [AddNeighbour(n) for n in _sorted(want.neighbours)]
         own += [_add(a, want) for a in _in_turn(want.addrs or (), want) if ":" in a or a not in have]
     own += [AddRoute(r) for r in _in_order(scene.wanted_routes.get(nic, ()))]
     yield burst(1, *leave, after, *(scene.step(Phase.CLEAN, nic, action) for action in own))
@@ -570,6 +574,27 @@ def addresses(scene: Scene, link: Link, have: Link | None) -> Iterator[Burst]:
         others = [a for a in want if ":" not in a and not _in(a, network)]
         lost = _lost_routes(scene, link) if ":" not in addr and again and not others else []
         yield burst(3, gone, *again, *(scene.step(Phase.ADD_ROUTES, link.name, AddRoute(r)) for r in lost))
+
+
+def neighbours(scene: Scene, link: Link, have: frozenset[StaticNeighbour]) -> Iterator[Burst]:
+    """Before the addresses: a gateway that answers nobody is known before anything is sent to it. One that is to be
+    another takes the place of what it was."""
+    want, impact = scene.wanted_neighbours(link), scene.when_carrying(link.name, Impact.HITLESS)
+    stay = {_entry(n) for n in want}
+    for one in _sorted(want - have):
+        yield burst(2, scene.step(Phase.ADD_ADDRESSES, link.name, AddNeighbour(one), impact))
+    for one in _sorted(have - want):
+        if _entry(one) not in stay:
+            yield burst(4, scene.step(Phase.DELETE_ADDRESSES, link.name, DelNeighbour(one), impact))
+
+
+def _entry(one: StaticNeighbour) -> tuple[str, bool]:
+    """What two of a link differ in: proxy entries are a table of their own (`pneigh_lookup`)."""
+    return one.address, one.mac is None
+
+
+def _sorted(those: Iterable[StaticNeighbour]) -> list[StaticNeighbour]:
+    return sorted(those, key=lambda n: (*_entry(n), n.message))
 
 
 def asked_together(steps: Iterable[Step]) -> tuple[Step, ...]:

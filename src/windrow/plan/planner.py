@@ -101,7 +101,8 @@ def _unit(scene: Scene, names: tuple[IfName, ...]) -> Unit:
 def _deltas(scene: Scene, name: IfName) -> tuple[Delta, ...]:
     want, seen = scene.wanted(name), scene.seen(name)
     if want is not None:
-        return (*_name(scene, want), *diff_link(want, seen), *_routes(scene, name))
+        neighbours = () if seen is None else _neighbours(scene, want)
+        return (*_name(scene, want), *diff_link(want, seen), *neighbours, *_routes(scene, name))
     if seen is None:
         return tuple(_rules(scene, name))
     if scene.owned(name):
@@ -120,6 +121,19 @@ def _name(scene: Scene, want: Link) -> Iterator[Delta]:
     if now is not None:
         yield Delta(
             link=want.name, field="name", have=now, want=want.name, change=TABLE["name"], why=scene.why(want.name)
+        )
+
+
+def _neighbours(scene: Scene, want: Link) -> Iterator[Delta]:
+    should, is_ = scene.wanted_neighbours(want), scene.neighbours_left(want)
+    if should != is_:
+        yield Delta(
+            link=want.name,
+            field="neighbours",
+            have=is_,
+            want=should,
+            change=TABLE["neighbours"],
+            why=scene.why(want.name),
         )
 
 
@@ -266,6 +280,8 @@ def _nic(
     else:
         if "addrs" in fields:
             yield from order.addresses(scene, nic, seen)
+        if "neighbours" in fields:
+            yield from order.neighbours(scene, nic, have=scene.neighbours_left(nic))
         if "mtu" in fields and seen and seen.mtu and not _bond_brings_mtu(scene, nic):
             yield from order.mtu(scene, nic, seen.mtu)
         if "slave_prio" in fields:
@@ -295,8 +311,7 @@ def _device(scene: Scene, want: Link, deltas: tuple[Delta, ...], *, refit: bool)
 def _fresh(scene: Scene, want: Link) -> Iterator[Burst]:
     yield from order.make(scene, want)
     yield from order.settings(scene, want, want.settings)
-    if want.promisc:
-        yield from order.plain_attributes(scene, want, (_promisc(want),))
+    yield from order.plain_attributes(scene, want, tuple(_unlike_new(scene, want)))
     if want.master:
         yield from order.join_bridge(scene, want)
     if isinstance(want.spec, Bridge):
@@ -305,10 +320,21 @@ def _fresh(scene: Scene, want: Link) -> Iterator[Burst]:
     if want.up:
         yield from order.bring_up(scene, want)
     yield from order.addresses(scene, want, None)
+    yield from order.neighbours(scene, want, have=frozenset())
 
 
-def _promisc(link: Link) -> Delta:
-    return Delta(link=link.name, field="promisc", have=False, want=True, change=TABLE["promisc"])
+def _unlike_new(scene: Scene, want: Link) -> Iterator[Delta]:
+    """What a new link is not by itself. A VLAN interface begins with flags of its parent (`vlan_dev_init`), which may
+    be put right only later in the plan."""
+    if want.promisc:
+        yield Delta(link=want.name, field="promisc", have=False, want=True, change=TABLE["promisc"])
+    parent = scene.seen(want.parent) if isinstance(want.spec, VlanIf) else None
+    if parent is None or parent.flags is None or want.flags is None:
+        return
+    for name in ("arp", "multicast", "broadcast"):
+        field, have, should = f"flags.{name}", getattr(parent.flags, name), getattr(want.flags, name)
+        if should is not None and have != should:
+            yield Delta(link=want.name, field=field, have=have, want=should, change=TABLE[field])
 
 
 def _existing(scene: Scene, want: Link, seen: Link, deltas: tuple[Delta, ...], *, refit: bool) -> Iterator[Burst]:
@@ -340,6 +366,8 @@ def _existing(scene: Scene, want: Link, seen: Link, deltas: tuple[Delta, ...], *
         yield from order.bring_up(scene, want) if want.up else order.take_down(scene, want)
     if "addrs" in fields:
         yield from order.addresses(scene, want, seen)
+    if "neighbours" in fields:
+        yield from order.neighbours(scene, want, have=scene.neighbours_left(want))
 
 
 def _sysctls(scene: Scene) -> Unit:

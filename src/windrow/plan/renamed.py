@@ -46,8 +46,8 @@ def bearer(have: Observed, name: str) -> IfName | None:
 def named_back(have: Observed, names: Names) -> Observed:
     """What there will be once these links are called what they should be.
 
-    Closing a link takes its IPv6 addresses (`addrconf_ifdown`) and its routes, and those of the VLAN interfaces on it,
-    which close and open with it (`vlan_device_event`).
+    Closing a link takes its IPv6 addresses (`addrconf_ifdown`), its routes and its neighbours, and those of the VLAN
+    interfaces on it, which close and open with it (`vlan_device_event`).
     """
     if not names:
         return have
@@ -55,8 +55,9 @@ def named_back(have: Observed, names: Names) -> Observed:
     closed |= {n for n, link in have.state.links.items() if isinstance(link.spec, VlanIf) and link.parent in closed}
     links = {}
     for name, link in have.state.links.items():
-        if name in closed and link.addrs:
-            link = replace(link, addrs=frozenset(a for a in link.addrs if ":" not in a))
+        if name in closed:
+            kept = None if link.addrs is None else frozenset(a for a in link.addrs if ":" not in a)
+            link = replace(link, addrs=kept, neighbours=frozenset())
         links[_now(names, name)] = _with_names(link, names, have)
     routes = (route for route in have.state.routes if route.dev not in closed)
     state = HostState(

@@ -23,6 +23,7 @@ from windrow.model.host import (
     Route,
     Rule,
     Runtime,
+    StaticNeighbour,
     VlanIf,
     settled_metric,
 )
@@ -181,6 +182,38 @@ class Scene:
 
     def our_rules(self, name: str) -> frozenset[Rule]:
         return frozenset(r for r in self.seen_rules.get(name, ()) if r.protocol == OWNER_PROTOCOL)
+
+    def wanted_neighbours(self, link: Link) -> frozenset[StaticNeighbour]:
+        """Of a wanted link. Those of others stay, and come back where the plan has the kernel forget them."""
+        seen = self.seen(link.name)
+        there = seen.neighbours if seen is not None else frozenset()
+        others = frozenset(n for n in there if n.protocol != OWNER_PROTOCOL) if there else there
+        return link.neighbours | others
+
+    def neighbours_left(self, link: Link) -> frozenset[StaticNeighbour]:
+        """Those that are still there when the rest of the link is as it should be."""
+        seen = self.seen(link.name)
+        if seen is None or not seen.neighbours:
+            return frozenset()
+        return frozenset() if self._asks_anew(link, seen) or self._is_readdressed(link) else seen.neighbours
+
+    @staticmethod
+    def _asks_anew(link: Link, seen: Link) -> bool:
+        """Whether it asks for neighbours again, or with another broadcast address (`arp_netdev_event`,
+        `ndisc_netdev_event`: NETDEV_CHANGE and CHANGEADDR)."""
+        want, have = link.flags, seen.flags
+        if want is None or have is None:
+            return False
+        return want.arp not in (None, have.arp) or want.broadcast not in (None, have.broadcast)
+
+    def _is_readdressed(self, link: Link) -> bool:
+        """Whether the link gets another MAC address, with which all neighbours are forgotten (`neigh_changeaddr`); a
+        VLAN interface by its parent (`vlan_dev_inherit_address`)."""
+        seen, want = self.seen(link.name), link.mac
+        if seen is not None and want is not None and want != seen.mac:
+            return True
+        parent = self.wanted(link.parent) if isinstance(link.spec, VlanIf) and want is None else None
+        return parent is not None and self._is_readdressed(parent)
 
     @cached_property
     def reach(self) -> Reach:

@@ -17,6 +17,7 @@ from windrow.model.host import (
     Route,
     Rule,
     Snooping,
+    StaticNeighbour,
     VlanIf,
 )
 from windrow.model.ports import SHORT_ID
@@ -24,6 +25,7 @@ from windrow.model.problems import Problem, Severity
 from windrow.model.steps import (
     Action,
     AddAddr,
+    AddNeighbour,
     AddRoute,
     AddRule,
     AskAddr,
@@ -31,6 +33,7 @@ from windrow.model.steps import (
     CreateLink,
     DelAddr,
     DeleteLink,
+    DelNeighbour,
     DelRoute,
     DelRule,
     Delta,
@@ -167,9 +170,9 @@ def words(step: Step) -> str:
 
 def sign(action: Action, style: Style = PLAIN) -> str:
     match action:
-        case CreateLink() | AddAddr() | AddRoute() | AddRule():
+        case CreateLink() | AddAddr() | AddNeighbour() | AddRoute() | AddRule():
             return style.green("+")
-        case DeleteLink() | DelAddr() | DelRoute() | DelRule() | DropFilter():
+        case DeleteLink() | DelAddr() | DelNeighbour() | DelRoute() | DelRule() | DropFilter():
             return style.red("-")
         case _:
             return style.yellow("~")
@@ -201,8 +204,8 @@ def action_words(action: Action) -> str:
             return f"add address {addr}"
         case DelAddr(addr=addr):
             return f"delete address {addr}"
-        case AddRoute() | DelRoute() | AddRule() | DelRule():
-            return _routing_words(action)
+        case AddNeighbour() | DelNeighbour() | AddRoute() | DelRoute() | AddRule() | DelRule():
+            return _way_words(action)
         case SetSysctl(key=key, value=value):
             return f"sysctl {key}={value}"
         case SetFilter() | DropFilter():
@@ -213,9 +216,11 @@ def action_words(action: Action) -> str:
             assert_never(action)
 
 
-def _routing_words(action: AddRoute | DelRoute | AddRule | DelRule) -> str:
-    verb = "add" if isinstance(action, AddRoute | AddRule) else "delete"
+def _way_words(action: AddNeighbour | DelNeighbour | AddRoute | DelRoute | AddRule | DelRule) -> str:
+    verb = "add" if isinstance(action, AddNeighbour | AddRoute | AddRule) else "delete"
     match action:
+        case AddNeighbour(neighbour=one) | DelNeighbour(neighbour=one):
+            return f"{verb} neighbor {neighbour_words(one)}"
         case AddRoute(route=route) | DelRoute(route=route):
             return f"{verb} route {route_words(route)}"
         case AddRule(rule=rule) | DelRule(rule=rule):
@@ -258,6 +263,11 @@ def route_words(route: Route) -> str:
 def rule_words(rule: Rule) -> str:
     """`iif mgmt-br …`: what else it says is carried unread."""
     return " ".join([*(f"{word} {name}" for word, name in (("iif", rule.iif), ("oif", rule.oif)) if name), "…"])
+
+
+def neighbour_words(one: StaticNeighbour) -> str:
+    """As ip-neighbour(8) says it."""
+    return f"proxy {one.address}" if one.mac is None else f"{one.address} lladdr {one.mac} permanent"
 
 
 def _set_link(action: SetLink) -> Iterator[str]:
@@ -350,6 +360,8 @@ def _one_word(value: object) -> str:
             return route_words(value)
         case Rule():
             return rule_words(value)
+        case StaticNeighbour():
+            return neighbour_words(value)
         case _:
             return str(value)
 

@@ -24,6 +24,7 @@ from windrow.model.problems import Problem
 from windrow.model.steps import (
     Action,
     AddAddr,
+    AddNeighbour,
     AddRoute,
     AddRule,
     AskAddr,
@@ -31,6 +32,7 @@ from windrow.model.steps import (
     CreateLink,
     DelAddr,
     DeleteLink,
+    DelNeighbour,
     DelRoute,
     DelRule,
     Delta,
@@ -116,6 +118,10 @@ def action_value(action: Action) -> dict[str, Any]:
             return {"name": "set-vlans", "add": add, "remove": remove, "self": action.on_self}
         case SetSnooping(snooping=snooping, others=others):
             return {"name": "set-snooping", **plain(snooping), "others": str(others)}
+        case AddNeighbour(neighbour=one):
+            return {"name": "add-neighbor", "address": one.address, "mac": one.mac}
+        case DelNeighbour(neighbour=one):
+            return {"name": "delete-neighbor", "address": one.address, "mac": one.mac}
         case AskAddr() | AddAddr() | DelAddr() | AddRoute() | DelRoute() | AddRule() | DelRule():
             return _layer_3_value(action)
         case SetSysctl(key=key, value=value):

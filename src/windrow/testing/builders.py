@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import socket
 from collections.abc import Mapping, Sequence
-from ipaddress import ip_interface
+from ipaddress import ip_address, ip_interface
 from typing import Any
 
 from windrow.model.bonding import BondMode
 from windrow.model.cluster import Cluster
-from windrow.model.host import Bond, Link, LinkSpec, Other, PortVlans
+from windrow.model.host import Bond, Link, LinkSpec, Other, PortVlans, StaticNeighbour
 from windrow.model.meta import Meta
 from windrow.model.names import LABEL_HOSTNAME, bridge_of
 from windrow.model.objects import (
@@ -27,7 +28,8 @@ from windrow.model.objects import (
 )
 from windrow.model.ports import PortRecord
 from windrow.model.steps import Action, Impact, Phase, Step
-from windrow.model.values import Cidr, IfName, Ref, VidSet
+from windrow.model.values import Cidr, IfName, Mac, Ref, VidSet
+from windrow.netlink import codec
 
 WHY = Ref("Test", "test")
 
@@ -115,6 +117,21 @@ def port_record(pod: str, bridge: str, vlans: str = "", *, ifname: str = "net1",
         host=IfName(f"veth{name}"),
         vlans=ports(vlans) if vlans else None,
         pod=f"default/{pod}" if pod else "",
+    )
+
+
+def neighbour(address: str, mac: str = "", *, protocol: int = 0) -> StaticNeighbour:
+    """`neighbour("10.0.0.1", "02:00:00:00:00:01")`: permanent; without a MAC address a proxy entry. As the kernel tells
+    it."""
+    ip, permanent, proxy = ip_address(address), 0x80, 0x08
+    family = socket.AF_INET6 if ip.version == 6 else socket.AF_INET
+    header = codec.NEIGHBOUR_HEADER.pack(family, 0, permanent if mac else 0, 0 if mac else proxy, 0)
+    known = codec.pack_attr(2, bytes.fromhex(mac.replace(":", ""))) if mac else b""
+    return StaticNeighbour(
+        message=header + codec.pack_attr(1, ip.packed) + known,
+        address=address,
+        mac=Mac(mac) if mac else None,
+        protocol=protocol,
     )
 
 

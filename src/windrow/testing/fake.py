@@ -27,12 +27,14 @@ from windrow.model.host import (
     Route,
     Rule,
     Runtime,
+    StaticNeighbour,
     VlanIf,
 )
 from windrow.model.marks import is_marked
 from windrow.model.steps import (
     Action,
     AddAddr,
+    AddNeighbour,
     AddRoute,
     AddRule,
     AskAddr,
@@ -40,6 +42,7 @@ from windrow.model.steps import (
     CreateLink,
     DelAddr,
     DeleteLink,
+    DelNeighbour,
     DelRoute,
     DelRule,
     DropFilter,
@@ -221,6 +224,10 @@ class FakeKernel:
         self.machine.rules.add(rule)
         return self
 
+    def add_neighbour(self, link: str, one: StaticNeighbour) -> FakeKernel:
+        self.machine.add_neighbour(self.machine.get(link), one)
+        return self
+
     def pull(self, nic: str) -> None:
         """The cable comes out."""
         self._cable(nic, False)
@@ -314,6 +321,10 @@ class FakeKernel:
                 machine.change_snooping(device, action)
             case AddAddr() | DelAddr() | AddRoute() | DelRoute() | AddRule():
                 self._change_layer_3(device, action)
+            case AddNeighbour(neighbour=one):
+                machine.add_neighbour(device, one)
+            case DelNeighbour(neighbour=one):
+                machine.del_neighbour(device, one)
             case AwaitCarrier():
                 if not machine.carrier(device):
                     raise Refused(errno.ETIMEDOUT)
@@ -401,6 +412,8 @@ def _needs(step: Step) -> set[str]:
             return {master} if master else set()
         case RenameLink() | SetPort() | SetVlans() | AddAddr() | DelAddr() | AddRoute() | DelRoute():
             return {step.link}
+        case AddNeighbour() | DelNeighbour():
+            return {step.link}
         case _:
             return set()
 
@@ -437,6 +450,7 @@ def _link(machine: Machine, d: Device) -> Link:
         mark=is_marked(d.name, d.group, d.altnames),
         addrs=frozenset(Cidr(a) for a in d.addrs if a not in d.details or d.details[a].static),
         details={Cidr(a): d.details[a] for a in d.addrs if a in d.details},
+        neighbours=frozenset(d.neighbours),
         settings=dict(d.settings),
     )
 

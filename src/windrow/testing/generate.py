@@ -16,6 +16,7 @@ from windrow.model.bonding import OPTIONS, BondMode
 from windrow.model.bridging import FRESH_BRIDGE_PORT, PORT_OPTIONS
 from windrow.model.cluster import Cluster
 from windrow.model.host import (
+    OWNER_PROTOCOL,
     VLAN_FLAGS,
     Bond,
     Bridge,
@@ -27,6 +28,7 @@ from windrow.model.host import (
     Other,
     PortVlans,
     Route,
+    StaticNeighbour,
     VlanIf,
 )
 from windrow.model.lazy import dataclass
@@ -36,9 +38,11 @@ from windrow.model.ports import PORT_GROUP, PortRecord
 from windrow.model.steps import (
     Action,
     AddAddr,
+    AddNeighbour,
     CreateLink,
     DelAddr,
     DeleteLink,
+    DelNeighbour,
     RenameLink,
     SetBond,
     SetBridge,
@@ -346,6 +350,7 @@ def _special_harm(dice: Random, victim: Link, ours: Sequence[str]) -> list[Actio
                 SetBridge(Bridge(vlan_filtering=False)),
                 SetBridge(_some(dice, Bridge, _BRIDGE_VALUES)),
                 SetLink(flags=_some(dice, LinkFlags, _FLAG_VALUES)),
+                AddNeighbour(_random_neighbour(dice)),
                 SetVlans(add=PortVlans(tagged=vids), on_self=True),
                 SetVlans(remove=vids | VidSet.of([1]), on_self=True),
             ]
@@ -358,6 +363,7 @@ def _special_harm(dice: Random, victim: Link, ours: Sequence[str]) -> list[Actio
                 *more,
                 DeleteLink(),
                 AddAddr(Cidr("10.250.0.1/24")),
+                AddNeighbour(_random_neighbour(dice)),
                 *(DelAddr(a) for a in sorted(victim.addrs or ())),
             ]
         case Other(kind="veth") if victim.name.startswith("veth"):
@@ -415,6 +421,8 @@ def _random_step(dice: Random) -> Step:
         (6, dice.choice((nic, bond, bridge)), _random_vlans(dice)),
         (5, anyone, AddAddr(Cidr(dice.choice(_ADDRS)))),
         (2, anyone, DelAddr(Cidr(dice.choice(_ADDRS)))),
+        (4, anyone, AddNeighbour(_random_neighbour(dice))),
+        (1, anyone, DelNeighbour(_random_neighbour(dice))),
     ]
     _, name, action = dice.choices(choices, weights=[weight for weight, _, _ in choices])[0]
     return step(name, action)
@@ -457,6 +465,13 @@ def _some(dice: Random, kind: Callable[..., Some], values: Mapping[str, Sequence
 
 def _random_vlan_flags(dice: Random) -> frozenset[str]:
     return frozenset(dice.sample(sorted(VLAN_FLAGS), dice.choice((0, 1, 2))))
+
+
+def _random_neighbour(dice: Random) -> StaticNeighbour:
+    """None is a proxy: Linux 6.1 forgets those when a link loses its carrier, at a moment of its choice
+    (`neigh_carrier_down`)."""
+    mac, protocol = f"02:00:00:00:ab:{dice.randint(0, 3):02x}", dice.choice((0, OWNER_PROTOCOL))
+    return builders.neighbour(dice.choice(("10.1.0.9", "10.9.9.9", "fd00::9", "fe80::9")), mac, protocol=protocol)
 
 
 _ADDRS = ("10.1.0.1/24", "10.1.0.2/24", "10.2.0.1/24", "10.2.0.1/25", "fd00::1/64")

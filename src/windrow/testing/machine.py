@@ -31,6 +31,7 @@ from windrow.model.host import (
     Route,
     Rule,
     Snooping,
+    StaticNeighbour,
     VlanIf,
     settled_metric,
 )
@@ -81,6 +82,7 @@ class Device:
     addrs: list[str] = field(default_factory=list)
     details: dict[str, Details] = field(default_factory=dict)
     """Of the addresses that were given with some."""
+    neighbours: set[StaticNeighbour] = field(default_factory=set)
     settings: dict[str, str] = field(default_factory=lambda: dict(FRESH_SETTINGS))
     """The ones that were set, and those that every link begins with."""
     master: Device | None = None
@@ -274,10 +276,14 @@ class Machine:
             self._change_mtu(device, change.mtu)
         if change.promisc is not None:
             device.promisc = change.promisc
+        arp = device.flags.arp
         if change.flags is not None:
             device.flags = _updated(device.flags, change.flags)
         if change.up is not None:
             self.open(device) if change.up else self.close(device)
+        readdressed = change.flags is not None and change.flags.broadcast is not None  # NETDEV_CHANGEADDR
+        if readdressed or (device.up and device.flags.arp != arp):  # arp_netdev_event, ndisc_netdev_event
+            device.neighbours.clear()
         if change.txqlen is not None:
             device.txqlen = change.txqlen
 
@@ -291,6 +297,7 @@ class Machine:
                 if device.bond.mode not in OWN_MAC_MODES or slave is device.active:
                     self.put_mac(slave, mac)
         device.assigned = Assigned.SET
+        device.neighbours.clear()  # dev_set_mac_address tells it, also of the one that it has
         self.put_mac(device, mac)
 
     def put_mac(self, device: Device, mac: str) -> None:
@@ -298,6 +305,7 @@ class Machine:
         if device.mac == mac:
             return
         device.mac = mac
+        device.neighbours.clear()  # neigh_changeaddr
         for vlan in self.vlans_on(device):
             if vlan.up and vlan.assigned is Assigned.STOLEN:
                 self.put_mac(vlan, mac)
@@ -329,6 +337,7 @@ class Machine:
             return
         device.mtu = mtu
         if mtu < IPV6_MTU_MIN:
+            device.neighbours = {n for n in device.neighbours if ":" not in n.address}
             device.addrs = [a for a in device.addrs if ":" not in a]  # addrconf_notify
             device.settings = {key: value for key, value in device.settings.items() if not key.startswith("ipv6/")}
         elif not FRESH_SETTINGS.keys() <= device.settings.keys():
@@ -365,6 +374,7 @@ class Machine:
             return
         device.up = False
         device.addrs = [a for a in device.addrs if ":" not in a]
+        device.neighbours.clear()  # neigh_ifdown
         self.routes = {r for r in self.routes if r.dev != device.name}
         for vlan in self.vlans_on(device):
             self.close(vlan)
@@ -623,6 +633,17 @@ class Machine:
         if ":" not in addr and all(":" in a for a in device.addrs):
             ipv4 = {r for r in self.routes if r.dev == device.name and r.version == 4}
             self.routes -= ipv4
+
+    def add_neighbour(self, device: Device, one: StaticNeighbour) -> None:
+        if ":" in one.address and device.mtu < IPV6_MTU_MIN:
+            raise Refused(errno.EINVAL)  # ndisc_constructor
+        self.del_neighbour(device, one)
+        device.neighbours.add(one)
+
+    def del_neighbour(self, device: Device, one: StaticNeighbour) -> None:
+        """Proxy entries are a table of their own (`pneigh_lookup`). `netlink.execute`: gone already is no failure."""
+        entry = one.address, one.mac is None
+        device.neighbours = {n for n in device.neighbours if (n.address, n.mac is None) != entry}
 
     def add_route(self, device: Device, route: Route) -> None:
         """`fib_check_nh`, `ip6_route_add`: the device is up, and the gateway on one of its networks, by an address or

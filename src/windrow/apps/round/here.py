@@ -20,6 +20,16 @@ def real_watch(site: Site, checkpoint: Checkpoint) -> Process:
 
 
 def here(paths: Paths, node: str, kernel: Kernel, open_kernel: Callable[[], Kernel] = real_kernel) -> Site:
+    return Site(
+        paths=paths,
+        node=node,
+        kernel=_with_filters(kernel),
+        watch=real_watch,
+        open_kernel=lambda: _with_filters(open_kernel()),
+    )
+
+
+def _with_filters(kernel: Kernel) -> Kernel:
     if isinstance(kernel, Rtnetlink) and kernel.packet_filter is None:
         kernel.packet_filter = PortFilters()
-    return Site(paths=paths, node=node, kernel=kernel, watch=real_watch, open_kernel=open_kernel)
+    return kernel

@@ -6,17 +6,19 @@ done once more.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
 
 from windrow.apps.engine import MAX_ROUNDS, Kernel, Waiting, cluster_networks, execute, look
-from windrow.apps.known import known
+from windrow.apps.known import known, recorded
 from windrow.apps.safe.telling import tell
 from windrow.apps.site import Site
 from windrow.compile import compile_node
 from windrow.compile.facts import protected_links
 from windrow.model.checkpoint import Checkpoint, Stage
 from windrow.model.cluster import Cluster
+from windrow.model.filters import Filters, FiltersSeen
 from windrow.model.host import Bridge, HostState, Link, Observed, Other
 from windrow.model.lazy import dataclass
 from windrow.model.objects import AnyObject
@@ -76,24 +78,55 @@ def undo(site: Site, checkpoint: Checkpoint, said: str, *, waiting: Waiting = nu
 
 
 def rewind(site: Site, want: HostState, *, waiting: Waiting = nullcontext) -> tuple[int, str]:
-    """The kernel's part, and what it changes is announced: as `_rewound`."""
-    with site.announcing(site.kernel, site.paths, lambda _: None, ANNOUNCED_S):
-        return _rewound(site.kernel, want, waiting)
+    """The kernel's part, and what it changes is announced: (steps done, what is left in words). The rules of ports come
+    last: programs make them, and may take their time. Raises nothing but what the kernel's socket does."""
+    kernel = site.kernel
+    with site.announcing(kernel, site.paths, lambda _: None, ANNOUNCED_S):
+        steps, left = _rewound(kernel, replace(want, filters={}), kernel.observe, waiting)
+        if filters := _still_wanted(site, want.filters):
+            more, left = _rewound(kernel, replace(want, filters=filters), lambda: _seen(site, filters), waiting)
+            steps += more
+    return steps, left
 
 
-def _rewound(kernel: Kernel, want: HostState, waiting: Waiting) -> tuple[int, str]:
-    """(steps done, what is left in words). The way to this host first; a step that the kernel
-    refuses stops none of the others. Raises nothing but what the kernel's socket does."""
-    steps, plan = 0, plan_back(want, kernel.observe())
+def _rewound(kernel: Kernel, want: HostState, seen: Callable[[], Observed], waiting: Waiting) -> tuple[int, str]:
+    """The way to this host first; a step that the kernel refuses stops none of the others."""
+    steps, observed = 0, seen()
+    plan = plan_back(want, observed)
     for _ in range(MAX_ROUNDS):
         if not plan.steps:
             break
         done = sum(execute(plan, kernel, waiting=waiting, go_on=True).done.values())
         steps += done
-        plan = plan_back(want, kernel.observe())
+        observed = seen()
+        plan = plan_back(want, observed)
         if not done:
             break
-    return steps, _left(plan)
+    unread = f"the rules of ports cannot be looked at: {observed.filters_unread}" if observed.filters_unread else ""
+    return steps, "; ".join(filter(None, (_left(plan), unread)))
+
+
+def _still_wanted(site: Site, filters: Filters) -> Filters:
+    """Of the rules that there were, those that the record of their port still asks for: a CNI call may have taken the
+    port away since, or made another one of that name."""
+    if not filters:
+        return {}
+    asked = {record.host: wanted for record in recorded(site.paths) if (wanted := record.filter) is not None}
+    return {
+        port: one
+        for port, one in filters.items()
+        if port in asked and asked[port].owner == one.owner and one.parts.items() <= asked[port].parts.items()
+    }
+
+
+def _seen(site: Site, filters: Filters) -> Observed:
+    """With these rules. Records, links, rules, in this order (`engine.look`)."""
+    known_ports = [record.key for record in recorded(site.paths)]
+    observed = site.kernel.observe()
+    there = {port: one for port, one in filters.items() if port in observed.state.links}
+    found = site.kernel.filters(there, known_ports, observed.state.links.keys()) if there else FiltersSeen()
+    rules = {port: one for port, one in found.filters.items() if port in there}
+    return replace(observed, state=replace(observed.state, filters=rules), filters_unread=found.unread)
 
 
 def plan_back(want: HostState, observed: Observed) -> Plan:

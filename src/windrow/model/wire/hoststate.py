@@ -21,19 +21,23 @@ from windrow.model.host import (
     BridgePort,
     Details,
     Exact,
+    Filters,
     HostState,
     Link,
     LinkFlags,
     LinkSpec,
     Other,
+    PortFilter,
     Route,
     Rule,
     Snooping,
+    StaticNeighbour,
     VlanIf,
 )
 from windrow.model.values import (
     VID_MAX,
     Cidr,
+    IfName,
     PortVlans,
     Ref,
     VidSet,
@@ -56,12 +60,13 @@ def write(state: HostState) -> dict[str, Any]:
         "routes": [_write_route(r) for r in sorted(state.routes, key=_route_key)],
         "rules": [_write_rule(r) for r in sorted(state.rules, key=lambda r: (r.iif, r.oif, r.message, r.protocol))],
         "sysctls": dict(sorted(state.sysctls.items())),
+        **({"filters": filters} if (filters := _write_filters(state.filters)) else {}),
     }
 
 
 def read(document: Any) -> HostState:
     """The inverse. Raises ValueError, with the place in its text."""
-    table = _table(document, {"version", "links", "routes", "rules", "sysctls"})
+    table = _table(document, {"version", "links", "routes", "rules", "sysctls", "filters"})
     if table.get("version") != VERSION:
         raise ValueError(f"version: this is {table.get('version')!r}, and {VERSION} is what is understood here")
     links = [_at(f"links[{i}]", _read_link, one) for i, one in enumerate(_list(table, "links"))]
@@ -74,6 +79,7 @@ def read(document: Any) -> HostState:
         routes=frozenset(routes),
         rules=frozenset(rules),
         sysctls=_texts(table, "sysctls"),
+        filters=_at("filters", _read_filters, table.get("filters", {})),
     )
 
 
@@ -93,6 +99,10 @@ def _write_link(link: Link) -> dict[str, Any]:
         found["addrs"] = sorted(link.addrs)
     if link.details:
         found["details"] = {address: _write_details(one) for address, one in sorted(link.details.items())}
+    if link.neighbours:
+        found["neighbours"] = [
+            _write_neighbour(n) for n in sorted(link.neighbours, key=lambda n: (n.address, n.message))
+        ]
     if link.settings:
         found["settings"] = dict(sorted(link.settings.items()))
     if link.origin:
@@ -160,7 +170,7 @@ def _write_vlans(vlans: PortVlans) -> dict[str, Any]:
 _OLD_PORT = ("isolated", "hairpin")
 """Files from before there was `port` have them beside the others; what `init` found a host like is kept for years."""
 _PARTS = ("name", "spec", "vlans", "self_vlans", "snooping", "addrs", "details", "settings", "origin", "port", "flags")
-_LINK = frozenset({*_PARTS, *_PLAIN, *_OLD_PORT})
+_LINK = frozenset({*_PARTS, "neighbours", *_PLAIN, *_OLD_PORT})
 
 
 def _read_link(document: Any) -> Link:
@@ -182,10 +192,26 @@ def _read_link(document: Any) -> Link:
         flags=_at("flags", _flags, table["flags"]) if "flags" in table else None,
         addrs=frozenset(_at("addrs", _cidr, a) for a in _list(table, "addrs")) if "addrs" in table else None,
         details=_at("details", _all_details, table.get("details", {})),
+        neighbours=frozenset(_at("neighbours", _read_neighbour, one) for one in _list(table, "neighbours")),
         settings=_texts(table, "settings"),
         origin=tuple(_at("origin", _ref, one) for one in _list(table, "origin")),
         vlans=vlans.get("vlans"),
         self_vlans=vlans.get("self_vlans"),
+    )
+
+
+def _write_neighbour(one: StaticNeighbour) -> dict[str, Any]:
+    plain = {"message": one.message.hex(), "address": one.address, "protocol": one.protocol}
+    return plain if one.mac is None else {**plain, "mac": one.mac}
+
+
+def _read_neighbour(document: Any) -> StaticNeighbour:
+    table = _table(document, {f.name for f in fields(StaticNeighbour)})
+    return StaticNeighbour(
+        message=_bytes(table, "message"),
+        address=str(_at("address", ip_address, _text(table, "address"))),
+        mac=parse_mac(_text(table, "mac")) if "mac" in table else None,
+        protocol=_number(table, "protocol", 0xFF) or 0,
     )
 
 
@@ -335,6 +361,30 @@ def _read_rule(document: Any) -> Rule:
         iif=_at("iif", _none_or_ifname, _text(table, "iif")),
         oif=_at("oif", _none_or_ifname, _text(table, "oif")),
         protocol=_number(table, "protocol", 0xFF) or 0,
+    )
+
+
+def _write_filters(filters: Filters) -> dict[str, Any]:
+    kept = ("container_id", "ifname", "network", "mac", "masquerade", "backend")
+    return {
+        port: {name: _json(value) for name in kept if (value := getattr(one, name))}
+        for port, one in sorted(filters.items())
+    }
+
+
+def _read_filters(document: Any) -> dict[IfName, PortFilter]:
+    return {parse_ifname(port): _at(port, _read_filter, one) for port, one in _table(document).items()}
+
+
+def _read_filter(document: Any) -> PortFilter:
+    table = _table(document, {"container_id", "ifname", "network", "mac", "masquerade", "backend"})
+    return PortFilter(
+        container_id=_text(table, "container_id"),
+        ifname=_text(table, "ifname"),
+        network=_text(table, "network") if "network" in table else "",
+        mac=parse_mac(_text(table, "mac")) if "mac" in table else None,
+        masquerade=tuple(str(_at("masquerade", ip_interface, one)) for one in _list(table, "masquerade")),
+        backend=_text(table, "backend") if "backend" in table else "",
     )
 
 
