@@ -32,6 +32,9 @@ LABEL_READY = f"{API_GROUP}/ready"
 LABEL_WITNESS = "node-role.harvesterhci.io/witness"
 LABEL_HOSTNAME = "kubernetes.io/hostname"
 LABEL_OS = "kubernetes.io/os"
+LABELS_OF_KUBERNETES = ("kubernetes.io/arch", "beta.kubernetes.io/arch", "kubevirt.io/schedulable")
+"""What the kubelet and KubeVirt say of every node of theirs. Without them nobody says it, and it is no reason against a
+node."""
 LABEL_POOL_NAMESPACE = f"{API_GROUP}/ippool-namespace"
 LABEL_POOL_NAME = f"{API_GROUP}/ippool-name"
 ANNOTATION_VM_MACS = "harvesterhci.io/mac-address"
