@@ -206,6 +206,9 @@ MANAGED, OOB = ("network.harvesterhci.io/mgmt", "true"), ("network.harvesterhci.
         (needing(MANAGED, OOB), True),
         (needing(MANAGED, ("network.harvesterhci.io/lost", "true")), False),
         (needing(("kubernetes.io/os", "linux"), ("kubernetes.io/hostname", "n1")), True),
+        # And the kubelet and KubeVirt, each of which knows it of its node alone.
+        (needing(("kubernetes.io/arch", "amd64"), ("kubevirt.io/schedulable", "true")), True),
+        (needing(("rack", "b"), **{"kubernetes.io/arch": "amd64"}), False),
     ],
 )
 def test_required_node_affinity_counts(machine: VirtualMachine, fine: bool) -> None:
@@ -215,6 +218,12 @@ def test_required_node_affinity_counts(machine: VirtualMachine, fine: bool) -> N
     found = machine_obstacles(machine, cluster, node="n1", links=["oob-br"], default_network=False)
     assert [p.code for p in found] == ([] if fine else ["node-selector"])
     assert fine or found[0].path.startswith("spec.template.spec."), "it has a place"
+
+
+def test_what_a_node_says_of_itself_counts() -> None:
+    machine = needing(("rack", "a"), **{"kubernetes.io/arch": "arm64"})
+    assert put(machine, before=[*NETWORK, node("n1", rack="a", **{"kubernetes.io/arch": "arm64"})]) == []
+    assert put(machine, before=[*NETWORK, node("n1", rack="a", **{"kubernetes.io/arch": "amd64"})]) == ["node-selector"]
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from pathlib import Path
 
 import pytest
@@ -88,6 +90,26 @@ CASES: dict[str, tuple[dict[str, str | bytes], str | None]] = {
         },
         BY_MAC,
     ),
+    "dhclient, configured for another interface": (
+        {
+            "var/lib/dhcp/dhclient.leases": lease(),
+            "etc/dhcp/dhclient.conf": (
+                'send dhcp-client-identifier = hardware;\ninterface "eth9" {\n  send host-name "a";\n'
+                '  send dhcp-client-identifier "other";\n}\n'
+            ),
+        },
+        BY_MAC,
+    ),
+    "dhclient, configured for this interface": (
+        {
+            "var/lib/dhcp/dhclient.leases": lease(),
+            "etc/dhcp/dhclient.conf": (
+                'interface "enp3s0" { send host-name "a"; send dhcp-client-identifier 1:2; }\n'
+                "send dhcp-client-identifier = hardware;\n"
+            ),
+        },
+        "01:02",
+    ),
     "dhclient -i": (
         {"var/lib/dhcp/dhclient.leases": 'default-duid "\\000\\001\\000\\001x";\n' + lease()},
         "ff:00:aa:bb:cc:00:01:00:01:78",
@@ -100,12 +122,43 @@ CASES: dict[str, tuple[dict[str, str | bytes], str | None]] = {
         },
         "ff:00:aa:bb:cc:00:01:00:01:2c:00:00:01:52:54:00:aa:bb:cc",
     ),
+    "dhcpcd, MAC on another interface": (
+        {
+            "var/lib/dhcpcd/enp3s0.lease": message(ADDRESS),
+            "var/lib/dhcpcd/duid": "00:01:02\n",
+            "etc/dhcpcd.conf": "duid\ninterface eth9\nclientid\n",
+        },
+        "ff:00:aa:bb:cc:00:01:02",
+    ),
     "dhcpcd, MAC": ({"var/lib/dhcpcd/enp3s0.lease": message(ADDRESS), "etc/dhcpcd.conf": "clientid\n"}, BY_MAC),
     "dhcpcd, echoed": ({"var/lib/dhcpcd/enp3s0.lease": message(ADDRESS, b"\x3d\x03\xff\x01\x02")}, "ff:01:02"),
     "dhcpcd, of another address": ({"var/lib/dhcpcd/enp3s0.lease": message("10.0.0.11", b"\x3d\x02\xff\x01")}, None),
     "udhcpc": ({"run/udhcpc.enp3s0.pid": "7\n"}, BY_MAC),
     "no UTF-8": ({"run/systemd/netif/leases/2": b"ADDRESS=\xff\n", "run/udhcpc.enp3s0.pid": "7\n"}, BY_MAC),
 }
+
+
+def test_of_two_clients_the_one_that_wrote_last(tmp_path: Path) -> None:
+    """Who changes the client keeps the address, where it is reserved, and the files of the one before."""
+    old, new = tmp_path / INTERNAL, tmp_path / "var/lib/dhcp/dhclient.leases"
+    for path, text, age_s in ((old, f"ADDRESS={ADDRESS}\nCLIENTID=ff010203\n", 600), (new, lease(), 5)):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        os.utime(path, (time.time() - age_s, time.time() - age_s))
+    found = client_id(Lessee(root=tmp_path, nic=NIC, ifindex=2, mac=MAC, address=ADDRESS))
+    assert found is not None and (found.text, found.source) == ("none", "dhclient, /var/lib/dhcp/dhclient.leases")
+
+
+def test_what_the_last_client_sends_is_not_told_by_the_one_before(tmp_path: Path) -> None:
+    for name, text in {
+        "run/udhcpc.enp3s0.pid": "7\n",
+        KEYFILE: f"[connection]\nuuid={UUID}\n[ipv4]\ndhcp-client-id=duid\n",
+        INTERNAL: f"ADDRESS={ADDRESS}\n",
+    }.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    os.utime(tmp_path / "run/udhcpc.enp3s0.pid", (0, 0))
+    assert client_id(Lessee(root=tmp_path, nic=NIC, ifindex=2, mac=MAC, address=ADDRESS)) is None
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field
 from functools import cached_property, reduce
 from operator import or_
@@ -196,15 +196,18 @@ def matches_selector(selector: LabelSelector | None, labels: Mapping[str, str]) 
 def may_run(machine: MachineSpec, node: Node, cluster: Cluster) -> bool:
     """Whether a machine is for a node: its node selector, and one term at least of its required node affinity."""
     labels = cluster.labels(node)
-    if not matches_labels(dict(machine.node_selector), labels):
+    unsaid = frozenset(names.LABELS_OF_KUBERNETES) - labels.keys()
+    if not matches_labels({key: value for key, value in machine.node_selector if key not in unsaid}, labels):
         return False
-    return machine.node_terms is None or any(_holds_term(term, node.name, labels) for term in machine.node_terms)
+    terms = machine.node_terms
+    return terms is None or any(_holds_term(term, node.name, labels, unsaid) for term in terms)
 
 
-def _holds_term(term: NodeTerm, name: str, labels: Mapping[str, str]) -> bool:
+def _holds_term(term: NodeTerm, name: str, labels: Mapping[str, str], unsaid: Set[str]) -> bool:
     """One that asks for nothing matches no node (component-helpers, scheduling/corev1/nodeaffinity)."""
     asked = bool(term.labels or term.names)
-    return asked and _all_hold(term.labels, labels) and _all_hold(term.names, {_NAME_FIELD: name})
+    said = [requirement for requirement in term.labels if requirement.key not in unsaid]
+    return asked and _all_hold(said, labels) and _all_hold(term.names, {_NAME_FIELD: name})
 
 
 _NAME_FIELD = "metadata.name"

@@ -34,6 +34,9 @@ LABEL_EXCLUSIVE_VLAN = "storage-network.settings.harvesterhci.io/exclusivevlan"
 """On a NetworkAttachmentDefinition: "true" keeps its VLAN to itself."""
 LABEL_HOSTNAME = "kubernetes.io/hostname"
 LABEL_OS = "kubernetes.io/os"
+LABELS_OF_KUBERNETES = ("kubernetes.io/arch", "beta.kubernetes.io/arch", "kubevirt.io/schedulable")
+"""What the kubelet and KubeVirt say of every node of theirs. Without them nobody says it, and it is no reason against a
+node."""
 LABEL_POOL_NAMESPACE = f"{API_GROUP}/ippool-namespace"
 LABEL_POOL_NAME = f"{API_GROUP}/ippool-name"
 ANNOTATION_VM_MACS = "harvesterhci.io/mac-address"

@@ -16,7 +16,7 @@ from windrow.model.reach import taken_by_address, taken_by_route
 from windrow.model.values import IFNAME_MAX, IPV6_MTU_MIN
 from windrow.model.wire.text import join
 from windrow.rules import kernel
-from windrow.rules.review import Review, cluster_network_exists, problem, selects_some_node, warning
+from windrow.rules.review import Review, cluster_network_exists, problem, selects_some_node, some_node_has, warning
 from windrow.rules.selectors import meeting, selects
 
 CLIENT_ID = f"metadata.annotations[{names.ANNOTATION_CLIENT_ID}]"
@@ -48,6 +48,9 @@ def has_an_uplink(config: HostNetworkConfig, review: Review) -> Iterator[Problem
     if cn != names.MGMT and review.after.cluster_network(cn) and not review.after.vlan_configs(cn):
         message = f"no VlanConfig brings cluster network {cn} to any node, so there will be no interface"
         yield warning(config, "no-uplink", "spec.clusterNetwork", message, "add a VlanConfig")
+    elif review.after.vlan_configs(cn):
+        mine = [node for node in review.nodes() if selects(config, node)]
+        yield from some_node_has(config, cn, "spec.clusterNetwork", mine, review)
 
 
 def stays_where_it_is(config: HostNetworkConfig, review: Review) -> Iterator[Problem]:

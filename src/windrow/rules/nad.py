@@ -5,14 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from windrow.model import layer3, names
-from windrow.model.cluster import selects_node
 from windrow.model.layer3 import Layer3
-from windrow.model.objects import ClusterNetwork, NetworkAttachmentDefinition, NetworkType, Node, VlanConfig
+from windrow.model.objects import ClusterNetwork, NetworkAttachmentDefinition, NetworkType
 from windrow.model.problems import Problem
 from windrow.model.upkeep import annotated_mtu, network_mtu
 from windrow.model.values import DEFAULT_PVID, MTU_DEFAULT, Ref
-from windrow.model.wire.nad import KEYS
-from windrow.rules.review import Review, cluster_network_exists, label_agrees, listed, problem, refs, warning
+from windrow.model.wire.nad import KEYS, PLACE
+from windrow.rules.review import (
+    Review,
+    cluster_network_exists,
+    label_agrees,
+    listed,
+    problem,
+    refs,
+    some_node_has,
+    warning,
+)
 from windrow.rules.usage import is_system, on_overlays, running, users
 
 
@@ -109,6 +117,16 @@ def on_no_cluster_network(nad: NetworkAttachmentDefinition, review: Review) -> I
         yield warning(nad, "nad-type", nad.place, message)
 
 
+def nothing_beside_a_list(nad: NetworkAttachmentDefinition, _review: Review) -> Iterator[Problem]:
+    """What stands beside `plugins` reaches no plugin (libcni reads each one's own): a VLAN there is none."""
+    keys = {key.lower(): key for key in nad.config}
+    if "plugins" not in keys or nad.place == PLACE:
+        return
+    if idle := [keys[key] for key in ("type", "bridge", "vlan", "vlantrunk", "mtu", "ipam") if key in keys]:
+        message = f"{', '.join(idle)} beside plugins: no plugin is told of it"
+        yield warning(nad, "nad-list", PLACE, message, f"write it into the plugin ({nad.place})")
+
+
 def bridge_stays(nad: NetworkAttachmentDefinition, review: Review) -> Iterator[Problem]:
     old = review.old(nad)
     if old is not None and is_bridge(old) and is_bridge(nad) and old.bridge != nad.bridge and old.bridge:
@@ -117,17 +135,7 @@ def bridge_stays(nad: NetworkAttachmentDefinition, review: Review) -> Iterator[P
 
 
 def some_node_has_its_cluster_network(nad: NetworkAttachmentDefinition, review: Review) -> Iterator[Problem]:
-    """Where no VlanConfig gives a known node its cluster network, its machines wait for ever."""
-    cn = nad.cluster_network
-    if not cn or cn == names.MGMT or review.after.cluster_network(cn) is None or review.unreadable(VlanConfig, Node):
-        return
-    configs, nodes = review.after.vlan_configs(cn), review.nodes()
-    if configs and not review.after.nodes():
-        return  # they may be for hosts that no Node object names
-    if nodes and not any(selects_node(config, node) for config in configs for node in nodes):
-        message = f"no node has cluster network {cn}"
-        hint = "look at the nodeSelector of its VlanConfigs" if configs else f"a VlanConfig of {cn} makes it"
-        yield warning(nad, "clusternetwork-nowhere", f"{nad.place}.bridge", message, hint)
+    yield from some_node_has(nad, nad.cluster_network or "", f"{nad.place}.bridge", review.nodes(), review)
 
 
 def gone_only_when_unused(nad: NetworkAttachmentDefinition, review: Review) -> Iterator[Problem]:
@@ -229,6 +237,7 @@ ON_PUT = (
     type_stays,
     bridge_stays,
     on_no_cluster_network,
+    nothing_beside_a_list,
     some_node_has_its_cluster_network,
 )
 ON_DELETE = (gone_only_when_unused,)

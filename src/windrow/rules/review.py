@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
-from windrow.model.cluster import Cluster
+from windrow.model.cluster import Cluster, selects_node
 from windrow.model.facts import NodeFacts
 from windrow.model.lazy import dataclass
-from windrow.model.names import LABEL_CLUSTERNETWORK, LABEL_HOSTNAME
-from windrow.model.objects import AnyObject, ClusterNetwork, Node
+from windrow.model.names import LABEL_CLUSTERNETWORK, LABEL_HOSTNAME, MGMT
+from windrow.model.objects import AnyObject, ClusterNetwork, Node, VlanConfig
 from windrow.model.problems import Problem, Severity
 from windrow.model.values import Ref
 from windrow.rules.selectors import Config, requirements, selects
@@ -136,6 +136,19 @@ def cluster_network_exists(obj: AnyObject, name: str, path: str, review: Review)
     gone = review.before.cluster_network(name) is not None
     message = f"there is no ClusterNetwork {name}" + (" any more after this change" if gone else "")
     yield problem(obj, "clusternetwork-missing", path, message, f"create it first; there are: {there}", [ref])
+
+
+def some_node_has(obj: AnyObject, cn: str, path: str, nodes: Sequence[Node], review: Review) -> Iterator[Problem]:
+    """Where no VlanConfig gives one of these nodes the cluster network, whatever is on it waits for ever."""
+    if not cn or cn == MGMT or review.after.cluster_network(cn) is None or review.unreadable(VlanConfig, Node):
+        return
+    configs = review.after.vlan_configs(cn)
+    if configs and not review.after.nodes():
+        return  # they may be for hosts that no Node object names
+    if nodes and not any(selects_node(config, node) for config in configs for node in nodes):
+        which = "no node" if len(nodes) == len(review.nodes()) else "no node that it is for"
+        hint = "look at the nodeSelector of its VlanConfigs" if configs else f"a VlanConfig of {cn} makes it"
+        yield warning(obj, "clusternetwork-nowhere", path, f"{which} has cluster network {cn}", hint)
 
 
 def label_agrees(obj: AnyObject, name: str, what: str) -> Iterator[Problem]:

@@ -53,15 +53,23 @@ class ClientId:
 
 
 def client_id(of: Lessee) -> ClientId | None:
-    """None: no client is known that asked for this address, or not what it sends."""
+    """None: no client is known that asked for this address, or not what it sends. Of several the one that wrote last:
+    the files of a client that was replaced stay, and the address may be the same."""
+    found: list[tuple[float, ClientId]] = []
     for name, look in _CLIENTS.items():
         with suppress(OSError, ValueError, configparser.Error):
             for text, path in look(of):
-                return ClientId(text=text, source=f"{name}, /{path.relative_to(of.root)}")
-    return None
+                source = f"{name}, /{path.relative_to(of.root)}"
+                found.append((path.stat().st_mtime, ClientId(text=text, source=source)))
+                break
+    if not found:
+        return None
+    _, last = max(found, key=lambda one: one[0])
+    return last if last.text else None
 
 
 Found = Iterator[tuple[str, Path]]
+"""The identifier, and the file that says so; empty: the client asked for the address, and what it sends is unknown."""
 
 
 def _settings(path: Path) -> Mapping[str, str]:
@@ -92,9 +100,7 @@ def _network_manager(of: Lessee) -> Found:
             yield client_id_text(bytes.fromhex(lease["CLIENTID"])), path
             return
         uuid = path.name.removeprefix("internal-").removesuffix(f"-{of.nic}.lease")
-        text = _of_connection(_connection_setting(of.root, uuid), of)
-        if text:
-            yield text, path
+        yield _of_connection(_connection_setting(of.root, uuid), of), path
 
 
 def _connection_setting(root: Path, uuid: str) -> str:
@@ -138,7 +144,9 @@ def _of_connection(said: str, of: Lessee) -> str:
 # dhclient ---------------------------------------------------------------------------------------------------------
 
 _LEASE = re.compile(r"^lease\s*\{(.*?)^\}", re.DOTALL | re.MULTILINE)
-_SENT = re.compile(r"^\s*(?:interface[^{]*\{)?\s*send\s+dhcp-client-identifier\s*=?\s*([^;]+);", re.MULTILINE)
+_COMMENT = re.compile(r"^\s*#.*$", re.MULTILINE)
+_OF_AN_INTERFACE = re.compile(r'interface\s+"([^"]*)"\s*\{([^}]*)\}')
+_SENT = re.compile(r"(?:^|;|\{)\s*send\s+dhcp-client-identifier\s*=?\s*([^;]+);", re.MULTILINE)
 _ECHOED = re.compile(r"^\s*option\s+dhcp-client-identifier\s+([^;]+);", re.MULTILINE)
 _DUID = re.compile(r'^\s*default-duid\s+("(?:[^"\\]|\\.)*")\s*;', re.MULTILINE)
 
@@ -166,8 +174,11 @@ def _configured(root: Path, nic: IfName) -> str:
     found = ""
     for name in (*files, f"var/lib/NetworkManager/dhclient-{nic}.conf"):
         with suppress(OSError):
-            said = _SENT.findall((root / name).read_text(encoding="utf-8", errors="surrogateescape"))
-            found = said[-1].strip() if said else found
+            text = _COMMENT.sub("", (root / name).read_text(encoding="utf-8", errors="surrogateescape"))
+            own = [block for named, block in _OF_AN_INTERFACE.findall(text) if named == nic]
+            for part in (_OF_AN_INTERFACE.sub("", text), *own):  # what is said of the interface goes before
+                said = _SENT.findall(part)
+                found = said[-1].strip() if said else found
     return found
 
 
@@ -204,7 +215,7 @@ def _dhcpcd(of: Lessee) -> Found:
         if echoed := _option(message, _CLIENT_ID):
             yield client_id_text(echoed), path
             continue
-        said = {words[0]: words[1:] for words in _dhcpcd_words(of.root)}
+        said = {words[0]: words[1:] for words in _dhcpcd_words(of)}
         if "clientid" in said:
             yield of.by_mac if not said["clientid"] else _of_connection(said["clientid"][0], of), path
         elif "duid" in said:
@@ -212,9 +223,15 @@ def _dhcpcd(of: Lessee) -> Found:
             yield client_id_text(_RFC4361 + _iaid(of) + _of_pairs(duid.read_text().strip())), path
 
 
-def _dhcpcd_words(root: Path) -> list[list[str]]:
-    lines = (root / "etc/dhcpcd.conf").read_text(encoding="utf-8").splitlines()
-    return [words for line in lines if (words := line.split("#")[0].split())]
+def _dhcpcd_words(of: Lessee) -> Iterator[list[str]]:
+    """What is said of all interfaces and of this one: `interface NAME` begins what is said of that one alone."""
+    ours = True
+    for line in (of.root / "etc/dhcpcd.conf").read_text(encoding="utf-8").splitlines():
+        words = line.split("#")[0].split()
+        if words[:1] == ["interface"]:
+            ours = of.nic in words[1:]
+        elif words and ours:
+            yield words
 
 
 def _iaid(of: Lessee) -> bytes:
