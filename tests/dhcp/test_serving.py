@@ -199,3 +199,22 @@ def test_the_next_agent_finds_it(site: Site) -> None:
     assert not node.pid()
     assert list(node.paths.dhcp_servers.iterdir()) == []
     assert not node.said
+
+
+def test_another_program_takes_over(site: Site) -> None:
+    """An edit of `program`: the old one ends, and nobody who renews is refused by the new one."""
+    node, crowd = site.nodes[0], Crowd(site.line, macs(0, 50))
+    first, second = node.program, next(p for p in Program if p is not node.program)
+    node.want(macs(0, 50))
+    assert crowd.get(timeout_s=20) == []
+    for program in (second, first):
+        before, old = node.pid(), node.program
+        node.program = program
+        node.want(macs(0, 50))
+        node.turn()
+        assert DRIVERS[old].running(node.paths.dhcp_servers / LINK) is None
+        assert node.pid() not in (0, before)
+        crowd.lost_server()
+        assert crowd.renew(timeout_s=20) == [], node.said
+    assert not crowd.refused
+    assert not node.said

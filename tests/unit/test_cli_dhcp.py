@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,7 @@ from click.testing import CliRunner, Result
 
 from windrow.apps.cli.main import cli
 from windrow.store.paths import Paths
-from windrow.store.poolrecord import read_record
+from windrow.store.poolrecord import read_record, write_active
 
 MANIFESTS = (Path(__file__).parents[1] / "golden/dhcp/several/manifests.yaml").read_text()
 
@@ -71,6 +73,29 @@ def test_status_and_leases(root: Path) -> None:
     leases = json.loads(run(root, "leases", "--pool", "vlan100", "-o", "json").stdout)["leases"]
     assert [(one["address"], one["hostname"]) for one in leases] == [("10.1.0.4", "web-1"), ("10.1.0.50", "printer")]
     assert "AVAILABLE" in run(root, "status").stdout
+
+
+def test_what_this_node_does(root: Path) -> None:
+    paths = Paths(root)
+    two = MANIFESTS.replace(
+        "  networkName: default/vlan100\n  hosts", "  networkName: default/vlan100\n  nodes: [n2, n1]\n  hosts"
+    )
+    (paths.manifests / "all.yaml").write_text(two)
+
+    def here() -> list[str]:
+        return [pool["here"] for pool in json.loads(run(root, "status", "-o", "json").stdout)["pools"]]
+
+    assert here() == ["no server", "stands by"]
+    write_active(paths, ["default/vlan100"])
+    assert here() == ["no server", "no server"]
+    pid_file = paths.dhcp_servers / "oob-br.100" / "pid"
+    pid_file.parent.mkdir(parents=True)
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)", str(pid_file)]) as server:
+        pid_file.write_text(str(server.pid))
+        assert here() == ["no server", "serves"]
+        assert "serves" in run(root, "status").stdout
+        server.kill()
+    assert here() == ["no server", "no server"]
 
 
 def test_without_pools(tmp_path: Path) -> None:

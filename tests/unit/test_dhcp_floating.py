@@ -117,6 +117,18 @@ def test_who_is_heard_is_stood_by(site: Site) -> None:
     assert site.active == {POOL}
 
 
+def test_who_says_it_all_the_time_wakes_nobody_all_the_time(site: Site) -> None:
+    site.want()
+    site.see()
+    assert site.part.fds()
+    site.hears(OTHER)
+    assert not site.part.fds()
+    site.ear.said.add(("10.1.0.2", OTHER))
+    site.tick()
+    assert not site.ear.said, "what came meanwhile counts"
+    assert site.part.fds()
+
+
 def test_its_own_voice_is_no_other_node(site: Site) -> None:
     site.want()
     site.see()

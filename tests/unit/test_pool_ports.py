@@ -63,8 +63,9 @@ def test_two_nodes_do_not_serve_beside_addresses_of_their_own(address: str) -> N
 
 def test_of_two_nodes_the_active_one_has_the_address() -> None:
     """The other one has a place in the VLAN, where it listens, and what else it has there."""
+    advertised = Advertisement(prefix="2001:db8:1::/64")
     two, beside = pool(nodes=("n2", "n1")), host_network("oob", 100, {"n1": "10.7.0.9/24"})
-    idle = compiled(two)
+    idle = compiled(replace(two, advertise=advertised))
     assert idle.state.links[LINK].addrs == frozenset()
     assert not idle.serving and not idle.problems
     assert [(c.pool, c.interface, c.address, c.rank) for c in idle.candidates] == [

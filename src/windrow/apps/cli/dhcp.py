@@ -10,6 +10,7 @@ from windrow.apps.cli.options import files
 from windrow.apps.cli.output import complain, print_json, say
 from windrow.apps.cli.session import Session
 from windrow.apps.cli.situation import stored, wish_for
+from windrow.apps.dhcp.programs import DRIVERS
 from windrow.compile.pools import scopes, serving_nodes, waiting_problems
 from windrow.dhcp import dnsmasq, isc, kea
 from windrow.model.cluster import Cluster
@@ -94,13 +95,15 @@ _output = click.option("-o", "--output", type=click.Choice(["text", "json"]), de
 @_output
 @click.pass_obj
 def status(session: Session, output: str) -> None:
-    """Show each pool: where it is, how many addresses are given and left, which nodes may serve it, and what this node
-    does: it serves, it stands by for another one, or neither."""
+    """Show each pool: where it is, how many addresses are given and left, which nodes may serve it, and what happens
+    here: this node serves it, stands by for another one, or is to serve it and has no server (the agent's log says
+    why).
+    """
     cluster, found = _scopes(session)
-    active = read_active(Paths(session.root))
-    rows = [(s, serving_nodes(s.pool, s.cluster_network, cluster, session.node)) for s in found]
+    nodes = [serving_nodes(s.pool, s.cluster_network, cluster, session.node) for s in found]
+    rows = [(s, those, _here(s, those, session)) for s, those in zip(found, nodes, strict=True)]
     if output == "json":
-        print_json({"pools": [_pool_value(s, nodes, _here(s, nodes, session.node, active)) for s, nodes in rows]})
+        print_json({"pools": [_pool_value(*row) for row in rows]})
     elif rows:
         say(
             table(
@@ -115,10 +118,10 @@ def status(session: Session, output: str) -> None:
                         str(len(s.reservations)),
                         str(s.available),
                         str(len(s.waiting)),
-                        "paused" if s.pool.paused else ",".join(nodes),
-                        _here(s, nodes, session.node, active) or "-",
+                        "paused" if s.pool.paused else ",".join(those),
+                        here or "-",
                     )
-                    for s, nodes in rows
+                    for s, those, here in rows
                 ],
             )
         )
@@ -126,13 +129,15 @@ def status(session: Session, output: str) -> None:
         say("there is no pool")
 
 
-def _here(scope: Scope, nodes: tuple[str, ...], node: str, active: frozenset[str]) -> str:
+def _here(scope: Scope, nodes: tuple[str, ...], session: Session) -> str:
     """What this node does about a pool; empty: it is not among those that may serve it."""
-    if node not in nodes:
+    paths = Paths(session.root)
+    if session.node not in nodes:
         return ""
-    if scope.pool.key in active:
-        return "serves"
-    return "stands by" if len(nodes) > 1 else "not yet"
+    if len(nodes) > 1 and scope.pool.key not in read_active(paths):
+        return "stands by"
+    running = DRIVERS[scope.pool.program].running(paths.dhcp_servers / scope.interface)
+    return "serves" if running is not None else "no server"
 
 
 def _pool_value(scope: Scope, nodes: tuple[str, ...], here: str) -> dict[str, object]:

@@ -34,6 +34,8 @@ class _Post:
     """Whether the link has the address."""
     other: Mac | None = None
     """Who was heard last."""
+    deaf: bool = False
+    """Until the next tick: once in each is enough to know, however often somebody says it."""
 
     @property
     def address(self) -> str:
@@ -97,7 +99,7 @@ class Floating:
     # What the loop calls ----------------------------------------------------------------------------------------------
 
     def fds(self) -> Mapping[int, int]:
-        return {p.ear.fileno(): selectors.EVENT_READ for p in self._posts.values() if p.ear is not None}
+        return {p.ear.fileno(): selectors.EVENT_READ for p in self._posts.values() if p.ear is not None and not p.deaf}
 
     def ready(self, _fd: int) -> bool:
         """Whether it is another one's turn now. Raises StoreError."""
@@ -130,10 +132,11 @@ class Floating:
             self._told(f"{_what(post)} is at {others[0]}, too: this node lets it go")
         elif not post.turn.active and post.other != others[0]:
             self._told(f"{_what(post)} is at {others[0]}: this node stands by")
-        post.other = others[0]
+        post.other, post.deaf = others[0], True
 
     def _tick(self, post: _Post) -> None:
         """Who cannot listen does not know, and so does not take anything."""
+        post.deaf = False
         if post.ear is None:
             return
         if post.turn.active and post.candidate.interface in self._failing():
