@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -266,3 +267,23 @@ def test_who_asks_for_what_is_not_there_is_told_so(monkeypatch: pytest.MonkeyPat
     assert done.exit_code == 3
     assert "no node n9 is known here: there are a" in done.stdout
     assert "VLAN 999 is intended for no uplink" in checked(monkeypatch, tmp_path, "--vlan", "999").stdout
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to be somebody else")
+@pytest.mark.parametrize("words", [("check", "--new-key"), ("switch", "config"), ("get", "cn")])
+def test_a_directory_that_one_may_not_look_into_is_no_bug(words: tuple[str, ...]) -> None:
+    """As /etc/windrow of mode 0700 is for others."""
+    with TemporaryDirectory() as name:  # pytest's own lets nobody else in
+        root = Path(name)
+        root.chmod(0o755)
+        (root / "etc").mkdir()
+        (root / "etc/windrow").mkdir(mode=0o700)
+        os.seteuid(65534)
+        try:
+            done = windrow(root, *words)
+        finally:
+            os.seteuid(0)
+    assert done.exit_code == 1
+    assert "EACCES" in done.stderr
+    assert "windrow itself failed" not in done.stderr
+    assert "hint: run it as the owner of the directory" in done.stderr

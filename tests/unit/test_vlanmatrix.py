@@ -120,6 +120,18 @@ def test_vlans_that_are_alike_are_one_column() -> None:
     }
 
 
+def test_a_table_that_is_wider_than_the_terminal_goes_on_below() -> None:
+    """Every other VLAN is missing: a column each."""
+    cells = {vid: State.MUTE if vid % 2 else State.PASSES for vid in range(100, 140)}
+    listed = [Row(cluster_network="oob", node="node-1", cells=cells)]
+    lines = matrix_text(listed, columns=80).splitlines()
+    assert max(map(len, lines[:-1])) == 78
+    headings = [line.split()[1:] for line in lines if line.startswith("NODE")]
+    assert [len(each) for each in headings] == [12, 12, 12, 4]
+    assert [vid for each in headings for vid in each] == [str(vid) for vid in cells]
+    assert len(matrix_text(listed, columns=3).splitlines()) > 40, "however narrow, a column at least"
+
+
 def finding(grade: Grade) -> Finding:
     reason = Reason.VLAN_MISSING
     fix = Fix(words="look")

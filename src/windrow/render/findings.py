@@ -13,10 +13,17 @@ from windrow.render.vlanmatrix import Row, matrix_text
 MARK = "-"
 
 
-def checked_text(rows: Iterable[Row], found: Iterable[Finding], notes: Iterable[str] = (), style: Style = PLAIN) -> str:
+def checked_text(
+    rows: Iterable[Row],
+    found: Iterable[Finding],
+    notes: Iterable[str] = (),
+    *,
+    style: Style = PLAIN,
+    columns: int | None = None,
+) -> str:
     """The table, each cause once, and whatever else there is to say. That switches send no LLDP is one of the notes."""
     told = [finding_text(one) for one in found if one.reason is not Reason.LLDP_UNHEARD]
-    return "\n".join(part for part in (matrix_text(rows, style), *told, *notes) if part)
+    return "\n".join(part for part in (matrix_text(rows, style, columns), *told, *notes) if part)
 
 
 def finding_text(finding: Finding) -> str:

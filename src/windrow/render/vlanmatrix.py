@@ -15,7 +15,7 @@ from windrow.model.lazy import dataclass
 from windrow.model.values import IfName, VidSet
 from windrow.model.wire.evidence import AS_SENT, HeardRow, heard_rows
 from windrow.render.tables import table
-from windrow.render.text import PLAIN, Style
+from windrow.render.text import PLAIN, Style, width
 
 TOLD_SWEEPS, TOLD_S = 2, 2.0
 """So many sweeps after it came, and so long after those, a node is in everybody's report."""
@@ -223,24 +223,43 @@ def _intersection(all_: Iterable[int]) -> int:
 # Shown --------------------------------------------------------------------------------------------
 
 
-def matrix_text(rows: Iterable[Row], style: Style = PLAIN) -> str:
-    """A table for each cluster network, VLANs in which all is alike in one column, and what the numbers mean."""
+def matrix_text(rows: Iterable[Row], style: Style = PLAIN, columns: int | None = None) -> str:
+    """A table for each cluster network, VLANs in which all is alike in one column, and what the numbers mean. One that
+    is wider than so many columns of a terminal goes on below."""
     parts: list[str] = []
     seen: set[State] = set()
     for name, group in groupby(rows, key=lambda row: row.cluster_network):
         listed = list(group)
         seen |= {state for row in listed for state in row.cells.values()}
-        parts.append(f"{style.bold(name)}\n{_table(listed, style)}")
+        tables = (_table(listed, vids, style) for vids in _blocks(listed, columns))
+        parts.append(f"{style.bold(name)}\n" + "\n".join(tables))
     legend = [f"{state.number}: {state.text}" for state in State if state in seen and state is not State.PASSES]
     return "\n".join(parts) + ("\n" + "\n".join(legend) + "\n" if legend else "")
 
 
-def _table(rows: list[Row], style: Style) -> str:
-    columns = list(_columns(rows))
+def _blocks(rows: list[Row], columns: int | None) -> Iterator[list[list[int]]]:
+    """The columns of each table, side by side as they fit."""
+    first = max(len(_NODE), *(width(row.node) for row in rows))
+    block: list[list[int]] = []
+    used = first
+    for vids in _columns(rows):
+        wide = len(_GAP) + len(_heading(vids))
+        if block and columns is not None and used + wide > columns:
+            yield block
+            block, used = [], first
+        block.append(vids)
+        used += wide
+    yield block
+
+
+_NODE, _GAP = "NODE", "   "
+
+
+def _table(rows: list[Row], columns: list[list[int]], style: Style) -> str:
     lines = [
         [row.node, *(_mark(row.cells.get(vids[0]), style) for vids in columns)] for row in rows
     ]  # the first of a column stands for all
-    return table(["NODE", *map(_heading, columns)], lines, style)
+    return table([_NODE, *map(_heading, columns)], lines, style)
 
 
 def _columns(rows: list[Row]) -> Iterator[list[int]]:

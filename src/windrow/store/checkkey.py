@@ -37,7 +37,9 @@ def _parsed(path: Path, data: bytes) -> bytes:
 def write_key(paths: Paths, key: bytes) -> None:
     """Where there is none: another one would cut this node off from the others. Raises StoreError."""
     path = paths.check_key
-    if path.exists():
+    with explained(path, "write the key of the probes"):
+        is_there = path.exists()
+    if is_there:
         hint = f"to have a new one, remove it on every node, then copy the new one there: rm {path}"
         raise StoreError(path, "there is a key already", hint)
     with explained(path, "write the key of the probes"):

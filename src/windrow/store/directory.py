@@ -63,9 +63,15 @@ _ORDER = [
 
 def read_manifests(path: Path) -> Loaded:
     """All objects of a file, or of the manifests in a directory and below it. Raises StoreError."""
-    if not path.is_dir():
+    if not _is_directory(path):
         return load_file(path)
     return without_doubles(load_file(file) for file in manifest_files(path))
+
+
+def _is_directory(path: Path) -> bool:
+    """Raises StoreError: one that may not be looked into is not one that is not there."""
+    with explained(path, "look for manifests"):
+        return path.is_dir()
 
 
 def manifest_files(directory: Path) -> Iterator[Path]:
@@ -153,7 +159,7 @@ class Store:
     def load(self) -> Loaded:
         """Every object that is there, and every problem. No directory is an empty store. Raises StoreError."""
         directory = self.paths.manifests
-        return read_manifests(directory) if directory.is_dir() else Loaded()
+        return read_manifests(directory) if _is_directory(directory) else Loaded()
 
     def readable(self) -> Loaded:
         """The same for whoever may not read all of it (machines' files are root's): an error for each file that is left
@@ -168,7 +174,7 @@ class Store:
                 return Loaded(problems=(_left_out(path),))
 
         directory = self.paths.manifests
-        return without_doubles(map(load, manifest_files(directory))) if directory.is_dir() else Loaded()
+        return without_doubles(map(load, manifest_files(directory))) if _is_directory(directory) else Loaded()
 
     def put(self, objects: Iterable[AnyObject]) -> tuple[Ref, ...]:
         """Add or replace objects; those that changed. An object stays in the file where it is; a new one gets
@@ -192,7 +198,7 @@ class Store:
     def remove(self, refs: Iterable[Ref]) -> tuple[Ref, ...]:
         """Take objects out; those that were there. A file without objects goes too. Raises StoreError."""
         wanted = set(refs)
-        if not self.paths.manifests.is_dir():
+        if not _is_directory(self.paths.manifests):
             return ()
         with self._locked():
             files = self._files(wanted)

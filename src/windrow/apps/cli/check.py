@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import shutil
 import signal
 import time
 from collections.abc import Iterable, Iterator
@@ -133,7 +134,8 @@ class _Shown:
             return code
         notes = [*self._unmet(listed, told, cluster), *_notes(told)]
         notes += statement_lines(found, cabling_of(self._session, told.evidence))
-        text = checked_text(listed, found, notes, self._session.style)
+        columns = shutil.get_terminal_size((120, 24)).columns
+        text = checked_text(listed, found, notes, style=self._session.style, columns=columns)
         if self._watch:
             control(f"{_HOME}{_CLEAR}")
         say(text)
