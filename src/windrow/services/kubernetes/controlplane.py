@@ -14,6 +14,7 @@ import socket
 import ssl
 import subprocess
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -100,6 +101,18 @@ class ControlPlane:
             self._open(urllib.request.Request(self.url + path, data, headers, method=method))
         )
         return found
+
+    def wait_for(self, path: str, patience_s: float = READY_S) -> None:
+        """Until it is served, as it is a moment after its CRD came. Raises ServiceError."""
+        end = time.monotonic() + patience_s
+        while True:
+            try:
+                self.request("GET", f"{path}?limit=1")
+                return
+            except urllib.error.HTTPError as error:
+                if error.code != 404 or time.monotonic() > end:
+                    raise ServiceError("kube-apiserver", f"{path} is not served: {error}") from error
+            time.sleep(0.05)
 
     def compact(self) -> None:
         """Have etcd forget all that was: who resumes a watch from before gets 410 Gone."""
