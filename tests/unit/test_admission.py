@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
+import re
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -40,6 +44,7 @@ from windrow.model.problems import errors
 from windrow.rules import clusternetwork, hostnetworkconfig, nics, underlay, vlanconfig
 from windrow.rules import nad as nads
 from windrow.rules.request import Request, mend
+from windrow.status import derive
 
 MODULES = (clusternetwork, vlanconfig, nics, nads, hostnetworkconfig, underlay)
 TABLES = ("ON_PUT", "ON_DELETE", "ON_SERVED_PUT", "ON_SERVED_DELETE", "ON_ASKING")
@@ -58,8 +63,8 @@ WARNINGS = {
 }
 
 
-def rules() -> set[str]:
-    found = {rule for module in MODULES for table in TABLES for rule in getattr(module, table, ())}
+def rules(tables: Sequence[str] = TABLES) -> set[str]:
+    found = {rule for module in MODULES for table in tables for rule in getattr(module, table, ())}
     return {f"{rule.__module__.rpartition('.')[2]}.{rule.__name__}" for rule in found}
 
 
@@ -249,3 +254,46 @@ def test_a_route_that_is_found_out_in_another_way() -> None:
 def test_a_name_that_is_to_be_made() -> None:
     document = {**WEB, "metadata": {"generateName": "storagenetwork-", "namespace": "default"}}
     assert TYPE in mended(Ask(document, there=[DATA]))["/metadata/labels"]
+
+
+@pytest.mark.parametrize("document", [vc(on=RACK_A), nad(), nad(vlan=0), nad(mtu=1400), overlay()])
+def test_what_is_shown_without_a_webhook_is_what_it_writes(document: dict[str, Any]) -> None:
+    there = [cn("data", "9000"), *BASE[1:]]
+    shown = next(d for d in derive(cluster(*there, document)) if d["metadata"]["name"] == document["metadata"]["name"])
+    written = patched(document, mend(Request(old=None, new=document), cluster(*there)))
+    written["metadata"].get("labels", {}).pop(READY, None)  # of which nobody knows without a node's report
+    shown["metadata"].get("labels", {}).pop(READY, None)
+    assert shown == written
+
+
+def patched(document: dict[str, Any], patch: list[dict[str, Any]]) -> dict[str, Any]:
+    """As an API server applies it (RFC 6902)."""
+    found = copy.deepcopy(document)
+    for one in patch:
+        *way, last = (word.replace("~1", "/").replace("~0", "~") for word in one["path"].split("/")[1:])
+        place = found
+        for word in way:
+            place = place[word]
+        if one["op"] == "remove":
+            del place[last]
+        else:
+            place[last] = one["value"]
+    return found
+
+
+def test_every_rule_is_on_the_page_with_harvesters_verdict() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "user" / "admission.md").read_text()
+    rows = re.findall(r"^\| `(\w+\.\w+)` \| ([^|]+) \| ([^|]+) \|$", page, re.MULTILINE)
+    assert {rule for rule, _, _ in rows} == rules()
+    assert len(rows) == len(rules())
+    for rule, when, harvester in rows:
+        assert when.strip() and harvester.strip()
+        assert when.startswith("warning: ") is (rule in WARNINGS), rule
+        assert "on a host" in when or rule not in OF_A_HOST, rule
+    served = {
+        f"{r.__module__.rpartition('.')[2]}.{r.__name__}"
+        for m in MODULES
+        for t in TABLES[2:]
+        for r in getattr(m, t, ())
+    }
+    assert {rule for rule, when, _ in rows if "(API)" in when} == served

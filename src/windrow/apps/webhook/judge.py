@@ -6,20 +6,21 @@ let in needs no second look, for whatever was admitted before counts already.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from itertools import islice
 from typing import Any
 
 from windrow.apps.webhook import reviews
 from windrow.apps.webhook.known import Known, version_of
 from windrow.apps.webhook.reviews import Review
+from windrow.model.errors import WindrowError
 from windrow.model.values import Ref
 from windrow.rules.request import Verdict, cluster_network_of, judge, mend
 from windrow.rules.terms import Terms
 
 Document = Mapping[str, Any]
 Read = Callable[[Ref], Awaitable[Document | None]]
-"""One object as it is stored now; None: there is none. Raises OSError where that cannot be said."""
+"""One object as it is stored now; None: there is none. Raises WindrowError where that cannot be said."""
 READ_MOST = 20
 """So many objects are read for one verdict. Who is in the way of more than that is in the way."""
 
@@ -28,7 +29,8 @@ class Judge:
     """`read` is asked one object at a time."""
 
     def __init__(self, known: Known, read: Read, terms: Terms) -> None:
-        self._known, self._read, self._terms = known, read, terms
+        self._known, self._read = known, read
+        self.terms = terms
 
     async def validate(self, review: Review) -> dict[str, Any]:
         verdict = await self._verdict(review)
@@ -39,21 +41,30 @@ class Judge:
     async def mutate(self, review: Review) -> dict[str, Any]:
         network = cluster_network_of(review.request)
         if network is not None and network not in self._known.cluster().objects:
-            self._known.read(network, await self._read(network))
+            await self._look([network])
         return reviews.allowed(review, patch=mend(review.request, self._known.cluster()))
 
     async def _verdict(self, review: Review) -> Verdict:
         """Between the last verdict and its being remembered nobody else is judged: nothing is awaited there."""
         looked: set[Ref] = set()
-        verdict = judge(review.request, self._known.cluster(), self._terms)
+        verdict = judge(review.request, self._known.cluster(), self.terms)
         while named := self._named(verdict, looked):
             looked |= named
-            for ref in sorted(named):
-                self._known.read(ref, await self._read(ref))
-            verdict = judge(review.request, self._known.cluster(), self._terms)
+            if not await self._look(named):
+                break
+            verdict = judge(review.request, self._known.cluster(), self.terms)
         if not verdict.refused and verdict.change is not None and not review.dry_run:
             self._known.admitted(verdict.change, version_of(review.request.old))
         return verdict
+
+    async def _look(self, refs: Iterable[Ref]) -> bool:
+        """Whether the API server could say what there is; where it cannot, what is known counts."""
+        try:
+            for ref in sorted(refs):
+                self._known.read(ref, await self._read(ref))
+        except WindrowError:
+            return False
+        return True
 
     def _named(self, verdict: Verdict, looked: set[Ref]) -> set[Ref]:
         """Whom it speaks of and nobody has looked at; none once enough were looked at."""

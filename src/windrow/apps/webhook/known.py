@@ -13,7 +13,8 @@ from typing import Any
 
 from windrow.model.cluster import Cluster
 from windrow.model.lazy import dataclass
-from windrow.model.objects import AnyObject
+from windrow.model.meta import Source
+from windrow.model.objects import AnyObject, ClusterNetwork
 from windrow.model.values import Ref
 from windrow.model.wire import load_value
 from windrow.rules import Change
@@ -111,9 +112,12 @@ class Known:
 
 
 def object_of(document: Document) -> AnyObject | None:
-    """As far as it can be read."""
+    """As far as it can be read. Rules read fields and not documents, which would be most of the memory."""
     loaded = load_value(document)
-    return next(iter((*loaded.objects, *loaded.doubtful)), None)
+    found = next(iter((*loaded.objects, *loaded.doubtful)), None)
+    if found is None or isinstance(found, ClusterNetwork):
+        return found  # the condition of a ClusterNetwork stays in its document
+    return replace(found, doc={}, source=Source())
 
 
 def version_of(document: Document | None) -> int:
