@@ -14,7 +14,9 @@ import pytest
 from tests.unit.test_cli_look import OOB, Host
 
 from windrow.apps.cli.labwords import ThenACommand
+from windrow.model.cluster import matches_selector
 from windrow.model.wire import load_documents
+from windrow.model.wire.selectors import parse_selector
 
 CN = '{"apiVersion":"network.harvesterhci.io/v1beta1","kind":"ClusterNetwork","metadata":{"name":"NAME"}}'
 NAD = """
@@ -174,3 +176,71 @@ def test_ctrl_c_ends_a_watch_in_silence(host: Host) -> None:
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=20)
     assert process.returncode == 130 and said.strip() == "", said
+
+
+# get ----------------------------------------------------------------------------------------------
+
+TYPE = "{.items[*].metadata.labels.network\\.harvesterhci\\.io/type}"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("nad v100 -o name", "networkattachmentdefinition.k8s.cni.cncf.io/v100\n"),
+        ("nad -o jsonpath={.items[*].metadata.name}", "v100 v200"),
+        (f"nad -o jsonpath={TYPE}", "L2VlanNetwork L2VlanNetwork"),
+        ("nad v200 -o jsonpath={.metadata.namespace}", "team-a"),
+        ("nad -o jsonpath-as-json={.items[*].metadata.name}", '[\n  "v100",\n  "v200"\n]\n'),
+        ("nad -o custom-columns=NAME:.metadata.name,WHERE:metadata.namespace,WHAT:.no.such",
+         "NAME   WHERE     WHAT\nv100   default   <none>\nv200   team-a    <none>\n"),
+        ("nad -n team-a --no-headers -o custom-columns=NAME:.metadata.name", "v200\n"),
+        ("cn --no-headers --sort-by=.metadata.name", "mgmt   True\noob    True\n"),
+        ("nad -l network.harvesterhci.io/vlan-id=200 -o jsonpath={.items[*].metadata.name}", "v200"),
+        ("nad -l network.harvesterhci.io/vlan-id!=200 -o jsonpath={.items[*].metadata.name}", "v100"),
+        ("nad -l network.harvesterhci.io/vlan-id,nosuch -o jsonpath={.items[*].metadata.name}", ""),
+        ("nad --sort-by={.metadata.namespace} -o jsonpath={.items[*].metadata.namespace}", "default team-a"),
+    ],
+)  # fmt: skip
+def test_get_as_kubectl_does(host: Host, words: str, said: str) -> None:
+    result = host.run("get", *words.split())
+    assert result.exit_code == 0, result.output
+    assert result.stdout == said
+
+
+@pytest.mark.parametrize("text", ["a in (b, c),!d,e!=f,g", "a in (b,c) , !d , e != f , g"])
+def test_selectors_of_labels(text: str) -> None:
+    found = parse_selector(text)
+    assert matches_selector(found, {"a": "c", "g": ""})
+    assert not matches_selector(found, {"a": "x", "g": ""})
+    assert not matches_selector(found, {"a": "b", "g": "", "d": "1"})
+    assert not matches_selector(found, {"a": "b", "g": "", "e": "f"})
+    assert not matches_selector(found, {"a": "b"})
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        ("nad -o nosuch", "'nosuch' is not one of wide, yaml, json, name, jsonpath=…"),
+        ("nad -o jsonpath", "'jsonpath' is not one of"),
+        ("nad -o jsonpath={.items[", "has no closing brace"),
+        ("nad -o custom-columns=NAME", "'NAME' is no column: write HEADING:.path,HEADING:.path"),
+        ("nad -l a~b", "'a~b' is no selector of labels"),
+        ("nad v100 -l a=b", "names and -l cannot be mixed"),
+        ("nad --sort-by=[", "is no step of a path"),
+    ],
+)
+def test_what_is_wrong_with_the_options_of_get(host: Host, words: str, why: str) -> None:
+    result = host.run("get", *words.split())
+    assert result.exit_code == 2 and why in " ".join(result.stderr.split()), result.stderr
+
+
+def test_a_watch_shows_what_changes(host: Host) -> None:
+    argv = [*START, "--root", str(host.root), "get", "nad", "-w", "-o", "name"]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        seen = [process.stdout.readline() for _ in range(2)]
+        (host.root / "more.yaml").write_text(OOB.split("---")[2].replace("100", "300"))
+        assert host.run("apply", "-f", str(host.root / "more.yaml")).exit_code == 0
+        assert process.stdout.readline() == "networkattachmentdefinition.k8s.cni.cncf.io/v300\n", seen
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 130

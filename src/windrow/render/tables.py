@@ -11,11 +11,11 @@ from windrow.render.text import PLAIN, Style, pad, width
 NOTHING = "<none>"
 
 
-def table(headings: Sequence[str], rows: Sequence[Sequence[str]], style: Style = PLAIN) -> str:
-    """Columns as wide as their widest cell; empty cells are `<none>`."""
+def table(headings: Sequence[str], rows: Sequence[Sequence[str]], style: Style = PLAIN, *, headed: bool = True) -> str:
+    """Columns as wide as their widest cell; empty cells are `<none>`. Not `headed`: without the headings."""
     cells = [[cell or NOTHING for cell in row] for row in rows]
     widths = [max(map(width, column)) for column in zip(headings, *cells, strict=True)]
-    lines = [[style.bold(h) for h in headings], *cells]
+    lines = [[style.bold(h) for h in headings], *cells] if headed else cells
     return "".join("   ".join(map(pad, line, widths)).rstrip() + "\n" for line in lines)
 
 
@@ -242,12 +242,23 @@ COLUMNS: dict[str, tuple[tuple[Column, ...], tuple[Column, ...]]] = {
 directory have no time of creation."""
 
 
-def documents_table(kind: str, documents: Sequence[Document], *, wide: bool = False, style: Style = PLAIN) -> str:
-    """The documents of one kind."""
+def documents_table(
+    kind: str,
+    documents: Sequence[Document],
+    *,
+    wide: bool = False,
+    labels: bool = False,
+    headed: bool = True,
+    style: Style = PLAIN,
+) -> str:
+    """The documents of one kind; `labels`: with a column of them."""
     usual, more = COLUMNS[kind]
-    columns = usual + more if wide else usual
+    columns = (usual + more if wide else usual) + (_LABELS if labels else ())
     rows = [[_coloured(cell(d), style) for _, cell in columns] for d in documents]
-    return table([heading for heading, _ in columns], rows, style)
+    return table([heading for heading, _ in columns], rows, style, headed=headed)
+
+
+_LABELS: tuple[Column, ...] = (("LABELS", _at("metadata", "labels")),)
 
 
 def _coloured(cell: str, style: Style) -> str:

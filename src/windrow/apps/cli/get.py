@@ -1,19 +1,26 @@
-"""`windrow get`: objects as tables, YAML, JSON or names."""
+"""`windrow get`: objects as tables, YAML, JSON, names, or what a template makes of them."""
 
 from __future__ import annotations
 
-import copy
+import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import click
 
 from windrow.apps.cli.documents import documents
+from windrow.apps.cli.formats import Printer, complete_form, form, labelled, selector, sorting
 from windrow.apps.cli.options import complete_kind, namespace
-from windrow.apps.cli.output import print_json, print_yaml, say
-from windrow.apps.cli.selection import Document, Selection, parse, select
+from windrow.apps.cli.output import say
+from windrow.apps.cli.selection import Document, parse, select
 from windrow.apps.cli.session import Session
 from windrow.model.objects import KINDS
+from windrow.model.problems import ProblemsError
+from windrow.model.selectors import LabelSelector
 from windrow.render.tables import documents_table
+
+WATCH_S = 1.0
+"""So often a watch looks."""
 
 EXAMPLES = """\b
 Examples:
@@ -22,17 +29,42 @@ Examples:
   windrow get all
   windrow get vs -o yaml                 with status, labels and annotations
   windrow get vlanconfig/oob -o json
-  windrow get nad -n default -o name"""
+  windrow get nad -n default -o name
+  windrow get nad -l network.harvesterhci.io/clusternetwork=oob --sort-by .metadata.name
+  windrow get nodes -o jsonpath='{.items[*].metadata.name}'
+  windrow get nad -o custom-columns=NAME:.metadata.name,TYPE:.metadata.labels.network\\.harvesterhci\\.io/type"""
 
 
 @click.command(epilog=EXAMPLES, short_help="List objects")
 @click.argument("words", nargs=-1, required=True, metavar="KIND[,KIND] [NAME]...", shell_complete=complete_kind)
-@click.option("-o", "--output", type=click.Choice(["wide", "yaml", "json", "name"]), help="Format; else a table.")
+@click.option(
+    "-o",
+    "--output",
+    "how",
+    callback=form,
+    shell_complete=complete_form,
+    metavar="FORMAT",
+    help="wide, yaml, json, name, jsonpath=TEMPLATE, jsonpath-as-json=PATH, custom-columns=HEADING:PATH; else a table.",
+)
 @namespace
 @click.option("-A", "--all-namespaces", is_flag=True, help="Objects of all namespaces; so it is without -n too.")
+@click.option("-l", "--selector", "wanted", callback=selector, metavar="LABELS", help="a=b,c!=d,e in (f,g),h,!i")
+@click.option("--sort-by", "key", callback=sorting, metavar="PATH", help="Such as .metadata.name.")
+@click.option("--show-labels", is_flag=True, help="One more column.")
+@click.option("--no-headers", is_flag=True, help="No headings over the columns.")
+@click.option("-w", "--watch", is_flag=True, help="Go on, and show what changes, until Ctrl-C.")
 @click.pass_obj
 def get(
-    session: Session, words: tuple[str, ...], output: str | None, namespace: str | None, all_namespaces: bool
+    session: Session,
+    words: tuple[str, ...],
+    how: str | Printer | None,
+    namespace: str | None,
+    all_namespaces: bool,
+    wanted: LabelSelector | None,
+    key: Callable[[Document], Any] | None,
+    show_labels: bool,
+    no_headers: bool,
+    watch: bool,
 ) -> None:
     """List objects: those of the store, and those that Windrow derives from it (VlanStatus, LinkMonitor).
 
@@ -40,31 +72,39 @@ def get(
     manifests stay as they are. Needs no privileges.
     """
     selection = parse(words)
-    found = select(documents(session), selection, None if all_namespaces else namespace)
-    match output:
-        case "json":
-            print_json(_as_one(found, selection))
-        case "yaml":
-            print_yaml(_as_one(found, selection))
-        case "name":
-            say("\n".join(f"{_kind(d)}/{d['metadata']['name']}" for d in found))
-        case _:
-            _tables(session, found, selection, wide=output == "wide")
+    if wanted is not None and selection.wanted:
+        raise click.UsageError("names and -l cannot be mixed")
+
+    def look() -> list[Document]:
+        found = labelled(select(documents(session), selection, None if all_namespaces else namespace), wanted)
+        return sorted(found, key=key) if key else found
+
+    def show(found: list[Document], *, headed: bool) -> None:
+        if callable(how):
+            how(found, len(selection.wanted) == 1, headed)
+        else:
+            _tables(session, found, wide=how == "wide", labels=show_labels, headed=headed)
+
+    found = look()
+    show(found, headed=not no_headers)
+    for changed in _changes(look, found) if watch else ():
+        show(changed, headed=False)
 
 
-def _as_one(found: list[Document], selection: Selection) -> dict[str, Any]:
-    """One document where one name was asked for, else a List; aliases are not written (YAML `&id001`)."""
-    if len(selection.wanted) == 1 and len(found) == 1:
-        return dict(copy.deepcopy(found[0]))
-    return {"apiVersion": "v1", "kind": "List", "items": [dict(copy.deepcopy(d)) for d in found]}
+def _changes(look: Callable[[], list[Document]], before: list[Document]) -> Iterator[list[Document]]:
+    """What has changed or come since, whenever there is some. An object that is gone is not there to be shown."""
+    while True:
+        time.sleep(WATCH_S)
+        try:
+            after = look()
+        except ProblemsError:
+            continue  # what was asked for by name is gone, and may come back
+        if new := [document for document in after if document not in before]:
+            yield new
+        before = after
 
 
-def _kind(document: Document) -> str:
-    group, slash, _ = str(document["apiVersion"]).rpartition("/")
-    return f"{document['kind'].lower()}.{group}" if slash else str(document["kind"]).lower()
-
-
-def _tables(session: Session, found: list[Document], selection: Selection, *, wide: bool) -> None:
+def _tables(session: Session, found: list[Document], *, wide: bool, labels: bool, headed: bool) -> None:
     if not found:
         click.echo("No resources found", err=True)
         return
@@ -73,7 +113,7 @@ def _tables(session: Session, found: list[Document], selection: Selection, *, wi
     texts = []
     for kind in kinds:
         rows = [_prefixed(d) if several else d for d in found if d["kind"] == kind.name]
-        texts.append(documents_table(kind.name, rows, wide=wide, style=session.style))
+        texts.append(documents_table(kind.name, rows, wide=wide, labels=labels, headed=headed, style=session.style))
     say("\n".join(texts))
 
 

@@ -1,7 +1,9 @@
-"""Selectors of nodes: metav1.LabelSelector, and the required node affinity of a machine (core/v1)."""
+"""Selectors of labels: metav1.LabelSelector, the required node affinity of a machine (core/v1), and the words of
+`-l`."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -27,6 +29,40 @@ def read_label_selector(field: Field) -> LabelSelector | None:
         Requirement(key=key, operator=Operator.IN, values=(value,)) for key, value in table.texts("matchLabels").items()
     ]
     return LabelSelector(requirements=(*labels, *_requirements(table, "matchExpressions", LABEL_OPERATORS)))
+
+
+_SET = re.compile(r"(?P<key>[\w./-]+)\s+(?P<how>in|notin)\s*\((?P<values>[^()]*)\)")
+_EQUAL = re.compile(r"(?P<key>[\w./-]+)\s*(?P<how>==|=|!=)\s*(?P<values>[^\s!=,()]*)")
+_THERE = re.compile(r"(?P<how>!?)\s*(?P<key>[\w./-]+)")
+
+
+def parse_selector(text: str) -> LabelSelector:
+    """`a=b,c!=d,e in (f,g),h,!i`, as apimachinery's `labels.Parse`. Raises ValueError."""
+    found: list[Requirement] = []
+    at = 0
+    while at < len(text):
+        match = next(filter(None, (one.match(text, at) for one in (_SET, _EQUAL, _THERE))), None)
+        end = match.end() if match else at
+        rest = text[end:].lstrip()
+        if match is None or (rest and rest[0] != ","):
+            raise ValueError(f"{text[at:]!r} is no selector of labels: write a=b, a!=b, a, !a, a in (b,c)")
+        found.append(_parsed(match))
+        at = len(text) - len(rest[1:].lstrip()) if rest else len(text)
+    return LabelSelector(requirements=tuple(found))
+
+
+def _parsed(match: re.Match[str]) -> Requirement:
+    words = match.groupdict()
+    values = tuple(value.strip() for value in (words.get("values") or "").split(","))
+    match words["how"]:
+        case "in" | "=" | "==":
+            return Requirement(key=words["key"], operator=Operator.IN, values=values)
+        case "notin" | "!=":
+            return Requirement(key=words["key"], operator=Operator.NOT_IN, values=values)
+        case "!":
+            return Requirement(key=words["key"], operator=Operator.DOES_NOT_EXIST)
+        case _:
+            return Requirement(key=words["key"], operator=Operator.EXISTS)
 
 
 def _told_if_unknown(key: str, table: Table) -> None:
