@@ -465,6 +465,27 @@ def test_annotations_from_cni_args(node: Node) -> None:
     assert list(node.inside(pod)) == ["net1", "x"]
 
 
+# Routers ------------------------------------------------------------------------------------------
+
+
+def test_a_further_network_of_others_is_nobodys_router(node: Node) -> None:
+    """Every plugin's: the link begins with it. What is made later, by whomever, begins as before."""
+
+    def takes(pod: str, *names: str) -> list[str]:
+        files = [f"/proc/sys/net/ipv6/conf/{name}/accept_ra_defrtr" for name in names]
+        return node.run("cat", *files, at=pod).stdout.split()
+
+    ptp = {"cniVersion": "1.0.0", "type": "ptp", "ipam": node.ipam("10.70.0.0/24")}
+    node.nad("ptp", ptp)
+    node.nad("wanted", ptp | {"routerAdvertisements": True, "ipam": node.ipam("10.71.0.0/24")})
+    pod = node.pod()
+    node.add(pod, "ptp,wanted")
+    assert takes(pod, "eth0", "net1", "net2", "default") == ["1", "0", "1", "1"]
+    alone = node.pod()
+    node.add(alone, "ptp", clusterNetwork="none")
+    assert takes(alone, "net1", "default") == ["1", "1"]
+
+
 # Default routes -----------------------------------------------------------------------------------
 
 
@@ -852,10 +873,14 @@ def test_a_pod_with_ports_alone_waits_for_no_disk(node: Node, monkeypatch: pytes
 
 
 def test_del_waits_once_for_all_cables(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In one request, by a link group of the pod's ends: the host's keep the mark of whose they are."""
+    """In one request, by a link group of the pod's ends: the host's keep the mark of whose they are. Those with further
+    plugins, too: what these have to undo comes before."""
+    node.plugin("looks", '#!/bin/sh\n[ $CNI_COMMAND = DEL ] || exec sed "s/.*\\"prevResult\\": //; s/}$//"\n'
+                f"ip -n $(basename $CNI_NETNS) link show $CNI_IFNAME >> {node.root}/looked || exit 1\n")  # fmt: skip
+    node.nad("listed", {"cniVersion": "1.0.0", "plugins": [node.bridge(), {"type": "looks"}]})
     pod = node.pod()
     before = node.everything()
-    node.add(pod, "vlan100@a,vlan100@b,addressed@c,vlan100@d")
+    node.add(pod, "vlan100@a,listed@b,addressed@c,listed@d")
     requests: list[str] = []
     groups: set[int] = set()
     run = Rtnl.run
@@ -873,6 +898,7 @@ def test_del_waits_once_for_all_cables(node: Node, monkeypatch: pytest.MonkeyPat
     assert found.exit == 0, found.stdout
     assert len(requests) == 1 and requests[0].startswith("delete group")
     assert groups == {PORT_GROUP}
+    assert [name in (node.root / "looked").read_text() for name in ("b@", "d@")] == [True, True]
     assert (node.inside(pod), node.leases()) == ({}, []) and node.everything() == before
 
 
