@@ -49,6 +49,7 @@ from windrow.store.attachments import AttachmentRecords, status
 PLUGINS = "/usr/lib/cni"
 MAC = "52:54:00:12:34:56"
 KUBEVIRT_NAME = "pod1dba23260aa"
+NAD = "NetworkAttachmentDefinition"
 POD = "K8S_POD_NAMESPACE=default;K8S_POD_NAME=vm;K8S_POD_UID=u1"
 NODE_ADDRESS, OUTSIDE_ADDRESS = "192.0.2.10", "192.0.2.1"
 START_S = 60.0
@@ -711,10 +712,25 @@ def test_a_cluster_network_that_is_not_on_this_node(node: Node) -> None:
         ("vlan100@eth0", INVALID_CONFIG, "asks for the interface eth0"),
         ("vlan100@averyveryverylongname", INVALID_CONFIG, "bytes, the kernel allows 15"),
         ("wrong", INVALID_CONFIG, "NetworkAttachmentDefinition default/wrong, which annotation"),
+        ("path", INVALID_CONFIG, "[default/vm:default/path] network default/path has no type"),
+        (
+            '[{"name": "vlan100", "bandwidth": {"ingressRate": 8, "ingressBurst": 8}}]',
+            INVALID_CONFIG,
+            "[default/vm:default/vlan100] network default/vlan100: no plugin of the network has the capability",
+        ),
+        (
+            "empty",
+            MISSING,
+            "default/empty, which annotation k8s.v1.cni.cncf.io/networks of pod default/vm asks for, has",
+        ),
     ],
 )
 def test_annotations_that_cannot_be_followed(node: Node, networks: str, code: int, said: str) -> None:
     node.nad("wrong", node.bridge(vlan=5000))
+    node.nad("path", {"cniVersion": "1.0.0", "type": "../path"})
+    node.manifest(
+        "empty.yaml", f"{{apiVersion: k8s.cni.cncf.io/v1, kind: {NAD}, metadata: {{name: empty, namespace: default}}}}"
+    )
     pod = node.pod()
     error = node.refused(node.env("ADD", pod), node.config(annotation(networks)))
     assert (error["code"], said in error["msg"]) == (code, True), error
