@@ -17,7 +17,7 @@ from windrow.apps.cli.situation import stored
 from windrow.model.checkpoint import Probe
 from windrow.model.cluster import Cluster
 from windrow.model.machines import VirtualMachine, VirtualMachineInstance
-from windrow.model.objects import AnyObject, Kind
+from windrow.model.objects import AnyObject, Kind, LinkMonitor, VlanStatus
 from windrow.model.problems import Problem, ProblemsError, Severity, errors
 from windrow.model.steps import Impact
 from windrow.model.values import Ref
@@ -63,8 +63,10 @@ def delete(
     cluster, problems = stored(session)
     if places:
         loaded = read(places)
-        gate(loaded.problems, session.error_style)
-        gone, missing = _stored_ones(cluster, [o.ref for o in loaded.objects])
+        named = dict.fromkeys((*(o.ref for o in loaded.objects), *sorted(loaded.unread)))
+        # Whatever else is wrong with a document, its name says what is to go.
+        gate([p for p in loaded.problems if p.about not in named], session.error_style)
+        gone, missing = _stored_ones(cluster, list(named))
     else:
         selection = parse(words)
         if not selection.wanted:
@@ -90,7 +92,7 @@ def delete(
 
 def _stored_ones(cluster: Cluster, refs: list[Ref]) -> tuple[list[AnyObject], list[Problem]]:
     found = [cluster.objects[ref] for ref in refs if ref in cluster.objects]
-    return found, [_not_found(str(ref)) for ref in refs if ref not in cluster.objects]
+    return found, [_not_found(str(ref), _DERIVED) for ref in refs if ref not in cluster.objects]
 
 
 def _named(
@@ -105,7 +107,7 @@ def _named(
             raise click.UsageError(f"{kind.name} {name} is in several namespaces: {where}; say which with -n")
         found += matching
         if not matching:
-            missing.append(_not_found(f'{kind.plural} "{name}"'))
+            missing.append(_not_found(f'{kind.plural} "{name}"', _hint(cluster, kind)))
     return found, missing
 
 
@@ -131,9 +133,15 @@ def _matching(cluster: Cluster, kind: Kind, name: str, namespace: str | None) ->
             yield found
 
 
-def _not_found(what: str) -> Problem:
-    return Problem(
-        code="not-found",
-        message=f"{what} not found",
-        hint="what is derived (VlanStatus, the LinkMonitor of a cluster network) goes with what it came from",
-    )
+def _not_found(what: str, hint: str) -> Problem:
+    return Problem(code="not-found", message=f"{what} not found", hint=hint)
+
+
+_DERIVED = "what is derived (VlanStatus, the LinkMonitor of a cluster network) goes with what it came from"
+
+
+def _hint(cluster: Cluster, kind: Kind) -> str:
+    if kind.name in (VlanStatus.KIND, LinkMonitor.KIND):
+        return _DERIVED
+    there = sorted(str(ref).partition("/")[2] for ref in cluster.objects if ref.kind == kind.name)
+    return f"there is: {', '.join(there)}" if there else f"there are no {kind.plural}"
