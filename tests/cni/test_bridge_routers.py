@@ -40,6 +40,16 @@ def advertise_on(fd: int, name: str) -> None:
         time.sleep(0.1)
 
 
+def has_a_router(host: Any, name: str, outside: Any) -> bool:
+    """Once it has heard one of the advertisements: the first ones may come before it listens."""
+
+    def heard() -> bool:
+        advertise_on(outside.fd, "port")
+        return "default" in told(host.kernel, name)
+
+    return within(heard, 10.0)
+
+
 def accepted(pod: Any, name: str) -> tuple[str | None, ...]:
     keys = ("accept_ra", "accept_ra_defrtr", "accept_ra_rt_info_max_plen")
     return tuple(pod.sysctl(f"net/ipv6/conf/{name}/{key}") for key in keys)
@@ -76,15 +86,31 @@ def test_the_first_gateway_leaves_the_hosts_router_alone(no_router: Any, vlan: i
     host.send(links.veth(links.End(name="up0"), links.End(name="port", netns=outside.fd)))
     outside.up("port")
     host.send(links.set_link("up0", up=True))
-    assert within(lambda: host.observe().runtime["up0"].carrier)
-    advertise_on(outside.fd, "port")
-    assert within(lambda: "default" in told(host.kernel, "up0"))
+    assert has_a_router(host, "up0", outside)
     config = host.addressed("fd00:1::/64", isGateway=True, **({"vlan": vlan} if vlan else {}))
     host.add(host.pod(), config, CNI_CONTAINERID="c9")
     assert host.sysctl("net/ipv6/conf/all/forwarding") == "1"
     assert "default" in told(host.kernel, "up0")
     link = f"br0.{vlan}" if vlan else "br0"
     assert host.sysctl(f"net/ipv6/conf/{link}/accept_ra") == "0"
+
+
+@ours("the reference has the bridge take no router, and the host's own ends with its lifetime")
+@pytest.mark.parametrize("gateway", ["", "10.1.2.0/24", "fd00:1::/64"])
+def test_a_bridge_behind_which_the_hosts_router_is_goes_on_to_take_it(no_router: Any, gateway: str) -> None:
+    """The host's LAN, say, with a NIC as a port and the host's address on the bridge."""
+    host = no_router
+    outside = host.pod()
+    host.make_bridge()
+    host.send(links.veth(links.End(name="up0"), links.End(name="port", netns=outside.fd)))
+    outside.up("port")
+    host.send(links.set_master("up0", host.kernel.rtnl.index("br0"), "br0"), links.set_link("up0", up=True))
+
+    assert has_a_router(host, "br0", outside)
+    config = host.addressed(gateway, isGateway=True) if gateway else host.config()
+    host.add(host.pod(), config, CNI_CONTAINERID="c9")
+    assert host.sysctl("net/ipv6/conf/br0/accept_ra") == ("2" if ":" in gateway else "1")
+    assert "default" in told(host.kernel, "br0")
 
 
 @ours("with the reference the first network that speaks is the router of the whole pod")

@@ -49,6 +49,7 @@ from windrow.store.attachments import AttachmentRecords, status
 PLUGINS = "/usr/lib/cni"
 MAC = "52:54:00:12:34:56"
 KUBEVIRT_NAME = "pod1dba23260aa"
+NAD = "NetworkAttachmentDefinition"
 POD = "K8S_POD_NAMESPACE=default;K8S_POD_NAME=vm;K8S_POD_UID=u1"
 NODE_ADDRESS, OUTSIDE_ADDRESS = "192.0.2.10", "192.0.2.1"
 START_S = 60.0
@@ -465,6 +466,27 @@ def test_annotations_from_cni_args(node: Node) -> None:
     assert list(node.inside(pod)) == ["net1", "x"]
 
 
+# Routers ------------------------------------------------------------------------------------------
+
+
+def test_a_further_network_of_others_is_nobodys_router(node: Node) -> None:
+    """Every plugin's: the link begins with it. What is made later, by whomever, begins as before."""
+
+    def takes(pod: str, *names: str) -> list[str]:
+        files = [f"/proc/sys/net/ipv6/conf/{name}/accept_ra_defrtr" for name in names]
+        return node.run("cat", *files, at=pod).stdout.split()
+
+    ptp = {"cniVersion": "1.0.0", "type": "ptp", "ipam": node.ipam("10.70.0.0/24")}
+    node.nad("ptp", ptp)
+    node.nad("wanted", ptp | {"routerAdvertisements": True, "ipam": node.ipam("10.71.0.0/24")})
+    pod = node.pod()
+    node.add(pod, "ptp,wanted")
+    assert takes(pod, "eth0", "net1", "net2", "default") == ["1", "0", "1", "1"]
+    alone = node.pod()
+    node.add(alone, "ptp", clusterNetwork="none")
+    assert takes(alone, "net1", "default") == ["1", "1"]
+
+
 # Default routes -----------------------------------------------------------------------------------
 
 
@@ -690,10 +712,25 @@ def test_a_cluster_network_that_is_not_on_this_node(node: Node) -> None:
         ("vlan100@eth0", INVALID_CONFIG, "asks for the interface eth0"),
         ("vlan100@averyveryverylongname", INVALID_CONFIG, "bytes, the kernel allows 15"),
         ("wrong", INVALID_CONFIG, "NetworkAttachmentDefinition default/wrong, which annotation"),
+        ("path", INVALID_CONFIG, "[default/vm:default/path] network default/path has no type"),
+        (
+            '[{"name": "vlan100", "bandwidth": {"ingressRate": 8, "ingressBurst": 8}}]',
+            INVALID_CONFIG,
+            "[default/vm:default/vlan100] network default/vlan100: no plugin of the network has the capability",
+        ),
+        (
+            "empty",
+            MISSING,
+            "default/empty, which annotation k8s.v1.cni.cncf.io/networks of pod default/vm asks for, has",
+        ),
     ],
 )
 def test_annotations_that_cannot_be_followed(node: Node, networks: str, code: int, said: str) -> None:
     node.nad("wrong", node.bridge(vlan=5000))
+    node.nad("path", {"cniVersion": "1.0.0", "type": "../path"})
+    node.manifest(
+        "empty.yaml", f"{{apiVersion: k8s.cni.cncf.io/v1, kind: {NAD}, metadata: {{name: empty, namespace: default}}}}"
+    )
     pod = node.pod()
     error = node.refused(node.env("ADD", pod), node.config(annotation(networks)))
     assert (error["code"], said in error["msg"]) == (code, True), error
@@ -852,10 +889,14 @@ def test_a_pod_with_ports_alone_waits_for_no_disk(node: Node, monkeypatch: pytes
 
 
 def test_del_waits_once_for_all_cables(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In one request, by a link group of the pod's ends: the host's keep the mark of whose they are."""
+    """In one request, by a link group of the pod's ends: the host's keep the mark of whose they are. Those with further
+    plugins, too: what these have to undo comes before."""
+    node.plugin("looks", '#!/bin/sh\n[ $CNI_COMMAND = DEL ] || exec sed "s/.*\\"prevResult\\": //; s/}$//"\n'
+                f"ip -n $(basename $CNI_NETNS) link show $CNI_IFNAME >> {node.root}/looked || exit 1\n")  # fmt: skip
+    node.nad("listed", {"cniVersion": "1.0.0", "plugins": [node.bridge(), {"type": "looks"}]})
     pod = node.pod()
     before = node.everything()
-    node.add(pod, "vlan100@a,vlan100@b,addressed@c,vlan100@d")
+    node.add(pod, "vlan100@a,listed@b,addressed@c,listed@d")
     requests: list[str] = []
     groups: set[int] = set()
     run = Rtnl.run
@@ -873,6 +914,7 @@ def test_del_waits_once_for_all_cables(node: Node, monkeypatch: pytest.MonkeyPat
     assert found.exit == 0, found.stdout
     assert len(requests) == 1 and requests[0].startswith("delete group")
     assert groups == {PORT_GROUP}
+    assert [name in (node.root / "looked").read_text() for name in ("b@", "d@")] == [True, True]
     assert (node.inside(pod), node.leases()) == ({}, []) and node.everything() == before
 
 

@@ -630,6 +630,24 @@ def test_delete_of_what_is_not_there(host: Host) -> None:
     assert host.run("delete", "nad", "nope", "--ignore-not-found").exit_code == 0
 
 
+def test_delete_says_what_there_is(host: Host) -> None:
+    host.apply()
+    said = refused(host, host.state(), host.run("delete", "nad", "v200"))
+    assert 'network-attachment-definitions "v200" not found\n    hint: there is: default/v100' in said
+    assert "what is derived" in refused(host, host.state(), host.run("delete", "vs", "nope"))
+
+
+def test_delete_goes_by_the_names_of_documents_whatever_else_is_wrong_with_them(host: Host) -> None:
+    assert host.apply().exit_code == 0
+    wrong = OOB.replace('"vlan":100', '"vlan":5000').replace("active-backup", "fastest")
+    done = host.run("delete", "-f", host.file(wrong))
+    assert done.exit_code == 0, done.stderr
+    assert "oob-br" not in host.kernel.observe().state.links
+    host.apply()
+    said = refused(host, host.state(), host.run("delete", "-f", host.file(wrong + "---\nkind: [VlanConfig")))
+    assert "this is not YAML" in said
+
+
 def test_delete_dry_run(host: Host) -> None:
     host.apply()
     before = host.state()

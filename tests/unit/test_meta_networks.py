@@ -162,6 +162,8 @@ def test_json_keys(document: dict[str, Any], wanted: dict[str, Any]) -> None:
         ({"name": 5}, "[0].name: this is a number"),
         ({"name": "Web"}, '[0]: "Web" is not the name'),
         ({"name": "prod/web"}, 'Definition: {"name": "web", "namespace": "prod"}'),
+        ({"name": "web@db0"}, 'Definition: {"name": "web", "interface": "db0"}'),
+        ({"name": "prod/web@db0"}, 'Definition: {"name": "web", "namespace": "prod", "interface": "db0"}'),
         ({"namespace": "A/B"}, '[0]: "A/B" is not a namespace'),
         ({"interface": "a/b"}, "[0].interface: 'a/b' is not a name the kernel accepts"),
         ({"interface": "x" * 16}, "[0].interface: 'xxxxxxxxxxxxxxxx' has 16 bytes"),

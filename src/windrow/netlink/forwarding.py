@@ -42,6 +42,11 @@ def _keep_routers(own: Iterable[str]) -> None:
             sysctl.write(f"net/ipv6/conf/{link}/accept_ra", "2")
 
 
+def leads_out(link: str) -> bool:
+    """Whether this host's own router is behind the link, or may be."""
+    return link in _routed() or link in _outwards()
+
+
 def _takes_as_host(link: str) -> bool:
     """Whether it takes routers only as long as this is none."""
     accepts, forwards = (sysctl.read(f"net/ipv6/conf/{link}/{name}") for name in ("accept_ra", "forwarding"))

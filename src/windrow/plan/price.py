@@ -156,7 +156,7 @@ def _arp(scene: Scene, bond: Link, delta: Delta) -> Cost:
     """`bond_ab_arp_inspect`, `bond_loadbalance_arp_mon`."""
     spec = _spec(scene, bond.name)
     targets = ", ".join([*(spec.arp_ip_target or ()), *(spec.ns_ip6_target or ())])
-    return Impact.FLAP, f"from now on its NICs count as up only while {targets or 'its ARP targets'} answer"
+    return Impact.FLAP, f"from now on its NICs count as up only by answers of {targets or 'its ARP targets'}"
 
 
 def _lacp_system(scene: Scene, bond: Link, delta: Delta) -> Cost:

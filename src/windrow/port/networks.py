@@ -192,22 +192,30 @@ def _read_word(word: str, path: str, namespace: str, reader: _Reader) -> Selecti
     return Selection(name=name, namespace=space, interface=interface)
 
 
-def _with_namespace(name: str) -> str:
-    """How to say `namespace/name` in JSON, where it is two keys; empty: that is not what was said."""
-    before, _, after = name.partition("/")
-    known = is_label(before) and is_subdomain(after)
-    return f'{{"name": "{after}", "namespace": "{before}"}}' if known else ""
+_A_NAME = "lower-case letters, digits, and - or . in between"
 
 
-def _checked_names(namespace: str, name: str, path: str, reader: _Reader, meant: str = "") -> bool:
-    """Both are looked at, so that both are said. `meant`: what to write instead, where that is known."""
+def _in_keys(text: str) -> str:
+    """How to say `[<namespace>/]<name>[@<interface>]` in JSON, where each is a key; empty: nobody said that."""
+    network, at, interface = text.partition("@")
+    before, slash, name = network.rpartition("/")
+    if not (slash or at) or not is_subdomain(name) or (slash and not is_label(before)):
+        return ""
+    keys = {"name": name, "namespace": before, "interface": interface}
+    return json.dumps({key: value for key, value in keys.items() if value})
+
+
+_AS_A_WORD = f"{_A_NAME}; <namespace>/<name>@<interface>"
+
+
+def _checked_names(namespace: str, name: str, path: str, reader: _Reader, meant: str = _AS_A_WORD) -> bool:
+    """Both are looked at, so that both are said. `meant`: what to write instead of the name."""
     good = True
     if not (is_label(namespace) and len(namespace) <= _NAMESPACE_MAX):
         reader.wrong(path, f"{_quoted(namespace)} is not a namespace", "lower-case letters, digits and - in between")
         good = False
     if not (is_subdomain(name) and len(name) <= _NAME_MAX):
-        hint = "lower-case letters, digits, and - or . in between; <namespace>/<name>@<interface>"
-        reader.wrong(path, f"{_quoted(name)} is not the name of a NetworkAttachmentDefinition", meant or hint)
+        reader.wrong(path, f"{_quoted(name)} is not the name of a NetworkAttachmentDefinition", meant)
         good = False
     return good
 
@@ -238,7 +246,7 @@ class _Entry:
         namespace = self._get("namespace", self._text) or self.namespace
         interface = self._get("interface", self._text) or ""
         if name is not None:
-            _checked_names(namespace, name, self.path, self.reader, _with_namespace(name))
+            _checked_names(namespace, name, self.path, self.reader, _in_keys(name) or _A_NAME)
         self._get("infiniband-guid", self._no_infiniband)
         selection = Selection(
             name=name or "",

@@ -137,8 +137,7 @@ def ensure(config: BridgeConfig, port_mac: Mac, host: Host, undo: Undo) -> Seen:
         _keep(seen, config, port_mac, host, managed=bool(place.cluster_network))
     if place.cluster_network:
         return seen
-    # We want to be the ones who say what routes go by it.
-    _set(f"net/ipv6/conf/{config.bridge}/accept_ra", "0", undo)
+    _take_no_router(config.bridge, undo, made=place.seen is None)
     promisc = True if config.promisc and not seen.promisc else None
     up = None if seen.up else True
     if promisc or up:
@@ -177,6 +176,17 @@ def port_mtu(config: BridgeConfig, bridge: Seen, place: Place, host: Host) -> in
         return wanted
     own = bridge.mtu != MTU_DEFAULT or ports.ports_of(host.rtnl(), bridge.ifindex)
     return bridge.mtu if own else wanted
+
+
+def _take_no_router(bridge: str, undo: Undo, *, made: bool) -> None:
+    """Containers say nothing of this host's routes; but behind a bridge that was there may be the host's own router."""
+    key = f"net/ipv6/conf/{bridge}/accept_ra"
+    if not made and sysctl.read(key) not in (None, "0"):
+        from windrow.netlink import forwarding
+
+        if forwarding.leads_out(bridge):
+            return
+    _set(key, "0", undo)
 
 
 def _note_flags(seen: Seen, promisc: bool | None, up: bool | None, host: Host, undo: Undo) -> None:

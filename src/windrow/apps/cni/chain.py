@@ -6,11 +6,12 @@ A plugin of Windrow's own is called in this process, another one as a program; b
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
-from windrow.apps.cni import bridge, plugin
+from windrow.apps.cni import bridge, plugin, routers, sandbox
 from windrow.apps.cni.host import Host
 from windrow.model import jsontext
 from windrow.model.attachments import Attachment
@@ -41,21 +42,47 @@ class Caller:
 def add(attachment: Attachment, caller: Caller) -> dict[str, Any]:
     """The result document, in the version of the configuration. Raises CniError."""
     previous: dict[str, Any] | None = None
-    for config in attachment.plugins:
-        document = with_previous(config, previous)
-        found = _call(ADD, attachment, document, caller)
-        if found is None:
-            error = CniError(DELEGATE_FAILED, f"plugin {document['type']} printed no result")
-            raise in_context(error, ADD, attachment, caller)
-        previous = found
+    with _no_router(attachment, caller):
+        for config in attachment.plugins:
+            document = with_previous(config, previous)
+            found = _call(ADD, attachment, document, caller)
+            if found is None:
+                error = CniError(DELEGATE_FAILED, f"plugin {document['type']} printed no result")
+                raise in_context(error, ADD, attachment, caller)
+            previous = found
     assert previous is not None  # `read_network` lets no list pass that is empty
     return previous
 
 
-def delete(attachment: Attachment, caller: Caller) -> list[CniError]:
-    """All its plugins, the last one first, whatever becomes of one; what went wrong. A plugin that does not serve the
-    version has made nothing of what never came about; to try that again would be for ever."""
-    failures = _each(DEL, attachment, reversed(attachment.plugins), caller)
+@contextmanager
+def _no_router(attachment: Attachment, caller: Caller) -> Iterator[None]:
+    """The bridge plugin sees to it itself that a further network is nobody's router; for those of others this does."""
+    documents = [jsontext.loads(config) for config in attachment.plugins]
+    wanted = any(document.get("routerAdvertisements") is True for document in documents)
+    with ExitStack() as stack:
+        if not has_a_port(attachment) and not wanted:
+            with suppress(CniError):  # without a namespace there is nothing to protect, and the plugin says so
+                pod = stack.enter_context(sandbox.opened(replace(caller.request, netns=caller.netns)))
+                stack.enter_context(routers.none_of_new_links(attachment.ifname, pod))
+        yield
+
+
+def delete(attachment: Attachment, caller: Caller, *, beside: bool = True) -> list[CniError]:
+    """All its plugins, the last one first, whatever becomes of one; what went wrong. `beside`: with those beside a
+    port (`delete_beside_port`)."""
+    first = slice(1) if has_a_port(attachment) and not beside else slice(None)
+    return _delete(attachment, attachment.plugins[first], caller)
+
+
+def delete_beside_port(attachment: Attachment, caller: Caller) -> list[CniError]:
+    """Of a list that begins with a port, those plugins that come after it, and may look for it."""
+    return _delete(attachment, attachment.plugins[1:], caller) if has_a_port(attachment) else []
+
+
+def _delete(attachment: Attachment, plugins: Sequence[str], caller: Caller) -> list[CniError]:
+    """A plugin that does not serve the version has made nothing of what never came about; to try that again would be
+    for ever."""
+    failures = _each(DEL, attachment, reversed(plugins), caller)
     never = attachment.result is None
     return [failure for failure in failures if not (never and failure.code == INCOMPATIBLE_VERSION)]
 
@@ -91,7 +118,12 @@ def find(attachment: Attachment, caller: Caller) -> None:
 
 def is_a_port(attachment: Attachment) -> bool:
     """Whether the bridge plugin makes it, alone."""
-    return len(attachment.plugins) == 1 and jsontext.loads(attachment.plugins[0])["type"] in plugin.BRIDGE_TYPES
+    return len(attachment.plugins) == 1 and has_a_port(attachment)
+
+
+def has_a_port(attachment: Attachment) -> bool:
+    """Whether the bridge plugin makes its interface."""
+    return jsontext.loads(attachment.plugins[0])["type"] in plugin.BRIDGE_TYPES
 
 
 def status(attachment: Attachment, caller: Caller) -> None:

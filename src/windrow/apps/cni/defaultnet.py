@@ -65,7 +65,7 @@ def named(name: str, settings: Settings, host: Host, definitions: Definitions) -
     reference = f"{settings.system_namespace}/{name}"
     if reference in definitions.networks or reference in definitions.unread:
         return defined(reference, settings, host, definitions)
-    return _configured(name, settings, host)
+    return _configured(name, settings, host, f"there is no network {name}: it has no NetworkAttachmentDefinition")
 
 
 def defined(reference: str, settings: Settings, host: Host, definitions: Definitions, wanted_by: str = "") -> Found:
@@ -73,7 +73,9 @@ def defined(reference: str, settings: Settings, host: Host, definitions: Definit
     config = definitions.network(reference, wanted_by)
     if config:
         return Found(reference=reference, config=config)
-    found = _configured(reference.partition("/")[2], settings, host)
+    by = f", which {wanted_by} asks for," if wanted_by else ""
+    empty = f"NetworkAttachmentDefinition {reference}{by} has no configuration of its own"
+    found = _configured(reference.partition("/")[2], settings, host, empty)
     return Found(reference=reference, config=found.config)
 
 
@@ -89,8 +91,8 @@ def _at(path: Path) -> Found:
     raise CniError(MISSING, f"clusterNetwork {path} is no CNI configuration and has none in it{why}")
 
 
-def _configured(name: str, settings: Settings, host: Host) -> Found:
-    """By the `name` inside the file, as libcni finds it."""
+def _configured(name: str, settings: Settings, host: Host, wanting: str) -> Found:
+    """By the `name` inside the file, as libcni finds it. `wanting`: how the message begins where there is none."""
     directory = Path(settings.conf_dir) if settings.conf_dir else host.paths.cni_networks
     skipped: list[str] = []
     for file in _files(directory):
@@ -101,9 +103,7 @@ def _configured(name: str, settings: Settings, host: Host) -> Found:
             raise CniError(INVALID_CONFIG, f"network {name} ({file}) is the meta plugin's own: it does not call itself")
         return Found(reference=name, config=config)
     why = f"; not read: {'; '.join(skipped)}" if skipped else ""
-    message = (
-        f"there is no network {name}: no NetworkAttachmentDefinition, and no configuration of that name in {directory}"
-    )
+    message = f"{wanting}, and there is none called {name} in {directory}"
     raise CniError(MISSING, message, f"put it there, or name another one{why}")
 
 

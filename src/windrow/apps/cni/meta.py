@@ -193,9 +193,10 @@ def delete(request: Request, host: Host) -> None:
 def _undo(records: AttachmentRecords, record: Attached, caller: Caller) -> list[CniError]:
     failures: list[CniError] = []
     left: list[Attachment] = []
+    beside = {one.ifname: chain.delete_beside_port(one, caller) for one in reversed(record.attachments)}
     _take_cables_away(record, caller)
     for attachment in reversed(record.attachments):
-        if found := chain.delete(attachment, caller):
+        if found := [*beside[attachment.ifname], *chain.delete(attachment, caller, beside=False)]:
             failures += found
             left.insert(0, replace(attachment, added=False))
     _keep(records, record, left)
@@ -204,9 +205,9 @@ def _undo(records: AttachmentRecords, record: Attached, caller: Caller) -> list[
 
 
 def _take_cables_away(record: Attached, caller: Caller) -> None:
-    """All that are the bridge plugin's alone, together; its DEL then does the rest for each. One with further plugins
-    waits for these, which may look for it. What goes wrong here the DEL meets again, and tells."""
-    names = [attachment.ifname for attachment in record.attachments if chain.is_a_port(attachment)]
+    """All that the bridge plugin made, together; its DEL then does the rest for each. What goes wrong here the DEL
+    meets again, and tells."""
+    names = [attachment.ifname for attachment in record.attachments if chain.has_a_port(attachment)]
     if caller.netns and len(names) > 1:
         from windrow.apps.cni import cables
 

@@ -6,8 +6,11 @@ himself the router of the whole pod; so it takes none, unless the configuration 
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+
 from windrow.apps.cni.bridges import quietly
-from windrow.netlink import ports
+from windrow.netlink import ports, sysctl
 from windrow.netlink.enter import opened_inside
 from windrow.netlink.sock import Rtnl
 from windrow.port.bridge import BridgeConfig
@@ -25,11 +28,32 @@ def choose(config: BridgeConfig, ifname: str, pod: int) -> None:
     if config.routers is None and not config.ipam:  # nobody else could give it an address
         settings = _ADDRESSES_ONLY
 
-    def put() -> None:
-        for name, value in settings.items():
-            quietly(f"net/ipv6/conf/{ifname}/{name}", value)
+    opened_inside(pod, lambda: _put(ifname, settings))
 
-    opened_inside(pod, put)
+
+@contextmanager
+def none_of_new_links(ifname: str, pod: int) -> Iterator[None]:
+    """While a plugin of others makes the pod's interface `ifname`, where that is a further one: every link begins with
+    what `default` says. Addresses it may have, for nothing else may give it one. Raises KernelError."""
+    before: dict[str, str] = {}
+    if not _is_first(ifname, pod):
+        before = opened_inside(pod, lambda: _values(_ADDRESSES_ONLY))
+        opened_inside(pod, lambda: _put("default", _ADDRESSES_ONLY))
+    try:
+        yield
+    finally:
+        opened_inside(pod, lambda: _put("default", before))
+
+
+def _values(names: Iterable[str]) -> dict[str, str]:
+    """Those of `default` that this kernel has."""
+    read = ((name, sysctl.read(f"net/ipv6/conf/default/{name}")) for name in names)
+    return {name: value for name, value in read if value is not None}
+
+
+def _put(link: str, settings: Mapping[str, str]) -> None:
+    for name, value in settings.items():
+        quietly(f"net/ipv6/conf/{link}/{name}", value)
 
 
 def _is_first(ifname: str, pod: int) -> bool:

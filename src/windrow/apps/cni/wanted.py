@@ -165,7 +165,7 @@ class _Finder:
 
     def attachment(self, one: _One, ifname: str) -> Attachment:
         reference = one.found.reference
-        about = f"network {reference}"
+        about = f"[{str(self.pod) or self.request.container_id}:{reference}] network {reference}"
         name = reference.rpartition("/")[2]
         network = read_network(one.found.config, name=name, version=self.request.version, about=about)
         return Attachment(
