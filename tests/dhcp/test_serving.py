@@ -31,7 +31,7 @@ from windrow.store.paths import Paths
 from windrow.store.poolrecord import read_record
 from windrow.testing.builders import cluster_network, nad, vlan_config
 from windrow.testing.dhcpclients import Crowd
-from windrow.testing.dhcpserver import DNS, wire
+from windrow.testing.dhcpserver import DNS, LEASE, wire
 
 CLIENTS = int(os.environ.get("WINDROW_CLIENTS", "2000"))
 LONG_S = 20.0 + CLIENTS / 10
@@ -62,10 +62,9 @@ class Node:
             cidr="10.9.0.0/16",
             server="10.9.0.2",
             router="10.9.0.1",
-            lease_s=600,
             program=self.program,
             hosts=tuple(PoolHost(mac=mac) for mac in listed),
-            **more,
+            **{"lease_s": 600} | more,
         )
         network = (cluster_network("oob"), vlan_config("oob", ["eth1"]), nad("n", "oob", 100))
         found = scopes(Cluster.of([*network, pool]), read_record(self.paths))
@@ -199,6 +198,17 @@ def test_the_next_agent_finds_it(site: Site) -> None:
     assert not node.pid()
     assert list(node.paths.dhcp_servers.iterdir()) == []
     assert not node.said
+
+
+def test_an_edit_of_the_lease_time_reaches_clients(site: Site) -> None:
+    node, crowd = site.nodes[0], Crowd(site.line, macs(0, 5))
+    for lease_s in (600, 1200):
+        node.want(macs(0, 5), lease_s=lease_s)
+        node.turn()
+        crowd.lost_server()
+        assert crowd.get(timeout_s=20) == [] if lease_s == 600 else crowd.renew(timeout_s=20) == []
+        assert {int.from_bytes(c.answers[LEASE], "big") for c in crowd.clients.values()} == {lease_s}
+    assert not crowd.refused
 
 
 def test_another_program_takes_over(site: Site) -> None:

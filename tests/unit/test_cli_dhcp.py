@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from windrow.apps.cli.main import cli
+from windrow.model.agentstatus import AgentStatus
+from windrow.services.process import start_time
+from windrow.store.agentstatus import write_agent_status
 from windrow.store.paths import Paths
 from windrow.store.poolrecord import read_record, write_active
 
@@ -85,6 +89,9 @@ def test_what_this_node_does(root: Path) -> None:
     def here() -> list[str]:
         return [pool["here"] for pool in json.loads(run(root, "status", "-o", "json").stdout)["pools"]]
 
+    assert here() == ["no server", "no server"], "no agent"
+    ticks = start_time(os.getpid()) or 0
+    write_agent_status(paths, AgentStatus(node="n1", pid=os.getpid(), ticks=ticks, version="1", started=0.0))
     assert here() == ["no server", "stands by"]
     write_active(paths, ["default/vlan100"])
     assert here() == ["no server", "no server"]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from hypothesis import given
 from hypothesis import strategies as st
 
-from windrow.status.floating import AWAY, SILENT, STEP, Turn
+from windrow.status.floating import AWAY, EVERY, SILENT, STEP, Turn
 
 NODES = 3
 LONG = SILENT + STEP * NODES + 2
@@ -27,16 +27,17 @@ class Vlan:
         self.parts[node] = None
         self.turns[node] = Turn(rank=node, active=False)
 
-    def tick(self) -> None:
+    def tick(self, mute: int | None = None) -> None:
+        """`mute`: who has no agent just now."""
         self.there = [turn.active for turn in self.turns]
         for node, part in enumerate(self.parts):
-            if part is None:
+            if part is None or node == mute:
                 continue
             self.turns[node] = self.turns[node].tick()
             if self.turns[node].active and self.there[node]:
                 for other in self.others(node):
                     self.hears(other)
-            elif self.turns[node].asks and any(self.there[o] for o in self.others(node)):
+            if self.turns[node].asks and any(self.there[o] for o in self.others(node)):
                 self.hears(node)
 
     def others(self, node: int) -> list[int]:
@@ -88,6 +89,18 @@ def test_two_that_are_not_the_first_both_let_go_and_one_takes_it() -> None:
     vlan.parts = [None, 0, 0]
     assert len(vlan.after(2)) <= 1
     assert vlan.after(LONG) == [1]
+
+
+def test_a_node_without_an_agent_keeps_what_it_has() -> None:
+    """Its kernel answers for the address; it was cut off, the next one took it, its agent died, and it is back."""
+    vlan = Vlan()
+    vlan.after(LONG)
+    vlan.parts = [0, 1, 1]
+    assert vlan.after(LONG) == [0, 1]
+    vlan.parts = [0, 0, 0]
+    for _ in range(2 * EVERY):
+        vlan.tick(mute=0)
+    assert [node for node, there in enumerate(vlan.there) if there] == [0]
 
 
 def test_the_first_one_lets_go_of_what_it_does_not_have_yet() -> None:

@@ -58,6 +58,7 @@ def served_here(
     bridges of `ours` were made by Windrow."""
     scopes: list[Scope] = []
     candidates: list[Candidate] = []
+    unattended: Scope | None = None
     problems: list[Problem] = []
     configs = {config.interface: config for config in hosts.configs}
     for scope in found:
@@ -73,9 +74,10 @@ def served_here(
         candidates += _candidates(scope, facts.node)
         active = len(scope.pool.nodes) <= 1 or scope.pool.key in facts.active
         scopes += [scope] if active else []
-        problems += [] if facts.agent else [_without_agent(scope)]
+        unattended = unattended or (None if facts.agent else scope)
         own = _own_addresses(scope, facts.node) if active else ()
         configs[scope.interface] = _with_server(scope, there, facts.node, own)
+    problems += [_without_agent(unattended)] if unattended is not None else []
     return Served(
         scopes=tuple(scopes),
         candidates=tuple(candidates),

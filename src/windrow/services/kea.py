@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
+import shutil
 import socket
 import struct
 import time
@@ -31,6 +33,8 @@ def start(directory: Path, interface: IfName) -> process.Process:
     It stays in that directory with its lock and pid files, and answers at `directory/control`. It looks at its link
     once: without carrier, or without an address, it would never serve there. Raises ServiceError.
     """
+    if shutil.which(NAME) is None:  # `env` would say it in its own words
+        raise process.not_started(NAME, FileNotFoundError(errno.ENOENT, "it is not installed"))
     if not _running(interface):
         raise ServiceError(NAME, f"{interface} has no carrier")
     (directory / "control").unlink(missing_ok=True)

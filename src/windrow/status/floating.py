@@ -4,7 +4,8 @@ The active node announces the address at each tick (RFC 5227 §3). Who stands by
 kernel of whoever has it answers also while his agent is restarted; and takes the address once nobody has answered for
 some ticks, the first of the nodes after the fewest. Nobody gives it up because another one is back.
 
-Where two are active, because they did not hear each other for a while, all but the first let it go as soon as they do.
+Where two are active, because they did not hear each other for a while, all but the first let it go as soon as they do;
+the active one asks now and again, for a kernel answers that has no agent to announce it.
 So nothing has to be agreed on, and no message is needed that is not ARP. As long as it lasts both give the same
 answers: they serve the same reservations by the same address.
 
@@ -21,6 +22,8 @@ TICK_S = 1.0
 SILENT, STEP = 3, 2
 """So many ticks without an answer before the first node takes the address, and so many more for each one after it:
 longer than it takes to set it."""
+EVERY = 5
+"""An active node asks in each of so many ticks: another one may have the address whose agent is not there to say so."""
 AWAY = 60
 """So many ticks he does not want it again who has given it up because his server does not start."""
 
@@ -46,5 +49,5 @@ class Turn:
 
     @property
     def asks(self) -> bool:
-        """Whether to ask who has it: before it is taken, at least twice."""
-        return not self.active and self.missed > 0
+        """Whether to ask who has it: before it is taken at least twice, and then now and again."""
+        return self.missed % EVERY == 0 if self.active else self.missed > 0

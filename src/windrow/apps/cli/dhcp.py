@@ -11,6 +11,7 @@ from windrow.apps.cli.output import complain, print_json, say
 from windrow.apps.cli.session import Session
 from windrow.apps.cli.situation import stored, wish_for
 from windrow.apps.dhcp.programs import DRIVERS
+from windrow.apps.known import agent_status
 from windrow.compile.pools import scopes, serving_nodes, waiting_problems
 from windrow.dhcp import dnsmasq, isc, kea
 from windrow.model.cluster import Cluster
@@ -134,10 +135,10 @@ def _here(scope: Scope, nodes: tuple[str, ...], session: Session) -> str:
     paths = Paths(session.root)
     if session.node not in nodes:
         return ""
-    if len(nodes) > 1 and scope.pool.key not in read_active(paths):
-        return "stands by"
-    running = DRIVERS[scope.pool.program].running(paths.dhcp_servers / scope.interface)
-    return "serves" if running is not None else "no server"
+    if DRIVERS[scope.pool.program].running(paths.dhcp_servers / scope.interface) is not None:
+        return "serves"
+    waits = len(nodes) > 1 and scope.pool.key not in read_active(paths) and agent_status(paths) is not None
+    return "stands by" if waits else "no server"
 
 
 def _pool_value(scope: Scope, nodes: tuple[str, ...], here: str) -> dict[str, object]:

@@ -147,9 +147,9 @@ class Floating:
         if post.turn.active and not was.active:
             post.other = None
             self._told(f"{_what(post)} answers nowhere: this node takes it")
-        elif post.turn.active and post.there:
+        if was.active and post.turn.active and post.there:
             post.ear.announce(post.address)
-        elif post.turn.asks:
+        if was.active is post.turn.active and post.turn.asks:
             post.ear.ask(post.address)
 
     @property

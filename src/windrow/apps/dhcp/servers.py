@@ -164,7 +164,7 @@ class Servers:
                 self._free(seat, directory)
                 seat.trouble = ""
             except (WindrowError, OSError) as error:
-                self._complain(seat, f"the DHCP server on {name} goes on with what it had: {_first_line(error)}")
+                self._complain(seat, f"the DHCP server on {name} goes on with what it had: {_in_one_line(error)}")
 
     def _start(self, name: IfName, seat: _Seat, index: int) -> None:
         seat.index, seat.since = index, time.monotonic()
@@ -177,7 +177,7 @@ class Servers:
             self._took(seat, seat.driver.start(seat.scopes, directory), index)
             self._free(seat, directory)
         except (WindrowError, OSError) as error:
-            self._lost(seat, f"no DHCP server on {name}: {_first_line(error)}")
+            self._lost(seat, f"no DHCP server on {name}: {_in_one_line(error)}")
 
     def _free(self, seat: _Seat, directory: Path) -> None:
         """After the server was told: who no longer has an address is done with it."""
@@ -230,7 +230,8 @@ class Servers:
 
 def _told(scopes: Sequence[Scope]) -> str:
     """All that a server is told of pools, whichever it is: by it an edit is noticed, also by the next agent."""
-    return texts.hosts(scopes) + _OPTIONS + texts.options(scopes)
+    subnets = "".join(f"# {scope.tag}: {scope.pool.cidr}, {scope.pool.lease_s} s\n" for scope in scopes)
+    return texts.hosts(scopes) + _OPTIONS + texts.options(scopes) + subnets
 
 
 def _given(told: str) -> Given:
@@ -239,8 +240,9 @@ def _given(told: str) -> Given:
     return frozenset((Mac(words[0]), words[1]) for words in (line.split(",") for line in hosts.splitlines()))
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0]
+def _in_one_line(error: Exception) -> str:
+    """With its hint, for a log."""
+    return "; ".join(line.strip().removeprefix("hint: ") for line in str(error).splitlines())
 
 
 def _ready(seat: _Seat, index: int) -> bool:
