@@ -28,8 +28,9 @@ from windrow.model.evidence import (
 from windrow.model.host import Bond, HostState, Link, Observed, PortVlans, VlanIf
 from windrow.model.values import Cidr, IfName, Mac, VidSet
 from windrow.model.wire import load_documents
+from windrow.netlink import packets
 from windrow.netlink.errors import NoPermission
-from windrow.sense import gather, packets
+from windrow.sense import gather
 from windrow.sense.asking import Question
 
 ETH0, ETH1 = IfName("eth0"), IfName("eth1")

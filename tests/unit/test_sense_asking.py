@@ -12,10 +12,10 @@ from windrow.frames.reading import ip_text
 from windrow.model.evidence import Kind
 from windrow.model.values import IfName, Mac
 from windrow.netlink import errors
+from windrow.netlink.packets import Packet
 from windrow.sense import asking
 from windrow.sense.asking import Asking, Question
 from windrow.sense.manners import DHCP_PAUSE_S, Manners
-from windrow.sense.packets import Packet
 
 BOND = IfName("oob-bo")
 OURS, ROUTER, OTHER = (bytes.fromhex(f"0200000000{n:02x}") for n in (0x0A, 0x01, 0x02))
@@ -35,9 +35,9 @@ class Wire:
         self.up = True
         Wire.made.append(self)
 
-    def send(self, frame: bytes) -> bool:
+    def send(self, frame: bytes) -> str:
         self.sent.append((self.now, frame))
-        return self.up
+        return "" if self.up else "Network is down"
 
     def receive(self) -> Iterator[Packet]:
         while self.coming:
@@ -217,7 +217,7 @@ def test_what_could_not_be_sent_was_not_asked() -> None:
     (found,), absent = one.evidence()
     assert (found.asked, found.gateways) == (frozenset(), ())
     assert {(a.kind, a.nic, a.reason) for a in absent} == {
-        (Kind.DHCP, BOND, "VLAN 100 of oob was not asked: oob-bo takes no frame, is it down?")
+        (Kind.DHCP, BOND, "VLAN 100 of oob was not asked: oob-bo takes no frame: Network is down")
     }
 
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from windrow.frames.probe import BODY_MAX, Chunk
 from windrow.model.evidence import Absent, Kind, NodeEvidence
 from windrow.model.lazy import dataclass
-from windrow.model.wire.evidence import HeardRow, node_document, read_node_rows
+from windrow.model.wire.evidence import HeardRow, Unfolded, node_document, read_node_rows
 
 CHUNKS_MAX = 64
 PACKED_MAX = CHUNKS_MAX * BODY_MAX
@@ -45,7 +45,7 @@ def unpack(data: bytes, node: str) -> NodeEvidence | None:
     if found is None:
         return None
     told, rows = found
-    return replace(told, heard=tuple(one for row in rows for one in row.each()))
+    return replace(told, heard=Unfolded(rows))
 
 
 def unpack_rows(data: bytes, node: str) -> tuple[NodeEvidence, tuple[HeardRow, ...]] | None:

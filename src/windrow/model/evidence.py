@@ -7,7 +7,7 @@ be had is `Absent`, with the reason, so that nobody takes "not heard" for "not t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import field
 from enum import StrEnum
 
@@ -282,7 +282,7 @@ class NodeEvidence:
     node: str
     at: float
     nics: Mapping[IfName, NicEvidence] = field(default_factory=dict)
-    heard: tuple[Heard, ...] = ()
+    heard: Sequence[Heard] = ()
     """What came in on this node's NICs."""
     probed: Mapping[IfName, VidSet] = field(default_factory=dict)
     """In which VLANs each NIC sent probes in the last sweep. What was not sent cannot have been heard."""

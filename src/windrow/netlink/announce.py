@@ -18,7 +18,7 @@ from windrow.frames import arp, ethernet, neighbour
 from windrow.model.announcing import UNTAGGED, Interface, Uplink
 from windrow.model.lazy import dataclass
 from windrow.model.values import IfName, Mac, VidSet
-from windrow.netlink import codec, errors, observe
+from windrow.netlink import codec, errors, observe, packets
 from windrow.netlink import netns as namespaces
 from windrow.netlink.observe import IFF_LOWER_UP
 from windrow.netlink.routes import attributes
@@ -125,13 +125,7 @@ class Sender:
     """A packet socket of one network namespace. Raises KernelError (EPERM without CAP_NET_RAW)."""
 
     def __init__(self, netns: namespaces.Netns = None) -> None:
-        try:
-            # Protocol 0: it hears nothing.
-            self._socket = namespaces.opened_in(
-                netns, lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_NONBLOCK, 0)
-            )
-        except OSError as error:
-            raise errors.of(error.errno or errno.EIO, "send announcements") from error
+        self._socket = namespaces.opened_in(netns, lambda: packets.opened("send announcements"))
 
     def close(self) -> None:
         self._socket.close()

@@ -12,7 +12,6 @@ import ipaddress
 import socket
 import struct
 import time
-from array import array
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import partial
@@ -21,6 +20,7 @@ from windrow.frames.arp import REQUEST, Arp
 from windrow.frames.ethernet import checksum
 from windrow.model.values import IfName, Mac
 from windrow.netlink import netns as namespaces
+from windrow.netlink import packets
 
 PROBES = 3
 """PROBE_NUM of RFC 5227 §1.1."""
@@ -40,7 +40,6 @@ _TARGET_LINK = 2
 """Option of an advertisement: target link-layer address (RFC 4861 §4.6.1)."""
 
 # Classic BPF (linux/filter.h), for packet sockets without a link-layer header: offsets begin at the network header.
-_SO_ATTACH_FILTER = 26
 _LOAD_WORD, _LOAD_HALF, _LOAD_BYTE = 0x20, 0x28, 0x30
 _IF_EQUAL, _RETURN = 0x15, 0x06
 _WHOLE, _NOTHING = 0xFFFF_FFFF, 0
@@ -193,9 +192,7 @@ def _received(found: socket.socket) -> Iterable[tuple[bytes, bytes]]:
 
 
 def _attach(found: socket.socket, program: Sequence[Instruction]) -> None:
-    """struct sock_fprog, which points to its struct sock_filter."""
-    code = array("B", b"".join(struct.pack("=HBBI", *one) for one in program))
-    found.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("@HP", len(program), code.buffer_info()[0]))
+    packets.attach(found, b"".join(struct.pack("=HBBI", *one) for one in program))
 
 
 _NEIGHBOURS: tuple[Instruction, ...] = (

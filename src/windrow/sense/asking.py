@@ -20,8 +20,8 @@ from windrow.model.evidence import Absent, Answer, DhcpOffer, Kind, RouterAdvert
 from windrow.model.lazy import dataclass
 from windrow.model.values import IfName, Mac
 from windrow.netlink.errors import KernelError
+from windrow.netlink.packets import LONGEST, Packet, PacketSocket, Rule, byte, ethertype, udp_port
 from windrow.sense.manners import Manners
-from windrow.sense.packets import LONGEST, Packet, PacketSocket, Rule, byte, ethertype, udp_port
 
 PAUSE_S = 0.01
 """From one frame to the next."""
@@ -173,7 +173,7 @@ class Asking:
         inquiry.tries[what] = tries + 1
         if what == Kind.DHCP:
             return answer_s if self._discover(inquiry, clock) else None
-        if self._sockets[question.link].send(self._frame(question, what)):
+        if not self._sockets[question.link].send(self._frame(question, what)):
             inquiry.sent[what] = inquiry.sent.get(what, 0) + 1
         return answer_s
 
@@ -201,8 +201,8 @@ class Asking:
             return False
         inquiry.transaction = self._manners.transaction()
         client = ethernet.mac_bytes(question.client) if question.client else b""
-        if not one.send(dhcp.discover(one.mac, inquiry.transaction, question.tag, client)):
-            self._lacks(Kind.DHCP, question.link, f"{words} was not asked: {question.link} takes no frame, is it down?")
+        if refused := one.send(dhcp.discover(one.mac, inquiry.transaction, question.tag, client)):
+            self._lacks(Kind.DHCP, question.link, f"{words} was not asked: {question.link} takes no frame: {refused}")
             return False
         inquiry.sent[Kind.DHCP] = 1
         self._manners.asked(place, clock)

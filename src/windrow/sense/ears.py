@@ -11,8 +11,8 @@ from windrow.frames.lldp import Gone
 from windrow.frames.reading import Unreadable
 from windrow.model.evidence import Kind, SwitchPort
 from windrow.model.values import IfName
+from windrow.netlink.packets import LONGEST, PacketSocket, Rule, ethertype, mac
 from windrow.sense.neighbours import Neighbours
-from windrow.sense.packets import LONGEST, PacketSocket, Rule, ethertype, mac
 
 GROUPS = (*lldp.GROUPS, lacp.GROUP, cdp.GROUP)
 MACS_MAX = 32
@@ -27,7 +27,7 @@ class Ear:
     def __init__(self, nic: IfName, own: Sequence[bytes], *, idle: bool) -> None:
         """Raises KernelError (EPERM without CAP_NET_RAW, ENODEV)."""
         self._own, self._idle = tuple(own[:MACS_MAX]), idle
-        self._socket = PacketSocket(nic, _rules(self._own, idle=idle), GROUPS)
+        self._socket = PacketSocket(nic, _rules(self._own, idle=idle), macs=GROUPS)
         self.nic = nic
         self.came_back = self.for_us = 0
         self.unreadable: dict[Kind, int] = {}

@@ -35,10 +35,10 @@ def neighbors(session: Session, output: str | None, seconds: float, announce: bo
     Listens on every NIC, below bonds and bridges, and sends nothing. Where lldpd runs, it is asked, too. Needs root
     (CAP_NET_RAW).
     """
+    from windrow.netlink.packets import opened
     from windrow.render.neighbours import neighbours_text, neighbours_value
     from windrow.sense import lldpd
     from windrow.sense.gather import gather
-    from windrow.sense.packets import opened
 
     if announce:
         say(lldpd.how_to_announce())

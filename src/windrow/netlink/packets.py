@@ -1,15 +1,17 @@
 """Packet sockets, and the classic BPF programs that keep from them what nobody wants to hear (packet(7), bpf(4)).
 
 A socket for all EtherTypes stands before bonds, bridges and Open vSwitch (`__netif_receive_skb_core`: ptype_all, then
-rx_handler), where one for a single EtherType hears only what they leave. The VLAN tag is out of the frame by then.
+rx_handler), where one for a single EtherType hears only what they leave. The VLAN tag is out of the frame by then: it
+comes beside it (PACKET_AUXDATA).
 """
 
 from __future__ import annotations
 
-import ctypes
 import errno
+import os
 import socket
-from collections.abc import Iterator, Sequence
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from struct import Struct
 
@@ -24,8 +26,8 @@ Rule = tuple[Sequence[Test], int]
 
 _ETH_P_ALL = 0x0003
 _SOL_PACKET, _ADD_MEMBERSHIP, _AUXDATA, _IGNORE_OUTGOING = 263, 1, 8, 23
-_MR_MULTICAST, _OUTGOING = 0, 4
-_SO_ATTACH_FILTER = 26
+_MR_MULTICAST, _MR_UNICAST, _OUTGOING = 0, 3, 4
+_SO_ATTACH_FILTER, _SO_RCVBUFFORCE = 26, 33
 _LINE = Struct("=HBBI")
 _FPROG = Struct("HP")
 """struct sock_fprog."""
@@ -39,7 +41,7 @@ _JEQ, _RET = 0x15, 0x06
 _PROTOCOL = 0xFFFFF000
 """SKF_AD_OFF + SKF_AD_PROTOCOL: the EtherType behind any tag."""
 LONGEST = 9216
-BATCH = 128
+BATCH = 256
 """Frames that are read in a row: others have their turn, too."""
 
 
@@ -101,37 +103,44 @@ def opened(doing: str) -> socket.socket:
         raise errors.of(error.errno or errno.EIO, doing) from error
 
 
-class PacketSocket:
-    """On one link, in the namespace of the thread that opens it. `groups`: multicast MACs that are wanted, too."""
+def attach(found: socket.socket, code: bytes) -> None:
+    """Only what this program of classic BPF takes is heard from now on. Raises OSError."""
+    held = array("B", code)  # struct sock_fprog points to it
+    found.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, _FPROG.pack(len(code) // _LINE.size, held.buffer_info()[0]))
 
-    def __init__(self, link: IfName, rules: Sequence[Rule], groups: Sequence[bytes] = ()) -> None:
-        """Raises KernelError (EPERM without CAP_NET_RAW, ENODEV)."""
+
+class PacketSocket:
+    """On one link, in the namespace of the thread that opens it."""
+
+    def __init__(
+        self, link: IfName, rules: Sequence[Rule], *, macs: Iterable[bytes] = (), buffer: int = 0, doing: str = ""
+    ) -> None:
+        """`macs`: addresses of its own and groups that the card is to let in, too. `buffer`: bytes that may wait to be
+        read, where they are to be more than usual. Raises KernelError (EPERM without CAP_NET_RAW, ENODEV)."""
         self.link = link
-        doing = f"listen on {link}"
+        doing = doing or f"listen on {link}"
         self._socket = opened(doing)
         try:
             self.want(rules)
+            if buffer:
+                with suppress(OSError):  # beyond net.core.rmem_max only with CAP_NET_ADMIN
+                    self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, buffer)
             self._socket.setsockopt(_SOL_PACKET, _AUXDATA, 1)
             with suppress(OSError):  # since Linux 4.20; before that they are skipped one by one
                 self._socket.setsockopt(_SOL_PACKET, _IGNORE_OUTGOING, 1)
             self._socket.bind((link, _ETH_P_ALL))
-            index = socket.if_nametoindex(link)
-            for group in groups:
+            self.index = socket.if_nametoindex(link)
+            for one in macs:
+                kind = _MR_MULTICAST if one[0] & 1 else _MR_UNICAST
                 with suppress(OSError):  # a card whose filter is full hears it when it is promiscuous, or not at all
-                    self._socket.setsockopt(
-                        _SOL_PACKET, _ADD_MEMBERSHIP, _MREQ.pack(index, _MR_MULTICAST, len(group), group)
-                    )
+                    self._socket.setsockopt(_SOL_PACKET, _ADD_MEMBERSHIP, _MREQ.pack(self.index, kind, len(one), one))
         except OSError as error:
             self._socket.close()
             raise errors.of(error.errno or errno.EIO, doing) from error
 
     def want(self, rules: Sequence[Rule]) -> None:
         """Other rules than before."""
-        code = program(rules)
-        held = ctypes.create_string_buffer(code, len(code))
-        self._socket.setsockopt(
-            socket.SOL_SOCKET, _SO_ATTACH_FILTER, _FPROG.pack(len(code) // _LINE.size, ctypes.addressof(held))
-        )
+        attach(self._socket, program(rules))
 
     def fileno(self) -> int:
         return self._socket.fileno()
@@ -145,13 +154,13 @@ class PacketSocket:
         found: bytes = self._socket.getsockname()[4]
         return found
 
-    def send(self, frame: bytes) -> bool:
-        """Whether the kernel took it: a link that is down, or whose queue is full, does not."""
+    def send(self, frame: bytes) -> str:
+        """Why the kernel did not take it, as of a link that is down or whose queue is full; else an empty text."""
         try:
             self._socket.send(frame)
-        except OSError:
-            return False
-        return True
+        except OSError as error:
+            return error.strerror or os.strerror(error.errno or errno.EIO)
+        return ""
 
     def receive(self) -> Iterator[Packet]:
         """What has come in, at most BATCH frames of it."""
