@@ -191,6 +191,27 @@ def test_without_lldp_a_switch_without_a_vlan_is_one_finding() -> None:
     assert {leg.nic for leg in found.legs} == {"eth2"} and len(found.legs) == 4 and "LLDP" in found.lacks
 
 
+@pytest.mark.parametrize("mode", [BondMode.BALANCE_XOR, BondMode.LACP])
+@pytest.mark.parametrize("seed", range(30))
+def test_without_lldp_a_link_without_a_vlan_is_no_fault_of_a_member(mode: BondMode, seed: int) -> None:
+    """The switch may have chosen the same member of a channel for all that it hears: that the other heard nobody is no
+    sign. In a sweep of one leg the other has not been heard either."""
+    f = quiet(faults.vlan_missing_on_link(102)(fabric(4 + seed % 3, mode, mlag=False)))
+    f = replace(f, seed=seed, one_leg=seed % 2 == 1)
+    found = only(diagnose(cluster_of(f), evidence_of(f)), Reason.SWITCH_LINK_VLAN_MISSING)
+    assert found.vids == VidSet.of([102])
+
+
+@pytest.mark.parametrize("mode", [BondMode.ACTIVE_BACKUP, BondMode.BALANCE_XOR, BondMode.LACP])
+@pytest.mark.parametrize("seed", range(8))
+def test_one_way_beside_a_link_without_a_vlan(mode: BondMode, seed: int) -> None:
+    """Each of them is told, and neither takes what the other explains."""
+    f = faults.vlan_missing_on_link(102)(fabric(6, mode, mlag=False))
+    f = replace(faults.cable(ONE, back=0.0)(f), seed=seed)
+    found = diagnose(cluster_of(f), evidence_of(f))
+    assert sorted(x.reason.text for x in found) == ["OneWay", "SwitchLinkVlanMissing"], found
+
+
 def test_without_lldp_a_small_mtu_between_switches_is_found() -> None:
     f = quiet(faults.link(mtu=1400)(fabric(4)))
     f = replace(f, networks=tuple(n for n in f.networks if n.name == "oob"))

@@ -11,6 +11,7 @@ from windrow.diagnose.matrix import Matrix
 from windrow.diagnose.probes import Pair, Tally
 from windrow.diagnose.situation import Situation
 from windrow.diagnose.vlans import BETWEEN, SWITCHES
+from windrow.model.evidence import Leg
 from windrow.model.findings import Certainty, Finding, Fix, Reason
 from windrow.model.lazy import dataclass
 
@@ -23,12 +24,16 @@ Places = tuple[Culprit, ...]
 """One, or several of which it is one and nothing tells which."""
 
 
-def path_findings(situation: Situation, matrix: Matrix, convicted: frozenset[tuple[str, ...]]) -> Iterator[Finding]:
-    """`convicted`: as for `vlan_causes`."""
+def path_findings(
+    situation: Situation, matrix: Matrix, convicted: frozenset[tuple[str, ...]], one_way: frozenset[Leg]
+) -> Iterator[Finding]:
+    """`convicted`: as for `vlan_causes`. `one_way`: NICs that are known to be so. What a switch chooses such a member
+    of a channel for is lost, and which frames these are follows from nothing else."""
     tallies = {
         pair: situation.probes.along(pair[0], matrix.end_of[pair[1]])
         for pair, tally in situation.probes.tallies.items()
         if tally.bits and pair[0].node != pair[1].node and pair[0] in matrix.end_of and pair[1] in matrix.end_of
+        if pair[0] not in one_way and one_way.isdisjoint(matrix.end_of[pair[1]])
     }
     paths = _Paths(situation=situation, matrix=matrix, tallies=tallies, convicted=convicted)
     unheard = {pair for pair, t in tallies.items() if not t.broadcasts and t.unicasts >= UNICASTS_LEAST}
