@@ -202,6 +202,20 @@ def test_without_lldp_a_link_without_a_vlan_is_no_fault_of_a_member(mode: BondMo
     assert found.vids == VidSet.of([102])
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_a_member_that_drops_a_vlan_which_its_switch_names(seed: int) -> None:
+    """A filter, and no list of VLANs. That nobody hears it, and it hears nobody, is not one way: the switch may have
+    chosen the other member for all senders."""
+    healthy = replace(fabric(4, BondMode.LACP, mlag=False), seed=seed)
+    evidence = evidence_of(faults.vlan_missing(ONE, 102)(healthy))
+    node, said = evidence.nodes[ONE.node], evidence_of(healthy).nic(ONE)
+    assert said is not None
+    nics = {**node.nics, ONE.nic: replace(node.nics[ONE.nic], neighbours=said.neighbours)}
+    nodes = {**evidence.nodes, ONE.node: replace(node, nics=nics)}
+    found = only(diagnose(cluster_of(healthy), Evidence(nodes=nodes)), Reason.VLAN_MISSING)
+    assert (found.legs, found.vids) == ((ONE,), VidSet.of([102]))
+
+
 @pytest.mark.parametrize("mode", [BondMode.ACTIVE_BACKUP, BondMode.BALANCE_XOR, BondMode.LACP])
 @pytest.mark.parametrize("seed", range(8))
 def test_one_way_beside_a_link_without_a_vlan(mode: BondMode, seed: int) -> None:

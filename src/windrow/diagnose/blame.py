@@ -131,7 +131,7 @@ def blame(failed: Iterable[Way], arrived: Iterable[tuple[Leg, Leg]], ground: Gro
     ways = frozenset(failed)
     for way in ways:
         for place in ground.through(way):
-            if place not in acquitted:
+            if place not in acquitted and _may_be(place, acquitted):
                 explains[place].add(way)
                 if not _fails_beyond(place, way, ways, ground):
                     speaks[place].add(way)
@@ -140,6 +140,12 @@ def blame(failed: Iterable[Way], arrived: Iterable[tuple[Leg, Leg]], ground: Gro
         verdicts.append(verdict)
         left -= explains[verdict.culprit]
     return Blamed(verdicts=tuple(verdicts), left=frozenset(left))
+
+
+def _may_be(place: Culprit, acquitted: set[Culprit]) -> bool:
+    """Of a port that fails in one direction something is known to pass in the other one."""
+    other = {Scope.OUT: Scope.IN, Scope.IN: Scope.OUT}.get(place.scope)
+    return other is None or Culprit(other, place.legs) in acquitted
 
 
 def _fails_beyond(place: Culprit, way: Way, failed: frozenset[Way], ground: Ground) -> bool:

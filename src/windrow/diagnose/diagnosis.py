@@ -105,8 +105,7 @@ def _inside(situation: Situation, matrices: list[Matrix], convicted: frozenset[t
         turned = list(turned_findings(situation, matrix))
         straight = matrix.without(turned)
         causes = vlan_causes(situation, straight, convicted)
-        one_way = frozenset(leg for f in causes.ports if f.reason is Reason.ONE_WAY and not f.vids for leg in f.legs)
-        found += [*turned, *causes.ports, *path_findings(situation, straight, convicted, one_way)]
+        found += [*turned, *causes.ports, *path_findings(situation, straight, convicted, causes.ports)]
         found += lldp_findings(situation, matrix)
         for culprit, vids in causes.shared.items():
             shared[culprit] |= vids

@@ -115,6 +115,11 @@ def is_faulty(rows: Sequence[Row]) -> bool:
     return any(state.bad for row in rows for state in row.cells.values())
 
 
+def loses_long_ones(seen: Seen) -> bool:
+    """Whether somewhere the longest frame that was announced has not come."""
+    return any(row.largest < row.largest_sent for _, rows in seen.values() for row in rows)
+
+
 HEALTHY, FINDINGS, UNKNOWN = 0, 1, 3
 
 

@@ -105,6 +105,14 @@ class HeardRow:
         return self.counts[2]
 
     @property
+    def largest(self) -> int:
+        return self.counts[5]
+
+    @property
+    def largest_sent(self) -> int:
+        return self.counts[6]
+
+    @property
     def sweep(self) -> int:
         return self.counts[7]
 
