@@ -216,3 +216,26 @@ def answered(lab: Checked, node: str, path: str) -> str:
         asking.connect(str(socket_of(lab, node)))
         asking.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
         return b"".join(iter(lambda: asking.recv(65536), b"")).decode()
+
+
+def test_a_link_between_switches_is_told_as_such_by_all_and_soon(lab: Checked, hosts: dict[str, Host]) -> None:
+    """Without LLDP. The fault is the same from its first moment on: nobody takes a part of it for another one."""
+    for host in hosts.values():
+        host.wait(lambda host=host: set(outside(host).values()) == {False}, 60)  # type: ignore[misc]
+    begun = time.monotonic()
+    with lab.without_vlan("s2", "isl", 10):
+        for host in hosts.values():
+            host.wait(lambda host=host: set(outside(host).values()) == {True}, 5 * INTERVAL_S)  # type: ignore[misc]
+        told = time.monotonic() - begun
+        time.sleep(INTERVAL_S + 3)
+        for host in hosts.values():
+            status = host.status()
+            assert status is not None
+            assert [f.reason for f in status.outside] == ["SwitchLinkVlanMissing"], status.outside
+            assert not {e.reason for e in host.events()} & {"OneWay", "VlanMissing", "VlanNotCreated"}, host.events()
+    begun = time.monotonic()
+    for host in hosts.values():
+        host.wait(lambda host=host: set(outside(host).values()) == {False}, 5 * INTERVAL_S)  # type: ignore[misc]
+    over = time.monotonic() - begun
+    print(f"told by all after {told:.1f} s, over after {over:.1f} s, a sweep each {INTERVAL_S}")
+    assert told <= INTERVAL_S + 5

@@ -2,13 +2,16 @@
 
 One lab for all: three nodes, each with a bond in active-backup (oob) and one with LACP (lag), on two switches with a
 link between them. Where it can be, a fault of the one and a fault of the other network are there at the same time.
-Nothing else is found, and what was mended before is found no more.
+Nothing else is found, and what was mended before is found no more. `WINDROW_FAULT_PAIRS`: how many random pairs are
+tried.
 """
 
 from __future__ import annotations
 
+import os
+import random
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
@@ -17,7 +20,7 @@ from tests.lab.checkworld import NODES, Checked, brought_up, nad, settle
 
 from windrow.diagnose import diagnose
 from windrow.model.findings import Finding, Grade, Reason
-from windrow.model.values import Ref
+from windrow.model.values import Ref, VidSet
 
 SCENARIO = """\
 apiVersion: windrow/v1
@@ -87,6 +90,7 @@ AGREED_S = 4.0
 """LACP at the fast rate, after a channel was changed."""
 
 
+ALL = "10-20,30,40"
 CHANNEL_FAULTS = ("no-channel", "channel", "other-key")
 
 
@@ -106,6 +110,23 @@ class Fault:
     @property
     def name(self) -> str:
         return f"{self.words} at {self.at}"
+
+    def hides(self, other: Fault) -> bool:
+        """What nothing passes through shows nothing else, and one fault of a VLAN is like another."""
+        if self.at == other.at or {self.at, other.at} <= {"s1:lag1", "s1:p5"}:
+            return True
+        mine, theirs = (VidSet.parse(one.vids or ALL) for one in (self, other))
+        alone = not self.nodes or not other.nodes
+        return bool(mine & theirs) and (alone or bool(self.nodes & other.nodes)) and self.network == other.network
+
+    @property
+    def nodes(self) -> set[str]:
+        """Those whose NICs it is about; none: a switch, a link, or nobody."""
+        return {leg.partition("/")[0] for leg in self.legs.split()}
+
+    @property
+    def network(self) -> str:
+        return "lag" if self.at in ("s1:lag1", "s1:p5") else "oob"
 
     @property
     def expected(self) -> list[str]:
@@ -140,6 +161,8 @@ FAULTS = [
     [Fault("s1:p3", "mute", Reason.ONE_WAY, "the switch port of n2/eth0", "n2/eth0", "", "access list")],
     [Fault("s1:p3", "no-broadcast", Reason.BROADCAST_FILTERED, "p3 of s1", "n2/eth0", "", "storm control")],
     [Fault("s1:p3", "mtu 1400", Reason.MTU_TOO_SMALL, "p3 of s1", "n2/eth0", "", "at least 1500")],
+    [Fault("s1:isl", "mtu 1400", Reason.MTU_TOO_SMALL, "the link between s1 and s2", "", "", "at least 1500")],
+    [Fault("s1:p3", "loss 5", Reason.FRAMES_LOST, "p3 of s1", "n2/eth0", "", "cable and transceiver")],
     [Fault("s1:p3", "loss 30", Reason.FRAMES_LOST, "p3 of s1", "n2/eth0", "", "cable and transceiver")],
     [Fault("s1:p1", "isolated")],
     [Fault("s1:p1", "vlan-not-created 10", Reason.VLAN_NOT_CREATED, "s1", "", "10", "create VLAN 10")],
@@ -164,9 +187,11 @@ def lab() -> Iterator[Checked]:
         yield one
 
 
-def alarms(lab: Checked, seconds: float | None = None) -> dict[str, list[Finding]]:
+def alarms(
+    lab: Checked, seconds: float | None = None, meanwhile: Callable[[], None] | None = None
+) -> dict[str, list[Finding]]:
     """What each node finds; notes are no alarms."""
-    told = lab.check(seconds=seconds)
+    told = lab.check(seconds=seconds, meanwhile=meanwhile)
     return {
         node: [f for f in diagnose(lab.cluster, one.evidence) if f.grade is not Grade.NOTE]
         for node, one in told.items()
@@ -183,6 +208,25 @@ def test_all_is_well(lab: Checked) -> None:
 
 @pytest.mark.parametrize("faults", FAULTS, ids=lambda faults: " and ".join(fault.name for fault in faults))
 def test_exactly_that_is_found(lab: Checked, faults: list[Fault]) -> None:
+    exactly(lab, faults)
+
+
+PAIRS = int(os.environ.get("WINDROW_FAULT_PAIRS", "3"))
+
+
+@pytest.mark.parametrize("seed", range(PAIRS))
+def test_two_faults_at_random(lab: Checked, seed: int) -> None:
+    exactly(lab, random.Random(seed).choice(pairs()))
+
+
+def pairs() -> list[list[Fault]]:
+    """Two faults that do not hide each other: at different ports, and where they are about the same VLANs of one
+    network, at different nodes."""
+    every = [fault for faults in FAULTS for fault in faults]
+    return [[one, other] for n, one in enumerate(every) for other in every[n + 1 :] if not one.hides(other)]
+
+
+def exactly(lab: Checked, faults: list[Fault]) -> None:
     of_channels = any(fault.words.split()[0] in CHANNEL_FAULTS for fault in faults)
     with broken(lab, faults):
         if of_channels:
@@ -191,7 +235,8 @@ def test_exactly_that_is_found(lab: Checked, faults: list[Fault]) -> None:
         told = located(lab, expected)
     if of_channels:
         settle(lab, *NODES)
-    assert {node: words(found) for node, found in told.items()} == dict.fromkeys(NODES, expected)
+    story = "\n".join(f"{node}: {found}" for node, every in told.items() for found in every)
+    assert {node: words(found) for node, found in told.items()} == dict.fromkeys(NODES, expected), story
     for fault in faults:
         for found in told["n1"]:
             if words([found]) == fault.expected:

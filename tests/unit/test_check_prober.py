@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 from tests.unit.probeworld import EPOCH, SECRET, Net, intent, leg_of, net
 
+from windrow.apps.check.alarm import PAUSE_S, Alarm
 from windrow.apps.check.prober import CALL_PAUSE_S, DROPS_MAX, Habits, Prober
 from windrow.apps.check.sweep import BROADCASTS, gap_s
 from windrow.frames.probe import Kind, Probe, Refusal, Run, Secret, decode, encode
@@ -17,6 +18,7 @@ from windrow.model.values import IfName, Mac, VidSet
 from windrow.render.vlanmatrix import State
 
 ETH0, ETH1 = IfName("eth0"), IfName("eth1")
+SLOW = {"interval_s": 600.0}
 
 
 def probes(found: Net, secret: Secret = SECRET) -> list[Probe]:
@@ -282,6 +284,94 @@ def test_a_call_is_answered_at_once_but_not_again_and_again() -> None:
     sweeps = {one.sweep for one in probes(found) if one.sender.node == "b" and one.kind is Kind.BROADCAST}
     assert 2 <= len(sweeps) <= 4
     assert found.wrong("a") == {}
+
+
+def test_what_comes_no_more_makes_all_sweep_at_once_with_all_legs() -> None:
+    """With minutes from one sweep to the next, all know of it a second after the first sweep that shows it."""
+    pulled: list[int] = []
+    found = net("a", "b", "c", passes=lambda _a, b, vid, _f: None if vid in pulled and b.node == "c" else vid, **SLOW)
+    found.run(30)
+    pulled.append(20)
+    found.frames.clear()
+    begun = found.now
+    found.probers["b"].sweep_now(found.now)
+    while found.now < begun + 20 and not all(prober.locates and prober.agreed for prober in found.probers.values()):
+        found.run(0.1)
+    assert found.now - begun < 2.0
+    for node in "abc":
+        assert found.wrong(node) == {("c", 20): State.DEAF}
+    assert {one.sender for one in probes(found)} == {Leg(node, nic) for node in "abc" for nic in (ETH0, ETH1)}
+    sweeps = {(one.sender.node, one.sweep) for one in probes(found)}
+    found.run(60)
+    assert {(one.sender.node, one.sweep) for one in probes(found)} == sweeps, "a fault that stays makes no more of them"
+    pulled.clear()
+    begun = found.now
+    found.probers["b"].sweep_now(found.now)
+    while found.now < begun + 20 and any(found.wrong(node) for node in "abc"):
+        found.run(0.1)
+    assert found.now - begun < 2.0, "that it comes again is news, too"
+
+
+def test_a_vlan_that_comes_and_goes_does_not_make_all_sweep_for_ever() -> None:
+    state = [0]
+    found = net("a", "b", "c", passes=lambda _a, b, vid, _f: None if state[0] and b.node == "c" else vid, **SLOW)
+    found.run(30)
+    before = found.probers["a"].sweeps
+    for turn in range(60):
+        state[0] = turn % 2
+        found.probers["b"].sweep_now(found.now)
+        found.run(11)
+    assert found.probers["a"].sweeps - before <= 60 + 15, "each call of b, and a few of its own"
+
+
+def test_an_alarm_follows_an_alarm_ever_more_slowly() -> None:
+    alarm, raised = Alarm(), []
+    for second in range(3600):
+        if alarm.raised(float(second)):
+            raised.append(second)
+    assert raised[:4] == [0, 10, 30, 70]
+    assert len(raised) < 12
+    assert alarm.raised(1e6) and not alarm.raised(1e6 + PAUSE_S - 1)
+
+
+def chain() -> Net:
+    """a and c hear b, and b hears both; a and c do not hear each other."""
+    return net("a", "b", "c", passes=lambda a, b, vid, _f: None if {a.node, b.node} == {"a", "c"} else vid)
+
+
+def test_what_a_node_told_is_passed_on_to_who_does_not_hear_it() -> None:
+    found = chain()
+    found.run(50)
+    evidence = found.evidence("a")
+    assert set(evidence.nodes) == {"a", "b", "c"}
+    assert not evidence.silent
+    assert evidence.relayed.keys() == {"c"}
+    assert evidence.relayed["c"].by == "b"
+    assert 0 <= evidence.relayed["c"].age_s < 60
+    assert evidence.nodes["c"] == found.evidence("b").nodes["c"]
+    assert not found.evidence("b").relayed
+    relayed = [one for one in probes(found) if one.kind is Kind.RELAY]
+    assert {one.sender.node for one in relayed} == {"b"}
+    found.probers.pop("c")
+    found.run(200)
+    assert "c" not in found.evidence("a").nodes, "it does not outlive who told it"
+
+
+def test_where_all_hear_each_other_nothing_is_passed_on() -> None:
+    found = net("a", "b", "c")
+    found.run(20)
+    found.frames.clear()
+    found.run(200)
+    assert not [one for one in probes(found) if one.kind is Kind.RELAY]
+
+
+def test_one_of_several_passes_on() -> None:
+    found = net("a", "b", "c", "d", passes=lambda a, b, vid, _f: None if {a.node, b.node} == {"a", "d"} else vid)
+    found.run(30)
+    found.frames.clear()
+    found.run(100)
+    assert {one.sender.node for one in probes(found) if one.kind is Kind.RELAY} == {"b"}
+    assert set(found.evidence("a").nodes) == set("abcd")
 
 
 def test_a_port_that_shuts_when_it_is_probed() -> None:

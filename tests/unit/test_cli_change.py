@@ -633,8 +633,8 @@ def test_delete_of_what_is_not_there(host: Host) -> None:
 def test_delete_says_what_there_is(host: Host) -> None:
     host.apply()
     said = refused(host, host.state(), host.run("delete", "nad", "v200"))
-    assert 'network-attachment-definitions "v200" not found\n    hint: there is: default/v100' in said
-    assert "what is derived" in refused(host, host.state(), host.run("delete", "vs", "nope"))
+    assert 'network-attachment-definitions "v200" not found\n    hint: there is: v100' in said
+    assert "it is derived" in refused(host, host.state(), host.run("delete", "vs", "nope"))
 
 
 def test_delete_goes_by_the_names_of_documents_whatever_else_is_wrong_with_them(host: Host) -> None:

@@ -191,6 +191,41 @@ def test_without_lldp_a_switch_without_a_vlan_is_one_finding() -> None:
     assert {leg.nic for leg in found.legs} == {"eth2"} and len(found.legs) == 4 and "LLDP" in found.lacks
 
 
+@pytest.mark.parametrize("mode", [BondMode.BALANCE_XOR, BondMode.LACP])
+@pytest.mark.parametrize("seed", range(30))
+def test_without_lldp_a_link_without_a_vlan_is_no_fault_of_a_member(mode: BondMode, seed: int) -> None:
+    """The switch may have chosen the same member of a channel for all that it hears: that the other heard nobody is no
+    sign. In a sweep of one leg the other has not been heard either."""
+    f = quiet(faults.vlan_missing_on_link(102)(fabric(4 + seed % 3, mode, mlag=False)))
+    f = replace(f, seed=seed, one_leg=seed % 2 == 1)
+    found = only(diagnose(cluster_of(f), evidence_of(f)), Reason.SWITCH_LINK_VLAN_MISSING)
+    assert found.vids == VidSet.of([102])
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_member_that_drops_a_vlan_which_its_switch_names(seed: int) -> None:
+    """A filter, and no list of VLANs. That nobody hears it, and it hears nobody, is not one way: the switch may have
+    chosen the other member for all senders."""
+    healthy = replace(fabric(4, BondMode.LACP, mlag=False), seed=seed)
+    evidence = evidence_of(faults.vlan_missing(ONE, 102)(healthy))
+    node, said = evidence.nodes[ONE.node], evidence_of(healthy).nic(ONE)
+    assert said is not None
+    nics = {**node.nics, ONE.nic: replace(node.nics[ONE.nic], neighbours=said.neighbours)}
+    nodes = {**evidence.nodes, ONE.node: replace(node, nics=nics)}
+    found = only(diagnose(cluster_of(healthy), Evidence(nodes=nodes)), Reason.VLAN_MISSING)
+    assert (found.legs, found.vids) == ((ONE,), VidSet.of([102]))
+
+
+@pytest.mark.parametrize("mode", [BondMode.ACTIVE_BACKUP, BondMode.BALANCE_XOR, BondMode.LACP])
+@pytest.mark.parametrize("seed", range(8))
+def test_one_way_beside_a_link_without_a_vlan(mode: BondMode, seed: int) -> None:
+    """Each of them is told, and neither takes what the other explains."""
+    f = faults.vlan_missing_on_link(102)(fabric(6, mode, mlag=False))
+    f = replace(faults.cable(ONE, back=0.0)(f), seed=seed)
+    found = diagnose(cluster_of(f), evidence_of(f))
+    assert sorted(x.reason.text for x in found) == ["OneWay", "SwitchLinkVlanMissing"], found
+
+
 def test_without_lldp_a_small_mtu_between_switches_is_found() -> None:
     f = quiet(faults.link(mtu=1400)(fabric(4)))
     f = replace(f, networks=tuple(n for n in f.networks if n.name == "oob"))

@@ -227,7 +227,6 @@ def full() -> NodeEvidence:
         offers=(ev.DhcpOffer(server="10.0.0.1", server_mac=Mac("02:00:00:00:00:01"), address="10.0.0.2", prefix=24),),
         gateways=(ev.Answer(address="10.0.0.1", macs=(Mac("02:00:00:00:00:01"),)),),
         routers=(ev.RouterAdvert(router="fe80::1", mac=Mac("02:00:00:00:00:01"), lifetime_s=1800),),
-        tagged_in=frozenset({ETH0}),
     )
     return NodeEvidence(
         node="a",

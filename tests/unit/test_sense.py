@@ -189,6 +189,20 @@ def test_both_sides_of_a_leg_from_proc() -> None:
 
 
 @pytest.mark.parametrize(
+    ("slave", "file", "expected"),
+    [
+        ({}, True, True),
+        ({}, None, None),
+        ({"actor_churn": 2, "partner_churn": 1}, False, True),
+        ({"actor_churn": 2, "partner_churn": 0}, True, False),
+    ],
+    ids=["an old kernel: the file", "no right to read it", "netlink", "netlink knows better"],
+)
+def test_churn(slave: dict[str, int], file: bool | None, expected: bool | None) -> None:
+    assert bonds.churned(slave, bonds.ProcLeg(churned=file)) is expected
+
+
+@pytest.mark.parametrize(
     "text", ["", "Slave Interface: ", "Slave Interface: eth0\ndetails actor lacp pdu:\n  port key: x"]
 )
 def test_what_is_no_such_file_says_nothing(text: str) -> None:

@@ -85,3 +85,24 @@ def test_a_leg_of_lacp(state: int, active: bool) -> None:
 def test_a_nic_without_a_bond_is_no_leg() -> None:
     alone = raw(2, "eth0", slave_kind="bridge", master=9)
     assert (Links([alone]).active(alone), Links([alone]).idle(alone)) == (None, False)
+
+
+@pytest.mark.parametrize(
+    ("mode", "state", "active", "sole"),
+    [
+        (1, {}, True, True),
+        (1, {}, False, False),
+        (4, {"state": 0}, False, True),
+        (4, {"state": 1}, False, False),
+        (0, {}, False, False),
+        (2, {}, False, False),
+        (5, {}, True, False),
+        (6, {}, True, False),
+    ],
+)
+def test_where_no_frame_of_this_host_can_come_back(mode: int, state: dict[str, int], active: bool, sole: bool) -> None:
+    """In balance-rr and balance-xor one does where the channel is missing; in balance-tlb and -alb always."""
+    leg = raw(2, "eth0", slave_kind="bond", master=5, slave=state)
+    bond = raw(5, "bond0", "bond", mac="02:00:00:00:00:0b", data={"mode": mode, "active_slave": 2 if active else 3})
+    assert Links([leg, bond]).sole(leg) == ("02:00:00:00:00:0b" if sole else None)
+    assert Links([raw(7, "eth3", mac="02:00:00:00:00:0c")]).sole(raw(7, "eth3", mac="02:00:00:00:00:0c")) is not None

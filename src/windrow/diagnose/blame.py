@@ -2,8 +2,9 @@
 
 A place explains the ways that lead through it: a NIC's port (both directions, or one), a channel, the link between two
 switches, all links of a switch, a switch, or the whole network. It is acquitted as soon as one frame came through.
-The greedy choice of the place that explains most is within a factor of ln(n) of the best (Chvátal 1979); with one or
-two faults it is the best.
+Where more fails between two ends than a place can be the reason of, that is no reason to blame it, though it may
+explain a part. The greedy choice of the place that explains most is within a factor of ln(n) of the best (Chvátal
+1979); with one or two faults it is the best.
 """
 
 from __future__ import annotations
@@ -126,20 +127,44 @@ def blame(failed: Iterable[Way], arrived: Iterable[tuple[Leg, Leg]], ground: Gro
     """`arrived`: sender and receiver of whatever came through."""
     acquitted = ground.acquitted(arrived)
     explains: dict[Culprit, set[Way]] = defaultdict(set)
-    left = set(failed)
-    for way in left:
+    speaks: dict[Culprit, set[Way]] = defaultdict(set)
+    ways = frozenset(failed)
+    for way in ways:
         for place in ground.through(way):
-            if place not in acquitted:
+            if place not in acquitted and _may_be(place, acquitted):
                 explains[place].add(way)
-    verdicts = []
-    while verdict := _next(left, explains, ground):
+                if not _fails_beyond(place, way, ways, ground):
+                    speaks[place].add(way)
+    verdicts, left = [], set(ways)
+    while verdict := _next(left, explains, speaks, ground):
         verdicts.append(verdict)
         left -= explains[verdict.culprit]
     return Blamed(verdicts=tuple(verdicts), left=frozenset(left))
 
 
-def _next(left: set[Way], explains: Mapping[Culprit, set[Way]], ground: Ground) -> Verdict | None:
-    scores = {place: len(ways & left) for place, ways in explains.items()}
+def _may_be(place: Culprit, acquitted: set[Culprit]) -> bool:
+    """Of a port that fails in one direction something is known to pass in the other one."""
+    other = {Scope.OUT: Scope.IN, Scope.IN: Scope.OUT}.get(place.scope)
+    return other is None or Culprit(other, place.legs) in acquitted
+
+
+def _fails_beyond(place: Culprit, way: Way, failed: frozenset[Way], ground: Ground) -> bool:
+    """Whether more fails between these two ends than this place can be the reason of: the other direction, or what
+    another member of the channel sends, which does not go through this one."""
+    if place.scope not in (Scope.PORT, Scope.OUT, Scope.IN):
+        return False
+    sender, end = way
+    leg, here = place.legs[0], ground.ends.get(sender, (sender,))
+    if leg == sender:
+        return place.scope is Scope.OUT and any((other, here) in failed for other in end)
+    others = any((other, here) in failed for other in end if other != leg)
+    return others or (place.scope is Scope.IN and (leg, here) in failed)
+
+
+def _next(
+    left: set[Way], explains: Mapping[Culprit, set[Way]], speaks: Mapping[Culprit, set[Way]], ground: Ground
+) -> Verdict | None:
+    scores = {place: len(ways & left) for place, ways in speaks.items()}
     against = {place: score for place, score in scores.items() if score and ground.suspected(place)}
     best = max((against or scores).values(), default=0)
     if not best:

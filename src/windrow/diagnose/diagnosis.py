@@ -86,7 +86,7 @@ def _inside(situation: Situation, matrices: list[Matrix], convicted: frozenset[t
         turned = list(turned_findings(situation, matrix))
         straight = matrix.without(turned)
         causes = vlan_causes(situation, straight, convicted)
-        found += [*turned, *causes.ports, *path_findings(situation, straight, convicted)]
+        found += [*turned, *causes.ports, *path_findings(situation, straight, convicted, causes.ports)]
         found += lldp_findings(situation, matrix)
         for culprit, vids in causes.shared.items():
             shared[culprit] |= vids

@@ -57,7 +57,7 @@ def service_findings(
         yield from _dhcp(service, reached, services)
         yield from _offers(service, seen)
         yield from _gateway(service, seen, reached)
-        yield from _duplicates(service, seen)
+        yield from _duplicates(situation, service, seen)
         yield from _routers(service, seen)
 
 
@@ -137,7 +137,8 @@ def _gateway(service: Service, seen: Seen, reached: Seen) -> Iterator[Finding]:
         yield _duplicate(service, service.gateway, sorted(macs))
 
 
-def _duplicates(service: Service, seen: Seen) -> Iterator[Finding]:
+def _duplicates(situation: Situation, service: Service, seen: Seen) -> Iterator[Finding]:
+    """Where a node's own probes come back to it, so do its other frames: that is a loop, and no other machine."""
     claimed: dict[str, set[str]] = defaultdict(set)
     for _, vlan in seen:
         for answer in vlan.duplicates:
@@ -145,7 +146,8 @@ def _duplicates(service: Service, seen: Seen) -> Iterator[Finding]:
     for address, macs in sorted(claimed.items()):
         if macs and address != service.gateway:
             yield _duplicate(service, address, sorted(macs))
-    moved = sorted({mac for _, vlan in seen for mac in vlan.moved})
+    loops = {receiver.node for sender, receiver in situation.passed if sender == receiver}
+    moved = sorted({mac for node, vlan in seen for mac in vlan.moved if node not in loops})
     if moved:
         what = "a MAC address" if len(moved) == 1 else "MAC addresses"
         yield _finding(

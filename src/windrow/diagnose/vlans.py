@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import field, replace
 
 from windrow.diagnose.blame import Blamed, Culprit, Ground, Scope, Verdict, blame
-from windrow.diagnose.matrix import Alike, Matrix, Way
+from windrow.diagnose.matrix import Alike, End, Matrix, Way
 from windrow.diagnose.situation import UNTAGGED, Situation, agreed, among, spoken, verb
 from windrow.model.evidence import Kind, Leg, SwitchPort
 from windrow.model.findings import Certainty, Finding, Reason
@@ -263,7 +263,7 @@ def _finding(situation: Situation, matrix: Matrix, verdict: Verdict, extent: Ext
         case Scope.PORT | Scope.CHANNEL | Scope.SWITCH:
             return _port(situation, matrix, verdict, extent)
         case _:
-            return _one_way(situation, culprit, extent)
+            return one_way_finding(situation, culprit, extent)
 
 
 def _port(situation: Situation, matrix: Matrix, verdict: Verdict, extent: Extent) -> Finding:
@@ -375,7 +375,7 @@ def _access_port(situation: Situation, leg: Leg, evidence: list[str]) -> Finding
     )
 
 
-def _one_way(situation: Situation, culprit: Culprit, extent: Extent) -> Finding:
+def one_way_finding(situation: Situation, culprit: Culprit, extent: Extent) -> Finding:
     vids, leg, place = extent.vids, culprit.legs[0], situation.place(*culprit.legs)
     within = "in any VLAN" if extent.everything else among(vids)
     if culprit.scope is Scope.OUT:
@@ -451,7 +451,7 @@ def _asked(situation: Situation, node: str, network: str, vids: VidSet) -> bool:
 def _split(situation: Situation, alike: Alike, left: frozenset[Way]) -> Finding:
     """Each NIC passes something, and some do not hear each other: two switches without names, or isolated ports."""
     groups = _groups(alike, {leg for sender, end in left for leg in (sender, *end)})
-    separate = len(groups) > 1 and any(len(group) > 1 for group in groups)
+    separate = len(groups) > 1 and any(len(_ends(alike, group)) > 1 for group in groups)
     legs = tuple(sorted({leg for sender, end in left for leg in (sender, *end)}))
     if separate:
         sides = " and ".join(", ".join(map(str, sorted(group))) for group in groups)
@@ -478,10 +478,16 @@ def _split(situation: Situation, alike: Alike, left: frozenset[Way]) -> Finding:
 
 
 def _groups(alike: Alike, legs: set[Leg]) -> list[set[Leg]]:
-    """Legs that hear each other, directly or over others."""
-    groups: list[set[Leg]] = [{leg} for leg in sorted(legs)]
-    for a, b in alike.arrived:
-        touched = [group for group in groups if a in group or b in group]
+    """Those of `legs` that hear each other, directly or over whichever others. The members of a channel belong
+    together, whichever of them the switch chose."""
+    ends = {end for _, end in (*alike.failed, *alike.passed)}
+    groups: list[set[Leg]] = [{leg} for leg in sorted(legs.union(*ends, *alike.arrived))]
+    for joined in (*ends, *alike.arrived):
+        touched = [group for group in groups if not group.isdisjoint(joined)]
         if len(touched) > 1:
             groups = [*(g for g in groups if g not in touched), set().union(*touched)]
-    return groups
+    return [mine for group in groups if (mine := group & legs)]
+
+
+def _ends(alike: Alike, group: set[Leg]) -> set[End]:
+    return {end for _, end in (*alike.failed, *alike.passed) if not group.isdisjoint(end)}

@@ -39,7 +39,7 @@ _MAGIC = b"WnPr"
 _FRONT, _BACK = Struct("!4sBBH8s"), Struct("!QQQQQHHHHIIIIBBHBBH")
 _SIGNED_FROM = _FRONT.size + SIGNATURE
 HEADER = _SIGNED_FROM + _BACK.size
-_CALL = 1
+_CALL, _LOCATE = 1, 2
 WIRE_OVERHEAD = 14 + 4 + 4 + 8 + 12
 """Bytes of each frame beside its payload: header, tag, check sequence, preamble, gap (IEEE 802.3 §3)."""
 
@@ -52,6 +52,11 @@ class Kind(IntEnum):
     LARGE = 4
     REPORT = 5
     """Not counted: it carries a part of what its node knows."""
+    RELAY = 6
+    """Not counted: it carries a part of what its node passes on of others' reports (`frames.relay`)."""
+
+
+UNCOUNTED = frozenset({Kind.REPORT, Kind.RELAY})
 
 
 class Refusal(StrEnum):
@@ -148,6 +153,8 @@ class Probe:
     """Seconds from the begin of this sweep to the begin of the next; 0: nobody knows."""
     call: bool = False
     """Somebody waits for the answer: others sweep now, too."""
+    locate: bool = False
+    """With a call: something is missing, so they sweep with all legs."""
     chunk: Chunk | None = None
     size: int = 0
     """Payload bytes, of what came in; of what goes out 0, or to how many it is filled up."""
@@ -190,7 +197,7 @@ def encode(probe: Probe, secret: Secret) -> bytes:
             chunk.report & 0xFFFFFFFF,
             chunk.number,
             chunk.of,
-            _CALL if probe.call else 0,
+            (_CALL if probe.call else 0) | (_LOCATE if probe.locate else 0),
             len(node),
             len(nic),
             len(chunk.data),
@@ -258,7 +265,7 @@ def _read(kind: int, rest: bytes, size: int) -> Probe | Refusal:
     end = at + node_bytes + nic_bytes + body_bytes
     if kind not in _KINDS or vid > VID_MAX or end > len(rest) or not 0 < node_bytes <= NAME_MAX or not nic_bytes:
         return Refusal.MALFORMED
-    if body_bytes > BODY_MAX or (kind == Kind.REPORT) != (of > 0) or (of and number >= of):
+    if body_bytes > BODY_MAX or (kind in UNCOUNTED) != (of > 0) or (of and number >= of):
         return Refusal.MALFORMED
     node = rest[at : at + node_bytes].decode(errors="surrogateescape")
     nic = rest[at + node_bytes : at + node_bytes + nic_bytes].decode(errors="surrogateescape")
@@ -277,6 +284,7 @@ def _read(kind: int, rest: bytes, size: int) -> Probe | Refusal:
         largest=largest,
         again=again,
         call=bool(flags & _CALL),
+        locate=bool(flags & _LOCATE),
         chunk=Chunk(report, number, of, rest[end - body_bytes : end]) if of else None,
         size=size,
     )

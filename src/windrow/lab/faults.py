@@ -19,6 +19,9 @@ OTHER = "lag-x"
 """Another channel of the same switch. A bond's key follows from speed and duplex alone (`ad_update_actor_keys`),
 and its system from its first member: without a key of its own the partner would take both for one."""
 
+SPARE = "port-x"
+"""A name that no port has."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
@@ -218,6 +221,21 @@ def _other_key(at: Where) -> Fault:
     return Fault(name="other-key", on=on, off=off)
 
 
+def _crossed(at: Where, other: str) -> Fault:
+    """The cables of two ports are in each other's: a veth's end takes the other's name, and has its VLANs."""
+    there = where(at.switch, other)
+    if at.group is not None or there.group is not None or at.carrier == there.carrier:
+        raise LabError(f"{at.carrier} and {other} of {at.switch.name} are not two ports without a channel")
+    both = (at.carrier, there.carrier)
+    on: list[Argv] = [("ip", "link", "set", name, "down") for name in both]
+    for name, to in zip((both[0], both[1], SPARE), (SPARE, both[0], both[1]), strict=True):
+        on.append(("ip", "link", "set", name, "name", to))
+    for one, before in ((at, there), (there, at)):
+        on += [_vlan("del", one, span) for span in filter(None, str(before.port.port_vlans.all).split(","))]
+        on += [*_vlans_of(one.carrier, one.port, new=False), ("ip", "link", "set", one.carrier, "up")]
+    return Fault(name=f"crossed {other}", on=tuple(on), off=tuple(on))
+
+
 KINDS: Mapping[str, Kind] = {
     "vlan-missing": Kind(help="the port does not carry this VLAN", make=_vlan_missing, takes=("vid",)),
     "member-vlan-missing": Kind(
@@ -238,6 +256,7 @@ KINDS: Mapping[str, Kind] = {
     "mtu": Kind(help="longer frames are dropped", make=_mtu, takes=("mtu",)),
     "no-channel": Kind(help="the ports are in no channel", make=_no_channel),
     "channel": Kind(help="the channel has this mode: lacp or static", make=_channel, takes=("mode",)),
+    "crossed": Kind(help="its cable and that of OTHER are in each other's port", make=_crossed, takes=("other",)),
     "other-key": Kind(help="one member is in another channel with LACP", make=_other_key),
 }
 
@@ -261,10 +280,10 @@ def _vlan(verb: str, at: Where, vid: str) -> Argv:
     return ("bridge", "vlan", verb, "dev", at.carrier, "vid", vid)
 
 
-def _vlans_of(name: str, port: Port) -> Iterator[Argv]:
-    """As the scenario has them, on a port that may have any. VID 1 goes first: a new port has it from the kernel."""
+def _vlans_of(name: str, port: Port, *, new: bool = True) -> Iterator[Argv]:
+    """As the scenario has them, on a port that may have any. VID 1 goes first: a `new` port has it from the kernel."""
     vlans = port.port_vlans
-    if 1 not in vlans.all:
+    if new and 1 not in vlans.all:
         yield ("bridge", "vlan", "del", "dev", name, "vid", "1")
     for span in filter(None, str(vlans.tagged).split(",")):
         yield ("bridge", "vlan", "add", "dev", name, "vid", span)

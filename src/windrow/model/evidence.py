@@ -260,10 +260,8 @@ class VlanEvidence:
     duplicates: tuple[Answer, ...] = ()
     """Our own addresses that others claim."""
     routers: tuple[RouterAdvert, ...] = ()
-    tagged_in: frozenset[IfName] = frozenset()
-    """NICs on which frames of others came in with this tag."""
     moved: tuple[Mac, ...] = ()
-    """MACs of ours that were seen as senders elsewhere."""
+    """MACs of ours from which frames came in from outside, where none that this host sent can come back."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -302,11 +300,22 @@ class NodeEvidence:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Relay:
+    """A node that is not heard here told it, and the node `by` passed it on, with the other's signature. `age_s`: since
+    it came in there."""
+
+    by: str
+    age_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
-    """Of all nodes that told something. `silent`: nodes that ought to be there, and of which nothing came."""
+    """Of all nodes that told something. `silent`: nodes that ought to be there, and of which nothing came. `relayed`:
+    those of which it came over another."""
 
     nodes: Mapping[str, NodeEvidence] = field(default_factory=dict)
     silent: frozenset[str] = frozenset()
+    relayed: Mapping[str, Relay] = field(default_factory=dict)
 
     def nic(self, leg: Leg) -> NicEvidence | None:
         node = self.nodes.get(leg.node)

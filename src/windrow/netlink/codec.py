@@ -296,6 +296,8 @@ BOND_SLAVE = Table(
         "actor_state": Attr(7, U8),
         "partner_state": Attr(8, U16),
         "prio": Attr(9, S32),
+        "actor_churn": Attr(11, U8),
+        "partner_churn": Attr(12, U8),
     }
 )
 """IFLA_BOND_SLAVE_*."""

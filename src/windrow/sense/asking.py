@@ -70,7 +70,8 @@ class _Inquiry:
     done: set[str] = field(default_factory=set)
     """What was sent and is answered, or had its time: before that, silence says nothing."""
     offers: dict[tuple[str, Mac], DhcpOffer] = field(default_factory=dict)
-    routers: dict[str, RouterAdvert] = field(default_factory=dict)
+    routers: dict[tuple[str, Mac], RouterAdvert] = field(default_factory=dict)
+    """Two may have one address: a rogue says it is the other."""
     transaction: int = 0
 
     def whats(self) -> list[str]:
@@ -136,6 +137,11 @@ class Asking:
             if inquiry.question.link in self._failed:
                 continue
             yield from (_Turn(now, order, what, number) for order, what in enumerate(inquiry.whats()))
+
+    @property
+    def questions(self) -> tuple[Question, ...]:
+        """In the order of the evidence."""
+        return tuple(inquiry.question for inquiry in self._inquiries)
 
     def sockets(self) -> Sequence[PacketSocket]:
         return tuple(self._sockets.values())
@@ -230,7 +236,7 @@ class Asking:
                 if isinstance(said, neighbour.Advertisement):
                     self._answer(inquiry, ip_text(said.address), mac_text(said.mac))
                 elif isinstance(said, RouterAdvert) and len(inquiry.routers) < ANSWERS_MAX:
-                    inquiry.routers[said.router] = said
+                    inquiry.routers[said.router, said.mac] = said
             case _:
                 pass
 

@@ -1,17 +1,21 @@
 """LACP of each leg, as this kernel has it: what netlink says, and what only /proc/net/bonding does.
 
-Per leg netlink has the aggregator and both states. The partner's system, key and port are in /proc/net/bonding/BOND,
-which shows them to who has CAP_NET_ADMIN in the first user namespace (`bond_info_show_slave`), and to nobody else.
+Per leg netlink has the aggregator and both states, and in newer kernels whether one side waits for the other for too
+long (churn). The partner's system, key and port are in /proc/net/bonding/BOND, which shows them to who has
+CAP_NET_ADMIN in the first user namespace (`bond_info_show_slave`), and to nobody else.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from windrow.model.evidence import LacpSide
 from windrow.model.lazy import dataclass
 from windrow.model.values import IfName, parse_mac
 
+_CHURN = 1
+"""AD_CHURN of include/net/bond_3ad.h; 0 is that it watches, 2 that all is well."""
 _SLAVE, _ACTOR, _PARTNER = "Slave Interface", "details actor lacp pdu", "details partner lacp pdu"
 
 
@@ -23,6 +27,12 @@ class ProcLeg:
     partner: LacpSide | None = None
     churned: bool | None = None
     """The kernel waits for its partner's agreement for over a minute: `Partner Churn State`, or `Actor`."""
+
+
+def churned(slave: Mapping[str, Any], known: ProcLeg) -> bool | None:
+    """What netlink says of it (IFLA_BOND_SLAVE_AD_CHURN_*), or else the file; None: neither does."""
+    states = [slave[name] for name in ("actor_churn", "partner_churn") if name in slave]
+    return _CHURN in states if states else known.churned
 
 
 def read_proc(bond: IfName) -> str:

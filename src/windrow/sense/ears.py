@@ -1,5 +1,5 @@
-"""An ear on one NIC, below bonds and bridges: LLDP, CDP and LACP of the switch, and this host's own frames that come
-back. It never sends."""
+"""An ear on one NIC, below bonds and bridges: LLDP, CDP and LACP of the switch, this host's own frames that come back,
+and those of somebody else with a MAC of this host. It never sends."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from collections.abc import Callable, Sequence
 from windrow.frames import cdp, lacp, lldp
 from windrow.frames.lacp import Lacpdu
 from windrow.frames.lldp import Gone
-from windrow.frames.reading import Unreadable
+from windrow.frames.reading import Unreadable, mac_text
 from windrow.model.evidence import Kind, SwitchPort
 from windrow.model.values import IfName
 from windrow.netlink.packets import LONGEST, PacketSocket, Rule, ethertype, mac
+from windrow.sense.doubles import Doubles
 from windrow.sense.neighbours import Neighbours
 
 GROUPS = (*lldp.GROUPS, lacp.GROUP, cdp.GROUP)
@@ -22,14 +23,16 @@ _HEAD = 64
 
 
 class Ear:
-    """`own`: MACs of this host. `idle`: the NIC is a leg that its bond does not use, where nothing should be for us."""
+    """`own`: MACs of this host. `idle`: the NIC is a leg that its bond does not use, where nothing should be for us.
+    `sole`: the MAC with which this host sends by this NIC alone, so that none of its frames can come back here."""
 
-    def __init__(self, nic: IfName, own: Sequence[bytes], *, idle: bool) -> None:
+    def __init__(self, nic: IfName, own: Sequence[bytes], *, idle: bool, sole: bytes | None = None) -> None:
         """Raises KernelError (EPERM without CAP_NET_RAW, ENODEV)."""
-        self._own, self._idle = tuple(own[:MACS_MAX]), idle
+        self._own, self._idle, self._sole = tuple(own[:MACS_MAX]), idle, sole
         self._socket = PacketSocket(nic, _rules(self._own, idle=idle), macs=GROUPS)
         self.nic = nic
         self.came_back = self.for_us = 0
+        self.doubles = Doubles()
         self.unreadable: dict[Kind, int] = {}
         """Frames that were not what they should be, by what they should be."""
         self.why: dict[Kind, str] = {}
@@ -43,8 +46,10 @@ class Ear:
     def close(self) -> None:
         self._socket.close()
 
-    def tell(self, own: Sequence[bytes], *, idle: bool) -> None:
+    def tell(self, own: Sequence[bytes], *, idle: bool, sole: bytes | None = None) -> None:
         """What has changed since."""
+        self.doubles.looked(certain=sole is not None and sole == self._sole)
+        self._sole = sole
         if (tuple(own[:MACS_MAX]), idle) != (self._own, self._idle):
             if idle and not self._idle:
                 self.for_us = 0
@@ -69,6 +74,8 @@ class Ear:
                     self._lacp(frame[14:], now)
                 case _ if frame[6:12] in self._own:
                     self.came_back += 1
+                    if frame[6:12] == self._sole:
+                        self.doubles.hear(packet.tag, mac_text(self._sole), now)
                 case _ if self._idle and frame[:6] in self._own:
                     self.for_us += 1
                 case _:

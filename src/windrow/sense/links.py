@@ -13,6 +13,7 @@ NICS_MAX = 64
 """NICs of one host that are listened to."""
 LACP = 4
 """802.3ad, as the kernel numbers modes: 1 is active-backup, 5 balance-tlb, 6 balance-alb."""
+_ACTIVE_BACKUP = 1
 _ONE_ACTIVE, _HEARS_BY_ONE = frozenset({1, 5, 6}), frozenset({1, 5})
 _LEG_ACTIVE = 0
 _RUNNING = 0x40
@@ -65,6 +66,15 @@ class Links:
         if bond is not None and mode in _ONE_ACTIVE:
             return bool(bond.data.get("active_slave") == raw.ifindex)
         return bool(raw.slave.get("state") == _LEG_ACTIVE) if mode == LACP else None
+
+    def sole(self, raw: Raw) -> Mac | None:
+        """The MAC with which this host sends by this NIC alone, or by the channel that it is a member of: a switch
+        sends none of it back there. None: by other legs, too, whose broadcasts come in here."""
+        bond = self.bond(raw)
+        if bond is None:
+            return Mac(raw.attrs["mac"]) if raw.attrs.get("mac") else None
+        sends_by_one = bond.data.get("mode") in {_ACTIVE_BACKUP, LACP} and self.active(raw)
+        return Mac(bond.attrs["mac"]) if sends_by_one and bond.attrs.get("mac") else None
 
     def idle(self, raw: Raw) -> bool:
         """Whether its bond drops what comes in there (`bond_should_deliver_exact_match`)."""

@@ -11,14 +11,14 @@ from __future__ import annotations
 
 import selectors
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from types import TracebackType
 
 from windrow.frames.ethernet import mac_bytes
 from windrow.frames.lacp import Lacpdu
-from windrow.model.evidence import Absent, Kind, LacpLeg, LacpSide, NicEvidence, NodeEvidence, SwitchPort
+from windrow.model.evidence import Absent, Kind, LacpLeg, LacpSide, NicEvidence, NodeEvidence, SwitchPort, VlanEvidence
 from windrow.model.lazy import dataclass
 from windrow.model.values import IfName, Mac
 from windrow.netlink import ethtool, netns, stats
@@ -155,14 +155,16 @@ class Senses:
             else:
                 self._since.pop(nic, None)
                 self._neighbours.drop(nic)
+            mac = links.sole(raw)
+            sole = mac_bytes(mac) if mac is not None else None
             if nic in self._ears:
-                self._ears[nic].tell(own, idle=links.idle(raw))
+                self._ears[nic].tell(own, idle=links.idle(raw), sole=sole)
             else:
-                self._join(nic, raw, own, idle=links.idle(raw))
+                self._join(nic, raw, partial(Ear, nic, own, idle=links.idle(raw), sole=sole))
 
-    def _join(self, nic: IfName, raw: Raw, own: Sequence[bytes], *, idle: bool) -> None:
+    def _join(self, nic: IfName, raw: Raw, make: Callable[[], Ear]) -> None:
         try:
-            ear = netns.opened_in(self._place, lambda: Ear(nic, own, idle=idle))
+            ear = netns.opened_in(self._place, make)
         except KernelError as error:
             self._deaf[nic] = str(error)
             return
@@ -194,13 +196,25 @@ class Senses:
         if self._lldpd_why:
             absent.append(Absent(kind=Kind.LLDP, reason=self._lldpd_why))
         vlans, unasked = self._asking.evidence() if self._asking is not None else ((), ())
+        asked = self._asking.questions if self._asking is not None else ()
         return NodeEvidence(
             node=self.node,
             at=time.time(),
             nics={nic.name: nic for nic in nics},
-            vlans=vlans,
+            vlans=tuple(self._with_doubles(vlan, question, look) for vlan, question in zip(vlans, asked, strict=True)),
             absent=(*absent, *unasked),
         )
+
+    def _with_doubles(self, vlan: VlanEvidence, question: Question, look: _Look) -> VlanEvidence:
+        """And the MACs of this host with which somebody else sends there."""
+        legs = [
+            IfName(raw.attrs["name"])
+            for raw in look.links.nics()
+            if question.link in (raw.attrs["name"], (look.links.bond(raw) or raw).attrs["name"])
+        ]
+        ears = [ear for leg in legs if (ear := self._ears.get(leg)) is not None]
+        moved = {mac for ear in ears for mac in ear.doubles.lately(question.tag or 0, look.now)}
+        return replace(vlan, moved=tuple(sorted(moved)))
 
     def _proc(self, links: Links) -> dict[IfName, bonds.ProcLeg]:
         legs: dict[IfName, bonds.ProcLeg] = {}
@@ -255,7 +269,7 @@ class Senses:
             aggregator=raw.slave.get("aggregator"),
             actor=_with_state(known.actor, raw.slave.get("actor_state")),
             partner=_with_state(known.partner, raw.slave.get("partner_state")),
-            churned=known.churned,
+            churned=bonds.churned(raw.slave, known),
         )
 
     def _pdu(self, nic: IfName, now: float) -> Lacpdu | None:

@@ -61,8 +61,8 @@ def concerning(findings: Iterable[Finding], node: str) -> tuple[Finding, ...]:
 
 
 def standing(before: Iterable[Finding], now: Iterable[Finding]) -> tuple[Finding, ...]:
-    """What may be told of `now`: all that is sure, and what the look `before` found, too. The reports of the nodes are
-    of different moments: while a fault comes, one has seen it and another has not, which looks like another fault."""
+    """What may be told of `now` where the reports of the nodes are of different moments: all that is sure, and what the
+    look `before` found, too. While a fault comes, one has seen it and another has not, as if it were another fault."""
     known = {_key(f) for f in before}
     return tuple(f for f in now if f.certainty is Certainty.SURE or _key(f) in known)
 

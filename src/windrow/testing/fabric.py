@@ -167,6 +167,7 @@ class Fabric:
     one_leg: bool = False
     """A sweep in which only the first leg of a bond sends."""
     seed: int = 0
+    """Of what is lost, and of which member of a channel a switch chooses for a sender."""
 
     def network_of(self, leg: Leg) -> Network:
         return next(n for n in self.networks if leg.nic in n.nics)
@@ -337,7 +338,7 @@ def _flooded(
         own = source is not None and bool(source.channel) and end == _channel(fabric, source)
         if own or end in served:
             continue
-        leg = members[zlib.crc32(f"{frame.source} {frame.broadcast}".encode()) % len(members)]
+        leg = members[_hashed(fabric.seed, frame) % len(members)]
         port, cable = fabric.ports[leg], fabric.cable(leg)
         if source is not None and source.isolated and port.isolated:
             continue
@@ -348,6 +349,11 @@ def _flooded(
         elif vid in port.tagged:
             outside = next((out for out, inside in port.translated.items() if inside == vid), vid)
             yield _Arrival(leg, outside, chance * cable.back)
+
+
+def _hashed(seed: int, frame: _Frame) -> int:
+    """A number for a sender and a kind of frame. A CRC alone is linear: another seed would turn all choices at once."""
+    return (zlib.crc32(f"{seed} {frame.source} {frame.broadcast}".encode()) * 0x9E3779B1 & 0xFFFFFFFF) >> 16
 
 
 def _sent(fabric: Fabric, leg: Leg, frame: _Frame) -> Iterator[_Arrival]:

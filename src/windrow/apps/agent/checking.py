@@ -229,10 +229,11 @@ class _Life:
     def _diagnose(self, prober: Prober, intent: Intent) -> None:
         """Once a sweep: what is wrong, for the worker."""
         node = self._cluster.node(intent.node)
-        found = diagnose(self._cluster, prober.evidence(time.monotonic(), time.time()))
-        before, self._desk.found = self._desk.found, concerning(found, intent.node)
+        found = concerning(diagnose(self._cluster, prober.evidence(time.monotonic(), time.time())), intent.node)
+        before, self._desk.found = self._desk.found, found
         objects = tuple(c.ref for c in self._cluster.all(VlanConfig) if selects_node(c, node))
-        self._found(Outside(findings=standing(before, self._desk.found), objects=objects))
+        at_once = self._locator is not None and self._locator.of_one_moment
+        self._found(Outside(findings=found if at_once else standing(before, found), objects=objects))
 
     def _tell(self, prober: Prober, intent: Intent) -> None:
         now = time.monotonic()

@@ -10,10 +10,10 @@ from contextlib import contextmanager
 
 from windrow.apps.check.driver import Driver
 from windrow.apps.check.intent import Intent
-from windrow.apps.check.prober import Habits, Prober
+from windrow.apps.check.prober import CALL_PAUSE_S, Habits, Prober
 from windrow.apps.check.sensing import Sensing
 from windrow.apps.check.sweep import longest_s
-from windrow.apps.check.told import Told, is_faulty, rows_of
+from windrow.apps.check.told import Told, is_faulty, loses_long_ones, rows_of
 from windrow.frames.probe import Run, Secret
 from windrow.model.cluster import Cluster
 from windrow.model.evidence import Evidence
@@ -93,8 +93,11 @@ def wanted_of(intent: Intent) -> dict[str, VidSet]:
 
 def told_by(prober: Prober, intent: Intent, *, now: float, clock: float, alone: bool = False) -> Told:
     """`alone`: without what others told."""
-    own = Evidence(nodes={intent.node: prober.node_evidence(now, clock)}, silent=prober.silent) if alone else None
-    evidence = own or prober.evidence(now, clock)
+    if alone:
+        own = {intent.node: prober.node_evidence(now, clock)}
+        evidence = Evidence(nodes=own, silent=prober.silent, relayed=prober.relayed(now))
+    else:
+        evidence = prober.evidence(now, clock)
     return Told(
         node=intent.node,
         at=clock,
@@ -109,32 +112,45 @@ def told_by(prober: Prober, intent: Intent, *, now: float, clock: float, alone: 
 
 
 class Locator:
-    """After each sweep, once the others had time to tell: is something missing, and still so a moment later? Then the
-    next one is of all legs."""
+    """After each sweep, once the others have told what they heard of it: is something missing, or do long frames not
+    pass? Then all sweep with all legs. Where not all tell, or they did not sweep at the same time, it has to be so
+    still a moment later."""
 
     def __init__(self, prober: Prober) -> None:
         self._prober = prober
         self._sweep = 0
+        self._ended = 0.0
         self._at: float | None = None
         self._doubts = False
         self.settled = False
         """Whether the last table is all there is to know: nothing is missing in it, or the place was looked for."""
+        self.of_one_moment = False
+        """Whether all that it was made of is: what one node has seen of a fault all have."""
 
     def look(self, intent: Intent, cluster: Cluster, now: float, clock: float) -> tuple[Row, ...] | None:
         """The table, where there was something to judge."""
         if self._prober.sweeps > self._sweep and not self._prober.under_way:
-            self._sweep, self._at, self._doubts = self._prober.sweeps, now + JUDGED_S, False
-        if self._at is None or now < self._at:
+            self._sweep, self._ended, self._at, self._doubts = self._prober.sweeps, now, now + JUDGED_S, False
+        if self._at is None:
             return None
-        found = rows_of(self._prober.seen(now, clock), intent.node, wanted_of(intent), self._prober.silent, cluster)
-        faulty = is_faulty(found)
-        if faulty and not self._doubts:
+        agreed = self._prober.agreed
+        if now < self._at and not agreed:
+            return None
+        seen = self._prober.seen(now, clock)
+        found = rows_of(seen, intent.node, wanted_of(intent), self._prober.silent, cluster)
+        faulty = is_faulty(found) or loses_long_ones(seen)
+        if faulty and not agreed and self._waits(now):
             self._at, self._doubts = now + JUDGED_S, True
             return None
         self._at = None
+        self.of_one_moment = agreed
         self.settled = not faulty or self._prober.locates
         self._prober.locate(faulty, now)
         return found
+
+    def _waits(self, now: float) -> bool:
+        """For a second look; and where all legs were looked at, for those that answer a call later."""
+        return not self._doubts or (self._prober.locates and now < self._ended + CALL_PAUSE_S)
 
 
 def check(driver: Driver, intent: Intent, cluster: Cluster, seconds: float | None) -> Told:
@@ -151,7 +167,9 @@ def check(driver: Driver, intent: Intent, cluster: Cluster, seconds: float | Non
         if found is not None:
             states = {state for row in found for state in row.cells.values()}
             early = driver.prober.hears and any(state.unknown for state in states)
-            well = driver.prober.answered and not any(state.bad or state.unknown for state in states)
+            well = (
+                locator.settled and driver.prober.answered and not any(state.bad or state.unknown for state in states)
+            )
             if seconds is None and well and driver.prober.sweeps >= SWEEPS:
                 break
     return told_by(driver.prober, intent, now=time.monotonic(), clock=time.time())

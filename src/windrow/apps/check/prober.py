@@ -10,13 +10,15 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from dataclasses import field, replace
 
+from windrow.apps.check.alarm import Alarm
 from windrow.apps.check.intent import Intent, ProbedLeg, ProbedNetwork
-from windrow.apps.check.peers import Peers, When
+from windrow.apps.check.peers import Peer, Peers, When
 from windrow.apps.check.sweep import BROADCASTS, Plan, Shot, gap_s, report_shots, report_vids, sending_legs
 from windrow.apps.check.tally import Freshness
 from windrow.frames.probe import Foreign, Probe, Refusal, Run, Secret, decode, encode, ethernet, mac_of
+from windrow.frames.probe import Kind as FrameKind
 from windrow.frames.report import chunks, pack
-from windrow.model.evidence import Absent, Evidence, ForeignCluster, Kind, Leg, NicEvidence, NodeEvidence
+from windrow.model.evidence import Absent, Evidence, ForeignCluster, Kind, Leg, NicEvidence, NodeEvidence, Relay
 from windrow.model.lazy import dataclass
 from windrow.model.values import IfName, VidSet
 from windrow.model.wire.evidence import heard_rows
@@ -27,7 +29,9 @@ CALL_PAUSE_S = 10.0
 """From one sweep to the next that somebody else asks for."""
 CALLED_S = 0.3
 """So long after a call the answer begins: the caller's first frames have come to all by then."""
-REPORT_PAUSE_S = 1.0
+ONE_CALL_S = 2.0
+"""Sweeps that begin so close to each other answer one call."""
+REPORT_PAUSE_S = 0.5
 """From one report to the next, if something else is heard."""
 LARGE_EVERY = 12
 """Sweeps from one try of the longest frames to the next, while nothing changes."""
@@ -75,6 +79,8 @@ class _Sweep:
     begun: float
     vids: dict[IfName, VidSet] = field(default_factory=dict)
     call: bool = False
+    every: bool = False
+    """Of all legs."""
 
 
 class Prober:
@@ -91,9 +97,15 @@ class Prober:
         self._sweep = _Sweep(0, float("-inf"))
         self._under_way = False
         self._next = now if habits.interval_s is not None else None
-        self._locate = self._calls = False
+        self._locate = self._calls = self._called_to_locate = False
+        self._alarm = Alarm()
+        self._called = self._located = float("-inf")
+        """When the last sweep began that was called for, by us or by others, and the last one of all legs."""
+        self._is_called = False
         self._sequence = self._report = 0
         self._reported_at, self._reported_shape = float("-inf"), 0
+        self._owes = False
+        """Whether others have told something since: what was heard of their sweep is theirs to know."""
         self._probed: dict[IfName, VidSet] = {}
         self._foreign: Counter[tuple[str, int]] = Counter()
         self._rejected: Counter[str] = Counter()
@@ -117,8 +129,13 @@ class Prober:
 
     @property
     def locates(self) -> bool:
-        """Whether sweeps are of all legs, to find the place of what is missing."""
-        return self._locate
+        """Whether the last sweep was of all legs, to find the place of what is missing."""
+        return self._sweep.every
+
+    @property
+    def agreed(self) -> bool:
+        """Whether all that is known is of one moment: all have swept with us, and told what they heard of it."""
+        return not self._under_way and self._peers.agree(self._sweep.number, self._sweep.begun - ONE_CALL_S)
 
     # What to probe --------------------------------------------------------------------------------
 
@@ -172,6 +189,8 @@ class Prober:
             return float("-inf")
         if self._next is not None and not self._under_way and not times:
             times.append(self._next)
+        if self._owes and not self._under_way and not self._sending:
+            times.append(self._reported_at + REPORT_PAUSE_S)
         return min(times, default=None)
 
     def send(self, now: float, clock: float, emit: Emit) -> None:
@@ -190,16 +209,28 @@ class Prober:
         self._sending = {nic: sending for nic, sending in self._sending.items() if sending.queue}
         if self._under_way and not self._sending:
             self._end(now, clock)
+        if self._owes and not self._waits(now):
+            self._owes = False
+            self.look(now, clock)
+
+    def _waits(self, now: float) -> bool:
+        """Whether it is too early for a report."""
+        return bool(self._under_way or self._sending) or now < self._reported_at + REPORT_PAUSE_S
 
     def _begin(self, now: float) -> None:
         interval = self._habits.interval_s
         self._next = now + interval if interval is not None else None
-        self._sweep = _Sweep(self._sweep.number + 1, now, call=self._habits.calls or self._calls)
-        self._calls = False
+        every = self._locate or self._called_to_locate
+        self._sweep = _Sweep(self._sweep.number + 1, now, call=self._habits.calls or self._calls, every=every)
+        if self._sweep.call or self._is_called:
+            self._called = now
+        if every:
+            self._located = now
+        self._calls = self._is_called = self._called_to_locate = False
         self._under_way = True
         self.news += 1
         heard = tuple(self._peers.legs())
-        number, every = self._sweep.number, self._locate
+        number = self._sweep.number
         large = every or self._sweep.call or number % LARGE_EVERY == 2
         plan = Plan(self._me, self._secret, number, heard, every=every, large=large)
         queues = plan.shots(map(self._able, self._intent.networks))
@@ -221,23 +252,28 @@ class Prober:
         self.news += 1
         self._reported_at, self._reported_shape = now, self._shape(now)
         parts = chunks(self._report, pack(self.node_evidence(now, clock)))
+        passed_on = self._peers.passed_on(now)
+        others = chunks(self._report, passed_on) if passed_on else ()
         heard = tuple(self._peers.legs())
         for network in map(self._able, self._intent.networks):
-            for leg in sending_legs(network, self._sweep.number, every=self._locate) if network.vids else ():
-                shots = report_shots(parts, report_vids(network, self._sweep.number, heard))
-                self._sending[leg.nic] = self._to_be_sent(leg, deque(shots), now)
+            for leg in sending_legs(network, self._sweep.number, every=self._sweep.every) if network.vids else ():
+                vids = report_vids(network, self._sweep.number, heard)
+                shots = deque(report_shots(parts, vids))
+                shots += report_shots(others, vids, FrameKind.RELAY)
+                self._sending[leg.nic] = self._to_be_sent(leg, shots, now)
 
     def _to_be_sent(self, leg: ProbedLeg, shots: deque[Shot], now: float) -> _Sending:
         return _Sending(shots, leg, max(now, self._ready.get(leg.nic, now)))
 
     def _shape(self, now: float) -> int:
         self._peers.settle(now)
-        return hash((self._peers.shape(), _neighbours(self.sensed)))
+        # Of sweeps that are for one moment all have to know which they are of.
+        sweeps = self._peers.sweeps() if self._sweep.every else None
+        return hash((self._peers.shape(), sweeps, self._peers.passes_on(), _neighbours(self.sensed)))
 
     def look(self, now: float, clock: float) -> None:
         """To be called from time to time: whoever is heard anew, or no more, is told to the others at once."""
-        waits = self._under_way or self._sending or now - self._reported_at < REPORT_PAUSE_S
-        if self._sweep.number and not waits and self._shape(now) != self._reported_shape:
+        if self._sweep.number and not self._waits(now) and self._shape(now) != self._reported_shape:
             self.report(now, clock)
 
     def _payload(self, nic: IfName, shot: Shot, now: float, clock: float) -> bytes:
@@ -257,6 +293,7 @@ class Prober:
             largest=shot.largest,
             again=min(int(self._habits.interval_s or 0) + (1 if self._habits.interval_s else 0), 0xFFFF),
             call=self._sweep.call and self._under_way,
+            locate=self._sweep.call and self._sweep.every and self._under_way,
             chunk=shot.chunk,
             size=shot.size,
         )
@@ -293,10 +330,34 @@ class Prober:
             self._rejected[Refusal.REPLAYED.value] += 1
         if fresh is not Freshness.NEW or probe.sender.node == self._me:
             return
-        self.news += found.told(probe)
-        if begun and probe.call and not self._under_way:
-            soon = max(now + CALLED_S, self._sweep.begun + CALL_PAUSE_S)
-            self._next = soon if self._next is None else min(soon, self._next)
+        self.news += self._peers.relayed(found, probe, self._secret, now)
+        if found.told(probe, payload, now):
+            self.news += 1
+            self._owes = True
+            self._heed(found, now)
+        if begun and probe.call:
+            self._answer(probe, now)
+
+    def _heed(self, peer: Peer, now: float) -> None:
+        """Where something of a node came no more that had come before, or comes again: all sweep at once with all legs,
+        so that what is known is of one moment."""
+        waits = self._under_way or self._called_to_locate
+        answers = self._sweep.every and peer.began_since(self._sweep.begun - ONE_CALL_S)
+        if peer.take_change() and not waits and not answers and self._alarm.raised(now):
+            self._call_to_locate(now)
+
+    def _call_to_locate(self, now: float) -> None:
+        self._calls = self._called_to_locate = True
+        self._next = now
+
+    def _answer(self, probe: Probe, now: float) -> None:
+        """A call. A sweep that is under way answers it, unless it is of one leg and all are asked for."""
+        if self._under_way and (self._sweep.every or not probe.locate):
+            return
+        self._called_to_locate |= probe.locate
+        self._is_called = True
+        soon = max(now + CALLED_S, (self._located if probe.locate else self._called) + CALL_PAUSE_S)
+        self._next = soon if self._next is None else min(soon, self._next)
 
     def _count_foreign(self, foreign: Foreign, vid: int) -> None:
         key = foreign.cluster, vid
@@ -307,9 +368,9 @@ class Prober:
 
     def locate(self, faulty: bool, now: float) -> None:
         """Whether something is missing. If so, and nobody has looked for the place yet, the next sweep is of all legs,
-        and soon."""
-        if faulty and not self._locate and not self._under_way:
-            self._next = now + REPORT_PAUSE_S
+        at once, and the others are called to it."""
+        if faulty and not self._locate and not self._sweep.every and not self._under_way:
+            self._call_to_locate(now)
         self._locate = faulty
 
     def node_evidence(self, now: float, clock: float) -> NodeEvidence:
@@ -353,7 +414,7 @@ class Prober:
         """Of this node and of all that told."""
         own = self.node_evidence(now, clock)
         nodes = {own.node: own, **{told.node: told for told in self._peers.reports()}}
-        return Evidence(nodes=dict(sorted(nodes.items())), silent=self.silent)
+        return Evidence(nodes=dict(sorted(nodes.items())), silent=self.silent, relayed=self.relayed(now))
 
     def seen(self, now: float, clock: float) -> Seen:
         """The same for the table: of a large cluster it costs a tenth."""
@@ -364,6 +425,10 @@ class Prober:
     def texts(self) -> dict[str, str]:
         """What the others told, as JSON."""
         return dict(self._peers.texts())
+
+    def relayed(self, now: float) -> dict[str, Relay]:
+        """The nodes of which others told."""
+        return self._peers.relays(now)
 
     @property
     def hears(self) -> bool:

@@ -134,10 +134,10 @@ def report_vids(network: ProbedNetwork, sweep: int, heard: Heard) -> tuple[int, 
     return tuple(chosen)
 
 
-def report_shots(chunks: Sequence[Chunk], vids: Iterable[int]) -> Iterator[Shot]:
+def report_shots(chunks: Sequence[Chunk], vids: Iterable[int], kind: Kind = Kind.REPORT) -> Iterator[Shot]:
     for vid in vids:
         for chunk in chunks:
-            yield Shot(kind=Kind.REPORT, vid=vid, chunk=chunk)
+            yield Shot(kind=kind, vid=vid, chunk=chunk)
 
 
 def longest_s(networks: Iterable[ProbedNetwork]) -> float:

@@ -174,6 +174,14 @@ class SweepTally:
         return bits
 
     @property
+    def vids(self) -> int:
+        """In which VLANs anything was heard as it was sent, as a bitmap."""
+        bits = 0
+        for nic in {theirs for theirs, _ in self.pairs}:
+            bits |= self.vids_from(nic)
+        return bits
+
+    @property
     def shape(self) -> int:
         """A number that differs where something else was heard; how often it was does not matter."""
         heard = ((key, frozenset(pair.counts), frozenset(pair.odd), pair.too_long) for key, pair in self.pairs.items())

@@ -12,7 +12,7 @@ from windrow.model.evidence import Evidence, NodeEvidence
 from windrow.model.findings import Finding, Grade
 from windrow.model.lazy import dataclass
 from windrow.model.values import VidSet
-from windrow.model.wire.evidence import evidence_document, node_document, read_evidence
+from windrow.model.wire.evidence import evidence_document, node_document, read_evidence, relayed_document
 from windrow.render.vlanmatrix import Row, Seen, matrix, seen_of
 
 
@@ -46,7 +46,9 @@ def text(told: Told, others: Mapping[str, str]) -> str:
     listed = ", ".join(f"{json.dumps(name)}: {document}" for name, document in sorted({**others, **nodes}.items()))
     silent = json.dumps(sorted(told.evidence.silent))
     start = json.dumps(head(told)).removesuffix("}")
-    return f'{start}, "evidence": {{"nodes": {{{listed}}}, "silent": {silent}}}}}'
+    relayed = json.dumps(relayed_document(told.evidence.relayed))
+    more = f', "relayed": {relayed}' if told.evidence.relayed else ""
+    return f'{start}, "evidence": {{"nodes": {{{listed}}}, "silent": {silent}{more}}}}}'
 
 
 def head(told: Told) -> dict[str, Any]:
@@ -111,6 +113,11 @@ def _of(node: NodeEvidence, cluster: Cluster) -> dict[str, VidSet]:
 
 def is_faulty(rows: Sequence[Row]) -> bool:
     return any(state.bad for row in rows for state in row.cells.values())
+
+
+def loses_long_ones(seen: Seen) -> bool:
+    """Whether somewhere the longest frame that was announced has not come."""
+    return any(row.largest < row.largest_sent for _, rows in seen.values() for row in rows)
 
 
 HEALTHY, FINDINGS, UNKNOWN = 0, 1, 3

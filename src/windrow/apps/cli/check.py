@@ -202,6 +202,8 @@ def _notes(told: Told) -> Iterator[str]:
     if told.evidence.silent:
         silent = ", ".join(sorted(told.evidence.silent))
         yield f"nothing came from {silent}: does an agent with --check run there, or windrow check?"
+    for node, relay in sorted(told.evidence.relayed.items()):
+        yield f"{node} is not heard here: {relay.by} passed on what it told, {span(relay.age_s)} old"
     if not told.wanted or not any(told.wanted.values()):
         yield "no VLAN is intended for an uplink of this node: there is nothing to probe"
     yield from absent_lines(own.absent if own is not None else ())

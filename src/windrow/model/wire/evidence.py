@@ -16,7 +16,7 @@ from functools import cache
 from operator import eq
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
-from windrow.model.evidence import Evidence, Heard, Leg, NodeEvidence
+from windrow.model.evidence import Evidence, Heard, Leg, NodeEvidence, Relay
 from windrow.model.lazy import dataclass
 from windrow.model.values import VID_MAX, IfName, Mac, Vid, VidSet, parse_mac
 
@@ -61,7 +61,12 @@ def evidence_document(evidence: Evidence) -> dict[str, Any]:
     return {
         "nodes": {name: node_document(node) for name, node in sorted(evidence.nodes.items())},
         "silent": sorted(evidence.silent),
+        **({"relayed": relayed_document(evidence.relayed)} if evidence.relayed else {}),
     }
+
+
+def relayed_document(relayed: Mapping[str, Relay]) -> dict[str, Any]:
+    return {name: _document(relay) for name, relay in sorted(relayed.items())}
 
 
 def read_evidence(document: object) -> Evidence:
@@ -69,7 +74,11 @@ def read_evidence(document: object) -> Evidence:
     if not isinstance(document, dict) or not isinstance(document.get("nodes"), dict):
         raise ValueError("not evidence")
     nodes = {str(name): read_node(node) for name, node in document["nodes"].items()}
-    return Evidence(nodes=nodes, silent=frozenset(_reader(tuple[str, ...])(document.get("silent", []))))
+    return Evidence(
+        nodes=nodes,
+        silent=frozenset(_reader(tuple[str, ...])(document.get("silent", []))),
+        relayed=_reader(Mapping[str, Relay])(document.get("relayed", {})),
+    )
 
 
 # Heard --------------------------------------------------------------------------------------------
@@ -95,6 +104,14 @@ class HeardRow:
     @property
     def broadcast(self) -> int:
         return self.counts[2]
+
+    @property
+    def largest(self) -> int:
+        return self.counts[5]
+
+    @property
+    def largest_sent(self) -> int:
+        return self.counts[6]
 
     @property
     def sweep(self) -> int:
