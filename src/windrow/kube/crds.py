@@ -11,6 +11,7 @@ from typing import Any
 
 from windrow.model import names
 from windrow.model.bonding import OPTIONS, BondOption
+from windrow.model.fieldwords import WORDS
 from windrow.model.lazy import dataclass
 from windrow.model.objects import KINDS, AddressMode, Kind
 from windrow.model.pools import LEASE_S_MIN, Program
@@ -379,7 +380,23 @@ def _schema(resource: _Resource) -> Schema:
     """VlanStatus has no spec, and its status is required: it is all that it is."""
     top = {"apiVersion": _text(), "kind": _text(), "metadata": {"type": "object"}}
     needed = {"VlanConfig": ["spec"], "HostNetworkConfig": ["spec"], "IPPool": ["spec"]}.get(resource.kind, ())
-    return _object({**top, **resource.schema}, required=needed)
+    return described(_object({**top, **resource.schema}, required=needed), WORDS[resource.kind])
+
+
+def described(schema: Schema, words: Mapping[str, str], path: str = "") -> Schema:
+    """With what each field is for; members of lists and maps have the path of their list."""
+    found = dict(schema)
+    if path in words and "description" not in found:
+        found["description"] = words[path]
+    for part in ("items", "additionalProperties"):
+        if isinstance(found.get(part), dict):
+            found[part] = described(found[part], {k: v for k, v in words.items() if k != path}, path)
+    if "properties" in found:
+        below = f"{path}." if path else ""
+        found["properties"] = {
+            key: described(value, words, f"{below}{key}") for key, value in found["properties"].items()
+        }
+    return found
 
 
 def _singular(kind: Kind) -> str:

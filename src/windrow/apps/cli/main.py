@@ -30,6 +30,7 @@ VERBS = {
     "dhcp": "Show address pools, and write them for other DHCP servers",
     "diff": "Show what differs between manifests and kernel",
     "events": "Show what happened on this host's networks",
+    "explain": "Say what the fields of a manifest are for",
     "get": "List objects",
     "init": "Make this host's network Windrow's, over the session you are in",
     "lab": "Run a whole cluster in one Linux kernel",

@@ -1,0 +1,58 @@
+"""`windrow explain`: what the fields of a manifest are for."""
+
+from __future__ import annotations
+
+import click
+from click.shell_completion import CompletionItem
+
+from windrow.apps.cli.options import complete_kind
+from windrow.apps.cli.output import say
+from windrow.apps.cli.selection import kind_of
+from windrow.apps.cli.session import Session
+from windrow.model.problems import WindrowError
+
+EXAMPLES = """\b
+Examples:
+  windrow explain vlanconfig
+  windrow explain vc.spec.uplink.bondOptions.lacpRate
+  windrow explain hnc --recursive"""
+
+ELSEWHERE = {
+    "Node": "a Node is Kubernetes' own; Windrow reads its name, its labels and spec.podCIDR, podCIDRs",
+    "VirtualMachine": "a VirtualMachine is KubeVirt's; what Windrow takes of it is in docs/user/vms.md",
+    "VirtualMachineInstance": "a VirtualMachineInstance is KubeVirt's; what Windrow takes of it is in docs/user/vms.md",
+}
+
+
+def _complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    return complete_kind(ctx, param, incomplete)
+
+
+@click.command(epilog=EXAMPLES, short_help="Say what the fields of a manifest are for")
+@click.argument("path", metavar="KIND[.FIELD]...", shell_complete=_complete)
+@click.option("--recursive", is_flag=True, help="All fields below, without words.")
+@click.pass_obj
+def explain(session: Session, path: str, recursive: bool) -> None:
+    """Say what a kind, or a field of it, is for: its type, limits, default and meaning, as `kubectl explain` does.
+
+    [+] is beyond Harvester.
+    """
+    from windrow.kube.crds import crds
+    from windrow.render.explain import explained
+
+    word, *fields = path.split(".")
+    kind = kind_of(word)
+    if kind.name in ELSEWHERE:
+        raise WindrowError(ELSEWHERE[kind.name])
+    definition = next(one["spec"] for one in crds() if one["spec"]["names"]["kind"] == kind.name)
+    schema = definition["versions"][0]["schema"]["openAPIV3Schema"]
+    say(
+        explained(
+            kind.cls.API_VERSION,
+            kind.name,
+            schema,
+            tuple(filter(None, fields)),
+            recursive=recursive,
+            style=session.style,
+        )
+    )
