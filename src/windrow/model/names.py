@@ -42,6 +42,8 @@ ANNOTATION_UPLINK_MTU = f"{API_GROUP}/uplink-mtu"
 ANNOTATION_VID_SET = f"{API_GROUP}/vlan-id-set-str"
 ANNOTATION_VID_SET_HASH = f"{API_GROUP}/vlan-id-set-str-hash"
 ANNOTATION_MATCHED_NODES = f"{API_GROUP}/matched-nodes"
+ANNOTATION_TUNNEL = "ovn.kubernetes.io/tunnel_interface"
+"""On a Node: the interface that kube-ovn sends its overlay through."""
 
 ANNOTATION_MANAGED = "windrow.io/managed"
 """On a VlanConfig of `mgmt`: "true" makes the uplink of the management network Windrow's. Harvester keeps a VlanConfig

@@ -95,7 +95,7 @@ def _derived(found: AnyObject, cluster: Cluster, reports: Sequence[NodeReport]) 
         case NetworkAttachmentDefinition():
             return _nad_labels(found, cluster, reports), {}, {}
         case Node():
-            return _node_labels(found, cluster, reports), {}, {}
+            return node_labels(found, cluster, reports), {}, {}
         case IPPool():
             return {}, {}, pools.pool_status(found, reports)
         case VirtualMachineNetworkConfig():
@@ -130,7 +130,7 @@ def _nad_labels(nad: NetworkAttachmentDefinition, cluster: Cluster, reports: Seq
     return labels
 
 
-def _node_labels(node: Node, cluster: Cluster, reports: Sequence[NodeReport]) -> dict[str, str]:
+def node_labels(node: Node, cluster: Cluster, reports: Sequence[NodeReport]) -> dict[str, str]:
     """`<cn>=true` where the cluster network stands; `vlanconfig` where there is one that made it."""
     labels = {f"{names.API_GROUP}/{names.MGMT}": "true"}
     for report in (r for r in reports if r.node == node.name):
