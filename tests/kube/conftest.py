@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import time
-import urllib.error
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,7 +12,6 @@ from windrow.services.kubernetes.controlplane import ControlPlane
 
 PLURALS = [f"/apis/{crds.GROUP}/v1beta1/{plural}" for plural, _ in crds.NAMES.values()]
 NADS = "/apis/k8s.cni.cncf.io/v1/namespaces/default/network-attachment-definitions"
-SERVED_S = 30.0
 
 
 @pytest.fixture(scope="session")
@@ -37,7 +33,7 @@ def new_plane(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Contro
 @pytest.fixture
 def api(plane: ControlPlane) -> ControlPlane:
     """The shared one, without the objects of the test before."""
-    for path in (*PLURALS, NADS, "/api/v1/nodes"):
+    for path in (*PLURALS, NADS, "/api/v1/nodes", "/api/v1/namespaces/default/events"):
         plane.request("DELETE", path)
     return plane
 
@@ -51,15 +47,5 @@ def _sayer(config: pytest.Config) -> Callable[[str], None]:
 def serve_kinds(plane: ControlPlane) -> None:
     for document in crds.ALL:
         plane.request("POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", document)
-    end = time.monotonic() + SERVED_S
     for path in (*PLURALS, NADS):
-        while not _served(plane, path):
-            assert time.monotonic() < end, f"{path} is not served after {SERVED_S:.0f} s"
-            time.sleep(0.05)
-
-
-def _served(plane: ControlPlane, path: str) -> bool:
-    with contextlib.suppress(urllib.error.HTTPError):
-        plane.request("GET", path)
-        return True
-    return False
+        plane.wait_for(path)

@@ -52,8 +52,10 @@ from windrow.store.ports import PortRecords
 
 if TYPE_CHECKING:
     from windrow.apps.agent.checking import Checking
+    from windrow.apps.agent.connection import Connection
     from windrow.apps.check.settings import Settings
     from windrow.apps.engine import Kernel
+    from windrow.kube.access import Access
 
 _NETFILTER = [f"/proc/sys/{key.replace('.', '/')}" for key in BRIDGE_NETFILTER]
 HERALD_S = 1.0
@@ -61,6 +63,8 @@ HERALD_S = 1.0
 SWITCH_S = 0.001
 """So long the worker may keep the interpreter when the face wants it (sys.setswitchinterval: 5 ms), for each of the ten
 calls that an answer takes."""
+BURST_S = 0.02
+"""A round begins when no event came for so long: many of them are one wish."""
 ONCE_S = 60.0
 """How long `--once` waits for another one's lock, and for files that are being written."""
 
@@ -81,6 +85,8 @@ class Options:
     log: Log
     check: Settings | None = None
     """None: no probes are sent, and none is heard."""
+    cluster: Access | None = None
+    """The API that objects come from, and are told to; None: the directory of manifests."""
     listen: tuple[str, ...] = ()
     """`HOST:PORT`, beside the Unix socket, for /metrics and /healthz."""
 
@@ -92,17 +98,21 @@ def run(options: Options) -> None:
         face: Face
         herald: Herald
         checking: Checking | None
+        connection: Connection | None
         kernel = held.enter_context(options.open_kernel())
         site = here(options.paths, options.node, kernel)
         # First the spare, while there is one thread and little memory to copy.
         sys.setswitchinterval(SWITCH_S)
         _keep_loaded()
-        spare = Spare(site, lambda *asked: watchdog.start(*asked, still=lambda: _still(face, herald, checking)))
+        spare = Spare(
+            site, lambda *asked: watchdog.start(*asked, still=lambda: _still(face, herald, checking, connection))
+        )
         held.callback(spare.close)
         # Then the face: it answers that nothing is known yet, however long the first round takes.
         face = _face(options, lambda: loop.pulse)
         held.callback(face.close)
         checking = _checking(options, face, held)
+        connection = _connection(options, lambda: loop, held)
         # Then the ears, then a first look: what changes while it is taken is heard.
         ears = _ears(options, lambda: loop, held)
         if isinstance(kernel, Rtnetlink):
@@ -118,7 +128,7 @@ def run(options: Options) -> None:
         )
         if isinstance(kernel, Rtnetlink):
             kernel.pause = site.pause
-        keeper = Keeper(site, options.log)
+        keeper = Keeper(site, options.log, connection, [connection] if connection is not None else ())
         held.callback(keeper.close)
         keeper.hears_locks = True
         keeper.on_compiled = ears.compiled
@@ -127,7 +137,7 @@ def run(options: Options) -> None:
             keeper,
             log=options.log,
             mono=time.monotonic,
-            parts=(*ears.all, *_probe_news(options, checking, lambda: loop.keeper, face)),
+            parts=(*ears.all, *_probe_news(options, checking, lambda: loop.keeper, face), *filter(None, [connection])),
             after=partial(_after_a_round, ears, face, checking),
             started=partial(_begun, face),
         )
@@ -278,6 +288,18 @@ def _checking(options: Options, face: Face, held: contextlib.ExitStack) -> Check
     return checking
 
 
+def _connection(options: Options, loop: Callable[[], Loop], held: contextlib.ExitStack) -> Connection | None:
+    if options.cluster is None:
+        return None
+    from windrow.apps.agent.connection import Connection  # with its client library, which other hosts do not have
+
+    connection = Connection(
+        options.cluster, options.node, options.log, lambda: loop().news(reread=True, quiet_s=BURST_S)
+    )
+    held.callback(connection.close)
+    return connection
+
+
 def _probe_news(
     options: Options, checking: Checking | None, keeper: Callable[[], Keeper], face: Face
 ) -> tuple[Part, ...]:
@@ -293,9 +315,12 @@ def _probe_news(
 
 
 @contextlib.contextmanager
-def _still(face: Face, herald: Herald, checking: Checking | None) -> Iterator[None]:
+def _still(face: Face, herald: Herald, checking: Checking | None, connection: Connection | None) -> Iterator[None]:
     """No other thread of the agent is at work within the block."""
-    with face.still(), herald.still(), checking.still() if checking is not None else contextlib.nullcontext():
+    with contextlib.ExitStack() as held:
+        for one in (face, herald, checking, connection):
+            if one is not None:
+                held.enter_context(one.still())
         yield
 
 

