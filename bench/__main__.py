@@ -14,7 +14,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from bench import frames, imports, kernels, outside, pure, start
+from bench import frames, imports, kernels, kube, outside, pure, start
 from bench.inside import MARK
 from bench.measure import Group, decode
 from bench.report import machine, page, replaced
@@ -35,6 +35,7 @@ ORDER = (
     "Observe",
     "Dump",
     "DHCP:",
+    "Kubernetes:",
     "Compile",
     "The",
     "Frames",
@@ -121,6 +122,7 @@ PARTS: Mapping[str, tuple[str, Callable[[], list[Group]]]] = {
     "pure": ("compile and plan", pure.groups),
     "frames": ("frames of switches", frames.groups),
     "outside": ("diagnosis of a whole cluster", outside.groups),
+    "kube": ("a cluster's objects, from a real API server", kube.groups),
     "dhcp": ("DHCP servers of pools", dhcp),
     "start": ("starting windrow", lambda: [start.starting(), imports.measure("On this machine")]),
     "boot": ("booting the lab kernel", lambda: [start.booting()]),

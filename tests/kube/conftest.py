@@ -33,7 +33,7 @@ def new_plane(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Contro
 @pytest.fixture
 def api(plane: ControlPlane) -> ControlPlane:
     """The shared one, without the objects of the test before."""
-    for path in (*PLURALS, NADS, "/api/v1/nodes"):
+    for path in (*PLURALS, NADS, "/api/v1/nodes", "/api/v1/namespaces/default/events"):
         plane.request("DELETE", path)
     return plane
 

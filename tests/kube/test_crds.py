@@ -49,7 +49,8 @@ def settled(plane: ControlPlane, name: str) -> None:
 def collection(document: Document) -> str:
     kind = next(k for k in KINDS if k.name == document["kind"])
     where = f"/namespaces/{document['metadata'].get('namespace', 'default')}" if kind.cls.NAMESPACED else ""
-    return f"/apis/{document['apiVersion']}{where}/{kind.plural}"
+    version = document["apiVersion"]
+    return f"/{'apis' if '/' in version else 'api'}/{version}{where}/{kind.plural}"
 
 
 def refusal(plane: ControlPlane, method: str, path: str, document: Document) -> tuple[int, str]:

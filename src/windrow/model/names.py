@@ -41,8 +41,6 @@ LABEL_POOL_NAMESPACE = f"{API_GROUP}/ippool-namespace"
 LABEL_POOL_NAME = f"{API_GROUP}/ippool-name"
 ANNOTATION_VM_MACS = "harvesterhci.io/mac-address"
 """On a VirtualMachine: the MAC addresses of NICs that say none, as JSON."""
-ANNOTATION_TUNNEL = "ovn.kubernetes.io/tunnel_interface"
-"""On a Node: the interface that kube-ovn sends its overlay through."""
 ANNOTATIONS_SYSTEM_NETWORK = ("storage-network.settings.harvesterhci.io", "rwx-network.settings.harvesterhci.io")
 SYSTEM_NETWORK_PREFIXES = ("storagenetwork-", "rwx-network-")
 SYSTEM_NAMESPACE = "harvester-system"
@@ -53,6 +51,8 @@ ANNOTATION_UPLINK_MTU = f"{API_GROUP}/uplink-mtu"
 ANNOTATION_VID_SET = f"{API_GROUP}/vlan-id-set-str"
 ANNOTATION_VID_SET_HASH = f"{API_GROUP}/vlan-id-set-str-hash"
 ANNOTATION_MATCHED_NODES = f"{API_GROUP}/matched-nodes"
+ANNOTATION_TUNNEL = "ovn.kubernetes.io/tunnel_interface"
+"""On a Node: the interface that kube-ovn sends its overlay through."""
 
 ANNOTATION_MANAGED = "windrow.io/managed"
 """On a VlanConfig of `mgmt`: "true" makes the uplink of the management network Windrow's. Harvester keeps a VlanConfig

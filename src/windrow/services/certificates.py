@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import ssl
 import subprocess
 from collections.abc import Sequence
@@ -22,6 +23,16 @@ class Pair:
 
     certificate: bytes
     key: bytes
+
+    def stored(self, directory: Path) -> tuple[Path, Path]:
+        """As two files, which is how a TLS library takes them; nobody else reads the key."""
+        paths = directory / "tls.crt", directory / "tls.key"
+        for path, data in zip(paths, (self.certificate, self.key), strict=True):
+            beside = path.with_suffix(f"{path.suffix}.new")
+            with open(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+                file.write(data)
+            beside.replace(path)
+        return paths
 
 
 def make_authority(directory: Path, name: str, days: int) -> Pair:

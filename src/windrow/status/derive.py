@@ -106,7 +106,7 @@ def _derived(found: AnyObject, cluster: Cluster, reports: Sequence[NodeReport]) 
             bridged = found.type is not None and found.cluster_network is not None
             return pools.network_labels(found, cluster) if bridged else {}, {}, {}
         case Node():
-            return _node_labels(found, cluster, reports), {}, {}
+            return node_labels(found, cluster, reports), {}, {}
         case IPPool():
             return {}, {}, pools.pool_status(found, reports)
         case VirtualMachineNetworkConfig():
@@ -121,7 +121,7 @@ def _nodes(cluster: Cluster, reports: Sequence[NodeReport]) -> list[Node]:
     return [every[name] for name in sorted(every)]
 
 
-def _node_labels(node: Node, cluster: Cluster, reports: Sequence[NodeReport]) -> dict[str, str]:
+def node_labels(node: Node, cluster: Cluster, reports: Sequence[NodeReport]) -> dict[str, str]:
     """`<cn>=true` where the cluster network stands; `vlanconfig` where there is one that made it."""
     labels = {f"{names.API_GROUP}/{names.MGMT}": "true"}
     for report in (r for r in reports if r.node == node.name):

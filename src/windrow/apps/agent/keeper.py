@@ -6,17 +6,17 @@ It knows nothing of sockets and selectors; `loop` calls it when there is reason 
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import field, replace
 from pathlib import Path
 
 from windrow.apps.agent.holder import holder_of
 from windrow.apps.agent.log import Log
-from windrow.apps.agent.publish import Publisher, fresh_status
+from windrow.apps.agent.publish import Publisher, Sink, Told, fresh_status
 from windrow.apps.agent.snapshot import Counters, Snapshot, Timings
 from windrow.apps.known import pending_change
 from windrow.apps.lock import HostLock, is_free
-from windrow.apps.round import Hooks, Policy, Report, Stored, carry_out
+from windrow.apps.round import Hooks, Policy, Report, Source, Stored, carry_out
 from windrow.apps.round.remember import LAST_GOOD
 from windrow.apps.safe.recover import in_good_hands
 from windrow.apps.site import Site
@@ -63,7 +63,7 @@ LOCK_PAUSE_S, LOCK_PAUSE_MAX_S, LOCK_GROWS = 0.05, 1.0, 2.0
 LOCK_HEARD_MAX_S, LOCK_HEARD_GROWS = 60.0, 8.0
 """The same where its release is heard of: then looking is for what nobody would hear, and costs next to nothing."""
 NOT_YET = Problem(code="coming-up", message="the manifests were not looked at yet")
-STATE, NOT_KEPT = "StateNotWritten", "ChangeNotKept"
+STATE, NOT_KEPT, OUT_OF_DATE, UNTOLD = "StateNotWritten", "ChangeNotKept", "ObjectsOutOfDate", "StatusesNotWritten"
 
 
 POLICY = Policy(made_by="windrow agent", aside=True, turn_s=0.0, network_s=NETWORK_LOCK_S)
@@ -113,9 +113,12 @@ class _Good(Stored):
 
 
 class Keeper:
-    def __init__(self, site: Site, log: Log) -> None:
-        self._site, self._log = site, log
-        self._stored = Stored(site.paths, patient=True)
+    """`source`: where its objects come from; None: the directory of manifests. `sinks`: who else is told what became of
+    them."""
+
+    def __init__(self, site: Site, log: Log, source: Source | None = None, sinks: Sequence[Sink] = ()) -> None:
+        self._site, self._log, self._sinks = site, log, tuple(sinks)
+        self._stored = Stored(site.paths, source, patient=True)
         self._events = Events(site.paths)
         self._publisher = Publisher(site.paths)
         self._patience = Patience()
@@ -479,8 +482,11 @@ class Keeper:
             self._due_in(LEFT_PAUSE_S)
 
     def _verdicts(self, last: Report) -> tuple[Condition, ...]:
+        return tuple(verdicts(last.admitted.target, self._report(last)))
+
+    def _report(self, last: Report) -> NodeReport:
         facts = last.sight.facts
-        report = NodeReport(
+        return NodeReport(
             node=facts.node,
             observed=last.sight.observed,
             plan=last.left.plan,
@@ -492,7 +498,6 @@ class Keeper:
             claims=self.claims(),
             scopes=last.left.compiled.scopes,
         )
-        return tuple(verdicts(last.admitted.target, report))
 
     def _rivals(self) -> dict[IfName, str]:
         if self.last is None:
@@ -516,7 +521,7 @@ class Keeper:
         # As of this round: once it has come, it stays due until the next one.
         self._contests_due = self._contests.deadline(self._site.mono())
         current = [*said, *contests.conditions(standing), *self._bonds.conditions, *self._trouble(), *self._wariness()]
-        current += self._outside.conditions
+        current += [*self._outside.conditions, *self._silence()]
         conditions, events = update(self.status.conditions, current, now)
         self._log_and_tell(events)
         self.status = replace(
@@ -528,6 +533,16 @@ class Keeper:
             last_round=now if looked else self.status.last_round,
         )
         self._try("the agent's status", lambda: self._publisher.publish(self.status))
+        if self.last is not None and self._sinks:
+            self._tell(self.last)
+
+    def _tell(self, last: Report) -> None:
+        """With what is wrong with objects, although the version that was good is in force."""
+        report = self._report(last)
+        problems = (*last.admitted.problems, *report.problems)
+        told = Told(cluster=last.admitted.target, report=replace(report, agent=self.status, problems=problems))
+        for sink in self._sinks:
+            sink.publish(told)
 
     def _log_and_tell(self, events: Iterable[Event]) -> None:
         told = tuple(events)
@@ -536,6 +551,8 @@ class Keeper:
             say(event.message, about=event.about, reason=event.reason)
             self._counts.events[event.type] = self._counts.events.get(event.type, 0) + 1
         self._try("events", lambda: self._events.add(told))
+        for sink in self._sinks if told else ():
+            sink.happened(told)
 
     # The disk -------------------------------------------------------------------------------------
 
@@ -568,6 +585,17 @@ class Keeper:
         hint = "the network is kept right as before; make room, or mount the file system read-write"
         about = Ref("Node", self._site.node)
         return (Condition(about=about, type=STATE, status=True, reason=STATE, message=text, hint=hint),)
+
+    def _silence(self) -> Iterator[Condition]:
+        """What stands between this host and a cluster's API."""
+        about = Ref("Node", self._site.node)
+        if why := self._stored.source.trouble:
+            text = f"what is wanted may have changed since: {why}"
+            hint = "the network is kept as it was last wanted; see to the API server, and to what this account may read"
+            yield Condition(about=about, type=OUT_OF_DATE, status=True, reason=OUT_OF_DATE, message=text, hint=hint)
+        if why := "; ".join(filter(None, (sink.untold for sink in self._sinks))):
+            hint = "the network is kept right as before; see to what this account may write"
+            yield Condition(about=about, type=UNTOLD, status=True, reason=UNTOLD, message=why, hint=hint)
 
     def _news(self, what: str) -> None:
         """Somebody else brought the node to a state: what was fought about or failed before is past."""

@@ -13,6 +13,7 @@ from windrow.store.paths import Paths
 if TYPE_CHECKING:
     from windrow.apps.check.settings import Settings
     from windrow.apps.engine import Kernel
+    from windrow.kube.access import Access
 
 
 class AgentError(WindrowError):
@@ -31,5 +32,7 @@ class Options:
     log: Log
     check: Settings | None = None
     """None: no probes are sent, and none is heard."""
+    cluster: Access | None = None
+    """The API that objects come from, and are told to; None: the directory of manifests."""
     listen: tuple[str, ...] = ()
     """`HOST:PORT`, beside the Unix socket, for /metrics and /healthz."""

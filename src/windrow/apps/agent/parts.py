@@ -49,9 +49,12 @@ from windrow.store.ports import PortRecords
 
 if TYPE_CHECKING:
     from windrow.apps.agent.checking import Checking
+    from windrow.apps.agent.connection import Connection
     from windrow.apps.engine import Kernel
 
 _NETFILTER = [f"/proc/sys/{key.replace('.', '/')}" for key in BRIDGE_NETFILTER]
+BURST_S = 0.02
+"""A round begins when no event of the cluster came for so long: many of them are one wish."""
 HERALD_S = 1.0
 """How long an agent that ends waits for the thread that announces."""
 
@@ -73,6 +76,7 @@ class Agent:
     spare: Spare
     face: Face
     checking: Checking | None
+    connection: Connection | None
     ears: Ears
     herald: Herald
     keeper: Keeper
@@ -88,6 +92,7 @@ class Agent:
             self._begin_spare,  # while there is one thread and little memory to copy
             self._begin_face,  # it answers that nothing is known yet, however long the first round takes
             self._begin_checking,
+            self._begin_connection,
             self._begin_ears,  # before the first look: what changes while it is taken is heard
             self._begin_herald,
             self._begin_keeper,
@@ -130,6 +135,16 @@ class Agent:
             self._held.callback(self.checking.close)
             self.face.answer("/check", self.checking.answer)
 
+    def _begin_connection(self) -> None:
+        self.connection = None
+        if self._options.cluster is not None:
+            from windrow.apps.agent.connection import Connection  # with its client library, which other hosts lack
+
+            self.connection = self._thread(
+                Connection(self._options.cluster, self._options.node, self._options.log, self._cluster_changed)
+            )
+            self._held.callback(self.connection.close)
+
     def _begin_ears(self) -> None:
         self.ears = Ears(self, self._options, self._held)
         if isinstance(self._kernel, Rtnetlink):
@@ -150,7 +165,8 @@ class Agent:
         )
         if isinstance(self._kernel, Rtnetlink):
             self._kernel.pause = self._site.pause
-        self.keeper = Keeper(self._site, self._options.log)
+        sinks = [self.connection] if self.connection is not None else []
+        self.keeper = Keeper(self._site, self._options.log, self.connection, sinks)
         self._held.callback(self.keeper.close)
         self.keeper.hears_locks = True
         self.keeper.on_compiled = self.ears.compiled
@@ -162,7 +178,7 @@ class Agent:
             self.keeper,
             log=self._options.log,
             mono=time.monotonic,
-            parts=self.ears.all,
+            parts=(*self.ears.all, *filter(None, [self.connection])),
             after=self._after_a_round,
             started=self._begun,
         )
@@ -185,6 +201,9 @@ class Agent:
         self.ears.servers.use(lambda part: part.look())
         self.ears.rules.use(lambda part: part.after(keeper.filters))
         self.face.publish(keeper.snapshot())
+
+    def _cluster_changed(self) -> None:
+        self.loop.news(reread=True, quiet_s=BURST_S)
 
     def signalled(self, number: int) -> bool:
         """SIGHUP: look again, manifests included. SIGTERM, SIGINT: end."""

@@ -63,11 +63,19 @@ def agent(
     from windrow.apps.agent.log import Log
     from windrow.apps.check.settings import Settings
 
+    if once and session.cluster is not None:
+        raise click.UsageError("--once is for a directory of manifests; a cluster is followed")
     log = Log(sys.stderr, log_format, journal="JOURNAL_STREAM" in os.environ)
     paths = Paths(session.root)
     check = Settings(interval_s=check_s, skipped=skipped) if check_s is not None else None
     options = main.Options(
-        paths=paths, node=session.node, open_kernel=session.kernel, log=log, check=check, listen=listen
+        paths=paths,
+        node=session.node,
+        open_kernel=session.kernel,
+        log=log,
+        check=check,
+        cluster=session.cluster,
+        listen=listen,
     )
     if not once:
         main.run(options)
@@ -128,4 +136,7 @@ def _command(session: Session) -> list[str]:
         command += ["--root", str(session.root.absolute())]
     if session.node != host_name():
         command += ["--node", session.node]
+    if session.cluster is not None:
+        command += ["--kubeconfig", session.cluster.kubeconfig] if session.cluster.kubeconfig else []
+        command += ["--context", session.cluster.context] if session.cluster.context else []
     return [*command, "agent"]

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import click
 
-from windrow.apps.cli.documents import node_report
+from windrow.apps.cli.documents import documents, node_report
 from windrow.apps.cli.options import complete_kind, namespace
 from windrow.apps.cli.output import complain, say
 from windrow.apps.cli.selection import Document, parse, select
@@ -39,8 +39,12 @@ def describe(session: Session, words: tuple[str, ...], namespace: str | None) ->
     selection = parse(words)
     cluster, problems = stored(session)
     complain(problems, session.error_style)
-    report = node_report(session)
-    found = select(derive(cluster, [report] if report else []), selection, namespace)
+    if session.cluster is not None:
+        report, every = None, documents(session)
+    else:
+        report = node_report(session)
+        every = derive(cluster, [report] if report else [])
+    found = select(every, selection, namespace)
     say("\n\n".join(_text(session, cluster, report, d).rstrip("\n") for d in found))
 
 

@@ -22,7 +22,12 @@ from windrow.store.paths import Paths
 
 
 def documents(session: Session) -> tuple[dict[str, Any], ...]:
-    """Of what can be read: bad files and a silent kernel are warned of, and the rest is shown."""
+    """Of what can be read: bad files and a silent kernel are warned of, and the rest is shown. A cluster's are as its
+    API has them. Raises KubeError."""
+    if session.cluster is not None:
+        from windrow.kube.snapshot import listed
+
+        return listed(session.cluster)
     cluster, problems = stored(session)
     complain(problems, session.error_style)
     report = node_report(session)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import click
 
@@ -15,6 +16,9 @@ from windrow.render.events import events_table
 from windrow.render.values import document
 from windrow.store.events import Events
 from windrow.store.paths import Paths
+
+if TYPE_CHECKING:
+    from windrow.kube.access import Access
 
 POLL_S = 0.5
 
@@ -36,6 +40,9 @@ def events(session: Session, watch: bool, type_: str | None, output: str | None)
 
     The last 1,000; what happened again within ten minutes stands in one line. Needs no privileges.
     """
+    if session.cluster is not None:
+        _of_cluster(session, session.cluster, type_, output, watch=watch)
+        return
     store = Events(Paths(session.root))
 
     def wanted() -> list[Event]:
@@ -55,6 +62,23 @@ def events(session: Session, watch: bool, type_: str | None, output: str | None)
             now = wanted()
             _show(session, [e for e in now if e not in seen], output, header=not seen)
             seen = set(now)
+
+
+def _of_cluster(session: Session, access: Access, type_: str | None, output: str | None, *, watch: bool) -> None:
+    """What the agents of all nodes told."""
+    from windrow.kube.snapshot import events as told
+    from windrow.status.published import event_in
+
+    if watch:
+        raise click.UsageError("--watch is for this host; of a cluster, see: kubectl get events -w")
+    every = sorted(map(event_in, told(access)), key=lambda event: event.last)
+    found = [event for event in every if type_ in (None, event.type.value)]
+    if output == "json":
+        print_json(document("EventList", items=[event_document(e) for e in found]))
+    elif not found:
+        click.echo("No events found", err=True)
+    else:
+        _show(session, found, output)
 
 
 def _show(session: Session, found: Iterable[Event], output: str | None, *, header: bool = True) -> None:

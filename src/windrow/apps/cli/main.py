@@ -7,7 +7,7 @@ import os
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,6 +15,9 @@ from windrow import __version__
 from windrow.apps.cli.door import close_doors
 from windrow.apps.cli.session import Session, style_for
 from windrow.model.problems import WindrowError
+
+if TYPE_CHECKING:
+    from windrow.kube.access import Access
 
 VERBS = {
     "agent": "Keep this host's networks as their manifests want them",
@@ -41,9 +44,15 @@ VERBS = {
     "topology": "Draw this host's networks",
     "undo": "Take back the change that waits to be confirmed",
     "version": "Print the version",
+    "webhook": "Judge objects for a Kubernetes API server",
     "vm": "Run virtual machines on this host",
 }
 """Their help lines stand here, so that `windrow --help` loads no verb."""
+
+OF_A_CLUSTER = ("agent", "completion", "describe", "diff", "events", "get", "plan", "status", "version")
+"""What works with a cluster's API, too. To change its objects there is kubectl."""
+
+PLUGIN = "kubectl windrow"
 
 EXAMPLES = """\b
 Examples:
@@ -136,29 +145,61 @@ def fail(error: WindrowError, session: object = None) -> None:
     metavar="DIR",
 )
 @click.option("--node", envvar="WINDROW_NODE", help="Which node this host is; else its host name.  [env: WINDROW_NODE]")
+@click.option(
+    "--kubeconfig",
+    envvar="WINDROW_KUBECONFIG",
+    help="Work with a cluster's objects: a kubeconfig file, or in-cluster.  [env: WINDROW_KUBECONFIG]",
+    metavar="FILE",
+)
+@click.option("--context", help="The same, with this context of the kubeconfig.", metavar="NAME")
 @click.option("--color", type=click.Choice(["auto", "always", "never"]), default="auto", help="auto: on a terminal.")
 @click.option("-v", "--verbose", is_flag=True, help="Say more of what is done.")
 @click.version_option(__version__, prog_name="windrow", message="%(prog)s %(version)s")
 @click.pass_context
-def cli(ctx: click.Context, root: Path | None, node: str | None, color: str, verbose: bool) -> None:
+def cli(
+    ctx: click.Context,
+    root: Path | None,
+    node: str | None,
+    kubeconfig: str | None,
+    context: str | None,
+    color: str,
+    verbose: bool,
+) -> None:
     """The Harvester network for any Linux host: cluster networks, VLAN-aware bridges and bonds."""
     session = ctx.obj if isinstance(ctx.obj, Session) else Session()
     style, error_style = style_for(color, sys.stdout), style_for(color, sys.stderr)
     close_doors(output=style.colour, errors=error_style.colour)
+    cluster = access(kubeconfig, context) if kubeconfig or context or ctx.info_name == PLUGIN else session.cluster
+    verb = ctx.invoked_subcommand
+    if cluster is not None and verb not in (None, *OF_A_CLUSTER):
+        ctx.fail(f"{verb!r} works on this host's own manifests, not on a cluster's API: use kubectl there")
     ctx.obj = replace(
         session,
         root=root or session.root,
         node=node or session.node,
+        cluster=cluster,
         style=style,
         error_style=error_style,
         verbose=verbose,
     )
 
 
+def access(kubeconfig: str | None, context: str | None) -> Access:
+    from windrow.kube.access import Access
+
+    return Access(kubeconfig=kubeconfig or "", context=context or "")
+
+
 def main() -> None:
     """The entry point of the command `windrow`."""
     close_doors()
     cli.main(prog_name="windrow")
+
+
+def plugin() -> None:
+    """The entry point of `kubectl windrow`, which works with a cluster as kubectl itself finds it."""
+    close_doors()
+    cli.main(prog_name=PLUGIN)
 
 
 if __name__ == "__main__":

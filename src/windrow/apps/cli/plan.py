@@ -8,11 +8,16 @@ from windrow.apps.cli.leftout import beside, tell, without_the_bad
 from windrow.apps.cli.options import files, output
 from windrow.apps.cli.output import complain, print_json, say
 from windrow.apps.cli.session import Session
-from windrow.apps.cli.situation import means, said_of, survey, wish_for
+from windrow.apps.cli.situation import means, said_of, stored, survey, wish_for
+from windrow.model.host import HostState, Observed
+from windrow.model.located import located
 from windrow.model.problems import errors
+from windrow.model.steps import Plan
 from windrow.render.consequences import consequences_text, consequences_value
 from windrow.render.plan import plan_text
-from windrow.render.values import plan_value
+from windrow.render.values import document, plan_value, problem_value
+from windrow.rules import check
+from windrow.status.consequences import Here, consequences
 
 EXAMPLES = """\b
 Examples:
@@ -34,6 +39,9 @@ def plan(session: Session, places: tuple[str, ...], output: str) -> None:
     Changes nothing, and needs no privileges. Exit code 1 where something is refused, or left out because
     something is wrong with its manifest.
     """
+    if session.cluster is not None:
+        _of_cluster(session, places, output)
+        return
     wish, left = without_the_bad(session, wish_for(places))
     with beside(left):
         report = survey(session, wish)
@@ -49,4 +57,26 @@ def plan(session: Session, places: tuple[str, ...], output: str) -> None:
         if not meaning.none:
             say(f"\n{consequences_text(meaning, session.style)}")
     if left or plan.refusals or errors(said):
+        raise click.exceptions.Exit(1)
+
+
+def _of_cluster(session: Session, places: tuple[str, ...], output: str) -> None:
+    """What the manifests would mean for each of its nodes, by their objects: no other node's kernel can be seen from
+    here."""
+    wish, left = without_the_bad(session, wish_for(places))
+    before, problems = stored(session)
+    said = (*problems, *located(check(before, wish.changes(before), unread=wish.unread), before.objects))
+    node = next((node.name for node in before.nodes()), session.node)
+    meaning = consequences(
+        before, wish.after(before), Here(node=node, observed=Observed(state=HostState(), runtime={}), plan=Plan())
+    )
+    if output == "json":
+        found = [problem_value(problem) for problem in (*left.problems, *said)]
+        print_json(document("ClusterPlan", problems=found, consequences=consequences_value(meaning)))
+    else:
+        tell(session, left)
+        complain(said, session.error_style)
+        text = consequences_text(meaning, session.style) if not meaning.none else "nothing changes on any node"
+        say(text)
+    if left or errors(said):
         raise click.exceptions.Exit(1)

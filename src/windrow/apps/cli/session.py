@@ -15,6 +15,7 @@ from windrow.render.text import Style
 if TYPE_CHECKING:
     from windrow.apps.engine import Kernel
     from windrow.apps.site import Site
+    from windrow.kube.access import Access
 
 
 def host_name() -> str:
@@ -42,6 +43,8 @@ class Session:
 
     root: Path = Path("/")
     node: str = field(default_factory=host_name)
+    cluster: Access | None = None
+    """The API that objects come from; None: the directory of manifests below `root`."""
     style: Style = field(default_factory=Style)
     error_style: Style = field(default_factory=Style)
     verbose: bool = False

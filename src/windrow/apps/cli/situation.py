@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from windrow.apps.cli.manifests import read
 from windrow.apps.cli.session import Session
-from windrow.apps.round import Policy, Report, Stored, carry_out
+from windrow.apps.round import Policy, Report, Source, Stored, carry_out
 from windrow.apps.round.unseen import answers, questions
 from windrow.model.cluster import Cluster
 from windrow.model.located import located
@@ -19,8 +19,15 @@ from windrow.store.directory import Store
 
 
 def stored(session: Session) -> tuple[Cluster, tuple[Problem, ...]]:
-    """The cluster of the store, and what is wrong with its files. A store that is not there is empty."""
-    loaded = Store(session.root).readable()
+    """The cluster of the store, or of the API, and what is wrong with its objects. A store that is not there is
+    empty. Raises KubeError."""
+    if session.cluster is not None:
+        from windrow.apps.cli.incluster import loaded as of_cluster
+        from windrow.kube.snapshot import listed
+
+        loaded = of_cluster(listed(session.cluster))
+    else:
+        loaded = Store(session.root).readable()
     return Cluster.of(loaded.objects), loaded.problems
 
 
@@ -36,8 +43,17 @@ def survey(session: Session, wish: Wish = AS_STORED) -> Report:
     """What a round would find and do now: the very round, without its hands; and what it does not see, for the kernel
     has to be asked for each VLAN. Raises ProblemsError, KernelError."""
     with session.site() as site:
-        report = carry_out(site, Stored(site.paths), wish, Policy(dry=True, explain=True))
+        report = carry_out(site, Stored(site.paths, _source(session)), wish, Policy(dry=True, explain=True))
         return replace(report, problems=(*report.problems, *answers(site, report, questions(report))))
+
+
+def _source(session: Session) -> Source | None:
+    """None: the directory of manifests."""
+    if session.cluster is None:
+        return None
+    from windrow.apps.cli.incluster import Listed
+
+    return Listed(session.cluster)
 
 
 def said_of(admitted: Admitted, planned: Planned, records: Sequence[Problem]) -> tuple[Problem, ...]:

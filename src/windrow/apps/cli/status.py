@@ -6,6 +6,7 @@ import shutil
 import time
 from collections.abc import Iterable
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import click
 
@@ -16,6 +17,7 @@ from windrow.apps.cli.output import complain, print_json, say
 from windrow.apps.cli.session import Session
 from windrow.apps.cli.situation import survey
 from windrow.apps.known import agent_status, pending_change
+from windrow.model.cluster import Cluster
 from windrow.model.events import Event
 from windrow.model.located import located
 from windrow.model.problems import Problem
@@ -27,6 +29,9 @@ from windrow.status.overview import Told
 from windrow.store.errors import StoreError
 from windrow.store.events import Events
 from windrow.store.paths import Paths
+
+if TYPE_CHECKING:
+    from windrow.kube.access import Access
 
 REFRESH_S = 2.0
 DAY_S = 86_400
@@ -50,6 +55,9 @@ def status(session: Session, watch: bool, output: str) -> None:
     Exit code 0 whatever it finds; scripts read `.well` of `-o json`. Needs no privileges, and no agent: but only an
     agent knows since when.
     """
+    if session.cluster is not None:
+        _of_cluster(session, session.cluster, watch=watch, output=output)
+        return
     if watch and output == "json":
         raise click.UsageError("--watch is for people; `windrow events -w -o json` is for programs")
     if watch:
@@ -65,6 +73,25 @@ def status(session: Session, watch: bool, output: str) -> None:
             say(text)
             return
         _refresh(text, problems, session.style)
+
+
+def _of_cluster(session: Session, access: Access, *, watch: bool, output: str) -> None:
+    """What its agents said, of all nodes."""
+    from windrow.apps.cli.incluster import loaded
+    from windrow.kube.snapshot import listed
+    from windrow.render.clusterwide import clusterwide_text, clusterwide_value
+    from windrow.status.clusterwide import clusterwide
+
+    if watch:
+        raise click.UsageError("--watch is for this host; of a cluster, see: kubectl get vlanstatuses -w")
+    documents = listed(access)
+    read = loaded(documents)
+    view = clusterwide(Cluster.of(read.objects), documents)
+    if output == "json":
+        print_json(clusterwide_value(view))
+        return
+    complain(read.problems, session.error_style)
+    say(clusterwide_text(view, session.style))
 
 
 def look(session: Session) -> tuple[Overview, tuple[Problem, ...]]:

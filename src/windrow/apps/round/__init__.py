@@ -6,6 +6,7 @@
 from windrow.apps.round.carry_out import carry_out
 from windrow.apps.round.policy import Hooks, Policy
 from windrow.apps.round.report import Report
+from windrow.apps.round.source import Source
 from windrow.apps.round.stored import Stored
 
-__all__ = ["Hooks", "Policy", "Report", "Stored", "carry_out"]
+__all__ = ["Hooks", "Policy", "Report", "Source", "Stored", "carry_out"]

@@ -1,25 +1,24 @@
-"""What the disk says is wanted: the manifests, and the state that this host was last brought to."""
+"""What is wanted, from wherever it comes, and the state that this host was last brought to."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from windrow.apps.round.source import Directory, Source
 from windrow.model.cluster import Cluster
 from windrow.model.manifests import Found
 from windrow.store.errors import StoreError
 from windrow.store.lastgood import Signature, read_last_good, signature
-from windrow.store.manifests import ManifestFiles
 from windrow.store.paths import Paths
 
 
 class Stored:
-    """Reads again only what changed. `patient`: a file that may still be written is left out for a moment."""
+    """`source`: None for the directory of manifests, which is read with patience where `patient` (`Directory`)."""
 
-    def __init__(self, paths: Paths, *, patient: bool = False) -> None:
-        self._paths, self._patient = paths, patient
-        self._files = ManifestFiles(paths)
-        self._complete: frozenset[Path] = frozenset()
-        self._found: Found | None = None
+    def __init__(self, paths: Paths, source: Source | None = None, *, patient: bool = False) -> None:
+        self._paths = paths
+        self._directory = Directory(paths, patient=patient)
+        self.source: Source = source if source is not None else self._directory
         self._good: Cluster | None = None
         self._signature: Signature | None = None
         self._read = False
@@ -31,20 +30,16 @@ class Stored:
         """Another one wrote the last good state since the time before."""
 
     def found(self, now: float) -> Found:
-        """The manifests; `now` in Unix time."""
-        if self._found is None or self._found.young:
-            self._found = self._files.found(now, patient=self._patient, complete=self._complete)
-            if not self._found.young:
-                self._complete = frozenset()
-        return self._found
+        """What is wanted; `now` in Unix time."""
+        return self.source.found(now)
 
     def heard(self, complete: frozenset[Path]) -> None:
         """These files are whole, although they are young."""
-        self._complete |= complete
+        self._directory.heard(complete)
 
     def forget(self) -> None:
-        """They may have changed."""
-        self._found = None
+        """It may have changed."""
+        self.source.forget()
 
     def good(self) -> Cluster | None:
         """What cannot be read is as if it were not there: then the manifests alone count."""

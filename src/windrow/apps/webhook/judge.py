@@ -6,7 +6,7 @@ let in needs no second look, for whatever was admitted before counts already.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
 from typing import Any
 
@@ -19,54 +19,56 @@ from windrow.rules.request import Verdict, cluster_network_of, judge, mend
 from windrow.rules.terms import Terms
 
 Document = Mapping[str, Any]
-Read = Callable[[Ref], Awaitable[Document | None]]
-"""One object as it is stored now; None: there is none. Raises WindrowError where that cannot be said."""
+Read = Callable[[Ref], Document | None]
+"""One object as it is stored now; None: there is none. It may block. Raises WindrowError where that cannot be said."""
 READ_MOST = 20
 """So many objects are read for one verdict. Who is in the way of more than that is in the way."""
 
 
 class Judge:
-    """`read` is asked one object at a time."""
+    """For many threads: they are judged one after the other, and nobody waits for what another one reads."""
 
     def __init__(self, known: Known, read: Read, terms: Terms) -> None:
         self._known, self._read = known, read
         self.terms = terms
 
-    async def validate(self, review: Review) -> dict[str, Any]:
-        verdict = await self._verdict(review)
+    def validate(self, review: Review) -> dict[str, Any]:
+        verdict = self._verdict(review)
         if verdict.refused:
             return reviews.refused(review, verdict)
         return reviews.allowed(review, reviews.warnings(verdict))
 
-    async def mutate(self, review: Review) -> dict[str, Any]:
+    def mutate(self, review: Review) -> dict[str, Any]:
         network = cluster_network_of(review.request)
         if network is not None and network not in self._known.cluster().objects:
-            await self._look([network])
+            self._look([network])
         return reviews.allowed(review, patch=mend(review.request, self._known.cluster()))
 
-    async def _verdict(self, review: Review) -> Verdict:
-        """Between the last verdict and its being remembered nobody else is judged: nothing is awaited there."""
+    def _verdict(self, review: Review) -> Verdict:
         looked: set[Ref] = set()
-        verdict = judge(review.request, self._known.cluster(), self.terms)
-        while named := self._named(verdict, looked):
-            looked |= named
-            if not await self._look(named):
-                break
-            verdict = judge(review.request, self._known.cluster(), self.terms)
-        if not verdict.refused and verdict.change is not None and not review.dry_run:
-            self._known.admitted(verdict.change, version_of(review.request.old))
-        return verdict
+        while True:
+            verdict = self._judged(review)
+            # Whom it speaks of and nobody has looked at.
+            named = (ref for problem in verdict.refused for ref in problem.others if ref not in looked)
+            few = set(islice(named, READ_MOST - len(looked)))
+            if not few or not self._look(few):
+                return verdict
+            looked |= few
 
-    async def _look(self, refs: Iterable[Ref]) -> bool:
+    def _judged(self, review: Review) -> Verdict:
+        """What is let in is remembered before anybody else is judged."""
+        with self._known.lock:
+            verdict = judge(review.request, self._known.cluster(), self.terms)
+            if not verdict.refused and verdict.change is not None and not review.dry_run:
+                self._known.admitted(verdict.change, version_of(review.request.old))
+            return verdict
+
+    def _look(self, refs: Iterable[Ref]) -> bool:
         """Whether the API server could say what there is; where it cannot, what is known counts."""
         try:
             for ref in sorted(refs):
-                self._known.read(ref, await self._read(ref))
+                before = self._known.about(ref)
+                self._known.read(ref, before, self._read(ref))
         except WindrowError:
             return False
         return True
-
-    def _named(self, verdict: Verdict, looked: set[Ref]) -> set[Ref]:
-        """Whom it speaks of and nobody has looked at; none once enough were looked at."""
-        named = (ref for problem in verdict.refused for ref in problem.others if ref not in looked)
-        return set(islice(named, READ_MOST - len(looked)))

@@ -6,10 +6,12 @@ admitted. What was admitted may still fail elsewhere, so it counts for seconds o
 
 from __future__ import annotations
 
+import functools
+import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from windrow.model.cluster import Cluster
 from windrow.model.lazy import dataclass
@@ -20,6 +22,8 @@ from windrow.model.wire import load_value
 from windrow.rules import Change
 
 Document = Mapping[str, Any]
+P = ParamSpec("P")
+R = TypeVar("R")
 ON_ITS_WAY_S = 3.0
 """So long an object that was admitted may be on its way into the store, and reading it says nothing."""
 FORGOTTEN_S = 15.0
@@ -35,10 +39,21 @@ class _Admitted:
     at: float
 
 
+def _locked(method: Callable[Concatenate[Known, P], R]) -> Callable[Concatenate[Known, P], R]:
+    @functools.wraps(method)
+    def locked(known: Known, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        with known.lock:
+            return method(known, *args, **kwargs)
+
+    return locked
+
+
 class Known:
-    """One thread's. `kinds`: those that are followed; before all of them are listed nothing is known."""
+    """`kinds`: those that are followed; before all of them are listed nothing is known. `lock` is held within every
+    method, and by whoever wants nothing to change meanwhile."""
 
     def __init__(self, kinds: Iterable[str], clock: Callable[[], float] = time.monotonic) -> None:
+        self.lock = threading.RLock()
         self._clock = clock
         self._unlisted = set(kinds)
         self._cluster = Cluster.of(())
@@ -52,6 +67,7 @@ class Known:
 
     # What the API server tells --------------------------------------------------------------------
 
+    @_locked
     def put(self, document: Document) -> bool:
         """Whether that is news."""
         obj = object_of(document)
@@ -63,6 +79,7 @@ class Known:
         self._cluster = self._cluster.replace([obj])
         return True
 
+    @_locked
     def drop(self, ref: Ref) -> bool:
         there = ref in self._cluster.objects
         known = self._admitted.get(ref)
@@ -72,6 +89,7 @@ class Known:
             self._cluster = self._cluster.without([ref])
         return there
 
+    @_locked
     def listed(self, kind: str, there: Collection[Ref]) -> bool:
         """The whole list was put: what was not in it is gone."""
         self._unlisted.discard(kind)
@@ -81,6 +99,7 @@ class Known:
 
     # What was admitted ----------------------------------------------------------------------------
 
+    @_locked
     def admitted(self, change: Change, version: int) -> None:
         """`version`: of the object before, 0 where it is new."""
         obj = change.new
@@ -90,9 +109,18 @@ class Known:
         if obj is not None:
             self._admitted[obj.ref] = _Admitted(obj, version, self._clock())
 
-    def read(self, ref: Ref, document: Document | None) -> None:
-        """What the API server says of one object now; None: there is none."""
+    @_locked
+    def about(self, ref: Ref) -> object:
+        """What is known of an object now, to be handed to `read` with what was read."""
+        return self._cluster.objects.get(ref), self._admitted.get(ref)
+
+    @_locked
+    def read(self, ref: Ref, before: object, document: Document | None) -> None:
+        """What the API server says of one object; None: there is none. `before`: `about` it when it was asked. What was
+        told in the meantime may be newer than the answer, and counts."""
         known = self._admitted.get(ref)
+        if self.about(ref) != before:
+            return
         young = known is not None and self._clock() - known.at < ON_ITS_WAY_S
         if document is not None:
             self.put(document)
@@ -100,6 +128,7 @@ class Known:
             self._admitted.pop(ref, None)
             self.drop(ref)
 
+    @_locked
     def cluster(self) -> Cluster:
         """As it will be once all that was admitted is stored."""
         late = self._clock() - FORGOTTEN_S

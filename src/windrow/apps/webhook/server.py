@@ -23,6 +23,8 @@ BODY_MAX = 8 << 20
 CONNECTIONS_MAX = 64
 """An API server has a few. Whoever opens more is not one."""
 HANDSHAKE_S, IDLE_S = 5.0, 120.0
+GRACE_S = 3.0
+"""So long whoever is being answered is waited for when it ends."""
 
 
 class Server:
@@ -51,9 +53,12 @@ class Server:
         return port
 
     def close(self) -> None:
+        """Who is being answered is answered yet; an API server keeps connections open for ever."""
+        self._server.ending = True
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+        self._server.end_connections()
 
 
 class _Listening(ThreadingHTTPServer):
@@ -64,9 +69,38 @@ class _Listening(ThreadingHTTPServer):
     def __init__(self, address: tuple[str, int], server: Server) -> None:
         self.server = server
         self._places = threading.BoundedSemaphore(CONNECTIONS_MAX)
+        self._open: set[_Connection] = set()
+        self._turn = threading.Condition()
+        self.ending = False
         if ":" in address[0]:
             self.address_family = socket.AF_INET6
         super().__init__(address, _Connection)
+
+    def begin(self, connection: _Connection) -> bool:
+        """A request is there; False: nobody answers any more."""
+        with self._turn:
+            connection.busy = not self.ending
+            return connection.busy
+
+    def done(self, connection: _Connection) -> None:
+        with self._turn:
+            connection.busy = False
+            self._turn.notify_all()
+
+    def came(self, connection: _Connection) -> None:
+        with self._turn:
+            self._open.add(connection)
+
+    def went(self, connection: _Connection) -> None:
+        with self._turn:
+            self._open.discard(connection)
+
+    def end_connections(self) -> None:
+        with self._turn:
+            self._turn.wait_for(lambda: not any(one.busy for one in self._open), GRACE_S)
+            for one in self._open:
+                with contextlib.suppress(OSError):
+                    one.connection.shutdown(socket.SHUT_RDWR)
 
     def process_request(self, request: socket.socket | tuple[bytes, socket.socket], client_address: object) -> None:
         if self._places.acquire(blocking=False):
@@ -94,6 +128,25 @@ class _Connection(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     wbufsize = -1  # head and body in one piece
     server: _Listening
+    busy = False
+
+    def setup(self) -> None:
+        super().setup()
+        self.server.came(self)
+
+    def finish(self) -> None:
+        self.server.went(self)
+        super().finish()
+
+    def parse_request(self) -> bool:
+        """With the head of a request it begins; what the library answers by itself is done at once."""
+        if not self.server.begin(self):
+            self.close_connection = True
+            return False
+        if super().parse_request():
+            return True
+        self.server.done(self)
+        return False
 
     def do_POST(self) -> None:
         length = self.headers.get("Content-Length", "")
@@ -116,10 +169,13 @@ class _Connection(BaseHTTPRequestHandler):
         self.send_response_only(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
-        if self.close_connection:
+        if self.close_connection or self.server.ending:
+            self.close_connection = True
             self.send_header("Connection", "close")
         self.end_headers()
         self.wfile.write(body)
+        self.wfile.flush()
+        self.server.done(self)
 
     def log_message(self, format: str, *args: object) -> None:
         """Whoever connects and says nonsense is no news."""

@@ -91,6 +91,11 @@ def load_documents(text: str, file: str = "") -> Loaded:
     return replace(loaded, problems=tuple(sorted(loaded.problems, key=lambda p: p.line or 0)))
 
 
+def load_value(value: object, file: str = "") -> Loaded:
+    """One document that is decoded already, as an API server sends it. Never raises."""
+    return _read(Plain(value), [], "", file)
+
+
 def without_doubles(parts: Iterable[Loaded]) -> Loaded:
     """Several texts as one. An object that stands in two places is a problem naming both; the first is kept."""
     first: dict[Ref, AnyObject] = {}
@@ -207,14 +212,12 @@ def _load(node: TreeNode, prefix: str, file: str) -> Loaded:
     document = plain(node, complaints)
     if document.value is None and not complaints and not prefix:
         return Loaded()  # an empty document: `---` at the end of a file
+    return _read(document, complaints, prefix, file)
+
+
+def _read(document: Plain, complaints: list[Complaint], prefix: str, file: str) -> Loaded:
     report = Report(Source(file=file, lines=document.lines), prefix)
     return _loaded(_object(document, report, complaints), report)
-
-
-def load_value(value: object, file: str = "") -> Loaded:
-    """One document that is decoded already, as an API server sends it. Never raises."""
-    report = Report(Source(file=file))
-    return _loaded(_object(Plain(value), report, []), report)
 
 
 def _loaded(obj: AnyObject | None, report: Report) -> Loaded:

@@ -7,6 +7,7 @@ anything at the API server. etcd asks nobody who he is: no secrets belong in her
 from __future__ import annotations
 
 import contextlib
+import copy
 import json
 import os
 import secrets
@@ -103,14 +104,14 @@ class ControlPlane:
         return found
 
     def wait_for(self, path: str, patience_s: float = READY_S) -> None:
-        """Until it is served, as it is a moment after its CRD came. Raises ServiceError."""
+        """Until it is served, as it is a moment after its CRD came, or the server. Raises ServiceError."""
         end = time.monotonic() + patience_s
         while True:
             try:
                 self.request("GET", f"{path}?limit=1")
                 return
             except urllib.error.HTTPError as error:
-                if error.code != 404 or time.monotonic() > end:
+                if error.code not in (404, 429) or time.monotonic() > end:
                     raise ServiceError("kube-apiserver", f"{path} is not served: {error}") from error
             time.sleep(0.05)
 
@@ -118,6 +119,12 @@ class ControlPlane:
         """Have etcd forget all that was: who resumes a watch from before gets 410 Gone."""
         now = self._ask_etcd("range", {"key": "AA=="})["header"]["revision"]
         self._ask_etcd("compaction", {"revision": now, "physical": True})
+
+    def seen_by(self, token: str) -> ControlPlane:
+        """The same server, asked by another one."""
+        other = copy.copy(self)
+        other._token = token
+        return other
 
     # Life -----------------------------------------------------------------------------------------
 
@@ -225,11 +232,14 @@ class ControlPlane:
 
 
 def _free_ports() -> tuple[int, int, int]:
-    """Nobody has them now. Somebody may take one before we do: then the program says so, and ends."""
+    """Nobody has them now. They lie below those that the kernel gives to connections that go out (32768 and up,
+    ip_local_port_range), so a server that was stopped finds its own again."""
+    found: list[int] = []
     with contextlib.ExitStack() as held:
-        found = []
-        for _ in range(3):
+        while len(found) < 3:
+            port = 20000 + secrets.randbelow(12000)
             sock = held.enter_context(socket.socket())
-            sock.bind(("127.0.0.1", 0))
-            found.append(int(sock.getsockname()[1]))
+            with contextlib.suppress(OSError):
+                sock.bind(("127.0.0.1", port))
+                found.append(port)
     return found[0], found[1], found[2]

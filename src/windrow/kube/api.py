@@ -1,0 +1,163 @@
+"""Requests to an API server: lists in pieces, watches with bookmarks, server-side apply; and its answers in words."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import AsyncIterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from windrow.kube.access import Access
+from windrow.kube.errors import Gone, KubeError
+
+if TYPE_CHECKING:
+    import httpx2
+
+Document = Mapping[str, Any]
+PIECE = 500
+"""So many objects of a list at once: memory is for objects, not for answers."""
+WATCH_S = 300
+"""A watch ends by itself after that, and up to twice that, so that a thousand of them do not end at once."""
+SILENT_S = 150.0
+"""A server sends a bookmark every minute (apiserver/pkg/storage/cacher, defaultBookmarkFrequency): longer silence is a
+connection that is dead and does not know it."""
+APPLY = "application/apply-patch+yaml"
+_HINTS = {
+    401: "the token or certificate is not, or no longer, good",
+    403: "give this account the right to do so (RBAC)",
+}
+
+
+class Api:
+    """One server. All methods raise KubeError."""
+
+    def __init__(self, access: Access) -> None:
+        self._access, self._stamp = access, access.stamp
+        self._client = access.client()
+        self._before: httpx2.AsyncClient | None = None
+
+    async def close(self) -> None:
+        await self._client.aclose()
+        if self._before is not None:
+            await self._before.aclose()
+
+    async def _look_again(self) -> None:
+        """Something went wrong: the kubeconfig may be another one by now. What is under way goes on as it was."""
+        stamp = self._access.stamp
+        if stamp in (None, self._stamp):
+            return
+        fresh, self._stamp = self._access.client(), stamp
+        outdated, self._before, self._client = self._before, self._client, fresh
+        if outdated is not None:
+            await outdated.aclose()
+
+    async def ask(
+        self,
+        method: str,
+        path: str,
+        body: Document | None = None,
+        *,
+        kind: str = "application/json",
+        params: Mapping[str, str] = {},
+    ) -> dict[str, Any]:
+        """The answer's document."""
+        import httpx2
+
+        content = json.dumps(body, separators=(",", ":")).encode() if body is not None else None
+        try:
+            answer = await self._client.request(
+                method, path, content=content, params=dict(params), headers={"Content-Type": kind}
+            )
+        except httpx2.HTTPError as error:
+            await self._look_again()
+            raise _silent(error) from error
+        if answer.status_code >= 400:
+            await self._look_again()
+            raise _refused(method, path, answer.status_code, answer.content)
+        return _document(answer.content)
+
+    async def pieces(
+        self, path: str, params: Mapping[str, str] = {}
+    ) -> AsyncIterator[tuple[list[dict[str, Any]], str]]:
+        """A list, piece by piece: objects, and the version that all pieces are of."""
+        more = ""
+        while True:
+            asked = {**params, "limit": str(PIECE), **({"continue": more} if more else {})}
+            found = await self.ask("GET", path, params=asked)
+            meta = found.get("metadata") or {}
+            yield found.get("items") or [], str(meta.get("resourceVersion", ""))
+            more = str(meta.get("continue") or "")
+            if not more:
+                return
+
+    async def watch(
+        self, path: str, version: str, params: Mapping[str, str] = {}
+    ) -> AsyncIterator[tuple[str, dict[str, Any]]]:
+        """What happened after `version`: ADDED, MODIFIED, DELETED, BOOKMARK and the object, until the server ends it.
+        Raises Gone where that is too long ago."""
+        import httpx2
+
+        seconds = WATCH_S + random.randrange(WATCH_S)
+        asked = {**params, "watch": "1", "allowWatchBookmarks": "true", "resourceVersion": version}
+        timeout = httpx2.Timeout(SILENT_S, connect=10.0)
+        try:
+            async with self._client.stream(
+                "GET", path, params={**asked, "timeoutSeconds": str(seconds)}, timeout=timeout
+            ) as answer:
+                if answer.status_code >= 400:
+                    await self._look_again()
+                    raise _refused("watch", path, answer.status_code, await answer.aread())
+                async for line in _lines(answer):
+                    event = _document(line)
+                    if event.get("type") == "ERROR":
+                        status = event.get("object") or {}
+                        raise _no("watch", path, int(status.get("code") or 500), status)
+                    yield str(event.get("type")), event.get("object") or {}
+        except httpx2.HTTPError as error:
+            await self._look_again()
+            raise _silent(error) from error
+
+
+async def _lines(answer: httpx2.Response) -> AsyncIterator[bytes]:
+    """Of a stream, as bytes: the library's own lines are texts, which costs as much again."""
+    rest: list[bytes] = []
+    async for data in answer.aiter_bytes():
+        *whole, last = data.split(b"\n")
+        for line in whole:
+            yield b"".join([*rest, line]) if rest else line
+            rest.clear()
+        if last:
+            rest.append(last)
+
+
+def _document(data: bytes) -> dict[str, Any]:
+    try:
+        found = json.loads(data)
+    except ValueError as error:
+        raise KubeError(f"the API server's answer is not JSON: {error}") from error
+    if not isinstance(found, dict):
+        raise KubeError(f"the API server's answer is no object: {data[:60]!r}")
+    return found
+
+
+def _silent(error: Exception) -> KubeError:
+    return KubeError(f"the API server does not answer: {str(error) or type(error).__name__}")
+
+
+def _refused(method: str, path: str, code: int, data: bytes) -> KubeError:
+    try:
+        status = _document(data)
+    except KubeError:
+        status = {"message": data[:200].decode(errors="replace").strip()}
+    return _no(method, path, code, status)
+
+
+def _no(method: str, path: str, code: int, status: Document) -> KubeError:
+    message = str(status.get("message") or "without a word")
+    kind = Gone if code == 410 else KubeError
+    return kind(
+        f"the API server refuses {method} {path}: {message} [{code}]",
+        _HINTS.get(code, ""),
+        code=code,
+        reason=str(status.get("reason") or ""),
+    )

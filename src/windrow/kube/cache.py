@@ -1,0 +1,138 @@
+"""The objects of a cluster as they are now: filled by one thread, read by another.
+
+An event changes one entry. What is changed in no field that Windrow reads is no news: statuses, heartbeats, our own
+writing.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+
+from windrow.kube import trim
+from windrow.kube.resources import FOLLOWED
+from windrow.kube.trim import Document, Said
+from windrow.model.manifests import Found
+from windrow.model.objects import Node, VlanStatus
+from windrow.model.problems import Problem
+from windrow.model.values import Ref
+from windrow.model.wire import Loaded, load_value
+
+NOT_LISTED = "kube-unknown"
+SAID = frozenset({"VlanStatus", "LinkMonitor", "HostNetworkConfig", "Node"})
+"""The kinds of which an agent says something."""
+
+
+@dataclass(slots=True)
+class _Entry:
+    uid: str
+    document: Document
+    loaded: Loaded
+
+
+class Cache:
+    """`kinds`: those that are followed; before all of them are listed nothing is known."""
+
+    def __init__(self, kinds: Iterable[str] = FOLLOWED) -> None:
+        self._lock = threading.Lock()
+        self._entries: dict[Ref, _Entry] = {}
+        self._said: dict[Ref, Said] = {}
+        self._unlisted = set(kinds)
+        self._found: Found | None = None
+        self.node = ""
+        """The Node that our agent runs on."""
+        self.trouble = ""
+        """Why the objects may be out of date; empty: they are not."""
+
+    # The thread that fills it ---------------------------------------------------------------------
+
+    def put(self, document: Document) -> bool:
+        """Whether that is news."""
+        ref = trim.ref_of(document)
+        said = trim.said(document, self.node) if ref.kind in SAID else None
+        wanted = trim.wanted(document)
+        with self._lock:
+            if said is not None:
+                self._said[ref] = said
+            if ref.kind == VlanStatus.KIND:
+                return False
+            known = self._entries.get(ref)
+            if known is not None and known.document == wanted:
+                return False
+            uid = str(document["metadata"].get("uid", ""))
+            self._entries[ref] = _Entry(uid, wanted, load_value(wanted))
+            self._found = None
+            return True
+
+    def drop(self, ref: Ref) -> bool:
+        """It is gone. Whether that is news."""
+        with self._lock:
+            self._said.pop(ref, None)
+            if self._entries.pop(ref, None) is None:
+                return False
+            self._found = None
+            return True
+
+    def listed(self, kind: str, there: Collection[Ref]) -> bool:
+        """The whole list was put: what was not in it is gone. Whether that is news."""
+        with self._lock:
+            known = [ref for ref in (*self._entries, *self._said) if ref.kind == kind and ref not in there]
+            first = kind in self._unlisted
+            self._unlisted.discard(kind)
+            if first:
+                self._found = None
+        gone = [self.drop(ref) for ref in known]
+        return first or any(gone)
+
+    # Everybody ------------------------------------------------------------------------------------
+
+    @property
+    def complete(self) -> bool:
+        """Whether every kind was listed once."""
+        return not self._unlisted
+
+    def found(self) -> Found:
+        """As of now; the same value until there is news."""
+        with self._lock:
+            if self._found is None or not self.complete:
+                self._found = self._gathered() if self.complete else self._unlisted_yet()
+            return self._found
+
+    def _unlisted_yet(self) -> Found:
+        """For a moment after the start that is as it should be."""
+        return Found(lost=_lost(self.trouble)) if self.trouble else Found(young=True)
+
+    def _gathered(self) -> Found:
+        loaded = [entry.loaded for entry in self._entries.values()]
+        return Found(
+            loaded=Loaded(
+                objects=tuple(obj for one in loaded for obj in one.objects),
+                problems=tuple(problem for one in loaded for problem in one.problems),
+                unread=frozenset(ref for one in loaded for ref in one.unread),
+            )
+        )
+
+    def said(self, kind: str) -> Mapping[Ref, Said]:
+        with self._lock:
+            return {ref: said for ref, said in self._said.items() if ref.kind == kind}
+
+    def said_of(self, ref: Ref) -> Said | None:
+        return self._said.get(ref)
+
+    def uid(self, ref: Ref) -> str:
+        """Empty: there is no such object."""
+        entry = self._entries.get(ref)
+        return entry.uid if entry is not None else ""
+
+    def nodes(self) -> list[str]:
+        with self._lock:
+            return [ref.name for ref in self._entries if ref.kind == Node.KIND]
+
+
+def _lost(trouble: str) -> Problem:
+    return Problem(
+        code=NOT_LISTED,
+        message=f"the objects of the cluster are not known: {trouble}; the network stays as it was",
+        hint="see to the API server, and to what this node's account may read",
+    )

@@ -1,0 +1,105 @@
+"""One kind, followed: listed, then watched from the version of the list on; resumed where a watch ends, listed anew
+where the server has forgotten what came after."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Callable, Collection, Mapping
+from typing import Protocol
+
+from windrow.kube import trim
+from windrow.kube.api import Api, Document
+from windrow.kube.errors import Gone, KubeError
+from windrow.kube.resources import Resource
+from windrow.model.values import Ref
+
+AGAIN_S, AGAIN_MAX_S = 0.2, 10.0
+"""After a failure; the pause doubles. A watch that ends sooner than the first of them is none."""
+
+_LIST_ANEW = (400, 404, 504)
+"""The version is one that the server cannot know: its kinds were made anew, or its store was put back to an older one
+(`ResourceVersionTooLarge`)."""
+
+Changed = Callable[[bool], None]
+"""Is called with whether that is news for who reads objects; else it is only for who says something of them."""
+
+
+class Kept(Protocol):
+    """What is filled with what the API server tells; each answers whether that is news (`Cache`)."""
+
+    def put(self, document: Document) -> bool: ...
+
+    def drop(self, ref: Ref) -> bool: ...
+
+    def listed(self, kind: str, there: Collection[Ref]) -> bool: ...
+
+
+class Follower:
+    """`query`: which objects of the kind (a label selector); `troubled`: is called with why it does not go on, and with
+    an empty text when it does again."""
+
+    def __init__(
+        self,
+        api: Api,
+        resource: Resource,
+        cache: Kept,
+        changed: Changed,
+        troubled: Callable[[str, str], None],
+        query: Mapping[str, str] = {},
+    ) -> None:
+        self._api, self._resource, self._cache, self._query = api, resource, cache, query
+        self._changed, self._troubled = changed, troubled
+        self._version = ""
+        """Up to which the cache knows; empty: it has to be listed."""
+        self.listed = asyncio.Event()
+
+    async def run(self) -> None:
+        """For ever, until it is cancelled."""
+        failures = 0
+        while True:
+            try:
+                if not self._version:
+                    await self._list()
+                self._troubled(self._resource.kind, "")
+                began = time.monotonic()
+                async for type_, document in self._api.watch(self._resource.path, self._version, self._query):
+                    failures = 0
+                    self._take(type_, document)
+                if time.monotonic() - began < AGAIN_S:
+                    await asyncio.sleep(AGAIN_S)
+            except Gone:
+                self._version = ""
+            except KubeError as error:
+                if error.code in _LIST_ANEW:
+                    self._version = ""
+                if failures:  # a server that is started anew, a watch that was cut: the next try says more
+                    self._troubled(self._resource.kind, error.message)
+                pause = min(AGAIN_S * 2**failures, AGAIN_MAX_S)
+                failures += 1
+                # Not all agents of a cluster at the same moment.
+                await asyncio.sleep(pause * random.uniform(0.5, 1.5))
+
+    async def _list(self) -> None:
+        there: set[Ref] = set()
+        news, version = False, ""
+        async for piece, of in self._api.pieces(self._resource.path, self._query):
+            version = of
+            for document in piece:
+                whole = {"apiVersion": self._resource.version, "kind": self._resource.kind, **document}
+                there.add(trim.ref_of(whole))
+                news |= self._cache.put(whole)
+        news |= self._cache.listed(self._resource.kind, there)
+        self._version = version
+        self.listed.set()
+        self._changed(news)
+
+    def _take(self, type_: str, document: dict[str, object]) -> None:
+        meta = document.get("metadata")
+        if isinstance(meta, dict) and meta.get("resourceVersion"):
+            self._version = str(meta["resourceVersion"])
+        if type_ in ("ADDED", "MODIFIED"):
+            self._changed(self._cache.put(document))
+        elif type_ == "DELETED":
+            self._changed(self._cache.drop(trim.ref_of(document)))

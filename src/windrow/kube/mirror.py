@@ -1,0 +1,194 @@
+"""The thread that keeps a cluster's objects at hand and says what became of them.
+
+It sleeps in one event loop over all its connections. Whoever wants to hear of news reads `news`, an eventfd.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import threading
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Mapping
+
+from windrow.kube.access import Access, library
+from windrow.kube.api import Api
+from windrow.kube.cache import Cache
+from windrow.kube.errors import KubeError
+from windrow.kube.follow import Follower
+from windrow.kube.resources import FOLLOWED, RESOURCES
+from windrow.kube.trim import Document
+from windrow.kube.writing import Writer
+from windrow.model import names
+from windrow.model.manifests import Found
+from windrow.model.objects import Node, VlanStatus
+
+ACCESS = "access to the API server"
+AGAIN_S = 10.0
+STILL_S = 10.0
+
+Troubled = Callable[[str, str], None]
+"""What, and why it does not work; an empty text: it does."""
+
+
+class Mirror:
+    """From `start` on, until it is closed. `host`: what this host is called; which Node that is, the cluster says.
+
+    `troubled` is called in the mirror's own thread.
+    """
+
+    def __init__(self, access: Access, host: str, troubled: Troubled) -> None:
+        self._access, self._host, self._troubled = access, host, troubled
+        self.cache = Cache()
+        self.cache.node = names.node_name(host)
+        self.news = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        """Can be read when objects changed, or the trouble did."""
+        self.untold = ""
+        """Why something is not written; empty: all is."""
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._writer: Writer | None = None
+        self._said: list[Document] | None = None
+        self._main: asyncio.Task[None] | None = None
+        self._out_of_date: dict[str, str] = {}
+        self._unwritten: dict[str, str] = {}
+        self._thread = threading.Thread(target=self._run, name="kube", daemon=True)
+        self._begun = threading.Event()
+
+    def start(self) -> None:
+        """It follows the cluster from now on, as soon as that answers: a kubeconfig may come later, too. Raises
+        KubeError without the library."""
+        library()
+        self._thread.start()
+        self._begun.wait()
+
+    # From other threads ---------------------------------------------------------------------------
+
+    def found(self) -> Found:
+        return self.cache.found()
+
+    def take(self) -> None:
+        """What there was to hear has been heard."""
+        with contextlib.suppress(BlockingIOError):
+            os.eventfd_read(self.news)
+
+    def want(self, documents: Iterable[Document]) -> None:
+        """All that is to be said of objects now."""
+        listed = self._said = list(documents)
+        self._call(lambda writer: writer.want(listed))
+
+    def happened(self, events: Iterable[Document]) -> None:
+        listed = list(events)
+        self._call(lambda writer: writer.happened(listed))
+
+    @contextlib.contextmanager
+    def still(self) -> Iterator[None]:
+        """The thread holds nothing within the block: the process may be forked."""
+        if self._loop is None or not self._thread.is_alive():
+            yield
+            return
+        at_rest, go_on = threading.Event(), threading.Event()
+
+        def rest() -> None:
+            at_rest.set()
+            go_on.wait()
+
+        self._loop.call_soon_threadsafe(rest)
+        at_rest.wait(STILL_S)
+        try:
+            yield
+        finally:
+            go_on.set()
+
+    def close(self) -> None:
+        if self._loop is not None and self._main is not None:
+            self._loop.call_soon_threadsafe(self._main.cancel)
+            self._thread.join()
+        os.close(self.news)
+
+    def _call(self, work: Callable[[Writer], None]) -> None:
+        def there() -> None:
+            if self._writer is not None:
+                work(self._writer)
+                self._writer.wake()
+
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(there)
+
+    # The thread -----------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        with contextlib.suppress(asyncio.CancelledError), asyncio.Runner() as runner:
+            self._loop = runner.get_loop()
+            runner.run(self._live())
+
+    async def _live(self) -> None:
+        self._main = asyncio.current_task()
+        self._begun.set()
+        while True:
+            try:
+                api = Api(self._access)
+                try:
+                    self._reading(ACCESS, "")
+                    await self._work(api)
+                finally:
+                    await api.close()
+            except KubeError as error:  # a kubeconfig that somebody is writing
+                self._reading(ACCESS, error.message)
+            except Exception as error:  # noqa: BLE001 - the network is kept right without the cluster's objects
+                self._reading(ACCESS, f"Windrow itself failed: {type(error).__name__}: {error}")
+                traceback.print_exc()
+            await asyncio.sleep(AGAIN_S)
+
+    async def _work(self, api: Api) -> None:
+        self._writer = Writer(api, self.cache, self._writing)
+        if self._said is not None:
+            self._writer.want(self._said)
+        async with asyncio.TaskGroup() as group:
+            await self._follow(api, group)
+            group.create_task(self._writer.run())
+            group.create_task(self._writer.tell())
+
+    async def _follow(self, api: Api, group: asyncio.TaskGroup) -> None:
+        """Nodes first: they say which one this is."""
+        nodes = Follower(api, RESOURCES[Node.KIND], self.cache, self._changed, self._reading)
+        group.create_task(nodes.run())
+        await nodes.listed.wait()
+        self.cache.node = names.node_name(self._host, self.cache.nodes())
+        ours = {"labelSelector": f"{names.LABEL_NODE}={names.label_value(self.cache.node)}"}
+        for kind in FOLLOWED:
+            if kind != Node.KIND:
+                query = ours if kind == VlanStatus.KIND else {}
+                follower = Follower(api, RESOURCES[kind], self.cache, self._changed, self._reading, query)
+                group.create_task(follower.run())
+
+    def _changed(self, news: bool) -> None:
+        if news:
+            os.eventfd_write(self.news, 1)
+        if self._writer is not None:
+            self._writer.wake()
+
+    def _reading(self, what: str, why: str) -> None:
+        if self._noted(self._out_of_date, what, why):
+            self.cache.trouble = _together(self._out_of_date)
+
+    def _writing(self, what: str, why: str) -> None:
+        if self._noted(self._unwritten, what, why):
+            self.untold = _together(self._unwritten)
+
+    def _noted(self, troubles: dict[str, str], what: str, why: str) -> bool:
+        """Whether that is news."""
+        if troubles.get(what, "") == why:
+            return False
+        if why:
+            troubles[what] = why
+        else:
+            del troubles[what]
+        self._troubled(what, why)
+        os.eventfd_write(self.news, 1)
+        return True
+
+
+def _together(troubles: Mapping[str, str]) -> str:
+    """Each once: an API that is down is down for all kinds."""
+    return "; ".join(dict.fromkeys(troubles.values()))

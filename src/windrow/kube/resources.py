@@ -1,0 +1,50 @@
+"""Where the API serves a kind, and which kinds an agent follows."""
+
+from __future__ import annotations
+
+from windrow.model.lazy import dataclass
+from windrow.model.objects import KINDS, ClusterNetwork, HostNetworkConfig, LinkMonitor, Node, VlanConfig, VlanStatus
+from windrow.model.objects import NetworkAttachmentDefinition as Nad
+from windrow.model.values import Ref
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """`base`: `/apis/network.harvesterhci.io/v1beta1`."""
+
+    kind: str
+    version: str
+    base: str
+    plural: str
+    namespaced: bool
+
+    @property
+    def path(self) -> str:
+        """All of them, of all namespaces."""
+        return f"{self.base}/{self.plural}"
+
+    def one(self, ref: Ref, subresource: str = "") -> str:
+        place = f"{self.base}/namespaces/{ref.namespace}" if self.namespaced else self.base
+        return "/".join(filter(None, (f"{place}/{self.plural}/{ref.name}", subresource)))
+
+
+def _base(version: str) -> str:
+    return f"/apis/{version}" if "/" in version else f"/api/{version}"
+
+
+RESOURCES = {
+    kind.name: Resource(
+        kind=kind.name,
+        version=kind.cls.API_VERSION,
+        base=_base(kind.cls.API_VERSION),
+        plural=kind.plural,
+        namespaced=kind.cls.NAMESPACED,
+    )
+    for kind in KINDS
+}
+FOLLOWED = tuple(
+    cls.KIND for cls in (ClusterNetwork, VlanConfig, VlanStatus, LinkMonitor, HostNetworkConfig, Nad, Node)
+)
+"""What an agent reads. Machines are KubeVirt's there, and pools a matter of the whole cluster: no agent needs them."""
+OPTIONAL = frozenset(kind.name for kind in KINDS) - frozenset(FOLLOWED)
+"""Kinds of others (KubeVirt's, the DHCP add-on's), which a cluster may not have."""

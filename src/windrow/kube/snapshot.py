@@ -1,0 +1,58 @@
+"""A cluster's objects, listed once: for commands that only look."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from windrow.kube.access import Access
+from windrow.kube.api import Api
+from windrow.kube.errors import KubeError
+from windrow.kube.resources import OPTIONAL, RESOURCES, Resource
+
+
+def listed(access: Access, kinds: Sequence[str] = tuple(RESOURCES)) -> tuple[dict[str, Any], ...]:
+    """The documents of these kinds as the server has them, but for `managedFields`. A kind of others that the cluster
+    does not have is empty. Raises KubeError."""
+    return asyncio.run(_listed(access, [RESOURCES[kind] for kind in kinds]))
+
+
+def events(access: Access) -> tuple[dict[str, Any], ...]:
+    """All that agents told, of all nodes: documents of Kubernetes' kind Event. Raises KubeError."""
+    return asyncio.run(_events(access))
+
+
+async def _listed(access: Access, resources: Sequence[Resource]) -> tuple[dict[str, Any], ...]:
+    api = Api(access)
+    try:
+        found = await asyncio.gather(*(_kind(api, resource) for resource in resources))
+    finally:
+        await api.close()
+    return tuple(document for documents in found for document in documents)
+
+
+async def _kind(api: Api, resource: Resource) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    try:
+        async for piece, _ in api.pieces(resource.path):
+            found += [_whole(document, resource) for document in piece]
+    except KubeError as error:
+        if error.code != 404 or resource.kind not in OPTIONAL:
+            raise
+    return found
+
+
+def _whole(document: dict[str, Any], resource: Resource) -> dict[str, Any]:
+    """The objects of a list do not say what they are."""
+    document["metadata"].pop("managedFields", None)
+    return {"apiVersion": resource.version, "kind": resource.kind, **document}
+
+
+async def _events(access: Access) -> tuple[dict[str, Any], ...]:
+    api = Api(access)
+    try:
+        query = {"fieldSelector": "source=windrow"}
+        return tuple([one async for piece, _ in api.pieces("/api/v1/events", query) for one in piece])
+    finally:
+        await api.close()

@@ -1,0 +1,123 @@
+"""What is kept of a document: what Windrow reads, and what it writes and compares. The rest costs memory for nothing.
+
+`managedFields` alone are half of a document, and a Node's status changes every few minutes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from windrow.model import names
+from windrow.model.lazy import dataclass
+from windrow.model.objects import HostNetworkConfig, LinkMonitor, Node, VlanStatus
+from windrow.model.values import Ref
+
+Document = Mapping[str, Any]
+Place = tuple[str, ...]
+"""The keys that lead to a value: ("status", "linkStatus", "node1")."""
+LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+_META = ("name", "namespace", "labels", "annotations", "deletionTimestamp")
+_PER_NODE = {LinkMonitor.KIND: "linkStatus", HostNetworkConfig.KIND: "nodeStatus"}
+"""Kind -> the field of its status that has an entry for each node."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Said:
+    """What the server has of an object where somebody says what became of it. `ours`: the places whose value we
+    applied, as the server has noted it."""
+
+    uid: str
+    document: Document
+    ours: frozenset[Place] = frozenset()
+
+
+def ref_of(document: Document) -> Ref:
+    meta = document["metadata"]
+    return Ref(str(document["kind"]), str(meta["name"]), str(meta.get("namespace", "")))
+
+
+def wanted(document: Document) -> dict[str, Any]:
+    """As its author wrote it: without what the server and controllers add, which changes by itself."""
+    meta = {key: document["metadata"][key] for key in _META if document["metadata"].get(key)}
+    is_node = document["kind"] == Node.KIND
+    if "annotations" in meta:
+        kept = {key: value for key, value in meta["annotations"].items() if _read(key, is_node=is_node)}
+        meta["annotations"] = kept
+        if not kept:
+            del meta["annotations"]
+    found = {"apiVersion": document["apiVersion"], "kind": document["kind"], "metadata": meta}
+    spec = document.get("spec")
+    if spec and is_node:
+        spec = {key: spec[key] for key in ("podCIDR", "podCIDRs") if key in spec}
+    return {**found, "spec": spec} if spec else found
+
+
+def _read(annotation: str, *, is_node: bool) -> bool:
+    """Heartbeats of others are annotations of Nodes."""
+    return annotation == names.ANNOTATION_TUNNEL if is_node else annotation != LAST_APPLIED
+
+
+def said(document: Document, node: str) -> Said:
+    """What there is where the agent of `node` says something of the object."""
+    meta, kind = document["metadata"], document["kind"]
+    status = _of_node(document.get("status") or {}, kind, node)
+    there: dict[str, Any] = {"status": status} if status else {}
+    if kind in (Node.KIND, VlanStatus.KIND):
+        there["metadata"] = {key: meta[key] for key in ("labels", "ownerReferences") if meta.get(key)}
+        tunnel = (meta.get("annotations") or {}).get(names.ANNOTATION_TUNNEL)
+        if tunnel is not None:
+            there["metadata"]["annotations"] = {names.ANNOTATION_TUNNEL: tunnel}
+    # Only the agent of a Node says anything of it, whoever reads it here.
+    manager = manager_of(str(meta["name"]) if kind == Node.KIND else node)
+    noted = [entry.get("fieldsV1") or {} for entry in meta.get("managedFields") or () if entry["manager"] == manager]
+    return Said(
+        uid=str(meta.get("uid", "")),
+        document=there,
+        ours=frozenset(place for fields in noted for place in _places(fields, ())),
+    )
+
+
+def _of_node(status: Document, kind: str, node: str) -> Document:
+    if kind == VlanStatus.KIND:
+        return status
+    place = _PER_NODE.get(kind, "")
+    entries = status.get(place) or {}
+    return {place: {node: entries[node]}} if node in entries else {}
+
+
+def manager_of(node: str) -> str:
+    """What the agent of a node calls itself where it applies something. One for all nodes would not do: applying means
+    to take back what one applied before, and the nodes share objects."""
+    name = f"windrow-agent.{node}"
+    return name if len(name) <= _MANAGER_MAX else names.hashed("windrow-agent", node)
+
+
+_MANAGER_MAX = 128
+"""apimachinery, metav1 validation: fieldManager."""
+
+
+def places(document: Document, above: Place = ()) -> Iterator[tuple[Place, Any]]:
+    """The leaves of a document, with their values. A list is a leaf."""
+    for key, value in document.items():
+        if isinstance(value, Mapping) and value:
+            yield from places(value, (*above, key))
+        else:
+            yield (*above, key), value
+
+
+def at(document: Document, place: Place) -> Any:
+    """None where there is nothing."""
+    found: Any = document
+    for key in place:
+        found = found.get(key) if isinstance(found, Mapping) else None
+    return found
+
+
+def _places(fields: Document, above: Place) -> Iterator[Place]:
+    """The leaves of a `fieldsV1`; what is inside a list is the list's, and `.` is the map itself."""
+    below = [(key[2:], value) for key, value in fields.items() if key.startswith("f:")]
+    if not below and fields.keys() != {"."}:
+        yield above
+    for key, value in below:
+        yield from _places(value or {}, (*above, key))

@@ -1,0 +1,211 @@
+"""What is said of objects, written where it differs from what is there: by server-side apply, each in its own time.
+
+`want` hands over all that is to be said. An object is written when it says something else, whoever changed it: so a
+status that somebody else overwrites is corrected, and our own writing, which comes back as an event, is found to be
+what it should be.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+
+from windrow.kube import trim
+from windrow.kube.api import APPLY, Api
+from windrow.kube.cache import Cache
+from windrow.kube.errors import KubeError
+from windrow.kube.resources import RESOURCES
+from windrow.kube.trim import Document, Said, manager_of
+from windrow.model.objects import VlanStatus
+from windrow.model.values import Ref
+
+AT_ONCE = 8
+"""So many requests; more would wait at the server."""
+PAUSE_S, PAUSE_MAX_S = 0.2, 60.0
+"""Between two writings of one object: the pause doubles while it is written again and again, as where two fight."""
+CALM_S = 1.0
+"""So long after four pauses, and it was not again and again."""
+REFUSED_S, LOOK_AGAIN_S = 60.0, 10.0
+EVENTS_KEPT = 200
+EVENT_S, EVENTS_AGAIN_S = 0.1, 10.0
+_IDENTITY = (("apiVersion",), ("kind",), ("metadata", "name"), ("metadata", "namespace"))
+
+
+@dataclass(slots=True)
+class _Pace:
+    last: float = float("-inf")
+    pause_s: float = 0.0
+    due: float = 0.0
+
+
+@dataclass(slots=True)
+class Writer:
+    """In the thread of an event loop; `want` and `happened` hand over from another one, which calls `wake` then."""
+
+    api: Api
+    cache: Cache
+    troubled: Callable[[str, str], None]
+    _wanted: Mapping[Ref, Document] | None = None
+    _events: deque[Document] = field(default_factory=lambda: deque(maxlen=EVENTS_KEPT))
+    _paces: dict[Ref, _Pace] = field(default_factory=dict)
+    _with_status: frozenset[str] | None = None
+    _awake: asyncio.Event = field(default_factory=asyncio.Event)
+    _happened: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def want(self, documents: Iterable[Document]) -> None:
+        self._wanted = {trim.ref_of(document): document for document in documents}
+
+    def happened(self, events: Iterable[Document]) -> None:
+        """The oldest are dropped where too many wait."""
+        self._events.extend(events)
+        self._happened.set()
+
+    def wake(self) -> None:
+        self._awake.set()
+
+    async def run(self) -> None:
+        """For ever, until it is cancelled."""
+        while True:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._awake.wait(), self._patience())
+            self._awake.clear()
+            if self.cache.complete:
+                await self._write()
+
+    async def tell(self) -> None:
+        """Events, one after the other and never many at once. For ever, until it is cancelled."""
+        while True:
+            await self._happened.wait()
+            self._happened.clear()
+            while self._events:
+                document = self._events.popleft()
+                if self.cache.complete and await self._told(document):
+                    await asyncio.sleep(EVENT_S)
+                else:
+                    self._events.appendleft(document)
+                    await asyncio.sleep(EVENTS_AGAIN_S)
+
+    async def _told(self, document: Document) -> bool:
+        """Whether the server has answered, be it a no."""
+        meta = document["metadata"]
+        try:
+            await self._apply(f"/api/v1/namespaces/{meta['namespace']}/events/{meta['name']}", document)
+        except KubeError as error:
+            self.troubled("events", error.message)
+            return bool(error.code)
+        self.troubled("events", "")
+        return True
+
+    # Statuses -------------------------------------------------------------------------------------
+
+    def _patience(self) -> float | None:
+        now = time.monotonic()
+        due = [pace.due for pace in self._paces.values() if pace.due]
+        return max(0.0, min(due) - now) if due else None
+
+    async def _write(self) -> None:
+        now = time.monotonic()
+        for ref, pace in list(self._paces.items()):
+            if now - pace.last > PAUSE_MAX_S and not pace.due:
+                del self._paces[ref]
+            elif pace.due <= now:
+                pace.due = 0.0
+        if self._with_status is None and not await self._look():
+            return
+        turns = asyncio.Semaphore(AT_ONCE)
+
+        async def one(ref: Ref, work: Callable[[], Awaitable[None]]) -> None:
+            async with turns:
+                await self._in_its_time(ref, work)
+
+        async with asyncio.TaskGroup() as group:
+            for ref, document in (self._wanted or {}).items():
+                if self._differs(ref, document):
+                    group.create_task(one(ref, partial(self._say, ref, document)))
+            for ref, said in self._left_over():
+                group.create_task(one(ref, partial(self._remove, ref, said)))
+
+    async def _look(self) -> bool:
+        """Which kinds have a status of their own. Whether that is known."""
+        resource = RESOURCES[VlanStatus.KIND]
+        try:
+            found = await self.api.ask("GET", resource.base)
+        except KubeError as error:
+            self.troubled("statuses", error.message)
+            self._paces[Ref(VlanStatus.KIND, "")] = _Pace(due=time.monotonic() + LOOK_AGAIN_S)
+            return False
+        plurals = {str(one["name"]) for one in found.get("resources") or ()}
+        self._with_status = frozenset(kind for kind, r in RESOURCES.items() if f"{r.plural}/status" in plurals)
+        return True
+
+    def _differs(self, ref: Ref, document: Document) -> bool:
+        there = self.cache.said_of(ref)
+        if there is None:  # only a VlanStatus is made by us, and only where its VlanConfig is there
+            return ref.kind == VlanStatus.KIND and self._owned(document) is not None
+        return differs(document, there)
+
+    def _left_over(self) -> list[tuple[Ref, Said]]:
+        """VlanStatuses of this node that nothing speaks of any more."""
+        if self._wanted is None:
+            return []
+        return [(ref, said) for ref, said in self.cache.said(VlanStatus.KIND).items() if ref not in self._wanted]
+
+    async def _in_its_time(self, ref: Ref, work: Callable[[], Awaitable[None]]) -> None:
+        pace, now = self._paces.setdefault(ref, _Pace()), time.monotonic()
+        if now < pace.last + pace.pause_s:
+            pace.due = pace.last + pace.pause_s
+            return
+        again = now - pace.last < 4 * pace.pause_s + CALM_S
+        pace.pause_s = min(2 * pace.pause_s, PAUSE_MAX_S) if again else PAUSE_S
+        pace.last = now
+        try:
+            await work()
+            self.troubled(str(ref), "")
+        except KubeError as error:
+            if error.code in (404, 409):  # it went, or is another one of that name: an event says so
+                return
+            self.troubled(str(ref), error.message)
+            pace.pause_s = max(pace.pause_s, REFUSED_S) if error.code in (400, 403, 422) else pace.pause_s
+            pace.due = now + pace.pause_s
+
+    async def _say(self, ref: Ref, document: Document) -> None:
+        there, resource = self.cache.said_of(ref), RESOURCES[ref.kind]
+        whole = dict(document)
+        if there is not None:  # applying makes what is not there: never one that was deleted meanwhile
+            whole["metadata"] = {**whole["metadata"], "uid": there.uid}
+        if ref.kind == VlanStatus.KIND and (owned := self._owned(document)) is not None:
+            whole["metadata"] = {**whole["metadata"], "ownerReferences": [owned]}
+        if ref.kind not in (self._with_status or ()):
+            await self._apply(resource.one(ref), whole)
+            return
+        if ref.kind == VlanStatus.KIND:
+            await self._apply(resource.one(ref), {key: value for key, value in whole.items() if key != "status"})
+        meta = {key: whole["metadata"][key] for key in ("name", "uid") if key in whole["metadata"]}
+        await self._apply(resource.one(ref, "status"), {**whole, "metadata": meta})
+
+    def _owned(self, document: Document) -> Document | None:
+        """Goes with its VlanConfig. None: that is gone."""
+        owner = Ref("VlanConfig", str(trim.at(document, ("status", "vlanConfig"))))
+        uid = self.cache.uid(owner)
+        version = RESOURCES[owner.kind].version
+        return {"apiVersion": version, "kind": owner.kind, "name": owner.name, "uid": uid} if uid else None
+
+    async def _remove(self, ref: Ref, there: Said) -> None:
+        await self.api.ask("DELETE", RESOURCES[ref.kind].one(ref), {"preconditions": {"uid": there.uid}})
+
+    async def _apply(self, path: str, document: Document) -> None:
+        params = {"fieldManager": manager_of(self.cache.node), "force": "true"}
+        await self.api.ask("PATCH", path, document, kind=APPLY, params=params)
+
+
+def differs(document: Document, there: Said) -> bool:
+    """Whether something is to be written: a value is another one, or is there by our own hand and no longer said."""
+    wanted = {place: value for place, value in trim.places(document) if place not in _IDENTITY}
+    if any(trim.at(there.document, place) != value for place, value in wanted.items()):
+        return True
+    return any(place not in wanted and place[:2] != ("metadata", "ownerReferences") for place in there.ours)

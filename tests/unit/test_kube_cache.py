@@ -1,0 +1,167 @@
+"""The cache of a cluster's objects: what is kept, what is news, and what is known."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from windrow.kube import trim
+from windrow.kube.cache import Cache
+from windrow.kube.resources import FOLLOWED
+from windrow.kube.writing import differs
+from windrow.model.objects import ClusterNetwork, Node
+from windrow.model.values import Ref
+
+GROUP = "network.harvesterhci.io/v1beta1"
+
+
+def document(kind: str, name: str, **more: Any) -> dict[str, Any]:
+    meta = {"name": name, "uid": f"uid-of-{name}", "resourceVersion": "7", **more.pop("metadata", {})}
+    version = {"Node": "v1", "NetworkAttachmentDefinition": "k8s.cni.cncf.io/v1"}.get(kind, GROUP)
+    return {"apiVersion": version, "kind": kind, "metadata": meta, **more}
+
+
+def full() -> Cache:
+    cache = Cache()
+    cache.node = "n1"
+    cache.put(document("ClusterNetwork", "oob"))
+    for kind in FOLLOWED:
+        cache.listed(kind, {Ref("ClusterNetwork", "oob")})
+    return cache
+
+
+def names(cache: Cache) -> list[str]:
+    return [str(obj.ref) for obj in cache.found().loaded.objects]
+
+
+def test_nothing_is_known_before_every_kind_was_listed() -> None:
+    """What is missing then would be taken for deleted."""
+    cache = Cache()
+    cache.put(document("ClusterNetwork", "oob"))
+    for kind in FOLLOWED[:-1]:
+        cache.listed(kind, {Ref("ClusterNetwork", "oob")})
+    assert cache.found().young, "as a directory in which somebody is writing"
+    assert cache.found().loaded.objects == ()
+    assert cache.listed(FOLLOWED[-1], set())
+    assert cache.found().lost is None and not cache.found().young
+    assert names(cache) == ["ClusterNetwork/oob"]
+
+
+def test_why_nothing_is_known_is_said() -> None:
+    cache = Cache()
+    cache.trouble = "the API server does not answer"
+    lost = cache.found().lost
+    assert lost is not None and "the API server does not answer" in lost.message
+
+
+def test_what_nobody_reads_is_no_news() -> None:
+    cache = full()
+    before = cache.found()
+    status = {"conditions": [{"type": "ready", "status": "True"}]}
+    managed = [{"manager": "kubectl", "fieldsV1": {"f:metadata": {}}}]
+    applied = {trim.LAST_APPLIED: "{}"}
+    for noise in (
+        {"status": status},
+        {"metadata": {"managedFields": managed, "resourceVersion": "8"}},
+        {"metadata": {"annotations": applied, "generation": 3}},
+    ):
+        assert not cache.put(document("ClusterNetwork", "oob", **noise))
+    assert cache.found() is before
+    assert cache.put(document("ClusterNetwork", "oob", metadata={"labels": {"a": "b"}}))
+    assert cache.found() is not before
+
+
+def test_the_heartbeats_of_a_node_are_no_news() -> None:
+    cache = full()
+    node = document("Node", "n2", metadata={"labels": {"rack": "r1"}}, spec={"podCIDR": "10.52.0.0/24"})
+    assert cache.put(node)
+    beating = {**node, "status": {"images": [{"names": ["x"] * 50}]}, "spec": {**node["spec"], "providerID": "x"}}
+    beating["metadata"] = {**node["metadata"], "annotations": {"kubevirt.io/heartbeat": "2026-11-29T00:00:00Z"}}
+    assert not cache.put(beating)
+    found = next(o for o in cache.found().loaded.objects if isinstance(o, Node))
+    assert (found.meta.labels, found.pod_cidrs, found.meta.annotations) == ({"rack": "r1"}, ("10.52.0.0/24",), {})
+
+
+def test_an_object_goes_by_its_event_and_by_a_list_without_it() -> None:
+    cache = full()
+    cache.put(document("ClusterNetwork", "lab"))
+    assert cache.drop(Ref("ClusterNetwork", "lab"))
+    assert not cache.drop(Ref("ClusterNetwork", "lab"))
+    assert names(cache) == ["ClusterNetwork/oob"]
+    assert cache.listed("ClusterNetwork", set())
+    assert names(cache) == []
+    assert not cache.listed("ClusterNetwork", set())
+
+
+def test_one_event_makes_one_object_anew() -> None:
+    cache = full()
+    cache.put(document("ClusterNetwork", "lab"))
+    before = {o.ref: o for o in cache.found().loaded.objects}
+    cache.put(document("ClusterNetwork", "lab", metadata={"labels": {"a": "b"}}))
+    after = {o.ref: o for o in cache.found().loaded.objects}
+    assert after[Ref("ClusterNetwork", "oob")] is before[Ref("ClusterNetwork", "oob")]
+    lab = after[Ref("ClusterNetwork", "lab")]
+    assert isinstance(lab, ClusterNetwork) and lab.meta.labels == {"a": "b"}
+
+
+def test_what_cannot_be_read_is_said_and_not_taken_for_deleted() -> None:
+    cache = full()
+    cache.put(document("VlanConfig", "bad", spec={"clusterNetwork": 7}))
+    found = cache.found()
+    assert found.loaded.unread == {Ref("VlanConfig", "bad")}
+    assert {p.about for p in found.loaded.problems} == {Ref("VlanConfig", "bad")}
+
+
+# -- what is said of objects -----------------------------------------------------------------------
+
+
+def monitor(**links: Any) -> dict[str, Any]:
+    return document("LinkMonitor", "nic", status={"linkStatus": links})
+
+
+def test_of_a_shared_status_only_our_part_is_kept() -> None:
+    said = trim.said(monitor(n1=[{"name": "eth0"}], n2=[{"name": "eth9"}] * 100), "n1")
+    assert said.document == {"status": {"linkStatus": {"n1": [{"name": "eth0"}]}}}
+    assert said.uid == "uid-of-nic"
+
+
+def test_a_difference_is_written_and_nothing_else() -> None:
+    there = trim.said(monitor(n1=[{"name": "eth0"}], n2=[{"name": "eth9"}]), "n1")
+    same = {"apiVersion": GROUP, "kind": "LinkMonitor", "metadata": {"name": "nic"}}
+    assert not differs({**same, "status": {"linkStatus": {"n1": [{"name": "eth0"}]}}}, there)
+    assert differs({**same, "status": {"linkStatus": {"n1": [{"name": "eth1"}]}}}, there)
+    assert differs({**same, "status": {"linkStatus": {"n1": []}}}, there)
+    assert not differs(same, there), "another one wrote it: it is not ours to take back"
+
+
+def test_what_we_applied_and_say_no_more_is_taken_back() -> None:
+    fields = {"f:status": {".": {}, "f:linkStatus": {".": {}, "f:n1": {}}}}
+    document = monitor(n1=[{"name": "eth0"}])
+    document["metadata"]["managedFields"] = [
+        {"manager": trim.manager_of("n1"), "operation": "Apply", "fieldsV1": fields},
+        {
+            "manager": trim.manager_of("n2"),
+            "operation": "Apply",
+            "fieldsV1": {"f:status": {"f:linkStatus": {"f:n2": {}}}},
+        },
+    ]
+    there = trim.said(document, "n1")
+    assert there.ours == {("status", "linkStatus", "n1")}
+    assert differs({"apiVersion": GROUP, "kind": "LinkMonitor", "metadata": {"name": "nic"}}, there)
+
+
+def test_labels_of_a_node_that_we_set_and_that_others_set() -> None:
+    ours, others = "network.harvesterhci.io/oob", "network.harvesterhci.io/lab"
+    node = document("Node", "n1", metadata={"labels": {ours: "true", others: "true"}})
+    node["metadata"]["managedFields"] = [
+        {"manager": trim.manager_of("n1"), "fieldsV1": {"f:metadata": {"f:labels": {f"f:{ours}": {}}}}}
+    ]
+    there = trim.said(node, "whoever reads it")
+    wanted = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n1", "labels": {ours: "true"}}}
+    assert not differs(wanted, there)
+    assert differs({**wanted, "metadata": {"name": "n1"}}, there)
+
+
+def test_a_manager_has_a_name_of_its_own_for_each_node_and_it_is_never_too_long() -> None:
+    assert trim.manager_of("n1") == "windrow-agent.n1"
+    long = {trim.manager_of("n" * 240 + str(number)) for number in range(3)}
+    assert len(long) == 3 and all(len(name) <= 128 for name in long)
