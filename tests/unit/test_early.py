@@ -81,6 +81,39 @@ assert Path("/a b").as_uri() == "file:///a%20b"
 from urllib.parse import urlsplit
 assert urlsplit("http://h:1/").port == 1
 """,
+    "collections": r"""
+import functools, collections.abc
+from collections.abc import Mapping
+assert all(map(stands_in, ("collections", "reprlib"))), "functools needs none of it"
+from collections import deque, namedtuple
+assert deque([1]) and stands_in("collections")
+Pair = namedtuple("Pair", "one two")
+assert Pair(1, 2)._asdict() == {"one": 1, "two": 2} and Pair.one and not stands_in("collections")
+import collections
+assert collections.OrderedDict is not None and collections.abc.Mapping is Mapping and issubclass(dict, Mapping)
+@functools.lru_cache
+def same(value): return value
+same(1), same(1)
+assert same.cache_info().hits == 1 and str(same.cache_info()).startswith("CacheInfo(hits=1")
+""",
+    "reprlib": r"""
+from reprlib import recursive_repr
+class Circle:
+    @recursive_repr("...")
+    def __repr__(self): return f"<{self.inner!r}>"
+one = Circle(); one.inner = one
+assert repr(one) == "<...>"
+""",
+    "warnings": r"""
+import pathlib, warnings
+assert all(map(stands_in, ("warnings", "fnmatch", "operator")))
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    warnings.warn("x", UserWarning)
+assert len(caught) == 1 and pathlib.PurePath("a.py").match("*.py") and not stands_in("warnings")
+from operator import attrgetter, itemgetter
+assert itemgetter(0)([1]) == 1
+""",
     "copy": r"""
 import copy
 from dataclasses import asdict

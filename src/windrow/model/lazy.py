@@ -154,6 +154,7 @@ class _LateInit(_Late):
     def __init__(self, owner: type, name: str, write: Writer) -> None:
         super().__init__(owner, name, write)
         self._calls = 0
+        self._fields: _Fields | None = None
 
     def __get__(self, instance: object, kind: type | None = None) -> Any:
         if instance is None or self._calls >= _FEW:
@@ -162,34 +163,40 @@ class _LateInit(_Late):
         return partial(self._fill, instance)
 
     def _fill(self, instance: object, /, *by_position: object, **by_name: object) -> None:
-        every = vars(self._owner)[_FIELDS].values() if self._owner in _made else fields(self._owner)
-        given = self._given(every, by_position, by_name)
+        if self._fields is None:
+            self._fields = _Fields(vars(self._owner)[_FIELDS].values() if self._owner in _made else fields(self._owner))
+        given = self._fields.given(by_position, by_name)
         if given is None:
             _Late.__get__(self, instance)(*by_position, **by_name)
             return
-        for field in every:
-            if field.name in given:
-                value = given[field.name]
-            elif field.default_factory is not MISSING:
-                value = field.default_factory()
+        for name, default, factory in self._fields.every:
+            if name in given:
+                value = given[name]
+            elif factory is not MISSING:
+                value = factory()
             else:
-                value = field.default
-            object.__setattr__(instance, field.name, value)
+                value = default
+            object.__setattr__(instance, name, value)
         if hasattr(self._owner, "__post_init__"):
             instance.__post_init__()  # type: ignore[attr-defined]
 
-    @staticmethod
-    def _given(
-        every: Collection[Field[Any]], by_position: Sequence[object], by_name: Mapping[str, object]
-    ) -> Mapping[str, object] | None:
+
+class _Fields:
+    """What `_LateInit` has to know of a class, looked up once."""
+
+    def __init__(self, found: Collection[Field[Any]]) -> None:
+        ours = [field for field in found if field.init]
+        self.every: list[tuple[str, Any, Any]] = [(f.name, f.default, f.default_factory) for f in found]
+        self._positional = [field.name for field in ours if not field.kw_only]
+        self._names = {field.name for field in ours}
+        self._needed = {f.name for f in ours if f.default is MISSING and f.default_factory is MISSING}
+
+    def given(self, by_position: Sequence[object], by_name: Mapping[str, object]) -> Mapping[str, object] | None:
         """Name -> value; None where something is missing, or is not known."""
-        ours = [field for field in every if field.init]
-        positional = [field.name for field in ours if not field.kw_only]
-        first = dict(zip(positional, by_position, strict=False))
+        first = dict(zip(self._positional, by_position, strict=False))
         given = {**first, **by_name}
-        needed = {f.name for f in ours if f.default is MISSING and f.default_factory is MISSING}
-        fits = len(by_position) <= len(positional) and len(given) == len(first) + len(by_name)
-        return given if fits and needed <= given.keys() <= {field.name for field in ours} else None
+        fits = len(by_position) <= len(self._positional) and len(given) == len(first) + len(by_name)
+        return given if fits and self._needed <= given.keys() <= self._names else None
 
 
 def _init(cls: type, name: str) -> Method:

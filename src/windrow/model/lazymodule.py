@@ -45,5 +45,9 @@ def loaded(name: str) -> ModuleType:
         return importlib.import_module(name)
     del sys.modules[name]
     real = importlib.import_module(name)
+    for child, module in list(sys.modules.items()):
+        parent, _, own_name = child.rpartition(".")
+        if parent == name:  # what was there before it would have put itself there
+            vars(real).setdefault(own_name, module)
     vars(stand_in).update(vars(real))
     return real

@@ -52,7 +52,17 @@ class Attr:
 
     number: int
     format: Format
-    many: bool = False
+    many: bool
+
+    def __init__(self, number: int, format: Format, many: bool = False) -> None:
+        """Written out: some 170 are made while this module is loaded, by every CNI call that works alone."""
+        _set_number(self, number)
+        _set_format(self, format)
+        _set_many(self, many)
+
+
+_set_number, _set_format, _set_many = (getattr(Attr, name).__set__ for name in ("number", "format", "many"))
+"""Past what makes the class a frozen one, as `lazy` does it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +70,18 @@ class Table:
     """One attribute space."""
 
     rows: Mapping[str, Attr]
-    _readers: dict[int, tuple[str, Callable[[bytes], Any], bool]] = field(init=False, repr=False)
+    _readers: dict[int, tuple[str, Callable[[bytes], Any], bool]] = field(init=False, repr=False, compare=False)
+    """Empty until something is read by this table: a process that does one thing reads by few of them."""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "_readers", {})
+
+    def _made_readers(self) -> dict[int, tuple[str, Callable[[bytes], Any], bool]]:
         readers = {row.number: (name, row.format.decode, row.many) for name, row in self.rows.items()}
-        # Under both spellings of the number, so that reading need not mask it.
-        flagged = {number | NLA_F_NESTED: reader for number, reader in readers.items()}
-        object.__setattr__(self, "_readers", readers | flagged)
+        # Under both spellings of the number, so that reading need not mask it. Seen by other threads only when whole.
+        readers |= {number | NLA_F_NESTED: reader for number, reader in readers.items()}
+        object.__setattr__(self, "_readers", readers)
+        return readers
 
     def encode(self, values: Mapping[str, Any]) -> bytes:
         """The attributes of `values` in their order; those that are None are left out.
@@ -90,7 +105,7 @@ class Table:
         """
         end = len(data) if end is None else end
         found: dict[str, Any] = {}
-        readers, unpack, last = self._readers, _HEADER.unpack_from, end - 4
+        readers, unpack, last = self._readers or self._made_readers(), _HEADER.unpack_from, end - 4
         while start <= last:
             length, number = unpack(data, start)
             if length < 4:
@@ -109,13 +124,13 @@ class Table:
     def runs(self, data: bytes) -> list[slice]:
         """Where the attributes that have a row stand in `data`, headers included; neighbours are one slice."""
         found: list[slice] = []
-        start = 0
+        start, readers = 0, self._readers or self._made_readers()
         while start + 4 <= len(data):
             length, number = _HEADER.unpack_from(data, start)
             if length < 4:
                 break
             stop = start + ((length + 3) & ~3)
-            if number in self._readers:
+            if number in readers:
                 if found and found[-1].stop == start:
                     start = found.pop().start
                 found.append(slice(start, stop))

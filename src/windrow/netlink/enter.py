@@ -65,6 +65,17 @@ def cookie(fd: int) -> int | None:
 
 def in_thread(enter: Callable[[], None], fn: Callable[[], T]) -> T:
     """`enter`, then `fn`, in a new thread; what `fn` returns, or what either raises."""
+
+    def work() -> T:
+        enter()
+        return fn()
+
+    return beside(work)()
+
+
+def beside(fn: Callable[[], T]) -> Callable[[], T]:
+    """Begin `fn` in a new thread, which is where this one is. What comes back waits for it, as often as it is called,
+    and returns or raises what `fn` did."""
     results: list[T] = []
     failures: list[BaseException] = []
     done = allocate_lock()
@@ -72,19 +83,21 @@ def in_thread(enter: Callable[[], None], fn: Callable[[], T]) -> T:
 
     def work() -> None:
         try:
-            enter()
             results.append(fn())
         except BaseException as error:  # noqa: BLE001 - raised again in the caller's thread below
             failures.append(error)
         finally:
             done.release()
 
+    def outcome() -> T:
+        with done:
+            pass
+        if failures:
+            raise failures[0]
+        return results[0]
+
     start_new_thread(work, ())
-    with done:
-        pass
-    if failures:
-        raise failures[0]
-    return results[0]
+    return outcome
 
 
 def _setns(fd: int) -> int:

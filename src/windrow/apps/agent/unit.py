@@ -34,6 +34,8 @@ KillMode=process
 Environment=PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
 UMask=0022
 OOMScoreAdjust=-500
+# On a busy host, too, a fail-over is announced at once, and the round that follows it is done.
+Nice=-10
 
 # Links, addresses, routes, sysctls of the network; raw frames and port 68 for DHCP and probes. Manifests may belong to
 # somebody else, and still do after they were written: a change that is undone takes them back.

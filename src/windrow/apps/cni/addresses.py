@@ -6,14 +6,15 @@ Loaded only where a configuration has `ipam`.
 from __future__ import annotations
 
 import errno
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 
 from windrow.apps.cni import bridges
 from windrow.apps.cni.bridges import changing, quietly
 from windrow.apps.cni.host import Host
 from windrow.apps.cni.undo import Undo
 from windrow.netlink import forwarding, links, ports
-from windrow.netlink.enter import inside
+from windrow.netlink.enter import beside, inside
 from windrow.netlink.errors import AlreadyThere, NoSuchLink
 from windrow.netlink.ports import Seen
 from windrow.netlink.sock import Message, Rtnl
@@ -38,8 +39,13 @@ SETTLE_S = 10.0
 # IPAM ---------------------------------------------------------------------------------------------
 
 
-def request_addresses(config: BridgeConfig, request: Request, undo: Undo) -> Result:
-    """What the IPAM plugin gives; the lock is not held. Raises CniError.
+BESIDE = frozenset({"host-local", "static"})
+"""IPAM plugins that look at no link: they work while the port is made. `dhcp` asks by way of it."""
+
+
+def requested(config: BridgeConfig, request: Request, undo: Undo, first: Callable[[], None]) -> Callable[[], Result]:
+    """Have the IPAM plugin give addresses, beside this call where it can; what comes back waits for them, and raises
+    CniError. `first` is done before it begins. The lock is not to be held by whoever waits. Raises CniError.
 
     A plugin that says why it gives nothing has given nothing: it is asked to release it all the same, and need not
     know what.
@@ -47,7 +53,21 @@ def request_addresses(config: BridgeConfig, request: Request, undo: Undo) -> Res
     plugins.find(config.ipam, request.path)
     refused: list[CniError] = []
 
+    def ask() -> Mapping[str, object] | None:
+        first()
+        try:
+            return run_ipam(config.ipam, request, ADD)
+        except CniError as error:
+            if error.code != DELEGATE_FAILED:
+                refused.append(error)
+            raise
+
+    outcome = beside(ask) if config.ipam in BESIDE else ask
+
     def release() -> None:
+        if config.ipam in BESIDE:
+            with suppress(CniError):
+                outcome()  # or it would give after this
         try:
             release_addresses(config.ipam, request)
         except CniError:
@@ -55,13 +75,7 @@ def request_addresses(config: BridgeConfig, request: Request, undo: Undo) -> Res
                 raise
 
     undo.note(release)
-    try:
-        document = run_ipam(config.ipam, request, ADD)
-    except CniError as error:
-        if error.code != DELEGATE_FAILED:
-            refused.append(error)
-        raise
-    return from_document(document or {})
+    return lambda: from_document(outcome() or {})
 
 
 def release_addresses(ipam: str, request: Request) -> None:

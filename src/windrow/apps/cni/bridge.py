@@ -18,6 +18,7 @@ from __future__ import annotations
 import errno
 import os
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -105,14 +106,15 @@ class _Add:
         self._record()
         if self._config.spoof_check:
             self._check_spoofing()  # before there is a link whose frames it could miss
+        given = self._ask_for_addresses() if self._config.ipam else None
         with changing(self._host):
             mac = host_mac(self._request.container_id, self._request.ifname)
             bridge = bridges.ensure(self._config, mac, self._host, self._undo)
             self._make_port(bridge, pod)
         addressing: Addressing | None = None
         made: list[Interface] = []
-        if self._config.ipam:
-            addressing = self._get_addresses(pod)
+        if given is not None:
+            addressing = self._set_addresses(pod, given())
         port = self._await_port()
         if addressing is not None and self._config.gateway:
             from windrow.apps.cni import addresses
@@ -126,8 +128,6 @@ class _Add:
         self._undo.last = lambda: _forget(record.key, self._host)
         try:
             records.put(record)
-            if self._config.ipam:
-                self._host.addressed.put(record)
             if self._place.cluster_network:
                 _claim(record, self._host, self._place.cluster_network)
         except OSError as error:
@@ -170,12 +170,23 @@ class _Add:
         with changing(self._host):
             self._host.rtnl().run(links.delete(self._port))
 
-    def _get_addresses(self, pod: int) -> Addressing:
+    def _ask_for_addresses(self) -> Callable[[], Result]:
+        from windrow.apps.cni import addresses
+
+        def keep() -> None:
+            try:
+                self._host.addressed.put(_record_of(self._request, self._config, self._place, self._mac))
+            except OSError as error:
+                raise _disk(error) from error
+
+        return addresses.requested(self._config, self._request, self._undo, first=keep)
+
+    def _set_addresses(self, pod: int, given: Result) -> Addressing:
         from windrow.apps.cni import addresses
         from windrow.port.bridge import addressing
 
         config, request = self._config, self._request
-        found = addressing(config, addresses.request_addresses(config, request, self._undo), interface=2)
+        found = addressing(config, given, interface=2)
         if config.masquerade:
             from windrow.apps.cni import firewall
 

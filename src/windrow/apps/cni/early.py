@@ -6,6 +6,8 @@ imported, it knows (`load_when_used`). Only where a process does one call and en
 
 from __future__ import annotations
 
+import sys
+
 from windrow.model.lazymodule import load_when_used, loaded
 
 TYPE_CHECKING = False
@@ -38,6 +40,19 @@ class _Pattern:
 
 def spare() -> None:
     """Before anything else is imported."""
+    import _collections  # type: ignore[import-not-found]
+    import _collections_abc
+    import _operator
+    import _warnings
+
+    sys.modules.setdefault("collections.abc", _collections_abc)  # as `collections` itself does it
+    load_when_used("collections", abc=_collections_abc, deque=_collections.deque, namedtuple=_namedtuple)
+    load_when_used("operator", attrgetter=_operator.attrgetter)
+    load_when_used("reprlib", recursive_repr=_recursive_repr)
+    load_when_used("fnmatch")
+    # What the interpreter looks at when a socket is forgotten, to find that nobody wants to hear of it.
+    warned = {"filters": _warnings.filters, "defaultaction": _warnings._defaultaction}
+    load_when_used("warnings", **warned, onceregistry=_warnings._onceregistry)
     load_when_used("inspect")
     load_when_used("copy")
     load_when_used(
@@ -49,6 +64,31 @@ def spare() -> None:
     )
     load_when_used("re", compile=_Pattern, VERBOSE=64, MULTILINE=8, DOTALL=16)
     load_when_used("urllib.parse", quote_from_bytes=_quote_from_bytes)
+
+
+def _namedtuple(name: str, *of: Any, **more: Any) -> Any:
+    """`functools` makes one while it is loaded, for whoever asks a cache how it is doing."""
+
+    def made() -> Any:
+        return loaded("collections").namedtuple(name, *of, **more)
+
+    return (lambda *values: made()(*values)) if name == "CacheInfo" else made()
+
+
+def _recursive_repr(*of: Any) -> Any:
+    """`functools` takes it while it is loaded, for a class that is written in C after all."""
+
+    def decorate(method: Any) -> Any:
+        real: list[Any] = []
+
+        def late(one: Any) -> Any:
+            if not real:
+                real.append(loaded("reprlib").recursive_repr(*of)(method))
+            return real[0](one)
+
+        return late
+
+    return decorate
 
 
 def _quote_from_bytes(*of: Any) -> Any:

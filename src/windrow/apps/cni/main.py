@@ -17,12 +17,16 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
 _CHUNK = 65536
+SWITCH_S = 0.0002
+"""So long a thread may keep the interpreter when another one wants it (sys.setswitchinterval: 5 ms): the one that has
+an IPAM plugin at work must get on while the port is made."""
 
 
 def main() -> NoReturn:
     """The call is in the environment and on standard input; never returns."""
     gc.disable()  # the process ends before there is anything to collect
     early.spare()
+    sys.setswitchinterval(SWITCH_S)
     command = os.environ.get("CNI_COMMAND", "")
     if not command:
         os.write(2, _about().encode())
