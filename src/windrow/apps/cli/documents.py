@@ -15,6 +15,7 @@ from windrow.apps.known import agent_status
 from windrow.apps.round import Report
 from windrow.model.agentstatus import Claim
 from windrow.model.located import located
+from windrow.model.problems import lasting
 from windrow.model.steps import AskAddr
 from windrow.netlink.errors import KernelError
 from windrow.status import NodeReport, derive
@@ -24,7 +25,7 @@ from windrow.store.paths import Paths
 def documents(session: Session) -> tuple[dict[str, Any], ...]:
     """Of what can be read: bad files and a silent kernel are warned of, and the rest is shown."""
     cluster, problems = stored(session)
-    complain(problems, session.error_style)
+    complain(lasting(problems), session.error_style)
     report = node_report(session)
     return derive(cluster, [report] if report else [])
 
