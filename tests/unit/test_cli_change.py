@@ -210,6 +210,23 @@ def test_a_machine_that_cannot_be_started_here_is_in_nobodys_way(host: Host) -> 
     assert (done.exit_code, done.stderr) == (0, ""), "said once, when it comes"
 
 
+WINDOWS = PVC.replace("domain: {devices:", "domain: {firmware: {bootloader: {efi: {}}}, devices:").replace(
+    "persistentVolumeClaim: {claimName: root}", "hostDisk: {path: /w.img, type: Disk}"
+)
+
+
+def test_what_means_nothing_here_is_said_when_it_comes_and_by_describe(host: Host) -> None:
+    """A hundred such machines would drown every plan."""
+    said = "machines here start with a BIOS"
+    assert said in host.apply(WINDOWS).stderr
+    assert (host.apply(OOB).exit_code, host.apply(OOB).stderr) == (0, "")
+    for words in (["plan"], ["diff"], ["apply"], ["status"], ["get", "vm"]):
+        done = host.run(*words)
+        assert (done.exit_code, done.stderr) == (0, ""), words
+    shown = host.run("describe", "vm", "elsewhere")
+    assert said in shown.stdout and shown.stderr == ""
+
+
 # -- some documents are wrong ------------------------------------------------------------------------
 
 DMZ = OOB.replace("oob", "dmz").replace("eth1", "eth3").replace("eth2", "eth4").replace("v100", "d100")

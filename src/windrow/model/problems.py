@@ -60,3 +60,12 @@ class ProblemsError(WindrowError):
 
 def errors(problems: Iterable[Problem]) -> tuple[Problem, ...]:
     return tuple(p for p in problems if p.severity is Severity.ERROR)
+
+
+WITHOUT_EFFECT = "field-without-effect"
+
+
+def lasting(problems: Iterable[Problem]) -> tuple[Problem, ...]:
+    """Without what is worth saying once, when an object comes: that a field of it means nothing here. A hundred
+    machines with such a field would drown all the rest."""
+    return tuple(p for p in problems if p.code != WITHOUT_EFFECT)

@@ -24,7 +24,7 @@ from windrow.model.lazy import dataclass
 from windrow.model.located import located
 from windrow.model.manifests import Found
 from windrow.model.objects import AddressMode, HostNetworkConfig, VlanConfig
-from windrow.model.problems import Problem, Severity, errors
+from windrow.model.problems import Problem, Severity, errors, lasting
 from windrow.model.values import Cidr, Ref
 from windrow.rules.admission import check
 from windrow.rules.planning import Fit, Planned, Sight, as_it_is, plan_node
@@ -267,7 +267,7 @@ def _address_differs(want: Link | None, seen: Link | None) -> bool:
 
 
 def _warnings(found: Found) -> tuple[Problem, ...]:
-    return tuple(p for p in found.loaded.problems if p.severity is Severity.WARNING)
+    return tuple(p for p in lasting(found.loaded.problems) if p.severity is Severity.WARNING)
 
 
 # -- a wish ----------------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import click
 
@@ -15,7 +15,7 @@ from windrow.apps.cli.situation import stored
 from windrow.model.cluster import Cluster
 from windrow.model.located import located
 from windrow.model.machines import VirtualMachine, VirtualMachineInstance
-from windrow.model.problems import Problem
+from windrow.model.problems import WITHOUT_EFFECT, Problem, lasting
 from windrow.model.values import Ref
 from windrow.render.describe import describe_text
 from windrow.rules.virtualmachine import lacks
@@ -38,14 +38,14 @@ def describe(session: Session, words: tuple[str, ...], namespace: str | None) ->
     on this host because of them."""
     selection = parse(words)
     cluster, problems = stored(session)
-    complain(problems, session.error_style)
+    complain(lasting(problems), session.error_style)
     if session.cluster is not None:
         report, every = None, documents(session)
     else:
         report = node_report(session)
         every = derive(cluster, [report] if report else [])
     found = select(every, selection, namespace)
-    say("\n\n".join(_text(session, cluster, report, d).rstrip("\n") for d in found))
+    say("\n\n".join(_text(session, cluster, report, d, problems).rstrip("\n") for d in found))
 
 
 def _watched(report: NodeReport) -> Iterator[Problem]:
@@ -55,13 +55,16 @@ def _watched(report: NodeReport) -> Iterator[Problem]:
             yield Problem(code=found.type, message=found.message, hint=found.hint, about=found.about)
 
 
-def _text(session: Session, cluster: Cluster, report: NodeReport | None, document: Document) -> str:
+def _text(
+    session: Session, cluster: Cluster, report: NodeReport | None, document: Document, problems: Sequence[Problem]
+) -> str:
     meta = document["metadata"]
     ref = Ref(document["kind"], meta["name"], meta.get("namespace", ""))
     stored_one = cluster.objects.get(ref)
     said = (*report.problems, *report.plan.refusals, *_watched(report)) if report else ()
     if isinstance(stored_one, VirtualMachine | VirtualMachineInstance):
         said += tuple(lacks(stored_one))
+    said += tuple(p for p in problems if p.code == WITHOUT_EFFECT)
     return describe_text(
         document,
         problems=located([p for p in said if p.about == ref], cluster.objects),

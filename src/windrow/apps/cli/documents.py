@@ -15,6 +15,7 @@ from windrow.apps.known import agent_status
 from windrow.apps.round import Report
 from windrow.model.agentstatus import Claim
 from windrow.model.located import located
+from windrow.model.problems import lasting
 from windrow.model.steps import AskAddr
 from windrow.netlink.errors import KernelError
 from windrow.status import NodeReport, derive
@@ -29,7 +30,7 @@ def documents(session: Session) -> tuple[dict[str, Any], ...]:
 
         return listed(session.cluster)
     cluster, problems = stored(session)
-    complain(problems, session.error_style)
+    complain(lasting(problems), session.error_style)
     report = node_report(session)
     return derive(cluster, [report] if report else [])
 

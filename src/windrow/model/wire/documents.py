@@ -26,7 +26,7 @@ from windrow.model.objects import (
     ready_of,
 )
 from windrow.model.pools import IPPool, VirtualMachineNetworkConfig
-from windrow.model.problems import Problem, Severity, errors
+from windrow.model.problems import WITHOUT_EFFECT, Problem, Severity, errors
 from windrow.model.values import Ref
 from windrow.model.wire import hostnetworkconfig, linkmonitor, nad, pools, virtualmachine, vlanconfig
 from windrow.model.wire import node as nodes
@@ -340,7 +340,7 @@ def _cluster_network(table: Table, envelope: Envelope, _document: Plain) -> Clus
     for key in spec.value:
         hint = "uplink.linkAttributes.mtu of its VlanConfigs" if key == "mtu" else ""
         message = "a ClusterNetwork has a name only: it is kept, and means nothing"
-        table.report.warn("field-without-effect", join(spec.path, key), message, hint)
+        table.report.warn(WITHOUT_EFFECT, join(spec.path, key), message, hint)
     return ClusterNetwork(meta=envelope.meta, doc=envelope.doc, source=envelope.source)
 
 

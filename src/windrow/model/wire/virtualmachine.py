@@ -14,6 +14,7 @@ from typing import Any
 
 from windrow.model.machines import FIRST_PORT_SLOT, SPARE_PORTS, MachineSpec, VirtualMachine, VirtualMachineInstance
 from windrow.model.meta import Meta
+from windrow.model.problems import WITHOUT_EFFECT
 from windrow.model.wire.guesthardware import read_hardware, write_domain, write_volumes
 from windrow.model.wire.guestnics import LABEL, read_nics, write_networks, write_nics
 from windrow.model.wire.reader import Envelope, Field, Table
@@ -61,7 +62,7 @@ def read(spec: Table, envelope: Envelope) -> VirtualMachine:
     for key in ("instancetype", "preference"):
         if key in spec:
             message = "is not looked up here: the machine is as its template says by itself"
-            spec.report.warn("field-without-effect", f"{spec.path}.{key}", message, "give domain.cpu and domain.memory")
+            spec.report.warn(WITHOUT_EFFECT, f"{spec.path}.{key}", message, "give domain.cpu and domain.memory")
     meta = template.table("metadata")
     words = Meta(name="", labels=meta.texts("labels"), annotations=meta.texts("annotations"))
     return VirtualMachine(
@@ -147,11 +148,11 @@ def _warn(domain: Table, devices: Table) -> None:
     """What a machine would have by its manifest, and here it has not."""
     if "efi" in domain.table("firmware").table("bootloader"):
         place = domain.table("firmware")["bootloader"].path
-        domain.report.warn("field-without-effect", place, "machines here start with a BIOS", "boot a kernel directly")
+        domain.report.warn(WITHOUT_EFFECT, place, "machines here start with a BIOS", "boot a kernel directly")
     for key in ("gpus", "hostDevices", "filesystems", "tpm"):
         if key in devices and devices[key].value != []:
             place = devices[key].path
-            devices.report.warn("field-without-effect", place, "is kept, and the machine here does not get it")
+            devices.report.warn(WITHOUT_EFFECT, place, "is kept, and the machine here does not get it")
 
 
 def _check_boot_order(machine: MachineSpec, devices: Table) -> None:
