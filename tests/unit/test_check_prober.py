@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 from dataclasses import replace
 
 import pytest
@@ -11,7 +12,8 @@ from tests.unit.probeworld import EPOCH, SECRET, Net, intent, leg_of, net
 from windrow.apps.check.alarm import PAUSE_S, Alarm
 from windrow.apps.check.prober import CALL_PAUSE_S, DROPS_MAX, Habits, Prober
 from windrow.apps.check.sweep import BROADCASTS, gap_s
-from windrow.frames.probe import Kind, Probe, Refusal, Run, Secret, decode, encode
+from windrow.frames.ethernet import mac_bytes
+from windrow.frames.probe import Kind, Probe, Refusal, Run, Secret, decode, encode, mac_of
 from windrow.model.evidence import Identity, Leg, NicEvidence, NodeEvidence, SwitchPort
 from windrow.model.evidence import Kind as Sense
 from windrow.model.values import IfName, Mac, VidSet
@@ -557,6 +559,58 @@ def test_a_flood_of_nodes_is_bounded() -> None:
         found.probers["a"].received(ETH0, 10, encode(one, SECRET), now=found.now, clock=found.clock("a"))
     assert len(found.probers["a"]._peers.names()) <= 256
     assert found.evidence("a").nodes["a"].rejected[Refusal.TOO_MANY.value] > 700
+
+
+def test_whatever_else_comes_in_changes_no_verdict() -> None:
+    """Probes and reports of others, recorded and sent again, bent, cut, as long as a link carries; noise; frames of
+    another cluster. (What is sent again in another VLAN, or back to who sent it, is the fault that it seems to be:
+    somebody joins two VLANs, or makes a loop.) `WINDROW_FRAMES=1000000` for a million."""
+    dice, count = random.Random(12), int(os.environ.get("WINDROW_FRAMES", "4000"))
+    found = net("a", "b", "c", vids="10,20")
+    found.run(20)
+    assert found.wrong("a") == {}
+    foreign = Net()
+    for name in ("x", "y"):
+        one = intent(name, ("x", "y"), VidSet.of([10]), (leg_of("eth0", True),))
+        foreign.add(one, secret=Secret.of_key(b"f" * 32))
+    foreign.run(5)
+    own = {mac_bytes(mac_of(SECRET, Leg("a", nic))): nic for nic in (ETH0, ETH1)}
+    recorded = [
+        (int.from_bytes(frame[14:16], "big"), frame[18:], nic)
+        for frame in found.frames + foreign.frames
+        for nic in (ETH0, ETH1)
+        if frame[6:12] not in own and (frame[:6] == b"\xff" * 6 or own.get(frame[:6]) == nic)
+    ]
+    before = found.evidence("a")
+    for number in range(count):
+        vid, payload, nic = dice.choice(recorded)
+        data = bytearray(payload)
+        match number % 5:
+            case 0:
+                data[dice.randrange(8, len(data))] ^= 1 << dice.randrange(8)
+            case 1:
+                del data[dice.randrange(len(data)) :]
+            case 2:
+                data += dice.randbytes(dice.randrange(9000))  # as padding may be
+            case 3:
+                vid, data = dice.choice((0, 10, 999, 4094)), bytearray(dice.randbytes(dice.randrange(1, 9216)))
+            case _:
+                """As it was."""
+        found.probers["a"].received(nic, vid, bytes(data), now=found.now, clock=EPOCH + found.now)
+    after = found.evidence("a")
+    assert found.wrong("a") == {}
+    assert after.nodes.keys() == before.nodes.keys()
+    for name, node in after.nodes.items():
+        came, came_before = (
+            [replace(one, duplicates=0, at=0.0) for one in each.heard if one.count > 0]
+            for each in (node, before.nodes[name])
+        )
+        assert came == came_before, name
+    rejected = after.nodes["a"].rejected
+    assert sum(rejected.values()) + sum(f.frames for f in after.nodes["a"].foreign) > count * 0.5
+    assert len(rejected) <= len(Refusal)
+    found.run(40)
+    assert found.wrong("a") == {}, "and what comes next is believed as before"
 
 
 def test_many_nodes_and_vlans() -> None:

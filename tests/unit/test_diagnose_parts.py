@@ -8,7 +8,17 @@ import pytest
 
 from windrow.diagnose import diagnose
 from windrow.model.bonding import BondMode
-from windrow.model.evidence import DhcpOffer, Evidence, Heard, LacpLeg, Leg, NicEvidence, RouterAdvert
+from windrow.model.evidence import (
+    DhcpOffer,
+    Evidence,
+    Heard,
+    Identity,
+    Kind,
+    LacpLeg,
+    Leg,
+    NicEvidence,
+    RouterAdvert,
+)
 from windrow.model.findings import Certainty, Finding, Reason
 from windrow.model.values import IfName, Mac, Vid, VidSet
 from windrow.testing import fabricfaults as faults
@@ -136,6 +146,15 @@ def test_many_neighbours_on_one_port() -> None:
     many = tuple(replace(first, chassis=replace(first.chassis, text=f"c{n}"), system=f"s{n}") for n in range(3000))
     found = only(diagnose(cluster_of(f), with_nic(f, ONE, neighbours=many)), Reason.SEVERAL_NEIGHBOURS)
     assert len(found.evidence[0]) < 200
+
+
+def test_a_switch_that_speaks_cdp_too_is_one_neighbour() -> None:
+    """Cisco's do both: by CDP under another name, with the serial number behind it."""
+    f = faults.vlan_missing(ONE, 101)(fabric())
+    (port,) = evidence_of(f).nodes[ONE.node].nics[ONE.nic].neighbours
+    cdp = replace(port, source=Kind.CDP, chassis=Identity(kind="local", text="tor-1(FDO1)"), vlans={}, pvid=None)
+    found = diagnose(cluster_of(f), with_nic(f, ONE, neighbours=(cdp, port)))
+    assert found == diagnose(cluster_of(f), evidence_of(f))
 
 
 def test_two_switches_of_one_name_are_two() -> None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from windrow.diagnose.probes import Pair
 from windrow.diagnose.situation import Situation
-from windrow.model.evidence import Absent, Kind, Leg, NicEvidence
+from windrow.model.evidence import Absent, Kind, Leg, NicEvidence, switches_among
 from windrow.model.findings import Certainty, Finding, Grade, Reason
 from windrow.switches.wanted import Wanted
 
@@ -94,7 +94,7 @@ def _living(situation: Situation, leg: Leg, nic: NicEvidence) -> Iterator[Findin
             f"let {leg} and {place} negotiate speed and duplex, both of them",
             "the driver reports half duplex",
         )
-    bridges = [n for n in nic.neighbours if n.is_bridge]
+    bridges = [n for n in switches_among(nic.neighbours) if n.is_bridge]
     if len({n.chassis.text for n in bridges}) > 1:
         yield situation.found(
             Reason.SEVERAL_NEIGHBOURS,

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from functools import cached_property
 
 from windrow.diagnose.probes import Pair, Probes
-from windrow.model.evidence import Evidence, Leg, NicEvidence, SwitchPort
+from windrow.model.evidence import Evidence, Leg, NicEvidence, SwitchPort, switches_among
 from windrow.model.findings import Certainty, Finding, Fix, PortFix, Reason
 from windrow.model.values import Ref, VidSet
 from windrow.switches.cabling import port_name
@@ -95,7 +95,7 @@ class Situation:
         for leg in self.wanted:
             nic = self.nic(leg)
             at = self.evidence.nodes[leg.node].at if nic else 0.0
-            bridges = [n for n in nic.neighbours if n.is_bridge is not False and _counts(n, at)] if nic else []
+            bridges = switches_among(n for n in nic.neighbours if _counts(n, at)) if nic else []
             if len({(n.chassis, n.port) for n in bridges}) == 1:
                 found[leg] = bridges[0]
         return found

@@ -7,7 +7,7 @@ be had is `Absent`, with the reason, so that nobody takes "not heard" for "not t
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import field
 from enum import StrEnum
 
@@ -105,6 +105,13 @@ class SwitchPort:
     def switch(self) -> str:
         """The name to print: the system's, or else the chassis."""
         return self.system or self.chassis.text
+
+
+def switches_among(neighbours: Iterable[SwitchPort]) -> list[SwitchPort]:
+    """Those that may be switches, as LLDP tells. By CDP alone only where there are none: one that speaks both is one
+    switch under two names, and one that does not know CDP passes it on from the switch behind."""
+    bridges = [n for n in neighbours if n.is_bridge is not False]
+    return [n for n in bridges if n.source is Kind.LLDP] or bridges
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

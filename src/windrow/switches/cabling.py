@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import field
 from typing import Any
 
-from windrow.model.evidence import Evidence, Kind, Leg, SwitchPort
+from windrow.model.evidence import Evidence, Kind, Leg, SwitchPort, switches_among
 from windrow.model.lazy import dataclass
 from windrow.model.problems import Problem, Severity
 from windrow.model.values import DEFAULT_PVID, VID_MAX, VID_MIN, IfName
@@ -218,7 +218,7 @@ def seen_cabling(evidence: Evidence) -> Cabling:
     for node in evidence.nodes.values():
         for nic in node.nics.values():
             leg = Leg(node.node, nic.name)
-            bridges = _switches(nic.neighbours)
+            bridges = switches_among(nic.neighbours)
             if len(bridges) == 1 and is_plain(port_name(bridges[0])):
                 heard.append((leg, bridges[0]))
             elif len(bridges) == 1:
@@ -244,13 +244,6 @@ def seen_cabling(evidence: Evidence) -> Cabling:
         for name, ports in sorted(found.items())
     )
     return Cabling(switches=tuple(s for s in switches if s.ports), problems=tuple(problems))
-
-
-def _switches(neighbours: Iterable[SwitchPort]) -> list[SwitchPort]:
-    """Those that LLDP tells of. By CDP alone only where there are none: one that speaks both is one switch under two
-    names, and one that does not know CDP passes it on from the switch behind."""
-    bridges = [n for n in neighbours if n.is_bridge is not False]
-    return [n for n in bridges if n.source is Kind.LLDP] or bridges
 
 
 def _chassis(ports: Iterable[SwitchPort]) -> dict[str, set[str]]:
