@@ -66,8 +66,10 @@ def delete(
     cluster, problems = stored(session)
     if places:
         loaded = read(places)
-        gate(loaded.problems, session.error_style)
-        gone, missing = _stored_ones(cluster, [o.ref for o in loaded.objects])
+        named = dict.fromkeys((*(o.ref for o in loaded.objects), *sorted(loaded.unread)))
+        # Whatever else is wrong with a document, its name says what is to go.
+        gate([p for p in loaded.problems if p.about not in named], session.error_style)
+        gone, missing = _stored_ones(cluster, list(named))
     else:
         selection = parse(words)
         if not selection.wanted:
