@@ -10,7 +10,7 @@ from dataclasses import replace
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_interface, ip_network
 from typing import Any
 
-from windrow.model.bonding import Change
+from windrow.model.bonding import BondMode, Change
 from windrow.model.bridging import FRESH_BRIDGE_PORT, PORT_OPTIONS, BridgePort, without_fresh
 from windrow.model.host import (
     FRESH_VLAN_FLAGS,
@@ -72,6 +72,8 @@ from windrow.plan.scene import Scene, depth
 FRESH_PORT = PortVlans(pvid=1, untagged=VidSet.of([1]))
 """What the kernel gives a port when it joins a bridge (`nbp_vlan_init`, default_pvid 1)."""
 
+_FIRST = -2
+"""Before every other burst of the phase, one more included."""
 LAST = 1000
 """After every other burst of the phase."""
 
@@ -306,7 +308,15 @@ def refit_empty(scene: Scene, bond: Link, deltas: tuple[Delta, ...]) -> Iterator
 # -- ports and VLANs -------------------------------------------------------------------------------
 
 
-def join_bridge(scene: Scene, bond: Link) -> Iterator[Burst]:
+def opens_before_its_nics(bond: Link) -> bool:
+    """Whether a new bond joins its bridge and is opened first of all. A carrier that comes while it is closed is told
+    to its bridge up to a second later: `linkwatch_urgent_event` asks whether the link is open, and what is not urgent
+    waits its turn. With LACP a bond has its carrier later by itself, and is to be opened after its first NIC, or it
+    waits for eight seconds (`takeover`)."""
+    return isinstance(bond.spec, Bond) and bond.spec.mode is not BondMode.LACP and bool(bond.master)
+
+
+def join_bridge(scene: Scene, bond: Link, *, early: bool = False) -> Iterator[Burst]:
     """A port that joins has forgotten all VIDs and stands in VLAN 1: its VLANs come in the same burst."""
     seen = scene.seen(bond.name)
     impact = scene.when_carrying(bond.name, Impact.FLAP) if seen and seen.master else Impact.NONE
@@ -314,7 +324,8 @@ def join_bridge(scene: Scene, bond: Link) -> Iterator[Burst]:
     add, remove = vlan_change(bond.vlans or FRESH_PORT, FRESH_PORT)
     set_vlans = SetVlans(add=add, remove=remove.all)
     actions: list[Action] = [*_unlike_fresh(bond.port), *([set_vlans] if set_vlans != SetVlans() else [])]
-    yield burst(10, join, *(scene.step(Phase.ATTACH, bond.name, action) for action in actions))
+    rank = _FIRST if early else 10
+    yield burst(rank, join, *(scene.step(Phase.ATTACH, bond.name, action) for action in actions))
 
 
 def _unlike_fresh(port: BridgePort | None) -> list[SetPort]:
@@ -540,9 +551,12 @@ FILTERING = frozenset({"vlan_filtering", "vlan_protocol", "default_pvid", "stp"}
 """The options of a bridge that decide which frames pass at all."""
 
 
-def bring_up(scene: Scene, link: Link) -> Iterator[Burst]:
+def bring_up(scene: Scene, link: Link, *, early: bool = False) -> Iterator[Burst]:
     """Bottom-up: a VLAN interface on a parent that is down cannot be opened (vlan_dev_open: ENETDOWN)."""
-    yield burst(depth(link), scene.step(Phase.UP, link.name, SetLink(up=True)))
+    if early:
+        yield burst(_FIRST + 1, scene.step(Phase.ATTACH, link.name, SetLink(up=True)))
+    else:
+        yield burst(depth(link), scene.step(Phase.UP, link.name, SetLink(up=True)))
 
 
 def take_down(scene: Scene, link: Link) -> Iterator[Burst]:

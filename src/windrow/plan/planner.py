@@ -312,13 +312,14 @@ def _fresh(scene: Scene, want: Link) -> Iterator[Burst]:
     yield from order.make(scene, want)
     yield from order.settings(scene, want, want.settings)
     yield from order.plain_attributes(scene, want, tuple(_unlike_new(scene, want)))
+    early = order.opens_before_its_nics(want)
     if want.master:
-        yield from order.join_bridge(scene, want)
+        yield from order.join_bridge(scene, want, early=early)
     if isinstance(want.spec, Bridge):
         yield from order.port_vlans(scene, want, have=order.FRESH_PORT, on_self=True)
         yield from order.snooping(scene, want)
     if want.up:
-        yield from order.bring_up(scene, want)
+        yield from order.bring_up(scene, want, early=early)
     yield from order.addresses(scene, want, None)
     yield from order.neighbours(scene, want, have=frozenset())
 
