@@ -160,7 +160,14 @@ def test_who_was_silent_for_long_is_announced_by_the_record_of_its_port(
 
 
 def test_records_that_cannot_be_read_keep_nobody_from_being_announced(new_ns: Callable[[], Ns]) -> None:
+    """And who has spoken does not wait for them either."""
+    heard: list[tuple[int | None, str]] = []
+    before: list[int] = []
+
     def broken() -> list[PortRecord]:
+        time.sleep(0.02)
+        heard.extend(ear.whereabouts())
+        before.append(len(heard))
         raise OSError(errno.EIO, "Input/output error")
 
     ns, there = new_ns(), new_ns()
@@ -173,7 +180,8 @@ def test_records_that_cannot_be_read_keep_nobody_from_being_announced(new_ns: Ca
     ns.do(("oob-bo", SetBond(Bond(primary=new))))
     time.sleep(LAST_S)
     herald.finish(wait_s=5)
-    assert len(ear.whereabouts()) == 2 * len(TIMES_S)
+    assert before == [2 * n for n in range(1, len(TIMES_S) + 1)]
+    assert len([*heard, *ear.whereabouts()]) == 2 * len(TIMES_S)
     (text,) = said
     assert text.endswith("Input/output error")
     ear.close()

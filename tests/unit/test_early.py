@@ -124,6 +124,16 @@ assert asdict(record)["ifname"] == copy.deepcopy(record).ifname == "e"
 }
 
 
+def test_what_is_loaded_already_is_left_alone() -> None:
+    """An interpreter that was started in another way has some of it."""
+    program = SPARED.format(path=[entry for entry in sys.path if entry], text="assert not stands_in('collections')\n")
+    program = (
+        program.replace("import sys\n", "import sys, runpy\n", 1) + "import typing\ntyping.Hashable, typing.ClassVar\n"
+    )
+    done = subprocess.run([sys.executable, "-I", "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_it_gives_way(case: str) -> None:
     program = SPARED.format(path=[entry for entry in sys.path if entry], text=CASES[case])

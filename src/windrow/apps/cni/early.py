@@ -45,8 +45,9 @@ def spare() -> None:
     import _operator
     import _warnings
 
-    sys.modules.setdefault("collections.abc", _collections_abc)  # as `collections` itself does it
-    load_when_used("collections", abc=_collections_abc, deque=_collections.deque, namedtuple=_namedtuple)
+    if "collections" not in sys.modules:  # the real one has the other, too, as soon as somebody asks for that
+        sys.modules["collections.abc"] = _collections_abc
+        load_when_used("collections", abc=_collections_abc, deque=_collections.deque, namedtuple=_namedtuple)
     load_when_used("operator", attrgetter=_operator.attrgetter)
     load_when_used("reprlib", recursive_repr=_recursive_repr)
     load_when_used("fnmatch")
