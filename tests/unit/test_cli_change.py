@@ -345,6 +345,16 @@ def test_what_the_rules_say_against_one_document_does_not_stop_the_others(
     assert not {"dmz-br", "gone-br"} & host.kernel.observe().state.links.keys()
 
 
+def test_what_the_store_has_of_an_object_that_cannot_be_read_counts(host: Host) -> None:
+    """Its last good version is there: what stands on that is not left out."""
+    assert host.apply(OOB).exit_code == 0
+    (host.root / "etc/windrow/manifests/clusternetwork-oob.yaml").write_text("kind: [ClusterNetwork")
+    text = OOB.rpartition("---\n")[2].replace("v100", "v200").replace(":100", ":200")
+    done = host.apply(text + "---\n" + DMZ.partition("---")[0])
+    assert done.exit_code == 1 and "left out" not in done.stderr, done.stderr
+    assert "networkattachmentdefinition.k8s.cni.cncf.io/v200 created" in done.stdout
+
+
 def test_what_two_documents_say_against_each_other_refuses_all_and_all_is_told(host: Host) -> None:
     """Which of them should give way is nobody's guess. What is wrong besides is told with it."""
     before = host.state()

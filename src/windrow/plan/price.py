@@ -155,8 +155,10 @@ def _arp_stricter(scene: Scene, bond: Link, delta: Delta) -> Cost:
 def _arp(scene: Scene, bond: Link, delta: Delta) -> Cost:
     """`bond_ab_arp_inspect`, `bond_loadbalance_arp_mon`."""
     spec = _spec(scene, bond.name)
-    targets = ", ".join([*(spec.arp_ip_target or ()), *(spec.ns_ip6_target or ())])
-    return Impact.FLAP, f"from now on its NICs count as up only by answers of {targets or 'its ARP targets'}"
+    targets = [*(spec.arp_ip_target or ()), *(spec.ns_ip6_target or ())]
+    answer = "answers" if len(targets) == 1 else "answer"
+    who = ", ".join(targets) or "its ARP targets"
+    return Impact.FLAP, f"from now on its NICs count as up only while {who} {answer}"
 
 
 def _lacp_system(scene: Scene, bond: Link, delta: Delta) -> Cost:

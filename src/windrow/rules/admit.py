@@ -72,6 +72,12 @@ class Admitted:
         return self.cluster if self.cluster is not None else Cluster.of(())
 
     @property
+    def beside(self) -> Cluster:
+        """What is stored, and of what cannot be read the version that counts: a wish is judged beside all that there
+        is. What is wrong in the store itself stands in the way of nothing else."""
+        return _with_last_good(self.before, self.target)
+
+    @property
     def fit(self) -> Fit:
         return spare_unknown if self.unknown else as_it_is
 
@@ -274,8 +280,6 @@ def _warnings(found: Found) -> tuple[Problem, ...]:
 
 
 def _with_last_good(before: Cluster, base: Cluster) -> Cluster:
-    """What is stored, and of what cannot be read the version that counts: a wish is judged beside all that there is.
-    What is wrong in the store itself stands in the way of nothing else."""
     return before.replace(o for ref, o in base.objects.items() if ref not in before.objects)
 
 

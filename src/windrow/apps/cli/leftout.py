@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -10,16 +10,16 @@ import click
 
 from windrow.apps.cli.output import complain
 from windrow.apps.cli.session import Session
-from windrow.apps.cli.situation import stored
 from windrow.apps.engine import look
 from windrow.apps.known import known
+from windrow.apps.round import Stored
 from windrow.model.cluster import Cluster
 from windrow.model.facts import NodeFacts
 from windrow.model.lazy import dataclass
 from windrow.model.located import located
 from windrow.model.problems import Problem, ProblemsError, Severity, errors
 from windrow.model.values import Ref
-from windrow.rules import Change, Wish, check
+from windrow.rules import Change, Wish, admit, check
 from windrow.rules.admit import named
 
 _OF_THE_COMMAND = ("file-unreadable", "file-empty")
@@ -44,9 +44,14 @@ def without_the_bad(session: Session, wish: Wish) -> tuple[Wish, LeftOut]:
     wrong = errors(wish.problems)
     if any(p.code in _OF_THE_COMMAND for p in wrong) or (not wrong and len(wish.put) < 2):
         return wish, LeftOut()
-    before, _ = stored(session)
+    with session.site() as site:
+        store = Stored(site.paths)
+        found, sight = store.found(site.clock()), look(site.kernel, site.node, known(site.paths))
+        admitted = admit(found, store.good(), sight, was=store.was)
+    facts = named(admitted.sight, wish.after(admitted.beside)).facts
     unread = wish.unread | {p.about for p in wrong if p.about is not None}
-    refused = located(_refused(before, wish, unread, _facts(session, before, wish)), {o.ref: o for o in wish.put})
+    rules = _Rules(before=admitted.beside, facts=facts, unread=found.loaded.unread)
+    refused = located(_refused(rules, wish, unread), {o.ref: o for o in wish.put})
     refs = unread | {p.about for p in refused if p.about is not None}
     put = tuple(o for o in wish.put if o.ref not in refs)
     problems = (*wrong, *refused)
@@ -56,23 +61,29 @@ def without_the_bad(session: Session, wish: Wish) -> tuple[Wish, LeftOut]:
     return replace(wish, put=put, problems=said), LeftOut(refs=frozenset(refs), problems=problems)
 
 
-def _facts(session: Session, before: Cluster, wish: Wish) -> NodeFacts:
-    with session.site() as site:
-        sight = look(site.kernel, site.node, known(site.paths))
-    return named(sight, wish.after(before), before).facts
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Rules:
+    """What changes are judged by. `unread`: what is in the store and cannot be read."""
+
+    before: Cluster
+    facts: NodeFacts
+    unread: frozenset[Ref]
+
+    def against(self, changes: Sequence[Change], unread: Set[Ref] = frozenset()) -> tuple[Problem, ...]:
+        return errors(check(self.before, changes, facts=self.facts, unread=self.unread | unread))
 
 
-def _refused(before: Cluster, wish: Wish, out: frozenset[Ref], facts: NodeFacts) -> list[Problem]:
+def _refused(rules: _Rules, wish: Wish, out: frozenset[Ref]) -> list[Problem]:
     """What the rules say against single documents, as if each came alone; then what stands on one that is left out and
     is not in the store either, and so on. What two documents of a wish say against each other is not in it: which of
     them should give way is nobody's guess."""
     found: list[Problem] = []
     while True:
-        changes = replace(wish, put=tuple(o for o in wish.put if o.ref not in out)).changes(before)
-        anyway = errors(check(before, changes, facts=facts, unread=out))
-        lacking = [p for p in errors(check(before, changes, facts=facts)) if p not in anyway]
+        changes = replace(wish, put=tuple(o for o in wish.put if o.ref not in out)).changes(rules.before)
+        anyway = rules.against(changes, out)
+        lacking = [p for p in rules.against(changes) if p not in anyway]
         more = [replace(p, message=f"{p.message} while that is left out", hint="") for p in lacking]
-        more += _alone(before, changes, anyway, out, facts)
+        more += _alone(rules, changes, anyway, out)
         refs = {p.about for p in more if p.about is not None}
         if not refs:
             return found
@@ -80,15 +91,12 @@ def _refused(before: Cluster, wish: Wish, out: frozenset[Ref], facts: NodeFacts)
         out |= refs
 
 
-def _alone(
-    before: Cluster, changes: Sequence[Change], said: Sequence[Problem], out: frozenset[Ref], facts: NodeFacts
-) -> Iterator[Problem]:
+def _alone(rules: _Rules, changes: Sequence[Change], said: Sequence[Problem], out: frozenset[Ref]) -> Iterator[Problem]:
     """Those of `said` that are said against a document as well where no other one comes with it."""
     changed = {change.ref: change for change in changes}
     for ref in dict.fromkeys(p.about for p in said if p.about in changed):
         others = out | (changed.keys() - {ref})
-        alone = errors(check(before, [changed[ref]], facts=facts, unread=others))
-        places = {(p.code, p.path) for p in alone}
+        places = {(p.code, p.path) for p in rules.against([changed[ref]], others)}
         yield from (p for p in said if p.about == ref and (p.code, p.path) in places)
 
 
