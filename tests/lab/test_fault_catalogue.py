@@ -120,6 +120,11 @@ class Fault:
         return bool(mine & theirs) and (alone or bool(self.nodes & other.nodes)) and self.network == other.network
 
     @property
+    def shown(self) -> str:
+        """Its name in the list of docs/user/findings.md."""
+        return f"isl {self.words}" if self.at == "s1:isl" else self.words
+
+    @property
     def nodes(self) -> set[str]:
         """Those whose NICs it is about; none: a switch, a link, or nobody."""
         return {leg.partition("/")[0] for leg in self.legs.split()}
@@ -165,6 +170,7 @@ FAULTS = [
     [Fault("s1:p3", "loss 5", Reason.FRAMES_LOST, "p3 of s1", "n2/eth0", "", "cable and transceiver")],
     [Fault("s1:p3", "loss 30", Reason.FRAMES_LOST, "p3 of s1", "n2/eth0", "", "cable and transceiver")],
     [Fault("s1:p1", "isolated")],
+    [Fault("s1:p3", "slow 1")],
     [Fault("s1:p1", "vlan-not-created 10", Reason.VLAN_NOT_CREATED, "s1", "", "10", "create VLAN 10")],
     [
         Fault(

@@ -108,6 +108,22 @@ MANIFESTS = (
 )
 ASKED_S = 15.0
 """All questions had their time: on a host with one processor the three nodes take turns."""
+IN_VLANS = {
+    "no DHCP server": (Reason.DHCP_SILENT, 11),
+    "two DHCP servers": (Reason.DHCP_TWO_SERVERS, 12),
+    "wrong pool": (Reason.DHCP_WRONG_POOL, 13),
+    "pool of another VLAN": (Reason.DHCP_WRONG_VLAN, 14),
+    "exhausted": (Reason.DHCP_EXHAUSTED, 15),
+    "gateway silent": (Reason.GATEWAY_SILENT, 16),
+    "duplicate address": (Reason.ADDRESS_DUPLICATE, 17),
+    "duplicate MAC": (Reason.MAC_DUPLICATE, 18),
+    "two routers": (Reason.ROUTER_ROGUE, 19),
+}
+SHOWN = {
+    **{name: reason for name, (reason, _) in IN_VLANS.items()},
+    "crossed p3": Reason.CABLE_CROSSED,
+    "flaps": Reason.LINK_FLAPS,
+}
 RESTS = 0x88B6
 """IEEE 802, local experimental: frames that nobody but a switch looks at."""
 
@@ -229,20 +245,7 @@ def test_each_server_and_stranger_is_found(lab: Checked) -> None:
         after.callback(run, lab, "server", "ip", "addr", "add", "10.0.16.1/24", "dev", "eth0.16")
         run(lab, "stranger", "ip", "addr", "add", "10.0.17.12/24", "dev", "eth0.17")
         after.callback(run, lab, "stranger", "ip", "addr", "del", "10.0.17.12/24", "dev", "eth0.17")
-        expected = sorted(
-            f"{reason} at VLAN {vid} of oob [{vid}]"
-            for reason, vid in (
-                (Reason.DHCP_SILENT, 11),
-                (Reason.DHCP_TWO_SERVERS, 12),
-                (Reason.DHCP_WRONG_POOL, 13),
-                (Reason.DHCP_WRONG_VLAN, 14),
-                (Reason.DHCP_EXHAUSTED, 15),
-                (Reason.GATEWAY_SILENT, 16),
-                (Reason.ADDRESS_DUPLICATE, 17),
-                (Reason.MAC_DUPLICATE, 18),
-                (Reason.ROUTER_ROGUE, 19),
-            )
-        )
+        expected = sorted(f"{reason} at VLAN {vid} of oob [{vid}]" for reason, vid in IN_VLANS.values())
         told = asked(lab, expected)
     assert {node: words(found) for node, found in told.items()} == dict.fromkeys(NODES, expected)
 

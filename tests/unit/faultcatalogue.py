@@ -91,6 +91,40 @@ class Case:
         return VidSet.parse(self.vids)
 
 
+IN_LAB = {
+    "a VLAN is missing on one port": "vlan-missing 20",
+    "a VLAN is missing on one member of a channel": "member-vlan-missing 30",
+    "a VLAN is missing on a whole channel": "vlan-missing 30",
+    "a VLAN is missing between the switches": "isl vlan-missing 20",
+    "a VLAN is not created on one switch": "vlan-not-created 10",
+    "an access port of a VLAN that is wanted": "access 10",
+    "a wanted VLAN is the native one": "native 20",
+    "two VLANs are translated into each other": "translate 10 40",
+    "LACP on the host only": "no-channel",
+    "a static channel where LACP is needed": "channel static",
+    "two channels of one switch": "other-key",
+    "one way: nothing gets out": "deaf",
+    "one way: nothing comes in": "mute",
+    "a leg that flaps": "flaps",
+    "mgmt and oob are crossed": "crossed p3",
+    "5 % of the frames are lost": "loss 5",
+    "the MTU of one port is too small": "mtu 1400",
+    "the MTU between the switches is too small": "isl mtu 1400",
+    "broadcasts are filtered": "no-broadcast",
+    "no DHCP server": "no DHCP server",
+    "two DHCP servers": "two DHCP servers",
+    "a DHCP server with the wrong pool": "wrong pool",
+    "a DHCP server of another VLAN": "pool of another VLAN",
+    "a DHCP pool is exhausted": "exhausted",
+    "the gateway is silent": "gateway silent",
+    "an address of ours is somebody else's": "duplicate address",
+    "a MAC of ours is somebody else's": "duplicate MAC",
+    "a rogue router": "two routers",
+}
+"""Case -> what shows it by frames: a fault of tests/lab/test_fault_catalogue.py or test_fault_services.py. The others
+are shown in the model alone."""
+
+
 CASES = (
     # VLANs
     Case(

@@ -59,7 +59,8 @@ def test_one_leg_in_each_vlan_and_no_more_than_needed() -> None:
     assert {one.sender.nic for one in first} == {ETH0}
     assert len(first) == 2 * 3 * BROADCASTS
     found.run(30)
-    second = [one for one in probes(found) if one.kind in (Kind.BROADCAST, Kind.UNICAST) and one.sweep == 2]
+    sent = [one for one in probes(found) if one.sweep - one.run.started == 2]
+    second = [one for one in sent if one.kind in (Kind.BROADCAST, Kind.UNICAST)]
     assert len(second) == 2 * 3 * (BROADCASTS + 1)
 
 
@@ -68,7 +69,7 @@ def test_legs_that_are_all_at_work_take_turns() -> None:
     for name in "ab":
         found.add(intent(name, "ab", VidSet.parse("10"), (leg_of("eth0", None), leg_of("eth1", None))))
     found.run(95)
-    by_sweep = {(one.sweep, one.sender.nic) for one in probes(found) if one.kind is Kind.BROADCAST}
+    by_sweep = {(one.sweep - one.run.started, one.sender.nic) for one in probes(found) if one.kind is Kind.BROADCAST}
     assert by_sweep == {(1, ETH1), (2, ETH0), (3, ETH1), (4, ETH0)}
     assert found.wrong("a") == {}
 
@@ -286,6 +287,17 @@ def test_a_call_is_answered_at_once_but_not_again_and_again() -> None:
     sweeps = {one.sweep for one in probes(found) if one.sender.node == "b" and one.kind is Kind.BROADCAST}
     assert 2 <= len(sweeps) <= 4
     assert found.wrong("a") == {}
+
+
+def test_a_node_that_starts_again_has_other_sweeps_than_before() -> None:
+    """What others told of its first sweep before is not of its first sweep now."""
+    found = net("a", "b")
+    found.run(5)
+    before = found.evidence("a").nodes["a"].sweep
+    found.run(1)
+    found.add(intent("a", "ab", VidSet.parse("10,20,30"), (leg_of("eth0", True), leg_of("eth1", False))), nonce=9)
+    found.run(5)
+    assert found.evidence("a").nodes["a"].sweep not in (0, before)
 
 
 def test_what_comes_no_more_makes_all_sweep_at_once_with_all_legs() -> None:

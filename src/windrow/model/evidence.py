@@ -298,7 +298,8 @@ class NodeEvidence:
     authenticated: bool = False
     """Whether the cluster's probes are signed with a key that nobody else has."""
     sweep: int = 0
-    """The number of the last sweep of probes that is done; 0: none is."""
+    """The number of the last sweep of probes that is done, which no other has, also not of a process before; 0: none
+    is."""
     interval_s: float = 0.0
     """From the begin of one of its sweeps to that of the next; 0: it makes none by itself."""
     listens_s: float = 0.0

@@ -272,8 +272,9 @@ class Peers:
         return hash(frozenset(done))
 
     def sweeps(self) -> frozenset[tuple[str, int]]:
-        """The last sweep of each that is done."""
-        return frozenset((node, peer.done.sweep) for node, peer in self._peers.items() if peer.done is not None)
+        """The last sweep of each that is done; of this node's own what came back to it."""
+        every = ((self._me, self._itself), *self._peers.items())
+        return frozenset((node, peer.done.sweep) for node, peer in every if peer.done is not None)
 
     def reports(self) -> Iterator[NodeEvidence]:
         for node, packed in self._told():
@@ -306,6 +307,9 @@ class Peers:
         of `sweep` of this node, too."""
         alive = {node: peer for node, peer in self._peers.items() if peer.alive}
         last = {node: peer.done.sweep for node, peer in alive.items() if peer.done and peer.began_since(since)}
+        own = self._itself.done
+        if own is not None and own.sweep != sweep:
+            return False
         if last.keys() != alive.keys() or any(not self._has_told(node) for node, _ in self._told()):
             return False
         last[self._me] = sweep

@@ -134,8 +134,15 @@ class Prober:
 
     @property
     def agreed(self) -> bool:
-        """Whether all that is known is of one moment: all have swept with us, and told what they heard of it."""
-        return not self._under_way and self._peers.agree(self._sweep.number, self._sweep.begun - ONE_CALL_S)
+        """Whether all that is known is of one moment: all that are expected have swept with us, and told what they
+        heard of it."""
+        there = self._intent.nodes - {self._me} <= set(self._peers.names())
+        since = self._sweep.begun - ONE_CALL_S
+        return there and not self._under_way and self._peers.agree(self._told_number(self._sweep.number), since)
+
+    def _told_number(self, number: int) -> int:
+        """Of a sweep, as others are told: of no run before, whose first sweep was a first one, too."""
+        return self._run.started + number
 
     # What to probe --------------------------------------------------------------------------------
 
@@ -283,7 +290,7 @@ class Prober:
             sender=Leg(self._me, nic),
             vid=shot.vid,
             run=self._run,
-            sweep=self._sweep.number,
+            sweep=self._told_number(self._sweep.number),
             sequence=self._sequence,
             time=int(clock),
             into=max(0, int((now - self._sweep.begun) * 1000)),
@@ -386,7 +393,7 @@ class Prober:
             foreign=tuple(foreign),
             rejected=dict(self._rejected),
             authenticated=self._secret.authentic,
-            sweep=self.sweeps,
+            sweep=self._told_number(self.sweeps) if self.sweeps else 0,
             interval_s=self._habits.interval_s or 0.0,
             listens_s=round(max(0.0, now - self._peers.since), 1),
             absent=(*self._intent.absent, *self._lacks()),
