@@ -76,7 +76,7 @@ def _templates(ctx: click.Context, param: click.Parameter, values: tuple[str, ..
     return found
 
 
-SYSTEM = click.Choice(list(SYSTEMS))
+_SYSTEM = click.Choice(list(SYSTEMS))
 
 
 def known_from(function: F) -> F:
@@ -110,7 +110,7 @@ def known_from(function: F) -> F:
 @files(required=False)
 @known_from
 @click.option("--node", metavar="NODE", shell_complete=_complete_node, help="For the ports of this node alone.")
-@click.option("--format", "system", type=SYSTEM, help="For this system, whatever the cabling file and LLDP say.")
+@click.option("--format", "system", type=_SYSTEM, help="For this system, whatever the cabling file and LLDP say.")
 @click.option("--delta", is_flag=True, help="Only what changes: by -f, or else from what LLDP shows now.")
 @click.option("--inverse", is_flag=True, help="What takes it back.")
 @click.option("--lldp", is_flag=True, help="Have the switch announce its VLANs, which makes `windrow check` exact.")
@@ -242,7 +242,7 @@ def _read(path: Path) -> _Own:
 
 
 @switch.command(short_help="Print a template, to change it and give it back with --template")
-@click.argument("system", type=SYSTEM)
+@click.argument("system", type=_SYSTEM)
 def template(system: str) -> None:
     """Print the built-in template of a switch system."""
     click.echo(_built_in(system), nl=False)
