@@ -19,7 +19,9 @@ from tests.unit.admissioncases import (
     N1,
     RACK_A,
     RACK_B,
+    RELAXED,
     ROUTE,
+    TERMS,
     UNDER,
     UP,
     WEB,
@@ -44,6 +46,7 @@ from windrow.model.problems import errors
 from windrow.rules import clusternetwork, hostnetworkconfig, nics, underlay, vlanconfig
 from windrow.rules import nad as nads
 from windrow.rules.request import Request, mend
+from windrow.rules.terms import Terms
 from windrow.status import derive
 
 MODULES = (clusternetwork, vlanconfig, nics, nads, hostnetworkconfig, underlay)
@@ -147,6 +150,19 @@ def test_what_is_wrong_already_stops_no_other_change() -> None:
 def test_all_problems_in_one_answer() -> None:
     wrong = edited(vc(of="nowhere"), uplink={"nics": ["eth1", "eth1"], "bondOptions": {"mode": "fast"}})
     assert codes(Ask(wrong, there=BASE)) == ["nic-duplicate", "bond-mode", "clusternetwork-missing"]
+
+
+@pytest.mark.parametrize(
+    ("new", "terms", "path"),
+    [
+        (vc(mode="802.3ad", on=RACK_B), TERMS, "spec.uplink"),
+        (vc(mode="802.3ad", on=RACK_B), RELAXED, "spec.nodeSelector"),
+        (vc(of="dmz", mode="802.3ad"), RELAXED, "spec.clusterNetwork"),
+    ],
+)
+def test_what_takes_an_uplink_from_machines_is_named(new: dict[str, Any], terms: Terms, path: str) -> None:
+    (refused,) = Ask(new, vc(), [*BASE, cn("dmz"), WEB, vmi()], terms=terms).verdict().refused
+    assert refused.path == path
 
 
 def test_a_stamp_in_a_manifest_of_a_host_opens_no_door() -> None:

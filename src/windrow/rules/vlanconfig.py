@@ -173,14 +173,15 @@ def _taken_from(old: VlanConfig, new: VlanConfig, review: Review) -> set[str]:
 def machines_keep_their_uplink(config: VlanConfig, review: Review) -> Iterator[Problem]:
     old = review.old(config)
     if old is not None and old.cluster_network != names.MGMT:
-        path = _changed_path(old, config)
+        path = _changed_path(old, config, review)
         yield from _used(config, old, _taken_from(old, config, review), path, review)
 
 
-def _changed_path(old: VlanConfig, new: VlanConfig) -> str:
+def _changed_path(old: VlanConfig, new: VlanConfig, review: Review) -> str:
+    """What takes it from these nodes."""
     if old.cluster_network != new.cluster_network:
         return CLUSTER_NETWORK
-    return "spec.uplink" if old.uplink != new.uplink else "spec.nodeSelector"
+    return "spec.uplink" if review.terms.strict and old.uplink != new.uplink else "spec.nodeSelector"
 
 
 def gone_only_when_unused(config: VlanConfig, review: Review) -> Iterator[Problem]:

@@ -32,9 +32,10 @@ FORGOTTEN_S = 15.0
 
 @dataclass(frozen=True, slots=True)
 class _Admitted:
-    """`version`: of the object before; whatever is told with a later one has it in it."""
+    """`told`: what the API server says there is instead; None: nothing. `version`: of the object before; whatever is
+    told with a later one has this in it."""
 
-    obj: AnyObject
+    told: AnyObject | None
     version: int
     at: float
 
@@ -57,9 +58,8 @@ class Known:
         self._clock = clock
         self._unlisted = set(kinds)
         self._cluster = Cluster.of(())
+        """As it will be once all that was admitted is stored."""
         self._admitted: dict[Ref, _Admitted] = {}
-        self.trouble = ""
-        """Why what is known may be late; empty: it is not."""
 
     @property
     def complete(self) -> bool:
@@ -74,27 +74,27 @@ class Known:
         if obj is None:
             return False
         known = self._admitted.get(obj.ref)
-        if known is not None and _version(document) > known.version:
-            del self._admitted[obj.ref]
-        self._cluster = self._cluster.replace([obj])
+        if known is not None and _version(document) <= known.version:
+            self._admitted[obj.ref] = replace(known, told=obj)
+        else:
+            self._is(obj.ref, obj)
         return True
 
     @_locked
     def drop(self, ref: Ref) -> bool:
-        there = ref in self._cluster.objects
-        known = self._admitted.get(ref)
-        if known is not None and known.obj.meta.deleting:
-            del self._admitted[ref]
-        if there:
-            self._cluster = self._cluster.without([ref])
-        return there
+        known, there = self._admitted.get(ref), self._cluster.objects.get(ref)
+        if known is not None and there is not None and not there.meta.deleting:
+            self._admitted[ref] = replace(known, told=None)  # it is made anew
+        else:
+            self._is(ref, None)
+        return there is not None
 
     @_locked
     def listed(self, kind: str, there: Collection[Ref]) -> bool:
         """The whole list was put: what was not in it is gone."""
         self._unlisted.discard(kind)
-        gone = [ref for ref in self._cluster.objects if ref.kind == kind and ref not in there]
-        self._cluster = self._cluster.without(gone) if gone else self._cluster
+        for ref in [ref for ref in self._cluster.objects if ref.kind == kind and ref not in there]:
+            self.drop(ref)
         return True
 
     # What was admitted ----------------------------------------------------------------------------
@@ -107,7 +107,10 @@ class Known:
             # It stays as long as it has a finalizer; who uses it uses it until then.
             obj = replace(change.old, meta=replace(change.old.meta, deleting=True))
         if obj is not None:
-            self._admitted[obj.ref] = _Admitted(obj, version, self._clock())
+            known = self._admitted.get(obj.ref)
+            told = known.told if known is not None else self._cluster.objects.get(obj.ref)
+            self._admitted[obj.ref] = _Admitted(told, version, self._clock())
+            self._cluster = self._cluster.replace([obj])
 
     @_locked
     def about(self, ref: Ref) -> object:
@@ -118,26 +121,31 @@ class Known:
     def read(self, ref: Ref, before: object, document: Document | None) -> None:
         """What the API server says of one object; None: there is none. `before`: `about` it when it was asked. What was
         told in the meantime may be newer than the answer, and counts."""
-        known = self._admitted.get(ref)
         if self.about(ref) != before:
             return
+        known, there = self._admitted.get(ref), self._cluster.objects.get(ref)
         young = known is not None and self._clock() - known.at < ON_ITS_WAY_S
         if document is not None:
             self.put(document)
-        elif known is None or known.obj.meta.deleting or not young:
-            self._admitted.pop(ref, None)
-            self.drop(ref)
+        elif not young or (there is not None and there.meta.deleting):
+            self._is(ref, None)
 
     @_locked
     def cluster(self) -> Cluster:
         """As it will be once all that was admitted is stored."""
         late = self._clock() - FORGOTTEN_S
-        for ref in [ref for ref, known in self._admitted.items() if known.at < late]:
-            del self._admitted[ref]
+        for ref, known in [item for item in self._admitted.items() if item[1].at < late]:
+            self._is(ref, known.told)
         _ = self._cluster.nads("")  # the index is made once, and taken over from then on
-        if not self._admitted:
-            return self._cluster
-        return self._cluster.replace(known.obj for known in self._admitted.values())
+        return self._cluster
+
+    def _is(self, ref: Ref, obj: AnyObject | None) -> None:
+        """There is nothing newer."""
+        self._admitted.pop(ref, None)
+        if obj is not None:
+            self._cluster = self._cluster.replace([obj])
+        elif ref in self._cluster.objects:
+            self._cluster = self._cluster.without([ref])
 
 
 def object_of(document: Document) -> AnyObject | None:

@@ -6,6 +6,7 @@ One thread has the cluster, in an event loop; the server's threads judge by what
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import tempfile
 import threading
@@ -30,6 +31,7 @@ from windrow.model.errors import WindrowError
 from windrow.model.lazy import dataclass
 from windrow.model.values import Ref
 from windrow.rules.terms import Terms
+from windrow.services.errors import ServiceError
 
 REQUIRED = (
     *("ClusterNetwork", "VlanConfig", "VlanStatus", "HostNetworkConfig", "NetworkAttachmentDefinition", "Node"),
@@ -80,22 +82,13 @@ class Webhook:
         """Until `stop`. Raises KubeError, ServiceError: what cannot work."""
         with asyncio.Runner() as runner:
             self._loop = runner.get_loop()
-            try:
+            with contextlib.suppress(asyncio.CancelledError):
                 runner.run(self._live())
-            except asyncio.CancelledError:
-                pass
-            finally:
-                if self._server is not None:
-                    self._server.close()
 
     def stop(self) -> None:
         """From any thread."""
         if self._loop is not None and self._main is not None:
             self._loop.call_soon_threadsafe(self._main.cancel)
-
-    @property
-    def port(self) -> int:
-        return self._server.port if self._server is not None else 0
 
     # The loop -------------------------------------------------------------------------------------
 
@@ -109,7 +102,11 @@ class Webhook:
                         group.create_task(self._follower(kind).run())
                     for kind in OPTIONAL:
                         group.create_task(self._follow_once_served(kind))
-                    await self._keep(Path(directory))
+                    try:
+                        await self._keep(Path(directory))
+                    finally:
+                        if self._server is not None:
+                            await asyncio.to_thread(self._server.close)
         finally:
             await self._api.close()
 
@@ -118,14 +115,15 @@ class Webhook:
         while True:
             try:
                 await self._use(await keys.current(), directory)
-                if self._known.complete:
-                    await self._register()
-                    self.ready.set()
+                while not self._known.complete:
+                    await asyncio.sleep(0.05)
+                await self._register()
+                self.ready.set()
                 self._judge.terms = replace(self._judge.terms, subnets=await self._is_served(SUBNETS))
                 self._troubled("the webhook's registration", "")
             except WindrowError as error:
                 self._troubled("the webhook's registration", str(error))
-            await asyncio.sleep(self._settings.again_s if self.ready.is_set() else 0.1)
+            await asyncio.sleep(self._settings.again_s if self.ready.is_set() else 1.0)
 
     async def _use(self, held: Held, directory: Path) -> None:
         """An API server trusts the new authority before anybody shows it what that signed, and the old one as long as
@@ -141,11 +139,16 @@ class Webhook:
 
     def _trust(self, held: Held, directory: Path) -> None:
         certificate, key = held.server.stored(directory)
-        if self._server is None:
-            self._server = Server(self._settings.listen, self._answer, certificate, key)
-        else:
-            self._server.trust(certificate, key)
-            self._say("the certificate is a new one")
+        try:
+            if self._server is None:
+                self._server = Server(self._settings.listen, self._answer, certificate, key)
+            else:
+                self._server.trust(certificate, key)
+                self._say("the certificate is a new one")
+        except OSError as error:
+            host, port = self._settings.listen
+            hint = "see who listens there, and whether the Secret has a certificate and its key"
+            raise ServiceError("webhook", f"cannot answer on {host} port {port}: {error}", hint) from error
 
     async def _register(self) -> None:
         """By server-side apply: what others have added stays, and what is right is not written."""
