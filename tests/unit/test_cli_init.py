@@ -187,7 +187,7 @@ def test_neighbours_that_were_set_by_hand_go_along_and_come_back(host: Host, vla
     assert ok(host.run("plan")) == "n1 is as its manifests want it: nothing to do.\n"
     by_hand = neighbour("10.0.0.50", "02:00:00:00:aa:02")
     host.kernel.add_neighbour(to, by_hand)
-    host.kernel.machine.del_neighbour(host.kernel.machine.get(to), gateway)
+    host.kernel.add_neighbour(to, neighbour("10.0.0.1", "02:00:00:00:aa:99"))  # another hand
     assert "neighbor 10.0.0.1 lladdr 02:00:00:00:aa:01 permanent" in host.run("plan").stdout
     ok(host.run("apply"))
     assert host.neighbours(to) == ours | {by_hand}

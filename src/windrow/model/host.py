@@ -146,6 +146,11 @@ class StaticNeighbour:
     """None: a proxy entry, which has none."""
     protocol: int = 0
 
+    @property
+    def entry(self) -> tuple[str, bool]:
+        """What two of a link differ in: proxy entries are a table of their own (`pneigh_lookup`)."""
+        return self.address, self.mac is None
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LinkFlags:

@@ -594,21 +594,16 @@ def neighbours(scene: Scene, link: Link, have: frozenset[StaticNeighbour]) -> It
     """Before the addresses: a gateway that answers nobody is known before anything is sent to it. One that is to be
     another takes the place of what it was."""
     want, impact = scene.wanted_neighbours(link), scene.when_carrying(link.name, Impact.HITLESS)
-    stay = {_entry(n) for n in want}
+    stay = {n.entry for n in want}
     for one in _sorted(want - have):
         yield burst(2, scene.step(Phase.ADD_ADDRESSES, link.name, AddNeighbour(one), impact))
     for one in _sorted(have - want):
-        if _entry(one) not in stay:
+        if one.entry not in stay:
             yield burst(4, scene.step(Phase.DELETE_ADDRESSES, link.name, DelNeighbour(one), impact))
 
 
-def _entry(one: StaticNeighbour) -> tuple[str, bool]:
-    """What two of a link differ in: proxy entries are a table of their own (`pneigh_lookup`)."""
-    return one.address, one.mac is None
-
-
 def _sorted(those: Iterable[StaticNeighbour]) -> list[StaticNeighbour]:
-    return sorted(those, key=lambda n: (*_entry(n), n.message))
+    return sorted(those, key=lambda n: (*n.entry, n.message))
 
 
 def asked_together(steps: Iterable[Step]) -> tuple[Step, ...]:

@@ -184,11 +184,14 @@ class Scene:
         return frozenset(r for r in self.seen_rules.get(name, ()) if r.protocol == OWNER_PROTOCOL)
 
     def wanted_neighbours(self, link: Link) -> frozenset[StaticNeighbour]:
-        """Of a wanted link. Those of others stay, and come back where the plan has the kernel forget them."""
+        """Of a wanted link. Those of others stay, and come back where the plan has the kernel forget them; but for an
+        address that is to be another's."""
         seen = self.seen(link.name)
-        there = seen.neighbours if seen is not None else frozenset()
-        others = frozenset(n for n in there if n.protocol != OWNER_PROTOCOL) if there else there
-        return link.neighbours | others
+        if seen is None or not seen.neighbours:
+            return link.neighbours
+        ours = {n.entry for n in link.neighbours}
+        others = (n for n in seen.neighbours if n.protocol != OWNER_PROTOCOL and n.entry not in ours)
+        return link.neighbours.union(others)
 
     def neighbours_left(self, link: Link) -> frozenset[StaticNeighbour]:
         """Those that are still there when the rest of the link is as it should be."""

@@ -641,9 +641,8 @@ class Machine:
         device.neighbours.add(one)
 
     def del_neighbour(self, device: Device, one: StaticNeighbour) -> None:
-        """Proxy entries are a table of their own (`pneigh_lookup`). `netlink.execute`: gone already is no failure."""
-        entry = one.address, one.mac is None
-        device.neighbours = {n for n in device.neighbours if (n.address, n.mac is None) != entry}
+        """`netlink.execute`: gone already is no failure."""
+        device.neighbours = {n for n in device.neighbours if n.entry != one.entry}
 
     def add_route(self, device: Device, route: Route) -> None:
         """`fib_check_nh`, `ip6_route_add`: the device is up, and the gateway on one of its networks, by an address or
