@@ -177,7 +177,7 @@ def collected(package: Path) -> bytes:
 
 def _courses(package: Path, known: Iterable[str]) -> dict[str, list[str]]:
     """What is loaded for each of `_COURSES`, as a Python says that does it (`-X importtime` names a module when it is
-    complete). None where it cannot be found out: then each module is loaded by itself."""
+    complete). Empty where it cannot be found out: then each module is loaded by itself."""
     import subprocess
 
     wanted = [f"{_SELF.rpartition('.')[0]}.{name}" for name in _COURSES]
