@@ -409,13 +409,6 @@ CASES = (
         reason=Reason.ONE_WAY,
         legs=(leg(1, 1),),
     ),
-    Case(
-        name="one way in a static channel: nothing comes in",
-        on=Healthy(mode=XOR),
-        fault=faults.cable(leg(1, 1), back=0.0),
-        reason=Reason.ONE_WAY,
-        legs=(leg(1, 1),),
-    ),
     Case(name="a leg that flaps", fault=faults.cable(leg(3, 1), flaps=8), reason=Reason.LINK_FLAPS, legs=(leg(3, 1),)),
     Case(
         name="a leg that receives broken frames",

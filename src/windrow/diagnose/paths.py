@@ -10,15 +10,12 @@ from windrow.diagnose.blame import Culprit, Ground, Scope, blame
 from windrow.diagnose.matrix import Matrix
 from windrow.diagnose.probes import Pair, Tally
 from windrow.diagnose.situation import Situation
-from windrow.diagnose.vlans import BETWEEN, SWITCHES, Extent, one_way_finding
-from windrow.model.evidence import Leg
+from windrow.diagnose.vlans import BETWEEN, SWITCHES
 from windrow.model.findings import Certainty, Finding, Fix, Reason
 from windrow.model.lazy import dataclass
 
 LOST_SHARE, LOST_LEAST = 0.02, 5
 """From which share of the probes through a place, and how many, it counts as lossy: one that was lost is chance."""
-HALF_LEAST = 3
-"""So many have to be lost before it means something that of one sender's frames only one kind came."""
 UNICASTS_LEAST = 2
 """So many have to come to one MAC before it means something that none to everybody did."""
 
@@ -39,9 +36,6 @@ def path_findings(
         if tally.bits and pair[0].node != pair[1].node and pair[0] in matrix.end_of and pair[1] in matrix.end_of
         if pair[0] not in one_way and one_way.isdisjoint(matrix.end_of[pair[1]])
     }
-    for leg in (deaf := _deaf_members(situation, matrix, tallies)):
-        yield one_way_finding(situation, Culprit(Scope.IN, (leg,)), Extent(vids=matrix.tested(leg), everything=True))
-    tallies = {pair: tally for pair, tally in tallies.items() if deaf.isdisjoint(matrix.end_of[pair[1]])}
     paths = _Paths(situation=situation, matrix=matrix, tallies=tallies, convicted=convicted)
     unheard = {pair for pair, t in tallies.items() if not t.broadcasts and t.unicasts >= UNICASTS_LEAST}
     yield from paths.broadcasts(unheard)
@@ -54,18 +48,6 @@ def path_findings(
     }
     yield from replace(paths, tallies=whole).losses()
     yield from _loops(situation, matrix, tallies)
-
-
-def _deaf_members(situation: Situation, matrix: Matrix, tallies: Mapping[Pair, Tally]) -> frozenset[Leg]:
-    """Members of channels that are heard, and hear nobody, where of a sender's frames the broadcasts came and the
-    others did not, or the reverse: the switch chose another member for them. A filter of broadcasts is one of all."""
-    others = [pair for pair in situation.passed if pair[0].node != pair[1].node]
-    heard, hears = {a for a, _ in others}, {b for _, b in others}
-    halves = {
-        matrix.end_of[b] for (_, b), t in tallies.items() if t.lost >= HALF_LEAST and not (t.broadcasts and t.unicasts)
-    }
-    members = {leg for end in halves if not hears.isdisjoint(end) for leg in end}
-    return frozenset(leg for leg in members if leg in heard and leg not in hears)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

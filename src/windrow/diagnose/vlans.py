@@ -263,7 +263,7 @@ def _finding(situation: Situation, matrix: Matrix, verdict: Verdict, extent: Ext
         case Scope.PORT | Scope.CHANNEL | Scope.SWITCH:
             return _port(situation, matrix, verdict, extent)
         case _:
-            return one_way_finding(situation, culprit, extent)
+            return _one_way(situation, culprit, extent)
 
 
 def _port(situation: Situation, matrix: Matrix, verdict: Verdict, extent: Extent) -> Finding:
@@ -375,7 +375,7 @@ def _access_port(situation: Situation, leg: Leg, evidence: list[str]) -> Finding
     )
 
 
-def one_way_finding(situation: Situation, culprit: Culprit, extent: Extent) -> Finding:
+def _one_way(situation: Situation, culprit: Culprit, extent: Extent) -> Finding:
     vids, leg, place = extent.vids, culprit.legs[0], situation.place(*culprit.legs)
     within = "in any VLAN" if extent.everything else among(vids)
     if culprit.scope is Scope.OUT:
