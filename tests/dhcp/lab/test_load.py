@@ -88,9 +88,11 @@ def listener(site: Site) -> Iterator[Listener]:
 
 @contextmanager
 def perfdhcp(site: Site, first: int, count: int, *more: str) -> Iterator[subprocess.Popen[str]]:
-    """Each of `count` clients once, RATE of them begun in a second."""
-    base = macs(first, first + 1)[0]
-    argv = ["perfdhcp", "-4", "-l", "eth0", "-b", f"mac={base}", "-R", str(count), "-n", str(count), "-r", str(RATE)]
+    """Each of `count` clients once, RATE of them begun in a second; and the first ones again for a second, for the tool
+    ends without waiting for those that it has begun."""
+    base, exchanges = macs(first, first + 1)[0], count + RATE
+    argv = ["perfdhcp", "-4", "-l", "eth0", "-b", f"mac={base}", "-R", str(count), "-n", str(exchanges)]
+    argv += ["-r", str(RATE)]
 
     def start() -> subprocess.Popen[str]:
         return subprocess.Popen([*argv, *more], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
@@ -110,10 +112,12 @@ def said(program: subprocess.Popen[str], timeout_s: float) -> str:
 
 def ask_all(site: Site, listener: Listener, first: int, count: int) -> None:
     """Until each of them has had an answer: the tool itself asks nobody twice, and loses answers on a busy machine."""
-    missing = set(macs(first, first + count))
+    numbers = dict(zip(macs(first, first + count), range(first, first + count), strict=True))
+    missing = set(numbers)
     listener.last.clear()
     for _ in range(PASSES):
-        with perfdhcp(site, first, count) as program:
+        asking = sorted(numbers[mac] for mac in missing)
+        with perfdhcp(site, asking[0], asking[-1] - asking[0] + 1) as program:
             sent, received = answers(said(program, 300))
         missing -= listener.last.keys()
         print(f"{site.program}: {received} of {sent} requests answered, {len(missing)} clients left")
