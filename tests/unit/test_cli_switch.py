@@ -274,12 +274,13 @@ EVIDENCE = {
 
 
 def test_diff_ends_with_1_where_something_differs(host: Host) -> None:
-    nothing = host.run("switch", "diff")
+    nothing = host.run("switch", "diff", "--evidence", host.file("none.json", '{"nodes": {}}'))
     assert (nothing.exit_code, nothing.stdout) == (0, "")
     assert "of 6 things of 6 nobody tells: --all shows them" in nothing.stderr
     static = host.file("s.yaml", NETWORK.replace("[eth1, eth2]", "[eth1, eth2], bondOptions: {mode: balance-xor}"))
     apart = host.file("apart.yaml", MIXED)
-    assert host.run("switch", "diff", "-f", static, "--cabling", apart).exit_code == 1, "it cannot be at all"
+    words = ("-f", static, "--cabling", apart, "--evidence", str(host.root / "none.json"))
+    assert host.run("switch", "diff", *words).exit_code == 1, "it cannot be at all"
     seen = host.file("seen.json", json.dumps({"evidence": EVIDENCE}))
     found = host.run("switch", "diff", "--evidence", seen)
     assert found.exit_code == 1
