@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 
 from windrow.kube import trim
-from windrow.kube.api import Api
+from windrow.kube.api import OPENED, Api
 from windrow.kube.cache import Cache
 from windrow.kube.errors import Gone, KubeError
 from windrow.kube.resources import Resource
@@ -52,10 +52,11 @@ class Follower:
             try:
                 if not self._version:
                     await self._list()
-                self._troubled(self._resource.kind, "")
                 began = time.monotonic()
                 async for type_, document in self._api.watch(self._resource.path, self._version, self._query):
-                    failures = 0
+                    if type_ == OPENED:
+                        failures = 0
+                        self._troubled(self._resource.kind, "")
                     self._take(type_, document)
                 if time.monotonic() - began < AGAIN_S:
                     await asyncio.sleep(AGAIN_S)
