@@ -14,7 +14,7 @@ from typing import Any
 
 from bench.measure import Group, Way, compare
 from windrow.kube.access import Access
-from windrow.kube.api import Api
+from windrow.kube.api import Api, decoded
 from windrow.kube.cache import Cache
 from windrow.kube.resources import RESOURCES
 from windrow.services.kubernetes.controlplane import ControlPlane
@@ -39,12 +39,12 @@ print(before, used())
 def groups() -> list[Group]:
     with tempfile.TemporaryDirectory() as directory, ControlPlane(Path(directory, "plane"), _say) as plane:
         _fill(plane)
-        config = str(plane.kubeconfig())
+        config, lines = str(plane.kubeconfig()), _events(plane)
         ways = [
             Way(what=f"list {OBJECTS} NADs into Windrow's cache", run=lambda: ours_listed(config)),
             Way(what="the same with lightkube alone, which decodes and keeps", run=lambda: lightkube_listed(config)),
-            Way(what=f"hear of {OBJECTS} NADs by a watch, into Windrow's cache", run=lambda: ours_watched(config)),
-            Way(what="the same with lightkube alone", run=lambda: lightkube_watched(config)),
+            Way(what=f"take in {OBJECTS} events of a watch, into Windrow's cache", run=lambda: ours_heard(lines)),
+            Way(what="the same with lightkube alone, which decodes and drops", run=lambda: lightkube_heard(lines)),
         ]
         rows = compare(RUNS, ways)
         return [Group(title="Kubernetes: objects", where="On this machine", rows=rows, note=_memory(config))]
@@ -69,6 +69,13 @@ def _fill(plane: ControlPlane) -> None:
     path = f"{RESOURCES[KIND].base}/namespaces/default/{RESOURCES[KIND].plural}"
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda n: plane.request("POST", path, nad(n)), range(OBJECTS)))
+
+
+def _events(plane: ControlPlane) -> list[bytes]:
+    """As a watch would send them."""
+    whole = {"apiVersion": f"{GROUP}/v1", "kind": KIND}
+    items = plane.request("GET", RESOURCES[KIND].path)["items"]
+    return [json.dumps({"type": "ADDED", "object": {**whole, **one}}).encode() for one in items]
 
 
 def nad(number: int) -> dict[str, object]:
@@ -101,19 +108,11 @@ def ours_listed(config: str) -> Cache:
     return asyncio.run(work())
 
 
-def ours_watched(config: str) -> Cache:
-    async def work() -> Cache:
-        api, cache = Api(Access(kubeconfig=config)), Cache([KIND])
-        heard = 0
-        async for _, document in api.watch(RESOURCES[KIND].path, "0"):
-            cache.put(document)
-            heard += 1
-            if heard == OBJECTS:
-                break
-        await api.close()
-        return cache
-
-    return asyncio.run(work())
+def ours_heard(lines: list[bytes]) -> Cache:
+    cache = Cache([KIND])
+    for line in lines:
+        cache.put(decoded(line)["object"])
+    return cache
 
 
 def lightkube_loaded(config: str) -> None:
@@ -134,20 +133,13 @@ def lightkube_listed(config: str) -> list[object]:
     return asyncio.run(work())
 
 
-def lightkube_watched(config: str) -> list[object]:
-    from lightkube import AsyncClient, KubeConfig
+def lightkube_heard(lines: list[bytes]) -> None:
+    """As its watch does with each line."""
+    from lightkube.core.generic_client import BasicRequest, WatchDriver
 
-    async def work() -> list[object]:
-        client = AsyncClient(KubeConfig.from_file(config))
-        found: list[object] = []
-        async for _, one in client.watch(_generic(), namespace="*", resource_version="0"):
-            found.append(one)
-            if len(found) == OBJECTS:
-                break
-        await client.close()
-        return found
-
-    return asyncio.run(work())
+    driver: Any = WatchDriver(BasicRequest("GET", "", _generic()), None, True)
+    for line in lines:
+        driver.process_one_line(line)
 
 
 def _generic() -> Any:

@@ -33,12 +33,15 @@ NOWHERE = {
     "email",
     "fractions",  # loads decimal
     "http",
+    "httpx2",
     "importlib.metadata",
+    "lightkube",
     "logging",
     "ssl",
     "tempfile",
     "unittest",
     "urllib.request",  # loads http, email and ssl; xml.sax.saxutils loads it
+    "windrow.kube",
     "windrow.render.topology_svg",
     "windrow.testing",
     "xml",

@@ -8,7 +8,7 @@ import os
 import threading
 import time
 import urllib.error
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -177,10 +177,42 @@ class Agent:
 
 
 @contextlib.contextmanager
-def agent(root: Path, plane: ControlPlane, node: str = "n1") -> Iterator[Agent]:
-    found = Agent(root, Access(kubeconfig=str(plane.kubeconfig())), node)
+def agent(root: Path, plane: ControlPlane, node: str = "n1", access: Access | None = None) -> Iterator[Agent]:
+    """`access`: None for one who may do everything."""
+    found = Agent(root, access or Access(kubeconfig=str(plane.kubeconfig())), node)
     found.start()
     try:
         yield found
     finally:
         found.stop()
+
+
+# -- accounts --------------------------------------------------------------------------------------
+
+ACCOUNTS = "/api/v1/namespaces/default/serviceaccounts"
+Rights = dict[str, list[str]]
+"""API group -> its resources."""
+
+
+def account(plane: ControlPlane, name: str, rights: Rights, port: int = 0, more: Sequence[dict[str, Any]] = ()) -> Path:
+    """A kubeconfig of a service account that may read these; `more`: rules of RBAC."""
+    group = "rbac.authorization.k8s.io"
+    rules = [
+        {"apiGroups": [where], "resources": what, "verbs": ["get", "list", "watch"]} for where, what in rights.items()
+    ]
+    role = {"apiVersion": f"{group}/v1", "kind": "ClusterRole", "metadata": {"name": name}, "rules": [*rules, *more]}
+    binding = {
+        "apiVersion": f"{group}/v1",
+        "kind": "ClusterRoleBinding",
+        "metadata": {"name": name},
+        "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": name},
+        "subjects": [{"kind": "ServiceAccount", "name": name, "namespace": "default"}],
+    }
+    one = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name}}
+    made = {ACCOUNTS: one, f"/apis/{group}/v1/clusterroles": role, f"/apis/{group}/v1/clusterrolebindings": binding}
+    for path, what in made.items():
+        with contextlib.suppress(urllib.error.HTTPError):  # 409: it is there from the time before
+            plane.request("POST", path, what)
+    request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
+    token = plane.request("POST", f"{ACCOUNTS}/{name}/token", request)["status"]["token"]
+    return plane.kubeconfig(token, name, port)

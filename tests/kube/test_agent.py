@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.kube.cluster import OOB, Agent, Api, agent, document, nad, wait
+from tests.kube.cluster import OOB, Agent, Api, account, agent, document, nad, wait
 from tests.kube.line import Line
 
 from windrow.kube.access import Access
@@ -216,3 +216,40 @@ def at_rest(cluster: Api, host: Agent) -> None:
         return len(seen) > 30 and all(one == now for one in seen[-30:])
 
     wait(quiet, host.said)
+
+
+READS = {
+    "": ["nodes"],
+    GROUP: ["clusternetworks", "vlanconfigs", "vlanstatuses", "linkmonitors", "hostnetworkconfigs"],
+    "k8s.cni.cncf.io": ["network-attachment-definitions"],
+}
+WRITES = [
+    {"apiGroups": [GROUP], "resources": ["vlanstatuses"], "verbs": ["create", "patch", "delete"]},
+    {"apiGroups": [GROUP], "resources": ["linkmonitors", "hostnetworkconfigs/status"], "verbs": ["patch"]},
+    {"apiGroups": [""], "resources": ["nodes"], "verbs": ["patch"]},
+    {"apiGroups": [""], "resources": ["events"], "verbs": ["create", "patch"]},
+]
+"""What docs/user/kubernetes.md says that an agent needs."""
+
+
+def test_these_rights_are_enough(cluster: Api, tmp_path: Path) -> None:
+    cluster.make(HOST)
+    config = account(cluster.plane, "agent", READS, more=WRITES)
+    with agent(tmp_path, cluster.plane, access=Access(kubeconfig=str(config))) as host:
+        wait(lambda: statuses(cluster) and ready(statuses(cluster)[0]["status"]) == "True", host.said)
+        wait(lambda: (cluster.get("HostNetworkConfig", "storage") or {}).get("status"), host.said)
+        wait(lambda: (cluster.get("LinkMonitor", "nic") or {}).get("status"), host.said)
+        wait(lambda: f"{GROUP}/oob" in (cluster.get("Node", "n1") or {})["metadata"].get("labels", {}), host.said)
+        cluster.delete("VlanConfig", "oob")
+        wait(lambda: not statuses(cluster), host.said)
+        assert "[403]" not in host.said()
+
+
+def test_who_may_only_read_keeps_the_network_right_and_says_so(cluster: Api, tmp_path: Path) -> None:
+    config = account(cluster.plane, "reader", READS)
+    with agent(tmp_path, cluster.plane, access=Access(kubeconfig=str(config))) as host:
+        wait(lambda: host.vids() == "100", host.said)
+        wait(lambda: "StatusesNotWritten" in conditions(host), host.said)
+        cluster.make(nad("v200", 200))
+        wait(lambda: host.vids() == "100,200", host.said)
+        assert statuses(cluster) == []

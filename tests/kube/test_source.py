@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import time
 import urllib.error
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.kube.cluster import OOB, PATHS, Api, document, followed, nad, uplink, wait
+from tests.kube.cluster import ACCOUNTS, OOB, PATHS, Api, account, document, followed, nad, uplink, wait
 from tests.kube.line import Line
 
 from windrow.kube.access import Access
@@ -183,39 +182,10 @@ def test_a_burst_is_heard_at_once(api: ControlPlane) -> None:
         assert seen.there("ClusterNetwork", *(f"cn{n}" for n in range(50))) < made + 5.0
 
 
-# -- accounts --------------------------------------------------------------------------------------
-
-_ACCOUNTS = "/api/v1/namespaces/default/serviceaccounts"
-
-
-def account(plane: ControlPlane, name: str, rights: dict[str, list[str]], port: int = 0) -> Path:
-    """A kubeconfig of a service account that may read these."""
-    group = "rbac.authorization.k8s.io"
-    rules = [
-        {"apiGroups": [where], "resources": what, "verbs": ["get", "list", "watch"]} for where, what in rights.items()
-    ]
-    role = {"apiVersion": f"{group}/v1", "kind": "ClusterRole", "metadata": {"name": name}, "rules": rules}
-    binding = {
-        "apiVersion": f"{group}/v1",
-        "kind": "ClusterRoleBinding",
-        "metadata": {"name": name},
-        "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": name},
-        "subjects": [{"kind": "ServiceAccount", "name": name, "namespace": "default"}],
-    }
-    one = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name}}
-    made = {_ACCOUNTS: one, f"/apis/{group}/v1/clusterroles": role, f"/apis/{group}/v1/clusterrolebindings": binding}
-    for path, what in made.items():
-        with contextlib.suppress(urllib.error.HTTPError):  # 409: it is there from the time before
-            plane.request("POST", path, what)
-    request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
-    token = plane.request("POST", f"{_ACCOUNTS}/{name}/token", request)["status"]["token"]
-    return plane.kubeconfig(token, name, port)
-
-
 def _forget(plane: ControlPlane, config: Path) -> None:
     """Until the server has noticed: it believes a token that it has seen for ten seconds more."""
     (user,) = json.loads(config.read_text())["users"]
-    plane.request("DELETE", f"{_ACCOUNTS}/{user['name']}")
+    plane.request("DELETE", f"{ACCOUNTS}/{user['name']}")
     stranger = plane.seen_by(user["user"]["token"])
     wait(lambda: _unknown(stranger))
 

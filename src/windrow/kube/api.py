@@ -19,8 +19,9 @@ PIECE = 500
 WATCH_S = 300
 """A watch ends by itself after that, and up to twice that, so that a thousand of them do not end at once."""
 SILENT_S = 150.0
-"""A server sends a bookmark every minute (apiserver/pkg/storage/cacher, defaultBookmarkFrequency): longer silence is a
-connection that is dead and does not know it."""
+"""A server sends a bookmark every minute once it has seen an event of the kind (apiserver/pkg/storage/cacher,
+defaultBookmarkFrequency). Longer silence may be a connection that is dead and does not know it, so another is made."""
+OPENED = "OPENED"
 APPLY = "application/apply-patch+yaml"
 _HINTS = {
     401: "the token or certificate is not, or no longer, good",
@@ -74,7 +75,7 @@ class Api:
         if answer.status_code >= 400:
             await self._look_again()
             raise _refused(method, path, answer.status_code, answer.content)
-        return _document(answer.content)
+        return decoded(answer.content)
 
     async def pieces(
         self, path: str, params: Mapping[str, str] = {}
@@ -93,8 +94,8 @@ class Api:
     async def watch(
         self, path: str, version: str, params: Mapping[str, str] = {}
     ) -> AsyncIterator[tuple[str, dict[str, Any]]]:
-        """What happened after `version`: ADDED, MODIFIED, DELETED, BOOKMARK and the object, until the server ends it.
-        Raises Gone where that is too long ago."""
+        """OPENED when the server has agreed, then what happened after `version`: ADDED, MODIFIED, DELETED, BOOKMARK and
+        the object, until one of the two ends it. Raises Gone where that is too long ago."""
         import httpx2
 
         seconds = WATCH_S + random.randrange(WATCH_S)
@@ -107,12 +108,15 @@ class Api:
                 if answer.status_code >= 400:
                     await self._look_again()
                     raise _refused("watch", path, answer.status_code, await answer.aread())
+                yield OPENED, {}
                 async for line in _lines(answer):
-                    event = _document(line)
+                    event = decoded(line)
                     if event.get("type") == "ERROR":
                         status = event.get("object") or {}
                         raise _no("watch", path, int(status.get("code") or 500), status)
                     yield str(event.get("type")), event.get("object") or {}
+        except httpx2.ReadTimeout:
+            return
         except httpx2.HTTPError as error:
             await self._look_again()
             raise _silent(error) from error
@@ -130,7 +134,8 @@ async def _lines(answer: httpx2.Response) -> AsyncIterator[bytes]:
             rest.append(last)
 
 
-def _document(data: bytes) -> dict[str, Any]:
+def decoded(data: bytes) -> dict[str, Any]:
+    """An answer, or a line of a watch. Raises KubeError."""
     try:
         found = json.loads(data)
     except ValueError as error:
@@ -146,7 +151,7 @@ def _silent(error: Exception) -> KubeError:
 
 def _refused(method: str, path: str, code: int, data: bytes) -> KubeError:
     try:
-        status = _document(data)
+        status = decoded(data)
     except KubeError:
         status = {"message": data[:200].decode(errors="replace").strip()}
     return _no(method, path, code, status)

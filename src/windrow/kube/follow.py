@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Protocol
 
 from windrow.kube import trim
-from windrow.kube.api import Api, Document
+from windrow.kube.api import OPENED, Api, Document
 from windrow.kube.errors import Gone, KubeError
 from windrow.kube.resources import Resource
 from windrow.model.values import Ref
@@ -62,10 +62,11 @@ class Follower:
             try:
                 if not self._version:
                     await self._list()
-                self._troubled(self._resource.kind, "")
                 began = time.monotonic()
                 async for type_, document in self._api.watch(self._resource.path, self._version, self._query):
-                    failures = 0
+                    if type_ == OPENED:
+                        failures = 0
+                        self._troubled(self._resource.kind, "")
                     self._take(type_, document)
                 if time.monotonic() - began < AGAIN_S:
                     await asyncio.sleep(AGAIN_S)

@@ -27,6 +27,8 @@ from windrow.model.objects import Node, VlanStatus
 ACCESS = "access to the API server"
 AGAIN_S = 10.0
 STILL_S = 10.0
+CLOSE_S = 5.0
+"""How long an agent that ends waits for its connections to be closed."""
 
 Troubled = Callable[[str, str], None]
 """What, and why it does not work; an empty text: it does."""
@@ -49,6 +51,7 @@ class Mirror:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._writer: Writer | None = None
         self._said: list[Document] | None = None
+        self._closing = False
         self._main: asyncio.Task[None] | None = None
         self._out_of_date: dict[str, str] = {}
         self._unwritten: dict[str, str] = {}
@@ -102,8 +105,10 @@ class Mirror:
 
     def close(self) -> None:
         if self._loop is not None and self._main is not None:
+            # A task that fails while it is cancelled turns the cancellation into its failure: the flag stays.
+            self._closing = True
             self._loop.call_soon_threadsafe(self._main.cancel)
-            self._thread.join()
+            self._thread.join(CLOSE_S)
         os.close(self.news)
 
     def _call(self, work: Callable[[Writer], None]) -> None:
@@ -125,7 +130,7 @@ class Mirror:
     async def _live(self) -> None:
         self._main = asyncio.current_task()
         self._begun.set()
-        while True:
+        while not self._closing:
             try:
                 api = Api(self._access)
                 try:
@@ -138,7 +143,8 @@ class Mirror:
             except Exception as error:  # noqa: BLE001 - the network is kept right without the cluster's objects
                 self._reading(ACCESS, f"Windrow itself failed: {type(error).__name__}: {error}")
                 traceback.print_exc()
-            await asyncio.sleep(AGAIN_S)
+            if not self._closing:
+                await asyncio.sleep(AGAIN_S)
 
     async def _work(self, api: Api) -> None:
         self._writer = Writer(api, self.cache, self._writing)

@@ -72,7 +72,9 @@ class Writer:
         """For ever, until it is cancelled."""
         while True:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._awake.wait(), self._patience())
+                # Not wait_for: until Python 3.12 it may lose a cancellation that comes with its timeout.
+                async with asyncio.timeout(self._patience()):
+                    await self._awake.wait()
             self._awake.clear()
             if self.cache.complete:
                 await self._write()

@@ -112,7 +112,8 @@ def _conditions(found: Sequence[Mapping[str, Any]]) -> list[Document]:
 def event_of(event: Event, node: str, uid: str) -> Document:
     """Kubernetes' Event (core/v1). The same one again has the same name, so it is counted there, too. `uid`: of the
     object that it is about."""
-    about = event.about
+    here = Ref(Node.KIND, node)
+    about = event.about if event.about.kind in _VERSIONS and event.about.name else here
     namespace = about.namespace or _NAMESPACE
     what = names.hashed(node, about.kind, about.name, event.reason, event.message, timestamp(event.first))
     involved = {"kind": about.kind, "name": about.name, "apiVersion": _VERSIONS.get(about.kind, "v1")}
@@ -120,7 +121,7 @@ def event_of(event: Event, node: str, uid: str) -> Document:
     return {
         "apiVersion": "v1",
         "kind": "Event",
-        "metadata": {"name": f"{about.name[:100]}.{what[-8:]}", "namespace": namespace},
+        "metadata": {"name": f"{about.name[:100].rstrip('-.')}.{what[-8:]}", "namespace": namespace},
         "involvedObject": {**involved, **{key: value for key, value in more.items() if value}},
         "reason": event.reason,
         "message": event.message[:_MESSAGE_MAX],
