@@ -383,10 +383,14 @@ def _schema(resource: _Resource) -> Schema:
     return described(_object({**top, **resource.schema}, required=needed), WORDS[resource.kind])
 
 
+METADATA = "metadata"
+"""An API server knows it better, and takes no description of it ("must not specify anything other than name")."""
+
+
 def described(schema: Schema, words: Mapping[str, str], path: str = "") -> Schema:
     """With what each field is for; members of lists and maps have the path of their list."""
     found = dict(schema)
-    if path in words and "description" not in found:
+    if path in words and path != METADATA and "description" not in found:
         found["description"] = words[path]
     for part in ("items", "additionalProperties"):
         if isinstance(found.get(part), dict):

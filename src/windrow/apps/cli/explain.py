@@ -37,7 +37,8 @@ def explain(session: Session, path: str, recursive: bool) -> None:
 
     [+] is beyond Harvester.
     """
-    from windrow.kube.crds import crds
+    from windrow.kube.crds import METADATA, crds
+    from windrow.model.fieldwords import WORDS
     from windrow.render.explain import explained
 
     word, *fields = path.split(".")
@@ -46,6 +47,7 @@ def explain(session: Session, path: str, recursive: bool) -> None:
         raise WindrowError(ELSEWHERE[kind.name])
     definition = next(one["spec"] for one in crds() if one["spec"]["names"]["kind"] == kind.name)
     schema = definition["versions"][0]["schema"]["openAPIV3Schema"]
+    schema["properties"][METADATA]["description"] = WORDS[kind.name][METADATA]
     say(
         explained(
             kind.cls.API_VERSION,
