@@ -61,6 +61,7 @@ OF_A_HOST = {
 }
 WARNINGS = {
     *("vlanconfig.mtu_of_its_networks", "vlanconfig.is_for_some_node", "nad.on_no_cluster_network"),
+    "nad.nothing_beside_a_list",
     *("nad.some_node_has_its_cluster_network", "hostnetworkconfig.is_for_some_node"),
     *("hostnetworkconfig.underlay_is_not_made", "hostnetworkconfig.has_an_uplink"),
 }
