@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from tests.unit.test_agent_keeper import Host
 
+from windrow.apps.round import guarded
 from windrow.model.checkpoint import Checkpoint
 from windrow.model.host import OWNER_PROTOCOL, HostState, Rule
 from windrow.model.leases import Lease, LeasedRoute
@@ -97,7 +98,10 @@ def test_another_address_from_the_server_is_followed_and_guarded(leased: Managed
     assert leased.keeper.well, leased.keeper.status
 
 
-def test_where_the_gateway_does_not_answer_it_is_taken_back_and_the_rest_is_repaired(leased: Managed) -> None:
+def test_where_the_gateway_does_not_answer_it_is_taken_back_and_the_rest_is_repaired(
+    leased: Managed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(guarded._Guarded, "_going", lambda *_: False)  # a minute of asking is not the point here
     leased.lease("10.0.0.20/24")
     leased.silent = True
     monkey = leased.ask

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from windrow.apps.check import alone
 from windrow.apps.check.told import Told
 from windrow.apps.cli import hearing
 from windrow.apps.cli.main import cli
@@ -94,7 +95,13 @@ def test_a_delta_is_what_the_files_change(host: Host) -> None:
     assert same.stdout == "# tor: nothing to change\n"
 
 
-def test_a_delta_from_nothing_known_says_so(host: Host) -> None:
+@pytest.fixture
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody is there to be heard: a second of listening does as well as a quarter of a minute."""
+    monkeypatch.setattr(alone, "LEAST_S", 1.0)
+
+
+def test_a_delta_from_nothing_known_says_so(host: Host, soon: None) -> None:
     found = host.run("switch", "config", "--delta")
     assert found.exit_code == 1
     assert "what Ethernet1, Ethernet2 of tor carry now is not known" in found.stderr
@@ -149,7 +156,7 @@ def test_evidence_that_is_none_is_named(host: Host, text: str) -> None:
     assert f"{path} is not what `windrow check -o json` prints" in found.stderr
 
 
-def test_no_cabling_at_all(tmp_path: Path) -> None:
+def test_no_cabling_at_all(tmp_path: Path, soon: None) -> None:
     host = Host(tmp_path)
     (tmp_path / "etc/windrow/cabling.yaml").unlink()
     found = host.run("switch", "config")

@@ -1,7 +1,7 @@
 """HTTPS for an API server that asks: a thread for each connection, which it keeps open.
 
 The standard library's server answers twice as many requests a second here as uvicorn with h11, in less memory
-(docs/adr/0037-a-webhook.md).
+(docs/adr/0036-a-webhook.md).
 """
 
 from __future__ import annotations
