@@ -89,7 +89,7 @@ class TestTrunks:
         trunks.world.mend(SWITCH, port)
         assert (short, long) == (0, 1)
 
-    @pytest.mark.parametrize("fault", ["native 7", "isolated", "loss 30", "slow 10", "no-broadcast"])
+    @pytest.mark.parametrize("fault", ["native 7", "isolated", "loss 30", "slow 10", "no-broadcast", "crossed p4"])
     def test_the_others_come_and_go(self, trunks: Session, fault: str) -> None:
         before, port = state(trunks), active_port(trunks)
         trunks.world.break_port(SWITCH, port, tuple(fault.split()))
@@ -136,4 +136,4 @@ class TestChannels:
 
 def test_every_kind_is_tried_here() -> None:
     tried = {fault.split()[0] for fault, _, _ in P1} | {"mtu", "native", "isolated", "loss", "slow", "no-broadcast"}
-    assert tried | {"no-channel", "channel", "other-key"} == set(KINDS)
+    assert tried | {"crossed", "no-channel", "channel", "other-key"} == set(KINDS)
