@@ -14,6 +14,16 @@ PLURALS = [f"/apis/{crds.GROUP}/v1beta1/{plural}" for plural, _ in crds.NAMES.va
 NADS = "/apis/k8s.cni.cncf.io/v1/namespaces/default/network-attachment-definitions"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Connections that a test cuts are closed by the collector, whenever it comes: asyncio says so in whichever test
+    runs then. Only these two texts pass; others of their kind still fail a test."""
+    for item in items:
+        if item.path.is_relative_to(Path(__file__).parent):
+            for what in ("_SelectorTransport.__del__", r"<socket\.socket fd="):
+                mark = rf"ignore:Exception ignored in. .*{what}:pytest.PytestUnraisableExceptionWarning"
+                item.add_marker(pytest.mark.filterwarnings(mark))
+
+
 @pytest.fixture(scope="session")
 def plane(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[ControlPlane]:
     """With the kinds that Windrow reads. Whoever stops it or breaks it makes one of his own (`new_plane`)."""

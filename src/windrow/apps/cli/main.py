@@ -65,7 +65,7 @@ Examples:
   windrow get cn,vc,nad             list objects
   windrow delete vlanconfig oob     take a network off its NICs
 
-Exit codes: 0 fine, 1 refused or failed, 2 wrong usage."""
+Exit codes: 0 fine, 1 refused or failed, 2 wrong usage, 130 ended by Ctrl-C."""
 
 
 class Verbs(click.Group):
