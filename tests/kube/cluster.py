@@ -19,7 +19,9 @@ from windrow.apps.agent.loop import Loop
 from windrow.apps.site import Site
 from windrow.kube.access import Access
 from windrow.kube.mirror import Mirror
+from windrow.model.host import Observed
 from windrow.model.processes import Process
+from windrow.model.steps import Failure, Step
 from windrow.services.kubernetes.controlplane import ControlPlane
 from windrow.store.paths import Paths
 from windrow.testing.fake import FakeKernel
@@ -123,11 +125,27 @@ def followed(plane: ControlPlane, access: Access | None = None) -> Iterator[Foll
         found.mirror.close()
 
 
+class SharedKernel(FakeKernel):
+    """One thread at a time: the agent works on it while a test looks."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._turn = threading.Lock()
+
+    def observe(self) -> Observed:
+        with self._turn:
+            return super().observe()
+
+    def run(self, steps: Sequence[Step]) -> Failure | None:
+        with self._turn:
+            return super().run(steps)
+
+
 class Agent:
     """Of a node with four NICs, on a kernel in memory: the rounds, the connection and the loop are the real ones."""
 
     def __init__(self, root: Path, access: Access, node: str = "n1") -> None:
-        self.paths, self.kernel, self._access, self._node = Paths(root), FakeKernel(), access, node
+        self.paths, self.kernel, self._access, self._node = Paths(root), SharedKernel(), access, node
         for name in ("eth0", "eth1", "eth2", "eth3"):
             self.kernel.add_nic(name, up=True)
         self.log = io.StringIO()
@@ -211,8 +229,13 @@ def account(plane: ControlPlane, name: str, rights: Rights, port: int = 0, more:
     one = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name}}
     made = {ACCOUNTS: one, f"/apis/{group}/v1/clusterroles": role, f"/apis/{group}/v1/clusterrolebindings": binding}
     for path, what in made.items():
-        with contextlib.suppress(urllib.error.HTTPError):  # 409: it is there from the time before
+        try:
             plane.request("POST", path, what)
+        except urllib.error.HTTPError as error:
+            if error.code != 409:
+                raise
+            # It is there from the time before, when it may have had other rights.
+            plane.request("PUT", f"{path}/{name}", what)
     request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
     token = plane.request("POST", f"{ACCOUNTS}/{name}/token", request)["status"]["token"]
     return plane.kubeconfig(token, name, port)
