@@ -388,13 +388,19 @@ METADATA = "metadata"
 
 
 def described(schema: Schema, words: Mapping[str, str], path: str = "") -> Schema:
-    """With what each field is for; members of lists and maps have the path of their list."""
-    found = dict(schema)
+    """With what each field is for."""
+    found = _with_members(schema, words, path)
     if path in words and path != METADATA and "description" not in found:
         found["description"] = words[path]
+    return found
+
+
+def _with_members(schema: Schema, words: Mapping[str, str], path: str) -> Schema:
+    """What is in it described, and it itself not. Members of lists and maps have the path of their list."""
+    found = dict(schema)
     for part in ("items", "additionalProperties"):
         if isinstance(found.get(part), dict):
-            found[part] = described(found[part], {k: v for k, v in words.items() if k != path}, path)
+            found[part] = _with_members(found[part], words, path)
     if "properties" in found:
         below = f"{path}." if path else ""
         found["properties"] = {

@@ -27,16 +27,14 @@ _CONDITIONS = {
 
 _CLUSTER_NETWORK = {
     "": "A layer-2 network of its own on all nodes that a VlanConfig of it selects: its devices are NAME-br and "
-    "NAME-bo, so "
-    "the name has 12 characters at most. mgmt is built in.",
+    "NAME-bo, so the name has 12 characters at most. mgmt is built in.",
     "status": "Written by Windrow.",
     **_CONDITIONS,
 }
 
 _BOND = {
-    "mode": "How the NICs are used together; the switch must match it: a static channel for balance-rr, "
-    "balance-xor and "
-    "broadcast, LACP for 802.3ad, none for active-backup, balance-tlb and balance-alb. Absent: active-backup.",
+    "mode": "How the NICs are used together; the switch must match it: a static channel for balance-rr, balance-xor "
+    "and broadcast, LACP for 802.3ad, none for active-backup, balance-tlb and balance-alb. Absent: active-backup.",
     "miimon": "Milliseconds between two looks at the carrier of each NIC. -1 or absent: 100; 0: off.",
     "upDelay": "Milliseconds that a NIC must have carrier before it is used.",
     "downDelay": "Milliseconds that a NIC may be without carrier before it is given up.",
@@ -86,19 +84,17 @@ _VLAN_CONFIG = {
     "spec": "What is wanted.",
     "spec.description": "A text for people.",
     "spec.clusterNetwork": "The cluster network whose uplink this is.",
-    "spec.nodeSelector": "Labels that a node must have, each with this value. Empty or absent: every node that "
-    "is no witness.",
+    "spec.nodeSelector": "Labels that a node must have, each with this value. Empty or absent: every node that is no "
+    "witness.",
     "spec.uplink": "The NICs, and the bond that they form.",
-    "spec.uplink.nics": "NICs by name, or [+] as {mac: …} by permanent MAC address, or {pci: …}. A node has at "
-    "most one "
-    "VlanConfig for a NIC.",
+    "spec.uplink.nics": "NICs by name, or [+] as {mac: …} by permanent MAC address, or {pci: …}. A node has at most "
+    "one VlanConfig for a NIC.",
     "spec.uplink.linkAttributes": "Of the bond, its NICs and the bridge.",
     "spec.uplink.linkAttributes.mtu": "0 means 1500; else 576 to 9000. One MTU for a cluster network.",
     "spec.uplink.linkAttributes.txQLen": "Length of the transmit queue in packets; -1 or absent: left as it is.",
     "spec.uplink.linkAttributes.hardwareAddr": "The bond's MAC address; else that of its first NIC.",
-    "spec.uplink.bondOptions": "Of Linux' bonding (Documentation/networking/bonding.rst). One that does not fit "
-    "the mode is "
-    "an error.",
+    "spec.uplink.bondOptions": "Of Linux' bonding (Documentation/networking/bonding.rst). One that does not fit the "
+    "mode is an error.",
     **{f"spec.uplink.bondOptions.{option.wire}": _bond(option) for option in OPTIONS.values()},
 }
 
@@ -231,11 +227,9 @@ _MACHINE_CONFIG = {
 _NETWORK = {
     "": "A network for machines and pods (Network Plumbing Working Group).",
     "spec": "What is wanted.",
-    "spec.config": "A CNI configuration as JSON text. type bridge and bridge NAME-br: a network of cluster "
-    "network NAME; vlan: "
-    "100 is that VLAN, no vlan is untagged, vlanTrunk: [{minID: 100, maxID: 110}, {id: 200}] a trunk; mtu, "
-    "ipam, macspoofchk "
-    "as the bridge plugin has them.",
+    "spec.config": "A CNI configuration as JSON text. type bridge and bridge NAME-br: a network of cluster network "
+    "NAME; vlan: 100 is that VLAN, no vlan is untagged, vlanTrunk: [{minID: 100, maxID: 110}, {id: 200}] a trunk; "
+    "mtu, ipam, macspoofchk as the bridge plugin has them.",
 }
 
 WORDS: Mapping[str, Mapping[str, str]] = {

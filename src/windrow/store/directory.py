@@ -100,8 +100,9 @@ def _read(path: Path) -> str:
     with explained(path, "read the manifest"):
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a FIFO must not stop us
         with open(fd, "rb") as file:
-            if not stat.S_ISREG(os.fstat(fd).st_mode) and not _is_pipe(fd) and not _is_null(fd):
-                raise StoreError(path, f"this is {_what(os.fstat(fd).st_mode)}, not a file", hint="pipe it into `-f -`")
+            there = os.fstat(fd)
+            if not stat.S_ISREG(there.st_mode) and not _is_pipe(fd, there) and not _is_null(there):
+                raise StoreError(path, f"this is {_what(there.st_mode)}, not a file", hint="pipe it into `-f -`")
             os.set_blocking(fd, True)
             return file.read().decode("utf-8-sig")
 
@@ -115,13 +116,13 @@ def _left_out(path: Path) -> Problem:
     )
 
 
-def _is_pipe(fd: int) -> bool:
+def _is_pipe(fd: int, there: os.stat_result) -> bool:
     """`windrow apply -f <(…)`: the shell hands over a pipe, by the name /dev/fd/63."""
-    return stat.S_ISFIFO(os.fstat(fd).st_mode) and os.readlink(f"/proc/self/fd/{fd}").startswith("pipe:")
+    return stat.S_ISFIFO(there.st_mode) and os.readlink(f"/proc/self/fd/{fd}").startswith("pipe:")
 
 
-def _is_null(fd: int) -> bool:
-    return stat.S_ISCHR(os.fstat(fd).st_mode) and os.fstat(fd).st_rdev == os.stat(os.devnull).st_rdev
+def _is_null(there: os.stat_result) -> bool:
+    return stat.S_ISCHR(there.st_mode) and there.st_rdev == os.stat(os.devnull).st_rdev
 
 
 def _what(mode: int) -> str:

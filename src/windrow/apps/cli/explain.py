@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import click
-from click.shell_completion import CompletionItem
 
 from windrow.apps.cli.options import complete_kind
 from windrow.apps.cli.output import say
@@ -24,12 +23,8 @@ ELSEWHERE = {
 }
 
 
-def _complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    return complete_kind(ctx, param, incomplete)
-
-
 @click.command(epilog=EXAMPLES, short_help="Say what the fields of a manifest are for")
-@click.argument("path", metavar="KIND[.FIELD]...", shell_complete=_complete)
+@click.argument("path", metavar="KIND[.FIELD]...", shell_complete=complete_kind)
 @click.option("--recursive", is_flag=True, help="All fields below, without words.")
 @click.pass_obj
 def explain(session: Session, path: str, recursive: bool) -> None:

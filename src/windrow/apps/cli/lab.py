@@ -23,6 +23,7 @@ from windrow.apps.cli.labwords import (
     complete_lab_node,
     complete_place,
     complete_scenario,
+    open_lab,
 )
 from windrow.apps.cli.options import output
 from windrow.apps.cli.output import print_json, say
@@ -183,7 +184,7 @@ def up(
     started = supervisor.start(name, ENTRY, kind, needs, log=_kernel_log(log, verbose or session.verbose))
     _say_which(log, started, started["boot_s"])
     try:
-        report = ask(_open(name), {"do": "up", "scenario": texts.to_json(), "apply": apply}, log.event)
+        report = ask(open_lab(name), {"do": "up", "scenario": texts.to_json(), "apply": apply}, log.event)
     except BaseException:
         with contextlib.suppress(LabError):
             supervisor.stop(name)
@@ -239,7 +240,7 @@ def shell(node: str, name: str) -> None:
 def check(session: Session, name: str, as_json: bool) -> None:
     """Run the checks of the scenario in a lab that is up."""
     log = _live_log(session, quiet=as_json)
-    report = ask(_open(name), {"do": "check"}, log.event)
+    report = ask(open_lab(name), {"do": "check"}, log.event)
     if as_json:
         print_json(report)
     raise click.exceptions.Exit(0 if report["ok"] else 1)
@@ -251,7 +252,7 @@ def check(session: Session, name: str, as_json: bool) -> None:
 @click.pass_obj
 def topology(session: Session, name: str, svg: Path | None) -> None:
     """Draw a lab that is up."""
-    drawn = _draw(_open(name), session)
+    drawn = _draw(open_lab(name), session)
     if svg:
         _write(svg, drawn["svg"])
     else:
@@ -264,7 +265,7 @@ def topology(session: Session, name: str, svg: Path | None) -> None:
 @_name
 def cable(action: str, end: str, name: str) -> None:
     """Pull a cable out of its switch, or plug it in again."""
-    ask(_open(name), {"do": "cable", "end": end, "up": action == "plug"})
+    ask(open_lab(name), {"do": "cable", "end": end, "up": action == "plug"})
 
 
 @lab.command("break", epilog="\b\nFaults:\n" + "\n".join(fault_lines()))
@@ -273,7 +274,7 @@ def cable(action: str, end: str, name: str) -> None:
 @_name
 def break_port(end: str, words: tuple[str, ...], name: str) -> None:
     """Misconfigure a port of a switch, or a group of ports, as somebody might. `mend` takes it back."""
-    ask(_open(name), {"do": "fault", "end": end, "words": list(words)})
+    ask(open_lab(name), {"do": "fault", "end": end, "words": list(words)})
 
 
 @lab.command()
@@ -281,7 +282,7 @@ def break_port(end: str, words: tuple[str, ...], name: str) -> None:
 @_name
 def mend(end: str, name: str) -> None:
     """Take back what `break` did to a port."""
-    ask(_open(name), {"do": "fault", "end": end})
+    ask(open_lab(name), {"do": "fault", "end": end})
 
 
 @lab.command("power-cut")
@@ -289,7 +290,7 @@ def mend(end: str, name: str) -> None:
 @_name
 def power_cut(node: str, name: str) -> None:
     """Cut the power of a node: its processes die, its links are gone, its disk stays."""
-    ask(_open(name), {"do": "power", "node": node, "up": False})
+    ask(open_lab(name), {"do": "power", "node": node, "up": False})
 
 
 @lab.command()
@@ -300,7 +301,7 @@ def boot(node: str, name: str) -> None:
 
     `windrow lab exec NODE -- windrow agent --once` is what its agent would do then.
     """
-    ask(_open(name), {"do": "power", "node": node, "up": True})
+    ask(open_lab(name), {"do": "power", "node": node, "up": True})
 
 
 @lab.command("rename-nic")
@@ -310,14 +311,14 @@ def boot(node: str, name: str) -> None:
 @_name
 def rename_nic(node: str, old: str, new: str, name: str) -> None:
     """Let the kernel of a node call a NIC otherwise: now, or from its next boot where it has no power."""
-    ask(_open(name), {"do": "rename-nic", "node": node, "old": old, "new": new})
+    ask(open_lab(name), {"do": "rename-nic", "node": node, "old": old, "new": new})
 
 
 @lab.command()
 @_json
 def status(as_json: bool) -> None:
     """The labs that are up."""
-    found = {name: ask(_open(name), {"do": "about"}) for name in supervisor.running()}
+    found = {name: ask(open_lab(name), {"do": "about"}) for name in supervisor.running()}
     if as_json:
         print_json(found)
         return
@@ -379,10 +380,6 @@ def _kernel_log(log: LiveLog, verbose: bool) -> Callable[[str], None] | None:
     return (lambda line: log.say(line, "kernel")) if verbose else None
 
 
-def _open(name: str) -> Open:
-    return lambda request: supervisor.Connection(name, request)
-
-
 @contextlib.contextmanager
 def _machine(kind: str, log: LiveLog, verbose: bool, needs: Needs) -> Iterator[Machine]:
     """A lab kernel for as long as the block lasts, however it ends."""
@@ -405,7 +402,7 @@ def _run(
     name: str, node: str, command: tuple[str, ...] | list[str], terminal: Terminal, env: Mapping[str, str] | None = None
 ) -> int:
     place = "" if node in ("lab", "-") else node
-    return run_program(_open(name), command, node=place, env=env, terminal=terminal)
+    return run_program(open_lab(name), command, node=place, env=env, terminal=terminal)
 
 
 def _checked(checks: dict[str, Any], applied: bool) -> dict[str, Any]:

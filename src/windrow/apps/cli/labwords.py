@@ -11,10 +11,14 @@ import click
 from click.shell_completion import CompletionItem
 
 from windrow.lab import supervisor
-from windrow.lab.client import ask
+from windrow.lab.client import Open, ask
 from windrow.lab.faults import KINDS as FAULTS
 from windrow.lab.scenario_file import shipped
 from windrow.model.problems import WindrowError
+
+
+def open_lab(name: str) -> Open:
+    return lambda request: supervisor.Connection(name, request)
 
 
 class ThenACommand(click.Command):
@@ -65,6 +69,6 @@ def complete_fault(ctx: click.Context, param: click.Parameter, incomplete: str) 
 def _about(ctx: click.Context) -> dict[str, Any]:
     name = ctx.params.get("name") or supervisor.DEFAULT_NAME
     try:
-        return ask(lambda request: supervisor.Connection(name, request), {"do": "about"})
+        return ask(open_lab(name), {"do": "about"})
     except (WindrowError, OSError):
         return {}  # a shell that completes is no place for an error
