@@ -85,13 +85,21 @@ def test_nothing_of_it_stays_and_the_next_one_begins_anew(tmp_path: Path) -> Non
     fd = process.start_ring(path, size=10)
     os.write(fd, b"x" * 25)
     os.close(fd)
+    assert until(lambda: kept(path) == b"x" * 15)
     assert until(lambda: not writers(path))
-    assert ring.read(str(path)) == b"x" * 15
     fd = process.start_ring(path, size=10)
     os.write(fd, b"new")
     assert until(lambda: kept(path) == b"new")
     os.close(fd)
     assert until(lambda: not writers(path))
+
+
+def test_between_two_files_the_full_one_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "web.log"
+    (tmp_path / "web.log.1").write_bytes(b"full")
+    assert ring.read(str(path)) == b"full"
+    with pytest.raises(FileNotFoundError):
+        ring.read(str(tmp_path / "other.log"))
 
 
 def writers(path: Path) -> list[str]:

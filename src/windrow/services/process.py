@@ -13,7 +13,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -174,13 +173,18 @@ def inherited(variable: str) -> str:
 
 
 def start_time(pid: int) -> int | None:
-    """None where there is no such process, or only its exit code is left (a zombie)."""
+    """None where there is no such process, or only its exit code is left (a zombie).
+
+    A process that is killed shows as a zombie as soon as its first thread has ended, while the others still hold its
+    files: QEMU its devices, a server its port. Only a zombie without more threads (field 20) has let go of them.
+    """
     try:
         text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return None
     fields = text[text.rindex(")") + 2 :].split()  # the name before it may have blanks and parentheses
-    return None if fields[0] in ("Z", "X", "x") else int(fields[19])
+    state, threads, started = fields[0], int(fields[17]), int(fields[19])
+    return None if state in ("X", "x") or (state == "Z" and threads <= 1) else started
 
 
 def found(pid: int) -> Process | None:
@@ -203,10 +207,10 @@ def end(process: Process | None, *, patience_s: float = 5.0) -> bool:
             return False
         if patience_s > 0:
             _signal(fd, signal.SIGTERM)
-            if _gone(process, fd, patience_s):
+            if _gone(fd, patience_s):
                 return True
         _signal(fd, signal.SIGKILL)
-        if not _gone(process, fd, KILLED_S):
+        if not _gone(fd, KILLED_S):
             raise ServiceError(f"process {process.pid}", f"is still there {KILLED_S:.0f} s after SIGKILL")
         return True
 
@@ -221,7 +225,7 @@ def hang_up(process: Process | None) -> None:
 def wait_for_end(process: Process | None, timeout_s: float) -> bool:
     """Whether it is gone after at most `timeout_s` seconds."""
     with _held(process) as fd:
-        return fd is None or process is None or _gone(process, fd, timeout_s)
+        return fd is None or process is None or _gone(fd, timeout_s)
 
 
 def in_netns(inode: int) -> tuple[Process, ...]:
@@ -254,12 +258,6 @@ def _signal(fd: int, number: signal.Signals) -> None:
         signal.pidfd_send_signal(fd, number)
 
 
-def _gone(process: Process, fd: int, timeout_s: float) -> bool:
-    """A pidfd is readable once its process has ended; where it is our own child, a zombie is enough."""
-    end = time.monotonic() + timeout_s
-    while alive(process):
-        left = end - time.monotonic()
-        if left <= 0:
-            return False
-        select.select([fd], [], [], left)
-    return True
+def _gone(fd: int, timeout_s: float) -> bool:
+    """A pidfd is readable once the last thread of its process has ended (`pidfd_poll`), whoever waits for it."""
+    return bool(select.select([fd], [], [], timeout_s)[0])

@@ -21,14 +21,21 @@ def older(path: str) -> str:
 
 def read(path: str) -> bytes:
     """All that is kept. Raises OSError where there is no such log."""
-    with open(path, "rb") as new:
-        try:
-            with open(older(path), "rb") as old:
-                if os.path.samestat(os.fstat(old.fileno()), os.fstat(new.fileno())):
-                    return new.read()  # it was renamed just now: it is both
-                return old.read() + new.read()
-        except FileNotFoundError:
-            return new.read()
+    try:
+        with open(path, "rb") as new:
+            return _before(path, os.fstat(new.fileno())) + new.read()
+    except FileNotFoundError:
+        with open(older(path), "rb") as old:  # it was renamed just now, and the next one is not begun yet
+            return old.read()
+
+
+def _before(path: str, new: os.stat_result) -> bytes:
+    """Of the full one, if there is one. It is `new` itself where that was renamed just now."""
+    try:
+        with open(older(path), "rb") as old:
+            return b"" if os.path.samestat(os.fstat(old.fileno()), new) else old.read()
+    except FileNotFoundError:
+        return b""
 
 
 class Ring:
