@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from windrow.apps.cli.noted import noted
 from windrow.apps.cli.options import confirm, dry_run, max_impact, output
 from windrow.apps.cli.output import complain, gate, nothing_changed, print_json, say
 from windrow.apps.cli.safety import await_decision, standing, unheard
@@ -184,6 +185,7 @@ class _Teller:
     def _writing(self, admitted: Admitted, planned: Planned) -> None:
         self.options.writing(admitted)
         self.wrote = True
+        complain(noted(Paths(self.session.root), admitted, self.options.command), self.session.error_style)
         if self.options.json:
             return
         with unheard():
