@@ -359,7 +359,7 @@ def test_root_and_node_come_from_the_environment(host: Host) -> None:
 def test_an_unknown_verb_gets_a_suggestion(empty: Host) -> None:
     result = empty.run("aply")
     assert result.exit_code == 2
-    assert "Did you mean apply" in result.stderr
+    assert "Did you mean windrow apply" in result.stderr
 
 
 class Broken(FakeKernel):

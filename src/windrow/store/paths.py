@@ -98,6 +98,11 @@ class Paths:
         return self.state / "last-good.json"
 
     @property
+    def history(self) -> Path:
+        """A file for each of the last changes that were made by hand (`store.history`)."""
+        return self.state / "history"
+
+    @property
     def memory(self) -> Path:
         """`model.facts.Memory`, but for what a start of the host ends."""
         return self.state / "memory.json"

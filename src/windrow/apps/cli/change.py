@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import click
 
+from windrow.apps.cli.noted import noted
+from windrow.apps.cli.options import confirm, dry_run, max_impact, output
 from windrow.apps.cli.output import complain, gate, nothing_changed, print_json, say
 from windrow.apps.cli.safety import await_decision, standing, unheard
 from windrow.apps.cli.session import Session
@@ -85,6 +89,40 @@ class Options:
         )
 
 
+def changing(command: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Options of every verb that changes this host: --dry-run, --max-impact, --confirm, --probe, -o. The function gets
+    them as `options`. `command`: what people know it by."""
+
+    def decorate(function: Callable[..., None]) -> Callable[..., None]:
+        @dry_run
+        @max_impact
+        @confirm
+        @output
+        @functools.wraps(function)
+        def gathered(
+            *args: Any,
+            dry_run: bool,
+            max_impact: str,
+            confirm_s: float | None,
+            probes: tuple[Probe, ...],
+            output: str,
+            **more: Any,
+        ) -> None:
+            options = Options(
+                dry_run=dry_run,
+                max_impact=Impact(max_impact),
+                json=output == "json",
+                confirm_s=confirm_s,
+                probes=probes,
+                command=command,
+            )
+            function(*args, options=options, **more)
+
+        return gathered
+
+    return decorate
+
+
 def _where(probes: Sequence[Probe], session: Connection | None) -> tuple[Probe, ...]:
     """A new connection where nobody said to which port: to the one over which this session came."""
     port = session.port if session is not None else 0
@@ -147,6 +185,7 @@ class _Teller:
     def _writing(self, admitted: Admitted, planned: Planned) -> None:
         self.options.writing(admitted)
         self.wrote = True
+        complain(noted(Paths(self.session.root), admitted, self.options.command), self.session.error_style)
         if self.options.json:
             return
         with unheard():

@@ -7,7 +7,7 @@ done once more.
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 
 from windrow.apps.engine import MAX_ROUNDS, Kernel, Waiting, cluster_networks, execute, look
@@ -33,6 +33,8 @@ from windrow.store import boot
 from windrow.store.checkpoints import Checkpoints
 from windrow.store.clusternetworks import write_cluster_networks
 from windrow.store.directory import Store
+from windrow.store.errors import StoreError
+from windrow.store.history import History
 from windrow.store.memory import write_memory
 
 ANNOUNCED_S = 2.0
@@ -166,6 +168,8 @@ def restore(site: Site, checkpoint: Checkpoint) -> str:
         _remember(site, Cluster.of(store.load().objects))
     except WindrowError as error:
         return f"the manifests are not as they were: {error}"
+    with suppress(StoreError):  # it is for people, and no reason to call the way back incomplete
+        History(site.paths).forget_since(checkpoint.made)
     return ""
 
 
