@@ -165,3 +165,13 @@ def test_a_manager_has_a_name_of_its_own_for_each_node_and_it_is_never_too_long(
     assert trim.manager_of("n1") == "windrow-agent.n1"
     long = {trim.manager_of("n" * 240 + str(number)) for number in range(3)}
     assert len(long) == 3 and all(len(name) <= 128 for name in long)
+
+
+def test_what_is_missing_in_a_list_was_not_seen_to_be_deleted() -> None:
+    """A server that lost its store has empty lists, and tells of no deletion."""
+    cache = full()
+    assert cache.listed("ClusterNetwork", set()) and names(cache) == []
+    assert not cache.found().deleted
+    cache.put(document("ClusterNetwork", "oob"))
+    assert cache.drop(Ref("ClusterNetwork", "oob")) and names(cache) == []
+    assert cache.found().deleted

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
 import threading
 import time
 from dataclasses import replace
@@ -625,6 +626,15 @@ def test_one_at_a_time_for_each_record(records: AttachmentRecords) -> None:
             assert other
     with records.locked("c1", "eth0", timeout_s=0) as again:
         assert again
+
+
+def test_a_program_that_goes_on_after_a_killed_call_keeps_the_lock(records: AttachmentRecords) -> None:
+    with records.locked("c1", "eth0", timeout_s=0) as holding:
+        started = subprocess.Popen(["sleep", "0.5"], pass_fds=[holding or 0])
+    with records.locked("c1", "eth0", timeout_s=0) as second:
+        assert second is None
+    with records.locked("c1", "eth0", timeout_s=20) as third:
+        assert third is not None and started.wait(1.0) == 0
 
 
 def test_who_waits_for_the_lock_gets_it(records: AttachmentRecords) -> None:

@@ -51,7 +51,7 @@ def node_facts(
         macs={ours.get(name, name): link.mac for name, link in observed.state.links.items() if link.mac},
         foreign_vids=foreign,
         protected=protected,
-        reach=reach_of(observed, protected),
+        reach=reach_of(observed, protected, known.peers),
         management_vids=foreign.get(names.bridge_of(names.MGMT), VidSet()),
         ports=known.ports,
         port_links=port_links,

@@ -85,6 +85,8 @@ class Api:
         while True:
             asked = {**params, "limit": str(PIECE), **({"continue": more} if more else {})}
             found = await self.ask("GET", path, params=asked)
+            if "items" not in found:  # whatever answers in its place: an empty list would mean that all was deleted
+                raise KubeError(f"the API server's answer to {path} is no list: {str(found)[:60]}")
             meta = found.get("metadata") or {}
             yield found.get("items") or [], str(meta.get("resourceVersion", ""))
             more = str(meta.get("continue") or "")

@@ -80,6 +80,8 @@ class Known:
     """The NICs of the management network as `windrow init` found them, with all that no manifest says of them."""
     ways: frozenset[IfName] = frozenset()
     """The links by which this host sends to those who are logged in on it."""
+    peers: frozenset[str] = frozenset()
+    """The addresses of those."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

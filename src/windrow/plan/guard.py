@@ -200,6 +200,10 @@ def forbidden(scene: Scene, steps: tuple[Step, ...]) -> Iterator[Problem]:
             )
 
 
+WAYS = frozenset({"link", "addrs", "routes", "rules", "neighbours"})
+"""Fields of differences (`Delta`) that say how this host is reached, and what it reaches."""
+
+
 def changes_reachability(plan: Plan, have: Observed) -> bool:
     """Whether a plan changes how this host is reached, or what it reaches, on any link: its addresses, its routes and
     rules, the settings that go with them, or a link that has addresses. Only a probe tells then whether all is well."""

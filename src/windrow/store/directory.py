@@ -107,13 +107,13 @@ def _read(path: Path) -> str:
             return file.read().decode("utf-8-sig")
 
 
-def _left_out(path: Path) -> Problem:
-    return Problem(
-        code="file-unreadable",
-        message="you may not read this file, and what is in it is left out",
-        hint="run it as root: machines' manifests may hold passwords, and are for nobody else",
-        file=str(path),
-    )
+def _left_out(path: Path, error: StoreError) -> Problem:
+    message = f"{error.reason}; what is in this file is left out"
+    hint = error.hint or "put it right, or take it away"
+    if error.errno == errno.EACCES:
+        message = "you may not read this file, and what is in it is left out"
+        hint = "run it as root: machines' manifests may hold passwords, and are for nobody else"
+    return Problem(code="file-unreadable", message=message, hint=hint, file=str(path))
 
 
 def _is_pipe(fd: int, there: os.stat_result) -> bool:
@@ -163,16 +163,14 @@ class Store:
         return read_manifests(directory) if _is_directory(directory) else Loaded()
 
     def readable(self) -> Loaded:
-        """The same for whoever may not read all of it (machines' files are root's): an error for each file that is left
-        out. Raises StoreError."""
+        """The same, but that a file which cannot be read stops none of the others: an error for each that is left out
+        (machines' files are root's; a link leads to nothing). Raises StoreError."""
 
         def load(path: Path) -> Loaded:
             try:
                 return load_file(path)
             except StoreError as error:
-                if error.errno != errno.EACCES:
-                    raise
-                return Loaded(problems=(_left_out(path),))
+                return Loaded(problems=(_left_out(path, error),))
 
         directory = self.paths.manifests
         return without_doubles(map(load, manifest_files(directory))) if _is_directory(directory) else Loaded()
@@ -270,11 +268,15 @@ def _manifest(path: Path) -> Manifest:
 
 
 def _may_hold(path: Path, wanted: Collection[Ref]) -> bool:
-    """Whether one of their names is in it: then it would be in two places once the file is put right."""
+    """Whether one of their names is in it: then it would be in two places once the file is put right. A link to nothing
+    holds nothing; nor does a pipe, a device or a socket, and to read it would last for ever."""
     try:
-        text = path.read_bytes()
-    except OSError:
-        return True
+        with open(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                return False
+            text = file.read()
+    except OSError as error:
+        return error.errno not in (errno.ENXIO, errno.ENOENT)  # a socket; a link to nothing, or gone by now
     return any(ref.name.encode() in text for ref in wanted)
 
 

@@ -20,7 +20,7 @@ from windrow.apps.known import agent_status, pending_change
 from windrow.model.cluster import Cluster
 from windrow.model.events import Event
 from windrow.model.located import located
-from windrow.model.problems import Problem
+from windrow.model.problems import Problem, WindrowError
 from windrow.render.overview import COLUMNS, Clock, Overview, overview_text, overview_value
 from windrow.render.plan import problems_lines
 from windrow.render.text import Style, shown
@@ -71,19 +71,27 @@ def _of_host(session: Session, *, watch: bool, output: str) -> bool:
     """Whether all is well. A watch does not return."""
     if watch and output == "json":
         raise click.UsageError("--watch is for people; `windrow events -w -o json` is for programs")
-    if watch:
-        control(_HOME + _CLEAR)
+    found, problems = look(session)
+    if output == "json":
+        print_json(overview_value(found))
+    elif watch:
+        _watch(session, found, problems)
+    else:
+        complain(problems, session.error_style)
+        say(overview_text(found, session.style, columns=columns(), clock=clock(found.now)))
+    return found.well
+
+
+def _watch(session: Session, found: Overview, problems: tuple[Problem, ...]) -> None:
+    """What cannot be seen for a moment is said, over what was there, and ends nothing."""
+    control(_HOME + _CLEAR)
     while True:
-        found, problems = look(session)
-        if output == "json":
-            print_json(overview_value(found))
-            return found.well
         text = overview_text(found, session.style, columns=columns(), clock=clock(found.now))
-        if not watch:
-            complain(problems, session.error_style)
-            say(text)
-            return found.well
         _refresh(text, problems, session.style)
+        try:
+            found, problems = look(session)
+        except WindrowError as error:
+            problems = (Problem(code="not-seen", message=str(error)),)
 
 
 def _of_cluster(session: Session, access: Access, *, watch: bool, output: str) -> bool:

@@ -110,7 +110,7 @@ def _read(paths: Paths) -> Definitions:
     from windrow.store.errors import StoreError
 
     try:
-        loaded = Store(paths).load()
+        loaded = Store(paths).readable()
     except StoreError as error:
         raise CniError(IO_FAILURE, "the manifests cannot be read", str(error)) from error
     nads = [obj for obj in loaded.objects if isinstance(obj, NetworkAttachmentDefinition)]

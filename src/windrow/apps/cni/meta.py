@@ -71,10 +71,10 @@ def add(request: Request, host: Host) -> Result:
         except CniError as error:
             raise chain.in_context(error, request.command, attachment, caller) from error
     records = AttachmentRecords(host.paths)
-    with _locked(records, *record.key):
+    with _locked(records, *record.key) as holding:
         _make_room(records, record, request, host)
         records.begin(record, lasting=not all(map(chain.is_a_port, record.attachments)))
-        return _attach(records, record, plan, caller)
+        return _attach(records, record, plan, replace(caller, holding=holding))
 
 
 def sources(host: Host) -> tuple[PodSource, ...]:
@@ -315,8 +315,8 @@ def gc(request: Request, host: Host) -> None:
 
 
 def _collect(records: AttachmentRecords, record: Attached, request: Request, host: Host) -> list[CniError]:
-    with _mapped(), records.locked(*record.key, timeout_s=0) as alone:
-        again = records.get(*record.key) if alone else None  # else it is just being made or undone
+    with _mapped(), records.locked(*record.key, timeout_s=0) as holding:
+        again = records.get(*record.key) if holding is not None else None  # else it is just being made or undone
         return _undo(records, again, _caller(again, request, host)) if again else []
 
 
@@ -442,12 +442,12 @@ def _check_ready(settings: Settings, code: int) -> None:
 
 
 @contextmanager
-def _locked(records: AttachmentRecords, container_id: str, ifname: str) -> Iterator[None]:
-    with _mapped(), records.locked(container_id, ifname, timeout_s=LOCK_S) as alone:
-        if not alone:
+def _locked(records: AttachmentRecords, container_id: str, ifname: str) -> Iterator[int]:
+    with _mapped(), records.locked(container_id, ifname, timeout_s=LOCK_S) as holding:
+        if holding is None:
             message = f"another call for {ifname} of container {container_id} is at work"
             raise CniError(TRY_AGAIN, message, f"it did not end within {LOCK_S:g} s: ask again later")
-        yield
+        yield holding
 
 
 @contextmanager

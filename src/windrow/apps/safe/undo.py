@@ -35,6 +35,8 @@ from windrow.store.clusternetworks import write_cluster_networks
 from windrow.store.directory import Store
 from windrow.store.errors import StoreError
 from windrow.store.history import History
+from windrow.store.lastgood import read_last_good
+from windrow.store.manifests import ManifestFiles
 from windrow.store.memory import write_memory
 
 ANNOUNCED_S = 2.0
@@ -165,12 +167,24 @@ def restore(site: Site, checkpoint: Checkpoint) -> str:
     try:
         store.put(o for document in checkpoint.documents.values() if document for o in _objects(document))
         store.remove(ref for ref, document in checkpoint.documents.items() if document is None)
-        _remember(site, Cluster.of(store.load().objects))
+        _remember(site, _wanted_again(site))
     except WindrowError as error:
         return f"the manifests are not as they were: {error}"
     with suppress(StoreError):  # it is for people, and no reason to call the way back incomplete
         History(site.paths).forget_since(checkpoint.made)
     return ""
+
+
+def _wanted_again(site: Site) -> Cluster:
+    """What is stored; where there is nothing (the objects are a cluster's), or files cannot be read, with the last good
+    state. A file that cannot be read, a link to nothing for example, must not keep an undo from its end."""
+    found = ManifestFiles(site.paths).found(site.clock(), patient=False)
+    objects = {o.ref: o for o in found.loaded.objects}
+    if found.lost or found.doubted:
+        with suppress(StoreError):
+            good = read_last_good(site.paths)
+            objects = {**({o.ref: o for o in good.objects} if good is not None else {}), **objects}
+    return Cluster.of(objects.values())
 
 
 def _remember(site: Site, cluster: Cluster) -> None:
