@@ -14,6 +14,8 @@ from windrow.switches.cabling import port_name
 from windrow.switches.wanted import Needs, Wanted
 
 UNTAGGED = 0
+CHANCE = 0.001
+"""What has to be expected more often than this once in a sweep is no sign of anything."""
 
 CONFIGURED = frozenset(
     {
