@@ -104,6 +104,18 @@ def test_it_is_the_one_cause(mode: BondMode, way: str) -> None:
     assert named >= 24, "but where it was chosen for nothing"
 
 
+def test_a_sender_of_whom_no_third_node_tells_is_no_sign() -> None:
+    """`FAR` is heard by nobody: node-2 tells so, and what node-3 tells is of another sweep."""
+    f = fabric(3, BondMode.BALANCE_XOR, tagged="100-109")
+    nodes = dict(only_from_far(f, []).nodes)
+    nodes["node-1"] = replace(nodes["node-1"], sweep=7)
+    for name, sweep in (("node-2", 7), ("node-3", 6)):
+        rows = [h for h in nodes[name].heard if h.sender != FAR]
+        of_it = tuple(replace(h, sweep=sweep) if h.sender.node == "node-1" else h for h in rows)
+        nodes[name] = replace(nodes[name], heard=of_it)
+    assert DEAD not in {leg for x in diagnose(cluster_of(f), Evidence(nodes=nodes)) for leg in x.legs}
+
+
 def test_of_two_nodes_it_is_not_certain() -> None:
     """What one node's port does not send, and what the other's does not receive, is the same."""
     for seed in range(25):

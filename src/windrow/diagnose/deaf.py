@@ -81,13 +81,15 @@ def _without_broadcasts(matrix: Matrix, way: Way, tally: Tally) -> int:
 
 
 def _is_lost_here_alone(matrix: Matrix, way: Way) -> bool:
-    """Of a sender nothing comes to this channel: it is the channel's doing where all others hear the sender in all
-    VLANs, and its own end hears this channel. One VLAN alone may be missing on a link between them."""
+    """Of a sender nothing comes to this channel: it is the channel's doing where all others hear the sender, and its
+    own end hears this channel. One VLAN alone may be missing on a link between them."""
     sender, end = way
-    if matrix.asked[way].bit_count() < 2:
+    elsewhere = [one for one in matrix.asked if one != way and one[0] == sender]
+    back = [one for one in matrix.asked if _leads(matrix, one, end, sender)]
+    third = {leg.node for leg in matrix.senders} - {sender.node, end[0].node}
+    if matrix.asked[way].bit_count() < 2 or not back or (third and not elsewhere):
         return False
-    others = [one for one in matrix.asked if one != way and (one[0] == sender or _leads(matrix, one, end, sender))]
-    return all(matrix.came[one] for one in others)
+    return all(matrix.came[one] for one in (*elsewhere, *back))
 
 
 def _leads(matrix: Matrix, way: Way, end: End, to: Leg) -> bool:
