@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from windrow.kube.access import Access
 
 VERBS = {
+    "adopt": "Make bonds and bridges of others Windrow's, without touching a frame",
     "agent": "Keep this host's networks as their manifests want them",
     "apply": "Store manifests and bring this host to them",
     "check": "Find out what the switches do not carry of what is intended",
@@ -33,6 +34,7 @@ VERBS = {
     "dhcp": "Show address pools, and write them for other DHCP servers",
     "diff": "Show what differs between manifests and kernel",
     "events": "Show what happened on this host's networks",
+    "export": "Print this host's networks as manifests",
     "explain": "Say what the fields of a manifest are for",
     "get": "List objects",
     "init": "Make this host's network Windrow's, over the session you are in",
