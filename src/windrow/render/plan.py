@@ -90,7 +90,7 @@ def plan_text(
 def summary(plan: Plan, *, node: str, style: Style = PLAIN, wrong: bool = False) -> str:
     """`wrong`: there are errors, and what they are about is in no plan."""
     if plan.empty and wrong:
-        return style.red(f"{node}: nothing can be done, for what is wrong is to be put right first.")
+        return style.red(f"{node}: nothing to do but to put right what is wrong; until then that stays as it is.")
     if plan.empty:
         return style.green(f"{node} is as its manifests want it: nothing to do.")
     words = [plural(len(plan.steps), "step"), f"worst impact {price_words(plan, style)}"] if plan.steps else []
