@@ -63,7 +63,11 @@ def test_where_errors_keep_a_plan_from_being_made_nobody_says_that_all_is_well(t
     assert result.exit_code == 1
     assert "has no bonding" in result.output
     assert "as its manifests want it" not in result.output
-    last = "n1 is as it was where" if verb == "apply" else "nothing to do but to put right what is wrong; until then that stays as it is"
+    last = (
+        "n1 is as it was where"
+        if verb == "apply"
+        else "nothing to do but to put right what is wrong; until then that stays as it is"
+    )
     assert last in result.output
 
 
