@@ -95,7 +95,7 @@ def load_documents(text: str, file: str = "") -> Loaded:
 
 def _commented(text: str, found: list[Tree]) -> list[str]:
     """The text of each document that may have comments, without the line that begins it; of the others nothing."""
-    if "#" not in text:
+    if "#" not in text or not found:
         return [""] * len(found)
     lines = text.splitlines(keepends=True)
     starts = [0, *(tree.first for tree in found[1:]), len(lines)]
