@@ -296,7 +296,7 @@ def test_as_data() -> None:
     value = json.loads(json.dumps(consequences_value(found)))
     assert value["clusterNetworks"][0] == {
         "clusterNetwork": "oob", "change": "changes", "nodes": ["n1", "n2"],
-        "what": "mode default → balance-xor", "users": [],
+        "what": "mode active-backup → balance-xor", "users": [],
     }  # fmt: skip
     assert value["interruptions"][0]["seconds"] == {"least": 0, "most": 2.5}
     assert value["otherNodes"] == ["n2"]
