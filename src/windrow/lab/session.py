@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import shlex
 import sys
+import threading
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -26,6 +28,7 @@ from windrow.model.steps import Impact
 from windrow.model.values import Ref
 from windrow.model.wire import load_documents, without_doubles
 from windrow.netlink import features, links
+from windrow.netlink.errors import KernelError
 from windrow.netlink.sock import Rtnl
 from windrow.render.text import Style
 from windrow.render.topology_text import topology_text
@@ -65,12 +68,17 @@ class Engine(Protocol):
     def steps_left(self, root: Path, node: str) -> int: ...
 
 
+CARE_S = 0.5
+"""How often endpoints are looked after: one dump of the links of each node that has some."""
+
+
 class Session:
     """One lab. `path`: where modules are found, for the command `windrow` inside."""
 
     def __init__(self, engine: Engine, path: list[str]) -> None:
         self._engine = engine
         self._world: World | None = None
+        self._caring: threading.Thread | None = None
         _install_command(path)
 
     @property
@@ -130,9 +138,23 @@ class Session:
             fine = fine and done.ok
         for name in world.attach():
             request.log(f"endpoint {self._endpoint_words(name)}", level="step")
+        self._look_after_endpoints()
         if fine:
             world.fleet.start(lambda text, level: request.log(text, level=level))
         return {"ok": fine, "nodes": nodes}
+
+    def _look_after_endpoints(self) -> None:
+        """A bridge that is made anew has none of them in it; machines are put back by Windrow, and they by the lab."""
+        if self._caring is None and self.world.scenario.endpoints:
+            self._caring = threading.Thread(target=self._care, name="endpoints", daemon=True)
+            self._caring.start()
+
+    def _care(self) -> None:
+        world = self.world
+        while not world.closed:
+            time.sleep(CARE_S)
+            with suppress(KernelError, OSError, KeyError):  # a node's power is cut just now, or the lab ends
+                world.replug_stranded()
 
     def check(self, request: Request) -> Mapping[str, Any]:
         """The scenario's checks; each result is an EVENT too, as it comes."""

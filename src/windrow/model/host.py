@@ -371,6 +371,8 @@ class Runtime:
     permanent_mac: Mac | None = None
     alias: str = ""
     altnames: tuple[str, ...] = ()
+    own_name: str = ""
+    """The kernel's name for it, where it was adopted and is called otherwise here (`model.marks.called`)."""
     min_mtu: int = 0
     max_mtu: int = 0
     speed: int | None = None

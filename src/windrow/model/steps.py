@@ -122,6 +122,22 @@ class SetMark:
 
 
 @dataclass(frozen=True, slots=True)
+class Adopt:
+    """Make a link of somebody else's Windrow's, under this name (`model.marks.called`). It keeps the name that it has.
+    No frame is touched."""
+
+    name: IfName
+
+
+@dataclass(frozen=True, slots=True)
+class Disown:
+    """The inverse: no mark, no name of ours, and the link group that it had. `own`: the kernel's name for it."""
+
+    own: IfName
+    group: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class SetBond:
     """The options that are not None."""
 
@@ -276,6 +292,8 @@ Action = (
     | RenameLink
     | SetLink
     | SetMark
+    | Adopt
+    | Disown
     | SetBond
     | SetBridge
     | SetMaster

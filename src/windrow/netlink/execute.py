@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _socket as socket  # quicker to load than `socket`, see `sock`
 import errno
 import struct
 import time
@@ -16,6 +17,7 @@ from windrow.model.steps import (
     AddNeighbour,
     AddRoute,
     AddRule,
+    Adopt,
     AskAddr,
     AwaitCarrier,
     CreateLink,
@@ -24,6 +26,7 @@ from windrow.model.steps import (
     DelNeighbour,
     DelRoute,
     DelRule,
+    Disown,
     DropFilter,
     Failure,
     RenameLink,
@@ -41,7 +44,7 @@ from windrow.model.steps import (
     SetVlans,
     Step,
 )
-from windrow.model.values import Cidr, Mac, VidSet
+from windrow.model.values import OWNER_GROUP, Cidr, Mac, VidSet
 from windrow.netlink import codec, crowd, lacp, links, netns, options, sysctl
 from windrow.netlink.errors import KernelError
 from windrow.netlink.observe import IFF_LOWER_UP
@@ -160,7 +163,7 @@ def _is_so_already(step: Step, error: KernelError) -> bool:
             return error.errno == errno.ENODEV
         case AddRoute() | AddRule():
             return error.errno == errno.EEXIST
-        case SetMark():
+        case SetMark() | Adopt() | Disown():
             return error.errno in (errno.EEXIST, errno.ENOENT)
         case SetSnooping() | DelNeighbour():
             return error.errno == errno.ENOENT
@@ -205,7 +208,7 @@ def _messages(step: Step, index: Index) -> tuple[Message, ...]:
                     flags=action.flags,
                 ),
             )
-        case SetMark() as action:
+        case SetMark() | Adopt() | Disown() as action:
             return _mark_messages(name, action)
         case SetBond() | SetBridge() | SetPort() | SetSlave() | SetVlanFlags() as action:
             return (_option_message(name, action, index),)
@@ -278,10 +281,22 @@ def _option_message(name: str, action: Options, index: Index) -> Message:
             assert_never(never)
 
 
-def _mark_messages(name: str, action: SetMark) -> tuple[Message, ...]:
-    group = [links.set_link(name, group=action.group)] if action.group is not None else []
-    called = [links.add_altname(name, mark_of(name))] if action.name else []
-    return (*group, *called, *(links.delete_altname(name, mark_of(old)) for old in action.stale))
+def _mark_messages(name: str, action: SetMark | Adopt | Disown) -> tuple[Message, ...]:
+    """In this order: a link that bears any mark of ours already goes by the name that it is wanted under. Cut off
+    anywhere it is nobody's yet, or wanted as it is; a link of ours that nobody wants would be deleted."""
+    match action:
+        case Adopt(name=to):
+            also = [links.add_altname(name, to)] if to != name else []
+            return (*also, links.add_altname(name, mark_of(to)), links.set_link(name, group=OWNER_GROUP))
+        case Disown(own=own, group=group):
+            also = [links.delete_altname(own, name)] if own != name else []
+            return (links.set_link(own, group=group), links.delete_altname(own, mark_of(name)), *also)
+        case SetMark():
+            grouped = [links.set_link(name, group=action.group)] if action.group is not None else []
+            named = [links.add_altname(name, mark_of(name))] if action.name else []
+            return (*grouped, *named, *(links.delete_altname(name, mark_of(old)) for old in action.stale))
+        case _ as never:
+            assert_never(never)
 
 
 def _vlan_messages(name: str, action: SetVlans, index: Index) -> tuple[Message, ...]:
@@ -310,12 +325,24 @@ def _do(rtnl: Rtnl, step: Step, where: netns.Netns, pause: Callable[[float], Non
     """The steps that are no message."""
     match step.action:
         case SetSysctl(key=key, value=value):
-            netns.opened_in(where, lambda: sysctl.write(key, value))
+            netns.opened_in(where, lambda: sysctl.write(_own_key(key, step.link), value))
         case AwaitCarrier(timeout_ms=timeout, settle_ms=settle):
             await_carrier(rtnl, step.link, timeout / 1000, settle / 1000, pause)
         case _:
             raise AssertionError(f"{step.action} is a message")
     return ()
+
+
+def _own_key(key: str, link: str) -> str:
+    """The directories of sysctls know a link by its own name alone, and no alternative one (`addrconf_sysctl_register`,
+    `devinet_sysctl_register`)."""
+    if not link:
+        return key
+    try:
+        own = socket.if_indextoname(socket.if_nametoindex(link))
+    except OSError:
+        return key  # it is gone, and so is the sysctl
+    return key.replace(f"/conf/{link}/", f"/conf/{own}/")
 
 
 ASKED_CARRIER_S = 1.0

@@ -26,7 +26,7 @@ from windrow.model.host import (
     StaticNeighbour,
     VlanIf,
 )
-from windrow.model.marks import is_marked, marked_names
+from windrow.model.marks import called, is_marked, marked_names
 from windrow.model.values import Cidr, IfName, Mac, VidSet
 from windrow.netlink import addresses, codec, devconf, neighbours, options, routes
 from windrow.netlink.links import (
@@ -229,7 +229,9 @@ def _raw(said: bytes) -> Raw:
         attrs = codec.LINK.decode(said, codec.LINK_HEADER.size)
         info = attrs.get("linkinfo")
         raw = _with_info(index, arphrd, flags, attrs, info) if info else Raw(index, arphrd, flags, attrs, DEVICE)
-        attrs["name"]
+        name = called(attrs["name"], _altnames(attrs))
+        if name != attrs["name"]:
+            attrs |= {"name": name, "own_name": attrs["name"]}
     except _FAULTS as fault:
         name = _NAME.decode(said, codec.LINK_HEADER.size).get("name", f"#{index}")
         return Raw(index, arphrd, flags, {"name": name}, DEVICE, fault=f"{type(fault).__name__}: {fault}")
@@ -423,6 +425,7 @@ def _runtime(raw: Raw, look: _Look) -> Runtime:
         permanent_mac=permanent_mac(raw),
         alias=attrs.get("alias", ""),
         altnames=_altnames(attrs),
+        own_name=attrs.get("own_name", ""),
         min_mtu=attrs.get("min_mtu", 0),
         max_mtu=attrs.get("max_mtu", 0),
         speed=speed,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from windrow.model import names
-from windrow.model.host import MAIN_TABLE, OWNER_GROUP, RTPROT_RA, Bridge, Link, Observed, Other, Route, VlanIf
+from windrow.model.host import MAIN_TABLE, RTPROT_RA, Bridge, Link, Observed, Other, Route, VlanIf
 from windrow.model.objects import ClusterNetwork
 from windrow.model.ports import users
 from windrow.model.problems import Problem
@@ -63,8 +63,9 @@ def _wanted(scene: Scene, want: Link, seen: Link | None) -> Iterator[Problem]:
             text = f"{other} also goes by the name {want.name}, and no second link can have it"
             yield _refuse("in-the-way", about, text, hint)
     elif not scene.owned(seen.name) and not only_vlans(want):
-        adopt = f"ip link set dev {seen.name} group {OWNER_GROUP}"
-        hint = hints.delete(scene.have, seen.name, f"hand it to Windrow ({adopt}), rename it, or delete it")
+        hint = hints.delete(
+            scene.have, seen.name, f"hand it to Windrow (windrow adopt {seen.name}), rename it, or delete it"
+        )
         yield _refuse("in-the-way", about, f"{seen.name} ({seen.kind}) exists and Windrow did not make it", hint)
     elif seen.kind != want.kind:
         hint = hints.delete(scene.have, seen.name)
@@ -80,7 +81,7 @@ def _takes_over(scene: Scene, want: Link, seen: Link | None) -> Iterator[Problem
     for address in sorted((want.addrs or frozenset()) - had):
         if taken := taken_by_address(scene.reach, address):
             yield _refuse("management-taken", about, f"{address} on {want.name} would take over {taken}", hint)
-    fresh = scene.wanted_routes.get(want.name, frozenset()) - scene.seen_routes.get(want.name, frozenset())
+    fresh = scene.missing_routes(want.name, scene.seen_routes.get(want.name, ()))
     for route in sorted(fresh, key=lambda r: (r.dst, r.metric)):
         if taken := route_taken(scene.reach, route):
             text = f"the route to {route.dst} over {want.name} would take over {taken}"

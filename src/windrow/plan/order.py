@@ -349,11 +349,23 @@ def port_vlans(scene: Scene, link: Link, *, have: PortVlans | None, on_self: boo
     if remove.all:
         impact, note = price.losing_vlans(scene, link, remove.all, on_self=on_self)
         impact = scene.when_carrying(link.name, impact)
-        action = SetVlans(remove=remove.all, on_self=on_self)
         seen = scene.seen(link.name)
         unused = on_self if seen is None else not scene.carrying(link.name)
         phase = Phase.ADD_VLANS if unused else Phase.DELETE_VLANS
-        yield burst(1, scene.step(phase, link.name, action, impact, note))
+        for vids in _in_parts(remove.all):
+            action = SetVlans(remove=vids, on_self=on_self)
+            yield burst(1, scene.step(phase, link.name, action, impact, note))
+
+
+VIDS_AT_ONCE = 512
+"""So many are taken away in one step: the kernel forgets the addresses of each for itself (`br_fdb_delete_by_port`), a
+second for a few hundred, and whoever watches sees that it goes on."""
+
+
+def _in_parts(vids: VidSet) -> Iterator[VidSet]:
+    every = tuple(vids)
+    for start in range(0, len(every), VIDS_AT_ONCE):
+        yield VidSet.of(every[start : start + VIDS_AT_ONCE])
 
 
 # -- ports of containers and machines --------------------------------------------------------------
@@ -666,7 +678,7 @@ def routes(scene: Scene, link: IfName, have: frozenset[Route]) -> Iterator[Burst
     """New before old: between the two the kernel takes the older one. The first default route of a host comes last of
     all: a plan that is cut off before it goes on, and after it there is nothing left that it could forbid."""
     want = scene.wanted_routes.get(link, frozenset())
-    for route in _in_order(want - have):
+    for route in _in_order(scene.missing_routes(link, have)):
         phase, rank = (Phase.CLEAN, LAST) if scene.leads_out(route) else (Phase.ADD_ROUTES, 3)
         impact = Impact.NONE if _goes_on(scene, link, route) else _price_of_way(scene, link, ip_network(route.dst))
         yield burst(rank, scene.step(phase, link, AddRoute(route), impact))

@@ -21,13 +21,14 @@ from windrow.model.host import (
     VlanIf,
 )
 from windrow.model.ports import SHORT_ID
-from windrow.model.problems import Problem, Severity
+from windrow.model.problems import Problem, Severity, errors
 from windrow.model.steps import (
     Action,
     AddAddr,
     AddNeighbour,
     AddRoute,
     AddRule,
+    Adopt,
     AskAddr,
     AwaitCarrier,
     CreateLink,
@@ -37,6 +38,7 @@ from windrow.model.steps import (
     DelRoute,
     DelRule,
     Delta,
+    Disown,
     DropFilter,
     Failure,
     Impact,
@@ -72,17 +74,23 @@ COSTS = {
 LASTING = "traffic stops, and does not come back with this plan"
 
 
-def plan_text(plan: Plan, *, node: str, problems: Iterable[Problem] = (), style: Style = PLAIN) -> str:
-    """The whole plan; ends with a summary line."""
+def plan_text(
+    plan: Plan, *, node: str, problems: Iterable[Problem] = (), style: Style = PLAIN, wrong: bool = False
+) -> str:
+    """The whole plan; ends with a summary line. `wrong`: see `summary`."""
+    problems = tuple(problems)
     lines = list(problems_lines(problems, style))
     for unit in plan.units:
         if unit.steps or unit.refusals:
             lines += ["", *unit_lines(unit, style)]
-    lines += ["", summary(plan, node=node, style=style)]
+    lines += ["", summary(plan, node=node, style=style, wrong=wrong or bool(errors(problems)))]
     return "\n".join(lines).strip("\n") + "\n"
 
 
-def summary(plan: Plan, *, node: str, style: Style = PLAIN) -> str:
+def summary(plan: Plan, *, node: str, style: Style = PLAIN, wrong: bool = False) -> str:
+    """`wrong`: there are errors, and what they are about is in no plan."""
+    if plan.empty and wrong:
+        return style.red(f"{node}: nothing to do but to put right what is wrong; until then that stays as it is.")
     if plan.empty:
         return style.green(f"{node} is as its manifests want it: nothing to do.")
     words = [plural(len(plan.steps), "step"), f"worst impact {price_words(plan, style)}"] if plan.steps else []
@@ -188,7 +196,9 @@ def action_words(action: Action) -> str:
             return f"rename to {to}"
         case SetLink():
             return ", ".join(_set_link(action))
-        case SetMark() | SetBond() | SetBridge() | SetPort() | SetSlave() | SetVlanFlags():
+        case SetMark() | Adopt() | Disown():
+            return _mark_words(action)
+        case SetBond() | SetBridge() | SetPort() | SetSlave() | SetVlanFlags():
             return _set_options(action)
         case SetMaster(master=None):
             return "leave its bond or bridge"
@@ -198,12 +208,8 @@ def action_words(action: Action) -> str:
             return _set_vlans(action)
         case SetSnooping(snooping=snooping):
             return f"multicast snooping: {value_words(snooping)}"
-        case AskAddr(addr=addr):
-            return f"ask whether somebody has {addr.partition('/')[0]}"
-        case AddAddr(addr=addr):
-            return f"add address {addr}"
-        case DelAddr(addr=addr):
-            return f"delete address {addr}"
+        case AskAddr() | AddAddr() | DelAddr():
+            return _address_words(action)
         case AddNeighbour() | DelNeighbour() | AddRoute() | DelRoute() | AddRule() | DelRule():
             return _way_words(action)
         case SetSysctl(key=key, value=value):
@@ -214,6 +220,16 @@ def action_words(action: Action) -> str:
             return f"wait for carrier, at most {timeout / 1000:g} s"
         case _:
             assert_never(action)
+
+
+def _address_words(action: AskAddr | AddAddr | DelAddr) -> str:
+    match action:
+        case AskAddr(addr=addr):
+            return f"ask whether somebody has {addr.partition('/')[0]}"
+        case AddAddr(addr=addr):
+            return f"add address {addr}"
+        case DelAddr(addr=addr):
+            return f"delete address {addr}"
 
 
 def _way_words(action: AddNeighbour | DelNeighbour | AddRoute | DelRoute | AddRule | DelRule) -> str:
@@ -236,10 +252,18 @@ def _filter_words(action: SetFilter | DropFilter) -> str:
             return f"take away the rules of {gone.ifname} of container {gone.container_id[:SHORT_ID]}, which is gone"
 
 
-def _set_options(action: SetMark | SetBond | SetBridge | SetPort | SetSlave | SetVlanFlags) -> str:
+def _mark_words(action: SetMark | Adopt | Disown) -> str:
     match action:
         case SetMark():
             return "mark it as Windrow's"
+        case Adopt(name=name):
+            return f"make it Windrow's, as {name}"
+        case Disown(own=own):
+            return f"give it back, as {own}"
+
+
+def _set_options(action: SetBond | SetBridge | SetPort | SetSlave | SetVlanFlags) -> str:
+    match action:
         case SetBond(options=options) | SetBridge(options=options):
             return f"set {options_words(options)}"
         case SetPort(options=port):

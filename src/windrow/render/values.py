@@ -27,6 +27,7 @@ from windrow.model.steps import (
     AddNeighbour,
     AddRoute,
     AddRule,
+    Adopt,
     AskAddr,
     AwaitCarrier,
     CreateLink,
@@ -36,6 +37,7 @@ from windrow.model.steps import (
     DelRoute,
     DelRule,
     Delta,
+    Disown,
     DropFilter,
     Failure,
     Plan,
@@ -109,7 +111,9 @@ def action_value(action: Action) -> dict[str, Any]:
             return {"name": "rename-link", "to": to}
         case SetLink():
             return {"name": "set-link", **_given(action)}
-        case SetMark() | SetBond() | SetBridge() | SetPort() | SetSlave() | SetVlanFlags():
+        case SetMark() | Adopt() | Disown():
+            return _mark_value(action)
+        case SetBond() | SetBridge() | SetPort() | SetSlave() | SetVlanFlags():
             return _options_value(action)
         case SetMaster(master=master):
             return {"name": "set-master", "master": master}
@@ -156,10 +160,20 @@ def _layer_3_value(action: AskAddr | AddAddr | DelAddr | AddRoute | DelRoute | A
             assert_never(action)
 
 
-def _options_value(action: SetMark | SetBond | SetBridge | SetPort | SetSlave | SetVlanFlags) -> dict[str, Any]:
+def _mark_value(action: SetMark | Adopt | Disown) -> dict[str, Any]:
     match action:
         case SetMark(group=group, name=name, stale=stale):
             return {"name": "set-mark", "group": group, "altname": name, "stale": list(stale)}
+        case Adopt(name=name):
+            return {"name": "adopt", "as": name}
+        case Disown(own=own, group=group):
+            return {"name": "disown", "link": own, "group": group}
+        case _:
+            assert_never(action)
+
+
+def _options_value(action: SetBond | SetBridge | SetPort | SetSlave | SetVlanFlags) -> dict[str, Any]:
+    match action:
         case SetBond(options=options):
             return {"name": "set-bond", "options": _given(options)}
         case SetBridge(options=options):

@@ -13,7 +13,7 @@ import fcntl
 import os
 import stat
 import zlib
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -37,7 +37,7 @@ from windrow.model.values import Ref
 from windrow.model.wire import Loaded, dump, load_documents, without_doubles, yaml_text
 from windrow.store import records
 from windrow.store.errors import StoreError, explained
-from windrow.store.manifest import Manifest
+from windrow.store.manifest import Manifest, as_written
 from windrow.store.paths import Paths
 
 SUFFIXES = (".yaml", ".yml", ".json")
@@ -75,17 +75,22 @@ def _is_directory(path: Path) -> bool:
 
 
 def manifest_files(directory: Path) -> Iterator[Path]:
-    """`*.yaml`, `*.yml`, `*.json`, sorted, also in directories below; hidden ones are not looked at."""
+    """`*.yaml`, `*.yml`, `*.json`, sorted, also in directories below; hidden ones are not looked at, nor is a
+    link beside the file that it leads to."""
 
     def fail(error: OSError) -> None:
         raise error
 
     with explained(directory, "read the directory"):
+        found: list[Path] = []
         for place, below, files in os.walk(directory, onerror=fail):
             below[:] = sorted(d for d in below if not d.startswith("."))
             for name in sorted(files):
                 if name.endswith(SUFFIXES) and not name.startswith("."):
-                    yield Path(place, name)
+                    found.append(Path(place, name))
+        links = {path: os.path.realpath(path) for path in found if path.is_symlink()}
+        targets = {os.path.realpath(path) for path in found if path not in links} if links else set()
+    yield from (path for path in found if links.get(path) not in targets)
 
 
 def load_file(path: Path) -> Loaded:
@@ -178,7 +183,9 @@ class Store:
     def put(self, objects: Iterable[AnyObject]) -> tuple[Ref, ...]:
         """Add or replace objects; those that changed. An object stays in the file where it is; a new one gets
         a file of its own. Raises StoreError, and then nothing has changed unless the disk itself failed."""
+        objects = tuple(objects)
         documents = {obj.ref: dump(obj) for obj in objects}
+        written = {obj.ref: text for obj in objects if (text := as_written(obj.source.text, documents[obj.ref]))}
         with self._locked():
             files = self._files(documents)
             homes = _homes(files, documents)
@@ -186,11 +193,10 @@ class Store:
             changed: dict[Ref, Any] = {
                 ref: doc for ref, doc in documents.items() if ref in homes and files[homes[ref]].objects()[ref] != doc
             }
-            changes = _edits(files, homes, changed)
+            changes = _edits(files, homes, changed, written)
             for ref, document in news.items():
                 path = self._free_path(ref, {*files, *(c.path for c in changes)})
-                text = yaml_text(document)
-                changes.append(_Change(path, [ref], text))
+                changes.append(_Change(path, [ref], written.get(ref) or yaml_text(document)))
             _write(changes, key=lambda c: min(map(_rank, c.refs)))
         return tuple(sorted(changed | news, key=_rank))
 
@@ -293,12 +299,14 @@ def _homes(files: dict[Path, Manifest], wanted: Iterable[Ref]) -> dict[Ref, Path
     return homes
 
 
-def _edits(files: dict[Path, Manifest], homes: dict[Ref, Path], changed: dict[Ref, Any]) -> list[_Change]:
+def _edits(
+    files: dict[Path, Manifest], homes: dict[Ref, Path], changed: dict[Ref, Any], written: Mapping[Ref, str] = {}
+) -> list[_Change]:
     changes: list[_Change] = []
     for path in dict.fromkeys(homes[ref] for ref in changed):
         here = {ref: document for ref, document in changed.items() if homes[ref] == path}
         try:
-            text = files[path].edited(here, as_json=path.suffix == ".json")
+            text = files[path].edited(here, as_json=path.suffix == ".json", written=written)
         except ValueError as error:
             names = ", ".join(map(str, here))
             raise StoreError(path, f"cannot change {names} in it: {error}", "change the file by hand") from error

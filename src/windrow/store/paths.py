@@ -144,6 +144,11 @@ class Paths:
         return self.state / "origin.json"
 
     @property
+    def adopted(self) -> Path:
+        """The links that another hand made and that are Windrow's since, for `windrow adopt --undo`."""
+        return self.state / "adopted.json"
+
+    @property
     def events(self) -> Path:
         """What happened here, the newest last; one JSON document on each line."""
         return self.state / "events.jsonl"

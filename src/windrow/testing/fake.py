@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import assert_never
 
@@ -30,13 +30,14 @@ from windrow.model.host import (
     StaticNeighbour,
     VlanIf,
 )
-from windrow.model.marks import is_marked
+from windrow.model.marks import called, is_marked
 from windrow.model.steps import (
     Action,
     AddAddr,
     AddNeighbour,
     AddRoute,
     AddRule,
+    Adopt,
     AskAddr,
     AwaitCarrier,
     CreateLink,
@@ -45,6 +46,7 @@ from windrow.model.steps import (
     DelNeighbour,
     DelRoute,
     DelRule,
+    Disown,
     DropFilter,
     Failure,
     RenameLink,
@@ -63,6 +65,7 @@ from windrow.model.steps import (
     Step,
 )
 from windrow.model.values import Cidr, IfName, Mac
+from windrow.plan.renamed import called_otherwise
 from windrow.testing import traffic
 from windrow.testing.bonding import Refused
 from windrow.testing.machine import ACTIVE_MODES, DEVICE, Device, Machine
@@ -111,14 +114,16 @@ class FakeKernel:
             rules=frozenset(machine.rules),
             sysctls=dict(machine.sysctls),
         )
-        return Observed(state=state, runtime={IfName(d.name): _runtime(machine, d) for d in devices})
+        seen = Observed(state=state, runtime={IfName(d.name): _runtime(machine, d) for d in devices})
+        names = {IfName(d.name): called(d.name, d.altnames) for d in devices}
+        return called_otherwise(seen, {own: name for own, name in names.items() if own != name})
 
     def nics(self) -> dict[IfName, Nic]:
         found: dict[IfName, Nic] = {}
         for d in self.machine.devices.values():
             if d.kind in NIC_KINDS and d.name != "lo":
                 name = IfName(d.name)
-                master = IfName(d.master.name) if d.master else None
+                master = called(d.master.name, d.master.altnames) if d.master else None
                 found[name] = Nic(
                     name=name,
                     mac=Mac(_permanent(d) or d.mac),
@@ -228,6 +233,17 @@ class FakeKernel:
         self.machine.add_neighbour(self.machine.get(link), one)
         return self
 
+    def made_by_others(self, names: Mapping[str, str], protocol: int = 4) -> None:
+        """These links are another hand's from now on, under other names, and so are the routes over them (4:
+        RTPROT_STATIC)."""
+        machine = self.machine
+        for was, name in names.items():
+            device = machine.devices.pop(was)
+            device.name, device.group, device.altnames = name, 0, []
+            machine.devices[name] = device
+        moved = {IfName(was): IfName(name) for was, name in names.items()}
+        machine.routes = {r.moved(moved, protocol) if r.dev in moved else r for r in machine.routes}
+
     def pull(self, nic: str) -> None:
         """The cable comes out."""
         self._cable(nic, False)
@@ -245,7 +261,7 @@ class FakeKernel:
 
     def _resolve(self, step: Step) -> None:
         for name in _needs(step):
-            if name not in self.machine.devices:
+            if self.machine.find(name) is None:
                 raise _StepFailed(_failure(step, errno.ENODEV))
 
     def _send(self, steps: Sequence[Step]) -> None:
@@ -295,7 +311,7 @@ class FakeKernel:
                 self.stale_filters.pop(step.link, None)
             case DelRule(rule=rule):  # its link may be gone
                 machine.del_rule(rule)
-            case DeleteLink() if step.link not in machine.devices:
+            case DeleteLink() if machine.find(step.link) is None:
                 pass  # `netlink.execute`: it is gone, as it should be
             case action:
                 self._change(machine.get(step.link), action)
@@ -309,7 +325,7 @@ class FakeKernel:
                 machine.rename(device, to)
             case SetLink():
                 machine.change_link(device, action)
-            case SetMark():
+            case SetMark() | Adopt() | Disown():
                 machine.mark(device, action)
             case SetBond() | SetBridge() | SetPort() | SetSlave() | SetVlanFlags():
                 self._change_options(device, action)
@@ -343,9 +359,9 @@ class FakeKernel:
             case DelAddr(addr=addr):
                 machine.del_addr(device, addr)
             case AddRoute(route=route):
-                machine.add_route(device, route)
+                machine.add_route(device, route.moved(_own_name(device)))
             case DelRoute(route=route):
-                machine.del_route(device, route)
+                machine.del_route(device, route.moved(_own_name(device)))
             case AddRule(rule=rule):
                 machine.rules.add(rule)
             case _ as never:
@@ -428,6 +444,11 @@ def _touches(step: Step) -> set[str]:
             return set()
 
 
+def _own_name(device: Device) -> dict[IfName, IfName]:
+    """What it is called -> its own name: the kernel knows the link of a route by its number."""
+    return {called(device.name, device.altnames): IfName(device.name)}
+
+
 # -- what is seen --------------------------------------------------------------------------------
 
 
@@ -491,6 +512,7 @@ def _runtime(machine: Machine, d: Device) -> Runtime:
         ifindex=d.index,
         group=d.group,
         altnames=tuple(d.altnames),
+        own_name=d.name if called(d.name, d.altnames) != d.name else "",
         carrier=carrier,
         oper="up" if carrier else "lowerlayerdown" if d.up else "down",
         permanent_mac=Mac(permanent) if permanent else None,

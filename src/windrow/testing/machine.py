@@ -35,8 +35,8 @@ from windrow.model.host import (
     VlanIf,
     settled_metric,
 )
-from windrow.model.marks import mark_of
-from windrow.model.steps import SetLink, SetMark, SetPort, SetSnooping, SetVlans
+from windrow.model.marks import called, mark_of
+from windrow.model.steps import Adopt, Disown, SetLink, SetMark, SetPort, SetSnooping, SetVlans
 from windrow.model.values import IPV6_MTU_MIN, IfName, VidSet
 from windrow.testing.bonding import BondParameters, Refused
 
@@ -125,9 +125,14 @@ class Machine:
     # -- questions -----------------------------------------------------------------------------
 
     def get(self, name: str) -> Device:
-        if name not in self.devices:
+        if (found := self.find(name)) is None:
             raise Refused(errno.ENODEV)
-        return self.devices[name]
+        return found
+
+    def find(self, name: str) -> Device | None:
+        """`__dev_get_by_name`: alternative names count."""
+        found = self.devices.get(name)
+        return found or next((d for d in self.devices.values() if name in d.altnames), None)
 
     def within(self, master: Device) -> list[Device]:
         """Slaves or ports, in the order they joined."""
@@ -212,13 +217,23 @@ class Machine:
         self._want_free(altname)
         device.altnames.append(altname)
 
-    def mark(self, device: Device, change: SetMark) -> None:
+    def mark(self, device: Device, change: SetMark | Adopt | Disown) -> None:
         """`netlink.execute`: what is there already, or gone already, is no failure."""
-        if change.group is not None:
-            device.group = change.group
-        if change.name and mark_of(device.name) not in device.altnames:
-            self.add_altname(device, mark_of(device.name))
-        gone = {mark_of(name) for name in change.stale}
+        come: list[str] = []
+        gone: set[str] = set()
+        match change:
+            case Adopt(name=to):
+                come, device.group = [to, mark_of(to)], OWNER_GROUP
+            case Disown(group=group):
+                name = called(device.name, device.altnames)
+                gone, device.group = {name, mark_of(name)}, group
+            case SetMark():
+                come = [mark_of(device.name)] if change.name else []
+                gone = {mark_of(name) for name in change.stale}
+                device.group = device.group if change.group is None else change.group
+        for altname in come:
+            if altname not in (device.name, *device.altnames):
+                self.add_altname(device, altname)
         device.altnames = [name for name in device.altnames if name not in gone]
 
     def _create_vlan(self, link: Link, spec: VlanIf, group: int) -> Device:
@@ -595,10 +610,11 @@ class Machine:
 
     def set_sysctl(self, key: str, value: str) -> None:
         parts = key.split("/")
-        if parts[0] == "net" and parts[2:3] == ["conf"] and parts[3] in self.devices:
-            if parts[1] == "ipv6" and self.devices[parts[3]].mtu < IPV6_MTU_MIN:
+        device = self.find(parts[3]) if parts[0] == "net" and parts[2:3] == ["conf"] else None
+        if device is not None:
+            if parts[1] == "ipv6" and device.mtu < IPV6_MTU_MIN:
                 raise Refused(errno.ENOENT)
-            self.devices[parts[3]].settings[f"{parts[1]}/{parts[4]}"] = value
+            device.settings[f"{parts[1]}/{parts[4]}"] = value
         elif key in self.sysctls:
             self.sysctls[key] = value
         else:

@@ -281,7 +281,7 @@ def _show_dry_run(session: Session, report: Report, wish: Wish, said: Sequence[P
         print_json({**value, "consequences": consequences_value(meaning)})
         return
     _say_stored(report.admitted, wish, " (dry run)")
-    say(plan_text(plan, node=session.node, style=session.style))
+    say(plan_text(plan, node=session.node, style=session.style, wrong=bool(errors(said))))
     if not meaning.none:
         say(f"\n{consequences_text(meaning, session.style)}")
 
@@ -300,7 +300,7 @@ def _conclude(session: Session, report: Report, took: float, said: Sequence[Prob
         done = "done" if _held_back(report) else session.style.green(f"{node} is as its manifests want it")
         say(f"{done}: {steps} in {took:.2f} s, worst impact {impact_mark(plan.impact, session.style)}.")
     elif not _held_back(report):
-        say(summary(plan, node=node, style=session.style))
+        say(summary(plan, node=node, style=session.style, wrong=bool(errors(said))))
 
 
 def _lament(session: Session, report: Report, refusals: Sequence[Problem]) -> None:

@@ -15,6 +15,7 @@ from windrow.apps.cli.options import complete_kind, namespace
 from windrow.apps.cli.output import Again, say
 from windrow.apps.cli.selection import Document, parse, select
 from windrow.apps.cli.session import Session
+from windrow.apps.cli.situation import stored
 from windrow.model.objects import KINDS
 from windrow.model.problems import ProblemsError
 from windrow.model.selectors import LabelSelector
@@ -77,7 +78,8 @@ def get(
         raise click.UsageError("names and -l cannot be mixed")
 
     def look() -> list[Document]:
-        found = labelled(select(documents(session), selection, None if all_namespaces else namespace), wanted)
+        space = None if all_namespaces else namespace
+        found = labelled(select(documents(session), selection, space, lambda: stored(session)[1]), wanted)
         return sorted(found, key=key) if key else found
 
     def show(found: list[Document], *, headed: bool) -> None:

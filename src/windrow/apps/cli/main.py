@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from windrow.kube.access import Access
 
 VERBS = {
-    "annotate": "Change annotations of objects",
+    "adopt": "Make bonds and bridges of others Windrow's, without touching a frame",
     "agent": "Keep this host's networks as their manifests want them",
+    "annotate": "Change annotations of objects",
     "apply": "Store manifests and bring this host to them",
     "check": "Find out what the switches do not carry of what is intended",
     "checkpoint": "Show the change that waits to be confirmed",
@@ -36,11 +37,12 @@ VERBS = {
     "edit": "Change objects in an editor",
     "events": "Show what happened on this host's networks",
     "explain": "Say what the fields of a manifest are for",
+    "export": "Print this host's networks as manifests",
     "get": "List objects",
     "history": "Show what was changed by hand, by whom",
     "init": "Make this host's network Windrow's, over the session you are in",
-    "label": "Change labels of objects",
     "lab": "Run a whole cluster in one Linux kernel",
+    "label": "Change labels of objects",
     "neighbors": "Show the switch ports that the NICs are plugged into",
     "patch": "Change fields of an object",
     "plan": "Show the steps that apply would take",
@@ -50,9 +52,9 @@ VERBS = {
     "topology": "Draw this host's networks",
     "undo": "Take back the change that waits to be confirmed",
     "version": "Print the version",
-    "webhook": "Judge objects for a Kubernetes API server",
     "vm": "Run virtual machines on this host",
     "wait": "Wait until an object is as it should be",
+    "webhook": "Judge objects for a Kubernetes API server",
 }
 """Their help lines stand here, so that `windrow --help` loads no verb."""
 

@@ -39,13 +39,17 @@ def dry_run(function: F) -> F:
 
 
 def max_impact(function: F) -> F:
+    return max_impact_of(Impact.OUTAGE)(function)
+
+
+def max_impact_of(usual: Impact) -> Callable[[F], F]:
     return click.option(
         "--max-impact",
         type=click.Choice([i.value for i in Impact]),
-        default=Impact.OUTAGE.value,
+        default=usual.value,
         show_default=True,
         help="Refuse a plan that costs the running traffic more than this.",
-    )(function)
+    )
 
 
 def seconds(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
