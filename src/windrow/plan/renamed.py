@@ -65,6 +65,7 @@ def named_back(have: Observed, names: Names) -> Observed:
         routes=frozenset(_route(r, names) for r in routes),
         sysctls=have.state.sysctls,
         filters=have.state.filters,
+        policies=have.state.policies,
     )
     return replace(have, state=state, runtime={_now(names, name): one for name, one in have.runtime.items()})
 
