@@ -162,8 +162,8 @@ def of(node: Node, name: str) -> str:
 
 
 def test_the_truth_table_in_frames(node: Node) -> None:
-    """Each policy of a slice, loaded; each ordered pair of nine pods, TCP and UDP; and the world outside, both ways. For
-    all of them: WINDROW_POLICIES=1."""
+    """Each policy of a slice, loaded; each ordered pair of nine pods, TCP and UDP; and the world outside, both ways.
+    WINDROW_POLICIES=1 is all of them."""
     pairs = [(a, b) for a in node.pods for b in node.pods if a != b]
     pairs += [(a, OUTSIDE) for a in node.pods] + [(OUTSIDE, a) for a in node.pods]
     wrong: list[str] = []

@@ -35,6 +35,7 @@ from windrow.model.policyrules import (
     PolicyRules,
     set_name,
 )
+from windrow.model.selectors import LabelSelector, Operator
 from windrow.model.values import IfName, Ref
 
 FAMILIES = (4, 6)
@@ -60,6 +61,34 @@ def compile_policies(cluster: Cluster, endpoints: Iterable[Endpoint], host: Iter
     return PolicyRules(sets=compiler.sets, chains=compiler.chains, ports=ports)
 
 
+class _Space:
+    """A namespace with its pods, which are found by a label without looking at all of them."""
+
+    def __init__(self, labels: Mapping[str, str], pods: Sequence[Pod]) -> None:
+        self.labels, self._pods = labels, pods
+        self._by_label: dict[tuple[str, str], list[Pod]] = {}
+        for pod in pods:
+            for label in pod.meta.labels.items():
+                self._by_label.setdefault(label, []).append(pod)
+
+    def selected(self, selector: LabelSelector | None) -> Iterator[Pod]:
+        asked = selector.requirements if selector is not None else ()
+        named = next((one for one in asked if one.operator is Operator.IN), None)
+        pods: Iterable[Pod] = self._pods
+        if named is not None:
+            pods = (p for value in dict.fromkeys(named.values) for p in self._by_label.get((named.key, value), ()))
+        return (pod for pod in pods if matches_selector(selector, pod.meta.labels))
+
+
+def _namespaces(cluster: Cluster, pods: Iterable[Pod]) -> dict[str, _Space]:
+    """Those that have pods, with an object or without."""
+    inside: dict[str, list[Pod]] = {}
+    for pod in pods:
+        inside.setdefault(pod.meta.namespace, []).append(pod)
+    labels = {one.name: one.labels for one in cluster.all(Namespace)}
+    return {name: _Space(labels.get(name) or labels_of_namespace(name), found) for name, found in inside.items()}
+
+
 class _Compiler:
     """Collects the chains and sets that somebody needs; it lives for one compilation."""
 
@@ -68,7 +97,7 @@ class _Compiler:
         self.chains: dict[str, PolicyChain] = {}
         self._pods = cluster.all(Pod)
         self._by_ref = {pod.ref: pod for pod in self._pods}
-        self._namespaces = {one.name: one.labels for one in cluster.all(Namespace)}
+        self._spaces = _namespaces(cluster, self._pods)
         self._policies: dict[tuple[str, str], list[AnyPolicy]] = {}
         for policy in (*cluster.all(NetworkPolicy), *cluster.all(MultiNetworkPolicy)):
             for network in dict.fromkeys(policy.networks):
@@ -140,7 +169,7 @@ class _Compiler:
         if selecting:
             name = f"pods-{_digest(network, policy.meta.namespace, selecting)}"
             if set_name(name, FAMILIES[0]) not in self.sets:
-                pods = (pod for pod in self._pods if self._is_one(pod, policy.meta.namespace, selecting))
+                pods = (pod for peer in selecting for pod in self._selected(policy.meta.namespace, peer))
                 self.add_set(name, Members.ADDRESSES, (a for pod in pods for a in pod.addresses_in(network)))
             yield name
         if blocks:
@@ -149,17 +178,10 @@ class _Compiler:
                 self.add_set(name, Members.RANGES, ranges(blocks))
             yield name
 
-    def _is_one(self, pod: Pod, namespace: str, peers: Sequence[Peer]) -> bool:
-        return any(
-            matches_selector(peer.pods, pod.meta.labels) and self._is_in(pod.meta.namespace, namespace, peer)
-            for peer in peers
-        )
-
-    def _is_in(self, there: str, own: str, peer: Peer) -> bool:
-        if peer.namespaces is None:
-            return there == own
-        labels: Mapping[str, str] = self._namespaces.get(there) or labels_of_namespace(there)
-        return matches_selector(peer.namespaces, labels)
+    def _selected(self, own: str, peer: Peer) -> Iterator[Pod]:
+        for name, space in self._spaces.items():
+            if name == own if peer.namespaces is None else matches_selector(peer.namespaces, space.labels):
+                yield from space.selected(peer.pods)
 
     def _sockets(self, network: str, port: PolicyPort) -> str:
         """All pods that have a port of this name. Which of them the packet may go to, the rest of the rule says."""
