@@ -189,9 +189,9 @@ def test_not_found_says_what_there_is(host: Host) -> None:
 
 
 def test_a_kind_that_does_not_exist_is_wrong_usage(host: Host) -> None:
-    result = host.run("get", "pods")
+    result = host.run("get", "deployments")
     assert result.exit_code == 2
-    assert "there is no kind 'pods'" in result.stderr
+    assert "there is no kind 'deployments'" in result.stderr
     assert "vlanconfigs (vc)" in result.stderr
 
 

@@ -655,6 +655,7 @@ class Stubborn:
     def __init__(self, kernel: FakeKernel) -> None:
         self.kernel, self.refused = kernel, set[type]()
         self.observe, self.nics, self.features = kernel.observe, kernel.nics, kernel.features
+        self.policies = kernel.policies
 
     def run(self, steps: Sequence[Step]) -> Failure | None:
         for number, one in enumerate(steps):

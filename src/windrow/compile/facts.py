@@ -62,6 +62,8 @@ def node_facts(
         record=known.record,
         active=known.active,
         filters_unread=observed.filters_unread,
+        policies_unread=observed.policies_unread,
+        policies_there=observed.state.policies is not None and not observed.state.policies.empty,
         origin=known.origin,
         without_ipv6=frozenset(
             ours.get(name, name)

@@ -17,6 +17,7 @@ from windrow.compile.hostnet import (
 )
 from windrow.compile.ipv6 import left_out
 from windrow.compile.pins import pinned_mac
+from windrow.compile.policies import policy_problems, policy_table
 from windrow.compile.poolports import served_here
 from windrow.compile.pools import scopes, waiting_problems
 from windrow.compile.ports import filter_problems, port_filters, port_links, port_problems, ports_of
@@ -82,6 +83,7 @@ def compile_node(cluster: Cluster, facts: NodeFacts) -> Compiled:
     said += port_problems(ports, _carried(links), facts)
     links += port_links(ports, links, facts)
     given = remembered(hosts.configs, facts)
+    policies = policy_table(cluster, facts)
     held = _held(choice.held, facts) | {IfName(name) for name in hosts.held}
     return Compiled(
         state=HostState(
@@ -90,6 +92,7 @@ def compile_node(cluster: Cluster, facts: NodeFacts) -> Compiled:
             rules=luggage.rules,
             sysctls=_sysctls(facts) if links else {},
             filters=port_filters(facts),
+            policies=policies,
         ),
         held=held,
         problems=choice.problems
@@ -100,9 +103,15 @@ def compile_node(cluster: Cluster, facts: NodeFacts) -> Compiled:
         + tuple(said)
         + tuple(_unreadable(facts))
         + tuple(filter_problems(facts))
+        + tuple(policy_problems(facts))
         + tuple(waiting_problems(pools))
         + served.problems,
-        memory=Memory(nics=choice.cards, given=given, had=there(given, facts)),
+        memory=Memory(
+            nics=choice.cards,
+            given=given,
+            had=there(given, facts),
+            policed=facts.policies_there or not policies.empty,
+        ),
         clients=dhcp_clients(hosts.configs, held, facts),
         scopes=pools,
         serving=served.scopes,

@@ -58,6 +58,8 @@ class Memory:
     had: Mapping[IfName, frozenset[Cidr]] = field(default_factory=dict)
     """Those of them that were there at the last look since this start of the host: to put one back, nobody need be
     asked whether he has it."""
+    policed: bool = False
+    """Whether there may be rules of network policies. On a host that never had any, nobody looks for them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,6 +124,10 @@ class NodeFacts:
     """The pools (`namespace/name`) whose server's address is this node's turn to have."""
     filters_unread: str = ""
     """Why the packet filter's rules of some ports could not be looked at."""
+    policies_unread: str = ""
+    """Why those of network policies could not."""
+    policies_there: bool = False
+    """Whether there is a table of network policies."""
     origin: HostState | None = None
     """The NICs of the management network as `windrow init` found them."""
     without_ipv6: frozenset[IfName] = frozenset()

@@ -19,6 +19,7 @@ from windrow.model.filters import Filters as Filters
 from windrow.model.filters import PortFilter as PortFilter
 from windrow.model.lazy import dataclass
 from windrow.model.marks import marked_names
+from windrow.model.ruletable import RuleTable
 from windrow.model.values import OWNER_GROUP as OWNER_GROUP
 from windrow.model.values import OWNER_PROTOCOL as OWNER_PROTOCOL
 from windrow.model.values import Cidr, IfName, Mac, Ref
@@ -347,6 +348,8 @@ class HostState:
     filters: Filters = field(default_factory=dict)
     """What the packet filter does about ports. Wanted: of those whose records ask for it, and the others are left as
     they are. Observed: of the wanted ones that could be looked at (`Observed.stale_filters` are left over)."""
+    policies: RuleTable | None = None
+    """The packet filter's table of network policies. None: not managed, or it could not be looked at."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -413,6 +416,8 @@ class Observed:
     """Rules of ports of ours that are gone, and of which no record is left."""
     filters_unread: str = ""
     """Why the rules of some ports could not be looked at."""
+    policies_unread: str = ""
+    """Why the rules of network policies could not."""
 
     def owned(self, name: str) -> bool:
         """Whether Windrow made this link."""

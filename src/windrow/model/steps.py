@@ -28,6 +28,7 @@ from windrow.model.host import (
 from windrow.model.lazy import dataclass
 from windrow.model.names import cluster_network_of_bridge, vid_of_subinterface
 from windrow.model.problems import Problem
+from windrow.model.ruletable import RuleTable
 from windrow.model.values import Cidr, IfName, Ref, VidSet
 
 
@@ -278,6 +279,13 @@ class DropFilter:
 
 
 @dataclass(frozen=True, slots=True)
+class SetPolicies:
+    """Make the packet filter's table of network policies this one, in one transaction."""
+
+    table: RuleTable
+
+
+@dataclass(frozen=True, slots=True)
 class AwaitCarrier:
     """Wait until the link has carrier, and LACP has agreed where a partner answers, at most so long; not having it by
     then is a failure. Without LACP wait `settle_ms` more: the switch's port forwards a little after its carrier."""
@@ -314,6 +322,7 @@ Action = (
     | SetSysctl
     | SetFilter
     | DropFilter
+    | SetPolicies
     | AwaitCarrier
 )
 

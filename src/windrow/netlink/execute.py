@@ -36,6 +36,7 @@ from windrow.model.steps import (
     SetLink,
     SetMark,
     SetMaster,
+    SetPolicies,
     SetPort,
     SetSlave,
     SetSnooping,
@@ -228,7 +229,7 @@ def _messages(step: Step, index: Index) -> tuple[Message, ...]:
             return (_way_message(name, action, index),)
         case SetSysctl() | AskAddr() | AwaitCarrier():
             return ()
-        case SetFilter() | DropFilter():
+        case SetFilter() | DropFilter() | SetPolicies():
             raise AssertionError("rules are no messages of rtnetlink")
         case _ as never:
             assert_never(never)

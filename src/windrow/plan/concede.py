@@ -12,6 +12,7 @@ from windrow.model.steps import Delta, Plan, Unit
 from windrow.model.values import IfName
 from windrow.plan.diff import SETTING
 from windrow.plan.filtering import FILTER
+from windrow.plan.policies import POLICIES
 
 Conceded = tuple[IfName, str]
 """Link and field of a difference."""
@@ -33,12 +34,14 @@ def conceded(state: HostState, plan: Plan, keys: Iterable[Conceded]) -> tuple[Ho
     is made with all that it is to have, whatever was fought about on it before.
     """
     links, sysctls, filters = dict(state.links), dict(state.sysctls), dict(state.filters)
-    routes, rules = state.routes, state.rules
+    routes, rules, policies = state.routes, state.rules, state.policies
     deltas = {(d.link, d.field): d for unit in plan.units for d in unit.deltas}
     held: set[IfName] = set()
     for name, attribute in keys:
         link = links.get(name)
-        if not name:
+        if attribute.startswith(POLICIES):
+            policies = None
+        elif not name:
             sysctls.pop(attribute, None)
         elif attribute.startswith(FILTER):
             filters.pop(name, None)
@@ -60,7 +63,8 @@ def conceded(state: HostState, plan: Plan, keys: Iterable[Conceded]) -> tuple[Ho
             held |= {name, *(n for unit in plan.units if name in unit.links for n in unit.links)}
     kept = {name: link for name, link in links.items() if name not in held}
     routes = frozenset(route for route in routes if route.dev not in held)
-    return replace(state, links=kept, routes=routes, rules=rules, sysctls=sysctls, filters=filters), frozenset(held)
+    left = replace(state, links=kept, routes=routes, rules=rules, sysctls=sysctls, filters=filters, policies=policies)
+    return left, frozenset(held)
 
 
 def _is_missing(delta: Delta | None) -> bool:

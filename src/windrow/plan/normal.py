@@ -52,6 +52,7 @@ def normalise(observed: Observed, names: frozenset[IfName] | None = None) -> Hos
         rules=rules,
         sysctls=dict(observed.state.sysctls),
         filters={port: one for port, one in observed.state.filters.items() if one.parts},
+        policies=observed.state.policies,
     )
 
 

@@ -15,6 +15,7 @@ from windrow.plan.diff import changed_settings, diff_link
 from windrow.plan.filtering import filter_unit
 from windrow.plan.mutability import TABLE
 from windrow.plan.order import Burst
+from windrow.plan.policies import policy_unit
 from windrow.plan.renamed import named_back, renamed, strayed
 from windrow.plan.scene import Scene
 from windrow.plan.units import units
@@ -49,7 +50,11 @@ def make_plan(
         renamed={to: now for now, to in names_back.items()},
     )
     planned = (_unit(scene, names) for names in units(_concerned(scene), want, scene.have, _apart(scene)))
-    everywhere = (_sysctls(scene), filter_unit(want.filters, have, held))
+    everywhere = (
+        _sysctls(scene),
+        filter_unit(want.filters, have, held),
+        policy_unit(want.policies, have.state.policies),
+    )
     return Plan(units=tuple(u for u in (*everywhere, *planned) if u.steps or u.refusals or u.deltas))
 
 

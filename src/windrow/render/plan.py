@@ -22,6 +22,7 @@ from windrow.model.host import (
 )
 from windrow.model.ports import SHORT_ID
 from windrow.model.problems import Problem, Severity, errors
+from windrow.model.ruletable import VERDICT_MAP, RuleTable
 from windrow.model.steps import (
     Action,
     AddAddr,
@@ -50,6 +51,7 @@ from windrow.model.steps import (
     SetLink,
     SetMark,
     SetMaster,
+    SetPolicies,
     SetPort,
     SetSlave,
     SetSnooping,
@@ -214,7 +216,7 @@ def action_words(action: Action) -> str:
             return _way_words(action)
         case SetSysctl(key=key, value=value):
             return f"sysctl {key}={value}"
-        case SetFilter() | DropFilter():
+        case SetFilter() | DropFilter() | SetPolicies():
             return _filter_words(action)
         case AwaitCarrier(timeout_ms=timeout):
             return f"wait for carrier, at most {timeout / 1000:g} s"
@@ -243,13 +245,22 @@ def _way_words(action: AddNeighbour | DelNeighbour | AddRoute | DelRoute | AddRu
             return f"{verb} rule {rule_words(rule)}"
 
 
-def _filter_words(action: SetFilter | DropFilter) -> str:
+def _filter_words(action: SetFilter | DropFilter | SetPolicies) -> str:
     match action:
         case SetFilter(filter=wanted, parts=parts):
             said = [f"{part} {wanted.parts[part]}" for part in parts]
             return f"rules of the packet filter: {'; '.join(said)}"
         case DropFilter(filter=gone):
             return f"take away the rules of {gone.ifname} of container {gone.container_id[:SHORT_ID]}, which is gone"
+        case SetPolicies(table=wanted):
+            return _policy_words(wanted)
+
+
+def _policy_words(wanted: RuleTable) -> str:
+    if wanted.empty:
+        return "take away the rules of network policies: none isolates a pod of this node"
+    count = sum(1 for one in wanted.sets.values() if one.form == VERDICT_MAP for _ in one.members)
+    return f"rules of network policies, in one transaction; isolated: {count} {'port' if count == 1 else 'ports'}"
 
 
 def _mark_words(action: SetMark | Adopt | Disown) -> str:
@@ -416,11 +427,13 @@ def problem_lines(problem: Problem, style: Style = PLAIN, sign: str = "") -> Ite
 def diff_text(plan: Plan, style: Style = PLAIN) -> str:
     """Per link and attribute: what there is, and what there should be. Empty where nothing differs."""
     lines: list[str] = []
-    last = ""
+    last: str | None = None
     for delta in (d for unit in plan.units for d in unit.deltas):
         if delta.link != last:
             last = delta.link
-            lines.append(style.bold(delta.link) + style.dim(f"  ({why_words(delta.why)})" if delta.why else ""))
+            lines.append(
+                style.bold(delta.link or "this kernel") + style.dim(f"  ({why_words(delta.why)})" if delta.why else "")
+            )
         lines += delta_lines(delta, style)
     for step in plan.steps:
         if isinstance(step.action, SetSysctl) and not step.link:
@@ -445,7 +458,8 @@ def delta_lines(delta: Delta, style: Style = PLAIN) -> Iterator[str]:
 def failure_lines(failure: Failure, style: Style = PLAIN) -> Iterator[str]:
     """Which step, why it was there, and what the kernel said."""
     step = failure.step
-    yield style.red(f"error: {step.link}: {words(step)}: {failure.extack or failure.reason} [errno {failure.errno}]")
+    where = step.link or "this kernel"
+    yield style.red(f"error: {where}: {words(step)}: {failure.extack or failure.reason} [errno {failure.errno}]")
     if failure.extack and failure.reason:
         yield f"    the kernel's errno says: {failure.reason}"
     yield f"    wanted by {why_words(step.why)}"

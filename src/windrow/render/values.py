@@ -48,6 +48,7 @@ from windrow.model.steps import (
     SetLink,
     SetMark,
     SetMaster,
+    SetPolicies,
     SetPort,
     SetSlave,
     SetSnooping,
@@ -134,6 +135,8 @@ def action_value(action: Action) -> dict[str, Any]:
             return {"name": "set-filter", "parts": {part: wanted.parts[part] for part in parts}}
         case DropFilter(filter=gone):
             return {"name": "drop-filter", "containerID": gone.container_id, "interface": gone.ifname}
+        case SetPolicies(table=wanted):
+            return {"name": "set-policies", "chains": len(wanted.chains), "sets": len(wanted.sets)}
         case AwaitCarrier(timeout_ms=timeout, settle_ms=settle):
             return {"name": "await-carrier", "timeoutMs": timeout, "settleMs": settle}
         case _:

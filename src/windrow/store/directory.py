@@ -31,6 +31,7 @@ from windrow.model.objects import (
     VlanConfig,
     VlanStatus,
 )
+from windrow.model.policies import MultiNetworkPolicy, Namespace, NetworkPolicy, Pod
 from windrow.model.pools import IPPool, VirtualMachineNetworkConfig
 from windrow.model.problems import Problem
 from windrow.model.values import Ref
@@ -47,6 +48,7 @@ _ORDER = [
     for cls in (
         ClusterNetwork,
         Node,
+        Namespace,
         VlanConfig,
         NetworkAttachmentDefinition,
         HostNetworkConfig,
@@ -55,6 +57,9 @@ _ORDER = [
         VirtualMachineInstance,
         VirtualMachineNetworkConfig,
         LinkMonitor,
+        Pod,
+        NetworkPolicy,
+        MultiNetworkPolicy,
         VlanStatus,
     )
 ]
@@ -329,9 +334,13 @@ def _write(changes: Sequence[_Change], key: Callable[[_Change], int]) -> None:
                 records.discard(change.temp)
 
 
+_SECRET = frozenset({VirtualMachine.KIND, VirtualMachineInstance.KIND, Pod.KIND})
+
+
 def _stage(change: _Change) -> str:
-    """Mode and owner stay. A new file is for everybody's eyes, but for a machine's: cloud-init has passwords in it."""
-    secret = any(ref.kind in (VirtualMachine.KIND, VirtualMachineInstance.KIND) for ref in change.refs)
+    """Mode and owner stay. A new file is for everybody's eyes, but for a machine's (cloud-init has passwords in it) and
+    a pod's (its environment has)."""
+    secret = any(ref.kind in _SECRET for ref in change.refs)
     mode, old = records.PRIVATE if secret else records.SHARED, None
     with suppress(FileNotFoundError):
         old = os.stat(change.path)

@@ -31,6 +31,7 @@ from windrow.model.host import (
     VlanIf,
 )
 from windrow.model.marks import called, is_marked
+from windrow.model.ruletable import PoliciesSeen, RuleTable
 from windrow.model.steps import (
     Action,
     AddAddr,
@@ -56,6 +57,7 @@ from windrow.model.steps import (
     SetLink,
     SetMark,
     SetMaster,
+    SetPolicies,
     SetPort,
     SetSlave,
     SetSnooping,
@@ -92,6 +94,7 @@ class FakeKernel:
         self.port_filters: dict[IfName, PortFilter] = {}
         """What the packet filter does about ports; emptied, it is as flushed."""
         self.stale_filters: dict[IfName, PortFilter] = {}
+        self.policy_table = RuleTable()
         self.filters_unread = ""
         self.taken: dict[str, str] = {}
         """Addresses that somebody else on the wire has, and his MAC."""
@@ -147,6 +150,9 @@ class FakeKernel:
         }
         found = {port: self.port_filters.get(port, nothing[port]) for port in wanted}
         return FiltersSeen(filters={**found, **stale}, left_over=frozenset(stale), unread=self.filters_unread)
+
+    def policies(self, *, policed: bool) -> PoliciesSeen:
+        return PoliciesSeen(table=self.policy_table)
 
     def run(self, steps: Sequence[Step]) -> Failure | None:
         """Do the steps; the first failure, or None. Raises Crashed where `crash_after` says so.
@@ -309,6 +315,8 @@ class FakeKernel:
                 machine.set_sysctl(key, value)
             case DropFilter():
                 self.stale_filters.pop(step.link, None)
+            case SetPolicies(table=table):
+                self.policy_table = table
             case DelRule(rule=rule):  # its link may be gone
                 machine.del_rule(rule)
             case DeleteLink() if machine.find(step.link) is None:
@@ -346,7 +354,7 @@ class FakeKernel:
                     raise Refused(errno.ETIMEDOUT)
             case SetFilter(filter=wanted):
                 self.port_filters[IfName(device.name)] = replace(wanted, faults={})
-            case CreateLink() | SetSysctl() | DelRule() | DropFilter() | AskAddr():
+            case CreateLink() | SetSysctl() | DelRule() | DropFilter() | SetPolicies() | AskAddr():
                 raise AssertionError("these name no link that is there")
             case _ as never:
                 assert_never(never)

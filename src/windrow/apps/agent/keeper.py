@@ -164,6 +164,8 @@ class Keeper:
         self.last: Report | None = None
         self.filters: Filters = {}
         """The rules of the packet filter that the records of ports ask for, be there manifests or none."""
+        self.policed = False
+        """Whether network policies ask for some."""
         self.hears_locks = False
         """Whether somebody tells when another one lets a lock go."""
         self.claims: Callable[[], tuple[Claim, ...]] = tuple
@@ -331,7 +333,8 @@ class Keeper:
             self._turn, self._running = None, frozenset()
             self._pending = pending_change(self._site.paths)
         self._counts.observe, self._counts.plan = report.timing.look, report.timing.plan
-        self.filters = report.left.compiled.state.filters
+        wanted = report.left.compiled.state
+        self.filters, self.policed = wanted.filters, wanted.policies is not None and not wanted.policies.empty
         self._note_troubles(report, stored)
         if report.busy:
             self._wait_for_the_lock()

@@ -56,14 +56,16 @@ def remember(
 
 
 def to_give(site: Site, planned: Planned) -> None:
-    """Before it is carried out, the addresses that are to be set are written down as ours: whoever is killed in between
-    leaves none behind that nobody knows. A disk that refuses is no reason to repair nothing."""
+    """Before it is carried out, the addresses that are to be set are written down as ours, and that there are rules of
+    network policies: whoever is killed in between leaves nothing behind that nobody knows. A disk that refuses is no
+    reason to repair nothing."""
     before, wanted = read_memory(site.paths), planned.compiled.memory.given
     both = {
         name: before.given.get(name, frozenset()) | wanted.get(name, frozenset()) for name in (*before.given, *wanted)
     }
     with suppress(WindrowError, OSError):
-        write_memory(site.paths, replace(before, given=both))
+        policed = before.policed or planned.compiled.memory.policed
+        write_memory(site.paths, replace(before, given=both, policed=policed))
 
 
 def confirmed(paths: Paths, checkpoint: Checkpoint, now: float) -> None:

@@ -37,7 +37,7 @@ from windrow.store.errors import StoreError
 from windrow.store.history import History
 from windrow.store.lastgood import read_last_good
 from windrow.store.manifests import ManifestFiles
-from windrow.store.memory import write_memory
+from windrow.store.memory import read_memory, write_memory
 
 ANNOUNCED_S = 2.0
 """Whoever undoes may end right after it, and its announcements with it (the watchdog): they take 0.8 s."""
@@ -86,10 +86,14 @@ def rewind(site: Site, want: HostState, *, waiting: Waiting = nullcontext) -> tu
     last: programs make them, and may take their time. Raises nothing but what the kernel's socket does."""
     kernel = site.kernel
     with site.announcing(kernel, site.paths, lambda _: None, ANNOUNCED_S):
-        steps, left = _rewound(kernel, replace(want, filters={}), kernel.observe, waiting)
+        steps, left = _rewound(kernel, replace(want, filters={}, policies=None), kernel.observe, waiting)
         if filters := _still_wanted(site, want.filters):
-            more, left = _rewound(kernel, replace(want, filters=filters), lambda: _seen(site, filters), waiting)
+            wanted = replace(want, filters=filters, policies=None)
+            more, left = _rewound(kernel, wanted, lambda: _seen(site, filters), waiting)
             steps += more
+        if want.policies is not None and (not want.policies.empty or read_memory(site.paths).policed):
+            more, said = _rewound(kernel, replace(want, filters={}), lambda: _with_policies(site), waiting)
+            steps, left = steps + more, "; ".join(filter(None, (left, said)))
     return steps, left
 
 
@@ -131,6 +135,12 @@ def _seen(site: Site, filters: Filters) -> Observed:
     found = site.kernel.filters(there, known_ports, observed.state.links.keys()) if there else FiltersSeen()
     rules = {port: one for port, one in found.filters.items() if port in there}
     return replace(observed, state=replace(observed.state, filters=rules), filters_unread=found.unread)
+
+
+def _with_policies(site: Site) -> Observed:
+    observed = site.kernel.observe()
+    seen = site.kernel.policies(policed=True)
+    return replace(observed, state=replace(observed.state, policies=seen.table), policies_unread=seen.unread)
 
 
 def plan_back(want: HostState, observed: Observed) -> Plan:

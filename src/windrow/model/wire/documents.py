@@ -26,10 +26,20 @@ from windrow.model.objects import (
     find_kind,
     ready_of,
 )
+from windrow.model.policies import MultiNetworkPolicy, Namespace, NetworkPolicy, Pod
 from windrow.model.pools import IPPool, VirtualMachineNetworkConfig
 from windrow.model.problems import WITHOUT_EFFECT, Problem, Severity, errors
 from windrow.model.values import Ref
-from windrow.model.wire import hostnetworkconfig, linkmonitor, nad, pools, virtualmachine, vlanconfig
+from windrow.model.wire import (
+    hostnetworkconfig,
+    linkmonitor,
+    nad,
+    networkpolicy,
+    pod,
+    pools,
+    virtualmachine,
+    vlanconfig,
+)
 from windrow.model.wire import node as nodes
 from windrow.model.wire.reader import Envelope, Report, Table, kind_of, suggestion
 from windrow.model.wire.text import (
@@ -395,6 +405,14 @@ _READERS: dict[type[AnyObject], Reader] = {
     VirtualMachineNetworkConfig: lambda table, envelope, _: pools.read_config(
         _spec(table, pools.CONFIG_FIELDS), envelope
     ),
+    Namespace: lambda _table, envelope, _: pod.read_namespace(envelope),
+    Pod: lambda table, envelope, _: pod.read(table, envelope),
+    NetworkPolicy: lambda table, envelope, _: networkpolicy.read(
+        NetworkPolicy, _spec(table, networkpolicy.FIELDS), envelope
+    ),
+    MultiNetworkPolicy: lambda table, envelope, _: networkpolicy.read_multi(
+        MultiNetworkPolicy, _spec(table, networkpolicy.FIELDS), envelope
+    ),
 }
 
 
@@ -434,5 +452,9 @@ def _write_spec(obj: AnyObject) -> dict[str, Any]:
             return pools.write_config(obj)
         case Node():
             return nodes.write(obj)
-        case ClusterNetwork() | VlanStatus():
+        case NetworkPolicy():
+            return networkpolicy.write(obj)
+        case Pod():
+            return pod.write(obj)
+        case ClusterNetwork() | VlanStatus() | Namespace():
             return {}

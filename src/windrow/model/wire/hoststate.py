@@ -34,6 +34,7 @@ from windrow.model.host import (
     StaticNeighbour,
     VlanIf,
 )
+from windrow.model.ruletable import RuleTable, TableChain, TableRule, TableSet
 from windrow.model.values import (
     VID_MAX,
     Cidr,
@@ -61,12 +62,13 @@ def write(state: HostState) -> dict[str, Any]:
         "rules": [_write_rule(r) for r in sorted(state.rules, key=lambda r: (r.iif, r.oif, r.message, r.protocol))],
         "sysctls": dict(sorted(state.sysctls.items())),
         **({"filters": filters} if (filters := _write_filters(state.filters)) else {}),
+        **({"policies": _write_policies(state.policies)} if state.policies is not None else {}),
     }
 
 
 def read(document: Any) -> HostState:
     """The inverse. Raises ValueError, with the place in its text."""
-    table = _table(document, {"version", "links", "routes", "rules", "sysctls", "filters"})
+    table = _table(document, {"version", "links", "routes", "rules", "sysctls", "filters", "policies"})
     if table.get("version") != VERSION:
         raise ValueError(f"version: this is {table.get('version')!r}, and {VERSION} is what is understood here")
     links = [_at(f"links[{i}]", _read_link, one) for i, one in enumerate(_list(table, "links"))]
@@ -80,6 +82,7 @@ def read(document: Any) -> HostState:
         rules=frozenset(rules),
         sysctls=_texts(table, "sysctls"),
         filters=_at("filters", _read_filters, table.get("filters", {})),
+        policies=_at("policies", _read_policies, table["policies"]) if "policies" in table else None,
     )
 
 
@@ -386,6 +389,44 @@ def _read_filter(document: Any) -> PortFilter:
         masquerade=tuple(str(_at("masquerade", ip_interface, one)) for one in _list(table, "masquerade")),
         backend=_text(table, "backend") if "backend" in table else "",
     )
+
+
+def _write_policies(table: RuleTable) -> dict[str, Any]:
+    return {
+        "chains": {
+            name: {"hook": chain.hook, "rules": [_write_table_rule(rule) for rule in chain.rules]}
+            for name, chain in sorted(table.chains.items())
+        },
+        "sets": {name: {"form": s.form, "members": sorted(s.members)} for name, s in sorted(table.sets.items())},
+    }
+
+
+def _write_table_rule(rule: TableRule) -> dict[str, Any]:
+    return {"comment": rule.comment, "refers": list(rule.refers), "expr": list(rule.expr)}
+
+
+def _read_policies(document: Any) -> RuleTable:
+    table = _table(document, {"chains", "sets"})
+    return RuleTable(
+        chains={name: _at(name, _read_chain, one) for name, one in _table(table["chains"]).items()},
+        sets={name: _at(name, _read_set, one) for name, one in _table(table["sets"]).items()},
+    )
+
+
+def _read_chain(document: Any) -> TableChain:
+    table = _table(document, {"hook", "rules"})
+    return TableChain(hook=_text(table, "hook"), rules=tuple(map(_read_table_rule, _list(table, "rules"))))
+
+
+def _read_table_rule(document: Any) -> TableRule:
+    table = _table(document, {"comment", "refers", "expr"})
+    refers = tuple(map(str, _list(table, "refers")))
+    return TableRule(comment=_text(table, "comment"), refers=refers, expr=tuple(_list(table, "expr")))
+
+
+def _read_set(document: Any) -> TableSet:
+    table = _table(document, {"form", "members"})
+    return TableSet(form=_text(table, "form"), members=frozenset(map(str, _list(table, "members"))))
 
 
 def _read_route(document: Any) -> Route:
