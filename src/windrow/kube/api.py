@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import random
-from collections.abc import AsyncIterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncIterator, Coroutine, Mapping
+from concurrent.futures import CancelledError
+from concurrent.futures import TimeoutError as TooLate
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from windrow.kube.access import Access
 from windrow.kube.errors import Gone, KubeError
@@ -14,6 +17,7 @@ if TYPE_CHECKING:
     import httpx2
 
 Document = Mapping[str, Any]
+T = TypeVar("T")
 PIECE = 500
 """So many objects of a list at once: memory is for objects, not for answers."""
 WATCH_S = 300
@@ -27,6 +31,22 @@ _HINTS = {
     401: "the token or certificate is not, or no longer, good",
     403: "give this account the right to do so (RBAC)",
 }
+
+
+def waited(asking: Coroutine[Any, Any, T], loop: asyncio.AbstractEventLoop, within_s: float) -> T:
+    """What comes of it in that loop, for another thread that waits. Raises KubeError, also where nothing comes in time."""
+    try:
+        future = asyncio.run_coroutine_threadsafe(asking, loop)
+    except RuntimeError as error:  # the loop has ended
+        asking.close()
+        raise KubeError("there is no connection to the API server any more") from error
+    try:
+        return future.result(within_s)
+    except CancelledError as error:
+        raise KubeError("the connection to the API server was given up") from error
+    except TooLate as error:
+        future.cancel()
+        raise KubeError(f"the API server does not answer within {within_s:.1f} s") from error
 
 
 class Api:

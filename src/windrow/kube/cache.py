@@ -125,9 +125,17 @@ class Cache:
         entry = self._entries.get(ref)
         return entry.uid if entry is not None else ""
 
-    def nodes(self) -> list[str]:
+    def one(self, ref: Ref) -> Loaded | None:
+        """What is read of an object; None: there is no such one."""
+        entry = self._entries.get(ref)
+        return entry.loaded if entry is not None else None
+
+    def refs(self, kind: str) -> list[Ref]:
         with self._lock:
-            return [ref.name for ref in self._entries if ref.kind == Node.KIND]
+            return [ref for ref in self._entries if ref.kind == kind]
+
+    def nodes(self) -> list[str]:
+        return [ref.name for ref in self.refs(Node.KIND)]
 
 
 def _lost(trouble: str) -> Problem:

@@ -12,7 +12,6 @@ import tempfile
 import threading
 import traceback
 from collections.abc import Callable
-from concurrent.futures import TimeoutError as TooLate
 from dataclasses import field, replace
 from pathlib import Path
 
@@ -23,7 +22,7 @@ from windrow.apps.webhook.keys import MISSING, Held, Keys
 from windrow.apps.webhook.known import Known
 from windrow.apps.webhook.server import Answer, Server
 from windrow.kube.access import Access
-from windrow.kube.api import Api
+from windrow.kube.api import Api, waited
 from windrow.kube.errors import KubeError
 from windrow.kube.follow import Follower
 from windrow.kube.resources import RESOURCES
@@ -184,12 +183,8 @@ class Webhook:
     def _read(self, ref: Ref) -> Document | None:
         """As the loop gets it. An API server that does not answer in time cannot say it."""
         assert self._loop is not None
-        asking = asyncio.run_coroutine_threadsafe(self._api.ask("GET", RESOURCES[ref.kind].one(ref)), self._loop)
         try:
-            return asking.result(READ_S)
-        except TooLate as error:
-            asking.cancel()
-            raise KubeError(f"the API server does not answer within {READ_S:.0f} s") from error
+            return waited(self._api.ask("GET", RESOURCES[ref.kind].one(ref)), self._loop, READ_S)
         except KubeError as error:
             if error.code == MISSING:
                 return None
