@@ -7,6 +7,7 @@ import contextlib
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -242,10 +243,9 @@ def cluster(api: ControlPlane) -> Cluster:
     return found
 
 
-@pytest.fixture
-def bare(cluster: Cluster, tmp_path: Path, shims: Path) -> Iterator[Host]:
-    """Without a server."""
-    found = Host(tmp_path, shims, cluster.plane)
+@contextlib.contextmanager
+def made(root: Path, shims: Path, plane: ControlPlane) -> Iterator[Host]:
+    found = Host(root, shims, plane)
     with found.line:
         try:
             yield found
@@ -253,8 +253,33 @@ def bare(cluster: Cluster, tmp_path: Path, shims: Path) -> Iterator[Host]:
             found.close()
 
 
+@pytest.fixture(scope="module")
+def _shared(plane: ControlPlane, shims: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
+    with made(tmp_path_factory.mktemp("host"), shims, plane) as found:
+        found.serve()
+        found.ready()
+        yield found
+
+
 @pytest.fixture
-def host(bare: Host) -> Host:
+def host(cluster: Cluster, _shared: Host) -> Iterator[Host]:
+    """With a server that no test ends."""
+    yield _shared
+    _shared.call("GC", {}, "", **{"cni.dev/valid-attachments": []})
+    assert _shared.clean()
+    shutil.rmtree(_shared.root / "bin", ignore_errors=True)
+
+
+@pytest.fixture
+def bare(cluster: Cluster, tmp_path: Path, shims: Path) -> Iterator[Host]:
+    """Without a server."""
+    with made(tmp_path, shims, cluster.plane) as found:
+        yield found
+
+
+@pytest.fixture
+def mortal(bare: Host) -> Host:
+    """With a server that may be killed."""
     bare.serve()
     bare.ready()
     return bare
@@ -386,11 +411,11 @@ def test_what_a_tenant_writes_harms_nobody_else(cluster: Cluster, host: Host) ->
 
 def test_a_pod_whose_annotations_are_full_has_its_networks(cluster: Cluster, host: Host) -> None:
     """The API takes no network-status beside them; a pod is no worse off by that."""
-    full = {"tenants/note": "x" * (256 * 1024 - 200)}
+    full = {"tenants/note": "x" * (256 * 1024 - 100)}
     pod, sandbox = cluster.pod("full", "vlan100", **full), host.sandbox()
     host.add(pod, sandbox)
     assert set(host.inside(sandbox)) == {"net1"}
-    wait(lambda: "pod default/full is not told which networks it has" in host.said())
+    wait(lambda: "pod default/full is not told which networks it has" in host.said(), host.said)
     assert not list((host.root / "run/windrow/untold").iterdir()), "not said for ever"
     host.delete(pod, sandbox)
 
@@ -419,9 +444,23 @@ def test_without_the_api_pods_go_and_come_as_the_runtime_says(cluster: Cluster, 
     assert [one["interface"] for one in cluster.status("after")] == ["net1"]
 
 
+def test_another_pod_of_the_name_is_not_told_what_the_first_one_had(cluster: Cluster, host: Host) -> None:
+    old, other = cluster.pod("db-0", "vlan100"), cluster.pod("other", "vlan100")
+    host.line.cut()
+    for pod in (old, other):
+        host.add(pod, host.sandbox(), {NETWORKS: "vlan100"})
+    cluster.gone("db-0")
+    cluster.pod("db-0", "vlan100")
+    host.line.mend()
+    wait(lambda: cluster.status("other"), host.said)
+    wait(lambda: not list((host.root / "run/windrow/untold").iterdir()), host.said)
+    assert cluster.status("db-0") == []
+
+
 def test_a_server_that_is_killed_in_the_middle_leaves_nothing_that_a_del_does_not_find(
-    cluster: Cluster, host: Host
+    cluster: Cluster, mortal: Host
 ) -> None:
+    host = mortal
     (host.root / "bin").mkdir()
     slow = host.root / "bin/static"  # a type that is allowed
     slow.write_text(SLOW.format(root=host.root, plugins=PLUGINS))
@@ -443,7 +482,8 @@ def test_a_server_that_is_killed_in_the_middle_leaves_nothing_that_a_del_does_no
     host.add(cluster.pod("next", "vlan100"), host.sandbox())
 
 
-def test_the_next_server_tells_what_a_killed_one_has_not(cluster: Cluster, host: Host) -> None:
+def test_the_next_server_tells_what_a_killed_one_has_not(cluster: Cluster, mortal: Host) -> None:
+    host = mortal
     pod, sandbox = cluster.pod("web", "vlan100"), host.sandbox()
     host.line.cut()
     host.add(pod, sandbox, {NETWORKS: "vlan100"})
