@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.kube import crds
 from tests.kube.cluster import Api, account, document, wait
 from tests.kube.line import Line
 
@@ -374,6 +375,36 @@ def test_which_device_a_pod_was_handed(cluster: Cluster, host: Host) -> None:
     (file,) = Paths(host.root).device_info.iterdir()
     assert host.call("DEL", pod, sandbox) == {}
     assert not file.exists()
+
+
+def test_a_cluster_without_the_kind_has_pods_all_the_same(new_plane: ControlPlane, tmp_path: Path, shims: Path) -> None:
+    """Whatever installs it may be a pod."""
+    crds_path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+    (nads,) = [one for one in crds.ALL if one["spec"]["names"]["kind"] == "NetworkAttachmentDefinition"]
+    new_plane.request("DELETE", f"{crds_path}/{nads['metadata']['name']}")
+    wait(lambda: not served(new_plane))
+    cluster = Cluster(new_plane)
+    cluster.make(document("Node", "n1"))
+    with made(tmp_path, shims, new_plane) as host:
+        host.serve()
+        host.ready()
+        plain, asking = cluster.pod("plain"), cluster.pod("asking", "vlan100")
+        host.add(plain, host.sandbox())
+        assert host.call("ADD", asking, host.sandbox())["code"] == MISSING
+        new_plane.request("POST", crds_path, nads)
+        wait(lambda: served(new_plane))
+        cluster.network("vlan100")
+        host.add(asking, host.sandbox())
+
+
+def served(plane: ControlPlane) -> bool:
+    try:
+        plane.request("GET", "/apis/k8s.cni.cncf.io/v1/network-attachment-definitions?limit=1")
+    except urllib.error.HTTPError as error:
+        if error.code != 404:
+            raise
+        return False
+    return True
 
 
 # -- what somebody wrote ---------------------------------------------------------------------------

@@ -130,12 +130,9 @@ class Cache:
         entry = self._entries.get(ref)
         return entry.loaded if entry is not None else None
 
-    def refs(self, kind: str) -> list[Ref]:
-        with self._lock:
-            return [ref for ref in self._entries if ref.kind == kind]
-
     def nodes(self) -> list[str]:
-        return [ref.name for ref in self.refs(Node.KIND)]
+        with self._lock:
+            return [ref.name for ref in self._entries if ref.kind == Node.KIND]
 
 
 def _lost(trouble: str) -> Problem:

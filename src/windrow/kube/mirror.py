@@ -37,13 +37,21 @@ Troubled = Callable[[str, str], None]
 
 class Mirror:
     """From `start` on, until it is closed. `host`: what this host is called; which Node that is, the cluster says.
-    `kinds`: those that are followed, Node among them.
+    `kinds`: those that are followed, Node among them; `optional`: of them, those that a cluster may be without.
 
     `troubled` is called in the mirror's own thread.
     """
 
-    def __init__(self, access: Access, host: str, troubled: Troubled, kinds: Collection[str] = FOLLOWED) -> None:
-        self._access, self._host, self._troubled, self._kinds = access, host, troubled, kinds
+    def __init__(
+        self,
+        access: Access,
+        host: str,
+        troubled: Troubled,
+        kinds: Collection[str] = FOLLOWED,
+        optional: Collection[str] = (),
+    ) -> None:
+        self._access, self._host, self._troubled = access, host, troubled
+        self._kinds, self._optional = kinds, optional
         self.cache = Cache(kinds)
         self.cache.node = names.node_name(host)
         self.news = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
@@ -91,9 +99,10 @@ class Mirror:
         self, method: str, path: str, body: Document | None = None, *, kind: str = "application/json", within_s: float
     ) -> dict[str, Any]:
         """The answer's document. Raises KubeError, also where there is none in time."""
-        if self._api is None or self._loop is None or not self._thread.is_alive():
+        api, loop = self._api, self._loop
+        if api is None or loop is None or not self._thread.is_alive():
             raise KubeError(self.cache.trouble or "there is no connection to the API server yet")
-        return waited(self._api.ask(method, path, body, kind=kind), self._loop, within_s)
+        return waited(api.ask(method, path, body, kind=kind), loop, within_s)
 
     @contextlib.contextmanager
     def still(self) -> Iterator[None]:
@@ -180,7 +189,14 @@ class Mirror:
             if kind != Node.KIND:
                 query = ours if kind == VlanStatus.KIND else {}
                 follower = Follower(api, RESOURCES[kind], self.cache, self._changed, self._reading, query)
-                group.create_task(follower.run())
+                group.create_task(self._once_served(api, kind, follower) if kind in self._optional else follower.run())
+
+    async def _once_served(self, api: Api, kind: str, follower: Follower) -> None:
+        """Until then there are none."""
+        while not await api.serves(RESOURCES[kind].path):
+            self._changed(self.cache.listed(kind, ()))
+            await asyncio.sleep(AGAIN_S)
+        await follower.run()
 
     def _changed(self, news: bool) -> None:
         if news:

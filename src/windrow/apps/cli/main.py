@@ -50,20 +50,8 @@ VERBS = {
 """Their help lines stand here, so that `windrow --help` loads no verb."""
 
 OF_A_CLUSTER = (
-    *(
-        "agent",
-        "cni",
-        "completion",
-        "crds",
-        "describe",
-        "diff",
-        "events",
-        "get",
-        "plan",
-        "status",
-        "version",
-        "webhook",
-    ),
+    *("agent", "cni", "completion", "crds", "describe", "diff"),
+    *("events", "get", "plan", "status", "version", "webhook"),
 )
 """What works with a cluster's API, too. To change its objects there is kubectl."""
 

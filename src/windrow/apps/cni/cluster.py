@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from windrow.apps.cni.podinfo import CONFIG_SOURCE, PodInfo, RuntimeArguments, named_pod, texts
 from windrow.apps.cni.telling import Asked, Failures, Say, Teller
+from windrow.kube.api import NOT_FOUND
 from windrow.kube.errors import KubeError
 from windrow.kube.resources import RESOURCES
 from windrow.model.objects import NetworkAttachmentDefinition, Node
@@ -31,12 +32,14 @@ if TYPE_CHECKING:
 
 KINDS = (Node.KIND, NetworkAttachmentDefinition.KIND)
 """What is followed: the pod addresses of this node, and the networks."""
+OPTIONAL = (NetworkAttachmentDefinition.KIND,)
+"""Before a cluster has the kind, no pod can name one, and whatever installs it may be a pod."""
 CALL_S, LISTED_S = 10.0, 5.0
 """For all that one ADD asks; of it, for the first list of the networks."""
 POD_S, NETWORK_S, SILENT_S = 5.0, 2.0, 1.0
 """For one answer; the last one from an API that is known not to answer."""
 AGAIN_S, LOOK_S = 0.2, 0.05
-NOT_FOUND, TOO_MANY, SERVERS_FAULT = 404, 429, 500
+TOO_MANY, SERVERS_FAULT = 429, 500
 
 
 class ClusterApi:
@@ -82,7 +85,7 @@ def opened(access: Access, paths: Paths, node: str, say: Say) -> Iterator[Cluste
     def troubled(what: str, why: str) -> None:
         say(f"API server, {what}: {why or 'well again'}")
 
-    mirror = Mirror(access, node, troubled, KINDS)
+    mirror = Mirror(access, node, troubled, KINDS, OPTIONAL)
     mirror.start()
     teller = Teller(mirror, paths, say)
     teller.start()

@@ -118,7 +118,7 @@ class Webhook:
                     await asyncio.sleep(0.05)
                 await self._register()
                 self.ready.set()
-                self._judge.terms = replace(self._judge.terms, subnets=await self._is_served(SUBNETS))
+                self._judge.terms = replace(self._judge.terms, subnets=await self._api.serves(SUBNETS))
                 self._troubled("the webhook's registration", "")
             except WindrowError as error:
                 self._troubled("the webhook's registration", str(error))
@@ -160,18 +160,10 @@ class Webhook:
         return Follower(self._api, RESOURCES[kind], self._known, lambda _: None, self._troubled)
 
     async def _follow_once_served(self, kind: str) -> None:
-        while not await self._is_served(RESOURCES[kind].path):
+        while not await self._api.serves(RESOURCES[kind].path):
             self._known.listed(kind, ())
             await asyncio.sleep(self._settings.again_s)
         await self._follower(kind).run()
-
-    async def _is_served(self, path: str) -> bool:
-        """Who cannot say it now is taken to have it: it is asked again."""
-        try:
-            await self._api.ask("GET", path, params={"limit": "1"})
-        except KubeError as error:
-            return error.code != MISSING
-        return True
 
     def _troubled(self, what: str, why: str) -> None:
         if self._troubles.get(what, "") != why:
