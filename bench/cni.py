@@ -198,8 +198,9 @@ def calling(bench: Bench) -> Iterator[list[Caller]]:
 
 
 @contextlib.contextmanager
-def serving(root: Path) -> Iterator[None]:
-    words = ["--root", str(root), "--node", NODE, "cni", "serve"]
+def serving(root: Path, *options: str) -> Iterator[None]:
+    """`options`: of `windrow`."""
+    words = ["--root", str(root), "--node", NODE, *options, "cni", "serve"]
     argv = [sys.executable, "-I", "-S", "-c", SERVE, json.dumps(sys.path), *words]
     server = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     try:

@@ -134,6 +134,11 @@ class Cache:
         entry = self._entries.get(ref)
         return entry.uid if entry is not None else ""
 
+    def one(self, ref: Ref) -> Loaded | None:
+        """What is read of an object; None: there is no such one."""
+        entry = self._entries.get(ref)
+        return entry.loaded if entry is not None else None
+
     def nodes(self) -> list[str]:
         with self._lock:
             return [ref.name for ref in self._entries if ref.kind == Node.KIND]

@@ -83,6 +83,16 @@ class Paths:
         return self.runtime / "pod-status"
 
     @property
+    def device_info(self) -> Path:
+        """Where plugins of others say which device they handed to a pod: the place of the network plumbing group."""
+        return self.root / "var/run/k8s.cni.cncf.io/devinfo/cni"
+
+    @property
+    def untold(self) -> Path:
+        """One file for each container whose `pod_status` a cluster's API does not have yet."""
+        return self.runtime / "untold"
+
+    @property
     def machines(self) -> Path:
         """A directory for each running VM: its record, sockets, generated files."""
         return self.runtime / "vms"

@@ -59,20 +59,8 @@ VERBS = {
 """Their help lines stand here, so that `windrow --help` loads no verb."""
 
 OF_A_CLUSTER = (
-    *(
-        "agent",
-        "completion",
-        "crds",
-        "describe",
-        "diff",
-        "events",
-        "get",
-        "plan",
-        "status",
-        "version",
-        "wait",
-        "webhook",
-    ),
+    *("agent", "cni", "completion", "crds", "describe", "diff", "events"),
+    *("get", "plan", "status", "version", "wait", "webhook"),
 )
 """What works with a cluster's API, too. To change its objects there is kubectl."""
 

@@ -1,4 +1,5 @@
-"""What the manifests say that a CNI call needs: the networks, and each node's pod addresses.
+"""What a CNI call needs of the objects: the networks, and each node's pod addresses (`Known`). Here from manifests;
+`cluster` has those of an API.
 
 Reading manifests takes tens of milliseconds, most of them for loading what reads them. So what was found is kept as
 JSON beside the runtime's other files, with the stat(2) of every manifest: as long as these are the same, so is it.
@@ -13,7 +14,7 @@ from contextlib import suppress
 from dataclasses import asdict, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from windrow import __version__
 from windrow.model import jsontext
@@ -28,6 +29,27 @@ _TOLD = 3
 Stat = tuple[str, int, int, int, int, int]
 """Path, device, inode, size, mtime and ctime of a manifest. A file that is replaced has another inode, one that is
 written to another ctime, whatever `touch` says."""
+
+
+class Known(Protocol):
+    """For one call."""
+
+    @property
+    def place(self) -> str:
+        """Where the objects are, in words."""
+
+    @property
+    def nodes(self) -> tuple[str, ...]: ...
+    @property
+    def pod_cidrs(self) -> Mapping[str, tuple[str, ...]]: ...
+    @property
+    def unread_nodes(self) -> Mapping[str, str]: ...
+
+    def has(self, reference: str) -> bool:
+        """Whether there is such a network, be it a wrong one."""
+
+    def network(self, reference: str, wanted_by: str = "") -> Mapping[str, Any]:
+        """The configuration of a network. Raises CniError: why there is none, and what to do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,8 +67,14 @@ class Definitions:
     unread_nodes: Mapping[str, str] = field(default_factory=dict)
     """Those among them of which something is wrong, and what."""
 
+    @property
+    def place(self) -> str:
+        return "the manifests"
+
+    def has(self, reference: str) -> bool:
+        return reference in self.networks or reference in self.unread
+
     def network(self, reference: str, wanted_by: str = "") -> Mapping[str, Any]:
-        """The configuration of a network. Raises CniError: why there is none, and what to do."""
         if (config := self.networks.get(reference)) is not None:
             return config
         by = f", which {wanted_by} asks for," if wanted_by else ""
