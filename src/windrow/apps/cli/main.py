@@ -37,6 +37,7 @@ VERBS = {
     "get": "List objects",
     "init": "Make this host's network Windrow's, over the session you are in",
     "lab": "Run a whole cluster in one Linux kernel",
+    "manager": "Keep what Harvester's manager keeps in a cluster's objects",
     "neighbors": "Show the switch ports that the NICs are plugged into",
     "plan": "Show the steps that apply would take",
     "status": "Show this host's networks on one screen",
@@ -50,7 +51,8 @@ VERBS = {
 """Their help lines stand here, so that `windrow --help` loads no verb."""
 
 OF_A_CLUSTER = (
-    *("agent", "completion", "crds", "describe", "diff", "events", "get", "plan", "status", "version", "webhook"),
+    *("agent", "completion", "crds", "describe", "diff", "events", "get", "manager", "plan", "status", "version"),
+    "webhook",
 )
 """What works with a cluster's API, too. To change its objects there is kubectl."""
 
