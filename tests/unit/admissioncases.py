@@ -266,6 +266,12 @@ CASES = [
         Ask(vc(mtu=9000), there=[cn("data", "9000"), N1]),
     ),
     Case(
+        "vlanconfig.mtu_as_annotated",
+        "mtu-mismatch",
+        Ask(vc(mtu=9000), vc(mtu=1500), [cn("data", "1500"), N1]),
+        Ask(vc(mtu=9000), vc(mtu=1500), [annotated(cn("data", "1500"), {names.ANNOTATION_MTU_SOURCE: "a"}), N1]),
+    ),
+    Case(
         "vlanconfig.one_per_node",
         "vlanconfig-overlap",
         Ask(vc("b"), there=[*BASE, vc("a")]),

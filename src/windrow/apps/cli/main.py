@@ -43,6 +43,7 @@ VERBS = {
     "init": "Make this host's network Windrow's, over the session you are in",
     "lab": "Run a whole cluster in one Linux kernel",
     "label": "Change labels of objects",
+    "manager": "Keep what Harvester's manager keeps in a cluster's objects",
     "neighbors": "Show the switch ports that the NICs are plugged into",
     "patch": "Change fields of an object",
     "plan": "Show the steps that apply would take",
@@ -60,7 +61,7 @@ VERBS = {
 
 OF_A_CLUSTER = (
     *("agent", "cni", "completion", "crds", "describe", "diff", "events"),
-    *("get", "plan", "status", "version", "wait", "webhook"),
+    *("get", "manager", "plan", "status", "version", "wait", "webhook"),
 )
 """What works with a cluster's API, too. To change its objects there is kubectl."""
 

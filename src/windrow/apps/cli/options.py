@@ -178,3 +178,11 @@ def _stored(ctx: click.Context) -> Sequence[AnyObject]:
 def complete_node(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """The nodes that have an object."""
     return _names(ctx, "node", incomplete)
+
+
+def namespaced(text: str, option: str) -> tuple[str, str]:
+    """`harvester-system/windrow-manager`: the namespace and the name."""
+    namespace, slash, name = text.partition("/")
+    if not (namespace and slash and name) or "/" in name:
+        raise click.BadParameter(f"{text!r} is not NAMESPACE/NAME", param_hint=option)
+    return namespace, name
