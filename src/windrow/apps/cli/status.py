@@ -77,7 +77,7 @@ def status(session: Session, watch: bool, output: str) -> None:
 
 def _of_cluster(session: Session, access: Access, *, watch: bool, output: str) -> None:
     """What its agents said, of all nodes."""
-    from windrow.apps.cli.incluster import loaded
+    from windrow.apps.incluster import loaded
     from windrow.kube.snapshot import listed
     from windrow.render.clusterwide import clusterwide_text, clusterwide_value
     from windrow.status.clusterwide import clusterwide
