@@ -10,6 +10,7 @@ from windrow.lab import probe
 from windrow.lab.errors import LabError
 from windrow.lab.scenario import ApiOutage
 from windrow.lab.world import World
+from windrow.model.lazy import dataclass
 
 REACH_S = 60.0
 """For a node that boots: its agent starts, and makes all its networks from the last good state."""
@@ -28,16 +29,12 @@ def api_outage(check: ApiOutage, world: World, follow: Follow) -> Verdict:
     world.power.cut(check.node)
     said = cluster.apply(changes)
     cluster.control.stop_server()
-    began = time.monotonic()
-    world.power.boot(check.node)
-    back = _reach(check, world)
-    if back is None:
+    try:
+        away = _boot(check, world)
+    finally:
         cluster.control.start_server()
+    if away.back_s is None:
         return False, f"{' and '.join(check.between)} do not reach each other {REACH_S:.0f} s after the boot", {}
-    time.sleep(max(0.0, check.seconds - (time.monotonic() - began)))
-    still = _answered(check, world, 2.0)
-    gone = time.monotonic() - began
-    cluster.control.start_server()
     returned = time.monotonic()
     nodes = [node.name for node in world.scenario.nodes]
     left = follow(nodes)
@@ -45,12 +42,34 @@ def api_outage(check: ApiOutage, world: World, follow: Follow) -> Verdict:
     caught_up = time.monotonic() - returned
     cluster.raise_if_died()
     busy = [f"{node}: {steps} steps left" for node, steps in left.items() if steps]
-    words = f"{check.node} had its network {back:.1f} s after its boot, with the API server gone for {gone:.0f} s; "
+    words = f"{check.node} had its network {away.back_s:.1f} s after its boot, "
+    words += f"with the API server gone for {away.gone_s:.0f} s; "
     words += f"missed meanwhile: {said.strip() or 'nothing'}; caught up {caught_up:.1f} s after it was back"
-    measured = {"network_s": round(back, 1), "gone_s": round(gone, 1), "caught_up_s": round(caught_up, 1), "left": left}
-    if not still:
+    times = {"network_s": away.back_s, "gone_s": away.gone_s, "caught_up_s": caught_up}
+    measured = {**{name: round(value, 1) for name, value in times.items()}, "left": left}
+    if not away.stayed:
         busy.append(f"{' and '.join(check.between)} lost each other while it was gone")
     return not busy, "; ".join([words, *busy]), measured
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Away:
+    """`back_s`: from the boot until the two reached each other; None: they did not. `stayed`: until the end."""
+
+    back_s: float | None
+    gone_s: float
+    stayed: bool
+
+
+def _boot(check: ApiOutage, world: World) -> _Away:
+    """The node, while there is no API server, for as long as the check says."""
+    began = time.monotonic()
+    world.power.boot(check.node)
+    back = _reach(check, world)
+    if back is not None:
+        time.sleep(max(0.0, check.seconds - (time.monotonic() - began)))
+    stayed = _answered(check, world, 2.0)
+    return _Away(back_s=back, gone_s=time.monotonic() - began, stayed=stayed)
 
 
 def _reach(check: ApiOutage, world: World) -> float | None:

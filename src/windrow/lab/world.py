@@ -185,9 +185,18 @@ class World:
         """Its namespace goes, and what is in it. Its disk stays."""
         if self.cluster is not None:
             self.cluster.kill(node)
+        self._unplug(node)
         self._sockets.pop(node).close()
         os.close(self._fds.pop(node))
         netns.delete(node)
+
+    def _unplug(self, node: str) -> None:
+        """Its endpoints lose their NICs now: the kernel takes a namespace apart later (`cleanup_net`), and the other
+        ends of the cables with it."""
+        rtnl = self.rtnl(node)
+        have = rtnl.indexes()
+        ports = [port_of(endpoint) for endpoint in self.scenario.endpoints if endpoint.node == node]
+        rtnl.run(*(links.delete(port) for port in ports if port in have))
         self.attached -= {endpoint.name for endpoint in self.scenario.endpoints if endpoint.node == node}
 
     def reopen(self, node: str) -> int:

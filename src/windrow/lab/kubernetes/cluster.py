@@ -28,7 +28,10 @@ from windrow.store.paths import Paths
 PLUGINS = Path("/usr/lib/cni")
 """Where Debian's containernetworking-plugins puts them."""
 Inside = Callable[[Callable[[], str]], str]
-PODS_S = 120.0
+PODS_S = 240.0
+"""Ten seconds on an idle machine."""
+LOOK_S = 2.0
+"""Each look is a handshake of TLS, a third of a second of the processor that all wait for."""
 NAMES_S = 30.0
 
 
@@ -175,7 +178,7 @@ class Cluster:
             if time.monotonic() > end:
                 names = ", ".join(one["metadata"]["name"] for one in found)
                 raise LabError(f"after {PODS_S:.0f} s these {what}: {names}\n{self._events()}")
-            time.sleep(0.5)
+            time.sleep(LOOK_S)
 
     def _items(self, plural: str) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = self.control.get(f"/api/v1/{plural}")["items"]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import socket
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -21,7 +22,6 @@ from windrow.lab.kernel.launch import mount
 from windrow.lab.kubernetes import image
 from windrow.model.lazy import dataclass
 from windrow.services import process
-from windrow.services.errors import ServiceError
 from windrow.store import records
 
 CGROUPS = Path("/sys/fs/cgroup")
@@ -29,7 +29,7 @@ CONTROLLERS = ("memory", "pids", "cpu", "io")
 """Those that kubelet wants of version 2, and User-Mode Linux has: it has no cpuset."""
 BRIDGED = ("host-local", "loopback")
 """Plugins of others that containerd and Windrow's default network call."""
-SOCKET_S = 60.0
+SOCKET_S = 180.0
 _MS_BIND = 0x1000
 _CPU_MHZ = "cpu MHz\t\t: 2000.000\n"
 _CGROUP_KILL = "cgroup.kill"
@@ -155,19 +155,24 @@ class NodePrograms:
         return path
 
     def _import_images(self) -> None:
-        """The ones that it does not have from an earlier boot."""
+        """At the node's first boot; its disk keeps them."""
+        done = self._root / "var/lib/images-imported"
+        self._await_socket()
+        if done.exists():
+            return
         ctr = [self._programs["ctr"], "--address", str(self.socket), "--namespace", "k8s.io", "images"]
-        self._wait(lambda: _try([*ctr, "ls"]), "containerd")
         for archive in self._plan.images:
             process.run([*ctr, "import", str(archive)], timeout_s=SOCKET_S)
+        done.touch()
 
-    def _wait(self, there: Callable[[], bool], what: str) -> None:
+    def _await_socket(self) -> None:
+        """By connecting: each program that would ask takes a second of User-Mode Linux to start."""
         end = time.monotonic() + SOCKET_S
-        while not there():
+        while not _listens(self.socket):
             if said := self.died():
                 raise LabError(f"{self._plan.name}: {said}")
             if time.monotonic() > end:
-                raise LabError(f"{self._plan.name}: {what} does not answer within {SOCKET_S:.0f} s")
+                raise LabError(f"{self._plan.name}: containerd does not answer within {SOCKET_S:.0f} s")
             time.sleep(0.1)
 
     # kubelet --------------------------------------------------------------------------------------
@@ -225,9 +230,9 @@ def _give_controllers(group: Path) -> None:
             (group / "cgroup.subtree_control").write_text(f"+{name}")
 
 
-def _try(argv: Sequence[str]) -> bool:
-    with contextlib.suppress(ServiceError):
-        process.run(argv)
+def _listens(path: Path) -> bool:
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as one:
+        one.connect(str(path))
         return True
     return False
 
