@@ -255,3 +255,13 @@ def test_names_that_are_not_there(world: World) -> None:
 def test_ip_netns_finds_the_places(world: World) -> None:
     done = subprocess.run(["ip", "netns", "exec", "t-host", "cat", "/proc/sys/net/ipv4/ip_forward"], check=True)
     assert done.returncode == 0
+
+
+def test_endpoints_are_plugged_in_again_though_the_namespace_of_before_is_still_going(world: World) -> None:
+    """The kernel takes a namespace apart later (`cleanup_net`); somebody may hold it for longer."""
+    with netns.opened("t-other"):
+        world.power.cut("t-other")
+        world.power.boot("t-other")
+        rtnl = world.rtnl("t-other")
+        rtnl.run(links.create("t-br", "bridge", data={"vlan_filtering": 1, "stp": 0}, up=True))
+        assert world.attach("t-other") == ("t-b100", "t-b200")

@@ -129,5 +129,13 @@ def _none(place: Path) -> Path:
 def test_without_etcd_its_package_is_named(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parts.shutil, "which", lambda *_args, **_more: None)
     with pytest.raises(ServiceError, match="etcd: it is not installed") as refused:
-        parts.program("etcd")
+        parts.installed(["etcd"])
     assert refused.value.hint == "apt-get install etcd-server"
+
+
+def test_all_packages_that_are_missing_are_named_at_once(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    there = {"runc": "/usr/sbin/runc"}
+    monkeypatch.setattr(parts.shutil, "which", lambda name, **_: there.get(name))
+    with pytest.raises(ServiceError, match="etcd, ctr, containerd: they are not installed") as refused:
+        parts.installed(["etcd", "runc", "ctr", "containerd"])
+    assert refused.value.hint == "apt-get install containerd etcd-server"

@@ -11,6 +11,7 @@ from typing import Any
 
 from windrow.apps.round import Hooks, Policy, Report, Stored, carry_out
 from windrow.apps.round.here import here
+from windrow.apps.round.source import Source
 from windrow.lab.errors import LabError
 from windrow.lab.guest.server import Server
 from windrow.lab.session import Applied, Session, missing, prepare_kernel
@@ -50,11 +51,20 @@ class LabEngine:
             raise LabError(f"{node} has no {', '.join(unknown)}")
         return self._round(root, node, Wish(put=tuple(put), remove=tuple(before.objects[ref] for ref in remove)))
 
-    def steps_left(self, root: Path, node: str) -> int:
+    def steps_left(self, root: Path, node: str, kubeconfig: str = "") -> int:
+        """Raises KernelError, KubeError."""
         paths = Paths(root)
         with Kernel(node) as kernel:
-            report = carry_out(here(paths, node, kernel), Stored(paths), policy=replace(POLICY, dry=True))
+            stored = Stored(paths, _cluster(kubeconfig) if kubeconfig else None)
+            report = carry_out(here(paths, node, kernel), stored, policy=replace(POLICY, dry=True))
         return len(report.plan.steps)
+
+    def install_plugins(self, root: Path, node: str, bin_dir: Path, conf_dir: Path) -> None:
+        """Without a compiler: a shim for each node would take longer than it saves. Raises InstallError."""
+        from windrow.apps.cni.install import Origin, install
+
+        origin = Origin(root=str(root), node=node)
+        install(Paths(root), origin, bin_dir, conf_dir=conf_dir, compiled=False)
 
     def _round(self, root: Path, node: str, wish: Wish) -> Applied:
         said: list[str] = []
@@ -79,6 +89,13 @@ class LabEngine:
             complaints=(*map(str, problems), *said),
             impact=report.plan.impact,
         )
+
+
+def _cluster(kubeconfig: str) -> Source:
+    from windrow.apps.incluster import Listed  # with a client library: most labs have no API server
+    from windrow.kube.access import Access
+
+    return Listed(Access(kubeconfig=kubeconfig))
 
 
 def _words(report: Report) -> str:

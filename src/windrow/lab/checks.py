@@ -14,6 +14,7 @@ from windrow.lab.errors import LabError
 from windrow.lab.guest.run import run_in
 from windrow.lab.questions import ask
 from windrow.lab.scenario import (
+    ApiOutage,
     BondIs,
     CablePull,
     Change,
@@ -62,6 +63,7 @@ class Result:
 
 Verdict = tuple[bool, str, Mapping[str, Any]]
 """Fine or not, in words, in numbers."""
+Follow = Callable[[Sequence[str]], Mapping[str, int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,8 @@ class Checker:
     world: World
     steps_left: Callable[[str], int]
     change: changes.ChangeNode
+    follow: Follow = lambda _: {}
+    """Waits until these nodes are as a cluster's objects want them; how many steps are left."""
 
     def run(self, check: Check) -> Result:
         """Raises KernelError, LabError for what is no answer."""
@@ -111,6 +115,10 @@ class Checker:
                 return "steady", changes.steady(check, self.world)
             case Change():
                 return "change", changes.change(check, self.world, self.change)
+            case ApiOutage():
+                from windrow.lab import outage
+
+                return "api-outage", outage.api_outage(check, self.world, self.follow)
             case _:
                 assert_never(check)
 

@@ -105,8 +105,16 @@ def _switch(switch: Switch, observed: Observed) -> view.SwitchView:
     return view.SwitchView(name=switch.name, ports=tuple(ports))
 
 
+_ROLES = {
+    Role.HOST: "host",
+    Role.ROUTER: "router",
+    Role.DHCP: "DHCP server",
+    Role.CONTROL_PLANE: "control plane",
+}
+
+
 def _host(host: Host) -> view.HostView:
-    role = {Role.HOST: "host", Role.ROUTER: "router", Role.DHCP: "DHCP server"}[host.role]
+    role = _ROLES[host.role]
     return view.HostView(name=host.name, role=role, nics=tuple(_host_nic(nic) for nic in host.nics))
 
 

@@ -39,6 +39,7 @@ class Nodes(Protocol):
     def shut(self, place: str) -> None: ...
     def reopen(self, place: str) -> int: ...
     def build_node(self, node: Node) -> None: ...
+    def start_node(self, node: str) -> None: ...
 
 
 class Power:
@@ -73,7 +74,8 @@ class Power:
         shutil.rmtree(self._world.root(node) / "run", ignore_errors=True)
 
     def boot(self, node: str) -> None:
-        """The kernel, its cards, and the management network as the operating system makes it. Raises LabError."""
+        """The kernel, its cards, the management network as the operating system makes it, and what that starts. Raises
+        LabError, ServiceError."""
         found = self._node(node)
         if node not in self._off:
             raise LabError(f"{node} has power", hint=f"windrow lab power-cut {node}")
@@ -84,6 +86,7 @@ class Power:
                 self._insert(rtnl, End(node, nic), inside)
         os.close(park)
         self._world.build_node(found)
+        self._world.start_node(node)
 
     def rename(self, node: str, old: str, new: str) -> None:
         """The kernel calls a card otherwise: from now on, or from the next boot where the node has no power.

@@ -3,14 +3,17 @@
     Scenario
     ├── nodes      Node ── NICs, labels, and the management network that "the operating system made"
     ├── switches   Switch ── Port (native VLAN, allowed VLANs), Group (link aggregation: lacp or static)
-    ├── hosts      Host: outside the cluster; plain, router, or DHCP server ── HostNic (an address per VLAN)
+    ├── hosts      Host: outside the cluster; plain, router, DHCP server, or control plane ── HostNic (an address per
+    │              VLAN)
+    ├── kubernetes Kubernetes: whether nodes follow the API of a real control plane, and run pods
     ├── endpoints  Endpoint: stands in for a VM; on a node, in a network (NetworkAttachmentDefinition)
     ├── vms        Vm: a VirtualMachine of the manifests, which runs on a node ── VmNic
     ├── cables     Cable from End to End
     ├── manifests  file -> text; the same for every node
-    ├── changes    file -> text; what the checks of kind Change apply
+    ├── changes    file -> text; what the checks of the kinds Change and ApiOutage apply
+    ├── pods       Pod: of Kubernetes, on a node ── PodNic; `pod_manifests` are their texts
     └── checks     Reach, Matrix, Isolated, Command, BondIs, CablePull, PlanEmpty, Lease, ForgedMac, Recreate, Steady,
-                   Change
+                   Change, ApiOutage
 
 Values only; `scenario_file` reads them from YAML.
 """
@@ -170,6 +173,8 @@ class Role(StrEnum):
     """It forwards between its addresses."""
     DHCP = "dhcp"
     """It runs dnsmasq."""
+    CONTROL_PLANE = "control-plane"
+    """It runs etcd and an API server of Kubernetes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,6 +195,18 @@ class Host:
     nics: tuple[HostNic, ...]
     role: Role = Role.HOST
     gateway: str = ""
+
+    @property
+    def address(self) -> Cidr | None:
+        """Its first one."""
+        return next((address for nic in self.nics for address in nic.addresses.values()), None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kubernetes:
+    """An API server on the host of role CONTROL_PLANE. Each node's agent follows it. `kubelets`: nodes run pods."""
+
+    kubelets: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -239,6 +256,30 @@ class Vm:
 
     def station(self, nic: VmNic) -> str:
         return f"{self.name}/{nic.network}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PodNic:
+    interface: IfName
+    nad: str = ""
+    """`namespace/name`; empty: the pod network."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pod:
+    """A Pod of the scenario's. Its addresses are whatever it has when it is looked at."""
+
+    name: str
+    namespace: str
+    node: str
+    nics: tuple[PodNic, ...]
+
+    @property
+    def reference(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+    def station(self, nic: PodNic) -> str:
+        return f"{self.name}/{nic.interface}"
 
 
 # What must be true ---------------------------------------------------------------------------------
@@ -384,6 +425,19 @@ class Change:
     within_ms: int | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiOutage:
+    """While `node` has no power, `manifests` (files of the scenario's `changes`) are applied at the API; then the API
+    server is stopped for `seconds`. The node boots without it: `between` two endpoints reach each other by its last
+    good state. When the server is back, all nodes catch up."""
+
+    name: str
+    node: str
+    between: tuple[str, str]
+    seconds: int
+    manifests: tuple[str, ...] = ()
+
+
 Check = (
     Reach
     | Matrix
@@ -398,6 +452,7 @@ Check = (
     | Steady
     | Change
     | SwitchFault
+    | ApiOutage
 )
 
 
@@ -408,15 +463,24 @@ class Scenario:
     nodes: tuple[Node, ...]
     switches: tuple[Switch, ...] = ()
     hosts: tuple[Host, ...] = ()
+    kubernetes: Kubernetes | None = None
     endpoints: tuple[Endpoint, ...] = ()
     vms: tuple[Vm, ...] = ()
     cables: tuple[Cable, ...] = ()
     manifests: Mapping[str, str] = field(default_factory=dict)
     changes: Mapping[str, str] = field(default_factory=dict)
+    pods: tuple[Pod, ...] = ()
+    pod_manifests: Mapping[str, str] = field(default_factory=dict)
+    """Applied once the networks are there."""
     checks: tuple[Check, ...] = ()
 
     def node(self, name: str) -> Node | None:
         return next((n for n in self.nodes if n.name == name), None)
+
+    @property
+    def control_plane(self) -> Host | None:
+        """The first host of that role."""
+        return next((host for host in self.hosts if host.role is Role.CONTROL_PLANE), None)
 
     def vm(self, name: str) -> Vm | None:
         return next((vm for vm in self.vms if vm.name == name), None)
@@ -450,6 +514,10 @@ class Scenario:
     def vm_stations(self) -> tuple[str, ...]:
         """The NICs of machines: they send and receive, too, by what their guests do."""
         return tuple(vm.station(nic) for vm in self.vms for nic in vm.nics)
+
+    def pod_nics(self) -> Mapping[str, tuple[Pod, PodNic]]:
+        """The NICs of pods, as stations of checks: `web-a/net1`."""
+        return {pod.station(nic): (pod, nic) for pod in self.pods for nic in pod.nics}
 
     def peer(self, end: End) -> End | None:
         """The other end of the cable."""

@@ -13,6 +13,7 @@ from windrow.lab.errors import LabError
 from windrow.lab.scenario import (
     UNTAGGED,
     Announces,
+    ApiOutage,
     BondIs,
     Cable,
     CablePull,
@@ -27,6 +28,7 @@ from windrow.lab.scenario import (
     Host,
     HostNic,
     Isolated,
+    Kubernetes,
     Lease,
     Management,
     Matrix,
@@ -43,6 +45,7 @@ from windrow.lab.scenario import (
     Vm,
 )
 from windrow.lab.scenario_links import check_links
+from windrow.lab.scenario_pods import pods
 from windrow.lab.scenario_vms import Machines
 from windrow.model.bonding import BondMode
 from windrow.model.lazy import dataclass
@@ -56,14 +59,17 @@ from windrow.model.wire.text import Complaint, plain, shown, trees
 API_VERSION, KIND = "windrow/v1", "Scenario"
 SHIPPED = Path(__file__).resolve().parent / "scenarios"
 FILE = "scenario.yaml"
-CHANGES = "changes"
-"""The directory beside it with what the checks of kind `change` apply."""
+CHANGES, PODS = "changes", "pods"
+"""The directories beside it with what checks apply, and with Pods."""
 
 T = TypeVar("T")
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?")
 _TOP = ("apiVersion", "kind", "metadata", "spec")
-_SPEC = ("description", "nodes", "switches", "hosts", "endpoints", "vms", "cables", "manifests", "checks")
+_SPEC = (
+    *("description", "nodes", "switches", "hosts", "kubernetes", "endpoints", "vms", "cables"),
+    *("manifests", "checks"),
+)
 
 
 # Files --------------------------------------------------------------------------------------------
@@ -77,6 +83,7 @@ class Texts:
     text: str
     manifests: Mapping[str, str]
     changes: Mapping[str, str] = field(default_factory=dict)
+    pods: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -84,11 +91,13 @@ class Texts:
             "text": self.text,
             "manifests": dict(self.manifests),
             "changes": dict(self.changes),
+            "pods": dict(self.pods),
         }
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Texts:
-        return cls(document["file"], document["text"], document["manifests"], document.get("changes", {}))
+        more = (document.get(key, {}) for key in (CHANGES, PODS))
+        return cls(document["file"], document["text"], document["manifests"], *more)
 
 
 def shipped() -> dict[str, str]:
@@ -104,8 +113,8 @@ def read(name: str) -> Texts:
         path = Path(name) / FILE if Path(name).is_dir() else Path(name)
     try:
         text = path.read_text(encoding="utf-8")
-        manifests = _read_manifests(path.parent, _manifest_dir(text))
-        return Texts(str(path), text, manifests, _read_manifests(path.parent, CHANGES))
+        beside = [_read_manifests(path.parent, name) for name in (_manifest_dir(text), CHANGES, PODS)]
+        return Texts(str(path), text, *beside)
     except FileNotFoundError as error:
         names = [p.parent.name for p in SHIPPED.glob(f"*/{FILE}")]
         near = suggestion(name, names) or f"there are {', '.join(sorted(names))}; or give a directory with a {FILE}"
@@ -180,11 +189,14 @@ class _Reader:
             nodes=self._all(spec, "nodes", self._node, required=True),
             switches=self._all(spec, "switches", self._switch),
             hosts=self._all(spec, "hosts", self._host),
+            kubernetes=self._kubernetes(spec),
             endpoints=self._all(spec, "endpoints", self._endpoint),
             vms=self._all(spec, "vms", lambda item: self._vm(item, machines)),
             cables=self._all(spec, "cables", self._cable),
             manifests=texts.manifests,
             changes=texts.changes,
+            pods=pods(texts.pods, self._report),
+            pod_manifests=texts.pods,
             checks=self._all(spec, "checks", self._check),
         )
         check_links(scenario, self._report)
@@ -292,6 +304,15 @@ class _Reader:
             addresses=self._addresses(table),
             leases={vid: found for vid, found in leases.items() if found},
         )
+
+    def _kubernetes(self, spec: Table) -> Kubernetes | None:
+        """`true`, or a map."""
+        field = spec.get("kubernetes")
+        if field is None or isinstance(field.value, bool):
+            return Kubernetes() if field is not None and field.value else None
+        if (table := field.table(("kubelets",))) is None:
+            return None
+        return Kubernetes(kubelets=table.flag("kubelets") if "kubelets" in table else True)
 
     def _endpoint(self, item: Field) -> Endpoint | None:
         known = ("name", "node", "network", "address", "addresses", "gateway")
@@ -488,6 +509,19 @@ class _Reader:
             within_ms=table.integer("within-ms", 0, 60_000),
         )
 
+    def _api_outage(self, table: Table) -> Check | None:
+        node, between = table.text("node", required=True), self._between(table)
+        seconds = table.integer("seconds", 1, 600)
+        if between is None:
+            return None
+        return ApiOutage(
+            name=table.text("name") or f"{node} boots while the API server is gone, and all catch up afterwards",
+            node=node,
+            between=between,
+            seconds=10 if seconds is None else seconds,
+            manifests=self._texts(table, "manifests") if "manifests" in table else (),
+        )
+
     def _between(self, table: Table) -> tuple[str, str] | None:
         between = self._texts(table, "between")
         if len(between) == 2:
@@ -546,6 +580,7 @@ _CHECKS: dict[str, tuple[tuple[str, ...], Callable[[_Reader, Table], Check | Non
     "recreate": (("node", "cluster-network", "between", "within-ms"), _Reader._recreate),
     "steady": (("between", "seconds"), _Reader._steady),
     "change": (("node", "between", "manifests", "delete", "impact", "lost", "within-ms"), _Reader._change),
+    "api-outage": (("node", "between", "seconds", "manifests"), _Reader._api_outage),
 }
 _IMPACTS = f"one of {', '.join(impact.value for impact in Impact)}"
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Collection, Iterator
 
 from windrow.lab.errors import LabError
 from windrow.lab.faults import fault
 from windrow.lab.scenario import (
+    ApiOutage,
     BondIs,
     CablePull,
     Change,
@@ -20,6 +22,7 @@ from windrow.lab.scenario import (
     PlanEmpty,
     Reach,
     Recreate,
+    Role,
     Scenario,
     Steady,
     SwitchFault,
@@ -44,6 +47,7 @@ class _Links:
         self._check_groups()
         self._check_management()
         self._check_cables()
+        self._check_kubernetes()
         for i, endpoint in enumerate(self._scenario.endpoints):
             self._known(endpoint.node, self._nodes, f"spec.endpoints[{i}].node", "node")
         for i, vm in enumerate(self._scenario.vms):
@@ -70,6 +74,29 @@ class _Links:
             for nic in node.management.nics if node.management else ():
                 self._known(nic, node.nics, f"spec.nodes[{i}].management.nics", f"NIC of {node.name}")
 
+    def _check_kubernetes(self) -> None:
+        """One control plane, in a network with all nodes; and nothing that would go past it."""
+        planes = [host for host in self._scenario.hosts if host.role is Role.CONTROL_PLANE]
+        if self._scenario.kubernetes is None:
+            idle = [host.name for host in planes] + [pod.name for pod in self._scenario.pods]
+            if idle:
+                self._wrong("kubernetes", "spec", f"{', '.join(idle)} has nothing to do", "write kubernetes: true")
+            return
+        if len(planes) != 1 or planes[0].address is None:
+            hint = "a host with role: control-plane, an address in the nodes' management network, and a cable"
+            self._wrong("kubernetes", "spec.kubernetes", f"{len(planes)} hosts are its control plane, not one", hint)
+            return
+        network = ipaddress.ip_interface(planes[0].address).network
+        for i, node in enumerate(self._scenario.nodes):
+            address = node.management.address if node.management else "0.0.0.0/0"
+            if ipaddress.ip_interface(address).network != network:
+                said = f"{node.name} has no address in {network}, in which {planes[0].name} is"
+                self._wrong("kubernetes", f"spec.nodes[{i}].management", said)
+        for pod in self._scenario.pods:
+            self._known(pod.node, self._nodes, f"pods/{pod.name}.spec.nodeName", "node")
+        if self._scenario.vms:
+            self._wrong("kubernetes", "spec.vms", "on a cluster of Kubernetes, machines are KubeVirt's to start")
+
     def _check_cables(self) -> None:
         ends = set(self._ends())
         used: set[End] = set()
@@ -89,7 +116,7 @@ class _Links:
         yield from (End(s.name, p.name) for s in self._scenario.switches for p in s.ports)
 
     def _check_check(self, check: Check, path: str) -> None:
-        stations = set(self._scenario.stations())
+        stations = set(self._scenario.stations()) | set(self._scenario.pod_nics())
         match check:
             case Reach() | Matrix() | Isolated() | Lease() | ForgedMac() | Recreate():
                 self._check_stations(check, path)
@@ -111,6 +138,8 @@ class _Links:
                 self._all_known(between, stations, f"{path}.steady.between", "endpoint or host")
             case Change():
                 self._check_change(check, f"{path}.change")
+            case ApiOutage():
+                self._check_outage(check, f"{path}.api-outage")
 
     def _check_fault(self, check: SwitchFault, path: str) -> None:
         switch = next((s for s in self._scenario.switches if s.name == check.end.device), None)
@@ -126,7 +155,8 @@ class _Links:
     def _check_stations(self, check: Reach | Matrix | Isolated | Lease | ForgedMac | Recreate, path: str) -> None:
         """Checks in which the NICs of machines may take part."""
         machines = set(self._scenario.vm_stations())
-        everybody, who = set(self._scenario.stations()) | machines, "endpoint, host or NIC of a machine"
+        pods = set(self._scenario.pod_nics())
+        everybody, who = set(self._scenario.stations()) | machines | pods, "endpoint, host or NIC of a machine or pod"
         match check:
             case Reach(sources=sources, targets=targets):
                 keys = ("among",) if sources is targets else ("from", "to")
@@ -147,16 +177,30 @@ class _Links:
                 self._known(station, machines, f"{path}.forged-mac.station", "NIC of a machine")
                 self._known(listener, everybody - machines, f"{path}.forged-mac.listener", "endpoint or host")
             case Recreate(node=node, between=between):
+                self._not_past_the_api(f"{path}.recreate")
                 self._known(node, self._nodes, f"{path}.recreate.node", "node")
                 self._all_known(between, everybody, f"{path}.recreate.between", who)
 
+    def _not_past_the_api(self, path: str) -> None:
+        """What changes a node's own manifests; its agent reads none."""
+        if self._scenario.kubernetes is not None:
+            self._wrong("check", path, "the nodes follow the API server, and read no manifests of their own")
+
     def _check_change(self, check: Change, path: str) -> None:
+        self._not_past_the_api(path)
         self._known(check.node, self._nodes, f"{path}.node", "node")
         self._all_known(check.between, {e.name for e in self._scenario.endpoints}, f"{path}.between", "endpoint")
         self._all_known(check.manifests, self._scenario.changes, f"{path}.manifests", "file in changes/")
         here = [e.name for e in self._scenario.endpoints if e.node == check.node and e.name in check.between]
         if len(here) != 1 and all(check.between):
             self._wrong("check", f"{path}.between", f"one of the two must be on {check.node}, the other elsewhere")
+
+    def _check_outage(self, check: ApiOutage, path: str) -> None:
+        self._known(check.node, self._nodes, f"{path}.node", "node")
+        self._all_known(check.between, {e.name for e in self._scenario.endpoints}, f"{path}.between", "endpoint")
+        self._all_known(check.manifests, self._scenario.changes, f"{path}.manifests", "file in changes/")
+        if self._scenario.kubernetes is None:
+            self._wrong("check", path, "there is no API server to stop", "write kubernetes: true in the spec")
 
     def _all_known(self, words: tuple[str, ...], known: Collection[str], path: str, what: str) -> None:
         for i, word in enumerate(words):

@@ -10,11 +10,11 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from windrow.lab.checks import Checker, Result
 from windrow.lab.errors import LabError
-from windrow.lab.guest.run import Place, run
+from windrow.lab.guest.run import BIN, Place, run
 from windrow.lab.guest.server import Handler, Request
 from windrow.lab.scenario import End, Node, Vm
 from windrow.lab.scenario_file import Texts, parse
@@ -35,8 +35,12 @@ from windrow.render.topology_text import topology_text
 from windrow.store import records
 from windrow.store.directory import Store
 
-BIN = Path("/run/windrow/bin")
-"""Where the lab keeps the command `windrow`."""
+if TYPE_CHECKING:
+    from windrow.lab.kubernetes.cluster import Cluster
+
+FOLLOW_S = 120.0
+LOOK_S = 1.0
+"""For agents to follow what the API server was given; and between two looks, which cost as much as the agents do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +69,14 @@ class Engine(Protocol):
         """Put and remove objects as the rules allow, and apply. Raises ProblemsError, LabError."""
         ...
 
-    def steps_left(self, root: Path, node: str) -> int: ...
+    def steps_left(self, root: Path, node: str, kubeconfig: str = "") -> int:
+        """By the node's manifests, or by the objects of the cluster that `kubeconfig` leads to. Raises KernelError, and
+        KubeError where the cluster does not answer."""
+        ...
+
+    def install_plugins(self, root: Path, node: str, bin_dir: Path, conf_dir: Path) -> None:
+        """Windrow's CNI plugins, and the configuration by which a container runtime finds them."""
+        ...
 
 
 CARE_S = 0.5
@@ -103,6 +114,7 @@ class Session:
             "fault": self.fault,
             "power": self.power,
             "rename-nic": self.rename_nic,
+            "api-server": self.api_server,
             "about": self.about,
         }
 
@@ -115,17 +127,22 @@ class Session:
         objects = _objects(scenario.manifests)
         everything = [*objects, *(_node_object(n) for n in scenario.nodes)]
         self._engine.admit(everything)
-        self._world = world = World(scenario)
+        self._world = world = World(scenario, request.document.get("programs", {}))
         world.build(lambda text: request.log(text, level="step"))
         for node in scenario.nodes:
             Store(world.root(node.name)).put(everything)
         built = time.monotonic() - started
         request.log(f"built in {built:.2f} s", level="time")
+        if world.cluster is not None:
+            self._start_cluster(world.cluster, request)
         applied = self.apply(request) if request.document.get("apply", True) else {"ok": True, "nodes": {}}
         return {**applied, "scenario": scenario.name, "built_s": round(built, 3)}
 
     def apply(self, request: Request) -> Mapping[str, Any]:
-        """Every node in turn, then the endpoints whose bridges are there now, then the virtual machines."""
+        """Every node in turn, then the endpoints whose bridges are there now, then the virtual machines. In a cluster
+        of Kubernetes, the API gets the manifests, the nodes follow, and the Pods come last."""
+        if self.world.cluster is not None:
+            return self._apply_to_cluster(self.world.cluster, request)
         world, nodes, fine = self.world, {}, True
         for node in world.scenario.nodes:
             started = time.monotonic()
@@ -156,13 +173,64 @@ class Session:
             with suppress(KernelError, OSError, KeyError):  # a node's power is cut just now, or the lab ends
                 world.replug_stranded()
 
+    def _start_cluster(self, cluster: Cluster, request: Request) -> None:
+        """Raises LabError, ServiceError."""
+        started = time.monotonic()
+        scenario = self.world.scenario
+        cluster.start([_node_object(node).doc for node in scenario.nodes])
+        request.log(
+            f"API server on {cluster.control.host.name}: ready in {time.monotonic() - started:.1f} s", level="good"
+        )
+        for node in scenario.nodes:
+            if cluster.kubelets:
+                self._engine.install_plugins(self.world.root(node.name), node.name, *cluster.cni_places(node.name))
+            self.world.start_node(node.name)
+            request.log(f"{node.name}: {cluster.words}", level="step")
+
+    def _apply_to_cluster(self, cluster: Cluster, request: Request) -> Mapping[str, Any]:
+        scenario = self.world.scenario
+        request.log(cluster.apply(scenario.manifests).rstrip() or "kubectl apply: no manifests", level="step")
+        left = self._follow([node.name for node in scenario.nodes], request)
+        for name in self.world.attach():
+            request.log(f"endpoint {self._endpoint_words(name)}", level="step")
+        if cluster.kubelets and not any(left.values()):
+            request.log(cluster.start_pods(scenario.pod_manifests), level="step")
+        return {"ok": not any(left.values()), "nodes": {node: {"ok": not n, "left": n} for node, n in left.items()}}
+
+    def _follow(self, nodes: Sequence[str], request: Request) -> dict[str, int]:
+        """Until the nodes are as the API's objects want them, by another plan than their agents'; how many steps are
+        left."""
+        from windrow.kube.errors import KubeError  # with what most labs never need
+
+        began = time.monotonic()
+        left = dict.fromkeys(nodes, -1)
+        while (waiting := [node for node in nodes if left[node]]) and time.monotonic() - began < FOLLOW_S:
+            for node in waiting:
+                with suppress(KubeError):
+                    left[node] = self._steps_left(node)
+                if not left[node]:
+                    took = time.monotonic() - began
+                    request.log(f"{node}: as the cluster's objects want it ({took:.1f} s)", level="good")
+            time.sleep(LOOK_S)
+        for node in (node for node in nodes if left[node]):
+            request.log(f"{node}: {left[node]} steps are left after {FOLLOW_S:.0f} s", level="bad")
+        return left
+
+    def _steps_left(self, node: str) -> int:
+        root, cluster = self.world.root(node), self.world.cluster
+        if cluster is None:
+            return self._engine.steps_left(root, node)
+        config = str(cluster.control.kubeconfig)
+        return self.world.inside(cluster.control.host.name, lambda: self._engine.steps_left(root, node, config))
+
     def check(self, request: Request) -> Mapping[str, Any]:
         """The scenario's checks; each result is an EVENT too, as it comes."""
         world = self.world
         world.attach()
         checker = Checker(
             world,
-            steps_left=lambda node: self._engine.steps_left(world.root(node), node),
+            steps_left=self._steps_left,
+            follow=lambda nodes: self._follow(nodes, request),
             change=lambda node, put, remove: self._engine.change(world.root(node), node, put, remove),
         )
         results: list[Result] = []
@@ -236,12 +304,20 @@ class Session:
         self.world.power.rename(*(str(request.document[key]) for key in ("node", "old", "new")))
         return {"ok": True}
 
+    def api_server(self, request: Request) -> Mapping[str, Any]:
+        """Stop the cluster's API server (`up` false), or start it again. Raises LabError where there is none."""
+        if (cluster := self.world.cluster) is None:
+            raise LabError("this lab has no API server", hint="write `kubernetes: true` in the scenario's spec")
+        (cluster.control.start_server if request.document["up"] else cluster.control.stop_server)()
+        return {"ok": True}
+
     def about(self, request: Request) -> Mapping[str, Any]:
-        scenario = self._world.scenario if self._world else None
+        scenario, cluster = (self._world.scenario, self._world.cluster) if self._world else (None, None)
         return {
             "scenario": scenario.name if scenario else "",
             "places": [*scenario.places(), *(vm.name for vm in scenario.vms)] if scenario else [],
             "nodes": [n.name for n in scenario.nodes] if scenario else [],
+            "controlPlane": cluster.control.host.name if cluster else "",
             "ends": sorted({str(end) for c in scenario.cables for end in (c.a, c.b)}) if scenario else [],
         }
 

@@ -6,6 +6,7 @@ node      a namespace with NICs and the management network; the rest is up to Wi
 host      a namespace with an address per VLAN; dnsmasq where it is a DHCP server
 endpoint  a namespace with one NIC, whose other end is a port of a node's bridge
 machine   a virtual one, which Windrow's own command starts on its node (`vm/fleet`)
+cluster   etcd and an API server on a host; on each node what makes it one of a cluster (`kubernetes/`)
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from windrow.lab.announcer import Announcer
 from windrow.lab.dhcp import request_lease
@@ -58,6 +59,9 @@ from windrow.model.wire import load_documents
 from windrow.netlink import links, netns, sysctl
 from windrow.netlink.sock import Message, Rtnl
 
+if TYPE_CHECKING:
+    from windrow.lab.kubernetes.cluster import Cluster
+
 T = TypeVar("T")
 
 ROOTS = Path("/run/windrow/nodes")
@@ -72,9 +76,11 @@ _FOREIGN = 0
 class World:
     """The network of one scenario; `build` makes it. Not for two threads at a time, but where it says so."""
 
-    def __init__(self, scenario: Scenario) -> None:
+    def __init__(self, scenario: Scenario, programs: Mapping[str, str] = {}) -> None:
+        """`programs`: of Kubernetes, where the scenario has one: name -> path."""
         self.scenario = scenario
         self.closed = False
+        self.cluster = _cluster(self, programs) if scenario.kubernetes else None
         self.leases: dict[str, Cidr] = {}
         """What endpoints got by DHCP."""
         self.attached: set[str] = set()
@@ -112,6 +118,8 @@ class World:
 
     def close(self) -> None:
         self.closed = True
+        if self.cluster is not None:
+            self.cluster.close()
         self.fleet.stop()
         if self._announcer is not None:
             self._announcer.close()
@@ -140,15 +148,19 @@ class World:
             raise LabError(f"{name} has no power", hint=f"windrow lab boot {name}")
         if name not in self._sockets:
             raise LabError(f"there is no {name!r} in this lab", hint=f"there are {', '.join(self.scenario.places())}")
-        env = {}
+        env, mounts = {}, -1
         if self.scenario.node(name):
             env = {"WINDROW_ROOT": str(self.root(name)), "WINDROW_NODE": name}
-        return Place(name=name, netns=str(netns.RUN_NETNS / name), env=env)
+        if self.cluster is not None:
+            env, mounts = {**env, **self.cluster.env(name)}, self.cluster.mounts(name)
+        return Place(name=name, netns=str(netns.RUN_NETNS / name), env=env, mounts=mounts)
 
     def station(self, name: str) -> Station:
         """Where a check sends from and listens. Raises LabError."""
         if (machine := self.scenario.vm_nic(name)) is not None:
             return self._vm_station(name, *machine)
+        if (pod := self.scenario.pod_nics().get(name)) is not None and self.cluster is not None:
+            return self.cluster.station(*pod)
         found = self.scenario.stations().get(name)
         if found is None:
             raise LabError(f"there is no station {name!r}", hint=f"there are {', '.join(self.scenario.stations())}")
@@ -175,9 +187,20 @@ class World:
 
     def shut(self, node: str) -> None:
         """Its namespace goes, and what is in it. Its disk stays."""
+        if self.cluster is not None:
+            self.cluster.kill(node)
+        self._unplug(node)
         self._sockets.pop(node).close()
         os.close(self._fds.pop(node))
         netns.delete(node)
+
+    def _unplug(self, node: str) -> None:
+        """Its endpoints lose their NICs now: the kernel takes a namespace apart later (`cleanup_net`), and the other
+        ends of the cables with it."""
+        rtnl = self.rtnl(node)
+        have = rtnl.indexes()
+        ports = [port_of(endpoint) for endpoint in self.scenario.endpoints if endpoint.node == node]
+        rtnl.run(*(links.delete(port) for port in ports if port in have))
         self.attached -= {endpoint.name for endpoint in self.scenario.endpoints if endpoint.node == node}
 
     def reopen(self, node: str) -> int:
@@ -376,6 +399,11 @@ class World:
         else:
             _build_management(rtnl, management, mac)
 
+    def start_node(self, node: str) -> None:
+        """What its operating system starts then: nothing, but in a cluster. Raises LabError, ServiceError."""
+        if self.cluster is not None:
+            self.cluster.start_node(node)
+
     # Endpoints ------------------------------------------------------------------------------------
 
     def attach(self, node: str | None = None) -> tuple[str, ...]:
@@ -450,6 +478,12 @@ class World:
 
 
 # Pieces -------------------------------------------------------------------------------------------
+
+
+def _cluster(world: World, programs: Mapping[str, str]) -> Cluster:
+    from windrow.lab.kubernetes.cluster import Cluster  # with what speaks to an API: most labs have none
+
+    return Cluster(world.scenario, programs, world.place, world.root)
 
 
 def port_of(endpoint: Endpoint) -> IfName:

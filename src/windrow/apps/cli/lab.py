@@ -17,6 +17,7 @@ from typing import Any
 import click
 
 from windrow.apps.cli.labwords import (
+    ForAnotherProgram,
     ThenACommand,
     complete_end,
     complete_fault,
@@ -37,8 +38,9 @@ from windrow.lab.faults import fault_lines
 from windrow.lab.kernel.boot import AUTO, KERNELS, NAMES, Needs, described
 from windrow.lab.kernel.boot import boot as boot_kernel
 from windrow.lab.kernel.machine import Guest, Machine
-from windrow.lab.kernel.uml import memory_for
-from windrow.lab.scenario_file import Texts, parse, read, shipped
+from windrow.lab.kernel.uml import memory_for, memory_for_cluster
+from windrow.lab.scenario import Kubernetes
+from windrow.lab.scenario_file import parse, read, shipped
 from windrow.lab.vm.fleet import check as check_machines
 from windrow.render.tables import table
 
@@ -56,7 +58,13 @@ Examples:
   windrow lab shell node-0
   windrow lab cable pull node-0:eth2
   windrow lab break sw-oob:p1 vlan-missing 100
-  windrow lab down"""
+  windrow lab down
+
+
+A scenario with a Kubernetes:
+  windrow lab up kubernetes
+  windrow lab kubectl get pods -o wide
+  windrow lab api-server stop"""
 
 _kernel = click.option(
     "--kernel",
@@ -124,9 +132,9 @@ def run(
 ) -> None:
     """Bring a scenario up, run its checks, report, and take it down."""
     log = _live_log(session, quiet=as_json)
-    texts, needs = _scenario(scenario, cpus)
+    request, needs = _scenario(scenario, cpus, log)
     with _machine(kind, log, verbose or session.verbose, needs) as machine:
-        report = ask(machine.open, {"do": "up", "scenario": texts.to_json()}, log.event)
+        report = ask(machine.open, request, log.event)
         report |= {"boot_s": round(machine.boot_s, 3), "kernel": machine.about["lab"]}
         log.say("checks:", "step")
         report |= _checked(ask(machine.open, {"do": "check"}, log.event), report["ok"])
@@ -179,12 +187,12 @@ def up(
 ) -> None:
     """Bring a scenario up, and keep it: `lab exec`, `lab shell` and `lab check` use it, `lab down` ends it."""
     log = _live_log(session, quiet=as_json)
-    texts, needs = _scenario(scenario, cpus)
+    request, needs = _scenario(scenario, cpus, log)
     log.say("starting the lab kernel")
     started = supervisor.start(name, ENTRY, kind, needs, log=_kernel_log(log, verbose or session.verbose))
     _say_which(log, started, started["boot_s"])
     try:
-        report = ask(open_lab(name), {"do": "up", "scenario": texts.to_json(), "apply": apply}, log.event)
+        report = ask(open_lab(name), {**request, "apply": apply}, log.event)
     except BaseException:
         with contextlib.suppress(LabError):
             supervisor.stop(name)
@@ -219,6 +227,31 @@ def exec_(node: str, command: tuple[str, ...], name: str, stdin: bool, tty: bool
     Its exit code is this one's; 127: there is no such command.
     """
     raise click.exceptions.Exit(_run(name, node, command, Terminal(stdin=0 if stdin else None, tty=tty)))
+
+
+@lab.command("kubectl", cls=ForAnotherProgram)
+@click.argument("words", nargs=-1, type=click.UNPROCESSED)
+@_name
+def kubectl(words: tuple[str, ...], name: str) -> None:
+    """Kubernetes' own kubectl, as the administrator of the lab's cluster: `windrow lab kubectl get nodes`.
+
+    It runs on the host of the control plane, and may read the files of this host. Its exit code is this one's.
+    """
+    host = ask(open_lab(name), {"do": "about"})["controlPlane"]
+    if not host:
+        raise LabError(
+            "this lab has no Kubernetes", hint="windrow lab up kubernetes, or `kubernetes: true` in your own"
+        )
+    terminal = Terminal(stdin=0, tty=os.isatty(0) and os.isatty(1))
+    raise click.exceptions.Exit(_run(name, host, ["kubectl", *words], terminal))
+
+
+@lab.command("api-server")
+@click.argument("action", type=click.Choice(["stop", "start"]))
+@_name
+def api_server(action: str, name: str) -> None:
+    """Stop the API server of the lab's cluster, as by a crash, or start it again with the objects that it had."""
+    ask(open_lab(name), {"do": "api-server", "up": action == "start"})
 
 
 @lab.command()
@@ -362,14 +395,31 @@ def doctor(session: Session, kinds: tuple[str, ...], first: bool, output: str) -
 # Pieces -------------------------------------------------------------------------------------------
 
 
-def _scenario(name: str, cpus: int) -> tuple[Texts, Needs]:
-    """Read here, and understood here first: a mistake in it is told before anything is started. And what its lab
-    needs of a kernel."""
+def _scenario(name: str, cpus: int, log: LiveLog) -> tuple[dict[str, Any], Needs]:
+    """The request that brings it up, and what its lab needs of a kernel.
+
+    It is read here, and understood here first, and what it is made of is built here: a mistake in it, and whatever is
+    missing, is told before anything is started."""
     texts = read(name)
     found = parse(texts)
     if found.vms:
         check_machines()
-    return texts, Needs(memory=memory_for([vm.memory for vm in found.vms]), cpus=cpus, machines=bool(found.vms))
+    request: dict[str, Any] = {"do": "up", "scenario": texts.to_json()}
+    if found.kubernetes is None:
+        memory = memory_for([vm.memory for vm in found.vms])
+        return request, Needs(memory=memory, cpus=cpus, machines=bool(found.vms))
+    request["programs"] = _programs(found.kubernetes, log)
+    return request, Needs(memory=memory_for_cluster(len(found.nodes)), cpus=cpus, cluster=True)
+
+
+def _programs(wanted: Kubernetes, log: LiveLog) -> dict[str, str]:
+    """Of Kubernetes: those that Debian has, and those that are built, which takes minutes the first time."""
+    from windrow.lab.kubernetes import programs
+    from windrow.services.kubernetes import parts
+
+    installed = parts.installed(programs.installed(wanted))
+    built = parts.build(programs.built(wanted), lambda line: log.say(line, "step"))
+    return {name: str(path) for name, path in {**installed, **built}.items()}
 
 
 def _live_log(session: Session, *, quiet: bool = False) -> LiveLog:

@@ -25,6 +25,9 @@ class ThenACommand(click.Command):
     """Options of ours stand before its first word or right behind it; from the second word on all is another
     program's: `windrow lab exec node-0 ip -br a`, as with `kubectl exec` and `ip netns exec`."""
 
+    begins = 2
+    """The other program's first word, of all words."""
+
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         return super().parse_args(ctx, self._parted(args))
 
@@ -35,10 +38,16 @@ class ThenACommand(click.Command):
         while at < len(args) and args[at] != "--":
             if not args[at].startswith("-"):
                 words += 1
-                if words == 2:
+                if words == self.begins:
                     return [*args[:at], "--", *args[at:]]
             at += 2 if args[at] in valued else 1
         return args
+
+
+class ForAnotherProgram(ThenACommand):
+    """Another program's from the first word on: `windrow lab kubectl get pods -o wide`."""
+
+    begins = 1
 
 
 def complete_scenario(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:

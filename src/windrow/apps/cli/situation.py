@@ -22,7 +22,7 @@ def stored(session: Session) -> tuple[Cluster, tuple[Problem, ...]]:
     """The cluster of the store, or of the API, and what is wrong with its objects. A store that is not there is
     empty. Raises KubeError."""
     if session.cluster is not None:
-        from windrow.apps.cli.incluster import loaded as of_cluster
+        from windrow.apps.incluster import loaded as of_cluster
         from windrow.kube.snapshot import listed
 
         loaded = of_cluster(listed(session.cluster))
@@ -51,7 +51,7 @@ def _source(session: Session) -> Source | None:
     """None: the directory of manifests."""
     if session.cluster is None:
         return None
-    from windrow.apps.cli.incluster import Listed
+    from windrow.apps.incluster import Listed
 
     return Listed(session.cluster)
 

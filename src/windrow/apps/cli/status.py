@@ -96,7 +96,7 @@ def _watch(session: Session, found: Overview, problems: tuple[Problem, ...]) -> 
 
 def _of_cluster(session: Session, access: Access, *, watch: bool, output: str) -> bool:
     """What its agents said, of all nodes; whether all is well."""
-    from windrow.apps.cli.incluster import loaded
+    from windrow.apps.incluster import loaded
     from windrow.kube.snapshot import listed
     from windrow.render.clusterwide import clusterwide_text, clusterwide_value
     from windrow.status.clusterwide import clusterwide

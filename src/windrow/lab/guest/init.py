@@ -32,6 +32,7 @@ MODULES = (
     "act_mirred", "cls_u32", "ifb", "sch_ingress", "sch_tbf",  # the bandwidth plugin
     "act_gact", "act_vlan", "cls_flower", "cls_matchall",  # what goes wrong on a switch
     "cls_bpf",  # probes of VLANs end at the NIC
+    "overlay",  # images of pods
 )  # fmt: skip
 PARAMETERS = {"bonding": "max_bonds=0", "dummy": "numdummies=0", "ifb": "numifbs=0"}
 UML_MODULES = "/usr/lib/uml/modules"

@@ -13,6 +13,7 @@ import termios
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import field
+from pathlib import Path
 from typing import Any
 
 from windrow.lab.channel import Frame, Kind
@@ -20,16 +21,21 @@ from windrow.lab.guest.server import Request
 from windrow.lab.kernel.launch import CLONE_NEWNET, CLONE_NEWNS, CLONE_NEWUTS, MS_REC, mount
 from windrow.model.lazy import dataclass
 
+BIN = Path("/run/windrow/bin")
+"""Where the lab keeps the command `windrow`, and those of Kubernetes."""
+CLONE_FS = 0x200
 _MS_SLAVE, _MNT_DETACH = 1 << 19, 2
 _NOT_FOUND, _NOT_EXECUTABLE = 127, 126
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """Where a program runs. `netns`: a path; empty for the lab's own namespace."""
+    """Where a program runs. `netns`: a path; empty for the lab's own namespace. `mounts`: an fd of a mount namespace;
+    negative for the lab's own."""
 
     name: str
     netns: str = ""
+    mounts: int = -1
     env: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -43,13 +49,23 @@ def enter(place: Place) -> None:
         fd = os.open(place.netns, os.O_RDONLY | os.O_CLOEXEC)
         _checked(libc.setns(fd, CLONE_NEWNET), f"enter {place.name}")
         os.close(fd)
+    if place.mounts >= 0:
+        _checked(libc.unshare(CLONE_FS), "leave the other threads' directory")  # setns(2) wants that
+        _checked(libc.setns(place.mounts, CLONE_NEWNS), f"enter the mounts of {place.name}")
     _checked(libc.unshare(CLONE_NEWNS | CLONE_NEWUTS), "unshare")
     mount("", "/", flags=_MS_SLAVE | MS_REC)
+    _show_sys(libc, place)
+    name = place.name.encode()
+    libc.sethostname(name, len(name))
+
+
+def _show_sys(libc: ctypes.CDLL, place: Place) -> None:
+    """With the network namespace's own devices; a node that has control groups of its own goes on to show them."""
+    if place.mounts >= 0:
+        return
     libc.umount2(b"/sys", _MNT_DETACH)
     with contextlib.suppress(OSError):  # a user's namespaces on the host's kernel may not
         mount(place.name, "/sys", "sysfs")
-    name = place.name.encode()
-    libc.sethostname(name, len(name))
 
 
 def run_in(place: Place, argv: Sequence[str]) -> tuple[int, str, str]:

@@ -25,6 +25,7 @@ _REINSTALL = {
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Needs:
     """What a lab asks of its kernel. `memory`: a ceiling, as in `768M`. `machines`: whether virtual machines run in it.
+    `cluster`: whether it is a Kubernetes, whose kubelets take all control groups for their own.
 
     `memory` and `cpus` mean nothing to the host's own kernel, which has what it has.
     """
@@ -32,6 +33,7 @@ class Needs:
     memory: str = uml.MEMORY
     cpus: int = 1
     machines: bool = False
+    cluster: bool = False
 
 
 def boot(kind: str, guest: Guest, needs: Needs = Needs(), *, log: Log | None = None) -> Machine:
@@ -59,6 +61,10 @@ def _one(kind: str, guest: Guest, needs: Needs, log: Log | None) -> Machine:
         raise LabError(
             "virtual machines are too slow in QEMU without a processor's help (over a minute to their first word)",
             hint="use --kernel uml, or --kernel native",
+        )
+    if kind == "native" and needs.cluster:
+        raise LabError(
+            "a kubelet would take this machine's own control groups", hint="use --kernel uml or --kernel qemu"
         )
     if kind == "uml" and needs.cpus > 1:
         raise LabError("User-Mode Linux has one processor", hint="use --kernel qemu for several")

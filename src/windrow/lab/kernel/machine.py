@@ -379,7 +379,9 @@ def environment() -> dict[str, str]:
 def _kept() -> list[str]:
     """What the guest must go on seeing where it puts its own scratch (/tmp, /run): our code and where we stand."""
     places = [*_module_path(), os.path.realpath(sys.prefix), os.path.realpath(sys.base_prefix), os.getcwd()]
-    package = GUEST_INIT.parents[3]
+    package, cache = GUEST_INIT.parents[3], os.environ.get("XDG_CACHE_HOME", "")
+    if os.path.isdir(cache):  # what was built for a lab
+        places.append(os.path.realpath(cache))
     return [str(p) for p in dict.fromkeys([*places, str(package)])]
 
 

@@ -19,6 +19,8 @@ MEMORY = "768M"
 
 _BASE_MB, _HYPERVISOR_MB = 448, 96
 """Of a lab with machines: the lab itself, and QEMU beside the memory of each guest."""
+_CONTROL_PLANE_MB, _NODE_MB = 1024, 384
+"""etcd, the API server and kubectl; and of a node its agent, containerd, kubelet, and pods of 15 MB."""
 
 _PLACES = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/bin", "/usr/local/bin"))
 
@@ -26,6 +28,11 @@ _PLACES = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/bin", "/usr
 def memory_for(machines: Sequence[int]) -> str:
     """For a lab with virtual machines, by the memory of each, in bytes."""
     return f"{_BASE_MB + sum((m >> 20) + _HYPERVISOR_MB for m in machines)}M" if machines else MEMORY
+
+
+def memory_for_cluster(nodes: int) -> str:
+    """For a lab with a control plane of Kubernetes, and a kubelet with pods on each node."""
+    return f"{_CONTROL_PLANE_MB + nodes * _NODE_MB}M"
 
 
 def boot(guest: Guest, *, memory: str = MEMORY, log: Log | None = None, help_registers: bool | None = None) -> Machine:

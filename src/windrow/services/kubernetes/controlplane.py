@@ -1,6 +1,6 @@
-"""etcd and an API server on loopback: ready within seconds, gone with whoever started them.
+"""etcd and an API server: ready within seconds; on loopback, gone with whoever started them.
 
-Everybody on this machine can reach their ports; only who has the token, which is in a directory of ours, may do
+Everybody on this machine can reach their ports; only who has a token, which is in a directory of ours, may do
 anything at the API server. etcd asks nobody who he is: no secrets belong in here.
 """
 
@@ -22,30 +22,63 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from windrow.model.lazy import dataclass
 from windrow.services import process
 from windrow.services.errors import ServiceError
 from windrow.services.kubernetes import parts
 
 ADMIN = "admin"
+MASTERS = "system:masters"
+LOOPBACK = "127.0.0.1"
 READY_S, ANSWER_S = 120.0, 30.0
 
 
-class ControlPlane:
-    """One etcd and one API server, with their files in `directory`. Used with `with`; raises ServiceError."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ground:
+    """Where a control plane stands."""
 
-    def __init__(self, directory: Path, say: parts.Say, options: Sequence[str] = ()) -> None:
-        """`options`: more of kube-apiserver's."""
+    address: str = LOOPBACK
+    """By which others reach the API server. etcd is on loopback, always."""
+    ports: tuple[int, int, int] | None = None
+    """etcd's for clients and for peers, and the API server's; None: whichever are free."""
+    stays: bool = False
+    """Whether it goes on after the thread that started it: somebody else ends it."""
+    ready_s: float = READY_S
+    """How long it may take to start."""
+
+
+ON_LOOPBACK = Ground()
+
+
+class ControlPlane:
+    """One etcd and one API server, with their files in `directory`. Used with `with`; raises ServiceError.
+
+    It runs in the network namespace of the thread that starts it, and is asked from there.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        say: parts.Say,
+        options: Sequence[str] = (),
+        *,
+        ground: Ground = ON_LOOPBACK,
+        programs: Mapping[str, Path] | None = None,
+    ) -> None:
+        """`options`: more of kube-apiserver's. `programs`: etcd and kube-apiserver; None: they are found or built."""
         self._directory, self._say, self._options = directory, say, tuple(options)
+        self._ground, self._programs = ground, programs
         self._token = secrets.token_hex(16)
+        self._tokens: list[str] = []
         self._etcd: process.Program | None = None
         self._server: process.Program | None = None
         self._ports: tuple[int, int, int] = (0, 0, 0)
 
     def __enter__(self) -> ControlPlane:
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._server_path = parts.build(["kube-apiserver"], self._say)["kube-apiserver"]
-        self._etcd_path = parts.program("etcd")
-        self._ports = _free_ports()
+        if self._programs is None:
+            self._programs = {**parts.installed(["etcd"]), **parts.build(["kube-apiserver"], self._say)}
+        self._ports = self._ground.ports or _free_ports()
         try:
             self._make_keys()
             self.start()
@@ -67,7 +100,7 @@ class ControlPlane:
 
     @property
     def url(self) -> str:
-        return f"https://127.0.0.1:{self.port}"
+        return f"https://{self._ground.address}:{self.port}"
 
     @property
     def certificate(self) -> Path:
@@ -78,7 +111,8 @@ class ControlPlane:
         """A file for kubectl and all others; without `token`, of one who may do everything. `port`: another way to the
         server."""
         path = self._directory / f"{name}.kubeconfig"
-        cluster = {"server": f"https://127.0.0.1:{port or self.port}", "certificate-authority": str(self.certificate)}
+        server = f"https://{self._ground.address}:{port or self.port}"
+        cluster = {"server": server, "certificate-authority": str(self.certificate)}
         document = {
             "apiVersion": "v1",
             "kind": "Config",
@@ -90,6 +124,12 @@ class ControlPlane:
         with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
             json.dump(document, file, indent=1)
         return path
+
+    def user(self, name: str, group: str) -> str:
+        """The token of one more user; to be made before the server starts, which reads them then."""
+        token = secrets.token_hex(16)
+        self._tokens.append(f'{token},{name},{name},"{group}"')
+        return token
 
     def request(
         self, method: str, path: str, body: Mapping[str, Any] | None = None, *, kind: str = "application/json"
@@ -130,7 +170,7 @@ class ControlPlane:
 
     def start(self) -> None:
         """What does not run yet. It is ready when this returns. Raises ServiceError."""
-        end = time.monotonic() + READY_S
+        end = time.monotonic() + self._ground.ready_s
         if self._etcd is None:
             self._etcd = self._run("etcd", self._etcd_command())
             self._wait(self._etcd, "etcd", self._etcd_is_there, end)
@@ -151,22 +191,23 @@ class ControlPlane:
             process.end(etcd.process, patience_s=0.0)
 
     def _run(self, name: str, command: Sequence[str]) -> process.Program:
-        # Whoever is killed leaves nobody behind: a test session ends in more ways than one.
-        alone = ["setpriv", "--pdeathsig", "KILL", "--", *command]
-        return process.start(alone, directory=self._directory, log=self._directory / f"{name}.log")
+        # Whoever is killed leaves nobody behind: a test session ends in more ways than one. The signal comes when the
+        # thread ends, not the process (PR_SET_PDEATHSIG, prctl(2)).
+        tied = [] if self._ground.stays else ["setpriv", "--pdeathsig", "KILL", "--"]
+        return process.start([*tied, *command], directory=self._directory, log=self._directory / f"{name}.log")
 
     def _wait(self, program: process.Program, name: str, there: Any, end: float) -> None:
         while not there():
             if (died := program.died()) is not None:
                 raise ServiceError(name, str(died), f"its log is {self._directory / name}.log")
             if time.monotonic() > end:
-                raise ServiceError(name, f"it is not ready after {READY_S:.0f} s")
+                raise ServiceError(name, f"it is not ready after {self._ground.ready_s:.0f} s")
             time.sleep(0.05)
 
     def _etcd_command(self) -> list[str]:
-        client, peer = (f"http://127.0.0.1:{port}" for port in self._ports[:2])
+        client, peer = (f"http://{LOOPBACK}:{port}" for port in self._ports[:2])
         return [
-            *(str(self._etcd_path), "--name", "one", "--data-dir", str(self._directory / "etcd")),
+            *(self._path("etcd"), "--name", "one", "--data-dir", str(self._directory / "etcd")),
             *("--listen-client-urls", client, "--advertise-client-urls", client),
             *("--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--initial-cluster", f"one={peer}"),
             "--unsafe-no-fsync",
@@ -176,15 +217,16 @@ class ControlPlane:
         """ServiceAccount admission wants a controller-manager, and there is none. Nobody here calls back to nodes."""
         key = str(self._directory / "accounts.key")
         return [
-            *(str(self._server_path), f"--etcd-servers=http://127.0.0.1:{self._ports[0]}"),
-            *("--bind-address=127.0.0.1", f"--secure-port={self._ports[2]}", "--advertise-address=127.0.0.1"),
+            *(self._path("kube-apiserver"), f"--etcd-servers=http://{LOOPBACK}:{self._ports[0]}"),
+            *(f"--bind-address={self._ground.address}", f"--secure-port={self._ports[2]}"),
+            f"--advertise-address={self._ground.address}",
             f"--cert-dir={self._directory / 'certificates'}",
             "--service-cluster-ip-range=10.53.0.0/16",
             f"--service-account-issuer={self.url}",
             f"--service-account-key-file={key}",
             f"--service-account-signing-key-file={key}",
             f"--token-auth-file={self._directory / 'tokens.csv'}",
-            "--authorization-mode=RBAC",
+            "--authorization-mode=Node,RBAC",
             "--allow-privileged=true",
             "--endpoint-reconciler-type=none",
             "--disable-admission-plugins=ServiceAccount",
@@ -194,7 +236,7 @@ class ControlPlane:
     def _make_keys(self) -> None:
         tokens = self._directory / "tokens.csv"
         with open(os.open(tokens, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-            file.write(f'{self._token},{ADMIN},{ADMIN},"system:masters"\n')
+            file.write("\n".join([f'{self._token},{ADMIN},{ADMIN},"{MASTERS}"', *self._tokens, ""]))
         key = self._directory / "accounts.key"
         command = ["openssl", "genrsa", "-out", str(key), "2048"]
         try:
@@ -204,6 +246,10 @@ class ControlPlane:
         except subprocess.SubprocessError as error:
             raise ServiceError("openssl", str(error)) from error
 
+    def _path(self, program: str) -> str:
+        assert self._programs is not None
+        return str(self._programs[program])
+
     def _etcd_is_there(self) -> bool:
         with contextlib.suppress(OSError, ValueError):
             self._ask_etcd("range", {"key": "AA=="})
@@ -211,7 +257,7 @@ class ControlPlane:
         return False
 
     def _ask_etcd(self, what: str, body: Mapping[str, Any]) -> dict[str, Any]:
-        url = f"http://127.0.0.1:{self._ports[0]}/v3/kv/{what}"
+        url = f"http://{LOOPBACK}:{self._ports[0]}/v3/kv/{what}"
         found: dict[str, Any] = json.loads(self._open(urllib.request.Request(url, json.dumps(body).encode())))
         return found
 

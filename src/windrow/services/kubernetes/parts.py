@@ -27,13 +27,21 @@ HERE = Path(__file__).parent
 PROGRAMS = {
     "kube-apiserver": "k8s.io/kubernetes/cmd/kube-apiserver",
     "kubectl": "k8s.io/kubernetes/cmd/kubectl",
+    "kubelet": "k8s.io/kubernetes/cmd/kubelet",
     "helm": "helm.sh/helm/v3/cmd/helm",
 }
 """Program -> its package; its module's go.mod has a `tool` line for each."""
 MODULES = {"helm": HERE / "helm"}
 """Where the module of a program is that wants other versions than Kubernetes does; of all others it is here."""
-DEBIAN = {"etcd": "etcd-server"}
+DEBIAN = {
+    "etcd": "etcd-server",
+    "containerd": "containerd",
+    "containerd-shim-runc-v2": "containerd",
+    "ctr": "containerd",
+    "runc": "runc",
+}
 """Program -> the package that has it."""
+_PLACES = "/usr/sbin:/usr/bin:/usr/local/bin"
 GO_PACKAGE = HERE / "go.txt"
 """The Python package that has a Go compiler, by version and hash: for hosts without one that is new enough."""
 ELSEWHERE = ("/usr/local/go/bin/go",)
@@ -54,12 +62,14 @@ class Go:
     version: str
 
 
-def program(name: str) -> Path:
-    """One that Debian has. Raises ServiceError, which names the package."""
-    found = shutil.which(name) or shutil.which(name, path="/usr/sbin:/usr/bin:/usr/local/bin")
-    if found is None:
-        raise ServiceError(name, "it is not installed", f"apt-get install {DEBIAN[name]}")
-    return Path(found)
+def installed(names: Sequence[str]) -> Mapping[str, Path]:
+    """The paths of programs that Debian has. Raises ServiceError, which names all packages that are missing."""
+    found = {name: shutil.which(name) or shutil.which(name, path=_PLACES) for name in names}
+    if lacks := [name for name, path in found.items() if path is None]:
+        packages = " ".join(sorted({DEBIAN[name] for name in lacks}))
+        said = "it is not installed" if len(lacks) == 1 else "they are not installed"
+        raise ServiceError(", ".join(lacks), said, f"apt-get install {packages}")
+    return {name: Path(path) for name, path in found.items() if path is not None}
 
 
 def build(names: Sequence[str], say: Say) -> Mapping[str, Path]:

@@ -1,0 +1,170 @@
+"""The control plane: etcd and an API server in the network namespace of their host, and what it takes to use them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from windrow.kube.crds import crds
+from windrow.kube.resources import FOLLOWED, RESOURCES
+from windrow.lab.errors import LabError
+from windrow.lab.guest.run import Place, run_in
+from windrow.lab.scenario import Host, Scenario
+from windrow.model.objects import HostNetworkConfig, LinkMonitor, Node, VlanStatus
+from windrow.netlink import netns
+from windrow.services.kubernetes.controlplane import ADMIN, ControlPlane, Ground
+from windrow.store import records
+
+T = TypeVar("T")
+
+DIRECTORY = Path("/run/windrow/kubernetes")
+"""Keys, certificates, kubeconfig files, logs, and etcd's data: in memory, as all that a lab writes."""
+PORTS = (2379, 2380, 6443)
+"""The usual ones: the host has a network namespace of its own."""
+READY_S = 300.0
+"""30 s on an idle machine; User-Mode Linux has one processor, and others may use it, too."""
+AGENTS = "windrow:agents"
+_RBAC = "rbac.authorization.k8s.io"
+_OPTIONS = ("--kubelet-preferred-address-types=InternalIP", "--enable-admission-plugins=NodeRestriction")
+"""Addresses of nodes are asked of nobody's DNS; and a kubelet may write what is its own node's."""
+
+Say = Callable[[str], None]
+
+
+class Control:
+    """Of one lab. `programs`: the paths of what was built and found on the host."""
+
+    def __init__(self, scenario: Scenario, programs: Mapping[str, str]) -> None:
+        host = scenario.control_plane
+        assert host is not None and host.address is not None  # scenario_links sees to it
+        self._host, self._nodes = host, [node.name for node in scenario.nodes]
+        ground = Ground(address=host.address.partition("/")[0], ports=PORTS, stays=True, ready_s=READY_S)
+        paths = {name: Path(path) for name, path in programs.items()}
+        self._plane = ControlPlane(DIRECTORY, lambda _: None, _OPTIONS, ground=ground, programs=paths)
+        self._agents = {node: self._plane.user(f"{AGENTS}:{node}", AGENTS) for node in self._nodes}
+        self._kubelets = {node: self._plane.user(f"system:node:{node}", "system:nodes") for node in self._nodes}
+
+    @property
+    def host(self) -> Host:
+        return self._host
+
+    @property
+    def kubeconfig(self) -> Path:
+        """Of one who may do everything."""
+        return DIRECTORY / f"{ADMIN}.kubeconfig"
+
+    def agents(self, node: str) -> Path:
+        """The kubeconfig of this node's agent."""
+        return DIRECTORY / f"agent-{node}.kubeconfig"
+
+    def kubelets(self, node: str) -> Path:
+        return DIRECTORY / f"kubelet-{node}.kubeconfig"
+
+    # Life -----------------------------------------------------------------------------------------
+
+    def start(self, documents: Iterable[Mapping[str, Any]]) -> None:
+        """Ready, with the kinds that Windrow reads, the agents' rights, and these objects. Raises ServiceError."""
+
+        def begin() -> None:
+            self._plane.__enter__()
+            self._plane.kubeconfig()
+            for node in self._nodes:
+                self._plane.kubeconfig(self._agents[node], self.agents(node).stem)
+                self._plane.kubeconfig(self._kubelets[node], self.kubelets(node).stem)
+            for path, document in [*_kinds(), *_rights(), *map(_node, documents)]:
+                self._plane.request("POST", path, document)
+            for kind in FOLLOWED:
+                self._plane.wait_for(RESOURCES[kind].path)
+
+        self._there(begin)
+
+    def stop_server(self) -> None:
+        """The API is gone, as by a crash. Its objects are not."""
+        self._plane.stop_server()
+
+    def start_server(self) -> None:
+        """It is ready when this returns. Raises ServiceError."""
+        self._there(self._plane.start)
+
+    def close(self) -> None:
+        self._plane.close()
+
+    # Use ------------------------------------------------------------------------------------------
+
+    def get(self, path: str) -> dict[str, Any]:
+        """Raises OSError, of which urllib.error.HTTPError has the server's answer."""
+        return self._there(lambda: self._plane.request("GET", path))
+
+    def apply(self, texts: Mapping[str, str], place: Place) -> str:
+        """By kubectl, from `place`: file -> text. What kubectl said. Raises LabError with its complaints."""
+        if not texts:
+            return ""
+        directory = DIRECTORY / "manifests"
+        records.make_place(directory, flush=False)
+        for file, text in texts.items():
+            records.write(directory / file, text.encode(), mode=records.SHARED, flush="nothing")
+        files = [word for file in texts for word in ("-f", str(directory / file))]
+        return self.kubectl(["apply", *files], place)
+
+    def kubectl(self, words: Sequence[str], place: Place) -> str:
+        """What it printed. Raises LabError."""
+        code, out, wrong = run_in(place, ["kubectl", *words])
+        if code:
+            raise LabError(f"kubectl {' '.join(words[:2])}: {wrong.strip() or f'exit code {code}'}")
+        return out
+
+    def _there(self, fn: Callable[[], T]) -> T:
+        return netns.opened_in(self._host.name, fn)
+
+
+def install(programs: Mapping[str, str], directory: Path) -> None:
+    """Names for whoever works in the lab. Raises LabError where it cannot see what the host has built."""
+    for name, path in programs.items():
+        if not os.access(path, os.X_OK):
+            raise LabError(
+                f"the lab cannot see {path}", hint="set XDG_CACHE_HOME to a directory outside of /tmp and /run"
+            )
+        link = directory / name
+        link.unlink(missing_ok=True)
+        link.symlink_to(path)
+
+
+# What is there from the start ----------------------------------------------------------------------
+
+
+def _kinds() -> list[tuple[str, dict[str, Any]]]:
+    return [("/apis/apiextensions.k8s.io/v1/customresourcedefinitions", document) for document in crds()]
+
+
+def _node(document: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    return RESOURCES[Node.KIND].path, dict(document)
+
+
+def _rights() -> list[tuple[str, dict[str, Any]]]:
+    """What docs/user/kubernetes.md says that an agent needs."""
+    rules = [
+        *(_rule(kind, "get", "list", "watch") for kind in FOLLOWED),
+        _rule(VlanStatus.KIND, "create", "patch", "delete"),
+        *(_rule(kind, "patch") for kind in (LinkMonitor.KIND, HostNetworkConfig.KIND, Node.KIND)),
+        *(_rule(kind, "patch", part="/status") for kind in (VlanStatus.KIND, LinkMonitor.KIND, HostNetworkConfig.KIND)),
+        {"apiGroups": [""], "resources": ["events"], "verbs": ["create", "patch"]},
+    ]
+    named = {"metadata": {"name": AGENTS}}
+    role = {"apiVersion": f"{_RBAC}/v1", "kind": "ClusterRole", **named, "rules": rules}
+    binding = {
+        "apiVersion": f"{_RBAC}/v1",
+        "kind": "ClusterRoleBinding",
+        **named,
+        "roleRef": {"apiGroup": _RBAC, "kind": "ClusterRole", "name": AGENTS},
+        "subjects": [{"apiGroup": _RBAC, "kind": "Group", "name": AGENTS}],
+    }
+    base = f"/apis/{_RBAC}/v1"
+    return [(f"{base}/clusterroles", role), (f"{base}/clusterrolebindings", binding)]
+
+
+def _rule(kind: str, *verbs: str, part: str = "") -> dict[str, Any]:
+    resource = RESOURCES[kind]
+    group = resource.version.partition("/")[0] if "/" in resource.version else ""
+    return {"apiGroups": [group], "resources": [f"{resource.plural}{part}"], "verbs": list(verbs)}

@@ -1,0 +1,257 @@
+"""A node's programs, as its operating system starts them at boot: Windrow's agent, containerd, kubelet.
+
+They share a mount namespace, in which the node has a /var/lib, a /var/log and a /run/netns of its own, and a control
+group (cgroups(7)), by which they and all pods end at once when the power is cut.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from windrow.lab.errors import LabError
+from windrow.lab.guest.run import Place, enter
+from windrow.lab.kernel.launch import mount
+from windrow.lab.kubernetes import image
+from windrow.model.lazy import dataclass
+from windrow.services import process
+from windrow.store import records
+
+CGROUPS = Path("/sys/fs/cgroup")
+CONTROLLERS = ("memory", "pids", "cpu", "io")
+"""Those that kubelet wants of version 2, and User-Mode Linux has: it has no cpuset."""
+BRIDGED = ("host-local", "loopback")
+"""Plugins of others that containerd and Windrow's default network call."""
+SOCKET_S = 180.0
+_MS_BIND = 0x1000
+_CPU_MHZ = "cpu MHz\t\t: 2000.000\n"
+_CGROUP_KILL = "cgroup.kill"
+"""Since Linux 5.14: SIGKILL to all in it and below."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What a node is to run. `kubelet`: None, it runs no pods."""
+
+    name: str
+    address: str
+    agent: Sequence[str]
+    agent_config: Path
+    kubelet_config: Path | None
+    images: Sequence[Path]
+
+
+class NodePrograms:
+    """Of one node with power. `start` once; `kill` ends it."""
+
+    def __init__(self, plan: Plan, place: Place, root: Path, programs: Mapping[str, str]) -> None:
+        self._plan, self._place, self._root, self._programs = plan, place, root, programs
+        self._running: dict[str, process.Program] = {}
+        self.mounts = -1
+        """An fd of their mount namespace."""
+
+    @property
+    def bin_dir(self) -> Path:
+        return self._root / "opt/cni/bin"
+
+    @property
+    def conf_dir(self) -> Path:
+        return self._root / "etc/cni/net.d"
+
+    def start(self) -> None:
+        """Raises LabError, ServiceError."""
+        _in_place(self._place, self._start)
+
+    def died(self) -> str:
+        """Which one is not there any more, and its last words; empty: all are."""
+        ended = {name: error for name, program in self._running.items() if (error := program.died()) is not None}
+        return "; ".join(f"{name} has ended: {error.reason}" for name, error in ended.items())
+
+    def kill(self) -> None:
+        """At once, and their pods with them, as if the power was cut."""
+        with contextlib.suppress(FileNotFoundError):
+            (CGROUPS / self._plan.name / _CGROUP_KILL).write_text("1")
+        for program in self._running.values():
+            process.end(program.process, patience_s=0.0)
+        if self.mounts >= 0:
+            os.close(self.mounts)
+            self.mounts = -1
+
+    def open(self, path: str) -> int:
+        """An fd of what is there among the node's own mounts. Raises LabError."""
+        found: list[int] = []
+        _in_place(self._place_now, lambda: found.append(os.open(path, os.O_RDONLY | os.O_CLOEXEC)))
+        return found[0]
+
+    @property
+    def _place_now(self) -> Place:
+        return replace(self._place, mounts=self.mounts)
+
+    # Starting -------------------------------------------------------------------------------------
+
+    def _start(self) -> None:
+        """In a thread that has entered the node."""
+        self.mounts = os.open("/proc/thread-self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+        logs = self._root / "var/log"
+        records.make_place(logs, flush=False)
+        if self._plan.kubelet_config is not None:
+            self._mount()
+            self._run("containerd", [self._programs["containerd"], "--config", str(self._containerd_config())])
+            self._import_images()
+            self._run("kubelet", self._kubelet_command(self._plan.kubelet_config))
+        variables = {**self._place.env, "WINDROW_KUBECONFIG": str(self._plan.agent_config)}
+        self._run("agent", ["env", *(f"{k}={v}" for k, v in variables.items()), *self._plan.agent])
+
+    def _run(self, name: str, command: Sequence[str]) -> None:
+        log = self._root / "var/log" / f"{name}.log"
+        if self._plan.kubelet_config is not None:
+            command = ["sh", "-c", 'echo $$ >"$0" && exec "$@"', str(self._cgroup / "cgroup.procs"), *command]
+        self._running[name] = process.start(command, directory=self._root, log=log)
+
+    @property
+    def _cgroup(self) -> Path:
+        """Of the node's own programs. Beside it are its pods': only a leaf has processes (cgroups(7))."""
+        return CGROUPS / self._plan.name / "system"
+
+    def _mount(self) -> None:
+        """Raises LabError."""
+        for below in ("var/lib", "var/log"):
+            own = self._root / below
+            own.mkdir(parents=True, exist_ok=True)
+            mount(str(own), f"/{below}", flags=_MS_BIND)
+        mount("tmpfs", "/run/netns", "tmpfs", options="mode=755")
+        mount("cgroup2", str(CGROUPS), "cgroup2")
+        self._cgroup.mkdir(parents=True, exist_ok=True)
+        _give_controllers(CGROUPS)
+        _give_controllers(CGROUPS / self._plan.name)
+        self._tell_processors()
+
+    def _tell_processors(self) -> None:
+        """kubelet reads the clock's speed there, and User-Mode Linux does not tell one."""
+        text = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")
+        if "cpu MHz" not in text:
+            copy = self._root / "cpuinfo"
+            copy.write_text("\n".join(f"{one.rstrip()}\n{_CPU_MHZ}" for one in text.rstrip().split("\n\n")) + "\n")
+            mount(str(copy), "/proc/cpuinfo", flags=_MS_BIND)
+
+    # containerd -----------------------------------------------------------------------------------
+
+    @property
+    def socket(self) -> Path:
+        return self._root / "run/containerd.sock"
+
+    def _containerd_config(self) -> Path:
+        path = self._root / "etc/containerd.toml"
+        text = _CONTAINERD.format(root=self._root, socket=self.socket, pause=image.PAUSE)
+        records.make_place(path.parent, flush=False)
+        records.write(path, text.encode(), mode=records.SHARED, flush="nothing")
+        return path
+
+    def _import_images(self) -> None:
+        """At the node's first boot; its disk keeps them."""
+        done = self._root / "var/lib/images-imported"
+        self._await_socket()
+        if done.exists():
+            return
+        ctr = [self._programs["ctr"], "--address", str(self.socket), "--namespace", "k8s.io", "images"]
+        for archive in self._plan.images:
+            process.run([*ctr, "import", str(archive)], timeout_s=SOCKET_S)
+        done.touch()
+
+    def _await_socket(self) -> None:
+        """By connecting: each program that would ask takes a second of User-Mode Linux to start."""
+        end = time.monotonic() + SOCKET_S
+        while not _listens(self.socket):
+            if said := self.died():
+                raise LabError(f"{self._plan.name}: {said}")
+            if time.monotonic() > end:
+                raise LabError(f"{self._plan.name}: containerd does not answer within {SOCKET_S:.0f} s")
+            time.sleep(0.1)
+
+    # kubelet --------------------------------------------------------------------------------------
+
+    def _kubelet_command(self, kubeconfig: Path) -> list[str]:
+        path = self._root / "etc/kubelet.json"
+        document = {
+            "apiVersion": "kubelet.config.k8s.io/v1beta1",
+            "kind": "KubeletConfiguration",
+            "address": self._plan.address,
+            "authentication": {"anonymous": {"enabled": True}, "webhook": {"enabled": False}},
+            "authorization": {"mode": "AlwaysAllow"},
+            "cgroupDriver": "cgroupfs",
+            "cgroupRoot": f"/{self._plan.name}",
+            "containerRuntimeEndpoint": f"unix://{self.socket}",
+            "enforceNodeAllocatable": [],
+            "evictionHard": {"memory.available": "1Mi", "nodefs.available": "0%", "imagefs.available": "0%"},
+            "failSwapOn": False,
+            "imageGCHighThresholdPercent": 100,
+            "makeIPTablesUtilChains": False,
+            "resolvConf": "",
+            "syncFrequency": "10s",
+        }
+        records.write(path, json.dumps(document, indent=1).encode(), mode=records.SHARED, flush="nothing")
+        return [
+            *(self._programs["kubelet"], f"--config={path}", f"--kubeconfig={kubeconfig}"),
+            *(f"--hostname-override={self._plan.name}", f"--node-ip={self._plan.address}"),
+        ]
+
+
+_CONTAINERD = """\
+version = 2
+root = "/var/lib/containerd"
+state = "{root}/run/containerd"
+disabled_plugins = ["io.containerd.snapshotter.v1.btrfs", "io.containerd.snapshotter.v1.zfs",
+                    "io.containerd.snapshotter.v1.devmapper", "io.containerd.snapshotter.v1.aufs",
+                    "io.containerd.internal.v1.opt"]
+[grpc]
+  address = "{socket}"
+[plugins."io.containerd.grpc.v1.cri"]
+  sandbox_image = "{pause}"
+  [plugins."io.containerd.grpc.v1.cri".containerd]
+    snapshotter = "overlayfs"
+  [plugins."io.containerd.grpc.v1.cri".cni]
+    bin_dir = "{root}/opt/cni/bin"
+    conf_dir = "{root}/etc/cni/net.d"
+"""
+
+
+def _give_controllers(group: Path) -> None:
+    """One by one: a group is refused all if it is refused one. Those that the kernel lacks, nobody can give."""
+    there = (group / "cgroup.controllers").read_text().split()
+    for name in CONTROLLERS:
+        if name in there:
+            (group / "cgroup.subtree_control").write_text(f"+{name}")
+
+
+def _listens(path: Path) -> bool:
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as one:
+        one.connect(str(path))
+        return True
+    return False
+
+
+def _in_place(place: Place, fn: Callable[[], None]) -> None:
+    """In a thread that has entered `place`, and ends with its work. Raises what `fn` raises, and LabError."""
+    failures: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            enter(place)
+            fn()
+        except BaseException as error:  # noqa: BLE001 - raised again in the caller's thread below
+            failures.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    if failures:
+        if isinstance(failures[0], OSError):
+            raise LabError(f"{place.name} does not come up: {failures[0]}") from failures[0]
+        raise failures[0]

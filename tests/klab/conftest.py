@@ -1,0 +1,69 @@
+"""Labs with a real Kubernetes, by the commands that people use, from outside of their kernel."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+WINDROW = [sys.executable, "-m", "windrow.apps.cli.main"]
+UP_S, PATIENCE_S = 600.0, 120.0
+
+
+def wait(what: Callable[[], object], said: Callable[[], object] = str) -> None:
+    end = time.monotonic() + PATIENCE_S
+    while not what():
+        assert time.monotonic() < end, said()
+        time.sleep(0.3)
+
+
+class Lab:
+    """One that is up."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def run(
+        self, verb: str, *words: str, stdin: str = "", timeout_s: float = 120.0
+    ) -> subprocess.CompletedProcess[str]:
+        command = [*WINDROW, "lab", verb, "--name", self.name, *words]
+        return subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=timeout_s, check=False)
+
+    def said(self, verb: str, *words: str, stdin: str = "", timeout_s: float = 120.0) -> str:
+        """What it printed. It must succeed."""
+        done = self.run(verb, *words, stdin=stdin, timeout_s=timeout_s)
+        assert done.returncode == 0, f"{verb} {words}: {done.stdout}\n{done.stderr}"
+        return done.stdout
+
+    def kubectl(self, *words: str, stdin: str = "") -> str:
+        return self.said("kubectl", *words, stdin=stdin)
+
+    def objects(self, *words: str) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = json.loads(self.kubectl("get", *words, "-o", "json"))["items"]
+        return found
+
+
+@pytest.fixture(scope="module")
+def scenario() -> str:
+    return "kubernetes-links"
+
+
+@pytest.fixture(scope="module")
+def lab(scenario: str, request: pytest.FixtureRequest) -> Iterator[Lab]:
+    """Up once for all tests of a module. The first run of all builds Kubernetes, and says so."""
+    found = Lab(f"{Path(request.node.name).stem}-{os.getpid()}"[-31:].lstrip("-_."))
+    command = [*WINDROW, "lab", "up", "--name", found.name, scenario]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=UP_S, check=False)
+    try:
+        print(done.stderr)
+        assert done.returncode == 0, done.stderr
+        yield found
+    finally:
+        found.run("down")

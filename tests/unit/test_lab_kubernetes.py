@@ -1,0 +1,210 @@
+"""A Kubernetes in a lab, as far as it goes without a kernel: its scenario, its images, and what is said where it cannot
+be."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from windrow.apps.cli.main import cli
+from windrow.lab import picture
+from windrow.lab.errors import LabError
+from windrow.lab.kernel.boot import Needs, boot
+from windrow.lab.kernel.machine import Guest
+from windrow.lab.kubernetes import control, image, programs
+from windrow.lab.scenario import ApiOutage, Kubernetes, PodNic, Role, Scenario
+from windrow.lab.scenario_file import Texts, parse, read
+from windrow.model.problems import ProblemsError
+from windrow.model.values import IfName
+from windrow.services.errors import ServiceError
+from windrow.services.kubernetes import parts
+
+HEAD = """\
+apiVersion: windrow/v1
+kind: Scenario
+metadata: {name: small}
+spec:
+  kubernetes: true
+  nodes:
+    - {name: n0, nics: [eth0, eth1], management: {nics: [eth0], address: 10.0.0.1/24}}
+  switches:
+    - {name: sw, ports: [{names: [p1, p2]}]}
+  hosts:
+    - {name: control, role: control-plane, nics: [{name: eth0, addresses: {untagged: 10.0.0.2/24}}]}
+  cables:
+    - ["n0:eth0", "sw:p1"]
+    - ["control:eth0", "sw:p2"]
+"""
+POD = """\
+apiVersion: v1
+kind: Pod
+metadata:
+  name: web
+  annotations: {k8s.v1.cni.cncf.io/networks: "a, prod/b@db0, c"}
+spec: {nodeName: n0, containers: []}
+"""
+
+
+def parsed(text: str = HEAD, pods: str = "") -> Scenario:
+    return parse(Texts("small.yaml", text, {}, {}, {"pods.yaml": pods} if pods else {}))
+
+
+def said(text: str = HEAD, pods: str = "") -> str:
+    with pytest.raises(ProblemsError) as caught:
+        parsed(text, pods)
+    return "\n".join(f"{problem.path}: {problem.message} {problem.hint}" for problem in caught.value.problems)
+
+
+# The scenario --------------------------------------------------------------------------------------
+
+
+def test_a_small_one() -> None:
+    scenario = parsed()
+    assert scenario.kubernetes == Kubernetes(kubelets=True)
+    assert scenario.control_plane is not None and scenario.control_plane.address == "10.0.0.2/24"
+    assert set(scenario.stations()) == {"n0", "control"}
+
+
+def test_every_kind_of_host_can_be_drawn() -> None:
+    assert set(picture._ROLES) == set(Role)
+
+
+@pytest.mark.parametrize(
+    ("value", "found"),
+    [("false", None), ("{}", Kubernetes()), ("{kubelets: false}", Kubernetes(kubelets=False))],
+)
+def test_what_may_stand_there(value: str, found: Kubernetes | None) -> None:
+    text = HEAD.replace("kubernetes: true", f"kubernetes: {value}")
+    if found is None:
+        text = text.replace("role: control-plane", "role: host")
+    assert parsed(text).kubernetes == found
+
+
+def test_it_needs_one_control_plane_in_the_nodes_network() -> None:
+    assert "0 hosts are its control plane, not one a host with role: control-plane" in said(
+        HEAD.replace("role: control-plane", "role: host")
+    )
+    assert "n0 has no address in 10.9.0.0/24, in which control is" in said(HEAD.replace("10.0.0.2", "10.9.0.2"))
+    assert "n0 has no address in" in said(HEAD.replace(", management: {nics: [eth0], address: 10.0.0.1/24}", ""))
+
+
+def test_a_control_plane_and_pods_without_kubernetes_have_nothing_to_do() -> None:
+    text = HEAD.replace("  kubernetes: true\n", "")
+    assert "control, web has nothing to do write kubernetes: true" in said(text, POD)
+
+
+def test_checks_that_go_past_the_api_are_refused() -> None:
+    check = "  checks:\n    - change: {name: x, node: n0, between: [a, b], delete: [VlanConfig/oob], impact: none}\n"
+    assert "the nodes follow the API server" in said(HEAD + check)
+    outage = "  checks:\n    - api-outage: {node: n0, between: [a, b]}\n"
+    assert "there is no API server to stop" in said(HEAD.replace("kubernetes: true", "kubernetes: false") + outage)
+    assert "nx is no node" in said(HEAD + outage.replace("n0", "nx"))
+
+
+def test_the_nics_of_a_pod_are_stations() -> None:
+    scenario = parsed(HEAD + "  checks:\n    - reach: {among: [web/db0, web/net3, n0]}\n", POD)
+    (pod,) = scenario.pods
+    assert pod.reference == "default/web"
+    assert pod.nics == (
+        PodNic(interface=IfName("eth0")),
+        PodNic(interface=IfName("net1"), nad="default/a"),
+        PodNic(interface=IfName("db0"), nad="prod/b"),
+        PodNic(interface=IfName("net3"), nad="default/c"),
+    )
+
+
+def test_a_pod_that_cannot_be_is_told_with_its_file() -> None:
+    assert "pods/pods.yaml: Pod web: it has no spec.nodeName, and a lab has no scheduler" in said(
+        pods=POD.replace("nodeName: n0, ", "")
+    )
+    assert "pods/web.spec.nodeName: n9 is no node" in said(pods=POD.replace("n0", "n9"))
+    assert "pods/pods.yaml" in said(pods=POD.replace("prod/b", "prod/b/c"))
+    assert "pods/pods.yaml" in said(pods="{")
+
+
+def test_what_ships_is_the_same_but_for_pods() -> None:
+    whole, links = parse(read("kubernetes")), parse(read("kubernetes-links"))
+    assert whole.manifests == links.manifests and whole.cables == links.cables and whole.switches == links.switches
+    assert whole.pods and not links.pods
+    outages = [check for one in (whole, links) for check in one.checks if isinstance(check, ApiOutage)]
+    assert [check.seconds for check in outages] == [60, 10]
+
+
+# Images --------------------------------------------------------------------------------------------
+
+
+def test_an_archive_is_the_image_layout() -> None:
+    layer = image.busybox_layer(b"program", ["sh", "ip", "busybox"])
+    data = image.archive({image.PAUSE: ["/bin/sleep", "9"], image.BUSYBOX: ["/bin/sh"]}, layer)
+    with tarfile.open(fileobj=io.BytesIO(data)) as tar:
+        files = {member.name: tar.extractfile(member) for member in tar}
+
+        def load(name: str) -> dict[str, list[dict[str, dict[str, str]]]]:
+            found = files[name]
+            assert found is not None
+            document: dict[str, list[dict[str, dict[str, str]]]] = json.loads(found.read())
+            return document
+
+        index = load("index.json")["manifests"]
+        assert [one["annotations"]["io.containerd.image.name"] for one in index] == [image.PAUSE, image.BUSYBOX]
+        layers = set()
+        for one in index:
+            manifest = load(f"blobs/sha256/{str(one['digest']).partition(':')[2]}")
+            layers.add(str(manifest["layers"][0]["digest"]))
+        assert len(layers) == 1, "both have the same files"
+        assert set(files) >= {f"blobs/sha256/{digest.partition(':')[2]}" for digest in layers}
+    assert image.archive({image.PAUSE: ["/bin/sleep", "9"], image.BUSYBOX: ["/bin/sh"]}, layer) == data
+
+
+def test_a_layer_has_the_program_under_all_its_names() -> None:
+    with tarfile.open(fileobj=io.BytesIO(image.busybox_layer(b"program", ["sh", "ip", "busybox"]))) as tar:
+        links = {member.name: member.linkname for member in tar if member.issym()}
+        assert links == {"bin/ip": "busybox", "bin/sh": "busybox"}
+        assert tar.getmember("bin/busybox").mode == 0o755
+        assert tar.getmember("tmp").mode == 0o1777
+
+
+# What is missing -----------------------------------------------------------------------------------
+
+
+def test_what_each_kind_of_cluster_is_made_of() -> None:
+    assert programs.installed(Kubernetes(kubelets=False)) == ("etcd",)
+    assert set(programs.installed(Kubernetes())) == set(parts.DEBIAN)
+    assert set(programs.built(Kubernetes())) <= set(parts.PROGRAMS)
+    assert "kubelet" not in programs.built(Kubernetes(kubelets=False))
+
+
+@pytest.mark.parametrize("verb", ["run", "up"])
+def test_a_missing_package_is_told_before_anything_starts(verb: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(_: object) -> None:
+        raise ServiceError("etcd", "it is not installed", "apt-get install etcd-server")
+
+    monkeypatch.setattr(parts, "installed", missing)
+    done = CliRunner().invoke(cli, ["lab", verb, "kubernetes-links"])
+    assert done.exit_code == 1
+    assert "etcd: it is not installed" in done.output and "apt-get install etcd-server" in done.output
+    assert "starting" not in done.output
+
+
+def test_this_hosts_own_kernel_is_refused() -> None:
+    with pytest.raises(LabError, match="control groups") as refused:
+        boot("native", Guest(entry="nobody:nothing"), Needs(cluster=True))
+    assert "--kernel uml" in refused.value.hint
+
+
+def test_what_the_lab_cannot_see_is_said(tmp_path: Path) -> None:
+    with pytest.raises(LabError, match="cannot see") as refused:
+        control.install({"kubectl": str(tmp_path / "nowhere")}, tmp_path)
+    assert "XDG_CACHE_HOME" in refused.value.hint
+
+
+def test_kubectl_and_the_api_server_are_of_a_lab_that_is_up() -> None:
+    for words in (["kubectl", "--name", "nobody", "get", "nodes"], ["api-server", "stop", "--name", "nobody"]):
+        done = CliRunner().invoke(cli, ["lab", *words])
+        assert done.exit_code == 1
+        assert "there is no lab 'nobody'" in done.output
