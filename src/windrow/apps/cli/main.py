@@ -38,6 +38,7 @@ VERBS = {
     "init": "Make this host's network Windrow's, over the session you are in",
     "lab": "Run a whole cluster in one Linux kernel",
     "neighbors": "Show the switch ports that the NICs are plugged into",
+    "overlay": "Give nodes their part of the overlay's network",
     "plan": "Show the steps that apply would take",
     "status": "Show this host's networks on one screen",
     "switch": "Show what the switches must be told, and what differs",
