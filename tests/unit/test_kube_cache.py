@@ -81,6 +81,17 @@ def test_the_heartbeats_of_a_node_are_no_news() -> None:
     assert (found.meta.labels, found.pod_cidrs, found.meta.annotations) == ({"rack": "r1"}, ("10.52.0.0/24",), {})
 
 
+def test_where_a_nodes_tunnel_ends_is_read_and_is_news() -> None:
+    cache, prefix = full(), "flannel.alpha.coreos.com"
+    said = {f"{prefix}/public-ip": "192.0.2.2", f"{prefix}/backend-data": '{"VNI":1,"VtepMAC":"02:00:00:00:00:02"}'}
+    assert cache.put(document("Node", "n2", metadata={"annotations": {**said, "other.io/beat": "1"}}))
+    found = next(o for o in cache.found().loaded.objects if isinstance(o, Node) and o.name == "n2")
+    assert found.meta.annotations == said
+    assert not cache.put(document("Node", "n2", metadata={"annotations": {**said, "other.io/beat": "2"}}))
+    moved = {**said, f"{prefix}/public-ip": "192.0.2.22"}
+    assert cache.put(document("Node", "n2", metadata={"annotations": moved}))
+
+
 def test_an_object_goes_by_its_event_and_by_a_list_without_it() -> None:
     cache = full()
     cache.put(document("ClusterNetwork", "lab"))

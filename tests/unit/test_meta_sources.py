@@ -286,6 +286,7 @@ def conf(host: Host, name: str, text: str) -> Path:
 @pytest.fixture
 def no_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(defaultnet, "_management_mtu", lambda _: 1450)
+    monkeypatch.setattr(defaultnet, "_tunnel_mtu", lambda *_: None)
 
 
 def test_the_network_that_windrow_brings(host: Host, no_kernel: None) -> None:
@@ -314,6 +315,21 @@ def test_the_network_that_windrow_brings(host: Host, no_kernel: None) -> None:
             },
         },
     )
+
+
+def test_with_an_overlay_pods_are_known_by_their_addresses_in_all_of_it(host: Host, no_kernel: None) -> None:
+    manifest(
+        host,
+        "node.yaml",
+        "{apiVersion: v1, kind: Node, metadata: {name: node-0}, spec: {podCIDRs: [10.52.0.0/24]}}\n---\n"
+        "apiVersion: network.harvesterhci.io/v1beta1\nkind: ClusterNetwork\nmetadata: {name: mgmt, annotations: "
+        """{windrow.io/overlay: '{"Network": "10.52.0.0/16", "EnableIPv6": true, "IPv6Network": "fd52::/48"}'}}""",
+    )
+    for _ in range(2):  # the second time, as it was kept
+        found = find_default(host)
+        assert found is not None
+        assert found.config["nonMasqueradeCIDRs"] == ["10.52.0.0/16", "fd52::/48"]
+        definitions._loaded.cache_clear()
 
 
 @pytest.mark.parametrize(

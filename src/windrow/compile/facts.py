@@ -71,6 +71,7 @@ def node_facts(
             if link.settings.get("ipv6/disable_ipv6", "0") != "0"
         ),
         addrs={ours.get(name, name): link.addrs for name, link in observed.state.links.items() if link.addrs},
+        mtus={ours.get(n, n): link.mtu for n, link in observed.state.links.items() if link.addrs and link.mtu},
         duplicates={
             ours.get(name, name): found for name, link in observed.state.links.items() if (found := _duplicates(link))
         },

@@ -16,6 +16,7 @@ from windrow.compile.hostnet import (
     with_addresses,
 )
 from windrow.compile.ipv6 import left_out
+from windrow.compile.overlay import overlay
 from windrow.compile.pins import pinned_mac
 from windrow.compile.policies import policy_problems, policy_table
 from windrow.compile.poolports import served_here
@@ -79,16 +80,18 @@ def compile_node(cluster: Cluster, facts: NodeFacts) -> Compiled:
     routes = host_routes(hosts.configs, facts)
     luggage = carried(hosts.configs, routes.routes, facts)
     links = with_routers(with_carried(links, luggage), hosts.configs, luggage.to, facts)
+    tunnels = overlay(cluster, facts, hosts.configs, links)
+    links += tunnels.links
     ports = ports_of(facts, present)
     said += port_problems(ports, _carried(links), facts)
     links += port_links(ports, links, facts)
     given = remembered(hosts.configs, facts)
     policies = policy_table(cluster, facts)
-    held = _held(choice.held, facts) | {IfName(name) for name in hosts.held}
+    held = _held(choice.held, facts) | {IfName(name) for name in hosts.held} | tunnels.held
     return Compiled(
         state=HostState(
             links={link.name: link for link in links},
-            routes=routes.routes | luggage.routes,
+            routes=routes.routes | luggage.routes | tunnels.routes,
             rules=luggage.rules,
             sysctls=_sysctls(facts) if links else {},
             filters=port_filters(facts),
@@ -99,6 +102,7 @@ def compile_node(cluster: Cluster, facts: NodeFacts) -> Compiled:
         + hosts.problems
         + routes.problems
         + luggage.problems
+        + tunnels.problems
         + tuple(left_out(hosts.configs, facts))
         + tuple(said)
         + tuple(_unreadable(facts))

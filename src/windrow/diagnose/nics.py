@@ -246,4 +246,5 @@ def _each_others(situation: Situation, pair: Pair) -> bool:
 
 def _tagged(situation: Situation, leg: Leg) -> set[int]:
     wanted = situation.wanted.get(leg)
-    return set(wanted.tagged) if wanted is not None else set(situation.probed(leg)) - {UNTAGGED}
+    tagged = wanted.tagged if wanted is not None else situation.probed(leg)
+    return {int(vid) for vid in tagged if vid != UNTAGGED}

@@ -23,6 +23,7 @@ from windrow.model.lazy import dataclass
 from windrow.model.meta import Meta
 from windrow.model.objects import AnyObject
 from windrow.model.objects import Node as NodeObject
+from windrow.model.overlay import FAMILIES
 from windrow.model.problems import ProblemsError, errors
 from windrow.model.steps import Impact
 from windrow.model.values import Ref
@@ -358,9 +359,14 @@ def _node_object(node: Node) -> NodeObject:
     labels = {"kubernetes.io/hostname": node.name, **node.labels}
     doc: dict[str, Any] = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": node.name, "labels": labels}}
     cidrs = (node.pod_cidr,) if node.pod_cidr else ()
+    annotations: dict[str, str] = {}
     if cidrs:
         doc["spec"] = {"podCIDR": cidrs[0], "podCIDRs": list(cidrs)}
-    return NodeObject(meta=Meta(name=node.name, labels=labels), doc=doc, pod_cidrs=cidrs)
+    if cidrs and node.management is not None:  # as its agent would say it of its end of the overlay
+        annotations = {FAMILIES[0].address: node.management.address.partition("/")[0]}
+        doc["metadata"]["annotations"] = annotations
+    meta = Meta(name=node.name, labels=labels, annotations=annotations)
+    return NodeObject(meta=meta, doc=doc, pod_cidrs=cidrs)
 
 
 def _install_command(path: list[str]) -> None:

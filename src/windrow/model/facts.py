@@ -43,6 +43,7 @@ class KernelFeatures:
     """It has IPv6: it was not started with `ipv6.disable=1`."""
     ipv6_on: bool = True
     """A new link begins with it switched on (`net.ipv6.conf.default.disable_ipv6`)."""
+    vxlan: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,6 +135,8 @@ class NodeFacts:
     """Of the links whose settings are known (`Link.settings`), those on which IPv6 is switched off (`disable_ipv6`)."""
     addrs: Mapping[IfName, frozenset[Cidr]] = field(default_factory=dict)
     """The addresses that links have now; those without one are left out."""
+    mtus: Mapping[IfName, int] = field(default_factory=dict)
+    """Of the links with an address."""
     duplicates: Mapping[IfName, Mapping[Cidr, Details]] = field(default_factory=dict)
     """Those of them that the kernel found to be somebody else's, too (IFA_F_DADFAILED): it does not use them."""
     routed: frozenset[IfName] = frozenset()

@@ -17,6 +17,7 @@ from windrow.model.host import (
     Bridge,
     BridgePort,
     Details,
+    FdbEntry,
     Link,
     LinkFlags,
     PortVlans,
@@ -179,6 +180,14 @@ class SetVlanFlags:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SetVxlan:
+    """What a tunnel device may change live; None = leave as it is."""
+
+    local: str | None = None
+    learning: bool | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SetVlans:
     """Give a port (or, `on_self`, the bridge itself) the VLANs of `add`, take those of `remove`.
 
@@ -231,6 +240,18 @@ class AddNeighbour:
 @dataclass(frozen=True, slots=True)
 class DelNeighbour:
     neighbour: StaticNeighbour
+
+
+@dataclass(frozen=True, slots=True)
+class AddFdb:
+    """In place of the far end that the tunnel device had for that MAC address."""
+
+    entry: FdbEntry
+
+
+@dataclass(frozen=True, slots=True)
+class DelFdb:
+    entry: FdbEntry
 
 
 @dataclass(frozen=True, slots=True)
@@ -308,6 +329,7 @@ Action = (
     | SetPort
     | SetSlave
     | SetVlanFlags
+    | SetVxlan
     | SetVlans
     | SetSnooping
     | AskAddr
@@ -315,6 +337,8 @@ Action = (
     | DelAddr
     | AddNeighbour
     | DelNeighbour
+    | AddFdb
+    | DelFdb
     | AddRoute
     | DelRoute
     | AddRule

@@ -14,6 +14,7 @@ from windrow.model.host import Details, PortVlans
 from windrow.model.marks import mark_of
 from windrow.model.steps import (
     AddAddr,
+    AddFdb,
     AddNeighbour,
     AddRoute,
     AddRule,
@@ -23,6 +24,7 @@ from windrow.model.steps import (
     CreateLink,
     DelAddr,
     DeleteLink,
+    DelFdb,
     DelNeighbour,
     DelRoute,
     DelRule,
@@ -43,6 +45,7 @@ from windrow.model.steps import (
     SetSysctl,
     SetVlanFlags,
     SetVlans,
+    SetVxlan,
     Step,
 )
 from windrow.model.values import OWNER_GROUP, Cidr, Mac, VidSet
@@ -55,7 +58,7 @@ if TYPE_CHECKING:
     from windrow.netlink import claims
 
 Index = Callable[[str], int]
-Options = SetBond | SetBridge | SetPort | SetSlave | SetVlanFlags
+Options = SetBond | SetBridge | SetPort | SetSlave | SetVlanFlags | SetVxlan
 _BAD_VALUE = (ValueError, KeyError, OSError, struct.error)
 """What the codec raises for a value that has no place in a message."""
 _POLL_FIRST_S, _POLL_LAST_S = 0.002, 0.05
@@ -166,7 +169,7 @@ def _is_so_already(step: Step, error: KernelError) -> bool:
             return error.errno == errno.EEXIST
         case SetMark() | Adopt() | Disown():
             return error.errno in (errno.EEXIST, errno.ENOENT)
-        case SetSnooping() | DelNeighbour():
+        case SetSnooping() | DelNeighbour() | DelFdb():
             return error.errno == errno.ENOENT
         case _:
             return False
@@ -211,7 +214,7 @@ def _messages(step: Step, index: Index) -> tuple[Message, ...]:
             )
         case SetMark() | Adopt() | Disown() as action:
             return _mark_messages(name, action)
-        case SetBond() | SetBridge() | SetPort() | SetSlave() | SetVlanFlags() as action:
+        case SetBond() | SetBridge() | SetPort() | SetSlave() | SetVlanFlags() | SetVxlan() as action:
             return (_option_message(name, action, index),)
         case SetMaster(master=master):
             return (links.set_master(name, index(master) if master else None, master or ""),)
@@ -225,7 +228,9 @@ def _messages(step: Step, index: Index) -> tuple[Message, ...]:
             if details is None:
                 return (links.del_addr(index(name), addr, name=name),)
             return (links.take_addr(index(name), addr, details, name=name),)
-        case AddNeighbour() | DelNeighbour() | AddRoute() | DelRoute() | AddRule() | DelRule() as action:
+        case AddNeighbour() | DelNeighbour() | AddFdb() | DelFdb() as action:
+            return (_neighbour_message(name, action, index),)
+        case AddRoute() | DelRoute() | AddRule() | DelRule() as action:
             return (_way_message(name, action, index),)
         case SetSysctl() | AskAddr() | AwaitCarrier():
             return ()
@@ -235,14 +240,20 @@ def _messages(step: Step, index: Index) -> tuple[Message, ...]:
             assert_never(never)
 
 
-def _way_message(
-    name: str, action: AddNeighbour | DelNeighbour | AddRoute | DelRoute | AddRule | DelRule, index: Index
-) -> Message:
+def _neighbour_message(name: str, action: AddNeighbour | DelNeighbour | AddFdb | DelFdb, index: Index) -> Message:
     match action:
         case AddNeighbour(neighbour=one):
             return links.add_neighbour(one, index(name), name=name)
         case DelNeighbour(neighbour=one):
             return links.del_neighbour(one, index(name), name=name)
+        case AddFdb(entry=entry):
+            return links.add_fdb(entry, index(name), name=name)
+        case DelFdb(entry=entry):
+            return links.del_fdb(entry, index(name), name=name)
+
+
+def _way_message(name: str, action: AddRoute | DelRoute | AddRule | DelRule, index: Index) -> Message:
+    match action:
         case AddRoute(route=route):
             return links.add_route(route, index(name), beside=True, find=index)
         case DelRoute(route=route):
@@ -278,6 +289,8 @@ def _option_message(name: str, action: Options, index: Index) -> Message:
             return links.slave_options(name, "bond", prio=prio)
         case SetVlanFlags(flags=flags):
             return links.set_vlan_flags(name, flags)
+        case SetVxlan() as change:
+            return links.set_vxlan(name, change)
         case _ as never:
             assert_never(never)
 

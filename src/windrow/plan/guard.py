@@ -12,11 +12,13 @@ from windrow.model.problems import Problem
 from windrow.model.reach import route_taken, taken_by_address
 from windrow.model.steps import (
     AddAddr,
+    AddFdb,
     AddNeighbour,
     AddRoute,
     AddRule,
     DelAddr,
     DeleteLink,
+    DelFdb,
     DelNeighbour,
     DelRoute,
     DelRule,
@@ -213,7 +215,9 @@ def changes_reachability(plan: Plan, have: Observed) -> bool:
 
 def _changes_a_way(step: Step, have: Observed) -> bool:
     match step.action:
-        case AddAddr() | DelAddr() | AddRoute() | DelRoute() | AddRule() | DelRule() | AddNeighbour() | DelNeighbour():
+        case AddAddr() | DelAddr() | AddRoute() | DelRoute() | AddRule() | DelRule():
+            return True
+        case AddNeighbour() | DelNeighbour() | AddFdb() | DelFdb():
             return True
         case SetSysctl(key=key) if key.endswith("/accept_ra"):
             return _has_addresses(step.link, have) and _is_told_routes(step.link, have)

@@ -21,6 +21,7 @@ from windrow.model.host import (
     TXQLEN_DEFAULT,
     Bond,
     Bridge,
+    FdbEntry,
     Link,
     LinkFlags,
     LinkSpec,
@@ -37,6 +38,7 @@ from windrow.model.ports import PORT_GROUP
 from windrow.model.steps import (
     Action,
     AddAddr,
+    AddFdb,
     AddNeighbour,
     AddRoute,
     AddRule,
@@ -44,6 +46,7 @@ from windrow.model.steps import (
     CreateLink,
     DelAddr,
     DeleteLink,
+    DelFdb,
     DelNeighbour,
     DelRoute,
     DelRule,
@@ -62,6 +65,7 @@ from windrow.model.steps import (
     SetSysctl,
     SetVlanFlags,
     SetVlans,
+    SetVxlan,
     Step,
 )
 from windrow.model.values import Cidr, IfName, VidSet
@@ -515,6 +519,26 @@ def vlan_flags(scene: Scene, link: Link, flags: frozenset[str]) -> Iterator[Burs
     yield burst(1, scene.step(Phase.OPTIONS, link.name, SetVlanFlags(flags), impact))
 
 
+def tunnel_options(scene: Scene, link: Link, deltas: tuple[Delta, ...]) -> Iterator[Burst]:
+    """vxlan_changelink() takes them live. With another address of ours the far ends hear from a stranger until theirs
+    name it, too; packets that come in are taken whomever they are sent to (`vxlan_socket`: the port alone)."""
+    if chosen := _chosen(deltas, "vxlan"):
+        impact = scene.when_carrying(link.name, Impact.HITLESS)
+        yield burst(1, scene.step(Phase.OPTIONS, link.name, SetVxlan(**chosen), impact))
+
+
+def far_ends(scene: Scene, link: Link, have: frozenset[FdbEntry]) -> Iterator[Burst]:
+    """Before the routes that lead there, and away after them. An entry that only moves is put in place of the old one:
+    only for no MAC address, and for a group's, there may be several (`vxlan_fdb_update_existing`)."""
+    want, impact = link.fdb or frozenset(), scene.when_carrying(link.name, Impact.HITLESS)
+    moved = {entry.mac for entry in want - have}
+    for entry in sorted(want - have):
+        yield burst(1, scene.step(Phase.ADD_ADDRESSES, link.name, AddFdb(entry), impact))
+    for entry in sorted(have - want):
+        if entry.mac not in moved:
+            yield burst(5, scene.step(Phase.DELETE_ADDRESSES, link.name, DelFdb(entry), impact))
+
+
 def slave_prio(scene: Scene, nic: Link) -> Iterator[Burst]:
     """bond_option_prio_set() chooses the active slave anew."""
     impact = scene.when_carrying(nic.name, Impact.FLAP)
@@ -648,7 +672,9 @@ def _goes_on(scene: Scene, link: IfName, route: Route) -> bool:
 
 def _price_of_way(scene: Scene, link: IfName, network: IPv4Network | IPv6Network, moved: Cidr | None = None) -> Impact:
     """What goes to a network that another link leads to may go another way from now on. An address that moves here
-    from that link (`moved`) is no second way."""
+    from that link (`moved`) is no second way, and one without a network leads to nobody."""
+    if moved is not None and network.prefixlen == network.max_prefixlen:
+        return Impact.NONE
     elsewhere = moved is not None and any(
         moved in ((k.addrs or frozenset()) | k.details.keys()) for n, k in scene.have.state.links.items() if n != link
     )

@@ -302,7 +302,7 @@ def _bond_brings_mtu(scene: Scene, nic: Link) -> bool:
 
 
 def _device(scene: Scene, want: Link, deltas: tuple[Delta, ...], *, refit: bool) -> Iterator[Burst]:
-    """A bond, bridge or VLAN interface."""
+    """A bond, bridge, VLAN interface or tunnel device."""
     seen = scene.seen(want.name)
     if seen is not None and any(d.change is Change.RECREATE for d in deltas):
         yield from order.unmake_to_make_again(scene, seen)
@@ -327,6 +327,7 @@ def _fresh(scene: Scene, want: Link) -> Iterator[Burst]:
         yield from order.bring_up(scene, want, early=early)
     yield from order.addresses(scene, want, None)
     yield from order.neighbours(scene, want, have=frozenset())
+    yield from order.far_ends(scene, want, have=frozenset())
 
 
 def _unlike_new(scene: Scene, want: Link) -> Iterator[Delta]:
@@ -358,6 +359,7 @@ def _existing(scene: Scene, want: Link, seen: Link, deltas: tuple[Delta, ...], *
         yield from order.mtu(scene, want, seen.mtu)
     if isinstance(want.spec, VlanIf) and want.spec.flags is not None and "vlan.flags" in fields:
         yield from order.vlan_flags(scene, want, want.spec.flags)
+    yield from order.tunnel_options(scene, want, deltas)
     if "master" in fields:
         yield from order.join_bridge(scene, want)
     else:
@@ -374,6 +376,8 @@ def _existing(scene: Scene, want: Link, seen: Link, deltas: tuple[Delta, ...], *
         yield from order.addresses(scene, want, seen)
     if "neighbours" in fields:
         yield from order.neighbours(scene, want, have=scene.neighbours_left(want))
+    if "fdb" in fields:
+        yield from order.far_ends(scene, want, have=seen.fdb or frozenset())
 
 
 def _sysctls(scene: Scene) -> Unit:

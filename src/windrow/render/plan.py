@@ -11,6 +11,7 @@ from windrow.model.host import (
     Bond,
     Bridge,
     BridgePort,
+    FdbEntry,
     Link,
     LinkFlags,
     PortVlans,
@@ -19,6 +20,7 @@ from windrow.model.host import (
     Snooping,
     StaticNeighbour,
     VlanIf,
+    Vxlan,
 )
 from windrow.model.ports import SHORT_ID
 from windrow.model.problems import Problem, Severity, errors
@@ -26,6 +28,7 @@ from windrow.model.ruletable import VERDICT_MAP, RuleTable
 from windrow.model.steps import (
     Action,
     AddAddr,
+    AddFdb,
     AddNeighbour,
     AddRoute,
     AddRule,
@@ -35,6 +38,7 @@ from windrow.model.steps import (
     CreateLink,
     DelAddr,
     DeleteLink,
+    DelFdb,
     DelNeighbour,
     DelRoute,
     DelRule,
@@ -58,6 +62,7 @@ from windrow.model.steps import (
     SetSysctl,
     SetVlanFlags,
     SetVlans,
+    SetVxlan,
     Step,
     Unit,
 )
@@ -180,9 +185,9 @@ def words(step: Step) -> str:
 
 def sign(action: Action, style: Style = PLAIN) -> str:
     match action:
-        case CreateLink() | AddAddr() | AddNeighbour() | AddRoute() | AddRule():
+        case CreateLink() | AddAddr() | AddNeighbour() | AddFdb() | AddRoute() | AddRule():
             return style.green("+")
-        case DeleteLink() | DelAddr() | DelNeighbour() | DelRoute() | DelRule() | DropFilter():
+        case DeleteLink() | DelAddr() | DelNeighbour() | DelFdb() | DelRoute() | DelRule() | DropFilter():
             return style.red("-")
         case _:
             return style.yellow("~")
@@ -200,7 +205,7 @@ def action_words(action: Action) -> str:
             return ", ".join(_set_link(action))
         case SetMark() | Adopt() | Disown():
             return _mark_words(action)
-        case SetBond() | SetBridge() | SetPort() | SetSlave() | SetVlanFlags():
+        case SetBond() | SetBridge() | SetPort() | SetSlave() | SetVlanFlags() | SetVxlan():
             return _set_options(action)
         case SetMaster(master=None):
             return "leave its bond or bridge"
@@ -212,7 +217,7 @@ def action_words(action: Action) -> str:
             return f"multicast snooping: {value_words(snooping)}"
         case AskAddr() | AddAddr() | DelAddr():
             return _address_words(action)
-        case AddNeighbour() | DelNeighbour() | AddRoute() | DelRoute() | AddRule() | DelRule():
+        case AddNeighbour() | DelNeighbour() | AddFdb() | DelFdb() | AddRoute() | DelRoute() | AddRule() | DelRule():
             return _way_words(action)
         case SetSysctl(key=key, value=value):
             return f"sysctl {key}={value}"
@@ -234,11 +239,15 @@ def _address_words(action: AskAddr | AddAddr | DelAddr) -> str:
             return f"delete address {addr}"
 
 
-def _way_words(action: AddNeighbour | DelNeighbour | AddRoute | DelRoute | AddRule | DelRule) -> str:
-    verb = "add" if isinstance(action, AddNeighbour | AddRoute | AddRule) else "delete"
+def _way_words(
+    action: AddNeighbour | DelNeighbour | AddFdb | DelFdb | AddRoute | DelRoute | AddRule | DelRule,
+) -> str:
+    verb = "add" if isinstance(action, AddNeighbour | AddFdb | AddRoute | AddRule) else "delete"
     match action:
         case AddNeighbour(neighbour=one) | DelNeighbour(neighbour=one):
             return f"{verb} neighbor {neighbour_words(one)}"
+        case AddFdb(entry=entry) | DelFdb(entry=entry):
+            return f"{verb} FDB entry {fdb_words(entry)}"
         case AddRoute(route=route) | DelRoute(route=route):
             return f"{verb} route {route_words(route)}"
         case AddRule(rule=rule) | DelRule(rule=rule):
@@ -273,7 +282,7 @@ def _mark_words(action: SetMark | Adopt | Disown) -> str:
             return f"give it back, as {own}"
 
 
-def _set_options(action: SetBond | SetBridge | SetPort | SetSlave | SetVlanFlags) -> str:
+def _set_options(action: SetBond | SetBridge | SetPort | SetSlave | SetVlanFlags | SetVxlan) -> str:
     match action:
         case SetBond(options=options) | SetBridge(options=options):
             return f"set {options_words(options)}"
@@ -283,6 +292,8 @@ def _set_options(action: SetBond | SetBridge | SetPort | SetSlave | SetVlanFlags
             return f"priority {prio} in its bond"
         case SetVlanFlags(flags=flags):
             return f"VLAN flags {value_words(flags)}"
+        case SetVxlan():
+            return f"set {options_words(action)}"
         case _:
             assert_never(action)
 
@@ -303,6 +314,11 @@ def rule_words(rule: Rule) -> str:
 def neighbour_words(one: StaticNeighbour) -> str:
     """As ip-neighbour(8) says it."""
     return f"proxy {one.address}" if one.mac is None else f"{one.address} lladdr {one.mac} permanent"
+
+
+def fdb_words(entry: FdbEntry) -> str:
+    """As bridge-fdb(8) says it."""
+    return f"{entry.mac} dst {entry.dst}"
 
 
 def _set_link(action: SetLink) -> Iterator[str]:
@@ -342,6 +358,8 @@ def link_words(link: Link) -> str:
             parts += [options_words(link.spec, brief=True)]
         case VlanIf(parent=parent, vid=vid):
             parts += [f"{vid} on {parent}"]
+        case Vxlan(vni=vni, port=port, local=local):
+            parts += [f"{vni} port {port} from {local}"]
         case _:
             pass
     if link.mtu is not None:
@@ -355,7 +373,7 @@ def link_words(link: Link) -> str:
 _BRIEF = ("mode", "miimon", "xmit_hash_policy", "lacp_rate", "primary", "vlan_filtering")
 
 
-def options_words(options: Bond | Bridge | BridgePort | LinkFlags, *, brief: bool = False) -> str:
+def options_words(options: Bond | Bridge | BridgePort | LinkFlags | SetVxlan, *, brief: bool = False) -> str:
     """`mode 802.3ad, miimon 100`, of a change also what is emptied: `primary none`; `brief`: only the options that
     people look for, where they are given."""
     found = [(f.name, getattr(options, f.name)) for f in fields(options)]
@@ -397,6 +415,8 @@ def _one_word(value: object) -> str:
             return rule_words(value)
         case StaticNeighbour():
             return neighbour_words(value)
+        case FdbEntry():
+            return fdb_words(value)
         case _:
             return str(value)
 

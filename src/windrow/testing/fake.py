@@ -35,6 +35,7 @@ from windrow.model.ruletable import PoliciesSeen, RuleTable
 from windrow.model.steps import (
     Action,
     AddAddr,
+    AddFdb,
     AddNeighbour,
     AddRoute,
     AddRule,
@@ -44,6 +45,7 @@ from windrow.model.steps import (
     CreateLink,
     DelAddr,
     DeleteLink,
+    DelFdb,
     DelNeighbour,
     DelRoute,
     DelRule,
@@ -64,6 +66,7 @@ from windrow.model.steps import (
     SetSysctl,
     SetVlanFlags,
     SetVlans,
+    SetVxlan,
     Step,
 )
 from windrow.model.values import Cidr, IfName, Mac
@@ -335,7 +338,7 @@ class FakeKernel:
                 machine.change_link(device, action)
             case SetMark() | Adopt() | Disown():
                 machine.mark(device, action)
-            case SetBond() | SetBridge() | SetPort() | SetSlave() | SetVlanFlags():
+            case SetBond() | SetBridge() | SetPort() | SetSlave() | SetVlanFlags() | SetVxlan():
                 self._change_options(device, action)
             case SetMaster(master=master):
                 machine.set_master(device, machine.get(master) if master else None)
@@ -345,10 +348,8 @@ class FakeKernel:
                 machine.change_snooping(device, action)
             case AddAddr() | DelAddr() | AddRoute() | DelRoute() | AddRule():
                 self._change_layer_3(device, action)
-            case AddNeighbour(neighbour=one):
-                machine.add_neighbour(device, one)
-            case DelNeighbour(neighbour=one):
-                machine.del_neighbour(device, one)
+            case AddNeighbour() | DelNeighbour() | AddFdb() | DelFdb():
+                self._change_neighbours(device, action)
             case AwaitCarrier():
                 if not machine.carrier(device):
                     raise Refused(errno.ETIMEDOUT)
@@ -356,6 +357,20 @@ class FakeKernel:
                 self.port_filters[IfName(device.name)] = replace(wanted, faults={})
             case CreateLink() | SetSysctl() | DelRule() | DropFilter() | SetPolicies() | AskAddr():
                 raise AssertionError("these name no link that is there")
+            case _ as never:
+                assert_never(never)
+
+    def _change_neighbours(self, device: Device, action: AddNeighbour | DelNeighbour | AddFdb | DelFdb) -> None:
+        machine = self.machine
+        match action:
+            case AddNeighbour(neighbour=one):
+                machine.add_neighbour(device, one)
+            case DelNeighbour(neighbour=one):
+                machine.del_neighbour(device, one)
+            case AddFdb(entry=entry):
+                machine.add_fdb(device, entry)
+            case DelFdb(entry=entry):
+                machine.del_fdb(device, entry)
             case _ as never:
                 assert_never(never)
 
@@ -375,7 +390,9 @@ class FakeKernel:
             case _ as never:
                 assert_never(never)
 
-    def _change_options(self, device: Device, action: SetBond | SetBridge | SetPort | SetSlave | SetVlanFlags) -> None:
+    def _change_options(
+        self, device: Device, action: SetBond | SetBridge | SetPort | SetSlave | SetVlanFlags | SetVxlan
+    ) -> None:
         machine = self.machine
         match action:
             case SetBond(options=options):
@@ -388,6 +405,8 @@ class FakeKernel:
                 machine.change_prio(device, prio)
             case SetVlanFlags(flags=flags):
                 machine.change_vlan_flags(device, flags)
+            case SetVxlan():
+                machine.change_vxlan(device, action)
             case _ as never:
                 assert_never(never)
 
@@ -436,7 +455,7 @@ def _needs(step: Step) -> set[str]:
             return {master} if master else set()
         case RenameLink() | SetPort() | SetVlans() | AddAddr() | DelAddr() | AddRoute() | DelRoute():
             return {step.link}
-        case AddNeighbour() | DelNeighbour():
+        case AddNeighbour() | DelNeighbour() | AddFdb() | DelFdb():
             return {step.link}
         case _:
             return set()
@@ -480,6 +499,7 @@ def _link(machine: Machine, d: Device) -> Link:
         addrs=frozenset(Cidr(a) for a in d.addrs if a not in d.details or d.details[a].static),
         details={Cidr(a): d.details[a] for a in d.addrs if a in d.details},
         neighbours=frozenset(d.neighbours),
+        fdb=frozenset(d.fdb) if d.vxlan is not None else None,
         settings=dict(d.settings),
     )
 
@@ -499,6 +519,8 @@ def _spec(machine: Machine, d: Device) -> LinkSpec:
     parent = IfName(d.parent.name) if d.parent else None
     if d.kind == "vlan" and parent is not None:
         return VlanIf(parent=parent, vid=d.vid, flags=d.vlan_flags)
+    if d.vxlan is not None:
+        return d.vxlan
     return Other(kind=d.kind, parent=parent)
 
 

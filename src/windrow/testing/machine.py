@@ -24,6 +24,7 @@ from windrow.model.host import (
     Bridge,
     BridgePort,
     Details,
+    FdbEntry,
     Link,
     LinkFlags,
     Other,
@@ -33,10 +34,11 @@ from windrow.model.host import (
     Snooping,
     StaticNeighbour,
     VlanIf,
+    Vxlan,
     settled_metric,
 )
 from windrow.model.marks import called, mark_of
-from windrow.model.steps import Adopt, Disown, SetLink, SetMark, SetPort, SetSnooping, SetVlans
+from windrow.model.steps import Adopt, Disown, SetLink, SetMark, SetPort, SetSnooping, SetVlans, SetVxlan
 from windrow.model.values import IPV6_MTU_MIN, IfName, VidSet
 from windrow.testing.bonding import BondParameters, Refused
 
@@ -109,6 +111,8 @@ class Device:
     self_vlans: PortVlans | None = None
     vid: int = 0
     vlan_flags: frozenset[str] = FRESH_VLAN_FLAGS
+    vxlan: Vxlan | None = None
+    fdb: set[FdbEntry] = field(default_factory=set)
 
 
 class Machine:
@@ -202,6 +206,8 @@ class Machine:
                 self.change_bridge(device, bridge)
             case VlanIf():
                 device = self._create_vlan(link, link.spec, group)
+            case Vxlan():
+                device = self._create_vxlan(link, link.spec, group)
             case Other():
                 raise Refused(errno.EOPNOTSUPP)
         if link.txqlen is not None:
@@ -248,6 +254,15 @@ class Machine:
         device.parent, device.vid, device.mtu = parent, spec.vid, parent.mtu
         device.vlan_flags = FRESH_VLAN_FLAGS if spec.flags is None else spec.flags
         device.flags = replace(parent.flags, allmulti=False, dormant=False)  # vlan_dev_init
+        return device
+
+    def _create_vxlan(self, link: Link, spec: Vxlan, group: int) -> Device:
+        """`vxlan_config_validate`: EEXIST for a VNI twice on one port, but for one of each family."""
+        key = (spec.vni, spec.port, ":" in spec.local)
+        if any(v and (v.vni, v.port, ":" in v.local) == key for v in (d.vxlan for d in self.devices.values())):
+            raise Refused(errno.EEXIST)
+        device = self.add(link.name, "vxlan", mac=link.mac, group=group)
+        device.vxlan = spec
         return device
 
     def delete(self, device: Device) -> None:
@@ -585,6 +600,25 @@ class Machine:
         if device.kind != "vlan":
             raise Refused(errno.EOPNOTSUPP)
         device.vlan_flags = flags
+
+    def change_vxlan(self, device: Device, change: SetVxlan) -> None:
+        """`vxlan_changelink`."""
+        if device.vxlan is None or (change.local and (":" in change.local) != (":" in device.vxlan.local)):
+            raise Refused(errno.EOPNOTSUPP)
+        told = {n: v for n, v in (("local", change.local), ("learning", change.learning)) if v is not None}
+        device.vxlan = replace(device.vxlan, **told)  # type: ignore[arg-type]
+
+    def add_fdb(self, device: Device, entry: FdbEntry) -> None:
+        """`vxlan_fdb_replace`."""
+        if device.vxlan is None:
+            raise Refused(errno.EOPNOTSUPP)
+        device.fdb = {one for one in device.fdb if one.mac != entry.mac} | {entry}
+
+    def del_fdb(self, device: Device, entry: FdbEntry) -> None:
+        """`netlink.execute`: gone already is no failure."""
+        if device.vxlan is None:
+            raise Refused(errno.EOPNOTSUPP)
+        device.fdb.discard(entry)
 
     # -- VLANs, addresses ----------------------------------------------------------------------
 

@@ -193,7 +193,7 @@ class _Add:
 
     def _set_addresses(self, pod: int, given: Result) -> Addressing:
         from windrow.apps.cni import addresses
-        from windrow.port.bridge import addressing
+        from windrow.port.bridge import addressing, masqueraded
 
         config, request = self._config, self._request
         found = addressing(config, given, interface=2)
@@ -201,9 +201,9 @@ class _Add:
             from windrow.apps.cni import firewall
 
             self._undo.note(lambda: firewall.forget_masquerade(request))
-            masqueraded = tuple(ip.address for ip in found.ips)
-            by = firewall.masquerade(request, config.masquerade_backend, masqueraded, holding=self._holding)
-            self._record_masquerade(masqueraded, by)
+            own = masqueraded(config, (ip.address for ip in found.ips))
+            by = firewall.masquerade(request, config.masquerade_backend, own, holding=self._holding)
+            self._record_masquerade(own, by)
         addresses.configure_pod(config, request.ifname, found, pod)
         return found
 

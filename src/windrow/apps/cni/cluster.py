@@ -18,7 +18,9 @@ from windrow.apps.cni.telling import Asked, Failures, Say, Teller
 from windrow.kube.api import NOT_FOUND
 from windrow.kube.errors import KubeError
 from windrow.kube.resources import RESOURCES
-from windrow.model.objects import NetworkAttachmentDefinition, Node
+from windrow.model.names import MGMT
+from windrow.model.objects import ClusterNetwork, NetworkAttachmentDefinition, Node
+from windrow.model.overlay import tunnels
 from windrow.model.problems import Severity
 from windrow.model.spelling import is_label, is_subdomain
 from windrow.model.values import Ref
@@ -30,10 +32,10 @@ if TYPE_CHECKING:
     from windrow.kube.access import Access
     from windrow.store.paths import Paths
 
-KINDS = (Node.KIND, NetworkAttachmentDefinition.KIND)
-"""What is followed: the pod addresses of this node, and the networks."""
-OPTIONAL = (NetworkAttachmentDefinition.KIND,)
-"""Before a cluster has the kind, no pod can name one, and whatever installs it may be a pod."""
+KINDS = (Node.KIND, NetworkAttachmentDefinition.KIND, ClusterNetwork.KIND)
+"""What is followed: the pod addresses of this node, the networks, and the overlay, which `mgmt` has."""
+OPTIONAL = (NetworkAttachmentDefinition.KIND, ClusterNetwork.KIND)
+"""Before a cluster has the kinds, no pod can name one, and whatever installs them may be a pod."""
 CALL_S, LISTED_S = 10.0, 5.0
 """For all that one ADD asks; of it, for the first list of the networks."""
 POD_S, NETWORK_S, SILENT_S = 5.0, 2.0, 1.0
@@ -180,6 +182,12 @@ class ClusterCall:
     def unread_nodes(self) -> Mapping[str, str]:
         wrong = _wrong(self._node) if self._node is not None else ""
         return {self._mirror.cache.node: wrong} if wrong else {}
+
+    @property
+    def tunnels(self) -> Mapping[str, str]:
+        management = self._mirror.cache.one(Ref(ClusterNetwork.KIND, MGMT))
+        objects = management.objects if management is not None else ()
+        return tunnels(next((obj for obj in objects if isinstance(obj, ClusterNetwork)), None))
 
     @property
     def _node(self) -> Loaded | None:

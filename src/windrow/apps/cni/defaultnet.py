@@ -2,13 +2,14 @@
 
 Named (`clusterNetwork` in the meta plugin's configuration): a NetworkAttachmentDefinition, or a configuration in the
 configuration directory, such as the one that Canal puts there. Brought, where nothing is named: a bridge of this host
-alone with addresses from the Node's `podCIDR`, masqueraded on the way out. Pods of different nodes do not reach each
-other by it; what will carry them between nodes takes the place of `brought`, and nothing else changes.
+alone with addresses from the Node's `podCIDR`, masqueraded on the way out. With an overlay (`compile.overlay`) the host
+knows the ways to the pods of all other nodes, and a pod is known to those by its own address; without one it reaches
+none of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -168,7 +169,20 @@ def brought(host: Host, definitions: Known, version: str) -> dict[str, Any]:
             "ranges": [[{"subnet": cidr}] for cidr in cidrs],
         },
     }
-    return config | ({"mtu": mtu} if (mtu := _management_mtu(host)) else {})
+    beyond = {"nonMasqueradeCIDRs": list(definitions.tunnels.values())} if definitions.tunnels else {}
+    mtu = _tunnel_mtu(host, definitions.tunnels) or _management_mtu(host)
+    return config | beyond | ({"mtu": mtu} if mtu else {})
+
+
+def _tunnel_mtu(host: Host, tunnels: Iterable[str]) -> int | None:
+    """The least of the overlay's devices; None: there is none yet, or no overlay."""
+    from windrow.netlink.podroutes import mtu_of
+
+    found: list[int] = []
+    for name in tunnels:
+        with suppress(KernelError):
+            found.append(mtu_of(host.rtnl(), name))
+    return min(found, default=None)
 
 
 def _management_mtu(host: Host) -> int | None:

@@ -44,6 +44,8 @@ class Known(Protocol):
     def pod_cidrs(self) -> Mapping[str, tuple[str, ...]]: ...
     @property
     def unread_nodes(self) -> Mapping[str, str]: ...
+    @property
+    def tunnels(self) -> Mapping[str, str]: ...
 
     def has(self, reference: str) -> bool:
         """Whether there is such a network, be it a wrong one."""
@@ -66,6 +68,8 @@ class Definitions:
     nodes: tuple[str, ...] = ()
     unread_nodes: Mapping[str, str] = field(default_factory=dict)
     """Those among them of which something is wrong, and what."""
+    tunnels: Mapping[str, str] = field(default_factory=dict)
+    """The devices of the overlay -> the network of all pods, of one family."""
 
     @property
     def place(self) -> str:
@@ -132,7 +136,9 @@ def _loaded(paths: Paths, stats: tuple[Stat, ...]) -> Definitions:
 
 
 def _read(paths: Paths) -> Definitions:
-    from windrow.model.objects import NetworkAttachmentDefinition, Node
+    from windrow.model.names import MGMT
+    from windrow.model.objects import ClusterNetwork, NetworkAttachmentDefinition, Node
+    from windrow.model.overlay import tunnels
     from windrow.model.problems import Severity
     from windrow.store.directory import Store
     from windrow.store.errors import StoreError
@@ -143,6 +149,7 @@ def _read(paths: Paths) -> Definitions:
         raise CniError(IO_FAILURE, "the manifests cannot be read", str(error)) from error
     nads = [obj for obj in loaded.objects if isinstance(obj, NetworkAttachmentDefinition)]
     nodes = [obj for obj in loaded.objects if isinstance(obj, Node)]
+    managements = [obj for obj in loaded.objects if isinstance(obj, ClusterNetwork) and obj.name == MGMT]
     wrong = [problem for problem in loaded.problems if problem.severity is Severity.ERROR]
     unread: dict[str, str] = {}
     unread_nodes: dict[str, str] = {}
@@ -161,6 +168,7 @@ def _read(paths: Paths) -> Definitions:
         pod_cidrs={n.name: tuple(n.pod_cidrs) for n in nodes if n.pod_cidrs and n.name not in unread_nodes},
         nodes=tuple(dict.fromkeys((*(node.name for node in nodes), *unread_nodes))),
         unread_nodes=unread_nodes,
+        tunnels=tunnels(managements[-1] if managements else None),
     )
 
 
@@ -182,6 +190,7 @@ def _kept(cache: Path, stats: tuple[Stat, ...]) -> Definitions | None:
             pod_cidrs={node: tuple(cidrs) for node, cidrs in values["pod_cidrs"].items()},
             nodes=tuple(values["nodes"]),
             unread_nodes=values["unread_nodes"],
+            tunnels=values["tunnels"],
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None  # it is only kept to be quick

@@ -21,6 +21,7 @@ from windrow.model.host import (
     BridgePort,
     Details,
     Exact,
+    FdbEntry,
     Filters,
     HostState,
     Link,
@@ -33,6 +34,7 @@ from windrow.model.host import (
     Snooping,
     StaticNeighbour,
     VlanIf,
+    Vxlan,
 )
 from windrow.model.ruletable import RuleTable, TableChain, TableRule, TableSet
 from windrow.model.values import (
@@ -106,6 +108,8 @@ def _write_link(link: Link) -> dict[str, Any]:
         found["neighbours"] = [
             _write_neighbour(n) for n in sorted(link.neighbours, key=lambda n: (n.address, n.message))
         ]
+    if link.fdb is not None:
+        found["fdb"] = [{"mac": entry.mac, "dst": entry.dst} for entry in sorted(link.fdb)]
     if link.settings:
         found["settings"] = dict(sorted(link.settings.items()))
     if link.origin:
@@ -152,7 +156,7 @@ def _write_options(value: BridgePort | LinkFlags) -> dict[str, Any]:
 
 def _write_spec(spec: LinkSpec) -> dict[str, Any]:
     """`{"bond": {…}}`. Not `Link.kind`: a VLAN interface may stand there as a link of others, with that kind."""
-    word = {Bond: "bond", Bridge: "bridge", VlanIf: "vlan", Other: "other"}[type(spec)]
+    word = {Bond: "bond", Bridge: "bridge", VlanIf: "vlan", Vxlan: "vxlan", Other: "other"}[type(spec)]
     plain = {f.name: _json(getattr(spec, f.name)) for f in fields(spec)}
     return {word: {name: value for name, value in plain.items() if value is not None}}
 
@@ -173,7 +177,7 @@ def _write_vlans(vlans: PortVlans) -> dict[str, Any]:
 _OLD_PORT = ("isolated", "hairpin")
 """Files from before there was `port` have them beside the others; what `init` found a host like is kept for years."""
 _PARTS = ("name", "spec", "vlans", "self_vlans", "snooping", "addrs", "details", "settings", "origin", "port", "flags")
-_LINK = frozenset({*_PARTS, "neighbours", *_PLAIN, *_OLD_PORT})
+_LINK = frozenset({*_PARTS, "neighbours", "fdb", *_PLAIN, *_OLD_PORT})
 
 
 def _read_link(document: Any) -> Link:
@@ -196,6 +200,7 @@ def _read_link(document: Any) -> Link:
         addrs=frozenset(_at("addrs", _cidr, a) for a in _list(table, "addrs")) if "addrs" in table else None,
         details=_at("details", _all_details, table.get("details", {})),
         neighbours=frozenset(_at("neighbours", _read_neighbour, one) for one in _list(table, "neighbours")),
+        fdb=frozenset(_at("fdb", _read_fdb, one) for one in _list(table, "fdb")) if "fdb" in table else None,
         settings=_texts(table, "settings"),
         origin=tuple(_at("origin", _ref, one) for one in _list(table, "origin")),
         vlans=vlans.get("vlans"),
@@ -216,6 +221,11 @@ def _read_neighbour(document: Any) -> StaticNeighbour:
         mac=parse_mac(_text(table, "mac")) if "mac" in table else None,
         protocol=_number(table, "protocol", 0xFF) or 0,
     )
+
+
+def _read_fdb(document: Any) -> FdbEntry:
+    table = _table(document, {"mac", "dst"})
+    return FdbEntry(mac=parse_mac(_text(table, "mac")), dst=str(_at("dst", ip_address, _text(table, "dst"))))
 
 
 def _snooping(document: Any) -> Snooping:
@@ -281,13 +291,33 @@ def _vlan_flags(table: Mapping[str, Any]) -> frozenset[str] | None:
     return frozenset(found)
 
 
+def _vxlan(document: Any) -> Vxlan:
+    table = _table(document, {"vni", "port", "local", "learning"})
+    vni, port = _number(table, "vni", 0xFF_FFFF), _number(table, "port", 0xFFFF)
+    if vni is None or port is None:
+        raise ValueError("a tunnel device has a vni and a port")
+    local = _text(table, "local")
+    return Vxlan(
+        vni=vni,
+        port=port,
+        local=str(_at("local", ip_address, local)) if local else "",
+        learning=bool(_flag(table, "learning")),
+    )
+
+
 def _other(document: Any) -> Other:
     table = _table(document, {"kind", "parent"})
     parent = _at("parent", parse_ifname, _text(table, "parent")) if "parent" in table else None
     return Other(kind=_text(table, "kind"), parent=parent)
 
 
-_SPECS: Mapping[str, Callable[[Any], LinkSpec]] = {"bond": _bond, "bridge": _bridge, "vlan": _vlan, "other": _other}
+_SPECS: Mapping[str, Callable[[Any], LinkSpec]] = {
+    "bond": _bond,
+    "bridge": _bridge,
+    "vlan": _vlan,
+    "vxlan": _vxlan,
+    "other": _other,
+}
 
 
 def _option(found: tuple[str, Any]) -> Any:
