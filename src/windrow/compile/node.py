@@ -23,7 +23,7 @@ from windrow.compile.poolports import served_here
 from windrow.compile.pools import scopes, waiting_problems
 from windrow.compile.ports import filter_problems, port_filters, port_links, port_problems, ports_of
 from windrow.compile.routers import with_routers
-from windrow.compile.uplinks import choose_uplinks, uplink_links
+from windrow.compile.uplinks import Choice, choose_uplinks, uplink_links
 from windrow.compile.vlans import mgmt_links, self_vids, self_vlans, snooped_vids, snooping_problems, uplink_vids
 from windrow.model import names
 from windrow.model.bridging import BRIDGE_NETFILTER
@@ -32,6 +32,7 @@ from windrow.model.facts import Memory, NodeFacts
 from windrow.model.host import Bond, HostState, Link
 from windrow.model.lazy import dataclass
 from windrow.model.leases import ClientOptions
+from windrow.model.objects import HostNetworkConfig
 from windrow.model.pools import Candidate, Scope
 from windrow.model.problems import Problem, Severity
 from windrow.model.values import IfName, Ref, VidSet
@@ -69,12 +70,7 @@ def compile_node(cluster: Cluster, facts: NodeFacts) -> Compiled:
     served = served_here(pools, cluster, facts, hosts, present=frozenset(present), ours=ours)
     hosts = served.hosts
     links: list[Link] = [] if managed else mgmt_links(cluster, hosts.configs, facts)
-    for uplink in choice.uplinks:
-        own = self_vids(uplink.cluster_network, hosts.configs, facts)
-        vids = uplink_vids(cluster, uplink.cluster_network, own)
-        snooped = snooped_vids(cluster, uplink.cluster_network, facts)
-        on_bridge = self_vlans(uplink.cluster_network, hosts.configs, facts, snooped)
-        links += uplink_links(uplink, vids, on_bridge, snooped, pinned_mac(uplink, choice.uplinks, facts))
+    links += _of_uplinks(cluster, choice, hosts.configs, facts)
     links += host_links(hosts.configs, cluster, facts, ours)
     links = with_addresses(links, hosts.configs, facts, served.asked_for)
     routes = host_routes(hosts.configs, facts)
@@ -121,6 +117,17 @@ def compile_node(cluster: Cluster, facts: NodeFacts) -> Compiled:
         serving=served.scopes,
         candidates=served.candidates,
     )
+
+
+def _of_uplinks(
+    cluster: Cluster, choice: Choice, configs: tuple[HostNetworkConfig, ...], facts: NodeFacts
+) -> Iterator[Link]:
+    for uplink in choice.uplinks:
+        own = self_vids(uplink.cluster_network, configs, facts)
+        vids = uplink_vids(cluster, uplink.cluster_network, own)
+        snooped = snooped_vids(cluster, uplink.cluster_network, facts)
+        on_bridge = self_vlans(uplink.cluster_network, configs, facts, snooped)
+        yield from uplink_links(uplink, vids, on_bridge, snooped, pinned_mac(uplink, choice.uplinks, facts))
 
 
 def _unreadable(facts: NodeFacts) -> Iterator[Problem]:
