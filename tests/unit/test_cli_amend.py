@@ -276,6 +276,17 @@ def test_delete_by_label_and_all_of_a_namespace(host: Host) -> None:
     assert host.run("get", "nad", "-o", "name").stdout == ""
 
 
+def test_what_cannot_be_read_is_told_where_all_of_a_kind_go(host: Host) -> None:
+    (host.root / "etc/windrow/manifests/bad.yaml").write_text("kind: NetworkAttachmentDefinition\nmetadata: [")
+    result = host.run("delete", "nad", "-n", "team-a", "--all", "--dry-run")
+    assert "bad.yaml" in result.stderr and "v200 deleted (dry run)" in result.stdout, result.output
+
+
+def test_events_are_asked_for_elsewhere(host: Host) -> None:
+    result = host.run("get", "events")
+    assert result.exit_code == 2 and "`windrow events` shows them" in result.stderr
+
+
 @pytest.mark.parametrize("verb", sorted(HERE))
 def test_other_programs_verbs_lead_to_ours(host: Host, verb: str) -> None:
     result = host.run(verb, "x")

@@ -69,6 +69,8 @@ def delete(
         gone, missing = _stored_ones(cluster, list(named))
     else:
         gone, missing = chosen(cluster, parse(words), Which(namespace=namespace, labels=labels, every=every))
+    if every or labels is not None:
+        complain(errors(problems), session.error_style)  # an object that cannot be read may be one of them
     if missing and (not ignore_not_found or errors(problems)):
         # What is not found may be in a file, or a document, that cannot be read: then nobody knows that it is gone.
         raise ProblemsError([*missing, *errors(problems)])

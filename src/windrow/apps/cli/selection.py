@@ -12,6 +12,8 @@ from windrow.model.lazy import dataclass
 from windrow.model.objects import KINDS, Kind, find_kind
 from windrow.model.problems import Problem, ProblemsError, errors
 
+EVENTS = ("events", "event", "ev")
+
 
 @dataclass(frozen=True, slots=True)
 class Selection:
@@ -48,6 +50,8 @@ def _pair(word: str) -> tuple[Kind, str]:
 def kind_of(word: str) -> Kind:
     """`vc`, `vlanconfigs` and `vlanconfig.network.harvesterhci.io` all mean VlanConfig. Raises click.UsageError."""
     found = find_kind(word) or find_kind(word.partition(".")[0])
+    if found is None and word in EVENTS:
+        raise click.UsageError("events are no objects here: `windrow events` shows them")
     if found is None:
         raise click.UsageError(f"there is no kind {word!r}. The kinds are: {known_kinds()}")
     return found
