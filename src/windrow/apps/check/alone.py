@@ -154,17 +154,21 @@ class Locator:
 
 
 def check(driver: Driver, intent: Intent, cluster: Cluster, seconds: float | None) -> Told:
-    """Probes for so many seconds; None: for as long as it needs, which is less where all is well early."""
+    """Probes for so many seconds; None: for as long as it needs, which is less where all is well early. What is known
+    in the end, or, where the nodes are in the middle of another sweep then, what they had agreed on before: halves of
+    two sweeps look like faults."""
     begun = time.monotonic()
     usual = seconds if seconds is not None else usual_s(intent)
     end = begun + (usual if seconds is not None else SLOWEST * usual)
     locator, early = Locator(driver.prober), True
+    agreed: Told | None = None
     while (now := time.monotonic()) < end:
         if now >= begun + usual and driver.prober.sweeps >= SWEEPS and not driver.prober.under_way and not early:
             break
         driver.step(min(TICK_S, end - now))
         found = locator.look(intent, cluster, time.monotonic(), time.time())
         if found is not None:
+            agreed = _told_now(driver, intent) if locator.of_one_moment else agreed
             states = {state for row in found for state in row.cells.values()}
             early = driver.prober.hears and any(state.unknown for state in states)
             well = (
@@ -172,4 +176,8 @@ def check(driver: Driver, intent: Intent, cluster: Cluster, seconds: float | Non
             )
             if seconds is None and well and driver.prober.sweeps >= SWEEPS:
                 break
+    return agreed if agreed is not None and not driver.prober.agreed else _told_now(driver, intent)
+
+
+def _told_now(driver: Driver, intent: Intent) -> Told:
     return told_by(driver.prober, intent, now=time.monotonic(), clock=time.time())
