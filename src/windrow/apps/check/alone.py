@@ -162,13 +162,15 @@ def check(driver: Driver, intent: Intent, cluster: Cluster, seconds: float | Non
     end = begun + (usual if seconds is not None else SLOWEST * usual)
     locator, early = Locator(driver.prober), True
     agreed: Told | None = None
+    news = -1
     while (now := time.monotonic()) < end:
         if now >= begun + usual and driver.prober.sweeps >= SWEEPS and not driver.prober.under_way and not early:
             break
         driver.step(min(TICK_S, end - now))
+        if driver.prober.news != news and driver.prober.agreed:
+            agreed, news = _told_now(driver, intent), driver.prober.news
         found = locator.look(intent, cluster, time.monotonic(), time.time())
         if found is not None:
-            agreed = _told_now(driver, intent) if locator.of_one_moment else agreed
             states = {state for row in found for state in row.cells.values()}
             early = driver.prober.hears and any(state.unknown for state in states)
             well = (
