@@ -30,6 +30,7 @@ AS_ROOT = ["unshare", "--net", "--mount", "sh", "-c", OWN_RUN, sys.executable]
 
 ORDER = (
     "Agent:",
+    "Check:",
     "CNI",
     "VM",
     "Observe",
@@ -118,6 +119,7 @@ def printed(command: list[str]) -> Iterator[Group]:
 
 PARTS: Mapping[str, tuple[str, Callable[[], list[Group]]]] = {
     "lab": ("in the lab kernel, booted once", start.in_lab),
+    "check": ("faults of switches", lambda: start.in_lab(["detection"])),
     "native": ("in this machine's own kernel", native),
     "pure": ("compile and plan", pure.groups),
     "frames": ("frames of switches", frames.groups),

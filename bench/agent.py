@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +24,7 @@ from windrow.model.steps import Action, DelAddr, Impact, Phase, SetBond, SetLink
 from windrow.model.values import Cidr, IfName, Ref, VidSet
 from windrow.netlink import links, netns
 from windrow.netlink.kernel import Kernel
+from windrow.status.findings import OUTSIDE
 from windrow.store.paths import Paths
 
 MANIFESTS = """\
@@ -87,10 +88,13 @@ DRIFTS = (
 
 
 class Agent:
-    """The process, and the namespace that it keeps."""
+    """The process, and the namespace that it keeps. `far`: where its cables end. `words`: its options."""
 
-    def __init__(self, kernel: Kernel, paths: Paths, far: Kernel) -> None:
+    def __init__(
+        self, kernel: Kernel, paths: Paths, far: Kernel, *, node: str = NODE, words: Sequence[str] = ()
+    ) -> None:
         self.kernel, self.paths, self.far = kernel, paths, far
+        self.node, self.words = node, words
         self.pid = 0
 
     @contextmanager
@@ -102,14 +106,14 @@ class Agent:
             "--root",
             str(self.paths.root),
             "--node",
-            NODE,
+            self.node,
             "agent",
+            *self.words,
         ]
         path = os.pathsep.join(p for p in sys.path if p)
         with (self.paths.root / "agent.log").open("wb") as log:
-            process = subprocess.Popen(
-                command, env={**os.environ, "PYTHONPATH": path}, stdin=subprocess.DEVNULL, stderr=log
-            )
+            environment = {**os.environ, "PYTHONPATH": path}
+            process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stderr=log)
         self.pid = process.pid
         try:
             wait(lambda: self._says("ready") is True, "the agent has not brought its network up", self.log)
@@ -121,15 +125,19 @@ class Agent:
     def log(self) -> str:
         return (self.paths.root / "agent.log").read_text()[-2000:]
 
-    def _says(self, type_: str) -> bool | None:
-        """What the condition of the cluster network is, as the agent publishes it."""
+    def _says(self, type_: str, kind: str = "ClusterNetwork") -> bool | None:
+        """What the condition of the object `oob` of a kind is, as the agent publishes it."""
         try:
             document = json.loads(self.paths.agent_status.read_bytes())
         except (OSError, ValueError):
             return None
-        about = {"kind": "ClusterNetwork", "name": "oob"}
+        about = {"kind": kind, "name": "oob"}
         found = (c for c in document["conditions"] if c["type"] == type_ and about.items() <= c["about"].items())
         return {"True": True, "False": False}.get(next((c["status"] for c in found), ""))
+
+    def finds_a_fault(self) -> bool | None:
+        """Whether something is wrong with its switch port; None: it does not know yet."""
+        return self._says(OUTSIDE, "VlanConfig")
 
     # What is measured -----------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from bench import agent, cni, imports, vm
+from bench import agent, cni, detection, imports, vm
 from bench.measure import Group, Way, compare, encode
 from windrow.apps.engine import look
 from windrow.lab.guest.server import Request, Server
@@ -37,7 +37,15 @@ SCATTERED = VidSet.of(range(2, 4094, 2))
 def serve(control: int, config: Mapping[str, Any]) -> None:
     """A guest of the lab kernel that does nothing else."""
     Server(
-        control, {"ports": ports, "measure": in_guest, "machines": machines, "agent": keeper, "imports": importing}
+        control,
+        {
+            "ports": ports,
+            "measure": in_guest,
+            "machines": machines,
+            "agent": keeper,
+            "detection": detecting,
+            "imports": importing,
+        },
     ).run({"bench": True})
 
 
@@ -55,6 +63,10 @@ def machines(request: Request) -> dict[str, list[str]]:
 
 def keeper(request: Request) -> dict[str, list[str]]:
     return {"groups": netns.in_new(lambda: [encode(group) for group in agent.measure(LAB)])}
+
+
+def detecting(request: Request) -> dict[str, list[str]]:
+    return {"groups": netns.in_new(lambda: [encode(group) for group in detection.measure(LAB)])}
 
 
 def importing(request: Request) -> dict[str, list[str]]:

@@ -37,7 +37,8 @@ spec:
       announces: all
       ports:
         - {names: [p5, p6, p7, p8, p9, p10, p11, p12]}
-        - {names: [p1, p2, p3, p4, isl], native: 1, vlans: "10-20,30,40,50,60"}
+        - {names: [p1, p2, p3, p4], native: 1, vlans: "10-20,30,40"}
+        - {name: isl, native: 1, vlans: "10-20,30,40,50,60"}
       groups:
         - {name: lag1, mode: lacp, ports: [p5, p6], native: 1, vlans: "30,40"}
         - {name: lag2, mode: lacp, ports: [p7, p8], native: 1, vlans: "30,40"}
@@ -47,7 +48,8 @@ spec:
       announces: pvid
       ports:
         - {names: [p5, p6, p7, p8]}
-        - {names: [p1, p2, isl], native: 1, vlans: "10-20,30,40,50,60"}
+        - {names: [p1, p2], native: 1, vlans: "10-20,30,40"}
+        - {name: isl, native: 1, vlans: "10-20,30,40,50,60"}
       groups:
         - {name: lag3, mode: lacp, ports: [p5, p6], native: 1, vlans: "30,40"}
         - {name: pair3, mode: static, ports: [p7, p8], native: 1, vlans: "50,60"}

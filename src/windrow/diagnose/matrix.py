@@ -111,15 +111,18 @@ class Matrix:
                 if (
                     bits
                     and end[0].node != sender.node
-                    and self._is_of(sender.node, told.get((sender.node, end[0].node)))
+                    and self._is_of(sender.node, end[0].node, told.get((sender.node, end[0].node)))
                 ):
                     found[sender, end] = bits
         return found
 
-    def _is_of(self, node: str, sweep: int | None) -> bool:
+    def _is_of(self, node: str, receiver: str, sweep: int | None) -> bool:
         """Whether what was told of a node's probes is of the sweep of which it says where it sent. None: nothing of it
-        came in at all, and that is told."""
-        return sweep is None or sweep == self.situation.evidence.nodes[node].sweep
+        came in at all, which means something of a receiver that was there for a whole sweep."""
+        sender = self.situation.evidence.nodes[node]
+        if sweep is None:
+            return self.situation.evidence.nodes[receiver].has_waited_for(sender)
+        return sweep == sender.sweep
 
     @cached_property
     def came(self) -> dict[Way, int]:

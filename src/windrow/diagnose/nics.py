@@ -10,6 +10,7 @@ from windrow.diagnose.probes import Pair
 from windrow.diagnose.situation import UNTAGGED, Situation
 from windrow.model.evidence import Absent, Kind, Leg, NicEvidence, switches_among
 from windrow.model.findings import Certainty, Finding, Grade, Reason
+from windrow.model.values import VidSet
 from windrow.switches.wanted import Wanted
 
 FLAPS = 3
@@ -246,5 +247,4 @@ def _each_others(situation: Situation, pair: Pair) -> bool:
 
 def _tagged(situation: Situation, leg: Leg) -> set[int]:
     wanted = situation.wanted.get(leg)
-    tagged = wanted.tagged if wanted is not None else situation.probed(leg)
-    return {int(vid) for vid in tagged if vid != UNTAGGED}
+    return set((wanted.tagged if wanted is not None else situation.probed(leg)) - VidSet.of([UNTAGGED]))

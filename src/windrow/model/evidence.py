@@ -280,6 +280,10 @@ class ForeignCluster:
     frames: int
 
 
+TOLD_SWEEPS, TOLD_S = 2, 2.0
+"""So many sweeps after it came, and so long after those, a node is in everybody's report."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeEvidence:
     """All that one node knows, at one moment."""
@@ -305,6 +309,11 @@ class NodeEvidence:
     listens_s: float = 0.0
     """For how long it has listened on all of its NICs without a break."""
     absent: tuple[Absent, ...] = ()
+
+    def has_waited_for(self, sender: NodeEvidence) -> bool:
+        """Whether it has listened for so long that a whole sweep of the other must have come, and been told of: before
+        that it means nothing that none did."""
+        return sender.interval_s > 0 and self.listens_s >= TOLD_SWEEPS * sender.interval_s + TOLD_S
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,15 +10,13 @@ from enum import Enum
 from itertools import groupby
 from typing import Any
 
-from windrow.model.evidence import Evidence, NodeEvidence
+from windrow.model.evidence import TOLD_SWEEPS, Evidence, NodeEvidence
 from windrow.model.lazy import dataclass
 from windrow.model.values import IfName, VidSet
 from windrow.model.wire.evidence import AS_SENT, HeardRow, heard_rows
 from windrow.render.tables import table
 from windrow.render.text import PLAIN, Style, width
 
-TOLD_SWEEPS, TOLD_S = 2, 2.0
-"""So many sweeps after it came, and so long after those, a node is in everybody's report."""
 GRACE_S = 35.0
 """After carrier has come a port may be quiet for so long: spanning tree without an edge port (IEEE 802.1D §17.14)."""
 
@@ -156,8 +154,7 @@ class _View:
         if (who, whom) in self._followed:
             return True
         sender = self._told[whom]
-        listened = self._told[who].listens_s >= TOLD_SWEEPS * sender.interval_s + TOLD_S
-        return bool(sender.interval_s) and listened and sender.sweep >= TOLD_SWEEPS
+        return self._told[who].has_waited_for(sender) and sender.sweep >= TOLD_SWEEPS
 
     def state(self, node: str, vid: int) -> State:
         if node not in self._told:

@@ -48,6 +48,8 @@ BROADCASTS, SENT = 3, 4
 """Probes of a leg in one VLAN: so many to everybody, and one to each that it knows."""
 NOBODY = Mac("00:00:00:00:00:00")
 NATIVE = 1
+INTERVAL_S, LISTENS_S = 30.0, 600.0
+"""From one sweep of a node to the next, and for how long each has listened."""
 
 
 class Habit(StrEnum):
@@ -429,6 +431,8 @@ def _node(fabric: Fabric, node: str, heard: tuple[Heard, ...]) -> NodeEvidence:
         probed={leg.nic: vids for leg in legs if (vids := _probed(fabric, leg))},
         vlans=tuple(_vlan(fabric, node, n, vid) for n in fabric.networks for vid in n.tagged),
         foreign=fabric.strangers,
+        interval_s=INTERVAL_S,
+        listens_s=LISTENS_S,
         absent=tuple(
             Absent(kind=Kind.LLDP, nic=leg.nic, reason="the NIC's firmware keeps LLDP frames") for leg in deaf
         ),

@@ -13,7 +13,7 @@ from windrow.apps.check.intent import Intent
 from windrow.apps.check.prober import CALL_PAUSE_S, Habits, Prober
 from windrow.apps.check.sensing import Sensing
 from windrow.apps.check.sweep import longest_s
-from windrow.apps.check.told import Told, is_faulty, loses_long_ones, rows_of
+from windrow.apps.check.told import Told, is_faulty, loses_a_share, loses_long_ones, rows_of
 from windrow.frames.probe import Run, Secret
 from windrow.model.cluster import Cluster
 from windrow.model.evidence import Evidence
@@ -112,9 +112,9 @@ def told_by(prober: Prober, intent: Intent, *, now: float, clock: float, alone: 
 
 
 class Locator:
-    """After each sweep, once the others have told what they heard of it: is something missing, or do long frames not
-    pass? Then all sweep with all legs. Where not all tell, or they did not sweep at the same time, it has to be so
-    still a moment later."""
+    """After each sweep, once the others have told what they heard of it: is something missing, is a share lost, or do
+    long frames not pass? Then all sweep with all legs. Where not all tell, or they did not sweep at the same time, it
+    has to be so still a moment later."""
 
     def __init__(self, prober: Prober) -> None:
         self._prober = prober
@@ -138,7 +138,7 @@ class Locator:
             return None
         seen = self._prober.seen(now, clock)
         found = rows_of(seen, intent.node, wanted_of(intent), self._prober.silent, cluster)
-        faulty = is_faulty(found) or loses_long_ones(seen)
+        faulty = is_faulty(found) or loses_long_ones(seen) or loses_a_share(seen)
         if faulty and not agreed and self._waits(now):
             self._at, self._doubts = now + JUDGED_S, True
             return None
@@ -154,15 +154,21 @@ class Locator:
 
 
 def check(driver: Driver, intent: Intent, cluster: Cluster, seconds: float | None) -> Told:
-    """Probes for so many seconds; None: for as long as it needs, which is less where all is well early."""
+    """Probes for so many seconds; None: for as long as it needs, which is less where all is well early. What is known
+    in the end, or, where the nodes are in the middle of another sweep then, what they had agreed on before: halves of
+    two sweeps look like faults."""
     begun = time.monotonic()
     usual = seconds if seconds is not None else usual_s(intent)
     end = begun + (usual if seconds is not None else SLOWEST * usual)
     locator, early = Locator(driver.prober), True
+    agreed: Told | None = None
+    news = -1
     while (now := time.monotonic()) < end:
         if now >= begun + usual and driver.prober.sweeps >= SWEEPS and not driver.prober.under_way and not early:
             break
         driver.step(min(TICK_S, end - now))
+        if driver.prober.news != news and driver.prober.agreed:
+            agreed, news = _told_now(driver, intent), driver.prober.news
         found = locator.look(intent, cluster, time.monotonic(), time.time())
         if found is not None:
             states = {state for row in found for state in row.cells.values()}
@@ -172,4 +178,8 @@ def check(driver: Driver, intent: Intent, cluster: Cluster, seconds: float | Non
             )
             if seconds is None and well and driver.prober.sweeps >= SWEEPS:
                 break
+    return agreed if agreed is not None and not driver.prober.agreed else _told_now(driver, intent)
+
+
+def _told_now(driver: Driver, intent: Intent) -> Told:
     return told_by(driver.prober, intent, now=time.monotonic(), clock=time.time())

@@ -25,6 +25,8 @@ from windrow.sense.probes import Tap
 CARRIER_S = 0.5
 """From one look at the carriers to the next; before each frame there is one more."""
 NO_CARRIER = "no carrier"
+BEHIND, ROUNDS_MAX = 2, 8
+"""So many frames at once wait where this process was not there in time; and so often all NICs are read then."""
 
 
 class Driver:
@@ -145,18 +147,26 @@ class Driver:
     def work(self, ready: Iterable[int]) -> None:
         """What has come in on these, and what is due."""
         nics = self.fds()
-        for fd in ready:
-            if fd in nics:
-                self._hear(nics[fd])
+        self._hear_from([nics[fd] for fd in ready if fd in nics])
         self._look_at_carriers()
         if self._sensing is not None:
             self.prober.sensed = self._sensing.turn(self._clock())
         self.prober.send(self._mono(), self._clock(), self._emit)
 
-    def _hear(self, nic: IfName) -> None:
-        now, clock = self._mono(), self._clock()
+    def _hear_from(self, nics: Iterable[IfName]) -> None:
+        """From these, and, where several frames waited, from all until nothing more comes: a report that came in on one
+        tells of frames that wait on another, and what is told and judged then is to have both."""
+        count, rounds = sum(self._hear(nic) for nic in nics), 0
+        while count >= (BEHIND if rounds == 0 else 1) and rounds < ROUNDS_MAX:
+            count, rounds = sum(self._hear(nic) for nic in self._taps), rounds + 1
+
+    def _hear(self, nic: IfName) -> int:
+        """How many frames came in."""
+        now, clock, count = self._mono(), self._clock(), 0
         for arrived, payload in self._taps[nic].receive():
             self.prober.received(nic, arrived, payload, now=now, clock=clock)
+            count += 1
+        return count
 
     def _look_at_carriers(self) -> None:
         now = self._mono()

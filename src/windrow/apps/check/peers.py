@@ -82,6 +82,9 @@ class Peer:
             window = self._windows[nic] = Window()
         fresh = window.note(probe.sequence)
         begun = False
+        if fresh is Freshness.NEW and (late := self._late_for(probe)) is not None:
+            late.add(probe, at)
+            return fresh, False
         if fresh is Freshness.OLD or probe.sweep < self._passed:
             return Freshness.OLD, False
         is_news = fresh is Freshness.NEW and probe.kind not in UNCOUNTED
@@ -100,6 +103,14 @@ class Peer:
             elif fresh is Freshness.NEW:
                 self._settle()
         return fresh, begun
+
+    def _late_for(self, probe: Probe) -> SweepTally | None:
+        """The sweep before the one under way, if it is of that: NICs are read one after another, and on a busy host
+        what waits on one may be older than what has come from another. Thrown away it would look like a dead NIC."""
+        done = self.done
+        if done is None or probe.kind in UNCOUNTED or not probe.sweep == done.sweep < self._passed:
+            return None
+        return done
 
     def _lives(self, probe: Probe, now: float) -> None:
         begun = self.current.begun if self.current is not None else now

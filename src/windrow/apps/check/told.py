@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import field
 from typing import Any
 
 from windrow.model.cluster import Cluster
-from windrow.model.evidence import Evidence, NodeEvidence
+from windrow.model.evidence import Evidence, Leg, NodeEvidence
 from windrow.model.findings import Finding, Grade
 from windrow.model.lazy import dataclass
 from windrow.model.values import VidSet
-from windrow.model.wire.evidence import evidence_document, node_document, read_evidence, relayed_document
+from windrow.model.wire.evidence import AS_SENT, evidence_document, node_document, read_evidence, relayed_document
 from windrow.render.vlanmatrix import Row, Seen, matrix, seen_of
 
 
@@ -118,6 +119,24 @@ def is_faulty(rows: Sequence[Row]) -> bool:
 def loses_long_ones(seen: Seen) -> bool:
     """Whether somewhere the longest frame that was announced has not come."""
     return any(row.largest < row.largest_sent for _, rows in seen.values() for row in rows)
+
+
+LOST_SHARE, LOST_LEAST = 0.01, 2
+"""Half of what `diagnose` needs to name a place for it: a sweep of all legs has twice the frames to tell by."""
+
+
+def loses_a_share(seen: Seen) -> bool:
+    """Whether a share of what one NIC sent, or of what came to one, was lost. Of a channel it cannot be told here: each
+    of its members hears a part."""
+    counted: dict[tuple[Leg, bool], list[int]] = defaultdict(lambda: [0, 0])
+    for node, rows in seen.values():
+        single = {nic for nic, one in node.nics.items() if one.active is not None or one.bond is None}
+        for row in rows:
+            if row.receiver.nic in single and row.arrived == AS_SENT and row.sender.node != node.node:
+                for end in ((row.sender, True), (row.receiver, False)):
+                    counted[end][0] += row.lost * len(row.vids)
+                    counted[end][1] += row.sent * len(row.vids)
+    return any(lost >= LOST_LEAST and lost >= LOST_SHARE * sent for lost, sent in counted.values())
 
 
 HEALTHY, FINDINGS, UNKNOWN = 0, 1, 3

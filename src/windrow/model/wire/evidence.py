@@ -102,6 +102,15 @@ class HeardRow:
     at: float
 
     @property
+    def sent(self) -> int:
+        return self.counts[0]
+
+    @property
+    def lost(self) -> int:
+        """In each of the VLANs."""
+        return max(0, self.counts[0] - self.counts[1])
+
+    @property
     def broadcast(self) -> int:
         return self.counts[2]
 
