@@ -500,6 +500,18 @@ def test_what_is_never_taken_is_not_said_for_ever(
     assert (left(tmp_path), len(said)) == ([], words)
 
 
+def test_a_mistake_of_ours_ends_no_add_and_no_thread(api: Api, teller: Teller, tmp_path: Path, said: Heard) -> None:
+    def broken(*_: object, **__: object) -> dict[str, Any]:
+        raise ZeroDivisionError
+
+    real, api.ask = api.ask, broken  # type: ignore[method-assign]
+    teller.start()
+    teller.attached(ONE)
+    assert left(tmp_path) == ["c1"] and "ZeroDivisionError" in said[0]
+    api.ask, api.there[STATUS_PATH] = real, {}  # type: ignore[method-assign]
+    wait(lambda: left(tmp_path) == [])
+
+
 def test_of_two_containers_of_a_pod_the_later_one_is_told_last(api: Api, teller: Teller, tmp_path: Path) -> None:
     api.there[STATUS_PATH] = SILENT
     attached(Paths(tmp_path), "a0", ({"name": "newer"},))
