@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from windrow.apps.cni import cluster as module
-from windrow.apps.cni import meta, telling
+from windrow.apps.cni import defaultnet, meta, telling
 from windrow.apps.cni.cluster import ClusterApi, ClusterCall
 from windrow.apps.cni.dispatch import answer
 from windrow.apps.cni.host import Host
@@ -310,6 +310,20 @@ def test_pod_addresses_are_those_of_the_node(api: Api, call: ClusterCall) -> Non
     meta = {"name": "n1", "uid": "x"}
     api.cache.put({"apiVersion": "v1", "kind": "Node", "metadata": meta, "spec": {"podCIDR": "10.52.0.0/24"}})
     assert (call.nodes, call.pod_cidrs, call.unread_nodes) == (("n1",), {"n1": ("10.52.0.0/24",)}, {})
+
+
+def test_a_node_may_come_after_the_server_and_by_its_full_name(api: Api, call: ClusterCall, tmp_path: Path) -> None:
+    host = Host(tmp_path, "n1")
+    for name, cidr in (("n1.example.org", "10.52.0.0/24"), ("n2.example.org", "10.53.0.0/24")):
+        meta = {"name": name, "uid": name}
+        api.cache.put({"apiVersion": "v1", "kind": "Node", "metadata": meta, "spec": {"podCIDR": cidr}})
+    found = defaultnet.brought(host, call, "1.0.0")
+    assert found["ipam"]["ranges"] == [[{"subnet": "10.52.0.0/24"}]]
+    other = Host(tmp_path, "n3")
+    error = refused(defaultnet.brought, other, call, "1.0.0")
+    assert "there is no Node n3 in the cluster" in error.message
+    host.close()
+    other.close()
 
 
 # Which plugins --------------------------------------------------------------------------------------------------------
