@@ -312,11 +312,12 @@ def test_pod_addresses_are_those_of_the_node(api: Api, call: ClusterCall) -> Non
     assert (call.nodes, call.pod_cidrs, call.unread_nodes) == (("n1",), {"n1": ("10.52.0.0/24",)}, {})
 
 
-def test_a_node_may_come_after_the_server_and_by_its_full_name(api: Api, call: ClusterCall, tmp_path: Path) -> None:
+def test_a_node_may_come_after_the_server_and_by_its_full_name(api: Api, tmp_path: Path) -> None:
     host = Host(tmp_path, "n1")
     for name, cidr in (("n1.example.org", "10.52.0.0/24"), ("n2.example.org", "10.53.0.0/24")):
         meta = {"name": name, "uid": name}
         api.cache.put({"apiVersion": "v1", "kind": "Node", "metadata": meta, "spec": {"podCIDR": cidr}})
+    call = ClusterApi(api, Teller(api, Paths(), print), Failures(api)).call()
     found = defaultnet.brought(host, call, "1.0.0")
     assert found["ipam"]["ranges"] == [[{"subnet": "10.52.0.0/24"}]]
     other = Host(tmp_path, "n3")

@@ -18,7 +18,6 @@ from windrow.apps.cni.telling import Asked, Failures, Say, Teller
 from windrow.kube.api import NOT_FOUND
 from windrow.kube.errors import KubeError
 from windrow.kube.resources import RESOURCES
-from windrow.model.names import node_name
 from windrow.model.objects import NetworkAttachmentDefinition, Node
 from windrow.model.problems import Severity
 from windrow.model.spelling import is_label, is_subdomain
@@ -76,6 +75,7 @@ class ClusterApi:
         if not self.listed:
             why = self._mirror.cache.trouble or "they are being listed"
             raise CniError(TRY_AGAIN, "the networks of the cluster are not known yet", why)
+        self._mirror.cache.name_node()  # it may have registered after this server began
         return ClusterCall(self._mirror, within_s)
 
 
@@ -171,25 +171,21 @@ class ClusterCall:
 
     @property
     def nodes(self) -> tuple[str, ...]:
-        return tuple(self._mirror.cache.nodes())
+        return (self._mirror.cache.node,) if self._node is not None else ()
 
     @property
     def pod_cidrs(self) -> Mapping[str, tuple[str, ...]]:
-        _, loaded = self._node()
-        objects = loaded.objects if loaded is not None else ()
+        objects = self._node.objects if self._node is not None else ()
         return {obj.name: tuple(obj.pod_cidrs) for obj in objects if isinstance(obj, Node) and obj.pod_cidrs}
 
     @property
     def unread_nodes(self) -> Mapping[str, str]:
-        name, loaded = self._node()
-        wrong = _wrong(loaded) if loaded is not None else ""
-        return {name: wrong} if wrong else {}
+        wrong = _wrong(self._node) if self._node is not None else ""
+        return {self._mirror.cache.node: wrong} if wrong else {}
 
-    def _node(self) -> tuple[str, Loaded | None]:
-        """This one, which may have come after the server, and by another name than the host's own."""
-        cache = self._mirror.cache
-        name = node_name(cache.node, cache.nodes())
-        return name, cache.one(Ref(Node.KIND, name))
+    @property
+    def _node(self) -> Loaded | None:
+        return self._mirror.cache.one(Ref(Node.KIND, self._mirror.cache.node))
 
     # Asking ---------------------------------------------------------------------------------------
 
