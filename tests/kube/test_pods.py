@@ -47,7 +47,11 @@ RULES = [
     {"apiGroups": [""], "resources": ["events"], "verbs": ["create", "patch"]},
 ]
 """All that the server needs besides reading Nodes and networks: docs/user/kubernetes.md says so."""
-READS = {"": ["nodes"], "k8s.cni.cncf.io": ["network-attachment-definitions"]}
+READS = {
+    "": ["nodes"],
+    "k8s.cni.cncf.io": ["network-attachment-definitions"],
+    "network.harvesterhci.io": ["clusternetworks"],
+}
 SLOW = """\
 #!/bin/sh
 [ $CNI_COMMAND = ADD ] && touch {root}/begun && sleep 60
