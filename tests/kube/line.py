@@ -1,4 +1,4 @@
-"""A line to a server that can be cut: TCP connections are passed on, or ended, or not accepted."""
+"""A line to a server that can be cut: TCP connections are passed on, or ended, or not accepted, or say nothing."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import selectors
 import socket
 import threading
+import time
 
 
 class Line:
@@ -14,7 +15,7 @@ class Line:
     def __init__(self, to: int) -> None:
         self._to = to
         self._pairs: dict[socket.socket, socket.socket] = {}
-        self._whole, self._ending = True, False
+        self._whole, self._held, self._ending = True, False, False
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = int(self._listener.getsockname()[1])
         self._selector = selectors.DefaultSelector()
@@ -39,11 +40,18 @@ class Line:
             for one in list(self._pairs):
                 self._end(one)
 
+    def hold(self) -> None:
+        """What is said from now on is not passed on, as by a server that hangs."""
+        self._held = True
+
     def mend(self) -> None:
-        self._whole = True
+        self._whole, self._held = True, False
 
     def _run(self) -> None:
         while not self._ending:
+            if self._held:
+                time.sleep(0.02)
+                continue
             for key, _ in self._selector.select(0.1):
                 with self._lock:
                     one = key.fileobj

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from windrow.apps.cni import cluster as module
-from windrow.apps.cni import meta, telling
+from windrow.apps.cni import defaultnet, meta, telling
 from windrow.apps.cni.cluster import ClusterApi, ClusterCall
 from windrow.apps.cni.dispatch import answer
 from windrow.apps.cni.host import Host
@@ -312,6 +312,21 @@ def test_pod_addresses_are_those_of_the_node(api: Api, call: ClusterCall) -> Non
     assert (call.nodes, call.pod_cidrs, call.unread_nodes) == (("n1",), {"n1": ("10.52.0.0/24",)}, {})
 
 
+def test_a_node_may_come_after_the_server_and_by_its_full_name(api: Api, tmp_path: Path) -> None:
+    host = Host(tmp_path, "n1")
+    for name, cidr in (("n1.example.org", "10.52.0.0/24"), ("n2.example.org", "10.53.0.0/24")):
+        meta = {"name": name, "uid": name}
+        api.cache.put({"apiVersion": "v1", "kind": "Node", "metadata": meta, "spec": {"podCIDR": cidr}})
+    call = ClusterApi(api, Teller(api, Paths(), print), Failures(api)).call()
+    found = defaultnet.brought(host, call, "1.0.0")
+    assert found["ipam"]["ranges"] == [[{"subnet": "10.52.0.0/24"}]]
+    other = Host(tmp_path, "n3")
+    error = refused(defaultnet.brought, other, call, "1.0.0")
+    assert "there is no Node n3 in the cluster" in error.message
+    host.close()
+    other.close()
+
+
 # Which plugins --------------------------------------------------------------------------------------------------------
 
 
@@ -498,6 +513,18 @@ def test_what_is_never_taken_is_not_said_for_ever(
     api.there[STATUS_PATH] = KubeError("annotations are too long", code=code)
     teller.attached(ONE)
     assert (left(tmp_path), len(said)) == ([], words)
+
+
+def test_a_mistake_of_ours_ends_no_add_and_no_thread(api: Api, teller: Teller, tmp_path: Path, said: Heard) -> None:
+    def broken(*_: object, **__: object) -> dict[str, Any]:
+        raise ZeroDivisionError
+
+    real, api.ask = api.ask, broken  # type: ignore[method-assign]
+    teller.start()
+    teller.attached(ONE)
+    assert left(tmp_path) == ["c1"] and "ZeroDivisionError" in said[0]
+    api.ask, api.there[STATUS_PATH] = real, {}  # type: ignore[method-assign]
+    wait(lambda: left(tmp_path) == [])
 
 
 def test_of_two_containers_of_a_pod_the_later_one_is_told_last(api: Api, teller: Teller, tmp_path: Path) -> None:

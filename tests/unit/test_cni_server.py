@@ -394,6 +394,30 @@ def test_a_plugin_that_is_killed_does_not_stop_its_work(plugin: Plugin, root: Pa
         assert plugin.call("DEL") == (0, b"x" * 100_000)
 
 
+def test_adds_take_turns_and_what_undoes_does_not_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "TURN_S", 0.2)
+    begun, go = threading.Semaphore(0), threading.Event()
+
+    def work(env: Mapping[str, str], config: bytes) -> tuple[int, str]:
+        if env["CNI_COMMAND"] == "ADD":
+            begun.release()
+            go.wait(10)
+        return 0, "done"
+
+    one = module.in_turns(work, 2)
+    threads = [threading.Thread(target=one, args=({"CNI_COMMAND": "ADD"}, b"")) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    assert all(begun.acquire(timeout=10) for _ in threads)
+    assert one({"CNI_COMMAND": "DEL"}, b"") == (0, "done")
+    code, said = one({"CNI_COMMAND": "ADD"}, b"")
+    assert (code, json.loads(said)["code"]) == (1, 11)
+    go.set()
+    for thread in threads:
+        thread.join()
+    assert one({"CNI_COMMAND": "ADD"}, b"") == (0, "done")
+
+
 RUBBISH = [
     b"",
     b"GET / HTTP/1.1\r\n\r\n",

@@ -14,6 +14,7 @@ from windrow.kube import trim
 from windrow.kube.resources import FOLLOWED
 from windrow.kube.trim import Document, Said
 from windrow.model.manifests import Found
+from windrow.model.names import node_name
 from windrow.model.objects import Node, VlanStatus
 from windrow.model.problems import Problem
 from windrow.model.values import Ref
@@ -138,6 +139,11 @@ class Cache:
         """What is read of an object; None: there is no such one."""
         entry = self._entries.get(ref)
         return entry.loaded if entry is not None else None
+
+    def name_node(self) -> None:
+        """Which Node ours is, where there was none by that name yet: it may have its full name."""
+        if Ref(Node.KIND, self.node) not in self._entries:
+            self.node = node_name(self.node, self.nodes())
 
     def nodes(self) -> list[str]:
         with self._lock:

@@ -38,10 +38,11 @@ OPTIONAL = (NetworkAttachmentDefinition.KIND, ClusterNetwork.KIND)
 """Before a cluster has the kinds, no pod can name one, and whatever installs them may be a pod."""
 CALL_S, LISTED_S = 10.0, 5.0
 """For all that one ADD asks; of it, for the first list of the networks."""
-POD_S, NETWORK_S, SILENT_S = 5.0, 2.0, 1.0
+POD_S, NETWORK_S, SILENT_S = 3.0, 2.0, 1.0
 """For one answer; the last one from an API that is known not to answer."""
 AGAIN_S, LOOK_S = 0.2, 0.05
 TOO_MANY, SERVERS_FAULT = 429, 500
+_TOLD = 3
 
 
 class ClusterApi:
@@ -76,6 +77,7 @@ class ClusterApi:
         if not self.listed:
             why = self._mirror.cache.trouble or "they are being listed"
             raise CniError(TRY_AGAIN, "the networks of the cluster are not known yet", why)
+        self._mirror.cache.name_node()  # it may have registered after this server began
         return ClusterCall(self._mirror, within_s)
 
 
@@ -220,4 +222,5 @@ def _ref(reference: str) -> Ref:
 
 def _wrong(loaded: Loaded) -> str:
     """Empty: nothing is."""
-    return "; ".join(problem.message for problem in loaded.problems if problem.severity is Severity.ERROR)
+    messages = [problem.message for problem in loaded.problems if problem.severity is Severity.ERROR]
+    return "; ".join(messages[:_TOLD])

@@ -33,6 +33,8 @@ from windrow.model.problems import WindrowError
 from windrow.netlink import errors
 from windrow.netlink.lock import locked
 from windrow.port import frame
+from windrow.port.errors import TRY_AGAIN, CniError
+from windrow.port.request import ADD
 from windrow.services.systemd import notify
 from windrow.store import records
 from windrow.store.paths import Paths
@@ -41,7 +43,11 @@ if TYPE_CHECKING:
     from windrow.apps.cni.cluster import ClusterApi
     from windrow.kube.access import Access
 
-THREADS = 16
+THREADS, THREADS_OF_A_CLUSTER = 16, 128
+"""A plugin that nobody takes on for two seconds works alone. What is a cluster's it cannot do alone, and a kubelet that
+starts anew starts a hundred pods at once: so all of them are taken on, and no more than before are at work."""
+TURN_S = 60.0
+"""How long an ADD waits for the others of a cluster; a kubelet waits longer."""
 BACKLOG = 256
 REQUEST_S = 2.0
 """For the whole request to arrive: plugins send it in one go."""
@@ -281,7 +287,8 @@ def serve(
         listener = held.enter_context(listening(paths.cni_socket))
         work = held.enter_context(_working(paths, node, cluster))
         about_cluster = cluster.words if cluster is not None else None
-        server = Server(listener, identity, work, say=say, log_calls=log_calls, cluster=about_cluster)
+        threads = THREADS if cluster is None else THREADS_OF_A_CLUSTER
+        server = Server(listener, identity, work, say=say, log_calls=log_calls, threads=threads, cluster=about_cluster)
         stop = _stop_signal()
         server.start()
         say(f"listening on {paths.cni_socket} (node {node})")
@@ -301,6 +308,25 @@ def _import_all() -> None:
     from windrow.services import firewall as programs  # noqa: F401
 
     gc.freeze()  # all that will never be garbage need not be looked through again and again
+
+
+def in_turns(work: Work, at_once: int) -> Work:
+    """So many ADDs at a time; what undoes waits for nobody."""
+    turns = threading.Semaphore(at_once)
+
+    def one(env: Mapping[str, str], config: bytes) -> tuple[int, str]:
+        if env.get("CNI_COMMAND") != ADD:
+            return work(env, config)
+        if not turns.acquire(timeout=TURN_S):
+            message = f"{at_once} other pods are being attached, and none was done within {TURN_S:.0f} s"
+            busy = CniError(TRY_AGAIN, message, "ask again later")
+            return 1, json.dumps(busy.to_json())
+        try:
+            return work(env, config)
+        finally:
+            turns.release()
+
+    return one
 
 
 @contextmanager
@@ -346,7 +372,7 @@ def _working(paths: Paths, node: str, cluster: ClusterApi | None) -> Iterator[Wo
         return done.exit, done.stdout
 
     try:
-        yield work
+        yield work if cluster is None else in_turns(work, THREADS)
     finally:
         host.close()
 

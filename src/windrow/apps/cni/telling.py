@@ -33,7 +33,7 @@ from windrow.store.untold import Untold
 if TYPE_CHECKING:
     from windrow.kube.cache import Cache
 
-TELL_S = 3.0
+TELL_S = 2.0
 AGAIN_S, AGAIN_MAX_S = 1.0, 30.0
 CLOSE_S = 5.0
 MERGE = "application/merge-patch+json"
@@ -110,6 +110,9 @@ class Teller:
             elif error.code not in GONE:
                 self._note(error.message)
                 return False
+        except Exception as error:  # noqa: BLE001 - neither an ADD nor the thread ends by a mistake of ours
+            self._note(f"Windrow itself failed: {type(error).__name__}: {error}")
+            return False
         else:
             self._note("")
         untold.forget(self._paths, one.container_id)

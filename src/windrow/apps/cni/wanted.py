@@ -44,6 +44,8 @@ from windrow.port.networks import (
 from windrow.port.request import Request
 from windrow.port.settings import Settings
 
+_TOLD = 5
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
@@ -197,7 +199,7 @@ class _Finder:
         allowed = self.settings.plugin_types
         refused = [kind for kind in types_of(network) if allowed is not None and kind not in allowed]
         if one.wanted_by and one.found.of_object and refused:
-            names, known = ", ".join(json.dumps(kind) for kind in refused), ", ".join(sorted(allowed or ()))
+            names, known = ", ".join(json.dumps(kind) for kind in refused[:_TOLD]), ", ".join(sorted(allowed or ()))
             message = (
                 f"network {one.found.reference}, which {one.wanted_by} asks for, runs plugins that are not allowed"
             )
