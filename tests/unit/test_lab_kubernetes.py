@@ -191,6 +191,14 @@ def test_a_missing_package_is_told_before_anything_starts(verb: str, monkeypatch
     assert "starting" not in done.output
 
 
+def test_missing_plugins_are_told_before_anything_starts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(programs, "PLUGINS", tmp_path)
+    done = CliRunner().invoke(cli, ["lab", "up", "kubernetes"])
+    assert done.exit_code == 1
+    assert f"{tmp_path} has no host-local and no loopback" in done.output
+    assert "containernetworking-plugins" in done.output and "starting" not in done.output
+
+
 def test_this_hosts_own_kernel_is_refused() -> None:
     with pytest.raises(LabError, match="control groups") as refused:
         boot("native", Guest(entry="nobody:nothing"), Needs(cluster=True))

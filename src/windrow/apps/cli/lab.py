@@ -417,6 +417,7 @@ def _programs(wanted: Kubernetes, log: LiveLog) -> dict[str, str]:
     from windrow.lab.kubernetes import programs
     from windrow.services.kubernetes import parts
 
+    programs.check(wanted)
     installed = parts.installed(programs.installed(wanted))
     built = parts.build(programs.built(wanted), lambda line: log.say(line, "step"))
     return {name: str(path) for name, path in {**installed, **built}.items()}

@@ -13,7 +13,8 @@ from windrow.lab.errors import LabError
 from windrow.lab.guest.run import BIN, Place
 from windrow.lab.kubernetes import control, image
 from windrow.lab.kubernetes.control import Control
-from windrow.lab.kubernetes.node import BRIDGED, NodePrograms, Plan
+from windrow.lab.kubernetes.node import NodePrograms, Plan
+from windrow.lab.kubernetes.programs import CALLED, PLUGINS
 from windrow.lab.probe import Station
 from windrow.lab.scenario import Pod, PodNic, Scenario
 from windrow.lab.vm.image import busybox
@@ -25,8 +26,6 @@ from windrow.store import records
 from windrow.store.attachments import AttachmentRecords
 from windrow.store.paths import Paths
 
-PLUGINS = Path("/usr/lib/cni")
-"""Where Debian's containernetworking-plugins puts them."""
 Inside = Callable[[Callable[[], str]], str]
 PODS_S = 240.0
 """Ten seconds on an idle machine."""
@@ -114,12 +113,10 @@ class Cluster:
         return self._nodes[place].mounts if self.kubelets and place in self._nodes else -1
 
     def cni_places(self, node: str) -> tuple[Path, Path]:
-        """Where containerd looks for plugins, with those of others there already, and for networks. Raises LabError."""
+        """Where containerd looks for plugins, with those of others there already, and for networks."""
         made = self._made(node)
         records.make_place(made.bin_dir, flush=False)
-        for name in BRIDGED:
-            if not (PLUGINS / name).exists():
-                raise LabError(f"{PLUGINS / name} is missing", hint="apt-get install containernetworking-plugins")
+        for name in CALLED:
             link = made.bin_dir / name
             link.unlink(missing_ok=True)
             link.symlink_to(PLUGINS / name)

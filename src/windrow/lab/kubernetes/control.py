@@ -11,6 +11,7 @@ from windrow.kube.crds import crds
 from windrow.kube.resources import FOLLOWED, RESOURCES
 from windrow.lab.errors import LabError
 from windrow.lab.guest.run import Place, run_in
+from windrow.lab.kubernetes.programs import ENVIRONMENT
 from windrow.lab.scenario import Host, Scenario
 from windrow.model.objects import HostNetworkConfig, LinkMonitor, Node, VlanStatus
 from windrow.netlink import netns
@@ -40,7 +41,9 @@ class Control:
         host = scenario.control_plane
         assert host is not None and host.address is not None  # scenario_links sees to it
         self._host, self._nodes = host, [node.name for node in scenario.nodes]
-        ground = Ground(address=host.address.partition("/")[0], ports=PORTS, stays=True, ready_s=READY_S)
+        ground = Ground(
+            address=host.address.partition("/")[0], ports=PORTS, stays=True, environment=ENVIRONMENT, ready_s=READY_S
+        )
         paths = {name: Path(path) for name, path in programs.items()}
         self._plane = ControlPlane(DIRECTORY, lambda _: None, _OPTIONS, ground=ground, programs=paths)
         self._agents = {node: self._plane.user(f"{AGENTS}:{node}", AGENTS) for node in self._nodes}

@@ -20,6 +20,7 @@ from windrow.lab.errors import LabError
 from windrow.lab.guest.run import Place, enter
 from windrow.lab.kernel.launch import mount
 from windrow.lab.kubernetes import image
+from windrow.lab.kubernetes.programs import ENVIRONMENT
 from windrow.model.lazy import dataclass
 from windrow.services import process
 from windrow.store import records
@@ -27,8 +28,6 @@ from windrow.store import records
 CGROUPS = Path("/sys/fs/cgroup")
 CONTROLLERS = ("memory", "pids", "cpu", "io")
 """Those that kubelet wants of version 2, and User-Mode Linux has: it has no cpuset."""
-BRIDGED = ("host-local", "loopback")
-"""Plugins of others that containerd and Windrow's default network call."""
 SOCKET_S = 180.0
 _MS_BIND = 0x1000
 _CPU_MHZ = "cpu MHz\t\t: 2000.000\n"
@@ -103,14 +102,16 @@ class NodePrograms:
         records.make_place(logs, flush=False)
         if self._plan.kubelet_config is not None:
             self._mount()
-            self._run("containerd", [self._programs["containerd"], "--config", str(self._containerd_config())])
+            containerd = [self._programs["containerd"], "--config", str(self._containerd_config())]
+            self._run("containerd", ENVIRONMENT, containerd)
             self._import_images()
-            self._run("kubelet", self._kubelet_command(self._plan.kubelet_config))
+            self._run("kubelet", ENVIRONMENT, self._kubelet_command(self._plan.kubelet_config))
         variables = {**self._place.env, "WINDROW_KUBECONFIG": str(self._plan.agent_config)}
-        self._run("agent", ["env", *(f"{k}={v}" for k, v in variables.items()), *self._plan.agent])
+        self._run("agent", [f"{name}={value}" for name, value in variables.items()], self._plan.agent)
 
-    def _run(self, name: str, command: Sequence[str]) -> None:
+    def _run(self, name: str, environment: Sequence[str], command: Sequence[str]) -> None:
         log = self._root / "var/log" / f"{name}.log"
+        command = ["env", *environment, *command]
         if self._plan.kubelet_config is not None:
             command = ["sh", "-c", 'echo $$ >"$0" && exec "$@"', str(self._cgroup / "cgroup.procs"), *command]
         self._running[name] = process.start(command, directory=self._root, log=log)

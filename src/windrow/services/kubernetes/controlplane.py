@@ -43,6 +43,8 @@ class Ground:
     """etcd's for clients and for peers, and the API server's; None: whichever are free."""
     stays: bool = False
     """Whether it goes on after the thread that started it: somebody else ends it."""
+    environment: Sequence[str] = ()
+    """For its programs: `NAME=value`."""
     ready_s: float = READY_S
     """How long it may take to start."""
 
@@ -194,7 +196,11 @@ class ControlPlane:
         # Whoever is killed leaves nobody behind: a test session ends in more ways than one. The signal comes when the
         # thread ends, not the process (PR_SET_PDEATHSIG, prctl(2)).
         tied = [] if self._ground.stays else ["setpriv", "--pdeathsig", "KILL", "--"]
-        return process.start([*tied, *command], directory=self._directory, log=self._directory / f"{name}.log")
+        return process.start(
+            [*tied, "env", *self._ground.environment, *command],
+            directory=self._directory,
+            log=self._directory / f"{name}.log",
+        )
 
     def _wait(self, program: process.Program, name: str, there: Any, end: float) -> None:
         while not there():
