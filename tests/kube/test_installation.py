@@ -42,6 +42,7 @@ from windrow.apps.webhook.serve import Settings, Webhook
 from windrow.kube.access import Access
 from windrow.model import names
 from windrow.rules.terms import HARVESTER_CONTROLLER, Terms
+from windrow.services.kubernetes import parts
 from windrow.services.kubernetes.controlplane import ControlPlane
 
 APPLY = "application/apply-patch+yaml"
@@ -113,6 +114,19 @@ def test_the_manifests_are_what_the_chart_renders() -> None:
         [sys.executable, ROOT / "scripts" / "manifests", "--check"], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_kubectl_takes_the_manifests_as_they_are() -> None:
+    kubectl = parts.build(["kubectl"], print)["kubectl"]
+    done = subprocess.run(
+        [kubectl, "kustomize", ROOT / "deploy" / "manifests"], capture_output=True, text=True, check=True
+    )
+    found = [one for one in yaml.safe_load_all(done.stdout) if one["kind"] != "Namespace"]
+    assert sorted(found, key=_name) == sorted(rendered(), key=_name)
+
+
+def _name(one: dict[str, Any]) -> tuple[str, str]:
+    return one["kind"], one["metadata"]["name"]
 
 
 @pytest.mark.parametrize(
