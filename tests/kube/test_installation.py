@@ -163,6 +163,8 @@ def test_an_agent_is_confined_and_goes_one_by_one() -> None:
     security = pod["containers"][0]["securityContext"]
     assert security["privileged"] is False and security["capabilities"]["drop"] == ["ALL"]
     assert "lifecycle" not in pod["containers"][0], "nothing is torn down at its end"
+    probes = [pod["containers"][0][f"{what}Probe"]["httpGet"]["path"] for what in ("startup", "readiness", "liveness")]
+    assert set(probes) == {"/status"}, "/healthz says no where a NIC is broken, and a new start mends none"
     kinds = {one["kind"] for one in rendered()}
     assert not kinds & {"ServiceMonitor", "NetworkPolicy", "Secret"}
 
