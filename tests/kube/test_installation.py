@@ -178,6 +178,32 @@ def test_what_is_made_on_request() -> None:
     assert not without & {"windrow-manager", "windrow-webhook"}
 
 
+def test_helm_installs_changes_and_takes_away_all_but_what_is_the_users(tmp_path: Path) -> None:
+    """Kinds and objects stay when the release goes, and another one can take over what it finds."""
+    with ControlPlane(tmp_path / "plane", print) as plane:
+        config = str(plane.kubeconfig())
+
+        def run(*words: str) -> None:
+            command = [parts.build(["helm"], print)["helm"], *words, "--namespace", NAMESPACE, "--kubeconfig", config]
+            environment = {"HOME": str(tmp_path), "PATH": "/usr/bin:/bin"}
+            done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+            assert done.returncode == 0, done.stderr
+
+        agents = f"/apis/apps/v1/namespaces/{NAMESPACE}/daemonsets/windrow-agent"
+        chart = str(ROOT / "deploy" / "chart")
+        run("install", "windrow", chart, "--create-namespace")
+        plane.wait_for(f"{GROUP}/clusternetworks")
+        Api(plane).make(document("ClusterNetwork", "kept"))
+        run("upgrade", "windrow", chart, "--set=agent.port=9555", "--set=manager.enabled=false")
+        spec = plane.request("GET", agents)["spec"]["template"]["spec"]
+        assert "--listen=127.0.0.1:9555" in spec["containers"][0]["args"]
+        assert "not found" in refusal(plane, "GET", f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments/windrow-manager")
+        run("uninstall", "windrow")
+        assert "not found" in refusal(plane, "GET", agents)
+        assert Api(plane).get("ClusterNetwork", "kept") is not None
+        run("install", "windrow", chart)
+
+
 # What its accounts may do ------------------------------------------------------------------------
 
 
