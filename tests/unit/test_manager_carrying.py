@@ -98,3 +98,6 @@ def test_a_refusal_is_told_and_another_writers_change_is_not() -> None:
     run.carry(Delete(ref=Ref("LinkMonitor", "x"), uid="u"))
     assert run.troubles == {"ClusterNetwork/oob": "machines run"}
     assert run.carrier.patience() is not None, "what was refused is tried again"
+    run.server.no = None
+    run.server.asked.clear()
+    assert run.carry(Apply(ref=OOB, document=SAID)), "and holds up nothing that is applied"

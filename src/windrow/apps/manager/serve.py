@@ -233,16 +233,16 @@ class Manager:
     async def _tell(self, carrier: Carrier) -> None:
         """One that the server refuses is told to nobody else."""
         while self._untold:
-            event = self._untold[0]
+            event = self._untold.popleft()
             there = self._known.of(event.about)
             try:
                 await carrier.tell(event_of(event, MANAGER, there.uid if there else ""))
                 self._troubled("events", "")
             except KubeError as error:
                 if not error.code:
+                    self._untold.appendleft(event)
                     raise
                 self._troubled("events", error.message)
-            self._untold.popleft()
 
     def _troubled(self, what: str, why: str) -> None:
         if self._troubles.get(what, "") == why:
