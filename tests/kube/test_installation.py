@@ -352,6 +352,7 @@ def thief(installed: ControlPlane) -> ControlPlane:
     cluster = Api(installed)
     cluster.make(document("Node", "here"), document("Node", "there"), document("ClusterNetwork", "loot"))
     monitor = document("LinkMonitor", "loot", {"targetLinkRule": {"typeRule": "device"}})
+    monitor["metadata"]["finalizers"] = ["example.com/before"]
     cluster.make(monitor, document("HostNetworkConfig", "loot", {**HOST, "clusterNetwork": "loot", "mode": "dhcp"}))
     cluster.merge("LinkMonitor", "loot", {"status": {"linkStatus": {"there": [{"name": "eth0"}]}}})
     cluster.merge("HostNetworkConfig", "loot", {"status": {"nodeStatus": {"there": {"mode": "dhcp"}}}}, "/status")
@@ -384,7 +385,9 @@ THEIRS = [
     ("PATCH", f"{GROUP}/linkmonitors/loot", {"spec": {"targetLinkRule": {"nameRule": "x"}}}, ""),
     ("PATCH", f"{GROUP}/linkmonitors/loot", {"spec": None}, ""),
     ("PATCH", f"{GROUP}/linkmonitors/loot", {"metadata": {"labels": {"a": "b"}}}, ""),
-    ("PATCH", f"{GROUP}/linkmonitors/loot", {"metadata": {"finalizers": ["a.b/c"]}}, ""),
+    ("PATCH", f"{GROUP}/linkmonitors/loot", {"metadata": {"finalizers": ["example.com/before", "example.com/x"]}}, ""),
+    ("PATCH", f"{GROUP}/linkmonitors/loot", {"metadata": {"finalizers": None}}, ""),
+    ("PATCH", "/api/v1/nodes/here", {"metadata": {"finalizers": ["example.com/x"]}}, ""),
     ("PATCH", f"{GROUP}/hostnetworkconfigs/loot/status", {"status": {"nodeStatus": {"there": {"mode": "x"}}}}, ""),
     ("PATCH", f"{GROUP}/hostnetworkconfigs/loot", {"spec": {"mode": "static"}}, ""),
     ("PATCH", "/api/v1/nodes/there", {"metadata": {"labels": {"network.harvesterhci.io/oob": "true"}}}, ""),
