@@ -1,7 +1,7 @@
 # Every target sets up what it needs first; see scripts/bootstrap. `make` alone lists the targets.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast test-kernel test-kube test-cluster test-arm64 test-dhcp lint fmt bench pins clean
+.PHONY: help setup demo test test-fast test-kernel test-kube test-cluster test-arm64 test-dhcp lint fmt bench pins manifests clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -51,6 +51,9 @@ bench: setup ## measure, in the lab kernel; the result is docs/benchmarks.md
 
 pins: setup ## write requirements/ anew from pyproject.toml, with the newest versions
 	@.venv/bin/python scripts/pin --upgrade
+
+manifests: setup ## write deploy/manifests and the chart's definitions of kinds anew; the first time helm is built
+	@.venv/bin/python scripts/manifests
 
 clean: ## remove everything that was made here (not the Debian packages)
 	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

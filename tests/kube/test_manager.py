@@ -20,7 +20,7 @@ from windrow.services.kubernetes.controlplane import ControlPlane
 
 GROUP = names.API_GROUP
 LEASE = "/apis/coordination.k8s.io/v1/namespaces/default/leases"
-SETTINGS = Settings(lease=("default", "manager"), identity="one", gone_s=0.5, overdue_s=0.5, clash_s=0.2)
+SETTINGS = Settings(lease=("default", "manager"), identity="one", lease_s=6, gone_s=0.5, overdue_s=0.5, clash_s=0.2)
 
 
 class Replica:
@@ -182,10 +182,10 @@ def holder(cluster: Api) -> str:
 def test_of_two_one_writes_and_the_other_takes_over_when_it_ends(cluster: Api, one: Replica) -> None:
     other = Replica(cluster.plane, "other")
     try:
-        time.sleep(3.0)
+        time.sleep(2.0)
         assert (one.manager.leads, other.manager.leads, holder(cluster)) == (True, False, "one")
         one.stop()
-        assert wait(lambda: other.manager.leads, other.words) < 5.0, "it was let go"
+        assert wait(lambda: other.manager.leads, other.words) < 4.0, "it was let go, and not waited for"
         cluster.make(document("ClusterNetwork", "dmz"))
         wait(lambda: ready(cluster, "dmz") == "False", other.words)
     finally:
@@ -204,7 +204,7 @@ def test_without_the_api_server_it_stops_before_another_one_begins(cluster: Api)
             assert not other.manager.leads
             wait(lambda: other.manager.leads, other.words, 25.0)
             line.mend()
-            time.sleep(5.0)
+            time.sleep(2.0)
             assert (one.manager.leads, holder(cluster)) == (False, "other")
         finally:
             other.stop()

@@ -18,6 +18,8 @@ import pytest
 from tests.kube.test_crds import DEFINITIONS, collection, settled
 from tests.unit.admissioncases import MTU, Document, annotated, cn, edited, hnc, nad, node, vc
 
+from windrow.apps.manager.serve import Manager
+from windrow.apps.manager.serve import Settings as ManagerSettings
 from windrow.apps.webhook.configurations import NAME, Address
 from windrow.apps.webhook.serve import Settings, Webhook
 from windrow.kube.access import Access
@@ -330,3 +332,35 @@ def test_two_replicas_share_a_certificate(served: Served) -> None:
     other.stop()
     assert served.plane.request("GET", SECRET)["data"]["tls.crt"] == held
     assert served.refuses(cn("a" * 13))
+
+
+def test_with_a_manager_another_mtu_goes_its_way(served: Served) -> None:
+    """The annotation that the manager wrote stands in nobody's way, and its own writing is let in at once."""
+    for document in (node("n1"), cn("data"), vc("a"), nad()):
+        served.create(document)
+    said: list[str] = []
+    settings = ManagerSettings(lease=("default", "beside-webhook"), identity="one")
+    manager = Manager(Access(kubeconfig=str(served.plane.kubeconfig())), settings, said.append)
+    thread = threading.Thread(target=manager.run, daemon=True)
+    thread.start()
+
+    def annotated_as(mtu: str) -> bool:
+        found = served.plane.request("GET", f"{collection(cn())}/data")
+        return bool(found["metadata"].get("annotations", {}).get(MTU) == mtu)
+
+    def mtu() -> object:
+        return json.loads(served.plane.request("GET", f"{collection(nad())}/web")["spec"]["config"]).get("mtu")
+
+    try:
+        wait_for(lambda: annotated_as("1500"))
+        stored = served.plane.request("GET", f"{collection(vc())}/a")
+        served.put({**stored, "spec": vc("a", mtu=9000)["spec"]})
+        wait_for(lambda: annotated_as("9000") and mtu() == 9000)
+        assert not [line for line in said if "refuses" in line]
+    finally:
+        manager.stop()
+        thread.join(WAIT_S)
+        # What it made nobody can delete as long as somebody is asked.
+        served.stop()
+        served.plane.request("DELETE", VALIDATING)
+        served.clear()

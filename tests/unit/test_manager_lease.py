@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from windrow.apps.manager.known import Since
-from windrow.apps.manager.lease import LEASE_S, RENEW_S, Lease
+from windrow.apps.manager.lease import LEASE_S, RENEW, Lease
 from windrow.kube.errors import KubeError
 
 PLACE = ("ns", "manager")
+RENEW_S = LEASE_S * RENEW
 
 
 class Leases:

@@ -237,13 +237,29 @@ def test_a_route_is_what_the_hosts_addresses_say(route: str, host: Document, fou
 def test_a_route_is_its_authors_and_is_not_applied() -> None:
     """What is applied is taken away when it is no longer said."""
     server = Server(node(), cn(), vc(), HOST, annotated(nad(), {ROUTE: '{"mode":"auto"}'}))
-    first = server.wanted()[Ref("NetworkAttachmentDefinition", "web", "default")]
-    assert isinstance(first, Edit) and first.version
+    ref = Ref("NetworkAttachmentDefinition", "web", "default")
+    server.write(server.wanted()[ref])
+    second = server.wanted()[ref]
+    assert isinstance(second, Edit) and second.version
     server.settle()
     del server.documents[Ref("HostNetworkConfig", "h")]
     server.put(vs())
     for write in server.wanted().values():
         assert not isinstance(write, Apply) or ROUTE not in write.document["metadata"].get("annotations", {})
+
+
+def test_an_edit_that_is_refused_holds_up_no_label() -> None:
+    """As it is while machines run: the network keeps its MTU, and is told to be ready all the same."""
+    server = Server(node(), cn(), vc(mtu=9000), nad())
+    server.settle()
+    server.put({**web(server), "spec": nad()["spec"]})
+    ref = Ref("NetworkAttachmentDefinition", "web", "default")
+    assert isinstance(server.wanted()[ref], Edit)
+    server.put(vs())
+    assert isinstance(server.wanted()[ref], Apply)
+    server.write(server.wanted()[ref])
+    assert web(server)["metadata"]["labels"][names.LABEL_READY] == "true"
+    assert isinstance(server.wanted()[ref], Edit)
 
 
 # What is left over -------------------------------------------------------------------------------

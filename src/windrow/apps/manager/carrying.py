@@ -27,22 +27,26 @@ class Carrier:
         self, api: Api, may: Callable[[], bool], troubled: Callable[[Ref, str], None], fought: Callable[[Ref], None]
     ) -> None:
         self._api, self._may = api, may
-        self._paces = Paces(troubled, fought)
+        # An edit that is refused waits for long, and what is applied to the same object does not wait for it.
+        self._applying, self._editing = Paces(troubled, fought), Paces(troubled, fought)
         self._with_status: frozenset[str] | None = None
 
     def patience(self) -> float | None:
-        return self._paces.patience()
+        due = (self._applying.patience(), self._editing.patience())
+        return min((one for one in due if one is not None), default=None)
 
     async def carry(self, writes: Iterable[Write]) -> None:
         """Those whose time has come. Raises KubeError where nothing can be written at all."""
         if self._with_status is None:
             self._with_status = await kinds_with_status(self._api)
-        self._paces.begin()
+        self._applying.begin()
+        self._editing.begin()
         turns = asyncio.Semaphore(AT_ONCE)
 
         async def one(write: Write) -> None:
             async with turns:
-                await self._paces.in_its_time(write.ref, partial(self._one, write))
+                paces = self._applying if isinstance(write, Apply) else self._editing
+                await paces.in_its_time(write.ref, partial(self._one, write))
 
         async with asyncio.TaskGroup() as group:
             for write in writes:

@@ -8,12 +8,13 @@ from typing import Any, TypeVar
 
 from windrow.kube import trim
 from windrow.model.cluster import Cluster
-from windrow.model.objects import HostNetworkConfig, Node, VlanConfig, VlanStatus
+from windrow.model.objects import AnyObject, HostNetworkConfig, Node, VlanConfig, VlanStatus
 from windrow.model.values import Ref
 from windrow.status.manager.stored import Stored, stored
 
 Document = Mapping[str, Any]
 T = TypeVar("T", bound=Hashable)
+_SELECTING = (VlanConfig.KIND, HostNetworkConfig.KIND)
 
 
 class Known:
@@ -23,8 +24,11 @@ class Known:
     def __init__(self, kinds: Iterable[str]) -> None:
         self._unlisted = set(kinds)
         self._stored: dict[Ref, Stored] = {}
-        self.cluster = Cluster.of(())
+        self._cluster = Cluster.of(())
+        self._changed: dict[Ref, AnyObject | None] = {}
+        """What the cluster does not have yet; None: it is gone. A list is thousands of changes, and one cluster."""
         self._fresh: dict[Ref, None] = {}
+        self._others_too = False
 
     @property
     def complete(self) -> bool:
@@ -41,15 +45,20 @@ class Known:
         if known is not None and known == found:
             return False
         if known is None or known.obj != found.obj:
-            self.cluster = self.cluster.replace([found.obj])
+            self._change(ref, found.obj)
             self._look_again(ref)
         return True
 
     def drop(self, ref: Ref) -> bool:
         if self._stored.pop(ref, None) is None:
             return False
-        self.cluster = self.cluster.without([ref])
+        self._change(ref, None)
         return True
+
+    def _change(self, ref: Ref, obj: AnyObject | None) -> None:
+        """The cluster has no VlanStatuses: they are the most by far, and nobody looks them up in it."""
+        if ref.kind != VlanStatus.KIND:
+            self._changed[ref] = obj
 
     def listed(self, kind: str, there: Collection[Ref]) -> bool:
         """The whole list was put: what was not in it is gone."""
@@ -57,6 +66,15 @@ class Known:
         self._unlisted.discard(kind)
         gone = [self.drop(ref) for ref in list(self._stored) if ref.kind == kind and ref not in there]
         return first or any(gone)
+
+    @property
+    def cluster(self) -> Cluster:
+        if self._changed:
+            gone = [ref for ref, obj in self._changed.items() if obj is None]
+            left = self._cluster.without(gone) if gone else self._cluster
+            self._cluster = left.replace(obj for obj in self._changed.values() if obj is not None)
+            self._changed = {}
+        return self._cluster
 
     def stored(self) -> Mapping[Ref, Stored]:
         return dict(self._stored)
@@ -68,10 +86,8 @@ class Known:
 
     def _look_again(self, ref: Ref) -> None:
         """At what is new or another one; and where a node is, at all that selects nodes."""
-        self.look_at([ref])
-        if ref.kind == Node.KIND:
-            selecting = (VlanConfig.KIND, HostNetworkConfig.KIND)
-            self.look_at(other for other in self._stored if other.kind in selecting)
+        self._fresh[ref] = None
+        self._others_too |= ref.kind == Node.KIND
 
     def look_at(self, refs: Iterable[Ref]) -> None:
         self._fresh.update(dict.fromkeys(refs))
@@ -81,6 +97,9 @@ class Known:
 
     def take_fresh(self, most: int) -> list[Ref]:
         """Some of those that nobody has looked at yet."""
+        if self._others_too:
+            self._others_too = False
+            self.look_at(ref for ref in self._stored if ref.kind in _SELECTING)
         taken = list(self._fresh)[:most]
         for ref in taken:
             del self._fresh[ref]

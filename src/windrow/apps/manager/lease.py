@@ -13,8 +13,9 @@ from typing import Any
 
 from windrow.kube.errors import KubeError
 
-LEASE_S, RENEW_S, AGAIN_S = 15.0, 10.0, 2.0
-"""A record holds so long; its holder stops so long after it last began to renew it; it tries so often. client-go's."""
+LEASE_S, RENEW, AGAIN = 15, 2 / 3, 2 / 15
+"""A record holds so long; its holder stops so much of that after it last began to renew it, and tries so often: 10 and
+2 seconds. client-go's."""
 RELEASED_S = 1
 CONFLICT, MISSING = 409, 404
 GROUP = "coordination.k8s.io/v1"
@@ -25,12 +26,17 @@ Document = Mapping[str, Any]
 
 
 class Lease:
-    """`place`: namespace and name. `identity`: ours, of nobody else."""
+    """`place`: namespace and name. `identity`: ours, of nobody else. `seconds`: for how long a record holds."""
 
     def __init__(
-        self, ask: Ask, place: tuple[str, str], identity: str, clock: Callable[[], float] = time.monotonic
+        self,
+        ask: Ask,
+        place: tuple[str, str],
+        identity: str,
+        clock: Callable[[], float] = time.monotonic,
+        seconds: int = LEASE_S,
     ) -> None:
-        self._ask, self._identity, self._clock = ask, identity, clock
+        self._ask, self._identity, self._clock, self._seconds = ask, identity, clock, seconds
         self._namespace, self._name = place
         self._all = f"/apis/{GROUP}/namespaces/{self._namespace}/leases"
         self._version = ""
@@ -43,6 +49,11 @@ class Lease:
         """So long it is ours yet; not at all: 0 or less."""
         return self._until - self._clock()
 
+    @property
+    def again_s(self) -> float:
+        """So long until the next turn."""
+        return self._seconds * AGAIN
+
     async def turn(self) -> bool:
         """Take it, or renew it. Whether it is ours now. Raises KubeError: then it is ours as long as it was."""
         began = self._clock()
@@ -51,7 +62,7 @@ class Lease:
             self._until = float("-inf")
             return False
         try:
-            stored = await self._write(record, self._identity, int(LEASE_S))
+            stored = await self._write(record, self._identity, self._seconds)
         except KubeError as error:
             if error.code != CONFLICT:
                 raise
@@ -59,7 +70,7 @@ class Lease:
             return False
         self._see(stored)
         # Others count from when they see it, which is later than now.
-        self._until = began + RENEW_S
+        self._until = began + self._seconds * RENEW
         return True
 
     async def release(self) -> None:
@@ -120,4 +131,4 @@ def _holder(record: Document) -> str:
 def _duration(record: Document) -> float:
     """Of a record that says nothing useful, ours."""
     said = (record.get("spec") or {}).get("leaseDurationSeconds")
-    return float(said) if isinstance(said, int) and 0 < said <= 3600 else LEASE_S
+    return float(said) if isinstance(said, int) and 0 < said <= 3600 else float(LEASE_S)

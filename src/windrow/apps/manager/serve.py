@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 from windrow.apps.manager.carrying import MANAGER, Carrier
 from windrow.apps.manager.known import Known, Since
-from windrow.apps.manager.lease import AGAIN_S, Lease
+from windrow.apps.manager.lease import LEASE_S, Lease
 from windrow.kube.access import Access
 from windrow.kube.api import Api
 from windrow.kube.errors import KubeError
@@ -36,6 +36,8 @@ QUIET_S = 0.05
 LOOKED_AT, LOOK_S = 50, 0.5
 """So many objects get their second look at once, and so long that goes on; the rest has it in the next round."""
 EVENTS_KEPT = 200
+AGAIN_S = 2.0
+"""After a round that failed."""
 AGAIN_MOST_S = 30.0
 """So often all is gone through, whatever is heard."""
 RELEASE_S = 5.0
@@ -45,11 +47,13 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """`lease`: namespace and name. `gone_s`: for so long a Node has to be gone; `overdue_s`: for so long Harvester's
-    controllers have had time for what they wait for; `clash_s`: for so long two objects have excluded each other."""
+    """`lease`: namespace and name; `lease_s`: for how long it holds. And for so long, in seconds: a Node has to be gone
+    (`gone_s`), Harvester's controllers have had time for what waits for them (`overdue_s`), two objects have excluded
+    each other (`clash_s`)."""
 
     lease: tuple[str, str]
     identity: str
+    lease_s: int = LEASE_S
     gone_s: float = 30.0
     overdue_s: float = 30.0
     clash_s: float = 3.0
@@ -88,7 +92,8 @@ class Manager:
     async def _live(self) -> None:
         self._main = asyncio.current_task()
         self._api = Api(self._access)
-        self._lease = Lease(self._api.ask, self._settings.lease, self._settings.identity)
+        settings = self._settings
+        self._lease = Lease(self._api.ask, settings.lease, settings.identity, seconds=settings.lease_s)
         try:
             async with asyncio.TaskGroup() as group:
                 for kind in FOLLOWED:
@@ -118,14 +123,14 @@ class Manager:
                     work.cancel()
                 self.leads = False
                 self._say("another replica leads now, or nobody knows: nothing is written any more")
-            await asyncio.sleep(AGAIN_S)
+            await asyncio.sleep(self._lease.again_s)
 
     async def _hold(self) -> None:
         """As long as the lease is ours; a server that is silent is waited for no longer than that."""
         while (left := self._lease.left_s) > 0:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(left):
-                    await asyncio.sleep(AGAIN_S)
+                    await asyncio.sleep(self._lease.again_s)
                     await self._turn()
 
     async def _turn(self) -> bool:
@@ -228,16 +233,16 @@ class Manager:
     async def _tell(self, carrier: Carrier) -> None:
         """One that the server refuses is told to nobody else."""
         while self._untold:
-            event = self._untold[0]
+            event = self._untold.popleft()
             there = self._known.of(event.about)
             try:
                 await carrier.tell(event_of(event, MANAGER, there.uid if there else ""))
                 self._troubled("events", "")
             except KubeError as error:
                 if not error.code:
+                    self._untold.appendleft(event)
                     raise
                 self._troubled("events", error.message)
-            self._untold.popleft()
 
     def _troubled(self, what: str, why: str) -> None:
         if self._troubles.get(what, "") == why:

@@ -43,7 +43,7 @@ def nodes_of(one: Stored) -> frozenset[str]:
     if one.place is not None:
         return frozenset({one.place[2]} - {""})
     if isinstance(one.obj, VlanConfig) and one.obj.name.startswith(MIRROR) and one.obj.cluster_network == names.MGMT:
-        return frozenset({one.obj.name.removeprefix(MIRROR)})
+        return frozenset({one.obj.name.removeprefix(MIRROR)} - {""})
     return one.entries
 
 

@@ -24,7 +24,7 @@ def of(nad: NetworkAttachmentDefinition, cluster: Cluster) -> dict[str, str | No
     if route.mode is not RouteMode.AUTO:
         return {}
     for host in cluster.host_networks(nad.cluster_network or ""):
-        if host.vid == nad.vid and not host.meta.deleting and (found := _said(host)) is not None:
+        if host.vid == nad.vid and not (host.meta.deleting or host.doubts) and (found := _said(host)) is not None:
             told = replace(route, cidr=found[0], gateway=found[1], outdated=False)
             return {names.ANNOTATION_ROUTE: told.text()} if told != route else {}
     return {}

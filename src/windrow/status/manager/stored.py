@@ -8,7 +8,7 @@ from typing import Any
 
 from windrow.model.lazy import dataclass
 from windrow.model.meta import Source
-from windrow.model.objects import AnyObject, HostNetworkConfig, LinkMonitor, VlanStatus
+from windrow.model.objects import AnyObject, ClusterNetwork, HostNetworkConfig, LinkMonitor, VlanStatus
 from windrow.model.values import Ref
 from windrow.model.wire import load_value
 from windrow.render.tables import at
@@ -28,7 +28,7 @@ class Stored:
     """`resourceVersion`: whoever changes what was read may name it."""
     finalizers: tuple[str, ...] = ()
     conditions: tuple[Mapping[str, str], ...] = ()
-    """Of a ClusterNetwork or VlanStatus, without their times where these do not count."""
+    """Of a ClusterNetwork or VlanStatus; a Node's are heartbeats."""
     entries: frozenset[str] = frozenset()
     """The nodes that have an entry in its status."""
     place: tuple[str, str, str] | None = None
@@ -52,7 +52,7 @@ def stored(document: Document, kept: Document) -> Stored | None:
         uid=str(meta.get("uid", "")),
         version=str(meta.get("resourceVersion", "")),
         finalizers=tuple(map(str, meta.get("finalizers") or ())),
-        conditions=tuple(_conditions(status)) if found.KIND not in PER_NODE else (),
+        conditions=tuple(_conditions(status)) if isinstance(found, ClusterNetwork | VlanStatus) else (),
         entries=frozenset(map(str, entries)) if isinstance(entries, Mapping) else frozenset(),
         place=_place(document) if isinstance(found, VlanStatus) else None,
         writers=tuple(sorted({str(entry.get("manager", "")) for entry in meta.get("managedFields") or ()})),

@@ -129,10 +129,10 @@ def _kept_so(
     there: Stored, kept: Upkeep, *, edits: Upkeep = _NOTHING, status: Mapping[str, Any] | None = None, due: bool = False
 ) -> Iterator[Write]:
     """`kept`: the manager's own, applied. `edits`: its author's, changed in place, for what is applied and later no
-    longer said is removed. `status`: all that is said of it; `due`: it differs from what is there."""
-    if (edit := _edit(there, kept, edits)) is not None:
-        yield edit
-        return
+    longer said is removed. `status`: all that is said of it; `due`: it differs from what is there.
+
+    Edits come last: one may be refused for as long as machines run, and that holds up nothing else.
+    """
     meta, said = there.obj.meta, {"labels": kept.labels, "annotations": kept.annotations}
     if due or _lacks(kept.labels, meta.labels) or _lacks(kept.annotations, meta.annotations):
         document = _called(there.obj, uid=there.uid)
@@ -140,6 +140,8 @@ def _kept_so(
             if values := {name: value for name, value in wanted.items() if value is not None}:
                 document["metadata"][key] = values
         yield Apply(ref=there.obj.ref, document={**document, **({"status": status} if status else {})})
+    elif (edit := _edit(there, kept, edits)) is not None:
+        yield edit
 
 
 def _edit(there: Stored, kept: Upkeep, edits: Upkeep) -> Edit | None:

@@ -1,0 +1,54 @@
+"""What the manager knows of a cluster, and what is news to it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.unit.admissioncases import cn, hnc, labelled, nad, node, vc, vs
+
+from windrow.apps.manager.known import Known
+from windrow.kube.trim import ref_of
+from windrow.model.values import Ref
+
+
+def known(*documents: dict[str, Any]) -> Known:
+    found = Known(["Node"])
+    for document in documents:
+        found.put(document)
+    found.listed("Node", {ref_of(document) for document in documents})
+    return found
+
+
+def test_what_is_news() -> None:
+    here = known(node(), cn(), vc(), vs())
+    assert here.complete and not Known(["Node"]).complete
+    beat = {**node(), "status": {"conditions": [{"type": "Ready", "lastHeartbeatTime": "x"}]}}
+    assert not here.put(beat)
+    assert not here.put({**vc(), "metadata": {**vc()["metadata"], "resourceVersion": "7"}})
+    stored = here.of(Ref("VlanConfig", "a"))
+    assert stored is not None and stored.version == "7", "whoever edits it names what there is now"
+    assert here.put(vs(ready=False)) and here.put(vc(mtu=9000)) and here.put(labelled(node(), {"rack": "a"}))
+    assert here.drop(Ref("VlanConfig", "a")) and not here.drop(Ref("VlanConfig", "a"))
+
+
+def test_a_list_is_one_cluster() -> None:
+    here = known(node(), cn(), *(nad(f"n{i}", 100 + i) for i in range(200)), vs())
+    assert here.cluster is here.cluster and len(here.cluster.nads("data")) == 200
+    assert not any(ref.kind == "VlanStatus" for ref in here.cluster.objects)
+    before = here.cluster
+    here.put(nad("n0", 7))
+    here.drop(Ref("NetworkAttachmentDefinition", "n1", "default"))
+    assert len(here.cluster.nads("data")) == 199 and len(before.nads("data")) == 200, "a snapshot never changes"
+    here.listed("NetworkAttachmentDefinition", set())
+    assert here.cluster.nads("data") == ()
+
+
+def test_who_has_a_second_look() -> None:
+    here = known(node(), cn(), vc(), hnc(), nad(), vs())
+    assert len(here.take_fresh(100)) == 6 and here.take_fresh(100) == []
+    here.put(vs(ready=False))
+    assert here.take_fresh(100) == [], "its object is the same"
+    here.put(labelled(node(), {"rack": "a"}))
+    assert {ref.kind for ref in here.take_fresh(100)} == {"Node", "VlanConfig", "HostNetworkConfig"}
+    here.all_fresh()
+    assert len(here.take_fresh(2)) == 2 and len(here.take_fresh(100)) == 4
