@@ -49,10 +49,17 @@ class Node:
         self.ns.ip("addr add 203.0.113.1/24 dev out0", "link set out0 up")
         self.outside.ip(f"addr add {OUTSIDE}/24 dev eth0", "link set eth0 up", "route add 10.52.0.0/16 via 203.0.113.1")
         self.ns.must("sysctl", "-qw", "net.ipv4.ip_forward=1")
+        self.through_iptables(0)
         self.sockets = contextlib.ExitStack()
         self.tcp = {(a, p): self._listening(a, p) for a in self.pods for p in TCP_PORTS}
         self.udp = {(a, p): self._bound(a, p) for a in (*self.pods, OUTSIDE) for p in UDP_PORTS}
         self.police(RuleTable())
+
+    def through_iptables(self, value: int) -> None:
+        """Windrow keeps it at 0."""
+        self.ns.must(
+            "sysctl", "-qw", *(f"net.bridge.bridge-nf-call-{one}={value}" for one in ("iptables", "ip6tables"))
+        )
 
     def _join(self, other: Ns, name: str) -> None:
         self.ns.ip(f"link add {name} type veth peer name eth0 netns /proc/{os.getpid()}/fd/{other.fd}")
@@ -229,6 +236,17 @@ def test_answers_come_back_from_outside_through_a_masquerade(node: Node) -> None
         served.close()
     assert not node.passing([(OUTSIDE, inside)])
     node.ns.nft("delete table ip masq")
+
+
+def test_frames_that_go_through_iptables_meet_the_policy_all_the_same(node: Node) -> None:
+    """br_netfilter takes them out of the bridge's hooks and brings them back behind its own: a table at priority 0 was
+    passed by."""
+    node.through_iptables(1)
+    node.police(node.wanted(world.cluster([policy("x", "{podSelector: {}}")], node.there)))
+    source, target = of(node, "y/a"), of(node, "x/a")
+    assert not node.passing([(source, target)])
+    assert (target, source, "UDP", 80) in node.passing([(target, source)])
+    node.through_iptables(0)
 
 
 HARM = (

@@ -27,7 +27,7 @@ class TableRule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TableChain:
-    """`hook`: `filter prerouting 0 accept`; empty for a chain that others jump to."""
+    """`hook`: `filter forward -150 accept`; empty for a chain that others jump to."""
 
     hook: str = ""
     rules: tuple[TableRule, ...] = ()
