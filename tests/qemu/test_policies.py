@@ -207,18 +207,20 @@ def test_the_host_itself_gets_in_and_out(node: Node) -> None:
 
 
 def test_what_is_established_goes_on_and_nothing_new_begins(node: Node) -> None:
+    """From the first policy of a host on: before it, nobody noted which connections there were."""
+    node.police(node.wanted(world.cluster([policy("z", "{podSelector: {}}")], node.there)))
     source, target = of(node, "y/a"), of(node, "x/a")
-    opened = node.of(source).inside(lambda: socket.create_connection((target, 80), timeout=3))
-    time.sleep(0.1)
-    served = node.tcp[target, 80].accept()[0]
-    node.police(node.wanted(world.cluster([policy(*CLOSED)], node.there)))
-    for left, right in ((opened, served), (served, opened)):
-        left.sendall(b"still here")
-        right.settimeout(3)
-        assert right.recv(64) == b"still here"
+    with contextlib.ExitStack() as stack:
+        server = stack.enter_context(node.of(target).inside(lambda: socket.create_server((target, 8080))))
+        there = (target, 8080)
+        opened = stack.enter_context(node.of(source).inside(lambda: socket.create_connection(there, timeout=3)))
+        served = stack.enter_context(server.accept()[0])
+        node.police(node.wanted(world.cluster([policy(*CLOSED)], node.there)))
+        for left, right in ((opened, served), (served, opened)):
+            left.sendall(b"still here")
+            right.settimeout(5)
+            assert right.recv(64) == b"still here"
     assert not node.passing([(source, target)])
-    opened.close()
-    served.close()
 
 
 def test_answers_come_back_from_outside_through_a_masquerade(node: Node) -> None:

@@ -60,7 +60,7 @@ def test_a_policy_is_planned_applied_and_taken_away(host: Host) -> None:
     assert not read_memory(host.paths).policed
     plan, diff = host.run("plan"), host.run("diff")
     assert "rules of network policies, in one transaction; isolated: 1 port" in plan.stdout, plan.output
-    assert "this kernel" in diff.stdout and "policies.ports: none → veth" in diff.stdout
+    assert "this kernel" in diff.stdout and "policies.ports: none → to veth" in diff.stdout
     assert host.run("apply").exit_code == 0
     assert guarded(host.kernel.policy_table) == {str(record(1).host)}
     assert read_memory(host.paths).policed
@@ -81,7 +81,7 @@ def test_a_flush_is_repaired_by_the_agent_and_told(host: Host) -> None:
     keeper.round(reread=True)
     assert host.kernel.policy_table == whole
     told = host.run("events").stdout
-    assert "ports of network policies were gone, are veth" in told, told
+    assert "ports of network policies were gone, are to veth" in told, told
 
 
 def test_what_is_undone_is_as_before(host: Host) -> None:
@@ -184,3 +184,10 @@ def test_a_table_with_a_hook_that_differs_is_made_anew(host: Host) -> None:
     assert program(wanted, wanted) == ""
     assert isinstance(policy_unit(wanted, other).steps[0].action, SetPolicies)
     assert policy_unit(None, wanted).steps == policy_unit(wanted, None).steps == ()
+
+
+@pytest.mark.parametrize("word", ["ns", "po", "netpol", "multi-policy"])
+def test_whose_these_kinds_are(host: Host, word: str) -> None:
+    explained = host.run("explain", word)
+    assert (explained.exit_code == 1 and "Kubernetes" in explained.stderr) or "Plumbing" in explained.stderr
+    assert host.run("get", word, "-o", "yaml").exit_code == 0

@@ -41,16 +41,20 @@ def _delta(what: str, have: str, want: str) -> Delta:
 
 
 def _ports(table: RuleTable, other: RuleTable) -> str:
-    """Which ports are guarded, and in which direction."""
-    return _named(_entries(table) - _entries(other)) if _entries(table) != _entries(other) else ""
+    """Which ways are guarded: `to veth1`, `from veth1`."""
+    return _named(chain.replace("-", " ", 1) for chain in _port_chains(table) - _port_chains(other))
 
 
-def _entries(table: RuleTable) -> set[str]:
-    return {member for one in table.sets.values() if one.form == VERDICT_MAP for member in one.members}
+def _port_chains(table: RuleTable) -> set[str]:
+    """Those that the maps lead to."""
+    entries = (member for one in table.sets.values() if one.form == VERDICT_MAP for member in one.members)
+    return {entry.partition(" : ")[2] for entry in entries}
 
 
 def _rules(table: RuleTable, other: RuleTable) -> str:
-    differ = (name for name, chain in table.chains.items() if other.chains.get(name) != chain)
+    """Of policies. What leads to them is the same for all."""
+    around = _port_chains(table) | {name for name, chain in table.chains.items() if chain.hook}
+    differ = (n for n, chain in table.chains.items() if n not in around and other.chains.get(n) != chain)
     return _named({rule.comment.rpartition(" ")[0] for name in differ for rule in table.chains[name].rules} - {""})
 
 
