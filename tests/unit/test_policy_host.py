@@ -18,7 +18,7 @@ from windrow.apps.safe.undo import rewind
 from windrow.compile.policies import network_of
 from windrow.model.cluster import Cluster
 from windrow.model.ruletable import RuleTable
-from windrow.model.steps import Failure, SetPolicies
+from windrow.model.steps import Failure, SetPolicies, Step
 from windrow.model.wire import hoststate, load_documents
 from windrow.plan import normalise
 from windrow.plan.policies import policy_unit
@@ -60,7 +60,7 @@ def test_a_policy_is_planned_applied_and_taken_away(host: Host) -> None:
     assert not read_memory(host.paths).policed
     plan, diff = host.run("plan"), host.run("diff")
     assert "rules of network policies, in one transaction; isolated: 1 port" in plan.stdout, plan.output
-    assert "this kernel" in diff.stdout and "policies.ports: none → to veth" in diff.stdout
+    assert "windrow-policy" in diff.stdout and "policies.ports: none → to veth" in diff.stdout
     assert host.run("apply").exit_code == 0
     assert guarded(host.kernel.policy_table) == {str(record(1).host)}
     assert read_memory(host.paths).policed
@@ -81,7 +81,30 @@ def test_a_flush_is_repaired_by_the_agent_and_told(host: Host) -> None:
     keeper.round(reread=True)
     assert host.kernel.policy_table == whole
     told = host.run("events").stdout
-    assert "ports of network policies were gone, are to veth" in told, told
+    assert "repaired windrow-policy: ports were gone, are to veth" in told, told
+
+
+def test_what_fails_is_told_and_tried_again_after_a_while(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    host.run("apply")
+    keeper = host.keeper()
+    keeper.round(reread=True)
+    host.kernel.policy_table, tries, run = RuleTable(), [0], host.kernel.run
+
+    def refused(steps: Sequence[Step]) -> Failure | None:
+        for one in steps:
+            if isinstance(one.action, SetPolicies):
+                tries[0] += 1
+                return Failure(step=one, errno=5, reason="nft: is not installed")
+        return run(steps)
+
+    monkeypatch.setattr(host.kernel, "run", refused)
+    for _ in range(5):
+        keeper.round()
+    assert tries == [1]
+    assert "nft: is not installed" in host.run("status").stdout
+    host.mono += 10
+    keeper.round()
+    assert tries == [2]
 
 
 def test_what_is_undone_is_as_before(host: Host) -> None:

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from windrow.model.bonding import Change
-from windrow.model.ruletable import VERDICT_MAP, RuleTable
+from windrow.model.ruletable import POLICY_TABLE, VERDICT_MAP, RuleTable
 from windrow.model.steps import Delta, Impact, Phase, SetPolicies, Step, Unit
-from windrow.model.values import IfName, Ref
+from windrow.model.values import Ref
 
 POLICIES = "policies."
 """Before what differs, in the name of a delta's field."""
-_NOWHERE = IfName("")
 _ALL = Ref("NetworkPolicy", "*")
 _NAMED = 8
 """So many things are named of a kind; there may be thousands."""
@@ -21,8 +20,8 @@ def policy_unit(want: RuleTable | None, have: RuleTable | None) -> Unit:
     """None: not managed, or not looked at."""
     if want is None or have is None or want == have:
         return Unit(links=())
-    step = Step(phase=Phase.OPTIONS, link=_NOWHERE, action=SetPolicies(want), why=_ALL, impact=Impact.HITLESS)
-    return Unit(links=(), deltas=tuple(_deltas(want, have)), steps=(step,))
+    step = Step(phase=Phase.OPTIONS, link=POLICY_TABLE, action=SetPolicies(want), why=_ALL, impact=Impact.HITLESS)
+    return Unit(links=(POLICY_TABLE,), deltas=tuple(_deltas(want, have)), steps=(step,))
 
 
 def _deltas(want: RuleTable, have: RuleTable) -> Iterator[Delta]:
@@ -37,7 +36,7 @@ def _deltas(want: RuleTable, have: RuleTable) -> Iterator[Delta]:
 
 
 def _delta(what: str, have: str, want: str) -> Delta:
-    return Delta(link=_NOWHERE, field=POLICIES + what, have=have, want=want, change=Change.LIVE, why=_ALL)
+    return Delta(link=POLICY_TABLE, field=POLICIES + what, have=have, want=want, change=Change.LIVE, why=_ALL)
 
 
 def _ports(table: RuleTable, other: RuleTable) -> str:

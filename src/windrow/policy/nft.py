@@ -15,10 +15,10 @@ from typing import Any
 
 from windrow.model.policies import Direction
 from windrow.model.policyrules import HOST_SET, GuardedPort, Members, MemberSet, PacketRule, PolicyRules, set_name
-from windrow.model.ruletable import VERDICT_MAP, RuleTable, TableChain, TableRule, TableSet
+from windrow.model.ruletable import POLICY_TABLE, VERDICT_MAP, RuleTable, TableChain, TableRule, TableSet
 from windrow.model.values import IfName
 
-FAMILY, TABLE = "bridge", "windrow-policy"
+FAMILY, TABLE = "bridge", str(POLICY_TABLE)
 Json = Mapping[str, Any]
 
 _MAPS = {Direction.EGRESS: "from-ports", Direction.INGRESS: "to-ports"}
