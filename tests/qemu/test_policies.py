@@ -30,6 +30,7 @@ from windrow.policy.nft import FAMILY, TABLE, program
 
 GATEWAY, OUTSIDE = "10.52.0.1", "203.0.113.7"
 TCP_PORTS, UDP_PORTS = (80, 81), (53, 80)
+KILLS = int(os.environ.get("WINDROW_KILLS", "20"))
 WAIT_S = 0.4
 """For what may pass; the rest is dropped without a word."""
 
@@ -312,7 +313,7 @@ def test_killed_at_any_moment_it_was_never_open(node: Node) -> None:
         thread = threading.Thread(target=train, args=(sender,))
         thread.start()
         done = killed = 0
-        for turn in range(60):
+        for turn in range(KILLS):
             text = program(both[turn % 2], RuleTable()) if turn % 3 else program(both[turn % 2], node.seen())
             loading = node.ns.inside(
                 lambda: subprocess.Popen(["nft", "-j", "-f", "/proc/self/fd/0"], stdin=subprocess.PIPE, text=True)
@@ -329,7 +330,7 @@ def test_killed_at_any_moment_it_was_never_open(node: Node) -> None:
             done += seen == both[turn % 2]
         ended.set()
         thread.join()
-    assert done > 5 and killed > 5 and sent[0] > 1000, (done, killed, sent)
+    assert done > 2 and killed > 2 and sent[0] > 500, (done, killed, sent)
     assert not node._drain()
     node.police(RuleTable())
     assert (source, target, "UDP", 80) in node.passing([(source, target)])

@@ -11,12 +11,13 @@ import pytest
 from tests.unit.test_port_rules import OOB, Host, record
 
 from windrow.apps.agent.filternews import FilterNews
-from windrow.apps.engine import look
+from windrow.apps.engine import converge, look
 from windrow.apps.filters import NFT_POLICIES, PortFilters
 from windrow.apps.known import known
 from windrow.apps.safe.undo import rewind
 from windrow.compile.policies import network_of
 from windrow.model.cluster import Cluster
+from windrow.model.facts import Known
 from windrow.model.ruletable import RuleTable
 from windrow.model.steps import Failure, SetPolicies, Step
 from windrow.model.wire import hoststate, load_documents
@@ -118,6 +119,12 @@ def test_what_is_undone_is_as_before(host: Host) -> None:
     assert rewind(host.site, again)[1] == "" and host.kernel.policy_table == closed.policies
 
 
+def test_it_converges_for_who_has_no_disk(host: Host) -> None:
+    cluster = Cluster.of(load_documents(f"{CLOSED}---\n{POD}").objects)
+    done = converge(cluster, host.kernel, "n1", knowing=lambda: Known(ports=(record(1),)))
+    assert done.ok and done.rounds == 1 and guarded(host.kernel.policy_table)
+
+
 def test_what_is_not_known_of_a_pod_its_record_says() -> None:
     nads = """\
 apiVersion: k8s.cni.cncf.io/v1
@@ -133,6 +140,15 @@ spec: {config: '{"cniVersion": "0.3.1", "name": "v100", "type": "bridge", "bridg
         for name, network in (("eth0", "v100"), ("net1", "v100"), ("net1", "v9"), ("net2", "v100"), ("net3", "v100"))
     }
     assert list(found.values()) == ["", "nets/vlan100", "default/v9", "nets/vlan7", ""]
+
+
+def test_a_policy_for_a_network_that_is_not_there_is_warned_of(host: Host) -> None:
+    named = "annotations: {k8s.v1.cni.cncf.io/policy-for: vlan100}"
+    text = CLOSED.replace("networking.k8s.io/v1\nkind: ", "k8s.cni.cncf.io/v1beta1\nkind: Multi")
+    (host.paths.root / "multi.yaml").write_text(text.replace("namespace: default", f"namespace: default, {named}"))
+    applied = host.run("apply", "-f", str(host.paths.root / "multi.yaml"))
+    assert applied.exit_code == 0
+    assert "there is no NetworkAttachmentDefinition default/vlan100" in applied.stderr
 
 
 # nft ----------------------------------------------------------------------------------------------------
