@@ -30,6 +30,7 @@ from windrow.policy.nft import FAMILY, TABLE, program
 
 GATEWAY, OUTSIDE = "10.52.0.1", "203.0.113.7"
 TCP_PORTS, UDP_PORTS = (80, 81), (53, 80)
+KILLS = int(os.environ.get("WINDROW_KILLS", "20"))
 WAIT_S = 0.4
 """For what may pass; the rest is dropped without a word."""
 
@@ -49,10 +50,17 @@ class Node:
         self.ns.ip("addr add 203.0.113.1/24 dev out0", "link set out0 up")
         self.outside.ip(f"addr add {OUTSIDE}/24 dev eth0", "link set eth0 up", "route add 10.52.0.0/16 via 203.0.113.1")
         self.ns.must("sysctl", "-qw", "net.ipv4.ip_forward=1")
+        self.through_iptables(0)
         self.sockets = contextlib.ExitStack()
         self.tcp = {(a, p): self._listening(a, p) for a in self.pods for p in TCP_PORTS}
         self.udp = {(a, p): self._bound(a, p) for a in (*self.pods, OUTSIDE) for p in UDP_PORTS}
         self.police(RuleTable())
+
+    def through_iptables(self, value: int) -> None:
+        """Windrow keeps it at 0."""
+        self.ns.must(
+            "sysctl", "-qw", *(f"net.bridge.bridge-nf-call-{one}={value}" for one in ("iptables", "ip6tables"))
+        )
 
     def _join(self, other: Ns, name: str) -> None:
         self.ns.ip(f"link add {name} type veth peer name eth0 netns /proc/{os.getpid()}/fd/{other.fd}")
@@ -200,18 +208,20 @@ def test_the_host_itself_gets_in_and_out(node: Node) -> None:
 
 
 def test_what_is_established_goes_on_and_nothing_new_begins(node: Node) -> None:
+    """From the first policy of a host on: before it, nobody noted which connections there were."""
+    node.police(node.wanted(world.cluster([policy("z", "{podSelector: {}}")], node.there)))
     source, target = of(node, "y/a"), of(node, "x/a")
-    opened = node.of(source).inside(lambda: socket.create_connection((target, 80), timeout=3))
-    time.sleep(0.1)
-    served = node.tcp[target, 80].accept()[0]
-    node.police(node.wanted(world.cluster([policy(*CLOSED)], node.there)))
-    for left, right in ((opened, served), (served, opened)):
-        left.sendall(b"still here")
-        right.settimeout(3)
-        assert right.recv(64) == b"still here"
+    with contextlib.ExitStack() as stack:
+        server = stack.enter_context(node.of(target).inside(lambda: socket.create_server((target, 8080))))
+        there = (target, 8080)
+        opened = stack.enter_context(node.of(source).inside(lambda: socket.create_connection(there, timeout=3)))
+        served = stack.enter_context(server.accept()[0])
+        node.police(node.wanted(world.cluster([policy(*CLOSED)], node.there)))
+        for left, right in ((opened, served), (served, opened)):
+            left.sendall(b"still here")
+            right.settimeout(5)
+            assert right.recv(64) == b"still here"
     assert not node.passing([(source, target)])
-    opened.close()
-    served.close()
 
 
 def test_answers_come_back_from_outside_through_a_masquerade(node: Node) -> None:
@@ -229,6 +239,17 @@ def test_answers_come_back_from_outside_through_a_masquerade(node: Node) -> None
         served.close()
     assert not node.passing([(OUTSIDE, inside)])
     node.ns.nft("delete table ip masq")
+
+
+def test_frames_that_go_through_iptables_meet_the_policy_all_the_same(node: Node) -> None:
+    """br_netfilter takes them out of the bridge's hooks and brings them back behind its own: a table at priority 0 was
+    passed by."""
+    node.through_iptables(1)
+    node.police(node.wanted(world.cluster([policy("x", "{podSelector: {}}")], node.there)))
+    source, target = of(node, "y/a"), of(node, "x/a")
+    assert not node.passing([(source, target)])
+    assert (target, source, "UDP", 80) in node.passing([(target, source)])
+    node.through_iptables(0)
 
 
 HARM = (
@@ -292,7 +313,7 @@ def test_killed_at_any_moment_it_was_never_open(node: Node) -> None:
         thread = threading.Thread(target=train, args=(sender,))
         thread.start()
         done = killed = 0
-        for turn in range(60):
+        for turn in range(KILLS):
             text = program(both[turn % 2], RuleTable()) if turn % 3 else program(both[turn % 2], node.seen())
             loading = node.ns.inside(
                 lambda: subprocess.Popen(["nft", "-j", "-f", "/proc/self/fd/0"], stdin=subprocess.PIPE, text=True)
@@ -309,7 +330,7 @@ def test_killed_at_any_moment_it_was_never_open(node: Node) -> None:
             done += seen == both[turn % 2]
         ended.set()
         thread.join()
-    assert done > 5 and killed > 5 and sent[0] > 1000, (done, killed, sent)
+    assert done > 2 and killed > 2 and sent[0] > 500, (done, killed, sent)
     assert not node._drain()
     node.police(RuleTable())
     assert (source, target, "UDP", 80) in node.passing([(source, target)])

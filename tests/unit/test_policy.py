@@ -7,10 +7,8 @@ import time
 from collections import Counter
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from tests.unit import policyworld as world
-from tests.unit.policyworld import HOST, PEERS, PORT_LISTS, PROBES, SELECTORS, policy
+from tests.unit.policyworld import HOST, PROBES, policy
 
 from windrow.model.cluster import Cluster
 from windrow.model.meta import Meta
@@ -95,45 +93,6 @@ def test_the_truth_table() -> None:
                     wrong.append(f"{namespace}: {spec}: {packet}: should be {verdict}")
     assert not wrong, wrong[:5]
     assert min(counts.values()) > 10_000, counts
-
-
-SPECS = st.tuples(
-    st.sampled_from(SELECTORS),
-    st.sampled_from(("", ", policyTypes: [Ingress]", ", policyTypes: [Egress]", ", policyTypes: [Ingress, Egress]")),
-    *(
-        st.lists(st.tuples(st.lists(st.sampled_from(PEERS), max_size=3), st.sampled_from(PORT_LISTS)), max_size=2)
-        for _ in range(2)
-    ),
-)
-
-
-def spec_text(parts: tuple[str, str, list[tuple[list[str], str]], list[tuple[list[str], str]]]) -> str:
-    selector, types, *sides = parts
-    text = f"{{podSelector: {selector}{types}"
-    for key, peers_key, rules in (("ingress", "from", sides[0]), ("egress", "to", sides[1])):
-        listed = [
-            f"{{{peers_key}: [{', '.join(peers)}]{f', ports: {ports}' if ports else ''}}}" for peers, ports in rules
-        ]
-        text += f", {key}: [{', '.join(listed)}]" if rules else ""
-    return text + "}"
-
-
-@given(
-    st.lists(st.tuples(st.sampled_from("xyz"), SPECS), min_size=1, max_size=4),
-    st.lists(st.tuples(st.sampled_from(list(world.pairs(THERE))), st.sampled_from(PROBES)), min_size=1, max_size=20),
-)
-def test_any_policies_together(
-    policies: list[tuple[str, object]], probes: list[tuple[tuple[str, str], tuple[str, int]]]
-) -> None:
-    made = []
-    for number, (namespace, parts) in enumerate(policies):
-        text = world.HEAD.format(namespace=namespace, spec=spec_text(parts))  # type: ignore[arg-type]
-        made += world.loaded(text.replace("name: p,", f"name: p{number},"))
-    objects = world.cluster(made, THERE)
-    tables = world.tables(objects, THERE)
-    for (source, destination), (protocol, port) in probes:
-        packet = Packet(source=source, destination=destination, protocol=protocol, port=port)
-        assert world.passes(tables, THERE, packet) is allows(objects, packet).allowed, packet
 
 
 # The compiler -----------------------------------------------------------------------------------------
@@ -299,7 +258,7 @@ def test_a_listing_is_read_as_the_table_that_was_loaded() -> None:
             {"set": {"name": "port-1-6", "type": ["ipv6_addr", "inet_service"], "elem": [{"concat": ["fd00::1", 80]}]}},
             {"map": {"name": "to-ports", "type": "ifname", "map": "verdict",
                 "elem": [["veth1", {"jump": {"target": "to-veth1"}}]]}},
-            {"chain": {"name": "arriving", "type": "filter", "hook": "forward", "prio": 0, "policy": "accept"}},
+            {"chain": {"name": "arriving", "type": "filter", "hook": "forward", "prio": -150, "policy": "accept"}},
             {"chain": {"name": "to-veth1"}},
             {"rule": {"chain": "to-veth1", "comment": "isolated 12",
                 "expr": [{"counter": {"packets": 3, "bytes": 9}}, {"drop": None}]}},
@@ -314,7 +273,7 @@ def test_a_listing_is_read_as_the_table_that_was_loaded() -> None:
     assert {
         name: (chain.hook, [(r.comment, r.refers) for r in chain.rules]) for name, chain in found.chains.items()
     } == {
-        "arriving": ("filter forward 0 accept", []),
+        "arriving": ("filter forward -150 accept", []),
         "to-veth1": ("", [("isolated 12", ("drop",))]),
     }
     for text in ("{}", "[]", '{"nftables": [{"chain": {}}]}', "nft"):

@@ -11,14 +11,15 @@ import pytest
 from tests.unit.test_port_rules import OOB, Host, record
 
 from windrow.apps.agent.filternews import FilterNews
-from windrow.apps.engine import look
+from windrow.apps.engine import converge, look
 from windrow.apps.filters import NFT_POLICIES, PortFilters
 from windrow.apps.known import known
 from windrow.apps.safe.undo import rewind
 from windrow.compile.policies import network_of
 from windrow.model.cluster import Cluster
+from windrow.model.facts import Known
 from windrow.model.ruletable import RuleTable
-from windrow.model.steps import Failure, SetPolicies
+from windrow.model.steps import Failure, SetPolicies, Step
 from windrow.model.wire import hoststate, load_documents
 from windrow.plan import normalise
 from windrow.plan.policies import policy_unit
@@ -60,7 +61,7 @@ def test_a_policy_is_planned_applied_and_taken_away(host: Host) -> None:
     assert not read_memory(host.paths).policed
     plan, diff = host.run("plan"), host.run("diff")
     assert "rules of network policies, in one transaction; isolated: 1 port" in plan.stdout, plan.output
-    assert "this kernel" in diff.stdout and "policies.ports: none → veth" in diff.stdout
+    assert "windrow-policy" in diff.stdout and "policies.ports: none → to veth" in diff.stdout
     assert host.run("apply").exit_code == 0
     assert guarded(host.kernel.policy_table) == {str(record(1).host)}
     assert read_memory(host.paths).policed
@@ -81,7 +82,30 @@ def test_a_flush_is_repaired_by_the_agent_and_told(host: Host) -> None:
     keeper.round(reread=True)
     assert host.kernel.policy_table == whole
     told = host.run("events").stdout
-    assert "ports of network policies were gone, are veth" in told, told
+    assert "repaired windrow-policy: ports were gone, are to veth" in told, told
+
+
+def test_what_fails_is_told_and_tried_again_after_a_while(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    host.run("apply")
+    keeper = host.keeper()
+    keeper.round(reread=True)
+    host.kernel.policy_table, tries, run = RuleTable(), [0], host.kernel.run
+
+    def refused(steps: Sequence[Step]) -> Failure | None:
+        for one in steps:
+            if isinstance(one.action, SetPolicies):
+                tries[0] += 1
+                return Failure(step=one, errno=5, reason="nft: is not installed")
+        return run(steps)
+
+    monkeypatch.setattr(host.kernel, "run", refused)
+    for _ in range(5):
+        keeper.round()
+    assert tries == [1]
+    assert "nft: is not installed" in host.run("status").stdout
+    host.mono += 10
+    keeper.round()
+    assert tries == [2]
 
 
 def test_what_is_undone_is_as_before(host: Host) -> None:
@@ -93,6 +117,12 @@ def test_what_is_undone_is_as_before(host: Host) -> None:
     assert again == closed
     assert rewind(host.site, before)[1] == "" and host.kernel.policy_table == RuleTable()
     assert rewind(host.site, again)[1] == "" and host.kernel.policy_table == closed.policies
+
+
+def test_it_converges_for_who_has_no_disk(host: Host) -> None:
+    cluster = Cluster.of(load_documents(f"{CLOSED}---\n{POD}").objects)
+    done = converge(cluster, host.kernel, "n1", knowing=lambda: Known(ports=(record(1),)))
+    assert done.ok and done.rounds == 1 and guarded(host.kernel.policy_table)
 
 
 def test_what_is_not_known_of_a_pod_its_record_says() -> None:
@@ -110,6 +140,15 @@ spec: {config: '{"cniVersion": "0.3.1", "name": "v100", "type": "bridge", "bridg
         for name, network in (("eth0", "v100"), ("net1", "v100"), ("net1", "v9"), ("net2", "v100"), ("net3", "v100"))
     }
     assert list(found.values()) == ["", "nets/vlan100", "default/v9", "nets/vlan7", ""]
+
+
+def test_a_policy_for_a_network_that_is_not_there_is_warned_of(host: Host) -> None:
+    named = "annotations: {k8s.v1.cni.cncf.io/policy-for: vlan100}"
+    text = CLOSED.replace("networking.k8s.io/v1\nkind: ", "k8s.cni.cncf.io/v1beta1\nkind: Multi")
+    (host.paths.root / "multi.yaml").write_text(text.replace("namespace: default", f"namespace: default, {named}"))
+    applied = host.run("apply", "-f", str(host.paths.root / "multi.yaml"))
+    assert applied.exit_code == 0
+    assert "there is no NetworkAttachmentDefinition default/vlan100" in applied.stderr
 
 
 # nft ----------------------------------------------------------------------------------------------------
@@ -184,3 +223,10 @@ def test_a_table_with_a_hook_that_differs_is_made_anew(host: Host) -> None:
     assert program(wanted, wanted) == ""
     assert isinstance(policy_unit(wanted, other).steps[0].action, SetPolicies)
     assert policy_unit(None, wanted).steps == policy_unit(wanted, None).steps == ()
+
+
+@pytest.mark.parametrize("word", ["ns", "po", "netpol", "multi-policy"])
+def test_whose_these_kinds_are(host: Host, word: str) -> None:
+    explained = host.run("explain", word)
+    assert (explained.exit_code == 1 and "Kubernetes" in explained.stderr) or "Plumbing" in explained.stderr
+    assert host.run("get", word, "-o", "yaml").exit_code == 0

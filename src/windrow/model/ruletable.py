@@ -11,7 +11,11 @@ from dataclasses import field
 from typing import Any
 
 from windrow.model.lazy import dataclass
+from windrow.model.values import IfName
 
+POLICY_TABLE = IfName("windrow-policy")
+"""The table of network policies. In a plan it stands where the name of a link does: it is planned, fails and waits by
+itself, as a link does."""
 VERDICT_MAP = "map ifname verdict"
 """The `form` of a map from ports to chains."""
 
@@ -27,7 +31,7 @@ class TableRule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TableChain:
-    """`hook`: `filter prerouting 0 accept`; empty for a chain that others jump to."""
+    """`hook`: `filter forward -150 accept`; empty for a chain that others jump to."""
 
     hook: str = ""
     rules: tuple[TableRule, ...] = ()

@@ -50,6 +50,7 @@ class Kernel:
         self._fd: int | None = None
         self._features: KernelFeatures | None = None
         self._links = observe.LinkMemory()
+        self._policed = False
         self.pause: Callable[[float], None] = time.sleep
         """What is done while a step waits, for so many seconds or less; it may look at this kernel, and change it."""
         self.packet_filter: PacketFilter | None = None
@@ -97,6 +98,7 @@ class Kernel:
         rules = [step for step in steps if isinstance(step.action, _OF_PACKET_FILTER)]
         if failure is not None or not rules or (packet_filter := self.packet_filter) is None:
             return failure
+        self._policed |= any(isinstance(step.action, SetPolicies) for step in rules)
         there = frozenset(self.rtnl.indexes())
         return namespaces.opened_in(self._fd, lambda: packet_filter.run(rules, there))
 
@@ -111,7 +113,7 @@ class Kernel:
         """The table of network policies; where none was ever made (not `policed`) nobody looks for it."""
         if (packet_filter := self.packet_filter) is None:
             return PoliciesSeen(table=None)
-        if not policed:
+        if not policed and not self._policed:
             return PoliciesSeen()
         return namespaces.opened_in(self._fd, packet_filter.policies)
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from windrow.model.bonding import Change
-from windrow.model.ruletable import VERDICT_MAP, RuleTable
+from windrow.model.ruletable import POLICY_TABLE, VERDICT_MAP, RuleTable
 from windrow.model.steps import Delta, Impact, Phase, SetPolicies, Step, Unit
-from windrow.model.values import IfName, Ref
+from windrow.model.values import Ref
 
 POLICIES = "policies."
 """Before what differs, in the name of a delta's field."""
-_NOWHERE = IfName("")
 _ALL = Ref("NetworkPolicy", "*")
 _NAMED = 8
 """So many things are named of a kind; there may be thousands."""
@@ -21,8 +20,8 @@ def policy_unit(want: RuleTable | None, have: RuleTable | None) -> Unit:
     """None: not managed, or not looked at."""
     if want is None or have is None or want == have:
         return Unit(links=())
-    step = Step(phase=Phase.OPTIONS, link=_NOWHERE, action=SetPolicies(want), why=_ALL, impact=Impact.HITLESS)
-    return Unit(links=(), deltas=tuple(_deltas(want, have)), steps=(step,))
+    step = Step(phase=Phase.OPTIONS, link=POLICY_TABLE, action=SetPolicies(want), why=_ALL, impact=Impact.HITLESS)
+    return Unit(links=(POLICY_TABLE,), deltas=tuple(_deltas(want, have)), steps=(step,))
 
 
 def _deltas(want: RuleTable, have: RuleTable) -> Iterator[Delta]:
@@ -37,20 +36,24 @@ def _deltas(want: RuleTable, have: RuleTable) -> Iterator[Delta]:
 
 
 def _delta(what: str, have: str, want: str) -> Delta:
-    return Delta(link=_NOWHERE, field=POLICIES + what, have=have, want=want, change=Change.LIVE, why=_ALL)
+    return Delta(link=POLICY_TABLE, field=POLICIES + what, have=have, want=want, change=Change.LIVE, why=_ALL)
 
 
 def _ports(table: RuleTable, other: RuleTable) -> str:
-    """Which ports are guarded, and in which direction."""
-    return _named(_entries(table) - _entries(other)) if _entries(table) != _entries(other) else ""
+    """Which ways are guarded: `to veth1`, `from veth1`."""
+    return _named(chain.replace("-", " ", 1) for chain in _port_chains(table) - _port_chains(other))
 
 
-def _entries(table: RuleTable) -> set[str]:
-    return {member for one in table.sets.values() if one.form == VERDICT_MAP for member in one.members}
+def _port_chains(table: RuleTable) -> set[str]:
+    """Those that the maps lead to."""
+    entries = (member for one in table.sets.values() if one.form == VERDICT_MAP for member in one.members)
+    return {entry.partition(" : ")[2] for entry in entries}
 
 
 def _rules(table: RuleTable, other: RuleTable) -> str:
-    differ = (name for name, chain in table.chains.items() if other.chains.get(name) != chain)
+    """Of policies. What leads to them is the same for all."""
+    around = _port_chains(table) | {name for name, chain in table.chains.items() if chain.hook}
+    differ = (n for n, chain in table.chains.items() if n not in around and other.chains.get(n) != chain)
     return _named({rule.comment.rpartition(" ")[0] for name in differ for rule in table.chains[name].rules} - {""})
 
 

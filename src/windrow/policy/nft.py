@@ -15,22 +15,23 @@ from typing import Any
 
 from windrow.model.policies import Direction
 from windrow.model.policyrules import HOST_SET, GuardedPort, Members, MemberSet, PacketRule, PolicyRules, set_name
-from windrow.model.ruletable import VERDICT_MAP, RuleTable, TableChain, TableRule, TableSet
+from windrow.model.ruletable import POLICY_TABLE, VERDICT_MAP, RuleTable, TableChain, TableRule, TableSet
 from windrow.model.values import IfName
 
-FAMILY, TABLE = "bridge", "windrow-policy"
+FAMILY, TABLE = "bridge", str(POLICY_TABLE)
 Json = Mapping[str, Any]
 
 _MAPS = {Direction.EGRESS: "from-ports", Direction.INGRESS: "to-ports"}
 _ENDS = {Direction.EGRESS: ("iifname", "daddr"), Direction.INGRESS: ("oifname", "saddr")}
 """Direction -> what tells the port, and the address at the other end."""
 _HOOKS = {
-    "leaving": ("filter prerouting 0 accept", Direction.EGRESS),
-    "arriving": ("filter forward 0 accept", Direction.INGRESS),
-    "arriving-by-host": ("filter output 0 accept", Direction.INGRESS),
+    "leaving": ("filter prerouting -150 accept", Direction.EGRESS),
+    "arriving": ("filter forward -150 accept", Direction.INGRESS),
+    "arriving-by-host": ("filter output -150 accept", Direction.INGRESS),
 }
-"""Chain -> its hook. To a port lead two ways: from another port, and from the host, which also routes. Priority 0 is
-behind conntrack's (-200) and before source NAT's."""
+"""Chain -> its hook. To a port lead two ways: from another port, and from the host, which also routes. The priority is
+behind conntrack's (-200), and before br_netfilter's: where that is at work, it takes a frame out of the hook at -1 and
+brings it back behind 0, and whoever stands between is passed by (`br_nf_forward_ip`, `br_nf_hook_thresh`)."""
 _IP = {4: "ip", 6: "ip6"}
 _ADDRESS = {4: "ipv4_addr", 6: "ipv6_addr"}
 _UPKEEP = {Direction.EGRESS: [130, 131, 132, 133, 135, 136, 143], Direction.INGRESS: [*range(130, 137), 143]}

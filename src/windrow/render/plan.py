@@ -447,13 +447,11 @@ def problem_lines(problem: Problem, style: Style = PLAIN, sign: str = "") -> Ite
 def diff_text(plan: Plan, style: Style = PLAIN) -> str:
     """Per link and attribute: what there is, and what there should be. Empty where nothing differs."""
     lines: list[str] = []
-    last: str | None = None
+    last = ""
     for delta in (d for unit in plan.units for d in unit.deltas):
         if delta.link != last:
             last = delta.link
-            lines.append(
-                style.bold(delta.link or "this kernel") + style.dim(f"  ({why_words(delta.why)})" if delta.why else "")
-            )
+            lines.append(style.bold(delta.link) + style.dim(f"  ({why_words(delta.why)})" if delta.why else ""))
         lines += delta_lines(delta, style)
     for step in plan.steps:
         if isinstance(step.action, SetSysctl) and not step.link:
@@ -478,8 +476,7 @@ def delta_lines(delta: Delta, style: Style = PLAIN) -> Iterator[str]:
 def failure_lines(failure: Failure, style: Style = PLAIN) -> Iterator[str]:
     """Which step, why it was there, and what the kernel said."""
     step = failure.step
-    where = step.link or "this kernel"
-    yield style.red(f"error: {where}: {words(step)}: {failure.extack or failure.reason} [errno {failure.errno}]")
+    yield style.red(f"error: {step.link}: {words(step)}: {failure.extack or failure.reason} [errno {failure.errno}]")
     if failure.extack and failure.reason:
         yield f"    the kernel's errno says: {failure.reason}"
     yield f"    wanted by {why_words(step.why)}"

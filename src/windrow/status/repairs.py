@@ -95,7 +95,7 @@ def words(delta: Delta) -> str:
         case "master", have, want:
             return f"was {f'in {have}' if have else 'free'}, is {f'in {want}' if want else 'free'}"
         case field, have, want if field.startswith(POLICIES):
-            return f"{field.removeprefix(POLICIES)} of network policies were {have or 'gone'}, are {want or 'none'}"
+            return f"{field.removeprefix(POLICIES)} were {have or 'gone'}, are {want or 'none'}"
         case field, None, want if not delta.link:
             return f"{field} is {want}"
         case field, have, want:

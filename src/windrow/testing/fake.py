@@ -106,6 +106,7 @@ class FakeKernel:
             self.machine.sysctls |= dict.fromkeys(BRIDGE_NETFILTER, "1")
         self._fail: tuple[int, int] | None = None
         self._crash: int | None = None
+        self._policed = False
 
     # -- the methods of netlink.Kernel ---------------------------------------------------------
 
@@ -155,7 +156,8 @@ class FakeKernel:
         return FiltersSeen(filters={**found, **stale}, left_over=frozenset(stale), unread=self.filters_unread)
 
     def policies(self, *, policed: bool) -> PoliciesSeen:
-        return PoliciesSeen(table=self.policy_table)
+        """Whoever does not know that there were any does not look."""
+        return PoliciesSeen(table=self.policy_table) if policed or self._policed else PoliciesSeen()
 
     def run(self, steps: Sequence[Step]) -> Failure | None:
         """Do the steps; the first failure, or None. Raises Crashed where `crash_after` says so.
@@ -319,7 +321,7 @@ class FakeKernel:
             case DropFilter():
                 self.stale_filters.pop(step.link, None)
             case SetPolicies(table=table):
-                self.policy_table = table
+                self.policy_table, self._policed = table, True
             case DelRule(rule=rule):  # its link may be gone
                 machine.del_rule(rule)
             case DeleteLink() if machine.find(step.link) is None:

@@ -29,6 +29,7 @@ from windrow.model.lazy import dataclass
 from windrow.model.manifests import Found
 from windrow.model.objects import AnyObject, ClusterNetwork, HostNetworkConfig, Node, VlanConfig
 from windrow.model.problems import Problem, WindrowError
+from windrow.model.ruletable import POLICY_TABLE
 from windrow.model.steps import Delta, Failure, Plan, Step, Unit
 from windrow.model.values import IfName, Ref
 from windrow.netlink.errors import KernelError
@@ -432,7 +433,8 @@ class Keeper:
             links = {name: link for name, link in state.links.items() if name not in waiting}
             routes = frozenset(route for route in state.routes if route.dev not in waiting)
             filters = {name: one for name, one in state.filters.items() if name not in waiting}
-            state = replace(state, links=links, routes=routes, filters=filters)
+            policies = None if POLICY_TABLE in waiting else state.policies
+            state = replace(state, links=links, routes=routes, filters=filters, policies=policies)
             return replace(compiled, state=state, held=compiled.held | held | waiting)
 
         return fit

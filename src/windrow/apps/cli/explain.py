@@ -18,6 +18,10 @@ Examples:
 
 ELSEWHERE = {
     "Node": "a Node is Kubernetes' own; Windrow reads its name, its labels and spec.podCIDR, podCIDRs",
+    "Namespace": "a Namespace is Kubernetes' own; Windrow reads its name and its labels, for network policies",
+    "Pod": "a Pod is Kubernetes' own; what Windrow takes of it is in docs/user/policy.md",
+    "NetworkPolicy": "a NetworkPolicy is Kubernetes' own, and means the same here: docs/user/policy.md",
+    "MultiNetworkPolicy": "a MultiNetworkPolicy is the Network Plumbing Working Group's: docs/user/policy.md",
     "VirtualMachine": "a VirtualMachine is KubeVirt's; what Windrow takes of it is in docs/user/vms.md",
     "VirtualMachineInstance": "a VirtualMachineInstance is KubeVirt's; what Windrow takes of it is in docs/user/vms.md",
 }
