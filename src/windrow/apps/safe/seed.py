@@ -314,7 +314,9 @@ def _unfit(nics: tuple[Nic, ...], config: VlanConfig | None, observed: Observed)
         if link.master and not (link.master in ours and observed.owned(link.master)):
             above = observed.state.links.get(IfName(link.master))
             what = f"{nic.name} is in {above.kind if above else 'link'} {link.master}"
-            hint = hints.set_free(observed, nic.name, "take it out first")
+            hint = hints.set_free(
+                observed, nic.name, "`windrow adopt` takes over a bridge and its bond as they are; or take it out first"
+            )
             if link.master in ours:
                 hint = "this management network was made by the system's installer: it stays the system's"
             yield Problem(code="nic-in-use", message=what, hint=hint)
