@@ -202,6 +202,19 @@ def test_the_management_network_too(tmp_path: Path, answers: bool) -> None:
         assert (host.marks(), host.stored()) == ({}, [])
 
 
+def test_the_management_network_that_an_installer_made_goes_back_with_its_address(tmp_path: Path) -> None:
+    """Its links have the names that Windrow has for them, and it is looked after without being Windrow's, too."""
+    made = Made("mgmt-br", "mgmt-bo")
+    made.address("mgmt-br", "10.0.0.1/24")
+    made.kernel.add_route(Route(dst="default", dev=IfName("mgmt-br"), gateway="10.0.0.254", protocol=4))
+    host = Host(tmp_path, made)
+    before = str(host.kernel)
+    host.run("adopt")
+    host.run("adopt", "--undo")
+    assert (str(host.kernel), host.marks(), host.stored()) == (before, {}, [])
+    assert "nothing to do" in host.run("plan").stdout
+
+
 # -- export ------------------------------------------------------------------------------------------
 
 
