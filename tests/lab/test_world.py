@@ -265,3 +265,28 @@ def test_endpoints_are_plugged_in_again_though_the_namespace_of_before_is_still_
         rtnl = world.rtnl("t-other")
         rtnl.run(links.create("t-br", "bridge", data={"vlan_filtering": 1, "stp": 0}, up=True))
         assert world.attach("t-other") == ("t-b100", "t-b200")
+
+
+def test_endpoints_follow_a_bridge_that_is_made_anew(world: World) -> None:
+    """As `ip link del` and a repair leave it; and who has his bridge is left alone."""
+    rtnl = world.rtnl("t-node")
+    rtnl.run(links.delete("t-br"), links.create("t-br", "bridge", data={"vlan_filtering": 1, "stp": 0}, up=True))
+    rtnl.run(links.set_master("eth2", rtnl.index("t-br")))
+    rtnl.run(links.add_vlans(rtnl.index("eth2"), PortVlans(tagged=VidSet.of([100, 200]))))
+
+    def ports() -> dict[str, tuple[str | None, PortVlans | None]]:
+        found = world.inside("t-node", Kernel)
+        with found:
+            seen = found.observe().state.links
+        return {name: (seen[IfName(name)].master, seen[IfName(name)].vlans) for name in ("ve-t-a100", "ve-t-a200")}
+
+    assert {master for master, _ in ports().values()} == {""}
+    world.replug_stranded()
+    assert ports() == {
+        "ve-t-a100": ("t-br", PortVlans(pvid=100, untagged=VidSet.of([100]))),
+        "ve-t-a200": ("t-br", PortVlans(pvid=200, untagged=VidSet.of([200]))),
+    }
+    rtnl.run(links.set_master("ve-t-a100", None))
+    world.replug_stranded()
+    assert ports()["ve-t-a100"][0] == "", "somebody took it out of a bridge that is still there"
+    rtnl.run(links.set_master("ve-t-a100", rtnl.index("t-br")))

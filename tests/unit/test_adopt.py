@@ -155,7 +155,15 @@ def test_a_nic_in_a_bridge_needs_a_bond_between() -> None:
     assert errors(adoption.problems) == (), "what nobody asked for is told, and stands in nobody's way"
     assert "br1 is left alone: eth3 is in it without a bond" in said(adoption)
     (problem,) = errors(made.adopt({"br1": ""}).problems)
-    assert "windrow init" in problem.hint
+    assert problem.hint.startswith(
+        "a bond cannot be put between without a gap: take eth3 out of it: ip link set dev eth3"
+    )
+
+
+def test_a_bridge_with_stp_may_keep_a_loop_open() -> None:
+    made = Made(spec=replace(CLUSTER_BRIDGE, stp=True))
+    (problem,) = errors(made.adopt({"br0": "oob"}).problems)
+    assert "it runs STP" in problem.message and "stp_state 0" in problem.hint
 
 
 def test_a_bridge_for_each_vlan_is_not_the_same_thing() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,9 +16,12 @@ from windrow.apps.cli.main import cli
 from windrow.apps.cli.session import Session
 from windrow.apps.site import Site
 from windrow.model.bridging import CLUSTER_BRIDGE
-from windrow.model.host import OWNER_GROUP, Bridge
+from windrow.model.checkpoint import Checkpoint
+from windrow.model.host import OWNER_GROUP, Bridge, Route
+from windrow.model.processes import Process
 from windrow.model.values import IfName
 from windrow.model.wire import load_documents
+from windrow.netlink.reach import Answers, Target, Way
 from windrow.store.adopted import read_adopted
 from windrow.store.directory import Store
 from windrow.store.leases import Leases
@@ -28,6 +32,7 @@ class Host:
     def __init__(self, root: Path, made: Made) -> None:
         self.root, self.made, self.kernel = root, made, made.kernel
         self.paths = Paths(root)
+        self.answers = True
 
     def run(self, *words: str, code: int = 0) -> Result:
         session = Session(
@@ -40,7 +45,13 @@ class Host:
         return result
 
     def on_site(self, site: Site) -> Site:
-        return replace(site, dynamic=lambda _: self.made.dynamic)
+        return replace(site, dynamic=lambda _: self.made.dynamic, ask=self.ask, watch=self.watch)
+
+    def ask(self, targets: Sequence[Target], timeout_s: float, enough: Answers | None) -> Answers:
+        return {target: frozenset({Way.ARP, Way.PING}) if self.answers else frozenset() for target in targets}
+
+    def watch(self, site: Site, checkpoint: Checkpoint) -> Process:
+        return Process(pid=2**22 - 1, started=1)
 
     def stored(self) -> list[str]:
         return sorted(str(obj.ref) for obj in Store(self.paths).load().objects)
@@ -166,6 +177,42 @@ def test_what_to_take_out_of_whose_files(host: Host) -> None:
     assert "/etc/network/interfaces:4: iface br0 dns-search: example.net: no object says this" in result.stderr
     assert "no file of netplan speaks of br0, bond0" in host.run("adopt", "--dry-run", "--from", "netplan").stderr
     assert "files of proxmox" in host.run("adopt", "--dry-run", "--from", "proxmox").stdout
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_the_management_network_too(tmp_path: Path, answers: bool) -> None:
+    """Something of it changes, and the gateway is asked before and after; where it is silent, the links are marked and
+    the rest stays as it was."""
+    made = Made(spec=replace(CLUSTER_BRIDGE, mcast_snooping=True))
+    made.address("br0", "10.0.0.1/24")
+    made.kernel.add_route(Route(dst="default", dev=IfName("br0"), gateway="10.0.0.254", protocol=4))
+    host = Host(tmp_path, made)
+    host.answers = answers
+    result = host.run("adopt", code=0 if answers else 1)
+    assert host.marks()["br0"] == ("mgmt-br", "made-by-windrow.mgmt-br")
+    assert "VlanConfig/mgmt-vlanconfig-n1" in host.stored()
+    bridge = host.kernel.observe().state.links[IfName("mgmt-br")]
+    assert bridge.addrs == {"10.0.0.1/24"}
+    assert host.kernel.interruptions == []
+    if answers:
+        assert "nothing to do" in host.run("plan").stdout
+    else:
+        assert "nobody answers" in result.stderr
+        host.run("adopt", "--undo")
+        assert (host.marks(), host.stored()) == ({}, [])
+
+
+def test_the_management_network_that_an_installer_made_goes_back_with_its_address(tmp_path: Path) -> None:
+    """Its links have the names that Windrow has for them, and it is looked after without being Windrow's, too."""
+    made = Made("mgmt-br", "mgmt-bo")
+    made.address("mgmt-br", "10.0.0.1/24")
+    made.kernel.add_route(Route(dst="default", dev=IfName("mgmt-br"), gateway="10.0.0.254", protocol=4))
+    host = Host(tmp_path, made)
+    before = str(host.kernel)
+    host.run("adopt")
+    host.run("adopt", "--undo")
+    assert (str(host.kernel), host.marks(), host.stored()) == (before, {}, [])
+    assert "nothing to do" in host.run("plan").stdout
 
 
 # -- export ------------------------------------------------------------------------------------------

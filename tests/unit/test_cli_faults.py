@@ -13,6 +13,7 @@ from windrow.apps.engine import look, plan_node
 from windrow.lab.kernel.machine import environment
 from windrow.model.cluster import Cluster
 from windrow.model.facts import KernelFeatures, Known
+from windrow.model.host import Bond, Bridge
 from windrow.model.steps import SetVlans
 from windrow.model.values import VidSet
 from windrow.model.wire import load_documents
@@ -76,6 +77,16 @@ def test_a_wrong_nic_is_one_error(host: Host) -> None:
     result = host.run("init", "--nic", "eth9")
     assert result.stderr.count("error:") == 1, result.stderr
     assert "this host has no NIC eth9" in result.stderr
+
+
+def test_a_nic_that_is_in_use_is_one_error_too(host: Host) -> None:
+    machine = host.kernel.machine
+    host.kernel.add(builders.link("mgmt-br", Bridge(), up=True)).add(builders.link("mgmt-bo", Bond(), master="mgmt-br"))
+    machine.get("eth1").up = False  # a bond takes none that is open
+    machine.set_master(machine.get("eth1"), machine.get("mgmt-bo"))
+    result = host.run("init", "--nic", "eth1")
+    assert result.stderr.count("error:") == 1, result.stderr
+    assert "`windrow adopt mgmt-bo` takes it over" in result.stderr
 
 
 # -- files -------------------------------------------------------------------------------------------

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -251,6 +253,15 @@ def test_all_problems_are_listed() -> None:
         "spec.endpoints[0].address",
         "spec.endpoints[1].node",
     }
+
+
+def test_the_scenario_of_the_page_can_be_read() -> None:
+    """With the manifests that the page says."""
+    text = (Path(__file__).parents[2] / "docs/user/lab.md").read_text()
+    found = re.search(r"```yaml\n(apiVersion: windrow/v1\nkind: Scenario\n.*?)```", text, re.DOTALL)
+    assert found is not None
+    scenario = parse(Texts("lab.md", found[1], read("seed").manifests))
+    assert (scenario.name, len(scenario.cables), len(scenario.checks)) == ("my-rack", 5, 4)
 
 
 def test_a_scenario_that_is_not_there() -> None:

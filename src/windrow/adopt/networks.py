@@ -17,8 +17,9 @@ from windrow.model.host import MAIN_TABLE, Bond, Bridge, Link, Observed, Other, 
 from windrow.model.lazy import dataclass
 from windrow.model.problems import Problem, Severity
 from windrow.model.values import IFNAME_MAX, MTU_MAX, MTU_MIN, IfName
+from windrow.plan import hints
 
-INIT = "`windrow init` puts a bond and a bridge between"
+INIT = "`windrow init` makes a bond and a bridge of it"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,11 +137,17 @@ def _against(scene: Scene, bridge: IfName) -> Iterator[Problem]:
         yield _none(bridge, text, "make the network beside it, and move the machines one by one")
     elif not bonds and nics:
         text = f"{', '.join(nics)} {'is' if len(nics) == 1 else 'are'} in it without a bond"
-        yield _none(bridge, text, f"{INIT}, which takes the bridge's place: see the page on adopting")
+        out = hints.set_free(scene.observed, nics[0], f"take {nics[0]} out of it")
+        yield _none(
+            bridge, text, f"a bond cannot be put between without a gap: {out}; then windrow init --nic {nics[0]}"
+        )
     elif not bonds:
         yield _none(bridge, "no bond and no NIC is in it: it leads nowhere", "it stays as it is")
     else:
         yield from _against_bond(scene, bridge, bonds[0])
+    if _runs_stp(scene, bridge):
+        hint = f"see that there is no loop without it, then: ip link set dev {bridge} type bridge stp_state 0"
+        yield _none(bridge, "it runs STP, and no cluster network's bridge does", hint)
 
 
 def _against_bond(scene: Scene, bridge: IfName, bond: Link) -> Iterator[Problem]:
@@ -153,6 +160,11 @@ def _against_bond(scene: Scene, bridge: IfName, bond: Link) -> Iterator[Problem]
     mtu = scene.observed.state.links[bridge].mtu
     if mtu is not None and not MTU_MIN <= mtu <= MTU_MAX:
         yield _none(bridge, f"its MTU is {mtu}: objects say {MTU_MIN} to {MTU_MAX}", "give it another MTU first")
+
+
+def _runs_stp(scene: Scene, bridge: IfName) -> bool:
+    spec = scene.observed.state.links[bridge].spec
+    return isinstance(spec, Bridge) and bool(spec.stp) and not scene.observed.owned(bridge)
 
 
 def _is_nic(scene: Scene, port: Link) -> bool:

@@ -8,6 +8,7 @@ refused. The way back is the same, backwards.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from windrow.apps.lock import HostLock
 from windrow.apps.site import Site
@@ -18,6 +19,7 @@ from windrow.model.steps import Adopt, Disown, Failure, Impact, Phase, Step
 from windrow.model.values import IfName, Ref
 from windrow.store.adopted import read_adopted, write_adopted
 from windrow.store.directory import Store
+from windrow.store.memory import read_memory, write_memory
 
 LOCK_S = 30.0
 """How long to wait for another one who changes this host's network."""
@@ -36,13 +38,21 @@ def hand_over(site: Site, objects: Sequence[AnyObject], handovers: Sequence[Hand
 
 def give_back(site: Site, adopted: Adopted) -> tuple[tuple[Handover, ...], Failure | None]:
     """Take the marks off the links that are there; those links, by the names that they have then, and the step that
-    failed, or None. The objects stay. Raises KernelError."""
+    failed, or None. The objects stay. Their addresses are no longer Windrow's doing. Raises KernelError, StoreError."""
     with HostLock(site.paths, timeout_s=LOCK_S):
         before = site.kernel.observe()
         there = [one for one in adopted.handovers if before.owned(one.name)]
         now = [_as_it_is(one, before) for one in there]
         ones = tuple(reversed(_bonds_last(now, before)))
+        _forget_addresses(site, frozenset(one.name for one in ones))
         return ones, site.kernel.run([_step(one.name, Disown(one.link, one.group)) for one in ones])
+
+
+def _forget_addresses(site: Site, links: frozenset[IfName]) -> None:
+    """What Windrow gave it takes away again once no object wants it (`Memory.given`): not these."""
+    memory = read_memory(site.paths)
+    given = {name: addresses for name, addresses in memory.given.items() if name not in links}
+    write_memory(site.paths, replace(memory, given=given))
 
 
 def _as_it_is(one: Handover, seen: Observed) -> Handover:

@@ -234,9 +234,9 @@ def _raw(said: bytes) -> Raw:
         attrs = codec.LINK.decode(said, codec.LINK_HEADER.size)
         info = attrs.get("linkinfo")
         raw = _with_info(index, arphrd, flags, attrs, info) if info else Raw(index, arphrd, flags, attrs, DEVICE)
-        name = called(attrs["name"], _altnames(attrs))
-        if name != attrs["name"]:
-            attrs |= {"name": name, "own_name": attrs["name"]}
+        own = attrs["name"]
+        if "properties" in attrs and (name := called(own, _altnames(attrs))) != own:
+            attrs |= {"name": name, "own_name": own}
     except _FAULTS as fault:
         name = _NAME.decode(said, codec.LINK_HEADER.size).get("name", f"#{index}")
         return Raw(index, arphrd, flags, {"name": name}, DEVICE, fault=f"{type(fault).__name__}: {fault}")

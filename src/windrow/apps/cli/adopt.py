@@ -246,4 +246,6 @@ def _hand_back(session: Session, *, dry_run: bool) -> None:
             say(f"{one.name} is no longer Windrow's: it is {one.link}")
     _told(session, failure)
     change(session, wish, Options(command="windrow adopt --undo"))
+    for one in ones:
+        Leases(site.paths).forget(one.name)
     forget_adopted(site.paths)

@@ -133,7 +133,7 @@ def design(
         problems += warning if not ask.vlan else []  # in another VLAN another address is what is asked for
     if ask.addresses:
         address = _reachable(address, facts.node, problems)
-    if not any(p.code == "nic-missing" for p in problems):  # or all else would be said of NICs that nobody meant
+    if nics and not any(p.code in ("nic-missing", "nic-in-use") for p in problems):  # the rest follows from that
         problems += _contradictions(made, address, ask, facts.node)
         problems += _elsewhere(address, nics, observed, ask, facts.node)
     return Seed(
@@ -314,9 +314,13 @@ def _unfit(nics: tuple[Nic, ...], config: VlanConfig | None, observed: Observed)
         if link.master and not (link.master in ours and observed.owned(link.master)):
             above = observed.state.links.get(IfName(link.master))
             what = f"{nic.name} is in {above.kind if above else 'link'} {link.master}"
-            hint = hints.set_free(observed, nic.name, "take it out first")
+            hint = hints.set_free(
+                observed, nic.name, "`windrow adopt` takes over a bridge and its bond as they are; or take it out first"
+            )
             if link.master in ours:
-                hint = "this management network was made by the system's installer: it stays the system's"
+                hint = (
+                    f"the system's installer made this management network: `windrow adopt {link.master}` takes it over"
+                )
             yield Problem(code="nic-in-use", message=what, hint=hint)
         standing = sorted(n for n, k in observed.state.links.items() if k.parent == nic.name)
         for text in immovable(observed.state.routes, nic.name) if not link.master else ():
