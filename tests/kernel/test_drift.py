@@ -121,6 +121,7 @@ def walked(data: bytes, start: int, end: int) -> Iterator[tuple[int, bytes]]:
 @pytest.mark.parametrize("mode", [None, "802.3ad"])
 def test_every_attribute_that_this_kernel_dumps_has_its_line(new_ns: Callable[[], Ns], mode: str | None) -> None:
     host = Host(new_ns(), new_ns(), mode)
+    host.ns.run(links.create("tunnel", "vxlan", data={"vni": 1, "port": 8472, "local": "10.0.0.1", "learning": 0}))
     body = codec.LINK_HEADER.pack(0, 0, 0, 0, 0) + codec.LINK.encode({"ext_mask": RTEXT_FILTER_SKIP_STATS})
     strange: list[str] = []
     seen: set[tuple[str, int]] = set()
@@ -142,6 +143,7 @@ def test_every_attribute_that_this_kernel_dumps_has_its_line(new_ns: Callable[[]
         info = dict(walked(found[18], 0, len(found[18])))
         kind, slave_kind = info[1].rstrip(b"\0").decode(), info.get(4, b"").rstrip(b"\0").decode()
         of_kind = {"bond": attributes.BOND, "bridge": attributes.BRIDGE, "vlan": attributes.VLAN}
+        of_kind["vxlan"] = attributes.VXLAN
         of_slave = {"bond": attributes.SLAVE, "bridge": attributes.PORT}
         if kind in of_kind:
             check(name, of_kind[kind], {number for number, _ in walked(info[2], 0, len(info[2]))})
@@ -294,7 +296,8 @@ def test_every_line_of_the_table_that_is_kept_was_damaged_here() -> None:
     kept = {fate.field for space in attributes.SPACES for _, fate in space.rows.values() if fate.field}
     tried = {d.field for d in DAMAGES} | {f"bond.{name}" for name in OPTIONS} | {"port.backup_port", "mark", "name"}
     tried |= {"snooping"}  # in test_multicast.py, by networks that ask for it
-    assert kept - tried == {"kind", "vlan.vid", "vlan.parent", "port.mab"}
+    tried |= {"vxlan.local", "vxlan.learning"}  # in test_overlay.py
+    assert kept - tried == {"kind", "vlan.vid", "vlan.parent", "port.mab", "vxlan.vni", "vxlan.port"}
     assert {f.name for f in fields(Bridge)} == BRIDGE.keys()
 
 
