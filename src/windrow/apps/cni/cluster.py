@@ -87,7 +87,7 @@ def opened(access: Access, paths: Paths, node: str, say: Say) -> Iterator[Cluste
     from windrow.kube.mirror import Mirror
 
     def troubled(what: str, why: str) -> None:
-        say(f"API server, {what}: {why or 'well again'}")
+        say(f"cluster, {what}: {why or 'well again'}")
 
     mirror = Mirror(access, node, troubled, KINDS, OPTIONAL)
     mirror.start()
