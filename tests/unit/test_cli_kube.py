@@ -46,3 +46,10 @@ def test_how_a_webhook_is_not_started(words: tuple[str, ...], said: str) -> None
 def test_a_webhook_without_a_cluster() -> None:
     found = run("--kubeconfig", "/nonexistent", "webhook", "--url", "https://127.0.0.1:1")
     assert found.exit_code == 1 and "/nonexistent" in found.output
+
+
+def test_how_a_manager_is_not_started() -> None:
+    wrong = run("manager", "--lease", "manager")
+    assert wrong.exit_code == 2 and "is not NAMESPACE/NAME" in wrong.output
+    nowhere = run("--kubeconfig", "/nonexistent", "manager")
+    assert nowhere.exit_code == 1 and "/nonexistent" in nowhere.output

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from tests.unit.admissioncases import cn, hnc, labelled, nad, node, vc, vs
 
 from windrow.apps.manager.known import Known
 from windrow.kube.trim import ref_of
 from windrow.model.values import Ref
+from windrow.rules.secondlook import clashes
+from windrow.status.manager.leftovers import absent
+from windrow.status.manager.wanted import Situation, wanted
 
 
 def known(*documents: dict[str, Any]) -> Known:
@@ -52,3 +56,26 @@ def test_who_has_a_second_look() -> None:
     assert {ref.kind for ref in here.take_fresh(100)} == {"Node", "VlanConfig", "HostNetworkConfig"}
     here.all_fresh()
     assert len(here.take_fresh(2)) == 2 and len(here.take_fresh(100)) == 4
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {**nad(), "spec": None},
+        {**nad(), "spec": {"config": "[" * 10_000}},
+        {**vc(), "status": [1]},
+        {**cn(), "status": {"conditions": [None, "x", {"type": 7, "status": None}]}},
+        {**cn(), "status": {"conditions": {"type": "ready"}}},
+        {**hnc(), "status": {"nodeStatus": ["n1"]}},
+        {**vs(), "status": None},
+        {**vs(), "status": {"node": 7, "conditions": None}},
+        {**cn(), "metadata": {"name": "data", "finalizers": None, "managedFields": None, "annotations": None}},
+    ],
+    ids=str,
+)
+def test_nothing_odd_ends_it(odd: dict[str, Any]) -> None:
+    here = known(node(), cn(), vc(), hnc(), nad("other"), vs())
+    here.put(odd)
+    now = Situation(stored=here.stored(), cluster=here.cluster, gone=frozenset({"n9"}), now="x")
+    assert wanted(now) and absent(now.stored) <= {"7", "n1"}
+    assert clashes(here.cluster, here.take_fresh(100)) == ()
