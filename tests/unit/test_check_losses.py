@@ -92,6 +92,19 @@ def test_what_is_read_late_on_one_nic_is_of_the_sweep_it_was_sent_in() -> None:
     assert {h.broadcast for h in node.heard} == {3}
 
 
+@pytest.mark.parametrize(("skipped", "told"), [(0, True), (4, False)])
+def test_a_sweep_that_was_read_late_was_not_heard_from_its_begin(skipped: int, told: bool) -> None:
+    """Its first frames came before anybody listened; the next waited for half a second until they were read."""
+    away = net("a", vids=str(VIDS), interval_s=6.0)
+    away.run(4.0)
+    legs = (leg_of("eth0", True),)
+    late = Prober(intent("b", "ab", VIDS, legs), SECRET, Run(started=1, nonce=1), Habits(interval_s=None), now=0.05)
+    for frame in away.frames[skipped:]:
+        vid = int.from_bytes(frame[14:16], "big")
+        late.received(IfName("eth0"), vid, frame[18:], now=0.6, clock=EPOCH + 0.6)
+    assert bool(late.node_evidence(4.0, EPOCH + 4.0).heard) is told
+
+
 class Queue:
     """A NIC's frames that wait. `brings`: what has come in on another by the time in which this one is read."""
 

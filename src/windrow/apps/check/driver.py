@@ -113,15 +113,20 @@ class Driver:
 
     def _listen(self, nics: Mapping[IfName, frozenset[Mac]]) -> dict[IfName, str]:
         failed: dict[IfName, str] = {}
+        opened: dict[IfName, Tap] = {}
         for nic, macs in nics.items():
             if nic in self._taps and self._taps[nic].is_there and self._taps[nic].macs == macs:
                 continue
             if nic in self._taps:
                 self._taps.pop(nic).close()
             try:
-                self._taps[nic] = Tap(nic, macs)
+                self._taps[nic] = opened[nic] = Tap(nic, macs)
             except KernelError as error:
                 failed[nic] = str(error)
+        for tap in opened.values():  # what came in before the last of them was there is not all that came
+            for _ in range(ROUNDS_MAX):
+                if not list(tap.receive()):
+                    break
         return failed
 
     # Time -----------------------------------------------------------------------------------------

@@ -27,6 +27,9 @@ CLOCKS_APART_S = 300
 """The clocks of a cluster may differ by so much, and a node is believed at its first frame."""
 SETTLED_S = 3.0
 """A sweep is done of which one to us alone has come, and then nothing for so long: its report, a broadcast, is lost."""
+READ_S = 2.0
+"""A frame may have waited for so long until it was read: a sweep that seems to begin so soon after this node began to
+listen is heard as a whole only if its first frame is."""
 FORGET_S = 60.0
 """A node that does not say when it sweeps again is forgotten after so long."""
 SLACK_S, SLACK = 15.0, 1.1
@@ -90,7 +93,7 @@ class Peer:
         is_news = fresh is Freshness.NEW and probe.kind not in UNCOUNTED
         if is_news and (self.current is None or probe.sweep > self.current.sweep):
             self._settle()
-            whole = when.now - probe.into / 1000 >= since
+            whole = probe.into == 0 or when.now - probe.into / 1000 >= since + READ_S
             self.current, begun = SweepTally(probe.sweep, when.now, whole=whole), True
             self._passed = probe.sweep
         if fresh is Freshness.NEW:
