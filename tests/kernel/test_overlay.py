@@ -24,6 +24,7 @@ from windrow.model.steps import (
     DelFdb,
     DelNeighbour,
     DelRoute,
+    RenameLink,
     SetLink,
     SetSysctl,
     SetVxlan,
@@ -163,6 +164,11 @@ def _damage(pair: tuple[Host, Host]) -> dict[str, list[tuple[str, Action]]]:
         "it learns": [(FLANNEL, SetVxlan(learning=True))],
         "router advertisements": [(FLANNEL, SetSysctl(f"net/ipv6/conf/{FLANNEL}/accept_ra", "1"))],
         "deleted": [(FLANNEL, DeleteLink())],
+        "renamed": [
+            (FLANNEL, SetLink(up=False)),
+            (FLANNEL, RenameLink(IfName("x1"))),
+            ("x1", SetLink(up=True)),
+        ],
         "both deleted": [(FLANNEL, DeleteLink()), (FLANNEL6, DeleteLink())],
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from random import Random
 
@@ -20,7 +21,7 @@ from windrow.model.values import OWNER_PROTOCOL, Cidr, IfName
 from windrow.plan import make_plan, normalise
 from windrow.testing import builders, generate
 from windrow.testing.builders import step
-from windrow.testing.fake import FakeKernel
+from windrow.testing.fake import Crashed, FakeKernel
 
 CASES = settings(
     max_examples=60,
@@ -109,6 +110,29 @@ def _consistent(observed: Observed) -> None:
         assert len(set(ends.values())) == len(ends) == len(link.neighbours)
         assert isinstance(link.spec, Vxlan)
         assert link.mac not in ends and link.spec.local not in ends.values()
+
+
+@given(seed=SEEDS)
+@CASES
+def test_a_plan_that_is_cut_off_is_followed_by_another_one(seed: int) -> None:
+    """Never a way without its far end: what leads somewhere is there before the route to it, and goes after it. But for
+    another MAC address of this node's device, with which the kernel forgets all neighbours: that is priced."""
+    dice, kernel = Random(seed), FakeKernel().add_nic("eth1")
+    first = converge(random_cluster(dice), kernel, NODE, consent=True)
+    known, target = Known(memory=first.memory), random_cluster(dice)
+    before = {name: link.mac for name, link in kernel.observe().state.links.items()}
+    kernel.crash_after(dice.randint(0, 40))
+    with suppress(Crashed):
+        converge(target, kernel, NODE, knowing=lambda: known, consent=True)
+    kernel.recover()
+    seen = kernel.observe()
+    for route in seen.state.routes:
+        if route.dev in DEVICES and route.protocol == OWNER_PROTOCOL:
+            link = seen.state.links[IfName(str(route.dev))]
+            macs = {n.mac for n in link.neighbours if n.address == route.gateway}
+            assert macs <= {entry.mac for entry in link.fdb or ()}
+            assert macs or link.mac != before.get(link.name)
+    assert converge(target, kernel, NODE, knowing=lambda: known, consent=True).ok
 
 
 @given(seed=SEEDS)

@@ -16,7 +16,7 @@ from windrow.compile import Compiled, compile_node
 from windrow.compile.podcidrs import free_networks
 from windrow.model.cluster import Cluster
 from windrow.model.facts import KernelFeatures, Nic, NodeFacts
-from windrow.model.host import FdbEntry, HostState, Link, Observed, Runtime, Vxlan
+from windrow.model.host import Bridge, FdbEntry, HostState, Link, Observed, Other, Runtime, Vxlan
 from windrow.model.leases import Lease
 from windrow.model.meta import Meta
 from windrow.model.objects import ClusterNetwork, Node
@@ -25,7 +25,9 @@ from windrow.model.problems import Severity
 from windrow.model.reach import Reach
 from windrow.model.values import OWNER_GROUP, OWNER_PROTOCOL, Cidr, IfName, Mac
 from windrow.model.wire import load_documents
+from windrow.render.overview import overview_text
 from windrow.rules import changes_to, check
+from windrow.status import overview
 from windrow.status.overlay import tunnel_end
 from windrow.status.report import NodeReport
 
@@ -421,6 +423,22 @@ def test_a_node_says_its_end_as_flannel_does() -> None:
     assert tunnel_end(there.node("a"), there, report(drifted)) == said, "what a hand made of it is nobody's end"
     behind = cluster(mgmt(), node("a", "10.52.0.0/24", public_ip_overwrite="203.0.113.9"))
     assert tunnel_end(behind.node("a"), behind, report(link))[f"{prefix}/public-ip"] == "203.0.113.9"
+
+
+def test_the_screen_says_who_carries_the_packets() -> None:
+    there = cluster(mgmt(), A, B, C)
+    link = compile_node(there, FACTS).state.links[FLANNEL]
+    bridge = Link(name=IfName("mgmt-br"), spec=Bridge(), up=True, mtu=1500)
+
+    def row(link: Link, group: int) -> str:
+        runtime = {bridge.name: Runtime(ifindex=1, carrier=True), link.name: Runtime(ifindex=2, group=group)}
+        links = {bridge.name: bridge, link.name: link}
+        seen = NodeReport(node="a", observed=Observed(state=HostState(links=links), runtime=runtime))
+        return next(line for line in overview_text(overview(there, seen)).splitlines() if "overlay" in line)
+
+    assert row(link, OWNER_GROUP).endswith("flannel.1  MTU 1450  from 192.0.2.1  to 2 nodes")
+    theirs = replace(link, spec=Other(kind="vxlan"), fdb=None)
+    assert row(theirs, 0).endswith("flannel.1  MTU 1450  made by others")
 
 
 def test_of_flannels_own_device_nothing_is_said() -> None:

@@ -99,6 +99,12 @@ def burst(rank: int, *steps: Step) -> Burst:
     return Burst(phase=head.phase, rank=rank, steps=(head, *joined))
 
 
+def together(rank: int, steps: Iterable[Step]) -> Iterator[Burst]:
+    """One burst of steps of which each stands by itself, however many there are: an overlay has thousands."""
+    if found := list(steps):
+        yield burst(rank, *found)
+
+
 def in_turn(bursts: Iterable[Burst]) -> tuple[Step, ...]:
     """The steps of a unit. Links that are deleted one after the other go together, which the kernel does in the time of
     one (`netlink.crowd`)."""
@@ -532,11 +538,9 @@ def far_ends(scene: Scene, link: Link, have: frozenset[FdbEntry]) -> Iterator[Bu
     only for no MAC address, and for a group's, there may be several (`vxlan_fdb_update_existing`)."""
     want, impact = link.fdb or frozenset(), scene.when_carrying(link.name, Impact.HITLESS)
     moved = {entry.mac for entry in want - have}
-    for entry in sorted(want - have):
-        yield burst(1, scene.step(Phase.ADD_ADDRESSES, link.name, AddFdb(entry), impact))
-    for entry in sorted(have - want):
-        if entry.mac not in moved:
-            yield burst(5, scene.step(Phase.DELETE_ADDRESSES, link.name, DelFdb(entry), impact))
+    gone = [entry for entry in sorted(have - want) if entry.mac not in moved]
+    yield from together(1, (scene.step(Phase.ADD_ADDRESSES, link.name, AddFdb(e), impact) for e in sorted(want - have)))
+    yield from together(5, (scene.step(Phase.DELETE_ADDRESSES, link.name, DelFdb(e), impact) for e in gone))
 
 
 def slave_prio(scene: Scene, nic: Link) -> Iterator[Burst]:
@@ -631,11 +635,9 @@ def neighbours(scene: Scene, link: Link, have: frozenset[StaticNeighbour]) -> It
     another takes the place of what it was."""
     want, impact = scene.wanted_neighbours(link), scene.when_carrying(link.name, Impact.HITLESS)
     stay = {n.entry for n in want}
-    for one in _sorted(want - have):
-        yield burst(2, scene.step(Phase.ADD_ADDRESSES, link.name, AddNeighbour(one), impact))
-    for one in _sorted(have - want):
-        if one.entry not in stay:
-            yield burst(4, scene.step(Phase.DELETE_ADDRESSES, link.name, DelNeighbour(one), impact))
+    new, old = _sorted(want - have), [one for one in _sorted(have - want) if one.entry not in stay]
+    yield from together(2, (scene.step(Phase.ADD_ADDRESSES, link.name, AddNeighbour(n), impact) for n in new))
+    yield from together(4, (scene.step(Phase.DELETE_ADDRESSES, link.name, DelNeighbour(n), impact) for n in old))
 
 
 def _sorted(those: Iterable[StaticNeighbour]) -> list[StaticNeighbour]:
@@ -704,13 +706,16 @@ def routes(scene: Scene, link: IfName, have: frozenset[Route]) -> Iterator[Burst
     """New before old: between the two the kernel takes the older one. The first default route of a host comes last of
     all: a plan that is cut off before it goes on, and after it there is nothing left that it could forbid."""
     want = scene.wanted_routes.get(link, frozenset())
-    for route in _in_order(scene.missing_routes(link, have)):
-        phase, rank = (Phase.CLEAN, LAST) if scene.leads_out(route) else (Phase.ADD_ROUTES, 3)
+
+    def added(route: Route, phase: Phase) -> Step:
         impact = Impact.NONE if _goes_on(scene, link, route) else _price_of_way(scene, link, ip_network(route.dst))
-        yield burst(rank, scene.step(phase, link, AddRoute(route), impact))
-    for route in _in_order((have - want) & scene.our_routes(link)):
-        note = "what went this way goes another, or ends"
-        yield burst(3, scene.step(Phase.DELETE_ROUTES, link, DelRoute(route), Impact.FLAP, note))
+        return scene.step(phase, link, AddRoute(route), impact)
+
+    new, note = _in_order(scene.missing_routes(link, have)), "what went this way goes another, or ends"
+    gone = _in_order((have - want) & scene.our_routes(link))
+    yield from together(3, (added(route, Phase.ADD_ROUTES) for route in new if not scene.leads_out(route)))
+    yield from together(LAST, (added(route, Phase.CLEAN) for route in new if scene.leads_out(route)))
+    yield from together(3, (scene.step(Phase.DELETE_ROUTES, link, DelRoute(r), Impact.FLAP, note) for r in gone))
 
 
 def _in_order(routes: Iterable[Route]) -> list[Route]:

@@ -19,6 +19,16 @@ from windrow.render.values import document, problem_value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TunnelLine:
+    """A tunnel device of the overlay. `far_ends`: the nodes that it leads to; None: it is not Windrow's."""
+
+    name: str
+    mtu: int | None
+    local: str = ""
+    far_ends: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkLine:
     """A cluster network on this node. `ready` None: it is not here, and need not be. `host_links`: the VLAN
     interfaces that the host should have in it."""
@@ -29,6 +39,7 @@ class NetworkLine:
     hint: str = ""
     view: NetworkView | None = None
     host_links: tuple[str, ...] = ()
+    tunnels: tuple[TunnelLine, ...] = ()
     since: float | None = None
     """Unix time: when it became what it is."""
 
@@ -180,7 +191,16 @@ def _network(line: NetworkLine, now: float, style: Style) -> Iterator[str]:
         yield from _uplink(view.uplink, style)
     for own in view.vlan_ifs:
         yield _row("host", f"{own.name}  VLAN {own.vid}  {' '.join(own.addrs) or 'no address'}", style)
+    for tunnel in line.tunnels:
+        yield _row("overlay", _tunnel(tunnel), style)
     yield from _ports(view, style)
+
+
+def _tunnel(tunnel: TunnelLine) -> str:
+    mtu = f"{tunnel.name}  MTU {tunnel.mtu}"
+    if tunnel.far_ends is None:
+        return f"{mtu}  made by others"
+    return f"{mtu}  from {tunnel.local}  to {plural(tunnel.far_ends, 'node')}"
 
 
 def _ports(view: NetworkView, style: Style) -> Iterator[str]:
@@ -257,6 +277,10 @@ def _network_value(line: NetworkLine) -> dict[str, Any]:
         "uplink": _uplink_value(uplink) if uplink else None,
         "hostInterfaces": [
             {"name": v.name, "vlan": v.vid, "addresses": list(v.addrs)} for v in (view.vlan_ifs if view else ())
+        ],
+        "tunnels": [
+            {"name": t.name, "mtu": t.mtu, "local": t.local, "farEnds": t.far_ends, "owned": t.far_ends is not None}
+            for t in line.tunnels
         ],
         "ports": len(view.ports) if view else 0,
         "attachments": [_port_value(p) for p in (view.ports if view else ())],

@@ -9,13 +9,14 @@ from windrow.model import names
 from windrow.model.agentstatus import AgentStatus
 from windrow.model.cluster import Cluster, matches_selector, selects_node
 from windrow.model.events import Condition, Event
-from windrow.model.host import Observed
+from windrow.model.host import Observed, Vxlan
 from windrow.model.lazy import dataclass
 from windrow.model.objects import ClusterNetwork, HostNetworkConfig, VlanConfig
+from windrow.model.overlay import net_conf
 from windrow.model.ports import endpoints
 from windrow.model.problems import Problem, Severity
 from windrow.model.values import Ref
-from windrow.render.overview import Finding, NetworkLine, Overview, Pending
+from windrow.render.overview import Finding, NetworkLine, Overview, Pending, TunnelLine
 from windrow.render.text import span
 from windrow.render.topology import NetworkView, node_view
 from windrow.status import bondfaults, hostnetworkconfig
@@ -140,8 +141,20 @@ def _line(
         hint=found.hint,
         view=view,
         host_links=wanted,
+        tunnels=tuple(_tunnels(network, report.observed)),
         since=ready.since if ready else None,
     )
+
+
+def _tunnels(network: ClusterNetwork, observed: Observed) -> Iterator[TunnelLine]:
+    """Who carries the pods' packets to other nodes: devices of Windrow's, or flanneld's of the same names."""
+    conf = net_conf(network) if network.name == names.MGMT else None
+    for family in conf.families if conf is not None else ():
+        link = observed.state.links.get(conf.device(family)) if conf is not None else None
+        if link is not None and isinstance(link.spec, Vxlan):
+            yield TunnelLine(name=link.name, mtu=link.mtu, local=link.spec.local, far_ends=len(link.fdb or ()))
+        elif link is not None:
+            yield TunnelLine(name=link.name, mtu=link.mtu)
 
 
 def _failed(report: NodeReport) -> Iterator[Problem]:
