@@ -179,7 +179,7 @@ def test_the_truth_table_in_frames(node: Node) -> None:
     pairs = [(a, b) for a in node.pods for b in node.pods if a != b]
     pairs += [(a, OUTSIDE) for a in node.pods] + [(OUTSIDE, a) for a in node.pods]
     wrong: list[str] = []
-    for namespace, spec in list(world.texts())[:: int(os.environ.get("WINDROW_POLICIES", "10"))]:
+    for namespace, spec in list(world.texts())[:: int(os.environ.get("WINDROW_POLICIES", "30"))]:
         objects = world.cluster([policy(namespace, spec)], node.there)
         node.load(node.wanted(objects))
         expected = {

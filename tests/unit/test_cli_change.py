@@ -381,7 +381,7 @@ def test_plan_and_diff_leave_the_same_out(host: Host, verb: str) -> None:
 
 FOREIGN = """\
 apiVersion: v1
-kind: Namespace
+kind: Service
 metadata: {name: prod}
 ---
 apiVersion: v1
@@ -399,7 +399,7 @@ metadata: {name: n1}
 def test_kinds_of_others_are_passed_over_with_one_line(host: Host) -> None:
     done = host.apply(FOREIGN + "---\n" + OOB)
     assert done.exit_code == 0, done.stderr
-    words = "Secret (v1), 2 times; Namespace (v1); Node (management.cattle.io/v3)"
+    words = "Secret (v1), 2 times; Service (v1); Node (management.cattle.io/v3)"
     assert done.stderr.count("warning: ") == 1
     assert f"oob.yaml:1: passed over, for Windrow does not read it: {words}" in done.stderr
     assert len(host.state()[1]) == 3, "and not stored"
