@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import io
 import os
 import signal
 import socket
@@ -18,6 +19,9 @@ from pathlib import Path
 from tests.agent.agents import Host
 from tests.agent.hands import Running, Site, until
 
+from windrow.apps.agent.face import Face
+from windrow.apps.agent.http import listen
+from windrow.apps.agent.log import Log
 from windrow.apps.known import agent_status
 from windrow.netlink.lock import locked
 
@@ -86,14 +90,14 @@ def disagreeing(host: Host, ports: Sequence[str]) -> Iterator[None]:
 
 @dataclass
 class Asking:
-    """Somebody who asks for `/healthz` all the time, in a process of his own, and in turns with that a process which
-    does nothing else than answer: seconds of each answer. What both take is the machine's."""
+    """Somebody who asks for `/healthz` all the time, in a process of his own, and in turns with that the face of an
+    agent that has nothing else to do: seconds of each answer. What both take is the machine's."""
 
     times: list[float] = field(default_factory=list)
     control: list[float] = field(default_factory=list)
 
     def __str__(self) -> str:
-        return f"{_said(self.times)}; a process that does nothing: {_said(self.control)}"
+        return f"{_said(self.times)}; one that does nothing: {_said(self.control)}"
 
     @property
     def late(self) -> tuple[float, ...]:
@@ -101,7 +105,7 @@ class Asking:
 
     @property
     def late_anyway(self) -> int:
-        """Of the answers of the process that does nothing."""
+        """Of the answers of the one that does nothing."""
         return sum(t > HEALTH_S for t in self.control)
 
 
@@ -129,23 +133,19 @@ def healthz(path: Path) -> float:
 
 @contextlib.contextmanager
 def _answering(path: Path) -> Iterator[None]:
-    """A process that only waits, and answers as an agent at rest does."""
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(str(path))
-        listener.listen(16)
-        if (pid := os.fork()) == 0:
-            gc.disable()
-            while True:
-                one, _ = listener.accept()
-                one.recv(65536)
-                one.sendall(b"HTTP/1.0 200 OK\r\n\r\nok\n")
-                one.close()
+    """The face of an agent that has nothing else to do: no rounds, no plan, a process of its own."""
+    if (pid := os.fork()) == 0:
+        gc.disable()
+        Face([listen(path)], log=Log(io.StringIO()))
+        while True:
+            time.sleep(60)
     try:
+        until(path.exists)
         yield
     finally:
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
-        path.unlink()
+        path.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

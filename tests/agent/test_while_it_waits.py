@@ -3,6 +3,7 @@ usual time, and DHCP goes on."""
 
 from __future__ import annotations
 
+import math
 import signal
 import subprocess
 import time
@@ -28,7 +29,7 @@ USUAL_FACTOR, USUAL_SLACK_S = 3.0, 0.5
 """Drift elsewhere may take so many times as long as without a plan that waits, and this: asking `/healthz` fifty times
 a second shares the lab's one processor."""
 LONGEST_S = 0.25
-"""Longer than the longest that a process which does nothing took: 0.02 to 0.07 s were seen, where a fork of the agent
+"""Longer than the longest that an agent which does nothing took: 0.02 to 0.07 s were seen, where a fork of the agent
 and its garbage collection took 0.28 to 0.7 s."""
 
 
@@ -38,12 +39,14 @@ def network(cn: str, nics: str, mode: str, *, more: str = "") -> str:
 
 
 def answered(found: Asking) -> None:
-    """The agent adds nothing to what the machine takes anyway: of its answers no more are late than of those of a
-    process that does nothing, but for one in a hundred, for the lab's one processor is shared with the plan's own work.
-    None waits for the plan. What stops the whole kernel stops both alike, so it is not seen here."""
+    """Its rounds and plans add nothing to what an answer takes on this machine anyway: of its answers no more are late
+    than of those of an agent that has nothing else to do, but for one in a hundred, for the lab's one processor is
+    shared with the plan's own work, and twice the deviation of such counts. None waits for the plan. What stops the
+    whole kernel stops both alike, and is not seen here."""
     print(f"\n/healthz: {found}")
     assert len(found.times) > 50
-    assert len(found.late) <= found.late_anyway + len(found.times) // 100, f"{found}: {found.late}"
+    chance = 2 * math.sqrt(len(found.late) + found.late_anyway)
+    assert len(found.late) <= found.late_anyway + len(found.times) // 100 + chance, f"{found}: {found.late}"
     assert max(found.times) < max(found.control) + LONGEST_S, found
 
 
@@ -102,6 +105,7 @@ def test_twenty_seconds_of_lacp(host: Host) -> None:
             print(f"\nthe plan waited {waited:.1f} s; drift elsewhere: usually {usual:.2f} s, meanwhile {meanwhile}")
             print(f"renewed meanwhile: {len(renewed)}")
             assert waited > 19
+            assert "nobody wants it" not in running.said, "what the plan made on its way is no drift"
             assert renewed and address(host, "lan-br.200") == {"10.7.0.50/24"}
             assert max(meanwhile) < USUAL_FACTOR * usual + USUAL_SLACK_S
             answered(found)

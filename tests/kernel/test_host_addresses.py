@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import socket
+import subprocess
 import time
 from collections.abc import Callable
 from typing import Any
+
+import pytest
 
 from windrow.apps.engine import Converged, converge
 from windrow.model.cluster import Cluster
@@ -261,3 +264,30 @@ def test_what_is_carried_or_put_back_is_not_asked_for(new_ns: Callable[[], Ns]) 
     host.ns.run(links.del_addr(index, "10.8.0.1/24"))
     host.brought_to(wanted)
     assert host.ns.link("oob-br.300").addrs == {"10.8.0.1/24", "2001:db8:8::1/64"}
+
+
+@pytest.mark.parametrize("vid", [300, 0])
+def test_the_way_to_the_network_of_an_address_comes_back_as_the_kernel_made_it(
+    new_ns: Callable[[], Ns], vid: int
+) -> None:
+    """And so it goes with the address: one that is another's, by its source, would stay (`fib_del_ifaddr`)."""
+    host, link = Host(new_ns), f"oob-br.{vid}".removesuffix(".0")
+    spec = (
+        f'ips: {{node-0: "10.8.0.1/24,2001:db8:8::1/64"}}, vlanID: {vid}, routes: [{{to: 10.9.0.0/16, via: 10.8.0.9}}]'
+    )
+
+    def shown() -> list[str]:
+        commands = (["ip", "route", "show", "dev", link], ["ip", "-6", "route", "show", "dev", link])
+        said = (subprocess.run(c, capture_output=True, text=True, check=True).stdout for c in commands)
+        return sorted(line.strip() for text in said for line in text.splitlines())
+
+    host.brought_to(spec)
+    before = host.ns.inside(shown)
+    for words in ("route del 10.8.0.0/24", "-6 route del 2001:db8:8::/64"):
+        argv = ["ip", *words.split(), "dev", link]
+        host.ns.inside(lambda argv=argv: subprocess.run(argv, check=True))  # type: ignore[misc]
+    assert host.ns.inside(shown) != before
+    host.brought_to(spec)
+    assert host.ns.inside(shown) == before
+    host.brought_to(f"ips: {{node-0: 10.7.0.1/24}}, vlanID: {vid}")
+    assert not [line for line in host.ns.inside(shown) if "10.8.0.0/24" in line or "db8:8" in line]  # type: ignore[attr-defined]

@@ -335,6 +335,7 @@ def test_what_a_plan_is_not_about_is_repaired_while_it_waits(tmp_path: Path) -> 
         begun = time.monotonic()
         _until(lambda: bool(kernel.machine.get("oob-bo").up))
         assert kernel.waiting and time.monotonic() - begun < 1.0, "repaired in its usual time"
+        assert "lan-bn" in kernel.machine.devices, "what the plan made on its way, and waits for, is no drift"
         assert get(host.paths.agent_socket)[0] < 0.5
         _until(lambda: not kernel.waiting)
         kernel.waits_s = 0.0

@@ -14,7 +14,7 @@ from windrow.apps.round import guarded
 from windrow.apps.site import Site
 from windrow.model.checkpoint import Checkpoint
 from windrow.model.connections import Connection, Sockets
-from windrow.model.host import OWNER_PROTOCOL, HostState, Route, Rule
+from windrow.model.host import OWNER_PROTOCOL, RTPROT_KERNEL, HostState, Route, Rule
 from windrow.model.leases import Lease, LeasedRoute
 from windrow.model.manifests import Found
 from windrow.model.processes import Process
@@ -360,3 +360,13 @@ def test_a_cluster_that_lost_its_store_takes_nothing_down(tmp_path: Path, left: 
     api.deleted = True
     host.round()
     assert "oob-br" not in host.links
+
+
+def test_the_way_to_the_network_of_an_address_comes_back(static: Managed) -> None:
+    """The kernel makes it with the address, and not again: without it nobody in that network is reached."""
+    (connected,) = [r for r in static.kernel.observe().state.routes if r.dev == BRIDGE and r.protocol == RTPROT_KERNEL]
+    static.harm("mgmt-br", DelRoute(connected))
+    assert connected not in static.kernel.observe().state.routes
+    static.round()
+    assert connected in static.kernel.observe().state.routes
+    assert "repaired mgmt-br: routes" in static.told("Repaired")[-1]

@@ -296,6 +296,8 @@ class Route:
     exact: Exact | None = None
     until: float | None = field(default=None, compare=False)
     """When it ends, CLOCK_BOOTTIME; None: never."""
+    source: str = field(default="", compare=False)
+    """Of one that the kernel made for an address (RTPROT_KERNEL), and is to be again: that address."""
     order: int = field(default=0, compare=False)
     """Its place in the dump: IPv6 routes of one metric are used, and told, in the order in which they came."""
 
@@ -344,6 +346,10 @@ AF_INET6 = 10
 RTPROT_REDIRECT = 1
 RTPROT_KERNEL = 2
 """`Route.protocol` of what the kernel makes by itself, for addresses (include/uapi/linux/rtnetlink.h)."""
+IP6_RT_PRIO_ADDRCONF = 256
+"""The metric of those in IPv6 (include/net/addrconf.h); in IPv4 it is 0."""
+IFA_F_NOPREFIXROUTE = 0x200
+"""In `Details.flags`: for this address the kernel makes none."""
 RTPROT_RA = 9
 ACCEPT_RA = "ipv6/accept_ra"
 """In `Link.settings`: whether it takes the routers, networks and addresses that router advertisements bring. 0: no; 1:

@@ -440,6 +440,7 @@ ROUTE = Table(
         "dev": Attr(4, S32),
         "gateway": Attr(5, IP),
         "metric": Attr(6, U32),
+        "source": Attr(7, IP),
         "metrics": Attr(8, _nest(METRICS)),
         "multipath": Attr(9, RAW),
         "table": Attr(15, U32),

@@ -486,6 +486,7 @@ def _route(route: Route, index: int | None, find: Find | None) -> bytes:
             "gateway": route.gateway,
             "dev": index,
             "metric": route.metric or None,
+            "source": route.source or None,
             "table": route.table,
             "expires": _seconds(route),
         }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from ipaddress import IPv4Interface, IPv6Interface, ip_interface
@@ -10,6 +10,8 @@ from ipaddress import IPv4Interface, IPv6Interface, ip_interface
 from windrow.model.host import (
     ACCEPT_RA,
     COMES_BY_ITSELF,
+    IFA_F_NOPREFIXROUTE,
+    IP6_RT_PRIO_ADDRCONF,
     MAIN_TABLE,
     OWNER_GROUP,
     OWNER_PROTOCOL,
@@ -17,6 +19,7 @@ from windrow.model.host import (
     RTPROT_RA,
     Bond,
     Bridge,
+    Details,
     HostState,
     Link,
     Observed,
@@ -32,7 +35,7 @@ from windrow.model.marks import mark_of
 from windrow.model.ports import PORT_GROUP, PortRecord, is_recorded
 from windrow.model.reach import Network, Reach, reach_of
 from windrow.model.steps import Action, Impact, Phase, Step
-from windrow.model.values import IfName, Ref, VidSet
+from windrow.model.values import Cidr, IfName, Ref, VidSet
 from windrow.plan.diff import UNKNOWN, why
 
 
@@ -165,7 +168,21 @@ class Scene:
     @cached_property
     def wanted_routes(self) -> dict[str, frozenset[Route]]:
         """Link -> the routes over it that are to be."""
-        return _by_link(replace(r, metric=settled_metric(r)) for r in self.want.routes)
+        routes = (*self.want.routes, *self._networks_lost())
+        return _by_link(replace(r, metric=settled_metric(r)) for r in routes)
+
+    def _networks_lost(self) -> Iterator[Route]:
+        """The way to the network of an address that is there and stays: the kernel makes it with the address
+        (`fib_add_ifaddr`, `addrconf_prefix_route`), and not again where somebody took it away."""
+        for name, link in self.want.links.items():
+            seen, runtime = self.seen(name), self.runtime(name)
+            if not link.addrs or seen is None or not seen.up or runtime is None or not runtime.carrier:
+                continue
+            there = {r.dst for r in self.seen_routes.get(name, ()) if r.table == MAIN_TABLE}
+            for address in sorted(link.addrs & (seen.addrs or frozenset())):
+                route = _to_network(name, address, seen.details.get(address, Details()))
+                if route is not None and route.dst not in there:
+                    yield route
 
     @cached_property
     def seen_routes(self) -> dict[str, frozenset[Route]]:
@@ -295,6 +312,21 @@ def _pointing(link: Link, old: IfName, new: IfName) -> Link:
     spec = replace(link.spec, parent=new) if isinstance(link.spec, VlanIf | Other) and link.parent == old else link.spec
     master = new if link.master == old else link.master
     return replace(link, name=_called(link.name, old, new), spec=spec, master=master)
+
+
+def _to_network(link: IfName, address: Cidr, details: Details) -> Route | None:
+    """The route that the kernel makes for an address; None: for this one it makes none."""
+    interface = ip_interface(address)
+    network, six = interface.network, interface.version == 6
+    if network.prefixlen == network.max_prefixlen or details.duplicate or details.flags & IFA_F_NOPREFIXROUTE:
+        return None
+    return Route(
+        dst=str(network),
+        dev=link,
+        metric=IP6_RT_PRIO_ADDRCONF if six else 0,
+        protocol=RTPROT_KERNEL,
+        source="" if six else str(interface.ip),
+    )
 
 
 def _by_link(routes: Iterable[Route]) -> dict[str, frozenset[Route]]:

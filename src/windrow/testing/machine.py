@@ -20,6 +20,7 @@ from windrow.model.host import (
     FRESH_FLAGS,
     FRESH_VLAN_FLAGS,
     OWNER_GROUP,
+    RTPROT_KERNEL,
     Bond,
     Bridge,
     BridgePort,
@@ -121,6 +122,8 @@ class Machine:
     def __init__(self) -> None:
         self.devices: dict[str, Device] = {}
         self.routes: set[Route] = set()
+        self.lost: set[tuple[str, str]] = set()
+        """Link and network of the routes that the kernel made, and somebody took away."""
         self.rules: set[Rule] = set()
         self.sysctls: dict[str, str] = {}
         self._serial = 1
@@ -403,6 +406,7 @@ class Machine:
         if not device.up:
             return
         device.up = False
+        self.lost = {(name, network) for name, network in self.lost if name != device.name}
         device.addrs = [a for a in device.addrs if ":" not in a]
         device.neighbours.clear()  # neigh_ifdown
         self.routes = {r for r in self.routes if r.dev != device.name}
@@ -666,6 +670,7 @@ class Machine:
             raise Refused(errno.EACCES)  # addrconf_add_dev
         if addr not in device.addrs:
             device.addrs.append(addr)
+            self.lost.discard((device.name, str(ip_interface(addr).network)))
         device.details.pop(addr, None)
         if details is not None:
             device.details[addr] = details
@@ -699,6 +704,9 @@ class Machine:
         by a route."""
         if not device.up:
             raise Refused(errno.ENETDOWN)
+        if route.protocol == RTPROT_KERNEL:
+            self.lost.discard((device.name, route.dst))
+            return
         gateway = ip_address(route.gateway) if route.gateway else None
         networks = [ip_interface(a).network for a in device.addrs]
         networks += [
@@ -711,6 +719,9 @@ class Machine:
 
     def del_route(self, device: Device, route: Route) -> None:
         found = replace(route, dev=IfName(device.name), metric=settled_metric(route))
+        if found in set(self.connected()):
+            self.lost.add((device.name, route.dst))
+            return
         if found not in self.routes:
             raise Refused(errno.ESRCH)
         self.routes.remove(found)
@@ -724,7 +735,7 @@ class Machine:
                 if network.version == 6 and slave:
                     continue  # addrconf_notify leaves slaves of a bond alone
                 metric = 256 if network.version == 6 else 0
-                if network.prefixlen < network.max_prefixlen:
+                if network.prefixlen < network.max_prefixlen and (device.name, str(network)) not in self.lost:
                     yield Route(dst=str(network), dev=IfName(device.name), protocol=2, metric=metric)
 
 

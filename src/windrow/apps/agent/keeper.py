@@ -353,7 +353,11 @@ class Keeper:
         self._pending = pending_change(self._site.paths)  # what was left behind is decided on by now
 
     def _runs(self, _: Admitted, planned: Planned) -> None:
-        self._running = frozenset(name for unit in planned.plan.units if unit.steps for name in unit.links)
+        """Also what the plan makes on its way: the bond that takes over from another one is wanted by no manifest, and
+        would be deleted while the plan waits for it."""
+        units = [unit for unit in planned.plan.units if unit.steps]
+        made = {step.link for unit in units for step in unit.steps}
+        self._running = frozenset(made.union(*(unit.links for unit in units)))
 
     def meanwhile(self) -> None:
         """While a plan of ours waits, for carrier or an answer: what it is not about is repaired all the same. Raises

@@ -467,6 +467,7 @@ def _read_route(document: Any) -> Route:
     numbers = {n: v for n in ("table", "metric", "protocol", "order") if (v := _number(table, n, _U32)) is not None}
     return Route(
         dst=dst,
+        source=str(_at("source", ip_address, _text(table, "source"))) if "source" in table else "",
         dev=_at("dev", parse_ifname, _text(table, "dev")) if "dev" in table else None,
         gateway=str(_at("gateway", ip_address, _text(table, "gateway"))) if "gateway" in table else None,
         exact=_at("exact", _read_exact, table["exact"]) if "exact" in table else None,
