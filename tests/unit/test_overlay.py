@@ -24,7 +24,7 @@ from windrow.model.overlay import FAMILIES, PLACE, net_conf, read_net_conf, vtep
 from windrow.model.problems import Severity
 from windrow.model.reach import Reach
 from windrow.model.values import OWNER_GROUP, OWNER_PROTOCOL, Cidr, IfName, Mac
-from windrow.model.wire import load_documents
+from windrow.model.wire import hoststate, load_documents
 from windrow.render.overview import overview_text
 from windrow.rules import changes_to, check
 from windrow.status import overview
@@ -178,6 +178,13 @@ def test_the_device_and_the_ways_to_all_others() -> None:
     assert ways(found) == {"10.52.1.0/24": ("10.52.1.0", FLANNEL), "10.52.2.0/24": ("10.52.2.0", FLANNEL)}
     assert not found.problems
     assert link.settings == {"ipv6/accept_ra": "0"}
+
+
+def test_it_is_kept_on_disk_to_go_back_to() -> None:
+    state = compiled(mgmt(), A, B, C).state
+    back = hoststate.read(json.loads(json.dumps(hoststate.write(state))))
+    assert (back.links[FLANNEL], back.routes) == (state.links[FLANNEL], state.routes)
+    assert back.links[FLANNEL].settings == {"ipv6/accept_ra": "0"}
 
 
 def test_each_family_has_its_own_device_and_tunnels() -> None:
