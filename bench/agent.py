@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.measure import Group, Row
+from bench.measure import Group, NotMeasured, Row
 from windrow.model.host import Bond, Observed
 from windrow.model.steps import Action, DelAddr, Impact, Phase, SetBond, SetLink, SetVlans, Step
 from windrow.model.values import Cidr, IfName, Ref, VidSet
@@ -180,7 +180,7 @@ def wait(done: Callable[[], bool], what: str, log: Callable[[], str]) -> None:
     end = time.monotonic() + PATIENCE_S
     while not done():
         if time.monotonic() > end:
-            raise SystemExit(f"{what}\n{log()}")
+            raise NotMeasured(f"{what}\n{log()}")
         time.sleep(POLL_S)
 
 

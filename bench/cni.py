@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.measure import Group, Row, encode
+from bench.measure import Group, NotMeasured, Row, encode
 from windrow.apps.cni.install import Origin, install
 from windrow.apps.cni.server import about
 from windrow.netlink import netns
@@ -92,7 +92,7 @@ class Caller:
         said = started.stdout.read()
         started.stdout.close()
         if started.wait():
-            raise SystemExit(f"{self.what}: {said.decode()}")
+            raise NotMeasured(f"{self.what}: {said.decode()}")
 
     def run(self, command: str, calls: Sequence[Call], sandbox: str) -> float:
         """The seconds that it takes, one call after the other; DEL in reverse order."""
@@ -198,8 +198,9 @@ def calling(bench: Bench) -> Iterator[list[Caller]]:
 
 
 @contextlib.contextmanager
-def serving(root: Path) -> Iterator[None]:
-    words = ["--root", str(root), "--node", NODE, "cni", "serve"]
+def serving(root: Path, *options: str) -> Iterator[None]:
+    """`options`: of `windrow`."""
+    words = ["--root", str(root), "--node", NODE, *options, "cni", "serve"]
     argv = [sys.executable, "-I", "-S", "-c", SERVE, json.dumps(sys.path), *words]
     server = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     try:
@@ -207,12 +208,12 @@ def serving(root: Path) -> Iterator[None]:
         while about(Paths(root)) is None:
             if server.poll() is not None or time.monotonic() > end:
                 server.kill()
-                raise SystemExit(f"the server does not answer: {server.communicate()[0].decode()}")
+                raise NotMeasured(f"the server does not answer: {server.communicate()[0].decode()}")
             time.sleep(0.05)
         yield
         found = about(Paths(root))
         if not found or not found["answered"]:
-            raise SystemExit(f"the server has answered nothing: {found}")
+            raise NotMeasured(f"the server has answered nothing: {found}")
     finally:
         server.terminate()
         server.communicate()

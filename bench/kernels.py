@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.measure import Group, Row
+from bench.measure import Group, NotMeasured, Row
 from windrow.lab.kernel.boot import NAMES
 
 WINDROW = str(Path(sys.executable).parent / "windrow")
@@ -55,8 +55,8 @@ def with_kernel(command: Sequence[str], kernel: str) -> list[str]:
 
 
 def run(words: Sequence[str]) -> None:
-    """Raises SystemExit: what failed was not measured."""
+    """Raises NotMeasured: what failed was not measured."""
     user = NOBODY if os.geteuid() == 0 else ()
     done = subprocess.run([*user, WINDROW, *words], capture_output=True, text=True, check=False)
     if done.returncode:
-        raise SystemExit(f"{' '.join(words)} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
+        raise NotMeasured(f"{' '.join(words)} ended with {done.returncode}:\n{done.stdout}{done.stderr}")

@@ -11,6 +11,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
 
+class NotMeasured(RuntimeError):
+    """What was to be measured did not do what it should. The other parts of a run go on."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
     """One way of doing it: seconds of each run. `anchor` is what the design noted for it, in words."""

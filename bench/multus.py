@@ -1,9 +1,11 @@
 """A pod's networks beside Multus' thin plugin over the reference plugin `bridge`: one call each, without a daemon.
 
-    unshare --net python -m bench.multus EXECUTABLE      as root; EXECUTABLE: multus, thin, of version 4
+    unshare --net python -m bench.multus EXECUTABLE          as root; EXECUTABLE: multus, thin, of version 4
+    unshare --net python -m bench.multus EXECUTABLE cluster
 
 Multus asks an API server. The one here knows the pod and its networks by heart, speaks plain HTTP and keeps nothing: a
-real one takes longer, so Multus is at its best.
+real one takes longer, so Multus is at its best. With `cluster` it is a real one, and Windrow's server asks it as well:
+for the pod, and to tell it what the pod has.
 """
 
 from __future__ import annotations
@@ -15,16 +17,20 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from bench.cni import BRIDGE, REFERENCE, TOGETHER, Bench, Call, Caller, calling, in_turns, sandbox
+from bench.cni import BRIDGE, REFERENCE, TOGETHER, Bench, Call, Caller, calling, in_turns, sandbox, serving
 from bench.measure import Group
 from bench.report import section
+from windrow.kube.resources import RESOURCES
+from windrow.services.kubernetes.controlplane import ControlPlane
 
 COUNTS = (1, 2, 4, 9)
 RUNS = 40
+PODS = "/api/v1/namespaces/default/pods"
 NETWORK = "vlan"
 """The NetworkAttachmentDefinition that `calling` puts into the manifests."""
 
@@ -46,6 +52,58 @@ def measure(multus: Path, where: str) -> Iterator[Group]:
             ours = Call(plugin="windrow", config=json.dumps(our_config(bench, count - 1)), args=asked)
             title = f"a pod with {count} network{'s' if count > 1 else ''}"
             yield from in_turns(bench, RUNS, title, [(other, [theirs]), (alone, [ours]), (served, [ours])])
+
+
+def measure_with_cluster(multus: Path, where: str) -> Iterator[Group]:
+    """Everybody asks the same API server. It runs here as well, and what it does of its own is in all times."""
+    with tempfile.TemporaryDirectory(prefix="wb") as name, contextlib.ExitStack() as stack:
+        directory = Path(name)
+        lines = f"link add {BRIDGE} type bridge\nlink set {BRIDGE} up\nlink set lo up\n"
+        subprocess.run(["ip", "-batch", "-"], input=lines, text=True, check=True)
+        bench = Bench(where=where, sandboxes=[stack.enter_context(sandbox())], directory=directory, filtering=False)
+        plane = stack.enter_context(ControlPlane(directory / "plane", lambda line: print(line, flush=True)))
+        fill(plane, bench)
+        kubeconfig = plane.kubeconfig()
+        served, *_ = stack.enter_context(calling(bench))
+        followed = Caller(
+            what="windrow, server that follows the API", plugins=served.plugins, root=directory / "followed"
+        )
+        stack.enter_context(serving(followed.root, "--kubeconfig", str(kubeconfig)))
+        other = Caller(what="Multus, thin", plugins=multus.parent, root=directory)
+        for count in COUNTS:
+            asked = f"IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME={pod_name(count - 1)}"
+            theirs = Call(plugin=multus.name, config=json.dumps(config_of(bench, kubeconfig)), args=asked)
+            mine = {**common(bench), "name": "pods", "type": "windrow", "kubernetes": True}
+            ours = Call(plugin="windrow", config=json.dumps(mine), args=asked)
+            sent = Call(plugin="windrow", config=json.dumps(our_config(bench, count - 1)), args=asked)
+            title = f"a pod of an API server with {count} network{'s' if count > 1 else ''}"
+            known = replace(served, what="windrow, server that asks nobody")
+            yield from in_turns(bench, RUNS, title, [(other, [theirs]), (followed, [ours]), (known, [sent])])
+            status = plane.request("GET", f"{PODS}/{pod_name(count - 1)}")["metadata"]["annotations"]
+            if len(json.loads(status["k8s.v1.cni.cncf.io/network-status"])) != count:
+                raise SystemExit(f"the pod was told of other networks: {status}")
+
+
+def fill(plane: ControlPlane, bench: Bench) -> None:
+    """The pods, and the network that they ask for."""
+    resource = RESOURCES["NetworkAttachmentDefinition"]
+    anything = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    version = {"name": "v1", "served": True, "storage": True, "schema": {"openAPIV3Schema": anything}}
+    names = {"kind": resource.kind, "plural": resource.plural, "singular": resource.kind.lower()}
+    group = resource.version.partition("/")[0]
+    crd = {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"{resource.plural}.{group}"},
+        "spec": {"group": group, "names": names, "scope": "Namespaced", "versions": [version]},
+    }
+    plane.request("POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", crd)
+    plane.wait_for(resource.path)
+    plane.request("POST", f"{resource.base}/namespaces/default/{resource.plural}", nad(bench, NETWORK))
+    for count in COUNTS:
+        document = pod(pod_name(count - 1))
+        document["spec"] = {"nodeName": "bench", "containers": [{"name": "c", "image": "none"}]}
+        plane.request("POST", PODS, document)
 
 
 def our_config(bench: Bench, more: int) -> dict[str, Any]:
@@ -129,5 +187,6 @@ def nad(bench: Bench, name: str) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    for group in measure(Path(sys.argv[1]).resolve(), "In this machine's own kernel"):
+    way = measure_with_cluster if sys.argv[2:] == ["cluster"] else measure
+    for group in way(Path(sys.argv[1]).resolve(), "In this machine's own kernel"):
         print(section(group), flush=True)

@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.measure import Group, Row, Way, compare, decode
+from bench.measure import Group, NotMeasured, Row, Way, compare, decode
 from bench.pure import nad_text
 from windrow.lab.channel import Kind
 from windrow.lab.kernel import uml
@@ -26,13 +26,13 @@ def starting() -> Group:
     with tempfile.TemporaryDirectory() as root:
         folder = Path(root) / "etc" / "windrow" / "manifests"
         folder.mkdir(parents=True)
-        (folder / "nads.yaml").write_text("\n---\n".join(nad_text(n) for n in range(MANIFESTS)))
+        (folder / "nads.yaml").write_text(manifests())
         environment = {**os.environ, "WINDROW_ROOT": root}
 
         def run(*command: str) -> None:
             done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
             if done.returncode:
-                raise SystemExit(f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
+                raise NotMeasured(f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
 
         rows = compare(
             11,
@@ -55,6 +55,12 @@ def starting() -> Group:
     return Group(title="Start of `windrow plan`", where="On this machine", rows=rows)
 
 
+def manifests() -> str:
+    """A cluster network, and its VLANs."""
+    network = "apiVersion: network.harvesterhci.io/v1beta1\nkind: ClusterNetwork\nmetadata: {name: net0}\n"
+    return "\n---\n".join([network, *(nad_text(n) for n in range(MANIFESTS - 1))])
+
+
 def in_lab(parts: Sequence[str] = ("ports", "measure", "machines", "agent", "imports")) -> list[Group]:
     """Boot the lab kernel, measure in it, and end it. `parts`: what its guest can be asked for."""
     with uml.boot(BENCH_GUEST) as machine:
@@ -66,12 +72,12 @@ def asked(machine: Machine, part: str) -> list[Group]:
     while True:
         frame = stream.receive(timeout=600)
         if frame is None:
-            raise SystemExit("the lab kernel has not answered for ten minutes")
+            raise NotMeasured("the lab kernel has not answered for ten minutes")
         if frame.kind is Kind.RESULT:
             break
     result = frame.json()
     if "error" in result:
-        raise SystemExit(f"{result['error']}\n{result.get('traceback', '')}")
+        raise NotMeasured(f"{result['error']}\n{result.get('traceback', '')}")
     return [decode(text) for text in result["groups"]]
 
 

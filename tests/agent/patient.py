@@ -4,6 +4,7 @@ and the CPU time of a process as the kernel counts it."""
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import signal
 import socket
@@ -85,18 +86,33 @@ def disagreeing(host: Host, ports: Sequence[str]) -> Iterator[None]:
 
 @dataclass
 class Asking:
-    """Somebody who asks for `/healthz` all the time, in a process of his own: seconds of each answer."""
+    """Somebody who asks for `/healthz` all the time, in a process of his own, and in turns with that a process which
+    does nothing else than answer: seconds of each answer. What both take is the machine's."""
 
     times: list[float] = field(default_factory=list)
+    control: list[float] = field(default_factory=list)
 
     def __str__(self) -> str:
-        ordered = sorted(self.times)
-        late = sum(t > HEALTH_S for t in ordered)
-        return (
-            f"{len(ordered)} answers: median {ordered[len(ordered) // 2] * 1000:.1f} ms, 99 % within "
-            f"{ordered[len(ordered) * 99 // 100] * 1000:.1f} ms, longest {ordered[-1] * 1000:.1f} ms, {late} above "
-            f"{HEALTH_S * 1000:.0f} ms"
-        )
+        return f"{_said(self.times)}; a process that does nothing: {_said(self.control)}"
+
+    @property
+    def late(self) -> tuple[float, ...]:
+        return tuple(t for t in sorted(self.times) if t > HEALTH_S)
+
+    @property
+    def late_anyway(self) -> int:
+        """Of the answers of the process that does nothing."""
+        return sum(t > HEALTH_S for t in self.control)
+
+
+def _said(times: Sequence[float]) -> str:
+    ordered = sorted(times)
+    late = sum(t > HEALTH_S for t in ordered)
+    return (
+        f"{len(ordered)} answers: median {ordered[len(ordered) // 2] * 1000:.1f} ms, 99 % within "
+        f"{ordered[len(ordered) * 99 // 100] * 1000:.1f} ms, longest {ordered[-1] * 1000:.1f} ms, {late} above "
+        f"{HEALTH_S * 1000:.0f} ms"
+    )
 
 
 def healthz(path: Path) -> float:
@@ -112,7 +128,35 @@ def healthz(path: Path) -> float:
 
 
 @contextlib.contextmanager
-def asking(path: Path, pause_s: float = 0.02) -> Iterator[Asking]:
+def _answering(path: Path) -> Iterator[None]:
+    """A process that only waits, and answers as an agent at rest does."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen(16)
+        if (pid := os.fork()) == 0:
+            gc.disable()
+            while True:
+                one, _ = listener.accept()
+                one.recv(65536)
+                one.sendall(b"HTTP/1.0 200 OK\r\n\r\nok\n")
+                one.close()
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        path.unlink()
+
+
+@contextlib.contextmanager
+def asking(path: Path, pause_s: float = 0.01) -> Iterator[Asking]:
+    control = path.with_name("control.sock")
+    with _answering(control), _asking(path, control, pause_s) as found:
+        yield found
+
+
+@contextlib.contextmanager
+def _asking(path: Path, control: Path, pause_s: float) -> Iterator[Asking]:
     found = Asking()
     read, write = os.pipe()
     stop_read, stop_write = os.pipe()
@@ -122,8 +166,10 @@ def asking(path: Path, pause_s: float = 0.02) -> Iterator[Asking]:
             os.set_blocking(stop_read, False)
             with os.fdopen(write, "w") as out:
                 while _goes_on(stop_read):
-                    out.write(f"{healthz(path)}\n")
-                    time.sleep(pause_s)
+                    for one in (path, control):
+                        out.write(f"{healthz(one)} ")
+                        time.sleep(pause_s)
+                    out.write("\n")
         finally:
             os._exit(0)
     os.close(write)
@@ -142,7 +188,10 @@ def asking(path: Path, pause_s: float = 0.02) -> Iterator[Asking]:
         os.close(stop_write)
         os.waitpid(pid, 0)
         thread.join()
-        found.times += [float(line) for line in lines]
+        for line in lines:
+            asked, anyway = map(float, line.split())
+            found.times.append(asked)
+            found.control.append(anyway)
 
 
 def _goes_on(stop: int) -> bool:

@@ -13,7 +13,7 @@ from tests.agent.agents import Host
 from tests.agent.agentworld import HOST_NETWORK, NAD, NETWORK, UPLINK, a_host
 from tests.agent.hands import Running, until
 from tests.agent.lockouts import Around, Place, Wrong
-from tests.agent.patient import HEALTH_S, Asking, agent, asking, disagreeing
+from tests.agent.patient import Asking, agent, asking, disagreeing
 
 from windrow.apps.agent import keeper
 from windrow.lab.scenario import End
@@ -28,8 +28,8 @@ USUAL_FACTOR, USUAL_SLACK_S = 3.0, 0.5
 """Drift elsewhere may take so many times as long as without a plan that waits, and this: asking `/healthz` fifty times
 a second shares the lab's one processor."""
 LONGEST_S = 0.25
-"""0.02 to 0.07 s were seen, where a fork of the agent and its garbage collection took 0.28 to 0.7 s; the rest is for
-others who use this machine's processors."""
+"""Longer than the longest that a process which does nothing took: 0.02 to 0.07 s were seen, where a fork of the agent
+and its garbage collection took 0.28 to 0.7 s."""
 
 
 def network(cn: str, nics: str, mode: str, *, more: str = "") -> str:
@@ -38,13 +38,13 @@ def network(cn: str, nics: str, mode: str, *, more: str = "") -> str:
 
 
 def answered(found: Asking) -> None:
-    """Fewer than one in a hundred may be late: the lab's one processor is shared with the plan's own work, and with
-    what else this machine does. None waits for the plan."""
+    """The agent adds nothing to what the machine takes anyway: of its answers no more are late than of those of a
+    process that does nothing, but for one in a hundred, for the lab's one processor is shared with the plan's own work.
+    None waits for the plan. What stops the whole kernel stops both alike, so it is not seen here."""
     print(f"\n/healthz: {found}")
-    late = [t for t in found.times if t > HEALTH_S]
     assert len(found.times) > 50
-    assert len(late) <= len(found.times) // 100, sorted(late)
-    assert max(found.times) < LONGEST_S, found
+    assert len(found.late) <= found.late_anyway + len(found.times) // 100, f"{found}: {found.late}"
+    assert max(found.times) < max(found.control) + LONGEST_S, found
 
 
 @pytest.fixture

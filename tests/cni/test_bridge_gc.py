@@ -250,8 +250,35 @@ def test_whatever_a_killed_add_has_left_is_taken_away(host: Any, nft: Any, by: s
             host.delete(pod, config, CNI_CONTAINERID=container)
         else:
             assert gc(host, config=config).exit == 0
-        assert (host.records.all(), host.ports(), host.leased(), pod.links()) == ([], [], [], set()), states
+        left = host.records.all(), host.ports(), host.leased(), pod.links()
+        assert left == ([], [], [], set()), f"killed at {states}, and left: {left}"
     assert "cni-br-iface" not in nft()
+
+
+@pytest.mark.parametrize("by", ["GC", "DEL", "ADD"])
+def test_what_a_killed_add_had_started_goes_on_and_is_waited_for(host: Any, stub: Any, by: str) -> None:
+    """Its IPAM plugin is a process of its own: it gives the address after the call is gone, and would after the DEL."""
+    given, begun = host.root / "given", host.root / "begun"
+    answer = '{"cniVersion": "1.0.0", "ips": [{"address": "10.1.2.2/24"}]}'
+    adds = f"touch {begun}; sleep 0.7; touch {given}; echo '{answer}'"
+    stub("slow", f"cat > /dev/null; case $CNI_COMMAND in ADD) {adds};; DEL) rm -f {given};; esac")
+    config, pod = host.config(ipam={"type": "slow"}), host.pod()
+    process = started(host, pod, config, "c1")
+    while not begun.exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not given.exists()
+    if by == "ADD":
+        host.add(pod, config)
+        assert given.exists()
+    if by == "GC":
+        assert gc(host, config=config).exit == 0
+    else:
+        host.delete(pod, config)
+    time.sleep(1.0)
+    assert (given.exists(), host.records.all(), host.lasting.all(), pod.links()) == (False, [], [], set())
 
 
 def test_an_add_after_a_killed_one_takes_its_remains_away_first(host: Any, pod: Any) -> None:

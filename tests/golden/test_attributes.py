@@ -45,8 +45,8 @@ def _rows(space: Space) -> Iterator[str]:
 def test_what_is_kept_is_what_a_plan_can_see() -> None:
     kept = {fate.field for space in SPACES for _, fate in space.rows.values() if fate.field}
     assert kept <= TABLE.keys()
-    elsewhere = {"link", "addrs", "neighbours", "routes", "rules", "vlans", "self_vlans"}  # messages of their own
-    assert TABLE.keys() - kept == elsewhere
+    own_messages = {"link", "addrs", "neighbours", "fdb", "routes", "rules", "vlans", "self_vlans"}
+    assert TABLE.keys() - kept == own_messages
     assert {f"bond.{name}" for name in OPTIONS} <= kept
     assert {f"flags.{f.name}" for f in fields(LinkFlags)} <= kept
 

@@ -155,7 +155,7 @@ def test_a_bridge_of_that_name_is_named_and_can_be_handed_over(node: Ns) -> None
     node.do(("oob-br", CreateLink(link("oob-br", Bridge()))))
     node.disown("oob-br")
     (refusal,) = run(node, *oob("eth1")).left.refusals
-    assert refusal.code == "in-the-way" and "group 30574" in refusal.hint
+    assert refusal.code == "in-the-way" and "windrow adopt oob-br" in refusal.hint
     node.run(links.set_link("oob-br", group=30574))
     assert run(node, *oob("eth1")).ok
     assert node.link("oob-br").spec.vlan_filtering

@@ -1,7 +1,7 @@
 """Switches of a lab, broken in each way of the catalogue: `diagnose` finds exactly that on every node, by frames.
 
-One lab for all: three nodes, each with a bond in active-backup (oob) and one with LACP (lag), on two switches with a
-link between them. Where it can be, a fault of the one and a fault of the other network are there at the same time.
+One lab for all: three nodes, each with a bond in active-backup (oob), one with LACP (lag) and one in balance-xor
+(pair), on two switches with a link between them. Where it can be, faults of two networks are there at the same time.
 Nothing else is found, and what was mended before is found no more. `WINDROW_FAULT_PAIRS`: how many random pairs are
 tried.
 """
@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import product
 
 import pytest
 from tests.lab.checkworld import NODES, Checked, brought_up, nad, settle
@@ -28,25 +29,28 @@ kind: Scenario
 metadata: {name: catalogue}
 spec:
   nodes:
-    - {name: n1, nics: [eth0, eth1, eth2, eth3]}
-    - {name: n2, nics: [eth0, eth1, eth2, eth3]}
-    - {name: n3, nics: [eth0, eth1, eth2, eth3]}
+    - {name: n1, nics: [eth0, eth1, eth2, eth3, eth4, eth5]}
+    - {name: n2, nics: [eth0, eth1, eth2, eth3, eth4, eth5]}
+    - {name: n3, nics: [eth0, eth1, eth2, eth3, eth4, eth5]}
   switches:
     - name: s1
       announces: all
       ports:
-        - {names: [p5, p6, p7, p8]}
-        - {names: [p1, p2, p3, p4, isl], native: 1, vlans: "10-20,30,40"}
+        - {names: [p5, p6, p7, p8, p9, p10, p11, p12]}
+        - {names: [p1, p2, p3, p4, isl], native: 1, vlans: "10-20,30,40,50,60"}
       groups:
         - {name: lag1, mode: lacp, ports: [p5, p6], native: 1, vlans: "30,40"}
         - {name: lag2, mode: lacp, ports: [p7, p8], native: 1, vlans: "30,40"}
+        - {name: pair1, mode: static, ports: [p9, p10], native: 1, vlans: "50,60"}
+        - {name: pair2, mode: static, ports: [p11, p12], native: 1, vlans: "50,60"}
     - name: s2
       announces: pvid
       ports:
-        - {names: [p5, p6]}
-        - {names: [p1, p2, isl], native: 1, vlans: "10-20,30,40"}
+        - {names: [p5, p6, p7, p8]}
+        - {names: [p1, p2, isl], native: 1, vlans: "10-20,30,40,50,60"}
       groups:
         - {name: lag3, mode: lacp, ports: [p5, p6], native: 1, vlans: "30,40"}
+        - {name: pair3, mode: static, ports: [p7, p8], native: 1, vlans: "50,60"}
   cables:
     - ["n1:eth0", "s1:p1"]
     - ["n1:eth1", "s1:p2"]
@@ -60,6 +64,12 @@ spec:
     - ["n2:eth3", "s1:p8"]
     - ["n3:eth2", "s2:p5"]
     - ["n3:eth3", "s2:p6"]
+    - ["n1:eth4", "s1:p9"]
+    - ["n1:eth5", "s1:p10"]
+    - ["n2:eth4", "s1:p11"]
+    - ["n2:eth5", "s1:p12"]
+    - ["n3:eth4", "s2:p7"]
+    - ["n3:eth5", "s2:p8"]
     - ["s1:isl", "s2:isl"]
 """
 NETWORK = """\
@@ -74,11 +84,12 @@ spec:
   clusterNetwork: {name}
   uplink: {{nics: [{nics}], bondOptions: {{mode: {mode}, miimon: 100{more}}}}}
 """
-NETWORKS = [*(("oob", vid) for vid in range(10, 21)), ("lag", 30), ("lag", 40)]
+NETWORKS = [*(("oob", vid) for vid in range(10, 21)), *product(("lag",), (30, 40)), *product(("pair",), (50, 60))]
 MANIFESTS = "---\n".join(
     [
         NETWORK.format(name="oob", nics="eth0, eth1", mode="active-backup", more=""),
         NETWORK.format(name="lag", nics="eth2, eth3", mode="802.3ad", more=", lacpRate: fast"),
+        NETWORK.format(name="pair", nics="eth4, eth5", mode="balance-xor", more=""),
     ]
 ) + "".join(nad(f"v{vid}", network, vid) for network, vid in NETWORKS)
 LOCATED_S = 9.0
@@ -90,7 +101,7 @@ AGREED_S = 4.0
 """LACP at the fast rate, after a channel was changed."""
 
 
-ALL = "10-20,30,40"
+ALL = "10-20,30,40,50,60"
 CHANNEL_FAULTS = ("no-channel", "channel", "other-key")
 
 
@@ -122,6 +133,8 @@ class Fault:
     @property
     def shown(self) -> str:
         """Its name in the list of docs/user/findings.md."""
+        if self.network == "pair":
+            return f"channel member {self.words}"
         return f"isl {self.words}" if self.at == "s1:isl" else self.words
 
     @property
@@ -131,7 +144,7 @@ class Fault:
 
     @property
     def network(self) -> str:
-        return "lag" if self.at in ("s1:lag1", "s1:p5") else "oob"
+        return {"s1:lag1": "lag", "s1:p5": "lag", "s2:p7": "pair"}.get(self.at, "oob")
 
     @property
     def expected(self) -> list[str]:
@@ -162,6 +175,8 @@ FAULTS = [
         Fault("s1:lag1", "channel static", Reason.LACP_MISSING, P5_P6, BOTH, "", "one channel with LACP"),
     ],
     [Fault("s1:lag1", "other-key", Reason.LACP_TWO_CHANNELS, P5_P6, BOTH, "", "one channel")],
+    [Fault("s2:p7", "deaf", Reason.ONE_WAY, "p7 of s2", "n3/eth4", "", "access list")],
+    [Fault("s2:p7", "mute", Reason.ONE_WAY, "the switch port of n3/eth4", "n3/eth4", "", "access list")],
     [Fault("s1:p3", "deaf", Reason.ONE_WAY, "p3 of s1", "n2/eth0", "", "access list")],
     [Fault("s1:p3", "mute", Reason.ONE_WAY, "the switch port of n2/eth0", "n2/eth0", "", "access list")],
     [Fault("s1:p3", "no-broadcast", Reason.BROADCAST_FILTERED, "p3 of s1", "n2/eth0", "", "storm control")],

@@ -222,3 +222,19 @@ def test_a_machine_that_does_not_start_is_told(session: Session, monkeypatch: py
     with pytest.raises(LabError, match="windrow vm start vm-b ended with exit code 1"):
         again.start(lambda text, level: lines.append(text))
     assert any("runs already" in line or "is running" in line for line in lines), lines
+
+
+# The last of them: what it ends stays ended.
+
+
+def test_the_power_of_a_node_takes_its_machines_along(session: Session) -> None:
+    world = session.world
+    record = world.fleet.guest("vm-d").record
+    assert process.alive(_hypervisor(record.pid))
+    world.power.cut("node-1")
+    assert not process.alive(_hypervisor(record.pid))
+    assert record.netns not in netns.names()
+    with pytest.raises(LabError, match="vm-d does not run"):
+        world.fleet.run("vm-d", "true")
+    assert world.fleet.run("vm-b", "echo here").output == "here\n", "those of other nodes go on"
+    world.power.boot("node-1")

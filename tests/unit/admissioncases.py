@@ -173,6 +173,18 @@ CASES = [
         Ask(cn("data", "0"), cn("data", "1500"), [vc()]),
     ),
     Case(
+        "clusternetwork.overlay_is_valid",
+        "overlay-invalid",
+        Ask(annotated(cn("mgmt"), {"windrow.io/overlay": '{"Network": "10.52.0.0"}'})),
+        Ask(annotated(cn("mgmt"), {"windrow.io/overlay": '{"Network": "10.52.0.0/16"}'})),
+    ),
+    Case(
+        "clusternetwork.overlay_is_valid",
+        "overlay-elsewhere",
+        Ask(annotated(cn("data"), {"windrow.io/overlay": '{"Network": "10.52.0.0/16"}'})),
+        Ask(cn("data")),
+    ),
+    Case(
         "clusternetwork.mtu_annotation_comes_later",
         "mtu-at-creation",
         Ask(cn("data", "1500")),
@@ -264,6 +276,12 @@ CASES = [
         "mtu-mismatch",
         Ask(vc(mtu=9000), there=[cn("data", "1500"), N1]),
         Ask(vc(mtu=9000), there=[cn("data", "9000"), N1]),
+    ),
+    Case(
+        "vlanconfig.mtu_as_annotated",
+        "mtu-mismatch",
+        Ask(vc(mtu=9000), vc(mtu=1500), [cn("data", "1500"), N1]),
+        Ask(vc(mtu=9000), vc(mtu=1500), [annotated(cn("data", "1500"), {names.ANNOTATION_MTU_SOURCE: "a"}), N1]),
     ),
     Case(
         "vlanconfig.one_per_node",

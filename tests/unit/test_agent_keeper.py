@@ -19,6 +19,7 @@ from windrow.apps.agent.keeper import Keeper
 from windrow.apps.agent.log import Log
 from windrow.apps.agent.metrics import complaints
 from windrow.apps.known import agent_status
+from windrow.apps.round import Source
 from windrow.apps.site import Site
 from windrow.model.agentstatus import Claim
 from windrow.model.checkpoint import Checkpoint, Stage
@@ -83,9 +84,14 @@ class Host:
         self.paths.manifests.mkdir(parents=True)
         self.keeper = self.agent()
 
+    source: Source | None = None
+
     def agent(self) -> Keeper:
-        log = Log(self.log, clock=lambda: self.now)
-        site = Site(
+        return Keeper(self.site, Log(self.log, clock=lambda: self.now), self.source)
+
+    @property
+    def site(self) -> Site:
+        return Site(
             paths=self.paths,
             node="n1",
             kernel=self.kernel,
@@ -95,7 +101,6 @@ class Host:
             clock=lambda: self.now,
             mono=lambda: self.mono,
         )
-        return Keeper(site, log)
 
     def ask(self, targets: Sequence[Target], timeout_s: float, enough: Answers | None) -> Answers:
         return dict.fromkeys(targets, frozenset(Way))

@@ -4,20 +4,27 @@ fought about stops no repair of the rest."""
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.unit.test_agent_keeper import Host
+from tests.unit.test_agent_keeper import NAD, OOB, Host
 
 from windrow.apps.round import guarded
+from windrow.apps.site import Site
 from windrow.model.checkpoint import Checkpoint
-from windrow.model.host import OWNER_PROTOCOL, HostState, Rule
+from windrow.model.connections import Connection, Sockets
+from windrow.model.host import OWNER_PROTOCOL, HostState, Route, Rule
 from windrow.model.leases import Lease, LeasedRoute
+from windrow.model.manifests import Found
 from windrow.model.processes import Process
 from windrow.model.steps import Action, DelAddr, DeleteLink, DelNeighbour, DelRoute, DelRule, SetLink, SetVlans
 from windrow.model.values import Cidr, IfName, Ref, VidSet
+from windrow.model.wire import load_documents
 from windrow.netlink.reach import Answers, Target, Way
+from windrow.store.lastgood import read_last_good
 from windrow.store.leases import Leases, this_moment
+from windrow.store.memory import read_memory
 from windrow.store.origin import write_origin
 from windrow.testing.builders import link, neighbour
 
@@ -197,3 +204,159 @@ def test_a_new_address_that_somebody_has_is_taken_back(static: Managed) -> None:
     static.round()
     assert (static.addresses, static.routes) == ({"10.0.0.10/24"}, {("default", "10.0.0.1")})
     assert "somebody else has 10.0.0.20 (MAC 52:54:00:00:00:99)" in static.told("ChangeUndone")[0]
+
+
+# -- what is taken back and still wanted -----------------------------------------------------------
+
+
+class Api:
+    """A cluster's objects: nothing on this host can put them back as they were."""
+
+    trouble = ""
+
+    def __init__(self, text: str, *, deleted: bool = False) -> None:
+        self.text, self.deleted = text, deleted
+
+    def found(self, now: float) -> Found:
+        return Found(loaded=load_documents(self.text), deleted=self.deleted)
+
+    def forget(self) -> None:
+        pass
+
+
+def falls_silent(host: Managed, monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Who answered before the next change no longer does after it; when each change was asked about."""
+    monkeypatch.setattr(guarded._Guarded, "_going", lambda *_: False)  # a minute of asking is not the point here
+    asked: list[float] = []
+
+    def first_time_only(targets: Sequence[Target], timeout_s: float, enough: Answers | None) -> Answers:
+        asked.append(host.mono)
+        return dict.fromkeys(targets, BOTH if len(asked) % 2 else frozenset())
+
+    host.ask = first_time_only  # type: ignore[method-assign]
+    return asked
+
+
+def test_what_a_cluster_wants_and_cuts_the_host_off_is_not_tried_again_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An undo puts files back. A cluster's objects stay as somebody made them: tried again each second, they would take
+    the host away for good."""
+    host, wanted = Managed(tmp_path), MGMT.replace("MODE", "static, gateway: 10.0.0.1, ips: {n1: 10.0.0.10/24}")
+    host.source = api = Api(wanted)
+    host.restart()
+    assert host.addresses == {"10.0.0.10/24"}
+    asked = falls_silent(host, monkeypatch)
+    api.text = wanted.replace("10.0.0.10/24", "10.0.0.20/24")
+    for _ in range(50):
+        host.round()
+        host.pass_time(1)
+    assert host.addresses == {"10.0.0.10/24"} and len(host.told("ChangeUndone")) == 1
+    assert len(asked) == 2, "once before the change, and once after it"
+    found = host.condition(HERE, "ChangeNotKept")
+    assert found is not None and found.status is True and "does not answer" in found.message
+    assert not list(host.paths.manifests.iterdir()), "its objects are none of this host's"
+    host.ask = Host.ask.__get__(host)  # type: ignore[method-assign]
+    host.pass_time(60)
+    host.round()
+    assert host.addresses == {"10.0.0.20/24"} and host.condition(HERE, "ChangeNotKept") is None
+
+
+def test_what_was_taken_back_of_a_cluster_leaves_the_addresses_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is stored on this host: what it is to remember after an undo is what its last good state says."""
+    host, wanted = Managed(tmp_path), MGMT.replace("MODE", "static, gateway: 10.0.0.1, ips: {n1: 10.0.0.10/24}")
+    host.source = api = Api(wanted)
+    host.restart()
+    before = read_memory(host.paths)
+    falls_silent(host, monkeypatch)
+    api.text = wanted.replace("10.0.0.10/24", "10.0.0.20/24")
+    host.round()
+    assert host.told("ChangeUndone") and before.given
+    assert read_memory(host.paths).given == before.given
+
+
+STORAGE = """\
+apiVersion: network.harvesterhci.io/v1beta1
+kind: HostNetworkConfig
+metadata: {name: storage}
+spec:
+  {clusterNetwork: oob, vlanID: 300, mode: static, ips: {n1: 10.30.0.10/24},
+   routes: [{to: 10.8.0.0/24, via: 10.30.0.1}]}
+"""
+ADMIN = Connection("10.0.0.10", 22, "10.8.0.9", 50001)
+
+
+class Reached(Managed):
+    """By eth0, over which somebody is logged in from behind the gateway. What answers him is the most exact route."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.kernel.machine.add_addr(self.kernel.machine.get("eth0"), "10.0.0.10/24")
+        self.kernel.add_route(Route(dst="default", dev=IfName("eth0"), gateway="10.0.0.1", protocol=3))
+
+    @property
+    def site(self) -> Site:
+        sockets = Sockets(listening=frozenset({22}), opened=frozenset({ADMIN}))
+        return replace(super().site, sockets=lambda _: sockets, ways=lambda *_: frozenset({IfName("eth0")}))
+
+    @property
+    def taken(self) -> bool:
+        return any(route.dst == "10.8.0.0/24" for route in self.kernel.observe().state.routes)
+
+    def ask(self, targets: Sequence[Target], timeout_s: float, enough: Answers | None) -> Answers:
+        return {t: frozenset() if self.taken and t.address == ADMIN.peer else BOTH for t in targets}
+
+
+def test_a_route_that_somebody_edits_is_probed_and_who_is_connected_must_still_be_reached(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(guarded._Guarded, "_going", lambda *_: False)
+    host = Reached(tmp_path)
+    host.start()
+    host.write(STORAGE, "storage.yaml")
+    for _ in range(30):
+        host.round()
+        host.pass_time(1)
+    assert not host.taken
+    (said,) = host.told("ChangeUndone")
+    assert "who is connected: 10.8.0.9 no longer answers" in said
+    good = read_last_good(host.paths)
+    assert good is not None and "storage" not in {o.name for o in good.objects}, "it would come up from it"
+    host.write(NAD.removeprefix("---\n").replace("100", "101"), "another.yaml")
+    host.round()
+    assert not host.taken and host.condition(HERE, "ChangeNotKept")
+    assert (host.paths.manifests / "storage.yaml").read_text() == STORAGE
+    host.write(STORAGE.replace("10.8.0.0/24", "10.9.0.0/24"), "storage.yaml")
+    host.round()
+    assert any(route.dst == "10.9.0.0/24" for route in host.kernel.observe().state.routes), "something else: at once"
+
+
+def test_what_only_drifted_comes_back_without_a_question(tmp_path: Path) -> None:
+    host = Reached(tmp_path)
+    host.write(STORAGE.replace("10.8.0.0/24", "10.9.0.0/24"), "storage.yaml")
+    host.start()
+    host.ask = None  # type: ignore[assignment]
+    host.harm("oob-br.300", DelAddr(Cidr("10.30.0.10/24")))
+    host.pass_time(1)
+    host.round()
+    assert host.kernel.observe().state.links[IfName("oob-br.300")].addrs == {"10.30.0.10/24"}
+
+
+@pytest.mark.parametrize("left", ["", "apiVersion: v1\nkind: Node\nmetadata: {name: n1}\n"])
+def test_a_cluster_that_lost_its_store_takes_nothing_down(tmp_path: Path, left: str) -> None:
+    """Its node is there again a moment later, and all that people made is not."""
+    host = Managed(tmp_path)
+    host.source = api = Api(OOB)
+    host.restart()
+    assert "oob-br" in host.links
+    api.text = left
+    host.round()
+    host.restart()
+    assert "oob-br" in host.links
+    found = [c for c in host.keeper.status.conditions if "nobody was seen to delete them" in c.message]
+    assert found and found[0].status is True
+    api.deleted = True
+    host.round()
+    assert "oob-br" not in host.links

@@ -42,6 +42,9 @@ spec:
   config: '{"cniVersion":"0.3.1","name":"v100","type":"bridge","bridge":"oob-br","promiscMode":true,"vlan":100}'
 """
 
+WRONG = {"apply": 1, "plan": 1, "diff": 2}
+"""Exit codes where something is wrong: 1 of `diff` is a difference."""
+
 
 class Host:
     """A host with a kernel in memory and a store below `root`."""
@@ -81,8 +84,8 @@ def host(tmp_path: Path) -> Host:
     return Host(tmp_path)
 
 
-def refused(host: Host, before: tuple[str, dict[str, str]], result: Result) -> str:
-    assert result.exit_code == 1, result.output
+def refused(host: Host, before: tuple[str, dict[str, str]], result: Result, code: int = 1) -> str:
+    assert result.exit_code == code, result.output
     assert host.state() == before
     assert result.stdout == ""
     return result.stderr
@@ -360,7 +363,7 @@ def test_what_two_documents_say_against_each_other_refuses_all_and_all_is_told(h
     before = host.state()
     text = OOB.replace('"vlan":100', '"vlan":5000') + "---\n" + OOB.replace("oob", "dmz").replace("v100", "d100")
     for verb in ("apply", "plan", "diff"):
-        said = refused(host, before, host.run(verb, "-f", host.file(text)))
+        said = refused(host, before, host.run(verb, "-f", host.file(text)), code=WRONG[verb])
         assert "5000 is outside 0..4094" in said
         assert "already used by VlanConfig/dmz-all on node n1" in said
 
@@ -369,7 +372,7 @@ def test_what_two_documents_say_against_each_other_refuses_all_and_all_is_told(h
 def test_plan_and_diff_leave_the_same_out(host: Host, verb: str) -> None:
     path = host.file(OOB.replace('"vlan":100', '"vlan":5000'))
     shown = host.run(verb, "-f", path)
-    assert shown.exit_code == 1
+    assert shown.exit_code == WRONG[verb]
     assert "left out: NetworkAttachmentDefinition/default/v100; the others count" in shown.stderr
     assert "oob-br" in shown.stdout
     value = json.loads(host.run(verb, "-f", path, "-o", "json").stdout)
@@ -516,7 +519,7 @@ def test_a_bad_file_in_the_store_never_counts_as_deleted(host: Host) -> None:
     assert str(stored) in refused(host, before, host.run("delete", "cn", "oob"))
     for words in (["apply"], ["plan"], ["diff"]):
         result = host.run(*words)
-        assert (result.exit_code, host.state()) == (1, before), words
+        assert (result.exit_code, host.state()) == (WRONG[words[0]], before), words
         assert str(stored) in result.stderr
     assert "is as its manifests want it" not in host.run("apply").output
     host.kernel.run([step("oob-bo", DeleteLink())])
@@ -562,7 +565,8 @@ def test_manifests_that_are_gone_are_no_wish_to_tear_down(host: Host, how: str) 
         manifests.mkdir()
     for words in (["apply"], ["plan"], ["diff"], ["apply", "--dry-run"]):
         result = host.run(*words)
-        assert (result.exit_code, host.state()[0]) == (0 if "--dry-run" in words else 1, before), (words, result.output)
+        code = 0 if "--dry-run" in words else WRONG[words[0]]
+        assert (result.exit_code, host.state()[0]) == (code, before), (words, result.output)
         assert "the network stays as it was" in result.stderr, words
         assert "delete" not in result.stdout, words
     status = host.run("status").stdout
@@ -614,7 +618,7 @@ def test_a_host_that_is_none_of_the_nodes_keeps_what_it_has(host: Host) -> None:
     before = host.state()
     for words in (["apply"], ["plan"], ["diff"], ["apply", "-f", host.file(NODES)]):
         result = host.run("--node", "n3", *words)
-        assert (result.exit_code, host.state()) == (1, before), words
+        assert (result.exit_code, host.state()) == (WRONG[words[0]], before), words
         assert "this host is n3" in result.stderr and "n1, n2" in result.stderr, words
         assert "delete" not in result.stdout
     host.kernel.run([step("oob-br", DeleteLink())])

@@ -7,14 +7,20 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
 from tests.unit.test_cli_look import OOB, Host
 
+from windrow.apps.cli import get
 from windrow.apps.cli.labwords import ThenACommand
+from windrow.apps.cli.output import Again
+from windrow.kube.errors import KubeError
 from windrow.model.cluster import matches_selector
+from windrow.model.problems import Problem, ProblemsError
 from windrow.model.wire import load_documents
 from windrow.model.wire.selectors import parse_selector
 
@@ -244,3 +250,26 @@ def test_a_watch_shows_what_changes(host: Host) -> None:
         assert process.stdout.readline() == "networkattachmentdefinition.k8s.cni.cncf.io/v300\n", seen
         process.send_signal(signal.SIGINT)
         assert process.wait(20) == 130
+
+
+V100, V200 = ({"kind": "NetworkAttachmentDefinition", "metadata": {"name": name}} for name in ("v100", "v200"))
+
+
+def test_a_watch_goes_on_where_nothing_can_be_seen_for_a_moment(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An API server that is started anew is silent for seconds; it is said once, and what came meanwhile is shown."""
+    monkeypatch.setattr(get, "WATCH_S", 0.0)
+    silent = KubeError("the API server does not answer")
+    gone = ProblemsError([Problem(code="not-found", message="there is no v100")])
+    looks = iter([silent, silent, [V100], silent, gone, [V100], [V100, V200]])
+
+    def look() -> list[Any]:
+        found = next(looks)
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    changes = get._changes(Again(partial(get._or_gone, look)), [])
+    assert [next(changes) for _ in range(3)] == [[V100], [V100], [V200]]
+    assert capsys.readouterr().err == 2 * "error: the API server does not answer\n"

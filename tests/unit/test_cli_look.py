@@ -189,9 +189,9 @@ def test_not_found_says_what_there_is(host: Host) -> None:
 
 
 def test_a_kind_that_does_not_exist_is_wrong_usage(host: Host) -> None:
-    result = host.run("get", "pods")
+    result = host.run("get", "deployments")
     assert result.exit_code == 2
-    assert "there is no kind 'pods'" in result.stderr
+    assert "there is no kind 'deployments'" in result.stderr
     assert "vlanconfigs (vc)" in result.stderr
 
 
@@ -359,7 +359,7 @@ def test_root_and_node_come_from_the_environment(host: Host) -> None:
 def test_an_unknown_verb_gets_a_suggestion(empty: Host) -> None:
     result = empty.run("aply")
     assert result.exit_code == 2
-    assert "Did you mean apply" in result.stderr
+    assert "Did you mean windrow apply" in result.stderr
 
 
 class Broken(FakeKernel):

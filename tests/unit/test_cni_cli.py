@@ -147,6 +147,50 @@ def test_a_network_of_ours_that_was_changed_stays(host: Host) -> None:
     assert path.read_text() == changed
 
 
+def test_the_servers_network_is_of_the_cluster(host: Host) -> None:
+    path, paths = host.conf / "00-windrow.conflist", Paths(host.root)
+    assert module.put_conflist(paths, host.conf, kubernetes=True) == f"{path}: written"
+    (plugin,) = json.loads(path.read_text())["plugins"]
+    assert plugin["kubernetes"] is True and "host-device" not in plugin["pluginTypes"]
+    assert "stays as it is" in module.put_conflist(paths, host.conf, kubernetes=True)
+    assert "stays as it is" in module.put_conflist(paths, host.conf, kubernetes=False), "another server asks for less"
+    assert f"{path}: removed" in host.run("uninstall").output
+    assert not path.exists()
+
+
+def test_a_network_from_before_is_of_the_cluster_from_now_on_and_else_as_it_was(host: Host) -> None:
+    """Without the server its calls would take the manifests for all there is."""
+    host.install("--conf-dir", str(host.conf))
+    path = host.conf / "00-windrow.conflist"
+    document = json.loads(path.read_text())
+    document["plugins"][0] |= {"clusterNetwork": "canal", "pluginTypes": ["sriov"]}
+    document["plugins"].append({"type": "portmap"})
+    path.write_text(json.dumps(document))
+    assert "the cluster's pods" in module.put_conflist(Paths(host.root), host.conf, kubernetes=True)
+    document["plugins"][0]["kubernetes"] = True
+    assert json.loads(path.read_text()) == document
+
+
+def test_a_network_that_cannot_be_written_is_said(host: Host) -> None:
+    host.conf.mkdir(parents=True)
+    (host.conf / "00-windrow.conflist").write_text("{")
+    with pytest.raises(module.InstallError, match="move it away"):
+        module.put_conflist(Paths(host.root), host.conf, kubernetes=True)
+
+
+def test_beside_multus_there_is_the_bridge_plugin_alone(host: Host) -> None:
+    host.bin.mkdir(parents=True)
+    for name in ("bridge", "windrow"):  # whoever calls himself so is in nobody's way
+        (host.bin / name).write_text("another's")
+    host.install("--replace", "--with-multus")
+    assert host.kinds() == {
+        "bridge": "compiled", "bridge.orig": "other", "windrow": "other", "windrow-bridge": "compiled"}  # fmt: skip
+    assert not host.conf.exists()
+    host.run("uninstall")
+    assert host.kinds() == {"bridge": "other", "windrow": "other"}
+    assert "has it call Multus" in host.install("--with-multus", "--conf-dir", str(host.conf), code=2).output
+
+
 def test_replacing_the_reference(host: Host) -> None:
     host.bin.mkdir(parents=True)
     bridge, kept = host.bin / "bridge", host.bin / "bridge.orig"

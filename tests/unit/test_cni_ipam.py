@@ -28,7 +28,9 @@ class Plugin:
     refuses: CniError | None = None
     has_nothing: bool = False
 
-    def run(self, _ipam: str, _request: Request, command: str) -> Mapping[str, object] | None:
+    def run(
+        self, _ipam: str, _request: Request, command: str, *, holding: int | None = None
+    ) -> Mapping[str, object] | None:
         if command == DEL:
             self.done.append("release")
             if self.has_nothing:
@@ -55,7 +57,7 @@ def plugin(monkeypatch: pytest.MonkeyPatch) -> Plugin:
 def asked(plugin: Plugin, ipam: str, undo: Undo) -> Callable[[], object]:
     config = BridgeConfig(network="n", bridge="b", ipam=ipam)
     request = Request(command=ADD, container_id="c", ifname="eth0")
-    return addresses.requested(config, request, undo, first=lambda: plugin.done.append("record"))
+    return addresses.requested(config, request, undo, first=lambda: plugin.done.append("record"), holding=None)
 
 
 def test_host_local_works_while_the_port_is_made(plugin: Plugin) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from windrow.diagnose import diagnose
 from windrow.model.bonding import BondMode
+from windrow.model.cluster import Cluster
 from windrow.model.evidence import (
     DhcpOffer,
     Evidence,
@@ -20,6 +21,7 @@ from windrow.model.evidence import (
     RouterAdvert,
 )
 from windrow.model.findings import Certainty, Finding, Reason
+from windrow.model.objects import VlanConfig
 from windrow.model.values import IfName, Mac, Vid, VidSet
 from windrow.testing import fabricfaults as faults
 from windrow.testing.fabric import Fabric, Habit, cluster_of, evidence_of, fabric
@@ -305,3 +307,40 @@ def test_a_link_that_loses_frames_is_told_once_for_all_networks(seed: int) -> No
     f = replace(faults.link(passes=0.9)(fabric(4, tagged="100-119")), seed=seed)
     found = only(diagnose(cluster_of(f), evidence_of(f)), Reason.FRAMES_LOST)
     assert found.switches == ("tor-1", "tor-2")
+
+
+# An uplink that the operating system made ----------------------------------------------------------------------------
+
+
+def without_manifests_of(f: Fabric, network: str) -> Cluster:
+    return Cluster.of(
+        [
+            one
+            for one in cluster_of(f).objects.values()
+            if not (isinstance(one, VlanConfig) and one.cluster_network == network)
+        ]
+    )
+
+
+@pytest.mark.parametrize("habit", Habit)
+@pytest.mark.parametrize("tagged", ["", "20"])
+def test_a_crossing_with_the_operating_systems_own_mgmt(habit: Habit, tagged: str) -> None:
+    """By probes, whatever the switches announce; both ports are named where LLDP names them."""
+    mgmt = Leg("node-1", IfName("eth0"))
+    f = fabric(3, habit=habit)
+    oob, old = f.networks
+    f = replace(f, networks=(oob, replace(old, tagged=VidSet.parse(tagged))))
+    cluster = without_manifests_of(f, "mgmt")
+    assert not diagnose(cluster, evidence_of(f))
+    found = only(diagnose(cluster, evidence_of(faults.crossed(mgmt, ONE)(f))), Reason.CABLE_CROSSED)
+    assert set(found.legs) == {mgmt, ONE}, found
+    if habit is not Habit.NONE:
+        assert "Ethernet1 of tor-1" in found.place and "Ethernet2 of tor-1" in found.place, found.place
+        assert f"plug {mgmt} into Ethernet1 of tor-1, and {ONE} into Ethernet2 of tor-1" in found.fix.words
+
+
+def test_a_fault_of_a_port_is_no_crossing_with_an_uplink_that_is_well() -> None:
+    f = fabric(3)
+    cluster = without_manifests_of(f, "mgmt")
+    found = only(diagnose(cluster, evidence_of(faults.access(ONE, 1)(f))), Reason.ACCESS_PORT)
+    assert found.legs == (ONE,)

@@ -81,6 +81,17 @@ def test_the_heartbeats_of_a_node_are_no_news() -> None:
     assert (found.meta.labels, found.pod_cidrs, found.meta.annotations) == ({"rack": "r1"}, ("10.52.0.0/24",), {})
 
 
+def test_where_a_nodes_tunnel_ends_is_read_and_is_news() -> None:
+    cache, prefix = full(), "flannel.alpha.coreos.com"
+    said = {f"{prefix}/public-ip": "192.0.2.2", f"{prefix}/backend-data": '{"VNI":1,"VtepMAC":"02:00:00:00:00:02"}'}
+    assert cache.put(document("Node", "n2", metadata={"annotations": {**said, "other.io/beat": "1"}}))
+    found = next(o for o in cache.found().loaded.objects if isinstance(o, Node) and o.name == "n2")
+    assert found.meta.annotations == said
+    assert not cache.put(document("Node", "n2", metadata={"annotations": {**said, "other.io/beat": "2"}}))
+    moved = {**said, f"{prefix}/public-ip": "192.0.2.22"}
+    assert cache.put(document("Node", "n2", metadata={"annotations": moved}))
+
+
 def test_an_object_goes_by_its_event_and_by_a_list_without_it() -> None:
     cache = full()
     cache.put(document("ClusterNetwork", "lab"))
@@ -165,3 +176,13 @@ def test_a_manager_has_a_name_of_its_own_for_each_node_and_it_is_never_too_long(
     assert trim.manager_of("n1") == "windrow-agent.n1"
     long = {trim.manager_of("n" * 240 + str(number)) for number in range(3)}
     assert len(long) == 3 and all(len(name) <= 128 for name in long)
+
+
+def test_what_is_missing_in_a_list_was_not_seen_to_be_deleted() -> None:
+    """A server that lost its store has empty lists, and tells of no deletion."""
+    cache = full()
+    assert cache.listed("ClusterNetwork", set()) and names(cache) == []
+    assert not cache.found().deleted
+    cache.put(document("ClusterNetwork", "oob"))
+    assert cache.drop(Ref("ClusterNetwork", "oob")) and names(cache) == []
+    assert cache.found().deleted

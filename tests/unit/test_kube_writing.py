@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from windrow.kube import writing
+from windrow.kube import pace, writing
 from windrow.kube.cache import Cache
 from windrow.kube.errors import KubeError
 from windrow.kube.resources import FOLLOWED
@@ -143,7 +143,7 @@ def test_a_status_that_nothing_speaks_of_goes() -> None:
 
 def test_who_fights_writes_less_and_less(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [1000.0]
-    monkeypatch.setattr(writing.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(pace.time, "monotonic", lambda: clock[0])
 
     async def work() -> None:
         here = Run(known(CONFIG))
@@ -152,12 +152,12 @@ def test_who_fights_writes_less_and_less(monkeypatch: pytest.MonkeyPatch) -> Non
             await here.write(STATUS)
             clock[0] += 0.1
         assert 5 <= len(here.server.asked) <= 15
-        due = here.writer._patience()
-        assert due is not None and due <= writing.PAUSE_MAX_S
+        due = here.writer._paces.patience()
+        assert due is not None and due <= pace.PAUSE_MAX_S
         clock[0] += 1000
         await here.write(STATUS)
         before = len(here.server.asked)
-        clock[0] += writing.PAUSE_S
+        clock[0] += pace.PAUSE_S
         await here.write(STATUS)
         assert len(here.server.asked) == before + 1, "a calm one is quick again"
 
@@ -166,21 +166,21 @@ def test_who_fights_writes_less_and_less(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_a_refusal_is_told_and_tried_again_later(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [1000.0]
-    monkeypatch.setattr(writing.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(pace.time, "monotonic", lambda: clock[0])
 
     async def work() -> None:
         here = Run(known(CONFIG))
         here.server.no = KubeError("may not", code=403)
         await here.write(STATUS)
         assert here.troubles == {"VlanStatus/oob-n1": "may not"}
-        clock[0] += writing.REFUSED_S - 1
+        clock[0] += pace.REFUSED_S - 1
         await here.write(STATUS)
         assert len(here.server.asked) == 1
         here.server.no, clock[0] = None, clock[0] + 2
-        assert here.writer._patience() == 0.0
+        assert here.writer._paces.patience() == 0.0
         await here.write(STATUS)
         assert here.troubles == {"VlanStatus/oob-n1": ""}
-        assert here.writer._patience() is None, "nothing is due: it sleeps"
+        assert here.writer._paces.patience() is None, "nothing is due: it sleeps"
 
     run(work())
 
@@ -191,7 +191,7 @@ def test_what_vanished_meanwhile_is_no_trouble() -> None:
         here.server.no = KubeError("conflict", code=409)
         said = {"apiVersion": GROUP, "kind": "LinkMonitor", "metadata": {"name": "nic"}}
         await here.write({**said, "status": {"linkStatus": {"n1": []}}})
-        assert here.troubles == {} and here.writer._patience() is None
+        assert here.troubles == {} and here.writer._paces.patience() is None
 
     run(work())
 
@@ -223,12 +223,12 @@ def test_it_ends_when_it_is_told_to_whatever_is_due() -> None:
         here.server.no = KubeError("may not", code=403)
         for _ in range(200):
             here.writer.want([STATUS])
-            here.writer._paces.clear()
+            here.writer._paces._paces.clear()
             here.writer.wake()
             runner = asyncio.create_task(here.writer.run())
             await asyncio.sleep(0)
-            for pace in here.writer._paces.values():
-                pace.due = 1.0
+            for one in here.writer._paces._paces.values():
+                one.due = 1.0
             await asyncio.sleep(0)
             runner.cancel()
             await asyncio.wait([runner], timeout=5)

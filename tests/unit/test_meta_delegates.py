@@ -357,6 +357,13 @@ def test_status_without_addresses() -> None:
     assert found == {"name": "default/web", "interface": "eth0", "mac": "02:00:00:00:00:03", "mtu": 1450, "dns": {}}
 
 
+def test_status_of_a_device() -> None:
+    device = {"type": "pci", "pci": {"pci-address": "0000:01:02.1"}}
+    interfaces = from_document({"interfaces": RESULT["interfaces"]})
+    (found,) = entries("default/vf", interfaces, ifname="net1", device=device)
+    assert found["device-info"] == device
+
+
 def test_status_of_two_interfaces_in_the_pod() -> None:
     interfaces = [{"name": f"net{n}", "sandbox": "/x"} for n in (1, 2)]
     ips = [{"address": "10.1.0.1/24", "interface": 0}, {"address": "10.2.0.1/24"}]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
 import threading
 import time
 from dataclasses import replace
@@ -285,6 +286,7 @@ def conf(host: Host, name: str, text: str) -> Path:
 @pytest.fixture
 def no_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(defaultnet, "_management_mtu", lambda _: 1450)
+    monkeypatch.setattr(defaultnet, "_tunnel_mtu", lambda *_: None)
 
 
 def test_the_network_that_windrow_brings(host: Host, no_kernel: None) -> None:
@@ -313,6 +315,21 @@ def test_the_network_that_windrow_brings(host: Host, no_kernel: None) -> None:
             },
         },
     )
+
+
+def test_with_an_overlay_pods_are_known_by_their_addresses_in_all_of_it(host: Host, no_kernel: None) -> None:
+    manifest(
+        host,
+        "node.yaml",
+        "{apiVersion: v1, kind: Node, metadata: {name: node-0}, spec: {podCIDRs: [10.52.0.0/24]}}\n---\n"
+        "apiVersion: network.harvesterhci.io/v1beta1\nkind: ClusterNetwork\nmetadata: {name: mgmt, annotations: "
+        """{windrow.io/overlay: '{"Network": "10.52.0.0/16", "EnableIPv6": true, "IPv6Network": "fd52::/48"}'}}""",
+    )
+    for _ in range(2):  # the second time, as it was kept
+        found = find_default(host)
+        assert found is not None
+        assert found.config["nonMasqueradeCIDRs"] == ["10.52.0.0/16", "fd52::/48"]
+        definitions._loaded.cache_clear()
 
 
 @pytest.mark.parametrize(
@@ -625,6 +642,15 @@ def test_one_at_a_time_for_each_record(records: AttachmentRecords) -> None:
             assert other
     with records.locked("c1", "eth0", timeout_s=0) as again:
         assert again
+
+
+def test_a_program_that_goes_on_after_a_killed_call_keeps_the_lock(records: AttachmentRecords) -> None:
+    with records.locked("c1", "eth0", timeout_s=0) as holding:
+        started = subprocess.Popen(["sleep", "0.5"], pass_fds=[holding or 0])
+    with records.locked("c1", "eth0", timeout_s=0) as second:
+        assert second is None
+    with records.locked("c1", "eth0", timeout_s=20) as third:
+        assert third is not None and started.wait(1.0) == 0
 
 
 def test_who_waits_for_the_lock_gets_it(records: AttachmentRecords) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from windrow.model.host import PortVlans
 from windrow.model.values import VidSet
-from windrow.port.bridge import BridgeConfig, addressing, conflicts, read_config, with_gateways
+from windrow.port.bridge import BridgeConfig, addressing, conflicts, masqueraded, read_config, with_gateways
 from windrow.port.errors import INVALID_CONFIG, INVALID_ENVIRONMENT, CniError
 from windrow.port.identity import digest, host_end
 from windrow.port.request import Request, read_request
@@ -218,6 +218,22 @@ def test_addresses_are_the_pods_whatever_the_ipam_plugin_says() -> None:
     config = BridgeConfig(network="n", ipam="x")
     found = addressing(config, Result(ips=(Ip(address="10.1.2.3/24", interface=0),)), interface=2)
     assert found.ips == (Ip(address="10.1.2.3/24", interface=2),) and not found.gateways and not found.routes
+
+
+def test_the_network_in_which_a_pod_is_known_by_its_address() -> None:
+    addresses = ("10.52.1.7/24", "fd52:0:0:1::7/64")
+    assert masqueraded(read_config(request(ipMasq=True)), addresses) == addresses
+    wide = read_config(request(ipMasq=True, nonMasqueradeCIDRs=["10.52.0.0/16", "fd52::/48", "192.0.2.0/24"]))
+    assert masqueraded(wide, addresses) == ("10.52.1.7/16", "fd52:0:0:1::7/48")
+    narrow = read_config(request(ipMasq=True, nonMasqueradeCIDRs=["10.52.1.0/28", "10.99.0.0/16"]))
+    assert masqueraded(narrow, addresses) == addresses, "its own subnet in any case"
+
+
+@pytest.mark.parametrize("wrong", ["10.52.0.0/16", [5], ["10.52.0.1/16"], ["x"]])
+def test_networks_that_are_none(wrong: Any) -> None:
+    error = refused(nonMasqueradeCIDRs=wrong)
+    assert error.code == INVALID_CONFIG
+    assert "nonMasqueradeCIDRs" in error.message
 
 
 def test_no_address() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.unit.test_rules import facts, hnc, put
+from tests.unit.test_rules import OOB, facts, hnc, put
 
 from windrow.compile.carried import carried, told
 from windrow.model.facts import NodeFacts
@@ -302,12 +302,14 @@ MGMT = Reach(
 HERE = replace(facts("n1"), reach=MGMT, protected=frozenset({IfName("mgmt-br")}))
 
 
-def with_routes(*said: str, address: str = "10.60.0.5/24", **routing: Any) -> list[str]:
+def with_routes(
+    *said: str, address: str = "10.60.0.5/24", at: Any = HERE, beside: tuple[Any, ...] = (), **routing: Any
+) -> list[str]:
     from windrow.model.objects import HostRoute, HostRouting
 
     config = hnc("h", n1=address)
     routes_ = tuple(HostRoute(to=to, via="10.60.0.1" if ":" not in to else "") for to in said)
-    return put(replace(config, routing=HostRouting(routes=routes_, **routing)), at=HERE)
+    return put(replace(config, routing=HostRouting(routes=routes_, **routing)), at=at, before=(OOB, *beside))
 
 
 @pytest.mark.parametrize(
@@ -327,6 +329,32 @@ def test_a_second_default_route_that_is_as_good_is_refused_and_a_worse_one_is_no
     assert with_routes(gateways=("10.60.0.1",)) == []
     assert with_routes("128.0.0.0/1") == ["management-taken"]
     assert with_routes("10.70.0.0/16", "192.168.0.0/16") == []
+
+
+@pytest.mark.parametrize("parts", [("0.0.0.0/2", "64.0.0.0/2"), ("2000::/3",), ("2000::/4",), ("8.0.0.0/7",)])
+def test_a_default_route_in_parts_is_refused_as_one(parts: tuple[str, ...]) -> None:
+    """The management's own address need not lie in it: `fd50::7`, and all of the IPv6 internet is elsewhere."""
+    reach = replace(MGMT, addresses=frozenset({Cidr("10.50.0.7/24"), Cidr("fd50::7/64")}))
+    at = replace(HERE, reach=reach)
+    assert set(with_routes(*parts, address="10.60.0.5/24,2001:db8:60::5/64", at=at)) == {"management-taken"}
+    assert with_routes("10.64.0.0/10", "fc00::/8", address="10.60.0.5/24,2001:db8:60::5/64", at=at) == []
+
+
+def test_the_way_to_whoever_is_logged_in_and_to_the_other_nodes_is_not_taken_over() -> None:
+    at = replace(HERE, reach=replace(MGMT, peers=frozenset({"192.0.2.9"})))
+    assert with_routes("192.0.2.0/24", at=at) == ["management-taken"]
+    assert with_routes("192.0.2.0/24") == []
+    other = builders.host_network("mgmt", 0, {"n2": "10.51.0.8/24"})
+    assert with_routes("10.51.0.0/24", beside=(other,)) == ["management-taken"]
+    assert with_routes("10.52.0.0/24", beside=(other,)) == []
+
+
+def test_routers_that_announce_themselves_do_not_take_over_the_way_out() -> None:
+    """Their default routes have metric 1024, and of equals the kernel takes the one with the higher preference."""
+    assert with_routes(advertised=True) == ["management-taken"]
+    assert with_routes(advertised=True, at=replace(HERE, reach=replace(MGMT, defaults={4: 0, 6: 100}))) == []
+    assert with_routes(advertised=True, at=replace(HERE, reach=replace(MGMT, defaults={4: 0}))) == []
+    assert with_routes(advertised=False) == []
 
 
 def test_the_management_network_may_change_itself() -> None:

@@ -285,12 +285,12 @@ INCOMING = Probe(kind=ProbeKind.INCOMING)
 
 
 def arriving(*after: Connection, begun: Sequence[Connection] = (), port: int = 22) -> Callable[[], Sockets]:
-    """`OLD` is open; once somebody has looked, `after` are, too."""
+    """`OLD` is open; once somebody has looked before the change, and after it, `after` are, too."""
     looks: list[int] = []
 
     def sockets() -> Sockets:
         looks.append(1)
-        opened = {OLD, *(after if len(looks) > 1 else ())}
+        opened = {OLD, *(after if len(looks) > 2 else ())}
         return Sockets(listening=frozenset({port}), opened=frozenset(opened), begun=frozenset(begun))
 
     return sockets
@@ -655,6 +655,7 @@ class Stubborn:
     def __init__(self, kernel: FakeKernel) -> None:
         self.kernel, self.refused = kernel, set[type]()
         self.observe, self.nics, self.features = kernel.observe, kernel.nics, kernel.features
+        self.policies = kernel.policies
 
     def run(self, steps: Sequence[Step]) -> Failure | None:
         for number, one in enumerate(steps):
@@ -745,3 +746,17 @@ def test_a_change_takes_two_looks_and_a_quiet_round_one(host: Host, monkeypatch:
     looks.clear()
     assert host.change((), consent=False).plan.empty
     assert len(looks) == 1
+
+
+@pytest.mark.parametrize("what", ["a link to nothing", "a pipe"])
+def test_a_file_that_cannot_be_read_keeps_no_undo_from_its_end(host: Host, what: str) -> None:
+    """Else it would be `undoing` for ever, and every command would refuse to work beside it."""
+    directory = Paths(host.root).manifests
+    directory.mkdir(parents=True)
+    host.silent = {"10.0.0.1"}
+
+    def meanwhile(*_: Any) -> None:
+        (directory / "x.yaml").symlink_to("nowhere") if what == "a link to nothing" else os.mkfifo(directory / "x.yaml")
+
+    result = host.change(hooks=Hooks(writing=meanwhile))
+    assert (result.stage, result.undone and result.undone.left) == (Stage.UNDONE, "")

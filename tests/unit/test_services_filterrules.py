@@ -38,7 +38,9 @@ def test_what_iptables_says_of_a_nic() -> None:
 def nft(*expressions: object, family: str = "inet") -> str:
     rule = {"family": family, "table": "filter", "chain": "input", "handle": 4, "expr": list(expressions)}
     sets = {"family": "inet", "name": "trusted", "table": "filter", "type": "ifname", "elem": ["eth0", "wg0"]}
-    return json.dumps({"nftables": [{"metainfo": {"version": "1.0.6"}}, {"set": sets}, {"rule": rule}]})
+    others = {**sets, "family": "ip6", "elem": ["wg1"]}
+    listed = [{"metainfo": {"version": "1.0.6"}}, {"set": sets}, {"set": others}, {"rule": rule}]
+    return json.dumps({"nftables": listed})
 
 
 def by(key: str, right: object) -> dict[str, object]:

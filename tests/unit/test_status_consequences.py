@@ -77,9 +77,12 @@ def test_nodes_alike_are_one_change_and_differences_are_named() -> None:
     after = before.replace([vlan_config("oob", ["eth1", "eth3"], "active-backup", mtu=9000, miimon=50)])
     (change,) = means(before, after).networks
     assert (change.how, change.nodes) == ("changes", ("n1", "n2"))
-    assert change.what == (
-        "NICs eth1, eth2 → eth1, eth3; mode default → active-backup; miimon default → 50; MTU 1500 → 9000"
-    )
+    assert change.what == ("NICs eth1, eth2 → eth1, eth3; miimon 100 → 50; MTU 1500 → 9000")
+
+
+def test_an_option_that_is_only_written_out_is_no_change() -> None:
+    before = cluster(OOB, vlan_config("oob", ["eth1", "eth2"], "active-backup", miimon=100), node("n1"))
+    assert means(before, before.replace([vlan_config("oob", ["eth1", "eth2"])])).none
 
 
 def test_a_network_that_moves_to_another_config_is_a_change_only_where_it_differs() -> None:
@@ -293,7 +296,7 @@ def test_as_data() -> None:
     value = json.loads(json.dumps(consequences_value(found)))
     assert value["clusterNetworks"][0] == {
         "clusterNetwork": "oob", "change": "changes", "nodes": ["n1", "n2"],
-        "what": "mode default → balance-xor", "users": [],
+        "what": "mode active-backup → balance-xor", "users": [],
     }  # fmt: skip
     assert value["interruptions"][0]["seconds"] == {"least": 0, "most": 2.5}
     assert value["otherNodes"] == ["n2"]

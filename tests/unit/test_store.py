@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import socket
 import stat
 from pathlib import Path
 
@@ -317,3 +318,24 @@ def test_kinds_that_others_stand_on_come_first_and_go_last(store: Store, monkeyp
     monkeypatch.setattr(directory.os, "unlink", lambda path: (order.append(Path(path).name), unlink(path)))
     assert [r.kind for r in store.remove([o.ref for o in objects])] == ["VlanConfig", "Node", "ClusterNetwork"]
     assert order == ["vlanconfig-a.yaml", "node-n.yaml", "clusternetwork-z.yaml"]
+
+
+@pytest.mark.parametrize("what", ["pipe", "endless", "socket", "nothing", "directory"])
+def test_what_is_no_file_is_in_nobodys_way(store: Store, what: str) -> None:
+    """To read it would last for ever, with the locks of the host in the hands of whoever stores."""
+    write(store, "a.yaml", cn("a"))
+    path = store.paths.manifests / "b.yaml"
+    match what:
+        case "pipe":
+            os.mkfifo(path)
+        case "endless":
+            path.symlink_to("/dev/zero")
+        case "socket":
+            with socket.socket(socket.AF_UNIX) as one:
+                one.bind(str(path))
+        case "nothing":
+            path.symlink_to("nowhere")
+        case "directory":
+            path.mkdir()
+    assert store.put([network("c")]) == (Ref("ClusterNetwork", "c"),)
+    assert store.remove([Ref("ClusterNetwork", "a")]) == (Ref("ClusterNetwork", "a"),)

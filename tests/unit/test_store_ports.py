@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import subprocess
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +15,7 @@ import pytest
 from windrow.model.ports import PortRecord
 from windrow.model.values import IfName, Mac, PortVlans, VidSet
 from windrow.port.identity import digest, host_end
+from windrow.services import child
 from windrow.store.paths import Paths
 from windrow.store.ports import AddressedPorts, PortRecords
 
@@ -288,3 +291,29 @@ def test_what_was_being_written_to_the_disk_goes(records: PortRecords, tmp_path:
     os.utime(left, (1, 1))
     lasting.sweep()
     assert not left.exists() and lasting.all() == [RECORD]
+
+
+# -- who is at work on one -------------------------------------------------------------------------
+
+
+def test_a_record_is_held_until_the_last_program_that_works_for_it_has_ended(records: PortRecords) -> None:
+    records.wait_for_others(RECORD.key, 60.0)  # there is no such record
+    records.put(RECORD)
+    records.wait_for_others(RECORD.key, 60.0)  # nobody holds it
+    fd = records.hold(RECORD.key)
+    began = time.monotonic()
+    records.wait_for_others(RECORD.key, 0.1)
+    assert time.monotonic() - began >= 0.1, "no longer than that"
+    with subprocess.Popen(["sleep", "0.5"], pass_fds=[fd]) as started:
+        os.close(fd)
+        records.wait_for_others(RECORD.key, 60.0)
+        assert started.wait(0.2) == 0
+
+
+def test_a_program_holds_what_its_caller_holds(records: PortRecords) -> None:
+    records.put(RECORD)
+    fd = records.hold(RECORD.key)
+    argv = ["/bin/sh", "-c", f"test -e /proc/self/fd/{fd}"]
+    assert child.run(argv, env={}, timeout_s=20.0, holding=fd).exit == 0
+    assert child.run(argv, env={}, timeout_s=20.0).exit == 1
+    os.close(fd)

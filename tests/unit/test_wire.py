@@ -383,7 +383,8 @@ def test_the_built_in_objects_can_be_written_and_read() -> None:
 @pytest.mark.parametrize(
     ("kind", "version", "foreign"),
     [
-        ("Pod", "v1", True),
+        ("Pod", "v1", False),
+        ("PodTemplate", "v1", True),
         ("Secret", "v1", True),
         ("Deployment", "apps/v1", True),
         ("IPPool", "loadbalancer.harvesterhci.io/v1beta1", True),
@@ -392,7 +393,9 @@ def test_the_built_in_objects_can_be_written_and_read() -> None:
         ("KubeVirt", "kubevirt.io/v1", True),
         ("VirtualMachineInstanceReplicaSet", "kubevirt.io/v1", True),
         ("VirtualMachinePool", "pool.kubevirt.io/v1alpha1", True),
-        ("MultiNetworkPolicy", "k8s.cni.cncf.io/v1beta1", True),
+        ("MultiNetworkPolicy", "k8s.cni.cncf.io/v1beta1", False),
+        ("NetworkPolicy", "projectcalico.org/v3", True),
+        ("Ingress", "networking.k8s.io/v1", True),
         ("Node", "management.cattle.io/v3", True),
         ("ClusterNetwork", "network.openshift.io/v1", True),
         ("Node", "v1", False),

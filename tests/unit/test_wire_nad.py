@@ -11,6 +11,7 @@ from windrow.model.objects import NetworkAttachmentDefinition, NetworkType
 from windrow.model.problems import Severity
 from windrow.model.values import VidSet
 from windrow.model.wire import Loaded, dump, load_documents, yaml_text
+from windrow.model.wire.nad import CONFIG_MAX
 
 # The two of the Harvester documentation, the first one with the comma that it has there.
 EXAMPLE_1 = """{ "cniVersion": "0.3.1", "name": "vlan100", "type": "bridge", "bridge": "mgmt-br",
@@ -64,6 +65,13 @@ def test_untagged_on_a_cluster_network_of_its_own() -> None:
 def test_trailing_commas(text: str) -> None:
     assert nad(text).bridge == "a-br"
     assert set(codes(text)) == {"json-trailing-comma"}
+
+
+def test_a_configuration_that_is_too_long_is_not_read() -> None:
+    config = json.dumps({"bridge": "a-br", "x": "y" * CONFIG_MAX})
+    assert codes(config) == ["json-too-long"]
+    fits = CONFIG_MAX - len(json.dumps({"bridge": "a-br", "x": ""}))
+    assert codes(json.dumps({"bridge": "a-br", "x": "y" * fits})) == []
 
 
 def test_a_comma_in_a_text_is_a_comma_in_a_text() -> None:
@@ -232,4 +240,4 @@ def test_half_a_surrogate_pair_can_be_printed() -> None:
 
 
 def test_deep_nesting_is_refused() -> None:
-    assert codes('{"bridge": "a-br", "x": ' + "[" * 100_000 + "]" * 100_000 + "}") == ["json-syntax"]
+    assert codes('{"bridge": "a-br", "x": ' + "[" * 30_000 + "]" * 30_000 + "}") == ["json-syntax"]

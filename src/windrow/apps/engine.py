@@ -19,6 +19,7 @@ from windrow.model.filters import Filters, FiltersSeen
 from windrow.model.host import Bridge, Observed
 from windrow.model.lazy import dataclass
 from windrow.model.objects import ClusterNetwork
+from windrow.model.ruletable import PoliciesSeen
 from windrow.model.steps import AskAddr, AwaitCarrier, Failure, Outcome, Plan, Step, hangs_on
 from windrow.model.values import IfName
 from windrow.rules.planning import Fit as Fit
@@ -45,6 +46,8 @@ class Kernel(Protocol):
     def link_defaults(self) -> Mapping[str, str]: ...
 
     def filters(self, wanted: Filters, known: Iterable[tuple[str, str]], links: Collection[str]) -> FiltersSeen: ...
+
+    def policies(self, *, policed: bool) -> PoliciesSeen: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +86,7 @@ Waiting = Callable[[], AbstractContextManager[None]]
 
 def look(kernel: Kernel, node: str, known: Known = Known()) -> Sight:
     """Observe the kernel and derive the facts of `node` from it and from what its disk knows."""
-    observed = _with_filters(kernel.observe(), kernel, known)
+    observed = _with_policies(_with_filters(kernel.observe(), kernel, known), kernel, known)
     facts = node_facts(node, observed, kernel.nics(), kernel.features(), known)
     return Sight(observed=observed, facts=facts)
 
@@ -101,6 +104,11 @@ def _with_filters(observed: Observed, kernel: Kernel, known: Known) -> Observed:
         stale_filters={n: one for n, one in seen.filters.items() if n in seen.left_over},
         filters_unread=seen.unread,
     )
+
+
+def _with_policies(observed: Observed, kernel: Kernel, known: Known) -> Observed:
+    seen = kernel.policies(policed=known.memory.policed)
+    return replace(observed, state=replace(observed.state, policies=seen.table), policies_unread=seen.unread)
 
 
 def cluster_networks(cluster: Cluster, observed: Observed) -> frozenset[str]:

@@ -1,4 +1,4 @@
-"""The packet filter's rules of ports, looked at and put right, by nft and iptables.
+"""The packet filter's rules of ports and of network policies, looked at and put right, by nft and iptables.
 
 A look lists each table that a record needs once, whatever the number of ports, and none where no record needs one.
 """
@@ -11,12 +11,17 @@ import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 
 from windrow.model.filters import IPTABLES, NFTABLES, Filters, FiltersSeen, PortFilter
-from windrow.model.steps import DropFilter, Failure, SetFilter, Step
+from windrow.model.ruletable import PoliciesSeen, RuleTable
+from windrow.model.steps import DropFilter, Failure, SetFilter, SetPolicies, Step
+from windrow.policy import nft
 from windrow.port import filtering
 from windrow.port.filtering import NFT_SPOOF, Listing
 from windrow.services.errors import ServiceError
 from windrow.services.firewall import LEGACY, SYSTEM, Firewall
 
+NFT_POLICIES = (NFTABLES, nft.FAMILY, nft.TABLE)
+HEARD = (*filtering.TABLES, NFT_POLICIES[1:])
+"""nft's tables with rules of ours, by family and name."""
 FRESH_S = 30.0
 """How long the agent goes by a listing. Of changes of nftables it hears, and forgets what it had; those by iptables,
 of which the kernel need not tell, are found so late."""
@@ -56,6 +61,16 @@ class PortFilters:
         except ValueError as error:
             return FiltersSeen(unread=f"what nft printed is not understood: {error}")
         return FiltersSeen(filters={**found, **stale}, left_over=frozenset(stale), unread=unread)
+
+    def policies(self) -> PoliciesSeen:
+        """The table of network policies. Raises nothing: why it could not be read is in `unread`."""
+        texts, unread = self._list([NFT_POLICIES], fresh_s=self.fresh_s)
+        if unread:
+            return PoliciesSeen(table=None, unread=unread)
+        try:
+            return PoliciesSeen(table=nft.read(texts[NFT_POLICIES]))
+        except ValueError as error:
+            return PoliciesSeen(table=None, unread=f"what nft printed is not understood: {error}")
 
     def all_checked(self) -> Filters:
         """All ports of ours that rules of macspoofchk lead from, be they there or not. None where nft cannot tell."""
@@ -99,15 +114,34 @@ class PortFilters:
     def run(self, steps: Sequence[Step], links: Collection[str]) -> Failure | None:
         """All of them, in one transaction of each program; where that is refused, one by one, and the first failure.
         `links`: those there are now; a port that is gone needs no rules any more."""
+        self._kept.clear()
+        for step in steps:
+            if isinstance(step.action, SetPolicies) and (failure := self._police(step, step.action.table)):
+                return failure
+        steps = [step for step in steps if not isinstance(step.action, SetPolicies)]
         gone = next((s for s in steps if isinstance(s.action, SetFilter) and s.link not in links), None)
         there = [s for s in steps if not isinstance(s.action, SetFilter) or s.link in links]
-        self._kept.clear()
         failure = self._try(there)
         if failure is not None and len(there) > 1:
             failure = next(filter(None, (self._try([step]) for step in there)), None)
         if failure is None and gone is not None:
             return Failure(step=gone, errno=errno.ENODEV, reason="No such device")
         return failure
+
+    def _police(self, step: Step, wanted: RuleTable) -> Failure | None:
+        """From what is there now; where that is not understood, all of it anew. One transaction either way: what is
+        refused leaves the old rules in force."""
+        try:
+            try:
+                there = nft.read(self._listed(NFT_POLICIES))
+            except ValueError:
+                there = RuleTable()
+            if text := nft.program(wanted, there):
+                self._firewall.load(text, as_json=True)
+        except ServiceError as error:
+            lacks = f"; {_NEEDED}" if "not supported" in error.reason or "Protocol error" in error.reason else ""
+            return Failure(step=step, errno=errno.EIO, reason=f"{error.program}: {error.reason}{lacks}")
+        return None
 
     def _try(self, steps: Sequence[Step]) -> Failure | None:
         if not steps:
@@ -134,6 +168,9 @@ class PortFilters:
             self._firewall.load(repair.nft_text)
         for (backend, version), program in repair.iptables.items():
             self._firewall.restore_by(_variant(backend), version, program)
+
+
+_NEEDED = "network policies need nftables of the family bridge with conntrack: modules nf_tables, nf_conntrack_bridge"
 
 
 def _variant(backend: str) -> str:

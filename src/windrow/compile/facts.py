@@ -51,7 +51,7 @@ def node_facts(
         macs={ours.get(name, name): link.mac for name, link in observed.state.links.items() if link.mac},
         foreign_vids=foreign,
         protected=protected,
-        reach=reach_of(observed, protected),
+        reach=reach_of(observed, protected, known.peers),
         management_vids=foreign.get(names.bridge_of(names.MGMT), VidSet()),
         ports=known.ports,
         port_links=port_links,
@@ -62,6 +62,8 @@ def node_facts(
         record=known.record,
         active=known.active,
         filters_unread=observed.filters_unread,
+        policies_unread=observed.policies_unread,
+        policies_there=observed.state.policies is not None and not observed.state.policies.empty,
         origin=known.origin,
         without_ipv6=frozenset(
             ours.get(name, name)
@@ -69,6 +71,7 @@ def node_facts(
             if link.settings.get("ipv6/disable_ipv6", "0") != "0"
         ),
         addrs={ours.get(name, name): link.addrs for name, link in observed.state.links.items() if link.addrs},
+        mtus={ours.get(n, n): link.mtu for n, link in observed.state.links.items() if link.addrs and link.mtu},
         duplicates={
             ours.get(name, name): found for name, link in observed.state.links.items() if (found := _duplicates(link))
         },

@@ -16,12 +16,14 @@ from windrow.compile.hostnet import (
     with_addresses,
 )
 from windrow.compile.ipv6 import left_out
+from windrow.compile.overlay import overlay
 from windrow.compile.pins import pinned_mac
+from windrow.compile.policies import policy_problems, policy_table
 from windrow.compile.poolports import served_here
 from windrow.compile.pools import scopes, waiting_problems
 from windrow.compile.ports import filter_problems, port_filters, port_links, port_problems, ports_of
 from windrow.compile.routers import with_routers
-from windrow.compile.uplinks import choose_uplinks, uplink_links
+from windrow.compile.uplinks import Choice, choose_uplinks, uplink_links
 from windrow.compile.vlans import mgmt_links, self_vids, self_vlans, snooped_vids, snooping_problems, uplink_vids
 from windrow.model import names
 from windrow.model.bridging import BRIDGE_NETFILTER
@@ -30,6 +32,7 @@ from windrow.model.facts import Memory, NodeFacts
 from windrow.model.host import Bond, HostState, Link
 from windrow.model.lazy import dataclass
 from windrow.model.leases import ClientOptions
+from windrow.model.objects import HostNetworkConfig
 from windrow.model.pools import Candidate, Scope
 from windrow.model.problems import Problem, Severity
 from windrow.model.values import IfName, Ref, VidSet
@@ -67,47 +70,64 @@ def compile_node(cluster: Cluster, facts: NodeFacts) -> Compiled:
     served = served_here(pools, cluster, facts, hosts, present=frozenset(present), ours=ours)
     hosts = served.hosts
     links: list[Link] = [] if managed else mgmt_links(cluster, hosts.configs, facts)
-    for uplink in choice.uplinks:
-        own = self_vids(uplink.cluster_network, hosts.configs, facts)
-        vids = uplink_vids(cluster, uplink.cluster_network, own)
-        snooped = snooped_vids(cluster, uplink.cluster_network, facts)
-        on_bridge = self_vlans(uplink.cluster_network, hosts.configs, facts, snooped)
-        links += uplink_links(uplink, vids, on_bridge, snooped, pinned_mac(uplink, choice.uplinks, facts))
+    links += _of_uplinks(cluster, choice, hosts.configs, facts)
     links += host_links(hosts.configs, cluster, facts, ours)
     links = with_addresses(links, hosts.configs, facts, served.asked_for)
     routes = host_routes(hosts.configs, facts)
     luggage = carried(hosts.configs, routes.routes, facts)
     links = with_routers(with_carried(links, luggage), hosts.configs, luggage.to, facts)
+    tunnels = overlay(cluster, facts, hosts.configs, links)
+    links += tunnels.links
     ports = ports_of(facts, present)
     said += port_problems(ports, _carried(links), facts)
     links += port_links(ports, links, facts)
     given = remembered(hosts.configs, facts)
-    held = _held(choice.held, facts) | {IfName(name) for name in hosts.held}
+    policies = policy_table(cluster, facts)
+    held = _held(choice.held, facts) | {IfName(name) for name in hosts.held} | tunnels.held
     return Compiled(
         state=HostState(
             links={link.name: link for link in links},
-            routes=routes.routes | luggage.routes,
+            routes=routes.routes | luggage.routes | tunnels.routes,
             rules=luggage.rules,
             sysctls=_sysctls(facts) if links else {},
             filters=port_filters(facts),
+            policies=policies,
         ),
         held=held,
         problems=choice.problems
         + hosts.problems
         + routes.problems
         + luggage.problems
+        + tunnels.problems
         + tuple(left_out(hosts.configs, facts))
         + tuple(said)
         + tuple(_unreadable(facts))
         + tuple(filter_problems(facts))
+        + tuple(policy_problems(facts))
         + tuple(waiting_problems(pools))
         + served.problems,
-        memory=Memory(nics=choice.cards, given=given, had=there(given, facts)),
+        memory=Memory(
+            nics=choice.cards,
+            given=given,
+            had=there(given, facts),
+            policed=facts.policies_there or not policies.empty,
+        ),
         clients=dhcp_clients(hosts.configs, held, facts),
         scopes=pools,
         serving=served.scopes,
         candidates=served.candidates,
     )
+
+
+def _of_uplinks(
+    cluster: Cluster, choice: Choice, configs: tuple[HostNetworkConfig, ...], facts: NodeFacts
+) -> Iterator[Link]:
+    for uplink in choice.uplinks:
+        own = self_vids(uplink.cluster_network, configs, facts)
+        vids = uplink_vids(cluster, uplink.cluster_network, own)
+        snooped = snooped_vids(cluster, uplink.cluster_network, facts)
+        on_bridge = self_vlans(uplink.cluster_network, configs, facts, snooped)
+        yield from uplink_links(uplink, vids, on_bridge, snooped, pinned_mac(uplink, choice.uplinks, facts))
 
 
 def _unreadable(facts: NodeFacts) -> Iterator[Problem]:

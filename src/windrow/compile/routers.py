@@ -45,10 +45,13 @@ def with_routers(
     return [amended(link) for link in links]
 
 
+def asks_for_routers(config: HostNetworkConfig) -> bool:
+    """Whether its manifest says that it takes routers, in so many words or because a server names them."""
+    return takes_routes(config) if config.routing.advertised is None else config.routing.advertised
+
+
 def _accept_ra(config: HostNetworkConfig | None, carried: str | None, *, inherits: bool) -> str | None:
     """None: an origin of which that was not written down; it stays as it is."""
-    if config is not None and config.routing.advertised is not None:
-        return TAKEN if config.routing.advertised else NOT_TAKEN
-    if inherits:
+    if inherits and (config is None or config.routing.advertised is None):
         return TAKEN if carried == "1" else carried
-    return TAKEN if config is not None and takes_routes(config) else NOT_TAKEN
+    return TAKEN if config is not None and asks_for_routers(config) else NOT_TAKEN

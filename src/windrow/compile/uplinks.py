@@ -250,13 +250,17 @@ def native_plus(vids: VidSet) -> PortVlans:
 
 
 def bond_options(uplink: Uplink) -> Bond:
-    """Every option that fits the mode has a value, so that removing one from a manifest undoes it.
+    """Every option that fits the mode has a value, so that removing one from a manifest undoes it."""
+    whole = _in_steps_of_miimon(with_defaults(uplink.config.uplink.bond))
+    return replace(whole, primary=_present(whole.primary, uplink)).applicable()
 
-    What the manifest leaves out gets Harvester's default (active-backup, miimon 100) or the kernel's.
+
+def with_defaults(said: Bond) -> Bond:
+    """What the manifest leaves out gets Harvester's default (active-backup, miimon 100) or the kernel's.
+
     miimon and the ARP monitor exclude each other (`bond_changelink`): asking for the latter turns the
     former off.
     """
-    said = uplink.config.uplink.bond
     mode = said.mode or BondMode.ACTIVE_BACKUP
     arp = bool(said.arp_interval)
     defaults: dict[str, object] = {"mode": mode, "miimon": 0 if arp else MIIMON_DEFAULT}
@@ -264,8 +268,7 @@ def bond_options(uplink: Uplink) -> Bond:
     for f in fields(Bond):
         value = getattr(said, f.name)
         chosen[f.name] = value if value is not None else defaults.get(f.name, _default(f.name))
-    whole = _in_steps_of_miimon(Bond(**chosen))  # type: ignore[arg-type]
-    return replace(whole, primary=_present(whole.primary, uplink)).applicable()
+    return Bond(**chosen)  # type: ignore[arg-type]
 
 
 def _in_steps_of_miimon(bond: Bond) -> Bond:

@@ -13,7 +13,7 @@ LEASES_MAX = 100_000
 
 def main(scopes: Sequence[Scope], directory: str, pid_file: str) -> str:
     """The configuration of our own server for the pools of one VLAN, whose other files are in `directory`."""
-    interface = scopes[0].interface
+    interface = scopes[0].link
     lines = [
         *_common(),
         # What it gives stands in the pool's status: a line for each packet would cost it half its speed.
@@ -88,7 +88,7 @@ def _advertised(scope: Scope) -> Iterator[str]:
     yield "enable-ra"
     yield f"dhcp-range={address},ra-only,{length}"
     mtu = f"mtu:{scope.mtu}," if scope.mtu else ""
-    yield f"ra-param={scope.interface},{mtu}0,{said.lifetime_s}"
+    yield f"ra-param={scope.link},{mtu}0,{said.lifetime_s}"
 
 
 def _text(lines: Iterable[str]) -> str:

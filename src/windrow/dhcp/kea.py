@@ -56,7 +56,7 @@ def _subnet(scope: Scope, *, ours: bool) -> dict[str, Any]:
         "option-data": _options(scope),
         "reservations": [_reservation(*host) for host in hosts_of(scope)],
     }
-    return found | ({"interface": scope.interface} if ours else {})
+    return found | ({"interface": scope.link} if ours else {})
 
 
 def _reservation(mac: str, address: str, name: str) -> dict[str, str]:

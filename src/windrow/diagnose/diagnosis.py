@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from windrow.diagnose.blame import Culprit
 from windrow.diagnose.bonds import bond_findings
+from windrow.diagnose.deaf import deaf_members
 from windrow.diagnose.matrix import Matrix
 from windrow.diagnose.nics import crossed, merged_crossings, nic_findings, waiting_findings
 from windrow.diagnose.paths import path_findings
@@ -85,8 +86,11 @@ def _inside(situation: Situation, matrices: list[Matrix], convicted: frozenset[t
     for matrix in matrices:
         turned = list(turned_findings(situation, matrix))
         straight = matrix.without(turned)
+        deaf = list(deaf_members(situation, straight))
+        straight = straight.knowing(leg for finding in deaf for leg in finding.legs)
         causes = vlan_causes(situation, straight, convicted)
-        found += [*turned, *causes.ports, *path_findings(situation, straight, convicted, causes.ports)]
+        ports = [*deaf, *causes.ports]
+        found += [*turned, *ports, *path_findings(situation, straight, convicted, ports)]
         found += lldp_findings(situation, matrix)
         for culprit, vids in causes.shared.items():
             shared[culprit] |= vids

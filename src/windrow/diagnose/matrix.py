@@ -34,7 +34,8 @@ class Alike:
 
 class Matrix:
     """Of one cluster network. `channels`: bonds that need none, and whose ports are in one all the same. `spoilt`: legs
-    of which it is known why nothing passes. `moved`: leg -> VLANs in which its frames change the VLAN."""
+    of which it is known why nothing passes. `moved`: leg -> VLANs in which its frames change the VLAN. `deaf`: members
+    of a channel on which nothing comes in, so that all that is missing at the channel is known to be lost there."""
 
     def __init__(
         self,
@@ -44,13 +45,14 @@ class Matrix:
         channels: frozenset[str] = frozenset(),
         spoilt: frozenset[Leg] = frozenset(),
         moved: dict[Leg, VidSet] | None = None,
+        deaf: frozenset[Leg] = frozenset(),
     ) -> None:
         self.situation = situation
         self.network = network
-        self._channels, self._spoilt = channels, spoilt
+        self._channels, self._spoilt, self._moved, self._deaf = channels, spoilt, moved or {}, deaf
         self.bonds = situation.bonds(network)
         self.wanted = {leg: w for w in self.bonds for leg in w.legs}
-        self.moved = {leg: vids.bits for leg, vids in (moved or {}).items()}
+        self.moved = {leg: vids.bits for leg, vids in self._moved.items()}
         self.listening = [leg for leg in self.wanted if leg not in spoilt and self._listens(leg)]
         self.senders = [leg for leg in self.listening if situation.probed(leg)]
         self.end_of = self._ends(channels)
@@ -76,10 +78,16 @@ class Matrix:
         for finding in turned:
             for leg in finding.legs:
                 moved[leg] |= finding.vids
-        return (
-            Matrix(self.situation, self.network, channels=self._channels, spoilt=self._spoilt, moved=moved)
-            if moved
-            else self
+        return self._but(moved, self._deaf) if moved else self
+
+    def knowing(self, deaf: Iterable[Leg]) -> Matrix:
+        """The same, without what is missing where one of these is a member."""
+        legs = frozenset(deaf)
+        return self._but(self._moved, legs) if legs else self
+
+    def _but(self, moved: dict[Leg, VidSet], deaf: frozenset[Leg]) -> Matrix:
+        return Matrix(
+            self.situation, self.network, channels=self._channels, spoilt=self._spoilt, moved=moved, deaf=deaf
         )
 
     @cached_property
@@ -98,6 +106,8 @@ class Matrix:
                 bits = sent & self.intended[end[0]]
                 for leg in end:
                     bits &= ~self.moved.get(leg, 0)
+                if not self._deaf.isdisjoint(end):
+                    bits &= self._arrived(sender, end)
                 if (
                     bits
                     and end[0].node != sender.node
@@ -113,14 +123,13 @@ class Matrix:
 
     @cached_property
     def came(self) -> dict[Way, int]:
-        passed = self.situation.passed
-        found: dict[Way, int] = {}
-        for sender, end in self.asked:
-            bits = 0
-            for leg in end:
-                bits |= passed.get((sender, leg), 0)
-            found[sender, end] = bits
-        return found
+        return {(sender, end): self._arrived(sender, end) for sender, end in self.asked}
+
+    def _arrived(self, sender: Leg, end: End) -> int:
+        bits = 0
+        for leg in end:
+            bits |= self.situation.passed.get((sender, leg), 0)
+        return bits
 
     def tested(self, leg: Leg) -> VidSet:
         """The VLANs in which anything was tried from this leg, or to it."""

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from windrow.diagnose.probes import Pair
-from windrow.diagnose.situation import Situation
+from windrow.diagnose.situation import UNTAGGED, Situation
 from windrow.model.evidence import Absent, Kind, Leg, NicEvidence, switches_among
 from windrow.model.findings import Certainty, Finding, Grade, Reason
 from windrow.switches.wanted import Wanted
@@ -171,20 +171,20 @@ def _swapped(situation: Situation, pair: Pair, met: dict[Leg, set[Leg]]) -> bool
 
 def _inside_another(situation: Situation, met: set[Leg]) -> bool:
     """Whether it hears most of another network's NICs: one alone may be the one that has strayed."""
-    theirs = Counter(situation.wanted[other].cluster_network for other in met)
-    every = Counter(situation.wanted[other].cluster_network for other in situation.passing)
+    theirs = Counter(situation.network_of[other] for other in met)
+    every = Counter(situation.network_of[other] for other in situation.passing)
     return any(2 * heard >= every[network] for network, heard in theirs.items())
 
 
 def _has_peers(situation: Situation, leg: Leg) -> bool:
     return any(
         other.node != leg.node and situation.together(other, leg) and situation.probed(other)
-        for other in situation.wanted
+        for other in situation.network_of
     )
 
 
 def _crossed(situation: Situation, legs: tuple[Leg, ...]) -> Finding:
-    networks = [situation.wanted[leg].cluster_network for leg in legs]
+    networks = [situation.network_of[leg] for leg in legs]
     if len(legs) == 2:
         message = f"the cables of {legs[0]} ({networks[0]}) and {legs[1]} ({networks[1]}) are crossed"
         fix = f"plug {legs[0]} into {situation.place(legs[1])}, and {legs[1]} into {situation.place(legs[0])}"
@@ -203,29 +203,48 @@ def _crossed(situation: Situation, legs: tuple[Leg, ...]) -> Finding:
 
 def merged_crossings(situation: Situation, found: list[Finding]) -> list[Finding]:
     """Two NICs of one node and of different networks that both pass nothing: one crossing explains it sooner than two
-    ports that are wrong."""
+    ports that are wrong. Of the two one may be in an uplink of the operating system, which is not judged by itself."""
     nothing = {f.legs[0]: f for f in found if f.reason in _NOTHING and len(f.legs) == 1}
+    legs = sorted({*nothing, *_unheard_of_others(situation)})
     pairs = [
-        pair for pair in _pairs(sorted(nothing)) if not situation.together(*pair) and _each_others(situation, pair)
+        pair
+        for pair in _pairs(legs)
+        if nothing.keys() & set(pair) and not situation.together(*pair) and _each_others(situation, pair)
     ]
     gone = {leg for pair in pairs for leg in pair}
-    kept = [f for f in found if f not in [nothing[leg] for leg in gone]]
+    kept = [f for f in found if f not in [nothing[leg] for leg in gone & nothing.keys()]]
     for pair in pairs:
-        crossing = _crossed(situation, pair)
+        seen = next(nothing[leg].evidence for leg in pair if leg in nothing)
         said = "LLDP: each of the two ports names the VLANs of the other's network"
-        kept.append(replace(crossing, evidence=(*nothing[pair[0]].evidence, said)))
+        kept.append(replace(_crossed(situation, pair), evidence=(*seen, said)))
     return kept
 
 
 _NOTHING = frozenset({Reason.NOTHING_PASSES, Reason.ACCESS_PORT, Reason.VLAN_MISSING, Reason.NATIVE_VLAN_WRONG})
 
 
+def _unheard_of_others(situation: Situation) -> list[Leg]:
+    """NICs of uplinks that no manifest makes, and of whose network nobody hears them, nor they anybody."""
+    home = {leg for pair in situation.passed if pair[0] != pair[1] and situation.together(*pair) for leg in pair}
+    return [
+        leg
+        for leg in situation.network_of
+        if leg not in situation.wanted and leg not in home and _has_peers(situation, leg)
+    ]
+
+
 def _each_others(situation: Situation, pair: Pair) -> bool:
-    """Whether the port of each names VLANs that only the other one wants."""
+    """Whether the port of each names VLANs that only the other one has. One that has no VLAN can be named none of."""
     for one, other in (pair, pair[::-1]):
         port = situation.switch_port(one)
         named = set(port.vlans) if port else set()
-        theirs = set(situation.wanted[other].tagged) - set(situation.wanted[one].tagged)
-        if not named & theirs or named & set(situation.wanted[one].tagged):
+        mine, theirs = _tagged(situation, one), _tagged(situation, other)
+        if (theirs and not named & (theirs - mine)) or named & mine:
             return False
     return True
+
+
+def _tagged(situation: Situation, leg: Leg) -> set[int]:
+    wanted = situation.wanted.get(leg)
+    tagged = wanted.tagged if wanted is not None else situation.probed(leg)
+    return {int(vid) for vid in tagged if vid != UNTAGGED}

@@ -29,12 +29,12 @@ def path_findings(
     """`convicted`: as for `vlan_causes`. `ports`: what is known of ports already. What a switch chooses such a member
     of a channel for is lost, and which frames these are follows from nothing else."""
     at_fault = frozenset(leg for f in ports for leg in f.legs)
-    one_way = frozenset(leg for f in ports if f.reason is Reason.ONE_WAY and not f.vids for leg in f.legs)
+    cut = frozenset(leg for f in ports for leg in f.legs if not f.vids or not matrix.tested(leg) - f.vids)
     tallies = {
         pair: situation.probes.along(pair[0], matrix.end_of[pair[1]])
         for pair, tally in situation.probes.tallies.items()
         if tally.bits and pair[0].node != pair[1].node and pair[0] in matrix.end_of and pair[1] in matrix.end_of
-        if pair[0] not in one_way and one_way.isdisjoint(matrix.end_of[pair[1]])
+        if pair[0] not in cut and cut.isdisjoint(matrix.end_of[pair[1]])
     }
     paths = _Paths(situation=situation, matrix=matrix, tallies=tallies, convicted=convicted)
     unheard = {pair for pair, t in tallies.items() if not t.broadcasts and t.unicasts >= UNICASTS_LEAST}

@@ -25,6 +25,8 @@ class Tally:
         "came",
         "large_failed",
         "large_passed",
+        "no_broadcast",
+        "no_unicast",
         "owed",
         "sent",
         "sweep",
@@ -34,6 +36,9 @@ class Tally:
 
     def __init__(self) -> None:
         self.bits = self.sent = self.came = 0
+        self.no_broadcast = self.no_unicast = 0
+        """Of the VLANs in which less came than was sent: those in which only unicasts did, and those in which only
+        broadcasts did, as bitmaps."""
         self.owed = 0
         """How many were sent in the VLANs in which a broadcast came here."""
         self.sweep = 0
@@ -53,15 +58,21 @@ class Tally:
         that one of them did not get has come in on another. What was sent in one VLAN counts once, where its broadcasts
         came."""
         whole = cls()
+        heard = single = 0
         for one in members:
             whole.sent += one.owed
             whole.came += one.came
             whole.bits |= one.bits
+            whole.no_unicast |= one.no_unicast
+            heard |= one.bits & ~one.no_broadcast
+            single |= one.no_broadcast
             whole.broadcasts += one.broadcasts
             whole.unicasts += one.unicasts
             whole.twice += one.twice
             whole.large_passed |= one.large_passed
             whole.large_failed = max(whole.large_failed, one.large_failed)
+        whole.no_broadcast = whole.bits & ~heard
+        whole.no_unicast &= ~single
         whole.owed = whole.sent
         whole.came = min(whole.came, whole.sent)
         return whole
@@ -76,6 +87,8 @@ class Tally:
             self.came += came if came < sent else sent
             if h.broadcast:
                 self.owed += sent
+            if came < sent:
+                self._note_missing(h)
         self.broadcasts += h.broadcast
         self.unicasts += h.unicast
         if h.duplicates > 0:
@@ -85,6 +98,12 @@ class Tally:
                 self.large_passed = True
             elif large > self.large_failed:
                 self.large_failed = large
+
+    def _note_missing(self, h: Heard) -> None:
+        if not h.broadcast:
+            self.no_broadcast |= 1 << h.vid
+        elif not h.unicast:
+            self.no_unicast |= 1 << h.vid
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

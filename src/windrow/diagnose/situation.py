@@ -14,6 +14,8 @@ from windrow.switches.cabling import port_name
 from windrow.switches.wanted import Needs, Wanted
 
 UNTAGGED = 0
+CHANCE = 0.001
+"""What has to be expected more often than this once in a sweep is no sign of anything."""
 
 CONFIGURED = frozenset(
     {
@@ -45,12 +47,13 @@ class Situation:
         self.evidence = evidence
         self.wanted = {leg: wanted for wanted in needs.wanted for leg in wanted.legs}
         self.networks = tuple(dict.fromkeys(wanted.cluster_network for wanted in needs.wanted))
+        self.network_of = _network_of(needs, evidence)
 
     # Probes ---------------------------------------------------------------------------------------
 
     @cached_property
     def probes(self) -> Probes:
-        return Probes.of(self.evidence, self.wanted)
+        return Probes.of(self.evidence, self.network_of)
 
     @cached_property
     def passed(self) -> dict[Pair, int]:
@@ -68,8 +71,8 @@ class Situation:
         return frozenset(leg for pair in self.passed for leg in pair if pair[0] != pair[1])
 
     def together(self, a: Leg, b: Leg) -> bool:
-        one, two = self.wanted.get(a), self.wanted.get(b)
-        return bool(one and two and one.cluster_network == two.cluster_network)
+        """Whether they are of one cluster network."""
+        return a in self.network_of and self.network_of[a] == self.network_of.get(b)
 
     # NICs and their ports -------------------------------------------------------------------------
 
@@ -92,7 +95,7 @@ class Situation:
     def switch_ports(self) -> dict[Leg, SwitchPort]:
         """Where one neighbour is a switch; several are none (what the NIC is plugged into passes LLDP on)."""
         found = {}
-        for leg in self.wanted:
+        for leg in self.network_of:
             nic = self.nic(leg)
             at = self.evidence.nodes[leg.node].at if nic else 0.0
             bridges = switches_among(n for n in nic.neighbours if _counts(n, at)) if nic else []
@@ -173,6 +176,18 @@ class Situation:
                 nic = self.nic(leg)
                 if nic is not None:
                     yield wanted, leg, nic
+
+
+def _network_of(needs: Needs, evidence: Evidence) -> dict[Leg, str]:
+    """The cluster network of each leg: as the manifests have it, and, of an uplink that the operating system made, as
+    its node says."""
+    told = {
+        Leg(node.node, nic.name): nic.cluster_network
+        for node in evidence.nodes.values()
+        for nic in node.nics.values()
+        if nic.cluster_network
+    }
+    return told | {leg: wanted.cluster_network for wanted in needs.wanted for leg in wanted.legs}
 
 
 def _counts(neighbour: SwitchPort, at: float) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from windrow.diagnose.matrix import Matrix
-from windrow.diagnose.situation import UNTAGGED, Situation, spoken
+from windrow.diagnose.situation import CHANCE, UNTAGGED, Situation, spoken
 from windrow.model.evidence import Heard, Leg
 from windrow.model.findings import Certainty, Finding, Reason
 from windrow.model.values import VidSet
@@ -47,10 +47,9 @@ def _natives(leg: Leg, heard: Sequence[Heard]) -> set[int]:
 
 
 def _finding(situation: Situation, matrix: Matrix, leg: Leg, heard: list[Heard]) -> Finding:
-    natives = _natives(leg, heard)
     evidence = list(dict.fromkeys(map(_told, heard)))[:3]
-    if natives:
-        return _native(situation, matrix, leg, min(natives), evidence)
+    if _natives(leg, heard):
+        return _native(situation, matrix, leg, heard, evidence)
     # What came in without a tag, or was sent so, turned at the other end: this port has no such native VLAN.
     tagged = [h for h in heard if UNTAGGED not in (h.vid, h.arrived)] or heard
     pairs = sorted({(min(h.vid, h.arrived), max(h.vid, h.arrived)) for h in tagged})
@@ -65,10 +64,12 @@ def _finding(situation: Situation, matrix: Matrix, leg: Leg, heard: list[Heard])
     return replace(found, vids=VidSet.of(vid for pair in pairs for vid in pair))
 
 
-def _native(situation: Situation, matrix: Matrix, leg: Leg, native: int, evidence: list[str]) -> Finding:
+def _native(situation: Situation, matrix: Matrix, leg: Leg, heard: list[Heard], evidence: list[str]) -> Finding:
+    native = min(_natives(leg, heard))
     wanted, port, place = matrix.wanted[leg], situation.switch_port(leg), situation.place(leg)
     passes = matrix.passes(leg) & matrix.tested(leg)
-    access = not passes - VidSet.of([UNTAGGED, native]) and len(matrix.tested(leg)) > 1
+    others = matrix.tested(leg) - VidSet.of([UNTAGGED, native])
+    access = bool(others) and not passes & others and not _by_chance(heard, others)
     if access:
         found = situation.found(
             Reason.ACCESS_PORT,
@@ -92,6 +93,15 @@ def _native(situation: Situation, matrix: Matrix, leg: Leg, native: int, evidenc
         certainty=Certainty.SURE if sure else Certainty.LIKELY,
         evidence=(*evidence, *said),
     )
+
+
+def _by_chance(heard: list[Heard], others: VidSet) -> bool:
+    """Whether so much of what turned was lost that all of these VLANs may have been, too: that nothing passes in them
+    is then no sign of an access port."""
+    sent = sum(h.sent for h in heard)
+    lost = sum(max(0, h.sent - h.count) for h in heard)
+    share = lost / sent if sent > 0 else 1.0
+    return bool(share ** (sent / len(heard) * len(others)) > CHANCE)
 
 
 def _told(h: Heard) -> str:

@@ -8,7 +8,7 @@ from dataclasses import field, replace
 
 from windrow.diagnose.blame import Blamed, Culprit, Ground, Scope, Verdict, blame
 from windrow.diagnose.matrix import Alike, End, Matrix, Way
-from windrow.diagnose.situation import UNTAGGED, Situation, agreed, among, spoken, verb
+from windrow.diagnose.situation import CHANCE, UNTAGGED, Situation, agreed, among, spoken, verb
 from windrow.model.evidence import Kind, Leg, SwitchPort
 from windrow.model.findings import Certainty, Finding, Reason
 from windrow.model.lazy import dataclass
@@ -19,8 +19,6 @@ NO_VIDS = VidSet()
 UNTAGGED_ONLY = VidSet.of([UNTAGGED])
 SWITCHES, BETWEEN = "the switches", "the link between the switches"
 """What they are called where LLDP names none."""
-CHANCE = 0.001
-"""What has to be expected more often than this once in a sweep is no sign of anything."""
 NODES_FOR_A_VERDICT = 3
 """Where nobody hears anybody: two nodes may have the same fault, three hardly."""
 
@@ -213,7 +211,7 @@ def _lldp(situation: Situation, leg: Leg, vids: VidSet) -> bool | None:
     tagged = vids - UNTAGGED_ONLY
     named = _named(port)
     if not named:
-        return False if _access(situation, leg, tagged) else None
+        return None
     if not tagged - named:
         return True
     return False if not port.vlans_cut and not tagged & named else None
@@ -231,10 +229,22 @@ def _natives(situation: Situation, leg: Leg) -> set[int]:
     return {port.pvid for port in ports if port is not None and port.pvid}
 
 
-def _access(situation: Situation, leg: Leg, vids: VidSet) -> bool:
-    """A native VLAN where none is wanted, and not one of all that is wanted passes."""
+def _access(situation: Situation, leg: Leg) -> bool:
+    """Whether its switch port says that it is an access port: of the VLANs that it names, its native one is the only
+    one, and none is wanted. A native VLAN alone says nothing: most trunks have one, and where nothing passes, all may
+    have been lost."""
     port, wanted = situation.switch_port(leg), situation.wanted[leg]
-    return bool(port and port.pvid and not wanted.untagged and vids == wanted.tagged)
+    if port is None or not port.pvid or port.vlans_cut or wanted.untagged:
+        return False
+    return _named(port) == VidSet.of([port.pvid])
+
+
+def _native_alone(situation: Situation, leg: Leg) -> tuple[str, ...]:
+    """What is worth a look where nothing passes, and proves nothing."""
+    port = situation.switch_port(leg)
+    if port is None or not port.pvid or _named(port) or situation.wanted[leg].untagged:
+        return ()
+    return (f"LLDP: the port's native VLAN is {port.pvid}; whether it is a trunk the port does not say",)
 
 
 def _said(situation: Situation, leg: Leg, vids: VidSet) -> tuple[str, ...]:
@@ -246,10 +256,8 @@ def _said(situation: Situation, leg: Leg, vids: VidSet) -> tuple[str, ...]:
     match _lldp(situation, leg, vids):
         case True:
             return (f"LLDP: the port allows {spoken(vids)}; it may not be created, be pruned, or blocked (STP)",)
-        case False if port.vlans:
-            return (f"LLDP: the port names {spoken(_named(port))}, and not {spoken(vids)}",)
         case False:
-            return (f"LLDP: the port's native VLAN is {port.pvid}, and none is wanted",)
+            return (f"LLDP: the port names {spoken(_named(port))}, and not {spoken(vids)}",)
         case _:
             return ()
 
@@ -263,7 +271,7 @@ def _finding(situation: Situation, matrix: Matrix, verdict: Verdict, extent: Ext
         case Scope.PORT | Scope.CHANNEL | Scope.SWITCH:
             return _port(situation, matrix, verdict, extent)
         case _:
-            return _one_way(situation, culprit, extent)
+            return _one_way(situation, verdict, extent)
 
 
 def _port(situation: Situation, matrix: Matrix, verdict: Verdict, extent: Extent) -> Finding:
@@ -281,7 +289,7 @@ def _port(situation: Situation, matrix: Matrix, verdict: Verdict, extent: Extent
     place, known = situation.place(*legs), [_lldp(situation, one, vids) for one in legs]
     if vids == UNTAGGED_ONLY:
         found = _native(situation, legs, evidence)
-    elif extent.everything and all(_access(situation, one, vids) for one in legs):
+    elif extent.everything and all(_access(situation, one) for one in legs):
         found = _access_port(situation, leg, evidence)
     elif extent.everything:
         found = situation.found(
@@ -290,6 +298,7 @@ def _port(situation: Situation, matrix: Matrix, verdict: Verdict, extent: Extent
             f"nothing passes between {_names(legs)} and the others over {place}",
             f"allow {spoken(vids)} on {place}, and look whether the cable is in the right port",
             *evidence,
+            *_native_alone(situation, leg),
         )
     else:
         found = situation.found(
@@ -375,13 +384,19 @@ def _access_port(situation: Situation, leg: Leg, evidence: list[str]) -> Finding
     )
 
 
-def _one_way(situation: Situation, culprit: Culprit, extent: Extent) -> Finding:
+def _one_way(situation: Situation, verdict: Verdict, extent: Extent) -> Finding:
+    culprit = verdict.culprit
     vids, leg, place = extent.vids, culprit.legs[0], situation.place(*culprit.legs)
     within = "in any VLAN" if extent.everything else among(vids)
     if culprit.scope is Scope.OUT:
         what = f"{place} lets nothing in from {leg} {within}: it hears others, and nobody hears it"
     else:
         what = f"{place} sends nothing to {leg} {within}: others hear it, and it hears nobody"
+    others = [
+        place
+        for place in verdict.instead
+        if place.scope in (Scope.PORT, Scope.OUT, Scope.IN) and place.legs != culprit.legs
+    ]
     return replace(
         situation.found(
             Reason.ONE_WAY,
@@ -392,6 +407,8 @@ def _one_way(situation: Situation, culprit: Culprit, extent: Extent) -> Finding:
             f"probes {among(vids)}: they pass in one direction only",
         ),
         vids=NO_VIDS if extent.everything else vids,
+        certainty=Certainty.UNKNOWN if others else Certainty.LIKELY,
+        lacks=f"a third node: it may be {situation.place(*others[0].legs)} as well" if others else "",
     )
 
 

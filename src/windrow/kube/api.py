@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import random
-from collections.abc import AsyncIterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncIterator, Coroutine, Mapping
+from concurrent.futures import CancelledError
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from windrow.kube.access import Access
 from windrow.kube.errors import Gone, KubeError
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
     import httpx2
 
 Document = Mapping[str, Any]
+T = TypeVar("T")
 PIECE = 500
 """So many objects of a list at once: memory is for objects, not for answers."""
 WATCH_S = 300
@@ -22,11 +25,28 @@ SILENT_S = 150.0
 """A server sends a bookmark every minute once it has seen an event of the kind (apiserver/pkg/storage/cacher,
 defaultBookmarkFrequency). Longer silence may be a connection that is dead and does not know it, so another is made."""
 OPENED = "OPENED"
+NOT_FOUND = 404
 APPLY = "application/apply-patch+yaml"
 _HINTS = {
     401: "the token or certificate is not, or no longer, good",
     403: "give this account the right to do so (RBAC)",
 }
+
+
+def waited(asking: Coroutine[Any, Any, T], loop: asyncio.AbstractEventLoop, within_s: float) -> T:
+    """What comes of it in that loop, for another thread that waits. Raises KubeError, also where that takes longer."""
+    try:
+        future = asyncio.run_coroutine_threadsafe(asking, loop)
+    except RuntimeError as error:  # the loop has ended
+        asking.close()
+        raise KubeError("there is no connection to the API server any more") from error
+    try:
+        return future.result(within_s)
+    except CancelledError as error:
+        raise KubeError("the connection to the API server was given up") from error
+    except TimeoutError as error:
+        future.cancel()
+        raise KubeError(f"the API server does not answer within {within_s:.1f} s") from error
 
 
 class Api:
@@ -77,6 +97,14 @@ class Api:
             raise _refused(method, path, answer.status_code, answer.content)
         return decoded(answer.content)
 
+    async def serves(self, path: str) -> bool:
+        """Whether there is such a kind. A server that cannot say it now is taken to have it: it is asked again."""
+        try:
+            await self.ask("GET", path, params={"limit": "1"})
+        except KubeError as error:
+            return error.code != NOT_FOUND
+        return True
+
     async def pieces(
         self, path: str, params: Mapping[str, str] = {}
     ) -> AsyncIterator[tuple[list[dict[str, Any]], str]]:
@@ -85,6 +113,8 @@ class Api:
         while True:
             asked = {**params, "limit": str(PIECE), **({"continue": more} if more else {})}
             found = await self.ask("GET", path, params=asked)
+            if "items" not in found:  # whatever answers in its place: an empty list would mean that all was deleted
+                raise KubeError(f"the API server's answer to {path} is no list: {str(found)[:60]}")
             meta = found.get("metadata") or {}
             yield found.get("items") or [], str(meta.get("resourceVersion", ""))
             more = str(meta.get("continue") or "")

@@ -22,6 +22,7 @@ from windrow.model.wire import Loaded, load_value
 NOT_LISTED = "kube-unknown"
 SAID = frozenset({"VlanStatus", "LinkMonitor", "HostNetworkConfig", "Node"})
 """The kinds of which an agent says something."""
+_NETWORKS = frozenset({"ClusterNetwork", "VlanConfig", "HostNetworkConfig", "NetworkAttachmentDefinition"})
 
 
 @dataclass(slots=True)
@@ -40,6 +41,8 @@ class Cache:
         self._said: dict[Ref, Said] = {}
         self._unlisted = set(kinds)
         self._found: Found | None = None
+        self._deleted = False
+        """The last network that went was said to be deleted, and is not only missing in a list."""
         self.node = ""
         """The Node that our agent runs on."""
         self.trouble = ""
@@ -66,11 +69,16 @@ class Cache:
             return True
 
     def drop(self, ref: Ref) -> bool:
-        """It is gone. Whether that is news."""
+        """It was deleted. Whether that is news."""
+        return self._forget(ref, deleted=True)
+
+    def _forget(self, ref: Ref, *, deleted: bool) -> bool:
         with self._lock:
             self._said.pop(ref, None)
             if self._entries.pop(ref, None) is None:
                 return False
+            if ref.kind in _NETWORKS:
+                self._deleted = deleted
             self._found = None
             return True
 
@@ -82,7 +90,7 @@ class Cache:
             self._unlisted.discard(kind)
             if first:
                 self._found = None
-        gone = [self.drop(ref) for ref in known]
+        gone = [self._forget(ref, deleted=False) for ref in known]
         return first or any(gone)
 
     # Everybody ------------------------------------------------------------------------------------
@@ -110,7 +118,8 @@ class Cache:
                 objects=tuple(obj for one in loaded for obj in one.objects),
                 problems=tuple(problem for one in loaded for problem in one.problems),
                 unread=frozenset(ref for one in loaded for ref in one.unread),
-            )
+            ),
+            deleted=self._deleted,
         )
 
     def said(self, kind: str) -> Mapping[Ref, Said]:
@@ -124,6 +133,11 @@ class Cache:
         """Empty: there is no such object."""
         entry = self._entries.get(ref)
         return entry.uid if entry is not None else ""
+
+    def one(self, ref: Ref) -> Loaded | None:
+        """What is read of an object; None: there is no such one."""
+        entry = self._entries.get(ref)
+        return entry.loaded if entry is not None else None
 
     def nodes(self) -> list[str]:
         with self._lock:

@@ -10,10 +10,11 @@ import contextlib
 import os
 import threading
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from typing import Any
 
 from windrow.kube.access import Access, library
-from windrow.kube.api import Api
+from windrow.kube.api import Api, waited
 from windrow.kube.cache import Cache
 from windrow.kube.errors import KubeError
 from windrow.kube.follow import Follower
@@ -36,19 +37,29 @@ Troubled = Callable[[str, str], None]
 
 class Mirror:
     """From `start` on, until it is closed. `host`: what this host is called; which Node that is, the cluster says.
+    `kinds`: those that are followed, Node among them; `optional`: of them, those that a cluster may be without.
 
     `troubled` is called in the mirror's own thread.
     """
 
-    def __init__(self, access: Access, host: str, troubled: Troubled) -> None:
+    def __init__(
+        self,
+        access: Access,
+        host: str,
+        troubled: Troubled,
+        kinds: Collection[str] = FOLLOWED,
+        optional: Collection[str] = (),
+    ) -> None:
         self._access, self._host, self._troubled = access, host, troubled
-        self.cache = Cache()
+        self._kinds, self._optional = kinds, optional
+        self.cache = Cache(kinds)
         self.cache.node = names.node_name(host)
         self.news = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         """Can be read when objects changed, or the trouble did."""
         self.untold = ""
         """Why something is not written; empty: all is."""
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._api: Api | None = None
         self._writer: Writer | None = None
         self._said: list[Document] | None = None
         self._closing = False
@@ -83,6 +94,15 @@ class Mirror:
     def happened(self, events: Iterable[Document]) -> None:
         listed = list(events)
         self._call(lambda writer: writer.happened(listed))
+
+    def ask(
+        self, method: str, path: str, body: Document | None = None, *, kind: str = "application/json", within_s: float
+    ) -> dict[str, Any]:
+        """The answer's document. Raises KubeError, also where there is none in time."""
+        api, loop = self._api, self._loop
+        if api is None or loop is None or not self._thread.is_alive():
+            raise KubeError(self.cache.trouble or "there is no connection to the API server yet")
+        return waited(api.ask(method, path, body, kind=kind), loop, within_s)
 
     @contextlib.contextmanager
     def still(self) -> Iterator[None]:
@@ -135,8 +155,10 @@ class Mirror:
                 api = Api(self._access)
                 try:
                     self._reading(ACCESS, "")
+                    self._api = api
                     await self._work(api)
                 finally:
+                    self._api = None
                     await api.close()
             except KubeError as error:  # a kubeconfig that somebody is writing
                 self._reading(ACCESS, error.message)
@@ -152,7 +174,8 @@ class Mirror:
             self._writer.want(self._said)
         async with asyncio.TaskGroup() as group:
             await self._follow(api, group)
-            group.create_task(self._writer.run())
+            if VlanStatus.KIND in self._kinds:  # else no status is said here
+                group.create_task(self._writer.run())
             group.create_task(self._writer.tell())
 
     async def _follow(self, api: Api, group: asyncio.TaskGroup) -> None:
@@ -162,11 +185,18 @@ class Mirror:
         await nodes.listed.wait()
         self.cache.node = names.node_name(self._host, self.cache.nodes())
         ours = {"labelSelector": f"{names.LABEL_NODE}={names.label_value(self.cache.node)}"}
-        for kind in FOLLOWED:
+        for kind in self._kinds:
             if kind != Node.KIND:
                 query = ours if kind == VlanStatus.KIND else {}
                 follower = Follower(api, RESOURCES[kind], self.cache, self._changed, self._reading, query)
-                group.create_task(follower.run())
+                group.create_task(self._once_served(api, kind, follower) if kind in self._optional else follower.run())
+
+    async def _once_served(self, api: Api, kind: str, follower: Follower) -> None:
+        """Until then there are none."""
+        while not await api.serves(RESOURCES[kind].path):
+            self._changed(self.cache.listed(kind, ()))
+            await asyncio.sleep(AGAIN_S)
+        await follower.run()
 
     def _changed(self, news: bool) -> None:
         if news:

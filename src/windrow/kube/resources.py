@@ -5,6 +5,7 @@ from __future__ import annotations
 from windrow.model.lazy import dataclass
 from windrow.model.objects import KINDS, ClusterNetwork, HostNetworkConfig, LinkMonitor, Node, VlanConfig, VlanStatus
 from windrow.model.objects import NetworkAttachmentDefinition as Nad
+from windrow.model.policies import MultiNetworkPolicy, Namespace, NetworkPolicy, Pod
 from windrow.model.values import Ref
 
 
@@ -32,6 +33,8 @@ def _base(version: str) -> str:
     return f"/apis/{version}" if "/" in version else f"/api/{version}"
 
 
+ON_HOSTS_ALONE = frozenset(cls.KIND for cls in (Namespace, Pod, NetworkPolicy, MultiNetworkPolicy))
+"""Of a cluster's policies nothing is read yet: there Canal enforces them."""
 RESOURCES = {
     kind.name: Resource(
         kind=kind.name,
@@ -41,10 +44,11 @@ RESOURCES = {
         namespaced=kind.cls.NAMESPACED,
     )
     for kind in KINDS
+    if kind.name not in ON_HOSTS_ALONE
 }
 FOLLOWED = tuple(
     cls.KIND for cls in (ClusterNetwork, VlanConfig, VlanStatus, LinkMonitor, HostNetworkConfig, Nad, Node)
 )
 """What an agent reads. Machines are KubeVirt's there, and pools a matter of the whole cluster: no agent needs them."""
-OPTIONAL = frozenset(kind.name for kind in KINDS) - frozenset(FOLLOWED)
+OPTIONAL = frozenset(RESOURCES) - frozenset(FOLLOWED)
 """Kinds of others (KubeVirt's, the DHCP add-on's), which a cluster may not have."""

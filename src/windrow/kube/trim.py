@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from windrow.model import names
+from windrow.model import names, overlay
 from windrow.model.lazy import dataclass
 from windrow.model.objects import HostNetworkConfig, LinkMonitor, Node, VlanStatus
 from windrow.model.values import Ref
@@ -55,7 +55,11 @@ def wanted(document: Document) -> dict[str, Any]:
 
 def _read(annotation: str, *, is_node: bool) -> bool:
     """Heartbeats of others are annotations of Nodes."""
-    return annotation == names.ANNOTATION_TUNNEL if is_node else annotation != LAST_APPLIED
+    return annotation in _OF_NODES if is_node else annotation != LAST_APPLIED
+
+
+_OF_NODES = overlay.ANNOTATIONS | {names.ANNOTATION_TUNNEL}
+"""The annotations of a Node that are read or written."""
 
 
 def said(document: Document, node: str) -> Said:
@@ -65,9 +69,8 @@ def said(document: Document, node: str) -> Said:
     there: dict[str, Any] = {"status": status} if status else {}
     if kind in (Node.KIND, VlanStatus.KIND):
         there["metadata"] = {key: meta[key] for key in ("labels", "ownerReferences") if meta.get(key)}
-        tunnel = (meta.get("annotations") or {}).get(names.ANNOTATION_TUNNEL)
-        if tunnel is not None:
-            there["metadata"]["annotations"] = {names.ANNOTATION_TUNNEL: tunnel}
+        if found := {key: text for key, text in (meta.get("annotations") or {}).items() if key in _OF_NODES}:
+            there["metadata"]["annotations"] = found
     # Only the agent of a Node says anything of it, whoever reads it here.
     manager = manager_of(str(meta["name"]) if kind == Node.KIND else node)
     noted = [entry.get("fieldsV1") or {} for entry in meta.get("managedFields") or () if entry["manager"] == manager]

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from windrow.kube import trim
 from windrow.kube.api import APPLY, Api
 from windrow.kube.cache import Cache
 from windrow.kube.errors import KubeError
+from windrow.kube.pace import Paces
 from windrow.kube.resources import RESOURCES
 from windrow.kube.trim import Document, Said, manager_of
 from windrow.model.objects import VlanStatus
@@ -26,21 +26,10 @@ from windrow.model.values import Ref
 
 AT_ONCE = 8
 """So many requests; more would wait at the server."""
-PAUSE_S, PAUSE_MAX_S = 0.2, 60.0
-"""Between two writings of one object: the pause doubles while it is written again and again, as where two fight."""
-CALM_S = 1.0
-"""So long after four pauses, and it was not again and again."""
-REFUSED_S, LOOK_AGAIN_S = 60.0, 10.0
+LOOK_AGAIN_S = 10.0
 EVENTS_KEPT = 200
 EVENT_S, EVENTS_AGAIN_S = 0.1, 10.0
 _IDENTITY = (("apiVersion",), ("kind",), ("metadata", "name"), ("metadata", "namespace"))
-
-
-@dataclass(slots=True)
-class _Pace:
-    last: float = float("-inf")
-    pause_s: float = 0.0
-    due: float = 0.0
 
 
 @dataclass(slots=True)
@@ -52,10 +41,13 @@ class Writer:
     troubled: Callable[[str, str], None]
     _wanted: Mapping[Ref, Document] | None = None
     _events: deque[Document] = field(default_factory=lambda: deque(maxlen=EVENTS_KEPT))
-    _paces: dict[Ref, _Pace] = field(default_factory=dict)
     _with_status: frozenset[str] | None = None
     _awake: asyncio.Event = field(default_factory=asyncio.Event)
     _happened: asyncio.Event = field(default_factory=asyncio.Event)
+    _paces: Paces = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._paces = Paces(lambda ref, why: self.troubled(str(ref), why))
 
     def want(self, documents: Iterable[Document]) -> None:
         self._wanted = {trim.ref_of(document): document for document in documents}
@@ -73,7 +65,7 @@ class Writer:
         while True:
             with contextlib.suppress(TimeoutError):
                 # Not wait_for: until Python 3.12 it may lose a cancellation that comes with its timeout.
-                async with asyncio.timeout(self._patience()):
+                async with asyncio.timeout(self._paces.patience()):
                     await self._awake.wait()
             self._awake.clear()
             if self.cache.complete:
@@ -105,25 +97,15 @@ class Writer:
 
     # Statuses -------------------------------------------------------------------------------------
 
-    def _patience(self) -> float | None:
-        now = time.monotonic()
-        due = [pace.due for pace in self._paces.values() if pace.due]
-        return max(0.0, min(due) - now) if due else None
-
     async def _write(self) -> None:
-        now = time.monotonic()
-        for ref, pace in list(self._paces.items()):
-            if now - pace.last > PAUSE_MAX_S and not pace.due:
-                del self._paces[ref]
-            elif pace.due <= now:
-                pace.due = 0.0
+        self._paces.begin()
         if self._with_status is None and not await self._look():
             return
         turns = asyncio.Semaphore(AT_ONCE)
 
         async def one(ref: Ref, work: Callable[[], Awaitable[None]]) -> None:
             async with turns:
-                await self._in_its_time(ref, work)
+                await self._paces.in_its_time(ref, work)
 
         async with asyncio.TaskGroup() as group:
             for ref, document in (self._wanted or {}).items():
@@ -134,15 +116,12 @@ class Writer:
 
     async def _look(self) -> bool:
         """Which kinds have a status of their own. Whether that is known."""
-        resource = RESOURCES[VlanStatus.KIND]
         try:
-            found = await self.api.ask("GET", resource.base)
+            self._with_status = await kinds_with_status(self.api)
         except KubeError as error:
             self.troubled("statuses", error.message)
-            self._paces[Ref(VlanStatus.KIND, "")] = _Pace(due=time.monotonic() + LOOK_AGAIN_S)
+            self._paces.come_back(Ref(VlanStatus.KIND, ""), LOOK_AGAIN_S)
             return False
-        plurals = {str(one["name"]) for one in found.get("resources") or ()}
-        self._with_status = frozenset(kind for kind, r in RESOURCES.items() if f"{r.plural}/status" in plurals)
         return True
 
     def _differs(self, ref: Ref, document: Document) -> bool:
@@ -156,24 +135,6 @@ class Writer:
         if self._wanted is None:
             return []
         return [(ref, said) for ref, said in self.cache.said(VlanStatus.KIND).items() if ref not in self._wanted]
-
-    async def _in_its_time(self, ref: Ref, work: Callable[[], Awaitable[None]]) -> None:
-        pace, now = self._paces.setdefault(ref, _Pace()), time.monotonic()
-        if now < pace.last + pace.pause_s:
-            pace.due = pace.last + pace.pause_s
-            return
-        again = now - pace.last < 4 * pace.pause_s + CALM_S
-        pace.pause_s = min(2 * pace.pause_s, PAUSE_MAX_S) if again else PAUSE_S
-        pace.last = now
-        try:
-            await work()
-            self.troubled(str(ref), "")
-        except KubeError as error:
-            if error.code in (404, 409):  # it went, or is another one of that name: an event says so
-                return
-            self.troubled(str(ref), error.message)
-            pace.pause_s = max(pace.pause_s, REFUSED_S) if error.code in (400, 403, 422) else pace.pause_s
-            pace.due = now + pace.pause_s
 
     async def _say(self, ref: Ref, document: Document) -> None:
         there, resource = self.cache.said_of(ref), RESOURCES[ref.kind]
@@ -203,6 +164,13 @@ class Writer:
     async def _apply(self, path: str, document: Document) -> None:
         params = {"fieldManager": manager_of(self.cache.node), "force": "true"}
         await self.api.ask("PATCH", path, document, kind=APPLY, params=params)
+
+
+async def kinds_with_status(api: Api) -> frozenset[str]:
+    """The kinds of Harvester's group whose status is a part of its own. Raises KubeError."""
+    found = await api.ask("GET", RESOURCES[VlanStatus.KIND].base)
+    plurals = {str(one["name"]) for one in found.get("resources") or ()}
+    return frozenset(kind for kind, r in RESOURCES.items() if f"{r.plural}/status" in plurals)
 
 
 def differs(document: Document, there: Said) -> bool:

@@ -1,8 +1,8 @@
 """Power of a node: cut it, and boot it again. Of a node without power there are its disk and its cards.
 
-A node's processes die, all links that it made are gone with its namespace, its /run is empty. Its cards lie in a
-namespace of their own meanwhile, and their switches see no carrier. At boot they come back as the kernel finds them:
-down, with their own MAC, and under another name where one was given (`rename`).
+A node's processes die, its machines with them, all links that it made are gone with its namespace, its /run is empty.
+Its cards lie in a namespace of their own meanwhile, and their switches see no carrier. At boot they come back as the
+kernel finds them: down, with their own MAC, and under another name where one was given (`rename`).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from windrow.lab.errors import LabError
 from windrow.lab.scenario import End, Node, Scenario, mac_of
@@ -21,6 +21,9 @@ from windrow.netlink.observe import dump_links
 from windrow.netlink.sock import Rtnl
 from windrow.services import process
 
+if TYPE_CHECKING:
+    from windrow.lab.vm.fleet import Fleet
+
 
 class Nodes(Protocol):
     """Of a lab, what it takes to end a node and to begin it again: `world.World` is one."""
@@ -29,6 +32,9 @@ class Nodes(Protocol):
     def scenario(self) -> Scenario: ...
 
     def rtnl(self, place: str) -> Rtnl: ...
+    @property
+    def fleet(self) -> Fleet: ...
+
     def root(self, node: str) -> Path: ...
     def shut(self, place: str) -> None: ...
     def reopen(self, place: str) -> int: ...
@@ -56,14 +62,10 @@ class Power:
         found = self._node(node)
         if node in self._off:
             raise LabError(f"{node} has no power already", hint=f"windrow lab boot {node}")
-        if machines := [vm.name for vm in self._world.scenario.vms if vm.node == node]:
-            raise LabError(
-                f"{node} has machines: {', '.join(machines)}; what a power cut does to them cannot be shown yet",
-                hint="choose a node without machines",
-            )
         inode = os.stat(netns.RUN_NETNS / node).st_ino
         for one in process.in_netns(inode):
             process.end(one, patience_s=0)
+        self._world.fleet.cut(node)
         park = netns.new()
         rtnl = self._world.rtnl(node)
         rtnl.run(*(links.set_link(self.names(node).get(nic, nic), netns_fd=park) for nic in found.nics))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -22,11 +23,13 @@ from windrow.model.lazy import dataclass
 from windrow.model.meta import Meta
 from windrow.model.objects import AnyObject
 from windrow.model.objects import Node as NodeObject
+from windrow.model.overlay import FAMILIES
 from windrow.model.problems import ProblemsError, errors
 from windrow.model.steps import Impact
 from windrow.model.values import Ref
 from windrow.model.wire import load_documents, without_doubles
 from windrow.netlink import features, links
+from windrow.netlink.errors import KernelError
 from windrow.netlink.sock import Rtnl
 from windrow.render.text import Style
 from windrow.render.topology_text import topology_text
@@ -77,12 +80,17 @@ class Engine(Protocol):
         ...
 
 
+CARE_S = 0.5
+"""How often endpoints are looked after: one dump of the links of each node that has some."""
+
+
 class Session:
     """One lab. `path`: where modules are found, for the command `windrow` inside."""
 
     def __init__(self, engine: Engine, path: list[str]) -> None:
         self._engine = engine
         self._world: World | None = None
+        self._caring: threading.Thread | None = None
         _install_command(path)
 
     @property
@@ -148,9 +156,23 @@ class Session:
             fine = fine and done.ok
         for name in world.attach():
             request.log(f"endpoint {self._endpoint_words(name)}", level="step")
+        self._look_after_endpoints()
         if fine:
             world.fleet.start(lambda text, level: request.log(text, level=level))
         return {"ok": fine, "nodes": nodes}
+
+    def _look_after_endpoints(self) -> None:
+        """A bridge that is made anew has none of them in it; machines are put back by Windrow, and they by the lab."""
+        if self._caring is None and self.world.scenario.endpoints:
+            self._caring = threading.Thread(target=self._care, name="endpoints", daemon=True)
+            self._caring.start()
+
+    def _care(self) -> None:
+        world = self.world
+        while not world.closed:
+            time.sleep(CARE_S)
+            with suppress(KernelError, OSError, KeyError):  # a node's power is cut just now, or the lab ends
+                world.replug_stranded()
 
     def _start_cluster(self, cluster: Cluster, request: Request) -> None:
         """Raises LabError, ServiceError."""
@@ -337,9 +359,14 @@ def _node_object(node: Node) -> NodeObject:
     labels = {"kubernetes.io/hostname": node.name, **node.labels}
     doc: dict[str, Any] = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": node.name, "labels": labels}}
     cidrs = (node.pod_cidr,) if node.pod_cidr else ()
+    annotations: dict[str, str] = {}
     if cidrs:
         doc["spec"] = {"podCIDR": cidrs[0], "podCIDRs": list(cidrs)}
-    return NodeObject(meta=Meta(name=node.name, labels=labels), doc=doc, pod_cidrs=cidrs)
+    if cidrs and node.management is not None:  # as its agent would say it of its end of the overlay
+        annotations = {FAMILIES[0].address: node.management.address.partition("/")[0]}
+        doc["metadata"]["annotations"] = annotations
+    meta = Meta(name=node.name, labels=labels, annotations=annotations)
+    return NodeObject(meta=meta, doc=doc, pod_cidrs=cidrs)
 
 
 def _install_command(path: list[str]) -> None:

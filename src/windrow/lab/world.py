@@ -79,10 +79,13 @@ class World:
     def __init__(self, scenario: Scenario, programs: Mapping[str, str] = {}) -> None:
         """`programs`: of Kubernetes, where the scenario has one: name -> path."""
         self.scenario = scenario
+        self.closed = False
         self.cluster = _cluster(self, programs) if scenario.kubernetes else None
         self.leases: dict[str, Cidr] = {}
         """What endpoints got by DHCP."""
         self.attached: set[str] = set()
+        self._bridges: dict[str, int] = {}
+        """Endpoint -> the ifindex of the bridge that it was plugged into."""
         self.fleet = Fleet(scenario.vms, self.place, self.root)
         self.power = Power(self)
         self._sockets: dict[str, Rtnl] = {}
@@ -114,6 +117,7 @@ class World:
             log(f"node {node.name}: NICs {', '.join(node.nics)}{_management_words(node.management)}")
 
     def close(self) -> None:
+        self.closed = True
         if self.cluster is not None:
             self.cluster.close()
         self.fleet.stop()
@@ -409,13 +413,25 @@ class World:
 
     def replug(self, node: str) -> None:
         """Endpoints whose bridge was made anew are its ports again: unlike machines, nobody but the lab knows them."""
-        rtnl = self.rtnl(node)
+        self._replug(node, self.rtnl(node), every=True)
+
+    def replug_stranded(self) -> None:
+        """The same on all nodes, of those that have lost their bridge; from any thread. Raises KernelError, OSError."""
+        for node in [node.name for node in self.scenario.nodes if node.name in self._fds]:
+            if any(e.node == node and e.name in self.attached for e in self.scenario.endpoints):
+                with self.inside(node, Rtnl) as rtnl:
+                    self._replug(node, rtnl, every=False)
+
+    def _replug(self, node: str, rtnl: Rtnl, *, every: bool) -> None:
         have = rtnl.indexes()
         for endpoint in self.scenario.endpoints:
             bridge = have.get(self.nad(endpoint).bridge)
-            if endpoint.node == node and endpoint.name in self.attached and bridge is not None:
+            if endpoint.node != node or endpoint.name not in self.attached or bridge is None:
+                continue
+            if every or self._bridges.get(endpoint.name) != bridge:
                 rtnl.run(links.set_master(port_of(endpoint), bridge))
                 _set_port_vlans(rtnl, port_of(endpoint), nad_vlans(self.nad(endpoint)))
+                self._bridges[endpoint.name] = bridge
 
     def _attach(self, endpoint: Endpoint) -> bool:
         rtnl, nad = self.rtnl(endpoint.node), self.nad(endpoint)
@@ -436,6 +452,7 @@ class World:
             self._ask_for_address(endpoint.name, own)
         _add_gateway(own, endpoint.gateway)
         self.attached.add(endpoint.name)
+        self._bridges[endpoint.name] = have[nad.bridge]
         return True
 
     def _ask_for_address(self, name: str, rtnl: Rtnl) -> None:

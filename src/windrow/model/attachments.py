@@ -22,6 +22,8 @@ class Attachment:
     """The configuration of each plugin of the chain as it stands on its standard input, without `prevResult`."""
     args: str = ""
     """CNI_ARGS."""
+    device_info: str = ""
+    """The file in which its plugin says which device it has handed to the pod; empty: none of its plugins does."""
     check: bool = True
     gc: bool = True
     """False: its configuration says `disableCheck`, `disableGC`."""

@@ -43,6 +43,7 @@ class KernelFeatures:
     """It has IPv6: it was not started with `ipv6.disable=1`."""
     ipv6_on: bool = True
     """A new link begins with it switched on (`net.ipv6.conf.default.disable_ipv6`)."""
+    vxlan: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +59,8 @@ class Memory:
     had: Mapping[IfName, frozenset[Cidr]] = field(default_factory=dict)
     """Those of them that were there at the last look since this start of the host: to put one back, nobody need be
     asked whether he has it."""
+    policed: bool = False
+    """Whether there may be rules of network policies. On a host that never had any, nobody looks for them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +83,8 @@ class Known:
     """The NICs of the management network as `windrow init` found them, with all that no manifest says of them."""
     ways: frozenset[IfName] = frozenset()
     """The links by which this host sends to those who are logged in on it."""
+    peers: frozenset[str] = frozenset()
+    """The addresses of those."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,12 +125,18 @@ class NodeFacts:
     """The pools (`namespace/name`) whose server's address is this node's turn to have."""
     filters_unread: str = ""
     """Why the packet filter's rules of some ports could not be looked at."""
+    policies_unread: str = ""
+    """Why those of network policies could not."""
+    policies_there: bool = False
+    """Whether there is a table of network policies."""
     origin: HostState | None = None
     """The NICs of the management network as `windrow init` found them."""
     without_ipv6: frozenset[IfName] = frozenset()
     """Of the links whose settings are known (`Link.settings`), those on which IPv6 is switched off (`disable_ipv6`)."""
     addrs: Mapping[IfName, frozenset[Cidr]] = field(default_factory=dict)
     """The addresses that links have now; those without one are left out."""
+    mtus: Mapping[IfName, int] = field(default_factory=dict)
+    """Of the links with an address."""
     duplicates: Mapping[IfName, Mapping[Cidr, Details]] = field(default_factory=dict)
     """Those of them that the kernel found to be somebody else's, too (IFA_F_DADFAILED): it does not use them."""
     routed: frozenset[IfName] = frozenset()

@@ -19,6 +19,7 @@ from windrow.model.filters import Filters as Filters
 from windrow.model.filters import PortFilter as PortFilter
 from windrow.model.lazy import dataclass
 from windrow.model.marks import marked_names
+from windrow.model.ruletable import RuleTable
 from windrow.model.values import OWNER_GROUP as OWNER_GROUP
 from windrow.model.values import OWNER_PROTOCOL as OWNER_PROTOCOL
 from windrow.model.values import Cidr, IfName, Mac, Ref
@@ -93,8 +94,32 @@ FRESH_VLAN_FLAGS = frozenset({"reorder_hdr"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Vxlan:
+    """A tunnel device that Windrow made (RFC 7348); one of others is `Other`.
+
+    It stands on no link: the kernel finds the way to the far ends by its routes, so nothing below it can take it along.
+    Its VNI and port are RECREATE (`vxlan_nl2conf`: "Cannot change VNI", "Cannot change port").
+    """
+
+    vni: int
+    port: int
+    local: str
+    """The address that its packets come from; its family is that of the far ends."""
+    learning: bool = False
+    """Whether it learns behind which far end a MAC address is; whatever comes in by a forged packet, too."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class FdbEntry:
+    """Behind which far end of a tunnel device a MAC address is: `bridge fdb … dst … self permanent`."""
+
+    mac: Mac
+    dst: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Other:
-    """A link of a kind that Windrow neither makes nor changes (`veth`, `tun`, `vxlan`, …), or a NIC.
+    """A link of a kind that Windrow neither makes nor changes (`veth`, `tun`, `wireguard`, …), or a NIC.
 
     `parent` is the link it stands on (IFLA_LINK), where that is in this namespace.
     """
@@ -104,7 +129,7 @@ class Other:
     parent: IfName | None = None
 
 
-LinkSpec = Bond | Bridge | VlanIf | Other
+LinkSpec = Bond | Bridge | VlanIf | Vxlan | Other
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,6 +233,8 @@ class Link:
     """Of the wanted addresses those that this host had a moment ago: nobody need be asked whether he has them."""
     neighbours: frozenset[StaticNeighbour] = frozenset()
     """Wanted: all of ours; in an undo also those of others that it had. Observed: all of them."""
+    fdb: frozenset[FdbEntry] | None = None
+    """Of a `Vxlan`: the permanent entries of its forwarding table; None: no such device, or not managed."""
     settings: Mapping[str, str] = field(default_factory=dict, compare=False)
     """Its sysctls, as `ipv6/accept_ra` -> `2`. Observed of links with addresses and of our bridges and VLAN
     interfaces; wanted, the ones that are to be so."""
@@ -223,6 +250,8 @@ class Link:
                 return "bridge"
             case VlanIf():
                 return "vlan"
+            case Vxlan():
+                return "vxlan"
             case Other(kind=kind):
                 return kind
 
@@ -347,6 +376,8 @@ class HostState:
     filters: Filters = field(default_factory=dict)
     """What the packet filter does about ports. Wanted: of those whose records ask for it, and the others are left as
     they are. Observed: of the wanted ones that could be looked at (`Observed.stale_filters` are left over)."""
+    policies: RuleTable | None = None
+    """The packet filter's table of network policies. None: not managed, or it could not be looked at."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -371,6 +402,8 @@ class Runtime:
     permanent_mac: Mac | None = None
     alias: str = ""
     altnames: tuple[str, ...] = ()
+    own_name: str = ""
+    """The kernel's name for it, where it was adopted and is called otherwise here (`model.marks.called`)."""
     min_mtu: int = 0
     max_mtu: int = 0
     speed: int | None = None
@@ -411,6 +444,8 @@ class Observed:
     """Rules of ports of ours that are gone, and of which no record is left."""
     filters_unread: str = ""
     """Why the rules of some ports could not be looked at."""
+    policies_unread: str = ""
+    """Why the rules of network policies could not."""
 
     def owned(self, name: str) -> bool:
         """Whether Windrow made this link."""

@@ -24,6 +24,8 @@ class Found:
     young: bool = False
     """Some files were written just now, perhaps not to their end, and were not looked at: what is missing may be in
     them. Look again in a moment."""
+    deleted: bool = True
+    """Where no network is left, somebody was seen to delete the last one. Not so: it was only not there any more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

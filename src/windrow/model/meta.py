@@ -27,6 +27,8 @@ class Source:
 
     file: str = ""
     lines: Mapping[str, int] = field(default_factory=dict)
+    text: str = ""
+    """The document as it was written, where it has comments: whoever stores the object keeps them."""
 
     def line(self, path: str) -> int | None:
         """The line of `path`, or of the nearest thing around it."""

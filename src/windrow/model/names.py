@@ -58,6 +58,10 @@ ANNOTATION_MANAGED = "windrow.io/managed"
 """On a VlanConfig of `mgmt`: "true" makes the uplink of the management network Windrow's. Harvester keeps a VlanConfig
 there that only mirrors what the installer made (`mgmt-vlanconfig-<node>`); without this annotation it has no effect."""
 
+ANNOTATION_OVERLAY = "windrow.io/overlay"
+"""On the ClusterNetwork `mgmt`: flannel's net-conf.json, to the letter. With it each node has a tunnel to every other
+one, and pods of different nodes reach each other (`model.overlay`)."""
+
 ANNOTATION_SNOOPING = "windrow.io/multicast-snooping"
 """On a NetworkAttachmentDefinition with a VLAN: "true" has the bridge of its cluster network snoop in that VLAN, and
 ask for groups there. Without it multicast goes to all ports of the VLAN."""

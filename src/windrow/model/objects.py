@@ -16,6 +16,7 @@ from windrow.model.host import Bond
 from windrow.model.lazy import dataclass
 from windrow.model.machines import VirtualMachine, VirtualMachineInstance
 from windrow.model.meta import Object
+from windrow.model.policies import MultiNetworkPolicy, Namespace, NetworkPolicy, Pod
 from windrow.model.pools import IPPool, VirtualMachineNetworkConfig
 from windrow.model.selectors import LabelSelector
 from windrow.model.values import Cidr, IfName, Mac, VidSet
@@ -242,6 +243,10 @@ AnyObject = (
     | IPPool
     | VirtualMachineNetworkConfig
     | Node
+    | Namespace
+    | Pod
+    | NetworkPolicy
+    | MultiNetworkPolicy
 )
 
 
@@ -270,6 +275,10 @@ KINDS: tuple[Kind, ...] = (
     Kind(IPPool, "ippools", ("ippl", "ippls")),
     Kind(VirtualMachineNetworkConfig, "virtualmachinenetworkconfigs", ("vmnetcfg", "vmnetcfgs")),
     Kind(Node, "nodes", ("no",)),
+    Kind(Namespace, "namespaces", ("ns",)),
+    Kind(Pod, "pods", ("po",)),
+    Kind(NetworkPolicy, "networkpolicies", ("netpol",)),
+    Kind(MultiNetworkPolicy, "multi-networkpolicies", ("multi-policy",)),
 )
 
 

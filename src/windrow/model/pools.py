@@ -214,6 +214,13 @@ class Scope:
     waiting: tuple[Waiting, ...] = ()
     withheld: Mapping[str, str] = field(default_factory=dict)
     """Addresses that nobody gets, and why: RESERVED, EXCLUDED."""
+    own_name: str = field(default="", compare=False)
+    """What the kernel of this node calls its interface, where that was adopted under another name."""
+
+    @property
+    def link(self) -> IfName:
+        """Its interface as programs find it among all links: by the kernel's name alone."""
+        return IfName(self.own_name) if self.own_name else self.interface
 
     @property
     def interface(self) -> IfName:

@@ -1,4 +1,5 @@
-"""What a host is reached by: the addresses of its management network, and who is behind its default routes.
+"""What a host is reached by: the addresses of its management network, who is behind its default routes, and who is
+logged in by way of it.
 
 Whoever takes over what leads to these takes the host away from the people who look for it. It follows from what the
 host has, not from names.
@@ -10,7 +11,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import field
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_interface, ip_network
 
-from windrow.model.host import MAIN_TABLE, Observed, Route, settled_metric
+from windrow.model.host import IP6_RT_PRIO_USER, MAIN_TABLE, Observed, Route, settled_metric
 from windrow.model.lazy import dataclass
 from windrow.model.values import Cidr, IfName
 
@@ -19,15 +20,22 @@ Network = IPv4Network | IPv6Network
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reach:
-    """`defaults`: version of IP -> the metric of the best default route of the main table."""
+    """`defaults`: version of IP -> the metric of the best default route of the main table. `peers`: addresses of those
+    who are reached by way of the management network, wherever they are."""
 
     addresses: frozenset[Cidr] = frozenset()
     gateways: frozenset[str] = frozenset()
     defaults: Mapping[int, int] = field(default_factory=dict)
+    peers: frozenset[str] = frozenset()
 
 
-def reach_of(observed: Observed, protected: Collection[IfName]) -> Reach:
-    """`protected`: the links that carry the management traffic."""
+WIDE = {4: 8, 6: 7}
+"""Version of IP -> a prefix that is shorter is no network that anybody has (the widest are 10.0.0.0/8 and fc00::/7),
+but a part of a default route: `0.0.0.0/1`, `64.0.0.0/2`, and `2000::/3`, which is all of the IPv6 internet."""
+
+
+def reach_of(observed: Observed, protected: Collection[IfName], peers: frozenset[str] = frozenset()) -> Reach:
+    """`protected`: the links that carry the management traffic. `peers`: see `Reach`."""
     links = observed.state.links
     addresses = {
         a for name in protected if name in links for a in (links[name].addrs or ()) | links[name].details.keys()
@@ -40,6 +48,7 @@ def reach_of(observed: Observed, protected: Collection[IfName]) -> Reach:
         addresses=frozenset(a for a in addresses if not _stays_on_its_link(a)),
         gateways=frozenset(r.gateway for r in mine if r.gateway and not ip_address(r.gateway).is_link_local),
         defaults=defaults,
+        peers=peers,
     )
 
 
@@ -70,9 +79,15 @@ def taken_by_route(reach: Reach, to: str, version: int, metric: int) -> str:
         if best is None or metric > best:
             return ""
         return f"the way out of the management network, whose default route has metric {best}"
-    if network.prefixlen == 1 and version in reach.defaults:
-        return "half of what the management network's default route leads to"
+    if network.prefixlen < WIDE[version] and version in reach.defaults:
+        return "a large part of what the management network's default route leads to"
     return _taken(reach, network)
+
+
+def taken_by_routers(reach: Reach) -> str:
+    """What the routers that announce themselves on another link take away: the kernel gives their default routes the
+    metric 1024, and of several equals it takes the one with the highest preference, which they say (RFC 4191)."""
+    return taken_by_route(reach, "default", 6, IP6_RT_PRIO_USER)
 
 
 def _taken(reach: Reach, network: Network) -> str:
@@ -85,6 +100,9 @@ def _taken(reach: Reach, network: Network) -> str:
     for gateway in sorted(reach.gateways):
         if ip_address(gateway) in network:
             return f"the management network's gateway {gateway}"
+    for peer in sorted(reach.peers):
+        if ip_address(peer) in network:
+            return f"the way to {peer}, which is reached by way of the management network"
     return ""
 
 

@@ -17,6 +17,7 @@ from windrow.model.host import (
     Bridge,
     BridgePort,
     Details,
+    FdbEntry,
     Link,
     LinkFlags,
     PortVlans,
@@ -28,6 +29,7 @@ from windrow.model.host import (
 from windrow.model.lazy import dataclass
 from windrow.model.names import cluster_network_of_bridge, vid_of_subinterface
 from windrow.model.problems import Problem
+from windrow.model.ruletable import RuleTable
 from windrow.model.values import Cidr, IfName, Ref, VidSet
 
 
@@ -122,6 +124,22 @@ class SetMark:
 
 
 @dataclass(frozen=True, slots=True)
+class Adopt:
+    """Make a link of somebody else's Windrow's, under this name (`model.marks.called`). It keeps the name that it has.
+    No frame is touched."""
+
+    name: IfName
+
+
+@dataclass(frozen=True, slots=True)
+class Disown:
+    """The inverse: no mark, no name of ours, and the link group that it had. `own`: the kernel's name for it."""
+
+    own: IfName
+    group: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class SetBond:
     """The options that are not None."""
 
@@ -159,6 +177,14 @@ class SetVlanFlags:
     """Of a VLAN interface: these are on, and no others."""
 
     flags: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetVxlan:
+    """What a tunnel device may change live; None = leave as it is."""
+
+    local: str | None = None
+    learning: bool | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -217,6 +243,18 @@ class DelNeighbour:
 
 
 @dataclass(frozen=True, slots=True)
+class AddFdb:
+    """In place of the far end that the tunnel device had for that MAC address."""
+
+    entry: FdbEntry
+
+
+@dataclass(frozen=True, slots=True)
+class DelFdb:
+    entry: FdbEntry
+
+
+@dataclass(frozen=True, slots=True)
 class AddRoute:
     """Beside others of the same destination, if there are any; there already: fine."""
 
@@ -262,6 +300,13 @@ class DropFilter:
 
 
 @dataclass(frozen=True, slots=True)
+class SetPolicies:
+    """Make the packet filter's table of network policies this one, in one transaction."""
+
+    table: RuleTable
+
+
+@dataclass(frozen=True, slots=True)
 class AwaitCarrier:
     """Wait until the link has carrier, and LACP has agreed where a partner answers, at most so long; not having it by
     then is a failure. Without LACP wait `settle_ms` more: the switch's port forwards a little after its carrier."""
@@ -276,12 +321,15 @@ Action = (
     | RenameLink
     | SetLink
     | SetMark
+    | Adopt
+    | Disown
     | SetBond
     | SetBridge
     | SetMaster
     | SetPort
     | SetSlave
     | SetVlanFlags
+    | SetVxlan
     | SetVlans
     | SetSnooping
     | AskAddr
@@ -289,6 +337,8 @@ Action = (
     | DelAddr
     | AddNeighbour
     | DelNeighbour
+    | AddFdb
+    | DelFdb
     | AddRoute
     | DelRoute
     | AddRule
@@ -296,6 +346,7 @@ Action = (
     | SetSysctl
     | SetFilter
     | DropFilter
+    | SetPolicies
     | AwaitCarrier
 )
 

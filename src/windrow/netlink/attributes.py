@@ -313,4 +313,46 @@ VLAN_GLOBAL = Space(
     },
 )
 
-SPACES = (LINK, FLAGS, BOND, SLAVE, BRIDGE, BOOLOPTS, VLAN_GLOBAL, PORT, VLAN)
+TUNNEL = _left("tuning of the outer packets")
+VXLAN = Space(
+    title="Tunnel devices of the overlay",
+    prefix="IFLA_VXLAN_",
+    rows={
+        1: ("ID", _kept("vxlan.vni")),
+        2: ("GROUP", _left("what it brings about is an entry of the forwarding table, and these are kept")),
+        3: ("LINK", _left("only for the way that packets take, and that is the routes' business")),
+        4: ("LOCAL", _kept("vxlan.local")),
+        5: ("TTL", TUNNEL),
+        6: ("TOS", TUNNEL),
+        7: ("LEARNING", _kept("vxlan.learning")),
+        8: ("AGEING", _left("of what was learned; there is no learning, and that is kept")),
+        9: ("LIMIT", FIXED),
+        10: ("PORT_RANGE", FIXED),
+        11: ("PROXY", FIXED),
+        12: ("RSC", FIXED),
+        13: ("L2MISS", FIXED),
+        14: ("L3MISS", FIXED),
+        15: ("PORT", _kept("vxlan.port")),
+        16: ("GROUP6", _left("what it brings about is an entry of the forwarding table, and these are kept")),
+        17: ("LOCAL6", _kept("vxlan.local")),
+        18: ("UDP_CSUM", FIXED),
+        19: ("UDP_ZERO_CSUM6_TX", FIXED),
+        20: ("UDP_ZERO_CSUM6_RX", FIXED),
+        21: ("REMCSUM_TX", FIXED),
+        22: ("REMCSUM_RX", FIXED),
+        23: ("GBP", FIXED),
+        24: ("REMCSUM_NOPARTIAL", FIXED),
+        25: ("COLLECT_METADATA", FIXED),
+        26: ("LABEL", TUNNEL),
+        27: ("GPE", FIXED),
+        28: ("TTL_INHERIT", FIXED),
+        29: ("DF", TUNNEL),
+        30: ("VNIFILTER", FIXED),
+        31: ("LOCALBYPASS", TUNNEL),
+        32: ("LABEL_POLICY", TUNNEL),
+        33: ("RESERVED_BITS", FIXED),
+        34: ("MC_ROUTE", FIXED),
+    },
+)
+
+SPACES = (LINK, FLAGS, BOND, SLAVE, BRIDGE, BOOLOPTS, VLAN_GLOBAL, PORT, VLAN, VXLAN)

@@ -12,7 +12,7 @@ import os
 from collections.abc import Collection, Mapping, Sequence
 
 from windrow.model.lazy import dataclass
-from windrow.model.marks import marked_names
+from windrow.model.marks import called, marked_names
 from windrow.netlink import codec, links
 from windrow.netlink.errors import KernelError
 from windrow.netlink.sock import RTEXT_FILTER_SKIP_STATS, RTM_GETLINK, Message, Rtnl
@@ -36,9 +36,10 @@ def crowd(rtnl: Rtnl, names: Collection[str]) -> Crowd:
     before: dict[str, int] = {}
     for data, start, end in rtnl.dump(Message(RTM_GETLINK, _BODY, doing="list the link groups")):
         seen = _TABLE.decode(data, start + codec.LINK_HEADER.size, end)
-        name, group = seen["name"], seen.get("group", 0)
+        altnames = seen.get("properties", {}).get("altnames", ())
+        name, group = called(seen["name"], altnames), seen.get("group", 0)
         used.add(group)
-        if name in names and marked_names(seen.get("properties", {}).get("altnames", ())):
+        if name in names and marked_names(altnames):
             before[name] = group
     return Crowd(group=_free(used), before=before)
 

@@ -24,7 +24,17 @@ from windrow.netlink import codec, errors
 from windrow.netlink import netns as namespaces
 from windrow.netlink.links import IFF_ALLMULTI, IFF_MULTICAST, IFF_NOARP, IFF_PROMISC, IFF_UP
 from windrow.netlink.observe import IFF_LOWER_UP
-from windrow.netlink.sock import RTM_DELADDR, RTM_DELLINK, RTM_DELROUTE, RTM_NEWADDR, RTM_NEWLINK, RTM_NEWROUTE, split
+from windrow.netlink.sock import (
+    RTM_DELADDR,
+    RTM_DELLINK,
+    RTM_DELNEIGH,
+    RTM_DELROUTE,
+    RTM_NEWADDR,
+    RTM_NEWLINK,
+    RTM_NEWNEIGH,
+    RTM_NEWROUTE,
+    split,
+)
 
 
 class Group(IntEnum):
@@ -37,12 +47,15 @@ class Group(IntEnum):
     IPV6_ROUTE = 11
 
 
+_NEIGHBOURS = 3
+"""RTNLGRP_NEIGH: heard only where there is a tunnel device, for a host learns neighbours all the time."""
+_NUD_PERMANENT = 0x80
 _AF_BRIDGE = 7
 _LOCAL_TABLE = 255
 """RT_TABLE_LOCAL: the kernel's own, of each address."""
 _BUFFER = 1024 * 1024
 _RECEIVE = 64 * 1024
-_SOL_NETLINK, _ADD_MEMBERSHIP = 270, 1
+_SOL_NETLINK, _ADD_MEMBERSHIP, _DROP_MEMBERSHIP = 270, 1, 2
 _SO_RCVBUFFORCE = 33
 _FLAGS = IFF_UP | IFF_LOWER_UP | IFF_PROMISC | IFF_NOARP | IFF_ALLMULTI | IFF_MULTICAST
 _MESSAGES_MAX = 4096
@@ -56,6 +69,8 @@ class Interest:
     indexes: frozenset[int] = frozenset()
     names: frozenset[IfName] = frozenset()
     macs: frozenset[Mac] = frozenset()
+    tunnels: frozenset[int] = frozenset()
+    """The links among them whose permanent neighbours and far ends are ours."""
 
 
 @dataclass(slots=True)
@@ -99,7 +114,8 @@ class Events:
     """
 
     def __init__(self, netns: namespaces.Netns = None) -> None:
-        self.interest: Interest | None = None
+        self._interest: Interest | None = None
+        self._hears_neighbours = False
         self.tally = Tally()
         self._known: dict[tuple[int, int], Any] = {}
         """(family, ifindex) -> what was last said of it."""
@@ -108,6 +124,19 @@ class Events:
         else:
             with namespaces.opened(netns) as fd:
                 self._socket = namespaces.opened_in(fd, listen)
+
+    @property
+    def interest(self) -> Interest | None:
+        return self._interest
+
+    @interest.setter
+    def interest(self, interest: Interest | None) -> None:
+        self._interest = interest
+        wanted = interest is not None and bool(interest.tunnels)
+        if wanted != self._hears_neighbours:
+            option = _ADD_MEMBERSHIP if wanted else _DROP_MEMBERSHIP
+            self._socket.setsockopt(_SOL_NETLINK, option, _NEIGHBOURS)
+            self._hears_neighbours = wanted
 
     def __enter__(self) -> Events:
         return self
@@ -158,6 +187,14 @@ class Events:
             said.addresses |= self._address(data, start)
         elif type_ in (RTM_NEWROUTE, RTM_DELROUTE):
             said.routes |= self._route(data, start, end)
+        elif type_ in (RTM_NEWNEIGH, RTM_DELNEIGH):
+            said.links |= self._neighbour(type_ == RTM_DELNEIGH, data, start)
+
+    def _neighbour(self, gone: bool, data: bytes, start: int) -> bool:
+        """Also an entry of a tunnel device's forwarding table (`vxlan_fdb_notify`)."""
+        _, index, state, _, _ = codec.NEIGHBOUR_HEADER.unpack_from(data, start)
+        tunnels = self._interest.tunnels if self._interest is not None else frozenset()
+        return index in tunnels and (gone or bool(state & _NUD_PERMANENT))
 
     def _link(self, gone: bool, data: bytes, start: int, end: int, announced: set[int]) -> bool:
         family, arphrd, index, flags, _ = _LINK_HEADER(data, start)

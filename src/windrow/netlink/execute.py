@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _socket as socket  # quicker to load than `socket`, see `sock`
 import errno
 import struct
 import time
@@ -13,17 +14,21 @@ from windrow.model.host import Details, PortVlans
 from windrow.model.marks import mark_of
 from windrow.model.steps import (
     AddAddr,
+    AddFdb,
     AddNeighbour,
     AddRoute,
     AddRule,
+    Adopt,
     AskAddr,
     AwaitCarrier,
     CreateLink,
     DelAddr,
     DeleteLink,
+    DelFdb,
     DelNeighbour,
     DelRoute,
     DelRule,
+    Disown,
     DropFilter,
     Failure,
     RenameLink,
@@ -33,15 +38,17 @@ from windrow.model.steps import (
     SetLink,
     SetMark,
     SetMaster,
+    SetPolicies,
     SetPort,
     SetSlave,
     SetSnooping,
     SetSysctl,
     SetVlanFlags,
     SetVlans,
+    SetVxlan,
     Step,
 )
-from windrow.model.values import Cidr, Mac, VidSet
+from windrow.model.values import OWNER_GROUP, Cidr, Mac, VidSet
 from windrow.netlink import codec, crowd, lacp, links, netns, options, sysctl
 from windrow.netlink.errors import KernelError
 from windrow.netlink.observe import IFF_LOWER_UP
@@ -51,7 +58,7 @@ if TYPE_CHECKING:
     from windrow.netlink import claims
 
 Index = Callable[[str], int]
-Options = SetBond | SetBridge | SetPort | SetSlave | SetVlanFlags
+Options = SetBond | SetBridge | SetPort | SetSlave | SetVlanFlags | SetVxlan
 _BAD_VALUE = (ValueError, KeyError, OSError, struct.error)
 """What the codec raises for a value that has no place in a message."""
 _POLL_FIRST_S, _POLL_LAST_S = 0.002, 0.05
@@ -160,9 +167,9 @@ def _is_so_already(step: Step, error: KernelError) -> bool:
             return error.errno == errno.ENODEV
         case AddRoute() | AddRule():
             return error.errno == errno.EEXIST
-        case SetMark():
+        case SetMark() | Adopt() | Disown():
             return error.errno in (errno.EEXIST, errno.ENOENT)
-        case SetSnooping() | DelNeighbour():
+        case SetSnooping() | DelNeighbour() | DelFdb():
             return error.errno == errno.ENOENT
         case _:
             return False
@@ -205,9 +212,9 @@ def _messages(step: Step, index: Index) -> tuple[Message, ...]:
                     flags=action.flags,
                 ),
             )
-        case SetMark() as action:
+        case SetMark() | Adopt() | Disown() as action:
             return _mark_messages(name, action)
-        case SetBond() | SetBridge() | SetPort() | SetSlave() | SetVlanFlags() as action:
+        case SetBond() | SetBridge() | SetPort() | SetSlave() | SetVlanFlags() | SetVxlan() as action:
             return (_option_message(name, action, index),)
         case SetMaster(master=master):
             return (links.set_master(name, index(master) if master else None, master or ""),)
@@ -221,24 +228,32 @@ def _messages(step: Step, index: Index) -> tuple[Message, ...]:
             if details is None:
                 return (links.del_addr(index(name), addr, name=name),)
             return (links.take_addr(index(name), addr, details, name=name),)
-        case AddNeighbour() | DelNeighbour() | AddRoute() | DelRoute() | AddRule() | DelRule() as action:
+        case AddNeighbour() | DelNeighbour() | AddFdb() | DelFdb() as action:
+            return (_neighbour_message(name, action, index),)
+        case AddRoute() | DelRoute() | AddRule() | DelRule() as action:
             return (_way_message(name, action, index),)
         case SetSysctl() | AskAddr() | AwaitCarrier():
             return ()
-        case SetFilter() | DropFilter():
+        case SetFilter() | DropFilter() | SetPolicies():
             raise AssertionError("rules are no messages of rtnetlink")
         case _ as never:
             assert_never(never)
 
 
-def _way_message(
-    name: str, action: AddNeighbour | DelNeighbour | AddRoute | DelRoute | AddRule | DelRule, index: Index
-) -> Message:
+def _neighbour_message(name: str, action: AddNeighbour | DelNeighbour | AddFdb | DelFdb, index: Index) -> Message:
     match action:
         case AddNeighbour(neighbour=one):
             return links.add_neighbour(one, index(name), name=name)
         case DelNeighbour(neighbour=one):
             return links.del_neighbour(one, index(name), name=name)
+        case AddFdb(entry=entry):
+            return links.add_fdb(entry, index(name), name=name)
+        case DelFdb(entry=entry):
+            return links.del_fdb(entry, index(name), name=name)
+
+
+def _way_message(name: str, action: AddRoute | DelRoute | AddRule | DelRule, index: Index) -> Message:
+    match action:
         case AddRoute(route=route):
             return links.add_route(route, index(name), beside=True, find=index)
         case DelRoute(route=route):
@@ -274,14 +289,28 @@ def _option_message(name: str, action: Options, index: Index) -> Message:
             return links.slave_options(name, "bond", prio=prio)
         case SetVlanFlags(flags=flags):
             return links.set_vlan_flags(name, flags)
+        case SetVxlan() as change:
+            return links.set_vxlan(name, change)
         case _ as never:
             assert_never(never)
 
 
-def _mark_messages(name: str, action: SetMark) -> tuple[Message, ...]:
-    group = [links.set_link(name, group=action.group)] if action.group is not None else []
-    called = [links.add_altname(name, mark_of(name))] if action.name else []
-    return (*group, *called, *(links.delete_altname(name, mark_of(old)) for old in action.stale))
+def _mark_messages(name: str, action: SetMark | Adopt | Disown) -> tuple[Message, ...]:
+    """In this order: a link that bears any mark of ours already goes by the name that it is wanted under. Cut off
+    anywhere it is nobody's yet, or wanted as it is; a link of ours that nobody wants would be deleted."""
+    match action:
+        case Adopt(name=to):
+            also = [links.add_altname(name, to)] if to != name else []
+            return (*also, links.add_altname(name, mark_of(to)), links.set_link(name, group=OWNER_GROUP))
+        case Disown(own=own, group=group):
+            also = [links.delete_altname(own, name)] if own != name else []
+            return (links.set_link(own, group=group), links.delete_altname(own, mark_of(name)), *also)
+        case SetMark():
+            grouped = [links.set_link(name, group=action.group)] if action.group is not None else []
+            named = [links.add_altname(name, mark_of(name))] if action.name else []
+            return (*grouped, *named, *(links.delete_altname(name, mark_of(old)) for old in action.stale))
+        case _ as never:
+            assert_never(never)
 
 
 def _vlan_messages(name: str, action: SetVlans, index: Index) -> tuple[Message, ...]:
@@ -310,12 +339,24 @@ def _do(rtnl: Rtnl, step: Step, where: netns.Netns, pause: Callable[[float], Non
     """The steps that are no message."""
     match step.action:
         case SetSysctl(key=key, value=value):
-            netns.opened_in(where, lambda: sysctl.write(key, value))
+            netns.opened_in(where, lambda: sysctl.write(_own_key(key, step.link), value))
         case AwaitCarrier(timeout_ms=timeout, settle_ms=settle):
             await_carrier(rtnl, step.link, timeout / 1000, settle / 1000, pause)
         case _:
             raise AssertionError(f"{step.action} is a message")
     return ()
+
+
+def _own_key(key: str, link: str) -> str:
+    """The directories of sysctls know a link by its own name alone, and no alternative one (`addrconf_sysctl_register`,
+    `devinet_sysctl_register`)."""
+    if not link:
+        return key
+    try:
+        own = socket.if_indextoname(socket.if_nametoindex(link))
+    except OSError:
+        return key  # it is gone, and so is the sysctl
+    return key.replace(f"/conf/{link}/", f"/conf/{own}/")
 
 
 ASKED_CARRIER_S = 1.0

@@ -29,11 +29,12 @@ def probe(where: netns.Netns = None) -> KernelFeatures:
     counts as there if the bridge is, and snooping by VLAN does.
     """
     try:
-        bonding, filtering, vlans, snooping = netns.in_new(_try)
+        known = netns.in_new(_try)
     except KernelError:
-        snooping = True  # only a bridge can tell; who may make none may not carry out a plan either
-        bonding, filtering, vlans = (_loaded(kind) or loadable(MODULES[kind]) for kind in ("bond", "bridge", "vlan"))
-    known = KernelFeatures(bonding=bonding, vlan_filtering=filtering, vlan_interfaces=vlans, vlan_snooping=snooping)
+        # snooping: only a bridge can tell; who may make none may not carry out a plan either
+        kinds = ("bond", "bridge", "vlan", "vxlan")
+        bonding, filtering, vlans, vxlan = (_loaded(kind) or loadable(MODULES[kind]) for kind in kinds)
+        known = KernelFeatures(bonding=bonding, vlan_filtering=filtering, vlan_interfaces=vlans, vxlan=vxlan)
     return settled(known, where)
 
 
@@ -47,8 +48,8 @@ def settled(known: KernelFeatures, where: netns.Netns = None) -> KernelFeatures:
     return replace(known, bridge_netfilter=netfilter, ipv6=off is not None, ipv6_on=off == "0")
 
 
-def _try() -> tuple[bool, bool, bool, bool]:
-    """(bonding, VLAN filtering, VLAN interfaces, snooping by VLAN), inside a new namespace."""
+def _try() -> KernelFeatures:
+    """Inside a new namespace."""
     with Rtnl() as rtnl:
         filtering = _accepted(rtnl, lambda: links.create("b", "bridge", data={"vlan_filtering": 1}))
         filtering = filtering and _filters(rtnl)
@@ -58,11 +59,15 @@ def _try() -> tuple[bool, bool, bool, bool]:
         vlans = _waiting("vlan") or _accepted(
             rtnl, lambda: links.create("v", "vlan", parent=rtnl.index("b"), data={"vid": 2})
         )
-    return bonding, filtering, vlans, snooping
+        vxlan = _waiting("vxlan") or _accepted(rtnl, lambda: links.create("x", "vxlan", data=_VXLAN))
+    return KernelFeatures(
+        bonding=bonding, vlan_filtering=filtering, vlan_interfaces=vlans, vlan_snooping=snooping, vxlan=vxlan
+    )
 
 
 _SNOOPING = {"vlan_filtering": 1, "boolopts": (1 << 1, 1 << 1)}
 """A kernel that does not know the bit ignores it (`br_boolopt_multi_toggle`); one without IGMP snooping refuses it."""
+_VXLAN = {"vni": 1, "port": 8472, "learning": 0}
 
 
 def _accepted(rtnl: Rtnl, message: Callable[[], Message]) -> bool:

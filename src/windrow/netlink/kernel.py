@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Protocol
 from windrow.model.bridging import BRIDGE_NETFILTER
 from windrow.model.filters import FiltersSeen
 from windrow.model.host import Observed
-from windrow.model.steps import DropFilter, SetFilter
+from windrow.model.ruletable import PoliciesSeen
+from windrow.model.steps import DropFilter, SetFilter, SetPolicies
 from windrow.model.values import IfName
 from windrow.netlink import errors, observe, sysctl
 from windrow.netlink import netns as namespaces
@@ -24,10 +25,16 @@ if TYPE_CHECKING:
     from windrow.model.steps import Failure, Step
 
 
+_OF_PACKET_FILTER = SetFilter | DropFilter | SetPolicies
+
+
 class PacketFilter(Protocol):
-    """The rules of ports, which no rtnetlink tells of. Works in the calling thread's network namespace."""
+    """The rules of ports and of network policies, which no rtnetlink tells of. Works in the calling thread's network
+    namespace."""
 
     def read(self, wanted: Filters, known: Iterable[tuple[str, str]], links: Collection[str]) -> FiltersSeen: ...
+
+    def policies(self) -> PoliciesSeen: ...
 
     def run(self, steps: Sequence[Step], links: Collection[str]) -> Failure | None: ...
 
@@ -85,9 +92,9 @@ class Kernel:
             execute,
         )  # here and below: most of a start's time is loading, and few need all of this
 
-        links = [step for step in steps if not isinstance(step.action, SetFilter | DropFilter)]
+        links = [step for step in steps if not isinstance(step.action, _OF_PACKET_FILTER)]
         failure = execute.run(self.rtnl, links, self._fd, self.pause) if links else None
-        rules = [step for step in steps if isinstance(step.action, SetFilter | DropFilter)]
+        rules = [step for step in steps if isinstance(step.action, _OF_PACKET_FILTER)]
         if failure is not None or not rules or (packet_filter := self.packet_filter) is None:
             return failure
         there = frozenset(self.rtnl.indexes())
@@ -99,6 +106,14 @@ class Kernel:
         if (packet_filter := self.packet_filter) is None or not wanted:
             return FiltersSeen()
         return namespaces.opened_in(self._fd, lambda: packet_filter.read(wanted, known, links))
+
+    def policies(self, *, policed: bool) -> PoliciesSeen:
+        """The table of network policies; where none was ever made (not `policed`) nobody looks for it."""
+        if (packet_filter := self.packet_filter) is None:
+            return PoliciesSeen(table=None)
+        if not policed:
+            return PoliciesSeen()
+        return namespaces.opened_in(self._fd, packet_filter.policies)
 
     def link_defaults(self) -> dict[str, str]:
         """The settings that a new link begins with, by the names of `Link.settings`. Raises KernelError."""

@@ -42,7 +42,8 @@ from windrow.netlink.sock import (
 )
 
 if TYPE_CHECKING:
-    from windrow.model.host import Bond, Bridge, Details, Link, LinkFlags, Route, Rule, StaticNeighbour
+    from windrow.model.host import Bond, Bridge, Details, FdbEntry, Link, LinkFlags, Route, Rule, StaticNeighbour
+    from windrow.model.steps import SetVxlan
     from windrow.model.values import Cidr
 
     Find = Callable[[str], int]
@@ -146,7 +147,7 @@ def _not(mtu: int) -> int:
 
 def _spec_data(link: Link, index: Callable[[str], int]) -> tuple[int | None, dict[str, Any]]:
     """(ifindex of the parent, the kind's own options)."""
-    from windrow.model.host import Bond, Bridge, Other, VlanIf
+    from windrow.model.host import Bond, Bridge, Other, VlanIf, Vxlan
     from windrow.netlink import options
 
     match link.spec:
@@ -156,6 +157,8 @@ def _spec_data(link: Link, index: Callable[[str], int]) -> tuple[int | None, dic
             return None, options.bridge_values(bridge)
         case VlanIf(parent=parent, vid=vid, flags=flags):
             return index(parent), {"vid": vid, "flags": options.vlan_flags_value(flags) if flags else None}
+        case Vxlan() as vxlan:
+            return None, options.vxlan_values(vxlan)
         case Other(kind=kind):
             raise errors.of(errno.EOPNOTSUPP, f"create {link.name}", f"links of kind {kind} are not ours to make")
 
@@ -250,6 +253,12 @@ def set_vlan_flags(name: str, flags: Collection[str]) -> Message:
     from windrow.netlink import options
 
     return set_kind(name, "vlan", {"flags": options.vlan_flags_value(flags)})
+
+
+def set_vxlan(name: str, change: SetVxlan) -> Message:
+    from windrow.netlink import options
+
+    return set_kind(name, "vxlan", options.vxlan_change(change))
 
 
 def slave_options(name: str, kind: str, **values: int) -> Message:
@@ -437,6 +446,21 @@ def del_neighbour(one: StaticNeighbour, index: int, *, name: str) -> Message:
     from windrow.netlink import neighbours
 
     return Message(RTM_DELNEIGH, neighbours.write(one, index), doing=f"take neighbour {one.address} from {name}")
+
+
+def add_fdb(entry: FdbEntry, index: int, *, name: str) -> Message:
+    """In place of the far end that there is for that MAC address (`vxlan_fdb_replace`). Raises ValueError."""
+    from windrow.netlink import fdb
+
+    flags, doing = NLM_F_CREATE | NLM_F_REPLACE, f"add {entry.mac} behind {entry.dst} to {name}"
+    return Message(RTM_NEWNEIGH, fdb.write(entry, index), flags, doing)
+
+
+def del_fdb(entry: FdbEntry, index: int, *, name: str) -> Message:
+    """ENOENT if it is not there. Raises ValueError."""
+    from windrow.netlink import fdb
+
+    return Message(RTM_DELNEIGH, fdb.write(entry, index), doing=f"take {entry.mac} behind {entry.dst} from {name}")
 
 
 def _route(route: Route, index: int | None, find: Find | None) -> bytes:

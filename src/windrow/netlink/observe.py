@@ -13,6 +13,7 @@ from windrow.model.bridging import BridgePort
 from windrow.model.host import (
     OWNER_GROUP,
     Details,
+    FdbEntry,
     HostState,
     LacpState,
     Link,
@@ -26,9 +27,9 @@ from windrow.model.host import (
     StaticNeighbour,
     VlanIf,
 )
-from windrow.model.marks import is_marked, marked_names
+from windrow.model.marks import called, is_marked, marked_names
 from windrow.model.values import Cidr, IfName, Mac, VidSet
-from windrow.netlink import addresses, codec, devconf, neighbours, options, routes
+from windrow.netlink import addresses, codec, devconf, fdb, neighbours, options, routes
 from windrow.netlink.links import (
     BRIDGE_FLAGS_SELF,
     DEVICE,
@@ -117,6 +118,7 @@ def observe(rtnl: Rtnl, sysctls: Mapping[str, str] | None = None, memory: LinkMe
         ),
         settings=LinkSettings(rtnl.fileno()),
         snooping=dump_snooping(rtnl) if any(map(snoops_by_vlan, raws)) else {},
+        fdb={raw.ifindex: fdb.dump_fdb(rtnl, raw.ifindex) for raw in raws if _is_tunnel(raw)},
     )
     links: dict[IfName, Link] = {}
     runtime: dict[IfName, Runtime] = {}
@@ -149,6 +151,8 @@ class _Look(NamedTuple):
     settings: LinkSettings
     snooping: Mapping[int, Snooping]
     """Of the bridges that snoop VLAN by VLAN."""
+    fdb: Mapping[int, frozenset[FdbEntry]]
+    """Of our tunnel devices."""
 
 
 # Links --------------------------------------------------------------------------------------------
@@ -206,6 +210,7 @@ class LinkMemory:
             set_by_hand,
             raw.port is not None and _ought_to_forward(raw, look),
             look.snooping.get(raw.ifindex),
+            look.fdb.get(raw.ifindex),
         )
         known = self._meant.get(raw.ifindex)
         if known is None or known[0][0] is not raw or known[0][1:] != around[1:]:
@@ -229,7 +234,9 @@ def _raw(said: bytes) -> Raw:
         attrs = codec.LINK.decode(said, codec.LINK_HEADER.size)
         info = attrs.get("linkinfo")
         raw = _with_info(index, arphrd, flags, attrs, info) if info else Raw(index, arphrd, flags, attrs, DEVICE)
-        attrs["name"]
+        name = called(attrs["name"], _altnames(attrs))
+        if name != attrs["name"]:
+            attrs |= {"name": name, "own_name": attrs["name"]}
     except _FAULTS as fault:
         name = _NAME.decode(said, codec.LINK_HEADER.size).get("name", f"#{index}")
         return Raw(index, arphrd, flags, {"name": name}, DEVICE, fault=f"{type(fault).__name__}: {fault}")
@@ -286,6 +293,7 @@ _DECODE_DATA: Mapping[str, Callable[[bytes], Mapping[str, Any]]] = {
     "bond": codec.BOND.decode,
     "bridge": codec.BRIDGE.decode,
     "vlan": codec.VLAN.decode,
+    "vxlan": codec.VXLAN.decode,
 }
 _NO_ADDRS: Mapping[Cidr, Details] = MappingProxyType({})
 _NO_NEIGHBOURS: frozenset[StaticNeighbour] = frozenset()
@@ -320,6 +328,7 @@ def _link(
         addrs=addresses.static(details),
         details=details,
         neighbours=set_by_hand,
+        fdb=look.fdb.get(raw.ifindex),
         settings=devconf.read(attrs["families"]) if _has_settings(raw, details) else _NOTHING,
         mark=bool(attrs.get("group")) and is_marked(name, attrs["group"], _altnames(attrs)),
     )
@@ -327,9 +336,19 @@ def _link(
 
 def _has_settings(raw: Raw, details: Mapping[Cidr, Details]) -> bool:
     """Not those of the thousand cables of machines and pods."""
-    if "families" not in raw.attrs or raw.kind not in ("bridge", "vlan"):
+    if "families" not in raw.attrs or raw.kind not in ("bridge", "vlan", "vxlan"):
         return "families" in raw.attrs and bool(details)
-    return bool(details) or raw.attrs.get("group") == OWNER_GROUP or bool(marked_names(_altnames(raw.attrs)))
+    return bool(details) or _is_ours(raw)
+
+
+def _is_ours(raw: Raw) -> bool:
+    """`model.host.Runtime.owned`."""
+    return raw.attrs.get("group") == OWNER_GROUP or bool(marked_names(_altnames(raw.attrs)))
+
+
+def _is_tunnel(raw: Raw) -> bool:
+    """Whether it is a `model.host.Vxlan`."""
+    return raw.kind == "vxlan" and not raw.fault and _is_ours(raw)
 
 
 def _altnames(attrs: Mapping[str, Any]) -> tuple[str, ...]:
@@ -381,6 +400,8 @@ def _spec(raw: Raw, names: Mapping[int, str]) -> LinkSpec:
             return options.bridge_of(raw.data)
         case "vlan" if raw.data.get("protocol") != ETH_P_8021AD and (parent := _parent(raw, names)) is not None:
             return VlanIf(parent=parent, vid=raw.data["vid"], flags=options.vlan_flags(raw.data.get("flags", (0, 0))))
+        case "vxlan" if _is_tunnel(raw):
+            return options.vxlan_of(raw.data)
         case kind:
             return Other(kind=kind, parent=None if kind in _PEERED else _parent(raw, names))
 
@@ -423,6 +444,7 @@ def _runtime(raw: Raw, look: _Look) -> Runtime:
         permanent_mac=permanent_mac(raw),
         alias=attrs.get("alias", ""),
         altnames=_altnames(attrs),
+        own_name=attrs.get("own_name", ""),
         min_mtu=attrs.get("min_mtu", 0),
         max_mtu=attrs.get("max_mtu", 0),
         speed=speed,

@@ -1,4 +1,4 @@
-"""The options of bonds, bridges, their ports and VLAN interfaces: `model.host` values to attribute values, and back.
+"""The options of bonds, bridges, ports, VLAN interfaces and tunnel devices: values to attributes, and back.
 
 For a bond everything follows from `model.bonding.OPTIONS`: a choice is its index, a NIC its ifindex.
 """
@@ -10,7 +10,8 @@ from typing import Any
 
 from windrow.model.bonding import OPTIONS, BondMode, BondOption
 from windrow.model.bridging import FRESH_BRIDGE_PORT, PORT_OPTIONS, Bridge, BridgePort
-from windrow.model.host import VLAN_FLAGS, Bond
+from windrow.model.host import VLAN_FLAGS, Bond, Vxlan
+from windrow.model.steps import SetVxlan
 
 NO_MAC = "00:00:00:00:00:00"
 DISABLED, FORWARDING = 0, 3
@@ -139,3 +140,20 @@ def vlan_flags_value(flags: Collection[str]) -> tuple[int, int]:
 
 def vlan_flags(value: tuple[int, int]) -> frozenset[str]:
     return frozenset(name for name, bit in VLAN_FLAGS.items() if value[0] & bit)
+
+
+def vxlan_values(vxlan: Vxlan) -> dict[str, Any]:
+    """For `codec.VXLAN`."""
+    return {"vni": vxlan.vni, "port": vxlan.port, **vxlan_change(vxlan)}
+
+
+def vxlan_change(said: Vxlan | SetVxlan) -> dict[str, Any]:
+    """What is said of the options that may change live."""
+    local = {} if said.local is None else {"local6" if ":" in said.local else "local": said.local}
+    return local if said.learning is None else {**local, "learning": int(said.learning)}
+
+
+def vxlan_of(values: Mapping[str, Any]) -> Vxlan:
+    """A device that was given no address has none to say."""
+    local = values.get("local") or values.get("local6", "")
+    return Vxlan(vni=values["vni"], port=values["port"], local=local, learning=bool(values.get("learning")))

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from windrow.model import ipv4
 from windrow.model.lazy import dataclass
+from windrow.model.marks import called
 from windrow.netlink import codec
 from windrow.netlink.errors import KernelError, NoSuchLink
 from windrow.netlink.sock import (
@@ -106,7 +107,7 @@ def _seen(data: bytes, start: int, end: int) -> Seen:
     slave = codec.BRIDGE_PORT.decode(info["slave_data"]) if info.get("slave_kind") == "bridge" else {}
     return Seen(
         ifindex=index,
-        name=attrs["name"],
+        name=called(attrs["name"], attrs.get("properties", {}).get("altnames", ())),
         up=flags & IFF_UP != 0,
         promisc=flags & IFF_PROMISC != 0,
         kind=kind,

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from windrow.model import names
 from windrow.model.announcing import UNTAGGED, Interface, Leg, Scene, Uplink
 from windrow.model.host import OWNER_GROUP, PortVlans
-from windrow.model.marks import marked_names
+from windrow.model.marks import called, marked_names
 from windrow.model.values import IfName, Mac, VidSet
 from windrow.netlink import codec, errors, events, observe
 from windrow.netlink import netns as namespaces
@@ -186,7 +186,8 @@ class Watch:
             self._bonds.add(attrs.get("master", 0))
         if kind not in _DATA:
             return
-        name, altnames = attrs["name"], attrs.get("properties", _NOTHING).get("altnames", ())
+        altnames = attrs.get("properties", _NOTHING).get("altnames", ())
+        name = called(attrs["name"], altnames)
         ours = attrs.get("group") == OWNER_GROUP or bool(marked_names(altnames)) or name in names.MGMT_DEVICES
         seen = _Seen(
             name=name,

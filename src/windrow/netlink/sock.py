@@ -19,6 +19,7 @@ from struct import Struct
 from types import TracebackType
 
 from windrow.model.lazy import dataclass
+from windrow.model.marks import called
 from windrow.netlink import codec, errors
 from windrow.netlink.errors import KernelError
 
@@ -170,7 +171,8 @@ class Rtnl:
         body = codec.LINK_HEADER.pack(0, 0, 0, 0, 0) + codec.LINK.encode({"ext_mask": RTEXT_FILTER_SKIP_STATS})
         found: dict[str, int] = {}
         for data, start, end in self.dump(Message(RTM_GETLINK, body, doing="list the links")):
-            name = codec.LINK.decode(data, start + codec.LINK_HEADER.size, end)["name"]
+            attrs = codec.LINK.decode(data, start + codec.LINK_HEADER.size, end)
+            name = called(attrs["name"], attrs["properties"].get("altnames", ()) if "properties" in attrs else ())
             found[name] = codec.LINK_HEADER.unpack_from(data, start)[2]
         return found
 

@@ -7,8 +7,8 @@ price       what a change costs, and why           hints     what to take away b
 normal      an observed state as a wanted one      planner   all of it put together: make_plan
 """
 
-from windrow.plan.guard import changes_reachability
+from windrow.plan.guard import WAYS, changes_reachability
 from windrow.plan.normal import aged, given_back, normalise
 from windrow.plan.planner import make_plan
 
-__all__ = ["aged", "changes_reachability", "given_back", "make_plan", "normalise"]
+__all__ = ["WAYS", "aged", "changes_reachability", "given_back", "make_plan", "normalise"]

@@ -7,11 +7,12 @@ from dataclasses import replace
 from typing import TypeVar
 
 from windrow.model.bonding import Change
-from windrow.model.host import Bond, Bridge, HostState, Link, Other, Route, Rule, VlanIf
+from windrow.model.host import Bond, Bridge, HostState, Link, Other, Route, Rule, VlanIf, Vxlan
 from windrow.model.steps import Delta, Plan, Unit
 from windrow.model.values import IfName
 from windrow.plan.diff import SETTING
 from windrow.plan.filtering import FILTER
+from windrow.plan.policies import POLICIES
 
 Conceded = tuple[IfName, str]
 """Link and field of a difference."""
@@ -19,7 +20,10 @@ Conceded = tuple[IfName, str]
 R = TypeVar("R", Route, Rule)
 T = TypeVar("T")
 
-_PLAIN = ("up", "mtu", "mac", "txqlen", "promisc", "addrs", "vlans", "self_vlans", "snooping", "slave_prio", "mark")
+_PLAIN = (
+    *("up", "mtu", "mac", "txqlen", "promisc", "addrs", "vlans", "self_vlans"),
+    *("snooping", "fdb", "slave_prio", "mark"),
+)
 _LAST = ("addrs", "routes")
 TRIES = 12
 
@@ -33,12 +37,14 @@ def conceded(state: HostState, plan: Plan, keys: Iterable[Conceded]) -> tuple[Ho
     is made with all that it is to have, whatever was fought about on it before.
     """
     links, sysctls, filters = dict(state.links), dict(state.sysctls), dict(state.filters)
-    routes, rules = state.routes, state.rules
+    routes, rules, policies = state.routes, state.rules, state.policies
     deltas = {(d.link, d.field): d for unit in plan.units for d in unit.deltas}
     held: set[IfName] = set()
     for name, attribute in keys:
         link = links.get(name)
-        if not name:
+        if attribute.startswith(POLICIES):
+            policies = None
+        elif not name:
             sysctls.pop(attribute, None)
         elif attribute.startswith(FILTER):
             filters.pop(name, None)
@@ -54,13 +60,14 @@ def conceded(state: HostState, plan: Plan, keys: Iterable[Conceded]) -> tuple[Ho
             links[name] = less
             if attribute == "up":  # the kernel takes no route over a link that is down (`fib_check_nh`)
                 routes = _as_they_are(routes, name, deltas.get((name, "routes")))
-        elif link is not None and isinstance(link.spec, Other | VlanIf):
+        elif link is not None and isinstance(link.spec, Other | VlanIf | Vxlan):
             held.add(name)
         else:
             held |= {name, *(n for unit in plan.units if name in unit.links for n in unit.links)}
     kept = {name: link for name, link in links.items() if name not in held}
     routes = frozenset(route for route in routes if route.dev not in held)
-    return replace(state, links=kept, routes=routes, rules=rules, sysctls=sysctls, filters=filters), frozenset(held)
+    left = replace(state, links=kept, routes=routes, rules=rules, sysctls=sysctls, filters=filters, policies=policies)
+    return left, frozenset(held)
 
 
 def _is_missing(delta: Delta | None) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import fields
 
 from windrow.model.bonding import Change
 from windrow.model.bridging import BRIDGE_OPTIONS, PORT_OPTIONS
-from windrow.model.host import Bond, Bridge, Link, LinkFlags, LinkSpec, Other, PortVlans, Snooping, VlanIf
+from windrow.model.host import Bond, Bridge, Link, LinkFlags, LinkSpec, Other, PortVlans, Snooping, VlanIf, Vxlan
 from windrow.model.steps import Delta
 from windrow.model.values import Cidr, Ref, VidSet
 from windrow.plan.mutability import TABLE
@@ -75,6 +75,8 @@ def _attributes(want: Link, have: Link) -> Iterator[Delta]:
         yield from _known(want, "flags", _FLAGS, want.flags, have.flags)
     if want.slave_prio is not None and have.slave_prio is not None and want.slave_prio != have.slave_prio:
         yield _delta(want, "slave_prio", have.slave_prio, want.slave_prio)
+    if want.fdb is not None and want.fdb != (is_ := have.fdb or frozenset()):
+        yield _delta(want, "fdb", is_, want.fdb)
     if want.mark and have.mark is False:
         yield _delta(want, "mark", False, True)
     yield from _spec(want, have.spec)
@@ -128,7 +130,9 @@ def _spec(want: Link, have: LinkSpec) -> Iterator[Delta]:
             yield from _known(want, "bridge", BRIDGE_OPTIONS, bridge, have)
         case VlanIf(), VlanIf():
             yield from _options(want, have, "vlan")
-        case ((Bond() | Bridge() | VlanIf()), _):
+        case Vxlan(), Vxlan():
+            yield from _options(want, have, "vxlan")
+        case ((Bond() | Bridge() | VlanIf() | Vxlan()), _):
             yield _delta(want, "kind", have, want.spec)
         case Other(), _:
             pass  # a NIC is whatever carries frames: its kind is not ours to want

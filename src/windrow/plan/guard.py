@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from windrow.model import names
-from windrow.model.host import MAIN_TABLE, OWNER_GROUP, RTPROT_RA, Bridge, Link, Observed, Other, Route, VlanIf
+from windrow.model.host import MAIN_TABLE, RTPROT_RA, Bridge, Link, Observed, Other, Route, VlanIf
 from windrow.model.objects import ClusterNetwork
 from windrow.model.ports import users
 from windrow.model.problems import Problem
 from windrow.model.reach import route_taken, taken_by_address
 from windrow.model.steps import (
     AddAddr,
+    AddFdb,
     AddNeighbour,
     AddRoute,
     AddRule,
     DelAddr,
     DeleteLink,
+    DelFdb,
     DelNeighbour,
     DelRoute,
     DelRule,
@@ -63,8 +65,9 @@ def _wanted(scene: Scene, want: Link, seen: Link | None) -> Iterator[Problem]:
             text = f"{other} also goes by the name {want.name}, and no second link can have it"
             yield _refuse("in-the-way", about, text, hint)
     elif not scene.owned(seen.name) and not only_vlans(want):
-        adopt = f"ip link set dev {seen.name} group {OWNER_GROUP}"
-        hint = hints.delete(scene.have, seen.name, f"hand it to Windrow ({adopt}), rename it, or delete it")
+        hint = hints.delete(
+            scene.have, seen.name, f"hand it to Windrow (windrow adopt {seen.name}), rename it, or delete it"
+        )
         yield _refuse("in-the-way", about, f"{seen.name} ({seen.kind}) exists and Windrow did not make it", hint)
     elif seen.kind != want.kind:
         hint = hints.delete(scene.have, seen.name)
@@ -80,7 +83,7 @@ def _takes_over(scene: Scene, want: Link, seen: Link | None) -> Iterator[Problem
     for address in sorted((want.addrs or frozenset()) - had):
         if taken := taken_by_address(scene.reach, address):
             yield _refuse("management-taken", about, f"{address} on {want.name} would take over {taken}", hint)
-    fresh = scene.wanted_routes.get(want.name, frozenset()) - scene.seen_routes.get(want.name, frozenset())
+    fresh = scene.missing_routes(want.name, scene.seen_routes.get(want.name, ()))
     for route in sorted(fresh, key=lambda r: (r.dst, r.metric)):
         if taken := route_taken(scene.reach, route):
             text = f"the route to {route.dst} over {want.name} would take over {taken}"
@@ -200,6 +203,10 @@ def forbidden(scene: Scene, steps: tuple[Step, ...]) -> Iterator[Problem]:
             )
 
 
+WAYS = frozenset({"link", "addrs", "routes", "rules", "neighbours"})
+"""Fields of differences (`Delta`) that say how this host is reached, and what it reaches."""
+
+
 def changes_reachability(plan: Plan, have: Observed) -> bool:
     """Whether a plan changes how this host is reached, or what it reaches, on any link: its addresses, its routes and
     rules, the settings that go with them, or a link that has addresses. Only a probe tells then whether all is well."""
@@ -208,7 +215,9 @@ def changes_reachability(plan: Plan, have: Observed) -> bool:
 
 def _changes_a_way(step: Step, have: Observed) -> bool:
     match step.action:
-        case AddAddr() | DelAddr() | AddRoute() | DelRoute() | AddRule() | DelRule() | AddNeighbour() | DelNeighbour():
+        case AddAddr() | DelAddr() | AddRoute() | DelRoute() | AddRule() | DelRule():
+            return True
+        case AddNeighbour() | DelNeighbour() | AddFdb() | DelFdb():
             return True
         case SetSysctl(key=key) if key.endswith("/accept_ra"):
             return _has_addresses(step.link, have) and _is_told_routes(step.link, have)

@@ -27,6 +27,7 @@ TABLE: dict[str, Change] = {
     **{f"port.{name}": Change.LIVE for name in PORT_OPTIONS},
     "addrs": Change.LIVE,
     "neighbours": Change.LIVE,
+    "fdb": Change.LIVE,
     "routes": Change.LIVE,
     "rules": Change.LIVE,
     **{f"bridge.{name}": Change.LIVE for name in BRIDGE_OPTIONS},
@@ -34,5 +35,10 @@ TABLE: dict[str, Change] = {
     # vlan_changelink() takes a new id without complaint and ignores it.
     "vlan.vid": Change.RECREATE,
     "vlan.flags": Change.LIVE,
+    # vxlan_nl2conf() refuses another VNI or port, and an address of the other family.
+    "vxlan.vni": Change.RECREATE,
+    "vxlan.port": Change.RECREATE,
+    "vxlan.local": Change.LIVE,
+    "vxlan.learning": Change.LIVE,
     **{f"bond.{name}": option.change for name, option in OPTIONS.items()},
 }

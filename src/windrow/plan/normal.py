@@ -18,6 +18,7 @@ from windrow.model.host import (
     PortVlans,
     Route,
     VlanIf,
+    Vxlan,
 )
 from windrow.model.names import MGMT_DEVICES
 from windrow.model.ports import PORT_GROUP
@@ -52,6 +53,7 @@ def normalise(observed: Observed, names: frozenset[IfName] | None = None) -> Hos
         rules=rules,
         sysctls=dict(observed.state.sysctls),
         filters={port: one for port, one in observed.state.filters.items() if one.parts},
+        policies=observed.state.policies,
     )
 
 
@@ -117,7 +119,7 @@ def _owned(link: Link) -> Link:
     # Whoever wants other settings says so: a value that is refused must not stop the way back. This one Windrow itself
     # wants of its links, and a bridge that is made anew would begin with taking any guest for a router.
     settings = {key: value for key, value in link.settings.items() if key == ACCEPT_RA}
-    link = replace(link, settings=settings if isinstance(link.spec, Bridge | VlanIf) else {})
+    link = replace(link, settings=settings if isinstance(link.spec, Bridge | VlanIf | Vxlan) else {})
     master = link.master or ""
     vlans = link.vlans if master else None
     # A blocked port is nothing to go back to: forwarding is what the kernel does by itself.

@@ -21,6 +21,7 @@ from windrow.model.host import (
     TXQLEN_DEFAULT,
     Bond,
     Bridge,
+    FdbEntry,
     Link,
     LinkFlags,
     LinkSpec,
@@ -37,6 +38,7 @@ from windrow.model.ports import PORT_GROUP
 from windrow.model.steps import (
     Action,
     AddAddr,
+    AddFdb,
     AddNeighbour,
     AddRoute,
     AddRule,
@@ -44,6 +46,7 @@ from windrow.model.steps import (
     CreateLink,
     DelAddr,
     DeleteLink,
+    DelFdb,
     DelNeighbour,
     DelRoute,
     DelRule,
@@ -62,6 +65,7 @@ from windrow.model.steps import (
     SetSysctl,
     SetVlanFlags,
     SetVlans,
+    SetVxlan,
     Step,
 )
 from windrow.model.values import Cidr, IfName, VidSet
@@ -349,11 +353,23 @@ def port_vlans(scene: Scene, link: Link, *, have: PortVlans | None, on_self: boo
     if remove.all:
         impact, note = price.losing_vlans(scene, link, remove.all, on_self=on_self)
         impact = scene.when_carrying(link.name, impact)
-        action = SetVlans(remove=remove.all, on_self=on_self)
         seen = scene.seen(link.name)
         unused = on_self if seen is None else not scene.carrying(link.name)
         phase = Phase.ADD_VLANS if unused else Phase.DELETE_VLANS
-        yield burst(1, scene.step(phase, link.name, action, impact, note))
+        for vids in _in_parts(remove.all):
+            action = SetVlans(remove=vids, on_self=on_self)
+            yield burst(1, scene.step(phase, link.name, action, impact, note))
+
+
+VIDS_AT_ONCE = 512
+"""So many are taken away in one step: the kernel forgets the addresses of each for itself (`br_fdb_delete_by_port`), a
+second for a few hundred, and whoever watches sees that it goes on."""
+
+
+def _in_parts(vids: VidSet) -> Iterator[VidSet]:
+    every = tuple(vids)
+    for start in range(0, len(every), VIDS_AT_ONCE):
+        yield VidSet.of(every[start : start + VIDS_AT_ONCE])
 
 
 # -- ports of containers and machines --------------------------------------------------------------
@@ -503,6 +519,26 @@ def vlan_flags(scene: Scene, link: Link, flags: frozenset[str]) -> Iterator[Burs
     yield burst(1, scene.step(Phase.OPTIONS, link.name, SetVlanFlags(flags), impact))
 
 
+def tunnel_options(scene: Scene, link: Link, deltas: tuple[Delta, ...]) -> Iterator[Burst]:
+    """vxlan_changelink() takes them live. With another address of ours the far ends hear from a stranger until theirs
+    name it, too; packets that come in are taken whomever they are sent to (`vxlan_socket`: the port alone)."""
+    if chosen := _chosen(deltas, "vxlan"):
+        impact = scene.when_carrying(link.name, Impact.HITLESS)
+        yield burst(1, scene.step(Phase.OPTIONS, link.name, SetVxlan(**chosen), impact))
+
+
+def far_ends(scene: Scene, link: Link, have: frozenset[FdbEntry]) -> Iterator[Burst]:
+    """Before the routes that lead there, and away after them. An entry that only moves is put in place of the old one:
+    only for no MAC address, and for a group's, there may be several (`vxlan_fdb_update_existing`)."""
+    want, impact = link.fdb or frozenset(), scene.when_carrying(link.name, Impact.HITLESS)
+    moved = {entry.mac for entry in want - have}
+    for entry in sorted(want - have):
+        yield burst(1, scene.step(Phase.ADD_ADDRESSES, link.name, AddFdb(entry), impact))
+    for entry in sorted(have - want):
+        if entry.mac not in moved:
+            yield burst(5, scene.step(Phase.DELETE_ADDRESSES, link.name, DelFdb(entry), impact))
+
+
 def slave_prio(scene: Scene, nic: Link) -> Iterator[Burst]:
     """bond_option_prio_set() chooses the active slave anew."""
     impact = scene.when_carrying(nic.name, Impact.FLAP)
@@ -636,7 +672,9 @@ def _goes_on(scene: Scene, link: IfName, route: Route) -> bool:
 
 def _price_of_way(scene: Scene, link: IfName, network: IPv4Network | IPv6Network, moved: Cidr | None = None) -> Impact:
     """What goes to a network that another link leads to may go another way from now on. An address that moves here
-    from that link (`moved`) is no second way."""
+    from that link (`moved`) is no second way, and one without a network leads to nobody."""
+    if moved is not None and network.prefixlen == network.max_prefixlen:
+        return Impact.NONE
     elsewhere = moved is not None and any(
         moved in ((k.addrs or frozenset()) | k.details.keys()) for n, k in scene.have.state.links.items() if n != link
     )
@@ -666,7 +704,7 @@ def routes(scene: Scene, link: IfName, have: frozenset[Route]) -> Iterator[Burst
     """New before old: between the two the kernel takes the older one. The first default route of a host comes last of
     all: a plan that is cut off before it goes on, and after it there is nothing left that it could forbid."""
     want = scene.wanted_routes.get(link, frozenset())
-    for route in _in_order(want - have):
+    for route in _in_order(scene.missing_routes(link, have)):
         phase, rank = (Phase.CLEAN, LAST) if scene.leads_out(route) else (Phase.ADD_ROUTES, 3)
         impact = Impact.NONE if _goes_on(scene, link, route) else _price_of_way(scene, link, ip_network(route.dst))
         yield burst(rank, scene.step(phase, link, AddRoute(route), impact))

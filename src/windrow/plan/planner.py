@@ -15,6 +15,7 @@ from windrow.plan.diff import changed_settings, diff_link
 from windrow.plan.filtering import filter_unit
 from windrow.plan.mutability import TABLE
 from windrow.plan.order import Burst
+from windrow.plan.policies import policy_unit
 from windrow.plan.renamed import named_back, renamed, strayed
 from windrow.plan.scene import Scene
 from windrow.plan.units import units
@@ -49,7 +50,11 @@ def make_plan(
         renamed={to: now for now, to in names_back.items()},
     )
     planned = (_unit(scene, names) for names in units(_concerned(scene), want, scene.have, _apart(scene)))
-    everywhere = (_sysctls(scene), filter_unit(want.filters, have, held))
+    everywhere = (
+        _sysctls(scene),
+        filter_unit(want.filters, have, held),
+        policy_unit(want.policies, have.state.policies),
+    )
     return Plan(units=tuple(u for u in (*everywhere, *planned) if u.steps or u.refusals or u.deltas))
 
 
@@ -144,7 +149,7 @@ def _routes(scene: Scene, name: IfName) -> Iterator[Delta]:
         scene.seen_routes.get(name, ()),
         scene.our_routes(name),
     )
-    if not want <= frozenset(have) or ours - want:
+    if scene.missing_routes(name, have) or ours - want:
         yield Delta(link=name, field="routes", have=ours, want=want, change=TABLE["routes"], why=scene.why(name))
     yield from _rules(scene, name)
 
@@ -297,7 +302,7 @@ def _bond_brings_mtu(scene: Scene, nic: Link) -> bool:
 
 
 def _device(scene: Scene, want: Link, deltas: tuple[Delta, ...], *, refit: bool) -> Iterator[Burst]:
-    """A bond, bridge or VLAN interface."""
+    """A bond, bridge, VLAN interface or tunnel device."""
     seen = scene.seen(want.name)
     if seen is not None and any(d.change is Change.RECREATE for d in deltas):
         yield from order.unmake_to_make_again(scene, seen)
@@ -322,6 +327,7 @@ def _fresh(scene: Scene, want: Link) -> Iterator[Burst]:
         yield from order.bring_up(scene, want, early=early)
     yield from order.addresses(scene, want, None)
     yield from order.neighbours(scene, want, have=frozenset())
+    yield from order.far_ends(scene, want, have=frozenset())
 
 
 def _unlike_new(scene: Scene, want: Link) -> Iterator[Delta]:
@@ -353,6 +359,7 @@ def _existing(scene: Scene, want: Link, seen: Link, deltas: tuple[Delta, ...], *
         yield from order.mtu(scene, want, seen.mtu)
     if isinstance(want.spec, VlanIf) and want.spec.flags is not None and "vlan.flags" in fields:
         yield from order.vlan_flags(scene, want, want.spec.flags)
+    yield from order.tunnel_options(scene, want, deltas)
     if "master" in fields:
         yield from order.join_bridge(scene, want)
     else:
@@ -369,6 +376,8 @@ def _existing(scene: Scene, want: Link, seen: Link, deltas: tuple[Delta, ...], *
         yield from order.addresses(scene, want, seen)
     if "neighbours" in fields:
         yield from order.neighbours(scene, want, have=scene.neighbours_left(want))
+    if "fdb" in fields:
+        yield from order.far_ends(scene, want, have=seen.fdb or frozenset())
 
 
 def _sysctls(scene: Scene) -> Unit:

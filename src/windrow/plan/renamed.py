@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from windrow.model.host import Bond, HostState, Link, LinkSpec, Observed, Other, Route, VlanIf
+from windrow.model.host import Bond, HostState, Link, LinkSpec, Observed, Other, VlanIf
 from windrow.model.marks import is_marked, marked_names
 from windrow.model.values import IfName
 
@@ -53,19 +53,24 @@ def named_back(have: Observed, names: Names) -> Observed:
         return have
     closed = {name for name in names if have.state.links[name].up}
     closed |= {n for n, link in have.state.links.items() if isinstance(link.spec, VlanIf) and link.parent in closed}
-    links = {}
-    for name, link in have.state.links.items():
-        if name in closed:
-            kept = None if link.addrs is None else frozenset(a for a in link.addrs if ":" not in a)
-            link = replace(link, addrs=kept, neighbours=frozenset())
-        links[_now(names, name)] = _with_names(link, names, have)
-    routes = (route for route in have.state.routes if route.dev not in closed)
-    state = HostState(
-        links=links,
-        routes=frozenset(_route(r, names) for r in routes),
-        sysctls=have.state.sysctls,
-        filters=have.state.filters,
-    )
+    links = {name: _closed(link) if name in closed else link for name, link in have.state.links.items()}
+    routes = frozenset(route for route in have.state.routes if route.dev not in closed)
+    state = replace(have.state, links=links, routes=routes, rules=frozenset())
+    return called_otherwise(replace(have, state=state), names)
+
+
+def _closed(link: Link) -> Link:
+    kept = None if link.addrs is None else frozenset(a for a in link.addrs if ":" not in a)
+    return replace(link, addrs=kept, neighbours=frozenset())
+
+
+def called_otherwise(have: Observed, names: Names) -> Observed:
+    """The same links, some of them under other names. Rules name links by themselves and stay (`fib_rule`)."""
+    if not names:
+        return have
+    links = {_now(names, name): _with_names(link, names, have) for name, link in have.state.links.items()}
+    routes = (route.moved(names) if names.keys() & set(route.links) else route for route in have.state.routes)
+    state = replace(have.state, links=links, routes=frozenset(routes))
     return replace(have, state=state, runtime={_now(names, name): one for name, one in have.runtime.items()})
 
 
@@ -90,7 +95,3 @@ def _with_names(link: Link, names: Names, have: Observed) -> Link:
     runtime = have.runtime[link.name]
     marked = is_marked(name, runtime.group, runtime.altnames)
     return replace(link, name=name, master=master, spec=spec, mark=marked)
-
-
-def _route(route: Route, names: Names) -> Route:
-    return replace(route, dev=names[route.dev]) if route.dev is not None and route.dev in names else route

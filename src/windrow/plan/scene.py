@@ -9,6 +9,7 @@ from ipaddress import IPv4Interface, IPv6Interface, ip_interface
 
 from windrow.model.host import (
     ACCEPT_RA,
+    COMES_BY_ITSELF,
     MAIN_TABLE,
     OWNER_GROUP,
     OWNER_PROTOCOL,
@@ -170,6 +171,13 @@ class Scene:
     def seen_routes(self) -> dict[str, frozenset[Route]]:
         """Link -> the routes over it that are, anybody's."""
         return _by_link(self.have.state.routes)
+
+    def missing_routes(self, link: str, have: Iterable[Route]) -> frozenset[Route]:
+        """Those that are to be and are not in `have`. One that another hand made just so is as good as ours; what comes
+        by itself is not, for it goes by itself, too."""
+        there = frozenset(have)
+        others = frozenset(replace(r, protocol=OWNER_PROTOCOL) for r in there if r.protocol not in COMES_BY_ITSELF)
+        return self.wanted_routes.get(link, frozenset()) - there - others
 
     @cached_property
     def wanted_rules(self) -> dict[str, frozenset[Rule]]:

@@ -5,7 +5,7 @@ Keys are the reference plugin's (containernetworking/plugins, plugins/main/bridg
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import field, replace
 from typing import Any
 
@@ -23,8 +23,8 @@ MTU_MIN, MTU_MAX = 68, 65535
 
 _KEYS = (
     "bridge", "disableContainerInterface", "enabledad", "forceAddress", "hairpinMode", "ipMasq", "ipMasqBackend",
-    "isDefaultGateway", "isGateway", "macspoofchk", "mtu", "portIsolation", "preserveDefaultVlan", "promiscMode",
-    "routerAdvertisements", "vlan", "vlanTrunk",
+    "isDefaultGateway", "isGateway", "macspoofchk", "mtu", "nonMasqueradeCIDRs", "portIsolation",
+    "preserveDefaultVlan", "promiscMode", "routerAdvertisements", "vlan", "vlanTrunk",
 )  # fmt: skip
 _TRUE, _FALSE = ("1", "true"), ("0", "false")
 _NO_SIGNS = dict.fromkeys(map(ord, ":.-"))
@@ -52,6 +52,8 @@ class BridgeConfig:
     masquerade: bool = False
     masquerade_backend: str = ""
     """`iptables`, `nftables`, or empty: whatever works, iptables first."""
+    unmasqueraded: tuple[str, ...] = ()
+    """Networks beyond the pod's own in which it is known by its own address."""
     spoof_check: bool = False
     detect_duplicates: bool = False
     """Duplicate address detection (RFC 4862) in the pod."""
@@ -115,6 +117,7 @@ def read_config(request: Request) -> BridgeConfig:
         force_address=reader.flag("forceAddress"),
         masquerade=reader.flag("ipMasq"),
         masquerade_backend=reader.backend(),
+        unmasqueraded=reader.networks("nonMasqueradeCIDRs"),
         spoof_check=reader.flag("macspoofchk"),
         detect_duplicates=reader.flag("enabledad"),
         routers=reader.choice("routerAdvertisements"),
@@ -213,6 +216,23 @@ class _Reader:
         if backend not in ("", IPTABLES, NFTABLES):
             self.only_used(f"unknown ipmasq backend {backend!r}: there are {IPTABLES} and {NFTABLES}")
         return backend
+
+    def networks(self, key: str) -> tuple[str, ...]:
+        value = self._config.get(key)
+        if value is None:
+            return ()
+        if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
+            self._wrong_type(key, value, "a list of networks")
+            return ()
+        import ipaddress  # slow to load, and few configurations have any
+
+        for one in value:
+            try:
+                ipaddress.ip_network(one)
+            except ValueError as error:
+                self.only_used(f"{key}: {error}")
+                return ()
+        return tuple(value)
 
     def mac(self, request: Request) -> Mac | None:
         """`runtimeConfig.mac` before `args.cni.mac` before the MAC of CNI_ARGS."""
@@ -331,6 +351,19 @@ def addressing(config: BridgeConfig, result: Result, interface: int) -> Addressi
             routes.append(Route(dst=default, gw=gateway))
     gateways = tuple(f"{ip.gateway}/{ip.address.rpartition('/')[2]}" for ip in ips) if config.gateway else ()
     return Addressing(ips=tuple(ips), routes=tuple(routes), gateways=gateways, dns=result.dns)
+
+
+def masqueraded(config: BridgeConfig, addresses: Iterable[str]) -> tuple[str, ...]:
+    """The pod's addresses, each with the prefix length of the network in which it is known by it: its subnet, or a
+    larger one of `nonMasqueradeCIDRs` around that."""
+    if not config.unmasqueraded:
+        return tuple(addresses)
+    import ipaddress
+
+    found = [ipaddress.ip_interface(address) for address in addresses]
+    wide = [ipaddress.ip_network(network) for network in config.unmasqueraded]
+    lengths = [min([i.network.prefixlen, *(w.prefixlen for w in wide if i.ip in w)]) for i in found]
+    return tuple(f"{interface.ip}/{length}" for interface, length in zip(found, lengths, strict=True))
 
 
 def _first_address(address: str) -> str:

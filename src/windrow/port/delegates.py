@@ -24,6 +24,9 @@ from windrow.port.settings import TYPE
 
 OF_THE_META_PLUGIN = ("WINDROW_NETWORKS", "WINDROW_DEFAULT_NETWORK")
 """CNI_ARGS that are not passed on."""
+DEVICE_INFO = "CNIDeviceInfoFile"
+"""Capability of a plugin that hands a device to a pod: the file in which it says which one (device-info specification
+of the network plumbing group)."""
 WITH_PREVIOUS = "0.4.0"
 """Since this version a DEL gets the result of the ADD."""
 UNSAID = "0.4.0"
@@ -77,6 +80,18 @@ def read_network(config: Mapping[str, Any], *, name: str, version: str, about: s
         check=not _is_true(config.get("disableCheck")),
         gc=not _is_true(config.get("disableGC")),
     )
+
+
+def types_of(network: Network) -> tuple[str, ...]:
+    """The plugins that run for it, in order: those of its list, and the IPAM plugin of each. Go's `encoding/json` takes
+    keys in any case, and of two that differ in nothing else the last one: all are named."""
+    found: dict[str, None] = {}
+    for plugin in network.plugins:
+        found[str(plugin["type"])] = None
+        for key, ipam in plugin.items():
+            if key.lower() == "ipam" and isinstance(ipam, Mapping):
+                found |= {str(value): None for name, value in ipam.items() if name.lower() == "type" and value}
+    return tuple(found)
 
 
 def _folded(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -187,6 +202,10 @@ def _plugin_config(plugin: Mapping[str, Any], network: Network, wishes: Wishes) 
         args = _table(plugin.get("args"))
         config["args"] = {**args, "cni": {**_table(args.get("cni")), **wishes.cni}}
     return config
+
+
+def declares(network: Network, capability: str) -> bool:
+    return any(capability in _capabilities(plugin) for plugin in network.plugins)
 
 
 def _capabilities(plugin: Mapping[str, Any]) -> set[str]:

@@ -15,11 +15,19 @@ from windrow.port.defaultroute import family_of
 from windrow.port.result import Interface, Result
 
 
-def entries(reference: str, result: Result, *, ifname: str, default: bool = False) -> tuple[dict[str, Any], ...]:
+def entries(
+    reference: str, result: Result, *, ifname: str, default: bool = False, device: Mapping[str, Any] = {}
+) -> tuple[dict[str, Any], ...]:
     """The entries of one attachment; the first one of the default network says `default`.
 
-    `ifname` is the interface that was asked for: a plugin may leave the interfaces out of its result.
+    `ifname` is the interface that was asked for: a plugin may leave the interfaces out of its result. `device`: what it
+    says of the device that it handed to the pod (`device-info`).
     """
+    found = _entries(reference, result, ifname, default)
+    return tuple({**entry, "device-info": dict(device)} for entry in found) if device else found
+
+
+def _entries(reference: str, result: Result, ifname: str, default: bool) -> tuple[dict[str, Any], ...]:
     here = {i: interface for i, interface in enumerate(result.interfaces) if interface.sandbox}
     if not here:
         return (_entry(reference, _lone(result, ifname), [ip.address for ip in result.ips], result, default),)

@@ -36,7 +36,7 @@ _PORT_MAX = 65535
 _RATE_MAX = 2**63 - 1
 _PROTOCOLS = ("tcp", "udp", "sctp")
 _RATES = ("ingressRate", "ingressBurst", "egressRate", "egressBurst")
-_SHOWN, _TOLD = 60, 20
+_SHOWN, _WORDS, _TOLD = 60, 200, 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,6 +122,8 @@ class _Reader:
         self.code = INVALID_CONFIG
 
     def wrong(self, path: str, what: str, hint: str) -> None:
+        """`what` may quote what somebody wrote, be that as long as an annotation may be."""
+        what = what if len(what) <= _WORDS else f"{what[:_WORDS]}…"
         self.problems.append(f"{path}: {what}: {hint}" if path else f"{what}: {hint}")
 
 

@@ -10,6 +10,11 @@
     systemNamespaces     pods there get no defaultNetworks
     readinessindicatorfile   no pod is attached before this file exists
 
+Windrow's own:
+
+    kubernetes           pods and networks are those of a cluster's API, which the server has (`windrow cni serve`)
+    pluginTypes          the types of plugins that a network which a pod names may have, IPAM's included; absent: all
+
 What else stands there is another's (`kubeconfig`, `logFile`, …) and left alone.
 """
 
@@ -37,6 +42,9 @@ class Settings:
     system_namespace: str = SYSTEM_NAMESPACE
     system_namespaces: tuple[str, ...] = (SYSTEM_NAMESPACE,)
     readiness_file: str = ""
+    kubernetes: bool = False
+    plugin_types: frozenset[str] | None = None
+    """None: all."""
 
     def may_use(self, pod_namespace: str, namespace: str) -> bool:
         """Whether a pod may name a network of that namespace."""
@@ -57,6 +65,8 @@ def read_settings(config: Mapping[str, Any]) -> Settings:
         system_namespace=reader.text("multusNamespace") or SYSTEM_NAMESPACE,
         system_namespaces=reader.texts("systemNamespaces", (SYSTEM_NAMESPACE,)),
         readiness_file=reader.text("readinessindicatorfile"),
+        kubernetes=reader.flag("kubernetes"),
+        plugin_types=frozenset(reader.texts("pluginTypes", ())) if config.get("pluginTypes") is not None else None,
     )
     if settings.cluster_network and settings.delegates:
         reader.problems.append("clusterNetwork and delegates both name the default network: remove one of them")

@@ -11,6 +11,7 @@ from windrow.model.host import (
     Bond,
     Bridge,
     BridgePort,
+    FdbEntry,
     Link,
     LinkFlags,
     PortVlans,
@@ -19,24 +20,30 @@ from windrow.model.host import (
     Snooping,
     StaticNeighbour,
     VlanIf,
+    Vxlan,
 )
 from windrow.model.ports import SHORT_ID
-from windrow.model.problems import Problem, Severity
+from windrow.model.problems import Problem, Severity, errors
+from windrow.model.ruletable import VERDICT_MAP, RuleTable
 from windrow.model.steps import (
     Action,
     AddAddr,
+    AddFdb,
     AddNeighbour,
     AddRoute,
     AddRule,
+    Adopt,
     AskAddr,
     AwaitCarrier,
     CreateLink,
     DelAddr,
     DeleteLink,
+    DelFdb,
     DelNeighbour,
     DelRoute,
     DelRule,
     Delta,
+    Disown,
     DropFilter,
     Failure,
     Impact,
@@ -48,12 +55,14 @@ from windrow.model.steps import (
     SetLink,
     SetMark,
     SetMaster,
+    SetPolicies,
     SetPort,
     SetSlave,
     SetSnooping,
     SetSysctl,
     SetVlanFlags,
     SetVlans,
+    SetVxlan,
     Step,
     Unit,
 )
@@ -72,17 +81,23 @@ COSTS = {
 LASTING = "traffic stops, and does not come back with this plan"
 
 
-def plan_text(plan: Plan, *, node: str, problems: Iterable[Problem] = (), style: Style = PLAIN) -> str:
-    """The whole plan; ends with a summary line."""
+def plan_text(
+    plan: Plan, *, node: str, problems: Iterable[Problem] = (), style: Style = PLAIN, wrong: bool = False
+) -> str:
+    """The whole plan; ends with a summary line. `wrong`: see `summary`."""
+    problems = tuple(problems)
     lines = list(problems_lines(problems, style))
     for unit in plan.units:
         if unit.steps or unit.refusals:
             lines += ["", *unit_lines(unit, style)]
-    lines += ["", summary(plan, node=node, style=style)]
+    lines += ["", summary(plan, node=node, style=style, wrong=wrong or bool(errors(problems)))]
     return "\n".join(lines).strip("\n") + "\n"
 
 
-def summary(plan: Plan, *, node: str, style: Style = PLAIN) -> str:
+def summary(plan: Plan, *, node: str, style: Style = PLAIN, wrong: bool = False) -> str:
+    """`wrong`: there are errors, and what they are about is in no plan."""
+    if plan.empty and wrong:
+        return style.red(f"{node}: nothing to do but to put right what is wrong; until then that stays as it is.")
     if plan.empty:
         return style.green(f"{node} is as its manifests want it: nothing to do.")
     words = [plural(len(plan.steps), "step"), f"worst impact {price_words(plan, style)}"] if plan.steps else []
@@ -170,9 +185,9 @@ def words(step: Step) -> str:
 
 def sign(action: Action, style: Style = PLAIN) -> str:
     match action:
-        case CreateLink() | AddAddr() | AddNeighbour() | AddRoute() | AddRule():
+        case CreateLink() | AddAddr() | AddNeighbour() | AddFdb() | AddRoute() | AddRule():
             return style.green("+")
-        case DeleteLink() | DelAddr() | DelNeighbour() | DelRoute() | DelRule() | DropFilter():
+        case DeleteLink() | DelAddr() | DelNeighbour() | DelFdb() | DelRoute() | DelRule() | DropFilter():
             return style.red("-")
         case _:
             return style.yellow("~")
@@ -188,7 +203,9 @@ def action_words(action: Action) -> str:
             return f"rename to {to}"
         case SetLink():
             return ", ".join(_set_link(action))
-        case SetMark() | SetBond() | SetBridge() | SetPort() | SetSlave() | SetVlanFlags():
+        case SetMark() | Adopt() | Disown():
+            return _mark_words(action)
+        case SetBond() | SetBridge() | SetPort() | SetSlave() | SetVlanFlags() | SetVxlan():
             return _set_options(action)
         case SetMaster(master=None):
             return "leave its bond or bridge"
@@ -198,17 +215,13 @@ def action_words(action: Action) -> str:
             return _set_vlans(action)
         case SetSnooping(snooping=snooping):
             return f"multicast snooping: {value_words(snooping)}"
-        case AskAddr(addr=addr):
-            return f"ask whether somebody has {addr.partition('/')[0]}"
-        case AddAddr(addr=addr):
-            return f"add address {addr}"
-        case DelAddr(addr=addr):
-            return f"delete address {addr}"
-        case AddNeighbour() | DelNeighbour() | AddRoute() | DelRoute() | AddRule() | DelRule():
+        case AskAddr() | AddAddr() | DelAddr():
+            return _address_words(action)
+        case AddNeighbour() | DelNeighbour() | AddFdb() | DelFdb() | AddRoute() | DelRoute() | AddRule() | DelRule():
             return _way_words(action)
         case SetSysctl(key=key, value=value):
             return f"sysctl {key}={value}"
-        case SetFilter() | DropFilter():
+        case SetFilter() | DropFilter() | SetPolicies():
             return _filter_words(action)
         case AwaitCarrier(timeout_ms=timeout):
             return f"wait for carrier, at most {timeout / 1000:g} s"
@@ -216,30 +229,61 @@ def action_words(action: Action) -> str:
             assert_never(action)
 
 
-def _way_words(action: AddNeighbour | DelNeighbour | AddRoute | DelRoute | AddRule | DelRule) -> str:
-    verb = "add" if isinstance(action, AddNeighbour | AddRoute | AddRule) else "delete"
+def _address_words(action: AskAddr | AddAddr | DelAddr) -> str:
+    match action:
+        case AskAddr(addr=addr):
+            return f"ask whether somebody has {addr.partition('/')[0]}"
+        case AddAddr(addr=addr):
+            return f"add address {addr}"
+        case DelAddr(addr=addr):
+            return f"delete address {addr}"
+
+
+def _way_words(
+    action: AddNeighbour | DelNeighbour | AddFdb | DelFdb | AddRoute | DelRoute | AddRule | DelRule,
+) -> str:
+    verb = "add" if isinstance(action, AddNeighbour | AddFdb | AddRoute | AddRule) else "delete"
     match action:
         case AddNeighbour(neighbour=one) | DelNeighbour(neighbour=one):
             return f"{verb} neighbor {neighbour_words(one)}"
+        case AddFdb(entry=entry) | DelFdb(entry=entry):
+            return f"{verb} FDB entry {fdb_words(entry)}"
         case AddRoute(route=route) | DelRoute(route=route):
             return f"{verb} route {route_words(route)}"
         case AddRule(rule=rule) | DelRule(rule=rule):
             return f"{verb} rule {rule_words(rule)}"
 
 
-def _filter_words(action: SetFilter | DropFilter) -> str:
+def _filter_words(action: SetFilter | DropFilter | SetPolicies) -> str:
     match action:
         case SetFilter(filter=wanted, parts=parts):
             said = [f"{part} {wanted.parts[part]}" for part in parts]
             return f"rules of the packet filter: {'; '.join(said)}"
         case DropFilter(filter=gone):
             return f"take away the rules of {gone.ifname} of container {gone.container_id[:SHORT_ID]}, which is gone"
+        case SetPolicies(table=wanted):
+            return _policy_words(wanted)
 
 
-def _set_options(action: SetMark | SetBond | SetBridge | SetPort | SetSlave | SetVlanFlags) -> str:
+def _policy_words(wanted: RuleTable) -> str:
+    if wanted.empty:
+        return "take away the rules of network policies: none isolates a pod of this node"
+    count = sum(1 for one in wanted.sets.values() if one.form == VERDICT_MAP for _ in one.members)
+    return f"rules of network policies, in one transaction; isolated: {count} {'port' if count == 1 else 'ports'}"
+
+
+def _mark_words(action: SetMark | Adopt | Disown) -> str:
     match action:
         case SetMark():
             return "mark it as Windrow's"
+        case Adopt(name=name):
+            return f"make it Windrow's, as {name}"
+        case Disown(own=own):
+            return f"give it back, as {own}"
+
+
+def _set_options(action: SetBond | SetBridge | SetPort | SetSlave | SetVlanFlags | SetVxlan) -> str:
+    match action:
         case SetBond(options=options) | SetBridge(options=options):
             return f"set {options_words(options)}"
         case SetPort(options=port):
@@ -248,6 +292,8 @@ def _set_options(action: SetMark | SetBond | SetBridge | SetPort | SetSlave | Se
             return f"priority {prio} in its bond"
         case SetVlanFlags(flags=flags):
             return f"VLAN flags {value_words(flags)}"
+        case SetVxlan():
+            return f"set {options_words(action)}"
         case _:
             assert_never(action)
 
@@ -268,6 +314,11 @@ def rule_words(rule: Rule) -> str:
 def neighbour_words(one: StaticNeighbour) -> str:
     """As ip-neighbour(8) says it."""
     return f"proxy {one.address}" if one.mac is None else f"{one.address} lladdr {one.mac} permanent"
+
+
+def fdb_words(entry: FdbEntry) -> str:
+    """As bridge-fdb(8) says it."""
+    return f"{entry.mac} dst {entry.dst}"
 
 
 def _set_link(action: SetLink) -> Iterator[str]:
@@ -307,6 +358,8 @@ def link_words(link: Link) -> str:
             parts += [options_words(link.spec, brief=True)]
         case VlanIf(parent=parent, vid=vid):
             parts += [f"{vid} on {parent}"]
+        case Vxlan(vni=vni, port=port, local=local):
+            parts += [f"{vni} port {port} from {local}"]
         case _:
             pass
     if link.mtu is not None:
@@ -320,7 +373,7 @@ def link_words(link: Link) -> str:
 _BRIEF = ("mode", "miimon", "xmit_hash_policy", "lacp_rate", "primary", "vlan_filtering")
 
 
-def options_words(options: Bond | Bridge | BridgePort | LinkFlags, *, brief: bool = False) -> str:
+def options_words(options: Bond | Bridge | BridgePort | LinkFlags | SetVxlan, *, brief: bool = False) -> str:
     """`mode 802.3ad, miimon 100`, of a change also what is emptied: `primary none`; `brief`: only the options that
     people look for, where they are given."""
     found = [(f.name, getattr(options, f.name)) for f in fields(options)]
@@ -362,6 +415,8 @@ def _one_word(value: object) -> str:
             return rule_words(value)
         case StaticNeighbour():
             return neighbour_words(value)
+        case FdbEntry():
+            return fdb_words(value)
         case _:
             return str(value)
 
@@ -392,11 +447,13 @@ def problem_lines(problem: Problem, style: Style = PLAIN, sign: str = "") -> Ite
 def diff_text(plan: Plan, style: Style = PLAIN) -> str:
     """Per link and attribute: what there is, and what there should be. Empty where nothing differs."""
     lines: list[str] = []
-    last = ""
+    last: str | None = None
     for delta in (d for unit in plan.units for d in unit.deltas):
         if delta.link != last:
             last = delta.link
-            lines.append(style.bold(delta.link) + style.dim(f"  ({why_words(delta.why)})" if delta.why else ""))
+            lines.append(
+                style.bold(delta.link or "this kernel") + style.dim(f"  ({why_words(delta.why)})" if delta.why else "")
+            )
         lines += delta_lines(delta, style)
     for step in plan.steps:
         if isinstance(step.action, SetSysctl) and not step.link:
@@ -421,7 +478,8 @@ def delta_lines(delta: Delta, style: Style = PLAIN) -> Iterator[str]:
 def failure_lines(failure: Failure, style: Style = PLAIN) -> Iterator[str]:
     """Which step, why it was there, and what the kernel said."""
     step = failure.step
-    yield style.red(f"error: {step.link}: {words(step)}: {failure.extack or failure.reason} [errno {failure.errno}]")
+    where = step.link or "this kernel"
+    yield style.red(f"error: {where}: {words(step)}: {failure.extack or failure.reason} [errno {failure.errno}]")
     if failure.extack and failure.reason:
         yield f"    the kernel's errno says: {failure.reason}"
     yield f"    wanted by {why_words(step.why)}"

@@ -150,6 +150,26 @@ def _addresses(document: Document) -> str:
 
 NAME: Column = ("NAME", _at("metadata", "name"))
 
+
+def _policy_types(document: Document) -> str:
+    """Kubernetes' default where nothing is said: Ingress, and Egress where there are rules for it."""
+    usual = ["Ingress", "Egress"] if at(document, "spec", "egress") else ["Ingress"]
+    return words(at(document, "spec", "policyTypes") or usual)
+
+
+def _selector(document: Document) -> str:
+    """As kubectl shows it, but for expressions, which it writes out."""
+    selector = at(document, "spec", "podSelector") or {}
+    return words(selector.get("matchLabels") or selector.get("matchExpressions")) if selector else "<all>"
+
+
+_POLICY: tuple[Column, ...] = (
+    ("NAMESPACE", _at("metadata", "namespace")),
+    NAME,
+    ("POD-SELECTOR", _selector),
+    ("TYPES", _policy_types),
+)
+
 COLUMNS: dict[str, tuple[tuple[Column, ...], tuple[Column, ...]]] = {
     "ClusterNetwork": (
         (NAME, ("READY", ready)),
@@ -229,6 +249,16 @@ COLUMNS: dict[str, tuple[tuple[Column, ...], tuple[Column, ...]]] = {
     "VirtualMachineNetworkConfig": (
         (("NAMESPACE", _at("metadata", "namespace")), NAME, ("VM", _at("spec", "vmName"))),
         (("ADDRESSES", _addresses),),
+    ),
+    "Namespace": ((NAME,), (("LABELS", _at("metadata", "labels")),)),
+    "Pod": (
+        (("NAMESPACE", _at("metadata", "namespace")), NAME, ("STATUS", _at("status", "phase"))),
+        (("IP", _at("status", "podIP")), ("NODE", _at("spec", "nodeName"))),
+    ),
+    "NetworkPolicy": (_POLICY, ()),
+    "MultiNetworkPolicy": (
+        (*_POLICY, ("NETWORKS", _at("metadata", "annotations", "k8s.v1.cni.cncf.io/policy-for"))),
+        (),
     ),
     "Node": (
         (NAME,),

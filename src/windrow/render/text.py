@@ -10,7 +10,7 @@ from windrow.model.lazy import dataclass
 _ESCAPE = re.compile("\x1b\\[[0-9;]*m")
 _OURS = r"\x1b\[(?:0|1|2|3[1-6]|9[2-6])m"
 """What `Style` writes, and nothing that hides, moves or answers."""
-_CONTROL = r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+_CONTROL = r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
 """C0 but tab and newline, DEL, C1 (ECMA-48); what turns the direction of writing round (UAX #9), line separators; and
 what is no character at all."""
 _NOT_SHOWN = re.compile(_CONTROL)

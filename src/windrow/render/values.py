@@ -11,6 +11,7 @@ from windrow.model.host import (
     Bond,
     Bridge,
     BridgePort,
+    FdbEntry,
     Link,
     LinkFlags,
     LinkSpec,
@@ -19,23 +20,28 @@ from windrow.model.host import (
     Route,
     Snooping,
     VlanIf,
+    Vxlan,
 )
 from windrow.model.problems import Problem
 from windrow.model.steps import (
     Action,
     AddAddr,
+    AddFdb,
     AddNeighbour,
     AddRoute,
     AddRule,
+    Adopt,
     AskAddr,
     AwaitCarrier,
     CreateLink,
     DelAddr,
     DeleteLink,
+    DelFdb,
     DelNeighbour,
     DelRoute,
     DelRule,
     Delta,
+    Disown,
     DropFilter,
     Failure,
     Plan,
@@ -46,12 +52,14 @@ from windrow.model.steps import (
     SetLink,
     SetMark,
     SetMaster,
+    SetPolicies,
     SetPort,
     SetSlave,
     SetSnooping,
     SetSysctl,
     SetVlanFlags,
     SetVlans,
+    SetVxlan,
     Step,
     Unit,
 )
@@ -109,7 +117,9 @@ def action_value(action: Action) -> dict[str, Any]:
             return {"name": "rename-link", "to": to}
         case SetLink():
             return {"name": "set-link", **_given(action)}
-        case SetMark() | SetBond() | SetBridge() | SetPort() | SetSlave() | SetVlanFlags():
+        case SetMark() | Adopt() | Disown():
+            return _mark_value(action)
+        case SetBond() | SetBridge() | SetPort() | SetSlave() | SetVlanFlags() | SetVxlan():
             return _options_value(action)
         case SetMaster(master=master):
             return {"name": "set-master", "master": master}
@@ -118,10 +128,8 @@ def action_value(action: Action) -> dict[str, Any]:
             return {"name": "set-vlans", "add": add, "remove": remove, "self": action.on_self}
         case SetSnooping(snooping=snooping, others=others):
             return {"name": "set-snooping", **plain(snooping), "others": str(others)}
-        case AddNeighbour(neighbour=one):
-            return {"name": "add-neighbor", "address": one.address, "mac": one.mac}
-        case DelNeighbour(neighbour=one):
-            return {"name": "delete-neighbor", "address": one.address, "mac": one.mac}
+        case AddNeighbour() | DelNeighbour() | AddFdb() | DelFdb():
+            return _neighbour_value(action)
         case AskAddr() | AddAddr() | DelAddr() | AddRoute() | DelRoute() | AddRule() | DelRule():
             return _layer_3_value(action)
         case SetSysctl(key=key, value=value):
@@ -130,8 +138,24 @@ def action_value(action: Action) -> dict[str, Any]:
             return {"name": "set-filter", "parts": {part: wanted.parts[part] for part in parts}}
         case DropFilter(filter=gone):
             return {"name": "drop-filter", "containerID": gone.container_id, "interface": gone.ifname}
+        case SetPolicies(table=wanted):
+            return {"name": "set-policies", "chains": len(wanted.chains), "sets": len(wanted.sets)}
         case AwaitCarrier(timeout_ms=timeout, settle_ms=settle):
             return {"name": "await-carrier", "timeoutMs": timeout, "settleMs": settle}
+        case _:
+            assert_never(action)
+
+
+def _neighbour_value(action: AddNeighbour | DelNeighbour | AddFdb | DelFdb) -> dict[str, Any]:
+    match action:
+        case AddNeighbour(neighbour=one):
+            return {"name": "add-neighbor", "address": one.address, "mac": one.mac}
+        case DelNeighbour(neighbour=one):
+            return {"name": "delete-neighbor", "address": one.address, "mac": one.mac}
+        case AddFdb(entry=entry):
+            return {"name": "add-fdb", **plain(entry)}
+        case DelFdb(entry=entry):
+            return {"name": "delete-fdb", **plain(entry)}
         case _:
             assert_never(action)
 
@@ -156,10 +180,20 @@ def _layer_3_value(action: AskAddr | AddAddr | DelAddr | AddRoute | DelRoute | A
             assert_never(action)
 
 
-def _options_value(action: SetMark | SetBond | SetBridge | SetPort | SetSlave | SetVlanFlags) -> dict[str, Any]:
+def _mark_value(action: SetMark | Adopt | Disown) -> dict[str, Any]:
     match action:
         case SetMark(group=group, name=name, stale=stale):
             return {"name": "set-mark", "group": group, "altname": name, "stale": list(stale)}
+        case Adopt(name=name):
+            return {"name": "adopt", "as": name}
+        case Disown(own=own, group=group):
+            return {"name": "disown", "link": own, "group": group}
+        case _:
+            assert_never(action)
+
+
+def _options_value(action: SetBond | SetBridge | SetPort | SetSlave | SetVlanFlags | SetVxlan) -> dict[str, Any]:
+    match action:
         case SetBond(options=options):
             return {"name": "set-bond", "options": _given(options)}
         case SetBridge(options=options):
@@ -170,6 +204,8 @@ def _options_value(action: SetMark | SetBond | SetBridge | SetPort | SetSlave | 
             return {"name": "set-slave", "prio": prio}
         case SetVlanFlags(flags=flags):
             return {"name": "set-vlan-flags", "flags": sorted(flags)}
+        case SetVxlan():
+            return {"name": "set-vxlan", **_given(action)}
         case _:
             assert_never(action)
 
@@ -195,6 +231,7 @@ def link_value(link: Link) -> dict[str, Any]:
         "slavePrio": link.slave_prio,
         "selfVlans": vlans_value(link.self_vlans) if link.self_vlans else None,
         "snooping": plain(link.snooping) if link.snooping and link.snooping.all else None,
+        "fdb": plain(link.fdb) if link.fdb is not None else None,
         "addresses": sorted(link.addrs) if link.addrs is not None else None,
     }
     return {key: value for key, value in found.items() if value is not None}
@@ -208,6 +245,8 @@ def spec_value(spec: LinkSpec) -> dict[str, Any]:
             return {"bridge": _given(spec)}
         case VlanIf(parent=parent, vid=vid, flags=flags):
             return {"parent": parent, "vid": vid, **({} if flags is None else {"vlanFlags": sorted(flags)})}
+        case Vxlan():
+            return {"vxlan": _given(spec)}
         case Other(parent=parent):
             return {"parent": parent}
         case _:
@@ -267,7 +306,9 @@ def plain(value: object) -> Any:
             return str(value)
         case Snooping(snooped=snooped, asked=asked):
             return {"snooped": str(snooped), "asked": str(asked)}
-        case Bond() | Bridge() | VlanIf() | Other():
+        case FdbEntry(mac=mac, dst=dst):
+            return {"mac": mac, "dst": dst}
+        case Bond() | Bridge() | VlanIf() | Vxlan() | Other():
             return spec_value(value)
         case LinkFlags() | BridgePort():
             return _given(value)
@@ -287,7 +328,7 @@ def plain(value: object) -> Any:
             return str(value)
 
 
-def _given(value: Bond | Bridge | BridgePort | LinkFlags | SetLink) -> dict[str, Any]:
+def _given(value: Bond | Bridge | BridgePort | Vxlan | LinkFlags | SetLink | SetVxlan) -> dict[str, Any]:
     """The fields that are not None."""
     found = {f.name: getattr(value, f.name) for f in fields(value)}
     return {name: plain(v) for name, v in found.items() if v is not None}

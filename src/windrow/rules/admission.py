@@ -19,6 +19,7 @@ from windrow.model.objects import (
     VlanConfig,
     VlanStatus,
 )
+from windrow.model.policies import Namespace, NetworkPolicy, Pod
 from windrow.model.pools import IPPool, VirtualMachineNetworkConfig
 from windrow.model.problems import Problem
 from windrow.model.values import Ref
@@ -125,7 +126,7 @@ def _on_put(obj: AnyObject, review: Review) -> Iterator[Problem]:
             yield from _run(virtualmachinenetworkconfig.ON_PUT, obj, review)
         case LinkMonitor():
             yield from selects_some_node(obj, "spec.nodeSelector", review)
-        case VlanStatus():
+        case VlanStatus() | Namespace() | Pod() | NetworkPolicy():
             pass  # nothing of it can be in anybody's way
 
 

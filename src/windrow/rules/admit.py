@@ -5,8 +5,8 @@ the host. So nobody carries out what another one refuses.
 
 - What is stored is taken object by object: one that the rules, the compiler or the planner refuse keeps its last good
   version (`settlement`).
-- What is missing is deleted only where somebody can have meant it: a directory that is gone or empty, and Node objects
-  among which this host is not, leave everything as it was.
+- What is missing is deleted only where somebody can have meant it: a directory that is gone or empty, a cluster without
+  any network, and Node objects among which this host is not, leave everything as it was.
 - A wish comes on top of that, and is refused as a whole.
 """
 
@@ -23,7 +23,13 @@ from windrow.model.host import Link
 from windrow.model.lazy import dataclass
 from windrow.model.located import located
 from windrow.model.manifests import Found
-from windrow.model.objects import AddressMode, HostNetworkConfig, VlanConfig
+from windrow.model.objects import (
+    AddressMode,
+    ClusterNetwork,
+    HostNetworkConfig,
+    NetworkAttachmentDefinition,
+    VlanConfig,
+)
 from windrow.model.problems import Problem, Severity, errors, lasting
 from windrow.model.values import Cidr, Ref
 from windrow.rules.admission import check
@@ -99,7 +105,7 @@ def admit(found: Found, good: Cluster | None, sight: Sight, wish: Wish = AS_STOR
         # The last good state knows this host by another name, or not at all: then nothing is known of it.
         known = was in {node.name for node in good.nodes()}
         sight, good = (_called(sight, was), good) if known else (sight, None)
-    stored = replace(found, lost=found.lost or stranger)
+    stored = replace(found, lost=found.lost or stranger or _emptied(found, before, good))
     settled = choose(stored, good, sight)
     if stranger is not None and stranger not in settled.problems:
         settled = replace(settled, problems=(*settled.problems, stranger))
@@ -189,6 +195,26 @@ def _stranger(cluster: Cluster, sight: Sight) -> Problem | None:
         f"{', '.join(nodes)}; its network stays as it was",
         hint="say which Node it is (--node NAME, or its host name), or add a manifest of kind Node for it",
     )
+
+
+def _emptied(found: Found, before: Cluster, good: Cluster | None) -> Problem | None:
+    """Where there were networks, none is there any more, and nobody was seen to delete them: an API server that lost
+    its store, or another one, would take down whatever runs."""
+    if found.deleted or good is None or found.young or _networks(before) or not _networks(good):
+        return None
+    return Problem(
+        code="objects-gone",
+        message=f"there is no network any more ({_networks(good)[0]} is gone, and all others), and nobody was seen to "
+        "delete them; this host's network stays as it was",
+        hint="see whether it is the right cluster, and its store is whole; if they are to go, make a ClusterNetwork "
+        "and delete it",
+    )
+
+
+def _networks(cluster: Cluster) -> list[Ref]:
+    kinds = (ClusterNetwork, VlanConfig, HostNetworkConfig, NetworkAttachmentDefinition)
+    builtin = Cluster.of(()).objects.keys()
+    return [ref for ref, obj in cluster.objects.items() if isinstance(obj, kinds) and ref not in builtin]
 
 
 # -- what is stored --------------------------------------------------------------------------------

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 from windrow.model import names
 from windrow.model.objects import AnyObject, ClusterNetwork
+from windrow.model.overlay import PLACE as OVERLAY
+from windrow.model.overlay import read_net_conf
 from windrow.model.problems import Problem
 from windrow.model.upkeep import annotated_mtu
 from windrow.model.values import MTU_DEFAULT, MTU_MAX, MTU_MIN, parse_ifname
@@ -70,6 +72,18 @@ def _differs_from_uplinks(network: ClusterNetwork, mtu: int, hint: str, review: 
             yield problem(network, "mtu-mismatch", UPLINK_MTU, message, hint, [config.ref])
 
 
+def overlay_is_valid(network: ClusterNetwork, _review: Review) -> Iterator[Problem]:
+    text = network.meta.annotations.get(names.ANNOTATION_OVERLAY)
+    if text is None:
+        return
+    if network.name != names.MGMT:
+        hint = f"write it on {names.MGMT}"
+        yield problem(network, "overlay-elsewhere", OVERLAY, f"the overlay is carried by {names.MGMT} alone", hint)
+        return
+    for fault in read_net_conf(text)[1]:
+        yield problem(network, "overlay-invalid", OVERLAY, fault, "it is flannel's net-conf.json: docs/user/overlay.md")
+
+
 def gone_only_when_unused(network: ClusterNetwork, review: Review) -> Iterator[Problem]:
     if network.name == names.MGMT:
         message = "the management network is built in and cannot be deleted"
@@ -127,6 +141,13 @@ def mgmt_mtu_changes_unused(network: ClusterNetwork, review: Review) -> Iterator
         yield problem(network, "machines-running", UPLINK_MTU, message, "stop these first", refs(machines))
 
 
-ON_PUT = (name_is_short, name_makes_devices, name_is_free, mtu_annotation_is_valid, mtu_annotation_agrees)
+ON_PUT = (
+    name_is_short,
+    name_makes_devices,
+    name_is_free,
+    mtu_annotation_is_valid,
+    mtu_annotation_agrees,
+    overlay_is_valid,
+)
 ON_DELETE = (gone_only_when_unused,)
 ON_SERVED_PUT = (mtu_annotation_comes_later, mtu_annotation_stays, mgmt_mtu_changes_unused)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterator
+from dataclasses import replace
 
 from windrow.compile.hostnet import SECOND_METRIC, default_metric
+from windrow.compile.routers import asks_for_routers
 from windrow.model import names
 from windrow.model.cluster import selects_node
 from windrow.model.host import IP6_RT_PRIO_USER
 from windrow.model.leases import NO_CLIENT_ID, parse_client_id
 from windrow.model.objects import AddressMode, HostNetworkConfig, Node
 from windrow.model.problems import Problem
-from windrow.model.reach import taken_by_address, taken_by_route
+from windrow.model.reach import Reach, taken_by_address, taken_by_route, taken_by_routers
 from windrow.model.values import IFNAME_MAX, IPV6_MTU_MIN
 from windrow.model.wire.text import join
 from windrow.rules import kernel
@@ -21,7 +23,7 @@ from windrow.rules.selectors import meeting, selects
 
 CLIENT_ID = f"metadata.annotations[{names.ANNOTATION_CLIENT_ID}]"
 VLAN, IPS, GATEWAY, ROUTES, MTU = "spec.vlanID", "spec.ips", "spec.gateway", "spec.routes", "spec.mtu"
-UNDERLAY = "spec.underlay"
+UNDERLAY, ROUTERS = "spec.underlay", "spec.routerAdvertisements"
 Interface = ipaddress.IPv4Interface | ipaddress.IPv6Interface
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -340,20 +342,36 @@ def _key(to: str, version: int, metric: int) -> tuple[str, int, int]:
 
 def leaves_the_management_network_alone(config: HostNetworkConfig, review: Review) -> Iterator[Problem]:
     """Another network of the host must not take over what the host is reached by: its management network, whoever is
-    in it, its gateway, its default route."""
+    in it, its gateway, its default route, whoever is logged in, the other nodes."""
     facts, node = review.facts, review.here()
     if facts is None or node is None or not selects(config, node) or _is_management(config, review, node):
         return
     hint = "the host would be lost to whoever reaches it there; choose another network"
+    reach = _with_other_nodes(facts.reach, review, facts.node)
     addresses = config.ips.get(facts.node, ()) if config.mode is AddressMode.STATIC else ()
     for address in addresses:
-        if taken := taken_by_address(facts.reach, address):
+        if taken := taken_by_address(reach, address):
             yield problem(config, "management-taken", join(IPS, facts.node), f"{address} would take over {taken}", hint)
     for (to, version, metric), place in _routes(config):
-        if taken := taken_by_route(facts.reach, to, version, metric):
+        if taken := taken_by_route(reach, to, version, metric):
             default = to == "default"
             more = f"give it a greater metric: {SECOND_METRIC * 2}" if default else hint
             yield problem(config, "management-taken", place, f"{_called(to)} would take over {taken}", more)
+    if asks_for_routers(config) and (taken := taken_by_routers(reach)):
+        text = f"a router that announces itself there would take over {taken}"
+        yield problem(config, "management-taken", ROUTERS, text, "say routerAdvertisements: false, and name its routes")
+
+
+def _with_other_nodes(reach: Reach, review: Review, node: str) -> Reach:
+    """The other nodes are behind the default routes of the management network, or in it."""
+    told = (
+        interface.ip
+        for config in review.staying(review.after.host_networks(names.MGMT))
+        for name, interfaces in _interfaces(config).items()
+        if name != node
+        for interface in interfaces
+    )
+    return replace(reach, peers=reach.peers.union(str(ip) for ip in told if ip.version in reach.defaults))
 
 
 def _is_management(config: HostNetworkConfig, review: Review, node: Node) -> bool:

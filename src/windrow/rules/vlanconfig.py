@@ -64,7 +64,10 @@ def one_mtu(config: VlanConfig, review: Review) -> Iterator[Problem]:
 
 
 def mtu_as_annotated(config: VlanConfig, review: Review) -> Iterator[Problem]:
+    """On an API server the manager writes the annotation after a VlanConfig, and says which: that one follows."""
     network = review.after.cluster_network(config.cluster_network)
+    if review.terms.served and network and names.ANNOTATION_MTU_SOURCE in network.meta.annotations:
+        return
     mtu = config.uplink.mtu or MTU_DEFAULT
     try:
         annotated = annotated_mtu(network) if network and network.name != names.MGMT else None

@@ -29,8 +29,11 @@ class Ended:
     stderr: bytes
 
 
-def run(argv: Sequence[str], *, env: Mapping[str, str], stdin: bytes = b"", timeout_s: float) -> Ended:
-    """Run `argv[0]`, a path. Raises OSError: it cannot be started, TimeoutError, or EMSGSIZE (OUTPUT_LIMIT)."""
+def run(
+    argv: Sequence[str], *, env: Mapping[str, str], stdin: bytes = b"", timeout_s: float, holding: int | None = None
+) -> Ended:
+    """Run `argv[0]`, a path. `holding`: an fd above 2 that it has, too, so that a lock on it is held until both of us
+    have ended. Raises OSError: it cannot be started, TimeoutError, or EMSGSIZE (OUTPUT_LIMIT)."""
     ours: list[int] = []
     theirs: list[int] = []
     try:
@@ -39,6 +42,8 @@ def run(argv: Sequence[str], *, env: Mapping[str, str], stdin: bytes = b"", time
             ours.append(write if is_input else read)
             theirs.append(read if is_input else write)
         actions = [(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in enumerate(theirs)]
+        if holding is not None:  # onto itself: so it is not closed by execve(2) (posix_spawn_file_actions_adddup2)
+            actions.append((os.POSIX_SPAWN_DUP2, holding, holding))
         # Python ignores SIGPIPE, and what is ignored stays so across execve(2).
         pid = os.posix_spawn(
             argv[0], list(argv), env, file_actions=actions, setpgroup=0, setsigmask=(), setsigdef=(_SIGPIPE,)

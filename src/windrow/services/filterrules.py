@@ -133,11 +133,11 @@ def from_nft(text: str, nics: Collection[str]) -> Iterator[FilterRule]:
     if not isinstance(entries, list):
         raise ValueError("this is no rule set of nft")
     named = [found for entry in entries if (found := _part(entry, "set") or _part(entry, "map"))]
-    sets = {(one.get("table"), one.get("name")): one.get("elem", []) for one in named}
+    sets = {(*_table(one), one.get("name")): one.get("elem", []) for one in named}
     for rule in (found for entry in entries if (found := _part(entry, "rule"))):
         if rule.get("family") == "netdev":
             continue  # its chains hang on the NIC itself, which they stay with
-        said = [name for one in rule.get("expr", []) for name in _link_names(one, sets, rule.get("table"))]
+        said = [name for one in rule.get("expr", []) for name in _link_names(one, sets, _table(rule))]
         where = f"{rule.get('family')} {rule.get('table')} {rule.get('chain')} handle {rule.get('handle')}"
         for nic in nics:
             pattern = next((name for name in said if _names(name, nic, "*")), None)
@@ -150,14 +150,19 @@ def _part(entry: Any, name: str) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _link_names(expression: Any, sets: dict[Any, Any], table: Any) -> Iterator[str]:
+def _table(entry: dict[str, Any]) -> tuple[Any, Any]:
+    """Each family has tables of its own, and `filter` is in most of them."""
+    return entry.get("family"), entry.get("table")
+
+
+def _link_names(expression: Any, sets: dict[Any, Any], table: tuple[Any, Any]) -> Iterator[str]:
     """The names that an expression compares a link with; also in a verdict map (`iifname vmap { … }`)."""
     match, vmap = _part(expression, "match"), _part(expression, "vmap")
     left, right = (match.get("left"), match.get("right")) if match else (vmap.get("key"), vmap.get("data"))
     if not _asks_for_link(left):
         return
     if isinstance(right, str) and right.startswith("@"):
-        right = sets.get((table, right[1:]), [])
+        right = sets.get((*table, right[1:]), [])
     yield from _texts(right)
 
 

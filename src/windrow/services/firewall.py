@@ -26,10 +26,12 @@ _TABLES = {"4": "/proc/thread-self/net/ip_tables_names", "6": "/proc/thread-self
 
 
 class Firewall:
-    """`path`: where programs are looked for, before DIRECTORIES. All methods raise ServiceError."""
+    """`path`: where programs are looked for, before DIRECTORIES; `holding`: see `child.run`. All methods raise
+    ServiceError."""
 
-    def __init__(self, path: str = "") -> None:
+    def __init__(self, path: str = "", holding: int | None = None) -> None:
         self._path = [*path.split(":"), *DIRECTORIES] if path else list(DIRECTORIES)
+        self._holding = holding
 
     def load(self, program: str, *, as_json: bool = False) -> None:
         """`nft -f`: all of it, or nothing.
@@ -101,7 +103,9 @@ class Firewall:
             raise ServiceError(program, "is not installed", f"install it, or add its directory to {self._path[0]}")
         env = {"PATH": ":".join(self._path), "LC_ALL": "C"}
         try:
-            ended = child.run([path, *options], env=env, stdin=os.fsencode(stdin), timeout_s=TIMEOUT_S)
+            ended = child.run(
+                [path, *options], env=env, stdin=os.fsencode(stdin), timeout_s=TIMEOUT_S, holding=self._holding
+            )
         except OSError as error:
             raise ServiceError(program, f"cannot be run: {error.strerror}") from error
         if ended.exit != 0:

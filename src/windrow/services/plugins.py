@@ -18,16 +18,22 @@ _SHOWN = 300
 
 
 def run(
-    plugin: str, *, env: Mapping[str, str], config: bytes, path: Sequence[str], timeout_s: float = TIMEOUT_S
+    plugin: str,
+    *,
+    env: Mapping[str, str],
+    config: bytes,
+    path: Sequence[str],
+    timeout_s: float = TIMEOUT_S,
+    holding: int | None = None,
 ) -> dict[str, Any] | None:
     """Call a plugin (its `type`) as a runtime would; the document it prints, None where it prints nothing.
 
-    `env` is its whole environment, `CNI_COMMAND` and the rest included; `path` where it is looked for. Raises
-    CniError: the plugin's own error with its code, or DELEGATE_FAILED where it has none to say.
+    `env` is its whole environment, `CNI_COMMAND` and the rest included; `path` where it is looked for; `holding`: see
+    `child.run`. Raises CniError: the plugin's own error with its code, or DELEGATE_FAILED where it has none to say.
     """
     executable = find(plugin, path)
     try:
-        ended = child.run([executable], env=env, stdin=config, timeout_s=timeout_s)
+        ended = child.run([executable], env=env, stdin=config, timeout_s=timeout_s, holding=holding)
     except TimeoutError as error:
         raise CniError(DELEGATE_FAILED, f"plugin {plugin} did not end within {timeout_s:g} s", executable) from error
     except OSError as error:

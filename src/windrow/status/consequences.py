@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields
 
+from windrow.compile.uplinks import with_defaults
 from windrow.model import names
 from windrow.model.cluster import Cluster, matches_selector, selects_node
 from windrow.model.host import Bond, Link, Observed, PortVlans
@@ -81,8 +82,9 @@ def _differences(old: VlanConfig, new: VlanConfig) -> Iterator[str]:
     """In words, field by field."""
     if old.uplink.nics != new.uplink.nics:
         yield f"NICs {_list(old.uplink.nics)} → {_list(new.uplink.nics)}"
-    for f in fields(old.uplink.bond):
-        have, want = getattr(old.uplink.bond, f.name), getattr(new.uplink.bond, f.name)
+    before, after = with_defaults(old.uplink.bond), with_defaults(new.uplink.bond)
+    for f in fields(before):
+        have, want = getattr(before, f.name), getattr(after, f.name)
         if have != want:
             yield f"{f.name} {_said(have)} → {_said(want)}"
     if (old.uplink.mtu or MTU_DEFAULT) != (new.uplink.mtu or MTU_DEFAULT):

@@ -21,6 +21,7 @@ from windrow.model.objects import (
     VlanConfig,
     VlanStatus,
 )
+from windrow.model.policies import Namespace, NetworkPolicy, Pod
 from windrow.model.pools import IPPool, VirtualMachineNetworkConfig
 from windrow.model.upkeep import Upkeep
 from windrow.model.wire import dump
@@ -112,6 +113,8 @@ def _derived(found: AnyObject, cluster: Cluster, reports: Sequence[NodeReport]) 
         case VirtualMachineNetworkConfig():
             return pools.config_labels(found), {}, pools.config_status(found, reports)
         case VlanConfig() | VlanStatus() | VirtualMachine() | VirtualMachineInstance():
+            return {}, {}, {}
+        case Namespace() | Pod() | NetworkPolicy():
             return {}, {}, {}
 
 

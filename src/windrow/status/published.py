@@ -20,6 +20,7 @@ from windrow.render.text import timestamp
 from windrow.status.derive import node_labels
 from windrow.status.hostnetworkconfig import node_status
 from windrow.status.linkmonitor import link_status
+from windrow.status.overlay import tunnel_end
 from windrow.status.report import NodeReport
 from windrow.status.stamped import stamped
 from windrow.status.vlanstatus import vlan_statuses
@@ -30,7 +31,7 @@ SOURCE = "windrow"
 _CONDITION = ("type", "status", "reason", "message", "lastUpdateTime", "lastTransitionTime")
 _LINK = ("name", "index", "type", "mac", "promiscuous", "state", "masterIndex")
 _HOST_NETWORK = ("clusterNetwork", "vlanID", "mode")
-_VERSIONS = {kind.name: kind.cls.API_VERSION for kind in KINDS}
+_VERSIONS = {kind.name: kind.cls.API_VERSION for kind in KINDS} | {"Pod": "v1"}
 _NAMESPACE = "default"
 """Of events about what is in none."""
 
@@ -80,8 +81,9 @@ def _node(cluster: Cluster, report: NodeReport) -> Document:
     node = cluster.node(report.node)
     meta: Document = {"name": node.name, "labels": node_labels(node, cluster, [report])}
     tunnel = _tunnel_interface(node, cluster, report)
-    if tunnel:
-        meta["annotations"] = {names.ANNOTATION_TUNNEL: tunnel}
+    annotations = {**tunnel_end(node, cluster, report), **({names.ANNOTATION_TUNNEL: tunnel} if tunnel else {})}
+    if annotations:
+        meta["annotations"] = annotations
     return {"apiVersion": Node.API_VERSION, "kind": Node.KIND, "metadata": meta}
 
 

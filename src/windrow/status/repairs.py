@@ -11,6 +11,7 @@ from windrow.model.steps import Delta, Plan, SetSysctl
 from windrow.model.values import IfName, PortVlans, Ref
 from windrow.plan.filtering import FILTER
 from windrow.plan.planner import LAYER_2
+from windrow.plan.policies import POLICIES
 from windrow.render.plan import value_words
 
 REPAIRED = "Repaired"
@@ -42,6 +43,8 @@ def drift(plan: Plan, before: HostState | None, after: HostState, undone: Iterab
 
 
 def _same(delta: Delta, before: HostState, after: HostState) -> bool:
+    if delta.field.startswith(POLICIES):
+        return before.policies == after.policies
     if not delta.link:
         return before.sysctls.get(delta.field) == after.sysctls.get(delta.field)
     name = delta.link
@@ -91,6 +94,8 @@ def words(delta: Delta) -> str:
             return _vlans("own VLANs" if field == "self_vlans" else "VLANs", have, want)
         case "master", have, want:
             return f"was {f'in {have}' if have else 'free'}, is {f'in {want}' if want else 'free'}"
+        case field, have, want if field.startswith(POLICIES):
+            return f"{field.removeprefix(POLICIES)} of network policies were {have or 'gone'}, are {want or 'none'}"
         case field, None, want if not delta.link:
             return f"{field} is {want}"
         case field, have, want:

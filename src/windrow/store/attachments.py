@@ -130,17 +130,19 @@ class AttachmentRecords:
                     path.unlink()
 
     @contextmanager
-    def locked(self, container_id: str, ifname: str, *, timeout_s: float) -> Iterator[bool]:
-        """Hold the lock of one record for the block; False: another one still had it after that time.
+    def locked(self, container_id: str, ifname: str, *, timeout_s: float) -> Iterator[int | None]:
+        """Hold the lock of one record for the block: an fd; None: another one still had it after that time.
 
-        A byte of one file for each record (F_OFD_SETLK): no file is left behind, and it goes with the process.
+        A byte of one file for each record (F_OFD_SETLK): no file is left behind, and it goes with the process, or with
+        the last of the programs that have the fd, too (`child.run`).
         """
         path = self.paths.runtime / "attachments.lock"
         with explained(path, "open the lock"):
             records.make_directory(path.parent, flush=False)
             fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, records.PRIVATE)
         try:
-            yield _take(fd, f"{container_id}@{ifname}", time.monotonic() + timeout_s)
+            taken = _take(fd, f"{container_id}@{ifname}", time.monotonic() + timeout_s)
+            yield fd if taken else None
         finally:
             os.close(fd)
 

@@ -13,7 +13,7 @@ import fcntl
 import os
 import stat
 import zlib
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -31,13 +31,14 @@ from windrow.model.objects import (
     VlanConfig,
     VlanStatus,
 )
+from windrow.model.policies import MultiNetworkPolicy, Namespace, NetworkPolicy, Pod
 from windrow.model.pools import IPPool, VirtualMachineNetworkConfig
 from windrow.model.problems import Problem
 from windrow.model.values import Ref
 from windrow.model.wire import Loaded, dump, load_documents, without_doubles, yaml_text
 from windrow.store import records
 from windrow.store.errors import StoreError, explained
-from windrow.store.manifest import Manifest
+from windrow.store.manifest import Manifest, as_written
 from windrow.store.paths import Paths
 
 SUFFIXES = (".yaml", ".yml", ".json")
@@ -47,6 +48,7 @@ _ORDER = [
     for cls in (
         ClusterNetwork,
         Node,
+        Namespace,
         VlanConfig,
         NetworkAttachmentDefinition,
         HostNetworkConfig,
@@ -55,6 +57,9 @@ _ORDER = [
         VirtualMachineInstance,
         VirtualMachineNetworkConfig,
         LinkMonitor,
+        Pod,
+        NetworkPolicy,
+        MultiNetworkPolicy,
         VlanStatus,
     )
 ]
@@ -75,17 +80,22 @@ def _is_directory(path: Path) -> bool:
 
 
 def manifest_files(directory: Path) -> Iterator[Path]:
-    """`*.yaml`, `*.yml`, `*.json`, sorted, also in directories below; hidden ones are not looked at."""
+    """`*.yaml`, `*.yml`, `*.json`, sorted, also in directories below; hidden ones are not looked at, nor is a
+    link beside the file that it leads to."""
 
     def fail(error: OSError) -> None:
         raise error
 
     with explained(directory, "read the directory"):
+        found: list[Path] = []
         for place, below, files in os.walk(directory, onerror=fail):
             below[:] = sorted(d for d in below if not d.startswith("."))
             for name in sorted(files):
                 if name.endswith(SUFFIXES) and not name.startswith("."):
-                    yield Path(place, name)
+                    found.append(Path(place, name))
+        links = {path: os.path.realpath(path) for path in found if path.is_symlink()}
+        targets = {os.path.realpath(path) for path in found if path not in links} if links else set()
+    yield from (path for path in found if links.get(path) not in targets)
 
 
 def load_file(path: Path) -> Loaded:
@@ -107,13 +117,13 @@ def _read(path: Path) -> str:
             return file.read().decode("utf-8-sig")
 
 
-def _left_out(path: Path) -> Problem:
-    return Problem(
-        code="file-unreadable",
-        message="you may not read this file, and what is in it is left out",
-        hint="run it as root: machines' manifests may hold passwords, and are for nobody else",
-        file=str(path),
-    )
+def _left_out(path: Path, error: StoreError) -> Problem:
+    message = f"{error.reason}; what is in this file is left out"
+    hint = error.hint or "put it right, or take it away"
+    if error.errno == errno.EACCES:
+        message = "you may not read this file, and what is in it is left out"
+        hint = "run it as root: machines' manifests may hold passwords, and are for nobody else"
+    return Problem(code="file-unreadable", message=message, hint=hint, file=str(path))
 
 
 def _is_pipe(fd: int, there: os.stat_result) -> bool:
@@ -163,16 +173,14 @@ class Store:
         return read_manifests(directory) if _is_directory(directory) else Loaded()
 
     def readable(self) -> Loaded:
-        """The same for whoever may not read all of it (machines' files are root's): an error for each file that is left
-        out. Raises StoreError."""
+        """The same, but that a file which cannot be read stops none of the others: an error for each that is left out
+        (machines' files are root's; a link leads to nothing). Raises StoreError."""
 
         def load(path: Path) -> Loaded:
             try:
                 return load_file(path)
             except StoreError as error:
-                if error.errno != errno.EACCES:
-                    raise
-                return Loaded(problems=(_left_out(path),))
+                return Loaded(problems=(_left_out(path, error),))
 
         directory = self.paths.manifests
         return without_doubles(map(load, manifest_files(directory))) if _is_directory(directory) else Loaded()
@@ -180,7 +188,9 @@ class Store:
     def put(self, objects: Iterable[AnyObject]) -> tuple[Ref, ...]:
         """Add or replace objects; those that changed. An object stays in the file where it is; a new one gets
         a file of its own. Raises StoreError, and then nothing has changed unless the disk itself failed."""
+        objects = tuple(objects)
         documents = {obj.ref: dump(obj) for obj in objects}
+        written = {obj.ref: text for obj in objects if (text := as_written(obj.source.text, documents[obj.ref]))}
         with self._locked():
             files = self._files(documents)
             homes = _homes(files, documents)
@@ -188,11 +198,10 @@ class Store:
             changed: dict[Ref, Any] = {
                 ref: doc for ref, doc in documents.items() if ref in homes and files[homes[ref]].objects()[ref] != doc
             }
-            changes = _edits(files, homes, changed)
+            changes = _edits(files, homes, changed, written)
             for ref, document in news.items():
                 path = self._free_path(ref, {*files, *(c.path for c in changes)})
-                text = yaml_text(document)
-                changes.append(_Change(path, [ref], text))
+                changes.append(_Change(path, [ref], written.get(ref) or yaml_text(document)))
             _write(changes, key=lambda c: min(map(_rank, c.refs)))
         return tuple(sorted(changed | news, key=_rank))
 
@@ -270,11 +279,15 @@ def _manifest(path: Path) -> Manifest:
 
 
 def _may_hold(path: Path, wanted: Collection[Ref]) -> bool:
-    """Whether one of their names is in it: then it would be in two places once the file is put right."""
+    """Whether one of their names is in it: then it would be in two places once the file is put right. A link to nothing
+    holds nothing; nor does a pipe, a device or a socket, and to read it would last for ever."""
     try:
-        text = path.read_bytes()
-    except OSError:
-        return True
+        with open(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                return False
+            text = file.read()
+    except OSError as error:
+        return error.errno not in (errno.ENXIO, errno.ENOENT)  # a socket; a link to nothing, or gone by now
     return any(ref.name.encode() in text for ref in wanted)
 
 
@@ -291,12 +304,14 @@ def _homes(files: dict[Path, Manifest], wanted: Iterable[Ref]) -> dict[Ref, Path
     return homes
 
 
-def _edits(files: dict[Path, Manifest], homes: dict[Ref, Path], changed: dict[Ref, Any]) -> list[_Change]:
+def _edits(
+    files: dict[Path, Manifest], homes: dict[Ref, Path], changed: dict[Ref, Any], written: Mapping[Ref, str] = {}
+) -> list[_Change]:
     changes: list[_Change] = []
     for path in dict.fromkeys(homes[ref] for ref in changed):
         here = {ref: document for ref, document in changed.items() if homes[ref] == path}
         try:
-            text = files[path].edited(here, as_json=path.suffix == ".json")
+            text = files[path].edited(here, as_json=path.suffix == ".json", written=written)
         except ValueError as error:
             names = ", ".join(map(str, here))
             raise StoreError(path, f"cannot change {names} in it: {error}", "change the file by hand") from error
@@ -319,9 +334,13 @@ def _write(changes: Sequence[_Change], key: Callable[[_Change], int]) -> None:
                 records.discard(change.temp)
 
 
+_SECRET = frozenset({VirtualMachine.KIND, VirtualMachineInstance.KIND, Pod.KIND})
+
+
 def _stage(change: _Change) -> str:
-    """Mode and owner stay. A new file is for everybody's eyes, but for a machine's: cloud-init has passwords in it."""
-    secret = any(ref.kind in (VirtualMachine.KIND, VirtualMachineInstance.KIND) for ref in change.refs)
+    """Mode and owner stay. A new file is for everybody's eyes, but for a machine's (cloud-init has passwords in it) and
+    a pod's (its environment has)."""
+    secret = any(ref.kind in _SECRET for ref in change.refs)
     mode, old = records.PRIVATE if secret else records.SHARED, None
     with suppress(FileNotFoundError):
         old = os.stat(change.path)

@@ -51,13 +51,13 @@ class Manifest:
     def objects(self) -> dict[Ref, Any]:
         return {ref: value for document in self.documents for ref, value in document.objects()}
 
-    def edited(self, changes: Changes, *, as_json: bool = False) -> str:
-        """The text after the changes; empty when no document is left. Raises ValueError when reading it
-        again does not give what it should."""
+    def edited(self, changes: Changes, *, as_json: bool = False, written: Mapping[Ref, str] = {}) -> str:
+        """The text after the changes; empty when no document is left. `written`: new documents as somebody wrote them,
+        with their comments. Raises ValueError when reading it again does not give what it should."""
         lines = self.text.splitlines(keepends=True)
         starts = [0, *(d.tree.first for d in self.documents[1:]), len(lines)]
         parts = [
-            _document(lines[a:b], a, document, changes, as_json)
+            _document(lines[a:b], a, document, changes, as_json, written)
             for a, b, document in zip(starts, starts[1:], self.documents, strict=False)
         ]
         text = "".join(parts)
@@ -73,12 +73,24 @@ class Manifest:
             raise ValueError("its layout cannot be kept")
 
 
-def _document(lines: list[str], offset: int, document: Document, changes: Changes, as_json: bool) -> str:
+def as_written(text: str, document: Mapping[str, Any]) -> str:
+    """The text of a document with its comments, if it says just this; else nothing."""
+    again = Manifest.read(text) if text else None
+    alike = again is not None and not again.complaints and [d.value for d in again.documents] == [document]
+    return f"{text.rstrip()}\n" if alike else ""
+
+
+def _document(
+    lines: list[str], offset: int, document: Document, changes: Changes, as_json: bool, written: Mapping[Ref, str]
+) -> str:
     if not any(ref in changes for ref in document.refs):
         return "".join(lines)
     value = _changed(document.value, changes)
     if value is None:
         return ""
+    own = ref_of(document.value)
+    if not as_json and own is not None and own in changes and own in written:
+        return f"---\n{written[own]}" if offset or document.tree.explicit else written[own]
     tree = document.tree
     first, last = tree.root.line - offset, tree.last - offset
     head = lines[:first]

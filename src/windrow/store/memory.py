@@ -24,6 +24,7 @@ def read_memory(paths: Paths) -> Memory:
             nics={str(name): parse_mac(mac) for name, mac in document["nics"].items()},
             given=_addresses(document["given"]),
             had=_had(paths),
+            policed=document.get("policed") is True,
         )
     except _UNREADABLE:
         return Memory()
@@ -41,8 +42,8 @@ def write_memory(paths: Paths, memory: Memory) -> None:
         with explained(paths.memory, "remember which card is which"):
             records.make_directory(paths.memory.parent)
             # For everybody's eyes: `windrow status` needs no root, and it says which card is which.
-            document = {"nics": dict(memory.nics), "given": _written(memory.given)}
-            records.write(paths.memory, json.dumps(document).encode(), mode=records.SHARED, rivals=True)
+            known = {"nics": dict(memory.nics), "given": _written(memory.given), "policed": memory.policed}
+            records.write(paths.memory, json.dumps(known).encode(), mode=records.SHARED, rivals=True)
 
 
 def _had(paths: Paths) -> Mapping[IfName, frozenset[Cidr]]:

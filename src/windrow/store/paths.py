@@ -83,6 +83,16 @@ class Paths:
         return self.runtime / "pod-status"
 
     @property
+    def device_info(self) -> Path:
+        """Where plugins of others say which device they handed to a pod: the place of the network plumbing group."""
+        return self.root / "var/run/k8s.cni.cncf.io/devinfo/cni"
+
+    @property
+    def untold(self) -> Path:
+        """One file for each container whose `pod_status` a cluster's API does not have yet."""
+        return self.runtime / "untold"
+
+    @property
     def machines(self) -> Path:
         """A directory for each running VM: its record, sockets, generated files."""
         return self.runtime / "vms"
@@ -96,6 +106,11 @@ class Paths:
     def last_good(self) -> Path:
         """The objects that this host was last brought to: what it comes up from, whatever became of the manifests."""
         return self.state / "last-good.json"
+
+    @property
+    def history(self) -> Path:
+        """A file for each of the last changes that were made by hand (`store.history`)."""
+        return self.state / "history"
 
     @property
     def memory(self) -> Path:
@@ -137,6 +152,11 @@ class Paths:
     def origin(self) -> Path:
         """What `windrow init` found, for `windrow init --undo`."""
         return self.state / "origin.json"
+
+    @property
+    def adopted(self) -> Path:
+        """The links that another hand made and that are Windrow's since, for `windrow adopt --undo`."""
+        return self.state / "adopted.json"
 
     @property
     def events(self) -> Path:

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 _SUFFIX = ".json"
 _CLAIMS = "macs"
 _LOCK = ".lock"
+_STANDARD = 3
+_PAUSE_S = 0.01
 _STALE_S = 60.0
 """A temporary file this old belongs to a process that was killed."""
 
@@ -126,6 +128,32 @@ class PortRecords:
                 if not os.path.exists(os.path.join(self._directory, os.readlink(path) + _SUFFIX)):
                     os.unlink(path)
 
+    # Who is at work on one ------------------------------------------------------------------------
+
+    def hold(self, key: tuple[str, str]) -> int:
+        """An fd with a lock on this record, which is written already. Programs that work for it get the fd, too: the
+        lock is held until the last of them has ended, also where whoever started them was killed."""
+        flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
+        fd = os.open(self._path(key), flags)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_SH)
+            return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _STANDARD)
+        finally:
+            os.close(fd)
+
+    def wait_for_others(self, key: tuple[str, str], timeout_s: float) -> None:
+        """Until nobody holds this record, or for so many seconds at most."""
+        end = time.monotonic() + timeout_s
+        try:
+            fd = os.open(self._path(key), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except FileNotFoundError:
+            return
+        try:
+            while not _free(fd) and time.monotonic() < end:
+                time.sleep(_PAUSE_S)
+        finally:
+            os.close(fd)
+
     # MAC addresses --------------------------------------------------------------------------------
 
     def claim(self, record: PortRecord, gone: Callable[[PortRecord], bool] = lambda _: False) -> PortRecord | None:
@@ -217,6 +245,14 @@ class AddressedPorts(PortRecords):
         theirs = frozenset(ports._names())
         paths = [os.path.join(self._directory, n) for n in mine if n.endswith(_SUFFIX) and n not in theirs]
         return [record for path in paths if isinstance(record := _read(path), PortRecord)]
+
+
+def _free(fd: int) -> bool:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _target(path: str) -> str:

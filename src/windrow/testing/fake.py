@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import assert_never
 
@@ -30,21 +30,26 @@ from windrow.model.host import (
     StaticNeighbour,
     VlanIf,
 )
-from windrow.model.marks import is_marked
+from windrow.model.marks import called, is_marked
+from windrow.model.ruletable import PoliciesSeen, RuleTable
 from windrow.model.steps import (
     Action,
     AddAddr,
+    AddFdb,
     AddNeighbour,
     AddRoute,
     AddRule,
+    Adopt,
     AskAddr,
     AwaitCarrier,
     CreateLink,
     DelAddr,
     DeleteLink,
+    DelFdb,
     DelNeighbour,
     DelRoute,
     DelRule,
+    Disown,
     DropFilter,
     Failure,
     RenameLink,
@@ -54,15 +59,18 @@ from windrow.model.steps import (
     SetLink,
     SetMark,
     SetMaster,
+    SetPolicies,
     SetPort,
     SetSlave,
     SetSnooping,
     SetSysctl,
     SetVlanFlags,
     SetVlans,
+    SetVxlan,
     Step,
 )
 from windrow.model.values import Cidr, IfName, Mac
+from windrow.plan.renamed import called_otherwise
 from windrow.testing import traffic
 from windrow.testing.bonding import Refused
 from windrow.testing.machine import ACTIVE_MODES, DEVICE, Device, Machine
@@ -89,6 +97,7 @@ class FakeKernel:
         self.port_filters: dict[IfName, PortFilter] = {}
         """What the packet filter does about ports; emptied, it is as flushed."""
         self.stale_filters: dict[IfName, PortFilter] = {}
+        self.policy_table = RuleTable()
         self.filters_unread = ""
         self.taken: dict[str, str] = {}
         """Addresses that somebody else on the wire has, and his MAC."""
@@ -111,14 +120,16 @@ class FakeKernel:
             rules=frozenset(machine.rules),
             sysctls=dict(machine.sysctls),
         )
-        return Observed(state=state, runtime={IfName(d.name): _runtime(machine, d) for d in devices})
+        seen = Observed(state=state, runtime={IfName(d.name): _runtime(machine, d) for d in devices})
+        names = {IfName(d.name): called(d.name, d.altnames) for d in devices}
+        return called_otherwise(seen, {own: name for own, name in names.items() if own != name})
 
     def nics(self) -> dict[IfName, Nic]:
         found: dict[IfName, Nic] = {}
         for d in self.machine.devices.values():
             if d.kind in NIC_KINDS and d.name != "lo":
                 name = IfName(d.name)
-                master = IfName(d.master.name) if d.master else None
+                master = called(d.master.name, d.master.altnames) if d.master else None
                 found[name] = Nic(
                     name=name,
                     mac=Mac(_permanent(d) or d.mac),
@@ -142,6 +153,9 @@ class FakeKernel:
         }
         found = {port: self.port_filters.get(port, nothing[port]) for port in wanted}
         return FiltersSeen(filters={**found, **stale}, left_over=frozenset(stale), unread=self.filters_unread)
+
+    def policies(self, *, policed: bool) -> PoliciesSeen:
+        return PoliciesSeen(table=self.policy_table)
 
     def run(self, steps: Sequence[Step]) -> Failure | None:
         """Do the steps; the first failure, or None. Raises Crashed where `crash_after` says so.
@@ -228,6 +242,17 @@ class FakeKernel:
         self.machine.add_neighbour(self.machine.get(link), one)
         return self
 
+    def made_by_others(self, names: Mapping[str, str], protocol: int = 4) -> None:
+        """These links are another hand's from now on, under other names, and so are the routes over them (4:
+        RTPROT_STATIC)."""
+        machine = self.machine
+        for was, name in names.items():
+            device = machine.devices.pop(was)
+            device.name, device.group, device.altnames = name, 0, []
+            machine.devices[name] = device
+        moved = {IfName(was): IfName(name) for was, name in names.items()}
+        machine.routes = {r.moved(moved, protocol) if r.dev in moved else r for r in machine.routes}
+
     def pull(self, nic: str) -> None:
         """The cable comes out."""
         self._cable(nic, False)
@@ -245,7 +270,7 @@ class FakeKernel:
 
     def _resolve(self, step: Step) -> None:
         for name in _needs(step):
-            if name not in self.machine.devices:
+            if self.machine.find(name) is None:
                 raise _StepFailed(_failure(step, errno.ENODEV))
 
     def _send(self, steps: Sequence[Step]) -> None:
@@ -293,9 +318,11 @@ class FakeKernel:
                 machine.set_sysctl(key, value)
             case DropFilter():
                 self.stale_filters.pop(step.link, None)
+            case SetPolicies(table=table):
+                self.policy_table = table
             case DelRule(rule=rule):  # its link may be gone
                 machine.del_rule(rule)
-            case DeleteLink() if step.link not in machine.devices:
+            case DeleteLink() if machine.find(step.link) is None:
                 pass  # `netlink.execute`: it is gone, as it should be
             case action:
                 self._change(machine.get(step.link), action)
@@ -309,9 +336,9 @@ class FakeKernel:
                 machine.rename(device, to)
             case SetLink():
                 machine.change_link(device, action)
-            case SetMark():
+            case SetMark() | Adopt() | Disown():
                 machine.mark(device, action)
-            case SetBond() | SetBridge() | SetPort() | SetSlave() | SetVlanFlags():
+            case SetBond() | SetBridge() | SetPort() | SetSlave() | SetVlanFlags() | SetVxlan():
                 self._change_options(device, action)
             case SetMaster(master=master):
                 machine.set_master(device, machine.get(master) if master else None)
@@ -321,17 +348,29 @@ class FakeKernel:
                 machine.change_snooping(device, action)
             case AddAddr() | DelAddr() | AddRoute() | DelRoute() | AddRule():
                 self._change_layer_3(device, action)
-            case AddNeighbour(neighbour=one):
-                machine.add_neighbour(device, one)
-            case DelNeighbour(neighbour=one):
-                machine.del_neighbour(device, one)
+            case AddNeighbour() | DelNeighbour() | AddFdb() | DelFdb():
+                self._change_neighbours(device, action)
             case AwaitCarrier():
                 if not machine.carrier(device):
                     raise Refused(errno.ETIMEDOUT)
             case SetFilter(filter=wanted):
                 self.port_filters[IfName(device.name)] = replace(wanted, faults={})
-            case CreateLink() | SetSysctl() | DelRule() | DropFilter() | AskAddr():
+            case CreateLink() | SetSysctl() | DelRule() | DropFilter() | SetPolicies() | AskAddr():
                 raise AssertionError("these name no link that is there")
+            case _ as never:
+                assert_never(never)
+
+    def _change_neighbours(self, device: Device, action: AddNeighbour | DelNeighbour | AddFdb | DelFdb) -> None:
+        machine = self.machine
+        match action:
+            case AddNeighbour(neighbour=one):
+                machine.add_neighbour(device, one)
+            case DelNeighbour(neighbour=one):
+                machine.del_neighbour(device, one)
+            case AddFdb(entry=entry):
+                machine.add_fdb(device, entry)
+            case DelFdb(entry=entry):
+                machine.del_fdb(device, entry)
             case _ as never:
                 assert_never(never)
 
@@ -343,15 +382,17 @@ class FakeKernel:
             case DelAddr(addr=addr):
                 machine.del_addr(device, addr)
             case AddRoute(route=route):
-                machine.add_route(device, route)
+                machine.add_route(device, route.moved(_own_name(device)))
             case DelRoute(route=route):
-                machine.del_route(device, route)
+                machine.del_route(device, route.moved(_own_name(device)))
             case AddRule(rule=rule):
                 machine.rules.add(rule)
             case _ as never:
                 assert_never(never)
 
-    def _change_options(self, device: Device, action: SetBond | SetBridge | SetPort | SetSlave | SetVlanFlags) -> None:
+    def _change_options(
+        self, device: Device, action: SetBond | SetBridge | SetPort | SetSlave | SetVlanFlags | SetVxlan
+    ) -> None:
         machine = self.machine
         match action:
             case SetBond(options=options):
@@ -364,6 +405,8 @@ class FakeKernel:
                 machine.change_prio(device, prio)
             case SetVlanFlags(flags=flags):
                 machine.change_vlan_flags(device, flags)
+            case SetVxlan():
+                machine.change_vxlan(device, action)
             case _ as never:
                 assert_never(never)
 
@@ -412,7 +455,7 @@ def _needs(step: Step) -> set[str]:
             return {master} if master else set()
         case RenameLink() | SetPort() | SetVlans() | AddAddr() | DelAddr() | AddRoute() | DelRoute():
             return {step.link}
-        case AddNeighbour() | DelNeighbour():
+        case AddNeighbour() | DelNeighbour() | AddFdb() | DelFdb():
             return {step.link}
         case _:
             return set()
@@ -426,6 +469,11 @@ def _touches(step: Step) -> set[str]:
             return {step.link, to}
         case _:
             return set()
+
+
+def _own_name(device: Device) -> dict[IfName, IfName]:
+    """What it is called -> its own name: the kernel knows the link of a route by its number."""
+    return {called(device.name, device.altnames): IfName(device.name)}
 
 
 # -- what is seen --------------------------------------------------------------------------------
@@ -451,6 +499,7 @@ def _link(machine: Machine, d: Device) -> Link:
         addrs=frozenset(Cidr(a) for a in d.addrs if a not in d.details or d.details[a].static),
         details={Cidr(a): d.details[a] for a in d.addrs if a in d.details},
         neighbours=frozenset(d.neighbours),
+        fdb=frozenset(d.fdb) if d.vxlan is not None else None,
         settings=dict(d.settings),
     )
 
@@ -470,6 +519,8 @@ def _spec(machine: Machine, d: Device) -> LinkSpec:
     parent = IfName(d.parent.name) if d.parent else None
     if d.kind == "vlan" and parent is not None:
         return VlanIf(parent=parent, vid=d.vid, flags=d.vlan_flags)
+    if d.vxlan is not None:
+        return d.vxlan
     return Other(kind=d.kind, parent=parent)
 
 
@@ -491,6 +542,7 @@ def _runtime(machine: Machine, d: Device) -> Runtime:
         ifindex=d.index,
         group=d.group,
         altnames=tuple(d.altnames),
+        own_name=d.name if called(d.name, d.altnames) != d.name else "",
         carrier=carrier,
         oper="up" if carrier else "lowerlayerdown" if d.up else "down",
         permanent_mac=Mac(permanent) if permanent else None,

@@ -21,6 +21,7 @@ from windrow.model.host import (
     Bond,
     Bridge,
     BridgePort,
+    FdbEntry,
     HostState,
     Link,
     LinkFlags,
@@ -30,6 +31,7 @@ from windrow.model.host import (
     Route,
     StaticNeighbour,
     VlanIf,
+    Vxlan,
 )
 from windrow.model.lazy import dataclass
 from windrow.model.names import bond_of, bridge_of, next_bond_of, subinterface_of
@@ -38,10 +40,12 @@ from windrow.model.ports import PORT_GROUP, PortRecord
 from windrow.model.steps import (
     Action,
     AddAddr,
+    AddFdb,
     AddNeighbour,
     CreateLink,
     DelAddr,
     DeleteLink,
+    DelFdb,
     DelNeighbour,
     RenameLink,
     SetBond,
@@ -51,6 +55,7 @@ from windrow.model.steps import (
     SetPort,
     SetVlanFlags,
     SetVlans,
+    SetVxlan,
     Step,
 )
 from windrow.model.values import Cidr, IfName, Mac, VidSet
@@ -366,6 +371,8 @@ def _special_harm(dice: Random, victim: Link, ours: Sequence[str]) -> list[Actio
                 AddNeighbour(_random_neighbour(dice)),
                 *(DelAddr(a) for a in sorted(victim.addrs or ())),
             ]
+        case Vxlan(local=local):
+            return _tunnel_harm(dice, victim, local)
         case Other(kind="veth") if victim.name.startswith("veth"):
             bridges = [IfName(n) for n in ours if n.endswith("-br")]
             return [
@@ -378,6 +385,21 @@ def _special_harm(dice: Random, victim: Link, ours: Sequence[str]) -> list[Actio
             ]
         case Other():
             return [SetMaster(IfName(n)) for n in ours if n.endswith(("-bo", "-br"))]
+
+
+def _tunnel_harm(dice: Random, victim: Link, local: str) -> list[Action]:
+    """`local`: the address that its packets come from."""
+    entries, neighbours = sorted(victim.fdb or ()), sorted(victim.neighbours, key=lambda n: n.address)
+    return [
+        DeleteLink(),
+        SetLink(mac="02:00:00:00:bb:03"),
+        SetVxlan(learning=True),
+        SetVxlan(local="2001:db8::99" if ":" in local else "10.50.0.99"),
+        AddFdb(FdbEntry(mac=Mac(f"02:00:00:00:ff:{dice.randint(0, 3):02x}"), dst=local)),
+        *(DelFdb(entry) for entry in entries),
+        *(AddFdb(replace(entry, dst=local)) for entry in entries),
+        *(DelNeighbour(one) for one in neighbours),
+    ]
 
 
 # -- scripts for the certification -----------------------------------------------------------------

@@ -24,6 +24,7 @@ from windrow.model.host import (
     Bridge,
     BridgePort,
     Details,
+    FdbEntry,
     Link,
     LinkFlags,
     Other,
@@ -33,10 +34,11 @@ from windrow.model.host import (
     Snooping,
     StaticNeighbour,
     VlanIf,
+    Vxlan,
     settled_metric,
 )
-from windrow.model.marks import mark_of
-from windrow.model.steps import SetLink, SetMark, SetPort, SetSnooping, SetVlans
+from windrow.model.marks import called, mark_of
+from windrow.model.steps import Adopt, Disown, SetLink, SetMark, SetPort, SetSnooping, SetVlans, SetVxlan
 from windrow.model.values import IPV6_MTU_MIN, IfName, VidSet
 from windrow.testing.bonding import BondParameters, Refused
 
@@ -109,6 +111,8 @@ class Device:
     self_vlans: PortVlans | None = None
     vid: int = 0
     vlan_flags: frozenset[str] = FRESH_VLAN_FLAGS
+    vxlan: Vxlan | None = None
+    fdb: set[FdbEntry] = field(default_factory=set)
 
 
 class Machine:
@@ -125,9 +129,14 @@ class Machine:
     # -- questions -----------------------------------------------------------------------------
 
     def get(self, name: str) -> Device:
-        if name not in self.devices:
+        if (found := self.find(name)) is None:
             raise Refused(errno.ENODEV)
-        return self.devices[name]
+        return found
+
+    def find(self, name: str) -> Device | None:
+        """`__dev_get_by_name`: alternative names count."""
+        found = self.devices.get(name)
+        return found or next((d for d in self.devices.values() if name in d.altnames), None)
 
     def within(self, master: Device) -> list[Device]:
         """Slaves or ports, in the order they joined."""
@@ -197,6 +206,8 @@ class Machine:
                 self.change_bridge(device, bridge)
             case VlanIf():
                 device = self._create_vlan(link, link.spec, group)
+            case Vxlan():
+                device = self._create_vxlan(link, link.spec, group)
             case Other():
                 raise Refused(errno.EOPNOTSUPP)
         if link.txqlen is not None:
@@ -212,13 +223,23 @@ class Machine:
         self._want_free(altname)
         device.altnames.append(altname)
 
-    def mark(self, device: Device, change: SetMark) -> None:
+    def mark(self, device: Device, change: SetMark | Adopt | Disown) -> None:
         """`netlink.execute`: what is there already, or gone already, is no failure."""
-        if change.group is not None:
-            device.group = change.group
-        if change.name and mark_of(device.name) not in device.altnames:
-            self.add_altname(device, mark_of(device.name))
-        gone = {mark_of(name) for name in change.stale}
+        come: list[str] = []
+        gone: set[str] = set()
+        match change:
+            case Adopt(name=to):
+                come, device.group = [to, mark_of(to)], OWNER_GROUP
+            case Disown(group=group):
+                name = called(device.name, device.altnames)
+                gone, device.group = {name, mark_of(name)}, group
+            case SetMark():
+                come = [mark_of(device.name)] if change.name else []
+                gone = {mark_of(name) for name in change.stale}
+                device.group = device.group if change.group is None else change.group
+        for altname in come:
+            if altname not in (device.name, *device.altnames):
+                self.add_altname(device, altname)
         device.altnames = [name for name in device.altnames if name not in gone]
 
     def _create_vlan(self, link: Link, spec: VlanIf, group: int) -> Device:
@@ -233,6 +254,15 @@ class Machine:
         device.parent, device.vid, device.mtu = parent, spec.vid, parent.mtu
         device.vlan_flags = FRESH_VLAN_FLAGS if spec.flags is None else spec.flags
         device.flags = replace(parent.flags, allmulti=False, dormant=False)  # vlan_dev_init
+        return device
+
+    def _create_vxlan(self, link: Link, spec: Vxlan, group: int) -> Device:
+        """`vxlan_config_validate`: EEXIST for a VNI twice on one port, but for one of each family."""
+        key = (spec.vni, spec.port, ":" in spec.local)
+        if any(v and (v.vni, v.port, ":" in v.local) == key for v in (d.vxlan for d in self.devices.values())):
+            raise Refused(errno.EEXIST)
+        device = self.add(link.name, "vxlan", mac=link.mac, group=group)
+        device.vxlan = spec
         return device
 
     def delete(self, device: Device) -> None:
@@ -571,6 +601,25 @@ class Machine:
             raise Refused(errno.EOPNOTSUPP)
         device.vlan_flags = flags
 
+    def change_vxlan(self, device: Device, change: SetVxlan) -> None:
+        """`vxlan_changelink`."""
+        if device.vxlan is None or (change.local and (":" in change.local) != (":" in device.vxlan.local)):
+            raise Refused(errno.EOPNOTSUPP)
+        told = {n: v for n, v in (("local", change.local), ("learning", change.learning)) if v is not None}
+        device.vxlan = replace(device.vxlan, **told)  # type: ignore[arg-type]
+
+    def add_fdb(self, device: Device, entry: FdbEntry) -> None:
+        """`vxlan_fdb_replace`."""
+        if device.vxlan is None:
+            raise Refused(errno.EOPNOTSUPP)
+        device.fdb = {one for one in device.fdb if one.mac != entry.mac} | {entry}
+
+    def del_fdb(self, device: Device, entry: FdbEntry) -> None:
+        """`netlink.execute`: gone already is no failure."""
+        if device.vxlan is None:
+            raise Refused(errno.EOPNOTSUPP)
+        device.fdb.discard(entry)
+
     # -- VLANs, addresses ----------------------------------------------------------------------
 
     def change_vlans(self, device: Device, change: SetVlans) -> None:
@@ -595,10 +644,11 @@ class Machine:
 
     def set_sysctl(self, key: str, value: str) -> None:
         parts = key.split("/")
-        if parts[0] == "net" and parts[2:3] == ["conf"] and parts[3] in self.devices:
-            if parts[1] == "ipv6" and self.devices[parts[3]].mtu < IPV6_MTU_MIN:
+        device = self.find(parts[3]) if parts[0] == "net" and parts[2:3] == ["conf"] else None
+        if device is not None:
+            if parts[1] == "ipv6" and device.mtu < IPV6_MTU_MIN:
                 raise Refused(errno.ENOENT)
-            self.devices[parts[3]].settings[f"{parts[1]}/{parts[4]}"] = value
+            device.settings[f"{parts[1]}/{parts[4]}"] = value
         elif key in self.sysctls:
             self.sysctls[key] = value
         else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from windrow.model.bonding import OPTIONS
-from windrow.model.host import OWNER_GROUP, Bond, Bridge, Link, LinkSpec, Observed, Other, PortVlans, VlanIf
+from windrow.model.host import OWNER_GROUP, Bond, Bridge, Link, LinkSpec, Observed, Other, PortVlans, VlanIf, Vxlan
 from windrow.model.values import IfName
 
 
@@ -31,6 +31,7 @@ def _row(observed: Observed, link: Link) -> tuple[str, ...]:
         f"vlans {_vlans(link.vlans)}" if link.vlans is not None else "",
         f"self {_vlans(link.self_vlans)}" if link.self_vlans is not None else "",
         " ".join(sorted(link.addrs or ())),
+        " ".join(f"{entry.mac} behind {entry.dst}" for entry in sorted(link.fdb or ())),
     ]
     place = f"in {link.master}" if link.master else f"on {link.parent}" if link.parent else ""
     return (link.name, link.kind, state, str(link.mtu), link.mac or "", place, ", ".join(filter(None, details)))
@@ -52,6 +53,8 @@ def _said(spec: LinkSpec) -> str:
             return " ".join(name for name, on in flags.items() if on)
         case VlanIf(vid=vid):
             return f"vid {vid}"
+        case Vxlan(vni=vni, local=local):
+            return f"vni {vni} from {local}"
         case Other():
             return ""
 

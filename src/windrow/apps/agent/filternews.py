@@ -1,15 +1,15 @@
-"""A part of the loop: the packet filter's rules of ports may have changed. At work only where a record wants some."""
+"""A part of the loop: the packet filter's rules of ports and policies may have changed. At work only where some are
+wanted."""
 
 from __future__ import annotations
 
 import selectors
 from collections.abc import Callable, Mapping
 
-from windrow.apps.filters import FRESH_S, PortFilters, unannounced
+from windrow.apps.filters import FRESH_S, HEARD, PortFilters, unannounced
 from windrow.model.filters import Filters
 from windrow.netlink.errors import KernelError
 from windrow.netlink.nftnews import NftNews
-from windrow.port.filtering import TABLES
 
 
 class FilterNews:
@@ -19,7 +19,7 @@ class FilterNews:
         self,
         filters: PortFilters,
         mono: Callable[[], float],
-        open_: Callable[[], NftNews] = lambda: NftNews(TABLES),
+        open_: Callable[[], NftNews] = lambda: NftNews(HEARD),
     ) -> None:
         self._filters, self._mono, self._open = filters, mono, open_
         self._news: NftNews | None = None
@@ -39,9 +39,9 @@ class FilterNews:
     def deadline(self) -> float | None:
         return self._due
 
-    def after(self, wanted: Filters) -> None:
-        """What is wanted since the last round."""
-        if not wanted:
+    def after(self, wanted: Filters, *, policed: bool = False) -> None:
+        """What is wanted since the last round; `policed`: rules of network policies, too."""
+        if not wanted and not policed:
             self._due = None
             self.close()
             return

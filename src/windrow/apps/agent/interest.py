@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from windrow.apps.engine import Sight
 from windrow.compile import Compiled
-from windrow.model.host import Observed
+from windrow.model.host import Observed, Vxlan
 from windrow.model.ports import PORT_GROUP
 from windrow.model.values import IfName
 from windrow.netlink.events import Interest
@@ -20,7 +20,10 @@ def interest_of(sight: Sight, compiled: Compiled) -> Interest:
     names = {*wanted, *(record.host for record in facts.ports), *(IfName(n) for n in facts.memory.nics)}
     matter = {n for n in observed.runtime if n in names or _is_ours(observed, n)}
     indexes = frozenset(observed.runtime[n].ifindex for n in matter)
-    return Interest(indexes=indexes, names=frozenset(names), macs=frozenset(facts.memory.nics.values()))
+    links = observed.state.links
+    tunnels = frozenset(observed.runtime[n].ifindex for n in matter if n in links and isinstance(links[n].spec, Vxlan))
+    macs = frozenset(facts.memory.nics.values())
+    return Interest(indexes=indexes, names=frozenset(names), macs=macs, tunnels=tunnels)
 
 
 def _is_ours(observed: Observed, name: IfName) -> bool:

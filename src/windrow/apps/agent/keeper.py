@@ -6,7 +6,7 @@ It knows nothing of sockets and selectors; `loop` calls it when there is reason 
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import field, replace
 from pathlib import Path
 
@@ -27,11 +27,13 @@ from windrow.model.events import Condition, Event, EventType
 from windrow.model.host import Filters, HostState
 from windrow.model.lazy import dataclass
 from windrow.model.manifests import Found
+from windrow.model.objects import AnyObject, ClusterNetwork, HostNetworkConfig, Node, VlanConfig
 from windrow.model.problems import Problem, WindrowError
 from windrow.model.steps import Delta, Failure, Plan, Step, Unit
 from windrow.model.values import IfName, Ref
 from windrow.netlink.errors import KernelError
-from windrow.plan.concede import conceded
+from windrow.plan import WAYS
+from windrow.plan.concede import Conceded, conceded
 from windrow.render.plan import reason, words
 from windrow.rules import Admitted, Fit, Planned, Sight
 from windrow.services import netmanagers
@@ -83,12 +85,17 @@ class _Counts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Wary:
-    """`until`: on the clock that never jumps."""
+    """`until`: on the clock that never jumps. `wanted`: what was wanted, and taken back, of networks and uplinks.
+    `changed`: the objects of that change, which are not good. `held`: its links, whose ways are left alone meanwhile;
+    what needs consent is refused as it is."""
 
     until: float
     pause_s: float
     why: str
-    hint: str = ""
+    hint: str
+    wanted: Mapping[Ref, AnyObject]
+    changed: frozenset[Ref]
+    held: frozenset[IfName]
 
 
 class _AsItIs(Stored):
@@ -97,6 +104,10 @@ class _AsItIs(Stored):
     def __init__(self, stored: Stored, paths: Paths) -> None:
         super().__init__(paths)
         self._now = stored
+
+    @property
+    def local(self) -> bool:
+        return self._now.local
 
     def found(self, now: float) -> Found:
         return self._now.found(now)
@@ -153,6 +164,8 @@ class Keeper:
         self.last: Report | None = None
         self.filters: Filters = {}
         """The rules of the packet filter that the records of ports ask for, be there manifests or none."""
+        self.policed = False
+        """Whether network policies ask for some."""
         self.hears_locks = False
         """Whether somebody tells when another one lets a lock go."""
         self.claims: Callable[[], tuple[Claim, ...]] = tuple
@@ -307,6 +320,7 @@ class Keeper:
             planned=self._leave_out,
             on_step=self._on_step,
             failing=lambda: frozenset(failure.step.link for failure in self._patience.failures()),
+            taken_back=lambda: wary.changed if (wary := self._wary_now) is not None else frozenset(),
         )
         try:
             report = carry_out(self._site, stored, policy=replace(POLICY, trusts=self._trusts), hooks=hooks)
@@ -319,15 +333,16 @@ class Keeper:
             self._turn, self._running = None, frozenset()
             self._pending = pending_change(self._site.paths)
         self._counts.observe, self._counts.plan = report.timing.look, report.timing.plan
-        self.filters = report.left.compiled.state.filters
+        wanted = report.left.compiled.state
+        self.filters, self.policed = wanted.filters, wanted.policies is not None and not wanted.policies.empty
         self._note_troubles(report, stored)
         if report.busy:
             self._wait_for_the_lock()
             return
         if not report.kept:
             # Whoever undoes a change tells the event, also where this process is no more.
-            self._log.warning("a change of the management network was taken back", said=report.said)
-            self._grow_wary(f"it was taken back: {report.said}")
+            self._log.warning("a change of the way to this host was taken back", said=report.said)
+            self._grow_wary(report, f"it was taken back: {report.said}")
             self._due_in(LEFT_PAUSE_S)
             return
         self._conclude(report)
@@ -375,12 +390,26 @@ class Keeper:
             self._publish()
 
     def _trusts(self, admitted: Admitted) -> bool:
-        if self._cluster is not None and admitted.target.objects != self._cluster.objects:
-            self._wary = None  # something else is wanted now
-        return self._wary is None or self._site.mono() >= self._wary.until
+        self._reconsider(admitted.target)
+        return self._wary_now is None
+
+    def _reconsider(self, target: Cluster) -> None:
+        """What was taken back may still be wanted: an undo puts back files, and no cluster's objects. Where it is
+        something else than that, and than what there was before, nothing speaks against it."""
+        if self._wary is None:
+            return
+        before = _leading(self._cluster if self._cluster is not None else target)
+        if _leading(target) not in (before, self._wary.wanted):
+            self._wary = None
+
+    @property
+    def _wary_now(self) -> _Wary | None:
+        """None: nothing was taken back, or it may be tried again."""
+        return self._wary if self._wary is not None and self._site.mono() < self._wary.until else None
 
     def _leave_out(self, admitted: Admitted, planned: Planned) -> Fit | None:
-        """What is contested, what failed a moment ago, and what an undecided change of another is about."""
+        """What is contested, what failed a moment ago, what was taken back of late, and what an undecided change of
+        another is about."""
         mono, cluster, plan = self._site.mono(), admitted.target, planned.plan
         if self._stored.replaced:
             self._stored.replaced = False
@@ -390,7 +419,9 @@ class Keeper:
             self._patience.forget()
         self._contests = self._contests.aged(mono)
         self.on_compiled(planned.compiled)
+        self._reconsider(cluster)
         keys, waiting = self._contests.left_alone(plan, mono), self._patience.waiting(plan, mono)
+        keys |= self._taken_back(plan)
         waiting |= {IfName(link) for link in self._pending.links} if self._pending is not None else set()
         waiting |= self._running
         if not keys and not waiting:
@@ -406,6 +437,12 @@ class Keeper:
 
         return fit
 
+    def _taken_back(self, plan: Plan) -> frozenset[Conceded]:
+        """The differences that a change which was taken back would make again."""
+        held = wary.held if (wary := self._wary_now) is not None else frozenset()
+        deltas = (delta for unit in plan.units for delta in unit.deltas)
+        return frozenset((d.link, d.field) for d in deltas if d.link in held and d.field in WAYS)
+
     def _conclude(self, report: Report) -> None:
         """What is told of a round, and remembered of it for the next one."""
         admitted, left, site = report.admitted, report.left, self._site
@@ -417,7 +454,7 @@ class Keeper:
             self._publish()
             return
         if report.refused is not None:
-            self._grow_wary(report.refused.message, report.refused.hint)
+            self._grow_wary(report, report.refused.message, report.refused.hint)
             self._due_in(LEFT_PAUSE_S)
         elif report.converged is not None:
             self._account(report)
@@ -429,17 +466,26 @@ class Keeper:
         self.last = self._judged = report
         self._publish()
 
-    def _grow_wary(self, why: str, hint: str = "") -> None:
+    def _grow_wary(self, report: Report, why: str, hint: str = "") -> None:
         """What was taken back is tried again after a while, each time a longer one; until then the management network
         is repaired as far as that needs nobody's consent."""
-        old, mono = self._wary, self._site.mono()
+        old, mono, admitted = self._wary, self._site.mono(), report.admitted
         pause_s = min(2 * old.pause_s, WARY_MAX_S) if old is not None else WARY_S
-        self._wary = _Wary(until=mono + pause_s, pause_s=pause_s, why=why, hint=hint)
+        links = frozenset(step.link for step in report.planned.plan.steps)
+        self._wary = _Wary(
+            until=mono + pause_s,
+            pause_s=pause_s,
+            why=why,
+            hint=hint,
+            wanted=_leading(admitted.target),
+            changed=admitted.changed,
+            held=frozenset() if admitted.consent else links,
+        )
 
     def _wariness(self) -> tuple[Condition, ...]:
         if self._wary is None:
             return ()
-        text = f"a change of the management network was not kept, and is tried again later: {self._wary.why}"
+        text = f"a change of the way to this host was not kept, and is tried again later: {self._wary.why}"
         about = Ref("Node", self._site.node)
         return (
             Condition(about=about, type=NOT_KEPT, status=True, reason=NOT_KEPT, message=text, hint=self._wary.hint),
@@ -617,6 +663,12 @@ def _together(plans: Iterable[Plan]) -> Plan:
 
 def _left(plan: Plan) -> tuple[Delta, ...]:
     return tuple(delta for unit in plan.units for delta in unit.deltas)
+
+
+def _leading(cluster: Cluster) -> dict[Ref, AnyObject]:
+    """The objects that decide how a host is reached; of others, networks for machines above all, many change a day."""
+    kinds = (ClusterNetwork, VlanConfig, HostNetworkConfig, Node)
+    return {ref: obj for ref, obj in cluster.objects.items() if isinstance(obj, kinds)}
 
 
 def _changed(before: Cluster, after: Cluster) -> frozenset[Ref]:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from windrow.apps.agent.snapshot import Snapshot
 from windrow.model import names
 from windrow.model.events import EventType
-from windrow.model.host import Bond, Bridge, Link, Observed, Runtime, VlanIf
+from windrow.model.host import Bond, Bridge, Link, Observed, Runtime, VlanIf, Vxlan
 from windrow.model.lazy import dataclass
 from windrow.status.bondfaults import BondSeen, Slave, bonds, faults
 from windrow.status.findings import finding_counts
@@ -131,7 +131,7 @@ def _shown(observed: Observed, link: Link) -> bool:
     run = observed.runtime.get(link.name)
     if run is None or link.name == "lo":
         return False
-    if isinstance(link.spec, Bond | Bridge | VlanIf):
+    if isinstance(link.spec, Bond | Bridge | VlanIf | Vxlan):
         return observed.owned(link.name) or link.name in names.MGMT_DEVICES or link.parent in names.MGMT_DEVICES
     return link.kind == "device" or run.slave_active is not None
 

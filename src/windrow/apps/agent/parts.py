@@ -199,7 +199,7 @@ class Agent:
             if self.checking is not None:
                 self.checking.want(found)
         self.ears.servers.use(lambda part: part.look())
-        self.ears.rules.use(lambda part: part.after(keeper.filters))
+        self.ears.rules.use(lambda part: part.after(keeper.filters, policed=keeper.policed))
         self.face.publish(keeper.snapshot())
 
     def _cluster_changed(self) -> None:

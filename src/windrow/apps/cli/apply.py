@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import click
 
-from windrow.apps.cli.change import Options, change
+from windrow.apps.cli.change import Options, change, changing
 from windrow.apps.cli.leftout import tell, without_the_bad
-from windrow.apps.cli.options import confirm, dry_run, files, max_impact, output
+from windrow.apps.cli.options import files
 from windrow.apps.cli.session import Session
 from windrow.apps.cli.situation import wish_for
-from windrow.model.checkpoint import Probe
-from windrow.model.steps import Impact
 
 EXAMPLES = """\b
 Examples:
@@ -25,20 +23,9 @@ Examples:
 
 @click.command(epilog=EXAMPLES, short_help="Store manifests and bring this host to them")
 @files(required=False)
-@dry_run
-@max_impact
-@confirm
-@output
+@changing("windrow apply")
 @click.pass_obj
-def apply(
-    session: Session,
-    places: tuple[str, ...],
-    dry_run: bool,
-    max_impact: str,
-    confirm_s: float | None,
-    probes: tuple[Probe, ...],
-    output: str,
-) -> None:
+def apply(session: Session, places: tuple[str, ...], options: Options) -> None:
     """Store manifests and bring this host's kernel to them.
 
     A document of which something is wrong is left out, with those that need it, and the others are applied; the
@@ -51,14 +38,6 @@ def apply(
     of the others who answered before, still answer afterwards. With --confirm or --probe any change has to prove
     itself.
     """
-    options = Options(
-        dry_run=dry_run,
-        max_impact=Impact(max_impact),
-        json=output == "json",
-        confirm_s=confirm_s,
-        probes=probes,
-        command="windrow apply",
-    )
     wish, left = without_the_bad(session, wish_for(places))
     tell(session, left)
     change(session, wish, options)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import click
 
+from windrow.apps.cli.noted import noted
+from windrow.apps.cli.options import confirm, dry_run, max_impact, output
 from windrow.apps.cli.output import complain, gate, nothing_changed, print_json, say
 from windrow.apps.cli.safety import await_decision, standing, unheard
 from windrow.apps.cli.session import Session
@@ -85,6 +89,40 @@ class Options:
         )
 
 
+def changing(command: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Options of every verb that changes this host: --dry-run, --max-impact, --confirm, --probe, -o. The function gets
+    them as `options`. `command`: what people know it by."""
+
+    def decorate(function: Callable[..., None]) -> Callable[..., None]:
+        @dry_run
+        @max_impact
+        @confirm
+        @output
+        @functools.wraps(function)
+        def gathered(
+            *args: Any,
+            dry_run: bool,
+            max_impact: str,
+            confirm_s: float | None,
+            probes: tuple[Probe, ...],
+            output: str,
+            **more: Any,
+        ) -> None:
+            options = Options(
+                dry_run=dry_run,
+                max_impact=Impact(max_impact),
+                json=output == "json",
+                confirm_s=confirm_s,
+                probes=probes,
+                command=command,
+            )
+            function(*args, options=options, **more)
+
+        return gathered
+
+    return decorate
+
+
 def _where(probes: Sequence[Probe], session: Connection | None) -> tuple[Probe, ...]:
     """A new connection where nobody said to which port: to the one over which this session came."""
     port = session.port if session is not None else 0
@@ -147,6 +185,7 @@ class _Teller:
     def _writing(self, admitted: Admitted, planned: Planned) -> None:
         self.options.writing(admitted)
         self.wrote = True
+        complain(noted(Paths(self.session.root), admitted, self.options.command), self.session.error_style)
         if self.options.json:
             return
         with unheard():
@@ -242,7 +281,7 @@ def _show_dry_run(session: Session, report: Report, wish: Wish, said: Sequence[P
         print_json({**value, "consequences": consequences_value(meaning)})
         return
     _say_stored(report.admitted, wish, " (dry run)")
-    say(plan_text(plan, node=session.node, style=session.style))
+    say(plan_text(plan, node=session.node, style=session.style, wrong=bool(errors(said))))
     if not meaning.none:
         say(f"\n{consequences_text(meaning, session.style)}")
 
@@ -261,7 +300,7 @@ def _conclude(session: Session, report: Report, took: float, said: Sequence[Prob
         done = "done" if _held_back(report) else session.style.green(f"{node} is as its manifests want it")
         say(f"{done}: {steps} in {took:.2f} s, worst impact {impact_mark(plan.impact, session.style)}.")
     elif not _held_back(report):
-        say(summary(plan, node=node, style=session.style))
+        say(summary(plan, node=node, style=session.style, wrong=bool(errors(said))))
 
 
 def _lament(session: Session, report: Report, refusals: Sequence[Problem]) -> None:

@@ -50,7 +50,8 @@ def cni() -> None:
 Examples:
   windrow cni install --bin-dir /opt/cni/bin
   windrow cni install --bin-dir /opt/cni/bin --conf-dir /etc/cni/net.d
-  windrow cni install --bin-dir /usr/lib/cni --replace     existing `bridge` networks use it, too""",
+  windrow cni install --bin-dir /usr/lib/cni --replace     existing `bridge` networks use it, too
+  windrow cni install --bin-dir /opt/cni/bin --replace --with-multus""",
 )
 @click.option("--bin-dir", type=DIRECTORY, required=True, metavar="DIR", help="Where the runtime looks for plugins.")
 @click.option(
@@ -60,9 +61,16 @@ Examples:
     help="Where it looks for networks: a configuration of the type `windrow` is written there, if there is none.",
 )
 @click.option("--replace", is_flag=True, help="Also as `bridge`. The one that is there is kept as `bridge.orig`.")
+@click.option(
+    "--with-multus",
+    is_flag=True,
+    help="Multus stays what the runtime calls: only the bridge plugin, which Multus calls.",
+)
 @click.option("--no-compile", is_flag=True, help="Python scripts, even where there is a C compiler: 10 ms slower.")
 @click.pass_obj
-def install(session: Session, bin_dir: Path, conf_dir: Path | None, replace: bool, no_compile: bool) -> None:
+def install(
+    session: Session, bin_dir: Path, conf_dir: Path | None, replace: bool, with_multus: bool, no_compile: bool
+) -> None:
     """Put the plugins where a container runtime looks for them: `windrow-bridge` and `windrow`.
 
     They go on to work while Windrow and its Python stay where they are; after an update of Windrow, install them
@@ -70,8 +78,16 @@ def install(session: Session, bin_dir: Path, conf_dir: Path | None, replace: boo
     """
     from windrow.apps.cni.install import install as put
 
+    if with_multus and conf_dir:
+        raise click.UsageError("--conf-dir has the runtime call Windrow, and --with-multus has it call Multus")
     for line in put(
-        Paths(session.root), _origin(session), bin_dir, conf_dir=conf_dir, replace=replace, compiled=not no_compile
+        Paths(session.root),
+        _origin(session),
+        bin_dir,
+        conf_dir=conf_dir,
+        replace=replace,
+        with_multus=with_multus,
+        compiled=not no_compile,
     ):
         say(line)
 
@@ -111,21 +127,35 @@ def uninstall(session: Session, bin_dirs: tuple[Path, ...], conf_dirs: tuple[Pat
     epilog="""\b
 Examples:
   windrow cni serve
-  windrow -v cni serve                           a line for each call""",
+  windrow -v cni serve                           a line for each call
+  windrow --kubeconfig in-cluster cni serve --conf-dir /etc/cni/net.d""",
+)
+@click.option(
+    "--conf-dir",
+    type=DIRECTORY,
+    metavar="DIR",
+    help="Where the runtime looks for networks: one of the type `windrow` is written there once calls are answered.",
 )
 @click.pass_obj
-def serve(session: Session) -> None:
+def serve(session: Session, conf_dir: Path | None) -> None:
     """Answer the plugins' calls, until SIGTERM; then finish what was begun.
 
     As root, in the host's own namespaces. A call that comes from elsewhere, or while no server runs, is done by
-    the plugin itself.
+    the plugin itself. With --kubeconfig, pods and networks are those of a cluster's API.
     """
     from windrow.apps.cni.server import serve as run
 
     def log(text: str) -> None:
         click.echo(text, err=True)
 
-    run(Paths(session.root.absolute()), session.node, say=log, log_calls=session.verbose)
+    run(
+        Paths(session.root.absolute()),
+        session.node,
+        say=log,
+        log_calls=session.verbose,
+        access=session.cluster,
+        conf_dir=conf_dir,
+    )
 
 
 @cni.command(short_help="Is the server alive, and what is installed where?")
@@ -171,6 +201,8 @@ def _status_lines(session: Session, found: dict[str, Any]) -> list[str]:
         lines = [f"{style.bold('Server')}   {style.green('answers')}: {words}"]
         if server["version"] != __version__:
             lines.append(f"         {style.yellow('restart it')}: Windrow is {__version__} by now")
+        if server.get("cluster"):
+            lines.append(f"{style.bold('Cluster')}  {server['cluster']}")
     for plugin in found["plugins"]:
         old = "" if plugin["version"] == __version__ else f", {style.yellow('old')}: run `windrow cni install` again"
         lines.append(f"{style.bold('Plugin')}   {plugin['path']} ({plugin['kind']}, version {plugin['version']}{old})")

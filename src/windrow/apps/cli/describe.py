@@ -44,7 +44,7 @@ def describe(session: Session, words: tuple[str, ...], namespace: str | None) ->
     else:
         report = node_report(session)
         every = derive(cluster, [report] if report else [])
-    found = select(every, selection, namespace)
+    found = select(every, selection, namespace, lambda: problems)
     say("\n\n".join(_text(session, cluster, report, d, problems).rstrip("\n") for d in found))
 
 

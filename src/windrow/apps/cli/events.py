@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from windrow.apps.cli.output import print_json, say
+from windrow.apps.cli.output import Again, print_json, say
 from windrow.apps.cli.session import Session
 from windrow.model.events import Event, EventType
 from windrow.model.wire.happenings import event_document
@@ -55,11 +55,14 @@ def events(session: Session, watch: bool, type_: str | None, output: str | None)
     if not found and not watch:
         click.echo("No events found", err=True)
     _show(session, found, output)
-    seen = set(found)
+    seen, again, late = set(found), Again(wanted, session.error_style), False
     while watch:
         time.sleep(POLL_S)
-        if store.changed():
-            now = wanted()
+        if not late and not store.changed():
+            continue
+        now = again.look()
+        late = now is None
+        if now is not None:
             _show(session, [e for e in now if e not in seen], output, header=not seen)
             seen = set(now)
 

@@ -99,7 +99,8 @@ def _json(found: list[Document], alone: bool, headed: bool) -> None:
 
 
 def _names(found: list[Document], alone: bool, headed: bool) -> None:
-    say("\n".join(f"{_kind(d)}/{d['metadata']['name']}" for d in found))
+    for one in found:
+        say(f"{_kind(one)}/{one['metadata']['name']}")
 
 
 def _kind(document: Document) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import click
@@ -11,9 +12,10 @@ import click
 from windrow.apps.cli.documents import documents
 from windrow.apps.cli.formats import Printer, complete_form, form, labelled, selector, sorting
 from windrow.apps.cli.options import complete_kind, namespace
-from windrow.apps.cli.output import say
+from windrow.apps.cli.output import Again, say
 from windrow.apps.cli.selection import Document, parse, select
 from windrow.apps.cli.session import Session
+from windrow.apps.cli.situation import stored
 from windrow.model.objects import KINDS
 from windrow.model.problems import ProblemsError
 from windrow.model.selectors import LabelSelector
@@ -76,7 +78,8 @@ def get(
         raise click.UsageError("names and -l cannot be mixed")
 
     def look() -> list[Document]:
-        found = labelled(select(documents(session), selection, None if all_namespaces else namespace), wanted)
+        space = None if all_namespaces else namespace
+        found = labelled(select(documents(session), selection, space, lambda: stored(session)[1]), wanted)
         return sorted(found, key=key) if key else found
 
     def show(found: list[Document], *, headed: bool) -> None:
@@ -87,18 +90,24 @@ def get(
 
     found = look()
     show(found, headed=not no_headers)
-    for changed in _changes(look, found) if watch else ():
+    for changed in _changes(Again(partial(_or_gone, look), session.error_style), found) if watch else ():
         show(changed, headed=False)
 
 
-def _changes(look: Callable[[], list[Document]], before: list[Document]) -> Iterator[list[Document]]:
+def _or_gone(look: Callable[[], list[Document]]) -> list[Document]:
+    """What was asked for by name may be gone, and come back."""
+    try:
+        return look()
+    except ProblemsError:
+        return []
+
+
+def _changes(again: Again[list[Document]], before: list[Document]) -> Iterator[list[Document]]:
     """What has changed or come since, whenever there is some. An object that is gone is not there to be shown."""
     while True:
         time.sleep(WATCH_S)
-        try:
-            after = look()
-        except ProblemsError:
-            continue  # what was asked for by name is gone, and may come back
+        if (after := again.look()) is None:
+            continue
         if new := [document for document in after if document not in before]:
             yield new
         before = after

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from windrow.kube.access import Access
 
 VERBS = {
+    "adopt": "Make bonds and bridges of others Windrow's, without touching a frame",
     "agent": "Keep this host's networks as their manifests want them",
+    "annotate": "Change annotations of objects",
     "apply": "Store manifests and bring this host to them",
     "check": "Find out what the switches do not carry of what is intended",
     "checkpoint": "Show the change that waits to be confirmed",
@@ -32,29 +34,66 @@ VERBS = {
     "describe": "Show one object in full, and what became of it",
     "dhcp": "Show address pools, and write them for other DHCP servers",
     "diff": "Show what differs between manifests and kernel",
+    "edit": "Change objects in an editor",
     "events": "Show what happened on this host's networks",
     "explain": "Say what the fields of a manifest are for",
+    "export": "Print this host's networks as manifests",
     "get": "List objects",
+    "history": "Show what was changed by hand, by whom",
     "init": "Make this host's network Windrow's, over the session you are in",
     "lab": "Run a whole cluster in one Linux kernel",
+    "label": "Change labels of objects",
+    "manager": "Keep what Harvester's manager keeps in a cluster's objects",
     "neighbors": "Show the switch ports that the NICs are plugged into",
+    "overlay": "Give nodes their part of the overlay's network",
+    "patch": "Change fields of an object",
     "plan": "Show the steps that apply would take",
+    "rollback": "Bring objects back to what they were before a change",
     "status": "Show this host's networks on one screen",
     "switch": "Show what the switches must be told, and what differs",
     "topology": "Draw this host's networks",
     "undo": "Take back the change that waits to be confirmed",
     "version": "Print the version",
-    "webhook": "Judge objects for a Kubernetes API server",
     "vm": "Run virtual machines on this host",
+    "wait": "Wait until an object is as it should be",
+    "webhook": "Judge objects for a Kubernetes API server",
 }
 """Their help lines stand here, so that `windrow --help` loads no verb."""
 
 OF_A_CLUSTER = (
-    *("agent", "completion", "crds", "describe", "diff", "events", "get", "plan", "status", "version", "webhook"),
+    *("agent", "cni", "completion", "crds", "describe", "diff", "events"),
+    *("get", "manager", "plan", "status", "version", "wait", "webhook"),
 )
 """What works with a cluster's API, too. To change its objects there is kubectl."""
 
 PLUGIN = "kubectl windrow"
+
+HERE = {
+    "create": "windrow apply -f FILE",
+    "replace": "windrow apply -f FILE",
+    "set": "windrow patch, or windrow edit",
+    "run": "windrow vm start NAME",
+    "logs": "windrow events, and windrow vm console NAME",
+    "top": "windrow status",
+    "exec": "windrow lab exec NODE COMMAND",
+    "rollout": "windrow history, windrow rollback",
+    "scale": "windrow vm start NAME, windrow vm stop NAME",
+    "api-resources": "windrow explain",
+    "cluster-info": "windrow status",
+    "config": "windrow --kubeconfig FILE --context NAME",
+    "show": "windrow get, windrow describe, or windrow status",
+    "start": "windrow vm start NAME",
+    "stop": "windrow vm stop NAME",
+    "console": "windrow vm console NAME",
+    "list": "windrow get KIND",
+    "remove": "windrow delete KIND NAME",
+}
+"""What people of kubectl, nmstatectl and virsh say, and what it is called here."""
+
+_DRY_RUNS = {"--dry-run=client": ["--dry-run"], "--dry-run=server": ["--dry-run"], "--dry-run=none": []}
+"""As kubectl has them; here all checks are made, the host's own included, so there is no difference."""
+_OF_OTHERS = ("lab",)
+"""Verbs whose words may be another program's."""
 
 EXAMPLES = """\b
 Examples:
@@ -94,9 +133,11 @@ class Verbs(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         word = args[0] if args else ""
         if word and word not in VERBS and not word.startswith("-"):
-            near = close_to(word)
+            near = [f"windrow {one}" for one in close_to(word)] if word not in HERE else [HERE[word]]
             hint = f" Did you mean {' or '.join(near)}?" if near else ""
             ctx.fail(f"No such command {word!r}.{hint}")
+        if word not in _OF_OTHERS:
+            args = [new for arg in args for new in _DRY_RUNS.get(arg, [arg])]
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:

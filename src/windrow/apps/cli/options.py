@@ -39,13 +39,17 @@ def dry_run(function: F) -> F:
 
 
 def max_impact(function: F) -> F:
+    return max_impact_of(Impact.OUTAGE)(function)
+
+
+def max_impact_of(usual: Impact) -> Callable[[F], F]:
     return click.option(
         "--max-impact",
         type=click.Choice([i.value for i in Impact]),
-        default=Impact.OUTAGE.value,
+        default=usual.value,
         show_default=True,
         help="Refuse a plan that costs the running traffic more than this.",
-    )(function)
+    )
 
 
 def seconds(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
@@ -174,3 +178,11 @@ def _stored(ctx: click.Context) -> Sequence[AnyObject]:
 def complete_node(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """The nodes that have an object."""
     return _names(ctx, "node", incomplete)
+
+
+def namespaced(text: str, option: str) -> tuple[str, str]:
+    """`harvester-system/windrow-manager`: the namespace and the name."""
+    namespace, slash, name = text.partition("/")
+    if not (namespace and slash and name) or "/" in name:
+        raise click.BadParameter(f"{text!r} is not NAMESPACE/NAME", param_hint=option)
+    return namespace, name

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import click
 
 from windrow.model.problems import Problem, ProblemsError, Severity, WindrowError, errors
 from windrow.render.text import PLAIN, Style, json_shown, plural
+
+T = TypeVar("T")
 
 
 def say(text: str) -> None:
@@ -37,6 +39,26 @@ def complain_of(error: WindrowError, style: Style | None = None) -> None:
         complain(error.problems, style)
     else:
         click.echo(f"{style.red('error:')} {error}", err=True, color=True)
+
+
+class Again(Generic[T]):
+    """A look that is repeated: what stands in its way (an API server that is started anew, a file that somebody is
+    writing) is said once, and ends nothing."""
+
+    def __init__(self, look: Callable[[], T], style: Style = PLAIN) -> None:
+        self._look, self._style, self._said = look, style, ""
+
+    def look(self) -> T | None:
+        """None: nothing can be seen now."""
+        try:
+            found = self._look()
+        except WindrowError as error:
+            if str(error) != self._said:
+                complain_of(error, self._style)
+            self._said = str(error)
+            return None
+        self._said = ""
+        return found
 
 
 @contextmanager

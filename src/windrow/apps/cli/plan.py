@@ -53,7 +53,7 @@ def plan(session: Session, places: tuple[str, ...], output: str) -> None:
     else:
         tell(session, left)
         complain(said, session.error_style)
-        say(plan_text(plan, node=session.node, style=session.style))
+        say(plan_text(plan, node=session.node, style=session.style, wrong=bool(left or errors(said))))
         if not meaning.none:
             say(f"\n{consequences_text(meaning, session.style)}")
     if left or plan.refusals or errors(said):

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import click
 
 from windrow.model.lazy import dataclass
 from windrow.model.objects import KINDS, Kind, find_kind
-from windrow.model.problems import Problem, ProblemsError
+from windrow.model.problems import Problem, ProblemsError, errors
+
+EVENTS = ("events", "event", "ev")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,8 @@ def _pair(word: str) -> tuple[Kind, str]:
 def kind_of(word: str) -> Kind:
     """`vc`, `vlanconfigs` and `vlanconfig.network.harvesterhci.io` all mean VlanConfig. Raises click.UsageError."""
     found = find_kind(word) or find_kind(word.partition(".")[0])
+    if found is None and word in EVENTS:
+        raise click.UsageError("events are no objects here: `windrow events` shows them")
     if found is None:
         raise click.UsageError(f"there is no kind {word!r}. The kinds are: {known_kinds()}")
     return found
@@ -59,8 +64,14 @@ def known_kinds() -> str:
 Document = Mapping[str, Any]
 
 
-def select(documents: Sequence[Document], selection: Selection, namespace: str | None) -> list[Document]:
-    """In the order of the words. Raises ProblemsError naming each object that is not there."""
+def select(
+    documents: Sequence[Document],
+    selection: Selection,
+    namespace: str | None,
+    wrong: Callable[[], Iterable[Problem]] = tuple,
+) -> list[Document]:
+    """In the order of the words. Raises ProblemsError naming each object that is not there. `wrong`: what is wrong with
+    the manifests; of an object that is in one of them nobody says that it does not exist."""
     found = [d for d in documents if namespace is None or d["metadata"].get("namespace") in (None, "", namespace)]
     if not selection.wanted:
         return [d for kind in selection.kinds for d in found if d["kind"] == kind.name]
@@ -70,10 +81,22 @@ def select(documents: Sequence[Document], selection: Selection, namespace: str |
         matching = [d for d in found if d["kind"] == kind.name and d["metadata"]["name"] == name]
         chosen += matching
         if not matching:
-            missing.append(not_found(kind, name, namespace, map(_place, documents)))
+            missing.append(
+                _unread(kind, name, namespace, wrong()) or not_found(kind, name, namespace, map(_place, documents))
+            )
     if missing:
         raise ProblemsError(missing)
     return chosen
+
+
+def _unread(kind: Kind, name: str, namespace: str | None, wrong: Iterable[Problem]) -> Problem | None:
+    for problem in errors(wrong):
+        about = problem.about
+        if about is None or (about.kind, about.name) != (kind.name, name) or namespace not in (None, about.namespace):
+            continue
+        text = f'{kind.plural} "{name}" is there, and something is wrong with it: {problem.path}: {problem.message}'
+        return replace(problem, message=text, path="", about=None)
+    return None
 
 
 Place = tuple[str, str, str]

@@ -20,7 +20,7 @@ from windrow.apps.known import agent_status, pending_change
 from windrow.model.cluster import Cluster
 from windrow.model.events import Event
 from windrow.model.located import located
-from windrow.model.problems import Problem
+from windrow.model.problems import Problem, WindrowError
 from windrow.render.overview import COLUMNS, Clock, Overview, overview_text, overview_value
 from windrow.render.plan import problems_lines
 from windrow.render.text import Style, shown
@@ -41,42 +41,61 @@ EXAMPLES = """\b
 Examples:
   windrow status
   windrow status -w                    refreshed every two seconds
+  windrow status --exit-code >/dev/null || echo "look at this host"
   windrow status -o json | jq .well"""
 
 
 @click.command(epilog=EXAMPLES, short_help="Show this host's networks on one screen")
 @click.option("-w", "--watch", is_flag=True, help="Show it again and again, until Ctrl-C.")
+@click.option("--exit-code", "telling", is_flag=True, help="End with 1 where something is wrong.")
 @output
 @click.pass_obj
-def status(session: Session, watch: bool, output: str) -> None:
+def status(session: Session, watch: bool, telling: bool, output: str) -> None:
     """What is wrong first, since when, on which object, and what to do; then each cluster network with its uplink,
     MTU, VLANs and addresses; then what happened of late.
 
-    Exit code 0 whatever it finds; scripts read `.well` of `-o json`. Needs no privileges, and no agent: but only an
-    agent knows since when.
+    Exit code 0 whatever it finds, or with --exit-code 1 where something is wrong; `.well` of `-o json` says it, too.
+    Needs no privileges, and no agent: but only an agent knows since when.
     """
+    if watch and telling:
+        raise click.UsageError("--watch does not end, so it has no exit code")
     if session.cluster is not None:
-        _of_cluster(session, session.cluster, watch=watch, output=output)
-        return
+        well = _of_cluster(session, session.cluster, watch=watch, output=output)
+    else:
+        well = _of_host(session, watch=watch, output=output)
+    if telling and not well:
+        raise click.exceptions.Exit(1)
+
+
+def _of_host(session: Session, *, watch: bool, output: str) -> bool:
+    """Whether all is well. A watch does not return."""
     if watch and output == "json":
         raise click.UsageError("--watch is for people; `windrow events -w -o json` is for programs")
-    if watch:
-        control(_HOME + _CLEAR)
+    found, problems = look(session)
+    if output == "json":
+        print_json(overview_value(found))
+    elif watch:
+        _watch(session, found, problems)
+    else:
+        complain(problems, session.error_style)
+        say(overview_text(found, session.style, columns=columns(), clock=clock(found.now)))
+    return found.well
+
+
+def _watch(session: Session, found: Overview, problems: tuple[Problem, ...]) -> None:
+    """What cannot be seen for a moment is said, over what was there, and ends nothing."""
+    control(_HOME + _CLEAR)
     while True:
-        found, problems = look(session)
-        if output == "json":
-            print_json(overview_value(found))
-            return
         text = overview_text(found, session.style, columns=columns(), clock=clock(found.now))
-        if not watch:
-            complain(problems, session.error_style)
-            say(text)
-            return
         _refresh(text, problems, session.style)
+        try:
+            found, problems = look(session)
+        except WindrowError as error:
+            problems = (Problem(code="not-seen", message=str(error)),)
 
 
-def _of_cluster(session: Session, access: Access, *, watch: bool, output: str) -> None:
-    """What its agents said, of all nodes."""
+def _of_cluster(session: Session, access: Access, *, watch: bool, output: str) -> bool:
+    """What its agents said, of all nodes; whether all is well."""
     from windrow.apps.incluster import loaded
     from windrow.kube.snapshot import listed
     from windrow.render.clusterwide import clusterwide_text, clusterwide_value
@@ -89,9 +108,10 @@ def _of_cluster(session: Session, access: Access, *, watch: bool, output: str) -
     view = clusterwide(Cluster.of(read.objects), documents)
     if output == "json":
         print_json(clusterwide_value(view))
-        return
-    complain(read.problems, session.error_style)
-    say(clusterwide_text(view, session.style))
+    else:
+        complain(read.problems, session.error_style)
+        say(clusterwide_text(view, session.style))
+    return view.well
 
 
 def look(session: Session) -> tuple[Overview, tuple[Problem, ...]]:

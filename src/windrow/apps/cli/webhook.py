@@ -6,6 +6,7 @@ import signal
 
 import click
 
+from windrow.apps.cli.options import namespaced
 from windrow.apps.cli.output import aside
 from windrow.apps.cli.session import Session
 
@@ -56,11 +57,11 @@ def webhook(
 
     if (service is None) is (url is None):
         raise click.UsageError("say where the API server finds it: either --service or --url")
-    namespace, name = _pair(service, "--service") if service else ("", "")
+    namespace, name = namespaced(service, "--service") if service else ("", "")
     settings = Settings(
         address=Address(url=url or "", namespace=namespace, service=name),
         listen=_address(listen or f"[::]:{PORT}"),
-        secret=_pair(secret, "--secret"),
+        secret=namespaced(secret, "--secret"),
         terms=Terms(served=True, controllers=frozenset({HARVESTER_CONTROLLER, *controllers}), strict=not relaxed),
     )
     from windrow.kube.access import Access
@@ -69,13 +70,6 @@ def webhook(
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: found.stop())
     found.run()
-
-
-def _pair(text: str, option: str) -> tuple[str, str]:
-    namespace, slash, name = text.partition("/")
-    if not (namespace and slash and name) or "/" in name:
-        raise click.BadParameter(f"{text!r} is not NAMESPACE/NAME", param_hint=option)
-    return namespace, name
 
 
 def _address(text: str) -> tuple[str, int]:

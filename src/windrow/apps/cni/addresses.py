@@ -43,9 +43,12 @@ BESIDE = frozenset({"host-local", "static"})
 """IPAM plugins that look at no link: they work while the port is made. `dhcp` asks by way of it."""
 
 
-def requested(config: BridgeConfig, request: Request, undo: Undo, first: Callable[[], None]) -> Callable[[], Result]:
+def requested(
+    config: BridgeConfig, request: Request, undo: Undo, first: Callable[[], None], *, holding: int | None
+) -> Callable[[], Result]:
     """Have the IPAM plugin give addresses, beside this call where it can; what comes back waits for them, and raises
-    CniError. `first` is done before it begins. The lock is not to be held by whoever waits. Raises CniError.
+    CniError. `first` is done before it begins. `holding`: the record's lock, which the plugin holds, too. The host's
+    lock is not to be held by whoever waits. Raises CniError.
 
     A plugin that says why it gives nothing has given nothing: it is asked to release it all the same, and need not
     know what.
@@ -56,7 +59,7 @@ def requested(config: BridgeConfig, request: Request, undo: Undo, first: Callabl
     def ask() -> Mapping[str, object] | None:
         first()
         try:
-            return run_ipam(config.ipam, request, ADD)
+            return run_ipam(config.ipam, request, ADD, holding=holding)
         except CniError as error:
             if error.code != DELEGATE_FAILED:
                 refused.append(error)
@@ -92,7 +95,7 @@ def collect_addresses(ipam: str, request: Request) -> None:
             raise
 
 
-def run_ipam(ipam: str, request: Request, command: str) -> Mapping[str, object] | None:
+def run_ipam(ipam: str, request: Request, command: str, *, holding: int | None = None) -> Mapping[str, object] | None:
     """The same configuration and environment as ours. Raises CniError."""
     env = {
         **request.env,
@@ -103,7 +106,7 @@ def run_ipam(ipam: str, request: Request, command: str) -> Mapping[str, object] 
         "CNI_ARGS": ";".join(f"{key}={value}" for key, value in request.args.items()),
         "CNI_PATH": ":".join(request.path),
     }
-    return plugins.run(ipam, env=env, config=request.stdin, path=request.path)
+    return plugins.run(ipam, env=env, config=request.stdin, path=request.path, holding=holding)
 
 
 # In the pod ---------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ import errno
 import os
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -53,6 +53,9 @@ from windrow.port.result import Interface, Result
 if TYPE_CHECKING:
     from windrow.port.bridge import Addressing
 
+OTHERS_S = 10.0
+"""For what a call that was killed had begun: its IPAM plugin, a firewall program. `host-local` and nft take a fraction
+of a second; a DHCP server that does not answer is not waited for."""
 UP_S = 2.5
 """For the port's operational state; it takes a fraction of a millisecond where nobody competes for the processor."""
 BEGUN_S = 30.0
@@ -68,8 +71,8 @@ def add(request: Request, host: Host) -> Result:
     with sandbox.opened(request) as pod:
         place = bridges.find(config, host)
         _refuse_second(request, pod, host)
-        with Undo() as undo:
-            return _Add(request, config, place, host, undo).run(pod)
+        with ExitStack() as held, Undo() as undo:  # undone first: till then it is ours
+            return _Add(request, config, place, host, undo, held).run(pod)
 
 
 def _refuse_second(request: Request, pod: int, host: Host) -> None:
@@ -94,9 +97,13 @@ def _leads_to(port: Seen, pod: int) -> bool:
 class _Add:
     """One ADD on its way: what its parts have in common."""
 
-    def __init__(self, request: Request, config: BridgeConfig, place: bridges.Place, host: Host, undo: Undo) -> None:
+    def __init__(
+        self, request: Request, config: BridgeConfig, place: bridges.Place, host: Host, undo: Undo, held: ExitStack
+    ) -> None:
         self._request, self._config, self._place = request, config, place
-        self._host, self._undo = host, undo
+        self._host, self._undo, self._held = host, undo, held
+        self._holding: int | None = None
+        """The lock on the record: whoever takes away what this call made waits for all that it started."""
         self._port = host_end(request.container_id, request.ifname)
         self._mac = config.mac or _random_mac()
 
@@ -128,6 +135,9 @@ class _Add:
         self._undo.last = lambda: _forget(record.key, self._host)
         try:
             records.put(record)
+            if self._config.ipam or self._config.spoof_check:  # what starts programs
+                self._holding = records.hold(record.key)
+                self._held.callback(os.close, self._holding)
             if self._place.cluster_network:
                 _claim(record, self._host, self._place.cluster_network)
         except OSError as error:
@@ -137,7 +147,7 @@ class _Add:
         from windrow.apps.cni import firewall
 
         self._undo.note(lambda: firewall.forget_spoofing(self._request))
-        firewall.check_spoofing(self._request, port=self._port, mac=self._mac)
+        firewall.check_spoofing(self._request, port=self._port, mac=self._mac, holding=self._holding)
 
     def _make_port(self, bridge: Seen, pod: int) -> None:
         """The cable is made in one message, with one end a port of the bridge and the other one in the pod."""
@@ -179,11 +189,11 @@ class _Add:
             except OSError as error:
                 raise _disk(error) from error
 
-        return addresses.requested(self._config, self._request, self._undo, first=keep)
+        return addresses.requested(self._config, self._request, self._undo, first=keep, holding=self._holding)
 
     def _set_addresses(self, pod: int, given: Result) -> Addressing:
         from windrow.apps.cni import addresses
-        from windrow.port.bridge import addressing
+        from windrow.port.bridge import addressing, masqueraded
 
         config, request = self._config, self._request
         found = addressing(config, given, interface=2)
@@ -191,8 +201,9 @@ class _Add:
             from windrow.apps.cni import firewall
 
             self._undo.note(lambda: firewall.forget_masquerade(request))
-            masqueraded = tuple(ip.address for ip in found.ips)
-            self._record_masquerade(masqueraded, firewall.masquerade(request, config.masquerade_backend, masqueraded))
+            own = masqueraded(config, (ip.address for ip in found.ips))
+            by = firewall.masquerade(request, config.masquerade_backend, own, holding=self._holding)
+            self._record_masquerade(own, by)
         addresses.configure_pod(config, request.ifname, found, pod)
         return found
 
@@ -313,7 +324,10 @@ def delete(request: Request, host: Host) -> None:
 
 
 def _remove(request: Request, config: BridgeConfig, old: PortRecord | None, host: Host) -> None:
-    """The port, its addresses, its firewall, and at last its record."""
+    """The port, its addresses, its firewall, and at last its record. What a call that was killed had started goes on
+    without it, and would give or load something after this: so it is waited for."""
+    if config.ipam or config.spoof_check:
+        host.records.wait_for_others((request.container_id, request.ifname), OTHERS_S)
     _remove_port(request, config, old, host)
     if config.ipam:
         from windrow.apps.cni import addresses

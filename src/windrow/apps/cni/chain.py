@@ -25,7 +25,8 @@ from windrow.services import plugins
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caller:
-    """Whose container it is, and where plugins are. `request` is the call that this one is made in."""
+    """Whose container it is, and where plugins are. `request` is the call that this one is made in; `holding` the lock
+    of its record, which an ADD's programs hold, too: what a killed call had started goes on, and DEL waits for it."""
 
     host: Host
     request: Request
@@ -33,6 +34,7 @@ class Caller:
     netns: str
     path: tuple[str, ...]
     pod: str = ""
+    holding: int | None = None
 
     def about(self, attachment: Attachment) -> str:
         """How a message begins: `[default/web:default/vlan100]`."""
@@ -165,7 +167,8 @@ def _call(command: str, attachment: Attachment, document: dict[str, Any], caller
                 raise CniError(INCOMPATIBLE_VERSION, message, f"there are {', '.join(VERSIONS)}")
             result = plugin.run(bridge, request, caller.host)
             return None if result is None else to_document(result, request.version)
-        found = plugins.run(request.type, env=request.env, config=request.stdin, path=request.path)
+        holding = caller.holding if command == ADD else None
+        found = plugins.run(request.type, env=request.env, config=request.stdin, path=request.path, holding=holding)
         return None if found is None or command != ADD else _as(found, request.version)
     except CniError as error:
         raise in_context(error, command, attachment, caller) from error

@@ -13,7 +13,7 @@ from windrow.netlink import ports
 from windrow.netlink.enter import opened_inside
 from windrow.netlink.ports import Address, Seen, Way
 from windrow.netlink.sock import Rtnl
-from windrow.port.bridge import Addressing, BridgeConfig, with_gateways
+from windrow.port.bridge import Addressing, BridgeConfig, masqueraded, with_gateways
 from windrow.port.errors import CHANGED, INVALID_CONFIG, CniError
 from windrow.port.identity import host_end
 from windrow.port.request import CHECK, Request
@@ -180,7 +180,7 @@ def _configured(request: Request, config: BridgeConfig, result: Result) -> PortF
         ifname=request.ifname,
         network=request.network,
         mac=Mac(pod.mac.lower()) if config.spoof_check and pod is not None and pod.mac else None,
-        masquerade=tuple(ip.address for ip in result.ips) if config.ipam and config.masquerade else (),
+        masquerade=masqueraded(config, (ip.address for ip in result.ips)) if config.ipam and config.masquerade else (),
         backend=config.masquerade_backend or IPTABLES,
     )
 

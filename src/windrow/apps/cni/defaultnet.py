@@ -2,18 +2,19 @@
 
 Named (`clusterNetwork` in the meta plugin's configuration): a NetworkAttachmentDefinition, or a configuration in the
 configuration directory, such as the one that Canal puts there. Brought, where nothing is named: a bridge of this host
-alone with addresses from the Node's `podCIDR`, masqueraded on the way out. Pods of different nodes do not reach each
-other by it; what will carry them between nodes takes the place of `brought`, and nothing else changes.
+alone with addresses from the Node's `podCIDR`, masqueraded on the way out. With an overlay (`compile.overlay`) the host
+knows the ways to the pods of all other nodes, and a pod is known to those by its own address; without one it reaches
+none of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from windrow.apps.cni.definitions import Definitions
+from windrow.apps.cni.definitions import Known
 from windrow.apps.cni.host import Host
 from windrow.model import jsontext
 from windrow.model.lazy import dataclass
@@ -34,13 +35,15 @@ _SUFFIXES = (".conf", ".conflist", ".json")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """`reference`: what people call the network."""
+    """`reference`: what people call the network. `of_object`: its configuration is from an object, not from a file of
+    this host."""
 
     reference: str
     config: Mapping[str, Any]
+    of_object: bool = False
 
 
-def find(settings: Settings, host: Host, definitions: Definitions, version: str) -> Found | None:
+def find(settings: Settings, host: Host, definitions: Known, version: str) -> Found | None:
     """The default network; None where the operator wants none. Raises CniError: why there is none."""
     if settings.cluster_network == NONE:
         return None
@@ -55,7 +58,7 @@ def find(settings: Settings, host: Host, definitions: Definitions, version: str)
 # What the operator names --------------------------------------------------------------------------
 
 
-def named(name: str, settings: Settings, host: Host, definitions: Definitions) -> Found:
+def named(name: str, settings: Settings, host: Host, definitions: Known) -> Found:
     """A network by `namespace/name`, a path, or a name alone: a NetworkAttachmentDefinition of the system's namespace,
     then a configuration in the configuration directory. Raises CniError."""
     if name.startswith("/"):
@@ -63,16 +66,16 @@ def named(name: str, settings: Settings, host: Host, definitions: Definitions) -
     if "/" in name:
         return defined(name, settings, host, definitions)
     reference = f"{settings.system_namespace}/{name}"
-    if reference in definitions.networks or reference in definitions.unread:
+    if definitions.has(reference):
         return defined(reference, settings, host, definitions)
     return _configured(name, settings, host, f"there is no network {name}: it has no NetworkAttachmentDefinition")
 
 
-def defined(reference: str, settings: Settings, host: Host, definitions: Definitions, wanted_by: str = "") -> Found:
+def defined(reference: str, settings: Settings, host: Host, definitions: Known, wanted_by: str = "") -> Found:
     """A network by its NetworkAttachmentDefinition; an empty one stands for the configuration of its name."""
     config = definitions.network(reference, wanted_by)
     if config:
-        return Found(reference=reference, config=config)
+        return Found(reference=reference, config=config, of_object=True)
     by = f", which {wanted_by} asks for," if wanted_by else ""
     empty = f"NetworkAttachmentDefinition {reference}{by} has no configuration of its own"
     found = _configured(reference.partition("/")[2], settings, host, empty)
@@ -137,7 +140,7 @@ def _is_ours(config: Mapping[str, Any]) -> bool:
 # What Windrow brings ------------------------------------------------------------------------------
 
 
-def brought(host: Host, definitions: Definitions, version: str) -> dict[str, Any]:
+def brought(host: Host, definitions: Known, version: str) -> dict[str, Any]:
     """The configuration of the bridge for this node's pods. Raises CniError: the node has no pod addresses."""
     node = node_name(host.node, definitions.nodes)
     if reason := definitions.unread_nodes.get(node):
@@ -147,7 +150,7 @@ def brought(host: Host, definitions: Definitions, version: str) -> dict[str, Any
         known = node in definitions.nodes
         message = f"node {node} has no podCIDR, so its pods have no default network"
         if not known:
-            message = f"there is no Node {node} in the manifests, so its pods have no default network"
+            message = f"there is no Node {node} in {definitions.place}, so its pods have no default network"
         add = "add spec.podCIDR to it" if known else "add one with spec.podCIDR"
         hint = f"{add}, or name a network (clusterNetwork), or annotate the pod with {WINDROW_DEFAULT_NETWORK}: {NONE}"
         raise CniError(MISSING, message, hint)
@@ -166,7 +169,20 @@ def brought(host: Host, definitions: Definitions, version: str) -> dict[str, Any
             "ranges": [[{"subnet": cidr}] for cidr in cidrs],
         },
     }
-    return config | ({"mtu": mtu} if (mtu := _management_mtu(host)) else {})
+    beyond = {"nonMasqueradeCIDRs": list(definitions.tunnels.values())} if definitions.tunnels else {}
+    mtu = _tunnel_mtu(host, definitions.tunnels) or _management_mtu(host)
+    return config | beyond | ({"mtu": mtu} if mtu else {})
+
+
+def _tunnel_mtu(host: Host, tunnels: Iterable[str]) -> int | None:
+    """The least of the overlay's devices; None: there is none yet, or no overlay."""
+    from windrow.netlink.podroutes import mtu_of
+
+    found: list[int] = []
+    for name in tunnels:
+        with suppress(KernelError):
+            found.append(mtu_of(host.rtnl(), name))
+    return min(found, default=None)
 
 
 def _management_mtu(host: Host) -> int | None:

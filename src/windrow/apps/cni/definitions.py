@@ -1,4 +1,5 @@
-"""What the manifests say that a CNI call needs: the networks, and each node's pod addresses.
+"""What a CNI call needs of the objects: the networks, and each node's pod addresses (`Known`). Here from manifests;
+`cluster` has those of an API.
 
 Reading manifests takes tens of milliseconds, most of them for loading what reads them. So what was found is kept as
 JSON beside the runtime's other files, with the stat(2) of every manifest: as long as these are the same, so is it.
@@ -13,7 +14,7 @@ from contextlib import suppress
 from dataclasses import asdict, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from windrow import __version__
 from windrow.model import jsontext
@@ -30,6 +31,29 @@ Stat = tuple[str, int, int, int, int, int]
 written to another ctime, whatever `touch` says."""
 
 
+class Known(Protocol):
+    """For one call."""
+
+    @property
+    def place(self) -> str:
+        """Where the objects are, in words."""
+
+    @property
+    def nodes(self) -> tuple[str, ...]: ...
+    @property
+    def pod_cidrs(self) -> Mapping[str, tuple[str, ...]]: ...
+    @property
+    def unread_nodes(self) -> Mapping[str, str]: ...
+    @property
+    def tunnels(self) -> Mapping[str, str]: ...
+
+    def has(self, reference: str) -> bool:
+        """Whether there is such a network, be it a wrong one."""
+
+    def network(self, reference: str, wanted_by: str = "") -> Mapping[str, Any]:
+        """The configuration of a network. Raises CniError: why there is none, and what to do."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Definitions:
     """`networks`: the CNI configuration of each NetworkAttachmentDefinition, by `namespace/name`."""
@@ -44,9 +68,17 @@ class Definitions:
     nodes: tuple[str, ...] = ()
     unread_nodes: Mapping[str, str] = field(default_factory=dict)
     """Those among them of which something is wrong, and what."""
+    tunnels: Mapping[str, str] = field(default_factory=dict)
+    """The devices of the overlay -> the network of all pods, of one family."""
+
+    @property
+    def place(self) -> str:
+        return "the manifests"
+
+    def has(self, reference: str) -> bool:
+        return reference in self.networks or reference in self.unread
 
     def network(self, reference: str, wanted_by: str = "") -> Mapping[str, Any]:
-        """The configuration of a network. Raises CniError: why there is none, and what to do."""
         if (config := self.networks.get(reference)) is not None:
             return config
         by = f", which {wanted_by} asks for," if wanted_by else ""
@@ -104,17 +136,20 @@ def _loaded(paths: Paths, stats: tuple[Stat, ...]) -> Definitions:
 
 
 def _read(paths: Paths) -> Definitions:
-    from windrow.model.objects import NetworkAttachmentDefinition, Node
+    from windrow.model.names import MGMT
+    from windrow.model.objects import ClusterNetwork, NetworkAttachmentDefinition, Node
+    from windrow.model.overlay import tunnels
     from windrow.model.problems import Severity
     from windrow.store.directory import Store
     from windrow.store.errors import StoreError
 
     try:
-        loaded = Store(paths).load()
+        loaded = Store(paths).readable()
     except StoreError as error:
         raise CniError(IO_FAILURE, "the manifests cannot be read", str(error)) from error
     nads = [obj for obj in loaded.objects if isinstance(obj, NetworkAttachmentDefinition)]
     nodes = [obj for obj in loaded.objects if isinstance(obj, Node)]
+    managements = [obj for obj in loaded.objects if isinstance(obj, ClusterNetwork) and obj.name == MGMT]
     wrong = [problem for problem in loaded.problems if problem.severity is Severity.ERROR]
     unread: dict[str, str] = {}
     unread_nodes: dict[str, str] = {}
@@ -133,6 +168,7 @@ def _read(paths: Paths) -> Definitions:
         pod_cidrs={n.name: tuple(n.pod_cidrs) for n in nodes if n.pod_cidrs and n.name not in unread_nodes},
         nodes=tuple(dict.fromkeys((*(node.name for node in nodes), *unread_nodes))),
         unread_nodes=unread_nodes,
+        tunnels=tunnels(managements[-1] if managements else None),
     )
 
 
@@ -154,6 +190,7 @@ def _kept(cache: Path, stats: tuple[Stat, ...]) -> Definitions | None:
             pod_cidrs={node: tuple(cidrs) for node, cidrs in values["pod_cidrs"].items()},
             nodes=tuple(values["nodes"]),
             unread_nodes=values["unread_nodes"],
+            tunnels=values["tunnels"],
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None  # it is only kept to be quick

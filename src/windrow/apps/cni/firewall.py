@@ -14,11 +14,11 @@ from windrow.services.firewall import LEGACY as WITHOUT_NFTABLES
 from windrow.services.firewall import SYSTEM, VERSIONS, Firewall
 
 
-def check_spoofing(request: Request, *, port: str, mac: str) -> None:
-    """Let nothing else pass than frames from `mac`. Raises CniError."""
+def check_spoofing(request: Request, *, port: str, mac: str, holding: int | None) -> None:
+    """Let nothing else pass than frames from `mac`. `holding`: the record's lock. Raises CniError."""
     program = programs.spoof_program(request.container_id, request.ifname, port=port, mac=mac)
     with _explained("check source MAC addresses"):
-        _firewall(request).load(program, as_json=True)
+        _firewall(request, holding).load(program, as_json=True)
 
 
 def forget_spoofing(request: Request) -> None:
@@ -30,10 +30,10 @@ def forget_spoofing(request: Request) -> None:
             firewall.load(programs.spoof_removal(request.container_id, request.ifname, listing), as_json=True)
 
 
-def masquerade(request: Request, backend: str, addresses: Sequence[str]) -> str:
-    """`backend` empty: iptables, and nftables where that does not work. By what it was done (`model.filters`). Raises
-    CniError."""
-    firewall = _firewall(request)
+def masquerade(request: Request, backend: str, addresses: Sequence[str], *, holding: int | None) -> str:
+    """`backend` empty: iptables, and nftables where that does not work. By what it was done (`model.filters`).
+    `holding`: the record's lock. Raises CniError."""
+    firewall = _firewall(request, holding)
     failures: list[ServiceError] = []
     for one in (backend,) if backend else (IPTABLES, NFTABLES):
         try:
@@ -64,8 +64,8 @@ def forget_masquerade(request: Request) -> None:
                     firewall.restore_by(variant, version, program)
 
 
-def _firewall(request: Request) -> Firewall:
-    return Firewall(request.env.get("PATH", ""))
+def _firewall(request: Request, holding: int | None = None) -> Firewall:
+    return Firewall(request.env.get("PATH", ""), holding)
 
 
 @contextmanager

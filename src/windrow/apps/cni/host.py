@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from windrow.store.ports import AddressedPorts, PortRecords
 
 if TYPE_CHECKING:
+    from windrow.apps.cni.cluster import ClusterApi
     from windrow.apps.filters import PortFilters
     from windrow.netlink.sock import Rtnl
     from windrow.store.paths import Paths
@@ -30,6 +31,8 @@ class Host:
         self.addressed = AddressedPorts.of(self.root)
         self.filters: PortFilters | None = None
         """Listings of the packet filter that several calls share; None: each makes its own."""
+        self.cluster: ClusterApi | None = None
+        """The API of the cluster that this host is a node of; only a server has one."""
         self._mine = _local()
         self._all: list[Rtnl] = []
 

@@ -30,7 +30,8 @@ from windrow.services import compiler
 from windrow.store import records
 from windrow.store.paths import Paths
 
-NAMES = ("windrow-bridge", "windrow")
+BRIDGE, META = "windrow-bridge", "windrow"
+NAMES = (BRIDGE, META)
 REPLACED = "bridge"
 CONFLIST = "00-windrow.conflist"
 """Runtimes that know one network take the first by name."""
@@ -58,7 +59,7 @@ DEFAULT_CONFLIST: dict[str, Any] = {
     "name": "windrow",
     "plugins": [
         {
-            "type": "windrow",
+            "type": META,
             "capabilities": {
                 "portMappings": True,
                 "bandwidth": True,
@@ -70,6 +71,28 @@ DEFAULT_CONFLIST: dict[str, Any] = {
     ],
 }
 """A runtime that knows specification 1.1.0 chooses from `cniVersions`; an older one reads `cniVersion`."""
+KUBERNETES = "kubernetes"
+OF_A_CLUSTER: dict[str, Any] = {
+    KUBERNETES: True,
+    "pluginTypes": [
+        *(
+            "bridge",
+            "windrow-bridge",
+            "macvlan",
+            "ipvlan",
+            "vlan",
+            "ptp",
+            "tuning",
+            "portmap",
+            "bandwidth",
+            "sbr",
+            "vrf",
+        ),
+        *("host-local", "static", "dhcp", "whereabouts"),
+    ],
+}
+"""What it has besides where the pods are a cluster's. Left out of the reference's types are `host-device`, which takes
+a NIC away from the host, `loopback`, `dummy`, `tap`, and `firewall`, which is for default networks."""
 
 
 class InstallError(WindrowError):
@@ -179,12 +202,15 @@ def install(
     *,
     conf_dir: Path | None = None,
     replace: bool = False,
+    with_multus: bool = False,
     compiled: bool = True,
 ) -> list[str]:
-    """What was done, in lines. Everything that could be in the way is looked at first. Raises InstallError."""
+    """What was done, in lines. Everything that could be in the way is looked at first. `with_multus`: only the plugin
+    that Multus calls, for it is what a runtime calls. Raises InstallError."""
     bin_dir = bin_dir.absolute()
-    names = [*NAMES, REPLACED] if replace else list(NAMES)
-    for name in NAMES:
+    ours = [BRIDGE] if with_multus else list(NAMES)
+    names = [*ours, REPLACED] if replace else ours
+    for name in ours:
         path = bin_dir / name
         if os.path.lexists(path) and found_plugin(path) is None:
             raise InstallError(
@@ -256,18 +282,35 @@ def _look_at_conflist(path: Path) -> bool:
         raise InstallError(
             f"{path} is there and cannot be understood ({type(error).__name__}): move it away"
         ) from error
-    if "windrow" not in types:
+    if META not in types:
         raise InstallError(f"{path} is not Windrow's: move it away")
     return True
 
 
-def _put_conflist(path: Path) -> str:
-    """One that is there may have been changed by the administrator: it stays."""
+def put_conflist(paths: Paths, conf_dir: Path, *, kubernetes: bool) -> str:
+    """The configuration alone, by whoever answers the calls that it leads to; what was done. Raises InstallError."""
+    conf_dir = conf_dir.absolute()
+    with _explained(conf_dir):
+        said = _put_conflist(conf_dir / CONFLIST, kubernetes=kubernetes)
+    _remember(paths, None, conf_dir)
+    return said
+
+
+def _put_conflist(path: Path, *, kubernetes: bool = False) -> str:
+    """One that is there may have been changed by the administrator: it stays, but for whose pods and networks it is
+    about."""
+    ours: dict[str, Any] = OF_A_CLUSTER if kubernetes else {}
+    document, done = DEFAULT_CONFLIST, "written"
     if _look_at_conflist(path):
-        return f"{path}: is there already, and stays as it is"
+        document, done = json.loads(path.read_bytes()), "is about the cluster's pods and networks now"
+        if not kubernetes or all(p.get(KUBERNETES) is True for p in document["plugins"] if p["type"] == META):
+            return f"{path}: is there already, and stays as it is"
+        ours = {KUBERNETES: True}
+    plugins = [{**p, **ours} if p["type"] == META else p for p in document["plugins"]]
+    document = {**document, "plugins": plugins}
     records.make_place(path.parent)
-    records.write(path, (json.dumps(DEFAULT_CONFLIST, indent=2) + "\n").encode(), mode=records.SHARED)
-    return f"{path}: written"
+    records.write(path, (json.dumps(document, indent=2) + "\n").encode(), mode=records.SHARED)
+    return f"{path}: {done}"
 
 
 # Away again ---------------------------------------------------------------------------------------
@@ -326,10 +369,11 @@ def _memory(paths: Paths) -> Path:
     return paths.state / "cni-installed.json"
 
 
-def _remember(paths: Paths, bin_dir: Path, conf_dir: Path | None) -> None:
+def _remember(paths: Paths, bin_dir: Path | None, conf_dir: Path | None) -> None:
     known = places(paths)
+    bins = [*known.bin_dirs, bin_dir] if bin_dir else known.bin_dirs
     confs = [*known.conf_dirs, conf_dir] if conf_dir else known.conf_dirs
-    _write(paths, [*known.bin_dirs, bin_dir], confs)
+    _write(paths, bins, confs)
 
 
 def _forget(paths: Paths, bin_dirs: Sequence[Path], conf_dirs: Sequence[Path]) -> None:

@@ -32,6 +32,8 @@ from windrow.store.attachments import AttachmentRecords
 from windrow.store.errors import StoreError
 
 if TYPE_CHECKING:
+    from windrow.apps.cni.cluster import ClusterApi
+    from windrow.apps.cni.definitions import Known
     from windrow.apps.cni.podinfo import PodSource
     from windrow.apps.cni.wanted import Wanted
 
@@ -45,14 +47,14 @@ _BOOT_ID = "/proc/sys/kernel/random/boot_id"
 
 def add(request: Request, host: Host) -> Result:
     """Attach the container to all its networks, or to none. Raises CniError."""
-    from windrow.apps.cni import definitions  # what says which networks: DEL goes by the record, and does without
-    from windrow.apps.cni.podinfo import find_pod
+    from windrow.apps.cni.podinfo import find_pod  # DEL goes by the record, and does without
     from windrow.apps.cni.wanted import wanted
 
     settings = read_settings(request.config)
     _check_ready(settings, TRY_AGAIN)
-    pod = find_pod(request, sources(host))
-    plan = wanted(request, host, settings, pod, definitions.load(host.paths))
+    sources, known = _objects(settings, host)
+    pod = find_pod(request, sources)
+    plan = wanted(request, host, settings, pod, known)
     record = Attached(
         container_id=request.container_id,
         ifname=request.ifname,
@@ -71,17 +73,41 @@ def add(request: Request, host: Host) -> Result:
         except CniError as error:
             raise chain.in_context(error, request.command, attachment, caller) from error
     records = AttachmentRecords(host.paths)
-    with _locked(records, *record.key):
+    with _locked(records, *record.key) as holding:
         _make_room(records, record, request, host)
         records.begin(record, lasting=not all(map(chain.is_a_port, record.attachments)))
-        return _attach(records, record, plan, caller)
+        result = _attach(records, record, plan, replace(caller, holding=holding))
+    if settings.kubernetes and host.cluster is not None and record.pod:  # a DEL need not wait for that
+        from windrow.store.untold import Untold
+
+        host.cluster.teller.attached(Untold(container_id=record.container_id, pod=record.pod, uid=record.uid))
+    return result
 
 
-def sources(host: Host) -> tuple[PodSource, ...]:
-    """Who is asked for a pod's annotations, in order."""
+def _objects(settings: Settings, host: Host) -> tuple[tuple[PodSource, ...], Known]:
+    """Who is asked for a pod's annotations, in order, and who knows the networks. Raises CniError."""
+    from windrow.apps.cni import definitions
     from windrow.apps.cni.podinfo import PodFiles, RuntimeArguments
 
-    return (RuntimeArguments(), PodFiles(host.paths.pods))
+    if settings.kubernetes:
+        call = _cluster(host, TRY_AGAIN).call()
+        return (call, RuntimeArguments()), call
+    return (RuntimeArguments(), PodFiles(host.paths.pods)), definitions.load(host.paths)
+
+
+def _networks_at_hand(settings: Settings, host: Host) -> Known:
+    """As they are known without asking anybody outside this host. Raises CniError."""
+    from windrow.apps.cni import definitions
+
+    return _cluster(host, NOT_AVAILABLE).at_hand() if settings.kubernetes else definitions.load(host.paths)
+
+
+def _cluster(host: Host, code: int) -> ClusterApi:
+    """Raises CniError: a call that works alone knows no pod and no network, and attaches none rather than too few."""
+    if host.cluster is None:
+        message = "the pod's networks are a cluster's, and no server that follows it answers on this node"
+        raise CniError(code, message, "windrow --kubeconfig FILE cni serve is it; see why it does not run")
+    return host.cluster
 
 
 def _make_room(records: AttachmentRecords, record: Attached, request: Request, host: Host) -> None:
@@ -111,7 +137,11 @@ def _attach(records: AttachmentRecords, record: Attached, plan: Wanted, caller: 
             entry
             for attachment, result in zip(done, results, strict=True)
             for entry in netstatus.entries(
-                attachment.reference, result, ifname=attachment.ifname, default=attachment.default
+                attachment.reference,
+                result,
+                ifname=attachment.ifname,
+                default=attachment.default,
+                device=_device(attachment),
             )
         )
         final = replace(record, attachments=tuple(done), status=status)
@@ -146,11 +176,21 @@ def _turn(done: Sequence[Attachment], plan: Wanted, caller: Caller) -> list[Atta
     ]
 
 
+def _device(attachment: Attachment) -> Mapping[str, Any]:
+    """That a plugin of the network has handed to the pod; empty: none."""
+    if not attachment.device_info:
+        return {}
+    from windrow.store import deviceinfo
+
+    return deviceinfo.read(attachment.device_info)
+
+
 def _roll_back(records: AttachmentRecords, record: Attached, done: Sequence[Attachment], caller: Caller) -> None:
     """Everything that was begun, the last one first. What cannot be undone stays in the record for DEL and GC."""
     begun = record.attachments[: len(done) + 1]
     known = [*done, *begun[len(done) :]]
     left = [attachment for attachment in reversed(known) if chain.delete(attachment, caller)]
+    _forget_devices(begun)
     with suppress(StoreError):  # the reason why it failed is the one to tell
         _keep(records, record, list(reversed(left)))
 
@@ -199,9 +239,17 @@ def _undo(records: AttachmentRecords, record: Attached, caller: Caller) -> list[
         if found := [*beside[attachment.ifname], *chain.delete(attachment, caller, beside=False)]:
             failures += found
             left.insert(0, replace(attachment, added=False))
+    _forget_devices(record.attachments)
     _keep(records, record, left)
     tell_status(record, caller.host)
     return failures
+
+
+def _forget_devices(attachments: Iterable[Attachment]) -> None:
+    for path in filter(None, (attachment.device_info for attachment in attachments)):
+        from windrow.store import deviceinfo
+
+        deviceinfo.remove(path)
 
 
 def _take_cables_away(record: Attached, caller: Caller) -> None:
@@ -279,12 +327,10 @@ def check(request: Request, host: Host) -> None:
 
 def status(request: Request, host: Host) -> None:
     """Raises CniError: no container can be attached now, and why."""
-    from windrow.apps.cni import definitions
-
     settings = read_settings(request.config)
     _check_ready(settings, NOT_AVAILABLE)
     try:
-        definitions.load(host.paths)
+        _networks_at_hand(settings, host)
         attachment = _default(settings, request, host)
     except CniError as error:
         raise CniError(NOT_AVAILABLE, error.message, error.details) from error
@@ -315,8 +361,8 @@ def gc(request: Request, host: Host) -> None:
 
 
 def _collect(records: AttachmentRecords, record: Attached, request: Request, host: Host) -> list[CniError]:
-    with _mapped(), records.locked(*record.key, timeout_s=0) as alone:
-        again = records.get(*record.key) if alone else None  # else it is just being made or undone
+    with _mapped(), records.locked(*record.key, timeout_s=0) as holding:
+        again = records.get(*record.key) if holding is not None else None  # else it is just being made or undone
         return _undo(records, again, _caller(again, request, host)) if again else []
 
 
@@ -360,9 +406,9 @@ def _pass_on(
 
 def _default(settings: Settings, request: Request, host: Host) -> Attachment | None:
     """The default network as any container would get it."""
-    from windrow.apps.cni import defaultnet, definitions
+    from windrow.apps.cni import defaultnet
 
-    found = defaultnet.find(settings, host, definitions.load(host.paths), request.version)
+    found = defaultnet.find(settings, host, _networks_at_hand(settings, host), request.version)
     if found is None:
         return None
     about = f"network {found.reference}"
@@ -442,12 +488,12 @@ def _check_ready(settings: Settings, code: int) -> None:
 
 
 @contextmanager
-def _locked(records: AttachmentRecords, container_id: str, ifname: str) -> Iterator[None]:
-    with _mapped(), records.locked(container_id, ifname, timeout_s=LOCK_S) as alone:
-        if not alone:
+def _locked(records: AttachmentRecords, container_id: str, ifname: str) -> Iterator[int]:
+    with _mapped(), records.locked(container_id, ifname, timeout_s=LOCK_S) as holding:
+        if holding is None:
             message = f"another call for {ifname} of container {container_id} is at work"
             raise CniError(TRY_AGAIN, message, f"it did not end within {LOCK_S:g} s: ask again later")
-        yield
+        yield holding
 
 
 @contextmanager

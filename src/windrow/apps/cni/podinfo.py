@@ -6,7 +6,8 @@
     PodFiles            `<runtime>/pods/<namespace>/<name>` with `.json` or `.yaml`: a Pod's manifest; `.annotations`:
                         its annotations as Kubernetes' downward API writes them (`key="value"`, one a line)
 
-The Kubernetes API will be one more. The first source that knows the pod answers; nothing is mixed with another's words.
+A cluster's API is one more, in `cluster`. The first source that knows the pod answers; nothing is mixed with another's
+words.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from windrow.port.request import Request
 
 CAPABILITY = "io.kubernetes.cri.pod-annotations"
 DEFAULT_NAMESPACE = "default"
-_CONFIG_SOURCE = "kubernetes.io/config.source"
+CONFIG_SOURCE = "kubernetes.io/config.source"
 """On a static pod: its UID is not the one that the API has."""
 _LINE = re.compile(r'(?P<key>[^="\s]+)=(?P<value>"(?:[^"\\]|\\.)*")')
 _SIZE_MAX = 4 * 1024 * 1024
@@ -58,7 +59,7 @@ def find_pod(request: Request, sources: Sequence[PodSource]) -> PodInfo:
     """The pod, as the first source that knows it says. Raises CniError, also when it is another pod of that name."""
     named = named_pod(request)
     found = next((pod for source in sources if (pod := source.find(request)) is not None), named)
-    if named.uid and found.uid and named.uid != found.uid and _CONFIG_SOURCE not in found.annotations:
+    if named.uid and found.uid and named.uid != found.uid and CONFIG_SOURCE not in found.annotations:
         message = f"pod {found} is another one by now: the runtime means UID {named.uid}, and it has {found.uid}"
         raise CniError(INVALID_CONFIG, message)
     return found
@@ -83,7 +84,7 @@ class RuntimeArguments:
     def find(self, request: Request) -> PodInfo | None:
         runtime = request.config.get("runtimeConfig")
         sent = runtime.get(CAPABILITY) if isinstance(runtime, Mapping) else None
-        annotations = _texts(sent, f"runtimeConfig[{json.dumps(CAPABILITY)}]") if sent is not None else {}
+        annotations = texts(sent, f"runtimeConfig[{json.dumps(CAPABILITY)}]") if sent is not None else {}
         annotations |= _arguments(request.args)
         if sent is None and not annotations:
             return None
@@ -167,12 +168,13 @@ def _manifest(document: Any, path: Path, named: PodInfo) -> PodInfo:
         namespace=named.namespace,
         name=named.name,
         uid=uid if isinstance(uid, str) else "",
-        annotations=_texts(metadata.get("annotations") or {}, f"pod file {path}: metadata.annotations"),
+        annotations=texts(metadata.get("annotations") or {}, f"pod file {path}: metadata.annotations"),
         known=True,
     )
 
 
-def _texts(value: object, about: str) -> dict[str, str]:
+def texts(value: object, about: str) -> dict[str, str]:
+    """Annotations. Raises CniError for what are none."""
     if not isinstance(value, Mapping):
         raise CniError(INVALID_CONFIG, f"{about} must be an object whose values are texts")
     for key, entry in value.items():

@@ -25,6 +25,7 @@ from contextlib import contextmanager
 from dataclasses import field
 from pathlib import Path
 from struct import Struct
+from typing import TYPE_CHECKING
 
 from windrow import __version__
 from windrow.model.lazy import dataclass
@@ -36,11 +37,16 @@ from windrow.services.systemd import notify
 from windrow.store import records
 from windrow.store.paths import Paths
 
+if TYPE_CHECKING:
+    from windrow.apps.cni.cluster import ClusterApi
+    from windrow.kube.access import Access
+
 THREADS = 16
 BACKLOG = 256
 REQUEST_S = 2.0
 """For the whole request to arrive: plugins send it in one go."""
 SEND_S = 5.0
+LOOK_AGAIN_S = 0.2
 DRAIN_S = 60.0
 """How long what was begun may go on after SIGTERM; a DHCP server that does not answer is waited for as long."""
 
@@ -105,14 +111,16 @@ class Tally:
             for name, count in counts.items():
                 setattr(self, name, getattr(self, name) + count)
 
-    def to_json(self) -> str:
+    def to_json(self, **more: object) -> str:
         with self.lock:
             counts = {name: getattr(self, name) for name in ("answered", "failed", "refused", "busy")}
-        return json.dumps({"version": __version__, "pid": os.getpid(), "started": round(self.started), **counts})
+        return json.dumps(
+            {"version": __version__, "pid": os.getpid(), "started": round(self.started), **counts, **more}
+        )
 
 
 class Server:
-    """Threads that answer. All of them do `work` at once."""
+    """Threads that answer. All of them do `work` at once. `cluster`: what is to be said of the one that it follows."""
 
     def __init__(
         self,
@@ -123,9 +131,10 @@ class Server:
         say: Say = lambda _: None,
         log_calls: bool = False,
         threads: int = THREADS,
+        cluster: Callable[[], str] | None = None,
     ) -> None:
         self._listener, self._identity, self._work = listener, identity, work
-        self._say, self._log_calls = say, log_calls
+        self._say, self._log_calls, self._cluster = say, log_calls, cluster
         self._stopping = threading.Event()
         self._threads = [threading.Thread(target=self._run, name=f"cni-{n}", daemon=True) for n in range(threads)]
         self.tally = Tally()
@@ -170,7 +179,8 @@ class Server:
             self._refuse(connection, str(error))
             return
         if frame.ABOUT in env:
-            _send(connection, frame.reply(frame.ACCEPTED) + frame.answer(0, self.tally.to_json().encode()))
+            more = {"cluster": self._cluster()} if self._cluster is not None else {}
+            _send(connection, frame.reply(frame.ACCEPTED) + frame.answer(0, self.tally.to_json(**more).encode()))
             return
         if refusal := self._identity.refusal(env):
             self.tally.add(refused=1)
@@ -246,18 +256,38 @@ def _send(connection: socket.socket, data: bytes) -> bool:
 # The process --------------------------------------------------------------------------------------
 
 
-def serve(paths: Paths, node: str, *, say: Say, log_calls: bool = False) -> None:
-    """Until SIGTERM or SIGINT. Raises ServerError where another server is at work, or the socket cannot be made."""
+def serve(
+    paths: Paths,
+    node: str,
+    *,
+    say: Say,
+    log_calls: bool = False,
+    access: Access | None = None,
+    conf_dir: Path | None = None,
+) -> None:
+    """Until SIGTERM or SIGINT. `access`: to the cluster that pods and networks are of. `conf_dir`: where runtimes find,
+    once calls are answered, the configuration that leads them here; it stays there, for pods are there, too.
+
+    Raises ServerError where another server is at work, or the socket cannot be made, and KubeError where there is no
+    client library.
+    """
     if os.geteuid() != 0:
         raise ServerError("the server works on this host's network: run it as root")
     _import_all()
     identity = Identity(root=paths.root, node=node)
-    with _alone(paths), listening(paths.cni_socket) as listener, _working(paths, node) as work:
-        server = Server(listener, identity, work, say=say, log_calls=log_calls)
+    with contextlib.ExitStack() as held:
+        held.enter_context(_alone(paths))
+        cluster = held.enter_context(_following(access, paths, node, say))
+        listener = held.enter_context(listening(paths.cni_socket))
+        work = held.enter_context(_working(paths, node, cluster))
+        about_cluster = cluster.words if cluster is not None else None
+        server = Server(listener, identity, work, say=say, log_calls=log_calls, cluster=about_cluster)
         stop = _stop_signal()
         server.start()
         say(f"listening on {paths.cni_socket} (node {node})")
         notify("READY=1")
+        if conf_dir is not None:
+            _announce(paths, conf_dir, cluster, stop, say)
         stop.wait()
         notify("STOPPING=1")
         say("stopping: finishing what was begun")
@@ -274,14 +304,45 @@ def _import_all() -> None:
 
 
 @contextmanager
-def _working(paths: Paths, node: str) -> Iterator[Work]:
+def _following(access: Access | None, paths: Paths, node: str, say: Say) -> Iterator[ClusterApi | None]:
+    if access is None:
+        yield None
+        return
+    from windrow.apps.cni import cluster
+
+    with cluster.opened(access, paths, node, say) as found:
+        yield found
+
+
+def _announce(paths: Paths, conf_dir: Path, cluster: ClusterApi | None, stop: threading.Event, say: Say) -> None:
+    """A runtime that finds the configuration says that its node is ready for pods: not before their networks are known.
+    What is in the way may be taken away meanwhile."""
+    from windrow.apps.cni.install import InstallError, put_conflist
+
+    said = ""
+    while not stop.is_set():
+        if cluster is None or cluster.listed:
+            try:
+                say(put_conflist(paths, conf_dir, kubernetes=cluster is not None))
+                return
+            except InstallError as error:
+                if said != str(error):
+                    say(said := str(error))
+        stop.wait(LOOK_AGAIN_S)
+
+
+@contextmanager
+def _working(paths: Paths, node: str, cluster: ClusterApi | None) -> Iterator[Work]:
     from windrow.apps.cni.dispatch import answer
     from windrow.apps.cni.host import Host
 
     host = Host(paths.root, node)
+    host.cluster = cluster
 
     def work(env: Mapping[str, str], config: bytes) -> tuple[int, str]:
         done = answer(env, config, host)
+        if done.exit and cluster is not None:
+            cluster.failures.failed(env, done.stdout)
         return done.exit, done.stdout
 
     try:

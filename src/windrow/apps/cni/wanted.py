@@ -5,23 +5,28 @@ Everything that can be refused is refused here, before anything is made.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from windrow.apps.cni import defaultnet
-from windrow.apps.cni.definitions import Definitions
+from windrow.apps.cni.definitions import Known
 from windrow.apps.cni.host import Host
 from windrow.apps.cni.podinfo import CAPABILITY, PodInfo
 from windrow.model.attachments import Attachment
 from windrow.model.lazy import dataclass
 from windrow.port import defaultroute
 from windrow.port.delegates import (
+    DEVICE_INFO,
+    Network,
     Wishes,
     args_text,
     cni_args,
+    declares,
     plugin_configs,
     read_network,
+    types_of,
     wishes_of,
     wishes_of_runtime,
 )
@@ -56,12 +61,14 @@ class _One:
 
     found: defaultnet.Found
     wishes: Wishes
+    wanted_by: str = ""
+    """The annotation that names it; empty: it is the operator's."""
     interface: str = ""
     default: bool = False
     default_route: tuple[str, ...] | None = None
 
 
-def wanted(request: Request, host: Host, settings: Settings, pod: PodInfo, definitions: Definitions) -> Wanted:
+def wanted(request: Request, host: Host, settings: Settings, pod: PodInfo, definitions: Known) -> Wanted:
     """Raises CniError: what cannot be attached, and why."""
     finder = _Finder(request, host, settings, pod, definitions)
     default = finder.default()
@@ -81,9 +88,7 @@ def wanted(request: Request, host: Host, settings: Settings, pod: PodInfo, defin
 class _Finder:
     """What all steps look at. Not a value, though nothing in it changes."""
 
-    def __init__(
-        self, request: Request, host: Host, settings: Settings, pod: PodInfo, definitions: Definitions
-    ) -> None:
+    def __init__(self, request: Request, host: Host, settings: Settings, pod: PodInfo, definitions: Known) -> None:
         self.request, self.host, self.settings, self.pod, self.definitions = request, host, settings, pod, definitions
 
     def about(self, annotation: str) -> str:
@@ -159,6 +164,7 @@ class _Finder:
         return _One(
             found=found,
             wishes=wishes_of(selection),
+            wanted_by=about,
             interface=selection.interface,
             default_route=selection.default_route,
         )
@@ -168,13 +174,32 @@ class _Finder:
         about = f"[{str(self.pod) or self.request.container_id}:{reference}] network {reference}"
         name = reference.rpartition("/")[2]
         network = read_network(one.found.config, name=name, version=self.request.version, about=about)
+        self._check_types(network, one)
+        device_info, wishes = "", one.wishes
+        if declares(network, DEVICE_INFO):
+            directory = self.host.paths.device_info
+            device_info = str(directory / f"{network.name}-{self.request.container_id}_{ifname}")
+            wishes = replace(wishes, runtime={**wishes.runtime, DEVICE_INFO: device_info})
         return Attachment(
             network=network.name,
             reference=reference,
             ifname=ifname,
-            plugins=plugin_configs(network, one.wishes, about=about),
-            args=args_text(cni_args(self.request.args, one.wishes)),
+            plugins=plugin_configs(network, wishes, about=about),
+            args=args_text(cni_args(self.request.args, wishes)),
+            device_info=device_info,
             default=one.default,
             check=network.check,
             gc=network.gc,
         )
+
+    def _check_types(self, network: Network, one: _One) -> None:
+        """Plugins are programs that run as root: which ones, whoever may write a definition does not decide."""
+        allowed = self.settings.plugin_types
+        refused = [kind for kind in types_of(network) if allowed is not None and kind not in allowed]
+        if one.wanted_by and one.found.of_object and refused:
+            names, known = ", ".join(json.dumps(kind) for kind in refused), ", ".join(sorted(allowed or ()))
+            message = (
+                f"network {one.found.reference}, which {one.wanted_by} asks for, runs plugins that are not allowed"
+            )
+            details = f"{names}: the node's CNI configuration allows (pluginTypes) {known or 'none'}"
+            raise CniError(FORBIDDEN, message, details)

@@ -59,7 +59,7 @@ class Dnsmasq:
     def free(self, scopes: Sequence[Scope], directory: Path, gone: Given) -> None:
         for mac, address in sorted(gone):
             with contextlib.suppress(OSError):
-                dhcprelease.release(scopes[0].interface, scopes[0].server, mac, address)
+                dhcprelease.release(scopes[0].link, scopes[0].server, mac, address)
 
     def _write(self, scopes: Sequence[Scope], directory: Path) -> None:
         put(directory / "hosts", dnsmasq_texts.hosts(scopes))
@@ -74,7 +74,7 @@ class Kea:
 
     def start(self, scopes: Sequence[Scope], directory: Path) -> Process:
         put(directory / "kea.json", json.dumps(self._document(scopes, directory)))
-        return kea.start(directory, scopes[0].interface)
+        return kea.start(directory, scopes[0].link)
 
     def running(self, directory: Path) -> Process | None:
         return kea.running(directory)
@@ -92,7 +92,7 @@ class Kea:
     def _document(self, scopes: Sequence[Scope], directory: Path) -> dict[str, dict[str, object]]:
         found: dict[str, dict[str, object]] = kea_texts.document(
             scopes,
-            interfaces=(scopes[0].interface,),
+            interfaces=(scopes[0].link,),
             leases=str(directory / "leases"),
             control=str(directory / "control"),
             hook=kea.hook(),

@@ -14,6 +14,7 @@ import shutil
 import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from windrow.apps.dhcp.programs import DRIVERS, Driver, Given, put, read
@@ -155,7 +156,7 @@ class Servers:
                 self._took(seat, running, int(read(directory / "link") or 0))
         elif seat.scopes[0].pool.program is not scopes[0].pool.program:
             self._end(seat)
-        seat.scopes = scopes
+        scopes = seat.scopes = _as_the_kernel_calls_it(name, scopes)
         if seat.server is not None and read(directory / "fixed") != seat.driver.fixed(scopes, directory):
             self._end(seat)
         if seat.server is not None and read(directory / "told") != _told(scopes):
@@ -168,7 +169,7 @@ class Servers:
 
     def _start(self, name: IfName, seat: _Seat, index: int) -> None:
         seat.index, seat.since = index, time.monotonic()
-        directory = self._directory(name)
+        seat.scopes, directory = _as_the_kernel_calls_it(name, seat.scopes), self._directory(name)
         try:
             with explained(directory, "make a place for a DHCP server"):
                 records.make_directory(directory, flush=False)
@@ -257,6 +258,16 @@ def _has(address: str) -> bool:
         except OSError:
             return False
     return True
+
+
+def _as_the_kernel_calls_it(name: IfName, scopes: tuple[Scope, ...]) -> tuple[Scope, ...]:
+    """An adopted link has a name of its own (`model.marks.called`), and by that alone the programs find it among all
+    links."""
+    try:
+        own = socket.if_indextoname(socket.if_nametoindex(name))
+    except OSError:
+        own = name  # it is not there yet
+    return tuple(replace(scope, own_name="" if own == name else own) for scope in scopes)
 
 
 def _index(name: IfName) -> int:

@@ -11,13 +11,14 @@ import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from windrow.apps.engine import look
 from windrow.apps.known import known, pending_change, recorded, unreadable
 from windrow.apps.lock import HostLock
 from windrow.apps.round.policy import Hooks, Policy
-from windrow.apps.round.remember import remember, to_give
+from windrow.apps.round.remember import not_done, remember, to_give
 from windrow.apps.round.report import Report, Timing
 from windrow.apps.round.stored import Stored
 from windrow.apps.site import Site
@@ -25,7 +26,7 @@ from windrow.model.checkpoint import Checkpoint, Stage
 from windrow.model.facts import Known
 from windrow.model.lazy import dataclass
 from windrow.model.problems import Problem, ProblemsError, Severity
-from windrow.model.values import IfName
+from windrow.model.values import Ref
 from windrow.netlink.errors import KernelError
 from windrow.rules import AS_STORED, Admitted, Fit, Planned, Wish, admit
 from windrow.store import boot
@@ -64,7 +65,14 @@ def carry_out(
 
             to_give(site, seen.planned)
 
-            change = Change(admitted=seen.admitted, planned=seen.planned, fit=seen.fit, wish=wish)
+            change = Change(
+                admitted=seen.admitted,
+                planned=seen.planned,
+                fit=seen.fit,
+                wish=wish,
+                knowing=partial(knowing, site, policy),
+                local=stored.local,
+            )
             outcome = make(site, policy, hooks, change, lock)
         report = _after(report, seen, outcome)
         if wish.touched or not report.kept:
@@ -72,7 +80,7 @@ def carry_out(
         good = report.kept and report.refused is None and pending_change(site.paths) is None
         stands = report.stage in (None, Stage.CONFIRMED, Stage.WAITING) and report.refused is None
         if stands and policy.within is None:
-            written = remember(site, stored, report, _failing(report, hooks), good=good, aside=policy.aside)
+            written = remember(site, stored, report, _failed(report, hooks), good=good, aside=policy.aside)
             report = replace(report, troubles={"checkpoint": outcome.trouble, **written})
         return report
 
@@ -107,13 +115,15 @@ def _without_steps(
         stored.forget()
     good = pending_change(site.paths) is None
     return replace(
-        report, troubles=remember(site, stored, report, _failing(report, hooks), good=good, aside=policy.aside)
+        report, troubles=remember(site, stored, report, _failed(report, hooks), good=good, aside=policy.aside)
     )
 
 
-def _failing(report: Report, hooks: Hooks) -> frozenset[IfName]:
+def _failed(report: Report, hooks: Hooks) -> frozenset[Ref]:
+    """The objects that are not good, by this round or by an earlier one."""
     failures = report.converged.outcome.failed if report.converged is not None else ()
-    return hooks.failing() | {failure.step.link for failure in failures}
+    links = hooks.failing() | {failure.step.link for failure in failures}
+    return hooks.taken_back() | not_done(report, links)
 
 
 # -- locks and what an earlier change left -----------------------------------------------------------
@@ -212,9 +222,11 @@ def _see(site: Site, stored: Stored, wish: Wish, policy: Policy, hooks: Hooks) -
 
 
 def knowing(site: Site, policy: Policy) -> Known:
-    """What the disk knows now, and by which way somebody is logged in."""
-    ways = site.ways(site.kernel, [policy.login]) if policy.login is not None else frozenset()
-    return replace(known(site.paths), ways=ways)
+    """What the disk knows now, who is logged in, and by which way."""
+    if policy.login is None:
+        return known(site.paths)
+    ways = site.ways(site.kernel, [policy.login])
+    return replace(known(site.paths), ways=ways, peers=frozenset({policy.login.address}) if ways else frozenset())
 
 
 def _still_true(site: Site, policy: Policy, seen: _Seen) -> _Seen:

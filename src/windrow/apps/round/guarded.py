@@ -9,23 +9,23 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from windrow.apps.engine import Converged, converge
-from windrow.apps.known import known
 from windrow.apps.lock import HostLock
 from windrow.apps.round.policy import Hooks, Policy
 from windrow.apps.safe import probe
 from windrow.apps.safe.incoming import Incoming, asked_for
-from windrow.apps.safe.peers import peers
+from windrow.apps.safe.peers import connected, peers
 from windrow.apps.safe.telling import tell
 from windrow.apps.safe.undo import Undone, undo
 from windrow.apps.site import Ended, Site
 from windrow.model import names
 from windrow.model.checkpoint import GATEWAY, Checkpoint, Stage
+from windrow.model.facts import Known
 from windrow.model.host import Observed
 from windrow.model.lazy import dataclass
 from windrow.model.problems import Problem, ProblemsError, Severity
@@ -53,6 +53,10 @@ class Change:
     planned: Planned
     fit: Fit | None
     wish: Wish
+    knowing: Callable[[], Known]
+    """What is known of the host beside the kernel, asked anew for each look."""
+    local: bool
+    """What is stored lies on this host: an undo puts it back."""
 
     @property
     def plan(self) -> Plan:
@@ -120,9 +124,8 @@ class _Making:
         admitted, plan = self.change.admitted, self.change.plan
         protected = admitted.sight.facts.protected
         guarded = self.policy.guard or needs_guard(plan, protected, consent=admitted.consent)
-        if (
-            self.change.wish.touched and protected
-        ):  # what is stored and drifted goes back to where this host was reached
+        if (self.change.wish.touched or admitted.changed) and protected:
+            # Somebody meant it, by a command or a file; what has only drifted goes back to where this host was reached.
             guarded = guarded or changes_reachability(plan, admitted.sight.observed)
         if self.policy.aside and self.file.pending() is not None:
             return Outcome(converged=self._go())  # there is one checkpoint at a time, and it is another's
@@ -153,7 +156,7 @@ class _Making:
                 site.kernel,
                 admitted.sight.facts.node,
                 self.hooks.on_step,
-                knowing=self._knowing,
+                knowing=self.change.knowing,
                 waiting=self.lock.waiting,
                 consent=admitted.consent,
                 fit=both(admitted.fit, self.change.fit),
@@ -163,10 +166,6 @@ class _Making:
     def _unannounced(self, why: str) -> None:
         hint = "until they speak, or the switch forgets them, machines may not be reached from outside"
         self.hooks.tell(Problem(code="not-announced", message=why, severity=Severity.WARNING, hint=hint))
-
-    def _knowing(self) -> Any:
-        ways = self.site.ways(self.site.kernel, [self.policy.login]) if self.policy.login is not None else frozenset()
-        return replace(known(self.site.paths), ways=ways)
 
     # -- the way back --------------------------------------------------------------------------------
 
@@ -195,7 +194,7 @@ class _Making:
         has stored already, the last good version."""
         admitted = self.change.admitted
         found: dict[Ref, Mapping[str, Any] | None] = {}
-        if admitted.consent and admitted.good is not None:
+        if self.change.local and admitted.consent and admitted.good is not None:
             before = admitted.good.objects
             found = {ref: dump(before[ref]) if ref in before and before[ref].doc else None for ref in admitted.changed}
         for c in admitted.changes:
@@ -241,6 +240,7 @@ class _Making:
                 probes=self.policy.probes,
                 login=self.policy.login,
                 peers=peers(admitted.target, admitted.sight.facts.node),
+                connected=connected(site, admitted.sight.facts.protected),
                 surroundings=site.surroundings(site.kernel),
                 links=frozenset(n for unit in self.change.plan.units if unit.steps for n in unit.links),
             ),

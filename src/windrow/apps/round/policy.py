@@ -11,7 +11,7 @@ from windrow.model.lazy import dataclass
 from windrow.model.neighbours import Peer
 from windrow.model.problems import Problem
 from windrow.model.steps import Impact
-from windrow.model.values import IfName
+from windrow.model.values import IfName, Ref
 from windrow.rules import Admitted, Fit, Planned, Sight
 
 
@@ -74,3 +74,5 @@ class Hooks:
     on_step: OnStep | None = None
     failing: Callable[[], frozenset[IfName]] = lambda: frozenset()
     """Links for which something failed earlier and is not tried now: their objects are not good yet."""
+    taken_back: Callable[[], frozenset[Ref]] = lambda: frozenset()
+    """Objects of a change that was taken back earlier, and is not tried now."""

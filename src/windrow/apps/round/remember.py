@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 
@@ -14,8 +14,9 @@ from windrow.model.checkpoint import Checkpoint
 from windrow.model.cluster import Cluster
 from windrow.model.objects import AnyObject
 from windrow.model.pools import record_of
-from windrow.model.problems import WindrowError
+from windrow.model.problems import WindrowError, errors
 from windrow.model.values import IfName, Ref
+from windrow.plan import WAYS
 from windrow.rules import Planned
 from windrow.store.clusternetworks import write_cluster_networks
 from windrow.store.directory import Store
@@ -29,10 +30,10 @@ LAST_GOOD = "last good state"
 
 
 def remember(
-    site: Site, stored: Stored, report: Report, failing: Iterable[IfName], *, good: bool, aside: bool
+    site: Site, stored: Stored, report: Report, failed: frozenset[Ref], *, good: bool, aside: bool
 ) -> Troubles:
-    """`good`: what was carried out is decided on, so this host comes up from it. `failing`: the links for which
-    something failed; what they are for stays as it was. `aside`: as in `Policy`; what somebody else carried out is
+    """`good`: what was carried out is decided on, so this host comes up from it. `failed`: the objects that were not
+    carried out, and stay as they were. `aside`: as in `Policy`; what somebody else carried out is
     written anew in any case, and so whoever looks again and again hears of it."""
     paths, cluster = site.paths, report.admitted.target
     found: Troubles = {}
@@ -45,7 +46,7 @@ def remember(
     if good and report.admitted.cluster is not None:
         before = stored.good()
         node = report.admitted.sight.facts.node
-        now = _good_after(_from_store(cluster, stored, site), before, _not_done(report, frozenset(failing)))
+        now = _good_after(_from_store(cluster, stored, site), before, failed)
         by_hand = report.converged is not None and not aside
         if by_hand or before is None or stored.was != node or _documents(now) != _documents(before):
             _try(found, LAST_GOOD, lambda: write_last_good(paths, _written(now), site.clock(), node=node))
@@ -55,25 +56,32 @@ def remember(
 
 
 def to_give(site: Site, planned: Planned) -> None:
-    """Before it is carried out, the addresses that are to be set are written down as ours: whoever is killed in between
-    leaves none behind that nobody knows. A disk that refuses is no reason to repair nothing."""
+    """Before it is carried out, the addresses that are to be set are written down as ours, and that there are rules of
+    network policies: whoever is killed in between leaves nothing behind that nobody knows. A disk that refuses is no
+    reason to repair nothing."""
     before, wanted = read_memory(site.paths), planned.compiled.memory.given
     both = {
         name: before.given.get(name, frozenset()) | wanted.get(name, frozenset()) for name in (*before.given, *wanted)
     }
     with suppress(WindrowError, OSError):
-        write_memory(site.paths, replace(before, given=both))
+        policed = before.policed or planned.compiled.memory.policed
+        write_memory(site.paths, replace(before, given=both, policed=policed))
 
 
 def confirmed(paths: Paths, checkpoint: Checkpoint, now: float) -> None:
     """Somebody confirmed a change: its objects, as they are stored, are good. Raises StoreError."""
-    stored = Cluster.of(Store(paths).load().objects)
+    loaded = Store(paths).readable()
+    stored = Cluster.of(loaded.objects)
     found = read_last_good(paths)
     if found is None:
         good = stored
     else:
-        before = Cluster.of(found.objects).without(checkpoint.documents)
-        good = before.replace(stored.objects[ref] for ref in checkpoint.documents if ref in stored.objects)
+        there = [ref for ref in checkpoint.documents if ref in stored.objects]
+        unsure = any(
+            p.about is None for p in errors(loaded.problems)
+        )  # what is missing may be in a file that is unread
+        before = Cluster.of(found.objects).without(there if unsure else checkpoint.documents)
+        good = before.replace(stored.objects[ref] for ref in there)
     write_last_good(paths, _written(good), now, node=found.node if found is not None else "")
 
 
@@ -97,13 +105,17 @@ def _try(found: Troubles, what: str, write: Callable[[], object]) -> None:
         found[what] = error
 
 
-def _not_done(report: Report, failing: frozenset[IfName]) -> set[Ref]:
-    """The objects that want what was refused or failed."""
+def not_done(report: Report, failing: frozenset[IfName]) -> frozenset[Ref]:
+    """The objects that want what was refused, or failed on these links. An untagged address is on a bridge that is
+    somebody else's first."""
     undone = [u for u in report.left.plan.units if u.refusals or failing & set(u.links)]
-    return {delta.why for unit in undone for delta in unit.deltas if delta.why is not None}
+    deltas = [delta for unit in undone for delta in unit.deltas]
+    links = report.left.compiled.state.links
+    origins = (links[d.link].origin for d in deltas if d.field in WAYS and d.link in links)
+    return frozenset({d.why for d in deltas if d.why is not None}.union(*origins))
 
 
-def _good_after(accepted: Cluster, good: Cluster | None, failed: set[Ref]) -> Cluster:
+def _good_after(accepted: Cluster, good: Cluster | None, failed: frozenset[Ref]) -> Cluster:
     """The cluster that the node was brought to: without what could not be carried out, which stays as it was."""
     if not failed:
         return accepted

@@ -29,6 +29,11 @@ class Stored:
         self.replaced = False
         """Another one wrote the last good state since the time before."""
 
+    @property
+    def local(self) -> bool:
+        """Whether it lies on this host, so that an undo can put it back."""
+        return self.source is self._directory
+
     def found(self, now: float) -> Found:
         """What is wanted; `now` in Unix time."""
         return self.source.found(now)

@@ -1,14 +1,18 @@
-"""Who is asked, before a change and after it, beside gateways and neighbours: the other nodes, whoever is logged in."""
+"""Who is asked, before a change and after it, beside gateways and neighbours: the other nodes, whoever is logged in or
+has a connection open to this host."""
 
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
+from windrow.apps.site import Site
 from windrow.model import names
 from windrow.model.cluster import Cluster
 from windrow.model.connections import Connection
 from windrow.model.neighbours import Peer
+from windrow.model.values import IfName
+from windrow.netlink.errors import KernelError
 
 MOST = 8
 """Each is asked; in a large cluster a few of them say as much as all."""
@@ -17,6 +21,17 @@ MOST = 8
 def peers(cluster: Cluster, node: str) -> tuple[str, ...]:
     """Addresses of the other nodes."""
     return tuple(dict.fromkeys(_nodes(cluster, node)))[:MOST]
+
+
+def connected(site: Site, links: Collection[IfName]) -> tuple[Peer, ...]:
+    """Who has a connection open to a port of this host, and is answered over one of these links. An agent is told of
+    nobody who is logged in: it sees them so."""
+    try:
+        opened = sorted(site.sockets(site.kernel).opened)
+        each = dict.fromkeys(Peer(c.peer, c.source) for c in opened)
+        return tuple(p for p in tuple(each)[:MOST] if site.ways(site.kernel, [p]) & frozenset(links))
+    except KernelError:
+        return ()  # this kernel has no tcp_diag
 
 
 def login(ssh_connection: str) -> Peer | None:

@@ -1,11 +1,12 @@
 """Is the host still where people look for it? What is asked before a change, and again after it.
 
 Before the change it is noted who answers, and how (ARP, ping): the default gateways of all tables, whoever is logged
-in, the other nodes, and the neighbours on the links that change, whom the kernel has heard of late. After it the main
-table's gateway must answer in the same ways again; a new gateway, in any. Of everybody else, somebody of each kind that
-answered before must answer again, in the same ways, as far as this host still has an address in his network. Where
-nobody answers at all nothing is proved, and somebody has to confirm the change. Whoever opens a connection to this host
-after the change proves it, too, where nobody speaks against it. It is always said what was decided on.
+in or connected, the other nodes, and the neighbours on the links that change, whom the kernel has heard of late. After
+it the main table's gateway must answer in the same ways again; a new gateway, in any. Of everybody else, somebody of
+each kind that answered before must answer again, in the same ways, as far as this host still has an address in his
+network. Where nobody answers at all nothing is proved, and somebody has to confirm the change. Whoever opens a
+connection to this host after the change proves it, too, where nobody speaks against it. It is always said what it was
+decided on.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ class Asked:
     probes: Sequence[Probe] = ()
     login: Peer | None = None
     peers: Sequence[str] = ()
+    connected: Sequence[Peer] = ()
     surroundings: Surroundings = NOBODY
     links: frozenset[IfName] = frozenset()
 
@@ -53,6 +55,8 @@ class Baseline:
     answers: Mapping[str, Ways] = field(default_factory=dict)
     sources: Mapping[str, str] = field(default_factory=dict)
     """The address of ours that somebody knows, where he is not on a link."""
+    dark: bool = False
+    """There was no carrier: that there is none afterwards proves nothing."""
 
     @property
     def asked(self) -> tuple[str, ...]:
@@ -76,23 +80,26 @@ class Verdict:
 def baseline(observed: Observed, asked: Asked, ask: Ask) -> Baseline:
     """Ask all of them, and whatever is to be probed, for at most `BASELINE_S` seconds."""
     gateways = default_gateways(observed)
-    groups = {name: those for name, those in _groups(asked, gateways).items() if those}
-    sources = {asked.login.address: asked.login.source} if asked.login is not None else {}
+    groups = {name: those for name, those in _groups(asked, gateways, observed).items() if those}
+    known = (*asked.connected, *((asked.login,) if asked.login is not None else ()))
+    sources = {peer.address: peer.source for peer in known}
     named = [p for p in asked.probes if p.kind in (ProbeKind.PING, ProbeKind.TCP)]
     hosts = dict.fromkeys([*gateways, *(a for group in groups.values() for a in group)])
     targets = {target(host, observed, source=sources.get(host, "")): host for host in hosts}
     targets |= {_named(p, observed): str(p) for p in named}
     found = ask(list(targets), BASELINE_S, None) if targets else {}
     answers = {key: found.get(t, frozenset()) for t, key in targets.items()}
-    return Baseline(gateways=gateways, groups=groups, answers=answers, sources=sources)
+    dark = bool(uplinks(observed)) and not carrier(observed, "").ok
+    return Baseline(gateways=gateways, groups=groups, answers=answers, sources=sources, dark=dark)
 
 
-def _groups(asked: Asked, gateways: Sequence[str]) -> dict[str, tuple[str, ...]]:
+def _groups(asked: Asked, gateways: Sequence[str], observed: Observed) -> dict[str, tuple[str, ...]]:
     around = asked.surroundings
     found = {
         "who is logged in": (asked.login.address,) if asked.login is not None else (),
         "the gateway of another table": tuple(r.address for r in around.routers if r.table != MAIN_TABLE),
         "the other nodes": tuple(asked.peers),
+        "who is connected": tuple(p.address for p in asked.connected if not target(p.address, observed).dev),
     }
     for link in sorted({n.dev for n in around.neighbours} & asked.links):
         heard = [n.address for n in around.neighbours if n.dev == link and n.address not in gateways]
@@ -190,6 +197,8 @@ def _gateway(observed: Observed, before: Baseline, ask: Ask, *, by_hand: bool) -
     if said:
         return others if others is not None and not others.ok else Verdict(ok=True, said=said)
     why = "the gateway did not answer before either" if before.gateways else "there is no gateway"
+    if others is None and not before.answered and before.dark:
+        return Verdict(ok=True, said=f"{why}, nor did anybody else: there was no carrier before either", open=True)
     if others is None and (by_hand or not before.answered):
         return replace(carrier(observed, f"{why}, nor did anybody else" if not before.answered else why), open=True)
     if others is None:

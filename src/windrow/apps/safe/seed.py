@@ -133,8 +133,9 @@ def design(
         problems += warning if not ask.vlan else []  # in another VLAN another address is what is asked for
     if ask.addresses:
         address = _reachable(address, facts.node, problems)
-    problems += _contradictions(made, address, ask, facts.node)
-    problems += _elsewhere(address, nics, observed, ask, facts.node)
+    if not any(p.code == "nic-missing" for p in problems):  # or all else would be said of NICs that nobody meant
+        problems += _contradictions(made, address, ask, facts.node)
+        problems += _elsewhere(address, nics, observed, ask, facts.node)
     return Seed(
         vlan_config=_settled(made, config, vc_wire.FIELDS),
         host_network=_settled(address, network, hnc_wire.FIELDS),

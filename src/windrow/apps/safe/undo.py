@@ -7,7 +7,7 @@ done once more.
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 
 from windrow.apps.engine import MAX_ROUNDS, Kernel, Waiting, cluster_networks, execute, look
@@ -33,7 +33,11 @@ from windrow.store import boot
 from windrow.store.checkpoints import Checkpoints
 from windrow.store.clusternetworks import write_cluster_networks
 from windrow.store.directory import Store
-from windrow.store.memory import write_memory
+from windrow.store.errors import StoreError
+from windrow.store.history import History
+from windrow.store.lastgood import read_last_good
+from windrow.store.manifests import ManifestFiles
+from windrow.store.memory import read_memory, write_memory
 
 ANNOUNCED_S = 2.0
 """Whoever undoes may end right after it, and its announcements with it (the watchdog): they take 0.8 s."""
@@ -82,10 +86,14 @@ def rewind(site: Site, want: HostState, *, waiting: Waiting = nullcontext) -> tu
     last: programs make them, and may take their time. Raises nothing but what the kernel's socket does."""
     kernel = site.kernel
     with site.announcing(kernel, site.paths, lambda _: None, ANNOUNCED_S):
-        steps, left = _rewound(kernel, replace(want, filters={}), kernel.observe, waiting)
+        steps, left = _rewound(kernel, replace(want, filters={}, policies=None), kernel.observe, waiting)
         if filters := _still_wanted(site, want.filters):
-            more, left = _rewound(kernel, replace(want, filters=filters), lambda: _seen(site, filters), waiting)
+            wanted = replace(want, filters=filters, policies=None)
+            more, left = _rewound(kernel, wanted, lambda: _seen(site, filters), waiting)
             steps += more
+        if want.policies is not None and (not want.policies.empty or read_memory(site.paths).policed):
+            more, said = _rewound(kernel, replace(want, filters={}), lambda: _with_policies(site), waiting)
+            steps, left = steps + more, "; ".join(filter(None, (left, said)))
     return steps, left
 
 
@@ -129,6 +137,12 @@ def _seen(site: Site, filters: Filters) -> Observed:
     return replace(observed, state=replace(observed.state, filters=rules), filters_unread=found.unread)
 
 
+def _with_policies(site: Site) -> Observed:
+    observed = site.kernel.observe()
+    seen = site.kernel.policies(policed=True)
+    return replace(observed, state=replace(observed.state, policies=seen.table), policies_unread=seen.unread)
+
+
 def plan_back(want: HostState, observed: Observed) -> Plan:
     """Towards `want`. Ports of containers on a bridge that goes are set free: they must not hold the host up."""
     ports = {
@@ -163,10 +177,24 @@ def restore(site: Site, checkpoint: Checkpoint) -> str:
     try:
         store.put(o for document in checkpoint.documents.values() if document for o in _objects(document))
         store.remove(ref for ref, document in checkpoint.documents.items() if document is None)
-        _remember(site, Cluster.of(store.load().objects))
+        _remember(site, _wanted_again(site))
     except WindrowError as error:
         return f"the manifests are not as they were: {error}"
+    with suppress(StoreError):  # it is for people, and no reason to call the way back incomplete
+        History(site.paths).forget_since(checkpoint.made)
     return ""
+
+
+def _wanted_again(site: Site) -> Cluster:
+    """What is stored; where there is nothing (the objects are a cluster's), or files cannot be read, with the last good
+    state. A file that cannot be read, a link to nothing for example, must not keep an undo from its end."""
+    found = ManifestFiles(site.paths).found(site.clock(), patient=False)
+    objects = {o.ref: o for o in found.loaded.objects}
+    if found.lost or found.doubted:
+        with suppress(StoreError):
+            good = read_last_good(site.paths)
+            objects = {**({o.ref: o for o in good.objects} if good is not None else {}), **objects}
+    return Cluster.of(objects.values())
 
 
 def _remember(site: Site, cluster: Cluster) -> None:

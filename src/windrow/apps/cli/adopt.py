@@ -1,0 +1,249 @@
+"""`windrow adopt`: what another hand made becomes Windrow's, and no frame is touched; `--undo` hands it back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+
+import click
+
+from windrow.adopt import PROGRAMS, Adoption, Ask, Claim, Text, as_adopted, design, read_claims
+from windrow.apps.cli.adoptwords import adoption_text, claims_text
+from windrow.apps.cli.change import Options, change
+from windrow.apps.cli.options import dry_run, max_impact_of
+from windrow.apps.cli.output import complain, gate, nothing_changed, print_yaml, say
+from windrow.apps.cli.session import Session
+from windrow.apps.cli.situation import said_of, stored
+from windrow.apps.engine import look
+from windrow.apps.handover import give_back, hand_over
+from windrow.apps.known import known
+from windrow.apps.round import Policy, Report, Stored, carry_out
+from windrow.apps.round.carry_out import not_permitted
+from windrow.apps.site import Site
+from windrow.model.cluster import Cluster
+from windrow.model.problems import Problem, ProblemsError, Severity, errors
+from windrow.model.steps import Failure, Impact
+from windrow.model.values import IfName
+from windrow.model.wire import dump
+from windrow.render.plan import failure_lines, plan_text
+from windrow.rules import AS_STORED, Sight, Wish
+from windrow.rules.admit import named
+from windrow.services.programfiles import read_files
+from windrow.store.adopted import forget_adopted, read_adopted
+from windrow.store.leases import Leases, this_moment
+
+LIVE = "live"
+SOURCES = (LIVE, "netplan", "networkd", "networkmanager", "ifupdown", "nmstate", "proxmox")
+
+EXAMPLES = """\b
+Examples:
+  windrow adopt --dry-run                what can be adopted, its objects, and what would change
+  windrow adopt                          every bridge with a bond: no frame is touched
+  windrow adopt br0=oob                  that one, as cluster network oob
+  windrow adopt br0 --from netplan       … and what to take out of netplan's files
+  windrow adopt br0 --max-impact flap    … also where something has to change that costs a moment
+  windrow adopt --undo                   hand all of it back"""
+
+
+def _links(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> dict[IfName, str]:
+    """`br0`, `br0=oob`."""
+    found: dict[IfName, str] = {}
+    for value in values:
+        link, equals, name = value.partition("=")
+        if not link or (equals and not name):
+            raise click.BadParameter(f"{value!r} is neither LINK nor LINK=NETWORK, such as br0 or br0=oob", ctx, param)
+        found[IfName(link)] = name
+    return found
+
+
+@click.command(epilog=EXAMPLES, short_help="Make bonds and bridges of others Windrow's, without touching a frame")
+@click.argument("links", nargs=-1, callback=_links, metavar="[LINK[=NETWORK]...]")
+@click.option(
+    "--from",
+    "source",
+    type=click.Choice(SOURCES),
+    default=LIVE,
+    show_default=True,
+    help="Whose files are read beside the kernel; live: of whoever has files that speak of these links.",
+)
+@max_impact_of(Impact.HITLESS)
+@click.option("--undo", "undoing", is_flag=True, help="Hand back what was adopted: no mark, no object of it is left.")
+@dry_run
+@click.pass_obj
+def adopt(
+    session: Session, links: dict[IfName, str], source: str, max_impact: str, undoing: bool, dry_run: bool
+) -> None:
+    """Make bridges with a bond, which another program or hand made, cluster networks of Windrow's: their objects are
+    written (ClusterNetwork, VlanConfig, HostNetworkConfig, NetworkAttachmentDefinition) and the links are marked. They
+    keep their names until they are made anew, and also go by the ones that they have here (oob-br, oob-bo).
+
+    What is there now counts, as the kernel has it. What no object can say is named, and so is what an object means
+    beyond that and would change; if that costs more than --max-impact, nothing is done. The files of other programs
+    are read for what has to be taken out of them, and none is written.
+    """
+    if undoing:
+        if links or source != LIVE:
+            raise click.UsageError("--undo hands everything back: it takes no links and no --from")
+        _hand_back(session, dry_run=dry_run)
+    else:
+        _adopt(session, links, source, Impact(max_impact), dry_run=dry_run)
+
+
+def _adopt(session: Session, links: dict[IfName, str], source: str, worst: Impact, *, dry_run: bool) -> None:
+    with nothing_changed(session.error_style), session.site() as site:
+        if not session.permitted() and not dry_run:
+            raise not_permitted()
+        cluster, troubles = stored(session)
+        gate(troubles, session.error_style)
+        sight, adoption = designed(site, Ask(links=links), cluster)
+        gate([*adoption.problems, *_nothing(adoption)], session.error_style)
+        claims, unread = _claims(site, sight, adoption, source)
+        complain([*unread, *_unsaid(claims)], session.error_style)
+        report = _surveyed(session, site, adoption)
+        say(adoption_text(adoption, session.style))
+        _show(session, adoption, report, dry_run=dry_run)
+        _check_impact(report, worst)
+        if not dry_run:
+            failure = _hand_over(site, adoption)
+    if not dry_run:
+        _told(session, failure)
+        change(session, AS_STORED, Options(max_impact=worst, command="windrow adopt"))
+    if claims:
+        say(f"\n{claims_text(claims, session.style)}")
+
+
+def _nothing(adoption: Adoption) -> list[Problem]:
+    if adoption.networks or errors(adoption.problems):
+        return []
+    hint = "`windrow init` makes a management network of a plain NIC; windrow adopt --help says what can be adopted"
+    return [Problem(code="nothing-to-adopt", message="no bridge with a bond is here that is not Windrow's", hint=hint)]
+
+
+def designed(site: Site, ask: Ask, cluster: Cluster) -> tuple[Sight, Adoption]:
+    """One look, and what it is in objects beside those of the cluster."""
+    sight = named(look(site.kernel, site.node, known(site.paths)), cluster)
+    return sight, design(cluster, sight.facts, sight.observed, ask, site.dynamic(site.kernel))
+
+
+# -- what would change -----------------------------------------------------------------------------
+
+
+def _surveyed(session: Session, site: Site, adoption: Adoption) -> Report:
+    """A round, without its hands, on the host as it will be once the links are marked. Raises ProblemsError."""
+    policy = Policy(dry=True, explain=True, see=partial(_as_adopted, adoption))
+    report = carry_out(site, Stored(site.paths), Wish(put=adoption.objects), policy)
+    gate((*said_of(report.admitted, report.planned, ()), *report.plan.refusals), session.error_style)
+    return report
+
+
+def _as_adopted(adoption: Adoption, sight: Sight) -> Sight:
+    observed, facts = as_adopted(sight.observed, sight.facts, adoption.handovers, adoption.leases)
+    return replace(sight, observed=observed, facts=facts)
+
+
+def _show(session: Session, adoption: Adoption, report: Report, *, dry_run: bool) -> None:
+    for obj in adoption.objects if dry_run else ():
+        say("---")
+        print_yaml(dump(obj))
+    if dry_run:
+        say("---")
+    if report.plan.empty:
+        say("Nothing else changes: the links are marked, and that is all.")
+    else:
+        say("What its objects mean beyond what is there now, and so what changes:")
+        say(plan_text(report.plan, node=session.node, style=session.style))
+
+
+def _check_impact(report: Report, worst: Impact) -> None:
+    """Raises ProblemsError."""
+    plan = report.plan
+    if plan.impact.rank <= worst.rank:
+        return
+    dear = ", ".join(dict.fromkeys(step.link for step in plan.steps if step.impact.rank > worst.rank))
+    text = f"what changes has impact {plan.impact.value} on {dear}, and --max-impact is {worst.value}"
+    hint = f"--max-impact {plan.impact.value} has it done all the same; or make {dear} so first, when it costs nothing"
+    raise ProblemsError([Problem(code="impact", message=text, hint=hint)])
+
+
+# -- the files of others ---------------------------------------------------------------------------
+
+
+def _claims(site: Site, sight: Sight, adoption: Adoption, source: str) -> tuple[list[Claim], list[Problem]]:
+    """What is in the files of a program, or of all of them, about the links that are adopted."""
+    links = [link for network in adoption.networks for link in network.links]
+    macs = {name: nic.mac for name, nic in sight.facts.nics.items()}
+    found: list[Claim] = []
+    unread: list[Problem] = []
+    for name in (source,) if source != LIVE else _each_once():
+        texts, problems = read_files(site.paths.root, PROGRAMS[name].places)
+        claims, wrong = read_claims(PROGRAMS[name], [Text(file=file, text=text) for file, text in texts], links, macs)
+        found += claims
+        unread += (*problems, *wrong)
+    if source != LIVE and not found:
+        places = ", ".join(f"/{place}" for place in PROGRAMS[source].places[:2])
+        text = f"no file of {source} speaks of {', '.join(links)}"
+        hint = f"looked for in {places}; without --from the files of all programs are looked through"
+        unread.append(Problem(code="no-claim", message=text, hint=hint, severity=Severity.WARNING))
+    return found, unread
+
+
+def _each_once() -> list[str]:
+    """Proxmox has ifupdown's files."""
+    return [name for name in SOURCES if name not in (LIVE, "proxmox")]
+
+
+def _unsaid(claims: Sequence[Claim]) -> list[Problem]:
+    found = {
+        (claim.file, setting.line): Problem(
+            code="not-expressible",
+            message=f"{setting.key}: {setting.value}: no object says this",
+            hint="have it said elsewhere before this line is taken out, if it is needed",
+            file=claim.file,
+            line=setting.line,
+            severity=Severity.WARNING,
+        )
+        for claim in claims
+        for setting in claim.unsaid
+    }
+    return list(found.values())
+
+
+# -- there and back --------------------------------------------------------------------------------
+
+
+def _hand_over(site: Site, adoption: Adoption) -> Failure | None:
+    for lease in adoption.leases:
+        Leases(site.paths).adopt(lease, this_moment())
+    return hand_over(site, adoption.objects, adoption.handovers)
+
+
+def _told(session: Session, failure: Failure | None) -> None:
+    if failure is None:
+        return
+    for line in failure_lines(failure, session.error_style):
+        click.echo(line, err=True, color=True)
+    click.echo("the objects are stored; `windrow adopt` again goes on, `windrow adopt --undo` takes all back", err=True)
+    raise click.exceptions.Exit(1)
+
+
+def _hand_back(session: Session, *, dry_run: bool) -> None:
+    with nothing_changed(session.error_style), session.site() as site:
+        adopted = read_adopted(site.paths)
+        if not adopted.handovers:
+            hint = "`windrow init --undo` gives back what `windrow init` took"
+            raise ProblemsError([Problem(code="not-adopted", message="nothing was adopted on this host", hint=hint)])
+        cluster, troubles = stored(session)
+        gate(troubles, session.error_style)
+        wish = Wish(remove=tuple(cluster.objects[ref] for ref in adopted.objects if ref in cluster.objects))
+        carry_out(site, Stored(site.paths), wish, Policy(dry=True, explain=True))
+        if dry_run:
+            for one in adopted.handovers:
+                say(f"{one.name} would go back as {one.link}")
+            return
+        ones, failure = give_back(site, adopted)
+        for one in ones:
+            say(f"{one.name} is no longer Windrow's: it is {one.link}")
+    _told(session, failure)
+    change(session, wish, Options(command="windrow adopt --undo"))
+    forget_adopted(site.paths)

@@ -1,0 +1,44 @@
+"""`windrow manager`."""
+
+from __future__ import annotations
+
+import secrets
+import signal
+
+import click
+
+from windrow.apps.cli.options import namespaced
+from windrow.apps.cli.output import aside
+from windrow.apps.cli.session import Session, host_name
+
+EXAMPLES = """\b
+Examples:
+  windrow --kubeconfig in-cluster manager
+  windrow --kubeconfig admin.conf manager --lease kube-system/windrow-manager"""
+
+
+@click.command(epilog=EXAMPLES, short_help="Keep what Harvester's manager keeps in a cluster's objects")
+@click.option(
+    "--lease",
+    metavar="NAMESPACE/NAME",
+    default="harvester-system/windrow-manager",
+    help="The Lease that says which replica writes.",
+    show_default=True,
+)
+@click.pass_obj
+def manager(session: Session, lease: str) -> None:
+    """Keep the management network, labels, annotations and conditions of a cluster's objects as Harvester's manager
+    does, and take away what nodes that are gone have left. Of several replicas the one that holds the lease writes.
+
+    What it writes, and where: docs/user/kubernetes.md.
+    """
+    from windrow.apps.manager.serve import Manager, Settings
+    from windrow.kube.access import Access
+
+    # Two in pods of one name, or on one host, are two all the same.
+    identity = f"{host_name()}_{secrets.token_hex(4)}"
+    settings = Settings(lease=namespaced(lease, "--lease"), identity=identity)
+    found = Manager(session.cluster or Access(), settings, aside)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: found.stop())
+    found.run()

@@ -1,0 +1,46 @@
+"""`windrow rollback`: objects back to what they were before a change."""
+
+from __future__ import annotations
+
+import click
+
+from windrow.apps.cli.change import Options, change, changing
+from windrow.apps.cli.history import entry
+from windrow.apps.cli.session import Session
+from windrow.apps.cli.situation import stored
+from windrow.model.history import Documents, back_to_before
+from windrow.model.problems import Problem, ProblemsError
+from windrow.model.wire import load_value, without_doubles
+from windrow.rules import Wish
+from windrow.store.history import History
+from windrow.store.paths import Paths
+
+EXAMPLES = """\b
+Examples:
+  windrow rollback                   take back the last change
+  windrow rollback 12 --dry-run      back to what was before change 12, and all that came after it
+  windrow history                    the numbers"""
+
+
+@click.command(epilog=EXAMPLES, short_help="Bring objects back to what they were before a change")
+@click.argument("number", type=int, required=False, metavar="[NUMBER]")
+@changing("windrow rollback")
+@click.pass_obj
+def rollback(session: Session, number: int | None, options: Options) -> None:
+    """Bring the objects that a change, and those after it, have touched back to what they were before it; without a
+    number the last one. Other objects stay as they are.
+
+    It is a change like others: planned, checked, carried out, and in the history.
+    """
+    changes = History(Paths(session.root)).all()
+    if not changes:
+        raise ProblemsError([Problem(code="not-found", message="nothing was changed by hand yet")])
+    first = entry(changes, changes[-1].number if number is None else number)
+    change(session, _wish(session, back_to_before(changes, first.number)), options)
+
+
+def _wish(session: Session, documents: Documents) -> Wish:
+    loaded = without_doubles(load_value(document) for document in documents.values() if document is not None)
+    cluster, _ = stored(session)
+    gone = [cluster.objects[ref] for ref, document in documents.items() if document is None and ref in cluster.objects]
+    return Wish(put=loaded.objects, remove=tuple(gone), problems=loaded.problems, unread=loaded.unread)

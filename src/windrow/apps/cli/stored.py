@@ -1,0 +1,100 @@
+"""Objects of the store that a command is to change: by name, by label, or all of a kind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
+
+import click
+
+from windrow.apps.cli.formats import selector
+from windrow.apps.cli.selection import Selection, not_found
+from windrow.model.cluster import Cluster, matches_selector
+from windrow.model.lazy import dataclass
+from windrow.model.objects import AnyObject, Kind
+from windrow.model.problems import Problem
+from windrow.model.selectors import LabelSelector
+from windrow.status import derive
+
+DERIVED = ("VlanStatus", "LinkMonitor")
+"""Kinds that Windrow derives; a LinkMonitor may be stored as well."""
+
+F = TypeVar("F", bound=Callable[..., object])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Which:
+    """`labels` and `every` stand where no name does."""
+
+    namespace: str | None = None
+    labels: LabelSelector | None = None
+    every: bool = False
+
+
+def several(function: F) -> F:
+    """--all and -l."""
+    labels = click.option(
+        "-l", "--selector", "labels", callback=selector, metavar="LABELS", help="Those with these: a=b,c!=d,e in (f,g)."
+    )
+    return labels(click.option("--all", "every", is_flag=True, help="All of the kind.")(function))
+
+
+def chosen(cluster: Cluster, selection: Selection, which: Which) -> tuple[list[AnyObject], list[Problem]]:
+    """The objects, and what is said of those that are not there. Raises click.UsageError."""
+    by_name, by_others = bool(selection.wanted), which.every or which.labels is not None
+    if by_name and by_others:
+        raise click.UsageError("names and -l or --all cannot be mixed")
+    if by_others:
+        return _several(cluster, selection.kinds, which), []
+    if not by_name:
+        raise click.UsageError("give the names of the objects, -l LABELS, or --all")
+    return _named(cluster, selection.wanted, which.namespace)
+
+
+def _several(cluster: Cluster, kinds: Sequence[Kind], which: Which) -> list[AnyObject]:
+    """Of what is stored: what is built in, or derived, is nobody's to change. Labels are those that `get` shows."""
+    labels = {
+        (d["kind"], d["metadata"].get("namespace", ""), d["metadata"]["name"]): d["metadata"].get("labels") or {}
+        for d in (derive(cluster, []) if which.labels is not None else ())
+    }
+    names = {kind.name for kind in kinds}
+    found = [
+        one
+        for ref, one in cluster.objects.items()
+        if one.doc and ref.kind in names and which.namespace in (None, ref.namespace or which.namespace)
+        if which.labels is None or matches_selector(which.labels, labels.get((ref.kind, ref.namespace, ref.name), {}))
+    ]
+    spaces = sorted({one.meta.namespace for one in found if one.meta.namespace})
+    if which.namespace is None and len(spaces) > 1:
+        raise click.UsageError(f"they are in several namespaces: {', '.join(spaces)}; say which with -n")
+    return found
+
+
+def _named(
+    cluster: Cluster, wanted: tuple[tuple[Kind, str], ...], namespace: str | None
+) -> tuple[list[AnyObject], list[Problem]]:
+    found: list[AnyObject] = []
+    missing: list[Problem] = []
+    for kind, name in wanted:
+        matching = list(_matching(cluster, kind, name, namespace))
+        if len(matching) > 1:
+            where = ", ".join(o.meta.namespace for o in matching)
+            raise click.UsageError(f"{kind.name} {name} is in several namespaces: {where}; say which with -n")
+        found += matching
+        if not matching:
+            missing.append(_missing(cluster, kind, name, namespace))
+    return found, missing
+
+
+def _matching(cluster: Cluster, kind: Kind, name: str, namespace: str | None) -> Iterator[AnyObject]:
+    for ref, found in cluster.objects.items():
+        if ref.kind == kind.name and ref.name == name and namespace in (None, ref.namespace or namespace):
+            yield found
+
+
+def _missing(cluster: Cluster, kind: Kind, name: str, namespace: str | None) -> Problem:
+    if kind.name in DERIVED:
+        hint = "it is derived, and goes with what it came from"
+        return Problem(code="not-found", message=f'{kind.plural} "{name}" is not stored', hint=hint)
+    there = ((ref.kind, ref.namespace, ref.name) for ref in cluster.objects)
+    return not_found(kind, name, namespace, there)

@@ -1,0 +1,67 @@
+"""Links that others made become Windrow's, and go back to them, in an order that may be cut off anywhere.
+
+A link that is marked and wanted by no object would be deleted by the next round. So the objects are stored first, and
+a bond is marked last: until then its NICs are in a bond of somebody else's, and whatever is planned of that network is
+refused. The way back is the same, backwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from windrow.apps.lock import HostLock
+from windrow.apps.site import Site
+from windrow.model.handovers import Adopted, Handover
+from windrow.model.host import Bond, Observed
+from windrow.model.objects import AnyObject
+from windrow.model.steps import Adopt, Disown, Failure, Impact, Phase, Step
+from windrow.model.values import IfName, Ref
+from windrow.store.adopted import read_adopted, write_adopted
+from windrow.store.directory import Store
+
+LOCK_S = 30.0
+"""How long to wait for another one who changes this host's network."""
+_WHY = Ref("Node", "")
+
+
+def hand_over(site: Site, objects: Sequence[AnyObject], handovers: Sequence[Handover]) -> Failure | None:
+    """Store the objects and mark the links; the step that failed, or None. Raises StoreError, KernelError."""
+    with HostLock(site.paths, timeout_s=LOCK_S):
+        before = site.kernel.observe()
+        new = Adopted(handovers=tuple(handovers), objects=tuple(obj.ref for obj in objects))
+        write_adopted(site.paths, read_adopted(site.paths).beside(new))
+        Store(site.paths).put(objects)
+        return site.kernel.run([_step(one.link, Adopt(one.name)) for one in _bonds_last(handovers, before)])
+
+
+def give_back(site: Site, adopted: Adopted) -> tuple[tuple[Handover, ...], Failure | None]:
+    """Take the marks off the links that are there; those links, by the names that they have then, and the step that
+    failed, or None. The objects stay. Raises KernelError."""
+    with HostLock(site.paths, timeout_s=LOCK_S):
+        before = site.kernel.observe()
+        there = [one for one in adopted.handovers if before.owned(one.name)]
+        now = [_as_it_is(one, before) for one in there]
+        ones = tuple(reversed(_bonds_last(now, before)))
+        return ones, site.kernel.run([_step(one.name, Disown(one.link, one.group)) for one in ones])
+
+
+def _as_it_is(one: Handover, seen: Observed) -> Handover:
+    """One that was made anew since has the name that it is called by, and no group of somebody else's to go back to."""
+    own = seen.runtime[one.name].own_name
+    if own:
+        return one
+    return Handover(link=one.name, name=one.name, group=one.group if one.link == one.name else 0)
+
+
+def _bonds_last(handovers: Iterable[Handover], seen: Observed) -> list[Handover]:
+    links = seen.state.links
+
+    def is_bond(one: Handover) -> bool:
+        link = links.get(one.link) or links.get(one.name)
+        return link is not None and isinstance(link.spec, Bond)
+
+    return sorted(handovers, key=is_bond)
+
+
+def _step(link: IfName, action: Adopt | Disown) -> Step:
+    return Step(phase=Phase.PREPARE, link=link, action=action, why=_WHY, impact=Impact.NONE)

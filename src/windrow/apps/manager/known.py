@@ -1,0 +1,111 @@
+"""The cluster as the API server tells it, and for how long something has been so in it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
+from typing import Any, TypeVar
+
+from windrow.kube import trim
+from windrow.model.cluster import Cluster
+from windrow.model.objects import HostNetworkConfig, Node, VlanConfig, VlanStatus
+from windrow.model.values import Ref
+from windrow.status.manager.stored import Stored, stored
+
+Document = Mapping[str, Any]
+T = TypeVar("T", bound=Hashable)
+
+
+class Known:
+    """In the thread of an event loop. `kinds`: those that are followed; before all of them are listed nothing is known.
+    What is handed out is never changed afterwards."""
+
+    def __init__(self, kinds: Iterable[str]) -> None:
+        self._unlisted = set(kinds)
+        self._stored: dict[Ref, Stored] = {}
+        self.cluster = Cluster.of(())
+        self._fresh: dict[Ref, None] = {}
+
+    @property
+    def complete(self) -> bool:
+        return not self._unlisted
+
+    def put(self, document: Document) -> bool:
+        """Whether that is news."""
+        kept = document if document["kind"] == VlanStatus.KIND else trim.wanted(document)
+        found = stored(document, kept)
+        if found is None:
+            return self.drop(trim.ref_of(document))
+        ref, known = found.obj.ref, self._stored.get(found.obj.ref)
+        self._stored[ref] = found
+        if known is not None and known == found:
+            return False
+        if known is None or known.obj != found.obj:
+            self.cluster = self.cluster.replace([found.obj])
+            self._look_again(ref)
+        return True
+
+    def drop(self, ref: Ref) -> bool:
+        if self._stored.pop(ref, None) is None:
+            return False
+        self.cluster = self.cluster.without([ref])
+        return True
+
+    def listed(self, kind: str, there: Collection[Ref]) -> bool:
+        """The whole list was put: what was not in it is gone."""
+        first = kind in self._unlisted
+        self._unlisted.discard(kind)
+        gone = [self.drop(ref) for ref in list(self._stored) if ref.kind == kind and ref not in there]
+        return first or any(gone)
+
+    def stored(self) -> Mapping[Ref, Stored]:
+        return dict(self._stored)
+
+    def of(self, ref: Ref) -> Stored | None:
+        return self._stored.get(ref)
+
+    # For the second look -----------------------------------------------------------------------------
+
+    def _look_again(self, ref: Ref) -> None:
+        """At what is new or another one; and where a node is, at all that selects nodes."""
+        self.look_at([ref])
+        if ref.kind == Node.KIND:
+            selecting = (VlanConfig.KIND, HostNetworkConfig.KIND)
+            self.look_at(other for other in self._stored if other.kind in selecting)
+
+    def look_at(self, refs: Iterable[Ref]) -> None:
+        self._fresh.update(dict.fromkeys(refs))
+
+    def all_fresh(self) -> None:
+        self.look_at(self._stored)
+
+    def take_fresh(self, most: int) -> list[Ref]:
+        """Some of those that nobody has looked at yet."""
+        taken = list(self._fresh)[:most]
+        for ref in taken:
+            del self._fresh[ref]
+        return taken
+
+
+class Since:
+    """Which things have been so for a while, by our own clock."""
+
+    def __init__(self, patience_s: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._patience_s, self._clock = patience_s, clock
+        self._began: dict[Hashable, float] = {}
+        self._long: frozenset[Hashable] = frozenset()
+
+    def long(self, now_so: Iterable[T]) -> frozenset[T]:
+        """Of all that is so now, what has been so for long."""
+        now, listed = self._clock(), set(now_so)
+        self._began = {one: self._began.get(one, now) for one in listed}
+        found = frozenset(one for one in listed if now - self._began[one] >= self._patience_s)
+        self._long = found
+        return found
+
+    @property
+    def due_s(self) -> float | None:
+        """In how many seconds `long` has something more to say; None: it is not waited for."""
+        now = self._clock()
+        left = [self._patience_s - (now - began) for one, began in self._began.items() if one not in self._long]
+        return max(0.0, min(left)) if left else None

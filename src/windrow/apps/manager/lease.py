@@ -1,0 +1,123 @@
+"""Whose turn it is: a Lease (coordination.k8s.io/v1) that one replica holds and the others wait for.
+
+As client-go does it (tools/leaderelection): nobody's clock is compared with another one's. A record that has not
+changed for its duration, by the clock of whoever looks at it, has no holder any more.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from windrow.kube.errors import KubeError
+
+LEASE_S, RENEW_S, AGAIN_S = 15.0, 10.0, 2.0
+"""A record holds so long; its holder stops so long after it last began to renew it; it tries so often. client-go's."""
+RELEASED_S = 1
+CONFLICT, MISSING = 409, 404
+GROUP = "coordination.k8s.io/v1"
+
+Ask = Callable[..., Awaitable[dict[str, Any]]]
+"""(method, path, body): the answer's document. Raises KubeError."""
+Document = Mapping[str, Any]
+
+
+class Lease:
+    """`place`: namespace and name. `identity`: ours, of nobody else."""
+
+    def __init__(
+        self, ask: Ask, place: tuple[str, str], identity: str, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._ask, self._identity, self._clock = ask, identity, clock
+        self._namespace, self._name = place
+        self._all = f"/apis/{GROUP}/namespaces/{self._namespace}/leases"
+        self._version = ""
+        self._changed = 0.0
+        """When the record was first seen as it is."""
+        self._until = float("-inf")
+
+    @property
+    def left_s(self) -> float:
+        """So long it is ours yet; not at all: 0 or less."""
+        return self._until - self._clock()
+
+    async def turn(self) -> bool:
+        """Take it, or renew it. Whether it is ours now. Raises KubeError: then it is ours as long as it was."""
+        began = self._clock()
+        record = await self._read()
+        if record is not None and self._is_anothers(record):
+            self._until = float("-inf")
+            return False
+        try:
+            stored = await self._write(record, self._identity, int(LEASE_S))
+        except KubeError as error:
+            if error.code != CONFLICT:
+                raise
+            self._until = float("-inf")  # another one was faster; the next turn says who
+            return False
+        self._see(stored)
+        # Others count from when they see it, which is later than now.
+        self._until = began + RENEW_S
+        return True
+
+    async def release(self) -> None:
+        """Whoever waits need not wait for its end. Raises KubeError."""
+        if self.left_s <= 0:
+            return
+        self._until = float("-inf")
+        record = await self._read()
+        if record is not None and _holder(record) == self._identity:
+            await self._write(record, "", RELEASED_S)
+
+    async def _read(self) -> dict[str, Any] | None:
+        try:
+            return await self._ask("GET", f"{self._all}/{self._name}")
+        except KubeError as error:
+            if error.code == MISSING:
+                return None
+            raise
+
+    def _is_anothers(self, record: Document) -> bool:
+        self._see(record)
+        holder = _holder(record)
+        return holder not in ("", self._identity) and self._clock() < self._changed + _duration(record)
+
+    def _see(self, record: Document) -> None:
+        version = str(record["metadata"].get("resourceVersion", ""))
+        if version != self._version:
+            self._version, self._changed = version, self._clock()
+
+    async def _write(self, record: Document | None, holder: str, seconds: int) -> dict[str, Any]:
+        old = (record or {}).get("spec") or {}
+        now = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+        mine = old.get("holderIdentity") == holder
+        spec = {
+            "holderIdentity": holder,
+            "leaseDurationSeconds": seconds,
+            # For people: nobody judges by them.
+            "acquireTime": old.get("acquireTime") or now if mine else now,
+            "renewTime": now,
+            "leaseTransitions": int(old.get("leaseTransitions") or 0) + (not mine and record is not None),
+        }
+        document = {
+            "apiVersion": GROUP,
+            "kind": "Lease",
+            "metadata": {"name": self._name, "namespace": self._namespace},
+            "spec": spec,
+        }
+        if record is None:
+            return await self._ask("POST", self._all, document)
+        document["metadata"] = record["metadata"]  # with its version: only while it is as it was read
+        return await self._ask("PUT", f"{self._all}/{self._name}", document)
+
+
+def _holder(record: Document) -> str:
+    return str((record.get("spec") or {}).get("holderIdentity") or "")
+
+
+def _duration(record: Document) -> float:
+    """Of a record that says nothing useful, ours."""
+    said = (record.get("spec") or {}).get("leaseDurationSeconds")
+    return float(said) if isinstance(said, int) and 0 < said <= 3600 else LEASE_S

@@ -1,0 +1,249 @@
+"""The manager at work: every replica follows the cluster, and the one that holds the lease writes.
+
+All of it lives in one event loop; what takes long to find out is found out in a thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable
+
+from windrow.apps.manager.carrying import MANAGER, Carrier
+from windrow.apps.manager.known import Known, Since
+from windrow.apps.manager.lease import AGAIN_S, Lease
+from windrow.kube.access import Access
+from windrow.kube.api import Api
+from windrow.kube.errors import KubeError
+from windrow.kube.follow import Follower
+from windrow.kube.resources import FOLLOWED, RESOURCES
+from windrow.model.cluster import Cluster
+from windrow.model.events import Event, EventType
+from windrow.model.lazy import dataclass
+from windrow.model.problems import Problem
+from windrow.model.values import Ref
+from windrow.render.text import timestamp
+from windrow.rules.secondlook import clashes
+from windrow.status.manager.leftovers import absent, waiting
+from windrow.status.manager.wanted import Situation, wanted
+from windrow.status.published import event_of
+
+QUIET_S = 0.05
+"""So long after news: a burst of them is one round."""
+LOOKED_AT, LOOK_S = 50, 0.5
+"""So many objects get their second look at once, and so long that goes on; the rest has it in the next round."""
+EVENTS_KEPT = 200
+AGAIN_MOST_S = 30.0
+"""So often all is gone through, whatever is heard."""
+RELEASE_S = 5.0
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """`lease`: namespace and name. `gone_s`: for so long a Node has to be gone; `overdue_s`: for so long Harvester's
+    controllers have had time for what they wait for; `clash_s`: for so long two objects have excluded each other."""
+
+    lease: tuple[str, str]
+    identity: str
+    gone_s: float = 30.0
+    overdue_s: float = 30.0
+    clash_s: float = 3.0
+
+
+class Manager:
+    """From when it is run until it is stopped."""
+
+    def __init__(self, access: Access, settings: Settings, say: Say) -> None:
+        self._access, self._settings, self._say = access, settings, say
+        self._known = Known(FOLLOWED)
+        self._news = asyncio.Event()
+        self._troubles: dict[str, str] = {}
+        self._gone, self._overdue = Since(settings.gone_s), Since(settings.overdue_s)
+        self._clashing = Since(settings.clash_s)
+        self._suspects: frozenset[Ref] = frozenset()
+        self._told: frozenset[Problem] = frozenset()
+        self._events: dict[tuple[Ref, str], Event] = {}
+        self._untold: deque[Event] = deque(maxlen=EVENTS_KEPT)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._main: asyncio.Task[None] | None = None
+        self.leads = False
+
+    def run(self) -> None:
+        """Until `stop`. Raises KubeError: what cannot work."""
+        with asyncio.Runner() as runner:
+            self._loop = runner.get_loop()
+            with contextlib.suppress(asyncio.CancelledError):
+                runner.run(self._live())
+
+    def stop(self) -> None:
+        """From any thread."""
+        if self._loop is not None and self._main is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._main.cancel)
+
+    async def _live(self) -> None:
+        self._main = asyncio.current_task()
+        self._api = Api(self._access)
+        self._lease = Lease(self._api.ask, self._settings.lease, self._settings.identity)
+        try:
+            async with asyncio.TaskGroup() as group:
+                for kind in FOLLOWED:
+                    group.create_task(self._follower(kind).run())
+                await self._take_turns()
+        finally:
+            with contextlib.suppress(KubeError, TimeoutError):
+                async with asyncio.timeout(RELEASE_S):
+                    await self._lease.release()
+            await self._api.close()
+
+    def _follower(self, kind: str) -> Follower:
+        return Follower(self._api, RESOURCES[kind], self._known, self._heard, self._troubled)
+
+    def _heard(self, news: bool) -> None:
+        if news:
+            self._news.set()
+
+    # Whose turn it is ------------------------------------------------------------------------------
+
+    async def _take_turns(self) -> None:
+        while True:
+            if await self._turn():
+                async with asyncio.TaskGroup() as group:
+                    work = group.create_task(self._lead())
+                    await self._hold()
+                    work.cancel()
+                self.leads = False
+                self._say("another replica leads now, or nobody knows: nothing is written any more")
+            await asyncio.sleep(AGAIN_S)
+
+    async def _hold(self) -> None:
+        """As long as the lease is ours; a server that is silent is waited for no longer than that."""
+        while (left := self._lease.left_s) > 0:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(left):
+                    await asyncio.sleep(AGAIN_S)
+                    await self._turn()
+
+    async def _turn(self) -> bool:
+        try:
+            ours = await self._lease.turn()
+        except KubeError as error:
+            self._troubled("the lease", error.message)
+            return False
+        self._troubled("the lease", "")
+        return ours
+
+    # What the leader does --------------------------------------------------------------------------
+
+    async def _lead(self) -> None:
+        self.leads = True
+        self._say(f"{self._settings.identity} leads")
+        self._known.all_fresh()
+        self._news.set()
+        carrier = Carrier(self._api, lambda: self._lease.left_s > 0, self._not_written, self._fought)
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._patience(carrier)):
+                    await self._news.wait()
+            self._news.clear()
+            began = time.monotonic()
+            if self._known.complete:
+                await self._round(carrier)
+            # On a big cluster a round takes long: half of the time is left to everybody else.
+            await asyncio.sleep(max(QUIET_S, time.monotonic() - began))
+
+    def _patience(self, carrier: Carrier) -> float:
+        due = (carrier.patience(), self._gone.due_s, self._overdue.due_s, self._clashing.due_s)
+        return min((one for one in due if one is not None), default=AGAIN_MOST_S)
+
+    async def _round(self, carrier: Carrier) -> None:
+        stored = self._known.stored()
+        now = Situation(
+            stored=stored,
+            cluster=self._known.cluster,
+            gone=self._gone.long(absent(stored)),
+            overdue=self._overdue.long(waiting(stored)),
+            now=timestamp(time.time()),
+        )
+        try:
+            await carrier.carry(await asyncio.to_thread(wanted, now))
+            await self._look_again(now.cluster)
+            await self._tell(carrier)
+            self._troubled("writing", "")
+        except KubeError as error:
+            self._troubled("writing", error.message)
+            await asyncio.sleep(AGAIN_S)
+        except Exception as error:  # noqa: BLE001 - the rest of its work goes on, and the next news may be better
+            self._troubled("writing", f"Windrow itself failed: {type(error).__name__}: {error}")
+            traceback.print_exc()
+            await asyncio.sleep(AGAIN_S)
+
+    async def _look_again(self, cluster: Cluster) -> None:
+        """At what is new, and at what clashed before: as long as that lasts it is told once."""
+        found, end = set(await asyncio.to_thread(clashes, cluster, self._suspects)), time.monotonic() + LOOK_S
+        while (fresh := self._known.take_fresh(LOOKED_AT)) and time.monotonic() < end:
+            found |= set(await asyncio.to_thread(clashes, cluster, fresh))
+        self._suspects = frozenset(problem.about for problem in found if problem.about is not None)
+        lasting = self._clashing.long(found)
+        for problem in lasting - self._told:
+            if problem.about is not None:
+                hint = f" ({problem.hint})" if problem.hint else ""
+                self._happened(problem.about, "Conflicting", f"{problem.message}{hint}")
+        self._told = lasting
+        if fresh:
+            self._known.look_at(fresh)
+            self._news.set()
+
+    # What is told ----------------------------------------------------------------------------------
+
+    def _not_written(self, ref: Ref, why: str) -> None:
+        if why and self._troubles.get(str(ref)) != why:
+            self._happened(ref, "NotWritten", why)
+        self._troubled(str(ref), why)
+
+    def _fought(self, ref: Ref) -> None:
+        there = self._known.of(ref)
+        others = [name for name in (there.writers if there else ()) if name != MANAGER]
+        who = f" by one of {', '.join(others)}" if others else ""
+        text = f"is written again and again{who}; Windrow waits longer and longer, up to a minute, between two writings"
+        self._happened(ref, "WrittenByOthers", text)
+
+    def _happened(self, ref: Ref, reason: str, message: str) -> None:
+        """The same again is counted."""
+        now, known = time.time(), self._events.pop((ref, reason), None)
+        again = known is not None and known.message == message
+        first, count = (known.first, known.count + 1) if known is not None and again else (now, 1)
+        event = Event(
+            type=EventType.WARNING, reason=reason, about=ref, message=message, first=first, last=now, count=count
+        )
+        self._events[ref, reason] = event
+        if len(self._events) > EVENTS_KEPT:
+            del self._events[next(iter(self._events))]
+        self._untold.append(event)
+
+    async def _tell(self, carrier: Carrier) -> None:
+        """One that the server refuses is told to nobody else."""
+        while self._untold:
+            event = self._untold[0]
+            there = self._known.of(event.about)
+            try:
+                await carrier.tell(event_of(event, MANAGER, there.uid if there else ""))
+                self._troubled("events", "")
+            except KubeError as error:
+                if not error.code:
+                    raise
+                self._troubled("events", error.message)
+            self._untold.popleft()
+
+    def _troubled(self, what: str, why: str) -> None:
+        if self._troubles.get(what, "") == why:
+            return
+        if why:
+            self._troubles[what] = why
+        else:
+            del self._troubles[what]
+        self._say(f"{what}: {why or 'well again'}")

@@ -1,0 +1,92 @@
+"""Pass: network policies -> the table of the packet filter that enforces them at the ports of this node.
+
+A policy is about a port that a CNI call made, on whomever's bridge: the port's record says whose it is. Which labels a
+pod has, its Pod object says; a machine of this host has those of its template, and a container without either none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+
+from windrow.model.cluster import Cluster
+from windrow.model.facts import NodeFacts
+from windrow.model.machines import VirtualMachine
+from windrow.model.meta import Meta
+from windrow.model.objects import NetworkAttachmentDefinition
+from windrow.model.policies import DEFAULT_INTERFACE, DEFAULT_NETWORK, MultiNetworkPolicy, NetworkPolicy, Pod
+from windrow.model.ports import LAUNCHER, PortRecord
+from windrow.model.problems import Problem, Severity
+from windrow.model.ruletable import RuleTable
+from windrow.model.values import Ref
+from windrow.policy import Endpoint, compile_policies
+from windrow.policy.nft import table
+
+
+def policy_table(cluster: Cluster, facts: NodeFacts) -> RuleTable:
+    """Empty where no policy isolates a pod of this node."""
+    if not cluster.all(NetworkPolicy) and not cluster.all(MultiNetworkPolicy):
+        return RuleTable()
+    records = [record for record in facts.ports if record.host in facts.links and _is_of_pod(record)]
+    whole = cluster.replace(_recorded_pods(cluster, records))
+    endpoints = [
+        Endpoint(port=record.host, pod=_pod_of(record), network=network_of(record, whole)) for record in records
+    ]
+    host = {str(address).partition("/")[0] for addresses in facts.addrs.values() for address in addresses}
+    return table(compile_policies(whole, endpoints, sorted(host)))
+
+
+def policy_problems(facts: NodeFacts) -> Iterator[Problem]:
+    if facts.policies_unread:
+        yield Problem(
+            code="policies-unread",
+            message=f"whether the rules of network policies are in force cannot be said: {facts.policies_unread}",
+            hint="run it as root, with nft installed",
+            about=Ref("Node", facts.node),
+            severity=Severity.WARNING,
+        )
+
+
+def _is_of_pod(record: PortRecord) -> bool:
+    namespace, _, pod = record.pod.partition("/")
+    return bool(namespace and pod)
+
+
+def _pod_of(record: PortRecord) -> Ref:
+    namespace, _, pod = record.pod.partition("/")
+    return Ref(Pod.KIND, pod, namespace)
+
+
+def _recorded_pods(cluster: Cluster, records: Iterable[PortRecord]) -> Iterator[Pod]:
+    """The pods on this node of which the cluster's objects do not say all."""
+    for record in records:
+        ref = _pod_of(record)
+        found = cluster.objects.get(ref)
+        pod = found if isinstance(found, Pod) else Pod(meta=_meta(ref, cluster))
+        if record.ifname == DEFAULT_INTERFACE and not pod.addresses and record.masquerade:
+            pod = replace(pod, addresses=tuple(one.partition("/")[0] for one in record.masquerade))
+        if pod is not found:
+            yield pod
+
+
+def _meta(pod: Ref, cluster: Cluster) -> Meta:
+    machine = cluster.objects.get(Ref(VirtualMachine.KIND, pod.name.removeprefix(LAUNCHER), pod.namespace))
+    template = machine.template if isinstance(machine, VirtualMachine) else None
+    labels = template.labels if template is not None else {}
+    return Meta(name=pod.name, namespace=pod.namespace, labels=labels)
+
+
+def network_of(record: PortRecord, cluster: Cluster) -> str:
+    """Which network the port is in. The network status of the pod says it, else the interface's name; a further network
+    is the one whose configuration has the name in the record."""
+    pod = cluster.objects.get(_pod_of(record))
+    interfaces = pod.interfaces if isinstance(pod, Pod) else ()
+    said = next((one for one in interfaces if one.name == record.ifname), None)
+    if said is not None:
+        return DEFAULT_NETWORK if said.default else said.network
+    if record.ifname == DEFAULT_INTERFACE:
+        return DEFAULT_NETWORK
+    nads = [n for n in cluster.all(NetworkAttachmentDefinition) if n.config.get("name") == record.network]
+    own = [nad for nad in nads if nad.meta.namespace == _pod_of(record).namespace]
+    found = next(iter((*own, *nads)), None)
+    return f"{found.meta.namespace}/{found.name}" if found else f"{_pod_of(record).namespace}/{record.network}"

@@ -1,0 +1,73 @@
+"""When an object is written: at once, and where it is written again and again, less and less often."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+from windrow.kube.errors import KubeError
+from windrow.model.values import Ref
+
+PAUSE_S, PAUSE_MAX_S = 0.2, 60.0
+"""Between two writings of one object: the pause doubles while it is written again and again, as where two fight."""
+CALM_S = 1.0
+"""So long after four pauses, and it was not again and again."""
+REFUSED_S = 60.0
+FIGHT_S = 1.5
+"""A pause that has grown longer than that: somebody else writes the object, too."""
+
+
+@dataclass(slots=True)
+class _Pace:
+    last: float = float("-inf")
+    pause_s: float = 0.0
+    due: float = 0.0
+
+
+@dataclass(slots=True)
+class Paces:
+    """`troubled`: is called with an object and why it is not written; an empty text: it is. `fought`: with one that
+    somebody else writes, too, once for each time that the pause has become longer."""
+
+    troubled: Callable[[Ref, str], None]
+    fought: Callable[[Ref], None] = lambda _: None
+    _paces: dict[Ref, _Pace] = field(default_factory=dict)
+
+    def patience(self) -> float | None:
+        """For how long nothing is due, in seconds; None: nothing waits."""
+        now = time.monotonic()
+        due = [pace.due for pace in self._paces.values() if pace.due]
+        return max(0.0, min(due) - now) if due else None
+
+    def come_back(self, ref: Ref, after_s: float) -> None:
+        self._paces.setdefault(ref, _Pace()).due = time.monotonic() + after_s
+
+    def begin(self) -> None:
+        """Before everything that differs is gone through: what was due is looked at now, the past forgotten."""
+        now = time.monotonic()
+        for ref, pace in list(self._paces.items()):
+            if now - pace.last > PAUSE_MAX_S and not pace.due:
+                del self._paces[ref]
+            elif pace.due <= now:
+                pace.due = 0.0
+
+    async def in_its_time(self, ref: Ref, work: Callable[[], Awaitable[None]]) -> None:
+        pace, now = self._paces.setdefault(ref, _Pace()), time.monotonic()
+        if now < pace.last + pace.pause_s:
+            pace.due = pace.last + pace.pause_s
+            return
+        again = now - pace.last < 4 * pace.pause_s + CALM_S
+        pace.pause_s = min(2 * pace.pause_s, PAUSE_MAX_S) if again else PAUSE_S
+        pace.last = now
+        if pace.pause_s > FIGHT_S:
+            self.fought(ref)
+        try:
+            await work()
+            self.troubled(ref, "")
+        except KubeError as error:
+            if error.code in (404, 409):  # it went, or is another one of that name: an event says so
+                return
+            self.troubled(ref, error.message)
+            pace.pause_s = max(pace.pause_s, REFUSED_S) if error.code in (400, 403, 422) else pace.pause_s
+            pace.due = now + pace.pause_s

@@ -1,0 +1,31 @@
+"""Links that another hand made and that are Windrow's since: what is kept of it, for the day they are given back."""
+
+from __future__ import annotations
+
+from windrow.model.lazy import dataclass
+from windrow.model.values import IfName, Ref
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Handover:
+    """A link that is to be Windrow's: its own name, what it will be called, and the link group that it is in now."""
+
+    link: IfName
+    name: IfName
+    group: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adopted:
+    """What was handed over on this host, and the objects that were made for it."""
+
+    handovers: tuple[Handover, ...] = ()
+    objects: tuple[Ref, ...] = ()
+
+    def beside(self, other: Adopted) -> Adopted:
+        """Both; of a link or object that is in both, it counts once, as this one has it."""
+        known = {one.name for one in self.handovers}
+        return Adopted(
+            handovers=(*self.handovers, *(one for one in other.handovers if one.name not in known)),
+            objects=tuple(dict.fromkeys((*self.objects, *other.objects))),
+        )

@@ -1,0 +1,273 @@
+"""The overlay as flannel writes it down: its configuration, and what each node says of itself.
+
+Source: flannel's pkg/subnet/config.go (net-conf.json) and pkg/subnet/kube/annotations.go. A node of Windrow and a node
+of flanneld read each other's annotations, so the words here are flannel's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import field
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from typing import Any
+
+from windrow.model import jsontext, names
+from windrow.model.lazy import dataclass
+from windrow.model.objects import ClusterNetwork, Node
+from windrow.model.values import IfName, Mac, parse_ifname, parse_mac
+
+Network = IPv4Network | IPv6Network
+
+PLACE = f"metadata.annotations[{names.ANNOTATION_OVERLAY}]"
+PREFIX = "flannel.alpha.coreos.com"
+SUBNET_MANAGER, BACKEND = f"{PREFIX}/kube-subnet-manager", f"{PREFIX}/backend-type"
+ANNOTATIONS = frozenset(
+    f"{PREFIX}/{word}"
+    for word in (
+        *("kube-subnet-manager", "backend-type", "backend-data", "backend-v6-data"),
+        *("public-ip", "public-ipv6", "public-ip-overwrite", "public-ipv6-overwrite"),
+    )
+)
+"""Of a Node: all that is read or written."""
+VXLAN = "vxlan"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Family:
+    """What differs between IPv4 and IPv6: each has a device of its own, and its tunnels are of its own family."""
+
+    version: int
+    device: str
+    """Before the VNI in the device's name."""
+    overhead: int
+    """Bytes of the outer IP header, UDP (8), VXLAN (8) and the inner Ethernet header (14)."""
+    data: str
+    address: str
+    """The annotations of a Node with the tunnel's end."""
+    overwrite: str
+    subnet: int
+    """The length of a node's network, unless the configuration says another."""
+
+    @property
+    def bits(self) -> int:
+        return 32 if self.version == 4 else 128
+
+
+FAMILIES = (
+    Family(
+        version=4,
+        device="flannel.",
+        overhead=50,
+        data=f"{PREFIX}/backend-data",
+        address=f"{PREFIX}/public-ip",
+        overwrite=f"{PREFIX}/public-ip-overwrite",
+        subnet=24,
+    ),
+    Family(
+        version=6,
+        device="flannel-v6.",
+        overhead=70,
+        data=f"{PREFIX}/backend-v6-data",
+        address=f"{PREFIX}/public-ipv6",
+        overwrite=f"{PREFIX}/public-ipv6-overwrite",
+        subnet=64,
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetConf:
+    """`networks`, `subnets`: by version of IP, for those that are on: the addresses of all pods, and the length of one
+    node's part of them."""
+
+    networks: Mapping[int, Network] = field(default_factory=dict)
+    subnets: Mapping[int, int] = field(default_factory=dict)
+    vni: int = 1
+    port: int = 8472
+    direct: bool = False
+    """Nodes of one segment send to each other without a tunnel (flannel's DirectRouting)."""
+
+    @property
+    def families(self) -> tuple[Family, ...]:
+        return tuple(family for family in FAMILIES if family.version in self.networks)
+
+    def device(self, family: Family) -> IfName:
+        return IfName(f"{family.device}{self.vni}")
+
+
+def net_conf(network: ClusterNetwork | None) -> NetConf | None:
+    """That of the management network; None where no overlay is asked for, or wrongly (a rule says how)."""
+    text = network.meta.annotations.get(names.ANNOTATION_OVERLAY) if network is not None else None
+    if text is None:
+        return None
+    conf, faults = read_net_conf(text)
+    return None if faults else conf
+
+
+# -- net-conf.json -----------------------------------------------------------------------------------
+
+_KEYS = frozenset(
+    {
+        *("Network", "IPv6Network", "EnableIPv4", "EnableIPv6", "SubnetLen", "IPv6SubnetLen", "Backend"),
+        *("EnableNFTables", "SubnetMin", "SubnetMax", "IPv6SubnetMin", "IPv6SubnetMax"),
+    }
+)
+"""The last line is of flannel's etcd and of its own packet filter: read and left alone."""
+_BACKEND_KEYS = frozenset({"Type", "VNI", "Port", "DirectRouting", "Learning", "GBP", "MTU", "MacPrefix"})
+
+
+def tunnels(network: ClusterNetwork | None) -> dict[str, str]:
+    """The devices of the overlay of `mgmt` -> the network of all pods, of one family."""
+    conf = net_conf(network)
+    return {conf.device(one): str(conf.networks[one.version]) for one in conf.families} if conf else {}
+
+
+def read_net_conf(text: str) -> tuple[NetConf, tuple[str, ...]]:
+    """What it says, and everything that is wrong with it: `Backend.VNI: …`."""
+    try:
+        document = jsontext.loads(text.encode())
+    except (ValueError, RecursionError):
+        return NetConf(), ("it is no JSON",)
+    if not isinstance(document, dict):
+        return NetConf(), ("it is no JSON object",)
+    reader = _Reader()
+    reader.known("", document, _KEYS)
+    backend = document.get("Backend", {"Type": VXLAN})
+    if not isinstance(backend, dict):
+        reader.fault("Backend", "must be an object")
+        backend = {}
+    vni, port, direct = _read_backend(backend, reader)
+    networks: dict[int, Network] = {}
+    subnets: dict[int, int] = {}
+    for family, on in _enabled(document, reader):
+        key = "Network" if family.version == 4 else "IPv6Network"
+        network = reader.network(key, document.get(key), family) if on else None
+        if network is not None:
+            networks[family.version] = network
+            key = "SubnetLen" if family.version == 4 else "IPv6SubnetLen"
+            least = max(family.subnet, network.prefixlen + 1)
+            subnets[family.version] = reader.number(
+                key, document.get(key), least, network.prefixlen + 1, family.bits - 2
+            )
+    if not networks and not reader.faults:
+        reader.fault("Network", "is missing")
+    conf = NetConf(networks=networks, subnets=subnets, vni=vni, port=port, direct=direct)
+    reader.names_fit(conf)
+    return conf, tuple(reader.faults)
+
+
+def _enabled(document: Mapping[str, Any], reader: _Reader) -> Iterator[tuple[Family, bool]]:
+    """flannel's defaults: IPv4 is on, IPv6 is off."""
+    for family, key, usual in zip(FAMILIES, ("EnableIPv4", "EnableIPv6"), (True, False), strict=True):
+        yield family, reader.flag(key, document.get(key), usual=usual)
+
+
+def _read_backend(backend: Mapping[str, Any], reader: _Reader) -> tuple[int, int, bool]:
+    """VNI, port, and whether nodes of one segment need no tunnel."""
+    reader.known("Backend.", backend, _BACKEND_KEYS)
+    if backend.get("Type", VXLAN) != VXLAN:
+        reader.fault("Backend.Type", f"{backend['Type']!r:.40} is not what Windrow makes: vxlan")
+    if backend.get("MTU"):
+        reader.fault("Backend.MTU", "is left out: the tunnels follow the MTU of the management network")
+    for key in ("Learning", "GBP"):
+        if reader.flag(f"Backend.{key}", backend.get(key), usual=False):
+            reader.fault(f"Backend.{key}", "is not made: a tunnel that learns believes whoever sends to it")
+    return (
+        reader.number("Backend.VNI", backend.get("VNI"), 1, 1, 0xFF_FFFF),
+        reader.number("Backend.Port", backend.get("Port") or None, 8472, 1, 0xFFFF),
+        reader.flag("Backend.DirectRouting", backend.get("DirectRouting"), usual=False),
+    )
+
+
+class _Reader:
+    """Values with their types; what is wrong is noted, and reading goes on. Not a value."""
+
+    def __init__(self) -> None:
+        self.faults: list[str] = []
+
+    def fault(self, key: str, text: str) -> None:
+        self.faults.append(f"{key}: {text}" if key else text)
+
+    def known(self, above: str, document: Mapping[str, Any], keys: frozenset[str]) -> None:
+        for key in sorted(document.keys() - keys):
+            self.fault(f"{above}{key}"[:60], f"there is no such key; known are {', '.join(sorted(keys))}")
+
+    def flag(self, key: str, value: object, *, usual: bool) -> bool:
+        if value is not None and not isinstance(value, bool):
+            self.fault(key, "must be true or false, without quotes")
+        return value if isinstance(value, bool) else usual
+
+    def number(self, key: str, value: object, usual: int, least: int, most: int) -> int:
+        if value is None:
+            return usual
+        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+            self.fault(key, f"{value!r:.40} is no number from {least} to {most}")
+            return usual
+        return value
+
+    def network(self, key: str, value: object, family: Family) -> Network | None:
+        try:
+            network = ip_network(value if isinstance(value, str) else "", strict=False)
+        except ValueError:
+            self.fault(key, f"must be an IPv{family.version} network, such as 10.52.0.0/16")
+            return None
+        if network.version != family.version or network.prefixlen > family.bits - 3:
+            self.fault(key, f"{network} is no IPv{family.version} network with room for nodes")
+            return None
+        return network
+
+    def names_fit(self, conf: NetConf) -> None:
+        for family in conf.families:
+            try:
+                parse_ifname(conf.device(family))
+            except ValueError as error:
+                self.fault("Backend.VNI", f"its device cannot be named: {error}")
+
+
+# -- what a node says of itself ----------------------------------------------------------------------
+
+
+def annotation(key: str) -> str:
+    """Its place in a Node."""
+    return f"metadata.annotations[{key}]"
+
+
+def check_backend(node: Node) -> None:
+    """Raises ValueError for a node whose flanneld does not speak VXLAN."""
+    backend = node.meta.annotations.get(BACKEND, VXLAN)
+    if backend != VXLAN:
+        raise ValueError(f"its backend is {backend!r:.30}, and this overlay is of {VXLAN}: its pods are not reached")
+
+
+def far_address(node: Node, family: Family) -> str:
+    """Where its tunnel ends, as its annotations say; empty: they do not. Raises ValueError."""
+    text = node.meta.annotations.get(family.address, "")
+    if not text:
+        return ""
+    address = ip_address(text)
+    if address.version != family.version or address.is_unspecified or address.is_multicast:
+        raise ValueError(f"{text!r:.60} is no IPv{family.version} address of a host")
+    return str(address)
+
+
+def vtep_mac(node: Node, family: Family, vni: int) -> Mac:
+    """The MAC address of its tunnel device: the one that its annotation says, so that it keeps it; else one that
+    follows from its name, so that every node knows it before it is said. Raises ValueError."""
+    text = node.meta.annotations.get(family.data, "")
+    if not text:
+        import hashlib  # slow to load, and most runs know no overlay
+
+        digest = hashlib.sha256(f"{node.name}\0{family.version}".encode()).digest()
+        return Mac(bytes([digest[0] & 0xFC | 0x02, *digest[1:6]]).hex(":"))
+    try:
+        document = jsontext.loads(text.encode())
+    except (ValueError, RecursionError):
+        raise ValueError("it is no JSON") from None
+    if not isinstance(document, dict) or not isinstance(document.get("VtepMAC"), str):
+        raise ValueError("it has no VtepMAC")
+    if document.get("VNI", vni) != vni:
+        raise ValueError(f"its VNI is {document['VNI']!r:.20}, and that of this overlay is {vni}")
+    mac = parse_mac(document["VtepMAC"])
+    if int(mac[:2], 16) & 1 or mac == "00:00:00:00:00:00":
+        raise ValueError(f"{mac} is no MAC address that a device can have")
+    return mac

@@ -1,0 +1,62 @@
+"""A table of the packet filter, wanted or as it was found: chains of rules and sets, in the JSON of nftables.
+
+What a rule does is compared by its comment, which holds a digest of the rule as it was made, and by what it refers to
+and decides: nft prints the rest in the words of its version.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import field
+from typing import Any
+
+from windrow.model.lazy import dataclass
+
+VERDICT_MAP = "map ifname verdict"
+"""The `form` of a map from ports to chains."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableRule:
+    """`refers`: the sets and chains in it, and its verdict, in their order."""
+
+    comment: str = ""
+    refers: tuple[str, ...] = ()
+    expr: tuple[Any, ...] = field(default=(), compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableChain:
+    """`hook`: `filter prerouting 0 accept`; empty for a chain that others jump to."""
+
+    hook: str = ""
+    rules: tuple[TableRule, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableSet:
+    """`form`: `set ipv4_addr`, `set ipv4_addr interval`, `set ipv4_addr . inet_service`, VERDICT_MAP. `members`:
+    `10.0.0.1`, `10.0.0.0-10.0.0.9`, `10.0.0.1 . 80`, `veth1 : in-veth1`."""
+
+    form: str
+    members: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuleTable:
+    """Nothing in it: there is no such table."""
+
+    chains: Mapping[str, TableChain] = field(default_factory=dict)
+    sets: Mapping[str, TableSet] = field(default_factory=dict)
+
+    @property
+    def empty(self) -> bool:
+        return not self.chains and not self.sets
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoliciesSeen:
+    """`unread`: why the table could not be looked at; then it is None."""
+
+    table: RuleTable | None = RuleTable()
+    unread: str = ""

@@ -1,0 +1,66 @@
+"""The table of network policies: what differs, in words, and the one step that sets it right, in one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from windrow.model.bonding import Change
+from windrow.model.ruletable import VERDICT_MAP, RuleTable
+from windrow.model.steps import Delta, Impact, Phase, SetPolicies, Step, Unit
+from windrow.model.values import IfName, Ref
+
+POLICIES = "policies."
+"""Before what differs, in the name of a delta's field."""
+_NOWHERE = IfName("")
+_ALL = Ref("NetworkPolicy", "*")
+_NAMED = 8
+"""So many things are named of a kind; there may be thousands."""
+
+
+def policy_unit(want: RuleTable | None, have: RuleTable | None) -> Unit:
+    """None: not managed, or not looked at."""
+    if want is None or have is None or want == have:
+        return Unit(links=())
+    step = Step(phase=Phase.OPTIONS, link=_NOWHERE, action=SetPolicies(want), why=_ALL, impact=Impact.HITLESS)
+    return Unit(links=(), deltas=tuple(_deltas(want, have)), steps=(step,))
+
+
+def _deltas(want: RuleTable, have: RuleTable) -> Iterator[Delta]:
+    seen = False
+    for what, words in (("ports", _ports), ("rules", _rules), ("members", _members)):
+        before, after = words(have, want), words(want, have)
+        if before != after:
+            seen = True
+            yield _delta(what, before, after)
+    if not seen:
+        yield _delta("table", "changed", "as it was made")
+
+
+def _delta(what: str, have: str, want: str) -> Delta:
+    return Delta(link=_NOWHERE, field=POLICIES + what, have=have, want=want, change=Change.LIVE, why=_ALL)
+
+
+def _ports(table: RuleTable, other: RuleTable) -> str:
+    """Which ports are guarded, and in which direction."""
+    return _named(_entries(table) - _entries(other)) if _entries(table) != _entries(other) else ""
+
+
+def _entries(table: RuleTable) -> set[str]:
+    return {member for one in table.sets.values() if one.form == VERDICT_MAP for member in one.members}
+
+
+def _rules(table: RuleTable, other: RuleTable) -> str:
+    differ = (name for name, chain in table.chains.items() if other.chains.get(name) != chain)
+    return _named({rule.comment.rpartition(" ")[0] for name in differ for rule in table.chains[name].rules} - {""})
+
+
+def _members(table: RuleTable, other: RuleTable) -> str:
+    """Of the sets that are in both."""
+    both = [name for name, one in table.sets.items() if name in other.sets and one.form != VERDICT_MAP]
+    return _named({member for name in both for member in table.sets[name].members - other.sets[name].members})
+
+
+def _named(words: Iterable[str]) -> str:
+    found = sorted(words)
+    more = [f"and {len(found) - _NAMED} more"] if len(found) > _NAMED else []
+    return ", ".join([*found[:_NAMED], *more])

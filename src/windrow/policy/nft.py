@@ -1,0 +1,339 @@
+"""The rule set of a node in the JSON of nftables: as a table, as it is read back, and as the program that leads from
+one table to the next.
+
+Family bridge: pods and machines are ports of bridges, in the default network as in a VLAN, and two of them on one node
+speak with each other by their bridge alone. Conntrack of bridges (`nf_conntrack_bridge`, Linux 5.3) sees the frames
+before us, so what is established passes, and a policy decides about new connections.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from windrow.model.policies import Direction
+from windrow.model.policyrules import HOST_SET, GuardedPort, Members, MemberSet, PacketRule, PolicyRules, set_name
+from windrow.model.ruletable import VERDICT_MAP, RuleTable, TableChain, TableRule, TableSet
+from windrow.model.values import IfName
+
+FAMILY, TABLE = "bridge", "windrow-policy"
+Json = Mapping[str, Any]
+
+_MAPS = {Direction.EGRESS: "from-ports", Direction.INGRESS: "to-ports"}
+_ENDS = {Direction.EGRESS: ("iifname", "daddr"), Direction.INGRESS: ("oifname", "saddr")}
+"""Direction -> what tells the port, and the address at the other end."""
+_HOOKS = {
+    "leaving": ("filter prerouting 0 accept", Direction.EGRESS),
+    "arriving": ("filter forward 0 accept", Direction.INGRESS),
+    "arriving-by-host": ("filter output 0 accept", Direction.INGRESS),
+}
+"""Chain -> its hook. To a port lead two ways: from another port, and from the host, which also routes. Priority 0 is
+behind conntrack's (-200) and before source NAT's."""
+_IP = {4: "ip", 6: "ip6"}
+_ADDRESS = {4: "ipv4_addr", 6: "ipv6_addr"}
+_UPKEEP = {Direction.EGRESS: [130, 131, 132, 133, 135, 136, 143], Direction.INGRESS: [*range(130, 137), 143]}
+"""ICMPv6 that a link needs: MLD and neighbour discovery (RFC 4890 §4.4.1). A guarded pod advertises no router."""
+_FORMS = {Members.ADDRESSES: "set {}", Members.RANGES: "set {} interval", Members.SOCKETS: "set {} . inet_service"}
+_NOTE_MAX = 100
+"""Of a comment's 128 bytes (NFTNL_UDATA_COMMENT_MAXLEN), the rest is for the digest."""
+
+
+# The table ------------------------------------------------------------------------------------------
+
+
+def table(rules: PolicyRules) -> RuleTable:
+    if not rules.ports:
+        return RuleTable()
+    chains = {name: _base(name) for name in _HOOKS}
+    chains |= {
+        name: TableChain(rules=tuple(_packet_rule(rule, chain.direction) for rule in chain.rules))
+        for name, chain in rules.chains.items()
+    }
+    sets = {name: TableSet(form=_form(one), members=one.members) for name, one in rules.sets.items()}
+    for direction, map_name in _MAPS.items():
+        guarded = {port: one for port, one in rules.ports.items() if direction in one.chains}
+        chains |= {_port_chain(port, direction): _of_port(one, direction) for port, one in guarded.items()}
+        members = frozenset(f"{port} : {_port_chain(port, direction)}" for port in guarded)
+        sets[map_name] = TableSet(form=VERDICT_MAP, members=members)
+    return RuleTable(chains=chains, sets=sets)
+
+
+def _form(one: MemberSet) -> str:
+    return _FORMS[one.kind].format(_ADDRESS[one.family])
+
+
+def _port_chain(port: IfName, direction: Direction) -> str:
+    return f"{'from' if direction is Direction.EGRESS else 'to'}-{port}"
+
+
+def _base(name: str) -> TableChain:
+    """What needs no policy, then the port's own chain."""
+    hook, direction = _HOOKS[name]
+    port, _ = _ENDS[direction]
+    accept = {"accept": None}
+    rules = [
+        _rule("established", _match({"ct": {"key": "state"}}, ["established", "related"], op="in"), accept),
+        _rule("address resolution", _match(_meta("protocol"), "arp"), accept),
+        _rule("the link's upkeep", *_icmpv6(_UPKEEP[direction]), accept),
+    ]
+    if name != "arriving":  # a frame from port to port is never the host's own, whatever address it says
+        end = "daddr" if direction is Direction.EGRESS else "saddr"
+        rules += [
+            _rule("the host itself", *_address(family, end, set_name(HOST_SET, family)), accept) for family in _IP
+        ]
+    rules.append(_rule("by port", {"vmap": {"key": _meta(port), "data": f"@{_MAPS[direction]}"}}))
+    return TableChain(hook=hook, rules=tuple(rules))
+
+
+def _of_port(guarded: GuardedPort, direction: Direction) -> TableChain:
+    """Policy by policy, and nothing passes that none of them accepts."""
+    rules = [_lease(direction)] if guarded.leased else []
+    rules += [_rule("", {"jump": {"target": name}}) for name in guarded.chains[direction]]
+    return TableChain(rules=(*rules, _rule("isolated", {"counter": None}, {"drop": None})))
+
+
+def _lease(direction: Direction) -> TableRule:
+    """DHCP: an answer to a broadcast is nobody's established connection."""
+    source, target = (68, 67) if direction is Direction.EGRESS else (67, 68)
+    asked = (
+        _match(_meta("l4proto"), "udp"),
+        _match(_payload("udp", "sport"), source),
+        _match(_payload("udp", "dport"), target),
+    )
+    return _rule("DHCP", _match(_meta("protocol"), "ip"), *asked, {"accept": None})
+
+
+def _packet_rule(rule: PacketRule, direction: Direction) -> TableRule:
+    return _rule(rule.note, *_asked(rule, direction), {"counter": None}, {"accept": None})
+
+
+def _asked(rule: PacketRule, direction: Direction) -> Iterator[Json]:
+    if rule.peers:
+        yield from _address(rule.family, _ENDS[direction][1], rule.peers)
+    elif rule.family:
+        yield _match(_meta("protocol"), _IP[rule.family])
+    if rule.protocol is not None:
+        word = rule.protocol.lower()
+        yield _match(_meta("l4proto"), word)
+        if rule.first:
+            span = rule.first if rule.first == rule.last else {"range": [rule.first, rule.last]}
+            yield _match(_payload(word, "dport"), span)
+        if rule.sockets:
+            both = {"concat": [_payload(_IP[rule.family], "daddr"), _payload(word, "dport")]}
+            yield _match(both, f"@{rule.sockets}")
+
+
+def _address(family: int, end: str, members: str) -> Iterator[Json]:
+    yield _match(_meta("protocol"), _IP[family])
+    yield _match(_payload(_IP[family], end), f"@{members}")
+
+
+def _icmpv6(types: Sequence[int]) -> Iterator[Json]:
+    yield _match(_meta("protocol"), "ip6")
+    yield _match(_meta("l4proto"), "ipv6-icmp")
+    yield _match(_payload("icmpv6", "type"), {"set": list(types)})
+
+
+def _match(left: Json, right: Any, *, op: str = "==") -> Json:
+    return {"match": {"op": op, "left": left, "right": right}}
+
+
+def _meta(key: str) -> Json:
+    return {"meta": {"key": key}}
+
+
+def _payload(protocol: str, name: str) -> Json:
+    return {"payload": {"protocol": protocol, "field": name}}
+
+
+def _rule(note: str, *expr: Json) -> TableRule:
+    from hashlib import sha256  # loads OpenSSL, and most hosts have no policies
+
+    digest = sha256(json.dumps(expr, sort_keys=True).encode()).hexdigest()[:12]
+    short = note.encode(errors="replace")[:_NOTE_MAX].decode(errors="ignore").replace('"', "")
+    return TableRule(comment=f"{short} {digest}".strip(), refers=_refers(expr), expr=expr)
+
+
+_VERDICTS = ("accept", "drop", "return", "jump", "goto", "reject", "queue", "continue")
+
+
+def _refers(expr: Iterable[Any]) -> tuple[str, ...]:
+    return tuple(_words(list(expr)))
+
+
+def _words(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield from [value] if value.startswith("@") else []
+    elif isinstance(value, list | tuple):
+        for one in value:
+            yield from _words(one)
+    elif isinstance(value, dict):
+        for key, one in value.items():
+            if key in _VERDICTS:
+                target = one.get("target", "") if isinstance(one, dict) else ""
+                yield f"{key} {target}".strip()
+            else:
+                yield from _words(one)
+
+
+# Reading it back ------------------------------------------------------------------------------------
+
+
+def read(listing: str) -> RuleTable:
+    """From `nft -j list table`; empty: there is none. Raises ValueError."""
+    if not listing.strip():
+        return RuleTable()
+    hooks: dict[str, str] = {}
+    rules: dict[str, list[TableRule]] = {}
+    sets: dict[str, TableSet] = {}
+    try:
+        for entry in json.loads(listing)["nftables"]:
+            match entry:
+                case {"chain": one}:
+                    hooks[one["name"]] = _hook(one)
+                case {"rule": one}:
+                    expr = tuple(one["expr"])
+                    found = TableRule(comment=one.get("comment", ""), refers=_refers(expr), expr=expr)
+                    rules.setdefault(one["chain"], []).append(found)
+                case {"set": one} | {"map": one}:
+                    sets[one["name"]] = _set_found(one)
+                case _:
+                    pass  # the table itself, and nft's word about its version
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"this is no table as nft prints it: {error!r}") from error
+    chains = {name: TableChain(hook=hook, rules=tuple(rules.get(name, ()))) for name, hook in hooks.items()}
+    return RuleTable(chains=chains, sets=sets)
+
+
+def _hook(chain: Json) -> str:
+    return f"{chain['type']} {chain['hook']} {chain['prio']} {chain['policy']}" if "hook" in chain else ""
+
+
+def _set_found(one: Json) -> TableSet:
+    elements = one.get("elem", ())
+    if "map" in one:
+        form = f"map {one['type']} {one['map']}"
+        return TableSet(form=form, members=frozenset(_entry(element) for element in elements))
+    words = one["type"] if isinstance(one["type"], list) else [one["type"]]
+    form = " ".join(["set", " . ".join(words), *one.get("flags", ())])
+    found = _range if "interval" in form else _member
+    return TableSet(form=form, members=frozenset(found(element) for element in elements))
+
+
+def _entry(element: Any) -> str:
+    port, verdict = element
+    return f"{port} : {' '.join(_words(verdict)).removeprefix('jump ')}"
+
+
+def _member(element: Any) -> str:
+    """An address, or one with a port."""
+    parts = element["concat"] if isinstance(element, dict) else [element]
+    return " . ".join([str(ipaddress.ip_address(parts[0])), *map(str, parts[1:])])
+
+
+def _range(element: Any) -> str:
+    match element:
+        case {"prefix": {"addr": address, "len": length}}:
+            network = ipaddress.ip_network(f"{address}/{length}")
+            first, last = network[0], network[-1]
+        case {"range": [one, other]}:
+            first, last = ipaddress.ip_address(one), ipaddress.ip_address(other)
+        case _:
+            first = last = ipaddress.ip_address(element)
+    return f"{first}-{last}"
+
+
+# From one table to the next -------------------------------------------------------------------------
+
+
+def program(want: RuleTable, have: RuleTable) -> str:
+    """For `nft -j -f`: one transaction, in which nothing is open for a moment. Only what differs is touched; where a
+    hook or the form of a set does, all of it is made anew. Empty: nothing to do."""
+    if want == have:
+        return ""
+    commands = list(_anew(want) if have.empty or not _fits(want, have) else _changes(want, have))
+    return json.dumps({"nftables": commands})
+
+
+def _fits(want: RuleTable, have: RuleTable) -> bool:
+    chains = all(want.chains[n].hook == have.chains[n].hook for n in want.chains.keys() & have.chains.keys())
+    gone = all(not have.chains[n].hook for n in have.chains.keys() - want.chains.keys())
+    return chains and gone and all(want.sets[n].form == have.sets[n].form for n in want.sets.keys() & have.sets.keys())
+
+
+def _anew(want: RuleTable) -> Iterator[Json]:
+    """Whatever is there by that name; taking away what is not there would be an error."""
+    for verb in ("add", "delete"):
+        yield {verb: {"table": {"family": FAMILY, "name": TABLE}}}
+    if not want.empty:
+        yield from _changes(want, RuleTable())
+
+
+def _changes(want: RuleTable, have: RuleTable) -> Iterator[Json]:
+    """Whatever refers to something comes after it, and goes before it."""
+    gone_chains, gone_sets = have.chains.keys() - want.chains.keys(), have.sets.keys() - want.sets.keys()
+    changed = [name for name, chain in want.chains.items() if have.chains.get(name) != chain]
+    yield {"add": {"table": {"family": FAMILY, "name": TABLE}}}
+    for name in want.sets.keys() - have.sets.keys():
+        yield {"add": _set_of(name, want.sets[name].form)}
+    for name, one in want.sets.items():
+        if one.form != VERDICT_MAP:
+            yield from _members(name, one, have.sets.get(name))
+    for name in changed:
+        yield {"flush" if name in have.chains else "add": {"chain": _chain_of(name, want.chains[name].hook)}}
+    for name in changed:
+        for rule in want.chains[name].rules:
+            yield {"add": {"rule": {**_in_table(), "chain": name, **_said(rule)}}}
+    for name, one in want.sets.items():
+        if one.form == VERDICT_MAP:
+            yield from _members(name, one, have.sets.get(name))
+    for name in gone_sets:
+        yield {"flush": _set_of(name, have.sets[name].form)}
+    for verb in ("flush", "delete"):
+        yield from ({verb: {"chain": _chain_of(name)}} for name in sorted(gone_chains))
+    yield from ({"delete": _set_of(name, have.sets[name].form)} for name in sorted(gone_sets))
+
+
+def _in_table() -> dict[str, Any]:
+    return {"family": FAMILY, "table": TABLE}
+
+
+def _said(rule: TableRule) -> dict[str, Any]:
+    return {"expr": list(rule.expr), **({"comment": rule.comment} if rule.comment else {})}
+
+
+def _chain_of(name: str, hook: str = "") -> dict[str, Any]:
+    if not hook:
+        return {**_in_table(), "name": name}
+    type_, at, priority, policy = hook.split()
+    return {**_in_table(), "name": name, "type": type_, "hook": at, "prio": int(priority), "policy": policy}
+
+
+def _set_of(name: str, form: str) -> Json:
+    kind, *words = form.split()
+    if kind == "map":
+        return {"map": {**_in_table(), "name": name, "type": words[0], "map": words[1]}}
+    types = [word for word in words if word not in (".", "interval")]
+    flags = {"flags": ["interval"]} if "interval" in words else {}
+    return {"set": {**_in_table(), "name": name, "type": types[0] if len(types) == 1 else types, **flags}}
+
+
+def _members(name: str, want: TableSet, have: TableSet | None) -> Iterator[Json]:
+    before = have.members if have is not None else frozenset()
+    for verb, members in (("delete", before - want.members), ("add", want.members - before)):
+        if members:
+            elements = [_element(member, want.form) for member in sorted(members)]
+            yield {verb: {"element": {**_in_table(), "name": name, "elem": elements}}}
+
+
+def _element(member: str, form: str) -> Any:
+    if form == VERDICT_MAP:
+        port, _, chain = member.partition(" : ")
+        return [port, {"jump": {"target": chain}}]
+    if " . " in member:
+        address, port = member.split(" . ")
+        return {"concat": [address, int(port)]}
+    first, dash, last = member.partition("-")
+    return {"range": [first, last]} if dash and first != last else first

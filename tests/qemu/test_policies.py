@@ -1,0 +1,315 @@
+"""Network policies in a kernel: frames between the ports of a bridge, from the host and routed, against the verdict of
+the specification; flushed, refused, killed in the middle."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import select
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+from tests.qemu.conftest import Ns
+from tests.unit import policyworld as world
+from tests.unit.policyworld import Place, policy
+
+from windrow.apps.filters import PortFilters
+from windrow.model.cluster import Cluster
+from windrow.model.ruletable import RuleTable, TableChain
+from windrow.plan.policies import policy_unit
+from windrow.policy import Packet, allows
+from windrow.policy.nft import FAMILY, TABLE, program
+
+GATEWAY, OUTSIDE = "10.52.0.1", "203.0.113.7"
+TCP_PORTS, UDP_PORTS = (80, 81), (53, 80)
+WAIT_S = 0.4
+"""For what may pass; the rest is dropped without a word."""
+
+
+class Node:
+    """All nine pods on one bridge, which has the gateway's address; behind the node, a host of the world outside."""
+
+    def __init__(self) -> None:
+        self.ns, self.outside = Ns(), Ns()
+        self.filters = PortFilters()
+        self.there = tuple(replace(place, node="n1") for place in world.places())
+        self.pods: dict[str, Ns] = {}
+        self.ns.ip("link add br0 type bridge forward_delay 0", f"addr add {GATEWAY}/16 dev br0", "link set br0 up")
+        for place in self.there:
+            self._attach(place)
+        self._join(self.outside, "out0")
+        self.ns.ip("addr add 203.0.113.1/24 dev out0", "link set out0 up")
+        self.outside.ip(f"addr add {OUTSIDE}/24 dev eth0", "link set eth0 up", "route add 10.52.0.0/16 via 203.0.113.1")
+        self.ns.must("sysctl", "-qw", "net.ipv4.ip_forward=1")
+        self.sockets = contextlib.ExitStack()
+        self.tcp = {(a, p): self._listening(a, p) for a in self.pods for p in TCP_PORTS}
+        self.udp = {(a, p): self._bound(a, p) for a in (*self.pods, OUTSIDE) for p in UDP_PORTS}
+        self.police(RuleTable())
+
+    def _join(self, other: Ns, name: str) -> None:
+        self.ns.ip(f"link add {name} type veth peer name eth0 netns /proc/{os.getpid()}/fd/{other.fd}")
+
+    def _attach(self, place: Place) -> None:
+        pod, address = Ns(), place.pod.addresses[0]
+        self._join(pod, place.port)
+        self.ns.ip(f"link set {place.port} master br0 up")
+        pod.ip(
+            f"addr add {address}/16 dev eth0", "link set lo up", "link set eth0 up", f"route add default via {GATEWAY}"
+        )
+        self.pods[address] = pod
+
+    def of(self, address: str) -> Ns:
+        return {OUTSIDE: self.outside, GATEWAY: self.ns}.get(address) or self.pods[address]
+
+    def _listening(self, address: str, port: int) -> socket.socket:
+        made = self.of(address).inside(lambda: socket.create_server((address, port), backlog=64))
+        made.setblocking(False)
+        return self.sockets.enter_context(made)
+
+    def _bound(self, address: str, port: int) -> socket.socket:
+        made = self.of(address).inside(lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+        made.bind((address, port))
+        made.setblocking(False)
+        return self.sockets.enter_context(made)
+
+    # The table ----------------------------------------------------------------------------------------
+
+    def wanted(self, cluster: Cluster) -> RuleTable:
+        return world.tables(cluster, self.there)["n1"]
+
+    def seen(self) -> RuleTable:
+        found = self.ns.inside(self.filters.policies)
+        assert found.table is not None, found.unread
+        return found.table
+
+    def load(self, wanted: RuleTable) -> None:
+        for step in policy_unit(wanted, RuleTable(chains={"": TableChain()})).steps:
+            failure = self.ns.inside(lambda step=step: self.filters.run([step], ()))  # type: ignore[misc]
+            assert failure is None, failure
+
+    def police(self, wanted: RuleTable) -> None:
+        """As a plan does; then it is so, by the plan."""
+        if policy_unit(wanted, self.seen()).steps:
+            self.load(wanted)
+        assert policy_unit(wanted, self.seen()).steps == ()
+
+    # Frames -------------------------------------------------------------------------------------------
+
+    def passing(self, pairs: list[tuple[str, str]]) -> set[tuple[str, str, str, int]]:
+        """(source, destination, protocol, port) of what arrived."""
+        self._drain()
+        with contextlib.ExitStack() as stack:
+            trying: dict[socket.socket, tuple[str, str, str, int]] = {}
+            for source, destination in pairs:
+                for port in UDP_PORTS:
+                    sender = stack.enter_context(self._socket(source, socket.SOCK_DGRAM))
+                    sender.sendto(source.encode(), (destination, port))
+                for port in TCP_PORTS if destination in self.pods else ():
+                    opener = stack.enter_context(self._socket(source, socket.SOCK_STREAM))
+                    opener.setblocking(False)
+                    opener.connect_ex((destination, port))
+                    trying[opener] = (source, destination, "TCP", port)
+            time.sleep(WAIT_S)
+            _, connected, _ = select.select([], list(trying), [], 0)
+            found = {trying[one] for one in connected if not one.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)}
+        return found | self._drain()
+
+    def _socket(self, source: str, kind: socket.SocketKind) -> socket.socket:
+        made = self.of(source).inside(lambda: socket.socket(socket.AF_INET, kind))
+        made.bind((source, 0))
+        return made
+
+    def _drain(self) -> set[tuple[str, str, str, int]]:
+        found: set[tuple[str, str, str, int]] = set()
+        for (address, port), one in self.udp.items():
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    found.add((one.recv(64).decode(), address, "UDP", port))
+        for one in self.tcp.values():
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    one.accept()[0].close()
+        return found
+
+    def close(self) -> None:
+        self.sockets.close()
+        for one in (self.ns, self.outside, *self.pods.values()):
+            os.close(one.fd)
+
+
+@pytest.fixture(scope="module")
+def node() -> Iterator[Node]:
+    made = Node()
+    pairs = [(a, b) for a in made.pods for b in made.pods if a != b]
+    made.passing(pairs)  # everybody's MAC is known by then
+    yield made
+    made.close()
+
+
+@pytest.fixture(autouse=True)
+def _open(node: Node) -> Iterator[None]:
+    yield
+    node.police(RuleTable())
+
+
+def of(node: Node, name: str) -> str:
+    namespace, _, letter = name.partition("/")
+    return next(p.pod.addresses[0] for p in node.there if (p.pod.meta.namespace, p.pod.name) == (namespace, letter))
+
+
+def test_the_truth_table_in_frames(node: Node) -> None:
+    """Each policy of a slice, loaded; each ordered pair of nine pods, TCP and UDP; and the world outside, both ways.
+    WINDROW_POLICIES=1 is all of them."""
+    pairs = [(a, b) for a in node.pods for b in node.pods if a != b]
+    pairs += [(a, OUTSIDE) for a in node.pods] + [(OUTSIDE, a) for a in node.pods]
+    wrong: list[str] = []
+    for namespace, spec in list(world.texts())[:: int(os.environ.get("WINDROW_POLICIES", "10"))]:
+        objects = world.cluster([policy(namespace, spec)], node.there)
+        node.load(node.wanted(objects))
+        expected = {
+            (source, destination, protocol, port)
+            for source, destination in pairs
+            for protocol, ports in (("TCP", TCP_PORTS), ("UDP", UDP_PORTS))
+            for port in ports
+            if (protocol == "UDP" or destination in node.pods)
+            and allows(objects, Packet(source=source, destination=destination, protocol=protocol, port=port)).allowed
+        }
+        arrived = node.passing(pairs)
+        wrong += [f"{namespace} {spec}: {one}" for one in sorted(expected ^ arrived)]
+    assert not wrong, (len(wrong), wrong[:5])
+
+
+CLOSED = ("x", "{podSelector: {}, policyTypes: [Ingress, Egress]}")
+
+
+def test_the_host_itself_gets_in_and_out(node: Node) -> None:
+    node.police(node.wanted(world.cluster([policy(*CLOSED)], node.there)))
+    inside, other = of(node, "x/a"), of(node, "x/b")
+    assert (other, inside, "TCP", 80) not in node.passing([(other, inside)])
+    assert (GATEWAY, inside, "TCP", 80) in node.passing([(GATEWAY, inside)])
+    assert node.pods[inside].run("ping", "-c1", "-W2", GATEWAY).returncode == 0
+    assert node.pods[inside].run("ping", "-c1", "-W1", other).returncode == 1
+
+
+def test_what_is_established_goes_on_and_nothing_new_begins(node: Node) -> None:
+    source, target = of(node, "y/a"), of(node, "x/a")
+    opened = node.of(source).inside(lambda: socket.create_connection((target, 80), timeout=3))
+    time.sleep(0.1)
+    served = node.tcp[target, 80].accept()[0]
+    node.police(node.wanted(world.cluster([policy(*CLOSED)], node.there)))
+    for left, right in ((opened, served), (served, opened)):
+        left.sendall(b"still here")
+        right.settimeout(3)
+        assert right.recv(64) == b"still here"
+    assert not node.passing([(source, target)])
+    opened.close()
+    served.close()
+
+
+def test_answers_come_back_from_outside_through_a_masquerade(node: Node) -> None:
+    out = "{podSelector: {}, policyTypes: [Ingress, Egress], egress: [{to: [{ipBlock: {cidr: 203.0.113.0/24}}]}]}"
+    node.police(node.wanted(world.cluster([policy("x", out)], node.there)))
+    node.ns.nft("table ip masq { chain post { type nat hook postrouting priority 100; oifname out0 masquerade; }; }")
+    inside = of(node, "x/a")
+    with node.outside.inside(lambda: socket.create_server((OUTSIDE, 8080))) as server:
+        opened = node.of(inside).inside(lambda: socket.create_connection((OUTSIDE, 8080), timeout=3))
+        served, peer = server.accept()
+        assert peer[0] == "203.0.113.1"
+        served.sendall(b"answer")
+        assert opened.recv(64) == b"answer"
+        opened.close()
+        served.close()
+    assert not node.passing([(OUTSIDE, inside)])
+    node.ns.nft("delete table ip masq")
+
+
+HARM = (
+    "flush ruleset",
+    f"delete table {FAMILY} {TABLE}",
+    f"flush chain {FAMILY} {TABLE} arriving",
+    f"insert rule {FAMILY} {TABLE} arriving accept",
+    f"flush map {FAMILY} {TABLE} to-ports",
+    f"add chain {FAMILY} {TABLE} more",
+)
+
+
+@pytest.mark.parametrize("harm", HARM)
+def test_what_somebody_else_did_to_it_is_put_right(node: Node, harm: str) -> None:
+    wanted = node.wanted(world.cluster([policy(*CLOSED)], node.there))
+    node.police(wanted)
+    node.ns.nft("table bridge others { chain c { type filter hook forward priority 5; }; }")
+    node.ns.nft(harm)
+    others = node.ns.run("nft", "list", "table", "bridge", "others").stdout
+    unit = policy_unit(wanted, node.seen())
+    assert len(unit.steps) == 1 and unit.deltas
+    node.police(wanted)
+    source, target = of(node, "y/a"), of(node, "x/a")
+    assert not node.passing([(source, target)])
+    assert node.ns.run("nft", "list", "table", "bridge", "others").stdout == others
+    node.ns.run("nft", "delete", "table", "bridge", "others")
+
+
+def test_a_table_that_does_not_load_leaves_the_old_one(node: Node) -> None:
+    wanted = node.wanted(world.cluster([policy(*CLOSED)], node.there))
+    node.police(wanted)
+    (name, chain), *_ = ((n, c) for n, c in wanted.chains.items() if n.startswith("to-"))
+    broken = replace(chain, rules=(replace(chain.rules[0], comment="x", expr=({"jump": {"target": "nowhere"}},)),))
+    (step,) = policy_unit(replace(wanted, chains={**wanted.chains, name: broken}), wanted).steps
+    failure = node.ns.inside(lambda: node.filters.run([step], ()))
+    assert failure is not None and "nft" in failure.reason
+    assert node.seen() == wanted
+    assert not node.passing([(of(node, "y/a"), of(node, "x/a"))])
+
+
+def test_killed_at_any_moment_it_was_never_open(node: Node) -> None:
+    """Two policies that both close the pod, loaded in turn by an nft that is killed; a train of packets throughout."""
+    rules = "{podSelector: {}, policyTypes: [Ingress], ingress: [{from: [{podSelector: {matchLabels: {pod: %s}}}]}]}"
+    both = [node.wanted(world.cluster([policy("x", rules % letter)], node.there)) for letter in "bc"]
+    node.police(both[0])
+    began = time.monotonic()
+    node.load(both[0])
+    loading_s = time.monotonic() - began
+    source, target = of(node, "y/a"), of(node, "x/a")
+    chosen, ended = random.Random(14), threading.Event()
+    sent = [0]
+
+    def train(sender: socket.socket) -> None:
+        while not ended.is_set():
+            sender.sendto(source.encode(), (target, 80))
+            sent[0] += 1
+            time.sleep(0.001)
+
+    node._drain()
+    with node._socket(source, socket.SOCK_DGRAM) as sender:
+        thread = threading.Thread(target=train, args=(sender,))
+        thread.start()
+        done = killed = 0
+        for turn in range(60):
+            text = program(both[turn % 2], RuleTable()) if turn % 3 else program(both[turn % 2], node.seen())
+            loading = node.ns.inside(
+                lambda: subprocess.Popen(["nft", "-j", "-f", "/proc/self/fd/0"], stdin=subprocess.PIPE, text=True)
+            )
+            assert loading.stdin is not None
+            with contextlib.suppress(BrokenPipeError):
+                loading.stdin.write(text or json.dumps({"nftables": []}))
+                loading.stdin.close()
+            time.sleep(chosen.uniform(0.0, loading_s))
+            loading.send_signal(signal.SIGKILL)
+            killed += loading.wait() == -signal.SIGKILL
+            seen = node.seen()
+            assert seen in both
+            done += seen == both[turn % 2]
+        ended.set()
+        thread.join()
+    assert done > 5 and killed > 5 and sent[0] > 1000, (done, killed, sent)
+    assert not node._drain()
+    node.police(RuleTable())
+    assert (source, target, "UDP", 80) in node.passing([(source, target)])

@@ -1,0 +1,294 @@
+"""`label`, `annotate`, `patch`, `edit`, `wait`, and `delete` of several: objects are changed where they stand."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+import pytest
+import yaml
+from tests.unit.test_cli_look import OOB, Host
+
+from windrow.apps.cli.main import HERE, VERBS
+from windrow.model.amend import assignments, merged
+from windrow.model.steps import DeleteLink
+from windrow.testing.builders import step
+
+NAD = """
+---
+apiVersion: k8s.cni.cncf.io/v1
+kind: NetworkAttachmentDefinition
+metadata: {name: v200, namespace: team-a}
+spec:
+  config: '{"type":"bridge","bridge":"oob-br","vlan":200}'
+"""
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Host:
+    found = Host(tmp_path)
+    path = tmp_path / "oob.yaml"
+    path.write_text(OOB + NAD)
+    result = found.run("apply", "-f", str(path))
+    assert result.exit_code == 0, result.output
+    return found
+
+
+def document(host: Host, *words: str) -> dict[str, dict[str, object]]:
+    found = yaml.safe_load(host.run("get", *words, "-o", "yaml").stdout)
+    assert isinstance(found, dict)
+    return found
+
+
+def labels(host: Host) -> object:
+    """Those of the manifest: `get` shows Harvester's as well."""
+    return yaml.safe_load((host.root / "etc/windrow/manifests/vlanconfig-oob-all.yaml").read_text())["metadata"].get(
+        "labels"
+    )
+
+
+# Labels and annotations ---------------------------------------------------------------------------
+
+
+def test_a_label_is_set_changed_and_taken_away(host: Host) -> None:
+    result = host.run("label", "vc", "oob-all", "rack=b", "team=x")
+    assert result.exit_code == 0 and "vlanconfig.network.harvesterhci.io/oob-all configured" in result.stdout
+    assert labels(host) == {"rack": "b", "team": "x"}
+    result = host.run("label", "vc/oob-all", "rack=c")
+    assert result.exit_code == 1 and "metadata.labels[rack]: it is 'b' already" in result.stderr
+    assert "--overwrite" in result.stderr
+    result = host.run("label", "vc/oob-all", "rack=c", "team-", "--overwrite", "--list")
+    assert result.exit_code == 0 and result.stdout.endswith("oob-all:\n  rack=c\n"), result.output
+    assert labels(host) == {"rack": "c"}
+    assert host.run("label", "vc/oob-all", "rack-").exit_code == 0
+    assert labels(host) is None
+
+
+def test_the_same_label_again_changes_nothing(host: Host) -> None:
+    assert host.run("label", "cn", "oob", "a=b").exit_code == 0
+    result = host.run("label", "cn", "oob", "a=b")
+    assert result.exit_code == 0 and "oob unchanged" in result.stdout
+
+
+def test_an_annotation_has_its_effect(host: Host) -> None:
+    result = host.run("annotate", "cn", "oob", "network.harvesterhci.io/uplink-mtu=9000")
+    assert result.exit_code == 1 and "it has MTU 9000, but VlanConfig/oob-all has 1500" in result.stderr, result.output
+    result = host.run("annotate", "cn", "oob", "note=x", "--dry-run=client")
+    assert result.exit_code == 0 and "configured (dry run)" in result.stdout, result.output
+    assert "annotations" not in (host.root / "etc/windrow/manifests/clusternetwork-oob.yaml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (["vc", "oob-all"], "say what to set (KEY=VALUE)"),
+        (["vc", "oob-all", "a=b", "a-"], "a is said twice"),
+        (["vc", "oob-all", "=b"], "'=b' is neither KEY=VALUE nor KEY-"),
+        (["vc", "nosuch", "a=b"], 'vlanconfigs "nosuch" not found'),
+        (["nosuch", "x", "a=b"], "there is no kind 'nosuch'"),
+        (["vc", "a=b"], "give the names of the objects, -l LABELS, or --all"),
+        (["vc", "oob-all", "--all", "a=b"], "names and -l or --all cannot be mixed"),
+        (["vs", "x", "a=b"], "is not stored"),
+    ],
+)
+def test_what_is_wrong_with_a_label(host: Host, words: list[str], why: str) -> None:
+    result = host.run("label", *words)
+    assert result.exit_code != 0 and why in result.stderr, result.output
+
+
+def test_several_are_labelled_at_once(host: Host) -> None:
+    result = host.run("label", "nad", "--all", "a=b")
+    assert result.exit_code == 2 and "in several namespaces: default, team-a" in result.stderr
+    assert host.run("label", "nad", "--all", "-n", "team-a", "a=b").exit_code == 0
+    assert host.run("get", "nad", "-l", "a=b", "-o", "name").stdout.strip().endswith("/v200")
+
+
+# Patches ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("there", "patch", "then"),
+    [  # the table of RFC 7386, appendix A
+        ({"a": "b"}, {"a": "c"}, {"a": "c"}),
+        ({"a": "b"}, {"b": "c"}, {"a": "b", "b": "c"}),
+        ({"a": "b"}, {"a": None}, {}),
+        ({"a": "b", "b": "c"}, {"a": None}, {"b": "c"}),
+        ({"a": ["b"]}, {"a": "c"}, {"a": "c"}),
+        ({"a": "c"}, {"a": ["b"]}, {"a": ["b"]}),
+        ({"a": {"b": "c"}}, {"a": {"b": "d", "c": None}}, {"a": {"b": "d"}}),
+        ({"a": [{"b": "c"}]}, {"a": [1]}, {"a": [1]}),
+        (["a", "b"], ["c", "d"], ["c", "d"]),
+        ({"a": "b"}, ["c"], ["c"]),
+        ({"a": "foo"}, None, None),
+        ({"a": "foo"}, "bar", "bar"),
+        ({"e": None}, {"a": 1}, {"e": None, "a": 1}),
+        ([1, 2], {"a": "b", "c": None}, {"a": "b"}),
+        ({}, {"a": {"bb": {"ccc": None}}}, {"a": {"bb": {}}}),
+    ],
+)
+def test_a_merge_patch(there: object, patch: object, then: object) -> None:
+    assert merged(there, patch) == then
+
+
+def test_assignments() -> None:
+    assert assignments(["a=b", "c-", "d=", "e=f=g-"]) == {"a": "b", "c": None, "d": "", "e": "f=g-"}
+
+
+def test_a_patch_changes_only_what_it_says(host: Host) -> None:
+    result = host.run("patch", "vc", "oob-all", "-p", '{"spec": {"description": null, "uplink": {"nics": ["eth1"]}}}')
+    assert result.exit_code == 0, result.output
+    spec = document(host, "vc/oob-all")["spec"]
+    assert "description" not in spec and spec["uplink"] == {"nics": ["eth1"]} and spec["clusterNetwork"] == "oob"
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (["-p", "spec: {uplink: {nics: [eth1, eth1]}}"], "VlanConfig/oob-all: spec.uplink.nics"),
+        (["-p", "spec: {vlan: 3"], "the patch, line "),
+        (["-p", "[]"], "the patch is not one mapping"),
+        (["-p", "metadata: {name: other}"], "its kind, name and namespace cannot be changed"),
+        (["-p", "{}", "--type", "json"], "--type json is not there"),
+        ([], "give -p PATCH or --patch-file FILE"),
+        (["--patch-file", "/nowhere/x"], "cannot be read"),
+    ],
+)
+def test_what_is_wrong_with_a_patch(host: Host, words: list[str], why: str) -> None:
+    before = document(host, "vc/oob-all")
+    result = host.run("patch", "vc", "oob-all", *words)
+    assert result.exit_code != 0 and why in result.stderr, result.output
+    assert document(host, "vc/oob-all") == before
+
+
+# The editor ---------------------------------------------------------------------------------------
+
+
+def editor(host: Host, script: str) -> dict[str, str]:
+    path = host.root / "editor"
+    path.write_text(f'#!/bin/sh\necho >>{host.root}/opened\ncp "$1" {host.root}/seen\n{script}\n')
+    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+    return {"WINDROW_EDITOR": str(path)}
+
+
+def test_what_is_edited_is_carried_out(host: Host) -> None:
+    result = host.run("edit", "vc", "oob-all", env=editor(host, 'sed -i "s/the second pair/edited/" "$1"'))
+    assert result.exit_code == 0 and "oob-all configured" in result.stdout, result.output
+    assert document(host, "vc/oob-all")["spec"]["description"] == "edited"
+    assert "carried out" in (host.root / "seen").read_text()
+
+
+@pytest.mark.parametrize("script", ["", ': >"$1"', 'touch "$1"'])
+def test_an_edit_of_nothing(host: Host, script: str) -> None:
+    before = document(host, "vc/oob-all")
+    result = host.run("edit", "vc", "oob-all", env=editor(host, script))
+    assert result.exit_code == 0 and "nothing was changed" in result.stderr, result.output
+    assert document(host, "vc/oob-all") == before
+
+
+@pytest.mark.parametrize("text", ["s/eth2/eth1/", "s/nics:/nicks:/", "s/kind: .*/kind: Nonsense/", "s/oob-all/other/"])
+def test_the_editor_opens_again_where_something_is_wrong(host: Host, text: str) -> None:
+    """And gives up when nothing is mended then; the text is kept."""
+    before = document(host, "vc/oob-all")
+    result = host.run("edit", "vc", "oob-all", env=editor(host, f'sed -i "{text}" "$1"'))
+    assert result.exit_code == 1 and "error:" in result.stderr, result.output
+    assert (host.root / "opened").read_text() == "\n\n" and "# error:" in (host.root / "seen").read_text()
+    kept = Path(result.stderr.split("your text is in ")[1].split()[0])
+    assert kept.read_text() and document(host, "vc/oob-all") == before
+    kept.unlink()
+
+
+def test_what_was_mended_the_second_time_counts(host: Host) -> None:
+    script = (
+        f'if [ -e {host.root}/once ]; then sed -i "/nics:/,$ s/eth1$/eth2/" "$1"; sed -i "0,/eth2$/s//eth1/" "$1"; '
+    )
+    script += f'else touch {host.root}/once; sed -i "s/eth2/eth1/" "$1"; fi'
+    result = host.run("edit", "vc", "oob-all", env=editor(host, script))
+    assert result.exit_code == 0 and (host.root / "opened").read_text() == "\n\n", result.output
+
+
+# Exit codes ---------------------------------------------------------------------------------------
+
+
+def drift(host: Host) -> None:
+    host.kernel.run([step("oob-br", DeleteLink())])
+
+
+def test_diff_tells_a_difference_from_an_error(host: Host) -> None:
+    """As kubectl: 0, 1, and more than 1."""
+    assert host.run("diff").exit_code == 0
+    drift(host)
+    assert host.run("diff").exit_code == 1
+    bad = host.root / "bad.yaml"
+    bad.write_text("kind: VlanConfig\n")
+    assert host.run("diff", "-f", str(bad)).exit_code == 2
+    assert host.run("diff", "-f", "/nowhere/x.yaml").exit_code == 2
+
+
+def test_status_has_an_exit_code_for_scripts(host: Host) -> None:
+    assert host.run("status", "--exit-code").exit_code == 0
+    drift(host)
+    assert host.run("status").exit_code == 0
+    assert host.run("status", "--exit-code").exit_code == 1
+    assert host.run("status", "--exit-code", "-o", "json").exit_code == 1
+
+
+# Waiting, and several -----------------------------------------------------------------------------
+
+
+def test_wait_for_what_is_there_and_what_is_not(host: Host) -> None:
+    result = host.run("wait", "vc", "oob-all", "--for", "jsonpath={.spec.clusterNetwork}=oob")
+    assert result.exit_code == 0 and result.stdout == "vlanconfig/oob-all condition met\n", result.output
+    result = host.run("wait", "vlanstatus", "--all", "--for=condition=ready", "--timeout=0")
+    assert result.exit_code == 0, result.output
+    assert host.run("wait", "vc", "nosuch", "--for=delete").stdout == "vlanconfig/nosuch deleted\n"
+    result = host.run("wait", "vc", "oob-all", "--for=delete", "--timeout", "0.1s")
+    assert result.exit_code == 1 and "timed out waiting for delete of vlanconfig/oob-all" in result.stderr
+    result = host.run("wait", "vc", "oob-all", "--for=jsonpath={.spec.nosuch}", "--timeout", "0")
+    assert result.exit_code == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (["vc", "oob-all"], "Missing option '--for'"),
+        (["vc", "--for=delete"], "give names, or -l LABELS, or --all"),
+        (["vc", "oob-all", "--for=ready"], "'ready' is not one of delete"),
+        (["vc", "oob-all", "--for=jsonpath={.a[}"], "--for"),
+        (["vc", "oob-all", "--for=delete", "--timeout=soon"], "'soon' is not a time"),
+        (["vc", "-l", "nosuch=x", "--for=delete"], "no resources found"),
+    ],
+)
+def test_what_is_wrong_with_a_wait(host: Host, words: list[str], why: str) -> None:
+    result = host.run("wait", *words)
+    assert result.exit_code == 2 and why in result.stderr, result.output
+
+
+def test_delete_by_label_and_all_of_a_namespace(host: Host) -> None:
+    result = host.run("delete", "nad", "--all")
+    assert result.exit_code == 2 and "say which with -n" in result.stderr
+    result = host.run("delete", "nad", "-l", "nosuch=x")
+    assert result.exit_code == 0 and "No resources found" in result.stderr
+    assert host.run("delete", "nad", "-n", "team-a", "--all", "--dry-run=server").exit_code == 0
+    assert host.run("get", "nad", "-o", "name").stdout.count("\n") == 2
+    result = host.run("delete", "nad", "-n", "team-a", "-l", "network.harvesterhci.io/clusternetwork=oob")
+    assert result.exit_code == 0 and "v200 deleted" in result.stdout, result.output
+    assert host.run("delete", "nad", "--all").exit_code == 0
+    assert host.run("get", "nad", "-o", "name").stdout == ""
+
+
+def test_what_cannot_be_read_is_told_where_all_of_a_kind_go(host: Host) -> None:
+    (host.root / "etc/windrow/manifests/bad.yaml").write_text("kind: NetworkAttachmentDefinition\nmetadata: [")
+    result = host.run("delete", "nad", "-n", "team-a", "--all", "--dry-run")
+    assert "bad.yaml" in result.stderr and "v200 deleted (dry run)" in result.stdout, result.output
+
+
+def test_events_are_asked_for_elsewhere(host: Host) -> None:
+    result = host.run("get", "events")
+    assert result.exit_code == 2 and "`windrow events` shows them" in result.stderr
+
+
+@pytest.mark.parametrize("verb", sorted(HERE))
+def test_other_programs_verbs_lead_to_ours(host: Host, verb: str) -> None:
+    result = host.run(verb, "x")
+    assert result.exit_code == 2 and f"Did you mean {HERE[verb]}?" in result.stderr, result.output
+    assert verb not in VERBS and (HERE[verb].split()[1].strip(",") in VERBS or verb == "config")

@@ -1,0 +1,111 @@
+"""`windrow history` and `rollback`: who changed what by hand, and the way back."""
+
+from __future__ import annotations
+
+import json
+import stat
+from pathlib import Path
+
+import pytest
+from tests.unit.test_cli_look import OOB, Host
+
+from windrow.model.history import Applied, back_to_before
+from windrow.model.values import Ref
+from windrow.store.history import KEPT, History
+from windrow.store.paths import Paths
+
+ONE, TWO = Ref("ClusterNetwork", "one"), Ref("ClusterNetwork", "two")
+
+
+def applied(number: int, before: dict[Ref, dict[str, int] | None], after: dict[Ref, dict[str, int] | None]) -> Applied:
+    return Applied(
+        number=number, at=float(number), by="eve", origin="", command="windrow apply", before=before, after=after
+    )
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Host:
+    found = Host(tmp_path)
+    path = tmp_path / "oob.yaml"
+    path.write_text(OOB)
+    result = found.run("apply", "-f", str(path))
+    assert result.exit_code == 0, result.output
+    return found
+
+
+def description(host: Host) -> str:
+    return host.run("get", "vc/oob-all", "-o", "jsonpath={.spec.description}").stdout.strip()
+
+
+def test_the_way_back_is_to_the_first_of_what_was() -> None:
+    changes = [
+        applied(3, {ONE: {"v": 2}, TWO: None}, {ONE: None, TWO: {"v": 1}}),
+        applied(2, {ONE: {"v": 1}}, {ONE: {"v": 2}}),
+    ]
+    assert back_to_before(changes, 3) == {ONE: {"v": 2}, TWO: None}
+    assert back_to_before(changes, 2) == {ONE: {"v": 1}, TWO: None}
+
+
+def test_the_last_ones_are_kept_and_only_for_root(tmp_path: Path) -> None:
+    store = History(Paths(tmp_path))
+    assert store.all() == ()
+    for _ in range(KEPT + 3):
+        store.add(applied(0, {ONE: None}, {ONE: {"v": 1}}))
+    found = store.all()
+    assert [c.number for c in found] == list(range(4, KEPT + 4)) and found[0].after == {ONE: {"v": 1}}
+    directory = Paths(tmp_path).history
+    assert stat.S_IMODE(directory.stat().st_mode) == 0o700
+    assert {stat.S_IMODE(p.stat().st_mode) for p in directory.iterdir()} == {0o600}
+    (directory / "000099.json").write_text("{")
+    (directory / "note.txt").write_text("x")
+    assert len(store.all()) == KEPT
+    store.forget_since(0.0)
+    assert store.all() == ()
+
+
+def test_who_changed_what_from_where(host: Host) -> None:
+    env = {"SSH_CONNECTION": "10.0.0.9 50000 10.0.0.1 22", "SUDO_USER": "ada"}
+    assert host.run("patch", "vc", "oob-all", "-p", "spec: {description: new}", env=env).exit_code == 0
+    lines = host.run("history").stdout.splitlines()
+    assert lines[0].split() == ["NUMBER", "AGE", "BY", "COMMAND", "OBJECTS"]
+    assert "ada from 10.0.0.9" in lines[2] and "windrow patch" in lines[2] and lines[2].endswith("vlanconfig/oob-all")
+    assert "-  description: the second pair\n+  description: new\n" in host.run("history", "2").stdout
+    value = json.loads(host.run("history", "-o", "json").stdout)
+    assert [len(one["objects"]) for one in value["items"]] == [3, 1]
+    said = host.run("events").stdout
+    assert "changed by ada from 10.0.0.9, with `windrow patch`" in said
+
+
+def test_a_dry_run_and_what_changes_nothing_are_no_change(host: Host) -> None:
+    assert host.run("patch", "vc", "oob-all", "-p", "spec: {description: new}", "--dry-run").exit_code == 0
+    assert host.run("apply").exit_code == 0
+    assert host.run("label", "vc", "oob-all", "a-").exit_code == 0
+    assert len(host.run("history").stdout.splitlines()) == 2
+
+
+def test_rollback_and_back_again(host: Host) -> None:
+    assert host.run("patch", "vc", "oob-all", "-p", "spec: {description: new}").exit_code == 0
+    result = host.run("rollback")
+    assert result.exit_code == 0 and "oob-all configured" in result.stdout, result.output
+    assert description(host) == "the second pair"
+    assert host.run("rollback").exit_code == 0, "a rollback is a change, and can be taken back"
+    assert description(host) == "new"
+    assert host.run("rollback", "2").exit_code == 0
+    assert description(host) == "the second pair"
+    result = host.run("rollback", "1")
+    assert result.exit_code == 0 and "oob-all deleted" in result.stdout, result.output
+    assert host.run("get", "vc", "-o", "name").stdout == ""
+    assert host.run("rollback").exit_code == 0
+    assert description(host) == "the second pair"
+
+
+@pytest.mark.parametrize("words", [["history", "9"], ["rollback", "9"]])
+def test_a_number_that_is_not_there(host: Host, words: list[str]) -> None:
+    result = host.run(*words)
+    assert result.exit_code == 1 and "change 9 not found" in result.stderr and "there are 1 to 1" in result.stderr
+
+
+def test_nothing_yet(tmp_path: Path) -> None:
+    host = Host(tmp_path)
+    assert "No changes found" in host.run("history").stderr
+    assert "nothing was changed by hand yet" in host.run("rollback").stderr

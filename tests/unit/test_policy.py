@@ -1,0 +1,322 @@
+"""Network policies: what the specification says of a packet, and what the compiled table does with it, are the same."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.unit import policyworld as world
+from tests.unit.policyworld import HOST, PEERS, PORT_LISTS, PROBES, SELECTORS, policy
+
+from windrow.model.cluster import Cluster
+from windrow.model.meta import Meta
+from windrow.model.policies import Direction, MultiNetworkPolicy, NetworkPolicy, Pod
+from windrow.model.values import IfName, Ref
+from windrow.model.wire import dump, load_documents
+from windrow.policy import Endpoint, Packet, allows, compile_policies
+from windrow.policy.compiler import ranges
+from windrow.policy.nft import program, read, table
+
+THERE = world.places()
+ADDRESS = {f"{p.pod.meta.namespace}/{p.pod.name}": p.pod.addresses[0] for p in THERE}
+
+
+def said(objects: Cluster, source: str, destination: str, protocol: str = "TCP", port: int = 80) -> str:
+    packet = Packet(source=ADDRESS[source], destination=ADDRESS[destination], protocol=protocol, port=port)
+    return str(allows(objects, packet))
+
+
+# The specification ------------------------------------------------------------------------------------
+
+
+def test_without_a_policy_everybody_speaks_with_everybody() -> None:
+    assert said(world.cluster([], THERE), "x/a", "z/c") == "allowed: no policy is about it"
+
+
+def test_a_verdict_names_who_decided() -> None:
+    web = policy("x", "{podSelector: {matchLabels: {pod: a}}, ingress: [{ports: [{port: 9}]}, {ports: [{port: 80}]}]}")
+    objects = world.cluster([web], THERE)
+    assert said(objects, "y/b", "x/a") == "allowed by NetworkPolicy/x/p, ingress[1]"
+    assert said(objects, "y/b", "x/a", port=81).startswith("denied: NetworkPolicy/x/p isolates the pod (ingress)")
+    assert said(objects, "x/a", "y/b", port=81) == "allowed: no policy is about it"
+
+
+def test_a_pod_reaches_itself_and_its_own_node_whatever_is_said() -> None:
+    objects = world.cluster([policy("x", world.EDGES[3])], THERE)
+    assert said(objects, "x/a", "x/a") == "allowed: no policy is about it"
+    place = next(p for p in THERE if p.pod.ref == Ref("Pod", "a", "x"))
+    for node, allowed in ((place.node, True), (next(n for n in HOST if n != place.node), False)):
+        to_node = Packet(source=ADDRESS["x/a"], destination=HOST[node][0])
+        assert allows(objects, to_node, HOST[place.node]).allowed is allowed
+
+
+def test_both_ends_must_let_it_pass() -> None:
+    out = policy("x", "{podSelector: {}, policyTypes: [Egress], egress: [{to: [{namespaceSelector: {}}]}]}")
+    closed = policy("y", "{podSelector: {}}")
+    objects = world.cluster([out, closed], THERE)
+    assert "NetworkPolicy/y/p isolates the pod (ingress)" in said(objects, "x/a", "y/a")
+    assert said(objects, "x/a", "z/a") == "allowed by NetworkPolicy/x/p, egress[0]"
+
+
+def test_pods_of_the_host_network_and_finished_ones_are_nobodys_peers() -> None:
+    pods = "apiVersion: v1\nkind: Pod\nmetadata: {name: q, namespace: x, labels: {pod: b}}\n"
+    for more in (
+        "spec: {hostNetwork: true}\nstatus: {podIP: 192.0.2.9}\n",
+        "status: {podIP: 192.0.2.9, phase: Failed}\n",
+    ):
+        rule = policy("x", "{podSelector: {}, ingress: [{from: [{podSelector: {}}]}]}")
+        objects = world.cluster([rule, *world.loaded(pods + more)], THERE)
+        assert not allows(objects, Packet(source="192.0.2.9", destination=ADDRESS["x/a"])).allowed
+
+
+# The truth table --------------------------------------------------------------------------------------
+
+
+def test_the_truth_table() -> None:
+    """Each policy × each ordered pair of the nine pods, in both families, and the world outside × ports."""
+    wrong: list[str] = []
+    counts: Counter[bool] = Counter()
+    policies = list(world.texts())
+    pairs = list(world.pairs(THERE))
+    assert len(policies) >= 150 and len(set(policies)) == len(policies)
+    for namespace, spec in policies:
+        objects = world.cluster([policy(namespace, spec)], THERE)
+        tables = world.tables(objects, THERE)
+        for source, destination in pairs:
+            for protocol, port in PROBES:
+                packet = Packet(source=source, destination=destination, protocol=protocol, port=port)
+                verdict = allows(objects, packet).allowed
+                counts[verdict] += 1
+                if world.passes(tables, THERE, packet) is not verdict:
+                    wrong.append(f"{namespace}: {spec}: {packet}: should be {verdict}")
+    assert not wrong, wrong[:5]
+    assert min(counts.values()) > 10_000, counts
+
+
+SPECS = st.tuples(
+    st.sampled_from(SELECTORS),
+    st.sampled_from(("", ", policyTypes: [Ingress]", ", policyTypes: [Egress]", ", policyTypes: [Ingress, Egress]")),
+    *(
+        st.lists(st.tuples(st.lists(st.sampled_from(PEERS), max_size=3), st.sampled_from(PORT_LISTS)), max_size=2)
+        for _ in range(2)
+    ),
+)
+
+
+def spec_text(parts: tuple[str, str, list[tuple[list[str], str]], list[tuple[list[str], str]]]) -> str:
+    selector, types, *sides = parts
+    text = f"{{podSelector: {selector}{types}"
+    for key, peers_key, rules in (("ingress", "from", sides[0]), ("egress", "to", sides[1])):
+        listed = [
+            f"{{{peers_key}: [{', '.join(peers)}]{f', ports: {ports}' if ports else ''}}}" for peers, ports in rules
+        ]
+        text += f", {key}: [{', '.join(listed)}]" if rules else ""
+    return text + "}"
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from("xyz"), SPECS), min_size=1, max_size=4),
+    st.lists(st.tuples(st.sampled_from(list(world.pairs(THERE))), st.sampled_from(PROBES)), min_size=1, max_size=20),
+)
+def test_any_policies_together(
+    policies: list[tuple[str, object]], probes: list[tuple[tuple[str, str], tuple[str, int]]]
+) -> None:
+    made = []
+    for number, (namespace, parts) in enumerate(policies):
+        text = world.HEAD.format(namespace=namespace, spec=spec_text(parts))  # type: ignore[arg-type]
+        made += world.loaded(text.replace("name: p,", f"name: p{number},"))
+    objects = world.cluster(made, THERE)
+    tables = world.tables(objects, THERE)
+    for (source, destination), (protocol, port) in probes:
+        packet = Packet(source=source, destination=destination, protocol=protocol, port=port)
+        assert world.passes(tables, THERE, packet) is allows(objects, packet).allowed, packet
+
+
+# The compiler -----------------------------------------------------------------------------------------
+
+
+def endpoints(node: str) -> list[Endpoint]:
+    return [Endpoint(port=p.port, pod=p.pod.ref) for p in THERE if p.node == node]
+
+
+def test_a_port_that_nobody_isolates_is_left_alone() -> None:
+    objects = world.cluster([policy("x", "{podSelector: {matchLabels: {pod: a}}}")], THERE)
+    rules = {node: compile_policies(objects, endpoints(node), HOST[node]) for node in HOST}
+    assert [list(one.ports) for one in rules.values()] == [["veth-xa"], []]
+    assert table(rules["n2"]).empty
+    assert set(rules["n1"].ports[IfName("veth-xa")].chains) == {Direction.INGRESS}
+
+
+def test_a_new_label_changes_members_and_nothing_else() -> None:
+    rule = policy(
+        "x", "{podSelector: {matchLabels: {pod: a}}, ingress: [{from: [{podSelector: {matchLabels: {in: club}}}]}]}"
+    )
+    before, labels = world.cluster([rule], THERE), {"pod": "c", "in": "club"}
+    member = next(p.pod for p in THERE if p.pod.ref == Ref("Pod", "c", "x"))
+    joined = Pod(meta=Meta(name="c", namespace="x", labels=labels), addresses=member.addresses)
+    after = before.replace([joined])
+    old, new = (table(compile_policies(one, endpoints("n1"), HOST["n1"])) for one in (before, after))
+    commands = json.loads(program(new, old))["nftables"]
+    assert [(verb, *what) for command in commands[1:] for verb, what in command.items()] == [("add", "element")] * 2
+    assert sorted(a for c in commands[1:] for a in c["add"]["element"]["elem"]) == sorted(member.addresses)
+    back = json.loads(program(old, new))["nftables"]
+    assert [verb for command in back[1:] for verb in command] == ["delete"] * 2
+
+
+def test_blocks_become_ranges_that_do_not_touch() -> None:
+    peers = (
+        "{ipBlock: {cidr: 10.0.0.0/24, except: [10.0.0.0/30, 10.0.0.255/32]}}",
+        "{ipBlock: {cidr: 10.0.0.128/25}}",
+        "{ipBlock: {cidr: 10.0.1.0/24}}",
+        "{ipBlock: {cidr: 'fd00::/126', except: ['fd00::2/127']}}",
+    )
+    found = policy("x", f"{{podSelector: {{}}, ingress: [{{from: [{', '.join(peers)}]}}]}}")
+    assert isinstance(found, NetworkPolicy)
+    blocks = [peer.block for peer in found.ingress[0].peers if peer.block]
+    assert list(ranges(blocks)) == ["10.0.0.4-10.0.1.255", "fd00::-fd00::1"]
+
+
+def test_ten_thousand_blocks_are_one_set() -> None:
+    peers = ", ".join(f"{{ipBlock: {{cidr: 10.{i // 128}.{2 * (i % 128)}.0/24}}}}" for i in range(10_000))
+    objects = world.cluster([policy("x", f"{{podSelector: {{}}, ingress: [{{from: [{peers}]}}]}}")], THERE)
+    began = time.monotonic()
+    rules = compile_policies(objects, endpoints("n1"), HOST["n1"])
+    assert time.monotonic() - began < 5.0
+    (blocks,) = (one for name, one in rules.sets.items() if name.startswith("nets-") and one.family == 4)
+    assert len(blocks.members) == 10_000
+    (chain,) = rules.chains.values()
+    assert len(chain.rules) == 2, "one for each family"
+
+
+NETWORKS = """\
+apiVersion: k8s.cni.cncf.io/v1beta1
+kind: MultiNetworkPolicy
+metadata: {name: vlan, namespace: x, annotations: {k8s.v1.cni.cncf.io/policy-for: "vlan100, z/other"}}
+spec: {podSelector: {}, ingress: [{from: [{podSelector: {matchLabels: {pod: b}}}]}]}
+---
+apiVersion: v1
+kind: Pod
+metadata:
+  name: a
+  namespace: x
+  annotations:
+    k8s.v1.cni.cncf.io/network-status: |
+      [{"name": "cbr0", "interface": "eth0", "ips": ["10.52.0.5"], "default": true},
+       {"name": "x/vlan100", "interface": "net1", "ips": ["192.168.100.5"]},
+       {"name": "x/vlan200", "interface": "net2", "ips": ["192.168.200.5"]}]
+---
+apiVersion: v1
+kind: Pod
+metadata:
+  name: b
+  namespace: x
+  labels: {pod: b}
+  annotations:
+    k8s.v1.cni.cncf.io/network-status: '[{"name": "x/vlan100", "interface": "net1", "ips": ["192.168.100.6"]}]'
+"""
+
+
+def test_a_policy_for_further_networks_is_about_these_alone() -> None:
+    objects = Cluster.of(world.loaded(NETWORKS))
+    (rule,) = objects.all(MultiNetworkPolicy)
+    assert rule.networks == ("x/vlan100", "z/other")
+    ports = {"net0": "", "net1": "x/vlan100", "net2": "x/vlan200"}
+    made = [Endpoint(port=IfName(p), pod=Ref("Pod", "a", "x"), network=n) for p, n in ports.items()]
+    rules = compile_policies(objects, made)
+    assert list(rules.ports) == ["net1"]
+    (members,) = (one.members for name, one in rules.sets.items() if name.startswith("pods-") and one.family == 4)
+    assert members == {"192.168.100.6"}
+    for source, allowed in (("192.168.100.6", True), ("192.168.100.7", False)):
+        packet = Packet(source=source, destination="192.168.100.5", network="x/vlan100")
+        assert allows(objects, packet).allowed is allowed
+    assert not objects.all(NetworkPolicy)
+
+
+# The text -----------------------------------------------------------------------------------------------
+
+
+def test_what_is_bad_is_named_by_its_path() -> None:
+    spec = """{podSelector: {}, policyTypes: [Ingress, Outgress], ingress: [
+      {from: [{}, {podSelector: {}, ipBlock: {cidr: 10.0.0.0/8}}, {ipBlock: {cidr: 10.0.0.0}}, {ipBlock: {}},
+              {ipBlock: {cidr: 10.0.0.0/8, except: [10.0.0.0/8, 11.0.0.0/16, 'fd00::/64', 10.1.0.0/16]}}],
+       ports: [{port: 0}, {port: 80, endPort: 79}, {endPort: 9}, {port: http, endPort: 9}, {port: no_name},
+               {protocol: ICMP}, {port: "80"}, {port: "1-2"}]}]}"""
+    found = load_documents(world.HEAD.format(namespace="x", spec=spec))
+    assert not found.objects
+    rule = "spec.ingress[0]"
+    assert {(p.path, p.code) for p in found.problems} == {
+        ("spec.policyTypes[1]", "not-a-choice"),
+        (f"{rule}.from[0]", "required"),
+        (f"{rule}.from[1].ipBlock", "peer-ambiguous"),
+        (f"{rule}.from[2].ipBlock.cidr", "network-invalid"),
+        (f"{rule}.from[3].ipBlock.cidr", "required"),
+        (f"{rule}.from[4].ipBlock.except[0]", "except-outside"),
+        (f"{rule}.from[4].ipBlock.except[1]", "except-outside"),
+        (f"{rule}.from[4].ipBlock.except[2]", "except-outside"),
+        (f"{rule}.ports[0].port", "port-invalid"),
+        (f"{rule}.ports[1].endPort", "endport-below"),
+        (f"{rule}.ports[2].endPort", "endport-alone"),
+        (f"{rule}.ports[3].endPort", "endport-alone"),
+        (f"{rule}.ports[4].port", "port-invalid"),
+        (f"{rule}.ports[5].protocol", "not-a-choice"),
+        (f"{rule}.ports[6].port", "port-invalid"),
+        (f"{rule}.ports[7].port", "port-invalid"),
+    }
+
+
+def test_a_policy_for_no_network_is_warned_of() -> None:
+    text = NETWORKS.split("---")[0].replace(
+        'annotations: {k8s.v1.cni.cncf.io/policy-for: "vlan100, z/other"}', "labels: {}"
+    )
+    found = load_documents(text)
+    assert [p.code for p in found.problems] == ["policy-without-network"] and found.objects
+
+
+@pytest.mark.parametrize("number", range(0, 159, 7))
+def test_a_policy_is_written_as_it_was_read(number: int) -> None:
+    namespace, spec = list(world.texts())[number]
+    made = policy(namespace, spec)
+    bare = NetworkPolicy(
+        meta=made.meta,
+        **{name: getattr(made, name) for name in ("pods", "directions", "ingress", "egress")},
+    )
+    (again,) = load_documents(json.dumps(dump(bare))).objects
+    assert again == made
+
+
+def test_a_listing_is_read_as_the_table_that_was_loaded() -> None:
+    """nft writes a range as a prefix where it is one, and verdicts as pairs."""
+    listing = {
+        "nftables": [
+            {"metainfo": {"version": "1.0.6"}},
+            {"table": {"family": "bridge", "name": "windrow-policy", "handle": 1}},
+            {"set": {"name": "nets-1-4", "type": "ipv4_addr", "flags": ["interval"], "elem": [
+                {"prefix": {"addr": "10.0.0.0", "len": 24}}, {"range": ["10.0.2.1", "10.0.2.9"]}, "10.0.4.1"]}},
+            {"set": {"name": "port-1-6", "type": ["ipv6_addr", "inet_service"], "elem": [{"concat": ["fd00::1", 80]}]}},
+            {"map": {"name": "to-ports", "type": "ifname", "map": "verdict",
+                "elem": [["veth1", {"jump": {"target": "to-veth1"}}]]}},
+            {"chain": {"name": "arriving", "type": "filter", "hook": "forward", "prio": 0, "policy": "accept"}},
+            {"chain": {"name": "to-veth1"}},
+            {"rule": {"chain": "to-veth1", "comment": "isolated 12",
+                "expr": [{"counter": {"packets": 3, "bytes": 9}}, {"drop": None}]}},
+        ]
+    }  # fmt: skip
+    found = read(json.dumps(listing))
+    assert {name: (one.form, sorted(one.members)) for name, one in found.sets.items()} == {
+        "nets-1-4": ("set ipv4_addr interval", ["10.0.0.0-10.0.0.255", "10.0.2.1-10.0.2.9", "10.0.4.1-10.0.4.1"]),
+        "port-1-6": ("set ipv6_addr . inet_service", ["fd00::1 . 80"]),
+        "to-ports": ("map ifname verdict", ["veth1 : to-veth1"]),
+    }
+    assert {
+        name: (chain.hook, [(r.comment, r.refers) for r in chain.rules]) for name, chain in found.chains.items()
+    } == {
+        "arriving": ("filter forward 0 accept", []),
+        "to-veth1": ("", [("isolated 12", ("drop",))]),
+    }
+    for text in ("{}", "[]", '{"nftables": [{"chain": {}}]}', "nft"):
+        with pytest.raises(ValueError):
+            read(text)

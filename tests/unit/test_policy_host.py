@@ -1,0 +1,186 @@
+"""The rules of network policies are desired state: command line, agent and undo, in memory; and what runs nft."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from tests.unit.test_port_rules import OOB, Host, record
+
+from windrow.apps.agent.filternews import FilterNews
+from windrow.apps.engine import look
+from windrow.apps.filters import NFT_POLICIES, PortFilters
+from windrow.apps.known import known
+from windrow.apps.safe.undo import rewind
+from windrow.compile.policies import network_of
+from windrow.model.cluster import Cluster
+from windrow.model.ruletable import RuleTable
+from windrow.model.steps import Failure, SetPolicies
+from windrow.model.wire import hoststate, load_documents
+from windrow.plan import normalise
+from windrow.plan.policies import policy_unit
+from windrow.policy.nft import program
+from windrow.services.errors import ServiceError
+from windrow.services.firewall import Firewall
+from windrow.store.memory import read_memory
+
+CLOSED = """\
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: closed, namespace: default}
+spec: {podSelector: {matchLabels: {app: db}}}
+"""
+POD = """\
+apiVersion: v1
+kind: Pod
+metadata: {name: c1, namespace: default, labels: {app: db}}
+"""
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Host:
+    made = Host(tmp_path)
+    (made.paths.manifests / "oob.yaml").write_text(OOB)
+    made.attach(record(1))
+    made.attach(record(2))
+    assert made.run("apply").exit_code == 0
+    (made.paths.manifests / "pod.yaml").write_text(POD)
+    (made.paths.manifests / "policy.yaml").write_text(CLOSED)
+    return made
+
+
+def guarded(table: RuleTable) -> set[str]:
+    return {member.partition(" ")[0] for one in table.sets.values() if "map" in one.form for member in one.members}
+
+
+def test_a_policy_is_planned_applied_and_taken_away(host: Host) -> None:
+    assert not read_memory(host.paths).policed
+    plan, diff = host.run("plan"), host.run("diff")
+    assert "rules of network policies, in one transaction; isolated: 1 port" in plan.stdout, plan.output
+    assert "this kernel" in diff.stdout and "policies.ports: none → veth" in diff.stdout
+    assert host.run("apply").exit_code == 0
+    assert guarded(host.kernel.policy_table) == {str(record(1).host)}
+    assert read_memory(host.paths).policed
+    assert host.run("diff").stdout == ""
+    assert host.run("delete", "networkpolicy", "closed").exit_code == 0
+    assert host.kernel.policy_table == RuleTable()
+    assert host.run("plan").exit_code == 0 and not read_memory(host.paths).policed
+
+
+def test_a_flush_is_repaired_by_the_agent_and_told(host: Host) -> None:
+    host.run("apply")
+    keeper = host.keeper()
+    keeper.round(reread=True)
+    whole = host.kernel.policy_table
+    assert guarded(whole) and keeper.policed
+    host.kernel.policy_table = RuleTable()
+    host.mono += 100
+    keeper.round(reread=True)
+    assert host.kernel.policy_table == whole
+    told = host.run("events").stdout
+    assert "ports of network policies were gone, are veth" in told, told
+
+
+def test_what_is_undone_is_as_before(host: Host) -> None:
+    before = normalise(look(host.kernel, "n1", known(host.paths)).observed)
+    assert before.policies == RuleTable()
+    assert host.run("apply").exit_code == 0
+    closed = normalise(look(host.kernel, "n1", known(host.paths)).observed)
+    again = hoststate.read(json.loads(json.dumps(hoststate.write(closed))))
+    assert again == closed
+    assert rewind(host.site, before)[1] == "" and host.kernel.policy_table == RuleTable()
+    assert rewind(host.site, again)[1] == "" and host.kernel.policy_table == closed.policies
+
+
+def test_what_is_not_known_of_a_pod_its_record_says() -> None:
+    nads = """\
+apiVersion: k8s.cni.cncf.io/v1
+kind: NetworkAttachmentDefinition
+metadata: {name: vlan100, namespace: nets}
+spec: {config: '{"cniVersion": "0.3.1", "name": "v100", "type": "bridge", "bridge": "oob-br", "vlan": 100}'}
+"""
+    status = '[{"name": "nets/vlan7", "interface": "net2"}, {"name": "k", "interface": "net3", "default": true}]'
+    pod = POD.replace("labels: {app: db}", f"annotations: {{k8s.v1.cni.cncf.io/network-status: '{status}'}}")
+    cluster = Cluster.of(load_documents(f"{nads}---\n{pod}").objects)
+    found = {
+        (name, network): network_of(record(1, ifname=name, network=network), cluster)
+        for name, network in (("eth0", "v100"), ("net1", "v100"), ("net1", "v9"), ("net2", "v100"), ("net3", "v100"))
+    }
+    assert list(found.values()) == ["", "nets/vlan100", "default/v9", "nets/vlan7", ""]
+
+
+# nft ----------------------------------------------------------------------------------------------------
+
+
+class Nft(Firewall):
+    """`listing`: what nft prints; `loaded`: what it was handed; `refuses`: what it says in place of loading."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.listing, self.refuses = "", ""
+        self.loaded: list[str] = []
+
+    def table(self, family: str, name: str) -> str:
+        assert (family, name) == NFT_POLICIES[1:]
+        return self.listing
+
+    def load(self, program: str, *, as_json: bool = False) -> None:
+        if self.refuses:
+            raise ServiceError("nft", self.refuses)
+        self.loaded.append(program)
+
+
+def run(nft: Nft, wanted: RuleTable) -> Failure | None:
+    steps: Sequence[object] = policy_unit(wanted, RuleTable(chains={"other": wanted.chains["arriving"]})).steps
+    return PortFilters(nft).run(steps, ())  # type: ignore[arg-type]
+
+
+def test_the_program_is_made_from_what_is_there_now(host: Host) -> None:
+    host.run("apply")
+    wanted = host.kernel.policy_table
+    nft = Nft()
+    assert run(nft, wanted) is None and nft.loaded == [program(wanted, RuleTable())]
+    verbs = [next(iter(command)) for command in json.loads(nft.loaded[0])["nftables"]]
+    assert verbs[:2] == ["add", "delete"], "what is there by that name goes"
+    nft.listing = "nft prints what nobody understands"
+    assert run(nft, wanted) is None and nft.loaded[0] == nft.loaded[1]
+    assert PortFilters(nft).policies().unread.startswith("what nft printed is not understood")
+
+
+def test_a_kernel_that_cannot_names_its_modules(host: Host) -> None:
+    host.run("apply")
+    nft = Nft()
+    nft.refuses = "Could not process rule: Operation not supported"
+    failure = run(nft, host.kernel.policy_table)
+    assert failure is not None and "nf_conntrack_bridge" in failure.reason
+    nft.refuses = "Could not process rule: Device or resource busy"
+    failure = run(nft, host.kernel.policy_table)
+    assert failure is not None and "nf_conntrack_bridge" not in failure.reason
+
+
+def test_the_agent_listens_where_there_are_policies() -> None:
+    class Deaf:
+        def fileno(self) -> int:
+            return 99
+
+        def close(self) -> None: ...
+
+    news = FilterNews(PortFilters(), lambda: 0.0, Deaf)  # type: ignore[arg-type]
+    news.after({})
+    assert news.fds() == {}
+    news.after({}, policed=True)
+    assert list(news.fds()) == [99]
+
+
+def test_a_table_with_a_hook_that_differs_is_made_anew(host: Host) -> None:
+    host.run("apply")
+    wanted = host.kernel.policy_table
+    other = replace(wanted, chains={**wanted.chains, "arriving": replace(wanted.chains["arriving"], hook="")})
+    verbs = [next(iter(command)) for command in json.loads(program(wanted, other))["nftables"]]
+    assert verbs[:2] == ["add", "delete"]
+    assert program(wanted, wanted) == ""
+    assert isinstance(policy_unit(wanted, other).steps[0].action, SetPolicies)
+    assert policy_unit(None, wanted).steps == policy_unit(wanted, None).steps == ()
