@@ -22,6 +22,13 @@ spec:
   containers:
     - {{name: c, image: "windrow.lab/busybox:1", imagePullPolicy: Never, command: [sleep, "1000000"]}}
 """
+NAD = """\
+apiVersion: k8s.cni.cncf.io/v1
+kind: NetworkAttachmentDefinition
+metadata: {name: v400, namespace: default}
+spec:
+  config: '{"cniVersion": "0.3.1", "name": "v400", "type": "bridge", "bridge": "oob-br", "vlan": 400}'
+"""
 
 
 @pytest.fixture(scope="module")
@@ -53,8 +60,24 @@ def test_a_pod_that_is_deleted_leaves_nothing(lab: Lab) -> None:
     wait(lambda: ports(lab, "node-1") == before, lambda: ports(lab, "node-1"))
 
 
+def test_a_network_that_came_by_kubectl_a_moment_ago_is_a_pods(lab: Lab) -> None:
+    """And the pod is told what it got, as by Multus."""
+    text = NAD + "---\n" + POD.format(name="fresh", node="node-0").replace("oob-vlan100", "v400")
+    lab.kubectl("apply", "-f", "-", stdin=text)
+    lab.kubectl("wait", "--for=condition=Ready", "pod/fresh", "--timeout=100s")
+    path = r"jsonpath={.metadata.annotations.k8s\.v1\.cni\.cncf\.io/network-status}"
+    status = json.loads(lab.kubectl("get", "pod", "fresh", "-o", path))
+    assert [(one["name"], one["interface"], one.get("default", False)) for one in status] == [
+        ("windrow-pods", "eth0", True),
+        ("default/v400", "net1", False),
+    ]
+    lab.kubectl("delete", "pod/fresh", "--wait=true")
+    lab.kubectl("delete", "network-attachment-definition", "v400")
+
+
 def test_a_pod_in_a_network_that_is_not_there_says_so_in_its_events(lab: Lab) -> None:
     text = POD.format(name="lost", node="node-0").replace("oob-vlan100", "oob-vlan999")
     lab.kubectl("apply", "-f", "-", stdin=text)
-    wait(lambda: "oob-vlan999 is not there" in " ".join(lab.kubectl("describe", "pod", "lost").split()))
+    wait(lambda: "NetworkNotAttached" in lab.kubectl("describe", "pod", "lost"))
+    assert "NetworkAttachmentDefinition default/oob-vlan999, which" in lab.kubectl("describe", "pod", "lost")
     lab.kubectl("delete", "pod", "lost", "--wait=true")

@@ -59,12 +59,12 @@ class LabEngine:
             report = carry_out(here(paths, node, kernel), stored, policy=replace(POLICY, dry=True))
         return len(report.plan.steps)
 
-    def install_plugins(self, root: Path, node: str, bin_dir: Path, conf_dir: Path) -> None:
+    def install_plugins(self, root: Path, node: str, bin_dir: Path) -> None:
         """Without a compiler: a shim for each node would take longer than it saves. Raises InstallError."""
         from windrow.apps.cni.install import Origin, install
 
         origin = Origin(root=str(root), node=node)
-        install(Paths(root), origin, bin_dir, conf_dir=conf_dir, compiled=False)
+        install(Paths(root), origin, bin_dir, compiled=False)
 
     def _round(self, root: Path, node: str, wish: Wish) -> Applied:
         said: list[str] = []

@@ -75,8 +75,8 @@ class Engine(Protocol):
         KubeError where the cluster does not answer."""
         ...
 
-    def install_plugins(self, root: Path, node: str, bin_dir: Path, conf_dir: Path) -> None:
-        """Windrow's CNI plugins, and the configuration by which a container runtime finds them."""
+    def install_plugins(self, root: Path, node: str, bin_dir: Path) -> None:
+        """Windrow's CNI plugins, where a container runtime looks for them."""
         ...
 
 
@@ -130,7 +130,7 @@ class Session:
         self._engine.admit(everything)
         self._world = world = World(scenario, request.document.get("programs", {}))
         world.build(lambda text: request.log(text, level="step"))
-        for node in scenario.nodes:
+        for node in scenario.nodes if world.cluster is None else ():  # in a cluster, the API server has the objects
             Store(world.root(node.name)).put(everything)
         built = time.monotonic() - started
         request.log(f"built in {built:.2f} s", level="time")
@@ -184,7 +184,7 @@ class Session:
         )
         for node in scenario.nodes:
             if cluster.kubelets:
-                self._engine.install_plugins(self.world.root(node.name), node.name, *cluster.cni_places(node.name))
+                self._engine.install_plugins(self.world.root(node.name), node.name, cluster.plugins_place(node.name))
             self.world.start_node(node.name)
             request.log(f"{node.name}: {cluster.words}", level="step")
 

@@ -57,9 +57,7 @@ class Cluster:
     @property
     def words(self) -> str:
         """What runs on each node."""
-        return (
-            "containerd, kubelet and Windrow's agent have started" if self.kubelets else "Windrow's agent has started"
-        )
+        return f"{'containerd, kubelet, the CNI server and ' if self.kubelets else ''}Windrow's agent started"
 
     # Life -----------------------------------------------------------------------------------------
 
@@ -92,8 +90,8 @@ class Cluster:
         plan = Plan(
             name=node,
             address=self._addresses[node],
-            agent=[str(BIN / "windrow"), "agent"],
-            agent_config=self.control.agents(node),
+            windrow=str(BIN / "windrow"),
+            windrow_config=self.control.agents(node),
             kubelet_config=self.control.kubelets(node) if self.kubelets else None,
             images=self._images,
         )
@@ -112,15 +110,15 @@ class Cluster:
         """Of a node that runs pods; negative: it has those of all."""
         return self._nodes[place].mounts if self.kubelets and place in self._nodes else -1
 
-    def cni_places(self, node: str) -> tuple[Path, Path]:
-        """Where containerd looks for plugins, with those of others there already, and for networks."""
+    def plugins_place(self, node: str) -> Path:
+        """Where the node's containerd looks for plugins, with those of others there already."""
         made = self._made(node)
         records.make_place(made.bin_dir, flush=False)
         for name in CALLED:
             link = made.bin_dir / name
             link.unlink(missing_ok=True)
             link.symlink_to(PLUGINS / name)
-        return made.bin_dir, made.conf_dir
+        return made.bin_dir
 
     # Pods -----------------------------------------------------------------------------------------
 

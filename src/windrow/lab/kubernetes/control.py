@@ -146,13 +146,15 @@ def _node(document: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
 
 
 def _rights() -> list[tuple[str, dict[str, Any]]]:
-    """What docs/user/kubernetes.md says that an agent needs."""
+    """What docs/user/kubernetes.md says that an agent and a CNI server need."""
     rules = [
         *(_rule(kind, "get", "list", "watch") for kind in FOLLOWED),
         _rule(VlanStatus.KIND, "create", "patch", "delete"),
         *(_rule(kind, "patch") for kind in (LinkMonitor.KIND, HostNetworkConfig.KIND, Node.KIND)),
         *(_rule(kind, "patch", part="/status") for kind in (VlanStatus.KIND, LinkMonitor.KIND, HostNetworkConfig.KIND)),
         {"apiGroups": [""], "resources": ["events"], "verbs": ["create", "patch"]},
+        {"apiGroups": [""], "resources": ["pods"], "verbs": ["get"]},
+        {"apiGroups": [""], "resources": ["pods/status"], "verbs": ["patch"]},
     ]
     named = {"metadata": {"name": AGENTS}}
     role = {"apiVersion": f"{_RBAC}/v1", "kind": "ClusterRole", **named, "rules": rules}

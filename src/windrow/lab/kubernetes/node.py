@@ -1,4 +1,4 @@
-"""A node's programs, as its operating system starts them at boot: Windrow's agent, containerd, kubelet.
+"""A node's programs, as its operating system starts them at boot: Windrow's agent and CNI server, containerd, kubelet.
 
 They share a mount namespace, in which the node has a /var/lib, a /var/log and a /run/netns of its own, and a control
 group (cgroups(7)), by which they and all pods end at once when the power is cut.
@@ -41,8 +41,8 @@ class Plan:
 
     name: str
     address: str
-    agent: Sequence[str]
-    agent_config: Path
+    windrow: str
+    windrow_config: Path
     kubelet_config: Path | None
     images: Sequence[Path]
 
@@ -106,8 +106,12 @@ class NodePrograms:
             self._run("containerd", ENVIRONMENT, containerd)
             self._import_images()
             self._run("kubelet", ENVIRONMENT, self._kubelet_command(self._plan.kubelet_config))
-        variables = {**self._place.env, "WINDROW_KUBECONFIG": str(self._plan.agent_config)}
-        self._run("agent", [f"{name}={value}" for name, value in variables.items()], self._plan.agent)
+            self._run_windrow("cni", "cni", "serve", "--conf-dir", str(self.conf_dir))
+        self._run_windrow("agent", "agent")
+
+    def _run_windrow(self, name: str, *words: str) -> None:
+        variables = {**self._place.env, "WINDROW_KUBECONFIG": str(self._plan.windrow_config)}
+        self._run(name, [f"{key}={value}" for key, value in variables.items()], [self._plan.windrow, *words])
 
     def _run(self, name: str, environment: Sequence[str], command: Sequence[str]) -> None:
         log = self._root / "var/log" / f"{name}.log"
