@@ -97,8 +97,8 @@ MANIFESTS = "---\n".join(
 LOCATED_S = 9.0
 """A sweep, the doubt about it, a sweep of all legs, and the time in which all are told what came of it."""
 CHECKS = 3
-"""So many times it is asked: on a busy host the nodes' sweeps begin apart, and the last reports of one come too late
-for the others. What is wrong stays wrong."""
+"""So many times it is asked, each time for longer: on a busy host the nodes' sweeps begin apart, and the last reports
+of one come too late for the others. What is wrong stays wrong."""
 AGREED_S = 4.0
 """LACP at the fast rate, after a channel was changed."""
 
@@ -268,8 +268,8 @@ def exactly(lab: Checked, faults: list[Fault]) -> None:
 
 def located(lab: Checked, expected: list[str]) -> dict[str, list[Finding]]:
     """What is found in the end."""
-    for _ in range(CHECKS):
-        told = alarms(lab, LOCATED_S)
+    for turn in range(CHECKS):
+        told = alarms(lab, (turn + 1) * LOCATED_S)
         if all(words(found) == expected for found in told.values()):
             break
     return told

@@ -164,7 +164,8 @@ def check(driver: Driver, intent: Intent, cluster: Cluster, seconds: float | Non
     agreed: Told | None = None
     news = -1
     while (now := time.monotonic()) < end:
-        if now >= begun + usual and driver.prober.sweeps >= SWEEPS and not driver.prober.under_way and not early:
+        done = driver.prober.sweeps >= SWEEPS and not driver.prober.under_way and locator.settled
+        if now >= begun + usual and done and not early:
             break
         driver.step(min(TICK_S, end - now))
         if driver.prober.news != news and driver.prober.agreed:
