@@ -8,7 +8,7 @@ from windrow.services import process
 
 
 def test_one_that_is_gone_while_its_session_goes_on_is_gone() -> None:
-    """Its number is still that of its session, so pidfd_open(2) of Linux 6.1 says EINVAL (`pidfd_create`), not ESRCH."""
+    """Its number is that of its session, so pidfd_open(2) of Linux 6.1 says EINVAL, not ESRCH (`pidfd_create`)."""
     popen = subprocess.Popen(
         ["sh", "-c", "read line; sleep 60 >/dev/null & echo $!"],
         stdin=subprocess.PIPE,
