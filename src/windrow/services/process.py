@@ -7,6 +7,7 @@ names one process until the next boot.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import select
 import signal
@@ -244,13 +245,23 @@ def _held(process: Process | None) -> Iterator[int | None]:
     """A pidfd, by which a signal cannot hit another one; None where the process is gone."""
     fd: int | None = None
     if process is not None:
-        with contextlib.suppress(ProcessLookupError):
+        with _unless_gone():
             fd = os.pidfd_open(process.pid)
     try:
         yield fd if alive(process) else None
     finally:
         if fd is not None:
             os.close(fd)
+
+
+@contextlib.contextmanager
+def _unless_gone() -> Iterator[None]:
+    """EINVAL: it is gone, and its number is still that of a session or process group (`pidfd_create`)."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ESRCH, errno.EINVAL):
+            raise
 
 
 def _signal(fd: int, number: signal.Signals) -> None:
