@@ -168,7 +168,7 @@ def check(driver: Driver, intent: Intent, cluster: Cluster, seconds: float | Non
         if now >= begun + usual and done and not early:
             break
         driver.step(min(TICK_S, end - now))
-        if driver.prober.news != news and driver.prober.agreed:
+        if not early and driver.prober.news != news and driver.prober.agreed:
             agreed, news = _told_now(driver, intent), driver.prober.news
         found = locator.look(intent, cluster, time.monotonic(), time.time())
         if found is not None:
@@ -178,7 +178,7 @@ def check(driver: Driver, intent: Intent, cluster: Cluster, seconds: float | Non
                 locator.settled and driver.prober.answered and not any(state.bad or state.unknown for state in states)
             )
             if seconds is None and well and driver.prober.sweeps >= SWEEPS:
-                break
+                return _told_now(driver, intent)
     return agreed if agreed is not None and not driver.prober.agreed else _told_now(driver, intent)
 
 
