@@ -20,7 +20,7 @@ from windrow.model.evidence import (
     NicEvidence,
     RouterAdvert,
 )
-from windrow.model.findings import Certainty, Finding, Reason
+from windrow.model.findings import Certainty, Finding, Grade, Reason
 from windrow.model.objects import VlanConfig
 from windrow.model.values import IfName, Mac, Vid, VidSet
 from windrow.testing import fabricfaults as faults
@@ -307,6 +307,20 @@ def test_a_link_that_loses_frames_is_told_once_for_all_networks(seed: int) -> No
     f = replace(faults.link(passes=0.9)(fabric(4, tagged="100-119")), seed=seed)
     found = only(diagnose(cluster_of(f), evidence_of(f)), Reason.FRAMES_LOST)
     assert found.switches == ("tor-1", "tor-2")
+
+
+def test_broadcasts_that_a_port_does_not_let_in_where_unicasts_go_to_one_node_in_a_sweep() -> None:
+    """That others hear nothing of it in this sweep is a note beside, and no reason to say less."""
+    evidence = evidence_of(fabric(3))
+    nodes = {}
+    for name, node in evidence.nodes.items():
+        rows = [h for h in node.heard if h.sender != ONE]
+        if name == "node-2":
+            mine = [h for h in node.heard if h.sender == ONE and h.receiver == Leg("node-2", IfName("eth1"))]
+            rows += [replace(h, sent=1, count=1, broadcast=0, unicast=1) for h in mine]
+        nodes[name] = replace(node, heard=tuple(rows))
+    found = [x for x in diagnose(cluster_of(fabric(3)), Evidence(nodes=nodes)) if x.grade is not Grade.NOTE]
+    assert [x.reason for x in found] == [Reason.BROADCAST_FILTERED], found
 
 
 # An uplink that the operating system made ----------------------------------------------------------------------------

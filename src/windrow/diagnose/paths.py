@@ -18,6 +18,8 @@ LOST_SHARE, LOST_LEAST = 0.02, 5
 """From which share of the probes through a place, and how many, it counts as lossy: one that was lost is chance."""
 UNICASTS_LEAST = 2
 """So many have to come to one MAC before it means something that none to everybody did."""
+DEAD = frozenset({Reason.ONE_WAY, Reason.NOTHING_PASSES, Reason.VLAN_MISSING})
+"""Nothing passes such a port, in the VLANs of the finding. Ports that are merely apart from some others are none."""
 
 Places = tuple[Culprit, ...]
 """One, or several of which it is one and nothing tells which."""
@@ -29,7 +31,8 @@ def path_findings(
     """`convicted`: as for `vlan_causes`. `ports`: what is known of ports already. What a switch chooses such a member
     of a channel for is lost, and which frames these are follows from nothing else."""
     at_fault = frozenset(leg for f in ports for leg in f.legs)
-    cut = frozenset(leg for f in ports for leg in f.legs if not f.vids or not matrix.tested(leg) - f.vids)
+    dead = (f for f in ports if f.reason in DEAD)
+    cut = frozenset(leg for f in dead for leg in f.legs if not f.vids or not matrix.tested(leg) - f.vids)
     tallies = {
         pair: situation.probes.along(pair[0], matrix.end_of[pair[1]])
         for pair, tally in situation.probes.tallies.items()

@@ -102,7 +102,14 @@ _verbose = click.option("-v", "--verbose", is_flag=True, help="Show what the ker
 _json = click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output, and no live log.")
 
 
-FORWARDED = ("WINDROW_CNI_PLUGIN", "WINDROW_HOSTS", "COLUMNS", "PYTHONPATH")
+FORWARDED = (
+    "WINDROW_CNI_PLUGIN",
+    "WINDROW_FAULT_PAIRS",
+    "WINDROW_HOSTS",
+    "WINDROW_PROBE_VLANS",
+    "COLUMNS",
+    "PYTHONPATH",
+)
 """Variables of the environment that tests in the lab kernel see, too."""
 
 
