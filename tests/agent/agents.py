@@ -169,6 +169,7 @@ class Steady:
     def __init__(self, kernel: Kernel, features: KernelFeatures) -> None:
         self._features = features
         self.observe, self.run, self.nics, self.filters = kernel.observe, kernel.run, kernel.nics, kernel.filters
+        self.policies = kernel.policies
 
     def features(self) -> KernelFeatures:
         return self._features

@@ -47,6 +47,7 @@ class Steady:
     def __init__(self, kernel: Kernel, features: KernelFeatures) -> None:
         self._kernel, self._features = kernel, features
         self.observe, self.run, self.nics = kernel.observe, kernel.run, kernel.nics
+        self.policies = kernel.policies
 
     def features(self) -> KernelFeatures:
         return self._features

@@ -206,6 +206,7 @@ class Noisy:
 
     def __init__(self, kernel: Any, shout: Callable[[], None]) -> None:
         self.observe, self.nics, self.features = kernel.observe, kernel.nics, kernel.features
+        self.policies = kernel.policies
         self._run, self._shout = kernel.run, shout
 
     def run(self, steps: Sequence[Step]) -> Failure | None:
@@ -414,6 +415,7 @@ class Paused:
 
     def __init__(self, kernel: Any) -> None:
         self.observe, self.nics, self.features = kernel.observe, kernel.nics, kernel.features
+        self.policies = kernel.policies
         self._run, self.waits = kernel.run, threading.Event()
 
     def run(self, steps: Sequence[Step]) -> Failure | None:
