@@ -44,9 +44,15 @@ def new_plane(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Contro
 @pytest.fixture
 def api(plane: ControlPlane) -> ControlPlane:
     """The shared one, without the objects of the test before."""
-    for path in (*PLURALS, NADS, "/api/v1/nodes", "/api/v1/namespaces/default/events"):
+    for path in (*PLURALS, *_places_of_nads(plane), "/api/v1/nodes", "/api/v1/namespaces/default/events"):
         plane.request("DELETE", path)
     return plane
+
+
+def _places_of_nads(plane: ControlPlane) -> set[str]:
+    """A collection is deleted in one namespace at a time."""
+    every = plane.request("GET", "/apis/k8s.cni.cncf.io/v1/network-attachment-definitions")["items"]
+    return {NADS.replace("/default/", f"/{one['metadata']['namespace']}/") for one in every}
 
 
 def _sayer(config: pytest.Config) -> Callable[[str], None]:

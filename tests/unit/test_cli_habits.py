@@ -54,6 +54,8 @@ def completions(host: Host, *words: str, incomplete: str) -> list[str]:
     return [item.value for item in found]
 
 
+INTERRUPTED = ["env", "--default-signal=INT"]
+"""Whoever runs the tests in the background of a shell has it ignored, and children have what they inherit."""
 START = [sys.executable, "-c", "import sys; from windrow.apps.cli.main import cli; cli(sys.argv[1:])"]
 
 
@@ -176,7 +178,7 @@ def test_namespaces_scenarios_and_faults_are_completed(host: Host) -> None:
 
 
 def test_ctrl_c_ends_a_watch_in_silence(host: Host) -> None:
-    argv = [*START, "--root", str(host.root), "events", "-w"]
+    argv = [*INTERRUPTED, *START, "--root", str(host.root), "events", "-w"]
     process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     time.sleep(2)
     process.send_signal(signal.SIGINT)
@@ -241,7 +243,7 @@ def test_what_is_wrong_with_the_options_of_get(host: Host, words: str, why: str)
 
 
 def test_a_watch_shows_what_changes(host: Host) -> None:
-    argv = [*START, "--root", str(host.root), "get", "nad", "-w", "-o", "name"]
+    argv = [*INTERRUPTED, *START, "--root", str(host.root), "get", "nad", "-w", "-o", "name"]
     with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         seen = [process.stdout.readline() for _ in range(2)]
