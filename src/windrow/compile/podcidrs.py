@@ -4,10 +4,12 @@ their names. Of the same Nodes it is always the same; what is written down stays
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from ipaddress import ip_network
 
 from windrow.model.objects import Node
 from windrow.model.overlay import Family, NetConf, Network
+from windrow.model.values import Cidr
 
 
 def free_networks(conf: NetConf, nodes: Iterable[Node], family: Family) -> Mapping[str, Network]:
@@ -18,6 +20,14 @@ def free_networks(conf: NetConf, nodes: Iterable[Node], family: Family) -> Mappi
     used = sorted((_slots(n, whole, length) for _, networks in have for n in networks), key=lambda r: (r.start, r.stop))
     without = sorted(name for name, networks in have if not networks)
     return {name: _at(slot, whole, length) for name, slot in zip(without, _gaps(used, whole, length), strict=False)}
+
+
+def allotted(conf: NetConf, nodes: Iterable[Node]) -> list[Node]:
+    """Those that lack a network of a family and find one free, with it."""
+    every = list(nodes)
+    free = [free_networks(conf, every, family) for family in conf.families]
+    more = {node.name: tuple(Cidr(str(one[node.name])) for one in free if node.name in one) for node in every}
+    return [replace(node, pod_cidrs=(*node.pod_cidrs, *more[node.name])) for node in every if more[node.name]]
 
 
 def _gaps(used: Iterable[range], whole: Network, length: int) -> Iterator[int]:

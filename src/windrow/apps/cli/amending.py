@@ -1,27 +1,18 @@
-"""Stored objects, changed by a function: what `label`, `annotate` and `patch` have in common."""
+"""Stored objects, changed by a function: what `label`, `annotate`, `patch` and `edit` have in common."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-import click
-
-from windrow.apps.cli.change import Options, change, full_name
-from windrow.apps.cli.output import say
-from windrow.apps.cli.selection import Document, Selection, parse
+from windrow.apps.cli.chosen import Which, chosen
+from windrow.apps.cli.selection import Document, Selection
 from windrow.apps.cli.session import Session
 from windrow.apps.cli.situation import stored
-from windrow.apps.cli.stored import Which, chosen
-from windrow.model.amend import assignments, relabelled
-from windrow.model.lazy import dataclass
 from windrow.model.objects import AnyObject
 from windrow.model.problems import Problem, ProblemsError, errors
 from windrow.model.wire import dump, load_value, without_doubles
 from windrow.rules import Wish
-
-WORDS = "KIND NAME... [KEY=VALUE...] [KEY-...]"
-"""What `label` and `annotate` take."""
 
 
 def of_store(session: Session, selection: Selection, which: Which) -> list[AnyObject]:
@@ -54,53 +45,3 @@ def renamed(one: AnyObject) -> Problem:
         hint="`windrow apply -f` makes another object, and `windrow delete` takes this one away",
         about=one.ref,
     )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Relabelling:
-    """What `windrow label` and `windrow annotate` were asked for. `field`: `labels` or `annotations`; `words`: a kind,
-    names, and what is to be set (`a=b`) or taken away (`a-`)."""
-
-    field: str
-    words: tuple[str, ...]
-    which: Which
-    overwrite: bool = False
-    show: bool = False
-
-
-def relabel(session: Session, asked: Relabelling, options: Options) -> None:
-    """Raises click.UsageError, ProblemsError."""
-    said = [word for word in asked.words if "=" in word or word.endswith("-")]
-    try:
-        changes = assignments(said)
-    except ValueError as error:
-        raise click.UsageError(str(error)) from error
-    if not changes and not asked.show:
-        raise click.UsageError("say what to set (KEY=VALUE) or to take away (KEY-)")
-    found = of_store(session, parse([word for word in asked.words if word not in said]), asked.which)
-    if changes:
-        if not asked.overwrite and (kept := list(_overwritten(found, asked.field, changes))):
-            raise ProblemsError(kept)
-        change(session, amended(found, lambda document: relabelled(document, asked.field, changes)), options)
-    if asked.show:
-        cluster, _ = stored(session)
-        for one in (cluster.objects.get(o.ref, o) for o in found):
-            say("\n".join([f"{full_name(one)}:", *(f"  {k}={v}" for k, v in _texts(one, asked.field).items())]))
-
-
-def _overwritten(found: Sequence[AnyObject], field: str, changes: Mapping[str, str | None]) -> Iterator[Problem]:
-    for one in found:
-        there = _texts(one, field)
-        for key, value in changes.items():
-            if value is not None and there.get(key, value) != value:
-                yield Problem(
-                    code="not-overwritten",
-                    message=f"it is {there[key]!r} already",
-                    hint="--overwrite changes it",
-                    path=f"metadata.{field}[{key}]",
-                    about=one.ref,
-                )
-
-
-def _texts(one: AnyObject, field: str) -> Mapping[str, str]:
-    return one.meta.labels if field == "labels" else one.meta.annotations

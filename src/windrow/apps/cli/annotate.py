@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import click
+from windrow.apps.cli.relabelling import relabelling
 
-from windrow.apps.cli.amending import Relabelling, relabel
-from windrow.apps.cli.change import Options, changing
-from windrow.apps.cli.options import complete_kind, namespace
-from windrow.apps.cli.session import Session
-from windrow.apps.cli.stored import Which, several
-from windrow.model.selectors import LabelSelector
+MEANING = "Some change a network (its MTU): the plan is checked and carried out as by `windrow apply`."
 
 EXAMPLES = """\b
 Examples:
@@ -17,32 +12,4 @@ Examples:
   windrow annotate nad v100 note-
   windrow annotate vc oob --list"""
 
-
-@click.command(epilog=EXAMPLES, short_help="Change annotations of objects")
-@click.argument(
-    "words", nargs=-1, required=True, metavar="KIND NAME... KEY=VALUE... KEY-...", shell_complete=complete_kind
-)
-@namespace
-@several
-@click.option("--overwrite", is_flag=True, help="Also where it has another value now.")
-@click.option("--list", "show", is_flag=True, help="Show them, afterwards.")
-@changing("windrow annotate")
-@click.pass_obj
-def annotate(
-    session: Session,
-    words: tuple[str, ...],
-    namespace: str | None,
-    labels: LabelSelector | None,
-    every: bool,
-    overwrite: bool,
-    show: bool,
-    options: Options,
-) -> None:
-    """Set annotations of stored objects (KEY=VALUE), or take them away (KEY-).
-
-    Some of them mean something (the MTU of a cluster network): the plan is checked and carried out as by
-    `windrow apply`.
-    """
-    which = Which(namespace=namespace, labels=labels, every=every)
-    asked = Relabelling(field="annotations", words=words, which=which, overwrite=overwrite, show=show)
-    relabel(session, asked, options)
+annotate = relabelling("annotate", "annotations", MEANING, EXAMPLES)

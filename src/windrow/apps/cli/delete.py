@@ -8,18 +8,17 @@ from dataclasses import replace
 import click
 
 from windrow.apps.cli.change import Options, change, changing
+from windrow.apps.cli.chosen import Which, choosing, chosen
 from windrow.apps.cli.manifests import read
-from windrow.apps.cli.options import complete_kind, files, namespace
+from windrow.apps.cli.options import complete_kind, files
 from windrow.apps.cli.output import complain, gate
 from windrow.apps.cli.selection import parse
 from windrow.apps.cli.session import Session
 from windrow.apps.cli.situation import stored
-from windrow.apps.cli.stored import Which, chosen, several
 from windrow.model.cluster import Cluster
 from windrow.model.machines import VirtualMachine, VirtualMachineInstance
 from windrow.model.objects import AnyObject
 from windrow.model.problems import Problem, ProblemsError, Severity, errors
-from windrow.model.selectors import LabelSelector
 from windrow.model.values import Ref
 from windrow.rules import Wish
 from windrow.store.machines import RECORD, Machines
@@ -37,8 +36,7 @@ Examples:
 @click.command(epilog=EXAMPLES, short_help="Remove objects, and what they made on this host")
 @click.argument("words", nargs=-1, metavar="[KIND NAME...]", shell_complete=complete_kind)
 @files(required=False)
-@namespace
-@several
+@choosing
 @click.option("--ignore-not-found", is_flag=True, help="What is not there counts as deleted.")
 @changing("windrow delete")
 @click.pass_obj
@@ -46,9 +44,7 @@ def delete(
     session: Session,
     words: tuple[str, ...],
     places: tuple[str, ...],
-    namespace: str | None,
-    labels: LabelSelector | None,
-    every: bool,
+    which: Which,
     ignore_not_found: bool,
     options: Options,
 ) -> None:
@@ -58,7 +54,7 @@ def delete(
     """
     if bool(words) == bool(places):
         raise click.UsageError("give KIND and NAME, or -f FILE")
-    if places and (labels is not None or every):
+    if places and which.several:
         raise click.UsageError("-f and -l or --all cannot be mixed")
     cluster, problems = stored(session)
     if places:
@@ -68,8 +64,8 @@ def delete(
         gate([p for p in loaded.problems if p.about not in named], session.error_style)
         gone, missing = _stored_ones(cluster, list(named))
     else:
-        gone, missing = chosen(cluster, parse(words), Which(namespace=namespace, labels=labels, every=every))
-    if every or labels is not None:
+        gone, missing = chosen(cluster, parse(words), which)
+    if which.several:
         complain(errors(problems), session.error_style)  # an object that cannot be read may be one of them
     if missing and (not ignore_not_found or errors(problems)):
         # What is not found may be in a file, or a document, that cannot be read: then nobody knows that it is gone.

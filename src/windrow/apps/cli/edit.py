@@ -11,11 +11,11 @@ import click
 
 from windrow.apps.cli.amending import of_store, renamed
 from windrow.apps.cli.change import Options, change, changing
+from windrow.apps.cli.chosen import Which
 from windrow.apps.cli.options import complete_kind, namespace
 from windrow.apps.cli.selection import parse
 from windrow.apps.cli.session import Session
 from windrow.apps.cli.situation import survey
-from windrow.apps.cli.stored import Which
 from windrow.model.objects import AnyObject
 from windrow.model.problems import Problem, ProblemsError, errors
 from windrow.model.wire import dump, load_documents, yaml_text

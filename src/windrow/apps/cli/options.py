@@ -17,6 +17,7 @@ from windrow.model.steps import Impact
 from windrow.model.values import VidSet
 
 F = TypeVar("F", bound=Callable[..., Any])
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 def files(*, required: bool) -> Callable[[F], F]:
@@ -52,13 +53,18 @@ def max_impact_of(usual: Impact) -> Callable[[F], F]:
     )
 
 
+def duration(text: str) -> float | None:
+    """Of `60`, `60s`, `5m`, `1.5h`, `200ms`, `-1`, in seconds; None: it is no time."""
+    found = re.fullmatch(r"(-?[0-9]+(?:\.[0-9]+)?)(ms|s|m|h)?", text)
+    return float(found[1]) * _UNITS[found[2] or "s"] if found else None
+
+
 def seconds(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
     """`60`, `60s`, `5m`: seconds, from 1 to 3600."""
     if value is None:
         return None
-    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)(s|m|h)?", value)
-    number = float(found[1]) * {"s": 1, "m": 60, "h": 3600}[found[2] or "s"] if found else 0.0
-    if not 1 <= number <= 3600:
+    number = duration(value)
+    if number is None or not 1 <= number <= 3600:
         raise click.BadParameter(f"{value!r} is not a time from 1s to 1h, such as 60s or 5m", ctx, param)
     return number
 

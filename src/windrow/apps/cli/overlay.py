@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import click
 
 from windrow.apps.cli.output import aside, complain, say
 from windrow.apps.cli.session import Session
 from windrow.apps.cli.situation import stored
-from windrow.compile.podcidrs import free_networks
+from windrow.compile.podcidrs import allotted
 from windrow.model import names
-from windrow.model.cluster import Cluster
-from windrow.model.objects import Node
-from windrow.model.overlay import PLACE, NetConf, net_conf
-from windrow.model.problems import WindrowError
-from windrow.model.values import Cidr
+from windrow.model.amend import merged
+from windrow.model.overlay import PLACE, net_conf
+from windrow.model.problems import Problem, ProblemsError
 from windrow.model.wire import dump, yaml_text
 from windrow.model.wire.node import write
 
@@ -47,19 +43,9 @@ def podcidrs(session: Session) -> None:
     conf = net_conf(cluster.cluster_network(names.MGMT))
     if conf is None:
         hint = f"say its network first: ClusterNetwork {names.MGMT}, {PLACE}"
-        raise WindrowError(f"there is no overlay\n    hint: {hint}")
-    given = [(node, with_networks(node, conf, cluster)) for node in cluster.nodes()]
-    fresh = [now for node, now in given if now is not node]
+        raise ProblemsError([Problem(code="no-overlay", message="there is no overlay", hint=hint)])
+    fresh = allotted(conf, cluster.nodes())
     if fresh:
-        documents = [dump(node) for node in fresh]
-        said = [{**d, "spec": {**d.get("spec", {}), **write(n)}} for d, n in zip(documents, fresh, strict=True)]
-        say("---\n".join(map(yaml_text, said)))
+        say("---\n".join(yaml_text(merged(dump(node), {"spec": write(node)})) for node in fresh))
     else:
         aside("every Node has its podCIDR")
-
-
-def with_networks(node: Node, conf: NetConf, cluster: Cluster) -> Node:
-    """The node with a network of each family that it lacks, where one is free."""
-    found = (free_networks(conf, cluster.nodes(), family).get(node.name) for family in conf.families)
-    more = tuple(Cidr(str(network)) for network in found if network is not None)
-    return replace(node, pod_cidrs=(*node.pod_cidrs, *more)) if more else node

@@ -10,10 +10,10 @@ import click
 
 from windrow.apps.cli.amending import amended, of_store
 from windrow.apps.cli.change import Options, change, changing
+from windrow.apps.cli.chosen import Which
 from windrow.apps.cli.options import complete_kind, namespace
 from windrow.apps.cli.selection import parse
 from windrow.apps.cli.session import Session
-from windrow.apps.cli.stored import Which
 from windrow.model.amend import merged
 from windrow.model.wire.text import Complaint, plain, trees
 

@@ -82,7 +82,7 @@ def select(
         chosen += matching
         if not matching:
             missing.append(
-                _unread(kind, name, namespace, wrong()) or not_found(kind, name, namespace, map(_place, documents))
+                _unread(kind, name, namespace, wrong()) or not_found(kind, name, namespace, map(place_of, documents))
             )
     if missing:
         raise ProblemsError(missing)
@@ -103,7 +103,7 @@ Place = tuple[str, str, str]
 """Kind, namespace (empty where the kind has none) and name of an object."""
 
 
-def _place(document: Document) -> Place:
+def place_of(document: Document) -> Place:
     meta = document["metadata"]
     return document["kind"], meta.get("namespace", ""), meta["name"]
 

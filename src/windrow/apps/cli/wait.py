@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable
 
@@ -10,7 +9,7 @@ import click
 
 from windrow.apps.cli.documents import documents
 from windrow.apps.cli.formats import labelled, selector
-from windrow.apps.cli.options import complete_kind, namespace
+from windrow.apps.cli.options import complete_kind, duration, namespace
 from windrow.apps.cli.output import say
 from windrow.apps.cli.selection import Document, Selection, parse, select
 from windrow.apps.cli.session import Session
@@ -30,12 +29,11 @@ Examples:
   windrow wait vm web --for=jsonpath='{.status.printableStatus}'=Running"""
 
 
-def _duration(ctx: click.Context, param: click.Parameter, value: str) -> float:
+def _patience(ctx: click.Context, param: click.Parameter, value: str) -> float:
     """`0`: look once. Negative: a week, as kubectl has it."""
-    found = re.fullmatch(r"(-?[0-9]+(?:\.[0-9]+)?)(ms|s|m|h)?", value)
-    if found is None:
+    number = duration(value)
+    if number is None:
         raise click.BadParameter(f"{value!r} is not a time, such as 30s or 5m", ctx, param)
-    number = float(found[1]) * {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}[found[2] or "s"]
     return number if number >= 0 else WEEK_S
 
 
@@ -58,7 +56,7 @@ def _goal(ctx: click.Context, param: click.Parameter, value: str) -> str:
 @click.option("-l", "--selector", "labels", callback=selector, metavar="LABELS", help="a=b,c!=d,e in (f,g),h,!i")
 @click.option("--all", "every", is_flag=True, help="All of the kind that there are at the start.")
 @click.option("--for", "goal", required=True, callback=_goal, metavar="WHAT", help="condition=ready, delete, create, …")
-@click.option("--timeout", "patience_s", default="30s", show_default=True, callback=_duration, metavar="TIME")
+@click.option("--timeout", "patience_s", default="30s", show_default=True, callback=_patience, metavar="TIME")
 @click.pass_obj
 def wait(
     session: Session,

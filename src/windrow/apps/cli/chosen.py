@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
-from typing import TypeVar
+from typing import Any
 
 import click
 
-from windrow.apps.cli.formats import selector
-from windrow.apps.cli.selection import Selection, not_found
-from windrow.model.cluster import Cluster, matches_selector
+from windrow.apps.cli.formats import labelled, selector
+from windrow.apps.cli.options import namespace as namespace_option
+from windrow.apps.cli.selection import Selection, not_found, place_of
+from windrow.model.cluster import Cluster
 from windrow.model.lazy import dataclass
 from windrow.model.objects import AnyObject, Kind
 from windrow.model.problems import Problem
@@ -18,8 +20,6 @@ from windrow.status import derive
 
 DERIVED = ("VlanStatus", "LinkMonitor")
 """Kinds that Windrow derives; a LinkMonitor may be stored as well."""
-
-F = TypeVar("F", bound=Callable[..., object])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,39 +30,46 @@ class Which:
     labels: LabelSelector | None = None
     every: bool = False
 
+    @property
+    def several(self) -> bool:
+        return self.every or self.labels is not None
 
-def several(function: F) -> F:
-    """--all and -l."""
-    labels = click.option(
+
+def choosing(function: Callable[..., None]) -> Callable[..., None]:
+    """-n, -l and --all; the function gets them as `which`."""
+
+    @namespace_option
+    @click.option(
         "-l", "--selector", "labels", callback=selector, metavar="LABELS", help="Those with these: a=b,c!=d,e in (f,g)."
     )
-    return labels(click.option("--all", "every", is_flag=True, help="All of the kind.")(function))
+    @click.option("--all", "every", is_flag=True, help="All of the kind.")
+    @functools.wraps(function)
+    def gathered(*args: Any, namespace: str | None, labels: LabelSelector | None, every: bool, **more: Any) -> None:
+        function(*args, which=Which(namespace=namespace, labels=labels, every=every), **more)
+
+    return gathered
 
 
 def chosen(cluster: Cluster, selection: Selection, which: Which) -> tuple[list[AnyObject], list[Problem]]:
     """The objects, and what is said of those that are not there. Raises click.UsageError."""
-    by_name, by_others = bool(selection.wanted), which.every or which.labels is not None
-    if by_name and by_others:
+    if selection.wanted and which.several:
         raise click.UsageError("names and -l or --all cannot be mixed")
-    if by_others:
+    if which.several:
         return _several(cluster, selection.kinds, which), []
-    if not by_name:
+    if not selection.wanted:
         raise click.UsageError("give the names of the objects, -l LABELS, or --all")
     return _named(cluster, selection.wanted, which.namespace)
 
 
 def _several(cluster: Cluster, kinds: Sequence[Kind], which: Which) -> list[AnyObject]:
     """Of what is stored: what is built in, or derived, is nobody's to change. Labels are those that `get` shows."""
-    labels = {
-        (d["kind"], d["metadata"].get("namespace", ""), d["metadata"]["name"]): d["metadata"].get("labels") or {}
-        for d in (derive(cluster, []) if which.labels is not None else ())
-    }
     names = {kind.name for kind in kinds}
+    labelled_so = set(map(place_of, labelled(derive(cluster, []), which.labels))) if which.labels is not None else None
     found = [
         one
         for ref, one in cluster.objects.items()
         if one.doc and ref.kind in names and which.namespace in (None, ref.namespace or which.namespace)
-        if which.labels is None or matches_selector(which.labels, labels.get((ref.kind, ref.namespace, ref.name), {}))
+        if labelled_so is None or (ref.kind, ref.namespace, ref.name) in labelled_so
     ]
     spaces = sorted({one.meta.namespace for one in found if one.meta.namespace})
     if which.namespace is None and len(spaces) > 1:
