@@ -7,31 +7,17 @@ from pathlib import Path
 
 import pytest
 import yaml
-from tests.unit.test_cli_look import OOB, Host
+from tests.unit.test_cli_look import NAD, OOB, Host, applied
 
 from windrow.apps.cli.main import HERE, VERBS
 from windrow.model.amend import assignments, merged
 from windrow.model.steps import DeleteLink
 from windrow.testing.builders import step
 
-NAD = """
----
-apiVersion: k8s.cni.cncf.io/v1
-kind: NetworkAttachmentDefinition
-metadata: {name: v200, namespace: team-a}
-spec:
-  config: '{"type":"bridge","bridge":"oob-br","vlan":200}'
-"""
-
 
 @pytest.fixture
 def host(tmp_path: Path) -> Host:
-    found = Host(tmp_path)
-    path = tmp_path / "oob.yaml"
-    path.write_text(OOB + NAD)
-    result = found.run("apply", "-f", str(path))
-    assert result.exit_code == 0, result.output
-    return found
+    return applied(tmp_path, OOB + NAD)
 
 
 def document(host: Host, *words: str) -> dict[str, dict[str, object]]:

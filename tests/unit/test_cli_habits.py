@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 import pytest
-from tests.unit.test_cli_look import OOB, Host
+from tests.unit.test_cli_look import NAD, OOB, Host, applied
 
 from windrow.apps.cli import get
 from windrow.apps.cli.labwords import ThenACommand
@@ -25,24 +25,11 @@ from windrow.model.wire import load_documents
 from windrow.model.wire.selectors import parse_selector
 
 CN = '{"apiVersion":"network.harvesterhci.io/v1beta1","kind":"ClusterNetwork","metadata":{"name":"NAME"}}'
-NAD = """
----
-apiVersion: k8s.cni.cncf.io/v1
-kind: NetworkAttachmentDefinition
-metadata: {name: v200, namespace: team-a}
-spec:
-  config: '{"type":"bridge","bridge":"oob-br","vlan":200}'
-"""
 
 
 @pytest.fixture
 def host(tmp_path: Path) -> Host:
-    found = Host(tmp_path)
-    path = tmp_path / "oob.yaml"
-    path.write_text(OOB + NAD)
-    result = found.run("apply", "-f", str(path))
-    assert result.exit_code == 0, result.output
-    return found
+    return applied(tmp_path, OOB + NAD)
 
 
 def completions(host: Host, *words: str, incomplete: str) -> list[str]:

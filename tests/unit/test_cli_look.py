@@ -67,18 +67,35 @@ class Host:
         return CliRunner().invoke(cli, words, obj=session, env=env, prog_name="windrow")
 
 
+NAD = """
+---
+apiVersion: k8s.cni.cncf.io/v1
+kind: NetworkAttachmentDefinition
+metadata: {name: v200, namespace: team-a}
+spec:
+  config: '{"type":"bridge","bridge":"oob-br","vlan":200}'
+"""
+"""One more, in another namespace."""
+
+
+def applied(root: Path, text: str) -> Host:
+    """A host with these manifests in its store and its kernel."""
+    found = Host(root)
+    path = root / "oob.yaml"
+    path.write_text(text)
+    result = found.run("apply", "-f", str(path))
+    assert result.exit_code == 0, result.output
+    return found
+
+
 @pytest.fixture
 def empty(tmp_path: Path) -> Host:
     return Host(tmp_path)
 
 
 @pytest.fixture
-def host(empty: Host) -> Host:
-    path = empty.root / "oob.yaml"
-    path.write_text(OOB)
-    result = empty.run("apply", "-f", str(path))
-    assert result.exit_code == 0, result.output
-    return empty
+def host(tmp_path: Path) -> Host:
+    return applied(tmp_path, OOB)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import stat
 from pathlib import Path
 
 import pytest
-from tests.unit.test_cli_look import OOB, Host
+from tests.unit.test_cli_look import OOB, Host, applied
 
 from windrow.model.history import Applied, back_to_before
 from windrow.model.values import Ref
@@ -17,7 +17,7 @@ from windrow.store.paths import Paths
 ONE, TWO = Ref("ClusterNetwork", "one"), Ref("ClusterNetwork", "two")
 
 
-def applied(number: int, before: dict[Ref, dict[str, int] | None], after: dict[Ref, dict[str, int] | None]) -> Applied:
+def entry(number: int, before: dict[Ref, dict[str, int] | None], after: dict[Ref, dict[str, int] | None]) -> Applied:
     return Applied(
         number=number, at=float(number), by="eve", origin="", command="windrow apply", before=before, after=after
     )
@@ -25,12 +25,7 @@ def applied(number: int, before: dict[Ref, dict[str, int] | None], after: dict[R
 
 @pytest.fixture
 def host(tmp_path: Path) -> Host:
-    found = Host(tmp_path)
-    path = tmp_path / "oob.yaml"
-    path.write_text(OOB)
-    result = found.run("apply", "-f", str(path))
-    assert result.exit_code == 0, result.output
-    return found
+    return applied(tmp_path, OOB)
 
 
 def description(host: Host) -> str:
@@ -39,8 +34,8 @@ def description(host: Host) -> str:
 
 def test_the_way_back_is_to_the_first_of_what_was() -> None:
     changes = [
-        applied(3, {ONE: {"v": 2}, TWO: None}, {ONE: None, TWO: {"v": 1}}),
-        applied(2, {ONE: {"v": 1}}, {ONE: {"v": 2}}),
+        entry(3, {ONE: {"v": 2}, TWO: None}, {ONE: None, TWO: {"v": 1}}),
+        entry(2, {ONE: {"v": 1}}, {ONE: {"v": 2}}),
     ]
     assert back_to_before(changes, 3) == {ONE: {"v": 2}, TWO: None}
     assert back_to_before(changes, 2) == {ONE: {"v": 1}, TWO: None}
@@ -50,7 +45,7 @@ def test_the_last_ones_are_kept_and_only_for_root(tmp_path: Path) -> None:
     store = History(Paths(tmp_path))
     assert store.all() == ()
     for _ in range(KEPT + 3):
-        store.add(applied(0, {ONE: None}, {ONE: {"v": 1}}))
+        store.add(entry(0, {ONE: None}, {ONE: {"v": 1}}))
     found = store.all()
     assert [c.number for c in found] == list(range(4, KEPT + 4)) and found[0].after == {ONE: {"v": 1}}
     directory = Paths(tmp_path).history
