@@ -6,6 +6,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
+from windrow.kube.api import CONFLICT, NOT_FOUND
 from windrow.kube.errors import KubeError
 from windrow.model.values import Ref
 
@@ -66,7 +67,7 @@ class Paces:
             await work()
             self.troubled(ref, "")
         except KubeError as error:
-            if error.code in (404, 409):  # it went, or is another one of that name: an event says so
+            if error.code in (NOT_FOUND, CONFLICT):  # it went, or is another one of that name: an event says so
                 return
             self.troubled(ref, error.message)
             pace.pause_s = max(pace.pause_s, REFUSED_S) if error.code in (400, 403, 422) else pace.pause_s

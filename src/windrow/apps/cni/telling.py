@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
+from windrow.kube.api import CONFLICT, MERGE, NOT_FOUND
 from windrow.kube.errors import KubeError
 from windrow.model.events import Event, EventType
 from windrow.model.values import Ref
@@ -36,8 +37,7 @@ if TYPE_CHECKING:
 TELL_S = 2.0
 AGAIN_S, AGAIN_MAX_S = 1.0, 30.0
 CLOSE_S = 5.0
-MERGE = "application/merge-patch+json"
-GONE = (404, 409)
+GONE = (NOT_FOUND, CONFLICT)
 """The pod, or it is another one of its name."""
 REFUSED = (400, 413, 422)
 """However often it is said: the pod's annotations are as large as they may be, or it is another one by its UID."""

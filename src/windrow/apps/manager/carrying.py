@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
-from windrow.kube.api import APPLY, Api
+from windrow.kube.api import APPLY, CONFLICT, MERGE, Api
 from windrow.kube.errors import KubeError
 from windrow.kube.pace import Paces
 from windrow.kube.resources import RESOURCES
@@ -16,7 +16,6 @@ from windrow.model.values import Ref
 from windrow.status.manager.stored import Apply, Delete, Document, Edit, Write
 
 MANAGER = "windrow-manager"
-MERGE = "application/merge-patch+json"
 EVENTS = "/api/v1/namespaces"
 
 
@@ -91,7 +90,7 @@ class Carrier:
 
     async def _ask(self, method: str, path: str, body: Document, kind: str = "application/json") -> dict[str, Any]:
         if not self._may():
-            raise KubeError("it is another replica's turn", code=409)
+            raise KubeError("it is another replica's turn", code=CONFLICT)
         params = {"fieldManager": MANAGER} if method == "PATCH" else {}
         params |= {"force": "true"} if kind == APPLY else {}
         return await self._api.ask(method, path, body, kind=kind, params=params)

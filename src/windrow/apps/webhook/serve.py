@@ -18,12 +18,11 @@ from pathlib import Path
 from windrow.apps.webhook import configurations, reviews
 from windrow.apps.webhook.configurations import MUTATE, VALIDATE, Address
 from windrow.apps.webhook.judge import Document, Judge
-from windrow.apps.webhook.keys import MISSING, Held, Keys
+from windrow.apps.webhook.keys import Held, Keys
 from windrow.apps.webhook.known import Known
 from windrow.apps.webhook.server import Answer, Server
 from windrow.kube.access import Access
-from windrow.kube.api import Api, waited
-from windrow.kube.errors import KubeError
+from windrow.kube.api import APPLY, Api, read_one, waited
 from windrow.kube.follow import Follower
 from windrow.kube.resources import RESOURCES
 from windrow.model.errors import WindrowError
@@ -154,7 +153,7 @@ class Webhook:
         for document in configurations.documents(self._settings.address, self._bundle):
             kind = f"{document['kind'].lower()}s"
             path = f"/apis/admissionregistration.k8s.io/v1/{kind}/{configurations.NAME}"
-            await self._api.ask("PATCH", path, document, kind="application/apply-patch+yaml", params=_APPLY)
+            await self._api.ask("PATCH", path, document, kind=APPLY, params=_APPLY)
 
     def _follower(self, kind: str) -> Follower:
         return Follower(self._api, RESOURCES[kind], self._known, lambda _: None, self._troubled)
@@ -175,12 +174,7 @@ class Webhook:
     def _read(self, ref: Ref) -> Document | None:
         """As the loop gets it. An API server that does not answer in time cannot say it."""
         assert self._loop is not None
-        try:
-            return waited(self._api.ask("GET", RESOURCES[ref.kind].one(ref)), self._loop, READ_S)
-        except KubeError as error:
-            if error.code == MISSING:
-                return None
-            raise
+        return waited(read_one(self._api.ask, RESOURCES[ref.kind].one(ref)), self._loop, READ_S)
 
     def _answer(self, path: str, body: bytes) -> Answer:
         if path in ("/healthz", "/livez"):
