@@ -25,6 +25,7 @@ from windrow.kube.access import Access
 from windrow.kube.api import APPLY, Api, read_one, waited
 from windrow.kube.follow import Follower
 from windrow.kube.resources import RESOURCES
+from windrow.kube.troubles import Troubles
 from windrow.model.errors import WindrowError
 from windrow.model.lazy import dataclass
 from windrow.model.values import Ref
@@ -69,7 +70,7 @@ class Webhook:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._server: Server | None = None
         self._main: asyncio.Task[None] | None = None
-        self._troubles: dict[str, str] = {}
+        self._troubles = Troubles()
         self._held: Held | None = None
         self._bundle = b""
         """Whom the API server is to trust."""
@@ -165,8 +166,7 @@ class Webhook:
         await self._follower(kind).run()
 
     def _troubled(self, what: str, why: str) -> None:
-        if self._troubles.get(what, "") != why:
-            self._troubles[what] = why
+        if self._troubles.noted(what, why):
             self._say(f"{what}: {why or 'well again'}")
 
     # The server's threads -------------------------------------------------------------------------
