@@ -189,14 +189,7 @@ class Mirror:
             if kind != Node.KIND:
                 query = ours if kind == VlanStatus.KIND else {}
                 follower = Follower(api, RESOURCES[kind], self.cache, self._changed, self._reading, query)
-                group.create_task(self._once_served(api, kind, follower) if kind in self._optional else follower.run())
-
-    async def _once_served(self, api: Api, kind: str, follower: Follower) -> None:
-        """Until then there are none."""
-        while not await api.serves(RESOURCES[kind].path):
-            self._changed(self.cache.listed(kind, ()))
-            await asyncio.sleep(AGAIN_S)
-        await follower.run()
+                group.create_task(follower.run_once_served(AGAIN_S) if kind in self._optional else follower.run())
 
     def _changed(self, news: bool) -> None:
         if news:

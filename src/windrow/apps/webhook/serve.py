@@ -100,7 +100,7 @@ class Webhook:
                     for kind in REQUIRED:
                         group.create_task(self._follower(kind).run())
                     for kind in OPTIONAL:
-                        group.create_task(self._follow_once_served(kind))
+                        group.create_task(self._follower(kind).run_once_served(self._settings.again_s))
                     try:
                         await self._keep(Path(directory))
                     finally:
@@ -158,12 +158,6 @@ class Webhook:
 
     def _follower(self, kind: str) -> Follower:
         return Follower(self._api, RESOURCES[kind], self._known, lambda _: None, self._troubled)
-
-    async def _follow_once_served(self, kind: str) -> None:
-        while not await self._api.serves(RESOURCES[kind].path):
-            self._known.listed(kind, ())
-            await asyncio.sleep(self._settings.again_s)
-        await self._follower(kind).run()
 
     def _troubled(self, what: str, why: str) -> None:
         if self._troubles.noted(what, why):
