@@ -434,7 +434,7 @@ def _blank(request: Request, settings: Settings) -> Attached:
         netns=request.netns,
         network=request.network,
         path=":".join(_path(request, settings)),
-        pod=str(named_pod(request)),
+        pod=str(named_pod(request.args)),
     )
 
 
