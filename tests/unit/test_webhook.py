@@ -20,7 +20,10 @@ from windrow.apps.webhook import configurations, reviews
 from windrow.apps.webhook.configurations import Address
 from windrow.apps.webhook.judge import Judge
 from windrow.apps.webhook.known import FORGOTTEN_S, ON_ITS_WAY_S, Known
+from windrow.apps.webhook.serve import Settings, Webhook
 from windrow.apps.webhook.server import BODY_MAX, HANDSHAKE_S, Server
+from windrow.kube.access import Access
+from windrow.kube.errors import KubeError
 from windrow.model.cluster import Cluster
 from windrow.model.errors import WindrowError
 from windrow.model.objects import VlanConfig, find_kind
@@ -253,6 +256,17 @@ def test_what_cannot_be_read_is_known_as_far_as_it_can() -> None:
 
 
 # What the API server is told ---------------------------------------------------------------------
+
+
+def test_it_may_be_told_to_end_when_it_has_ended() -> None:
+    """A signal may come while the process ends."""
+    address = Address(url="https://127.0.0.1:1")
+    settings = Settings(address=address, listen=("127.0.0.1", 0), secret=("ns", "hook"))
+    webhook = Webhook(Access(kubeconfig="/nonexistent"), settings, print)
+    webhook.stop()
+    with pytest.raises(KubeError):
+        webhook.run()
+    webhook.stop()
 
 
 def test_registration() -> None:

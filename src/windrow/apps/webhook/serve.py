@@ -86,7 +86,7 @@ class Webhook:
 
     def stop(self) -> None:
         """From any thread."""
-        if self._loop is not None and self._main is not None:
+        if self._loop is not None and self._main is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._main.cancel)
 
     # The loop -------------------------------------------------------------------------------------
