@@ -330,7 +330,6 @@ def status(request: Request, host: Host) -> None:
     settings = read_settings(request.config)
     _check_ready(settings, NOT_AVAILABLE)
     try:
-        _networks_at_hand(settings, host)
         attachment = _default(settings, request, host)
     except CniError as error:
         raise CniError(NOT_AVAILABLE, error.message, error.details) from error
