@@ -18,6 +18,7 @@ from windrow.apps.agent.log import Log
 from windrow.apps.agent.loop import Loop
 from windrow.apps.site import Site
 from windrow.kube.access import Access
+from windrow.kube.api import MERGE
 from windrow.kube.mirror import Mirror
 from windrow.model.host import Observed
 from windrow.model.processes import Process
@@ -37,7 +38,6 @@ PATHS = {
     "Node": "/api/v1/nodes",
 }
 VERSIONS = {"Node": "v1", "NetworkAttachmentDefinition": "k8s.cni.cncf.io/v1"}
-MERGE = "application/merge-patch+json"
 PATIENCE_S = 60.0
 
 
@@ -86,6 +86,17 @@ class Api:
 
     def delete(self, kind: str, name: str) -> None:
         self.plane.request("DELETE", f"{PATHS[kind]}/{name}")
+
+
+def is_served(plane: ControlPlane, path: str) -> bool:
+    """Whether there is such a kind. One whose definition was deleted is served for a moment more."""
+    try:
+        plane.request("GET", path)
+    except urllib.error.HTTPError as error:
+        if error.code != 404:
+            raise
+        return False
+    return True
 
 
 def wait(what: Callable[[], object], said: Callable[[], str] = str, patience_s: float = PATIENCE_S) -> float:

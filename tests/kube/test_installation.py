@@ -40,12 +40,12 @@ from windrow.apps.manager.serve import Settings as ManagerSettings
 from windrow.apps.webhook.configurations import Address
 from windrow.apps.webhook.serve import Settings, Webhook
 from windrow.kube.access import Access
+from windrow.kube.api import APPLY, MERGE
 from windrow.model import names
 from windrow.rules.terms import HARVESTER_CONTROLLER, Terms
 from windrow.services.kubernetes import parts
 from windrow.services.kubernetes.controlplane import ControlPlane
 
-APPLY = "application/apply-patch+yaml"
 GROUP = "/apis/network.harvesterhci.io/v1beta1"
 ANYTHING = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
 ALL_ON = (
@@ -317,7 +317,7 @@ def test_a_webhook_uses_all_that_it_may(installed: ControlPlane, log: Path) -> N
         secret = f"/api/v1/namespaces/{NAMESPACE}/secrets/windrow-network-webhook"
         old = installed.request("GET", secret)["data"]["tls.crt"]
         other = {"metadata": {"annotations": {"windrow.io/hosts": "elsewhere"}}}
-        installed.request("PATCH", secret, other, kind="application/merge-patch+json")
+        installed.request("PATCH", secret, other, kind=MERGE)
         wait(lambda: installed.request("GET", secret)["data"]["tls.crt"] != old, words)
     finally:
         webhook.stop()
@@ -409,13 +409,13 @@ THEIRS = [
 def test_a_stolen_token_writes_nothing_of_others(
     thief: ControlPlane, method: str, path: str, body: dict[str, Any] | None, kind: str
 ) -> None:
-    said = refusal(thief, method, path, body, kind=kind or "application/merge-patch+json")
+    said = refusal(thief, method, path, body, kind=kind or MERGE)
     assert "ValidatingAdmissionPolicy 'windrow-agent'" in said or "cannot" in said, said
 
 
 def test_it_writes_what_is_of_its_own_node(thief: ControlPlane) -> None:
     for method, path, body, kind in MINE:
-        assert not refusal(thief, method, path, body, kind=kind or "application/merge-patch+json"), (method, path)
+        assert not refusal(thief, method, path, body, kind=kind or MERGE), (method, path)
 
 
 def test_a_token_of_no_node_writes_nothing(installed: ControlPlane, thief: ControlPlane) -> None:

@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 from tests.kube import crds
-from tests.kube.cluster import Api, account, document, wait
+from tests.kube.cluster import PATHS, Api, account, document, is_served, wait
 from tests.kube.line import Line
 
 from windrow.apps.cni.install import CONFLIST, Origin, install
@@ -40,6 +40,7 @@ from windrow.store.paths import Paths
 
 PLUGINS = "/usr/lib/cni"
 PODS = "/api/v1/namespaces/default/pods"
+NADS = PATHS["NetworkAttachmentDefinition"]
 MAC = "52:54:00:12:34:56"
 RULES = [
     {"apiGroups": [""], "resources": ["pods"], "verbs": ["get"]},
@@ -385,7 +386,7 @@ def test_a_cluster_without_the_kind_has_pods_all_the_same(new_plane: ControlPlan
     crds_path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
     (nads,) = [one for one in crds.ALL if one["spec"]["names"]["kind"] == "NetworkAttachmentDefinition"]
     new_plane.request("DELETE", f"{crds_path}/{nads['metadata']['name']}")
-    wait(lambda: not served(new_plane))
+    wait(lambda: not is_served(new_plane, NADS))
     cluster = Cluster(new_plane)
     cluster.make(document("Node", "n1"))
     with made(tmp_path, shims, new_plane) as host:
@@ -395,19 +396,9 @@ def test_a_cluster_without_the_kind_has_pods_all_the_same(new_plane: ControlPlan
         host.add(plain, host.sandbox())
         assert host.call("ADD", asking, host.sandbox())["code"] == MISSING
         new_plane.request("POST", crds_path, nads)
-        wait(lambda: served(new_plane))
+        wait(lambda: is_served(new_plane, NADS))
         cluster.network("vlan100")
         host.add(asking, host.sandbox())
-
-
-def served(plane: ControlPlane) -> bool:
-    try:
-        plane.request("GET", "/apis/k8s.cni.cncf.io/v1/network-attachment-definitions?limit=1")
-    except urllib.error.HTTPError as error:
-        if error.code != 404:
-            raise
-        return False
-    return True
 
 
 # -- what somebody wrote ---------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.kube.cluster import ACCOUNTS, OOB, PATHS, Api, account, document, followed, nad, uplink, wait
+from tests.kube.cluster import ACCOUNTS, OOB, PATHS, Api, account, document, followed, is_served, nad, uplink, wait
 from tests.kube.line import Line
 
 from windrow.kube.access import Access
@@ -162,21 +162,10 @@ def test_a_kind_that_is_not_served_is_no_empty_kind(new_plane: ControlPlane) -> 
     Api(new_plane).make(*OOB)
     crds = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
     new_plane.request("DELETE", f"{crds}/network-attachment-definitions.k8s.cni.cncf.io")
-    wait(lambda: not _is_served(new_plane, PATHS["NetworkAttachmentDefinition"]))
+    wait(lambda: not is_served(new_plane, PATHS["NetworkAttachmentDefinition"]))
     with followed(new_plane) as seen:
         wait(lambda: "[404]" in seen.mirror.cache.trouble, seen.said)
         assert seen.mirror.found().lost is not None
-
-
-def _is_served(plane: ControlPlane, path: str) -> bool:
-    """A definition that is deleted is served for a moment more."""
-    try:
-        plane.request("GET", path)
-    except urllib.error.HTTPError as error:
-        if error.code != 404:
-            raise
-        return False
-    return True
 
 
 def test_no_kubeconfig_is_said_at_once(tmp_path: Path) -> None:

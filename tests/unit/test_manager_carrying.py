@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from windrow.apps.manager.carrying import MANAGER, MERGE, Carrier
-from windrow.kube.api import APPLY
+from windrow.apps.manager.carrying import MANAGER, Carrier
+from windrow.kube.api import APPLY, MERGE
 from windrow.kube.errors import KubeError
 from windrow.model.values import Ref
 from windrow.status.manager.stored import Apply, Delete, Edit, Write

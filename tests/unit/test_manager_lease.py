@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
 from typing import Any
 
 import pytest
+from tests.unit.apiobject import ApiObject
 
 from windrow.apps.manager.known import Since
 from windrow.apps.manager.lease import LEASE_S, RENEW, Lease
@@ -16,27 +16,8 @@ PLACE = ("ns", "manager")
 RENEW_S = LEASE_S * RENEW
 
 
-class Leases:
-    """One Lease, as an API server keeps it."""
-
-    def __init__(self) -> None:
-        self.stored: dict[str, Any] | None = None
-        self.version = 0
-        self.silent = False
-
-    async def ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        if self.silent:
-            raise KubeError("the API server does not answer")
-        if method == "GET":
-            if self.stored is None:
-                raise KubeError("no", code=404)
-            return self.stored
-        given = (body or {})["metadata"].get("resourceVersion")
-        if (method == "POST") is (self.stored is not None) or (method == "PUT" and given != str(self.version)):
-            raise KubeError("no", code=409)
-        self.version += 1
-        self.stored = {**(body or {}), "metadata": {**(body or {})["metadata"], "resourceVersion": str(self.version)}}
-        return self.stored
+class Leases(ApiObject):
+    """One Lease."""
 
     @property
     def spec(self) -> dict[str, Any]:

@@ -20,7 +20,11 @@ from windrow.apps.webhook import configurations, reviews
 from windrow.apps.webhook.configurations import Address
 from windrow.apps.webhook.judge import Judge
 from windrow.apps.webhook.known import FORGOTTEN_S, ON_ITS_WAY_S, Known
+from windrow.apps.webhook.serve import Settings, Webhook
 from windrow.apps.webhook.server import BODY_MAX, HANDSHAKE_S, Server
+from windrow.kube.access import Access
+from windrow.kube.errors import KubeError
+from windrow.model.cluster import Cluster
 from windrow.model.errors import WindrowError
 from windrow.model.objects import VlanConfig, find_kind
 from windrow.model.values import Ref
@@ -200,6 +204,23 @@ def test_what_is_told_counts_from_then_on() -> None:
     assert selector(store) == {"rack": "b"}
 
 
+def test_a_list_is_one_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is a copy of the one before: at 50,000 objects one for each of them is most of a minute."""
+    store, made = Store(*BASE), []
+    replaced = Cluster.replace
+    monkeypatch.setattr(Cluster, "replace", lambda cluster, new: made.append(new) or replaced(cluster, new))
+    networks = [nad(f"n{i}", 100 + i) for i in range(200)]
+    for document in networks:
+        store.known.put(document)
+    store.known.listed("NetworkAttachmentDefinition", {store.ref(document) for document in networks})
+    before = store.known.cluster()
+    assert len(made) == 1 and len(before.nads("data")) == 200
+    assert store.known.cluster() is before
+    store.known.drop(store.ref(networks[0]))
+    assert len(store.known.cluster().nads("data")) == 199 and len(before.nads("data")) == 200, "one never changes"
+    assert all(store.known.drop(Ref("ClusterNetwork", "mgmt")) for _ in range(2)), "the built-in one stays"
+
+
 def selector(store: Store) -> Mapping[str, str]:
     (config,) = store.known.cluster().all(VlanConfig)
     return config.node_selector
@@ -235,6 +256,17 @@ def test_what_cannot_be_read_is_known_as_far_as_it_can() -> None:
 
 
 # What the API server is told ---------------------------------------------------------------------
+
+
+def test_it_may_be_told_to_end_when_it_has_ended() -> None:
+    """A signal may come while the process ends."""
+    address = Address(url="https://127.0.0.1:1")
+    settings = Settings(address=address, listen=("127.0.0.1", 0), secret=("ns", "hook"))
+    webhook = Webhook(Access(kubeconfig="/nonexistent"), settings, print)
+    webhook.stop()
+    with pytest.raises(KubeError):
+        webhook.run()
+    webhook.stop()
 
 
 def test_registration() -> None:

@@ -5,35 +5,14 @@ from __future__ import annotations
 import asyncio
 import base64
 import time
-from collections.abc import Mapping
-from typing import Any
+
+from tests.unit.apiobject import ApiObject
 
 from windrow.apps.webhook.keys import AUTHORITY_DAYS, SERVER_DAYS, Keys
-from windrow.kube.errors import KubeError
-
-
-class Secrets:
-    """One Secret, as an API server keeps it."""
-
-    def __init__(self) -> None:
-        self.stored: dict[str, Any] | None = None
-        self.version = 0
-
-    async def ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        if method == "GET":
-            if self.stored is None:
-                raise KubeError("no", code=404)
-            return self.stored
-        given = (body or {})["metadata"].get("resourceVersion")
-        if (method == "POST") is (self.stored is not None) or (method == "PUT" and given != str(self.version)):
-            raise KubeError("no", code=409)
-        self.version += 1
-        self.stored = {**(body or {}), "metadata": {**(body or {})["metadata"], "resourceVersion": str(self.version)}}
-        return self.stored
 
 
 def test_a_certificate_for_all_replicas_made_anew_in_time() -> None:
-    secrets, clock = Secrets(), [time.time()]
+    secrets, clock = ApiObject(), [time.time()]
 
     async def work() -> None:
         one, other = (Keys(secrets.ask, ("ns", "hook"), ("hook.ns.svc",), lambda: clock[0]) for _ in range(2))
@@ -55,7 +34,7 @@ def test_a_certificate_for_all_replicas_made_anew_in_time() -> None:
 
 
 def test_a_certificate_of_cert_manager_is_left_to_it() -> None:
-    secrets = Secrets()
+    secrets = ApiObject()
     data = {name: base64.b64encode(name.encode()).decode() for name in ("tls.crt", "tls.key", "ca.crt")}
     secrets.stored = {"metadata": {"resourceVersion": "1"}, "data": data}
     held = asyncio.run(Keys(secrets.ask, ("ns", "hook"), ("hook.ns.svc",)).current())

@@ -85,3 +85,15 @@ metadata:
 roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: windrow-{{ .part }}}
 subjects: [{kind: ServiceAccount, name: windrow-{{ .part }}, namespace: {{ .root.Release.Namespace }}}]
 {{- end -}}
+
+{{/* What binds a Role of the same name, in the release's own namespace, to that account. */}}
+{{- define "windrow.localRole" -}}
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata:
+  name: windrow-{{ .part }}
+  namespace: {{ .root.Release.Namespace }}
+  labels: {{ include "windrow.labels" . | nindent 4 }}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: windrow-{{ .part }}}
+subjects: [{kind: ServiceAccount, name: windrow-{{ .part }}, namespace: {{ .root.Release.Namespace }}}]
+{{- end -}}

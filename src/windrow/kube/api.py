@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-from collections.abc import AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     import httpx2
 
 Document = Mapping[str, Any]
+Ask = Callable[..., Awaitable[dict[str, Any]]]
+"""`Api.ask`, of (method, path, body): the answer's document. Raises KubeError."""
 T = TypeVar("T")
 PIECE = 500
 """So many objects of a list at once: memory is for objects, not for answers."""
@@ -25,12 +27,22 @@ SILENT_S = 150.0
 """A server sends a bookmark every minute once it has seen an event of the kind (apiserver/pkg/storage/cacher,
 defaultBookmarkFrequency). Longer silence may be a connection that is dead and does not know it, so another is made."""
 OPENED = "OPENED"
-NOT_FOUND = 404
-APPLY = "application/apply-patch+yaml"
+NOT_FOUND, CONFLICT = 404, 409
+APPLY, MERGE = "application/apply-patch+yaml", "application/merge-patch+json"
 _HINTS = {
     401: "the token or certificate is not, or no longer, good",
     403: "give this account the right to do so (RBAC)",
 }
+
+
+async def read_one(ask: Ask, path: str) -> dict[str, Any] | None:
+    """None: there is none. Raises KubeError where that cannot be said."""
+    try:
+        return await ask("GET", path)
+    except KubeError as error:
+        if error.code == NOT_FOUND:
+            return None
+        raise
 
 
 def waited(asking: Coroutine[Any, Any, T], loop: asyncio.AbstractEventLoop, within_s: float) -> T:

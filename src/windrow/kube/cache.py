@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from windrow.kube import trim
 from windrow.kube.resources import FOLLOWED
 from windrow.kube.trim import Document, Said
-from windrow.model.manifests import Found
+from windrow.model.manifests import NETWORKS, Found
 from windrow.model.names import node_name
 from windrow.model.objects import Node, VlanStatus
 from windrow.model.problems import Problem
@@ -23,7 +23,7 @@ from windrow.model.wire import Loaded, load_value
 NOT_LISTED = "kube-unknown"
 SAID = frozenset({"VlanStatus", "LinkMonitor", "HostNetworkConfig", "Node"})
 """The kinds of which an agent says something."""
-_NETWORKS = frozenset({"ClusterNetwork", "VlanConfig", "HostNetworkConfig", "NetworkAttachmentDefinition"})
+_NETWORKS = frozenset(cls.KIND for cls in NETWORKS)
 
 
 @dataclass(slots=True)

@@ -82,6 +82,13 @@ class Follower:
                 # Not all agents of a cluster at the same moment.
                 await asyncio.sleep(pause * random.uniform(0.5, 1.5))
 
+    async def run_once_served(self, look_again_s: float) -> None:
+        """The same, of a kind that a cluster may get later; until then there are none."""
+        while not await self._api.serves(self._resource.path):
+            self._changed(self._cache.listed(self._resource.kind, ()))
+            await asyncio.sleep(look_again_s)
+        await self.run()
+
     async def _list(self) -> None:
         there: set[Ref] = set()
         news, version = False, ""

@@ -10,7 +10,7 @@ import contextlib
 import os
 import threading
 import traceback
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any
 
 from windrow.kube.access import Access, library
@@ -20,6 +20,7 @@ from windrow.kube.errors import KubeError
 from windrow.kube.follow import Follower
 from windrow.kube.resources import FOLLOWED, RESOURCES
 from windrow.kube.trim import Document
+from windrow.kube.troubles import Troubles
 from windrow.kube.writing import Writer
 from windrow.model import names
 from windrow.model.manifests import Found
@@ -64,8 +65,7 @@ class Mirror:
         self._said: list[Document] | None = None
         self._closing = False
         self._main: asyncio.Task[None] | None = None
-        self._out_of_date: dict[str, str] = {}
-        self._unwritten: dict[str, str] = {}
+        self._out_of_date, self._unwritten = Troubles(), Troubles()
         self._thread = threading.Thread(target=self._run, name="kube", daemon=True)
         self._begun = threading.Event()
 
@@ -189,14 +189,7 @@ class Mirror:
             if kind != Node.KIND:
                 query = ours if kind == VlanStatus.KIND else {}
                 follower = Follower(api, RESOURCES[kind], self.cache, self._changed, self._reading, query)
-                group.create_task(self._once_served(api, kind, follower) if kind in self._optional else follower.run())
-
-    async def _once_served(self, api: Api, kind: str, follower: Follower) -> None:
-        """Until then there are none."""
-        while not await api.serves(RESOURCES[kind].path):
-            self._changed(self.cache.listed(kind, ()))
-            await asyncio.sleep(AGAIN_S)
-        await follower.run()
+                group.create_task(follower.run_once_served(AGAIN_S) if kind in self._optional else follower.run())
 
     def _changed(self, news: bool) -> None:
         if news:
@@ -205,26 +198,16 @@ class Mirror:
             self._writer.wake()
 
     def _reading(self, what: str, why: str) -> None:
-        if self._noted(self._out_of_date, what, why):
-            self.cache.trouble = _together(self._out_of_date)
+        if self._out_of_date.noted(what, why):
+            self.cache.trouble = self._out_of_date.words()
+            self._tell(what, why)
 
     def _writing(self, what: str, why: str) -> None:
-        if self._noted(self._unwritten, what, why):
-            self.untold = _together(self._unwritten)
+        if self._unwritten.noted(what, why):
+            self.untold = self._unwritten.words()
+            self._tell(what, why)
 
-    def _noted(self, troubles: dict[str, str], what: str, why: str) -> bool:
-        """Whether that is news."""
-        if troubles.get(what, "") == why:
-            return False
-        if why:
-            troubles[what] = why
-        else:
-            del troubles[what]
+    def _tell(self, what: str, why: str) -> None:
+        """Whoever wakes up by it finds the words there already."""
         self._troubled(what, why)
         os.eventfd_write(self.news, 1)
-        return True
-
-
-def _together(troubles: Mapping[str, str]) -> str:
-    """Each once: an API that is down is down for all kinds."""
-    return "; ".join(dict.fromkeys(troubles.values()))

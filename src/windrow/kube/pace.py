@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 
+from windrow.kube.api import CONFLICT, NOT_FOUND
 from windrow.kube.errors import KubeError
 from windrow.model.values import Ref
 
+AT_ONCE = 8
+"""So many requests; more would wait at the server."""
 PAUSE_S, PAUSE_MAX_S = 0.2, 60.0
 """Between two writings of one object: the pause doubles while it is written again and again, as where two fight."""
 CALM_S = 1.0
@@ -16,6 +20,21 @@ CALM_S = 1.0
 REFUSED_S = 60.0
 FIGHT_S = 1.5
 """A pause that has grown longer than that: somebody else writes the object, too."""
+
+Work = Callable[[], Awaitable[None]]
+
+
+async def few_at_once(works: Iterable[Work]) -> None:
+    """All of them, `AT_ONCE` at a time."""
+    turns = asyncio.Semaphore(AT_ONCE)
+
+    async def one(work: Work) -> None:
+        async with turns:
+            await work()
+
+    async with asyncio.TaskGroup() as group:
+        for work in works:
+            group.create_task(one(work))
 
 
 @dataclass(slots=True)
@@ -52,7 +71,7 @@ class Paces:
             elif pace.due <= now:
                 pace.due = 0.0
 
-    async def in_its_time(self, ref: Ref, work: Callable[[], Awaitable[None]]) -> None:
+    async def in_its_time(self, ref: Ref, work: Work) -> None:
         pace, now = self._paces.setdefault(ref, _Pace()), time.monotonic()
         if now < pace.last + pace.pause_s:
             pace.due = pace.last + pace.pause_s
@@ -66,7 +85,7 @@ class Paces:
             await work()
             self.troubled(ref, "")
         except KubeError as error:
-            if error.code in (404, 409):  # it went, or is another one of that name: an event says so
+            if error.code in (NOT_FOUND, CONFLICT):  # it went, or is another one of that name: an event says so
                 return
             self.troubled(ref, error.message)
             pace.pause_s = max(pace.pause_s, REFUSED_S) if error.code in (400, 403, 422) else pace.pause_s

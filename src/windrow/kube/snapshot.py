@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from windrow.kube.access import Access
-from windrow.kube.api import Api
+from windrow.kube.api import NOT_FOUND, Api
 from windrow.kube.errors import KubeError
 from windrow.kube.resources import OPTIONAL, RESOURCES, Resource
 
@@ -38,7 +38,7 @@ async def _kind(api: Api, resource: Resource) -> list[dict[str, Any]]:
         async for piece, _ in api.pieces(resource.path):
             found += [_whole(document, resource) for document in piece]
     except KubeError as error:
-        if error.code != 404 or resource.kind not in OPTIONAL:
+        if error.code != NOT_FOUND or resource.kind not in OPTIONAL:
             raise
     return found
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -18,14 +18,12 @@ from windrow.kube import trim
 from windrow.kube.api import APPLY, Api
 from windrow.kube.cache import Cache
 from windrow.kube.errors import KubeError
-from windrow.kube.pace import Paces
+from windrow.kube.pace import Paces, Work, few_at_once
 from windrow.kube.resources import RESOURCES
 from windrow.kube.trim import Document, Said, manager_of
 from windrow.model.objects import VlanStatus
 from windrow.model.values import Ref
 
-AT_ONCE = 8
-"""So many requests; more would wait at the server."""
 LOOK_AGAIN_S = 10.0
 EVENTS_KEPT = 200
 EVENT_S, EVENTS_AGAIN_S = 0.1, 10.0
@@ -101,18 +99,13 @@ class Writer:
         self._paces.begin()
         if self._with_status is None and not await self._look():
             return
-        turns = asyncio.Semaphore(AT_ONCE)
-
-        async def one(ref: Ref, work: Callable[[], Awaitable[None]]) -> None:
-            async with turns:
-                await self._paces.in_its_time(ref, work)
-
-        async with asyncio.TaskGroup() as group:
-            for ref, document in (self._wanted or {}).items():
-                if self._differs(ref, document):
-                    group.create_task(one(ref, partial(self._say, ref, document)))
-            for ref, said in self._left_over():
-                group.create_task(one(ref, partial(self._remove, ref, said)))
+        works: list[tuple[Ref, Work]] = [
+            (ref, partial(self._say, ref, document))
+            for ref, document in (self._wanted or {}).items()
+            if self._differs(ref, document)
+        ]
+        works += [(ref, partial(self._remove, ref, said)) for ref, said in self._left_over()]
+        await few_at_once(partial(self._paces.in_its_time, ref, work) for ref, work in works)
 
     async def _look(self) -> bool:
         """Which kinds have a status of their own. Whether that is known."""

@@ -5,9 +5,18 @@ from __future__ import annotations
 from dataclasses import field
 
 from windrow.model.lazy import dataclass
-from windrow.model.objects import AnyObject
+from windrow.model.objects import (
+    AnyObject,
+    ClusterNetwork,
+    HostNetworkConfig,
+    NetworkAttachmentDefinition,
+    VlanConfig,
+)
 from windrow.model.problems import Problem
 from windrow.model.wire import Loaded
+
+NETWORKS = (ClusterNetwork, VlanConfig, HostNetworkConfig, NetworkAttachmentDefinition)
+"""The kinds of what is taken down where it is not there any more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +34,8 @@ class Found:
     """Some files were written just now, perhaps not to their end, and were not looked at: what is missing may be in
     them. Look again in a moment."""
     deleted: bool = True
-    """Where no network is left, somebody was seen to delete the last one. Not so: it was only not there any more."""
+    """Where no object of `NETWORKS` is left, somebody was seen to delete the last one. Not so: it was only not there
+    any more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,18 +18,12 @@ from ipaddress import ip_interface
 
 from windrow.compile import Compiled, compile_node
 from windrow.model import names
-from windrow.model.cluster import Cluster
+from windrow.model.cluster import Cluster, builtin
 from windrow.model.host import Link
 from windrow.model.lazy import dataclass
 from windrow.model.located import located
-from windrow.model.manifests import Found
-from windrow.model.objects import (
-    AddressMode,
-    ClusterNetwork,
-    HostNetworkConfig,
-    NetworkAttachmentDefinition,
-    VlanConfig,
-)
+from windrow.model.manifests import NETWORKS, Found
+from windrow.model.objects import AddressMode, HostNetworkConfig, VlanConfig
 from windrow.model.problems import Problem, Severity, errors, lasting
 from windrow.model.values import Cidr, Ref
 from windrow.rules.admission import check
@@ -200,21 +194,25 @@ def _stranger(cluster: Cluster, sight: Sight) -> Problem | None:
 def _emptied(found: Found, before: Cluster, good: Cluster | None) -> Problem | None:
     """Where there were networks, none is there any more, and nobody was seen to delete them: an API server that lost
     its store, or another one, would take down whatever runs."""
-    if found.deleted or good is None or found.young or _networks(before) or not _networks(good):
+    if found.deleted or good is None or found.young:
+        return None
+    gone = _a_network(good)
+    if gone is None or _a_network(before) is not None:
         return None
     return Problem(
         code="objects-gone",
-        message=f"there is no network any more ({_networks(good)[0]} is gone, and all others), and nobody was seen to "
+        message=f"there is no network any more ({gone} is gone, and all others), and nobody was seen to "
         "delete them; this host's network stays as it was",
         hint="see whether it is the right cluster, and its store is whole; if they are to go, make a ClusterNetwork "
         "and delete it",
     )
 
 
-def _networks(cluster: Cluster) -> list[Ref]:
-    kinds = (ClusterNetwork, VlanConfig, HostNetworkConfig, NetworkAttachmentDefinition)
-    builtin = Cluster.of(()).objects.keys()
-    return [ref for ref, obj in cluster.objects.items() if isinstance(obj, kinds) and ref not in builtin]
+def _a_network(cluster: Cluster) -> Ref | None:
+    """The first one; a round looks no further, for there may be thousands."""
+    built_in = {obj.ref for obj in builtin()}
+    found = (ref for ref, obj in cluster.objects.items() if isinstance(obj, NETWORKS) and ref not in built_in)
+    return next(found, None)
 
 
 # -- what is stored --------------------------------------------------------------------------------

@@ -116,7 +116,7 @@ class ClusterCall:
     def find(self, request: Request) -> PodInfo | None:
         """Its annotations as they are now. None where they are the runtime's to say: of a static pod before the API
         has its mirror, and of any pod while the API does not answer. Raises CniError."""
-        named = named_pod(request)
+        named = named_pod(request.args)
         if not named.name:
             return None
         if not (is_label(named.namespace) and is_subdomain(named.name)):

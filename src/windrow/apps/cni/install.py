@@ -75,19 +75,8 @@ KUBERNETES = "kubernetes"
 OF_A_CLUSTER: dict[str, Any] = {
     KUBERNETES: True,
     "pluginTypes": [
-        *(
-            "bridge",
-            "windrow-bridge",
-            "macvlan",
-            "ipvlan",
-            "vlan",
-            "ptp",
-            "tuning",
-            "portmap",
-            "bandwidth",
-            "sbr",
-            "vrf",
-        ),
+        *(REPLACED, BRIDGE, "macvlan", "ipvlan", "vlan", "ptp"),
+        *("tuning", "portmap", "bandwidth", "sbr", "vrf"),
         *("host-local", "static", "dhcp", "whereabouts"),
     ],
 }

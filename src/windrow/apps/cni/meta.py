@@ -330,7 +330,6 @@ def status(request: Request, host: Host) -> None:
     settings = read_settings(request.config)
     _check_ready(settings, NOT_AVAILABLE)
     try:
-        _networks_at_hand(settings, host)
         attachment = _default(settings, request, host)
     except CniError as error:
         raise CniError(NOT_AVAILABLE, error.message, error.details) from error
@@ -434,7 +433,7 @@ def _blank(request: Request, settings: Settings) -> Attached:
         netns=request.netns,
         network=request.network,
         path=":".join(_path(request, settings)),
-        pod=str(named_pod(request)),
+        pod=str(named_pod(request.args)),
     )
 
 

@@ -57,7 +57,7 @@ class PodSource(Protocol):
 
 def find_pod(request: Request, sources: Sequence[PodSource]) -> PodInfo:
     """The pod, as the first source that knows it says. Raises CniError, also when it is another pod of that name."""
-    named = named_pod(request)
+    named = named_pod(request.args)
     found = next((pod for source in sources if (pod := source.find(request)) is not None), named)
     if named.uid and found.uid and named.uid != found.uid and CONFIG_SOURCE not in found.annotations:
         message = f"pod {found} is another one by now: the runtime means UID {named.uid}, and it has {found.uid}"
@@ -65,9 +65,8 @@ def find_pod(request: Request, sources: Sequence[PodSource]) -> PodInfo:
     return found
 
 
-def named_pod(request: Request) -> PodInfo:
+def named_pod(args: Mapping[str, str]) -> PodInfo:
     """What CNI_ARGS say of the pod."""
-    args = request.args
     return PodInfo(
         namespace=args.get("K8S_POD_NAMESPACE") or DEFAULT_NAMESPACE,
         name=args.get("K8S_POD_NAME", ""),
@@ -88,7 +87,7 @@ class RuntimeArguments:
         annotations |= _arguments(request.args)
         if sent is None and not annotations:
             return None
-        named = named_pod(request)
+        named = named_pod(request.args)
         return PodInfo(namespace=named.namespace, name=named.name, uid=named.uid, annotations=annotations, known=True)
 
 
@@ -112,7 +111,7 @@ class PodFiles:
     directory: Path
 
     def find(self, request: Request) -> PodInfo | None:
-        named = named_pod(request)
+        named = named_pod(request.args)
         if not all(is_path_safe(part) for part in (named.namespace, named.name)):
             return None  # no pod of Kubernetes, and nothing that could be a path
         for suffix in (".json", ".yaml", ".annotations"):

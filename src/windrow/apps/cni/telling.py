@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
+from windrow.apps.cni.podinfo import named_pod
+from windrow.kube.api import CONFLICT, MERGE, NOT_FOUND
 from windrow.kube.errors import KubeError
 from windrow.model.events import Event, EventType
 from windrow.model.values import Ref
@@ -36,8 +38,7 @@ if TYPE_CHECKING:
 TELL_S = 2.0
 AGAIN_S, AGAIN_MAX_S = 1.0, 30.0
 CLOSE_S = 5.0
-MERGE = "application/merge-patch+json"
-GONE = (404, 409)
+GONE = (NOT_FOUND, CONFLICT)
 """The pod, or it is another one of its name."""
 REFUSED = (400, 413, 422)
 """However often it is said: the pod's annotations are as large as they may be, or it is another one by its UID."""
@@ -145,15 +146,13 @@ class Failures:
         """A call with this environment ended with this error. Of what passes by itself nothing is told."""
         try:
             error = json.loads(answer)
-            args = read_args(env.get("CNI_ARGS", ""))
+            pod = named_pod(read_args(env.get("CNI_ARGS", "")))
         except (ValueError, CniError):
             return
-        name = args.get("K8S_POD_NAME", "")
-        if env.get("CNI_COMMAND") != ADD or not name or error.get("code") == TRY_AGAIN:
+        if env.get("CNI_COMMAND") != ADD or not pod.name or error.get("code") == TRY_AGAIN:
             return
-        pod = Ref(POD, name, args.get("K8S_POD_NAMESPACE") or "default")
         details = f": {error['details']}" if error.get("details") else ""
-        self._tell(pod, args.get("K8S_POD_UID", ""), shown(f"{error.get('msg')}{details}"))
+        self._tell(Ref(POD, pod.name, pod.namespace), pod.uid, shown(f"{error.get('msg')}{details}"))
 
     def _tell(self, pod: Ref, uid: str, message: str) -> None:
         now, key = self._clock(), (pod, uid, message)

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
-from windrow.kube.api import APPLY, Api
+from windrow.kube.api import APPLY, CONFLICT, MERGE, Api
 from windrow.kube.errors import KubeError
-from windrow.kube.pace import Paces
+from windrow.kube.pace import Paces, few_at_once
 from windrow.kube.resources import RESOURCES
-from windrow.kube.writing import AT_ONCE, kinds_with_status
+from windrow.kube.writing import kinds_with_status
 from windrow.model.values import Ref
 from windrow.status.manager.stored import Apply, Delete, Document, Edit, Write
 
 MANAGER = "windrow-manager"
-MERGE = "application/merge-patch+json"
 EVENTS = "/api/v1/namespaces"
 
 
@@ -41,21 +39,16 @@ class Carrier:
             self._with_status = await kinds_with_status(self._api)
         self._applying.begin()
         self._editing.begin()
-        turns = asyncio.Semaphore(AT_ONCE)
-
-        async def one(write: Write) -> None:
-            async with turns:
-                paces = self._applying if isinstance(write, Apply) else self._editing
-                await paces.in_its_time(write.ref, partial(self._one, write))
-
-        async with asyncio.TaskGroup() as group:
-            for write in writes:
-                group.create_task(one(write))
+        await few_at_once(partial(self._in_its_time, write) for write in writes)
 
     async def tell(self, event: Document) -> None:
         """An event, of Kubernetes' kind. Raises KubeError."""
         meta = event["metadata"]
         await self._ask("PATCH", f"{EVENTS}/{meta['namespace']}/events/{meta['name']}", event, APPLY)
+
+    async def _in_its_time(self, write: Write) -> None:
+        paces = self._applying if isinstance(write, Apply) else self._editing
+        await paces.in_its_time(write.ref, partial(self._one, write))
 
     async def _one(self, write: Write) -> None:
         match write:
@@ -91,7 +84,7 @@ class Carrier:
 
     async def _ask(self, method: str, path: str, body: Document, kind: str = "application/json") -> dict[str, Any]:
         if not self._may():
-            raise KubeError("it is another replica's turn", code=409)
+            raise KubeError("it is another replica's turn", code=CONFLICT)
         params = {"fieldManager": MANAGER} if method == "PATCH" else {}
         params |= {"force": "true"} if kind == APPLY else {}
         return await self._api.ask(method, path, body, kind=kind, params=params)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
 from typing import Any, TypeVar
 
 from windrow.kube import trim
+from windrow.kube.gathered import Gathered
 from windrow.model.cluster import Cluster
 from windrow.model.objects import AnyObject, HostNetworkConfig, Node, VlanConfig, VlanStatus
 from windrow.model.values import Ref
@@ -24,9 +25,7 @@ class Known:
     def __init__(self, kinds: Iterable[str]) -> None:
         self._unlisted = set(kinds)
         self._stored: dict[Ref, Stored] = {}
-        self._cluster = Cluster.of(())
-        self._changed: dict[Ref, AnyObject | None] = {}
-        """What the cluster does not have yet; None: it is gone. A list is thousands of changes, and one cluster."""
+        self._objects = Gathered()
         self._fresh: dict[Ref, None] = {}
         self._others_too = False
 
@@ -58,7 +57,7 @@ class Known:
     def _change(self, ref: Ref, obj: AnyObject | None) -> None:
         """The cluster has no VlanStatuses: they are the most by far, and nobody looks them up in it."""
         if ref.kind != VlanStatus.KIND:
-            self._changed[ref] = obj
+            self._objects.put(ref, obj)
 
     def listed(self, kind: str, there: Collection[Ref]) -> bool:
         """The whole list was put: what was not in it is gone."""
@@ -69,12 +68,7 @@ class Known:
 
     @property
     def cluster(self) -> Cluster:
-        if self._changed:
-            gone = [ref for ref, obj in self._changed.items() if obj is None]
-            left = self._cluster.without(gone) if gone else self._cluster
-            self._cluster = left.replace(obj for obj in self._changed.values() if obj is not None)
-            self._changed = {}
-        return self._cluster
+        return self._objects.cluster
 
     def stored(self) -> Mapping[Ref, Stored]:
         return dict(self._stored)

@@ -7,21 +7,19 @@ changed for its duration, by the clock of whoever looks at it, has no holder any
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from windrow.kube.api import CONFLICT, Ask, read_one
 from windrow.kube.errors import KubeError
 
 LEASE_S, RENEW, AGAIN = 15, 2 / 3, 2 / 15
 """A record holds so long; its holder stops so much of that after it last began to renew it, and tries so often: 10 and
 2 seconds. client-go's."""
 RELEASED_S = 1
-CONFLICT, MISSING = 409, 404
 GROUP = "coordination.k8s.io/v1"
 
-Ask = Callable[..., Awaitable[dict[str, Any]]]
-"""(method, path, body): the answer's document. Raises KubeError."""
 Document = Mapping[str, Any]
 
 
@@ -83,12 +81,7 @@ class Lease:
             await self._write(record, "", RELEASED_S)
 
     async def _read(self) -> dict[str, Any] | None:
-        try:
-            return await self._ask("GET", f"{self._all}/{self._name}")
-        except KubeError as error:
-            if error.code == MISSING:
-                return None
-            raise
+        return await read_one(self._ask, f"{self._all}/{self._name}")
 
     def _is_anothers(self, record: Document) -> bool:
         self._see(record)

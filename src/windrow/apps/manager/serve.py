@@ -20,6 +20,7 @@ from windrow.kube.api import Api
 from windrow.kube.errors import KubeError
 from windrow.kube.follow import Follower
 from windrow.kube.resources import FOLLOWED, RESOURCES
+from windrow.kube.troubles import Troubles
 from windrow.model.cluster import Cluster
 from windrow.model.events import Event, EventType
 from windrow.model.lazy import dataclass
@@ -66,7 +67,7 @@ class Manager:
         self._access, self._settings, self._say = access, settings, say
         self._known = Known(FOLLOWED)
         self._news = asyncio.Event()
-        self._troubles: dict[str, str] = {}
+        self._troubles = Troubles()
         self._gone, self._overdue = Since(settings.gone_s), Since(settings.overdue_s)
         self._clashing = Since(settings.clash_s)
         self._suspects: frozenset[Ref] = frozenset()
@@ -206,7 +207,7 @@ class Manager:
     # What is told ----------------------------------------------------------------------------------
 
     def _not_written(self, ref: Ref, why: str) -> None:
-        if why and self._troubles.get(str(ref)) != why:
+        if why and self._troubles.why(str(ref)) != why:
             self._happened(ref, "NotWritten", why)
         self._troubled(str(ref), why)
 
@@ -245,10 +246,5 @@ class Manager:
                 self._troubled("events", error.message)
 
     def _troubled(self, what: str, why: str) -> None:
-        if self._troubles.get(what, "") == why:
-            return
-        if why:
-            self._troubles[what] = why
-        else:
-            del self._troubles[what]
-        self._say(f"{what}: {why or 'well again'}")
+        if self._troubles.noted(what, why):
+            self._say(f"{what}: {why or 'well again'}")

@@ -11,10 +11,11 @@ import base64
 import binascii
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from windrow.kube.api import CONFLICT, Ask, read_one
 from windrow.kube.errors import KubeError
 from windrow.model.lazy import dataclass
 from windrow.services import certificates
@@ -24,7 +25,6 @@ from windrow.services.errors import ServiceError
 AUTHORITY_DAYS, SERVER_DAYS = 3650, 90
 OLD = 2 / 3
 """Of its lifetime: then it is made anew."""
-CONFLICT, MISSING = 409, 404
 _TRIES = 5
 _HOSTS = "windrow.io/hosts"
 """An annotation: whom the certificate is for."""
@@ -32,10 +32,6 @@ _NAMES = ("tls.crt", "tls.key", "ca.crt", "ca.key")
 """As cert-manager calls them, but for the last one, which it keeps to itself."""
 
 Document = Mapping[str, Any]
-
-
-Ask = Callable[..., Awaitable[dict[str, Any]]]
-"""(method, path, body): the answer's document. Raises KubeError."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +58,7 @@ class Keys:
     async def current(self) -> Held:
         """One that is good for a while. Raises KubeError, ServiceError."""
         for _ in range(_TRIES):
-            secret = await self._read()
+            secret = await read_one(self._ask, f"{self._all}/{self._name}")
             held = _decoded(secret)
             if held is not None and (held.authority is None or not await asyncio.to_thread(self._is_old, held)):
                 return held
@@ -75,14 +71,6 @@ class Keys:
                 continue  # another replica was faster
             return made
         raise KubeError(f"the Secret {self._namespace}/{self._name} is written by others all the time")
-
-    async def _read(self) -> dict[str, Any] | None:
-        try:
-            return await self._ask("GET", f"{self._all}/{self._name}")
-        except KubeError as error:
-            if error.code == MISSING:
-                return None
-            raise
 
     async def _write(self, secret: dict[str, Any] | None, held: Held) -> None:
         assert held.authority is not None

@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
+from windrow.kube.gathered import Gathered
 from windrow.model.cluster import Cluster
 from windrow.model.lazy import dataclass
 from windrow.model.meta import Source
@@ -57,7 +58,7 @@ class Known:
         self.lock = threading.RLock()
         self._clock = clock
         self._unlisted = set(kinds)
-        self._cluster = Cluster.of(())
+        self._objects = Gathered()
         """As it will be once all that was admitted is stored."""
         self._admitted: dict[Ref, _Admitted] = {}
 
@@ -82,7 +83,7 @@ class Known:
 
     @_locked
     def drop(self, ref: Ref) -> bool:
-        known, there = self._admitted.get(ref), self._cluster.objects.get(ref)
+        known, there = self._admitted.get(ref), self._objects.get(ref)
         if known is not None and there is not None and not there.meta.deleting:
             self._admitted[ref] = replace(known, told=None)  # it is made anew
         else:
@@ -93,7 +94,7 @@ class Known:
     def listed(self, kind: str, there: Collection[Ref]) -> bool:
         """The whole list was put: what was not in it is gone."""
         self._unlisted.discard(kind)
-        for ref in [ref for ref in self._cluster.objects if ref.kind == kind and ref not in there]:
+        for ref in [ref for ref in self._objects.cluster.objects if ref.kind == kind and ref not in there]:
             self.drop(ref)
         return True
 
@@ -108,14 +109,14 @@ class Known:
             obj = replace(change.old, meta=replace(change.old.meta, deleting=True))
         if obj is not None:
             known = self._admitted.get(obj.ref)
-            told = known.told if known is not None else self._cluster.objects.get(obj.ref)
+            told = known.told if known is not None else self._objects.get(obj.ref)
             self._admitted[obj.ref] = _Admitted(told, version, self._clock())
-            self._cluster = self._cluster.replace([obj])
+            self._objects.put(obj.ref, obj)
 
     @_locked
     def about(self, ref: Ref) -> object:
         """What is known of an object now, to be handed to `read` with what was read."""
-        return self._cluster.objects.get(ref), self._admitted.get(ref)
+        return self._objects.get(ref), self._admitted.get(ref)
 
     @_locked
     def read(self, ref: Ref, before: object, document: Document | None) -> None:
@@ -123,7 +124,7 @@ class Known:
         told in the meantime may be newer than the answer, and counts."""
         if self.about(ref) != before:
             return
-        known, there = self._admitted.get(ref), self._cluster.objects.get(ref)
+        known, there = self._admitted.get(ref), self._objects.get(ref)
         young = known is not None and self._clock() - known.at < ON_ITS_WAY_S
         if document is not None:
             self.put(document)
@@ -136,16 +137,14 @@ class Known:
         late = self._clock() - FORGOTTEN_S
         for ref, known in [item for item in self._admitted.items() if item[1].at < late]:
             self._is(ref, known.told)
-        _ = self._cluster.nads("")  # the index is made once, and taken over from then on
-        return self._cluster
+        cluster = self._objects.cluster
+        _ = cluster.nads("")  # the index is made once, and taken over from then on
+        return cluster
 
     def _is(self, ref: Ref, obj: AnyObject | None) -> None:
         """There is nothing newer."""
         self._admitted.pop(ref, None)
-        if obj is not None:
-            self._cluster = self._cluster.replace([obj])
-        elif ref in self._cluster.objects:
-            self._cluster = self._cluster.without([ref])
+        self._objects.put(ref, obj)
 
 
 def object_of(document: Document) -> AnyObject | None:

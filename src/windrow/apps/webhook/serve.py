@@ -18,14 +18,14 @@ from pathlib import Path
 from windrow.apps.webhook import configurations, reviews
 from windrow.apps.webhook.configurations import MUTATE, VALIDATE, Address
 from windrow.apps.webhook.judge import Document, Judge
-from windrow.apps.webhook.keys import MISSING, Held, Keys
+from windrow.apps.webhook.keys import Held, Keys
 from windrow.apps.webhook.known import Known
 from windrow.apps.webhook.server import Answer, Server
 from windrow.kube.access import Access
-from windrow.kube.api import Api, waited
-from windrow.kube.errors import KubeError
+from windrow.kube.api import APPLY, Api, read_one, waited
 from windrow.kube.follow import Follower
 from windrow.kube.resources import RESOURCES
+from windrow.kube.troubles import Troubles
 from windrow.model.errors import WindrowError
 from windrow.model.lazy import dataclass
 from windrow.model.values import Ref
@@ -70,7 +70,7 @@ class Webhook:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._server: Server | None = None
         self._main: asyncio.Task[None] | None = None
-        self._troubles: dict[str, str] = {}
+        self._troubles = Troubles()
         self._held: Held | None = None
         self._bundle = b""
         """Whom the API server is to trust."""
@@ -86,7 +86,7 @@ class Webhook:
 
     def stop(self) -> None:
         """From any thread."""
-        if self._loop is not None and self._main is not None:
+        if self._loop is not None and self._main is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._main.cancel)
 
     # The loop -------------------------------------------------------------------------------------
@@ -100,7 +100,7 @@ class Webhook:
                     for kind in REQUIRED:
                         group.create_task(self._follower(kind).run())
                     for kind in OPTIONAL:
-                        group.create_task(self._follow_once_served(kind))
+                        group.create_task(self._follower(kind).run_once_served(self._settings.again_s))
                     try:
                         await self._keep(Path(directory))
                     finally:
@@ -154,20 +154,13 @@ class Webhook:
         for document in configurations.documents(self._settings.address, self._bundle):
             kind = f"{document['kind'].lower()}s"
             path = f"/apis/admissionregistration.k8s.io/v1/{kind}/{configurations.NAME}"
-            await self._api.ask("PATCH", path, document, kind="application/apply-patch+yaml", params=_APPLY)
+            await self._api.ask("PATCH", path, document, kind=APPLY, params=_APPLY)
 
     def _follower(self, kind: str) -> Follower:
         return Follower(self._api, RESOURCES[kind], self._known, lambda _: None, self._troubled)
 
-    async def _follow_once_served(self, kind: str) -> None:
-        while not await self._api.serves(RESOURCES[kind].path):
-            self._known.listed(kind, ())
-            await asyncio.sleep(self._settings.again_s)
-        await self._follower(kind).run()
-
     def _troubled(self, what: str, why: str) -> None:
-        if self._troubles.get(what, "") != why:
-            self._troubles[what] = why
+        if self._troubles.noted(what, why):
             self._say(f"{what}: {why or 'well again'}")
 
     # The server's threads -------------------------------------------------------------------------
@@ -175,12 +168,7 @@ class Webhook:
     def _read(self, ref: Ref) -> Document | None:
         """As the loop gets it. An API server that does not answer in time cannot say it."""
         assert self._loop is not None
-        try:
-            return waited(self._api.ask("GET", RESOURCES[ref.kind].one(ref)), self._loop, READ_S)
-        except KubeError as error:
-            if error.code == MISSING:
-                return None
-            raise
+        return waited(read_one(self._api.ask, RESOURCES[ref.kind].one(ref)), self._loop, READ_S)
 
     def _answer(self, path: str, body: bytes) -> Answer:
         if path in ("/healthz", "/livez"):

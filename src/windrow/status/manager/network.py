@@ -58,8 +58,13 @@ def ready(network: ClusterNetwork, statuses: Sequence[Stored]) -> Ready:
 
 def _why(status: Stored) -> str | None:
     """Why a node does not have it; None: it has."""
-    said = next((one for one in status.conditions if one.get("type") == TYPE), {})
+    said = _ready_of(status.conditions)
     return None if said.get("status") == "True" else said.get("message", "")
+
+
+def _ready_of(conditions: Sequence[Condition]) -> Condition:
+    """Empty: nobody has said it yet."""
+    return next((one for one in conditions if one.get("type") == TYPE), {})
 
 
 def _listed(found: Sequence[str]) -> str:
@@ -71,13 +76,13 @@ def _listed(found: Sequence[str]) -> str:
 
 
 def differs(conditions: Sequence[Condition], said: Ready) -> bool:
-    there = next((one for one in conditions if one.get("type") == TYPE), {})
+    there = _ready_of(conditions)
     return (there.get("status"), there.get("reason", ""), there.get("message", "")) != _words(said)
 
 
 def status(conditions: Sequence[Condition], said: Ready, now: str) -> dict[str, Any]:
     """With all conditions, others' too: who applies the list has the whole of it."""
-    there = next((one for one in conditions if one.get("type") == TYPE), {})
+    there = _ready_of(conditions)
     if not differs(conditions, said):
         return {"conditions": list(map(dict, conditions))}
     state, reason, message = _words(said)
