@@ -180,12 +180,13 @@ def _without_a_bridge(scene: Scene) -> Iterator[Problem]:
     """Bonds that no bridge is on."""
     for name, link in sorted(scene.observed.state.links.items()):
         if isinstance(link.spec, Bond) and not link.master and not scene.observed.owned(name):
-            yield Problem(
-                code="not-expressible",
-                message=f"{name} is left alone: no bridge is on it",
-                hint="`windrow init` makes a management network of its NICs, a VlanConfig any other",
-                severity=Severity.WARNING,
-            )
+            hint = "`windrow init` makes a management network of its NICs, a VlanConfig any other"
+            yield unsayable(f"{name} is left alone: no bridge is on it", hint)
+
+
+def unsayable(message: str, hint: str) -> Problem:
+    """What is there and no object says. It stays in force for now, so it is a warning."""
+    return Problem(code="not-expressible", message=message, hint=hint, severity=Severity.WARNING)
 
 
 # -- how it is called ------------------------------------------------------------------------------
