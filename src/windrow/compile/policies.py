@@ -14,7 +14,7 @@ from windrow.model.facts import NodeFacts
 from windrow.model.machines import VirtualMachine
 from windrow.model.meta import Meta
 from windrow.model.objects import NetworkAttachmentDefinition
-from windrow.model.policies import DEFAULT_INTERFACE, DEFAULT_NETWORK, MultiNetworkPolicy, NetworkPolicy, Pod
+from windrow.model.policies import DEFAULT_INTERFACE, DEFAULT_NETWORK, Pod
 from windrow.model.ports import LAUNCHER, PortRecord
 from windrow.model.problems import Problem, Severity
 from windrow.model.ruletable import RuleTable
@@ -25,7 +25,7 @@ from windrow.policy.nft import table
 
 def policy_table(cluster: Cluster, facts: NodeFacts) -> RuleTable:
     """Empty where no policy isolates a pod of this node."""
-    if not cluster.all(NetworkPolicy) and not cluster.all(MultiNetworkPolicy):
+    if not cluster.policies():
         return RuleTable()
     records = [record for record in facts.ports if record.host in facts.links and _is_of_pod(record)]
     whole = cluster.replace(_recorded_pods(cluster, records))
