@@ -15,12 +15,12 @@ MIRROR = "mgmt-vlanconfig-"
 """How the VlanConfig is called that mirrors the management network of a node; the node's name follows."""
 
 
-def writes(stored: Mapping[Ref, Stored], gone: Collection[str], overdue: Collection[Ref]) -> Iterator[Write]:
+def writes(stored: Mapping[Ref, Stored], gone: frozenset[str], overdue: Collection[Ref]) -> Iterator[Write]:
     for ref, one in stored.items():
         if one.obj.meta.deleting:
             yield from _finalizers(one) if ref in overdue else ()
-        elif nodes_of(one) & set(gone):
-            yield _of_gone(one, sorted(one.entries & set(gone)))
+        elif nodes_of(one) & gone:
+            yield _of_gone(one, sorted(one.entries & gone))
 
 
 def _finalizers(one: Stored) -> Iterator[Edit]:

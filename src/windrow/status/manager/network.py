@@ -58,7 +58,7 @@ def ready(network: ClusterNetwork, statuses: Sequence[Stored]) -> Ready:
 
 def _why(status: Stored) -> str | None:
     """Why a node does not have it; None: it has."""
-    said = next((one for one in status.conditions if one.get("type") == TYPE), {})
+    said = _stored(status.conditions)
     return None if said.get("status") == "True" else said.get("message", "")
 
 
@@ -70,16 +70,21 @@ def _listed(found: Sequence[str]) -> str:
 # Its status --------------------------------------------------------------------------------------
 
 
+def _stored(conditions: Sequence[Condition]) -> Condition:
+    """The condition `ready` as it is stored; empty: there is none."""
+    return next((one for one in conditions if one.get("type") == TYPE), {})
+
+
 def differs(conditions: Sequence[Condition], said: Ready) -> bool:
-    there = next((one for one in conditions if one.get("type") == TYPE), {})
+    there = _stored(conditions)
     return (there.get("status"), there.get("reason", ""), there.get("message", "")) != _words(said)
 
 
 def status(conditions: Sequence[Condition], said: Ready, now: str) -> dict[str, Any]:
     """With all conditions, others' too: who applies the list has the whole of it."""
-    there = next((one for one in conditions if one.get("type") == TYPE), {})
     if not differs(conditions, said):
         return {"conditions": list(map(dict, conditions))}
+    there = _stored(conditions)
     state, reason, message = _words(said)
     since = there.get("lastTransitionTime", now) if there.get("status") == state else now
     made = {"type": TYPE, "status": state, "reason": reason, "message": message}
