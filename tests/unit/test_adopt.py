@@ -25,7 +25,7 @@ from windrow.model.objects import (
 )
 from windrow.model.problems import errors
 from windrow.model.steps import Impact, Plan
-from windrow.model.values import Cidr, IfName, VidSet
+from windrow.model.values import IFNAME_MAX, Cidr, IfName, VidSet
 from windrow.testing.builders import link, neighbour, ports
 from windrow.testing.fake import FakeKernel
 
@@ -202,6 +202,17 @@ def test_a_vlan_interface_leaves_less_room_for_the_name() -> None:
     made.kernel.add(link("prod.1234", VlanIf(parent=IfName("production0"), vid=1234), up=True))
     made.address("prod.1234", "10.0.0.1/24")
     assert [n.cluster_network for n in made.adopt().networks] == ["product"]
+
+
+def test_a_number_behind_the_name_needs_room_too() -> None:
+    made = Made("product")
+    made.kernel.add_nic("eth4")
+    made.network("production0", "bond4", ("eth4",))
+    made.kernel.add(link("prod.1234", VlanIf(parent=IfName("production0"), vid=1234), up=True))
+    made.address("prod.1234", "10.0.0.1/24")
+    adoption = made.adopt()
+    assert [n.cluster_network for n in adoption.networks] == ["product", "produc2"]
+    assert max(len(one.name) for one in adoption.handovers) == IFNAME_MAX
 
 
 def test_two_that_would_be_called_the_same() -> None:

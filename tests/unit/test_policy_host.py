@@ -71,6 +71,13 @@ def test_a_policy_is_planned_applied_and_taken_away(host: Host) -> None:
     assert host.run("plan").exit_code == 0 and not read_memory(host.paths).policed
 
 
+def test_a_port_that_is_isolated_in_both_directions_is_one_port(host: Host) -> None:
+    both = "{policyTypes: [Ingress, Egress], podSelector:"
+    (host.paths.manifests / "policy.yaml").write_text(CLOSED.replace("{podSelector:", both))
+    plan = host.run("plan")
+    assert "isolated: 1 port  " in plan.stdout, plan.output
+
+
 def test_a_flush_is_repaired_by_the_agent_and_told(host: Host) -> None:
     host.run("apply")
     keeper = host.keeper()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from windrow.adopt.networks import Scene
+from windrow.adopt.networks import Scene, unsayable
 from windrow.adopt.values import Network
 from windrow.compile.carried import foremost, sayable, told
 from windrow.compile.hostnet import default_metric, takes_routes
@@ -23,7 +23,7 @@ from windrow.model.lazy import dataclass
 from windrow.model.leases import Lease, LeasedRoute
 from windrow.model.meta import Meta
 from windrow.model.objects import AddressMode, HostNetworkConfig, HostRouting
-from windrow.model.problems import Problem, Severity
+from windrow.model.problems import Problem
 from windrow.model.selectors import LabelSelector, Operator, Requirement
 from windrow.model.values import DEFAULT_PVID, Cidr, IfName
 
@@ -171,8 +171,8 @@ def _advertised(config: HostNetworkConfig, scene: Scene, link: Link) -> bool | N
 KEPT = "it stays as it is until the next start of this host, and then has to come from elsewhere"
 
 
-def _left(text: str, hint: str = KEPT) -> Problem:
-    return Problem(code="not-expressible", message=text, hint=hint, severity=Severity.WARNING)
+def _left(text: str) -> Problem:
+    return unsayable(text, KEPT)
 
 
 def _spare_addresses(link: Link, spare: Iterable[Cidr]) -> Iterator[Problem]:

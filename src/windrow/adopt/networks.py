@@ -180,12 +180,13 @@ def _without_a_bridge(scene: Scene) -> Iterator[Problem]:
     """Bonds that no bridge is on."""
     for name, link in sorted(scene.observed.state.links.items()):
         if isinstance(link.spec, Bond) and not link.master and not scene.observed.owned(name):
-            yield Problem(
-                code="not-expressible",
-                message=f"{name} is left alone: no bridge is on it",
-                hint="`windrow init` makes a management network of its NICs, a VlanConfig any other",
-                severity=Severity.WARNING,
-            )
+            hint = "`windrow init` makes a management network of its NICs, a VlanConfig any other"
+            yield unsayable(f"{name} is left alone: no bridge is on it", hint)
+
+
+def unsayable(message: str, hint: str) -> Problem:
+    """What is there and no object says. It stays in force for now, so it is a warning."""
+    return Problem(code="not-expressible", message=message, hint=hint, severity=Severity.WARNING)
 
 
 # -- how it is called ------------------------------------------------------------------------------
@@ -220,9 +221,8 @@ def _name_for(scene: Scene, bridge: IfName, taken: Collection[str], digits: int)
     longest = names.CLUSTER_NETWORK_MAX if not digits else IFNAME_MAX - len("-br.") - digits
     plain = re.sub(r"[^a-z0-9-]+", "-", (said or bridge.removeprefix("br-")).lower()).strip("-")
     base = plain if plain[:1].isalpha() else f"n{plain}"
-    base = base[: min(longest, names.CLUSTER_NETWORK_MAX)].rstrip("-")
     unfit = {*taken, *names.RESERVED_CLUSTER_NETWORKS, names.MGMT}
-    return next(name for name in _variants(base) if name not in unfit)
+    return next(name for name in _variants(base[:longest].rstrip("-"), longest) if name not in unfit)
 
 
 def _is_management(scene: Scene, bridge: IfName) -> bool:
@@ -234,11 +234,12 @@ def _is_management(scene: Scene, bridge: IfName) -> bool:
     return bridge == mgmt or (leads_out and mgmt not in scene.observed.state.links)
 
 
-def _variants(base: str) -> Iterable[str]:
+def _variants(base: str, longest: int) -> Iterable[str]:
+    """It, and it with a number; none has more than so many letters."""
     yield base
     for number in range(2, 10_000):
         end = str(number)
-        yield f"{base[: names.CLUSTER_NETWORK_MAX - len(end)]}{end}"
+        yield f"{base[: longest - len(end)]}{end}"
 
 
 def _name_problems(scene: Scene, network: Network, taken: dict[str, IfName]) -> Iterator[Problem]:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from windrow.adopt.networks import Scene
+from windrow.adopt.networks import Scene, unsayable
 from windrow.adopt.values import Network
 from windrow.model import names
 from windrow.model.cluster import Cluster
 from windrow.model.host import Link, PortVlans, VlanIf
 from windrow.model.meta import Meta
 from windrow.model.objects import NetworkAttachmentDefinition, NetworkType
-from windrow.model.problems import Problem, Severity
+from windrow.model.problems import Problem
 from windrow.model.values import DEFAULT_PVID, VidSet
 
 FEW = 16
@@ -64,7 +64,7 @@ def unsaid(scene: Scene, network: Network) -> Iterator[Problem]:
     ports = _machines(scene, network)
     inside = _used(scene, network) - _carried(scene, network) - _NATIVE
     if inside:
-        yield _left(
+        yield unsayable(
             f"VLAN {inside} of {network.bridge} is on ports of machines and not on {network.bond}: "
             "a network of Harvester's always leaves the host",
             "it stays as it is; to have it leave, make a NetworkAttachmentDefinition for it",
@@ -72,19 +72,15 @@ def unsaid(scene: Scene, network: Network) -> Iterator[Problem]:
     nics = [port.name for port in ports if port.kind == "device" and port.name in scene.facts.nics]
     if nics:
         text = f"{', '.join(nics)} is in {network.bridge} beside its bond: it stays there until the next start alone"
-        yield _left(text, "move it into the bond, or have the program that puts it there go on doing so")
+        yield unsayable(text, "move it into the bond, or have the program that puts it there go on doing so")
     for link in scene.standing_on(network.bridge):
         if isinstance(link.spec, VlanIf) and link.name not in network.interfaces.values():
             why = f"it is in {link.master}" if link.master else "it has no address"
-            yield _left(f"{link.name} stays another's: {why}", f"VLAN {link.spec.vid} stays for it")
+            yield unsayable(f"{link.name} stays another's: {why}", f"VLAN {link.spec.vid} stays for it")
     for link in (*scene.standing_on(network.bond), *(s for n in network.nics for s in scene.standing_on(n))):
         if isinstance(link.spec, VlanIf):
             text = f"{link.name} takes VLAN {link.spec.vid} from below {network.bridge}, and no object says that"
-            yield _left(text, f"make it on {network.bridge} instead; it would be a HostNetworkConfig")
-
-
-def _left(text: str, hint: str) -> Problem:
-    return Problem(code="not-expressible", message=text, hint=hint, severity=Severity.WARNING)
+            yield unsayable(text, f"make it on {network.bridge} instead; it would be a HostNetworkConfig")
 
 
 def _machines(scene: Scene, network: Network) -> list[Link]:

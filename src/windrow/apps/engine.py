@@ -86,7 +86,8 @@ Waiting = Callable[[], AbstractContextManager[None]]
 
 def look(kernel: Kernel, node: str, known: Known = Known()) -> Sight:
     """Observe the kernel and derive the facts of `node` from it and from what its disk knows."""
-    observed = _with_policies(_with_filters(kernel.observe(), kernel, known), kernel, known)
+    observed = _with_filters(kernel.observe(), kernel, known)
+    observed = with_policies(observed, kernel, policed=known.memory.policed)
     facts = node_facts(node, observed, kernel.nics(), kernel.features(), known)
     return Sight(observed=observed, facts=facts)
 
@@ -106,8 +107,9 @@ def _with_filters(observed: Observed, kernel: Kernel, known: Known) -> Observed:
     )
 
 
-def _with_policies(observed: Observed, kernel: Kernel, known: Known) -> Observed:
-    seen = kernel.policies(policed=known.memory.policed)
+def with_policies(observed: Observed, kernel: Kernel, *, policed: bool) -> Observed:
+    """With the table of network policies. `policed`: as in `model.facts.Memory`."""
+    seen = kernel.policies(policed=policed)
     return replace(observed, state=replace(observed.state, policies=seen.table), policies_unread=seen.unread)
 
 

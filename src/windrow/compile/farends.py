@@ -4,15 +4,15 @@ node alone."""
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Mapping
-from ipaddress import ip_interface, ip_network
+from collections.abc import Callable, Iterable, Mapping
+from ipaddress import ip_interface
 
-from windrow.compile.podcidrs import free_networks
+from windrow.compile.podcidrs import free_networks, pod_networks
 from windrow.model import names
 from windrow.model.cluster import Cluster, matches_selector
 from windrow.model.lazy import dataclass
 from windrow.model.meta import Meta
-from windrow.model.objects import AddressMode, Node
+from windrow.model.objects import AddressMode, HostNetworkConfig, Node
 from windrow.model.overlay import (
     BACKEND,
     Family,
@@ -108,7 +108,7 @@ class FarEnds:
             hint = "correct it, or take the annotation away: the node's agent, or flanneld, writes it anew"
             self.problems.append(_warning(node, "overlay-annotation", annotation(key), str(error), hint))
             return None
-        network = pod_network(node, family)
+        network = next(iter(pod_networks(node, family)), None)
         if network is None:
             text = f"it has no IPv{family.version} podCIDR"
             self.problems.append(_warning(node, "podcidr-missing", POD_CIDR, text, self._use(node)))
@@ -145,27 +145,32 @@ _NOBODY = "\uffff"
 
 
 def _static_address(node: Node, family: Family, cluster: Cluster) -> str:
-    """What HostNetworkConfigs of the management network give it, as `own_end` chooses on the node itself."""
+    """What HostNetworkConfigs of the management network give it."""
     mine = [
         config
         for config in cluster.host_networks(names.MGMT)
         if config.mode is AddressMode.STATIC and matches_selector(config.node_selector, node.meta.labels)
     ]
-    for config in sorted(mine, key=lambda c: (not c.routing.gateways, c.vid)):
-        for address in sorted(config.ips.get(node.name, ())):
+    chosen = end_among(mine, lambda config: config.ips.get(node.name, ()), family)
+    return str(ip_interface(chosen[1]).ip) if chosen is not None else ""
+
+
+def end_among(
+    configs: Iterable[HostNetworkConfig], addresses: Callable[[HostNetworkConfig], Iterable[Cidr]], family: Family
+) -> tuple[HostNetworkConfig, Cidr] | None:
+    """Where a node's tunnels end: at the address that leads out of the management network, else at that of the lowest
+    VLAN. The node itself and all others have to choose the same one."""
+    for config in sorted(configs, key=lambda c: (not c.routing.gateways, c.vid)):
+        for address in sorted(addresses(config)):
             if usable(address, family):
-                return str(ip_interface(address).ip)
-    return ""
+                return config, address
+    return None
 
 
 def usable(address: Cidr, family: Family) -> bool:
     """Whether a tunnel can begin or end there."""
     interface = ip_interface(address)
     return interface.version == family.version and not interface.is_link_local
-
-
-def pod_network(node: Node, family: Family) -> Network | None:
-    return next((n for n in map(ip_network, node.pod_cidrs) if n.version == family.version), None)
 
 
 def _within(network: Network, whole: Network) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from ipaddress import ip_address, ip_interface
 
-from windrow.compile.farends import Far, FarEnds, usable
+from windrow.compile.farends import Far, FarEnds, end_among, usable
 from windrow.compile.hostnet import addresses_of
 from windrow.compile.ipv6 import has_ipv6, off_words
 from windrow.model import names
@@ -101,8 +101,8 @@ def _of_family(
 def _made(family: Family, conf: NetConf, end: End, own: Far, others: FarEnds, *, ipv6: bool) -> Overlay:
     device, mtu = conf.device(family), end.mtu - family.overhead
     near = [far for far in others.found if conf.direct and ip_address(far.address) in end.network]
-    direct = {far.node for far in near if end.ours}
-    tunnelled = [far for far in others.found if far.node not in direct]
+    direct = frozenset(near if end.ours else ())
+    tunnelled = [far for far in others.found if far not in direct]
     address = Cidr(f"{own.router}/{family.bits}")
     link = Link(
         name=device,
@@ -122,7 +122,7 @@ def _made(family: Family, conf: NetConf, end: End, own: Far, others: FarEnds, *,
         origin=(_ABOUT,),
     )
     ways = [onlink(Cidr(str(far.network)), far.router, device) for far in tunnelled]
-    ways += [_by_segment(far, end) for far in near if far.node in direct]
+    ways += [_by_segment(far, end) for far in direct]
     problems = [*others.problems, *([_not_direct(end)] if near and not direct else [])]
     return Overlay(links=(link,), routes=frozenset(ways), problems=tuple(problems))
 
@@ -139,13 +139,12 @@ def _by_segment(far: Far, end: End) -> Route:
 def own_end(
     family: Family, facts: NodeFacts, configs: Sequence[HostNetworkConfig], made: Mapping[IfName, Link]
 ) -> End | None:
-    """An address of the management network: the one that leads out of it, else that of the lowest VLAN; where the
-    operating system made the network, one that it has. None: there is none (yet)."""
+    """An address of the management network: one of its HostNetworkConfigs (`end_among`); where the operating system
+    made the network, one that it has. None: there is none (yet)."""
     mine = [c for c in configs if c.cluster_network == names.MGMT]
-    for config in sorted(mine, key=lambda c: (not c.routing.gateways, c.vid)):
-        for address in sorted(addresses_of(config, facts)):
-            if usable(address, family):
-                return _end(address, config.interface, facts, made)
+    if (chosen := end_among(mine, lambda config: addresses_of(config, facts), family)) is not None:
+        config, address = chosen
+        return _end(address, config.interface, facts, made)
     routers = [ip_address(router) for router in facts.reach.gateways]
 
     def place(address: Cidr) -> tuple[bool, str]:

@@ -12,11 +12,15 @@ from windrow.model.overlay import Family, NetConf, Network
 from windrow.model.values import Cidr
 
 
+def pod_networks(node: Node, family: Family) -> list[Network]:
+    """What is written down as its part."""
+    return [network for network in map(ip_network, node.pod_cidrs) if network.version == family.version]
+
+
 def free_networks(conf: NetConf, nodes: Iterable[Node], family: Family) -> Mapping[str, Network]:
     """Node -> its part, for those that have none of this family; who finds none free is left out."""
     whole, length = conf.networks[family.version], conf.subnets[family.version]
-    every = list(nodes)
-    have = [(node.name, [n for n in map(ip_network, node.pod_cidrs) if n.version == family.version]) for node in every]
+    have = [(node.name, pod_networks(node, family)) for node in nodes]
     used = sorted((_slots(n, whole, length) for _, networks in have for n in networks), key=lambda r: (r.start, r.stop))
     without = sorted(name for name, networks in have if not networks)
     return {name: _at(slot, whole, length) for name, slot in zip(without, _gaps(used, whole, length), strict=False)}

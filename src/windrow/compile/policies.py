@@ -14,7 +14,7 @@ from windrow.model.facts import NodeFacts
 from windrow.model.machines import VirtualMachine
 from windrow.model.meta import Meta
 from windrow.model.objects import NetworkAttachmentDefinition
-from windrow.model.policies import DEFAULT_INTERFACE, DEFAULT_NETWORK, MultiNetworkPolicy, NetworkPolicy, Pod
+from windrow.model.policies import DEFAULT_INTERFACE, DEFAULT_NETWORK, Pod
 from windrow.model.ports import LAUNCHER, PortRecord
 from windrow.model.problems import Problem, Severity
 from windrow.model.ruletable import RuleTable
@@ -25,7 +25,7 @@ from windrow.policy.nft import table
 
 def policy_table(cluster: Cluster, facts: NodeFacts) -> RuleTable:
     """Empty where no policy isolates a pod of this node."""
-    if not cluster.all(NetworkPolicy) and not cluster.all(MultiNetworkPolicy):
+    if not cluster.policies():
         return RuleTable()
     records = [record for record in facts.ports if record.host in facts.links and _is_of_pod(record)]
     whole = cluster.replace(_recorded_pods(cluster, records))
@@ -79,7 +79,8 @@ def _meta(pod: Ref, cluster: Cluster) -> Meta:
 def network_of(record: PortRecord, cluster: Cluster) -> str:
     """Which network the port is in. The network status of the pod says it, else the interface's name; a further network
     is the one whose configuration has the name in the record."""
-    pod = cluster.objects.get(_pod_of(record))
+    ref = _pod_of(record)
+    pod = cluster.objects.get(ref)
     interfaces = pod.interfaces if isinstance(pod, Pod) else ()
     said = next((one for one in interfaces if one.name == record.ifname), None)
     if said is not None:
@@ -87,6 +88,6 @@ def network_of(record: PortRecord, cluster: Cluster) -> str:
     if record.ifname == DEFAULT_INTERFACE:
         return DEFAULT_NETWORK
     nads = [n for n in cluster.all(NetworkAttachmentDefinition) if n.config.get("name") == record.network]
-    own = [nad for nad in nads if nad.meta.namespace == _pod_of(record).namespace]
+    own = [nad for nad in nads if nad.meta.namespace == ref.namespace]
     found = next(iter((*own, *nads)), None)
-    return f"{found.meta.namespace}/{found.name}" if found else f"{_pod_of(record).namespace}/{record.network}"
+    return f"{found.meta.namespace}/{found.name}" if found else f"{ref.namespace}/{record.network}"

@@ -21,6 +21,7 @@ from windrow.model.objects import (
     Node,
     VlanConfig,
 )
+from windrow.model.policies import MultiNetworkPolicy, NetworkPolicy
 from windrow.model.selectors import LabelSelector, NodeTerm, Operator, Requirement
 from windrow.model.values import DEFAULT_PVID, MTU_DEFAULT, Ref, VidSet
 
@@ -115,6 +116,10 @@ class Cluster:
         there = [v.cluster_network for v in self.all(VlanConfig) if v.effective and selects_node(v, node)]
         derived = {names.label_of(name): "true" for name in (names.MGMT, *there)}
         return {names.LABEL_HOSTNAME: node.name, names.LABEL_OS: "linux", **derived, **node.meta.labels}
+
+    def policies(self) -> tuple[NetworkPolicy, ...]:
+        """Of both kinds."""
+        return (*self.all(NetworkPolicy), *self.all(MultiNetworkPolicy))
 
     def vlan_configs(self, cluster_network: str) -> tuple[VlanConfig, ...]:
         return tuple(v for v in self.all(VlanConfig) if v.cluster_network == cluster_network)

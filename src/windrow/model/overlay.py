@@ -6,7 +6,7 @@ of flanneld read each other's annotations, so the words here are flannel's.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import field
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Any
@@ -45,8 +45,14 @@ class Family:
     address: str
     """The annotations of a Node with the tunnel's end."""
     overwrite: str
+    enabled: str
+    usual: bool
+    """The key of net-conf.json that switches it on or off, and whether it is on without that."""
+    network: str
+    """The key with the addresses of all pods."""
+    length: str
     subnet: int
-    """The length of a node's network, unless the configuration says another."""
+    """The key with the length of a node's part of them, and what it is unless that says another."""
 
     @property
     def bits(self) -> int:
@@ -61,6 +67,10 @@ FAMILIES = (
         data=f"{PREFIX}/backend-data",
         address=f"{PREFIX}/public-ip",
         overwrite=f"{PREFIX}/public-ip-overwrite",
+        enabled="EnableIPv4",
+        usual=True,
+        network="Network",
+        length="SubnetLen",
         subnet=24,
     ),
     Family(
@@ -70,6 +80,10 @@ FAMILIES = (
         data=f"{PREFIX}/backend-v6-data",
         address=f"{PREFIX}/public-ipv6",
         overwrite=f"{PREFIX}/public-ipv6-overwrite",
+        enabled="EnableIPv6",
+        usual=False,
+        network="IPv6Network",
+        length="IPv6SubnetLen",
         subnet=64,
     ),
 )
@@ -94,6 +108,10 @@ class NetConf:
     def device(self, family: Family) -> IfName:
         return IfName(f"{family.device}{self.vni}")
 
+    @property
+    def devices(self) -> tuple[tuple[Family, IfName], ...]:
+        return tuple((family, self.device(family)) for family in self.families)
+
 
 def net_conf(network: ClusterNetwork | None) -> NetConf | None:
     """That of the management network; None where no overlay is asked for, or wrongly (a rule says how)."""
@@ -104,22 +122,18 @@ def net_conf(network: ClusterNetwork | None) -> NetConf | None:
     return None if faults else conf
 
 
-# -- net-conf.json -----------------------------------------------------------------------------------
-
-_KEYS = frozenset(
-    {
-        *("Network", "IPv6Network", "EnableIPv4", "EnableIPv6", "SubnetLen", "IPv6SubnetLen", "Backend"),
-        *("EnableNFTables", "SubnetMin", "SubnetMax", "IPv6SubnetMin", "IPv6SubnetMax"),
-    }
-)
-"""The last line is of flannel's etcd and of its own packet filter: read and left alone."""
-_BACKEND_KEYS = frozenset({"Type", "VNI", "Port", "DirectRouting", "Learning", "GBP", "MTU", "MacPrefix"})
-
-
 def tunnels(network: ClusterNetwork | None) -> dict[str, str]:
     """The devices of the overlay of `mgmt` -> the network of all pods, of one family."""
     conf = net_conf(network)
-    return {conf.device(one): str(conf.networks[one.version]) for one in conf.families} if conf else {}
+    return {device: str(conf.networks[one.version]) for one, device in conf.devices} if conf else {}
+
+
+# -- net-conf.json -----------------------------------------------------------------------------------
+
+_LEFT_ALONE = frozenset({"EnableNFTables", "SubnetMin", "SubnetMax", "IPv6SubnetMin", "IPv6SubnetMax"})
+"""Keys of flannel's etcd and of its own packet filter."""
+_KEYS = _LEFT_ALONE | {"Backend", *(key for one in FAMILIES for key in (one.enabled, one.network, one.length))}
+_BACKEND_KEYS = frozenset({"Type", "VNI", "Port", "DirectRouting", "Learning", "GBP", "MTU", "MacPrefix"})
 
 
 def read_net_conf(text: str) -> tuple[NetConf, tuple[str, ...]]:
@@ -139,27 +153,19 @@ def read_net_conf(text: str) -> tuple[NetConf, tuple[str, ...]]:
     vni, port, direct = _read_backend(backend, reader)
     networks: dict[int, Network] = {}
     subnets: dict[int, int] = {}
-    for family, on in _enabled(document, reader):
-        key = "Network" if family.version == 4 else "IPv6Network"
-        network = reader.network(key, document.get(key), family) if on else None
+    for family in FAMILIES:
+        on = reader.flag(family.enabled, document.get(family.enabled), usual=family.usual)
+        network = reader.network(family.network, document.get(family.network), family) if on else None
         if network is not None:
             networks[family.version] = network
-            key = "SubnetLen" if family.version == 4 else "IPv6SubnetLen"
-            least = max(family.subnet, network.prefixlen + 1)
-            subnets[family.version] = reader.number(
-                key, document.get(key), least, network.prefixlen + 1, family.bits - 2
-            )
+            least, most = network.prefixlen + 1, family.bits - 2
+            usual = max(family.subnet, least)
+            subnets[family.version] = reader.number(family.length, document.get(family.length), usual, least, most)
     if not networks and not reader.faults:
         reader.fault("Network", "is missing")
     conf = NetConf(networks=networks, subnets=subnets, vni=vni, port=port, direct=direct)
     reader.names_fit(conf)
     return conf, tuple(reader.faults)
-
-
-def _enabled(document: Mapping[str, Any], reader: _Reader) -> Iterator[tuple[Family, bool]]:
-    """flannel's defaults: IPv4 is on, IPv6 is off."""
-    for family, key, usual in zip(FAMILIES, ("EnableIPv4", "EnableIPv6"), (True, False), strict=True):
-        yield family, reader.flag(key, document.get(key), usual=usual)
 
 
 def _read_backend(backend: Mapping[str, Any], reader: _Reader) -> tuple[int, int, bool]:
@@ -217,9 +223,9 @@ class _Reader:
         return network
 
     def names_fit(self, conf: NetConf) -> None:
-        for family in conf.families:
+        for _, device in conf.devices:
             try:
-                parse_ifname(conf.device(family))
+                parse_ifname(device)
             except ValueError as error:
                 self.fault("Backend.VNI", f"its device cannot be named: {error}")
 

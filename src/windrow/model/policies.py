@@ -166,6 +166,3 @@ class MultiNetworkPolicy(NetworkPolicy):
         named = self.meta.annotations.get(ANNOTATION_POLICY_FOR, "").split(",")
         words = (word.strip() for word in named)
         return tuple(word if "/" in word else f"{self.meta.namespace}/{word}" for word in words if word)
-
-
-AnyPolicy = NetworkPolicy | MultiNetworkPolicy

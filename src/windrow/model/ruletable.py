@@ -57,6 +57,14 @@ class RuleTable:
     def empty(self) -> bool:
         return not self.chains and not self.sets
 
+    @property
+    def guarded(self) -> frozenset[tuple[str, str]]:
+        """Port and chain, of all maps: a port that is isolated in both directions has two."""
+        entries = (
+            member.partition(" : ") for one in self.sets.values() if one.form == VERDICT_MAP for member in one.members
+        )
+        return frozenset((port, chain) for port, _, chain in entries)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoliciesSeen:

@@ -35,6 +35,8 @@ NEXTHOP_HEADER = Struct("=HBBi")
 
 NEIGHBOUR_HEADER = Struct("=B3xiHBB")
 """struct ndmsg: family, ifindex, state, flags, type."""
+NUD_PERMANENT = 0x80
+"""A state there: somebody set it, and the kernel does not change it by itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,6 +262,12 @@ LINK = Table(
     }
 )
 """IFLA_*."""
+
+
+def altnames(link: Mapping[str, Any]) -> tuple[str, ...]:
+    """The alternative names of a link, from what `LINK` has decoded."""
+    return tuple(link["properties"].get("altnames", ())) if "properties" in link else ()
+
 
 BOND_LACP = Table({"aggregator": Attr(1, U16), "ports": Attr(2, U16), "partner_mac": Attr(5, MAC)})
 """IFLA_BOND_AD_INFO_*."""

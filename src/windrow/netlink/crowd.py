@@ -36,7 +36,7 @@ def crowd(rtnl: Rtnl, names: Collection[str]) -> Crowd:
     before: dict[str, int] = {}
     for data, start, end in rtnl.dump(Message(RTM_GETLINK, _BODY, doing="list the link groups")):
         seen = _TABLE.decode(data, start + codec.LINK_HEADER.size, end)
-        altnames = seen.get("properties", {}).get("altnames", ())
+        altnames = codec.altnames(seen)
         name, group = called(seen["name"], altnames), seen.get("group", 0)
         used.add(group)
         if name in names and marked_names(altnames):

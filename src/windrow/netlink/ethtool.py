@@ -12,7 +12,7 @@ from struct import Struct
 from windrow.model.facts import Nic
 from windrow.model.lazy import dataclass
 from windrow.model.values import IfName, Mac, name_bytes
-from windrow.netlink import errors, observe
+from windrow.netlink import codec, errors, observe
 from windrow.netlink.links import DEVICE
 from windrow.netlink.observe import Raw
 from windrow.netlink.sock import Rtnl
@@ -76,7 +76,7 @@ def nics(rtnl: Rtnl, memory: observe.LinkMemory | None = None) -> dict[IfName, N
                 pci=known.pci if known else None,
                 driver=(known.name or None) if known else None,
                 master=IfName(master) if master else None,
-                altnames=tuple(raw.attrs.get("properties", {}).get("altnames", ())),
+                altnames=codec.altnames(raw.attrs),
             )
     return found
 

@@ -49,7 +49,6 @@ class Group(IntEnum):
 
 _NEIGHBOURS = 3
 """RTNLGRP_NEIGH: heard only where there is a tunnel device, for a host learns neighbours all the time."""
-_NUD_PERMANENT = 0x80
 _AF_BRIDGE = 7
 _LOCAL_TABLE = 255
 """RT_TABLE_LOCAL: the kernel's own, of each address."""
@@ -194,7 +193,7 @@ class Events:
         """Also an entry of a tunnel device's forwarding table (`vxlan_fdb_notify`)."""
         _, index, state, _, _ = codec.NEIGHBOUR_HEADER.unpack_from(data, start)
         tunnels = self._interest.tunnels if self._interest is not None else frozenset()
-        return index in tunnels and (gone or bool(state & _NUD_PERMANENT))
+        return index in tunnels and (gone or bool(state & codec.NUD_PERMANENT))
 
     def _link(self, gone: bool, data: bytes, start: int, end: int, announced: set[int]) -> bool:
         family, arphrd, index, flags, _ = _LINK_HEADER(data, start)

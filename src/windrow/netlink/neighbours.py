@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from windrow.model.host import StaticNeighbour
 from windrow.model.values import Mac
-from windrow.netlink.codec import NEIGHBOUR_HEADER, pack_attr, read_ip
+from windrow.netlink.codec import NEIGHBOUR_HEADER, NUD_PERMANENT, pack_attr, read_ip
 from windrow.netlink.routes import attributes
 from windrow.netlink.sock import RTM_GETNEIGH, Message, Rtnl, Span
 
@@ -18,7 +18,6 @@ _DST, _LLADDR, _CACHEINFO, _PROBES, _IFINDEX, _PROTOCOL = 1, 2, 3, 4, 8, 12
 """NDA_*."""
 _APART = frozenset({_CACHEINFO, _PROBES, _IFINDEX, _PROTOCOL})
 """What moves by itself, and what has a field of its own."""
-_NUD_PERMANENT = 0x80
 _NTF_PROXY = 0x08
 _IP, _ETHERNET = (4, 16), 6
 """Bytes of an address. Other tables than those of IPv4 and IPv6, and other links, are not carried."""
@@ -41,7 +40,7 @@ def _dump(rtnl: Rtnl, flags: int) -> list[Span]:
 def _read(dump: list[Span]) -> Iterator[tuple[int, StaticNeighbour]]:
     for data, start, end in dump:
         family, index, state, flags, _ = NEIGHBOUR_HEADER.unpack_from(data, start)
-        if not (state & _NUD_PERMANENT or flags & _NTF_PROXY):
+        if not (state & NUD_PERMANENT or flags & _NTF_PROXY):
             continue
         attrs = attributes(data, start + NEIGHBOUR_HEADER.size, end)
         address, mac = attrs.get(_DST, b""), attrs.get(_LLADDR, b"")

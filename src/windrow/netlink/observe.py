@@ -235,7 +235,7 @@ def _raw(said: bytes) -> Raw:
         info = attrs.get("linkinfo")
         raw = _with_info(index, arphrd, flags, attrs, info) if info else Raw(index, arphrd, flags, attrs, DEVICE)
         own = attrs["name"]
-        if "properties" in attrs and (name := called(own, _altnames(attrs))) != own:
+        if "properties" in attrs and (name := called(own, codec.altnames(attrs))) != own:
             attrs |= {"name": name, "own_name": own}
     except _FAULTS as fault:
         name = _NAME.decode(said, codec.LINK_HEADER.size).get("name", f"#{index}")
@@ -330,7 +330,7 @@ def _link(
         neighbours=set_by_hand,
         fdb=look.fdb.get(raw.ifindex),
         settings=devconf.read(attrs["families"]) if _has_settings(raw, details) else _NOTHING,
-        mark=bool(attrs.get("group")) and is_marked(name, attrs["group"], _altnames(attrs)),
+        mark=bool(attrs.get("group")) and is_marked(name, attrs["group"], codec.altnames(attrs)),
     )
 
 
@@ -343,16 +343,12 @@ def _has_settings(raw: Raw, details: Mapping[Cidr, Details]) -> bool:
 
 def _is_ours(raw: Raw) -> bool:
     """`model.host.Runtime.owned`."""
-    return raw.attrs.get("group") == OWNER_GROUP or bool(marked_names(_altnames(raw.attrs)))
+    return raw.attrs.get("group") == OWNER_GROUP or bool(marked_names(codec.altnames(raw.attrs)))
 
 
 def _is_tunnel(raw: Raw) -> bool:
     """Whether it is a `model.host.Vxlan`."""
     return raw.kind == "vxlan" and not raw.fault and _is_ours(raw)
-
-
-def _altnames(attrs: Mapping[str, Any]) -> tuple[str, ...]:
-    return tuple(attrs["properties"].get("altnames", ())) if "properties" in attrs else ()
 
 
 def _ought_to_forward(raw: Raw, look: _Look) -> bool:
@@ -443,7 +439,7 @@ def _runtime(raw: Raw, look: _Look) -> Runtime:
         oper=OPER[oper] if oper < len(OPER) else "unknown",
         permanent_mac=permanent_mac(raw),
         alias=attrs.get("alias", ""),
-        altnames=_altnames(attrs),
+        altnames=codec.altnames(attrs),
         own_name=attrs.get("own_name", ""),
         min_mtu=attrs.get("min_mtu", 0),
         max_mtu=attrs.get("max_mtu", 0),

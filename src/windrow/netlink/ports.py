@@ -107,7 +107,7 @@ def _seen(data: bytes, start: int, end: int) -> Seen:
     slave = codec.BRIDGE_PORT.decode(info["slave_data"]) if info.get("slave_kind") == "bridge" else {}
     return Seen(
         ifindex=index,
-        name=called(attrs["name"], attrs.get("properties", {}).get("altnames", ())),
+        name=called(attrs["name"], codec.altnames(attrs)),
         up=flags & IFF_UP != 0,
         promisc=flags & IFF_PROMISC != 0,
         kind=kind,

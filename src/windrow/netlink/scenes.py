@@ -186,7 +186,7 @@ class Watch:
             self._bonds.add(attrs.get("master", 0))
         if kind not in _DATA:
             return
-        altnames = attrs.get("properties", _NOTHING).get("altnames", ())
+        altnames = codec.altnames(attrs)
         name = called(attrs["name"], altnames)
         ours = attrs.get("group") == OWNER_GROUP or bool(marked_names(altnames)) or name in names.MGMT_DEVICES
         seen = _Seen(

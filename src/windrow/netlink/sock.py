@@ -172,7 +172,7 @@ class Rtnl:
         found: dict[str, int] = {}
         for data, start, end in self.dump(Message(RTM_GETLINK, body, doing="list the links")):
             attrs = codec.LINK.decode(data, start + codec.LINK_HEADER.size, end)
-            name = called(attrs["name"], attrs["properties"].get("altnames", ()) if "properties" in attrs else ())
+            name = called(attrs["name"], codec.altnames(attrs))
             found[name] = codec.LINK_HEADER.unpack_from(data, start)[2]
         return found
 

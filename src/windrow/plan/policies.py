@@ -46,8 +46,7 @@ def _ports(table: RuleTable, other: RuleTable) -> str:
 
 def _port_chains(table: RuleTable) -> set[str]:
     """Those that the maps lead to."""
-    entries = (member for one in table.sets.values() if one.form == VERDICT_MAP for member in one.members)
-    return {entry.partition(" : ")[2] for entry in entries}
+    return {chain for _, chain in table.guarded}
 
 
 def _rules(table: RuleTable, other: RuleTable) -> str:

@@ -13,10 +13,8 @@ from windrow.model.cluster import Cluster, matches_selector
 from windrow.model.lazy import dataclass
 from windrow.model.policies import (
     DEFAULT_NETWORK,
-    AnyPolicy,
     Direction,
     IpBlock,
-    MultiNetworkPolicy,
     Namespace,
     NetworkPolicy,
     Peer,
@@ -98,8 +96,8 @@ class _Compiler:
         self._pods = cluster.all(Pod)
         self._by_ref = {pod.ref: pod for pod in self._pods}
         self._spaces = _namespaces(cluster, self._pods)
-        self._policies: dict[tuple[str, str], list[AnyPolicy]] = {}
-        for policy in (*cluster.all(NetworkPolicy), *cluster.all(MultiNetworkPolicy)):
+        self._policies: dict[tuple[str, str], list[NetworkPolicy]] = {}
+        for policy in cluster.policies():
             for network in dict.fromkeys(policy.networks):
                 self._policies.setdefault((policy.meta.namespace, network), []).append(policy)
 
@@ -129,7 +127,7 @@ class _Compiler:
 
     # One policy -----------------------------------------------------------------------------------
 
-    def _chain(self, policy: AnyPolicy, network: str, direction: Direction) -> str:
+    def _chain(self, policy: NetworkPolicy, network: str, direction: Direction) -> str:
         name = f"{_SIDE[direction]}-{_digest(policy.ref, network)}"
         if name not in self.chains:
             rules = (
@@ -140,7 +138,7 @@ class _Compiler:
             self.chains[name] = PolicyChain(direction=direction, rules=tuple(rules))
         return name
 
-    def _rules(self, policy: AnyPolicy, network: str, rule: PolicyRule, note: str) -> Iterator[PacketRule]:
+    def _rules(self, policy: NetworkPolicy, network: str, rule: PolicyRule, note: str) -> Iterator[PacketRule]:
         peers = list(self._peers(policy, network, rule.peers)) if rule.peers else [""]
         for name in peers:
             for port in rule.ports or (None,):
@@ -162,7 +160,7 @@ class _Compiler:
 
     # Sets -----------------------------------------------------------------------------------------
 
-    def _peers(self, policy: AnyPolicy, network: str, peers: Sequence[Peer]) -> Iterator[str]:
+    def _peers(self, policy: NetworkPolicy, network: str, peers: Sequence[Peer]) -> Iterator[str]:
         """The names of the sets: one for all pods of a rule, one for all its blocks."""
         blocks = tuple(peer.block for peer in peers if peer.block is not None)
         selecting = tuple(peer for peer in peers if peer.block is None)

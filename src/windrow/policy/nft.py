@@ -72,7 +72,7 @@ def _port_chain(port: IfName, direction: Direction) -> str:
 def _base(name: str) -> TableChain:
     """What needs no policy, then the port's own chain."""
     hook, direction = _HOOKS[name]
-    port, _ = _ENDS[direction]
+    port, end = _ENDS[direction]
     accept = {"accept": None}
     rules = [
         _rule("established", _match({"ct": {"key": "state"}}, ["established", "related"], op="in"), accept),
@@ -80,7 +80,6 @@ def _base(name: str) -> TableChain:
         _rule("the link's upkeep", *_icmpv6(_UPKEEP[direction]), accept),
     ]
     if name != "arriving":  # a frame from port to port is never the host's own, whatever address it says
-        end = "daddr" if direction is Direction.EGRESS else "saddr"
         rules += [
             _rule("the host itself", *_address(family, end, set_name(HOST_SET, family)), accept) for family in _IP
         ]

@@ -9,10 +9,8 @@ from windrow.model.cluster import Cluster, matches_selector
 from windrow.model.lazy import dataclass
 from windrow.model.policies import (
     DEFAULT_NETWORK,
-    AnyPolicy,
     Direction,
     IpBlock,
-    MultiNetworkPolicy,
     Namespace,
     NetworkPolicy,
     Peer,
@@ -90,20 +88,22 @@ def _one_way(cluster: Cluster, packet: Packet, direction: Direction, pod: Pod) -
     return OPEN
 
 
-def _isolating(cluster: Cluster, network: str, direction: Direction, pod: Pod) -> Iterator[AnyPolicy]:
-    for policy in (*cluster.all(NetworkPolicy), *cluster.all(MultiNetworkPolicy)):
+def _isolating(cluster: Cluster, network: str, direction: Direction, pod: Pod) -> Iterator[NetworkPolicy]:
+    for policy in cluster.policies():
         of_pod = policy.meta.namespace == pod.meta.namespace and matches_selector(policy.pods, pod.meta.labels)
         if of_pod and network in policy.networks and direction in policy.directions:
             yield policy
 
 
-def _lets_through(cluster: Cluster, packet: Packet, direction: Direction, policy: AnyPolicy, rule: PolicyRule) -> bool:
+def _lets_through(
+    cluster: Cluster, packet: Packet, direction: Direction, policy: NetworkPolicy, rule: PolicyRule
+) -> bool:
     other = packet.source if direction is Direction.INGRESS else packet.destination
     fits_peer = not rule.peers or any(_is_peer(cluster, packet, other, policy, peer) for peer in rule.peers)
     return fits_peer and (not rule.ports or any(_is_port(cluster, packet, port) for port in rule.ports))
 
 
-def _is_peer(cluster: Cluster, packet: Packet, address: str, policy: AnyPolicy, peer: Peer) -> bool:
+def _is_peer(cluster: Cluster, packet: Packet, address: str, policy: NetworkPolicy, peer: Peer) -> bool:
     if peer.block is not None:
         return _in_block(address, peer.block)
     pod = _owner(cluster, packet, address)

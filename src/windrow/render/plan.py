@@ -24,7 +24,7 @@ from windrow.model.host import (
 )
 from windrow.model.ports import SHORT_ID
 from windrow.model.problems import Problem, Severity, errors
-from windrow.model.ruletable import VERDICT_MAP, RuleTable
+from windrow.model.ruletable import RuleTable
 from windrow.model.steps import (
     Action,
     AddAddr,
@@ -268,8 +268,8 @@ def _filter_words(action: SetFilter | DropFilter | SetPolicies) -> str:
 def _policy_words(wanted: RuleTable) -> str:
     if wanted.empty:
         return "take away the rules of network policies: none isolates a pod of this node"
-    count = sum(1 for one in wanted.sets.values() if one.form == VERDICT_MAP for _ in one.members)
-    return f"rules of network policies, in one transaction; isolated: {count} {'port' if count == 1 else 'ports'}"
+    isolated = plural(len({port for port, _ in wanted.guarded}), "port")
+    return f"rules of network policies, in one transaction; isolated: {isolated}"
 
 
 def _mark_words(action: SetMark | Adopt | Disown) -> str:

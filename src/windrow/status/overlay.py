@@ -17,8 +17,8 @@ def tunnel_end(node: Node, cluster: Cluster, report: NodeReport) -> dict[str, st
     is left alone. `public-ip-overwrite` says an address for others to send to, as behind NAT."""
     conf = net_conf(cluster.cluster_network(names.MGMT))
     found: dict[str, str] = {}
-    for family in conf.families if conf is not None else ():
-        link = report.observed.state.links.get(conf.device(family)) if conf is not None else None
+    for family, device in conf.devices if conf is not None else ():
+        link = report.observed.state.links.get(device)
         if link is None or not isinstance(link.spec, Vxlan) or not report.observed.owned(link.name):
             continue
         try:

@@ -149,8 +149,8 @@ def _line(
 def _tunnels(network: ClusterNetwork, observed: Observed) -> Iterator[TunnelLine]:
     """Who carries the pods' packets to other nodes: devices of Windrow's, or flanneld's of the same names."""
     conf = net_conf(network) if network.name == names.MGMT else None
-    for family in conf.families if conf is not None else ():
-        link = observed.state.links.get(conf.device(family)) if conf is not None else None
+    for _, device in conf.devices if conf is not None else ():
+        link = observed.state.links.get(device)
         if link is not None and isinstance(link.spec, Vxlan):
             yield TunnelLine(name=link.name, mtu=link.mtu, local=link.spec.local, far_ends=len(link.fdb or ()))
         elif link is not None:

@@ -31,7 +31,7 @@ SOURCE = "windrow"
 _CONDITION = ("type", "status", "reason", "message", "lastUpdateTime", "lastTransitionTime")
 _LINK = ("name", "index", "type", "mac", "promiscuous", "state", "masterIndex")
 _HOST_NETWORK = ("clusterNetwork", "vlanID", "mode")
-_VERSIONS = {kind.name: kind.cls.API_VERSION for kind in KINDS} | {"Pod": "v1"}
+_VERSIONS = {kind.name: kind.cls.API_VERSION for kind in KINDS}
 _NAMESPACE = "default"
 """Of events about what is in none."""
 

@@ -42,7 +42,7 @@ class History:
         """With the next number, whatever it has."""
         files = self._files()
         number = files[-1][0] + 1 if files else 1
-        path = self._directory / f"{number:06}.json"
+        path = self._path(number)
         with explained(path, "write the change"):
             records.make_directory(self._directory, mode=records.PRIVATE_DIRECTORY)
             records.write(path, json.dumps(_document(change)).encode(), mode=records.PRIVATE)
@@ -53,9 +53,12 @@ class History:
         """What was made since then was undone."""
         for change in self.all():
             if change.at >= at:
-                path = self._directory / f"{change.number:06}.json"
+                path = self._path(change.number)
                 with explained(path, "take away the change"):
                     path.unlink(missing_ok=True)
+
+    def _path(self, number: int) -> Path:
+        return self._directory / f"{number:06}.json"
 
     def _files(self) -> list[tuple[int, Path]]:
         with explained(self._directory, "read the directory"):

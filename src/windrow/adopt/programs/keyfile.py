@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from windrow.adopt.programs.reading import Section, lines_of, sections, unsaid
+from windrow.adopt.programs.reading import Section, sections, unsaid, whole_file
 from windrow.adopt.values import Claim, Text
 from windrow.model.problems import Problem
 from windrow.model.values import IfName, Mac
@@ -32,18 +32,8 @@ _SHOWN = {
 def read(text: Text, known: Mapping[IfName, Mac]) -> tuple[list[Claim], list[Problem]]:
     found = sections(text.text)
     name = next(iter(_values(found, "connection", "id")), text.file.rpartition("/")[2])
-    return [
-        Claim(
-            program="networkmanager",
-            link=link,
-            file=text.file,
-            first=1,
-            last=lines_of(text.text),
-            what=f"all of it (connection {name})",
-            unsaid=unsaid(found, _SHOWN),
-        )
-        for link in _links(found, known)
-    ], []
+    links = ((link, f"connection {name}") for link in _links(found, known))
+    return whole_file("networkmanager", text, links, unsaid(found, _SHOWN)), []
 
 
 def _values(found: list[Section], section: str, key: str) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from windrow.adopt.programs.reading import Section, lines_of, matches, sections, unsaid
+from windrow.adopt.programs.reading import Section, matches, sections, unsaid, whole_file
 from windrow.adopt.values import Claim, Text
 from windrow.model.problems import Problem
 from windrow.model.values import IfName, Mac
@@ -31,19 +31,7 @@ def read(text: Text, known: Mapping[IfName, Mac]) -> tuple[list[Claim], list[Pro
     found = sections(text.text)
     links = _made(found) if text.file.endswith(".netdev") else _set_up(found, known)
     what = ", ".join(f"[{section.name}]" for section in found[:1])
-    left = unsaid(found, _SHOWN)
-    return [
-        Claim(
-            program="networkd",
-            link=link,
-            file=text.file,
-            first=1,
-            last=lines_of(text.text),
-            what=f"all of it ({what} {link})",
-            unsaid=left,
-        )
-        for link in links
-    ], []
+    return whole_file("networkd", text, ((link, f"{what} {link}") for link in links), unsaid(found, _SHOWN)), []
 
 
 def _made(found: list[Section]) -> list[IfName]:

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from typing import Any
 
-from windrow.adopt.values import Setting, Text
+from windrow.adopt.values import Claim, Setting, Text
 from windrow.model.lazy import dataclass
 from windrow.model.problems import Problem, Severity
+from windrow.model.values import IfName
 from windrow.model.wire.text import Complaint, plain, trees
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Section:
-    """`[name]` and its lines, from 1."""
+    """`[name]` and what stands below it."""
 
     name: str
-    line: int
     settings: tuple[Setting, ...]
 
     def all(self, key: str) -> list[str]:
@@ -26,15 +26,15 @@ class Section:
 
 def sections(text: str) -> list[Section]:
     """Of a file of systemd's or NetworkManager's form; a section may come again."""
-    found: list[tuple[str, int, list[Setting]]] = []
+    found: list[tuple[str, list[Setting]]] = []
     for number, raw in enumerate(text.splitlines(), start=1):
         line = raw.strip()
         if line.startswith("[") and line.endswith("]"):
-            found.append((line[1:-1].strip(), number, []))
+            found.append((line[1:-1].strip(), []))
         elif line and line[0] not in "#;" and "=" in line and found:
             key, _, value = line.partition("=")
-            found[-1][2].append(Setting(key=key.strip(), value=value.strip(), line=number))
-    return [Section(name=name, line=line, settings=tuple(settings)) for name, line, settings in found]
+            found[-1][1].append(Setting(key=key.strip(), value=value.strip(), line=number))
+    return [Section(name=name, settings=tuple(settings)) for name, settings in found]
 
 
 def unsaid(found: Collection[Section], shown: Mapping[str, Collection[str]]) -> tuple[Setting, ...]:
@@ -51,8 +51,14 @@ def matches(key: str, patterns: Collection[str]) -> bool:
     return any(fnmatchcase(key.lower(), pattern.lower()) for pattern in patterns)
 
 
-def lines_of(text: str) -> int:
-    return max(1, len(text.splitlines()))
+def whole_file(program: str, text: Text, links: Iterable[tuple[IfName, str]], left: tuple[Setting, ...]) -> list[Claim]:
+    """A claim of all of the file for each of the links, which stand with what the file is to them. `left`: what it sets
+    that is not shown."""
+    last = max(1, len(text.text.splitlines()))
+    return [
+        Claim(program=program, link=link, file=text.file, first=1, last=last, what=f"all of it ({what})", unsaid=left)
+        for link, what in links
+    ]
 
 
 # YAML ---------------------------------------------------------------------------------------------
@@ -79,11 +85,11 @@ def yaml_documents(text: Text) -> tuple[list[Document], list[Problem]]:
     documents = [plain(tree.root, complaints) for tree in found]
     return (
         [Document(value=one.value, lines=one.lines) for one in documents],
-        [unreadable(text, c.message, c.line or 1) for c in (*wrong, *complaints)],
+        [_unreadable(text, c.message, c.line or 1) for c in (*wrong, *complaints)],
     )
 
 
-def unreadable(text: Text, message: str, line: int) -> Problem:
+def _unreadable(text: Text, message: str, line: int) -> Problem:
     return Problem(
         code="file-unreadable",
         message=f"what it says of the links cannot be told: {message}",

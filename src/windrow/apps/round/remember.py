@@ -33,8 +33,8 @@ def remember(
     site: Site, stored: Stored, report: Report, failed: frozenset[Ref], *, good: bool, aside: bool
 ) -> Troubles:
     """`good`: what was carried out is decided on, so this host comes up from it. `failed`: the objects that were not
-    carried out, and stay as they were. `aside`: as in `Policy`; what somebody else carried out is
-    written anew in any case, and so whoever looks again and again hears of it."""
+    carried out, and stay as they were. `aside`: as in `Policy`; what somebody else carried out is written anew in any
+    case, and so whoever looks again and again hears of it."""
     paths, cluster = site.paths, report.admitted.target
     found: Troubles = {}
     names = cluster_networks(cluster, report.sight.observed)
@@ -63,8 +63,8 @@ def to_give(site: Site, planned: Planned) -> None:
     both = {
         name: before.given.get(name, frozenset()) | wanted.get(name, frozenset()) for name in (*before.given, *wanted)
     }
+    policed = before.policed or planned.compiled.memory.policed
     with suppress(WindrowError, OSError):
-        policed = before.policed or planned.compiled.memory.policed
         write_memory(site.paths, replace(before, given=both, policed=policed))
 
 
@@ -77,9 +77,8 @@ def confirmed(paths: Paths, checkpoint: Checkpoint, now: float) -> None:
         good = stored
     else:
         there = [ref for ref in checkpoint.documents if ref in stored.objects]
-        unsure = any(
-            p.about is None for p in errors(loaded.problems)
-        )  # what is missing may be in a file that is unread
+        # What is missing may be in a file that cannot be read.
+        unsure = any(p.about is None for p in errors(loaded.problems))
         before = Cluster.of(found.objects).without(there if unsure else checkpoint.documents)
         good = before.replace(stored.objects[ref] for ref in there)
     write_last_good(paths, _written(good), now, node=found.node if found is not None else "")

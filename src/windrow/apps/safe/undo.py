@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import nullcontext, suppress
 from dataclasses import replace
 
-from windrow.apps.engine import MAX_ROUNDS, Kernel, Waiting, cluster_networks, execute, look
+from windrow.apps.engine import MAX_ROUNDS, Kernel, Waiting, cluster_networks, execute, look, with_policies
 from windrow.apps.known import known, recorded
 from windrow.apps.safe.telling import tell
 from windrow.apps.site import Site
@@ -92,7 +92,7 @@ def rewind(site: Site, want: HostState, *, waiting: Waiting = nullcontext) -> tu
             more, left = _rewound(kernel, wanted, lambda: _seen(site, filters), waiting)
             steps += more
         if want.policies is not None and (not want.policies.empty or read_memory(site.paths).policed):
-            more, said = _rewound(kernel, replace(want, filters={}), lambda: _with_policies(site), waiting)
+            more, said = _rewound(kernel, replace(want, filters={}), lambda: _policed(kernel), waiting)
             steps, left = steps + more, "; ".join(filter(None, (left, said)))
     return steps, left
 
@@ -137,10 +137,8 @@ def _seen(site: Site, filters: Filters) -> Observed:
     return replace(observed, state=replace(observed.state, filters=rules), filters_unread=found.unread)
 
 
-def _with_policies(site: Site) -> Observed:
-    observed = site.kernel.observe()
-    seen = site.kernel.policies(policed=True)
-    return replace(observed, state=replace(observed.state, policies=seen.table), policies_unread=seen.unread)
+def _policed(kernel: Kernel) -> Observed:
+    return with_policies(kernel.observe(), kernel, policed=True)
 
 
 def plan_back(want: HostState, observed: Observed) -> Plan:

@@ -407,11 +407,9 @@ _READERS: dict[type[AnyObject], Reader] = {
     ),
     Namespace: lambda _table, envelope, _: pod.read_namespace(envelope),
     Pod: lambda table, envelope, _: pod.read(table, envelope),
-    NetworkPolicy: lambda table, envelope, _: networkpolicy.read(
-        NetworkPolicy, _spec(table, networkpolicy.FIELDS), envelope
-    ),
+    NetworkPolicy: lambda table, envelope, _: networkpolicy.read(_spec(table, networkpolicy.FIELDS), envelope),
     MultiNetworkPolicy: lambda table, envelope, _: networkpolicy.read_multi(
-        MultiNetworkPolicy, _spec(table, networkpolicy.FIELDS), envelope
+        _spec(table, networkpolicy.FIELDS), envelope
     ),
 }
 

@@ -9,9 +9,10 @@ from typing import Any, TypeVar
 
 from windrow.model.policies import (
     ANNOTATION_POLICY_FOR,
-    AnyPolicy,
     Direction,
     IpBlock,
+    MultiNetworkPolicy,
+    NetworkPolicy,
     Peer,
     PolicyPort,
     PolicyRule,
@@ -31,10 +32,23 @@ _PORT_NAME = re.compile(r"(?=.*[a-z])[a-z0-9]+(-[a-z0-9]+)*")
 _NETWORK_HINT = "a network, such as 10.0.0.0/8 or fd00::/8"
 _SIDES = {Direction.INGRESS: ("ingress", "from"), Direction.EGRESS: ("egress", "to")}
 """Direction -> the field with its rules, and the field of a rule with its peers."""
-P = TypeVar("P", bound=AnyPolicy)
+P = TypeVar("P", bound=NetworkPolicy)
 
 
-def read(cls: type[P], spec: Table, envelope: Envelope) -> P:
+def read(spec: Table, envelope: Envelope) -> NetworkPolicy:
+    return _policy(NetworkPolicy, spec, envelope)
+
+
+def read_multi(spec: Table, envelope: Envelope) -> MultiNetworkPolicy:
+    policy = _policy(MultiNetworkPolicy, spec, envelope)
+    if not policy.networks:
+        message = "names no network, so the policy has no effect"
+        hint = f"annotations: {{{ANNOTATION_POLICY_FOR}: NAMESPACE/NETWORK}}"
+        spec.report.warn("policy-without-network", f"metadata.annotations[{ANNOTATION_POLICY_FOR}]", message, hint)
+    return policy
+
+
+def _policy(cls: type[P], spec: Table, envelope: Envelope) -> P:
     rules = {direction: tuple(_rules(spec, *names)) for direction, names in _SIDES.items()}
     return cls(
         meta=envelope.meta,
@@ -45,15 +59,6 @@ def read(cls: type[P], spec: Table, envelope: Envelope) -> P:
         ingress=rules[Direction.INGRESS],
         egress=rules[Direction.EGRESS],
     )
-
-
-def read_multi(cls: type[P], spec: Table, envelope: Envelope) -> P:
-    policy = read(cls, spec, envelope)
-    if not policy.networks:
-        message = "names no network, so the policy has no effect"
-        hint = f"annotations: {{{ANNOTATION_POLICY_FOR}: NAMESPACE/NETWORK}}"
-        spec.report.warn("policy-without-network", f"metadata.annotations[{ANNOTATION_POLICY_FOR}]", message, hint)
-    return policy
 
 
 def _selector(table: Table, key: str) -> LabelSelector | None:
@@ -165,7 +170,7 @@ def parse_port_name(text: str) -> str:
 # Writing --------------------------------------------------------------------------------------------
 
 
-def write(policy: AnyPolicy) -> dict[str, Any]:
+def write(policy: NetworkPolicy) -> dict[str, Any]:
     found: dict[str, Any] = {
         "podSelector": _write_selector(policy.pods),
         "policyTypes": [str(d) for d in Direction if d in policy.directions],

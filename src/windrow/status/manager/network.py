@@ -47,7 +47,8 @@ def ready(network: ClusterNetwork, statuses: Sequence[Stored]) -> Ready:
         return Ready(ready=False, reason="Deleting", message="it is being deleted")
     if network.name == names.MGMT:
         return READY
-    lacking = sorted((one.place[2], _why(one)) for one in statuses if one.place and _why(one) is not None)
+    said = ((one.place[2], _why(one)) for one in statuses if one.place)
+    lacking = sorted((node, why) for node, why in said if why is not None)
     text = _listed([f"{node}: {why}" if why else node for node, why in lacking])
     if len(lacking) < len(statuses):
         return Ready(ready=True, reason="NotEverywhere" if lacking else "", message=text and f"not on {text}")
@@ -82,9 +83,9 @@ def differs(conditions: Sequence[Condition], said: Ready) -> bool:
 
 def status(conditions: Sequence[Condition], said: Ready, now: str) -> dict[str, Any]:
     """With all conditions, others' too: who applies the list has the whole of it."""
-    there = _ready_of(conditions)
     if not differs(conditions, said):
         return {"conditions": list(map(dict, conditions))}
+    there = _ready_of(conditions)
     state, reason, message = _words(said)
     since = there.get("lastTransitionTime", now) if there.get("status") == state else now
     made = {"type": TYPE, "status": state, "reason": reason, "message": message}
