@@ -106,11 +106,15 @@ FORWARDED = (
     "WINDROW_CNI_PLUGIN",
     "WINDROW_FAULT_PAIRS",
     "WINDROW_HOSTS",
+    "WINDROW_IDLE_S",
+    "WINDROW_KILLS",
+    "WINDROW_POLICIES",
     "WINDROW_PROBE_VLANS",
+    "WINDROW_REST_S",
     "COLUMNS",
     "PYTHONPATH",
 )
-"""Variables of the environment that tests in the lab kernel see, too."""
+"""Variables of the environment that tests in the lab kernel see, too: all that they read (`tests/arch` compares)."""
 
 
 @click.group(epilog=EXAMPLES, short_help="Run a whole cluster in one Linux kernel")
