@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 from windrow.lab import probe
 from windrow.lab.errors import LabError
 from windrow.lab.scenario import ApiOutage
+from windrow.lab.verdict import Verdict
 from windrow.lab.world import World
 from windrow.model.lazy import dataclass
 
@@ -16,7 +16,7 @@ REACH_S = 60.0
 """For a node that boots: its agent starts, and makes all its networks from the last good state."""
 
 Follow = Callable[[Sequence[str]], Mapping[str, int]]
-Verdict = tuple[bool, str, Mapping[str, Any]]
+"""Waits until these nodes are as a cluster's objects want them; how many steps are left on each."""
 
 
 def api_outage(check: ApiOutage, world: World, follow: Follow) -> Verdict:
