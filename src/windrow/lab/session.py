@@ -185,7 +185,7 @@ class Session:
             if cluster.kubelets:
                 self._engine.install_plugins(self.world.root(node.name), node.name, cluster.plugins_place(node.name))
             self.world.start_node(node.name)
-            request.log(f"{node.name}: {cluster.words}", level="step")
+            request.log(f"{node.name}: {cluster.started_words}", level="step")
 
     def _apply_to_cluster(self, cluster: Cluster, request: Request) -> Mapping[str, Any]:
         scenario = self.world.scenario

@@ -31,8 +31,6 @@ _RBAC = "rbac.authorization.k8s.io"
 _OPTIONS = ("--kubelet-preferred-address-types=InternalIP", "--enable-admission-plugins=NodeRestriction")
 """Addresses of nodes are asked of nobody's DNS; and a kubelet may write what is its own node's."""
 
-Say = Callable[[str], None]
-
 
 class Control:
     """Of one lab. `programs`: the paths of what was built and found on the host."""
@@ -46,8 +44,8 @@ class Control:
         )
         paths = {name: Path(path) for name, path in programs.items()}
         self._plane = ControlPlane(DIRECTORY, lambda _: None, _OPTIONS, ground=ground, programs=paths)
-        self._agents = {node: self._plane.user(f"{AGENTS}:{node}", AGENTS) for node in self._nodes}
-        self._kubelets = {node: self._plane.user(f"system:node:{node}", "system:nodes") for node in self._nodes}
+        self._agent_tokens = {node: self._plane.user(f"{AGENTS}:{node}", AGENTS) for node in self._nodes}
+        self._kubelet_tokens = {node: self._plane.user(f"system:node:{node}", "system:nodes") for node in self._nodes}
 
     @property
     def host(self) -> Host:
@@ -58,11 +56,11 @@ class Control:
         """Of one who may do everything."""
         return DIRECTORY / f"{ADMIN}.kubeconfig"
 
-    def agents(self, node: str) -> Path:
-        """The kubeconfig of this node's agent."""
+    def agent_kubeconfig(self, node: str) -> Path:
+        """Of this node's agent and CNI server."""
         return DIRECTORY / f"agent-{node}.kubeconfig"
 
-    def kubelets(self, node: str) -> Path:
+    def kubelet_kubeconfig(self, node: str) -> Path:
         return DIRECTORY / f"kubelet-{node}.kubeconfig"
 
     # Life -----------------------------------------------------------------------------------------
@@ -74,8 +72,8 @@ class Control:
             self._plane.__enter__()
             self._plane.kubeconfig()
             for node in self._nodes:
-                self._plane.kubeconfig(self._agents[node], self.agents(node).stem)
-                self._plane.kubeconfig(self._kubelets[node], self.kubelets(node).stem)
+                self._plane.kubeconfig(self._agent_tokens[node], self.agent_kubeconfig(node).stem)
+                self._plane.kubeconfig(self._kubelet_tokens[node], self.kubelet_kubeconfig(node).stem)
             for path, document in [*_kinds(), *_rights(), *map(_node, documents)]:
                 self._plane.request("POST", path, document)
             for kind in FOLLOWED:

@@ -37,13 +37,14 @@ _CGROUP_KILL = "cgroup.kill"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What a node is to run. `kubelet`: None, it runs no pods."""
+    """What a node is to run. `windrow`: the command, and `windrow_kubeconfig` what its agent and CNI server follow.
+    `kubelet_kubeconfig`: None, it runs no pods. `images`: archives that its containerd imports."""
 
     name: str
     address: str
     windrow: str
-    windrow_config: Path
-    kubelet_config: Path | None
+    windrow_kubeconfig: Path
+    kubelet_kubeconfig: Path | None
     images: Sequence[Path]
 
 
@@ -100,23 +101,23 @@ class NodePrograms:
         self.mounts = os.open("/proc/thread-self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
         logs = self._root / "var/log"
         records.make_place(logs, flush=False)
-        if self._plan.kubelet_config is not None:
+        if self._plan.kubelet_kubeconfig is not None:
             self._mount()
             containerd = [self._programs["containerd"], "--config", str(self._containerd_config())]
             self._run("containerd", ENVIRONMENT, containerd)
             self._import_images()
-            self._run("kubelet", ENVIRONMENT, self._kubelet_command(self._plan.kubelet_config))
+            self._run("kubelet", ENVIRONMENT, self._kubelet_command(self._plan.kubelet_kubeconfig))
             self._run_windrow("cni", "cni", "serve", "--conf-dir", str(self.conf_dir))
         self._run_windrow("agent", "agent")
 
     def _run_windrow(self, name: str, *words: str) -> None:
-        variables = {**self._place.env, "WINDROW_KUBECONFIG": str(self._plan.windrow_config)}
+        variables = {**self._place.env, "WINDROW_KUBECONFIG": str(self._plan.windrow_kubeconfig)}
         self._run(name, [f"{key}={value}" for key, value in variables.items()], [self._plan.windrow, *words])
 
     def _run(self, name: str, environment: Sequence[str], command: Sequence[str]) -> None:
         log = self._root / "var/log" / f"{name}.log"
         command = ["env", *environment, *command]
-        if self._plan.kubelet_config is not None:
+        if self._plan.kubelet_kubeconfig is not None:
             command = ["sh", "-c", 'echo $$ >"$0" && exec "$@"', str(self._cgroup / "cgroup.procs"), *command]
         self._running[name] = process.start(command, directory=self._root, log=log)
 
