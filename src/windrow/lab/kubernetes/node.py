@@ -10,11 +10,11 @@ import contextlib
 import json
 import os
 import socket
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 from windrow.lab.errors import LabError
 from windrow.lab.guest.run import Place, enter
@@ -22,8 +22,11 @@ from windrow.lab.kernel.launch import mount
 from windrow.lab.kubernetes import image
 from windrow.lab.kubernetes.programs import ENVIRONMENT
 from windrow.model.lazy import dataclass
+from windrow.netlink.enter import in_thread
 from windrow.services import process
 from windrow.store import records
+
+T = TypeVar("T")
 
 CGROUPS = Path("/sys/fs/cgroup")
 CONTROLLERS = ("memory", "pids", "cpu", "io")
@@ -86,13 +89,7 @@ class NodePrograms:
 
     def open(self, path: str) -> int:
         """An fd of what is there among the node's own mounts. Raises LabError."""
-        found: list[int] = []
-        _in_place(self._place_now, lambda: found.append(os.open(path, os.O_RDONLY | os.O_CLOEXEC)))
-        return found[0]
-
-    @property
-    def _place_now(self) -> Place:
-        return replace(self._place, mounts=self.mounts)
+        return _in_place(replace(self._place, mounts=self.mounts), lambda: os.open(path, os.O_RDONLY | os.O_CLOEXEC))
 
     # Starting -------------------------------------------------------------------------------------
 
@@ -243,21 +240,9 @@ def _listens(path: Path) -> bool:
     return False
 
 
-def _in_place(place: Place, fn: Callable[[], None]) -> None:
+def _in_place(place: Place, fn: Callable[[], T]) -> T:
     """In a thread that has entered `place`, and ends with its work. Raises what `fn` raises, and LabError."""
-    failures: list[BaseException] = []
-
-    def work() -> None:
-        try:
-            enter(place)
-            fn()
-        except BaseException as error:  # noqa: BLE001 - raised again in the caller's thread below
-            failures.append(error)
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    thread.join()
-    if failures:
-        if isinstance(failures[0], OSError):
-            raise LabError(f"{place.name} does not come up: {failures[0]}") from failures[0]
-        raise failures[0]
+    try:
+        return in_thread(lambda: enter(place), fn)
+    except OSError as error:
+        raise LabError(f"{place.name} does not come up: {error}") from error
