@@ -25,7 +25,9 @@ from typing import Any
 from bench.cni import BRIDGE, REFERENCE, TOGETHER, Bench, Call, Caller, calling, in_turns, sandbox, serving
 from bench.measure import Group
 from bench.report import section
+from windrow.kube.crds import crds
 from windrow.kube.resources import RESOURCES
+from windrow.model.objects import NetworkAttachmentDefinition
 from windrow.services.kubernetes.controlplane import ControlPlane
 
 COUNTS = (1, 2, 4, 9)
@@ -86,18 +88,9 @@ def measure_with_cluster(multus: Path, where: str) -> Iterator[Group]:
 
 def fill(plane: ControlPlane, bench: Bench) -> None:
     """The pods, and the network that they ask for."""
-    resource = RESOURCES["NetworkAttachmentDefinition"]
-    anything = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
-    version = {"name": "v1", "served": True, "storage": True, "schema": {"openAPIV3Schema": anything}}
-    names = {"kind": resource.kind, "plural": resource.plural, "singular": resource.kind.lower()}
-    group = resource.version.partition("/")[0]
-    crd = {
-        "apiVersion": "apiextensions.k8s.io/v1",
-        "kind": "CustomResourceDefinition",
-        "metadata": {"name": f"{resource.plural}.{group}"},
-        "spec": {"group": group, "names": names, "scope": "Namespaced", "versions": [version]},
-    }
-    plane.request("POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", crd)
+    resource = RESOURCES[NetworkAttachmentDefinition.KIND]
+    for kind in crds():
+        plane.request("POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", kind)
     plane.wait_for(resource.path)
     plane.request("POST", f"{resource.base}/namespaces/default/{resource.plural}", nad(bench, NETWORK))
     for count in COUNTS:
