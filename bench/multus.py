@@ -37,11 +37,15 @@ NETWORK = "vlan"
 """The NetworkAttachmentDefinition that `calling` puts into the manifests."""
 
 
+def make_bridge() -> None:
+    lines = f"link add {BRIDGE} type bridge\nlink set {BRIDGE} up\nlink set lo up\n"
+    subprocess.run(["ip", "-batch", "-"], input=lines, text=True, check=True)
+
+
 def measure(multus: Path, where: str) -> Iterator[Group]:
     with tempfile.TemporaryDirectory(prefix="wb") as name, contextlib.ExitStack() as stack:
         directory = Path(name)
-        lines = f"link add {BRIDGE} type bridge\nlink set {BRIDGE} up\nlink set lo up\n"
-        subprocess.run(["ip", "-batch", "-"], input=lines, text=True, check=True)
+        make_bridge()
         sandboxes = [stack.enter_context(sandbox()) for _ in range(TOGETHER)]
         bench = Bench(where=where, sandboxes=sandboxes, directory=directory, filtering=False)
         served, _, _, alone = stack.enter_context(calling(bench))
@@ -60,8 +64,7 @@ def measure_with_cluster(multus: Path, where: str) -> Iterator[Group]:
     """Everybody asks the same API server. It runs here as well, and what it does of its own is in all times."""
     with tempfile.TemporaryDirectory(prefix="wb") as name, contextlib.ExitStack() as stack:
         directory = Path(name)
-        lines = f"link add {BRIDGE} type bridge\nlink set {BRIDGE} up\nlink set lo up\n"
-        subprocess.run(["ip", "-batch", "-"], input=lines, text=True, check=True)
+        make_bridge()
         bench = Bench(where=where, sandboxes=[stack.enter_context(sandbox())], directory=directory, filtering=False)
         plane = stack.enter_context(ControlPlane(directory / "plane", lambda line: print(line, flush=True)))
         fill(plane, bench)
