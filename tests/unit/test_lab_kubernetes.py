@@ -91,6 +91,8 @@ def test_it_needs_one_control_plane_in_the_nodes_network() -> None:
     )
     assert "n0 has no address in 10.9.0.0/24, in which control is" in said(HEAD.replace("10.0.0.2", "10.9.0.2"))
     assert "n0 has no address in" in said(HEAD.replace(", management: {nics: [eth0], address: 10.0.0.1/24}", ""))
+    bare = said(HEAD.replace(", addresses: {untagged: 10.0.0.2/24}", ""))
+    assert "spec.kubernetes: control is its control plane, and has no address a host with role: control-plane" in bare
 
 
 def test_a_control_plane_and_pods_without_kubernetes_have_nothing_to_do() -> None:

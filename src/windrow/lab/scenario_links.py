@@ -84,7 +84,10 @@ class _Links:
             return
         if len(planes) != 1 or planes[0].address is None:
             hint = "a host with role: control-plane, an address in the nodes' management network, and a cable"
-            self._wrong("kubernetes", "spec.kubernetes", f"{len(planes)} hosts are its control plane, not one", hint)
+            said = f"{len(planes)} hosts are its control plane, not one"
+            if len(planes) == 1:
+                said = f"{planes[0].name} is its control plane, and has no address"
+            self._wrong("kubernetes", "spec.kubernetes", said, hint)
             return
         network = ipaddress.ip_interface(planes[0].address).network
         for i, node in enumerate(self._scenario.nodes):
