@@ -13,7 +13,14 @@ from windrow.lab.errors import LabError
 from windrow.lab.guest.run import Place, run_in
 from windrow.lab.kubernetes.programs import ENVIRONMENT
 from windrow.lab.scenario import Host, Scenario
-from windrow.model.objects import HostNetworkConfig, LinkMonitor, Node, VlanStatus
+from windrow.model.objects import (
+    ClusterNetwork,
+    HostNetworkConfig,
+    LinkMonitor,
+    NetworkAttachmentDefinition,
+    Node,
+    VlanStatus,
+)
 from windrow.netlink import netns
 from windrow.services.kubernetes.controlplane import ADMIN, ControlPlane, Ground
 from windrow.store import records
@@ -144,13 +151,14 @@ def _node(document: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
 
 
 def _rights() -> list[tuple[str, dict[str, Any]]]:
-    """What docs/user/kubernetes.md says that an agent and a CNI server need."""
+    """Of agents, what the chart gives them (a test compares); and of CNI servers, what docs/user/kubernetes.md says."""
     rules = [
-        *(_rule(kind, "get", "list", "watch") for kind in FOLLOWED),
+        *(_rule(kind, "list", "watch") for kind in FOLLOWED),
         _rule(VlanStatus.KIND, "create", "patch", "delete"),
-        *(_rule(kind, "patch") for kind in (LinkMonitor.KIND, HostNetworkConfig.KIND, Node.KIND)),
-        *(_rule(kind, "patch", part="/status") for kind in (VlanStatus.KIND, LinkMonitor.KIND, HostNetworkConfig.KIND)),
+        *(_rule(kind, "patch") for kind in (LinkMonitor.KIND, Node.KIND)),
+        _rule(HostNetworkConfig.KIND, "patch", part="/status"),
         {"apiGroups": [""], "resources": ["events"], "verbs": ["create", "patch"]},
+        *(_rule(kind, "get") for kind in (Node.KIND, NetworkAttachmentDefinition.KIND, ClusterNetwork.KIND)),
         {"apiGroups": [""], "resources": ["pods"], "verbs": ["get"]},
         {"apiGroups": [""], "resources": ["pods/status"], "verbs": ["patch"]},
     ]
