@@ -13,7 +13,10 @@ else:
 
 
 class StandIn(_Passed):
-    """Passes everything on to `kernel` but what a subclass does itself: also what the engine does not ask yet."""
+    """Passes everything on to `kernel` but what a subclass does itself: also what the engine does not ask yet.
+
+    Only mypy takes it for a `Kernel`: what asks `isinstance` (`apps.site`) leaves it alone, as a `FakeKernel`.
+    """
 
     def __init__(self, kernel: Any) -> None:
         """`kernel`: a `Kernel` or a `FakeKernel`."""
