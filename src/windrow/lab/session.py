@@ -153,15 +153,16 @@ class Session:
             request.log(f"{node.name}: {done.words} ({took * 1000:.0f} ms)", level="good" if done.ok else "bad")
             nodes[node.name] = {"ok": done.ok, "steps": done.steps, "left": done.left, "ms": round(took * 1000, 1)}
             fine = fine and done.ok
-        for name in world.attach():
-            request.log(f"endpoint {self._endpoint_words(name)}", level="step")
-        self._look_after_endpoints()
+        self._plug_in(request)
         if fine:
             world.fleet.start(lambda text, level: request.log(text, level=level))
         return {"ok": fine, "nodes": nodes}
 
-    def _look_after_endpoints(self) -> None:
-        """A bridge that is made anew has none of them in it; machines are put back by Windrow, and they by the lab."""
+    def _plug_in(self, request: Request) -> None:
+        """The endpoints whose bridges are there. A bridge that is made anew later has none of them in it; machines are
+        put back by Windrow, and they by the lab."""
+        for name in self.world.attach():
+            request.log(f"endpoint {self._endpoint_words(name)}", level="step")
         if self._caring is None and self.world.scenario.endpoints:
             self._caring = threading.Thread(target=self._care, name="endpoints", daemon=True)
             self._caring.start()
@@ -191,8 +192,7 @@ class Session:
         scenario = self.world.scenario
         request.log(cluster.apply(scenario.manifests).rstrip() or "kubectl apply: no manifests", level="step")
         left = self._follow([node.name for node in scenario.nodes], request)
-        for name in self.world.attach():
-            request.log(f"endpoint {self._endpoint_words(name)}", level="step")
+        self._plug_in(request)
         fine = not any(left.values())
         if cluster.kubelets and fine:
             request.log(cluster.start_pods(scenario.pod_manifests), level="step")
