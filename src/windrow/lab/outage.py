@@ -87,7 +87,7 @@ def _reach(check: ApiOutage, world: World) -> float | None:
 
 
 def left_words(steps: int) -> str:
-    """`steps`: not none."""
+    """`steps`: one or more that are left, or UNKNOWN. How a message about the node goes on."""
     if steps == UNKNOWN:
         return "the API server gives no objects"
     return f"{plural(steps, 'step')} {'is' if steps == 1 else 'are'} left"
