@@ -25,7 +25,9 @@ from typing import Any
 from bench.cni import BRIDGE, REFERENCE, TOGETHER, Bench, Call, Caller, calling, in_turns, sandbox, serving
 from bench.measure import Group
 from bench.report import section
+from windrow.kube.crds import crds
 from windrow.kube.resources import RESOURCES
+from windrow.model.objects import NetworkAttachmentDefinition
 from windrow.services.kubernetes.controlplane import ControlPlane
 
 COUNTS = (1, 2, 4, 9)
@@ -35,11 +37,15 @@ NETWORK = "vlan"
 """The NetworkAttachmentDefinition that `calling` puts into the manifests."""
 
 
+def make_bridge() -> None:
+    lines = f"link add {BRIDGE} type bridge\nlink set {BRIDGE} up\nlink set lo up\n"
+    subprocess.run(["ip", "-batch", "-"], input=lines, text=True, check=True)
+
+
 def measure(multus: Path, where: str) -> Iterator[Group]:
     with tempfile.TemporaryDirectory(prefix="wb") as name, contextlib.ExitStack() as stack:
         directory = Path(name)
-        lines = f"link add {BRIDGE} type bridge\nlink set {BRIDGE} up\nlink set lo up\n"
-        subprocess.run(["ip", "-batch", "-"], input=lines, text=True, check=True)
+        make_bridge()
         sandboxes = [stack.enter_context(sandbox()) for _ in range(TOGETHER)]
         bench = Bench(where=where, sandboxes=sandboxes, directory=directory, filtering=False)
         served, _, _, alone = stack.enter_context(calling(bench))
@@ -58,8 +64,7 @@ def measure_with_cluster(multus: Path, where: str) -> Iterator[Group]:
     """Everybody asks the same API server. It runs here as well, and what it does of its own is in all times."""
     with tempfile.TemporaryDirectory(prefix="wb") as name, contextlib.ExitStack() as stack:
         directory = Path(name)
-        lines = f"link add {BRIDGE} type bridge\nlink set {BRIDGE} up\nlink set lo up\n"
-        subprocess.run(["ip", "-batch", "-"], input=lines, text=True, check=True)
+        make_bridge()
         bench = Bench(where=where, sandboxes=[stack.enter_context(sandbox())], directory=directory, filtering=False)
         plane = stack.enter_context(ControlPlane(directory / "plane", lambda line: print(line, flush=True)))
         fill(plane, bench)
@@ -86,18 +91,9 @@ def measure_with_cluster(multus: Path, where: str) -> Iterator[Group]:
 
 def fill(plane: ControlPlane, bench: Bench) -> None:
     """The pods, and the network that they ask for."""
-    resource = RESOURCES["NetworkAttachmentDefinition"]
-    anything = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
-    version = {"name": "v1", "served": True, "storage": True, "schema": {"openAPIV3Schema": anything}}
-    names = {"kind": resource.kind, "plural": resource.plural, "singular": resource.kind.lower()}
-    group = resource.version.partition("/")[0]
-    crd = {
-        "apiVersion": "apiextensions.k8s.io/v1",
-        "kind": "CustomResourceDefinition",
-        "metadata": {"name": f"{resource.plural}.{group}"},
-        "spec": {"group": group, "names": names, "scope": "Namespaced", "versions": [version]},
-    }
-    plane.request("POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", crd)
+    resource = RESOURCES[NetworkAttachmentDefinition.KIND]
+    for kind in crds():
+        plane.request("POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", kind)
     plane.wait_for(resource.path)
     plane.request("POST", f"{resource.base}/namespaces/default/{resource.plural}", nad(bench, NETWORK))
     for count in COUNTS:

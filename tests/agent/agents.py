@@ -11,6 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.standins import StandIn
+
 from windrow.apps.agent import main
 from windrow.apps.agent.log import Log
 from windrow.apps.check.settings import Settings
@@ -163,13 +165,12 @@ class Host:
         self.kernel = Kernel(self.node)
 
 
-class Steady:
+class Steady(StandIn):
     """A kernel whose features are known: trying them takes two namespaces each time."""
 
     def __init__(self, kernel: Kernel, features: KernelFeatures) -> None:
+        super().__init__(kernel)
         self._features = features
-        self.observe, self.run, self.nics, self.filters = kernel.observe, kernel.run, kernel.nics, kernel.filters
-        self.policies = kernel.policies
 
     def features(self) -> KernelFeatures:
         return self._features
@@ -178,10 +179,10 @@ class Steady:
 class Held:
     """`Options.open_kernel` of a kernel that is open."""
 
-    def __init__(self, kernel: Steady | Kernel) -> None:
+    def __init__(self, kernel: Kernel) -> None:
         self._kernel = kernel
 
-    def __enter__(self) -> Steady | Kernel:
+    def __enter__(self) -> Kernel:
         return self._kernel
 
     def __exit__(self, *_: object) -> None:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from windrow.apps.cli.lab import FORWARDED
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -101,3 +103,22 @@ def test_links_between_our_pages_lead_somewhere() -> None:
             if file and "://" not in target and not (path.parent / file).exists():
                 dead.append(f"{path.relative_to(ROOT)}: {target}")
     assert dead == []
+
+
+IN_THE_LAB = ("agent", "cni", "kernel", "lab", "qemu")
+"""The directories whose tests run in a lab kernel, as `scripts/check` has it."""
+GIVEN = {"WINDROW_LAB"}
+"""Set by `windrow lab test` itself."""
+READ = re.compile(
+    r"""environ(?:\.get\(|\[)["'](WINDROW_\w+)["'](?!\]\s*=)|^VARIABLE = "(WINDROW_\w+)\"""", re.MULTILINE
+)
+
+
+def test_what_tests_in_the_lab_kernel_read_of_the_environment_reaches_them() -> None:
+    read = {
+        one or other
+        for directory in IN_THE_LAB
+        for path in sorted((ROOT / "tests" / directory).rglob("*.py"))
+        for one, other in READ.findall(path.read_text())
+    }
+    assert read - GIVEN == {name for name in FORWARDED if name.startswith("WINDROW_")}

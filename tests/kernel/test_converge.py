@@ -11,6 +11,7 @@ from random import Random
 from typing import Protocol
 
 import pytest
+from tests.standins import StandIn
 
 from windrow.apps.engine import Converged, Planned, bursts, converge, execute, look, plan_node
 from windrow.model.cluster import Cluster
@@ -41,13 +42,12 @@ class Begin(Protocol):
     def __call__(self, seed: int, *, spoiled: bool = True) -> Case: ...
 
 
-class Steady:
+class Steady(StandIn):
     """A kernel whose features are asked for once: trying them takes two namespaces each time."""
 
     def __init__(self, kernel: Kernel, features: KernelFeatures) -> None:
-        self._kernel, self._features = kernel, features
-        self.observe, self.run, self.nics = kernel.observe, kernel.run, kernel.nics
-        self.policies = kernel.policies
+        super().__init__(kernel)
+        self._features = features
 
     def features(self) -> KernelFeatures:
         return self._features

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.standins import StandIn
 
 from windrow.apps.cni.dispatch import answer
 from windrow.apps.cni.host import Host
@@ -201,18 +202,17 @@ def talks(speaker: Wire, listener: Wire, vid: int = 0) -> bool:
 # -- the uplink, the bridge, everything but the machines -------------------------------------------
 
 
-class Noisy:
+class Noisy(StandIn):
     """Before and after each single step somebody shouts into VLAN 1, from a port of the bridge and from outside."""
 
     def __init__(self, kernel: Any, shout: Callable[[], None]) -> None:
-        self.observe, self.nics, self.features = kernel.observe, kernel.nics, kernel.features
-        self.policies = kernel.policies
-        self._run, self._shout = kernel.run, shout
+        super().__init__(kernel)
+        self._shout = shout
 
     def run(self, steps: Sequence[Step]) -> Failure | None:
         for step in steps:
             self._shout()
-            failure: Failure | None = self._run([step])
+            failure: Failure | None = self.kernel.run([step])
             self._shout()
             if failure is not None:
                 return failure
@@ -410,18 +410,17 @@ def test_what_the_plugin_makes_is_what_a_plan_wants(node: Node, new_ns: NewNs, t
 # -- the lock --------------------------------------------------------------------------------------
 
 
-class Paused:
+class Paused(StandIn):
     """Tells when the plan has come to its wait."""
 
     def __init__(self, kernel: Any) -> None:
-        self.observe, self.nics, self.features = kernel.observe, kernel.nics, kernel.features
-        self.policies = kernel.policies
-        self._run, self.waits = kernel.run, threading.Event()
+        super().__init__(kernel)
+        self.waits = threading.Event()
 
     def run(self, steps: Sequence[Step]) -> Failure | None:
         if any(isinstance(s.action, AwaitCarrier) for s in steps):
             self.waits.set()
-        return self._run(steps)  # type: ignore[no-any-return]
+        return self.kernel.run(steps)  # type: ignore[no-any-return]
 
 
 def test_containers_come_and_go_while_a_takeover_waits_and_a_second_apply_does_not(

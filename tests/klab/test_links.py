@@ -38,6 +38,11 @@ def test_a_network_by_kubectl_is_on_every_uplink_and_goes_again(lab: Lab) -> Non
         wait(lambda node=node: 400 not in vids(lab, node))
 
 
+def test_endpoints_follow_a_bridge_that_an_agent_makes_anew(lab: Lab) -> None:
+    lab.said("exec", "node-0", "ip", "link", "delete", "oob-br")
+    wait(lambda: lab.run("exec", "o100-a", "ping", "-c1", "-W1", "172.16.100.11").returncode == 0)
+
+
 def test_an_agents_account_may_not_change_what_it_follows(lab: Lab) -> None:
     done = lab.run("kubectl", "auth", "can-i", "--list", "--as-group=windrow:agents", "--as=windrow:agents:node-0")
     assert done.returncode == 0, done.stderr

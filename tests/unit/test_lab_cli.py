@@ -10,6 +10,7 @@ from click.testing import CliRunner
 
 from windrow.apps.cli.main import cli
 from windrow.lab import supervisor
+from windrow.services.kubernetes import parts
 
 
 def test_list() -> None:
@@ -74,6 +75,19 @@ def test_machines_without_a_kernel_for_them_are_told_before_anything_starts(
     assert f"there is no kernel for virtual machines in {tmp_path}" in done.output
     assert "make setup" in done.output
     assert "starting" not in done.output
+
+
+@pytest.mark.parametrize("verb", ["run", "up"])
+@pytest.mark.parametrize("words", [["native"], ["uml", "--cpus", "2"]])
+def test_nothing_is_built_for_a_kernel_that_cannot_be_such_a_lab(
+    verb: str, words: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[object] = []
+    monkeypatch.setattr(parts, "build", lambda *_: asked.append("build") or {})
+    done = CliRunner().invoke(cli, ["lab", verb, "kubernetes-links", "--kernel", *words])
+    assert done.exit_code == 1
+    assert "--kernel qemu" in done.output
+    assert asked == [] and "starting" not in done.output
 
 
 def test_machines_without_qemu(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,9 @@ import tarfile
 from pathlib import Path
 
 import pytest
+import yaml
 from click.testing import CliRunner
+from tests.kube.installed import ROOT, granted
 
 from windrow.apps.cli.main import cli
 from windrow.lab import picture
@@ -91,6 +93,8 @@ def test_it_needs_one_control_plane_in_the_nodes_network() -> None:
     )
     assert "n0 has no address in 10.9.0.0/24, in which control is" in said(HEAD.replace("10.0.0.2", "10.9.0.2"))
     assert "n0 has no address in" in said(HEAD.replace(", management: {nics: [eth0], address: 10.0.0.1/24}", ""))
+    bare = said(HEAD.replace(", addresses: {untagged: 10.0.0.2/24}", ""))
+    assert "spec.kubernetes: control is its control plane, and has no address a host with role: control-plane" in bare
 
 
 def test_a_control_plane_and_pods_without_kubernetes_have_nothing_to_do() -> None:
@@ -125,6 +129,21 @@ def test_a_pod_that_cannot_be_is_told_with_its_file() -> None:
     assert "pods/web.spec.nodeName: n9 is no node" in said(pods=POD.replace("n0", "n9"))
     assert "pods/pods.yaml" in said(pods=POD.replace("prod/b", "prod/b/c"))
     assert "pods/pods.yaml" in said(pods="{")
+
+
+def test_an_agent_may_do_what_the_chart_lets_it_and_a_cni_server_what_the_page_says() -> None:
+    """So what works in a lab works where the chart is installed."""
+    (role,) = (document for _, document in control._rights() if document["kind"] == "ClusterRole")
+    lab = granted([{**role, "metadata": {"name": "windrow-agent"}}], "agent")
+    chart = granted(filter(None, yaml.safe_load_all((ROOT / "deploy/manifests/windrow.yaml").read_text())), "agent")
+    assert chart and not chart - lab
+    assert lab - chart == {
+        ("", "nodes", "get"),
+        ("k8s.cni.cncf.io", "network-attachment-definitions", "get"),
+        ("network.harvesterhci.io", "clusternetworks", "get"),
+        ("", "pods", "get"),
+        ("", "pods/status", "patch"),
+    }
 
 
 def test_what_ships_is_the_same_but_for_pods() -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.standins import StandIn
 
 from windrow.apps.engine import look
 from windrow.apps.round import Hooks, Policy, Report, Stored, carry_out, guarded
@@ -649,13 +650,12 @@ def test_an_address_for_a_time_says_what_is_on_its_link_too() -> None:
 # -- the way back ----------------------------------------------------------------------------------
 
 
-class Stubborn:
+class Stubborn(StandIn):
     """A kernel that refuses some steps: on the way back, everything else is to be done all the same."""
 
     def __init__(self, kernel: FakeKernel) -> None:
-        self.kernel, self.refused = kernel, set[type]()
-        self.observe, self.nics, self.features = kernel.observe, kernel.nics, kernel.features
-        self.policies = kernel.policies
+        super().__init__(kernel)
+        self.refused = set[type]()
 
     def run(self, steps: Sequence[Step]) -> Failure | None:
         for number, one in enumerate(steps):

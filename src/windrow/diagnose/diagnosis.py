@@ -87,7 +87,7 @@ def _inside(situation: Situation, matrices: list[Matrix], convicted: frozenset[t
         turned = list(turned_findings(situation, matrix))
         straight = matrix.without(turned)
         deaf = list(deaf_members(situation, straight))
-        straight = straight.knowing(leg for finding in deaf for leg in finding.legs)
+        straight = straight.without_deaf(leg for finding in deaf for leg in finding.legs)
         causes = vlan_causes(situation, straight, convicted)
         ports = [*deaf, *causes.ports]
         found += [*turned, *ports, *path_findings(situation, straight, convicted, ports)]

@@ -80,7 +80,7 @@ class Matrix:
                 moved[leg] |= finding.vids
         return self._but(moved, self._deaf) if moved else self
 
-    def knowing(self, deaf: Iterable[Leg]) -> Matrix:
+    def without_deaf(self, deaf: Iterable[Leg]) -> Matrix:
         """The same, without what is missing where one of these is a member."""
         legs = frozenset(deaf)
         return self._but(self._moved, legs) if legs else self

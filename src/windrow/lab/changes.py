@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, Protocol
 
 from windrow.lab import probe
 from windrow.lab.circles import Circles
 from windrow.lab.scenario import Change, Steady
+from windrow.lab.verdict import Verdict
 from windrow.lab.world import World
 from windrow.model.lazy import dataclass
 from windrow.model.objects import AnyObject
@@ -24,7 +25,6 @@ AFTER_S = {Impact.NONE: 1.0, Impact.HITLESS: 1.0, Impact.FLAP: 2.0, Impact.OUTAG
 """How long the flow goes on after the last step: what is lost later than that, the second look finds."""
 RECOVERED_S = 0.5
 
-Verdict = tuple[bool, str, Mapping[str, Any]]
 Ways = tuple[probe.Direction, probe.Direction]
 
 

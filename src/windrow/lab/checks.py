@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field
 from typing import Any, assert_never
 
-from windrow.lab import changes, machinechecks, probe
+from windrow.lab import changes, machinechecks, outage, probe
 from windrow.lab.errors import LabError
 from windrow.lab.guest.run import run_in
 from windrow.lab.questions import ask
@@ -30,6 +30,7 @@ from windrow.lab.scenario import (
     Steady,
     SwitchFault,
 )
+from windrow.lab.verdict import Verdict
 from windrow.lab.world import World
 from windrow.model.bonding import BondMode
 from windrow.model.lazy import dataclass
@@ -61,11 +62,6 @@ class Result:
         }
 
 
-Verdict = tuple[bool, str, Mapping[str, Any]]
-"""Fine or not, in words, in numbers."""
-Follow = Callable[[Sequence[str]], Mapping[str, int]]
-
-
 @dataclass(frozen=True, slots=True)
 class Checker:
     """`steps_left`: how many steps a new plan for this node would take; `change`: other manifests for a node, applied.
@@ -74,8 +70,7 @@ class Checker:
     world: World
     steps_left: Callable[[str], int]
     change: changes.ChangeNode
-    follow: Follow = lambda _: {}
-    """Waits until these nodes are as a cluster's objects want them; how many steps are left."""
+    follow: outage.Follow = lambda _: {}
 
     def run(self, check: Check) -> Result:
         """Raises KernelError, LabError for what is no answer."""
@@ -116,8 +111,6 @@ class Checker:
             case Change():
                 return "change", changes.change(check, self.world, self.change)
             case ApiOutage():
-                from windrow.lab import outage
-
                 return "api-outage", outage.api_outage(check, self.world, self.follow)
             case _:
                 assert_never(check)

@@ -6,7 +6,6 @@ import itertools
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
 
 from windrow.frames.ethernet import mac_bytes
 from windrow.lab import probe
@@ -15,6 +14,7 @@ from windrow.lab.domains import Domains
 from windrow.lab.errors import LabError
 from windrow.lab.questions import Heard, Pair, ask
 from windrow.lab.scenario import ForgedMac, Isolated, Lease, Matrix, Recreate, Scenario, Vm, VmNic
+from windrow.lab.verdict import Verdict
 from windrow.lab.world import World
 from windrow.model.names import bond_of, bridge_of
 from windrow.netlink import links
@@ -25,8 +25,6 @@ MATRIX_S = 4.0
 FORGED = "02:f0:f0:f0:f0:f0"
 _SENDS = 2
 """Broadcasts of a guest, one a second: busybox' arping knows no other pace."""
-
-Verdict = tuple[bool, str, Mapping[str, Any]]
 
 
 # Who reaches whom ---------------------------------------------------------------------------------

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 from windrow.lab import probe
 from windrow.lab.errors import LabError
 from windrow.lab.scenario import ApiOutage
+from windrow.lab.verdict import Verdict
 from windrow.lab.world import World
 from windrow.model.lazy import dataclass
+from windrow.render.text import plural
 
 REACH_S = 60.0
 """For a node that boots: its agent starts, and makes all its networks from the last good state."""
 
 Follow = Callable[[Sequence[str]], Mapping[str, int]]
-Verdict = tuple[bool, str, Mapping[str, Any]]
+"""Waits until these nodes are as a cluster's objects want them; the steps that are left on each."""
+UNKNOWN = -1
+"""Steps of a node for which no plan could be made: the API server gave no objects."""
 
 
 def api_outage(check: ApiOutage, world: World, follow: Follow) -> Verdict:
@@ -41,7 +44,7 @@ def api_outage(check: ApiOutage, world: World, follow: Follow) -> Verdict:
     cluster.await_pods(gone=pods)
     caught_up = time.monotonic() - returned
     cluster.raise_if_died()
-    busy = [f"{node}: {steps} steps left" for node, steps in left.items() if steps]
+    busy = [f"{node}: {left_words(steps)}" for node, steps in left.items() if steps]
     words = f"{check.node} had its network {away.back_s:.1f} s after its boot, "
     words += f"with the API server gone for {away.gone_s:.0f} s; "
     words += f"missed meanwhile: {said.strip() or 'nothing'}; caught up {caught_up:.1f} s after it was back"
@@ -81,6 +84,13 @@ def _reach(check: ApiOutage, world: World) -> float | None:
             return took
         time.sleep(0.2)
     return None
+
+
+def left_words(steps: int) -> str:
+    """`steps`: one or more that are left, or UNKNOWN. How a message about the node goes on."""
+    if steps == UNKNOWN:
+        return "the API server gives no objects"
+    return f"{plural(steps, 'step')} {'is' if steps == 1 else 'are'} left"
 
 
 def _answered(check: ApiOutage, world: World, deadline_s: float) -> bool:

@@ -62,9 +62,7 @@ class Power:
         found = self._node(node)
         if node in self._off:
             raise LabError(f"{node} has no power already", hint=f"windrow lab boot {node}")
-        inode = os.stat(netns.RUN_NETNS / node).st_ino
-        for one in process.in_netns(inode):
-            process.end(one, patience_s=0)
+        process.end_in_netns(os.stat(netns.RUN_NETNS / node).st_ino, patience_s=0)
         self._world.fleet.cut(node)
         park = netns.new()
         rtnl = self._world.rtnl(node)

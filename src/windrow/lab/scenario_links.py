@@ -84,7 +84,10 @@ class _Links:
             return
         if len(planes) != 1 or planes[0].address is None:
             hint = "a host with role: control-plane, an address in the nodes' management network, and a cable"
-            self._wrong("kubernetes", "spec.kubernetes", f"{len(planes)} hosts are its control plane, not one", hint)
+            said = f"{len(planes)} hosts are its control plane, not one"
+            if len(planes) == 1:
+                said = f"{planes[0].name} is its control plane, and has no address"
+            self._wrong("kubernetes", "spec.kubernetes", said, hint)
             return
         network = ipaddress.ip_interface(planes[0].address).network
         for i, node in enumerate(self._scenario.nodes):
@@ -188,19 +191,20 @@ class _Links:
 
     def _check_change(self, check: Change, path: str) -> None:
         self._not_past_the_api(path)
-        self._known(check.node, self._nodes, f"{path}.node", "node")
-        self._all_known(check.between, {e.name for e in self._scenario.endpoints}, f"{path}.between", "endpoint")
-        self._all_known(check.manifests, self._scenario.changes, f"{path}.manifests", "file in changes/")
+        self._check_changed(check, path)
         here = [e.name for e in self._scenario.endpoints if e.node == check.node and e.name in check.between]
         if len(here) != 1 and all(check.between):
             self._wrong("check", f"{path}.between", f"one of the two must be on {check.node}, the other elsewhere")
 
     def _check_outage(self, check: ApiOutage, path: str) -> None:
+        self._check_changed(check, path)
+        if self._scenario.kubernetes is None:
+            self._wrong("check", path, "there is no API server to stop", "write kubernetes: true in the spec")
+
+    def _check_changed(self, check: Change | ApiOutage, path: str) -> None:
         self._known(check.node, self._nodes, f"{path}.node", "node")
         self._all_known(check.between, {e.name for e in self._scenario.endpoints}, f"{path}.between", "endpoint")
         self._all_known(check.manifests, self._scenario.changes, f"{path}.manifests", "file in changes/")
-        if self._scenario.kubernetes is None:
-            self._wrong("check", path, "there is no API server to stop", "write kubernetes: true in the spec")
 
     def _all_known(self, words: tuple[str, ...], known: Collection[str], path: str, what: str) -> None:
         for i, word in enumerate(words):

@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from windrow.lab import outage
 from windrow.lab.checks import Checker, Result
 from windrow.lab.errors import LabError
 from windrow.lab.guest.run import BIN, Place, run
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
 FOLLOW_S = 120.0
 LOOK_S = 1.0
 """For agents to follow what the API server was given; and between two looks, which cost as much as the agents do."""
+CARE_S = 0.5
+"""How often endpoints are looked after: one dump of the links of each node that has some."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,10 +81,6 @@ class Engine(Protocol):
     def install_plugins(self, root: Path, node: str, bin_dir: Path) -> None:
         """Windrow's CNI plugins, where a container runtime looks for them."""
         ...
-
-
-CARE_S = 0.5
-"""How often endpoints are looked after: one dump of the links of each node that has some."""
 
 
 class Session:
@@ -154,15 +153,16 @@ class Session:
             request.log(f"{node.name}: {done.words} ({took * 1000:.0f} ms)", level="good" if done.ok else "bad")
             nodes[node.name] = {"ok": done.ok, "steps": done.steps, "left": done.left, "ms": round(took * 1000, 1)}
             fine = fine and done.ok
-        for name in world.attach():
-            request.log(f"endpoint {self._endpoint_words(name)}", level="step")
-        self._look_after_endpoints()
+        self._plug_in(request)
         if fine:
             world.fleet.start(lambda text, level: request.log(text, level=level))
         return {"ok": fine, "nodes": nodes}
 
-    def _look_after_endpoints(self) -> None:
-        """A bridge that is made anew has none of them in it; machines are put back by Windrow, and they by the lab."""
+    def _plug_in(self, request: Request) -> None:
+        """The endpoints whose bridges are there. A bridge that is made anew later has none of them in it; machines are
+        put back by Windrow, and they by the lab."""
+        for name in self.world.attach():
+            request.log(f"endpoint {self._endpoint_words(name)}", level="step")
         if self._caring is None and self.world.scenario.endpoints:
             self._caring = threading.Thread(target=self._care, name="endpoints", daemon=True)
             self._caring.start()
@@ -186,17 +186,17 @@ class Session:
             if cluster.kubelets:
                 self._engine.install_plugins(self.world.root(node.name), node.name, cluster.plugins_place(node.name))
             self.world.start_node(node.name)
-            request.log(f"{node.name}: {cluster.words}", level="step")
+            request.log(f"{node.name}: {cluster.started_words}", level="step")
 
     def _apply_to_cluster(self, cluster: Cluster, request: Request) -> Mapping[str, Any]:
         scenario = self.world.scenario
         request.log(cluster.apply(scenario.manifests).rstrip() or "kubectl apply: no manifests", level="step")
         left = self._follow([node.name for node in scenario.nodes], request)
-        for name in self.world.attach():
-            request.log(f"endpoint {self._endpoint_words(name)}", level="step")
-        if cluster.kubelets and not any(left.values()):
+        self._plug_in(request)
+        fine = not any(left.values())
+        if cluster.kubelets and fine:
             request.log(cluster.start_pods(scenario.pod_manifests), level="step")
-        return {"ok": not any(left.values()), "nodes": {node: {"ok": not n, "left": n} for node, n in left.items()}}
+        return {"ok": fine, "nodes": {node: {"ok": not n, "left": n} for node, n in left.items()}}
 
     def _follow(self, nodes: Sequence[str], request: Request) -> dict[str, int]:
         """Until the nodes are as the API's objects want them, by another plan than their agents'; how many steps are
@@ -204,17 +204,20 @@ class Session:
         from windrow.kube.errors import KubeError  # with what most labs never need
 
         began = time.monotonic()
-        left = dict.fromkeys(nodes, -1)
-        while (waiting := [node for node in nodes if left[node]]) and time.monotonic() - began < FOLLOW_S:
+        left, waiting = dict.fromkeys(nodes, outage.UNKNOWN), list(nodes)
+        while True:
             for node in waiting:
                 with suppress(KubeError):
                     left[node] = self._steps_left(node)
                 if not left[node]:
                     took = time.monotonic() - began
                     request.log(f"{node}: as the cluster's objects want it ({took:.1f} s)", level="good")
+            waiting = [node for node in waiting if left[node]]
+            if not waiting or time.monotonic() - began >= FOLLOW_S:
+                break
             time.sleep(LOOK_S)
-        for node in (node for node in nodes if left[node]):
-            request.log(f"{node}: {left[node]} steps are left after {FOLLOW_S:.0f} s", level="bad")
+        for node in waiting:
+            request.log(f"{node}: after {FOLLOW_S:.0f} s {outage.left_words(left[node])}", level="bad")
         return left
 
     def _steps_left(self, node: str) -> int:

@@ -11,6 +11,7 @@ from typing import Any
 from windrow.lab.errors import LabError
 from windrow.lab.guest.run import run_in
 from windrow.lab.scenario import SwitchFault
+from windrow.lab.verdict import Verdict
 from windrow.lab.world import World
 
 HEALTHY, FINDINGS = 0, 1
@@ -19,8 +20,8 @@ LOCATED = ("--for", "9s")
 NOTE = "note"
 
 
-def switch_fault(check: SwitchFault, world: World) -> tuple[bool, str, Mapping[str, Any]]:
-    """As `checks.Verdict`. Raises LabError."""
+def switch_fault(check: SwitchFault, world: World) -> Verdict:
+    """Raises LabError."""
     end = check.end
     before = _checked(world)
     if wrong := _alarms(before):

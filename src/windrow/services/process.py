@@ -240,6 +240,12 @@ def in_netns(inode: int) -> tuple[Process, ...]:
     return tuple(seen)
 
 
+def end_in_netns(inode: int, *, patience_s: float) -> None:
+    """All of them, one after another; as `end`. Raises ServiceError."""
+    for one in in_netns(inode):
+        end(one, patience_s=patience_s)
+
+
 @contextlib.contextmanager
 def _held(process: Process | None) -> Iterator[int | None]:
     """A pidfd, by which a signal cannot hit another one; None where the process is gone."""

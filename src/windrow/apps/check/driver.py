@@ -26,7 +26,8 @@ CARRIER_S = 0.5
 """From one look at the carriers to the next; before each frame there is one more."""
 NO_CARRIER = "no carrier"
 BEHIND, ROUNDS_MAX = 2, 8
-"""So many frames at once wait where this process was not there in time; and so often all NICs are read then."""
+"""Where so many frames wait at once, this process was not there in time; all NICs are read then until nothing more
+comes, and so often at most: a flood keeps nobody here."""
 
 
 class Driver:
@@ -161,9 +162,11 @@ class Driver:
     def _hear_from(self, nics: Iterable[IfName]) -> None:
         """From these, and, where several frames waited, from all until nothing more comes: a report that came in on one
         tells of frames that wait on another, and what is told and judged then is to have both."""
-        count, rounds = sum(self._hear(nic) for nic in nics), 0
-        while count >= (BEHIND if rounds == 0 else 1) and rounds < ROUNDS_MAX:
-            count, rounds = sum(self._hear(nic) for nic in self._taps), rounds + 1
+        if sum(self._hear(nic) for nic in nics) < BEHIND:
+            return
+        for _ in range(ROUNDS_MAX):
+            if not sum(self._hear(nic) for nic in self._taps):
+                return
 
     def _hear(self, nic: IfName) -> int:
         """How many frames came in."""

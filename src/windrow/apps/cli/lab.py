@@ -35,7 +35,7 @@ from windrow.lab.client import LiveLog, Open, Terminal, ask, run_program
 from windrow.lab.doctor import HEADINGS, examine
 from windrow.lab.errors import LabError
 from windrow.lab.faults import fault_lines
-from windrow.lab.kernel.boot import AUTO, KERNELS, NAMES, Needs, described
+from windrow.lab.kernel.boot import AUTO, KERNELS, NAMES, Needs, described, refuse
 from windrow.lab.kernel.boot import boot as boot_kernel
 from windrow.lab.kernel.machine import Guest, Machine
 from windrow.lab.kernel.uml import memory_for, memory_for_cluster
@@ -106,11 +106,15 @@ FORWARDED = (
     "WINDROW_CNI_PLUGIN",
     "WINDROW_FAULT_PAIRS",
     "WINDROW_HOSTS",
+    "WINDROW_IDLE_S",
+    "WINDROW_KILLS",
+    "WINDROW_POLICIES",
     "WINDROW_PROBE_VLANS",
+    "WINDROW_REST_S",
     "COLUMNS",
     "PYTHONPATH",
 )
-"""Variables of the environment that tests in the lab kernel see, too."""
+"""Variables of the environment that tests in the lab kernel see, too: all that they read (`tests/arch` compares)."""
 
 
 @click.group(epilog=EXAMPLES, short_help="Run a whole cluster in one Linux kernel")
@@ -139,7 +143,7 @@ def run(
 ) -> None:
     """Bring a scenario up, run its checks, report, and take it down."""
     log = _live_log(session, quiet=as_json)
-    request, needs = _scenario(scenario, cpus, log)
+    request, needs = _scenario(scenario, kind, cpus, log)
     with _machine(kind, log, verbose or session.verbose, needs) as machine:
         report = ask(machine.open, request, log.event)
         report |= {"boot_s": round(machine.boot_s, 3), "kernel": machine.about["lab"]}
@@ -194,7 +198,7 @@ def up(
 ) -> None:
     """Bring a scenario up, and keep it: `lab exec`, `lab shell` and `lab check` use it, `lab down` ends it."""
     log = _live_log(session, quiet=as_json)
-    request, needs = _scenario(scenario, cpus, log)
+    request, needs = _scenario(scenario, kind, cpus, log)
     log.say("starting the lab kernel")
     started = supervisor.start(name, ENTRY, kind, needs, log=_kernel_log(log, verbose or session.verbose))
     _say_which(log, started, started["boot_s"])
@@ -247,7 +251,8 @@ def kubectl(words: tuple[str, ...], name: str) -> None:
     host = ask(open_lab(name), {"do": "about"})["controlPlane"]
     if not host:
         raise LabError(
-            "this lab has no Kubernetes", hint="windrow lab up kubernetes, or `kubernetes: true` in your own"
+            "this lab has no Kubernetes",
+            hint="bring one up: windrow lab up kubernetes; or write `kubernetes: true` in the scenario's spec",
         )
     terminal = Terminal(stdin=0, tty=os.isatty(0) and os.isatty(1))
     raise click.exceptions.Exit(_run(name, host, ["kubectl", *words], terminal))
@@ -402,7 +407,7 @@ def doctor(session: Session, kinds: tuple[str, ...], first: bool, output: str) -
 # Pieces -------------------------------------------------------------------------------------------
 
 
-def _scenario(name: str, cpus: int, log: LiveLog) -> tuple[dict[str, Any], Needs]:
+def _scenario(name: str, kind: str, cpus: int, log: LiveLog) -> tuple[dict[str, Any], Needs]:
     """The request that brings it up, and what its lab needs of a kernel.
 
     It is read here, and understood here first, and what it is made of is built here: a mistake in it, and whatever is
@@ -415,8 +420,10 @@ def _scenario(name: str, cpus: int, log: LiveLog) -> tuple[dict[str, Any], Needs
     if found.kubernetes is None:
         memory = memory_for([vm.memory for vm in found.vms])
         return request, Needs(memory=memory, cpus=cpus, machines=bool(found.vms))
+    needs = Needs(memory=memory_for_cluster(len(found.nodes)), cpus=cpus, cluster=True)
+    refuse(kind, needs)
     request["programs"] = _programs(found.kubernetes, log)
-    return request, Needs(memory=memory_for_cluster(len(found.nodes)), cpus=cpus, cluster=True)
+    return request, needs
 
 
 def _programs(wanted: Kubernetes, log: LiveLog) -> dict[str, str]:

@@ -103,8 +103,7 @@ def close_namespace(name: str) -> None:
     """
     found = inode(name)
     if found is not None:
-        for one in process.in_netns(found):
-            process.end(one, patience_s=1.0)
+        process.end_in_netns(found, patience_s=1.0)
     with contextlib.suppress(KernelError):
         netns.delete(name)
 

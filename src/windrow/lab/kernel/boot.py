@@ -56,7 +56,8 @@ def boot(kind: str, guest: Guest, needs: Needs = Needs(), *, log: Log | None = N
     raise LabError(f"no kernel for a lab boots here:\n{indent(reasons, '    ')}")
 
 
-def _one(kind: str, guest: Guest, needs: Needs, log: Log | None) -> Machine:
+def refuse(kind: str, needs: Needs) -> None:
+    """Raises LabError where no kernel of this kind can be such a lab, on any machine. Nothing is started for it."""
     if kind == "qemu" and needs.machines:
         raise LabError(
             "virtual machines are too slow in QEMU without a processor's help (over a minute to their first word)",
@@ -68,6 +69,10 @@ def _one(kind: str, guest: Guest, needs: Needs, log: Log | None) -> Machine:
         )
     if kind == "uml" and needs.cpus > 1:
         raise LabError("User-Mode Linux has one processor", hint="use --kernel qemu for several")
+
+
+def _one(kind: str, guest: Guest, needs: Needs, log: Log | None) -> Machine:
+    refuse(kind, needs)
     machine = _STARTS[kind](guest, needs, log)
     machine.about["lab"] = kind
     if missing := machine.about.get("missing"):

@@ -23,6 +23,7 @@ from windrow.lab.channel import WINDOW, Decoder, Frame, Kind, encode, encode_jso
 from windrow.lab.errors import BootError, LabError, LabGone
 from windrow.lab.kernel.cache import keep_words
 from windrow.lab.kernel.reasons import Reason, ending, reason
+from windrow.lab.vm import image
 from windrow.model.lazy import dataclass
 
 BOOT_TIMEOUT_S = 60.0
@@ -370,8 +371,6 @@ def _module_path() -> list[str]:
 
 def environment() -> dict[str, str]:
     """What the guest is told of this process's environment: the place of the kernel for virtual machines."""
-    from windrow.lab.vm import image  # with what reads kernels: most labs have no machines
-
     place = os.environ.get(image.ENVIRONMENT)
     return {image.ENVIRONMENT: os.path.realpath(place)} if place else {}
 

@@ -4,7 +4,7 @@
     cluster     all of it, as the lab's session brings it up
     control     etcd and an API server, in the network namespace of their host; kubectl, accounts, objects
     node        a node's programs, as its operating system starts them: Windrow's agent, containerd, kubelet
-    image       images for pods without a registry: an archive out of files
+    image       images for pods without a registry: an archive out of a program
 
 The programs were built on the host, where the lab's files are (`services.kubernetes.parts`).
 """

@@ -55,8 +55,8 @@ class Cluster:
         """By container."""
 
     @property
-    def words(self) -> str:
-        """What runs on each node."""
+    def started_words(self) -> str:
+        """What was started on each node."""
         return f"{'containerd, kubelet, the CNI server and ' if self.kubelets else ''}Windrow's agent started"
 
     # Life -----------------------------------------------------------------------------------------
@@ -91,8 +91,8 @@ class Cluster:
             name=node,
             address=self._addresses[node],
             windrow=str(BIN / "windrow"),
-            windrow_config=self.control.agents(node),
-            kubelet_config=self.control.kubelets(node) if self.kubelets else None,
+            windrow_kubeconfig=self.control.agent_kubeconfig(node),
+            kubelet_kubeconfig=self.control.kubelet_kubeconfig(node) if self.kubelets else None,
             images=self._images,
         )
         return NodePrograms(plan, self._place(node), self._root(node), self._programs)

@@ -13,7 +13,14 @@ from windrow.lab.errors import LabError
 from windrow.lab.guest.run import Place, run_in
 from windrow.lab.kubernetes.programs import ENVIRONMENT
 from windrow.lab.scenario import Host, Scenario
-from windrow.model.objects import HostNetworkConfig, LinkMonitor, Node, VlanStatus
+from windrow.model.objects import (
+    ClusterNetwork,
+    HostNetworkConfig,
+    LinkMonitor,
+    NetworkAttachmentDefinition,
+    Node,
+    VlanStatus,
+)
 from windrow.netlink import netns
 from windrow.services.kubernetes.controlplane import ADMIN, ControlPlane, Ground
 from windrow.store import records
@@ -31,8 +38,6 @@ _RBAC = "rbac.authorization.k8s.io"
 _OPTIONS = ("--kubelet-preferred-address-types=InternalIP", "--enable-admission-plugins=NodeRestriction")
 """Addresses of nodes are asked of nobody's DNS; and a kubelet may write what is its own node's."""
 
-Say = Callable[[str], None]
-
 
 class Control:
     """Of one lab. `programs`: the paths of what was built and found on the host."""
@@ -46,8 +51,8 @@ class Control:
         )
         paths = {name: Path(path) for name, path in programs.items()}
         self._plane = ControlPlane(DIRECTORY, lambda _: None, _OPTIONS, ground=ground, programs=paths)
-        self._agents = {node: self._plane.user(f"{AGENTS}:{node}", AGENTS) for node in self._nodes}
-        self._kubelets = {node: self._plane.user(f"system:node:{node}", "system:nodes") for node in self._nodes}
+        self._agent_tokens = {node: self._plane.user(f"{AGENTS}:{node}", AGENTS) for node in self._nodes}
+        self._kubelet_tokens = {node: self._plane.user(f"system:node:{node}", "system:nodes") for node in self._nodes}
 
     @property
     def host(self) -> Host:
@@ -58,11 +63,11 @@ class Control:
         """Of one who may do everything."""
         return DIRECTORY / f"{ADMIN}.kubeconfig"
 
-    def agents(self, node: str) -> Path:
-        """The kubeconfig of this node's agent."""
+    def agent_kubeconfig(self, node: str) -> Path:
+        """Of this node's agent and CNI server."""
         return DIRECTORY / f"agent-{node}.kubeconfig"
 
-    def kubelets(self, node: str) -> Path:
+    def kubelet_kubeconfig(self, node: str) -> Path:
         return DIRECTORY / f"kubelet-{node}.kubeconfig"
 
     # Life -----------------------------------------------------------------------------------------
@@ -74,8 +79,8 @@ class Control:
             self._plane.__enter__()
             self._plane.kubeconfig()
             for node in self._nodes:
-                self._plane.kubeconfig(self._agents[node], self.agents(node).stem)
-                self._plane.kubeconfig(self._kubelets[node], self.kubelets(node).stem)
+                self._plane.kubeconfig(self._agent_tokens[node], self.agent_kubeconfig(node).stem)
+                self._plane.kubeconfig(self._kubelet_tokens[node], self.kubelet_kubeconfig(node).stem)
             for path, document in [*_kinds(), *_rights(), *map(_node, documents)]:
                 self._plane.request("POST", path, document)
             for kind in FOLLOWED:
@@ -146,13 +151,14 @@ def _node(document: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
 
 
 def _rights() -> list[tuple[str, dict[str, Any]]]:
-    """What docs/user/kubernetes.md says that an agent and a CNI server need."""
+    """Of agents, what the chart gives them (a test compares); and of CNI servers, what docs/user/kubernetes.md says."""
     rules = [
-        *(_rule(kind, "get", "list", "watch") for kind in FOLLOWED),
+        *(_rule(kind, "list", "watch") for kind in FOLLOWED),
         _rule(VlanStatus.KIND, "create", "patch", "delete"),
-        *(_rule(kind, "patch") for kind in (LinkMonitor.KIND, HostNetworkConfig.KIND, Node.KIND)),
-        *(_rule(kind, "patch", part="/status") for kind in (VlanStatus.KIND, LinkMonitor.KIND, HostNetworkConfig.KIND)),
+        *(_rule(kind, "patch") for kind in (LinkMonitor.KIND, Node.KIND)),
+        _rule(HostNetworkConfig.KIND, "patch", part="/status"),
         {"apiGroups": [""], "resources": ["events"], "verbs": ["create", "patch"]},
+        *(_rule(kind, "get") for kind in (Node.KIND, NetworkAttachmentDefinition.KIND, ClusterNetwork.KIND)),
         {"apiGroups": [""], "resources": ["pods"], "verbs": ["get"]},
         {"apiGroups": [""], "resources": ["pods/status"], "verbs": ["patch"]},
     ]

@@ -1,4 +1,4 @@
-"""Images for pods, without a registry: an OCI archive out of a folder or a static program.
+"""Images for pods, without a registry: an OCI archive out of a static program.
 
 The archive is that of the image specification (image-layout.md): `oci-layout`, `index.json`, and below `blobs/sha256`
 a manifest, a configuration and one layer. Nothing in it depends on when it was made: the same files, the same archive.
@@ -11,8 +11,7 @@ import io
 import json
 import os
 import tarfile
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 REGISTRY = "windrow.lab"
@@ -66,22 +65,6 @@ def busybox_layer(program: bytes, applets: Sequence[str]) -> bytes:
     )
 
 
-def folder_layer(folder: Path) -> bytes:
-    """All that is below a folder, as root's. Raises OSError."""
-    return _tar(_below(folder))
-
-
-def _below(folder: Path) -> Iterator[tuple[tarfile.TarInfo, bytes]]:
-    for path in sorted(folder.rglob("*")):
-        name = str(path.relative_to(folder))
-        if path.is_symlink():
-            yield _link(name, str(path.readlink()))
-        elif path.is_dir():
-            yield _directory(name)
-        elif path.is_file():
-            yield _file(name, path.read_bytes(), mode=path.stat().st_mode & 0o755 | 0o444)
-
-
 # The tar -------------------------------------------------------------------------------------------
 
 Entry = tuple[tarfile.TarInfo, bytes]
@@ -105,7 +88,7 @@ def _link(path: str, target: str) -> Entry:
     return info, b""
 
 
-def _tar(entries: Iterator[Entry] | Sequence[Entry]) -> bytes:
+def _tar(entries: Iterable[Entry]) -> bytes:
     made = io.BytesIO()
     with tarfile.open(fileobj=made, mode="w", format=tarfile.PAX_FORMAT) as tar:
         for info, data in entries:

@@ -10,11 +10,11 @@ import contextlib
 import json
 import os
 import socket
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 from windrow.lab.errors import LabError
 from windrow.lab.guest.run import Place, enter
@@ -22,8 +22,11 @@ from windrow.lab.kernel.launch import mount
 from windrow.lab.kubernetes import image
 from windrow.lab.kubernetes.programs import ENVIRONMENT
 from windrow.model.lazy import dataclass
+from windrow.netlink.enter import in_thread
 from windrow.services import process
 from windrow.store import records
+
+T = TypeVar("T")
 
 CGROUPS = Path("/sys/fs/cgroup")
 CONTROLLERS = ("memory", "pids", "cpu", "io")
@@ -37,13 +40,14 @@ _CGROUP_KILL = "cgroup.kill"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What a node is to run. `kubelet`: None, it runs no pods."""
+    """What a node is to run. `windrow`: the command, and `windrow_kubeconfig` what its agent and CNI server follow.
+    `kubelet_kubeconfig`: None, it runs no pods. `images`: archives that its containerd imports."""
 
     name: str
     address: str
     windrow: str
-    windrow_config: Path
-    kubelet_config: Path | None
+    windrow_kubeconfig: Path
+    kubelet_kubeconfig: Path | None
     images: Sequence[Path]
 
 
@@ -85,13 +89,7 @@ class NodePrograms:
 
     def open(self, path: str) -> int:
         """An fd of what is there among the node's own mounts. Raises LabError."""
-        found: list[int] = []
-        _in_place(self._place_now, lambda: found.append(os.open(path, os.O_RDONLY | os.O_CLOEXEC)))
-        return found[0]
-
-    @property
-    def _place_now(self) -> Place:
-        return replace(self._place, mounts=self.mounts)
+        return _in_place(replace(self._place, mounts=self.mounts), lambda: os.open(path, os.O_RDONLY | os.O_CLOEXEC))
 
     # Starting -------------------------------------------------------------------------------------
 
@@ -100,23 +98,23 @@ class NodePrograms:
         self.mounts = os.open("/proc/thread-self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
         logs = self._root / "var/log"
         records.make_place(logs, flush=False)
-        if self._plan.kubelet_config is not None:
+        if self._plan.kubelet_kubeconfig is not None:
             self._mount()
             containerd = [self._programs["containerd"], "--config", str(self._containerd_config())]
             self._run("containerd", ENVIRONMENT, containerd)
             self._import_images()
-            self._run("kubelet", ENVIRONMENT, self._kubelet_command(self._plan.kubelet_config))
+            self._run("kubelet", ENVIRONMENT, self._kubelet_command(self._plan.kubelet_kubeconfig))
             self._run_windrow("cni", "cni", "serve", "--conf-dir", str(self.conf_dir))
         self._run_windrow("agent", "agent")
 
     def _run_windrow(self, name: str, *words: str) -> None:
-        variables = {**self._place.env, "WINDROW_KUBECONFIG": str(self._plan.windrow_config)}
+        variables = {**self._place.env, "WINDROW_KUBECONFIG": str(self._plan.windrow_kubeconfig)}
         self._run(name, [f"{key}={value}" for key, value in variables.items()], [self._plan.windrow, *words])
 
     def _run(self, name: str, environment: Sequence[str], command: Sequence[str]) -> None:
         log = self._root / "var/log" / f"{name}.log"
         command = ["env", *environment, *command]
-        if self._plan.kubelet_config is not None:
+        if self._plan.kubelet_kubeconfig is not None:
             command = ["sh", "-c", 'echo $$ >"$0" && exec "$@"', str(self._cgroup / "cgroup.procs"), *command]
         self._running[name] = process.start(command, directory=self._root, log=log)
 
@@ -242,21 +240,9 @@ def _listens(path: Path) -> bool:
     return False
 
 
-def _in_place(place: Place, fn: Callable[[], None]) -> None:
+def _in_place(place: Place, fn: Callable[[], T]) -> T:
     """In a thread that has entered `place`, and ends with its work. Raises what `fn` raises, and LabError."""
-    failures: list[BaseException] = []
-
-    def work() -> None:
-        try:
-            enter(place)
-            fn()
-        except BaseException as error:  # noqa: BLE001 - raised again in the caller's thread below
-            failures.append(error)
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    thread.join()
-    if failures:
-        if isinstance(failures[0], OSError):
-            raise LabError(f"{place.name} does not come up: {failures[0]}") from failures[0]
-        raise failures[0]
+    try:
+        return in_thread(lambda: enter(place), fn)
+    except OSError as error:
+        raise LabError(f"{place.name} does not come up: {error}") from error

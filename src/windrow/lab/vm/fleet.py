@@ -238,8 +238,7 @@ class Fleet:
         there, _ = Machines(Paths(self._root(node))).all()
         for record in there:
             with suppress(FileNotFoundError):
-                for one in process.in_netns(os.stat(netns.RUN_NETNS / record.netns).st_ino):
-                    process.end(one, patience_s=0)
+                process.end_in_netns(os.stat(netns.RUN_NETNS / record.netns).st_ino, patience_s=0)
                 netns.delete(record.netns)
 
     def _running(self, node: str, namespace: str) -> bool:

@@ -125,21 +125,12 @@ def _build(go: Go, name: str, target: Path, say: Say) -> None:
             shutil.copyfile(_module(name) / file, Path(work, file))
         made = Path(work, name)
         command = [
-            "nice",
-            "-n",
-            "10",
-            str(go.path),
-            "build",
-            "-v",
-            "-trimpath",
-            "-ldflags",
-            _stamp(name),
-            "-o",
-            str(made),
+            *("nice", "-n", "10", str(go.path), "build", "-v", "-trimpath"),
+            *("-ldflags", _stamp(name), "-o", str(made), PROGRAMS[name]),
         ]
         began = time.monotonic()
         say(f"kubernetes: building {name} {version(name)} with {go.version}; once, and it takes minutes")
-        _run([*command, PROGRAMS[name]], Path(work), go, lambda line: say(f"kubernetes: {name}: {line}"))
+        _run(command, Path(work), go, lambda line: say(f"kubernetes: {name}: {line}"))
         os.replace(made, target)
         say(f"kubernetes: {name} is built ({time.monotonic() - began:.0f} s)")
 
