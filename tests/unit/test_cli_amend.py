@@ -9,7 +9,9 @@ import pytest
 import yaml
 from tests.unit.test_cli_look import OOB, Host
 
+import windrow.apps.cli.change as cli_change
 from windrow.apps.cli.main import HERE, VERBS
+from windrow.apps.round import carry_out
 from windrow.model.amend import assignments, merged
 from windrow.model.steps import DeleteLink
 from windrow.testing.builders import step
@@ -292,3 +294,62 @@ def test_other_programs_verbs_lead_to_ours(host: Host, verb: str) -> None:
     result = host.run(verb, "x")
     assert result.exit_code == 2 and f"Did you mean {HERE[verb]}?" in result.stderr, result.output
     assert verb not in VERBS and (HERE[verb].split()[1].strip(",") in VERBS or verb == "config")
+
+
+# Two at once --------------------------------------------------------------------------------------
+
+
+def between(host: Host, monkeypatch: pytest.MonkeyPatch, *words: str) -> None:
+    """Another one's command, once, between a command's look at the store and its turn."""
+    left = [words]
+
+    def late(*given: object) -> object:
+        if left:
+            result = host.run(*left.pop())
+            assert result.exit_code == 0, result.output
+        return carry_out(*given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(cli_change, "carry_out", late)
+
+
+@pytest.mark.parametrize(
+    "words", [("label", "vc", "oob-all", "mine=1"), ("patch", "vc", "oob-all", "-p", "metadata: {labels: {mine: '1'}}")]
+)
+def test_two_at_once_lose_nothing(host: Host, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]) -> None:
+    between(host, monkeypatch, "label", "vc", "oob-all", "theirs=2")
+    result = host.run(*words)
+    assert result.exit_code == 0, result.output
+    assert labels(host) == {"theirs": "2", "mine": "1"}
+
+
+def test_a_label_that_another_one_has_set_meanwhile_is_not_overwritten(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    between(host, monkeypatch, "label", "vc", "oob-all", "rack=theirs")
+    result = host.run("label", "vc", "oob-all", "rack=mine")
+    assert result.exit_code == 1 and "it is 'theirs' already" in result.stderr, result.output
+    assert labels(host) == {"rack": "theirs"}
+
+
+def test_a_label_of_what_is_gone_meanwhile_does_not_bring_it_back(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    between(host, monkeypatch, "delete", "vc", "oob-all")
+    result = host.run("label", "vc", "oob-all", "rack=mine")
+    assert result.exit_code == 1 and '"oob-all" not found' in result.stderr, result.output
+
+
+def test_what_is_edited_meanwhile_is_refused_and_kept(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    between(host, monkeypatch, "label", "vc", "oob-all", "theirs=2")
+    result = host.run("edit", "vc", "oob-all", env=editor(host, 'sed -i "s/the second pair/edited/" "$1"'))
+    assert result.exit_code == 1 and "somebody else has changed it just now" in result.stderr, result.output
+    assert labels(host) == {"theirs": "2"}
+    kept = Path(result.stderr.split("your text is in ")[1].split()[0])
+    assert "edited" in kept.read_text()
+    kept.unlink()
+
+
+def test_a_rollback_takes_nothing_with_it_that_came_meanwhile(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert host.run("label", "vc", "oob-all", "rack=b").exit_code == 0
+    between(host, monkeypatch, "label", "vc", "oob-all", "theirs=2")
+    result = host.run("rollback")
+    assert result.exit_code == 1 and "somebody else has changed it just now" in result.stderr, result.output
+    assert labels(host) == {"rack": "b", "theirs": "2"}

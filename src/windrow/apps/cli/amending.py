@@ -44,7 +44,8 @@ def amended(found: Sequence[AnyObject], amend: Callable[[Document], Document]) -
         if {o.ref for o in loaded.objects} - {one.ref} or loaded.unread - {one.ref}:
             problems.append(renamed(one))
     loaded = without_doubles(parts)
-    return Wish(put=loaded.objects, problems=(*problems, *loaded.problems), unread=loaded.unread)
+    seen = {one.ref: one for one in found}
+    return Wish(put=loaded.objects, problems=(*problems, *loaded.problems), unread=loaded.unread, seen=seen)
 
 
 def renamed(one: AnyObject) -> Problem:
@@ -77,11 +78,17 @@ def relabel(session: Session, asked: Relabelling, options: Options) -> None:
         raise click.UsageError(str(error)) from error
     if not changes and not asked.show:
         raise click.UsageError("say what to set (KEY=VALUE) or to take away (KEY-)")
-    found = of_store(session, parse([word for word in asked.words if word not in said]), asked.which)
-    if changes:
+    selection = parse([word for word in asked.words if word not in said])
+
+    def wish() -> Wish:
+        found = of_store(session, selection, asked.which)
         if not asked.overwrite and (kept := list(_overwritten(found, asked.field, changes))):
             raise ProblemsError(kept)
-        change(session, amended(found, lambda document: relabelled(document, asked.field, changes)), options)
+        return amended(found, lambda document: relabelled(document, asked.field, changes))
+
+    found = of_store(session, selection, asked.which)
+    if changes:
+        change(session, wish(), options, anew=wish)
     if asked.show:
         cluster, _ = stored(session)
         for one in (cluster.objects.get(o.ref, o) for o in found):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 import os
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 import click
 
@@ -63,7 +64,8 @@ def edit(session: Session, words: tuple[str, ...], namespace: str | None, option
         if not problems:
             problems = _refusals(session, wish)
         if not problems:
-            change(session, wish, options)
+            with _kept(edited):
+                change(session, wish, options)
             return
 
 
@@ -85,7 +87,8 @@ def _wish(found: Sequence[AnyObject], text: str) -> tuple[Wish, tuple[Problem, .
     strangers = [one for one in loaded.objects if one.ref not in {o.ref for o in found}]
     gone = [one for one in found if one.ref not in refs]
     problems = (*errors(loaded.problems), *map(renamed, strangers or gone))
-    return Wish(put=loaded.objects, problems=loaded.problems, unread=loaded.unread), problems
+    seen = {one.ref: one for one in found}
+    return Wish(put=loaded.objects, problems=loaded.problems, unread=loaded.unread, seen=seen), problems
 
 
 def _refusals(session: Session, wish: Wish) -> tuple[Problem, ...]:
@@ -94,6 +97,17 @@ def _refusals(session: Session, wish: Wish) -> tuple[Problem, ...]:
     except ProblemsError as error:
         return tuple(error.problems)
     return ()
+
+
+@contextmanager
+def _kept(text: str) -> Iterator[None]:
+    """Also where the host itself refuses it, or somebody else was first."""
+    try:
+        yield
+    except click.exceptions.Exit as end:
+        if end.exit_code:
+            _keep(text)
+        raise
 
 
 def _keep(text: str) -> None:

@@ -60,4 +60,5 @@ def _wish(session: Session, documents: Documents) -> Wish:
     loaded = without_doubles(load_value(document) for document in documents.values() if document is not None)
     cluster, _ = stored(session)
     gone = [cluster.objects[ref] for ref, document in documents.items() if document is None and ref in cluster.objects]
-    return Wish(put=loaded.objects, remove=tuple(gone), problems=loaded.problems, unread=loaded.unread)
+    seen = {ref: cluster.objects.get(ref) for ref in documents}
+    return Wish(put=loaded.objects, remove=tuple(gone), problems=loaded.problems, unread=loaded.unread, seen=seen)
