@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import stat
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -179,7 +181,7 @@ def test_what_is_edited_is_carried_out(host: Host) -> None:
     assert "carried out" in (host.root / "seen").read_text()
 
 
-@pytest.mark.parametrize("script", ["", ': >"$1"', 'touch "$1"'])
+@pytest.mark.parametrize("script", ["", ': >"$1"', 'touch "$1"', 'rm "$1"'])
 def test_an_edit_of_nothing(host: Host, script: str) -> None:
     before = document(host, "vc/oob-all")
     result = host.run("edit", "vc", "oob-all", env=editor(host, script))
@@ -206,6 +208,34 @@ def test_what_was_mended_the_second_time_counts(host: Host) -> None:
     script += f'else touch {host.root}/once; sed -i "s/eth2/eth1/" "$1"; fi'
     result = host.run("edit", "vc", "oob-all", env=editor(host, script))
     assert result.exit_code == 0 and (host.root / "opened").read_text() == "\n\n", result.output
+
+
+@pytest.mark.parametrize(
+    ("name", "script", "why"),
+    [
+        ("nowhere", "", "cannot be started: No such file or directory"),
+        ("editor", "exit 3", "ended with an error"),
+        ("editor", 'printf "\\377" >"$1"', "is not UTF-8"),
+    ],
+)
+def test_an_editor_that_fails_is_told_and_the_text_is_kept(host: Host, name: str, script: str, why: str) -> None:
+    env = editor(host, script)
+    result = host.run("edit", "vc", "oob-all", env={**env, "WINDROW_EDITOR": str(host.root / name)})
+    assert result.exit_code == 1 and result.stderr.startswith("error: ") and why in result.stderr, result.output
+    once = f'[ -e {host.root}/once ] && exit 3; touch {host.root}/once; sed -i "s/eth2/eth1/" "$1"'
+    result = host.run("edit", "vc", "oob-all", env=editor(host, once))
+    assert result.exit_code == 1 and "ended with an error" in result.stderr, result.output
+    Path(result.stderr.split("your text is in ")[1].split()[0]).unlink()
+
+
+def test_no_place_for_the_text_of_an_editor(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(**_: object) -> None:
+        raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found")
+
+    monkeypatch.setattr(tempfile, "mkstemp", full)
+    result = host.run("edit", "vc", "oob-all", env=editor(host, ""))
+    assert result.exit_code == 1 and "No usable temporary directory" in result.stderr, result.output
+    assert "$TMPDIR" in result.stderr
 
 
 # Exit codes ---------------------------------------------------------------------------------------

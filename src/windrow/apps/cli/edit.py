@@ -52,7 +52,12 @@ def edit(session: Session, words: tuple[str, ...], namespace: str | None, option
     text = before
     problems: tuple[Problem, ...] = ()
     while True:
-        edited = _opened(text, problems)
+        try:
+            edited = _opened(text, problems)
+        except ProblemsError:
+            if text != before:
+                _keep(text)
+            raise
         if edited is None or not edited.strip() or edited == before:
             click.echo("nothing was changed: it was left as it is", err=True)
             return
@@ -70,14 +75,33 @@ def edit(session: Session, words: tuple[str, ...], namespace: str | None, option
 
 
 def _opened(text: str, problems: Iterable[Problem]) -> str | None:
-    """What the editor leaves, without the comment above it; None where nothing was saved."""
+    """What the editor leaves, without the comment above it; None where nothing was saved, or the file was taken away.
+    Raises ProblemsError where it cannot be edited."""
     above = "".join(f"# {line}\n" for line in problems_lines(problems))
     editor = next((os.environ[name] for name in EDITORS if os.environ.get(name)), None)
-    edited = click.edit(HEAD + above + text, editor=editor, extension=".yaml")
+    try:
+        edited = click.edit(HEAD + above + text, editor=editor, extension=".yaml")
+    except (click.ClickException, OSError, UnicodeDecodeError) as error:
+        if isinstance(error, FileNotFoundError) and error.filename is not None:
+            return None
+        raise ProblemsError([_uneditable(editor, error)]) from error
     if edited is None:
         return None
     lines = edited.splitlines(keepends=True)
     return "".join(itertools.dropwhile(lambda line: line.startswith("#"), lines))
+
+
+def _uneditable(editor: str | None, error: Exception) -> Problem:
+    hint = f"name an editor that is here, in ${EDITORS[0]}; or `windrow patch` changes fields without one"
+    if isinstance(error, UnicodeDecodeError):
+        message, hint = "what the editor saved is not UTF-8", "save it as UTF-8"
+    elif isinstance(error, OSError):
+        message, hint = f"no file can be made for the editor: {error.strerror}", "make room, or name a place in $TMPDIR"
+    elif isinstance(cause := error.__cause__, OSError):
+        message = f"the editor {editor or 'vi'} cannot be started: {cause.strerror}"
+    else:
+        message = f"the editor {editor or 'vi'} ended with an error, so what it saved does not count"
+    return Problem(code="not-edited", message=message, hint=hint)
 
 
 def _wish(found: Sequence[AnyObject], text: str) -> tuple[Wish, tuple[Problem, ...]]:
