@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import stat
+import tempfile
 from pathlib import Path
 
 import pytest
 import yaml
 from tests.unit.test_cli_look import NAD, OOB, Host, applied
 
+import windrow.apps.cli.change as cli_change
 from windrow.apps.cli.main import HERE, VERBS
+from windrow.apps.round import carry_out
 from windrow.model.amend import assignments, merged
 from windrow.model.steps import DeleteLink
 from windrow.testing.builders import step
@@ -163,7 +167,7 @@ def test_what_is_edited_is_carried_out(host: Host) -> None:
     assert "carried out" in (host.root / "seen").read_text()
 
 
-@pytest.mark.parametrize("script", ["", ': >"$1"', 'touch "$1"'])
+@pytest.mark.parametrize("script", ["", ': >"$1"', 'touch "$1"', 'rm "$1"'])
 def test_an_edit_of_nothing(host: Host, script: str) -> None:
     before = document(host, "vc/oob-all")
     result = host.run("edit", "vc", "oob-all", env=editor(host, script))
@@ -190,6 +194,34 @@ def test_what_was_mended_the_second_time_counts(host: Host) -> None:
     script += f'else touch {host.root}/once; sed -i "s/eth2/eth1/" "$1"; fi'
     result = host.run("edit", "vc", "oob-all", env=editor(host, script))
     assert result.exit_code == 0 and (host.root / "opened").read_text() == "\n\n", result.output
+
+
+@pytest.mark.parametrize(
+    ("name", "script", "why"),
+    [
+        ("nowhere", "", "cannot be started: No such file or directory"),
+        ("editor", "exit 3", "ended with an error"),
+        ("editor", 'printf "\\377" >"$1"', "is not UTF-8"),
+    ],
+)
+def test_an_editor_that_fails_is_told_and_the_text_is_kept(host: Host, name: str, script: str, why: str) -> None:
+    env = editor(host, script)
+    result = host.run("edit", "vc", "oob-all", env={**env, "WINDROW_EDITOR": str(host.root / name)})
+    assert result.exit_code == 1 and result.stderr.startswith("error: ") and why in result.stderr, result.output
+    once = f'[ -e {host.root}/once ] && exit 3; touch {host.root}/once; sed -i "s/eth2/eth1/" "$1"'
+    result = host.run("edit", "vc", "oob-all", env=editor(host, once))
+    assert result.exit_code == 1 and "ended with an error" in result.stderr, result.output
+    Path(result.stderr.split("your text is in ")[1].split()[0]).unlink()
+
+
+def test_no_place_for_the_text_of_an_editor(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(**_: object) -> None:
+        raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found")
+
+    monkeypatch.setattr(tempfile, "mkstemp", full)
+    result = host.run("edit", "vc", "oob-all", env=editor(host, ""))
+    assert result.exit_code == 1 and "No usable temporary directory" in result.stderr, result.output
+    assert "$TMPDIR" in result.stderr
 
 
 # Exit codes ---------------------------------------------------------------------------------------
@@ -278,3 +310,62 @@ def test_other_programs_verbs_lead_to_ours(host: Host, verb: str) -> None:
     result = host.run(verb, "x")
     assert result.exit_code == 2 and f"Did you mean {HERE[verb]}?" in result.stderr, result.output
     assert verb not in VERBS and (HERE[verb].split()[1].strip(",") in VERBS or verb == "config")
+
+
+# Two at once --------------------------------------------------------------------------------------
+
+
+def between(host: Host, monkeypatch: pytest.MonkeyPatch, *words: str) -> None:
+    """Another one's command, once, between a command's look at the store and its turn."""
+    left = [words]
+
+    def late(*given: object) -> object:
+        if left:
+            result = host.run(*left.pop())
+            assert result.exit_code == 0, result.output
+        return carry_out(*given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(cli_change, "carry_out", late)
+
+
+@pytest.mark.parametrize(
+    "words", [("label", "vc", "oob-all", "mine=1"), ("patch", "vc", "oob-all", "-p", "metadata: {labels: {mine: '1'}}")]
+)
+def test_two_at_once_lose_nothing(host: Host, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]) -> None:
+    between(host, monkeypatch, "label", "vc", "oob-all", "theirs=2")
+    result = host.run(*words)
+    assert result.exit_code == 0, result.output
+    assert labels(host) == {"theirs": "2", "mine": "1"}
+
+
+def test_a_label_that_another_one_has_set_meanwhile_is_not_overwritten(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    between(host, monkeypatch, "label", "vc", "oob-all", "rack=theirs")
+    result = host.run("label", "vc", "oob-all", "rack=mine")
+    assert result.exit_code == 1 and "it is 'theirs' already" in result.stderr, result.output
+    assert labels(host) == {"rack": "theirs"}
+
+
+def test_a_label_of_what_is_gone_meanwhile_does_not_bring_it_back(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    between(host, monkeypatch, "delete", "vc", "oob-all")
+    result = host.run("label", "vc", "oob-all", "rack=mine")
+    assert result.exit_code == 1 and '"oob-all" not found' in result.stderr, result.output
+
+
+def test_what_is_edited_meanwhile_is_refused_and_kept(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    between(host, monkeypatch, "label", "vc", "oob-all", "theirs=2")
+    result = host.run("edit", "vc", "oob-all", env=editor(host, 'sed -i "s/the second pair/edited/" "$1"'))
+    assert result.exit_code == 1 and "somebody else has changed it just now" in result.stderr, result.output
+    assert labels(host) == {"theirs": "2"}
+    kept = Path(result.stderr.split("your text is in ")[1].split()[0])
+    assert "edited" in kept.read_text()
+    kept.unlink()
+
+
+def test_a_rollback_takes_nothing_with_it_that_came_meanwhile(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert host.run("label", "vc", "oob-all", "rack=b").exit_code == 0
+    between(host, monkeypatch, "label", "vc", "oob-all", "theirs=2")
+    result = host.run("rollback")
+    assert result.exit_code == 1 and "somebody else has changed it just now" in result.stderr, result.output
+    assert labels(host) == {"rack": "b", "theirs": "2"}

@@ -14,6 +14,14 @@ from windrow.model.values import Ref
 from windrow.store.history import KEPT, History
 from windrow.store.paths import Paths
 
+NAD = """
+apiVersion: k8s.cni.cncf.io/v1
+kind: NetworkAttachmentDefinition
+metadata: {{name: v7, namespace: {space}}}
+spec:
+  config: '{{"type":"bridge","bridge":"oob-br","vlan":7}}'
+"""
+
 ONE, TWO = Ref("ClusterNetwork", "one"), Ref("ClusterNetwork", "two")
 
 
@@ -104,3 +112,40 @@ def test_nothing_yet(tmp_path: Path) -> None:
     host = Host(tmp_path)
     assert "No changes found" in host.run("history").stderr
     assert "nothing was changed by hand yet" in host.run("rollback").stderr
+
+
+def test_a_label_of_the_management_network_stands_in_no_way_back(host: Host) -> None:
+    """It is built in: there was no manifest of it, and it cannot be deleted."""
+    assert host.run("label", "cn", "mgmt", "site=a").exit_code == 0
+    assert host.run("label", "vc", "oob-all", "rack=b").exit_code == 0
+    result = host.run("rollback", "2")
+    assert result.exit_code == 0, result.output
+    assert "site" not in host.run("get", "cn", "mgmt", "-o", "yaml").stdout
+    assert "rack" not in host.run("get", "vc", "oob-all", "-o", "yaml").stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "broken", "way"),
+    [((), 3, "`windrow edit`"), (("1",), 2, "`windrow rollback 3`"), (("2",), 2, "`windrow rollback 3`")],
+)
+def test_no_way_back_leads_past_a_change_that_cannot_be_read(
+    host: Host, words: tuple[str, ...], broken: int, way: str
+) -> None:
+    for rack in "ab":
+        assert host.run("label", "vc", "oob-all", f"rack={rack}", "--overwrite").exit_code == 0
+    (host.root / f"var/lib/windrow/history/{broken:06}.json").write_text("{")
+    result = host.run("rollback", *words)
+    assert result.exit_code == 1 and f"change {broken} cannot be read" in result.stderr and way in result.stderr
+    assert "rack=b" in host.run("get", "vc", "--show-labels").stdout
+    listed = host.run("history")
+    assert listed.exit_code == 0 and f"change {broken} cannot be read" in listed.stderr
+
+
+def test_two_objects_of_one_name_are_told_apart(host: Host) -> None:
+    for space in ("team-a", "team-b"):
+        path = host.root / "nad.yaml"
+        path.write_text(NAD.format(space=space))
+        result = host.run("apply", "-f", str(path))
+        assert result.exit_code == 0, result.output
+    listed = host.run("history").stdout
+    assert "networkattachmentdefinition/team-a/v7" in listed and "networkattachmentdefinition/team-b/v7" in listed

@@ -10,10 +10,11 @@ from windrow.rules.admission import check
 from windrow.rules.admit import Admitted, admit
 from windrow.rules.planning import Fit, Planned, Sight, as_it_is, plan_node
 from windrow.rules.review import Change, changes_to
-from windrow.rules.wish import AS_STORED, Wish
+from windrow.rules.wish import AS_STORED, OUTDATED, Wish
 
 __all__ = [
     "AS_STORED",
+    "OUTDATED",
     "Admitted",
     "Change",
     "Fit",

@@ -134,7 +134,7 @@ def _with_wish(
     changed = settled.changed | wish.touched
     consent = any(_manages(cluster, changed) for cluster in (settled.cluster, good, after)) or _given_again(good, sight)
     unknown = settled.cluster is None and found.lost is not None
-    refused = [*_in_two_places(found, wish), *errors(said)]
+    refused = [*wish.outdated(before), *_in_two_places(found, wish), *errors(said)]
     if not refused:
         refused += _forgotten(found, good, wish)
         if (stranger := _stranger(wish.after(judged), sight)) is not None:

@@ -27,7 +27,7 @@ class History:
         self._directory = paths.history
 
     def all(self) -> tuple[Applied, ...]:
-        """The newest last; a file that cannot be understood is passed over."""
+        """The newest last; a file that cannot be understood is passed over: `unreadable` names it."""
         found = []
         for number, path in self._files():
             with explained(path, "read the change"):
@@ -37,6 +37,11 @@ class History:
             except (ValueError, KeyError, TypeError, AttributeError):
                 continue
         return tuple(found)
+
+    def unreadable(self) -> tuple[int, ...]:
+        """The numbers of the changes whose files cannot be understood."""
+        understood = {change.number for change in self.all()}
+        return tuple(number for number, _ in self._files() if number not in understood)
 
     def add(self, change: Applied) -> None:
         """With the next number, whatever it has."""

@@ -35,7 +35,8 @@ def amended(found: Sequence[AnyObject], amend: Callable[[Document], Document]) -
         if {o.ref for o in loaded.objects} - {one.ref} or loaded.unread - {one.ref}:
             problems.append(renamed(one))
     loaded = without_doubles(parts)
-    return Wish(put=loaded.objects, problems=(*problems, *loaded.problems), unread=loaded.unread)
+    seen = {one.ref: one for one in found}
+    return Wish(put=loaded.objects, problems=(*problems, *loaded.problems), unread=loaded.unread, seen=seen)
 
 
 def renamed(one: AnyObject) -> Problem:

@@ -22,12 +22,13 @@ from windrow.apps.known import unreadable
 from windrow.apps.round import Hooks, Policy, Report, Stored, carry_out
 from windrow.apps.safe.incoming import unheard_of
 from windrow.apps.safe.peers import login, session_of
+from windrow.apps.site import Site
 from windrow.model.checkpoint import GATEWAY, PROBE_S, Probe, ProbeKind, Stage
 from windrow.model.connections import Connection
 from windrow.model.lazy import dataclass
 from windrow.model.located import located
 from windrow.model.objects import AnyObject
-from windrow.model.problems import Problem, errors
+from windrow.model.problems import Problem, ProblemsError, errors
 from windrow.model.steps import Failure, Impact, Plan, Step
 from windrow.render.consequences import consequences_text, consequences_value
 from windrow.render.plan import (
@@ -42,12 +43,15 @@ from windrow.render.plan import (
 )
 from windrow.render.text import plural
 from windrow.render.values import document, failure_value, plan_value, problem_value
-from windrow.rules import Admitted, Fit, Planned, Sight, Wish, as_it_is
+from windrow.rules import OUTDATED, Admitted, Fit, Planned, Sight, Wish, as_it_is
 from windrow.services import process
 from windrow.store.paths import Paths
 
 LOCK_S = 30.0
 """How long to wait for another one who changes this host's network."""
+
+ANEW = 10
+"""How often a wish is made anew: each time, another one's change has come between."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,9 +133,9 @@ def _where(probes: Sequence[Probe], session: Connection | None) -> tuple[Probe, 
     return tuple(replace(p, port=p.port or port) if p.kind is ProbeKind.INCOMING else p for p in probes)
 
 
-def change(session: Session, wish: Wish, options: Options) -> Report:
+def change(session: Session, wish: Wish, options: Options, *, anew: Callable[[], Wish] | None = None) -> Report:
     """One round for it, and what came of it. Ends with exit code 1 where something is left undone, or the whole was
-    undone."""
+    undone. `anew`: makes the wish again from what is stored then, where somebody else has changed that meanwhile."""
     permitted = session.permitted()
     teller = _Teller(session, wish, options)
     began = time.monotonic()
@@ -141,7 +145,7 @@ def change(session: Session, wish: Wish, options: Options) -> Report:
         policy = options.policy(permitted=permitted)
         gate(tuple(unheard_of(site, policy.probes)), session.error_style)
         with standing():
-            report = carry_out(site, Stored(site.paths), wish, policy, teller.hooks)
+            report = _carried_out(site, teller, policy, anew)
     teller.tell_of(report, time.monotonic() - began)
     if options.dry_run:
         return report
@@ -149,6 +153,17 @@ def change(session: Session, wish: Wish, options: Options) -> Report:
     if not report.ok or not decided or _held_back(report):
         raise click.exceptions.Exit(1)
     return report
+
+
+def _carried_out(site: Site, teller: _Teller, policy: Policy, anew: Callable[[], Wish] | None) -> Report:
+    for _ in range(ANEW if anew is not None else 0):
+        try:
+            return carry_out(site, Stored(site.paths), teller.wish, policy, teller.hooks)
+        except ProblemsError as error:
+            if anew is None or {problem.code for problem in errors(error.problems)} != {OUTDATED}:
+                raise
+            teller.wish = anew()
+    return carry_out(site, Stored(site.paths), teller.wish, policy, teller.hooks)
 
 
 def _held_back(report: Report) -> bool:

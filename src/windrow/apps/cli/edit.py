@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 import os
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 import click
 
@@ -51,7 +52,12 @@ def edit(session: Session, words: tuple[str, ...], namespace: str | None, option
     text = before
     problems: tuple[Problem, ...] = ()
     while True:
-        edited = _opened(text, problems)
+        try:
+            edited = _opened(text, problems)
+        except ProblemsError:
+            if text != before:
+                _keep(text)
+            raise
         if edited is None or not edited.strip() or edited == before:
             click.echo("nothing was changed: it was left as it is", err=True)
             return
@@ -63,19 +69,39 @@ def edit(session: Session, words: tuple[str, ...], namespace: str | None, option
         if not problems:
             problems = _refusals(session, wish)
         if not problems:
-            change(session, wish, options)
+            with _kept(edited):
+                change(session, wish, options)
             return
 
 
 def _opened(text: str, problems: Iterable[Problem]) -> str | None:
-    """What the editor leaves, without the comment above it; None where nothing was saved."""
+    """What the editor leaves, without the comment above it; None where nothing was saved, or the file was taken away.
+    Raises ProblemsError where it cannot be edited."""
     above = "".join(f"# {line}\n" for line in problems_lines(problems))
     editor = next((os.environ[name] for name in EDITORS if os.environ.get(name)), None)
-    edited = click.edit(HEAD + above + text, editor=editor, extension=".yaml")
+    try:
+        edited = click.edit(HEAD + above + text, editor=editor, extension=".yaml")
+    except (click.ClickException, OSError, UnicodeDecodeError) as error:
+        if isinstance(error, FileNotFoundError) and error.filename is not None:
+            return None
+        raise ProblemsError([_uneditable(editor, error)]) from error
     if edited is None:
         return None
     lines = edited.splitlines(keepends=True)
     return "".join(itertools.dropwhile(lambda line: line.startswith("#"), lines))
+
+
+def _uneditable(editor: str | None, error: Exception) -> Problem:
+    hint = f"name an editor that is here, in ${EDITORS[0]}; or `windrow patch` changes fields without one"
+    if isinstance(error, UnicodeDecodeError):
+        message, hint = "what the editor saved is not UTF-8", "save it as UTF-8"
+    elif isinstance(error, OSError):
+        message, hint = f"no file can be made for the editor: {error.strerror}", "make room, or name a place in $TMPDIR"
+    elif isinstance(cause := error.__cause__, OSError):
+        message = f"the editor {editor or 'vi'} cannot be started: {cause.strerror}"
+    else:
+        message = f"the editor {editor or 'vi'} ended with an error, so what it saved does not count"
+    return Problem(code="not-edited", message=message, hint=hint)
 
 
 def _wish(found: Sequence[AnyObject], text: str) -> tuple[Wish, tuple[Problem, ...]]:
@@ -85,7 +111,8 @@ def _wish(found: Sequence[AnyObject], text: str) -> tuple[Wish, tuple[Problem, .
     strangers = [one for one in loaded.objects if one.ref not in {o.ref for o in found}]
     gone = [one for one in found if one.ref not in refs]
     problems = (*errors(loaded.problems), *map(renamed, strangers or gone))
-    return Wish(put=loaded.objects, problems=loaded.problems, unread=loaded.unread), problems
+    seen = {one.ref: one for one in found}
+    return Wish(put=loaded.objects, problems=loaded.problems, unread=loaded.unread, seen=seen), problems
 
 
 def _refusals(session: Session, wish: Wish) -> tuple[Problem, ...]:
@@ -94,6 +121,17 @@ def _refusals(session: Session, wish: Wish) -> tuple[Problem, ...]:
     except ProblemsError as error:
         return tuple(error.problems)
     return ()
+
+
+@contextmanager
+def _kept(text: str) -> Iterator[None]:
+    """Also where the host itself refuses it, or somebody else was first."""
+    try:
+        yield
+    except click.exceptions.Exit as end:
+        if end.exit_code:
+            _keep(text)
+        raise
 
 
 def _keep(text: str) -> None:

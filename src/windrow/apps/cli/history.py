@@ -10,10 +10,10 @@ from typing import Any
 import click
 
 from windrow.apps.cli.options import output
-from windrow.apps.cli.output import print_json, say
+from windrow.apps.cli.output import complain, print_json, say
 from windrow.apps.cli.session import Session
 from windrow.model.history import Applied
-from windrow.model.problems import Problem, ProblemsError
+from windrow.model.problems import Problem, ProblemsError, Severity
 from windrow.model.values import Ref
 from windrow.model.wire import yaml_text
 from windrow.render.events import age
@@ -40,7 +40,9 @@ def history(session: Session, number: int | None, output: str) -> None:
     A change that was undone is not in it, and neither is what somebody did with an editor. Needs root: manifests of
     machines may hold passwords.
     """
-    changes = History(Paths(session.root)).all()
+    kept = History(Paths(session.root))
+    changes = kept.all()
+    complain(map(_unreadable, kept.unreadable()), session.error_style)
     chosen = changes if number is None else (entry(changes, number),)
     if output == "json":
         print_json(document("ChangeList", items=[_value(one) for one in chosen]))
@@ -51,6 +53,11 @@ def history(session: Session, number: int | None, output: str) -> None:
     else:
         rows = [[str(c.number), age(time.time() - c.at), c.who, c.command, _names(c.after)] for c in chosen]
         say(table(["NUMBER", "AGE", "BY", "COMMAND", "OBJECTS"], rows, session.style))
+
+
+def _unreadable(number: int) -> Problem:
+    message = f"change {number} cannot be read, and is not shown"
+    return Problem(code="history-broken", message=message, severity=Severity.WARNING)
 
 
 def entry(changes: tuple[Applied, ...], number: int) -> Applied:
@@ -64,7 +71,7 @@ def entry(changes: tuple[Applied, ...], number: int) -> Applied:
 
 
 def _names(refs: Iterable[Ref]) -> str:
-    names = [f"{ref.kind.lower()}/{ref.name}" for ref in refs]
+    names = ["/".join(filter(None, (ref.kind.lower(), ref.namespace, ref.name))) for ref in refs]
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,9 @@ from windrow.apps.cli.options import complete_kind, namespace
 from windrow.apps.cli.selection import parse
 from windrow.apps.cli.session import Session
 from windrow.model.amend import merged
+from windrow.model.objects import AnyObject
 from windrow.model.wire.text import Complaint, plain, trees
+from windrow.rules import Wish
 
 EXAMPLES = """\b
 Examples:
@@ -55,9 +58,14 @@ def patch(
         raise click.UsageError(f"--type {kind} is not there, only merge, in which a list is given as a whole; {hint}")
     if (text is None) == (file is None):
         raise click.UsageError("give -p PATCH or --patch-file FILE")
-    found = of_store(session, parse(words), Which(namespace=namespace))
+    selection, which = parse(words), Which(namespace=namespace)
+    found = of_store(session, selection, which)  # before standard input is waited for
     value = _read(text if text is not None else _text_of(file))
-    change(session, amended(found, lambda document: merged(document, value)), options)
+
+    def wish(found: Sequence[AnyObject]) -> Wish:
+        return amended(found, lambda document: merged(document, value))
+
+    change(session, wish(found), options, anew=lambda: wish(of_store(session, selection, which)))
 
 
 def _text_of(file: Path | None) -> str:

@@ -18,6 +18,7 @@ from windrow.apps.cli.situation import stored
 from windrow.model.amend import assignments, relabelled
 from windrow.model.objects import AnyObject
 from windrow.model.problems import Problem, ProblemsError
+from windrow.rules import Wish
 
 Field = Literal["labels", "annotations"]
 WORDS = "KIND NAME... [KEY=VALUE...] [KEY-...]"
@@ -40,11 +41,17 @@ def relabelling(verb: str, field: Field, meaning: str, examples: str) -> click.C
         changes = _changes(words)
         if not changes and not show:
             raise click.UsageError("say what to set (KEY=VALUE) or to take away (KEY-)")
-        found = of_store(session, parse([word for word in words if not _assigns(word)]), which)
-        if changes:
+        selection = parse([word for word in words if not _assigns(word)])
+        found = of_store(session, selection, which)
+
+        def wish() -> Wish:
+            found = of_store(session, selection, which)
             if not overwrite and (kept := list(_overwritten(found, field, changes))):
                 raise ProblemsError(kept)
-            change(session, amended(found, lambda document: relabelled(document, field, changes)), options)
+            return amended(found, lambda document: relabelled(document, field, changes))
+
+        if changes:
+            change(session, wish(), options, anew=wish)
         if show:
             _show(session, found, field)
 
