@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import field
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Any
 
 from windrow.model import jsontext, names
@@ -47,6 +47,8 @@ class Family:
     overwrite: str
     subnet: int
     """The length of a node's network, unless the configuration says another."""
+    example: str
+    """A network of all pods, as one would write it."""
 
     @property
     def bits(self) -> int:
@@ -62,6 +64,7 @@ FAMILIES = (
         address=f"{PREFIX}/public-ip",
         overwrite=f"{PREFIX}/public-ip-overwrite",
         subnet=24,
+        example="10.52.0.0/16",
     ),
     Family(
         version=6,
@@ -71,6 +74,7 @@ FAMILIES = (
         address=f"{PREFIX}/public-ipv6",
         overwrite=f"{PREFIX}/public-ipv6-overwrite",
         subnet=64,
+        example="fd52::/48",
     ),
 )
 
@@ -207,9 +211,11 @@ class _Reader:
 
     def network(self, key: str, value: object, family: Family) -> Network | None:
         try:
-            network = ip_network(value if isinstance(value, str) else "", strict=False)
+            if not isinstance(value, str) or "%" in value:
+                raise ValueError("no text, or a zone")
+            network = ip_network(value, strict=False)
         except ValueError:
-            self.fault(key, f"must be an IPv{family.version} network, such as 10.52.0.0/16")
+            self.fault(key, f"must be an IPv{family.version} network, such as {family.example}")
             return None
         if network.version != family.version or network.prefixlen > family.bits - 3:
             self.fault(key, f"{network} is no IPv{family.version} network with room for nodes")
@@ -245,9 +251,19 @@ def far_address(node: Node, family: Family) -> str:
     if not text:
         return ""
     address = ip_address(text)
-    if address.version != family.version or address.is_unspecified or address.is_multicast:
-        raise ValueError(f"{text!r:.60} is no IPv{family.version} address of a host")
+    if not ends_tunnel(address, family):
+        raise ValueError(f"{text!r:.60} is no IPv{family.version} address by which other nodes reach a host")
     return str(address)
+
+
+def ends_tunnel(address: IPv4Address | IPv6Address, family: Family) -> bool:
+    """Whether a tunnel can begin or end there: at one host, and without a zone or the need of one, since the device
+    stands on no link."""
+    if address.version != family.version or address.is_unspecified or address.is_multicast or address.is_loopback:
+        return False
+    if isinstance(address, IPv4Address):
+        return not address.is_link_local and str(address) != "255.255.255.255"
+    return not address.is_link_local and not address.scope_id and address.ipv4_mapped is None
 
 
 def vtep_mac(node: Node, family: Family, vni: int) -> Mac:
