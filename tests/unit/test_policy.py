@@ -227,6 +227,26 @@ def test_what_is_bad_is_named_by_its_path() -> None:
     }
 
 
+STATUS = """\
+metadata:
+  name: a
+  annotations: {k8s.v1.cni.cncf.io/network-status: '[{"name": "v", "ips": ["fe80::7%eth0"]}]'}"""
+
+
+@pytest.mark.parametrize(
+    ("more", "code"),
+    [
+        ("status: {podIP: 'fd52::7%eth0'}", "address-invalid"),
+        ("status: {podIPs: [{ip: 'fe80::7%eth0'}]}", "address-invalid"),
+        (STATUS, "network-status"),
+    ],
+)
+def test_an_address_with_a_zone_is_no_pods(more: str, code: str) -> None:
+    """nft takes none, and refuses the whole table with it."""
+    name = "" if more.startswith("metadata") else "metadata: {name: a}\n"
+    assert [p.code for p in load_documents(f"apiVersion: v1\nkind: Pod\n{name}{more}").problems] == [code]
+
+
 def test_a_policy_for_no_network_is_warned_of() -> None:
     text = NETWORKS.split("---")[0].replace(
         'annotations: {k8s.v1.cni.cncf.io/policy-for: "vlan100, z/other"}', "labels: {}"
