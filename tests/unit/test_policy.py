@@ -227,6 +227,29 @@ def test_what_is_bad_is_named_by_its_path() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("rules", "path", "hint"),
+    [
+        ("ingress: [{to: [{podSelector: {}}]}]", "ingress[0].to", "from"),
+        ("egress: [{from: [{podSelector: {}}]}]", "egress[0].from", "to"),
+        ("ingress: [{form: [{podSelector: {}}]}]", "ingress[0].form", "from"),
+        ("ingress: [{peers: []}]", "ingress[0].peers", "ports"),
+        ("ingress: [{ports: [{Port: 80}]}]", "ingress[0].ports[0].Port", "port"),
+        (
+            "ingress: [{from: [{ipBlock: {cidr: 10.0.0.0/8, excepts: []}}]}]",
+            "ingress[0].from[0].ipBlock.excepts",
+            "except",
+        ),
+        ("ingress: [{from: [{podSelector: {}, namespace: x}]}]", "ingress[0].from[0].namespace", "namespaceSelector"),
+    ],
+)
+def test_a_field_that_a_rule_does_not_have_is_refused(rules: str, path: str, hint: str) -> None:
+    """Left out it would let more pass than whoever wrote it meant: everybody, or every port."""
+    found = load_documents(world.HEAD.format(namespace="x", spec=f"{{podSelector: {{}}, {rules}}}"))
+    assert [(p.code, p.path) for p in found.problems] == [("unknown-field", f"spec.{path}")]
+    assert hint in found.problems[0].hint and not found.objects
+
+
 STATUS = """\
 metadata:
   name: a

@@ -19,7 +19,7 @@ from windrow.model.policies import (
 )
 from windrow.model.selectors import LabelSelector
 from windrow.model.wire.node import parse_network
-from windrow.model.wire.reader import Envelope, Field, Table
+from windrow.model.wire.reader import Envelope, Field, Table, suggestion
 from windrow.model.wire.selectors import read_label_selector, write_requirements
 from windrow.model.wire.text import quoted
 
@@ -75,12 +75,22 @@ def _directions(spec: Table, *, has_egress: bool) -> frozenset[Direction]:
 def _rules(spec: Table, key: str, peers: str) -> Iterator[PolicyRule]:
     listed = spec.get(key)
     for item in listed.items("a list of rules") if listed else ():
-        table = item.table(("ports", peers))
+        table = _part(item, peers, "ports")
         if table is not None:
             yield PolicyRule(
                 peers=tuple(filter(None, map(_peer, _items(table, peers)))),
                 ports=tuple(filter(None, map(_port, _items(table, "ports")))),
             )
+
+
+def _part(item: Field, *known: str) -> Table | None:
+    """A map of a rule with these fields and no others: what is left out of a rule lets more pass, so a slip must not be
+    left out. (`kubectl` has the API server refuse it, too.)"""
+    table = item.table()
+    for key, field in table.fields() if table else ():
+        if key not in known:
+            field.wrong("unknown-field", "is no field there", suggestion(key, known) or f"known are {', '.join(known)}")
+    return table
 
 
 def _items(table: Table, key: str) -> list[Field]:
@@ -89,7 +99,7 @@ def _items(table: Table, key: str) -> list[Field]:
 
 
 def _peer(item: Field) -> Peer | None:
-    table = item.table(("podSelector", "namespaceSelector", "ipBlock"))
+    table = _part(item, "podSelector", "namespaceSelector", "ipBlock")
     if table is None:
         return None
     block = table.get("ipBlock")
@@ -106,7 +116,7 @@ def _peer(item: Field) -> Peer | None:
 
 
 def _block(field: Field) -> IpBlock | None:
-    table = field.table(("cidr", "except"))
+    table = _part(field, "cidr", "except")
     named = table.required("cidr", _NETWORK_HINT) if table else None
     cidr = named.parsed(parse_network, "network-invalid", _NETWORK_HINT) if named else None
     if table is None or cidr is None:
@@ -132,7 +142,7 @@ def _holds(block: ipaddress.IPv4Network | ipaddress.IPv6Network, inner: Any) -> 
 
 
 def _port(item: Field) -> PolicyPort | None:
-    table = item.table(("protocol", "port", "endPort"))
+    table = _part(item, "protocol", "port", "endPort")
     if table is None:
         return None
     named = table.get("protocol")
