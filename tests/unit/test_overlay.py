@@ -473,6 +473,15 @@ def test_the_screen_says_who_carries_the_packets() -> None:
     assert row(theirs, 0).endswith("flannel.1  MTU 1450  made by others")
 
 
+def test_the_screen_says_it_where_the_operating_system_has_the_management_network() -> None:
+    """On its own NIC, without a bridge of Windrow's."""
+    there = cluster(mgmt(), A, B)
+    link = compile_node(there, FACTS).state.links[FLANNEL]
+    runtime = {FLANNEL: Runtime(ifindex=2, group=OWNER_GROUP)}
+    seen = NodeReport(node="a", observed=Observed(state=HostState(links={FLANNEL: link}), runtime=runtime))
+    assert "  overlay flannel.1  MTU 1450  from 192.0.2.1  to 1 node" in overview_text(overview(there, seen))
+
+
 def test_of_flannels_own_device_nothing_is_said() -> None:
     there = cluster(mgmt(), A)
     link = compile_node(there, FACTS).state.links[FLANNEL]
