@@ -336,6 +336,12 @@ def items_of(value: object) -> list[object] | None:
             return None
 
 
+def is_namespaced_name(namespace: str, name: str) -> bool:
+    """Whether Kubernetes takes both."""
+    fits = len(namespace) <= NAMESPACE_MAX and len(name) <= NAME_MAX
+    return fits and bool(_NAMESPACE.fullmatch(namespace) and _NAME.fullmatch(name))
+
+
 def _name(meta: Table, key: str, pattern: re.Pattern[str], longest: int) -> str:
     """RFC 1123, as Kubernetes asks of every object."""
     field = meta[key]
