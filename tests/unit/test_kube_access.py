@@ -74,6 +74,26 @@ def test_credentials_that_are_not_there_when_they_are_needed(user: str, said: st
     asyncio.run(asked())
 
 
+def test_a_watch_finds_the_credentials_that_were_put_right(tmp_path: Path) -> None:
+    """It may be all that is asked for a long time."""
+
+    async def watched(api: Api) -> str:
+        with pytest.raises(KubeError) as error:
+            async for _ in api.watch("/api", "1"):
+                pass
+        return error.value.message
+
+    async def asked() -> None:
+        api = Api(access(tmp_path, FILE.format(server=NOBODY, user="tokenFile: /nonexistent")))
+        assert "not found" in await watched(api)
+        access(tmp_path, FILE.format(server=NOBODY, user="token: good"))
+        assert "not found" in await watched(api)
+        assert "does not answer" in await watched(api)
+        await api.close()
+
+    asyncio.run(asked())
+
+
 def test_what_to_do_outside_of_a_pod() -> None:
     found = CliRunner().invoke(cli, ["--kubeconfig", "in-cluster", "status"])
     assert found.exit_code == 1 and "name a kubeconfig file" in found.output, found.output

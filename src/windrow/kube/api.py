@@ -144,7 +144,6 @@ class Api:
                     )
                     answer = await stack.enter_async_context(asking)
                 if answer.status_code >= 400:
-                    await self._look_again()
                     raise _refused("watch", path, answer.status_code, await answer.aread())
                 yield OPENED, {}
                 async for line in _lines(answer):
@@ -158,6 +157,9 @@ class Api:
         except httpx2.HTTPError as error:
             await self._look_again()
             raise _silent(error) from error
+        except KubeError:
+            await self._look_again()
+            raise
 
 
 async def _lines(answer: httpx2.Response) -> AsyncIterator[bytes]:
