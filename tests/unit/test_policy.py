@@ -241,6 +241,12 @@ def test_what_is_bad_is_named_by_its_path() -> None:
             "except",
         ),
         ("ingress: [{from: [{podSelector: {}, namespace: x}]}]", "ingress[0].from[0].namespace", "namespaceSelector"),
+        ("ingress: [{from: [{podSelector: {app: web}}]}]", "ingress[0].from[0].podSelector.app", "matchLabels"),
+        (
+            "ingress: [{from: [{namespaceSelector: {matchlabels: {a: b}}}]}]",
+            "ingress[0].from[0].namespaceSelector.matchlabels",
+            "matchLabels",
+        ),
     ],
 )
 def test_a_field_that_a_rule_does_not_have_is_refused(rules: str, path: str, hint: str) -> None:
@@ -248,6 +254,16 @@ def test_a_field_that_a_rule_does_not_have_is_refused(rules: str, path: str, hin
     found = load_documents(world.HEAD.format(namespace="x", spec=f"{{podSelector: {{}}, {rules}}}"))
     assert [(p.code, p.path) for p in found.problems] == [("unknown-field", f"spec.{path}")]
     assert hint in found.problems[0].hint and not found.objects
+
+
+@pytest.mark.parametrize(
+    "spec", ["Egress: [{}]", "podSelectorr: {matchLabels: {app: db}}", "policyType: [Egress]", "selector: {}"]
+)
+def test_a_field_that_a_policy_does_not_have_is_refused(spec: str) -> None:
+    """Left out, it isolates other pods, or another direction, than whoever wrote it meant."""
+    found = load_documents(world.HEAD.format(namespace="x", spec=f"{{{spec}}}"))
+    assert [(p.code, p.path) for p in found.problems] == [("unknown-field", f"spec.{spec.partition(':')[0]}")]
+    assert not found.objects
 
 
 STATUS = """\

@@ -387,7 +387,7 @@ def _vlan_status(_table: Table, envelope: Envelope, _document: Plain) -> VlanSta
     )
 
 
-def _spec(table: Table, fields: tuple[str, ...]) -> Table:
+def _spec(table: Table, fields: tuple[str, ...] = ()) -> Table:
     return table.table("spec", fields, required=True)
 
 
@@ -413,12 +413,8 @@ _READERS: dict[type[AnyObject], Reader] = {
     ),
     Namespace: lambda _table, envelope, _: pod.read_namespace(envelope),
     Pod: lambda table, envelope, _: pod.read(table, envelope),
-    NetworkPolicy: lambda table, envelope, _: networkpolicy.read(
-        NetworkPolicy, _spec(table, networkpolicy.FIELDS), envelope
-    ),
-    MultiNetworkPolicy: lambda table, envelope, _: networkpolicy.read_multi(
-        MultiNetworkPolicy, _spec(table, networkpolicy.FIELDS), envelope
-    ),
+    NetworkPolicy: lambda table, envelope, _: networkpolicy.read(NetworkPolicy, _spec(table), envelope),
+    MultiNetworkPolicy: lambda table, envelope, _: networkpolicy.read_multi(MultiNetworkPolicy, _spec(table), envelope),
 }
 
 

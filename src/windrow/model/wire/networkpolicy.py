@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
 
 from windrow.model.policies import (
@@ -20,10 +20,10 @@ from windrow.model.policies import (
 from windrow.model.selectors import LabelSelector
 from windrow.model.wire.node import parse_network
 from windrow.model.wire.reader import Envelope, Field, Table, suggestion
-from windrow.model.wire.selectors import read_label_selector, write_requirements
+from windrow.model.wire.selectors import LABEL_SELECTOR, read_label_selector, write_requirements
 from windrow.model.wire.text import quoted
 
-FIELDS = ("podSelector", "policyTypes", "ingress", "egress")
+_FIELDS = ("podSelector", "policyTypes", "ingress", "egress")
 PORT_MAX = 65535
 PORT_NAME_MAX = 15
 _PORT_NAME = re.compile(r"(?=.*[a-z])[a-z0-9]+(-[a-z0-9]+)*")
@@ -35,6 +35,7 @@ P = TypeVar("P", bound=AnyPolicy)
 
 
 def read(cls: type[P], spec: Table, envelope: Envelope) -> P:
+    _only(spec, _FIELDS)
     rules = {direction: tuple(_rules(spec, *names)) for direction, names in _SIDES.items()}
     return cls(
         meta=envelope.meta,
@@ -58,6 +59,8 @@ def read_multi(cls: type[P], spec: Table, envelope: Envelope) -> P:
 
 def _selector(table: Table, key: str) -> LabelSelector | None:
     found = table.get(key)
+    if found and isinstance(found.value, dict) and not _only(table.table(key), LABEL_SELECTOR):
+        return None
     return read_label_selector(found) if found else None
 
 
@@ -84,13 +87,20 @@ def _rules(spec: Table, key: str, peers: str) -> Iterator[PolicyRule]:
 
 
 def _part(item: Field, *known: str) -> Table | None:
-    """A map of a rule with these fields and no others: what is left out of a rule lets more pass, so a slip must not be
-    left out. (`kubectl` has the API server refuse it, too.)"""
+    """A map of a rule."""
     table = item.table()
-    for key, field in table.fields() if table else ():
-        if key not in known:
-            field.wrong("unknown-field", "is no field there", suggestion(key, known) or f"known are {', '.join(known)}")
+    if table is not None:
+        _only(table, known)
     return table
+
+
+def _only(table: Table, known: Sequence[str]) -> bool:
+    """Whether it has these fields and no others. What is left out lets more pass, so a slip must not be left out.
+    (`kubectl` has the API server refuse it, too.)"""
+    others = [(key, field) for key, field in table.fields() if key not in known]
+    for key, field in others:
+        field.wrong("unknown-field", "is no field there", suggestion(key, known) or f"known are {', '.join(known)}")
+    return not others
 
 
 def _items(table: Table, key: str) -> list[Field]:
