@@ -97,6 +97,34 @@ def test_it_needs_one_control_plane_in_the_nodes_network() -> None:
     assert "spec.kubernetes: control is its control plane, and has no address a host with role: control-plane" in bare
 
 
+def test_a_control_plane_that_nobody_reaches_is_told_before_anything_starts() -> None:
+    uncabled = HEAD.replace('    - ["control:eth0", "sw:p2"]\n', "")
+    assert "no cable is in control:eth0" in said(uncabled)
+    assert "n0 has the address of control, 10.0.0.2" in said(HEAD.replace("10.0.0.1/24", "10.0.0.2/24"))
+
+
+@pytest.mark.parametrize("value", ['"true"', "1", "[]", "kubelets", "1.34"])
+def test_what_may_not_stand_there_is_one_complaint(value: str) -> None:
+    found = said(HEAD.replace("kubernetes: true", f"kubernetes: {value}"))
+    assert found.startswith("spec.kubernetes: must be true, false or a map, and is") and "\n" not in found
+    assert "kubernetes: {kubelets: false}" in found
+
+
+@pytest.mark.parametrize("key", ["kubelet", "Kubelets", "version"])
+def test_a_field_that_it_does_not_have_is_refused(key: str) -> None:
+    """It costs minutes to see that the lab has what it was told to leave out."""
+    assert said(HEAD.replace("kubernetes: true", f"kubernetes: {{{key}: false}}")).startswith(
+        f"spec.kubernetes.{key}: "
+    )
+
+
+def test_pods_need_kubelets_and_names_of_their_own() -> None:
+    alone = HEAD.replace("kubernetes: true", "kubernetes: {kubelets: false}")
+    assert "pods/: web has nobody to run it take kubelets: false out" in said(alone, POD)
+    assert "pods/pods.yaml: Pod web: is there twice" in said(pods=f"{POD}---\n{POD}")
+    assert "pods/pods.yaml: a Pod: it has no metadata.name" in said(pods=POD.replace("  name: web\n", ""))
+
+
 def test_a_control_plane_and_pods_without_kubernetes_have_nothing_to_do() -> None:
     text = HEAD.replace("  kubernetes: true\n", "")
     assert "control, web has nothing to do write kubernetes: true" in said(text, POD)

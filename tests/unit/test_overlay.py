@@ -122,6 +122,14 @@ def test_the_configuration_that_real_flannel_was_given() -> None:
         ('{"Network": "10.0.0.0/16", "SubnetLen": 16}', "SubnetLen: 16 is no number from 17 to 30"),
         ('{"Network": "10.0.0.0/16", "EnableIPv6": true}', "IPv6Network: must be an IPv6 network"),
         ('{"EnableIPv4": false}', "Network: is missing"),
+        (
+            '{"EnableIPv4": false, "EnableIPv6": true}',
+            "IPv6Network: must be an IPv6 network, such as fd52::/48",
+        ),
+        (
+            '{"EnableIPv4": false, "EnableIPv6": true, "IPv6Network": "fd52::%a/48"}',
+            "IPv6Network: must be an IPv6 network, such as fd52::/48",
+        ),
         ('{"Network": "10.0.0.0/16", "Backend": 5}', "Backend: must be an object"),
         ('{"Network": "10.0.0.0/16", "Backend": {"Type": "udp"}}', "Backend.Type: 'udp' is not what Windrow makes"),
         ('{"Network": "10.0.0.0/16", "Backend": {"VNI": 0}}', "Backend.VNI: 0 is no number from 1"),
@@ -294,6 +302,10 @@ MAC = '{"VNI":1,"VtepMAC":"5e:00:00:00:00:0b"}'
         (node("x", "10.52.9.0/24", "192.0.2.9", backend_type="wireguard"), "overlay-annotation", None),
         (node("x", "10.52.9.0/24", "nowhere"), "overlay-annotation", None),
         (node("x", "10.52.9.0/24", "0.0.0.0"), "overlay-annotation", None),
+        (node("x", "10.52.9.0/24", "127.0.0.1"), "overlay-annotation", None),
+        (node("x", "10.52.9.0/24", "169.254.0.1"), "overlay-annotation", None),
+        (node("x", "10.52.9.0/24", "255.255.255.255"), "overlay-annotation", None),
+        (node("x", "10.52.9.0/24", "10.52.9.1"), "overlay-annotation", None),
     ],
 )
 def test_what_is_wrong_with_a_node_costs_the_way_to_it_alone(other: str, code: str, path: str | None) -> None:
@@ -304,6 +316,19 @@ def test_what_is_wrong_with_a_node_costs_the_way_to_it_alone(other: str, code: s
     assert (problem.code, problem.about and problem.about.name, problem.severity) == (code, "x", Severity.WARNING)
     assert problem.hint
     assert problem.path == path or (path is None and problem.path.startswith("metadata.annotations["))
+
+
+@pytest.mark.parametrize(
+    "end", ["fe80::1", "fe80::1%eth0", "fd50::9%eth0", "::1", "ff02::1", "::ffff:192.0.2.9", "fd52::9"]
+)
+def test_an_ipv6_address_that_ends_no_tunnel_costs_the_way_to_its_node_alone(end: str) -> None:
+    """Netlink has no place for a zone, and a step that fails would cost all ways."""
+    a, b = (node(n, f"fd52:0:0:{i}::/64", f"fd50::{i}") for i, n in ((1, "a"), (2, "b")))
+    found = compiled(
+        mgmt({**BOTH, "EnableIPv4": False}), a, b, node("x", "fd52:0:0:9::/64", end), facts=here("a", "fd50::1/64")
+    )
+    assert list(ways(found)) == ["fd52:0:0:2::/64"]
+    assert codes(found) == [("overlay-annotation", "x")]
 
 
 def test_two_nodes_that_are_at_odds_see_it_both() -> None:
@@ -446,6 +471,15 @@ def test_the_screen_says_who_carries_the_packets() -> None:
     assert row(link, OWNER_GROUP).endswith("flannel.1  MTU 1450  from 192.0.2.1  to 2 nodes")
     theirs = replace(link, spec=Other(kind="vxlan"), fdb=None)
     assert row(theirs, 0).endswith("flannel.1  MTU 1450  made by others")
+
+
+def test_the_screen_says_it_where_the_operating_system_has_the_management_network() -> None:
+    """On its own NIC, without a bridge of Windrow's."""
+    there = cluster(mgmt(), A, B)
+    link = compile_node(there, FACTS).state.links[FLANNEL]
+    runtime = {FLANNEL: Runtime(ifindex=2, group=OWNER_GROUP)}
+    seen = NodeReport(node="a", observed=Observed(state=HostState(links={FLANNEL: link}), runtime=runtime))
+    assert "  overlay flannel.1  MTU 1450  from 192.0.2.1  to 1 node" in overview_text(overview(there, seen))
 
 
 def test_of_flannels_own_device_nothing_is_said() -> None:

@@ -227,6 +227,65 @@ def test_what_is_bad_is_named_by_its_path() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("rules", "path", "hint"),
+    [
+        ("ingress: [{to: [{podSelector: {}}]}]", "ingress[0].to", "from"),
+        ("egress: [{from: [{podSelector: {}}]}]", "egress[0].from", "to"),
+        ("ingress: [{form: [{podSelector: {}}]}]", "ingress[0].form", "from"),
+        ("ingress: [{peers: []}]", "ingress[0].peers", "ports"),
+        ("ingress: [{ports: [{Port: 80}]}]", "ingress[0].ports[0].Port", "port"),
+        (
+            "ingress: [{from: [{ipBlock: {cidr: 10.0.0.0/8, excepts: []}}]}]",
+            "ingress[0].from[0].ipBlock.excepts",
+            "except",
+        ),
+        ("ingress: [{from: [{podSelector: {}, namespace: x}]}]", "ingress[0].from[0].namespace", "namespaceSelector"),
+        ("ingress: [{from: [{podSelector: {app: web}}]}]", "ingress[0].from[0].podSelector.app", "matchLabels"),
+        (
+            "ingress: [{from: [{namespaceSelector: {matchlabels: {a: b}}}]}]",
+            "ingress[0].from[0].namespaceSelector.matchlabels",
+            "matchLabels",
+        ),
+    ],
+)
+def test_a_field_that_a_rule_does_not_have_is_refused(rules: str, path: str, hint: str) -> None:
+    """Left out it would let more pass than whoever wrote it meant: everybody, or every port."""
+    found = load_documents(world.HEAD.format(namespace="x", spec=f"{{podSelector: {{}}, {rules}}}"))
+    assert [(p.code, p.path) for p in found.problems] == [("unknown-field", f"spec.{path}")]
+    assert hint in found.problems[0].hint and not found.objects
+
+
+@pytest.mark.parametrize(
+    "spec", ["Egress: [{}]", "podSelectorr: {matchLabels: {app: db}}", "policyType: [Egress]", "selector: {}"]
+)
+def test_a_field_that_a_policy_does_not_have_is_refused(spec: str) -> None:
+    """Left out, it isolates other pods, or another direction, than whoever wrote it meant."""
+    found = load_documents(world.HEAD.format(namespace="x", spec=f"{{{spec}}}"))
+    assert [(p.code, p.path) for p in found.problems] == [("unknown-field", f"spec.{spec.partition(':')[0]}")]
+    assert not found.objects
+
+
+STATUS = """\
+metadata:
+  name: a
+  annotations: {k8s.v1.cni.cncf.io/network-status: '[{"name": "v", "ips": ["fe80::7%eth0"]}]'}"""
+
+
+@pytest.mark.parametrize(
+    ("more", "code"),
+    [
+        ("status: {podIP: 'fd52::7%eth0'}", "address-invalid"),
+        ("status: {podIPs: [{ip: 'fe80::7%eth0'}]}", "address-invalid"),
+        (STATUS, "network-status"),
+    ],
+)
+def test_an_address_with_a_zone_is_no_pods(more: str, code: str) -> None:
+    """nft takes none, and refuses the whole table with it."""
+    name = "" if more.startswith("metadata") else "metadata: {name: a}\n"
+    assert [p.code for p in load_documents(f"apiVersion: v1\nkind: Pod\n{name}{more}").problems] == [code]
+
+
 def test_a_policy_for_no_network_is_warned_of() -> None:
     text = NETWORKS.split("---")[0].replace(
         'annotations: {k8s.v1.cni.cncf.io/policy-for: "vlan100, z/other"}', "labels: {}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections.abc import Callable, Iterable, Mapping
-from ipaddress import ip_interface
+from ipaddress import ip_address, ip_interface
 
 from windrow.compile.podcidrs import free_networks, pod_networks
 from windrow.model import names
@@ -20,6 +20,7 @@ from windrow.model.overlay import (
     Network,
     annotation,
     check_backend,
+    ends_tunnel,
     far_address,
     vtep_mac,
 )
@@ -108,17 +109,21 @@ class FarEnds:
             hint = "correct it, or take the annotation away: the node's agent, or flanneld, writes it anew"
             self.problems.append(_warning(node, "overlay-annotation", annotation(key), str(error), hint))
             return None
-        network = next(iter(pod_networks(node, family)), None)
+        network, whole = next(iter(pod_networks(node, family)), None), self.conf.networks[family.version]
         if network is None:
             text = f"it has no IPv{family.version} podCIDR"
             self.problems.append(_warning(node, "podcidr-missing", POD_CIDR, text, self._use(node)))
-        elif not _within(network, whole := self.conf.networks[family.version]):
+        elif not _within(network, whole):
             text = f"its podCIDR {network} is outside {whole}, the overlay's network"
             self.problems.append(_warning(node, "podcidr-outside", POD_CIDR, text, self._instead()))
         elif not address:
             text = f"where its tunnel ends is not known: it has no static IPv{family.version} address on {names.MGMT}"
             hint = f"have its agent say so (Kubernetes), or write the annotation {family.address}"
             self.problems.append(_warning(node, "overlay-end-unknown", annotation(family.address), text, hint))
+        elif ip_address(address) in whole:
+            text = f"its tunnel ends at {address}, inside of {whole}: the way there would lead into the tunnel itself"
+            hint = f"write its address on {names.MGMT} there"
+            self.problems.append(_warning(node, "overlay-annotation", annotation(family.address), text, hint))
         else:
             return Far(node=node.name, address=address, mac=mac, network=network)
         return None
@@ -169,8 +174,7 @@ def end_among(
 
 def usable(address: Cidr, family: Family) -> bool:
     """Whether a tunnel can begin or end there."""
-    interface = ip_interface(address)
-    return interface.version == family.version and not interface.is_link_local
+    return ends_tunnel(ip_interface(address).ip, family)
 
 
 def _within(network: Network, whole: Network) -> bool:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +19,7 @@ IN_CLUSTER = "in-cluster"
 """In place of a file: the service account of the pod that this runs in."""
 CONNECT_S, ANSWER_S = 10.0, 30.0
 _ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+_NO_POD = "in-cluster is for a pod with a service account; elsewhere name a kubeconfig file"
 _INSTALL = "pip install 'windrow[kube]'"
 
 
@@ -45,14 +48,26 @@ class Access:
         library()
         import httpx2
         from lightkube.config.client_adapter import AsyncClient, ConnectionParams
-        from lightkube.core.exceptions import ConfigError
 
         timeout = httpx2.Timeout(ANSWER_S, connect=CONNECT_S)
-        try:
+        with self.told():
             return AsyncClient(self._config(), ConnectionParams(timeout=timeout))
-        except (ConfigError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            text = f"cannot use the kubeconfig {self._words()}: {_words(error)}"
-            raise KubeError(text, "try: kubectl get nodes, with the same file and context") from error
+
+    @contextmanager
+    def told(self) -> Iterator[None]:
+        """What is wrong with the file becomes a KubeError; so does what is wrong with credentials when a request needs
+        them: a token's file, a plugin."""
+        import httpx2
+        from lightkube.core.exceptions import ConfigError
+        from yaml import YAMLError
+
+        of_the_file = (ConfigError, YAMLError, httpx2.InvalidURL)
+        try:
+            yield
+        except (*of_the_file, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            said = "it is no YAML of one document" if isinstance(error, YAMLError) else _words(error)
+            hint = _NO_POD if self._file() == IN_CLUSTER else "try: kubectl get nodes, with the same file and context"
+            raise KubeError(f"cannot use the kubeconfig {self._words()}: {said}", hint) from error
 
     @property
     def stamp(self) -> Stamp:
@@ -88,4 +103,6 @@ class Access:
 
 
 def _words(error: Exception) -> str:
+    if isinstance(error, TypeError | AttributeError):  # the library's own, about what it expected there
+        return "it is no kubeconfig"
     return f"{error.args[0]!r} is missing" if isinstance(error, KeyError) else str(error) or type(error).__name__

@@ -7,6 +7,7 @@ import json
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from concurrent.futures import CancelledError
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from windrow.kube.access import Access
@@ -98,12 +99,16 @@ class Api:
 
         content = json.dumps(body, separators=(",", ":")).encode() if body is not None else None
         try:
-            answer = await self._client.request(
-                method, path, content=content, params=dict(params), headers={"Content-Type": kind}
-            )
+            with self._access.told():
+                answer = await self._client.request(
+                    method, path, content=content, params=dict(params), headers={"Content-Type": kind}
+                )
         except httpx2.HTTPError as error:
             await self._look_again()
             raise _silent(error) from error
+        except KubeError:
+            await self._look_again()
+            raise
         if answer.status_code >= 400:
             await self._look_again()
             raise _refused(method, path, answer.status_code, answer.content)
@@ -144,11 +149,13 @@ class Api:
         asked = {**params, "watch": "1", "allowWatchBookmarks": "true", "resourceVersion": version}
         timeout = httpx2.Timeout(SILENT_S, connect=10.0)
         try:
-            async with self._client.stream(
-                "GET", path, params={**asked, "timeoutSeconds": str(seconds)}, timeout=timeout
-            ) as answer:
+            async with AsyncExitStack() as stack:
+                with self._access.told():
+                    asking = self._client.stream(
+                        "GET", path, params={**asked, "timeoutSeconds": str(seconds)}, timeout=timeout
+                    )
+                    answer = await stack.enter_async_context(asking)
                 if answer.status_code >= 400:
-                    await self._look_again()
                     raise _refused("watch", path, answer.status_code, await answer.aread())
                 yield OPENED, {}
                 async for line in _lines(answer):
@@ -162,6 +169,9 @@ class Api:
         except httpx2.HTTPError as error:
             await self._look_again()
             raise _silent(error) from error
+        except KubeError:
+            await self._look_again()
+            raise
 
 
 async def _lines(answer: httpx2.Response) -> AsyncIterator[bytes]:

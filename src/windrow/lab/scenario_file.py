@@ -306,12 +306,17 @@ class _Reader:
         )
 
     def _kubernetes(self, spec: Table) -> Kubernetes | None:
-        """`true`, or a map."""
+        """`true`, or a map. What is wrong with it stands for one: the rest of the scenario is read with it."""
         field = spec.get("kubernetes")
         if field is None or isinstance(field.value, bool):
             return Kubernetes() if field is not None and field.value else None
-        if (table := field.table(("kubelets",))) is None:
-            return None
+        if not isinstance(field.value, dict):
+            field.expected("true, false or a map", "kubernetes: true, or kubernetes: {kubelets: false}")
+            return Kubernetes()
+        table = spec.table("kubernetes")
+        for key, other in table.fields():
+            if key != "kubelets":
+                other.wrong("unknown-field", "is no field there", "the only one is kubelets: true or false")
         return Kubernetes(kubelets=table.flag("kubelets") if "kubelets" in table else True)
 
     def _endpoint(self, item: Field) -> Endpoint | None:

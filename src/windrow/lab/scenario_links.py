@@ -16,6 +16,7 @@ from windrow.lab.scenario import (
     Command,
     End,
     ForgedMac,
+    Host,
     Isolated,
     Lease,
     Matrix,
@@ -29,6 +30,8 @@ from windrow.lab.scenario import (
 )
 from windrow.model.wire.reader import Report, suggestion
 from windrow.model.wire.text import shown
+
+_Interface = ipaddress.IPv4Interface | ipaddress.IPv6Interface
 
 
 def check_links(scenario: Scenario, report: Report) -> None:
@@ -89,16 +92,28 @@ class _Links:
                 said = f"{planes[0].name} is its control plane, and has no address"
             self._wrong("kubernetes", "spec.kubernetes", said, hint)
             return
-        network = ipaddress.ip_interface(planes[0].address).network
-        for i, node in enumerate(self._scenario.nodes):
-            address = node.management.address if node.management else "0.0.0.0/0"
-            if ipaddress.ip_interface(address).network != network:
-                said = f"{node.name} has no address in {network}, in which {planes[0].name} is"
-                self._wrong("kubernetes", f"spec.nodes[{i}].management", said)
+        self._check_control_plane(planes[0], ipaddress.ip_interface(planes[0].address))
         for pod in self._scenario.pods:
             self._known(pod.node, self._nodes, f"pods/{pod.name}.spec.nodeName", "node")
         if self._scenario.vms:
             self._wrong("kubernetes", "spec.vms", "on a cluster of Kubernetes, machines are KubeVirt's to start")
+        if self._scenario.pods and not self._scenario.kubernetes.kubelets:
+            said = f"{', '.join(pod.name for pod in self._scenario.pods)} has nobody to run it"
+            self._wrong("kubernetes", "pods/", said, "take kubelets: false out")
+
+    def _check_control_plane(self, host: Host, own: _Interface) -> None:
+        """That every node reaches it."""
+        ends = [End(host.name, nic.name) for nic in host.nics if own.with_prefixlen in nic.addresses.values()]
+        if ends and self._scenario.peer(ends[0]) is None:
+            self._wrong("kubernetes", "spec.cables", f"no cable is in {ends[0]}, where the API server is")
+        for i, node in enumerate(self._scenario.nodes):
+            there = ipaddress.ip_interface(node.management.address) if node.management else None
+            path = f"spec.nodes[{i}].management"
+            if there is None or there.network != own.network:
+                said = f"{node.name} has no address in {own.network}, in which {host.name} is"
+                self._wrong("kubernetes", path, said)
+            elif there.ip == own.ip:
+                self._wrong("kubernetes", f"{path}.address", f"{node.name} has the address of {host.name}, {own.ip}")
 
     def _check_cables(self) -> None:
         ends = set(self._ends())

@@ -17,8 +17,15 @@ _NAMESPACE = "default"
 
 def pods(texts: Mapping[str, str], report: Report) -> tuple[Pod, ...]:
     """Other kinds are passed over. What is wrong is noted with the file's name."""
-    found = [_pod(document, file, report) for file, text in texts.items() for document in _pods(text, file, report)]
-    return tuple(pod for pod in found if pod is not None)
+    found: dict[str, Pod] = {}
+    for file, text in texts.items():
+        for document in _pods(text, file, report):
+            pod = _pod(document, file, report)
+            if pod is not None and pod.reference in found:
+                report.add("pod", f"pods/{file}: Pod {pod.name}", "is there twice", "give one of them another name")
+            elif pod is not None:
+                found[pod.reference] = pod
+    return tuple(found.values())
 
 
 def _pods(text: str, file: str, report: Report) -> Iterator[Mapping[str, Any]]:
@@ -33,8 +40,11 @@ def _pods(text: str, file: str, report: Report) -> Iterator[Mapping[str, Any]]:
 
 def _pod(document: Mapping[str, Any], file: str, report: Report) -> Pod | None:
     meta, spec = (found if isinstance(found := document.get(key), dict) else {} for key in ("metadata", "spec"))
-    name, node = str(meta.get("name", "")), spec.get("nodeName")
+    name, node = str(meta.get("name") or ""), spec.get("nodeName")
     path = f"pods/{file}: Pod {name}"
+    if not name:
+        report.add("pod", f"pods/{file}: a Pod", "it has no metadata.name", "give it one")
+        return None
     if not isinstance(node, str):
         report.add("pod", path, "it has no spec.nodeName, and a lab has no scheduler", "name one of the nodes there")
         return None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import field
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Any
 
 from windrow.model import jsontext, names
@@ -53,6 +53,8 @@ class Family:
     length: str
     subnet: int
     """The key with the length of a node's part of them, and what it is unless that says another."""
+    example: str
+    """A network of all pods, as one would write it."""
 
     @property
     def bits(self) -> int:
@@ -72,6 +74,7 @@ FAMILIES = (
         network="Network",
         length="SubnetLen",
         subnet=24,
+        example="10.52.0.0/16",
     ),
     Family(
         version=6,
@@ -85,6 +88,7 @@ FAMILIES = (
         network="IPv6Network",
         length="IPv6SubnetLen",
         subnet=64,
+        example="fd52::/48",
     ),
 )
 
@@ -213,9 +217,11 @@ class _Reader:
 
     def network(self, key: str, value: object, family: Family) -> Network | None:
         try:
-            network = ip_network(value if isinstance(value, str) else "", strict=False)
+            if not isinstance(value, str) or "%" in value:
+                raise ValueError("no text, or a zone")
+            network = ip_network(value, strict=False)
         except ValueError:
-            self.fault(key, f"must be an IPv{family.version} network, such as 10.52.0.0/16")
+            self.fault(key, f"must be an IPv{family.version} network, such as {family.example}")
             return None
         if network.version != family.version or network.prefixlen > family.bits - 3:
             self.fault(key, f"{network} is no IPv{family.version} network with room for nodes")
@@ -251,9 +257,19 @@ def far_address(node: Node, family: Family) -> str:
     if not text:
         return ""
     address = ip_address(text)
-    if address.version != family.version or address.is_unspecified or address.is_multicast:
-        raise ValueError(f"{text!r:.60} is no IPv{family.version} address of a host")
+    if not ends_tunnel(address, family):
+        raise ValueError(f"{text!r:.60} is no IPv{family.version} address by which other nodes reach a host")
     return str(address)
+
+
+def ends_tunnel(address: IPv4Address | IPv6Address, family: Family) -> bool:
+    """Whether a tunnel can begin or end there: at one host, and without a zone or the need of one, since the device
+    stands on no link."""
+    if address.version != family.version or address.is_unspecified or address.is_multicast or address.is_loopback:
+        return False
+    if isinstance(address, IPv4Address):
+        return not address.is_link_local and str(address) != "255.255.255.255"
+    return not address.is_link_local and not address.scope_id and address.ipv4_mapped is None
 
 
 def vtep_mac(node: Node, family: Family, vni: int) -> Mac:

@@ -182,18 +182,21 @@ def _network(line: NetworkLine, now: float, style: Style) -> Iterator[str]:
     yield f"{style.bold(line.name)}  {sign}{since}" + (f": {line.message}" if line.message else "")
     if line.hint:
         yield f"    {style.cyan('→')} {line.hint}"
-    view = line.view
-    if view is None:
-        return
+    if line.view:
+        yield from _links(line.view, style)
+    for tunnel in line.tunnels:
+        yield _row("overlay", _tunnel(tunnel), style)
+    if line.view:
+        yield from _ports(line.view, style)
+
+
+def _links(view: NetworkView, style: Style) -> Iterator[str]:
     mtu = f"MTU {view.mtu}" if view.mtu else ""
     yield _row("bridge", "  ".join(filter(None, (view.bridge, mtu, *view.addrs))), style)
     if view.uplink:
         yield from _uplink(view.uplink, style)
     for own in view.vlan_ifs:
         yield _row("host", f"{own.name}  VLAN {own.vid}  {' '.join(own.addrs) or 'no address'}", style)
-    for tunnel in line.tunnels:
-        yield _row("overlay", _tunnel(tunnel), style)
-    yield from _ports(view, style)
 
 
 def _tunnel(tunnel: TunnelLine) -> str:

@@ -121,9 +121,10 @@ def _networks(cluster: Cluster, report: NodeReport) -> Iterator[ClusterNetwork]:
 def _line(
     network: ClusterNetwork, cluster: Cluster, report: NodeReport, view: NetworkView | None, told: Told
 ) -> NetworkLine:
-    found = verdict(network, cluster, [report])
+    found, tunnels = verdict(network, cluster, [report]), tuple(_tunnels(network, report.observed))
     if network.name == names.MGMT and view is None:
-        return NetworkLine(name=network.name, ready=None, message="this node has no mgmt-br", view=None)
+        message = "this node has no mgmt-br"
+        return NetworkLine(name=network.name, ready=None, message=message, view=None, tunnels=tunnels)
     message = "" if found.ready else found.message.removeprefix(f"{report.node}: ")
     labels = cluster.node(report.node).meta.labels
     hosts = [
@@ -141,7 +142,7 @@ def _line(
         hint=found.hint,
         view=view,
         host_links=wanted,
-        tunnels=tuple(_tunnels(network, report.observed)),
+        tunnels=tunnels,
         since=ready.since if ready else None,
     )
 

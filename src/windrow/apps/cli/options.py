@@ -188,7 +188,9 @@ def complete_node(ctx: click.Context, param: click.Parameter, incomplete: str) -
 
 def namespaced(text: str, option: str) -> tuple[str, str]:
     """`harvester-system/windrow-manager`: the namespace and the name."""
-    namespace, slash, name = text.partition("/")
-    if not (namespace and slash and name) or "/" in name:
+    from windrow.model.wire.documents import is_namespaced_name  # not for every verb
+
+    namespace, _, name = text.partition("/")
+    if not is_namespaced_name(namespace, name):
         raise click.BadParameter(f"{text!r} is not NAMESPACE/NAME", param_hint=option)
     return namespace, name

@@ -336,6 +336,12 @@ def items_of(value: object) -> list[object] | None:
             return None
 
 
+def is_namespaced_name(namespace: str, name: str) -> bool:
+    """Whether Kubernetes takes both."""
+    fits = len(namespace) <= NAMESPACE_MAX and len(name) <= NAME_MAX
+    return fits and bool(_NAMESPACE.fullmatch(namespace) and _NAME.fullmatch(name))
+
+
 def _name(meta: Table, key: str, pattern: re.Pattern[str], longest: int) -> str:
     """RFC 1123, as Kubernetes asks of every object."""
     field = meta[key]
@@ -381,7 +387,7 @@ def _vlan_status(_table: Table, envelope: Envelope, _document: Plain) -> VlanSta
     )
 
 
-def _spec(table: Table, fields: tuple[str, ...]) -> Table:
+def _spec(table: Table, fields: tuple[str, ...] = ()) -> Table:
     return table.table("spec", fields, required=True)
 
 
@@ -407,10 +413,8 @@ _READERS: dict[type[AnyObject], Reader] = {
     ),
     Namespace: lambda _table, envelope, _: pod.read_namespace(envelope),
     Pod: lambda table, envelope, _: pod.read(table, envelope),
-    NetworkPolicy: lambda table, envelope, _: networkpolicy.read(_spec(table, networkpolicy.FIELDS), envelope),
-    MultiNetworkPolicy: lambda table, envelope, _: networkpolicy.read_multi(
-        _spec(table, networkpolicy.FIELDS), envelope
-    ),
+    NetworkPolicy: lambda table, envelope, _: networkpolicy.read(_spec(table), envelope),
+    MultiNetworkPolicy: lambda table, envelope, _: networkpolicy.read_multi(_spec(table), envelope),
 }
 
 

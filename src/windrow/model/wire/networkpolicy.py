@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
 
 from windrow.model.policies import (
@@ -20,11 +20,11 @@ from windrow.model.policies import (
 )
 from windrow.model.selectors import LabelSelector
 from windrow.model.wire.node import parse_network
-from windrow.model.wire.reader import Envelope, Field, Table
-from windrow.model.wire.selectors import read_label_selector, write_requirements
+from windrow.model.wire.reader import Envelope, Field, Table, suggestion
+from windrow.model.wire.selectors import LABEL_SELECTOR, read_label_selector, write_requirements
 from windrow.model.wire.text import quoted
 
-FIELDS = ("podSelector", "policyTypes", "ingress", "egress")
+_FIELDS = ("podSelector", "policyTypes", "ingress", "egress")
 PORT_MAX = 65535
 PORT_NAME_MAX = 15
 _PORT_NAME = re.compile(r"(?=.*[a-z])[a-z0-9]+(-[a-z0-9]+)*")
@@ -49,6 +49,7 @@ def read_multi(spec: Table, envelope: Envelope) -> MultiNetworkPolicy:
 
 
 def _policy(cls: type[P], spec: Table, envelope: Envelope) -> P:
+    _only(spec, _FIELDS)
     rules = {direction: tuple(_rules(spec, *names)) for direction, names in _SIDES.items()}
     return cls(
         meta=envelope.meta,
@@ -63,6 +64,8 @@ def _policy(cls: type[P], spec: Table, envelope: Envelope) -> P:
 
 def _selector(table: Table, key: str) -> LabelSelector | None:
     found = table.get(key)
+    if found and isinstance(found.value, dict) and not _only(table.table(key), LABEL_SELECTOR):
+        return None
     return read_label_selector(found) if found else None
 
 
@@ -80,12 +83,29 @@ def _directions(spec: Table, *, has_egress: bool) -> frozenset[Direction]:
 def _rules(spec: Table, key: str, peers: str) -> Iterator[PolicyRule]:
     listed = spec.get(key)
     for item in listed.items("a list of rules") if listed else ():
-        table = item.table(("ports", peers))
+        table = _part(item, peers, "ports")
         if table is not None:
             yield PolicyRule(
                 peers=tuple(filter(None, map(_peer, _items(table, peers)))),
                 ports=tuple(filter(None, map(_port, _items(table, "ports")))),
             )
+
+
+def _part(item: Field, *known: str) -> Table | None:
+    """A map of a rule."""
+    table = item.table()
+    if table is not None:
+        _only(table, known)
+    return table
+
+
+def _only(table: Table, known: Sequence[str]) -> bool:
+    """Whether it has these fields and no others. What is left out lets more pass, so a slip must not be left out.
+    (`kubectl` has the API server refuse it, too.)"""
+    others = [(key, field) for key, field in table.fields() if key not in known]
+    for key, field in others:
+        field.wrong("unknown-field", "is no field there", suggestion(key, known) or f"known are {', '.join(known)}")
+    return not others
 
 
 def _items(table: Table, key: str) -> list[Field]:
@@ -94,7 +114,7 @@ def _items(table: Table, key: str) -> list[Field]:
 
 
 def _peer(item: Field) -> Peer | None:
-    table = item.table(("podSelector", "namespaceSelector", "ipBlock"))
+    table = _part(item, "podSelector", "namespaceSelector", "ipBlock")
     if table is None:
         return None
     block = table.get("ipBlock")
@@ -111,7 +131,7 @@ def _peer(item: Field) -> Peer | None:
 
 
 def _block(field: Field) -> IpBlock | None:
-    table = field.table(("cidr", "except"))
+    table = _part(field, "cidr", "except")
     named = table.required("cidr", _NETWORK_HINT) if table else None
     cidr = named.parsed(parse_network, "network-invalid", _NETWORK_HINT) if named else None
     if table is None or cidr is None:
@@ -137,7 +157,7 @@ def _holds(block: ipaddress.IPv4Network | ipaddress.IPv6Network, inner: Any) -> 
 
 
 def _port(item: Field) -> PolicyPort | None:
-    table = item.table(("protocol", "port", "endPort"))
+    table = _part(item, "protocol", "port", "endPort")
     if table is None:
         return None
     named = table.get("protocol")

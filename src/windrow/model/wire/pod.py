@@ -46,8 +46,10 @@ def _addresses(status: Table) -> Iterator[str]:
 
 
 def parse_address(text: str) -> str:
-    """As `ipaddress` writes it. Raises ValueError."""
+    """As `ipaddress` writes it. Raises ValueError; also for one with a zone, for which no packet has a place."""
     try:
+        if "%" in text:
+            raise ValueError("a zone")
         return str(ipaddress.ip_address(text.partition("/")[0]))
     except ValueError:
         raise ValueError(f"{quoted(text)} is not an IP address") from None

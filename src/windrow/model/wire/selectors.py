@@ -12,7 +12,7 @@ from windrow.model.wire.reader import Field, Table, suggestion
 from windrow.model.wire.text import join, quoted, shown
 
 _WITH_VALUES = (Operator.IN, Operator.NOT_IN, Operator.GREATER, Operator.LESS)
-_LABEL_SELECTOR = ("matchLabels", "matchExpressions")
+LABEL_SELECTOR = ("matchLabels", "matchExpressions")
 _REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
 _NAME = "metadata.name"
 """The one field that `matchFields` knows."""
@@ -20,7 +20,7 @@ _NAME = "metadata.name"
 
 def read_label_selector(field: Field) -> LabelSelector | None:
     """As apimachinery's `LabelSelectorAsSelector`."""
-    table = field.table(_LABEL_SELECTOR)
+    table = field.table(LABEL_SELECTOR)
     if table is None:
         return None
     for key in table.value:
@@ -68,7 +68,7 @@ def _parsed(match: re.Match[str]) -> Requirement:
 def _told_if_unknown(key: str, table: Table) -> None:
     """Kubernetes drops what a LabelSelector does not have, and one without requirements selects every node: so do
     labels alone, as a VlanConfig takes them."""
-    if key not in _LABEL_SELECTOR and not suggestion(key, _LABEL_SELECTOR, 0.8):
+    if key not in LABEL_SELECTOR and not suggestion(key, LABEL_SELECTOR, 0.8):
         what = f"there is no field {shown(key)} in a label selector; it is kept, and narrows nothing"
         hint = f"labels go into matchLabels: {{matchLabels: {{{shown(key)}: …}}}}"
         table.report.warn("unknown-field", join(table.path, key), what, hint)
