@@ -42,6 +42,7 @@ from windrow.apps.webhook.serve import Settings, Webhook
 from windrow.kube.access import Access
 from windrow.kube.api import APPLY, MERGE
 from windrow.model import names
+from windrow.model.overlay import BACKEND, FAMILIES, SUBNET_MANAGER
 from windrow.rules.terms import HARVESTER_CONTROLLER, Terms
 from windrow.services.kubernetes import parts
 from windrow.services.kubernetes.controlplane import ControlPlane
@@ -365,11 +366,16 @@ def links(**nodes: Any) -> dict[str, Any]:
     return {"status": {"linkStatus": nodes}}
 
 
+ENDS = {SUBNET_MANAGER: "true", BACKEND: "vxlan"} | {
+    k: "x" for family in FAMILIES for k in (family.data, family.address)
+}
+"""All that an agent says of the overlay's end on its Node."""
 MINE = [
     ("PATCH", f"{GROUP}/vlanstatuses/mine{MANAGED}", vlan_status("here", "mine"), APPLY),
     ("PATCH", f"{GROUP}/linkmonitors/loot", links(here=[{"name": "eth1"}]), ""),
     ("PATCH", f"{GROUP}/hostnetworkconfigs/loot/status", {"status": {"nodeStatus": {"here": {"mode": "dhcp"}}}}, ""),
     ("PATCH", "/api/v1/nodes/here", {"metadata": {"labels": {"network.harvesterhci.io/oob": "true"}}}, ""),
+    ("PATCH", "/api/v1/nodes/here", {"metadata": {"annotations": ENDS}}, ""),
     ("PATCH", f"{EVENTS}/e.here{MANAGED}", event("here"), APPLY),
     ("DELETE", f"{GROUP}/vlanstatuses/mine", None, ""),
 ]
@@ -391,6 +397,8 @@ THEIRS = [
     ("PATCH", f"{GROUP}/hostnetworkconfigs/loot/status", {"status": {"nodeStatus": {"there": {"mode": "x"}}}}, ""),
     ("PATCH", f"{GROUP}/hostnetworkconfigs/loot", {"spec": {"mode": "static"}}, ""),
     ("PATCH", "/api/v1/nodes/there", {"metadata": {"labels": {"network.harvesterhci.io/oob": "true"}}}, ""),
+    ("PATCH", "/api/v1/nodes/there", {"metadata": {"annotations": ENDS}}, ""),
+    ("PATCH", "/api/v1/nodes/here", {"metadata": {"annotations": {FAMILIES[0].overwrite: "10.0.0.9"}}}, ""),
     ("PATCH", "/api/v1/nodes/here", {"metadata": {"labels": {"node-role.kubernetes.io/control-plane": ""}}}, ""),
     ("PATCH", "/api/v1/nodes/here", {"metadata": {"annotations": {"a": "b"}}}, ""),
     ("PATCH", "/api/v1/nodes/here", {"spec": {"unschedulable": True}}, ""),
