@@ -3,6 +3,7 @@ The compiler is a script here; `tests/kube` builds with a real one."""
 
 from __future__ import annotations
 
+import re
 import threading
 from pathlib import Path
 
@@ -103,7 +104,7 @@ def test_what_the_compiler_says_last_is_told(host: Host) -> None:
 def test_a_compiler_that_is_too_old_is_replaced(host: Host, version: str, monkeypatch: pytest.MonkeyPatch) -> None:
     host.go(version)
 
-    def install(place: Path, _: object) -> None:
+    def install(place: Path, *_: object) -> None:
         host.go(place=place / "bin")
         (place / "ready").touch()
 
@@ -117,7 +118,7 @@ def test_without_a_compiler_and_a_registry_it_says_what_to_install(host: Host, m
     monkeypatch.setattr(parts, "GO_PACKAGE", _none(host.bin))
     with pytest.raises(ServiceError, match="cannot install a Go compiler") as refused:
         host.build()
-    assert "install Go" in refused.value.hint
+    assert re.fullmatch(r"install Go 1\.[0-9]+ or newer", refused.value.hint), "an older one is there, maybe"
 
 
 def _none(place: Path) -> Path:

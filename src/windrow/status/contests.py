@@ -30,11 +30,17 @@ AMONG_MAX = 7
 _TIMES_MAX = 1000
 
 Key = tuple[IfName, str, str]
-"""Link, field, and what was found there: another value is another difference."""
+"""Link, field, and what was found and wanted there: another value is another difference."""
 
 
 def key_of(delta: Delta) -> Key:
-    return delta.link, delta.field, "" if delta.want is None else repr(delta.have)
+    both = "" if delta.want is None else f"{_in_order(delta.have)} {_in_order(delta.want)}"
+    return delta.link, delta.field, both
+
+
+def _in_order(value: object) -> str:
+    """Two equal sets may have their members in different orders."""
+    return repr(sorted(map(repr, value))) if isinstance(value, frozenset) else repr(value)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

