@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import shutil
 import stat
 import tempfile
 from pathlib import Path
@@ -15,7 +16,8 @@ import windrow.apps.cli.change as cli_change
 from windrow.apps.cli.main import HERE, VERBS
 from windrow.apps.round import carry_out
 from windrow.model.amend import assignments, merged
-from windrow.model.steps import DeleteLink
+from windrow.model.steps import DeleteLink, SetMaster
+from windrow.model.values import IfName
 from windrow.testing.builders import step
 
 NAD = """
@@ -154,7 +156,7 @@ def test_a_patch_changes_only_what_it_says(host: Host) -> None:
         (["-p", "metadata: {name: other}"], "its kind, name and namespace cannot be changed"),
         (["-p", "{}", "--type", "json"], "--type json is not there"),
         ([], "give -p PATCH or --patch-file FILE"),
-        (["--patch-file", "/nowhere/x"], "cannot be read"),
+        (["--patch-file", "/nowhere/x"], "/nowhere/x cannot be read: No such file or directory\n"),
     ],
 )
 def test_what_is_wrong_with_a_patch(host: Host, words: list[str], why: str) -> None:
@@ -287,12 +289,47 @@ def test_wait_for_what_is_there_and_what_is_not(host: Host) -> None:
         (["vc", "oob-all", "--for=ready"], "'ready' is not one of delete"),
         (["vc", "oob-all", "--for=jsonpath={.a[}"], "--for"),
         (["vc", "oob-all", "--for=delete", "--timeout=soon"], "'soon' is not a time"),
-        (["vc", "-l", "nosuch=x", "--for=delete"], "no resources found"),
+        (["vc", "oob-all", "--for=jsonpath={.spec"], "one brace without the other"),
+        (["vc", "oob-all", "--for=jsonpath=.spec}"], "one brace without the other"),
     ],
 )
 def test_what_is_wrong_with_a_wait(host: Host, words: list[str], why: str) -> None:
     result = host.run("wait", *words)
     assert result.exit_code == 2 and why in result.stderr, result.output
+
+
+def test_wait_where_there_is_nothing(host: Host) -> None:
+    """As kubectl: what is gone is deleted, and of anything else nobody can say that it will come."""
+    assert host.run("wait", "vc", "-l", "nosuch=x", "--for=delete").exit_code == 0
+    result = host.run("wait", "vc", "-l", "nosuch=x", "--for=condition=ready")
+    assert result.exit_code == 1 and result.stderr == "error: no resources found to wait for\n", result.output
+
+
+def test_a_label_for_nothing_says_so(host: Host) -> None:
+    result = host.run("label", "nad", "-l", "nosuch=x", "a=b")
+    assert result.exit_code == 0 and result.stderr == "No resources found\n", result.output
+    assert result.stdout == ""
+
+
+def test_a_history_that_cannot_be_written_is_told_once(host: Host) -> None:
+    history = host.root / "var/lib/windrow/history"
+    shutil.rmtree(history)
+    history.write_text("")
+    result = host.run("label", "vc", "oob-all", "a=b")
+    assert result.exit_code == 0 and "the change is in no history" in result.stderr
+    assert result.stderr.count("hint:") == 1, result.stderr
+
+
+def test_a_patch_of_no_object_asks_for_its_name(host: Host) -> None:
+    result = host.run("patch", "vc", "-p", "{}")
+    assert result.exit_code == 2 and "give the name of the object" in result.stderr and "--all" not in result.stderr
+
+
+def test_a_bridge_with_ports_of_others_is_told_by_its_network(host: Host) -> None:
+    host.kernel.add_nic("ve-x")
+    host.kernel.run([step("ve-x", SetMaster(IfName("oob-br")))])
+    result = host.run("delete", "vc", "oob-all")
+    assert result.exit_code == 1 and "ClusterNetwork/oob: oob-br would be deleted" in result.stderr, result.output
 
 
 def test_delete_by_label_and_all_of_a_namespace(host: Host) -> None:

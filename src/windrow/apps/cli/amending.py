@@ -87,6 +87,9 @@ def relabel(session: Session, asked: Relabelling, options: Options) -> None:
         return amended(found, lambda document: relabelled(document, asked.field, changes))
 
     found = of_store(session, selection, asked.which)
+    if not found:
+        click.echo("No resources found", err=True)
+        return
     if changes:
         change(session, wish(), options, anew=wish)
     if asked.show:
