@@ -15,7 +15,7 @@ from tests.unit.test_cli_look import OOB, Host
 import windrow.apps.cli.change as cli_change
 from windrow.apps.cli.main import HERE, VERBS
 from windrow.apps.round import carry_out
-from windrow.model.amend import assignments, merged
+from windrow.model.amend import assignments, faults, merged
 from windrow.model.steps import DeleteLink, SetMaster
 from windrow.model.values import IfName
 from windrow.testing.builders import step
@@ -95,6 +95,8 @@ def test_an_annotation_has_its_effect(host: Host) -> None:
         (["vc", "a=b"], "give the names of the objects, -l LABELS, or --all"),
         (["vc", "oob-all", "--all", "a=b"], "names and -l or --all cannot be mixed"),
         (["vs", "x", "a=b"], "is not stored"),
+        (["vc", "oob-all", "bad key=b"], "'bad key' is no key: write letters"),
+        (["vc", "oob-all", "a=-b"], "'-b' is no value of a label"),
     ],
 )
 def test_what_is_wrong_with_a_label(host: Host, words: list[str], why: str) -> None:
@@ -134,6 +136,32 @@ def test_several_are_labelled_at_once(host: Host) -> None:
 )
 def test_a_merge_patch(there: object, patch: object, then: object) -> None:
     assert merged(there, patch) == then
+
+
+@pytest.mark.parametrize(
+    ("field", "key", "value", "good"),
+    [
+        ("labels", "rack", "b", True),
+        ("labels", "example.com/rack", "B-1_x.y", True),
+        ("labels", "rack", "", True),
+        ("labels", "r" * 63, "v" * 63, True),
+        ("labels", "r" * 64, "b", False),
+        ("labels", "rack", "v" * 64, False),
+        ("labels", "bad key", "b", False),
+        ("labels", "a/b/c", "b", False),
+        ("labels", "/rack", "b", False),
+        ("labels", "Example.com/rack", "b", False),
+        ("labels", "-rack", "b", False),
+        ("labels", "rack", "-b-", False),
+        ("labels", "rack", "ä", False),
+        ("labels", "rack", "b\n", False),
+        ("labels", "bad key", None, True),
+        ("annotations", "note", "any text: ä\n", True),
+        ("annotations", "bad key", "b", False),
+    ],
+)
+def test_what_kubernetes_refuses_as_a_label_is_none_here(field: str, key: str, value: str | None, good: bool) -> None:
+    assert bool(list(faults(field, {key: value}))) is not good
 
 
 def test_assignments() -> None:

@@ -13,7 +13,7 @@ from windrow.apps.cli.selection import Document, Selection, parse
 from windrow.apps.cli.session import Session
 from windrow.apps.cli.situation import stored
 from windrow.apps.cli.stored import Which, chosen
-from windrow.model.amend import assignments, relabelled
+from windrow.model.amend import assignments, faults, relabelled
 from windrow.model.lazy import dataclass
 from windrow.model.objects import AnyObject
 from windrow.model.problems import Problem, ProblemsError, errors
@@ -76,6 +76,8 @@ def relabel(session: Session, asked: Relabelling, options: Options) -> None:
         changes = assignments(said)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
+    if wrong := list(faults(asked.field, changes)):
+        raise click.UsageError("; ".join(wrong))
     if not changes and not asked.show:
         raise click.UsageError("say what to set (KEY=VALUE) or to take away (KEY-)")
     selection = parse([word for word in asked.words if word not in said])
