@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import shutil
 import stat
 import tempfile
 from pathlib import Path
@@ -14,8 +15,9 @@ from tests.unit.test_cli_look import NAD, OOB, Host, applied
 import windrow.apps.cli.change as cli_change
 from windrow.apps.cli.main import HERE, VERBS
 from windrow.apps.round import carry_out
-from windrow.model.amend import assignments, merged
-from windrow.model.steps import DeleteLink
+from windrow.model.amend import assignments, faults, merged
+from windrow.model.steps import DeleteLink, SetMaster
+from windrow.model.values import IfName
 from windrow.testing.builders import step
 
 
@@ -79,6 +81,8 @@ def test_an_annotation_has_its_effect(host: Host) -> None:
         (["vc", "a=b"], "give the names of the objects, -l LABELS, or --all"),
         (["vc", "oob-all", "--all", "a=b"], "names and -l or --all cannot be mixed"),
         (["vs", "x", "a=b"], "is not stored"),
+        (["vc", "oob-all", "bad key=b"], "'bad key' is no key: write letters"),
+        (["vc", "oob-all", "a=-b"], "'-b' is no value of a label"),
     ],
 )
 def test_what_is_wrong_with_a_label(host: Host, words: list[str], why: str) -> None:
@@ -120,6 +124,32 @@ def test_a_merge_patch(there: object, patch: object, then: object) -> None:
     assert merged(there, patch) == then
 
 
+@pytest.mark.parametrize(
+    ("field", "key", "value", "good"),
+    [
+        ("labels", "rack", "b", True),
+        ("labels", "example.com/rack", "B-1_x.y", True),
+        ("labels", "rack", "", True),
+        ("labels", "r" * 63, "v" * 63, True),
+        ("labels", "r" * 64, "b", False),
+        ("labels", "rack", "v" * 64, False),
+        ("labels", "bad key", "b", False),
+        ("labels", "a/b/c", "b", False),
+        ("labels", "/rack", "b", False),
+        ("labels", "Example.com/rack", "b", False),
+        ("labels", "-rack", "b", False),
+        ("labels", "rack", "-b-", False),
+        ("labels", "rack", "ä", False),
+        ("labels", "rack", "b\n", False),
+        ("labels", "bad key", None, True),
+        ("annotations", "note", "any text: ä\n", True),
+        ("annotations", "bad key", "b", False),
+    ],
+)
+def test_what_kubernetes_refuses_as_a_label_is_none_here(field: str, key: str, value: str | None, good: bool) -> None:
+    assert bool(list(faults(field, {key: value}))) is not good
+
+
 def test_assignments() -> None:
     assert assignments(["a=b", "c-", "d=", "e=f=g-"]) == {"a": "b", "c": None, "d": "", "e": "f=g-"}
 
@@ -140,7 +170,7 @@ def test_a_patch_changes_only_what_it_says(host: Host) -> None:
         (["-p", "metadata: {name: other}"], "its kind, name and namespace cannot be changed"),
         (["-p", "{}", "--type", "json"], "--type json is not there"),
         ([], "give -p PATCH or --patch-file FILE"),
-        (["--patch-file", "/nowhere/x"], "cannot be read"),
+        (["--patch-file", "/nowhere/x"], "/nowhere/x cannot be read: No such file or directory\n"),
     ],
 )
 def test_what_is_wrong_with_a_patch(host: Host, words: list[str], why: str) -> None:
@@ -273,12 +303,47 @@ def test_wait_for_what_is_there_and_what_is_not(host: Host) -> None:
         (["vc", "oob-all", "--for=ready"], "'ready' is not one of delete"),
         (["vc", "oob-all", "--for=jsonpath={.a[}"], "--for"),
         (["vc", "oob-all", "--for=delete", "--timeout=soon"], "'soon' is not a time"),
-        (["vc", "-l", "nosuch=x", "--for=delete"], "no resources found"),
+        (["vc", "oob-all", "--for=jsonpath={.spec"], "one brace without the other"),
+        (["vc", "oob-all", "--for=jsonpath=.spec}"], "one brace without the other"),
     ],
 )
 def test_what_is_wrong_with_a_wait(host: Host, words: list[str], why: str) -> None:
     result = host.run("wait", *words)
     assert result.exit_code == 2 and why in result.stderr, result.output
+
+
+def test_wait_where_there_is_nothing(host: Host) -> None:
+    """As kubectl: what is gone is deleted, and of anything else nobody can say that it will come."""
+    assert host.run("wait", "vc", "-l", "nosuch=x", "--for=delete").exit_code == 0
+    result = host.run("wait", "vc", "-l", "nosuch=x", "--for=condition=ready")
+    assert result.exit_code == 1 and result.stderr == "error: no resources found to wait for\n", result.output
+
+
+def test_a_label_for_nothing_says_so(host: Host) -> None:
+    result = host.run("label", "nad", "-l", "nosuch=x", "a=b")
+    assert result.exit_code == 0 and result.stderr == "No resources found\n", result.output
+    assert result.stdout == ""
+
+
+def test_a_history_that_cannot_be_written_is_told_once(host: Host) -> None:
+    history = host.root / "var/lib/windrow/history"
+    shutil.rmtree(history)
+    history.write_text("")
+    result = host.run("label", "vc", "oob-all", "a=b")
+    assert result.exit_code == 0 and "the change is in no history" in result.stderr
+    assert result.stderr.count("hint:") == 1, result.stderr
+
+
+def test_a_patch_of_no_object_asks_for_its_name(host: Host) -> None:
+    result = host.run("patch", "vc", "-p", "{}")
+    assert result.exit_code == 2 and "give the name of the object" in result.stderr and "--all" not in result.stderr
+
+
+def test_a_bridge_with_ports_of_others_is_told_by_its_network(host: Host) -> None:
+    host.kernel.add_nic("ve-x")
+    host.kernel.run([step("ve-x", SetMaster(IfName("oob-br")))])
+    result = host.run("delete", "vc", "oob-all")
+    assert result.exit_code == 1 and "ClusterNetwork/oob: oob-br would be deleted" in result.stderr, result.output
 
 
 def test_delete_by_label_and_all_of_a_namespace(host: Host) -> None:

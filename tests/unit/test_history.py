@@ -141,6 +141,14 @@ def test_no_way_back_leads_past_a_change_that_cannot_be_read(
     assert listed.exit_code == 0 and f"change {broken} cannot be read" in listed.stderr
 
 
+def test_what_could_not_be_stored_is_no_change(host: Host) -> None:
+    """The disk refuses the manifest, after the history had it."""
+    (host.root / "etc/windrow/manifests/.vlanconfig-oob-all.yaml.new").mkdir()
+    result = host.run("label", "vc", "oob-all", "rack=b")
+    assert result.exit_code == 1 and "cannot write the manifest" in result.stderr, result.output
+    assert "windrow label" not in host.run("history").stdout
+
+
 def test_two_objects_of_one_name_are_told_apart(host: Host) -> None:
     for space in ("team-a", "team-b"):
         path = host.root / "nad.yaml"

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
+
+_NAME = re.compile(r"[A-Za-z0-9](?:[-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
+_DOMAIN = re.compile(r"(?=.{1,253}$)[a-z0-9](?:[-a-z0-9]*[a-z0-9])?(?:\.[a-z0-9](?:[-a-z0-9]*[a-z0-9])?)*")
+"""As apimachinery's IsQualifiedName and IsDNS1123Subdomain have it."""
+_LETTERS = "letters, digits and -_. between them, 63 at most"
 
 
 def merged(document: Any, patch: Any) -> Any:
@@ -39,3 +45,15 @@ def assignments(words: Iterable[str]) -> dict[str, str | None]:
             raise ValueError(f"{key} is said twice")
         found[key] = value if equals else None
     return found
+
+
+def faults(field: str, changes: Mapping[str, str | None]) -> Iterator[str]:
+    """What Kubernetes refuses of the `labels` or `annotations` (`field`) that are set. Any may be taken away."""
+    for key, value in changes.items():
+        domain, slash, name = key.rpartition("/")
+        if value is None:
+            continue
+        if not _NAME.fullmatch(name) or (slash and not _DOMAIN.fullmatch(domain)):
+            yield f"{key!r} is no key: write {_LETTERS}, and before it a domain and a slash where you like"
+        if field == "labels" and value and not _NAME.fullmatch(value):
+            yield f"{value!r} is no value of a label: write {_LETTERS}; an annotation holds any text"

@@ -156,7 +156,7 @@ def _unwanted(scene: Scene, seen: Link) -> Iterator[Problem]:
         if foreign:
             yield _refuse(
                 "in-the-way",
-                about,
+                _network(seen.name),
                 f"{seen.name} would be deleted, and others made {', '.join(foreign)} on it",
                 hints.delete(scene.have, foreign[0], "delete first what stands on it"),
             )
@@ -167,9 +167,7 @@ def _ports_of_others(scene: Scene, bridge: IfName) -> Iterator[Problem]:
     ports = [p for p in scene.ports(bridge) if not scene.owned(p) and not scene.is_port(p) and not scene.wanted(p)]
     if ports and not scene.consent:
         text = f"{bridge} would be deleted, and others put {', '.join(ports)} into it"
-        yield _refuse(
-            "in-the-way", scene.why(bridge), text, hints.set_free(scene.have, ports[0], "take them off first")
-        )
+        yield _refuse("in-the-way", _network(bridge), text, hints.set_free(scene.have, ports[0], "take them off first"))
 
 
 def _in_use(scene: Scene, bridge: IfName) -> Iterator[Problem]:
@@ -179,9 +177,13 @@ def _in_use(scene: Scene, bridge: IfName) -> Iterator[Problem]:
     unknown = [p for p in scene.ports(bridge) if scene.is_port(p) and not scene.wanted(p) and p not in known]
     if records or unknown:
         who = ", ".join([*filter(None, [users(records)]), *unknown])
-        about = Ref(ClusterNetwork.KIND, names.cluster_network_of_bridge(bridge) or bridge)
         hint = "stop them first; what a container left behind that is gone: windrow cni gc"
-        yield _refuse("in-use", about, f"{bridge} would be deleted, and it is in use: {who}", hint)
+        yield _refuse("in-use", _network(bridge), f"{bridge} would be deleted, and it is in use: {who}", hint)
+
+
+def _network(bridge: IfName) -> Ref:
+    """Nothing wants the bridge any more, so no object can say whose it was: its name does."""
+    return Ref(ClusterNetwork.KIND, names.cluster_network_of_bridge(bridge) or bridge)
 
 
 def forbidden(scene: Scene, steps: tuple[Step, ...]) -> Iterator[Problem]:

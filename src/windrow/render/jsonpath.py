@@ -61,6 +61,8 @@ def path(text: str) -> Path:
     inner = text.strip()
     if inner.startswith("{") and inner.endswith("}"):
         inner = inner[1:-1].strip()
+    elif "{" in (inner[:1], inner[-1:]) or (inner.endswith("}") and "{" not in inner):
+        raise BadPath(f"{text!r} has one brace without the other")
     if not inner:
         raise BadPath(f"{text!r} is empty")
     return _path(inner if inner[0] in "$@.[" else f".{inner}")

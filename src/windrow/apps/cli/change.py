@@ -160,7 +160,7 @@ def _carried_out(site: Site, teller: _Teller, policy: Policy, anew: Callable[[],
         try:
             return carry_out(site, Stored(site.paths), teller.wish, policy, teller.hooks)
         except ProblemsError as error:
-            if anew is None or {problem.code for problem in errors(error.problems)} != {OUTDATED}:
+            if anew is None or OUTDATED not in {problem.code for problem in error.problems}:
                 raise
             teller.wish = anew()
     return carry_out(site, Stored(site.paths), teller.wish, policy, teller.hooks)

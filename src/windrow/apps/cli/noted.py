@@ -37,7 +37,7 @@ def noted(paths: Paths, admitted: Admitted, command: str) -> tuple[Problem, ...]
         History(paths).add(change)
         Events(paths).add(_event(one, change) for one in admitted.changes)
     except StoreError as error:
-        text = f"the change is in no history: {error}"
+        text = f"the change is in no history: {error.path}: {error.reason}"
         return (Problem(code="not-written", message=text, hint=error.hint, severity=Severity.WARNING),)
     return ()
 

@@ -59,6 +59,8 @@ def patch(
     if (text is None) == (file is None):
         raise click.UsageError("give -p PATCH or --patch-file FILE")
     selection, which = parse(words), Which(namespace=namespace)
+    if not selection.wanted:
+        raise click.UsageError("give the name of the object")
     found = of_store(session, selection, which)  # before standard input is waited for
     value = _read(text if text is not None else _text_of(file))
 
@@ -73,8 +75,10 @@ def _text_of(file: Path | None) -> str:
         return sys.stdin.read()
     try:
         return file.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise click.UsageError(f"{file} cannot be read: {error}") from error
+    except UnicodeDecodeError as error:
+        raise click.UsageError(f"{file} cannot be read: it is not UTF-8") from error
+    except OSError as error:
+        raise click.UsageError(f"{file} cannot be read: {error.strerror}") from error
 
 
 def _read(text: str) -> Any:

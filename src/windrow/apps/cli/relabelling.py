@@ -15,7 +15,7 @@ from windrow.apps.cli.output import say
 from windrow.apps.cli.selection import parse
 from windrow.apps.cli.session import Session
 from windrow.apps.cli.situation import stored
-from windrow.model.amend import assignments, relabelled
+from windrow.model.amend import assignments, faults, relabelled
 from windrow.model.objects import AnyObject
 from windrow.model.problems import Problem, ProblemsError
 from windrow.rules import Wish
@@ -38,11 +38,14 @@ def relabelling(verb: str, field: Field, meaning: str, examples: str) -> click.C
     def command(
         session: Session, words: tuple[str, ...], which: Which, overwrite: bool, show: bool, options: Options
     ) -> None:
-        changes = _changes(words)
+        changes = _changes(words, field)
         if not changes and not show:
             raise click.UsageError("say what to set (KEY=VALUE) or to take away (KEY-)")
         selection = parse([word for word in words if not _assigns(word)])
         found = of_store(session, selection, which)
+        if not found:
+            click.echo("No resources found", err=True)
+            return
 
         def wish() -> Wish:
             found = of_store(session, selection, which)
@@ -63,11 +66,14 @@ def _assigns(word: str) -> bool:
     return "=" in word or word.endswith("-")
 
 
-def _changes(words: Sequence[str]) -> Mapping[str, str | None]:
+def _changes(words: Sequence[str], field: Field) -> Mapping[str, str | None]:
     try:
-        return assignments(filter(_assigns, words))
+        found = assignments(filter(_assigns, words))
     except ValueError as error:
         raise click.UsageError(str(error)) from error
+    if wrong := list(faults(field, found)):
+        raise click.UsageError("; ".join(wrong))
+    return found
 
 
 def _show(session: Session, found: Sequence[AnyObject], field: Field) -> None:

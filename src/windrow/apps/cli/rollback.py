@@ -40,7 +40,7 @@ def rollback(session: Session, number: int | None, options: Options) -> None:
     last = max((*(one.number for one in changes), *broken))
     first = last if number is None else number
     if unknown := [one for one in broken if one >= first]:
-        raise ProblemsError([_unknown(one, last) for one in unknown])
+        raise ProblemsError([_unknown(max(unknown), last)])
     change(session, _wish(session, back_to_before(changes, entry(changes, first).number)), options)
 
 

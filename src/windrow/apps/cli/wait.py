@@ -13,7 +13,7 @@ from windrow.apps.cli.options import complete_kind, duration, namespace
 from windrow.apps.cli.output import say
 from windrow.apps.cli.selection import Document, Selection, parse, select
 from windrow.apps.cli.session import Session
-from windrow.model.problems import ProblemsError
+from windrow.model.problems import Problem, ProblemsError
 from windrow.model.selectors import LabelSelector
 from windrow.render import jsonpath
 
@@ -70,12 +70,15 @@ def wait(
     """Wait until objects have a condition or a value, are there, or are gone.
 
     Exit code 1 where they are not in time.
+    What is gone already counts as deleted.
     """
     selection = parse(words)
     if bool(selection.wanted) == (every or labels is not None):
         raise click.UsageError("give names, or -l LABELS, or --all")
     if not selection.wanted:
         selection = _those_there(session, selection, namespace, labels)
+        if not selection.wanted and goal != "delete":
+            raise ProblemsError([Problem(code="not-found", message="no resources found to wait for")])
     end = time.monotonic() + patience_s
     left = list(selection.wanted)
     while True:
@@ -98,8 +101,6 @@ def _those_there(
     session: Session, selection: Selection, namespace: str | None, labels: LabelSelector | None
 ) -> Selection:
     found = labelled(select(documents(session), selection, namespace), labels)
-    if not found:
-        raise click.UsageError("no resources found to wait for")
     names = {kind.name: kind for kind in selection.kinds}
     return Selection((), (), tuple((names[d["kind"]], d["metadata"]["name"]) for d in found))
 

@@ -31,6 +31,8 @@ from windrow.netlink.errors import KernelError
 from windrow.rules import AS_STORED, Admitted, Fit, Planned, Wish, admit
 from windrow.store import boot
 from windrow.store.checkpoints import Checkpoints
+from windrow.store.errors import StoreError
+from windrow.store.history import History
 
 if TYPE_CHECKING:
     from windrow.apps.round.guarded import Outcome
@@ -108,10 +110,15 @@ def _without_steps(
     site: Site, stored: Stored, wish: Wish, seen: _Seen, report: Report, policy: Policy, hooks: Hooks
 ) -> Report:
     if wish.touched:
+        began = site.clock()
         hooks.writing(seen.admitted, seen.planned)
         from windrow.apps.round.guarded import store_wish
 
-        store_wish(site, wish)
+        try:
+            store_wish(site, wish)
+        except StoreError:
+            History(site.paths).forget_since(began)  # there is no undo here that would do it
+            raise
         stored.forget()
     good = pending_change(site.paths) is None
     return replace(
