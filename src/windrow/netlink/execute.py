@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import _socket as socket  # quicker to load than `socket`, see `sock`
 import errno
 import struct
 import time
@@ -352,11 +351,7 @@ def _own_key(key: str, link: str) -> str:
     `devinet_sysctl_register`)."""
     if not link:
         return key
-    try:
-        own = socket.if_indextoname(socket.if_nametoindex(link))
-    except OSError:
-        return key  # it is gone, and so is the sysctl
-    return key.replace(f"/conf/{link}/", f"/conf/{own}/")
+    return key.replace(f"/conf/{link}/", f"/conf/{links.own_name(link)}/")
 
 
 ASKED_CARRIER_S = 1.0

@@ -522,3 +522,12 @@ def _link_header(
     flags = sum(bit for bit, on in given.items() if on)
     change = sum(bit for bit, on in given.items() if on is not None)
     return codec.LINK_HEADER.pack(family, 0, index, flags, change)
+
+
+def own_name(name: str) -> str:
+    """What the kernel calls the link that goes by this name (`model.marks.called`), in the network namespace of the
+    calling thread. Where there is no such link, the name."""
+    try:
+        return socket.if_indextoname(socket.if_nametoindex(name))
+    except OSError:
+        return name

@@ -112,9 +112,9 @@ def _derived(found: AnyObject, cluster: Cluster, reports: Sequence[NodeReport]) 
             return {}, {}, pools.pool_status(found, reports)
         case VirtualMachineNetworkConfig():
             return pools.config_labels(found), {}, pools.config_status(found, reports)
-        case (VlanConfig() | VlanStatus() | VirtualMachine() | VirtualMachineInstance()) | (
-            Namespace() | Pod() | NetworkPolicy()
-        ):
+        case VlanConfig() | VlanStatus() | VirtualMachine() | VirtualMachineInstance():
+            return {}, {}, {}
+        case Namespace() | Pod() | NetworkPolicy():
             return {}, {}, {}
 
 

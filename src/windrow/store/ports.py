@@ -32,6 +32,7 @@ _SUFFIX = ".json"
 _CLAIMS = "macs"
 _LOCK = ".lock"
 _STANDARD = 3
+"""The first fd that is no standard stream: where one of those is closed, a program would take the lock for it."""
 _PAUSE_S = 0.01
 _STALE_S = 60.0
 """A temporary file this old belongs to a process that was killed."""

@@ -24,6 +24,7 @@ from windrow.model.pools import Scope, record_of
 from windrow.model.problems import WindrowError
 from windrow.model.processes import Process
 from windrow.model.values import IfName, Mac, parse_ifname
+from windrow.netlink.links import own_name
 from windrow.services import process
 from windrow.services.errors import ServiceError
 from windrow.store import records
@@ -263,10 +264,7 @@ def _has(address: str) -> bool:
 def _as_the_kernel_calls_it(name: IfName, scopes: tuple[Scope, ...]) -> tuple[Scope, ...]:
     """An adopted link has a name of its own (`model.marks.called`), and by that alone the programs find it among all
     links."""
-    try:
-        own = socket.if_indextoname(socket.if_nametoindex(name))
-    except OSError:
-        own = name  # it is not there yet
+    own = own_name(name)
     return tuple(replace(scope, own_name="" if own == name else own) for scope in scopes)
 
 
