@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from bench import frames, imports, kernels, kube, outside, pure, start
@@ -28,25 +28,6 @@ OWN_RUN = 'mount -t tmpfs run /run && exec "$0" -m "$@"'
 AS_ROOT = ["unshare", "--net", "--mount", "sh", "-c", OWN_RUN, sys.executable]
 """For what starts a dnsmasq, which becomes another user; with a /run of its own, where pods' namespaces have names."""
 
-ORDER = (
-    "Agent:",
-    "Check:",
-    "CNI",
-    "VM",
-    "Observe",
-    "Dump",
-    "DHCP:",
-    "Kubernetes:",
-    "Compile",
-    "The",
-    "Frames",
-    "Diagnose",
-    "VLANs",
-    "Start",
-    "Boot",
-)
-"""By the first words of the titles."""
-
 
 def main() -> None:
     head = machine()
@@ -61,21 +42,30 @@ def main() -> None:
             continue
         print(f"bench: {title} …", flush=True)
         try:
-            groups += measure()
+            measured = measure()
         except Exception:  # noqa: BLE001 - minutes of measuring are not lost for one part
             traceback.print_exc()
             failed.append(name)
+        else:
+            groups += measured
+            RESULT.write_text(replaced(RESULT.read_text(), measured))
         print(f"bench:   done ({time.monotonic() - began:.0f} s so far)", flush=True)
     whole = not names and not failed
-    text = page(head, sorted(groups, key=place)) if whole else replaced(RESULT.read_text(), groups)
-    RESULT.write_text(text)
-    print(f"\n{text}\nwritten to {RESULT.relative_to(ROOT)}")
+    if whole:
+        RESULT.write_text(page(head, together(groups)))
+    print(f"\n{RESULT.read_text()}\nwritten to {RESULT.relative_to(ROOT)}")
     if failed:
         raise SystemExit(f"not measured: {', '.join(failed)}; the page keeps what it had of them")
 
 
-def place(group: Group) -> int:
-    return ORDER.index(group.title.split()[0])
+def together(groups: Sequence[Group]) -> list[Group]:
+    """Those whose titles begin with the same word side by side: the same on two grounds, then what is near it."""
+    words = list(dict.fromkeys(_subject(group) for group in groups))
+    return sorted(groups, key=lambda group: words.index(_subject(group)))
+
+
+def _subject(group: Group) -> str:
+    return group.title.split()[0]
 
 
 def native() -> list[Group]:

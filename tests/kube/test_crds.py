@@ -37,7 +37,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
 def settled(plane: ControlPlane, name: str) -> None:
     end = time.monotonic() + 30
     while time.monotonic() < end:
-        found = plane.request("GET", f"{DEFINITIONS}/{name}").get("status", {}).get("conditions", [])
+        found = plane.request("GET", f"{DEFINITIONS}/{name}").get("status", {}).get("conditions") or []
         said = {one["type"]: (one["status"], one.get("message")) for one in found}
         assert "NonStructuralSchema" not in said, said
         if said.get("Established", ("", ""))[0] == "True":

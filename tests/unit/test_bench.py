@@ -7,8 +7,9 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from bench import frames, outside, pure, start
-from bench.measure import Group
+from bench import __main__ as whole
+from bench import frames, outside, pure, report, start
+from bench.measure import Group, Row
 from tests.unit.test_cli_look import Host
 
 
@@ -31,3 +32,35 @@ def test_the_manifests_of_the_start_can_be_planned(tmp_path: Path) -> None:
     (folder / "nads.yaml").write_text(start.manifests())
     result = host.run("plan")
     assert result.exit_code == 0 and "error" not in result.output, result.output
+
+
+def group(title: str, where: str = "here") -> Group:
+    return Group(title=title, where=where, rows=(Row(what="a way", seconds=(1.0,)),))
+
+
+def test_a_part_that_fails_costs_only_itself(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Whatever their titles are; what was measured before it, and after it, is on the page."""
+
+    def broken() -> list[Group]:
+        raise ValueError("no such thing")
+
+    page = tmp_path / "docs" / "benchmarks.md"
+    page.parent.mkdir()
+    page.write_text(report.page("The machine: old.", [group("Broken things"), group("500 ports")]))
+    monkeypatch.setattr(whole, "ROOT", tmp_path)
+    monkeypatch.setattr(whole, "RESULT", page)
+    monkeypatch.setattr("sys.argv", ["bench"])
+    parts = {
+        "first": ("one", lambda: [group("500 ports"), group("A thing of its own")]),
+        "broken": ("two", broken),
+        "last": ("three", lambda: [group("500 ports", "there")]),
+    }
+    monkeypatch.setattr(whole, "PARTS", parts)
+    with pytest.raises(SystemExit, match="not measured: broken"):
+        whole.main()
+    titles = [line for line in page.read_text().splitlines() if line.startswith("## ")]
+    assert titles == ["## Broken things", "## 500 ports", "## A thing of its own", "## 500 ports"]
+    parts.pop("broken")
+    whole.main()
+    titles = [line for line in page.read_text().splitlines() if line.startswith("## ")]
+    assert titles == ["## 500 ports", "## 500 ports", "## A thing of its own"], "the same on two grounds, side by side"
