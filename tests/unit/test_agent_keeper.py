@@ -799,6 +799,22 @@ def test_what_an_undecided_change_is_about_is_left_to_it(host: Host) -> None:
     assert b"70" in host.paths.last_good.read_bytes()
 
 
+def test_what_is_decided_in_the_middle_of_a_round_is_followed_by_another(host: Host) -> None:
+    """Its links were left alone when that round planned, and nothing else says that they need not be any more."""
+    host.start()
+    undecided(host, Stage.UNDOING)
+    host.write(OOB.replace("miimon: 100", "miimon: 70"))
+    file = Checkpoints(host.paths)
+    host.keeper.on_compiled = lambda _: file.move("c1", Stage.UNDONE, since=(Stage.UNDOING,))
+    host.round()
+    assert host.miimon == 100
+    deadline = host.keeper.deadline()
+    assert deadline is not None and deadline <= host.mono + 1
+    host.pass_time(1)
+    host.keeper.round(news=False)
+    assert host.miimon == 70 and host.keeper.deadline() is None
+
+
 def test_a_change_that_costs_a_flap_has_a_way_back_on_disk(host: Host) -> None:
     host.start()
     host.harm("oob-br", SetLink(mac="02:00:00:00:00:99"))

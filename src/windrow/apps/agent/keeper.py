@@ -55,6 +55,7 @@ from windrow.store.paths import Paths
 
 PENDING_S, PENDING_MAX_S = 1.0, 8.0
 """A change that is not decided is looked after so often, first and later."""
+DECIDED_S = 0.01
 NETWORK_LOCK_S = 0.5
 """CNI calls hold it for milliseconds; a plan that waits lets it go."""
 LEFT_PAUSE_S = 1.0
@@ -332,7 +333,9 @@ class Keeper:
             return
         finally:
             self._turn, self._running = None, frozenset()
-            self._pending = pending_change(self._site.paths)
+            held, self._pending = self._pending, pending_change(self._site.paths)
+            if held is not None and self._pending is None:  # decided meanwhile: what was left to it is ours again
+                self._due_in(DECIDED_S)
         self._counts.observe, self._counts.plan = report.timing.look, report.timing.plan
         wanted = report.left.compiled.state
         self.filters, self.policed = wanted.filters, wanted.policies is not None and not wanted.policies.empty

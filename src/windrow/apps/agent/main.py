@@ -76,11 +76,16 @@ def _sleep_until(at: float, locks: LockNews) -> None:
                 return
 
 
+LETS_GO_S = 3.0
+"""So long the lock of an agent that is gone may still be held."""
+
+
 @contextlib.contextmanager
 def _alone(options: Options) -> Iterator[None]:
-    """One agent at a time; the lock goes with the process, however that ends."""
+    """One agent at a time; the lock goes with the process, however that ends: of one that was killed while it forked
+    its watchdog a moment later, when that lets go of what it inherited."""
     try:
-        with locked(options.paths.agent_lock, timeout_s=0):
+        with locked(options.paths.agent_lock, timeout_s=LETS_GO_S):
             yield
     except KernelError as error:
         if error.errno != errno.EAGAIN:

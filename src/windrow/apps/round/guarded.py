@@ -123,7 +123,7 @@ class _Making:
     def run(self) -> Outcome:
         admitted, plan = self.change.admitted, self.change.plan
         protected = admitted.sight.facts.protected
-        guarded = self.policy.guard or needs_guard(plan, protected, consent=admitted.consent)
+        guarded = of_the_way = self.policy.guard or needs_guard(plan, protected, consent=admitted.consent)
         if (self.change.wish.touched or admitted.changed) and protected:
             # Somebody meant it, by a command or a file; what has only drifted goes back to where this host was reached.
             guarded = guarded or changes_reachability(plan, admitted.sight.observed)
@@ -143,7 +143,7 @@ class _Making:
             if not self.policy.aside:
                 raise
             return Outcome(refused=error.problems[0])
-        return _Guarded(self, checkpoint, before, confirm=confirm).run()
+        return _Guarded(self, checkpoint, before, confirm=confirm, of_the_way=of_the_way).run()
 
     def _go(self) -> Converged:
         """Write and run."""
@@ -300,8 +300,13 @@ def _nobody_answers(before: probe.Baseline) -> Problem:
 class _Guarded:
     """A change that somebody stands by to undo."""
 
-    def __init__(self, making: _Making, checkpoint: Checkpoint, before: probe.Baseline, *, confirm: bool) -> None:
+    def __init__(
+        self, making: _Making, checkpoint: Checkpoint, before: probe.Baseline, *, confirm: bool, of_the_way: bool
+    ) -> None:
+        """`of_the_way`: it is about links that this host is reached by, and not only about addresses or routes that
+        might take their traffic."""
         self.making, self.checkpoint, self.before, self.confirm = making, checkpoint, before, confirm
+        self.of_the_way = of_the_way
         self.site, self.policy, self.lock = making.site, making.policy, making.lock
         self.file = making.file
 
@@ -314,6 +319,8 @@ class _Guarded:
             process.end(watchdog, patience_s=0)
             if not self.policy.aside:
                 raise
+            if not self.of_the_way:  # as `_with_a_net`: a full disk keeps no network down
+                return Outcome(converged=self.making._go(), trouble=error)
             text = f"the way back cannot be written down, so the management network stays as it was: {error}"
             refused = Problem(code="checkpoint-unwritten", message=text, hint="make room on the disk")
             return Outcome(refused=refused, trouble=error)
