@@ -32,16 +32,30 @@ kind: Scenario
 metadata: {{name: services}}
 spec:
   nodes:
-    - {{name: n1, nics: [eth0, eth1, eth2]}}
-    - {{name: n2, nics: [eth0, eth1, eth2]}}
-    - {{name: n3, nics: [eth0, eth1, eth2]}}
+    - name: n1
+      nics: [eth0, eth1, eth2, eth3]
+      management: {{nics: [eth3], address: 10.50.0.11/24}}
+    - name: n2
+      nics: [eth0, eth1, eth2, eth3]
+      management: {{nics: [eth3], address: 10.50.0.12/24}}
+    - name: n3
+      nics: [eth0, eth1, eth2, eth3]
+      management: {{nics: [eth3], address: 10.50.0.13/24}}
   switches:
     - name: s1
       announces: all
-      ports: [{{names: [p1, p2, p4, p5, p9], native: 1, vlans: "10-19"}}, {{names: [p3, p6], vlans: "50"}}, {isl}]
+      ports:
+        - {{names: [p1, p2, p4, p5, p9], native: 1, vlans: "10-19"}}
+        - {{names: [p3, p6], vlans: "50"}}
+        - {{names: [p7, p8], native: 7}}
+        - {isl}
     - name: s2
       announces: pvid
-      ports: [{{names: [p1, p2, p9], native: 1, vlans: "10-19"}}, {{name: p3, vlans: "50"}}, {isl}]
+      ports:
+        - {{names: [p1, p2, p9], native: 1, vlans: "10-19"}}
+        - {{name: p3, vlans: "50"}}
+        - {{name: p4, native: 7}}
+        - {isl}
   hosts:
     - {{name: server, role: host, nics: [{{name: eth0, addresses: {{{server}}}}}]}}
     - {{name: stranger, role: host, nics: [{{name: eth0, addresses: {{{stranger}}}}}]}}
@@ -49,17 +63,20 @@ spec:
     - ["n1:eth0", "s1:p1"]
     - ["n1:eth1", "s1:p2"]
     - ["n1:eth2", "s1:p3"]
+    - ["n1:eth3", "s1:p7"]
     - ["n2:eth0", "s1:p4"]
     - ["n2:eth1", "s1:p5"]
     - ["n2:eth2", "s1:p6"]
+    - ["n2:eth3", "s1:p8"]
     - ["n3:eth0", "s2:p1"]
     - ["n3:eth1", "s2:p2"]
     - ["n3:eth2", "s2:p3"]
+    - ["n3:eth3", "s2:p4"]
     - ["server:eth0", "s1:p9"]
     - ["stranger:eth0", "s2:p9"]
     - ["s1:isl", "s2:isl"]
 """.format(
-    isl='{name: isl, native: 1, vlans: "10-19,50"}',
+    isl='{name: isl, native: 1, vlans: "7,10-19,50"}',
     server=", ".join(f"{vid}: 10.0.{vid}.1/24" for vid in SERVED),
     stranger=", ".join(f"{vid}: 10.0.{vid}.9/24" for vid in range(10, 20)),
 )
@@ -250,11 +267,12 @@ def test_each_server_and_stranger_is_found(lab: Checked) -> None:
     assert {node: words(found) for node, found in told.items()} == dict.fromkeys(NODES, expected)
 
 
-def test_crossed_cables_are_found(lab: Checked) -> None:
+@pytest.mark.parametrize("other", ["p3", "p7"], ids=["with another network", "with the operating system's mgmt"])
+def test_crossed_cables_are_found(lab: Checked, other: str) -> None:
     with serving([server(lab, vid) for vid in SERVED]):
-        lab.world.break_port("s1", "p1", ("crossed", "p3"))
+        lab.world.break_port("s1", "p1", ("crossed", other))
         try:
-            expected = [f"{Reason.CABLE_CROSSED} at p3 of s1 and p1 of s1 []"]
+            expected = [f"{Reason.CABLE_CROSSED} at {other} of s1 and p1 of s1 []"]
             told = asked(lab, expected)
         finally:
             lab.world.mend("s1", "p1")

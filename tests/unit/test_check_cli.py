@@ -13,6 +13,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -22,6 +23,7 @@ from windrow.apps.check.ask import AskError, ask
 from windrow.apps.check.settings import parse_skipped
 from windrow.apps.check.told import Told, document, read, text
 from windrow.apps.cli import check as check_module
+from windrow.apps.cli import hearing
 from windrow.apps.cli.check import absent_lines
 from windrow.apps.cli.main import cli
 from windrow.apps.cli.session import Session
@@ -33,6 +35,7 @@ from windrow.model.wire.evidence import node_document
 from windrow.store.checkkey import read_key
 from windrow.store.errors import StoreError
 from windrow.store.paths import Paths
+from windrow.testing.builders import cluster, cluster_network
 
 
 def windrow(root: Path, *words: str) -> Result:
@@ -171,6 +174,37 @@ def test_vlans_that_are_skipped() -> None:
 def test_vlans_that_are_none(word: str) -> None:
     with pytest.raises(ValueError, match=r"VLAN|set of|int"):
         parse_skipped([word])
+
+
+@pytest.mark.parametrize(
+    ("words", "wrong"),
+    [
+        (("check", "--skip-vlans", "oop:20"), "no cluster network is called oop: there are mgmt, oob"),
+        (("switch", "diff", "--skip-vlans", "oop:20"), "no cluster network is called oop: there are mgmt, oob"),
+        (("check", "--skip-vlans", "oob:20,30"), "the agent of this node sends probes into VLAN 20 of oob"),
+        (("check", "--skip-vlans", "20"), "the agent of this node sends probes into VLAN 20 of oob"),
+    ],
+)
+def test_vlans_that_would_be_probed_all_the_same(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, words: tuple[str, ...], wrong: str
+) -> None:
+    """By a name that is wrong nothing is left out, and an agent is not told. It is said before anything is sent."""
+    asked: list[bool] = []
+
+    def answering(path: Path, *, now: bool = False) -> Told:
+        asked.append(now)
+        return TOLD
+
+    monkeypatch.setattr(hearing, "ask", answering)
+    monkeypatch.setattr(hearing, "survey", lambda _: survey_of(cluster(cluster_network("oob"))))
+    done = windrow(tmp_path, *words)
+    assert done.exit_code in (2, 3) and wrong in done.output
+    assert True not in asked
+
+
+def survey_of(target: Cluster) -> Any:
+    """As much of a report as says what the cluster is."""
+    return SimpleNamespace(admitted=SimpleNamespace(target=target))
 
 
 @pytest.mark.parametrize(

@@ -140,6 +140,18 @@ def test_a_filter_of_broadcasts_on_all_members_is_one() -> None:
     assert {x.reason for x in found_in(f)} == {Reason.BROADCAST_FILTERED}
 
 
+def test_a_dead_member_that_was_chosen_for_all_broadcasts_is_not_told_from_a_filter() -> None:
+    """What comes to one MAC comes on the other member: both are said."""
+    f = fabric(3, BondMode.BALANCE_XOR)
+    evidence = only_from_far(f, heard(OTHER, range(100, 104), broadcast=0, unicast=1))
+    node = evidence.nodes["node-2"]
+    rows = [replace(h, broadcast=0, count=1) if h.receiver == OTHER else h for h in node.heard]
+    evidence = Evidence(nodes={**evidence.nodes, "node-2": replace(node, heard=tuple(rows))})
+    found = diagnose(cluster_of(f), evidence)
+    assert [(x.reason, x.certainty) for x in found] == [(Reason.BROADCAST_FILTERED, Certainty.UNKNOWN)], found
+    assert "whether Ethernet5 of tor-2 sends anything to node-2/eth1" in found[0].lacks
+
+
 def test_what_members_tell_together() -> None:
     """Broadcasts on one and unicasts on the other: nothing is missing."""
     one, other = Tally(), Tally()

@@ -3,7 +3,8 @@
 A switch gives each flow to one member of a channel: what a sender sends to everybody to one, what it sends to one NIC
 to that or to another (IEEE 802.1AX §6.2.4). Where a member is dead in this direction and no protocol says so, whole
 flows are missing: broadcasts of one sender, unicasts of another, all of a third. Each by itself looks like a filter of
-broadcasts, like loss, like a fault of the sender. The member on which nothing comes in at all explains every one.
+broadcasts, like loss, like a fault of the sender. The member on which nothing comes in at all explains every one. Where
+it is the broadcasts of all senders, nothing tells it from a filter, and that is what is found, as not certain.
 """
 
 from __future__ import annotations
@@ -42,13 +43,13 @@ def deaf_members(situation: Situation, matrix: Matrix) -> Iterator[Finding]:
     """Of channels without LACP; with it, its states tell."""
     for end in dict.fromkeys(matrix.end_of.values()):
         if len(end) > 1 and matrix.wanted[end[0]].channel is Channel.STATIC:
-            deaf = _without_arrivals(situation, end)
+            deaf = without_arrivals(situation, end)
             missing = _missing(situation, matrix, end) if deaf else None
             if missing is not None and missing.is_more_than_chance:
                 yield _finding(situation, matrix, deaf, missing)
 
 
-def _without_arrivals(situation: Situation, end: End) -> tuple[Leg, ...]:
+def without_arrivals(situation: Situation, end: End) -> tuple[Leg, ...]:
     """The members on which nothing of other nodes comes in, where on others something does. One that is not heard
     either is no case of one direction."""
     receiving = {b for a, b in situation.passed if a.node != b.node}

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from windrow.diagnose.blame import Culprit, Ground, Scope, blame
+from windrow.diagnose.deaf import without_arrivals
 from windrow.diagnose.matrix import Matrix
 from windrow.diagnose.probes import Pair, Tally
 from windrow.diagnose.situation import Situation
@@ -82,13 +83,24 @@ class _Paths:
     def broadcasts(self, bad: set[Pair]) -> Iterator[Finding]:
         for places in self.blamed(bad, (pair for pair, t in self.tallies.items() if t.broadcasts)):
             where = self.named(places)
-            yield self.found(
+            found = self.found(
                 Reason.BROADCAST_FILTERED,
                 places,
                 f"broadcasts do not pass {where}: no ARP, and no DHCP",
                 f"look at {where} for storm control or a filter of broadcasts",
                 "probes: those to everybody did not come, those to one MAC did",
             )
+            yield self._or_dead_member(found)
+
+    def _or_dead_member(self, found: Finding) -> Finding:
+        """The switch may have chosen a member that is dead for all that is sent to everybody."""
+        ends = dict.fromkeys(self.matrix.end_of[leg] for leg in found.legs)
+        dead = [leg for end in ends if len(end) > 1 for leg in without_arrivals(self.situation, end)]
+        if not dead:
+            return found
+        names, places = " and ".join(map(str, dead)), " and ".join(map(self.situation.place, dead))
+        lacks = f"whether {places} sends anything to {names}: nothing came in there, which may be all that is wrong"
+        return replace(found, certainty=Certainty.UNKNOWN, lacks=lacks)
 
     def blamed(self, bad: Collection[Pair], good: Iterable[Pair]) -> Iterator[Places]:
         if not bad:

@@ -34,6 +34,12 @@ def run(
 ) -> Ended:
     """Run `argv[0]`, a path. `holding`: an fd above 2 that it has, too, so that a lock on it is held until both of us
     have ended. Raises OSError: it cannot be started, TimeoutError, or EMSGSIZE (OUTPUT_LIMIT)."""
+    with start(argv, env=env, holding=holding) as started:
+        return started.finish(stdin, timeout_s)
+
+
+def start(argv: Sequence[str], *, env: Mapping[str, str], holding: int | None = None) -> Started:
+    """As `run`; it has no input yet. Raises OSError."""
     ours: list[int] = []
     theirs: list[int] = []
     try:
@@ -48,33 +54,43 @@ def run(
         pid = os.posix_spawn(
             argv[0], list(argv), env, file_actions=actions, setpgroup=0, setsigmask=(), setsigdef=(_SIGPIPE,)
         )
-        while theirs:
-            os.close(theirs.pop())
-        return _Talk(pid, ours).run(stdin, time.monotonic() + timeout_s)
+    except BaseException:
+        _close(ours)
+        raise
     finally:
-        for fd in ours + theirs:
-            os.close(fd)
+        _close(theirs)
+    return Started(pid, ours)
 
 
-class _Talk:
-    """Feeding and listening at once, until the program has ended. Takes fds out of `ours` as it closes them."""
+class Started:
+    """A program that waits for its input. As a context it is ended, with all that it started, unless it has ended."""
 
     def __init__(self, pid: int, ours: list[int]) -> None:
         self._pid, self._ours = pid, ours
+        self._has_ended = False
         self._input, *outputs = ours
         self._said: dict[int, list[bytes]] = {fd: [] for fd in outputs}
         self._poll = select.poll()
 
-    def run(self, stdin: bytes, end: float) -> Ended:
-        exit_code: int | None = None
+    def __enter__(self) -> Started:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            if not self._has_ended:
+                self._kill()
+        finally:
+            _close(self._ours)
+
+    def finish(self, stdin: bytes, timeout_s: float) -> Ended:
+        """Feed it and listen to it at once, until it has ended. Raises OSError: TimeoutError, or EMSGSIZE."""
         ended = os.pidfd_open(self._pid)
         try:
-            self._listen(stdin, ended, end)
+            self._listen(stdin, ended, time.monotonic() + timeout_s)
             exit_code = os.waitstatus_to_exitcode(os.waitpid(self._pid, 0)[1])
+            self._has_ended = True
         finally:
             os.close(ended)
-            if exit_code is None:
-                self._kill()
         stdout, stderr = (b"".join(parts) for parts in self._said.values())
         return Ended(exit=exit_code, stdout=stdout, stderr=stderr)
 
@@ -125,6 +141,7 @@ class _Talk:
                 raise OSError(errno.EMSGSIZE, f"it says more than {OUTPUT_LIMIT} bytes")
 
     def _close(self, fd: int) -> None:
+        """It is no longer in `ours`."""
         self._poll.unregister(fd)
         self._ours.remove(fd)
         os.close(fd)
@@ -135,6 +152,11 @@ class _Talk:
         except ProcessLookupError:
             os.kill(self._pid, _SIGKILL)
         os.waitpid(self._pid, 0)
+
+
+def _close(fds: list[int]) -> None:
+    while fds:
+        os.close(fds.pop())
 
 
 def find(program: str, directories: Sequence[str]) -> str | None:

@@ -31,14 +31,52 @@ def run(
     `env` is its whole environment, `CNI_COMMAND` and the rest included; `path` where it is looked for; `holding`: see
     `child.run`. Raises CniError: the plugin's own error with its code, or DELEGATE_FAILED where it has none to say.
     """
+    with start(plugin, env=env, path=path, holding=holding) as started:
+        return started.finish(config, timeout_s)
+
+
+def start(plugin: str, *, env: Mapping[str, str], path: Sequence[str], holding: int | None = None) -> Started:
+    """As `run`; it has no configuration yet, and does nothing before it has. Raises CniError."""
     executable = find(plugin, path)
     try:
-        ended = child.run([executable], env=env, stdin=config, timeout_s=timeout_s, holding=holding)
-    except TimeoutError as error:
-        raise CniError(DELEGATE_FAILED, f"plugin {plugin} did not end within {timeout_s:g} s", executable) from error
+        return Started(plugin, executable, child.start([executable], env=env, holding=holding))
     except OSError as error:
-        message = f"plugin {plugin} cannot be run: {error.strerror}"
-        raise CniError(DELEGATE_FAILED, message, executable) from error
+        raise _not_run(plugin, executable, error) from error
+
+
+class Started:
+    """A plugin that waits for its configuration. As a context it is ended where it has had none: it has done nothing.
+
+    Nor has it where its caller was killed, and its standard input ends without a byte: that is no configuration.
+    """
+
+    def __init__(self, plugin: str, executable: str, program: child.Started) -> None:
+        self._plugin, self._executable, self._program = plugin, executable, program
+
+    def __enter__(self) -> Started:
+        return self
+
+    def __exit__(self, *of: object) -> None:
+        self._program.__exit__(*of)
+
+    def finish(self, config: bytes, timeout_s: float = TIMEOUT_S) -> dict[str, Any] | None:
+        """Have it do its work; what it prints, as `run`. Raises CniError."""
+        try:
+            ended = self._program.finish(config, timeout_s)
+        except TimeoutError as error:
+            message = f"plugin {self._plugin} did not end within {timeout_s:g} s"
+            raise CniError(DELEGATE_FAILED, message, self._executable) from error
+        except OSError as error:
+            raise _not_run(self._plugin, self._executable, error) from error
+        return _document(self._plugin, ended)
+
+
+def _not_run(plugin: str, executable: str, error: OSError) -> CniError:
+    return CniError(DELEGATE_FAILED, f"plugin {plugin} cannot be run: {error.strerror}", executable)
+
+
+def _document(plugin: str, ended: child.Ended) -> dict[str, Any] | None:
+    """What it prints. Raises CniError: what it says is wrong, or what it prints is no result."""
     document = _decoded(ended.stdout) if ended.stdout.strip() else None
     if ended.exit != 0:
         raise _failure(plugin, ended, document)

@@ -13,7 +13,7 @@ from windrow.apps.check.intent import Intent
 from windrow.apps.check.prober import CALL_PAUSE_S, Habits, Prober
 from windrow.apps.check.sensing import Sensing
 from windrow.apps.check.sweep import longest_s
-from windrow.apps.check.told import Told, is_faulty, loses_a_share, loses_long_ones, rows_of
+from windrow.apps.check.told import Told, is_faulty, loses_a_share, loses_long_ones, misses_a_flow, rows_of
 from windrow.frames.probe import Run, Secret
 from windrow.model.cluster import Cluster
 from windrow.model.evidence import Evidence
@@ -112,9 +112,9 @@ def told_by(prober: Prober, intent: Intent, *, now: float, clock: float, alone: 
 
 
 class Locator:
-    """After each sweep, once the others have told what they heard of it: is something missing, is a share lost, or do
-    long frames not pass? Then all sweep with all legs. Where not all tell, or they did not sweep at the same time, it
-    has to be so still a moment later."""
+    """After each sweep, once the others have told what they heard of it: is something missing, is a share lost, or all
+    that one sent to a channel, or do long frames not pass? Then all sweep with all legs. Where not all tell, or they
+    did not sweep at the same time, it has to be so still a moment later."""
 
     def __init__(self, prober: Prober) -> None:
         self._prober = prober
@@ -138,7 +138,7 @@ class Locator:
             return None
         seen = self._prober.seen(now, clock)
         found = rows_of(seen, intent.node, wanted_of(intent), self._prober.silent, cluster)
-        faulty = is_faulty(found) or loses_long_ones(seen) or loses_a_share(seen)
+        faulty = is_faulty(found) or loses_long_ones(seen) or loses_a_share(seen) or misses_a_flow(seen)
         if faulty and not agreed and self._waits(now):
             self._at, self._doubts = now + JUDGED_S, True
             return None

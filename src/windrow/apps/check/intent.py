@@ -85,6 +85,8 @@ def intent_of(
         absent += [
             Absent(kind=Kind.PROBE, nic=leg.nic, reason=NOT_AGREED) for leg in legs if leg.carrier and not leg.sends
         ]
+    if wrong := misnamed(cluster, skipped):
+        absent.append(Absent(kind=Kind.PROBE, reason=wrong))
     there = frozenset(network.name for network in networks)
     probed = {network.name: network.vids for network in networks}
     return Intent(
@@ -104,6 +106,19 @@ def names_of_networks(cluster: Cluster) -> Iterator[str]:
     return iter(sorted({names.MGMT, *(ref.name for ref in cluster.objects if ref.kind == "ClusterNetwork")}))
 
 
+def misnamed(cluster: Cluster, skipped: Skipped) -> str:
+    """What is wrong with the cluster networks of which VLANs are to be left out, for none are by a wrong name; else an
+    empty text."""
+    known = _known_names(cluster)
+    wrong = sorted(skipped.keys() - known - {""})
+    there = ", ".join(sorted(known))
+    return f"--skip-vlans: no cluster network is called {' or '.join(wrong)}: there are {there}" if wrong else ""
+
+
+def _known_names(cluster: Cluster) -> set[str]:
+    return {*names_of_networks(cluster), *(c.cluster_network for c in cluster.all(VlanConfig))}
+
+
 def expected_nodes(cluster: Cluster, networks: frozenset[str]) -> Iterator[str]:
     """The nodes of the manifests that have an uplink in one of these."""
     for node in cluster.nodes():
@@ -119,8 +134,7 @@ def _has(cluster: Cluster, network: str, node: Node) -> bool:
 
 def _cluster_networks(cluster: Cluster, observed: Observed) -> tuple[str, ...]:
     """Those with a bridge here."""
-    known = {names.MGMT, *names_of_networks(cluster), *(c.cluster_network for c in cluster.all(VlanConfig))}
-    return tuple(sorted(name for name in known if names.bridge_of(name) in observed.state.links))
+    return tuple(sorted(name for name in _known_names(cluster) if names.bridge_of(name) in observed.state.links))
 
 
 def _vids(cluster: Cluster, network: str, compiled: Compiled, facts: NodeFacts) -> VidSet:

@@ -9,11 +9,18 @@ from dataclasses import field
 from typing import Any
 
 from windrow.model.cluster import Cluster
-from windrow.model.evidence import Evidence, Leg, NodeEvidence
+from windrow.model.evidence import Evidence, Leg, NicEvidence, NodeEvidence
 from windrow.model.findings import Finding, Grade
 from windrow.model.lazy import dataclass
-from windrow.model.values import VidSet
-from windrow.model.wire.evidence import AS_SENT, evidence_document, node_document, read_evidence, relayed_document
+from windrow.model.values import IfName, VidSet
+from windrow.model.wire.evidence import (
+    AS_SENT,
+    HeardRow,
+    evidence_document,
+    node_document,
+    read_evidence,
+    relayed_document,
+)
 from windrow.render.vlanmatrix import Row, Seen, matrix, seen_of
 
 
@@ -127,7 +134,7 @@ LOST_SHARE, LOST_LEAST = 0.01, 2
 
 def loses_a_share(seen: Seen) -> bool:
     """Whether a share of what one NIC sent, or of what came to one, was lost. Of a channel it cannot be told here: each
-    of its members hears a part."""
+    of its members hears a part (`misses_a_flow`)."""
     counted: dict[tuple[Leg, bool], list[int]] = defaultdict(lambda: [0, 0])
     for node, rows in seen.values():
         single = {nic for nic, one in node.nics.items() if one.active is not None or one.bond is None}
@@ -137,6 +144,47 @@ def loses_a_share(seen: Seen) -> bool:
                     counted[end][0] += row.lost * len(row.vids)
                     counted[end][1] += row.sent * len(row.vids)
     return any(lost >= LOST_LEAST and lost >= LOST_SHARE * sent for lost, sent in counted.values())
+
+
+def misses_a_flow(seen: Seen) -> bool:
+    """Whether a channel got nothing of what some NIC sent to everybody in a sweep that its node has heard.
+
+    The switch sends all of it to one member (IEEE 802.1AX §6.2.4). Where nothing comes in on that one, the table may
+    have no fault, for something else of the same node came in on another; and the next sweep, from another NIC, may
+    miss nothing."""
+    for node, rows in seen.values():
+        for (channel, name), came in _to_everybody(seen, node, rows).items():
+            sender, members = seen[name][0], [one for one in node.nics.values() if one.bond == channel]
+            shared = _probed(node, members)
+            theirs = (one for one in sender.nics.values() if one.cluster_network == members[0].cluster_network)
+            if any(shared & _probed(sender, [one]) & ~came[one.name] for one in theirs):
+                return True
+    return False
+
+
+def _to_everybody(
+    seen: Seen, node: NodeEvidence, rows: Iterable[HeardRow]
+) -> dict[tuple[IfName, str], dict[IfName, int]]:
+    """(Channel of this node, node that was heard there in its last sweep) -> NIC of that node -> the VLANs in which
+    what it sent to everybody came, as a bitmap."""
+    channels = {nic: one.bond for nic, one in node.nics.items() if one.bond is not None and one.active is None}
+    found: dict[tuple[IfName, str], dict[IfName, int]] = {}
+    for row in rows:
+        channel, name = channels.get(row.receiver.nic), row.sender.node
+        if channel is None or name == node.node or name not in seen or row.sweep != seen[name][0].sweep:
+            continue
+        of_sender = found.setdefault((channel, name), defaultdict(int))
+        if row.broadcast and row.arrived == AS_SENT:
+            of_sender[row.sender.nic] |= row.vids.bits
+    return found
+
+
+def _probed(node: NodeEvidence, nics: Iterable[NicEvidence]) -> int:
+    """The VLANs in which any of them sent, as a bitmap."""
+    bits = 0
+    for nic in nics:
+        bits |= node.probed[nic.name].bits if nic.name in node.probed else 0
+    return bits
 
 
 HEALTHY, FINDINGS, UNKNOWN = 0, 1, 3

@@ -5,16 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
 
 from windrow.apps.check import alone
 from windrow.apps.check.ask import ask
-from windrow.apps.check.intent import Skipped, intent_of
+from windrow.apps.check.intent import Skipped, intent_of, misnamed
 from windrow.apps.check.told import Told
 from windrow.apps.cli.session import Session
 from windrow.apps.cli.signals import interruptible
 from windrow.apps.cli.situation import survey
 from windrow.model.cluster import Cluster
 from windrow.model.problems import WindrowError
+from windrow.model.values import VidSet
 from windrow.netlink.errors import NoPermission
 from windrow.store.paths import Paths
 
@@ -37,6 +39,8 @@ def look_again(
     """What is known, once or again and again. Raises WindrowError."""
     report = survey(session)
     cluster, socket = report.admitted.target, Paths(session.root).agent_socket
+    if skipped:
+        _heed(skipped, cluster, socket)
     told = ask(socket, now=for_s is not None or not watch)
     if told is not None:
         yield _settled(session, told, for_s or ASKED_S), cluster
@@ -53,6 +57,20 @@ def look_again(
     yield alone.check(driver, intent, cluster, for_s), cluster
     while watch:
         yield alone.check(driver, intent, cluster, alone.PAUSE_S), cluster
+
+
+def _heed(skipped: Skipped, cluster: Cluster, socket: Path) -> None:
+    """Before anything is sent. An agent that is asked sweeps, and knows nothing of what this command is to leave out.
+    Raises WindrowError."""
+    if wrong := misnamed(cluster, skipped):
+        raise WindrowError(wrong)
+    told = ask(socket)
+    for network, vids in told.wanted.items() if told is not None else ():
+        if sent := vids & (skipped.get(network, VidSet()) | skipped.get("", VidSet())):
+            raise WindrowError(
+                f"--skip-vlans: the agent of this node sends probes into VLAN {sent} of {network}\n    hint: leave it "
+                f"out there: windrow agent --check TIME --skip-vlans {network}:{sent}"
+            )
 
 
 def _settled(session: Session, told: Told, patience_s: float) -> Told:

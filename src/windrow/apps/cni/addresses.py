@@ -6,8 +6,8 @@ Loaded only where a configuration has `ipam`.
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 
 from windrow.apps.cni import bridges
 from windrow.apps.cni.bridges import changing, quietly
@@ -40,7 +40,8 @@ SETTLE_S = 10.0
 
 
 BESIDE = frozenset({"host-local", "static"})
-"""IPAM plugins that look at no link: they work while the port is made. `dhcp` asks by way of it."""
+"""IPAM plugins that look at no link: they work while the port is made, and are started while it is deleted. `dhcp` asks
+by way of it."""
 
 
 def requested(
@@ -86,6 +87,23 @@ def release_addresses(ipam: str, request: Request) -> None:
     run_ipam(ipam, request, DEL)
 
 
+@contextmanager
+def releasing(ipam: str, request: Request) -> Iterator[Callable[[], object]]:
+    """What comes back releases the addresses, and raises CniError. It is called once the port is gone: until then the
+    pod may send from them, and nobody else is to have them. The plugin's program is started at once where it can be,
+    and waits for its configuration while the kernel takes the port away."""
+    if ipam not in BESIDE:
+        yield lambda: release_addresses(ipam, request)
+        return
+    try:
+        started = plugins.start(ipam, env=_environment(request, DEL), path=request.path)
+    except CniError:  # told in its turn
+        yield lambda: release_addresses(ipam, request)
+        return
+    with started:
+        yield lambda: started.finish(request.stdin)
+
+
 def collect_addresses(ipam: str, request: Request) -> None:
     """Pass a GC on. An IPAM plugin that knows none is no failure. Raises CniError."""
     try:
@@ -97,7 +115,12 @@ def collect_addresses(ipam: str, request: Request) -> None:
 
 def run_ipam(ipam: str, request: Request, command: str, *, holding: int | None = None) -> Mapping[str, object] | None:
     """The same configuration and environment as ours. Raises CniError."""
-    env = {
+    env = _environment(request, command)
+    return plugins.run(ipam, env=env, config=request.stdin, path=request.path, holding=holding)
+
+
+def _environment(request: Request, command: str) -> dict[str, str]:
+    return {
         **request.env,
         "CNI_COMMAND": command,
         "CNI_CONTAINERID": request.container_id,
@@ -106,7 +129,6 @@ def run_ipam(ipam: str, request: Request, command: str, *, holding: int | None =
         "CNI_ARGS": ";".join(f"{key}={value}" for key, value in request.args.items()),
         "CNI_PATH": ":".join(request.path),
     }
-    return plugins.run(ipam, env=env, config=request.stdin, path=request.path, holding=holding)
 
 
 # In the pod ---------------------------------------------------------------------------------------

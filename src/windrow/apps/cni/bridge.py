@@ -328,15 +328,10 @@ def _remove(request: Request, config: BridgeConfig, old: PortRecord | None, host
     without it, and would give or load something after this: so it is waited for."""
     if config.ipam or config.spoof_check:
         host.records.wait_for_others((request.container_id, request.ifname), OTHERS_S)
-    _remove_port(request, config, old, host)
     if config.ipam:
-        from windrow.apps.cni import addresses
-
-        try:
-            addresses.release_addresses(config.ipam, request)
-        except CniError as error:
-            if old is not None or error.code != INCOMPATIBLE_VERSION:  # it has given nothing in a version it knows not
-                raise
+        _remove_addressed_port(request, config, old, host)
+    else:
+        _remove_port(request, config, old, host)
     if config.spoof_check or (config.ipam and config.masquerade):
         from windrow.apps.cni import firewall
 
@@ -348,6 +343,18 @@ def _remove(request: Request, config: BridgeConfig, old: PortRecord | None, host
         _forget((request.container_id, request.ifname), host)
     except OSError as error:
         raise _disk(error) from error
+
+
+def _remove_addressed_port(request: Request, config: BridgeConfig, old: PortRecord | None, host: Host) -> None:
+    from windrow.apps.cni import addresses
+
+    with addresses.releasing(config.ipam, request) as release:
+        _remove_port(request, config, old, host)
+        try:
+            release()
+        except CniError as error:
+            if old is not None or error.code != INCOMPATIBLE_VERSION:  # it has given nothing in a version it knows not
+                raise
 
 
 def _forget(key: tuple[str, str], host: Host) -> None:
