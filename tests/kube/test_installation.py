@@ -33,7 +33,7 @@ from tests.kube.installed import (
     used,
 )
 from tests.kube.test_manager import status
-from tests.unit.admissioncases import vm, vmi
+from tests.unit.admissioncases import overlay, subnet, vm, vmi, vpc
 
 from windrow.apps.manager.serve import Manager
 from windrow.apps.manager.serve import Settings as ManagerSettings
@@ -81,6 +81,7 @@ OTHERS = (
     other_kind("kubevirt.io", "v1", "VirtualMachine", "virtualmachines"),
     other_kind("kubevirt.io", "v1", "VirtualMachineInstance", "virtualmachineinstances"),
     other_kind("kubeovn.io", "v1", "Subnet", "subnets", namespaced=False),
+    other_kind("kubeovn.io", "v1", "Vpc", "vpcs", namespaced=False),
 )
 
 
@@ -300,9 +301,10 @@ def test_a_webhook_uses_all_that_it_may(installed: ControlPlane, log: Path) -> N
         return "\n".join(said)
 
     nads, hosts, configs = NADS, f"{GROUP}/hostnetworkconfigs", f"{GROUP}/vlanconfigs"
+    subnets = "/apis/kubeovn.io/v1/subnets"
     cluster.make(document("ClusterNetwork", "web"), uplink("web", "web"), status("web", "n1", ready=False))
     cluster.make(nad("w100", 100, "web"), document("HostNetworkConfig", "w", {**HOST, "clusterNetwork": "web"}))
-    for one in (vm("m", "w100"), vmi("m", "w100", on="n1")):
+    for one in (vm("m", "w100"), vmi("m", "w100", on="n1"), overlay(), vpc(), subnet(vpc="blue")):
         installed.request("POST", collection(installed, one), one)
     thread.start()
     try:
@@ -313,6 +315,7 @@ def test_a_webhook_uses_all_that_it_may(installed: ControlPlane, log: Path) -> N
             ("DELETE", f"{nads}/w100", None),
             ("POST", hosts, document("HostNetworkConfig", "v", {**HOST, "clusterNetwork": "web"})),
             ("POST", configs, uplink("v", "web")),
+            ("POST", subnets, subnet("t", vpc="red")),
         ):
             assert "denied" in refusal(installed, method, path, body), (method, path)
         secret = f"/api/v1/namespaces/{NAMESPACE}/secrets/windrow-network-webhook"

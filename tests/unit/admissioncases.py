@@ -61,6 +61,20 @@ def overlay(name: str = "over", **config: Any) -> Document:
     return found
 
 
+def subnet(name: str = "s", of: str = "over.default.ovn", **spec: Any) -> Document:
+    fields = {"provider": of, "cidrBlock": "10.8.0.0/24", "protocol": "IPv4", **spec}
+    return _object("Subnet", name, "kubeovn.io/v1", spec=fields)
+
+
+def used(document: Document, **addresses: float) -> Document:
+    """A Subnet of which somebody has addresses."""
+    return {**document, "status": {"v4usingIPs": 0, "v6usingIPs": 0, **addresses}}
+
+
+def vpc(name: str = "blue") -> Document:
+    return _object("Vpc", name, "kubeovn.io/v1", spec={})
+
+
 def storage(vlan: int = 100, of: str = "data") -> Document:
     found = nad("storagenetwork-x", vlan, of, names.SYSTEM_NAMESPACE)
     return annotated(found, {names.ANNOTATIONS_SYSTEM_NETWORK[0]: "true"})
@@ -447,6 +461,12 @@ CASES = [
         Ask(None, nad(vlan=300), [*BASE, UNDER, OVER, vm("m", "over")]),
         Ask(None, nad(vlan=301), [*BASE, UNDER, OVER, vm("m", "over")]),
     ),
+    Case(
+        "nad.no_subnet_is_left",
+        "nad-in-use",
+        Ask(None, OVER, [leaving(subnet())]),
+        Ask(None, OVER, [subnet(of="other.default.ovn"), subnet("t", "over.other.ovn")]),
+    ),
     # HostNetworkConfig
     Case(
         "hostnetworkconfig.device_name_fits",
@@ -576,4 +596,73 @@ CASES = [
         Ask(edited(UNDER, underlay=False), UNDER, [*UP, OVER]),
     ),
     Case("underlay.underlay_is_not_deleted", "underlay-in-use", Ask(None, UNDER, UP), Ask(None, hnc(), UP)),
+    # Subnet and Vpc of kube-ovn
+    Case(
+        "kubeovn.kubeovns_own_have_its_provider",
+        "subnet-provider",
+        Ask(subnet("join", "over.default.ovn")),
+        Ask(subnet("join", "ovn")),
+    ),
+    Case("kubeovn.its_network_is_an_overlay", "subnet-provider", Ask(subnet(of="ovn")), Ask(subnet(), there=[OVER])),
+    Case(
+        "kubeovn.its_network_is_an_overlay",
+        "subnet-provider",
+        Ask(subnet(of="over.default"), terms=RELAXED),
+        Ask(subnet(of="ovn"), terms=RELAXED),
+    ),
+    Case("kubeovn.its_network_is_an_overlay", "network-missing", Ask(subnet()), Ask(subnet(), there=[OVER])),
+    Case(
+        "kubeovn.its_network_is_an_overlay",
+        "network-missing",
+        Ask(subnet(), there=[leaving(OVER)]),
+        Ask(edited(subnet(), gateway="10.8.0.1"), subnet(), [leaving(OVER)]),
+    ),
+    Case(
+        "kubeovn.its_network_is_an_overlay",
+        "network-type",
+        Ask(subnet(of="web.default.ovn"), there=[*BASE, WEB, OVER]),
+        Ask(subnet(), there=[*BASE, WEB, OVER]),
+    ),
+    Case(
+        "kubeovn.one_per_network",
+        "subnet-overlap",
+        Ask(subnet("t"), there=[OVER, subnet()]),
+        Ask(subnet("t"), there=[OVER, leaving(subnet())]),
+    ),
+    Case(
+        "kubeovn.its_vpc_exists",
+        "vpc-missing",
+        Ask(subnet(vpc="blue"), there=[OVER]),
+        Ask(subnet(vpc="blue"), there=[OVER, vpc()]),
+    ),
+    Case(
+        "kubeovn.its_vpc_exists",
+        "vpc-missing",
+        Ask(subnet(vpc="blue"), there=[OVER, leaving(vpc())]),
+        Ask(subnet(vpc="blue", gateway="10.8.0.1"), subnet(vpc="blue"), [OVER, leaving(vpc())]),
+    ),
+    Case(
+        "kubeovn.stays_while_addresses_are_used",
+        "subnet-in-use",
+        Ask(subnet(of="more.default.ovn"), used(subnet(), v4usingIPs=2.0), [OVER, overlay("more")]),
+        Ask(subnet(of="more.default.ovn"), used(subnet()), [OVER, overlay("more")]),
+    ),
+    Case(
+        "kubeovn.stays_while_addresses_are_used",
+        "subnet-in-use",
+        Ask(subnet(vpc="blue"), used(subnet(), v6usingIPs=1), [OVER, vpc()]),
+        Ask(edited(subnet(), gateway="10.8.0.1"), used(subnet(), v6usingIPs=1), [OVER, vpc()]),
+    ),
+    Case(
+        "kubeovn.dhcp_stays_under_machines",
+        "machines-running",
+        Ask(subnet(enableDHCP=True), subnet(), [OVER, vmi("m", "over")]),
+        Ask(subnet(enableDHCP=True), subnet(), [OVER, vm("m", "over")]),
+    ),
+    Case(
+        "kubeovn.vpc_gone_only_when_unused",
+        "vpc-in-use",
+        Ask(None, vpc(), [leaving(subnet(vpc="blue"))]),
+        Ask(None, vpc(), [subnet(vpc="red")]),
+    ),
 ]

@@ -43,13 +43,13 @@ from tests.unit.admissioncases import (
 
 from windrow.model import names
 from windrow.model.problems import errors
-from windrow.rules import clusternetwork, hostnetworkconfig, nics, underlay, vlanconfig
+from windrow.rules import clusternetwork, hostnetworkconfig, kubeovn, nics, underlay, vlanconfig
 from windrow.rules import nad as nads
 from windrow.rules.request import Request, mend
 from windrow.rules.terms import Terms
 from windrow.status import derive
 
-MODULES = (clusternetwork, vlanconfig, nics, nads, hostnetworkconfig, underlay)
+MODULES = (clusternetwork, vlanconfig, nics, nads, hostnetworkconfig, underlay, kubeovn)
 TABLES = ("ON_PUT", "ON_DELETE", "ON_SERVED_PUT", "ON_SERVED_DELETE", "ON_ASKING")
 OF_A_HOST = {
     # What only the node itself knows: its NICs, its kernel, its addresses.

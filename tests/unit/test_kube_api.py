@@ -1,15 +1,17 @@
-"""A thread that waits for what another thread's loop asks of an API server: it waits so long, and no longer."""
+"""Asking an API server: a thread waits for another one's loop so long, and no longer; a list comes in pieces."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import pytest
 
-from windrow.kube.api import waited
+from windrow.kube import api
+from windrow.kube.api import Api, waited
 from windrow.kube.errors import KubeError
 
 
@@ -67,3 +69,34 @@ def test_a_loop_that_gives_up_and_one_that_has_ended(loop: asyncio.AbstractEvent
     closed.close()
     with pytest.raises(KubeError, match="no connection"):
         waited(_answer(), closed, 5.0)
+
+
+class Busy(Api):
+    """Gives the first piece of two, and the second one after so many refusals."""
+
+    def __init__(self, *refusals: KubeError) -> None:
+        self.refusals, self.asked = list(refusals), list[str]()
+
+    async def ask(self, method: str, path: str, *_: Any, params: Mapping[str, str] = {}, **__: Any) -> dict[str, Any]:
+        self.asked.append(params.get("continue", "first"))
+        if "continue" not in params:
+            return {"items": [{"a": 1}], "metadata": {"resourceVersion": "7", "continue": "second"}}
+        if self.refusals:
+            raise self.refusals.pop(0)
+        return {"items": [{"a": 2}], "metadata": {"resourceVersion": "7"}}
+
+    def list(self) -> int:
+        async def work() -> int:
+            return sum([len(piece) async for piece, _ in self.pieces("/x")])
+
+        return asyncio.run(work())
+
+
+def test_a_list_goes_on_where_a_busy_server_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thousand agents that begin anew with the first piece would keep it busy for ever."""
+    monkeypatch.setattr(api, "PIECE_AGAIN_S", (0.0, 0.0))
+    busy = Busy(KubeError("silent"), KubeError("too many", code=429))
+    assert busy.list() == 2 and busy.asked == ["first", "second", "second", "second"]
+    for no in ([KubeError("silent")] * 3, [KubeError("too old", code=410)]):
+        with pytest.raises(KubeError):
+            Busy(*no).list()

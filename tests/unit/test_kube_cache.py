@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from windrow.kube import trim
-from windrow.kube.cache import Cache
+from windrow.kube.cache import MANY_NODES, Cache
 from windrow.kube.resources import FOLLOWED
+from windrow.kube.restless import AT_ONCE, EACH_S, Restless
 from windrow.kube.writing import differs
 from windrow.model.objects import ClusterNetwork, Node
 from windrow.model.values import Ref
@@ -186,3 +187,85 @@ def test_what_is_missing_in_a_list_was_not_seen_to_be_deleted() -> None:
     cache.put(document("ClusterNetwork", "oob"))
     assert cache.drop(Ref("ClusterNetwork", "oob")) and names(cache) == []
     assert cache.found().deleted
+
+
+def test_what_another_nodes_agent_says_of_it_wakes_nobody() -> None:
+    """A thousand nodes that come up are a thousand such labels, and would be a thousand rounds of each of them."""
+    cache = full()
+    for name in ("n1", "n2"):
+        cache.put(document("Node", name, metadata={"labels": {"rack": "r1"}}))
+    cache.found()
+    said = {"labels": {"rack": "r1", "network.harvesterhci.io/oob": "true"}}
+    assert not cache.put(document("Node", "n2", metadata=said))
+    found = next(o for o in cache.found().loaded.objects if isinstance(o, Node) and o.name == "n2")
+    assert found.meta.labels == said["labels"], "whoever looks next sees it"
+    assert cache.put(document("Node", "n1", metadata=said)), "its own is news: uplinks may be chosen by it"
+    assert cache.put(document("Node", "n2", metadata={"labels": {**said["labels"], "rack": "r2"}}))
+
+
+def test_a_large_cluster_is_crowded() -> None:
+    cache = full()
+    for number in range(MANY_NODES):
+        cache.put(document("Node", f"n{number}"))
+    assert not cache.crowded
+    cache.put(document("Node", "one-more"))
+    assert cache.crowded
+
+
+NAD = "NetworkAttachmentDefinition"
+
+
+def network(vid: int, **more: Any) -> dict[str, Any]:
+    config = f'{{"cniVersion":"0.3.1","type":"bridge","bridge":"oob-br","vlan":{vid}}}'
+    return document(NAD, "v", spec={"config": config}, **more)
+
+
+def test_what_a_tenant_writes_beside_fills_no_memory() -> None:
+    """256 KiB of annotations and a mebibyte of configuration are what an API server takes."""
+    cache = full()
+    beside = {"example.com/a": "x" * 200_000, "network.harvesterhci.io/route": "x" * 50_000}
+    assert cache.put(network(7, metadata={"annotations": beside}))
+    assert cache.put({**network(7), "metadata": {"name": "w"}, "spec": {"config": "[" * 1_000_000}})
+    assert sum(len(str(entry.document)) for entry in cache._entries.values()) < 100_000
+    problems = cache.found().loaded.problems
+    assert [p.code for p in problems] == ["json-too-long"], "and not that it is cut"
+
+
+def test_who_flips_twice_a_second_flips_no_network() -> None:
+    """The newest version comes in time, and what is back where it was never left."""
+    now = [1000.0]
+    cache = Cache(restless=Restless(), clock=lambda: now[0])
+    for kind in FOLLOWED:
+        cache.listed(kind, set())
+    assert cache.put(network(7))
+    taken = 0
+    for number in range(120):
+        now[0] += 0.5
+        taken += cache.take_in_held() + cache.put(network(7 + number % 2 + 1))
+    assert AT_ONCE <= taken <= AT_ONCE + 60 / EACH_S + 1
+    cache.put(network(99))
+    assert list(cache.held.values()) and 0 < min(cache.held.values()) <= EACH_S
+    now[0] += EACH_S
+    assert cache.take_in_held() and not cache.held
+    (found,) = (o for o in cache.found().loaded.objects if o.KIND == NAD)
+    assert found.doc["spec"] == network(99)["spec"]
+
+
+def test_who_goes_and_comes_all_the_time_is_no_other() -> None:
+    now = [1000.0]
+    cache = Cache(restless=Restless(), clock=lambda: now[0])
+    for kind in FOLLOWED:
+        cache.listed(kind, set())
+    ref, news = Ref(NAD, "v", ""), 0
+    for number in range(60):
+        now[0] += 0.5
+        document_ = network(7, metadata={"uid": f"u{number}"})
+        ref = trim.ref_of(document_)
+        news += cache.put(document_) + cache.drop(ref)
+    assert news <= AT_ONCE + 60 * 0.5 / EACH_S + 1
+    cache.put(network(7, metadata={"uid": "last"}))
+    now[0] += EACH_S
+    cache.take_in_held()
+    assert cache.uid(ref) == "last" and not cache.held
+    now[0] += 600
+    assert cache.drop(ref) and cache.uid(ref) == "", "a calm one goes at once"

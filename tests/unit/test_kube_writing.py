@@ -27,6 +27,7 @@ class Server:
         self.asked: list[tuple[str, str]] = []
         self.bodies: list[Mapping[str, Any]] = []
         self.no: KubeError | None = None
+        self.answer: dict[str, Any] = {}
         self.deaf = False
 
     async def ask(self, method: str, path: str, body: Any = None, **more: Any) -> dict[str, Any]:
@@ -39,7 +40,7 @@ class Server:
         if not self.deaf and method == "PATCH" and "/events/" not in path:
             assert more["params"] == {"fieldManager": manager_of("n1"), "force": "true"}
             self.cache.put(body)
-        return {}
+        return self.answer
 
 
 def known(*documents: dict[str, Any]) -> Cache:
@@ -188,10 +189,45 @@ def test_a_refusal_is_told_and_tried_again_later(monkeypatch: pytest.MonkeyPatch
 def test_what_vanished_meanwhile_is_no_trouble() -> None:
     async def work() -> None:
         here = Run(known(there("LinkMonitor", "nic")))
-        here.server.no = KubeError("conflict", code=409)
+        here.server.no = KubeError("not found", code=404)
         said = {"apiVersion": GROUP, "kind": "LinkMonitor", "metadata": {"name": "nic"}}
         await here.write({**said, "status": {"linkStatus": {"n1": []}}})
         assert here.troubles == {} and here.writer._paces.patience() is None
+
+    run(work())
+
+
+def test_whose_turn_it_never_was_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server gives up where a thousand nodes write one LinkMonitor at the same moment (MaxRetryWhenPatchConflicts in
+    apiserver/pkg/endpoints/handlers/patch.go)."""
+    clock = [1000.0]
+    monkeypatch.setattr(pace.time, "monotonic", lambda: clock[0])
+
+    async def work() -> None:
+        here = Run(known(there("LinkMonitor", "nic")))
+        here.server.no = KubeError("the object has been modified", code=409)
+        said = {"apiVersion": GROUP, "kind": "LinkMonitor", "metadata": {"name": "nic"}}
+        await here.write({**said, "status": {"linkStatus": {"n1": []}}})
+        assert here.troubles == {} and here.writer._paces.patience() == pytest.approx(pace.PAUSE_S)
+        here.server.no, clock[0] = None, clock[0] + pace.PAUSE_S
+        await here.writer._write()
+        assert len(here.server.asked) == 2
+
+    run(work())
+
+
+def test_of_what_is_not_told_the_answer_is_learned() -> None:
+    """Else the same would be written again and again."""
+
+    async def work() -> None:
+        here = Run(known(there("LinkMonitor", "nic")))
+        here.writer.unheard = lambda kind: kind == "LinkMonitor"
+        here.server.deaf = True
+        here.server.answer = there("LinkMonitor", "nic", status={"linkStatus": {"n1": [], "n2": []}})
+        said = {"apiVersion": GROUP, "kind": "LinkMonitor", "metadata": {"name": "nic"}}
+        for _ in range(2):
+            await here.write({**said, "status": {"linkStatus": {"n1": []}}})
+        assert len(here.server.asked) == 1
 
     run(work())
 

@@ -47,15 +47,19 @@ def test_a_list_is_one_cluster() -> None:
     assert here.cluster.nads("data") == ()
 
 
+def fresh(here: Known, most: int = 100) -> list[Ref]:
+    return here.take_fresh(most)[0]
+
+
 def test_who_has_a_second_look() -> None:
     here = known(node(), cn(), vc(), hnc(), nad(), vs())
-    assert len(here.take_fresh(100)) == 6 and here.take_fresh(100) == []
+    assert len(fresh(here)) == 6 and fresh(here) == []
     here.put(vs(ready=False))
-    assert here.take_fresh(100) == [], "its object is the same"
+    assert fresh(here) == [], "its object is the same"
     here.put(labelled(node(), {"rack": "a"}))
-    assert {ref.kind for ref in here.take_fresh(100)} == {"Node", "VlanConfig", "HostNetworkConfig"}
+    assert {ref.kind for ref in fresh(here)} == {"Node", "VlanConfig", "HostNetworkConfig"}
     here.all_fresh()
-    assert len(here.take_fresh(2)) == 2 and len(here.take_fresh(100)) == 4
+    assert len(fresh(here, 2)) == 2 and len(fresh(here)) == 4
 
 
 @pytest.mark.parametrize(
@@ -78,4 +82,4 @@ def test_nothing_odd_ends_it(odd: dict[str, Any]) -> None:
     here.put(odd)
     now = Situation(stored=here.stored(), cluster=here.cluster, gone=frozenset({"n9"}), now="x")
     assert wanted(now) and absent(now.stored) <= {"7", "n1"}
-    assert clashes(here.cluster, here.take_fresh(100)) == ()
+    assert clashes(here.cluster, fresh(here)) == ()

@@ -271,9 +271,10 @@ def test_it_may_be_told_to_end_when_it_has_ended() -> None:
 
 def test_registration() -> None:
     validating, mutating = configurations.documents(Address(namespace="ns", service="hook"), b"PEM")
-    (one,), (other,) = validating["webhooks"], mutating["webhooks"]
-    assert (one["failurePolicy"], other["failurePolicy"]) == ("Fail", "Ignore")
-    for webhook in (one, other):
+    (one, overlays), (other,) = validating["webhooks"], mutating["webhooks"]
+    policies = [webhook["failurePolicy"] for webhook in (one, overlays, other)]
+    assert policies == ["Fail", "Ignore", "Ignore"], "kube-ovn's kinds may be what a webhook's own pod waits for"
+    for webhook in (one, overlays, other):
         assert webhook["timeoutSeconds"] <= 5 and webhook["sideEffects"] == "None"
         for rule in webhook["rules"]:
             assert not any("/" in resource or "*" in resource for resource in rule["resources"])
@@ -282,6 +283,9 @@ def test_registration() -> None:
     kinds = ("clusternetworks", "vlanconfigs", "hostnetworkconfigs", "network-attachment-definitions")
     assert watched == {(kind, every) for kind in kinds}
     assert all(find_kind(kind) for kind in kinds)
+    (subnets, vpcs) = overlays["rules"]
+    assert (subnets["resources"], subnets["operations"]) == (["subnets"], ["CREATE", "UPDATE"])
+    assert (vpcs["resources"], vpcs["operations"]) == (["vpcs"], ["DELETE"])
     assert one["clientConfig"]["service"] == {"namespace": "ns", "name": "hook", "port": 443, "path": "/v1/validate"}
 
 

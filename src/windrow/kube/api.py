@@ -22,6 +22,7 @@ Ask = Callable[..., Awaitable[dict[str, Any]]]
 T = TypeVar("T")
 PIECE = 500
 """So many objects of a list at once: memory is for objects, not for answers."""
+PIECE_AGAIN_S = (1.0, 4.0, 16.0)
 WATCH_S = 300
 """A watch ends by itself after that, and up to twice that, so that a thousand of them do not end at once."""
 SILENT_S = 150.0
@@ -129,7 +130,7 @@ class Api:
         more = ""
         while True:
             asked = {**params, "limit": str(PIECE), **({"continue": more} if more else {})}
-            found = await self.ask("GET", path, params=asked)
+            found = await self._piece(path, asked)
             if "items" not in found:  # whatever answers in its place: an empty list would mean that all was deleted
                 raise KubeError(f"the API server's answer to {path} is no list: {str(found)[:60]}")
             meta = found.get("metadata") or {}
@@ -137,6 +138,18 @@ class Api:
             more = str(meta.get("continue") or "")
             if not more:
                 return
+
+    async def _piece(self, path: str, asked: Mapping[str, str]) -> dict[str, Any]:
+        """A later one that a busy server does not give in time is asked for again: to begin anew with the first one, as
+        all agents of a large cluster would, keeps it busy for ever."""
+        for pause in PIECE_AGAIN_S if "continue" in asked else ():
+            try:
+                return await self.ask("GET", path, params=asked)
+            except KubeError as error:
+                if not error.passes:
+                    raise
+            await asyncio.sleep(pause * random.uniform(0.5, 1.5))
+        return await self.ask("GET", path, params=asked)
 
     async def watch(
         self, path: str, version: str, params: Mapping[str, str] = {}

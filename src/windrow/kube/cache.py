@@ -7,11 +7,13 @@ writing.
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Iterable, Mapping
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from windrow.kube import trim
 from windrow.kube.resources import FOLLOWED
+from windrow.kube.restless import Restless
 from windrow.kube.trim import Document, Said
 from windrow.model.manifests import NETWORKS, Found
 from windrow.model.names import node_name
@@ -23,7 +25,12 @@ from windrow.model.wire import Loaded, load_value
 NOT_LISTED = "kube-unknown"
 SAID = frozenset({"VlanStatus", "LinkMonitor", "HostNetworkConfig", "Node"})
 """The kinds of which an agent says something."""
+MANY_NODES = 100
+"""With more of them nobody is told any more of each change of what has an entry for every node, LinkMonitors: each of N
+nodes would tell N others of N entries."""
 _NETWORKS = frozenset(cls.KIND for cls in NETWORKS)
+_PACED = frozenset({"ClusterNetwork", "VlanConfig", "HostNetworkConfig", "NetworkAttachmentDefinition"})
+"""What a node's network follows."""
 
 
 @dataclass(slots=True)
@@ -34,9 +41,18 @@ class _Entry:
 
 
 class Cache:
-    """`kinds`: those that are followed; before all of them are listed nothing is known."""
+    """`kinds`: those that are followed; before all of them are listed nothing is known. `restless`: which changes have
+    to wait; None: all are taken in as they come."""
 
-    def __init__(self, kinds: Iterable[str] = FOLLOWED) -> None:
+    def __init__(
+        self,
+        kinds: Iterable[str] = FOLLOWED,
+        restless: Restless | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._restless, self._clock = restless, clock
+        self._held: dict[Ref, Document | None] = {}
+        """The newest version of what has to wait; None: it was deleted."""
         self._lock = threading.Lock()
         self._entries: dict[Ref, _Entry] = {}
         self._said: dict[Ref, Said] = {}
@@ -61,21 +77,60 @@ class Cache:
                 self._said[ref] = said
             if ref.kind == VlanStatus.KIND:
                 return False
-            known = self._entries.get(ref)
+            known, uid = self._entries.get(ref), str(document["metadata"].get("uid", ""))
             if known is not None and known.document == wanted:
+                known.uid = uid  # of one that was made anew while its end had to wait
+                self._held.pop(ref, None)
                 return False
-            uid = str(document["metadata"].get("uid", ""))
+            if self._has_to_wait(ref, document):
+                return False
             self._entries[ref] = _Entry(uid, wanted, load_value(wanted))
             self._found = None
-            return True
+            return known is None or not self._is_anothers_label(ref, known.document, wanted)
+
+    def _is_anothers_label(self, ref: Ref, before: Document, now: Document) -> bool:
+        """Only what the agent of another node says of itself has changed. A round for it would be one of every agent
+        for every node, and they look at it in their next one."""
+        if ref.kind != Node.KIND or ref.name == self.node:
+            return False
+        return trim.without_agents_labels(before) == trim.without_agents_labels(now)
 
     def drop(self, ref: Ref) -> bool:
         """It was deleted. Whether that is news."""
+        with self._lock:
+            if ref in self._entries and self._has_to_wait(ref, None):
+                self._said.pop(ref, None)
+                return False
         return self._forget(ref, deleted=True)
+
+    def _has_to_wait(self, ref: Ref, newest: Document | None) -> bool:
+        if self._restless is None or ref.kind not in _PACED or not self.complete:
+            return False
+        now = self._clock()
+        if self._restless.wait_s(ref, now) > 0:
+            self._held[ref] = newest
+            return True
+        self._restless.taken(ref, now)
+        self._held.pop(ref, None)
+        return False
+
+    @property
+    def held(self) -> Mapping[Ref, float]:
+        """What waits, and for how many seconds yet."""
+        if self._restless is None:
+            return {}
+        return {ref: self._restless.wait_s(ref, self._clock()) for ref in self._held}
+
+    def take_in_held(self) -> bool:
+        """That which has waited long enough. Whether that is news."""
+        due = [(ref, self._held.pop(ref)) for ref, left in self.held.items() if left <= 0]
+        news = [self.put(document) if document is not None else self.drop(ref) for ref, document in due]
+        return any(news)
 
     def _forget(self, ref: Ref, *, deleted: bool) -> bool:
         with self._lock:
             self._said.pop(ref, None)
+            self._held.pop(ref, None)
             if self._entries.pop(ref, None) is None:
                 return False
             if ref.kind in _NETWORKS:
@@ -86,7 +141,8 @@ class Cache:
     def listed(self, kind: str, there: Collection[Ref]) -> bool:
         """The whole list was put: what was not in it is gone. Whether that is news."""
         with self._lock:
-            known = [ref for ref in (*self._entries, *self._said) if ref.kind == kind and ref not in there]
+            every = (*self._entries, *self._said, *self._held)
+            known = [ref for ref in every if ref.kind == kind and ref not in there]
             first = kind in self._unlisted
             self._unlisted.discard(kind)
             if first:
@@ -144,6 +200,10 @@ class Cache:
         """Which Node ours is, where there was none by that name yet: it may have its full name."""
         if Ref(Node.KIND, self.node) not in self._entries:
             self.node = node_name(self.node, self.nodes())
+
+    @property
+    def crowded(self) -> bool:
+        return len(self.nodes()) > MANY_NODES
 
     def nodes(self) -> list[str]:
         with self._lock:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from windrow.model.problems import WindrowError
 
+TOO_MANY, SERVERS_FAULT = 429, 500
+
 
 class KubeError(WindrowError):
     """`code`: of HTTP; 0 where there was no answer. `reason`: the server's word for it (`NotFound`, `Conflict`)."""
@@ -15,6 +17,11 @@ class KubeError(WindrowError):
     def __init__(self, message: str, hint: str = "", *, code: int = 0, reason: str = "") -> None:
         self.message, self.hint, self.code, self.reason = message, hint, code, reason
         super().__init__(f"{message}\n    hint: {hint}" if hint else message)
+
+    @property
+    def passes(self) -> bool:
+        """Whether it is no verdict on what was asked: the same may be answered in a moment."""
+        return self.code in (0, TOO_MANY) or self.code >= SERVERS_FAULT
 
 
 class Gone(KubeError):

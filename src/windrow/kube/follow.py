@@ -18,6 +18,9 @@ from windrow.model.values import Ref
 AGAIN_S, AGAIN_MAX_S = 0.2, 10.0
 """After a failure; the pause doubles. A watch that ends sooner than the first of them is none."""
 
+RARELY_S = 300.0
+"""So often, on average, what is not watched is listed anew."""
+
 _LIST_ANEW = (400, 404, 504)
 """The version is one that the server cannot know: its kinds were made anew, or its store was put back to an older one
 (`ResourceVersionTooLarge`)."""
@@ -39,6 +42,9 @@ class Kept(Protocol):
 class Follower:
     """`query`: which objects of the kind (a label selector); `troubled`: is called with why it does not go on, and with
     an empty text when it does again."""
+
+    rarely: Callable[[], bool] = staticmethod(lambda: False)
+    """Whether it is listed now and then, and not watched."""
 
     def __init__(
         self,
@@ -62,6 +68,12 @@ class Follower:
             try:
                 if not self._version:
                     await self._list()
+                if self.rarely():
+                    failures = 0
+                    self._troubled(self._resource.kind, "")
+                    await asyncio.sleep(RARELY_S * random.uniform(0.5, 1.5))
+                    self._version = ""
+                    continue
                 began = time.monotonic()
                 async for type_, document in self._api.watch(self._resource.path, self._version, self._query):
                     if type_ == OPENED:

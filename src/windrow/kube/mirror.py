@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import os
 import threading
 import traceback
@@ -19,12 +20,14 @@ from windrow.kube.cache import Cache
 from windrow.kube.errors import KubeError
 from windrow.kube.follow import Follower
 from windrow.kube.resources import FOLLOWED, RESOURCES
+from windrow.kube.restless import EACH_S, Restless
 from windrow.kube.trim import Document
 from windrow.kube.troubles import Troubles
 from windrow.kube.writing import Writer
 from windrow.model import names
 from windrow.model.manifests import Found
-from windrow.model.objects import Node, VlanStatus
+from windrow.model.objects import LinkMonitor, Node, VlanStatus
+from windrow.model.values import Ref
 
 ACCESS = "access to the API server"
 AGAIN_S = 10.0
@@ -39,6 +42,7 @@ Troubled = Callable[[str, str], None]
 class Mirror:
     """From `start` on, until it is closed. `host`: what this host is called; which Node that is, the cluster says.
     `kinds`: those that are followed, Node among them; `optional`: of them, those that a cluster may be without.
+    `paced`: of what changes again and again not every version is taken in (`Restless`).
 
     `troubled` is called in the mirror's own thread.
     """
@@ -50,10 +54,12 @@ class Mirror:
         troubled: Troubled,
         kinds: Collection[str] = FOLLOWED,
         optional: Collection[str] = (),
+        *,
+        paced: bool = False,
     ) -> None:
         self._access, self._host, self._troubled = access, host, troubled
         self._kinds, self._optional = kinds, optional
-        self.cache = Cache(kinds)
+        self.cache = Cache(kinds, Restless() if paced else None)
         self.cache.node = names.node_name(host)
         self.news = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         """Can be read when objects changed, or the trouble did."""
@@ -66,6 +72,9 @@ class Mirror:
         self._closing = False
         self._main: asyncio.Task[None] | None = None
         self._out_of_date, self._unwritten = Troubles(), Troubles()
+        self._holding = asyncio.Event()
+        """Something has to wait."""
+        self._told_of: set[Ref] = set()
         self._thread = threading.Thread(target=self._run, name="kube", daemon=True)
         self._begun = threading.Event()
 
@@ -169,7 +178,7 @@ class Mirror:
                 await asyncio.sleep(AGAIN_S)
 
     async def _work(self, api: Api) -> None:
-        self._writer = Writer(api, self.cache, self._writing)
+        self._writer = Writer(api, self.cache, self._writing, self._unheard)
         if self._said is not None:
             self._writer.want(self._said)
         async with asyncio.TaskGroup() as group:
@@ -177,6 +186,21 @@ class Mirror:
             if VlanStatus.KIND in self._kinds:  # else no status is said here
                 group.create_task(self._writer.run())
             group.create_task(self._writer.tell())
+            group.create_task(self._take_in_held())
+
+    async def _take_in_held(self) -> None:
+        """Sleeps as long as nothing waits."""
+        while True:
+            self._holding.clear()
+            held = self.cache.held
+            for ref in held.keys() - self._told_of:
+                self._troubled(str(ref), f"changes again and again: it is followed every {EACH_S:.0f} s")
+            self._told_of = held.keys() | set()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(min(held.values()) if held else None):
+                    await self._holding.wait()
+            if self.cache.take_in_held():
+                self._changed(news=True)
 
     async def _follow(self, api: Api, group: asyncio.TaskGroup) -> None:
         """Nodes first: they say which one this is."""
@@ -189,13 +213,20 @@ class Mirror:
             if kind != Node.KIND:
                 query = ours if kind == VlanStatus.KIND else {}
                 follower = Follower(api, RESOURCES[kind], self.cache, self._changed, self._reading, query)
+                follower.rarely = functools.partial(self._unheard, kind)
                 group.create_task(follower.run_once_served(AGAIN_S) if kind in self._optional else follower.run())
+
+    def _unheard(self, kind: str) -> bool:
+        """Whether changes of the kind are not told."""
+        return kind == LinkMonitor.KIND and self.cache.crowded
 
     def _changed(self, news: bool) -> None:
         if news:
             os.eventfd_write(self.news, 1)
         if self._writer is not None:
             self._writer.wake()
+        if self.cache.held:
+            self._holding.set()
 
     def _reading(self, what: str, why: str) -> None:
         if self._out_of_date.noted(what, why):

@@ -85,7 +85,10 @@ class Paces:
             await work()
             self.troubled(ref, "")
         except KubeError as error:
-            if error.code in (NOT_FOUND, CONFLICT):  # it went, or is another one of that name: an event says so
+            if error.code == NOT_FOUND:  # it went: an event says so
+                return
+            if error.code == CONFLICT:  # another one of that name, or so many write it that it was never our turn
+                pace.due = now + pace.pause_s
                 return
             self.troubled(ref, error.message)
             pace.pause_s = max(pace.pause_s, REFUSED_S) if error.code in (400, 403, 422) else pace.pause_s

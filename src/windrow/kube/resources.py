@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 from windrow.model.lazy import dataclass
-from windrow.model.objects import KINDS, ClusterNetwork, HostNetworkConfig, LinkMonitor, Node, VlanConfig, VlanStatus
+from windrow.model.objects import (
+    KINDS,
+    KUBEOVN_KINDS,
+    ClusterNetwork,
+    HostNetworkConfig,
+    LinkMonitor,
+    Node,
+    VlanConfig,
+    VlanStatus,
+)
 from windrow.model.objects import NetworkAttachmentDefinition as Nad
 from windrow.model.policies import MultiNetworkPolicy, Namespace, NetworkPolicy, Pod
 from windrow.model.values import Ref
@@ -43,12 +52,14 @@ RESOURCES = {
         plural=kind.plural,
         namespaced=kind.cls.NAMESPACED,
     )
-    for kind in KINDS
+    for kind in (*KINDS, *KUBEOVN_KINDS)
     if kind.name not in ON_HOSTS_ALONE
 }
 FOLLOWED = tuple(
     cls.KIND for cls in (ClusterNetwork, VlanConfig, VlanStatus, LinkMonitor, HostNetworkConfig, Nad, Node)
 )
 """What an agent reads. Machines are KubeVirt's there, and pools a matter of the whole cluster: no agent needs them."""
+SHOWN = tuple(kind.name for kind in KINDS if kind.name in RESOURCES)
+"""What commands list."""
 OPTIONAL = frozenset(RESOURCES) - frozenset(FOLLOWED)
 """Kinds of others (KubeVirt's, the DHCP add-on's), which a cluster may not have."""

@@ -9,10 +9,10 @@ from typing import Any
 from windrow.kube.access import Access
 from windrow.kube.api import NOT_FOUND, Api
 from windrow.kube.errors import KubeError
-from windrow.kube.resources import OPTIONAL, RESOURCES, Resource
+from windrow.kube.resources import OPTIONAL, RESOURCES, SHOWN, Resource
 
 
-def listed(access: Access, kinds: Sequence[str] = tuple(RESOURCES)) -> tuple[dict[str, Any], ...]:
+def listed(access: Access, kinds: Sequence[str] = SHOWN) -> tuple[dict[str, Any], ...]:
     """The documents of these kinds as the server has them, but for `managedFields`. A kind of others that the cluster
     does not have is empty. Raises KubeError."""
     return asyncio.run(_listed(access, [RESOURCES[kind] for kind in kinds]))

@@ -5,13 +5,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from windrow.model import names, overlay
 from windrow.model.lazy import dataclass
-from windrow.model.objects import HostNetworkConfig, LinkMonitor, Node, VlanStatus
+from windrow.model.objects import HostNetworkConfig, LinkMonitor, NetworkAttachmentDefinition, Node, VlanStatus
 from windrow.model.values import Ref
+from windrow.model.wire.nad import CONFIG_MAX
 
 Document = Mapping[str, Any]
 Place = tuple[str, ...]
@@ -41,25 +42,43 @@ def wanted(document: Document) -> dict[str, Any]:
     """As its author wrote it: without what the server and controllers add, which changes by itself."""
     meta = {key: document["metadata"][key] for key in _META if document["metadata"].get(key)}
     is_node = document["kind"] == Node.KIND
+    is_network = document["kind"] == NetworkAttachmentDefinition.KIND
     if "annotations" in meta:
-        kept = {key: value for key, value in meta["annotations"].items() if _read(key, is_node=is_node)}
+        read = _OF_NODES if is_node else _OF_NETWORKS if is_network else None
+        kept = {k: _cut(v) if is_network else v for k, v in meta["annotations"].items() if _is_read(k, read)}
         meta["annotations"] = kept
         if not kept:
             del meta["annotations"]
     found = {"apiVersion": document["apiVersion"], "kind": document["kind"], "metadata": meta}
     spec = document.get("spec")
+    if is_network and isinstance(spec, Mapping) and isinstance(spec.get("config"), str):
+        spec = {"config": spec["config"][: CONFIG_MAX + 1]}
     if spec and is_node:
         spec = {key: spec[key] for key in ("podCIDR", "podCIDRs") if key in spec}
     return {**found, "spec": spec} if spec else found
 
 
-def _read(annotation: str, *, is_node: bool) -> bool:
-    """Heartbeats of others are annotations of Nodes."""
-    return annotation in _OF_NODES if is_node else annotation != LAST_APPLIED
+def _is_read(annotation: str, read: Collection[str] | None) -> bool:
+    return annotation != LAST_APPLIED if read is None else annotation in read
+
+
+def _cut(value: Any) -> Any:
+    """What is longer is none of those that mean something, and wrong as well without its end."""
+    return value[:ANNOTATION_MAX] if isinstance(value, str) else value
 
 
 _OF_NODES = overlay.ANNOTATIONS | {names.ANNOTATION_TUNNEL}
-"""The annotations of a Node that are read or written."""
+"""The annotations of a Node that are read or written. Heartbeats of others are annotations, too."""
+_OF_NETWORKS = {names.ANNOTATION_ROUTE, names.ANNOTATION_SNOOPING, *names.ANNOTATIONS_SYSTEM_NETWORK}
+"""Those of a network. Anybody in its namespace may write others, 256 KiB say: they fill no node's memory."""
+ANNOTATION_MAX = 4096
+
+
+def without_agents_labels(node: Document) -> dict[str, Any]:
+    """A Node without the labels by which its agent says which cluster networks it has."""
+    meta = node["metadata"]
+    labels = {k: v for k, v in meta.get("labels", {}).items() if not k.startswith(f"{names.API_GROUP}/")}
+    return {**node, "metadata": {**meta, "labels": labels}}
 
 
 def said(document: Document, node: str) -> Said:

@@ -32,11 +32,13 @@ _IDENTITY = (("apiVersion",), ("kind",), ("metadata", "name"), ("metadata", "nam
 
 @dataclass(slots=True)
 class Writer:
-    """In the thread of an event loop; `want` and `happened` hand over from another one, which calls `wake` then."""
+    """In the thread of an event loop; `want` and `happened` hand over from another one, which calls `wake` then.
+    `unheard`: whether changes of a kind are not told, so that an answer is all that there is to learn from."""
 
     api: Api
     cache: Cache
     troubled: Callable[[str, str], None]
+    unheard: Callable[[str], bool] = lambda _: False
     _wanted: Mapping[Ref, Document] | None = None
     _events: deque[Document] = field(default_factory=lambda: deque(maxlen=EVENTS_KEPT))
     _with_status: frozenset[str] | None = None
@@ -136,13 +138,14 @@ class Writer:
             whole["metadata"] = {**whole["metadata"], "uid": there.uid}
         if ref.kind == VlanStatus.KIND and (owned := self._owned(document)) is not None:
             whole["metadata"] = {**whole["metadata"], "ownerReferences": [owned]}
-        if ref.kind not in (self._with_status or ()):
-            await self._apply(resource.one(ref), whole)
-            return
-        if ref.kind == VlanStatus.KIND:
+        part = "status" if ref.kind in (self._with_status or ()) else ""
+        if part and ref.kind == VlanStatus.KIND:
             await self._apply(resource.one(ref), {key: value for key, value in whole.items() if key != "status"})
-        meta = {key: whole["metadata"][key] for key in ("name", "uid") if key in whole["metadata"]}
-        await self._apply(resource.one(ref, "status"), {**whole, "metadata": meta})
+        if part:
+            whole["metadata"] = {key: whole["metadata"][key] for key in ("name", "uid") if key in whole["metadata"]}
+        stored = await self._apply(resource.one(ref, part), whole)
+        if self.unheard(ref.kind):
+            self.cache.put(stored)
 
     def _owned(self, document: Document) -> Document | None:
         """Goes with its VlanConfig. None: that is gone."""
@@ -154,9 +157,9 @@ class Writer:
     async def _remove(self, ref: Ref, there: Said) -> None:
         await self.api.ask("DELETE", RESOURCES[ref.kind].one(ref), {"preconditions": {"uid": there.uid}})
 
-    async def _apply(self, path: str, document: Document) -> None:
+    async def _apply(self, path: str, document: Document) -> Document:
         params = {"fieldManager": manager_of(self.cache.node), "force": "true"}
-        await self.api.ask("PATCH", path, document, kind=APPLY, params=params)
+        return await self.api.ask("PATCH", path, document, kind=APPLY, params=params)
 
 
 async def kinds_with_status(api: Api) -> frozenset[str]:

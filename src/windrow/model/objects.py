@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 
 from windrow.model import names
 from windrow.model.host import Bond
+from windrow.model.kubeovn import Subnet, Vpc
 from windrow.model.lazy import dataclass
 from windrow.model.machines import VirtualMachine, VirtualMachineInstance
 from windrow.model.meta import Object
@@ -247,6 +248,8 @@ AnyObject = (
     | Pod
     | NetworkPolicy
     | MultiNetworkPolicy
+    | Subnet
+    | Vpc
 )
 
 
@@ -280,6 +283,10 @@ KINDS: tuple[Kind, ...] = (
     Kind(NetworkPolicy, "networkpolicies", ("netpol",)),
     Kind(MultiNetworkPolicy, "multi-networkpolicies", ("multi-policy",)),
 )
+
+
+KUBEOVN_KINDS: tuple[Kind, ...] = (Kind(Subnet, "subnets", ()), Kind(Vpc, "vpcs", ()))
+"""Of an API server alone, whose requests are judged by them: no host keeps them, and no command shows them."""
 
 
 def find_kind(word: str) -> Kind | None:

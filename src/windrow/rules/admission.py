@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from windrow.model.cluster import Cluster
 from windrow.model.facts import NodeFacts
+from windrow.model.kubeovn import Subnet, Vpc
 from windrow.model.machines import VirtualMachine, VirtualMachineInstance
 from windrow.model.objects import (
     AnyObject,
@@ -28,6 +29,7 @@ from windrow.rules import (
     hostnetworkconfig,
     ippool,
     kernel,
+    kubeovn,
     nad,
     networkpolicy,
     nics,
@@ -129,7 +131,7 @@ def _on_put(obj: AnyObject, review: Review) -> Iterator[Problem]:
             yield from selects_some_node(obj, "spec.nodeSelector", review)
         case MultiNetworkPolicy():
             yield from _run(networkpolicy.ON_PUT, obj, review)
-        case VlanStatus() | Namespace() | Pod() | NetworkPolicy():
+        case VlanStatus() | Namespace() | Pod() | NetworkPolicy() | Subnet() | Vpc():
             pass  # nothing of it can be in anybody's way
 
 
@@ -155,6 +157,8 @@ def _on_served_put(obj: AnyObject, review: Review) -> Iterator[Problem]:
             yield from _run(nad.ON_SERVED_PUT, obj, review)
         case HostNetworkConfig():
             yield from _run(underlay.ON_SERVED_PUT, obj, review)
+        case Subnet():
+            yield from _run(kubeovn.ON_SERVED_PUT, obj, review)
         case _:
             pass
 
@@ -167,6 +171,8 @@ def _on_served_delete(obj: AnyObject, review: Review) -> Iterator[Problem]:
             yield from _run(nad.ON_SERVED_DELETE, obj, review)
         case HostNetworkConfig():
             yield from _run(underlay.ON_SERVED_DELETE, obj, review)
+        case Vpc():
+            yield from _run(kubeovn.ON_SERVED_DELETE, obj, review)
         case _:
             pass
 

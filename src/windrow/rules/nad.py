@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from windrow.model import layer3, names
+from windrow.model.kubeovn import Subnet
 from windrow.model.layer3 import Layer3
 from windrow.model.objects import ClusterNetwork, NetworkAttachmentDefinition, NetworkType
 from windrow.model.problems import Problem
@@ -229,6 +230,15 @@ def underlay_stays_under_overlays(nad: NetworkAttachmentDefinition, review: Revi
             yield problem(nad, "underlay-in-use", "", message, "take these off their overlays first", refs(machines))
 
 
+def no_subnet_is_left(nad: NetworkAttachmentDefinition, review: Review) -> Iterator[Problem]:
+    """kube-ovn would keep the addresses of an overlay that is gone."""
+    if nad.type is not NetworkType.OVERLAY:
+        return
+    if found := [one for one in review.after.all(Subnet) if one.network == (nad.name, nad.meta.namespace)]:
+        message = f"it still has {listed(found)}"
+        yield problem(nad, "nad-in-use", "", message, "delete that first", refs(found))
+
+
 ON_PUT = (
     its_cluster_network_exists,
     its_label_agrees,
@@ -248,4 +258,4 @@ ON_SERVED_PUT = (
     route_is_valid,
     stays_under_machines,
 )
-ON_SERVED_DELETE = (underlay_stays_under_overlays,)
+ON_SERVED_DELETE = (underlay_stays_under_overlays, no_subnet_is_left)

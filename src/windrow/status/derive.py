@@ -10,6 +10,7 @@ from typing import Any
 
 from windrow.model import names, upkeep
 from windrow.model.cluster import Cluster, selects_node
+from windrow.model.kubeovn import Subnet, Vpc
 from windrow.model.machines import VirtualMachine, VirtualMachineInstance
 from windrow.model.objects import (
     AnyObject,
@@ -114,7 +115,7 @@ def _derived(found: AnyObject, cluster: Cluster, reports: Sequence[NodeReport]) 
             return pools.config_labels(found), {}, pools.config_status(found, reports)
         case VlanConfig() | VlanStatus() | VirtualMachine() | VirtualMachineInstance():
             return {}, {}, {}
-        case Namespace() | Pod() | NetworkPolicy():
+        case Namespace() | Pod() | NetworkPolicy() | Subnet() | Vpc():
             return {}, {}, {}
 
 

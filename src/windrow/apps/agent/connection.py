@@ -24,7 +24,7 @@ class Connection:
     def __init__(self, access: Access, host: str, log: Log, changed: Callable[[], None]) -> None:
         """Raises KubeError where there is no such kubeconfig, or nothing to read it with."""
         self._log, self._changed = log, changed
-        self._mirror = Mirror(access, host, self._note)
+        self._mirror = Mirror(access, host, self._note, paced=True)
         self._mirror.start()
 
     def _note(self, what: str, why: str) -> None:

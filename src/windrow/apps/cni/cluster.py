@@ -41,7 +41,6 @@ CALL_S, LISTED_S = 10.0, 5.0
 POD_S, NETWORK_S, SILENT_S = 3.0, 2.0, 1.0
 """For one answer; the last one from an API that is known not to answer."""
 AGAIN_S, LOOK_S = 0.2, 0.05
-TOO_MANY, SERVERS_FAULT = 429, 500
 _TOLD = 3
 
 
@@ -208,8 +207,7 @@ class ClusterCall:
             except KubeError as error:
                 if error.code == NOT_FOUND:
                     return None
-                passes = error.code in (0, TOO_MANY) or error.code >= SERVERS_FAULT
-                if not passes or self._mirror.cache.trouble or time.monotonic() + AGAIN_S >= end:
+                if not error.passes or self._mirror.cache.trouble or time.monotonic() + AGAIN_S >= end:
                     self._silent = error.message
                     raise
             time.sleep(AGAIN_S)

@@ -89,15 +89,16 @@ class Known:
     def all_fresh(self) -> None:
         self.look_at(self._stored)
 
-    def take_fresh(self, most: int) -> list[Ref]:
-        """Some of those that nobody has looked at yet."""
+    def take_fresh(self, most: int) -> tuple[list[Ref], Cluster]:
+        """Some of those that nobody has looked at yet, and the cluster that has them: in an older one they would be
+        missed, and nobody looks at them again."""
         if self._others_too:
             self._others_too = False
             self.look_at(ref for ref in self._stored if ref.kind in _SELECTING)
         taken = list(self._fresh)[:most]
         for ref in taken:
             del self._fresh[ref]
-        return taken
+        return taken, self.cluster
 
 
 class Since:

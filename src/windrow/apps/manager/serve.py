@@ -21,7 +21,6 @@ from windrow.kube.errors import KubeError
 from windrow.kube.follow import Follower
 from windrow.kube.resources import FOLLOWED, RESOURCES
 from windrow.kube.troubles import Troubles
-from windrow.model.cluster import Cluster
 from windrow.model.events import Event, EventType
 from windrow.model.lazy import dataclass
 from windrow.model.problems import Problem
@@ -177,22 +176,26 @@ class Manager:
         )
         try:
             await carrier.carry(await asyncio.to_thread(wanted, now))
-            await self._look_again(now.cluster)
+            await self._look_again()
             await self._tell(carrier)
             self._troubled("writing", "")
         except KubeError as error:
             self._troubled("writing", error.message)
+            self._news.set()
             await asyncio.sleep(AGAIN_S)
         except Exception as error:  # noqa: BLE001 - the rest of its work goes on, and the next news may be better
             self._troubled("writing", f"Windrow itself failed: {type(error).__name__}: {error}")
             traceback.print_exc()
             await asyncio.sleep(AGAIN_S)
 
-    async def _look_again(self, cluster: Cluster) -> None:
+    async def _look_again(self) -> None:
         """At what is new, and at what clashed before: as long as that lasts it is told once."""
-        found, end = set(await asyncio.to_thread(clashes, cluster, self._suspects)), time.monotonic() + LOOK_S
-        while (fresh := self._known.take_fresh(LOOKED_AT)) and time.monotonic() < end:
+        found = set(await asyncio.to_thread(clashes, self._known.cluster, self._suspects))
+        end = time.monotonic() + LOOK_S
+        fresh, cluster = self._known.take_fresh(LOOKED_AT)
+        while fresh and time.monotonic() < end:
             found |= set(await asyncio.to_thread(clashes, cluster, fresh))
+            fresh, cluster = self._known.take_fresh(LOOKED_AT)
         self._suspects = frozenset(problem.about for problem in found if problem.about is not None)
         lasting = self._clashing.long(found)
         for problem in lasting - self._told:
@@ -232,7 +235,7 @@ class Manager:
         self._untold.append(event)
 
     async def _tell(self, carrier: Carrier) -> None:
-        """One that the server refuses is told to nobody else."""
+        """One that the server refuses is not told again."""
         while self._untold:
             event = self._untold.popleft()
             there = self._known.of(event.about)
@@ -240,7 +243,7 @@ class Manager:
                 await carrier.tell(event_of(event, MANAGER, there.uid if there else ""))
                 self._troubled("events", "")
             except KubeError as error:
-                if not error.code:
+                if error.passes:
                     self._untold.appendleft(event)
                     raise
                 self._troubled("events", error.message)

@@ -19,6 +19,8 @@ TIMEOUT_S = 5
 on a miss, tens of them."""
 _OURS = {"apiGroups": ["network.harvesterhci.io"], "apiVersions": ["v1beta1"], "scope": "Cluster"}
 _NETWORKS = {"apiGroups": ["k8s.cni.cncf.io"], "apiVersions": ["v1"], "scope": "Namespaced"}
+_OVERLAYS = {"apiGroups": ["kubeovn.io"], "apiVersions": ["v1"], "scope": "Cluster"}
+"""A server takes rules for kinds that it does not have (yet)."""
 _NADS = ["network-attachment-definitions"]
 
 
@@ -56,9 +58,15 @@ def documents(address: Address, bundle: bytes) -> tuple[dict[str, Any], ...]:
     mutated = [_rule(_OURS, ["vlanconfigs"], "CREATE", "UPDATE"), _rule(_NETWORKS, _NADS, "CREATE", "UPDATE")]
     # What is not judged is not stored. What is not mended is completed by the manager.
     asks = _webhook("validate.windrow.io", validated, address.client_config(VALIDATE, bundle), "Fail")
+    # Not ours, and kube-ovn's controllers write them to bring up the network that a webhook's pod may need.
+    overlays = [_rule(_OVERLAYS, ["subnets"], "CREATE", "UPDATE"), _rule(_OVERLAYS, ["vpcs"], "DELETE")]
+    asks_too = _webhook("validate-overlays.windrow.io", overlays, address.client_config(VALIDATE, bundle), "Ignore")
     mends = _webhook("mutate.windrow.io", mutated, address.client_config(MUTATE, bundle), "Ignore")
     mends["reinvocationPolicy"] = "IfNeeded"
-    return _document("ValidatingWebhookConfiguration", asks), _document("MutatingWebhookConfiguration", mends)
+    return (
+        _document("ValidatingWebhookConfiguration", asks, asks_too),
+        _document("MutatingWebhookConfiguration", mends),
+    )
 
 
 def _rule(where: Mapping[str, Any], resources: list[str], *operations: str) -> dict[str, Any]:
@@ -78,10 +86,10 @@ def _webhook(name: str, rules: list[dict[str, Any]], client: Mapping[str, Any], 
     }
 
 
-def _document(kind: str, webhook: Mapping[str, Any]) -> dict[str, Any]:
+def _document(kind: str, *webhooks: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "apiVersion": "admissionregistration.k8s.io/v1",
         "kind": kind,
         "metadata": {"name": NAME, "labels": {"app.kubernetes.io/name": NAME, "app.kubernetes.io/part-of": "windrow"}},
-        "webhooks": [dict(webhook)],
+        "webhooks": [dict(one) for one in webhooks],
     }

@@ -13,11 +13,12 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
+from windrow.kube import trim
 from windrow.kube.gathered import Gathered
 from windrow.model.cluster import Cluster
 from windrow.model.lazy import dataclass
 from windrow.model.meta import Source
-from windrow.model.objects import AnyObject, ClusterNetwork
+from windrow.model.objects import AnyObject, ClusterNetwork, NetworkAttachmentDefinition
 from windrow.model.values import Ref
 from windrow.model.wire import load_value
 from windrow.rules import Change
@@ -149,7 +150,8 @@ class Known:
 
 def object_of(document: Document) -> AnyObject | None:
     """As far as it can be read. Rules read fields and not documents, which would be most of the memory."""
-    loaded = load_value(document)
+    is_network = document.get("kind") == NetworkAttachmentDefinition.KIND
+    loaded = load_value(trim.wanted(document) if is_network else document)
     found = next(iter((*loaded.objects, *loaded.doubtful)), None)
     if found is None or isinstance(found, ClusterNetwork):
         return found  # the condition of a ClusterNetwork stays in its document

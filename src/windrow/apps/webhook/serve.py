@@ -35,8 +35,8 @@ from windrow.services.errors import ServiceError
 REQUIRED = (
     *("ClusterNetwork", "VlanConfig", "VlanStatus", "HostNetworkConfig", "NetworkAttachmentDefinition", "Node"),
 )
-OPTIONAL = ("VirtualMachine", "VirtualMachineInstance")
-"""KubeVirt's: a cluster may be without them, and get them later."""
+OPTIONAL = ("VirtualMachine", "VirtualMachineInstance", "Subnet", "Vpc")
+"""KubeVirt's and kube-ovn's: a cluster may be without them, and get them later."""
 SUBNETS = "/apis/kubeovn.io/v1/subnets"
 AGAIN_S = 30.0
 """So often certificate, registration and the kinds of others are looked at."""

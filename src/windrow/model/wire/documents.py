@@ -10,11 +10,13 @@ from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
+from windrow.model.kubeovn import Subnet, Vpc
 from windrow.model.lazy import dataclass
 from windrow.model.machines import VirtualMachine, VirtualMachineInstance
 from windrow.model.meta import Meta, Source
 from windrow.model.objects import (
     KINDS,
+    KUBEOVN_KINDS,
     AnyObject,
     ClusterNetwork,
     HostNetworkConfig,
@@ -32,6 +34,7 @@ from windrow.model.problems import WITHOUT_EFFECT, Problem, Severity, errors
 from windrow.model.values import Ref
 from windrow.model.wire import (
     hostnetworkconfig,
+    kubeovn,
     linkmonitor,
     nad,
     networkpolicy,
@@ -65,7 +68,9 @@ _NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
 _NAMESPACE = re.compile(_LABEL)
 _TOP = ("apiVersion", "kind", "metadata", "spec", "status", "data")
 _META = ("name", "namespace", "labels", "annotations")
-_KINDS = {kind.name: kind.cls for kind in KINDS}
+Kinds = dict[str, type[AnyObject]]
+_KINDS: Kinds = {kind.name: kind.cls for kind in KINDS}
+_SERVED_KINDS: Kinds = {**_KINDS, **{kind.name: kind.cls for kind in KUBEOVN_KINDS}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +120,7 @@ def _commented(text: str, found: list[Tree]) -> list[str]:
 
 def load_value(value: object, file: str = "") -> Loaded:
     """One document that is decoded already, as an API server sends it. Never raises."""
-    return _read(Plain(value), [], "", file)
+    return _read(Plain(value), [], "", file, kinds=_SERVED_KINDS)
 
 
 def without_doubles(parts: Iterable[Loaded]) -> Loaded:
@@ -237,9 +242,11 @@ def _load(node: TreeNode, prefix: str, file: str, text: str = "") -> Loaded:
     return _read(document, complaints, prefix, file, text)
 
 
-def _read(document: Plain, complaints: list[Complaint], prefix: str, file: str, text: str = "") -> Loaded:
+def _read(
+    document: Plain, complaints: list[Complaint], prefix: str, file: str, text: str = "", kinds: Kinds = _KINDS
+) -> Loaded:
     report = Report(Source(file=file, lines=document.lines, text=text), prefix)
-    return _loaded(_object(document, report, complaints), report)
+    return _loaded(_object(document, report, complaints, kinds), report)
 
 
 def _loaded(obj: AnyObject | None, report: Report) -> Loaded:
@@ -253,12 +260,12 @@ def _loaded(obj: AnyObject | None, report: Report) -> Loaded:
     return Loaded((), problems, unread, (replace(obj, doubts=doubts),))
 
 
-def _object(document: Plain, report: Report, complaints: list[Complaint]) -> AnyObject | None:
+def _object(document: Plain, report: Report, complaints: list[Complaint], kinds: Kinds) -> AnyObject | None:
     value = document.value
     known = isinstance(value, dict)
     # A bare CNI configuration gets a hint of its own in `_kind`.
     table = Table(value if known else None, "", report, () if known and "cniVersion" in value else _TOP)
-    cls = _kind(table) if known else None
+    cls = _kind(table, kinds) if known else None
     meta = _meta(table, cls) if cls else None
     if cls and meta and meta.name:
         report.about = Ref(cls.KIND, meta.name, meta.namespace if cls.NAMESPACED else "")
@@ -272,7 +279,7 @@ def _object(document: Plain, report: Report, complaints: list[Complaint]) -> Any
     return _READERS[cls](table, Envelope(meta=meta, doc=value, source=report.source), document)
 
 
-def _kind(table: Table) -> type[AnyObject] | None:
+def _kind(table: Table, kinds: Kinds) -> type[AnyObject] | None:
     hint = ""
     if "cniVersion" in table.value:
         hint = "a CNI configuration goes into spec.config of a NetworkAttachmentDefinition, as a text"
@@ -280,8 +287,8 @@ def _kind(table: Table) -> type[AnyObject] | None:
     word = field.text() if field else None
     if field is None or word is None:
         return None
-    if word in _KINDS:
-        return _KINDS[word]
+    if word in kinds:
+        return kinds[word]
     near = find_kind(word)
     hint = f"did you mean {near.name}?" if near else suggestion(word, _KINDS, 0.6)
     field.wrong("kind-unknown", f"there is no kind {shown(word)}", hint or f"the kinds are {', '.join(_KINDS)}")
@@ -415,6 +422,8 @@ _READERS: dict[type[AnyObject], Reader] = {
     Pod: lambda table, envelope, _: pod.read(table, envelope),
     NetworkPolicy: lambda table, envelope, _: networkpolicy.read(_spec(table), envelope),
     MultiNetworkPolicy: lambda table, envelope, _: networkpolicy.read_multi(_spec(table), envelope),
+    Subnet: lambda table, envelope, _: kubeovn.read_subnet(table.table("spec"), envelope),
+    Vpc: lambda _table, envelope, _: kubeovn.read_vpc(envelope),
 }
 
 
@@ -458,5 +467,7 @@ def _write_spec(obj: AnyObject) -> dict[str, Any]:
             return networkpolicy.write(obj)
         case Pod():
             return pod.write(obj)
-        case ClusterNetwork() | VlanStatus() | Namespace():
+        case Subnet():
+            return kubeovn.write_subnet(obj)
+        case ClusterNetwork() | VlanStatus() | Namespace() | Vpc():
             return {}

@@ -46,7 +46,7 @@ def read(spec: Table, envelope: Envelope, document: Plain) -> NetworkAttachmentD
         field = None
     text = field.text() if field else None
     if field is not None and text and len(text) > CONFIG_MAX:
-        field.wrong("json-too-long", f"has {len(text)} characters; {CONFIG_MAX} are more than any configuration needs")
+        field.wrong("json-too-long", f"has more than {CONFIG_MAX} characters, which no configuration needs")
         text = None
     config: dict[str, Any] = {}
     if field is not None and text:
