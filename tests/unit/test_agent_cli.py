@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from windrow.apps.agent import unit
 from windrow.apps.agent.holder import holder_of
 from windrow.apps.agent.log import Log
 from windrow.apps.agent.unit import NAME, unit_text
@@ -83,6 +84,13 @@ def test_a_log_that_nobody_takes_does_not_matter() -> None:
 # -- the unit --------------------------------------------------------------------------------------
 
 
+@pytest.fixture
+def all_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests write below /tmp, and a checkout may be anywhere."""
+    monkeypatch.setattr(unit, "HIDDEN", {})
+
+
+@pytest.mark.usefixtures("all_is_seen")
 def test_the_unit_is_written_and_says_how_to_start_it(tmp_path: Path) -> None:
     result = run(tmp_path / "root dir", "agent", "install", "--unit-dir", str(tmp_path / "units"))
     assert result.exit_code == 0, result.output
@@ -96,6 +104,7 @@ def test_what_systemd_would_understand_otherwise_is_quoted() -> None:
     assert 'ExecStart=/opt/100%%/w "a b" "\\"" $$HOME\n' in text
 
 
+@pytest.mark.usefixtures("all_is_seen")
 def test_systemd_takes_the_unit(tmp_path: Path) -> None:
     """Each line by its form; and by systemd itself where there is one."""
     assert run(Path("/"), "agent", "install", "--unit-dir", str(tmp_path)).exit_code == 0
@@ -106,6 +115,66 @@ def test_systemd_takes_the_unit(tmp_path: Path) -> None:
         words = ["systemd-analyze", "verify", str(tmp_path / NAME)]
         done = subprocess.run(words, capture_output=True, text=True, check=False)
         assert done.returncode == 0 and done.stderr == "", done.stderr
+
+
+def test_what_is_hidden_is_what_the_unit_hides() -> None:
+    lines = unit_text(["windrow"], Paths()).splitlines()
+    assert set(unit.HIDDEN) <= set(lines)
+
+
+def test_a_windrow_that_the_unit_would_not_see_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By its own path, by where a link leads to, and with all that is wrong at once. Nothing is written."""
+    home, units = tmp_path / "home", tmp_path / "units"
+    program = home / "venv/bin/python3"
+    program.parent.mkdir(parents=True)
+    program.with_name("windrow").touch()
+    (tmp_path / "opt").symlink_to(home / "venv")
+    monkeypatch.setattr(unit, "HIDDEN", {"ProtectHome=yes": (home,)})
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "opt/bin/python3"))
+    result = run(Path("/"), "--kubeconfig", f"{home}/.kube/config", "agent", "install", "--unit-dir", str(units))
+    assert result.exit_code == 1 and not units.exists()
+    assert f"{tmp_path}/opt/bin/windrow: the unit does not see it (ProtectHome=yes)" in result.stderr
+    assert f"{home}/.kube/config: the unit does not see it (ProtectHome=yes)" in result.stderr
+    assert "python3 -m venv /opt/windrow" in result.stderr and "/etc/windrow/kubeconfig" in result.stderr
+    assert "--root" not in result.stderr
+
+
+def test_the_users_own_kubeconfig_is_not_the_units(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unit, "HIDDEN", {"ProtectHome=yes": (tmp_path,)})
+    monkeypatch.setenv("HOME", str(tmp_path))
+    refused = run(Path("/"), "--context", "lab", "agent", "install", "--unit-dir", str(tmp_path / "units"))
+    assert refused.exit_code == 1 and f"{tmp_path}/.kube/config" in refused.stderr
+
+
+@pytest.mark.usefixtures("all_is_seen")
+def test_a_kubeconfig_is_named_by_its_whole_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run(Path("/"), "--kubeconfig", "kube.conf", "agent", "install", "--unit-dir", ".").exit_code == 0
+    assert f"--kubeconfig {tmp_path}/kube.conf " in (tmp_path / NAME).read_text()
+
+
+@pytest.mark.usefixtures("all_is_seen")
+def test_the_unit_is_taken_away_again(tmp_path: Path) -> None:
+    there = ("--unit-dir", str(tmp_path))
+    assert run(Path("/"), "agent", "install", *there).exit_code == 0
+    wants = tmp_path / "multi-user.target.wants"
+    wants.mkdir()
+    (wants / NAME).symlink_to(tmp_path / NAME)
+    refused = run(Path("/"), "agent", "uninstall", *there)
+    assert refused.exit_code == 1 and f"systemctl disable --now {NAME}" in refused.stderr
+    assert (tmp_path / NAME).exists()
+    (wants / NAME).unlink()
+    done = run(Path("/"), "agent", "uninstall", *there)
+    assert done.exit_code == 0 and "daemon-reload" in done.output and not (tmp_path / NAME).exists()
+    again = run(Path("/"), "agent", "uninstall", *there)
+    assert again.exit_code == 1 and "is not there" in again.stderr
+
+
+def test_a_unit_of_somebody_else_stays(tmp_path: Path) -> None:
+    (tmp_path / NAME).write_text("[Service]\nExecStart=/usr/bin/windrow agent\n")
+    result = run(Path("/"), "agent", "uninstall", "--unit-dir", str(tmp_path))
+    assert result.exit_code == 1 and "was not written by `windrow agent install`" in result.stderr
+    assert (tmp_path / NAME).exists()
 
 
 WRITES = """
@@ -132,8 +201,8 @@ def test_with_the_units_capabilities_it_writes_manifests_of_another_owner(tmp_pa
     for directory in (paths.manifests, paths.manifests.parent):
         directory.chmod(0o700)
         os.chown(directory, 12345, 12346)
-    unit = unit_text(["windrow"], Paths())
-    bounding = re.search(r"^CapabilityBoundingSet=(.*)$", unit, re.M)
+    text = unit_text(["windrow"], Paths())
+    bounding = re.search(r"^CapabilityBoundingSet=(.*)$", text, re.M)
     assert bounding is not None
     keep = ",".join("+" + name.removeprefix("CAP_").lower() for name in bounding[1].split())
     words = ["setpriv", f"--bounding-set=-all,{keep}", "--no-new-privs", sys.executable, "-c", WRITES, str(paths.root)]
@@ -142,7 +211,7 @@ def test_with_the_units_capabilities_it_writes_manifests_of_another_owner(tmp_pa
     found = path.stat()
     assert (found.st_uid, found.st_gid, found.st_mode & 0o777) == (12345, 12346, 0o640)
     assert "the agent" in path.read_text()
-    lines = unit.splitlines()
+    lines = text.splitlines()
     assert lines.index("SystemCallFilter=@chown") > lines.index("SystemCallFilter=~@resources @privileged")
 
 

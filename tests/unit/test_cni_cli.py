@@ -326,3 +326,29 @@ def test_usage(host: Host) -> None:
     text = host.run("--help").output
     for verb in ("install", "uninstall", "serve", "status", "list", "check", "gc"):
         assert f"  {verb} " in text
+
+
+# The server's unit --------------------------------------------------------------------------------
+
+
+def test_the_servers_unit_comes_and_goes_with_the_plugins(host: Host) -> None:
+    path = host.root / "etc/systemd/system/windrow-cni.service"
+    assert "enable --now windrow-cni.service" in host.install("--with-server", "--no-compile").output
+    text = path.read_text()
+    assert f"--root {host.root} --node n1 cni serve\n" in text and "Type=notify" in text
+    for line in ("PrivateTmp=", "ProtectSystem=", "PrivateNetwork="):
+        assert f"\n{line}" not in text  # it would live in another place than the runtime
+    wants = path.with_name("multi-user.target.wants")
+    wants.mkdir()
+    (wants / path.name).symlink_to(path)
+    assert "systemctl disable --now windrow-cni.service" in host.run("uninstall", code=1).stderr
+    assert host.kinds() == {"windrow": "launcher", "windrow-bridge": "launcher"}
+    (wants / path.name).unlink()
+    assert f"{path} removed" in host.run("uninstall").output
+    assert not path.exists() and not list(host.bin.iterdir())
+
+
+def test_one_directory_less_leaves_the_servers_unit(host: Host) -> None:
+    host.install("--with-server", "--no-compile")
+    host.run("uninstall", "--bin-dir", str(host.bin))
+    assert (host.root / "etc/systemd/system/windrow-cni.service").exists()

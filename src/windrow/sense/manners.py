@@ -28,8 +28,10 @@ class Manners:
         self._asked: dict[Place, float] = {}
         self._offers: dict[Place, tuple[DhcpOffer, ...]] = {}
         if file is not None:
-            with suppress(OSError, ValueError, TypeError, AttributeError):
-                for name, at in json.loads(file.read_text()).items():
+            with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
+                document = json.loads(file.read_text())
+                records.understand(document)
+                for name, at in document["asked"].items():
                     network, _, vid = name.rpartition("/")
                     self._asked[network, int(vid)] = float(at)
 
@@ -50,7 +52,12 @@ class Manners:
             with suppress(OSError):  # a disk that is full or read-only: this process still knows
                 records.make_directory(self._file.parent, records.SHARED_DIRECTORY)
                 told = {f"{network}/{vid}": at for (network, vid), at in self._asked.items()}
-                records.write(self._file, json.dumps(told).encode(), mode=records.PRIVATE, flush="nothing")
+                records.write(
+                    self._file,
+                    json.dumps(records.stamped({"asked": told})).encode(),
+                    mode=records.PRIVATE,
+                    flush="nothing",
+                )
 
     def heard(self, place: Place, offers: Sequence[DhcpOffer]) -> None:
         self._offers[place] = tuple(offers)

@@ -85,7 +85,7 @@ def note(path: str, *, times: int = 0, trouble: str = "", declined: str = "", ne
     write(path, {"times": count + times, "since": since, "trouble": trouble, "declined": declined})
 
 
-def write(path: str, document: object) -> None:
+def write(path: str, document: dict[str, object]) -> None:
     """The old one or the new one, also after a crash of the machine. It promises what `store.records.write` does, and
     the same tests hold both to it: to import that one would take longer than all that is done here."""
     directory, name = os.path.split(path)
@@ -95,7 +95,7 @@ def write(path: str, document: object) -> None:
     try:
         try:
             os.fchmod(fd, 0o644)
-            left = json.dumps(document).encode()
+            left = json.dumps({"schema": 1, **document}).encode()
             while left:
                 left = left[os.write(fd, left) :]
             os.fsync(fd)

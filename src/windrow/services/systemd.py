@@ -25,3 +25,10 @@ def watchdog_s() -> float | None:
     except ValueError:
         return None
     return interval / 1e6 if interval > 0 and wanted == os.getpid() else None
+
+
+def quoted(word: str) -> str:
+    """A word of a command line in a unit (systemd.service(5), "Command lines"): `%` begins a specifier, `$` a
+    variable."""
+    escaped = word.replace("\\", "\\\\").replace("%", "%%").replace("$", "$$").replace('"', '\\"')
+    return f'"{escaped}"' if any(c in escaped for c in " \t'\"\\;") or not escaped else escaped

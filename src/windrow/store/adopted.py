@@ -28,6 +28,7 @@ def read_adopted(paths: Paths) -> Adopted:
 
 
 def _read(document: Any) -> Adopted:
+    records.understand(document)
     return Adopted(
         handovers=tuple(
             Handover(link=IfName(one["link"]), name=IfName(one["name"]), group=int(one["group"]))
@@ -45,7 +46,7 @@ def write_adopted(paths: Paths, adopted: Adopted) -> None:
     }
     with explained(paths.adopted, "write down what is adopted"):
         records.make_directory(paths.adopted.parent)
-        records.write(paths.adopted, json.dumps(document, indent=1).encode(), mode=records.PRIVATE)
+        records.write(paths.adopted, json.dumps(records.stamped(document), indent=1).encode(), mode=records.PRIVATE)
 
 
 def forget_adopted(paths: Paths) -> None:

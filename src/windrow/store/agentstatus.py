@@ -17,7 +17,7 @@ def write_agent_status(paths: Paths, status: AgentStatus) -> None:
     It is on tmpfs and describes a process: nothing is flushed.
     """
     path = paths.agent_status
-    data = json.dumps(status_document(status), separators=(",", ":")).encode()
+    data = json.dumps(records.stamped(status_document(status)), separators=(",", ":")).encode()
     with explained(path, "write the agent's status"):
         records.make_directory(path.parent, flush=False)
         # It holds no secret, and `windrow status` needs no root.
@@ -27,7 +27,9 @@ def write_agent_status(paths: Paths, status: AgentStatus) -> None:
 def read_agent_status(paths: Paths) -> AgentStatus | None:
     """None: there is none, or it cannot be read."""
     try:
-        return read_status(json.loads(paths.agent_status.read_bytes()))
+        document = json.loads(paths.agent_status.read_bytes())
+        records.understand(document)
+        return read_status(document)
     except (OSError, ValueError, RecursionError):
         return None
 

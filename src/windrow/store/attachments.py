@@ -186,7 +186,7 @@ def _read(path: Path) -> Attached | None:
 def _document(record: Attached) -> dict[str, Any]:
     """`asdict` without copying what is inside."""
     attachments = [_values(attachment) for attachment in record.attachments]
-    return _values(record) | {"attachments": attachments}
+    return records.stamped(_values(record) | {"attachments": attachments})
 
 
 def _values(value: Attached | Attachment) -> dict[str, Any]:
@@ -208,5 +208,6 @@ def _known(document: Any, cls: type[Attached] | type[Attachment]) -> dict[str, A
     """A record that a newer Windrow wrote may say more."""
     if not isinstance(document, dict):
         raise TypeError("no object")
+    records.understand(document)
     names: Sequence[str] = [f.name for f in fields(cls)]
     return {key: value for key, value in document.items() if key in names}

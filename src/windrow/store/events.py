@@ -155,11 +155,13 @@ class Events:
 
 
 def _line(event: Event) -> str:
-    return json.dumps(event_document(event), separators=(",", ":")) + "\n"
+    return json.dumps(records.stamped(event_document(event)), separators=(",", ":")) + "\n"
 
 
 def _read(line: bytes) -> Event | None:
     try:
-        return read_event(json.loads(line))
+        document = json.loads(line)
+        records.understand(document)
+        return read_event(document)
     except (ValueError, RecursionError):
         return None

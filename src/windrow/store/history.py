@@ -50,7 +50,7 @@ class History:
         path = self._path(number)
         with explained(path, "write the change"):
             records.make_directory(self._directory, mode=records.PRIVATE_DIRECTORY)
-            records.write(path, json.dumps(_document(change)).encode(), mode=records.PRIVATE)
+            records.write(path, json.dumps(records.stamped(_document(change))).encode(), mode=records.PRIVATE)
             for _, old in files[: max(0, len(files) + 1 - KEPT)]:
                 old.unlink(missing_ok=True)
 
@@ -93,6 +93,7 @@ def _document(change: Applied) -> dict[str, Any]:
 
 
 def _read(number: int, value: Mapping[str, Any]) -> Applied:
+    records.understand(value)
     return Applied(
         number=number,
         at=float(value["at"]),

@@ -93,7 +93,7 @@ class Leases:
         path = self.path(lease.interface)
         with explained(path, "keep the lease"):
             records.make_directory(path.parent)
-            data = json.dumps({"event": "bound", **when, "options": options}).encode()
+            data = json.dumps(records.stamped({"event": "bound", **when, "options": options})).encode()
             records.write(path, data, mode=records.SHARED, flush="content")
 
     def forget(self, interface: IfName) -> None:
@@ -130,6 +130,7 @@ def _read(path: Path) -> Mapping[str, Any]:
     document = json.loads(path.read_text(encoding="utf-8"))
     if not isinstance(document, dict):
         raise TypeError("no JSON object")
+    records.understand(document)
     return document
 
 

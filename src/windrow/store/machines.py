@@ -165,7 +165,7 @@ class Machines:
         path = directory / RECORD
         with explained(path, "write the record"):
             _make(directory)
-            data = json.dumps(dataclasses.asdict(record), indent=2) + "\n"
+            data = json.dumps(records.stamped(dataclasses.asdict(record)), indent=2) + "\n"
             records.write(path, data.encode(), mode=records.PRIVATE, flush="nothing")
 
     def remove(self, namespace: str, name: str) -> None:
@@ -249,6 +249,7 @@ def _read(path: Path) -> MachineRecord:
 
 def _record(document: Mapping[str, Any]) -> MachineRecord:
     """Fields that it does not know are of a newer Windrow, and left alone."""
+    records.understand(document)
     nics = tuple(NicRecord(**_known(NicRecord, nic) | _addresses(nic)) for nic in _list(document, "nics"))
     return MachineRecord(**_known(MachineRecord, document) | {"phase": Phase(document["phase"]), "nics": nics})
 

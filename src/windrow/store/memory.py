@@ -20,6 +20,7 @@ def read_memory(paths: Paths) -> Memory:
     """What is there and can be read. A file that cannot is no reason to stop: it is made anew after the next change."""
     try:
         document = json.loads(paths.memory.read_text(encoding="utf-8"))
+        records.understand(document)
         return Memory(
             nics={str(name): parse_mac(mac) for name, mac in document["nics"].items()},
             given=_addresses(document["given"]),
@@ -36,13 +37,14 @@ def write_memory(paths: Paths, memory: Memory) -> None:
     if memory.had != before.had:
         with explained(paths.had, "remember which addresses are there"):
             records.make_directory(paths.had.parent, flush=False)
-            document = {"boot": boot.identity(paths), "had": _written(memory.had)}
+            document = records.stamped({"boot": boot.identity(paths), "had": _written(memory.had)})
             records.write(paths.had, json.dumps(document).encode(), mode=records.SHARED, flush="nothing", rivals=True)
     if replace(memory, had=before.had) != before:
         with explained(paths.memory, "remember which card is which"):
             records.make_directory(paths.memory.parent)
             # For everybody's eyes: `windrow status` needs no root, and it says which card is which.
             known = {"nics": dict(memory.nics), "given": _written(memory.given), "policed": memory.policed}
+            known = records.stamped(known)
             records.write(paths.memory, json.dumps(known).encode(), mode=records.SHARED, rivals=True)
 
 
@@ -50,6 +52,7 @@ def _had(paths: Paths) -> Mapping[IfName, frozenset[Cidr]]:
     """Nothing of before the last start of the host: who has an address may have changed since."""
     try:
         document = json.loads(paths.had.read_text(encoding="utf-8"))
+        records.understand(document)
         return _addresses(document["had"]) if document["boot"] == boot.identity(paths) else {}
     except _UNREADABLE:
         return {}

@@ -42,11 +42,6 @@ class Paths:
         return self.runtime / "apply.lock"
 
     @property
-    def asked(self) -> Path:
-        """When which VLAN was last asked for its DHCP servers (`sense.manners`)."""
-        return self.runtime / "asked.json"
-
-    @property
     def cluster_networks(self) -> Path:
         """The names of all cluster networks as of the last `apply`, one on each line: no CNI call has to read YAML to
         know whose a bridge is that is not there."""

@@ -97,7 +97,7 @@ class PortRecords:
 
     def put(self, record: PortRecord) -> None:
         """Write it, or write it anew. Readers see the old one or the new one."""
-        data = json.dumps(_document(record), separators=(",", ":")).encode()
+        data = json.dumps(records.stamped(_document(record)), separators=(",", ":")).encode()
         self._make_directory()
         records.write(self._path(record.key), data, mode=records.PRIVATE, flush="nothing", rivals=True)
 
@@ -301,6 +301,7 @@ def _read(path: str) -> PortRecord | str | None:
 
 def _record(document: dict[str, Any]) -> PortRecord:
     """Raises KeyError, TypeError, ValueError."""
+    records.understand(document)
     texts = {name: document[name] for name in _TEXTS if name in document or name in _NEEDED}
     if wrong := [name for name, text in texts.items() if not isinstance(text, str)]:
         raise TypeError(f"{', '.join(wrong)}: not a text")

@@ -25,12 +25,14 @@ from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from os import PathLike
+    from typing import Any
 
     Name = str | PathLike[str]
 
 PRIVATE, SHARED = 0o600, 0o644
 """Modes of files: for its owner's eyes, and for everybody's. Objects of the store may hold passwords (cloud-init)."""
 PRIVATE_DIRECTORY, SHARED_DIRECTORY = 0o700, 0o755
+SCHEMA = 1
 Flush = Literal["nothing", "content", "name"]
 """After a power cut: anything (a file on tmpfs); the old one or the new one; the new one, once `write` has returned."""
 _OTHERS, _OTHERS_WRITE = 0o077, 0o022
@@ -135,6 +137,28 @@ def read_private(path: Name) -> bytes:
             with suppress(OSError):  # on a file system that is read-only it can be read all the same
                 os.fchmod(file.fileno(), PRIVATE)
         return file.read()
+
+
+# Which Windrow may read it -------------------------------------------------------------------------
+
+
+def stamped(document: dict[str, Any]) -> dict[str, Any]:
+    """A JSON document for the disk, with the version of its form.
+
+    A field that one may do without is added, and the version stays: readers pass over what they do not know, so a file
+    outlives an upgrade and the way back. The version rises where an older Windrow would understand it wrongly.
+    """
+    return {"schema": SCHEMA, **document}
+
+
+def understand(document: Any) -> None:
+    """Raises ValueError where it is no object, or a newer Windrow wrote it in another form. Without a version it is of
+    the first form."""
+    if not isinstance(document, dict):
+        raise ValueError("it is no JSON object")
+    found = document.get("schema", SCHEMA)
+    if type(found) is not int or found > SCHEMA:
+        raise ValueError(f"a newer Windrow wrote it: schema {str(found)[:20]}, and this one reads {SCHEMA}")
 
 
 # Directories --------------------------------------------------------------------------------------

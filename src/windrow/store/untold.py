@@ -29,7 +29,7 @@ def note(paths: Paths, one: Untold) -> None:
     """Raises OSError."""
     path = _path(paths, one.container_id)
     records.make_directory(path.parent, records.PRIVATE_DIRECTORY, flush=False)
-    data = json.dumps({"pod": one.pod, "uid": one.uid}).encode()
+    data = json.dumps(records.stamped({"pod": one.pod, "uid": one.uid})).encode()
     records.write(path, data, mode=records.PRIVATE, flush="nothing", rivals=True)
 
 
@@ -47,6 +47,7 @@ def all_of(paths: Paths) -> tuple[Untold, ...]:
             if path.suffix == _SUFFIX and not path.name.startswith("."):
                 with suppress(OSError, ValueError, KeyError, TypeError):
                     document = jsontext.loads(path.read_bytes())
+                    records.understand(document)
                     one = Untold(container_id=path.stem, pod=str(document["pod"]), uid=str(document["uid"]))
                     found.append((os.stat(path).st_mtime_ns, one))
     return tuple(one for _, one in sorted(found, key=lambda pair: pair[0]))

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from windrow.services.systemd import quoted
 from windrow.store.paths import Paths
 
 NAME = "windrow-agent.service"
+MARK = "# Written by `windrow agent install`"
+HIDDEN = {
+    "ProtectHome=yes": (Path("/home"), Path("/root"), Path("/run/user")),
+    "PrivateTmp=yes": (Path("/tmp"), Path("/var/tmp")),
+}
+"""What of the host's files the unit does not see, by the line that hides it (systemd.exec(5))."""
 
 _TEXT = """\
-# Written by `windrow agent install`; local changes belong into a drop-in: systemctl edit {name}
+{mark}; local changes belong into a drop-in: systemctl edit {name}
 [Unit]
 Description=Windrow: keeps this host's networks as their manifests want them
 Documentation=man:systemd.exec(5)
@@ -23,7 +31,7 @@ StartLimitIntervalSec=0
 [Service]
 Type=notify
 NotifyAccess=main
-ExecStart={command}
+{settings}ExecStart={command}
 ExecReload=/bin/kill -HUP $MAINPID
 Restart=always
 RestartSec=1
@@ -78,16 +86,29 @@ WantedBy=multi-user.target
 """
 
 
-def unit_text(command: Sequence[str], paths: Paths) -> str:
-    """`command`: how the agent is started. A path that may be missing has a dash before it: the bridge's sysctls are
-    there only while br_netfilter is loaded."""
+def unit_text(command: Sequence[str], paths: Paths, *, settings: Path | None = None) -> str:
+    """`command`: how the agent is started. `settings`: a file of the administrator's (systemd.exec(5),
+    EnvironmentFile=), whose AGENT_OPTIONS are added to it. A path that may be missing has a dash before it: the
+    bridge's sysctls are there only while br_netfilter is loaded."""
     writes = ["-/proc/sys/net", f"-{paths.manifests.parent}"]
     if paths.root != Path("/"):
         writes += [f"-{paths.state}", f"-{paths.runtime}"]
-    return _TEXT.format(name=NAME, command=" ".join(map(_quoted, command)), writes=" ".join(map(_quoted, writes)))
+    words = [*map(quoted, command), *(["$AGENT_OPTIONS"] if settings else [])]
+    return _TEXT.format(
+        mark=MARK,
+        name=NAME,
+        settings=f"EnvironmentFile=-{settings}\n" if settings else "",
+        command=" ".join(words),
+        writes=" ".join(map(quoted, writes)),
+    )
 
 
-def _quoted(word: str) -> str:
-    """systemd.service(5), "Command lines": `%` begins a specifier, `$` a variable."""
-    escaped = word.replace("\\", "\\\\").replace("%", "%%").replace("$", "$$").replace('"', '\\"')
-    return f'"{escaped}"' if any(c in escaped for c in " \t'\"\\;") or not escaped else escaped
+def hidden(places: Iterable[Path]) -> dict[Path, str]:
+    """Those that the unit does not see, each with the line that hides it; also where only a link leads there."""
+    found = {}
+    for place in places:
+        ways = (Path(os.path.abspath(place)), Path(os.path.realpath(place)))
+        for line, trees in HIDDEN.items():
+            if any(way.is_relative_to(tree) for way in ways for tree in trees):
+                found[place] = line
+    return found

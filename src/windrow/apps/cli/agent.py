@@ -9,8 +9,10 @@ from pathlib import Path
 
 import click
 
-from windrow.apps.cli.options import probing
-from windrow.apps.cli.session import Session, host_name
+from windrow.apps.cli.options import probing, unit_dir
+from windrow.apps.cli.output import say
+from windrow.apps.cli.session import Session
+from windrow.model.problems import WindrowError
 from windrow.model.values import VidSet
 from windrow.netlink.errors import NoPermission
 from windrow.store.paths import Paths
@@ -22,6 +24,7 @@ Examples:
   windrow agent --listen 127.0.0.1:9441 --log-format json
   windrow agent --check 5m            and find out what the switches do not carry
   windrow agent install               a systemd unit for it
+  windrow agent uninstall
   windrow events -w                   what it finds and does"""
 
 
@@ -91,33 +94,66 @@ Examples:
   windrow agent install --check 5m
   windrow agent install --unit-dir /usr/lib/systemd/system""",
 )
-@click.option(
-    "--unit-dir",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Where to write it.  [default: /etc/systemd/system]",
-    metavar="DIR",
-)
+@unit_dir
 @probing
 @click.pass_obj
-def install(session: Session, unit_dir: Path | None, check_s: float | None, skipped: Mapping[str, VidSet]) -> None:
+def install(session: Session, directory: Path | None, check_s: float | None, skipped: Mapping[str, VidSet]) -> None:
     """Write the systemd unit of the agent, with the few privileges that it needs. Nothing is started.
 
-    It starts the Windrow that wrote it; after Windrow has moved, install it again.
+    It starts the Windrow that wrote it; after Windrow has moved, install it again. A Windrow below /home, /root or
+    /tmp is refused: the unit sees nothing of them.
     """
     from windrow.apps.agent.unit import NAME, unit_text
-    from windrow.apps.cli.output import say
-    from windrow.store import records
-    from windrow.store.errors import explained
+    from windrow.apps.cli import unitwords
 
-    directory = unit_dir or session.root / "etc/systemd/system"
-    path = directory / NAME
-    with explained(path, "write the unit"):
-        records.make_place(directory)
-        command = [*_command(session), *_probing_words(check_s, skipped)]
-        text = unit_text(command, Paths(session.root))
-        records.write(path, text.encode(), mode=records.SHARED)
-    say(f"{path} written; start it, now and at each boot:")
-    say(f"  systemctl daemon-reload\n  systemctl enable --now {NAME}")
+    command = [*unitwords.command(session, "agent"), *_probing_words(check_s, skipped)]
+    _refuse_what_is_hidden(session, Path(command[0]))
+    for line in unitwords.put(unitwords.place(session, directory) / NAME, unit_text(command, Paths(session.root))):
+        say(line)
+
+
+@agent.command(
+    short_help="Take its systemd unit away",
+    epilog="""\b
+Examples:
+  systemctl disable --now windrow-agent.service
+  windrow agent uninstall""",
+)
+@unit_dir
+@click.pass_obj
+def uninstall(session: Session, directory: Path | None) -> None:
+    """Take away the systemd unit that `install` wrote. The network stays as it is, and nobody keeps it so any more.
+
+    Refused while systemd starts it at boot, and where somebody else wrote it.
+    """
+    from windrow.apps.agent.unit import MARK, NAME
+    from windrow.apps.cli import unitwords
+
+    path = unitwords.place(session, directory) / NAME
+    lines = unitwords.take(path, MARK)
+    if not lines:
+        raise WindrowError(f"{path} is not there\n    hint: --unit-dir names another directory")
+    for line in lines:
+        say(line)
+
+
+def _refuse_what_is_hidden(session: Session, program: Path) -> None:
+    """Raises WindrowError, with all that the unit needs and does not see."""
+    from windrow.apps.agent.unit import hidden
+    from windrow.apps.cli import unitwords
+    from windrow.kube.access import IN_CLUSTER
+
+    move = "install Windrow where services see it: python3 -m venv /opt/windrow, then pip install windrow there"
+    todo = dict.fromkeys((program, *unitwords.parts()), move)
+    todo[session.root] = "choose another place with --root"
+    if session.cluster is not None and session.cluster.kubeconfig != IN_CLUSTER:
+        file = Path(session.cluster.kubeconfig or Path.home() / ".kube/config")
+        todo[file] = "copy it to /etc/windrow/kubeconfig, and name that with --kubeconfig"
+    found = hidden(todo)
+    if found:
+        lines = [f"{path}: the unit does not see it ({line})" for path, line in found.items()]
+        hints = dict.fromkeys(todo[path] for path in found)
+        raise WindrowError("\n".join([*lines, *(f"    hint: {hint}" for hint in hints)]))
 
 
 def _probing_words(check_s: float | None, skipped: Mapping[str, VidSet]) -> list[str]:
@@ -126,17 +162,3 @@ def _probing_words(check_s: float | None, skipped: Mapping[str, VidSet]) -> list
     for network, vids in skipped.items():
         words += ["--skip-vlans", f"{network}:{vids}" if network else str(vids)]
     return words
-
-
-def _command(session: Session) -> list[str]:
-    """The `windrow` beside this Python, and what a command line would say to find the same place."""
-    beside = Path(sys.executable).with_name("windrow")
-    command = [str(beside)] if beside.exists() else [sys.executable, "-m", "windrow.apps.cli.main"]
-    if session.root != Path("/"):
-        command += ["--root", str(session.root.absolute())]
-    if session.node != host_name():
-        command += ["--node", session.node]
-    if session.cluster is not None:
-        command += ["--kubeconfig", session.cluster.kubeconfig] if session.cluster.kubeconfig else []
-        command += ["--context", session.cluster.context] if session.cluster.context else []
-    return [*command, "agent"]

@@ -51,7 +51,8 @@ Examples:
   windrow cni install --bin-dir /opt/cni/bin
   windrow cni install --bin-dir /opt/cni/bin --conf-dir /etc/cni/net.d
   windrow cni install --bin-dir /usr/lib/cni --replace     existing `bridge` networks use it, too
-  windrow cni install --bin-dir /opt/cni/bin --replace --with-multus""",
+  windrow cni install --bin-dir /opt/cni/bin --replace --with-multus
+  windrow cni install --bin-dir /opt/cni/bin --with-server""",
 )
 @click.option("--bin-dir", type=DIRECTORY, required=True, metavar="DIR", help="Where the runtime looks for plugins.")
 @click.option(
@@ -66,10 +67,17 @@ Examples:
     is_flag=True,
     help="Multus stays what the runtime calls: only the bridge plugin, which Multus calls.",
 )
+@click.option("--with-server", is_flag=True, help="Also write the systemd unit of `windrow cni serve`.")
 @click.option("--no-compile", is_flag=True, help="Python scripts, even where there is a C compiler: 10 ms slower.")
 @click.pass_obj
 def install(
-    session: Session, bin_dir: Path, conf_dir: Path | None, replace: bool, with_multus: bool, no_compile: bool
+    session: Session,
+    bin_dir: Path,
+    conf_dir: Path | None,
+    replace: bool,
+    with_multus: bool,
+    with_server: bool,
+    no_compile: bool,
 ) -> None:
     """Put the plugins where a container runtime looks for them: `windrow-bridge` and `windrow`.
 
@@ -90,6 +98,12 @@ def install(
         compiled=not no_compile,
     ):
         say(line)
+    if with_server:
+        from windrow.apps.cli import unitwords
+        from windrow.apps.cni.unit import NAME, unit_text
+
+        text = unit_text(unitwords.command(session, "cni", "serve"))
+        say("\n".join(unitwords.put(unitwords.place(session, None) / NAME, text)))
 
 
 def _origin(session: Session) -> Origin:
@@ -106,16 +120,21 @@ def _origin(session: Session) -> Origin:
 @click.pass_obj
 def uninstall(session: Session, bin_dirs: tuple[Path, ...], conf_dirs: tuple[Path, ...]) -> None:
     """Take the plugins away again, from everywhere or from one directory; a kept `bridge.orig` is `bridge` again.
+    From everywhere takes the unit of the server away, too.
 
     Ports stay. Remove their containers first: a runtime cannot take away a port without its plugin.
     """
+    from windrow.apps.cli import unitwords
     from windrow.apps.cni.install import places
     from windrow.apps.cni.install import uninstall as take
+    from windrow.apps.cni.unit import MARK, NAME
 
     paths = Paths(session.root)
     known = places(paths)
     everywhere = not bin_dirs and not conf_dirs
-    said = take(paths, known.bin_dirs if everywhere else bin_dirs, known.conf_dirs if everywhere else conf_dirs)
+    # First: where systemd starts it, this is refused, and nothing has been done.
+    said = unitwords.take(unitwords.place(session, None) / NAME, MARK) if everywhere else []
+    said += take(paths, known.bin_dirs if everywhere else bin_dirs, known.conf_dirs if everywhere else conf_dirs)
     say("\n".join(said) or "nothing of Windrow is installed there")
 
 

@@ -135,6 +135,16 @@ def probing(function: F) -> F:
     return checked(skip_vlans(function))
 
 
+def unit_dir(function: F) -> F:
+    return click.option(
+        "--unit-dir",
+        "directory",
+        type=click.Path(file_okay=False, path_type=Path),
+        help="Where systemd looks for units.  [default: /etc/systemd/system]",
+        metavar="DIR",
+    )(function)
+
+
 def output(function: F) -> F:
     return click.option(
         "-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True, help="Output format."

@@ -349,6 +349,7 @@ class Places:
 def places(paths: Paths) -> Places:
     try:
         document = json.loads(_memory(paths).read_bytes())
+        records.understand(document)
         return Places(*(tuple(map(Path, document.get(key, ()))) for key in ("binDirs", "confDirs")))
     except (OSError, ValueError, AttributeError, TypeError):
         return Places()
@@ -377,7 +378,7 @@ def _write(paths: Paths, bin_dirs: Sequence[Path], conf_dirs: Sequence[Path]) ->
     path = _memory(paths)
     with _explained(path):
         records.make_directory(path.parent)
-        records.write(path, (json.dumps(document, indent=2) + "\n").encode(), mode=records.SHARED)
+        records.write(path, (json.dumps(records.stamped(document), indent=2) + "\n").encode(), mode=records.SHARED)
 
 
 @contextmanager

@@ -370,9 +370,10 @@ def _module_path() -> list[str]:
 
 
 def environment() -> dict[str, str]:
-    """What the guest is told of this process's environment: the place of the kernel for virtual machines."""
-    place = os.environ.get(image.ENVIRONMENT)
-    return {image.ENVIRONMENT: os.path.realpath(place)} if place else {}
+    """What the guest is told of this process's environment: the place of the kernel for virtual machines, which it
+    would look for in another user's home."""
+    place = image.where()
+    return {image.ENVIRONMENT: os.path.realpath(place)} if place and place != image.CHECKOUT else {}
 
 
 def _kept() -> list[str]:

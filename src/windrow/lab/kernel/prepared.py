@@ -23,10 +23,11 @@ from windrow.lab.vm import archive, image
 from windrow.lab.vm.kernel import bootable, needed, read_module
 from windrow.lab.vm.kernel import find as find_in
 from windrow.model.lazy import dataclass
+from windrow.services import usercache
 
 ENVIRONMENT = "WINDROW_LAB_KERNEL"
 """Where the prepared kernel is, if not in the checkout."""
-CHECKOUT = Path(__file__).resolve().parents[4] / "build" / "kernel"
+CHECKOUT, CACHE = Path(__file__).resolve().parents[4] / "build" / "kernel", "kernel"
 KERNEL, INITRD, RELEASE, MODULES = "kernel", "initrd", "release", "lib/modules"
 
 FIRST = ("virtio_pci", "virtio_console", "9pnet_virtio", "9p")
@@ -53,16 +54,19 @@ class Prepared:
 
 def find() -> Prepared:
     """Raises LabError."""
-    place = Path(os.environ.get(ENVIRONMENT) or CHECKOUT).resolve()
+    found = usercache.chosen(ENVIRONMENT, CHECKOUT, CACHE)
+    place = found.resolve() if found else None
     try:
-        release = (place / RELEASE).read_text(encoding="ascii").strip()
-    except OSError as error:
+        release = (place / RELEASE).read_text(encoding="ascii").strip() if place else ""
+    except OSError:
+        release = ""
+    if place is None or not release:
         raise LabError(
-            f"there is no kernel for QEMU in {place}",
-            hint="`make setup` in a checkout fetches one. Elsewhere unpack a linux-image package (apt-get download, "
-            f"dpkg-deb -x), run `{sys.executable} -m windrow.lab.kernel.prepared UNPACKED DIRECTORY`, and let "
+            "there is no kernel for QEMU" + (f" in {place}" if place else ""),
+            hint="`windrow lab setup` fetches one, in a checkout `make setup`; where there is no apt-get, unpack a "
+            f"linux-image package, run `{sys.executable} -m windrow.lab.kernel.prepared UNPACKED DIRECTORY`, and let "
             f"{ENVIRONMENT} name DIRECTORY",
-        ) from error
+        )
     return Prepared(place, place / KERNEL, place / INITRD, release)
 
 

@@ -12,10 +12,11 @@ from windrow.lab.errors import LabError
 from windrow.lab.vm import archive
 from windrow.lab.vm.kernel import DEPENDENCIES, KERNEL, MODULES, RELEASE
 from windrow.model.lazy import dataclass
+from windrow.services import usercache
 
 ENVIRONMENT = "WINDROW_GUEST"
 """Where the prepared kernel is, if not in the checkout."""
-CHECKOUT = Path(__file__).resolve().parents[4] / "build" / "guest"
+CHECKOUT, CACHE = Path(__file__).resolve().parents[4] / "build" / "guest", "guest"
 _HERE = Path(__file__).resolve().parent
 _DIRECTORIES = ("bin", "dev", "modules", "proc", "run", "seed", "sys", "etc", "etc/acpi", "etc/acpi/PWRF")
 _POWER_BUTTON = "etc/acpi/PWRF/00000080"
@@ -43,16 +44,23 @@ class Guest:
     release: str
 
 
+def where() -> Path | None:
+    """The directory of the kernel that was prepared for guests, if there is one."""
+    return usercache.chosen(ENVIRONMENT, CHECKOUT, CACHE)
+
+
 def find() -> Guest:
     """The kernel that was prepared for guests. Raises LabError."""
-    place = Path(os.environ.get(ENVIRONMENT) or CHECKOUT)
+    place = where()
     try:
-        release = (place / RELEASE).read_text(encoding="ascii").strip()
-    except OSError as error:
+        release = (place / RELEASE).read_text(encoding="ascii").strip() if place else ""
+    except OSError:
+        release = ""
+    if place is None or not release:
         raise LabError(
-            f"there is no kernel for virtual machines in {place}",
-            hint=f"`make setup` fetches one; {ENVIRONMENT} names another place",
-        ) from error
+            "there is no kernel for virtual machines" + (f" in {place}" if place else ""),
+            hint=f"`windrow lab setup` fetches one, in a checkout `make setup`; {ENVIRONMENT} names another place",
+        )
     return Guest(place / KERNEL, place / MODULES, place / DEPENDENCIES, release)
 
 

@@ -1,0 +1,75 @@
+"""What the verbs that write systemd units share: how a unit starts this Windrow, and how it comes and goes."""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+from windrow.apps.cli.session import Session, host_name
+from windrow.model.problems import WindrowError
+from windrow.store import records
+from windrow.store.errors import explained
+
+
+def command(session: Session, *verb: str) -> list[str]:
+    """The `windrow` beside this Python, and what a command line would say to find the same place."""
+    beside = Path(sys.executable).with_name("windrow")
+    found = [str(beside)] if beside.exists() else [sys.executable, "-m", "windrow.apps.cli.main"]
+    if session.root != Path("/"):
+        found += ["--root", str(session.root.absolute())]
+    if session.node != host_name():
+        found += ["--node", session.node]
+    if session.cluster is not None:
+        found += ["--kubeconfig", _absolute(session.cluster.kubeconfig)] if session.cluster.kubeconfig else []
+        found += ["--context", session.cluster.context] if session.cluster.context else []
+    return [*found, *verb]
+
+
+def parts() -> list[Path]:
+    """What that command is made of: an editable installation has Python, Windrow and what it imports in different
+    places."""
+    specs = map(find_spec, ("windrow", "click", "jinja2", "yaml"))
+    modules = [Path(spec.origin) for spec in specs if spec is not None and spec.origin is not None]
+    return [Path(sys.executable), Path(sys.base_prefix), *modules]
+
+
+def place(session: Session, directory: Path | None) -> Path:
+    """Where units go; `directory`: where somebody wants them."""
+    return directory or session.root / "etc/systemd/system"
+
+
+def put(path: Path, text: str) -> list[str]:
+    """What was done, and what is next, in lines. Raises StoreError."""
+    with explained(path, "write the unit"):
+        records.make_place(path.parent)
+        records.write(path, text.encode(), mode=records.SHARED)
+    return [
+        f"{path} written; start it, now and at each boot:",
+        f"  systemctl daemon-reload\n  systemctl enable --now {path.name}",
+    ]
+
+
+def take(path: Path, mark: str) -> list[str]:
+    """What was done, in lines; empty: there is none. `mark`: how one begins that Windrow wrote. Raises StoreError,
+    and WindrowError where it is not ours, or systemd would start it at the next boot."""
+    with explained(path, "take the unit away"):
+        if not path.exists():
+            return []
+        if not path.read_text(errors="replace").startswith(mark):
+            by = mark.removeprefix("# Written by ")
+            hint = "who put it there takes it away: a package, for example"
+            raise WindrowError(f"{path} was not written by {by}\n    hint: {hint}")
+        if wanted := sorted(path.parent.glob(f"*.wants/{path.name}")):
+            hint = f"systemctl disable --now {path.name}, then again"
+            raise WindrowError(f"{path.name} is started at boot: {wanted[0]}\n    hint: {hint}")
+        path.unlink()
+    return [f"{path} removed; let systemd forget it:", "  systemctl daemon-reload"]
+
+
+def _absolute(kubeconfig: str) -> str:
+    """A unit has another working directory."""
+    from windrow.kube.access import IN_CLUSTER
+
+    return kubeconfig if kubeconfig == IN_CLUSTER else os.path.abspath(kubeconfig)
