@@ -11,7 +11,9 @@ from typing import Any
 from windrow.model import names, overlay
 from windrow.model.lazy import dataclass
 from windrow.model.objects import HostNetworkConfig, LinkMonitor, Node, VlanStatus
+from windrow.model.policies import ANNOTATION_NETWORK_STATUS, Namespace, Pod
 from windrow.model.values import Ref
+from windrow.model.wire.pod import FINISHED
 
 Document = Mapping[str, Any]
 Place = tuple[str, ...]
@@ -39,27 +41,46 @@ def ref_of(document: Document) -> Ref:
 
 def wanted(document: Document) -> dict[str, Any]:
     """As its author wrote it: without what the server and controllers add, which changes by itself."""
+    kind = document["kind"]
     meta = {key: document["metadata"][key] for key in _META if document["metadata"].get(key)}
-    is_node = document["kind"] == Node.KIND
     if "annotations" in meta:
-        kept = {key: value for key, value in meta["annotations"].items() if _read(key, is_node=is_node)}
+        kept = {key: value for key, value in meta["annotations"].items() if _read(key, kind)}
         meta["annotations"] = kept
         if not kept:
             del meta["annotations"]
-    found = {"apiVersion": document["apiVersion"], "kind": document["kind"], "metadata": meta}
+    found = {"apiVersion": document["apiVersion"], "kind": kind, "metadata": meta}
+    if kind == Pod.KIND:
+        meta.pop("deletionTimestamp", None)  # until it is gone it has its addresses
+        return {**found, **_pod(document.get("spec") or {}, document.get("status") or {})}
     spec = document.get("spec")
-    if spec and is_node:
-        spec = {key: spec[key] for key in ("podCIDR", "podCIDRs") if key in spec}
+    if spec and kind in _SPECS:
+        spec = {key: spec[key] for key in _SPECS[kind] if key in spec}
     return {**found, "spec": spec} if spec else found
 
 
-def _read(annotation: str, *, is_node: bool) -> bool:
-    """Heartbeats of others are annotations of Nodes."""
-    return annotation in _OF_NODES if is_node else annotation != LAST_APPLIED
+def _pod(spec: Document, status: Document) -> Document:
+    """What a policy asks of a pod. How far its containers are is told often, and decides nothing."""
+    listed = [[port for port in one.get("ports") or () if port.get("name")] for one in spec.get("containers") or ()]
+    containers = [{"ports": ports} for ports in listed if ports]
+    phase = {"phase": status["phase"]} if status.get("phase") in FINISHED else {}
+    kept = {
+        "spec": ({"hostNetwork": True} if spec.get("hostNetwork") else {})
+        | ({"containers": containers} if containers else {}),
+        "status": {key: status[key] for key in ("podIP", "podIPs") if status.get(key)} | phase,
+    }
+    return {key: value for key, value in kept.items() if value}
 
 
 _OF_NODES = overlay.ANNOTATIONS | {names.ANNOTATION_TUNNEL}
 """The annotations of a Node that are read or written."""
+_ANNOTATIONS = {Node.KIND: _OF_NODES, Pod.KIND: {ANNOTATION_NETWORK_STATUS}, Namespace.KIND: frozenset[str]()}
+"""Kind -> the annotations that are read, where others write theirs all the time (heartbeats)."""
+_SPECS = {Node.KIND: ("podCIDR", "podCIDRs"), Namespace.KIND: ()}
+"""Kind -> the fields of its spec that are read; of all others the whole spec is."""
+
+
+def _read(annotation: str, kind: str) -> bool:
+    return annotation in _ANNOTATIONS[kind] if kind in _ANNOTATIONS else annotation != LAST_APPLIED
 
 
 def said(document: Document, node: str) -> Said:
