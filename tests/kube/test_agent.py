@@ -221,7 +221,8 @@ def at_rest(cluster: Api, host: Agent) -> None:
 READS = {
     "": ["nodes"],
     GROUP: ["clusternetworks", "vlanconfigs", "vlanstatuses", "linkmonitors", "hostnetworkconfigs"],
-    "k8s.cni.cncf.io": ["network-attachment-definitions"],
+    "k8s.cni.cncf.io": ["network-attachment-definitions", "multi-networkpolicies"],
+    "networking.k8s.io": ["networkpolicies"],
 }
 WRITES = [
     {"apiGroups": [GROUP], "resources": ["vlanstatuses"], "verbs": ["create", "patch", "delete"]},

@@ -82,7 +82,14 @@ OTHERS = (
     other_kind("kubevirt.io", "v1", "VirtualMachineInstance", "virtualmachineinstances"),
     other_kind("kubeovn.io", "v1", "Subnet", "subnets", namespaced=False),
     other_kind("kubeovn.io", "v1", "Vpc", "vpcs", namespaced=False),
+    other_kind("k8s.cni.cncf.io", "v1beta1", "MultiNetworkPolicy", "multi-networkpolicies"),
 )
+POLICY = {
+    "apiVersion": "networking.k8s.io/v1",
+    "kind": "NetworkPolicy",
+    "metadata": {"name": "closed"},
+    "spec": {"podSelector": {}},
+}
 
 
 @pytest.fixture(scope="module")
@@ -231,6 +238,7 @@ def test_an_agent_uses_all_that_it_may(installed: ControlPlane, log: Path, tmp_p
     host = document("HostNetworkConfig", "storage", {**HOST, "nodeSelector": {"matchLabels": {"rack": "a"}}})
     cluster.merge("Node", "n1", {"metadata": {"labels": {"rack": "a"}}})
     cluster.make(document("ClusterNetwork", "oob"), uplink(nodeSelector={}), nad("v100", 100), monitor, host)
+    installed.request("POST", "/apis/networking.k8s.io/v1/namespaces/default/networkpolicies", POLICY)
     with agent(tmp_path, installed, access=access(installed, "agent", "n1")) as found:
         wait(lambda: cluster.list("VlanStatus"), found.said)
         wait(

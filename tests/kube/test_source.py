@@ -20,7 +20,8 @@ from windrow.services.kubernetes.controlplane import ControlPlane
 RIGHTS = {
     "": ["nodes"],
     "network.harvesterhci.io": ["*"],
-    "k8s.cni.cncf.io": ["network-attachment-definitions"],
+    "k8s.cni.cncf.io": ["network-attachment-definitions", "multi-networkpolicies"],
+    "networking.k8s.io": ["networkpolicies"],
 }
 
 

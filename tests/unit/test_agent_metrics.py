@@ -13,6 +13,7 @@ from windrow.apps.engine import converge, look, plan_node
 from windrow.model.agentstatus import AgentStatus, Contest, StepFailure
 from windrow.model.events import Condition, EventType
 from windrow.model.findings import Certainty, Finding, Fix, Grade, Reason
+from windrow.model.ruletable import VERDICT_MAP, RuleTable, TableSet
 from windrow.model.values import IfName, Ref
 from windrow.testing.builders import cluster, cluster_network, host_network, link, vlan_config
 from windrow.testing.fake import FakeKernel
@@ -126,6 +127,17 @@ def test_conditions() -> None:
     assert value(found, "condition", type="Degraded", **oob) == 0
     assert value(found, "condition_last_transition_time_seconds", type="ready", **oob) == 10.5
     assert not [labels for _, labels in found if ("kind", "VirtualMachine") in labels]
+
+
+def test_how_many_ports_policies_isolate() -> None:
+    seen = kernel().observe()
+    arriving = TableSet(form=VERDICT_MAP, members=frozenset({"veth1 : to-veth1", "veth2 : to-veth2"}))
+    leaving = TableSet(form=VERDICT_MAP, members=frozenset({"veth1 : from-veth1"}))
+    table = RuleTable(sets={"to-ports": arriving, "from-ports": leaving})
+    for policies, expected in ((table, 2), (RuleTable(), 0), (None, None)):
+        there = replace(seen, state=replace(seen.state, policies=policies))
+        found = read(exposition(Snapshot(status=STATUS, observed=there)))
+        assert found.get(("windrow_policy_isolated_ports", frozenset())) == expected
 
 
 def test_what_is_wrong_outside() -> None:

@@ -6,18 +6,24 @@ from typing import Any
 
 from windrow.kube import trim
 from windrow.kube.cache import MANY_NODES, Cache
-from windrow.kube.resources import FOLLOWED
+from windrow.kube.resources import FOLLOWED, SELECTED
 from windrow.kube.restless import AT_ONCE, EACH_S, Restless
 from windrow.kube.writing import differs
 from windrow.model.objects import ClusterNetwork, Node
+from windrow.model.policies import NetworkPolicy, Pod, PodPort
 from windrow.model.values import Ref
 
 GROUP = "network.harvesterhci.io/v1beta1"
+VERSIONS = {
+    **dict.fromkeys(("Node", "Pod", "Namespace"), "v1"),
+    "NetworkAttachmentDefinition": "k8s.cni.cncf.io/v1",
+    "NetworkPolicy": "networking.k8s.io/v1",
+}
 
 
 def document(kind: str, name: str, **more: Any) -> dict[str, Any]:
     meta = {"name": name, "uid": f"uid-of-{name}", "resourceVersion": "7", **more.pop("metadata", {})}
-    version = {"Node": "v1", "NetworkAttachmentDefinition": "k8s.cni.cncf.io/v1"}.get(kind, GROUP)
+    version = VERSIONS.get(kind, GROUP)
     return {"apiVersion": version, "kind": kind, "metadata": meta, **more}
 
 
@@ -121,6 +127,96 @@ def test_what_cannot_be_read_is_said_and_not_taken_for_deleted() -> None:
     found = cache.found()
     assert found.loaded.unread == {Ref("VlanConfig", "bad")}
     assert {p.about for p in found.loaded.problems} == {Ref("VlanConfig", "bad")}
+
+
+# -- policies, and whom they select ----------------------------------------------------------------
+
+POLICY = document("NetworkPolicy", "closed", metadata={"namespace": "shop"}, spec={"podSelector": {}})
+
+
+def web(**status: Any) -> dict[str, Any]:
+    """As a kubelet leaves it."""
+    ports = [{"name": "http", "containerPort": 8080, "protocol": "TCP"}, {"containerPort": 9090}]
+    spec = {
+        "nodeName": "n2",
+        "containers": [
+            {"name": "c", "image": "web:1", "env": [{"name": "A", "value": "b"}], "ports": ports},
+            {"name": "d", "image": "d:1"},
+        ],
+        "tolerations": [{"operator": "Exists"}],
+    }
+    meta = {"namespace": "shop", "labels": {"app": "web"}, "annotations": {"example.com/beat": "1"}}
+    return document("Pod", "web", metadata=meta, spec=spec, status={"phase": "Running", **status})
+
+
+def test_of_a_pod_is_kept_what_policies_ask_for() -> None:
+    assert trim.wanted(web(podIP="10.52.1.7", podIPs=[{"ip": "10.52.1.7"}, {"ip": "fd00::7"}])) == {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "web", "namespace": "shop", "labels": {"app": "web"}},
+        "spec": {"containers": [{"ports": [{"name": "http", "containerPort": 8080, "protocol": "TCP"}]}]},
+        "status": {"podIP": "10.52.1.7", "podIPs": [{"ip": "10.52.1.7"}, {"ip": "fd00::7"}]},
+    }
+    cache = policed()
+    cache.put(web(podIP="10.52.1.7"))
+    (pod,) = (obj for obj in cache.found().loaded.objects if isinstance(obj, Pod))
+    assert (pod.addresses, pod.ports) == (("10.52.1.7",), (PodPort(name="http", number=8080),))
+
+
+def policed() -> Cache:
+    """With a policy, and whom it may select."""
+    cache = full()
+    cache.put(POLICY)
+    for kind in SELECTED:
+        cache.listed(kind, ())
+    return cache
+
+
+def test_how_far_a_pod_is_is_no_news_but_its_address_and_labels_are() -> None:
+    cache = policed()
+    assert cache.put(web())
+    ready = {"conditions": [{"type": "Ready", "status": "True"}], "containerStatuses": [{"restartCount": 7}]}
+    assert not cache.put(web(**ready))
+    leaving = web()
+    leaving["metadata"]["deletionTimestamp"] = "2026-11-30T00:00:00Z"
+    assert not cache.put(leaving), "it has its address until it is gone"
+    assert cache.put(web(podIP="10.52.1.7"))
+    other = web(podIP="10.52.1.7")
+    other["metadata"]["labels"]["tier"] = "front"
+    assert cache.put(other)
+
+
+def test_a_policy_counts_when_it_is_known_whom_it_selects() -> None:
+    """Before, it would close what its peers may reach, and leave open the pods that only a label shows."""
+    cache = full()
+    before = cache.found()
+    assert cache.put(POLICY) and cache.policed and not cache.complete
+    assert cache.found() is before
+    cache.put(web(podIP="10.52.1.7"))
+    cache.listed("Pod", {Ref("Pod", "web", "shop")})
+    assert cache.found() is before
+    assert cache.listed("Namespace", ()), "that is what whoever waits for it has to hear"
+    found = {type(obj) for obj in cache.found().loaded.objects}
+    assert found == {ClusterNetwork, NetworkPolicy, Pod}
+
+
+def test_without_a_policy_nothing_is_known_of_pods() -> None:
+    cache = policed()
+    cache.put(web())
+    cache.drop(Ref("NetworkPolicy", "closed", "shop"))
+    cache.unfollowed(SELECTED)
+    assert not cache.policed and cache.complete and names(cache) == ["ClusterNetwork/oob"]
+    before = cache.found()
+    cache.put(POLICY)
+    assert cache.found() is before, "they have to be listed anew"
+
+
+def test_the_first_policies_of_all_wait_too() -> None:
+    cache = Cache()
+    cache.put(POLICY)
+    for kind in FOLLOWED:
+        cache.listed(kind, ())
+    assert cache.found().young, "an agent that begins goes by its last good state"
 
 
 # -- what is said of objects -----------------------------------------------------------------------

@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from windrow.kube import trim
-from windrow.kube.resources import FOLLOWED
+from windrow.kube.resources import FOLLOWED, POLICIES, SELECTED
 from windrow.kube.restless import Restless
 from windrow.kube.trim import Document, Said
 from windrow.model.manifests import NETWORKS, Found
@@ -41,8 +41,9 @@ class _Entry:
 
 
 class Cache:
-    """`kinds`: those that are followed; before all of them are listed nothing is known. `restless`: which changes have
-    to wait; None: all are taken in as they come."""
+    """`kinds`: those that are followed; before all of them are listed nothing is known. With a policy among them, whom
+    policies select has to be listed, too: until that is so, all is as it was before that policy. `restless`: which
+    changes have to wait; None: all are taken in as they come."""
 
     def __init__(
         self,
@@ -56,8 +57,12 @@ class Cache:
         self._lock = threading.Lock()
         self._entries: dict[Ref, _Entry] = {}
         self._said: dict[Ref, Said] = {}
-        self._unlisted = set(kinds)
+        self._kinds = frozenset(kinds)
+        self._listed: set[str] = set()
+        self._policies: set[Ref] = set()
         self._found: Found | None = None
+        self._whole: Found | None = None
+        """The last one that all was known of."""
         self._deleted = False
         """The last network that went was said to be deleted, and is not only missing in a list."""
         self.node = ""
@@ -85,6 +90,8 @@ class Cache:
             if self._has_to_wait(ref, document):
                 return False
             self._entries[ref] = _Entry(uid, wanted, load_value(wanted))
+            if ref.kind in POLICIES:
+                self._policies.add(ref)
             self._found = None
             return known is None or not self._is_anothers_label(ref, known.document, wanted)
 
@@ -135,6 +142,7 @@ class Cache:
                 return False
             if ref.kind in _NETWORKS:
                 self._deleted = deleted
+            self._policies.discard(ref)
             self._found = None
             return True
 
@@ -143,25 +151,39 @@ class Cache:
         with self._lock:
             every = (*self._entries, *self._said, *self._held)
             known = [ref for ref in every if ref.kind == kind and ref not in there]
-            first = kind in self._unlisted
-            self._unlisted.discard(kind)
+            first = kind not in self._listed
+            self._listed.add(kind)
             if first:
                 self._found = None
         gone = [self._forget(ref, deleted=False) for ref in known]
         return first or any(gone)
 
+    def unfollowed(self, kinds: Collection[str]) -> None:
+        """Nothing is heard of these kinds any more, so nothing is known of them."""
+        for kind in kinds:
+            self.listed(kind, ())
+        with self._lock:
+            self._listed.difference_update(kinds)
+
     # Everybody ------------------------------------------------------------------------------------
+
+    @property
+    def policed(self) -> bool:
+        """Whether there is a policy."""
+        return bool(self._policies)
 
     @property
     def complete(self) -> bool:
         """Whether every kind was listed once."""
-        return not self._unlisted
+        return self._kinds <= self._listed and (not self._policies or self._listed.issuperset(SELECTED))
 
     def found(self) -> Found:
         """As of now; the same value until there is news."""
         with self._lock:
-            if self._found is None or not self.complete:
-                self._found = self._gathered() if self.complete else self._unlisted_yet()
+            if not self.complete:
+                return self._whole or self._unlisted_yet()
+            if self._found is None:
+                self._found = self._whole = self._gathered()
             return self._found
 
     def _unlisted_yet(self) -> Found:

@@ -11,7 +11,7 @@ import functools
 import os
 import threading
 import traceback
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from windrow.kube.access import Access, library
@@ -19,7 +19,7 @@ from windrow.kube.api import Api, waited
 from windrow.kube.cache import Cache
 from windrow.kube.errors import KubeError
 from windrow.kube.follow import Follower
-from windrow.kube.resources import FOLLOWED, RESOURCES
+from windrow.kube.resources import FOLLOWED, POLICIES, RESOURCES, SELECTED
 from windrow.kube.restless import EACH_S, Restless
 from windrow.kube.trim import Document
 from windrow.kube.troubles import Troubles
@@ -27,11 +27,17 @@ from windrow.kube.writing import Writer
 from windrow.model import names
 from windrow.model.manifests import Found
 from windrow.model.objects import LinkMonitor, Node, VlanStatus
+from windrow.model.policies import MultiNetworkPolicy, Pod
 from windrow.model.values import Ref
 
 ACCESS = "access to the API server"
+OF_AGENTS = (*FOLLOWED, *POLICIES)
+SELDOM: Mapping[str, float] = {MultiNetworkPolicy.KIND: 300.0}
+"""A kind that most clusters never have: a thousand agents ask for it."""
 AGAIN_S = 10.0
 STILL_S = 10.0
+_QUERIES = {Pod.KIND: {"fieldSelector": "status.phase!=Succeeded,status.phase!=Failed"}}
+"""What has ended for good has no address any more: the server says nothing of it, and that it went when it ends."""
 CLOSE_S = 5.0
 """How long an agent that ends waits for its connections to be closed."""
 
@@ -41,8 +47,9 @@ Troubled = Callable[[str, str], None]
 
 class Mirror:
     """From `start` on, until it is closed. `host`: what this host is called; which Node that is, the cluster says.
-    `kinds`: those that are followed, Node among them; `optional`: of them, those that a cluster may be without.
-    `paced`: of what changes again and again not every version is taken in (`Restless`).
+    `kinds`: those that are followed, Node among them; `optional`: of them, those that a cluster may be without, and
+    after how many seconds it is asked for them again. `paced`: of what changes again and again not every version is
+    taken in (`Restless`).
 
     `troubled` is called in the mirror's own thread.
     """
@@ -52,8 +59,8 @@ class Mirror:
         access: Access,
         host: str,
         troubled: Troubled,
-        kinds: Collection[str] = FOLLOWED,
-        optional: Collection[str] = (),
+        kinds: Collection[str] = OF_AGENTS,
+        optional: Mapping[str, float] = SELDOM,
         *,
         paced: bool = False,
     ) -> None:
@@ -71,6 +78,7 @@ class Mirror:
         self._said: list[Document] | None = None
         self._closing = False
         self._main: asyncio.Task[None] | None = None
+        self._heard = asyncio.Event()
         self._out_of_date, self._unwritten = Troubles(), Troubles()
         self._holding = asyncio.Event()
         """Something has to wait."""
@@ -204,23 +212,47 @@ class Mirror:
 
     async def _follow(self, api: Api, group: asyncio.TaskGroup) -> None:
         """Nodes first: they say which one this is."""
-        nodes = Follower(api, RESOURCES[Node.KIND], self.cache, self._changed, self._reading)
+        nodes = self._follower(api, Node.KIND, {})
         group.create_task(nodes.run())
         await nodes.listed.wait()
         self.cache.node = names.node_name(self._host, self.cache.nodes())
         ours = {"labelSelector": f"{names.LABEL_NODE}={names.label_value(self.cache.node)}"}
         for kind in self._kinds:
             if kind != Node.KIND:
-                query = ours if kind == VlanStatus.KIND else {}
-                follower = Follower(api, RESOURCES[kind], self.cache, self._changed, self._reading, query)
-                follower.rarely = functools.partial(self._unheard, kind)
-                group.create_task(follower.run_once_served(AGAIN_S) if kind in self._optional else follower.run())
+                follower = self._follower(api, kind, ours if kind == VlanStatus.KIND else {})
+                again_s = self._optional.get(kind)
+                group.create_task(follower.run() if again_s is None else follower.run_once_served(again_s))
+        group.create_task(self._follow_selected(api))
+
+    def _follower(self, api: Api, kind: str, query: Mapping[str, str]) -> Follower:
+        follower = Follower(api, RESOURCES[kind], self.cache, self._changed, self._reading, query)
+        follower.rarely = functools.partial(self._unheard, kind)
+        return follower
+
+    async def _follow_selected(self, api: Api) -> None:
+        """Whom policies select: for as long as there is one."""
+        while True:
+            await self._until(policed=True)
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(self._follower(api, k, _QUERIES.get(k, {})).run()) for k in SELECTED]
+                await self._until(policed=False)
+                for task in tasks:
+                    task.cancel()
+            self.cache.unfollowed(SELECTED)
+            for kind in SELECTED:
+                self._reading(kind, "")
+
+    async def _until(self, *, policed: bool) -> None:
+        while self.cache.policed != policed:
+            self._heard.clear()
+            await self._heard.wait()
 
     def _unheard(self, kind: str) -> bool:
         """Whether changes of the kind are not told."""
         return kind == LinkMonitor.KIND and self.cache.crowded
 
     def _changed(self, news: bool) -> None:
+        self._heard.set()
         if news:
             os.eventfd_write(self.news, 1)
         if self._writer is not None:

@@ -42,8 +42,6 @@ def _base(version: str) -> str:
     return f"/apis/{version}" if "/" in version else f"/api/{version}"
 
 
-ON_HOSTS_ALONE = frozenset(cls.KIND for cls in (Namespace, Pod, NetworkPolicy, MultiNetworkPolicy))
-"""Of a cluster's policies nothing is read yet: there Canal enforces them."""
 RESOURCES = {
     kind.name: Resource(
         kind=kind.name,
@@ -53,13 +51,18 @@ RESOURCES = {
         namespaced=kind.cls.NAMESPACED,
     )
     for kind in (*KINDS, *KUBEOVN_KINDS)
-    if kind.name not in ON_HOSTS_ALONE
 }
 FOLLOWED = tuple(
     cls.KIND for cls in (ClusterNetwork, VlanConfig, VlanStatus, LinkMonitor, HostNetworkConfig, Nad, Node)
 )
-"""What an agent reads. Machines are KubeVirt's there, and pools a matter of the whole cluster: no agent needs them."""
-SHOWN = tuple(kind.name for kind in KINDS if kind.name in RESOURCES)
+"""The networks and their nodes: what an agent reads, and a manager. Machines are KubeVirt's there, and pools a matter
+of the whole cluster: no agent needs them."""
+SHOWN = tuple(kind.name for kind in KINDS)
 """What commands list."""
-OPTIONAL = frozenset(RESOURCES) - frozenset(FOLLOWED)
+POLICIES = (NetworkPolicy.KIND, MultiNetworkPolicy.KIND)
+"""What an agent reads besides."""
+SELECTED = (Namespace.KIND, Pod.KIND)
+"""Whom policies select. A cluster has thousands of pods and all nodes hear of each: they are read only where there is
+a policy."""
+OPTIONAL = frozenset(RESOURCES) - frozenset((*FOLLOWED, *SELECTED, NetworkPolicy.KIND))
 """Kinds of others (KubeVirt's, the DHCP add-on's), which a cluster may not have."""

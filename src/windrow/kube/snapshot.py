@@ -9,13 +9,13 @@ from typing import Any
 from windrow.kube.access import Access
 from windrow.kube.api import NOT_FOUND, Api
 from windrow.kube.errors import KubeError
-from windrow.kube.resources import OPTIONAL, RESOURCES, SHOWN, Resource
+from windrow.kube.resources import OPTIONAL, POLICIES, RESOURCES, SELECTED, SHOWN, Resource
 
 
-def listed(access: Access, kinds: Sequence[str] = SHOWN) -> tuple[dict[str, Any], ...]:
-    """The documents of these kinds as the server has them, but for `managedFields`. A kind of others that the cluster
-    does not have is empty. Raises KubeError."""
-    return asyncio.run(_listed(access, [RESOURCES[kind] for kind in kinds]))
+def listed(access: Access) -> tuple[dict[str, Any], ...]:
+    """The documents of all kinds as the server has them, but for `managedFields`; whom policies select only where there
+    is a policy. A kind of others that the cluster does not have is empty. Raises KubeError."""
+    return asyncio.run(_listed(access))
 
 
 def events(access: Access) -> tuple[dict[str, Any], ...]:
@@ -23,13 +23,20 @@ def events(access: Access) -> tuple[dict[str, Any], ...]:
     return asyncio.run(_events(access))
 
 
-async def _listed(access: Access, resources: Sequence[Resource]) -> tuple[dict[str, Any], ...]:
+async def _listed(access: Access) -> tuple[dict[str, Any], ...]:
     api = Api(access)
     try:
-        found = await asyncio.gather(*(_kind(api, resource) for resource in resources))
+        found = await _kinds(api, [kind for kind in SHOWN if kind not in SELECTED])
+        if any(document["kind"] in POLICIES for document in found):
+            found += await _kinds(api, SELECTED)
     finally:
         await api.close()
-    return tuple(document for documents in found for document in documents)
+    return tuple(found)
+
+
+async def _kinds(api: Api, kinds: Sequence[str]) -> list[dict[str, Any]]:
+    found = await asyncio.gather(*(_kind(api, RESOURCES[kind]) for kind in kinds))
+    return [document for documents in found for document in documents]
 
 
 async def _kind(api: Api, resource: Resource) -> list[dict[str, Any]]:

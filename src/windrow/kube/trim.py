@@ -11,8 +11,10 @@ from typing import Any
 from windrow.model import names, overlay
 from windrow.model.lazy import dataclass
 from windrow.model.objects import HostNetworkConfig, LinkMonitor, NetworkAttachmentDefinition, Node, VlanStatus
+from windrow.model.policies import ANNOTATION_NETWORK_STATUS, Namespace, Pod
 from windrow.model.values import Ref
 from windrow.model.wire.nad import CONFIG_MAX
+from windrow.model.wire.pod import FINISHED
 
 Document = Mapping[str, Any]
 Place = tuple[str, ...]
@@ -40,38 +42,62 @@ def ref_of(document: Document) -> Ref:
 
 def wanted(document: Document) -> dict[str, Any]:
     """As its author wrote it: without what the server and controllers add, which changes by itself."""
+    kind = document["kind"]
     meta = {key: document["metadata"][key] for key in _META if document["metadata"].get(key)}
-    is_node = document["kind"] == Node.KIND
-    is_network = document["kind"] == NetworkAttachmentDefinition.KIND
     if "annotations" in meta:
-        read = _OF_NODES if is_node else _OF_NETWORKS if is_network else None
-        kept = {k: _cut(v) if is_network else v for k, v in meta["annotations"].items() if _is_read(k, read)}
+        kept = {key: _cut(value, kind) for key, value in meta["annotations"].items() if _is_read(key, kind)}
         meta["annotations"] = kept
         if not kept:
             del meta["annotations"]
-    found = {"apiVersion": document["apiVersion"], "kind": document["kind"], "metadata": meta}
+    found = {"apiVersion": document["apiVersion"], "kind": kind, "metadata": meta}
+    if kind == Pod.KIND:
+        meta.pop("deletionTimestamp", None)  # until it is gone it has its addresses
+        return {**found, **_pod(document.get("spec") or {}, document.get("status") or {})}
     spec = document.get("spec")
-    if is_network and isinstance(spec, Mapping) and isinstance(spec.get("config"), str):
+    if kind == NetworkAttachmentDefinition.KIND and isinstance(spec, Mapping) and isinstance(spec.get("config"), str):
         spec = {"config": spec["config"][: CONFIG_MAX + 1]}
-    if spec and is_node:
-        spec = {key: spec[key] for key in ("podCIDR", "podCIDRs") if key in spec}
+    if spec and kind in _SPECS:
+        spec = {key: spec[key] for key in _SPECS[kind] if key in spec}
     return {**found, "spec": spec} if spec else found
 
 
-def _is_read(annotation: str, read: Collection[str] | None) -> bool:
-    return annotation != LAST_APPLIED if read is None else annotation in read
-
-
-def _cut(value: Any) -> Any:
-    """What is longer is none of those that mean something, and wrong as well without its end."""
-    return value[:ANNOTATION_MAX] if isinstance(value, str) else value
+def _pod(spec: Document, status: Document) -> Document:
+    """What a policy asks of a pod. How far its containers are is told often, and decides nothing."""
+    listed = [[port for port in one.get("ports") or () if port.get("name")] for one in spec.get("containers") or ()]
+    containers = [{"ports": ports} for ports in listed if ports]
+    phase = {"phase": status["phase"]} if status.get("phase") in FINISHED else {}
+    kept = {
+        "spec": ({"hostNetwork": True} if spec.get("hostNetwork") else {})
+        | ({"containers": containers} if containers else {}),
+        "status": {key: status[key] for key in ("podIP", "podIPs") if status.get(key)} | phase,
+    }
+    return {key: value for key, value in kept.items() if value}
 
 
 _OF_NODES = overlay.ANNOTATIONS | {names.ANNOTATION_TUNNEL}
 """The annotations of a Node that are read or written. Heartbeats of others are annotations, too."""
 _OF_NETWORKS = {names.ANNOTATION_ROUTE, names.ANNOTATION_SNOOPING, *names.ANNOTATIONS_SYSTEM_NETWORK}
 """Those of a network. Anybody in its namespace may write others, 256 KiB say: they fill no node's memory."""
+_ANNOTATIONS: Mapping[str, Collection[str]] = {
+    Node.KIND: _OF_NODES,
+    NetworkAttachmentDefinition.KIND: _OF_NETWORKS,
+    Pod.KIND: {ANNOTATION_NETWORK_STATUS},
+    Namespace.KIND: (),
+}
+"""Kind -> the annotations that are read; of all others every one is."""
+_SPECS = {Node.KIND: ("podCIDR", "podCIDRs"), Namespace.KIND: ()}
+"""Kind -> the fields of its spec that are read; of all others the whole spec is."""
 ANNOTATION_MAX = 4096
+
+
+def _is_read(annotation: str, kind: str) -> bool:
+    return annotation in _ANNOTATIONS[kind] if kind in _ANNOTATIONS else annotation != LAST_APPLIED
+
+
+def _cut(value: Any, kind: str) -> Any:
+    """What is longer is none of a network's that mean something, and wrong as well without its end."""
+    is_networks = kind == NetworkAttachmentDefinition.KIND
+    return value[:ANNOTATION_MAX] if is_networks and isinstance(value, str) else value
 
 
 def without_agents_labels(node: Document) -> dict[str, Any]:

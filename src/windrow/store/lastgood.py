@@ -16,7 +16,7 @@ from windrow.model.manifests import LastGood
 from windrow.model.meta import Source
 from windrow.model.objects import AnyObject
 from windrow.model.problems import Problem
-from windrow.model.wire import dump, load_documents
+from windrow.model.wire import document_of, load_documents
 from windrow.store import records
 from windrow.store.errors import StoreError, explained
 from windrow.store.paths import Paths
@@ -31,7 +31,7 @@ def write_last_good(paths: Paths, objects: Iterable[AnyObject], now: float, *, n
     """It is on the disk when this returns; `node`: which one this host was. Raises StoreError; then the old one is
     still there, whole."""
     path = paths.last_good
-    listed = [{"file": obj.source.file, "document": dump(obj)} for obj in _ordered(objects)]
+    listed = [{"file": obj.source.file, "document": document_of(obj)} for obj in _ordered(objects)]
     body = json.dumps(listed, separators=(",", ":"))
     data = json.dumps({"version": VERSION, "written": now, "digest": _digest(body), "node": node, "objects": body})
     with explained(path, "write the last good state"):

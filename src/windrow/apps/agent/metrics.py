@@ -44,6 +44,7 @@ def families(snapshot: Snapshot) -> Iterator[Family]:
     if snapshot.observed is not None:
         yield from _links(snapshot.observed)
         yield from _bonds(snapshot.observed)
+        yield from _policies(snapshot.observed)
     ends: list[Sample] = [({"link": link}, end) for link, end in sorted(snapshot.lease_ends.items())]
     yield _gauge("dhcp_lease_expiry_timestamp_seconds", "When the DHCP lease of the link runs out.", ends)
 
@@ -167,6 +168,16 @@ def _bonds(observed: Observed) -> Iterator[Family]:
 
 
 # -- the text --------------------------------------------------------------------------------------
+
+
+# -- network policies ------------------------------------------------------------------------------
+
+
+def _policies(observed: Observed) -> Iterator[Family]:
+    """Nothing where the packet filter cannot be looked at: that is not the same as no port."""
+    if (table := observed.state.policies) is not None:
+        isolated = {port for port, _ in table.guarded}
+        yield _one("policy_isolated_ports", "Ports that network policies isolate, as the kernel has it.", len(isolated))
 
 
 def _gauge(name: str, text: str, samples: Sequence[Sample]) -> Family:

@@ -34,8 +34,9 @@ if TYPE_CHECKING:
 
 KINDS = (Node.KIND, NetworkAttachmentDefinition.KIND, ClusterNetwork.KIND)
 """What is followed: the pod addresses of this node, the networks, and the overlay, which `mgmt` has."""
-OPTIONAL = (NetworkAttachmentDefinition.KIND, ClusterNetwork.KIND)
-"""Before a cluster has the kinds, no pod can name one, and whatever installs them may be a pod."""
+OPTIONAL = dict.fromkeys((NetworkAttachmentDefinition.KIND, ClusterNetwork.KIND), 10.0)
+"""Before a cluster has the kinds, no pod can name one, and whatever installs them may be a pod; they are asked for
+again after so many seconds."""
 CALL_S, LISTED_S = 10.0, 5.0
 """For all that one ADD asks; of it, for the first list of the networks."""
 POD_S, NETWORK_S, SILENT_S = 3.0, 2.0, 1.0

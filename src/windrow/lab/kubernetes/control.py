@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from windrow.kube.crds import crds
-from windrow.kube.resources import FOLLOWED, RESOURCES
+from windrow.kube.resources import FOLLOWED, POLICIES, RESOURCES, SELECTED
 from windrow.lab.errors import LabError
 from windrow.lab.guest.run import Place, run_in
 from windrow.lab.kubernetes.programs import ENVIRONMENT
@@ -153,7 +153,7 @@ def _node(document: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
 def _rights() -> list[tuple[str, dict[str, Any]]]:
     """Of agents, what the chart gives them (a test compares); and of CNI servers, what docs/user/kubernetes.md says."""
     rules = [
-        *(_rule(kind, "list", "watch") for kind in FOLLOWED),
+        *(_rule(kind, "list", "watch") for kind in (*FOLLOWED, *POLICIES, *SELECTED)),
         _rule(VlanStatus.KIND, "create", "patch", "delete"),
         *(_rule(kind, "patch") for kind in (LinkMonitor.KIND, Node.KIND)),
         _rule(HostNetworkConfig.KIND, "patch", part="/status"),

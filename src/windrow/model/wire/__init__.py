@@ -4,11 +4,21 @@
 document by itself. What is wrong beside other objects is for `windrow.rules` to say.
 """
 
-from windrow.model.wire.documents import Loaded, dump, items_of, load_documents, load_value, ref_of, without_doubles
+from windrow.model.wire.documents import (
+    Loaded,
+    document_of,
+    dump,
+    items_of,
+    load_documents,
+    load_value,
+    ref_of,
+    without_doubles,
+)
 from windrow.model.wire.writing import json_text, yaml_text
 
 __all__ = [
     "Loaded",
+    "document_of",
     "dump",
     "items_of",
     "json_text",

@@ -12,7 +12,8 @@ from windrow.model.wire.networkpolicy import PORT_MAX, parse_port_name
 from windrow.model.wire.reader import Envelope, Table
 from windrow.model.wire.text import quoted
 
-_FINISHED = ("Succeeded", "Failed")
+FINISHED = ("Succeeded", "Failed")
+"""Phases after which a pod does not run again."""
 _ADDRESS_HINT = "an address, such as 10.52.0.7"
 _STATUS_PATH = f"metadata.annotations[{ANNOTATION_NETWORK_STATUS}]"
 
@@ -27,7 +28,7 @@ def read(table: Table, envelope: Envelope) -> Pod:
         ports=tuple(_ports(spec)),
         interfaces=tuple(_interfaces(table, envelope)),
         host_network=spec.flag("hostNetwork"),
-        finished=status.text("phase") in _FINISHED,
+        finished=status.text("phase") in FINISHED,
     )
 
 
