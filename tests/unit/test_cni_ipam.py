@@ -161,6 +161,10 @@ class Stub:
         while "started" not in self.said() and time.monotonic() < end:
             time.sleep(0.01)
 
+    def remove_port(self, *_: object, meanwhile: Callable[[], object]) -> None:
+        meanwhile()
+        self.note("the port is gone")
+
     def delete(self, monkeypatch: pytest.MonkeyPatch, remove_port: Callable[..., None]) -> None:
         monkeypatch.setattr(bridge, "_remove_port", remove_port)
         bridge.delete(self.request, self.host)
@@ -193,7 +197,8 @@ def test_addresses_are_released_once_the_port_is_gone(
     """The program that looks at no link is there by then."""
     stub = stub_of(tmp_path, ipam)
 
-    def remove_port(*_: object) -> None:
+    def remove_port(*_: object, meanwhile: Callable[[], object]) -> None:
+        meanwhile()
         if ipam == "host-local":
             stub.await_start()
         stub.note("the port is gone")
@@ -205,10 +210,20 @@ def test_addresses_are_released_once_the_port_is_gone(
 
 
 @pytest.mark.parametrize("ipam", ["host-local", "dhcp"])
+def test_addresses_of_a_port_that_is_not_there_are_released(
+    ipam: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stub = stub_of(tmp_path, ipam)
+    stub.delete(monkeypatch, lambda *_, meanwhile: None)
+    assert stub.said() == ["started", f"DEL {stub.request.stdin.decode()}"]
+
+
+@pytest.mark.parametrize("ipam", ["host-local", "dhcp"])
 def test_where_the_port_stays_its_addresses_stay(ipam: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stub = stub_of(tmp_path, ipam)
 
-    def remove_port(*_: object) -> None:
+    def remove_port(*_: object, meanwhile: Callable[[], object]) -> None:
+        meanwhile()
         if ipam == "host-local":
             stub.await_start()
         raise KernelError(errno.EBUSY, "delete link")
@@ -226,7 +241,7 @@ def test_a_release_that_fails_is_told_and_the_port_is_gone(
 ) -> None:
     stub = stub_of(tmp_path, ipam, end="""echo '{"code": 11, "msg": "later"}'; exit 1""")
     with pytest.raises(CniError, match="later") as caught:
-        stub.delete(monkeypatch, lambda *_: stub.note("the port is gone"))
+        stub.delete(monkeypatch, stub.remove_port)
     assert caught.value.code == 11 and "the port is gone" in stub.said()
 
 
@@ -237,7 +252,7 @@ def test_a_plugin_that_cannot_be_started_is_told_once_the_port_is_gone(
     stub = stub_of(tmp_path, ipam)
     Path(stub.request.path[0], ipam).write_text("#!/no/such/shell\n")
     with pytest.raises(CniError, match=f"plugin {ipam} cannot be run: No such file") as caught:
-        stub.delete(monkeypatch, lambda *_: stub.note("the port is gone"))
+        stub.delete(monkeypatch, stub.remove_port)
     assert caught.value.code == DELEGATE_FAILED and stub.said() == ["the port is gone"]
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import _socket as socket
 import errno
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from struct import Struct
 from types import TracebackType
@@ -21,6 +21,7 @@ from types import TracebackType
 from windrow.model.lazy import dataclass
 from windrow.model.marks import called
 from windrow.netlink import codec, errors
+from windrow.netlink.enter import beside
 from windrow.netlink.errors import KernelError
 
 NLM_F_REQUEST, NLM_F_ACK, NLM_F_DUMP_INTR = 0x1, 0x4, 0x10
@@ -119,10 +120,29 @@ class Rtnl:
             results += self._burst(chunk)
         return results
 
+    def run_with(self, message: Message, meanwhile: Callable[[], object]) -> None:
+        """As `run`; `meanwhile` is done while the kernel has the message. A send is the work itself, and whoever
+        deletes a link waits in it until no processor looks at that any more (`synchronize_net` and `rcu_barrier` in
+        `unregister_netdevice_many`, `netdev_run_todo`). Raises KernelError, and what `meanwhile` does."""
+        first = self._sequence + 1
+        packed = self._pack(message, NLM_F_REQUEST | NLM_F_ACK)
+        sending = beside(lambda: self._send(packed, message.doing))
+        try:
+            meanwhile()
+        finally:
+            sending()
+        (failure,) = self._answers(first, (message,))
+        if failure is not None:
+            raise failure
+
     def _burst(self, messages: Sequence[Message]) -> list[KernelError | None]:
         first = self._sequence + 1
         packed = b"".join(self._pack(message, NLM_F_REQUEST | NLM_F_ACK) for message in messages)
         self._send(packed, messages[0].doing)
+        return self._answers(first, messages)
+
+    def _answers(self, first: int, messages: Sequence[Message]) -> list[KernelError | None]:
+        """Of messages that were sent, the first one with this number."""
         answers: dict[int, KernelError | None] = {}
         while len(answers) < len(messages):
             try:

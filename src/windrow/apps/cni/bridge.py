@@ -346,12 +346,19 @@ def _remove(request: Request, config: BridgeConfig, old: PortRecord | None, host
 
 
 def _remove_addressed_port(request: Request, config: BridgeConfig, old: PortRecord | None, host: Host) -> None:
-    from windrow.apps.cni import addresses
+    with ExitStack() as stack:
+        prepared: list[Callable[[], object]] = []
 
-    with addresses.releasing(config.ipam, request) as release:
-        _remove_port(request, config, old, host)
+        def prepare() -> None:
+            from windrow.apps.cni import addresses
+
+            prepared.append(stack.enter_context(addresses.releasing(config.ipam, request)))
+
+        _remove_port(request, config, old, host, meanwhile=prepare)
+        if not prepared:  # there was no port
+            prepare()
         try:
-            release()
+            prepared[0]()
         except CniError as error:
             if old is not None or error.code != INCOMPATIBLE_VERSION:  # it has given nothing in a version it knows not
                 raise
@@ -363,9 +370,16 @@ def _forget(key: tuple[str, str], host: Host) -> None:
     host.records.remove(key)
 
 
-def _remove_port(request: Request, config: BridgeConfig, old: PortRecord | None, host: Host) -> None:
+def _remove_port(
+    request: Request,
+    config: BridgeConfig,
+    old: PortRecord | None,
+    host: Host,
+    *,
+    meanwhile: Callable[[], object] | None = None,
+) -> None:
     """One end takes the other with it. A port of ours is known by its name; one that the reference plugin made is
-    found from the pod's end."""
+    found from the pod's end. `meanwhile` is done while the kernel takes it away, where there is one."""
     rtnl = host.rtnl()
     name = old.host if old else host_end(request.container_id, request.ifname)
     with changing(host):
@@ -375,8 +389,9 @@ def _remove_port(request: Request, config: BridgeConfig, old: PortRecord | None,
         elif port is not None and old is None and port.group != PORT_GROUP:
             port = None
         if port is not None:
+            gone = links.delete(port.name)
             try:
-                rtnl.run(links.delete(port.name))
+                rtnl.run(gone) if meanwhile is None else rtnl.run_with(gone, meanwhile)
             except NoSuchLink:  # the pod's namespace went just now
                 return
 
