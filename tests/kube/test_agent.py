@@ -14,6 +14,7 @@ from tests.kube.cluster import OOB, Agent, Api, account, agent, document, nad, w
 from tests.kube.line import Line
 
 from windrow.kube.access import Access
+from windrow.kube.restless import AT_ONCE
 from windrow.model.steps import SetVlans
 from windrow.model.values import VidSet
 from windrow.services.kubernetes.controlplane import ControlPlane
@@ -138,6 +139,41 @@ def test_a_status_that_somebody_overwrote_is_put_right(cluster: Api, host: Agent
     wait(lambda: ready(statuses(cluster)[0]["status"]) == "True", host.said)
     cluster.delete("VlanStatus", name)
     wait(lambda: [one["metadata"]["name"] for one in statuses(cluster)] == [name], host.said)
+
+
+def test_its_part_of_a_shared_status_is_put_right(cluster: Api, host: Agent) -> None:
+    cluster.make(HOST)
+
+    def part(kind: str, name: str, field: str) -> Any:
+        return ((cluster.get(kind, name) or {}).get("status") or {}).get(field, {}).get("n1")
+
+    shared = [("LinkMonitor", "nic", "linkStatus", ""), ("HostNetworkConfig", "storage", "nodeStatus", "/status")]
+    for kind, name, field, _ in shared:
+        wait(lambda kind=kind, name=name, field=field: part(kind, name, field), host.said)
+    at_rest(cluster, host)
+    for kind, name, field, place in shared:
+        true = part(kind, name, field)
+        forged = [{"name": "eth9"}] if kind == "LinkMonitor" else {"mode": "dhcp", "vlanID": 7}
+        cluster.merge(kind, name, {"status": {field: {"n1": forged}}}, place)
+        wait(lambda args=(kind, name, field), true=true: part(*args) == true, host.said)
+
+
+def test_a_network_that_flips_all_the_time_flips_no_kernel(cluster: Api, host: Agent) -> None:
+    """As anybody may write it who has a namespace. Its last version comes all the same."""
+    wait(lambda: host.vids() == "100", host.said)
+    changes, end, number = 0, time.monotonic() + 5.0, 0
+    before = host.vids()
+    while time.monotonic() < end:
+        number += 1
+        cluster.merge("NetworkAttachmentDefinition", "v100", {"spec": nad("v100", 200 + number % 2)["spec"]})
+        for _ in range(10):
+            now = host.vids()
+            changes, before = changes + (now != before), now
+            time.sleep(0.01)
+    assert number > AT_ONCE + 2 and changes <= AT_ONCE + 1, (number, changes)
+    cluster.merge("NetworkAttachmentDefinition", "v100", {"spec": nad("v100", 300)["spec"]})
+    wait(lambda: host.vids() == "300", host.said)
+    assert "changes again and again" in host.said()
 
 
 def test_a_vlan_config_that_is_wrong_changes_nothing_and_is_said(cluster: Api, host: Agent) -> None:

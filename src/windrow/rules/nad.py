@@ -183,9 +183,10 @@ def vlan_is_nobodys_alone(nad: NetworkAttachmentDefinition, review: Review) -> I
     """The storage network may keep a VLAN to itself; in another cluster network that VLAN is another network."""
     if is_system(nad) or not is_bridge(nad):
         return
-    for other in review.staying(review.after.nads(nad.cluster_network or "")):
-        alone = other.ref != nad.ref and other.meta.labels.get(names.LABEL_EXCLUSIVE_VLAN) == "true"
-        if alone and (both := other.vids & nad.vids):
+    there = review.after.nads(nad.cluster_network or "")
+    alone = [other for other in there if other.meta.labels.get(names.LABEL_EXCLUSIVE_VLAN) == "true"]
+    for other in review.staying(alone):
+        if other.ref != nad.ref and (both := other.vids & nad.vids):
             message = f"VLAN {both} is for {other.ref} alone"
             place = f"{nad.place}.{'vlanTrunk' if nad.type is NetworkType.TRUNK else 'vlan'}"
             yield problem(nad, "vlan-exclusive", place, message, "choose another VLAN", [other.ref])

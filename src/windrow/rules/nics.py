@@ -87,11 +87,12 @@ def not_of_others(config: VlanConfig, review: Review) -> Iterator[Problem]:
 
 
 def used_once(config: VlanConfig, review: Review) -> Iterator[Problem]:
+    nodes = [node for node in review.nodes() if selects(config, node)]
     for other in review.staying(review.after.all(VlanConfig)):
         if other.ref == config.ref or other.cluster_network == config.cluster_network:
             continue  # of the same cluster network: vlanconfig.one_per_node
         both = list(_shared(config, other, review)) if review.earlier(config, other) else []
-        where = meeting(config, other, review.nodes()) if both else None
+        where = meeting(config, other, nodes) if both else None
         for i, shared in both if where else ():
             message = f"NIC {shared} is already used by {other.ref} on {where}"
             yield problem(config, "nic-in-use", path(i), message, "a NIC can be in one bond only", [other.ref])

@@ -65,11 +65,11 @@ class Review:
         return found if isinstance(found, type(obj)) else None
 
     def nodes(self) -> list[Node]:
-        """Every node that is known: by an object, or because this is it."""
-        nodes = {node.name: node for node in self.staying(self.after.nodes())}
-        if self.facts is not None:
-            nodes.setdefault(self.facts.node, self.after.node(self.facts.node))
-        return [nodes[name] for name in sorted(nodes)]
+        """Every node that is known, by name: by an object, or because this is it."""
+        nodes = self.staying(self.after.nodes())
+        if self.facts is None or any(node.name == self.facts.node for node in nodes):
+            return nodes
+        return sorted([*nodes, self.after.node(self.facts.node)], key=lambda node: node.name)
 
     def here(self) -> Node | None:
         return self.after.node(self.facts.node) if self.facts is not None else None

@@ -146,10 +146,12 @@ def its_label_stays(config: VlanConfig, review: Review) -> Iterator[Problem]:
 
 def no_other_one_is_set_up_there(config: VlanConfig, review: Review) -> Iterator[Problem]:
     """A VlanStatus outlives its VlanConfig, or what that says of the node, until the node has taken it down."""
-    cn, nodes = config.cluster_network, {node.name: node for node in review.nodes() if selects_node(config, node)}
-    for status in review.staying(review.after.all(VlanStatus)):
-        node, other = nodes.get(status.node), review.after.objects.get(Ref(VlanConfig.KIND, status.vlan_config))
-        if status.cluster_network != cn or node is None or status.vlan_config in ("", config.name):
+    nodes = {node.name: node for node in review.nodes() if selects_node(config, node)}
+    every = review.after.all(VlanStatus)  # of all cluster networks and nodes: tens of thousands
+    others = [one for one in every if one.cluster_network == config.cluster_network and one.node in nodes]
+    for status in review.staying(others):
+        node, other = nodes[status.node], review.after.objects.get(Ref(VlanConfig.KIND, status.vlan_config))
+        if status.vlan_config in ("", config.name):
             continue
         if isinstance(other, VlanConfig) and (review.leaving(other) or selects_node(other, node)):
             continue  # it stands in nobody's way any more, or `one_per_node` has said so
