@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 from tests.kube.cluster import Agent, Api, document, nad, uplink, wait
 from tests.kube.harvester import REGISTRATIONS, SUB, Controllers, helm, registration, write_chart
 from tests.kube.installed import ACCOUNTS, NAMESPACE, definitions, refusal, rendered, store, token
-from tests.kube.test_manager import Replica
+from tests.kube.test_manager import Replica, status
 
 from windrow.apps.cli.main import cli
 from windrow.apps.cli.session import Session
@@ -46,7 +46,9 @@ def plane(place: Path) -> Iterator[ControlPlane]:
         definitions(found, [one for one in crds() if one["spec"]["group"] != names.API_GROUP])
         matched = {"metadata": {"name": "oob", "annotations": {names.ANNOTATION_MATCHED_NODES: '["n1"]'}}}
         objects = (document("ClusterNetwork", "oob"), {**uplink(), **matched}, nad("v100", 100))
-        Api(found).make(document("Node", "n1"), *objects)
+        said = status("oob", "n1")
+        said["metadata"]["name"] = names.vlan_status_name("oob", "n1")
+        Api(found).make(document("Node", "n1"), *objects, said)
         for kind in ("Validating", "Mutating"):
             made = registration(kind, "harvester-validator", "example.test")
             found.request("POST", f"{REGISTRATIONS}/{kind.lower()}webhookconfigurations", made)

@@ -314,6 +314,14 @@ def test_and_back_the_marks_go_and_the_objects_stay(harvesters: Host) -> None:
     assert harvesters.kernel.interruptions == []
 
 
+def test_without_the_api_a_host_that_was_adopted_is_not_held_up(harvesters: Host, tmp_path: Path) -> None:
+    nowhere = str(tmp_path / "no-kubeconfig")
+    assert "nothing was changed" in harvesters.run("--kubeconfig", nowhere, "adopt", "--stored", code=1).stderr
+    harvesters.run("adopt", "--stored")
+    said = harvesters.run("--kubeconfig", nowhere, "adopt", "--stored").stdout
+    assert "comes up from that" in said
+
+
 @pytest.mark.parametrize("words", [("br0",), ("--from", "netplan"), ("--undo",)])
 def test_the_objects_say_which_links(harvesters: Host, words: tuple[str, ...]) -> None:
     assert "--stored" in harvesters.run("adopt", "--stored", *words, code=2).stderr

@@ -24,7 +24,7 @@ from windrow.apps.site import Site
 from windrow.model.cluster import Cluster
 from windrow.model.handovers import Adopted
 from windrow.model.host import Observed
-from windrow.model.problems import Problem, ProblemsError, Severity, errors
+from windrow.model.problems import Problem, ProblemsError, Severity, WindrowError, errors
 from windrow.model.steps import Failure, Impact
 from windrow.model.values import IfName
 from windrow.model.wire import dump
@@ -186,7 +186,14 @@ def _adopt_standing(session: Session, worst: Impact, *, dry_run: bool) -> None:
     with nothing_changed(session.error_style), session.site() as site:
         if not session.permitted() and not dry_run:
             raise not_permitted()
-        source = source_of(session, followed=True)
+        try:
+            source = source_of(session, followed=True)
+        except WindrowError:
+            if Stored(site.paths).good() is None:
+                raise
+            # It was adopted before, or there was nothing to adopt: no start of its agent waits for an API server.
+            say("the objects cannot be read; this host has a last good state, and its agent comes up from that")
+            return
         adoption = _standing(site, source)
         if not adoption.handovers:
             say("nothing that the objects speak of is here and somebody else's: nothing to adopt")

@@ -14,6 +14,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
+from windrow.apps.incluster import loaded
 from windrow.apps.manager.lease import Lease, Leases, holder
 from windrow.apps.webhook.configurations import NAME as WINDROW_WEBHOOK
 from windrow.kube import trim
@@ -126,9 +127,9 @@ class Handing:
         if not await self._registered(WINDROW_WEBHOOK):
             text = f"the registration {WINDROW_WEBHOOK} is not there: whatever comes is stored"
             found.append(Problem(code="no-webhook", message=text, hint="have the chart's webhook.enabled be true"))
-        return (*found, *[p async for p in self._locks_apart()])
+        return (*found, *[p async for p in self._unheld()])
 
-    async def _locks_apart(self) -> AsyncIterator[Problem]:
+    async def _unheld(self) -> AsyncIterator[Problem]:
         ours, theirs = [await holder(self._api.ask, p) for p in (self._settings.lease, names.HARVESTER_LOCK)]
         if not ours or ours != theirs:
             text = f"Windrow's manager does not hold both locks: {ours or 'nobody'} and {theirs or 'nobody'} do"
@@ -241,8 +242,6 @@ class Handing:
 
     async def _objects(self) -> tuple[Cluster, dict[Ref, Stored], tuple[Problem, ...]]:
         """All that Windrow reads, and what is wrong with it."""
-        from windrow.apps.incluster import loaded
-
         documents = [one for kind in FOLLOWED for one in await self._listed(kind)]
         read = loaded(tuple(documents))
         kept = (stored(one, one if one["kind"] == VlanStatus.KIND else trim.wanted(one)) for one in documents)
