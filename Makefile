@@ -1,7 +1,7 @@
 # Every target sets up what it needs first; see scripts/bootstrap. `make` alone lists the targets.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast test-kernel test-kube test-cluster test-arm64 test-dhcp test-scale lint fmt bench pins manifests clean
+.PHONY: help setup demo test test-fast test-kernel test-kube test-cluster test-arm64 test-dhcp test-scale test-image image lint fmt bench pins manifests clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -58,6 +58,12 @@ pins: setup ## write requirements/ anew from pyproject.toml, with the newest ver
 
 manifests: setup ## write deploy/manifests and the chart's definitions of kinds anew; the first time helm is built
 	@.venv/bin/python scripts/manifests
+
+image: setup ## the image that the chart runs, as build/image/windrow.tar: Debian's packages unpacked, nothing run in a container
+	@.venv/bin/python scripts/image
+
+test-image: setup ## make the image twice and compare, and look into it; not part of `test`
+	@.venv/bin/python -m pytest -q tests/image
 
 clean: ## remove everything that was made here (not the Debian packages)
 	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

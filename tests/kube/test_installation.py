@@ -56,6 +56,7 @@ ALL_ON = (
     "--set=webhook.relaxed=true",
     "--set=webhook.controllers={a}",
     "--set=apiServer.host=192.0.2.1",
+    "--set=handover.enabled=true",
     "--set=agent.extraArgs={--check=5m}",
     "--set=imagePullSecrets[0].name=x",
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -24,10 +24,10 @@ SETTINGS = Settings(lease=("default", "manager"), identity="one", lease_s=6, gon
 
 
 class Replica:
-    def __init__(self, plane: ControlPlane, name: str, port: int = 0) -> None:
+    def __init__(self, plane: ControlPlane, name: str, port: int = 0, also: Sequence[tuple[str, str]] = ()) -> None:
         self.said: list[str] = []
         access = Access(kubeconfig=str(plane.kubeconfig(name=f"manager-{name}" if port else "admin", port=port)))
-        self.manager = Manager(access, replace(SETTINGS, identity=name), self.said.append)
+        self.manager = Manager(access, replace(SETTINGS, identity=name, also=also), self.said.append)
         self._thread = threading.Thread(target=self.manager.run, daemon=True)
         self._thread.start()
 

@@ -26,6 +26,7 @@ from windrow.store.adopted import read_adopted
 from windrow.store.directory import Store
 from windrow.store.leases import Leases
 from windrow.store.paths import Paths
+from windrow.testing.builders import link, ports
 
 
 class Host:
@@ -238,3 +239,89 @@ def test_export_of_what_is_not_there(host: Host) -> None:
 
 def test_a_bridge_that_filters_as_ours_do_is_what_the_tests_begin_with() -> None:
     assert Made().kernel.machine.get("br0").bridge == CLUSTER_BRIDGE
+
+
+# -- objects that are there already ------------------------------------------------------------------
+
+STORED = """\
+apiVersion: network.harvesterhci.io/v1beta1
+kind: ClusterNetwork
+metadata: {name: oob}
+---
+apiVersion: network.harvesterhci.io/v1beta1
+kind: VlanConfig
+metadata: {name: oob}
+spec: {clusterNetwork: oob, uplink: {nics: [eth1, eth2], bondOptions: {mode: active-backup, miimon: 100}}}
+---
+apiVersion: k8s.cni.cncf.io/v1
+kind: NetworkAttachmentDefinition
+metadata: {name: v100, namespace: default}
+spec: {config: '{"cniVersion":"0.3.1","name":"v100","type":"bridge","bridge":"oob-br","vlan":100}'}
+"""
+
+
+@pytest.fixture
+def harvesters(tmp_path: Path) -> Host:
+    """A node on which Harvester's agent made a cluster network, and its objects."""
+    made = Made("oob-br", "oob-bo", spec=replace(CLUSTER_BRIDGE, mcast_snooping=True))
+    made.kernel.machine.get("oob-bo").vlans = ports("1* 100")
+    host = Host(tmp_path, made)
+    Store(host.paths).put(load_documents(STORED).objects)
+    return host
+
+
+def test_what_stored_objects_speak_of_is_marked_and_nothing_is_written(harvesters: Host) -> None:
+    before = harvesters.stored()
+    assert "oob-bo" in harvesters.run("plan", code=1).stderr, "as long as it is somebody else's, it is in the way"
+    assert "2 links of the objects', made by another hand: oob-br, oob-bo" in harvesters.run("adopt", "--stored").stdout
+    assert harvesters.marks() == {"oob-br": ("made-by-windrow.oob-br",), "oob-bo": ("made-by-windrow.oob-bo",)}
+    assert harvesters.stored() == before
+    assert "nothing to do" in harvesters.run("plan").stdout
+    assert harvesters.kernel.interruptions == []
+    assert "nothing to adopt" in harvesters.run("adopt", "--stored").stdout
+
+
+def test_a_dry_run_of_it_marks_nothing(harvesters: Host) -> None:
+    before = str(harvesters.kernel)
+    assert "oob-br, oob-bo" in harvesters.run("adopt", "--stored", "--dry-run").stdout
+    assert (str(harvesters.kernel), read_adopted(harvesters.paths).handovers) == (before, ())
+
+
+def test_what_costs_frames_is_left_to_harvester(harvesters: Host) -> None:
+    """Its NICs are others than the objects say: a NIC would change bonds."""
+    changed = STORED.replace("[eth1, eth2]", "[eth1, eth3]").replace("active-backup", "802.3ad")
+    Store(harvesters.paths).put(load_documents(changed).objects)
+    before = str(harvesters.kernel)
+    assert "--max-impact is hitless" in harvesters.run("adopt", "--stored", code=1).stderr
+    assert (str(harvesters.kernel), harvesters.marks()) == (before, {})
+
+
+def test_what_has_the_name_of_another_kind_of_link_stays_anothers(tmp_path: Path) -> None:
+    made = Made()
+    made.kernel.add(link("oob-br", "dummy", up=True))
+    host = Host(tmp_path, made)
+    Store(host.paths).put(load_documents(STORED).objects)
+    assert "nothing to adopt" in host.run("adopt", "--stored").stdout
+    assert host.marks() == {}
+
+
+def test_and_back_the_marks_go_and_the_objects_stay(harvesters: Host) -> None:
+    stored = harvesters.stored()
+    harvesters.run("adopt", "--stored")
+    said = harvesters.run("adopt", "--undo").stdout
+    assert "oob-bo is no longer Windrow's: it is oob-bo" in said
+    assert (harvesters.marks(), harvesters.stored()) == ({}, stored)
+    assert harvesters.kernel.interruptions == []
+
+
+def test_without_the_api_a_host_that_was_adopted_is_not_held_up(harvesters: Host, tmp_path: Path) -> None:
+    nowhere = str(tmp_path / "no-kubeconfig")
+    assert "nothing was changed" in harvesters.run("--kubeconfig", nowhere, "adopt", "--stored", code=1).stderr
+    harvesters.run("adopt", "--stored")
+    said = harvesters.run("--kubeconfig", nowhere, "adopt", "--stored").stdout
+    assert "comes up from that" in said
+
+
+@pytest.mark.parametrize("words", [("br0",), ("--from", "netplan"), ("--undo",)])
+def test_the_objects_say_which_links(harvesters: Host, words: tuple[str, ...]) -> None:
+    assert "--stored" in harvesters.run("adopt", "--stored", *words, code=2).stderr

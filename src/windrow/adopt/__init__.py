@@ -3,11 +3,13 @@
 
     Observed, NodeFacts, Cluster -> design() -> Adoption: objects, the links to be marked, what cannot be said
     the texts of a program       -> claims   -> which lines speak of these links, and what they say beside that
+    wanted, Observed             -> standing() -> the links that stored objects speak of already
 """
 
 from windrow.adopt.assumed import as_adopted
 from windrow.adopt.design import design
 from windrow.adopt.programs import PROGRAMS, read_claims
+from windrow.adopt.standing import standing, unmarked
 from windrow.adopt.values import Adoption, Ask, Claim, Text
 
 __all__ = [
@@ -19,4 +21,6 @@ __all__ = [
     "as_adopted",
     "design",
     "read_claims",
+    "standing",
+    "unmarked",
 ]

@@ -32,7 +32,8 @@ def hand_over(site: Site, objects: Sequence[AnyObject], handovers: Sequence[Hand
         before = site.kernel.observe()
         new = Adopted(handovers=tuple(handovers), objects=tuple(obj.ref for obj in objects))
         write_adopted(site.paths, read_adopted(site.paths).beside(new))
-        Store(site.paths).put(objects)
+        if objects:  # those of a cluster are nothing of this host's
+            Store(site.paths).put(objects)
         return site.kernel.run([_step(one.link, Adopt(one.name)) for one in _bonds_last(handovers, before)])
 
 

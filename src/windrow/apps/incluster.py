@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from windrow.kube import trim
 from windrow.kube.access import Access
+from windrow.kube.resources import RESOURCES
 from windrow.kube.snapshot import listed
 from windrow.model.manifests import Found
 from windrow.model.wire import Loaded, load_value, without_doubles
@@ -21,9 +23,9 @@ class Listed:
 
     trouble = ""
 
-    def __init__(self, access: Access) -> None:
+    def __init__(self, access: Access, kinds: Sequence[str] = tuple(RESOURCES)) -> None:
         """Raises KubeError."""
-        self._found = Found(loaded=loaded(listed(access)))
+        self._found = Found(loaded=loaded(listed(access, kinds)))
 
     def found(self, now: float) -> Found:
         return self._found

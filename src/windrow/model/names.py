@@ -45,6 +45,10 @@ ANNOTATIONS_SYSTEM_NETWORK = ("storage-network.settings.harvesterhci.io", "rwx-n
 SYSTEM_NETWORK_PREFIXES = ("storagenetwork-", "rwx-network-")
 SYSTEM_NAMESPACE = "harvester-system"
 """Networks of Harvester itself: in this namespace, with one of these annotations or name prefixes."""
+HARVESTER_WEBHOOK = "harvester-network-webhook"
+"""Both registrations at the API server are called so. Its webhook makes them itself, so they outlive its chart."""
+HARVESTER_LOCK = ("kube-system", "harvester-network-controllers")
+"""The Lease by which Harvester's managers agree on who leads."""
 ANNOTATION_ROUTE = f"{API_GROUP}/route"
 ANNOTATION_MTU_SOURCE = f"{API_GROUP}/mtu-source-vc"
 ANNOTATION_UPLINK_MTU = f"{API_GROUP}/uplink-mtu"

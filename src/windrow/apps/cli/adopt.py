@@ -8,21 +8,23 @@ from functools import partial
 
 import click
 
-from windrow.adopt import PROGRAMS, Adoption, Ask, Claim, Text, as_adopted, design, read_claims
-from windrow.apps.cli.adoptwords import adoption_text, claims_text
+from windrow.adopt import PROGRAMS, Adoption, Ask, Claim, Text, as_adopted, design, read_claims, standing, unmarked
+from windrow.apps.cli.adoptwords import adoption_text, claims_text, standing_text
 from windrow.apps.cli.change import Options, change
 from windrow.apps.cli.options import dry_run, max_impact_of
 from windrow.apps.cli.output import complain, gate, nothing_changed, print_yaml, say
 from windrow.apps.cli.session import Session
-from windrow.apps.cli.situation import said_of, stored
+from windrow.apps.cli.situation import said_of, source_of, stored
 from windrow.apps.engine import look
 from windrow.apps.handover import give_back, hand_over
 from windrow.apps.known import known
-from windrow.apps.round import Policy, Report, Stored, carry_out
+from windrow.apps.round import Policy, Report, Source, Stored, carry_out
 from windrow.apps.round.carry_out import not_permitted
 from windrow.apps.site import Site
 from windrow.model.cluster import Cluster
-from windrow.model.problems import Problem, ProblemsError, Severity, errors
+from windrow.model.handovers import Adopted
+from windrow.model.host import Observed
+from windrow.model.problems import Problem, ProblemsError, Severity, WindrowError, errors
 from windrow.model.steps import Failure, Impact
 from windrow.model.values import IfName
 from windrow.model.wire import dump
@@ -43,6 +45,7 @@ Examples:
   windrow adopt br0=oob                  that one, as cluster network oob
   windrow adopt br0 --from netplan       … and what to take out of netplan's files
   windrow adopt br0 --max-impact flap    … also where something has to change that costs a moment
+  windrow adopt --stored                 the bonds and bridges that stored objects speak of, as Harvester left them
   windrow adopt --undo                   hand all of it back"""
 
 
@@ -67,12 +70,24 @@ def _links(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) 
     show_default=True,
     help="Whose files are read beside the kernel; live: of whoever has files that speak of these links.",
 )
+@click.option(
+    "--stored",
+    "by_objects",
+    is_flag=True,
+    help="What the stored objects, or a cluster's, speak of and is there by the very name, but not Windrow's.",
+)
 @max_impact_of(Impact.HITLESS)
 @click.option("--undo", "undoing", is_flag=True, help="Hand back what was adopted: no mark, no object of it is left.")
 @dry_run
 @click.pass_obj
 def adopt(
-    session: Session, links: dict[IfName, str], source: str, max_impact: str, undoing: bool, dry_run: bool
+    session: Session,
+    links: dict[IfName, str],
+    source: str,
+    by_objects: bool,
+    max_impact: str,
+    undoing: bool,
+    dry_run: bool,
 ) -> None:
     """Make bridges with a bond, which another program or hand made, cluster networks of Windrow's: their objects are
     written (ClusterNetwork, VlanConfig, HostNetworkConfig, NetworkAttachmentDefinition) and the links are marked. They
@@ -81,11 +96,21 @@ def adopt(
     What is there now counts, as the kernel has it. What no object can say is named, and so is what an object means
     beyond that and would change; if that costs more than --max-impact, nothing is done. The files of other programs
     are read for what has to be taken out of them, and none is written.
+
+    With --stored the objects are there already, on this host or with --kubeconfig in a cluster, and Harvester's
+    controller made what they say: the links are marked, and nothing is written.
     """
+    given = links or source != LIVE
     if undoing:
-        if links or source != LIVE:
-            raise click.UsageError("--undo hands everything back: it takes no links and no --from")
+        if given or by_objects:
+            raise click.UsageError("--undo hands everything back: it takes no links, no --from and no --stored")
         _hand_back(session, dry_run=dry_run)
+    elif by_objects:
+        if given:
+            raise click.UsageError("with --stored the objects say which links: it takes no links and no --from")
+        _adopt_standing(session, Impact(max_impact), dry_run=dry_run)
+    elif session.cluster is not None:
+        raise click.UsageError("a cluster has its objects: windrow adopt --stored, or --undo")
     else:
         _adopt(session, links, source, Impact(max_impact), dry_run=dry_run)
 
@@ -129,10 +154,11 @@ def designed(site: Site, ask: Ask, cluster: Cluster) -> tuple[Sight, Adoption]:
 # -- what would change -----------------------------------------------------------------------------
 
 
-def _surveyed(session: Session, site: Site, adoption: Adoption) -> Report:
+def _surveyed(session: Session, site: Site, adoption: Adoption, source: Source | None = None) -> Report:
     """A round, without its hands, on the host as it will be once the links are marked. Raises ProblemsError."""
     policy = Policy(dry=True, explain=True, see=partial(_as_adopted, adoption))
-    report = carry_out(site, Stored(site.paths), Wish(put=adoption.objects), policy)
+    wish = Wish(put=adoption.objects) if adoption.objects else AS_STORED
+    report = carry_out(site, Stored(site.paths, source), wish, policy)
     gate((*said_of(report.admitted, report.planned, ()), *report.plan.refusals), session.error_style)
     return report
 
@@ -140,6 +166,49 @@ def _surveyed(session: Session, site: Site, adoption: Adoption) -> Report:
 def _as_adopted(adoption: Adoption, sight: Sight) -> Sight:
     observed, facts = as_adopted(sight.observed, sight.facts, adoption.handovers, adoption.leases)
     return replace(sight, observed=observed, facts=facts)
+
+
+def _standing(site: Site, source: Source | None) -> Adoption:
+    """What stored objects speak of and is there without a mark. Raises ProblemsError."""
+    seen: list[Observed] = []
+
+    def as_marked(sight: Sight) -> Sight:
+        seen.append(sight.observed)
+        return _as_adopted(Adoption(handovers=unmarked(sight.observed)), sight)
+
+    report = carry_out(site, Stored(site.paths, source), AS_STORED, Policy(dry=True, explain=True, see=as_marked))
+    return Adoption(handovers=standing(report.whole.compiled.state, seen[0]))
+
+
+def _adopt_standing(session: Session, worst: Impact, *, dry_run: bool) -> None:
+    """Again and again, if need be: where nothing is left to mark, that is no mistake."""
+    failure = None
+    with nothing_changed(session.error_style), session.site() as site:
+        if not session.permitted() and not dry_run:
+            raise not_permitted()
+        try:
+            source = source_of(session, followed=True)
+        except WindrowError:
+            if Stored(site.paths).good() is None:
+                raise
+            # It was adopted before, or there was nothing to adopt: no start of its agent waits for an API server.
+            say("the objects cannot be read; this host has a last good state, and its agent comes up from that")
+            return
+        adoption = _standing(site, source)
+        if not adoption.handovers:
+            say("nothing that the objects speak of is here and somebody else's: nothing to adopt")
+            return
+        report = _surveyed(session, site, adoption, source)
+        say(standing_text(adoption))
+        _show(session, adoption, report, dry_run=False)
+        _check_impact(report, worst)
+        if not dry_run:
+            failure = _hand_over(site, adoption)
+    if dry_run:
+        return
+    _told(session, failure)
+    if session.cluster is None:
+        change(session, AS_STORED, Options(max_impact=worst, command="windrow adopt"))
 
 
 def _show(session: Session, adoption: Adoption, report: Report, *, dry_run: bool) -> None:
@@ -233,10 +302,7 @@ def _hand_back(session: Session, *, dry_run: bool) -> None:
         if not adopted.handovers:
             hint = "`windrow init --undo` gives back what `windrow init` took"
             raise ProblemsError([Problem(code="not-adopted", message="nothing was adopted on this host", hint=hint)])
-        cluster, troubles = stored(session)
-        gate(troubles, session.error_style)
-        wish = Wish(remove=tuple(cluster.objects[ref] for ref in adopted.objects if ref in cluster.objects))
-        carry_out(site, Stored(site.paths), wish, Policy(dry=True, explain=True))
+        wish = _without(session, site, adopted)
         if dry_run:
             for one in adopted.handovers:
                 say(f"{one.name} would go back as {one.link}")
@@ -245,7 +311,20 @@ def _hand_back(session: Session, *, dry_run: bool) -> None:
         for one in ones:
             say(f"{one.name} is no longer Windrow's: it is {one.link}")
     _told(session, failure)
-    change(session, wish, Options(command="windrow adopt --undo"))
+    if wish.touched:
+        change(session, wish, Options(command="windrow adopt --undo"))
     for one in ones:
         Leases(site.paths).forget(one.name)
     forget_adopted(site.paths)
+
+
+def _without(session: Session, site: Site, adopted: Adopted) -> Wish:
+    """To remove the objects that were made for it; none, where those were there before. Raises ProblemsError where
+    something still uses one of them."""
+    if not adopted.objects:
+        return AS_STORED
+    cluster, troubles = stored(session)
+    gate(troubles, session.error_style)
+    wish = Wish(remove=tuple(cluster.objects[ref] for ref in adopted.objects if ref in cluster.objects))
+    carry_out(site, Stored(site.paths), wish, Policy(dry=True, explain=True))
+    return wish

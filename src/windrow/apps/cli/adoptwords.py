@@ -25,6 +25,12 @@ def adoption_text(adoption: Adoption, style: Style = PLAIN) -> str:
     return "\n".join([*lines, f"{plural(len(adoption.objects), 'object')}: {objects}"])
 
 
+def standing_text(adoption: Adoption) -> str:
+    """They have their names already."""
+    links = ", ".join(one.name for one in adoption.handovers)
+    return f"{plural(len(adoption.handovers), 'link')} of the objects', made by another hand: {links}"
+
+
 def _called(own: str, name: str) -> str:
     return own if own == name else f"{own}, called {name} as well"
 

@@ -39,6 +39,7 @@ VERBS = {
     "explain": "Say what the fields of a manifest are for",
     "export": "Print this host's networks as manifests",
     "get": "List objects",
+    "handover": "Take a cluster over from Harvester's network controller, and give it back",
     "history": "Show what was changed by hand, by whom",
     "init": "Make this host's network Windrow's, over the session you are in",
     "lab": "Run a whole cluster in one Linux kernel",
@@ -61,8 +62,8 @@ VERBS = {
 """Their help lines stand here, so that `windrow --help` loads no verb."""
 
 OF_A_CLUSTER = (
-    *("agent", "cni", "completion", "crds", "describe", "diff", "events"),
-    *("get", "manager", "plan", "status", "version", "wait", "webhook"),
+    *("adopt", "agent", "cni", "completion", "crds", "describe", "diff", "events"),
+    *("get", "handover", "manager", "plan", "status", "version", "wait", "webhook"),
 )
 """What works with a cluster's API, too. To change its objects there is kubectl."""
 

@@ -11,22 +11,31 @@ from windrow.apps.cli.options import namespaced
 from windrow.apps.cli.output import aside
 from windrow.apps.cli.session import Session, host_name
 
+LEASE = "harvester-system/windrow-manager"
 EXAMPLES = """\b
 Examples:
   windrow --kubeconfig in-cluster manager
-  windrow --kubeconfig admin.conf manager --lease kube-system/windrow-manager"""
+  windrow --kubeconfig admin.conf manager --lease kube-system/windrow-manager
+  windrow --kubeconfig in-cluster manager --also-lease kube-system/harvester-network-controllers"""
 
 
 @click.command(epilog=EXAMPLES, short_help="Keep what Harvester's manager keeps in a cluster's objects")
 @click.option(
     "--lease",
     metavar="NAMESPACE/NAME",
-    default="harvester-system/windrow-manager",
+    default=LEASE,
     help="The Lease that says which replica writes.",
     show_default=True,
 )
+@click.option(
+    "--also-lease",
+    multiple=True,
+    metavar="NAMESPACE/NAME",
+    help="The Lease of another manager, which is held as well, so that it never leads: Harvester's is"
+    " kube-system/harvester-network-controllers. Repeatable.",
+)
 @click.pass_obj
-def manager(session: Session, lease: str) -> None:
+def manager(session: Session, lease: str, also_lease: tuple[str, ...]) -> None:
     """Keep the management network, labels, annotations and conditions of a cluster's objects as Harvester's manager
     does, and take away what nodes that are gone have left. Of several replicas the one that holds the lease writes.
 
@@ -37,7 +46,11 @@ def manager(session: Session, lease: str) -> None:
 
     # Two in pods of one name, or on one host, are two all the same.
     identity = f"{host_name()}_{secrets.token_hex(4)}"
-    settings = Settings(lease=namespaced(lease, "--lease"), identity=identity)
+    settings = Settings(
+        lease=namespaced(lease, "--lease"),
+        also=[namespaced(one, "--also-lease") for one in also_lease],
+        identity=identity,
+    )
     found = Manager(session.cluster or Access(), settings, aside)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: found.stop())

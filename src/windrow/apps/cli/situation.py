@@ -43,17 +43,19 @@ def survey(session: Session, wish: Wish = AS_STORED) -> Report:
     """What a round would find and do now: the very round, without its hands; and what it does not see, for the kernel
     has to be asked for each VLAN. Raises ProblemsError, KernelError."""
     with session.site() as site:
-        report = carry_out(site, Stored(site.paths, _source(session)), wish, Policy(dry=True, explain=True))
+        report = carry_out(site, Stored(site.paths, source_of(session)), wish, Policy(dry=True, explain=True))
         return replace(report, problems=(*report.problems, *answers(site, report, questions(report))))
 
 
-def _source(session: Session) -> Source | None:
-    """None: the directory of manifests."""
+def source_of(session: Session, *, followed: bool = False) -> Source | None:
+    """None: the directory of manifests. `followed`: only what an agent reads, whose account may read no more. Raises
+    KubeError."""
     if session.cluster is None:
         return None
     from windrow.apps.incluster import Listed
+    from windrow.kube.resources import FOLLOWED
 
-    return Listed(session.cluster)
+    return Listed(session.cluster, FOLLOWED) if followed else Listed(session.cluster)
 
 
 def said_of(admitted: Admitted, planned: Planned, records: Sequence[Problem]) -> tuple[Problem, ...]:

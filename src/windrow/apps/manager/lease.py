@@ -7,7 +7,7 @@ changed for its duration, by the clock of whoever looks at it, has no holder any
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -115,6 +115,41 @@ class Lease:
             return await self._ask("POST", self._all, document)
         document["metadata"] = record["metadata"]  # with its version: only while it is as it was read
         return await self._ask("PUT", f"{self._all}/{self._name}", document)
+
+
+class Leases:
+    """Several, and it is our turn where all are ours. Whoever has the first waits for the next one; everybody takes
+    them in the same order, so that no two wait for each other."""
+
+    def __init__(self, leases: Sequence[Lease]) -> None:
+        self._leases = tuple(leases)
+
+    @property
+    def left_s(self) -> float:
+        return min(one.left_s for one in self._leases)
+
+    @property
+    def again_s(self) -> float:
+        return min(one.again_s for one in self._leases)
+
+    async def turn(self) -> bool:
+        """As a Lease's own. Raises KubeError."""
+        for one in self._leases:
+            if not await one.turn():
+                return False
+        return True
+
+    async def release(self) -> None:
+        """Raises KubeError."""
+        for one in reversed(self._leases):
+            await one.release()
+
+
+async def holder(ask: Ask, place: tuple[str, str]) -> str:
+    """Who is written down as the holder; empty: nobody. Raises KubeError."""
+    namespace, name = place
+    record = await read_one(ask, f"/apis/{GROUP}/namespaces/{namespace}/leases/{name}")
+    return _holder(record) if record is not None else ""
 
 
 def _holder(record: Document) -> str:

@@ -10,11 +10,11 @@ import contextlib
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from windrow.apps.manager.carrying import MANAGER, Carrier
 from windrow.apps.manager.known import Known, Since
-from windrow.apps.manager.lease import LEASE_S, Lease
+from windrow.apps.manager.lease import LEASE_S, Lease, Leases
 from windrow.kube.access import Access
 from windrow.kube.api import Api
 from windrow.kube.errors import KubeError
@@ -47,12 +47,14 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """`lease`: namespace and name; `lease_s`: for how long it holds. And for so long, in seconds: a Node has to be gone
+    """`lease`: namespace and name; `also`: leases of other managers that it holds as well, so that none of them leads;
+    `lease_s`: for how long they hold. And for so long, in seconds: a Node has to be gone
     (`gone_s`), Harvester's controllers have had time for what waits for them (`overdue_s`), two objects have excluded
     each other (`clash_s`)."""
 
     lease: tuple[str, str]
     identity: str
+    also: Sequence[tuple[str, str]] = ()
     lease_s: int = LEASE_S
     gone_s: float = 30.0
     overdue_s: float = 30.0
@@ -93,7 +95,10 @@ class Manager:
         self._main = asyncio.current_task()
         self._api = Api(self._access)
         settings = self._settings
-        self._lease = Lease(self._api.ask, settings.lease, settings.identity, seconds=settings.lease_s)
+        places = (settings.lease, *settings.also)
+        self._lease = Leases(
+            [Lease(self._api.ask, place, settings.identity, seconds=settings.lease_s) for place in places]
+        )
         try:
             async with asyncio.TaskGroup() as group:
                 for kind in FOLLOWED:
