@@ -85,6 +85,8 @@ def _of_family(
     made: Mapping[IfName, Link],
 ) -> Overlay:
     device, node = conf.device(family), cluster.node(facts.node)
+    if device in facts.links - facts.made:
+        return Overlay(held=frozenset({device}), problems=(_of_others(device),))
     others = FarEnds(family, conf, cluster)
     end = own_end(family, facts, configs, made)
     problem = _unable(family, device, facts) or _bad_end(end, family, conf, facts)
@@ -175,6 +177,13 @@ _ABOUT = Ref(ClusterNetwork.KIND, names.MGMT)
 
 def _warning(code: str, message: str, hint: str) -> Problem:
     return Problem(code=code, message=message, hint=hint, path=PLACE, about=_ABOUT, severity=Severity.WARNING)
+
+
+def _of_others(device: IfName) -> Problem:
+    message = (
+        f"{device} is there and Windrow did not make it: it, and what leads over it, is left to who did (flanneld)"
+    )
+    return _warning("overlay-of-others", message, "windrow overlay adopt takes it over, and no packet is lost")
 
 
 def _unable(family: Family, device: IfName, facts: NodeFacts) -> Problem | None:

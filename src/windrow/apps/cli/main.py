@@ -62,7 +62,7 @@ VERBS = {
 
 OF_A_CLUSTER = (
     *("agent", "cni", "completion", "crds", "describe", "diff", "events"),
-    *("get", "manager", "plan", "status", "version", "wait", "webhook"),
+    *("get", "manager", "overlay", "plan", "status", "version", "wait", "webhook"),
 )
 """What works with a cluster's API, too. To change its objects there is kubectl."""
 

@@ -43,11 +43,11 @@ def survey(session: Session, wish: Wish = AS_STORED) -> Report:
     """What a round would find and do now: the very round, without its hands; and what it does not see, for the kernel
     has to be asked for each VLAN. Raises ProblemsError, KernelError."""
     with session.site() as site:
-        report = carry_out(site, Stored(site.paths, _source(session)), wish, Policy(dry=True, explain=True))
+        report = carry_out(site, Stored(site.paths, source_of(session)), wish, Policy(dry=True, explain=True))
         return replace(report, problems=(*report.problems, *answers(site, report, questions(report))))
 
 
-def _source(session: Session) -> Source | None:
+def source_of(session: Session) -> Source | None:
     """None: the directory of manifests."""
     if session.cluster is None:
         return None
