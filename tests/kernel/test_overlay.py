@@ -31,7 +31,7 @@ from windrow.model.steps import (
 )
 from windrow.model.values import Cidr, IfName, Mac
 from windrow.model.wire import load_documents
-from windrow.netlink import links
+from windrow.netlink import features, links
 from windrow.netlink.events import Events, Interest
 from windrow.plan import make_plan, normalise
 
@@ -276,3 +276,10 @@ def test_the_agent_hears_of_what_is_changed(pair: tuple[Host, Host]) -> None:
             assert events.read().links, action
         a.ran("ip", "neigh", "add", "10.50.0.200", "lladdr", "02:00:00:00:00:01", "dev", "mgmt-br.50")
         assert not events.read().anything
+
+
+def test_whether_forged_packets_can_be_dropped_is_what_nft_finds(new_ns: Callable[[], Ns]) -> None:
+    argv = ["nft", "add", "table", "bridge", "probe"]
+    done = new_ns().inside(lambda: subprocess.run(argv, capture_output=True, check=False))
+    assert isinstance(done, subprocess.CompletedProcess)
+    assert features.probe().bridge_rules == (done.returncode == 0)
