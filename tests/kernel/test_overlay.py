@@ -31,7 +31,7 @@ from windrow.model.steps import (
 )
 from windrow.model.values import Cidr, IfName, Mac
 from windrow.model.wire import load_documents
-from windrow.netlink import links
+from windrow.netlink import features, links
 from windrow.netlink.events import Events, Interest
 from windrow.plan import make_plan, normalise
 
@@ -248,15 +248,16 @@ def _to(host: Host, before: Observed) -> None:
 
 
 def test_somebody_elses_device_of_that_name_is_left_alone(pair: tuple[Host, Host]) -> None:
-    """Real flannel's, without a mark: the plan refuses, and touches nothing of it."""
+    """Real flannel's, without a mark: that is said, and nothing of it is touched."""
     a, _ = pair
     a.brought_to(cluster(overlay=False))
     a.ns.run(links.create(FLANNEL, "vxlan", data={"vni": 1, "port": 8472, "local": "10.50.0.1", "learning": 0}))
     before = a.ns.link(FLANNEL)
     report = converge(cluster(), a.ns.kernel, "a", knowing=lambda: a.known, consent=True)
-    assert [p.code for p in report.left.refusals] == ["in-the-way"]
+    assert "overlay-of-others" in {p.code for p in report.planned.compiled.problems}
     assert a.ns.link(FLANNEL) == before
     assert before.kind == "vxlan" and before.fdb is None
+    assert a.ns.runtime(FLANNEL).tunnel == Vxlan(vni=1, port=8472, local="10.50.0.1")
 
 
 def test_the_agent_hears_of_what_is_changed(pair: tuple[Host, Host]) -> None:
@@ -275,3 +276,10 @@ def test_the_agent_hears_of_what_is_changed(pair: tuple[Host, Host]) -> None:
             assert events.read().links, action
         a.ran("ip", "neigh", "add", "10.50.0.200", "lladdr", "02:00:00:00:00:01", "dev", "mgmt-br.50")
         assert not events.read().anything
+
+
+def test_whether_forged_packets_can_be_dropped_is_what_nft_finds(new_ns: Callable[[], Ns]) -> None:
+    argv = ["nft", "add", "table", "bridge", "probe"]
+    done = new_ns().inside(lambda: subprocess.run(argv, capture_output=True, check=False))
+    assert isinstance(done, subprocess.CompletedProcess)
+    assert features.probe().bridge_rules == (done.returncode == 0)

@@ -4,6 +4,7 @@ The compiler is a script here; `tests/kube` builds with a real one."""
 from __future__ import annotations
 
 import re
+import shutil
 import threading
 from pathlib import Path
 
@@ -140,3 +141,17 @@ def test_all_packages_that_are_missing_are_named_at_once(host: Host, monkeypatch
     with pytest.raises(ServiceError, match="etcd, ctr, containerd: they are not installed") as refused:
         parts.installed(["etcd", "runc", "ctr", "containerd"])
     assert refused.value.hint == "apt-get install containerd etcd-server"
+
+
+def test_a_program_of_ours_is_built_from_its_own_source_and_anew_with_it(
+    host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """flannel's: the module has a main package, and the version is that of the module that does the work."""
+    module = tmp_path / "module"
+    shutil.copytree(parts.MODULES["flannel"], module)
+    monkeypatch.setattr(parts, "MODULES", {"flannel": module})
+    host.go()
+    first = parts.build(["flannel"], host.said.append)["flannel"]
+    assert re.search(r"/v0\.[0-9]+\.[0-9]+-", str(first))
+    (module / "main.go").write_text("package main\n")
+    assert parts.build(["flannel"], host.said.append)["flannel"] != first

@@ -18,7 +18,7 @@ from windrow.lab import picture
 from windrow.lab.errors import LabError
 from windrow.lab.kernel.boot import Needs, boot
 from windrow.lab.kernel.machine import Guest
-from windrow.lab.kubernetes import control, image, programs
+from windrow.lab.kubernetes import control, flannel, image, programs
 from windrow.lab.scenario import ApiOutage, Kubernetes, PodNic, Role, Scenario
 from windrow.lab.scenario_file import Texts, parse, read
 from windrow.model.problems import ProblemsError
@@ -180,6 +180,30 @@ def test_what_ships_is_the_same_but_for_pods() -> None:
     assert whole.pods and not links.pods
     outages = [check for one in (whole, links) for check in one.checks if isinstance(check, ApiOutage)]
     assert [check.seconds for check in outages] == [60, 10]
+
+
+@pytest.mark.parametrize(
+    ("value", "place"),
+    [
+        ("[n9]", "spec.kubernetes.flannel[0]: "),
+        ("n0", "spec.kubernetes.flannel: must be a list"),
+        ("[1]", "spec.kubernetes.flannel[0]: must be a text"),
+    ],
+)
+def test_flannel_is_on_nodes_that_there_are(value: str, place: str) -> None:
+    assert said(HEAD.replace("kubernetes: true", f"kubernetes: {{flannel: {value}}}")).startswith(place)
+
+
+def test_flannel_gets_the_overlay_that_windrow_reads() -> None:
+    scenario = parsed(HEAD.replace("kubernetes: true", "kubernetes: {kubelets: false, flannel: [n0]}"))
+    assert scenario.kubernetes == Kubernetes(kubelets=False, flannel=("n0",))
+    assert "flannel" in programs.built(scenario.kubernetes)
+    conf = '{"Network": "10.52.0.0/16"}'
+    mgmt = f"metadata: {{name: mgmt, annotations: {{windrow.io/overlay: '{conf}'}}}}"
+    text = f"apiVersion: network.harvesterhci.io/v1beta1\nkind: ClusterNetwork\n{mgmt}\n"
+    assert flannel.net_conf({"a.yaml": text}) == conf
+    with pytest.raises(LabError, match="flannel has no configuration"):
+        flannel.net_conf({"a.yaml": text.replace("mgmt", "oob")})
 
 
 # Images --------------------------------------------------------------------------------------------

@@ -306,6 +306,14 @@ MAC = '{"VNI":1,"VtepMAC":"5e:00:00:00:00:0b"}'
         (node("x", "10.52.9.0/24", "169.254.0.1"), "overlay-annotation", None),
         (node("x", "10.52.9.0/24", "255.255.255.255"), "overlay-annotation", None),
         (node("x", "10.52.9.0/24", "10.52.9.1"), "overlay-annotation", None),
+        (node("x", "10.52.9.0/24", public_ip="2001:db8::9"), "overlay-annotation", None),
+        (node("x", "fd52:0:0:9::/64", "192.0.2.9"), "podcidr-missing", "spec.podCIDRs"),
+        (node("x", "fd52:0:0:9::/64,10.52.1.0/24", "192.0.2.9"), "podcidr-overlap", "spec.podCIDRs"),
+        (node("x", "10.52.9.0/24", "192.0.2.9", backend_data="[]"), "overlay-annotation", None),
+        (node("x", "10.52.9.0/24", "192.0.2.9", backend_data='{"VtepMAC": 5}'), "overlay-annotation", None),
+        (node("x", "10.52.9.0/24", "192.0.2.9", backend_data=MAC.replace("1", '"1"', 1)), "overlay-annotation", None),
+        (node("x", "10.52.9.0/24", "192.0.2.9", backend_data=MAC.replace("5e", "01")), "overlay-annotation", None),
+        (node("x", "10.52.9.0/24", "192.0.2.9", backend_type=""), "overlay-annotation", None),
     ],
 )
 def test_what_is_wrong_with_a_node_costs_the_way_to_it_alone(other: str, code: str, path: str | None) -> None:
@@ -328,6 +336,15 @@ def test_an_ipv6_address_that_ends_no_tunnel_costs_the_way_to_its_node_alone(end
         mgmt({**BOTH, "EnableIPv4": False}), a, b, node("x", "fd52:0:0:9::/64", end), facts=here("a", "fd50::1/64")
     )
     assert list(ways(found)) == ["fd52:0:0:2::/64"]
+    assert codes(found) == [("overlay-annotation", "x")]
+
+
+def test_an_ipv4_end_in_the_place_of_the_ipv6_one_costs_ipv6_alone() -> None:
+    facts = replace(FACTS, reach=Reach(addresses=frozenset({Cidr("192.0.2.1/24"), Cidr("2001:db8::1/64")})))
+    facts = replace(facts, addrs={IfName("mgmt-br"): facts.reach.addresses}, mtus={IfName("mgmt-br"): 1500})
+    mixed = node("x", "10.52.9.0/24,fd52:0:0:9::/64", "192.0.2.9", public_ipv6="192.0.2.9")
+    found = compiled(mgmt(BOTH), node("a", "10.52.0.0/24,fd52::/64"), mixed, facts=facts)
+    assert list(ways(found)) == ["10.52.9.0/24"]
     assert codes(found) == [("overlay-annotation", "x")]
 
 
@@ -488,3 +505,64 @@ def test_of_flannels_own_device_nothing_is_said() -> None:
     assert tunnel_end(there.node("a"), there, report(link, group=0)) == {}
     assert tunnel_end(there.node("a"), there, report(None)) == {}
     assert tunnel_end(there.node("a"), cluster(A), report(link)) == {}
+
+
+# -- forged packets ----------------------------------------------------------------------------------------------------
+
+
+def forged(found: Compiled) -> tuple[list[str], dict[str, frozenset[str]]]:
+    """What the rules drop, by their words, and who is at an end of a tunnel."""
+    table = found.state.policies
+    assert table is not None
+    rules = table.chains["forged"].rules if "forged" in table.chains else ()
+    ends = {name: one.members for name, one in table.sets.items() if name.startswith("tunnel-ends")}
+    return [rule.comment.rpartition(" ")[0] for rule in rules], ends
+
+
+def test_packets_to_tunnels_that_no_node_has_sent_are_dropped() -> None:
+    said, ends = forged(compiled(mgmt(), A, B, C))
+    assert said == ["overlay: from a guest", "overlay: from no node"]
+    assert ends == {"tunnel-ends-4": {"192.0.2.1", "192.0.2.2", "192.0.2.3"}}
+
+
+def test_of_each_family_by_its_own_addresses() -> None:
+    facts = replace(FACTS, reach=Reach(addresses=frozenset({Cidr("192.0.2.1/24"), Cidr("2001:db8::1/64")})))
+    facts = replace(facts, addrs={IfName("mgmt-br"): facts.reach.addresses}, mtus={IfName("mgmt-br"): 1500})
+    six = node("b", "10.52.1.0/24,fd52:0:0:1::/64", "2001:db8::2", public_ip="192.0.2.2")
+    _, ends = forged(compiled(mgmt(BOTH), node("a", "10.52.0.0/24,fd52::/64"), six, facts=facts))
+    assert ends == {
+        "tunnel-ends-4": {"192.0.2.1", "192.0.2.2"},
+        "tunnel-ends-6": {"2001:db8::1", "2001:db8::2"},
+    }
+
+
+def test_a_node_to_which_there_is_no_way_is_a_node_all_the_same() -> None:
+    found = compiled(mgmt(), A, node("b", "", "192.0.2.2"), node("c", "10.52.1.0/24", "192.0.2.3", backend_data="?"))
+    assert forged(found)[1] == {"tunnel-ends-4": {"192.0.2.1", "192.0.2.2", "192.0.2.3"}}
+
+
+def test_where_a_node_may_send_from_another_address_only_guests_are_kept_away() -> None:
+    behind = node("b", "10.52.1.0/24", "203.0.113.9", public_ip_overwrite="203.0.113.9")
+    assert forged(compiled(mgmt(), A, behind))[0] == ["overlay: from a guest"]
+
+
+def test_while_something_is_not_known_of_this_node_its_device_is_guarded() -> None:
+    said, ends = forged(compiled(mgmt(), node("a", "", "192.0.2.1"), B))
+    assert (len(said), ends) == (2, {"tunnel-ends-4": {"192.0.2.1", "192.0.2.2"}})
+
+
+def test_beside_flannel_no_rule_is_ours() -> None:
+    found = compiled(mgmt(), A, B, facts=replace(FACTS, links=FACTS.links | {FLANNEL}))
+    assert forged(found) == ([], {})
+    assert codes(found) == [("overlay-of-others", "mgmt")]
+
+
+def test_without_an_overlay_no_rule_is_ours() -> None:
+    assert forged(compiled(A, B)) == ([], {})
+
+
+def test_a_kernel_that_cannot_drop_them_is_told() -> None:
+    found = compiled(mgmt(), A, B, facts=replace(FACTS, features=KernelFeatures(bridge_rules=False)))
+    assert forged(found) == ([], {})
+    assert codes(found) == [("overlay-unguarded", "mgmt")]
+    assert FLANNEL in found.state.links

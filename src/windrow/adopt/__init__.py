@@ -2,6 +2,7 @@
 `Observed`, the files of other programs as texts, and what no object can say is named, never dropped.
 
     Observed, NodeFacts, Cluster -> design() -> Adoption: objects, the links to be marked, what cannot be said
+    NetConf, Observed                -> tunnels  -> which of flannel's devices can be Windrow's, there and back
     the texts of a program       -> claims   -> which lines speak of these links, and what they say beside that
     wanted, Observed             -> standing() -> the links that stored objects speak of already
 """

@@ -8,7 +8,7 @@ from dataclasses import replace
 from windrow.compile import node_facts
 from windrow.model.facts import Known, NodeFacts
 from windrow.model.handovers import Handover
-from windrow.model.host import OWNER_GROUP, Observed, Runtime
+from windrow.model.host import OWNER_GROUP, Link, Observed, Runtime
 from windrow.model.leases import Lease
 from windrow.model.marks import mark_of
 from windrow.model.reach import reach_of
@@ -23,16 +23,25 @@ def as_adopted(
     ones = tuple(handovers)
     names = {one.link: one.name for one in ones}
     seen = called_otherwise(observed, {own: name for own, name in names.items() if own != name})
-    links = {n: replace(link, mark=True) if n in names.values() else link for n, link in seen.state.links.items()}
+    adopted = {one.name: _as_ours(seen.state.links[one.name], seen.runtime[one.name]) for one in ones}
+    links = {**seen.state.links, **adopted}
     runtime = {**seen.runtime, **{one.name: _marked(seen.runtime[one.name], one) for one in ones}}
     seen = replace(seen, state=replace(seen.state, links=links), runtime=runtime)
     return seen, _facts(seen, facts, names, {lease.interface: lease for lease in leases})
 
 
+def _as_ours(link: Link, runtime: Runtime) -> Link:
+    """Of a tunnel device the forwarding table is read once it is Windrow's: till then it counts as empty."""
+    if runtime.tunnel is None:
+        return replace(link, mark=True)
+    return replace(link, mark=True, spec=runtime.tunnel, fdb=frozenset())
+
+
 def _marked(runtime: Runtime, one: Handover) -> Runtime:
     also = (one.name,) if one.name != one.link else ()
     altnames = dict.fromkeys((*runtime.altnames, *also, mark_of(one.name)))
-    return replace(runtime, group=OWNER_GROUP, altnames=tuple(altnames), own_name=one.link if also else "")
+    own = one.link if also else ""
+    return replace(runtime, group=OWNER_GROUP, altnames=tuple(altnames), own_name=own, tunnel=None)
 
 
 def _facts(

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from ipaddress import ip_address, ip_interface
 
 from windrow.compile.podcidrs import free_networks, pod_networks
@@ -24,6 +25,7 @@ from windrow.model.overlay import (
     far_address,
     vtep_mac,
 )
+from windrow.model.policyrules import TunnelEnds
 from windrow.model.problems import Problem, Severity
 from windrow.model.values import Cidr, Mac
 
@@ -158,6 +160,18 @@ def _static_address(node: Node, family: Family, cluster: Cluster) -> str:
     ]
     chosen = end_among(mine, lambda config: config.ips.get(node.name, ()), family)
     return str(ip_interface(chosen[1]).ip) if chosen is not None else ""
+
+
+def tunnel_ends(family: Family, conf: NetConf, cluster: Cluster, own: str) -> TunnelEnds:
+    """Where tunnels of all nodes end, those among them to which there is no way. `own`: this node's, by its links. A
+    node that says another address to all others (`public-ip-overwrite`) may send from whichever it has."""
+    found = {own}
+    for node in cluster.nodes():
+        with suppress(ValueError):
+            found |= {far_address(node, family), _static_address(node, family, cluster)}
+    complete = not any(node.meta.annotations.get(family.overwrite) for node in cluster.nodes())
+    addresses = frozenset(found - {""})
+    return TunnelEnds(family=family.version, port=conf.port, addresses=addresses, complete=complete)
 
 
 def end_among(

@@ -36,6 +36,7 @@ from windrow.model.objects import HostNetworkConfig
 from windrow.model.pools import Candidate, Scope
 from windrow.model.problems import Problem, Severity
 from windrow.model.values import IfName, Ref, VidSet
+from windrow.policy.nft import with_tunnels
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +83,7 @@ def compile_node(cluster: Cluster, facts: NodeFacts) -> Compiled:
     said += port_problems(ports, _carried(links), facts)
     links += port_links(ports, links, facts)
     given = remembered(hosts.configs, facts)
-    policies = policy_table(cluster, facts)
+    policies = with_tunnels(policy_table(cluster, facts), tunnels.ends)
     held = _held(choice.held, facts) | {IfName(name) for name in hosts.held} | tunnels.held
     return Compiled(
         state=HostState(

@@ -7,9 +7,10 @@ podCIDR by the first address of that network. What is wrong with another node co
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from ipaddress import ip_address, ip_interface
 
-from windrow.compile.farends import Far, FarEnds, end_among, usable
+from windrow.compile.farends import Far, FarEnds, end_among, tunnel_ends, usable
 from windrow.compile.hostnet import addresses_of
 from windrow.compile.ipv6 import has_ipv6, off_words
 from windrow.model import names
@@ -29,6 +30,7 @@ from windrow.model.host import (
 from windrow.model.lazy import dataclass
 from windrow.model.objects import ClusterNetwork, HostNetworkConfig
 from windrow.model.overlay import PLACE, Family, NetConf, Network, net_conf
+from windrow.model.policyrules import TunnelEnds
 from windrow.model.problems import Problem, Severity
 from windrow.model.reach import taken_by_route
 from windrow.model.values import IPV6_MTU_MIN, MTU_DEFAULT, Cidr, IfName, Ref
@@ -43,6 +45,8 @@ class Overlay:
     routes: frozenset[Route] = frozenset()
     held: frozenset[IfName] = frozenset()
     problems: tuple[Problem, ...] = ()
+    ends: tuple[TunnelEnds, ...] = ()
+    """Between which addresses its packets go, where Windrow's devices take them in."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +77,7 @@ def _joined(parts: Sequence[Overlay]) -> Overlay:
         routes=frozenset(route for part in parts for route in part.routes),
         held=frozenset(name for part in parts for name in part.held),
         problems=tuple(dict.fromkeys(problem for part in parts for problem in part.problems)),
+        ends=tuple(one for part in parts for one in part.ends),
     )
 
 
@@ -85,17 +90,25 @@ def _of_family(
     made: Mapping[IfName, Link],
 ) -> Overlay:
     device, node = conf.device(family), cluster.node(facts.node)
+    if device in facts.links - facts.made:
+        return Overlay(held=frozenset({device}), problems=(_of_others(device),))
     others = FarEnds(family, conf, cluster)
     end = own_end(family, facts, configs, made)
+    ends: tuple[TunnelEnds, ...] = ()
+    if facts.features.bridge_rules:
+        ends = (tunnel_ends(family, conf, cluster, end.address if end is not None else ""),)
+    else:
+        others.problems.append(_unguarded(facts))
     problem = _unable(family, device, facts) or _bad_end(end, family, conf, facts)
     own = others.read(node, end.address) if problem is None and end is not None else None
     if own is None or end is None:
-        return Overlay(held=frozenset({device}), problems=(*others.problems, *((problem,) if problem else ())))
+        problems = (*others.problems, *((problem,) if problem else ()))
+        return Overlay(held=frozenset({device}), problems=problems, ends=ends)
     others.take(own, node)
     for other in cluster.nodes():
         if other.name != node.name:
             others.add(other)
-    return _made(family, conf, end, own, others, ipv6=has_ipv6(device, facts))
+    return replace(_made(family, conf, end, own, others, ipv6=has_ipv6(device, facts)), ends=ends)
 
 
 def _made(family: Family, conf: NetConf, end: End, own: Far, others: FarEnds, *, ipv6: bool) -> Overlay:
@@ -177,6 +190,13 @@ def _warning(code: str, message: str, hint: str) -> Problem:
     return Problem(code=code, message=message, hint=hint, path=PLACE, about=_ABOUT, severity=Severity.WARNING)
 
 
+def _of_others(device: IfName) -> Problem:
+    message = (
+        f"{device} is there and Windrow did not make it: it, and what leads over it, is left to who did (flanneld)"
+    )
+    return _warning("overlay-of-others", message, "windrow overlay adopt takes it over, and no packet is lost")
+
+
 def _unable(family: Family, device: IfName, facts: NodeFacts) -> Problem | None:
     if not facts.features.vxlan:
         message = f"the kernel of node {facts.node} has no VXLAN, so its pods reach no other node's"
@@ -185,6 +205,12 @@ def _unable(family: Family, device: IfName, facts: NodeFacts) -> Problem | None:
         why, hint = off_words(device, absent=not facts.features.ipv6)
         return _warning("ipv6-off", f"the overlay's IPv6 part is left out: {why}", hint)
     return None
+
+
+def _unguarded(facts: NodeFacts) -> Problem:
+    message = f"packets of the overlay that no node has sent are not dropped on node {facts.node}"
+    hint = "that needs nft, and nftables with the family bridge: apt-get install nftables; modprobe nf_tables"
+    return _warning("overlay-unguarded", message, hint)
 
 
 def _bad_end(end: End | None, family: Family, conf: NetConf, facts: NodeFacts) -> Problem | None:

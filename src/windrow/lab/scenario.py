@@ -207,6 +207,8 @@ class Kubernetes:
     """An API server on the host of role CONTROL_PLANE. Each node's agent follows it. `kubelets`: nodes run pods."""
 
     kubelets: bool = True
+    flannel: tuple[str, ...] = ()
+    """Nodes on which real flannel runs in place of Windrow's agent."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

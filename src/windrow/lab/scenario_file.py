@@ -315,9 +315,14 @@ class _Reader:
             return Kubernetes()
         table = spec.table("kubernetes")
         for key, other in table.fields():
-            if key != "kubelets":
-                other.wrong("unknown-field", "is no field there", "the only one is kubelets: true or false")
-        return Kubernetes(kubelets=table.flag("kubelets") if "kubelets" in table else True)
+            if key not in ("kubelets", "flannel"):
+                hint = "there are kubelets: true or false, and flannel: a list of nodes"
+                other.wrong("unknown-field", "is no field there", hint)
+        flannel = [item.text() for item in table["flannel"].items()] if "flannel" in table else []
+        return Kubernetes(
+            kubelets=table.flag("kubelets") if "kubelets" in table else True,
+            flannel=tuple(name for name in flannel if name),
+        )
 
     def _endpoint(self, item: Field) -> Endpoint | None:
         known = ("name", "node", "network", "address", "addresses", "gateway")

@@ -93,6 +93,7 @@ class _Links:
             self._wrong("kubernetes", "spec.kubernetes", said, hint)
             return
         self._check_control_plane(planes[0], ipaddress.ip_interface(planes[0].address))
+        self._all_known(self._scenario.kubernetes.flannel, self._nodes, "spec.kubernetes.flannel", "node")
         for pod in self._scenario.pods:
             self._known(pod.node, self._nodes, f"pods/{pod.name}.spec.nodeName", "node")
         if self._scenario.vms:

@@ -186,12 +186,12 @@ class Session:
             if cluster.kubelets:
                 self._engine.install_plugins(self.world.root(node.name), node.name, cluster.plugins_place(node.name))
             self.world.start_node(node.name)
-            request.log(f"{node.name}: {cluster.started_words}", level="step")
+            request.log(f"{node.name}: {cluster.started_words(node.name)}", level="step")
 
     def _apply_to_cluster(self, cluster: Cluster, request: Request) -> Mapping[str, Any]:
         scenario = self.world.scenario
         request.log(cluster.apply(scenario.manifests).rstrip() or "kubectl apply: no manifests", level="step")
-        left = self._follow([node.name for node in scenario.nodes], request)
+        left = self._follow(cluster.followers, request)
         self._plug_in(request)
         fine = not any(left.values())
         if cluster.kubelets and fine:

@@ -44,6 +44,8 @@ class KernelFeatures:
     ipv6_on: bool = True
     """A new link begins with it switched on (`net.ipv6.conf.default.disable_ipv6`)."""
     vxlan: bool = True
+    bridge_rules: bool = True
+    """It has nftables of the family bridge, and nft is installed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

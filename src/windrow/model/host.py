@@ -431,6 +431,8 @@ class Runtime:
     """Of an 802.3ad bond: its partner; None when all zero (no partner)."""
     port_state: int | None = None
     """Of a bridge port: 0 disabled, 1 listening, 2 learning, 3 forwarding, 4 blocking."""
+    tunnel: Vxlan | None = None
+    """Of a tunnel device that others made: what it would be as Windrow's."""
 
     @property
     def owned(self) -> bool:

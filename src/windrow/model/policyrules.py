@@ -76,6 +76,17 @@ class PolicyRules:
     ports: Mapping[IfName, GuardedPort] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TunnelEnds:
+    """The overlay's of one family: the addresses of all nodes, between which its packets go, and the UDP port.
+    `complete`: no node sends from another address than these."""
+
+    family: int
+    port: int
+    addresses: frozenset[str]
+    complete: bool = True
+
+
 def set_name(name: str, family: int) -> str:
     """The two halves of a set: `host-4`, `host-6`."""
     return f"{name}-{family}"

@@ -16,6 +16,8 @@ from windrow.model.values import IfName
 POLICY_TABLE = IfName("windrow-policy")
 """The table of network policies. In a plan it stands where the name of a link does: it is planned, fails and waits by
 itself, as a link does."""
+FORGED = "forged"
+"""The chain that drops packets of the overlay which no node has sent."""
 VERDICT_MAP = "map ifname verdict"
 """The `form` of a map from ports to chains."""
 

@@ -8,8 +8,10 @@ by itself, and which must be asked whether it was built with VLAN filtering.
 
 from __future__ import annotations
 
+import _socket as socket  # quicker to load than `socket`, see `sock`
 import os
 import re
+import struct
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -17,8 +19,10 @@ from pathlib import Path
 from windrow.model.bridging import BRIDGE_NETFILTER
 from windrow.model.facts import KernelFeatures
 from windrow.netlink import links, netns, observe, sysctl
+from windrow.netlink.codec import pack_attr
 from windrow.netlink.errors import MODULES, KernelError
-from windrow.netlink.sock import Message, Rtnl
+from windrow.netlink.nftnews import NETLINK_NETFILTER
+from windrow.netlink.sock import NLM_F_CREATE, Message, Rtnl
 
 
 def probe(where: netns.Netns = None) -> KernelFeatures:
@@ -61,12 +65,22 @@ def _try() -> KernelFeatures:
         )
         vxlan = _waiting("vxlan") or _accepted(rtnl, lambda: links.create("x", "vxlan", data=_VXLAN))
     return KernelFeatures(
-        bonding=bonding, vlan_filtering=filtering, vlan_interfaces=vlans, vlan_snooping=snooping, vxlan=vxlan
+        bonding=bonding,
+        vlan_filtering=filtering,
+        vlan_interfaces=vlans,
+        vlan_snooping=snooping,
+        vxlan=vxlan,
+        bridge_rules=_has_program("nft") and _takes_bridge_tables(),
     )
 
 
 _SNOOPING = {"vlan_filtering": 1, "boolopts": (1 << 1, 1 << 1)}
 """A kernel that does not know the bit ignores it (`br_boolopt_multi_toggle`); one without IGMP snooping refuses it."""
+_NFGENMSG = struct.Struct("=BBH")
+"""struct nfgenmsg: family, version, resource id (big-endian: the subsystem nftables)."""
+_NFT_RESOURCE, _NFPROTO_BRIDGE = socket.htons(10), 7
+_NFNL_BATCH, _NFT_NEWTABLE = (0x10, 0x11), 10 << 8
+"""NFNL_MSG_BATCH_BEGIN and END; NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_NEWTABLE."""
 _VXLAN = {"vni": 1, "port": 8472, "learning": 0}
 
 
@@ -76,6 +90,22 @@ def _accepted(rtnl: Rtnl, message: Callable[[], Message]) -> bool:
     except KernelError:
         return False
     return True
+
+
+def _has_program(name: str) -> bool:
+    places = (*os.environ.get("PATH", "").split(":"), "/usr/sbin")
+    return any(os.access(os.path.join(place, name), os.X_OK) for place in places if place)
+
+
+def _takes_bridge_tables() -> bool:
+    """Whether nftables makes a table of the family bridge (`nft_supported_family`). The answers to the begin and the
+    end of a batch come since Linux 6.10 only; that to the table in between always does."""
+    if not os.path.exists("/sys/module/nf_tables") and loadable("nf_tables"):
+        return True
+    table = Message(_NFT_NEWTABLE, _NFGENMSG.pack(_NFPROTO_BRIDGE, 0, 0) + pack_attr(1, b"windrow\0"), NLM_F_CREATE)
+    begin, end = (Message(type_, _NFGENMSG.pack(0, 0, _NFT_RESOURCE)) for type_ in _NFNL_BATCH)
+    with Rtnl(NETLINK_NETFILTER) as nft:
+        return nft.burst([begin, table, end])[1] is None
 
 
 def _filters(rtnl: Rtnl) -> bool:

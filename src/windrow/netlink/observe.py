@@ -432,6 +432,8 @@ def _runtime(raw: Raw, look: _Look) -> Runtime:
         special = {"port_state": raw.slave.get("state")}
     if raw.kind == "bond":
         special = {**special, **_bond_runtime(raw.data, look.names)}
+    elif raw.kind == "vxlan" and not raw.fault and not _is_ours(raw):
+        special = {**special, "tunnel": options.vxlan_of(raw.data)}
     return Runtime(
         ifindex=raw.ifindex,
         group=attrs.get("group", 0),

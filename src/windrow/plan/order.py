@@ -705,14 +705,13 @@ def _reached(route: Route, networks: list[IPv4Network | IPv6Network]) -> bool:
 def routes(scene: Scene, link: IfName, have: frozenset[Route]) -> Iterator[Burst]:
     """New before old: between the two the kernel takes the older one. The first default route of a host comes last of
     all: a plan that is cut off before it goes on, and after it there is nothing left that it could forbid."""
-    want = scene.wanted_routes.get(link, frozenset())
 
     def added(route: Route, phase: Phase) -> Step:
         impact = Impact.NONE if _goes_on(scene, link, route) else _price_of_way(scene, link, ip_network(route.dst))
         return scene.step(phase, link, AddRoute(route), impact)
 
     new, note = _in_order(scene.missing_routes(link, have)), "what went this way goes another, or ends"
-    gone = _in_order((have - want) & scene.our_routes(link))
+    gone = _in_order(scene.stale_routes(link, have))
     yield from together(3, (added(route, Phase.ADD_ROUTES) for route in new if not scene.leads_out(route)))
     yield from together(LAST, (added(route, Phase.CLEAN) for route in new if scene.leads_out(route)))
     yield from together(3, (scene.step(Phase.DELETE_ROUTES, link, DelRoute(r), Impact.FLAP, note) for r in gone))

@@ -149,7 +149,7 @@ def _routes(scene: Scene, name: IfName) -> Iterator[Delta]:
         scene.seen_routes.get(name, ()),
         scene.our_routes(name),
     )
-    if scene.missing_routes(name, have) or ours - want:
+    if scene.missing_routes(name, have) or scene.stale_routes(name, have):
         yield Delta(link=name, field="routes", have=ours, want=want, change=TABLE["routes"], why=scene.why(name))
     yield from _rules(scene, name)
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from windrow.model.bonding import Change
-from windrow.model.ruletable import POLICY_TABLE, VERDICT_MAP, RuleTable
+from windrow.model.names import MGMT
+from windrow.model.ruletable import FORGED, POLICY_TABLE, VERDICT_MAP, RuleTable
 from windrow.model.steps import Delta, Impact, Phase, SetPolicies, Step, Unit
 from windrow.model.values import Ref
 
 POLICIES = "policies."
 """Before what differs, in the name of a delta's field."""
 _ALL = Ref("NetworkPolicy", "*")
+_OVERLAY = Ref("ClusterNetwork", MGMT)
 _NAMED = 8
 """So many things are named of a kind; there may be thousands."""
 
@@ -20,8 +23,9 @@ def policy_unit(want: RuleTable | None, have: RuleTable | None) -> Unit:
     """None: not managed, or not looked at."""
     if want is None or have is None or want == have:
         return Unit(links=())
-    step = Step(phase=Phase.OPTIONS, link=POLICY_TABLE, action=SetPolicies(want), why=_ALL, impact=Impact.HITLESS)
-    return Unit(links=(POLICY_TABLE,), deltas=tuple(_deltas(want, have)), steps=(step,))
+    why = _ALL if want.guarded or have.guarded else _OVERLAY
+    step = Step(phase=Phase.OPTIONS, link=POLICY_TABLE, action=SetPolicies(want), why=why, impact=Impact.HITLESS)
+    return Unit(links=(POLICY_TABLE,), deltas=tuple(replace(d, why=why) for d in _deltas(want, have)), steps=(step,))
 
 
 def _deltas(want: RuleTable, have: RuleTable) -> Iterator[Delta]:
@@ -50,8 +54,8 @@ def _port_chains(table: RuleTable) -> set[str]:
 
 
 def _rules(table: RuleTable, other: RuleTable) -> str:
-    """Of policies. What leads to them is the same for all."""
-    around = _port_chains(table) | {name for name, chain in table.chains.items() if chain.hook}
+    """Of policies, and against forged packets. What leads to policies is the same for all."""
+    around = _port_chains(table) | {name for name, chain in table.chains.items() if chain.hook and name != FORGED}
     differ = (n for n, chain in table.chains.items() if n not in around and other.chains.get(n) != chain)
     return _named({rule.comment.rpartition(" ")[0] for name in differ for rule in table.chains[name].rules} - {""})
 

@@ -29,6 +29,7 @@ from windrow.model.host import (
     Runtime,
     StaticNeighbour,
     VlanIf,
+    Vxlan,
     settled_metric,
 )
 from windrow.model.marks import mark_of
@@ -193,8 +194,13 @@ class Scene:
         """Those that are to be and are not in `have`. One that another hand made just so is as good as ours; what comes
         by itself is not, for it goes by itself, too."""
         there = frozenset(have)
-        others = frozenset(replace(r, protocol=OWNER_PROTOCOL) for r in there if r.protocol not in COMES_BY_ITSELF)
-        return self.wanted_routes.get(link, frozenset()) - there - others
+        return self.wanted_routes.get(link, frozenset()) - there - frozenset(map(_as_ours, there))
+
+    def stale_routes(self, link: str, have: Iterable[Route]) -> frozenset[Route]:
+        """Those of `have` that are ours to take away, and stand for none that is to be."""
+        want = self.wanted_routes.get(link, frozenset())
+        gone = (frozenset(have) - want) & self.our_routes(link)
+        return frozenset(r for r in gone if _as_ours(r) not in want)
 
     @cached_property
     def wanted_rules(self) -> dict[str, frozenset[Rule]]:
@@ -267,12 +273,14 @@ class Scene:
         return found | {(r.dev, ip_interface(r.dst)) for r in routes if r.dev and r.protocol != RTPROT_KERNEL}
 
     def our_routes(self, name: str) -> frozenset[Route]:
-        """Those over the link that are ours to take away: what we made; and what a router told a link of ours that is
-        to take none, unless this host is reached by it (it would stay for up to 18 hours, RFC 4861 §4.2)."""
+        """Those over the link that are ours to take away: what we made; what a router told a link of ours that is to
+        take none, unless this host is reached by it (it would stay for up to 18 hours, RFC 4861 §4.2); and over a
+        tunnel device the ways to other nodes, which flanneld may have made before it was ours."""
         want = self.wanted(name)
         deaf = want is not None and want.settings.get(ACCEPT_RA) == "0" and name not in self.protected
         ours = {OWNER_PROTOCOL, RTPROT_RA} if deaf else {OWNER_PROTOCOL}
-        return frozenset(r for r in self.seen_routes.get(name, ()) if r.protocol in ours)
+        there = self.seen_routes.get(name, frozenset())
+        return frozenset(r for r in there if r.protocol in ours or (want is not None and _is_way(r, want)))
 
     def leads_out(self, route: Route) -> bool:
         """Whether the route would be the first default route of this host. It protects whatever it goes over
@@ -327,6 +335,19 @@ def _to_network(link: IfName, address: Cidr, details: Details) -> Route | None:
         protocol=RTPROT_KERNEL,
         source="" if six else str(interface.ip),
     )
+
+
+def _as_ours(route: Route) -> Route:
+    return route if route.protocol in COMES_BY_ITSELF else replace(route, protocol=OWNER_PROTOCOL)
+
+
+def _is_way(route: Route, over: Link) -> bool:
+    """Whether it leads to a node's pods over a tunnel device: by the first address of their network, as flannel has
+    it."""
+    if not isinstance(over.spec, Vxlan) or route.protocol in COMES_BY_ITSELF or route.dst == "default":
+        return False
+    free = route.exact is not None and route.exact.reached
+    return free and route.gateway == str(ip_interface(route.dst).network.network_address)
 
 
 def _by_link(routes: Iterable[Route]) -> dict[str, frozenset[Route]]:

@@ -14,9 +14,18 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from windrow.model.policies import Direction
-from windrow.model.policyrules import HOST_SET, GuardedPort, Members, MemberSet, PacketRule, PolicyRules, set_name
-from windrow.model.ruletable import POLICY_TABLE, VERDICT_MAP, RuleTable, TableChain, TableRule, TableSet
-from windrow.model.values import IfName
+from windrow.model.policyrules import (
+    HOST_SET,
+    GuardedPort,
+    Members,
+    MemberSet,
+    PacketRule,
+    PolicyRules,
+    TunnelEnds,
+    set_name,
+)
+from windrow.model.ruletable import FORGED, POLICY_TABLE, VERDICT_MAP, RuleTable, TableChain, TableRule, TableSet
+from windrow.model.values import PORT_GROUP, IfName
 
 FAMILY, TABLE = "bridge", str(POLICY_TABLE)
 Json = Mapping[str, Any]
@@ -176,6 +185,41 @@ def _words(value: Any) -> Iterator[str]:
                 yield f"{key} {target}".strip()
             else:
                 yield from _words(one)
+
+
+# Forged packets of the overlay ----------------------------------------------------------------------
+
+_FORGED_HOOK = "filter prerouting -160 accept"
+"""Before network policies let anything pass."""
+_TUNNEL_ENDS = "tunnel-ends"
+
+
+def with_tunnels(table: RuleTable, ends: Iterable[TunnelEnds]) -> RuleTable:
+    """That table, and beside it what drops packets to tunnels that no node has sent."""
+    guarded = [one for one in ends if one.addresses]
+    if not guarded:
+        return table
+    sets = {
+        set_name(_TUNNEL_ENDS, one.family): TableSet(form=f"set {_ADDRESS[one.family]}", members=one.addresses)
+        for one in guarded
+    }
+    chain = TableChain(hook=_FORGED_HOOK, rules=tuple(rule for one in guarded for rule in _forged(one)))
+    return RuleTable(chains={**table.chains, FORGED: chain}, sets={**table.sets, **sets})
+
+
+def _forged(ends: TunnelEnds) -> Iterator[TableRule]:
+    """A guest has nothing to say to a tunnel, whatever address it says it has; and others are no nodes."""
+    members = set_name(_TUNNEL_ENDS, ends.family)
+    tunnel = (
+        *_address(ends.family, "daddr", members),
+        _match(_meta("l4proto"), "udp"),
+        _match(_payload("udp", "dport"), ends.port),
+    )
+    drop = ({"counter": None}, {"drop": None})
+    yield _rule("overlay: from a guest", *tunnel, _match(_meta("iifgroup"), PORT_GROUP), *drop)
+    if ends.complete:
+        stranger = _match(_payload(_IP[ends.family], "saddr"), f"@{members}", op="!=")
+        yield _rule("overlay: from no node", *tunnel, stranger, *drop)
 
 
 # Reading it back ------------------------------------------------------------------------------------

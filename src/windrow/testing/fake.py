@@ -30,7 +30,7 @@ from windrow.model.host import (
     StaticNeighbour,
     VlanIf,
 )
-from windrow.model.marks import called, is_marked
+from windrow.model.marks import called, is_marked, marked_names
 from windrow.model.ruletable import PoliciesSeen, RuleTable
 from windrow.model.steps import (
     Action,
@@ -501,7 +501,7 @@ def _link(machine: Machine, d: Device) -> Link:
         addrs=frozenset(Cidr(a) for a in d.addrs if a not in d.details or d.details[a].static),
         details={Cidr(a): d.details[a] for a in d.addrs if a in d.details},
         neighbours=frozenset(d.neighbours),
-        fdb=frozenset(d.fdb) if d.vxlan is not None else None,
+        fdb=frozenset(d.fdb) if d.vxlan is not None and _is_ours(d) else None,
         settings=dict(d.settings),
     )
 
@@ -521,9 +521,14 @@ def _spec(machine: Machine, d: Device) -> LinkSpec:
     parent = IfName(d.parent.name) if d.parent else None
     if d.kind == "vlan" and parent is not None:
         return VlanIf(parent=parent, vid=d.vid, flags=d.vlan_flags)
-    if d.vxlan is not None:
+    if d.vxlan is not None and _is_ours(d):
         return d.vxlan
     return Other(kind=d.kind, parent=parent)
+
+
+def _is_ours(d: Device) -> bool:
+    """`model.host.Runtime.owned`."""
+    return d.group == OWNER_GROUP or bool(marked_names(d.altnames))
 
 
 def _port_state(d: Device, carrier: bool) -> int:
@@ -553,6 +558,7 @@ def _runtime(machine: Machine, d: Device) -> Runtime:
         speed=d.speed if carrier else None,
         duplex="full" if carrier and d.speed else None,
         carrier_downs=d.downs,
+        tunnel=d.vxlan if not _is_ours(d) else None,
     )
     if d.bond is not None and d.active is not None and d.bond.mode in ACTIVE_MODES:
         return replace(runtime, active_slave=IfName(d.active.name))

@@ -63,7 +63,7 @@ VERBS = {
 
 OF_A_CLUSTER = (
     *("adopt", "agent", "cni", "completion", "crds", "describe", "diff", "events"),
-    *("get", "handover", "manager", "plan", "status", "version", "wait", "webhook"),
+    *("get", "handover", "manager", "overlay", "plan", "status", "version", "wait", "webhook"),
 )
 """What works with a cluster's API, too. To change its objects there is kubectl."""
 

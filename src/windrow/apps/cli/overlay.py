@@ -1,27 +1,48 @@
-"""`windrow overlay`: the addresses of pods, where nobody else gives them to nodes."""
+"""`windrow overlay`: the addresses of pods, where nobody else gives them to nodes; flannel's devices, taken over."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+
 import click
 
-from windrow.apps.cli.output import aside, complain, say
+from windrow.adopt import as_adopted
+from windrow.adopt.tunnels import given_back, taken_over
+from windrow.apps.cli.change import Options, change
+from windrow.apps.cli.options import dry_run, max_impact_of
+from windrow.apps.cli.output import aside, complain, gate, nothing_changed, say
 from windrow.apps.cli.session import Session
-from windrow.apps.cli.situation import stored
+from windrow.apps.cli.situation import said_of, source_of, stored
+from windrow.apps.handover import give_back, hand_over
+from windrow.apps.round import Policy, Stored, carry_out
+from windrow.apps.round.carry_out import not_permitted
+from windrow.apps.site import Site
 from windrow.compile.podcidrs import allotted
 from windrow.model import names
 from windrow.model.amend import merged
-from windrow.model.overlay import PLACE, net_conf
+from windrow.model.cluster import Cluster
+from windrow.model.handovers import Adopted, Handover
+from windrow.model.overlay import PLACE, NetConf, net_conf
 from windrow.model.problems import Problem, ProblemsError
+from windrow.model.steps import Failure, Impact, Plan
 from windrow.model.wire import dump, yaml_text
 from windrow.model.wire.node import write
+from windrow.render.plan import failure_lines, plan_text
+from windrow.rules import AS_STORED, Sight
+from windrow.store.adopted import read_adopted, write_adopted
 
 EXAMPLES = """\b
 Examples:
   windrow overlay podcidrs                         the Nodes without one, each with a part that is free
-  windrow overlay podcidrs | windrow apply -f -    write it down"""
+  windrow overlay podcidrs | windrow apply -f -    write it down
+  windrow overlay adopt --dry-run                  what would change if flannel's device here were Windrow's
+  windrow overlay adopt                            it is; then flanneld can go
+  windrow overlay adopt --undo                     it is flanneld's again, which can be started first"""
 
 
-@click.group(epilog=EXAMPLES, short_help="Give nodes their part of the overlay's network")
+@click.group(epilog=EXAMPLES, short_help="Give nodes their part of the overlay's network; take it over from flannel")
 def overlay() -> None:
     """The overlay carries pods' packets from node to node, in VXLAN (docs/user/overlay.md).
 
@@ -38,14 +59,115 @@ def podcidrs(session: Session) -> None:
     """Print, as manifests, the Nodes that have no podCIDR, each with the first part that is free, in the order of their
     names. Nothing is written down before it is applied; then it stays.
     """
+    cluster, conf = _configured(session)
+    fresh = allotted(conf, cluster.nodes())
+    if fresh:
+        say("---\n".join(yaml_text(merged(dump(node), {"spec": write(node)})) for node in fresh))
+    else:
+        aside("every Node has its podCIDR")
+
+
+def _configured(session: Session) -> tuple[Cluster, NetConf]:
+    """Raises ProblemsError: there is no overlay."""
     cluster, problems = stored(session)
     complain(problems, session.error_style)
     conf = net_conf(cluster.cluster_network(names.MGMT))
     if conf is None:
         hint = f"say its network first: ClusterNetwork {names.MGMT}, {PLACE}"
         raise ProblemsError([Problem(code="no-overlay", message="there is no overlay", hint=hint)])
-    fresh = allotted(conf, cluster.nodes())
-    if fresh:
-        say("---\n".join(yaml_text(merged(dump(node), {"spec": write(node)})) for node in fresh))
+    return cluster, conf
+
+
+# -- flannel's devices -----------------------------------------------------------------------------
+
+
+@overlay.command(
+    short_help="Take this node's overlay over from flanneld, under traffic; --undo gives it back",
+    epilog="\b\nExit codes: 0 fine, 1 refused, or not all of it is done.",
+)
+@max_impact_of(Impact.HITLESS)
+@click.option("--undo", "undoing", is_flag=True, help="Leave the devices to flanneld, with all that leads over them.")
+@dry_run
+@click.pass_obj
+def adopt(session: Session, max_impact: str, undoing: bool, dry_run: bool) -> None:
+    """Make the tunnel devices of the overlay that flanneld made on this node Windrow's, as they are, with their MAC
+    addresses, and all that leads over them. No packet is lost; flanneld can be stopped before or after it.
+
+    It is about this node alone: nodes of flanneld and of Windrow are one overlay. What is not as Windrow would have
+    made it is changed; if that costs more than --max-impact, nothing is done.
+    """
+    _, conf = _configured(session)
+    if not session.permitted() and not dry_run:
+        raise not_permitted()
+    if undoing:
+        _give_back(session, conf, dry_run=dry_run)
     else:
-        aside("every Node has its podCIDR")
+        _take_over(session, conf, Impact(max_impact), dry_run=dry_run)
+
+
+def _take_over(session: Session, conf: NetConf, worst: Impact, *, dry_run: bool) -> None:
+    with nothing_changed(session.error_style), session.site() as site:
+        handovers, problems = taken_over(conf, site.kernel.observe())
+        gate(problems, session.error_style)
+        plan = _surveyed(session, site, handovers)
+        if not plan.empty:
+            say("What is not as Windrow would have made it, and so what changes:")
+            say(plan_text(plan, node=session.node, style=session.style))
+        _check_impact(plan, worst)
+        failure = hand_over(site, (), handovers) if not dry_run else None
+    _told(session, handovers, failure, "would be Windrow's" if dry_run else "is Windrow's")
+    if dry_run:
+        return
+    if session.cluster is None:
+        change(session, AS_STORED, Options(max_impact=worst, command="windrow overlay adopt"))
+    else:
+        aside("the agent does what is left")
+
+
+def _surveyed(session: Session, site: Site, handovers: Sequence[Handover]) -> Plan:
+    """What a round would do about the devices on the host as it will be once they are marked. Raises ProblemsError."""
+    policy = Policy(dry=True, explain=True, see=partial(_as_adopted, handovers))
+    report = carry_out(site, Stored(site.paths, source_of(session)), AS_STORED, policy)
+    devices = {one.name for one in handovers}
+    plan = replace(report.plan, units=tuple(unit for unit in report.plan.units if devices & set(unit.links)))
+    gate((*said_of(report.admitted, report.planned, ()), *plan.refusals), session.error_style)
+    return plan
+
+
+def _as_adopted(handovers: Sequence[Handover], sight: Sight) -> Sight:
+    observed, facts = as_adopted(sight.observed, sight.facts, handovers)
+    return replace(sight, observed=observed, facts=facts)
+
+
+def _check_impact(plan: Plan, worst: Impact) -> None:
+    """Raises ProblemsError."""
+    if (impact := plan.impact).rank > worst.rank:
+        text = f"what changes has impact {impact.value}, and --max-impact is {worst.value}"
+        hint = f"--max-impact {impact.value} has it done all the same"
+        raise ProblemsError([Problem(code="impact", message=text, hint=hint)])
+
+
+def _give_back(session: Session, conf: NetConf, *, dry_run: bool) -> None:
+    with nothing_changed(session.error_style), session.site() as site:
+        adopted = read_adopted(site.paths)
+        ones = given_back(conf, site.kernel.observe(), adopted)
+        if not ones:
+            hint = "windrow status says whose it is"
+            text = "no device of the overlay is Windrow's on this node"
+            raise ProblemsError([Problem(code="not-adopted", message=text, hint=hint)])
+        failure = None
+        if not dry_run:
+            _, failure = give_back(site, Adopted(handovers=ones))
+            gone = {one.name for one in ones}
+            left = tuple(one for one in adopted.handovers if one.name not in gone)
+            write_adopted(site.paths, replace(adopted, handovers=left))
+    _told(session, ones, failure, "would be left to flanneld" if dry_run else "is left to flanneld")
+
+
+def _told(session: Session, ones: Sequence[Handover], failure: Failure | None, words: str) -> None:
+    if failure is None:
+        say("\n".join(f"{one.name} {words}" for one in ones))
+        return
+    for line in failure_lines(failure, session.error_style):
+        click.echo(line, err=True, color=True)
+    raise click.exceptions.Exit(1)

@@ -13,6 +13,7 @@ from windrow.lab.errors import LabError
 from windrow.lab.guest.run import BIN, Place
 from windrow.lab.kubernetes import control, image
 from windrow.lab.kubernetes.control import Control
+from windrow.lab.kubernetes.flannel import Flannel, net_conf
 from windrow.lab.kubernetes.node import NodePrograms, Plan
 from windrow.lab.kubernetes.programs import CALLED, PLUGINS
 from windrow.lab.probe import Station
@@ -47,6 +48,7 @@ class Cluster:
         assert scenario.kubernetes is not None
         self.control = Control(scenario, programs)
         self.kubelets = scenario.kubernetes.kubelets
+        self._flannel = {name: self._flannel_of(name, scenario) for name in scenario.kubernetes.flannel}
         self._addresses = {n.name: n.management.address.partition("/")[0] for n in scenario.nodes if n.management}
         self._programs, self._place, self._root = programs, place, root
         self._nodes: dict[str, NodePrograms] = {}
@@ -55,9 +57,14 @@ class Cluster:
         """By container."""
 
     @property
-    def started_words(self) -> str:
-        """What was started on each node."""
-        return f"{'containerd, kubelet, the CNI server and ' if self.kubelets else ''}Windrow's agent started"
+    def followers(self) -> list[str]:
+        """The nodes whose agents follow the API's objects."""
+        return [node for node in self._addresses if node not in self._flannel]
+
+    def started_words(self, node: str) -> str:
+        """What was started there."""
+        last = "flannel" if node in self._flannel else "Windrow's agent"
+        return f"{'containerd, kubelet, the CNI server and ' if self.kubelets else ''}{last} started"
 
     # Life -----------------------------------------------------------------------------------------
 
@@ -94,8 +101,16 @@ class Cluster:
             windrow_kubeconfig=self.control.agent_kubeconfig(node),
             kubelet_kubeconfig=self.control.kubelet_kubeconfig(node) if self.kubelets else None,
             images=self._images,
+            flannel=self._flannel.get(node),
         )
         return NodePrograms(plan, self._place(node), self._root(node), self._programs)
+
+    def _flannel_of(self, node: str, scenario: Scenario) -> Flannel:
+        """Raises LabError."""
+        management = next(one.management for one in scenario.nodes if one.name == node)
+        assert management is not None  # scenario_links sees to it
+        conf = net_conf(scenario.manifests)
+        return Flannel(conf=conf, link=management.interface, kubeconfig=self.control.kubeconfig)
 
     # Places ---------------------------------------------------------------------------------------
 

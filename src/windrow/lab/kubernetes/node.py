@@ -19,7 +19,8 @@ from typing import TypeVar
 from windrow.lab.errors import LabError
 from windrow.lab.guest.run import Place, enter
 from windrow.lab.kernel.launch import mount
-from windrow.lab.kubernetes import image
+from windrow.lab.kubernetes import flannel, image
+from windrow.lab.kubernetes.flannel import Flannel
 from windrow.lab.kubernetes.programs import ENVIRONMENT
 from windrow.model.lazy import dataclass
 from windrow.netlink.enter import in_thread
@@ -41,7 +42,8 @@ _CGROUP_KILL = "cgroup.kill"
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """What a node is to run. `windrow`: the command, and `windrow_kubeconfig` what its agent and CNI server follow.
-    `kubelet_kubeconfig`: None, it runs no pods. `images`: archives that its containerd imports."""
+    `kubelet_kubeconfig`: None, it runs no pods. `images`: archives that its containerd imports. `flannel`: None, it has
+    Windrow's agent."""
 
     name: str
     address: str
@@ -49,6 +51,7 @@ class Plan:
     windrow_kubeconfig: Path
     kubelet_kubeconfig: Path | None
     images: Sequence[Path]
+    flannel: Flannel | None = None
 
 
 class NodePrograms:
@@ -105,7 +108,11 @@ class NodePrograms:
             self._import_images()
             self._run("kubelet", ENVIRONMENT, self._kubelet_command(self._plan.kubelet_kubeconfig))
             self._run_windrow("cni", "cni", "serve", "--conf-dir", str(self.conf_dir))
-        self._run_windrow("agent", "agent")
+        if self._plan.flannel is not None:
+            command = self._plan.flannel.command(self._programs[flannel.PROGRAM], self._root / "etc/kube-flannel")
+            self._run(flannel.PROGRAM, [*ENVIRONMENT, *flannel.environment(self._plan.name)], command)
+        else:
+            self._run_windrow("agent", "agent")
 
     def _run_windrow(self, name: str, *words: str) -> None:
         variables = {**self._place.env, "WINDROW_KUBECONFIG": str(self._plan.windrow_kubeconfig)}

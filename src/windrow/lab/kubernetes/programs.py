@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from windrow.lab.errors import LabError
+from windrow.lab.kubernetes.flannel import PROGRAM
 from windrow.lab.scenario import Kubernetes
 from windrow.lab.vm.image import busybox
 
@@ -26,8 +27,12 @@ def installed(wanted: Kubernetes) -> Sequence[str]:
 
 
 def built(wanted: Kubernetes) -> Sequence[str]:
-    """Kubernetes' own."""
-    return ("kube-apiserver", "kubectl", *(("kubelet",) if wanted.kubelets else ()))
+    """Kubernetes' own, and flannel."""
+    return (
+        *("kube-apiserver", "kubectl"),
+        *(("kubelet",) if wanted.kubelets else ()),
+        *((PROGRAM,) if wanted.flannel else ()),
+    )
 
 
 def check(wanted: Kubernetes) -> None:

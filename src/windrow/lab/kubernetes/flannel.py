@@ -1,0 +1,48 @@
+"""Real flannel on a node, in place of Windrow's agent: a peer of the overlay, and what an adoption takes over."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from windrow.lab.errors import LabError
+from windrow.model import names
+from windrow.model.lazy import dataclass
+from windrow.model.objects import ClusterNetwork
+from windrow.model.values import IfName
+from windrow.model.wire import load_documents
+from windrow.store import records
+
+PROGRAM = "flannel"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flannel:
+    """What a node's flannel is told. `conf`: the text of net-conf.json; `link`: whose address its tunnels begin at."""
+
+    conf: str
+    link: IfName
+    kubeconfig: Path
+
+    def command(self, program: str, directory: Path) -> list[str]:
+        """With its configuration in a file of `directory`."""
+        path = directory / "net-conf.json"
+        records.make_place(directory, flush=False)
+        records.write(path, self.conf.encode(), mode=records.SHARED, flush="nothing")
+        return [program, "-kubeconfig", str(self.kubeconfig), "-net-conf", str(path), "-iface", self.link]
+
+
+def environment(node: str) -> Sequence[str]:
+    """Whose Node is its own."""
+    return [f"NODE_NAME={node}"]
+
+
+def net_conf(manifests: Mapping[str, str]) -> str:
+    """The overlay of the management network, which Windrow's nodes read there, too. Raises LabError: there is none."""
+    objects = (obj for file, text in manifests.items() for obj in load_documents(text, file).objects)
+    for obj in objects:
+        conf = obj.meta.annotations.get(names.ANNOTATION_OVERLAY)
+        if isinstance(obj, ClusterNetwork) and obj.name == names.MGMT and conf:
+            return conf
+    said = f"flannel has no configuration: no manifest gives {names.MGMT} the annotation {names.ANNOTATION_OVERLAY}"
+    raise LabError(said, hint="its value is flannel's net-conf.json")
