@@ -84,10 +84,10 @@ def unit_text(command: Sequence[str], paths: Paths) -> str:
     writes = ["-/proc/sys/net", f"-{paths.manifests.parent}"]
     if paths.root != Path("/"):
         writes += [f"-{paths.state}", f"-{paths.runtime}"]
-    return _TEXT.format(name=NAME, command=" ".join(map(_quoted, command)), writes=" ".join(map(_quoted, writes)))
+    return _TEXT.format(name=NAME, command=" ".join(map(quoted, command)), writes=" ".join(map(quoted, writes)))
 
 
-def _quoted(word: str) -> str:
+def quoted(word: str) -> str:
     """systemd.service(5), "Command lines": `%` begins a specifier, `$` a variable."""
     escaped = word.replace("\\", "\\\\").replace("%", "%%").replace("$", "$$").replace('"', '\\"')
     return f'"{escaped}"' if any(c in escaped for c in " \t'\"\\;") or not escaped else escaped

@@ -113,7 +113,7 @@ def install(session: Session, unit_dir: Path | None, check_s: float | None, skip
     path = directory / NAME
     with explained(path, "write the unit"):
         records.make_place(directory)
-        command = [*_command(session), *_probing_words(check_s, skipped)]
+        command = [*command_words(session, "agent"), *_probing_words(check_s, skipped)]
         text = unit_text(command, Paths(session.root))
         records.write(path, text.encode(), mode=records.SHARED)
     say(f"{path} written; start it, now and at each boot:")
@@ -128,8 +128,8 @@ def _probing_words(check_s: float | None, skipped: Mapping[str, VidSet]) -> list
     return words
 
 
-def _command(session: Session) -> list[str]:
-    """The `windrow` beside this Python, and what a command line would say to find the same place."""
+def command_words(session: Session, *words: str) -> list[str]:
+    """The `windrow` beside this Python, what a command line would say to find the same place, and the words."""
     beside = Path(sys.executable).with_name("windrow")
     command = [str(beside)] if beside.exists() else [sys.executable, "-m", "windrow.apps.cli.main"]
     if session.root != Path("/"):
@@ -139,4 +139,4 @@ def _command(session: Session) -> list[str]:
     if session.cluster is not None:
         command += ["--kubeconfig", session.cluster.kubeconfig] if session.cluster.kubeconfig else []
         command += ["--context", session.cluster.context] if session.cluster.context else []
-    return [*command, "agent"]
+    return [*command, *words]
