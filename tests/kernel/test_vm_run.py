@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import json
 import os
 import random
 import shutil
 import signal
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,7 +21,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from windrow.apps.vm import bind, console, hotplug, launch, look, pod, start, stop
+from windrow.apps.vm import bind, console, hotplug, launch, look, pause, pod, rewire, start, stop
 from windrow.apps.vm.site import Site
 from windrow.model.host import Bridge, Link, PortVlans
 from windrow.model.problems import ProblemsError, WindrowError
@@ -29,6 +31,7 @@ from windrow.netlink.enter import libc
 from windrow.netlink.errors import KernelError
 from windrow.port.errors import CniError
 from windrow.port.vm import qemu as arguments
+from windrow.port.vm.names import names_of
 from windrow.services import process, qemu
 from windrow.services.errors import ServiceError
 from windrow.store import records
@@ -298,6 +301,75 @@ def test_the_next_start_has_the_same_addresses(node: Node) -> None:
     assert [nic.mac for nic in first.nics] == [nic.mac for nic in second.nics]
     assert first.container_id != second.container_id
     assert first.netns == second.netns
+
+
+def test_the_pods_address_is_the_one_of_before(node: Node) -> None:
+    """host-local goes round: without being asked it would give the next one. If somebody has it: another."""
+    node.write("web", MACHINE_ON_PODS)
+    (node.root / "etc/cni/net.d").mkdir(parents=True)
+    (node.root / "etc/cni/net.d/10-pods.conf").write_text(POD_NETWORK.replace("DIRECTORY", str(node.root)))
+    addresses = []
+    for _ in range(3):
+        node.start()
+        (seen,) = node.do(lambda site: look.one_machine(site, "default", "web")).interfaces
+        addresses.append(seen["ipAddress"])
+        node.stop(force=True)
+    assert addresses == ["10.201.0.2"] * 3
+    lease = node.root / "leases/pods/10.201.0.2"
+    lease.parent.mkdir(parents=True, exist_ok=True)
+    lease.write_text("somebody\neth0")
+    node.start()
+    (seen,) = node.do(lambda site: look.one_machine(site, "default", "web")).interfaces
+    assert seen["ipAddress"] == "10.201.0.3"
+    assert any("10.201.0.2, is not to be had" in line for line in node.said), node.said
+    lease.unlink()
+    node.stop(force=True)
+    assert node.left_after_a_moment() == {"links": ["wn-pods"]}, "the plugin's own bridge"
+
+
+POD_NETWORK = """{"cniVersion": "1.0.0", "name": "windrow", "type": "windrow", "delegates": [{"cniVersion": "1.0.0",
+    "name": "pods", "type": "bridge", "bridge": "wn-pods", "isGateway": true, "ipam": {"type": "host-local",
+    "dataDir": "DIRECTORY/leases", "ranges": [[{"subnet": "10.201.0.0/24"}]]}}]}"""
+MACHINE_ON_PODS = """
+apiVersion: kubevirt.io/v1
+kind: VirtualMachine
+metadata: {name: web, namespace: default}
+spec:
+  runStrategy: Manual
+  template:
+    spec:
+      domain: {memory: {guest: 32Mi}, devices: {interfaces: [{name: p, masquerade: {}}]}}
+      networks: [{name: p, pod: {}}]
+"""
+
+
+def test_a_guest_stands_still_and_goes_on(node: Node) -> None:
+    """Twice each; and one that stands still can be asked to shut down, for it is woken."""
+    node.start()
+    with node.monitor() as monitor:
+        monitor.command("cont")
+    assert node.state() == "Running"
+    assert [node.do(lambda site: pause.suspend(site, "default", "web")) for _ in "12"] == [True, False]
+    assert node.state() == "Paused"
+    assert [node.do(lambda site: pause.resume(site, "default", "web")) for _ in "12"] == [True, False]
+    assert node.state() == "Running"
+    node.do(lambda site: pause.suspend(site, "default", "web"))
+    node.stop(patience_s=0.1)
+    assert "it was suspended, and goes on to shut down" in node.said
+    with pytest.raises(ProblemsError, match="does not run on this host"):
+        node.do(lambda site: pause.suspend(site, "default", "web"))
+
+
+def test_whom_the_host_has_spoken_with_has_an_address(node: Node) -> None:
+    node.start()
+    (a, _) = node.do(lambda site: look.one_machine(site, "default", "web")).interfaces
+    assert "ipAddress" not in a
+    node.ns.run(links.add_addr(node.ns.index("oob-br"), "10.0.0.1/24", name="oob-br"))
+    node.ns.inside(
+        lambda: subprocess.run(["ip", "neigh", "replace", "10.0.0.7", "lladdr", MAC, "dev", "oob-br"], check=True)
+    )
+    (a, _) = node.do(lambda site: look.one_machine(site, "default", "web")).interfaces
+    assert (a["ipAddress"], a["infoSource"].rpartition(", ")[2]) == ("10.0.0.7", "neighbours")
 
 
 def test_seen_by_name_state_and_interfaces(node: Node) -> None:
@@ -695,6 +767,58 @@ def test_there_is_room_for_so_many(node: Node) -> None:
         node.do(lambda site, wanted=wanted: hotplug.add_nic(site, "default", "web", wanted))
     with pytest.raises(ProblemsError, match="all its 6 places for NICs are taken"):
         node.do(lambda site: hotplug.add_nic(site, "default", "web", dataclasses.replace(wanted, name="d")))
+
+
+def test_another_network_for_a_nic_that_runs(node: Node) -> None:
+    """The guest keeps its card; under it there is another VLAN, then one whose addresses a server in the pod gives."""
+    node.start()
+    before = node.record()
+
+    def move(nad: str) -> bool:
+        return node.do(lambda site: rewire.set_network(site, "default", "web", "a", nad))
+
+    assert move("default/elsewhere") is True
+    after = node.record()
+    assert (after.pid, after.nic("a").tap, after.nic("a").mac) == (before.pid, before.nic("a").tap, MAC)
+    assert (after.nic("a").nad, after.nic("a").bound, after.nic("b")) == ("default/elsewhere", True, before.nic("b"))
+    assert _vlans(node) == {200, 300}
+    with pod.entered(after.netns) as (kernel, _):
+        links_there = kernel.observe(()).state.links
+    names = names_of(after.nic("a").pod)
+    assert {links_there[name].master for name in (names.tap, names.renamed)} == {names.bridge}
+    with node.monitor() as monitor:
+        assert {one["name"] for one in monitor.command("query-rx-filter")} == {"ua-a", "ua-b"}
+    assert node.site.machine("default", "web").spec.network("a").nad == "default/elsewhere"
+    assert move("default/vlan200") is True
+    assert _vlans(node) == {200} and node.record().nic("a").addresses == ("10.200.0.3/24",)
+    assert move("default/vlan100") is True
+    assert _vlans(node) == {100, 200} and node.record().nic("a").addresses == ()
+    node.stop(force=True)
+    assert node.left_after_a_moment() == {}
+
+
+def test_another_network_that_cannot_be_had(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The guest is in the one of before, and so is its manifest."""
+    node.start()
+    really = bind.plug
+
+    def refused(kernel: Any, namespace: int, plan: Any, directory: Path) -> None:
+        monkeypatch.setattr(bind, "plug", really)
+        raise KernelError(errno.EBUSY, "attach the interface")
+
+    monkeypatch.setattr(bind, "plug", refused)
+    with pytest.raises(KernelError):
+        node.do(lambda site: rewire.set_network(site, "default", "web", "a", "default/elsewhere"))
+    assert _vlans(node) == {100, 200}
+    assert (node.record().nic("a").nad, node.record().nic("a").bound) == ("default/vlan100", True)
+    assert node.site.machine("default", "web").spec.network("a").nad == "default/vlan100"
+    node.stop(force=True)
+    assert node.left_after_a_moment() == {}
+
+
+def _vlans(node: Node) -> set[int]:
+    ports = node.ns.kernel.observe().state.links.values()
+    return {link.vlans.pvid for link in ports if link.kind == "veth" and link.master == "oob-br"}
 
 
 def test_cables(node: Node) -> None:

@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
+import http.server
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 import pytest
+from click.testing import CliRunner, Result
 from tests.unit.test_cli_look import NAD, OOB, Host, applied
 
 from windrow.apps.cli import get
 from windrow.apps.cli.labwords import ThenACommand
+from windrow.apps.cli.main import cli
 from windrow.apps.cli.output import Again
+from windrow.apps.cli.session import Session
 from windrow.kube.errors import KubeError
-from windrow.model.cluster import matches_selector
+from windrow.model.cluster import Cluster, matches_selector
 from windrow.model.problems import Problem, ProblemsError
 from windrow.model.wire import load_documents
 from windrow.model.wire.selectors import parse_selector
+from windrow.rules import changes_to, check
 
 CN = '{"apiVersion":"network.harvesterhci.io/v1beta1","kind":"ClusterNetwork","metadata":{"name":"NAME"}}'
 
@@ -262,3 +270,107 @@ def test_a_watch_goes_on_where_nothing_can_be_seen_for_a_moment(
     changes = get._changes(Again(partial(get._or_gone, look)), [])
     assert [next(changes) for _ in range(3)] == [[V100], [V100], [V200]]
     assert capsys.readouterr().err == 2 * "error: the API server does not answer\n"
+
+
+# Manifests from elsewhere -------------------------------------------------------------------------
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[str]:
+    """Its address; it serves the files of a directory."""
+    place = tmp_path / "served"
+    place.mkdir()
+    (place / "cn.yaml").write_text(CN.replace("NAME", "far"))
+    handler = partial(http.server.SimpleHTTPRequestHandler, directory=str(place))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as found:
+        thread = threading.Thread(target=found.serve_forever, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{found.server_port}"
+        found.shutdown()
+        thread.join()
+
+
+def test_a_manifest_behind_an_address(host: Host, server: str) -> None:
+    result = host.run("apply", "-f", f"{server}/cn.yaml")
+    assert result.exit_code == 0 and "clusternetwork.network.harvesterhci.io/far created" in result.stdout
+    wrong = host.run("apply", "-f", f"{server}/none.yaml")
+    assert wrong.exit_code == 1 and f"{server}/none.yaml: the server answers 404" in wrong.stderr
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:1/x", "https://", "http://[::1/x"])
+def test_an_address_that_leads_nowhere(host: Host, url: str) -> None:
+    result = host.run("plan", "-f", url)
+    assert result.exit_code != 0 and "it cannot be fetched: " in result.stderr and "Traceback" not in result.output
+
+
+def test_kustomize_is_taken_from_this_host(host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    lacks = host.run("apply", "-k", "here")
+    assert lacks.exit_code == 1 and "it is not on this host, and neither is kubectl" in lacks.stderr
+    assert "install kustomize, or kubectl" in lacks.stderr
+    program = tmp_path / "kubectl"
+    program.write_text(f"#!/bin/sh\n[ \"$1 $2\" = 'kustomize here' ] || exit 3\necho '{CN.replace('NAME', 'built')}'\n")
+    program.chmod(0o755)
+    result = host.run("apply", "-k", "here")
+    assert result.exit_code == 0 and "clusternetwork.network.harvesterhci.io/built created" in result.stdout
+    failed = host.run("plan", "-k", "there")
+    assert failed.exit_code != 0 and "exit code 3" in failed.stderr
+
+
+# Labels that Kubernetes refuses -------------------------------------------------------------------
+
+BAD = "-bad-/key"
+
+
+def test_a_label_that_kubernetes_refuses_is_refused_whoever_brings_it(host: Host) -> None:
+    path = host.root / "bad.yaml"
+    path.write_text(CN.replace('"name":"NAME"', f'"name":"bad","labels":{{"{BAD}":"x"}}'))
+    patch = f'{{"metadata": {{"labels": {{"{BAD}": "x"}}}}}}'
+    value = '{"metadata": {"labels": {"a": "not so!"}}}'
+    note = f'{{"metadata": {{"annotations": {{"{BAD}": "x"}}}}}}'
+    for words in (["apply", "-f", str(path)], *(["patch", "cn", "oob", "-p", p] for p in (patch, value, note))):
+        result = host.run(*words)
+        assert result.exit_code == 1, result.output
+        assert "letters, digits and -_. between them, 63 at most" in result.stderr, result.output
+    assert "metadata.annotations: '-bad-/key' is no key" in result.stderr
+    (saved := host.root / "saved.json").write_text(CN.replace('"name":"NAME"', '"name":"oob","labels":{"a":"not so!"}'))
+    editor = host.root / "editor"
+    editor.write_text(f"#!/bin/sh\ncp {saved} $1\n")
+    editor.chmod(0o755)
+    edited = host.run("edit", "cn", "oob", env={"WINDROW_EDITOR": str(editor)})
+    assert edited.exit_code == 1 and "is no value of a label" in edited.stderr
+
+
+def test_what_is_stored_so_already_stands_in_nobodys_way() -> None:
+    """Such a label was taken before; whatever else is changed of the object goes on."""
+    (old,) = load_documents(CN.replace('"name":"NAME"', f'"name":"old","labels":{{"{BAD}":"x"}}')).objects
+    new = replace(old, meta=replace(old.meta, labels={**old.meta.labels, "good": "y"}))
+    before = Cluster.of([old])
+    assert check(before, changes_to(before, [new])) == ()
+    (problem,) = check(Cluster.of([]), changes_to(Cluster.of([]), [old]))
+    assert (problem.code, problem.path) == ("label-malformed", "metadata.labels")
+
+
+# A host that gets a domain ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("host_name", ["n1", "n1.example.org", "N1"])
+@pytest.mark.parametrize("selected", ["n1", "n1.example.org"])
+def test_a_host_without_nodes_is_the_one_that_selectors_mean(tmp_path: Path, host_name: str, selected: str) -> None:
+    """Its name became a full one, or lost its domain: it is no other host, and its networks are not taken down."""
+    text = OOB.replace(
+        "  clusterNetwork: oob\n", f"  clusterNetwork: oob\n  nodeSelector: {{kubernetes.io/hostname: {selected}}}\n"
+    )
+    host = Host(tmp_path)
+    path = tmp_path / "oob.yaml"
+    path.write_text(text)
+
+    def run(node: str, *words: str) -> Result:
+        session = Session(root=tmp_path, node=node, open_kernel=lambda: host.kernel, permitted=lambda: True)
+        return CliRunner().invoke(cli, words, obj=session, prog_name="windrow")
+
+    assert run(selected, "apply", "-f", str(path)).exit_code == 0
+    assert "oob-br" in host.kernel.machine.devices
+    assert "0 steps" in run(host_name, "plan").stdout or "is as its manifests want it" in run(host_name, "plan").stdout
+    assert run(host_name, "apply").exit_code == 0
+    assert "oob-br" in host.kernel.machine.devices

@@ -8,6 +8,7 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 import yaml
@@ -15,7 +16,9 @@ from click.shell_completion import ShellComplete
 from click.testing import CliRunner, Result
 
 from windrow.apps.cli.main import cli
+from windrow.services import process
 from windrow.services.errors import ServiceError
+from windrow.services.process import Process
 from windrow.store.machines import MachineRecord, Machines, NicRecord, Phase
 
 MANIFEST = """
@@ -163,6 +166,11 @@ def test_describe(run: Run, root: Path) -> None:
         ["add-nic", "web"],
         ["add-nic", "web", "--network", "a", "--model", "rtl"],
         ["set-link", "web", "a", "sideways"],
+        ["set-network", "web", "a"],
+        ["start", "web", "--autostart"],
+        ["start", "web", "-A"],
+        ["suspend"],
+        ["dumpxml", "web", "--output", "xen"],
         ["remove-nic", "web"],
         ["console"],
     ],
@@ -182,7 +190,6 @@ def test_usage(run: Run, words: list[str]) -> None:
         (["start", "web"], ": there is no bridge nowhere-br"),
         (["start", "--all"], "there is no bridge nowhere-br"),
         (["attach", "web", "--output", "qemu"], "there is no bridge nowhere-br"),
-        (["stop", "web"], "VirtualMachine/default/web: it does not run on this host"),
         (["stop", "wob"], "not found"),
         (["restart", "web"], "does not run on this host"),
         (["describe", "wob"], "not found"),
@@ -195,6 +202,14 @@ def test_usage(run: Run, words: list[str]) -> None:
         (["add-nic", "web", "--network", "vlan100", "--name", "A_b"], "is not"),
         (["remove-nic", "web", "x"], "it has no NIC x\n    hint: there is: a"),
         (["set-link", "web", "x", "up"], "it has no NIC x"),
+        (["set-network", "web", "x", "vlan100"], "it has no NIC x"),
+        (["set-network", "web", "a", "none"], "there is no NetworkAttachmentDefinition default/none"),
+        (["set-network", "db", "default", "vlan100", "-n", "data"], "is on the pod network"),
+        (["suspend", "web"], "does not run on this host"),
+        (["resume", "web"], "does not run on this host"),
+        (["dumpxml", "wob"], "not found"),
+        (["dumpxml", "web", "--output", "qemu"], "does not run on this host"),
+        (["autostart", "wob"], "not found"),
     ],
 )
 def test_refusals(run: Run, root: Path, words: list[str], said: str) -> None:
@@ -208,10 +223,13 @@ def test_refusals(run: Run, root: Path, words: list[str], said: str) -> None:
 
 
 def test_several_are_all_tried(run: Run) -> None:
-    done = run("stop", "web", "wob", "web")
+    done = run("stop", "wab", "wob", "wab")
     assert done.exit_code == 1
     assert done.stderr.count("error:") == 2, "each once"
     assert done.stderr.endswith("2 of 2 machines failed\n")
+    done = run("stop", "web", "wob")
+    assert (done.exit_code, done.stdout) == (1, "virtualmachine/web does not run\n")
+    assert done.stderr.endswith("1 of 2 machines failed\n")
 
 
 def test_nobody_is_left_to_stop(run: Run) -> None:
@@ -311,6 +329,11 @@ def test_a_record_that_we_may_not_read_is_no_machine_that_is_stopped(
     done = run("list", "-n", "default")
     assert done.stdout.splitlines()[1].split()[:2] == ["web", "Unknown"]
     assert "Permission denied" in done.stderr
+
+    def unreadable(*_: object) -> None:
+        raise failures[0]
+
+    monkeypatch.setattr(Machines, "get", unreadable)
     done = run("stop", "--all")
     assert done.exit_code == 1
     assert "web" in done.stderr
@@ -326,3 +349,188 @@ def test_names_are_completed(root: Path) -> None:
     assert complete("start", incomplete="w") == ["web"]
     assert complete("start", "-n", "data") == ["db"]
     assert complete("set-link", "web") == ["a"]
+
+
+# What is so already, and which machines are this node's -------------------------------------------
+
+
+def _as_node(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Who is started, without starting anybody."""
+    started: list[str] = []
+    monkeypatch.setattr("windrow.apps.vm.start.start", lambda site, namespace, name, **_: started.append(name))
+    return started
+
+
+def test_what_runs_is_not_started_again(run: Run, root: Path) -> None:
+    """As virsh's users script it: the second `start` finds it as the first one left it."""
+    alive = process_of(os.getpid())
+    Machines(root).put(dataclasses.replace(RECORD, pid=alive.pid, started=alive.started))
+    done = run("start", "web")
+    assert (done.exit_code, done.stdout) == (0, "virtualmachine/web runs already\n"), done.output
+
+
+def test_what_does_not_run_is_not_stopped_again(run: Run, root: Path) -> None:
+    for _ in range(2):
+        done = run("stop", "web")
+        assert (done.exit_code, done.stdout) == (0, "virtualmachine/web does not run\n"), done.output
+
+
+NODES = "".join(f"---\napiVersion: v1\nkind: Node\nmetadata: {{name: node-{n}}}\n" for n in (0, 1))
+
+
+def _placed(root: Path, text: str = NODES) -> None:
+    """web is for node-1, db for whichever; here is for node-0."""
+    path = root / "etc/windrow/manifests/all.yaml"
+    web = MANIFEST.replace(
+        "    spec:\n      domain:\n        memory", f"    spec:\n      {_for('node-1')}\n      domain:\n        memory"
+    )
+    here = MACHINE_HERE.replace("SELECTOR", _for("node-0"))
+    path.write_text(web + here + text)
+
+
+def _for(node: str) -> str:
+    return f'nodeSelector: {{kubernetes.io/hostname: "{node}"}}'
+
+
+MACHINE_HERE = """---
+apiVersion: kubevirt.io/v1
+kind: VirtualMachine
+metadata: {name: here, namespace: data}
+spec:
+  runStrategy: Always
+  template: {spec: {SELECTOR, domain: {devices: {}}}}
+"""
+
+
+def test_all_means_what_is_for_this_node_alone(run: Run, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What may run on several nodes would be started on each of them by the same command, with one MAC address."""
+    started = _as_node(monkeypatch)
+    _placed(root)
+    done = run("start", "--all", "-A")
+    assert (done.exit_code, started) == (0, ["here"]), done.output
+    assert "virtualmachine/db is left alone: it may run on node-1, too; `windrow vm start db -n data`" in done.stderr
+    assert "virtualmachine/web" not in done.output
+    assert run("start", "--all").output == done.stderr.splitlines()[0] + "\nNo virtual machines found\n"
+
+
+def test_on_a_host_alone_all_are_its_own(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    started = _as_node(monkeypatch)
+    assert run("start", "--all", "-A").exit_code == 0
+    assert started == ["db", "web"]
+
+
+def test_the_list_says_where_the_others_are(run: Run, root: Path) -> None:
+    """Whether one runs elsewhere cannot be seen from here, so it is not called stopped."""
+    _placed(root)
+    lines = [line.split() for line in run("list").stdout.splitlines()[1:]]
+    assert [line[1:4] for line in lines] == [
+        ["db", "Stopped", "<none>"],
+        ["here", "Stopped", "<none>"],
+        ["web", "Elsewhere", "node-1"],
+    ]
+    _placed(root, "")
+    assert "Elsewhere   node-1" in run("list", "-n", "default").stdout, "no Node object says that there is one"
+
+
+# With the host ------------------------------------------------------------------------------------
+
+
+def test_what_starts_with_the_host(run: Run, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    started = _as_node(monkeypatch)
+    _placed(root, "")
+    assert run("start", "--autostart").exit_code == 0
+    assert started == ["here"]
+    assert run("autostart", "db", "-n", "data").stdout == "virtualmachine/db starts with the host\n"
+    assert run("autostart", "db", "-n", "data").stdout == "virtualmachine/db starts with the host already\n"
+    started.clear()
+    assert run("start", "--autostart").exit_code == 0
+    assert started == ["db", "here"]
+    assert run("autostart", "here", "-n", "data", "--disable").exit_code == 0
+    started.clear()
+    assert run("start", "--autostart").exit_code == 0
+    assert started == ["db"]
+
+
+def test_running_is_said_in_one_place(run: Run, root: Path) -> None:
+    """KubeVirt's older `running: true` gives way to the runStrategy: both are refused."""
+    path = root / "etc/windrow/manifests/all.yaml"
+    path.write_text(MANIFEST.replace("runStrategy: Manual", "running: true"))
+    assert run("autostart", "web", "--disable").exit_code == 0
+    web = next(yaml.safe_load_all(path.read_text()))
+    assert web["spec"]["runStrategy"] == "Manual" and "running" not in web["spec"]
+    assert run("list", "-n", "default").stderr == ""
+
+
+def test_the_unit_starts_and_stops(run: Run, root: Path) -> None:
+    done = run("install")
+    assert done.exit_code == 0, done.output
+    text = (root / "etc/systemd/system/windrow-machines.service").read_text()
+    where = f"--root {root} --node node-0 vm"
+    assert f"{where} start --autostart\n" in text
+    assert f"{where} stop --all -A\n" in text
+    assert "systemctl enable --now windrow-machines.service" in done.stdout
+    assert run("uninstall").exit_code == 0
+    assert not (root / "etc/systemd/system/windrow-machines.service").exists()
+    again = run("uninstall")
+    assert again.exit_code == 1 and "is not there" in again.output
+
+
+# What is shown ------------------------------------------------------------------------------------
+
+
+def test_addresses_that_a_pool_gave(run: Run, root: Path) -> None:
+    """A bridged NIC has none in its pod."""
+    (root / "etc/windrow/manifests/pool.yaml").write_text(POOL)
+    Machines(root).put(RECORD)
+    assert "a=10.9.0.2,p=10.0.2.2" in run("list", "-n", "default").stdout
+    (item,) = json.loads(run("list", "-n", "default", "-o", "json").stdout)["items"]
+    assert item["status"]["interfaces"][0]["infoSource"] == "domain, pool"
+
+
+POOL = """
+apiVersion: network.harvesterhci.io/v1alpha1
+kind: IPPool
+metadata: {name: net, namespace: default}
+spec:
+  networkName: default/vlan100
+  ipv4Config: {serverIP: 10.9.0.1, cidr: 10.9.0.0/24, pool: {start: 10.9.0.2, end: 10.9.0.9}}
+"""
+
+
+def test_get_vmi_shows_what_runs(run: Run, root: Path) -> None:
+    def get(*words: str) -> Result:
+        return CliRunner().invoke(cli, ["--root", str(root), "--node", "node-0", "get", *words])
+
+    assert "No resources found" in get("vmi").output
+    alive = process_of(os.getpid())
+    Machines(root).put(dataclasses.replace(RECORD, pid=alive.pid, started=alive.started))
+    headings, row = (line.split() for line in get("vmi").stdout.splitlines())
+    assert headings == ["NAMESPACE", "NAME", "PHASE", "IP", "NODENAME", "CPUS", "MEMORY", "NETWORKS"]
+    assert row[:5] == ["default", "web", "Running", "10.0.2.2", "node-0"]
+    document = json.loads(get("vmi", "web", "-o", "json").stdout)
+    assert document["spec"]["domain"]["memory"] == {"guest": "64Mi"}
+    assert get("vmi/web", "-o", "jsonpath={.status.interfaces[1].mac}").stdout == "02:00:00:00:00:02"
+    assert "VirtualMachineInstance" not in get("vm", "-o", "yaml").stdout
+
+
+def test_dumpxml(run: Run, root: Path) -> None:
+    stopped = ElementTree.fromstring(run("dumpxml", "web").stdout)
+    assert stopped.get("id") is None and stopped.findtext("name") == "default_web"
+    assert stopped.findtext("memory") == str(64 << 20)
+    assert stopped.find("devices/interface/mtu") is None
+    mac = stopped.find("devices/interface/mac")
+    assert mac is not None and mac.get("address") == "52:54:00:00:00:01"
+    alive = process_of(os.getpid())
+    Machines(root).put(dataclasses.replace(RECORD, pid=alive.pid, started=alive.started))
+    runs = ElementTree.fromstring(run("dumpxml", "web").stdout)
+    mtu = runs.find("devices/interface/mtu")
+    assert runs.get("id") == str(alive.pid) and mtu is not None and mtu.get("size") == "1500"
+    assert "pytest" in run("dumpxml", "web", "--output", "qemu").stdout, (
+        "the command line of that process, which is ours"
+    )
+
+
+def process_of(pid: int) -> Process:
+    found = process.found(pid)
+    assert found is not None
+    return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from functools import cached_property, reduce
 from operator import or_
@@ -109,6 +109,20 @@ class Cluster:
 
     def nodes(self) -> tuple[Node, ...]:
         return self.all(Node)
+
+    @cached_property
+    def node_names(self) -> tuple[str, ...]:
+        """Those of the Node objects. Where there is none, nodes are whatever selectors call them."""
+        return tuple(node.name for node in self.nodes()) or tuple(sorted(set(self._selected_hosts())))
+
+    def _selected_hosts(self) -> Iterator[str]:
+        selectors = [one.node_selector for one in self.all(VlanConfig)]
+        selectors += [one.node_selector for one in self.all(LinkMonitor)]
+        yield from (found for one in selectors if (found := one.get(names.LABEL_HOSTNAME)))
+        for network in self.all(HostNetworkConfig):
+            for one in network.node_selector.requirements if network.node_selector else ():
+                if one.key == names.LABEL_HOSTNAME and one.operator is Operator.IN:
+                    yield from one.values
 
     def labels(self, node: Node) -> Mapping[str, str]:
         """Those of its object, and those that a node has without a manifest's saying so: the kubelet's, and Harvester's

@@ -48,6 +48,17 @@ class LinkState(StrEnum):
     """To be unplugged."""
 
 
+class RunStrategy(StrEnum):
+    """KubeVirt's. With the first two a machine is to run whenever its host does."""
+
+    ALWAYS = "Always"
+    RERUN_ON_FAILURE = "RerunOnFailure"
+    MANUAL = "Manual"
+    HALTED = "Halted"
+    ONCE = "Once"
+    WAIT_AS_RECEIVER = "WaitAsReceiver"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ForwardedPort:
     """Of a masqueraded NIC: only these ports lead to the guest, once one is named."""

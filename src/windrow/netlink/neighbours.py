@@ -1,7 +1,7 @@
-"""Neighbours that somebody set by hand, as the kernel tells them, and made again just so.
+"""Neighbours, as the kernel tells them: those that somebody set by hand, made again just so, and those that answer.
 
 The kernel forgets them when their link is closed (`neigh_ifdown`) or gets another MAC address (`neigh_changeaddr`).
-Whom it found by asking is none of them: it asks again.
+Whom it found by asking need not be made again: it asks again.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ _DST, _LLADDR, _CACHEINFO, _PROBES, _IFINDEX, _PROTOCOL = 1, 2, 3, 4, 8, 12
 _APART = frozenset({_CACHEINFO, _PROBES, _IFINDEX, _PROTOCOL})
 """What moves by itself, and what has a field of its own."""
 _NTF_PROXY = 0x08
+_ANSWERED = 0x02 | 0x04 | 0x08 | 0x10 | NUD_PERMANENT
+"""NUD_REACHABLE, _STALE, _DELAY, _PROBE: it has answered, be it long ago."""
 _IP, _ETHERNET = (4, 16), 6
 """Bytes of an address. Other tables than those of IPv4 and IPv6, and other links, are not carried."""
 
@@ -30,6 +32,21 @@ def dump_neighbours(rtnl: Rtnl) -> dict[int, frozenset[StaticNeighbour]]:
     for index, one in (*_read(_dump(rtnl, 0)), *_read(_dump(rtnl, _NTF_PROXY))):
         found.setdefault(index, set()).add(one)
     return {index: frozenset(those) for index, those in found.items() if index}
+
+
+def dump_addresses(rtnl: Rtnl) -> dict[Mac, tuple[str, ...]]:
+    """The addresses that the kernel knows or knew somebody by, IPv4 first and IPv6 of the link alone last. Raises
+    KernelError."""
+    found: dict[Mac, set[str]] = {}
+    for data, start, end in _dump(rtnl, 0):
+        _, _, state, _, _ = NEIGHBOUR_HEADER.unpack_from(data, start)
+        attrs = attributes(data, start + NEIGHBOUR_HEADER.size, end)
+        address, mac = attrs.get(_DST, b""), attrs.get(_LLADDR, b"")
+        if state & _ANSWERED and len(address) in _IP and len(mac) == _ETHERNET:
+            found.setdefault(Mac(mac.hex(":")), set()).add(read_ip(address))
+    return {
+        mac: tuple(sorted(those, key=lambda a: (":" in a, a.startswith("fe80:"), a))) for mac, those in found.items()
+    }
 
 
 def _dump(rtnl: Rtnl, flags: int) -> list[Span]:

@@ -135,6 +135,11 @@ def _node_selector(document: Document) -> str:
     return words(at(_machine(document), "nodeSelector"))
 
 
+def _first_ip(document: Document) -> str:
+    interfaces = at(document, "status", "interfaces") or []
+    return next((str(one["ipAddress"]) for one in interfaces if isinstance(one, Mapping) and one.get("ipAddress")), "")
+
+
 _MACHINE: tuple[Column, ...] = (("CPUS", _cpus), ("MEMORY", _memory), ("NETWORKS", _networks))
 _MACHINE_WIDE: tuple[Column, ...] = (("MACS", _macs), ("NODE-SELECTOR", _node_selector))
 
@@ -233,7 +238,14 @@ COLUMNS: dict[str, tuple[tuple[Column, ...], tuple[Column, ...]]] = {
         _MACHINE_WIDE,
     ),
     "VirtualMachineInstance": (
-        (("NAMESPACE", _at("metadata", "namespace")), NAME, *_MACHINE),
+        (
+            ("NAMESPACE", _at("metadata", "namespace")),
+            NAME,
+            ("PHASE", _at("status", "phase")),
+            ("IP", _first_ip),
+            ("NODENAME", _at("status", "nodeName")),
+            *_MACHINE,
+        ),
         _MACHINE_WIDE,
     ),
     "IPPool": (

@@ -39,6 +39,7 @@ from windrow.rules import (
     virtualmachinenetworkconfig,
     vlanconfig,
 )
+from windrow.rules.meta import labels_are_as_kubernetes_takes_them
 from windrow.rules.review import Change, Review, selects_some_node
 from windrow.rules.terms import ON_HOST, Terms
 
@@ -101,6 +102,8 @@ def _after(before: Cluster, changes: Sequence[Change]) -> Cluster:
 def _judge(change: Change, review: Review) -> Iterator[Problem]:
     if change.new is not None:
         yield from _on_put(change.new, review)
+        if not review.terms.served:  # an API server has seen to it
+            yield from labels_are_as_kubernetes_takes_them(change.new, review)
         if review.terms.served:
             yield from _on_served_put(change.new, review)
     elif change.old is not None:

@@ -163,13 +163,13 @@ def _with_wish(
 
 
 def named(sight: Sight, *clusters: Cluster | None) -> Sight:
-    """With the name that the node's object has, in the first cluster that has one for it."""
+    """With the name that the node's object has, in the first cluster that has one for it; where a cluster has no Nodes,
+    with the one that its selectors have: a host that gets a domain is the same host."""
     host = sight.facts.node
     for cluster in clusters:
         if cluster is None:
             continue
-        nodes = [node.name for node in cluster.nodes()]
-        if (name := names.node_name(host, nodes)) in nodes:
+        if (name := names.node_name(host, cluster.node_names)) in cluster.node_names:
             return _called(sight, name)
     return _called(sight, names.node_name(host))
 

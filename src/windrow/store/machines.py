@@ -10,11 +10,12 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import fcntl
+import ipaddress
 import json
 import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -137,6 +138,26 @@ class Machines:
             records.make_directory(path.parent, records.PRIVATE_DIRECTORY, flush=False)
             records.write(path, b"", mode=records.PRIVATE, flush="nothing")
         return path
+
+    def last_addresses(self, namespace: str, name: str) -> tuple[str, ...]:
+        """Of the pod on the pod network, when the machine last started; none where that is not known."""
+        try:
+            found = json.loads(self._addresses_path(namespace, name).read_bytes())
+            return tuple(str(ipaddress.ip_address(address)) for address in found["addresses"])
+        except (OSError, ValueError, TypeError, KeyError, RecursionError):
+            return ()
+
+    def remember_addresses(self, namespace: str, name: str, addresses: Sequence[str]) -> None:
+        """Raises StoreError."""
+        if tuple(addresses) == self.last_addresses(namespace, name):
+            return
+        path = self._addresses_path(namespace, name)
+        with explained(path, "remember the machine's addresses"):
+            records.make_directory(path.parent)
+            records.write(path, json.dumps({"addresses": list(addresses)}).encode(), mode=records.PRIVATE)
+
+    def _addresses_path(self, namespace: str, name: str) -> Path:
+        return self.paths.machine_addresses / namespace / f"{name}.json"
 
     def get(self, namespace: str, name: str) -> MachineRecord | None:
         """Raises StoreError for a record that cannot be read."""

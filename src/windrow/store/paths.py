@@ -93,6 +93,12 @@ class Paths:
         return self.runtime / "vms"
 
     @property
+    def machine_addresses(self) -> Path:
+        """A file for each VM (`<namespace>/<name>.json`): the pod's addresses on the pod network, to be asked for again
+        at its next start. On disk: that may be after a reboot."""
+        return self.state / "machine-addresses"
+
+    @property
     def machine_logs(self) -> Path:
         """What guests say on their serial lines, as much as they like: on disk, not in the memory of /run."""
         return self.root / "var/log/windrow/vms"

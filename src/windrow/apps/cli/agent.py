@@ -129,11 +129,7 @@ def uninstall(session: Session, directory: Path | None) -> None:
     from windrow.apps.agent.unit import MARK, NAME
     from windrow.apps.cli import unitwords
 
-    path = unitwords.place(session, directory) / NAME
-    lines = unitwords.take(path, MARK)
-    if not lines:
-        raise WindrowError(f"{path} is not there\n    hint: --unit-dir names another directory")
-    for line in lines:
+    for line in unitwords.taken(unitwords.place(session, directory) / NAME, MARK):
         say(line)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -15,6 +16,7 @@ from windrow.apps.known import agent_status
 from windrow.apps.round import Report
 from windrow.model.agentstatus import Claim
 from windrow.model.located import located
+from windrow.model.machines import VirtualMachineInstance
 from windrow.model.problems import lasting
 from windrow.model.steps import AskAddr
 from windrow.netlink.errors import KernelError
@@ -33,6 +35,26 @@ def documents(session: Session) -> tuple[dict[str, Any], ...]:
     complain(lasting(problems), session.error_style)
     report = node_report(session)
     return derive(cluster, [report] if report else [])
+
+
+def with_running(
+    session: Session, found: tuple[dict[str, Any], ...], kinds: Collection[str]
+) -> tuple[dict[str, Any], ...]:
+    """With the machines of this host as VirtualMachineInstances, where these are among the `kinds` that are asked for:
+    what is stored of them says what is wanted, and here is what runs."""
+    if session.cluster is not None or VirtualMachineInstance.KIND not in kinds:
+        return found
+    from windrow.apps.cli.vmshared import site_of
+    from windrow.apps.vm.look import instances
+
+    running = {_key(one): one for one in instances(site_of(session))}
+    stored_ones = {_key(one): one for one in found}
+    return tuple((stored_ones | running).values())
+
+
+def _key(document: Mapping[str, Any]) -> tuple[str, str, str]:
+    meta = document["metadata"]
+    return document["kind"], meta.get("namespace", ""), meta["name"]
 
 
 def node_report(session: Session) -> NodeReport | None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from windrow.apps.cli.documents import documents
+from windrow.apps.cli.documents import documents, with_running
 from windrow.apps.cli.formats import Printer, complete_form, form, labelled, selector, sorting
 from windrow.apps.cli.options import complete_kind, namespace
 from windrow.apps.cli.output import Again, say
@@ -79,7 +79,8 @@ def get(
 
     def look() -> list[Document]:
         space = None if all_namespaces else namespace
-        found = labelled(select(documents(session), selection, space, lambda: stored(session)[1]), wanted)
+        every = with_running(session, documents(session), {kind.name for kind in selection.all_kinds})
+        found = labelled(select(every, selection, space, lambda: stored(session)[1]), wanted)
         return sorted(found, key=key) if key else found
 
     def show(found: list[Document], *, headed: bool) -> None:

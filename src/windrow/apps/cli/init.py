@@ -198,7 +198,7 @@ def _with_origin(origin: HostState, sight: Sight) -> Sight:
 
 
 def _node(session: Session, cluster: Cluster) -> str:
-    return names.node_name(session.node, [node.name for node in cluster.nodes()])
+    return names.node_name(session.node, cluster.node_names)
 
 
 def _not_taken(session: Session) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -21,16 +22,33 @@ _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 def files(*, required: bool) -> Callable[[F], F]:
-    return click.option(
+    """-f and -k; the function gets both as `places`, for `manifests.read`."""
+    places = click.option(
         "-f",
         "--filename",
         "places",
         multiple=True,
-        required=required,
-        metavar="FILE|DIR|-",
+        metavar="FILE|DIR|URL|-",
         type=click.Path(),
-        help="Manifests: a file, a directory, or - for standard input. May be given several times.",
+        help="Manifests: a file, a directory, an address, or - for standard input. May be given several times.",
     )
+    built = click.option(
+        "-k", "--kustomize", "built", multiple=True, metavar="DIR", help="What kustomize makes of DIR."
+    )
+
+    def decorate(function: F) -> F:
+        @functools.wraps(function)
+        def gathered(*args: Any, places: tuple[str, ...], built: tuple[str, ...], **more: Any) -> Any:
+            from windrow.apps.cli.manifests import Kustomization
+
+            every = (*places, *map(Kustomization, built))
+            if required and not every:
+                raise click.UsageError("give -f FILE or -k DIR")
+            return function(*args, places=every, **more)
+
+        return places(built(gathered))  # type: ignore[return-value]
+
+    return decorate
 
 
 def dry_run(function: F) -> F:

@@ -27,6 +27,10 @@ class Selection:
     def wanted(self) -> tuple[tuple[Kind, str], ...]:
         return self.pairs or tuple((kind, name) for kind in self.kinds for name in self.names)
 
+    @property
+    def all_kinds(self) -> tuple[Kind, ...]:
+        return (*self.kinds, *(kind for kind, _ in self.pairs))
+
 
 def parse(words: Sequence[str]) -> Selection:
     """Raises click.UsageError for a kind that does not exist, or where there is none at all."""

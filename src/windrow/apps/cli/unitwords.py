@@ -68,6 +68,14 @@ def take(path: Path, mark: str) -> list[str]:
     return [f"{path} removed; let systemd forget it:", "  systemctl daemon-reload"]
 
 
+def taken(path: Path, mark: str) -> list[str]:
+    """As `take`; that there is none is an error, too."""
+    lines = take(path, mark)
+    if not lines:
+        raise WindrowError(f"{path} is not there\n    hint: --unit-dir names another directory")
+    return lines
+
+
 def _absolute(kubeconfig: str) -> str:
     """A unit has another working directory."""
     from windrow.kube.access import IN_CLUSTER

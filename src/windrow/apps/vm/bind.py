@@ -170,10 +170,7 @@ def unbind(kernel: Kernel, names: NicNames, directory: Path) -> None:
     Raises KernelError, ServiceError.
     """
     rtnl = kernel.rtnl
-    files = server_files(directory, names.bridge)
-    process.end(dnsmasq.running(files[-1]))
-    for file in files:
-        file.unlink(missing_ok=True)
+    _end_server(names, directory)
     have = rtnl.indexes()
     doomed = [name for name in (names.tap, names.bridge) if name in have]
     if names.renamed in have and names.pod in have:
@@ -181,6 +178,51 @@ def unbind(kernel: Kernel, names: NicNames, directory: Path) -> None:
     rtnl.run(*map(_deleted, doomed))
     if names.renamed in have:
         rtnl.run(links.set_link(names.renamed, up=False), links.rename(have[names.renamed], names.renamed, names.pod))
+
+
+def unplug(kernel: Kernel, names: NicNames, directory: Path) -> None:
+    """Take the pod's interface out from under a bridged guest, whose bridge and tap stay; it has its own name again.
+
+    Raises KernelError, ServiceError.
+    """
+    rtnl = kernel.rtnl
+    _end_server(names, directory)
+    have = rtnl.indexes()
+    if names.bridge in have:
+        bridge = have[names.bridge]
+        given = kernel.observe(()).state.links[names.bridge].addrs or ()
+        rtnl.run(*(links.del_addr(bridge, address, name=names.bridge) for address in given))
+    if names.renamed not in have:
+        return
+    if names.pod in have:
+        rtnl.run(links.delete(names.pod))
+    rtnl.run(
+        links.set_link(names.renamed, up=False),
+        links.set_master(names.renamed, None),
+        links.rename(have[names.renamed], names.renamed, names.pod),
+    )
+
+
+def plug(kernel: Kernel, namespace: int, plan: NicPlan, directory: Path) -> None:
+    """Put another interface under a bridged guest, in the place of the one that `unplug` took. Raises as `bind`."""
+    rtnl = kernel.rtnl
+    _move(kernel, plan)
+    assert plan.moved is not None
+    netns.opened_in(namespace, lambda: _set(plan))
+    index = rtnl.index(plan.bridge.name)
+    rtnl.run(
+        links.set_link(plan.bridge.name, mac=plan.bridge.mac),
+        *(links.add_addr(index, address, nodad=True, name=plan.bridge.name) for address in plan.bridge.addresses),
+        links.set_link(plan.moved.name, up=True),
+    )
+    serve(namespace, plan, directory)
+
+
+def _end_server(names: NicNames, directory: Path) -> None:
+    files = server_files(directory, names.bridge)
+    process.end(dnsmasq.running(files[-1]))
+    for file in files:
+        file.unlink(missing_ok=True)
 
 
 def _deleted(name: str) -> Message:

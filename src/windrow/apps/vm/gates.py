@@ -63,7 +63,7 @@ def obstacles(
     return machine_obstacles(
         machine,
         site.cluster,
-        node=site.node,
+        node=site.here,
         links=links,
         default_network=pod.names_default_network(site),
         hypervisor=hypervisor,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from windrow.apps.vm import bind, gates, launch, manifest, pod
@@ -57,10 +57,10 @@ def add_nic(site: Site, namespace: str, name: str, wanted: Wanted) -> bool:
     with site.records.locked(namespace, name, timeout_s=LOCK_S):
         machine = site.machine(namespace, name)
         if machine.spec.network(wanted.name) is not None or any(n.name == wanted.name for n in machine.spec.nics):
-            raise _refused(machine, "nic-there", f"it has a NIC {wanted.name} already", "choose another --name")
+            raise refused(machine, "nic-there", f"it has a NIC {wanted.name} already", "choose another --name")
         network, nic = GuestNetwork(name=wanted.name, nad=wanted.nad), _guest_nic(machine, wanted)
         changed = manifest.with_nic(site, machine, network, nic)
-        record = _running(site, namespace, name)
+        record = running(site, namespace, name)
         if record is not None:
             _plug(site, gates.settled(changed), record, nic.name)
         site.store.put([changed])
@@ -71,23 +71,23 @@ def _guest_nic(machine: AnyMachine, wanted: Wanted) -> GuestNic:
     try:
         mac: Mac | None = parse_mac(wanted.mac) if wanted.mac else None
     except ValueError as error:
-        raise _refused(machine, "mac-malformed", str(error)) from error
+        raise refused(machine, "mac-malformed", str(error)) from error
     state = LinkState.DOWN if wanted.down else LinkState.UP
     return GuestNic(name=wanted.name, binding=wanted.binding, model=wanted.model, mac=mac, state=state)
 
 
-def _refused(machine: AnyMachine, code: str, message: str, hint: str = "") -> ProblemsError:
+def refused(machine: AnyMachine, code: str, message: str, hint: str = "") -> ProblemsError:
     return ProblemsError([Problem(code=code, message=message, hint=hint, about=machine.ref)])
 
 
-def _running(site: Site, namespace: str, name: str) -> MachineRecord | None:
+def running(site: Site, namespace: str, name: str) -> MachineRecord | None:
     record = site.records.get(namespace, name)
     return record if record is not None and record.phase is Phase.RUNNING and runs(record) else None
 
 
 def _plug(site: Site, machine: AnyMachine, record: MachineRecord, network: str) -> None:
     nic = _nic_record(machine, record, network)
-    _check_place(site, machine, nic)
+    check_place(site, machine, nic)
     monitor = site.records.directory(record.namespace, record.name) / QMP
     with qemu.Qmp(monitor) as qmp, _undone(site, record, nic, qmp):
         site.records.put(record.with_nic(nic))
@@ -100,7 +100,7 @@ def _plug(site: Site, machine: AnyMachine, record: MachineRecord, network: str) 
         site.say(words(plan, nic))
         with _handed(record, plan, qmp) as queues:
             for command in commands.plug(machine.spec, plan, queues=queues):
-                _do(qmp, command)
+                do(qmp, command)
 
 
 @contextlib.contextmanager
@@ -129,7 +129,7 @@ def _nic_record(machine: AnyMachine, record: MachineRecord, network: str) -> Nic
     index = next(i for i in range(len(used) + 1) if i not in used)
     if record.places and index >= record.places:
         hint = "restart the machine: it gets as many as it has NICs then, and some more"
-        raise _refused(machine, "no-slot", f"all its {record.places} places for NICs are taken", hint)
+        raise refused(machine, "no-slot", f"all its {record.places} places for NICs are taken", hint)
     return NicRecord(
         network=network,
         nad=found.nad,
@@ -146,8 +146,8 @@ def _nic_record(machine: AnyMachine, record: MachineRecord, network: str) -> Nic
     )
 
 
-def _check_place(site: Site, machine: AnyMachine, nic: NicRecord) -> None:
-    """Raises ProblemsError: what a start would be refused for."""
+def check_place(site: Site, machine: AnyMachine, nic: NicRecord, own: Collection[str] = ()) -> None:
+    """`own`: the container whose NIC this already is. Raises ProblemsError: what a start would be refused for."""
     only = [(i, one) for i, one in enumerate(machine.spec.nics) if one.name == nic.network]
     its = tuple(f"{nic_path(machine, i)}." for i, _ in only)
     spec = dataclasses.replace(
@@ -158,7 +158,7 @@ def _check_place(site: Site, machine: AnyMachine, nic: NicRecord) -> None:
     alone = dataclasses.replace(machine, spec=spec)
     with Rtnl() as rtnl:
         links = frozenset(rtnl.indexes())
-    found = (*gates.obstacles(site, alone, links), *gates.used_macs(site, alone, ()))
+    found = (*gates.obstacles(site, alone, links), *gates.used_macs(site, alone, own))
     if found:
         raise ProblemsError(found)
 
@@ -172,7 +172,7 @@ def _undone(site: Site, record: MachineRecord, nic: NicRecord, qmp: qemu.Qmp) ->
         try:
             for command in reversed(commands.unplug(nic.network)):
                 with contextlib.suppress(QmpError):
-                    _do(qmp, command)
+                    do(qmp, command)
             _release(site, record, nic)
             site.records.put(record)
         except WindrowError as second:
@@ -180,7 +180,7 @@ def _undone(site: Site, record: MachineRecord, nic: NicRecord, qmp: qemu.Qmp) ->
         raise error
 
 
-def _do(qmp: qemu.Qmp, command: Mapping[str, Any]) -> None:
+def do(qmp: qemu.Qmp, command: Mapping[str, Any]) -> None:
     qmp.command(command["execute"], command.get("arguments"))
 
 
@@ -191,10 +191,10 @@ def remove_nic(site: Site, namespace: str, name: str, nic: str, *, patience_s: f
     """Whether the machine runs, and the guest has let go of it. Raises as `add_nic`; also where the guest keeps it."""
     with site.records.locked(namespace, name, timeout_s=LOCK_S):
         machine = site.machine(namespace, name)
-        record = _running(site, namespace, name)
+        record = running(site, namespace, name)
         known = record.nic(nic) if record else None
         if known is None and all(one.name != nic for one in machine.spec.nics):
-            raise _unknown(machine, nic)
+            raise unknown(machine, nic)
         changed = manifest.without_nic(site, machine, nic) if machine.spec.network(nic) else None
         if record is not None and known is not None:
             _unplug(site, machine, record, known, patience_s)
@@ -203,10 +203,10 @@ def remove_nic(site: Site, namespace: str, name: str, nic: str, *, patience_s: f
         return record is not None
 
 
-def _unknown(machine: AnyMachine, nic: str) -> ProblemsError:
+def unknown(machine: AnyMachine, nic: str) -> ProblemsError:
     there = ", ".join(one.name for one in machine.spec.nics)
     hint = f"there is: {there}" if there else "it has none"
-    return _refused(machine, "not-found", f"it has no NIC {nic}", hint)
+    return refused(machine, "not-found", f"it has no NIC {nic}", hint)
 
 
 def _unplug(site: Site, machine: AnyMachine, record: MachineRecord, nic: NicRecord, patience_s: float) -> None:
@@ -215,7 +215,7 @@ def _unplug(site: Site, machine: AnyMachine, record: MachineRecord, nic: NicReco
         ask, forget = commands.unplug(nic.network)
         _let_go(site, machine, nic, qmp, ask, patience_s)
         with contextlib.suppress(QmpError):  # gone already, with a machine that was half way out
-            _do(qmp, forget)
+            do(qmp, forget)
     _release(site, record, nic)
     site.records.put(record.without_nic(nic.network))
 
@@ -232,7 +232,7 @@ def _let_go(
 
     refusal = ""
     try:
-        _do(qmp, ask)
+        do(qmp, ask)
         site.say(f"the guest was asked to let go of {nic.network}")
     except QmpError as error:
         if error.kind == _GONE:
@@ -243,7 +243,7 @@ def _let_go(
         why = f"did not let go of it within {patience_s:g} s" if event is None else "refused to let go of it"
         hint = "does it support hot plug? Try again, or stop the machine and remove it then"
         message = f"NIC {nic.network}: the guest {why}" + (f" ({refusal})" if refusal else "")
-        raise _refused(machine, "unplug-refused", message, hint)
+        raise refused(machine, "unplug-refused", message, hint)
 
 
 def _release(site: Site, record: MachineRecord, nic: NicRecord) -> None:
@@ -263,15 +263,15 @@ def set_link(site: Site, namespace: str, name: str, nic: str, *, up: bool) -> bo
     """
     with site.records.locked(namespace, name, timeout_s=LOCK_S):
         machine = site.machine(namespace, name)
-        record = _running(site, namespace, name)
+        record = running(site, namespace, name)
         known = record.nic(nic) if record else None
         if all(one.name != nic for one in machine.spec.nics):
-            raise _unknown(machine, nic)
+            raise unknown(machine, nic)
         state = LinkState.UP if up else LinkState.DOWN
         changed = manifest.with_link_state(site, machine, nic, state.value)
         if record is not None and known is not None:
             with qemu.Qmp(site.records.directory(namespace, name) / QMP) as qmp:
-                _do(qmp, commands.set_link(nic, up=up))
+                do(qmp, commands.set_link(nic, up=up))
             site.records.put(record.with_nic(dataclasses.replace(known, up=up)))
         site.store.put([changed])
         return record is not None

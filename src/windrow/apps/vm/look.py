@@ -7,12 +7,14 @@ import datetime
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from windrow.apps.vm.addresses import Known, known
 from windrow.apps.vm.site import Site
 from windrow.apps.vm.stop import runs
 from windrow.model.lazy import dataclass
-from windrow.model.machines import AnyMachine, LinkState, VirtualMachine
+from windrow.model.machines import AnyMachine, LinkState, VirtualMachine, VirtualMachineInstance
 from windrow.model.problems import WindrowError
 from windrow.model.wire import dump
+from windrow.rules.placement import homes
 from windrow.services import qemu
 from windrow.services.errors import ServiceError
 from windrow.store import attachments
@@ -20,8 +22,9 @@ from windrow.store.errors import StoreError
 from windrow.store.machines import QMP, MachineRecord, NicRecord, Phase
 
 QMP_S = 2.0
-STOPPED, ENDED, PAUSED, UNKNOWN = "Stopped", "Ended", "Paused", "Unknown"
-"""Ended: QEMU is gone, and what was made for it is still there. Unknown: its record cannot be read."""
+STOPPED, ENDED, PAUSED, UNKNOWN, ELSEWHERE = "Stopped", "Ended", "Paused", "Unknown", "Elsewhere"
+"""Ended: QEMU is gone, and what was made for it is still there. Unknown: its record cannot be read. Elsewhere: it is
+for other nodes, and whether it runs there is not seen from here."""
 _PHASES = {
     Phase.STARTING: "Starting",
     Phase.CONNECTING: "Starting",
@@ -29,6 +32,10 @@ _PHASES = {
     Phase.RUNNING: "Running",
     Phase.STOPPING: "Stopping",
 }
+
+
+_INSTANCE_PHASES = {ENDED: "Succeeded", "Starting": "Scheduling", PAUSED: "Running", "Stopping": "Running"}
+"""Our words for states -> KubeVirt's phases, where they differ."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +70,26 @@ class Seen:
         status |= {"containerID": record.container_id, "networkNamespace": f"/run/netns/{record.netns}"}
         return status | {"interfaces": [dict(one) for one in self.interfaces]}
 
+    def instance(self) -> dict[str, Any]:
+        """KubeVirt's VirtualMachineInstance: what runs, or is left of it. Only where there is a record."""
+        document = dump(self.machine) if self.machine is not None else {}
+        found = document["spec"]["template"] if isinstance(self.machine, VirtualMachine) else document
+        meta = {**found.get("metadata", {}), "name": self.name, "namespace": self.namespace}
+        status = self.status()
+        kept = {key: status[key] for key in ("nodeName", "interfaces") if key in status}
+        return {
+            "apiVersion": VirtualMachineInstance.API_VERSION,
+            "kind": VirtualMachineInstance.KIND,
+            "metadata": meta,
+            "spec": found.get("spec", {}),
+            "status": {"phase": _INSTANCE_PHASES.get(self.state, self.state), **kept},
+        }
+
+
+def instances(site: Site) -> tuple[dict[str, Any], ...]:
+    """The VirtualMachineInstances of this host: one for each machine of which there is a record. Raises StoreError."""
+    return tuple(one.instance() for one in all_machines(site) if one.record is not None)
+
 
 def all_machines(site: Site) -> tuple[Seen, ...]:
     """Those of the store and those that run here, by namespace and name. Raises StoreError."""
@@ -73,7 +100,8 @@ def all_machines(site: Site) -> tuple[Seen, ...]:
     machines = {(m.meta.namespace, m.name): m for m in site.machines()}
     unread = {(f.path.parent.parent.name, f.path.parent.name) for f in failures}
     keys = sorted(by_key.keys() | machines.keys() | unread)
-    seen = {key: _seen(site, key, machines.get(key), by_key.get(key)) for key in keys}
+    addresses = known(site)
+    seen = {key: _seen(site, key, machines.get(key), by_key.get(key), addresses) for key in keys}
     return tuple(dataclasses.replace(one, state=UNKNOWN) if key in unread else one for key, one in seen.items())
 
 
@@ -86,22 +114,28 @@ def one_machine(site: Site, namespace: str, name: str) -> Seen:
     except WindrowError:
         if record is None:
             raise
-    return _seen(site, (namespace, name), machine, record)
+    return _seen(site, (namespace, name), machine, record, known(site))
 
 
-def _seen(site: Site, key: tuple[str, str], machine: AnyMachine | None, record: MachineRecord | None) -> Seen:
+def _seen(
+    site: Site, key: tuple[str, str], machine: AnyMachine | None, record: MachineRecord | None, addresses: Known
+) -> Seen:
     namespace, name = key
     state, links = _live(site, record) if record else (STOPPED, {})
     status = _network_status(site, record) if record else {}
     nics = record.nics if record else ()
-    found = tuple(_interface(nic, status.get(nic.pod), links.get(nic.network)) for nic in nics)
+    found = tuple(_interface(nic, status.get(nic.pod), links.get(nic.network), addresses) for nic in nics)
+    node = record.node if record else ""
     if record is None and machine is not None:
         found = tuple(_planned(machine))
+        places = homes(machine, site.cluster, site.here)
+        if places and site.here not in places:
+            state, node = ELSEWHERE, ",".join(places)
     return Seen(
         namespace=namespace,
         name=name,
         state=state,
-        node=record.node if record else "",
+        node=node,
         machine=machine,
         record=record,
         interfaces=found,
@@ -134,14 +168,19 @@ def _network_status(site: Site, record: MachineRecord) -> dict[str, Mapping[str,
     return {str(entry.get("interface", "")): entry for entry in entries}
 
 
-def _interface(nic: NicRecord, status: Mapping[str, Any] | None, up: bool | None) -> dict[str, Any]:
-    """KubeVirt's VirtualMachineInstanceNetworkInterface: its addresses are the pod's, by which others reach the guest.
+def _interface(nic: NicRecord, status: Mapping[str, Any] | None, up: bool | None, elsewhere: Known) -> dict[str, Any]:
+    """KubeVirt's VirtualMachineInstanceNetworkInterface: its addresses are the pod's, by which others reach the guest;
+    where the pod has none, those that are known from elsewhere.
 
     `guestAddresses` is not KubeVirt's: what a masqueraded guest itself has.
     """
     own = [address.partition("/")[0] for address in nic.addresses]
     addresses = [str(ip) for ip in (status or {}).get("ips") or ()] or own
     sources = ["domain", *(["multus-status"] if status else [])]
+    if not addresses:
+        met, by = elsewhere.of(nic)
+        addresses = list(met)
+        sources += [by] if by else []
     found: dict[str, Any] = {"name": nic.network, "mac": nic.mac, "podInterfaceName": nic.pod}
     if addresses:
         found |= {"ipAddress": addresses[0], "ipAddresses": addresses}

@@ -224,9 +224,28 @@ def _loopback(server: str) -> bool:
 # CNI ----------------------------------------------------------------------------------------------
 
 
-def add(site: Site, record: MachineRecord) -> Mapping[str, Any]:
-    """ADD for the whole machine; the result document. Raises CniError."""
-    return _call(site, record, request.ADD, PRIMARY)
+def add(site: Site, record: MachineRecord) -> None:
+    """ADD for the whole machine. On the pod network it asks for the addresses of its last start; where they are not to
+    be had any more, it gets others. Raises CniError, StoreError."""
+    nic = next((nic for nic in record.nics if nic.pod == PRIMARY and not nic.nad), None)
+    if nic is None:
+        _call(site, record, request.ADD, PRIMARY)
+        return
+    before = site.records.last_addresses(record.namespace, record.name)
+    try:
+        _call(site, record, request.ADD, PRIMARY, {"ips": list(before)} if before else None)
+    except CniError as error:
+        if not before:
+            raise
+        site.say(f"the pod's last address, {', '.join(before)}, is not to be had: {error}")
+        _call(site, record, request.ADD, PRIMARY)
+    site.records.remember_addresses(record.namespace, record.name, _given(site, record))
+
+
+def _given(site: Site, record: MachineRecord) -> list[str]:
+    """The pod's addresses on the pod network. Raises StoreError."""
+    every = attachments.status(site.paths, record.container_id)
+    return next(([str(ip) for ip in one.get("ips") or ()] for one in every if one.get("interface") == PRIMARY), [])
 
 
 def delete(site: Site, record: MachineRecord) -> None:

@@ -10,6 +10,7 @@ from functools import cached_property
 
 from windrow.model.cluster import Cluster
 from windrow.model.machines import AnyMachine, VirtualMachine, VirtualMachineInstance
+from windrow.model.names import node_name
 from windrow.model.problems import Problem, ProblemsError, errors
 from windrow.model.values import Ref
 from windrow.model.wire import Loaded
@@ -66,6 +67,11 @@ class Site:
     @cached_property
     def cluster(self) -> Cluster:
         return Cluster.of(self.loaded.objects)
+
+    @cached_property
+    def here(self) -> str:
+        """Which Node this host is, by its host name. Raises StoreError."""
+        return node_name(self.node, self.cluster.node_names)
 
     def machines(self) -> tuple[AnyMachine, ...]:
         """Those of the store; of a VirtualMachine and an instance with the same name, the first."""

@@ -20,6 +20,8 @@ from windrow.store.machines import QMP, MachineRecord, Phase
 POWERDOWN_S = 30.0
 """How long a guest may take to shut down (Kubernetes' terminationGracePeriodSeconds)."""
 QUIT_S = 5.0
+SUSPENDED = "paused"
+"""QEMU's word for a guest that was going on (qapi/run-state.json); one that never did is `prelaunch`."""
 LOCK_S = 5.0
 
 
@@ -69,6 +71,9 @@ def _shut_down(site: Site, record: MachineRecord, patience_s: float) -> None:
     monitor = site.records.directory(record.namespace, record.name) / QMP
     try:
         with qemu.Qmp(monitor) as qmp:
+            if qmp.command("query-status").get("status") == SUSPENDED:
+                qmp.command("cont")
+                site.say("it was suspended, and goes on to shut down")
             qmp.command("system_powerdown")
             site.say("the guest was asked to shut down")
     except QmpError as error:

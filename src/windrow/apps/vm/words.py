@@ -47,7 +47,7 @@ def _state(state: str, style: Style) -> str:
             return style.green(state)
         case "Ended":
             return style.red(state)
-        case "Stopped":
+        case "Stopped" | "Elsewhere":
             return style.dim(state)
         case _:
             return style.yellow(state)

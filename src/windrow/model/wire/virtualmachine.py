@@ -9,10 +9,16 @@ What it cannot start without and is not made here is one of its `lacks`, with wh
 from __future__ import annotations
 
 from dataclasses import replace
-from enum import StrEnum
 from typing import Any
 
-from windrow.model.machines import FIRST_PORT_SLOT, SPARE_PORTS, MachineSpec, VirtualMachine, VirtualMachineInstance
+from windrow.model.machines import (
+    FIRST_PORT_SLOT,
+    SPARE_PORTS,
+    MachineSpec,
+    RunStrategy,
+    VirtualMachine,
+    VirtualMachineInstance,
+)
 from windrow.model.meta import Meta
 from windrow.model.problems import WITHOUT_EFFECT
 from windrow.model.wire.guesthardware import read_hardware, write_domain, write_volumes
@@ -45,15 +51,6 @@ _DEVICES = (
 
 NAME_MAX = 180
 """Of a machine: with its namespace it is part of the names of files, which have 255 bytes (NAME_MAX of limits.h)."""
-
-
-class RunStrategy(StrEnum):
-    ALWAYS = "Always"
-    RERUN_ON_FAILURE = "RerunOnFailure"
-    MANUAL = "Manual"
-    HALTED = "Halted"
-    ONCE = "Once"
-    WAIT_AS_RECEIVER = "WaitAsReceiver"
 
 
 def read(spec: Table, envelope: Envelope) -> VirtualMachine:

@@ -123,11 +123,15 @@ def plan_nic(
     if place is None or network is None:
         raise KeyError(name)
     nic = machine.nics[place]
-    queues = min(machine.vcpus, QUEUES_MAX) if machine.multiqueue and nic.model is NicModel.VIRTIO else 0
-    tap = Tap(name=names_of(pod.name).tap, mtu=pod.mtu, queues=queues)
+    tap = Tap(name=names_of(pod.name).tap, mtu=pod.mtu, queues=queues_of(machine, nic))
     if nic.binding is Binding.MASQUERADE:
         return _masqueraded(nic, network, pod, tap, identity, place if index is None else index)
     return _bridged(nic, pod, tap, identity, place if index is None else index)
+
+
+def queues_of(machine: MachineSpec, nic: GuestNic) -> int:
+    """Of its tap; 0: one without IFF_MULTI_QUEUE."""
+    return min(machine.vcpus, QUEUES_MAX) if machine.multiqueue and nic.model is NicModel.VIRTIO else 0
 
 
 def _bridged(nic: GuestNic, pod: PodNic, tap: Tap, identity: PodIdentity, index: int) -> NicPlan:

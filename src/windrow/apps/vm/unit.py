@@ -1,0 +1,41 @@
+"""The systemd unit of the machines that start with the host. They need nobody to go on: it starts them, and stops them.
+(systemd.service(5))"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from windrow.services.systemd import quoted
+
+NAME = "windrow-machines.service"
+MARK = "# Written by `windrow vm install`"
+
+_TEXT = """\
+{mark}; local changes belong into a drop-in: systemctl edit {name}
+[Unit]
+Description=Windrow: virtual machines that start with this host
+# Bridges are there once the agent is. At shutdown the order is the reverse: guests end while they still have a network.
+After=windrow-agent.service network-online.target local-fs.target
+Wants=windrow-agent.service network-online.target
+
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+# One that cannot start is told in the journal, and must not keep the others from being asked to shut down.
+ExecStart=-{start}
+ExecStop=-{stop}
+# What a start leaves running (QEMU, its log, DHCP servers in pods) is ended by `stop`, which asks the guests first.
+KillMode=process
+TimeoutStartSec=infinity
+TimeoutStopSec=10min
+TasksMax=infinity
+Environment=PYTHONDONTWRITEBYTECODE=1
+
+[Install]
+WantedBy=multi-user.target
+"""
+
+
+def unit_text(*, start: Sequence[str], stop: Sequence[str]) -> str:
+    """Two command lines, in words."""
+    return _TEXT.format(mark=MARK, name=NAME, start=" ".join(map(quoted, start)), stop=" ".join(map(quoted, stop)))

@@ -1,0 +1,21 @@
+"""What every object has: labels and annotations that Kubernetes takes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from windrow.model.amend import faults
+from windrow.model.objects import AnyObject
+from windrow.model.problems import Problem
+from windrow.rules.review import Review, problem
+
+
+def labels_are_as_kubernetes_takes_them(obj: AnyObject, review: Review) -> Iterator[Problem]:
+    """Only of what is new: what is stored so already stands in nobody's way."""
+    old = review.old(obj)
+    for field in ("labels", "annotations"):
+        before = getattr(old.meta, field) if old is not None else {}
+        fresh = {key: value for key, value in getattr(obj.meta, field).items() if before.get(key) != value}
+        for fault in faults(field, fresh):
+            message, _, hint = fault.partition(": ")
+            yield problem(obj, "label-malformed", f"metadata.{field}", message, hint)
