@@ -7,7 +7,7 @@ from typing import Any
 
 from windrow.kube import trim
 from windrow.kube.access import Access
-from windrow.kube.resources import RESOURCES
+from windrow.kube.resources import SHOWN
 from windrow.kube.snapshot import listed
 from windrow.model.manifests import Found
 from windrow.model.wire import Loaded, load_value, without_doubles
@@ -23,7 +23,7 @@ class Listed:
 
     trouble = ""
 
-    def __init__(self, access: Access, kinds: Sequence[str] = tuple(RESOURCES)) -> None:
+    def __init__(self, access: Access, kinds: Sequence[str] = SHOWN) -> None:
         """Raises KubeError."""
         self._found = Found(loaded=loaded(listed(access, kinds)))
 

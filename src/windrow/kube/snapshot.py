@@ -12,10 +12,10 @@ from windrow.kube.errors import KubeError
 from windrow.kube.resources import OPTIONAL, POLICIES, RESOURCES, SELECTED, SHOWN, Resource
 
 
-def listed(access: Access) -> tuple[dict[str, Any], ...]:
-    """The documents of all kinds as the server has them, but for `managedFields`; whom policies select only where there
-    is a policy. A kind of others that the cluster does not have is empty. Raises KubeError."""
-    return asyncio.run(_listed(access))
+def listed(access: Access, kinds: Sequence[str] = SHOWN) -> tuple[dict[str, Any], ...]:
+    """The documents of these kinds as the server has them, but for `managedFields`; whom policies select only where
+    there is a policy. A kind of others that the cluster does not have is empty. Raises KubeError."""
+    return asyncio.run(_listed(access, kinds))
 
 
 def events(access: Access) -> tuple[dict[str, Any], ...]:
@@ -23,10 +23,10 @@ def events(access: Access) -> tuple[dict[str, Any], ...]:
     return asyncio.run(_events(access))
 
 
-async def _listed(access: Access) -> tuple[dict[str, Any], ...]:
+async def _listed(access: Access, kinds: Sequence[str]) -> tuple[dict[str, Any], ...]:
     api = Api(access)
     try:
-        found = await _kinds(api, [kind for kind in SHOWN if kind not in SELECTED])
+        found = await _kinds(api, [kind for kind in kinds if kind not in SELECTED])
         if any(document["kind"] in POLICIES for document in found):
             found += await _kinds(api, SELECTED)
     finally:

@@ -1,5 +1,5 @@
-"""`windrow vm start|stop|restart|suspend|resume|autostart|install|uninstall`: from off to on and back, by hand and with the host.
-What is so already is no error."""
+"""`windrow vm start|stop|restart|suspend|resume|autostart|install|uninstall`: from off to on and back, by hand and with
+the host. What is so already is no error."""
 
 from __future__ import annotations
 
