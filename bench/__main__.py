@@ -111,6 +111,7 @@ PARTS: Mapping[str, tuple[str, Callable[[], list[Group]]]] = {
     "lab": ("in the lab kernel, booted once", start.in_lab),
     "check": ("faults of switches", lambda: start.in_lab(["detection"])),
     "native": ("in this machine's own kernel", native),
+    "overlay": ("the overlay", lambda: list(printed([*NATIVE, "bench.overlay", "In this machine's own kernel"]))),
     "pure": ("compile and plan", pure.groups),
     "frames": ("frames of switches", frames.groups),
     "outside": ("diagnosis of a whole cluster", outside.groups),
