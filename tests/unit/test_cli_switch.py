@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -180,6 +182,24 @@ switches:
 - {name: tor, system: eos, ports: {Ethernet1: n1/eth1}}
 - {name: ber, system: junos, ports: {ge-0/0/2: n1/eth2}}
 """
+
+
+def test_a_template_that_no_switch_is_printed_with_is_told(host: Host) -> None:
+    """As one for a system that was mistaken for the switch's."""
+    mine = host.file("mine.j2", "mine")
+    found = host.run("switch", "config", "--template", f"nxos={mine}")
+    assert found.exit_code == 0 and "mine" not in found.stdout
+    assert f"--template nxos={mine}: nothing is printed for nxos here" in found.stderr
+
+
+def test_the_cabling_file_of_the_help_and_of_the_documentation_is_one(host: Host) -> None:
+    page = Path(__file__).parents[2] / "docs/user/switches.md"
+    documented = page.read_text(encoding="utf-8").partition("```yaml\n")[2].partition("```")[0]
+    helped = host.run("switch", "cabling", "--help").stdout.partition("A cabling file:\n")[2]
+    file = re.sub(r"(?<=\S) {2,}.*", "", textwrap.dedent(helped))  # what is said of each line
+    for text in (documented, file):
+        found = host.run("switch", "config", "--cabling", host.file("cabling.yaml", text), "--format", "eos")
+        assert found.exit_code == 0, found.output
 
 
 def test_a_template_for_one_system_leaves_the_others_theirs(host: Host) -> None:

@@ -151,6 +151,8 @@ def config(
     if inverse:
         changes = [one.inverse() for one in changes]
     documents = [document_of(one, lldp=lldp) for one in changes]
+    for name in sorted(own.keys() - {one.after.system for one in changes} - {""}):
+        aside(f"--template {name}={templates[name]}: nothing is printed for {name} here")
     if output == "json":
         print_json({"switches": documents})
     else:
@@ -256,11 +258,15 @@ A cabling file:
   - name: tor-1                as LLDP calls it
     system: eos                windrow switch config --help lists them
     native: 50                 the VLAN of frames without a tag; 1 where nothing is said
-    shared: tor-2              both are one LACP system (MLAG, vPC, VLT, MC-LAG, ESI)
+    shared: tor-2              both are one LACP system (MLAG, vPC, VLT, MC-LAG, ESI), and name each other
     ports:
       Ethernet1: node-1/eth1
     channels:                  numbers of channels, where they matter
-      node-1/oob: 10""",
+      node-1/oob: 10
+  - name: tor-2
+    shared: tor-1
+    ports:
+      Ethernet1: node-1/eth2""",
 )
 @files(required=False)
 @known_from
