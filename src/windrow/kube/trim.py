@@ -41,8 +41,9 @@ def ref_of(document: Document) -> Ref:
 def wanted(document: Document) -> dict[str, Any]:
     """As its author wrote it: without what the server and controllers add, which changes by itself."""
     meta = {key: document["metadata"][key] for key in _META if document["metadata"].get(key)}
-    is_node = document["kind"] == Node.KIND
-    is_network = document["kind"] == NetworkAttachmentDefinition.KIND
+    is_node, is_network = document["kind"] == Node.KIND, document["kind"] == NetworkAttachmentDefinition.KIND
+    if is_network and "labels" in meta:
+        meta["labels"] = {key: value for key, value in meta["labels"].items() if key in _LABELS_OF_NETWORKS}
     if "annotations" in meta:
         read = _OF_NODES if is_node else _OF_NETWORKS if is_network else None
         kept = {k: _cut(v) if is_network else v for k, v in meta["annotations"].items() if _is_read(k, read)}
@@ -70,6 +71,10 @@ def _cut(value: Any) -> Any:
 _OF_NODES = overlay.ANNOTATIONS | {names.ANNOTATION_TUNNEL}
 """The annotations of a Node that are read or written. Heartbeats of others are annotations, too."""
 _OF_NETWORKS = {names.ANNOTATION_ROUTE, names.ANNOTATION_SNOOPING, *names.ANNOTATIONS_SYSTEM_NETWORK}
+_LABELS_OF_NETWORKS = {
+    *(names.LABEL_CLUSTERNETWORK, names.LABEL_TYPE, names.LABEL_VLAN_ID, names.LABEL_READY, names.LABEL_EXCLUSIVE_VLAN),
+    *(names.LABEL_POOL_NAMESPACE, names.LABEL_POOL_NAME),
+}
 """Those of a network. Anybody in its namespace may write others, 256 KiB say: they fill no node's memory."""
 ANNOTATION_MAX = 4096
 
