@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
@@ -43,7 +44,8 @@ def wanted(document: Document) -> dict[str, Any]:
     meta = {key: document["metadata"][key] for key in _META if document["metadata"].get(key)}
     is_node, is_network = document["kind"] == Node.KIND, document["kind"] == NetworkAttachmentDefinition.KIND
     if is_network and "labels" in meta:
-        meta["labels"] = {key: value for key, value in meta["labels"].items() if key in _LABELS_OF_NETWORKS}
+        labels = meta["labels"].items()
+        meta["labels"] = {_once(key): _once(value) for key, value in labels if key in _LABELS_OF_NETWORKS}
     if "annotations" in meta:
         read = _OF_NODES if is_node else _OF_NETWORKS if is_network else None
         kept = {k: _cut(v) if is_network else v for k, v in meta["annotations"].items() if _is_read(k, read)}
@@ -57,6 +59,11 @@ def wanted(document: Document) -> dict[str, Any]:
     if spec and is_node:
         spec = {key: spec[key] for key in ("podCIDR", "podCIDRs") if key in spec}
     return {**found, "spec": spec} if spec else found
+
+
+def _once(text: Any) -> Any:
+    """Thousands of networks say the same few words: a decoder makes a text of its own of each."""
+    return sys.intern(text) if type(text) is str else text
 
 
 def _is_read(annotation: str, read: Collection[str] | None) -> bool:
