@@ -100,7 +100,8 @@ class Agent(Mirror):
         compiled = compile_node(cluster, self._facts)
         state = HostState(links={**{name: link(name) for name in self._facts.nics}, **compiled.state.links})
         runtime = {name: Runtime(ifindex=2 + n, carrier=True, oper="up") for n, name in enumerate(sorted(state.links))}
-        report = NodeReport(self._facts.node, Observed(state=state, runtime=runtime), problems=compiled.problems)
+        observed = Observed(state=state, runtime=runtime)
+        report = NodeReport(node=self._facts.node, observed=observed, problems=compiled.problems)
         self.want(published(cluster, report))
         self.rounds += 1
         uplink = compiled.state.links.get(UPLINK)
@@ -129,6 +130,8 @@ class Nodes:
                 await self._stop()
             elif command == "expect":
                 self._expect(int(words[0]))
+            if planner.done():
+                planner.result()  # what went wrong in it
             print(json.dumps(self._said()), flush=True)
         planner.cancel()
         await self._stop()

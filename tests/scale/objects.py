@@ -15,6 +15,7 @@ from tests.kube.cluster import PATHS, document
 from tests.kube.test_crds import DEFINITIONS, settled
 
 from windrow.kube.crds import crds
+from windrow.model.names import LABEL_CLUSTERNETWORK, LABEL_READY, LABEL_TYPE, LABEL_VLAN_ID
 from windrow.services.kubernetes.controlplane import ControlPlane
 
 NODES = int(os.environ.get("WINDROW_NODES", "1000"))
@@ -30,8 +31,10 @@ def names() -> list[str]:
 
 
 def nad(name: str, vid: int, network: str = EVERYWHERE) -> Document:
+    """As a webhook and a manager leave it."""
     config = f'{{"cniVersion":"0.3.1","name":"{name}","type":"bridge","bridge":"{network}-br","vlan":{vid}}}'
-    return document("NetworkAttachmentDefinition", name, {"config": config}, namespace="default")
+    said = {LABEL_CLUSTERNETWORK: network, LABEL_TYPE: "L2VlanNetwork", LABEL_VLAN_ID: str(vid), LABEL_READY: "true"}
+    return document("NetworkAttachmentDefinition", name, {"config": config}, namespace="default", labels=said)
 
 
 def nodes() -> Iterator[Document]:

@@ -31,6 +31,9 @@ nodes would tell N others of N entries."""
 _NETWORKS = frozenset(cls.KIND for cls in NETWORKS)
 _PACED = frozenset({"ClusterNetwork", "VlanConfig", "HostNetworkConfig", "NetworkAttachmentDefinition"})
 """What a node's network follows."""
+_WHOLE = "NetworkAttachmentDefinition"
+"""Of which every change counts: whoever has a namespace writes it. Of the others only another spec does, for a manager
+writes into them whenever a node or a network comes."""
 
 
 @dataclass(slots=True)
@@ -76,7 +79,7 @@ class Cache:
         """Whether that is news."""
         ref = trim.ref_of(document)
         said = trim.said(document, self.node) if ref.kind in SAID else None
-        wanted = trim.wanted(document)
+        wanted = trim.bounded(trim.wanted(document))
         with self._lock:
             if said is not None:
                 self._said[ref] = said
@@ -87,7 +90,8 @@ class Cache:
                 known.uid = uid  # of one that was made anew while its end had to wait
                 self._held.pop(ref, None)
                 return False
-            if self._has_to_wait(ref, document):
+            alike = known is not None and known.document.get("spec") == wanted.get("spec")
+            if not (alike and ref.kind != _WHOLE) and self._has_to_wait(ref, document):
                 return False
             self._entries[ref] = _Entry(uid, wanted, load_value(wanted))
             if ref.kind in POLICIES:

@@ -23,6 +23,7 @@ class Restless:
 
     def __init__(self) -> None:
         self._purses: dict[Ref, _Purse] = {}
+        self._most = _KEPT
 
     def wait_s(self, ref: Ref, now: float) -> float:
         """In how many seconds a change of the object may be taken in; 0: now."""
@@ -31,8 +32,9 @@ class Restless:
     def taken(self, ref: Ref, now: float) -> None:
         """A change was. Whoever has been calm for long enough is forgotten."""
         self._purses[ref] = _Purse(self._left(ref, now) - 1.0, now)
-        if len(self._purses) > _KEPT:
+        if len(self._purses) > self._most:
             self._purses = {one: purse for one, purse in self._purses.items() if self._left(one, now) < AT_ONCE}
+            self._most = max(_KEPT, 2 * len(self._purses))
 
     def _left(self, ref: Ref, now: float) -> float:
         purse = self._purses.get(ref)
@@ -40,3 +42,4 @@ class Restless:
 
 
 _KEPT = 1000
+"""So many are gone through for those that are calm; where more are not, only when they have doubled."""

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
@@ -45,7 +46,7 @@ def wanted(document: Document) -> dict[str, Any]:
     kind = document["kind"]
     meta = {key: document["metadata"][key] for key in _META if document["metadata"].get(key)}
     if "annotations" in meta:
-        kept = {key: _cut(value, kind) for key, value in meta["annotations"].items() if _is_read(key, kind)}
+        kept = {key: value for key, value in meta["annotations"].items() if _is_read(key, kind)}
         meta["annotations"] = kept
         if not kept:
             del meta["annotations"]
@@ -54,8 +55,6 @@ def wanted(document: Document) -> dict[str, Any]:
         meta.pop("deletionTimestamp", None)  # until it is gone it has its addresses
         return {**found, **_pod(document.get("spec") or {}, document.get("status") or {})}
     spec = document.get("spec")
-    if kind == NetworkAttachmentDefinition.KIND and isinstance(spec, Mapping) and isinstance(spec.get("config"), str):
-        spec = {"config": spec["config"][: CONFIG_MAX + 1]}
     if spec and kind in _SPECS:
         spec = {key: spec[key] for key in _SPECS[kind] if key in spec}
     return {**found, "spec": spec} if spec else found
@@ -74,13 +73,41 @@ def _pod(spec: Document, status: Document) -> Document:
     return {key: value for key, value in kept.items() if value}
 
 
+def bounded(wanted: dict[str, Any]) -> dict[str, Any]:
+    """What a node keeps of it. Whoever has a namespace writes networks there, with labels, annotations and a
+    configuration of any length, and they fill no node's memory: of a network is kept what means something, and of a
+    text that is too long enough to see that."""
+    if wanted["kind"] != NetworkAttachmentDefinition.KIND:
+        return wanted
+    meta, spec = dict(wanted["metadata"]), wanted.get("spec")
+    for part, read, cut in (("labels", _LABELS_OF_NETWORKS, _once), ("annotations", _OF_NETWORKS, _cut)):
+        kept = {_once(key): cut(value) for key, value in meta.pop(part, {}).items() if key in read}
+        meta |= {part: kept} if kept else {}
+    found = {**wanted, "metadata": meta}
+    if isinstance(spec, Mapping) and isinstance(spec.get("config"), str):
+        found["spec"] = {"config": spec["config"][: CONFIG_MAX + 1]}
+    return found
+
+
+def _once(text: Any) -> Any:
+    """Thousands of networks say the same few words: a decoder makes a text of its own of each."""
+    return sys.intern(text) if type(text) is str else text
+
+
+def _cut(value: Any) -> Any:
+    return value[:ANNOTATION_MAX] if isinstance(value, str) else value
+
+
 _OF_NODES = overlay.ANNOTATIONS | {names.ANNOTATION_TUNNEL}
 """The annotations of a Node that are read or written. Heartbeats of others are annotations, too."""
 _OF_NETWORKS = {names.ANNOTATION_ROUTE, names.ANNOTATION_SNOOPING, *names.ANNOTATIONS_SYSTEM_NETWORK}
-"""Those of a network. Anybody in its namespace may write others, 256 KiB say: they fill no node's memory."""
+_LABELS_OF_NETWORKS = {
+    *(names.LABEL_CLUSTERNETWORK, names.LABEL_TYPE, names.LABEL_VLAN_ID, names.LABEL_READY, names.LABEL_EXCLUSIVE_VLAN),
+    *(names.LABEL_POOL_NAMESPACE, names.LABEL_POOL_NAME),
+}
+"""The annotations and labels of a network that mean something to a node."""
 _ANNOTATIONS: Mapping[str, Collection[str]] = {
     Node.KIND: _OF_NODES,
-    NetworkAttachmentDefinition.KIND: _OF_NETWORKS,
     Pod.KIND: {ANNOTATION_NETWORK_STATUS},
     Namespace.KIND: (),
 }
@@ -92,12 +119,6 @@ ANNOTATION_MAX = 4096
 
 def _is_read(annotation: str, kind: str) -> bool:
     return annotation in _ANNOTATIONS[kind] if kind in _ANNOTATIONS else annotation != LAST_APPLIED
-
-
-def _cut(value: Any, kind: str) -> Any:
-    """What is longer is none of a network's that mean something, and wrong as well without its end."""
-    is_networks = kind == NetworkAttachmentDefinition.KIND
-    return value[:ANNOTATION_MAX] if is_networks and isinstance(value, str) else value
 
 
 def without_agents_labels(node: Document) -> dict[str, Any]:

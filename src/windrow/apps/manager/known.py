@@ -35,7 +35,7 @@ class Known:
 
     def put(self, document: Document) -> bool:
         """Whether that is news."""
-        kept = document if document["kind"] == VlanStatus.KIND else trim.wanted(document)
+        kept = document if document["kind"] == VlanStatus.KIND else trim.bounded(trim.wanted(document))
         found = stored(document, kept)
         if found is None:
             return self.drop(trim.ref_of(document))

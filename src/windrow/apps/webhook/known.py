@@ -151,7 +151,7 @@ class Known:
 def object_of(document: Document) -> AnyObject | None:
     """As far as it can be read. Rules read fields and not documents, which would be most of the memory."""
     is_network = document.get("kind") == NetworkAttachmentDefinition.KIND
-    loaded = load_value(trim.wanted(document) if is_network else document)
+    loaded = load_value(trim.bounded(trim.wanted(document)) if is_network else document)
     found = next(iter((*loaded.objects, *loaded.doubtful)), None)
     if found is None or isinstance(found, ClusterNetwork):
         return found  # the condition of a ClusterNetwork stays in its document
