@@ -1,7 +1,7 @@
 # Every target sets up what it needs first; see scripts/bootstrap. `make` alone lists the targets.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast test-kernel test-kube test-cluster test-arm64 test-dhcp lint fmt bench pins manifests clean
+.PHONY: help setup demo test test-fast test-kernel test-kube test-cluster test-conformance test-arm64 test-dhcp lint fmt bench pins manifests clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,6 +29,9 @@ test-kube: setup ## the tests on a real API server only; the first time it is bu
 
 test-cluster: setup ## labs with a whole Kubernetes: API server, kubelets, pods with NICs in VLANs; `test` has the part without pods
 	@.venv/bin/python scripts/check cluster
+
+test-conformance: setup ## Kubernetes' own end-to-end suite against the lab's Kubernetes; the first time it is built, which takes minutes; not part of `test`
+	@.venv/bin/python scripts/conformance
 
 test-arm64: setup ## fetch an arm64 kernel and programs, and run the lab's links on them in QEMU; not part of `test`
 	@scripts/arm64

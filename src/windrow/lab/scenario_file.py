@@ -315,9 +315,13 @@ class _Reader:
             return Kubernetes()
         table = spec.table("kubernetes")
         for key, other in table.fields():
-            if key != "kubelets":
-                other.wrong("unknown-field", "is no field there", "the only one is kubelets: true or false")
-        return Kubernetes(kubelets=table.flag("kubelets") if "kubelets" in table else True)
+            if key not in ("kubelets", "conformance"):
+                other.wrong("unknown-field", "is no field there", "known are kubelets and conformance: true or false")
+        kubelets = table.flag("kubelets") if "kubelets" in table else True
+        found = Kubernetes(kubelets=kubelets, conformance=table.flag("conformance"))
+        if found.conformance and not kubelets:
+            field.wrong("kubernetes", "has a test suite of pods, and nobody to run them", "take kubelets: false out")
+        return found
 
     def _endpoint(self, item: Field) -> Endpoint | None:
         known = ("name", "node", "network", "address", "addresses", "gateway")

@@ -8,6 +8,7 @@ from pathlib import Path
 from windrow.lab.errors import LabError
 from windrow.lab.scenario import Kubernetes
 from windrow.lab.vm.image import busybox
+from windrow.services.kubernetes import parts
 
 ENVIRONMENT = ("GOGC=25",)
 """Go collects garbage when the heap has grown by a quarter, not when it has doubled: fewer pages are touched, and
@@ -27,7 +28,8 @@ def installed(wanted: Kubernetes) -> Sequence[str]:
 
 def built(wanted: Kubernetes) -> Sequence[str]:
     """Kubernetes' own."""
-    return ("kube-apiserver", "kubectl", *(("kubelet",) if wanted.kubelets else ()))
+    nodes = ("kubelet",) if wanted.kubelets else ()
+    return ("kube-apiserver", "kubectl", *nodes, *(parts.CONFORMANCE if wanted.conformance else ()))
 
 
 def check(wanted: Kubernetes) -> None:
