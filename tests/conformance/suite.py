@@ -14,18 +14,19 @@ import yaml
 LIST = Path(__file__).with_name("specs.yaml")
 _NAME = re.compile(r"^    (\S+:\d+): (.*)$")
 """A line of `e2e.test --list-tests`: where it is written, and what it is called."""
+_LABELS = re.compile(r" \[[^\[\]]*\]$")
 _DETAIL = 300
 
 
 @dataclass(frozen=True)
 class Group:
-    """`why`: it is in, or out. `needs`: what a cluster must have for it, beside what every one has."""
+    """`why`: it is in, or out. `kernel`: the lab's kernel that it needs; empty: whichever."""
 
     name: str
     patterns: Sequence[re.Pattern[str]]
     within: bool
     why: str
-    needs: str = ""
+    kernel: str = ""
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ def decided(text: str) -> Decided:
             patterns=[re.compile(pattern) for pattern in one["specs"]],
             within="in" in one,
             why=one["in"] if "in" in one else one["out"],
-            needs=one.get("needs", ""),
+            kernel=one.get("kernel", ""),
         )
         for one in document["groups"]
     ]
@@ -91,7 +92,8 @@ def outcomes(junit: str) -> Sequence[Outcome]:
 
 
 def _spec(name: str) -> str:
-    return name.removeprefix("[It] ")
+    """Ginkgo writes what kind of node it is before a spec's name, and all of its labels behind."""
+    return _LABELS.sub("", name.removeprefix("[It] "))
 
 
 def _cause(case: ElementTree.Element) -> str:

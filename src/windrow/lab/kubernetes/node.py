@@ -32,6 +32,7 @@ CGROUPS = Path("/sys/fs/cgroup")
 CONTROLLERS = ("memory", "pids", "cpu", "io")
 """Those that kubelet wants of version 2, and User-Mode Linux has: it has no cpuset."""
 SOCKET_S = 180.0
+CLUSTER_DNS = "10.53.0.10"
 _MS_BIND = 0x1000
 _CPU_MHZ = "cpu MHz\t\t: 2000.000\n"
 _CGROUP_KILL = "cgroup.kill"
@@ -195,6 +196,8 @@ class NodePrograms:
             "authorization": {"mode": "AlwaysAllow"},
             "cgroupDriver": "cgroupfs",
             "cgroupRoot": f"/{self._plan.name}",
+            # Nobody answers there; without one, kubelet writes an event for each pod at each look.
+            "clusterDNS": [CLUSTER_DNS],
             "containerRuntimeEndpoint": f"unix://{self.socket}",
             "enforceNodeAllocatable": [],
             "evictionHard": {"memory.available": "1Mi", "nodefs.available": "0%", "imagefs.available": "0%"},
