@@ -19,7 +19,8 @@ The following spec names can be used with 'ginkgo run --focus/skip':
 REPORT = f"""<testsuites><testsuite>
 <testcase name="[SynchronizedBeforeSuite]" time="1"><failure message="no"/></testcase>
 <testcase name="[It] {PODS} [sig-network, Conformance]" time="12.5"></testcase>
-<testcase name="[It] {SCTP} [sig-network, Feature:SCTPConnectivity]" time="3"><failure message="pod   cannot&#10;connect">trace</failure></testcase>
+<testcase name="[It] {SCTP} [sig-network, Feature:SCTPConnectivity]" time="3">
+<failure message="pod   cannot&#10;connect">trace</failure></testcase>
 <testcase name="[It] [sig-storage] Volumes hold data [sig-storage]" time="0"><skipped message="skipped"/></testcase>
 </testsuite></testsuites>"""
 
