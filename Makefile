@@ -1,7 +1,7 @@
 # Every target sets up what it needs first; see scripts/bootstrap. `make` alone lists the targets.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast test-kernel test-kube test-cluster test-arm64 test-dhcp test-scale test-image image test-flannel lint fmt bench pins manifests clean
+.PHONY: help setup demo test test-fast test-kernel test-kube test-cluster test-arm64 test-dhcp test-scale test-image image test-flannel test-conformance lint fmt bench pins manifests clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,6 +32,9 @@ test-cluster: setup ## labs with a whole Kubernetes: API server, kubelets, pods 
 
 test-flannel: setup ## a lab with nodes of real flannel in one overlay with Windrow's; the first time flannel is built, too
 	@.venv/bin/python scripts/check flannel
+
+test-conformance: setup ## Kubernetes' own end-to-end suite against the lab's Kubernetes; the first time it is built, which takes minutes; not part of `test`
+	@.venv/bin/python scripts/conformance
 
 test-arm64: setup ## fetch an arm64 kernel and programs, and run the lab's links on them in QEMU; not part of `test`
 	@scripts/arm64

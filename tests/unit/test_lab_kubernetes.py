@@ -211,7 +211,7 @@ def test_flannel_gets_the_overlay_that_windrow_reads() -> None:
 
 def test_an_archive_is_the_image_layout() -> None:
     layer = image.busybox_layer(b"program", ["sh", "ip", "busybox"])
-    data = image.archive({image.PAUSE: ["/bin/sleep", "9"], image.BUSYBOX: ["/bin/sh"]}, layer)
+    data = image.archive({image.PAUSE: image.Start(["/bin/sleep", "9"]), image.BUSYBOX: image.SHELL}, layer)
     with tarfile.open(fileobj=io.BytesIO(data)) as tar:
         files = {member.name: tar.extractfile(member) for member in tar}
 
@@ -229,7 +229,7 @@ def test_an_archive_is_the_image_layout() -> None:
             layers.add(str(manifest["layers"][0]["digest"]))
         assert len(layers) == 1, "both have the same files"
         assert set(files) >= {f"blobs/sha256/{digest.partition(':')[2]}" for digest in layers}
-    assert image.archive({image.PAUSE: ["/bin/sleep", "9"], image.BUSYBOX: ["/bin/sh"]}, layer) == data
+    assert image.archive({image.PAUSE: image.Start(["/bin/sleep", "9"]), image.BUSYBOX: image.SHELL}, layer) == data
 
 
 def test_a_layer_has_the_program_under_all_its_names() -> None:

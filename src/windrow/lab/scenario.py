@@ -204,9 +204,11 @@ class Host:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kubernetes:
-    """An API server on the host of role CONTROL_PLANE. Each node's agent follows it. `kubelets`: nodes run pods."""
+    """An API server on the host of role CONTROL_PLANE. Each node's agent follows it. `kubelets`: nodes run pods.
+    `conformance`: with what Kubernetes' own end-to-end suite needs besides, controllers, kube-proxy and images."""
 
     kubelets: bool = True
+    conformance: bool = False
     flannel: tuple[str, ...] = ()
     """Nodes on which real flannel runs in place of Windrow's agent."""
 

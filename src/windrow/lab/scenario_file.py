@@ -315,14 +315,19 @@ class _Reader:
             return Kubernetes()
         table = spec.table("kubernetes")
         for key, other in table.fields():
-            if key not in ("kubelets", "flannel"):
-                hint = "there are kubelets: true or false, and flannel: a list of nodes"
+            if key not in ("kubelets", "conformance", "flannel"):
+                hint = "there are kubelets and conformance: true or false, and flannel: a list of nodes"
                 other.wrong("unknown-field", "is no field there", hint)
+        kubelets = table.flag("kubelets") if "kubelets" in table else True
         flannel = [item.text() for item in table["flannel"].items()] if "flannel" in table else []
-        return Kubernetes(
-            kubelets=table.flag("kubelets") if "kubelets" in table else True,
+        found = Kubernetes(
+            kubelets=kubelets,
+            conformance=table.flag("conformance"),
             flannel=tuple(name for name in flannel if name),
         )
+        if found.conformance and not kubelets:
+            field.wrong("kubernetes", "has a test suite of pods, and nobody to run them", "take kubelets: false out")
+        return found
 
     def _endpoint(self, item: Field) -> Endpoint | None:
         known = ("name", "node", "network", "address", "addresses", "gateway")

@@ -29,6 +29,8 @@ MODULES = (
     "nf_tables",  # in User-Mode Linux of its families only bridge is there: source addresses of ports
     "iptable_nat", "ip6table_nat", "xt_MASQUERADE", "xt_addrtype", "xt_comment", "xt_conntrack", "xt_mark",
     "xt_multiport", "xt_nat", "xt_tcpudp",  # masquerade, and what the portmap plugin's rules are made of
+    "iptable_filter", "iptable_mangle", "ip6table_filter", "ip6table_mangle", "ipt_REJECT", "ip6t_REJECT",
+    "xt_recent", "xt_statistic",  # kube-proxy's
     "act_mirred", "cls_u32", "ifb", "sch_ingress", "sch_tbf",  # the bandwidth plugin
     "act_gact", "act_vlan", "cls_flower", "cls_matchall",  # what goes wrong on a switch
     "cls_bpf",  # probes of VLANs end at the NIC

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
@@ -47,7 +48,7 @@ class Cluster:
     ) -> None:
         assert scenario.kubernetes is not None
         self.control = Control(scenario, programs)
-        self.kubelets = scenario.kubernetes.kubelets
+        self.kubelets, self._conformance = scenario.kubernetes.kubelets, scenario.kubernetes.conformance
         self._flannel = {name: self._flannel_of(name, scenario) for name in scenario.kubernetes.flannel}
         self._addresses = {n.name: n.management.address.partition("/")[0] for n in scenario.nodes if n.management}
         self._programs, self._place, self._root = programs, place, root
@@ -72,7 +73,13 @@ class Cluster:
         """The control plane, with these Nodes. Raises LabError, ServiceError."""
         control.install(self._programs, BIN)
         if self.kubelets:
-            self._images = _make_images(control.DIRECTORY / "images")
+            self._images = [_make_image(control.DIRECTORY / "images/busybox.tar", IMAGES, {})]
+        if self._conformance:
+            self._images.append(
+                _make_image(
+                    control.DIRECTORY / "images/suite.tar", SUITE_IMAGES, _suite_files(Path(self._programs["agnhost"]))
+                )
+            )
         self.control.start(nodes)
 
     def start_node(self, node: str) -> None:
@@ -100,6 +107,7 @@ class Cluster:
             windrow=str(BIN / "windrow"),
             windrow_kubeconfig=self.control.agent_kubeconfig(node),
             kubelet_kubeconfig=self.control.kubelet_kubeconfig(node) if self.kubelets else None,
+            proxy_kubeconfig=self.control.proxy_kubeconfig if self._conformance else None,
             images=self._images,
             flannel=self._flannel.get(node),
         )
@@ -201,7 +209,9 @@ class Cluster:
         )
 
     def raise_if_died(self) -> None:
-        """Raises LabError: which program of which node ended, and its last words."""
+        """Raises LabError: which program of the control plane or of which node ended, and its last words."""
+        if said := self.control.died():
+            raise LabError(said, hint=f"its log is in {control.DIRECTORY}")
         for name, node in self._nodes.items():
             if said := node.died():
                 raise LabError(f"{name}: {said}", hint=f"its logs are in {self._root(name) / 'var/log'}")
@@ -231,13 +241,27 @@ def _address(inside: Inside, nic: PodNic, name: str) -> str:
     return inside(look)
 
 
-def _make_images(directory: Path) -> list[Path]:
+IMAGES = {image.PAUSE: image.SLEEP, image.BUSYBOX: image.SLEEP}
+SUITE_IMAGES = {
+    image.SUITE_AGNHOST: image.AGNHOST,
+    image.SUITE_BUSYBOX: image.SHELL,
+    image.SUITE_PAUSE: image.SLEEP,
+}
+
+
+def _make_image(path: Path, starts: Mapping[str, image.Start], more: Mapping[str, bytes]) -> Path:
     """What each node's containerd imports. Raises LabError."""
     program = busybox()
     applets = process.run([str(program), "--list"], timeout_s=NAMES_S).split()
-    records.make_place(directory, flush=False)
-    path = directory / "busybox.tar"
-    commands = {image.PAUSE: ["/bin/sleep", "2147483647"], image.BUSYBOX: ["/bin/sleep", "2147483647"]}
-    data = image.archive(commands, image.busybox_layer(program.read_bytes(), applets))
+    records.make_place(path.parent, flush=False)
+    data = image.archive(starts, image.busybox_layer(program.read_bytes(), applets, more))
     records.write(path, data, mode=records.SHARED, flush="nothing")
-    return [path]
+    return path
+
+
+def _suite_files(agnhost: Path) -> dict[str, bytes]:
+    """What the suite's pods run beside busybox: agnhost, and curl of this host with its libraries. Raises
+    ServiceError."""
+    curl = "/usr/bin/curl"
+    named = re.findall(r"(/\S+) \(0x", process.run(["ldd", curl], timeout_s=NAMES_S))
+    return {"/agnhost": agnhost.read_bytes()} | {path: Path(path).read_bytes() for path in (curl, *named)}

@@ -22,6 +22,7 @@ from windrow.model.objects import (
     VlanStatus,
 )
 from windrow.netlink import netns
+from windrow.services import process
 from windrow.services.kubernetes.controlplane import ADMIN, ControlPlane, Ground
 from windrow.store import records
 
@@ -34,6 +35,15 @@ PORTS = (2379, 2380, 6443)
 READY_S = 300.0
 """30 s on an idle machine; User-Mode Linux has one processor, and others may use it, too."""
 AGENTS = "windrow:agents"
+PROXY = "system:kube-proxy"
+"""The user that Kubernetes itself gives what its kube-proxy needs."""
+CONTROLLERS = (
+    *("serviceaccount-controller", "root-ca-certificate-publisher-controller", "namespace-controller"),
+    *("node-lifecycle-controller", "garbage-collector-controller", "pod-garbage-collector-controller"),
+    *("endpoints-controller", "endpointslice-controller", "replicaset-controller", "deployment-controller"),
+    *("daemonset-controller", "statefulset-controller", "job-controller", "replicationcontroller-controller"),
+)
+"""What a suite about networks and pods needs of kube-controller-manager: each controller follows kinds of its own."""
 _RBAC = "rbac.authorization.k8s.io"
 _OPTIONS = ("--kubelet-preferred-address-types=InternalIP", "--enable-admission-plugins=NodeRestriction")
 """Addresses of nodes are asked of nobody's DNS; and a kubelet may write what is its own node's."""
@@ -51,6 +61,10 @@ class Control:
         )
         paths = {name: Path(path) for name, path in programs.items()}
         self._plane = ControlPlane(DIRECTORY, lambda _: None, _OPTIONS, ground=ground, programs=paths)
+        self._paths = paths
+        self._controllers: dict[str, process.Program] = {}
+        self._conformance = scenario.kubernetes is not None and scenario.kubernetes.conformance
+        self._proxy_token = self._plane.user(PROXY, PROXY)
         self._agent_tokens = {node: self._plane.user(f"{AGENTS}:{node}", AGENTS) for node in self._nodes}
         self._kubelet_tokens = {node: self._plane.user(f"system:node:{node}", "system:nodes") for node in self._nodes}
 
@@ -70,6 +84,10 @@ class Control:
     def kubelet_kubeconfig(self, node: str) -> Path:
         return DIRECTORY / f"kubelet-{node}.kubeconfig"
 
+    @property
+    def proxy_kubeconfig(self) -> Path:
+        return DIRECTORY / "kube-proxy.kubeconfig"
+
     # Life -----------------------------------------------------------------------------------------
 
     def start(self, documents: Iterable[Mapping[str, Any]]) -> None:
@@ -85,8 +103,25 @@ class Control:
                 self._plane.request("POST", path, document)
             for kind in FOLLOWED:
                 self._plane.wait_for(RESOURCES[kind].path)
+            if self._conformance:
+                self._plane.kubeconfig(self._proxy_token, self.proxy_kubeconfig.stem)
+                self._start_controllers()
 
         self._there(begin)
+
+    def _start_controllers(self) -> None:
+        options = {
+            "kube-controller-manager": [
+                f"--controllers={','.join(CONTROLLERS)}",
+                f"--service-account-private-key-file={DIRECTORY / 'accounts.key'}",
+                f"--root-ca-file={self._plane.certificate}",
+            ],
+            "kube-scheduler": [],
+        }
+        for name, more in options.items():
+            common = [f"--kubeconfig={self.kubeconfig}", "--leader-elect=false", "--authentication-skip-lookup=true"]
+            command = ["env", *ENVIRONMENT, str(self._paths[name]), *common, *more]
+            self._controllers[name] = process.start(command, directory=DIRECTORY, log=DIRECTORY / f"{name}.log")
 
     def stop_server(self) -> None:
         """The API is gone, as by a crash. Its objects are not."""
@@ -96,7 +131,14 @@ class Control:
         """It is ready when this returns. Raises ServiceError."""
         self._there(self._plane.start)
 
+    def died(self) -> str:
+        """Which of the controllers is not there any more, and its last words; empty: all are."""
+        ended = {name: error for name, one in self._controllers.items() if (error := one.died()) is not None}
+        return "; ".join(f"{name} has ended: {error.reason}" for name, error in ended.items())
+
     def close(self) -> None:
+        for program in self._controllers.values():
+            process.end(program.process, patience_s=0.0)
         self._plane.close()
 
     # Use ------------------------------------------------------------------------------------------

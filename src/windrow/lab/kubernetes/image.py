@@ -14,18 +14,37 @@ import tarfile
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from windrow.model.lazy import dataclass
+
 REGISTRY = "windrow.lab"
 PAUSE, BUSYBOX = f"{REGISTRY}/pause:1", f"{REGISTRY}/busybox:1"
+SUITE_REGISTRY = f"{REGISTRY}/e2e"
+"""For the images of Kubernetes' own test suite, by the names and tags that it lists (`e2e.test --list-images`)."""
+SUITE_AGNHOST, SUITE_BUSYBOX, SUITE_PAUSE = (
+    f"{SUITE_REGISTRY}/{name}" for name in ("agnhost:2.56", "busybox:1.37.0-1", "pause:3.10.1")
+)
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 _OCI = "application/vnd.oci.image"
 Blobs = dict[str, bytes]
 
 
-def archive(commands: Mapping[str, Sequence[str]], layer: bytes) -> bytes:
-    """Images that have their files in common. `commands`: what each starts, by its name (REGISTRY/…:TAG). `layer`: a
-    tar of the files."""
+@dataclass(frozen=True, slots=True)
+class Start:
+    """What a container starts: `entrypoint` always, and `arguments` where its pod names none."""
+
+    entrypoint: Sequence[str] = ()
+    arguments: Sequence[str] = ()
+
+
+SLEEP = Start(["/bin/sleep", "2147483647"])
+AGNHOST = Start(["/agnhost"], ["pause"])
+SHELL = Start((), ["/bin/sh"])
+
+
+def archive(starts: Mapping[str, Start], layer: bytes) -> bytes:
+    """Images that have their files in common, by name (REGISTRY/…:TAG). `layer`: a tar of the files."""
     blobs: Blobs = {}
-    found = [_image(blobs, name, layer, command) for name, command in commands.items()]
+    found = [_image(blobs, name, layer, start) for name, start in starts.items()]
     files = {
         "oci-layout": _json({"imageLayoutVersion": "1.0.0"}),
         "index.json": _json({"schemaVersion": 2, "manifests": found}),
@@ -34,13 +53,17 @@ def archive(commands: Mapping[str, Sequence[str]], layer: bytes) -> bytes:
     return _tar(_file(path, data) for path, data in files.items())
 
 
-def _image(blobs: Blobs, name: str, layer: bytes, command: Sequence[str]) -> dict[str, Any]:
+def _image(blobs: Blobs, name: str, layer: bytes, start: Start) -> dict[str, Any]:
     """Its descriptor, and its blobs."""
     machine = os.uname().machine
     config = {
         "architecture": _ARCHITECTURES.get(machine, machine),
         "os": "linux",
-        "config": {"Entrypoint": list(command), "Env": ["PATH=/usr/sbin:/usr/bin:/sbin:/bin"]},
+        "config": {
+            "Entrypoint": list(start.entrypoint),
+            "Cmd": list(start.arguments),
+            "Env": ["PATH=/usr/sbin:/usr/bin:/sbin:/bin:/"],
+        },
         "rootfs": {"type": "layers", "diff_ids": [_digest(layer)]},
     }
     manifest = {
@@ -53,14 +76,16 @@ def _image(blobs: Blobs, name: str, layer: bytes, command: Sequence[str]) -> dic
     return {**found, "annotations": {"io.containerd.image.name": name}}
 
 
-def busybox_layer(program: bytes, applets: Sequence[str]) -> bytes:
-    """busybox under all of its names, and the places that programs expect."""
+def busybox_layer(program: bytes, applets: Sequence[str], more: Mapping[str, bytes] = {}) -> bytes:
+    """busybox under all of its names, and the places that programs expect; `more`: programs and libraries besides, by
+    path."""
     return _tar(
         [
             *(_directory(path) for path in ("bin", "dev", "etc", "proc", "sys", "tmp", "root")),
             _file("etc/passwd", b"root:x:0:0:root:/root:/bin/sh\n"),
             _file("bin/busybox", program, mode=0o755),
             *(_link(f"bin/{name}", "busybox") for name in sorted(set(applets)) if name != "busybox"),
+            *(_file(path.lstrip("/"), data, mode=0o755) for path, data in sorted(more.items())),
         ]
     )
 

@@ -33,6 +33,7 @@ CGROUPS = Path("/sys/fs/cgroup")
 CONTROLLERS = ("memory", "pids", "cpu", "io")
 """Those that kubelet wants of version 2, and User-Mode Linux has: it has no cpuset."""
 SOCKET_S = 180.0
+CLUSTER_DNS = "10.53.0.10"
 _MS_BIND = 0x1000
 _CPU_MHZ = "cpu MHz\t\t: 2000.000\n"
 _CGROUP_KILL = "cgroup.kill"
@@ -42,14 +43,15 @@ _CGROUP_KILL = "cgroup.kill"
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """What a node is to run. `windrow`: the command, and `windrow_kubeconfig` what its agent and CNI server follow.
-    `kubelet_kubeconfig`: None, it runs no pods. `images`: archives that its containerd imports. `flannel`: None, it has
-    Windrow's agent."""
+    `kubelet_kubeconfig`: None, it runs no pods; `proxy_kubeconfig`: None, nobody serves the addresses of Services.
+    `images`: archives that its containerd imports. `flannel`: None, it has Windrow's agent."""
 
     name: str
     address: str
     windrow: str
     windrow_kubeconfig: Path
     kubelet_kubeconfig: Path | None
+    proxy_kubeconfig: Path | None
     images: Sequence[Path]
     flannel: Flannel | None = None
 
@@ -108,6 +110,9 @@ class NodePrograms:
             self._import_images()
             self._run("kubelet", ENVIRONMENT, self._kubelet_command(self._plan.kubelet_kubeconfig))
             self._run_windrow("cni", "cni", "serve", "--conf-dir", str(self.conf_dir))
+        if self._plan.proxy_kubeconfig is not None:
+            environment = (*ENVIRONMENT, f"PATH={self._legacy_iptables()}:{os.environ['PATH']}")
+            self._run("kube-proxy", environment, self._proxy_command(self._plan.proxy_kubeconfig))
         if self._plan.flannel is not None:
             command = self._plan.flannel.command(self._programs[flannel.PROGRAM], self._root / "etc/kube-flannel")
             self._run(flannel.PROGRAM, [*ENVIRONMENT, *flannel.environment(self._plan.name)], command)
@@ -197,6 +202,8 @@ class NodePrograms:
             "authorization": {"mode": "AlwaysAllow"},
             "cgroupDriver": "cgroupfs",
             "cgroupRoot": f"/{self._plan.name}",
+            # Nobody answers there; without one, kubelet writes an event for each pod at each look.
+            "clusterDNS": [CLUSTER_DNS],
             "containerRuntimeEndpoint": f"unix://{self.socket}",
             "enforceNodeAllocatable": [],
             "evictionHard": {"memory.available": "1Mi", "nodefs.available": "0%", "imagefs.available": "0%"},
@@ -210,6 +217,25 @@ class NodePrograms:
         return [
             *(self._programs["kubelet"], f"--config={path}", f"--kubeconfig={kubeconfig}"),
             *(f"--hostname-override={self._plan.name}", f"--node-ip={self._plan.address}"),
+        ]
+
+    # kube-proxy -----------------------------------------------------------------------------------
+
+    def _legacy_iptables(self) -> Path:
+        """A directory: what kube-proxy calls iptables is the one that every lab kernel has the families of."""
+        directory = self._root / "etc/iptables-legacy"
+        directory.mkdir(parents=True, exist_ok=True)
+        for family in ("iptables", "ip6tables"):
+            for what in ("", "-save", "-restore"):
+                link = directory / f"{family}{what}"
+                link.unlink(missing_ok=True)
+                link.symlink_to(f"/usr/sbin/{family}-legacy{what}")
+        return directory
+
+    def _proxy_command(self, kubeconfig: Path) -> list[str]:
+        return [
+            *(self._programs["kube-proxy"], f"--kubeconfig={kubeconfig}", f"--hostname-override={self._plan.name}"),
+            *("--proxy-mode=iptables", "--detect-local-mode=NodeCIDR", "--conntrack-max-per-core=0"),
         ]
 
 

@@ -9,6 +9,7 @@ from windrow.lab.errors import LabError
 from windrow.lab.kubernetes.flannel import PROGRAM
 from windrow.lab.scenario import Kubernetes
 from windrow.lab.vm.image import busybox
+from windrow.services.kubernetes import parts
 
 ENVIRONMENT = ("GOGC=25",)
 """Go collects garbage when the heap has grown by a quarter, not when it has doubled: fewer pages are touched, and
@@ -31,6 +32,7 @@ def built(wanted: Kubernetes) -> Sequence[str]:
     return (
         *("kube-apiserver", "kubectl"),
         *(("kubelet",) if wanted.kubelets else ()),
+        *(parts.CONFORMANCE if wanted.conformance else ()),
         *((PROGRAM,) if wanted.flannel else ()),
     )
 

@@ -8,8 +8,12 @@ from windrow.services.errors import ServiceError
 from windrow.services.kubernetes import parts
 
 if __name__ == "__main__":
+    seldom = frozenset(parts.CONFORMANCE)
     try:
-        found = parts.build(sys.argv[1:] or list(parts.PROGRAMS), lambda line: print(line, flush=True))  # noqa: T201
+        found = parts.build(
+            sys.argv[1:] or [name for name in parts.PROGRAMS if name not in seldom],
+            lambda line: print(line, flush=True),  # noqa: T201
+        )
     except (ServiceError, OSError) as error:
         sys.exit(f"error: {error}")
     for path in found.values():

@@ -30,10 +30,24 @@ PROGRAMS = {
     "kubelet": "k8s.io/kubernetes/cmd/kubelet",
     "helm": "helm.sh/helm/v3/cmd/helm",
     "flannel": "windrow.io/flannel",
+    "kube-controller-manager": "k8s.io/kubernetes/cmd/kube-controller-manager",
+    "kube-scheduler": "k8s.io/kubernetes/cmd/kube-scheduler",
+    "kube-proxy": "k8s.io/kubernetes/cmd/kube-proxy",
+    "agnhost": "k8s.io/kubernetes/test/images/agnhost",
+    "e2e.test": "k8s.io/kubernetes/test/e2e",
 }
 """Program -> its package; its module's go.mod has a `tool` line for each, but for the one that it is itself."""
-MODULES = {"helm": HERE / "helm", "flannel": HERE / "flannel"}
-"""Where the module of a program is that wants other versions than Kubernetes does; of all others it is here."""
+CONTROLLERS = ("kube-controller-manager", "kube-scheduler", "kube-proxy")
+CONFORMANCE = (*CONTROLLERS, "agnhost", "e2e.test")
+MODULES = {
+    "helm": HERE / "helm",
+    "flannel": HERE / "flannel",
+    **dict.fromkeys(CONFORMANCE, HERE / "conformance"),
+}
+"""Where the module of a program is that wants other versions than Kubernetes does, or that few need; of all others it
+is here."""
+TESTS = ("e2e.test",)
+"""Programs that are a package's tests."""
 DEBIAN = {
     "etcd": "etcd-server",
     "containerd": "containerd",
@@ -94,7 +108,7 @@ def build(names: Sequence[str], say: Say) -> Mapping[str, Path]:
 
 def version(name: str = "kubectl") -> str:
     """As go.mod requires it: `v1.34.4`."""
-    module = re.escape(_OF_LIBRARY.get(name) or PROGRAMS[name].partition("/cmd/")[0])
+    module = re.escape(_OF_LIBRARY.get(name) or re.split("/cmd/|/test/", PROGRAMS[name])[0])
     found: list[str] = re.findall(rf"^\s*{module} (v\S+)", (_module(name) / "go.mod").read_text(), re.MULTILINE)
     return found[0]
 
@@ -132,8 +146,9 @@ def _build(go: Go, name: str, target: Path, say: Say) -> None:
         for file in _sources(name):
             shutil.copyfile(file, Path(work, file.name))
         made = Path(work, name)
+        verb = ("test", "-c", "-vet=off") if name in TESTS else ("build",)
         command = [
-            *("nice", "-n", "10", str(go.path), "build", "-v", "-trimpath"),
+            *("nice", "-n", "10", str(go.path), *verb, "-v", "-trimpath"),
             *("-ldflags", _stamp(name), "-o", str(made), PROGRAMS[name]),
         ]
         began = time.monotonic()

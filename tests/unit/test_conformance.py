@@ -1,0 +1,49 @@
+"""Which specs of Kubernetes' suite are decided upon and how, and what its reports say."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from tests.conformance.suite import LIST, Decided, Group, Outcome, decided, focus, listed, outcomes
+
+PODS = "[sig-network] Networking Granular Checks: Pods should function for intra-pod communication: http [Conformance]"
+SCTP = "[sig-network] Networking Granular Checks: Pods should function for intra-pod communication: sctp [LinuxOnly]"
+PRINTED = f"""\
+The following spec names can be used with 'ginkgo run --focus/skip':
+    test/e2e/common/network/networking.go:85: {PODS}
+    test/e2e/common/network/networking.go:135: {SCTP}
+    test/e2e/common/network/networking.go:85: {PODS}
+    test/e2e/storage/volume.go:7: [sig-storage] Volumes hold data
+"""
+REPORT = f"""<testsuites><testsuite>
+<testcase name="[SynchronizedBeforeSuite]" time="1"><failure message="no"/></testcase>
+<testcase name="[It] {PODS} [sig-network, Conformance]" time="12.5"></testcase>
+<testcase name="[It] {SCTP} [sig-network, Feature:SCTPConnectivity]" time="3">
+<failure message="pod   cannot&#10;connect">trace</failure></testcase>
+<testcase name="[It] [sig-storage] Volumes hold data [sig-storage]" time="0"><skipped message="skipped"/></testcase>
+</testsuite></testsuites>"""
+
+
+def test_each_spec_of_the_universe_is_decided_by_the_first_group_that_names_it() -> None:
+    known = decided(LIST.read_text())
+    found = known.by_group(listed(PRINTED))
+    assert found["pods"] == [PODS] and found["sctp"] == [SCTP]
+    assert sum(map(len, found.values())) == 2, "storage is none of our business"
+    assert all(group.why for group in known.groups) and {group.within for group in known.groups} == {True, False}
+
+
+def test_a_spec_that_nobody_has_decided_upon_is_an_error() -> None:
+    nobody = Decided(re.compile("network"), [Group("pods", [re.compile("http")], within=True, why="ours")])
+    with pytest.raises(ValueError, match="sctp"):
+        nobody.by_group([PODS, SCTP])
+
+
+def test_a_focus_means_these_specs_alone() -> None:
+    assert re.search(focus([PODS]), f"suite {PODS}")
+    assert not re.search(focus([PODS]), SCTP)
+    assert not re.search(focus(["a (b) c"]), "a b c")
+
+
+def test_what_became_of_the_specs_that_ran() -> None:
+    assert outcomes(REPORT) == (Outcome(PODS, 12.5), Outcome(SCTP, 3.0, "pod cannot connect"))
