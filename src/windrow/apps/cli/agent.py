@@ -130,11 +130,12 @@ def uninstall(session: Session, directory: Path | None) -> None:
     from windrow.apps.cli import unitwords
 
     path = unitwords.place(session, directory) / NAME
-    lines = unitwords.take(path, MARK)
-    if not lines:
+    if not path.exists():
         raise WindrowError(f"{path} is not there\n    hint: --unit-dir names another directory")
-    for line in lines:
-        say(line)
+    if not unitwords.is_ours(path, MARK):
+        hint = "who put it there takes it away: a package, for example"
+        raise WindrowError(f"{path} was not written by `windrow agent install`\n    hint: {hint}")
+    say("\n".join(unitwords.take(path)))
 
 
 def _refuse_what_is_hidden(session: Session, program: Path) -> None:
