@@ -1,7 +1,7 @@
 # Every target sets up what it needs first; see scripts/bootstrap. `make` alone lists the targets.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast test-kernel test-kube test-cluster test-arm64 test-dhcp test-scale test-image image test-flannel test-conformance lint fmt bench pins manifests clean
+.PHONY: help setup demo test test-fast test-kernel test-kube test-cluster test-arm64 test-dhcp test-scale test-image image test-flannel test-conformance manual test-deb lint fmt bench pins manifests clean site deb release
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -70,6 +70,24 @@ image: setup ## the image that the chart runs, as build/image/windrow.tar: Debia
 
 test-image: setup ## make the image twice and compare, and look into it; not part of `test`
 	@.venv/bin/python -m pytest -q tests/image
+
+manual: setup ## write docs/commands, the reference of all commands, anew
+	@.venv/bin/python scripts/manual
+
+site: setup ## the pages as a site in build/site/html; a link that leads nowhere is an error
+	@scripts/tools
+	@.venv/bin/python scripts/site
+
+deb: ## the Debian package, in dist/, by Debian's own tools; lintian has to like it
+	@scripts/deb
+
+test-deb: setup deb ## that package in a clean Debian: installed, upgraded and back, removed, purged; not part of `test`
+	@scripts/debian-packages mmdebstrap
+	@.venv/bin/python -m pytest -q tests/deb
+
+release: setup ## wheel, source, Debian and RPM packages, what they are made of (SBOM), in dist/; each of them checked
+	@scripts/debian-packages mmdebstrap
+	@scripts/release
 
 clean: ## remove everything that was made here (not the Debian packages)
 	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

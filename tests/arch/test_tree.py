@@ -78,6 +78,7 @@ def test_every_dependency_is_pinned_with_hashes() -> None:
     wanted = {
         "runtime": project["project"]["dependencies"],
         "dev": project["project"]["dependencies"] + project["dependency-groups"]["dev"],
+        "release": project["dependency-groups"]["release"],
     }
     for file, requirements in wanted.items():
         text = (ROOT / "requirements" / f"{file}.txt").read_text()

@@ -171,7 +171,10 @@ def test_the_unit_is_taken_away_again(tmp_path: Path) -> None:
 
 
 def test_a_unit_of_somebody_else_stays(tmp_path: Path) -> None:
-    (tmp_path / NAME).write_text("[Service]\nExecStart=/usr/bin/windrow agent\n")
+    """A package's, for example."""
+    text = unit_text(["/usr/bin/windrow", "agent"], Paths(), settings=Path("/etc/default/windrow"))
+    assert "\nEnvironmentFile=-/etc/default/windrow\nExecStart=/usr/bin/windrow agent $AGENT_OPTIONS\n" in text
+    (tmp_path / NAME).write_text(text)
     result = run(Path("/"), "agent", "uninstall", "--unit-dir", str(tmp_path))
     assert result.exit_code == 1 and "was not written by `windrow agent install`" in result.stderr
     assert (tmp_path / NAME).exists()

@@ -352,3 +352,12 @@ def test_one_directory_less_leaves_the_servers_unit(host: Host) -> None:
     host.install("--with-server", "--no-compile")
     host.run("uninstall", "--bin-dir", str(host.bin))
     assert (host.root / "etc/systemd/system/windrow-cni.service").exists()
+
+
+def test_a_unit_that_somebody_else_wrote_stays(host: Host) -> None:
+    host.install("--no-compile")
+    unit = host.root / "etc/systemd/system/windrow-cni.service"
+    unit.parent.mkdir(parents=True)
+    unit.write_text("[Service]\nExecStart=/usr/local/bin/windrow cni serve\n")
+    host.run("uninstall")
+    assert unit.exists() and not list(host.bin.iterdir())

@@ -10,7 +10,7 @@ from windrow.services.systemd import quoted
 from windrow.store.paths import Paths
 
 NAME = "windrow-agent.service"
-MARK = "# Written by `windrow agent install`"
+MARK, PACKAGED = "# Written by `windrow agent install`", "# Of Windrow's package"
 HIDDEN = {
     "ProtectHome=yes": (Path("/home"), Path("/root"), Path("/run/user")),
     "PrivateTmp=yes": (Path("/tmp"), Path("/var/tmp")),
@@ -95,7 +95,7 @@ def unit_text(command: Sequence[str], paths: Paths, *, settings: Path | None = N
         writes += [f"-{paths.state}", f"-{paths.runtime}"]
     words = [*map(quoted, command), *(["$AGENT_OPTIONS"] if settings else [])]
     return _TEXT.format(
-        mark=MARK,
+        mark=MARK if settings is None else PACKAGED,
         name=NAME,
         settings=f"EnvironmentFile=-{settings}\n" if settings else "",
         command=" ".join(words),

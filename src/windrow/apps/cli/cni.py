@@ -120,7 +120,7 @@ def _origin(session: Session) -> Origin:
 @click.pass_obj
 def uninstall(session: Session, bin_dirs: tuple[Path, ...], conf_dirs: tuple[Path, ...]) -> None:
     """Take the plugins away again, from everywhere or from one directory; a kept `bridge.orig` is `bridge` again.
-    From everywhere takes the unit of the server away, too.
+    From everywhere takes away the unit that `install --with-server` wrote, too.
 
     Ports stay. Remove their containers first: a runtime cannot take away a port without its plugin.
     """
@@ -132,8 +132,9 @@ def uninstall(session: Session, bin_dirs: tuple[Path, ...], conf_dirs: tuple[Pat
     paths = Paths(session.root)
     known = places(paths)
     everywhere = not bin_dirs and not conf_dirs
-    # First: where systemd starts it, this is refused, and nothing has been done.
-    said = unitwords.take(unitwords.place(session, None) / NAME, MARK) if everywhere else []
+    unit = unitwords.place(session, None) / NAME
+    # First: where systemd starts it, this is refused, and nothing has been done. One of somebody else's stays.
+    said = unitwords.take(unit) if everywhere and unitwords.is_ours(unit, MARK) else []
     said += take(paths, known.bin_dirs if everywhere else bin_dirs, known.conf_dirs if everywhere else conf_dirs)
     say("\n".join(said) or "nothing of Windrow is installed there")
 

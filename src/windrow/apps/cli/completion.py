@@ -17,8 +17,12 @@ Examples:
 @click.pass_context
 def completion(ctx: click.Context, shell: str) -> None:
     """Print the script that completes verbs, kinds, names and options."""
+    click.echo(script_for(shell, ctx.find_root().command))
+
+
+def script_for(shell: str, program: click.Command) -> str:
+    """`shell`: bash, zsh or fish."""
     found = get_completion_class(shell)
     assert found is not None, shell
-    root = ctx.find_root().command
-    script = found(root, {}, "windrow", "_WINDROW_COMPLETE")
-    click.echo(script.source_template % script.source_vars())
+    script = found(program, {}, "windrow", "_WINDROW_COMPLETE")
+    return script.source_template % script.source_vars()

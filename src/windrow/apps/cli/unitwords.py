@@ -51,16 +51,15 @@ def put(path: Path, text: str) -> list[str]:
     ]
 
 
-def take(path: Path, mark: str) -> list[str]:
-    """What was done, in lines; empty: there is none. `mark`: how one begins that Windrow wrote. Raises StoreError,
-    and WindrowError where it is not ours, or systemd would start it at the next boot."""
+def is_ours(path: Path, mark: str) -> bool:
+    """`mark`: how one begins that Windrow wrote. Raises StoreError."""
+    with explained(path, "read the unit"):
+        return path.exists() and path.read_text(errors="replace").startswith(mark)
+
+
+def take(path: Path) -> list[str]:
+    """What was done, in lines. Raises StoreError, and WindrowError where systemd would start it at the next boot."""
     with explained(path, "take the unit away"):
-        if not path.exists():
-            return []
-        if not path.read_text(errors="replace").startswith(mark):
-            by = mark.removeprefix("# Written by ")
-            hint = "who put it there takes it away: a package, for example"
-            raise WindrowError(f"{path} was not written by {by}\n    hint: {hint}")
         if wanted := sorted(path.parent.glob(f"*.wants/{path.name}")):
             hint = f"systemctl disable --now {path.name}, then again"
             raise WindrowError(f"{path.name} is started at boot: {wanted[0]}\n    hint: {hint}")
@@ -69,11 +68,13 @@ def take(path: Path, mark: str) -> list[str]:
 
 
 def taken(path: Path, mark: str) -> list[str]:
-    """As `take`; that there is none is an error, too."""
-    lines = take(path, mark)
-    if not lines:
+    """As `take`, of one that Windrow wrote and nobody else. Raises WindrowError."""
+    if not path.exists():
         raise WindrowError(f"{path} is not there\n    hint: --unit-dir names another directory")
-    return lines
+    if not is_ours(path, mark):
+        hint = "who put it there takes it away: a package, for example"
+        raise WindrowError(f"{path} was not written by {mark.removeprefix('# Written by ')}\n    hint: {hint}")
+    return take(path)
 
 
 def _absolute(kubeconfig: str) -> str:

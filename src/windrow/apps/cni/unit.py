@@ -8,7 +8,7 @@ from pathlib import Path
 from windrow.services.systemd import quoted
 
 NAME = "windrow-cni.service"
-MARK = "# Written by `windrow cni install`"
+MARK, PACKAGED = "# Written by `windrow cni install`", "# Of Windrow's package"
 
 _TEXT = """\
 {mark}; local changes belong into a drop-in: systemctl edit {name}
@@ -37,7 +37,7 @@ def unit_text(command: Sequence[str], *, settings: Path | None = None) -> str:
     """`command`: how the server is started. `settings`: a file of the administrator's (systemd.exec(5),
     EnvironmentFile=), whose CNI_OPTIONS are added to it."""
     return _TEXT.format(
-        mark=MARK,
+        mark=MARK if settings is None else PACKAGED,
         name=NAME,
         settings=f"EnvironmentFile=-{settings}\n" if settings else "",
         command=" ".join([*map(quoted, command), *(["$CNI_OPTIONS"] if settings else [])]),

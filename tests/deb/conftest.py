@@ -1,0 +1,133 @@
+"""A clean Debian, and the package that `make deb` built."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+BASE = ROOT / "build" / "debian-root.tar"
+NEEDED = ("bash-completion", "fish", "man-db", "python3-click", "python3-jinja2", "python3-yaml", "systemd", "zsh")
+"""What the package needs, for the root has no network; and what looks at its units, pages and completion."""
+
+
+class Debian:
+    """A root of its own, with its own /proc, in which no service is ever started."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        policy = root / "usr/sbin/policy-rc.d"
+        policy.write_text("#!/bin/sh\nexit 101\n")
+        policy.chmod(0o755)
+
+    def run(self, *command: str, code: int | None = 0) -> str:
+        """What it says on both streams. `code`: None for any."""
+        inside = ["unshare", "--mount", "--pid", "--uts", "--net", "--fork", f"--mount-proc={self.root}/proc"]
+        env = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8", "HOME": "/root", "MANPAGER": "cat"}
+        env["DEBIAN_FRONTEND"] = "noninteractive"
+        done = subprocess.run(
+            [*inside, "chroot", self.root, *command],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=env,
+            timeout=300,
+            check=False,
+        )
+        assert code in (None, done.returncode), f"{' '.join(command)}: {done.returncode}\n{done.stdout}"
+        return done.stdout
+
+    def install(self, package: Path) -> None:
+        """By dpkg itself, which refuses what needs something that is not there."""
+        shutil.copy(package, self.root / "tmp")
+        self.run("dpkg", "--force-confold", "--install", f"/tmp/{package.name}")
+
+    def path(self, place: str) -> Path:
+        return self.root / place.removeprefix("/")
+
+    def state(self) -> str:
+        """What dpkg knows of the package."""
+        return self.run("dpkg-query", "--show", "--showformat=${db:Status-Status} ${Version}", "windrow", code=None)
+
+
+@pytest.fixture(scope="session")
+def package() -> Path:
+    found = sorted((ROOT / "dist").glob("windrow_*_all.deb"))
+    assert len(found) == 1, "`make deb` builds the package"
+    return found[0]
+
+
+@pytest.fixture(scope="session")
+def older(package: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same, as a version before it would be: another number, another text of the settings, a file that is gone."""
+    work = tmp_path_factory.mktemp("older")
+    tree = work / "tree"
+    subprocess.run(["dpkg-deb", "--raw-extract", package, tree], check=True)
+    control = tree / "DEBIAN/control"
+    lines = control.read_text().splitlines(keepends=True)
+    control.write_text("".join("Version: 0.0.9-1\n" if line.startswith("Version:") else line for line in lines))
+    settings = tree / "etc/default/windrow"
+    settings.write_text(settings.read_text().replace("Options of", "Words for"))
+    (tree / "usr/lib/python3/dist-packages/windrow/gone.py").write_text("")
+    built = work / "windrow_0.0.9-1_all.deb"
+    subprocess.run(["dpkg-deb", "--build", "--root-owner-group", tree, built], check=True, stdout=subprocess.DEVNULL)
+    return built
+
+
+@pytest.fixture(scope="session")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The files of a clean Debian, which nobody changes."""
+    if not BASE.exists():
+        BASE.parent.mkdir(exist_ok=True)
+        new = BASE.with_suffix(".new.tar")
+        command = ["mmdebstrap", "--variant=apt", f"--include={','.join(NEEDED)}", "bookworm", new]
+        subprocess.run(command, check=True, timeout=1200)
+        new.rename(BASE)
+    root = tmp_path_factory.mktemp("debian")
+    subprocess.run(["tar", "--extract", "--file", BASE, "--directory", root, "--exclude=./dev/*"], check=True)
+    yield root
+    shutil.rmtree(root)
+
+
+@contextmanager
+def a_debian(base: Path, place: Path) -> Iterator[Debian]:
+    """One that may be changed: what is written goes into memory, over the files of the base."""
+    mounts = [(["-t", "tmpfs", "tmpfs"], place)]
+    upper, work, root = (place / name for name in ("upper", "work", "root"))
+    options = f"lowerdir={base},upperdir={upper},workdir={work}"
+    mounts.append((["-t", "overlay", "overlay", "-o", options], root))
+    mounts += [(["--bind", f"/dev/{device}"], root / "dev" / device) for device in ("null", "zero", "urandom")]
+    done: list[Path] = []
+    try:
+        for words, target in mounts:
+            if target.parent.name == "dev":
+                target.touch()
+            subprocess.run(["mount", *words, target], check=True)
+            done.append(target)
+            if target == place:
+                for directory in (upper, work, root):
+                    directory.mkdir()
+        yield Debian(root)
+    finally:
+        for target in reversed(done):
+            subprocess.run(["umount", target], check=True)
+
+
+@pytest.fixture
+def debian(base: Path, tmp_path: Path) -> Iterator[Debian]:
+    with a_debian(base, tmp_path) as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def installed(base: Path, package: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Debian]:
+    """One with the package, to look at."""
+    with a_debian(base, tmp_path_factory.mktemp("installed")) as found:
+        found.install(package)
+        yield found
