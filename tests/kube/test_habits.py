@@ -93,12 +93,13 @@ class Places:
 
 
 @pytest.fixture
-def places(api: ControlPlane, tmp_path: Path) -> Places:
+def places(api: ControlPlane, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Places:
     Api(api).make(document("ClusterNetwork", "mgmt"), *OBJECTS)  # a host has that one without being told
     with contextlib.suppress(urllib.error.HTTPError):  # there already, of a test before
         api.request("POST", "/api/v1/namespaces", document("Namespace", "team-b") | {"apiVersion": "v1"})
     api.request("POST", NADS.replace("/default/", "/team-b/"), ELSEWHERE)
-    host = Host(tmp_path / "host")
+    monkeypatch.chdir(tmp_path)
+    host = Host(Path("host"))  # a place that is called the same in every run, for it is shown
     manifests = host.root / "etc/windrow/manifests"
     manifests.mkdir(parents=True)
     (manifests / "all.yaml").write_text(yaml.safe_dump_all([*OBJECTS, ELSEWHERE]))
