@@ -1,7 +1,7 @@
 # Every target sets up what it needs first; see scripts/bootstrap. `make` alone lists the targets.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast test-kernel test-kube test-cluster test-arm64 test-dhcp lint fmt bench pins manifests clean
+.PHONY: help setup demo test test-fast test-kernel test-kube test-cluster test-arm64 test-dhcp test-docs lint fmt bench pins manifests clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +38,9 @@ test-dhcp: setup ## install Kea and ISC dhcpd: what they think of what is writte
 	@scripts/dhcp-servers
 	@.venv/bin/python -m pytest -q tests/dhcp --ignore tests/dhcp/lab
 	@.venv/bin/windrow lab test -- tests/dhcp/lab
+
+test-docs: setup ## type what README and docs show, in labs, and compare what comes; not part of `test`
+	@.venv/bin/python -m pytest -q tests/docs
 
 lint: setup ## ruff, mypy, import law
 	@.venv/bin/python scripts/check lint
