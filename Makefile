@@ -1,7 +1,7 @@
 # Every target sets up what it needs first; see scripts/bootstrap. `make` alone lists the targets.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast test-kernel test-kube test-cluster test-arm64 test-dhcp test-scale test-image image test-flannel test-conformance manual test-deb lint fmt bench pins manifests clean site deb release
+.PHONY: help setup demo test test-fast test-kernel test-kube test-cluster test-arm64 test-dhcp test-scale test-image image test-flannel test-conformance manual test-deb test-docs lint fmt bench pins manifests clean site deb release
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,6 +48,9 @@ test-dhcp: setup ## install Kea and ISC dhcpd: what they think of what is writte
 test-scale: setup ## 1,000 simulated nodes and 5,000 networks on one real API server: what they ask of it, how long a change takes; not part of `test`
 	@WINDROW_VERDICTS=1 .venv/bin/python -m pytest -q tests/kube/test_verdicts.py
 	@.venv/bin/python -m pytest -q -s tests/scale
+
+test-docs: setup ## type what README and docs show, in labs, and compare what comes; not part of `test`
+	@.venv/bin/python -m pytest -q tests/docs
 
 lint: setup ## ruff, mypy, import law
 	@.venv/bin/python scripts/check lint

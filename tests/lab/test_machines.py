@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -218,10 +219,12 @@ def test_an_apply_that_does_nothing_is_noticed(checker: Checker, session: Sessio
 
 def test_a_machine_that_does_not_start_is_told(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
     lines: list[str] = []
-    again = fleet.Fleet(session.world.scenario.vms[:1], session.world.place, session.world.root)
-    with pytest.raises(LabError, match="windrow vm start vm-b ended with exit code 1"):
+    (one, *_) = session.world.scenario.vms
+    strange = (replace(one, machine=replace(one.machine, name="nosuch")),)
+    again = fleet.Fleet(strange, session.world.place, session.world.root)
+    with pytest.raises(LabError, match="windrow vm start nosuch ended with exit code 1"):
         again.start(lambda text, level: lines.append(text))
-    assert any("runs already" in line or "is running" in line for line in lines), lines
+    assert any('virtual machine "default/nosuch" not found' in line for line in lines), lines
 
 
 # The last of them: what it ends stays ended.

@@ -283,12 +283,17 @@ def test_status_has_an_exit_code_for_scripts(host: Host) -> None:
 # Waiting, and several -----------------------------------------------------------------------------
 
 
+FULL = "vlanconfig.network.harvesterhci.io"
+
+
 def test_wait_for_what_is_there_and_what_is_not(host: Host) -> None:
     result = host.run("wait", "vc", "oob-all", "--for", "jsonpath={.spec.clusterNetwork}=oob")
-    assert result.exit_code == 0 and result.stdout == "vlanconfig/oob-all condition met\n", result.output
+    assert result.exit_code == 0 and result.stdout == "vlanconfig.network.harvesterhci.io/oob-all condition met\n", (
+        result.output
+    )
     result = host.run("wait", "vlanstatus", "--all", "--for=condition=ready", "--timeout=0")
     assert result.exit_code == 0, result.output
-    assert host.run("wait", "vc", "nosuch", "--for=delete").stdout == "vlanconfig/nosuch deleted\n"
+    assert host.run("wait", "vc", "nosuch", "--for=delete").stdout == f"{FULL}/nosuch deleted\n"
     result = host.run("wait", "vc", "oob-all", "--for=delete", "--timeout", "0.1s")
     assert result.exit_code == 1 and "timed out waiting for delete of vlanconfig/oob-all" in result.stderr
     result = host.run("wait", "vc", "oob-all", "--for=jsonpath={.spec.nosuch}", "--timeout", "0")

@@ -373,6 +373,27 @@ def test_undo_is_no_outage_that_lasts(host: Host) -> None:
     assert "does not come back with this plan" in gone and "its connections end" in gone
 
 
+@pytest.mark.parametrize(
+    "words", [["--vlan", "5"], ["--nic", "eth1", "--mode", "802.3ad"], ["--nic", "eth1", "--vlan", "5"]]
+)
+def test_undo_is_none_with_a_vlan_and_several_nics_either(host: Host, words: list[str]) -> None:
+    """It was told that traffic does not come back, which it does, with the address."""
+    ok(host.run("init", "--nic", "eth0", *words, "--probe", "none"))
+    said = host.run("init", "--undo", "--dry-run").output
+    assert "does not come back" not in said and "no traffic until" not in said, said
+    assert "traffic stops until the plan is through" in said
+    assert "10.0.0.10/24 moves to eth0" in said
+
+
+def test_undo_of_another_vlan_beside_it_lasts(host: Host) -> None:
+    """Its address goes nowhere."""
+    ok(host.run("init", "--nic", "eth0", "--probe", "none"))
+    Store(Paths(host.root)).put([builders.host_network("mgmt", 7, {"n1": "10.77.0.1/24"})])
+    ok(host.run("apply", "--probe", "none"))
+    gone = host.run("delete", "hnc", "mgmt-7", "--dry-run").output
+    assert "does not come back with this plan" in gone, gone
+
+
 def test_undo_knows_a_source_of_a_host_network_that_stays(host: Host) -> None:
     """It is an address of this host, on a link of Windrow's: the route comes back, and nobody is warned."""
     config = builders.vlan_config("oob", ["eth2"])

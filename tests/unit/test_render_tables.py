@@ -84,9 +84,9 @@ def test_machines_are_told_by_what_they_are_made_of_and_connected_to() -> None:
     }
     alone = {"metadata": {"name": "a", "namespace": "b"}, "spec": {"domain": domain}}
     assert documents_table("VirtualMachineInstance", [plain, alone]) == (
-        "NAMESPACE   NAME   CPUS   MEMORY   NETWORKS\n"
-        "b           a      1      <none>   pod\n"
-        "b           a      500m   64Mi     <none>\n"
+        "NAMESPACE   NAME   PHASE    IP       NODENAME   CPUS   MEMORY   NETWORKS\n"
+        "b           a      <none>   <none>   <none>     1      <none>   pod\n"
+        "b           a      <none>   <none>   <none>     500m   64Mi     <none>\n"
     )  # fmt: skip
 
 

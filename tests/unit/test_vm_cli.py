@@ -445,6 +445,7 @@ def test_what_starts_with_the_host(run: Run, root: Path, monkeypatch: pytest.Mon
     started.clear()
     assert run("start", "--autostart").exit_code == 0
     assert started == ["db", "here"]
+    assert "virtualmachine/web" not in run("autostart", "--all", "-A").output, "which is another node's"
     assert run("autostart", "here", "-n", "data", "--disable").exit_code == 0
     started.clear()
     assert run("start", "--autostart").exit_code == 0

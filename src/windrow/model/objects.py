@@ -265,6 +265,12 @@ class Kind:
     def name(self) -> str:
         return self.cls.KIND
 
+    @property
+    def full(self) -> str:
+        """As kubectl says it: `vlanconfig.network.harvesterhci.io`, `node`."""
+        group = self.cls.API_VERSION.rpartition("/")[0]
+        return f"{self.name.lower()}.{group}" if group else self.name.lower()
+
 
 KINDS: tuple[Kind, ...] = (
     Kind(ClusterNetwork, "clusternetworks", ("cn", "cns")),

@@ -413,16 +413,25 @@ class Unit:
     def lasting(self) -> tuple[Step, ...]:
         """The steps of an outage that does not end with the plan: nothing in it gives back what they take."""
         outages = (step for step in self.steps if step.impact is Impact.OUTAGE)
-        return tuple(step for step in outages if not any(_gives_back(step, other) for other in self.steps))
+        found = (step for step in outages if not any(_gives_back(step, other) for other in self.steps))
+        return tuple(step for step in found if not self._moves_on(step))
+
+    def _moves_on(self, step: Step) -> bool:
+        """A VLAN interface goes, and all addresses that it has are given to other links."""
+        gone = next((d.have for d in self.deltas if d.link == step.link and d.want is None), None)
+        if not isinstance(step.action, DeleteLink) or not isinstance(gone, Link):
+            return False
+        given = {other.action.addr for other in self.steps if isinstance(other.action, AddAddr)}
+        return bool(gone.addrs) and frozenset(gone.addrs or ()) <= given
 
 
 def _gives_back(step: Step, other: Step) -> bool:
     """A NIC may come back, or another one for it; a bond that asks for more NICs may get them; a link may be opened or
-    made again. With its addresses a NIC gets what the bond and the bridge carried that go: that was the host's own, for
-    a bridge with others' ports stays. What was on a VLAN interface need not be among them."""
+    made again. With its addresses a NIC gets what the bond, its other NICs and the bridge carried that go: that was the
+    host's own, for a bridge with others' ports stays. What was on a VLAN interface need not be among them."""
     match step.action, other.action:
         case SetMaster(master=None), AddAddr():
-            return step.link == other.link
+            return not _is_windrows(other.link)
         case DeleteLink(), AddAddr():
             return vid_of_subinterface(step.link) is None and not _is_windrows(other.link)
         case SetMaster(), SetMaster(master=master):

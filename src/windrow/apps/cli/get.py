@@ -54,6 +54,7 @@ Examples:
 @click.option("--sort-by", "key", callback=sorting, metavar="PATH", help="Such as .metadata.name.")
 @click.option("--show-labels", is_flag=True, help="One more column.")
 @click.option("--no-headers", is_flag=True, help="No headings over the columns.")
+@click.option("--ignore-not-found", is_flag=True, help="Of names that are not there say nothing.")
 @click.option("-w", "--watch", is_flag=True, help="Go on, and show what changes, until Ctrl-C.")
 @click.pass_obj
 def get(
@@ -66,6 +67,7 @@ def get(
     key: Callable[[Document], Any] | None,
     show_labels: bool,
     no_headers: bool,
+    ignore_not_found: bool,
     watch: bool,
 ) -> None:
     """List objects: those of the store, and those that Windrow derives from it (VlanStatus, LinkMonitor).
@@ -80,10 +82,13 @@ def get(
     def look() -> list[Document]:
         space = None if all_namespaces else namespace
         every = with_running(session, documents(session), {kind.name for kind in selection.all_kinds})
-        found = labelled(select(every, selection, space, lambda: stored(session)[1]), wanted)
+        those = select(every, selection, space, lambda: stored(session)[1], some=ignore_not_found)
+        found = labelled(those, wanted)
         return sorted(found, key=key) if key else found
 
     def show(found: list[Document], *, headed: bool) -> None:
+        if ignore_not_found and not found:
+            return
         if callable(how):
             how(found, len(selection.wanted) == 1, headed)
         else:

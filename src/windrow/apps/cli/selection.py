@@ -73,9 +73,12 @@ def select(
     selection: Selection,
     namespace: str | None,
     wrong: Callable[[], Iterable[Problem]] = tuple,
+    *,
+    some: bool = False,
 ) -> list[Document]:
     """In the order of the words. Raises ProblemsError naming each object that is not there. `wrong`: what is wrong with
-    the manifests; of an object that is in one of them nobody says that it does not exist."""
+    the manifests; of an object that is in one of them nobody says that it does not exist. `some`: those that there
+    are will do."""
     found = [d for d in documents if namespace is None or d["metadata"].get("namespace") in (None, "", namespace)]
     if not selection.wanted:
         return [d for kind in selection.kinds for d in found if d["kind"] == kind.name]
@@ -84,10 +87,12 @@ def select(
     for kind, name in selection.wanted:
         matching = [d for d in found if d["kind"] == kind.name and d["metadata"]["name"] == name]
         chosen += matching
-        if not matching:
-            missing.append(
-                _unread(kind, name, namespace, wrong()) or not_found(kind, name, namespace, map(place_of, documents))
-            )
+        if matching:
+            continue
+        if unread := _unread(kind, name, namespace, wrong()):
+            missing.append(unread)
+        elif not some:
+            missing.append(not_found(kind, name, namespace, map(place_of, documents)))
     if missing:
         raise ProblemsError(missing)
     return chosen

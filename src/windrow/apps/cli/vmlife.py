@@ -216,7 +216,8 @@ def autostart(
         say(f"virtualmachine/{name} {when}{'' if with_autostart(site, namespace, name, not disable) else ' already'}")
 
     def stored() -> list[Key]:
-        return [(m.meta.namespace, m.name) for m in site.machines()]
+        here = (m for m in site.machines() if site.here in homes(m, site.cluster, site.here))
+        return [(m.meta.namespace, m.name) for m in here]
 
     each(session, chosen(names, namespace, stored, every=every, all_namespaces=all_namespaces), one)
 

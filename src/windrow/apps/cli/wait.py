@@ -86,7 +86,7 @@ def wait(
         for kind, name in list(left):
             if _reached(found, Selection((), (), ((kind, name),)), namespace, goal):
                 left.remove((kind, name))
-                say(f"{kind.cls.KIND.lower()}/{name} {_told(goal)}")
+                say(f"{kind.full}/{name} {_told(goal)}")
         if not left:
             return
         if time.monotonic() >= end:

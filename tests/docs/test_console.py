@@ -1,0 +1,68 @@
+"""What README and docs show is typed, and compared with what they say. `make test-docs`: it boots labs."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.docs.blocks import Block, agrees, all_blocks
+from tests.docs.sitting import RUN_S, Shell, sitting
+
+HERE = "this directory"
+_IN = re.compile(r"(?P<scenario>[a-z0-9-]+)(?:, after (?P<script>\S+))?")
+
+
+def _sittings() -> Iterator[tuple[str, list[Block]]]:
+    """Blocks of one page and one place that follow each other, as one reader meets them."""
+    tried = [block for block in all_blocks() if block.said("tried in:")]
+    for (page, where), blocks in itertools.groupby(tried, key=lambda b: (b.page, b.said("tried in:"))):
+        yield f"{page} in {where}", list(blocks)
+
+
+@pytest.mark.parametrize(("blocks"), [pytest.param(blocks, id=name) for name, blocks in _sittings()])
+def test_it_is_as_the_page_says(blocks: list[Block]) -> None:
+    where = blocks[0].said("tried in:")
+    found = _IN.fullmatch(where)
+    wrong = []
+    if where == HERE:
+        lab, scenario, script = None, "", None
+    else:
+        assert found is not None, f"{blocks[0].name}: where is {where!r}?"
+        lab, scenario, script = "docs", found["scenario"], found["script"]
+        if any(command.text == f"windrow lab up {scenario}" for block in blocks for command in block.commands):
+            scenario = ""
+    after = None if script is None else (blocks_place() / script)
+    with sitting(lab, scenario=scenario, after=after) as here:
+        for block in blocks:
+            for command in block.commands:
+                if fault := here.try_(command):
+                    wrong.append(f"{block.name}: {fault}")
+    assert not wrong, "\n".join(wrong)
+
+
+def blocks_place() -> Path:
+    return Path(__file__).parent
+
+
+OUTPUTS = [block for block in all_blocks() if block.said("output of:")]
+
+
+@pytest.mark.parametrize("block", OUTPUTS, ids=lambda block: block.name)
+def test_it_prints_what_the_page_shows(block: Block) -> None:
+    """Line for line; which numbers they are is another run's."""
+    command = block.said("output of:")
+    shell = Shell(["bash"])
+    try:
+        printed, code = shell.run(command, RUN_S)
+    finally:
+        shell.close()
+    assert code == 0, "\n".join(printed)
+    missing = [
+        line
+        for line in block.lines
+        if line.strip() != "…" and not any(agrees((line,), [one], numbers=True) for one in printed)
+    ]
+    assert not missing, "\n".join([*missing, "-- it printed --", *printed])

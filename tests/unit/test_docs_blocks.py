@@ -1,0 +1,109 @@
+"""The console blocks of README and docs, without a lab: each says where it is tried, and what it types can be typed.
+`make test-docs` types it."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+
+import click
+import pytest
+from tests.docs.blocks import Block, agrees, all_blocks
+
+from windrow.apps.cli.main import cli
+
+BLOCKS = list(all_blocks())
+NOT_TRIED = frozenset(
+    {
+        "README.md: a list of what the pages show one by one",
+        "README.md: it is this suite, and sets up what that needs",
+        "docs/user/adopt.md: a list of forms; the next block shows one at work",
+        "docs/user/check.md: three nodes of a rack, which check at the same time",
+        "docs/user/check.md: an agent that runs on",
+        "docs/user/cni.md: a server that runs on",
+        "docs/user/cni.md: it needs plugins installed on this host",
+        "docs/user/cni.md: it needs podman and an image",
+        "docs/user/cni.md: it writes into directories of this host",
+        "docs/user/cni.md: ports of another boot",
+        "docs/user/kubernetes.md: it needs a cluster",
+        "docs/user/lab.md: a list of forms; the tests of the lab use each",
+        "docs/user/lab.md: it fetches a package",
+        "docs/user/lab.md: it needs a whole Kubernetes; tests/klab types these",
+        "docs/user/lab.md: what it prints depends on the machine",
+        "docs/user/neighbors.md: switches of others",
+        "docs/user/policy.md: it needs machines, and nftables",
+        "docs/user/real-host.md: it installs Windrow on this host",
+        "docs/user/real-host.md: it is about manifests of your own",
+        "docs/user/real-host.md: it needs systemd",
+        "docs/user/status.md: an agent of some time",
+        "docs/user/status.md: an agent of three hours, and faults",
+        "docs/user/status.md: it is about a machine of your own",
+        "docs/user/switches.md: a list of forms; tests/unit/test_cli_switch.py uses each",
+    }
+)
+"""Page and reason of each block that nobody types. One more is one more to find another way for."""
+_OPERATORS = re.compile(r"\s*(?:;|&&|\|\||\||&)\s*")
+_ENVIRONMENT = re.compile(r"(?:[A-Z_]+=\S+\s+)*")
+
+
+def test_each_says_where_it_is_tried() -> None:
+    ways = ("tried in:", "output of:", "not tried:")
+    assert [block.name for block in BLOCKS if not any(block.said(way) for way in ways)] == []
+
+
+def test_those_that_nobody_types_are_known() -> None:
+    assert {f"{b.page}: {said}" for b in BLOCKS if (said := b.said("not tried:"))} == NOT_TRIED
+
+
+def _typed() -> Iterator[tuple[Block, list[str]]]:
+    """Every call of windrow in them."""
+    for block in BLOCKS:
+        for command in block.commands:
+            for part in _OPERATORS.split(command.text.split(" <", 1)[0].split(" > ", 1)[0]):
+                words = shlex.split(_ENVIRONMENT.sub("", part, count=1)) if part.count("'") % 2 == 0 else []
+                words = [word for word in words if not word.startswith(("2>", ">", "…"))]
+                if words[:1] == ["windrow"]:
+                    yield block, words[1:]
+                elif words[:2] == ["kubectl", "windrow"]:
+                    yield block, words[2:]
+
+
+@pytest.mark.parametrize(
+    ("block", "words"), [pytest.param(b, w, id=f"{b.name} {' '.join(w)[:40]}") for b, w in _typed()]
+)
+def test_what_they_type_can_be_typed(block: Block, words: list[str]) -> None:
+    """Whatever becomes of it: the verb is there, and so is each of its options."""
+    context = cli.make_context("windrow", list(words))
+    command: click.Command = cli
+    while isinstance(command, click.Group):
+        args = [*context._protected_args, *context.args]
+        if not args:
+            return
+        name, found, rest = command.resolve_command(context, args)
+        assert found is not None, f"{block.name}: there is no {name}"
+        command = found
+        context = command.make_context(name, list(rest), parent=context)
+
+
+def test_calls_are_found() -> None:
+    assert len(list(_typed())) > 60
+
+
+@pytest.mark.parametrize(
+    ("says", "prints", "agree"),
+    [
+        (["3 steps in 0.02 s"], ["3 steps in 1.7 s"], True),
+        (["3 steps in 0.02 s"], ["4 steps in 0.02 s"], False),
+        (["a", "…", "z"], ["a", "z"], True),
+        (["a", "…", "z"], ["a", "b", "c", "z"], True),
+        (["a", "…", "z"], ["a", "b", "c"], False),
+        (["create bond, …: takes over"], ["create bond, mode x: takes over"], True),
+        (["NAME   STATE"], ["NAME     STATE"], True),
+        (["a"], ["a", "b"], False),
+        (["a"], [], False),
+        (["veth31be1568 52:54:00:00:00:01"], ["veth00000000 02:00:00:00:00:01"], True),
+    ],
+)
+def test_what_agrees(says: list[str], prints: list[str], agree: bool) -> None:
+    assert agrees(tuple(says), prints) is agree
