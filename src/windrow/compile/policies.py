@@ -24,24 +24,34 @@ from windrow.policy.nft import table
 
 
 def policy_table(cluster: Cluster, facts: NodeFacts) -> RuleTable:
-    """Empty where no policy isolates a pod of this node."""
+    """Empty where there are no policies. Ports that are about to be made are in it: their records are there already."""
     if not cluster.policies():
         return RuleTable()
-    records = [record for record in facts.ports if record.host in facts.links and _is_of_pod(record)]
+    records = [record for record in facts.ports if _is_of_pod(record)]
+    others = [record.host for record in facts.ports if not _is_of_pod(record)]
     whole = cluster.replace(_recorded_pods(cluster, records))
     endpoints = [
         Endpoint(port=record.host, pod=_pod_of(record), network=network_of(record, whole)) for record in records
     ]
     host = {str(address).partition("/")[0] for addresses in facts.addrs.values() for address in addresses}
-    return table(compile_policies(whole, endpoints, sorted(host)))
+    return table(compile_policies(whole, endpoints, sorted(host), others))
 
 
-def policy_problems(facts: NodeFacts) -> Iterator[Problem]:
+def policy_problems(facts: NodeFacts, wanted: RuleTable) -> Iterator[Problem]:
     if facts.policies_unread:
         yield Problem(
             code="policies-unread",
             message=f"whether the rules of network policies are in force cannot be said: {facts.policies_unread}",
             hint="run it as root, with nft installed",
+            about=Ref("Node", facts.node),
+            severity=Severity.WARNING,
+        )
+    unknown = sorted(facts.port_links - {record.host for record in facts.ports})
+    if unknown and not wanted.empty:
+        yield Problem(
+            code="port-not-judged",
+            message=f"no record says whose {', '.join(unknown)} is, so no network policy lets anything through there",
+            hint="start its pod or machine anew",
             about=Ref("Node", facts.node),
             severity=Severity.WARNING,
         )

@@ -69,11 +69,14 @@ class GuardedPort:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PolicyRules:
-    """All of one node. Chains and sets are those that a guarded port needs."""
+    """All of one node. Chains and sets are those that a guarded port needs. `namespaces`: those with policies, without
+    which there are no rules at all; `judged`: the ports of this node of which it is known what they are."""
 
     sets: Mapping[str, MemberSet] = field(default_factory=dict)
     chains: Mapping[str, PolicyChain] = field(default_factory=dict)
     ports: Mapping[IfName, GuardedPort] = field(default_factory=dict)
+    judged: frozenset[IfName] = frozenset()
+    namespaces: frozenset[str] = frozenset()
 
 
 def set_name(name: str, family: int) -> str:

@@ -18,6 +18,16 @@ POLICY_TABLE = IfName("windrow-policy")
 itself, as a link does."""
 VERDICT_MAP = "map ifname verdict"
 """The `form` of a map from ports to chains."""
+NAMES = "set ifname"
+"""The `form` of a set of names."""
+JUDGED = "judged"
+"""The set of ports that a round has judged by the policies. A port of a CNI call that is not in it is closed."""
+WAITING = "waiting-"
+"""Before the name of a hook's chain: what such a port lets pass."""
+NAMESPACES = "namespaces"
+"""The set of namespaces with policies (`member_of_namespace`): a port of a pod of another one need not wait."""
+_NAME_MAX = 15
+"""Of a name in a set (IFNAMSIZ)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,8 +49,8 @@ class TableChain:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TableSet:
-    """`form`: `set ipv4_addr`, `set ipv4_addr interval`, `set ipv4_addr . inet_service`, VERDICT_MAP. `members`:
-    `10.0.0.1`, `10.0.0.0-10.0.0.9`, `10.0.0.1 . 80`, `veth1 : in-veth1`."""
+    """`form`: `set ipv4_addr`, `set ipv4_addr interval`, `set ipv4_addr . inet_service`, NAMES, VERDICT_MAP. `members`:
+    `10.0.0.1`, `10.0.0.0-10.0.0.9`, `10.0.0.1 . 80`, `veth1`, `veth1 : in-veth1`."""
 
     form: str
     members: frozenset[str] = frozenset()
@@ -65,6 +75,10 @@ class RuleTable:
         )
         return frozenset((port, chain) for port, _, chain in entries)
 
+    @property
+    def judged(self) -> frozenset[str]:
+        return self.sets[JUDGED].members if JUDGED in self.sets else frozenset()
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoliciesSeen:
@@ -72,3 +86,12 @@ class PoliciesSeen:
 
     table: RuleTable | None = RuleTable()
     unread: str = ""
+
+
+def member_of_namespace(name: str) -> str:
+    """A namespace as a member of NAMESPACES. Where two are one by this, a port waits that would not have to."""
+    if len(name) <= _NAME_MAX:
+        return name
+    from hashlib import sha256  # loads OpenSSL, and most names are short
+
+    return sha256(name.encode(errors="surrogateescape")).hexdigest()[:_NAME_MAX]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from windrow.model.bonding import Change
-from windrow.model.ruletable import POLICY_TABLE, VERDICT_MAP, RuleTable
+from windrow.model.ruletable import JUDGED, POLICY_TABLE, VERDICT_MAP, WAITING, RuleTable
 from windrow.model.steps import Delta, Impact, Phase, SetPolicies, Step, Unit
 from windrow.model.values import Ref
 
@@ -26,7 +26,7 @@ def policy_unit(want: RuleTable | None, have: RuleTable | None) -> Unit:
 
 def _deltas(want: RuleTable, have: RuleTable) -> Iterator[Delta]:
     seen = False
-    for what, words in (("ports", _ports), ("rules", _rules), ("members", _members)):
+    for what, words in (("ports", _ports), ("judged", _judged), ("rules", _rules), ("members", _members)):
         before, after = words(have, want), words(want, have)
         if before != after:
             seen = True
@@ -49,16 +49,23 @@ def _port_chains(table: RuleTable) -> set[str]:
     return {chain for _, chain in table.guarded}
 
 
+def _judged(table: RuleTable, other: RuleTable) -> str:
+    """Those that are not are closed."""
+    return _named(table.judged - other.judged)
+
+
 def _rules(table: RuleTable, other: RuleTable) -> str:
     """Of policies. What leads to them is the same for all."""
-    around = _port_chains(table) | {name for name, chain in table.chains.items() if chain.hook}
+    around = _port_chains(table) | {n for n, one in table.chains.items() if one.hook or n.startswith(WAITING)}
     differ = (n for n, chain in table.chains.items() if n not in around and other.chains.get(n) != chain)
     return _named({rule.comment.rpartition(" ")[0] for name in differ for rule in table.chains[name].rules} - {""})
 
 
 def _members(table: RuleTable, other: RuleTable) -> str:
     """Of the sets that are in both."""
-    both = [name for name, one in table.sets.items() if name in other.sets and one.form != VERDICT_MAP]
+    both = [
+        name for name, one in table.sets.items() if name in other.sets and one.form != VERDICT_MAP and name != JUDGED
+    ]
     return _named({member for name in both for member in table.sets[name].members - other.sets[name].members})
 
 

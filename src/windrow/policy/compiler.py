@@ -49,14 +49,24 @@ class Endpoint:
     network: str = DEFAULT_NETWORK
 
 
-def compile_policies(cluster: Cluster, endpoints: Iterable[Endpoint], host: Iterable[str] = ()) -> PolicyRules:
-    """`host`: the addresses of this node. A port that no policy isolates is not in it."""
-    compiler = _Compiler(cluster)
-    ports = {one.port: guarded for one in endpoints if (guarded := compiler.guarded(one)) is not None}
-    if not ports:
+def compile_policies(
+    cluster: Cluster, endpoints: Iterable[Endpoint], host: Iterable[str] = (), others: Iterable[IfName] = ()
+) -> PolicyRules:
+    """`host`: the addresses of this node; `others`: its ports that are no pod's, and so no policy's. A port that no
+    policy isolates is judged, and not guarded."""
+    namespaces = frozenset(policy.meta.namespace for policy in cluster.policies() if policy.networks)
+    if not namespaces:
         return PolicyRules()
+    compiler, endpoints = _Compiler(cluster), list(endpoints)
+    ports = {one.port: guarded for one in endpoints if (guarded := compiler.guarded(one)) is not None}
     compiler.add_set(HOST_SET, Members.ADDRESSES, host)
-    return PolicyRules(sets=compiler.sets, chains=compiler.chains, ports=ports)
+    return PolicyRules(
+        sets=compiler.sets,
+        chains=compiler.chains,
+        ports=ports,
+        judged=frozenset((*(one.port for one in endpoints), *others)),
+        namespaces=namespaces,
+    )
 
 
 class _Space:

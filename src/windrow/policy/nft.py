@@ -11,12 +11,25 @@ from __future__ import annotations
 import ipaddress
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from windrow.model.policies import Direction
 from windrow.model.policyrules import HOST_SET, GuardedPort, Members, MemberSet, PacketRule, PolicyRules, set_name
-from windrow.model.ruletable import POLICY_TABLE, VERDICT_MAP, RuleTable, TableChain, TableRule, TableSet
-from windrow.model.values import IfName
+from windrow.model.ruletable import (
+    JUDGED,
+    NAMES,
+    NAMESPACES,
+    POLICY_TABLE,
+    VERDICT_MAP,
+    WAITING,
+    RuleTable,
+    TableChain,
+    TableRule,
+    TableSet,
+    member_of_namespace,
+)
+from windrow.model.values import PORT_GROUP, IfName
 
 FAMILY, TABLE = "bridge", str(POLICY_TABLE)
 Json = Mapping[str, Any]
@@ -24,6 +37,8 @@ Json = Mapping[str, Any]
 _MAPS = {Direction.EGRESS: "from-ports", Direction.INGRESS: "to-ports"}
 _ENDS = {Direction.EGRESS: ("iifname", "daddr"), Direction.INGRESS: ("oifname", "saddr")}
 """Direction -> what tells the port, and the address at the other end."""
+_GROUPS = {Direction.EGRESS: "iifgroup", Direction.INGRESS: "oifgroup"}
+"""Direction -> what tells who made the port: the message that makes it says so, and no frame passes before that."""
 _HOOKS = {
     "leaving": ("filter prerouting -150 accept", Direction.EGRESS),
     "arriving": ("filter forward -150 accept", Direction.INGRESS),
@@ -37,6 +52,7 @@ _ADDRESS = {4: "ipv4_addr", 6: "ipv6_addr"}
 _UPKEEP = {Direction.EGRESS: [130, 131, 132, 133, 135, 136, 143], Direction.INGRESS: [*range(130, 137), 143]}
 """ICMPv6 that a link needs: MLD and neighbour discovery (RFC 4890 §4.4.1). A guarded pod advertises no router."""
 _FORMS = {Members.ADDRESSES: "set {}", Members.RANGES: "set {} interval", Members.SOCKETS: "set {} . inet_service"}
+_ACCEPT: Json = {"accept": None}
 _NOTE_MAX = 100
 """Of a comment's 128 bytes (NFTNL_UDATA_COMMENT_MAXLEN), the rest is for the digest."""
 
@@ -45,14 +61,19 @@ _NOTE_MAX = 100
 
 
 def table(rules: PolicyRules) -> RuleTable:
-    if not rules.ports:
-        return RuleTable()
-    chains = {name: _base(name) for name in _HOOKS}
+    """Also where it guards no port yet: the next one that comes is closed until somebody knows what it is."""
+    return _table(rules) if rules.namespaces else RuleTable()
+
+
+def _table(rules: PolicyRules) -> RuleTable:
+    chains = {name: _base(name) for name in _HOOKS} | {WAITING + name: _waiting(name) for name in _HOOKS}
     chains |= {
         name: TableChain(rules=tuple(_packet_rule(rule, chain.direction) for rule in chain.rules))
         for name, chain in rules.chains.items()
     }
     sets = {name: TableSet(form=_form(one), members=one.members) for name, one in rules.sets.items()}
+    sets[JUDGED] = TableSet(form=NAMES, members=frozenset(map(str, rules.judged)))
+    sets[NAMESPACES] = TableSet(form=NAMES, members=frozenset(map(member_of_namespace, rules.namespaces)))
     for direction, map_name in _MAPS.items():
         guarded = {port: one for port, one in rules.ports.items() if direction in one.chains}
         chains |= {_port_chain(port, direction): _of_port(one, direction) for port, one in guarded.items()}
@@ -70,21 +91,33 @@ def _port_chain(port: IfName, direction: Direction) -> str:
 
 
 def _base(name: str) -> TableChain:
-    """What needs no policy, then the port's own chain."""
+    """A port that nobody has judged goes its own way. Then what needs no policy, then the port's own chain."""
     hook, direction = _HOOKS[name]
-    port, end = _ENDS[direction]
-    accept = {"accept": None}
-    rules = [
-        _rule("established", _match({"ct": {"key": "state"}}, ["established", "related"], op="in"), accept),
-        _rule("address resolution", _match(_meta("protocol"), "arp"), accept),
-        _rule("the link's upkeep", *_icmpv6(_UPKEEP[direction]), accept),
-    ]
+    port, _ = _ENDS[direction]
+    unjudged = _match(_meta(_GROUPS[direction]), PORT_GROUP), _match(_meta(port), f"@{JUDGED}", op="!=")
+    rules = (
+        _rule("not judged yet", *unjudged, {"goto": {"target": WAITING + name}}),
+        _rule("established", _match({"ct": {"key": "state"}}, ["established", "related"], op="in"), _ACCEPT),
+        *_always(name),
+        _rule("by port", {"vmap": {"key": _meta(port), "data": f"@{_MAPS[direction]}"}}),
+    )
+    return TableChain(hook=hook, rules=rules)
+
+
+def _waiting(name: str) -> TableChain:
+    """As if a policy without rules were about the port. Nothing is established by a port that has just come."""
+    return TableChain(rules=(*_always(name), _rule("not judged yet", {"counter": None}, {"drop": None})))
+
+
+def _always(name: str) -> Iterator[TableRule]:
+    """What passes at an isolated port, too."""
+    _, direction = _HOOKS[name]
+    yield _rule("address resolution", _match(_meta("protocol"), "arp"), _ACCEPT)
+    yield _rule("the link's upkeep", *_icmpv6(_UPKEEP[direction]), _ACCEPT)
     if name != "arriving":  # a frame from port to port is never the host's own, whatever address it says
-        rules += [
-            _rule("the host itself", *_address(family, end, set_name(HOST_SET, family)), accept) for family in _IP
-        ]
-    rules.append(_rule("by port", {"vmap": {"key": _meta(port), "data": f"@{_MAPS[direction]}"}}))
-    return TableChain(hook=hook, rules=tuple(rules))
+        for family in _IP:
+            found = _address(family, _ENDS[direction][1], set_name(HOST_SET, family))
+            yield _rule("the host itself", *found, _ACCEPT)
 
 
 def _of_port(guarded: GuardedPort, direction: Direction) -> TableChain:
@@ -178,6 +211,18 @@ def _words(value: Any) -> Iterator[str]:
                 yield from _words(one)
 
 
+def closed(there: Iterable[str]) -> str:
+    """For `nft -j -f`: a table in which no other ports are judged than these, for a host whose first round is still to
+    come. Refused (EEXIST) where there is a table already.
+
+    It has no NAMESPACES, so that no pod's port is let through by it (`port.firewall.let_through`)."""
+    create = {"create": {"table": {"family": FAMILY, "name": TABLE}}}
+    host = {set_name(HOST_SET, family): MemberSet(kind=Members.ADDRESSES, family=family) for family in _IP}
+    made = _table(PolicyRules(sets=host, judged=frozenset(map(IfName, there))))
+    sets = {name: one for name, one in made.sets.items() if name != NAMESPACES}
+    return json.dumps({"nftables": [create, *_changes(replace(made, sets=sets), RuleTable())]})
+
+
 # Reading it back ------------------------------------------------------------------------------------
 
 
@@ -218,6 +263,8 @@ def _set_found(one: Json) -> TableSet:
         return TableSet(form=form, members=frozenset(_entry(element) for element in elements))
     words = one["type"] if isinstance(one["type"], list) else [one["type"]]
     form = " ".join(["set", " . ".join(words), *one.get("flags", ())])
+    if form == NAMES:
+        return TableSet(form=form, members=frozenset(map(str, elements)))
     found = _range if "interval" in form else _member
     return TableSet(form=form, members=frozenset(found(element) for element in elements))
 
@@ -332,6 +379,8 @@ def _element(member: str, form: str) -> Any:
     if form == VERDICT_MAP:
         port, _, chain = member.partition(" : ")
         return [port, {"jump": {"target": chain}}]
+    if form == NAMES:
+        return member
     if " . " in member:
         address, port = member.split(" . ")
         return {"concat": [address, int(port)]}

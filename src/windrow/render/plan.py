@@ -267,7 +267,7 @@ def _filter_words(action: SetFilter | DropFilter | SetPolicies) -> str:
 
 def _policy_words(wanted: RuleTable) -> str:
     if wanted.empty:
-        return "take away the rules of network policies: none isolates a pod of this node"
+        return "take away the rules of network policies: there are none any more"
     isolated = plural(len({port for port, _ in wanted.guarded}), "port")
     return f"rules of network policies, in one transaction; isolated: {isolated}"
 

@@ -51,6 +51,7 @@ from windrow.port.request import DEL, GC, STATUS, Request, check_version, decode
 from windrow.port.result import Interface, Result
 
 if TYPE_CHECKING:
+    from windrow.apps.cni.judging import Gate
     from windrow.port.bridge import Addressing
 
 OTHERS_S = 10.0
@@ -104,6 +105,8 @@ class _Add:
         self._host, self._undo, self._held = host, undo, held
         self._holding: int | None = None
         """The lock on the record: whoever takes away what this call made waits for all that it started."""
+        self._gate: Gate | None = None
+        """None: there are no network policies on this host."""
         self._port = host_end(request.container_id, request.ifname)
         self._mac = config.mac or _random_mac()
 
@@ -113,11 +116,15 @@ class _Add:
         self._record()
         if self._config.spoof_check:
             self._check_spoofing()  # before there is a link whose frames it could miss
+        if self._gate is not None:
+            self._gate.shut()
         given = self._ask_for_addresses() if self._config.ipam else None
         with changing(self._host):
             mac = host_mac(self._request.container_id, self._request.ifname)
             bridge = bridges.ensure(self._config, mac, self._host, self._undo)
             self._make_port(bridge, pod)
+        if self._gate is not None:
+            self._gate.wait()  # before an address is asked for by way of the port
         addressing: Addressing | None = None
         made: list[Interface] = []
         if given is not None:
@@ -135,9 +142,14 @@ class _Add:
         self._undo.last = lambda: _forget(record.key, self._host)
         try:
             records.put(record)
-            if self._config.ipam or self._config.spoof_check:  # what starts programs
+            policed = self._host.policed
+            if self._config.ipam or self._config.spoof_check or policed:  # what starts programs
                 self._holding = records.hold(record.key)
                 self._held.callback(os.close, self._holding)
+            if policed:
+                from windrow.apps.cni.judging import Gate
+
+                self._gate = Gate(record, self._host, self._request.env.get("PATH", ""), self._holding)
             if self._place.cluster_network:
                 _claim(record, self._host, self._place.cluster_network)
         except OSError as error:
@@ -326,7 +338,7 @@ def delete(request: Request, host: Host) -> None:
 def _remove(request: Request, config: BridgeConfig, old: PortRecord | None, host: Host) -> None:
     """The port, its addresses, its firewall, and at last its record. What a call that was killed had started goes on
     without it, and would give or load something after this: so it is waited for."""
-    if config.ipam or config.spoof_check:
+    if config.ipam or config.spoof_check or host.policed:
         host.records.wait_for_others((request.container_id, request.ifname), OTHERS_S)
     _remove_port(request, config, old, host)
     if config.ipam:

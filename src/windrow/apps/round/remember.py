@@ -20,6 +20,7 @@ from windrow.plan import WAYS
 from windrow.rules import Planned
 from windrow.store.clusternetworks import write_cluster_networks
 from windrow.store.directory import Store
+from windrow.store.judged import write_judged
 from windrow.store.lastgood import read_last_good, write_last_good
 from windrow.store.memory import read_memory, write_memory
 from windrow.store.paths import Paths
@@ -40,6 +41,7 @@ def remember(
     names = cluster_networks(cluster, report.sight.observed)
     _try(found, "cluster networks", lambda: write_cluster_networks(paths, names))
     _try(found, "memory", lambda: write_memory(paths, report.left.compiled.memory))
+    tell_judged(site, report)
     record = record_of(report.left.compiled.scopes)
     if record or paths.pool_record.exists():
         _try(found, "addresses of pools", lambda: write_record(paths, record))
@@ -66,6 +68,13 @@ def to_give(site: Site, planned: Planned) -> None:
     policed = before.policed or planned.compiled.memory.policed
     with suppress(WindrowError, OSError):
         write_memory(site.paths, replace(before, given=both, policed=policed))
+
+
+def tell_judged(site: Site, report: Report) -> None:
+    """For the CNI calls that wait for their port to be judged. One that is not told goes on by itself in the end."""
+    if (table := report.sight.observed.state.policies) is not None:
+        with suppress(WindrowError, OSError):
+            write_judged(site.paths, table)
 
 
 def confirmed(paths: Paths, checkpoint: Checkpoint, now: float) -> None:
