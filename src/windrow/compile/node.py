@@ -103,7 +103,7 @@ def compile_node(cluster: Cluster, facts: NodeFacts) -> Compiled:
         + tuple(said)
         + tuple(_unreadable(facts))
         + tuple(filter_problems(facts))
-        + tuple(policy_problems(facts, policies))
+        + tuple(policy_problems(cluster, facts, policies))
         + tuple(waiting_problems(pools))
         + served.problems,
         memory=Memory(

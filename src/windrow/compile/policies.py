@@ -14,7 +14,13 @@ from windrow.model.facts import NodeFacts
 from windrow.model.machines import VirtualMachine
 from windrow.model.meta import Meta
 from windrow.model.objects import NetworkAttachmentDefinition
-from windrow.model.policies import DEFAULT_INTERFACE, DEFAULT_NETWORK, Pod
+from windrow.model.policies import (
+    ANNOTATION_POLICY_FOR,
+    DEFAULT_INTERFACE,
+    DEFAULT_NETWORK,
+    MultiNetworkPolicy,
+    Pod,
+)
 from windrow.model.ports import LAUNCHER, PortRecord
 from windrow.model.problems import Problem, Severity
 from windrow.model.ruletable import RuleTable
@@ -37,7 +43,31 @@ def policy_table(cluster: Cluster, facts: NodeFacts) -> RuleTable:
     return table(compile_policies(whole, endpoints, sorted(host), others))
 
 
-def policy_problems(facts: NodeFacts, wanted: RuleTable) -> Iterator[Problem]:
+def missing_networks(policy: MultiNetworkPolicy, cluster: Cluster) -> Iterator[tuple[str, Problem]]:
+    """(network, a warning about it): the policy may mean one that comes, or that a container runtime has in its own
+    directory."""
+    path = f"metadata.annotations[{ANNOTATION_POLICY_FOR}]"
+    nads = [f"{one.meta.namespace}/{one.name}" for one in cluster.all(NetworkAttachmentDefinition)]
+    for network in policy.networks:
+        if network not in nads:
+            yield (
+                network,
+                Problem(
+                    code="nad-missing",
+                    path=path,
+                    file=policy.source.file,
+                    line=policy.source.line(path) or policy.source.line(""),
+                    message=f"there is no NetworkAttachmentDefinition {network}",
+                    hint=f"there are: {', '.join(nads) or 'none'}",
+                    about=policy.ref,
+                    severity=Severity.WARNING,
+                ),
+            )
+
+
+def policy_problems(cluster: Cluster, facts: NodeFacts, wanted: RuleTable) -> Iterator[Problem]:
+    for policy in cluster.all(MultiNetworkPolicy):
+        yield from (problem for _, problem in missing_networks(policy, cluster))
     if facts.policies_unread:
         yield Problem(
             code="policies-unread",

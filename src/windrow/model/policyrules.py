@@ -14,6 +14,8 @@ from windrow.model.values import IfName
 
 HOST_SET = "host"
 """With the addresses of the node itself, of each family: what a pod and its own node say to each other passes."""
+SIDES = {Direction.INGRESS: "in", Direction.EGRESS: "out"}
+"""How the name of a policy's chain begins."""
 
 
 class Members(StrEnum):
@@ -63,6 +65,8 @@ class GuardedPort:
     direction that is not there is open."""
 
     chains: Mapping[Direction, tuple[str, ...]]
+    logged: Mapping[Direction, int] = field(default_factory=dict)
+    """How many packets a second at most are told that it drops; a direction that is not there: none."""
     leased: bool = False
     """The address behind it may come from a DHCP server in its VLAN, which it then may speak with."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from windrow.model.bonding import Change
-from windrow.model.ruletable import JUDGED, POLICY_TABLE, VERDICT_MAP, WAITING, RuleTable
+from windrow.model.ruletable import JUDGED, POLICY_TABLE, VERDICT_MAP, WAITING, RuleTable, TableChain
 from windrow.model.steps import Delta, Impact, Phase, SetPolicies, Step, Unit
 from windrow.model.values import Ref
 
@@ -20,8 +20,31 @@ def policy_unit(want: RuleTable | None, have: RuleTable | None) -> Unit:
     """None: not managed, or not looked at."""
     if want is None or have is None or want == have:
         return Unit(links=())
-    step = Step(phase=Phase.OPTIONS, link=POLICY_TABLE, action=SetPolicies(want), why=_ALL, impact=Impact.HITLESS)
+    impact, note = _price(want, have)
+    step = Step(phase=Phase.OPTIONS, link=POLICY_TABLE, action=SetPolicies(want), why=_ALL, impact=impact, note=note)
     return Unit(links=(POLICY_TABLE,), deltas=tuple(_deltas(want, have)), steps=(step,))
+
+
+def _price(want: RuleTable, have: RuleTable) -> tuple[Impact, str]:
+    """A port that was open and is isolated now, and a rule less at one that was isolated already. What a label changes
+    is members of sets, which come and go with pods."""
+    closed = [chain for port, chain in want.guarded - have.guarded if have.empty or port in have.judged]
+    fewer = any(
+        name in want.chains and not _said(chain) <= _said(want.chains[name])
+        for name, chain in have.chains.items()
+        if not chain.hook and name not in _port_chains(have)
+    )
+    if not closed and not fewer:
+        return Impact.HITLESS, ""
+    ways = _named(chain.replace("-", " ", 1) for chain in closed)
+    what = f"closes {ways}, but for what policies let through" if closed else "policies let less through"
+    if have.empty:
+        return Impact.OUTAGE, f"{what}; connections that are there are judged, too, for nobody has noted them so far"
+    return Impact.OUTAGE, f"{what}; connections that are there go on"
+
+
+def _said(chain: TableChain) -> set[str]:
+    return {rule.comment for rule in chain.rules}
 
 
 def _deltas(want: RuleTable, have: RuleTable) -> Iterator[Delta]:

@@ -25,6 +25,7 @@ from windrow.model.policies import (
 )
 from windrow.model.policyrules import (
     HOST_SET,
+    SIDES,
     GuardedPort,
     Members,
     MemberSet,
@@ -37,7 +38,6 @@ from windrow.model.selectors import LabelSelector, Operator
 from windrow.model.values import IfName, Ref
 
 FAMILIES = (4, 6)
-_SIDE = {Direction.INGRESS: "in", Direction.EGRESS: "out"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,7 +125,14 @@ class _Compiler:
             for direction in Direction
         }
         isolated = {direction: names for direction, names in chains.items() if names}
-        return GuardedPort(chains=isolated, leased=endpoint.network != DEFAULT_NETWORK) if isolated else None
+        if not isolated:
+            return None
+        logged = {
+            direction: most
+            for direction in isolated
+            if (most := max(policy.logged for policy in about if direction in policy.directions))
+        }
+        return GuardedPort(chains=isolated, logged=logged, leased=endpoint.network != DEFAULT_NETWORK)
 
     def add_set(self, name: str, kind: Members, members: Iterable[str]) -> None:
         """Both halves, be one of them empty: which family the next pod has is not known."""
@@ -138,7 +145,7 @@ class _Compiler:
     # One policy -----------------------------------------------------------------------------------
 
     def _chain(self, policy: NetworkPolicy, network: str, direction: Direction) -> str:
-        name = f"{_SIDE[direction]}-{_digest(policy.ref, network)}"
+        name = f"{SIDES[direction]}-{_digest(policy.ref, network)}"
         if name not in self.chains:
             rules = (
                 made

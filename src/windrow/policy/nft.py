@@ -15,7 +15,16 @@ from dataclasses import replace
 from typing import Any
 
 from windrow.model.policies import Direction
-from windrow.model.policyrules import HOST_SET, GuardedPort, Members, MemberSet, PacketRule, PolicyRules, set_name
+from windrow.model.policyrules import (
+    HOST_SET,
+    SIDES,
+    GuardedPort,
+    Members,
+    MemberSet,
+    PacketRule,
+    PolicyRules,
+    set_name,
+)
 from windrow.model.ruletable import (
     JUDGED,
     NAMES,
@@ -49,6 +58,11 @@ behind conntrack's (-200), and before br_netfilter's: where that is at work, it 
 brings it back behind 0, and whoever stands between is passed by (`br_nf_forward_ip`, `br_nf_hook_thresh`)."""
 _IP = {4: "ip", 6: "ip6"}
 _ADDRESS = {4: "ipv4_addr", 6: "ipv6_addr"}
+_DROPS = {
+    Direction.EGRESS: ("from-", f"{WAITING}leaving"),
+    Direction.INGRESS: ("to-", f"{WAITING}arriving"),
+}
+"""Direction -> how the names of chains begin whose last rule drops."""
 _UPKEEP = {Direction.EGRESS: [130, 131, 132, 133, 135, 136, 143], Direction.INGRESS: [*range(130, 137), 143]}
 """ICMPv6 that a link needs: MLD and neighbour discovery (RFC 4890 §4.4.1). A guarded pod advertises no router."""
 _FORMS = {Members.ADDRESSES: "set {}", Members.RANGES: "set {} interval", Members.SOCKETS: "set {} . inet_service"}
@@ -76,7 +90,7 @@ def _table(rules: PolicyRules) -> RuleTable:
     sets[NAMESPACES] = TableSet(form=NAMES, members=frozenset(map(member_of_namespace, rules.namespaces)))
     for direction, map_name in _MAPS.items():
         guarded = {port: one for port, one in rules.ports.items() if direction in one.chains}
-        chains |= {_port_chain(port, direction): _of_port(one, direction) for port, one in guarded.items()}
+        chains |= {_port_chain(port, direction): _of_port(port, one, direction) for port, one in guarded.items()}
         members = frozenset(f"{port} : {_port_chain(port, direction)}" for port in guarded)
         sets[map_name] = TableSet(form=VERDICT_MAP, members=members)
     return RuleTable(chains=chains, sets=sets)
@@ -120,10 +134,13 @@ def _always(name: str) -> Iterator[TableRule]:
             yield _rule("the host itself", *found, _ACCEPT)
 
 
-def _of_port(guarded: GuardedPort, direction: Direction) -> TableChain:
+def _of_port(port: IfName, guarded: GuardedPort, direction: Direction) -> TableChain:
     """Policy by policy, and nothing passes that none of them accepts."""
     rules = [_lease(direction)] if guarded.leased else []
     rules += [_rule("", {"jump": {"target": name}}) for name in guarded.chains[direction]]
+    if most := guarded.logged.get(direction):
+        said = {"log": {"prefix": f"{TABLE} {_port_chain(port, direction)}: ", "level": "info"}}
+        rules.append(_rule("logged", {"limit": {"rate": most, "per": "second"}}, said))
     return TableChain(rules=(*rules, _rule("isolated", {"counter": None}, {"drop": None})))
 
 
@@ -290,6 +307,36 @@ def _range(element: Any) -> str:
         case _:
             first = last = ipaddress.ip_address(element)
     return f"{first}-{last}"
+
+
+# What was counted -----------------------------------------------------------------------------------
+
+
+def counted(table: RuleTable) -> dict[tuple[str, Direction], int]:
+    """(policy, direction) -> packets that its rules let through: the first ones of connections. A table that was
+    read."""
+    found: dict[tuple[str, Direction], int] = {}
+    for name, chain in table.chains.items():
+        for direction in (one for one, side in SIDES.items() if name.startswith(f"{side}-")):
+            for rule in chain.rules:
+                key = rule.comment.partition(" ")[0], direction
+                found[key] = found.get(key, 0) + _packets(rule)
+    return found
+
+
+def dropped(table: RuleTable) -> dict[Direction, int]:
+    """Packets that no policy let through, and those of ports that nobody had judged yet."""
+    found = dict.fromkeys(Direction, 0)
+    for name, chain in table.chains.items():
+        for direction, starts in _DROPS.items():
+            if name.startswith(starts) and chain.rules and not chain.hook:
+                found[direction] += _packets(chain.rules[-1])
+    return found
+
+
+def _packets(rule: TableRule) -> int:
+    counters = (one["counter"] for one in rule.expr if isinstance(one, dict) and one.get("counter"))
+    return sum(int(counter["packets"]) for counter in counters)
 
 
 # From one table to the next -------------------------------------------------------------------------

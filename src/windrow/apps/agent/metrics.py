@@ -13,6 +13,7 @@ from windrow.model import names
 from windrow.model.events import EventType
 from windrow.model.host import Bond, Bridge, Link, Observed, Runtime, VlanIf, Vxlan
 from windrow.model.lazy import dataclass
+from windrow.policy.nft import counted, dropped
 from windrow.status.bondfaults import BondSeen, Slave, bonds, faults
 from windrow.status.findings import finding_counts
 
@@ -44,6 +45,7 @@ def families(snapshot: Snapshot) -> Iterator[Family]:
     if snapshot.observed is not None:
         yield from _links(snapshot.observed)
         yield from _bonds(snapshot.observed)
+        yield from _policies(snapshot.observed)
     ends: list[Sample] = [({"link": link}, end) for link, end in sorted(snapshot.lease_ends.items())]
     yield _gauge("dhcp_lease_expiry_timestamp_seconds", "When the DHCP lease of the link runs out.", ends)
 
@@ -164,6 +166,24 @@ def _bonds(observed: Observed) -> Iterator[Family]:
     yield _gauge("bond_slave_active", "Whether the bond sends through it.", slaves(lambda _, s: float(s.active)))
     yield _gauge("bond_slave_in_aggregator", "With LACP: whether it is where the traffic goes.", grouped)
     yield _counter("bond_slave_failures_total", "How often it has failed since it joined.", slaves(failures))
+
+
+# -- network policies ------------------------------------------------------------------------------
+
+
+def _policies(observed: Observed) -> Iterator[Family]:
+    table = observed.state.policies
+    if table is None or table.empty:
+        return
+    passed: list[Sample] = []
+    for (policy, direction), packets in sorted(counted(table).items()):
+        kind, *names_ = policy.split("/", 2)
+        labels = {"kind": kind, "name": "/".join(names_), "direction": direction.lower()}
+        passed.append((labels, packets))
+    lost: list[Sample] = [({"direction": d.lower()}, packets) for d, packets in sorted(dropped(table).items())]
+    yield _gauge("policy_ports", "Ports that policies isolate.", [({}, len({port for port, _ in table.guarded}))])
+    yield _counter("policy_passed_packets_total", "First packets of connections that a policy let through.", passed)
+    yield _counter("policy_dropped_packets_total", "Packets that no policy let through.", lost)
 
 
 # -- the text --------------------------------------------------------------------------------------
