@@ -13,6 +13,7 @@ from tests.unit.test_port_rules import record
 from windrow.apps.cni import judging
 from windrow.apps.cni.host import Host
 from windrow.apps.cni.judging import Gate
+from windrow.model.portguards import PortGuards
 from windrow.port.errors import KERNEL_REFUSED, CniError
 from windrow.services.errors import ServiceError
 
@@ -73,6 +74,13 @@ def test_without_a_table_one_is_made_that_closes_it(host: Host, capsys: pytest.C
     for made in ("", THERE):  # by this call, or by another one meanwhile
         assert waits(gate(host, Nft(MISSING, made)), capsys)
     assert not waits(gate(host, Nft(MISSING, "", ""), pod=""), capsys), "of no pod: no policy is about it"
+
+
+def test_guards_of_its_own_are_waited_for_whoever_has_policies(host: Host, capsys: pytest.CaptureFixture[str]) -> None:
+    guards = PortGuards(dhcp=True)
+    for before in ("", MISSING):
+        nft = Nft(before, THERE)
+        assert waits(gate(host, nft, guards=guards), capsys) and nft.heard == ["delete", "create"]
 
 
 @pytest.mark.parametrize("answers", [("Operation not supported",), (MISSING, MISSING), (MISSING, "is not installed")])

@@ -20,6 +20,7 @@ from windrow.model.cluster import Cluster
 from windrow.model.facts import Known
 from windrow.model.policies import ANNOTATION_LOG_DROPPED as LOG_DROPPED
 from windrow.model.policies import Direction
+from windrow.model.portguards import PortGuards, Rate
 from windrow.model.ports import PORT_GROUP
 from windrow.model.ruletable import RuleTable, TableChain, TableRule
 from windrow.model.steps import Failure, Impact, SetPolicies, Step
@@ -170,6 +171,53 @@ def test_a_policy_for_a_network_that_is_not_there_is_told_as_long_as_it_is_store
     for verb in ("plan", "status"):
         said = " ".join(host.run(verb).output.split())
         assert said.count("there is no NetworkAttachmentDefinition default/vlan100") == 1, said
+
+
+# Guards of a port's own ---------------------------------------------------------------------------------
+
+
+GUARDS = PortGuards(addresses=True, dhcp=True, routers=True, ingress=Rate(bits=8000, burst=800))
+
+
+def test_guards_of_a_port_are_there_without_any_policy(host: Host) -> None:
+    (host.paths.manifests / "policy.yaml").unlink()
+    assert host.kernel.policy_table == RuleTable() and host.run("diff").stdout == ""
+    one = host.attach(record(3, guards=GUARDS, addresses=("10.1.0.3",)))
+    diff = host.run("diff").stdout
+    assert f"policies.guards: none → {one.host}: another's address, {one.host}: no DHCP server" in diff, diff
+    assert "with guards of their own: 1 port" in host.run("plan").stdout
+    assert host.run("apply").exit_code == 0 and host.run("diff").stdout == ""
+    table = host.kernel.policy_table
+    assert table.own == {(str(one.host), f"guard-from-{one.host}"), (str(one.host), f"guard-to-{one.host}")}
+    assert not table.guarded and table.judged == {str(record(n).host) for n in (1, 2, 3)}
+    first = table.chains["leaving"].rules[0], table.chains["arriving"].rules[0]
+    assert all(rule.comment.startswith("own guards") for rule in first), "before what is established passes"
+    host.kernel.policy_table = replace(table, chains={**table.chains, f"guard-from-{one.host}": TableChain()})
+    assert f"policies.guards: none → {one.host}: another's address" in host.run("diff").stdout
+    PortRecords(host.paths).remove(one.key)
+    assert host.run("apply").exit_code == 0 and host.kernel.policy_table == RuleTable()
+
+
+def test_a_port_has_the_addresses_that_are_recorded_for_it(host: Host) -> None:
+    """By its IPAM plugin, by its Pod; and where there are none, that is told."""
+    host.attach(record(3, guards=GUARDS, addresses=("10.1.0.3", "fd00::3"), masquerade=()))
+    host.attach(record(4, guards=GUARDS, masquerade=()))
+    host.attach(record(5, guards=GUARDS, masquerade=()))
+    status = "status: {podIPs: [{ip: 10.1.0.4}]}\n"
+    (host.paths.manifests / "pod4.yaml").write_text(POD.replace("c1", "c4") + status)
+    said = host.run("apply")
+    assert said.output.count("eth0 has none recorded") == 1 and "pod default/c5" in said.output, said.output
+    allowed = {
+        number: [
+            rule.expr[1]["match"]["right"]["set"]
+            for rule in host.kernel.policy_table.chains[f"guard-from-{record(number).host}"].rules[:3]
+        ]
+        for number in (3, 4, 5)
+    }
+    link_local = {"prefix": {"addr": "fe80::", "len": 10}}
+    assert allowed[3] == [["0.0.0.0", "10.1.0.3"], ["0.0.0.0", "10.1.0.3"], ["::", link_local, "fd00::3"]]
+    assert allowed[4] == [["0.0.0.0", "10.1.0.4"], ["0.0.0.0", "10.1.0.4"], ["::", link_local]]
+    assert allowed[5] == [["0.0.0.0"], ["0.0.0.0"], ["::", link_local]]
 
 
 # What it costs ------------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from windrow.model.policies import (
     MultiNetworkPolicy,
     Pod,
 )
+from windrow.model.policyrules import OwnGuards
 from windrow.model.ports import LAUNCHER, PortRecord
 from windrow.model.problems import Problem, Severity
 from windrow.model.ruletable import RuleTable
@@ -30,8 +31,10 @@ from windrow.policy.nft import table
 
 
 def policy_table(cluster: Cluster, facts: NodeFacts) -> RuleTable:
-    """Empty where there are no policies. Ports that are about to be made are in it: their records are there already."""
-    if not cluster.policies():
+    """Empty where there are neither policies nor ports with guards of their own. Ports that are about to be made are in
+    it: their records are there already."""
+    guarded = [record for record in facts.ports if record.guards]
+    if not cluster.policies() and not guarded:
         return RuleTable()
     records = [record for record in facts.ports if _is_of_pod(record)]
     others = [record.host for record in facts.ports if not _is_of_pod(record)]
@@ -40,7 +43,8 @@ def policy_table(cluster: Cluster, facts: NodeFacts) -> RuleTable:
         Endpoint(port=record.host, pod=_pod_of(record), network=network_of(record, whole)) for record in records
     ]
     host = {str(address).partition("/")[0] for addresses in facts.addrs.values() for address in addresses}
-    return table(compile_policies(whole, endpoints, sorted(host), others))
+    own = {r.host: OwnGuards(guards=r.guards, addresses=_addresses(r, whole, facts)) for r in guarded}
+    return table(compile_policies(whole, endpoints, sorted(host), others, own))
 
 
 def missing_networks(policy: MultiNetworkPolicy, cluster: Cluster) -> Iterator[tuple[str, Problem]]:
@@ -76,6 +80,15 @@ def policy_problems(cluster: Cluster, facts: NodeFacts, wanted: RuleTable) -> It
             about=Ref("Node", facts.node),
             severity=Severity.WARNING,
         )
+    for record in facts.ports:
+        if record.guards.addresses and not _addresses(record, cluster, facts):
+            yield Problem(
+                code="no-address-recorded",
+                message=f"{record.user} may send from its own addresses alone, and {record.ifname} has none recorded",
+                hint="an IPAM plugin, an IPPool or the network status of its Pod says them; till then only DHCP passes",
+                about=record.ref,
+                severity=Severity.WARNING,
+            )
     unknown = sorted(facts.port_links - {record.host for record in facts.ports})
     if unknown and not wanted.empty:
         yield Problem(
@@ -107,6 +120,14 @@ def _recorded_pods(cluster: Cluster, records: Iterable[PortRecord]) -> Iterator[
             pod = replace(pod, addresses=tuple(one.partition("/")[0] for one in record.masquerade))
         if pod is not found:
             yield pod
+
+
+def _addresses(record: PortRecord, cluster: Cluster, facts: NodeFacts) -> tuple[str, ...]:
+    """All that the port's pod or machine is known to have there: by its IPAM plugin, its Pod, or a pool."""
+    pod = cluster.objects.get(_pod_of(record))
+    said = pod.addresses_in(network_of(record, cluster)) if isinstance(pod, Pod) else ()
+    pooled = [str(one) for macs in facts.record.values() for mac, one in macs.items() if mac == record.mac]
+    return tuple(dict.fromkeys((*record.addresses, *said, *pooled)))
 
 
 def _meta(pod: Ref, cluster: Cluster) -> Meta:

@@ -10,6 +10,7 @@ from enum import StrEnum
 
 from windrow.model.lazy import dataclass
 from windrow.model.policies import Direction, Protocol
+from windrow.model.portguards import PortGuards
 from windrow.model.values import IfName
 
 HOST_SET = "host"
@@ -72,13 +73,23 @@ class GuardedPort:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OwnGuards:
+    """Of one port, by itself. `addresses`: of both families, all that are recorded."""
+
+    guards: PortGuards
+    addresses: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PolicyRules:
-    """All of one node. Chains and sets are those that a guarded port needs. `namespaces`: those with policies, without
-    which there are no rules at all; `judged`: the ports of this node of which it is known what they are."""
+    """All of one node. Chains and sets are those that a guarded port needs. `namespaces`: those with policies; `own`:
+    what ports ask for themselves; without either there are no rules at all. `judged`: the ports of this node of which
+    it is known what they are."""
 
     sets: Mapping[str, MemberSet] = field(default_factory=dict)
     chains: Mapping[str, PolicyChain] = field(default_factory=dict)
     ports: Mapping[IfName, GuardedPort] = field(default_factory=dict)
+    own: Mapping[IfName, OwnGuards] = field(default_factory=dict)
     judged: frozenset[IfName] = frozenset()
     namespaces: frozenset[str] = frozenset()
 

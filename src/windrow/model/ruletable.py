@@ -18,6 +18,9 @@ POLICY_TABLE = IfName("windrow-policy")
 itself, as a link does."""
 VERDICT_MAP = "map ifname verdict"
 """The `form` of a map from ports to chains."""
+POLICY_MAPS, GUARD_MAPS = ("from-ports", "to-ports"), ("guards-from", "guards-to")
+"""From ports to chains: of those that policies isolate, and of those with guards of their own; out of the pod, and
+into it."""
 NAMES = "set ifname"
 """The `form` of a set of names."""
 JUDGED = "judged"
@@ -69,10 +72,16 @@ class RuleTable:
 
     @property
     def guarded(self) -> frozenset[tuple[str, str]]:
-        """Port and chain, of all maps: a port that is isolated in both directions has two."""
-        entries = (
-            member.partition(" : ") for one in self.sets.values() if one.form == VERDICT_MAP for member in one.members
-        )
+        """Port and chain: a port that policies isolate in both directions has two."""
+        return self._entries(POLICY_MAPS)
+
+    @property
+    def own(self) -> frozenset[tuple[str, str]]:
+        """The same of guards that ports ask for themselves."""
+        return self._entries(GUARD_MAPS)
+
+    def _entries(self, maps: tuple[str, ...]) -> frozenset[tuple[str, str]]:
+        entries = (member.partition(" : ") for name in maps if name in self.sets for member in self.sets[name].members)
         return frozenset((port, chain) for port, _, chain in entries)
 
     @property

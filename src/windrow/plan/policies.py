@@ -32,7 +32,7 @@ def _price(want: RuleTable, have: RuleTable) -> tuple[Impact, str]:
     fewer = any(
         name in want.chains and not _said(chain) <= _said(want.chains[name])
         for name, chain in have.chains.items()
-        if not chain.hook and name not in _port_chains(have)
+        if not chain.hook and name not in _port_chains(have) | {one for _, one in have.own}
     )
     if not closed and not fewer:
         return Impact.HITLESS, ""
@@ -49,7 +49,13 @@ def _said(chain: TableChain) -> set[str]:
 
 def _deltas(want: RuleTable, have: RuleTable) -> Iterator[Delta]:
     seen = False
-    for what, words in (("ports", _ports), ("judged", _judged), ("rules", _rules), ("members", _members)):
+    for what, words in (
+        ("ports", _ports),
+        ("guards", _own),
+        ("judged", _judged),
+        ("rules", _rules),
+        ("members", _members),
+    ):
         before, after = words(have, want), words(want, have)
         if before != after:
             seen = True
@@ -72,6 +78,14 @@ def _port_chains(table: RuleTable) -> set[str]:
     return {chain for _, chain in table.guarded}
 
 
+def _own(table: RuleTable, other: RuleTable) -> str:
+    """What ports ask for themselves: `veth1: no DHCP server`."""
+    differ = (
+        (port, table.chains[chain]) for port, chain in table.own if table.chains[chain] != other.chains.get(chain)
+    )
+    return _named({f"{port}: {rule.comment.rpartition(' ')[0]}" for port, chain in differ for rule in chain.rules})
+
+
 def _judged(table: RuleTable, other: RuleTable) -> str:
     """Those that are not are closed."""
     return _named(table.judged - other.judged)
@@ -79,7 +93,8 @@ def _judged(table: RuleTable, other: RuleTable) -> str:
 
 def _rules(table: RuleTable, other: RuleTable) -> str:
     """Of policies. What leads to them is the same for all."""
-    around = _port_chains(table) | {n for n, one in table.chains.items() if one.hook or n.startswith(WAITING)}
+    around = _port_chains(table) | {chain for _, chain in table.own}
+    around |= {name for name, chain in table.chains.items() if chain.hook or name.startswith(WAITING)}
     differ = (n for n, chain in table.chains.items() if n not in around and other.chains.get(n) != chain)
     return _named({rule.comment.rpartition(" ")[0] for name in differ for rule in table.chains[name].rules} - {""})
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 
 from windrow.model.cluster import Cluster, matches_selector
 from windrow.model.lazy import dataclass
@@ -29,6 +30,7 @@ from windrow.model.policyrules import (
     GuardedPort,
     Members,
     MemberSet,
+    OwnGuards,
     PacketRule,
     PolicyChain,
     PolicyRules,
@@ -50,12 +52,16 @@ class Endpoint:
 
 
 def compile_policies(
-    cluster: Cluster, endpoints: Iterable[Endpoint], host: Iterable[str] = (), others: Iterable[IfName] = ()
+    cluster: Cluster,
+    endpoints: Iterable[Endpoint],
+    host: Iterable[str] = (),
+    others: Iterable[IfName] = (),
+    own: Mapping[IfName, OwnGuards] = MappingProxyType({}),
 ) -> PolicyRules:
-    """`host`: the addresses of this node; `others`: its ports that are no pod's, and so no policy's. A port that no
-    policy isolates is judged, and not guarded."""
+    """`host`: the addresses of this node; `others`: its ports that are no pod's, and so no policy's; `own`: what ports
+    of either kind ask for. A port that no policy isolates is judged, and not guarded."""
     namespaces = frozenset(policy.meta.namespace for policy in cluster.policies() if policy.networks)
-    if not namespaces:
+    if not namespaces and not own:
         return PolicyRules()
     compiler, endpoints = _Compiler(cluster), list(endpoints)
     ports = {one.port: guarded for one in endpoints if (guarded := compiler.guarded(one)) is not None}
@@ -64,6 +70,7 @@ def compile_policies(
         sets=compiler.sets,
         chains=compiler.chains,
         ports=ports,
+        own=own,
         judged=frozenset((*(one.port for one in endpoints), *others)),
         namespaces=namespaces,
     )

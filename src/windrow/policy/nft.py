@@ -21,14 +21,18 @@ from windrow.model.policyrules import (
     GuardedPort,
     Members,
     MemberSet,
+    OwnGuards,
     PacketRule,
     PolicyRules,
     set_name,
 )
+from windrow.model.portguards import Rate
 from windrow.model.ruletable import (
+    GUARD_MAPS,
     JUDGED,
     NAMES,
     NAMESPACES,
+    POLICY_MAPS,
     POLICY_TABLE,
     VERDICT_MAP,
     WAITING,
@@ -43,7 +47,8 @@ from windrow.model.values import PORT_GROUP, IfName
 FAMILY, TABLE = "bridge", str(POLICY_TABLE)
 Json = Mapping[str, Any]
 
-_MAPS = {Direction.EGRESS: "from-ports", Direction.INGRESS: "to-ports"}
+_MAPS = dict(zip((Direction.EGRESS, Direction.INGRESS), POLICY_MAPS, strict=True))
+_OWN_MAPS = dict(zip((Direction.EGRESS, Direction.INGRESS), GUARD_MAPS, strict=True))
 _ENDS = {Direction.EGRESS: ("iifname", "daddr"), Direction.INGRESS: ("oifname", "saddr")}
 """Direction -> what tells the port, and the address at the other end."""
 _GROUPS = {Direction.EGRESS: "iifgroup", Direction.INGRESS: "oifgroup"}
@@ -67,6 +72,11 @@ _UPKEEP = {Direction.EGRESS: [130, 131, 132, 133, 135, 136, 143], Direction.INGR
 """ICMPv6 that a link needs: MLD and neighbour discovery (RFC 4890 §4.4.1). A guarded pod advertises no router."""
 _FORMS = {Members.ADDRESSES: "set {}", Members.RANGES: "set {} interval", Members.SOCKETS: "set {} . inet_service"}
 _ACCEPT: Json = {"accept": None}
+_DROPPED: tuple[Json, ...] = ({"counter": None}, {"drop": None})
+_DHCP_SERVERS = {4: 67, 6: 547}
+"""The ports that they send from (RFC 2131 §4.1, RFC 8415 §7.2)."""
+_ROUTERS = (134, 137)
+"""Router advertisement and redirect (RFC 6105, RFC 4861 §4.5)."""
 _NOTE_MAX = 100
 """Of a comment's 128 bytes (NFTNL_UDATA_COMMENT_MAXLEN), the rest is for the digest."""
 
@@ -76,11 +86,13 @@ _NOTE_MAX = 100
 
 def table(rules: PolicyRules) -> RuleTable:
     """Also where it guards no port yet: the next one that comes is closed until somebody knows what it is."""
-    return _table(rules) if rules.namespaces else RuleTable()
+    return _table(rules) if rules.namespaces or rules.own else RuleTable()
 
 
 def _table(rules: PolicyRules) -> RuleTable:
-    chains = {name: _base(name) for name in _HOOKS} | {WAITING + name: _waiting(name) for name in _HOOKS}
+    guarding = {direction: _own_chains(rules.own, direction) for direction in Direction}
+    chains = {name: _base(name, own=bool(guarding[direction])) for name, (_, direction) in _HOOKS.items()}
+    chains |= {WAITING + name: _waiting(name) for name in _HOOKS}
     chains |= {
         name: TableChain(rules=tuple(_packet_rule(rule, chain.direction) for rule in chain.rules))
         for name, chain in rules.chains.items()
@@ -93,6 +105,11 @@ def _table(rules: PolicyRules) -> RuleTable:
         chains |= {_port_chain(port, direction): _of_port(port, one, direction) for port, one in guarded.items()}
         members = frozenset(f"{port} : {_port_chain(port, direction)}" for port in guarded)
         sets[map_name] = TableSet(form=VERDICT_MAP, members=members)
+    for direction, map_name in _OWN_MAPS.items():
+        if found := guarding[direction]:
+            chains |= {_own_chain(port, direction): chain for port, chain in found.items()}
+            members = frozenset(f"{port} : {_own_chain(port, direction)}" for port in found)
+            sets[map_name] = TableSet(form=VERDICT_MAP, members=members)
     return RuleTable(chains=chains, sets=sets)
 
 
@@ -104,12 +121,14 @@ def _port_chain(port: IfName, direction: Direction) -> str:
     return f"{'from' if direction is Direction.EGRESS else 'to'}-{port}"
 
 
-def _base(name: str) -> TableChain:
-    """A port that nobody has judged goes its own way. Then what needs no policy, then the port's own chain."""
+def _base(name: str, *, own: bool) -> TableChain:
+    """First what a port is kept from in any case (`own`: some are), for that is no connection's right either. One that
+    nobody has judged goes its own way. Then what needs no policy, then the port's chain of policies."""
     hook, direction = _HOOKS[name]
     port, _ = _ENDS[direction]
     unjudged = _match(_meta(_GROUPS[direction]), PORT_GROUP), _match(_meta(port), f"@{JUDGED}", op="!=")
     rules = (
+        *([_rule("own guards", {"vmap": {"key": _meta(port), "data": f"@{_OWN_MAPS[direction]}"}})] if own else []),
         _rule("not judged yet", *unjudged, {"goto": {"target": WAITING + name}}),
         _rule("established", _match({"ct": {"key": "state"}}, ["established", "related"], op="in"), _ACCEPT),
         *_always(name),
@@ -142,6 +161,60 @@ def _of_port(port: IfName, guarded: GuardedPort, direction: Direction) -> TableC
         said = {"log": {"prefix": f"{TABLE} {_port_chain(port, direction)}: ", "level": "info"}}
         rules.append(_rule("logged", {"limit": {"rate": most, "per": "second"}}, said))
     return TableChain(rules=(*rules, _rule("isolated", {"counter": None}, {"drop": None})))
+
+
+# What a port asks for itself ------------------------------------------------------------------------
+
+
+def _own_chain(port: IfName, direction: Direction) -> str:
+    return f"guard-{'from' if direction is Direction.EGRESS else 'to'}-{port}"
+
+
+def _own_chains(own: Mapping[IfName, OwnGuards], direction: Direction) -> dict[IfName, TableChain]:
+    made = _out_of if direction is Direction.EGRESS else _into
+    return {port: TableChain(rules=rules) for port, one in own.items() if (rules := tuple(made(one)))}
+
+
+def _out_of(own: OwnGuards) -> Iterator[TableRule]:
+    guards = own.guards
+    if guards.addresses:
+        yield from _no_other_source(own.addresses)
+    if guards.dhcp:
+        for family, server in _DHCP_SERVERS.items():
+            asked = _match(_meta("l4proto"), "udp"), _match(_payload("udp", "sport"), server)
+            yield _rule("no DHCP server", _match(_meta("protocol"), _IP[family]), *asked, *_DROPPED)
+    if guards.routers:
+        yield _rule("no router", *_icmpv6(_ROUTERS), *_DROPPED)
+    if guards.egress is not None:
+        yield _too_much(guards.egress)
+
+
+def _into(own: OwnGuards) -> Iterator[TableRule]:
+    if own.guards.ingress is not None:
+        yield _too_much(own.guards.ingress)
+
+
+def _no_other_source(addresses: Iterable[str]) -> Iterator[TableRule]:
+    """Beside its own those of who has none yet (RFC 5227, RFC 2131, RFC 4861), and those of the link."""
+    of = {family: [one for one in addresses if (":" in one) is (family == 6)] for family in _IP}
+    link_local = {"prefix": {"addr": "fe80::", "len": 10}}
+    said = (
+        ("arp", _payload("arp", "saddr ip"), ["0.0.0.0", *of[4]]),
+        ("ip", _payload("ip", "saddr"), ["0.0.0.0", *of[4]]),
+        ("ip6", _payload("ip6", "saddr"), ["::", link_local, *of[6]]),
+    )
+    for protocol, source, allowed in said:
+        foreign = _match(source, {"set": allowed}, op="!=")
+        yield _rule("another's address", _match(_meta("protocol"), protocol), foreign, *_DROPPED)
+
+
+def _too_much(rate: Rate) -> TableRule:
+    """A frame beyond the rate is dropped, and not kept for later."""
+    limit = {"rate": rate.bits // 8, "rate_unit": "bytes", "per": "second", "inv": True}
+    return _rule("too much", {"limit": {**limit, "burst": rate.burst // 8, "burst_unit": "bytes"}}, *_DROPPED)
+
+
+# Of policies ----------------------------------------------------------------------------------------
 
 
 def _lease(direction: Direction) -> TableRule:

@@ -33,6 +33,13 @@ def let_through(port: str, namespace: str) -> str:
     return program(*commands)
 
 
+def closed_anew(port: str) -> str:
+    """For `nft -j -f`: whoever had this port's name before was judged, and this one is not. Refused (ENOENT) where that
+    is so already."""
+    table = {"family": "bridge", "table": str(POLICY_TABLE)}
+    return program({"delete": {"element": {**table, "name": JUDGED, "elem": [port]}}})
+
+
 # Checking the source --------------------------------------------------------------------------------
 
 _BRIDGE: Mapping[str, Any] = {"family": "bridge", "table": "nat"}

@@ -269,7 +269,9 @@ def _policy_words(wanted: RuleTable) -> str:
     if wanted.empty:
         return "take away the rules of network policies: there are none any more"
     isolated = plural(len({port for port, _ in wanted.guarded}), "port")
-    return f"rules of network policies, in one transaction; isolated: {isolated}"
+    own = len({port for port, _ in wanted.own})
+    more = f"; with guards of their own: {plural(own, 'port')}" if own else ""
+    return f"rules of network policies, in one transaction; isolated: {isolated}{more}"
 
 
 def _mark_words(action: SetMark | Adopt | Disown) -> str:

@@ -106,7 +106,7 @@ class _Add:
         self._holding: int | None = None
         """The lock on the record: whoever takes away what this call made waits for all that it started."""
         self._gate: Gate | None = None
-        """None: there are no network policies on this host."""
+        """None: there are no network policies on this host, and the port has no guards of its own."""
         self._port = host_end(request.container_id, request.ifname)
         self._mac = config.mac or _random_mac()
 
@@ -143,10 +143,10 @@ class _Add:
         try:
             records.put(record)
             policed = self._host.policed
-            if self._config.ipam or self._config.spoof_check or policed:  # what starts programs
+            if self._config.ipam or self._config.spoof_check or policed or record.guards:  # what starts programs
                 self._holding = records.hold(record.key)
                 self._held.callback(os.close, self._holding)
-            if policed:
+            if policed or record.guards:
                 from windrow.apps.cni.judging import Gate
 
                 self._gate = Gate(record, self._host, self._request.env.get("PATH", ""), self._holding)
@@ -209,21 +209,25 @@ class _Add:
 
         config, request = self._config, self._request
         found = addressing(config, given, interface=2)
+        own: tuple[str, ...] = ()
+        by = ""
         if config.masquerade:
             from windrow.apps.cni import firewall
 
             self._undo.note(lambda: firewall.forget_masquerade(request))
             own = masqueraded(config, (ip.address for ip in found.ips))
             by = firewall.masquerade(request, config.masquerade_backend, own, holding=self._holding)
-            self._record_masquerade(own, by)
+        if own or config.guards.addresses:
+            self._record_addresses(found, own, by)
         addresses.configure_pod(config, request.ifname, found, pod)
         return found
 
-    def _record_masquerade(self, addresses: tuple[str, ...], by: str) -> None:
+    def _record_addresses(self, found: Addressing, masqueraded: tuple[str, ...], by: str) -> None:
         """Once it is done: what is written down and not there is drift, and would be repaired beside this call."""
         record = _record_of(self._request, self._config, self._place, self._mac)
+        given = tuple(ip.address.partition("/")[0] for ip in found.ips) if record.guards.addresses else ()
         try:
-            self._host.records.put(replace(record, masquerade=addresses, masquerade_by=by))
+            self._host.records.put(replace(record, addresses=given, masquerade=masqueraded, masquerade_by=by))
         except OSError as error:
             raise _disk(error) from error
 
@@ -269,6 +273,7 @@ def _record_of(request: Request, config: BridgeConfig, place: bridges.Place, mac
         path=":".join(request.path),
         args=";".join(f"{key}={value}" for key, value in request.args.items()),
         spoof_check=config.spoof_check,
+        guards=config.guards,
     )
 
 
@@ -338,7 +343,7 @@ def delete(request: Request, host: Host) -> None:
 def _remove(request: Request, config: BridgeConfig, old: PortRecord | None, host: Host) -> None:
     """The port, its addresses, its firewall, and at last its record. What a call that was killed had started goes on
     without it, and would give or load something after this: so it is waited for."""
-    if config.ipam or config.spoof_check or host.policed:
+    if config.ipam or config.spoof_check or config.guards or host.policed:
         host.records.wait_for_others((request.container_id, request.ifname), OTHERS_S)
     _remove_port(request, config, old, host)
     if config.ipam:

@@ -39,15 +39,21 @@ class Gate:
         self._closed = False
 
     def shut(self) -> None:
-        """See to it that the port will be closed, unless no policy can be about it. Raises CniError: this host
-        cannot close it."""
+        """See to it that the port will be closed, unless no policy can be about it and it has no guards of its own.
+        Raises CniError: this host cannot close it."""
         try:
+            if self._record.guards:
+                # Whoever had the port's name before was judged without them.
+                self._refused(programs.closed_anew(self._record.host), _MISSING)
+                self._close_all()
+                self._closed = True
+                return
             self._closed = not self._let_through()
             if self._closed and not self._namespace:  # there was no table, and now there is
                 self._closed = not self._let_through()
         except ServiceError as error:
-            message = "there are network policies on this host, and its packet filter has none"
-            details = f"{error.program}: {error.reason}; take the policies away, or have nftables' family bridge here"
+            message = "network policies, or guards of this port, are wanted, and this host's packet filter has none"
+            details = f"{error.program}: {error.reason}; take them away, or have nftables' family bridge here"
             raise CniError(KERNEL_REFUSED, message, details) from error
 
     def _let_through(self) -> bool:
