@@ -6,12 +6,15 @@ import os
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import pytest
 
 from windrow.lab.probe import Station, ping
 from windrow.netlink import netns
+
+if TYPE_CHECKING:
+    from tests.qemu.arriving import Node
 
 HERE = Path(__file__).parent
 T = TypeVar("T")
@@ -82,3 +85,20 @@ def chain() -> Iterator[Sequence[Ns]]:
     yield row
     for one in row:
         os.close(one.fd)
+
+
+@pytest.fixture
+def pod() -> Iterator[Ns]:
+    made = Ns()
+    yield made
+    os.close(made.fd)
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Iterator[Node]:
+    """With ports that come by CNI calls."""
+    from tests.qemu.arriving import Node
+
+    made = Node(tmp_path)
+    yield made
+    made.close()

@@ -23,6 +23,7 @@ from tests.unit.policyworld import Place, policy
 
 from windrow.apps.filters import PortFilters
 from windrow.model.cluster import Cluster
+from windrow.model.policies import Pod, PodInterface
 from windrow.model.ruletable import RuleTable, TableChain
 from windrow.plan.policies import policy_unit
 from windrow.policy import Packet, allows
@@ -250,6 +251,80 @@ def test_frames_that_go_through_iptables_meet_the_policy_all_the_same(node: Node
     assert not node.passing([(source, target)])
     assert (target, source, "UDP", 80) in node.passing([(target, source)])
     node.through_iptables(0)
+
+
+# Further networks ---------------------------------------------------------------------------------------
+
+
+NETWORK, VID = "x/vlan100", 100
+MULTI = """\
+apiVersion: k8s.cni.cncf.io/v1beta1
+kind: MultiNetworkPolicy
+metadata: {{name: p, namespace: {namespace}, annotations: {{k8s.v1.cni.cncf.io/policy-for: {network}}}}}
+spec: {spec}
+"""
+
+
+@contextlib.contextmanager
+def in_a_vlan(node: Node) -> Iterator[None]:
+    """The bridge filters VLANs, and all ports are in VLAN 100: untagged, but for those of `z`, which are trunks, with
+    the pod's address on a VLAN interface."""
+    trunks = [place for place in node.there if place.pod.meta.namespace == "z"]
+    node.ns.ip("link set br0 type bridge vlan_filtering 1")
+    for place in node.there:
+        node.ns.must("bridge", "vlan", "del", "dev", place.port, "vid", "1")
+        tags = () if place in trunks else ("pvid", "untagged")
+        node.ns.must("bridge", "vlan", "add", "dev", place.port, "vid", str(VID), *tags)
+    for place in trunks:
+        _move(node, place, "eth0", f"eth0.{VID}", f"link add link eth0 name eth0.{VID} type vlan id {VID}")
+    yield
+    for place in trunks:
+        _move(node, place, f"eth0.{VID}", "eth0")
+        node.pods[place.pod.addresses[0]].ip(f"link del eth0.{VID}")
+    node.ns.ip("link set br0 type bridge vlan_filtering 0")
+    for place in node.there:
+        node.ns.must("bridge", "vlan", "add", "dev", place.port, "vid", "1", "pvid", "untagged")
+
+
+def _move(node: Node, place: Place, old: str, new: str, *before: str) -> None:
+    address = place.pod.addresses[0]
+    lines = (f"addr del {address}/16 dev {old}", f"addr add {address}/16 dev {new}", f"link set {new} up")
+    node.pods[address].ip(*before, *lines, f"route add default via {GATEWAY}")
+
+
+def further(place: Place) -> Pod:
+    """The same pod, with its address in the further network alone."""
+    there = PodInterface(network=NETWORK, name="net1", addresses=place.pod.addresses)
+    return replace(place.pod, addresses=(), interfaces=(there,))
+
+
+def test_further_networks_in_frames(node: Node) -> None:
+    """A slice of the truth table as MultiNetworkPolicies, in a VLAN: untagged and trunk ports. A policy for another
+    network, and one for the default network, are about none of them."""
+    pairs = [(a, b) for a in node.pods for b in node.pods if a != b]
+    pods, wrong = [further(place) for place in node.there], []
+    slice_ = list(world.texts())[5 :: int(os.environ.get("WINDROW_POLICIES", "30")) * 2]
+    with in_a_vlan(node):
+        node.passing(pairs)  # everybody's MAC is known in the VLAN by then
+        for namespace, spec in slice_:
+            (own,) = world.loaded(MULTI.format(namespace=namespace, spec=spec, network=NETWORK))
+            (other,) = world.loaded(MULTI.format(namespace="y", spec="{podSelector: {}}", network="x/another"))
+            other = replace(other, meta=replace(other.meta, name="other"))
+            objects = world.cluster([own, other, policy(*CLOSED)], ()).replace(pods)
+            node.load(world.tables(objects, node.there, NETWORK)["n1"])
+            expected = {
+                (source, destination, protocol, port)
+                for source, destination in pairs
+                for protocol, ports in (("TCP", TCP_PORTS), ("UDP", UDP_PORTS))
+                for port in ports
+                if allows(
+                    objects,
+                    Packet(source=source, destination=destination, protocol=protocol, port=port, network=NETWORK),
+                ).allowed
+            }
+            wrong += [f"{namespace} {spec}: {one}" for one in sorted(expected ^ node.passing(pairs))]
+        node.police(RuleTable())
+    assert len(slice_) > 1 and not wrong, (len(wrong), wrong[:5])
 
 
 HARM = (

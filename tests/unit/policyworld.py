@@ -13,7 +13,7 @@ from windrow.model.meta import Meta
 from windrow.model.objects import AnyObject
 from windrow.model.policies import Namespace, Pod, PodPort, Protocol
 from windrow.model.ruletable import RuleTable
-from windrow.model.values import IfName
+from windrow.model.values import PORT_GROUP, IfName
 from windrow.model.wire import load_documents
 from windrow.policy import Endpoint, Packet, compile_policies
 from windrow.policy.nft import table
@@ -105,6 +105,8 @@ def _frame(packet: Packet, iifname: str = "", oifname: str = "") -> dict[str, An
     return {
         "iifname": iifname,
         "oifname": oifname,
+        "iifgroup": PORT_GROUP,
+        "oifgroup": PORT_GROUP,
         "protocol": ip,
         "l4proto": protocol,
         "ct": "new",
@@ -141,9 +143,11 @@ def _rule(table_: RuleTable, expr: Iterable[Any], frame: Mapping[str, Any]) -> s
                 entries = dict(member.split(" : ") for member in table_.sets[data[1:]].members)
                 target = entries.get(str(_value(key, frame)))
                 return _run(table_, target, frame) if target else ""
+            case {"goto": {"target": target}}:
+                return _run(table_, target, frame) or "accept"
             case {"jump": {"target": target}}:
                 return _run(table_, target, frame)
-            case {"counter": _}:
+            case {"counter": _} | {"limit": _} | {"log": _}:
                 pass
             case {"accept": _}:
                 return "accept"
@@ -183,7 +187,7 @@ def _holds(table_: RuleTable, value: Any, right: Any) -> bool:
 
 def _is_member(value: str, member: str) -> bool:
     first, dash, last = member.partition("-")
-    if not dash:
+    if not dash or first == "veth":  # a name of a port
         return value == member
     return ipaddress.ip_address(first) <= ipaddress.ip_address(value) <= ipaddress.ip_address(last)  # type: ignore[operator]
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from tests.unit import policyworld as world
-from tests.unit.policyworld import HOST, PROBES, policy
+from tests.unit.policyworld import HOST, OUTSIDE, PROBES, policy
 
 from windrow.model.cluster import Cluster
 from windrow.model.meta import Meta
@@ -17,7 +18,8 @@ from windrow.model.values import IfName, Ref
 from windrow.model.wire import dump, load_documents
 from windrow.policy import Endpoint, Packet, allows, compile_policies
 from windrow.policy.compiler import ranges
-from windrow.policy.nft import program, read, table
+from windrow.policy.nft import FAMILY, TABLE, closed, program, read, table
+from windrow.port.firewall import let_through
 
 THERE = world.places()
 ADDRESS = {f"{p.pod.meta.namespace}/{p.pod.name}": p.pod.addresses[0] for p in THERE}
@@ -106,7 +108,8 @@ def test_a_port_that_nobody_isolates_is_left_alone() -> None:
     objects = world.cluster([policy("x", "{podSelector: {matchLabels: {pod: a}}}")], THERE)
     rules = {node: compile_policies(objects, endpoints(node), HOST[node]) for node in HOST}
     assert [list(one.ports) for one in rules.values()] == [["veth-xa"], []]
-    assert table(rules["n2"]).empty
+    assert not table(rules["n2"]).guarded and table(rules["n2"]).judged == {p.port for p in THERE if p.node == "n2"}
+    assert table(compile_policies(world.cluster([], THERE), endpoints("n1"), HOST["n1"])).empty
     assert set(rules["n1"].ports[IfName("veth-xa")].chains) == {Direction.INGRESS}
 
 
@@ -193,6 +196,47 @@ def test_a_policy_for_further_networks_is_about_these_alone() -> None:
         packet = Packet(source=source, destination="192.168.100.5", network="x/vlan100")
         assert allows(objects, packet).allowed is allowed
     assert not objects.all(NetworkPolicy)
+
+
+# A port that comes --------------------------------------------------------------------------------------
+
+
+def test_a_port_that_nobody_has_judged_is_closed_both_ways() -> None:
+    """Until it is in the set, whatever any policy says; what a link needs for its upkeep, and its node, apart."""
+    objects = world.cluster([policy("z", "{podSelector: {matchLabels: {pod: nobody}}}")], THERE)
+    one, other = (next(p for p in THERE if p.pod.ref == Ref("Pod", letter, "x")) for letter in "ab")
+    there = [one, replace(other, node=one.node)]
+    tables = world.tables(objects, there)
+    unjudged = dict(tables[one.node].sets)
+    unjudged["judged"] = replace(unjudged["judged"], members=unjudged["judged"].members - {str(one.port)})
+    closed = {**tables, one.node: replace(tables[one.node], sets=unjudged)}
+    own, others, host = one.pod.addresses[0], other.pod.addresses[0], HOST[one.node][0]
+    for source, destination in ((own, others), (others, own), (own, OUTSIDE[0]), (OUTSIDE[0], own)):
+        for protocol, port in PROBES:
+            packet = Packet(source=source, destination=destination, protocol=protocol, port=port)
+            assert world.passes(tables, there, packet)
+            assert not world.passes(closed, there, packet), packet
+    for source, destination in ((own, host), (host, own)):
+        assert world.passes(closed, there, Packet(source=source, destination=destination, port=80))
+
+
+def test_a_port_of_a_namespace_without_policies_is_let_through_by_the_kernels_word() -> None:
+    """`create` fails where the member is there already, and with it all of the transaction."""
+    said = json.loads(let_through("veth1", "a-namespace-with-a-long-name"))["nftables"]
+    assert [next(iter(one)) for one in said] == ["create", "delete", "add"]
+    (asked,) = said[0]["create"]["element"]["elem"]
+    policies = [world.policy("x", "{podSelector: {}}")]
+    long = [replace(policies[0], meta=Meta(name="p", namespace="a-namespace-with-a-long-name"))]
+    assert table(compile_policies(world.cluster(long, THERE), [])).sets["namespaces"].members == {asked}
+    assert [next(iter(one)) for one in json.loads(let_through("veth1", ""))["nftables"]] == ["add"]
+
+
+def test_before_the_first_round_no_pod_is_let_through() -> None:
+    said = json.loads(closed(["veth1"]))["nftables"]
+    assert said[0] == {"create": {"table": {"family": FAMILY, "name": TABLE}}}, "whoever comes second changes nothing"
+    made = [one["add"]["set"]["name"] for one in said if "set" in one.get("add", {})]
+    assert "judged" in made and "namespaces" not in made
+    assert [one["add"]["element"]["elem"] for one in said if "element" in one.get("add", {})] == [["veth1"]]
 
 
 # The text -----------------------------------------------------------------------------------------------

@@ -15,18 +15,24 @@ from windrow.apps.engine import converge, look
 from windrow.apps.filters import NFT_POLICIES, PortFilters
 from windrow.apps.known import known
 from windrow.apps.safe.undo import rewind
-from windrow.compile.policies import network_of
+from windrow.compile.policies import network_of, policy_table
 from windrow.model.cluster import Cluster
 from windrow.model.facts import Known
-from windrow.model.ruletable import RuleTable
-from windrow.model.steps import Failure, SetPolicies, Step
+from windrow.model.policies import ANNOTATION_LOG_DROPPED as LOG_DROPPED
+from windrow.model.policies import Direction
+from windrow.model.portguards import PortGuards, Rate
+from windrow.model.ports import PORT_GROUP
+from windrow.model.ruletable import RuleTable, TableChain, TableRule
+from windrow.model.steps import Failure, Impact, SetPolicies, Step
 from windrow.model.wire import hoststate, load_documents
 from windrow.plan import normalise
 from windrow.plan.policies import policy_unit
-from windrow.policy.nft import program
+from windrow.policy.nft import counted, dropped, program
 from windrow.services.errors import ServiceError
 from windrow.services.firewall import Firewall
 from windrow.store.memory import read_memory
+from windrow.store.ports import PortRecords
+from windrow.testing.builders import link
 
 CLOSED = """\
 apiVersion: networking.k8s.io/v1
@@ -75,7 +81,7 @@ def test_a_port_that_is_isolated_in_both_directions_is_one_port(host: Host) -> N
     both = "{policyTypes: [Ingress, Egress], podSelector:"
     (host.paths.manifests / "policy.yaml").write_text(CLOSED.replace("{podSelector:", both))
     plan = host.run("plan")
-    assert "isolated: 1 port  " in plan.stdout, plan.output
+    assert "isolated: 1 port: closes from veth" in plan.stdout, plan.output
 
 
 def test_a_flush_is_repaired_by_the_agent_and_told(host: Host) -> None:
@@ -156,6 +162,160 @@ def test_a_policy_for_a_network_that_is_not_there_is_warned_of(host: Host) -> No
     applied = host.run("apply", "-f", str(host.paths.root / "multi.yaml"))
     assert applied.exit_code == 0
     assert "there is no NetworkAttachmentDefinition default/vlan100" in applied.stderr
+
+
+def test_a_policy_for_a_network_that_is_not_there_is_told_as_long_as_it_is_stored(host: Host) -> None:
+    text = CLOSED.replace("networking.k8s.io/v1\nkind: ", "k8s.cni.cncf.io/v1beta1\nkind: Multi")
+    named = "annotations: {k8s.v1.cni.cncf.io/policy-for: vlan100}"
+    (host.paths.manifests / "multi.yaml").write_text(text.replace("namespace: default", f"namespace: default, {named}"))
+    for verb in ("plan", "status"):
+        said = " ".join(host.run(verb).output.split())
+        assert said.count("there is no NetworkAttachmentDefinition default/vlan100") == 1, said
+
+
+# Guards of a port's own ---------------------------------------------------------------------------------
+
+
+GUARDS = PortGuards(addresses=True, dhcp=True, routers=True, ingress=Rate(bits=8000, burst=800))
+
+
+def test_guards_of_a_port_are_there_without_any_policy(host: Host) -> None:
+    (host.paths.manifests / "policy.yaml").unlink()
+    assert host.kernel.policy_table == RuleTable() and host.run("diff").stdout == ""
+    one = host.attach(record(3, guards=GUARDS, addresses=("10.1.0.3",)))
+    diff = host.run("diff").stdout
+    assert f"policies.guards: none → {one.host}: another's address, {one.host}: no DHCP server" in diff, diff
+    assert "with guards of their own: 1 port" in host.run("plan").stdout
+    assert host.run("apply").exit_code == 0 and host.run("diff").stdout == ""
+    table = host.kernel.policy_table
+    assert table.own == {(str(one.host), f"guard-from-{one.host}"), (str(one.host), f"guard-to-{one.host}")}
+    assert not table.guarded and table.judged == {str(record(n).host) for n in (1, 2, 3)}
+    first = table.chains["leaving"].rules[0], table.chains["arriving"].rules[0]
+    assert all(rule.comment.startswith("own guards") for rule in first), "before what is established passes"
+    host.kernel.policy_table = replace(table, chains={**table.chains, f"guard-from-{one.host}": TableChain()})
+    assert f"policies.guards: none → {one.host}: another's address" in host.run("diff").stdout
+    PortRecords(host.paths).remove(one.key)
+    assert host.run("apply").exit_code == 0 and host.kernel.policy_table == RuleTable()
+
+
+def test_a_port_has_the_addresses_that_are_recorded_for_it(host: Host) -> None:
+    """By its IPAM plugin, by its Pod; and where there are none, that is told."""
+    host.attach(record(3, guards=GUARDS, addresses=("10.1.0.3", "fd00::3"), masquerade=()))
+    host.attach(record(4, guards=GUARDS, masquerade=()))
+    host.attach(record(5, guards=GUARDS, masquerade=()))
+    status = "status: {podIPs: [{ip: 10.1.0.4}]}\n"
+    (host.paths.manifests / "pod4.yaml").write_text(POD.replace("c1", "c4") + status)
+    said = host.run("apply")
+    assert said.output.count("eth0 has none recorded") == 1 and "pod default/c5" in said.output, said.output
+    allowed = {
+        number: [
+            rule.expr[1]["match"]["right"]["set"]
+            for rule in host.kernel.policy_table.chains[f"guard-from-{record(number).host}"].rules[:3]
+        ]
+        for number in (3, 4, 5)
+    }
+    link_local = {"prefix": {"addr": "fe80::", "len": 10}}
+    assert allowed[3] == [["0.0.0.0", "10.1.0.3"], ["0.0.0.0", "10.1.0.3"], ["::", link_local, "fd00::3"]]
+    assert allowed[4] == [["0.0.0.0", "10.1.0.4"], ["0.0.0.0", "10.1.0.4"], ["::", link_local]]
+    assert allowed[5] == [["0.0.0.0"], ["0.0.0.0"], ["::", link_local]]
+
+
+# What it costs ------------------------------------------------------------------------------------------
+
+
+def test_a_port_that_is_closed_costs_what_it_does(host: Host) -> None:
+    plan = host.run("plan").stdout
+    assert f"closes to {record(1).host}" in plan and "nobody has noted them so far" in plan, plan
+    assert "outage" in plan and "traffic stops, and does not come back with this plan" in plan
+    assert host.run("apply", "--max-impact", "hitless").exit_code != 0
+    assert host.kernel.policy_table == RuleTable()
+
+
+def impact(host: Host, policy: str) -> tuple[Impact, str]:
+    (host.paths.manifests / "policy.yaml").write_text(policy)
+    (step,) = policy_unit(wanted(host), host.kernel.policy_table).steps
+    return step.impact, step.note
+
+
+def wanted(host: Host) -> RuleTable:
+    sight = look(host.kernel, "n1", known(host.paths))
+    return policy_table(Cluster.of(load_documents(text(host)).objects), sight.facts)
+
+
+def text(host: Host) -> str:
+    return "\n---\n".join(one.read_text() for one in sorted(host.paths.manifests.iterdir()))
+
+
+def test_less_costs_and_more_does_not(host: Host) -> None:
+    rule = "{podSelector: {matchLabels: {app: db}}, ingress: [{ports: [{port: 80}]}, {ports: [{port: 81}]}]}"
+    open_ = CLOSED.replace("{podSelector: {matchLabels: {app: db}}}", rule)
+    both = rule.replace("{podSelector:", "{policyTypes: [Ingress, Egress], podSelector:")
+    (host.paths.manifests / "policy.yaml").write_text(open_)
+    assert host.run("apply").exit_code == 0
+    assert impact(host, open_.replace(", {ports: [{port: 81}]}", "")) == (
+        Impact.OUTAGE,
+        "policies let less through; connections that are there go on",
+    )
+    assert impact(host, open_.replace("{ports: [{port: 81}]}", "{ports: [{port: 81}]}, {ports: [{port: 82}]}")) == (
+        Impact.HITLESS,
+        "",
+    )
+    assert impact(host, open_.replace(rule, both))[1].startswith(f"closes from {record(1).host}, but for")
+
+
+def test_a_port_that_comes_is_closed_already_and_costs_nothing(host: Host) -> None:
+    assert host.run("apply").exit_code == 0
+    host.attach(record(3))
+    (host.paths.manifests / "pod3.yaml").write_text(POD.replace("c1", "c3"))
+    (step,) = policy_unit(wanted(host), host.kernel.policy_table).steps
+    assert step.impact is Impact.HITLESS
+    assert f"policies.judged: none → {record(3).host}" in host.run("diff").stdout
+
+
+def test_a_port_is_judged_before_it_is_there(host: Host) -> None:
+    """By its record, so most need not wait; and one without a record never is."""
+    assert host.run("apply").exit_code == 0
+    PortRecords(host.paths).put(record(3))
+    host.kernel.add(link("veth0", "veth", up=True, master="cni0"), group=PORT_GROUP)
+    said = host.run("apply")
+    assert str(record(3).host) in host.kernel.policy_table.judged
+    assert host.kernel.policy_table.judged == set(host.paths.judged.read_text().split())
+    assert "no record says whose veth0 is" in said.output and "veth0" not in host.kernel.policy_table.judged
+
+
+# What is counted, and told ------------------------------------------------------------------------------
+
+
+def test_counters_are_summed_up_by_policy(host: Host) -> None:
+    assert host.run("apply").exit_code == 0
+    table = host.kernel.policy_table
+    chains = {
+        name: replace(chain, rules=tuple(replace(rule, expr=_counting(rule.expr, 3)) for rule in chain.rules))
+        for name, chain in table.chains.items()
+    }
+    policy = TableRule(comment="NetworkPolicy/default/closed ingress[0] 0123", expr=_counting(({"counter": None},), 7))
+    chains["in-0123"] = TableChain(rules=(policy, policy))
+    seen = replace(table, chains=chains)
+    assert counted(seen)["NetworkPolicy/default/closed", Direction.INGRESS] == 14
+    assert dropped(seen) == {Direction.INGRESS: 9, Direction.EGRESS: 3}, "by the port, and by those that wait"
+
+
+def _counting(expr: tuple[object, ...], packets: int) -> tuple[object, ...]:
+    """As nft prints it."""
+    return tuple({"counter": {"packets": packets, "bytes": 64}} if one == {"counter": None} else one for one in expr)
+
+
+@pytest.mark.parametrize(("asked", "rate"), [("5", 5), ("0", 0), ("101", 0), ("true", 0), ("٣", 0)])
+def test_what_is_dropped_is_told_where_a_policy_asks_for_it(host: Host, asked: str, rate: int) -> None:
+    annotated = CLOSED.replace("namespace: default", f"namespace: default, annotations: {{{LOG_DROPPED}: '{asked}'}}")
+    (host.paths.root / "policy.yaml").write_text(annotated)
+    said = host.run("apply", "-f", str(host.paths.root / "policy.yaml"))
+    assert said.exit_code == 0 and ("so nothing is logged" in said.output) is not bool(rate)
+    chain = host.kernel.policy_table.chains[f"to-{record(1).host}"]
+    logged = [rule.expr for rule in chain.rules if rule.comment.startswith("logged")]
+    prefix = f"windrow-policy to-{record(1).host}: "
+    limit = {"limit": {"rate": rate, "per": "second"}}
+    assert logged == ([(limit, {"log": {"prefix": prefix, "level": "info"}})] if rate else [])
 
 
 # nft ----------------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from windrow.model.host import PortVlans
+from windrow.model.portguards import PortGuards, Rate
 from windrow.model.values import VidSet
 from windrow.port.bridge import BridgeConfig, addressing, conflicts, masqueraded, read_config, with_gateways
 from windrow.port.errors import INVALID_CONFIG, INVALID_ENVIRONMENT, CniError
@@ -70,6 +71,17 @@ def test_null_means_the_same_as_nothing() -> None:
         ({"ipMasq": True}, {"masquerade": True}),
         ({"ipMasqBackend": "nftables"}, {"masquerade_backend": "nftables"}),
         ({"macspoofchk": True}, {"spoof_check": True}),
+        ({"IPspoofchk": True, "raguard": True}, {"guards": PortGuards(addresses=True, routers=True)}),
+        ({"dhcpguard": True, "ingressRate": 0, "ingressBurst": 0}, {"guards": PortGuards(dhcp=True)}),
+        ({"egressRate": 8000, "egressBurst": 16000}, {"guards": PortGuards(egress=Rate(bits=8000, burst=16000))}),
+        (
+            {
+                "ingressRate": 8,
+                "ingressBurst": 8,
+                "runtimeConfig": {"bandwidth": {"ingressrate": 80, "ingressBurst": 800}},
+            },
+            {"guards": PortGuards(ingress=Rate(bits=80, burst=800))},
+        ),
         ({"enabledad": True}, {"detect_duplicates": True}),
         ({"disableContainerInterface": True}, {"interface_down": True}),
         ({"routerAdvertisements": True}, {"routers": True}),
@@ -122,6 +134,10 @@ def test_the_mac_address(keys: dict[str, Any], args: str, mac: str | None) -> No
         ({"vlanTrunk": [{"minID": 8}]}, "minID and maxID should be configured simultaneously, maxID is missing"),
         ({"mtu": 67}, "mtu: 67 is outside 68..65535"),
         ({"mtu": 1e3}, "mtu must be a whole number"),
+        ({"egressRate": 8000}, "egressRate 8000 and egressBurst 0: both are needed, within 8..100000000000 bit/s"),
+        ({"ingressRate": "5M", "ingressBurst": 8}, "ingressRate must be a whole number, and is '5M'"),
+        ({"runtimeConfig": {"bandwidth": {"egressBurst": 8}}}, "runtimeConfig.bandwidth: egressRate 0 and"),
+        ({"ipspoofchk": "yes"}, "ipspoofchk must be true or false"),
         ({"isGateway": 1}, "isGateway must be true or false, and is 1"),
         ({"ipMasqBackend": "pf"}, "unknown ipmasq backend 'pf': there are iptables and nftables"),
         ({"ipam": "host-local"}, "ipam must be an object"),

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from windrow.model.portguards import PortGuards, Rate
 from windrow.model.ports import PortRecord
 from windrow.model.values import IfName, Mac, PortVlans, VidSet
 from windrow.port.identity import digest, host_end
@@ -52,6 +53,8 @@ def file_of(tmp_path: Path, record: PortRecord = RECORD) -> Path:
         replace(RECORD, vlans=PortVlans()),
         replace(RECORD, pod=""),
         replace(RECORD, isolated=True, hairpin=False),
+        replace(RECORD, addresses=("10.1.0.2", "fd00::2"), guards=PortGuards(addresses=True, routers=True)),
+        replace(RECORD, guards=PortGuards(dhcp=True, egress=Rate(bits=8, burst=16))),
     ],
 )
 def test_there_and_back(records: PortRecords, record: PortRecord) -> None:

@@ -136,6 +136,12 @@ KINDS = {
         lambda p: Machines(p).get("default", "web"),
         told=True,
     ),
+    "machine_addresses": Kind(
+        "var/lib/windrow/machine-addresses/default/web.json",
+        lambda p: Machines(p).remember_addresses("default", "web", ["10.52.0.2"]),
+        lambda p: Machines(p).last_addresses("default", "web"),
+        nothing=(),
+    ),
     "memory": Kind(
         "var/lib/windrow/memory.json",
         lambda p: memory.write_memory(p, a_memory()),
@@ -194,7 +200,7 @@ SAME = {"lasting_attachments": "attachments", "addressed_ports": "ports"}
 NO_DOCUMENTS = {
     *("agent_lock", "check_lock", "lock", "turn"),
     *("agent_socket", "cni_socket"),
-    *("check_key", "cluster_networks", "machine_logs", "dhcp_servers"),
+    *("check_key", "cluster_networks", "judged", "machine_logs", "dhcp_servers"),
     *("manifests", "pods", "pod_status", "device_info", "cni_networks"),
     *("runtime", "state"),
 }

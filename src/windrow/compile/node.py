@@ -104,7 +104,7 @@ def compile_node(cluster: Cluster, facts: NodeFacts) -> Compiled:
         + tuple(said)
         + tuple(_unreadable(facts))
         + tuple(filter_problems(facts))
-        + tuple(policy_problems(facts))
+        + tuple(policy_problems(cluster, facts, policies))
         + tuple(waiting_problems(pools))
         + served.problems,
         memory=Memory(
@@ -112,6 +112,7 @@ def compile_node(cluster: Cluster, facts: NodeFacts) -> Compiled:
             given=given,
             had=there(given, facts),
             policed=facts.policies_there or not policies.empty,
+            judges=facts.judges_ports or policies.judges,
         ),
         clients=dhcp_clients(hosts.configs, held, facts),
         scopes=pools,

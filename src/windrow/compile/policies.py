@@ -14,7 +14,14 @@ from windrow.model.facts import NodeFacts
 from windrow.model.machines import VirtualMachine
 from windrow.model.meta import Meta
 from windrow.model.objects import NetworkAttachmentDefinition
-from windrow.model.policies import DEFAULT_INTERFACE, DEFAULT_NETWORK, Pod
+from windrow.model.policies import (
+    ANNOTATION_POLICY_FOR,
+    DEFAULT_INTERFACE,
+    DEFAULT_NETWORK,
+    MultiNetworkPolicy,
+    Pod,
+)
+from windrow.model.policyrules import OwnGuards
 from windrow.model.ports import LAUNCHER, PortRecord
 from windrow.model.problems import Problem, Severity
 from windrow.model.ruletable import RuleTable
@@ -24,24 +31,70 @@ from windrow.policy.nft import table
 
 
 def policy_table(cluster: Cluster, facts: NodeFacts) -> RuleTable:
-    """Empty where no policy isolates a pod of this node."""
-    if not cluster.policies():
+    """Empty where there are neither policies nor ports with guards of their own. Ports that are about to be made are in
+    it: their records are there already."""
+    guarded = [record for record in facts.ports if record.guards]
+    if not cluster.policies() and not guarded:
         return RuleTable()
-    records = [record for record in facts.ports if record.host in facts.links and _is_of_pod(record)]
+    records = [record for record in facts.ports if _is_of_pod(record)]
+    others = [record.host for record in facts.ports if not _is_of_pod(record)]
     whole = cluster.replace(_recorded_pods(cluster, records))
     endpoints = [
         Endpoint(port=record.host, pod=_pod_of(record), network=network_of(record, whole)) for record in records
     ]
     host = {str(address).partition("/")[0] for addresses in facts.addrs.values() for address in addresses}
-    return table(compile_policies(whole, endpoints, sorted(host)))
+    own = {r.host: OwnGuards(guards=r.guards, addresses=_addresses(r, whole, facts)) for r in guarded}
+    return table(compile_policies(whole, endpoints, sorted(host), others, own))
 
 
-def policy_problems(facts: NodeFacts) -> Iterator[Problem]:
+def missing_networks(policy: MultiNetworkPolicy, cluster: Cluster) -> Iterator[tuple[str, Problem]]:
+    """(network, a warning about it): the policy may mean one that comes, or that a container runtime has in its own
+    directory."""
+    path = f"metadata.annotations[{ANNOTATION_POLICY_FOR}]"
+    nads = [f"{one.meta.namespace}/{one.name}" for one in cluster.all(NetworkAttachmentDefinition)]
+    for network in policy.networks:
+        if network not in nads:
+            yield (
+                network,
+                Problem(
+                    code="nad-missing",
+                    path=path,
+                    file=policy.source.file,
+                    line=policy.source.line(path) or policy.source.line(""),
+                    message=f"there is no NetworkAttachmentDefinition {network}",
+                    hint=f"there are: {', '.join(nads) or 'none'}",
+                    about=policy.ref,
+                    severity=Severity.WARNING,
+                ),
+            )
+
+
+def policy_problems(cluster: Cluster, facts: NodeFacts, wanted: RuleTable) -> Iterator[Problem]:
+    for policy in cluster.all(MultiNetworkPolicy):
+        yield from (problem for _, problem in missing_networks(policy, cluster))
     if facts.policies_unread:
         yield Problem(
             code="policies-unread",
             message=f"whether the rules of network policies are in force cannot be said: {facts.policies_unread}",
             hint="run it as root, with nft installed",
+            about=Ref("Node", facts.node),
+            severity=Severity.WARNING,
+        )
+    for record in facts.ports:
+        if record.guards.addresses and not _addresses(record, cluster, facts):
+            yield Problem(
+                code="no-address-recorded",
+                message=f"{record.user} may send from its own addresses alone, and {record.ifname} has none recorded",
+                hint="an IPAM plugin, an IPPool or the network status of its Pod says them; till then only DHCP passes",
+                about=record.ref,
+                severity=Severity.WARNING,
+            )
+    unknown = sorted(facts.port_links - {record.host for record in facts.ports})
+    if unknown and not wanted.empty:
+        yield Problem(
+            code="port-not-judged",
+            message=f"no record says whose {', '.join(unknown)} is, so no network policy lets anything through there",
+            hint="start its pod or machine anew",
             about=Ref("Node", facts.node),
             severity=Severity.WARNING,
         )
@@ -67,6 +120,14 @@ def _recorded_pods(cluster: Cluster, records: Iterable[PortRecord]) -> Iterator[
             pod = replace(pod, addresses=tuple(one.partition("/")[0] for one in record.masquerade))
         if pod is not found:
             yield pod
+
+
+def _addresses(record: PortRecord, cluster: Cluster, facts: NodeFacts) -> tuple[str, ...]:
+    """All that the port's pod or machine is known to have there: by its IPAM plugin, its Pod, or a pool."""
+    pod = cluster.objects.get(_pod_of(record))
+    said = pod.addresses_in(network_of(record, cluster)) if isinstance(pod, Pod) else ()
+    pooled = [str(one) for macs in facts.record.values() for mac, one in macs.items() if mac == record.mac]
+    return tuple(dict.fromkeys((*record.addresses, *said, *pooled)))
 
 
 def _meta(pod: Ref, cluster: Cluster) -> Meta:

@@ -62,7 +62,10 @@ class Memory:
     """Those of them that were there at the last look since this start of the host: to put one back, nobody need be
     asked whether he has it."""
     policed: bool = False
-    """Whether there may be rules of network policies. On a host that never had any, nobody looks for them."""
+    """Whether there may be rules of network policies, or of the overlay, which are in the same table. On a host that
+    never had any, nobody looks for them."""
+    judges: bool = False
+    """Whether they may close a port that no round has judged: a CNI call waits for that."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,6 +134,8 @@ class NodeFacts:
     """Why those of network policies could not."""
     policies_there: bool = False
     """Whether there is a table of network policies."""
+    judges_ports: bool = False
+    """Whether it closes ports that no round has judged."""
     origin: HostState | None = None
     """The NICs of the management network as `windrow init` found them."""
     without_ipv6: frozenset[IfName] = frozenset()

@@ -14,6 +14,10 @@ from windrow.model.selectors import LabelSelector
 
 ANNOTATION_POLICY_FOR = "k8s.v1.cni.cncf.io/policy-for"
 """On a MultiNetworkPolicy: the networks it is about, `namespace/name` or `name`, with commas between."""
+ANNOTATION_LOG_DROPPED = "windrow.io/log-dropped"
+"""On a NetworkPolicy or MultiNetworkPolicy: what ports that it isolates drop is told in the kernel's log, so many
+packets a second at most at each port, 1 to LOG_MAX."""
+LOG_MAX = 100
 ANNOTATION_NETWORK_STATUS = "k8s.v1.cni.cncf.io/network-status"
 """On a Pod: its interfaces with their networks and addresses, as JSON."""
 LABEL_NAMESPACE_NAME = "kubernetes.io/metadata.name"
@@ -148,6 +152,12 @@ class NetworkPolicy(Object):
     def networks(self) -> tuple[str, ...]:
         """Those it is about."""
         return (DEFAULT_NETWORK,)
+
+    @property
+    def logged(self) -> int:
+        """ANNOTATION_LOG_DROPPED; 0: nothing is logged."""
+        text = self.meta.annotations.get(ANNOTATION_LOG_DROPPED, "")
+        return int(text) if text.isascii() and text.isdigit() and 1 <= int(text) <= LOG_MAX else 0
 
     def rules(self, direction: Direction) -> tuple[PolicyRule, ...]:
         return self.ingress if direction is Direction.INGRESS else self.egress

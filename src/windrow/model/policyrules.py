@@ -10,10 +10,13 @@ from enum import StrEnum
 
 from windrow.model.lazy import dataclass
 from windrow.model.policies import Direction, Protocol
+from windrow.model.portguards import PortGuards
 from windrow.model.values import IfName
 
 HOST_SET = "host"
 """With the addresses of the node itself, of each family: what a pod and its own node say to each other passes."""
+SIDES = {Direction.INGRESS: "in", Direction.EGRESS: "out"}
+"""How the name of a policy's chain begins."""
 
 
 class Members(StrEnum):
@@ -63,17 +66,32 @@ class GuardedPort:
     direction that is not there is open."""
 
     chains: Mapping[Direction, tuple[str, ...]]
+    logged: Mapping[Direction, int] = field(default_factory=dict)
+    """How many packets a second at most are told that it drops; a direction that is not there: none."""
     leased: bool = False
     """The address behind it may come from a DHCP server in its VLAN, which it then may speak with."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OwnGuards:
+    """Of one port, by itself. `addresses`: of both families, all that are recorded."""
+
+    guards: PortGuards
+    addresses: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PolicyRules:
-    """All of one node. Chains and sets are those that a guarded port needs."""
+    """All of one node. Chains and sets are those that a guarded port needs. `namespaces`: those with policies; `own`:
+    what ports ask for themselves; without either there are no rules at all. `judged`: the ports of this node of which
+    it is known what they are."""
 
     sets: Mapping[str, MemberSet] = field(default_factory=dict)
     chains: Mapping[str, PolicyChain] = field(default_factory=dict)
     ports: Mapping[IfName, GuardedPort] = field(default_factory=dict)
+    own: Mapping[IfName, OwnGuards] = field(default_factory=dict)
+    judged: frozenset[IfName] = frozenset()
+    namespaces: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from windrow.model.filters import PortFilter
 from windrow.model.lazy import dataclass
+from windrow.model.portguards import PortGuards
 from windrow.model.values import PORT_GROUP as PORT_GROUP
 from windrow.model.values import IfName, Mac, PortVlans, Ref
 
@@ -47,6 +48,9 @@ class PortRecord:
     """CNI_ARGS of the ADD."""
     spoof_check: bool = False
     """Only frames from `mac` come in by the port."""
+    guards: PortGuards = PortGuards()
+    addresses: tuple[str, ...] = ()
+    """Those that the IPAM plugin gave, without prefixes; written down where a guard asks for them."""
     masquerade: tuple[str, ...] = ()
     """The addresses with prefixes that are masqueraded; written down once they are."""
     masquerade_by: str = ""

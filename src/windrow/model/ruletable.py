@@ -20,6 +20,19 @@ FORGED = "forged"
 """The chain that drops packets of the overlay which no node has sent."""
 VERDICT_MAP = "map ifname verdict"
 """The `form` of a map from ports to chains."""
+POLICY_MAPS, GUARD_MAPS = ("from-ports", "to-ports"), ("guards-from", "guards-to")
+"""From ports to chains: of those that policies isolate, and of those with guards of their own; out of the pod, and
+into it."""
+NAMES = "set ifname"
+"""The `form` of a set of names."""
+JUDGED = "judged"
+"""The set of ports that a round has judged by the policies. A port of a CNI call that is not in it is closed."""
+WAITING = "waiting-"
+"""Before the name of a hook's chain: what such a port lets pass."""
+NAMESPACES = "namespaces"
+"""The set of namespaces with policies (`member_of_namespace`): a port of a pod of another one need not wait."""
+_NAME_MAX = 15
+"""Of a name in a set (IFNAMSIZ)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,8 +54,8 @@ class TableChain:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TableSet:
-    """`form`: `set ipv4_addr`, `set ipv4_addr interval`, `set ipv4_addr . inet_service`, VERDICT_MAP. `members`:
-    `10.0.0.1`, `10.0.0.0-10.0.0.9`, `10.0.0.1 . 80`, `veth1 : in-veth1`."""
+    """`form`: `set ipv4_addr`, `set ipv4_addr interval`, `set ipv4_addr . inet_service`, NAMES, VERDICT_MAP. `members`:
+    `10.0.0.1`, `10.0.0.0-10.0.0.9`, `10.0.0.1 . 80`, `veth1`, `veth1 : in-veth1`."""
 
     form: str
     members: frozenset[str] = frozenset()
@@ -61,11 +74,26 @@ class RuleTable:
 
     @property
     def guarded(self) -> frozenset[tuple[str, str]]:
-        """Port and chain, of all maps: a port that is isolated in both directions has two."""
-        entries = (
-            member.partition(" : ") for one in self.sets.values() if one.form == VERDICT_MAP for member in one.members
-        )
+        """Port and chain: a port that policies isolate in both directions has two."""
+        return self._entries(POLICY_MAPS)
+
+    @property
+    def own(self) -> frozenset[tuple[str, str]]:
+        """The same of guards that ports ask for themselves."""
+        return self._entries(GUARD_MAPS)
+
+    def _entries(self, maps: tuple[str, ...]) -> frozenset[tuple[str, str]]:
+        entries = (member.partition(" : ") for name in maps if name in self.sets for member in self.sets[name].members)
         return frozenset((port, chain) for port, _, chain in entries)
+
+    @property
+    def judges(self) -> bool:
+        """Whether a port that no round has judged is closed by it. The overlay's rules alone close none."""
+        return JUDGED in self.sets
+
+    @property
+    def judged(self) -> frozenset[str]:
+        return self.sets[JUDGED].members if JUDGED in self.sets else frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,3 +102,12 @@ class PoliciesSeen:
 
     table: RuleTable | None = RuleTable()
     unread: str = ""
+
+
+def member_of_namespace(name: str) -> str:
+    """A namespace as a member of NAMESPACES. Where two are one by this, a port waits that would not have to."""
+    if len(name) <= _NAME_MAX:
+        return name
+    from hashlib import sha256  # loads OpenSSL, and most names are short
+
+    return sha256(name.encode(errors="surrogateescape")).hexdigest()[:_NAME_MAX]

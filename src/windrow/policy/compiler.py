@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 
 from windrow.model.cluster import Cluster, matches_selector
 from windrow.model.lazy import dataclass
@@ -25,9 +26,11 @@ from windrow.model.policies import (
 )
 from windrow.model.policyrules import (
     HOST_SET,
+    SIDES,
     GuardedPort,
     Members,
     MemberSet,
+    OwnGuards,
     PacketRule,
     PolicyChain,
     PolicyRules,
@@ -37,7 +40,6 @@ from windrow.model.selectors import LabelSelector, Operator
 from windrow.model.values import IfName, Ref
 
 FAMILIES = (4, 6)
-_SIDE = {Direction.INGRESS: "in", Direction.EGRESS: "out"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,14 +51,29 @@ class Endpoint:
     network: str = DEFAULT_NETWORK
 
 
-def compile_policies(cluster: Cluster, endpoints: Iterable[Endpoint], host: Iterable[str] = ()) -> PolicyRules:
-    """`host`: the addresses of this node. A port that no policy isolates is not in it."""
-    compiler = _Compiler(cluster)
-    ports = {one.port: guarded for one in endpoints if (guarded := compiler.guarded(one)) is not None}
-    if not ports:
+def compile_policies(
+    cluster: Cluster,
+    endpoints: Iterable[Endpoint],
+    host: Iterable[str] = (),
+    others: Iterable[IfName] = (),
+    own: Mapping[IfName, OwnGuards] = MappingProxyType({}),
+) -> PolicyRules:
+    """`host`: the addresses of this node; `others`: its ports that are no pod's, and so no policy's; `own`: what ports
+    of either kind ask for. A port that no policy isolates is judged, and not guarded."""
+    namespaces = frozenset(policy.meta.namespace for policy in cluster.policies() if policy.networks)
+    if not namespaces and not own:
         return PolicyRules()
+    compiler, endpoints = _Compiler(cluster), list(endpoints)
+    ports = {one.port: guarded for one in endpoints if (guarded := compiler.guarded(one)) is not None}
     compiler.add_set(HOST_SET, Members.ADDRESSES, host)
-    return PolicyRules(sets=compiler.sets, chains=compiler.chains, ports=ports)
+    return PolicyRules(
+        sets=compiler.sets,
+        chains=compiler.chains,
+        ports=ports,
+        own=own,
+        judged=frozenset((*(one.port for one in endpoints), *others)),
+        namespaces=namespaces,
+    )
 
 
 class _Space:
@@ -115,7 +132,14 @@ class _Compiler:
             for direction in Direction
         }
         isolated = {direction: names for direction, names in chains.items() if names}
-        return GuardedPort(chains=isolated, leased=endpoint.network != DEFAULT_NETWORK) if isolated else None
+        if not isolated:
+            return None
+        logged = {
+            direction: most
+            for direction in isolated
+            if (most := max(policy.logged for policy in about if direction in policy.directions))
+        }
+        return GuardedPort(chains=isolated, logged=logged, leased=endpoint.network != DEFAULT_NETWORK)
 
     def add_set(self, name: str, kind: Members, members: Iterable[str]) -> None:
         """Both halves, be one of them empty: which family the next pod has is not known."""
@@ -128,7 +152,7 @@ class _Compiler:
     # One policy -----------------------------------------------------------------------------------
 
     def _chain(self, policy: NetworkPolicy, network: str, direction: Direction) -> str:
-        name = f"{_SIDE[direction]}-{_digest(policy.ref, network)}"
+        name = f"{SIDES[direction]}-{_digest(policy.ref, network)}"
         if name not in self.chains:
             rules = (
                 made

@@ -11,28 +11,50 @@ from __future__ import annotations
 import ipaddress
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from windrow.model.policies import Direction
 from windrow.model.policyrules import (
     HOST_SET,
+    SIDES,
     GuardedPort,
     Members,
     MemberSet,
+    OwnGuards,
     PacketRule,
     PolicyRules,
     TunnelEnds,
     set_name,
 )
-from windrow.model.ruletable import FORGED, POLICY_TABLE, VERDICT_MAP, RuleTable, TableChain, TableRule, TableSet
+from windrow.model.portguards import Rate
+from windrow.model.ruletable import (
+    FORGED,
+    GUARD_MAPS,
+    JUDGED,
+    NAMES,
+    NAMESPACES,
+    POLICY_MAPS,
+    POLICY_TABLE,
+    VERDICT_MAP,
+    WAITING,
+    RuleTable,
+    TableChain,
+    TableRule,
+    TableSet,
+    member_of_namespace,
+)
 from windrow.model.values import PORT_GROUP, IfName
 
 FAMILY, TABLE = "bridge", str(POLICY_TABLE)
 Json = Mapping[str, Any]
 
-_MAPS = {Direction.EGRESS: "from-ports", Direction.INGRESS: "to-ports"}
+_MAPS = dict(zip((Direction.EGRESS, Direction.INGRESS), POLICY_MAPS, strict=True))
+_OWN_MAPS = dict(zip((Direction.EGRESS, Direction.INGRESS), GUARD_MAPS, strict=True))
 _ENDS = {Direction.EGRESS: ("iifname", "daddr"), Direction.INGRESS: ("oifname", "saddr")}
 """Direction -> what tells the port, and the address at the other end."""
+_GROUPS = {Direction.EGRESS: "iifgroup", Direction.INGRESS: "oifgroup"}
+"""Direction -> what tells who made the port: the message that makes it says so, and no frame passes before that."""
 _HOOKS = {
     "leaving": ("filter prerouting -150 accept", Direction.EGRESS),
     "arriving": ("filter forward -150 accept", Direction.INGRESS),
@@ -43,9 +65,20 @@ behind conntrack's (-200), and before br_netfilter's: where that is at work, it 
 brings it back behind 0, and whoever stands between is passed by (`br_nf_forward_ip`, `br_nf_hook_thresh`)."""
 _IP = {4: "ip", 6: "ip6"}
 _ADDRESS = {4: "ipv4_addr", 6: "ipv6_addr"}
+_DROPS = {
+    Direction.EGRESS: ("from-", f"{WAITING}leaving"),
+    Direction.INGRESS: ("to-", f"{WAITING}arriving"),
+}
+"""Direction -> how the names of chains begin whose last rule drops."""
 _UPKEEP = {Direction.EGRESS: [130, 131, 132, 133, 135, 136, 143], Direction.INGRESS: [*range(130, 137), 143]}
 """ICMPv6 that a link needs: MLD and neighbour discovery (RFC 4890 §4.4.1). A guarded pod advertises no router."""
 _FORMS = {Members.ADDRESSES: "set {}", Members.RANGES: "set {} interval", Members.SOCKETS: "set {} . inet_service"}
+_ACCEPT: Json = {"accept": None}
+_DROPPED: tuple[Json, ...] = ({"counter": None}, {"drop": None})
+_DHCP_SERVERS = {4: 67, 6: 547}
+"""The ports that they send from (RFC 2131 §4.1, RFC 8415 §7.2)."""
+_ROUTERS = (134, 137)
+"""Router advertisement and redirect (RFC 6105, RFC 4861 §4.5)."""
 _NOTE_MAX = 100
 """Of a comment's 128 bytes (NFTNL_UDATA_COMMENT_MAXLEN), the rest is for the digest."""
 
@@ -54,19 +87,31 @@ _NOTE_MAX = 100
 
 
 def table(rules: PolicyRules) -> RuleTable:
-    if not rules.ports:
-        return RuleTable()
-    chains = {name: _base(name) for name in _HOOKS}
+    """Also where it guards no port yet: the next one that comes is closed until somebody knows what it is."""
+    return _table(rules) if rules.namespaces or rules.own else RuleTable()
+
+
+def _table(rules: PolicyRules) -> RuleTable:
+    guarding = {direction: _own_chains(rules.own, direction) for direction in Direction}
+    chains = {name: _base(name, own=bool(guarding[direction])) for name, (_, direction) in _HOOKS.items()}
+    chains |= {WAITING + name: _waiting(name) for name in _HOOKS}
     chains |= {
         name: TableChain(rules=tuple(_packet_rule(rule, chain.direction) for rule in chain.rules))
         for name, chain in rules.chains.items()
     }
     sets = {name: TableSet(form=_form(one), members=one.members) for name, one in rules.sets.items()}
+    sets[JUDGED] = TableSet(form=NAMES, members=frozenset(map(str, rules.judged)))
+    sets[NAMESPACES] = TableSet(form=NAMES, members=frozenset(map(member_of_namespace, rules.namespaces)))
     for direction, map_name in _MAPS.items():
         guarded = {port: one for port, one in rules.ports.items() if direction in one.chains}
-        chains |= {_port_chain(port, direction): _of_port(one, direction) for port, one in guarded.items()}
+        chains |= {_port_chain(port, direction): _of_port(port, one, direction) for port, one in guarded.items()}
         members = frozenset(f"{port} : {_port_chain(port, direction)}" for port in guarded)
         sets[map_name] = TableSet(form=VERDICT_MAP, members=members)
+    for direction, map_name in _OWN_MAPS.items():
+        if found := guarding[direction]:
+            chains |= {_own_chain(port, direction): chain for port, chain in found.items()}
+            members = frozenset(f"{port} : {_own_chain(port, direction)}" for port in found)
+            sets[map_name] = TableSet(form=VERDICT_MAP, members=members)
     return RuleTable(chains=chains, sets=sets)
 
 
@@ -78,29 +123,100 @@ def _port_chain(port: IfName, direction: Direction) -> str:
     return f"{'from' if direction is Direction.EGRESS else 'to'}-{port}"
 
 
-def _base(name: str) -> TableChain:
-    """What needs no policy, then the port's own chain."""
+def _base(name: str, *, own: bool) -> TableChain:
+    """First what a port is kept from in any case (`own`: some are), for that is no connection's right either. One that
+    nobody has judged goes its own way. Then what needs no policy, then the port's chain of policies."""
     hook, direction = _HOOKS[name]
-    port, end = _ENDS[direction]
-    accept = {"accept": None}
-    rules = [
-        _rule("established", _match({"ct": {"key": "state"}}, ["established", "related"], op="in"), accept),
-        _rule("address resolution", _match(_meta("protocol"), "arp"), accept),
-        _rule("the link's upkeep", *_icmpv6(_UPKEEP[direction]), accept),
-    ]
+    port, _ = _ENDS[direction]
+    unjudged = _match(_meta(_GROUPS[direction]), PORT_GROUP), _match(_meta(port), f"@{JUDGED}", op="!=")
+    rules = (
+        *([_rule("own guards", {"vmap": {"key": _meta(port), "data": f"@{_OWN_MAPS[direction]}"}})] if own else []),
+        _rule("not judged yet", *unjudged, {"goto": {"target": WAITING + name}}),
+        _rule("established", _match({"ct": {"key": "state"}}, ["established", "related"], op="in"), _ACCEPT),
+        *_always(name),
+        _rule("by port", {"vmap": {"key": _meta(port), "data": f"@{_MAPS[direction]}"}}),
+    )
+    return TableChain(hook=hook, rules=rules)
+
+
+def _waiting(name: str) -> TableChain:
+    """As if a policy without rules were about the port. Nothing is established by a port that has just come."""
+    return TableChain(rules=(*_always(name), _rule("not judged yet", {"counter": None}, {"drop": None})))
+
+
+def _always(name: str) -> Iterator[TableRule]:
+    """What passes at an isolated port, too."""
+    _, direction = _HOOKS[name]
+    yield _rule("address resolution", _match(_meta("protocol"), "arp"), _ACCEPT)
+    yield _rule("the link's upkeep", *_icmpv6(_UPKEEP[direction]), _ACCEPT)
     if name != "arriving":  # a frame from port to port is never the host's own, whatever address it says
-        rules += [
-            _rule("the host itself", *_address(family, end, set_name(HOST_SET, family)), accept) for family in _IP
-        ]
-    rules.append(_rule("by port", {"vmap": {"key": _meta(port), "data": f"@{_MAPS[direction]}"}}))
-    return TableChain(hook=hook, rules=tuple(rules))
+        for family in _IP:
+            found = _address(family, _ENDS[direction][1], set_name(HOST_SET, family))
+            yield _rule("the host itself", *found, _ACCEPT)
 
 
-def _of_port(guarded: GuardedPort, direction: Direction) -> TableChain:
+def _of_port(port: IfName, guarded: GuardedPort, direction: Direction) -> TableChain:
     """Policy by policy, and nothing passes that none of them accepts."""
     rules = [_lease(direction)] if guarded.leased else []
     rules += [_rule("", {"jump": {"target": name}}) for name in guarded.chains[direction]]
+    if most := guarded.logged.get(direction):
+        said = {"log": {"prefix": f"{TABLE} {_port_chain(port, direction)}: ", "level": "info"}}
+        rules.append(_rule("logged", {"limit": {"rate": most, "per": "second"}}, said))
     return TableChain(rules=(*rules, _rule("isolated", {"counter": None}, {"drop": None})))
+
+
+# What a port asks for itself ------------------------------------------------------------------------
+
+
+def _own_chain(port: IfName, direction: Direction) -> str:
+    return f"guard-{'from' if direction is Direction.EGRESS else 'to'}-{port}"
+
+
+def _own_chains(own: Mapping[IfName, OwnGuards], direction: Direction) -> dict[IfName, TableChain]:
+    made = _out_of if direction is Direction.EGRESS else _into
+    return {port: TableChain(rules=rules) for port, one in own.items() if (rules := tuple(made(one)))}
+
+
+def _out_of(own: OwnGuards) -> Iterator[TableRule]:
+    guards = own.guards
+    if guards.addresses:
+        yield from _no_other_source(own.addresses)
+    if guards.dhcp:
+        for family, server in _DHCP_SERVERS.items():
+            asked = _match(_meta("l4proto"), "udp"), _match(_payload("udp", "sport"), server)
+            yield _rule("no DHCP server", _match(_meta("protocol"), _IP[family]), *asked, *_DROPPED)
+    if guards.routers:
+        yield _rule("no router", *_icmpv6(_ROUTERS), *_DROPPED)
+    if guards.egress is not None:
+        yield _too_much(guards.egress)
+
+
+def _into(own: OwnGuards) -> Iterator[TableRule]:
+    if own.guards.ingress is not None:
+        yield _too_much(own.guards.ingress)
+
+
+def _no_other_source(addresses: Iterable[str]) -> Iterator[TableRule]:
+    """Beside its own those of who has none yet (RFC 5227, RFC 2131, RFC 4861), and those of the link."""
+    of = {family: [one for one in addresses if (":" in one) is (family == 6)] for family in _IP}
+    link_local = {"prefix": {"addr": "fe80::", "len": 10}}
+    said = (
+        ("arp", _payload("arp", "saddr ip"), ["0.0.0.0", *of[4]]),
+        ("ip", _payload("ip", "saddr"), ["0.0.0.0", *of[4]]),
+        ("ip6", _payload("ip6", "saddr"), ["::", link_local, *of[6]]),
+    )
+    for protocol, source, allowed in said:
+        foreign = _match(source, {"set": allowed}, op="!=")
+        yield _rule("another's address", _match(_meta("protocol"), protocol), foreign, *_DROPPED)
+
+
+def _too_much(rate: Rate) -> TableRule:
+    """A frame beyond the rate is dropped, and not kept for later."""
+    limit = {"rate": rate.bits // 8, "rate_unit": "bytes", "per": "second", "inv": True}
+    return _rule("too much", {"limit": {**limit, "burst": rate.burst // 8, "burst_unit": "bytes"}}, *_DROPPED)
+
+
+# Of policies ----------------------------------------------------------------------------------------
 
 
 def _lease(direction: Direction) -> TableRule:
@@ -222,6 +338,21 @@ def _forged(ends: TunnelEnds) -> Iterator[TableRule]:
         yield _rule("overlay: from no node", *tunnel, stranger, *drop)
 
 
+# A host whose first round is still to come ----------------------------------------------------------
+
+
+def closed(there: Iterable[str]) -> str:
+    """For `nft -j -f`: a table in which no other ports are judged than these, for a host whose first round is still to
+    come. Refused (EEXIST) where there is a table already.
+
+    It has no NAMESPACES, so that no pod's port is let through by it (`port.firewall.let_through`)."""
+    create = {"create": {"table": {"family": FAMILY, "name": TABLE}}}
+    host = {set_name(HOST_SET, family): MemberSet(kind=Members.ADDRESSES, family=family) for family in _IP}
+    made = _table(PolicyRules(sets=host, judged=frozenset(map(IfName, there))))
+    sets = {name: one for name, one in made.sets.items() if name != NAMESPACES}
+    return json.dumps({"nftables": [create, *_changes(replace(made, sets=sets), RuleTable())]})
+
+
 # Reading it back ------------------------------------------------------------------------------------
 
 
@@ -262,6 +393,8 @@ def _set_found(one: Json) -> TableSet:
         return TableSet(form=form, members=frozenset(_entry(element) for element in elements))
     words = one["type"] if isinstance(one["type"], list) else [one["type"]]
     form = " ".join(["set", " . ".join(words), *one.get("flags", ())])
+    if form == NAMES:
+        return TableSet(form=form, members=frozenset(map(str, elements)))
     found = _range if "interval" in form else _member
     return TableSet(form=form, members=frozenset(found(element) for element in elements))
 
@@ -287,6 +420,36 @@ def _range(element: Any) -> str:
         case _:
             first = last = ipaddress.ip_address(element)
     return f"{first}-{last}"
+
+
+# What was counted -----------------------------------------------------------------------------------
+
+
+def counted(table: RuleTable) -> dict[tuple[str, Direction], int]:
+    """(policy, direction) -> packets that its rules let through: the first ones of connections. A table that was
+    read."""
+    found: dict[tuple[str, Direction], int] = {}
+    for name, chain in table.chains.items():
+        for direction in (one for one, side in SIDES.items() if name.startswith(f"{side}-")):
+            for rule in chain.rules:
+                key = rule.comment.partition(" ")[0], direction
+                found[key] = found.get(key, 0) + _packets(rule)
+    return found
+
+
+def dropped(table: RuleTable) -> dict[Direction, int]:
+    """Packets that no policy let through, and those of ports that nobody had judged yet."""
+    found = dict.fromkeys(Direction, 0)
+    for name, chain in table.chains.items():
+        for direction, starts in _DROPS.items():
+            if name.startswith(starts) and chain.rules and not chain.hook:
+                found[direction] += _packets(chain.rules[-1])
+    return found
+
+
+def _packets(rule: TableRule) -> int:
+    counters = (one["counter"] for one in rule.expr if isinstance(one, dict) and one.get("counter"))
+    return sum(int(counter["packets"]) for counter in counters)
 
 
 # From one table to the next -------------------------------------------------------------------------
@@ -376,6 +539,8 @@ def _element(member: str, form: str) -> Any:
     if form == VERDICT_MAP:
         port, _, chain = member.partition(" : ")
         return [port, {"jump": {"target": chain}}]
+    if form == NAMES:
+        return member
     if " . " in member:
         address, port = member.split(" . ")
         return {"concat": [address, int(port)]}

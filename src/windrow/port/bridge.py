@@ -12,6 +12,7 @@ from typing import Any
 from windrow.model import ipv4
 from windrow.model.filters import IPTABLES, NFTABLES
 from windrow.model.lazy import dataclass
+from windrow.model.portguards import DHCP_GUARD, IP_SPOOF, RA_GUARD, RATES, PortGuards, Rate
 from windrow.model.values import DEFAULT_PVID, VID_MAX, VID_MIN, IfName, Mac, PortVlans, VidSet, parse_ifname
 from windrow.port.errors import INVALID_CONFIG, INVALID_ENVIRONMENT, CniError
 from windrow.port.request import ADD, CHECK, DEL, GC, Request
@@ -24,8 +25,12 @@ MTU_MIN, MTU_MAX = 68, 65535
 _KEYS = (
     "bridge", "disableContainerInterface", "enabledad", "forceAddress", "hairpinMode", "ipMasq", "ipMasqBackend",
     "isDefaultGateway", "isGateway", "macspoofchk", "mtu", "nonMasqueradeCIDRs", "portIsolation",
-    "preserveDefaultVlan", "promiscMode", "routerAdvertisements", "vlan", "vlanTrunk",
+    "preserveDefaultVlan", "promiscMode", "routerAdvertisements", "vlan", "vlanTrunk", IP_SPOOF, DHCP_GUARD, RA_GUARD,
+    *RATES,
 )  # fmt: skip
+RATE_MIN, RATE_MAX, BURST_MAX = 8, 10**11, 8 * (2**32 - 1)
+"""In bits. nftables counts bytes, a burst in 32 bits, and takes both together a thousand million times into 64
+(`nft_limit_init`)."""
 _TRUE, _FALSE = ("1", "true"), ("0", "false")
 _NO_SIGNS = dict.fromkeys(map(ord, ":.-"))
 _HEX = frozenset("0123456789abcdef")
@@ -55,6 +60,7 @@ class BridgeConfig:
     unmasqueraded: tuple[str, ...] = ()
     """Networks beyond the pod's own in which it is known by its own address."""
     spoof_check: bool = False
+    guards: PortGuards = PortGuards()
     detect_duplicates: bool = False
     """Duplicate address detection (RFC 4862) in the pod."""
     routers: bool | None = None
@@ -119,6 +125,7 @@ def read_config(request: Request) -> BridgeConfig:
         masquerade_backend=reader.backend(),
         unmasqueraded=reader.networks("nonMasqueradeCIDRs"),
         spoof_check=reader.flag("macspoofchk"),
+        guards=reader.guards(),
         detect_duplicates=reader.flag("enabledad"),
         routers=reader.choice("routerAdvertisements"),
         interface_down=reader.flag("disableContainerInterface"),
@@ -211,6 +218,31 @@ class _Reader:
             self.only_used(f"mtu: {mtu} is outside {MTU_MIN}..{MTU_MAX}")
         return mtu or None
 
+    def guards(self) -> PortGuards:
+        """`runtimeConfig.bandwidth` (from the pod's annotations) before the configuration's own rates."""
+        said = self.table("bandwidth", self.table("runtimeConfig"), "runtimeConfig")
+        rates = _fold(said, RATES) or {key: self._config.get(key) for key in RATES}
+        place = "runtimeConfig.bandwidth" if said else ""
+        return PortGuards(
+            addresses=self.flag(IP_SPOOF),
+            dhcp=self.flag(DHCP_GUARD),
+            routers=self.flag(RA_GUARD),
+            ingress=self._rate(rates, place, *RATES[:2]),
+            egress=self._rate(rates, place, *RATES[2:]),
+        )
+
+    def _rate(self, table: Mapping[str, Any], place: str, rate: str, burst: str) -> Rate | None:
+        """As the plugin `bandwidth` has it: both or none, and 0 is none."""
+        bits, most = (self._integer(table, place, key) or 0 for key in (rate, burst))
+        if not bits and not most:
+            return None
+        if not RATE_MIN <= bits <= RATE_MAX or not RATE_MIN <= most <= BURST_MAX:
+            where = f"{place}: " if place else ""
+            limits = f"{RATE_MIN}..{RATE_MAX} bit/s and {RATE_MIN}..{BURST_MAX} bit"
+            self.only_used(f"{where}{rate} {bits} and {burst} {most}: both are needed, within {limits}")
+            return None
+        return Rate(bits=bits, burst=most)
+
     def backend(self) -> str:
         backend = self.text(self._config, "", "ipMasqBackend")
         if backend not in ("", IPTABLES, NFTABLES):
@@ -274,7 +306,7 @@ class _Reader:
         if not isinstance(value, dict | None):
             self._wrong_type(f"{place}.{key}".strip("."), value, "an object")
             return {}
-        return _fold(value or {}, ("cni", "mac", "type"))
+        return _fold(value or {}, ("cni", "mac", "type", "bandwidth"))
 
     def text(self, table: Mapping[str, Any], place: str, key: str) -> str:
         value = table.get(key)

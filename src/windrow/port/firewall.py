@@ -2,7 +2,8 @@
 one finds and removes what the other made.
 
 Checking the source MAC address: table `nat` of nftables' family bridge. Masquerading: nftables' table
-`cni_plugins_masquerade`, or a chain of iptables' table `nat`.
+`cni_plugins_masquerade`, or a chain of iptables' table `nat`. And what a new port has to do with the table of network
+policies, which is nobody else's.
 """
 
 from __future__ import annotations
@@ -12,7 +13,32 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from windrow.model.lazy import dataclass
+from windrow.model.ruletable import JUDGED, NAMESPACES, POLICY_TABLE, member_of_namespace
 from windrow.port.result import family_of
+
+# Network policies -----------------------------------------------------------------------------------
+
+
+def let_through(port: str, namespace: str) -> str:
+    """For `nft -j -f`: the port need not be judged by a round, for no policy can be about it: its pod is of this
+    namespace, which has none. Empty: it is of no pod.
+
+    Where the namespace has policies the kernel refuses all of it (EEXIST), so no round comes between asking and doing;
+    where there is no table that says so, too (ENOENT)."""
+    table = {"family": "bridge", "table": str(POLICY_TABLE)}
+    commands: list[Mapping[str, Any]] = [{"add": {"element": {**table, "name": JUDGED, "elem": [port]}}}]
+    if namespace:
+        member = {"element": {**table, "name": NAMESPACES, "elem": [member_of_namespace(namespace)]}}
+        commands = [{"create": member}, {"delete": member}, *commands]
+    return program(*commands)
+
+
+def closed_anew(port: str) -> str:
+    """For `nft -j -f`: whoever had this port's name before was judged, and this one is not. Refused (ENOENT) where that
+    is so already."""
+    table = {"family": "bridge", "table": str(POLICY_TABLE)}
+    return program({"delete": {"element": {**table, "name": JUDGED, "elem": [port]}}})
+
 
 # Checking the source --------------------------------------------------------------------------------
 

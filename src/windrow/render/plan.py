@@ -24,7 +24,7 @@ from windrow.model.host import (
 )
 from windrow.model.ports import SHORT_ID
 from windrow.model.problems import Problem, Severity, errors
-from windrow.model.ruletable import FORGED, RuleTable
+from windrow.model.ruletable import RuleTable
 from windrow.model.steps import (
     Action,
     AddAddr,
@@ -267,14 +267,12 @@ def _filter_words(action: SetFilter | DropFilter | SetPolicies) -> str:
 
 def _policy_words(wanted: RuleTable) -> str:
     if wanted.empty:
-        return "take away the rules of network policies: none isolates a pod of this node"
-    isolated = len({port for port, _ in wanted.guarded})
-    what = "rules against forged packets of the overlay, in one transaction"
-    return what if FORGED in wanted.chains and not isolated else _isolating_words(isolated)
-
-
-def _isolating_words(ports: int) -> str:
-    return f"rules of network policies, in one transaction; isolated: {plural(ports, 'port')}"
+        return "take away the rules of network policies: there are none any more"
+    if not wanted.judges:
+        return "rules against forged packets of the overlay, in one transaction"
+    isolated, own = len({port for port, _ in wanted.guarded}), len({port for port, _ in wanted.own})
+    more = f"; with guards of their own: {plural(own, 'port')}" if own else ""
+    return f"rules of network policies, in one transaction; isolated: {plural(isolated, 'port')}{more}"
 
 
 def _mark_words(action: SetMark | Adopt | Disown) -> str:

@@ -33,14 +33,14 @@ class Firewall:
         self._path = [*path.split(":"), *DIRECTORIES] if path else list(DIRECTORIES)
         self._holding = holding
 
-    def load(self, program: str, *, as_json: bool = False) -> None:
+    def load(self, program: str, *, as_json: bool = False, tries: int = TRIES) -> None:
         """`nft -f`: all of it, or nothing.
 
         Tried again when another one changed the rules between nft's look at them and its commit (`nfnetlink_rcv_batch`
         refuses an old generation).
         """
         options = ["-j", "-f", _INPUT] if as_json else ["-f", _INPUT]
-        for left in reversed(range(TRIES)):
+        for left in reversed(range(tries)):
             try:
                 self._run("nft", options, program)
                 return

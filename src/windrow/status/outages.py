@@ -26,6 +26,7 @@ from windrow.model.steps import (
     SetBridge,
     SetLink,
     SetMaster,
+    SetPolicies,
     SetVlans,
     Step,
     Unit,
@@ -146,6 +147,8 @@ def _for_good(step: Step) -> Cost:
             return Cost(step=step, price=None, until="it has a NIC again", why=step.note or "its last NIC leaves")
         case SetBond():
             return Cost(step=step, price=None, until="LACP agrees on more of its NICs", why=step.note)
+        case SetPolicies():
+            return Cost(step=step, price=None, until="a policy lets it through", why=step.note)
         case _:
             return Cost(step=step, price=None, until="it is up again", why=f"{step.link} is taken down")
 

@@ -12,10 +12,5 @@ from windrow.store.paths import Paths
 def write_cluster_networks(paths: Paths, names: Iterable[str]) -> None:
     """Put the names in place of those that were there: a reader sees the old list or the new one. Only one process
     at a time may do this (it holds `paths.turn`). Raises StoreError."""
-    path = paths.cluster_networks
-    text = "".join(f"{name}\n" for name in sorted(names))
-    with explained(path, "write the list of cluster networks"):
-        if path.exists() and path.read_text() == text:
-            return
-        records.make_directory(path.parent, flush=False)
-        records.write(path, text.encode(), mode=records.SHARED, flush="nothing")
+    with explained(paths.cluster_networks, "write the list of cluster networks"):
+        records.write_names(paths.cluster_networks, names)

@@ -143,6 +143,7 @@ class Machines:
         """Of the pod on the pod network, when the machine last started; none where that is not known."""
         try:
             found = json.loads(self._addresses_path(namespace, name).read_bytes())
+            records.understand(found)
             return tuple(str(ipaddress.ip_address(address)) for address in found["addresses"])
         except (OSError, ValueError, TypeError, KeyError, RecursionError):
             return ()
@@ -154,7 +155,8 @@ class Machines:
         path = self._addresses_path(namespace, name)
         with explained(path, "remember the machine's addresses"):
             records.make_directory(path.parent)
-            records.write(path, json.dumps({"addresses": list(addresses)}).encode(), mode=records.PRIVATE)
+            document = records.stamped({"addresses": list(addresses)})
+            records.write(path, json.dumps(document).encode(), mode=records.PRIVATE)
 
     def _addresses_path(self, namespace: str, name: str) -> Path:
         return self.paths.machine_addresses / namespace / f"{name}.json"

@@ -26,6 +26,7 @@ def read_memory(paths: Paths) -> Memory:
             given=_addresses(document["given"]),
             had=_had(paths),
             policed=document.get("policed") is True,
+            judges=document.get("judges", document.get("policed")) is True,
         )
     except _UNREADABLE:
         return Memory()
@@ -43,8 +44,8 @@ def write_memory(paths: Paths, memory: Memory) -> None:
         with explained(paths.memory, "remember which card is which"):
             records.make_directory(paths.memory.parent)
             # For everybody's eyes: `windrow status` needs no root, and it says which card is which.
-            known = {"nics": dict(memory.nics), "given": _written(memory.given), "policed": memory.policed}
-            known = records.stamped(known)
+            said = {"policed": memory.policed, "judges": memory.judges}
+            known = records.stamped({"nics": dict(memory.nics), "given": _written(memory.given), **said})
             records.write(paths.memory, json.dumps(known).encode(), mode=records.SHARED, rivals=True)
 
 

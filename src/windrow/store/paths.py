@@ -48,6 +48,12 @@ class Paths:
         return self.runtime / "clusternetworks"
 
     @property
+    def judged(self) -> Path:
+        """The ports that the rules of network policies in force have judged, one on each line: a CNI call waits for its
+        own to be among them."""
+        return self.runtime / "judged"
+
+    @property
     def ports(self) -> Path:
         """One file for each port that a CNI call made. On tmpfs: the ports are gone after a reboot, too."""
         return self.runtime / "ports"

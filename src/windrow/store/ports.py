@@ -20,6 +20,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from windrow.model import jsontext
+from windrow.model.portguards import PortGuards, Rate
 from windrow.model.ports import PortRecord
 from windrow.model.values import IfName, Mac, PortVlans, VidSet
 from windrow.port.identity import digest, host_end_of
@@ -267,6 +268,8 @@ def _target(path: str) -> str:
 
 _NEEDED = ("container_id", "ifname", "bridge", "host")
 _FLAGS = ("isolated", "hairpin")
+_ADDRESSES = ("masquerade", "addresses")
+_GUARDS, _LIMITS = ("addresses", "dhcp", "routers"), ("ingress", "egress")
 _TEXTS = (*_NEEDED, "netns", "network", "pod", "config", "path", "args", "masquerade_by")
 
 
@@ -275,8 +278,9 @@ def _document(record: PortRecord) -> dict[str, Any]:
     document |= {name: getattr(record, name) for name in ("mac", *_FLAGS)}
     if record.spoof_check:
         document["spoof_check"] = True
-    if record.masquerade:
-        document["masquerade"] = list(record.masquerade)
+    if record.guards:
+        document["guards"] = _guards_document(record.guards)
+    document |= {name: list(found) for name in _ADDRESSES if (found := getattr(record, name))}
     vlans = record.vlans
     if vlans is not None:
         document["vlans"] = {"pvid": vlans.pvid, "untagged": str(vlans.untagged), "tagged": str(vlans.tagged)}
@@ -311,9 +315,6 @@ def _record(document: dict[str, Any]) -> PortRecord:
     isolated, hairpin = (document.get(name) for name in _FLAGS)
     if wrong := [name for name in _FLAGS if not isinstance(document.get(name), bool | None)]:
         raise TypeError(f"{', '.join(wrong)}: neither true nor false")
-    addresses = document.get("masquerade", [])
-    if not isinstance(addresses, list) or not all(isinstance(one, str) for one in addresses):
-        raise TypeError("masquerade: not a list of texts")
     return PortRecord(
         **texts,
         mac=Mac(mac) if mac else None,
@@ -321,8 +322,38 @@ def _record(document: dict[str, Any]) -> PortRecord:
         isolated=isolated,
         hairpin=hairpin,
         spoof_check=document.get("spoof_check") is True,
-        masquerade=tuple(addresses),
+        guards=_guards(document.get("guards", {})),
+        masquerade=_texts(document, "masquerade"),
+        addresses=_texts(document, "addresses"),
     )
+
+
+def _texts(document: dict[str, Any], name: str) -> tuple[str, ...]:
+    found = document.get(name, [])
+    if not isinstance(found, list) or not all(isinstance(one, str) for one in found):
+        raise TypeError(f"{name}: not a list of texts")
+    return tuple(found)
+
+
+def _guards_document(guards: PortGuards) -> dict[str, Any]:
+    document: dict[str, Any] = {name: True for name in _GUARDS if getattr(guards, name)}
+    rates = {name: rate for name in _LIMITS if (rate := getattr(guards, name)) is not None}
+    return document | {name: [rate.bits, rate.burst] for name, rate in rates.items()}
+
+
+def _guards(document: dict[str, Any]) -> PortGuards:
+    addresses, dhcp, routers = (document.get(name) is True for name in _GUARDS)
+    ingress, egress = (_rate(document.get(name)) for name in _LIMITS)
+    return PortGuards(addresses=addresses, dhcp=dhcp, routers=routers, ingress=ingress, egress=egress)
+
+
+def _rate(document: Any) -> Rate | None:
+    if document is None:
+        return None
+    if not isinstance(document, list) or not all(isinstance(one, int) for one in document):
+        raise TypeError("guards: a rate is not two numbers")
+    bits, burst = document
+    return Rate(bits=bits, burst=burst)
 
 
 def _vlans(document: dict[str, Any]) -> PortVlans:

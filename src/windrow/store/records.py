@@ -24,7 +24,9 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from os import PathLike
+    from pathlib import Path
     from typing import Any
 
     Name = str | PathLike[str]
@@ -55,6 +57,15 @@ def write(path: Name, data: bytes, *, mode: int, flush: Flush = "name", rivals: 
         raise
     if flush == "name":
         make_last(os.path.dirname(path))
+
+
+def write_names(path: Path, names: Iterable[str]) -> None:
+    """One on each line, on tmpfs; only where it differs."""
+    text = "".join(f"{name}\n" for name in sorted(names))
+    if path.exists() and path.read_text(encoding="utf-8") == text:
+        return
+    make_directory(path.parent, flush=False)
+    write(path, text.encode(), mode=SHARED, flush="nothing")
 
 
 def stage(

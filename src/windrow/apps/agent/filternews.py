@@ -11,9 +11,12 @@ from windrow.model.filters import Filters
 from windrow.netlink.errors import KernelError
 from windrow.netlink.nftnews import NftNews
 
+COUNTED_S = 60.0
+"""How old the counters of policies may become: nobody announces that they went on."""
+
 
 class FilterNews:
-    """Of nftables it hears; what nobody announces it looks at every FRESH_S seconds."""
+    """Of nftables it hears; what nobody announces it looks at every FRESH_S seconds, what is counted more seldom."""
 
     def __init__(
         self,
@@ -55,7 +58,8 @@ class FilterNews:
                 self._due = self._mono()
                 return
         deaf = self._news is None or unannounced(wanted)
-        self._due = self._mono() + FRESH_S if deaf else None
+        again_s = FRESH_S if deaf else COUNTED_S if policed else None
+        self._due = self._mono() + again_s if again_s is not None else None
 
     def close(self) -> None:
         if self._news is not None:

@@ -13,6 +13,7 @@ from windrow.model import names
 from windrow.model.events import EventType
 from windrow.model.host import Bond, Bridge, Link, Observed, Runtime, VlanIf, Vxlan
 from windrow.model.lazy import dataclass
+from windrow.policy.nft import counted, dropped
 from windrow.status.bondfaults import BondSeen, Slave, bonds, faults
 from windrow.status.findings import finding_counts
 
@@ -167,17 +168,29 @@ def _bonds(observed: Observed) -> Iterator[Family]:
     yield _counter("bond_slave_failures_total", "How often it has failed since it joined.", slaves(failures))
 
 
-# -- the text --------------------------------------------------------------------------------------
-
-
 # -- network policies ------------------------------------------------------------------------------
 
 
 def _policies(observed: Observed) -> Iterator[Family]:
     """Nothing where the packet filter cannot be looked at: that is not the same as no port."""
-    if (table := observed.state.policies) is not None:
-        isolated = {port for port, _ in table.guarded}
-        yield _one("policy_isolated_ports", "Ports that network policies isolate, as the kernel has it.", len(isolated))
+    table = observed.state.policies
+    if table is None:
+        return
+    isolated = {port for port, _ in table.guarded}
+    yield _one("policy_isolated_ports", "Ports that network policies isolate, as the kernel has it.", len(isolated))
+    if not table.judges:
+        return
+    passed: list[Sample] = []
+    for (policy, direction), packets in sorted(counted(table).items()):
+        kind, *names_ = policy.split("/", 2)
+        labels = {"kind": kind, "name": "/".join(names_), "direction": direction.lower()}
+        passed.append((labels, packets))
+    lost: list[Sample] = [({"direction": d.lower()}, packets) for d, packets in sorted(dropped(table).items())]
+    yield _counter("policy_passed_packets_total", "First packets of connections that a policy let through.", passed)
+    yield _counter("policy_dropped_packets_total", "Packets that no policy let through.", lost)
+
+
+# -- the text --------------------------------------------------------------------------------------
 
 
 def _gauge(name: str, text: str, samples: Sequence[Sample]) -> Family:

@@ -51,6 +51,7 @@ from windrow.port.request import DEL, GC, STATUS, Request, check_version, decode
 from windrow.port.result import Interface, Result
 
 if TYPE_CHECKING:
+    from windrow.apps.cni.judging import Gate
     from windrow.port.bridge import Addressing
 
 OTHERS_S = 10.0
@@ -104,6 +105,8 @@ class _Add:
         self._host, self._undo, self._held = host, undo, held
         self._holding: int | None = None
         """The lock on the record: whoever takes away what this call made waits for all that it started."""
+        self._gate: Gate | None = None
+        """None: there are no network policies on this host, and the port has no guards of its own."""
         self._port = host_end(request.container_id, request.ifname)
         self._mac = config.mac or _random_mac()
 
@@ -113,11 +116,15 @@ class _Add:
         self._record()
         if self._config.spoof_check:
             self._check_spoofing()  # before there is a link whose frames it could miss
+        if self._gate is not None:
+            self._gate.shut()
         given = self._ask_for_addresses() if self._config.ipam else None
         with changing(self._host):
             mac = host_mac(self._request.container_id, self._request.ifname)
             bridge = bridges.ensure(self._config, mac, self._host, self._undo)
             self._make_port(bridge, pod)
+        if self._gate is not None:
+            self._gate.wait()  # before an address is asked for by way of the port
         addressing: Addressing | None = None
         made: list[Interface] = []
         if given is not None:
@@ -135,9 +142,14 @@ class _Add:
         self._undo.last = lambda: _forget(record.key, self._host)
         try:
             records.put(record)
-            if self._config.ipam or self._config.spoof_check:  # what starts programs
+            judged = self._host.judges
+            if self._config.ipam or self._config.spoof_check or judged or record.guards:  # what starts programs
                 self._holding = records.hold(record.key)
                 self._held.callback(os.close, self._holding)
+            if judged or record.guards:
+                from windrow.apps.cni.judging import Gate
+
+                self._gate = Gate(record, self._host, self._request.env.get("PATH", ""), self._holding)
             if self._place.cluster_network:
                 _claim(record, self._host, self._place.cluster_network)
         except OSError as error:
@@ -197,21 +209,25 @@ class _Add:
 
         config, request = self._config, self._request
         found = addressing(config, given, interface=2)
+        own: tuple[str, ...] = ()
+        by = ""
         if config.masquerade:
             from windrow.apps.cni import firewall
 
             self._undo.note(lambda: firewall.forget_masquerade(request))
             own = masqueraded(config, (ip.address for ip in found.ips))
             by = firewall.masquerade(request, config.masquerade_backend, own, holding=self._holding)
-            self._record_masquerade(own, by)
+        if own or config.guards.addresses:
+            self._record_addresses(found, own, by)
         addresses.configure_pod(config, request.ifname, found, pod)
         return found
 
-    def _record_masquerade(self, addresses: tuple[str, ...], by: str) -> None:
+    def _record_addresses(self, found: Addressing, masqueraded: tuple[str, ...], by: str) -> None:
         """Once it is done: what is written down and not there is drift, and would be repaired beside this call."""
         record = _record_of(self._request, self._config, self._place, self._mac)
+        given = tuple(ip.address.partition("/")[0] for ip in found.ips) if record.guards.addresses else ()
         try:
-            self._host.records.put(replace(record, masquerade=addresses, masquerade_by=by))
+            self._host.records.put(replace(record, addresses=given, masquerade=masqueraded, masquerade_by=by))
         except OSError as error:
             raise _disk(error) from error
 
@@ -257,6 +273,7 @@ def _record_of(request: Request, config: BridgeConfig, place: bridges.Place, mac
         path=":".join(request.path),
         args=";".join(f"{key}={value}" for key, value in request.args.items()),
         spoof_check=config.spoof_check,
+        guards=config.guards,
     )
 
 
@@ -326,7 +343,7 @@ def delete(request: Request, host: Host) -> None:
 def _remove(request: Request, config: BridgeConfig, old: PortRecord | None, host: Host) -> None:
     """The port, its addresses, its firewall, and at last its record. What a call that was killed had started goes on
     without it, and would give or load something after this: so it is waited for."""
-    if config.ipam or config.spoof_check:
+    if config.ipam or config.spoof_check or config.guards or host.judges:
         host.records.wait_for_others((request.container_id, request.ifname), OTHERS_S)
     if config.ipam:
         _remove_addressed_port(request, config, old, host)

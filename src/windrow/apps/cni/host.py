@@ -7,6 +7,7 @@ from _thread import _local
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from windrow.model import jsontext
 from windrow.store.ports import AddressedPorts, PortRecords
 
 if TYPE_CHECKING:
@@ -58,6 +59,17 @@ class Host:
     def cluster_networks(self) -> str:
         """What `windrow apply` wrote last: the names of the cluster networks, one on each line."""
         return os.path.join(self.root, "run/windrow/clusternetworks")
+
+    @property
+    def judges(self) -> bool:
+        """`Memory.judges`: a new port may be closed until a round has judged it. From the disk, for a host that starts
+        has ports before its first round."""
+        try:
+            with open(os.path.join(self.root, "var/lib/windrow/memory.json"), "rb") as file:
+                memory = jsontext.loads(file.read())
+                return memory.get("judges", memory.get("policed")) is True
+        except (OSError, ValueError, AttributeError):
+            return False
 
     def rtnl(self) -> Rtnl:
         """The calling thread's own socket; it stays open. Raises KernelError."""

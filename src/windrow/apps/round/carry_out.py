@@ -18,7 +18,7 @@ from windrow.apps.engine import look
 from windrow.apps.known import known, pending_change, recorded, unreadable
 from windrow.apps.lock import HostLock
 from windrow.apps.round.policy import Hooks, Policy
-from windrow.apps.round.remember import not_done, remember, to_give
+from windrow.apps.round.remember import not_done, remember, tell_judged, to_give
 from windrow.apps.round.report import Report, Timing
 from windrow.apps.round.stored import Stored
 from windrow.apps.site import Site
@@ -58,6 +58,7 @@ def carry_out(
         if lock is None or policy.dry:
             return replace(report, busy=lock is None and not policy.dry and not seen.planned.plan.empty)
         if not seen.planned.plan.steps and policy.within is not None:
+            tell_judged(site, report)
             return report
         if not seen.planned.plan.steps:
             return _without_steps(site, stored, wish, seen, report, policy, hooks)
@@ -83,7 +84,8 @@ def carry_out(
         stands = report.stage in (None, Stage.CONFIRMED, Stage.WAITING) and report.refused is None
         if stands and policy.within is None:
             written = remember(site, stored, report, _failed(report, hooks), good=good, aside=policy.aside)
-            report = replace(report, troubles={"checkpoint": outcome.trouble, **written})
+            return replace(report, troubles={"checkpoint": outcome.trouble, **written})
+        tell_judged(site, report)
         return report
 
 

@@ -20,6 +20,7 @@ from windrow.plan import WAYS
 from windrow.rules import Planned
 from windrow.store.clusternetworks import write_cluster_networks
 from windrow.store.directory import Store
+from windrow.store.judged import write_judged
 from windrow.store.lastgood import read_last_good, write_last_good
 from windrow.store.memory import read_memory, write_memory
 from windrow.store.paths import Paths
@@ -40,6 +41,7 @@ def remember(
     names = cluster_networks(cluster, report.sight.observed)
     _try(found, "cluster networks", lambda: write_cluster_networks(paths, names))
     _try(found, "memory", lambda: write_memory(paths, report.left.compiled.memory))
+    tell_judged(site, report)
     record = record_of(report.left.compiled.scopes)
     if record or paths.pool_record.exists():
         _try(found, "addresses of pools", lambda: write_record(paths, record))
@@ -59,13 +61,19 @@ def to_give(site: Site, planned: Planned) -> None:
     """Before it is carried out, the addresses that are to be set are written down as ours, and that there are rules of
     network policies: whoever is killed in between leaves nothing behind that nobody knows. A disk that refuses is no
     reason to repair nothing."""
-    before, wanted = read_memory(site.paths), planned.compiled.memory.given
-    both = {
-        name: before.given.get(name, frozenset()) | wanted.get(name, frozenset()) for name in (*before.given, *wanted)
-    }
-    policed = before.policed or planned.compiled.memory.policed
+    before, wanted = read_memory(site.paths), planned.compiled.memory
+    names = (*before.given, *wanted.given)
+    both = {name: before.given.get(name, frozenset()) | wanted.given.get(name, frozenset()) for name in names}
+    policed, judges = before.policed or wanted.policed, before.judges or wanted.judges
     with suppress(WindrowError, OSError):
-        write_memory(site.paths, replace(before, given=both, policed=policed))
+        write_memory(site.paths, replace(before, given=both, policed=policed, judges=judges))
+
+
+def tell_judged(site: Site, report: Report) -> None:
+    """For the CNI calls that wait for their port to be judged. One that is not told goes on by itself in the end."""
+    if (table := report.sight.observed.state.policies) is not None:
+        with suppress(WindrowError, OSError):
+            write_judged(site.paths, table)
 
 
 def confirmed(paths: Paths, checkpoint: Checkpoint, now: float) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 from windrow.model.names import cluster_network_of_bridge
 from windrow.model.objects import NetworkAttachmentDefinition, NetworkType
+from windrow.model.portguards import DHCP_GUARD, IP_SPOOF, RA_GUARD, RATES
 from windrow.model.values import VID_MAX, VID_MIN, VidSet, parse_ifname
 from windrow.model.wire.reader import Envelope, Field, Report, Table, kind_of
 from windrow.model.wire.text import MAX_DEPTH, Plain, clean, plain, shown, trees
@@ -24,7 +25,7 @@ KEYS = (
     "cniVersion", "name", "type", "bridge", "isGateway", "isDefaultGateway", "forceAddress", "ipMasq", "mtu",
     "hairpinMode", "promiscMode", "vlan", "provider", "vlanTrunk", "ipam", "ipMasqBackend", "preserveDefaultVlan",
     "portIsolation", "macspoofchk", "enabledad", "disableContainerInterface", "dns", "capabilities", "runtimeConfig",
-    "args", "prevResult",
+    "args", "prevResult", *(IP_SPOOF, DHCP_GUARD, RA_GUARD), *RATES,
 )  # fmt: skip
 PLACE = "spec.config"
 BRIDGE_TYPES = ("bridge", "windrow-bridge")

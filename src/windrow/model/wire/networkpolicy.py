@@ -8,7 +8,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
 
 from windrow.model.policies import (
+    ANNOTATION_LOG_DROPPED,
     ANNOTATION_POLICY_FOR,
+    LOG_MAX,
     Direction,
     IpBlock,
     MultiNetworkPolicy,
@@ -51,7 +53,7 @@ def read_multi(spec: Table, envelope: Envelope) -> MultiNetworkPolicy:
 def _policy(cls: type[P], spec: Table, envelope: Envelope) -> P:
     _only(spec, _FIELDS)
     rules = {direction: tuple(_rules(spec, *names)) for direction, names in _SIDES.items()}
-    return cls(
+    found = cls(
         meta=envelope.meta,
         doc=envelope.doc,
         source=envelope.source,
@@ -60,6 +62,11 @@ def _policy(cls: type[P], spec: Table, envelope: Envelope) -> P:
         ingress=rules[Direction.INGRESS],
         egress=rules[Direction.EGRESS],
     )
+    if (asked := envelope.meta.annotations.get(ANNOTATION_LOG_DROPPED)) is not None and not found.logged:
+        message = f"is {quoted(asked)}, so nothing is logged"
+        hint = f"how many packets a second at most, 1 to {LOG_MAX}, in quotes"
+        spec.report.warn("log-dropped", f"metadata.annotations[{ANNOTATION_LOG_DROPPED}]", message, hint)
+    return found
 
 
 def _selector(table: Table, key: str) -> LabelSelector | None:

@@ -1,0 +1,117 @@
+"""A new port on a host with network policies. Loaded only there.
+
+It is closed from its first frame on, whoever makes it and however that ends: the rules close every port of a CNI call
+that is not among the judged ones (`policy.nft`). A round judges it; here it is only asked whether one is needed, and
+waited for.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+
+from windrow.apps.cni.host import Host
+from windrow.model.ports import PORT_GROUP, PortRecord
+from windrow.netlink import ports
+from windrow.port import firewall as programs
+from windrow.port.errors import KERNEL_REFUSED, CniError
+from windrow.services.errors import ServiceError
+from windrow.services.firewall import Firewall
+
+JUDGED_S = 5.0
+"""For the round of an agent, which takes some tenths of a second; it may be at work on something else."""
+ALONE_S = 0.5
+"""Where no agent runs somebody may be about to call `windrow apply`, but not for long."""
+_PAUSE_S = 0.01
+_THERE, _MISSING = "File exists", "No such file or directory"
+"""EEXIST and ENOENT, by nft in the locale C."""
+
+
+class Gate:
+    """Of one port, whose record is written and which is not made yet."""
+
+    def __init__(self, record: PortRecord, host: Host, path: str, holding: int | None) -> None:
+        """`path`: where nft is looked for; `holding`: the record's lock."""
+        self._record, self._host, self._firewall = record, host, Firewall(path, holding)
+        namespace, _, pod = record.pod.partition("/")
+        self._namespace = namespace if pod else ""
+        self._closed = False
+
+    def shut(self) -> None:
+        """See to it that the port will be closed, unless no policy can be about it and it has no guards of its own.
+        Raises CniError: this host cannot close it."""
+        try:
+            if self._record.guards:
+                # Whoever had the port's name before was judged without them.
+                self._refused(programs.closed_anew(self._record.host), _MISSING)
+                self._close_all()
+                self._closed = True
+                return
+            self._closed = not self._let_through()
+            if self._closed and not self._namespace:  # there was no table, and now there is
+                self._closed = not self._let_through()
+        except ServiceError as error:
+            message = "network policies, or guards of this port, are wanted, and this host's packet filter has none"
+            details = f"{error.program}: {error.reason}; take them away, or have nftables' family bridge here"
+            raise CniError(KERNEL_REFUSED, message, details) from error
+
+    def _let_through(self) -> bool:
+        """Where there is no table one is made. Raises ServiceError."""
+        program = programs.let_through(self._record.host, self._namespace)
+        refusal = self._refused(program, _THERE, _MISSING)
+        if refusal == _MISSING:
+            self._close_all()
+        return not refusal
+
+    def _close_all(self) -> None:
+        """No round was here since the host has started, or somebody has flushed all rules. Ports that are there stay
+        as they are: of those that come, each is here before its link is."""
+        from windrow.policy.nft import closed
+
+        links = ports.every(self._host.rtnl())
+        self._refused(closed(one.name for one in links if one.group == PORT_GROUP), _THERE)
+
+    def _refused(self, program: str, *expected: str) -> str:
+        """Empty, or which of the expected refusals it met. Raises ServiceError: a kernel that lacks an expression says
+        ENOENT, too, of a table that it cannot make."""
+        try:
+            self._firewall.load(program, as_json=True, tries=1)
+        except ServiceError as error:
+            found = next((one for one in expected if one in error.reason), "")
+            if not found:
+                raise
+            return found
+        return ""
+
+    def wait(self) -> None:
+        """Until a round has judged the port, which is made by now; not for ever. It is closed as long as that."""
+        began, asked = time.monotonic(), False
+        while self._closed and self._record.host not in self._judged():
+            waited = time.monotonic() - began
+            if waited >= ALONE_S and not asked:
+                asked = self._is_looked_after()
+                if not asked:
+                    self._say("no agent runs here that would: `windrow apply` does it once")
+                    return
+            if waited >= JUDGED_S:
+                self._say(f"the agent has not done so within {JUDGED_S:.0f} s; `windrow status` says what keeps it")
+                return
+            time.sleep(_PAUSE_S)
+
+    def _say(self, why: str) -> None:
+        record = self._record
+        text = f"port {record.host} of {record.pod} ({record.ifname}) is closed until the network policies are applied"
+        print(f"windrow: {text}: {why}", file=sys.stderr, flush=True)
+
+    def _judged(self) -> list[str]:
+        try:
+            with open(os.path.join(self._host.root, "run/windrow/judged"), encoding="utf-8") as file:
+                return file.read().split("\n")
+        except OSError:
+            return []
+
+    def _is_looked_after(self) -> bool:
+        from windrow.apps.known import agent_status
+
+        return agent_status(self._host.paths) is not None
