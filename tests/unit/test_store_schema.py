@@ -54,14 +54,15 @@ class Kind:
 def lease_of_dhcpevent(paths: Paths) -> None:
     path = Leases(paths).path(NIC)
     path.parent.mkdir(parents=True)
-    options = {"ip": "192.0.2.7", "subnet": "255.255.255.0", "lease": "600"}
-    dhcpevent.write(str(path), {"event": "bound", "boot": "b", "booted_s": 90.0, "wall_s": 1e9, "options": options})
+    told = {"ip": "192.0.2.7", "subnet": "255.255.255.0"}
+    env = {"WINDROW_LEASE": str(path), "WINDROW_ASKED": str(path.with_suffix(".asked"))}
+    dhcpevent.main("bound", env | told)
 
 
 def asked_of_dhcpevent(paths: Paths) -> None:
     path = Leases(paths).asked_path(NIC)
     path.parent.mkdir(parents=True)
-    dhcpevent.write(str(path), {"times": 3, "since": 1e9, "trouble": "", "declined": ""})
+    dhcpevent.note(str(path), times=3)
 
 
 def a_port() -> PortRecord:
@@ -121,7 +122,7 @@ KINDS = {
         nothing=(),
     ),
     "leases": Kind(
-        "var/lib/windrow/leases/eth0.json", lease_of_dhcpevent, lambda p: Leases(p).in_force(NOW), nothing={}
+        "var/lib/windrow/leases/eth0.json", lease_of_dhcpevent, lambda p: Leases(p).address(NIC), nothing=""
     ),
     "leases of others": Kind(
         "var/lib/windrow/leases/eth0.json",

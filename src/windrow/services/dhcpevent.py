@@ -21,6 +21,8 @@ import sys
 import time
 
 KEPT = ("ip", "subnet", "router", "dns", "domain", "lease", "serverid", "mtu", "staticroutes")
+SCHEMA: dict[str, object] = {"schema": 1}
+"""The form of its files, as `store.records.stamped` has it."""
 LONGEST = 2048
 """A DHCP message has 576 bytes, and rarely more."""
 
@@ -33,10 +35,10 @@ def main(event: str, env: dict[str, str]) -> None:
         if why:
             note(asked, trouble=f"what {options.get('serverid', 'the server')} offers has {why}")
         else:
-            write(lease, {"event": event, **moment(), "options": options})
+            write(lease, SCHEMA | {"event": event, **moment(), "options": options})
             remove(asked)
     elif event == "nak":
-        write(lease, {"event": event, **moment(), "options": {}})
+        write(lease, SCHEMA | {"event": event, **moment(), "options": {}})
         note(asked)
     elif event == "leasefail":
         note(asked, times=int(env.get("WINDROW_DISCOVERS", "1")))
@@ -82,10 +84,10 @@ def note(path: str, *, times: int = 0, trouble: str = "", declined: str = "", ne
         declined = declined if news else str(before.get("declined", ""))
     except (OSError, ValueError, KeyError, TypeError):
         count, since = 0, time.time()
-    write(path, {"times": count + times, "since": since, "trouble": trouble, "declined": declined})
+    write(path, SCHEMA | {"times": count + times, "since": since, "trouble": trouble, "declined": declined})
 
 
-def write(path: str, document: dict[str, object]) -> None:
+def write(path: str, document: object) -> None:
     """The old one or the new one, also after a crash of the machine. It promises what `store.records.write` does, and
     the same tests hold both to it: to import that one would take longer than all that is done here."""
     directory, name = os.path.split(path)
@@ -95,7 +97,7 @@ def write(path: str, document: dict[str, object]) -> None:
     try:
         try:
             os.fchmod(fd, 0o644)
-            left = json.dumps({"schema": 1, **document}).encode()
+            left = json.dumps(document).encode()
             while left:
                 left = left[os.write(fd, left) :]
             os.fsync(fd)
