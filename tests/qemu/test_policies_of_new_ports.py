@@ -1,11 +1,9 @@
 """A port that comes on a host with network policies: a train of frames into it and out of it from before it is made,
-and not one passes that a policy closes; whoever judges it, and whatever is killed meanwhile."""
+and not one passes that a policy closes; whoever judges it."""
 
 from __future__ import annotations
 
 import os
-import random
-import signal
 import time
 
 import pytest
@@ -15,7 +13,6 @@ from tests.qemu.conftest import Ns
 from windrow.port.identity import host_end
 from windrow.store.memory import read_memory
 
-KILLS = int(os.environ.get("WINDROW_KILLS", "10"))
 CLOSED = """\
 apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy
@@ -116,24 +113,3 @@ def test_before_the_first_round_of_a_host_and_after_a_flush(node: Node, pod: Ns,
         with node.train(pod) as train:
             node.until(lambda: passes(train))
     os.close(old.fd)
-
-
-def test_killed_at_any_moment_it_was_never_open(node: Node, pod: Ns) -> None:
-    node.store(CLOSED)
-    chosen, killed = random.Random(42), 0
-    with node.agent(), node.train(pod) as train:
-        for _ in range(2):  # the second one has its modules loaded, as the others have
-            assert node.call("DEL", pod, "shop/db").exit == 0
-            began = time.monotonic()
-            assert node.call("ADD", pod, "shop/db").exit == 0
-            whole_s = time.monotonic() - began
-        for _ in range(KILLS):
-            assert node.call("DEL", pod, "shop/db").exit == 0
-            child = os.fork()
-            if not child:
-                os._exit(node.call("ADD", pod, "shop/db").exit)
-            time.sleep(chosen.uniform(0.0, whole_s))
-            os.kill(child, signal.SIGKILL)
-            killed += os.WIFSIGNALED(os.waitpid(child, 0)[1])
-    assert (train.arrived, train.came_out) == (0, 0) and train.sent > 300 and train.left > 30, train
-    assert killed > KILLS // 5
