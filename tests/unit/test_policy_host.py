@@ -155,6 +155,19 @@ spec: {config: '{"cniVersion": "0.3.1", "name": "v100", "type": "bridge", "bridg
     assert list(found.values()) == ["", "nets/vlan100", "default/v9", "nets/vlan7", ""]
 
 
+def test_a_pod_that_the_api_has_not_named_yet_stays_closed(host: Host) -> None:
+    """Which policies are about it its labels say, and only the API has them. On a host without one, a port's pod needs
+    no object."""
+    cluster = Cluster.of(o for text in (OOB, POD, CLOSED) for o in load_documents(text).objects)
+    facts = look(host.kernel, "n1", known(host.paths)).facts
+    both = {str(record(1).host), str(record(2).host)}
+    assert policy_table(cluster, facts).judged == both
+    followed = replace(facts, of_cluster=True)
+    assert policy_table(cluster, followed).judged == {str(record(1).host)}
+    without = cluster.without([o.ref for o in cluster.policies()])
+    assert policy_table(without, followed).empty, "where there is no policy nobody follows pods"
+
+
 def test_a_policy_for_a_network_that_is_not_there_is_warned_of(host: Host) -> None:
     named = "annotations: {k8s.v1.cni.cncf.io/policy-for: vlan100}"
     text = CLOSED.replace("networking.k8s.io/v1\nkind: ", "k8s.cni.cncf.io/v1beta1\nkind: Multi")

@@ -65,6 +65,7 @@ def node_facts(
         policies_unread=observed.policies_unread,
         policies_there=observed.state.policies is not None and not observed.state.policies.empty,
         judges_ports=observed.state.policies is not None and observed.state.policies.judges,
+        of_cluster=known.of_cluster,
         origin=known.origin,
         without_ipv6=frozenset(
             ours.get(name, name)

@@ -39,9 +39,9 @@ def policy_table(cluster: Cluster, facts: NodeFacts) -> RuleTable:
     records = [record for record in facts.ports if _is_of_pod(record)]
     others = [record.host for record in facts.ports if not _is_of_pod(record)]
     whole = cluster.replace(_recorded_pods(cluster, records))
-    endpoints = [
-        Endpoint(port=record.host, pod=_pod_of(record), network=network_of(record, whole)) for record in records
-    ]
+    # What its labels are decides: until the API has named a pod, its port stays closed.
+    named = [r for r in records if not (facts.of_cluster and cluster.policies()) or _pod_of(r) in cluster.objects]
+    endpoints = [Endpoint(port=one.host, pod=_pod_of(one), network=network_of(one, whole)) for one in named]
     host = {str(address).partition("/")[0] for addresses in facts.addrs.values() for address in addresses}
     own = {r.host: OwnGuards(guards=r.guards, addresses=_addresses(r, whole, facts)) for r in guarded}
     return table(compile_policies(whole, endpoints, sorted(host), others, own))

@@ -90,6 +90,8 @@ class Known:
     """The links by which this host sends to those who are logged in on it."""
     peers: frozenset[str] = frozenset()
     """The addresses of those."""
+    of_cluster: bool = False
+    """Whether a cluster's API says what there is: a pod that it does not name is not known yet."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,6 +138,8 @@ class NodeFacts:
     """Whether there is a table of network policies."""
     judges_ports: bool = False
     """Whether it closes ports that no round has judged."""
+    of_cluster: bool = False
+    """As in `Known`."""
     origin: HostState | None = None
     """The NICs of the management network as `windrow init` found them."""
     without_ipv6: frozenset[IfName] = frozenset()

@@ -63,7 +63,7 @@ def carry_out(
         if not seen.planned.plan.steps:
             return _without_steps(site, stored, wish, seen, report, policy, hooks)
         with lock.network():
-            seen = _still_true(site, policy, seen)
+            seen = _still_true(site, stored, policy, seen)
             from windrow.apps.round.guarded import Change, make  # what only looks needs nothing of the way back
 
             to_give(site, seen.planned)
@@ -73,7 +73,7 @@ def carry_out(
                 planned=seen.planned,
                 fit=seen.fit,
                 wish=wish,
-                knowing=partial(knowing, site, policy),
+                knowing=partial(knowing, site, stored, policy),
                 local=stored.local,
             )
             outcome = make(site, policy, hooks, change, lock)
@@ -214,7 +214,7 @@ class _Seen:
 def _see(site: Site, stored: Stored, wish: Wish, policy: Policy, hooks: Hooks) -> _Seen:
     found, good = stored.found(site.clock()), stored.good()
     began = site.mono()
-    what = knowing(site, policy)
+    what = knowing(site, stored, policy)
     sight = policy.see(look(site.kernel, site.node, what))
     looked = site.mono()
     hooks.looked(sight)
@@ -230,20 +230,21 @@ def _see(site: Site, stored: Stored, wish: Wish, policy: Policy, hooks: Hooks) -
     return _Seen(admitted=admitted, whole=whole, planned=planned, fit=fit, known=what, timing=timing)
 
 
-def knowing(site: Site, policy: Policy) -> Known:
-    """What the disk knows now, who is logged in, and by which way."""
+def knowing(site: Site, stored: Stored, policy: Policy) -> Known:
+    """What the disk knows now, whether a cluster says the rest, who is logged in, and by which way."""
+    found = replace(known(site.paths), of_cluster=not stored.local)
     if policy.login is None:
-        return known(site.paths)
+        return found
     ways = site.ways(site.kernel, [policy.login])
-    return replace(known(site.paths), ways=ways, peers=frozenset({policy.login.address}) if ways else frozenset())
+    return replace(found, ways=ways, peers=frozenset({policy.login.address}) if ways else frozenset())
 
 
-def _still_true(site: Site, policy: Policy, seen: _Seen) -> _Seen:
+def _still_true(site: Site, stored: Stored, policy: Policy, seen: _Seen) -> _Seen:
     """CNI calls came and went between the look and the lock: where they attached or took away a port, another look is
     due. Everybody else who plans waits for the turn."""
     if recorded(site.paths) == seen.known.ports:
         return seen
-    what = knowing(site, policy)
+    what = knowing(site, stored, policy)
     admitted = seen.admitted.seen_again(policy.see(look(site.kernel, site.node, what)))
     return replace(seen, admitted=admitted, planned=admitted.plan(fit=seen.fit), known=what)
 
