@@ -9,7 +9,7 @@ from tests.deb.conftest import Debian
 
 from windrow import __version__
 
-UNITS = ("windrow-agent.service", "windrow-cni.service")
+UNITS = ("windrow-agent.service", "windrow-cni.service", "windrow-machines.service")
 SETTINGS = "/etc/default/windrow"
 STATE = {
     "/var/lib/windrow/last-good.json": "{}",

@@ -6,6 +6,9 @@ import contextlib
 import os
 import socket
 
+PACKAGED = "# Of Windrow's package"
+"""How a unit begins that a package of an operating system has brought."""
+
 
 def notify(state: str) -> None:
     """One datagram to the socket that systemd names: `READY=1`, `STOPPING=1`, `WATCHDOG=1`."""

@@ -6,11 +6,11 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from windrow.services.systemd import quoted
+from windrow.services.systemd import PACKAGED, quoted
 from windrow.store.paths import Paths
 
 NAME = "windrow-agent.service"
-MARK, PACKAGED = "# Written by `windrow agent install`", "# Of Windrow's package"
+MARK = "# Written by `windrow agent install`"
 HIDDEN = {
     "ProtectHome=yes": (Path("/home"), Path("/root"), Path("/run/user")),
     "PrivateTmp=yes": (Path("/tmp"), Path("/var/tmp")),

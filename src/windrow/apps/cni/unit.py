@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from windrow.services.systemd import quoted
+from windrow.services.systemd import PACKAGED, quoted
 
 NAME = "windrow-cni.service"
-MARK, PACKAGED = "# Written by `windrow cni install`", "# Of Windrow's package"
+MARK = "# Written by `windrow cni install`"
 
 _TEXT = """\
 {mark}; local changes belong into a drop-in: systemctl edit {name}

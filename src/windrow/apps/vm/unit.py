@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
-from windrow.services.systemd import quoted
+from windrow.services.systemd import PACKAGED, quoted
 
 NAME = "windrow-machines.service"
 MARK = "# Written by `windrow vm install`"
@@ -21,7 +22,7 @@ Wants=windrow-agent.service network-online.target
 [Service]
 Type=oneshot
 RemainAfterExit=yes
-# One that cannot start is told in the journal, and must not keep the others from being asked to shut down.
+{settings}# One that cannot start is told in the journal, and must not keep the others from being asked to shut down.
 ExecStart=-{start}
 ExecStop=-{stop}
 # What a start leaves running (QEMU, its log, DHCP servers in pods) is ended by `stop`, which asks the guests first.
@@ -36,6 +37,13 @@ WantedBy=multi-user.target
 """
 
 
-def unit_text(*, start: Sequence[str], stop: Sequence[str]) -> str:
-    """Two command lines, in words."""
-    return _TEXT.format(mark=MARK, name=NAME, start=" ".join(map(quoted, start)), stop=" ".join(map(quoted, stop)))
+def unit_text(*, start: Sequence[str], stop: Sequence[str], settings: Path | None = None) -> str:
+    """Two command lines, in words. `settings`: a file of the administrator's with environment variables
+    (systemd.exec(5), EnvironmentFile=)."""
+    return _TEXT.format(
+        mark=MARK if settings is None else PACKAGED,
+        name=NAME,
+        settings=f"EnvironmentFile=-{settings}\n" if settings else "",
+        start=" ".join(map(quoted, start)),
+        stop=" ".join(map(quoted, stop)),
+    )
