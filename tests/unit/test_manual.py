@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
-
-import pytest
 
 from windrow import __version__
 from windrow.apps.cli.main import VERBS
@@ -85,7 +82,6 @@ def test_a_manual_page() -> None:
     assert requests <= {".TH", ".SH", ".SS", ".PP", ".TP", ".nf", ".fi"}
 
 
-@pytest.mark.skipif(not shutil.which("groff"), reason="needs groff")
 def test_groff_has_nothing_to_say(tmp_path: Path) -> None:
     for verb in program().commands:
         command = ["groff", "-man", "-Tutf8", "-K", "utf8", "-ww", "-z"]
