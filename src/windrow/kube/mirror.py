@@ -83,6 +83,7 @@ class Mirror:
         self._holding = asyncio.Event()
         """Something has to wait."""
         self._told_of: set[Ref] = set()
+        """That has waited, and is not calm yet."""
         self._thread = threading.Thread(target=self._run, name="kube", daemon=True)
         self._begun = threading.Event()
 
@@ -203,7 +204,7 @@ class Mirror:
             held = self.cache.held
             for ref in held.keys() - self._told_of:
                 self._troubled(str(ref), f"changes again and again: it is followed every {EACH_S:.0f} s")
-            self._told_of = held.keys() | set()
+            self._told_of = {ref for ref in self._told_of | held.keys() if not self.cache.is_calm(ref)}
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(min(held.values()) if held else None):
                     await self._holding.wait()
