@@ -9,7 +9,7 @@ import pytest
 
 from windrow.kube import trim
 from windrow.kube.cache import MANY_NODES, Cache
-from windrow.kube.resources import FOLLOWED, SELECTED
+from windrow.kube.resources import FOLLOWED, POLICIES, SELECTED
 from windrow.kube.restless import AT_ONCE, EACH_S, Restless
 from windrow.kube.writing import differs
 from windrow.model.names import LABEL_TYPE
@@ -22,6 +22,7 @@ VERSIONS = {
     **dict.fromkeys(("Node", "Pod", "Namespace"), "v1"),
     "NetworkAttachmentDefinition": "k8s.cni.cncf.io/v1",
     "NetworkPolicy": "networking.k8s.io/v1",
+    "MultiNetworkPolicy": "k8s.cni.cncf.io/v1beta1",
 }
 
 
@@ -213,6 +214,26 @@ def test_without_a_policy_nothing_is_known_of_pods() -> None:
     before = cache.found()
     cache.put(POLICY)
     assert cache.found() is before, "they have to be listed anew"
+
+
+def test_what_a_tenant_writes_beside_a_policy_fills_no_memory_and_is_no_news() -> None:
+    """Whoever has a namespace makes policies, too, and all nodes hear of them."""
+    cache = policed()
+    read = {"windrow.io/log-dropped": "5", "k8s.v1.cni.cncf.io/policy-for": "shop/v100"}
+    for kind in POLICIES:
+        policy = {**POLICY, "kind": kind, "apiVersion": VERSIONS[kind]}
+        beside = {"example.com/a": "x" * 200_000, trim.LAST_APPLIED: "{}"}
+        meta = {
+            **POLICY["metadata"],
+            "annotations": {**read, **beside},
+            "labels": {f"l{n}": "x" * 60 for n in range(5000)},
+        }
+        assert cache.put({**policy, "metadata": meta})
+        kept = cache._entries[trim.ref_of(policy)].document
+        assert kept["metadata"] == {"name": "closed", "namespace": "shop", "annotations": read}
+        beat = {**meta, "annotations": {**read, "example.com/beat": "1"}, "labels": {"a": "b"}}
+        assert not cache.put({**policy, "metadata": beat})
+        assert cache.put({**policy, "metadata": {**meta, "annotations": {}}})
 
 
 def test_whoever_stops_following_pods_knows_nothing_of_them_at_no_moment(monkeypatch: pytest.MonkeyPatch) -> None:
