@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from tests.kube.cluster import OOB, Agent, Api, account, agent, document, followed, wait
 
+from windrow.kube import mirror
 from windrow.kube.access import Access
 from windrow.kube.api import MERGE
 from windrow.model.ports import PortRecord
@@ -80,7 +81,8 @@ class Shop:
 
 
 @pytest.fixture
-def shop(new_plane: ControlPlane) -> Shop:
+def shop(new_plane: ControlPlane, monkeypatch: pytest.MonkeyPatch) -> Shop:
+    monkeypatch.setattr(mirror, "LINGER_S", 0.5)
     Api(new_plane).make(document("Node", "n1"), *OOB)
     return Shop(new_plane)
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
+
 from windrow.kube import trim
 from windrow.kube.cache import MANY_NODES, Cache
-from windrow.kube.resources import FOLLOWED, SELECTED
+from windrow.kube.resources import FOLLOWED, POLICIES, SELECTED
 from windrow.kube.restless import AT_ONCE, EACH_S, Restless
 from windrow.kube.writing import differs
 from windrow.model.names import LABEL_TYPE
@@ -20,6 +22,7 @@ VERSIONS = {
     **dict.fromkeys(("Node", "Pod", "Namespace"), "v1"),
     "NetworkAttachmentDefinition": "k8s.cni.cncf.io/v1",
     "NetworkPolicy": "networking.k8s.io/v1",
+    "MultiNetworkPolicy": "k8s.cni.cncf.io/v1beta1",
 }
 
 
@@ -213,6 +216,42 @@ def test_without_a_policy_nothing_is_known_of_pods() -> None:
     assert cache.found() is before, "they have to be listed anew"
 
 
+def test_what_a_tenant_writes_beside_a_policy_fills_no_memory_and_is_no_news() -> None:
+    """Whoever has a namespace makes policies, too, and all nodes hear of them."""
+    cache = policed()
+    read = {"windrow.io/log-dropped": "5", "k8s.v1.cni.cncf.io/policy-for": "shop/v100"}
+    for kind in POLICIES:
+        policy = {**POLICY, "kind": kind, "apiVersion": VERSIONS[kind]}
+        beside = {"example.com/a": "x" * 200_000, trim.LAST_APPLIED: "{}"}
+        meta = {
+            **POLICY["metadata"],
+            "annotations": {**read, **beside},
+            "labels": {f"l{n}": "x" * 60 for n in range(5000)},
+        }
+        assert cache.put({**policy, "metadata": meta})
+        kept = cache._entries[trim.ref_of(policy)].document
+        assert kept["metadata"] == {"name": "closed", "namespace": "shop", "annotations": read}
+        beat = {**meta, "annotations": {**read, "example.com/beat": "1"}, "labels": {"a": "b"}}
+        assert not cache.put({**policy, "metadata": beat})
+        assert cache.put({**policy, "metadata": {**meta, "annotations": {}}})
+
+
+def test_whoever_stops_following_pods_knows_nothing_of_them_at_no_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A policy that came meanwhile would select nobody, and be taken for known."""
+    cache, forget = policed(), Cache._forget
+    cache.put(web())
+    seen: list[bool] = []
+
+    def looked(self: Cache, ref: Ref, *, deleted: bool) -> bool:
+        gone = forget(self, ref, deleted=deleted)
+        seen.append(cache.complete)
+        return gone
+
+    monkeypatch.setattr(Cache, "_forget", looked)
+    cache.unfollowed(SELECTED)
+    assert seen == [False] and not cache.complete
+
+
 def test_the_first_policies_of_all_wait_too() -> None:
     cache = Cache()
     cache.put(POLICY)
@@ -381,6 +420,41 @@ def test_what_a_manager_writes_into_an_uplink_is_no_flip() -> None:
         assert cache.put(document("VlanConfig", "oob", spec=spec, metadata={"annotations": {"a": str(number)}}))
     other = [cache.put(document("VlanConfig", "oob", spec={**spec, "description": str(n)})) for n in range(3 * AT_ONCE)]
     assert sum(other) == AT_ONCE - 1 and cache.held, "the first one was one of them"
+
+
+def test_what_waits_is_never_older_than_what_is_known() -> None:
+    """An uplink that flips, and is back with a manager's annotation: that counts at once, and no older spec later."""
+    now = [1000.0]
+    cache = Cache(restless=Restless(), clock=lambda: now[0])
+    for kind in FOLLOWED:
+        cache.listed(kind, set())
+    spec = {"clusterNetwork": "oob", "uplink": {"nics": ["eth1"]}}
+    for number in range(AT_ONCE + 1):
+        cache.put(document("VlanConfig", "oob", spec={**spec, "description": str(number)}))
+    assert cache.held
+    last = {**spec, "description": str(AT_ONCE - 1)}
+    assert cache.put(document("VlanConfig", "oob", spec=last, metadata={"annotations": {"a": "b"}}))
+    assert not cache.held
+    now[0] += EACH_S
+    assert not cache.take_in_held()
+    (found,) = (obj for obj in cache.found().loaded.objects if obj.KIND == "VlanConfig")
+    assert found.doc["spec"] == last and found.meta.annotations == {"a": "b"}
+
+
+def test_who_is_restless_is_so_until_it_has_been_calm() -> None:
+    """It is told once, and not each time that one of its changes waits."""
+    now = [1000.0]
+    cache = Cache(restless=Restless(), clock=lambda: now[0])
+    for kind in FOLLOWED:
+        cache.listed(kind, set())
+    ref = trim.ref_of(network(7))
+    for number in range(2 * AT_ONCE):
+        cache.put(network(number))
+    assert cache.held and not cache.is_calm(ref)
+    now[0] += EACH_S
+    assert cache.take_in_held() and not cache.held and not cache.is_calm(ref)
+    now[0] += AT_ONCE * EACH_S
+    assert cache.is_calm(ref)
 
 
 def test_who_is_calm_is_forgotten_and_thousands_at_once_are_no_work() -> None:

@@ -270,6 +270,35 @@ def test_missing_plugins_are_told_before_anything_starts(monkeypatch: pytest.Mon
     assert "containernetworking-plugins" in done.output and "starting" not in done.output
 
 
+def lab_up(directory: Path, kubernetes: str) -> str:
+    """Of the small scenario with that instead of `true`: what is told where it cannot be."""
+    path = directory / "small.yaml"
+    path.write_text(HEAD.replace("kubernetes: true", f"kubernetes: {kubernetes}"))
+    done = CliRunner().invoke(cli, ["lab", "up", str(path)])
+    assert done.exit_code == 1 and "starting" not in done.output, done.output
+    return done.output
+
+
+def test_what_the_suites_pods_and_kube_proxy_run_is_told_before_anything_starts(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    lacks = {"curl": tmp_path / "curl", "iptables": tmp_path / "iptables-legacy"}
+    monkeypatch.setattr(programs, "OF_SUITE", lacks)
+    monkeypatch.setattr(programs, "PLUGINS", Path("/"))
+    monkeypatch.setattr(programs, "CALLED", ())
+    said = lab_up(tmp_path, "{conformance: true}")
+    assert f"there is no {tmp_path}/curl and no {tmp_path}/iptables-legacy" in said
+    assert "apt-get install curl iptables" in said
+
+
+def test_flannel_without_an_overlay_is_told_before_anything_starts(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(parts, "installed", lambda _: {})
+    monkeypatch.setattr(parts, "build", lambda *_: pytest.fail("it is built for nothing"))
+    assert "flannel has no configuration" in lab_up(tmp_path, "{kubelets: false, flannel: [n0]}")
+
+
 def test_this_hosts_own_kernel_is_refused() -> None:
     with pytest.raises(LabError, match="control groups") as refused:
         boot("native", Guest(entry="nobody:nothing"), Needs(cluster=True))

@@ -156,3 +156,46 @@ def test_without_harvesters_kinds_there_is_nothing_to_take_over() -> None:
     assert "there is nothing to take over" in found.message
     with pytest.raises(ProblemsError):
         asyncio.run(handing.begin())
+
+
+class Server:
+    """`lists`: what there is, by path. `leases`: namespace and name of those that somebody may hold."""
+
+    def __init__(self, lists: dict[str, list[dict[str, Any]]], *leases: tuple[str, str]) -> None:
+        self._lists, self.leases = lists, {place: ApiObject() for place in leases}
+        self.changed: list[str] = []
+
+    async def ask(self, method: str, path: str, body: Any = None, **_: Any) -> dict[str, Any]:
+        for (namespace, name), lease in self.leases.items():
+            if f"/namespaces/{namespace}/leases" in path and (method == "POST" or path.endswith(f"/{name}")):
+                return await lease.ask(method, path, body)
+        if method != "GET":
+            self.changed.append(path)
+        return {"items": self._lists.get(path, [])}
+
+
+def handing(server: Server) -> Handing:
+    settings = Settings(lease=("ns", "own"), identity="w", patience_s=0.0)
+    return Handing(server, settings, lambda _: None)  # type: ignore[arg-type]
+
+
+def test_no_agent_comes_back_beside_a_pod_that_has_not_ended() -> None:
+    """helm uninstall takes the DaemonSet, and its pods end later: an agent has a minute for it."""
+    server = Server({"/api/v1/pods": [{"metadata": {"namespace": "harvester-system", "name": "windrow-agent-7xk2p"}}]})
+    with pytest.raises(ProblemsError) as refused:
+        asyncio.run(handing(server).back())
+    assert "pod harvester-system/windrow-agent-7xk2p is still there" in str(refused.value)
+    assert server.changed == []
+
+
+def test_who_does_not_get_the_second_lock_lets_the_first_go() -> None:
+    async def work() -> None:
+        places = (("ns", "own"), ("kube-system", "theirs"))
+        server = Server({}, *places)
+        assert await Lease(server.ask, places[1], "h").turn()
+        with pytest.raises(KubeError, match="another manager leads"):
+            async with handing(server)._locks(*places):
+                raise AssertionError("it is another one's")
+        assert [await holder(server.ask, place) for place in places] == ["", "h"]
+
+    asyncio.run(work())

@@ -93,6 +93,7 @@ class Cache:
             alike = known is not None and known.document.get("spec") == wanted.get("spec")
             if not (alike and ref.kind != _WHOLE) and self._has_to_wait(ref, document):
                 return False
+            self._held.pop(ref, None)  # an older one
             self._entries[ref] = _Entry(uid, wanted, load_value(wanted))
             if ref.kind in POLICIES:
                 self._policies.add(ref)
@@ -122,7 +123,6 @@ class Cache:
             self._held[ref] = newest
             return True
         self._restless.taken(ref, now)
-        self._held.pop(ref, None)
         return False
 
     @property
@@ -131,6 +131,10 @@ class Cache:
         if self._restless is None:
             return {}
         return {ref: self._restless.wait_s(ref, self._clock()) for ref in self._held}
+
+    def is_calm(self, ref: Ref) -> bool:
+        """Whether so few of its changes came lately that all of the next ones are taken in at once."""
+        return self._restless is None or self._restless.is_calm(ref, self._clock())
 
     def take_in_held(self) -> bool:
         """That which has waited long enough. Whether that is news."""
@@ -163,11 +167,13 @@ class Cache:
         return first or any(gone)
 
     def unfollowed(self, kinds: Collection[str]) -> None:
-        """Nothing is heard of these kinds any more, so nothing is known of them."""
-        for kind in kinds:
-            self.listed(kind, ())
+        """Nothing is heard of these kinds any more, so nothing is known of them. First they count as not listed:
+        whoever looks meanwhile would take what is left for all that there is."""
         with self._lock:
             self._listed.difference_update(kinds)
+            known = [ref for ref in self._entries if ref.kind in kinds]
+        for ref in known:
+            self._forget(ref, deleted=False)
 
     # Everybody ------------------------------------------------------------------------------------
 

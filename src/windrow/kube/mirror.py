@@ -36,6 +36,9 @@ SELDOM: Mapping[str, float] = {MultiNetworkPolicy.KIND: 300.0}
 """A kind that most clusters never have: a thousand agents ask for it."""
 AGAIN_S = 10.0
 STILL_S = 10.0
+LINGER_S = 60.0
+"""So long after the last policy went, whom policies select is followed still. Whoever has a namespace makes policies
+and deletes them, and each first one would have every agent list all pods of the cluster."""
 _QUERIES = {Pod.KIND: {"fieldSelector": "status.phase!=Succeeded,status.phase!=Failed"}}
 """What has ended for good has no address any more: the server says nothing of it, and that it went when it ends."""
 CLOSE_S = 5.0
@@ -83,6 +86,7 @@ class Mirror:
         self._holding = asyncio.Event()
         """Something has to wait."""
         self._told_of: set[Ref] = set()
+        """That has waited, and is not calm yet."""
         self._thread = threading.Thread(target=self._run, name="kube", daemon=True)
         self._begun = threading.Event()
 
@@ -203,7 +207,7 @@ class Mirror:
             held = self.cache.held
             for ref in held.keys() - self._told_of:
                 self._troubled(str(ref), f"changes again and again: it is followed every {EACH_S:.0f} s")
-            self._told_of = held.keys() | set()
+            self._told_of = {ref for ref in self._told_of | held.keys() if not self.cache.is_calm(ref)}
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(min(held.values()) if held else None):
                     await self._holding.wait()
@@ -230,17 +234,27 @@ class Mirror:
         return follower
 
     async def _follow_selected(self, api: Api) -> None:
-        """Whom policies select: for as long as there is one."""
+        """Whom policies select: for as long as there is one, and a while longer."""
         while True:
             await self._until(policed=True)
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(self._follower(api, k, _QUERIES.get(k, {})).run()) for k in SELECTED]
-                await self._until(policed=False)
+                await self._until_no_more()
                 for task in tasks:
                     task.cancel()
             self.cache.unfollowed(SELECTED)
             for kind in SELECTED:
                 self._reading(kind, "")
+
+    async def _until_no_more(self) -> None:
+        """Until there has been no policy for a while."""
+        while True:
+            await self._until(policed=False)
+            try:
+                async with asyncio.timeout(LINGER_S):
+                    await self._until(policed=True)
+            except TimeoutError:
+                return
 
     async def _until(self, *, policed: bool) -> None:
         while self.cache.policed != policed:

@@ -29,6 +29,10 @@ class Restless:
         """In how many seconds a change of the object may be taken in; 0: now."""
         return max(0.0, (1.0 - self._left(ref, now)) * EACH_S)
 
+    def is_calm(self, ref: Ref, now: float) -> bool:
+        """Whether it is as if it had never changed."""
+        return self._left(ref, now) >= AT_ONCE
+
     def taken(self, ref: Ref, now: float) -> None:
         """A change was. Whoever has been calm for long enough is forgotten."""
         self._purses[ref] = _Purse(self._left(ref, now) - 1.0, now)

@@ -9,10 +9,17 @@ import sys
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
+from windrow.kube.resources import POLICIES
 from windrow.model import names, overlay
 from windrow.model.lazy import dataclass
 from windrow.model.objects import HostNetworkConfig, LinkMonitor, NetworkAttachmentDefinition, Node, VlanStatus
-from windrow.model.policies import ANNOTATION_NETWORK_STATUS, Namespace, Pod
+from windrow.model.policies import (
+    ANNOTATION_LOG_DROPPED,
+    ANNOTATION_NETWORK_STATUS,
+    ANNOTATION_POLICY_FOR,
+    Namespace,
+    Pod,
+)
 from windrow.model.values import Ref
 from windrow.model.wire.nad import CONFIG_MAX
 from windrow.model.wire.pod import FINISHED
@@ -74,9 +81,11 @@ def _pod(spec: Document, status: Document) -> Document:
 
 
 def bounded(wanted: dict[str, Any]) -> dict[str, Any]:
-    """What a node keeps of it. Whoever has a namespace writes networks there, with labels, annotations and a
-    configuration of any length, and they fill no node's memory: of a network is kept what means something, and of a
-    text that is too long enough to see that."""
+    """What a node keeps of it. Whoever has a namespace writes networks and policies there, with labels, annotations and
+    a configuration of any length, and they fill no node's memory: kept is what means something, and of a network's text
+    that is too long enough to see that."""
+    if wanted["kind"] in POLICIES:
+        return {**wanted, "metadata": {key: value for key, value in wanted["metadata"].items() if key != "labels"}}
     if wanted["kind"] != NetworkAttachmentDefinition.KIND:
         return wanted
     meta, spec = dict(wanted["metadata"]), wanted.get("spec")
@@ -106,7 +115,9 @@ _LABELS_OF_NETWORKS = {
     *(names.LABEL_POOL_NAMESPACE, names.LABEL_POOL_NAME),
 }
 """The annotations and labels of a network that mean something to a node."""
+_OF_POLICIES = {ANNOTATION_POLICY_FOR, ANNOTATION_LOG_DROPPED}
 _ANNOTATIONS: Mapping[str, Collection[str]] = {
+    **dict.fromkeys(POLICIES, _OF_POLICIES),
     Node.KIND: _OF_NODES,
     Pod.KIND: {ANNOTATION_NETWORK_STATUS},
     Namespace.KIND: (),

@@ -39,8 +39,7 @@ def api_outage(check: ApiOutage, world: World, follow: Follow) -> Verdict:
     if away.back_s is None:
         return False, f"{' and '.join(check.between)} do not reach each other {REACH_S:.0f} s after the boot", {}
     returned = time.monotonic()
-    nodes = [node.name for node in world.scenario.nodes]
-    left = follow(nodes)
+    left = follow(cluster.followers)
     cluster.await_pods(gone=pods)
     caught_up = time.monotonic() - returned
     cluster.raise_if_died()

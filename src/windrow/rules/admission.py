@@ -102,10 +102,10 @@ def _after(before: Cluster, changes: Sequence[Change]) -> Cluster:
 def _judge(change: Change, review: Review) -> Iterator[Problem]:
     if change.new is not None:
         yield from _on_put(change.new, review)
-        if not review.terms.served:  # an API server has seen to it
-            yield from labels_are_as_kubernetes_takes_them(change.new, review)
         if review.terms.served:
             yield from _on_served_put(change.new, review)
+        else:  # an API server has seen to that itself
+            yield from labels_are_as_kubernetes_takes_them(change.new, review)
     elif change.old is not None:
         yield from _on_delete(change.old, review)
         if review.terms.served:

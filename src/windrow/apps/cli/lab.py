@@ -453,6 +453,10 @@ def _scenario(name: str, kind: str, cpus: int, log: LiveLog) -> tuple[dict[str, 
     memory = memory_for_cluster(len(found.nodes), conformance=found.kubernetes.conformance)
     needs = Needs(memory=memory, cpus=cpus, cluster=True)
     refuse(kind, needs)
+    if found.kubernetes.flannel:
+        from windrow.lab.kubernetes.flannel import net_conf
+
+        net_conf(found.manifests)
     request["programs"] = _programs(found.kubernetes, log)
     return request, needs
 

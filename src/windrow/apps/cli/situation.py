@@ -48,8 +48,8 @@ def survey(session: Session, wish: Wish = AS_STORED) -> Report:
 
 
 def source_of(session: Session, *, followed: bool = False) -> Source | None:
-    """None: the directory of manifests. `followed`: only what an agent reads, whose account may read no more. Raises
-    KubeError."""
+    """None: the directory of manifests. `followed`: only the networks and their nodes, of which an agent's
+    account may read all; policies hold for ports, whoever made the links below. Raises KubeError."""
     if session.cluster is None:
         return None
     from windrow.apps.incluster import Listed

@@ -42,6 +42,11 @@ _REGISTRATIONS = tuple(
 )
 _KINDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 _WINDROWS = "app.kubernetes.io/name=windrow"
+_OF_WINDROW = {
+    "daemonset": "/apis/apps/v1/daemonsets",
+    "deployment": "/apis/apps/v1/deployments",
+    "pod": "/api/v1/pods",
+}
 
 Say = Callable[[str], None]
 Document = Mapping[str, Any]
@@ -148,11 +153,12 @@ class Handing:
         await self._start(MANAGERS)
 
     async def _still_here(self) -> AsyncIterator[Problem]:
-        for plural in ("daemonsets", "deployments"):
-            found = await self._api.ask("GET", f"/apis/apps/v1/{plural}", params={"labelSelector": _WINDROWS})
+        """A workload that is gone may have left pods that are ending."""
+        for what, path in _OF_WINDROW.items():
+            found = await self._api.ask("GET", path, params={"labelSelector": _WINDROWS})
             for one in found["items"]:
                 meta = one["metadata"]
-                text = f"{plural.removesuffix('s')} {meta['namespace']}/{meta['name']} is still there"
+                text = f"{what} {meta['namespace']}/{meta['name']} is still there"
                 hint = "helm uninstall windrow, and wait for its pods to end: two agents never share a node"
                 yield Problem(code="still-here", message=text, hint=hint)
 
@@ -215,22 +221,28 @@ class Handing:
     @contextlib.asynccontextmanager
     async def _locks(self, *places: tuple[str, str]) -> AsyncIterator[None]:
         locks = Leases([Lease(self._api.ask, place, self._settings.identity) for place in places])
+        try:
+            await self._wait_for(locks)
+            renewing = asyncio.create_task(_renew(locks))
+            self._held = locks
+            self._say(f"held: {', '.join('/'.join(place) for place in places)}; whoever needs it does not write")
+            try:
+                yield
+            finally:
+                self._held = None
+                renewing.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await renewing
+        finally:
+            with contextlib.suppress(KubeError):  # they run out by themselves, and what was done is done
+                await locks.release()
+
+    async def _wait_for(self, locks: Leases) -> None:
         end = time.monotonic() + self._settings.patience_s
         while not await locks.turn():
             if time.monotonic() > end:
                 raise KubeError("another manager leads, and does not let go", "end it, and try again")
             await asyncio.sleep(locks.again_s)
-        renewing = asyncio.create_task(_renew(locks))
-        self._held = locks
-        self._say(f"held: {', '.join('/'.join(place) for place in places)}; whoever needs it does not write")
-        try:
-            yield
-        finally:
-            self._held = None
-            renewing.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await renewing
-            await locks.release()
 
     async def _merge(self, path: str, patch: Document) -> None:
         await self._ask("PATCH", path, patch, MERGE)

@@ -16,7 +16,7 @@ from windrow.lab.kubernetes import control, image
 from windrow.lab.kubernetes.control import Control
 from windrow.lab.kubernetes.flannel import Flannel, net_conf
 from windrow.lab.kubernetes.node import NodePrograms, Plan
-from windrow.lab.kubernetes.programs import CALLED, PLUGINS
+from windrow.lab.kubernetes.programs import CALLED, OF_SUITE, PLUGINS
 from windrow.lab.probe import Station
 from windrow.lab.scenario import Pod, PodNic, Scenario
 from windrow.lab.vm.image import busybox
@@ -262,6 +262,6 @@ def _make_image(path: Path, starts: Mapping[str, image.Start], more: Mapping[str
 def _suite_files(agnhost: Path) -> dict[str, bytes]:
     """What the suite's pods run beside busybox: agnhost, and curl of this host with its libraries. Raises
     ServiceError."""
-    curl = "/usr/bin/curl"
+    curl = str(OF_SUITE["curl"])
     named = re.findall(r"(/\S+) \(0x", process.run(["ldd", curl], timeout_s=NAMES_S))
     return {"/agnhost": agnhost.read_bytes()} | {path: Path(path).read_bytes() for path in (curl, *named)}

@@ -19,6 +19,8 @@ PLUGINS = Path("/usr/lib/cni")
 """Where Debian's containernetworking-plugins puts them."""
 CALLED = ("host-local", "loopback")
 """Plugins of others that containerd and Windrow's default network call."""
+OF_SUITE = {"curl": Path("/usr/bin/curl"), "iptables": Path("/usr/sbin/iptables-legacy")}
+"""Debian package -> what it has of the programs that the suite's pods and kube-proxy run."""
 _CONTROL_PLANE, _NODE = ("etcd",), ("containerd", "containerd-shim-runc-v2", "ctr", "runc")
 
 
@@ -42,6 +44,9 @@ def check(wanted: Kubernetes) -> None:
     if not wanted.kubelets:
         return
     busybox()
+    if missing := {package: path for package, path in OF_SUITE.items() if wanted.conformance and not path.exists()}:
+        said = f"there is no {' and no '.join(map(str, missing.values()))}, which Kubernetes' own suite runs"
+        raise LabError(said, hint=f"apt-get install {' '.join(missing)}")
     if lacks := [name for name in CALLED if not (PLUGINS / name).exists()]:
         said = f"{PLUGINS} has no {' and no '.join(lacks)}, and this scenario has pods"
         raise LabError(said, hint="apt-get install containernetworking-plugins")
