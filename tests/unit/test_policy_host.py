@@ -15,14 +15,14 @@ from windrow.apps.engine import converge, look
 from windrow.apps.filters import NFT_POLICIES, PortFilters
 from windrow.apps.known import known
 from windrow.apps.safe.undo import rewind
-from windrow.compile.policies import network_of, policy_table
+from windrow.compile.policies import network_of, policy_problems, policy_table
 from windrow.model.cluster import Cluster
 from windrow.model.facts import Known
 from windrow.model.policies import ANNOTATION_LOG_DROPPED as LOG_DROPPED
 from windrow.model.policies import Direction
 from windrow.model.portguards import PortGuards, Rate
 from windrow.model.ports import PORT_GROUP
-from windrow.model.ruletable import RuleTable, TableChain, TableRule
+from windrow.model.ruletable import PoliciesSeen, RuleTable, TableChain, TableRule
 from windrow.model.steps import Failure, Impact, SetPolicies, Step
 from windrow.model.wire import hoststate, load_documents
 from windrow.plan import normalise
@@ -121,6 +121,18 @@ def test_what_fails_is_told_and_tried_again_after_a_while(host: Host, monkeypatc
     assert tries == [2]
 
 
+def test_a_table_that_cannot_be_looked_at_once_is_not_forgotten(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody looks for a table where there never was one: it would close ports for ever."""
+    assert host.run("apply").exit_code == 0 and not host.kernel.policy_table.empty
+    (host.paths.manifests / "policy.yaml").unlink()
+    with monkeypatch.context() as once:
+        once.setattr(host.kernel, "policies", lambda *, policed: PoliciesSeen(table=None, unread="nft: took too long"))
+        assert "nft: took too long" in host.run("apply").output
+    assert read_memory(host.paths).policed and read_memory(host.paths).judges
+    assert host.run("apply").exit_code == 0 and host.kernel.policy_table.empty
+    assert not read_memory(host.paths).policed and not read_memory(host.paths).judges
+
+
 def test_what_is_undone_is_as_before(host: Host) -> None:
     before = normalise(look(host.kernel, "n1", known(host.paths)).observed)
     assert before.policies == RuleTable()
@@ -166,6 +178,26 @@ def test_a_pod_that_the_api_has_not_named_yet_stays_closed(host: Host) -> None:
     assert policy_table(cluster, followed).judged == {str(record(1).host)}
     without = cluster.without([o.ref for o in cluster.policies()])
     assert policy_table(without, followed).empty, "where there is no policy nobody follows pods"
+
+
+def test_a_pod_that_no_policy_can_be_about_need_not_be_named(host: Host) -> None:
+    """Its ADD did not wait (`port.firewall.let_through`), so no round may close it afterwards."""
+    elsewhere = CLOSED.replace("namespace: default", "namespace: shop")
+    without_effect = CLOSED.replace("networking.k8s.io/v1\nkind: ", "k8s.cni.cncf.io/v1beta1\nkind: Multi")
+    cluster = Cluster.of(o for text in (OOB, elsewhere, without_effect) for o in load_documents(text).objects)
+    facts = replace(look(host.kernel, "n1", known(host.paths)).facts, of_cluster=True)
+    table = policy_table(cluster, facts)
+    assert table.judged == {str(record(1).host), str(record(2).host)} and not table.guarded
+    assert "port-not-judged" not in {one.code for one in policy_problems(cluster, facts, table)}
+
+
+def test_which_port_waits_for_the_api_is_told(host: Host) -> None:
+    cluster = Cluster.of(o for text in (OOB, POD, CLOSED) for o in load_documents(text).objects)
+    facts = replace(look(host.kernel, "n1", known(host.paths)).facts, of_cluster=True)
+    said = [one.message for one in policy_problems(cluster, facts, policy_table(cluster, facts))]
+    assert said == [
+        f"the API names no pod default/c2, so no network policy lets anything through at {record(2).host}"
+    ], said
 
 
 def test_a_policy_for_a_network_that_is_not_there_is_warned_of(host: Host) -> None:

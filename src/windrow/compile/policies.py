@@ -26,7 +26,7 @@ from windrow.model.ports import LAUNCHER, PortRecord
 from windrow.model.problems import Problem, Severity
 from windrow.model.ruletable import RuleTable
 from windrow.model.values import Ref
-from windrow.policy import Endpoint, compile_policies
+from windrow.policy import Endpoint, compile_policies, policed_namespaces
 from windrow.policy.nft import table
 
 
@@ -39,9 +39,12 @@ def policy_table(cluster: Cluster, facts: NodeFacts) -> RuleTable:
     records = [record for record in facts.ports if _is_of_pod(record)]
     others = [record.host for record in facts.ports if not _is_of_pod(record)]
     whole = cluster.replace(_recorded_pods(cluster, records))
-    # What its labels are decides: until the API has named a pod, its port stays closed.
-    named = [r for r in records if not (facts.of_cluster and cluster.policies()) or _pod_of(r) in cluster.objects]
-    endpoints = [Endpoint(port=one.host, pod=_pod_of(one), network=network_of(one, whole)) for one in named]
+    unnamed = {record.host for record in _unnamed(cluster, facts)}
+    endpoints = [
+        Endpoint(port=one.host, pod=_pod_of(one), network=network_of(one, whole))
+        for one in records
+        if one.host not in unnamed
+    ]
     host = {str(address).partition("/")[0] for addresses in facts.addrs.values() for address in addresses}
     own = {r.host: OwnGuards(guards=r.guards, addresses=_addresses(r, whole, facts)) for r in guarded}
     return table(compile_policies(whole, endpoints, sorted(host), others, own))
@@ -89,6 +92,14 @@ def policy_problems(cluster: Cluster, facts: NodeFacts, wanted: RuleTable) -> It
                 about=record.ref,
                 severity=Severity.WARNING,
             )
+    for record in _unnamed(cluster, facts):
+        yield Problem(
+            code="port-not-judged",
+            message=f"the API names no {record.user}, so no network policy lets anything through at {record.host}",
+            hint="its labels decide: it opens once there is such a Pod",
+            about=record.ref,
+            severity=Severity.WARNING,
+        )
     unknown = sorted(facts.port_links - {record.host for record in facts.ports})
     if unknown and not wanted.empty:
         yield Problem(
@@ -108,6 +119,15 @@ def _is_of_pod(record: PortRecord) -> bool:
 def _pod_of(record: PortRecord) -> Ref:
     namespace, _, pod = record.pod.partition("/")
     return Ref(Pod.KIND, pod, namespace)
+
+
+def _unnamed(cluster: Cluster, facts: NodeFacts) -> Iterator[PortRecord]:
+    """Ports that stay closed until the API has named their pods: policies of their namespace are about labels. On a
+    host without an API a pod needs no object."""
+    namespaces = policed_namespaces(cluster) if facts.of_cluster else frozenset()
+    for record in facts.ports:
+        if _is_of_pod(record) and (ref := _pod_of(record)).namespace in namespaces and ref not in cluster.objects:
+            yield record
 
 
 def _recorded_pods(cluster: Cluster, records: Iterable[PortRecord]) -> Iterator[Pod]:
