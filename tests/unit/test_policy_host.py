@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.unit.test_port_rules import OOB, Host, record
@@ -14,8 +15,11 @@ from windrow.apps.agent.filternews import FilterNews
 from windrow.apps.engine import converge, look
 from windrow.apps.filters import NFT_POLICIES, PortFilters
 from windrow.apps.known import known
-from windrow.apps.safe.undo import rewind
+from windrow.apps.round import guarded as guarded_round
+from windrow.apps.round.guarded import Outcome
+from windrow.apps.safe.undo import Undone, rewind
 from windrow.compile.policies import network_of, policy_problems, policy_table
+from windrow.model.checkpoint import Stage
 from windrow.model.cluster import Cluster
 from windrow.model.facts import Known
 from windrow.model.policies import ANNOTATION_LOG_DROPPED as LOG_DROPPED
@@ -326,6 +330,18 @@ def test_a_port_is_judged_before_it_is_there(host: Host) -> None:
     assert str(record(3).host) in host.kernel.policy_table.judged
     assert host.kernel.policy_table.judged == set(host.paths.judged.read_text().split())
     assert "no record says whose veth0 is" in said.output and "veth0" not in host.kernel.policy_table.judged
+
+
+def test_a_table_that_was_taken_back_has_judged_nothing(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or an ADD that waits would go on, and its port is closed."""
+    made = guarded_round.make
+
+    def undone(*args: Any) -> Outcome:
+        return replace(made(*args), stage=Stage.UNDONE, undone=Undone(steps=1, said="nobody answered", left=""))
+
+    monkeypatch.setattr(guarded_round, "make", undone)
+    host.run("apply")
+    assert not host.paths.judged.exists()
 
 
 # What is counted, and told ------------------------------------------------------------------------------
