@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Sequence
 from dataclasses import replace
@@ -9,9 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.unit.test_agent_management import Api
 from tests.unit.test_port_rules import OOB, Host, record
 
 from windrow.apps.agent.filternews import FilterNews
+from windrow.apps.agent.keeper import Keeper
+from windrow.apps.agent.log import Log
 from windrow.apps.engine import converge, look
 from windrow.apps.filters import NFT_POLICIES, PortFilters
 from windrow.apps.known import known
@@ -182,6 +186,18 @@ def test_a_pod_that_the_api_has_not_named_yet_stays_closed(host: Host) -> None:
     assert policy_table(cluster, followed).judged == {str(record(1).host)}
     without = cluster.without([o.ref for o in cluster.policies()])
     assert policy_table(without, followed).empty, "where there is no policy nobody follows pods"
+
+
+def test_nor_does_a_host_open_it_that_comes_up_before_it_has_heard_of_the_api(host: Host, tmp_path: Path) -> None:
+    """From the last good state, which a new pod is not in."""
+    api = Api("---\n".join((OOB, POD, CLOSED)))
+    Keeper(host.site, Log(io.StringIO()), api).round()
+    assert host.kernel.policy_table.judged == {str(record(1).host)}
+    after = Host(tmp_path)
+    after.attach(record(1))
+    after.attach(record(3))
+    Keeper(after.site, Log(io.StringIO()), api).boot()
+    assert after.kernel.policy_table.judged == {str(record(1).host)}
 
 
 def test_a_pod_that_no_policy_can_be_about_need_not_be_named(host: Host) -> None:
