@@ -166,13 +166,39 @@ metadata: {name: vlan100, namespace: nets}
 spec: {config: '{"cniVersion": "0.3.1", "name": "v100", "type": "bridge", "bridge": "oob-br", "vlan": 100}'}
 """
     status = '[{"name": "nets/vlan7", "interface": "net2"}, {"name": "k", "interface": "net3", "default": true}]'
-    pod = POD.replace("labels: {app: db}", f"annotations: {{k8s.v1.cni.cncf.io/network-status: '{status}'}}")
-    cluster = Cluster.of(load_documents(f"{nads}---\n{pod}").objects)
+    cluster = Cluster.of(load_documents(f"{nads}---\n{with_status(status)}").objects)
     found = {
         (name, network): network_of(record(1, ifname=name, network=network), cluster)
-        for name, network in (("eth0", "v100"), ("net1", "v100"), ("net1", "v9"), ("net2", "v100"), ("net3", "v100"))
+        for name, network in (("eth0", "v100"), ("net1", "v100"), ("net1", "v9"), ("net2", "v7"), ("net3", "k"))
     }
     assert list(found.values()) == ["", "nets/vlan100", "default/v9", "nets/vlan7", ""]
+
+
+def with_status(status: str) -> str:
+    return POD.replace("labels: {app: db}", f"annotations: {{k8s.v1.cni.cncf.io/network-status: '{status}'}}")
+
+
+def test_nobody_gets_out_of_a_policy_by_an_annotation() -> None:
+    """Whoever may edit a pod may write its network status."""
+    nad = """\
+apiVersion: k8s.cni.cncf.io/v1
+kind: NetworkAttachmentDefinition
+metadata: {name: NAME, namespace: NAMESPACE}
+spec: {config: '{"cniVersion": "0.3.1", "name": "v100", "type": "bridge", "bridge": "oob-br", "vlan": 100}'}
+---
+"""
+    mine, theirs = (nad.replace("NAMESPACE", one).replace("NAME", "vlan100") for one in ("default", "nets"))
+    unnamed = nad.replace("NAMESPACE", "nets").replace("NAME", "v200").replace('"name": "v100", ', "")
+    status = (
+        '[{"name": "nets/v200", "interface": "eth0"}, {"name": "x", "interface": "net1", "default": true},'
+        ' {"name": "nets/v200", "interface": "net2"}, {"name": "nets/vlan100", "interface": "net3"}]'
+    )
+    cluster = Cluster.of(load_documents(mine + theirs + unnamed + with_status(status)).objects)
+    found = [
+        network_of(record(1, ifname=name, network=network), cluster)
+        for name, network in (("eth0", "v100"), ("net1", "v100"), ("net2", "v100"), ("net3", "v100"), ("net4", "v200"))
+    ]
+    assert found == ["", "default/vlan100", "default/vlan100", "nets/vlan100", "nets/v200"]
 
 
 def test_a_pod_that_the_api_has_not_named_yet_stays_closed(host: Host) -> None:
@@ -266,6 +292,8 @@ def test_guards_of_a_port_are_there_without_any_policy(host: Host) -> None:
 def test_a_port_has_the_addresses_that_are_recorded_for_it(host: Host) -> None:
     """By its IPAM plugin, by its Pod; and where there are none, that is told."""
     host.attach(record(3, guards=GUARDS, addresses=("10.1.0.3", "fd00::3"), masquerade=()))
+    other = POD.replace("c1", "c3") + "status: {podIPs: [{ip: 10.1.0.99}]}\n"
+    (host.paths.manifests / "pod3.yaml").write_text(other)  # what the plugin gave is all
     host.attach(record(4, guards=GUARDS, masquerade=()))
     host.attach(record(5, guards=GUARDS, masquerade=()))
     status = "status: {podIPs: [{ip: 10.1.0.4}]}\n"

@@ -143,11 +143,13 @@ def _recorded_pods(cluster: Cluster, records: Iterable[PortRecord]) -> Iterator[
 
 
 def _addresses(record: PortRecord, cluster: Cluster, facts: NodeFacts) -> tuple[str, ...]:
-    """All that the port's pod or machine is known to have there: by its IPAM plugin, its Pod, or a pool."""
+    """All that the port's pod or machine is known to have there: by its IPAM plugin, else its Pod (whose annotations
+    its owner may write), and a pool."""
     pod = cluster.objects.get(_pod_of(record))
-    said = pod.addresses_in(network_of(record, cluster)) if isinstance(pod, Pod) else ()
+    of_pod = pod.addresses_in(network_of(record, cluster)) if isinstance(pod, Pod) else ()
+    said = record.addresses or of_pod
     pooled = [str(one) for macs in facts.record.values() for mac, one in macs.items() if mac == record.mac]
-    return tuple(dict.fromkeys((*record.addresses, *said, *pooled)))
+    return tuple(dict.fromkeys((*said, *pooled)))
 
 
 def _meta(pod: Ref, cluster: Cluster) -> Meta:
@@ -158,17 +160,19 @@ def _meta(pod: Ref, cluster: Cluster) -> Meta:
 
 
 def network_of(record: PortRecord, cluster: Cluster) -> str:
-    """Which network the port is in. The network status of the pod says it, else the interface's name; a further network
-    is the one whose configuration has the name in the record."""
-    ref = _pod_of(record)
-    pod = cluster.objects.get(ref)
-    interfaces = pod.interfaces if isinstance(pod, Pod) else ()
-    said = next((one for one in interfaces if one.name == record.ifname), None)
-    if said is not None:
-        return DEFAULT_NETWORK if said.default else said.network
+    """Which network the port is in: the default one by the interface's name; a further network is the one whose
+    configuration has the name in the record. Of several the network status of the pod says which. It is no more than
+    that: an annotation, and whoever may write it must not get out of a policy."""
     if record.ifname == DEFAULT_INTERFACE:
         return DEFAULT_NETWORK
-    nads = [n for n in cluster.all(NetworkAttachmentDefinition) if n.config.get("name") == record.network]
-    own = [nad for nad in nads if nad.meta.namespace == ref.namespace]
-    found = next(iter((*own, *nads)), None)
-    return f"{found.meta.namespace}/{found.name}" if found else f"{ref.namespace}/{record.network}"
+    ref = _pod_of(record)
+    nads = [n for n in cluster.all(NetworkAttachmentDefinition) if (n.config.get("name") or n.name) == record.network]
+    nads.sort(key=lambda nad: nad.meta.namespace != ref.namespace)
+    found = [f"{nad.meta.namespace}/{nad.name}" for nad in nads]
+    pod = cluster.objects.get(ref)
+    interfaces = pod.interfaces if isinstance(pod, Pod) else ()
+    for one in interfaces:
+        said = DEFAULT_NETWORK if one.default else one.network
+        if one.name == record.ifname and (said in found or not found):
+            return said
+    return found[0] if found else f"{ref.namespace}/{record.network}"
