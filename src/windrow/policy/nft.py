@@ -140,7 +140,8 @@ def _base(name: str, *, own: bool) -> TableChain:
 
 
 def _waiting(name: str) -> TableChain:
-    """As if a policy without rules were about the port. Nothing is established by a port that has just come."""
+    """As if a policy without rules were about the port; nor does DHCP pass (`_lease`), for it is not known yet whether
+    it is in a further network. Nothing is established by a port that has just come."""
     return TableChain(rules=(*_always(name), _rule("not judged yet", {"counter": None}, {"drop": None})))
 
 
