@@ -83,6 +83,11 @@ def policy_problems(cluster: Cluster, facts: NodeFacts, wanted: RuleTable) -> It
             about=Ref("Node", facts.node),
             severity=Severity.WARNING,
         )
+    yield from _without_address(cluster, facts)
+    yield from _not_judged(cluster, facts, wanted)
+
+
+def _without_address(cluster: Cluster, facts: NodeFacts) -> Iterator[Problem]:
     for record in facts.ports:
         if record.guards.addresses and not _addresses(record, cluster, facts):
             yield Problem(
@@ -92,6 +97,10 @@ def policy_problems(cluster: Cluster, facts: NodeFacts, wanted: RuleTable) -> It
                 about=record.ref,
                 severity=Severity.WARNING,
             )
+
+
+def _not_judged(cluster: Cluster, facts: NodeFacts, wanted: RuleTable) -> Iterator[Problem]:
+    """Ports that stay closed, and what for."""
     for record in _unnamed(cluster, facts):
         yield Problem(
             code="port-not-judged",
