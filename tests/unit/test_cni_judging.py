@@ -40,6 +40,9 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
     monkeypatch.setattr(judging.ports, "every", lambda _: [])
     monkeypatch.setattr(judging, "JUDGED_S", 0.2)
     monkeypatch.setattr(judging, "ALONE_S", 0.05)
+    monkeypatch.setattr(judging, "_ASK_S", 0.01)
+    made.paths.memory.parent.mkdir(parents=True)
+    made.paths.memory.write_text('{"policed": true, "judges": true}')
     return made
 
 
@@ -61,6 +64,25 @@ def test_no_policies_no_waiting(host: Host, capsys: pytest.CaptureFixture[str]) 
     assert not waits(gate(host, nft), capsys) and nft.heard == ["create"]
 
 
+def test_policies_that_go_meanwhile_are_waited_for_no_longer(host: Host, capsys: pytest.CaptureFixture[str]) -> None:
+    made = gate(host, Nft(THERE))
+    host.paths.memory.write_text('{"policed": true, "judges": false}')
+    assert not waits(made, capsys)
+
+
+def test_a_list_of_before_says_nothing_of_a_port_that_was_closed_anew(
+    host: Host, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A machine's port has the same name after each start, and without an agent nobody makes the list anew."""
+    host.paths.judged.parent.mkdir(parents=True)
+    host.paths.judged.write_text(f"{record(1).host}\n")
+    for answers, closed in (("",) * 9, True), ((MISSING, "Resource busy", THERE), False):
+        nft = Nft("", THERE)
+        made = gate(host, nft, guards=PortGuards(dhcp=True))
+        nft.answers += answers
+        assert waits(made, capsys) is closed
+
+
 def test_of_a_namespace_with_policies_it_waits_until_it_is_judged(
     host: Host, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -80,7 +102,7 @@ def test_guards_of_its_own_are_waited_for_whoever_has_policies(host: Host, capsy
     guards = PortGuards(dhcp=True)
     for before in ("", MISSING):
         nft = Nft(before, THERE)
-        assert waits(gate(host, nft, guards=guards), capsys) and nft.heard == ["delete", "create"]
+        assert waits(gate(host, nft, guards=guards), capsys) and nft.heard == ["delete", "add"]
 
 
 @pytest.mark.parametrize("answers", [("Operation not supported",), (MISSING, MISSING), (MISSING, "is not installed")])
@@ -102,7 +124,7 @@ def test_where_nothing_can_close_it_the_call_is_refused(host: Host, answers: tup
     ],
 )
 def test_that_there_are_policies_is_on_the_disk(host: Host, text: str, judges: bool) -> None:
+    host.paths.memory.unlink()
     assert not host.judges
-    host.paths.memory.parent.mkdir(parents=True)
     host.paths.memory.write_text(text)
     assert host.judges is judges

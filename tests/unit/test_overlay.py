@@ -541,6 +541,12 @@ def test_a_node_to_which_there_is_no_way_is_a_node_all_the_same() -> None:
     assert forged(found)[1] == {"tunnel-ends-4": {"192.0.2.1", "192.0.2.2", "192.0.2.3"}}
 
 
+def test_what_a_node_says_wrongly_of_itself_does_not_hide_its_static_address() -> None:
+    static = host_network(0, {"b": "192.0.2.2/24"})
+    found = compiled(mgmt(), A, node("b", "10.52.1.0/24", "127.0.0.1"), static)
+    assert forged(found)[1] == {"tunnel-ends-4": {"192.0.2.1", "192.0.2.2"}}
+
+
 def test_where_a_node_may_send_from_another_address_only_guests_are_kept_away() -> None:
     behind = node("b", "10.52.1.0/24", "203.0.113.9", public_ip_overwrite="203.0.113.9")
     assert forged(compiled(mgmt(), A, behind))[0] == ["overlay: from a guest"]

@@ -17,7 +17,7 @@ from windrow.apps.site import Site
 from windrow.model.checkpoint import Checkpoint
 from windrow.model.host import FdbEntry, Link, Route, Vxlan
 from windrow.model.processes import Process
-from windrow.model.steps import AddAddr, AddFdb, AddNeighbour, AddRoute, CreateLink, SetLink
+from windrow.model.steps import AddAddr, AddFdb, AddNeighbour, AddRoute, CreateLink, Failure, SetLink
 from windrow.model.values import Cidr, IfName, Mac
 from windrow.model.verbatim import onlink, permanent
 from windrow.netlink.reach import Answers, Target, Way
@@ -170,6 +170,17 @@ def test_and_back_it_is_as_it_was(host: Host) -> None:
     before = str(host.kernel)
     host.run("apply")
     assert str(host.kernel) == before
+
+
+def test_what_is_not_given_back_is_tried_again_as_it_was(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    host.run("overlay", "adopt")
+    known = read_adopted(host.paths).handovers
+    with monkeypatch.context() as once:
+        once.setattr(host.kernel, "run", lambda steps: Failure(step=steps[0], errno=16, reason="is busy"))
+        assert "is busy" in host.run("overlay", "adopt", "--undo", code=1).stderr
+    assert host.owned() and read_adopted(host.paths).handovers == known != ()
+    host.run("overlay", "adopt", "--undo")
+    assert (host.owned(), read_adopted(host.paths).handovers) == (False, ())
 
 
 def test_a_device_that_windrow_made_can_be_left_to_flannel_too(tmp_path: Path) -> None:

@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from tests.unit.test_agent_management import Api
 from tests.unit.test_port_rules import OOB, Host, record
 
 from windrow.apps.agent.filternews import FilterNews
+from windrow.apps.agent.keeper import Keeper
+from windrow.apps.agent.log import Log
 from windrow.apps.engine import converge, look
 from windrow.apps.filters import NFT_POLICIES, PortFilters
 from windrow.apps.known import known
-from windrow.apps.safe.undo import rewind
-from windrow.compile.policies import network_of, policy_table
+from windrow.apps.round import guarded as guarded_round
+from windrow.apps.round.guarded import Outcome
+from windrow.apps.safe.undo import Undone, rewind
+from windrow.compile.policies import network_of, policy_problems, policy_table
+from windrow.model.checkpoint import Stage
 from windrow.model.cluster import Cluster
 from windrow.model.facts import Known
 from windrow.model.policies import ANNOTATION_LOG_DROPPED as LOG_DROPPED
 from windrow.model.policies import Direction
 from windrow.model.portguards import PortGuards, Rate
 from windrow.model.ports import PORT_GROUP
-from windrow.model.ruletable import RuleTable, TableChain, TableRule
+from windrow.model.ruletable import PoliciesSeen, RuleTable, TableChain, TableRule
 from windrow.model.steps import Failure, Impact, SetPolicies, Step
 from windrow.model.wire import hoststate, load_documents
 from windrow.plan import normalise
@@ -121,6 +129,18 @@ def test_what_fails_is_told_and_tried_again_after_a_while(host: Host, monkeypatc
     assert tries == [2]
 
 
+def test_a_table_that_cannot_be_looked_at_once_is_not_forgotten(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody looks for a table where there never was one: it would close ports for ever."""
+    assert host.run("apply").exit_code == 0 and not host.kernel.policy_table.empty
+    (host.paths.manifests / "policy.yaml").unlink()
+    with monkeypatch.context() as once:
+        once.setattr(host.kernel, "policies", lambda *, policed: PoliciesSeen(table=None, unread="nft: took too long"))
+        assert "nft: took too long" in host.run("apply").output
+    assert read_memory(host.paths).policed and read_memory(host.paths).judges
+    assert host.run("apply").exit_code == 0 and host.kernel.policy_table.empty
+    assert not read_memory(host.paths).policed and not read_memory(host.paths).judges
+
+
 def test_what_is_undone_is_as_before(host: Host) -> None:
     before = normalise(look(host.kernel, "n1", known(host.paths)).observed)
     assert before.policies == RuleTable()
@@ -146,13 +166,39 @@ metadata: {name: vlan100, namespace: nets}
 spec: {config: '{"cniVersion": "0.3.1", "name": "v100", "type": "bridge", "bridge": "oob-br", "vlan": 100}'}
 """
     status = '[{"name": "nets/vlan7", "interface": "net2"}, {"name": "k", "interface": "net3", "default": true}]'
-    pod = POD.replace("labels: {app: db}", f"annotations: {{k8s.v1.cni.cncf.io/network-status: '{status}'}}")
-    cluster = Cluster.of(load_documents(f"{nads}---\n{pod}").objects)
+    cluster = Cluster.of(load_documents(f"{nads}---\n{with_status(status)}").objects)
     found = {
         (name, network): network_of(record(1, ifname=name, network=network), cluster)
-        for name, network in (("eth0", "v100"), ("net1", "v100"), ("net1", "v9"), ("net2", "v100"), ("net3", "v100"))
+        for name, network in (("eth0", "v100"), ("net1", "v100"), ("net1", "v9"), ("net2", "v7"), ("net3", "k"))
     }
     assert list(found.values()) == ["", "nets/vlan100", "default/v9", "nets/vlan7", ""]
+
+
+def with_status(status: str) -> str:
+    return POD.replace("labels: {app: db}", f"annotations: {{k8s.v1.cni.cncf.io/network-status: '{status}'}}")
+
+
+def test_nobody_gets_out_of_a_policy_by_an_annotation() -> None:
+    """Whoever may edit a pod may write its network status."""
+    nad = """\
+apiVersion: k8s.cni.cncf.io/v1
+kind: NetworkAttachmentDefinition
+metadata: {name: NAME, namespace: NAMESPACE}
+spec: {config: '{"cniVersion": "0.3.1", "name": "v100", "type": "bridge", "bridge": "oob-br", "vlan": 100}'}
+---
+"""
+    mine, theirs = (nad.replace("NAMESPACE", one).replace("NAME", "vlan100") for one in ("default", "nets"))
+    unnamed = nad.replace("NAMESPACE", "nets").replace("NAME", "v200").replace('"name": "v100", ', "")
+    status = (
+        '[{"name": "nets/v200", "interface": "eth0"}, {"name": "x", "interface": "net1", "default": true},'
+        ' {"name": "nets/v200", "interface": "net2"}, {"name": "nets/vlan100", "interface": "net3"}]'
+    )
+    cluster = Cluster.of(load_documents(mine + theirs + unnamed + with_status(status)).objects)
+    found = [
+        network_of(record(1, ifname=name, network=network), cluster)
+        for name, network in (("eth0", "v100"), ("net1", "v100"), ("net2", "v100"), ("net3", "v100"), ("net4", "v200"))
+    ]
+    assert found == ["", "default/vlan100", "default/vlan100", "nets/vlan100", "nets/v200"]
 
 
 def test_a_pod_that_the_api_has_not_named_yet_stays_closed(host: Host) -> None:
@@ -166,6 +212,38 @@ def test_a_pod_that_the_api_has_not_named_yet_stays_closed(host: Host) -> None:
     assert policy_table(cluster, followed).judged == {str(record(1).host)}
     without = cluster.without([o.ref for o in cluster.policies()])
     assert policy_table(without, followed).empty, "where there is no policy nobody follows pods"
+
+
+def test_nor_does_a_host_open_it_that_comes_up_before_it_has_heard_of_the_api(host: Host, tmp_path: Path) -> None:
+    """From the last good state, which a new pod is not in."""
+    api = Api("---\n".join((OOB, POD, CLOSED)))
+    Keeper(host.site, Log(io.StringIO()), api).round()
+    assert host.kernel.policy_table.judged == {str(record(1).host)}
+    after = Host(tmp_path)
+    after.attach(record(1))
+    after.attach(record(3))
+    Keeper(after.site, Log(io.StringIO()), api).boot()
+    assert after.kernel.policy_table.judged == {str(record(1).host)}
+
+
+def test_a_pod_that_no_policy_can_be_about_need_not_be_named(host: Host) -> None:
+    """Its ADD did not wait (`port.firewall.let_through`), so no round may close it afterwards."""
+    elsewhere = CLOSED.replace("namespace: default", "namespace: shop")
+    without_effect = CLOSED.replace("networking.k8s.io/v1\nkind: ", "k8s.cni.cncf.io/v1beta1\nkind: Multi")
+    cluster = Cluster.of(o for text in (OOB, elsewhere, without_effect) for o in load_documents(text).objects)
+    facts = replace(look(host.kernel, "n1", known(host.paths)).facts, of_cluster=True)
+    table = policy_table(cluster, facts)
+    assert table.judged == {str(record(1).host), str(record(2).host)} and not table.guarded
+    assert "port-not-judged" not in {one.code for one in policy_problems(cluster, facts, table)}
+
+
+def test_which_port_waits_for_the_api_is_told(host: Host) -> None:
+    cluster = Cluster.of(o for text in (OOB, POD, CLOSED) for o in load_documents(text).objects)
+    facts = replace(look(host.kernel, "n1", known(host.paths)).facts, of_cluster=True)
+    said = [one.message for one in policy_problems(cluster, facts, policy_table(cluster, facts))]
+    assert said == [
+        f"the API names no pod default/c2, so no network policy lets anything through at {record(2).host}"
+    ], said
 
 
 def test_a_policy_for_a_network_that_is_not_there_is_warned_of(host: Host) -> None:
@@ -214,6 +292,8 @@ def test_guards_of_a_port_are_there_without_any_policy(host: Host) -> None:
 def test_a_port_has_the_addresses_that_are_recorded_for_it(host: Host) -> None:
     """By its IPAM plugin, by its Pod; and where there are none, that is told."""
     host.attach(record(3, guards=GUARDS, addresses=("10.1.0.3", "fd00::3"), masquerade=()))
+    other = POD.replace("c1", "c3") + "status: {podIPs: [{ip: 10.1.0.99}]}\n"
+    (host.paths.manifests / "pod3.yaml").write_text(other)  # what the plugin gave is all
     host.attach(record(4, guards=GUARDS, masquerade=()))
     host.attach(record(5, guards=GUARDS, masquerade=()))
     status = "status: {podIPs: [{ip: 10.1.0.4}]}\n"
@@ -294,6 +374,18 @@ def test_a_port_is_judged_before_it_is_there(host: Host) -> None:
     assert str(record(3).host) in host.kernel.policy_table.judged
     assert host.kernel.policy_table.judged == set(host.paths.judged.read_text().split())
     assert "no record says whose veth0 is" in said.output and "veth0" not in host.kernel.policy_table.judged
+
+
+def test_a_table_that_was_taken_back_has_judged_nothing(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or an ADD that waits would go on, and its port is closed."""
+    made = guarded_round.make
+
+    def undone(*args: Any) -> Outcome:
+        return replace(made(*args), stage=Stage.UNDONE, undone=Undone(steps=1, said="nobody answered", left=""))
+
+    monkeypatch.setattr(guarded_round, "make", undone)
+    host.run("apply")
+    assert not host.paths.judged.exists()
 
 
 # What is counted, and told ------------------------------------------------------------------------------

@@ -77,7 +77,7 @@ class Host:
         self.mono = 1000.0
         self.kernel.add_nic("eth0", up=True).add_nic("eth1", up=True)
         self.kernel.add(link("cni0", "bridge", up=True))
-        self.paths.manifests.mkdir(parents=True)
+        self.paths.manifests.mkdir(parents=True, exist_ok=True)
 
     def attach(self, record: PortRecord, *, rules: bool = True) -> PortRecord:
         PortRecords(self.paths).put(record)

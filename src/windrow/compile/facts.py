@@ -41,6 +41,7 @@ def node_facts(
     port_links = frozenset(n for n, r in observed.runtime.items() if r.group == PORT_GROUP)
     by_host = {record.host: record for record in known.ports}
     port_links |= {host for host in by_host.keys() - port_links if is_recorded(host, by_host, observed)}
+    table = observed.state.policies
     return NodeFacts(
         node=node,
         nics={name: nic for name, nic in nics.items() if name not in port_links},
@@ -63,8 +64,8 @@ def node_facts(
         active=known.active,
         filters_unread=observed.filters_unread,
         policies_unread=observed.policies_unread,
-        policies_there=observed.state.policies is not None and not observed.state.policies.empty,
-        judges_ports=observed.state.policies is not None and observed.state.policies.judges,
+        policies_there=known.memory.policed if table is None else not table.empty,
+        judges_ports=known.memory.judges if table is None else table.judges,
         of_cluster=known.of_cluster,
         origin=known.origin,
         without_ipv6=frozenset(

@@ -167,8 +167,9 @@ def tunnel_ends(family: Family, conf: NetConf, cluster: Cluster, own: str) -> Tu
     node that says another address to all others (`public-ip-overwrite`) may send from whichever it has."""
     found = {own}
     for node in cluster.nodes():
+        found.add(_static_address(node, family, cluster))
         with suppress(ValueError):
-            found |= {far_address(node, family), _static_address(node, family, cluster)}
+            found.add(far_address(node, family))
     complete = not any(node.meta.annotations.get(family.overwrite) for node in cluster.nodes())
     addresses = frozenset(found - {""})
     return TunnelEnds(family=family.version, port=conf.port, addresses=addresses, complete=complete)

@@ -26,7 +26,7 @@ from windrow.model.ports import LAUNCHER, PortRecord
 from windrow.model.problems import Problem, Severity
 from windrow.model.ruletable import RuleTable
 from windrow.model.values import Ref
-from windrow.policy import Endpoint, compile_policies
+from windrow.policy import Endpoint, compile_policies, policed_namespaces
 from windrow.policy.nft import table
 
 
@@ -39,9 +39,12 @@ def policy_table(cluster: Cluster, facts: NodeFacts) -> RuleTable:
     records = [record for record in facts.ports if _is_of_pod(record)]
     others = [record.host for record in facts.ports if not _is_of_pod(record)]
     whole = cluster.replace(_recorded_pods(cluster, records))
-    # What its labels are decides: until the API has named a pod, its port stays closed.
-    named = [r for r in records if not (facts.of_cluster and cluster.policies()) or _pod_of(r) in cluster.objects]
-    endpoints = [Endpoint(port=one.host, pod=_pod_of(one), network=network_of(one, whole)) for one in named]
+    unnamed = {record.host for record in _unnamed(cluster, facts)}
+    endpoints = [
+        Endpoint(port=one.host, pod=_pod_of(one), network=network_of(one, whole))
+        for one in records
+        if one.host not in unnamed
+    ]
     host = {str(address).partition("/")[0] for addresses in facts.addrs.values() for address in addresses}
     own = {r.host: OwnGuards(guards=r.guards, addresses=_addresses(r, whole, facts)) for r in guarded}
     return table(compile_policies(whole, endpoints, sorted(host), others, own))
@@ -80,6 +83,11 @@ def policy_problems(cluster: Cluster, facts: NodeFacts, wanted: RuleTable) -> It
             about=Ref("Node", facts.node),
             severity=Severity.WARNING,
         )
+    yield from _without_address(cluster, facts)
+    yield from _not_judged(cluster, facts, wanted)
+
+
+def _without_address(cluster: Cluster, facts: NodeFacts) -> Iterator[Problem]:
     for record in facts.ports:
         if record.guards.addresses and not _addresses(record, cluster, facts):
             yield Problem(
@@ -89,6 +97,18 @@ def policy_problems(cluster: Cluster, facts: NodeFacts, wanted: RuleTable) -> It
                 about=record.ref,
                 severity=Severity.WARNING,
             )
+
+
+def _not_judged(cluster: Cluster, facts: NodeFacts, wanted: RuleTable) -> Iterator[Problem]:
+    """Ports that stay closed, and what for."""
+    for record in _unnamed(cluster, facts):
+        yield Problem(
+            code="port-not-judged",
+            message=f"the API names no {record.user}, so no network policy lets anything through at {record.host}",
+            hint="its labels decide: it opens once there is such a Pod",
+            about=record.ref,
+            severity=Severity.WARNING,
+        )
     unknown = sorted(facts.port_links - {record.host for record in facts.ports})
     if unknown and not wanted.empty:
         yield Problem(
@@ -110,6 +130,15 @@ def _pod_of(record: PortRecord) -> Ref:
     return Ref(Pod.KIND, pod, namespace)
 
 
+def _unnamed(cluster: Cluster, facts: NodeFacts) -> Iterator[PortRecord]:
+    """Ports that stay closed until the API has named their pods: policies of their namespace are about labels. On a
+    host without an API a pod needs no object."""
+    namespaces = policed_namespaces(cluster) if facts.of_cluster else frozenset()
+    for record in facts.ports:
+        if _is_of_pod(record) and (ref := _pod_of(record)).namespace in namespaces and ref not in cluster.objects:
+            yield record
+
+
 def _recorded_pods(cluster: Cluster, records: Iterable[PortRecord]) -> Iterator[Pod]:
     """The pods on this node of which the cluster's objects do not say all."""
     for record in records:
@@ -123,11 +152,13 @@ def _recorded_pods(cluster: Cluster, records: Iterable[PortRecord]) -> Iterator[
 
 
 def _addresses(record: PortRecord, cluster: Cluster, facts: NodeFacts) -> tuple[str, ...]:
-    """All that the port's pod or machine is known to have there: by its IPAM plugin, its Pod, or a pool."""
+    """All that the port's pod or machine is known to have there: by its IPAM plugin, else its Pod (whose annotations
+    its owner may write), and a pool."""
     pod = cluster.objects.get(_pod_of(record))
-    said = pod.addresses_in(network_of(record, cluster)) if isinstance(pod, Pod) else ()
+    of_pod = pod.addresses_in(network_of(record, cluster)) if isinstance(pod, Pod) else ()
+    said = record.addresses or of_pod
     pooled = [str(one) for macs in facts.record.values() for mac, one in macs.items() if mac == record.mac]
-    return tuple(dict.fromkeys((*record.addresses, *said, *pooled)))
+    return tuple(dict.fromkeys((*said, *pooled)))
 
 
 def _meta(pod: Ref, cluster: Cluster) -> Meta:
@@ -138,17 +169,19 @@ def _meta(pod: Ref, cluster: Cluster) -> Meta:
 
 
 def network_of(record: PortRecord, cluster: Cluster) -> str:
-    """Which network the port is in. The network status of the pod says it, else the interface's name; a further network
-    is the one whose configuration has the name in the record."""
-    ref = _pod_of(record)
-    pod = cluster.objects.get(ref)
-    interfaces = pod.interfaces if isinstance(pod, Pod) else ()
-    said = next((one for one in interfaces if one.name == record.ifname), None)
-    if said is not None:
-        return DEFAULT_NETWORK if said.default else said.network
+    """Which network the port is in: the default one by the interface's name; a further network is the one whose
+    configuration has the name in the record. Of several the network status of the pod says which. It is no more than
+    that: an annotation, and whoever may write it must not get out of a policy."""
     if record.ifname == DEFAULT_INTERFACE:
         return DEFAULT_NETWORK
-    nads = [n for n in cluster.all(NetworkAttachmentDefinition) if n.config.get("name") == record.network]
-    own = [nad for nad in nads if nad.meta.namespace == ref.namespace]
-    found = next(iter((*own, *nads)), None)
-    return f"{found.meta.namespace}/{found.name}" if found else f"{ref.namespace}/{record.network}"
+    ref = _pod_of(record)
+    nads = [n for n in cluster.all(NetworkAttachmentDefinition) if (n.config.get("name") or n.name) == record.network]
+    nads.sort(key=lambda nad: nad.meta.namespace != ref.namespace)
+    found = [f"{nad.meta.namespace}/{nad.name}" for nad in nads]
+    pod = cluster.objects.get(ref)
+    interfaces = pod.interfaces if isinstance(pod, Pod) else ()
+    for one in interfaces:
+        said = DEFAULT_NETWORK if one.default else one.network
+        if one.name == record.ifname and (said in found or not found):
+            return said
+    return found[0] if found else f"{ref.namespace}/{record.network}"

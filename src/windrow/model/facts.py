@@ -135,7 +135,7 @@ class NodeFacts:
     policies_unread: str = ""
     """Why those of network policies could not."""
     policies_there: bool = False
-    """Whether there is a table of network policies."""
+    """Whether there is a table of network policies; where it cannot be looked at, whether there was one."""
     judges_ports: bool = False
     """Whether it closes ports that no round has judged."""
     of_cluster: bool = False

@@ -140,7 +140,8 @@ def _base(name: str, *, own: bool) -> TableChain:
 
 
 def _waiting(name: str) -> TableChain:
-    """As if a policy without rules were about the port. Nothing is established by a port that has just come."""
+    """As if a policy without rules were about the port; nor does DHCP pass (`_lease`), for it is not known yet whether
+    it is in a further network. Nothing is established by a port that has just come."""
     return TableChain(rules=(*_always(name), _rule("not judged yet", {"counter": None}, {"drop": None})))
 
 
@@ -343,14 +344,15 @@ def _forged(ends: TunnelEnds) -> Iterator[TableRule]:
 
 def closed(there: Iterable[str]) -> str:
     """For `nft -j -f`: a table in which no other ports are judged than these, for a host whose first round is still to
-    come. Refused (EEXIST) where there is a table already.
+    come. Rules of the overlay that are in it already stay. Refused (EEXIST) where there is a JUDGED already.
 
     It has no NAMESPACES, so that no pod's port is let through by it (`port.firewall.let_through`)."""
-    create = {"create": {"table": {"family": FAMILY, "name": TABLE}}}
     host = {set_name(HOST_SET, family): MemberSet(kind=Members.ADDRESSES, family=family) for family in _IP}
     made = _table(PolicyRules(sets=host, judged=frozenset(map(IfName, there))))
     sets = {name: one for name, one in made.sets.items() if name != NAMESPACES}
-    return json.dumps({"nftables": [create, *_changes(replace(made, sets=sets), RuleTable())]})
+    add, create = ({verb: _set_of(JUDGED, NAMES)} for verb in ("add", "create"))
+    commands = [create if one == add else one for one in _changes(replace(made, sets=sets), RuleTable())]
+    return json.dumps({"nftables": commands})
 
 
 # Reading it back ------------------------------------------------------------------------------------

@@ -25,19 +25,28 @@ def let_through(port: str, namespace: str) -> str:
 
     Where the namespace has policies the kernel refuses all of it (EEXIST), so no round comes between asking and doing;
     where there is no table that says so, too (ENOENT)."""
-    table = {"family": "bridge", "table": str(POLICY_TABLE)}
-    commands: list[Mapping[str, Any]] = [{"add": {"element": {**table, "name": JUDGED, "elem": [port]}}}]
-    if namespace:
-        member = {"element": {**table, "name": NAMESPACES, "elem": [member_of_namespace(namespace)]}}
-        commands = [{"create": member}, {"delete": member}, *commands]
-    return program(*commands)
+    asked = _asked(NAMESPACES, member_of_namespace(namespace)) if namespace else ()
+    return program(*asked, {"add": _member(JUDGED, port)})
 
 
 def closed_anew(port: str) -> str:
     """For `nft -j -f`: whoever had this port's name before was judged, and this one is not. Refused (ENOENT) where that
     is so already."""
-    table = {"family": "bridge", "table": str(POLICY_TABLE)}
-    return program({"delete": {"element": {**table, "name": JUDGED, "elem": [port]}}})
+    return program({"delete": _member(JUDGED, port)})
+
+
+def asks_whether_judged(port: str) -> str:
+    """For `nft -j -f`: refused (EEXIST) where the port is judged; nothing changes."""
+    return program(*_asked(JUDGED, port))
+
+
+def _asked(name: str, member: str) -> tuple[Mapping[str, Any], ...]:
+    """Refused (EEXIST) where it is a member, with all that is in the same transaction."""
+    return {"create": _member(name, member)}, {"delete": _member(name, member)}
+
+
+def _member(name: str, member: str) -> Mapping[str, Any]:
+    return {"element": {"family": "bridge", "table": str(POLICY_TABLE), "name": name, "elem": [member]}}
 
 
 # Checking the source --------------------------------------------------------------------------------

@@ -267,7 +267,7 @@ def _filter_words(action: SetFilter | DropFilter | SetPolicies) -> str:
 
 def _policy_words(wanted: RuleTable) -> str:
     if wanted.empty:
-        return "take away the rules of network policies: there are none any more"
+        return "take away the rules of network policies and of the overlay: none are wanted any more"
     if not wanted.judges:
         return "rules against forged packets of the overlay, in one transaction"
     isolated, own = len({port for port, _ in wanted.guarded}), len({port for port, _ in wanted.own})

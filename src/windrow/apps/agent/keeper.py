@@ -119,7 +119,15 @@ class _AsItIs(Stored):
 
 
 class _Good(Stored):
-    """Only the last good state: a host comes up from it before anything else is read."""
+    """Only the last good state: a host comes up from it before anything else is read. `local`: whose it is."""
+
+    def __init__(self, paths: Paths, *, local: bool) -> None:
+        super().__init__(paths)
+        self._local = local
+
+    @property
+    def local(self) -> bool:
+        return self._local
 
     def found(self, now: float) -> Found:
         return Found(lost=NOT_YET)
@@ -244,7 +252,7 @@ class Keeper:
         Where something of ours is there already, this is no boot: a change that another agent was killed in, after it
         was made and before it was written down, is not to be taken back just to be made again.
         """
-        stored = _Good(self._site.paths)
+        stored = _Good(self._site.paths, local=self._stored.local)
         observed = self._site.kernel.observe()
         if stored.good() is not None and not any(observed.owned(name) for name in observed.runtime):
             self._log.info("coming up from the last good state", file=self._site.paths.last_good)

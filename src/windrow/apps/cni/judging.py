@@ -23,7 +23,8 @@ JUDGED_S = 5.0
 """For the round of an agent, which takes some tenths of a second; it may be at work on something else."""
 ALONE_S = 0.5
 """Where no agent runs somebody may be about to call `windrow apply`, but not for long."""
-_PAUSE_S = 0.01
+_PAUSE_S, _ASK_S = 0.01, 0.1
+"""Between two looks at a file, and between two questions to the kernel."""
 _THERE, _MISSING = "File exists", "No such file or directory"
 """EEXIST and ENOENT, by nft in the locale C."""
 
@@ -37,14 +38,15 @@ class Gate:
         namespace, _, pod = record.pod.partition("/")
         self._namespace = namespace if pod else ""
         self._closed = False
+        self._anew = False
+        """Whoever had the port's name before was judged: the list on the disk may be of then."""
 
     def shut(self) -> None:
         """See to it that the port will be closed, unless no policy can be about it and it has no guards of its own.
         Raises CniError: this host cannot close it."""
         try:
             if self._record.guards:
-                # Whoever had the port's name before was judged without them.
-                self._refused(programs.closed_anew(self._record.host), _MISSING)
+                self._anew = not self._refused(programs.closed_anew(self._record.host), _MISSING)
                 self._close_all()
                 self._closed = True
                 return
@@ -65,8 +67,8 @@ class Gate:
         return not refusal
 
     def _close_all(self) -> None:
-        """No round was here since the host has started, or somebody has flushed all rules. Ports that are there stay
-        as they are: of those that come, each is here before its link is."""
+        """No round was here since the host has started, somebody has flushed all rules, or there were those of the
+        overlay alone. Ports that are there stay as they are: of those that come, each is here before its link is."""
         from windrow.policy.nft import closed
 
         links = ports.every(self._host.rtnl())
@@ -87,7 +89,7 @@ class Gate:
     def wait(self) -> None:
         """Until a round has judged the port, which is made by now; not for ever. It is closed as long as that."""
         began, asked = time.monotonic(), False
-        while self._closed and self._record.host not in self._judged():
+        while self._closed and not self._is_open():
             waited = time.monotonic() - began
             if waited >= ALONE_S and not asked:
                 asked = self._is_looked_after()
@@ -97,12 +99,24 @@ class Gate:
             if waited >= JUDGED_S:
                 self._say(f"the agent has not done so within {JUDGED_S:.0f} s; `windrow status` says what keeps it")
                 return
-            time.sleep(_PAUSE_S)
+            time.sleep(_ASK_S if self._anew else _PAUSE_S)
 
     def _say(self, why: str) -> None:
         record = self._record
         text = f"port {record.host} of {record.pod} ({record.ifname}) is closed until the network policies are applied"
         print(f"windrow: {text}: {why}", file=sys.stderr, flush=True)
+
+    def _is_open(self) -> bool:
+        """Judged, or there is nothing any more that it could be judged by."""
+        if self._record.host in self._judged():
+            return not self._anew or self._is_judged()
+        return not self._record.guards and not self._host.judges
+
+    def _is_judged(self) -> bool:
+        try:
+            return self._refused(programs.asks_whether_judged(self._record.host), _THERE, _MISSING) == _THERE
+        except ServiceError:  # the port is closed all the same, and it is told so in the end
+            return False
 
     def _judged(self) -> list[str]:
         try:

@@ -85,7 +85,8 @@ def carry_out(
         if stands and policy.within is None:
             written = remember(site, stored, report, _failed(report, hooks), good=good, aside=policy.aside)
             return replace(report, troubles={"checkpoint": outcome.trouble, **written})
-        tell_judged(site, report)
+        if report.undone is None:  # what was looked at last is no longer in force
+            tell_judged(site, report)
         return report
 
 
