@@ -16,6 +16,7 @@ from click.shell_completion import ShellComplete
 from click.testing import CliRunner, Result
 
 from windrow.apps.cli.main import cli
+from windrow.apps.vm.unit import unit_text
 from windrow.services import process
 from windrow.services.errors import ServiceError
 from windrow.services.process import Process
@@ -474,6 +475,16 @@ def test_the_unit_starts_and_stops(run: Run, root: Path) -> None:
     assert not (root / "etc/systemd/system/windrow-machines.service").exists()
     again = run("uninstall")
     assert again.exit_code == 1 and "is not there" in again.output
+
+
+def test_a_clusters_api_in_a_packages_settings_is_the_agents(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The settings are for all units, and `vm` works on this host's own manifests alone: no machine would start."""
+    monkeypatch.setenv("WINDROW_KUBECONFIG", "/etc/windrow/kubeconfig")
+    assert run("start", "--autostart").exit_code == 2
+    words = ["/usr/bin/windrow", "vm", "start", "--autostart"]
+    text = unit_text(start=words, stop=words, settings=Path("/etc/default/windrow"))
+    assert "\nEnvironmentFile=-/etc/default/windrow\n" in text and "\nUnsetEnvironment=WINDROW_KUBECONFIG\n" in text
+    assert "UnsetEnvironment" not in unit_text(start=words, stop=words)
 
 
 # What is shown ------------------------------------------------------------------------------------
