@@ -16,11 +16,15 @@ from click.shell_completion import ShellComplete
 from click.testing import CliRunner, Result
 
 from windrow.apps.cli.main import cli
+from windrow.apps.vm import hotplug, rewire
+from windrow.apps.vm.site import Site
 from windrow.apps.vm.unit import unit_text
 from windrow.services import process
-from windrow.services.errors import ServiceError
+from windrow.services.errors import QmpError, ServiceError
 from windrow.services.process import Process
+from windrow.store.errors import StoreError
 from windrow.store.machines import MachineRecord, Machines, NicRecord, Phase
+from windrow.store.paths import Paths
 
 MANIFEST = """
 apiVersion: kubevirt.io/v1
@@ -221,6 +225,37 @@ def test_refusals(run: Run, root: Path, words: list[str], said: str) -> None:
     assert (root / "etc/windrow/manifests/all.yaml").read_text() == before
     assert not list((root / "run/windrow/vms").glob("*"))
     assert "Traceback" not in done.output
+
+
+def test_a_nic_that_a_killed_set_network_left_out_is_put_in(
+    run: Run, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The record says the new network before anything is made there."""
+    moved: list[NicRecord] = []
+    monkeypatch.setattr(rewire, "_move", lambda *args: moved.append(args[-1]))
+    for whole, expected in ((True, 0), (False, 1)):
+        nic = dataclasses.replace(RECORD.nics[0], bound=whole)
+        monkeypatch.setattr(hotplug, "running", lambda *_, nic=nic: dataclasses.replace(RECORD, nics=(nic,)))
+        assert run("set-network", "web", "a", "vlan100").exit_code == 0
+        assert len(moved) == expected
+
+
+def test_a_guest_that_ends_meanwhile_hides_no_other_error(root: Path) -> None:
+    """The cable is put in again where that can be; that it cannot be is not what went wrong."""
+    said: list[str] = []
+    site = Site(paths=Paths(root), node="node-0", warn=said.append)
+
+    class Gone:
+        calls = 0
+
+        def command(self, *_: object) -> None:
+            self.calls += 1
+            if self.calls > 1:
+                raise QmpError("the monitor does not answer")
+
+    with pytest.raises(StoreError, match="no space"), rewire._cable_out(site, Gone(), RECORD.nics[0]):  # type: ignore[arg-type]
+        raise StoreError(root, "no space")
+    assert "the monitor does not answer" in said[0] and "windrow vm set-link" in said[0]
 
 
 def test_several_are_all_tried(run: Run) -> None:
