@@ -252,7 +252,7 @@ def uninstall(session: Session, directory: Path | None) -> None:
     from windrow.apps.cli import unitwords
     from windrow.apps.vm.unit import MARK, NAME
 
-    for line in unitwords.taken(unitwords.place(session, directory) / NAME, MARK):
+    for line in unitwords.taken(session, unitwords.place(session, directory) / NAME, MARK):
         say(line)
 
 
