@@ -385,6 +385,10 @@ def test_names_are_completed(root: Path) -> None:
     assert complete("start", incomplete="w") == ["web"]
     assert complete("start", "-n", "data") == ["db"]
     assert complete("set-link", "web") == ["a"]
+    assert complete("set-network", "web", "a") == ["vlan100"]
+    assert complete("add-nic", "web", "--network") == ["vlan100"]
+    assert complete("set-network", "web", "a", incomplete="default/") == ["default/vlan100"]
+    assert complete("stop", "-n") == ["data", "default"]
 
 
 # What is so already, and which machines are this node's -------------------------------------------
@@ -486,6 +490,17 @@ def test_what_starts_with_the_host(run: Run, root: Path, monkeypatch: pytest.Mon
     started.clear()
     assert run("start", "--autostart").exit_code == 0
     assert started == ["db"]
+
+
+def test_of_one_that_no_boot_starts_autostart_says_so(run: Run, root: Path) -> None:
+    _placed(root)
+    done = run("autostart", "db", "-n", "data")
+    assert done.stdout == "virtualmachine/db starts with the host\n"
+    assert "virtualmachine/db may run on node-0 and node-1: no boot starts it before a nodeSelector" in done.stderr
+    done = run("autostart", "web")
+    assert "virtualmachine/web may run on node-1: this host's boot does not start it" in done.stderr
+    assert run("autostart", "here", "-n", "data").stderr == ""
+    assert run("autostart", "db", "-n", "data", "--disable").stderr == ""
 
 
 def test_running_is_said_in_one_place(run: Run, root: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from windrow.apps.cli import vmlife
+from windrow.apps.cli.options import complete_network
 from windrow.apps.cli.output import print_json, print_yaml, say
 from windrow.apps.cli.session import Session
 from windrow.apps.cli.signals import interruptible
@@ -166,7 +167,13 @@ def console(session: Session, name: str, namespace: str, log: bool, linger: floa
 @vm.command("add-nic", short_help="Plug a NIC into a machine, running or not")
 @named
 @of_namespace
-@click.option("--network", required=True, metavar="[NS/]NAD", help="The NetworkAttachmentDefinition it is on.")
+@click.option(
+    "--network",
+    required=True,
+    metavar="[NS/]NAD",
+    help="The NetworkAttachmentDefinition it is on.",
+    shell_complete=complete_network,
+)
 @click.option("--name", "nic", metavar="NIC", help="Of the NIC; else the network's.")
 @click.option("--mac", help="Else one is made from the names.")
 @click.option("--model", type=click.Choice(MODELS), default="virtio", show_default=True)
@@ -233,7 +240,7 @@ def set_link(session: Session, name: str, nic: str, state: str, namespace: str) 
 @vm.command("set-network", short_help="Put a NIC into another network")
 @named
 @nic_named
-@click.argument("network", metavar="[NS/]NAD")
+@click.argument("network", metavar="[NS/]NAD", shell_complete=complete_network)
 @of_namespace
 @click.pass_obj
 def set_network(session: Session, name: str, nic: str, network: str, namespace: str) -> None:

@@ -214,12 +214,25 @@ def autostart(
 
     def one(namespace: str, name: str) -> None:
         say(f"virtualmachine/{name} {when}{'' if with_autostart(site, namespace, name, not disable) else ' already'}")
+        if not disable:
+            _warn_of_no_boot(site, site.machine(namespace, name))
 
     def stored() -> list[Key]:
         here = (m for m in site.machines() if site.here in homes(m, site.cluster, site.here))
         return [(m.meta.namespace, m.name) for m in here]
 
     each(session, chosen(names, namespace, stored, every=every, all_namespaces=all_namespaces), one)
+
+
+def _warn_of_no_boot(site: Site, machine: AnyMachine) -> None:
+    places = homes(machine, site.cluster, site.here)
+    if places == (site.here,):
+        return
+    what = f"virtualmachine/{machine.name} may run on {' and '.join(places) or 'no node that is known'}"
+    if site.here in places:
+        site.warn(f"{what}: no boot starts it before a nodeSelector says whose it is")
+    else:
+        site.warn(f"{what}: this host's boot does not start it")
 
 
 @click.command(short_help="Write a systemd unit that starts machines with the host")
