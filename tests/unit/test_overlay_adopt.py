@@ -172,6 +172,19 @@ def test_and_back_it_is_as_it_was(host: Host) -> None:
     assert str(host.kernel) == before
 
 
+def test_where_it_cannot_be_left_what_it_was_stays_known(host: Host) -> None:
+    """Or the next try would give it back without the group that somebody put it into."""
+    host.kernel.machine.devices[FLANNEL].group = 7
+    host.run("overlay", "adopt")
+    known = read_adopted(host.paths)
+    host.kernel.fail_at(1)
+    host.run("overlay", "adopt", "--undo", code=1)
+    assert host.owned() and read_adopted(host.paths) == known
+    host.kernel.recover()
+    host.run("overlay", "adopt", "--undo")
+    assert host.kernel.machine.devices[FLANNEL].group == 7
+
+
 def test_a_device_that_windrow_made_can_be_left_to_flannel_too(tmp_path: Path) -> None:
     host = Host(tmp_path)
     host.store(mgmt() + host.others())

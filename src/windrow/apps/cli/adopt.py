@@ -206,7 +206,7 @@ def _adopt_standing(session: Session, worst: Impact, *, dry_run: bool) -> None:
             failure = _hand_over(site, adoption)
     if dry_run:
         return
-    _told(session, failure)
+    _told(session, failure, "windrow adopt --stored")
     if session.cluster is None:
         change(session, AS_STORED, Options(max_impact=worst, command="windrow adopt"))
 
@@ -287,12 +287,13 @@ def _hand_over(site: Site, adoption: Adoption) -> Failure | None:
     return hand_over(site, adoption.objects, adoption.handovers)
 
 
-def _told(session: Session, failure: Failure | None) -> None:
+def _told(session: Session, failure: Failure | None, command: str = "windrow adopt") -> None:
     if failure is None:
         return
     for line in failure_lines(failure, session.error_style):
         click.echo(line, err=True, color=True)
-    click.echo("the objects are stored; `windrow adopt` again goes on, `windrow adopt --undo` takes all back", err=True)
+    back = "" if command.endswith("--undo") else ", `windrow adopt --undo` takes all back"
+    click.echo(f"what is left is on record: `{command}` again goes on{back}", err=True)
     raise click.exceptions.Exit(1)
 
 
@@ -310,7 +311,7 @@ def _hand_back(session: Session, *, dry_run: bool) -> None:
         ones, failure = give_back(site, adopted)
         for one in ones:
             say(f"{one.name} is no longer Windrow's: it is {one.link}")
-    _told(session, failure)
+    _told(session, failure, "windrow adopt --undo")
     if wish.touched:
         change(session, wish, Options(command="windrow adopt --undo"))
     for one in ones:

@@ -158,6 +158,7 @@ def _give_back(session: Session, conf: NetConf, *, dry_run: bool) -> None:
         failure = None
         if not dry_run:
             _, failure = give_back(site, Adopted(handovers=ones))
+        if not dry_run and failure is None:
             gone = {one.name for one in ones}
             left = tuple(one for one in adopted.handovers if one.name not in gone)
             write_adopted(site.paths, replace(adopted, handovers=left))
