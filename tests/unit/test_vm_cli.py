@@ -540,6 +540,12 @@ def test_a_clusters_api_in_a_packages_settings_is_the_agents(run: Run, monkeypat
 # What is shown ------------------------------------------------------------------------------------
 
 
+def test_get_says_what_is_wrong_with_the_store_once(root: Path) -> None:
+    (root / "etc/windrow/manifests/bad.yaml").write_text(MANIFEST.partition("---")[0].replace("Manual", "Sometimes"))
+    done = CliRunner().invoke(cli, ["--root", str(root), "--node", "node-0", "get", "vmi"])
+    assert done.stderr.count("'Sometimes' is not one of") == 1, done.stderr
+
+
 def test_addresses_that_a_pool_gave(run: Run, root: Path) -> None:
     """A bridged NIC has none in its pod."""
     (root / "etc/windrow/manifests/pool.yaml").write_text(POOL)

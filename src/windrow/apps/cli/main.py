@@ -46,7 +46,7 @@ VERBS = {
     "label": "Change labels of objects",
     "manager": "Keep what Harvester's manager keeps in a cluster's objects",
     "neighbors": "Show the switch ports that the NICs are plugged into",
-    "overlay": "Give nodes their part of the overlay's network",
+    "overlay": "Give nodes their part of the overlay's network; take it over from flannel",
     "patch": "Change fields of an object",
     "plan": "Show the steps that apply would take",
     "rollback": "Bring objects back to what they were before a change",

@@ -30,7 +30,9 @@ Examples:
   windrow vm set-network web vlan200 vlan300
   windrow vm set-link web vlan200 down
   windrow vm remove-nic web vlan200
+  windrow vm suspend web                         its guest stands still until windrow vm resume web
   windrow vm stop web
+  windrow vm autostart web                       start it with the host, once windrow vm install has written the unit
   windrow vm attach web --output libvirt         NICs for a hypervisor of your own"""
 
 
@@ -120,7 +122,9 @@ def describe(session: Session, name: str, namespace: str) -> None:
 @vm.command(short_help="Print a machine as virsh does")
 @named
 @of_namespace
-@click.option("--output", type=click.Choice(["libvirt", "qemu"]), default="libvirt", show_default=True)
+@click.option(
+    "--output", type=click.Choice(["libvirt", "qemu"]), default="libvirt", show_default=True, help="What to print."
+)
 @click.pass_obj
 def dumpxml(session: Session, name: str, namespace: str, output: str) -> None:
     """Print a machine as libvirt's <domain>: what its manifest says, with taps, MAC addresses and MTUs as they are.

@@ -24,7 +24,13 @@ _force = click.option("--force", is_flag=True, help="Do not ask the guest, and r
 @click.command(short_help="Start machines")
 @several
 @click.option("--autostart", is_flag=True, help="As at boot: this node's of all namespaces that start with the host.")
-@click.option("--accel", type=click.Choice(["auto", "kvm", "tcg"]), default="auto", show_default=True)
+@click.option(
+    "--accel",
+    type=click.Choice(["auto", "kvm", "tcg"]),
+    default="auto",
+    show_default=True,
+    help="auto: KVM where it works, else in software.",
+)
 @click.option("--console", is_flag=True, help="Show the console of the (one) machine at once.")
 @click.option("--timings", is_flag=True, help="Say what took how long.")
 @click.pass_obj
@@ -196,7 +202,7 @@ def resume(session: Session, names: tuple[str, ...], every: bool, all_namespaces
 # With the host -------------------------------------------------------------------------------------
 
 
-@click.command(short_help="Say whether machines start with the host")
+@click.command(short_help="Have machines start with the host, or not")
 @several
 @click.option("--disable", is_flag=True, help="They start when somebody starts them, and not before.")
 @click.pass_obj
@@ -254,7 +260,7 @@ def install(session: Session, directory: Path | None) -> None:
         say(line)
 
 
-@click.command(short_help="Take that unit away")
+@click.command(short_help="Take its systemd unit away")
 @unit_dir
 @click.pass_obj
 def uninstall(session: Session, directory: Path | None) -> None:
