@@ -16,7 +16,7 @@ from click.shell_completion import ShellComplete
 from click.testing import CliRunner, Result
 
 from windrow.apps.cli.main import cli
-from windrow.apps.vm import hotplug, rewire
+from windrow.apps.vm import domain, hotplug, rewire
 from windrow.apps.vm.site import Site
 from windrow.apps.vm.unit import unit_text
 from windrow.services import process
@@ -256,6 +256,15 @@ def test_a_guest_that_ends_meanwhile_hides_no_other_error(root: Path) -> None:
     with pytest.raises(StoreError, match="no space"), rewire._cable_out(site, Gone(), RECORD.nics[0]):  # type: ignore[arg-type]
         raise StoreError(root, "no space")
     assert "the monitor does not answer" in said[0] and "windrow vm set-link" in said[0]
+
+
+def test_of_a_qemu_that_ends_in_this_moment_there_is_no_command_line(
+    run: Run, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Machines(root).put(RECORD)
+    monkeypatch.setattr(domain, "runs", lambda _: True)
+    done = run("dumpxml", "web", "--output", "qemu")
+    assert done.exit_code == 1 and "no QEMU of it runs" in done.stderr
 
 
 def test_several_are_all_tried(run: Run) -> None:
