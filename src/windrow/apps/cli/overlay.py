@@ -33,6 +33,7 @@ from windrow.model.wire.node import write
 from windrow.render.plan import failure_lines, plan_text
 from windrow.rules import AS_STORED
 from windrow.store.adopted import read_adopted, write_adopted
+from windrow.store.paths import Paths
 
 EXAMPLES = """\b
 Examples:
@@ -146,11 +147,16 @@ def _give_back(session: Session, conf: NetConf, *, dry_run: bool) -> None:
         failure = None
         if not dry_run:
             _, failure = give_back(site, Adopted(handovers=ones))
-        if not dry_run and failure is None:
-            gone = {one.name for one in ones}
-            left = tuple(one for one in adopted.handovers if one.name not in gone)
-            write_adopted(site.paths, replace(adopted, handovers=left))
+            if failure is None:  # else the next try has to know the group that each had
+                _forget(site.paths, adopted, ones)
     _told(session, ones, failure, "would be left to flanneld" if dry_run else "is left to flanneld")
+
+
+def _forget(paths: Paths, adopted: Adopted, gone: Sequence[Handover]) -> None:
+    """Raises StoreError."""
+    devices = {one.name for one in gone}
+    left = tuple(one for one in adopted.handovers if one.name not in devices)
+    write_adopted(paths, replace(adopted, handovers=left))
 
 
 def _told(session: Session, ones: Sequence[Handover], failure: Failure | None, words: str) -> None:
