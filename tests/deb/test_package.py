@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from pathlib import Path
 
 from tests.deb.conftest import Debian
@@ -62,6 +63,21 @@ def test_systemd_takes_the_units(installed: Debian) -> None:
         assert f"EnvironmentFile=-{SETTINGS}" in text and "\nExecStart=/usr/bin/windrow " in text
 
 
+def test_an_upgrade_restarts_the_services_and_leaves_guests_running(package: Path, tmp_path: Path) -> None:
+    """In the clean Debian no systemd runs, so this is what the package would tell one."""
+    subprocess.run(["dpkg-deb", "--control", package, tmp_path], check=True)
+    told = {
+        path.name: [line.split() for line in path.read_text().splitlines() if "deb-systemd-invoke" in line]
+        for path in tmp_path.iterdir()
+        if path.name in ("preinst", "postinst", "prerm", "postrm")
+    }
+    (restart,) = told.pop("postinst")
+    assert restart[:4] == ["deb-systemd-invoke", "try-restart", "'windrow-agent.service'", "'windrow-cni.service'"]
+    assert "machines" not in " ".join(restart)
+    assert len(told.pop("prerm")) == 1, "which is for a removal alone"
+    assert not any(told.values()), "nothing is stopped before it is clear that the new one comes"
+
+
 def test_every_program_and_every_verb_has_a_page(installed: Debian) -> None:
     programs = [path.name for path in installed.path("/usr/bin").iterdir() if "windrow" in path.name]
     assert sorted(programs) == ["kubectl-windrow", "windrow", "windrow-cni"]
@@ -92,7 +108,7 @@ def test_an_upgrade_and_the_way_back_keep_everything(debian: Debian, older: Path
         assert debian.state() == f"installed {version.name.split('_')[1]}"
         assert left(debian) == set(STATE)
         assert "--check 5m" in debian.path(SETTINGS).read_text()
-        assert debian.run("systemctl", "is-enabled", *UNITS, code=None).split() == ["enabled", "enabled"]
+        assert debian.run("systemctl", "is-enabled", *UNITS, code=None).split() == ["enabled"] * len(UNITS)
         gone = debian.path("/usr/lib/python3/dist-packages/windrow/gone.py")
         assert gone.exists() == (version is older)
         assert f"windrow {__version__}" in debian.run("windrow", "version")

@@ -170,6 +170,20 @@ def test_the_unit_is_taken_away_again(tmp_path: Path) -> None:
     assert again.exit_code == 1 and "is not there" in again.stderr
 
 
+@pytest.mark.usefixtures("all_is_seen")
+def test_one_that_systemd_starts_stays_wherever_it_lies(tmp_path: Path) -> None:
+    """`systemctl enable` makes its link in /etc/systemd/system, wherever the unit is."""
+    there = ("--unit-dir", str(tmp_path / "usr/lib/systemd/system"))
+    assert run(tmp_path, "agent", "install", *there).exit_code == 0
+    wants = tmp_path / "etc/systemd/system/multi-user.target.wants"
+    wants.mkdir(parents=True)
+    (wants / NAME).symlink_to(f"/usr/lib/systemd/system/{NAME}")
+    refused = run(tmp_path, "agent", "uninstall", *there)
+    assert refused.exit_code == 1 and f"systemctl disable --now {NAME}" in refused.stderr
+    (wants / NAME).unlink()
+    assert run(tmp_path, "agent", "uninstall", *there).exit_code == 0
+
+
 def test_a_unit_of_somebody_else_stays(tmp_path: Path) -> None:
     """A package's, for example."""
     text = unit_text(["/usr/bin/windrow", "agent"], Paths(), settings=Path("/etc/default/windrow"))

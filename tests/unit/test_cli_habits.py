@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.server
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -297,10 +298,35 @@ def test_a_manifest_behind_an_address(host: Host, server: str) -> None:
     assert wrong.exit_code == 1 and f"{server}/none.yaml: the server answers 404" in wrong.stderr
 
 
-@pytest.mark.parametrize("url", ["http://127.0.0.1:1/x", "https://", "http://[::1/x"])
+@pytest.mark.parametrize("url", ["http://127.0.0.1:1/x", "https://", "http://[::1/x", "http://me:secret@h/x"])
 def test_an_address_that_leads_nowhere(host: Host, url: str) -> None:
     result = host.run("plan", "-f", url)
     assert result.exit_code != 0 and "it cannot be fetched: " in result.stderr and "Traceback" not in result.output
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param(b"HTTP/1.1 200 OK\r\nContent-Length: 999\r\n\r\n", id="ends early"),
+        pytest.param(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nfff\r\n", id="ends in a chunk"),
+        pytest.param(b"SSH-2.0-OpenSSH_9.2\r\n", id="is no HTTP"),
+    ],
+)
+def test_half_of_a_manifest_is_none(host: Host, answer: bytes) -> None:
+    """What is cut off may be a manifest, and another one than was meant."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            with server.accept()[0] as caller:
+                caller.recv(4096)
+                caller.sendall(answer + CN.replace("NAME", "half").encode())
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        result = host.run("apply", "-f", f"http://127.0.0.1:{server.getsockname()[1]}/cn.yaml")
+        thread.join()
+    assert result.exit_code == 1 and "it cannot be fetched: " in result.stderr, result.output
+    assert "windrow itself failed" not in result.stderr and "created" not in result.stdout
 
 
 def test_kustomize_is_taken_from_this_host(host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

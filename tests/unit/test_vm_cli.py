@@ -16,10 +16,15 @@ from click.shell_completion import ShellComplete
 from click.testing import CliRunner, Result
 
 from windrow.apps.cli.main import cli
+from windrow.apps.vm import domain, hotplug, rewire
+from windrow.apps.vm.site import Site
+from windrow.apps.vm.unit import unit_text
 from windrow.services import process
-from windrow.services.errors import ServiceError
+from windrow.services.errors import QmpError, ServiceError
 from windrow.services.process import Process
+from windrow.store.errors import StoreError
 from windrow.store.machines import MachineRecord, Machines, NicRecord, Phase
+from windrow.store.paths import Paths
 
 MANIFEST = """
 apiVersion: kubevirt.io/v1
@@ -222,6 +227,46 @@ def test_refusals(run: Run, root: Path, words: list[str], said: str) -> None:
     assert "Traceback" not in done.output
 
 
+def test_a_nic_that_a_killed_set_network_left_out_is_put_in(
+    run: Run, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The record says the new network before anything is made there."""
+    moved: list[NicRecord] = []
+    monkeypatch.setattr(rewire, "_move", lambda *args: moved.append(args[-1]))
+    for whole, expected in ((True, 0), (False, 1)):
+        nic = dataclasses.replace(RECORD.nics[0], bound=whole)
+        monkeypatch.setattr(hotplug, "running", lambda *_, nic=nic: dataclasses.replace(RECORD, nics=(nic,)))
+        assert run("set-network", "web", "a", "vlan100").exit_code == 0
+        assert len(moved) == expected
+
+
+def test_a_guest_that_ends_meanwhile_hides_no_other_error(root: Path) -> None:
+    """The cable is put in again where that can be; that it cannot be is not what went wrong."""
+    said: list[str] = []
+    site = Site(paths=Paths(root), node="node-0", warn=said.append)
+
+    class Gone:
+        calls = 0
+
+        def command(self, *_: object) -> None:
+            self.calls += 1
+            if self.calls > 1:
+                raise QmpError("the monitor does not answer")
+
+    with pytest.raises(StoreError, match="no space"), rewire._cable_out(site, Gone(), RECORD.nics[0]):  # type: ignore[arg-type]
+        raise StoreError(root, "no space")
+    assert "the monitor does not answer" in said[0] and "windrow vm set-link" in said[0]
+
+
+def test_of_a_qemu_that_ends_in_this_moment_there_is_no_command_line(
+    run: Run, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Machines(root).put(RECORD)
+    monkeypatch.setattr(domain, "runs", lambda _: True)
+    done = run("dumpxml", "web", "--output", "qemu")
+    assert done.exit_code == 1 and "no QEMU of it runs" in done.stderr
+
+
 def test_several_are_all_tried(run: Run) -> None:
     done = run("stop", "wab", "wob", "wab")
     assert done.exit_code == 1
@@ -349,6 +394,10 @@ def test_names_are_completed(root: Path) -> None:
     assert complete("start", incomplete="w") == ["web"]
     assert complete("start", "-n", "data") == ["db"]
     assert complete("set-link", "web") == ["a"]
+    assert complete("set-network", "web", "a") == ["vlan100"]
+    assert complete("add-nic", "web", "--network") == ["vlan100"]
+    assert complete("set-network", "web", "a", incomplete="default/") == ["default/vlan100"]
+    assert complete("stop", "-n") == ["data", "default"]
 
 
 # What is so already, and which machines are this node's -------------------------------------------
@@ -452,6 +501,17 @@ def test_what_starts_with_the_host(run: Run, root: Path, monkeypatch: pytest.Mon
     assert started == ["db"]
 
 
+def test_of_one_that_no_boot_starts_autostart_says_so(run: Run, root: Path) -> None:
+    _placed(root)
+    done = run("autostart", "db", "-n", "data")
+    assert done.stdout == "virtualmachine/db starts with the host\n"
+    assert "virtualmachine/db may run on node-0 and node-1: no boot starts it before a nodeSelector" in done.stderr
+    done = run("autostart", "web")
+    assert "virtualmachine/web may run on node-1: this host's boot does not start it" in done.stderr
+    assert run("autostart", "here", "-n", "data").stderr == ""
+    assert run("autostart", "db", "-n", "data", "--disable").stderr == ""
+
+
 def test_running_is_said_in_one_place(run: Run, root: Path) -> None:
     """KubeVirt's older `running: true` gives way to the runStrategy: both are refused."""
     path = root / "etc/windrow/manifests/all.yaml"
@@ -476,7 +536,23 @@ def test_the_unit_starts_and_stops(run: Run, root: Path) -> None:
     assert again.exit_code == 1 and "is not there" in again.output
 
 
+def test_a_clusters_api_in_a_packages_settings_is_the_agents(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The settings are for all units, and `vm` works on this host's own manifests alone: no machine would start."""
+    monkeypatch.setenv("WINDROW_KUBECONFIG", "/etc/windrow/kubeconfig")
+    assert run("start", "--autostart").exit_code == 2
+    words = ["/usr/bin/windrow", "vm", "start", "--autostart"]
+    text = unit_text(start=words, stop=words, settings=Path("/etc/default/windrow"))
+    assert "\nEnvironmentFile=-/etc/default/windrow\n" in text and "\nUnsetEnvironment=WINDROW_KUBECONFIG\n" in text
+    assert "UnsetEnvironment" not in unit_text(start=words, stop=words)
+
+
 # What is shown ------------------------------------------------------------------------------------
+
+
+def test_get_says_what_is_wrong_with_the_store_once(root: Path) -> None:
+    (root / "etc/windrow/manifests/bad.yaml").write_text(MANIFEST.partition("---")[0].replace("Manual", "Sometimes"))
+    done = CliRunner().invoke(cli, ["--root", str(root), "--node", "node-0", "get", "vmi"])
+    assert done.stderr.count("'Sometimes' is not one of") == 1, done.stderr
 
 
 def test_addresses_that_a_pool_gave(run: Run, root: Path) -> None:

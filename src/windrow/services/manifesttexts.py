@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import shutil
 import urllib.error
 import urllib.request
@@ -24,12 +25,15 @@ def fetched(url: str) -> bytes:
     try:
         with urllib.request.urlopen(url, timeout=WAIT_S) as answer:  # follows what it is sent on to, as curl -L
             data: bytes = answer.read(SIZE_MAX + 1)
+            cut = len(data) <= SIZE_MAX and answer.length  # a `read` with a size says nothing of what is missing
     except urllib.error.HTTPError as error:
         raise ServiceError(url, f"the server answers {error.code} {error.reason}") from error
     except urllib.error.URLError as error:
         raise ServiceError(url, f"it cannot be fetched: {error.reason}") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:
         raise ServiceError(url, f"it cannot be fetched: {error}") from error
+    if cut:
+        raise ServiceError(url, "it cannot be fetched: the connection ended before all of it was here")
     if len(data) > SIZE_MAX:
         raise ServiceError(url, f"it has more than {SIZE_MAX >> 20} MiB, which is no manifest")
     return data

@@ -25,7 +25,7 @@ from windrow.model.cluster import Cluster
 from windrow.model.handovers import Adopted
 from windrow.model.host import Observed
 from windrow.model.problems import Problem, ProblemsError, Severity, WindrowError, errors
-from windrow.model.steps import Failure, Impact
+from windrow.model.steps import Failure, Impact, Plan
 from windrow.model.values import IfName
 from windrow.model.wire import dump
 from windrow.render.plan import failure_lines, plan_text
@@ -128,7 +128,7 @@ def _adopt(session: Session, links: dict[IfName, str], source: str, worst: Impac
         report = _surveyed(session, site, adoption)
         say(adoption_text(adoption, session.style))
         _show(session, adoption, report, dry_run=dry_run)
-        _check_impact(report, worst)
+        check_impact(report.plan, worst)
         if not dry_run:
             failure = _hand_over(site, adoption)
     if not dry_run:
@@ -156,14 +156,15 @@ def designed(site: Site, ask: Ask, cluster: Cluster) -> tuple[Sight, Adoption]:
 
 def _surveyed(session: Session, site: Site, adoption: Adoption, source: Source | None = None) -> Report:
     """A round, without its hands, on the host as it will be once the links are marked. Raises ProblemsError."""
-    policy = Policy(dry=True, explain=True, see=partial(_as_adopted, adoption))
+    policy = Policy(dry=True, explain=True, see=partial(seen_as_adopted, adoption))
     wish = Wish(put=adoption.objects) if adoption.objects else AS_STORED
     report = carry_out(site, Stored(site.paths, source), wish, policy)
     gate((*said_of(report.admitted, report.planned, ()), *report.plan.refusals), session.error_style)
     return report
 
 
-def _as_adopted(adoption: Adoption, sight: Sight) -> Sight:
+def seen_as_adopted(adoption: Adoption, sight: Sight) -> Sight:
+    """What will be seen once the links are marked."""
     observed, facts = as_adopted(sight.observed, sight.facts, adoption.handovers, adoption.leases)
     return replace(sight, observed=observed, facts=facts)
 
@@ -174,7 +175,7 @@ def _standing(site: Site, source: Source | None) -> Adoption:
 
     def as_marked(sight: Sight) -> Sight:
         seen.append(sight.observed)
-        return _as_adopted(Adoption(handovers=unmarked(sight.observed)), sight)
+        return seen_as_adopted(Adoption(handovers=unmarked(sight.observed)), sight)
 
     report = carry_out(site, Stored(site.paths, source), AS_STORED, Policy(dry=True, explain=True, see=as_marked))
     return Adoption(handovers=standing(report.whole.compiled.state, seen[0]))
@@ -201,12 +202,12 @@ def _adopt_standing(session: Session, worst: Impact, *, dry_run: bool) -> None:
         report = _surveyed(session, site, adoption, source)
         say(standing_text(adoption))
         _show(session, adoption, report, dry_run=False)
-        _check_impact(report, worst)
+        check_impact(report.plan, worst)
         if not dry_run:
             failure = _hand_over(site, adoption)
     if dry_run:
         return
-    _told(session, failure)
+    _told(session, failure, "windrow adopt --stored")
     if session.cluster is None:
         change(session, AS_STORED, Options(max_impact=worst, command="windrow adopt"))
 
@@ -224,9 +225,8 @@ def _show(session: Session, adoption: Adoption, report: Report, *, dry_run: bool
         say(plan_text(report.plan, node=session.node, style=session.style))
 
 
-def _check_impact(report: Report, worst: Impact) -> None:
+def check_impact(plan: Plan, worst: Impact) -> None:
     """Raises ProblemsError."""
-    plan = report.plan
     if plan.impact.rank <= worst.rank:
         return
     dear = ", ".join(dict.fromkeys(step.link for step in plan.steps if step.impact.rank > worst.rank))
@@ -287,12 +287,13 @@ def _hand_over(site: Site, adoption: Adoption) -> Failure | None:
     return hand_over(site, adoption.objects, adoption.handovers)
 
 
-def _told(session: Session, failure: Failure | None) -> None:
+def _told(session: Session, failure: Failure | None, command: str = "windrow adopt") -> None:
     if failure is None:
         return
     for line in failure_lines(failure, session.error_style):
         click.echo(line, err=True, color=True)
-    click.echo("the objects are stored; `windrow adopt` again goes on, `windrow adopt --undo` takes all back", err=True)
+    back = "" if command.endswith("--undo") else ", `windrow adopt --undo` takes all back"
+    click.echo(f"what is left is on record: `{command}` again goes on{back}", err=True)
     raise click.exceptions.Exit(1)
 
 
@@ -310,7 +311,7 @@ def _hand_back(session: Session, *, dry_run: bool) -> None:
         ones, failure = give_back(site, adopted)
         for one in ones:
             say(f"{one.name} is no longer Windrow's: it is {one.link}")
-    _told(session, failure)
+    _told(session, failure, "windrow adopt --undo")
     if wish.touched:
         change(session, wish, Options(command="windrow adopt --undo"))
     for one in ones:

@@ -129,7 +129,7 @@ def uninstall(session: Session, directory: Path | None) -> None:
     from windrow.apps.agent.unit import MARK, NAME
     from windrow.apps.cli import unitwords
 
-    for line in unitwords.taken(unitwords.place(session, directory) / NAME, MARK):
+    for line in unitwords.taken(session, unitwords.place(session, directory) / NAME, MARK):
         say(line)
 
 

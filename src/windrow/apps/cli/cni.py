@@ -134,7 +134,7 @@ def uninstall(session: Session, bin_dirs: tuple[Path, ...], conf_dirs: tuple[Pat
     everywhere = not bin_dirs and not conf_dirs
     unit = unitwords.place(session, None) / NAME
     # First: where systemd starts it, this is refused, and nothing has been done. One of somebody else's stays.
-    said = unitwords.take(unit) if everywhere and unitwords.is_ours(unit, MARK) else []
+    said = unitwords.take(session, unit) if everywhere and unitwords.is_ours(unit, MARK) else []
     said += take(paths, known.bin_dirs if everywhere else bin_dirs, known.conf_dirs if everywhere else conf_dirs)
     say("\n".join(said) or "nothing of Windrow is installed there")
 

@@ -44,10 +44,11 @@ def with_running(
     what is stored of them says what is wanted, and here is what runs."""
     if session.cluster is not None or VirtualMachineInstance.KIND not in kinds:
         return found
-    from windrow.apps.cli.vmshared import site_of
     from windrow.apps.vm.look import instances
+    from windrow.apps.vm.site import Site
 
-    running = {_key(one): one for one in instances(site_of(session))}
+    site = Site(paths=Paths(session.root), node=session.node)  # silent: what is wrong in the store has been said
+    running = {_key(one): one for one in instances(site)}
     stored_ones = {_key(one): one for one in found}
     return tuple((stored_ones | running).values())
 

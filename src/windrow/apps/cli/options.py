@@ -171,7 +171,7 @@ def output(function: F) -> F:
 
 def namespace(function: F) -> F:
     return click.option(
-        "-n", "--namespace", metavar="NS", help="Only objects of this namespace.", shell_complete=_namespaces
+        "-n", "--namespace", metavar="NS", help="Only objects of this namespace.", shell_complete=complete_namespace
     )(function)
 
 
@@ -188,7 +188,7 @@ def complete_kind(ctx: click.Context, param: click.Parameter, incomplete: str) -
     ]
 
 
-def _namespaces(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+def complete_namespace(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     found = {o.meta.namespace for o in _stored(ctx)}
     return [CompletionItem(name) for name in sorted(found) if name and name.startswith(incomplete)]
 
@@ -207,6 +207,17 @@ def _stored(ctx: click.Context) -> Sequence[AnyObject]:
         return Store(Path(root)).load().objects
     except WindrowError:
         return ()  # a shell that completes is no place for an error
+
+
+def complete_network(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """`[NS/]NAD`: those of the namespace that is meant by their names, and all of them with theirs."""
+    from windrow.model.objects import NetworkAttachmentDefinition
+
+    here = ctx.params.get("namespace") or "default"
+    every = [(o.meta.namespace, o.name) for o in _stored(ctx) if isinstance(o, NetworkAttachmentDefinition)]
+    own = [name for namespace, name in every if namespace == here]
+    found = [f"{namespace}/{name}" for namespace, name in every] if "/" in incomplete else own
+    return [CompletionItem(name) for name in found if name.startswith(incomplete)]
 
 
 def complete_node(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:

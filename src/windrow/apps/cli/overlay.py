@@ -8,8 +8,9 @@ from functools import partial
 
 import click
 
-from windrow.adopt import as_adopted
+from windrow.adopt import Adoption
 from windrow.adopt.tunnels import given_back, taken_over
+from windrow.apps.cli.adopt import check_impact, seen_as_adopted
 from windrow.apps.cli.change import Options, change
 from windrow.apps.cli.options import dry_run, max_impact_of
 from windrow.apps.cli.output import aside, complain, gate, nothing_changed, say
@@ -30,7 +31,7 @@ from windrow.model.steps import Failure, Impact, Plan
 from windrow.model.wire import dump, yaml_text
 from windrow.model.wire.node import write
 from windrow.render.plan import failure_lines, plan_text
-from windrow.rules import AS_STORED, Sight
+from windrow.rules import AS_STORED
 from windrow.store.adopted import read_adopted, write_adopted
 from windrow.store.paths import Paths
 
@@ -114,7 +115,7 @@ def _take_over(session: Session, conf: NetConf, worst: Impact, *, dry_run: bool)
         if not plan.empty:
             say("What is not as Windrow would have made it, and so what changes:")
             say(plan_text(plan, node=session.node, style=session.style))
-        _check_impact(plan, worst)
+        check_impact(plan, worst)
         failure = hand_over(site, (), handovers) if not dry_run else None
     _told(session, handovers, failure, "would be Windrow's" if dry_run else "is Windrow's")
     if dry_run:
@@ -127,25 +128,12 @@ def _take_over(session: Session, conf: NetConf, worst: Impact, *, dry_run: bool)
 
 def _surveyed(session: Session, site: Site, handovers: Sequence[Handover]) -> Plan:
     """What a round would do about the devices on the host as it will be once they are marked. Raises ProblemsError."""
-    policy = Policy(dry=True, explain=True, see=partial(_as_adopted, handovers))
+    policy = Policy(dry=True, explain=True, see=partial(seen_as_adopted, Adoption(handovers=tuple(handovers))))
     report = carry_out(site, Stored(site.paths, source_of(session)), AS_STORED, policy)
     devices = {one.name for one in handovers}
     plan = replace(report.plan, units=tuple(unit for unit in report.plan.units if devices & set(unit.links)))
     gate((*said_of(report.admitted, report.planned, ()), *plan.refusals), session.error_style)
     return plan
-
-
-def _as_adopted(handovers: Sequence[Handover], sight: Sight) -> Sight:
-    observed, facts = as_adopted(sight.observed, sight.facts, handovers)
-    return replace(sight, observed=observed, facts=facts)
-
-
-def _check_impact(plan: Plan, worst: Impact) -> None:
-    """Raises ProblemsError."""
-    if (impact := plan.impact).rank > worst.rank:
-        text = f"what changes has impact {impact.value}, and --max-impact is {worst.value}"
-        hint = f"--max-impact {impact.value} has it done all the same"
-        raise ProblemsError([Problem(code="impact", message=text, hint=hint)])
 
 
 def _give_back(session: Session, conf: NetConf, *, dry_run: bool) -> None:

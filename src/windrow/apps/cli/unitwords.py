@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterable
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -57,24 +58,31 @@ def is_ours(path: Path, mark: str) -> bool:
         return path.exists() and path.read_text(errors="replace").startswith(mark)
 
 
-def take(path: Path) -> list[str]:
+def take(session: Session, path: Path) -> list[str]:
     """What was done, in lines. Raises StoreError, and WindrowError where systemd would start it at the next boot."""
     with explained(path, "take the unit away"):
-        if wanted := sorted(path.parent.glob(f"*.wants/{path.name}")):
+        if enabled := _enabled(path, {path.parent, place(session, None)}):
             hint = f"systemctl disable --now {path.name}, then again"
-            raise WindrowError(f"{path.name} is started at boot: {wanted[0]}\n    hint: {hint}")
+            raise WindrowError(f"{path.name} is started at boot: {enabled[0]}\n    hint: {hint}")
         path.unlink()
     return [f"{path} removed; let systemd forget it:", "  systemctl daemon-reload"]
 
 
-def taken(path: Path, mark: str) -> list[str]:
+def _enabled(path: Path, places: Iterable[Path]) -> list[Path]:
+    """The links by which systemd starts it. `systemctl enable` makes them in the administrator's place, wherever the
+    unit is; below another root they lead nowhere, and count all the same."""
+    found = (wants / path.name for directory in places for wants in directory.glob("*.wants"))
+    return sorted(link for link in found if os.path.lexists(link))
+
+
+def taken(session: Session, path: Path, mark: str) -> list[str]:
     """As `take`, of one that Windrow wrote and nobody else. Raises WindrowError."""
     if not path.exists():
         raise WindrowError(f"{path} is not there\n    hint: --unit-dir names another directory")
     if not is_ours(path, mark):
         hint = "who put it there takes it away: a package, for example"
         raise WindrowError(f"{path} was not written by {mark.removeprefix('# Written by ')}\n    hint: {hint}")
-    return take(path)
+    return take(session, path)
 
 
 def _absolute(kubeconfig: str) -> str:

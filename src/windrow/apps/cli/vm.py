@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from windrow.apps.cli import vmlife
+from windrow.apps.cli.options import complete_network
 from windrow.apps.cli.output import print_json, print_yaml, say
 from windrow.apps.cli.session import Session
 from windrow.apps.cli.signals import interruptible
@@ -29,7 +30,9 @@ Examples:
   windrow vm set-network web vlan200 vlan300
   windrow vm set-link web vlan200 down
   windrow vm remove-nic web vlan200
+  windrow vm suspend web                         its guest stands still until windrow vm resume web
   windrow vm stop web
+  windrow vm autostart web                       start it with the host, once windrow vm install has written the unit
   windrow vm attach web --output libvirt         NICs for a hypervisor of your own"""
 
 
@@ -119,7 +122,9 @@ def describe(session: Session, name: str, namespace: str) -> None:
 @vm.command(short_help="Print a machine as virsh does")
 @named
 @of_namespace
-@click.option("--output", type=click.Choice(["libvirt", "qemu"]), default="libvirt", show_default=True)
+@click.option(
+    "--output", type=click.Choice(["libvirt", "qemu"]), default="libvirt", show_default=True, help="What to print."
+)
 @click.pass_obj
 def dumpxml(session: Session, name: str, namespace: str, output: str) -> None:
     """Print a machine as libvirt's <domain>: what its manifest says, with taps, MAC addresses and MTUs as they are.
@@ -166,7 +171,13 @@ def console(session: Session, name: str, namespace: str, log: bool, linger: floa
 @vm.command("add-nic", short_help="Plug a NIC into a machine, running or not")
 @named
 @of_namespace
-@click.option("--network", required=True, metavar="[NS/]NAD", help="The NetworkAttachmentDefinition it is on.")
+@click.option(
+    "--network",
+    required=True,
+    metavar="[NS/]NAD",
+    help="The NetworkAttachmentDefinition it is on.",
+    shell_complete=complete_network,
+)
 @click.option("--name", "nic", metavar="NIC", help="Of the NIC; else the network's.")
 @click.option("--mac", help="Else one is made from the names.")
 @click.option("--model", type=click.Choice(MODELS), default="virtio", show_default=True)
@@ -233,7 +244,7 @@ def set_link(session: Session, name: str, nic: str, state: str, namespace: str) 
 @vm.command("set-network", short_help="Put a NIC into another network")
 @named
 @nic_named
-@click.argument("network", metavar="[NS/]NAD")
+@click.argument("network", metavar="[NS/]NAD", shell_complete=complete_network)
 @of_namespace
 @click.pass_obj
 def set_network(session: Session, name: str, nic: str, network: str, namespace: str) -> None:

@@ -24,7 +24,13 @@ _force = click.option("--force", is_flag=True, help="Do not ask the guest, and r
 @click.command(short_help="Start machines")
 @several
 @click.option("--autostart", is_flag=True, help="As at boot: this node's of all namespaces that start with the host.")
-@click.option("--accel", type=click.Choice(["auto", "kvm", "tcg"]), default="auto", show_default=True)
+@click.option(
+    "--accel",
+    type=click.Choice(["auto", "kvm", "tcg"]),
+    default="auto",
+    show_default=True,
+    help="auto: KVM where it works, else in software.",
+)
 @click.option("--console", is_flag=True, help="Show the console of the (one) machine at once.")
 @click.option("--timings", is_flag=True, help="Say what took how long.")
 @click.pass_obj
@@ -196,7 +202,7 @@ def resume(session: Session, names: tuple[str, ...], every: bool, all_namespaces
 # With the host -------------------------------------------------------------------------------------
 
 
-@click.command(short_help="Say whether machines start with the host")
+@click.command(short_help="Have machines start with the host, or not")
 @several
 @click.option("--disable", is_flag=True, help="They start when somebody starts them, and not before.")
 @click.pass_obj
@@ -214,12 +220,25 @@ def autostart(
 
     def one(namespace: str, name: str) -> None:
         say(f"virtualmachine/{name} {when}{'' if with_autostart(site, namespace, name, not disable) else ' already'}")
+        if not disable:
+            _warn_of_no_boot(site, site.machine(namespace, name))
 
     def stored() -> list[Key]:
         here = (m for m in site.machines() if site.here in homes(m, site.cluster, site.here))
         return [(m.meta.namespace, m.name) for m in here]
 
     each(session, chosen(names, namespace, stored, every=every, all_namespaces=all_namespaces), one)
+
+
+def _warn_of_no_boot(site: Site, machine: AnyMachine) -> None:
+    places = homes(machine, site.cluster, site.here)
+    if places == (site.here,):
+        return
+    what = f"virtualmachine/{machine.name} may run on {' and '.join(places) or 'no node that is known'}"
+    if site.here in places:
+        site.warn(f"{what}: no boot starts it before a nodeSelector says whose it is")
+    else:
+        site.warn(f"{what}: this host's boot does not start it")
 
 
 @click.command(short_help="Write a systemd unit that starts machines with the host")
@@ -241,7 +260,7 @@ def install(session: Session, directory: Path | None) -> None:
         say(line)
 
 
-@click.command(short_help="Take that unit away")
+@click.command(short_help="Take its systemd unit away")
 @unit_dir
 @click.pass_obj
 def uninstall(session: Session, directory: Path | None) -> None:
@@ -252,7 +271,7 @@ def uninstall(session: Session, directory: Path | None) -> None:
     from windrow.apps.cli import unitwords
     from windrow.apps.vm.unit import MARK, NAME
 
-    for line in unitwords.taken(unitwords.place(session, directory) / NAME, MARK):
+    for line in unitwords.taken(session, unitwords.place(session, directory) / NAME, MARK):
         say(line)
 
 

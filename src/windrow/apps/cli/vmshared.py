@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import click
 from click.shell_completion import CompletionItem
 
+from windrow.apps.cli.options import complete_namespace
 from windrow.apps.cli.output import complain_of
 from windrow.apps.cli.session import Session
 from windrow.apps.cli.signals import interruptible
@@ -47,7 +48,13 @@ def _complete_nic(ctx: click.Context, param: click.Parameter, incomplete: str) -
 
 
 of_namespace = click.option(
-    "-n", "--namespace", default=DEFAULT_NAMESPACE, show_default=True, metavar="NS", help="Of the machine."
+    "-n",
+    "--namespace",
+    default=DEFAULT_NAMESPACE,
+    show_default=True,
+    metavar="NS",
+    help="Of the machine.",
+    shell_complete=complete_namespace,
 )
 named = click.argument("name", shell_complete=_complete)
 nic_named = click.argument("nic", shell_complete=_complete_nic)

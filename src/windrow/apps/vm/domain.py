@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 import shutil
 from collections.abc import Iterator
@@ -50,7 +51,9 @@ def _cables(machine: AnyMachine, record: MachineRecord | None) -> Iterator[Cable
 def command_line(site: Site, namespace: str, name: str) -> str:
     """With which QEMU was started. Raises ProblemsError: it does not run."""
     record = site.record(namespace, name)
-    words = Path(f"/proc/{record.pid}/cmdline").read_bytes().split(b"\0")[:-1] if runs(record) else []
+    words: list[bytes] = []
+    with contextlib.suppress(OSError):  # it may end in this moment
+        words = Path(f"/proc/{record.pid}/cmdline").read_bytes().split(b"\0")[:-1] if runs(record) else []
     if not words:
         about = Ref(record.kind, record.name, record.namespace)
         hint = "`windrow vm dumpxml` without --output qemu shows what its manifest says"

@@ -19,6 +19,7 @@ from windrow.model.problems import WindrowError
 from windrow.port.vm import qemu as commands
 from windrow.port.vm.names import names_of
 from windrow.services import qemu
+from windrow.services.errors import QmpError
 from windrow.store.machines import QMP, MachineRecord, NicRecord
 
 
@@ -33,7 +34,8 @@ def set_network(site: Site, namespace: str, name: str, nic: str, nad: str) -> bo
         changed = manifest.with_network(site, machine, nic, nad)
         record = hotplug.running(site, namespace, name)
         known = record.nic(nic) if record else None
-        if record is not None and known is not None and known.nad != nad:
+        # One that is not bound was left out by a call that was killed.
+        if record is not None and known is not None and not (known.nad == nad and known.bound):
             _move(site, machine, gates.settled(changed), record, known)
         site.store.put([changed])
         return record is not None
@@ -56,7 +58,7 @@ def _move(site: Site, before: AnyMachine, after: AnyMachine, record: MachineReco
     assert network is not None
     there = dataclasses.replace(nic, nad=network.nad, later=True, addresses=())
     hotplug.check_place(site, after, there, {record.container_id})
-    with qemu.Qmp(site.records.directory(record.namespace, record.name) / QMP) as qmp, _cable_out(qmp, nic):
+    with qemu.Qmp(site.records.directory(record.namespace, record.name) / QMP) as qmp, _cable_out(site, qmp, nic):
         try:
             _leave(site, record, nic)
             _enter(site, after, record, there)
@@ -71,14 +73,19 @@ def _move(site: Site, before: AnyMachine, after: AnyMachine, record: MachineReco
 
 
 @contextlib.contextmanager
-def _cable_out(qmp: qemu.Qmp, nic: NicRecord) -> Iterator[None]:
-    """A guest that sees its carrier come back asks for an address, and announces the one it has."""
+def _cable_out(site: Site, qmp: qemu.Qmp, nic: NicRecord) -> Iterator[None]:
+    """A guest that sees its carrier come back asks for an address, and announces the one it has. That its QEMU has
+    ended meanwhile is no reason to leave the manifest as it was, nor what an error is about."""
     hotplug.do(qmp, commands.set_link(nic.network, up=False))
     try:
         yield
     finally:
         if nic.up:
-            hotplug.do(qmp, commands.set_link(nic.network, up=True))
+            try:
+                hotplug.do(qmp, commands.set_link(nic.network, up=True))
+            except QmpError as error:
+                hint = "`windrow vm set-link` does it where the guest still runs"
+                site.warn(f"the cable of {nic.network} could not be put in again: {error}; {hint}")
 
 
 @contextlib.contextmanager

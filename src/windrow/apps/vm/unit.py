@@ -39,11 +39,12 @@ WantedBy=multi-user.target
 
 def unit_text(*, start: Sequence[str], stop: Sequence[str], settings: Path | None = None) -> str:
     """Two command lines, in words. `settings`: a file of the administrator's with environment variables
-    (systemd.exec(5), EnvironmentFile=)."""
+    (systemd.exec(5), EnvironmentFile=), which is for the agent, too: a cluster that it names is not where machines are.
+    """
     return _TEXT.format(
         mark=MARK if settings is None else PACKAGED,
         name=NAME,
-        settings=f"EnvironmentFile=-{settings}\n" if settings else "",
+        settings=f"EnvironmentFile=-{settings}\nUnsetEnvironment=WINDROW_KUBECONFIG\n" if settings else "",
         start=" ".join(map(quoted, start)),
         stop=" ".join(map(quoted, stop)),
     )
