@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from tests.unit.test_agent_keeper import NAD, OOB, Host
@@ -22,6 +23,8 @@ from windrow.model.steps import Action, DelAddr, DeleteLink, DelNeighbour, DelRo
 from windrow.model.values import Cidr, IfName, Ref, VidSet
 from windrow.model.wire import load_documents
 from windrow.netlink.reach import Answers, Target, Way
+from windrow.store.checkpoints import Checkpoints
+from windrow.store.errors import StoreError
 from windrow.store.lastgood import read_last_good
 from windrow.store.leases import Leases, this_moment
 from windrow.store.memory import read_memory
@@ -331,6 +334,24 @@ def test_a_route_that_somebody_edits_is_probed_and_who_is_connected_must_still_b
     host.write(STORAGE.replace("10.8.0.0/24", "10.9.0.0/24"), "storage.yaml")
     host.round()
     assert any(route.dst == "10.9.0.0/24" for route in host.kernel.observe().state.routes), "something else: at once"
+
+
+def test_a_way_back_that_found_no_room_is_told_and_over_with_its_change(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What keeps the management network up waits for no disk; and once all is written there is nothing to tell."""
+    host = Reached(tmp_path)
+    host.start()
+    host.write(STORAGE.replace("10.8.0.0/24", "10.9.0.0/24"), "storage.yaml")
+    full = StoreError(host.paths.checkpoint, "cannot write the checkpoint: No space left on device [ENOSPC]")
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoints, "put", Mock(side_effect=full))
+        host.round()
+    assert any(route.dst == "10.9.0.0/24" for route in host.kernel.observe().state.routes)
+    told = host.condition(HERE, "StateNotWritten")
+    assert told is not None and "No space left" in told.message
+    host.round()
+    assert host.condition(HERE, "StateNotWritten") is None
 
 
 def test_what_only_drifted_comes_back_without_a_question(tmp_path: Path) -> None:

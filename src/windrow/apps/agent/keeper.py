@@ -17,7 +17,7 @@ from windrow.apps.agent.snapshot import Counters, Snapshot, Timings
 from windrow.apps.known import pending_change
 from windrow.apps.lock import HostLock, is_free
 from windrow.apps.round import Hooks, Policy, Report, Source, Stored, carry_out
-from windrow.apps.round.remember import LAST_GOOD
+from windrow.apps.round.remember import CHECKPOINT, LAST_GOOD
 from windrow.apps.safe.recover import in_good_hands
 from windrow.apps.site import Site
 from windrow.compile import Compiled
@@ -623,6 +623,8 @@ class Keeper:
         """A disk that is full must not stop the network's repair: it is said, and tried again in the next round."""
         for what, error in report.troubles.items():
             self._trouble_with(what, error)
+        if CHECKPOINT not in report.troubles:  # that was the way back of a change, which has long gone through
+            self._troubles.pop(CHECKPOINT, None)
         if stored.trouble is not None:
             self._trouble_with(LAST_GOOD, stored.trouble)
 

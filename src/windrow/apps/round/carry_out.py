@@ -18,7 +18,7 @@ from windrow.apps.engine import look
 from windrow.apps.known import known, pending_change, recorded, unreadable
 from windrow.apps.lock import HostLock
 from windrow.apps.round.policy import Hooks, Policy
-from windrow.apps.round.remember import not_done, remember, tell_judged, to_give
+from windrow.apps.round.remember import CHECKPOINT, not_done, remember, tell_judged, to_give
 from windrow.apps.round.report import Report, Timing
 from windrow.apps.round.stored import Stored
 from windrow.apps.site import Site
@@ -84,7 +84,7 @@ def carry_out(
         stands = report.stage in (None, Stage.CONFIRMED, Stage.WAITING) and report.refused is None
         if stands and policy.within is None:
             written = remember(site, stored, report, _failed(report, hooks), good=good, aside=policy.aside)
-            return replace(report, troubles={"checkpoint": outcome.trouble, **written})
+            return replace(report, troubles={CHECKPOINT: outcome.trouble, **written})
         if report.undone is None:  # what was looked at last is no longer in force
             tell_judged(site, report)
         return report

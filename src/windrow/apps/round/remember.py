@@ -27,7 +27,7 @@ from windrow.store.paths import Paths
 from windrow.store.poolrecord import write_record
 
 Troubles = dict[str, WindrowError | OSError | None]
-LAST_GOOD = "last good state"
+LAST_GOOD, CHECKPOINT = "last good state", "checkpoint"
 
 
 def remember(
