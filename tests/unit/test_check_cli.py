@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from windrow.apps.agent import unit
 from windrow.apps.check.ask import AskError, ask
 from windrow.apps.check.settings import parse_skipped
 from windrow.apps.check.told import Told, document, read, text
@@ -216,11 +217,12 @@ def test_wrong_usage(tmp_path: Path, words: tuple[str, ...]) -> None:
     assert done.exit_code == 2, done.output
 
 
-def test_a_unit_with_probes(tmp_path: Path) -> None:
+def test_a_unit_with_probes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unit, "HIDDEN", {})  # tests write below /tmp
     done = windrow(tmp_path, "agent", "install", "--check", "5m", "--skip-vlans", "oob:5-7")
     assert done.exit_code == 0, done.output
-    unit = (tmp_path / "etc/systemd/system/windrow-agent.service").read_text()
-    assert "agent --check 300s --skip-vlans oob:5-7\n" in unit
+    text = (tmp_path / "etc/systemd/system/windrow-agent.service").read_text()
+    assert "agent --check 300s --skip-vlans oob:5-7\n" in text
 
 
 # What it says -------------------------------------------------------------------------------------
