@@ -37,6 +37,7 @@ OBJECTS = (
 ELSEWHERE = {**nad("v300", 300), "metadata": {"name": "v300", "namespace": "team-b"}}
 CALMED = (
     (re.compile(r"\b(?:\d+m)?\d+(?:\.\d+)?m?s\b"), "Ns"),
+    (re.compile(r"\bNs +(?=\S)"), "Ns   "),  # a column is as wide as its longest age
     (re.compile(r"/tmp/(LIVE|MERGED)-\d+"), r"\1"),
     (re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+ \+\d{4}"), "TIME"),
     (re.compile(r"\b0\.\d\d s\b"), "N s"),

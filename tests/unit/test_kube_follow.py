@@ -11,6 +11,7 @@ import pytest
 
 from windrow.kube import follow
 from windrow.kube.cache import Cache
+from windrow.kube.errors import KubeError
 from windrow.kube.follow import Follower
 from windrow.kube.resources import RESOURCES
 from windrow.model.values import Ref
@@ -60,4 +61,47 @@ def test_what_is_looked_at_rarely_is_not_watched(monkeypatch: pytest.MonkeyPatch
             await task
 
     asyncio.run(work())
+    assert not [why for _, why in troubles if why]
+
+
+def test_a_kind_that_is_not_there_when_the_server_answers_at_last_is_empty_and_asked_for_again() -> None:
+    """Whoever began while nobody answered took it for one that is there, and waited for its list for ever: and with it
+    for all other kinds."""
+
+    class Restarted(Server):
+        def __init__(self) -> None:
+            super().__init__()
+            self.answers = [KubeError("nobody answers"), KubeError("404 page not found", code=404)]
+
+        async def pieces(self, *_: Any) -> AsyncIterator[tuple[list[dict[str, Any]], str]]:
+            if self.answers:
+                self.lists += 1
+                raise self.answers.pop(0)
+            async for piece in super().pieces():
+                yield piece
+
+    server, cache = Restarted(), Cache(["LinkMonitor"])
+    troubles: list[tuple[str, str]] = []
+
+    async def work() -> None:
+        follower = Follower(
+            server,  # type: ignore[arg-type]
+            RESOURCES["LinkMonitor"],
+            cache,
+            lambda _: None,
+            lambda *said: troubles.append(said),
+        )
+        task = asyncio.create_task(follower.run(absent_s=0.2))
+        while server.lists < 2:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.05)
+        assert cache.complete and cache.one(Ref("LinkMonitor", "nic")) is None
+        while server.watches < 1:
+            await asyncio.sleep(0.01)
+        assert cache.one(Ref("LinkMonitor", "nic")) is not None, "it came, and is followed"
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+    asyncio.run(asyncio.wait_for(work(), 10))
     assert not [why for _, why in troubles if why]

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Protocol
 
 from windrow.kube import trim
-from windrow.kube.api import OPENED, Api, Document
+from windrow.kube.api import NOT_FOUND, OPENED, Api, Document
 from windrow.kube.errors import Gone, KubeError
 from windrow.kube.resources import Resource
 from windrow.model.values import Ref
@@ -61,8 +61,9 @@ class Follower:
         """Up to which the cache knows; empty: it has to be listed."""
         self.listed = asyncio.Event()
 
-    async def run(self) -> None:
-        """For ever, until it is cancelled."""
+    async def run(self, absent_s: float | None = None) -> None:
+        """For ever, until it is cancelled. `absent_s`: of a kind that a cluster may get later, after how many seconds
+        it is asked for again; until then there are none. None: that it is not there is a trouble."""
         failures = 0
         while True:
             try:
@@ -85,6 +86,12 @@ class Follower:
             except Gone:
                 self._version = ""
             except KubeError as error:
+                if error.code == NOT_FOUND and absent_s is not None and not self._version:
+                    failures = 0
+                    self._troubled(self._resource.kind, "")
+                    self._changed(self._cache.listed(self._resource.kind, ()))
+                    await asyncio.sleep(absent_s)
+                    continue
                 if error.code in _LIST_ANEW:
                     self._version = ""
                 if failures:  # a server that is started anew, a watch that was cut: the next try says more
@@ -93,13 +100,6 @@ class Follower:
                 failures += 1
                 # Not all agents of a cluster at the same moment.
                 await asyncio.sleep(pause * random.uniform(0.5, 1.5))
-
-    async def run_once_served(self, look_again_s: float) -> None:
-        """The same, of a kind that a cluster may get later; until then there are none."""
-        while not await self._api.serves(self._resource.path):
-            self._changed(self._cache.listed(self._resource.kind, ()))
-            await asyncio.sleep(look_again_s)
-        await self.run()
 
     async def _list(self) -> None:
         there: set[Ref] = set()

@@ -224,8 +224,7 @@ class Mirror:
         for kind in self._kinds:
             if kind != Node.KIND:
                 follower = self._follower(api, kind, ours if kind == VlanStatus.KIND else {})
-                again_s = self._optional.get(kind)
-                group.create_task(follower.run() if again_s is None else follower.run_once_served(again_s))
+                group.create_task(follower.run(self._optional.get(kind)))
         group.create_task(self._follow_selected(api))
 
     def _follower(self, api: Api, kind: str, query: Mapping[str, str]) -> Follower:

@@ -100,7 +100,7 @@ class Webhook:
                     for kind in REQUIRED:
                         group.create_task(self._follower(kind).run())
                     for kind in OPTIONAL:
-                        group.create_task(self._follower(kind).run_once_served(self._settings.again_s))
+                        group.create_task(self._follower(kind).run(self._settings.again_s))
                     try:
                         await self._keep(Path(directory))
                     finally:
