@@ -88,7 +88,7 @@ def test_what_others_made_just_so_is_adopted_and_nothing_changes(seed: int) -> N
     sight = sight_of(kernel)
     adoption = design(Cluster.of(()), sight.facts, sight.observed, Ask(), {})
     assert errors(adoption.problems) == ()
-    observed, facts = as_adopted(sight.observed, sight.facts, adoption.handovers)
+    observed, facts = as_adopted(sight.observed, sight.facts, adoption.marked)
     foretold = Sight(observed=observed, facts=facts)
     objects = Cluster.of((cluster.node(NODE), *adoption.objects))
     plan = plan_node(objects, foretold).plan
@@ -96,7 +96,7 @@ def test_what_others_made_just_so_is_adopted_and_nothing_changes(seed: int) -> N
         assert all(isinstance(s.action, SetVlans) and s.action.on_self for s in plan.steps), plan
     else:
         assert plan.empty, plan
-    for one in adoption.handovers:
+    for one in adoption.marked:
         assert kernel.run([step(one.link, Adopt(one.name))]) is None
     seen = sight_of(kernel)
     assert seen.observed == foretold.observed
@@ -108,7 +108,7 @@ def test_what_others_made_just_so_is_adopted_and_nothing_changes(seed: int) -> N
         n.cluster_network for n in adoption.networks
     }
     assert len(seen.observed.state.links) == len(before.state.links)
-    for one in reversed(adoption.handovers):
+    for one in reversed(adoption.marked):
         assert kernel.run([step(one.name, Disown(one.link, one.group))]) is None
     assert str(kernel) == table
     assert kernel.interruptions == []

@@ -98,7 +98,7 @@ class Made:
 
 
 def foretell(sight: Sight, adoption: Adoption) -> Sight:
-    observed, facts = as_adopted(sight.observed, sight.facts, adoption.handovers, adoption.leases)
+    observed, facts = as_adopted(sight.observed, sight.facts, adoption.marked, adoption.leases)
     return Sight(observed=observed, facts=facts)
 
 
@@ -117,7 +117,7 @@ def one(adoption: Adoption, kind):  # type: ignore[no-untyped-def]
 def test_a_bridge_with_a_bond_is_one() -> None:
     made = Made()
     adoption = made.adopt()
-    assert [(h.link, h.name) for h in adoption.handovers] == [("br0", "br0-br"), ("bond0", "br0-bo")]
+    assert [(h.link, h.name) for h in adoption.marked] == [("br0", "br0-br"), ("bond0", "br0-bo")]
     config = one(adoption, VlanConfig)
     assert config.cluster_network == one(adoption, ClusterNetwork).name == "br0"
     assert [str(nic) for nic in config.uplink.nics] == ["eth1", "eth2"]
@@ -138,7 +138,7 @@ def test_what_others_wanted_otherwise_is_what_changes() -> None:
 
 def test_a_bridge_by_the_name_that_it_will_have_is_only_marked() -> None:
     made = Made("oob-br", "oob-bo")
-    assert [(h.link, h.name) for h in made.adopt().handovers] == [("oob-br", "oob-br"), ("oob-bo", "oob-bo")]
+    assert [(h.link, h.name) for h in made.adopt().marked] == [("oob-br", "oob-br"), ("oob-bo", "oob-bo")]
     assert made.plan(made.adopt()).empty
 
 
@@ -212,7 +212,7 @@ def test_a_number_behind_the_name_needs_room_too() -> None:
     made.address("prod.1234", "10.0.0.1/24")
     adoption = made.adopt()
     assert [n.cluster_network for n in adoption.networks] == ["product", "produc2"]
-    assert max(len(one.name) for one in adoption.handovers) == IFNAME_MAX
+    assert max(len(one.name) for one in adoption.marked) == IFNAME_MAX
 
 
 def test_two_that_would_be_called_the_same() -> None:
@@ -248,7 +248,7 @@ def test_vlan_interfaces_with_an_address_are_host_networks() -> None:
     host = one(adoption, HostNetworkConfig)
     assert (host.interface, host.ips) == ("oob-br.30", {NODE: ("10.0.30.1/24",)})
     assert [(r.to, r.via, r.metric) for r in host.routing.routes] == [("10.9.0.0/16", "10.0.30.254", 7)]
-    assert ("storage", "oob-br.30") in [(h.link, h.name) for h in adoption.handovers]
+    assert ("storage", "oob-br.30") in [(h.link, h.name) for h in adoption.marked]
     assert made.plan(adoption).empty
 
 
@@ -373,14 +373,14 @@ def test_what_is_ours_is_not_adopted_again_and_what_was_cut_off_goes_on() -> Non
 
     made = Made()
     adoption = made.adopt({"br0": "oob"})
-    bridge, bond = adoption.handovers
+    bridge, bond = adoption.marked
     assert made.kernel.run([step(bridge.link, Adopt(bridge.name))]) is None
     objects = Cluster.of(adoption.objects)
     cut = plan_node(objects, made.sight()).plan
     assert not cut.steps, "until its bond is marked nothing is done"
     assert cut.refusals
     again = made.adopt(cluster=objects)
-    assert [(h.link, h.name) for h in again.handovers] == [("bond0", "oob-bo")]
+    assert [(h.link, h.name) for h in again.marked] == [("bond0", "oob-bo")]
     assert made.kernel.run([step(bond.link, Adopt(bond.name))]) is None
     assert made.adopt(cluster=objects).networks == ()
     assert plan_node(objects, made.sight()).plan.empty

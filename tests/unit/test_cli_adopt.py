@@ -79,7 +79,7 @@ def test_a_dry_run_shows_it_all_and_does_nothing(host: Host) -> None:
         "VlanConfig",
         "NetworkAttachmentDefinition",
     ]
-    assert (str(host.kernel), host.stored(), read_adopted(host.paths).handovers) == (before, [], ())
+    assert (str(host.kernel), host.stored(), read_adopted(host.paths).marked) == (before, [], ())
 
 
 def test_it_stores_marks_and_is_as_it_should_be(host: Host) -> None:
@@ -284,7 +284,7 @@ def test_what_stored_objects_speak_of_is_marked_and_nothing_is_written(harvester
 def test_a_dry_run_of_it_marks_nothing(harvesters: Host) -> None:
     before = str(harvesters.kernel)
     assert "oob-br, oob-bo" in harvesters.run("adopt", "--stored", "--dry-run").stdout
-    assert (str(harvesters.kernel), read_adopted(harvesters.paths).handovers) == (before, ())
+    assert (str(harvesters.kernel), read_adopted(harvesters.paths).marked) == (before, ())
 
 
 def test_what_costs_frames_is_left_to_harvester(harvesters: Host) -> None:

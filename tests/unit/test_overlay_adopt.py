@@ -139,7 +139,7 @@ def test_it_becomes_windrows_as_it_is(host: Host) -> None:
 def test_a_dry_run_does_nothing(host: Host) -> None:
     before = str(host.kernel)
     assert "flannel.1 would be Windrow's" in host.run("overlay", "adopt", "--dry-run").stdout
-    assert (str(host.kernel), read_adopted(host.paths).handovers) == (before, ())
+    assert (str(host.kernel), read_adopted(host.paths).marked) == (before, ())
 
 
 def test_ways_that_flannel_made_go_with_their_node(host: Host) -> None:
@@ -166,7 +166,7 @@ def test_and_back_it_is_as_it_was(host: Host) -> None:
     index = host.index
     host.run("overlay", "adopt")
     assert "flannel.1 is left to flanneld" in host.run("overlay", "adopt", "--undo").stdout
-    assert (host.index, host.owned(), read_adopted(host.paths).handovers) == (index, False, ())
+    assert (host.index, host.owned(), read_adopted(host.paths).marked) == (index, False, ())
     before = str(host.kernel)
     host.run("apply")
     assert str(host.kernel) == before
@@ -174,13 +174,13 @@ def test_and_back_it_is_as_it_was(host: Host) -> None:
 
 def test_what_is_not_given_back_is_tried_again_as_it_was(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     host.run("overlay", "adopt")
-    known = read_adopted(host.paths).handovers
+    known = read_adopted(host.paths).marked
     with monkeypatch.context() as once:
         once.setattr(host.kernel, "run", lambda steps: Failure(step=steps[0], errno=16, reason="is busy"))
         assert "is busy" in host.run("overlay", "adopt", "--undo", code=1).stderr
-    assert host.owned() and read_adopted(host.paths).handovers == known != ()
+    assert host.owned() and read_adopted(host.paths).marked == known != ()
     host.run("overlay", "adopt", "--undo")
-    assert (host.owned(), read_adopted(host.paths).handovers) == (False, ())
+    assert (host.owned(), read_adopted(host.paths).marked) == (False, ())
 
 
 def test_a_device_that_windrow_made_can_be_left_to_flannel_too(tmp_path: Path) -> None:

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from windrow.apps.cni import install
+from windrow.model.adopted import Adopted, AdoptedLink
 from windrow.model.agentstatus import AgentStatus
 from windrow.model.attachments import Attached
 from windrow.model.events import Event, EventType
 from windrow.model.facts import Memory
-from windrow.model.handovers import Adopted, Handover
 from windrow.model.history import Applied
 from windrow.model.leases import Lease
 from windrow.model.ports import PortRecord
@@ -97,7 +97,7 @@ def a_change() -> Applied:
 KINDS = {
     "adopted": Kind(
         "var/lib/windrow/adopted.json",
-        lambda p: adopted.write_adopted(p, Adopted(handovers=(Handover(link=NIC, name=NIC, group=0),), objects=(REF,))),
+        lambda p: adopted.write_adopted(p, Adopted(marked=(AdoptedLink(link=NIC, name=NIC, group=0),), objects=(REF,))),
         adopted.read_adopted,
         told=True,
     ),

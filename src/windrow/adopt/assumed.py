@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from windrow.compile import node_facts
+from windrow.model.adopted import AdoptedLink
 from windrow.model.facts import Known, NodeFacts
-from windrow.model.handovers import Handover
 from windrow.model.host import OWNER_GROUP, Link, Observed, Runtime
 from windrow.model.leases import Lease
 from windrow.model.marks import mark_of
@@ -17,10 +17,10 @@ from windrow.plan.renamed import called_otherwise
 
 
 def as_adopted(
-    observed: Observed, facts: NodeFacts, handovers: Iterable[Handover], leases: Iterable[Lease] = ()
+    observed: Observed, facts: NodeFacts, marked: Iterable[AdoptedLink], leases: Iterable[Lease] = ()
 ) -> tuple[Observed, NodeFacts]:
     """The same host with these links marked, and these leases known."""
-    ones = tuple(handovers)
+    ones = tuple(marked)
     names = {one.link: one.name for one in ones}
     seen = called_otherwise(observed, {own: name for own, name in names.items() if own != name})
     adopted = {one.name: _as_ours(seen.state.links[one.name], seen.runtime[one.name]) for one in ones}
@@ -37,7 +37,7 @@ def _as_ours(link: Link, runtime: Runtime) -> Link:
     return replace(link, mark=True, spec=runtime.tunnel, fdb=frozenset())
 
 
-def _marked(runtime: Runtime, one: Handover) -> Runtime:
+def _marked(runtime: Runtime, one: AdoptedLink) -> Runtime:
     also = (one.name,) if one.name != one.link else ()
     altnames = dict.fromkeys((*runtime.altnames, *also, mark_of(one.name)))
     own = one.link if also else ""

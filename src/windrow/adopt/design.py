@@ -11,9 +11,9 @@ from windrow.adopt.uplinks import vlan_config
 from windrow.adopt.values import Adoption, Ask, Dynamic, Network
 from windrow.adopt.vlans import networks_of, unsaid
 from windrow.model import names
+from windrow.model.adopted import AdoptedLink
 from windrow.model.cluster import Cluster
 from windrow.model.facts import NodeFacts
-from windrow.model.handovers import Handover
 from windrow.model.host import Observed
 from windrow.model.meta import Meta
 from windrow.model.objects import AnyObject, ClusterNetwork
@@ -35,7 +35,7 @@ def design(cluster: Cluster, facts: NodeFacts, observed: Observed, ask: Ask, dyn
     return Adoption(
         networks=networks,
         objects=tuple(obj for obj, _ in settled),
-        handovers=tuple(one for network in networks for one in _handovers(scene, network)),
+        marked=tuple(one for network in networks for one in _marked(scene, network)),
         leases=tuple(part.lease for part in every if part.lease is not None),
         problems=(
             *problems,
@@ -54,10 +54,10 @@ def _objects(scene: Scene, network: Network, cluster: Cluster, hosts: tuple[Part
     yield from networks_of(scene, network, cluster)
 
 
-def _handovers(scene: Scene, network: Network) -> Iterator[Handover]:
+def _marked(scene: Scene, network: Network) -> Iterator[AdoptedLink]:
     for link, name in renamed(network):
         if not scene.observed.owned(link):
-            yield Handover(link=link, name=name, group=scene.observed.runtime[link].group)
+            yield AdoptedLink(link=link, name=name, group=scene.observed.runtime[link].group)
 
 
 def _settled(made: AnyObject) -> tuple[AnyObject, tuple[Problem, ...]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from windrow.model import names
-from windrow.model.handovers import Adopted, Handover
+from windrow.model.adopted import Adopted, AdoptedLink
 from windrow.model.host import Observed
 from windrow.model.objects import ClusterNetwork
 from windrow.model.overlay import PLACE, NetConf
@@ -13,7 +13,7 @@ from windrow.model.problems import Problem
 from windrow.model.values import IfName, Ref
 
 
-def taken_over(conf: NetConf, observed: Observed) -> tuple[tuple[Handover, ...], tuple[Problem, ...]]:
+def taken_over(conf: NetConf, observed: Observed) -> tuple[tuple[AdoptedLink, ...], tuple[Problem, ...]]:
     """The devices that are to be marked, and what stands against it."""
     theirs = [device for _, device in conf.devices if device in observed.state.links and not observed.owned(device)]
     problems = tuple(problem for device in theirs for problem in _unfit(device, conf, observed))
@@ -21,15 +21,15 @@ def taken_over(conf: NetConf, observed: Observed) -> tuple[tuple[Handover, ...],
         there = ", ".join(device for _, device in conf.devices)
         hint = "what is not there at all the next `windrow apply`, or the agent, makes"
         problems = (_problem("nothing-to-adopt", f"no device of the overlay ({there}) is another's", hint),)
-    found = (Handover(link=one, name=one, group=observed.runtime[one].group) for one in theirs)
+    found = (AdoptedLink(link=one, name=one, group=observed.runtime[one].group) for one in theirs)
     return tuple(found), problems
 
 
-def given_back(conf: NetConf, observed: Observed, adopted: Adopted) -> tuple[Handover, ...]:
+def given_back(conf: NetConf, observed: Observed, adopted: Adopted) -> tuple[AdoptedLink, ...]:
     """The devices of the overlay that are Windrow's, whoever made them, with the group that they had before."""
-    groups = {one.name: one.group for one in adopted.handovers}
+    groups = {one.name: one.group for one in adopted.marked}
     ours = [device for _, device in conf.devices if observed.owned(device)]
-    return tuple(Handover(link=one, name=one, group=groups.get(one, 0)) for one in ours)
+    return tuple(AdoptedLink(link=one, name=one, group=groups.get(one, 0)) for one in ours)
 
 
 def _unfit(device: IfName, conf: NetConf, observed: Observed) -> Iterator[Problem]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import field
 
-from windrow.model.handovers import Handover
+from windrow.model.adopted import AdoptedLink
 from windrow.model.lazy import dataclass
 from windrow.model.leases import Lease
 from windrow.model.objects import AnyObject
@@ -47,7 +47,7 @@ class Adoption:
 
     networks: tuple[Network, ...] = ()
     objects: tuple[AnyObject, ...] = ()
-    handovers: tuple[Handover, ...] = ()
+    marked: tuple[AdoptedLink, ...] = ()
     leases: tuple[Lease, ...] = ()
     """What DHCP servers gave the links, to be asked for again under their new names."""
     problems: tuple[Problem, ...] = ()

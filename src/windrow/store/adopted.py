@@ -1,4 +1,4 @@
-"""What was adopted on this host (`model.handovers`), on disk before the first link is marked: for `windrow adopt
+"""What was adopted on this host (`model.adopted`), on disk before the first link is marked: for `windrow adopt
 --undo`, and for whoever finds that an adoption was cut off."""
 
 from __future__ import annotations
@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from windrow.model.handovers import Adopted, Handover
+from windrow.model.adopted import Adopted, AdoptedLink
 from windrow.model.values import IfName, Ref
 from windrow.store import records
 from windrow.store.errors import StoreError, explained
@@ -30,9 +30,9 @@ def read_adopted(paths: Paths) -> Adopted:
 def _read(document: Any) -> Adopted:
     records.understand(document)
     return Adopted(
-        handovers=tuple(
-            Handover(link=IfName(one["link"]), name=IfName(one["name"]), group=int(one["group"]))
-            for one in document["handovers"]
+        marked=tuple(
+            AdoptedLink(link=IfName(one["link"]), name=IfName(one["name"]), group=int(one["group"]))
+            for one in document["marked"]
         ),
         objects=tuple(Ref(one["kind"], one["name"], one.get("namespace", "")) for one in document["objects"]),
     )
@@ -41,7 +41,7 @@ def _read(document: Any) -> Adopted:
 def write_adopted(paths: Paths, adopted: Adopted) -> None:
     """Raises StoreError."""
     document = {
-        "handovers": [{"link": one.link, "name": one.name, "group": one.group} for one in adopted.handovers],
+        "marked": [{"link": one.link, "name": one.name, "group": one.group} for one in adopted.marked],
         "objects": [{"kind": one.kind, "name": one.name, "namespace": one.namespace} for one in adopted.objects],
     }
     with explained(paths.adopted, "write down what is adopted"):

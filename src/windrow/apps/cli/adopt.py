@@ -16,13 +16,13 @@ from windrow.apps.cli.output import complain, gate, nothing_changed, print_yaml,
 from windrow.apps.cli.session import Session
 from windrow.apps.cli.situation import said_of, source_of, stored
 from windrow.apps.engine import look
-from windrow.apps.handover import give_back, hand_over
 from windrow.apps.known import known
+from windrow.apps.marking import give_back, mark
 from windrow.apps.round import Policy, Report, Source, Stored, carry_out
 from windrow.apps.round.carry_out import not_permitted
 from windrow.apps.site import Site
+from windrow.model.adopted import Adopted
 from windrow.model.cluster import Cluster
-from windrow.model.handovers import Adopted
 from windrow.model.host import Observed
 from windrow.model.problems import Problem, ProblemsError, Severity, WindrowError, errors
 from windrow.model.steps import Failure, Impact, Plan
@@ -130,7 +130,7 @@ def _adopt(session: Session, links: dict[IfName, str], source: str, worst: Impac
         _show(session, adoption, report, dry_run=dry_run)
         check_impact(report.plan, worst)
         if not dry_run:
-            failure = _hand_over(site, adoption)
+            failure = _mark(site, adoption)
     if not dry_run:
         _told(session, failure)
         change(session, AS_STORED, Options(max_impact=worst, command="windrow adopt"))
@@ -165,7 +165,7 @@ def _surveyed(session: Session, site: Site, adoption: Adoption, source: Source |
 
 def seen_as_adopted(adoption: Adoption, sight: Sight) -> Sight:
     """What will be seen once the links are marked."""
-    observed, facts = as_adopted(sight.observed, sight.facts, adoption.handovers, adoption.leases)
+    observed, facts = as_adopted(sight.observed, sight.facts, adoption.marked, adoption.leases)
     return replace(sight, observed=observed, facts=facts)
 
 
@@ -175,10 +175,10 @@ def _standing(site: Site, source: Source | None) -> Adoption:
 
     def as_marked(sight: Sight) -> Sight:
         seen.append(sight.observed)
-        return seen_as_adopted(Adoption(handovers=unmarked(sight.observed)), sight)
+        return seen_as_adopted(Adoption(marked=unmarked(sight.observed)), sight)
 
     report = carry_out(site, Stored(site.paths, source), AS_STORED, Policy(dry=True, explain=True, see=as_marked))
-    return Adoption(handovers=standing(report.whole.compiled.state, seen[0]))
+    return Adoption(marked=standing(report.whole.compiled.state, seen[0]))
 
 
 def _adopt_standing(session: Session, worst: Impact, *, dry_run: bool) -> None:
@@ -196,7 +196,7 @@ def _adopt_standing(session: Session, worst: Impact, *, dry_run: bool) -> None:
             say("the objects cannot be read; this host has a last good state, and its agent comes up from that")
             return
         adoption = _standing(site, source)
-        if not adoption.handovers:
+        if not adoption.marked:
             say("nothing that the objects speak of is here and somebody else's: nothing to adopt")
             return
         report = _surveyed(session, site, adoption, source)
@@ -204,7 +204,7 @@ def _adopt_standing(session: Session, worst: Impact, *, dry_run: bool) -> None:
         _show(session, adoption, report, dry_run=False)
         check_impact(report.plan, worst)
         if not dry_run:
-            failure = _hand_over(site, adoption)
+            failure = _mark(site, adoption)
     if dry_run:
         return
     _told(session, failure, "windrow adopt --stored")
@@ -281,10 +281,10 @@ def _unsaid(claims: Sequence[Claim]) -> list[Problem]:
 # -- there and back --------------------------------------------------------------------------------
 
 
-def _hand_over(site: Site, adoption: Adoption) -> Failure | None:
+def _mark(site: Site, adoption: Adoption) -> Failure | None:
     for lease in adoption.leases:
         Leases(site.paths).adopt(lease, this_moment())
-    return hand_over(site, adoption.objects, adoption.handovers)
+    return mark(site, adoption.objects, adoption.marked)
 
 
 def _told(session: Session, failure: Failure | None, command: str = "windrow adopt") -> None:
@@ -300,12 +300,12 @@ def _told(session: Session, failure: Failure | None, command: str = "windrow ado
 def _hand_back(session: Session, *, dry_run: bool) -> None:
     with nothing_changed(session.error_style), session.site() as site:
         adopted = read_adopted(site.paths)
-        if not adopted.handovers:
+        if not adopted.marked:
             hint = "`windrow init --undo` gives back what `windrow init` took"
             raise ProblemsError([Problem(code="not-adopted", message="nothing was adopted on this host", hint=hint)])
         wish = _without(session, site, adopted)
         if dry_run:
-            for one in adopted.handovers:
+            for one in adopted.marked:
                 say(f"{one.name} would go back as {one.link}")
             return
         ones, failure = give_back(site, adopted)

@@ -10,7 +10,7 @@ from windrow.render.text import PLAIN, Style, pad, plural
 
 def adoption_text(adoption: Adoption, style: Style = PLAIN) -> str:
     """A block for each network: what it has now, and how that is called from then on."""
-    names = {one.link: one.name for one in adoption.handovers}
+    names = {one.link: one.name for one in adoption.marked}
     lines: list[str] = []
     for network in adoption.networks:
         lines.append(f"{network.bridge} is cluster network {style.bold(network.cluster_network)}:")
@@ -27,8 +27,8 @@ def adoption_text(adoption: Adoption, style: Style = PLAIN) -> str:
 
 def standing_text(adoption: Adoption) -> str:
     """They have their names already."""
-    links = ", ".join(one.name for one in adoption.handovers)
-    return f"{plural(len(adoption.handovers), 'link')} of the objects', made by another hand: {links}"
+    links = ", ".join(one.name for one in adoption.marked)
+    return f"{plural(len(adoption.marked), 'link')} of the objects', made by another hand: {links}"
 
 
 def _called(own: str, name: str) -> str:

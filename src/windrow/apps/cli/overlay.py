@@ -16,15 +16,15 @@ from windrow.apps.cli.options import dry_run, max_impact_of
 from windrow.apps.cli.output import aside, complain, gate, nothing_changed, say
 from windrow.apps.cli.session import Session
 from windrow.apps.cli.situation import said_of, source_of, stored
-from windrow.apps.handover import give_back, hand_over
+from windrow.apps.marking import give_back, mark
 from windrow.apps.round import Policy, Stored, carry_out
 from windrow.apps.round.carry_out import not_permitted
 from windrow.apps.site import Site
 from windrow.compile.podcidrs import allotted
 from windrow.model import names
+from windrow.model.adopted import Adopted, AdoptedLink
 from windrow.model.amend import merged
 from windrow.model.cluster import Cluster
-from windrow.model.handovers import Adopted, Handover
 from windrow.model.overlay import PLACE, NetConf, net_conf
 from windrow.model.problems import Problem, ProblemsError
 from windrow.model.steps import Failure, Impact, Plan
@@ -109,15 +109,15 @@ def adopt(session: Session, max_impact: str, undoing: bool, dry_run: bool) -> No
 
 def _take_over(session: Session, conf: NetConf, worst: Impact, *, dry_run: bool) -> None:
     with nothing_changed(session.error_style), session.site() as site:
-        handovers, problems = taken_over(conf, site.kernel.observe())
+        marked, problems = taken_over(conf, site.kernel.observe())
         gate(problems, session.error_style)
-        plan = _surveyed(session, site, handovers)
+        plan = _surveyed(session, site, marked)
         if not plan.empty:
             say("What is not as Windrow would have made it, and so what changes:")
             say(plan_text(plan, node=session.node, style=session.style))
         check_impact(plan, worst)
-        failure = hand_over(site, (), handovers) if not dry_run else None
-    _told(session, handovers, failure, "would be Windrow's" if dry_run else "is Windrow's")
+        failure = mark(site, (), marked) if not dry_run else None
+    _told(session, marked, failure, "would be Windrow's" if dry_run else "is Windrow's")
     if dry_run:
         return
     if session.cluster is None:
@@ -126,11 +126,11 @@ def _take_over(session: Session, conf: NetConf, worst: Impact, *, dry_run: bool)
         aside("the agent does what is left")
 
 
-def _surveyed(session: Session, site: Site, handovers: Sequence[Handover]) -> Plan:
+def _surveyed(session: Session, site: Site, marked: Sequence[AdoptedLink]) -> Plan:
     """What a round would do about the devices on the host as it will be once they are marked. Raises ProblemsError."""
-    policy = Policy(dry=True, explain=True, see=partial(seen_as_adopted, Adoption(handovers=tuple(handovers))))
+    policy = Policy(dry=True, explain=True, see=partial(seen_as_adopted, Adoption(marked=tuple(marked))))
     report = carry_out(site, Stored(site.paths, source_of(session)), AS_STORED, policy)
-    devices = {one.name for one in handovers}
+    devices = {one.name for one in marked}
     plan = replace(report.plan, units=tuple(unit for unit in report.plan.units if devices & set(unit.links)))
     gate((*said_of(report.admitted, report.planned, ()), *plan.refusals), session.error_style)
     return plan
@@ -146,20 +146,20 @@ def _give_back(session: Session, conf: NetConf, *, dry_run: bool) -> None:
             raise ProblemsError([Problem(code="not-adopted", message=text, hint=hint)])
         failure = None
         if not dry_run:
-            _, failure = give_back(site, Adopted(handovers=ones))
+            _, failure = give_back(site, Adopted(marked=ones))
             if failure is None:  # else the next try has to know the group that each had
                 _forget(site.paths, adopted, ones)
     _told(session, ones, failure, "would be left to flanneld" if dry_run else "is left to flanneld")
 
 
-def _forget(paths: Paths, adopted: Adopted, gone: Sequence[Handover]) -> None:
+def _forget(paths: Paths, adopted: Adopted, gone: Sequence[AdoptedLink]) -> None:
     """Raises StoreError."""
     devices = {one.name for one in gone}
-    left = tuple(one for one in adopted.handovers if one.name not in devices)
-    write_adopted(paths, replace(adopted, handovers=left))
+    left = tuple(one for one in adopted.marked if one.name not in devices)
+    write_adopted(paths, replace(adopted, marked=left))
 
 
-def _told(session: Session, ones: Sequence[Handover], failure: Failure | None, words: str) -> None:
+def _told(session: Session, ones: Sequence[AdoptedLink], failure: Failure | None, words: str) -> None:
     if failure is None:
         say("\n".join(f"{one.name} {words}" for one in ones))
         return

@@ -7,7 +7,7 @@ from windrow.model.values import IfName, Ref
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Handover:
+class AdoptedLink:
     """A link that is to be Windrow's: its own name, what it will be called, and the link group that it is in now."""
 
     link: IfName
@@ -17,15 +17,15 @@ class Handover:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Adopted:
-    """What was handed over on this host, and the objects that were made for it."""
+    """What was adopted on this host, and the objects that were made for it."""
 
-    handovers: tuple[Handover, ...] = ()
+    marked: tuple[AdoptedLink, ...] = ()
     objects: tuple[Ref, ...] = ()
 
     def beside(self, other: Adopted) -> Adopted:
         """Both; of a link or object that is in both, it counts once, as this one has it."""
-        known = {one.name for one in self.handovers}
+        known = {one.name for one in self.marked}
         return Adopted(
-            handovers=(*self.handovers, *(one for one in other.handovers if one.name not in known)),
+            marked=(*self.marked, *(one for one in other.marked if one.name not in known)),
             objects=tuple(dict.fromkeys((*self.objects, *other.objects))),
         )

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from windrow.apps.lock import HostLock
 from windrow.apps.site import Site
-from windrow.model.handovers import Adopted, Handover
+from windrow.model.adopted import Adopted, AdoptedLink
 from windrow.model.host import Bond, Observed
 from windrow.model.objects import AnyObject
 from windrow.model.steps import Adopt, Disown, Failure, Impact, Phase, Step
@@ -26,23 +26,23 @@ LOCK_S = 30.0
 _WHY = Ref("Node", "")
 
 
-def hand_over(site: Site, objects: Sequence[AnyObject], handovers: Sequence[Handover]) -> Failure | None:
+def mark(site: Site, objects: Sequence[AnyObject], marked: Sequence[AdoptedLink]) -> Failure | None:
     """Store the objects and mark the links; the step that failed, or None. Raises StoreError, KernelError."""
     with HostLock(site.paths, timeout_s=LOCK_S):
         before = site.kernel.observe()
-        new = Adopted(handovers=tuple(handovers), objects=tuple(obj.ref for obj in objects))
+        new = Adopted(marked=tuple(marked), objects=tuple(obj.ref for obj in objects))
         write_adopted(site.paths, read_adopted(site.paths).beside(new))
         if objects:  # those of a cluster are nothing of this host's
             Store(site.paths).put(objects)
-        return site.kernel.run([_step(one.link, Adopt(one.name)) for one in _bonds_last(handovers, before)])
+        return site.kernel.run([_step(one.link, Adopt(one.name)) for one in _bonds_last(marked, before)])
 
 
-def give_back(site: Site, adopted: Adopted) -> tuple[tuple[Handover, ...], Failure | None]:
+def give_back(site: Site, adopted: Adopted) -> tuple[tuple[AdoptedLink, ...], Failure | None]:
     """Take the marks off the links that are there; those links, by the names that they have then, and the step that
     failed, or None. The objects stay. Their addresses are no longer Windrow's doing. Raises KernelError, StoreError."""
     with HostLock(site.paths, timeout_s=LOCK_S):
         before = site.kernel.observe()
-        there = [one for one in adopted.handovers if before.owned(one.name)]
+        there = [one for one in adopted.marked if before.owned(one.name)]
         now = [_as_it_is(one, before) for one in there]
         ones = tuple(reversed(_bonds_last(now, before)))
         _forget_addresses(site, frozenset(one.name for one in ones))
@@ -56,22 +56,22 @@ def _forget_addresses(site: Site, links: frozenset[IfName]) -> None:
     write_memory(site.paths, replace(memory, given=given))
 
 
-def _as_it_is(one: Handover, seen: Observed) -> Handover:
+def _as_it_is(one: AdoptedLink, seen: Observed) -> AdoptedLink:
     """One that was made anew since has the name that it is called by, and no group of somebody else's to go back to."""
     own = seen.runtime[one.name].own_name
     if own:
         return one
-    return Handover(link=one.name, name=one.name, group=one.group if one.link == one.name else 0)
+    return AdoptedLink(link=one.name, name=one.name, group=one.group if one.link == one.name else 0)
 
 
-def _bonds_last(handovers: Iterable[Handover], seen: Observed) -> list[Handover]:
+def _bonds_last(marked: Iterable[AdoptedLink], seen: Observed) -> list[AdoptedLink]:
     links = seen.state.links
 
-    def is_bond(one: Handover) -> bool:
+    def is_bond(one: AdoptedLink) -> bool:
         link = links.get(one.link) or links.get(one.name)
         return link is not None and isinstance(link.spec, Bond)
 
-    return sorted(handovers, key=is_bond)
+    return sorted(marked, key=is_bond)
 
 
 def _step(link: IfName, action: Adopt | Disown) -> Step:
