@@ -158,10 +158,14 @@ class Cluster:
     def nad_vids(self, cluster_network: str) -> VidSet:
         return self._nad_vids.get(cluster_network, VidSet())
 
+    @cached_property
+    def _snooped_vids(self) -> Mapping[str, VidSet]:
+        native = VidSet.of([DEFAULT_PVID])
+        return {name: VidSet.of(nad.vid for nad in nads if nad.snooped) - native for name, nads in self._nads.items()}
+
     def snooped_vids(self, cluster_network: str) -> VidSet:
         """The VIDs in which a network asks for multicast snooping; the native VLAN is none of them."""
-        asking = VidSet.of(nad.vid for nad in self.nads(cluster_network) if nad.snooped)
-        return asking - VidSet.of([DEFAULT_PVID])
+        return self._snooped_vids.get(cluster_network, VidSet())
 
     def host_networks(self, cluster_network: str) -> tuple[HostNetworkConfig, ...]:
         return tuple(h for h in self.all(HostNetworkConfig) if h.cluster_network == cluster_network)

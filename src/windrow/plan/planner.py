@@ -144,12 +144,9 @@ def _neighbours(scene: Scene, want: Link) -> Iterator[Delta]:
 
 def _routes(scene: Scene, name: IfName) -> Iterator[Delta]:
     """Ours that are not as they should be; where the link is one of others, too."""
-    want, have, ours = (
-        scene.wanted_routes.get(name, frozenset()),
-        scene.seen_routes.get(name, ()),
-        scene.our_routes(name),
-    )
-    if scene.missing_routes(name, have) or scene.stale_routes(name, have):
+    want, have = scene.wanted_routes.get(name, frozenset()), scene.seen_routes.get(name, ())
+    if (want or have) and (scene.missing_routes(name, have) or scene.stale_routes(name, have)):
+        ours = scene.our_routes(name)
         yield Delta(link=name, field="routes", have=ours, want=want, change=TABLE["routes"], why=scene.why(name))
     yield from _rules(scene, name)
 
@@ -157,6 +154,8 @@ def _routes(scene: Scene, name: IfName) -> Iterator[Delta]:
 def _rules(scene: Scene, name: IfName) -> Iterator[Delta]:
     """A rule stays when its link goes (`fib_rules_event`: it is detached), so those of ours are told apart from it."""
     want, have = scene.wanted_rules.get(name, frozenset()), scene.seen_rules.get(name, frozenset())
+    if not want and not have:
+        return
     ours = scene.our_rules(name)
     if not want <= have or ours - want:
         yield Delta(link=name, field="rules", have=ours, want=want, change=TABLE["rules"], why=scene.why(name))
