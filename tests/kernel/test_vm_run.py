@@ -448,7 +448,7 @@ def test_one_that_runs(node: Node) -> None:
 
 def test_one_that_somebody_is_just_starting(node: Node) -> None:
     with node.site.records.locked("default", "web"), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(start, "LOCK_S", 0.1)
+        patch.setattr("windrow.apps.vm.site.LOCK_S", 0.1)
         assert "another command is at work on the machine default/web" in refusal(node)
 
 

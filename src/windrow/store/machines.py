@@ -103,6 +103,11 @@ class MachineRecord:
     def key(self) -> str:
         return f"{self.namespace}/{self.name}"
 
+    @property
+    def ref(self) -> Ref:
+        """Of the object it was started from."""
+        return Ref(self.kind, self.name, self.namespace)
+
     def nic(self, network: str) -> NicRecord | None:
         return next((n for n in self.nics if n.network == network), None)
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from windrow.apps.vm import bind, gates, launch, manifest, pod
 from windrow.apps.vm.site import Site
-from windrow.apps.vm.start import LOCK_S, bound, planned, words
+from windrow.apps.vm.start import bound, planned, words
 from windrow.apps.vm.stop import runs
 from windrow.model.lazy import dataclass
 from windrow.model.machines import AnyMachine, Binding, GuestNetwork, GuestNic, LinkState, NicModel
@@ -54,7 +54,7 @@ def add_nic(site: Site, namespace: str, name: str, wanted: Wanted) -> bool:
 
     Raises ProblemsError, CniError, KernelError, ServiceError, StoreError; then all is as it was.
     """
-    with site.records.locked(namespace, name, timeout_s=LOCK_S):
+    with site.locked(namespace, name):
         machine = site.machine(namespace, name)
         if machine.spec.network(wanted.name) is not None or any(n.name == wanted.name for n in machine.spec.nics):
             raise refused(machine, "nic-there", f"it has a NIC {wanted.name} already", "choose another --name")
@@ -189,7 +189,7 @@ def do(qmp: qemu.Qmp, command: Mapping[str, Any]) -> None:
 
 def remove_nic(site: Site, namespace: str, name: str, nic: str, *, patience_s: float = UNPLUG_S) -> bool:
     """Whether the machine runs, and the guest has let go of it. Raises as `add_nic`; also where the guest keeps it."""
-    with site.records.locked(namespace, name, timeout_s=LOCK_S):
+    with site.locked(namespace, name):
         machine = site.machine(namespace, name)
         record = running(site, namespace, name)
         known = record.nic(nic) if record else None
@@ -261,7 +261,7 @@ def set_link(site: Site, namespace: str, name: str, nic: str, *, up: bool) -> bo
 
     Raises ProblemsError, QmpError, StoreError.
     """
-    with site.records.locked(namespace, name, timeout_s=LOCK_S):
+    with site.locked(namespace, name):
         machine = site.machine(namespace, name)
         record = running(site, namespace, name)
         known = record.nic(nic) if record else None

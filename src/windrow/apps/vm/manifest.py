@@ -23,8 +23,6 @@ from windrow.rules import changes_to, check
 from windrow.rules.placement import starts_with_host
 
 Spec = dict[str, Any]
-LOCK_S = 5.0
-"""How long another command on the same machine is waited for."""
 
 
 def with_nic(site: Site, machine: AnyMachine, network: GuestNetwork, nic: GuestNic) -> AnyMachine:
@@ -68,7 +66,7 @@ def with_link_state(site: Site, machine: AnyMachine, name: str, state: str) -> A
 
 def with_autostart(site: Site, namespace: str, name: str, wanted: bool) -> bool:
     """Store whether a machine starts with its host; whether that is news. Raises ProblemsError, StoreError."""
-    with site.records.locked(namespace, name, timeout_s=LOCK_S):
+    with site.locked(namespace, name):
         machine = site.machine(namespace, name)
         if starts_with_host(machine) is wanted:
             return False

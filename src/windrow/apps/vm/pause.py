@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from windrow.apps.vm.site import Site
-from windrow.apps.vm.stop import LOCK_S, runs
+from windrow.apps.vm.stop import runs
 from windrow.model.problems import Problem, ProblemsError
 from windrow.model.values import Ref
 from windrow.services import qemu
@@ -23,7 +23,7 @@ def resume(site: Site, namespace: str, name: str) -> bool:
 
 
 def _turned(site: Site, namespace: str, name: str, command: str, *, running: bool) -> bool:
-    with site.records.locked(namespace, name, timeout_s=LOCK_S):
+    with site.locked(namespace, name):
         record = _of_ours(site.record(namespace, name))
         with qemu.Qmp(site.records.directory(namespace, name) / QMP) as qmp:
             status: dict[str, Any] = qmp.command("query-status")

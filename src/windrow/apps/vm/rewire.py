@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 from windrow.apps.vm import bind, gates, hotplug, manifest, pod
 from windrow.apps.vm.site import Site
-from windrow.apps.vm.start import LOCK_S, bound, planned, words
+from windrow.apps.vm.start import bound, planned, words
 from windrow.model.machines import AnyMachine, Binding
 from windrow.model.problems import WindrowError
 from windrow.port.vm import qemu as commands
@@ -28,7 +28,7 @@ def set_network(site: Site, namespace: str, name: str, nic: str, nad: str) -> bo
 
     Raises ProblemsError, CniError, KernelError, ServiceError, StoreError; then it is in the network of before.
     """
-    with site.records.locked(namespace, name, timeout_s=LOCK_S):
+    with site.locked(namespace, name):
         machine = site.machine(namespace, name)
         _refuse(machine, nic)
         changed = manifest.with_network(site, machine, nic, nad)

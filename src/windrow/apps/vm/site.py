@@ -19,6 +19,8 @@ from windrow.store.machines import MachineRecord, Machines
 from windrow.store.paths import Paths
 
 KINDS: tuple[type[AnyMachine], ...] = (VirtualMachine, VirtualMachineInstance)
+LOCK_S = 5.0
+"""How long another command on the same machine is waited for."""
 
 
 def silent(_: str) -> None:
@@ -51,6 +53,10 @@ class Site:
     @cached_property
     def records(self) -> Machines:
         return Machines(self.paths)
+
+    def locked(self, namespace: str, name: str) -> contextlib.AbstractContextManager[None]:
+        """Nobody else changes this machine during the block. Raises StoreError where another is at work for long."""
+        return self.records.locked(namespace, name, timeout_s=LOCK_S)
 
     @cached_property
     def store(self) -> Store:

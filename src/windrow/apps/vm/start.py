@@ -27,9 +27,6 @@ from windrow.services.errors import ServiceError
 from windrow.store.errors import explained
 from windrow.store.machines import QMP, MachineRecord, NicRecord, Phase
 
-LOCK_S = 5.0
-"""How long another command on the same machine is waited for."""
-
 READ, CHECK = "read the manifests", "check them against this host"
 NAMESPACE, CNI, BIND = "network namespace", "CNI plugins", "devices between pod and guest"
 SERVE, QEMU = "NAT and DHCP in the pod", "QEMU, until its monitor answers"
@@ -66,7 +63,7 @@ def attach(site: Site, namespace: str, name: str) -> Started:
 def _make(site: Site, namespace: str, name: str, last: Callable[[Started], Started], *, hypervisor: bool) -> Started:
     with site.timed(READ):
         site.machine(namespace, name)
-    with site.records.locked(namespace, name, timeout_s=LOCK_S):
+    with site.locked(namespace, name):
         with site.timed(CHECK):
             machine = gates.pass_all(site, namespace, name, hypervisor=hypervisor)
         if (left := site.records.get(namespace, name)) is not None:

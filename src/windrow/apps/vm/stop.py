@@ -22,7 +22,6 @@ POWERDOWN_S = 30.0
 QUIT_S = 5.0
 SUSPENDED = "paused"
 """QEMU's word for a guest that was going on (qapi/run-state.json); one that never did is `prelaunch`."""
-LOCK_S = 5.0
 
 
 def stop(site: Site, namespace: str, name: str, *, force: bool = False, patience_s: float = POWERDOWN_S) -> None:
@@ -31,7 +30,7 @@ def stop(site: Site, namespace: str, name: str, *, force: bool = False, patience
     `force` also removes the records of what a CNI plugin failed to undo. Raises ProblemsError (it does not run),
     CniError, KernelError, ServiceError, StoreError.
     """
-    with site.records.locked(namespace, name, timeout_s=LOCK_S):
+    with site.locked(namespace, name):
         try:
             record = site.record(namespace, name)
         except StoreError as error:
