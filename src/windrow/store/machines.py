@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from windrow.model.lazy import dataclass
+from windrow.model.values import Ref
 from windrow.store import records
 from windrow.store.errors import StoreError, explained
 from windrow.store.paths import Paths
@@ -231,6 +232,11 @@ class Machines:
             os.close(fd)
 
 
+def machine_of(path: Path) -> tuple[str, str]:
+    """Whose record a file is: (namespace, name)."""
+    return path.parent.parent.name, path.parent.name
+
+
 def _make(directory: Path) -> None:
     """Whoever removes the last machine of a namespace removes the directory above it, too: then once more."""
     for _ in range(_TRIES):
@@ -267,7 +273,7 @@ def _read(path: Path) -> MachineRecord:
         raise
     try:
         found = _record(json.loads(text))
-        if (found.namespace, found.name) != (path.parent.parent.name, path.parent.name):
+        if (found.namespace, found.name) != machine_of(path):
             raise ValueError(f"it is the one of {found.key}")
         return found
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:

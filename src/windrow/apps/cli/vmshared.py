@@ -15,6 +15,7 @@ from windrow.apps.cli.session import Session
 from windrow.apps.cli.signals import interruptible
 from windrow.apps.vm.site import Site
 from windrow.model.problems import ProblemsError, WindrowError
+from windrow.store.machines import machine_of
 from windrow.store.paths import Paths
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -104,7 +105,7 @@ def recorded(site: Site) -> list[Key]:
     """The machines of which there is a record here, also of one that cannot be read."""
     records, failures = site.records.all()
     found = {(r.namespace, r.name) for r in records}
-    return sorted(found | {(f.path.parent.parent.name, f.path.parent.name) for f in failures})
+    return sorted(found | {machine_of(failure.path) for failure in failures})
 
 
 def each(session: Session, keys: Sequence[Key], do: Callable[[str, str], None]) -> None:

@@ -16,7 +16,6 @@ from windrow.apps.vm.site import Site
 from windrow.apps.vm.stop import runs
 from windrow.model.lazy import dataclass
 from windrow.model.problems import Problem, ProblemsError
-from windrow.model.values import Ref
 from windrow.services import qemu, ring
 from windrow.store.machines import CONSOLE, MachineRecord, Phase
 
@@ -64,12 +63,11 @@ def read_log(site: Site, namespace: str, name: str) -> bytes:
 
 
 def _gone(record: MachineRecord) -> Problem:
-    about = Ref(record.kind, record.name, record.namespace)
     if record.phase is Phase.ATTACHED:
         message = "its NICs are attached for a hypervisor of your own, and so is its console"
-        return Problem(code="already-attached", message=message, about=about)
+        return Problem(code="already-attached", message=message, about=record.ref)
     hint = f"`windrow vm start {record.name}` starts it anew"
-    return Problem(code="not-running", message="its QEMU does not run", hint=hint, about=about)
+    return Problem(code="not-running", message="its QEMU does not run", hint=hint, about=record.ref)
 
 
 @contextlib.contextmanager
@@ -80,9 +78,8 @@ def _alone(record: MachineRecord, path: os.PathLike[str]) -> Iterator[None]:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            about = Ref(record.kind, record.name, record.namespace)
             hint = "leave it there with Ctrl-], or read with --log"
-            problem = Problem(code="console-used", message="its console is open elsewhere", hint=hint, about=about)
+            problem = Problem(code="console-used", message="its console is open elsewhere", hint=hint, about=record.ref)
             raise ProblemsError([problem]) from None
         yield
     finally:

@@ -14,7 +14,6 @@ from windrow.apps.vm.site import Site
 from windrow.apps.vm.stop import runs
 from windrow.model.machines import AnyMachine, LinkState
 from windrow.model.problems import Problem, ProblemsError
-from windrow.model.values import Ref
 from windrow.port.vm.binding import queues_of
 from windrow.port.vm.libvirt import Cable, Hypervisor, domain_xml
 from windrow.port.vm.names import names_of, pod_ifname
@@ -55,7 +54,6 @@ def command_line(site: Site, namespace: str, name: str) -> str:
     with contextlib.suppress(OSError):  # it may end in this moment
         words = Path(f"/proc/{record.pid}/cmdline").read_bytes().split(b"\0")[:-1] if runs(record) else []
     if not words:
-        about = Ref(record.kind, record.name, record.namespace)
         hint = "`windrow vm dumpxml` without --output qemu shows what its manifest says"
-        raise ProblemsError([Problem(code="not-running", message="no QEMU of it runs", hint=hint, about=about)])
+        raise ProblemsError([Problem(code="not-running", message="no QEMU of it runs", hint=hint, about=record.ref)])
     return shlex.join(word.decode(errors="surrogateescape") for word in words)

@@ -12,7 +12,7 @@ from windrow.apps.vm.stop import runs
 from windrow.model.located import located
 from windrow.model.machines import AnyMachine, LinkState
 from windrow.model.problems import Problem, ProblemsError, errors
-from windrow.model.values import IfName, Ref
+from windrow.model.values import IfName
 from windrow.netlink.sock import Rtnl
 from windrow.rules.start import machine_obstacles
 from windrow.rules.virtualmachine import find_nad
@@ -80,15 +80,14 @@ def settled(machine: AnyMachine) -> AnyMachine:
 
 
 def _refuse_running(record: MachineRecord) -> None:
-    about = Ref(record.kind, record.name, record.namespace)
     if record.phase is Phase.ATTACHED:
         message = "its NICs are attached for a hypervisor of your own"
         hint = f"`windrow vm stop {record.name}` takes them away"
-        raise ProblemsError([Problem(code="already-attached", message=message, hint=hint, about=about)])
+        raise ProblemsError([Problem(code="already-attached", message=message, hint=hint, about=record.ref)])
     if runs(record):
         message = f"it runs already: QEMU is process {record.pid}"
         hint = f"`windrow vm console {record.name}` shows it, `windrow vm stop {record.name}` ends it"
-        raise ProblemsError([Problem(code="already-running", message=message, hint=hint, about=about)])
+        raise ProblemsError([Problem(code="already-running", message=message, hint=hint, about=record.ref)])
 
 
 def missing_files(machine: AnyMachine) -> Iterator[Problem]:

@@ -19,7 +19,7 @@ from windrow.services import qemu
 from windrow.services.errors import ServiceError
 from windrow.store import attachments
 from windrow.store.errors import StoreError
-from windrow.store.machines import QMP, MachineRecord, NicRecord, Phase
+from windrow.store.machines import QMP, MachineRecord, NicRecord, Phase, machine_of
 
 QMP_S = 2.0
 STOPPED, ENDED, PAUSED, UNKNOWN, ELSEWHERE = "Stopped", "Ended", "Paused", "Unknown", "Elsewhere"
@@ -98,7 +98,7 @@ def all_machines(site: Site) -> tuple[Seen, ...]:
         site.warn(str(failure))
     by_key = {(r.namespace, r.name): r for r in records}
     machines = {(m.meta.namespace, m.name): m for m in site.machines()}
-    unread = {(f.path.parent.parent.name, f.path.parent.name) for f in failures}
+    unread = {machine_of(failure.path) for failure in failures}
     keys = sorted(by_key.keys() | machines.keys() | unread)
     addresses = known(site)
     seen = {key: _seen(site, key, machines.get(key), by_key.get(key), addresses) for key in keys}

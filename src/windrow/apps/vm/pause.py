@@ -7,7 +7,6 @@ from typing import Any
 from windrow.apps.vm.site import Site
 from windrow.apps.vm.stop import runs
 from windrow.model.problems import Problem, ProblemsError
-from windrow.model.values import Ref
 from windrow.services import qemu
 from windrow.store.machines import QMP, MachineRecord, Phase
 
@@ -37,8 +36,7 @@ def _turned(site: Site, namespace: str, name: str, command: str, *, running: boo
 def _of_ours(record: MachineRecord) -> MachineRecord:
     if record.phase is Phase.RUNNING and runs(record):
         return record
-    about = Ref(record.kind, record.name, record.namespace)
     message, hint = "it does not run any more", f"`windrow vm start {record.name}` starts it anew"
     if record.phase is Phase.ATTACHED:
         message, hint = "it runs in a hypervisor of your own", "suspend it there"
-    raise ProblemsError([Problem(code="not-ours-to-suspend", message=message, hint=hint, about=about)])
+    raise ProblemsError([Problem(code="not-ours-to-suspend", message=message, hint=hint, about=record.ref)])
