@@ -12,7 +12,7 @@ import click
 from windrow.apps.cli.options import unit_dir
 from windrow.apps.cli.output import say
 from windrow.apps.cli.session import Session
-from windrow.apps.cli.vmshared import Key, chosen, each, open_console, patience, recorded, several, site_of
+from windrow.apps.cli.vmshared import Asked, Key, each, open_console, patience, recorded, several, site_of
 from windrow.apps.vm.site import Site
 from windrow.model.machines import AnyMachine
 from windrow.model.problems import ProblemsError
@@ -36,11 +36,8 @@ _force = click.option("--force", is_flag=True, help="Do not ask the guest, and r
 @click.pass_obj
 def start(
     session: Session,
-    names: tuple[str, ...],
-    every: bool,
-    all_namespaces: bool,
+    asked: Asked,
     autostart: bool,
-    namespace: str,
     accel: str,
     console: bool,
     timings: bool,
@@ -59,15 +56,11 @@ def start(
         parts[part] = parts.get(part, 0.0) + seconds
 
     site = replace(site_of(session), spent=spent)
-    if autostart and names:
+    if autostart and asked.names:
         raise click.UsageError("give names or --autostart, not both")
-    keys = chosen(
-        names,
-        namespace,
-        lambda: _of_this_node(site, starts_with_host if autostart else lambda _: True),
-        every=every or autostart,
-        all_namespaces=all_namespaces or autostart,
-    )
+    if autostart:
+        asked = replace(asked, every=True, all_namespaces=True)
+    keys = asked.keys(lambda: _of_this_node(site, starts_with_host if autostart else lambda _: True))
     if console and len(keys) != 1:
         raise click.UsageError("--console is for one machine")
     accelerator = "" if accel == "auto" else accel
@@ -115,15 +108,7 @@ def _done(work: Callable[[], object], already: Collection[str]) -> bool:
 @patience
 @_force
 @click.pass_obj
-def stop(
-    session: Session,
-    names: tuple[str, ...],
-    every: bool,
-    all_namespaces: bool,
-    namespace: str,
-    timeout: float,
-    force: bool,
-) -> None:
+def stop(session: Session, asked: Asked, timeout: float, force: bool) -> None:
     """Stop machines, and remove what was made for them. One that does not run is left as it is.
 
     The guest is asked to shut down (ACPI), and switched off where it does not. Also for a machine whose start was
@@ -137,7 +122,7 @@ def stop(
         done = _done(lambda: stop_one(site, namespace, name, force=force, patience_s=timeout), {"not-running"})
         say(f"virtualmachine/{name} {'stopped' if done else 'does not run'}")
 
-    each(session, chosen(names, namespace, lambda: recorded(site), every=every, all_namespaces=all_namespaces), one)
+    each(session, asked.keys(lambda: recorded(site)), one)
 
 
 @click.command(short_help="Stop machines and start them again")
@@ -145,15 +130,7 @@ def stop(
 @patience
 @_force
 @click.pass_obj
-def restart(
-    session: Session,
-    names: tuple[str, ...],
-    every: bool,
-    all_namespaces: bool,
-    namespace: str,
-    timeout: float,
-    force: bool,
-) -> None:
+def restart(session: Session, asked: Asked, timeout: float, force: bool) -> None:
     """Stop machines and start them again, with their manifests as they are now."""
     from windrow.apps.vm.start import start as start_one
     from windrow.apps.vm.stop import stop as stop_one
@@ -165,13 +142,13 @@ def restart(
         start_one(site, namespace, name)
         say(f"virtualmachine/{name} restarted")
 
-    each(session, chosen(names, namespace, lambda: recorded(site), every=every, all_namespaces=all_namespaces), one)
+    each(session, asked.keys(lambda: recorded(site)), one)
 
 
 @click.command(short_help="Let guests stand still")
 @several
 @click.pass_obj
-def suspend(session: Session, names: tuple[str, ...], every: bool, all_namespaces: bool, namespace: str) -> None:
+def suspend(session: Session, asked: Asked) -> None:
     """Let guests stand still, with all that they have in memory, until `windrow vm resume`. `stop` wakes them first."""
     from windrow.apps.vm.pause import suspend as suspend_one
 
@@ -181,13 +158,13 @@ def suspend(session: Session, names: tuple[str, ...], every: bool, all_namespace
         done = suspend_one(site, namespace, name)
         say(f"virtualmachine/{name} {'suspended' if done else 'is suspended already'}")
 
-    each(session, chosen(names, namespace, lambda: recorded(site), every=every, all_namespaces=all_namespaces), one)
+    each(session, asked.keys(lambda: recorded(site)), one)
 
 
 @click.command(short_help="Let suspended guests go on")
 @several
 @click.pass_obj
-def resume(session: Session, names: tuple[str, ...], every: bool, all_namespaces: bool, namespace: str) -> None:
+def resume(session: Session, asked: Asked) -> None:
     """Let guests go on that `windrow vm suspend` has stopped."""
     from windrow.apps.vm.pause import resume as resume_one
 
@@ -196,7 +173,7 @@ def resume(session: Session, names: tuple[str, ...], every: bool, all_namespaces
     def one(namespace: str, name: str) -> None:
         say(f"virtualmachine/{name} {'resumed' if resume_one(site, namespace, name) else 'goes on already'}")
 
-    each(session, chosen(names, namespace, lambda: recorded(site), every=every, all_namespaces=all_namespaces), one)
+    each(session, asked.keys(lambda: recorded(site)), one)
 
 
 # With the host -------------------------------------------------------------------------------------
@@ -206,9 +183,7 @@ def resume(session: Session, names: tuple[str, ...], every: bool, all_namespaces
 @several
 @click.option("--disable", is_flag=True, help="They start when somebody starts them, and not before.")
 @click.pass_obj
-def autostart(
-    session: Session, names: tuple[str, ...], every: bool, all_namespaces: bool, namespace: str, disable: bool
-) -> None:
+def autostart(session: Session, asked: Asked, disable: bool) -> None:
     """Have machines start with the host: runStrategy Always in their manifests, or (--disable) Manual.
 
     What starts them at boot is the unit that `windrow vm install` writes. Nothing is started or stopped now.
@@ -227,7 +202,7 @@ def autostart(
         here = (m for m in site.machines() if site.here in homes(m, site.cluster, site.here))
         return [(m.meta.namespace, m.name) for m in here]
 
-    each(session, chosen(names, namespace, stored, every=every, all_namespaces=all_namespaces), one)
+    each(session, asked.keys(stored), one)
 
 
 def _warn_of_no_boot(site: Site, machine: AnyMachine) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,6 +15,7 @@ from windrow.apps.cli.output import complain_of
 from windrow.apps.cli.session import Session
 from windrow.apps.cli.signals import interruptible
 from windrow.apps.vm.site import Site
+from windrow.model.lazy import dataclass
 from windrow.model.problems import ProblemsError, WindrowError
 from windrow.store.machines import machine_of
 from windrow.store.paths import Paths
@@ -64,14 +66,47 @@ patience = click.option(
 )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """Which machines are meant: `names` of one namespace; or with `every` all of it, or of all namespaces."""
+
+    names: tuple[str, ...]
+    namespace: str
+    every: bool
+    all_namespaces: bool
+
+    def keys(self, known: Callable[[], Sequence[Key]]) -> Sequence[Key]:
+        """`known`: the machines that `--all` means. Raises click.UsageError."""
+        if self.every and self.names:
+            raise click.UsageError("give names or --all, not both")
+        if not self.every and not self.names:
+            raise click.UsageError("Which machine? Give its name, or --all.")
+        if self.all_namespaces and not self.every:
+            raise click.UsageError("-A is for --all")
+        if self.names:
+            return [(self.namespace, name) for name in dict.fromkeys(self.names)]
+        return [(there, name) for there, name in known() if self.all_namespaces or there == self.namespace]
+
+
 def several(function: F) -> F:
-    """Names of one namespace (`-n`); or all of it (`--all`), or of all namespaces (`--all -A`)."""
-    function = click.argument("names", nargs=-1, shell_complete=_complete, metavar="NAME...")(function)
-    function = click.option("-A", "--all-namespaces", is_flag=True, help="With --all: of all namespaces.")(function)
-    function = click.option("--all", "every", is_flag=True, help="All machines of the namespace, on this node.")(
-        function
+    """NAME…, -n, --all and -A; the function gets them as `asked`, an `Asked`."""
+
+    @functools.wraps(function)
+    def gathered(
+        *args: Any, names: tuple[str, ...], namespace: str, every: bool, all_namespaces: bool, **more: Any
+    ) -> Any:
+        asked = Asked(names=names, namespace=namespace, every=every, all_namespaces=all_namespaces)
+        return function(*args, asked=asked, **more)
+
+    options = (
+        click.argument("names", nargs=-1, shell_complete=_complete, metavar="NAME..."),
+        click.option("-A", "--all-namespaces", is_flag=True, help="With --all: of all namespaces."),
+        click.option("--all", "every", is_flag=True, help="All machines of the namespace, on this node."),
+        of_namespace,
     )
-    return of_namespace(function)
+    for option in options:
+        gathered = option(gathered)
+    return gathered  # type: ignore[return-value]
 
 
 def site_of(session: Session) -> Site:
@@ -84,21 +119,6 @@ def site_of(session: Session) -> Site:
         click.echo(f"{style.yellow('warning:')} {line}", err=True, color=True)
 
     return Site(paths=Paths(session.root), node=session.node, say=progress, warn=warning)
-
-
-def chosen(
-    names: tuple[str, ...], namespace: str, known: Callable[[], Sequence[Key]], *, every: bool, all_namespaces: bool
-) -> Sequence[Key]:
-    """`known`: the machines that `--all` means. Raises click.UsageError."""
-    if every and names:
-        raise click.UsageError("give names or --all, not both")
-    if not every and not names:
-        raise click.UsageError("Which machine? Give its name, or --all.")
-    if all_namespaces and not every:
-        raise click.UsageError("-A is for --all")
-    if names:
-        return [(namespace, name) for name in dict.fromkeys(names)]
-    return [(there, name) for there, name in known() if all_namespaces or there == namespace]
 
 
 def recorded(site: Site) -> list[Key]:
