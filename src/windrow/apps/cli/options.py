@@ -199,12 +199,16 @@ def _names(ctx: click.Context, word: str, incomplete: str) -> list[CompletionIte
     return [CompletionItem(name) for name in names if name.startswith(incomplete)]
 
 
+def root_of(ctx: click.Context) -> Path:
+    """Where files are, for a shell that completes: it has no session."""
+    return Path(ctx.find_root().params.get("root") or "/")
+
+
 def _stored(ctx: click.Context) -> Sequence[AnyObject]:
     from windrow.store.directory import Store
 
-    root = ctx.find_root().params.get("root") or Path("/")
     try:
-        return Store(Path(root)).load().objects
+        return Store(root_of(ctx)).load().objects
     except WindrowError:
         return ()  # a shell that completes is no place for an error
 

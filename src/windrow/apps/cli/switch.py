@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import click
 from click.shell_completion import CompletionItem
 
-from windrow.apps.cli.options import files, skip_vlans
+from windrow.apps.cli.options import files, root_of, skip_vlans
 from windrow.apps.cli.output import aside, complain, complain_of, gate, print_json, print_yaml, say
 from windrow.apps.cli.session import Session
 from windrow.apps.cli.switchside import Side, Sources, cabled, side_of
@@ -50,7 +50,7 @@ def switch() -> None:
 
 def _cabled(ctx: click.Context) -> Cabling:
     """The cabling file alone: nobody is asked while somebody types."""
-    return cabled(Path(ctx.find_root().params.get("root") or "/"), ctx.params.get("cabling"))
+    return cabled(root_of(ctx), ctx.params.get("cabling"))
 
 
 def _complete_switch(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:

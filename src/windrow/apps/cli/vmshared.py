@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 from click.shell_completion import CompletionItem
 
-from windrow.apps.cli.options import complete_namespace
+from windrow.apps.cli.options import complete_namespace, root_of
 from windrow.apps.cli.output import complain_of
 from windrow.apps.cli.session import Session
 from windrow.apps.cli.signals import interruptible
@@ -29,9 +28,8 @@ DEFAULT_NAMESPACE = "default"
 
 def _complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """The machines of the store, and those that run."""
-    root = ctx.find_root().params.get("root") or Path("/")
     namespace = ctx.params.get("namespace") or DEFAULT_NAMESPACE
-    site = Site(paths=Paths(Path(root)), node="")
+    site = Site(paths=Paths(root_of(ctx)), node="")
     try:
         names = {m.name for m in site.machines() if m.meta.namespace == namespace}
         names |= {r.name for r in site.records.all()[0] if r.namespace == namespace}
@@ -41,8 +39,7 @@ def _complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> li
 
 
 def _complete_nic(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    root = ctx.find_root().params.get("root") or Path("/")
-    site = Site(paths=Paths(Path(root)), node="")
+    site = Site(paths=Paths(root_of(ctx)), node="")
     try:
         machine = site.machine(ctx.params.get("namespace") or DEFAULT_NAMESPACE, str(ctx.params.get("name")))
     except WindrowError:
