@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, TypeVar
 
 import click
 
-from windrow.apps.cli.manager import LEASE
+from windrow.apps.cli.manager import LEASE, new_identity
 from windrow.apps.cli.options import namespaced
 from windrow.apps.cli.output import gate, say
-from windrow.apps.cli.session import Session, host_name
+from windrow.apps.cli.session import Session
 
 if TYPE_CHECKING:
     from windrow.apps.manager.handover import Handing
@@ -97,8 +96,7 @@ def _with(ctx: click.Context, work: Callable[[Handing], Awaitable[T]]) -> T:
 
     session: Session = ctx.obj
     lease, timeout_s = ctx.meta[__name__]
-    identity = f"{host_name()}_{secrets.token_hex(4)}"
-    settings = Settings(lease=lease, identity=identity, patience_s=timeout_s)
+    settings = Settings(lease=lease, identity=new_identity(), patience_s=timeout_s)
 
     async def run() -> T:
         api = Api(session.cluster or Access())

@@ -19,6 +19,11 @@ Examples:
   windrow --kubeconfig in-cluster manager --also-lease kube-system/harvester-network-controllers"""
 
 
+def new_identity() -> str:
+    """Whose a Lease is: two in pods of one name, or on one host, are two all the same."""
+    return f"{host_name()}_{secrets.token_hex(4)}"
+
+
 @click.command(epilog=EXAMPLES, short_help="Keep what Harvester's manager keeps in a cluster's objects")
 @click.option(
     "--lease",
@@ -44,12 +49,10 @@ def manager(session: Session, lease: str, also_lease: tuple[str, ...]) -> None:
     from windrow.apps.manager.serve import Manager, Settings
     from windrow.kube.access import Access
 
-    # Two in pods of one name, or on one host, are two all the same.
-    identity = f"{host_name()}_{secrets.token_hex(4)}"
     settings = Settings(
         lease=namespaced(lease, "--lease"),
         also=[namespaced(one, "--also-lease") for one in also_lease],
-        identity=identity,
+        identity=new_identity(),
     )
     found = Manager(session.cluster or Access(), settings, aside)
     for number in (signal.SIGTERM, signal.SIGINT):
