@@ -12,7 +12,7 @@ from windrow.adopt import PROGRAMS, Adoption, Ask, Claim, Text, as_adopted, desi
 from windrow.apps.cli.adoptwords import adoption_text, claims_text, standing_text
 from windrow.apps.cli.change import Options, change
 from windrow.apps.cli.options import dry_run, max_impact_of
-from windrow.apps.cli.output import complain, gate, nothing_changed, print_yaml, say
+from windrow.apps.cli.output import complain, end_with, gate, nothing_changed, print_yaml, say
 from windrow.apps.cli.session import Session
 from windrow.apps.cli.situation import said_of, source_of, stored
 from windrow.apps.engine import look
@@ -28,7 +28,7 @@ from windrow.model.problems import Problem, ProblemsError, Severity, WindrowErro
 from windrow.model.steps import Failure, Impact, Plan
 from windrow.model.values import IfName
 from windrow.model.wire import dump
-from windrow.render.plan import failure_lines, plan_text
+from windrow.render.plan import plan_text
 from windrow.rules import AS_STORED, Sight, Wish
 from windrow.rules.admit import named
 from windrow.services.programfiles import read_files
@@ -288,13 +288,9 @@ def _mark(site: Site, adoption: Adoption) -> Failure | None:
 
 
 def _told(session: Session, failure: Failure | None, command: str = "windrow adopt") -> None:
-    if failure is None:
-        return
-    for line in failure_lines(failure, session.error_style):
-        click.echo(line, err=True, color=True)
-    back = "" if command.endswith("--undo") else ", `windrow adopt --undo` takes all back"
-    click.echo(f"what is left is on record: `{command}` again goes on{back}", err=True)
-    raise click.exceptions.Exit(1)
+    if failure is not None:
+        back = "" if command.endswith("--undo") else ", `windrow adopt --undo` takes all back"
+        end_with(failure, session.error_style, f"what is left is on record: `{command}` again goes on{back}")
 
 
 def _hand_back(session: Session, *, dry_run: bool) -> None:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
 import click
 
 from windrow.model.problems import Problem, ProblemsError, Severity, WindrowError, errors
 from windrow.render.text import PLAIN, Style, json_shown, plural
+
+if TYPE_CHECKING:
+    from windrow.model.steps import Failure
 
 T = TypeVar("T")
 
@@ -72,6 +75,15 @@ def nothing_changed(style: Style = PLAIN, changed: Callable[[], bool] = lambda: 
         if not changed():
             click.echo(f"{plural(count, 'error')}; nothing was changed", err=True)
         raise click.exceptions.Exit(1) from error
+
+
+def end_with(failure: Failure, style: Style = PLAIN, *more: str) -> NoReturn:
+    """The step that the kernel refused, and why; `more`: what is to be done. Ends with 1."""
+    from windrow.render.plan import failure_lines
+
+    for line in (*failure_lines(failure, style), *more):
+        click.echo(line, err=True, color=True)
+    raise click.exceptions.Exit(1)
 
 
 def gate(problems: Sequence[Problem], style: Style = PLAIN) -> None:

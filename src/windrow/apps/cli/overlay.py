@@ -13,7 +13,7 @@ from windrow.adopt.tunnels import given_back, taken_over
 from windrow.apps.cli.adopt import check_impact, seen_as_adopted
 from windrow.apps.cli.change import Options, change
 from windrow.apps.cli.options import dry_run, max_impact_of
-from windrow.apps.cli.output import aside, complain, gate, nothing_changed, say
+from windrow.apps.cli.output import aside, complain, end_with, gate, nothing_changed, say
 from windrow.apps.cli.session import Session
 from windrow.apps.cli.situation import said_of, source_of, stored
 from windrow.apps.marking import give_back, mark
@@ -30,7 +30,7 @@ from windrow.model.problems import Problem, ProblemsError
 from windrow.model.steps import Failure, Impact, Plan
 from windrow.model.wire import dump, yaml_text
 from windrow.model.wire.node import write
-from windrow.render.plan import failure_lines, plan_text
+from windrow.render.plan import plan_text
 from windrow.rules import AS_STORED
 from windrow.store.adopted import read_adopted, write_adopted
 from windrow.store.paths import Paths
@@ -160,9 +160,6 @@ def _forget(paths: Paths, adopted: Adopted, gone: Sequence[AdoptedLink]) -> None
 
 
 def _told(session: Session, ones: Sequence[AdoptedLink], failure: Failure | None, words: str) -> None:
-    if failure is None:
-        say("\n".join(f"{one.name} {words}" for one in ones))
-        return
-    for line in failure_lines(failure, session.error_style):
-        click.echo(line, err=True, color=True)
-    raise click.exceptions.Exit(1)
+    if failure is not None:
+        end_with(failure, session.error_style)
+    say("\n".join(f"{one.name} {words}" for one in ones))
