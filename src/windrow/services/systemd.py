@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+from collections.abc import Sequence
+from pathlib import Path
 
 PACKAGED = "# Of Windrow's package"
 """How a unit begins that a package of an operating system has brought."""
@@ -35,3 +37,19 @@ def quoted(word: str) -> str:
     variable."""
     escaped = word.replace("\\", "\\\\").replace("%", "%%").replace("$", "$$").replace('"', '\\"')
     return f'"{escaped}"' if any(c in escaped for c in " \t'\"\\;") or not escaped else escaped
+
+
+def command_line(words: Sequence[str], options: str = "") -> str:
+    """As a unit has it. `options`: the environment variable with more of them, which systemd takes apart."""
+    return " ".join([*map(quoted, words), *([f"${options}"] if options else [])])
+
+
+def unit_of(template: str, *, name: str, mark: str, settings: Path | None, **parts: str) -> str:
+    """The text of a unit whose template has {mark}, {name}, {settings} and `parts`.
+
+    `mark`: how one begins that Windrow wrote. `settings`: a file of the administrator's with environment variables
+    (systemd.exec(5), EnvironmentFile=), which the unit of a package has.
+    """
+    packaged = settings is not None
+    environment = f"EnvironmentFile=-{settings}\n" if packaged else ""
+    return template.format(mark=PACKAGED if packaged else mark, name=name, settings=environment, **parts)

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from windrow.services.systemd import PACKAGED, quoted
+from windrow.services.systemd import command_line, quoted, unit_of
 from windrow.store.paths import Paths
 
 NAME = "windrow-agent.service"
@@ -93,14 +93,8 @@ def unit_text(command: Sequence[str], paths: Paths, *, settings: Path | None = N
     writes = ["-/proc/sys/net", f"-{paths.manifests.parent}"]
     if paths.root != Path("/"):
         writes += [f"-{paths.state}", f"-{paths.runtime}"]
-    words = [*map(quoted, command), *(["$AGENT_OPTIONS"] if settings else [])]
-    return _TEXT.format(
-        mark=MARK if settings is None else PACKAGED,
-        name=NAME,
-        settings=f"EnvironmentFile=-{settings}\n" if settings else "",
-        command=" ".join(words),
-        writes=" ".join(map(quoted, writes)),
-    )
+    line = command_line(command, "AGENT_OPTIONS" if settings else "")
+    return unit_of(_TEXT, name=NAME, mark=MARK, settings=settings, command=line, writes=" ".join(map(quoted, writes)))
 
 
 def hidden(places: Iterable[Path]) -> dict[Path, str]:

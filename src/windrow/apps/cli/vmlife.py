@@ -226,12 +226,10 @@ def install(session: Session, directory: Path | None) -> None:
     It starts the Windrow that wrote it; after Windrow has moved, install it again.
     """
     from windrow.apps.cli import unitwords
-    from windrow.apps.vm.unit import NAME, unit_text
+    from windrow.apps.vm.unit import NAME, START, STOP, unit_text
 
-    start, stop = (
-        unitwords.command(session, "vm", *words) for words in (["start", "--autostart"], ["stop", "--all", "-A"])
-    )
-    for line in unitwords.put(unitwords.place(session, directory) / NAME, unit_text(start=start, stop=stop)):
+    text = unit_text(start=unitwords.command(session, *START), stop=unitwords.command(session, *STOP))
+    for line in unitwords.put(unitwords.place(session, directory) / NAME, text):
         say(line)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from windrow.services.systemd import PACKAGED, quoted
+from windrow.services.systemd import command_line, unit_of
 
 NAME = "windrow-cni.service"
 MARK = "# Written by `windrow cni install`"
@@ -36,9 +36,5 @@ WantedBy=multi-user.target
 def unit_text(command: Sequence[str], *, settings: Path | None = None) -> str:
     """`command`: how the server is started. `settings`: a file of the administrator's (systemd.exec(5),
     EnvironmentFile=), whose CNI_OPTIONS are added to it."""
-    return _TEXT.format(
-        mark=MARK if settings is None else PACKAGED,
-        name=NAME,
-        settings=f"EnvironmentFile=-{settings}\n" if settings else "",
-        command=" ".join([*map(quoted, command), *(["$CNI_OPTIONS"] if settings else [])]),
-    )
+    line = command_line(command, "CNI_OPTIONS" if settings else "")
+    return unit_of(_TEXT, name=NAME, mark=MARK, settings=settings, command=line)

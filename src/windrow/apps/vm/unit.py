@@ -6,10 +6,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from windrow.services.systemd import PACKAGED, quoted
+from windrow.services.systemd import command_line, unit_of
 
 NAME = "windrow-machines.service"
 MARK = "# Written by `windrow vm install`"
+START, STOP = ("vm", "start", "--autostart"), ("vm", "stop", "--all", "-A")
+"""What it has Windrow do when the host comes up, and before it goes down."""
 
 _TEXT = """\
 {mark}; local changes belong into a drop-in: systemctl edit {name}
@@ -22,7 +24,8 @@ Wants=windrow-agent.service network-online.target
 [Service]
 Type=oneshot
 RemainAfterExit=yes
-{settings}# One that cannot start is told in the journal, and must not keep the others from being asked to shut down.
+{settings}{unset}# One that cannot start is told in the journal, and must not keep the others from being asked to shut
+# down.
 ExecStart=-{start}
 ExecStop=-{stop}
 # What a start leaves running (QEMU, its log, DHCP servers in pods) is ended by `stop`, which asks the guests first.
@@ -41,10 +44,6 @@ def unit_text(*, start: Sequence[str], stop: Sequence[str], settings: Path | Non
     """Two command lines, in words. `settings`: a file of the administrator's with environment variables
     (systemd.exec(5), EnvironmentFile=), which is for the agent, too: a cluster that it names is not where machines are.
     """
-    return _TEXT.format(
-        mark=MARK if settings is None else PACKAGED,
-        name=NAME,
-        settings=f"EnvironmentFile=-{settings}\nUnsetEnvironment=WINDROW_KUBECONFIG\n" if settings else "",
-        start=" ".join(map(quoted, start)),
-        stop=" ".join(map(quoted, stop)),
-    )
+    unset = "UnsetEnvironment=WINDROW_KUBECONFIG\n" if settings else ""
+    lines = {"start": command_line(start), "stop": command_line(stop)}
+    return unit_of(_TEXT, name=NAME, mark=MARK, settings=settings, unset=unset, **lines)
