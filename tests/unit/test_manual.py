@@ -10,7 +10,7 @@ from pathlib import Path
 from windrow import __version__
 from windrow.apps.cli.main import VERBS
 from windrow.apps.cli.manual import program
-from windrow.render.manual import Block, Command, blocks, man, markdown
+from windrow.render.manual import Block, Command, blocks, man, man_index, markdown
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = Command(
@@ -36,6 +36,16 @@ def test_every_verb_is_there_with_all_that_it_has() -> None:
     (plan,) = [verb for verb in windrow.commands if verb.words == "windrow plan"]
     assert any(spec.startswith("-f, --filename") for spec, _ in plan.options)
     assert [block.title for block in plan.notes if block.title] == ["Examples"]
+
+
+def test_the_page_of_the_program_names_its_verbs_and_leaves_the_rest_to_theirs() -> None:
+    page = man_index(Command(words="windrow", usage="", short="All", commands=(EXAMPLE,)), "0.1.0")
+    lines = page.splitlines()
+    assert lines[lines.index(".SH COMMANDS") + 1 :] == [
+        ".TP",
+        "\\fBwindrow\\-do\\fR(1)",
+        "Do it | all of it",
+    ]
 
 
 def test_blocks_of_a_help_text() -> None:

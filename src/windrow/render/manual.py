@@ -103,25 +103,37 @@ def _cell(text: str, *, code: bool = False) -> str:
 
 
 def man(command: Command, version: str, others: Sequence[str] = ()) -> str:
-    """The page of a verb. `others`: the pages to be named at its end, without `(1)`."""
-    lines = [
+    """The page of a verb, with its subcommands. `others`: the pages to be named at its end, without `(1)`."""
+    commands = [line for one in command.commands for line in _man_subcommand(one)]
+    lines = _man_page(command, version, commands)
+    if others:
+        lines += [".SH SEE ALSO", ", ".join(map(_man_name, others))]
+    return "\n".join(lines) + "\n"
+
+
+def man_index(command: Command, version: str) -> str:
+    """The page of the program itself: which verbs there are, each with a page of its own."""
+    verbs = [line for verb in command.commands for line in (".TP", _man_name(verb.slug), _roff_prose(verb.short))]
+    return "\n".join(_man_page(command, version, verbs)) + "\n"
+
+
+def _man_page(command: Command, version: str, commands: Sequence[str]) -> list[str]:
+    return [
         f'.TH "{command.slug.upper()}" 1 "" "Windrow {_roff(version)}" "Windrow"',
         *(".SH NAME", f"{_roff(command.slug)} \\- {_roff(_lowered(command.short))}"),
         *(".SH SYNOPSIS", _synopsis(command)),
         *(".SH DESCRIPTION", *_man_blocks(command.text)),
         *([".SH OPTIONS", *_man_options(command)] if command.options else []),
+        *([".SH COMMANDS", *commands] if commands else []),
+        *_man_notes(command.notes, ".SH"),
     ]
-    if command.commands:
-        lines += [".SH COMMANDS", *(line for one in command.commands for line in _man_subcommand(one))]
-    lines += _man_notes(command.notes, ".SH")
-    if others:
-        named = [f"\\fB{_roff(other)}\\fR(1)" for other in others]
-        lines += [".SH SEE ALSO", ", ".join(named)]
-    return "\n".join(lines) + "\n"
+
+
+def _man_name(page: str) -> str:
+    return f"\\fB{_roff(page)}\\fR(1)"
 
 
 def _man_subcommand(command: Command) -> Iterator[str]:
-    """Of a verb, `words` are a section; of the program, its verbs have pages of their own, and come without options."""
     yield f".SS {_roff(command.words)}"
     yield from (_synopsis(command), ".PP")
     yield from _man_blocks(command.text)
