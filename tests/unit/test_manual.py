@@ -38,6 +38,18 @@ def test_every_verb_is_there_with_all_that_it_has() -> None:
     assert [block.title for block in plan.notes if block.title] == ["Examples"]
 
 
+def test_help_is_an_option_of_the_program_and_said_once() -> None:
+    """Whatever the library that parses calls it."""
+    windrow = program()
+    assert [spec for spec, _ in windrow.options if "--help" in spec] == ["-h, --help"]
+
+    def told(command: Command) -> list[str]:
+        own = [command.words] if any("--help" in spec for spec, _ in command.options) else []
+        return [*own, *(words for one in command.commands for words in told(one))]
+
+    assert [words for one in windrow.commands for words in told(one)] == []
+
+
 def test_the_page_of_the_program_names_its_verbs_and_leaves_the_rest_to_theirs() -> None:
     page = man_index(Command(words="windrow", usage="", short="All", commands=(EXAMPLE,)), "0.1.0")
     lines = page.splitlines()

@@ -32,7 +32,7 @@ def _options(command: click.Command, context: click.Context) -> Iterator[tuple[s
     """`--help` is said of the program, for all of them; what an argument is, its verb's text says."""
     for param in command.get_params(context):
         record = param.get_help_record(context)
-        if record is None or isinstance(param, click.Argument) or (param.name == "help" and context.parent):
+        if record is None or isinstance(param, click.Argument) or ("--help" in param.opts and context.parent):
             continue
         yield record[0], " ".join(record[1].split())
 
