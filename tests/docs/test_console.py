@@ -5,12 +5,14 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 from tests.docs.blocks import Block, agrees, all_blocks
-from tests.docs.sitting import RUN_S, Shell, sitting
+from tests.docs.sitting import RUN_S, Shell, Sitting, sitting
 
+PLACE = Path(__file__).parent
 HERE = "this directory"
 _IN = re.compile(r"(?P<scenario>[a-z0-9-]+)(?:, after (?P<script>\S+))?")
 
@@ -22,29 +24,23 @@ def _sittings() -> Iterator[tuple[str, list[Block]]]:
         yield f"{page} in {where}", list(blocks)
 
 
-@pytest.mark.parametrize(("blocks"), [pytest.param(blocks, id=name) for name, blocks in _sittings()])
+@pytest.mark.parametrize("blocks", [pytest.param(blocks, id=name) for name, blocks in _sittings()])
 def test_it_is_as_the_page_says(blocks: list[Block]) -> None:
     where = blocks[0].said("tried in:")
-    found = _IN.fullmatch(where)
-    wrong = []
-    if where == HERE:
-        lab, scenario, script = None, "", None
-    else:
-        assert found is not None, f"{blocks[0].name}: where is {where!r}?"
-        lab, scenario, script = "docs", found["scenario"], found["script"]
-        if any(command.text == f"windrow lab up {scenario}" for block in blocks for command in block.commands):
-            scenario = ""
-    after = None if script is None else (blocks_place() / script)
-    with sitting(lab, scenario=scenario, after=after) as here:
-        for block in blocks:
-            for command in block.commands:
-                if fault := here.try_(command):
-                    wrong.append(f"{block.name}: {fault}")
+    with _sitting_in(where, blocks) as here:
+        faults = [(block, here.try_(command)) for block in blocks for command in block.commands]
+    wrong = [f"{block.name}: {fault}" for block, fault in faults if fault]
     assert not wrong, "\n".join(wrong)
 
 
-def blocks_place() -> Path:
-    return Path(__file__).parent
+def _sitting_in(where: str, blocks: list[Block]) -> AbstractContextManager[Sitting]:
+    if where == HERE:
+        return sitting(None)
+    found = _IN.fullmatch(where)
+    assert found is not None, f"{blocks[0].name}: where is {where!r}?"
+    scenario, script = found["scenario"], found["script"]
+    does_so = any(command.text == f"windrow lab up {scenario}" for block in blocks for command in block.commands)
+    return sitting("docs", scenario="" if does_so else scenario, after=PLACE / script if script else None)
 
 
 OUTPUTS = [block for block in all_blocks() if block.said("output of:")]
