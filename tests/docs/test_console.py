@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import re
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
@@ -13,6 +14,8 @@ from tests.docs.blocks import Block, agrees, all_blocks
 from tests.docs.sitting import RUN_S, Shell, Sitting, sitting
 
 PLACE = Path(__file__).parent
+LAB = f"docs-{os.getpid()}"
+"""Of this run alone: in the end it is taken down by its name."""
 HERE = "this directory"
 _IN = re.compile(r"(?P<scenario>[a-z0-9-]+)(?:, after (?P<script>\S+))?")
 
@@ -40,7 +43,7 @@ def _sitting_in(where: str, blocks: list[Block]) -> AbstractContextManager[Sitti
     assert found is not None, f"{blocks[0].name}: where is {where!r}?"
     scenario, script = found["scenario"], found["script"]
     does_so = any(command.text == f"windrow lab up {scenario}" for block in blocks for command in block.commands)
-    return sitting("docs", scenario="" if does_so else scenario, after=PLACE / script if script else None)
+    return sitting(LAB, scenario="" if does_so else scenario, after=PLACE / script if script else None)
 
 
 OUTPUTS = [block for block in all_blocks() if block.said("output of:")]
