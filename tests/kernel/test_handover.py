@@ -116,7 +116,7 @@ def test_nothing_is_lost_on_the_way_there_and_back(node: Host) -> None:
         node.windrow("adopt", "--undo")
         # Harvester's agent goes over all of it when it starts; of its commands these still do something.
         ip(node.ns, "bridge vlan add dev oob-bo vid 100 master", "ip link set oob-bo up", "ip link set oob-br up")
-    assert "3 links of the objects', made by another hand: oob-bo, oob-br, oob-br.30" in said
+    assert "3 links that the objects describe and Windrow did not make: oob-bo, oob-br, oob-br.30" in said
     assert "nothing to do" in plan, once
     assert groups == {OWNER_GROUP}
     assert indexes(node) == before, "no link was made anew"

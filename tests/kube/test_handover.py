@@ -122,7 +122,7 @@ def test_what_speaks_against_it_stops_it(plane: ControlPlane, controllers: Contr
 
 def test_there_and_back(plane: ControlPlane, controllers: Controllers, windrow: Windrow, tmp_path: Path) -> None:
     cluster, before = Api(plane), specs(plane)
-    assert "nothing speaks against it" in windrow("handover", "check").output
+    assert "nothing stands in the way" in windrow("handover", "check").output
     assert specs(plane) == before and names.HARVESTER_WEBHOOK in registrations(plane), "it only looks"
 
     windrow("handover", "begin")

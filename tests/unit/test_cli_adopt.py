@@ -273,7 +273,8 @@ def harvesters(tmp_path: Path) -> Host:
 def test_what_stored_objects_speak_of_is_marked_and_nothing_is_written(harvesters: Host) -> None:
     before = harvesters.stored()
     assert "oob-bo" in harvesters.run("plan", code=1).stderr, "as long as it is somebody else's, it is in the way"
-    assert "2 links of the objects', made by another hand: oob-br, oob-bo" in harvesters.run("adopt", "--stored").stdout
+    said = harvesters.run("adopt", "--stored").stdout
+    assert "2 links that the objects describe and Windrow did not make: oob-br, oob-bo" in said
     assert harvesters.marks() == {"oob-br": ("made-by-windrow.oob-br",), "oob-bo": ("made-by-windrow.oob-bo",)}
     assert harvesters.stored() == before
     assert "nothing to do" in harvesters.run("plan").stdout
@@ -319,7 +320,7 @@ def test_without_the_api_a_host_that_was_adopted_is_not_held_up(harvesters: Host
     assert "nothing was changed" in harvesters.run("--kubeconfig", nowhere, "adopt", "--stored", code=1).stderr
     harvesters.run("adopt", "--stored")
     said = harvesters.run("--kubeconfig", nowhere, "adopt", "--stored").stdout
-    assert "comes up from that" in said
+    assert "the agent starts from this host's last good state" in said
 
 
 @pytest.mark.parametrize("words", [("br0",), ("--from", "netplan"), ("--undo",)])

@@ -505,7 +505,7 @@ def test_of_one_that_no_boot_starts_autostart_says_so(run: Run, root: Path) -> N
     _placed(root)
     done = run("autostart", "db", "-n", "data")
     assert done.stdout == "virtualmachine/db starts with the host\n"
-    assert "virtualmachine/db may run on node-0 and node-1: no boot starts it before a nodeSelector" in done.stderr
+    assert "virtualmachine/db may run on node-0 and node-1: no boot starts it until a nodeSelector" in done.stderr
     done = run("autostart", "web")
     assert "virtualmachine/web may run on node-1: this host's boot does not start it" in done.stderr
     assert run("autostart", "here", "-n", "data").stderr == ""

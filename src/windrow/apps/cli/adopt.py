@@ -45,7 +45,7 @@ Examples:
   windrow adopt br0=oob                  that one, as cluster network oob
   windrow adopt br0 --from netplan       … and what to take out of netplan's files
   windrow adopt br0 --max-impact flap    … also where something has to change that costs a moment
-  windrow adopt --stored                 the bonds and bridges that stored objects speak of, as Harvester left them
+  windrow adopt --stored                 the bonds and bridges that stored objects describe, as Harvester left them
   windrow adopt --undo                   hand all of it back"""
 
 
@@ -74,7 +74,7 @@ def _links(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) 
     "--stored",
     "by_objects",
     is_flag=True,
-    help="What the stored objects, or a cluster's, speak of and is there by the very name, but not Windrow's.",
+    help="The links that stored objects, or a cluster's, describe, and that have the names which the objects give.",
 )
 @max_impact_of(Impact.HITLESS)
 @click.option("--undo", "undoing", is_flag=True, help="Hand back what was adopted: no mark, no object of it is left.")
@@ -193,11 +193,11 @@ def _adopt_standing(session: Session, worst: Impact, *, dry_run: bool) -> None:
             if Stored(site.paths).good() is None:
                 raise
             # It was adopted before, or there was nothing to adopt: no start of its agent waits for an API server.
-            say("the objects cannot be read; this host has a last good state, and its agent comes up from that")
+            say("the objects cannot be read: nothing is adopted, and the agent starts from this host's last good state")
             return
         adoption = _standing(site, source)
         if not adoption.marked:
-            say("nothing that the objects speak of is here and somebody else's: nothing to adopt")
+            say("nothing to adopt: this host has no link that the objects describe and another program made")
             return
         report = _surveyed(session, site, adoption, source)
         say(standing_text(adoption))
@@ -289,8 +289,8 @@ def _mark(site: Site, adoption: Adoption) -> Failure | None:
 
 def _told(session: Session, failure: Failure | None, command: str = "windrow adopt") -> None:
     if failure is not None:
-        back = "" if command.endswith("--undo") else ", `windrow adopt --undo` takes all back"
-        end_with(failure, session.error_style, f"what is left is on record: `{command}` again goes on{back}")
+        back = "" if command.endswith("--undo") else ", or `windrow adopt --undo` to take all back"
+        end_with(failure, session.error_style, f"what is left is recorded: run `{command}` again to go on{back}")
 
 
 def _hand_back(session: Session, *, dry_run: bool) -> None:

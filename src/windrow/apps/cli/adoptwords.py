@@ -28,7 +28,7 @@ def adoption_text(adoption: Adoption, style: Style = PLAIN) -> str:
 def standing_text(adoption: Adoption) -> str:
     """They have their names already."""
     links = ", ".join(one.name for one in adoption.marked)
-    return f"{plural(len(adoption.marked), 'link')} of the objects', made by another hand: {links}"
+    return f"{plural(len(adoption.marked), 'link')} that the objects describe and Windrow did not make: {links}"
 
 
 def _called(own: str, name: str) -> str:

@@ -54,7 +54,7 @@ Examples:
 @click.option("--sort-by", "key", callback=sorting, metavar="PATH", help="Such as .metadata.name.")
 @click.option("--show-labels", is_flag=True, help="One more column.")
 @click.option("--no-headers", is_flag=True, help="No headings over the columns.")
-@click.option("--ignore-not-found", is_flag=True, help="Of names that are not there say nothing.")
+@click.option("--ignore-not-found", is_flag=True, help="Say nothing of names that are not there.")
 @click.option("-w", "--watch", is_flag=True, help="Go on, and show what changes, until Ctrl-C.")
 @click.pass_obj
 def get(

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 EXAMPLES = """\b
 Examples:
-  windrow --kubeconfig admin.conf handover check     does anything speak against it?
+  windrow --kubeconfig admin.conf handover check     can it begin?
   windrow --kubeconfig admin.conf handover begin     Harvester's controllers end; then install Windrow
   windrow --kubeconfig admin.conf handover finish    is all of it Windrow's?
   windrow --kubeconfig admin.conf handover back      after helm uninstall: Harvester's controllers go on"""
@@ -51,13 +51,13 @@ def handover(ctx: click.Context, lease: str, timeout: float) -> None:
     ctx.meta[__name__] = namespaced(lease, "--lease"), timeout
 
 
-@handover.command(short_help="Say what speaks against it")
+@handover.command(short_help="Say whether it can begin")
 @click.pass_context
 def check(ctx: click.Context) -> None:
-    """Say what speaks against it, and what is worth knowing before. Nothing is changed."""
+    """Say what stands in the way of the handover, and what to know before it. Nothing is changed."""
     session: Session = ctx.obj
     gate(_with(ctx, lambda handing: handing.check()), session.error_style)
-    say("nothing speaks against it: windrow handover begin")
+    say("nothing stands in the way; go on with: windrow handover begin")
 
 
 @handover.command(short_help="End Harvester's controllers, and nothing else")
@@ -76,7 +76,7 @@ def finish(ctx: click.Context) -> None:
     """Say whether all of it is Windrow's now. Nothing is changed."""
     session: Session = ctx.obj
     gate(_with(ctx, lambda handing: handing.finish()), session.error_style)
-    say("all of it is Windrow's; Harvester's chart may go: harvester-network-controller.enabled=false")
+    say("all of it is Windrow's; you may remove Harvester's chart now: harvester-network-controller.enabled=false")
 
 
 @handover.command(short_help="Start Harvester's controllers again, after Windrow was uninstalled")

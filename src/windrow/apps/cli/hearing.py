@@ -68,8 +68,8 @@ def _heed(skipped: Skipped, cluster: Cluster, socket: Path) -> None:
     for network, vids in told.wanted.items() if told is not None else ():
         if sent := vids & (skipped.get(network, VidSet()) | skipped.get("", VidSet())):
             raise WindrowError(
-                f"--skip-vlans: the agent of this node sends probes into VLAN {sent} of {network}\n    hint: leave it "
-                f"out there: windrow agent --check TIME --skip-vlans {network}:{sent}"
+                f"--skip-vlans: the agent of this node sends probes into VLAN {sent} of {network}\n    hint: have "
+                f"the agent leave it out: windrow agent --check TIME --skip-vlans {network}:{sent}"
             )
 
 

@@ -62,7 +62,7 @@ def take(session: Session, path: Path) -> list[str]:
     """What was done, in lines. Raises StoreError, and WindrowError where systemd would start it at the next boot."""
     with explained(path, "take the unit away"):
         if enabled := _enabled(path, {path.parent, place(session, None)}):
-            hint = f"systemctl disable --now {path.name}, then again"
+            hint = f"run `systemctl disable --now {path.name}`, then this command again"
             raise WindrowError(f"{path.name} is started at boot: {enabled[0]}\n    hint: {hint}")
         path.unlink()
     return [f"{path} removed; let systemd forget it:", "  systemctl daemon-reload"]
@@ -80,7 +80,7 @@ def taken(session: Session, path: Path, mark: str) -> list[str]:
     if not path.exists():
         raise WindrowError(f"{path} is not there\n    hint: --unit-dir names another directory")
     if not is_ours(path, mark):
-        hint = "who put it there takes it away: a package, for example"
+        hint = "remove it with what wrote it, for example with a package"
         raise WindrowError(f"{path} was not written by {mark.removeprefix('# Written by ')}\n    hint: {hint}")
     return take(session, path)
 

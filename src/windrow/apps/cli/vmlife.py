@@ -181,7 +181,7 @@ def resume(session: Session, asked: Asked) -> None:
 
 @click.command(short_help="Have machines start with the host, or not")
 @several
-@click.option("--disable", is_flag=True, help="They start when somebody starts them, and not before.")
+@click.option("--disable", is_flag=True, help="They no longer start with the host.")
 @click.pass_obj
 def autostart(session: Session, asked: Asked, disable: bool) -> None:
     """Have machines start with the host: runStrategy Always in their manifests, or (--disable) Manual.
@@ -211,7 +211,7 @@ def _warn_of_no_boot(site: Site, machine: AnyMachine) -> None:
         return
     what = f"virtualmachine/{machine.name} may run on {' and '.join(places) or 'no node that is known'}"
     if site.here in places:
-        site.warn(f"{what}: no boot starts it before a nodeSelector says whose it is")
+        site.warn(f"{what}: no boot starts it until a nodeSelector names its node")
     else:
         site.warn(f"{what}: this host's boot does not start it")
 

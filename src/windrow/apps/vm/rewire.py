@@ -47,7 +47,7 @@ def _refuse(machine: AnyMachine, nic: str) -> None:
     if found is None or network is None:
         raise hotplug.unknown(machine, nic)
     if found.binding is Binding.MASQUERADE or not network.nad or network.default:
-        message = f"NIC {nic} is on the pod network, or in its place, which comes with the start"
+        message = f"NIC {nic} is on the pod network, or on the network in its place: it gets that one at its start"
         hint = "change its manifest, then restart the machine; or `windrow vm add-nic` adds one on another network"
         raise hotplug.refused(machine, "network-fixed", message, hint)
 
