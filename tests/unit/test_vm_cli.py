@@ -16,7 +16,7 @@ from click.shell_completion import ShellComplete
 from click.testing import CliRunner, Result
 
 from windrow.apps.cli.main import cli
-from windrow.apps.vm import domain, hotplug, rewire
+from windrow.apps.vm import domain, hotplug, rewire, start
 from windrow.apps.vm.site import Site
 from windrow.apps.vm.unit import unit_text
 from windrow.services import process
@@ -479,6 +479,13 @@ def test_the_list_says_where_the_others_are(run: Run, root: Path) -> None:
     ]
     _placed(root, "")
     assert "Elsewhere   node-1" in run("list", "-n", "default").stdout, "no Node object says that there is one"
+
+
+def test_what_runs_here_is_on_the_node_that_this_host_is(root: Path) -> None:
+    """A Node has the name that its kubelet gave it, and the host may have a longer one (`windrow get vmi`)."""
+    _placed(root)
+    site = Site(paths=Paths(root), node="Node-0.example.org")
+    assert start._begun(site, site.machine("data", "here")).node == "node-0"
 
 
 # With the host ------------------------------------------------------------------------------------

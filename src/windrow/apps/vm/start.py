@@ -80,7 +80,7 @@ def _begun(site: Site, machine: AnyMachine) -> MachineRecord:
     record = MachineRecord(
         namespace=machine.meta.namespace,
         name=machine.name,
-        node=site.node,
+        node=site.here,
         kind=machine.KIND,
         container_id=pod.new_container_id(),
         netns=pod.netns_name(site, machine.meta.namespace, machine.name),
