@@ -3,56 +3,32 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
-from click.testing import CliRunner, Result
+from tests.unit.clihost import CliHost
 from tests.unit.test_adopt import Made
 
-from windrow.apps.cli.main import cli
-from windrow.apps.cli.session import Session
 from windrow.apps.site import Site
 from windrow.model.bridging import CLUSTER_BRIDGE
-from windrow.model.checkpoint import Checkpoint
 from windrow.model.host import OWNER_GROUP, Bridge, Route
-from windrow.model.processes import Process
 from windrow.model.values import IfName
 from windrow.model.wire import load_documents
-from windrow.netlink.reach import Answers, Target, Way
 from windrow.store.adopted import read_adopted
 from windrow.store.directory import Store
 from windrow.store.leases import Leases
-from windrow.store.paths import Paths
 from windrow.testing.builders import link, ports
 
 
-class Host:
+class Host(CliHost):
     def __init__(self, root: Path, made: Made) -> None:
-        self.root, self.made, self.kernel = root, made, made.kernel
-        self.paths = Paths(root)
-        self.answers = True
-
-    def run(self, *words: str, code: int = 0) -> Result:
-        session = Session(
-            root=self.root, node="n1", open_kernel=lambda: self.kernel, permitted=lambda: True, on_site=self.on_site
-        )
-        result = CliRunner().invoke(cli, words, obj=session, prog_name="windrow")
-        if result.exception and not isinstance(result.exception, SystemExit):
-            raise result.exception
-        assert result.exit_code == code, result.output
-        return result
+        super().__init__(root, made.kernel, "n1")
+        self.made = made
 
     def on_site(self, site: Site) -> Site:
-        return replace(site, dynamic=lambda _: self.made.dynamic, ask=self.ask, watch=self.watch)
-
-    def ask(self, targets: Sequence[Target], timeout_s: float, enough: Answers | None) -> Answers:
-        return {target: frozenset({Way.ARP, Way.PING}) if self.answers else frozenset() for target in targets}
-
-    def watch(self, site: Site, checkpoint: Checkpoint) -> Process:
-        return Process(pid=2**22 - 1, started=1)
+        return replace(super().on_site(site), dynamic=lambda _: self.made.dynamic)
 
     def stored(self) -> list[str]:
         return sorted(str(obj.ref) for obj in Store(self.paths).load().objects)

@@ -3,26 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
+from tests.unit.clihost import CliHost
 from tests.unit.test_overlay import HEAD, host_network, mgmt, node
 
-from windrow.apps.cli.main import cli
-from windrow.apps.cli.session import Session
-from windrow.apps.site import Site
-from windrow.model.checkpoint import Checkpoint
 from windrow.model.host import FdbEntry, Link, Route, Vxlan
-from windrow.model.processes import Process
 from windrow.model.steps import AddAddr, AddFdb, AddNeighbour, AddRoute, CreateLink, Failure, SetLink
 from windrow.model.values import Cidr, IfName, Mac
 from windrow.model.verbatim import onlink, permanent
-from windrow.netlink.reach import Answers, Target, Way
 from windrow.store.adopted import read_adopted
-from windrow.store.paths import Paths
 from windrow.testing.builders import step
 from windrow.testing.fake import FakeKernel
 
@@ -40,11 +32,11 @@ def data(mac: str) -> str:
     return json.dumps({"VNI": 1, "VtepMAC": mac})
 
 
-class Host:
+class Host(CliHost):
     """Node a, whose management network is Windrow's, and whose overlay is flannel's with node b."""
 
     def __init__(self, root: Path) -> None:
-        self.root, self.paths, self.kernel = root, Paths(root), FakeKernel()
+        super().__init__(root, FakeKernel(), "a")
         self.kernel.add_nic("eth1", up=True)
         self.store(self.others())
         self.run("apply")
@@ -76,25 +68,6 @@ class Host:
 
     def way(self, network: str) -> Route:
         return replace(onlink(Cidr(network), network.partition("/")[0], FLANNEL), protocol=BOOT)
-
-    def run(self, *words: str, code: int = 0) -> Result:
-        session = Session(
-            root=self.root, node="a", open_kernel=lambda: self.kernel, permitted=lambda: True, on_site=self.on_site
-        )
-        result = CliRunner().invoke(cli, words, obj=session, prog_name="windrow")
-        if result.exception and not isinstance(result.exception, SystemExit):
-            raise result.exception
-        assert result.exit_code == code, result.output
-        return result
-
-    def on_site(self, site: Site) -> Site:
-        return replace(site, ask=self.ask, watch=self.watch)
-
-    def ask(self, targets: Sequence[Target], timeout_s: float, enough: Answers | None) -> Answers:
-        return {target: frozenset({Way.ARP, Way.PING}) for target in targets}
-
-    def watch(self, site: Site, checkpoint: Checkpoint) -> Process:
-        return Process(pid=2**22 - 1, started=1)
 
     def routes(self) -> set[tuple[str, int]]:
         return {(r.dst, r.protocol) for r in self.kernel.observe().state.routes if r.dev == FLANNEL}
