@@ -12,7 +12,7 @@ from windrow.kube.cache import MANY_NODES, Cache
 from windrow.kube.resources import FOLLOWED, POLICIES, SELECTED
 from windrow.kube.restless import AT_ONCE, EACH_S, Restless
 from windrow.kube.writing import differs
-from windrow.model.names import LABEL_TYPE
+from windrow.model.names import LABEL_TYPE, field_manager
 from windrow.model.objects import ClusterNetwork, Node
 from windrow.model.policies import NetworkPolicy, Pod, PodPort
 from windrow.model.values import Ref
@@ -286,9 +286,9 @@ def test_what_we_applied_and_say_no_more_is_taken_back() -> None:
     fields = {"f:status": {".": {}, "f:linkStatus": {".": {}, "f:n1": {}}}}
     document = monitor(n1=[{"name": "eth0"}])
     document["metadata"]["managedFields"] = [
-        {"manager": trim.manager_of("n1"), "operation": "Apply", "fieldsV1": fields},
+        {"manager": field_manager("n1"), "operation": "Apply", "fieldsV1": fields},
         {
-            "manager": trim.manager_of("n2"),
+            "manager": field_manager("n2"),
             "operation": "Apply",
             "fieldsV1": {"f:status": {"f:linkStatus": {"f:n2": {}}}},
         },
@@ -302,7 +302,7 @@ def test_labels_of_a_node_that_we_set_and_that_others_set() -> None:
     ours, others = "network.harvesterhci.io/oob", "network.harvesterhci.io/lab"
     node = document("Node", "n1", metadata={"labels": {ours: "true", others: "true"}})
     node["metadata"]["managedFields"] = [
-        {"manager": trim.manager_of("n1"), "fieldsV1": {"f:metadata": {"f:labels": {f"f:{ours}": {}}}}}
+        {"manager": field_manager("n1"), "fieldsV1": {"f:metadata": {"f:labels": {f"f:{ours}": {}}}}}
     ]
     there = trim.said(node, "whoever reads it")
     wanted = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n1", "labels": {ours: "true"}}}
@@ -311,8 +311,8 @@ def test_labels_of_a_node_that_we_set_and_that_others_set() -> None:
 
 
 def test_a_manager_has_a_name_of_its_own_for_each_node_and_it_is_never_too_long() -> None:
-    assert trim.manager_of("n1") == "windrow-agent.n1"
-    long = {trim.manager_of("n" * 240 + str(number)) for number in range(3)}
+    assert field_manager("n1") == "windrow-agent.n1"
+    long = {field_manager("n" * 240 + str(number)) for number in range(3)}
     assert len(long) == 3 and all(len(name) <= 128 for name in long)
 
 

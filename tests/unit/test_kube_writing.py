@@ -12,8 +12,9 @@ from windrow.kube import pace, writing
 from windrow.kube.cache import Cache
 from windrow.kube.errors import KubeError
 from windrow.kube.resources import FOLLOWED
-from windrow.kube.trim import manager_of, ref_of
+from windrow.kube.trim import ref_of
 from windrow.kube.writing import Writer
+from windrow.model import names
 
 GROUP = "network.harvesterhci.io/v1beta1"
 BASE = "/apis/network.harvesterhci.io/v1beta1"
@@ -38,7 +39,7 @@ class Server:
         if self.no is not None:
             raise self.no
         if not self.deaf and method == "PATCH" and "/events/" not in path:
-            assert more["params"] == {"fieldManager": manager_of("n1"), "force": "true"}
+            assert more["params"] == {"fieldManager": names.field_manager("n1"), "force": "true"}
             self.cache.put(body)
         return self.answer
 

@@ -12,6 +12,7 @@ from windrow.apps.manager.handover import REPLICAS, STOPPED, Handing, Settings, 
 from windrow.apps.manager.lease import Lease, Leases, holder
 from windrow.kube import trim
 from windrow.kube.errors import KubeError
+from windrow.model import names
 from windrow.model.cluster import Cluster
 from windrow.model.problems import Problem, ProblemsError, errors
 from windrow.status.manager.handover import against, unfinished
@@ -97,6 +98,13 @@ def test_what_does_not_work_now_is_worth_knowing() -> None:
 def test_it_is_done_where_windrows_own_agent_says_so(statuses: tuple[dict[str, Any], ...], said: str) -> None:
     found = problems(unfinished, *NODES, OOB, uplink(), *statuses)
     assert [said in problem.message for problem in found] == ([True] if said else [])
+
+
+def test_a_node_with_a_long_name_is_done_too() -> None:
+    """Of a field manager's name an API server takes 128 characters, so its agent's has a hash in it."""
+    node = "n" * 120
+    there = document("Node", node, labels={"rack": "a"})
+    assert problems(unfinished, there, OOB, uplink(), said_by(names.field_manager(node), node)) == ()
 
 
 # Workloads ---------------------------------------------------------------------------------------

@@ -22,8 +22,6 @@ from windrow.model.upkeep import matched_nodes
 from windrow.model.values import Ref
 from windrow.status.manager.stored import Stored
 
-AGENT = "windrow-agent."
-"""How whoever writes for an agent begins, before the name of its node."""
 _OF_USERS = (ClusterNetwork, VlanConfig, HostNetworkConfig, NetworkAttachmentDefinition)
 
 
@@ -50,7 +48,7 @@ def unfinished(cluster: Cluster, stored: Mapping[Ref, Stored]) -> Iterator[Probl
     for config in _uplinks(cluster):
         for node in _nodes(cluster, config):
             one = said.get((config.name, node))
-            if one is None or AGENT + node not in one.writers:
+            if one is None or names.field_manager(node) not in one.writers:
                 text = f"Windrow's agent on {node} has said nothing of it yet"
                 hint = f"kubectl -n {names.SYSTEM_NAMESPACE} logs daemonset/windrow-agent --all-containers says why"
                 yield Problem(code="not-adopted", message=text, hint=hint, about=config.ref)
