@@ -233,13 +233,14 @@ def test_of_what_is_not_told_the_answer_is_learned() -> None:
     run(work())
 
 
-def test_events_wait_for_a_server_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("no", [KubeError("silent"), KubeError("busy", code=429), KubeError("begins", code=503)])
+def test_events_wait_for_a_server_that_does_not_answer(no: KubeError, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writing, "EVENT_S", 0.0)
     monkeypatch.setattr(writing, "EVENTS_AGAIN_S", 0.01)
 
     async def work() -> None:
         here = Run(known())
-        here.server.no = KubeError("silent")
+        here.server.no = no
         here.writer.happened({"metadata": {"namespace": "default", "name": f"e{n}"}} for n in range(300))
         teller = asyncio.create_task(here.writer.tell())
         await asyncio.sleep(0.05)

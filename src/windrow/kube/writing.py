@@ -86,13 +86,13 @@ class Writer:
                     await asyncio.sleep(EVENTS_AGAIN_S)
 
     async def _told(self, document: Document) -> bool:
-        """Whether the server has answered, be it a no."""
+        """Whether it need not be told again: it is stored, or refused for good."""
         meta = document["metadata"]
         try:
             await self._apply(f"/api/v1/namespaces/{meta['namespace']}/events/{meta['name']}", document)
         except KubeError as error:
             self.troubled("events", error.message)
-            return bool(error.code)
+            return not error.passes
         self.troubled("events", "")
         return True
 
