@@ -261,8 +261,7 @@ class Handing:
 
     async def _listed(self, kind: str) -> list[dict[str, Any]]:
         resource = RESOURCES[kind]
-        head = {"apiVersion": resource.version, "kind": kind}
-        return [{**head, **one} async for piece, _ in self._api.pieces(resource.path) for one in piece]
+        return [resource.whole(one) async for piece, _ in self._api.pieces(resource.path) for one in piece]
 
 
 async def _renew(locks: Leases) -> None:
