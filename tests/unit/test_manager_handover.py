@@ -9,14 +9,13 @@ import pytest
 from tests.unit.apiobject import ApiObject
 
 from windrow.apps.manager.handover import REPLICAS, STOPPED, Handing, Settings, _starting, _stopping
+from windrow.apps.manager.known import read
 from windrow.apps.manager.lease import Lease, Leases, holder
-from windrow.kube import trim
 from windrow.kube.errors import KubeError
 from windrow.model import names
 from windrow.model.cluster import Cluster
 from windrow.model.problems import Problem, ProblemsError, errors
 from windrow.status.manager.handover import against, unfinished
-from windrow.status.manager.stored import stored
 
 GROUP = "network.harvesterhci.io"
 MATCHED = f"{GROUP}/matched-nodes"
@@ -49,9 +48,7 @@ OOB = document("ClusterNetwork", "oob")
 
 
 def problems(judge: Any, *documents: dict[str, Any]) -> tuple[Problem, ...]:
-    kept = [
-        found for one in documents if (found := stored(one, one if one["kind"] == "VlanStatus" else trim.wanted(one)))
-    ]
+    kept = [found for one in documents if (found := read(one))]
     cluster = Cluster.of(one.obj for one in kept)
     return tuple(judge(cluster, {one.obj.ref: one for one in kept}))
 

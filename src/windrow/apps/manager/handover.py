@@ -15,9 +15,9 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
 from windrow.apps.incluster import loaded
+from windrow.apps.manager.known import read
 from windrow.apps.manager.lease import Lease, Leases, holder
 from windrow.apps.webhook.configurations import NAME as WINDROW_WEBHOOK
-from windrow.kube import trim
 from windrow.kube.api import MERGE, NOT_FOUND, Api, read_one
 from windrow.kube.crds import crds
 from windrow.kube.errors import KubeError
@@ -25,12 +25,11 @@ from windrow.kube.resources import FOLLOWED, RESOURCES
 from windrow.model import names
 from windrow.model.cluster import Cluster
 from windrow.model.lazy import dataclass
-from windrow.model.objects import VlanStatus
 from windrow.model.problems import Problem, ProblemsError, errors
 from windrow.model.values import Ref
 from windrow.rules.secondlook import clashes
 from windrow.status.manager.handover import against, unfinished
-from windrow.status.manager.stored import Stored, stored
+from windrow.status.manager.stored import Stored
 
 KEEP = {"helm.sh/resource-policy": "keep"}
 """Helm leaves what says so when a release goes, or no longer has it."""
@@ -255,9 +254,9 @@ class Handing:
     async def _objects(self) -> tuple[Cluster, dict[Ref, Stored], tuple[Problem, ...]]:
         """All that Windrow reads, and what is wrong with it."""
         documents = [one for kind in FOLLOWED for one in await self._listed(kind)]
-        read = loaded(tuple(documents))
-        kept = (stored(one, one if one["kind"] == VlanStatus.KIND else trim.wanted(one)) for one in documents)
-        return Cluster.of(read.objects), {one.obj.ref: one for one in kept if one is not None}, read.problems
+        found = loaded(tuple(documents))
+        kept = {one.obj.ref: one for one in map(read, documents) if one is not None}
+        return Cluster.of(found.objects), kept, found.problems
 
     async def _listed(self, kind: str) -> list[dict[str, Any]]:
         resource = RESOURCES[kind]
