@@ -90,8 +90,8 @@ class Workers:
 
     def end(self) -> None:
         for one in self._all:
-            one.kill()
-            one.wait()
+            with one:  # its pipes are closed, and it is waited for
+                one.kill()
 
 
 class Large:
@@ -116,6 +116,7 @@ class Large:
         for one in filter(None, (self.agent, self.manager)):
             one.kill()
             one.wait()
+        self.log.close()
 
     def requests(self) -> Counter[str]:
         """How many of each verb the server has answered since it began, as it counts them."""
