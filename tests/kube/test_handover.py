@@ -112,7 +112,7 @@ def test_what_speaks_against_it_stops_it(plane: ControlPlane, controllers: Contr
     cluster.delete("VlanConfig", "leaving")
     cluster.merge("VlanConfig", "oob", matched('["n1","n7"]'))
     said = windrow("handover", "begin", code=1).output
-    assert "it is set up, but not to be, on n7" in said and "is being deleted" in said
+    assert "Harvester has set it up on n7, which its selector does not choose" in said and "is being deleted" in said
     assert specs(plane) == before
     kind = plane.request("GET", f"{KINDS}/clusternetworks.{names.API_GROUP}")
     assert not KEEP.items() <= kind["metadata"].get("annotations", {}).items()
@@ -136,7 +136,7 @@ def test_there_and_back(plane: ControlPlane, controllers: Controllers, windrow: 
     cluster.merge("ClusterNetwork", "oob", {"metadata": {"labels": {"edited": "yes"}}})
     windrow("handover", "begin")  # again, and nothing is forgotten
     said = windrow("handover", "finish", code=1).output
-    assert "has said nothing" in said and "does not hold both locks" in said and "is not there: whatever comes" in said
+    assert "has said nothing" in said and "does not hold both locks" in said and "is not there: objects are" in said
 
     # Windrow is installed: its accounts, its manager, and on the node its agent, which first marks what is there.
     store(plane, (one for one in rendered("--set=handover.enabled=true") if one["kind"] in ACCOUNTS))

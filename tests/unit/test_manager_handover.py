@@ -60,10 +60,10 @@ def test_what_is_as_its_selector_says_may_go() -> None:
 @pytest.mark.parametrize(
     ("matched", "said"),
     [
-        ('["n1","n2"]', "it is set up, but not to be, on n2"),
-        ('["n2"]', "it is to be set up on n1"),
-        (None, "it is to be set up on n1"),
-        ("nonsense", "it is to be set up on n1"),
+        ('["n1","n2"]', "Harvester has set it up on n2, which its selector does not choose"),
+        ('["n2"]', "its selector chooses n1, where Harvester has not set it up"),
+        (None, "its selector chooses n1, where Harvester has not set it up"),
+        ("nonsense", "its selector chooses n1, where Harvester has not set it up"),
     ],
 )
 def test_a_stale_annotation_would_give_or_take_a_network(matched: str | None, said: str) -> None:

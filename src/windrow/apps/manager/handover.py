@@ -122,14 +122,14 @@ class Handing:
         for path in _kinds():
             meta = (await self._api.ask("GET", path))["metadata"]
             if not KEEP.items() <= (meta.get("annotations") or {}).items():
-                found.append(_again(f"{meta['name']} would go with Harvester's chart, and all its objects too"))
+                found.append(_again(f"{meta['name']} and all its objects would be deleted with Harvester's chart"))
         for workload in WORKLOADS:
             if pods := await self._pods(await read_one(self._api.ask, workload.path)):
                 found.append(_again(f"{workload} still runs: {', '.join(pods)}"))
         if await self._registered(names.HARVESTER_WEBHOOK):
             found.append(_again(f"the registration {names.HARVESTER_WEBHOOK} is there"))
         if not await self._registered(WINDROW_WEBHOOK):
-            text = f"the registration {WINDROW_WEBHOOK} is not there: whatever comes is stored"
+            text = f"the registration {WINDROW_WEBHOOK} is not there: objects are stored without being checked"
             found.append(Problem(code="no-webhook", message=text, hint="have the chart's webhook.enabled be true"))
         return (*found, *[p async for p in self._unheld()])
 
@@ -224,7 +224,9 @@ class Handing:
             await self._wait_for(locks)
             renewing = asyncio.create_task(_renew(locks))
             self._held = locks
-            self._say(f"held: {', '.join('/'.join(place) for place in places)}; whoever needs it does not write")
+            self._say(
+                f"locks held: {' '.join(map('/'.join, places))}; a manager that needs one writes nothing meanwhile"
+            )
             try:
                 yield
             finally:
@@ -248,7 +250,9 @@ class Handing:
 
     async def _ask(self, method: str, path: str, body: Document | None = None, kind: str = "application/json") -> None:
         if self._held is not None and self._held.left_s <= 0:
-            raise KubeError("the locks are lost: another manager may lead", "try again: it goes on where it ended")
+            raise KubeError(
+                "the locks are lost: another manager may lead", "try again: the command goes on where it stopped"
+            )
         await self._api.ask(method, path, body, kind=kind)
 
     async def _objects(self) -> tuple[Cluster, dict[Ref, Stored], tuple[Problem, ...]]:
