@@ -370,12 +370,18 @@ def test_what_a_tenant_writes_beside_fills_no_memory() -> None:
     assert [p.code for p in problems] == ["json-too-long"], "and not that it is cut"
 
 
-def test_who_flips_twice_a_second_flips_no_network() -> None:
-    """The newest version comes in time, and what is back where it was never left."""
+def paced() -> tuple[Cache, list[float]]:
+    """Empty and listed; what is restless waits by this clock."""
     now = [1000.0]
     cache = Cache(restless=Restless(), clock=lambda: now[0])
     for kind in FOLLOWED:
-        cache.listed(kind, set())
+        cache.listed(kind, ())
+    return cache, now
+
+
+def test_who_flips_twice_a_second_flips_no_network() -> None:
+    """The newest version comes in time, and what is back where it was never left."""
+    cache, now = paced()
     assert cache.put(network(7))
     taken = 0
     for number in range(120):
@@ -391,10 +397,7 @@ def test_who_flips_twice_a_second_flips_no_network() -> None:
 
 
 def test_who_goes_and_comes_all_the_time_is_no_other() -> None:
-    now = [1000.0]
-    cache = Cache(restless=Restless(), clock=lambda: now[0])
-    for kind in FOLLOWED:
-        cache.listed(kind, set())
+    cache, now = paced()
     ref, news = Ref(NAD, "v", ""), 0
     for number in range(60):
         now[0] += 0.5
@@ -412,9 +415,7 @@ def test_who_goes_and_comes_all_the_time_is_no_other() -> None:
 
 def test_what_a_manager_writes_into_an_uplink_is_no_flip() -> None:
     """With each node that comes it has other `matched-nodes`."""
-    cache = Cache(restless=Restless(), clock=lambda: 1000.0)
-    for kind in FOLLOWED:
-        cache.listed(kind, set())
+    cache, _ = paced()
     spec = {"clusterNetwork": "oob", "uplink": {"nics": ["eth1"]}}
     for number in range(3 * AT_ONCE):
         assert cache.put(document("VlanConfig", "oob", spec=spec, metadata={"annotations": {"a": str(number)}}))
@@ -424,10 +425,7 @@ def test_what_a_manager_writes_into_an_uplink_is_no_flip() -> None:
 
 def test_what_waits_is_never_older_than_what_is_known() -> None:
     """An uplink that flips, and is back with a manager's annotation: that counts at once, and no older spec later."""
-    now = [1000.0]
-    cache = Cache(restless=Restless(), clock=lambda: now[0])
-    for kind in FOLLOWED:
-        cache.listed(kind, set())
+    cache, now = paced()
     spec = {"clusterNetwork": "oob", "uplink": {"nics": ["eth1"]}}
     for number in range(AT_ONCE + 1):
         cache.put(document("VlanConfig", "oob", spec={**spec, "description": str(number)}))
@@ -443,10 +441,7 @@ def test_what_waits_is_never_older_than_what_is_known() -> None:
 
 def test_who_is_restless_is_so_until_it_has_been_calm() -> None:
     """It is told once, and not each time that one of its changes waits."""
-    now = [1000.0]
-    cache = Cache(restless=Restless(), clock=lambda: now[0])
-    for kind in FOLLOWED:
-        cache.listed(kind, set())
+    cache, now = paced()
     ref = trim.ref_of(network(7))
     for number in range(2 * AT_ONCE):
         cache.put(network(number))
