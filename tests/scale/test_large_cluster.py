@@ -12,7 +12,6 @@ import statistics
 import subprocess
 import sys
 import time
-import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -120,12 +119,8 @@ class Large:
 
     def requests(self) -> Counter[str]:
         """How many of each verb the server has answered since it began, as it counts them."""
-        request = urllib.request.Request(
-            f"{self.plane.url}/metrics", headers={"Authorization": f"Bearer {self.plane._token}"}
-        )
-        text = self.plane._open(request).decode()
         found: Counter[str] = Counter()
-        for line in text.splitlines():
+        for line in self.plane.text("/metrics").splitlines():
             match = re.match(r'apiserver_request_total\{.*resource="([-\w]+)".*verb="(\w+)".*\} (\S+)$', line)
             if match and match[1] in OURS:
                 found[match[2]] += int(float(match[3]))
