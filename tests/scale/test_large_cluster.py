@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 from tests.kube import run_agent
 from tests.kube.cluster import PATHS
+from tests.kube.usage import cpu_s, mb
 from tests.scale import objects
 from tests.scale.objects import NADS, NETWORKS, NODES, REAL
 
@@ -41,16 +42,6 @@ OURS = {resource.plural for resource in RESOURCES.values()} | {"leases", "events
 
 def told(what: str, *figures: object) -> None:
     print(f"scale: {what}:", *figures, flush=True)
-
-
-def mb(pid: int) -> float:
-    line = next(x for x in Path(f"/proc/{pid}/status").read_text().splitlines() if "VmRSS" in x)
-    return int(line.split()[1]) / 1024
-
-
-def cpu_s(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / 100
 
 
 class Workers:
