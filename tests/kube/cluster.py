@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import socket
 import threading
 import time
 import urllib.error
@@ -97,6 +98,14 @@ def is_served(plane: ControlPlane, path: str) -> bool:
             raise
         return False
     return True
+
+
+def free_port() -> int:
+    """Of loopback, where nobody listens now."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+    return port
 
 
 def wait(what: Callable[[], object], said: Callable[[], str] = str, patience_s: float = PATIENCE_S) -> float:

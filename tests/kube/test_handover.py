@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 from tests.kube.cluster import Agent, Api, document, nad, uplink, wait
-from tests.kube.harvester import REGISTRATIONS, SUB, Controllers, helm, registration, write_chart
+from tests.kube.harvester import REGISTRATIONS, SUB, Controllers, helm, registration, workload, write_chart
 from tests.kube.installed import ACCOUNTS, NAMESPACE, definitions, refusal, rendered, store, token
 from tests.kube.test_manager import Replica, status
 
@@ -112,7 +112,7 @@ def test_what_speaks_against_it_stops_it(plane: ControlPlane, controllers: Contr
     cluster.delete("VlanConfig", "leaving")
     cluster.merge("VlanConfig", "oob", matched('["n1","n7"]'))
     said = windrow("handover", "begin", code=1).output
-    assert "it is set up, but not to be, on n7" in said and "is being deleted" in said
+    assert "Harvester has set it up on n7, which its selector does not choose" in said and "is being deleted" in said
     assert specs(plane) == before
     kind = plane.request("GET", f"{KINDS}/clusternetworks.{names.API_GROUP}")
     assert not KEEP.items() <= kind["metadata"].get("annotations", {}).items()
@@ -136,7 +136,7 @@ def test_there_and_back(plane: ControlPlane, controllers: Controllers, windrow: 
     cluster.merge("ClusterNetwork", "oob", {"metadata": {"labels": {"edited": "yes"}}})
     windrow("handover", "begin")  # again, and nothing is forgotten
     said = windrow("handover", "finish", code=1).output
-    assert "has said nothing" in said and "does not hold both locks" in said and "is not there: whatever comes" in said
+    assert "has said nothing" in said and "does not hold both locks" in said and "is not there: objects are" in said
 
     # Windrow is installed: its accounts, its manager, and on the node its agent, which first marks what is there.
     store(plane, (one for one in rendered("--set=handover.enabled=true") if one["kind"] in ACCOUNTS))
@@ -165,7 +165,8 @@ def test_there_and_back(plane: ControlPlane, controllers: Controllers, windrow: 
     assert node.kernel.interruptions == []
 
     # And back. Not beside Windrow's agents.
-    agents = {**_daemonset(), "metadata": {"name": "windrow-agent", "labels": {"app.kubernetes.io/name": "windrow"}}}
+    agents = workload(AGENTS)
+    agents["metadata"] = {"name": "windrow-agent", "labels": {"app.kubernetes.io/name": "windrow"}}
     there = f"/apis/apps/v1/namespaces/{NAMESPACE}/daemonsets"
     plane.request("POST", there, agents)
     assert "helm uninstall windrow" in windrow("handover", "back", code=1).output
@@ -182,16 +183,6 @@ def windrow_said(windrow: Windrow, *lease: str) -> str:
         return windrow("handover", *lease, "finish").output
     except AssertionError as error:
         return f"not ready: {error}"
-
-
-def _daemonset() -> dict[str, Any]:
-    labels = {"a": "b"}
-    template = {"metadata": {"labels": labels}, "spec": {"containers": [{"name": "a", "image": "a"}]}}
-    return {
-        "apiVersion": "apps/v1",
-        "kind": "DaemonSet",
-        "spec": {"selector": {"matchLabels": labels}, "template": template},
-    }
 
 
 def test_the_kinds_and_objects_stay_when_harvesters_chart_goes(

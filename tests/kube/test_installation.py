@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import subprocess
 import sys
 import threading
@@ -13,7 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
-from tests.kube.cluster import Api, agent, document, nad, uplink, wait
+from tests.kube.cluster import Api, agent, document, free_port, nad, uplink, wait
 from tests.kube.installed import (
     ACCOUNTS,
     AUDIT_POLICY,
@@ -293,9 +292,7 @@ def test_a_manager_uses_all_that_it_may(installed: ControlPlane, log: Path) -> N
 
 def test_a_webhook_uses_all_that_it_may(installed: ControlPlane, log: Path) -> None:
     cluster, said = Api(installed), list[str]()
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
+    port = free_port()
     settings = Settings(
         address=Address(url=f"https://127.0.0.1:{port}"),
         listen=("127.0.0.1", port),

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import ssl
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -70,14 +68,8 @@ class Shop:
 
     def watched(self) -> int:
         """How many follow pods now, as the API server counts them; it is one of them itself."""
-        request = urllib.request.Request(
-            f"{self.plane.url}/metrics", headers={"Authorization": f"Bearer {self.plane._token}"}
-        )
-        tls = ssl.create_default_context(cafile=str(self.plane.certificate))
-        with urllib.request.urlopen(request, context=tls) as answer:
-            text = answer.read().decode()
-        found = re.findall(r'^apiserver_longrunning_requests\{[^}]*resource="pods"[^}]*\} (\d+)', text, re.MULTILINE)
-        return sum(map(int, found))
+        pattern = r'^apiserver_longrunning_requests\{[^}]*resource="pods"[^}]*\} (\d+)'
+        return sum(map(int, re.findall(pattern, self.plane.text("/metrics"), re.MULTILINE)))
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.kube import run_agent
+from tests.kube import run_agent, usage
 from tests.kube.cluster import OOB, Api, document, nad, wait
 
 from windrow.services.kubernetes.controlplane import ControlPlane
@@ -46,13 +46,11 @@ class Process:
 
     @property
     def cpu_s(self) -> float:
-        fields = Path(f"/proc/{self.popen.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / 100
+        return usage.cpu_s(self.popen.pid)
 
     @property
     def mb(self) -> float:
-        line = next(x for x in Path(f"/proc/{self.popen.pid}/status").read_text().splitlines() if "VmRSS" in x)
-        return int(line.split()[1]) / 1024
+        return usage.mb(self.popen.pid)
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ Each eighth case is tried; `WINDROW_VERDICTS=1` tries all of them, as `make test
 from __future__ import annotations
 
 import os
-import socket
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -16,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import pytest
+from tests.kube.cluster import free_port
 from tests.kube.installed import definitions, namespace, refusal
 from tests.kube.test_installation import OTHERS
 from tests.unit.admissioncases import CASES, Ask, Case, Document
@@ -113,9 +113,7 @@ def court(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Court]:
     with plane:
         namespace(plane)
         definitions(plane, [*crds(), *OTHERS])
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port: int = free.getsockname()[1]
+        port = free_port()
         settings = Settings(
             address=Address(url=f"https://127.0.0.1:{port}"), listen=("127.0.0.1", port), secret=("default", "hook")
         )

@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tests.kube.cluster import free_port
 from tests.kube.test_crds import DEFINITIONS, collection, settled
 from tests.unit.admissioncases import MTU, Document, annotated, cn, edited, hnc, nad, node, vc
 
@@ -43,9 +44,7 @@ class Served:
 
     def __init__(self, plane: ControlPlane) -> None:
         self.plane = plane
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port: int = free.getsockname()[1]
+        self.port = free_port()
         self.settings = Settings(
             address=Address(url=f"https://127.0.0.1:{self.port}"),
             listen=("127.0.0.1", self.port),

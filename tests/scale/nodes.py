@@ -46,18 +46,19 @@ class Shared:
         self._documents: dict[tuple[Any, str], Document] = {}
         self._loaded: dict[int, Loaded] = {}
         self._cluster: tuple[tuple[int, ...], Cluster] = ((), Cluster.of(()))
-        self._wanted = trim.wanted
+        self._wanted, self._bounded = trim.wanted, trim.bounded
 
     def install(self) -> None:
         api.decoded = functools.lru_cache(256)(api.decoded)
         trim.wanted = self.wanted
+        trim.bounded = lambda wanted: wanted  # it is already
         cache.load_value = self.loaded
 
     def wanted(self, document: trim.Document) -> Document:
         key = trim.ref_of(document), str(document["metadata"].get("resourceVersion"))
         found = self._documents.get(key)
         if found is None:
-            found = self._documents[key] = self._wanted(document)
+            found = self._documents[key] = self._bounded(self._wanted(document))
             self._loaded[id(found)] = load_value(found)
         return found
 

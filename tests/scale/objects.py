@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from typing import Any
 
+from tests.kube import cluster
 from tests.kube.cluster import PATHS, document
 from tests.kube.test_crds import DEFINITIONS, settled
 
@@ -32,9 +33,14 @@ def names() -> list[str]:
 
 def nad(name: str, vid: int, network: str = EVERYWHERE) -> Document:
     """As a webhook and a manager leave it."""
-    config = f'{{"cniVersion":"0.3.1","name":"{name}","type":"bridge","bridge":"{network}-br","vlan":{vid}}}'
-    said = {LABEL_CLUSTERNETWORK: network, LABEL_TYPE: "L2VlanNetwork", LABEL_VLAN_ID: str(vid), LABEL_READY: "true"}
-    return document("NetworkAttachmentDefinition", name, {"config": config}, namespace="default", labels=said)
+    found = cluster.nad(name, vid, network)
+    found["metadata"]["labels"] = {
+        LABEL_CLUSTERNETWORK: network,
+        LABEL_TYPE: "L2VlanNetwork",
+        LABEL_VLAN_ID: str(vid),
+        LABEL_READY: "true",
+    }
+    return found
 
 
 def nodes() -> Iterator[Document]:

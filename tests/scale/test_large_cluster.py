@@ -12,7 +12,6 @@ import statistics
 import subprocess
 import sys
 import time
-import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,6 +20,7 @@ from typing import Any
 import pytest
 from tests.kube import run_agent
 from tests.kube.cluster import PATHS
+from tests.kube.usage import cpu_s, mb
 from tests.scale import objects
 from tests.scale.objects import NADS, NETWORKS, NODES, REAL
 
@@ -42,16 +42,6 @@ OURS = {resource.plural for resource in RESOURCES.values()} | {"leases", "events
 
 def told(what: str, *figures: object) -> None:
     print(f"scale: {what}:", *figures, flush=True)
-
-
-def mb(pid: int) -> float:
-    line = next(x for x in Path(f"/proc/{pid}/status").read_text().splitlines() if "VmRSS" in x)
-    return int(line.split()[1]) / 1024
-
-
-def cpu_s(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / 100
 
 
 class Workers:
@@ -90,8 +80,8 @@ class Workers:
 
     def end(self) -> None:
         for one in self._all:
-            one.kill()
-            one.wait()
+            with one:  # its pipes are closed, and it is waited for
+                one.kill()
 
 
 class Large:
@@ -116,15 +106,12 @@ class Large:
         for one in filter(None, (self.agent, self.manager)):
             one.kill()
             one.wait()
+        self.log.close()
 
     def requests(self) -> Counter[str]:
         """How many of each verb the server has answered since it began, as it counts them."""
-        request = urllib.request.Request(
-            f"{self.plane.url}/metrics", headers={"Authorization": f"Bearer {self.plane._token}"}
-        )
-        text = self.plane._open(request).decode()
         found: Counter[str] = Counter()
-        for line in text.splitlines():
+        for line in self.plane.text("/metrics").splitlines():
             match = re.match(r'apiserver_request_total\{.*resource="([-\w]+)".*verb="(\w+)".*\} (\S+)$', line)
             if match and match[1] in OURS:
                 found[match[2]] += int(float(match[3]))

@@ -6,7 +6,6 @@ from __future__ import annotations
 import http.client
 import json
 import os
-import socket
 import ssl
 import statistics
 import subprocess
@@ -19,7 +18,9 @@ from itertools import cycle
 from pathlib import Path
 
 import pytest
+from tests.kube.cluster import free_port
 from tests.kube.test_verdicts import ask_about_all_but_the_administrator
+from tests.kube.usage import mb
 from tests.scale import objects
 from tests.scale.objects import Client
 
@@ -44,28 +45,21 @@ def hook(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, Client
     """Port of the webhook; who is asked about, who is not."""
     plane = ControlPlane(tmp_path_factory.mktemp("plane"), print)
     tenant = plane.user("tenant", MASTERS)
-    with plane, socket.socket() as free:
+    with plane:
         objects.fill(plane)
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-        free.close()
+        port = free_port()
         command = [str(Path(sys.executable).with_name("windrow")), "--kubeconfig", str(plane.kubeconfig()), "webhook"]
         command += ["--url", f"https://127.0.0.1:{port}", "--listen", f"127.0.0.1:{port}", "--secret", "default/hook"]
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
         try:
             plane.wait_for(f"/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations/{NAME}", 120)
             ask_about_all_but_the_administrator(plane)
-            told_of_memory(process.pid)
+            print(f"scale: MB of the webhook: {mb(process.pid):.0f}", flush=True)
             with closing(Client(plane, tenant)) as asked, closing(Client(plane)) as other:
                 yield port, asked, other
         finally:
             process.kill()
             process.wait()
-
-
-def told_of_memory(pid: int) -> None:
-    line = next(x for x in Path(f"/proc/{pid}/status").read_text().splitlines() if "VmRSS" in x)
-    print(f"scale: MB of the webhook: {int(line.split()[1]) / 1024:.0f}", flush=True)
 
 
 def measured(asked: Client, other: Client) -> tuple[list[float], list[float]]:

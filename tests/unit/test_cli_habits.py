@@ -377,6 +377,12 @@ def test_what_is_stored_so_already_stands_in_nobodys_way() -> None:
     assert (problem.code, problem.path) == ("label-malformed", "metadata.labels")
 
 
+def test_a_key_with_a_colon_is_named_whole() -> None:
+    (odd,) = load_documents(CN.replace('"name":"NAME"', '"name":"odd","labels":{"a: b":"x"}')).objects
+    (problem,) = check(Cluster.of([]), changes_to(Cluster.of([]), [odd]))
+    assert problem.message == "'a: b' is no key" and problem.hint.startswith("write letters")
+
+
 # A host that gets a domain ------------------------------------------------------------------------
 
 

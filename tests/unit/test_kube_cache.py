@@ -12,7 +12,7 @@ from windrow.kube.cache import MANY_NODES, Cache
 from windrow.kube.resources import FOLLOWED, POLICIES, SELECTED
 from windrow.kube.restless import AT_ONCE, EACH_S, Restless
 from windrow.kube.writing import differs
-from windrow.model.names import LABEL_TYPE
+from windrow.model.names import LABEL_TYPE, field_manager
 from windrow.model.objects import ClusterNetwork, Node
 from windrow.model.policies import NetworkPolicy, Pod, PodPort
 from windrow.model.values import Ref
@@ -286,9 +286,9 @@ def test_what_we_applied_and_say_no_more_is_taken_back() -> None:
     fields = {"f:status": {".": {}, "f:linkStatus": {".": {}, "f:n1": {}}}}
     document = monitor(n1=[{"name": "eth0"}])
     document["metadata"]["managedFields"] = [
-        {"manager": trim.manager_of("n1"), "operation": "Apply", "fieldsV1": fields},
+        {"manager": field_manager("n1"), "operation": "Apply", "fieldsV1": fields},
         {
-            "manager": trim.manager_of("n2"),
+            "manager": field_manager("n2"),
             "operation": "Apply",
             "fieldsV1": {"f:status": {"f:linkStatus": {"f:n2": {}}}},
         },
@@ -302,7 +302,7 @@ def test_labels_of_a_node_that_we_set_and_that_others_set() -> None:
     ours, others = "network.harvesterhci.io/oob", "network.harvesterhci.io/lab"
     node = document("Node", "n1", metadata={"labels": {ours: "true", others: "true"}})
     node["metadata"]["managedFields"] = [
-        {"manager": trim.manager_of("n1"), "fieldsV1": {"f:metadata": {"f:labels": {f"f:{ours}": {}}}}}
+        {"manager": field_manager("n1"), "fieldsV1": {"f:metadata": {"f:labels": {f"f:{ours}": {}}}}}
     ]
     there = trim.said(node, "whoever reads it")
     wanted = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n1", "labels": {ours: "true"}}}
@@ -311,8 +311,8 @@ def test_labels_of_a_node_that_we_set_and_that_others_set() -> None:
 
 
 def test_a_manager_has_a_name_of_its_own_for_each_node_and_it_is_never_too_long() -> None:
-    assert trim.manager_of("n1") == "windrow-agent.n1"
-    long = {trim.manager_of("n" * 240 + str(number)) for number in range(3)}
+    assert field_manager("n1") == "windrow-agent.n1"
+    long = {field_manager("n" * 240 + str(number)) for number in range(3)}
     assert len(long) == 3 and all(len(name) <= 128 for name in long)
 
 
@@ -370,12 +370,18 @@ def test_what_a_tenant_writes_beside_fills_no_memory() -> None:
     assert [p.code for p in problems] == ["json-too-long"], "and not that it is cut"
 
 
-def test_who_flips_twice_a_second_flips_no_network() -> None:
-    """The newest version comes in time, and what is back where it was never left."""
+def paced() -> tuple[Cache, list[float]]:
+    """Empty and listed; what is restless waits by this clock."""
     now = [1000.0]
     cache = Cache(restless=Restless(), clock=lambda: now[0])
     for kind in FOLLOWED:
-        cache.listed(kind, set())
+        cache.listed(kind, ())
+    return cache, now
+
+
+def test_who_flips_twice_a_second_flips_no_network() -> None:
+    """The newest version comes in time, and what is back where it was never left."""
+    cache, now = paced()
     assert cache.put(network(7))
     taken = 0
     for number in range(120):
@@ -391,10 +397,7 @@ def test_who_flips_twice_a_second_flips_no_network() -> None:
 
 
 def test_who_goes_and_comes_all_the_time_is_no_other() -> None:
-    now = [1000.0]
-    cache = Cache(restless=Restless(), clock=lambda: now[0])
-    for kind in FOLLOWED:
-        cache.listed(kind, set())
+    cache, now = paced()
     ref, news = Ref(NAD, "v", ""), 0
     for number in range(60):
         now[0] += 0.5
@@ -412,9 +415,7 @@ def test_who_goes_and_comes_all_the_time_is_no_other() -> None:
 
 def test_what_a_manager_writes_into_an_uplink_is_no_flip() -> None:
     """With each node that comes it has other `matched-nodes`."""
-    cache = Cache(restless=Restless(), clock=lambda: 1000.0)
-    for kind in FOLLOWED:
-        cache.listed(kind, set())
+    cache, _ = paced()
     spec = {"clusterNetwork": "oob", "uplink": {"nics": ["eth1"]}}
     for number in range(3 * AT_ONCE):
         assert cache.put(document("VlanConfig", "oob", spec=spec, metadata={"annotations": {"a": str(number)}}))
@@ -424,10 +425,7 @@ def test_what_a_manager_writes_into_an_uplink_is_no_flip() -> None:
 
 def test_what_waits_is_never_older_than_what_is_known() -> None:
     """An uplink that flips, and is back with a manager's annotation: that counts at once, and no older spec later."""
-    now = [1000.0]
-    cache = Cache(restless=Restless(), clock=lambda: now[0])
-    for kind in FOLLOWED:
-        cache.listed(kind, set())
+    cache, now = paced()
     spec = {"clusterNetwork": "oob", "uplink": {"nics": ["eth1"]}}
     for number in range(AT_ONCE + 1):
         cache.put(document("VlanConfig", "oob", spec={**spec, "description": str(number)}))
@@ -443,10 +441,7 @@ def test_what_waits_is_never_older_than_what_is_known() -> None:
 
 def test_who_is_restless_is_so_until_it_has_been_calm() -> None:
     """It is told once, and not each time that one of its changes waits."""
-    now = [1000.0]
-    cache = Cache(restless=Restless(), clock=lambda: now[0])
-    for kind in FOLLOWED:
-        cache.listed(kind, set())
+    cache, now = paced()
     ref = trim.ref_of(network(7))
     for number in range(2 * AT_ONCE):
         cache.put(network(number))

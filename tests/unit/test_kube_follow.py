@@ -32,6 +32,16 @@ class Server:
         await asyncio.sleep(60)
 
 
+def following(server: Server, cache: Cache, troubles: list[tuple[str, str]]) -> Follower:
+    return Follower(
+        server,  # type: ignore[arg-type]
+        RESOURCES["LinkMonitor"],
+        cache,
+        lambda _: None,
+        lambda *said: troubles.append(said),
+    )
+
+
 def test_what_is_looked_at_rarely_is_not_watched(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(follow, "RARELY_S", 0.02)
     server, cache, crowded = Server(), Cache(["LinkMonitor"]), True
@@ -39,13 +49,7 @@ def test_what_is_looked_at_rarely_is_not_watched(monkeypatch: pytest.MonkeyPatch
 
     async def work() -> None:
         nonlocal crowded
-        follower = Follower(
-            server,  # type: ignore[arg-type]
-            RESOURCES["LinkMonitor"],
-            cache,
-            lambda _: None,
-            lambda *said: troubles.append(said),
-        )
+        follower = following(server, cache, troubles)
         follower.rarely = lambda: crowded
         task = asyncio.create_task(follower.run())
         await asyncio.sleep(0.2)
@@ -84,13 +88,7 @@ def test_a_kind_that_is_not_there_when_the_server_answers_at_last_is_empty_and_a
     troubles: list[tuple[str, str]] = []
 
     async def work() -> None:
-        follower = Follower(
-            server,  # type: ignore[arg-type]
-            RESOURCES["LinkMonitor"],
-            cache,
-            lambda _: None,
-            lambda *said: troubles.append(said),
-        )
+        follower = following(server, cache, troubles)
         task = asyncio.create_task(follower.run(absent_s=0.2))
         while server.lists < 2:
             await asyncio.sleep(0.01)

@@ -12,8 +12,9 @@ from windrow.kube import pace, writing
 from windrow.kube.cache import Cache
 from windrow.kube.errors import KubeError
 from windrow.kube.resources import FOLLOWED
-from windrow.kube.trim import manager_of, ref_of
+from windrow.kube.trim import ref_of
 from windrow.kube.writing import Writer
+from windrow.model import names
 
 GROUP = "network.harvesterhci.io/v1beta1"
 BASE = "/apis/network.harvesterhci.io/v1beta1"
@@ -38,7 +39,7 @@ class Server:
         if self.no is not None:
             raise self.no
         if not self.deaf and method == "PATCH" and "/events/" not in path:
-            assert more["params"] == {"fieldManager": manager_of("n1"), "force": "true"}
+            assert more["params"] == {"fieldManager": names.field_manager("n1"), "force": "true"}
             self.cache.put(body)
         return self.answer
 
@@ -232,13 +233,14 @@ def test_of_what_is_not_told_the_answer_is_learned() -> None:
     run(work())
 
 
-def test_events_wait_for_a_server_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("no", [KubeError("silent"), KubeError("busy", code=429), KubeError("begins", code=503)])
+def test_events_wait_for_a_server_that_does_not_answer(no: KubeError, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writing, "EVENT_S", 0.0)
     monkeypatch.setattr(writing, "EVENTS_AGAIN_S", 0.01)
 
     async def work() -> None:
         here = Run(known())
-        here.server.no = KubeError("silent")
+        here.server.no = no
         here.writer.happened({"metadata": {"namespace": "default", "name": f"e{n}"}} for n in range(300))
         teller = asyncio.create_task(here.writer.tell())
         await asyncio.sleep(0.05)

@@ -9,13 +9,13 @@ import pytest
 from tests.unit.apiobject import ApiObject
 
 from windrow.apps.manager.handover import REPLICAS, STOPPED, Handing, Settings, _starting, _stopping
+from windrow.apps.manager.known import read
 from windrow.apps.manager.lease import Lease, Leases, holder
-from windrow.kube import trim
 from windrow.kube.errors import KubeError
+from windrow.model import names
 from windrow.model.cluster import Cluster
 from windrow.model.problems import Problem, ProblemsError, errors
 from windrow.status.manager.handover import against, unfinished
-from windrow.status.manager.stored import stored
 
 GROUP = "network.harvesterhci.io"
 MATCHED = f"{GROUP}/matched-nodes"
@@ -48,9 +48,7 @@ OOB = document("ClusterNetwork", "oob")
 
 
 def problems(judge: Any, *documents: dict[str, Any]) -> tuple[Problem, ...]:
-    kept = [
-        found for one in documents if (found := stored(one, one if one["kind"] == "VlanStatus" else trim.wanted(one)))
-    ]
+    kept = [found for one in documents if (found := read(one))]
     cluster = Cluster.of(one.obj for one in kept)
     return tuple(judge(cluster, {one.obj.ref: one for one in kept}))
 
@@ -62,10 +60,10 @@ def test_what_is_as_its_selector_says_may_go() -> None:
 @pytest.mark.parametrize(
     ("matched", "said"),
     [
-        ('["n1","n2"]', "it is set up, but not to be, on n2"),
-        ('["n2"]', "it is to be set up on n1"),
-        (None, "it is to be set up on n1"),
-        ("nonsense", "it is to be set up on n1"),
+        ('["n1","n2"]', "Harvester has set it up on n2, which its selector does not choose"),
+        ('["n2"]', "its selector chooses n1, where Harvester has not set it up"),
+        (None, "its selector chooses n1, where Harvester has not set it up"),
+        ("nonsense", "its selector chooses n1, where Harvester has not set it up"),
     ],
 )
 def test_a_stale_annotation_would_give_or_take_a_network(matched: str | None, said: str) -> None:
@@ -97,6 +95,13 @@ def test_what_does_not_work_now_is_worth_knowing() -> None:
 def test_it_is_done_where_windrows_own_agent_says_so(statuses: tuple[dict[str, Any], ...], said: str) -> None:
     found = problems(unfinished, *NODES, OOB, uplink(), *statuses)
     assert [said in problem.message for problem in found] == ([True] if said else [])
+
+
+def test_a_node_with_a_long_name_is_done_too() -> None:
+    """Of a field manager's name an API server takes 128 characters, so its agent's has a hash in it."""
+    node = "n" * 120
+    there = document("Node", node, labels={"rack": "a"})
+    assert problems(unfinished, there, OOB, uplink(), said_by(names.field_manager(node), node)) == ()
 
 
 # Workloads ---------------------------------------------------------------------------------------

@@ -107,7 +107,7 @@ class Follower:
         async for piece, of in self._api.pieces(self._resource.path, self._query):
             version = of
             for document in piece:
-                whole = {"apiVersion": self._resource.version, "kind": self._resource.kind, **document}
+                whole = self._resource.whole(document)
                 there.add(trim.ref_of(whole))
                 news |= self._cache.put(whole)
         news |= self._cache.listed(self._resource.kind, there)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from windrow.model.lazy import dataclass
 from windrow.model.objects import (
     KINDS,
@@ -32,6 +35,10 @@ class Resource:
     def path(self) -> str:
         """All of them, of all namespaces."""
         return f"{self.base}/{self.plural}"
+
+    def whole(self, document: Mapping[str, Any]) -> dict[str, Any]:
+        """One of a list, whose objects do not say what they are."""
+        return {"apiVersion": self.version, "kind": self.kind, **document}
 
     def one(self, ref: Ref, subresource: str = "") -> str:
         place = f"{self.base}/namespaces/{ref.namespace}" if self.namespaced else self.base

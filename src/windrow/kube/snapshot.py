@@ -43,17 +43,13 @@ async def _kind(api: Api, resource: Resource) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     try:
         async for piece, _ in api.pieces(resource.path):
-            found += [_whole(document, resource) for document in piece]
+            for document in piece:
+                document["metadata"].pop("managedFields", None)
+                found.append(resource.whole(document))
     except KubeError as error:
         if error.code != NOT_FOUND or resource.kind not in OPTIONAL:
             raise
     return found
-
-
-def _whole(document: dict[str, Any], resource: Resource) -> dict[str, Any]:
-    """The objects of a list do not say what they are."""
-    document["metadata"].pop("managedFields", None)
-    return {"apiVersion": resource.version, "kind": resource.kind, **document}
 
 
 async def _events(access: Access) -> tuple[dict[str, Any], ...]:

@@ -149,7 +149,7 @@ def said(document: Document, node: str) -> Said:
         if found := {key: text for key, text in (meta.get("annotations") or {}).items() if key in _OF_NODES}:
             there["metadata"]["annotations"] = found
     # Only the agent of a Node says anything of it, whoever reads it here.
-    manager = manager_of(str(meta["name"]) if kind == Node.KIND else node)
+    manager = names.field_manager(str(meta["name"]) if kind == Node.KIND else node)
     noted = [entry.get("fieldsV1") or {} for entry in meta.get("managedFields") or () if entry["manager"] == manager]
     return Said(
         uid=str(meta.get("uid", "")),
@@ -164,17 +164,6 @@ def _of_node(status: Document, kind: str, node: str) -> Document:
     place = _PER_NODE.get(kind, "")
     entries = status.get(place) or {}
     return {place: {node: entries[node]}} if node in entries else {}
-
-
-def manager_of(node: str) -> str:
-    """What the agent of a node calls itself where it applies something. One for all nodes would not do: applying means
-    to take back what one applied before, and the nodes share objects."""
-    name = f"windrow-agent.{node}"
-    return name if len(name) <= _MANAGER_MAX else names.hashed("windrow-agent", node)
-
-
-_MANAGER_MAX = 128
-"""apimachinery, metav1 validation: fieldManager."""
 
 
 def places(document: Document, above: Place = ()) -> Iterator[tuple[Place, Any]]:

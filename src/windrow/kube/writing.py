@@ -20,7 +20,8 @@ from windrow.kube.cache import Cache
 from windrow.kube.errors import KubeError
 from windrow.kube.pace import Paces, Work, few_at_once
 from windrow.kube.resources import RESOURCES
-from windrow.kube.trim import Document, Said, manager_of
+from windrow.kube.trim import Document, Said
+from windrow.model import names
 from windrow.model.objects import VlanStatus
 from windrow.model.values import Ref
 
@@ -85,13 +86,13 @@ class Writer:
                     await asyncio.sleep(EVENTS_AGAIN_S)
 
     async def _told(self, document: Document) -> bool:
-        """Whether the server has answered, be it a no."""
+        """Whether it need not be told again: it is stored, or refused for good."""
         meta = document["metadata"]
         try:
             await self._apply(f"/api/v1/namespaces/{meta['namespace']}/events/{meta['name']}", document)
         except KubeError as error:
             self.troubled("events", error.message)
-            return bool(error.code)
+            return not error.passes
         self.troubled("events", "")
         return True
 
@@ -158,7 +159,7 @@ class Writer:
         await self.api.ask("DELETE", RESOURCES[ref.kind].one(ref), {"preconditions": {"uid": there.uid}})
 
     async def _apply(self, path: str, document: Document) -> Document:
-        params = {"fieldManager": manager_of(self.cache.node), "force": "true"}
+        params = {"fieldManager": names.field_manager(self.cache.node), "force": "true"}
         return await self.api.ask("PATCH", path, document, kind=APPLY, params=params)
 
 

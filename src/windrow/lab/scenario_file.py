@@ -326,7 +326,7 @@ class _Reader:
             flannel=tuple(name for name in flannel if name),
         )
         if found.conformance and not kubelets:
-            field.wrong("kubernetes", "has a test suite of pods, and nobody to run them", "take kubelets: false out")
+            field.wrong("kubernetes", "conformance needs kubelets: its tests run pods", "take kubelets: false out")
         return found
 
     def _endpoint(self, item: Field) -> Endpoint | None:

@@ -47,13 +47,14 @@ def assignments(words: Iterable[str]) -> dict[str, str | None]:
     return found
 
 
-def faults(field: str, changes: Mapping[str, str | None]) -> Iterator[str]:
-    """What Kubernetes refuses of the `labels` or `annotations` (`field`) that are set. Any may be taken away."""
+def faults(field: str, changes: Mapping[str, str | None]) -> Iterator[tuple[str, str]]:
+    """What Kubernetes refuses of the `labels` or `annotations` (`field`) that are set, and what to do. Any may be taken
+    away."""
     for key, value in changes.items():
         domain, slash, name = key.rpartition("/")
         if value is None:
             continue
         if not _NAME.fullmatch(name) or (slash and not _DOMAIN.fullmatch(domain)):
-            yield f"{key!r} is no key: write {_LETTERS}, and before it a domain and a slash where you like"
+            yield f"{key!r} is no key", f"write {_LETTERS}, and before it a domain and a slash where you like"
         if field == "labels" and value and not _NAME.fullmatch(value):
-            yield f"{value!r} is no value of a label: write {_LETTERS}; an annotation holds any text"
+            yield f"{value!r} is no value of a label", f"write {_LETTERS}; an annotation holds any text"

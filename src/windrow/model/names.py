@@ -18,6 +18,8 @@ MGMT = "mgmt"
 
 CLUSTER_NETWORK_MAX = 12
 LABEL_VALUE_MAX = 63
+FIELD_MANAGER_MAX = 128
+"""Characters of a fieldManager (apimachinery, metav1 validation)."""
 API_GROUP = "network.harvesterhci.io"
 API_VERSION = f"{API_GROUP}/v1beta1"
 POOL_API_VERSION = f"{API_GROUP}/v1alpha1"
@@ -153,6 +155,13 @@ def hashed(*parts: str) -> str:
 def label_value(text: str) -> str:
     """A name as the value of a label: at most 63 characters, of a name that has up to 253 (Kubernetes)."""
     return text if len(text) <= LABEL_VALUE_MAX else hashed(text)
+
+
+def field_manager(node: str) -> str:
+    """What the agent of a node calls itself where it applies something. One for all nodes would not do: applying means
+    to take back what one applied before, and the nodes share objects."""
+    name = f"windrow-agent.{node}"
+    return name if len(name) <= FIELD_MANAGER_MAX else hashed("windrow-agent", node)
 
 
 def vlan_status_name(cluster_network: str, node: str) -> str:

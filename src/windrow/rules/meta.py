@@ -16,6 +16,5 @@ def labels_are_as_kubernetes_takes_them(obj: AnyObject, review: Review) -> Itera
     for field in ("labels", "annotations"):
         before = getattr(old.meta, field) if old is not None else {}
         fresh = {key: value for key, value in getattr(obj.meta, field).items() if before.get(key) != value}
-        for fault in faults(field, fresh):
-            message, _, hint = fault.partition(": ")
+        for message, hint in faults(field, fresh):
             yield problem(obj, "label-malformed", f"metadata.{field}", message, hint)

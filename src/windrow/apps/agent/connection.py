@@ -29,7 +29,7 @@ class Connection:
 
     def _note(self, what: str, why: str) -> None:
         if why:
-            self._log.warning("trouble with the API server", subject=what, reason=why)
+            self._log.warning("trouble with the cluster's objects", subject=what, reason=why)
         else:
             self._log.info("the API server answers again", subject=what)
 

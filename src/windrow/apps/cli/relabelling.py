@@ -71,7 +71,7 @@ def _changes(words: Sequence[str], field: Field) -> Mapping[str, str | None]:
         found = assignments(filter(_assigns, words))
     except ValueError as error:
         raise click.UsageError(str(error)) from error
-    if wrong := list(faults(field, found)):
+    if wrong := [f"{what}: {hint}" for what, hint in faults(field, found)]:
         raise click.UsageError("; ".join(wrong))
     return found
 

@@ -15,9 +15,9 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
 from windrow.apps.incluster import loaded
+from windrow.apps.manager.known import read
 from windrow.apps.manager.lease import Lease, Leases, holder
 from windrow.apps.webhook.configurations import NAME as WINDROW_WEBHOOK
-from windrow.kube import trim
 from windrow.kube.api import MERGE, NOT_FOUND, Api, read_one
 from windrow.kube.crds import crds
 from windrow.kube.errors import KubeError
@@ -25,12 +25,11 @@ from windrow.kube.resources import FOLLOWED, RESOURCES
 from windrow.model import names
 from windrow.model.cluster import Cluster
 from windrow.model.lazy import dataclass
-from windrow.model.objects import VlanStatus
 from windrow.model.problems import Problem, ProblemsError, errors
 from windrow.model.values import Ref
 from windrow.rules.secondlook import clashes
 from windrow.status.manager.handover import against, unfinished
-from windrow.status.manager.stored import Stored, stored
+from windrow.status.manager.stored import Stored
 
 KEEP = {"helm.sh/resource-policy": "keep"}
 """Helm leaves what says so when a release goes, or no longer has it."""
@@ -123,14 +122,14 @@ class Handing:
         for path in _kinds():
             meta = (await self._api.ask("GET", path))["metadata"]
             if not KEEP.items() <= (meta.get("annotations") or {}).items():
-                found.append(_again(f"{meta['name']} would go with Harvester's chart, and all its objects too"))
+                found.append(_again(f"{meta['name']} and all its objects would be deleted with Harvester's chart"))
         for workload in WORKLOADS:
             if pods := await self._pods(await read_one(self._api.ask, workload.path)):
                 found.append(_again(f"{workload} still runs: {', '.join(pods)}"))
         if await self._registered(names.HARVESTER_WEBHOOK):
             found.append(_again(f"the registration {names.HARVESTER_WEBHOOK} is there"))
         if not await self._registered(WINDROW_WEBHOOK):
-            text = f"the registration {WINDROW_WEBHOOK} is not there: whatever comes is stored"
+            text = f"the registration {WINDROW_WEBHOOK} is not there: objects are stored without being checked"
             found.append(Problem(code="no-webhook", message=text, hint="have the chart's webhook.enabled be true"))
         return (*found, *[p async for p in self._unheld()])
 
@@ -225,7 +224,9 @@ class Handing:
             await self._wait_for(locks)
             renewing = asyncio.create_task(_renew(locks))
             self._held = locks
-            self._say(f"held: {', '.join('/'.join(place) for place in places)}; whoever needs it does not write")
+            self._say(
+                f"locks held: {' '.join(map('/'.join, places))}; a manager that needs one writes nothing meanwhile"
+            )
             try:
                 yield
             finally:
@@ -249,20 +250,21 @@ class Handing:
 
     async def _ask(self, method: str, path: str, body: Document | None = None, kind: str = "application/json") -> None:
         if self._held is not None and self._held.left_s <= 0:
-            raise KubeError("the locks are lost: another manager may lead", "try again: it goes on where it ended")
+            raise KubeError(
+                "the locks are lost: another manager may lead", "try again: the command goes on where it stopped"
+            )
         await self._api.ask(method, path, body, kind=kind)
 
     async def _objects(self) -> tuple[Cluster, dict[Ref, Stored], tuple[Problem, ...]]:
         """All that Windrow reads, and what is wrong with it."""
         documents = [one for kind in FOLLOWED for one in await self._listed(kind)]
-        read = loaded(tuple(documents))
-        kept = (stored(one, one if one["kind"] == VlanStatus.KIND else trim.wanted(one)) for one in documents)
-        return Cluster.of(read.objects), {one.obj.ref: one for one in kept if one is not None}, read.problems
+        found = loaded(tuple(documents))
+        kept = {one.obj.ref: one for one in map(read, documents) if one is not None}
+        return Cluster.of(found.objects), kept, found.problems
 
     async def _listed(self, kind: str) -> list[dict[str, Any]]:
         resource = RESOURCES[kind]
-        head = {"apiVersion": resource.version, "kind": kind}
-        return [{**head, **one} async for piece, _ in self._api.pieces(resource.path) for one in piece]
+        return [resource.whole(one) async for piece, _ in self._api.pieces(resource.path) for one in piece]
 
 
 async def _renew(locks: Leases) -> None:

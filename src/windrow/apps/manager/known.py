@@ -35,8 +35,7 @@ class Known:
 
     def put(self, document: Document) -> bool:
         """Whether that is news."""
-        kept = document if document["kind"] == VlanStatus.KIND else trim.bounded(trim.wanted(document))
-        found = stored(document, kept)
+        found = read(document)
         if found is None:
             return self.drop(trim.ref_of(document))
         ref, known = found.obj.ref, self._stored.get(found.obj.ref)
@@ -99,6 +98,13 @@ class Known:
         for ref in taken:
             del self._fresh[ref]
         return taken, self.cluster
+
+
+def read(document: Document) -> Stored | None:
+    """None: it is of no kind that is read here. A VlanStatus is kept whole: all that it says is in its status, which
+    `wanted` leaves out."""
+    kept = document if document["kind"] == VlanStatus.KIND else trim.bounded(trim.wanted(document))
+    return stored(document, kept)
 
 
 class Since:

@@ -147,8 +147,7 @@ class Leases:
 
 async def holder(ask: Ask, place: tuple[str, str]) -> str:
     """Who is written down as the holder; empty: nobody. Raises KubeError."""
-    namespace, name = place
-    record = await read_one(ask, f"/apis/{GROUP}/namespaces/{namespace}/leases/{name}")
+    record = await Lease(ask, place, "")._read()
     return _holder(record) if record is not None else ""
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from windrow.lab.errors import LabError
 from windrow.lab.kernel.machine import need
 from windrow.lab.vm import archive, image
-from windrow.lab.vm.kernel import bootable, needed, read_module
+from windrow.lab.vm.kernel import bootable, needed, read_module, release_in
 from windrow.lab.vm.kernel import find as find_in
 from windrow.model.lazy import dataclass
 from windrow.services import usercache
@@ -56,11 +56,7 @@ def find() -> Prepared:
     """Raises LabError."""
     found = usercache.chosen(ENVIRONMENT, CHECKOUT, CACHE)
     place = found.resolve() if found else None
-    try:
-        release = (place / RELEASE).read_text(encoding="ascii").strip() if place else ""
-    except OSError:
-        release = ""
-    if place is None or not release:
+    if place is None or not (release := release_in(place)):
         raise LabError(
             "there is no kernel for QEMU" + (f" in {place}" if place else ""),
             hint="`windrow lab setup` fetches one, in a checkout `make setup`; where there is no apt-get, unpack a "

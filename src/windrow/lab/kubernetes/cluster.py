@@ -49,7 +49,7 @@ class Cluster:
         assert scenario.kubernetes is not None
         self.control = Control(scenario, programs)
         self.kubelets, self._conformance = scenario.kubernetes.kubelets, scenario.kubernetes.conformance
-        self._flannel = {name: self._flannel_of(name, scenario) for name in scenario.kubernetes.flannel}
+        self._flannel = self._flannels(scenario) if scenario.kubernetes.flannel else {}
         self._addresses = {n.name: n.management.address.partition("/")[0] for n in scenario.nodes if n.management}
         self._programs, self._place, self._root = programs, place, root
         self._nodes: dict[str, NodePrograms] = {}
@@ -113,12 +113,12 @@ class Cluster:
         )
         return NodePrograms(plan, self._place(node), self._root(node), self._programs)
 
-    def _flannel_of(self, node: str, scenario: Scenario) -> Flannel:
-        """Raises LabError."""
-        management = next(one.management for one in scenario.nodes if one.name == node)
-        assert management is not None  # scenario_links sees to it
-        conf = net_conf(scenario.manifests)
-        return Flannel(conf=conf, link=management.interface, kubeconfig=self.control.kubeconfig)
+    def _flannels(self, scenario: Scenario) -> dict[str, Flannel]:
+        """By node. Raises LabError."""
+        assert scenario.kubernetes is not None
+        conf, kubeconfig = net_conf(scenario.manifests), self.control.kubeconfig
+        links = {node.name: node.management.interface for node in scenario.nodes if node.management}
+        return {n: Flannel(conf=conf, link=links[n], kubeconfig=kubeconfig) for n in scenario.kubernetes.flannel}
 
     # Places ---------------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from windrow.lab.errors import LabError
 from windrow.lab.vm import archive
-from windrow.lab.vm.kernel import DEPENDENCIES, KERNEL, MODULES, RELEASE
+from windrow.lab.vm.kernel import DEPENDENCIES, KERNEL, MODULES, release_in
 from windrow.model.lazy import dataclass
 from windrow.services import usercache
 
@@ -52,11 +52,7 @@ def where() -> Path | None:
 def find() -> Guest:
     """The kernel that was prepared for guests. Raises LabError."""
     place = where()
-    try:
-        release = (place / RELEASE).read_text(encoding="ascii").strip() if place else ""
-    except OSError:
-        release = ""
-    if place is None or not release:
+    if place is None or not (release := release_in(place)):
         raise LabError(
             "there is no kernel for virtual machines" + (f" in {place}" if place else ""),
             hint=f"`windrow lab setup` fetches one, in a checkout `make setup`; {ENVIRONMENT} names another place",

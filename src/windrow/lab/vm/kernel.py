@@ -41,6 +41,14 @@ _PT_LOAD, _PT_NOTE = 1, 4
 _PAGE = 4096
 
 
+def release_in(place: Path) -> str:
+    """Of the kernel that was prepared into a directory; empty: there is none."""
+    try:
+        return (place / RELEASE).read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
+
+
 def prepare(package: Path, target: Path) -> str:
     """What guests need of an unpacked kernel package, into `target`; the kernel's release. Raises LabError."""
     image, modules = find(package)

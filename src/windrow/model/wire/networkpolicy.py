@@ -64,7 +64,7 @@ def _policy(cls: type[P], spec: Table, envelope: Envelope) -> P:
     )
     if (asked := envelope.meta.annotations.get(ANNOTATION_LOG_DROPPED)) is not None and not found.logged:
         message = f"is {quoted(asked)}, so nothing is logged"
-        hint = f"how many packets a second at most, 1 to {LOG_MAX}, in quotes"
+        hint = f"write how many packets a second at most, 1 to {LOG_MAX}, in quotes"
         spec.report.warn("log-dropped", f"metadata.annotations[{ANNOTATION_LOG_DROPPED}]", message, hint)
     return found
 

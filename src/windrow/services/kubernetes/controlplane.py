@@ -145,6 +145,11 @@ class ControlPlane:
         )
         return found
 
+    def text(self, path: str) -> str:
+        """What is no object, such as `/metrics`. Raises OSError."""
+        headers = {"Authorization": f"Bearer {self._token}"}
+        return self._open(urllib.request.Request(self.url + path, headers=headers)).decode()
+
     def wait_for(self, path: str, patience_s: float = READY_S) -> None:
         """Until it is served, as it is a moment after its CRD came, or the server. Raises ServiceError."""
         end = time.monotonic() + patience_s
@@ -268,9 +273,8 @@ class ControlPlane:
         return found
 
     def _server_is_ready(self) -> bool:
-        request = urllib.request.Request(f"{self.url}/readyz", headers={"Authorization": f"Bearer {self._token}"})
         with contextlib.suppress(OSError):
-            return self._open(request) == b"ok"
+            return self.text("/readyz") == "ok"
         return False
 
     def _open(self, request: urllib.request.Request) -> bytes:

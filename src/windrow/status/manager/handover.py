@@ -22,8 +22,6 @@ from windrow.model.upkeep import matched_nodes
 from windrow.model.values import Ref
 from windrow.status.manager.stored import Stored
 
-AGENT = "windrow-agent."
-"""How whoever writes for an agent begins, before the name of its node."""
 _OF_USERS = (ClusterNetwork, VlanConfig, HostNetworkConfig, NetworkAttachmentDefinition)
 
 
@@ -40,7 +38,7 @@ def against(cluster: Cluster, stored: Mapping[Ref, Stored]) -> Iterator[Problem]
         if one.place is not None and not _is_ready(one):
             network, _, node = one.place
             text = f"cluster network {network} is not ready on {node}"
-            hint = "nothing of it may be there to be adopted; Windrow's agent makes what its objects want"
+            hint = "where links of it are missing, there is nothing to adopt, and Windrow's agent makes them"
             yield Problem(code="not-ready", message=text, hint=hint, about=ref, severity=Severity.WARNING)
 
 
@@ -50,7 +48,7 @@ def unfinished(cluster: Cluster, stored: Mapping[Ref, Stored]) -> Iterator[Probl
     for config in _uplinks(cluster):
         for node in _nodes(cluster, config):
             one = said.get((config.name, node))
-            if one is None or AGENT + node not in one.writers:
+            if one is None or names.field_manager(node) not in one.writers:
                 text = f"Windrow's agent on {node} has said nothing of it yet"
                 hint = f"kubectl -n {names.SYSTEM_NAMESPACE} logs daemonset/windrow-agent --all-containers says why"
                 yield Problem(code="not-adopted", message=text, hint=hint, about=config.ref)
@@ -62,10 +60,13 @@ def unfinished(cluster: Cluster, stored: Mapping[Ref, Stored]) -> Iterator[Probl
 def _otherwise(config: VlanConfig, chosen: Iterable[str]) -> Iterator[Problem]:
     text = config.meta.annotations.get(names.ANNOTATION_MATCHED_NODES)
     had, wanted = frozenset(matched_nodes(text)), frozenset(chosen)
-    for nodes, what in ((wanted - had, "it is to be set up on"), (had - wanted, "it is set up, but not to be, on")):
+    for nodes, what in (
+        (wanted - had, "its selector chooses {}, where Harvester has not set it up"),
+        (had - wanted, "Harvester has set it up on {}, which its selector does not choose"),
+    ):
         if nodes:
-            told = f"by its selector {what} {', '.join(sorted(nodes))}; Harvester has {text or 'no node'} in {_KEY}"
-            hint = "have its selector choose the nodes that it is set up on"
+            told = f"{what.format(', '.join(sorted(nodes)))} ({_KEY}: {text or 'no node'})"
+            hint = "change its selector so that it chooses the nodes that it is set up on"
             yield Problem(code="nodes-differ", message=told, hint=hint, path="spec.nodeSelector", about=config.ref)
 
 
