@@ -356,6 +356,15 @@ def test_less_costs_and_more_does_not(host: Host) -> None:
     assert impact(host, open_.replace(rule, both))[1].startswith(f"closes from {record(1).host}, but for")
 
 
+def test_what_ports_let_pass_before_they_are_judged_is_no_policy_of_theirs(host: Host) -> None:
+    """Another version of Windrow may have other rules there."""
+    want = wanted(host)
+    more = TableChain(rules=(TableRule(comment="more 123", refers=(), expr=()), *want.chains["waiting-leaving"].rules))
+    have = replace(want, chains={**want.chains, "waiting-leaving": more})
+    (step,) = policy_unit(want, have).steps
+    assert (step.impact, step.note) == (Impact.HITLESS, "")
+
+
 def test_a_port_that_comes_is_closed_already_and_costs_nothing(host: Host) -> None:
     assert host.run("apply").exit_code == 0
     host.attach(record(3))
