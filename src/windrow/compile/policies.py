@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
+from windrow.compile.pools import nad_called
 from windrow.model.cluster import Cluster
 from windrow.model.facts import NodeFacts
 from windrow.model.machines import VirtualMachine
@@ -54,9 +55,9 @@ def missing_networks(policy: MultiNetworkPolicy, cluster: Cluster) -> Iterator[t
     """(network, a warning about it): the policy may mean one that comes, or that a container runtime has in its own
     directory."""
     path = f"metadata.annotations[{ANNOTATION_POLICY_FOR}]"
-    nads = [f"{one.meta.namespace}/{one.name}" for one in cluster.all(NetworkAttachmentDefinition)]
     for network in policy.networks:
-        if network not in nads:
+        if nad_called(network, cluster) is None:
+            nads = [f"{one.meta.namespace}/{one.name}" for one in cluster.all(NetworkAttachmentDefinition)]
             yield (
                 network,
                 Problem(
@@ -175,8 +176,7 @@ def network_of(record: PortRecord, cluster: Cluster) -> str:
     if record.ifname == DEFAULT_INTERFACE:
         return DEFAULT_NETWORK
     ref = _pod_of(record)
-    nads = [n for n in cluster.all(NetworkAttachmentDefinition) if (n.config.get("name") or n.name) == record.network]
-    nads.sort(key=lambda nad: nad.meta.namespace != ref.namespace)
+    nads = sorted(cluster.nads_by_config(record.network), key=lambda nad: nad.meta.namespace != ref.namespace)
     found = [f"{nad.meta.namespace}/{nad.name}" for nad in nads]
     pod = cluster.objects.get(ref)
     interfaces = pod.interfaces if isinstance(pod, Pod) else ()
