@@ -93,8 +93,8 @@ def _without_address(cluster: Cluster, facts: NodeFacts) -> Iterator[Problem]:
         if record.guards.addresses and not _addresses(record, cluster, facts):
             yield Problem(
                 code="no-address-recorded",
-                message=f"{record.user} may send from its own addresses alone, and {record.ifname} has none recorded",
-                hint="an IPAM plugin, an IPPool or the network status of its Pod says them; till then only DHCP passes",
+                message=f"{record.user} may send only from its own addresses, and {record.ifname} has none recorded",
+                hint="add them by an IPAM plugin, an IPPool or its Pod's network status; until then only DHCP passes",
                 about=record.ref,
                 severity=Severity.WARNING,
             )
@@ -105,8 +105,8 @@ def _not_judged(cluster: Cluster, facts: NodeFacts, wanted: RuleTable) -> Iterat
     for record in _unnamed(cluster, facts):
         yield Problem(
             code="port-not-judged",
-            message=f"the API names no {record.user}, so no network policy lets anything through at {record.host}",
-            hint="its labels decide: it opens once there is such a Pod",
+            message=f"the API does not know {record.user}, so network policies keep its port {record.host} closed",
+            hint="create its Pod: by the Pod's labels it is known which policies are about the port",
             about=record.ref,
             severity=Severity.WARNING,
         )
@@ -114,8 +114,8 @@ def _not_judged(cluster: Cluster, facts: NodeFacts, wanted: RuleTable) -> Iterat
     if unknown and not wanted.empty:
         yield Problem(
             code="port-not-judged",
-            message=f"no record says whose {', '.join(unknown)} is, so no network policy lets anything through there",
-            hint="start its pod or machine anew",
+            message=f"no record says whose {', '.join(unknown)} is, so network policies keep it closed",
+            hint="start its pod or machine again",
             about=Ref("Node", facts.node),
             severity=Severity.WARNING,
         )

@@ -39,10 +39,13 @@ def _price(want: RuleTable, have: RuleTable) -> tuple[Impact, str]:
     if not closed and not fewer:
         return Impact.HITLESS, ""
     ways = _named(chain.replace("-", " ", 1) for chain in closed)
-    what = f"closes {ways}, but for what policies let through" if closed else "policies let less through"
+    what = f"closes {ways}, except for what policies let through" if closed else "policies let less through"
     if not have.judges:
-        return Impact.OUTAGE, f"{what}; connections that are there are judged, too, for nobody has noted them so far"
-    return Impact.OUTAGE, f"{what}; connections that are there go on"
+        return (
+            Impact.OUTAGE,
+            f"{what}; open connections are judged, too: the kernel has not tracked them so far",
+        )
+    return Impact.OUTAGE, f"{what}; open connections go on"
 
 
 def _said(chain: TableChain) -> set[str]:
