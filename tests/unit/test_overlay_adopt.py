@@ -188,6 +188,6 @@ def test_where_there_is_nothing_to_take_over(tmp_path: Path) -> None:
     host = Host(tmp_path)
     assert "there is no overlay" in host.run("overlay", "adopt", code=1).stderr
     host.store(mgmt() + host.others())
-    assert "no device of the overlay (flannel.1) is another's" in host.run("overlay", "adopt", code=1).stderr
+    assert "no other program made a device of the overlay (flannel.1)" in host.run("overlay", "adopt", code=1).stderr
     host.run("apply")
-    assert "no device of the overlay (flannel.1) is another's" in host.run("overlay", "adopt", code=1).stderr
+    assert "no other program made a device of the overlay (flannel.1)" in host.run("overlay", "adopt", code=1).stderr

@@ -19,8 +19,8 @@ def taken_over(conf: NetConf, observed: Observed) -> tuple[tuple[AdoptedLink, ..
     problems = tuple(problem for device in theirs for problem in _unfit(device, conf, observed))
     if not theirs:
         there = ", ".join(device for _, device in conf.devices)
-        hint = "what is not there at all the next `windrow apply`, or the agent, makes"
-        problems = (_problem("nothing-to-adopt", f"no device of the overlay ({there}) is another's", hint),)
+        hint = "a device that is missing is made by `windrow apply`, or by the agent"
+        problems = (_problem("nothing-to-adopt", f"no other program made a device of the overlay ({there})", hint),)
     found = (AdoptedLink(link=one, name=one, group=observed.runtime[one].group) for one in theirs)
     return tuple(found), problems
 
@@ -43,7 +43,7 @@ def _unfit(device: IfName, conf: NetConf, observed: Observed) -> Iterator[Proble
     elif (tunnel.vni, tunnel.port) != (conf.vni, conf.port):
         message = f"{device} has VNI {tunnel.vni} and port {tunnel.port}, "
         message += f"and the overlay of {names.MGMT} has VNI {conf.vni} and port {conf.port}"
-        yield _problem("overlay-differs", message, "have the overlay's configuration be that of flannel", path=PLACE)
+        yield _problem("overlay-differs", message, "write flannel's VNI and port into its configuration", path=PLACE)
 
 
 def _problem(code: str, message: str, hint: str, *, path: str = "") -> Problem:

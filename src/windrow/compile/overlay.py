@@ -191,10 +191,9 @@ def _warning(code: str, message: str, hint: str) -> Problem:
 
 
 def _of_others(device: IfName) -> Problem:
-    message = (
-        f"{device} is there and Windrow did not make it: it, and what leads over it, is left to who did (flanneld)"
-    )
-    return _warning("overlay-of-others", message, "windrow overlay adopt takes it over, and no packet is lost")
+    what = f"{device} is there and Windrow did not make it (flanneld did, most likely)"
+    message = f"{what}: Windrow changes neither it nor the routes over it"
+    return _warning("overlay-of-others", message, "take it over without losing a packet: windrow overlay adopt")
 
 
 def _unable(family: Family, device: IfName, facts: NodeFacts) -> Problem | None:
@@ -208,8 +207,8 @@ def _unable(family: Family, device: IfName, facts: NodeFacts) -> Problem | None:
 
 
 def _unguarded(facts: NodeFacts) -> Problem:
-    message = f"packets of the overlay that no node has sent are not dropped on node {facts.node}"
-    hint = "that needs nft, and nftables with the family bridge: apt-get install nftables; modprobe nf_tables"
+    message = f"node {facts.node} does not drop forged packets of the overlay"
+    hint = "it needs nft, and nftables with the family bridge: apt-get install nftables; modprobe nf_tables"
     return _warning("overlay-unguarded", message, hint)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
+from windrow.compile.pools import nad_called
 from windrow.model.cluster import Cluster
 from windrow.model.facts import NodeFacts
 from windrow.model.machines import VirtualMachine
@@ -54,9 +55,9 @@ def missing_networks(policy: MultiNetworkPolicy, cluster: Cluster) -> Iterator[t
     """(network, a warning about it): the policy may mean one that comes, or that a container runtime has in its own
     directory."""
     path = f"metadata.annotations[{ANNOTATION_POLICY_FOR}]"
-    nads = [f"{one.meta.namespace}/{one.name}" for one in cluster.all(NetworkAttachmentDefinition)]
     for network in policy.networks:
-        if network not in nads:
+        if nad_called(network, cluster) is None:
+            nads = [f"{one.meta.namespace}/{one.name}" for one in cluster.all(NetworkAttachmentDefinition)]
             yield (
                 network,
                 Problem(
@@ -92,8 +93,8 @@ def _without_address(cluster: Cluster, facts: NodeFacts) -> Iterator[Problem]:
         if record.guards.addresses and not _addresses(record, cluster, facts):
             yield Problem(
                 code="no-address-recorded",
-                message=f"{record.user} may send from its own addresses alone, and {record.ifname} has none recorded",
-                hint="an IPAM plugin, an IPPool or the network status of its Pod says them; till then only DHCP passes",
+                message=f"{record.user} may send only from its own addresses, and {record.ifname} has none recorded",
+                hint="add them by an IPAM plugin, an IPPool or its Pod's network status; until then only DHCP passes",
                 about=record.ref,
                 severity=Severity.WARNING,
             )
@@ -104,8 +105,8 @@ def _not_judged(cluster: Cluster, facts: NodeFacts, wanted: RuleTable) -> Iterat
     for record in _unnamed(cluster, facts):
         yield Problem(
             code="port-not-judged",
-            message=f"the API names no {record.user}, so no network policy lets anything through at {record.host}",
-            hint="its labels decide: it opens once there is such a Pod",
+            message=f"the API does not know {record.user}, so network policies keep its port {record.host} closed",
+            hint="create its Pod: by the Pod's labels it is known which policies are about the port",
             about=record.ref,
             severity=Severity.WARNING,
         )
@@ -113,8 +114,8 @@ def _not_judged(cluster: Cluster, facts: NodeFacts, wanted: RuleTable) -> Iterat
     if unknown and not wanted.empty:
         yield Problem(
             code="port-not-judged",
-            message=f"no record says whose {', '.join(unknown)} is, so no network policy lets anything through there",
-            hint="start its pod or machine anew",
+            message=f"no record says whose {', '.join(unknown)} is, so network policies keep it closed",
+            hint="start its pod or machine again",
             about=Ref("Node", facts.node),
             severity=Severity.WARNING,
         )
@@ -175,8 +176,7 @@ def network_of(record: PortRecord, cluster: Cluster) -> str:
     if record.ifname == DEFAULT_INTERFACE:
         return DEFAULT_NETWORK
     ref = _pod_of(record)
-    nads = [n for n in cluster.all(NetworkAttachmentDefinition) if (n.config.get("name") or n.name) == record.network]
-    nads.sort(key=lambda nad: nad.meta.namespace != ref.namespace)
+    nads = sorted(cluster.nads_by_config(record.network), key=lambda nad: nad.meta.namespace != ref.namespace)
     found = [f"{nad.meta.namespace}/{nad.name}" for nad in nads]
     pod = cluster.objects.get(ref)
     interfaces = pod.interfaces if isinstance(pod, Pod) else ()

@@ -99,7 +99,7 @@ class _Paths:
         if not dead:
             return found
         names, places = " and ".join(map(str, dead)), " and ".join(map(self.situation.place, dead))
-        lacks = f"whether {places} sends anything to {names}: nothing came in there, which may be all that is wrong"
+        lacks = f"whether {places} sends anything to {names}: nothing arrived there, and that alone may be the fault"
         return replace(found, certainty=Certainty.UNKNOWN, lacks=lacks)
 
     def blamed(self, bad: Collection[Pair], good: Iterable[Pair]) -> Iterator[Places]:

@@ -148,6 +148,17 @@ class Cluster:
         return {name: tuple(nads) for name, nads in found.items()}
 
     @cached_property
+    def _nads_by_config(self) -> Mapping[str, tuple[NetworkAttachmentDefinition, ...]]:
+        found: dict[str, list[NetworkAttachmentDefinition]] = {}
+        for nad in self.all(NetworkAttachmentDefinition):
+            found.setdefault(str(nad.config.get("name") or nad.name), []).append(nad)
+        return {name: tuple(nads) for name, nads in found.items()}
+
+    def nads_by_config(self, name: str) -> tuple[NetworkAttachmentDefinition, ...]:
+        """Those whose CNI configuration has this name, in any namespace: by it alone a port knows its network."""
+        return self._nads_by_config.get(name, ())
+
+    @cached_property
     def _nad_vids(self) -> Mapping[str, VidSet]:
         return {name: reduce(or_, (nad.vids for nad in nads), VidSet()) for name, nads in self._nads.items()}
 

@@ -12,6 +12,8 @@ SPOOF, MASQUERADE = "macspoofchk", "masquerade"
 """The parts of a filter, by their names in a CNI configuration, or nearly so."""
 NFTABLES, IPTABLES, LEGACY = "nftables", "iptables", "iptables-legacy"
 """By what addresses are masqueraded: nft, iptables as the system has it, and the one that needs no nftables."""
+DIRECTORIES = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
+"""Where nft and iptables are looked for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

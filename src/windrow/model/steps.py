@@ -419,10 +419,10 @@ class Unit:
     def _moves_on(self, step: Step) -> bool:
         """A VLAN interface goes, and all addresses that it has are given to other links."""
         gone = next((d.have for d in self.deltas if d.link == step.link and d.want is None), None)
-        if not isinstance(step.action, DeleteLink) or not isinstance(gone, Link):
+        if not isinstance(step.action, DeleteLink) or not isinstance(gone, Link) or not gone.addrs:
             return False
         given = {other.action.addr for other in self.steps if isinstance(other.action, AddAddr)}
-        return bool(gone.addrs) and frozenset(gone.addrs or ()) <= given
+        return gone.addrs <= given
 
 
 def _gives_back(step: Step, other: Step) -> bool:

@@ -11,45 +11,51 @@ from __future__ import annotations
 import _socket as socket  # quicker to load than `socket`, see `sock`
 import os
 import re
-import struct
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 from windrow.model.bridging import BRIDGE_NETFILTER
 from windrow.model.facts import KernelFeatures
+from windrow.model.filters import DIRECTORIES
 from windrow.netlink import links, netns, observe, sysctl
 from windrow.netlink.codec import pack_attr
 from windrow.netlink.errors import MODULES, KernelError
-from windrow.netlink.nftnews import NETLINK_NETFILTER
+from windrow.netlink.nftnews import FAMILIES, NETLINK_NETFILTER, NFGENMSG, NFNL_SUBSYS_NFTABLES, TABLE_NAME
 from windrow.netlink.sock import NLM_F_CREATE, Message, Rtnl
 
 
 def probe(where: netns.Netns = None) -> KernelFeatures:
     """What this kernel can do; `where` matters for br_netfilter and IPv6 alone. Raises KernelError if it cannot be
-    entered.
+    entered."""
+    return settled(tried(), where)
+
+
+def tried() -> KernelFeatures:
+    """What this kernel can do for as long as it runs; `settled` adds what changes meanwhile.
 
     Who may not make namespaces (no CAP_SYS_ADMIN) is told what modules are loaded or on disk; VLAN filtering then
     counts as there if the bridge is, and snooping by VLAN does.
     """
     try:
-        known = netns.in_new(_try)
+        return netns.in_new(_try)
     except KernelError:
         # snooping: only a bridge can tell; who may make none may not carry out a plan either
         kinds = ("bond", "bridge", "vlan", "vxlan")
         bonding, filtering, vlans, vxlan = (_loaded(kind) or loadable(MODULES[kind]) for kind in kinds)
-        known = KernelFeatures(bonding=bonding, vlan_filtering=filtering, vlan_interfaces=vlans, vxlan=vxlan)
-    return settled(known, where)
+        return KernelFeatures(bonding=bonding, vlan_filtering=filtering, vlan_interfaces=vlans, vxlan=vxlan)
 
 
 def settled(known: KernelFeatures, where: netns.Netns = None) -> KernelFeatures:
-    """With what others change when they like: the module br_netfilter, and IPv6. Raises KernelError."""
+    """With what others change when they like: the module br_netfilter, IPv6, and whether nft is installed. Raises
+    KernelError."""
 
     def look() -> tuple[bool, str | None]:
         return sysctl.path_of(BRIDGE_NETFILTER[0]).exists(), sysctl.read("net/ipv6/conf/default/disable_ipv6")
 
     netfilter, off = netns.opened_in(where, look)
-    return replace(known, bridge_netfilter=netfilter, ipv6=off is not None, ipv6_on=off == "0")
+    rules = known.bridge_rules and any(os.access(os.path.join(place, "nft"), os.X_OK) for place in DIRECTORIES)
+    return replace(known, bridge_netfilter=netfilter, ipv6=off is not None, ipv6_on=off == "0", bridge_rules=rules)
 
 
 def _try() -> KernelFeatures:
@@ -70,17 +76,14 @@ def _try() -> KernelFeatures:
         vlan_interfaces=vlans,
         vlan_snooping=snooping,
         vxlan=vxlan,
-        bridge_rules=_has_program("nft") and _takes_bridge_tables(),
+        bridge_rules=_takes_bridge_tables(),
     )
 
 
 _SNOOPING = {"vlan_filtering": 1, "boolopts": (1 << 1, 1 << 1)}
 """A kernel that does not know the bit ignores it (`br_boolopt_multi_toggle`); one without IGMP snooping refuses it."""
-_NFGENMSG = struct.Struct("=BBH")
-"""struct nfgenmsg: family, version, resource id (big-endian: the subsystem nftables)."""
-_NFT_RESOURCE, _NFPROTO_BRIDGE = socket.htons(10), 7
-_NFNL_BATCH, _NFT_NEWTABLE = (0x10, 0x11), 10 << 8
-"""NFNL_MSG_BATCH_BEGIN and END; NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_NEWTABLE."""
+_NFNL_BATCH, _NFT_MSG_NEWTABLE = (0x10, 0x11), 0
+"""NFNL_MSG_BATCH_BEGIN and END."""
 _VXLAN = {"vni": 1, "port": 8472, "learning": 0}
 
 
@@ -92,18 +95,15 @@ def _accepted(rtnl: Rtnl, message: Callable[[], Message]) -> bool:
     return True
 
 
-def _has_program(name: str) -> bool:
-    places = (*os.environ.get("PATH", "").split(":"), "/usr/sbin")
-    return any(os.access(os.path.join(place, name), os.X_OK) for place in places if place)
-
-
 def _takes_bridge_tables() -> bool:
     """Whether nftables makes a table of the family bridge (`nft_supported_family`). The answers to the begin and the
     end of a batch come since Linux 6.10 only; that to the table in between always does."""
     if not os.path.exists("/sys/module/nf_tables") and loadable("nf_tables"):
         return True
-    table = Message(_NFT_NEWTABLE, _NFGENMSG.pack(_NFPROTO_BRIDGE, 0, 0) + pack_attr(1, b"windrow\0"), NLM_F_CREATE)
-    begin, end = (Message(type_, _NFGENMSG.pack(0, 0, _NFT_RESOURCE)) for type_ in _NFNL_BATCH)
+    payload = NFGENMSG.pack(FAMILIES["bridge"], 0, 0) + pack_attr(TABLE_NAME, b"windrow\0")
+    table = Message(NFNL_SUBSYS_NFTABLES << 8 | _NFT_MSG_NEWTABLE, payload, NLM_F_CREATE)
+    subsystem = NFGENMSG.pack(0, 0, socket.htons(NFNL_SUBSYS_NFTABLES))
+    begin, end = (Message(type_, subsystem) for type_ in _NFNL_BATCH)
     with Rtnl(NETLINK_NETFILTER) as nft:
         return nft.burst([begin, table, end])[1] is None
 

@@ -135,7 +135,7 @@ class Kernel:
         from windrow.netlink import features
 
         if self._features is None:
-            self._features = features.probe(self._fd)
+            self._features = features.tried()
         return features.settled(self._features, self._fd)
 
     def _close_fd(self) -> None:

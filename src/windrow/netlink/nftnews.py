@@ -16,18 +16,18 @@ from windrow.netlink.sock import split
 
 NETLINK_NETFILTER = 12
 _NFNLGRP_NFTABLES = 7
-_NFNL_SUBSYS_NFTABLES = 10
+NFNL_SUBSYS_NFTABLES = 10
 _SOL_NETLINK, _ADD_MEMBERSHIP = 270, 1
 _SO_RCVBUFFORCE = 33
 _BUFFER = 1024 * 1024
 _RECEIVE = 64 * 1024
 _MESSAGES_MAX = 4096
-_HEADER = struct.Struct("=BBH")
+NFGENMSG = struct.Struct("=BBH")
 """struct nfgenmsg: family, version, resource id."""
 _ATTRIBUTE = struct.Struct("=HH")
-_FAMILIES = {"inet": 1, "ip": 2, "bridge": 7, "ip6": 10}
+FAMILIES = {"inet": 1, "ip": 2, "bridge": 7, "ip6": 10}
 """NFPROTO_*."""
-_TABLE = 1
+TABLE_NAME = 1
 """NFTA_TABLE_NAME, NFTA_CHAIN_TABLE, NFTA_RULE_TABLE: the name of the table comes first in all of them."""
 
 
@@ -36,7 +36,7 @@ class NftNews:
     KernelError, where this kernel has no nftables for one."""
 
     def __init__(self, tables: Collection[tuple[str, str]], netns: namespaces.Netns = None) -> None:
-        self._tables = frozenset((_FAMILIES[family], name.encode()) for family, name in tables)
+        self._tables = frozenset((FAMILIES[family], name.encode()) for family, name in tables)
         if netns is None:
             self._socket = _open()
         else:
@@ -65,16 +65,16 @@ class NftNews:
                 continue
             for _, type_, _, start, end in split(data):
                 messages += 1
-                found = found or (type_ >> 8 == _NFNL_SUBSYS_NFTABLES and self._is_one(data, start, end))
+                found = found or (type_ >> 8 == NFNL_SUBSYS_NFTABLES and self._is_one(data, start, end))
         return found
 
     def _is_one(self, data: bytes, start: int, end: int) -> bool:
-        at = start + _HEADER.size
+        at = start + NFGENMSG.size
         if at + _ATTRIBUTE.size > end:
             return False  # NFT_MSG_NEWGEN has a number and no name
         length, kind = _ATTRIBUTE.unpack_from(data, at)
         name = data[at + _ATTRIBUTE.size : min(at + length, end)]
-        return kind == _TABLE and (data[start], name.rstrip(b"\0")) in self._tables
+        return kind == TABLE_NAME and (data[start], name.rstrip(b"\0")) in self._tables
 
 
 def _open() -> socket.socket:

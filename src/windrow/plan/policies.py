@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 
 from windrow.model.bonding import Change
 from windrow.model.names import MGMT
@@ -26,7 +25,7 @@ def policy_unit(want: RuleTable | None, have: RuleTable | None) -> Unit:
     impact, note = _price(want, have)
     why = _ALL if want.judges or have.judges else _OVERLAY
     step = Step(phase=Phase.OPTIONS, link=POLICY_TABLE, action=SetPolicies(want), why=why, impact=impact, note=note)
-    return Unit(links=(POLICY_TABLE,), deltas=tuple(replace(d, why=why) for d in _deltas(want, have)), steps=(step,))
+    return Unit(links=(POLICY_TABLE,), deltas=tuple(_deltas(want, have, why)), steps=(step,))
 
 
 def _price(want: RuleTable, have: RuleTable) -> tuple[Impact, str]:
@@ -34,24 +33,26 @@ def _price(want: RuleTable, have: RuleTable) -> tuple[Impact, str]:
     is members of sets, which come and go with pods."""
     closed = [chain for port, chain in want.guarded - have.guarded if not have.judges or port in have.judged]
     fewer = any(
-        name in want.chains and not _said(chain) <= _said(want.chains[name])
-        for name, chain in have.chains.items()
-        if not chain.hook and name not in _port_chains(have) | {one for _, one in have.own}
+        name in want.chains and not _said(have.chains[name]) <= _said(want.chains[name])
+        for name in _policy_chains(have)
     )
     if not closed and not fewer:
         return Impact.HITLESS, ""
     ways = _named(chain.replace("-", " ", 1) for chain in closed)
-    what = f"closes {ways}, but for what policies let through" if closed else "policies let less through"
+    what = f"closes {ways}, except for what policies let through" if closed else "policies let less through"
     if not have.judges:
-        return Impact.OUTAGE, f"{what}; connections that are there are judged, too, for nobody has noted them so far"
-    return Impact.OUTAGE, f"{what}; connections that are there go on"
+        return (
+            Impact.OUTAGE,
+            f"{what}; open connections are judged, too: the kernel has not tracked them so far",
+        )
+    return Impact.OUTAGE, f"{what}; open connections go on"
 
 
 def _said(chain: TableChain) -> set[str]:
     return {rule.comment for rule in chain.rules}
 
 
-def _deltas(want: RuleTable, have: RuleTable) -> Iterator[Delta]:
+def _deltas(want: RuleTable, have: RuleTable, why: Ref) -> Iterator[Delta]:
     seen = False
     for what, words in (
         ("ports", _ports),
@@ -63,13 +64,13 @@ def _deltas(want: RuleTable, have: RuleTable) -> Iterator[Delta]:
         before, after = words(have, want), words(want, have)
         if before != after:
             seen = True
-            yield _delta(what, before, after)
+            yield _delta(what, before, after, why)
     if not seen:
-        yield _delta("table", "changed", "as it was made")
+        yield _delta("table", "changed", "as it was made", why)
 
 
-def _delta(what: str, have: str, want: str) -> Delta:
-    return Delta(link=POLICY_TABLE, field=POLICIES + what, have=have, want=want, change=Change.LIVE, why=_ALL)
+def _delta(what: str, have: str, want: str, why: Ref) -> Delta:
+    return Delta(link=POLICY_TABLE, field=POLICIES + what, have=have, want=want, change=Change.LIVE, why=why)
 
 
 def _ports(table: RuleTable, other: RuleTable) -> str:
@@ -80,6 +81,12 @@ def _ports(table: RuleTable, other: RuleTable) -> str:
 def _port_chains(table: RuleTable) -> set[str]:
     """Those that the maps lead to."""
     return {chain for _, chain in table.guarded}
+
+
+def _policy_chains(table: RuleTable) -> set[str]:
+    """Those of policies. What leads to them is the same for all."""
+    around = _port_chains(table) | {chain for _, chain in table.own}
+    return {n for n, one in table.chains.items() if not one.hook and n not in around and not n.startswith(WAITING)}
 
 
 def _own(table: RuleTable, other: RuleTable) -> str:
@@ -96,11 +103,10 @@ def _judged(table: RuleTable, other: RuleTable) -> str:
 
 
 def _rules(table: RuleTable, other: RuleTable) -> str:
-    """Of policies, and against forged packets. What leads to policies is the same for all."""
-    around = _port_chains(table) | {chain for _, chain in table.own}
-    around |= {n for n, chain in table.chains.items() if (chain.hook and n != FORGED) or n.startswith(WAITING)}
-    differ = (n for n, chain in table.chains.items() if n not in around and other.chains.get(n) != chain)
-    return _named({rule.comment.rpartition(" ")[0] for name in differ for rule in table.chains[name].rules} - {""})
+    """Of policies, and against forged packets."""
+    named = _policy_chains(table) | ({FORGED} & table.chains.keys())
+    differ = (table.chains[name] for name in named if other.chains.get(name) != table.chains[name])
+    return _named({rule.comment.rpartition(" ")[0] for chain in differ for rule in chain.rules} - {""})
 
 
 def _members(table: RuleTable, other: RuleTable) -> str:

@@ -65,6 +65,8 @@ behind conntrack's (-200), and before br_netfilter's: where that is at work, it 
 brings it back behind 0, and whoever stands between is passed by (`br_nf_forward_ip`, `br_nf_hook_thresh`)."""
 _IP = {4: "ip", 6: "ip6"}
 _ADDRESS = {4: "ipv4_addr", 6: "ipv6_addr"}
+_WAYS = {Direction.EGRESS: "from", Direction.INGRESS: "to"}
+"""Direction -> how the name of a port's chain begins."""
 _DROPS = {
     Direction.EGRESS: ("from-", f"{WAITING}leaving"),
     Direction.INGRESS: ("to-", f"{WAITING}arriving"),
@@ -120,7 +122,7 @@ def _form(one: MemberSet) -> str:
 
 
 def _port_chain(port: IfName, direction: Direction) -> str:
-    return f"{'from' if direction is Direction.EGRESS else 'to'}-{port}"
+    return f"{_WAYS[direction]}-{port}"
 
 
 def _base(name: str, *, own: bool) -> TableChain:
@@ -142,7 +144,7 @@ def _base(name: str, *, own: bool) -> TableChain:
 def _waiting(name: str) -> TableChain:
     """As if a policy without rules were about the port; nor does DHCP pass (`_lease`), for it is not known yet whether
     it is in a further network. Nothing is established by a port that has just come."""
-    return TableChain(rules=(*_always(name), _rule("not judged yet", {"counter": None}, {"drop": None})))
+    return TableChain(rules=(*_always(name), _rule("not judged yet", *_DROPPED)))
 
 
 def _always(name: str) -> Iterator[TableRule]:
@@ -163,14 +165,14 @@ def _of_port(port: IfName, guarded: GuardedPort, direction: Direction) -> TableC
     if most := guarded.logged.get(direction):
         said = {"log": {"prefix": f"{TABLE} {_port_chain(port, direction)}: ", "level": "info"}}
         rules.append(_rule("logged", {"limit": {"rate": most, "per": "second"}}, said))
-    return TableChain(rules=(*rules, _rule("isolated", {"counter": None}, {"drop": None})))
+    return TableChain(rules=(*rules, _rule("isolated", *_DROPPED)))
 
 
 # What a port asks for itself ------------------------------------------------------------------------
 
 
 def _own_chain(port: IfName, direction: Direction) -> str:
-    return f"guard-{'from' if direction is Direction.EGRESS else 'to'}-{port}"
+    return f"guard-{_port_chain(port, direction)}"
 
 
 def _own_chains(own: Mapping[IfName, OwnGuards], direction: Direction) -> dict[IfName, TableChain]:
@@ -184,8 +186,7 @@ def _out_of(own: OwnGuards) -> Iterator[TableRule]:
         yield from _no_other_source(own.addresses)
     if guards.dhcp:
         for family, server in _DHCP_SERVERS.items():
-            asked = _match(_meta("l4proto"), "udp"), _match(_payload("udp", "sport"), server)
-            yield _rule("no DHCP server", _match(_meta("protocol"), _IP[family]), *asked, *_DROPPED)
+            yield _rule("no DHCP server", _match(_meta("protocol"), _IP[family]), *_udp(sport=server), *_DROPPED)
     if guards.routers:
         yield _rule("no router", *_icmpv6(_ROUTERS), *_DROPPED)
     if guards.egress is not None:
@@ -223,16 +224,11 @@ def _too_much(rate: Rate) -> TableRule:
 def _lease(direction: Direction) -> TableRule:
     """DHCP: an answer to a broadcast is nobody's established connection."""
     source, target = (68, 67) if direction is Direction.EGRESS else (67, 68)
-    asked = (
-        _match(_meta("l4proto"), "udp"),
-        _match(_payload("udp", "sport"), source),
-        _match(_payload("udp", "dport"), target),
-    )
-    return _rule("DHCP", _match(_meta("protocol"), "ip"), *asked, {"accept": None})
+    return _rule("DHCP", _match(_meta("protocol"), "ip"), *_udp(sport=source, dport=target), _ACCEPT)
 
 
 def _packet_rule(rule: PacketRule, direction: Direction) -> TableRule:
-    return _rule(rule.note, *_asked(rule, direction), {"counter": None}, {"accept": None})
+    return _rule(rule.note, *_asked(rule, direction), {"counter": None}, _ACCEPT)
 
 
 def _asked(rule: PacketRule, direction: Direction) -> Iterator[Json]:
@@ -254,6 +250,12 @@ def _asked(rule: PacketRule, direction: Direction) -> Iterator[Json]:
 def _address(family: int, end: str, members: str) -> Iterator[Json]:
     yield _match(_meta("protocol"), _IP[family])
     yield _match(_payload(_IP[family], end), f"@{members}")
+
+
+def _udp(**ports: int) -> Iterator[Json]:
+    """`sport` and `dport`, in the order given."""
+    yield _match(_meta("l4proto"), "udp")
+    yield from (_match(_payload("udp", end), number) for end, number in ports.items())
 
 
 def _icmpv6(types: Sequence[int]) -> Iterator[Json]:
@@ -327,16 +329,11 @@ def with_tunnels(table: RuleTable, ends: Iterable[TunnelEnds]) -> RuleTable:
 def _forged(ends: TunnelEnds) -> Iterator[TableRule]:
     """A guest has nothing to say to a tunnel, whatever address it says it has; and others are no nodes."""
     members = set_name(_TUNNEL_ENDS, ends.family)
-    tunnel = (
-        *_address(ends.family, "daddr", members),
-        _match(_meta("l4proto"), "udp"),
-        _match(_payload("udp", "dport"), ends.port),
-    )
-    drop = ({"counter": None}, {"drop": None})
-    yield _rule("overlay: from a guest", *tunnel, _match(_meta("iifgroup"), PORT_GROUP), *drop)
+    tunnel = *_address(ends.family, "daddr", members), *_udp(dport=ends.port)
+    yield _rule("overlay: from a guest", *tunnel, _match(_meta("iifgroup"), PORT_GROUP), *_DROPPED)
     if ends.complete:
         stranger = _match(_payload(_IP[ends.family], "saddr"), f"@{members}", op="!=")
-        yield _rule("overlay: from no node", *tunnel, stranger, *drop)
+        yield _rule("overlay: from no node", *tunnel, stranger, *_DROPPED)
 
 
 # A host whose first round is still to come ----------------------------------------------------------

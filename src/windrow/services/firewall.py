@@ -9,10 +9,10 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 
+from windrow.model.filters import DIRECTORIES
 from windrow.services import child
 from windrow.services.errors import ServiceError
 
-DIRECTORIES = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
 TIMEOUT_S = 20.0
 TRIES = 2
 _PAUSE_S = 0.02

@@ -182,8 +182,8 @@ def _policies(observed: Observed) -> Iterator[Family]:
         return
     passed: list[Sample] = []
     for (policy, direction), packets in sorted(counted(table).items()):
-        kind, *names_ = policy.split("/", 2)
-        labels = {"kind": kind, "name": "/".join(names_), "direction": direction.lower()}
+        kind, _, name = policy.partition("/")
+        labels = {"kind": kind, "name": name, "direction": direction.lower()}
         passed.append((labels, packets))
     lost: list[Sample] = [({"direction": d.lower()}, packets) for d, packets in sorted(dropped(table).items())]
     yield _counter("policy_passed_packets_total", "First packets of connections that a policy let through.", passed)

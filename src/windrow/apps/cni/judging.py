@@ -54,8 +54,8 @@ class Gate:
             if self._closed and not self._namespace:  # there was no table, and now there is
                 self._closed = not self._let_through()
         except ServiceError as error:
-            message = "network policies, or guards of this port, are wanted, and this host's packet filter has none"
-            details = f"{error.program}: {error.reason}; take them away, or have nftables' family bridge here"
+            message = "this host's packet filter cannot enforce the network policies and guards of this port"
+            details = f"{error.program}: {error.reason}; modprobe nf_tables (with the family bridge), or remove them"
             raise CniError(KERNEL_REFUSED, message, details) from error
 
     def _let_through(self) -> bool:
@@ -94,10 +94,10 @@ class Gate:
             if waited >= ALONE_S and not asked:
                 asked = self._is_looked_after()
                 if not asked:
-                    self._say("no agent runs here that would: `windrow apply` does it once")
+                    self._say("no agent runs here; run `windrow apply`")
                     return
             if waited >= JUDGED_S:
-                self._say(f"the agent has not done so within {JUDGED_S:.0f} s; `windrow status` says what keeps it")
+                self._say(f"the agent has not applied them within {JUDGED_S:.0f} s; `windrow status` says why")
                 return
             time.sleep(_ASK_S if self._anew else _PAUSE_S)
 
