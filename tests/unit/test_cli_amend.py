@@ -171,6 +171,7 @@ def test_a_patch_changes_only_what_it_says(host: Host) -> None:
         (["-p", "{}", "--type", "json"], "--type json is not there"),
         ([], "give -p PATCH or --patch-file FILE"),
         (["--patch-file", "/nowhere/x"], "/nowhere/x cannot be read: No such file or directory\n"),
+        (["--patch-file", "/dev/zero"], "/dev/zero cannot be read: this is a device, not a file\n"),
     ],
 )
 def test_what_is_wrong_with_a_patch(host: Host, words: list[str], why: str) -> None:

@@ -613,6 +613,17 @@ def test_the_host_is_the_node_that_its_name_means(host: Host, name: str) -> None
     assert host.run("--node", name, "diff").exit_code == 0
 
 
+def test_a_manifest_of_a_node_need_not_repeat_its_name(host: Host) -> None:
+    """Who writes down the rack of a node does not take the networks away that select it by its name."""
+    host.apply(OOB.replace("clusterNetwork: oob", "clusterNetwork: oob\n  nodeSelector: {kubernetes.io/hostname: n1}"))
+    before = host.state()
+    assert "oob-br" in before[0]
+    rack = "apiVersion: v1\nkind: Node\nmetadata: {name: n1, labels: {rack: r1}}\n"
+    result = host.run("apply", "-f", host.file(rack, "rack.yaml"))
+    assert (result.exit_code, host.state()[0]) == (0, before[0]), result.output
+    assert host.run("diff").exit_code == 0
+
+
 def test_a_host_that_is_none_of_the_nodes_keeps_what_it_has(host: Host) -> None:
     host.apply(OOB.replace("clusterNetwork: oob", "clusterNetwork: oob\n  nodeSelector: {zone: a}") + NODES)
     before = host.state()

@@ -127,6 +127,9 @@ def test_a_system_that_cannot_is_named_and_says_nothing_else(host: Host) -> None
         (("--cabling", "/nowhere/c.yaml"), "cannot read /nowhere/c.yaml"),
         (("--evidence", "/nowhere/e.json"), "cannot read /nowhere/e.json"),
         (("--template", "/nowhere/t.j2"), "cannot read /nowhere/t.j2"),
+        (("--cabling", "/dev/zero"), "cannot read /dev/zero: this is a device, not a file"),
+        (("--evidence", "/dev/zero"), "cannot read /dev/zero: this is a device, not a file"),
+        (("--template", "/dev/zero"), "cannot read /dev/zero: this is a device, not a file"),
         (("--format", "ios"), "'ios' is not one of"),
     ],
 )

@@ -269,6 +269,11 @@ def test_a_scenario_that_is_not_there() -> None:
         read("sead")
 
 
+def test_a_scenario_that_is_no_file() -> None:
+    with pytest.raises(LabError, match="this is a device, not a file"):
+        read("/dev/zero")
+
+
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers(-5, 5000) | st.text(max_size=8) | st.sampled_from(["n0", "n0:eth0", "a"]),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),

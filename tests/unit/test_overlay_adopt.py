@@ -115,6 +115,15 @@ def test_a_dry_run_does_nothing(host: Host) -> None:
     assert (str(host.kernel), read_adopted(host.paths).marked) == (before, ())
 
 
+def test_what_changes_of_the_far_ends_is_told_before_and_nothing_else(host: Host) -> None:
+    assert "FDB" not in host.run("overlay", "adopt", "--dry-run").stdout, "flannel has the entry that is wanted"
+    gone = FdbEntry(mac=Mac("0a:00:00:00:00:77"), dst="10.50.0.77")
+    host.kernel.machine.devices[FLANNEL].fdb.add(gone)
+    said = host.run("overlay", "adopt", "--dry-run", "--max-impact", "flap").stdout
+    assert [line for line in said.splitlines() if "FDB" in line and "10.50.0.77" in line], said
+    assert f"FDB entry {FAR}" not in said
+
+
 def test_ways_that_flannel_made_go_with_their_node(host: Host) -> None:
     host.run("overlay", "adopt")
     host.store(mgmt() + host.others().partition("---\napiVersion: v1\nkind: Node\nmetadata: {name: b,")[0])

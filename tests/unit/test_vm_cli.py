@@ -536,6 +536,7 @@ def test_the_unit_starts_and_stops(run: Run, root: Path) -> None:
     where = f"--root {root} --node node-0 vm"
     assert f"{where} start --autostart\n" in text
     assert f"{where} stop --all -A\n" in text
+    assert "\nDocumentation=man:windrow-vm(1)\n" in text
     assert "systemctl enable --now windrow-machines.service" in done.stdout
     assert run("uninstall").exit_code == 0
     assert not (root / "etc/systemd/system/windrow-machines.service").exists()

@@ -31,17 +31,18 @@ def as_adopted(
 
 
 def _as_ours(link: Link, runtime: Runtime) -> Link:
-    """Of a tunnel device the forwarding table is read once it is Windrow's: till then it counts as empty."""
     if runtime.tunnel is None:
         return replace(link, mark=True)
-    return replace(link, mark=True, spec=runtime.tunnel, fdb=frozenset())
+    return replace(link, mark=True, spec=runtime.tunnel, fdb=runtime.far_ends)
 
 
 def _marked(runtime: Runtime, one: AdoptedLink) -> Runtime:
     also = (one.name,) if one.name != one.link else ()
     altnames = dict.fromkeys((*runtime.altnames, *also, mark_of(one.name)))
     own = one.link if also else ""
-    return replace(runtime, group=OWNER_GROUP, altnames=tuple(altnames), own_name=own, tunnel=None)
+    return replace(
+        runtime, group=OWNER_GROUP, altnames=tuple(altnames), own_name=own, tunnel=None, far_ends=frozenset()
+    )
 
 
 def _facts(

@@ -156,7 +156,7 @@ def _static_address(node: Node, family: Family, cluster: Cluster) -> str:
     mine = [
         config
         for config in cluster.host_networks(names.MGMT)
-        if config.mode is AddressMode.STATIC and matches_selector(config.node_selector, node.meta.labels)
+        if config.mode is AddressMode.STATIC and matches_selector(config.node_selector, node.labels)
     ]
     chosen = end_among(mine, lambda config: config.ips.get(node.name, ()), family)
     return str(ip_interface(chosen[1]).ip) if chosen is not None else ""

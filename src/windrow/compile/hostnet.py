@@ -47,7 +47,7 @@ def choose_host_networks(
 ) -> HostNetworks:
     """The HostNetworkConfigs of this node on the cluster networks that are `present` on it; of those, the bridges of
     `ours` were made by Windrow."""
-    labels = cluster.node(facts.node).meta.labels
+    labels = cluster.node(facts.node).labels
     chosen: dict[str, HostNetworkConfig] = {}
     held: set[str] = set()
     problems: list[Problem] = []

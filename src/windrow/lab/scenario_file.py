@@ -55,6 +55,7 @@ from windrow.model.steps import Impact
 from windrow.model.values import VID_MAX, VID_MIN, Cidr, IfName, Ref, VidSet, parse_ifname
 from windrow.model.wire.reader import Field, Report, Table, kind_of, suggestion
 from windrow.model.wire.text import Complaint, plain, shown, trees
+from windrow.store.named import read_named
 
 API_VERSION, KIND = "windrow/v1", "Scenario"
 SHIPPED = Path(__file__).resolve().parent / "scenarios"
@@ -112,7 +113,7 @@ def read(name: str) -> Texts:
     if "/" in name or not path.is_file():
         path = Path(name) / FILE if Path(name).is_dir() else Path(name)
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_named(path).decode("utf-8")
         beside = [_read_manifests(path.parent, name) for name in (_manifest_dir(text), CHANGES, PODS)]
         return Texts(str(path), text, *beside)
     except FileNotFoundError as error:
@@ -135,7 +136,7 @@ def _read_manifests(base: Path, name: str) -> dict[str, str]:
     """The files of the directory, or the one file; a scenario without any is fine."""
     place = base / name
     files = [place] if place.is_file() else sorted(p for p in place.glob("*") if p.suffix in (".yaml", ".yml", ".json"))
-    return {p.name: p.read_text(encoding="utf-8") for p in files}
+    return {p.name: read_named(p).decode("utf-8") for p in files}
 
 
 # The text -----------------------------------------------------------------------------------------

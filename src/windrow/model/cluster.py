@@ -101,11 +101,11 @@ class Cluster:
         return found if isinstance(found, ClusterNetwork) else None
 
     def node(self, name: str) -> Node:
-        """The Node object, or one that has only its host name as a label where none was given."""
+        """The Node object, or one of that name where none was given."""
         found = self.objects.get(Ref(Node.KIND, name))
         if isinstance(found, Node):
             return found
-        return Node(meta=Meta(name=name, labels={names.LABEL_HOSTNAME: name}))
+        return Node(meta=Meta(name=name))
 
     def nodes(self) -> tuple[Node, ...]:
         return self.all(Node)
@@ -129,7 +129,7 @@ class Cluster:
         for `mgmt` and each cluster network that is set up there. Machines are placed by them."""
         there = [v.cluster_network for v in self.all(VlanConfig) if v.effective and selects_node(v, node)]
         derived = {names.label_of(name): "true" for name in (names.MGMT, *there)}
-        return {names.LABEL_HOSTNAME: node.name, names.LABEL_OS: "linux", **derived, **node.meta.labels}
+        return {names.LABEL_OS: "linux", **derived, **node.labels}
 
     def policies(self) -> tuple[NetworkPolicy, ...]:
         """Of both kinds."""
@@ -216,7 +216,7 @@ def matches_labels(selector: Mapping[str, str], labels: Mapping[str, str]) -> bo
 
 def selects_node(config: VlanConfig, node: Node) -> bool:
     """Whether a VlanConfig applies to a node. Witness nodes never match."""
-    return not node.witness and matches_labels(config.node_selector, node.meta.labels)
+    return not node.witness and matches_labels(config.node_selector, node.labels)
 
 
 def matches_selector(selector: LabelSelector | None, labels: Mapping[str, str]) -> bool:

@@ -433,6 +433,8 @@ class Runtime:
     """Of a bridge port: 0 disabled, 1 listening, 2 learning, 3 forwarding, 4 blocking."""
     tunnel: Vxlan | None = None
     """Of a tunnel device that others made: what it would be as Windrow's."""
+    far_ends: frozenset[FdbEntry] = frozenset()
+    """Of such a device, where it has a name of flannel's: its forwarding table."""
 
     @property
     def owned(self) -> bool:

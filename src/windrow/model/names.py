@@ -67,6 +67,8 @@ there that only mirrors what the installer made (`mgmt-vlanconfig-<node>`); with
 ANNOTATION_OVERLAY = "windrow.io/overlay"
 """On the ClusterNetwork `mgmt`: flannel's net-conf.json, to the letter. With it each node has a tunnel to every other
 one, and pods of different nodes reach each other (`model.overlay`)."""
+TUNNEL_4, TUNNEL_6 = "flannel.", "flannel-v6."
+"""Its devices, before their VNI: as flannel calls them."""
 
 ANNOTATION_SNOOPING = "windrow.io/multicast-snooping"
 """On a NetworkAttachmentDefinition with a VLAN: "true" has the bridge of its cluster network snoop in that VLAN, and

@@ -227,6 +227,13 @@ class Node(Object):
     """`spec.podCIDRs` (or `podCIDR`): the addresses of the pods on it, one for each family."""
 
     @property
+    def labels(self) -> Mapping[str, str]:
+        """What selectors see: every node is called by its name, as a kubelet says it, also where a manifest that says
+        something else of it leaves that out."""
+        said = self.meta.labels
+        return said if names.LABEL_HOSTNAME in said else {names.LABEL_HOSTNAME: self.name, **said}
+
+    @property
     def witness(self) -> bool:
         """A witness node carries no custom cluster network."""
         return self.meta.labels.get(names.LABEL_WITNESS) == "true"

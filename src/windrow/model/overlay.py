@@ -64,7 +64,7 @@ class Family:
 FAMILIES = (
     Family(
         version=4,
-        device="flannel.",
+        device=names.TUNNEL_4,
         overhead=50,
         data=f"{PREFIX}/backend-data",
         address=f"{PREFIX}/public-ip",
@@ -78,7 +78,7 @@ FAMILIES = (
     ),
     Family(
         version=6,
-        device="flannel-v6.",
+        device=names.TUNNEL_6,
         overhead=70,
         data=f"{PREFIX}/backend-v6-data",
         address=f"{PREFIX}/public-ipv6",

@@ -110,7 +110,7 @@ def of_vlan_config(config: VlanConfig, nodes: Iterable[Node]) -> Upkeep:
 
 
 def of_host_network(config: HostNetworkConfig, nodes: Iterable[Node]) -> Upkeep:
-    chosen = [node.name for node in nodes if matches_selector(config.node_selector, node.meta.labels)]
+    chosen = [node.name for node in nodes if matches_selector(config.node_selector, node.labels)]
     return Upkeep(annotations=_matched(chosen if config.node_selector else ()))
 
 

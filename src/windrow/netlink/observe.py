@@ -28,6 +28,7 @@ from windrow.model.host import (
     VlanIf,
 )
 from windrow.model.marks import called, is_marked, marked_names
+from windrow.model.names import TUNNEL_4, TUNNEL_6
 from windrow.model.values import Cidr, IfName, Mac, VidSet
 from windrow.netlink import addresses, codec, devconf, fdb, neighbours, options, routes
 from windrow.netlink.links import (
@@ -118,7 +119,7 @@ def observe(rtnl: Rtnl, sysctls: Mapping[str, str] | None = None, memory: LinkMe
         ),
         settings=LinkSettings(rtnl.fileno()),
         snooping=dump_snooping(rtnl) if any(map(snoops_by_vlan, raws)) else {},
-        fdb={raw.ifindex: fdb.dump_fdb(rtnl, raw.ifindex) for raw in raws if _is_tunnel(raw)},
+        fdb={raw.ifindex: fdb.dump_fdb(rtnl, raw.ifindex) for raw in raws if _has_far_ends(raw)},
     )
     links: dict[IfName, Link] = {}
     runtime: dict[IfName, Runtime] = {}
@@ -152,7 +153,7 @@ class _Look(NamedTuple):
     snooping: Mapping[int, Snooping]
     """Of the bridges that snoop VLAN by VLAN."""
     fdb: Mapping[int, frozenset[FdbEntry]]
-    """Of our tunnel devices."""
+    """Of our tunnel devices, and of flannel's."""
 
 
 # Links --------------------------------------------------------------------------------------------
@@ -328,7 +329,7 @@ def _link(
         addrs=addresses.static(details),
         details=details,
         neighbours=set_by_hand,
-        fdb=look.fdb.get(raw.ifindex),
+        fdb=look.fdb.get(raw.ifindex) if _is_tunnel(raw) else None,
         settings=devconf.read(attrs["families"]) if _has_settings(raw, details) else _NOTHING,
         mark=bool(attrs.get("group")) and is_marked(name, attrs["group"], codec.altnames(attrs)),
     )
@@ -349,6 +350,13 @@ def _is_ours(raw: Raw) -> bool:
 def _is_tunnel(raw: Raw) -> bool:
     """Whether it is a `model.host.Vxlan`."""
     return raw.kind == "vxlan" and not raw.fault and _is_ours(raw)
+
+
+def _has_far_ends(raw: Raw) -> bool:
+    """Whether its forwarding table is read: that of another program may have a thousand entries that are in no plan."""
+    if raw.kind != "vxlan" or raw.fault:
+        return False
+    return _is_ours(raw) or raw.attrs["name"].startswith((TUNNEL_4, TUNNEL_6))
 
 
 def _ought_to_forward(raw: Raw, look: _Look) -> bool:
@@ -433,7 +441,8 @@ def _runtime(raw: Raw, look: _Look) -> Runtime:
     if raw.kind == "bond":
         special = {**special, **_bond_runtime(raw.data, look.names)}
     elif raw.kind == "vxlan" and not raw.fault and not _is_ours(raw):
-        special = {**special, "tunnel": options.vxlan_of(raw.data)}
+        far_ends = look.fdb.get(raw.ifindex, frozenset())
+        special = {**special, "tunnel": options.vxlan_of(raw.data), "far_ends": far_ends}
     return Runtime(
         ifindex=raw.ifindex,
         group=attrs.get("group", 0),

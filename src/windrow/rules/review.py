@@ -109,9 +109,9 @@ def selects_some_node(config: Config, path: str, review: Review) -> Iterator[Pro
     elsewhere = not review.after.nodes() and keys == {LABEL_HOSTNAME}
     if not keys or not nodes or elsewhere or review.unreadable(Node) or any(selects(config, node) for node in nodes):
         return
-    labels = sorted({key for node in nodes for key in node.meta.labels})
+    labels = sorted({key for node in nodes for key in node.labels})
     message = f"no node has these labels; the nodes are {', '.join(node.name for node in nodes)}"
-    hint = f"Node objects give labels; there are: {', '.join(labels)}" if labels else "Node objects give labels"
+    hint = f"Node objects give labels; there are: {', '.join(labels)}"
     yield warning(config, "node-selector", path, message, hint)
 
 

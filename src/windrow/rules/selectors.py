@@ -28,9 +28,9 @@ def selects(config: Config, node: Node) -> bool:
         case VlanConfig():
             return selects_node(config, node)
         case LinkMonitor():
-            return matches_labels(config.node_selector, node.meta.labels)
+            return matches_labels(config.node_selector, node.labels)
         case HostNetworkConfig():
-            return matches_selector(config.node_selector, node.meta.labels)
+            return matches_selector(config.node_selector, node.labels)
 
 
 def meeting(

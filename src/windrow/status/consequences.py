@@ -142,7 +142,7 @@ def _addresses(before: Cluster, after: Cluster, nodes: Iterable[str], here: Here
 
 def _wanted(cluster: Cluster, node: str) -> dict[str, str]:
     """By interface, the address that the node has of its HostNetworkConfigs."""
-    labels = cluster.node(node).meta.labels
+    labels = cluster.node(node).labels
     found: dict[str, str] = {}
     for config in cluster.all(HostNetworkConfig):
         cn = config.cluster_network

@@ -18,7 +18,7 @@ from windrow.status.report import IN_USE, NodeReport, Verdict
 
 def node_status(config: HostNetworkConfig, cluster: Cluster, report: NodeReport) -> dict[str, Any] | None:
     """None where it does not select the node. Beyond Harvester: the addresses that are there, and the lease."""
-    if not matches_selector(config.node_selector, cluster.node(report.node).meta.labels):
+    if not matches_selector(config.node_selector, cluster.node(report.node).labels):
         return None
     found = addresses(config, report)
     lease = report.leases.get(config.interface) if config.mode is AddressMode.DHCP else None

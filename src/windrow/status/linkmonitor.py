@@ -32,7 +32,7 @@ def monitors(cluster: Cluster, ready: Iterable[str]) -> Iterator[LinkMonitor]:
 
 def link_status(monitor: LinkMonitor, cluster: Cluster, report: NodeReport) -> list[dict[str, Any]]:
     """The links of the node that match, by index; none where the monitor does not select the node."""
-    labels = cluster.node(report.node).meta.labels
+    labels = cluster.node(report.node).labels
     if not matches_labels(monitor.node_selector, labels):
         return []
     links = report.observed.state.links.values()

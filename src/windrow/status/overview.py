@@ -126,7 +126,7 @@ def _line(
         message = "this node has no mgmt-br"
         return NetworkLine(name=network.name, ready=None, message=message, view=None, tunnels=tunnels)
     message = "" if found.ready else found.message.removeprefix(f"{report.node}: ")
-    labels = cluster.node(report.node).meta.labels
+    labels = cluster.node(report.node).labels
     hosts = [
         h
         for h in cluster.all(HostNetworkConfig)
@@ -171,7 +171,7 @@ _OF_ADDRESSES = frozenset({"NoAddress", "NoClient", "NoLease", IN_USE})
 def _host_findings(cluster: Cluster, report: NodeReport, told: Told) -> Iterator[Finding]:
     """Addresses that are missing; where an agent watches, its conditions say it."""
     known = {c.about for c in told.agent.conditions if c.type == READY} if told.agent else set()
-    labels = cluster.node(report.node).meta.labels
+    labels = cluster.node(report.node).labels
     for config in cluster.all(HostNetworkConfig):
         if config.ref not in known and matches_selector(config.node_selector, labels):
             found = hostnetworkconfig.verdict(config, report)

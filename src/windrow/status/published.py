@@ -57,7 +57,7 @@ def _about(found: AnyObject, status: Mapping[str, Any]) -> Document:
 
 def _links(monitor: LinkMonitor, cluster: Cluster, report: NodeReport) -> Document:
     """None where it does not select the node; else those that match, of which there may be none."""
-    if not matches_labels(monitor.node_selector, cluster.node(report.node).meta.labels):
+    if not matches_labels(monitor.node_selector, cluster.node(report.node).labels):
         return {}
     links = [_only(link, _LINK) for link in link_status(monitor, cluster, report)]
     return {"linkStatus": {report.node: links}}
@@ -90,7 +90,7 @@ def _node(cluster: Cluster, report: NodeReport) -> Document:
 def _tunnel_interface(node: Node, cluster: Cluster, report: NodeReport) -> str:
     """What kube-ovn is to send its overlay through: the underlay's interface, else that of the management network.
     Harvester says it only where a HostNetworkConfig is for the node."""
-    here = [h for h in cluster.all(HostNetworkConfig) if matches_selector(h.node_selector, node.meta.labels)]
+    here = [h for h in cluster.all(HostNetworkConfig) if matches_selector(h.node_selector, node.labels)]
     there = report.observed.state.links
     underlay = [h.interface for h in here if h.underlay and h.interface in there]
     if underlay or not here:

@@ -39,6 +39,7 @@ from windrow.model.wire import Loaded, dump, load_documents, without_doubles, ya
 from windrow.store import records
 from windrow.store.errors import StoreError, explained
 from windrow.store.manifest import Manifest, as_written
+from windrow.store.named import NotAFileError, read_named
 from windrow.store.paths import Paths
 
 SUFFIXES = (".yaml", ".yml", ".json")
@@ -108,13 +109,10 @@ def load_file(path: Path) -> Loaded:
 
 def _read(path: Path) -> str:
     with explained(path, "read the manifest"):
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a FIFO must not stop us
-        with open(fd, "rb") as file:
-            there = os.fstat(fd)
-            if not stat.S_ISREG(there.st_mode) and not _is_pipe(fd, there) and not _is_null(there):
-                raise StoreError(path, f"this is {_what(there.st_mode)}, not a file", hint="pipe it into `-f -`")
-            os.set_blocking(fd, True)
-            return file.read().decode("utf-8-sig")
+        try:
+            return read_named(path).decode("utf-8-sig")
+        except NotAFileError as error:
+            raise StoreError(path, str(error.strerror), hint="pipe it into `-f -`") from error
 
 
 def _left_out(path: Path, error: StoreError) -> Problem:
@@ -124,20 +122,6 @@ def _left_out(path: Path, error: StoreError) -> Problem:
         message = "you may not read this file, and what is in it is left out"
         hint = "run it as root: machines' manifests may hold passwords, and are for nobody else"
     return Problem(code="file-unreadable", message=message, hint=hint, file=str(path))
-
-
-def _is_pipe(fd: int, there: os.stat_result) -> bool:
-    """`windrow apply -f <(…)`: the shell hands over a pipe, by the name /dev/fd/63."""
-    return stat.S_ISFIFO(there.st_mode) and os.readlink(f"/proc/self/fd/{fd}").startswith("pipe:")
-
-
-def _is_null(there: os.stat_result) -> bool:
-    return stat.S_ISCHR(there.st_mode) and there.st_rdev == os.stat(os.devnull).st_rdev
-
-
-def _what(mode: int) -> str:
-    kinds = {stat.S_IFIFO: "a named pipe", stat.S_IFCHR: "a device", stat.S_IFBLK: "a disk", stat.S_IFSOCK: "a socket"}
-    return kinds.get(stat.S_IFMT(mode), "something else")
 
 
 def _not_text(path: Path, error: UnicodeDecodeError) -> Problem:

@@ -89,7 +89,7 @@ def needs_of(cluster: Cluster, nodes: tuple[str, ...] = (), cards: Cards | None 
 
 def _wanted(cluster: Cluster, config: VlanConfig, node: Node, legs: tuple[Leg, ...]) -> Wanted:
     name, bond = config.cluster_network, config.uplink.bond
-    hosts = [h for h in cluster.host_networks(name) if matches_selector(h.node_selector, node.meta.labels)]
+    hosts = [h for h in cluster.host_networks(name) if matches_selector(h.node_selector, node.labels)]
     inside = cluster.nad_vids(name) | VidSet.of(h.vid for h in hosts if h.vid)
     nads = cluster.nads(name)
     untagged = any(not nad.vid and not nad.trunk for nad in nads) or any(not h.vid for h in hosts)

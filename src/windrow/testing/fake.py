@@ -31,6 +31,7 @@ from windrow.model.host import (
     VlanIf,
 )
 from windrow.model.marks import called, is_marked, marked_names
+from windrow.model.names import TUNNEL_4, TUNNEL_6
 from windrow.model.ruletable import PoliciesSeen, RuleTable
 from windrow.model.steps import (
     Action,
@@ -559,6 +560,7 @@ def _runtime(machine: Machine, d: Device) -> Runtime:
         duplex="full" if carrier and d.speed else None,
         carrier_downs=d.downs,
         tunnel=d.vxlan if not _is_ours(d) else None,
+        far_ends=frozenset(d.fdb if not _is_ours(d) and d.name.startswith((TUNNEL_4, TUNNEL_6)) else ()),
     )
     if d.bond is not None and d.active is not None and d.bond.mode in ACTIVE_MODES:
         return replace(runtime, active_slave=IfName(d.active.name))

@@ -19,6 +19,7 @@ from windrow.model.amend import merged
 from windrow.model.objects import AnyObject
 from windrow.model.wire.text import Complaint, plain, trees
 from windrow.rules import Wish
+from windrow.store.named import read_named
 
 EXAMPLES = """\b
 Examples:
@@ -74,7 +75,7 @@ def _text_of(file: Path | None) -> str:
     if file is None or str(file) == "-":
         return sys.stdin.read()
     try:
-        return file.read_text(encoding="utf-8-sig")
+        return read_named(file).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise click.UsageError(f"{file} cannot be read: it is not UTF-8") from error
     except OSError as error:

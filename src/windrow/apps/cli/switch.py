@@ -18,6 +18,7 @@ from windrow.apps.cli.switchside import Side, Sources, cabled, side_of
 from windrow.model.problems import Problem, ProblemsError, WindrowError, errors
 from windrow.model.values import VidSet
 from windrow.render.tables import table
+from windrow.store.named import read_named
 from windrow.switches.cabling import Cabling, cabling_document
 from windrow.switches.compare import Compared, Verdict, compare, seen_config
 from windrow.switches.config import SwitchChange, SwitchConfig, change, configs_of, nothing, of_node
@@ -237,7 +238,7 @@ def _built_in(system: str) -> str:
 
 def _read(path: Path) -> _Own:
     try:
-        return str(path), path.read_text(encoding="utf-8")
+        return str(path), read_named(path).decode("utf-8")
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "this is not UTF-8"
         raise WindrowError(f"cannot read {path}: {reason}") from error

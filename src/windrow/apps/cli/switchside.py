@@ -20,6 +20,7 @@ from windrow.model.values import VidSet
 from windrow.model.wire.evidence import read_evidence
 from windrow.model.wire.text import Complaint, plain, trees
 from windrow.netlink.errors import NoPermission
+from windrow.store.named import read_named
 from windrow.switches.cabling import Cabling, merged, read_cabling, seen_cabling
 from windrow.switches.wanted import Cards, Needs, needs_of
 
@@ -155,7 +156,7 @@ class FileMissing(WindrowError):
 
 def _read(path: Path) -> Cabling:
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_named(path).decode("utf-8")
     except FileNotFoundError as error:
         raise FileMissing(f"cannot read {path}: {error.strerror}") from error
     except (OSError, ValueError) as error:
@@ -180,7 +181,7 @@ def _read(path: Path) -> Cabling:
 def evidence_from(path: Path) -> Evidence:
     """A file with what `windrow check -o json` printed. Raises WindrowError."""
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = json.loads(read_named(path))
         return read_evidence(document.get("evidence", document) if isinstance(document, dict) else document)
     except OSError as error:
         raise WindrowError(f"cannot read {path}: {error.strerror}") from error

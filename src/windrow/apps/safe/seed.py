@@ -90,10 +90,10 @@ def network_name(node: str) -> str:
 
 def present(cluster: Cluster, node: str) -> tuple[VlanConfig | None, HostNetworkConfig | None]:
     """The two objects of this node, whatever they are called, as they are now."""
-    labels = cluster.node(node)
-    configs = (v for v in cluster.vlan_configs(names.MGMT) if v.effective and selects_node(v, labels))
+    here = cluster.node(node)
+    configs = (v for v in cluster.vlan_configs(names.MGMT) if v.effective and selects_node(v, here))
     config = next(configs, None)
-    mine = [h for h in cluster.host_networks(names.MGMT) if matches_selector(h.node_selector, labels.meta.labels)]
+    mine = [h for h in cluster.host_networks(names.MGMT) if matches_selector(h.node_selector, here.labels)]
     mine.sort(key=lambda h: (h.name != network_name(node), not h.routing.gateways))
     return config, next(iter(mine), None)
 

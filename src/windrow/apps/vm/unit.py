@@ -17,6 +17,7 @@ _TEXT = """\
 {mark}; local changes belong into a drop-in: systemctl edit {name}
 [Unit]
 Description=Windrow: virtual machines that start with this host
+Documentation=man:windrow-vm(1)
 # Bridges are there once the agent is. At shutdown the order is the reverse: guests end while they still have a network.
 After=windrow-agent.service network-online.target local-fs.target
 Wants=windrow-agent.service network-online.target
