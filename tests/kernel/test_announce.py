@@ -223,9 +223,16 @@ def test_own_addresses_are_announced_at_a_new_mac_and_when_they_come(new_ns: Cal
     ns.do(("oob-br", SetLink(mac=mac)))
     time.sleep(LAST_S)
     told = told_of(ear)
+
+    def all_is_told() -> bool:
+        """On a machine with much to do the last of it comes later."""
+        told.extend(told_of(ear))
+        enough = all(told.count((address, mac)) >= len(TIMES_S) for address in ("10.0.0.1", "fd00::1"))
+        return enough and any(address.startswith("fe80:") for address, _ in told)
+
+    wait(all_is_told)
     for address in ("10.0.0.1", "fd00::1"):  # and anew with the link-local one, once the kernel has tried that
-        assert len(TIMES_S) <= told.count((address, mac)) <= 2 * len(TIMES_S), told
-    assert any(address.startswith("fe80:") for address, _ in told), told
+        assert told.count((address, mac)) <= 2 * len(TIMES_S), told
     ns.do(("oob-br", AddAddr(Cidr("10.0.0.2/24"))))
     time.sleep(LAST_S)
     herald.finish(wait_s=5)
