@@ -66,6 +66,7 @@ def carried_out(host: Host) -> None:
     host.wait(lambda: not host.differences(wanted), 60)
 
 
+@pytest.mark.timeout(1200)
 def test_killed_at_a_hundred_random_moments(host: Host) -> None:
     """Between the edit and the end of the change, and a little after; the next agent does the rest."""
     dice, halfway, begun = Random(4), 0, time.monotonic()
