@@ -187,7 +187,7 @@ def test_a_mode_that_the_switch_does_not_speak() -> None:
 def test_the_cable_is_pulled_in_the_middle(plain: Site) -> None:
     before = plain.state()
     running = plain.begin("init", "--nic", "eth0", "--timeout", ALLOWED)
-    until(lambda: "mgmt-bo" in plain.observe().state.links)
+    until(lambda: pending_stage(plain))
     running.kill(signal.SIGSTOP)  # for as long as the cable takes, on a machine with much to do
     plain.pull("eth0")
     try:
