@@ -126,6 +126,8 @@ def _unlike(names: tuple[str, ...], should: object, is_: object) -> _Unlike:
 
 def _spec(want: Link, have: LinkSpec) -> Iterator[Delta]:
     match want.spec, have:
+        case Other(), _:
+            pass  # a NIC is whatever carries frames: its kind is not ours to want
         case Bond(), Bond():
             yield from _options(want, have, "bond")
         case Bridge() as bridge, Bridge():
@@ -136,8 +138,6 @@ def _spec(want: Link, have: LinkSpec) -> Iterator[Delta]:
             yield from _options(want, have, "vxlan")
         case ((Bond() | Bridge() | VlanIf() | Vxlan()), _):
             yield _delta(want, "kind", have, want.spec)
-        case Other(), _:
-            pass  # a NIC is whatever carries frames: its kind is not ours to want
 
 
 def _options(want: Link, have: LinkSpec, prefix: str) -> Iterator[Delta]:

@@ -108,7 +108,8 @@ def _deltas(scene: Scene, name: IfName) -> tuple[Delta, ...]:
     if want is not None:
         neighbours = _neighbours(scene, want) if seen is not None and (want.neighbours or seen.neighbours) else ()
         renamed = _name(scene, want) if scene.renamed else ()
-        return (*renamed, *diff_link(want, seen), *neighbours, *_routes(scene, name))
+        routes = _routes(scene, name) if name in scene.routed else ()
+        return (*renamed, *diff_link(want, seen), *neighbours, *routes)
     if seen is None:
         return tuple(_rules(scene, name))
     if scene.owned(name):
