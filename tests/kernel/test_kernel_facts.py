@@ -6,11 +6,14 @@ If one of these fails on a new kernel, the rule that cites it in `windrow.plan` 
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from windrow.lab.guest import init
 from windrow.model.bonding import BondMode
 from windrow.model.host import Bond, Bridge, PortVlans, Route
 from windrow.model.values import IfName, VidSet
@@ -313,3 +316,9 @@ def test_deleting_the_first_address_takes_the_others_of_its_subnet(ns: Ns) -> No
     ns.run(*(links.add_addr(index, cidr) for cidr in ("10.0.0.1/24", "10.0.0.2/24", "10.0.1.1/24")))
     ns.run(links.del_addr(index, "10.0.0.1/24"))
     assert ns.link("n0").addrs == {"10.0.1.1/24"}
+
+
+def test_the_kernel_starts_no_modprobe_where_there_is_nothing_to_find() -> None:
+    modprobe = Path("/proc/sys/kernel/modprobe").read_text(encoding="ascii").strip()
+    has_modules = Path("/lib/modules", os.uname().release).is_dir()
+    assert has_modules or modprobe in ("", init.MODPROBE)

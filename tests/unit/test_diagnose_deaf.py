@@ -155,10 +155,8 @@ def test_a_dead_member_that_was_chosen_for_all_broadcasts_is_not_told_from_a_fil
 def test_what_members_tell_together() -> None:
     """Broadcasts on one and unicasts on the other: nothing is missing."""
     one, other = Tally(), Tally()
-    for h in heard(DEAD, (7, 8), broadcast=3, unicast=0):
-        one.add(h)
-    for h in heard(OTHER, (7,), broadcast=0, unicast=1):
-        other.add(h)
+    one.take(heard(DEAD, (7, 8), broadcast=3, unicast=0), [])
+    other.take(heard(OTHER, (7,), broadcast=0, unicast=1), [])
     assert (one.no_unicast, other.no_broadcast) == (1 << 7 | 1 << 8, 1 << 7)
     whole = Tally.joined([one, other])
     assert (whole.no_broadcast, whole.no_unicast) == (0, 1 << 8)

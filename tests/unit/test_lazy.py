@@ -361,3 +361,44 @@ def attempt(run: Callable[[], object]) -> object:
         return run()
     except (TypeError, ValueError) as error:
         return f"{type(error).__name__}: {error}"
+
+
+@lazy.dataclass(frozen=True, slots=True, kw_only=True)
+class Shape:
+    name: str
+
+
+@lazy.dataclass(frozen=True, slots=True, kw_only=True)
+class Square(Shape):
+    size: int = 1
+    marks: tuple[str, ...] = ()
+
+
+@lazy.dataclass(frozen=True, slots=True)
+class Bounded:
+    size: int
+
+    def __post_init__(self) -> None:
+        if self.size < 0:
+            raise ValueError("negative")
+
+
+@pytest.mark.parametrize("first", [Shape(name="a"), Square(name="b", marks=("x",))])
+def test_many_values_are_replaced_as_the_library_does(first: Any) -> None:
+    """Also once their class copies them itself, after some tens; what it inherits is copied, too."""
+    for number in range(100):
+        found = lazy.replace(first, name=str(number))
+        assert type(found) is type(first)
+        assert found == replace(first, name=str(number)) and hash(found) == hash(replace(first, name=str(number)))
+        assert repr(found) == repr(replace(first, name=str(number)))
+        with pytest.raises(FrozenInstanceError):
+            found.name = "c"
+        with pytest.raises(TypeError, match="unexpected keyword argument 'nope'"):
+            lazy.replace(first, nope=1)
+    assert first.name in "ab"
+
+
+def test_what_checks_its_values_goes_on_checking_them() -> None:
+    for _ in range(100):
+        with pytest.raises(ValueError, match="negative"):
+            lazy.replace(Bounded(1), size=-1)

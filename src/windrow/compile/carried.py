@@ -8,7 +8,7 @@ name the NIC; neighbours that were set by hand; what its addresses are beyond th
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import field, replace
+from dataclasses import field
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_interface, ip_network
 
 from windrow.compile.hostnet import addresses_of
@@ -27,7 +27,7 @@ from windrow.model.host import (
     StaticNeighbour,
     settled_metric,
 )
-from windrow.model.lazy import dataclass
+from windrow.model.lazy import dataclass, replace
 from windrow.model.objects import AddressMode, HostNetworkConfig, HostRoute, HostRouting
 from windrow.model.problems import Problem, Severity
 from windrow.model.reach import missing_source

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 
 from windrow.compile.ipv6 import possible
 from windrow.model import names
@@ -20,7 +19,7 @@ from windrow.model.host import (
     Route,
     VlanIf,
 )
-from windrow.model.lazy import dataclass
+from windrow.model.lazy import dataclass, replace
 from windrow.model.leases import ClientOptions, Lease, LeasedRoute, parse_client_id
 from windrow.model.objects import AddressMode, HostNetworkConfig, HostRoute
 from windrow.model.problems import Problem, Severity, errors
@@ -239,7 +238,7 @@ def _route_twice(route: Route, config: HostNetworkConfig, owner: HostNetworkConf
 
 def _routes(config: HostNetworkConfig, facts: NodeFacts) -> Iterator[Route]:
     addresses = addresses_of(config, facts)
-    families = {ipaddress.ip_interface(a).version for a in addresses}
+    families = {_version(a) for a in addresses}
     metric = default_metric(config)
     for gateway in config.routing.gateways:
         if _version(gateway) in families:

@@ -19,8 +19,9 @@ def has_ipv6(link: IfName, facts: NodeFacts) -> bool:
 
 def possible(addresses: Iterable[Cidr], link: IfName, facts: NodeFacts) -> frozenset[Cidr]:
     """Those of them that the kernel will take on this link."""
-    able = has_ipv6(link, facts)
-    return frozenset(address for address in addresses if able or ":" not in address)
+    if has_ipv6(link, facts):
+        return frozenset(addresses)
+    return frozenset(address for address in addresses if ":" not in address)
 
 
 def off_words(link: IfName, *, absent: bool) -> tuple[str, str]:

@@ -8,11 +8,10 @@ of the host (`ipv6_accept_ra`).
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from windrow.compile.hostnet import takes_routes
 from windrow.model.facts import NodeFacts
 from windrow.model.host import ACCEPT_RA, RTPROT_RA, Bridge, Link, Observed, VlanIf
+from windrow.model.lazy import replace
 from windrow.model.objects import HostNetworkConfig
 from windrow.model.values import IPV6_MTU_MIN, IfName
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import field, fields, replace
+from dataclasses import field, fields
 
 from windrow.model import names
 from windrow.model.bonding import OPTIONS, BondMode
@@ -11,7 +11,7 @@ from windrow.model.bridging import CLUSTER_BRIDGE, FRESH_BRIDGE_PORT
 from windrow.model.cluster import Cluster, selects_node
 from windrow.model.facts import Nic, NodeFacts
 from windrow.model.host import FRESH_FLAGS, TXQLEN_DEFAULT, Bond, Link, Other, PortVlans, Snooping
-from windrow.model.lazy import dataclass
+from windrow.model.lazy import dataclass, replace
 from windrow.model.objects import NicIdentity, NicSelector, VlanConfig
 from windrow.model.problems import Problem, Severity
 from windrow.model.values import DEFAULT_PVID, MTU_DEFAULT, IfName, Mac, VidSet

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 from windrow.model import names
 from windrow.model.cluster import Cluster
 from windrow.model.facts import NodeFacts
 from windrow.model.host import Bond, Bridge, Link, PortVlans
+from windrow.model.lazy import replace
 from windrow.model.objects import HostNetworkConfig
 from windrow.model.problems import Problem, Severity
 from windrow.model.values import DEFAULT_PVID, Ref, VidSet

@@ -7,6 +7,8 @@ kept as it is.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
+from operator import attrgetter
 
 from windrow.model.evidence import Evidence, Heard, Leg
 from windrow.model.lazy import dataclass
@@ -77,27 +79,47 @@ class Tally:
         whole.came = min(whole.came, whole.sent)
         return whole
 
-    def add(self, h: Heard) -> None:
-        self.bits |= 1 << h.vid
-        if h.sweep > self.sweep:
-            self.sweep = h.sweep
-        sent, came, large = h.sent, h.count, h.largest_sent
-        if sent > 0:
-            self.sent += sent
-            self.came += came if came < sent else sent
+    def take(self, values: Iterable[Heard], turned: list[Heard]) -> None:
+        """All of these are of this pair; what arrived in another VLAN goes to `turned`. There may be a million of them,
+        so the sums are kept in local names."""
+        bits = sent = came = owed = broadcasts = unicasts = 0
+        sweep, large_passed = self.sweep, self.large_passed
+        for h in values:
+            vid, tried, count, large = h.vid, h.sent, h.count, h.largest_sent
+            if count <= 0 or not 0 <= vid <= VID_MAX:
+                continue
+            if vid != h.arrived:
+                if 0 <= h.arrived <= VID_MAX:
+                    turned.append(h)
+                continue
+            bits |= 1 << vid
+            if h.sweep > sweep:
+                sweep = h.sweep
             if h.broadcast:
-                self.owed += sent
-            if came < sent:
+                broadcasts += h.broadcast
+                owed += tried if tried > 0 else 0
+            unicasts += h.unicast
+            if 0 < tried <= count:
+                sent += tried
+                came += tried
+            elif tried > 0:
+                sent += tried
+                came += count
                 self._note_missing(h)
-        self.broadcasts += h.broadcast
-        self.unicasts += h.unicast
-        if h.duplicates > 0:
-            self.twice += 1
-        if large > 0:
-            if h.largest >= large:
-                self.large_passed = True
-            elif large > self.large_failed:
-                self.large_failed = large
+            if h.duplicates > 0:
+                self.twice += 1
+            if large > 0:
+                if h.largest >= large:
+                    large_passed = True
+                elif large > self.large_failed:
+                    self.large_failed = large
+        self.bits |= bits
+        self.sent += sent
+        self.came += came
+        self.owed += owed
+        self.broadcasts += broadcasts
+        self.unicasts += unicasts
+        self.sweep, self.large_passed = sweep, large_passed
 
     def _note_missing(self, h: Heard) -> None:
         if not h.broadcast:
@@ -142,21 +164,15 @@ def _pass(heard: Iterable[Heard], known: Mapping[Leg, Leg], tallies: dict[Pair, 
     """Of few pairs there are many values, mostly in a row: a pair is looked up when it is another one, and by identity,
     which costs no hash of its names. (What is looked up lives as long as `heard` does.)"""
     seen: dict[tuple[int, int], Tally | None] = {}
-    sender = receiver = tally = None
-    for h in heard:
-        if h.sender is not sender or h.receiver is not receiver:
-            sender, receiver = h.sender, h.receiver
-            pair = (id(sender), id(receiver))
-            if pair not in seen:
-                seen[pair] = _tally(sender, receiver, known, tallies)
-            tally = seen[pair]
-        vid = h.vid
-        if tally is None or h.count <= 0 or not 0 <= vid <= VID_MAX:
-            continue
-        if vid == h.arrived:
-            tally.add(h)
-        elif 0 <= h.arrived <= VID_MAX:
-            turned.append(h)
+    for (sender, receiver), values in groupby(heard, _PAIR):
+        pair = (id(sender), id(receiver))
+        if pair not in seen:
+            seen[pair] = _tally(sender, receiver, known, tallies)
+        if (tally := seen[pair]) is not None:
+            tally.take(values, turned)
+
+
+_PAIR = attrgetter("sender", "receiver")
 
 
 def _tally(sender: Leg, receiver: Leg, known: Mapping[Leg, Leg], tallies: dict[Pair, Tally]) -> Tally | None:

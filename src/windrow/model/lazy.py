@@ -2,7 +2,8 @@
 
 Nothing else may live here. The standard library writes and compiles up to seven methods for every value class while
 it is imported: half of our start, for classes of which most are never used in one run. Import `dataclass` from here,
-and what goes with it (`field`, `fields`, `replace`) from `dataclasses`: docs/adr/0015-lazy-values.md.
+and what goes with it (`field`, `fields`, `replace`) from `dataclasses`: docs/adr/0015-lazy-values.md. Where thousands
+of values are replaced at a time, `replace` is here, too.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from dataclasses import MISSING, Field, FrozenInstanceError, fields
 from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
-__all__ = ["dataclass"]
+__all__ = ["dataclass", "replace"]
 
 Method = Callable[..., Any]
 Writer = Callable[[type, str], Method]
@@ -46,10 +47,20 @@ def lazy_dataclass(
     return lambda cls: dataclasses.dataclass(frozen=frozen, slots=slots, order=order, **others)(_documented(cls))
 
 
+def replaced(value: Any, /, **changes: object) -> Any:
+    """What `dataclasses.replace` returns: a value like this one, but for some fields. The library calls `__init__` with
+    every field by name, which for a `Link` takes fifteen times as long as to copy it."""
+    cls = value.__class__
+    copier = _copiers.get(cls)
+    if copier is None:
+        copier = _copiers[cls] = _Copier(cls)
+    return copier.copied(value, changes)
+
+
 if TYPE_CHECKING:
-    from dataclasses import dataclass
+    from dataclasses import dataclass, replace
 else:
-    dataclass = lazy_dataclass
+    dataclass, replace = lazy_dataclass, replaced
 
 
 def _value_class(cls: type, order: bool, options: Mapping[str, bool]) -> type:
@@ -179,6 +190,41 @@ class _LateInit(_Late):
             object.__setattr__(instance, name, value)
         if hasattr(self._owner, "__post_init__"):
             instance.__post_init__()  # type: ignore[attr-defined]
+
+
+class _Copier:
+    """Copies the values of a class, once many were wanted. It fills one of a class of the same shape, which does not
+    refuse, and then makes it one of its own (`object_set_class`, which asks for the same slots and bases)."""
+
+    def __init__(self, cls: type) -> None:
+        """A class that checks its values, or computes some, has the library do all."""
+        self._cls, self._calls = cls, 0
+        self._copy: Callable[[object], object] | None = None
+        self._names = {one.name for one in fields(cls) if one.init}
+        self._plain = cls in _made and not hasattr(cls, "__post_init__") and len(self._names) == len(fields(cls))
+
+    def copied(self, value: object, changes: Mapping[str, object]) -> object:
+        self._calls += 1
+        if not self._plain or self._calls < _FEW or not changes.keys() <= self._names:
+            return dataclasses.replace(value, **changes)  # type: ignore[type-var]
+        if self._copy is None:
+            self._copy = _copy(self._cls)
+        new = self._copy(value)
+        for name, wanted in changes.items():
+            setattr(new, name, wanted)
+        new.__class__ = self._cls
+        return new
+
+
+_copiers: dict[type, _Copier] = {}
+
+
+def _copy(cls: type) -> Method:
+    """What copies a value of this class into one that can still be changed."""
+    free = {"__setattr__": object.__setattr__, "__delattr__": object.__delattr__}
+    shape = type(cls.__name__, cls.__bases__, {"__slots__": vars(cls)["__slots__"], **free})
+    body = ["new = make(shape)", *(f"new.{field.name} = value.{field.name}" for field in fields(cls)), "return new"]
+    return _compiled(cls, "copy", ["value"], body, {"make": object.__new__, "shape": shape})
 
 
 class _Fields:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Iterable
+from functools import lru_cache
 
 from windrow.model.values import IfName, Vid
 
@@ -132,6 +133,7 @@ def subinterface_of(cluster_network: str, vid: int) -> IfName:
     return IfName(f"{cluster_network}-br.{vid}")
 
 
+@lru_cache(maxsize=4096)
 def interface_of(cluster_network: str, vid: int) -> IfName:
     """Where the host itself takes part in a VLAN; untagged (0), that is the bridge."""
     return subinterface_of(cluster_network, vid) if vid else bridge_of(cluster_network)

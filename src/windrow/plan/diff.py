@@ -34,6 +34,8 @@ def addresses_there(want: Link, have: Link | None) -> frozenset[Cidr]:
     and those for a time where they are wanted just so. The others of that kind somebody else gives and takes."""
     if have is None:
         return frozenset()
+    if not have.details:
+        return have.addrs or frozenset()
     wanted = want.addrs or frozenset()
     for_a_time = {address for address, one in want.details.items() if not one.static and address in have.details}
     return ((have.addrs or frozenset()) - duplicates(want, have)) | (for_a_time & wanted)
@@ -58,7 +60,7 @@ def _attributes(want: Link, have: Link) -> Iterator[Delta]:
             yield _delta(want, field, is_, should)
     if want.addrs is not None and want.addrs != (is_ := addresses_there(want, have)):
         yield _delta(want, "addrs", is_, want.addrs)
-    for key, value in sorted(want.settings.items()):
+    for key, value in sorted(want.settings.items()) if want.settings else ():
         if (found := have.settings.get(key)) != value and _has_family(have, key):
             yield _delta(want, f"{SETTING}{key}", found, value)
     if want.master is not None and want.master != (have.master or ""):
@@ -124,6 +126,8 @@ def _unlike(names: tuple[str, ...], should: object, is_: object) -> _Unlike:
 
 def _spec(want: Link, have: LinkSpec) -> Iterator[Delta]:
     match want.spec, have:
+        case Other(), _:
+            pass  # a NIC is whatever carries frames: its kind is not ours to want
         case Bond(), Bond():
             yield from _options(want, have, "bond")
         case Bridge() as bridge, Bridge():
@@ -134,8 +138,6 @@ def _spec(want: Link, have: LinkSpec) -> Iterator[Delta]:
             yield from _options(want, have, "vxlan")
         case ((Bond() | Bridge() | VlanIf() | Vxlan()), _):
             yield _delta(want, "kind", have, want.spec)
-        case Other(), _:
-            pass  # a NIC is whatever carries frames: its kind is not ours to want
 
 
 def _options(want: Link, have: LinkSpec, prefix: str) -> Iterator[Delta]:

@@ -106,8 +106,10 @@ def _unit(scene: Scene, names: tuple[IfName, ...]) -> Unit:
 def _deltas(scene: Scene, name: IfName) -> tuple[Delta, ...]:
     want, seen = scene.wanted(name), scene.seen(name)
     if want is not None:
-        neighbours = () if seen is None else _neighbours(scene, want)
-        return (*_name(scene, want), *diff_link(want, seen), *neighbours, *_routes(scene, name))
+        neighbours = _neighbours(scene, want) if seen is not None and (want.neighbours or seen.neighbours) else ()
+        renamed = _name(scene, want) if scene.renamed else ()
+        routes = _routes(scene, name) if name in scene.routed else ()
+        return (*renamed, *diff_link(want, seen), *neighbours, *routes)
     if seen is None:
         return tuple(_rules(scene, name))
     if scene.owned(name):

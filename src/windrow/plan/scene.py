@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from ipaddress import IPv4Interface, IPv6Interface, ip_interface
@@ -84,7 +84,8 @@ class Scene:
         runtime = self.runtime(name)
         if runtime is None:
             return False
-        return runtime.group == PORT_GROUP or is_recorded(IfName(name), self._records_by_host, self.have)
+        recorded = self._records_by_host
+        return runtime.group == PORT_GROUP or (name in recorded and is_recorded(IfName(name), recorded, self.have))
 
     @cached_property
     def _records_by_host(self) -> dict[IfName, PortRecord]:
@@ -210,6 +211,11 @@ class Scene:
     def seen_rules(self) -> dict[str, frozenset[Rule]]:
         """Link -> the rules that name it, anybody's."""
         return _rules_by_link(self.have.state.rules)
+
+    @cached_property
+    def routed(self) -> Set[str]:
+        """The links that are to have routes or rules, or have some: few of thousands."""
+        return {*self.wanted_routes, *self.seen_routes, *self.wanted_rules, *self.seen_rules}
 
     def our_rules(self, name: str) -> frozenset[Rule]:
         return frozenset(r for r in self.seen_rules.get(name, ()) if r.protocol == OWNER_PROTOCOL)

@@ -24,7 +24,8 @@ def units(
 
     for links in (want.links, have.state.links):
         for name in root.keys() - apart:
-            for other in _neighbours(links[name]) if name in links else ():
+            link = links.get(name)
+            for other in _neighbours(link) if link is not None else ():
                 if other in root:
                     root[find(name)] = find(other)
     groups: dict[IfName, list[IfName]] = {}
@@ -33,7 +34,11 @@ def units(
     return tuple(tuple(group) for _, group in sorted(groups.items(), key=lambda g: g[1][0]))
 
 
-def _neighbours(link: Link) -> tuple[IfName, ...]:
+def _neighbours(link: Link) -> list[IfName]:
     """A bond and its successor belong together before anything else connects them."""
-    successor = names.successor_of(link.name) if isinstance(link.spec, Bond) else None
-    return tuple(IfName(n) for n in (link.master, link.parent, successor) if n)
+    found = [IfName(link.master)] if link.master else []
+    if (parent := link.parent) is not None:
+        found.append(parent)
+    if isinstance(link.spec, Bond):
+        found.append(names.successor_of(link.name))
+    return found

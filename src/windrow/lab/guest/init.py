@@ -181,6 +181,8 @@ def load_modules(directory: str = "") -> list[str]:
     release = os.uname().release
     if directory:
         provide_modules(directory)
+    elif not os.path.isdir(f"/lib/modules/{release}"):
+        start_no_modprobe()
     places = [f"{directory}/lib/modules"] if directory else [UML_MODULES, "/lib/modules"]
     base = next((d for place in places if os.path.isdir(d := f"{place}/{release}")), "")
     if not base:
@@ -206,6 +208,14 @@ def provide_modules(directory: str) -> None:
     os.chmod(MODPROBE, 0o755)
     with open("/proc/sys/kernel/modprobe", "w", encoding="utf-8") as setting:
         setting.write(MODPROBE)
+
+
+def start_no_modprobe() -> None:
+    """The kernel starts modprobe for whatever it lacks (`__request_module`). Where /lib/modules has none of its modules
+    that finds nothing, and it is often: User-Mode Linux 6.1 asks for `bpfilter` each time when iptables reads or writes
+    a table (`bpfilter_mbox_request`), 22 times for the start of one machine, 50 ms each."""
+    with open("/proc/sys/kernel/modprobe", "w", encoding="utf-8") as setting:
+        setting.write("\n")
 
 
 def _load(name: str, base: str, files: list[str], loaded: set[str]) -> bool:
