@@ -6,22 +6,8 @@ import json
 
 import pytest
 from tests.klab.conftest import Lab, wait
+from tests.klab.pods import as_before, containers, pod, traces
 
-POD = """\
-apiVersion: v1
-kind: Pod
-metadata:
-  name: {name}
-  annotations: {{k8s.v1.cni.cncf.io/networks: oob-vlan100}}
-spec:
-  nodeName: {node}
-  automountServiceAccountToken: false
-  enableServiceLinks: false
-  dnsPolicy: Default
-  terminationGracePeriodSeconds: 0
-  containers:
-    - {{name: c, image: "windrow.lab/busybox:1", imagePullPolicy: Never, command: [sleep, "1000000"]}}
-"""
 NAD = """\
 apiVersion: k8s.cni.cncf.io/v1
 kind: NetworkAttachmentDefinition
@@ -36,13 +22,6 @@ def scenario() -> str:
     return "kubernetes"
 
 
-def ports(lab: Lab, node: str) -> set[str]:
-    """The users of ports on the node, as `windrow cni list` has them."""
-    words = ("env", "-u", "WINDROW_KUBECONFIG", "windrow", "cni", "list", "-o", "json")  # it is about this host alone
-    found = json.loads(lab.said("exec", node, *words))
-    return {one["containerID"] for one in found["items"]}
-
-
 def test_all_that_the_scenario_checks_holds(lab: Lab) -> None:
     """Who reaches whom; the API server gone for a minute, while a node with a pod loses its power and boots."""
     report = json.loads(lab.said("check", "--json", timeout_s=600.0))
@@ -51,18 +30,18 @@ def test_all_that_the_scenario_checks_holds(lab: Lab) -> None:
 
 
 def test_a_pod_that_is_deleted_leaves_nothing(lab: Lab) -> None:
-    before = ports(lab, "node-1")
-    lab.kubectl("apply", "-f", "-", stdin=POD.format(name="brief", node="node-1"))
+    before, had = traces(lab, "node-1"), containers(lab, "node-1")
+    lab.kubectl("apply", "-f", "-", stdin=pod("brief", "node-1"))
     lab.kubectl("wait", "--for=condition=Ready", "pod/brief", "--timeout=100s")
     assert "net1" in lab.kubectl("exec", "brief", "--", "ip", "-o", "link")
-    assert len(ports(lab, "node-1")) == len(before) + 1
+    assert len(containers(lab, "node-1") - had) == 1
     lab.kubectl("delete", "pod", "brief", "--wait=true")
-    wait(lambda: ports(lab, "node-1") == before, lambda: ports(lab, "node-1"))
+    as_before(lab, "node-1", before)
 
 
 def test_a_network_that_came_by_kubectl_a_moment_ago_is_a_pods(lab: Lab) -> None:
     """And the pod is told what it got, as by Multus."""
-    text = NAD + "---\n" + POD.format(name="fresh", node="node-0").replace("oob-vlan100", "v400")
+    text = NAD + "---\n" + pod("fresh", "node-0", networks="v400")
     lab.kubectl("apply", "-f", "-", stdin=text)
     lab.kubectl("wait", "--for=condition=Ready", "pod/fresh", "--timeout=100s")
     path = r"jsonpath={.metadata.annotations.k8s\.v1\.cni\.cncf\.io/network-status}"
@@ -76,8 +55,27 @@ def test_a_network_that_came_by_kubectl_a_moment_ago_is_a_pods(lab: Lab) -> None
 
 
 def test_a_pod_in_a_network_that_is_not_there_says_so_in_its_events(lab: Lab) -> None:
-    text = POD.format(name="lost", node="node-0").replace("oob-vlan100", "oob-vlan999")
-    lab.kubectl("apply", "-f", "-", stdin=text)
+    lab.kubectl("apply", "-f", "-", stdin=pod("lost", "node-0", networks="oob-vlan999"))
     wait(lambda: "NetworkNotAttached" in lab.kubectl("describe", "pod", "lost"))
     assert "NetworkAttachmentDefinition default/oob-vlan999, which" in lab.kubectl("describe", "pod", "lost")
     lab.kubectl("delete", "pod", "lost", "--wait=true")
+
+
+# What goes wrong ----------------------------------------------------------------------------------
+
+
+def test_a_static_pod_ends_without_the_api_and_leaves_nothing(lab: Lab) -> None:
+    """Its kubelet alone knows of its end: the plugin goes by what was recorded when it came."""
+    before, had = traces(lab, "node-0"), containers(lab, "node-0")
+    manifest = json.loads(pod("static", "node-0"))
+    del manifest["spec"]["nodeName"]
+    file = '"$WINDROW_ROOT/etc/kubernetes/manifests/static.json"'
+    lab.said("exec", "node-0", "sh", "-c", f'printf %s "$0" >{file}', json.dumps(manifest))
+    wait(lambda: len(containers(lab, "node-0") - had) == 1)
+    lab.kubectl("wait", "--for=condition=Ready", "pod/static-node-0", "--timeout=110s")
+    lab.said("api-server", "stop")
+    try:
+        lab.said("exec", "node-0", "sh", "-c", f"rm {file}")
+        as_before(lab, "node-0", before)
+    finally:
+        lab.said("api-server", "start")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
 from tests.lab.asked import Asked
@@ -18,11 +18,11 @@ class Answered(session.Session):
     def __init__(self, **answers: list[int | None]) -> None:
         self._answers: dict[str, Iterator[int | None]] = {node: iter(found) for node, found in answers.items()}
 
-    def _steps_left(self, node: str) -> int:
-        steps = next(self._answers[node])
-        if steps is None:
+    def _all_steps_left(self, nodes: Sequence[str]) -> dict[str, int]:
+        found = {node: next(self._answers[node]) for node in nodes}
+        if None in found.values():
             raise KubeError("it is gone")
-        return steps
+        return {node: steps for node, steps in found.items() if steps is not None}
 
     def follow(self) -> tuple[dict[str, int], list[str]]:
         asked = Asked()
@@ -43,17 +43,16 @@ def test_nobody_waits_where_all_nodes_are_as_they_should_be(slept: list[float]) 
 
 
 def test_a_node_that_is_done_is_not_asked_again(slept: list[float]) -> None:
-    left, _ = Answered(a=[0], b=[None, 2, 0]).follow()
+    left, _ = Answered(a=[1, 0], b=[None, 2, 2, 0]).follow()
     assert left == {"a": 0, "b": 0}
-    assert slept == [session.LOOK_S] * 2
+    assert slept == [session.LOOK_S] * 3
 
 
 def test_what_is_left_in_the_end_is_said(slept: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(session, "FOLLOW_S", 0.0)
-    left, said = Answered(a=[1], b=[3], c=[None]).follow()
-    assert left == {"a": 1, "b": 3, "c": UNKNOWN} and slept == []
-    assert said == [
-        "bad: a: after 0 s 1 step is left: ",
-        "bad: b: after 0 s 3 steps are left: ",
-        "bad: c: after 0 s the API server gives no objects: ",
-    ]
+    left, said = Answered(a=[1], b=[3]).follow()
+    assert left == {"a": 1, "b": 3} and slept == []
+    assert said == ["bad: a: after 0 s 1 step is left: ", "bad: b: after 0 s 3 steps are left: "]
+    left, said = Answered(c=[None]).follow()
+    assert left == {"c": UNKNOWN}
+    assert said == ["bad: c: after 0 s the API server gives no objects: "]

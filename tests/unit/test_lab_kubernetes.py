@@ -78,7 +78,12 @@ def test_every_kind_of_host_can_be_drawn() -> None:
 
 @pytest.mark.parametrize(
     ("value", "found"),
-    [("false", None), ("{}", Kubernetes()), ("{kubelets: false}", Kubernetes(kubelets=False))],
+    [
+        ("false", None),
+        ("{}", Kubernetes()),
+        ("{kubelets: false}", Kubernetes(kubelets=False)),
+        ("{controllers: true, agents: false}", Kubernetes(controllers=True, agents=False)),
+    ],
 )
 def test_what_may_stand_there(value: str, found: Kubernetes | None) -> None:
     text = HEAD.replace("kubernetes: true", f"kubernetes: {value}")
@@ -116,6 +121,11 @@ def test_a_field_that_it_does_not_have_is_refused(key: str) -> None:
     assert said(HEAD.replace("kubernetes: true", f"kubernetes: {{{key}: false}}")).startswith(
         f"spec.kubernetes.{key}: "
     )
+
+
+@pytest.mark.parametrize("value", ["{agents: false}", "{agents: false, controllers: true, kubelets: false}"])
+def test_without_agents_there_have_to_be_pods(value: str) -> None:
+    assert "pods have to make the networks" in said(HEAD.replace("kubernetes: true", f"kubernetes: {value}"))
 
 
 def test_pods_need_kubelets_and_names_of_their_own() -> None:
@@ -248,6 +258,10 @@ def test_what_each_kind_of_cluster_is_made_of() -> None:
     assert set(programs.installed(Kubernetes())) == set(parts.DEBIAN)
     assert set(programs.built(Kubernetes())) <= set(parts.PROGRAMS)
     assert "kubelet" not in programs.built(Kubernetes(kubelets=False))
+    controlled = programs.built(Kubernetes(controllers=True))
+    assert set(controlled) - set(programs.built(Kubernetes())) == {"kube-controller-manager", "kube-scheduler"}
+    both = programs.built(Kubernetes(controllers=True, conformance=True))
+    assert len(both) == len(set(both))
 
 
 @pytest.mark.parametrize("verb", ["run", "up"])

@@ -7,11 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from windrow.apps.round import Hooks, Policy, Report, Stored, carry_out
 from windrow.apps.round.here import here
-from windrow.apps.round.source import Source
 from windrow.lab.errors import LabError
 from windrow.lab.guest.server import Server
 from windrow.lab.session import Applied, Session, missing, prepare_kernel
@@ -25,6 +24,9 @@ from windrow.netlink.kernel import Kernel
 from windrow.rules import AS_STORED, Wish, changes_to, check
 from windrow.store.directory import Store
 from windrow.store.paths import Paths
+
+if TYPE_CHECKING:
+    from windrow.apps.incluster import Listed
 
 ENTRY = "windrow.apps.labguest:main"
 POLICY = Policy(made_by="the lab", probes=(Probe(kind=ProbeKind.NONE),))
@@ -51,13 +53,19 @@ class LabEngine:
             raise LabError(f"{node} has no {', '.join(unknown)}")
         return self._round(root, node, Wish(put=tuple(put), remove=tuple(before.objects[ref] for ref in remove)))
 
-    def steps_left(self, root: Path, node: str, kubeconfig: str = "") -> int:
-        """Raises KernelError, KubeError."""
+    def steps_left(self, root: Path, node: str, listed: Listed | None = None) -> int:
+        """Raises KernelError."""
         paths = Paths(root)
         with Kernel(node) as kernel:
-            stored = Stored(paths, _cluster(kubeconfig) if kubeconfig else None)
-            report = carry_out(here(paths, node, kernel), stored, policy=replace(POLICY, dry=True))
+            report = carry_out(here(paths, node, kernel), Stored(paths, listed), policy=replace(POLICY, dry=True))
         return len(report.plan.steps)
+
+    def listed(self, kubeconfig: str) -> Listed:
+        """Raises KubeError."""
+        from windrow.apps.incluster import Listed  # with a client library: most labs have no API server
+        from windrow.kube.access import Access
+
+        return Listed(Access(kubeconfig=kubeconfig))
 
     def install_plugins(self, root: Path, node: str, bin_dir: Path) -> None:
         """Without a compiler: a shim for each node would take longer than it saves. Raises InstallError."""
@@ -89,13 +97,6 @@ class LabEngine:
             complaints=(*map(str, problems), *said),
             impact=report.plan.impact,
         )
-
-
-def _cluster(kubeconfig: str) -> Source:
-    from windrow.apps.incluster import Listed  # with a client library: most labs have no API server
-    from windrow.kube.access import Access
-
-    return Listed(Access(kubeconfig=kubeconfig))
 
 
 def _words(report: Report) -> str:

@@ -205,9 +205,13 @@ class Host:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kubernetes:
     """An API server on the host of role CONTROL_PLANE. Each node's agent follows it. `kubelets`: nodes run pods.
+    `controllers`: Kubernetes' own run beside it, and the scheduler; pods have the tokens of their accounts.
     `conformance`: with what Kubernetes' own end-to-end suite needs besides, controllers, kube-proxy and images."""
 
     kubelets: bool = True
+    agents: bool = True
+    """Whether each node starts Windrow's agent. If not, somebody brings it as a pod, as the chart does."""
+    controllers: bool = False
     conformance: bool = False
     flannel: tuple[str, ...] = ()
     """Nodes on which real flannel runs in place of Windrow's agent."""

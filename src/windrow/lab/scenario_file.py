@@ -316,18 +316,23 @@ class _Reader:
             return Kubernetes()
         table = spec.table("kubernetes")
         for key, other in table.fields():
-            if key not in ("kubelets", "conformance", "flannel"):
-                hint = "there are kubelets and conformance: true or false, and flannel: a list of nodes"
+            if key not in ("kubelets", "agents", "controllers", "conformance", "flannel"):
+                hint = "there are kubelets, agents, controllers and conformance: true or false, and flannel: nodes"
                 other.wrong("unknown-field", "is no field there", hint)
-        kubelets = table.flag("kubelets") if "kubelets" in table else True
+        kubelets, agents = (table.flag(key) if key in table else True for key in ("kubelets", "agents"))
         flannel = [item.text() for item in table["flannel"].items()] if "flannel" in table else []
         found = Kubernetes(
             kubelets=kubelets,
+            agents=agents,
+            controllers=table.flag("controllers"),
             conformance=table.flag("conformance"),
             flannel=tuple(name for name in flannel if name),
         )
         if found.conformance and not kubelets:
             field.wrong("kubernetes", "conformance needs kubelets: its tests run pods", "take kubelets: false out")
+        if not (agents or (kubelets and found.controllers)):
+            said = "without agents pods have to make the networks, and those need kubelets and controllers"
+            field.wrong("kubernetes", said, "write controllers: true, or take agents: false out")
         return found
 
     def _endpoint(self, item: Field) -> Endpoint | None:

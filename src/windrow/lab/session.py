@@ -42,7 +42,8 @@ if TYPE_CHECKING:
 
 FOLLOW_S = 120.0
 LOOK_S = 1.0
-"""For agents to follow what the API server was given; and between two looks, which cost as much as the agents do."""
+"""For agents to follow what the API server was given; and at least between two looks. They take the only processor from
+the agents, so a pause is as long as the look before it."""
 CARE_S = 0.5
 """How often endpoints are looked after: one dump of the links of each node that has some."""
 
@@ -73,9 +74,12 @@ class Engine(Protocol):
         """Put and remove objects as the rules allow, and apply. Raises ProblemsError, LabError."""
         ...
 
-    def steps_left(self, root: Path, node: str, kubeconfig: str = "") -> int:
-        """By the node's manifests, or by the objects of the cluster that `kubeconfig` leads to. Raises KernelError, and
-        KubeError where the cluster does not answer."""
+    def steps_left(self, root: Path, node: str, listed: Any = None) -> int:
+        """By the node's manifests, or by what `listed` gave. Raises KernelError."""
+        ...
+
+    def listed(self, kubeconfig: str) -> Any:
+        """The objects of the cluster that it leads to, as they are now, for `steps_left`. Raises KubeError."""
         ...
 
     def install_plugins(self, root: Path, node: str, bin_dir: Path) -> None:
@@ -206,26 +210,30 @@ class Session:
         began = time.monotonic()
         left, waiting = dict.fromkeys(nodes, outage.UNKNOWN), list(nodes)
         while True:
-            for node in waiting:
-                with suppress(KubeError):
-                    left[node] = self._steps_left(node)
-                if not left[node]:
-                    took = time.monotonic() - began
-                    request.log(f"{node}: as the cluster's objects want it ({took:.1f} s)", level="good")
+            looked = time.monotonic()
+            with suppress(KubeError):
+                left |= self._all_steps_left(waiting)
+            now = time.monotonic()
+            for node in (node for node in waiting if not left[node]):
+                request.log(f"{node}: as the cluster's objects want it ({now - began:.1f} s)", level="good")
             waiting = [node for node in waiting if left[node]]
-            if not waiting or time.monotonic() - began >= FOLLOW_S:
+            if not waiting or now - began >= FOLLOW_S:
                 break
-            time.sleep(LOOK_S)
+            time.sleep(max(LOOK_S, now - looked))
         for node in waiting:
             request.log(f"{node}: after {FOLLOW_S:.0f} s {outage.left_words(left[node])}", level="bad")
         return left
 
     def _steps_left(self, node: str) -> int:
-        root, cluster = self.world.root(node), self.world.cluster
-        if cluster is None:
-            return self._engine.steps_left(root, node)
-        config = str(cluster.control.kubeconfig)
-        return self.world.inside(cluster.control.host.name, lambda: self._engine.steps_left(root, node, config))
+        return self._all_steps_left([node])[node]
+
+    def _all_steps_left(self, nodes: Sequence[str]) -> dict[str, int]:
+        """By node; a cluster is asked once for all of them. Raises KernelError, KubeError."""
+        world, listed = self.world, None
+        if nodes and (cluster := world.cluster) is not None:
+            config = str(cluster.control.kubeconfig)
+            listed = world.inside(cluster.control.host.name, lambda: self._engine.listed(config))
+        return {node: self._engine.steps_left(world.root(node), node, listed) for node in nodes}
 
     def check(self, request: Request) -> Mapping[str, Any]:
         """The scenario's checks; each result is an EVENT too, as it comes."""

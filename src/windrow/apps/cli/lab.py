@@ -450,7 +450,8 @@ def _scenario(name: str, kind: str, cpus: int, log: LiveLog) -> tuple[dict[str, 
     if found.kubernetes is None:
         memory = memory_for([vm.memory for vm in found.vms])
         return request, Needs(memory=memory, cpus=cpus, machines=bool(found.vms))
-    memory = memory_for_cluster(len(found.nodes), conformance=found.kubernetes.conformance)
+    wanted = found.kubernetes
+    memory = memory_for_cluster(len(found.nodes), controllers=wanted.controllers, conformance=wanted.conformance)
     needs = Needs(memory=memory, cpus=cpus, cluster=True)
     refuse(kind, needs)
     if found.kubernetes.flannel:

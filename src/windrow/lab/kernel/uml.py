@@ -21,6 +21,8 @@ _BASE_MB, _HYPERVISOR_MB = 448, 96
 """Of a lab with machines: the lab itself, and QEMU beside the memory of each guest."""
 _CONTROL_PLANE_MB, _NODE_MB = 1024, 384
 """etcd, the API server and kubectl; and of a node its agent, containerd, kubelet, and pods of 15 MB."""
+_CONTROLLERS_MB, _IMAGE_MB = 512, 384
+"""Kubernetes' controllers and scheduler; and of a node the image that its pods are made of then, and five of them."""
 _SUITE_MB, _SUITE_NODE_MB = 1536, 768
 """Kubernetes' controllers, its test suite and the images; and of a node the image of the pods, packed and unpacked."""
 
@@ -32,10 +34,14 @@ def memory_for(machines: Sequence[int]) -> str:
     return f"{_BASE_MB + sum((m >> 20) + _HYPERVISOR_MB for m in machines)}M" if machines else MEMORY
 
 
-def memory_for_cluster(nodes: int, *, conformance: bool = False) -> str:
+def memory_for_cluster(nodes: int, *, controllers: bool = False, conformance: bool = False) -> str:
     """For a lab with a control plane of Kubernetes, and a kubelet with pods on each node."""
-    suite = _SUITE_MB + nodes * _SUITE_NODE_MB if conformance else 0
-    return f"{_CONTROL_PLANE_MB + nodes * _NODE_MB + suite}M"
+    more = 0
+    if conformance:
+        more = _SUITE_MB + nodes * _SUITE_NODE_MB
+    elif controllers:
+        more = _CONTROLLERS_MB + nodes * _IMAGE_MB
+    return f"{_CONTROL_PLANE_MB + nodes * _NODE_MB + more}M"
 
 
 def boot(guest: Guest, *, memory: str = MEMORY, log: Log | None = None, help_registers: bool | None = None) -> Machine:

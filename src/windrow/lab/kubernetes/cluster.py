@@ -32,7 +32,7 @@ Inside = Callable[[Callable[[], str]], str]
 PODS_S = 240.0
 """Ten seconds on an idle machine."""
 LOOK_S = 2.0
-"""Each look is a handshake of TLS, a third of a second of the processor that all wait for."""
+"""At least. Each look is a handshake of TLS, a third of a second of the processor that all wait for."""
 NAMES_S = 30.0
 
 
@@ -49,6 +49,7 @@ class Cluster:
         assert scenario.kubernetes is not None
         self.control = Control(scenario, programs)
         self.kubelets, self._conformance = scenario.kubernetes.kubelets, scenario.kubernetes.conformance
+        self._agents = scenario.kubernetes.agents
         self._flannel = self._flannels(scenario) if scenario.kubernetes.flannel else {}
         self._addresses = {n.name: n.management.address.partition("/")[0] for n in scenario.nodes if n.management}
         self._programs, self._place, self._root = programs, place, root
@@ -59,13 +60,18 @@ class Cluster:
 
     @property
     def followers(self) -> list[str]:
-        """The nodes whose agents follow the API's objects."""
-        return [node for node in self._addresses if node not in self._flannel]
+        """The nodes whose agents follow the API's objects from the start."""
+        return [node for node in self._addresses if node not in self._flannel] if self._agents else []
 
     def started_words(self, node: str) -> str:
         """What was started there."""
-        last = "flannel" if node in self._flannel else "Windrow's agent"
-        return f"{'containerd, kubelet, the CNI server and ' if self.kubelets else ''}{last} started"
+        names = ["containerd", "kubelet", "the CNI server"] if self.kubelets else []
+        if node in self._flannel:
+            names.append("flannel")
+        elif self._agents:
+            names.append("Windrow's agent")
+        *others, last = names
+        return f"{', '.join(others)}{' and ' if others else ''}{last} started"
 
     # Life -----------------------------------------------------------------------------------------
 
@@ -110,6 +116,7 @@ class Cluster:
             proxy_kubeconfig=self.control.proxy_kubeconfig if self._conformance else None,
             images=self._images,
             flannel=self._flannel.get(node),
+            agent=self._agents,
         )
         return NodePrograms(plan, self._place(node), self._root(node), self._programs)
 
@@ -190,13 +197,16 @@ class Cluster:
 
     def _wait(self, what: str, waiting: Callable[[], list[dict[str, Any]]]) -> None:
         """`what`: how the error goes on. Raises LabError."""
-        end = time.monotonic() + PODS_S
+        asked = time.monotonic()
+        end = asked + PODS_S
         while found := waiting():
             self.raise_if_died()
-            if time.monotonic() > end:
+            now = time.monotonic()
+            if now > end:
                 names = ", ".join(one["metadata"]["name"] for one in found)
                 raise LabError(f"after {PODS_S:.0f} s these {what}: {names}\n{self._events()}")
-            time.sleep(LOOK_S)
+            time.sleep(max(LOOK_S, now - asked))
+            asked = time.monotonic()
 
     def _items(self, plural: str) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = self.control.get(f"/api/v1/{plural}")["items"]

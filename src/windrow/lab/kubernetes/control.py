@@ -47,6 +47,8 @@ CONTROLLERS = (
 _RBAC = "rbac.authorization.k8s.io"
 _OPTIONS = ("--kubelet-preferred-address-types=InternalIP", "--enable-admission-plugins=NodeRestriction")
 """Addresses of nodes are asked of nobody's DNS; and a kubelet may write what is its own node's."""
+_TO_PODS = "--enable-aggregator-routing=true"
+"""A webhook is asked at the address of its pod: nobody serves those of Services on the control plane's host."""
 
 
 class Control:
@@ -60,10 +62,15 @@ class Control:
             address=host.address.partition("/")[0], ports=PORTS, stays=True, environment=ENVIRONMENT, ready_s=READY_S
         )
         paths = {name: Path(path) for name, path in programs.items()}
-        self._plane = ControlPlane(DIRECTORY, lambda _: None, _OPTIONS, ground=ground, programs=paths)
+        wanted = scenario.kubernetes
+        assert wanted is not None
+        options = (*_OPTIONS, _TO_PODS) if wanted.controllers else _OPTIONS
+        self._plane = ControlPlane(
+            DIRECTORY, lambda _: None, options, ground=ground, programs=paths, accounts=wanted.controllers
+        )
         self._paths = paths
         self._controllers: dict[str, process.Program] = {}
-        self._conformance = scenario.kubernetes is not None and scenario.kubernetes.conformance
+        self._conformance, self._controlled = wanted.conformance, wanted.controllers or wanted.conformance
         self._proxy_token = self._plane.user(PROXY, PROXY)
         self._agent_tokens = {node: self._plane.user(f"{AGENTS}:{node}", AGENTS) for node in self._nodes}
         self._kubelet_tokens = {node: self._plane.user(f"system:node:{node}", "system:nodes") for node in self._nodes}
@@ -105,6 +112,7 @@ class Control:
                 self._plane.wait_for(RESOURCES[kind].path)
             if self._conformance:
                 self._plane.kubeconfig(self._proxy_token, self.proxy_kubeconfig.stem)
+            if self._controlled:
                 self._start_controllers()
 
         self._there(begin)

@@ -18,7 +18,7 @@ from typing import TypeVar
 
 from windrow.lab.errors import LabError
 from windrow.lab.guest.run import Place, enter
-from windrow.lab.kernel.launch import mount
+from windrow.lab.kernel.launch import MS_REC, mount
 from windrow.lab.kubernetes import flannel, image
 from windrow.lab.kubernetes.flannel import Flannel
 from windrow.lab.kubernetes.programs import ENVIRONMENT
@@ -34,7 +34,10 @@ CONTROLLERS = ("memory", "pids", "cpu", "io")
 """Those that kubelet wants of version 2, and User-Mode Linux has: it has no cpuset."""
 SOCKET_S = 180.0
 CLUSTER_DNS = "10.53.0.10"
-_MS_BIND = 0x1000
+_RUNTIME = Path("/run/windrow")
+_OF_LAB = ("bin", "kubernetes", "nodes")
+"""What there is the lab's, and no node's: programs, the control plane's files, roots of all nodes."""
+_MS_BIND, _MS_SHARED = 0x1000, 1 << 20
 _CPU_MHZ = "cpu MHz\t\t: 2000.000\n"
 _CGROUP_KILL = "cgroup.kill"
 """Since Linux 5.14: SIGKILL to all in it and below."""
@@ -44,7 +47,8 @@ _CGROUP_KILL = "cgroup.kill"
 class Plan:
     """What a node is to run. `windrow`: the command, and `windrow_kubeconfig` what its agent and CNI server follow.
     `kubelet_kubeconfig`: None, it runs no pods; `proxy_kubeconfig`: None, nobody serves the addresses of Services.
-    `images`: archives that its containerd imports. `flannel`: None, it has Windrow's agent."""
+    `images`: archives that its containerd imports. `flannel`: None, it has Windrow's agent; with `agent` false neither
+    one, until it comes as a pod."""
 
     name: str
     address: str
@@ -54,6 +58,7 @@ class Plan:
     proxy_kubeconfig: Path | None
     images: Sequence[Path]
     flannel: Flannel | None = None
+    agent: bool = True
 
 
 class NodePrograms:
@@ -116,7 +121,7 @@ class NodePrograms:
         if self._plan.flannel is not None:
             command = self._plan.flannel.command(self._programs[flannel.PROGRAM], self._root / "etc/kube-flannel")
             self._run(flannel.PROGRAM, [*ENVIRONMENT, *flannel.environment(self._plan.name)], command)
-        else:
+        elif self._plan.agent:
             self._run_windrow("agent", "agent")
 
     def _run_windrow(self, name: str, *words: str) -> None:
@@ -142,11 +147,33 @@ class NodePrograms:
             own.mkdir(parents=True, exist_ok=True)
             mount(str(own), f"/{below}", flags=_MS_BIND)
         mount("tmpfs", "/run/netns", "tmpfs", options="mode=755")
+        if not self._plan.agent:
+            self._give_places()
         mount("cgroup2", str(CGROUPS), "cgroup2")
         self._cgroup.mkdir(parents=True, exist_ok=True)
         _give_controllers(CGROUPS)
         _give_controllers(CGROUPS / self._plan.name)
         self._tell_processors()
+
+    def _give_places(self) -> None:
+        """What an agent that is a pod has of its node (the chart's hostPath volumes) is the node's, under the names
+        that it has outside of a lab; with /var/lib, so is /var/lib/windrow."""
+        made = self._root / "etc-made"
+        for name in ("upper/windrow", "work"):
+            (made / name).mkdir(parents=True, exist_ok=True)
+        mount("overlay", "/etc", "overlay", options=f"lowerdir=/etc,upperdir={made}/upper,workdir={made}/work")
+        settings, runtime = self._root / "etc/windrow", self._root / "run/windrow"
+        settings.mkdir(parents=True, exist_ok=True)
+        mount(str(settings), "/etc/windrow", flags=_MS_BIND)
+        lab = os.open(_RUNTIME, os.O_PATH | os.O_CLOEXEC)
+        for name in _OF_LAB:
+            (runtime / name).mkdir(parents=True, exist_ok=True)
+        mount(str(runtime), str(_RUNTIME), flags=_MS_BIND)
+        for name in _OF_LAB:
+            mount(f"/proc/self/fd/{lab}/{name}", str(_RUNTIME / name), flags=_MS_BIND | MS_REC)
+        os.close(lab)
+        # A container may ask to see what is mounted there later (mountPropagation), and the runtime looks for this.
+        mount("", "/run/netns", flags=_MS_SHARED)
 
     def _tell_processors(self) -> None:
         """kubelet reads the clock's speed there, and User-Mode Linux does not tell one."""
@@ -211,6 +238,7 @@ class NodePrograms:
             "imageGCHighThresholdPercent": 100,
             "makeIPTablesUtilChains": False,
             "resolvConf": "",
+            "staticPodPath": str(self._static_pods()),
             "syncFrequency": "10s",
         }
         records.write(path, json.dumps(document, indent=1).encode(), mode=records.SHARED, flush="nothing")
@@ -218,6 +246,12 @@ class NodePrograms:
             *(self._programs["kubelet"], f"--config={path}", f"--kubeconfig={kubeconfig}"),
             *(f"--hostname-override={self._plan.name}", f"--node-ip={self._plan.address}"),
         ]
+
+    def _static_pods(self) -> Path:
+        """A directory whose Pods it runs without being told by an API server, as kubeadm sets it up."""
+        directory = self._root / "etc/kubernetes/manifests"
+        directory.mkdir(parents=True, exist_ok=True)
+        return directory
 
     # kube-proxy -----------------------------------------------------------------------------------
 

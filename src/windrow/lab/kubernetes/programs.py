@@ -34,6 +34,7 @@ def built(wanted: Kubernetes) -> Sequence[str]:
     return (
         *("kube-apiserver", "kubectl"),
         *(("kubelet",) if wanted.kubelets else ()),
+        *(parts.CONTROLLERS if wanted.controllers and not wanted.conformance else ()),
         *(parts.CONFORMANCE if wanted.conformance else ()),
         *((PROGRAM,) if wanted.flannel else ()),
     )

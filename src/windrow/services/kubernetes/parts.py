@@ -37,7 +37,8 @@ PROGRAMS = {
     "e2e.test": "k8s.io/kubernetes/test/e2e",
 }
 """Program -> its package; its module's go.mod has a `tool` line for each, but for the one that it is itself."""
-CONFORMANCE = ("kube-controller-manager", "kube-scheduler", "kube-proxy", "agnhost", "e2e.test")
+CONTROLLERS = ("kube-controller-manager", "kube-scheduler")
+CONFORMANCE = (*CONTROLLERS, "kube-proxy", "agnhost", "e2e.test")
 """Those that Kubernetes' own end-to-end suite needs besides, and itself."""
 MODULES = {
     "helm": HERE / "helm",
