@@ -302,3 +302,11 @@ def test_without_the_api_a_host_that_was_adopted_is_not_held_up(harvesters: Host
 @pytest.mark.parametrize("words", [("br0",), ("--from", "netplan"), ("--undo",)])
 def test_the_objects_say_which_links(harvesters: Host, words: tuple[str, ...]) -> None:
     assert "--stored" in harvesters.run("adopt", "--stored", *words, code=2).stderr
+
+
+def test_what_the_plan_costs_is_said_once(tmp_path: Path) -> None:
+    host = Host(tmp_path, Made(spec=Bridge()))
+    said = host.run("adopt", "br0=oob", "--max-impact", "flap").stdout
+    assert said.count("Plan for n1:") == 1, said
+    alone = Host(tmp_path / "other", Made(spec=Bridge())).run("adopt", "br0=oob", "--dry-run", "--max-impact", "flap")
+    assert alone.stdout.count("Plan for n1:") == 1, alone.stdout

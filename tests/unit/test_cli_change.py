@@ -783,3 +783,46 @@ def test_apply_says_who_has_the_address_and_does_the_rest(host: Host) -> None:
     assert host.run("apply").exit_code == 0
     assert set(host.kernel.machine.get("oob-br.300").addrs) == {"10.8.0.1/24", "2001:db8::1/64"}
     assert host.run("plan").stdout == "n1 is as its manifests want it: nothing to do.\n"
+
+
+UPLINK = "  uplink:\n"
+
+
+def _with_unknown(text: str = OOB) -> str:
+    return text.replace(UPLINK, f"  uplinkk: {{}}\n{UPLINK}")
+
+
+@pytest.mark.parametrize("verb", ["apply", "plan"])
+def test_a_field_that_there_is_not_is_refused(host: Host, verb: str) -> None:
+    """As `kubectl apply` does, whether it looks like another one or not; what is beside it is applied."""
+    done = host.run(verb, "-f", "-", text=_with_unknown())
+    assert done.exit_code == 1
+    assert "VlanConfig/oob-all: spec.uplinkk: there is no such field in a VlanConfig" in done.output
+    assert "did you mean uplink?; `--validate=warn` keeps it, and it means nothing" in done.output
+    assert "left out: VlanConfig/oob-all" in done.output
+    strange = OOB.replace("nics:", "zzz: 1\n    nics:")
+    assert "spec.uplink.zzz: there is no such field" in host.run(verb, "-f", "-", text=strange).output
+
+
+def test_it_is_taken_where_somebody_says_so(host: Host) -> None:
+    warned = host.run("apply", "-f", "-", "--validate=warn", text=_with_unknown())
+    assert warned.exit_code == 0 and "warning: <stdin>:10: VlanConfig/oob-all: spec.uplinkk" in warned.output
+    assert "uplinkk" not in host.run("apply", "-f", "-", "--validate=ignore", text=_with_unknown()).stderr
+    assert host.run("apply", "-f", "-", "--validate", text=_with_unknown()).exit_code == 1
+    assert "uplinkk: {}" in host.run("get", "vc", "oob-all", "-o", "yaml").stdout
+
+
+def test_a_patch_warns_of_a_field_that_there_is_not(host: Host) -> None:
+    """As an API server does, which `kubectl patch` asks for no more. What was there already is nobody's slip of now."""
+    assert host.run("apply", "-f", "-", text=OOB).exit_code == 0
+    done = host.run("patch", "vc", "oob-all", "-p", "spec: {uplinkk: {}}")
+    assert done.exit_code == 0 and "spec.uplinkk: there is no such field" in done.output
+    assert "uplinkk" not in host.run("label", "vc", "oob-all", "a=b").output
+
+
+def test_what_is_exported_is_applied(host: Host) -> None:
+    """With all that Windrow derives."""
+    assert host.run("apply", "-f", "-", text=OOB).exit_code == 0
+    everything = host.run("get", "all", "-o", "yaml").stdout
+    done = host.run("apply", "-f", "-", text=everything)
+    assert done.exit_code == 0 and "no such field" not in done.output, done.output

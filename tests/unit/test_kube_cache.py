@@ -12,10 +12,12 @@ from windrow.kube.cache import MANY_NODES, Cache
 from windrow.kube.resources import FOLLOWED, POLICIES, SELECTED
 from windrow.kube.restless import AT_ONCE, EACH_S, Restless
 from windrow.kube.writing import differs
-from windrow.model.names import LABEL_TYPE, field_manager
+from windrow.model.layer3 import Layer3
+from windrow.model.names import ANNOTATION_ROUTE, LABEL_TYPE, field_manager
 from windrow.model.objects import ClusterNetwork, Node
 from windrow.model.policies import NetworkPolicy, Pod, PodPort
 from windrow.model.values import Ref
+from windrow.model.wire import load_value
 
 GROUP = "network.harvesterhci.io/v1beta1"
 VERSIONS = {
@@ -468,3 +470,24 @@ def test_what_thousands_of_networks_say_alike_is_there_once() -> None:
     one, other = (trim.bounded(trim.wanted(document_))["metadata"]["labels"] for document_ in read)
     assert read[0]["metadata"]["labels"][LABEL_TYPE] is not read[1]["metadata"]["labels"][LABEL_TYPE]
     assert one[LABEL_TYPE] is other[LABEL_TYPE]
+
+
+def test_an_annotation_that_is_too_long_is_told_so() -> None:
+    """What is kept of it was just as long as it may be: it was told to be no JSON, which it is."""
+    text = json.dumps({"mode": "auto", "comment": "x" * 5000})
+    kept = trim.bounded(trim.wanted(network(7, metadata={"annotations": {ANNOTATION_ROUTE: text}})))
+    with pytest.raises(ValueError, match="has more than 4096 characters"):
+        Layer3.parse(kept["metadata"]["annotations"][ANNOTATION_ROUTE])
+
+
+@pytest.mark.parametrize("kind", ["Pod", "Namespace"])
+def test_labels_of_a_pod_fill_no_memory(kind: str) -> None:
+    """And a part of them is none: whoever writes more labels would say which policies are about the pod."""
+    labels = {f"k{number:05}": "v" * 60 for number in range(20_000)}
+    document = {"apiVersion": "v1", "kind": kind, "metadata": {"name": "a", "namespace": "b", "labels": labels}}
+    kept = trim.bounded(trim.wanted(document))
+    assert len(kept["metadata"]["labels"]) < 300
+    loaded = load_value(kept)
+    assert [p.code for p in loaded.problems] == ["labels-too-long"] and not loaded.objects and loaded.unread
+    few = {**document, "metadata": {**document["metadata"], "labels": {"app": "db"}}}
+    assert load_value(trim.bounded(trim.wanted(few))).objects[0].meta.labels == {"app": "db"}

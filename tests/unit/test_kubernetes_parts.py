@@ -155,3 +155,17 @@ def test_a_program_of_ours_is_built_from_its_own_source_and_anew_with_it(
     assert re.search(r"/v0\.[0-9]+\.[0-9]+-", str(first))
     (module / "main.go").write_text("package main\n")
     assert parts.build(["flannel"], host.said.append)["flannel"] != first
+
+
+@pytest.mark.parametrize(("has", "asks"), [(0, "10"), (4, "6"), (10, "0"), (15, "0")])
+def test_a_build_is_no_nicer_than_it_has_to_be(
+    host: Host, monkeypatch: pytest.MonkeyPatch, has: int, asks: str
+) -> None:
+    """nice(1) adds to what it has: below a nice 10 it was 19, and nothing came of it on a busy host."""
+    host.go()
+    monkeypatch.setattr(parts.os, "nice", lambda _: has)
+    shim = host.bin / "nice"
+    shim.write_text(f'#!/bin/sh\necho "$2" >{host.bin}/asked\nshift 2\nexec "$@"\n')
+    shim.chmod(0o755)
+    host.build()
+    assert (host.bin / "asked").read_text().strip() == asks

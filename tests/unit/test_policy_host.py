@@ -511,3 +511,39 @@ def test_whose_these_kinds_are(host: Host, word: str) -> None:
     explained = host.run("explain", word)
     assert (explained.exit_code == 1 and "Kubernetes" in explained.stderr) or "Plumbing" in explained.stderr
     assert host.run("get", word, "-o", "yaml").exit_code == 0
+
+
+def test_a_port_that_is_judged_no_longer_loses_its_connections(host: Host) -> None:
+    """It was priced hitless. A port that is gone loses nothing."""
+    cluster = Cluster.of(o for text in (OOB, POD, CLOSED) for o in load_documents(text).objects)
+    facts = look(host.kernel, "n1", known(host.paths)).facts
+    before, after = policy_table(cluster, facts), policy_table(cluster, replace(facts, of_cluster=True))
+    (step,) = policy_unit(after, before, facts.links).steps
+    assert step.impact is Impact.OUTAGE
+    assert step.note == f"closes {record(2).host} until it is known whose that is; open connections end"
+    (step,) = policy_unit(after, before, facts.links - {record(2).host}).steps
+    assert step.impact is Impact.HITLESS
+
+
+def test_by_hand_no_port_is_opened_that_the_clusters_api_has_not_named(host: Host) -> None:
+    """`windrow apply` on a node of a cluster, without --kubeconfig: what counts is what the agent brought it to."""
+    for file in host.paths.manifests.iterdir():
+        file.unlink()
+    api = Api("---\n".join((OOB, POD, CLOSED)))
+    Keeper(host.site, Log(io.StringIO()), api).round()
+    assert host.kernel.policy_table.judged == {str(record(1).host)} and read_memory(host.paths).of_cluster
+    assert host.run("apply").exit_code == 1  # there are no manifests, and that is said
+    assert host.kernel.policy_table.judged == {str(record(1).host)}
+    host.kernel.policy_table = RuleTable()
+    host.run("apply")
+    assert host.kernel.policy_table.judged == {str(record(1).host)}
+
+
+def test_a_host_that_has_left_its_cluster_judges_by_itself(host: Host) -> None:
+    Keeper(host.site, Log(io.StringIO()), Api("---\n".join((OOB, POD, CLOSED)))).round()
+    assert host.run("apply").exit_code == 0
+    assert host.kernel.policy_table.judged == {str(record(1).host)}, "its agent runs still"
+    host.paths.agent_status.unlink()
+    assert host.run("apply").exit_code == 0
+    assert host.kernel.policy_table.judged == {str(record(1).host), str(record(2).host)}
+    assert not read_memory(host.paths).of_cluster

@@ -16,6 +16,7 @@ from click.shell_completion import ShellComplete
 from click.testing import CliRunner, Result
 
 from windrow.apps.cli.main import cli
+from windrow.apps.cli.session import Session
 from windrow.apps.vm import domain, hotplug, rewire, start
 from windrow.apps.vm.site import Site
 from windrow.apps.vm.unit import unit_text
@@ -25,6 +26,7 @@ from windrow.services.process import Process
 from windrow.store.errors import StoreError
 from windrow.store.machines import MachineRecord, Machines, NicRecord, Phase
 from windrow.store.paths import Paths
+from windrow.testing.fake import FakeKernel
 
 MANIFEST = """
 apiVersion: kubevirt.io/v1
@@ -619,3 +621,34 @@ def process_of(pid: int) -> Process:
     found = process.found(pid)
     assert found is not None
     return found
+
+
+def _remembered(root: Path) -> list[str]:
+    return sorted(path.stem for path in Machines(root).paths.machine_addresses.glob("*/*.json"))
+
+
+def test_the_address_of_a_machine_that_is_deleted_goes_with_it(run: Run, root: Path) -> None:
+    """They stayed, and another machine of the same name began with one."""
+    Machines(root).remember_addresses("default", "web", ["10.52.0.9"])
+    Machines(root).remember_addresses("data", "db", ["10.52.0.8"])
+    done = CliRunner().invoke(cli, ["--root", str(root), "--node", "node-0", "delete", "vm", "web", "--dry-run"])
+    assert done.exit_code == 0 and _remembered(root) == ["db", "web"], done.output
+    session = Session(root=root, node="node-0", open_kernel=FakeKernel, permitted=lambda: True)
+    done = CliRunner().invoke(cli, ["delete", "vm", "web"], obj=session)
+    assert done.exit_code == 0 and _remembered(root) == ["db"], done.output
+
+
+def test_so_does_that_of_one_whose_file_was_taken_away(root: Path) -> None:
+    """Where nothing can be read, nothing is known to be gone."""
+    manifests = root / "etc/windrow/manifests/all.yaml"
+    for namespace, name in (("default", "web"), ("default", "old"), ("data", "runs")):
+        Machines(root).remember_addresses(namespace, name, ["10.52.0.9"])
+    Machines(root).put(dataclasses.replace(RECORD, namespace="data", name="runs"))
+    kept = manifests.read_text()
+    for text in ("", "{", kept.replace("kind: VirtualMachine", "kind: VirtualMachin")):
+        manifests.write_text(text)
+        Site(paths=Paths(root), node="node-0").forget_gone()
+        assert _remembered(root) == ["old", "runs", "web"]
+    manifests.write_text(kept)
+    Site(paths=Paths(root), node="node-0").forget_gone()
+    assert _remembered(root) == ["runs", "web"]

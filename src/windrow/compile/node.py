@@ -113,6 +113,7 @@ def compile_node(cluster: Cluster, facts: NodeFacts) -> Compiled:
             had=there(given, facts),
             policed=facts.policies_there or not policies.empty,
             judges=facts.judges_ports or policies.judges,
+            of_cluster=facts.of_cluster,
         ),
         clients=dhcp_clients(hosts.configs, held, facts),
         scopes=pools,

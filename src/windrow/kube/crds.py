@@ -51,7 +51,8 @@ def _map(values: Schema, **more: Any) -> Schema:
 
 
 _FLAG: Schema = {"type": "boolean"}
-_ANYTHING: Schema = {"x-kubernetes-preserve-unknown-fields": True}
+PRESERVE = "x-kubernetes-preserve-unknown-fields"
+_ANYTHING: Schema = {PRESERVE: True}
 """A value of whatever type: a text or a map."""
 
 

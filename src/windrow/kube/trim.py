@@ -11,6 +11,7 @@ from typing import Any
 
 from windrow.kube.resources import POLICIES
 from windrow.model import names, overlay
+from windrow.model.layer3 import TEXT_MAX
 from windrow.model.lazy import dataclass
 from windrow.model.objects import HostNetworkConfig, LinkMonitor, NetworkAttachmentDefinition, Node, VlanStatus
 from windrow.model.policies import (
@@ -22,7 +23,7 @@ from windrow.model.policies import (
 )
 from windrow.model.values import Ref
 from windrow.model.wire.nad import CONFIG_MAX
-from windrow.model.wire.pod import FINISHED
+from windrow.model.wire.pod import FINISHED, LABELS_MAX, length_of
 
 Document = Mapping[str, Any]
 Place = tuple[str, ...]
@@ -82,10 +83,12 @@ def _pod(spec: Document, status: Document) -> Document:
 
 def bounded(wanted: dict[str, Any]) -> dict[str, Any]:
     """What a node keeps of it. Whoever has a namespace writes networks and policies there, with labels, annotations and
-    a configuration of any length, and they fill no node's memory: kept is what means something, and of a network's text
-    that is too long enough to see that."""
+    a configuration of any length, and they fill no node's memory: kept is what means something, and of a text or of
+    labels that are too long enough to see that."""
     if wanted["kind"] in POLICIES:
         return {**wanted, "metadata": {key: value for key, value in wanted["metadata"].items() if key != "labels"}}
+    if wanted["kind"] in _SELECTED:
+        return {**wanted, "metadata": _few_labels(wanted["metadata"])}
     if wanted["kind"] != NetworkAttachmentDefinition.KIND:
         return wanted
     meta, spec = dict(wanted["metadata"]), wanted.get("spec")
@@ -98,13 +101,26 @@ def bounded(wanted: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
+def _few_labels(meta: Mapping[str, Any]) -> Mapping[str, Any]:
+    """So many that their reader sees that they are too many."""
+    labels = meta.get("labels", {})
+    if not labels or length_of(labels) <= LABELS_MAX:
+        return meta
+    kept: dict[str, Any] = {}
+    for key in sorted(labels):
+        kept[key] = labels[key]
+        if length_of(kept) > LABELS_MAX:
+            break
+    return {**meta, "labels": kept}
+
+
 def _once(text: Any) -> Any:
     """Thousands of networks say the same few words: a decoder makes a text of its own of each."""
     return sys.intern(text) if type(text) is str else text
 
 
 def _cut(value: Any) -> Any:
-    return value[:ANNOTATION_MAX] if isinstance(value, str) else value
+    return value[: TEXT_MAX + 1] if isinstance(value, str) else value
 
 
 _OF_NODES = overlay.ANNOTATIONS | {names.ANNOTATION_TUNNEL}
@@ -115,6 +131,8 @@ _LABELS_OF_NETWORKS = {
     *(names.LABEL_POOL_NAMESPACE, names.LABEL_POOL_NAME),
 }
 """The annotations and labels of a network that mean something to a node."""
+_SELECTED = (Pod.KIND, Namespace.KIND)
+"""The kinds that policies find by their labels."""
 _OF_POLICIES = {ANNOTATION_POLICY_FOR, ANNOTATION_LOG_DROPPED}
 _ANNOTATIONS: Mapping[str, Collection[str]] = {
     **dict.fromkeys(POLICIES, _OF_POLICIES),
@@ -125,7 +143,6 @@ _ANNOTATIONS: Mapping[str, Collection[str]] = {
 """Kind -> the annotations that are read; of all others every one is."""
 _SPECS = {Node.KIND: ("podCIDR", "podCIDRs"), Namespace.KIND: ()}
 """Kind -> the fields of its spec that are read; of all others the whole spec is."""
-ANNOTATION_MAX = 4096
 
 
 def _is_read(annotation: str, kind: str) -> bool:

@@ -66,6 +66,8 @@ class Memory:
     never had any, nobody looks for them."""
     judges: bool = False
     """Whether they may close a port that no round has judged: a CNI call waits for that."""
+    of_cluster: bool = False
+    """Whether the objects that it was brought to are a cluster's (`Known.of_cluster`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,8 @@ from windrow.model import names
 from windrow.model.lazy import dataclass
 
 PATH = f"metadata.annotations[{names.ANNOTATION_ROUTE}]"
-_TEXT_MAX = 4096
+TEXT_MAX = 4096
+"""Characters."""
 
 
 class RouteMode(StrEnum):
@@ -33,8 +34,8 @@ class Layer3:
     @classmethod
     def parse(cls, text: str) -> Layer3:
         """Raises ValueError for what Harvester's webhook refuses."""
-        if len(text) > _TEXT_MAX:
-            raise ValueError(f"has {len(text)} characters, {_TEXT_MAX} is the most")
+        if len(text) > TEXT_MAX:
+            raise ValueError(f"has more than {TEXT_MAX} characters")
         try:
             found = json.loads(text)
         except (ValueError, RecursionError):

@@ -53,7 +53,7 @@ def make_plan(
     everywhere = (
         _sysctls(scene),
         filter_unit(want.filters, have, held),
-        policy_unit(want.policies, have.state.policies),
+        policy_unit(want.policies, have.state.policies, have.state.links),
     )
     return Plan(units=tuple(u for u in (*everywhere, *planned) if u.steps or u.refusals or u.deltas))
 

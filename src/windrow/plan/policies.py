@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 from windrow.model.bonding import Change
 from windrow.model.names import MGMT
@@ -18,19 +18,22 @@ _NAMED = 8
 """So many things are named of a kind; there may be thousands."""
 
 
-def policy_unit(want: RuleTable | None, have: RuleTable | None) -> Unit:
-    """None: not managed, or not looked at."""
+def policy_unit(want: RuleTable | None, have: RuleTable | None, links: Collection[str] = ()) -> Unit:
+    """None: not managed, or not looked at. `links`: those that are there."""
     if want is None or have is None or want == have:
         return Unit(links=())
-    impact, note = _price(want, have)
+    impact, note = _price(want, have, links)
     why = _ALL if want.judges or have.judges else _OVERLAY
     step = Step(phase=Phase.OPTIONS, link=POLICY_TABLE, action=SetPolicies(want), why=why, impact=impact, note=note)
     return Unit(links=(POLICY_TABLE,), deltas=tuple(_deltas(want, have, why)), steps=(step,))
 
 
-def _price(want: RuleTable, have: RuleTable) -> tuple[Impact, str]:
+def _price(want: RuleTable, have: RuleTable, links: Collection[str]) -> tuple[Impact, str]:
     """A port that was open and is isolated now, and a rule less at one that was isolated already. What a label changes
-    is members of sets, which come and go with pods."""
+    is members of sets, which come and go with pods. A port that was judged, is there and is not judged any more passes
+    nothing at all from now on, and its connections end."""
+    if unjudged := sorted((have.judged - want.judged) & set(links)) if want.judges else []:
+        return Impact.OUTAGE, f"closes {_named(unjudged)} until it is known whose that is; open connections end"
     closed = [chain for port, chain in want.guarded - have.guarded if not have.judges or port in have.judged]
     fewer = any(
         name in want.chains and not _said(have.chains[name]) <= _said(want.chains[name])

@@ -86,12 +86,15 @@ def plan_text(
 ) -> str:
     """The whole plan; ends with a summary line. `wrong`: see `summary`."""
     problems = tuple(problems)
-    lines = list(problems_lines(problems, style))
-    for unit in plan.units:
-        if unit.steps or unit.refusals:
-            lines += ["", *unit_lines(unit, style)]
-    lines += ["", summary(plan, node=node, style=style, wrong=wrong or bool(errors(problems)))]
-    return "\n".join(lines).strip("\n") + "\n"
+    end = summary(plan, node=node, style=style, wrong=wrong or bool(errors(problems)))
+    parts = ("\n".join(problems_lines(problems, style)), steps_text(plan, style), end)
+    return "\n\n".join(filter(None, parts)) + "\n"
+
+
+def steps_text(plan: Plan, style: Style = PLAIN) -> str:
+    """What is done, and what is refused, unit by unit."""
+    shown = ("\n".join(unit_lines(unit, style)) for unit in plan.units if unit.steps or unit.refusals)
+    return "\n\n".join(shown)
 
 
 def summary(plan: Plan, *, node: str, style: Style = PLAIN, wrong: bool = False) -> str:

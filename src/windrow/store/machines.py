@@ -15,7 +15,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,8 @@ SHOWN, SEED = "shown", "seed"
 """There: what QEMU itself may read, and nothing else may (its working directory); in it, cloud-init's files."""
 AGENT = "agent.sock"
 """There, too: the guest's second serial line, for a program in it that answers questions."""
+GUEST_AGENT = "guest-agent.sock"
+"""There, too: the port of the guest's own agent (qemu-ga), where it has one."""
 RECORD = "record.json"
 _PAUSE_S, _TRIES = 0.02, 20
 
@@ -163,6 +165,14 @@ class Machines:
             records.make_directory(path.parent)
             document = records.stamped({"addresses": list(addresses)})
             records.write(path, json.dumps(document).encode(), mode=records.PRIVATE)
+
+    def forget_addresses(self, gone: Callable[[str, str], bool]) -> None:
+        """Of the machines (namespace, name) that are gone. One that cannot be taken away does no harm."""
+        for path in self.paths.machine_addresses.glob("*/*.json"):
+            if gone(path.parent.name, path.stem):
+                with contextlib.suppress(OSError):
+                    path.unlink(missing_ok=True)
+                    path.parent.rmdir()  # others may be there
 
     def _addresses_path(self, namespace: str, name: str) -> Path:
         return self.paths.machine_addresses / namespace / f"{name}.json"

@@ -27,6 +27,7 @@ def read_memory(paths: Paths) -> Memory:
             had=_had(paths),
             policed=document.get("policed") is True,
             judges=document.get("judges", document.get("policed")) is True,
+            of_cluster=document.get("ofCluster") is True,
         )
     except _UNREADABLE:
         return Memory()
@@ -44,7 +45,7 @@ def write_memory(paths: Paths, memory: Memory) -> None:
         with explained(paths.memory, "remember which card is which"):
             records.make_directory(paths.memory.parent)
             # For everybody's eyes: `windrow status` needs no root, and it says which card is which.
-            said = {"policed": memory.policed, "judges": memory.judges}
+            said = {"policed": memory.policed, "judges": memory.judges, "ofCluster": memory.of_cluster}
             known = records.stamped({"nics": dict(memory.nics), "given": _written(memory.given), **said})
             records.write(paths.memory, json.dumps(known).encode(), mode=records.SHARED, rivals=True)
 

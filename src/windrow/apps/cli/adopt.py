@@ -28,7 +28,7 @@ from windrow.model.problems import Problem, ProblemsError, Severity, WindrowErro
 from windrow.model.steps import Failure, Impact, Plan
 from windrow.model.values import IfName
 from windrow.model.wire import dump
-from windrow.render.plan import plan_text
+from windrow.render.plan import plan_text, steps_text
 from windrow.rules import AS_STORED, Sight, Wish
 from windrow.rules.admit import named
 from windrow.services.programfiles import read_files
@@ -127,7 +127,8 @@ def _adopt(session: Session, links: dict[IfName, str], source: str, worst: Impac
         complain([*unread, *_unsaid(claims)], session.error_style)
         report = _surveyed(session, site, adoption)
         say(adoption_text(adoption, session.style))
-        _show(session, adoption, report, dry_run=dry_run)
+        _show_objects(adoption if dry_run else Adoption())
+        _show(session, report, alone=dry_run)
         check_impact(report.plan, worst)
         if not dry_run:
             failure = _mark(site, adoption)
@@ -201,7 +202,7 @@ def _adopt_standing(session: Session, worst: Impact, *, dry_run: bool) -> None:
             return
         report = _surveyed(session, site, adoption, source)
         say(standing_text(adoption))
-        _show(session, adoption, report, dry_run=False)
+        _show(session, report, alone=dry_run or session.cluster is not None)
         check_impact(report.plan, worst)
         if not dry_run:
             failure = _mark(site, adoption)
@@ -212,17 +213,22 @@ def _adopt_standing(session: Session, worst: Impact, *, dry_run: bool) -> None:
         change(session, AS_STORED, Options(max_impact=worst, command="windrow adopt"))
 
 
-def _show(session: Session, adoption: Adoption, report: Report, *, dry_run: bool) -> None:
-    for obj in adoption.objects if dry_run else ():
+def _show_objects(adoption: Adoption) -> None:
+    for obj in adoption.objects:
         say("---")
         print_yaml(dump(obj))
-    if dry_run:
+    if adoption.objects:
         say("---")
-    if report.plan.empty:
+
+
+def _show(session: Session, report: Report, *, alone: bool) -> None:
+    """`alone`: nobody carries it out now, who would say once more what it costs."""
+    plan, style = report.plan, session.style
+    if plan.empty:
         say("Nothing else changes: the links are marked, and that is all.")
     else:
         say("What its objects mean beyond what is there now, and so what changes:")
-        say(plan_text(report.plan, node=session.node, style=session.style))
+        say(plan_text(plan, node=session.node, style=style) if alone else f"{steps_text(plan, style)}\n")
 
 
 def check_impact(plan: Plan, worst: Impact) -> None:

@@ -9,6 +9,7 @@ from windrow.apps.cli.chosen import Which, chosen
 from windrow.apps.cli.selection import Document, Selection
 from windrow.apps.cli.session import Session
 from windrow.apps.cli.situation import stored
+from windrow.apps.cli.validation import Validation, validated
 from windrow.model.objects import AnyObject
 from windrow.model.problems import Problem, ProblemsError, errors
 from windrow.model.wire import dump, load_value, without_doubles
@@ -29,7 +30,7 @@ def amended(found: Sequence[AnyObject], amend: Callable[[Document], Document]) -
     problems: list[Problem] = []
     parts = []
     for one in found:
-        loaded = load_value(amend(dump(one)))
+        loaded = validated(load_value(amend(dump(one))), Validation.WARN, {one.ref: one})
         problems += [replace(p, about=p.about or one.ref) for p in loaded.problems]
         parts.append(replace(loaded, problems=()))
         if {o.ref for o in loaded.objects} - {one.ref} or loaded.unread - {one.ref}:

@@ -9,6 +9,7 @@ from windrow.apps.cli.leftout import tell, without_the_bad
 from windrow.apps.cli.options import files
 from windrow.apps.cli.session import Session
 from windrow.apps.cli.situation import wish_for
+from windrow.apps.cli.validation import Validation, validating
 
 EXAMPLES = """\b
 Examples:
@@ -23,9 +24,10 @@ Examples:
 
 @click.command(epilog=EXAMPLES, short_help="Store manifests and bring this host to them")
 @files(required=False)
+@validating
 @changing("windrow apply")
 @click.pass_obj
-def apply(session: Session, places: tuple[str, ...], options: Options) -> None:
+def apply(session: Session, places: tuple[str, ...], validation: Validation, options: Options) -> None:
     """Store manifests and bring this host's kernel to them.
 
     A document of which something is wrong is left out, with those that need it, and the others are applied; the
@@ -38,7 +40,7 @@ def apply(session: Session, places: tuple[str, ...], options: Options) -> None:
     of the others who answered before, still answer afterwards. With --confirm or --probe any change has to prove
     itself.
     """
-    wish, left = without_the_bad(session, wish_for(places))
+    wish, left = without_the_bad(session, wish_for(places, validation))
     tell(session, left)
     change(session, wish, options)
     if left:

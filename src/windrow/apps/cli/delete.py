@@ -77,12 +77,21 @@ def delete(
     if gone:
         complain(_running(session, gone), session.error_style)
         change(session, Wish(remove=tuple(gone)), options)
+        if not options.dry_run:
+            _forget(session, gone)
 
 
 def _stored_ones(cluster: Cluster, refs: list[Ref]) -> tuple[list[AnyObject], list[Problem]]:
     found = [cluster.objects[ref] for ref in refs if ref in cluster.objects]
     missing = [Problem(code="not-found", message=f"{ref} not found") for ref in refs if ref not in cluster.objects]
     return found, missing
+
+
+def _forget(session: Session, gone: list[AnyObject]) -> None:
+    """The pod addresses of machines that are gone: another one of the same name is another machine."""
+    keys = {(one.meta.namespace, one.name) for one in gone if isinstance(one, VirtualMachine | VirtualMachineInstance)}
+    if keys:
+        Machines(session.root).forget_addresses(lambda namespace, name: (namespace, name) in keys)
 
 
 def _running(session: Session, gone: list[AnyObject]) -> Iterator[Problem]:

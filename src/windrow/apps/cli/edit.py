@@ -17,6 +17,7 @@ from windrow.apps.cli.options import complete_kind, namespace
 from windrow.apps.cli.selection import parse
 from windrow.apps.cli.session import Session
 from windrow.apps.cli.situation import survey
+from windrow.apps.cli.validation import Validation, validated, validating
 from windrow.model.objects import AnyObject
 from windrow.model.problems import Problem, ProblemsError, errors
 from windrow.model.wire import dump, load_documents, yaml_text
@@ -40,9 +41,12 @@ Examples:
 @click.command(epilog=EXAMPLES, short_help="Change objects in an editor")
 @click.argument("words", nargs=-1, required=True, metavar="KIND NAME...", shell_complete=complete_kind)
 @namespace
+@validating
 @changing("windrow edit")
 @click.pass_obj
-def edit(session: Session, words: tuple[str, ...], namespace: str | None, options: Options) -> None:
+def edit(
+    session: Session, words: tuple[str, ...], namespace: str | None, validation: Validation, options: Options
+) -> None:
     """Open stored objects in an editor ($WINDROW_EDITOR, $KUBE_EDITOR, $VISUAL, $EDITOR), and carry out what you saved.
 
     Where something is wrong with it, the editor opens again, with what is wrong above the text.
@@ -65,7 +69,7 @@ def edit(session: Session, words: tuple[str, ...], namespace: str | None, option
             _keep(edited)
             raise ProblemsError(problems)
         text = edited
-        wish, problems = _wish(found, text)
+        wish, problems = _wish(found, text, validation)
         if not problems:
             problems = _refusals(session, wish)
         if not problems:
@@ -104,9 +108,9 @@ def _uneditable(editor: str | None, error: Exception) -> Problem:
     return Problem(code="not-edited", message=message, hint=hint)
 
 
-def _wish(found: Sequence[AnyObject], text: str) -> tuple[Wish, tuple[Problem, ...]]:
+def _wish(found: Sequence[AnyObject], text: str, validation: Validation) -> tuple[Wish, tuple[Problem, ...]]:
     """The wish, and why it cannot be one."""
-    loaded = load_documents(text)
+    loaded = validated(load_documents(text), validation, {one.ref: one for one in found})
     refs = {one.ref for one in loaded.objects} | loaded.unread
     strangers = [one for one in loaded.objects if one.ref not in {o.ref for o in found}]
     gone = [one for one in found if one.ref not in refs]

@@ -9,6 +9,7 @@ from windrow.apps.cli.options import files, output
 from windrow.apps.cli.output import complain, print_json, say
 from windrow.apps.cli.session import Session
 from windrow.apps.cli.situation import means, said_of, stored, survey, wish_for
+from windrow.apps.cli.validation import Validation, validating
 from windrow.model.host import HostState, Observed
 from windrow.model.located import located
 from windrow.model.problems import errors
@@ -16,7 +17,7 @@ from windrow.model.steps import Plan
 from windrow.render.consequences import consequences_text, consequences_value
 from windrow.render.plan import plan_text
 from windrow.render.values import document, plan_value, problem_value
-from windrow.rules import check
+from windrow.rules import Wish, check
 from windrow.status.consequences import Here, consequences
 
 EXAMPLES = """\b
@@ -29,9 +30,10 @@ Examples:
 
 @click.command(epilog=EXAMPLES, short_help="Show the steps that apply would take")
 @files(required=False)
+@validating
 @output
 @click.pass_obj
-def plan(session: Session, places: tuple[str, ...], output: str) -> None:
+def plan(session: Session, places: tuple[str, ...], validation: Validation, output: str) -> None:
     """Show the steps that `windrow apply` with the same arguments would take: in order, each with the object
     that wants it and what it costs the running traffic. Then what the change means: which nodes gain, lose or
     change a network, for which machines, pods and addresses, and for how many seconds traffic stops at most.
@@ -40,9 +42,9 @@ def plan(session: Session, places: tuple[str, ...], output: str) -> None:
     something is wrong with its manifest.
     """
     if session.cluster is not None:
-        _of_cluster(session, places, output)
+        _of_cluster(session, wish_for(places, validation), output)
         return
-    wish, left = without_the_bad(session, wish_for(places))
+    wish, left = without_the_bad(session, wish_for(places, validation))
     with beside(left):
         report = survey(session, wish)
     plan, said = report.plan, said_of(report.admitted, report.planned, report.problems)
@@ -60,10 +62,10 @@ def plan(session: Session, places: tuple[str, ...], output: str) -> None:
         raise click.exceptions.Exit(1)
 
 
-def _of_cluster(session: Session, places: tuple[str, ...], output: str) -> None:
+def _of_cluster(session: Session, wanted: Wish, output: str) -> None:
     """What the manifests would mean for each of its nodes, by their objects: no other node's kernel can be seen from
     here."""
-    wish, left = without_the_bad(session, wish_for(places))
+    wish, left = without_the_bad(session, wanted)
     before, problems = stored(session)
     said = (*problems, *located(check(before, wish.changes(before), unread=wish.unread), before.objects))
     node = next((node.name for node in before.nodes()), session.node)

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from windrow.apps.cli.manifests import read
 from windrow.apps.cli.session import Session
+from windrow.apps.cli.validation import Validation, validated
 from windrow.apps.round import Policy, Report, Source, Stored, carry_out
 from windrow.apps.round.unseen import answers, questions
 from windrow.model.cluster import Cluster
@@ -31,11 +32,11 @@ def stored(session: Session) -> tuple[Cluster, tuple[Problem, ...]]:
     return Cluster.of(loaded.objects), loaded.problems
 
 
-def wish_for(places: Sequence[str]) -> Wish:
+def wish_for(places: Sequence[str], validation: Validation = Validation.WARN) -> Wish:
     """To store what these files hold."""
     if not places:
         return AS_STORED
-    loaded = read(places)
+    loaded = validated(read(places), validation)
     return Wish(put=loaded.objects, problems=loaded.problems, unread=loaded.unread)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from collections.abc import Iterable
 from typing import Any
@@ -25,6 +26,7 @@ Examples:
   windrow vm start web
   windrow vm start --all                         all that are for this node alone
   windrow vm list -o wide
+  windrow vm addresses web                       where it is met, and who says so
   windrow vm console web                         Ctrl-] leaves it
   windrow vm add-nic web --network default/vlan200
   windrow vm set-network web vlan200 vlan300
@@ -117,6 +119,35 @@ def describe(session: Session, name: str, namespace: str) -> None:
     file = seen.machine.source.file if seen.machine else ""
     problems = lacks(seen.machine) if seen.machine else ()
     say(describe_text(seen.document(), problems=problems, file=file, style=session.style))
+
+
+@vm.command(short_help="Show a guest's addresses")
+@named
+@of_namespace
+@click.option(
+    "--source",
+    type=click.Choice(["lease", "agent", "arp"]),
+    help="lease: what DHCP gave; agent: what qemu-ga in the guest says; arp: how this host has met it. Else all three.",
+)
+@click.option("-o", "--output", type=click.Choice(["json"]), help="Format; else a table.")
+@click.pass_obj
+def addresses(session: Session, name: str, namespace: str, source: str | None, output: str | None) -> None:
+    """Show the addresses of a guest that runs, and who says that it has them (as `virsh domifaddr` does).
+
+    What the agent says, the guest says of itself: nobody has checked it.
+    """
+    from windrow.apps.vm.addresses import Source, told
+    from windrow.apps.vm.words import addresses_table
+
+    site = site_of(session)
+    found = told(site, site.record(namespace, name), Source(source) if source else None)
+    match output:
+        case "json":
+            print_json([dataclasses.asdict(one) for one in found])
+        case _ if not found:
+            click.echo("No addresses found", err=True)
+        case _:
+            say(addresses_table(found, session.style))
 
 
 @vm.command(short_help="Print a machine as virsh does")

@@ -12,6 +12,7 @@ import click
 from windrow.apps.cli.options import unit_dir
 from windrow.apps.cli.output import say
 from windrow.apps.cli.session import Session
+from windrow.apps.cli.signals import interruptible
 from windrow.apps.cli.vmshared import Asked, Key, each, open_console, patience, recorded, several, site_of
 from windrow.apps.vm.site import Site
 from windrow.model.machines import AnyMachine
@@ -111,18 +112,26 @@ def _done(work: Callable[[], object], already: Collection[str]) -> bool:
 def stop(session: Session, asked: Asked, timeout: float, force: bool) -> None:
     """Stop machines, and remove what was made for them. One that does not run is left as it is.
 
-    The guest is asked to shut down (ACPI), and switched off where it does not. Also for a machine whose start was
-    killed, whose QEMU is gone, or whose NICs are attached for another hypervisor.
+    The guest is asked to shut down (ACPI), and switched off where it does not; of several all are asked first, and then
+    waited for. Also for a machine whose start was killed, whose QEMU is gone, or whose NICs are attached for another
+    hypervisor.
     """
+    from windrow.apps.vm.stop import ask
     from windrow.apps.vm.stop import stop as stop_one
 
     site = site_of(session)
+    keys = asked.keys(lambda: recorded(site))
+    together = len(keys) > 1 and timeout > 0 and not force
+    with interruptible():
+        until = ask(site, keys, patience_s=timeout) if together else {}
 
     def one(namespace: str, name: str) -> None:
-        done = _done(lambda: stop_one(site, namespace, name, force=force, patience_s=timeout), {"not-running"})
-        say(f"virtualmachine/{name} {'stopped' if done else 'does not run'}")
+        def work() -> None:
+            stop_one(site, namespace, name, force=force, patience_s=timeout, until=until.get((namespace, name)))
 
-    each(session, asked.keys(lambda: recorded(site)), one)
+        say(f"virtualmachine/{name} {'stopped' if _done(work, {'not-running'}) else 'does not run'}")
+
+    each(session, keys, one)
 
 
 @click.command(short_help="Stop machines and start them again")

@@ -233,11 +233,21 @@ def _see(site: Site, stored: Stored, wish: Wish, policy: Policy, hooks: Hooks) -
 
 def knowing(site: Site, stored: Stored, policy: Policy) -> Known:
     """What the disk knows now, whether a cluster says the rest, who is logged in, and by which way."""
-    found = replace(known(site.paths), of_cluster=not stored.local)
+    found = known(site.paths)
+    found = replace(found, of_cluster=not stored.local or _stays_a_clusters(site, stored, policy, found))
     if policy.login is None:
         return found
     ways = site.ways(site.kernel, [policy.login])
     return replace(found, ways=ways, peers=frozenset({policy.login.address}) if ways else frozenset())
+
+
+def _stays_a_clusters(site: Site, stored: Stored, policy: Policy, known: Known) -> bool:
+    """On a node of a cluster, whoever does not ask its API: where there are no manifests of this host's own, what
+    counts is the last good state, and that is the cluster's; and so are the objects where its agent runs (`aside` is
+    the agent itself). A pod that is not among them is one that the API has not named."""
+    if not known.memory.of_cluster:
+        return False
+    return stored.found(site.clock()).lost is not None or (known.agent and not policy.aside)
 
 
 def _still_true(site: Site, stored: Stored, policy: Policy, seen: _Seen) -> _Seen:

@@ -23,7 +23,7 @@ from windrow.services.account import Account, account_of
 from windrow.services.errors import ServiceError
 from windrow.store import records
 from windrow.store.errors import explained
-from windrow.store.machines import AGENT, CONSOLE, LOG, QMP, SEED, SHOWN, MachineRecord
+from windrow.store.machines import AGENT, CONSOLE, GUEST_AGENT, LOG, QMP, SEED, SHOWN, MachineRecord
 
 PROGRAM = f"qemu-system-{os.uname().machine}"
 VHOST = Path("/dev/vhost-net")
@@ -83,8 +83,12 @@ def _start(job: Job, directory: Path, files: arguments.MachineFiles, *, sandbox:
         kvm=job.kvm,
     )
     argv = [*(arguments.SANDBOX if sandbox else ()), *argv]
-    sockets = [one for one in (files.qmp, files.console, files.agent, files.console_log) if isinstance(one, int)]
-    fds = [*sockets, *files.disks.values(), *(fd for queues in files.taps.values() for fd in numbers(queues))]
+    places = (files.qmp, files.console, files.agent, files.guest_agent, files.console_log)
+    fds = [
+        *(one for one in places if isinstance(one, int)),
+        *files.disks.values(),
+        *(fd for queues in files.taps.values() for fd in numbers(queues)),
+    ]
     log, place = directory / LOG, directory / SHOWN
     return netns.opened_in(
         job.namespace, lambda: process.start([PROGRAM, *argv], directory=place, log=log, account=me, fds=fds)
@@ -117,6 +121,7 @@ def _files(site: Site, job: Job, directory: Path, stack: contextlib.ExitStack) -
         qmp=listen(QMP),
         console=listen(CONSOLE),
         agent=listen(AGENT),
+        guest_agent=listen(GUEST_AGENT),
         console_log=keep(log),
         seed=seed,
         kernel=kernel,

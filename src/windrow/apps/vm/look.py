@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from windrow.apps.vm.addresses import Known, known
+from windrow.apps.vm.addresses import AGENT, Known, known
+from windrow.apps.vm.guests import QMP_S, Guests, listens
 from windrow.apps.vm.site import Site
 from windrow.apps.vm.stop import runs
 from windrow.model.lazy import dataclass
 from windrow.model.machines import AnyMachine, LinkState, VirtualMachine, VirtualMachineInstance
 from windrow.model.problems import WindrowError
 from windrow.model.wire import dump
+from windrow.port.vm.guestagent import GuestInterface, own_of
 from windrow.rules.placement import homes
 from windrow.services import qemu
 from windrow.services.errors import ServiceError
@@ -21,7 +24,6 @@ from windrow.store import attachments
 from windrow.store.errors import StoreError
 from windrow.store.machines import QMP, MachineRecord, NicRecord, Phase, machine_of
 
-QMP_S = 2.0
 STOPPED, ENDED, PAUSED, UNKNOWN, ELSEWHERE = "Stopped", "Ended", "Paused", "Unknown", "Elsewhere"
 """Ended: QEMU is gone, and what was made for it is still there. Unknown: its record cannot be read. Elsewhere: it is
 for other nodes, and whether it runs there is not seen from here."""
@@ -100,8 +102,8 @@ def all_machines(site: Site) -> tuple[Seen, ...]:
     machines = {(m.meta.namespace, m.name): m for m in site.machines()}
     unread = {machine_of(failure.path) for failure in failures}
     keys = sorted(by_key.keys() | machines.keys() | unread)
-    addresses = known(site)
-    seen = {key: _seen(site, key, machines.get(key), by_key.get(key), addresses) for key in keys}
+    asked = _Asked(site=site, addresses=known(site), guests=Guests())
+    seen = {key: _seen(asked, key, machines.get(key), by_key.get(key)) for key in keys}
     return tuple(dataclasses.replace(one, state=UNKNOWN) if key in unread else one for key, one in seen.items())
 
 
@@ -114,17 +116,24 @@ def one_machine(site: Site, namespace: str, name: str) -> Seen:
     except WindrowError:
         if record is None:
             raise
-    return _seen(site, (namespace, name), machine, record, known(site))
+    asked = _Asked(site=site, addresses=known(site), guests=Guests())
+    return _seen(asked, (namespace, name), machine, record)
 
 
-def _seen(
-    site: Site, key: tuple[str, str], machine: AnyMachine | None, record: MachineRecord | None, addresses: Known
-) -> Seen:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Asked:
+    """Who is asked about machines."""
+
+    site: Site
+    addresses: Known
+    guests: Guests
+
+
+def _seen(asked: _Asked, key: tuple[str, str], machine: AnyMachine | None, record: MachineRecord | None) -> Seen:
     namespace, name = key
-    state, links = _live(site, record) if record else (STOPPED, {})
-    status = _network_status(site, record) if record else {}
-    nics = record.nics if record else ()
-    found = tuple(_interface(nic, status.get(nic.pod), links.get(nic.network), addresses) for nic in nics)
+    site = asked.site
+    state, listening = _live(site, record) if record else (STOPPED, False)
+    found = _interfaces(asked, record, listening=listening) if record else ()
     node = record.node if record else ""
     if record is None and machine is not None:
         found = tuple(_planned(machine))
@@ -142,20 +151,27 @@ def _seen(
     )
 
 
-def _live(site: Site, record: MachineRecord) -> tuple[str, dict[str, bool]]:
-    """(the machine's state, network -> whether its link is up). QEMU is asked, where it has time."""
-    links = {nic.network: nic.up for nic in record.nics}
+def _live(site: Site, record: MachineRecord) -> tuple[str, bool]:
+    """(the machine's state, whether an agent in its guest listens). QEMU is asked, where it has time."""
     if record.phase is Phase.RUNNING and not runs(record):
-        return ENDED, links
+        return ENDED, False
     if record.phase is not Phase.RUNNING:
-        return _PHASES[record.phase], links
+        return _PHASES[record.phase], False
     monitor = site.records.directory(record.namespace, record.name) / QMP
-    try:
-        with qemu.Qmp(monitor, timeout_s=QMP_S) as qmp:
-            running = bool(qmp.command("query-status", timeout_s=QMP_S).get("running"))
-    except ServiceError:
-        running = True  # somebody else is talking to it
-    return _PHASES[record.phase] if running else PAUSED, links
+    running, listening = True, False
+    with contextlib.suppress(ServiceError), qemu.Qmp(monitor, timeout_s=QMP_S) as qmp:  # else somebody talks to it
+        running = bool(qmp.command("query-status", timeout_s=QMP_S).get("running"))
+        listening = running and listens(qmp)
+    return _PHASES[record.phase] if running else PAUSED, listening
+
+
+def _interfaces(asked: _Asked, record: MachineRecord, *, listening: bool) -> tuple[dict[str, Any], ...]:
+    """Those of its manifest; then those that only the guest knows of, as KubeVirt lists them."""
+    status = _network_status(asked.site, record)
+    said = asked.guests.interfaces(asked.site, record) if listening else ()
+    own = {nic.network: own_of(nic.mac, said) for nic in record.nics}
+    found = (_interface(nic, status.get(nic.pod), own[nic.network], asked.addresses) for nic in record.nics)
+    return (*found, *(_of_guest(one) for one in said if one not in own.values()))
 
 
 def _network_status(site: Site, record: MachineRecord) -> dict[str, Mapping[str, Any]]:
@@ -168,26 +184,41 @@ def _network_status(site: Site, record: MachineRecord) -> dict[str, Mapping[str,
     return {str(entry.get("interface", "")): entry for entry in entries}
 
 
-def _interface(nic: NicRecord, status: Mapping[str, Any] | None, up: bool | None, elsewhere: Known) -> dict[str, Any]:
+def _interface(
+    nic: NicRecord, status: Mapping[str, Any] | None, guest: GuestInterface | None, elsewhere: Known
+) -> dict[str, Any]:
     """KubeVirt's VirtualMachineInstanceNetworkInterface: its addresses are the pod's, by which others reach the guest;
-    where the pod has none, those that are known from elsewhere.
+    where the pod has none, the guest's own; and where the guest says none, those that are known from elsewhere.
 
     `guestAddresses` is not KubeVirt's: what a masqueraded guest itself has.
     """
-    own = [address.partition("/")[0] for address in nic.addresses]
+    said = _bare(guest.addresses) if guest is not None else []
+    own = said or _bare(nic.addresses)
     addresses = [str(ip) for ip in (status or {}).get("ips") or ()] or own
-    sources = ["domain", *(["multus-status"] if status else [])]
+    sources = ["domain", *([AGENT] if guest is not None else []), *(["multus-status"] if status else [])]
     if not addresses:
         met, by = elsewhere.of(nic)
         addresses = list(met)
         sources += [by] if by else []
     found: dict[str, Any] = {"name": nic.network, "mac": nic.mac, "podInterfaceName": nic.pod}
+    found |= {"interfaceName": guest.name} if guest is not None and guest.name else {}
     if addresses:
         found |= {"ipAddress": addresses[0], "ipAddresses": addresses}
     if own and own != addresses:
         found["guestAddresses"] = own
-    found |= {"infoSource": ", ".join(sources), "linkState": "up" if up else "down", "mtu": nic.mtu}
+    found |= {"infoSource": ", ".join(sources), "linkState": "up" if nic.up else "down", "mtu": nic.mtu}
     return found | {"network": nic.nad or "pod", "binding": nic.binding, "model": nic.model}
+
+
+def _of_guest(one: GuestInterface) -> dict[str, Any]:
+    """One that the guest made itself: a bridge, a VLAN interface."""
+    found: dict[str, Any] = {"interfaceName": one.name, "mac": one.mac, "infoSource": AGENT}
+    addresses = _bare(one.addresses)
+    return found | ({"ipAddress": addresses[0], "ipAddresses": addresses} if addresses else {})
+
+
+def _bare(addresses: Iterable[str]) -> list[str]:
+    return [address.partition("/")[0] for address in addresses]
 
 
 def _planned(machine: AnyMachine) -> Iterable[dict[str, Any]]:

@@ -240,6 +240,7 @@ def add(site: Site, record: MachineRecord) -> None:
         site.say(f"the pod's last address, {', '.join(before)}, is not to be had: {error}")
         _call(site, record, request.ADD, PRIMARY)
     site.records.remember_addresses(record.namespace, record.name, _given(site, record))
+    site.forget_gone()
 
 
 def _given(site: Site, record: MachineRecord) -> list[str]:

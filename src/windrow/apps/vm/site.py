@@ -94,6 +94,16 @@ class Site:
                 return found
         raise ProblemsError([self._unknown(namespace, name)])
 
+    def forget_gone(self) -> None:
+        """What is kept of machines beyond their end goes with their manifest. Where nothing is stored at all, or what
+        is there cannot be read, no machine is known to be gone. Raises StoreError."""
+        if not self.loaded.objects or any(problem.about is None for problem in errors(self.loaded.problems)):
+            return
+        refs = self.cluster.objects.keys() | self.loaded.unread
+        kept = {(ref.namespace, ref.name) for ref in refs if ref.kind in {kind.KIND for kind in KINDS}}
+        kept |= {(record.namespace, record.name) for record in self.records.all()[0]}
+        self.records.forget_addresses(lambda namespace, name: (namespace, name) not in kept)
+
     def _unknown(self, namespace: str, name: str) -> Problem:
         here = [m.name for m in self.machines() if m.meta.namespace == namespace]
         there = [m.meta.namespace for m in self.machines() if m.name == name]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator, Mapping
 
 from windrow.apps.vm import bind, pod
 from windrow.apps.vm.site import Site
@@ -17,15 +18,28 @@ from windrow.services.errors import QmpError
 from windrow.store.errors import StoreError
 from windrow.store.machines import QMP, MachineRecord, Phase
 
+Key = tuple[str, str]
+"""A machine: its namespace, its name."""
 POWERDOWN_S = 30.0
 """How long a guest may take to shut down (Kubernetes' terminationGracePeriodSeconds)."""
 QUIT_S = 5.0
+ASKED_S = 2.0
+"""Until the monitor of one of many has answered: QEMU that hangs must not keep the others from being asked."""
 SUSPENDED = "paused"
 """QEMU's word for a guest that was going on (qapi/run-state.json); one that never did is `prelaunch`."""
 
 
-def stop(site: Site, namespace: str, name: str, *, force: bool = False, patience_s: float = POWERDOWN_S) -> None:
-    """The guest is asked to shut down, and made to after `patience_s` seconds; `force`: it is not asked.
+def stop(
+    site: Site,
+    namespace: str,
+    name: str,
+    *,
+    force: bool = False,
+    patience_s: float = POWERDOWN_S,
+    until: float | None = None,
+) -> None:
+    """The guest is asked to shut down, and made to after `patience_s` seconds; `force`: it is not asked. `until`: it
+    has been asked (`ask`), and has this long.
 
     `force` also removes the records of what a CNI plugin failed to undo. Raises ProblemsError (it does not run),
     CniError, KernelError, ServiceError, StoreError.
@@ -49,9 +63,27 @@ def stop(site: Site, namespace: str, name: str, *, force: bool = False, patience
             return
         record = dataclasses.replace(record, phase=Phase.STOPPING)
         site.records.put(record)
-        if not force:
-            _shut_down(site, record, patience_s)
+        if until is None and not force and patience_s > 0 and runs(record):
+            until = time.monotonic() + (patience_s if _asked(site, record) else 0)
+        if until is not None:
+            _await_end(site, record, until)
         clean(site, record, force=force)
+    with contextlib.suppress(StoreError):
+        site.forget_gone()
+
+
+def ask(site: Site, machines: Iterable[Key], *, patience_s: float = POWERDOWN_S) -> Mapping[Key, float]:
+    """Ask the guests of all of them to shut down, before any is waited for: where a host goes down
+    there is time for the slowest guest, and not for one after the other. Until when each has time (`time.monotonic`);
+    one that does not run, or is somebody else's now, is not in it, and `stop` says why."""
+    found: dict[Key, float] = {}
+    for key in machines:
+        with contextlib.suppress(WindrowError), site.locked(*key):
+            record = site.records.get(*key)
+            if record is not None and runs(record):
+                site.records.put(dataclasses.replace(record, phase=Phase.STOPPING))
+                found[key] = time.monotonic() + (patience_s if _asked(site, record, ASKED_S) else 0)
+    return found
 
 
 def hypervisor(record: MachineRecord) -> process.Process | None:
@@ -62,26 +94,28 @@ def runs(record: MachineRecord) -> bool:
     return process.alive(hypervisor(record))
 
 
-def _shut_down(site: Site, record: MachineRecord, patience_s: float) -> None:
-    """By ACPI's power button, as at a machine of metal."""
-    one = hypervisor(record)
-    if not process.alive(one) or patience_s <= 0:
-        return
+def _asked(site: Site, record: MachineRecord, timeout_s: float = qemu.COMMAND_S) -> bool:
+    """By ACPI's power button, as at a machine of metal. Whether it could be: of a guest that cannot, nothing is waited
+    for."""
     monitor = site.records.directory(record.namespace, record.name) / QMP
     try:
-        with qemu.Qmp(monitor) as qmp:
-            if qmp.command("query-status").get("status") == SUSPENDED:
-                qmp.command("cont")
-                site.say("it was suspended, and goes on to shut down")
-            qmp.command("system_powerdown")
-            site.say("the guest was asked to shut down")
+        with qemu.Qmp(monitor, timeout_s=timeout_s) as qmp:
+            if qmp.command("query-status", timeout_s=timeout_s).get("status") == SUSPENDED:
+                qmp.command("cont", timeout_s=timeout_s)
+                site.say(f"{record.key} was suspended, and goes on to shut down")
+            qmp.command("system_powerdown", timeout_s=timeout_s)
+            site.say(f"the guest {record.key} was asked to shut down")
+            return True
     except QmpError as error:
-        site.warn(f"the guest could not be asked to shut down: {error}")
-        return
-    if process.wait_for_end(one, patience_s):
-        site.say("it did")
+        site.warn(f"the guest {record.key} could not be asked to shut down: {error}")
+        return False
+
+
+def _await_end(site: Site, record: MachineRecord, until: float) -> None:
+    if process.wait_for_end(hypervisor(record), max(0.0, until - time.monotonic())):
+        site.say(f"{record.key} shut down")
     else:
-        site.say(f"it is still there after {patience_s:g} s: it is switched off")
+        site.say(f"{record.key} is still there when its time is up: it is switched off")
 
 
 def clean(site: Site, record: MachineRecord, *, force: bool = False) -> None:

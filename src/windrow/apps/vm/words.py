@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from windrow.apps.vm.addresses import Told
 from windrow.apps.vm.launch import VHOST
 from windrow.apps.vm.look import Seen
 from windrow.apps.vm.start import Started
@@ -25,7 +26,7 @@ def machines_table(seen: Sequence[Seen], *, wide: bool = False, style: Style = P
     rows = []
     for one in seen:
         row = [*([one.namespace] if several else []), one.name, _state(one.state, style), one.node]
-        row += [str(len(one.interfaces)), _joined(one.interfaces, "ipAddress")]
+        row += [str(sum("name" in each for each in one.interfaces)), _joined(one.interfaces, "ipAddress")]
         rows.append(row + (_wide(one) if wide else []))
     return table(headings, rows, style)
 
@@ -38,7 +39,8 @@ def _wide(one: Seen) -> list[str]:
 
 
 def _joined(interfaces: Iterable[Mapping[str, Any]], key: str) -> str:
-    return ",".join(f"{i['name']}={i[key]}" for i in interfaces if i.get(key))
+    """Of the machine's NICs; what a guest made itself on them is in `vm addresses`."""
+    return ",".join(f"{i['name']}={i[key]}" for i in interfaces if i.get("name") and i.get(key))
 
 
 def _state(state: str, style: Style) -> str:
@@ -51,6 +53,15 @@ def _state(state: str, style: Style) -> str:
             return style.dim(state)
         case _:
             return style.yellow(state)
+
+
+def addresses_table(told: Sequence[Told], style: Style = PLAIN) -> str:
+    """As `virsh domifaddr` has it, and who says so."""
+    rows = [
+        [one.nic, one.interface, one.mac, "ipv6" if ":" in one.address else "ipv4", one.address, one.source.value]
+        for one in told
+    ]
+    return table(("NIC", "INTERFACE", "MAC", "PROTOCOL", "ADDRESS", "SOURCE"), rows, style)
 
 
 def libvirt(started: Started) -> str:

@@ -418,7 +418,7 @@ _READERS: dict[type[AnyObject], Reader] = {
     VirtualMachineNetworkConfig: lambda table, envelope, _: pools.read_config(
         _spec(table, pools.CONFIG_FIELDS), envelope
     ),
-    Namespace: lambda _table, envelope, _: pod.read_namespace(envelope),
+    Namespace: lambda table, envelope, _: pod.read_namespace(table, envelope),
     Pod: lambda table, envelope, _: pod.read(table, envelope),
     NetworkPolicy: lambda table, envelope, _: networkpolicy.read(_spec(table), envelope),
     MultiNetworkPolicy: lambda table, envelope, _: networkpolicy.read_multi(_spec(table), envelope),

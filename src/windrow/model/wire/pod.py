@@ -14,11 +14,15 @@ from windrow.model.wire.text import quoted
 
 FINISHED = ("Succeeded", "Failed")
 """Phases after which a pod does not run again."""
+LABELS_MAX = 16 * 1024
+"""Characters of all labels. A node keeps those of every pod of a cluster with policies, and Kubernetes limits only the
+whole document."""
 _ADDRESS_HINT = "an address, such as 10.52.0.7"
 _STATUS_PATH = f"metadata.annotations[{ANNOTATION_NETWORK_STATUS}]"
 
 
 def read(table: Table, envelope: Envelope) -> Pod:
+    _check_labels(table, envelope)
     spec, status = table.table("spec"), table.table("status")
     return Pod(
         meta=envelope.meta,
@@ -32,8 +36,20 @@ def read(table: Table, envelope: Envelope) -> Pod:
     )
 
 
-def read_namespace(envelope: Envelope) -> Namespace:
+def read_namespace(table: Table, envelope: Envelope) -> Namespace:
+    _check_labels(table, envelope)
     return Namespace(meta=envelope.meta, doc=envelope.doc, source=envelope.source)
+
+
+def length_of(labels: Mapping[str, str]) -> int:
+    return sum(len(key) + len(str(value)) for key, value in labels.items())
+
+
+def _check_labels(table: Table, envelope: Envelope) -> None:
+    """A part of them will not do: whom policies are about would be for whoever writes more labels to say."""
+    if length_of(envelope.meta.labels) > LABELS_MAX:
+        message = f"have more than {LABELS_MAX} characters, keys and values together"
+        table.report.add("labels-too-long", "metadata.labels", message, "keep what nobody selects by in annotations")
 
 
 def _addresses(status: Table) -> Iterator[str]:

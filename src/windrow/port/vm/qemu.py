@@ -13,6 +13,7 @@ from typing import Any
 from windrow.model.lazy import dataclass
 from windrow.model.machines import FIRST_PORT_SLOT, SPARE_PORTS, Disk, KernelBoot, LinkState, MachineSpec, NicModel
 from windrow.port.vm.binding import NicPlan
+from windrow.port.vm.guestagent import PORT
 from windrow.port.vm.names import host_name
 
 Place = str | int
@@ -31,6 +32,8 @@ SANDBOX = ("-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resou
 """More arguments, for a QEMU that was built with seccomp: it starts no other program, becomes nobody
 else, and calls nothing that no program of today does."""
 _DISK_DRIVERS = {"virtio": "virtio-blk-pci", "sata": "ide-hd", "scsi": "scsi-hd"}
+GUEST_AGENT = "guest-agent"
+"""What QEMU calls the character device of the guest agent's port."""
 _DRIVES = {"sata": "ide-cd", "scsi": "scsi-cd"}
 """Without a CD in it."""
 
@@ -48,9 +51,10 @@ class Queues:
 class MachineFiles:
     """Paths; or files that QEMU inherits open, by their number, so that it need not be allowed to open them.
 
-    `qmp`, `console`, `agent`: sockets that are listened on. `agent`: a second serial line, for a program in the guest
-    that answers questions; empty: there is none. `seed`: a directory with cloud-init's files (`seed_files`); empty:
-    there are none. `kernel`, `initrd`: copies that stand in for the machine's own.
+    `qmp`, `console`, `agent`, `guest_agent`: sockets that are listened on. `agent`: a second serial line, for a program
+    in the guest that answers questions; empty: there is none. `guest_agent`: the port of qemu-ga; the same. `seed`: a
+    directory with cloud-init's files (`seed_files`); empty: there are none. `kernel`, `initrd`: copies that stand in
+    for the machine's own.
     """
 
     qmp: Place
@@ -58,6 +62,7 @@ class MachineFiles:
     console_log: Place
     seed: str = ""
     agent: Place = ""
+    guest_agent: Place = ""
     kernel: str = ""
     initrd: str = ""
     disks: Mapping[int, int] = field(default_factory=dict)
@@ -93,6 +98,7 @@ def arguments(
     if files.seed:
         found += _seed(files.seed)
     found += ["-object", "rng-builtin,id=rng", "-device", "virtio-rng-pci,rng=rng"]
+    found += _guest_agent(files)  # behind all that found its slot so far
     return [*found, *(_kernel(machine.kernel, files) if machine.kernel else ())]
 
 
@@ -191,6 +197,15 @@ def _sockets(files: MachineFiles) -> list[str]:
         *("-chardev", _option({"backend": "socket", "id": "qmp", **_at(files.qmp), **listening})),
         *("-mon", "chardev=qmp,mode=control"),
     ]
+
+
+def _guest_agent(files: MachineFiles) -> list[str]:
+    """As libvirt and KubeVirt make it."""
+    if not files.guest_agent:
+        return []
+    chardev = {"backend": "socket", "id": GUEST_AGENT, **_at(files.guest_agent), "server": True, "wait": False}
+    port = {"driver": "virtserialport", "bus": "serial.0", "chardev": GUEST_AGENT, "name": PORT}
+    return ["-chardev", _option(chardev), "-device", "virtio-serial-pci,id=serial", "-device", _option(port)]
 
 
 def _at(place: Place) -> dict[str, Any]:

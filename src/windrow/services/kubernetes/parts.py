@@ -64,6 +64,8 @@ GO_PACKAGE = HERE / "go.txt"
 """The Python package that has a Go compiler, by version and hash: for hosts without one that is new enough."""
 ELSEWHERE = ("/usr/local/go/bin/go",)
 """Where Go installs itself, which is not on everybody's PATH."""
+NICE = 10
+"""How a build runs at least: beside it the host has other work."""
 SAYS_S = 5.0
 LIMIT_S = 3600.0
 _VERSION = re.compile(r"go([0-9]+)\.([0-9]+)(?:\.([0-9]+))?")
@@ -148,8 +150,9 @@ def _build(go: Go, name: str, target: Path, say: Say) -> None:
             shutil.copyfile(file, Path(work, file.name))
         made = Path(work, name)
         verb = ("test", "-c", "-vet=off") if name in TESTS else ("build",)
+        nice = max(0, NICE - os.nice(0))  # nice(1) adds to what the caller has
         command = [
-            *("nice", "-n", "10", str(go.path), *verb, "-v", "-trimpath"),
+            *("nice", "-n", str(nice), str(go.path), *verb, "-v", "-trimpath"),
             *("-ldflags", _stamp(name), "-o", str(made), PROGRAMS[name]),
         ]
         began = time.monotonic()

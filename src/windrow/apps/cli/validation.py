@@ -1,0 +1,96 @@
+"""`--validate`: what becomes of fields that a manifest has and its kind does not, as kubectl has it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
+from enum import StrEnum
+from typing import Any, TypeVar
+
+import click
+
+from windrow.model.objects import AnyObject
+from windrow.model.problems import Problem, Severity
+from windrow.model.values import Ref
+from windrow.model.wire import Loaded, dump
+
+F = TypeVar("F", bound=Callable[..., Any])
+UNKNOWN = "unknown-field"
+
+
+class Validation(StrEnum):
+    STRICT = "strict"
+    """The document is not taken."""
+    WARN = "warn"
+    IGNORE = "ignore"
+
+
+_WORDS = {**{str(one): one for one in Validation}, "true": Validation.STRICT, "false": Validation.IGNORE}
+
+
+def validating(function: F) -> F:
+    """--validate; the function gets it as `validation`."""
+    return click.option(
+        "--validate",
+        "validation",
+        type=click.Choice(list(_WORDS)),
+        is_flag=False,
+        flag_value="strict",
+        default="strict",
+        show_default=True,
+        callback=lambda _ctx, _param, word: _WORDS[word],
+        help="What becomes of a document with a field that its kind does not have: strict leaves it out; warn and "
+        "ignore store the field, which means nothing.",
+    )(function)
+
+
+def validated(loaded: Loaded, how: Validation, stored: Mapping[Ref, AnyObject] | None = None) -> Loaded:
+    """`stored`: what the objects were; a field that was there already is no slip of now."""
+    said = [p for p in loaded.problems if p.code == UNKNOWN]
+    others = tuple(p for p in loaded.problems if p.code != UNKNOWN)
+    if how is Validation.IGNORE:
+        return replace(loaded, problems=others)
+    stored = stored or {}
+    found = [p for o in (*loaded.objects, *loaded.doubtful) for p in _found(o, loaded.problems, stored.get(o.ref))]
+    found += said
+    if how is Validation.WARN or not found:
+        return replace(loaded, problems=(*others, *found))
+    found = [replace(p, severity=Severity.ERROR, hint=_or_warn(p.hint)) for p in found]
+    wrong = {p.about for p in found}
+    doubtful = tuple(
+        replace(obj, doubts=(*obj.doubts, *(p.path for p in found if p.about == obj.ref)))
+        for obj in (*(o for o in loaded.objects if o.ref in wrong), *loaded.doubtful)
+    )
+    return Loaded(
+        objects=tuple(o for o in loaded.objects if o.ref not in wrong),
+        problems=(*others, *found),
+        unread=loaded.unread | {ref for ref in wrong if ref is not None},
+        doubtful=doubtful,
+    )
+
+
+def _or_warn(hint: str) -> str:
+    return f"{hint or 'take it out'}; `--validate=warn` keeps it, and it means nothing"
+
+
+def _found(obj: AnyObject, said: Iterable[Problem], before: AnyObject | None) -> Iterator[Problem]:
+    """Of one document, by its schema. What its reader has said of the same field already is not said again."""
+    from windrow.kube.strict import is_described, unknown_fields
+
+    if not is_described(obj.KIND):
+        return
+    was = dict(unknown_fields(dump(before))) if before is not None else {}
+    told = {p.path for p in said if p.about == obj.ref}
+    for path, hint in unknown_fields(dump(obj)):
+        if path in was or path in told:
+            continue
+        yield Problem(
+            code=UNKNOWN,
+            message=f"there is no such field in a {obj.KIND}",
+            hint=hint,
+            path=path,
+            about=obj.ref,
+            file=obj.source.file,
+            line=obj.source.line(path) or obj.source.line(""),
+            severity=Severity.WARNING,
+        )
