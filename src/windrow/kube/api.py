@@ -31,6 +31,9 @@ defaultBookmarkFrequency). Longer silence may be a connection that is dead and d
 OPENED = "OPENED"
 NOT_FOUND, CONFLICT = 404, 409
 APPLY, MERGE = "application/apply-patch+yaml", "application/merge-patch+json"
+ANY = "application/json"
+HEAD, HEADS = (f"{ANY};as=PartialObjectMetadata{list_};g=meta.k8s.io;v=v1" for list_ in ("", "List"))
+"""What an answer is to be: whole documents, or the metadata alone, of one and of a list."""
 _HINTS = {
     401: "the token or certificate is not, or no longer, good",
     403: "give this account the right to do so (RBAC)",
@@ -94,16 +97,16 @@ class Api:
         *,
         kind: str = "application/json",
         params: Mapping[str, str] = {},
+        accept: str = ANY,
     ) -> dict[str, Any]:
-        """The answer's document."""
+        """The answer's document. `accept`: all of it (ANY), or a HEAD."""
         import httpx2
 
         content = json.dumps(body, separators=(",", ":")).encode() if body is not None else None
         try:
             with self._access.told():
-                answer = await self._client.request(
-                    method, path, content=content, params=dict(params), headers={"Content-Type": kind}
-                )
+                headers = {"Content-Type": kind, "Accept": accept}
+                answer = await self._client.request(method, path, content=content, params=dict(params), headers=headers)
         except httpx2.HTTPError as error:
             await self._look_again()
             raise _silent(error) from error
@@ -124,13 +127,13 @@ class Api:
         return True
 
     async def pieces(
-        self, path: str, params: Mapping[str, str] = {}
+        self, path: str, params: Mapping[str, str] = {}, accept: str = ANY
     ) -> AsyncIterator[tuple[list[dict[str, Any]], str]]:
-        """A list, piece by piece: objects, and the version that all pieces are of."""
+        """A list, piece by piece: objects (or their HEADS), and the version that all pieces are of."""
         more = ""
         while True:
-            asked = {**params, "limit": str(PIECE), **({"continue": more} if more else {})}
-            found = await self._piece(path, asked)
+            asked = {"limit": str(PIECE), **params, **({"continue": more} if more else {})}
+            found = await self._piece(path, asked, accept)
             if "items" not in found:  # whatever answers in its place: an empty list would mean that all was deleted
                 raise KubeError(f"the API server's answer to {path} is no list: {str(found)[:60]}")
             meta = found.get("metadata") or {}
@@ -139,17 +142,17 @@ class Api:
             if not more:
                 return
 
-    async def _piece(self, path: str, asked: Mapping[str, str]) -> dict[str, Any]:
+    async def _piece(self, path: str, asked: Mapping[str, str], accept: str) -> dict[str, Any]:
         """A later one that a busy server does not give in time is asked for again: to begin anew with the first one, as
         all agents of a large cluster would, keeps it busy for ever."""
         for pause in PIECE_AGAIN_S if "continue" in asked else ():
             try:
-                return await self.ask("GET", path, params=asked)
+                return await self.ask("GET", path, params=asked, accept=accept)
             except KubeError as error:
                 if not error.passes:
                     raise
             await asyncio.sleep(pause * random.uniform(0.5, 1.5))
-        return await self.ask("GET", path, params=asked)
+        return await self.ask("GET", path, params=asked, accept=accept)
 
     async def watch(
         self, path: str, version: str, params: Mapping[str, str] = {}

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Protocol
 
 from windrow.kube import trim
-from windrow.kube.api import NOT_FOUND, OPENED, Api, Document
+from windrow.kube.api import HEADS, NOT_FOUND, OPENED, Api, Document
 from windrow.kube.errors import Gone, KubeError
 from windrow.kube.resources import Resource
 from windrow.model.values import Ref
@@ -19,7 +19,9 @@ AGAIN_S, AGAIN_MAX_S = 0.2, 10.0
 """After a failure; the pause doubles. A watch that ends sooner than the first of them is none."""
 
 RARELY_S = 300.0
-"""So often, on average, what is not watched is listed anew."""
+"""So often, on average, what is not watched is looked at."""
+FEW = 10
+"""So many of them at once: each may have an entry of every node, a mebibyte."""
 
 _LIST_ANEW = (400, 404, 504)
 """The version is one that the server cannot know: its kinds were made anew, or its store was put back to an older one
@@ -44,7 +46,7 @@ class Follower:
     an empty text when it does again."""
 
     rarely: Callable[[], bool] = staticmethod(lambda: False)
-    """Whether it is listed now and then, and not watched."""
+    """Whether it is looked at now and then, and not watched."""
 
     def __init__(
         self,
@@ -59,6 +61,8 @@ class Follower:
         self._changed, self._troubled = changed, troubled
         self._version = ""
         """Up to which the cache knows; empty: it has to be listed."""
+        self._versions: dict[Ref, str] = {}
+        """Of each that is not watched, the version that the cache has."""
         self.listed = asyncio.Event()
 
     async def run(self, absent_s: float | None = None) -> None:
@@ -73,7 +77,10 @@ class Follower:
                     failures = 0
                     self._troubled(self._resource.kind, "")
                     await asyncio.sleep(RARELY_S * random.uniform(0.5, 1.5))
-                    self._version = ""
+                    await self._look()
+                    continue
+                if self._versions:  # it was not watched until now
+                    self._versions, self._version = {}, ""
                     continue
                 began = time.monotonic()
                 async for type_, document in self._api.watch(self._resource.path, self._version, self._query):
@@ -102,17 +109,41 @@ class Follower:
                 await asyncio.sleep(pause * random.uniform(0.5, 1.5))
 
     async def _list(self) -> None:
-        there: set[Ref] = set()
+        there: dict[Ref, str] = {}
         news, version = False, ""
-        async for piece, of in self._api.pieces(self._resource.path, self._query):
+        query = {**self._query, "limit": str(FEW)} if self.rarely() else self._query
+        async for piece, of in self._api.pieces(self._resource.path, query):
             version = of
             for document in piece:
-                whole = self._resource.whole(document)
-                there.add(trim.ref_of(whole))
-                news |= self._cache.put(whole)
+                news |= self._put(document, there)
         news |= self._cache.listed(self._resource.kind, there)
-        self._version = version
+        self._version, self._versions = version, there if self.rarely() else {}
         self.listed.set()
+        self._changed(news)
+
+    def _put(self, document: dict[str, object], there: dict[Ref, str]) -> bool:
+        """One of a list. Whether that is news."""
+        whole = self._resource.whole(document)
+        there[trim.ref_of(whole)] = str(whole["metadata"].get("resourceVersion", ""))
+        return self._cache.put(whole)
+
+    async def _look(self) -> None:
+        """Which ones there are; what is not as it was is read, one by one."""
+        there: dict[Ref, str] = {}
+        async for piece, _ in self._api.pieces(self._resource.path, self._query, HEADS):
+            for one in piece:
+                meta: Mapping[str, object] = one["metadata"]
+                ref = Ref(self._resource.kind, str(meta["name"]), str(meta.get("namespace", "")))
+                there[ref] = str(meta.get("resourceVersion", ""))
+        news = False
+        for ref in [ref for ref, version in there.items() if self._versions.get(ref) != version]:
+            # By a list of one, for who may list need not be allowed to get.
+            query = {**self._query, "fieldSelector": f"metadata.name={ref.name}"}
+            async for piece, _ in self._api.pieces(self._resource.path, query):
+                for document in piece:
+                    news |= self._put(document, there)
+        news |= self._cache.listed(self._resource.kind, there)
+        self._versions = there
         self._changed(news)
 
     def _take(self, type_: str, document: dict[str, object]) -> None:

@@ -29,7 +29,7 @@ Place = tuple[str, ...]
 """The keys that lead to a value: ("status", "linkStatus", "node1")."""
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 _META = ("name", "namespace", "labels", "annotations", "deletionTimestamp")
-_PER_NODE = {LinkMonitor.KIND: "linkStatus", HostNetworkConfig.KIND: "nodeStatus"}
+PER_NODE = {LinkMonitor.KIND: "linkStatus", HostNetworkConfig.KIND: "nodeStatus"}
 """Kind -> the field of its status that has an entry for each node."""
 
 
@@ -161,7 +161,7 @@ def said(document: Document, node: str) -> Said:
 def _of_node(status: Document, kind: str, node: str) -> Document:
     if kind == VlanStatus.KIND:
         return status
-    place = _PER_NODE.get(kind, "")
+    place = PER_NODE.get(kind, "")
     entries = status.get(place) or {}
     return {place: {node: entries[node]}} if node in entries else {}
 

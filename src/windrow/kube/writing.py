@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
 from windrow.kube import trim
-from windrow.kube.api import APPLY, Api
+from windrow.kube.api import APPLY, HEAD, MERGE, Api
 from windrow.kube.cache import Cache
 from windrow.kube.errors import KubeError
 from windrow.kube.pace import Paces, Work, few_at_once
@@ -28,13 +30,16 @@ from windrow.model.values import Ref
 LOOK_AGAIN_S = 10.0
 EVENTS_KEPT = 200
 EVENT_S, EVENTS_AGAIN_S = 0.1, 10.0
+TURN_S = 0.05
+"""For each node of a large cluster: within so much time all of them write into one object."""
 _IDENTITY = (("apiVersion",), ("kind",), ("metadata", "name"), ("metadata", "namespace"))
 
 
 @dataclass(slots=True)
 class Writer:
     """In the thread of an event loop; `want` and `happened` hand over from another one, which calls `wake` then.
-    `unheard`: whether changes of a kind are not told, so that an answer is all that there is to learn from."""
+    `unheard`: whether changes of a kind are not told, for all nodes of a large cluster write into each of its
+    objects."""
 
     api: Api
     cache: Cache
@@ -43,6 +48,8 @@ class Writer:
     _wanted: Mapping[Ref, Document] | None = None
     _events: deque[Document] = field(default_factory=lambda: deque(maxlen=EVENTS_KEPT))
     _with_status: frozenset[str] | None = None
+    _turns: dict[Ref, float] = field(default_factory=dict)
+    """When it is our turn to write into what all write into."""
     _awake: asyncio.Event = field(default_factory=asyncio.Event)
     _happened: asyncio.Event = field(default_factory=asyncio.Event)
     _paces: Paces = field(init=False)
@@ -105,7 +112,7 @@ class Writer:
         works: list[tuple[Ref, Work]] = [
             (ref, partial(self._say, ref, document))
             for ref, document in (self._wanted or {}).items()
-            if self._differs(ref, document)
+            if self._differs(ref, document) and self._is_our_turn(ref)
         ]
         works += [(ref, partial(self._remove, ref, said)) for ref, said in self._left_over()]
         await few_at_once(partial(self._paces.in_its_time, ref, work) for ref, work in works)
@@ -124,7 +131,19 @@ class Writer:
         there = self.cache.said_of(ref)
         if there is None:  # only a VlanStatus is made by us, and only where its VlanConfig is there
             return ref.kind == VlanStatus.KIND and self._owned(document) is not None
+        if self.unheard(ref.kind):
+            return there.document.get("status") != document.get("status")
         return differs(document, there)
+
+    def _is_our_turn(self, ref: Ref) -> bool:
+        """Where all nodes of a large cluster write into an object, each does so at a moment of its own."""
+        if not self.unheard(ref.kind):
+            return True
+        now = time.monotonic()
+        turn = self._turns.setdefault(ref, now + random.uniform(0, TURN_S * len(self.cache.nodes())))
+        if turn > now:
+            self._paces.come_back(ref, turn - now)
+        return turn <= now
 
     def _left_over(self) -> list[tuple[Ref, Said]]:
         """VlanStatuses of this node that nothing speaks of any more."""
@@ -133,6 +152,9 @@ class Writer:
         return [(ref, said) for ref, said in self.cache.said(VlanStatus.KIND).items() if ref not in self._wanted]
 
     async def _say(self, ref: Ref, document: Document) -> None:
+        if self.unheard(ref.kind) and (known := self.cache.said_of(ref)) is not None:
+            await self._say_among_many(ref, document, known)
+            return
         there, resource = self.cache.said_of(ref), RESOURCES[ref.kind]
         whole = dict(document)
         if there is not None:  # applying makes what is not there: never one that was deleted meanwhile
@@ -144,9 +166,18 @@ class Writer:
             await self._apply(resource.one(ref), {key: value for key, value in whole.items() if key != "status"})
         if part:
             whole["metadata"] = {key: whole["metadata"][key] for key in ("name", "uid") if key in whole["metadata"]}
-        stored = await self._apply(resource.one(ref, part), whole)
-        if self.unheard(ref.kind):
-            self.cache.put(stored)
+        await self._apply(resource.one(ref, part), whole)
+
+    async def _say_among_many(self, ref: Ref, document: Document, there: Said) -> None:
+        """Our entry alone, as a patch: to apply it, the server would note each node as a writer of its own. Of the
+        answer, which has all nodes' entries, nothing is wanted."""
+        self._turns.pop(ref, None)
+        status = document.get("status") or {}
+        entries = {trim.PER_NODE[ref.kind]: status.get(trim.PER_NODE[ref.kind]) or {self.cache.node: None}}
+        part = "status" if ref.kind in (self._with_status or ()) else ""
+        path, patch = RESOURCES[ref.kind].one(ref, part), {"metadata": {"uid": there.uid}, "status": entries}
+        await self.api.ask("PATCH", path, patch, kind=MERGE, params={"fieldManager": names.AGENTS}, accept=HEAD)
+        self.cache.wrote(ref, Said(uid=there.uid, document={"status": status} if status else {}))
 
     def _owned(self, document: Document) -> Document | None:
         """Goes with its VlanConfig. None: that is gone."""

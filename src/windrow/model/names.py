@@ -166,6 +166,11 @@ def field_manager(node: str) -> str:
     return name if len(name) <= FIELD_MANAGER_MAX else hashed("windrow-agent", node)
 
 
+AGENTS = "windrow-agents"
+"""What they call themselves where each of a large cluster writes its own entry of one object, and applies nothing: with
+a name of each the server would note a thousand writers in it, and go through them at every write."""
+
+
 def vlan_status_name(cluster_network: str, node: str) -> str:
     """`("test-cn", "node1")` -> `test-cn-node1-53066b39`."""
     return hashed(cluster_network, node)
