@@ -292,12 +292,12 @@ def test_who_may_only_read_keeps_the_network_right_and_says_so(cluster: Api, tmp
         assert statuses(cluster) == []
 
 
-def test_in_a_crowd_each_writes_its_entry_alone_and_reads_what_changed(
+def test_in_a_crowd_each_writes_its_entry_alone_and_reads_what_others_changed(
     cluster: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As with more than a hundred Nodes: the server notes one writer for all of them, and no monitor is watched."""
+    """As with more than a hundred Nodes: the server notes one writer for all, and tells the metadata of a change."""
     monkeypatch.setattr("windrow.kube.cache.MANY_NODES", 0)
-    monkeypatch.setattr("windrow.kube.follow.RARELY_S", 0.5)
+    monkeypatch.setattr("windrow.kube.writing.TURN_S", 0.1)
 
     def entries(name: str) -> dict[str, Any]:
         found: dict[str, Any] = (cluster.get("LinkMonitor", name) or {}).get("status", {}).get("linkStatus", {})

@@ -224,9 +224,9 @@ def test_whose_turn_it_never_was_comes_back(monkeypatch: pytest.MonkeyPatch) -> 
 
 def crowd(*links: str) -> Run:
     """A LinkMonitor that a thousand nodes write into, with an entry of ours."""
-    entries = {"n1": [{"name": link} for link in links], "n2": []}
+    entries = {"n2": [], **({"n1": [{"name": link} for link in links]} if links else {})}
     here = Run(known(there("LinkMonitor", "nic", status={"linkStatus": entries})))
-    here.writer.unheard = lambda kind: kind == "LinkMonitor"
+    here.writer.shared = lambda kind: kind == "LinkMonitor"
     here.server.deaf = True
     return here
 
@@ -261,18 +261,22 @@ def test_among_many_an_entry_that_is_said_no_more_is_taken_away(monkeypatch: pyt
     run(work())
 
 
-def test_among_many_each_has_a_moment_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("links", "within_s"), [(["eth1"], 1000 * writing.TURN_S), ([], 1000.0)])
+def test_among_many_each_has_a_moment_of_its_own(
+    links: list[str], within_s: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thousand that begin are a thousand writes of a second each at the server; a few links that change are few."""
     clock = [1000.0]
     monkeypatch.setattr(writing.time, "monotonic", lambda: clock[0])
     monkeypatch.setattr(writing.random, "uniform", lambda low, high: high)
     monkeypatch.setattr(Cache, "nodes", lambda _: ["n"] * 1000)
 
     async def work() -> None:
-        here = crowd()
+        here = crowd(*links)
         for _ in range(3):
             await here.write({**NIC, "status": {"linkStatus": {"n1": [{"name": "eth2"}]}}})
-        assert here.server.asked == [] and here.writer._paces.patience() == pytest.approx(1000 * writing.TURN_S)
-        clock[0] += 1000 * writing.TURN_S
+        assert here.server.asked == [] and here.writer._paces.patience() == pytest.approx(within_s)
+        clock[0] += within_s
         await here.writer._write()
         assert len(here.server.asked) == 1 and here.writer._paces.patience() is None
 

@@ -39,13 +39,11 @@ class Run:
     def __init__(self, *subresources: str) -> None:
         self.server, self.ours = Server(*subresources), True
         self.troubles: dict[str, str] = {}
-        self.written: list[tuple[Ref, Any]] = []
         self.carrier = Carrier(
             self.server,  # type: ignore[arg-type]
             lambda: self.ours,
             lambda ref, why: self.troubles.__setitem__(str(ref), why),
             lambda ref: None,
-            lambda *written: self.written.append(written),
         )
 
     def carry(self, *writes: Write) -> list[tuple[str, str]]:
@@ -82,14 +80,6 @@ def test_an_edit_names_whom_it_means() -> None:
     assert body["metadata"] == {"uid": "u"} and more["kind"] == MERGE and "force" not in more["params"]
     run.carry(Edit(ref=OOB, patch={"metadata": {"finalizers": []}}, uid="u", version="7"))
     assert run.server.asked[1][2]["metadata"] == {"finalizers": [], "uid": "u", "resourceVersion": "7"}
-
-
-def test_what_is_not_told_is_learned_from_the_answer() -> None:
-    """Of LinkMonitors in a large cluster; else they were written again and again."""
-    run = Run()
-    run.carry(Apply(ref=OOB, document=SAID), Delete(ref=Ref("LinkMonitor", "x"), uid="u"))
-    assert [ref.name for ref, document in run.written if document is not None] == ["oob"]
-    assert (Ref("LinkMonitor", "x"), None) in run.written
 
 
 def test_without_the_lease_nothing_is_sent() -> None:

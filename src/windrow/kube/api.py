@@ -32,8 +32,8 @@ OPENED = "OPENED"
 NOT_FOUND, CONFLICT = 404, 409
 APPLY, MERGE = "application/apply-patch+yaml", "application/merge-patch+json"
 ANY = "application/json"
-HEAD, HEADS = (f"{ANY};as=PartialObjectMetadata{list_};g=meta.k8s.io;v=v1" for list_ in ("", "List"))
-"""What an answer is to be: whole documents, or the metadata alone, of one and of a list."""
+HEAD = f"{ANY};as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
+"""What an answer is to be: whole documents, or their metadata alone."""
 _HINTS = {
     401: "the token or certificate is not, or no longer, good",
     403: "give this account the right to do so (RBAC)",
@@ -99,7 +99,7 @@ class Api:
         params: Mapping[str, str] = {},
         accept: str = ANY,
     ) -> dict[str, Any]:
-        """The answer's document. `accept`: all of it (ANY), or a HEAD."""
+        """The answer's document. `accept`: all of it (ANY), or its metadata (HEAD)."""
         import httpx2
 
         content = json.dumps(body, separators=(",", ":")).encode() if body is not None else None
@@ -127,13 +127,13 @@ class Api:
         return True
 
     async def pieces(
-        self, path: str, params: Mapping[str, str] = {}, accept: str = ANY
+        self, path: str, params: Mapping[str, str] = {}
     ) -> AsyncIterator[tuple[list[dict[str, Any]], str]]:
-        """A list, piece by piece: objects (or their HEADS), and the version that all pieces are of."""
+        """A list, piece by piece: objects, and the version that all pieces are of."""
         more = ""
         while True:
             asked = {"limit": str(PIECE), **params, **({"continue": more} if more else {})}
-            found = await self._piece(path, asked, accept)
+            found = await self._piece(path, asked)
             if "items" not in found:  # whatever answers in its place: an empty list would mean that all was deleted
                 raise KubeError(f"the API server's answer to {path} is no list: {str(found)[:60]}")
             meta = found.get("metadata") or {}
@@ -142,20 +142,20 @@ class Api:
             if not more:
                 return
 
-    async def _piece(self, path: str, asked: Mapping[str, str], accept: str) -> dict[str, Any]:
+    async def _piece(self, path: str, asked: Mapping[str, str]) -> dict[str, Any]:
         """A later one that a busy server does not give in time is asked for again: to begin anew with the first one, as
         all agents of a large cluster would, keeps it busy for ever."""
         for pause in PIECE_AGAIN_S if "continue" in asked else ():
             try:
-                return await self.ask("GET", path, params=asked, accept=accept)
+                return await self.ask("GET", path, params=asked)
             except KubeError as error:
                 if not error.passes:
                     raise
             await asyncio.sleep(pause * random.uniform(0.5, 1.5))
-        return await self.ask("GET", path, params=asked, accept=accept)
+        return await self.ask("GET", path, params=asked)
 
     async def watch(
-        self, path: str, version: str, params: Mapping[str, str] = {}
+        self, path: str, version: str, params: Mapping[str, str] = {}, accept: str = ANY
     ) -> AsyncIterator[tuple[str, dict[str, Any]]]:
         """OPENED when the server has agreed, then what happened after `version`: ADDED, MODIFIED, DELETED, BOOKMARK and
         the object, until one of the two ends it. Raises Gone where that is too long ago."""
@@ -167,9 +167,8 @@ class Api:
         try:
             async with AsyncExitStack() as stack:
                 with self._access.told():
-                    asking = self._client.stream(
-                        "GET", path, params={**asked, "timeoutSeconds": str(seconds)}, timeout=timeout
-                    )
+                    asked["timeoutSeconds"] = str(seconds)
+                    asking = self._client.stream("GET", path, params=asked, headers={"Accept": accept}, timeout=timeout)
                     answer = await stack.enter_async_context(asking)
                 if answer.status_code >= 400:
                     raise _refused("watch", path, answer.status_code, await answer.aread())

@@ -27,8 +27,8 @@ NOT_LISTED = "kube-unknown"
 SAID = frozenset({"VlanStatus", "LinkMonitor", "HostNetworkConfig", "Node"})
 """The kinds of which an agent says something."""
 MANY_NODES = 100
-"""With more of them nobody is told any more of each change of what has an entry for every node, LinkMonitors: each of N
-nodes would tell N others of N entries."""
+"""With more of them nobody is told any more what each change is of what has an entry for every node, LinkMonitors: each
+of N nodes would tell N others of N entries."""
 _NETWORKS = frozenset(cls.KIND for cls in NETWORKS)
 _WHOLE = frozenset({"NetworkAttachmentDefinition", *POLICIES})
 """Of which every change counts: whoever has a namespace writes it."""
@@ -219,7 +219,7 @@ class Cache:
         return self._said.get(ref)
 
     def wrote(self, ref: Ref, said: Said) -> None:
-        """What there is by our own hand, of an object whose changes are not told."""
+        """What there is by our own hand, of an object of which only others' changes are told."""
         with self._lock:
             if ref in self._said:
                 self._said[ref] = said

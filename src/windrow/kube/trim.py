@@ -89,6 +89,8 @@ def bounded(wanted: dict[str, Any]) -> dict[str, Any]:
     if wanted["kind"] != NetworkAttachmentDefinition.KIND:
         return wanted
     meta, spec = dict(wanted["metadata"]), wanted.get("spec")
+    if "namespace" in meta:
+        meta["namespace"] = _once(meta["namespace"])
     for part, read, cut in (("labels", _LABELS_OF_NETWORKS, _once), ("annotations", _OF_NETWORKS, _cut)):
         kept = {_once(key): cut(value) for key, value in meta.pop(part, {}).items() if key in read}
         meta |= {part: kept} if kept else {}

@@ -19,18 +19,12 @@ EVENTS = "/api/v1/namespaces"
 
 
 class Carrier:
-    """`may`: whether it is our turn at this moment. `written`: is called with what an object is after it was written;
-    None: it is gone."""
+    """`may`: whether it is our turn at this moment."""
 
     def __init__(
-        self,
-        api: Api,
-        may: Callable[[], bool],
-        troubled: Callable[[Ref, str], None],
-        fought: Callable[[Ref], None],
-        written: Callable[[Ref, Document | None], None] = lambda _ref, _document: None,
+        self, api: Api, may: Callable[[], bool], troubled: Callable[[Ref, str], None], fought: Callable[[Ref], None]
     ) -> None:
-        self._api, self._may, self._written = api, may, written
+        self._api, self._may = api, may
         # An edit that is refused waits for long, and what is applied to the same object does not wait for it.
         self._applying, self._editing = Paces(troubled, fought), Paces(troubled, fought)
         self._with_status: frozenset[str] | None = None
@@ -65,7 +59,6 @@ class Carrier:
             case Delete():
                 path = RESOURCES[write.ref.kind].one(write.ref)
                 await self._ask("DELETE", path, {"preconditions": {"uid": write.uid}})
-                self._written(write.ref, None)
 
     async def _apply(self, write: Apply) -> None:
         """The status goes where it belongs; of a kind without a place for it, with all the rest."""
@@ -75,17 +68,16 @@ class Carrier:
             stored = await self._ask("PATCH", resource.one(write.ref), document, APPLY)
             document["metadata"] = {"name": write.ref.name, "uid": stored["metadata"]["uid"]}
         if status is not None:
-            whole = {**document, "status": status}
-            stored = await self._ask("PATCH", resource.one(write.ref, "status"), whole, APPLY)
-        self._written(write.ref, stored)
+            await self._ask("PATCH", resource.one(write.ref, "status"), {**document, "status": status}, APPLY)
 
     async def _edit(self, write: Edit) -> None:
         meta = {**(write.patch.get("metadata") or {}), "uid": write.uid}
         if write.version:
             meta["resourceVersion"] = write.version
         part = "status" if "status" in write.patch and self._apart(write.ref) else ""
-        path, patch = RESOURCES[write.ref.kind].one(write.ref, part), {**write.patch, "metadata": meta}
-        self._written(write.ref, await self._ask("PATCH", path, patch, MERGE))
+        await self._ask(
+            "PATCH", RESOURCES[write.ref.kind].one(write.ref, part), {**write.patch, "metadata": meta}, MERGE
+        )
 
     def _apart(self, ref: Ref) -> bool:
         return ref.kind in (self._with_status or ())

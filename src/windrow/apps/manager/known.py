@@ -7,7 +7,6 @@ from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
 from typing import Any, TypeVar
 
 from windrow.kube import trim
-from windrow.kube.cache import MANY_NODES
 from windrow.kube.gathered import Gathered
 from windrow.model.cluster import Cluster
 from windrow.model.objects import AnyObject, HostNetworkConfig, Node, VlanConfig, VlanStatus
@@ -75,11 +74,6 @@ class Known:
 
     def of(self, ref: Ref) -> Stored | None:
         return self._stored.get(ref)
-
-    @property
-    def crowded(self) -> bool:
-        """As an agent's cache."""
-        return sum(ref.kind == Node.KIND for ref in self._stored) > MANY_NODES
 
     # For the second look -----------------------------------------------------------------------------
 

@@ -11,7 +11,6 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Sequence
-from functools import partial
 
 from windrow.apps.manager.carrying import MANAGER, Carrier
 from windrow.apps.manager.known import Known, Since
@@ -25,13 +24,11 @@ from windrow.kube.resources import FOLLOWED, RESOURCES
 from windrow.kube.troubles import Troubles
 from windrow.model.events import Event, EventType
 from windrow.model.lazy import dataclass
-from windrow.model.objects import LinkMonitor, Node
 from windrow.model.problems import Problem
 from windrow.model.values import Ref
 from windrow.render.text import timestamp
 from windrow.rules.secondlook import clashes
 from windrow.status.manager.leftovers import absent, waiting
-from windrow.status.manager.stored import Document
 from windrow.status.manager.wanted import Situation, wanted
 from windrow.status.published import event_of
 
@@ -102,34 +99,15 @@ class Manager:
         self._turns.start()
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._follow(group))
+                for kind in FOLLOWED:
+                    group.create_task(self._follower(kind).run())
                 await self._take_turns()
         finally:
             await asyncio.to_thread(self._turns.close)
             await self._api.close()
 
-    async def _follow(self, group: asyncio.TaskGroup) -> None:
-        """Nodes first: how many there are decides what is told of the rest."""
-        nodes = self._follower(Node.KIND)
-        group.create_task(nodes.run())
-        await nodes.listed.wait()
-        for kind in FOLLOWED:
-            if kind != Node.KIND:
-                group.create_task(self._follower(kind).run())
-
     def _follower(self, kind: str) -> Follower:
-        found = Follower(self._api, RESOURCES[kind], self._known, self._heard, self._troubled)
-        found.rarely = partial(self._unheard, kind)
-        return found
-
-    def _unheard(self, kind: str) -> bool:
-        """Whether changes of the kind are not told, as with agents: each link would be an object of all nodes."""
-        return kind == LinkMonitor.KIND and self._known.crowded
-
-    def _written(self, ref: Ref, document: Document | None) -> None:
-        """By us. Else it would be written again until it is looked at."""
-        if self._unheard(ref.kind):
-            self._heard(self._known.put(document) if document is not None else self._known.drop(ref))
+        return Follower(self._api, RESOURCES[kind], self._known, self._heard, self._troubled)
 
     def _heard(self, news: bool) -> None:
         if news:
@@ -176,7 +154,7 @@ class Manager:
         self._say(f"{self._settings.identity} leads")
         self._known.all_fresh()
         self._news.set()
-        carrier = Carrier(self._api, lambda: self._turns.ours, self._not_written, self._fought, self._written)
+        carrier = Carrier(self._api, lambda: self._turns.ours, self._not_written, self._fought)
         while True:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._patience(carrier)):
