@@ -290,3 +290,26 @@ def test_who_may_only_read_keeps_the_network_right_and_says_so(cluster: Api, tmp
         cluster.make(nad("v200", 200))
         wait(lambda: host.vids() == "100,200", host.said)
         assert statuses(cluster) == []
+
+
+def test_in_a_crowd_each_writes_its_entry_alone_and_reads_what_others_changed(
+    cluster: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As with more than a hundred Nodes: the server notes one writer for all, and tells the metadata of a change."""
+    monkeypatch.setattr("windrow.kube.cache.MANY_NODES", 0)
+    monkeypatch.setattr("windrow.kube.writing.TURN_S", 0.1)
+
+    def entries(name: str) -> dict[str, Any]:
+        found: dict[str, Any] = (cluster.get("LinkMonitor", name) or {}).get("status", {}).get("linkStatus", {})
+        return found
+
+    cluster.merge("LinkMonitor", "nic", {"status": {"linkStatus": {"n2": [{"name": "eth9"}]}}})
+    with agent(tmp_path, cluster.plane) as host:
+        wait(lambda: "n1" in entries("nic"), host.said)
+        assert entries("nic")["n2"] == [{"name": "eth9"}]
+        writers = {one["manager"] for one in (cluster.get("LinkMonitor", "nic") or {})["metadata"]["managedFields"]}
+        assert "windrow-agents" in writers and "windrow-agent.n1" not in writers
+        cluster.make(document("LinkMonitor", "bonds", {"targetLinkRule": {"typeRule": "bond", "nameRule": ""}}))
+        wait(lambda: [link["name"] for link in entries("bonds").get("n1", ())] == ["oob-bo"], host.said)
+        cluster.merge("LinkMonitor", "bonds", {"spec": {"nodeSelector": {"rack": "9"}}})
+        wait(lambda: "n1" not in entries("bonds"), host.said)

@@ -20,7 +20,8 @@ from windrow.model.names import LABEL_CLUSTERNETWORK, LABEL_READY, LABEL_TYPE, L
 from windrow.services.kubernetes.controlplane import ControlPlane
 
 NODES = int(os.environ.get("WINDROW_NODES", "1000"))
-NETWORKS, NADS, GROUPS = 50, 5000, 10
+NADS = int(os.environ.get("WINDROW_NADS", "5000"))
+NETWORKS, GROUPS = 50, 10
 EVERYWHERE = "c0"
 REAL = "n1"
 """The node whose agent is a process of its own: it has the one cluster network of all."""

@@ -1,7 +1,7 @@
 """A thousand nodes, fifty cluster networks and five thousand networks on one real API server: what they ask of it at
 rest, how long a network takes to all nodes, memory, and all agents begun anew at once.
 
-`make test-scale`, on two processors of its own. `WINDROW_NODES=100` is a smaller cluster."""
+`make test-scale`, on two processors of its own. `WINDROW_NODES=200 WINDROW_NADS=500` is a smaller cluster."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -413,6 +414,60 @@ def test_who_goes_and_comes_all_the_time_is_no_other() -> None:
     assert cache.uid(ref) == "last" and not cache.held
     now[0] += 600
     assert cache.drop(ref) and cache.uid(ref) == "", "a calm one goes at once"
+
+
+def policy(number: int) -> dict[str, Any]:
+    selector = {"podSelector": {"matchLabels": {"app": f"a{number}"}}}
+    return document("NetworkPolicy", "db", spec=selector)
+
+
+def pod(app: str, *addresses: str) -> dict[str, Any]:
+    status = {"podIPs": [{"ip": one} for one in addresses]}
+    return document("Pod", "web", metadata={"labels": {"app": app}, "namespace": "shop"}, status=status)
+
+
+def with_policy() -> tuple[Cache, list[float]]:
+    """Whom policies select is listed, too; there is one that stays as it is."""
+    cache, now = paced()
+    for kind in (*POLICIES, *SELECTED):
+        cache.listed(kind, ())
+    other = policy(0)
+    cache.put({**other, "metadata": {**other["metadata"], "name": "other"}})
+    return cache, now
+
+
+@pytest.mark.parametrize("flipping", [policy, lambda number: pod(f"a{number}", "10.52.0.7")], ids=["policy", "label"])
+def test_what_decides_who_may_speak_flips_no_rules_either(flipping: Callable[[int], dict[str, Any]]) -> None:
+    """Whoever has a namespace writes policies and the labels of pods, and each change is a table of all nodes."""
+    cache, now = with_policy()
+    taken = 0
+    for number in range(120):
+        now[0] += 0.5
+        taken += cache.take_in_held() + cache.put(flipping(number % 2))
+    assert AT_ONCE <= taken <= AT_ONCE + 60 / EACH_S + 1
+
+
+def test_where_a_pod_is_counts_at_once() -> None:
+    """Its address is the next one's when it ends; a kubelet writes both, and no tenant."""
+    cache, _ = with_policy()
+    for number in range(2 * AT_ONCE):
+        assert cache.put(pod("web", f"10.52.0.{number}"))
+    for number in range(2 * AT_ONCE):
+        cache.put(pod(f"a{number}", "10.52.0.7"))
+    ref = trim.ref_of(pod("web"))
+    assert ref in cache.held
+    assert cache.drop(ref) and ref not in cache.held
+
+
+def test_of_what_is_followed_no_more_nothing_waits() -> None:
+    cache, now = with_policy()
+    for number in range(2 * AT_ONCE):
+        cache.drop(trim.ref_of(pod("web")))
+        cache.put(pod(f"a{number}", "10.52.0.7"))
+    assert cache.held and cache.one(trim.ref_of(pod("web"))) is None
+    cache.unfollowed(SELECTED)
+    now[0] += EACH_S
+    assert not cache.take_in_held() and cache.one(trim.ref_of(pod("web"))) is None
 
 
 def test_what_a_manager_writes_into_an_uplink_is_no_flip() -> None:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
-import pytest
-
-from windrow.kube import follow
+from windrow.kube.api import HEAD
 from windrow.kube.cache import Cache
 from windrow.kube.errors import KubeError
 from windrow.kube.follow import Follower
@@ -18,17 +16,28 @@ from windrow.model.values import Ref
 
 
 class Server:
+    """`events`: what a watch tells. `asked`: which objects whole documents were asked for, `accepted`: how a watch was
+    to tell them."""
+
     def __init__(self) -> None:
         self.lists = self.watches = 0
         self.items: list[dict[str, Any]] = [{"metadata": {"name": "nic"}, "spec": {}}]
+        self.events: list[tuple[str, dict[str, Any]]] = []
+        self.asked: list[str] = []
+        self.accepted: list[str] = []
 
-    async def pieces(self, *_: Any) -> AsyncIterator[tuple[list[dict[str, Any]], str]]:
+    async def pieces(self, _: str, query: Mapping[str, str] = {}) -> AsyncIterator[tuple[list[dict[str, Any]], str]]:
         self.lists += 1
-        yield self.items, "7"
+        chosen = query.get("fieldSelector", "")
+        self.asked.append(chosen)
+        yield [one for one in self.items if chosen in ("", f"metadata.name={one['metadata']['name']}")], "7"
 
-    async def watch(self, *_: Any) -> AsyncIterator[tuple[str, dict[str, Any]]]:
+    async def watch(self, _: str, __: str, ___: object, accept: str) -> AsyncIterator[tuple[str, dict[str, Any]]]:
         self.watches += 1
+        self.accepted.append(accept)
         yield "OPENED", {}
+        for event in self.events:
+            yield event
         await asyncio.sleep(60)
 
 
@@ -42,24 +51,35 @@ def following(server: Server, cache: Cache, troubles: list[tuple[str, str]]) -> 
     )
 
 
-def test_what_is_looked_at_rarely_is_not_watched(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(follow, "RARELY_S", 0.02)
-    server, cache, crowded = Server(), Cache(["LinkMonitor"]), True
+def head(name: str, *writers: str, second: int = 1) -> dict[str, Any]:
+    """The metadata of one; the last of the writers wrote last."""
+    noted = [{"manager": who, "time": f"2026-11-30T08:00:0{second + n}Z"} for n, who in enumerate(writers)]
+    return {"kind": "PartialObjectMetadata", "metadata": {"name": name, "resourceVersion": "8", "managedFields": noted}}
+
+
+def test_of_what_all_agents_write_only_what_others_wrote_is_read() -> None:
+    """A thousand that write into an object of a mebibyte would each tell a thousand others of all of it."""
+    server, cache = Server(), Cache(["LinkMonitor"])
     troubles: list[tuple[str, str]] = []
+    same_second = head("nic", "kubectl", "windrow-agents")
+    same_second["metadata"]["managedFields"][0]["time"] = same_second["metadata"]["managedFields"][1]["time"]
+    server.events = [
+        *[("MODIFIED", head("nic", "kubectl", who)) for who in ("windrow-agents", "windrow-agent.n7")],
+        ("MODIFIED", head("nic", "windrow-agents", "kubectl")),
+        ("MODIFIED", same_second),
+        ("ADDED", head("oob", "windrow-manager")),
+        ("DELETED", head("nic", "windrow-agents")),
+    ]
 
     async def work() -> None:
-        nonlocal crowded
         follower = following(server, cache, troubles)
-        follower.rarely = lambda: crowded
+        follower.shared = lambda: True
         task = asyncio.create_task(follower.run())
-        await asyncio.sleep(0.2)
-        assert server.lists >= 3 and server.watches == 0
-        server.items = []
-        await asyncio.sleep(0.2)
-        assert cache.one(Ref("LinkMonitor", "nic")) is None, "what is in the list no more is gone"
-        crowded = False
-        await asyncio.sleep(0.1)
-        assert server.watches == 1
+        server.items.append({"metadata": {"name": "oob"}, "spec": {}})
+        await asyncio.sleep(0.05)
+        assert server.accepted == [HEAD]
+        assert server.asked == ["", "metadata.name=nic", "metadata.name=nic", "metadata.name=oob"]
+        assert cache.one(Ref("LinkMonitor", "nic")) is None and cache.one(Ref("LinkMonitor", "oob")) is not None
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await task
@@ -77,11 +97,11 @@ def test_a_kind_that_is_not_there_when_the_server_answers_at_last_is_empty_and_a
             super().__init__()
             self.answers = [KubeError("nobody answers"), KubeError("404 page not found", code=404)]
 
-        async def pieces(self, *_: Any) -> AsyncIterator[tuple[list[dict[str, Any]], str]]:
+        async def pieces(self, *asked: Any) -> AsyncIterator[tuple[list[dict[str, Any]], str]]:
             if self.answers:
                 self.lists += 1
                 raise self.answers.pop(0)
-            async for piece in super().pieces():
+            async for piece in super().pieces(*asked):
                 yield piece
 
     server, cache = Restarted(), Cache(["LinkMonitor"])

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from windrow.kube import pace, writing
+from windrow.kube.api import HEAD, MERGE
 from windrow.kube.cache import Cache
 from windrow.kube.errors import KubeError
 from windrow.kube.resources import FOLLOWED
@@ -27,8 +28,8 @@ class Server:
         self.cache, self.subresources = cache, subresources
         self.asked: list[tuple[str, str]] = []
         self.bodies: list[Mapping[str, Any]] = []
+        self.more: list[dict[str, Any]] = []
         self.no: KubeError | None = None
-        self.answer: dict[str, Any] = {}
         self.deaf = False
 
     async def ask(self, method: str, path: str, body: Any = None, **more: Any) -> dict[str, Any]:
@@ -36,12 +37,13 @@ class Server:
             return {"resources": [{"name": name} for name in self.subresources]}
         self.asked.append((method, path.removeprefix(BASE)))
         self.bodies.append(body)
+        self.more.append(more)
         if self.no is not None:
             raise self.no
         if not self.deaf and method == "PATCH" and "/events/" not in path:
             assert more["params"] == {"fieldManager": names.field_manager("n1"), "force": "true"}
             self.cache.put(body)
-        return self.answer
+        return {}
 
 
 def known(*documents: dict[str, Any]) -> Cache:
@@ -65,6 +67,9 @@ STATUS = {
     "metadata": {"name": "oob-n1", "labels": {"a": "b"}},
     "status": {"vlanConfig": "oob", "node": "n1", "conditions": [{"type": "ready", "status": "True"}]},
 }
+
+
+NIC = {"apiVersion": GROUP, "kind": "LinkMonitor", "metadata": {"name": "nic"}}
 
 
 class Run:
@@ -217,18 +222,63 @@ def test_whose_turn_it_never_was_comes_back(monkeypatch: pytest.MonkeyPatch) -> 
     run(work())
 
 
-def test_of_what_is_not_told_the_answer_is_learned() -> None:
-    """Else the same would be written again and again."""
+def crowd(*links: str) -> Run:
+    """A LinkMonitor that a thousand nodes write into, with an entry of ours."""
+    entries = {"n2": [], **({"n1": [{"name": link} for link in links]} if links else {})}
+    here = Run(known(there("LinkMonitor", "nic", status={"linkStatus": entries})))
+    here.writer.shared = lambda kind: kind == "LinkMonitor"
+    here.server.deaf = True
+    return here
+
+
+def test_among_many_our_entry_is_patched_and_what_was_written_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a thousand writers would be noted in the object, and the same be written again and again."""
+    monkeypatch.setattr(writing, "TURN_S", 0.0)
 
     async def work() -> None:
-        here = Run(known(there("LinkMonitor", "nic")))
-        here.writer.unheard = lambda kind: kind == "LinkMonitor"
-        here.server.deaf = True
-        here.server.answer = there("LinkMonitor", "nic", status={"linkStatus": {"n1": [], "n2": []}})
-        said = {"apiVersion": GROUP, "kind": "LinkMonitor", "metadata": {"name": "nic"}}
+        here = crowd("eth1")
         for _ in range(2):
-            await here.write({**said, "status": {"linkStatus": {"n1": []}}})
-        assert len(here.server.asked) == 1
+            await here.write({**NIC, "status": {"linkStatus": {"n1": [{"name": "eth2"}]}}})
+        assert here.server.asked == [("PATCH", "/linkmonitors/nic")]
+        (body,) = here.server.bodies
+        assert body["status"] == {"linkStatus": {"n1": [{"name": "eth2"}]}} and body["metadata"]["uid"] == "uid-of-nic"
+        (more,) = here.server.more
+        assert (more["kind"], more["accept"], more["params"]) == (MERGE, HEAD, {"fieldManager": names.AGENTS})
+
+    run(work())
+
+
+def test_among_many_an_entry_that_is_said_no_more_is_taken_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writing, "TURN_S", 0.0)
+    monkeypatch.setattr(pace, "PAUSE_S", 0.0)
+
+    async def work() -> None:
+        here = crowd("eth1")
+        for _ in range(2):
+            await here.write(NIC)
+        assert [body["status"] for body in here.server.bodies] == [{"linkStatus": {"n1": None}}]
+
+    run(work())
+
+
+@pytest.mark.parametrize(("links", "within_s"), [(["eth1"], 1000 * writing.TURN_S), ([], 1000.0)])
+def test_among_many_each_has_a_moment_of_its_own(
+    links: list[str], within_s: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thousand that begin are a thousand writes of a second each at the server; a few links that change are few."""
+    clock = [1000.0]
+    monkeypatch.setattr(writing.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(writing.random, "uniform", lambda low, high: high)
+    monkeypatch.setattr(Cache, "nodes", lambda _: ["n"] * 1000)
+
+    async def work() -> None:
+        here = crowd(*links)
+        for _ in range(3):
+            await here.write({**NIC, "status": {"linkStatus": {"n1": [{"name": "eth2"}]}}})
+        assert here.server.asked == [] and here.writer._paces.patience() == pytest.approx(within_s)
+        clock[0] += within_s
+        await here.writer._write()
+        assert len(here.server.asked) == 1 and here.writer._paces.patience() is None
 
     run(work())
 

@@ -31,6 +31,9 @@ defaultBookmarkFrequency). Longer silence may be a connection that is dead and d
 OPENED = "OPENED"
 NOT_FOUND, CONFLICT = 404, 409
 APPLY, MERGE = "application/apply-patch+yaml", "application/merge-patch+json"
+ANY = "application/json"
+HEAD = f"{ANY};as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
+"""What an answer is to be: whole documents, or their metadata alone."""
 _HINTS = {
     401: "the token or certificate is not, or no longer, good",
     403: "give this account the right to do so (RBAC)",
@@ -94,16 +97,16 @@ class Api:
         *,
         kind: str = "application/json",
         params: Mapping[str, str] = {},
+        accept: str = ANY,
     ) -> dict[str, Any]:
-        """The answer's document."""
+        """The answer's document. `accept`: all of it (ANY), or its metadata (HEAD)."""
         import httpx2
 
         content = json.dumps(body, separators=(",", ":")).encode() if body is not None else None
         try:
             with self._access.told():
-                answer = await self._client.request(
-                    method, path, content=content, params=dict(params), headers={"Content-Type": kind}
-                )
+                headers = {"Content-Type": kind, "Accept": accept}
+                answer = await self._client.request(method, path, content=content, params=dict(params), headers=headers)
         except httpx2.HTTPError as error:
             await self._look_again()
             raise _silent(error) from error
@@ -129,7 +132,7 @@ class Api:
         """A list, piece by piece: objects, and the version that all pieces are of."""
         more = ""
         while True:
-            asked = {**params, "limit": str(PIECE), **({"continue": more} if more else {})}
+            asked = {"limit": str(PIECE), **params, **({"continue": more} if more else {})}
             found = await self._piece(path, asked)
             if "items" not in found:  # whatever answers in its place: an empty list would mean that all was deleted
                 raise KubeError(f"the API server's answer to {path} is no list: {str(found)[:60]}")
@@ -152,7 +155,7 @@ class Api:
         return await self.ask("GET", path, params=asked)
 
     async def watch(
-        self, path: str, version: str, params: Mapping[str, str] = {}
+        self, path: str, version: str, params: Mapping[str, str] = {}, accept: str = ANY
     ) -> AsyncIterator[tuple[str, dict[str, Any]]]:
         """OPENED when the server has agreed, then what happened after `version`: ADDED, MODIFIED, DELETED, BOOKMARK and
         the object, until one of the two ends it. Raises Gone where that is too long ago."""
@@ -164,9 +167,8 @@ class Api:
         try:
             async with AsyncExitStack() as stack:
                 with self._access.told():
-                    asking = self._client.stream(
-                        "GET", path, params={**asked, "timeoutSeconds": str(seconds)}, timeout=timeout
-                    )
+                    asked["timeoutSeconds"] = str(seconds)
+                    asking = self._client.stream("GET", path, params=asked, headers={"Accept": accept}, timeout=timeout)
                     answer = await stack.enter_async_context(asking)
                 if answer.status_code >= 400:
                     raise _refused("watch", path, answer.status_code, await answer.aread())

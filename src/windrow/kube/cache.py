@@ -18,6 +18,7 @@ from windrow.kube.trim import Document, Said
 from windrow.model.manifests import NETWORKS, Found
 from windrow.model.names import node_name
 from windrow.model.objects import Node, VlanStatus
+from windrow.model.policies import Pod
 from windrow.model.problems import Problem
 from windrow.model.values import Ref
 from windrow.model.wire import Loaded, load_value
@@ -26,14 +27,13 @@ NOT_LISTED = "kube-unknown"
 SAID = frozenset({"VlanStatus", "LinkMonitor", "HostNetworkConfig", "Node"})
 """The kinds of which an agent says something."""
 MANY_NODES = 100
-"""With more of them nobody is told any more of each change of what has an entry for every node, LinkMonitors: each of N
-nodes would tell N others of N entries."""
+"""With more of them nobody is told any more what each change is of what has an entry for every node, LinkMonitors: each
+of N nodes would tell N others of N entries."""
 _NETWORKS = frozenset(cls.KIND for cls in NETWORKS)
-_PACED = frozenset({"ClusterNetwork", "VlanConfig", "HostNetworkConfig", "NetworkAttachmentDefinition"})
-"""What a node's network follows."""
-_WHOLE = "NetworkAttachmentDefinition"
-"""Of which every change counts: whoever has a namespace writes it. Of the others only another spec does, for a manager
-writes into them whenever a node or a network comes."""
+_WHOLE = frozenset({"NetworkAttachmentDefinition", *POLICIES})
+"""Of which every change counts: whoever has a namespace writes it."""
+_PACED = frozenset({"ClusterNetwork", "VlanConfig", "HostNetworkConfig", *_WHOLE, *SELECTED})
+"""What a node's network and its rules follow."""
 
 
 @dataclass(slots=True)
@@ -90,8 +90,8 @@ class Cache:
                 known.uid = uid  # of one that was made anew while its end had to wait
                 self._held.pop(ref, None)
                 return False
-            alike = known is not None and known.document.get("spec") == wanted.get("spec")
-            if not (alike and ref.kind != _WHOLE) and self._has_to_wait(ref, document):
+            alike = known is not None and _weighed(known.document) == _weighed(wanted)
+            if not alike and self._has_to_wait(ref, document):
                 return False
             self._held.pop(ref, None)  # an older one
             self._entries[ref] = _Entry(uid, wanted, load_value(wanted))
@@ -108,9 +108,9 @@ class Cache:
         return trim.without_agents_labels(before) == trim.without_agents_labels(now)
 
     def drop(self, ref: Ref) -> bool:
-        """It was deleted. Whether that is news."""
+        """It was deleted. Whether that is news. A pod's end never waits: its address may be another one's next."""
         with self._lock:
-            if ref in self._entries and self._has_to_wait(ref, None):
+            if ref in self._entries and ref.kind != Pod.KIND and self._has_to_wait(ref, None):
                 self._said.pop(ref, None)
                 return False
         return self._forget(ref, deleted=True)
@@ -171,7 +171,7 @@ class Cache:
         whoever looks meanwhile would take what is left for all that there is."""
         with self._lock:
             self._listed.difference_update(kinds)
-            known = [ref for ref in self._entries if ref.kind in kinds]
+            known = [ref for ref in (*self._entries, *self._held) if ref.kind in kinds]
         for ref in known:
             self._forget(ref, deleted=False)
 
@@ -218,6 +218,12 @@ class Cache:
     def said_of(self, ref: Ref) -> Said | None:
         return self._said.get(ref)
 
+    def wrote(self, ref: Ref, said: Said) -> None:
+        """What there is by our own hand, of an object of which only others' changes are told."""
+        with self._lock:
+            if ref in self._said:
+                self._said[ref] = said
+
     def uid(self, ref: Ref) -> str:
         """Empty: there is no such object."""
         entry = self._entries.get(ref)
@@ -240,6 +246,16 @@ class Cache:
     def nodes(self) -> list[str]:
         with self._lock:
             return [ref.name for ref in self._entries if ref.kind == Node.KIND]
+
+
+def _weighed(document: Document) -> object:
+    """Of an object's fields those that count where it changes again and again. Of an uplink its spec, for a manager
+    writes the rest whenever a node or a network comes; of a pod and a namespace the labels, for where a pod is and
+    which address it has is the cluster's to say, and has to be known at once."""
+    kind = document["kind"]
+    if kind in _WHOLE:
+        return document
+    return document["metadata"].get("labels") if kind in SELECTED else document.get("spec")
 
 
 def _lost(trouble: str) -> Problem:

@@ -7,19 +7,24 @@ import asyncio
 import random
 import time
 from collections.abc import Callable, Collection, Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 from windrow.kube import trim
-from windrow.kube.api import NOT_FOUND, OPENED, Api, Document
+from windrow.kube.api import ANY, HEAD, NOT_FOUND, OPENED, PIECE, Api, Document
 from windrow.kube.errors import Gone, KubeError
+from windrow.kube.memory import give_back
 from windrow.kube.resources import Resource
+from windrow.model import names
 from windrow.model.values import Ref
 
 AGAIN_S, AGAIN_MAX_S = 0.2, 10.0
 """After a failure; the pause doubles. A watch that ends sooner than the first of them is none."""
 
-RARELY_S = 300.0
-"""So often, on average, what is not watched is listed anew."""
+FEW = 10
+"""So many objects of a list at once where each has an entry of every node, a mebibyte."""
+
+DIGESTED_S = 10.0
+"""So long after a long list whoever reads it is done with it, and memory is given back."""
 
 _LIST_ANEW = (400, 404, 504)
 """The version is one that the server cannot know: its kinds were made anew, or its store was put back to an older one
@@ -43,8 +48,9 @@ class Follower:
     """`query`: which objects of the kind (a label selector); `troubled`: is called with why it does not go on, and with
     an empty text when it does again."""
 
-    rarely: Callable[[], bool] = staticmethod(lambda: False)
-    """Whether it is listed now and then, and not watched."""
+    shared: Callable[[], bool] = staticmethod(lambda: False)
+    """Whether so many agents write into its objects that of a change only the metadata is told; what somebody else has
+    written is read then."""
 
     def __init__(
         self,
@@ -69,18 +75,17 @@ class Follower:
             try:
                 if not self._version:
                     await self._list()
-                if self.rarely():
-                    failures = 0
-                    self._troubled(self._resource.kind, "")
-                    await asyncio.sleep(RARELY_S * random.uniform(0.5, 1.5))
-                    self._version = ""
-                    continue
                 began = time.monotonic()
-                async for type_, document in self._api.watch(self._resource.path, self._version, self._query):
+                shared = self.shared()
+                events = self._api.watch(self._resource.path, self._version, self._query, HEAD if shared else ANY)
+                async for type_, document in events:
                     if type_ == OPENED:
                         failures = 0
                         self._troubled(self._resource.kind, "")
-                    self._take(type_, document)
+                    if shared and type_ in _CHANGED:
+                        await self._take_head(document)
+                    else:
+                        self._take(type_, document)
                 if time.monotonic() - began < AGAIN_S:
                     await asyncio.sleep(AGAIN_S)
             except Gone:
@@ -104,7 +109,8 @@ class Follower:
     async def _list(self) -> None:
         there: set[Ref] = set()
         news, version = False, ""
-        async for piece, of in self._api.pieces(self._resource.path, self._query):
+        query = {**self._query, "limit": str(FEW)} if self.shared() else self._query
+        async for piece, of in self._api.pieces(self._resource.path, query):
             version = of
             for document in piece:
                 whole = self._resource.whole(document)
@@ -114,12 +120,35 @@ class Follower:
         self._version = version
         self.listed.set()
         self._changed(news)
+        if len(there) > PIECE:
+            asyncio.get_running_loop().call_later(DIGESTED_S, give_back)
 
-    def _take(self, type_: str, document: dict[str, object]) -> None:
+    def _take(self, type_: str, document: dict[str, Any]) -> None:
         meta = document.get("metadata")
         if isinstance(meta, dict) and meta.get("resourceVersion"):
             self._version = str(meta["resourceVersion"])
-        if type_ in ("ADDED", "MODIFIED"):
+        if type_ in _CHANGED:
             self._changed(self._cache.put(document))
         elif type_ == "DELETED":
-            self._changed(self._cache.drop(trim.ref_of(document)))
+            self._changed(self._cache.drop(trim.ref_of({**document, "kind": self._resource.kind})))
+
+    async def _take_head(self, head: dict[str, Any]) -> None:
+        """By a list of one, for who may list need not be allowed to get. The version counts only then: who is cut off
+        in between is told once more."""
+        meta = head["metadata"]
+        if not _is_by_agents(meta):
+            query = {**self._query, "fieldSelector": f"metadata.name={meta['name']}"}
+            async for piece, _ in self._api.pieces(self._resource.path, query):
+                for document in piece:
+                    self._changed(self._cache.put(self._resource.whole(document)))
+        self._version = str(meta["resourceVersion"])
+
+
+_CHANGED = ("ADDED", "MODIFIED")
+
+
+def _is_by_agents(meta: Mapping[str, Any]) -> bool:
+    """Whether the last one who wrote it was an agent; of several within the same second, whether all were."""
+    noted = [(str(one.get("time", "")), str(one["manager"])) for one in meta.get("managedFields") or ()]
+    last = max((at for at, _ in noted), default="")
+    return bool(noted) and all(who.startswith(names.AGENT) for at, who in noted if at == last)

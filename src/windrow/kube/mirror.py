@@ -190,7 +190,7 @@ class Mirror:
                 await asyncio.sleep(AGAIN_S)
 
     async def _work(self, api: Api) -> None:
-        self._writer = Writer(api, self.cache, self._writing, self._unheard)
+        self._writer = Writer(api, self.cache, self._writing, self._shared)
         if self._said is not None:
             self._writer.want(self._said)
         async with asyncio.TaskGroup() as group:
@@ -229,7 +229,7 @@ class Mirror:
 
     def _follower(self, api: Api, kind: str, query: Mapping[str, str]) -> Follower:
         follower = Follower(api, RESOURCES[kind], self.cache, self._changed, self._reading, query)
-        follower.rarely = functools.partial(self._unheard, kind)
+        follower.shared = functools.partial(self._shared, kind)
         return follower
 
     async def _follow_selected(self, api: Api) -> None:
@@ -260,8 +260,8 @@ class Mirror:
             self._heard.clear()
             await self._heard.wait()
 
-    def _unheard(self, kind: str) -> bool:
-        """Whether changes of the kind are not told."""
+    def _shared(self, kind: str) -> bool:
+        """Whether all agents of a large cluster write into each object of the kind."""
         return kind == LinkMonitor.KIND and self.cache.crowded
 
     def _changed(self, news: bool) -> None:

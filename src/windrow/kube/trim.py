@@ -30,7 +30,7 @@ Place = tuple[str, ...]
 """The keys that lead to a value: ("status", "linkStatus", "node1")."""
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 _META = ("name", "namespace", "labels", "annotations", "deletionTimestamp")
-_PER_NODE = {LinkMonitor.KIND: "linkStatus", HostNetworkConfig.KIND: "nodeStatus"}
+PER_NODE = {LinkMonitor.KIND: "linkStatus", HostNetworkConfig.KIND: "nodeStatus"}
 """Kind -> the field of its status that has an entry for each node."""
 
 
@@ -92,6 +92,8 @@ def bounded(wanted: dict[str, Any]) -> dict[str, Any]:
     if wanted["kind"] != NetworkAttachmentDefinition.KIND:
         return wanted
     meta, spec = dict(wanted["metadata"]), wanted.get("spec")
+    if "namespace" in meta:
+        meta["namespace"] = _once(meta["namespace"])
     for part, read, cut in (("labels", _LABELS_OF_NETWORKS, _once), ("annotations", _OF_NETWORKS, _cut)):
         kept = {_once(key): cut(value) for key, value in meta.pop(part, {}).items() if key in read}
         meta |= {part: kept} if kept else {}
@@ -178,7 +180,7 @@ def said(document: Document, node: str) -> Said:
 def _of_node(status: Document, kind: str, node: str) -> Document:
     if kind == VlanStatus.KIND:
         return status
-    place = _PER_NODE.get(kind, "")
+    place = PER_NODE.get(kind, "")
     entries = status.get(place) or {}
     return {place: {node: entries[node]}} if node in entries else {}
 

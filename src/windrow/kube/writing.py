@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
 from windrow.kube import trim
-from windrow.kube.api import APPLY, Api
+from windrow.kube.api import APPLY, HEAD, MERGE, Api
 from windrow.kube.cache import Cache
 from windrow.kube.errors import KubeError
 from windrow.kube.pace import Paces, Work, few_at_once
@@ -28,21 +30,27 @@ from windrow.model.values import Ref
 LOOK_AGAIN_S = 10.0
 EVENTS_KEPT = 200
 EVENT_S, EVENTS_AGAIN_S = 0.1, 10.0
+TURN_S, FIRST_TURN_S = 0.06, 0.001
+"""For each node of a large cluster, and for each pair of them: within so much time all of them write into one object,
+where what they say has changed, and where all of them begin. A write takes an API server a millisecond for each entry
+that is there (a second of a processor with a thousand)."""
 _IDENTITY = (("apiVersion",), ("kind",), ("metadata", "name"), ("metadata", "namespace"))
 
 
 @dataclass(slots=True)
 class Writer:
     """In the thread of an event loop; `want` and `happened` hand over from another one, which calls `wake` then.
-    `unheard`: whether changes of a kind are not told, so that an answer is all that there is to learn from."""
+    `shared`: whether all nodes of a large cluster write into each object of a kind."""
 
     api: Api
     cache: Cache
     troubled: Callable[[str, str], None]
-    unheard: Callable[[str], bool] = lambda _: False
+    shared: Callable[[str], bool] = lambda _: False
     _wanted: Mapping[Ref, Document] | None = None
     _events: deque[Document] = field(default_factory=lambda: deque(maxlen=EVENTS_KEPT))
     _with_status: frozenset[str] | None = None
+    _turns: dict[Ref, float] = field(default_factory=dict)
+    """When it is our turn to write into what all write into."""
     _awake: asyncio.Event = field(default_factory=asyncio.Event)
     _happened: asyncio.Event = field(default_factory=asyncio.Event)
     _paces: Paces = field(init=False)
@@ -105,7 +113,7 @@ class Writer:
         works: list[tuple[Ref, Work]] = [
             (ref, partial(self._say, ref, document))
             for ref, document in (self._wanted or {}).items()
-            if self._differs(ref, document)
+            if self._differs(ref, document) and (not self.shared(ref.kind) or self._is_our_turn(ref))
         ]
         works += [(ref, partial(self._remove, ref, said)) for ref, said in self._left_over()]
         await few_at_once(partial(self._paces.in_its_time, ref, work) for ref, work in works)
@@ -124,7 +132,20 @@ class Writer:
         there = self.cache.said_of(ref)
         if there is None:  # only a VlanStatus is made by us, and only where its VlanConfig is there
             return ref.kind == VlanStatus.KIND and self._owned(document) is not None
+        if self.shared(ref.kind):
+            return there.document.get("status") != document.get("status")
         return differs(document, there)
+
+    def _is_our_turn(self, ref: Ref) -> bool:
+        """Where all nodes of a large cluster write into an object, each does so at a moment of its own."""
+        now, there = time.monotonic(), self.cache.said_of(ref)
+        if ref not in self._turns:
+            count = len(self.cache.nodes())
+            begins = there is not None and not there.document.get("status")
+            self._turns[ref] = now + random.uniform(0, FIRST_TURN_S * count**2 if begins else TURN_S * count)
+        if (left := self._turns[ref] - now) > 0:
+            self._paces.come_back(ref, left)
+        return left <= 0
 
     def _left_over(self) -> list[tuple[Ref, Said]]:
         """VlanStatuses of this node that nothing speaks of any more."""
@@ -133,6 +154,9 @@ class Writer:
         return [(ref, said) for ref, said in self.cache.said(VlanStatus.KIND).items() if ref not in self._wanted]
 
     async def _say(self, ref: Ref, document: Document) -> None:
+        if self.shared(ref.kind) and (known := self.cache.said_of(ref)) is not None:
+            await self._say_among_many(ref, document, known)
+            return
         there, resource = self.cache.said_of(ref), RESOURCES[ref.kind]
         whole = dict(document)
         if there is not None:  # applying makes what is not there: never one that was deleted meanwhile
@@ -144,9 +168,18 @@ class Writer:
             await self._apply(resource.one(ref), {key: value for key, value in whole.items() if key != "status"})
         if part:
             whole["metadata"] = {key: whole["metadata"][key] for key in ("name", "uid") if key in whole["metadata"]}
-        stored = await self._apply(resource.one(ref, part), whole)
-        if self.unheard(ref.kind):
-            self.cache.put(stored)
+        await self._apply(resource.one(ref, part), whole)
+
+    async def _say_among_many(self, ref: Ref, document: Document, there: Said) -> None:
+        """Our entry alone, as a patch: to apply it, the server would note each node as a writer of its own. Of the
+        answer, which has all nodes' entries, nothing is wanted."""
+        self._turns.pop(ref, None)
+        status = document.get("status") or {}
+        entries = {trim.PER_NODE[ref.kind]: status.get(trim.PER_NODE[ref.kind]) or {self.cache.node: None}}
+        part = "status" if ref.kind in (self._with_status or ()) else ""
+        path, patch = RESOURCES[ref.kind].one(ref, part), {"metadata": {"uid": there.uid}, "status": entries}
+        await self.api.ask("PATCH", path, patch, kind=MERGE, params={"fieldManager": names.AGENTS}, accept=HEAD)
+        self.cache.wrote(ref, Said(uid=there.uid, document={"status": status} if status else {}))
 
     def _owned(self, document: Document) -> Document | None:
         """Goes with its VlanConfig. None: that is gone."""

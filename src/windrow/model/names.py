@@ -161,11 +161,16 @@ def label_value(text: str) -> str:
     return text if len(text) <= LABEL_VALUE_MAX else hashed(text)
 
 
+AGENT, AGENTS = "windrow-agent", "windrow-agents"
+"""How what an agent calls itself begins; and what all of a large cluster call themselves where each writes its own
+entry of one object, and applies nothing: else the server notes a thousand writers in it."""
+
+
 def field_manager(node: str) -> str:
     """What the agent of a node calls itself where it applies something. One for all nodes would not do: applying means
     to take back what one applied before, and the nodes share objects."""
-    name = f"windrow-agent.{node}"
-    return name if len(name) <= FIELD_MANAGER_MAX else hashed("windrow-agent", node)
+    name = f"{AGENT}.{node}"
+    return name if len(name) <= FIELD_MANAGER_MAX else hashed(AGENT, node)
 
 
 def vlan_status_name(cluster_network: str, node: str) -> str:

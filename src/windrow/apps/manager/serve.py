@@ -1,6 +1,6 @@
 """The manager at work: every replica follows the cluster, and the one that holds the lease writes.
 
-All of it lives in one event loop; what takes long to find out is found out in a thread.
+All of it but the lease lives in one event loop; what takes long to find out is found out in a thread.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from collections.abc import Callable, Sequence
 from windrow.apps.manager.carrying import MANAGER, Carrier
 from windrow.apps.manager.known import Known, Since
 from windrow.apps.manager.lease import LEASE_S, Lease, Leases
+from windrow.apps.manager.turns import Turns
 from windrow.kube.access import Access
-from windrow.kube.api import Api
+from windrow.kube.api import Api, Ask
 from windrow.kube.errors import KubeError
 from windrow.kube.follow import Follower
 from windrow.kube.resources import FOLLOWED, RESOURCES
@@ -40,7 +41,6 @@ AGAIN_S = 2.0
 """After a round that failed."""
 AGAIN_MOST_S = 30.0
 """So often all is gone through, whatever is heard."""
-RELEASE_S = 5.0
 
 Say = Callable[[str], None]
 
@@ -77,6 +77,8 @@ class Manager:
         self._untold: deque[Event] = deque(maxlen=EVENTS_KEPT)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._main: asyncio.Task[None] | None = None
+        self._turns = Turns(access, self._leases, self._told_of_turn, self._told_of_lease)
+        self._ours, self._not_ours = asyncio.Event(), asyncio.Event()
         self.leads = False
 
     def run(self) -> None:
@@ -94,20 +96,14 @@ class Manager:
     async def _live(self) -> None:
         self._main = asyncio.current_task()
         self._api = Api(self._access)
-        settings = self._settings
-        places = (settings.lease, *settings.also)
-        self._lease = Leases(
-            [Lease(self._api.ask, place, settings.identity, seconds=settings.lease_s) for place in places]
-        )
+        self._turns.start()
         try:
             async with asyncio.TaskGroup() as group:
                 for kind in FOLLOWED:
                     group.create_task(self._follower(kind).run())
                 await self._take_turns()
         finally:
-            with contextlib.suppress(KubeError, TimeoutError):
-                async with asyncio.timeout(RELEASE_S):
-                    await self._lease.release()
+            await asyncio.to_thread(self._turns.close)
             await self._api.close()
 
     def _follower(self, kind: str) -> Follower:
@@ -119,33 +115,37 @@ class Manager:
 
     # Whose turn it is ------------------------------------------------------------------------------
 
+    def _leases(self, ask: Ask) -> Leases:
+        one = self._settings
+        return Leases([Lease(ask, place, one.identity, seconds=one.lease_s) for place in (one.lease, *one.also)])
+
+    def _told_of_turn(self, ours: bool) -> None:
+        """In the leases' own thread, as the next one is."""
+        now, before = (self._ours, self._not_ours) if ours else (self._not_ours, self._ours)
+
+        def turn() -> None:
+            before.clear()
+            now.set()
+
+        self._soon(turn)
+
+    def _told_of_lease(self, why: str) -> None:
+        self._soon(lambda: self._troubled("the lease", why))
+
+    def _soon(self, work: Callable[[], None]) -> None:
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # it has ended
+                self._loop.call_soon_threadsafe(work)
+
     async def _take_turns(self) -> None:
         while True:
-            if await self._turn():
-                async with asyncio.TaskGroup() as group:
-                    work = group.create_task(self._lead())
-                    await self._hold()
-                    work.cancel()
-                self.leads = False
-                self._say("another replica leads now, or nobody knows: nothing is written any more")
-            await asyncio.sleep(self._lease.again_s)
-
-    async def _hold(self) -> None:
-        """As long as the lease is ours; a server that is silent is waited for no longer than that."""
-        while (left := self._lease.left_s) > 0:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(left):
-                    await asyncio.sleep(self._lease.again_s)
-                    await self._turn()
-
-    async def _turn(self) -> bool:
-        try:
-            ours = await self._lease.turn()
-        except KubeError as error:
-            self._troubled("the lease", error.message)
-            return False
-        self._troubled("the lease", "")
-        return ours
+            await self._ours.wait()
+            async with asyncio.TaskGroup() as group:
+                work = group.create_task(self._lead())
+                await self._not_ours.wait()
+                work.cancel()
+            self.leads = False
+            self._say("another replica leads now, or nobody knows: nothing is written any more")
 
     # What the leader does --------------------------------------------------------------------------
 
@@ -154,7 +154,7 @@ class Manager:
         self._say(f"{self._settings.identity} leads")
         self._known.all_fresh()
         self._news.set()
-        carrier = Carrier(self._api, lambda: self._lease.left_s > 0, self._not_written, self._fought)
+        carrier = Carrier(self._api, lambda: self._turns.ours, self._not_written, self._fought)
         while True:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._patience(carrier)):

@@ -127,6 +127,7 @@ class _Listening(ThreadingHTTPServer):
 class _Connection(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     wbufsize = -1  # head and body in one piece
+    disable_nagle_algorithm = True
     server: _Listening
     busy = False
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -92,18 +93,24 @@ def decode(text: str, place: _Place) -> dict[str, Any] | None:
         field.wrong("wrong-type", f"must be a JSON object, and is {kind_of(found)}")
         return None
     _note_lines(text, place)
-    return {clean(key): _clean(value) for key, value in found.items()}
+    return {sys.intern(clean(key)): _clean(value, key in _ALIKE) for key, value in found.items()}
 
 
-def _clean(value: Any) -> Any:
+_ALIKE = ("cniVersion", "type", "bridge")
+"""The keys whose few values thousands of networks have in common: each is kept once, as the keys are."""
+
+
+def _clean(value: Any, alike: bool = False) -> Any:
     """JSON can spell half of a surrogate pair, which nobody can print."""
     match value:
+        case str() if alike:
+            return sys.intern(clean(value))
         case str():
             return clean(value)
         case list():
             return [_clean(item) for item in value]
         case dict():
-            return {clean(key): _clean(item) for key, item in value.items()}
+            return {sys.intern(clean(key)): _clean(item, key in _ALIKE) for key, item in value.items()}
         case _:
             return value
 
