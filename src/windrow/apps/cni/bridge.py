@@ -211,6 +211,8 @@ class _Add:
 
         config, request = self._config, self._request
         found = addressing(config, given, interface=2)
+        if self._gate is not None:
+            self._gate.forget_connections(ip.address.partition("/")[0] for ip in found.ips)
         own: tuple[str, ...] = ()
         by = ""
         if config.masquerade:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Iterable
 
 from windrow.apps.cni.host import Host
 from windrow.model.policies import DEFAULT_INTERFACE
@@ -111,6 +112,14 @@ class Gate:
                 raise
             return found
         return ""
+
+    @staticmethod
+    def forget_connections(addresses: Iterable[str]) -> None:
+        """Those of whoever had these addresses before: what is established passes every policy, and the pod has no
+        connections yet. Raises KernelError."""
+        from windrow.netlink.conntrack import forget
+
+        forget(addresses)
 
     def wait(self) -> None:
         """Until a round has judged the port, which is made by now; not for ever. It is closed as long as that."""
