@@ -17,13 +17,13 @@ from windrow.apps.filters import PortFilters
 from windrow.model.cluster import Cluster
 from windrow.model.meta import Meta
 from windrow.model.policies import Namespace, Pod
+from windrow.model.policyrules import PolicyRules
 from windrow.model.ruletable import RuleTable
 from windrow.model.steps import Impact, Phase, SetPolicies, Step
 from windrow.model.values import IfName, Ref
 from windrow.model.wire import load_documents
 from windrow.netlink import netns
 from windrow.policy import Endpoint, compile_policies, iptables, nft
-from windrow.policy.compiler import PolicyRules
 
 PORTS, POLICIES, NAMESPACES = 500, 1000, 10
 PACKETS, CONNECTIONS = 2000, 200

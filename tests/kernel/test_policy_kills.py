@@ -26,7 +26,6 @@ from windrow.netlink.kernel import Kernel
 from windrow.store.paths import Paths
 
 KILLS = int(os.environ.get("WINDROW_KILLS", "12"))
-SEED = int(os.environ.get("WINDROW_SEED", "14"))
 POLICY = """\
 apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy
@@ -64,7 +63,7 @@ class Killer:
     def __init__(self) -> None:
         self._forked = multiprocessing.get_context("forkserver")
         self._forked.set_forkserver_preload(["tests.kernel.test_policy_kills"])
-        self._chosen = random.Random(SEED)
+        self._chosen = random.Random(KILLS)
         self.took: dict[Callable[..., None], float] = {}
         """Seconds of the last one that came to its end."""
         self.killed = self.ended = 0
@@ -84,7 +83,7 @@ class Killer:
 
 
 def test_whoever_is_killed_leaves_nothing_open(node: Node) -> None:
-    pod, other, chosen = Ns(), Ns(), random.Random(SEED)
+    pod, other, chosen = Ns(), Ns(), random.Random(KILLS)
     namespace = f"/proc/{os.getpid()}/fd/{node.ns.fd}"
     node.store(VARIANTS[0])
     node.keeper.round(reread=True)
