@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help setup demo lint fmt test test-fast test-kernel test-kube test-cluster test-flannel test-conformance \
-    test-scale test-dhcp test-arm64 test-docs test-image test-deb manual manifests pins bench image deb release \
+    test-scale test-kills test-dhcp test-arm64 test-docs test-image test-deb manual manifests pins bench image deb release \
     site clean
 
 help: ## list the targets
@@ -56,6 +56,9 @@ test-conformance: setup ## Kubernetes' own end-to-end suite against the lab's Ku
 test-scale: setup ## 1,000 simulated nodes and 5,000 networks on one API server: what they ask of it, how long a change takes
 	@WINDROW_VERDICTS=1 .venv/bin/python -m pytest -q tests/kube/test_verdicts.py
 	@.venv/bin/python -m pytest -q -s tests/scale
+
+test-kills: setup ## kill -9 at 500 moments of CNI calls and changes of network policies, beside a train of frames
+	@WINDROW_KILLS=500 .venv/bin/windrow lab test -- -q -s tests/kernel/test_policy_kills.py
 
 test-dhcp: setup ## Kea and ISC dhcpd, installed: what they think of what is written for them, and DHCP under load
 	@scripts/dhcp-servers

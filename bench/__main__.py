@@ -109,6 +109,7 @@ def printed(command: list[str]) -> Iterator[Group]:
 
 PARTS: Mapping[str, tuple[str, Callable[[], list[Group]]]] = {
     "lab": ("in the lab kernel, booted once", start.in_lab),
+    "policies": ("network policies", lambda: start.in_lab(["policies"])),
     "check": ("faults of switches", lambda: start.in_lab(["detection"])),
     "native": ("in this machine's own kernel", native),
     "overlay": ("the overlay", lambda: list(printed([*NATIVE, "bench.overlay", "In this machine's own kernel"]))),

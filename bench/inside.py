@@ -14,7 +14,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from bench import agent, cni, detection, imports, vm
+from bench import agent, cni, detection, imports, policies, vm
 from bench.measure import Group, Way, compare, encode
 from windrow.apps.engine import look
 from windrow.lab.guest.server import Request, Server
@@ -44,6 +44,7 @@ def serve(control: int, config: Mapping[str, Any]) -> None:
             "machines": machines,
             "agent": keeper,
             "detection": detecting,
+            "policies": policing,
             "imports": importing,
         },
     ).run({"bench": True})
@@ -67,6 +68,10 @@ def keeper(request: Request) -> dict[str, list[str]]:
 
 def detecting(request: Request) -> dict[str, list[str]]:
     return {"groups": netns.in_new(lambda: [encode(group) for group in detection.measure(LAB)])}
+
+
+def policing(request: Request) -> dict[str, list[str]]:
+    return {"groups": netns.in_new(lambda: [encode(group) for group in policies.measure(LAB)])}
 
 
 def importing(request: Request) -> dict[str, list[str]]:

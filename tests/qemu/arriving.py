@@ -83,7 +83,12 @@ class Node:
         os.utime(path, (time.time() - 60,) * 2)
 
     def call(self, command: str, pod: Ns, name: str, **keys: Any) -> Answer:
-        """`keys` go into the configuration."""
+        env, config = self.request(command, pod, name, **keys)
+        return self.ns.inside(lambda: answer(env, config, self.host))
+
+    @staticmethod
+    def request(command: str, pod: Ns, name: str, **keys: Any) -> tuple[dict[str, str], bytes]:
+        """Environment and standard input of a CNI call. `keys` go into the configuration."""
         namespace, _, short = name.partition("/")
         env = {
             "CNI_COMMAND": command,
@@ -96,7 +101,7 @@ class Node:
         }
         config: dict[str, Any] = {"cniVersion": "1.0.0", "name": "net", "type": "windrow-bridge", "bridge": "br0"}
         config |= {"runtimeConfig": {"mac": MAC}, **keys}
-        return self.ns.inside(lambda: answer(env, json.dumps(config).encode(), self.host))
+        return env, json.dumps(config).encode()
 
     def listed(self) -> str:
         return self.ns.run("nft", "list", "table", "bridge", "windrow-policy").stdout

@@ -10,10 +10,12 @@ import math
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 
+from windrow.apps.policyfilter import PolicyFilter
 from windrow.model.filters import IPTABLES, NFTABLES, Filters, FiltersSeen, PortFilter
 from windrow.model.ruletable import PoliciesSeen, RuleTable
 from windrow.model.steps import DropFilter, Failure, SetFilter, SetPolicies, Step
-from windrow.policy import nft
+from windrow.netlink.errors import KernelError
+from windrow.policy import iptables, nft
 from windrow.port import filtering
 from windrow.port.filtering import NFT_SPOOF, Listing
 from windrow.services.errors import ServiceError
@@ -37,10 +39,12 @@ class PortFilters:
         self._mono = mono
         self.fresh_s = fresh_s
         self._kept: dict[Listing, tuple[float, str]] = {}
+        self._iptables: tuple[float, RuleTable | None] = (0.0, None)
 
     def forget(self) -> None:
         """The rules may have changed."""
         self._kept.clear()
+        self._iptables = (0.0, None)
 
     # Looking --------------------------------------------------------------------------------------
 
@@ -65,12 +69,24 @@ class PortFilters:
     def policies(self) -> PoliciesSeen:
         """The table of network policies. Raises nothing: why it could not be read is in `unread`."""
         texts, unread = self._list([NFT_POLICIES], fresh_s=self.fresh_s)
-        if unread:
-            return PoliciesSeen(table=None, unread=unread)
         try:
-            return PoliciesSeen(table=nft.read(texts[NFT_POLICIES]))
+            found = nft.read(texts[NFT_POLICIES]) if not unread else None
+            if found is None or (found.empty and self._firewall.has_table(iptables.TABLE)):
+                found = self._by_iptables() or found
+            return PoliciesSeen(table=found, unread="" if found is not None else unread)
         except ValueError as error:
             return PoliciesSeen(table=None, unread=f"what nft printed is not understood: {error}")
+
+    def _by_iptables(self) -> RuleTable | None:
+        """Kept as long as a listing. None: it does not work here either. Raises ValueError."""
+        at, table = self._iptables
+        if table is None or self._mono() - at >= self.fresh_s:
+            try:
+                table = PolicyFilter(self._firewall).read()
+            except (ServiceError, KernelError):
+                return None
+            self._iptables = self._mono(), table
+        return table
 
     def all_checked(self) -> Filters:
         """All ports of ours that rules of macspoofchk lead from, be they there or not. None where nft cannot tell."""
@@ -114,7 +130,7 @@ class PortFilters:
     def run(self, steps: Sequence[Step], links: Collection[str]) -> Failure | None:
         """All of them, in one transaction of each program; where that is refused, one by one, and the first failure.
         `links`: those there are now; a port that is gone needs no rules any more."""
-        self._kept.clear()
+        self.forget()
         for step in steps:
             if isinstance(step.action, SetPolicies) and (failure := self._police(step, step.action.table)):
                 return failure
@@ -129,19 +145,40 @@ class PortFilters:
         return failure
 
     def _police(self, step: Step, wanted: RuleTable) -> Failure | None:
-        """From what is there now; where that is not understood, all of it anew. One transaction either way: what is
-        refused leaves the old rules in force."""
         try:
-            try:
-                there = nft.read(self._listed(NFT_POLICIES))
-            except ValueError:
-                there = RuleTable()
-            if text := nft.program(wanted, there):
-                self._firewall.load(text, as_json=True)
+            if iptables.is_ours(wanted):
+                PolicyFilter(self._firewall).load(wanted)
+                return None
+            replaced = self._is_by_iptables(wanted)
+            if not (replaced and wanted.empty):
+                self._load(wanted)
+            if replaced:
+                PolicyFilter(self._firewall).load(RuleTable())
         except ServiceError as error:
             lacks = f"; {_NEEDED}" if "not supported" in error.reason or "Protocol error" in error.reason else ""
             return Failure(step=step, errno=errno.EIO, reason=f"{error.program}: {error.reason}{lacks}")
+        except KernelError as error:
+            return Failure(step=step, errno=error.errno, reason=str(error))
+        except ValueError as error:
+            return Failure(step=step, errno=errno.EIO, reason=f"what iptables printed is not understood: {error}")
         return None
+
+    def _load(self, wanted: RuleTable) -> None:
+        """From what is there now; where that is not understood, all of it anew. One transaction either way: what is
+        refused leaves the old rules in force. Raises ServiceError."""
+        try:
+            there = nft.read(self._listed(NFT_POLICIES))
+        except ValueError:
+            there = RuleTable()
+        if text := nft.program(wanted, there):
+            self._firewall.load(text, as_json=True)
+
+    def _is_by_iptables(self, wanted: RuleTable) -> bool:
+        """Whether rules by iptables are in force, where by now none are wanted, or nft's."""
+        if not wanted.empty and not self._firewall.has_table(iptables.TABLE):
+            return False
+        found = self._by_iptables()
+        return found is not None and not found.empty
 
     def _try(self, steps: Sequence[Step]) -> Failure | None:
         if not steps:

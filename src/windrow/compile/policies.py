@@ -14,6 +14,7 @@ from windrow.model.cluster import Cluster
 from windrow.model.facts import NodeFacts
 from windrow.model.machines import VirtualMachine
 from windrow.model.meta import Meta
+from windrow.model.names import POD_BRIDGE
 from windrow.model.objects import NetworkAttachmentDefinition
 from windrow.model.policies import (
     ANNOTATION_POLICY_FOR,
@@ -22,12 +23,12 @@ from windrow.model.policies import (
     MultiNetworkPolicy,
     Pod,
 )
-from windrow.model.policyrules import OwnGuards
+from windrow.model.policyrules import OwnGuards, PolicyRules
 from windrow.model.ports import LAUNCHER, PortRecord
 from windrow.model.problems import Problem, Severity
 from windrow.model.ruletable import RuleTable
-from windrow.model.values import Ref
-from windrow.policy import Endpoint, compile_policies, policed_namespaces
+from windrow.model.values import IfName, Ref
+from windrow.policy import Endpoint, compile_policies, iptables, policed_namespaces
 from windrow.policy.nft import table
 
 
@@ -48,7 +49,21 @@ def policy_table(cluster: Cluster, facts: NodeFacts) -> RuleTable:
     ]
     host = {str(address).partition("/")[0] for addresses in facts.addrs.values() for address in addresses}
     own = {r.host: OwnGuards(guards=r.guards, addresses=_addresses(r, whole, facts)) for r in guarded}
-    return table(compile_policies(whole, endpoints, sorted(host), others, own))
+    rules = compile_policies(whole, endpoints, sorted(host), others, own)
+    return table(rules) if facts.features.bridge_rules else _by_iptables(rules, whole, facts)
+
+
+def _by_iptables(rules: PolicyRules, cluster: Cluster, facts: NodeFacts) -> RuleTable:
+    routed = [record for record in facts.ports if _is_routed(record)]
+    ports = {
+        one.host: iptables.RoutedPort(bridge=one.bridge, addresses=_addresses(one, cluster, facts)) for one in routed
+    }
+    return iptables.table(rules, ports, {IfName(POD_BRIDGE), *(one.bridge for one in routed)})
+
+
+def _is_routed(record: PortRecord) -> bool:
+    """Whether iptables sees its frames: as the default network's, and not in a VLAN of a bridge."""
+    return record.ifname == DEFAULT_INTERFACE and record.vlans is None
 
 
 def missing_networks(policy: MultiNetworkPolicy, cluster: Cluster) -> Iterator[tuple[str, Problem]]:
@@ -84,8 +99,27 @@ def policy_problems(cluster: Cluster, facts: NodeFacts, wanted: RuleTable) -> It
             about=Ref("Node", facts.node),
             severity=Severity.WARNING,
         )
+    if not facts.features.bridge_rules:
+        yield from _beyond_iptables(cluster, facts)
     yield from _without_address(cluster, facts)
     yield from _not_judged(cluster, facts, wanted)
+
+
+def _beyond_iptables(cluster: Cluster, facts: NodeFacts) -> Iterator[Problem]:
+    """Ports that nothing guards on a kernel like this. New ones are refused (`apps.cni.judging`)."""
+    policed = {(policy.meta.namespace, network) for policy in cluster.policies() for network in policy.networks}
+    for record in facts.ports:
+        wants = [] if not record.guards else ["guards of its own"]
+        if not _is_routed(record) and (_pod_of(record).namespace, network_of(record, cluster)) in policed:
+            wants.append("network policies")
+        if wants:
+            yield Problem(
+                code="policies-need-nftables",
+                message=f"{record.ifname} of {record.user} stays open: iptables cannot enforce {' and '.join(wants)}"
+                " at a bridge",
+                hint="install nft, and load nf_tables (with the family bridge) and nf_conntrack_bridge",
+                about=record.ref,
+            )
 
 
 def _without_address(cluster: Cluster, facts: NodeFacts) -> Iterator[Problem]:
@@ -157,7 +191,7 @@ def _addresses(record: PortRecord, cluster: Cluster, facts: NodeFacts) -> tuple[
     its owner may write), and a pool."""
     pod = cluster.objects.get(_pod_of(record))
     of_pod = pod.addresses_in(network_of(record, cluster)) if isinstance(pod, Pod) else ()
-    said = record.addresses or of_pod
+    said = record.addresses or of_pod or tuple(one.partition("/")[0] for one in record.masquerade)
     pooled = [str(one) for macs in facts.record.values() for mac, one in macs.items() if mac == record.mac]
     return tuple(dict.fromkeys((*said, *pooled)))
 

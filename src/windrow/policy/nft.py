@@ -441,8 +441,8 @@ def dropped(table: RuleTable) -> dict[Direction, int]:
     found = dict.fromkeys(Direction, 0)
     for name, chain in table.chains.items():
         for direction, starts in _DROPS.items():
-            if name.startswith(starts) and chain.rules and not chain.hook:
-                found[direction] += _packets(chain.rules[-1])
+            if name.startswith(starts) and not chain.hook:
+                found[direction] += sum(_packets(rule) for rule in chain.rules if rule.refers[-1:] == ("drop",))
     return found
 
 

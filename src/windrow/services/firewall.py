@@ -97,6 +97,26 @@ class Firewall:
             return ""
         return self._run(f"{_COMMANDS[version].format(variant)}-save", ["-t", "nat"])
 
+    def has_table(self, table: str) -> bool:
+        """Whether legacy iptables has it, of either version; nobody's modules are loaded by asking."""
+        return any(table in _tables(path) for path in _TABLES.values())
+
+    def is_there(self, variant: str) -> bool:
+        """Whether this variant of iptables is installed."""
+        return child.find(f"{_COMMANDS['4'].format(variant)}-restore", self._path) is not None
+
+    def listed(self, variant: str, version: str, table: str) -> str:
+        """`iptables-save -c -t TABLE`."""
+        return self._run(f"{_COMMANDS[version].format(variant)}-save", ["-c", "-t", table])
+
+    def sets(self) -> str:
+        """`ipset save`."""
+        return self._run("ipset", ["save"])
+
+    def restore_sets(self, program: str) -> None:
+        """`ipset restore`: line by line, up to the first that is refused."""
+        self._run("ipset", ["restore"], program)
+
     def _run(self, program: str, options: Sequence[str], stdin: str = "") -> str:
         path = child.find(program, self._path)
         if path is None:

@@ -122,6 +122,8 @@ class _Add:
         with changing(self._host):
             mac = host_mac(self._request.container_id, self._request.ifname)
             bridge = bridges.ensure(self._config, mac, self._host, self._undo)
+            if self._gate is not None:
+                self._gate.covers()
             self._make_port(bridge, pod)
         if self._gate is not None:
             self._gate.wait()  # before an address is asked for by way of the port
@@ -209,6 +211,8 @@ class _Add:
 
         config, request = self._config, self._request
         found = addressing(config, given, interface=2)
+        if self._gate is not None:
+            self._gate.forget_connections(ip.address.partition("/")[0] for ip in found.ips)
         own: tuple[str, ...] = ()
         by = ""
         if config.masquerade:

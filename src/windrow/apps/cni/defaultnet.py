@@ -18,14 +18,12 @@ from windrow.apps.cni.definitions import Known
 from windrow.apps.cni.host import Host
 from windrow.model import jsontext
 from windrow.model.lazy import dataclass
-from windrow.model.names import MGMT, bridge_of, node_name
+from windrow.model.names import MGMT, POD_BRIDGE, bridge_of, node_name
 from windrow.netlink.errors import KernelError
 from windrow.port.errors import INVALID_CONFIG, MISSING, CniError
 from windrow.port.networks import NONE, WINDROW_DEFAULT_NETWORK
 from windrow.port.settings import TYPE, Settings
 
-BRIDGE = "wn-pods"
-"""Not `…-br`: that is what the bridge of a cluster network is called."""
 NAME = "windrow-pods"
 _IPAM = "host-local"
 _NEWEST = "1.0.0"
@@ -158,7 +156,7 @@ def brought(host: Host, definitions: Known, version: str) -> dict[str, Any]:
         "cniVersion": min(version, _NEWEST),
         "name": NAME,
         "type": "windrow-bridge",
-        "bridge": BRIDGE,
+        "bridge": POD_BRIDGE,
         "isGateway": True,
         "isDefaultGateway": True,
         "ipMasq": True,

@@ -10,8 +10,10 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Iterable
 
 from windrow.apps.cni.host import Host
+from windrow.model.policies import DEFAULT_INTERFACE
 from windrow.model.ports import PORT_GROUP, PortRecord
 from windrow.netlink import ports
 from windrow.port import firewall as programs
@@ -38,6 +40,7 @@ class Gate:
         namespace, _, pod = record.pod.partition("/")
         self._namespace = namespace if pod else ""
         self._closed = False
+        self._by_iptables = False
         self._anew = False
         """Whoever had the port's name before was judged: the list on the disk may be of then."""
 
@@ -54,9 +57,33 @@ class Gate:
             if self._closed and not self._namespace:  # there was no table, and now there is
                 self._closed = not self._let_through()
         except ServiceError as error:
+            self._closed = self._by_iptables = self._is_shut_by_iptables()
+            if self._closed:
+                return
             message = "this host's packet filter cannot enforce the network policies and guards of this port"
             details = f"{error.program}: {error.reason}; modprobe nf_tables (with the family bridge), or remove them"
             raise CniError(KERNEL_REFUSED, message, details) from error
+
+    def _is_shut_by_iptables(self) -> bool:
+        """Whether its rules are in force, and know the bridge: they close every port of it that no round has judged.
+        They judge no port that has guards of its own, or VLANs."""
+        from windrow.apps.policyfilter import PolicyFilter
+        from windrow.policy.iptables import bridges
+
+        record = self._record
+        if record.guards or record.vlans is not None or record.ifname != DEFAULT_INTERFACE:
+            return False
+        try:
+            return record.bridge in bridges(PolicyFilter(self._firewall).read())
+        except (ServiceError, ValueError):
+            return False
+
+    def covers(self) -> None:
+        """Once the bridge is there, and before the port is: iptables has to see its frames. Raises KernelError."""
+        if self._by_iptables:
+            from windrow.apps.policyfilter import show
+
+            show(self._host.rtnl(), [self._record.bridge])
 
     def _let_through(self) -> bool:
         """Where there is no table one is made. Raises ServiceError."""
@@ -85,6 +112,14 @@ class Gate:
                 raise
             return found
         return ""
+
+    @staticmethod
+    def forget_connections(addresses: Iterable[str]) -> None:
+        """Those of whoever had these addresses before: what is established passes every policy, and the pod has no
+        connections yet. Raises KernelError."""
+        from windrow.netlink.conntrack import forget
+
+        forget(addresses)
 
     def wait(self) -> None:
         """Until a round has judged the port, which is made by now; not for ever. It is closed as long as that."""

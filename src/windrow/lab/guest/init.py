@@ -26,7 +26,10 @@ CONFIG, HELLO, READY = 1, 15, 16
 
 MODULES = (
     "ipv6", "bridge", "br_netfilter", "8021q", "bonding", "veth", "dummy", "tun", "vxlan", "sch_netem",
-    "nf_tables",  # in User-Mode Linux of its families only bridge is there: source addresses of ports
+    # Network policies. Of nftables' families User-Mode Linux has the family bridge alone.
+    "nf_tables", "nft_ct", "nft_limit", "nft_log", "nf_conntrack_bridge", "nf_conntrack_netlink",
+    "xt_set", "xt_physdev", "xt_sctp", "xt_limit", "xt_LOG",  # without nftables
+    "ip_set_hash_ip", "ip_set_hash_net", "ip_set_hash_ipport", "iptable_security", "ip6table_security",
     "iptable_nat", "ip6table_nat", "xt_MASQUERADE", "xt_addrtype", "xt_comment", "xt_conntrack", "xt_mark",
     "xt_multiport", "xt_nat", "xt_tcpudp",  # masquerade, and what the portmap plugin's rules are made of
     "iptable_filter", "iptable_mangle", "ip6table_filter", "ip6table_mangle", "ipt_REJECT", "ip6t_REJECT",

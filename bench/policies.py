@@ -1,0 +1,190 @@
+"""Network policies: how long until the rules of a large node stand, what one label costs, and what a packet pays.
+
+In the lab kernel (`bench.start.in_lab`), in a namespace of its own.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+
+from bench.measure import Group, NotMeasured, Way, compare
+from bench.vm import batch
+from windrow.apps.filters import PortFilters
+from windrow.model.cluster import Cluster
+from windrow.model.meta import Meta
+from windrow.model.policies import Namespace, Pod
+from windrow.model.policyrules import PolicyRules
+from windrow.model.ruletable import RuleTable
+from windrow.model.steps import Impact, Phase, SetPolicies, Step
+from windrow.model.values import IfName, Ref
+from windrow.model.wire import load_documents
+from windrow.netlink import netns
+from windrow.policy import Endpoint, compile_policies, iptables, nft
+
+PORTS, POLICIES, NAMESPACES = 500, 1000, 10
+PACKETS, CONNECTIONS = 2000, 200
+BRIDGE = IfName("br-pods")
+Compiled = Callable[[Cluster], RuleTable]
+POLICY = """\
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {{name: p{number}, namespace: ns{space}}}
+spec:
+  podSelector: {{matchLabels: {{app: a{app}}}}}
+  ingress: [{{from: [{{podSelector: {{matchLabels: {{role: r{number}}}}}}}], ports: [{{port: {port}}}]}}]
+"""
+
+
+ALLOWED = """\
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: allowed, namespace: ns0}
+spec:
+  podSelector: {}
+  ingress: [{from: [{podSelector: {matchLabels: {app: a0}}}], ports: [{port: 9000}, {port: 9001, protocol: UDP}]}]
+"""
+
+
+def measure(where: str) -> Iterator[Group]:
+    for words, compiled in (("", by_nft), (" by iptables and ipset", by_iptables)):
+        yield loading(where, words, compiled)
+        yield sending(where, words, compiled)
+
+
+# -- a node, in objects ----------------------------------------------------------------------------
+
+
+def cluster() -> Cluster:
+    """Ten policies are about each pod."""
+    texts = (
+        POLICY.format(number=n, space=n % NAMESPACES, app=n // NAMESPACES % 10, port=8000 + n) for n in range(POLICIES)
+    )
+    loaded = load_documents("---\n".join(texts))
+    if loaded.problems:
+        raise NotMeasured(str(loaded.problems[0]))
+    spaces = [Namespace(meta=Meta(name=f"ns{n}")) for n in range(NAMESPACES)]
+    return Cluster.of([*spaces, *map(pod, range(PORTS)), *loaded.objects])
+
+
+def pod(number: int) -> Pod:
+    labels = {"app": f"a{number // NAMESPACES % 10}", "role": f"r{number}"}
+    meta = Meta(name=f"pod{number}", namespace=f"ns{number % NAMESPACES}", labels=labels)
+    return Pod(meta=meta, addresses=(address(number),))
+
+
+def address(number: int) -> str:
+    return f"10.52.{number // 250}.{number % 250 + 2}"
+
+
+def port(number: int) -> IfName:
+    return IfName(f"p{number}")
+
+
+def rules_of(wanted: Cluster) -> PolicyRules:
+    ends = [Endpoint(port=port(n), pod=Ref("Pod", f"pod{n}", f"ns{n % NAMESPACES}")) for n in range(PORTS)]
+    return compile_policies(wanted, ends, ["10.52.255.1"])
+
+
+def by_nft(wanted: Cluster) -> RuleTable:
+    return nft.table(rules_of(wanted))
+
+
+def by_iptables(wanted: Cluster) -> RuleTable:
+    places = {port(n): iptables.RoutedPort(bridge=BRIDGE, addresses=(address(n),)) for n in range(PORTS)}
+    return iptables.table(rules_of(wanted), places, [BRIDGE])
+
+
+def load(wanted: RuleTable) -> None:
+    action = SetPolicies(wanted)
+    link = IfName("windrow-policy")
+    step = Step(phase=Phase.OPTIONS, link=link, action=action, why=Ref("Bench", "policies"), impact=Impact.HITLESS)
+    if (failure := PortFilters().run([step], ())) is not None:
+        raise NotMeasured(failure.reason)
+
+
+# -- rules -----------------------------------------------------------------------------------------
+
+
+def loading(where: str, words: str, compiled: Compiled) -> Group:
+    before = cluster()
+    labelled = pod(7)
+    after = before.replace([replace(labelled, meta=replace(labelled.meta, labels={"app": "a0", "role": "r17"}))])
+    whole = compiled(before)
+    ways = [
+        Way(what="compile", run=lambda: compiled(Cluster(before.objects))),
+        Way(
+            what="compile and load, until the first rule is in force, which is all of them",
+            run=lambda: load(compiled(Cluster(before.objects))),
+            prepare=lambda: load(RuleTable()),
+        ),
+        Way(what="read back what is in the kernel", run=PortFilters().policies),
+        Way(
+            what="another label of one pod: compile, read back, change members",
+            run=lambda: load(compiled(after)),
+            prepare=lambda: load(whole),
+        ),
+    ]
+    rows = compare(3, ways)
+    seen = PortFilters().policies()
+    if seen.table not in (whole, compiled(after)):
+        raise NotMeasured(f"the rules are not those that were loaded: {seen.unread}")
+    load(RuleTable())
+    return Group(title=f"Policies{words}: {POLICIES:,} at {PORTS} ports", where=where, rows=rows)
+
+
+# -- packets ---------------------------------------------------------------------------------------
+
+
+def sending(where: str, words: str, compiled: Compiled) -> Group:
+    """Between the first two pods of a namespace; the second one's policies let it."""
+    ends = [netns.new(), netns.new()]
+    first, second = 0, NAMESPACES
+    batch("ip", f"link add {BRIDGE} type bridge forward_delay 0", f"link set {BRIDGE} up")
+    for number, fd in zip((first, second), ends, strict=True):
+        peer = f"q{number}"
+        batch("ip", f"link add {port(number)} type veth peer name {peer} netns /proc/{os.getpid()}/fd/{fd}")
+        batch("ip", f"link set {port(number)} master {BRIDGE} up")
+        netns.opened_in(fd, partial(batch, "ip", f"addr add {address(number)}/16 dev {peer}", f"link set {peer} up"))
+    (allowed,) = load_documents(ALLOWED).objects
+    whole = compiled(cluster().replace([allowed]))
+    server, client = (
+        netns.opened_in(fd, partial(bound, address(number)))
+        for number, fd in zip((second, first), reversed(ends), strict=True)
+    )
+    listener = netns.opened_in(ends[1], lambda: socket.create_server((address(second), 9000)))
+
+    def packets() -> None:
+        for _ in range(PACKETS):
+            client.sendto(b"x" * 64, (address(second), 9001))
+            server.sendto(server.recv(128), (address(first), 9001))
+            client.recv(128)
+
+    def connections() -> None:
+        for _ in range(CONNECTIONS):
+            opened = netns.opened_in(ends[0], lambda: socket.create_connection((address(second), 9000), timeout=5))
+            listener.accept()[0].close()
+            opened.close()
+
+    ways = [
+        Way(what=f"{PACKETS:,} packets there and back, no policy", run=packets, prepare=lambda: load(RuleTable())),
+        Way(what=f"{PACKETS:,} packets there and back, both ports isolated", run=packets, prepare=lambda: load(whole)),
+        Way(what=f"{CONNECTIONS} connections, no policy", run=connections, prepare=lambda: load(RuleTable())),
+        Way(what=f"{CONNECTIONS} connections, both ports isolated", run=connections, prepare=lambda: load(whole)),
+    ]
+    rows = compare(3, ways)
+    for one in (server, client, listener):
+        one.close()
+    load(RuleTable())
+    batch("ip", *(f"link del {name}" for name in (port(first), port(second), BRIDGE)))
+    return Group(title=f"Policies{words}: packets of a node with {POLICIES:,} at {PORTS} ports", where=where, rows=rows)
+
+
+def bound(own: str) -> socket.socket:
+    made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    made.bind((own, 9001))
+    made.settimeout(5)
+    return made

@@ -1,0 +1,67 @@
+"""Network policies by iptables and ipset, looked at and put right, where the kernel has no nftables of the family
+bridge (`policy.iptables`). In the calling thread's network namespace."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from windrow.model.ruletable import RuleTable
+from windrow.netlink import links, observe
+from windrow.netlink.sock import Rtnl
+from windrow.policy import iptables
+from windrow.services.firewall import LEGACY, SYSTEM, Firewall
+
+_SHOWN = ("nf_call_iptables", "nf_call_ip6tables")
+"""The options of a bridge by which its frames go through iptables, whatever net.bridge.bridge-nf-call-* say."""
+
+
+class PolicyFilter:
+    """Raises ServiceError, KernelError; ValueError for what it does not understand."""
+
+    def __init__(self, firewall: Firewall) -> None:
+        self._firewall = firewall
+
+    def read(self) -> RuleTable:
+        """Empty where nothing was ever loaded."""
+        return self._look(self._variant())[0]
+
+    def load(self, want: RuleTable) -> None:
+        """From what is there now. Whoever is killed on the way leaves nothing open that was closed before and is to be
+        closed."""
+        variant = self._variant()
+        have, saved = self._look(variant)
+        todo = iptables.programs(want, have, saved)
+        if todo.sets_before:
+            self._firewall.restore_sets(todo.sets_before)
+        for family, text in todo.rules.items():
+            self._firewall.restore_by(variant, str(family), text)
+        if todo.sets_after:
+            self._firewall.restore_sets(todo.sets_after)
+        with Rtnl() as rtnl:
+            shown = _shown(rtnl)
+            show(rtnl, [name for name in iptables.bridges(want) if shown.get(name) is False])
+            show(rtnl, [name for name in iptables.bridges(have) - iptables.bridges(want) if shown.get(name)], on=False)
+
+    def _look(self, variant: str) -> tuple[RuleTable, dict[int, str]]:
+        saved = {family: self._firewall.listed(variant, str(family), iptables.TABLE) for family in iptables.FAMILIES}
+        with Rtnl() as rtnl:
+            hidden = [name for name, on in _shown(rtnl).items() if not on]
+        return iptables.read(saved, self._firewall.sets(), hidden), saved
+
+    def _variant(self) -> str:
+        """The legacy one, for of its tables the kernel tells at once; where it is not installed, the system's."""
+        return LEGACY if self._firewall.is_there(LEGACY) else SYSTEM
+
+
+def show(rtnl: Rtnl, bridges: Iterable[str], *, on: bool = True) -> None:
+    """The frames of these bridges, to iptables."""
+    for name in bridges:
+        rtnl.run(links.set_kind(name, "bridge", dict.fromkeys(_SHOWN, int(on))))
+
+
+def _shown(rtnl: Rtnl) -> dict[str, bool]:
+    """Each bridge that there is, and whether its frames go through iptables."""
+    raws = observe.dump_links(rtnl)
+    return {
+        str(raw.attrs["name"]): all(raw.data.get(option) for option in _SHOWN) for raw in raws if raw.kind == "bridge"
+    }

@@ -1,0 +1,62 @@
+"""Network policies in User-Mode Linux, by nftables and by iptables with ipset: frames between the ports of a bridge,
+from the host and routed, against the verdict of the specification."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from tests.qemu.policed import GATEWAY, Node
+from tests.unit import policyworld as world
+from tests.unit.policyworld import policy
+
+from windrow.model.cluster import Cluster
+from windrow.model.ruletable import RuleTable
+from windrow.model.values import IfName
+from windrow.policy import Endpoint, compile_policies, iptables
+
+CLOSED = ("x", "{podSelector: {}, policyTypes: [Ingress, Egress]}")
+BRIDGE = IfName("br0")
+
+
+class IptablesNode(Node):
+    """As the plan would have it where there is no nftables of the family bridge."""
+
+    def wanted(self, cluster: Cluster) -> RuleTable:
+        there = [place for place in self.there if place.node == "n1"]
+        endpoints = [Endpoint(port=place.port, pod=place.pod.ref) for place in there]
+        ports = {p.port: iptables.RoutedPort(bridge=BRIDGE, addresses=p.pod.addresses) for p in there}
+        return iptables.table(compile_policies(cluster, endpoints, world.HOST["n1"]), ports, [BRIDGE])
+
+
+@pytest.fixture(scope="module", params=[IptablesNode, Node], ids=["iptables", "nft"])
+def node(request: pytest.FixtureRequest) -> Iterator[Node]:
+    made: Node = request.param()
+    made.passing([(a, b) for a in made.pods for b in made.pods if a != b])  # everybody's MAC is known by then
+    yield made
+    made.police(RuleTable())
+    made.close()
+
+
+def test_the_truth_table_in_frames(node: Node) -> None:
+    """A slice of it; all of it is judged by an interpreter (`tests/unit`), and by nftables in QEMU."""
+    wrong = node.wrong(list(world.texts())[3::40])
+    assert not wrong, (len(wrong), wrong[:5])
+
+
+def test_the_host_itself_gets_in_and_out_and_others_do_not(node: Node) -> None:
+    node.police(node.wanted(world.cluster([policy(*CLOSED)], node.there)))
+    inside, other = list(node.pods)[:2]
+    arrived = node.passing([(other, inside), (GATEWAY, inside)])
+    assert (GATEWAY, inside, "TCP", 80) in arrived and (other, inside, "TCP", 80) not in arrived
+
+
+def test_what_was_flushed_is_seen_and_put_right(node: Node) -> None:
+    wanted = node.wanted(world.cluster([policy(*CLOSED)], node.there))
+    node.police(wanted)
+    program = "ip6tables-legacy -t security -F" if isinstance(node, IptablesNode) else "nft flush ruleset"
+    node.ns.must(*program.split())
+    assert node.seen() != wanted
+    node.police(wanted)
+    inside, other = list(node.pods)[:2]
+    assert not node.passing([(other, inside)])

@@ -1,0 +1,371 @@
+"""The rule set for iptables and ipset: an interpreter of what is loaded comes to what the specification says, and no
+point between two programs lets pass what neither table does."""
+
+from __future__ import annotations
+
+import ipaddress
+import random
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+
+import pytest
+from tests.unit import policyworld as world
+from tests.unit.policyworld import HOST, NODES, PROBES, Place, policy
+from tests.unit.test_port_rules import record
+
+from windrow.compile.policies import policy_problems, policy_table
+from windrow.model.cluster import Cluster
+from windrow.model.facts import KernelFeatures, NodeFacts
+from windrow.model.portguards import PortGuards
+from windrow.model.problems import Severity
+from windrow.model.ruletable import RuleTable
+from windrow.model.values import IfName, PortVlans
+from windrow.policy import Endpoint, Packet, allows, compile_policies
+from windrow.policy.iptables import FAMILIES, RoutedPort, bridges, is_ours, programs, read, table
+
+THERE = world.places()
+BRIDGE = IfName("br0")
+
+
+@dataclass
+class Filter:
+    """What iptables, ip6tables and ipset have in a kernel, and how a packet fares in FORWARD."""
+
+    rules: dict[int, dict[str, list[list[str]]]] = field(
+        default_factory=lambda: {family: {"FORWARD": []} for family in FAMILIES}
+    )
+    sets: dict[str, tuple[str, set[str]]] = field(default_factory=dict)
+
+    def restore(self, family: int, text: str) -> None:
+        """All of it, or nothing."""
+        chains = {name: list(rules) for name, rules in self.rules[family].items()}
+        for line in text.splitlines():
+            words = _words(line)
+            match words[0]:
+                case "-A":
+                    chains[words[1]].append(words[2:])
+                case "-I":
+                    chains[words[1]].insert(0, words[2:])
+                case "-D":
+                    chains[words[1]].remove(words[2:])
+                case "-X":
+                    assert not chains.pop(words[1])
+                case declared if declared.startswith(":"):
+                    chains[declared[1:]] = []
+                case other:
+                    assert other in ("*security", "COMMIT"), line
+        targets = {word for rules in chains.values() for rule in rules for word in rule if word.startswith("windrow-")}
+        assert targets <= chains.keys() | self.sets.keys()
+        self.rules[family] = chains
+
+    def change_sets(self, text: str) -> Iterator[None]:
+        """One line after the other."""
+        for line in text.splitlines():
+            verb, name, *rest = line.split()
+            if verb == "create":
+                assert name not in self.sets
+                self.sets[name] = f"{rest[0]} family {rest[2]}", set()
+            elif verb == "destroy":
+                assert not any(name in rule for of in self.rules.values() for rules in of.values() for rule in rules)
+                del self.sets[name]
+            elif verb == "add":
+                assert rest[0] not in self.sets[name][1] and "/0" not in rest[0][-2:]
+                self.sets[name][1].add(rest[0])
+            else:
+                self.sets[name][1].remove(rest[0])
+            yield
+
+    def saved(self) -> dict[int, str]:
+        return {
+            family: "\n".join(
+                ["*security", ":FORWARD ACCEPT [0:0]", *(f":{n} - [0:0]" for n in chains if n != "FORWARD")]
+                + [f"[7:700] -A {n} " + " ".join(map(_quoted, rule)) for n, rules in chains.items() for rule in rules]
+                + ["COMMIT"]
+            ).replace("[7:700] -A FORWARD", "-A FORWARD")
+            for family, chains in self.rules.items()
+        }
+
+    def saved_sets(self) -> str:
+        lines = [f"create {name} {form} hashsize 1024" for name, (form, _) in self.sets.items()]
+        return "\n".join(lines + [f"add {name} {one}" for name, (_, members) in self.sets.items() for one in members])
+
+    def table(self) -> RuleTable:
+        return read(self.saved(), self.saved_sets())
+
+    def load(self, want: RuleTable) -> Iterator[None]:
+        """Step by step: after each, somebody may be killed."""
+        todo = programs(want, self.table(), self.saved())
+        yield from self.change_sets(todo.sets_before)
+        for family, text in todo.rules.items():
+            self.restore(family, text)
+            yield
+        yield from self.change_sets(todo.sets_after)
+
+    def passes(self, frame: Mapping[str, str], family: int) -> bool:
+        return self._run("FORWARD", frame, family) != "DROP"
+
+    def _run(self, chain: str, frame: Mapping[str, str], family: int) -> str:
+        for rule in self.rules[family][chain]:
+            if not self._holds(rule, frame):
+                continue
+            option, target = next((o, t) for o, t in pairwise(rule) if o in ("-j", "-g"))
+            if target in ("ACCEPT", "DROP"):
+                return target
+            verdict = self._run(target, frame, family)
+            if verdict or option == "-g":
+                return verdict or "RETURN"
+        return ""
+
+    def _holds(self, rule: list[str], frame: Mapping[str, str]) -> bool:
+        for option, value in pairwise(rule):
+            match option:
+                case "-i" | "-o" | "--physdev-in" | "--physdev-out" | "-p" | "--ctstate" | "--icmpv6-type":
+                    holds = frame.get(option, "") in value.split(",")
+                case "-d":
+                    holds = frame["dst"] == value
+                case "--dport":
+                    first, _, last = value.partition(":")
+                    holds = int(first) <= int(frame["port"]) <= int(last or first)
+                case "--match-set":
+                    ends = rule[rule.index(value) + 1]
+                    holds = self._in_set(value, ends, frame)
+                case "--comment" | "-m" | "-j" | "-g" | "src" | "dst" | "dst,dst":
+                    continue
+                case _:
+                    continue
+            if not holds:
+                return False
+        return "--physdev-is-bridged" not in rule or frame["bridged"] == "yes"
+
+    def _in_set(self, name: str, ends: str, frame: Mapping[str, str]) -> bool:
+        form, members = self.sets[name]
+        if form.startswith("hash:ip,port"):
+            assert ends == "dst,dst"
+            return f"{frame['dst']},{frame['-p']}:{frame['port']}" in members
+        address = frame[ends]
+        if form.startswith("hash:net"):
+            one = ipaddress.ip_address(address)
+            return any(one in ipaddress.ip_network(member) for member in members)
+        return address in members
+
+
+def _words(line: str) -> list[str]:
+    import shlex
+
+    return shlex.split(line)
+
+
+def _quoted(word: str) -> str:
+    """As `xtables_save_string` does."""
+    escaped = "".join(f"\\{one}" if one in "\"'\\" else one for one in word)
+    return f'"{escaped}"' if " " in word or escaped != word else word
+
+
+def tables(objects: Cluster, there: Iterable[Place] = THERE) -> dict[str, RuleTable]:
+    return {node: _table(objects, [p for p in there if p.node == node], node) for node in NODES}
+
+
+def _table(objects: Cluster, there: list[Place], node: str) -> RuleTable:
+    rules = compile_policies(objects, [Endpoint(port=p.port, pod=p.pod.ref) for p in there], HOST[node])
+    return table(rules, {p.port: RoutedPort(bridge=BRIDGE, addresses=p.pod.addresses) for p in there}, [BRIDGE])
+
+
+def loaded(want: RuleTable, onto: Filter | None = None) -> Filter:
+    made = onto or Filter()
+    for _ in made.load(want):
+        pass
+    assert made.table() == want
+    return made
+
+
+def frame(packet: Packet, source: Place | None, target: Place | None) -> dict[str, str]:
+    """As it is in FORWARD of the node that both are on, or of the one that one of them is on."""
+    bridged = source is not None and target is not None
+    protocol = packet.protocol.lower()
+    return {
+        "-i": BRIDGE if source else "eth0",
+        "-o": BRIDGE if target else "eth0",
+        "--physdev-in": source.port if source else "",
+        "--physdev-out": target.port if target and bridged else "",
+        "bridged": "yes" if bridged else "",
+        "-p": {"icmp": "ipv6-icmp" if ":" in packet.source else "icmp"}.get(protocol, protocol),
+        "--icmpv6-type": "128",
+        "--ctstate": "NEW",
+        "src": packet.source,
+        "dst": packet.destination,
+        "port": str(packet.port),
+    }
+
+
+def passes(filters: Mapping[str, Filter], packet: Packet) -> bool:
+    of = {address: place for place in THERE for address in place.pod.addresses}
+    source, target = of.get(packet.source), of.get(packet.destination)
+    family = 6 if ":" in packet.source else 4
+    if source is not None and source == target:
+        return True  # by the loopback
+    if source is not None and target is not None and source.node == target.node:
+        return filters[source.node].passes(frame(packet, source, target), family)
+    return all(
+        filters[place.node].passes(frame(packet, *ends), family)
+        for place, ends in ((source, (source, None)), (target, (None, target)))
+        if place is not None
+    )
+
+
+def test_the_truth_table() -> None:
+    """Each fourth policy × each ordered pair of the nine pods, in both families, and the world outside × ports."""
+    wrong: list[str] = []
+    counts = {True: 0, False: 0}
+    for namespace, spec in list(world.texts())[::4]:
+        objects = world.cluster([policy(namespace, spec)], THERE)
+        filters = {node: loaded(want) for node, want in tables(objects).items()}
+        for source, destination in world.pairs(THERE):
+            for protocol, port in PROBES:
+                packet = Packet(source=source, destination=destination, protocol=protocol, port=port)
+                verdict = allows(objects, packet).allowed
+                counts[verdict] += 1
+                if passes(filters, packet) is not verdict:
+                    wrong.append(f"{namespace}: {spec}: {packet}: should be {verdict}")
+    assert not wrong, wrong[:5]
+    assert min(counts.values()) > 2_000, counts
+
+
+def test_whoever_is_killed_leaves_nothing_open_that_was_closed_before_and_after() -> None:
+    """Random pairs of policies and labels; after each command of ipset and each commit of iptables."""
+    chosen, texts = random.Random(14), list(world.texts())
+    node = "n1"
+    here = [place for place in THERE if place.node == node]
+    between = 0
+    for _ in range(60):
+        objects = []
+        for _ in range(2):
+            there = [
+                replace(p, pod=replace(p.pod, meta=replace(p.pod.meta, labels={"pod": chosen.choice("abc")})))
+                for p in THERE
+            ]
+            objects.append(world.cluster([policy(*one) for one in chosen.sample(texts, 1)], there))
+        packets = [
+            Packet(source=a.pod.addresses[n], destination=b.pod.addresses[n], protocol=protocol, port=port)
+            for a in here
+            for b in here
+            if a != b
+            for n in (0, 1)
+            for protocol, port in PROBES[:5]
+        ]
+        wanted = [tables(one)[node] for one in objects]
+        before, after = map(loaded, wanted)
+        closed = [p for p in packets if not passes({node: before}, p) and not passes({node: after}, p)]
+        for _ in before.load(wanted[1]):
+            between += 1
+            assert not [p for p in closed if passes({node: before}, p)]
+        assert before.table() == after.table()
+    assert between > 200, between
+
+
+def test_a_new_label_changes_members_and_nothing_else() -> None:
+    rule = policy("x", "{podSelector: {}, ingress: [{from: [{podSelector: {matchLabels: {in: club}}}]}]}")
+    before = world.cluster([rule], THERE)
+    member = next(p.pod for p in THERE if (p.pod.meta.namespace, p.pod.name) == ("x", "c"))
+    after = before.replace([replace(member, meta=replace(member.meta, labels={"in": "club"}))])
+    made = loaded(tables(before)["n1"])
+    todo = programs(tables(after)["n1"], made.table(), made.saved())
+    assert not todo.rules and not todo.sets_before
+    lines = [line.split() for line in todo.sets_after.splitlines()]
+    assert [line[0] for line in lines] == ["add", "add"] and {line[2] for line in lines} == set(member.addresses)
+
+
+def test_a_port_that_nobody_has_judged_is_closed_both_ways() -> None:
+    here = [place for place in THERE if place.node == "n1"]
+    made = loaded(_table(world.cluster([policy("y", "{podSelector: {}}")], THERE), here[1:], "n1"))
+    new, other = here[0], here[1]
+    for source, target in ((new, other), (other, new), (new, None), (None, new)):
+        ends = [one.pod.addresses[0] if one else "203.0.113.7" for one in (source, target)]
+        packet = frame(Packet(source=ends[0], destination=ends[1]), source, target)
+        assert not made.passes(packet, 4)
+        assert made.passes(packet | {"--ctstate": "ESTABLISHED"}, 4)
+
+
+@pytest.mark.parametrize(
+    ("family", "harm"),
+    [
+        (4, ":windrow-arriving - [0:0]"),
+        (6, "-D FORWARD -j windrow-forward"),
+        (4, "-I FORWARD -j ACCEPT"),
+        (6, "-I windrow-leaving -j ACCEPT"),
+        (4, ":windrow-more - [0:0]"),
+        (6, "-A FORWARD -j windrow-forward"),
+    ],
+)
+def test_what_somebody_else_did_to_it_is_put_right(family: int, harm: str) -> None:
+    want = tables(world.cluster([policy("x", world.EDGES[3])], THERE))["n1"]
+    made = loaded(want)
+    made.restore(family, harm)
+    assert made.table() != want
+    loaded(want, made)
+    assert [rule for rule in made.rules[family]["FORWARD"] if "ACCEPT" not in rule] == [["-j", "windrow-forward"]]
+
+
+def test_what_was_made_can_be_taken_away() -> None:
+    want = tables(world.cluster([policy("x", world.EDGES[15])], THERE))["n1"]
+    made = loaded(want)
+    assert is_ours(want) and bridges(want) == {BRIDGE} and made.sets
+    loaded(RuleTable(), made)
+    assert not made.sets and all(chains == {"FORWARD": []} for chains in made.rules.values())
+
+
+def test_names_are_as_short_as_they_must_be() -> None:
+    for namespace, spec in world.texts():
+        want = tables(world.cluster([policy(namespace, spec)], THERE))["n1"]
+        todo = programs(want, RuleTable(), {})
+        created = [line.split()[1] for line in todo.sets_before.splitlines() if line.startswith("create")]
+        declared = [line[1:].split()[0] for line in todo.rules[4].splitlines() if line.startswith(":")]
+        assert max(map(len, created)) <= 31 and max(map(len, declared)) <= 28
+
+
+# On a host ----------------------------------------------------------------------------------------------
+
+
+WITHOUT_NFT = KernelFeatures(bridge_rules=False)
+POLICY = """\
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: closed, namespace: default}
+spec: {podSelector: {}}
+"""
+
+
+def test_a_host_without_nft_wants_rules_of_iptables() -> None:
+    """For the ports of the default network, by the addresses that are known of them; and for the bridge of the first
+    pod, which may not be there yet."""
+    ports = record(1), record(2, ifname="net1")
+    facts = NodeFacts(node="n1", ports=ports, features=WITHOUT_NFT)
+    wanted = policy_table(world.cluster(world.loaded(POLICY), ()), facts)
+    assert is_ours(wanted) and bridges(wanted) == {"cni0", "wn-pods"}
+    assert wanted.judged == {ports[0].host} and {port for port, _ in wanted.guarded} == {ports[0].host}
+    words = [rule.expr[1] for rule in wanted.chains["arriving-by-host"].rules]
+    assert [one.split()[1] for one in words if one.startswith("-d")] == ["10.1.0.2", "fd00::2"]
+    loaded(wanted)
+
+
+@pytest.mark.parametrize(
+    ("more", "what"),
+    [
+        ({"ifname": "net1", "network": "vlan100"}, "network policies"),
+        ({"ifname": "eth0", "vlans": PortVlans()}, "network policies"),
+        ({"guards": PortGuards(dhcp=True)}, "guards of its own"),
+        ({}, ""),
+    ],
+)
+def test_what_iptables_cannot_enforce_is_an_error(more: dict[str, object], what: str) -> None:
+    multi = POLICY.replace("networking.k8s.io/v1\nkind: ", "k8s.cni.cncf.io/v1beta1\nkind: Multi").replace(
+        "namespace: default", "namespace: default, annotations: {k8s.v1.cni.cncf.io/policy-for: vlan100}"
+    )
+    objects = world.cluster(world.loaded(f"{POLICY}---\n{multi}"), ())
+    facts = NodeFacts(node="n1", ports=(record(1, **more),), features=WITHOUT_NFT)
+    found = [p for p in policy_problems(objects, facts, policy_table(objects, facts)) if p.severity is Severity.ERROR]
+    assert [p.code for p in found] == ["policies-need-nftables"] * bool(what)
+    assert all(f"iptables cannot enforce {what}" in p.message for p in found)
+    with_nft = replace(facts, features=KernelFeatures())
+    said = policy_problems(objects, with_nft, policy_table(objects, with_nft))
+    assert "policies-need-nftables" not in {p.code for p in said}
