@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -14,6 +15,7 @@ from windrow.apps.round.here import here
 from windrow.apps.round.source import Source
 from windrow.lab.errors import LabError
 from windrow.lab.guest.server import Server
+from windrow.lab.scenario import Pod
 from windrow.lab.session import Applied, Session, missing, prepare_kernel
 from windrow.model.checkpoint import Probe, ProbeKind
 from windrow.model.cluster import Cluster
@@ -27,6 +29,9 @@ from windrow.store.directory import Store
 from windrow.store.paths import Paths
 
 ENTRY = "windrow.apps.labguest:main"
+DEFAULT_NETWORK = {"cniVersion": "1.0.0", "name": "windrow", "type": "windrow"}
+PLUGINS = "/usr/lib/cni"
+"""Where Debian has `host-local`."""
 POLICY = Policy(made_by="the lab", probes=(Probe(kind=ProbeKind.NONE),))
 """Nobody is locked out of a lab's node: carrier is enough."""
 
@@ -58,6 +63,33 @@ class LabEngine:
             stored = Stored(paths, _cluster(kubeconfig) if kubeconfig else None)
             report = carry_out(here(paths, node, kernel), stored, policy=replace(POLICY, dry=True))
         return len(report.plan.steps)
+
+    def attach(self, root: Path, node: str, pod: Pod, netns: Path) -> Mapping[str, str]:
+        """By the plugin, as a container runtime calls it. Raises LabError."""
+        from windrow.apps.cni.dispatch import answer
+        from windrow.apps.cni.host import Host
+
+        env = {
+            "CNI_COMMAND": "ADD",
+            "CNI_CONTAINERID": f"lab-{pod.namespace}-{pod.name}",
+            "CNI_NETNS": str(netns),
+            "CNI_IFNAME": "eth0",
+            "CNI_PATH": PLUGINS,
+            "CNI_ARGS": f"IgnoreUnknown=1;K8S_POD_NAMESPACE={pod.namespace};K8S_POD_NAME={pod.name}",
+            "PATH": os.environ["PATH"],
+        }
+        host = Host(root, node)
+        try:
+            found = answer(env, json.dumps(DEFAULT_NETWORK).encode(), host)
+        finally:
+            host.close()
+        document = json.loads(found.stdout)
+        if found.exit:
+            said = f"{document.get('msg')}: {document.get('details', '')}".rstrip(": ")
+            raise LabError(f"pod {pod.reference} is not attached on {node}: {said}")
+        names = [one["name"] for one in document["interfaces"]]
+        pairs = [(names[ip["interface"]], ip["address"].partition("/")[0]) for ip in document.get("ips", ())]
+        return dict(reversed(pairs))
 
     def install_plugins(self, root: Path, node: str, bin_dir: Path) -> None:
         """Without a compiler: a shim for each node would take longer than it saves. Raises InstallError."""
