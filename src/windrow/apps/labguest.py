@@ -29,7 +29,7 @@ from windrow.store.directory import Store
 from windrow.store.paths import Paths
 
 ENTRY = "windrow.apps.labguest:main"
-DEFAULT_NETWORK = {"cniVersion": "1.0.0", "name": "windrow", "type": "windrow"}
+DEFAULT_NETWORK: dict[str, Any] = {"cniVersion": "1.0.0", "name": "windrow", "type": "windrow"}
 PLUGINS = "/usr/lib/cni"
 """Where Debian has `host-local`."""
 POLICY = Policy(made_by="the lab", probes=(Probe(kind=ProbeKind.NONE),))
