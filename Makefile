@@ -13,11 +13,12 @@ help: ## list the targets
 setup: ## Debian packages, virtual environment, Python packages, windrow itself, kernels of the lab
 	@scripts/bootstrap
 
-demo: ## four virtual machines, two nodes, two switches in a real kernel; then a switch that is broken, and found
+demo: ## four virtual machines, two nodes, two switches in a real kernel; then a switch that is broken, and found, and pods that a policy parts
 	@scripts/bootstrap demo
 	@.venv/bin/windrow lab doctor --first --kernel uml --kernel native
 	@.venv/bin/windrow lab run seed --svg build/seed.svg
 	@.venv/bin/windrow lab run broken-switch
+	@.venv/bin/windrow lab run pods-and-policy
 
 ##@ Work
 

@@ -619,6 +619,84 @@ def test_pods_of_a_host_without_kubernetes(node: Node, outside: str) -> None:
     assert [p.name for p in leases.iterdir() if p.name.startswith("10.")] == []
 
 
+ALONE = {"clusterNetwork": None, "pointToPoint": True}
+SHARED = {"clusterNetwork": None}
+BOTH = "spec: {podCIDRs: [10.52.7.0/24, 'fd52:7::/64']}\n"
+
+
+def reaches(node: Node, pod: str, address: str) -> bool:
+    return node.run("ping", "-c1", "-W5", address, at=pod, check=False).returncode == 0
+
+
+def test_pods_with_a_link_to_their_host_alone(node: Node, outside: str) -> None:
+    """Addresses of their own, a route of the host's to each, in both families; and nothing is left."""
+    node_manifest(node, BOTH)
+    one, other = node.pod(), node.pod()
+    before = node.everything()
+    results = [node.add(pod, **ALONE) for pod in (one, other)]
+    here = node.inside(one)
+    assert addresses(here["eth0"]) == ["10.52.7.2/32"] and here["eth0"]["mtu"] == 1400
+    assert addresses(here["eth0"], "inet6") == ["fd52:7::2/128"]
+    assert default_routes(node, one) == [("169.254.1.1", "eth0"), ("fe80::1", "eth0")]
+    ways = {w["dst"]: w for w in json.loads(node.run("ip", "-j", "route").stdout) if w["dst"].startswith("10.52.7.")}
+    assert set(ways) == {"10.52.7.2", "10.52.7.3"} and len({way["dev"] for way in ways.values()}) == 2
+    assert all(way["scope"] == "link" and "gateway" not in way for way in ways.values())
+    assert "wn-pods" not in node.links()
+
+    assert reaches(node, one, "10.52.7.3") and reaches(node, other, "fd52:7::2")
+    # The outside has no route to pods: an answer comes only because the node puts its own address in.
+    assert reaches(node, one, OUTSIDE_ADDRESS)
+    assert node.run("ping", "-c1", "-W5", "10.52.7.2").returncode == 0
+    source = json.loads(node.run("ip", "-j", "route", "get", "10.52.7.2").stdout)[0]["prefsrc"]
+    assert source == NODE_ADDRESS, "the router's address is this host's alone, and no source of its packets"
+
+    config = json.loads(node.config(annotation(""), **ALONE)) | {"prevResult": results[0]}
+    node.did(node.env("CHECK", one), json.dumps(config).encode())
+    node.run("ip", "route", "del", "10.52.7.2")
+    found = node.call(node.env("CHECK", one), json.dumps(config).encode())
+    assert "there is no route to 10.52.7.2/32" in found.stdout
+
+    for pod in (one, other):
+        node.delete(pod, **ALONE)
+    assert node.everything() == before
+    assert "10.52.7" not in node.run("ip", "route").stdout and "fd52:7" not in node.run("ip", "-6", "route").stdout
+
+
+@pytest.mark.parametrize("first", [SHARED, ALONE])
+def test_what_is_there_goes_on_when_the_setting_changes(node: Node, first: dict[str, Any]) -> None:
+    node_manifest(node, BOTH)
+    then = ALONE if first is SHARED else SHARED
+    old, new, third = node.pod(), node.pod(), node.pod()
+    node.add(old, **first)
+    node.add(new, **then)
+    node.add(third, **first)
+    pods = {old: 2, new: 3, third: 4}
+    for pod in pods:
+        for other, number in pods.items():
+            if other != pod:
+                assert reaches(node, pod, f"10.52.7.{number}"), (pod, number)
+                assert reaches(node, pod, f"fd52:7::{number}"), (pod, number)
+    # By the setting of today: each goes by the record of how it was made.
+    for pod in pods:
+        node.delete(pod, **then)
+    assert not [name for name in node.links() if name.startswith("wn-") and name != "wn-pods"]
+    assert node.run("ip", "-6", "neigh", "show", "proxy").stdout == ""
+
+
+def test_a_gc_takes_away_what_is_left_of_pods_alone(node: Node) -> None:
+    node_manifest(node, BOTH)
+    pods = [node.pod(), node.pod()]
+    for pod in pods:
+        node.add(pod, **ALONE)
+    listed = [{"containerID": Path(pods[1]).name, "ifname": "eth0"}]
+    netns.delete(node.pods.pop(0))
+    env = node.env("GC", "") | {"CNI_CONTAINERID": "", "CNI_IFNAME": ""}
+    node.did(env, node.config(**ALONE, **{"cni.dev/valid-attachments": listed}))
+    bridges = [name for name in node.links() if name.startswith("wn-")]
+    assert len(bridges) == 1
+    assert "10.52.7.2" not in node.run("ip", "route").stdout and "10.52.7.3" in node.run("ip", "route").stdout
+
+
 @pytest.mark.parametrize("spec", ["", "spec: {}\n"])
 def test_a_node_without_addresses_for_pods(node: Node, spec: str) -> None:
     node_manifest(node, spec)

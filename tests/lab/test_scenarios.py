@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 from tests.lab.asked import Asked
 
+from windrow.apps import labguest
 from windrow.apps.labguest import LabEngine
 from windrow.lab.errors import LabError
 from windrow.lab.scenario_file import parse, read, shipped
@@ -32,6 +33,18 @@ def test_what_ships_holds(session: Session, name: str) -> None:
     report = session.check(checks)  # type: ignore[arg-type]
     print("\n".join(checks.said))
     assert report["ok"], "\n".join(said for said in checks.said if said.startswith("bad"))
+
+
+def test_pods_with_a_link_of_their_own_are_in_the_overlay_and_judged(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`pointToPoint`: the same scenario, and all of its checks."""
+    monkeypatch.setitem(labguest.DEFAULT_NETWORK, "pointToPoint", True)
+    up = Asked(scenario=read("pods-and-policy").to_json())
+    assert session.up(up)["ok"], "\n".join(up.said)  # type: ignore[arg-type]
+    assert not [name for name in session.world.rtnl("node-0").indexes() if name == "wn-pods"]
+    checks = Asked()
+    assert session.check(checks)["ok"], "\n".join(checks.said)  # type: ignore[arg-type]
 
 
 def test_applying_again_does_nothing(session: Session) -> None:

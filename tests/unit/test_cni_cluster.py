@@ -35,7 +35,7 @@ from windrow.port.errors import (
 )
 from windrow.port.networks import DEFAULT_NETWORK, NETWORK_STATUS, NETWORKS
 from windrow.port.request import Request, read_args
-from windrow.port.settings import read_settings
+from windrow.port.settings import Settings, read_settings
 from windrow.store import untold
 from windrow.store.attachments import AttachmentRecords
 from windrow.store.paths import Paths
@@ -318,10 +318,10 @@ def test_a_node_may_come_after_the_server_and_by_its_full_name(api: Api, tmp_pat
         meta = {"name": name, "uid": name}
         api.cache.put({"apiVersion": "v1", "kind": "Node", "metadata": meta, "spec": {"podCIDR": cidr}})
     call = ClusterApi(api, Teller(api, Paths(), print), Failures(api)).call()
-    found = defaultnet.brought(host, call, "1.0.0")
+    found = defaultnet.brought(Settings(), host, call, "1.0.0")
     assert found["ipam"]["ranges"] == [[{"subnet": "10.52.0.0/24"}]]
     other = Host(tmp_path, "n3")
-    error = refused(defaultnet.brought, other, call, "1.0.0")
+    error = refused(defaultnet.brought, Settings(), other, call, "1.0.0")
     assert "there is no Node n3 in the cluster" in error.message
     host.close()
     other.close()

@@ -135,9 +135,27 @@ def test_pods_need_kubelets_and_names_of_their_own() -> None:
     assert "pods/pods.yaml: a Pod: it has no metadata.name" in said(pods=POD.replace("  name: web\n", ""))
 
 
-def test_a_control_plane_and_pods_without_kubernetes_have_nothing_to_do() -> None:
+def test_a_control_plane_without_kubernetes_has_nothing_to_do() -> None:
     text = HEAD.replace("  kubernetes: true\n", "")
-    assert "control, web has nothing to do write kubernetes: true" in said(text, POD)
+    found = said(text, POD)
+    assert "control has nothing to do write kubernetes: true" in found and "web" not in found
+
+
+def test_pods_without_kubernetes_are_places_of_the_lab() -> None:
+    alone = HEAD.replace("  kubernetes: true\n", "").replace("role: control-plane, ", "")
+    scenario = parsed(alone, POD)
+    assert "web" in scenario.places() and "web/eth0" in scenario.pod_nics()
+    twice = f"{POD}---\n{POD.replace('  name: web', '  namespace: other' + chr(10) + '  name: web')}"
+    assert "web is the name of something else already" in said(alone, twice)
+    assert "n9 is no node" in said(alone, POD.replace("nodeName: n0", "nodeName: n9"))
+
+
+def test_a_policy_that_closes_names_what_there_is() -> None:
+    alone = HEAD.replace("  kubernetes: true\n", "").replace("role: control-plane, ", "")
+    check = "  checks:\n    - closed: {manifests: [x.yaml], to: web/eth0, open: [a], closed: [nobody]}\n"
+    found = said(alone + check, POD)
+    assert "x.yaml is no file in changes/" in found and "nobody is no endpoint, host or NIC of a pod" in found
+    assert "the nodes follow the API server" in said(HEAD + check, POD)
 
 
 def test_checks_that_go_past_the_api_are_refused() -> None:

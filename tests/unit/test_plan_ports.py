@@ -17,7 +17,19 @@ from windrow.model.host import Bridge, BridgePort, Link, Other
 from windrow.model.objects import AnyObject
 from windrow.model.ports import PORT_GROUP, PortRecord, users
 from windrow.model.problems import Severity
-from windrow.model.steps import DeleteLink, Failure, Impact, SetBond, SetLink, SetMaster, SetPort, SetVlans, Step
+from windrow.model.steps import (
+    AddRoute,
+    DeleteLink,
+    DelRoute,
+    Failure,
+    Impact,
+    SetBond,
+    SetLink,
+    SetMaster,
+    SetPort,
+    SetVlans,
+    Step,
+)
 from windrow.model.values import IfName, Ref
 from windrow.model.wire import load_documents, yaml_text
 from windrow.plan import make_plan, normalise
@@ -438,3 +450,40 @@ def test_a_new_miimon_comes_with_the_delays_that_hang_on_it() -> None:
     assert (change.options.miimon, change.options.updelay) == (50, 200)
     report = node.apply(faster)
     assert report.ok and report.rounds == 1
+
+
+# Point-to-point ports -----------------------------------------------------------------------------
+
+
+def alone(node: Node) -> PortRecord:
+    """A port with a bridge of its own, as a call makes it: its routes, too."""
+    record = replace(port_record("web", "wn-0a0b0c0d"), routed=("10.52.7.2", "fd52:7::2"))
+    node.kernel.add(link("wn-0a0b0c0d", "bridge", up=True))
+    node.attach(record)
+    node.do(*(step(record.bridge, AddRoute(way)) for way in record.ways))
+    return record
+
+
+def test_the_ways_to_a_port_alone_are_wanted(node: Node) -> None:
+    record = alone(node)
+    assert node.plan().plan.steps == (), "as the call made it"
+    for way in record.ways:
+        node.do(step(record.bridge, DelRoute(way)))
+        (planned,) = node.plan().plan.steps
+        assert planned.action == AddRoute(way) and planned.link == record.bridge
+        assert node.apply().ok and node.plan().plan.steps == ()
+
+
+def test_an_undo_leaves_the_ways_to_ports_that_came_since(node: Node) -> None:
+    before = normalise(node.kernel.observe())
+    record = alone(node)
+    plan = make_plan(before, node.kernel.observe(), records=tuple(node.records))
+    assert not [s for s in plan.steps if s.link == record.bridge]
+
+
+def test_a_port_alone_whose_bridge_is_gone_is_told(node: Node) -> None:
+    record = alone(node)
+    node.do(step(record.bridge, DeleteLink()))
+    found = node.plan()
+    assert found.plan.steps == ()
+    assert [p.code for p in found.compiled.problems] == ["port-stranded"]

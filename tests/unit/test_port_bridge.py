@@ -12,7 +12,7 @@ from windrow.model.portguards import PortGuards, Rate
 from windrow.model.values import VidSet
 from windrow.port.bridge import BridgeConfig, addressing, conflicts, masqueraded, read_config, with_gateways
 from windrow.port.errors import INVALID_CONFIG, INVALID_ENVIRONMENT, CniError
-from windrow.port.identity import digest, host_end
+from windrow.port.identity import digest, host_end, own_bridge
 from windrow.port.request import Request, read_request
 from windrow.port.result import Ip, Result, Route
 
@@ -39,6 +39,35 @@ def refused(command: str = "ADD", cni_args: str = "", **keys: Any) -> CniError:
 
 def test_nothing_said() -> None:
     assert read_config(request()) == BridgeConfig(network="net1", bridge="cni0")
+
+
+def test_point_to_point() -> None:
+    """A bridge of its own for each attachment, always the same one; what a shared bridge is for is refused."""
+    ipam = {"type": "host-local"}
+    config = read_config(request(pointToPoint=True, ipam=ipam))
+    assert config.point_to_point and config.bridge == own_bridge("c1", "eth0") != own_bridge("c2", "eth0")
+    assert read_config(request("DEL", pointToPoint=True, ipam=ipam)).bridge == config.bridge
+    shared = {"bridge": "br0", "vlan": 5, "isGateway": True, "portIsolation": True, "vlanTrunk": [{"id": 5}]}
+    for key, value in shared.items():
+        assert key in str(refused(pointToPoint=True, ipam=ipam, **{key: value}))
+    assert "ipam is missing" in str(refused(pointToPoint=True))
+
+
+def test_a_pod_alone_has_its_addresses_alone_and_everything_goes_by_its_router() -> None:
+    config = BridgeConfig(network="net1", bridge="wn-1", ipam="host-local", point_to_point=True)
+    ips = (Ip(address="10.1.2.7/24", gateway="10.1.2.1"), Ip(address="fd00::7/64"))
+    routes = (Route(dst="10.9.0.0/16", gw="10.1.2.254"), Route(dst="::/0"))
+    found = addressing(config, Result(ips=ips, routes=routes), interface=2)
+    assert [(ip.address, ip.gateway) for ip in found.ips] == [
+        ("10.1.2.7/32", "169.254.1.1"),
+        ("fd00::7/128", "fe80::1"),
+    ]
+    assert [(r.dst, r.gw) for r in with_gateways(found)] == [
+        ("10.9.0.0/16", "169.254.1.1"),
+        ("::/0", "fe80::1"),
+        ("0.0.0.0/0", "169.254.1.1"),
+    ]
+    assert found.gateways == ()
 
 
 def test_null_means_the_same_as_nothing() -> None:

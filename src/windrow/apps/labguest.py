@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -13,6 +14,7 @@ from windrow.apps.round import Hooks, Policy, Report, Stored, carry_out
 from windrow.apps.round.here import here
 from windrow.lab.errors import LabError
 from windrow.lab.guest.server import Server
+from windrow.lab.scenario import Pod
 from windrow.lab.session import Applied, Session, missing, prepare_kernel
 from windrow.model.checkpoint import Probe, ProbeKind
 from windrow.model.cluster import Cluster
@@ -29,6 +31,9 @@ if TYPE_CHECKING:
     from windrow.apps.incluster import Listed
 
 ENTRY = "windrow.apps.labguest:main"
+DEFAULT_NETWORK: dict[str, Any] = {"cniVersion": "1.0.0", "name": "windrow", "type": "windrow"}
+PLUGINS = "/usr/lib/cni"
+"""Where Debian has `host-local`."""
 POLICY = Policy(made_by="the lab", probes=(Probe(kind=ProbeKind.NONE),))
 """Nobody is locked out of a lab's node: carrier is enough."""
 
@@ -66,6 +71,33 @@ class LabEngine:
         from windrow.kube.access import Access
 
         return Listed(Access(kubeconfig=kubeconfig))
+
+    def attach(self, root: Path, node: str, pod: Pod, netns: Path) -> Mapping[str, str]:
+        """By the plugin, as a container runtime calls it. Raises LabError."""
+        from windrow.apps.cni.dispatch import answer
+        from windrow.apps.cni.host import Host
+
+        env = {
+            "CNI_COMMAND": "ADD",
+            "CNI_CONTAINERID": f"lab-{pod.namespace}-{pod.name}",
+            "CNI_NETNS": str(netns),
+            "CNI_IFNAME": "eth0",
+            "CNI_PATH": PLUGINS,
+            "CNI_ARGS": f"IgnoreUnknown=1;K8S_POD_NAMESPACE={pod.namespace};K8S_POD_NAME={pod.name}",
+            "PATH": os.environ["PATH"],
+        }
+        host = Host(root, node)
+        try:
+            found = answer(env, json.dumps(DEFAULT_NETWORK).encode(), host)
+        finally:
+            host.close()
+        document = json.loads(found.stdout)
+        if found.exit:
+            said = f"{document.get('msg')}: {document.get('details', '')}".rstrip(": ")
+            raise LabError(f"pod {pod.reference} is not attached on {node}: {said}")
+        names = [one["name"] for one in document["interfaces"]]
+        pairs = [(names[ip["interface"]], ip["address"].partition("/")[0]) for ip in document.get("ips", ())]
+        return dict(reversed(pairs))
 
     def install_plugins(self, root: Path, node: str, bin_dir: Path) -> None:
         """Without a compiler: a shim for each node would take longer than it saves. Raises InstallError."""

@@ -21,7 +21,7 @@ from windrow.compile.pins import pinned_mac
 from windrow.compile.policies import policy_problems, policy_table
 from windrow.compile.poolports import served_here
 from windrow.compile.pools import scopes, waiting_problems
-from windrow.compile.ports import filter_problems, port_filters, port_links, port_problems, ports_of
+from windrow.compile.ports import filter_problems, port_filters, port_links, port_problems, port_routes, ports_of
 from windrow.compile.routers import with_routers
 from windrow.compile.uplinks import Choice, choose_uplinks, uplink_links
 from windrow.compile.vlans import mgmt_links, self_vids, self_vlans, snooped_vids, snooping_problems, uplink_vids
@@ -88,7 +88,7 @@ def compile_node(cluster: Cluster, facts: NodeFacts) -> Compiled:
     return Compiled(
         state=HostState(
             links={link.name: link for link in links},
-            routes=routes.routes | luggage.routes | tunnels.routes,
+            routes=routes.routes | luggage.routes | tunnels.routes | port_routes(facts),
             rules=luggage.rules,
             sysctls=_sysctls(facts) if links else {},
             filters=port_filters(facts),

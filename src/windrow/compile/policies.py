@@ -27,7 +27,7 @@ from windrow.model.policyrules import OwnGuards, PolicyRules
 from windrow.model.ports import LAUNCHER, PortRecord
 from windrow.model.problems import Problem, Severity
 from windrow.model.ruletable import RuleTable
-from windrow.model.values import IfName, Ref
+from windrow.model.values import Ref
 from windrow.policy import Endpoint, compile_policies, iptables, policed_namespaces
 from windrow.policy.nft import table
 
@@ -58,7 +58,7 @@ def _by_iptables(rules: PolicyRules, cluster: Cluster, facts: NodeFacts) -> Rule
     ports = {
         one.host: iptables.RoutedPort(bridge=one.bridge, addresses=_addresses(one, cluster, facts)) for one in routed
     }
-    return iptables.table(rules, ports, {IfName(POD_BRIDGE), *(one.bridge for one in routed)})
+    return iptables.table(rules, ports, {POD_BRIDGE, *(one.bridge for one in routed)})
 
 
 def _is_routed(record: PortRecord) -> bool:

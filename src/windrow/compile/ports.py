@@ -13,7 +13,7 @@ from functools import cache
 from windrow.model import names
 from windrow.model.bridging import FRESH_BRIDGE_PORT, BridgePort
 from windrow.model.facts import NodeFacts
-from windrow.model.host import Link, Other, PortFilter
+from windrow.model.host import Link, Other, PortFilter, Route
 from windrow.model.objects import ClusterNetwork
 from windrow.model.ports import PortRecord, users
 from windrow.model.problems import Problem, Severity
@@ -46,6 +46,12 @@ def port_links(ports: Iterable[PortRecord], bridges: Iterable[Link], facts: Node
         for record in ports
         if record.host in facts.port_links
     ]
+
+
+def port_routes(facts: NodeFacts) -> frozenset[Route]:
+    """The ways to point-to-point ports that are there, with the bridge that each has of its own."""
+    there = (r for r in facts.ports if r.host in facts.port_links and r.bridge in facts.links)
+    return frozenset(way for record in there for way in record.ways)
 
 
 def port_filters(facts: NodeFacts) -> dict[IfName, PortFilter]:
@@ -83,6 +89,9 @@ def port_problems(
     for record in ports:
         if record.host not in facts.port_links:
             yield _gone(record)
+    for record in facts.ports:
+        if record.routed and record.host in facts.port_links and record.bridge not in facts.links:
+            yield _stranded(record)
     there = [record for record in ports if record.host in facts.port_links]
     for bridge, (uplink, vids) in uplinks.items():
         yield from _cut_off([r for r in there if r.bridge == bridge], uplink, vids)
@@ -93,6 +102,16 @@ def _gone(record: PortRecord) -> Problem:
         code="port-gone",
         message=f"{record.host}, the port of {record.user} ({record.ifname}) on {record.bridge}, is not there",
         hint="if it has just been started or stopped, look again; else clear the record away: windrow cni gc",
+        about=record.ref,
+        severity=Severity.WARNING,
+    )
+
+
+def _stranded(record: PortRecord) -> Problem:
+    return Problem(
+        code="port-stranded",
+        message=f"{record.bridge}, on which {record.user} ({record.ifname}) is alone, is not there: nothing reaches it",
+        hint="start the pod again",
         about=record.ref,
         severity=Severity.WARNING,
     )

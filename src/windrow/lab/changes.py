@@ -84,7 +84,8 @@ def change(check: Change, world: World, apply: ChangeNode) -> Verdict:
     a, b = (world.station(name) for name in check.between)
     if silent := _silent(a, b):
         return False, silent, {}
-    found = _measure(check, world, partial(apply, check.node, _objects(check, world), check.delete))
+    objects = changed_objects(check.manifests, world)
+    found = _measure(check, world, partial(apply, check.node, objects, check.delete))
     faults = list(_faults(check, found))
     numbers = {
         "steps": found.applied.steps,
@@ -131,8 +132,9 @@ def _silent(a: probe.Station, b: probe.Station) -> str:
     return f"no answer before anything was changed: {', '.join(missing)}" if missing else ""
 
 
-def _objects(check: Change, world: World) -> tuple[AnyObject, ...]:
-    loaded = without_doubles([load_documents(world.scenario.changes[file], file) for file in check.manifests])
+def changed_objects(files: Sequence[str], world: World) -> tuple[AnyObject, ...]:
+    """Of the scenario's `changes`. Raises ProblemsError."""
+    loaded = without_doubles([load_documents(world.scenario.changes[file], file) for file in files])
     if errors(loaded.problems):
         raise ProblemsError(loaded.problems)
     return loaded.objects

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field
 from typing import Any, assert_never
 
-from windrow.lab import changes, machinechecks, outage, probe
+from windrow.lab import changes, closing, machinechecks, outage, probe
 from windrow.lab.errors import LabError
 from windrow.lab.guest.run import run_in
 from windrow.lab.questions import ask
@@ -19,6 +19,7 @@ from windrow.lab.scenario import (
     CablePull,
     Change,
     Check,
+    Closed,
     Command,
     ForgedMac,
     Isolated,
@@ -112,6 +113,8 @@ class Checker:
                 return "change", changes.change(check, self.world, self.change)
             case ApiOutage():
                 return "api-outage", outage.api_outage(check, self.world, self.follow)
+            case Closed():
+                return "closed", closing.closed(check, self.world, self.change)
             case _:
                 assert_never(check)
 

@@ -48,12 +48,19 @@ class Station:
 # Ping ---------------------------------------------------------------------------------------------
 
 
-def ping(pairs: Sequence[tuple[Station, Station]], *, deadline_s: float) -> dict[tuple[str, str], float | None]:
-    """ICMP echo from the first to the second of each pair: milliseconds, None where no answer came in time."""
+def ping(
+    pairs: Sequence[tuple[Station, Station]], *, deadline_s: float, first: int = 0
+) -> dict[tuple[str, str], float | None]:
+    """ICMP echo from the first to the second of each pair: milliseconds, None where no answer came in time.
+
+    `first`: number of the first pair's identifier. For conntrack two pings with the same one are one connection.
+    """
     answers: dict[tuple[str, str], float | None] = {(a.name, b.name): None for a, b in pairs}
     with _Sockets() as sockets:
         waiting = {
-            sockets.open(a, _icmp_socket).fileno(): (number, a, b) for number, (a, b) in enumerate(pairs) if b.address
+            sockets.open(a, _icmp_socket).fileno(): (number, a, b)
+            for number, (a, b) in enumerate(pairs, first)
+            if b.address
         }
         sent: dict[int, float] = {}
         end = time.monotonic() + deadline_s

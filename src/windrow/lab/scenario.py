@@ -11,7 +11,7 @@
     ├── cables     Cable from End to End
     ├── manifests  file -> text; the same for every node
     ├── changes    file -> text; what the checks of the kinds Change and ApiOutage apply
-    ├── pods       Pod: of Kubernetes, on a node ── PodNic; `pod_manifests` are their texts
+    ├── pods       Pod: on a node ── PodNic; `pod_manifests` are their texts
     └── checks     Reach, Matrix, Isolated, Command, BondIs, CablePull, PlanEmpty, Lease, ForgedMac, Recreate, Steady,
                    Change, ApiOutage
 
@@ -434,6 +434,18 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Closed:
+    """`manifests` (files of the scenario's `changes`), given to all nodes, close the way from `closed` to `target` and
+    leave the one from `opened`; without them all get there again."""
+
+    name: str
+    manifests: tuple[str, ...]
+    target: str
+    opened: tuple[str, ...]
+    closed: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ApiOutage:
     """While `node` has no power, `manifests` (files of the scenario's `changes`) are applied at the API; then the API
     server is stopped for `seconds`. The node boots without it: `between` two endpoints reach each other by its last
@@ -461,6 +473,7 @@ Check = (
     | Change
     | SwitchFault
     | ApiOutage
+    | Closed
 )
 
 
@@ -501,9 +514,20 @@ class Scenario:
         return (vm, nic) if vm and nic else None
 
     def places(self) -> Iterator[str]:
-        """The names of all that has a network namespace of its own. A machine has its pod's, by another name."""
-        for group in (self.nodes, self.switches, self.hosts, self.endpoints):
+        """The names of all that has a network namespace of its own. A machine has its pod's, by another name, and so
+        have pods whose runtime is a kubelet's."""
+        for group in (*self.placed, self.own_pods):
             yield from (one.name for one in group)
+
+    @property
+    def placed(self) -> tuple[tuple[Node, ...] | tuple[Switch, ...] | tuple[Host, ...] | tuple[Endpoint, ...], ...]:
+        """What the scenario's file has that is in a namespace of its own."""
+        return (self.nodes, self.switches, self.hosts, self.endpoints)
+
+    @property
+    def own_pods(self) -> tuple[Pod, ...]:
+        """Those that the lab itself attaches, by Windrow's plugin: without a Kubernetes nobody else does."""
+        return self.pods if self.kubernetes is None else ()
 
     def stations(self) -> Mapping[str, Station]:
         """Who sends and receives in checks, by name; of machines see `vm_stations`."""

@@ -19,6 +19,7 @@ from windrow.lab.scenario import (
     CablePull,
     Change,
     Check,
+    Closed,
     Command,
     End,
     Endpoint,
@@ -543,6 +544,12 @@ class _Reader:
             manifests=self._texts(table, "manifests") if "manifests" in table else (),
         )
 
+    def _closed(self, table: Table) -> Check:
+        manifests, target = self._texts(table, "manifests"), table.text("to", required=True)
+        opened, closed = self._texts(table, "open"), self._texts(table, "closed")
+        said = f"{', '.join(manifests)} closes {target} to {', '.join(closed)}, and not to {', '.join(opened)}"
+        return Closed(name=table.text("name") or said, manifests=manifests, target=target, opened=opened, closed=closed)
+
     def _between(self, table: Table) -> tuple[str, str] | None:
         between = self._texts(table, "between")
         if len(between) == 2:
@@ -601,6 +608,7 @@ _CHECKS: dict[str, tuple[tuple[str, ...], Callable[[_Reader, Table], Check | Non
     "recreate": (("node", "cluster-network", "between", "within-ms"), _Reader._recreate),
     "steady": (("between", "seconds"), _Reader._steady),
     "change": (("node", "between", "manifests", "delete", "impact", "lost", "within-ms"), _Reader._change),
+    "closed": (("manifests", "to", "open", "closed"), _Reader._closed),
     "api-outage": (("node", "between", "seconds", "manifests"), _Reader._api_outage),
 }
 _IMPACTS = f"one of {', '.join(impact.value for impact in Impact)}"

@@ -13,6 +13,7 @@ from windrow.lab.scenario import (
     CablePull,
     Change,
     Check,
+    Closed,
     Command,
     End,
     ForgedMac,
@@ -81,9 +82,9 @@ class _Links:
         """One control plane, in a network with all nodes; and nothing that would go past it."""
         planes = [host for host in self._scenario.hosts if host.role is Role.CONTROL_PLANE]
         if self._scenario.kubernetes is None:
-            idle = [host.name for host in planes] + [pod.name for pod in self._scenario.pods]
-            if idle:
+            if idle := [host.name for host in planes]:
                 self._wrong("kubernetes", "spec", f"{', '.join(idle)} has nothing to do", "write kubernetes: true")
+            self._check_own_pods()
             return
         if len(planes) != 1 or planes[0].address is None:
             hint = "a host with role: control-plane, an address in the nodes' management network, and a cable"
@@ -101,6 +102,16 @@ class _Links:
         if self._scenario.pods and not self._scenario.kubernetes.kubelets:
             said = f"{', '.join(pod.name for pod in self._scenario.pods)} has nobody to run it"
             self._wrong("kubernetes", "pods/", said, "take kubelets: false out")
+
+    def _check_own_pods(self) -> None:
+        """Each is a place of its own, like an endpoint."""
+        taken = {one.name for group in self._scenario.placed for one in group}
+        for pod in self._scenario.own_pods:
+            path = f"pods/{pod.name}"
+            self._known(pod.node, self._nodes, f"{path}.spec.nodeName", "node")
+            if pod.name in taken:
+                self._wrong("name-twice", f"{path}.metadata.name", f"{pod.name} is the name of something else already")
+            taken.add(pod.name)
 
     def _check_control_plane(self, host: Host, own: _Interface) -> None:
         """That every node reaches it."""
@@ -159,6 +170,8 @@ class _Links:
                 self._check_change(check, f"{path}.change")
             case ApiOutage():
                 self._check_outage(check, f"{path}.api-outage")
+            case Closed():
+                self._check_closed(check, f"{path}.closed", stations)
 
     def _check_fault(self, check: SwitchFault, path: str) -> None:
         switch = next((s for s in self._scenario.switches if s.name == check.end.device), None)
@@ -216,6 +229,12 @@ class _Links:
         self._check_changed(check, path)
         if self._scenario.kubernetes is None:
             self._wrong("check", path, "there is no API server to stop", "write kubernetes: true in the spec")
+
+    def _check_closed(self, check: Closed, path: str, stations: Collection[str]) -> None:
+        self._not_past_the_api(path)
+        self._all_known(check.manifests, self._scenario.changes, f"{path}.manifests", "file in changes/")
+        for key, names in (("to", (check.target,)), ("open", check.opened), ("closed", check.closed)):
+            self._all_known(names, stations, f"{path}.{key}", "endpoint, host or NIC of a pod")
 
     def _check_changed(self, check: Change | ApiOutage, path: str) -> None:
         self._known(check.node, self._nodes, f"{path}.node", "node")

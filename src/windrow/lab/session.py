@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import sys
@@ -9,6 +10,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -17,7 +19,7 @@ from windrow.lab.checks import Checker, Result
 from windrow.lab.errors import LabError
 from windrow.lab.guest.run import BIN, Place, run
 from windrow.lab.guest.server import Handler, Request
-from windrow.lab.scenario import End, Node, Vm
+from windrow.lab.scenario import End, Node, Pod, Vm
 from windrow.lab.scenario_file import Texts, parse
 from windrow.lab.world import World
 from windrow.model.lazy import dataclass
@@ -29,13 +31,15 @@ from windrow.model.problems import ProblemsError, errors
 from windrow.model.steps import Impact
 from windrow.model.values import Ref
 from windrow.model.wire import load_documents, without_doubles
-from windrow.netlink import features, links
+from windrow.model.wire.text import plain, trees
+from windrow.netlink import features, links, netns
 from windrow.netlink.errors import KernelError
 from windrow.netlink.sock import Rtnl
 from windrow.render.text import Style
 from windrow.render.topology_text import topology_text
 from windrow.store import records
 from windrow.store.directory import Store
+from windrow.store.paths import Paths
 
 if TYPE_CHECKING:
     from windrow.lab.kubernetes.cluster import Cluster
@@ -80,6 +84,10 @@ class Engine(Protocol):
 
     def listed(self, kubeconfig: str) -> Any:
         """The objects of the cluster that it leads to, as they are now, for `steps_left`. Raises KubeError."""
+        ...
+
+    def attach(self, root: Path, node: str, pod: Pod, netns: Path) -> Mapping[str, str]:
+        """A pod, by the many-NIC plugin: interface -> its first address, without prefix length. Raises LabError."""
         ...
 
     def install_plugins(self, root: Path, node: str, bin_dir: Path) -> None:
@@ -159,8 +167,30 @@ class Session:
             fine = fine and done.ok
         self._plug_in(request)
         if fine:
+            self._attach_pods(request)
             world.fleet.start(lambda text, level: request.log(text, level=level))
         return {"ok": fine, "nodes": nodes}
+
+    def _attach_pods(self, request: Request) -> None:
+        """Those that are not there yet; then every node is told where they are. Raises LabError."""
+        world, scenario = self.world, self.world.scenario
+        manifests = _pod_documents(scenario.pod_manifests)
+        new = [pod for pod in scenario.own_pods if pod.station(pod.nics[0]) not in world.pod_addresses]
+        objects: list[AnyObject] = []
+        for pod in new:
+            root, where = world.root(pod.node), netns.RUN_NETNS / pod.name
+            document = manifests[pod.reference]
+            records.make_place(Paths(root).pods / pod.namespace, flush=False)
+            file = Paths(root).pods / pod.namespace / f"{pod.name}.json"
+            records.write(file, json.dumps(document).encode(), mode=0o644, flush="nothing")
+            found = world.inside(pod.node, partial(self._engine.attach, root, pod.node, pod, where))
+            world.pod_addresses |= {f"{pod.name}/{interface}": address for interface, address in found.items()}
+            said = ", ".join(f"{interface} {address}" for interface, address in found.items())
+            request.log(f"pod {pod.reference} on {pod.node}: {said}", level="good")
+            status = {"podIP": found["eth0"], "podIPs": [{"ip": found["eth0"]}]} if "eth0" in found else {}
+            objects += _objects({pod.name: json.dumps({**document, "status": status})})
+        for node in scenario.nodes if objects else ():
+            self._engine.change(world.root(node.name), node.name, objects, ())
 
     def _plug_in(self, request: Request) -> None:
         """The endpoints whose bridges are there. A bridge that is made anew later has none of them in it; machines are
@@ -364,6 +394,18 @@ def _objects(manifests: Mapping[str, str]) -> tuple[AnyObject, ...]:
     if errors(loaded.problems):
         raise ProblemsError(loaded.problems)
     return loaded.objects
+
+
+def _pod_documents(manifests: Mapping[str, str]) -> dict[str, Mapping[str, Any]]:
+    """By `namespace/name`."""
+    found: dict[str, Mapping[str, Any]] = {}
+    for text in manifests.values():
+        for tree in trees(text)[0]:
+            document = plain(tree.root, []).value
+            if isinstance(document, dict) and document.get("kind") == "Pod":
+                meta = document["metadata"]
+                found[f"{meta.get('namespace') or 'default'}/{meta['name']}"] = document
+    return found
 
 
 def _node_object(node: Node) -> NodeObject:

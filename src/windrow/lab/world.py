@@ -5,6 +5,7 @@ cable     a veth pair; pulled: its switch end is down, so both ends lose their c
 node      a namespace with NICs and the management network; the rest is up to Windrow
 host      a namespace with an address per VLAN; dnsmasq where it is a DHCP server
 endpoint  a namespace with one NIC, whose other end is a port of a node's bridge
+pod       a namespace, attached by Windrow's many-NIC plugin; in a cluster it is a kubelet's
 machine   a virtual one, which Windrow's own command starts on its node (`vm/fleet`)
 cluster   etcd and an API server on a host; on each node what makes it one of a cluster (`kubernetes/`)
 """
@@ -83,6 +84,8 @@ class World:
         self.cluster = _cluster(self, programs) if scenario.kubernetes else None
         self.leases: dict[str, Cidr] = {}
         """What endpoints got by DHCP."""
+        self.pod_addresses: dict[str, str] = {}
+        """Of pods that the lab attaches, by their station (`web/eth0`); without prefix length."""
         self.attached: set[str] = set()
         self._bridges: dict[str, int] = {}
         """Endpoint -> the ifindex of the bridge that it was plugged into."""
@@ -161,6 +164,9 @@ class World:
             return self._vm_station(name, *machine)
         if (pod := self.scenario.pod_nics().get(name)) is not None and self.cluster is not None:
             return self.cluster.station(*pod)
+        if pod is not None:
+            inside = partial(self.inside, pod[0].name)
+            return Station(name, pod[1].interface, inside, self.pod_addresses.get(name, ""))
         found = self.scenario.stations().get(name)
         if found is None:
             raise LabError(f"there is no station {name!r}", hint=f"there are {', '.join(self.scenario.stations())}")
@@ -202,6 +208,9 @@ class World:
         ports = [port_of(endpoint) for endpoint in self.scenario.endpoints if endpoint.node == node]
         rtnl.run(*(links.delete(port) for port in ports if port in have))
         self.attached -= {endpoint.name for endpoint in self.scenario.endpoints if endpoint.node == node}
+        for pod in (one for one in self.scenario.own_pods if one.node == node):
+            for nic in pod.nics:
+                self.pod_addresses.pop(pod.station(nic), None)
 
     def reopen(self, node: str) -> int:
         """The fd of a new, empty namespace for it."""

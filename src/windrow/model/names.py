@@ -16,7 +16,7 @@ from windrow.model.values import IfName, Vid
 
 MGMT = "mgmt"
 """The built-in cluster network; the operating system makes its devices, Windrow protects them."""
-POD_BRIDGE = "wn-pods"
+POD_BRIDGE = IfName("wn-pods")
 """The bridge of the pods' default network. Not `…-br`: that is what the bridge of a cluster network is called."""
 
 CLUSTER_NETWORK_MAX = 12

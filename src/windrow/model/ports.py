@@ -12,7 +12,10 @@ from windrow.model.values import PORT_GROUP as PORT_GROUP
 from windrow.model.values import IfName, Mac, PortVlans, Ref
 
 if TYPE_CHECKING:
-    from windrow.model.host import Observed
+    from windrow.model.host import Observed, Route
+
+_RTPROT_STATIC = 4
+"""The administrator's (include/uapi/linux/rtnetlink.h)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +54,9 @@ class PortRecord:
     guards: PortGuards = PortGuards()
     addresses: tuple[str, ...] = ()
     """Those that the IPAM plugin gave, without prefixes; written down where a guard asks for them."""
+    routed: tuple[str, ...] = ()
+    """Of a point-to-point port: its addresses, to each of which a route of the host's leads over `bridge`, which is its
+    own; written down once they do."""
     masquerade: tuple[str, ...] = ()
     """The addresses with prefixes that are masqueraded; written down once they are."""
     masquerade_by: str = ""
@@ -65,6 +71,24 @@ class PortRecord:
         """The `why` of what is done to the port: `Port/default/web/net1`."""
         namespace, _, pod = _printable(self.pod).rpartition("/")
         return Ref("Port", f"{pod or self.container_id[:SHORT_ID]}/{self.ifname}", namespace)
+
+    @property
+    def ways(self) -> tuple[Route, ...]:
+        """The host's routes to a point-to-point port. They are nobody's by their protocol: they go with the bridge, and
+        not because a plan, such as an undo's, knows nothing of the port."""
+        if not self.routed:
+            return ()
+        from windrow.model.host import IP6_RT_PRIO_USER, Route  # most calls of a plugin have none
+
+        return tuple(
+            Route(
+                dst=f"{address}/{128 if ':' in address else 32}",
+                dev=self.bridge,
+                metric=IP6_RT_PRIO_USER if ":" in address else 0,
+                protocol=_RTPROT_STATIC,
+            )
+            for address in self.routed
+        )
 
     @property
     def filter(self) -> PortFilter | None:

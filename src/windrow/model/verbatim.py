@@ -16,6 +16,7 @@ from windrow.model.values import Cidr, IfName, Mac
 _NEIGHBOUR, _ROUTE = Struct("=B3xiHBB"), Struct("=BBBBBBBBI")
 """struct ndmsg, struct rtmsg."""
 _AF_INET, _NUD_PERMANENT, _RTN_UNICAST, _ONLINK = 2, 0x80, 1, 0x4
+_NTF_PROXY = 0x08
 _DST, _OIF, _GATEWAY, _PRIORITY, _TABLE, _PREF, _LLADDR = 1, 4, 5, 6, 15, 20, 2
 """RTA_*, and NDA_LLADDR; NDA_DST is 1 as well."""
 
@@ -30,6 +31,15 @@ def permanent(address: str, mac: Mac) -> StaticNeighbour:
     header = _NEIGHBOUR.pack(_family(ip.version), 0, _NUD_PERMANENT, 0, 0)
     known = _attribute(_DST, ip.packed) + _attribute(_LLADDR, bytes.fromhex(mac.replace(":", "")))
     return StaticNeighbour(message=header + known, address=str(ip), mac=mac, protocol=OWNER_PROTOCOL)
+
+
+def proxied(address: str) -> StaticNeighbour:
+    """For whom this host answers on a link."""
+    ip = ip_address(address)
+    header = _NEIGHBOUR.pack(_family(ip.version), 0, 0, _NTF_PROXY, 0)
+    return StaticNeighbour(
+        message=header + _attribute(_DST, ip.packed), address=str(ip), mac=None, protocol=OWNER_PROTOCOL
+    )
 
 
 @lru_cache(_KEPT)

@@ -346,12 +346,13 @@ def snoop_vlans(index: int, vids: VidSet, *, snoop: bool, ask: bool, name: str =
 # Addresses and routes -----------------------------------------------------------------------------
 
 
-def add_addr(index: int, cidr: str, *, nodad: bool = False, name: str = "") -> Message:
+def add_addr(index: int, cidr: str, *, nodad: bool = False, scope: int | None = None, name: str = "") -> Message:
     """Give a link a static address. Having it already is no error (NLM_F_REPLACE). Raises ValueError.
 
-    `nodad`: an IPv6 address is usable at once, without the second or two of duplicate address detection.
+    `nodad`: an IPv6 address is usable at once, without the second or two of duplicate address detection. `scope`:
+    RT_SCOPE_*, of IPv4; without it, the universe.
     """
-    message = _addr(RTM_NEWADDR, index, cidr, flags=_IFA_F_NODAD if nodad else None)
+    message = _addr(RTM_NEWADDR, index, cidr, flags=_IFA_F_NODAD if nodad else None, scope=scope or 0)
     doing = f"add {cidr} to {name or index}"
     return Message(RTM_NEWADDR, message, NLM_F_CREATE | NLM_F_REPLACE, doing, hints=_ipv6_hints(cidr, name))
 
@@ -374,7 +375,7 @@ def del_addr(index: int, cidr: str, *, name: str = "") -> Message:
     return Message(RTM_DELADDR, _addr(RTM_DELADDR, index, cidr), doing=f"take {cidr} from {name or index}")
 
 
-def _addr(type_: int, index: int, cidr: str, flags: int | None = None) -> bytes:
+def _addr(type_: int, index: int, cidr: str, flags: int | None = None, scope: int = 0) -> bytes:
     if (four := ipv4.parse(cidr)) is not None:
         number, length = four
         version, text = 4, ipv4.written(number)
@@ -386,7 +387,7 @@ def _addr(type_: int, index: int, cidr: str, flags: int | None = None) -> bytes:
     values: dict[str, Any] = {"local": text, "address": text, "flags": flags}
     if type_ == RTM_NEWADDR and version == 4 and length < 31:
         values["broadcast"] = ipv4.written(number | ipv4.hosts(length))
-    return codec.ADDR_HEADER.pack(_family(version), length, 0, 0, index) + codec.ADDR.encode(values)
+    return codec.ADDR_HEADER.pack(_family(version), length, 0, scope, index) + codec.ADDR.encode(values)
 
 
 def put_back_addr(index: int, cidr: Cidr, details: Details, *, name: str, moving: bool) -> Message:

@@ -15,6 +15,7 @@ from windrow.model.lazy import dataclass
 from windrow.model.portguards import DHCP_GUARD, IP_SPOOF, RA_GUARD, RATES, PortGuards, Rate
 from windrow.model.values import DEFAULT_PVID, VID_MAX, VID_MIN, IfName, Mac, PortVlans, VidSet, parse_ifname
 from windrow.port.errors import INVALID_CONFIG, INVALID_ENVIRONMENT, CniError
+from windrow.port.identity import own_bridge
 from windrow.port.request import ADD, CHECK, DEL, GC, Request
 from windrow.port.result import Ip, Result, Route, family_of
 
@@ -24,13 +25,21 @@ MTU_MIN, MTU_MAX = 68, 65535
 
 _KEYS = (
     "bridge", "disableContainerInterface", "enabledad", "forceAddress", "hairpinMode", "ipMasq", "ipMasqBackend",
-    "isDefaultGateway", "isGateway", "macspoofchk", "mtu", "nonMasqueradeCIDRs", "portIsolation",
-    "preserveDefaultVlan", "promiscMode", "routerAdvertisements", "vlan", "vlanTrunk", IP_SPOOF, DHCP_GUARD, RA_GUARD,
-    *RATES,
+    "isDefaultGateway", "isGateway", "macspoofchk", "mtu", "nonMasqueradeCIDRs", "pointToPoint",
+    "portIsolation", "preserveDefaultVlan", "promiscMode", "routerAdvertisements", "vlan", "vlanTrunk", IP_SPOOF,
+    DHCP_GUARD, RA_GUARD, *RATES,
 )  # fmt: skip
+ROUTERS = {"4": "169.254.1.1", "6": "fe80::1"}
+"""By family: the router of every point-to-point port, Calico's address in IPv4. Each such port has a bridge of its own,
+so all of them may have the same ones."""
+_BITS = {"4": 32, "6": 128}
 RATE_MIN, RATE_MAX, BURST_MAX = 8, 10**11, 8 * (2**32 - 1)
 """In bits. nftables counts bytes, a burst in 32 bits, and takes both together a thousand million times into 64
 (`nft_limit_init`)."""
+_OF_A_SHARED_BRIDGE = (
+    "bridge", "forceAddress", "hairpinMode", "isDefaultGateway", "isGateway", "portIsolation", "preserveDefaultVlan",
+    "promiscMode", "vlan", "vlanTrunk",
+)  # fmt: skip
 _TRUE, _FALSE = ("1", "true"), ("0", "false")
 _NO_SIGNS = dict.fromkeys(map(ord, ":.-"))
 _HEX = frozenset("0123456789abcdef")
@@ -50,6 +59,9 @@ class BridgeConfig:
     promisc: bool = False
     hairpin: bool = False
     isolated: bool = False
+    point_to_point: bool = False
+    """The pod has its addresses alone (/32, /128), and the way to it is a route of the host's. The port's bridge is its
+    own (`identity.own_bridge`): there is nobody else on it, and policies and guards hold at a bridge's port."""
     mtu: int | None = None
     gateway: bool = False
     default_gateway: bool = False
@@ -117,6 +129,7 @@ def read_config(request: Request) -> BridgeConfig:
         promisc=reader.flag("promiscMode"),
         hairpin=reader.flag("hairpinMode"),
         isolated=reader.flag("portIsolation"),
+        point_to_point=reader.flag("pointToPoint"),
         mtu=reader.mtu(),
         gateway=reader.flag("isGateway") or reader.flag("isDefaultGateway"),
         default_gateway=reader.flag("isDefaultGateway"),
@@ -134,6 +147,8 @@ def read_config(request: Request) -> BridgeConfig:
         dns=reader.dns(),
     )
     reader.together(made)
+    if made.point_to_point:
+        made = replace(made, bridge=own_bridge(request.container_id, request.ifname))
     environment = _check_args(request.args) if request.command in (ADD, CHECK) else []
     if (reader.wrong or environment) and request.command not in (DEL, GC):
         code = INVALID_CONFIG if reader.wrong else INVALID_ENVIRONMENT
@@ -295,6 +310,10 @@ class _Reader:
             self.only_used("cannot set hairpin mode and promiscuous mode at the same time")
         if made.interface_down and made.ipam:
             self.only_used("cannot use IPAM when DisableContainerInterface flag is set")
+        if made.point_to_point and not made.ipam:
+            self.only_used("pointToPoint: ipam is missing, and the way to the pod is by its addresses")
+        if made.point_to_point and (beside := [key for key in _OF_A_SHARED_BRIDGE if self._config.get(key)]):
+            self.only_used(f"pointToPoint: the port has a bridge of its own, so {', '.join(beside)} means nothing")
 
     def only_used(self, what: str) -> None:
         """Wrong for an ADD, and of no concern to a DEL."""
@@ -373,6 +392,8 @@ def addressing(config: BridgeConfig, result: Result, interface: int) -> Addressi
     """
     if not result.ips:
         raise CniError(INVALID_CONFIG, "IPAM plugin returned missing IP config", f"{config.ipam} gave no address")
+    if config.point_to_point:
+        return _alone(result, interface)
     ips: list[Ip] = []
     routes = list(result.routes)
     for ip in result.ips:
@@ -383,6 +404,21 @@ def addressing(config: BridgeConfig, result: Result, interface: int) -> Addressi
             routes.append(Route(dst=default, gw=gateway))
     gateways = tuple(f"{ip.gateway}/{ip.address.rpartition('/')[2]}" for ip in ips) if config.gateway else ()
     return Addressing(ips=tuple(ips), routes=tuple(routes), gateways=gateways, dns=result.dns)
+
+
+def _alone(result: Result, interface: int) -> Addressing:
+    """Of a point-to-point port: nobody is on its link but the router, by which everything goes."""
+    ips: list[Ip] = []
+    for ip in result.ips:
+        family = family_of(ip.address)
+        address = f"{ip.address.partition('/')[0]}/{_BITS[family]}"
+        ips.append(replace(ip, address=address, interface=interface, gateway=ROUTERS[family]))
+    routes = [replace(route, gw=ROUTERS[family_of(route.dst)]) for route in result.routes]
+    for family in sorted({family_of(ip.address) for ip in ips}):
+        default = "::/0" if family == "6" else "0.0.0.0/0"
+        if not any(_same_prefix(route.dst, default) for route in routes):
+            routes.append(Route(dst=default, gw=ROUTERS[family]))
+    return Addressing(ips=tuple(ips), routes=tuple(routes), dns=result.dns)
 
 
 def masqueraded(config: BridgeConfig, addresses: Iterable[str]) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ else:
     except ImportError:  # Python 3.12 has it under another name, and other builds nowhere
         from hashlib import sha256
 
-_HOST_END = "veth"
+_HOST_END, _OWN_BRIDGE = "veth", "wn-"
 
 
 def digest(container_id: str, ifname: str) -> str:
@@ -26,6 +26,11 @@ def host_end(container_id: str, ifname: str) -> IfName:
     """The name of the port on the host. The same for the same attachment, so that whoever has to undo it finds it,
     and of the form that the reference plugin gives."""
     return host_end_of(digest(container_id, ifname))
+
+
+def own_bridge(container_id: str, ifname: str) -> IfName:
+    """The bridge of a point-to-point port, which has no other."""
+    return IfName(_OWN_BRIDGE + digest(container_id, ifname)[:8])
 
 
 def host_mac(container_id: str, ifname: str) -> Mac:

@@ -15,6 +15,8 @@ Windrow's own:
     kubernetes           pods and networks are those of a cluster's API, which the server has (`windrow cni serve`)
     pluginTypes          the types of plugins that a network which a pod names may have, IPAM's included; absent: all
 
+    pointToPoint         in the network that Windrow brings each pod has a link to its host alone, and /32 and /128
+
 What else stands there is another's (`kubeconfig`, `logFile`, …) and left alone.
 """
 
@@ -43,6 +45,7 @@ class Settings:
     system_namespaces: tuple[str, ...] = (SYSTEM_NAMESPACE,)
     readiness_file: str = ""
     kubernetes: bool = False
+    point_to_point: bool = False
     plugin_types: frozenset[str] | None = None
     """None: all."""
 
@@ -66,10 +69,14 @@ def read_settings(config: Mapping[str, Any]) -> Settings:
         system_namespaces=reader.texts("systemNamespaces", (SYSTEM_NAMESPACE,)),
         readiness_file=reader.text("readinessindicatorfile"),
         kubernetes=reader.flag("kubernetes"),
+        point_to_point=reader.flag("pointToPoint"),
         plugin_types=frozenset(reader.texts("pluginTypes", ())) if config.get("pluginTypes") is not None else None,
     )
     if settings.cluster_network and settings.delegates:
         reader.problems.append("clusterNetwork and delegates both name the default network: remove one of them")
+    if settings.point_to_point and (settings.cluster_network or settings.delegates):
+        text = "pointToPoint is about the network that Windrow brings, and clusterNetwork or delegates name another one"
+        reader.problems.append(text)
     refuse(f"configuration of the network {config.get('name') or ''}", reader.problems)
     return settings
 

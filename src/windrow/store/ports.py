@@ -268,7 +268,7 @@ def _target(path: str) -> str:
 
 _NEEDED = ("container_id", "ifname", "bridge", "host")
 _FLAGS = ("isolated", "hairpin")
-_ADDRESSES = ("masquerade", "addresses")
+_ADDRESSES = ("masquerade", "addresses", "routed")
 _GUARDS, _LIMITS = ("addresses", "dhcp", "routers"), ("ingress", "egress")
 _TEXTS = (*_NEEDED, "netns", "network", "pod", "config", "path", "args", "masquerade_by")
 
@@ -325,6 +325,7 @@ def _record(document: dict[str, Any]) -> PortRecord:
         guards=_guards(document.get("guards", {})),
         masquerade=_texts(document, "masquerade"),
         addresses=_texts(document, "addresses"),
+        routed=_texts(document, "routed"),
     )
 
 

@@ -18,7 +18,7 @@ from windrow.netlink.enter import beside, inside
 from windrow.netlink.errors import AlreadyThere, NoSuchLink
 from windrow.netlink.ports import Seen
 from windrow.netlink.sock import Message, Rtnl
-from windrow.port.bridge import Addressing, BridgeConfig, conflicts, with_gateways
+from windrow.port.bridge import ROUTERS, Addressing, BridgeConfig, conflicts, with_gateways
 from windrow.port.errors import (
     DELEGATE_FAILED,
     IN_THE_WAY,
@@ -32,6 +32,7 @@ from windrow.port.request import ADD, DEL, GC, Request
 from windrow.port.result import Interface, Result, family_of, from_document
 from windrow.services import plugins
 
+RT_SCOPE_LINK = 253
 SETTLE_S = 10.0
 """For duplicate address detection, which takes a second, or two where others look for the same address."""
 
@@ -154,6 +155,8 @@ def _configure(config: BridgeConfig, ifname: str, addressing: Addressing) -> Non
         rtnl.run(links.set_link(ifname, up=True))
         if with_ipv6:
             ports.await_addresses(rtnl, index, SETTLE_S)
+        if config.point_to_point and any(family_of(ip.address) == "4" for ip in addressing.ips):
+            rtnl.run(ports.append_route(f"{ROUTERS['4']}/32", "", index, scope=RT_SCOPE_LINK))
         for route in with_gateways(addressing):
             numbers = {"priority": route.priority, "table": route.table, "scope": route.scope}
             numbers |= {"mtu": route.mtu, "advmss": route.advmss}
@@ -174,7 +177,7 @@ def make_gateway(config: BridgeConfig, addressing: Addressing, host: Host, undo:
         if config.vlan:
             own = ports.see(rtnl, config.gateway_link) or _gateway_link(config, host, undo)
             made.append(Interface(name=own.name, mac=own.mac))
-        _give_addresses(config, _found(config.gateway_link, host), addressing.gateways, host, undo)
+        _give_addresses(config, found(config.gateway_link, host), addressing.gateways, host, undo)
     for family in addressing.families:
         forwarding.switch_on(family)
     return made
@@ -191,14 +194,14 @@ def _give_addresses(config: BridgeConfig, link: Seen, wanted: tuple[str, ...], h
     if others:
         _take_addresses(list(others), present, link, host, undo)
     if any(family_of(cidr) == "6" for cidr in wanted):
-        _allow_ipv6(link.name, undo)
+        allow_ipv6(link.name, undo)
     for cidr in wanted:
         if cidr not in present:
             rtnl.run(links.add_addr(link.ifindex, cidr, name=link.name))
             undo.note(lambda cidr=cidr: rtnl.run(links.del_addr(link.ifindex, cidr, name=link.name)))  # type: ignore[misc]
 
 
-def _allow_ipv6(link: str, undo: Undo) -> None:
+def allow_ipv6(link: str, undo: Undo) -> None:
     """A host on which IPv6 is switched off keeps that, but for the link that its administrator wants an address on."""
     if (old := forwarding.allow_ipv6(link)) is not None:
         undo.note(lambda: quietly(f"net/ipv6/conf/{link}/disable_ipv6", old))
@@ -217,24 +220,24 @@ def _take_addresses(cidrs: list[str], present: Mapping[str, Message], link: Seen
 def _gateway_link(config: BridgeConfig, host: Host, undo: Undo) -> Seen:
     """A cable between the host and its own bridge: one end is in the VLAN, the other one has the gateway's address."""
     rtnl = host.rtnl()
-    bridge = _found(config.bridge, host)
+    bridge = found(config.bridge, host)
     name, port = config.gateway_link, host_end(config.bridge, config.gateway_link)
     mac = bridge_mac(host.node, name)
     ends = links.End(name=port, mtu=bridge.mtu), links.End(name=name, mac=mac, mtu=bridge.mtu)
     try:
         rtnl.run(links.veth(*ends, master=bridge.ifindex))
     except AlreadyThere:  # another call was quicker
-        return _found(name, host)
+        return found(name, host)
     undo.note(lambda: rtnl.run(links.delete(name)))
     pvid = bridges.default_pvid(bridge)
-    bridges.join(host, _found(port, host), config.gateway_vlans(pvid), pvid)
+    bridges.join(host, found(port, host), config.gateway_vlans(pvid), pvid)
     for end in (port, name):
         quietly(f"net/ipv6/conf/{end}/accept_ra", "0")
     rtnl.run(links.set_link(name, up=True), links.set_link(port, up=True))
-    return _found(name, host)
+    return found(name, host)
 
 
-def _found(name: str, host: Host) -> Seen:
+def found(name: str, host: Host) -> Seen:
     seen = ports.see(host.rtnl(), name)
     if seen is None:
         raise NoSuchLink(errno.ENODEV, f"find link {name}")

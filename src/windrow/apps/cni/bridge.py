@@ -28,6 +28,7 @@ from windrow.apps.cni.bridges import changing
 from windrow.apps.cni.host import Host
 from windrow.apps.cni.undo import Undo
 from windrow.model.errors import WindrowError
+from windrow.model.names import POD_BRIDGE
 from windrow.model.ports import PORT_GROUP, PortRecord
 from windrow.model.values import Mac
 from windrow.netlink import links, ports
@@ -213,25 +214,47 @@ class _Add:
         found = addressing(config, given, interface=2)
         if self._gate is not None:
             self._gate.forget_connections(ip.address.partition("/")[0] for ip in found.ips)
+        alone = tuple(ip.address.partition("/")[0] for ip in found.ips) if config.point_to_point else ()
         own: tuple[str, ...] = ()
         by = ""
         if config.masquerade:
             from windrow.apps.cni import firewall
 
             self._undo.note(lambda: firewall.forget_masquerade(request))
-            own = masqueraded(config, (ip.address for ip in found.ips))
+            own = masqueraded(config, (ip.address for ip in given.ips))
             by = firewall.masquerade(request, config.masquerade_backend, own, holding=self._holding)
-        if own or config.guards.addresses:
-            self._record_addresses(found, own, by)
+        if alone:
+            self._make_router(alone)
+        if own or config.guards.addresses or alone:
+            self._record_addresses(found, replace(self._own_record, masquerade=own, masquerade_by=by, routed=alone))
         addresses.configure_pod(config, request.ifname, found, pod)
+        if config.bridge == POD_BRIDGE and self._place.seen is None:  # it is new: others may be there already
+            self._meet_those_alone()
         return found
 
-    def _record_addresses(self, found: Addressing, masqueraded: tuple[str, ...], by: str) -> None:
+    def _make_router(self, addresses: tuple[str, ...]) -> None:
+        from windrow.apps.cni import alone
+
+        alone.make_router(self._config, replace(self._own_record, routed=addresses).ways, self._host, self._undo)
+        self._undo.note(lambda: alone.answer_no_more(self._host, addresses))
+        alone.let_both_speak(self._host, addresses)
+
+    def _meet_those_alone(self) -> None:
+        if routed := [address for record in self._host.records.all() for address in record.routed]:
+            from windrow.apps.cni import alone
+
+            alone.let_both_speak(self._host, routed)
+
+    @property
+    def _own_record(self) -> PortRecord:
+        """As it is before anything is known of its addresses."""
+        return _record_of(self._request, self._config, self._place, self._mac)
+
+    def _record_addresses(self, found: Addressing, record: PortRecord) -> None:
         """Once it is done: what is written down and not there is drift, and would be repaired beside this call."""
-        record = _record_of(self._request, self._config, self._place, self._mac)
         given = tuple(ip.address.partition("/")[0] for ip in found.ips) if record.guards.addresses else ()
         try:
-            self._host.records.put(replace(record, addresses=given, masquerade=masqueraded, masquerade_by=by))
+            self._host.records.put(replace(record, addresses=given))
         except OSError as error:
             raise _disk(error) from error
 
@@ -411,10 +434,12 @@ def _remove_port(
             port = None
         if port is not None:
             gone = links.delete(port.name)
-            try:
+            with suppress(NoSuchLink):  # the pod's namespace went just now
                 rtnl.run(gone) if meanwhile is None else rtnl.run_with(gone, meanwhile)
-            except NoSuchLink:  # the pod's namespace went just now
-                return
+        if config.point_to_point:
+            from windrow.apps.cni import alone
+
+            alone.remove_own_bridge(config, old, host)
 
 
 def _port_of_pod(request: Request, config: BridgeConfig, host: Host) -> Seen | None:
@@ -437,7 +462,9 @@ def remove_recorded(record: PortRecord, request: Request, host: Host) -> None:
     """What DEL would do for a record. `request`: whose environment is inherited. Raises CniError, KernelError."""
     found = _recorded_config(record, request)
     if found is None:  # what it cannot say any more, nobody can
-        found = _request_of(record, request, {}), BridgeConfig(network=record.network, bridge=record.bridge)
+        alone = bool(record.routed)
+        config = BridgeConfig(network=record.network, bridge=record.bridge, point_to_point=alone)
+        found = _request_of(record, request, {}), config
     _remove(*found, record, host)
 
 

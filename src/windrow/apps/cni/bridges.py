@@ -213,6 +213,8 @@ def _create(config: BridgeConfig, host: Host, undo: Undo) -> Seen:
     rtnl = host.rtnl()
     # One database of groups for all its VLANs: a querier in one ends multicast in the others (`CLUSTER_BRIDGE`).
     data = {"vlan_filtering": 1, "mcast_snooping": 0} if config.filtering else {}
+    if config.point_to_point:
+        data = {"mcast_snooping": 0}  # there is one port, and nothing to keep from another
     try:
         mac = bridge_mac(host.node, config.bridge)
         rtnl.run(links.create(config.bridge, "bridge", data=data, mtu=config.mtu, mac=mac))

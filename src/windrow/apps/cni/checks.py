@@ -119,9 +119,18 @@ def _host(request: Request, config: BridgeConfig, result: Result, pod: Seen | No
     if port is None:
         yield f"the port of {request.ifname} on bridge {config.bridge} not found"
         return
+    if config.point_to_point:
+        yield from _ways(result, bridge, host)
     yield from _port(
         port, bridge, config, next(one for one in names if one.name == port.name), host, theirs=bool(theirs)
     )
+
+
+def _ways(result: Result, bridge: Seen, host: Host) -> Iterator[str]:
+    there = {way.dst for way in ports.ways(host.rtnl()) if way.main and way.dev == bridge.ifindex}
+    for ip in result.ips:
+        if ip.address not in there:
+            yield f"there is no route to {ip.address} over {bridge.name}"
 
 
 def _port(

@@ -50,7 +50,7 @@ def find(settings: Settings, host: Host, definitions: Known, version: str) -> Fo
     if settings.delegates:
         config = settings.delegates[0]
         return Found(reference=str(config.get("name") or NAME), config=config)
-    return Found(reference=NAME, config=brought(host, definitions, version))
+    return Found(reference=NAME, config=brought(settings, host, definitions, version))
 
 
 # What the operator names --------------------------------------------------------------------------
@@ -138,8 +138,9 @@ def _is_ours(config: Mapping[str, Any]) -> bool:
 # What Windrow brings ------------------------------------------------------------------------------
 
 
-def brought(host: Host, definitions: Known, version: str) -> dict[str, Any]:
-    """The configuration of the bridge for this node's pods. Raises CniError: the node has no pod addresses."""
+def brought(settings: Settings, host: Host, definitions: Known, version: str) -> dict[str, Any]:
+    """The configuration of the bridge for this node's pods, or of a bridge for each (`pointToPoint`). Raises CniError:
+    the node has no pod addresses."""
     node = node_name(host.node, definitions.nodes)
     if reason := definitions.unread_nodes.get(node):
         raise CniError(INVALID_CONFIG, f"Node {node}, whose podCIDR the pods' addresses are of, is wrong: {reason}")
@@ -156,20 +157,20 @@ def brought(host: Host, definitions: Known, version: str) -> dict[str, Any]:
         "cniVersion": min(version, _NEWEST),
         "name": NAME,
         "type": "windrow-bridge",
-        "bridge": POD_BRIDGE,
-        "isGateway": True,
-        "isDefaultGateway": True,
         "ipMasq": True,
-        "hairpinMode": True,
         "ipam": {
             "type": _IPAM,
             "dataDir": str(host.paths.root / "var/lib/cni/networks"),
             "ranges": [[{"subnet": cidr}] for cidr in cidrs],
         },
     }
+    config |= {"pointToPoint": True} if settings.point_to_point else _SHARED
     beyond = {"nonMasqueradeCIDRs": list(definitions.tunnels.values())} if definitions.tunnels else {}
     mtu = _tunnel_mtu(host, definitions.tunnels) or _management_mtu(host)
     return config | beyond | ({"mtu": mtu} if mtu else {})
+
+
+_SHARED = {"bridge": POD_BRIDGE, "isGateway": True, "isDefaultGateway": True, "hairpinMode": True}
 
 
 def _tunnel_mtu(host: Host, tunnels: Iterable[str]) -> int | None:

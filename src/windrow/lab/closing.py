@@ -1,0 +1,70 @@
+"""A network policy closes a way: who got there before, who does while all nodes have it, and who does afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from windrow.lab import probe
+from windrow.lab.changes import Applied, ChangeNode, changed_objects
+from windrow.lab.errors import LabError
+from windrow.lab.scenario import Closed
+from windrow.lab.verdict import Verdict
+from windrow.lab.world import World
+
+REACH_S = 15.0
+SILENT_S = 2.0
+"""So long an answer that must not come is waited for; it takes a few milliseconds."""
+
+Answers = Mapping[str, float | None]
+"""By who asked: milliseconds, None: no answer."""
+
+
+def closed(check: Closed, world: World, change: ChangeNode) -> Verdict:
+    """Raises ProblemsError where the rules refuse the manifests, LabError, KernelError."""
+    everybody = (*check.opened, *check.closed)
+    objects = changed_objects(check.manifests, world)
+    asked = _Asked(world, check.target)
+    before = asked.answers(everybody, REACH_S)
+    _on_all(world, lambda node: change(node, objects, ()))
+    try:
+        during = {**asked.answers(check.opened, REACH_S), **asked.answers(check.closed, SILENT_S)}
+    finally:
+        _on_all(world, lambda node: change(node, (), [obj.ref for obj in objects]))
+    after = asked.answers(everybody, REACH_S)
+    faults = [*_silent("before", before, everybody), *_silent("meanwhile", during, check.opened)]
+    faults += [f"meanwhile {name} gets an answer all the same" for name in check.closed if during[name] is not None]
+    faults += _silent("afterwards", after, everybody)
+    files = ", ".join(check.manifests)
+    phases = {"before": before, f"with {files}": during, "without it again": after}
+    said = "\n".join(f"{phase}: {_words(check.target, found)}" for phase, found in phases.items())
+    measured = {"before": dict(before), "closed": dict(during), "after": dict(after)}
+    return not faults, "\n".join([said, *faults]), measured
+
+
+class _Asked:
+    """Asks one station, each time by identifiers that nobody has used: a connection that is there may go on."""
+
+    def __init__(self, world: World, target: str) -> None:
+        self._world, self._target, self._used = world, world.station(target), 0
+
+    def answers(self, names: Sequence[str], patience_s: float) -> Answers:
+        pairs = [(self._world.station(name), self._target) for name in names]
+        found = probe.ping(pairs, deadline_s=patience_s, first=self._used)
+        self._used += len(pairs)
+        return {name: found[name, self._target.name] for name in names}
+
+
+def _on_all(world: World, act: Callable[[str], Applied]) -> None:
+    for node in world.scenario.nodes:
+        applied = act(node.name)
+        if not applied.ok:
+            raise LabError(f"{node.name}: {applied.words}: {'; '.join(applied.complaints)}")
+
+
+def _silent(when: str, answers: Answers, names: Sequence[str]) -> Iterator[str]:
+    yield from (f"{when} {name} gets no answer" for name in names if answers[name] is None)
+
+
+def _words(target: str, answers: Answers) -> str:
+    said = (f"{name} → {target} {'no answer' if ms is None else f'{ms:.1f} ms'}" for name, ms in answers.items())
+    return ", ".join(said)
