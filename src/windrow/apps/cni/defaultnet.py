@@ -169,7 +169,9 @@ def brought(host: Host, definitions: Known, version: str) -> dict[str, Any]:
             "ranges": [[{"subnet": cidr}] for cidr in cidrs],
         },
     }
-    beyond = {"nonMasqueradeCIDRs": list(definitions.tunnels.values())} if definitions.tunnels else {}
+    beyond: dict[str, Any] = {"nonMasqueradeCIDRs": list(definitions.tunnels.values())} if definitions.tunnels else {}
+    if definitions.services:
+        beyond["bridgeNetfilter"] = True
     mtu = _tunnel_mtu(host, definitions.tunnels) or _management_mtu(host)
     return config | beyond | ({"mtu": mtu} if mtu else {})
 

@@ -27,6 +27,8 @@ CONFIG, HELLO, READY = 1, 15, 16
 MODULES = (
     "ipv6", "bridge", "br_netfilter", "8021q", "bonding", "veth", "dummy", "tun", "vxlan", "sch_netem",
     "nf_tables",  # in User-Mode Linux of its families only bridge is there: source addresses of ports
+    "nf_conntrack_bridge", "nft_ct", "nft_limit", "nft_log", "nf_log_syslog",  # network policies
+    "sctp", "xt_sctp",  # what policies and Services may be about
     "iptable_nat", "ip6table_nat", "xt_MASQUERADE", "xt_addrtype", "xt_comment", "xt_conntrack", "xt_mark",
     "xt_multiport", "xt_nat", "xt_tcpudp",  # masquerade, and what the portmap plugin's rules are made of
     "iptable_filter", "iptable_mangle", "ip6table_filter", "ip6table_mangle", "ipt_REJECT", "ip6t_REJECT",
