@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -371,3 +372,50 @@ def test_a_backend_that_is_named_is_the_only_one_tried(host: Any, pod: Any, masq
     assert "masquerade" in message and host.untouched() == before
     host.add(pod, host.addressed(isGateway=True, ipMasq=True, ipMasqBackend="iptables"))
     assert "MASQUERADE" in masquerades()
+
+
+# Services -------------------------------------------------------------------------------------------
+
+
+@ours("the reference plugin leaves it to net.bridge.bridge-nf-call-iptables, which shows all bridges of a host")
+@pytest.mark.parametrize("there", [False, True])
+def test_a_service_that_is_answered_on_the_same_bridge(host: Any, masquerades: Any, there: bool) -> None:
+    """Answers come from its address, although one pod reaches the other without the host; and no other bridge of the
+    host is shown to its packet filter. On a bridge that was there without it (`there`), too."""
+    host.tool("sysctl", "-qw", "net.bridge.bridge-nf-call-iptables=0")
+    client, server = host.pod(), host.pod()
+    config = host.addressed(isDefaultGateway=True, ipMasq=True, hairpinMode=True, bridgeNetfilter=True)
+    if there:
+        host.make_bridge()
+    for one, name in ((client, "c1"), (server, "c2")):
+        host.add(one, config, CNI_CONTAINERID=name)
+    spec = host.link("br0").spec
+    assert (spec.nf_call_iptables, spec.nf_call_ip6tables, spec.nf_call_arptables) == (True, True, False)
+    host.tool("iptables", "-t", "nat", "-A", "PREROUTING", "-d", SERVICE, "-j", "DNAT", "--to-destination", "10.1.2.3")
+    assert said_by(client, server, to=SERVICE) == (b"question", b"answer")
+    assert said_by(client, server, to="10.1.2.3") == (b"question", b"answer")
+    host.kernel.rtnl.run(links.set_kind("br0", "bridge", {"nf_call_iptables": 0}))
+    assert said_by(client, server, to=SERVICE) == (b"question", b""), "this is what it is for"
+
+
+SERVICE = "10.53.0.7"
+
+
+def said_by(client: Any, server: Any, *, to: str) -> tuple[bytes, bytes]:
+    """What came to the server, and what came back from where the client had sent it."""
+
+    def opened() -> socket.socket:
+        made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        made.settimeout(1.0)
+        return made
+
+    with client.inside(opened) as asking, server.inside(opened) as answering:
+        answering.bind(("10.1.2.3", 7))
+        asking.connect((to, 7))
+        asking.send(b"question")
+        question, peer = answering.recvfrom(64)
+        answering.sendto(b"answer", peer)
+        try:
+            return question, asking.recv(64)
+        except TimeoutError:
+            return question, b""

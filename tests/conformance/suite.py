@@ -12,10 +12,13 @@ from xml.etree import ElementTree
 import yaml
 
 LIST = Path(__file__).with_name("specs.yaml")
+PASSED = Path(__file__).with_name("passed.txt")
 _NAME = re.compile(r"^    (\S+:\d+): (.*)$")
 """A line of `e2e.test --list-tests`: where it is written, and what it is called."""
 _LABELS = re.compile(r" \[[^\[\]]*\]$")
 _DETAIL = 300
+_PASSED_LINE = re.compile(r"(\S+) +(\d+) s  (.*)")
+_TIME = re.compile(r"timed? ?out|deadline exceeded|did not end within", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,23 @@ class Outcome:
     spec: str
     seconds: float
     cause: str = ""
+
+    @property
+    def lacked_time(self) -> bool:
+        """It failed by one of its fixed times, which a machine that does something else does not keep."""
+        return bool(_TIME.search(self.cause))
+
+
+@dataclass(frozen=True)
+class Passed:
+    """A line of the record: a spec that passed, in which kernel of the lab, and in how many seconds."""
+
+    spec: str
+    kernel: str
+    seconds: int
+
+    def __str__(self) -> str:
+        return f"{self.kernel:4} {self.seconds:4} s  {self.spec}"
 
 
 @dataclass(frozen=True)
@@ -89,6 +109,21 @@ def outcomes(junit: str) -> Sequence[Outcome]:
         for case in ElementTree.fromstring(junit).iter("testcase")
         if case.find("skipped") is None and case.get("name", "").startswith("[It] ")
     )
+
+
+def passed(text: str) -> Mapping[str, Passed]:
+    """The record, by spec."""
+    found = (match for line in text.splitlines() if (match := _PASSED_LINE.fullmatch(line)))
+    return {match[3]: Passed(match[3], match[1], int(match[2])) for match in found}
+
+
+def record(version: str, there: Iterable[Passed]) -> str:
+    """As `passed` reads it. `version`: of the suite."""
+    head = (
+        f"# Specs of Kubernetes {version} that passed, in which kernel of the lab, and in how many seconds.\n"
+        "# Written by `scripts/conformance --record`.\n"
+    )
+    return head + "".join(f"{one}\n" for one in sorted(there, key=lambda one: one.spec))
 
 
 def _spec(name: str) -> str:

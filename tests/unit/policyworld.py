@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from windrow.model.cluster import Cluster
@@ -81,18 +81,22 @@ def tables(objects: Cluster, there: Iterable[Place], network: str = "") -> dict[
     }
 
 
-def passes(by_node: Mapping[str, RuleTable], there: Iterable[Place], packet: Packet) -> bool:
-    """Whether the packet gets from its source to its destination: out of the one's port, and into the other's."""
+def passes(by_node: Mapping[str, RuleTable], there: Iterable[Place], packet: Packet, service: str = "") -> bool:
+    """Whether the packet gets from its source to its destination: out of the one's port, and into the other's.
+    `service`: the address that it is sent to, for which the node puts the destination's behind the first hook."""
     of = {address: place for place in there for address in place.pod.addresses_in(packet.network)}
     source, target = of.get(packet.source), of.get(packet.destination)
     if source is not None and target is not None and source == target:
         return True  # by the loopback, which is no port
+    bridged = source is not None and target is not None and source.node == target.node
     if source is not None:
         frame = _frame(packet, iifname=source.port)
-        if not _accepted(by_node[source.node], "leaving", frame):
+        sent = _frame(replace(packet, destination=service or packet.destination), iifname=source.port)
+        second = "leaving-by-port" if bridged else "leaving-by-host"
+        table_ = by_node[source.node]
+        if not (_accepted(table_, "leaving", sent) and _accepted(table_, second, frame)):
             return False
     if target is not None:
-        bridged = source is not None and source.node == target.node
         frame = _frame(packet, oifname=target.port)
         return _accepted(by_node[target.node], "arriving" if bridged else "arriving-by-host", frame)
     return True

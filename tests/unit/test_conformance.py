@@ -5,7 +5,20 @@ from __future__ import annotations
 import re
 
 import pytest
-from tests.conformance.suite import LIST, Decided, Group, Outcome, decided, focus, listed, outcomes
+from tests.conformance.suite import (
+    LIST,
+    PASSED,
+    Decided,
+    Group,
+    Outcome,
+    Passed,
+    decided,
+    focus,
+    listed,
+    outcomes,
+    passed,
+    record,
+)
 
 PODS = "[sig-network] Networking Granular Checks: Pods should function for intra-pod communication: http [Conformance]"
 SCTP = "[sig-network] Networking Granular Checks: Pods should function for intra-pod communication: sctp [LinuxOnly]"
@@ -47,3 +60,33 @@ def test_a_focus_means_these_specs_alone() -> None:
 
 def test_what_became_of_the_specs_that_ran() -> None:
     assert outcomes(REPORT) == (Outcome(PODS, 12.5), Outcome(SCTP, 3.0, "pod cannot connect"))
+
+
+@pytest.mark.parametrize(
+    ("cause", "lacked"),
+    [
+        ("", False),
+        ("pod cannot connect", False),
+        ("had 3 wrong results in reachability matrix", False),
+        ("Timed out after 60.000s. Expected Pod to be in running", True),
+        ("client rate limiter Wait returned an error: context deadline exceeded", True),
+        ("error waiting for pod: timed out waiting for the condition", True),
+        ("it did not end within 1020 s", True),
+    ],
+)
+def test_a_spec_that_lacked_time_is_one_that_a_fixed_time_has_failed(cause: str, lacked: bool) -> None:
+    assert Outcome(PODS, 60.0, cause).lacked_time is lacked
+
+
+def test_the_record_of_those_that_passed_is_read_as_it_is_written() -> None:
+    there = [Passed(SCTP, "uml", 1003), Passed(PODS, "qemu", 7)]
+    text = record("v1.34.4", there)
+    assert passed(text) == {one.spec: one for one in there}
+    assert record("v1.34.4", passed(text).values()) == text, "in the order of their names, whichever came first"
+
+
+def test_what_is_recorded_is_in_the_list() -> None:
+    known = decided(LIST.read_text())
+    within = {group.name for group in known.groups if group.within}
+    found = known.by_group(passed(PASSED.read_text()))
+    assert {name for name, specs in found.items() if specs} <= within

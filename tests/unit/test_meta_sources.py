@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from windrow.apps.cni import defaultnet, definitions, meta
+from windrow.apps.cni.cluster import ClusterCall
 from windrow.apps.cni.host import Host
 from windrow.apps.cni.podinfo import CAPABILITY, PodFiles, PodInfo, RuntimeArguments, find_pod
 from windrow.apps.cni.wanted import Wanted, wanted
@@ -315,6 +316,15 @@ def test_the_network_that_windrow_brings(host: Host, no_kernel: None) -> None:
             },
         },
     )
+
+
+def test_where_there_are_services_the_hosts_filter_sees_the_frames_of_its_bridge(host: Host, no_kernel: None) -> None:
+    class Clusters(definitions.Definitions):
+        services = True
+
+    known = Clusters(nodes=("node-0",), pod_cidrs={"node-0": ("10.52.0.0/24",)})
+    assert defaultnet.brought(host, known, "1.0.0")["bridgeNetfilter"] is True
+    assert ClusterCall.services is True
 
 
 def test_with_an_overlay_pods_are_known_by_their_addresses_in_all_of_it(host: Host, no_kernel: None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import time
 from collections import Counter
@@ -95,6 +96,26 @@ def test_the_truth_table() -> None:
                     wrong.append(f"{namespace}: {spec}: {packet}: should be {verdict}")
     assert not wrong, wrong[:5]
     assert min(counts.values()) > 10_000, counts
+
+
+def test_egress_is_judged_by_the_pod_that_a_service_leads_to() -> None:
+    """Not by the address of the Service, which no policy names; on the same node as on another one."""
+    peers = (
+        "{podSelector: {matchLabels: {pod: b}}}",
+        "{ipBlock: {cidr: 10.52.0.0/16}}",
+        "{ipBlock: {cidr: 10.53.0.0/16}}",
+    )
+    counts: Counter[bool] = Counter()
+    for peer in peers:
+        spec = f"{{podSelector: {{}}, policyTypes: [Egress], egress: [{{to: [{peer}], ports: [{{port: 80}}]}}]}}"
+        objects = world.cluster([policy("x", spec)], THERE)
+        tables = world.tables(objects, THERE)
+        for source, destination in itertools.permutations(ADDRESS.values(), 2):
+            packet = Packet(source=source, destination=destination, port=80)
+            verdict = allows(objects, packet).allowed
+            counts[verdict] += 1
+            assert world.passes(tables, THERE, packet, service="10.53.0.7") is verdict, (peer, packet)
+    assert min(counts.values()) > 20, counts
 
 
 # The compiler -----------------------------------------------------------------------------------------

@@ -274,6 +274,12 @@ def test_the_network_in_which_a_pod_is_known_by_its_address() -> None:
     assert masqueraded(narrow, addresses) == addresses, "its own subnet in any case"
 
 
+def test_the_hosts_filter_sees_a_bridges_frames_where_that_is_said() -> None:
+    assert read_config(request(bridgeNetfilter=True)).bridge_netfilter
+    assert not read_config(request()).bridge_netfilter
+    assert "bridgeNetfilter" in refused(bridgeNetfilter="yes").message
+
+
 @pytest.mark.parametrize("wrong", ["10.52.0.0/16", [5], ["10.52.0.1/16"], ["x"]])
 def test_networks_that_are_none(wrong: Any) -> None:
     error = refused(nonMasqueradeCIDRs=wrong)

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from windrow.model.lazy import dataclass
 from windrow.model.policies import Direction
 from windrow.model.policyrules import (
     HOST_SET,
@@ -55,14 +56,36 @@ _ENDS = {Direction.EGRESS: ("iifname", "daddr"), Direction.INGRESS: ("oifname", 
 """Direction -> what tells the port, and the address at the other end."""
 _GROUPS = {Direction.EGRESS: "iifgroup", Direction.INGRESS: "oifgroup"}
 """Direction -> what tells who made the port: the message that makes it says so, and no frame passes before that."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Hook:
+    """`first`: here a port is kept from what its own guards forbid, and told that nobody has judged it yet.
+    `policies`: here policies judge. `host`: the host may be at the other end; a frame from port to port is never the
+    host's own, whatever address it says."""
+
+    hook: str
+    direction: Direction
+    first: bool = True
+    policies: bool = True
+    host: bool = False
+
+
 _HOOKS = {
-    "leaving": ("filter prerouting -150 accept", Direction.EGRESS),
-    "arriving": ("filter forward -150 accept", Direction.INGRESS),
-    "arriving-by-host": ("filter output -150 accept", Direction.INGRESS),
+    "leaving": _Hook(hook="filter prerouting -150 accept", direction=Direction.EGRESS, policies=False, host=True),
+    "leaving-by-port": _Hook(hook="filter forward -151 accept", direction=Direction.EGRESS, first=False),
+    "leaving-by-host": _Hook(hook="filter input -150 accept", direction=Direction.EGRESS, first=False, host=True),
+    "arriving": _Hook(hook="filter forward -150 accept", direction=Direction.INGRESS),
+    "arriving-by-host": _Hook(hook="filter output -150 accept", direction=Direction.INGRESS, host=True),
 }
-"""Chain -> its hook. To a port lead two ways: from another port, and from the host, which also routes. The priority is
-behind conntrack's (-200), and before br_netfilter's: where that is at work, it takes a frame out of the hook at -1 and
-brings it back behind 0, and whoever stands between is passed by (`br_nf_forward_ip`, `br_nf_hook_thresh`)."""
+"""By chain. From a port lead two ways, to another port and to the host, which also routes; and to a port the same two.
+The priority is behind conntrack's (-200), and before br_netfilter's: where that is at work, it takes a frame out of the
+hook at -1 and brings it back behind 0, and whoever stands between is passed by (`br_nf_forward_ip`,
+`br_nf_hook_thresh`).
+
+Policies of egress wait for a frame's second hook. Where br_netfilter is at work, kube-proxy puts a pod's address in the
+place of a Service's at the end of the first one (`br_nf_pre_routing_finish`), and it is pods that policies speak of.
+What needs no destination is dropped in the first one, before the bridge learns an address from it."""
 _IP = {4: "ip", 6: "ip6"}
 _ADDRESS = {4: "ipv4_addr", 6: "ipv6_addr"}
 _WAYS = {Direction.EGRESS: "from", Direction.INGRESS: "to"}
@@ -95,8 +118,8 @@ def table(rules: PolicyRules) -> RuleTable:
 
 def _table(rules: PolicyRules) -> RuleTable:
     guarding = {direction: _own_chains(rules.own, direction) for direction in Direction}
-    chains = {name: _base(name, own=bool(guarding[direction])) for name, (_, direction) in _HOOKS.items()}
-    chains |= {WAITING + name: _waiting(name) for name in _HOOKS}
+    chains = {name: _base(name, own=bool(guarding[one.direction])) for name, one in _HOOKS.items()}
+    chains |= {WAITING + name: _waiting(name) for name, one in _HOOKS.items() if one.first}
     chains |= {
         name: TableChain(rules=tuple(_packet_rule(rule, chain.direction) for rule in chain.rules))
         for name, chain in rules.chains.items()
@@ -128,17 +151,28 @@ def _port_chain(port: IfName, direction: Direction) -> str:
 def _base(name: str, *, own: bool) -> TableChain:
     """First what a port is kept from in any case (`own`: some are), for that is no connection's right either. One that
     nobody has judged goes its own way. Then what needs no policy, then the port's chain of policies."""
-    hook, direction = _HOOKS[name]
-    port, _ = _ENDS[direction]
-    unjudged = _match(_meta(_GROUPS[direction]), PORT_GROUP), _match(_meta(port), f"@{JUDGED}", op="!=")
-    rules = (
-        *([_rule("own guards", {"vmap": {"key": _meta(port), "data": f"@{_OWN_MAPS[direction]}"}})] if own else []),
-        _rule("not judged yet", *unjudged, {"goto": {"target": WAITING + name}}),
-        _rule("established", _match({"ct": {"key": "state"}}, ["established", "related"], op="in"), _ACCEPT),
-        *_always(name),
-        _rule("by port", {"vmap": {"key": _meta(port), "data": f"@{_MAPS[direction]}"}}),
-    )
-    return TableChain(hook=hook, rules=rules)
+    one = _HOOKS[name]
+    rules = [
+        *(_first(name, own=own) if one.first else ()),
+        *(_judging(name) if one.policies else ()),
+    ]
+    return TableChain(hook=one.hook, rules=tuple(rules))
+
+
+def _first(name: str, *, own: bool) -> Iterator[TableRule]:
+    direction = _HOOKS[name].direction
+    port = _meta(_ENDS[direction][0])
+    if own:
+        yield _rule("own guards", {"vmap": {"key": port, "data": f"@{_OWN_MAPS[direction]}"}})
+    unjudged = _match(_meta(_GROUPS[direction]), PORT_GROUP), _match(port, f"@{JUDGED}", op="!=")
+    yield _rule("not judged yet", *unjudged, {"goto": {"target": WAITING + name}})
+
+
+def _judging(name: str) -> Iterator[TableRule]:
+    direction = _HOOKS[name].direction
+    yield _rule("established", _match({"ct": {"key": "state"}}, ["established", "related"], op="in"), _ACCEPT)
+    yield from _always(name)
+    yield _rule("by port", {"vmap": {"key": _meta(_ENDS[direction][0]), "data": f"@{_MAPS[direction]}"}})
 
 
 def _waiting(name: str) -> TableChain:
@@ -149,10 +183,10 @@ def _waiting(name: str) -> TableChain:
 
 def _always(name: str) -> Iterator[TableRule]:
     """What passes at an isolated port, too."""
-    _, direction = _HOOKS[name]
+    direction = _HOOKS[name].direction
     yield _rule("address resolution", _match(_meta("protocol"), "arp"), _ACCEPT)
     yield _rule("the link's upkeep", *_icmpv6(_UPKEEP[direction]), _ACCEPT)
-    if name != "arriving":  # a frame from port to port is never the host's own, whatever address it says
+    if _HOOKS[name].host:
         for family in _IP:
             found = _address(family, _ENDS[direction][1], set_name(HOST_SET, family))
             yield _rule("the host itself", *found, _ACCEPT)

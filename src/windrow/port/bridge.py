@@ -24,8 +24,8 @@ MTU_MIN, MTU_MAX = 68, 65535
 """What the kernel lets a veth have (`veth_setup`: ETH_MIN_MTU, ETH_MAX_MTU)."""
 
 _KEYS = (
-    "bridge", "disableContainerInterface", "enabledad", "forceAddress", "hairpinMode", "ipMasq", "ipMasqBackend",
-    "isDefaultGateway", "isGateway", "macspoofchk", "mtu", "nonMasqueradeCIDRs", "pointToPoint",
+    "bridge", "bridgeNetfilter", "disableContainerInterface", "enabledad", "forceAddress", "hairpinMode", "ipMasq",
+    "ipMasqBackend", "isDefaultGateway", "isGateway", "macspoofchk", "mtu", "nonMasqueradeCIDRs", "pointToPoint",
     "portIsolation", "preserveDefaultVlan", "promiscMode", "routerAdvertisements", "vlan", "vlanTrunk", IP_SPOOF,
     DHCP_GUARD, RA_GUARD, *RATES,
 )  # fmt: skip
@@ -71,6 +71,8 @@ class BridgeConfig:
     """`iptables`, `nftables`, or empty: whatever works, iptables first."""
     unmasqueraded: tuple[str, ...] = ()
     """Networks beyond the pod's own in which it is known by its own address."""
+    bridge_netfilter: bool = False
+    """The host's packet filter sees the frames between its ports, as kube-proxy needs it."""
     spoof_check: bool = False
     guards: PortGuards = PortGuards()
     detect_duplicates: bool = False
@@ -137,6 +139,7 @@ def read_config(request: Request) -> BridgeConfig:
         masquerade=reader.flag("ipMasq"),
         masquerade_backend=reader.backend(),
         unmasqueraded=reader.networks("nonMasqueradeCIDRs"),
+        bridge_netfilter=reader.flag("bridgeNetfilter"),
         spoof_check=reader.flag("macspoofchk"),
         guards=reader.guards(),
         detect_duplicates=reader.flag("enabledad"),

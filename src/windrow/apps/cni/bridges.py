@@ -138,6 +138,10 @@ def ensure(config: BridgeConfig, port_mac: Mac, host: Host, undo: Undo) -> Seen:
     if place.cluster_network:
         return seen
     _take_no_router(config.bridge, undo, made=place.seen is None)
+    if config.bridge_netfilter:
+        from windrow.apps.cni import bridgenetfilter
+
+        bridgenetfilter.show(seen, rtnl)
     promisc = True if config.promisc and not seen.promisc else None
     up = None if seen.up else True
     if promisc or up:

@@ -105,6 +105,7 @@ class ClusterCall:
     (`definitions.Known`)."""
 
     place = "the cluster"
+    services = True
 
     def __init__(self, mirror: Asked, within_s: float) -> None:
         self._mirror, self._end = mirror, time.monotonic() + within_s

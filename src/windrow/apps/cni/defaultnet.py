@@ -165,7 +165,9 @@ def brought(settings: Settings, host: Host, definitions: Known, version: str) ->
         },
     }
     config |= {"pointToPoint": True} if settings.point_to_point else _SHARED
-    beyond = {"nonMasqueradeCIDRs": list(definitions.tunnels.values())} if definitions.tunnels else {}
+    beyond: dict[str, Any] = {"nonMasqueradeCIDRs": list(definitions.tunnels.values())} if definitions.tunnels else {}
+    if definitions.services:
+        beyond["bridgeNetfilter"] = True
     mtu = _tunnel_mtu(host, definitions.tunnels) or _management_mtu(host)
     return config | beyond | ({"mtu": mtu} if mtu else {})
 

@@ -46,6 +46,9 @@ class Known(Protocol):
     def unread_nodes(self) -> Mapping[str, str]: ...
     @property
     def tunnels(self) -> Mapping[str, str]: ...
+    @property
+    def services(self) -> bool:
+        """Whether pods ask for Services, whose addresses somebody's packet filter turns into those of pods."""
 
     def has(self, reference: str) -> bool:
         """Whether there is such a network, be it a wrong one."""
@@ -74,6 +77,10 @@ class Definitions:
     @property
     def place(self) -> str:
         return "the manifests"
+
+    @property
+    def services(self) -> bool:
+        return False
 
     def has(self, reference: str) -> bool:
         return reference in self.networks or reference in self.unread

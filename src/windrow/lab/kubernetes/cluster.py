@@ -16,7 +16,7 @@ from windrow.lab.kubernetes import control, image
 from windrow.lab.kubernetes.control import Control
 from windrow.lab.kubernetes.flannel import Flannel, net_conf
 from windrow.lab.kubernetes.node import NodePrograms, Plan
-from windrow.lab.kubernetes.programs import CALLED, OF_SUITE, PLUGINS
+from windrow.lab.kubernetes.programs import BRIDGE, CALLED, IN_PODS, PLUGINS
 from windrow.lab.probe import Station
 from windrow.lab.scenario import Pod, PodNic, Scenario
 from windrow.lab.vm.image import busybox
@@ -65,11 +65,11 @@ class Cluster:
 
     def started_words(self, node: str) -> str:
         """What was started there."""
-        names = ["containerd", "kubelet", "the CNI server"] if self.kubelets else []
+        names = ["containerd", "kubelet"] if self.kubelets else []
         if node in self._flannel:
             names.append("flannel")
-        elif self._agents:
-            names.append("Windrow's agent")
+        else:
+            names += [*(["the CNI server"] if self.kubelets else []), *(["Windrow's agent"] if self._agents else [])]
         *others, last = names
         return f"{', '.join(others)}{' and ' if others else ''}{last} started"
 
@@ -124,8 +124,11 @@ class Cluster:
         """By node. Raises LabError."""
         assert scenario.kubernetes is not None
         conf, kubeconfig = net_conf(scenario.manifests), self.control.kubeconfig
-        links = {node.name: node.management.interface for node in scenario.nodes if node.management}
-        return {n: Flannel(conf=conf, link=links[n], kubeconfig=kubeconfig) for n in scenario.kubernetes.flannel}
+        return {
+            node.name: Flannel(conf=conf, link=node.management.interface, kubeconfig=kubeconfig, pod_cidr=node.pod_cidr)
+            for node in scenario.nodes
+            if node.name in scenario.kubernetes.flannel and node.management
+        }
 
     # Places ---------------------------------------------------------------------------------------
 
@@ -144,7 +147,7 @@ class Cluster:
         """Where the node's containerd looks for plugins, with those of others there already."""
         made = self._made(node)
         records.make_place(made.bin_dir, flush=False)
-        for name in CALLED:
+        for name in (*CALLED, *((BRIDGE,) if node in self._flannel else ())):
             link = made.bin_dir / name
             link.unlink(missing_ok=True)
             link.symlink_to(PLUGINS / name)
@@ -270,8 +273,9 @@ def _make_image(path: Path, starts: Mapping[str, image.Start], more: Mapping[str
 
 
 def _suite_files(agnhost: Path) -> dict[str, bytes]:
-    """What the suite's pods run beside busybox: agnhost, and curl of this host with its libraries. Raises
+    """What the suite's pods run beside busybox: agnhost, and curl and nc of this host with their libraries. Raises
     ServiceError."""
-    curl = str(OF_SUITE["curl"])
-    named = re.findall(r"(/\S+) \(0x", process.run(["ldd", curl], timeout_s=NAMES_S))
-    return {"/agnhost": agnhost.read_bytes()} | {path: Path(path).read_bytes() for path in (curl, *named)}
+    curl, nc = map(str, IN_PODS.values())
+    named = re.findall(r"(/\S+) \(0x", process.run(["ldd", curl, nc], timeout_s=NAMES_S))
+    files = {"/agnhost": agnhost.read_bytes(), "/bin/nc": Path(nc).read_bytes()}
+    return files | {path: Path(path).read_bytes() for path in (curl, *named)}

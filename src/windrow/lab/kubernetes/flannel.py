@@ -1,7 +1,9 @@
-"""Real flannel on a node, in place of Windrow's agent: a peer of the overlay, and what an adoption takes over."""
+"""Real flannel on a node, in place of Windrow's agent: a peer of the overlay, and what an adoption takes over. The
+pods of such a node are on a bridge of the reference plugin, as flannel's own plugin has it made."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -9,20 +11,24 @@ from windrow.lab.errors import LabError
 from windrow.model import names
 from windrow.model.lazy import dataclass
 from windrow.model.objects import ClusterNetwork
-from windrow.model.values import IfName
+from windrow.model.values import Cidr, IfName
 from windrow.model.wire import load_documents
 from windrow.store import records
 
 PROGRAM = "flannel"
+POD_MTU = 1450
+"""What VXLAN leaves of 1500 (`encapOverhead` of flannel)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Flannel:
-    """What a node's flannel is told. `conf`: the text of net-conf.json; `link`: whose address its tunnels begin at."""
+    """What a node's flannel is told. `conf`: the text of net-conf.json; `link`: whose address its tunnels begin at;
+    `pod_cidr`: of its pods, where it has any."""
 
     conf: str
     link: IfName
     kubeconfig: Path
+    pod_cidr: Cidr | None = None
 
     def command(self, program: str, directory: Path) -> list[str]:
         """With its configuration in a file of `directory`."""
@@ -30,6 +36,21 @@ class Flannel:
         records.make_place(directory, flush=False)
         records.write(path, self.conf.encode(), mode=records.SHARED, flush="nothing")
         return [program, "-kubeconfig", str(self.kubeconfig), "-net-conf", str(path), "-iface", self.link]
+
+    def write_network(self, directory: Path) -> None:
+        """The configuration list of its pods, which flannel's plugin would make of /run/flannel/subnet.env."""
+        bridge = {
+            "type": "bridge",
+            "bridge": "cni0",
+            "isDefaultGateway": True,
+            "hairpinMode": True,
+            "mtu": POD_MTU,
+            "ipam": {"type": "host-local", "ranges": [[{"subnet": self.pod_cidr}]]},
+        }
+        document = {"cniVersion": "1.0.0", "name": "cbr0", "plugins": [bridge]}
+        records.make_place(directory, flush=False)
+        path = directory / "10-flannel.conflist"
+        records.write(path, json.dumps(document).encode(), mode=records.SHARED, flush="nothing")
 
 
 def environment(node: str) -> Sequence[str]:

@@ -78,13 +78,14 @@ def _image(blobs: Blobs, name: str, layer: bytes, start: Start) -> dict[str, Any
 
 def busybox_layer(program: bytes, applets: Sequence[str], more: Mapping[str, bytes] = {}) -> bytes:
     """busybox under all of its names, and the places that programs expect; `more`: programs and libraries besides, by
-    path."""
+    path, also in the place of one of its names."""
+    names = sorted(name for name in set(applets) - {"busybox"} if f"/bin/{name}" not in more)
     return _tar(
         [
             *(_directory(path) for path in ("bin", "dev", "etc", "proc", "sys", "tmp", "root")),
             _file("etc/passwd", b"root:x:0:0:root:/root:/bin/sh\n"),
             _file("bin/busybox", program, mode=0o755),
-            *(_link(f"bin/{name}", "busybox") for name in sorted(set(applets)) if name != "busybox"),
+            *(_link(f"bin/{name}", "busybox") for name in names),
             *(_file(path.lstrip("/"), data, mode=0o755) for path, data in sorted(more.items())),
         ]
     )

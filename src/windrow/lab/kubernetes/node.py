@@ -114,7 +114,10 @@ class NodePrograms:
             self._run("containerd", ENVIRONMENT, containerd)
             self._import_images()
             self._run("kubelet", ENVIRONMENT, self._kubelet_command(self._plan.kubelet_kubeconfig))
-            self._run_windrow("cni", "cni", "serve", "--conf-dir", str(self.conf_dir))
+            if self._plan.flannel is None:
+                self._run_windrow("cni", "cni", "serve", "--conf-dir", str(self.conf_dir))
+            else:
+                self._plan.flannel.write_network(self.conf_dir)
         if self._plan.proxy_kubeconfig is not None:
             environment = (*ENVIRONMENT, f"PATH={self._legacy_iptables()}:{os.environ['PATH']}")
             self._run("kube-proxy", environment, self._proxy_command(self._plan.proxy_kubeconfig))

@@ -17,10 +17,14 @@ User-Mode Linux spends most of their start on page faults. Boot, an API server a
 time instead of 40."""
 PLUGINS = Path("/usr/lib/cni")
 """Where Debian's containernetworking-plugins puts them."""
+BRIDGE = "bridge"
+"""What the pods of a node of flannel's are on."""
 CALLED = ("host-local", "loopback")
 """Plugins of others that containerd and Windrow's default network call."""
-OF_SUITE = {"curl": Path("/usr/bin/curl"), "iptables": Path("/usr/sbin/iptables-legacy")}
-"""Debian package -> what it has of the programs that the suite's pods and kube-proxy run."""
+IN_PODS = {"curl": Path("/usr/bin/curl"), "netcat-openbsd": Path("/usr/bin/nc.openbsd")}
+"""Debian package -> what it has of the programs that the suite's pods run. Debian's busybox has a `nc` without UDP."""
+OF_SUITE = IN_PODS | {"iptables": Path("/usr/sbin/iptables-legacy")}
+"""And kube-proxy."""
 _CONTROL_PLANE, _NODE = ("etcd",), ("containerd", "containerd-shim-runc-v2", "ctr", "runc")
 
 

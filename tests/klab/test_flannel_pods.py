@@ -1,0 +1,63 @@
+"""Pods of real kubelets in one overlay, on nodes of Windrow and on one of real flannel (`make test-flannel`)."""
+
+from __future__ import annotations
+
+import itertools
+import json
+
+import pytest
+from tests.klab.conftest import Lab, wait
+
+PODS = ("pod-a", "pod-b", "pod-c")
+WINDROW, FLANNEL = ("node-a", "node-b"), "node-c"
+LARGEST = "1422"
+"""With it a packet is as large as the tunnels carry."""
+
+
+@pytest.fixture(scope="module")
+def scenario() -> str:
+    return "kubernetes-flannel-pods"
+
+
+@pytest.fixture(scope="module")
+def addresses(lab: Lab) -> dict[str, str]:
+    return {one["metadata"]["name"]: one["status"]["podIP"] for one in lab.objects("pods")}
+
+
+def reaches(lab: Lab, pod: str, address: str) -> bool:
+    """By a ping of the largest packet, and by TCP."""
+    asked = f"ping -q -c1 -W5 -s {LARGEST} {address} && wget -q -T 5 -O - http://{address}:8080/"
+    return lab.run("kubectl", "exec", pod, "--", "sh", "-c", asked).returncode == 0
+
+
+def test_all_that_the_scenario_checks_holds(lab: Lab) -> None:
+    report = json.loads(lab.said("check", "--json", timeout_s=400.0))
+    assert [(one["name"], one["detail"]) for one in report["checks"] if not one["ok"]] == []
+
+
+def test_whose_plugin_made_them(lab: Lab, addresses: dict[str, str]) -> None:
+    assert [addresses[pod].rpartition(".")[0] for pod in PODS] == ["10.52.1", "10.52.2", "10.52.3"]
+    for node, bridge, other in ((WINDROW[0], "wn-pods", "cni0"), (FLANNEL, "cni0", "wn-pods")):
+        links = lab.said("exec", node, "ip", "-o", "link")
+        assert f": {bridge}:" in links and f": {other}:" not in links, node
+
+
+def test_pods_reach_each_other_whoever_serves_their_nodes(lab: Lab, addresses: dict[str, str]) -> None:
+    pairs = list(itertools.permutations(PODS, 2))
+    assert [(one, other) for one, other in pairs if not reaches(lab, one, addresses[other])] == []
+
+
+def test_a_node_that_lost_its_power_has_its_pod_in_the_overlay_again(lab: Lab, addresses: dict[str, str]) -> None:
+    """One of each; the pod has another address then."""
+    for node, pod, other in ((WINDROW[1], "pod-b", "pod-c"), (FLANNEL, "pod-c", "pod-a")):
+        lab.said("power-cut", node)
+        lab.said("boot", node, timeout_s=300.0)
+        wait(
+            lambda pod=pod, other=other: reaches(lab, other, _address(lab, pod)),
+            lambda pod=pod: lab.kubectl("describe", "pod", pod),
+        )
+        assert reaches(lab, pod, _address(lab, other))
+
+
+def _address(lab: Lab, pod: str) -> str:
+    return lab.kubectl("get", "pod", pod, "-o", "jsonpath={.status.podIP}")
