@@ -3,9 +3,11 @@ from the host and routed, against the verdict of the specification."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import subprocess
+from collections.abc import Callable, Iterator
 
 import pytest
+from tests.kernel.conftest import Ns as KernelNs
 from tests.qemu.policed import GATEWAY, Node
 from tests.unit import policyworld as world
 from tests.unit.policyworld import policy
@@ -13,6 +15,7 @@ from tests.unit.policyworld import policy
 from windrow.model.cluster import Cluster
 from windrow.model.ruletable import RuleTable
 from windrow.model.values import IfName
+from windrow.netlink import features
 from windrow.policy import Endpoint, compile_policies, iptables
 
 CLOSED = ("x", "{podSelector: {}, policyTypes: [Ingress, Egress]}")
@@ -49,6 +52,13 @@ def test_the_host_itself_gets_in_and_out_and_others_do_not(node: Node) -> None:
     inside, other = list(node.pods)[:2]
     arrived = node.passing([(other, inside), (GATEWAY, inside)])
     assert (GATEWAY, inside, "TCP", 80) in arrived and (other, inside, "TCP", 80) not in arrived
+
+
+def test_whether_nft_can_do_it_is_what_nft_finds(new_ns: Callable[[], KernelNs]) -> None:
+    table = "table bridge probe { chain c { ct state established accept; }; }"
+    done = new_ns().inside(lambda: subprocess.run(["nft", table], capture_output=True, check=False))
+    assert isinstance(done, subprocess.CompletedProcess)
+    assert features.probe().bridge_conntrack == (done.returncode == 0)
 
 
 def test_what_was_flushed_is_seen_and_put_right(node: Node) -> None:

@@ -14,15 +14,20 @@ from tests.unit import policyworld as world
 from tests.unit.policyworld import HOST, NODES, PROBES, Place, policy
 from tests.unit.test_port_rules import record
 
+from windrow.apps.filters import PortFilters
 from windrow.compile.policies import policy_problems, policy_table
 from windrow.model.cluster import Cluster
 from windrow.model.facts import KernelFeatures, NodeFacts
 from windrow.model.portguards import PortGuards
 from windrow.model.problems import Severity
-from windrow.model.ruletable import RuleTable
+from windrow.model.ruletable import PoliciesSeen, RuleTable, TableChain
+from windrow.model.steps import Failure
 from windrow.model.values import IfName, PortVlans
+from windrow.plan.policies import policy_unit
 from windrow.policy import Endpoint, Packet, allows, compile_policies
 from windrow.policy.iptables import FAMILIES, RoutedPort, bridges, is_ours, programs, read, table
+from windrow.services.errors import ServiceError
+from windrow.services.firewall import Firewall
 
 THERE = world.places()
 BRIDGE = IfName("br0")
@@ -326,7 +331,7 @@ def test_names_are_as_short_as_they_must_be() -> None:
 # On a host ----------------------------------------------------------------------------------------------
 
 
-WITHOUT_NFT = KernelFeatures(bridge_rules=False)
+WITHOUT_NFT = KernelFeatures(bridge_conntrack=False)
 POLICY = """\
 apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy
@@ -369,3 +374,69 @@ def test_what_iptables_cannot_enforce_is_an_error(more: dict[str, object], what:
     with_nft = replace(facts, features=KernelFeatures())
     said = policy_problems(objects, with_nft, policy_table(objects, with_nft))
     assert "policies-need-nftables" not in {p.code for p in said}
+
+
+class Iptables(Firewall):
+    """What iptables and ipset do, with `Filter` as the kernel. `nft`: what nft says, or why it says nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kernel, self.nft, self.refused = Filter(), ServiceError("nft", "is not installed"), ""
+        self.loaded: list[str] = []
+
+    def table(self, family: str, name: str) -> str:
+        raise self.nft
+
+    def has_table(self, table: str) -> bool:
+        return len(self.kernel.rules[4]) > 1
+
+    def is_there(self, variant: str) -> bool:
+        return True
+
+    def listed(self, variant: str, version: str, table: str) -> str:
+        return self.kernel.saved()[int(version)]
+
+    def sets(self) -> str:
+        return self.kernel.saved_sets()
+
+    def restore_sets(self, program: str) -> None:
+        for _ in self.kernel.change_sets(program):
+            pass
+
+    def restore_by(self, variant: str, version: str, program: str) -> None:
+        if version == self.refused:
+            raise ServiceError("ip6tables-legacy-restore", "line 7 failed")
+        self.kernel.restore(int(version), program)
+
+
+def test_the_edge_loads_reads_and_takes_away() -> None:
+    want = tables(world.cluster([policy("x", world.EDGES[3])], THERE))["n1"]
+    other = tables(world.cluster([policy("y", world.EDGES[3])], THERE))["n1"]
+    firewall = Iptables()
+    filters = PortFilters(firewall)
+    assert filters.policies() == PoliciesSeen(table=RuleTable())
+    for one in (want, other, RuleTable(), want):
+        assert carried_out(filters, one) is None
+        assert filters.policies() == PoliciesSeen(table=one)
+    firewall.nft = ServiceError("nft", "Device or resource busy")
+    assert filters.policies().table == want
+
+
+def test_what_iptables_refuses_leaves_the_old_rules_in_force() -> None:
+    """Of the version that refuses; of the other one nothing is open that is to be closed."""
+    want, other = (tables(world.cluster([policy(space, world.EDGES[3])], THERE))["n1"] for space in "xy")
+    firewall = Iptables()
+    filters = PortFilters(firewall)
+    assert carried_out(filters, want) is None
+    before = firewall.kernel.rules[6]
+    firewall.refused = "6"
+    failure = carried_out(filters, other)
+    assert failure is not None and "line 7 failed" in failure.reason
+    assert firewall.kernel.rules[6] == before
+    firewall.refused = ""
+    assert carried_out(filters, other) is None and filters.policies().table == other
+
+
+def carried_out(filters: PortFilters, want: RuleTable) -> Failure | None:
+    (step,) = policy_unit(want, RuleTable(chains={"": TableChain()})).steps
+    return filters.run([step], ())

@@ -9,6 +9,7 @@ from windrow.model.ruletable import RuleTable
 from windrow.netlink import links, observe
 from windrow.netlink.sock import Rtnl
 from windrow.policy import iptables
+from windrow.services.errors import ServiceError
 from windrow.services.firewall import LEGACY, SYSTEM, Firewall
 
 _SHOWN = ("nf_call_iptables", "nf_call_ip6tables")
@@ -20,6 +21,15 @@ class PolicyFilter:
 
     def __init__(self, firewall: Firewall) -> None:
         self._firewall = firewall
+
+    def in_use(self) -> bool:
+        """Whether the kernel has that table of iptables in use; nobody's modules are loaded by asking."""
+        if self._firewall.has_table(iptables.TABLE):
+            return True
+        try:
+            return self._variant() == SYSTEM and bool(self._firewall.table("ip", iptables.TABLE))
+        except ServiceError:  # no nft, which the system's iptables would be made of
+            return False
 
     def read(self) -> RuleTable:
         """Empty where nothing was ever loaded."""

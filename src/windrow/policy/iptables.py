@@ -286,17 +286,21 @@ def read(saved: Mapping[int, str], sets: str, hidden: Iterable[str] = ()) -> Rul
     """From `iptables-save -c -t security` by version of IP, `ipset save`, and the bridges that are there and do not
     show their frames to both. Raises ValueError."""
     rules: dict[str, list[TableRule]] = {}
+    declared: list[str] = []
     for family in FAMILIES:
         for chain, rule in _rules_of(family, saved.get(family, "")):
-            rules.setdefault(chain, [])
+            of = rules.setdefault(chain, [])
             if rule is not None:
-                rules[chain].append(rule)
+                of.append(rule)
+            else:
+                declared.append(chain)
     found = dict(_sets_of(sets))
     if not rules and not found:
         return RuleTable()
     hooks = dict.fromkeys(_BASES, _BASE)
     if not all(_leads_to_ours(saved.get(family, "")) for family in FAMILIES):
         hooks[FIRST] = f"{TABLE}, not first"
+    hooks |= {name: "in one version only" for name in rules if declared.count(name) < len(FAMILIES)}
     chains = {name: TableChain(hook=hooks.get(name, ""), rules=tuple(of)) for name, of in rules.items()}
     return RuleTable(chains=chains, sets=found | _said_by(chains, frozenset(hidden)))
 
