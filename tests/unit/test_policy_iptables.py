@@ -15,6 +15,7 @@ from tests.unit.policyworld import HOST, NODES, PROBES, Place, policy
 from tests.unit.test_port_rules import record
 
 from windrow.apps.filters import PortFilters
+from windrow.apps.policyfilter import PolicyFilter
 from windrow.compile.policies import policy_problems, policy_table
 from windrow.model.cluster import Cluster
 from windrow.model.facts import KernelFeatures, NodeFacts
@@ -51,7 +52,8 @@ class Filter:
                 case "-A":
                     chains[words[1]].append(words[2:])
                 case "-I":
-                    chains[words[1]].insert(0, words[2:])
+                    place, rest = (int(words[2]), words[3:]) if words[2].isdigit() else (1, words[2:])
+                    chains[words[1]].insert(place - 1, rest)
                 case "-D":
                     chains[words[1]].remove(words[2:])
                 case "-X":
@@ -125,6 +127,11 @@ class Filter:
     def _holds(self, rule: list[str], frame: Mapping[str, str]) -> bool:
         for option, value in pairwise(rule):
             match option:
+                case "--physdev-in" | "--physdev-out" if value == "veth+":
+                    holds = frame.get(option, "").startswith("veth")
+                case "!":
+                    assert value == "--physdev-is-in"
+                    holds = not frame.get("--physdev-in")
                 case "-i" | "-o" | "--physdev-in" | "--physdev-out" | "-p" | "--ctstate" | "--icmpv6-type":
                     holds = frame.get(option, "") in value.split(",")
                 case "-d":
@@ -289,6 +296,10 @@ def test_a_port_that_nobody_has_judged_is_closed_both_ways() -> None:
         packet = frame(Packet(source=ends[0], destination=ends[1]), source, target)
         assert not made.passes(packet, 4)
         assert made.passes(packet | {"--ctstate": "ESTABLISHED"}, 4)
+    between = frame(Packet(source="10.52.9.9", destination="10.52.9.8"), other, other)
+    others = between | {"--physdev-in": "tap0", "--physdev-out": "tap1"}
+    assert made.passes(others, 4), "ports that no CNI call made are nobody's business"
+    assert not made.passes(between | {"--physdev-in": "", "bridged": ""}, 4), "the bridge hides its frames"
 
 
 @pytest.mark.parametrize(
@@ -420,6 +431,22 @@ def test_the_edge_loads_reads_and_takes_away() -> None:
         assert filters.policies() == PoliciesSeen(table=one)
     firewall.nft = ServiceError("nft", "Device or resource busy")
     assert filters.policies().table == want
+
+
+def test_a_bridge_that_the_rules_do_not_know_is_joined_to_them() -> None:
+    """By the call that brings its first port; the next round changes nothing about it."""
+    here = [place for place in THERE if place.node == "n1"]
+    objects = world.cluster([policy("x", world.EDGES[3])], THERE)
+    firewall, first, both = Iptables(), IfName("br-a"), (IfName("br-a"), BRIDGE)
+    filters = PolicyFilter(firewall)
+    assert not filters.covers(BRIDGE), "there are no rules yet"
+    rules = compile_policies(objects, [Endpoint(port=p.port, pod=p.pod.ref) for p in here[1:]], HOST["n1"])
+    filters.load(table(rules, {}, [first]))
+    unknown = frame(Packet(source="10.52.0.77", destination="10.52.0.78"), here[0], here[0])
+    assert firewall.kernel.passes(unknown, 4)
+    assert filters.covers(BRIDGE) and not firewall.kernel.passes(unknown, 4) and not firewall.kernel.passes(unknown, 6)
+    assert filters.covers(BRIDGE)
+    assert filters.read() == table(rules, {}, both)
 
 
 def test_what_iptables_refuses_leaves_the_old_rules_in_force() -> None:

@@ -52,6 +52,18 @@ class PolicyFilter:
             show(rtnl, [name for name in iptables.bridges(want) if shown.get(name) is False])
             show(rtnl, [name for name in iptables.bridges(have) - iptables.bridges(want) if shown.get(name)], on=False)
 
+    def covers(self, bridge: str) -> bool:
+        """Whether a port that comes to this bridge is closed until it is judged; the rules are told of the bridge, if
+        there are any. Its frames have to be shown to them still."""
+        variant = self._variant()
+        have, _ = self._look(variant)
+        if not have.judges:
+            return False
+        if bridge not in iptables.judging(have):
+            for family, text in iptables.joined(bridge, have).items():
+                self._firewall.restore_by(variant, str(family), text)
+        return True
+
     def _look(self, variant: str) -> tuple[RuleTable, dict[int, str]]:
         saved = {family: self._firewall.listed(variant, str(family), iptables.TABLE) for family in iptables.FAMILIES}
         with Rtnl() as rtnl:
