@@ -41,18 +41,29 @@ class IptablesNode(Node):
         return iptables.table(compile_policies(cluster, endpoints, world.HOST["n1"]), ports, [BRIDGE])
 
 
-@pytest.fixture(scope="module", params=[IptablesNode, Node], ids=["iptables", "nft"])
-def node(request: pytest.FixtureRequest) -> Iterator[Node]:
-    made: Node = request.param()
-    made.passing([(a, b) for a in made.pods for b in made.pods if a != b])  # everybody's MAC is known by then
+@pytest.fixture(scope="module")
+def node() -> Iterator[Node]:
+    made = IptablesNode()
     yield made
     made.police(RuleTable())
     made.close()
 
 
-def test_the_truth_table_in_frames(node: Node) -> None:
-    """A slice of it; all of it is judged by an interpreter (`tests/unit`), and by nftables in QEMU."""
-    wrong = node.wrong(list(world.texts())[3::40])
+def test_the_truth_table_in_frames_by_iptables(node: Node) -> None:
+    """A slice of it; more of it goes through an interpreter (`tests/unit/test_policy_iptables.py`)."""
+    compared(node, 40)
+
+
+def test_the_truth_table_in_frames_by_nftables() -> None:
+    """A slice of it; the rest is in a whole kernel (`tests/qemu/test_policies.py`)."""
+    node = Node()
+    compared(node, 80)
+    node.close()
+
+
+def compared(node: Node, every: int) -> None:
+    node.passing([(a, b) for a in node.pods for b in node.pods if a != b])  # everybody's MAC is known by then
+    wrong = node.wrong(list(world.texts())[3::every])
     assert not wrong, (len(wrong), wrong[:5])
 
 
@@ -73,8 +84,7 @@ def test_whether_nft_can_do_it_is_what_nft_finds(new_ns: Callable[[], KernelNs])
 def test_what_was_flushed_is_seen_and_put_right(node: Node) -> None:
     wanted = node.wanted(world.cluster([policy(*CLOSED)], node.there))
     node.police(wanted)
-    program = "ip6tables-legacy -t security -F" if isinstance(node, IptablesNode) else "nft flush ruleset"
-    node.ns.must(*program.split())
+    node.ns.must("ip6tables-legacy", "-t", "security", "-F")
     assert node.seen() != wanted
     node.police(wanted)
     inside, other = list(node.pods)[:2]

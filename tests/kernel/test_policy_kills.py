@@ -25,7 +25,7 @@ from windrow.netlink import netns
 from windrow.netlink.kernel import Kernel
 from windrow.store.paths import Paths
 
-KILLS = int(os.environ.get("WINDROW_KILLS", "12"))
+KILLS = int(os.environ.get("WINDROW_KILLS", "10"))
 POLICY = """\
 apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy
