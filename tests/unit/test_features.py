@@ -18,8 +18,10 @@ def test_nft_counts_where_it_would_be_run_from_and_as_soon_as_it_is_there(
     monkeypatch.setenv("PATH", str(elsewhere))
     install(elsewhere)
     assert not features.settled(KernelFeatures()).bridge_rules
+    assert not features.settled(KernelFeatures()).bridge_conntrack
     install(place)
-    assert features.settled(KernelFeatures()).bridge_rules
+    assert features.settled(KernelFeatures()).bridge_rules and features.settled(KernelFeatures()).bridge_conntrack
+    assert not features.settled(KernelFeatures(bridge_conntrack=False)).bridge_conntrack
     assert not features.settled(KernelFeatures(bridge_rules=False)).bridge_rules
 
 

@@ -443,6 +443,12 @@ class Nft(Firewall):
         self.listing, self.refuses = "", ""
         self.loaded: list[str] = []
 
+    def has_table(self, table: str) -> bool:
+        return False
+
+    def is_there(self, variant: str) -> bool:
+        return True
+
     def table(self, family: str, name: str) -> str:
         assert (family, name) == NFT_POLICIES[1:]
         return self.listing

@@ -14,15 +14,21 @@ from tests.unit import policyworld as world
 from tests.unit.policyworld import HOST, NODES, PROBES, Place, policy
 from tests.unit.test_port_rules import record
 
+from windrow.apps.filters import PortFilters
+from windrow.apps.policyfilter import PolicyFilter
 from windrow.compile.policies import policy_problems, policy_table
 from windrow.model.cluster import Cluster
 from windrow.model.facts import KernelFeatures, NodeFacts
 from windrow.model.portguards import PortGuards
 from windrow.model.problems import Severity
-from windrow.model.ruletable import RuleTable
+from windrow.model.ruletable import PoliciesSeen, RuleTable, TableChain
+from windrow.model.steps import Failure
 from windrow.model.values import IfName, PortVlans
+from windrow.plan.policies import policy_unit
 from windrow.policy import Endpoint, Packet, allows, compile_policies
 from windrow.policy.iptables import FAMILIES, RoutedPort, bridges, is_ours, programs, read, table
+from windrow.services.errors import ServiceError
+from windrow.services.firewall import Firewall
 
 THERE = world.places()
 BRIDGE = IfName("br0")
@@ -46,7 +52,8 @@ class Filter:
                 case "-A":
                     chains[words[1]].append(words[2:])
                 case "-I":
-                    chains[words[1]].insert(0, words[2:])
+                    place, rest = (int(words[2]), words[3:]) if words[2].isdigit() else (1, words[2:])
+                    chains[words[1]].insert(place - 1, rest)
                 case "-D":
                     chains[words[1]].remove(words[2:])
                 case "-X":
@@ -120,6 +127,11 @@ class Filter:
     def _holds(self, rule: list[str], frame: Mapping[str, str]) -> bool:
         for option, value in pairwise(rule):
             match option:
+                case "--physdev-in" | "--physdev-out" if value == "veth+":
+                    holds = frame.get(option, "").startswith("veth")
+                case "!":
+                    assert value == "--physdev-is-in"
+                    holds = not frame.get("--physdev-in")
                 case "-i" | "-o" | "--physdev-in" | "--physdev-out" | "-p" | "--ctstate" | "--icmpv6-type":
                     holds = frame.get(option, "") in value.split(",")
                 case "-d":
@@ -284,6 +296,10 @@ def test_a_port_that_nobody_has_judged_is_closed_both_ways() -> None:
         packet = frame(Packet(source=ends[0], destination=ends[1]), source, target)
         assert not made.passes(packet, 4)
         assert made.passes(packet | {"--ctstate": "ESTABLISHED"}, 4)
+    between = frame(Packet(source="10.52.9.9", destination="10.52.9.8"), other, other)
+    others = between | {"--physdev-in": "tap0", "--physdev-out": "tap1"}
+    assert made.passes(others, 4), "ports that no CNI call made are nobody's business"
+    assert not made.passes(between | {"--physdev-in": "", "bridged": ""}, 4), "the bridge hides its frames"
 
 
 @pytest.mark.parametrize(
@@ -326,7 +342,7 @@ def test_names_are_as_short_as_they_must_be() -> None:
 # On a host ----------------------------------------------------------------------------------------------
 
 
-WITHOUT_NFT = KernelFeatures(bridge_rules=False)
+WITHOUT_NFT = KernelFeatures(bridge_conntrack=False)
 POLICY = """\
 apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy
@@ -369,3 +385,85 @@ def test_what_iptables_cannot_enforce_is_an_error(more: dict[str, object], what:
     with_nft = replace(facts, features=KernelFeatures())
     said = policy_problems(objects, with_nft, policy_table(objects, with_nft))
     assert "policies-need-nftables" not in {p.code for p in said}
+
+
+class Iptables(Firewall):
+    """What iptables and ipset do, with `Filter` as the kernel. `nft`: what nft says, or why it says nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kernel, self.nft, self.refused = Filter(), ServiceError("nft", "is not installed"), ""
+        self.loaded: list[str] = []
+
+    def table(self, family: str, name: str) -> str:
+        raise self.nft
+
+    def has_table(self, table: str) -> bool:
+        return len(self.kernel.rules[4]) > 1
+
+    def is_there(self, variant: str) -> bool:
+        return True
+
+    def listed(self, variant: str, version: str, table: str) -> str:
+        return self.kernel.saved()[int(version)]
+
+    def sets(self) -> str:
+        return self.kernel.saved_sets()
+
+    def restore_sets(self, program: str) -> None:
+        for _ in self.kernel.change_sets(program):
+            pass
+
+    def restore_by(self, variant: str, version: str, program: str) -> None:
+        if version == self.refused:
+            raise ServiceError("ip6tables-legacy-restore", "line 7 failed")
+        self.kernel.restore(int(version), program)
+
+
+def test_the_edge_loads_reads_and_takes_away() -> None:
+    want = tables(world.cluster([policy("x", world.EDGES[3])], THERE))["n1"]
+    other = tables(world.cluster([policy("y", world.EDGES[3])], THERE))["n1"]
+    firewall = Iptables()
+    filters = PortFilters(firewall)
+    assert filters.policies() == PoliciesSeen(table=RuleTable())
+    for one in (want, other, RuleTable(), want):
+        assert carried_out(filters, one) is None
+        assert filters.policies() == PoliciesSeen(table=one)
+    firewall.nft = ServiceError("nft", "Device or resource busy")
+    assert filters.policies().table == want
+
+
+def test_a_bridge_that_the_rules_do_not_know_is_joined_to_them() -> None:
+    """By the call that brings its first port; the next round changes nothing about it."""
+    here = [place for place in THERE if place.node == "n1"]
+    objects = world.cluster([policy("x", world.EDGES[3])], THERE)
+    firewall, first, both = Iptables(), IfName("br-a"), (IfName("br-a"), BRIDGE)
+    filters = PolicyFilter(firewall)
+    assert not filters.covers(BRIDGE), "there are no rules yet"
+    rules = compile_policies(objects, [Endpoint(port=p.port, pod=p.pod.ref) for p in here[1:]], HOST["n1"])
+    filters.load(table(rules, {}, [first]))
+    unknown = frame(Packet(source="10.52.0.77", destination="10.52.0.78"), here[0], here[0])
+    assert firewall.kernel.passes(unknown, 4)
+    assert filters.covers(BRIDGE) and not firewall.kernel.passes(unknown, 4) and not firewall.kernel.passes(unknown, 6)
+    assert filters.covers(BRIDGE)
+    assert filters.read() == table(rules, {}, both)
+
+
+def test_what_iptables_refuses_leaves_the_old_rules_in_force() -> None:
+    """Of the version that refuses; of the other one nothing is open that is to be closed."""
+    want, other = (tables(world.cluster([policy(space, world.EDGES[3])], THERE))["n1"] for space in "xy")
+    firewall = Iptables()
+    filters = PortFilters(firewall)
+    assert carried_out(filters, want) is None
+    before = firewall.kernel.rules[6]
+    firewall.refused = "6"
+    failure = carried_out(filters, other)
+    assert failure is not None and "line 7 failed" in failure.reason
+    assert firewall.kernel.rules[6] == before
+    firewall.refused = ""
+    assert carried_out(filters, other) is None and filters.policies().table == other
+
+
+def carried_out(filters: PortFilters, want: RuleTable) -> Failure | None:
+    (step,) = policy_unit(want, RuleTable(chains={"": TableChain()})).steps
+    return filters.run([step], ())

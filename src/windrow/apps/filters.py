@@ -9,6 +9,7 @@ import errno
 import math
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import suppress
 
 from windrow.apps.policyfilter import PolicyFilter
 from windrow.model.filters import IPTABLES, NFTABLES, Filters, FiltersSeen, PortFilter
@@ -67,24 +68,25 @@ class PortFilters:
         return FiltersSeen(filters={**found, **stale}, left_over=frozenset(stale), unread=unread)
 
     def policies(self) -> PoliciesSeen:
-        """The table of network policies. Raises nothing: why it could not be read is in `unread`."""
+        """The table of network policies, whoever has it. Raises nothing: why it could not be read is in `unread`."""
         texts, unread = self._list([NFT_POLICIES], fresh_s=self.fresh_s)
         try:
-            found = nft.read(texts[NFT_POLICIES]) if not unread else None
-            if found is None or (found.empty and self._firewall.has_table(iptables.TABLE)):
-                found = self._by_iptables() or found
-            return PoliciesSeen(table=found, unread="" if found is not None else unread)
+            found = nft.read(texts.get(NFT_POLICIES, ""))
+            if found.empty and PolicyFilter(self._firewall).in_use():
+                found = self._by_iptables()
+        except (ServiceError, KernelError) as error:
+            return PoliciesSeen(table=None, unread=str(error))
         except ValueError as error:
             return PoliciesSeen(table=None, unread=f"what nft printed is not understood: {error}")
+        if found.empty and unread and not _is_lacking(unread):
+            return PoliciesSeen(table=None, unread=unread)
+        return PoliciesSeen(table=found)
 
-    def _by_iptables(self) -> RuleTable | None:
-        """Kept as long as a listing. None: it does not work here either. Raises ValueError."""
+    def _by_iptables(self) -> RuleTable:
+        """Kept as long as a listing. Raises ServiceError, KernelError, ValueError."""
         at, table = self._iptables
         if table is None or self._mono() - at >= self.fresh_s:
-            try:
-                table = PolicyFilter(self._firewall).read()
-            except (ServiceError, KernelError):
-                return None
+            table = PolicyFilter(self._firewall).read()
             self._iptables = self._mono(), table
         return table
 
@@ -148,14 +150,16 @@ class PortFilters:
         try:
             if iptables.is_ours(wanted):
                 PolicyFilter(self._firewall).load(wanted)
+                self._drop_those_of_nft()
                 return None
-            replaced = self._is_by_iptables(wanted)
+            other = PolicyFilter(self._firewall)
+            replaced = other.in_use() and not other.read().empty
             if not (replaced and wanted.empty):
                 self._load(wanted)
             if replaced:
-                PolicyFilter(self._firewall).load(RuleTable())
+                other.load(RuleTable())
         except ServiceError as error:
-            lacks = f"; {_NEEDED}" if "not supported" in error.reason or "Protocol error" in error.reason else ""
+            lacks = f"; {_NEEDED}" if _is_lacking(error.reason) else ""
             return Failure(step=step, errno=errno.EIO, reason=f"{error.program}: {error.reason}{lacks}")
         except KernelError as error:
             return Failure(step=step, errno=error.errno, reason=str(error))
@@ -173,12 +177,11 @@ class PortFilters:
         if text := nft.program(wanted, there):
             self._firewall.load(text, as_json=True)
 
-    def _is_by_iptables(self, wanted: RuleTable) -> bool:
-        """Whether rules by iptables are in force, where by now none are wanted, or nft's."""
-        if not wanted.empty and not self._firewall.has_table(iptables.TABLE):
-            return False
-        found = self._by_iptables()
-        return found is not None and not found.empty
+    def _drop_those_of_nft(self) -> None:
+        """The overlay's, that is, where nft has the family bridge and no connections in it."""
+        with suppress(ServiceError):
+            if self._listed(NFT_POLICIES):
+                self._load(RuleTable())
 
     def _try(self, steps: Sequence[Step]) -> Failure | None:
         if not steps:
@@ -208,6 +211,11 @@ class PortFilters:
 
 
 _NEEDED = "network policies need nftables of the family bridge with conntrack: modules nf_tables, nf_conntrack_bridge"
+
+
+def _is_lacking(reason: str) -> bool:
+    """Whether nft has no more than that to say: its program is missing, or its half in the kernel."""
+    return any(word in reason for word in ("not supported", "Protocol error", "is not installed"))
 
 
 def _variant(backend: str) -> str:

@@ -9,6 +9,7 @@ from windrow.model.ruletable import RuleTable
 from windrow.netlink import links, observe
 from windrow.netlink.sock import Rtnl
 from windrow.policy import iptables
+from windrow.services.errors import ServiceError
 from windrow.services.firewall import LEGACY, SYSTEM, Firewall
 
 _SHOWN = ("nf_call_iptables", "nf_call_ip6tables")
@@ -20,6 +21,15 @@ class PolicyFilter:
 
     def __init__(self, firewall: Firewall) -> None:
         self._firewall = firewall
+
+    def in_use(self) -> bool:
+        """Whether the kernel has that table of iptables in use; nobody's modules are loaded by asking."""
+        if self._firewall.has_table(iptables.TABLE):
+            return True
+        try:
+            return self._variant() == SYSTEM and bool(self._firewall.table("ip", iptables.TABLE))
+        except ServiceError:  # no nft, which the system's iptables would be made of
+            return False
 
     def read(self) -> RuleTable:
         """Empty where nothing was ever loaded."""
@@ -41,6 +51,18 @@ class PolicyFilter:
             shown = _shown(rtnl)
             show(rtnl, [name for name in iptables.bridges(want) if shown.get(name) is False])
             show(rtnl, [name for name in iptables.bridges(have) - iptables.bridges(want) if shown.get(name)], on=False)
+
+    def covers(self, bridge: str) -> bool:
+        """Whether a port that comes to this bridge is closed until it is judged; the rules are told of the bridge, if
+        there are any. Its frames have to be shown to them still."""
+        variant = self._variant()
+        have, _ = self._look(variant)
+        if not have.judges:
+            return False
+        if bridge not in iptables.judging(have):
+            for family, text in iptables.joined(bridge, have).items():
+                self._firewall.restore_by(variant, str(family), text)
+        return True
 
     def _look(self, variant: str) -> tuple[RuleTable, dict[int, str]]:
         saved = {family: self._firewall.listed(variant, str(family), iptables.TABLE) for family in iptables.FAMILIES}

@@ -18,7 +18,7 @@ from windrow.compile.hostnet import (
 from windrow.compile.ipv6 import left_out
 from windrow.compile.overlay import overlay
 from windrow.compile.pins import pinned_mac
-from windrow.compile.policies import policy_problems, policy_table
+from windrow.compile.policies import policy_problems, rule_table
 from windrow.compile.poolports import served_here
 from windrow.compile.pools import scopes, waiting_problems
 from windrow.compile.ports import filter_problems, port_filters, port_links, port_problems, port_routes, ports_of
@@ -36,7 +36,6 @@ from windrow.model.objects import HostNetworkConfig
 from windrow.model.pools import Candidate, Scope
 from windrow.model.problems import Problem, Severity
 from windrow.model.values import IfName, Ref, VidSet
-from windrow.policy.nft import with_tunnels
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +82,7 @@ def compile_node(cluster: Cluster, facts: NodeFacts) -> Compiled:
     said += port_problems(ports, _carried(links), facts)
     links += port_links(ports, links, facts)
     given = remembered(hosts.configs, facts)
-    policies = with_tunnels(policy_table(cluster, facts), tunnels.ends)
+    policies = rule_table(cluster, facts, tunnels.ends)
     held = _held(choice.held, facts) | {IfName(name) for name in hosts.held} | tunnels.held
     return Compiled(
         state=HostState(
@@ -104,7 +103,7 @@ def compile_node(cluster: Cluster, facts: NodeFacts) -> Compiled:
         + tuple(said)
         + tuple(_unreadable(facts))
         + tuple(filter_problems(facts))
-        + tuple(policy_problems(cluster, facts, policies))
+        + tuple(policy_problems(cluster, facts, policies, guarded=not tunnels.ends))
         + tuple(waiting_problems(pools))
         + served.problems,
         memory=Memory(

@@ -23,13 +23,20 @@ from windrow.model.policies import (
     MultiNetworkPolicy,
     Pod,
 )
-from windrow.model.policyrules import OwnGuards, PolicyRules
+from windrow.model.policyrules import OwnGuards, PolicyRules, TunnelEnds
 from windrow.model.ports import LAUNCHER, PortRecord
 from windrow.model.problems import Problem, Severity
 from windrow.model.ruletable import RuleTable
 from windrow.model.values import Ref
 from windrow.policy import Endpoint, compile_policies, iptables, policed_namespaces
-from windrow.policy.nft import table
+from windrow.policy.nft import table, with_tunnels
+
+
+def rule_table(cluster: Cluster, facts: NodeFacts, ends: Iterable[TunnelEnds]) -> RuleTable:
+    """Of the policies, and against forged packets of the overlay, which iptables does not see before they are taken
+    in."""
+    found = policy_table(cluster, facts)
+    return found if iptables.is_ours(found) else with_tunnels(found, ends)
 
 
 def policy_table(cluster: Cluster, facts: NodeFacts) -> RuleTable:
@@ -50,7 +57,7 @@ def policy_table(cluster: Cluster, facts: NodeFacts) -> RuleTable:
     host = {str(address).partition("/")[0] for addresses in facts.addrs.values() for address in addresses}
     own = {r.host: OwnGuards(guards=r.guards, addresses=_addresses(r, whole, facts)) for r in guarded}
     rules = compile_policies(whole, endpoints, sorted(host), others, own)
-    return table(rules) if facts.features.bridge_rules else _by_iptables(rules, whole, facts)
+    return table(rules) if facts.features.bridge_conntrack else _by_iptables(rules, whole, facts)
 
 
 def _by_iptables(rules: PolicyRules, cluster: Cluster, facts: NodeFacts) -> RuleTable:
@@ -88,7 +95,10 @@ def missing_networks(policy: MultiNetworkPolicy, cluster: Cluster) -> Iterator[t
             )
 
 
-def policy_problems(cluster: Cluster, facts: NodeFacts, wanted: RuleTable) -> Iterator[Problem]:
+def policy_problems(
+    cluster: Cluster, facts: NodeFacts, wanted: RuleTable, *, guarded: bool = True
+) -> Iterator[Problem]:
+    """`guarded`: there is no overlay whose tunnels would have to be."""
     for policy in cluster.all(MultiNetworkPolicy):
         yield from (problem for _, problem in missing_networks(policy, cluster))
     if facts.policies_unread:
@@ -99,8 +109,16 @@ def policy_problems(cluster: Cluster, facts: NodeFacts, wanted: RuleTable) -> It
             about=Ref("Node", facts.node),
             severity=Severity.WARNING,
         )
-    if not facts.features.bridge_rules:
+    if not facts.features.bridge_conntrack:
         yield from _beyond_iptables(cluster, facts)
+        if iptables.is_ours(wanted) and not guarded:
+            yield Problem(
+                code="overlay-unguarded",
+                message="forged packets of the overlay are not dropped: network policies are enforced by iptables here",
+                hint=_LOAD,
+                about=Ref("Node", facts.node),
+                severity=Severity.WARNING,
+            )
     yield from _without_address(cluster, facts)
     yield from _not_judged(cluster, facts, wanted)
 
@@ -117,9 +135,12 @@ def _beyond_iptables(cluster: Cluster, facts: NodeFacts) -> Iterator[Problem]:
                 code="policies-need-nftables",
                 message=f"{record.ifname} of {record.user} stays open: iptables cannot enforce {' and '.join(wants)}"
                 " at a bridge",
-                hint="install nft, and load nf_tables (with the family bridge) and nf_conntrack_bridge",
+                hint=_LOAD,
                 about=record.ref,
             )
+
+
+_LOAD = "install nft, and load nf_tables (with the family bridge) and nf_conntrack_bridge"
 
 
 def _without_address(cluster: Cluster, facts: NodeFacts) -> Iterator[Problem]:

@@ -46,6 +46,8 @@ class KernelFeatures:
     vxlan: bool = True
     bridge_rules: bool = True
     """It has nftables of the family bridge, and nft is installed."""
+    bridge_conntrack: bool = True
+    """And there it knows connections, which network policies need (nf_conntrack_bridge)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -55,7 +55,14 @@ def settled(known: KernelFeatures, where: netns.Netns = None) -> KernelFeatures:
 
     netfilter, off = netns.opened_in(where, look)
     rules = known.bridge_rules and any(os.access(os.path.join(place, "nft"), os.X_OK) for place in DIRECTORIES)
-    return replace(known, bridge_netfilter=netfilter, ipv6=off is not None, ipv6_on=off == "0", bridge_rules=rules)
+    return replace(
+        known,
+        bridge_netfilter=netfilter,
+        ipv6=off is not None,
+        ipv6_on=off == "0",
+        bridge_rules=rules,
+        bridge_conntrack=rules and known.bridge_conntrack,
+    )
 
 
 def _try() -> KernelFeatures:
@@ -70,20 +77,28 @@ def _try() -> KernelFeatures:
             rtnl, lambda: links.create("v", "vlan", parent=rtnl.index("b"), data={"vid": 2})
         )
         vxlan = _waiting("vxlan") or _accepted(rtnl, lambda: links.create("x", "vxlan", data=_VXLAN))
+    tables, connections = _takes_bridge_rules()
     return KernelFeatures(
         bonding=bonding,
         vlan_filtering=filtering,
         vlan_interfaces=vlans,
         vlan_snooping=snooping,
         vxlan=vxlan,
-        bridge_rules=_takes_bridge_tables(),
+        bridge_rules=tables,
+        bridge_conntrack=connections,
     )
 
 
 _SNOOPING = {"vlan_filtering": 1, "boolopts": (1 << 1, 1 << 1)}
 """A kernel that does not know the bit ignores it (`br_boolopt_multi_toggle`); one without IGMP snooping refuses it."""
-_NFNL_BATCH, _NFT_MSG_NEWTABLE = (0x10, 0x11), 0
+_NFNL_BATCH = (0x10, 0x11)
 """NFNL_MSG_BATCH_BEGIN and END."""
+_NEWTABLE, _NEWCHAIN, _NEWRULE = 0, 3, 6
+"""NFT_MSG_NEWTABLE and so on."""
+_CHAIN_NAME, _RULE_CHAIN, _RULE_EXPRS, _ELEMENT, _EXPR_NAME, _EXPR_DATA, _NESTED = 3, 2, 4, 1, 1, 2, 0x8000
+"""NFTA_CHAIN_NAME, NFTA_RULE_CHAIN, NFTA_RULE_EXPRESSIONS, NFTA_LIST_ELEM, NFTA_EXPR_NAME, NFTA_EXPR_DATA."""
+_CT_STATE = pack_attr(1, b"\0\0\0\1") + pack_attr(2, b"\0\0\0\0")
+"""NFTA_CT_DREG: NFT_REG_1; NFTA_CT_KEY: NFT_CT_STATE."""
 _VXLAN = {"vni": 1, "port": 8472, "learning": 0}
 
 
@@ -95,17 +110,23 @@ def _accepted(rtnl: Rtnl, message: Callable[[], Message]) -> bool:
     return True
 
 
-def _takes_bridge_tables() -> bool:
-    """Whether nftables makes a table of the family bridge (`nft_supported_family`). The answers to the begin and the
-    end of a batch come since Linux 6.10 only; that to the table in between always does."""
+def _takes_bridge_rules() -> tuple[bool, bool]:
+    """Whether nftables makes a table of the family bridge (`nft_supported_family`), and in it a rule about connections
+    (`nf_ct_netns_get`: EPROTO without nf_conntrack_bridge). The answers to the begin and the end of a batch come since
+    Linux 6.10 only; those to what is in between always do."""
     if not os.path.exists("/sys/module/nf_tables") and loadable("nf_tables"):
-        return True
-    payload = NFGENMSG.pack(FAMILIES["bridge"], 0, 0) + pack_attr(TABLE_NAME, b"windrow\0")
-    table = Message(NFNL_SUBSYS_NFTABLES << 8 | _NFT_MSG_NEWTABLE, payload, NLM_F_CREATE)
+        return True, True
+    named = pack_attr(TABLE_NAME, b"windrow\0")
+    state = pack_attr(_EXPR_NAME, b"ct\0") + pack_attr(_EXPR_DATA | _NESTED, _CT_STATE)
+    rule = pack_attr(_RULE_CHAIN, b"c\0") + pack_attr(_RULE_EXPRS | _NESTED, pack_attr(_ELEMENT | _NESTED, state))
+    bodies = {_NEWTABLE: named, _NEWCHAIN: named + pack_attr(_CHAIN_NAME, b"c\0"), _NEWRULE: named + rule}
+    header = NFGENMSG.pack(FAMILIES["bridge"], 0, 0)
+    made = [Message(NFNL_SUBSYS_NFTABLES << 8 | kind, header + body, NLM_F_CREATE) for kind, body in bodies.items()]
     subsystem = NFGENMSG.pack(0, 0, socket.htons(NFNL_SUBSYS_NFTABLES))
     begin, end = (Message(type_, subsystem) for type_ in _NFNL_BATCH)
     with Rtnl(NETLINK_NETFILTER) as nft:
-        return nft.burst([begin, table, end])[1] is None
+        _, table, _, about_connections, _ = nft.burst([begin, *made, end])
+    return table is None, about_connections is None or (table is None and loadable("nf_conntrack_bridge"))
 
 
 def _filters(rtnl: Rtnl) -> bool:

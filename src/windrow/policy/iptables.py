@@ -39,6 +39,8 @@ BRIDGES = "bridges"
 """The set of bridges that show their frames: no set of ipset's, but a rule and an option of the bridge."""
 FIRST = "forward"
 """The chain that FORWARD begins with."""
+_PORTS = "veth+"
+"""All ports that a CNI call makes are called so (`port.identity.host_end`); iptables sees no group of a port."""
 _BASES = (FIRST, "leaving", "arrive", "arriving", "arriving-by-host")
 """The chains that are there in any case."""
 _BASE = f"{TABLE} FORWARD"
@@ -156,7 +158,7 @@ def _first(family: int, bridges: Iterable[str]) -> Iterator[tuple[str, str]]:
         for kind in _UPKEEP:
             yield "upkeep of the link", f"-p ipv6-icmp -m icmp6 --icmpv6-type {kind} -j ACCEPT"
     for bridge in bridges:
-        yield "from a port", f"-i {bridge} -g {PREFIX}leaving"
+        yield _from(bridge)
     yield "to a port", f"-g {PREFIX}arrive"
 
 
@@ -164,14 +166,26 @@ def _leaving(judged: Iterable[IfName], guarded: Mapping[IfName, GuardedPort]) ->
     for port in judged:
         way = _port_chain(port, Direction.EGRESS) if Direction.EGRESS in _ways(guarded, port) else "arrive"
         yield "by port", f"-m physdev --physdev-in {port} -g {PREFIX}{way}"
-    yield "not judged yet", f"-g {PREFIX}{WAITING}leaving"
+    yield "not judged yet", f"-m physdev --physdev-in {_PORTS} -g {PREFIX}{WAITING}leaving"
+    yield "by no port", f"-m physdev ! --physdev-is-in -g {PREFIX}{WAITING}leaving"
+    yield "no pod's", f"-g {PREFIX}arrive"
 
 
 def _arrive(bridges: Iterable[str]) -> Iterator[tuple[str, str]]:
     for bridge in bridges:
-        yield "from port to port", f"-o {bridge} -m physdev --physdev-is-bridged -g {PREFIX}arriving"
-        yield "routed", f"-o {bridge} -g {PREFIX}arriving-by-host"
+        yield from _to(bridge)
     yield "to nobody here", "-j ACCEPT"
+
+
+def _from(bridge: str) -> tuple[str, str]:
+    return "from a port", f"-i {bridge} -g {PREFIX}leaving"
+
+
+def _to(bridge: str) -> tuple[tuple[str, str], tuple[str, str]]:
+    return (
+        ("from port to port", f"-o {bridge} -m physdev --physdev-is-bridged -g {PREFIX}arriving"),
+        ("routed", f"-o {bridge} -g {PREFIX}arriving-by-host"),
+    )
 
 
 def _arriving(judged: Iterable[IfName], guarded: Mapping[IfName, GuardedPort]) -> Iterator[tuple[str, str]]:
@@ -179,7 +193,8 @@ def _arriving(judged: Iterable[IfName], guarded: Mapping[IfName, GuardedPort]) -
         isolated = Direction.INGRESS in _ways(guarded, port)
         verdict = f"-g {PREFIX}{_port_chain(port, Direction.INGRESS)}" if isolated else "-j ACCEPT"
         yield "by port", f"-m physdev --physdev-out {port} --physdev-is-bridged {verdict}"
-    yield "not judged yet", f"-g {PREFIX}{WAITING}arriving"
+    yield "not judged yet", f"-m physdev --physdev-out {_PORTS} --physdev-is-bridged -g {PREFIX}{WAITING}arriving"
+    yield "no pod's", "-j ACCEPT"
 
 
 def _routed(
@@ -286,17 +301,21 @@ def read(saved: Mapping[int, str], sets: str, hidden: Iterable[str] = ()) -> Rul
     """From `iptables-save -c -t security` by version of IP, `ipset save`, and the bridges that are there and do not
     show their frames to both. Raises ValueError."""
     rules: dict[str, list[TableRule]] = {}
+    declared: list[str] = []
     for family in FAMILIES:
         for chain, rule in _rules_of(family, saved.get(family, "")):
-            rules.setdefault(chain, [])
+            of = rules.setdefault(chain, [])
             if rule is not None:
-                rules[chain].append(rule)
+                of.append(rule)
+            else:
+                declared.append(chain)
     found = dict(_sets_of(sets))
     if not rules and not found:
         return RuleTable()
     hooks = dict.fromkeys(_BASES, _BASE)
     if not all(_leads_to_ours(saved.get(family, "")) for family in FAMILIES):
         hooks[FIRST] = f"{TABLE}, not first"
+    hooks |= {name: "in one version only" for name in rules if declared.count(name) < len(FAMILIES)}
     chains = {name: TableChain(hook=hooks.get(name, ""), rules=tuple(of)) for name, of in rules.items()}
     return RuleTable(chains=chains, sets=found | _said_by(chains, frozenset(hidden)))
 
@@ -344,16 +363,19 @@ def _said_by(chains: Mapping[str, TableChain], hidden: frozenset[str]) -> dict[s
     judged: list[frozenset[str]] = []
     for name, chain, option in ((_OUT, "leaving", "--physdev-in"), (_IN, "arriving", "--physdev-out")):
         by_family = [set(_ports_in(chains, chain, option, family)) for family in FAMILIES]
-        judged += [frozenset(port for port, _ in found) for found in by_family]
+        judged += [frozenset(p for p, target in found if not target.startswith(WAITING)) for found in by_family]
         side = "from-" if name == _OUT else "to-"
         both = by_family[0] & by_family[1]
         maps[name] = frozenset(f"{port} : {target}" for port, target in both if target == f"{side}{port}")
-    ours = [set(_ports_in(chains, "arrive", "-o", family)) for family in FAMILIES]
-    bridges = frozenset(bridge for bridge, _ in ours[0] & ours[1]) - hidden
-    names = {JUDGED: frozenset.intersection(*judged), BRIDGES: bridges}
+    names = {JUDGED: frozenset.intersection(*judged), BRIDGES: _about(chains) - hidden}
     return {name: TableSet(form=VERDICT_MAP, members=said) for name, said in maps.items()} | {
         name: TableSet(form=NAMES, members=said) for name, said in names.items()
     }
+
+
+def _about(chains: Mapping[str, TableChain]) -> frozenset[str]:
+    found = ({bridge for bridge, _ in _ports_in(chains, "arrive", "-o", family)} for family in FAMILIES)
+    return frozenset(set.intersection(*found))
 
 
 def _ports_in(chains: Mapping[str, TableChain], chain: str, option: str, family: int) -> Iterator[tuple[str, str]]:
@@ -375,6 +397,24 @@ def is_ours(one: RuleTable) -> bool:
 def bridges(one: RuleTable) -> frozenset[str]:
     """Those whose frames it judges."""
     return one.sets[BRIDGES].members if BRIDGES in one.sets else frozenset()
+
+
+def judging(have: RuleTable) -> frozenset[str]:
+    """The bridges that both versions' rules are about, whether they show their frames or not."""
+    return _about(have.chains)
+
+
+def joined(bridge: str, have: RuleTable) -> Mapping[int, str]:
+    """By version of IP, for `iptables-restore --noflush`: a bridge more is judged. `have`: has the other rules."""
+    found: dict[int, str] = {}
+    for family in FAMILIES:
+        lines: list[str] = []
+        for chain, more in ((FIRST, (_from(bridge),)), ("arrive", _to(bridge))):
+            last = sum(rule.expr[0] == family for rule in have.chains[chain].rules)
+            made = (_commented(_rule(family, *line)) for line in more)
+            lines += [f"-I {PREFIX}{chain} {n} {rule}" for n, rule in enumerate(made, last)]
+        found[family] = _text([f"*{TABLE}", *lines, "COMMIT"])
+    return found
 
 
 def programs(want: RuleTable, have: RuleTable, saved: Mapping[int, str]) -> Programs:
@@ -414,14 +454,17 @@ def _rewritten(want: RuleTable, have: RuleTable, family: int, saved: str) -> str
     lines = [f":{PREFIX}{name} - [0:0]" for name in (*anew, *gone)]
     for name in anew:
         for rule in want.chains[name].rules:
-            of, words = rule.expr
-            if of == family:
-                lines.append(f'-A {PREFIX}{name} -m comment --comment "{rule.comment}" {words}')
+            if rule.expr[0] == family:
+                lines.append(f"-A {PREFIX}{name} {_commented(rule)}")
     if FIRST in (*anew, *gone):
         lines += [f"-D FORWARD {_JUMP}" for line in saved.splitlines() if _is_jump(line)]
         lines += [f"-I FORWARD {_JUMP}"] if FIRST in want.chains else []
     lines += [f"-X {PREFIX}{name}" for name in gone]
     return _text([f"*{TABLE}", *lines, "COMMIT"])
+
+
+def _commented(rule: TableRule) -> str:
+    return f'-m comment --comment "{rule.comment}" {rule.expr[1]}'
 
 
 def _is_jump(line: str) -> bool:

@@ -124,7 +124,7 @@ class _Add:
             mac = host_mac(self._request.container_id, self._request.ifname)
             bridge = bridges.ensure(self._config, mac, self._host, self._undo)
             if self._gate is not None:
-                self._gate.covers()
+                self._gate.show_frames()
             self._make_port(bridge, pod)
         if self._gate is not None:
             self._gate.wait()  # before an address is asked for by way of the port

@@ -65,20 +65,19 @@ class Gate:
             raise CniError(KERNEL_REFUSED, message, details) from error
 
     def _is_shut_by_iptables(self) -> bool:
-        """Whether its rules are in force, and know the bridge: they close every port of it that no round has judged.
-        They judge no port that has guards of its own, or VLANs."""
+        """Whether its rules are in force: they close every port that no round has judged. They judge none that has
+        guards of its own, or VLANs."""
         from windrow.apps.policyfilter import PolicyFilter
-        from windrow.policy.iptables import bridges
 
         record = self._record
         if record.guards or record.vlans is not None or record.ifname != DEFAULT_INTERFACE:
             return False
         try:
-            return record.bridge in bridges(PolicyFilter(self._firewall).read())
+            return PolicyFilter(self._firewall).covers(record.bridge)
         except (ServiceError, ValueError):
             return False
 
-    def covers(self) -> None:
+    def show_frames(self) -> None:
         """Once the bridge is there, and before the port is: iptables has to see its frames. Raises KernelError."""
         if self._by_iptables:
             from windrow.apps.policyfilter import show
