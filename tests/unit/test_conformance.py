@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import re
+from importlib.machinery import SourceFileLoader
+from importlib.util import module_from_spec, spec_from_loader
+from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.conformance.suite import (
@@ -90,3 +94,68 @@ def test_what_is_recorded_is_in_the_list() -> None:
     within = {group.name for group in known.groups if group.within}
     found = known.by_group(passed(PASSED.read_text()))
     assert {name for name, specs in found.items() if specs} <= within
+
+
+# The runner ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def runner(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
+    path = Path(__file__).parents[2] / "scripts/conformance"
+    loader = SourceFileLoader("conformance_script", str(path))
+    made = module_from_spec(spec_from_loader(loader.name, loader))  # type: ignore[arg-type]
+    monkeypatch.setattr("sys.dont_write_bytecode", True)
+    loader.exec_module(made)
+    monkeypatch.setattr(made, "ROOT", tmp_path)
+    monkeypatch.setattr(made, "PLACE", tmp_path)
+    return made
+
+
+class FakeLab:
+    """Its suite ends so, run by run: with this report, or not within its time (empty)."""
+
+    def __init__(self, *reports: str) -> None:
+        self.reports, self.runs = list(reports), 0
+
+    def run(self, *words: str, log: Path, limit_s: float) -> str:
+        self.runs += 1
+        log.write_text(" ".join(words))
+        return "" if self.reports[self.runs - 1] else f"it did not end within {limit_s:.0f} s"
+
+    def read(self, path: str) -> str:
+        return self.reports[self.runs - 1]
+
+
+GROUP = Group("pods", [], within=True, why="")
+HUNG = ""
+SLOW = REPORT.replace('time="12.5">', 'time="61"><failure message="Timed out after 60.000s."/>')
+
+
+@pytest.mark.parametrize(
+    ("reports", "runs", "cause"),
+    [
+        ([REPORT], 1, ""),
+        ([SLOW, REPORT], 2, ""),
+        ([HUNG, REPORT], 2, ""),
+        ([SLOW, SLOW], 2, "Timed out after 60.000s."),
+        ([HUNG, HUNG], 2, "it did not end within 1020 s"),
+    ],
+)
+def test_a_spec_that_lacked_time_is_run_once_more(runner: Any, reports: list[str], runs: int, cause: str) -> None:
+    lab = FakeLab(*reports)
+    assert runner.tried(lab, Path("e2e.test"), GROUP, PODS).cause == cause
+    assert lab.runs == runs
+
+
+def test_a_spec_that_fails_is_not(runner: Any) -> None:
+    lab = FakeLab(REPORT)
+    assert runner.tried(lab, Path("e2e.test"), GROUP, SCTP).cause == "pod cannot connect"
+    assert lab.runs == 1
+
+
+def test_what_a_spec_said_is_in_files_of_its_own(runner: Any, tmp_path: Path) -> None:
+    for spec in (PODS, SCTP):
+        runner.tried(FakeLab(REPORT), Path("e2e.test"), GROUP, spec)
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert len(names) == 4 and {name.rpartition(".")[2] for name in names} == {"log", "xml"}
+    assert all(name.startswith("pods-networking-granular-checks-pods-should-function") for name in names)

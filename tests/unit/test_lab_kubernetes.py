@@ -22,7 +22,7 @@ from windrow.lab.kubernetes import control, flannel, image, programs
 from windrow.lab.scenario import ApiOutage, Kubernetes, PodNic, Role, Scenario
 from windrow.lab.scenario_file import Texts, parse, read
 from windrow.model.problems import ProblemsError
-from windrow.model.values import IfName
+from windrow.model.values import Cidr, IfName
 from windrow.services.errors import ServiceError
 from windrow.services.kubernetes import parts
 
@@ -234,6 +234,22 @@ def test_flannel_gets_the_overlay_that_windrow_reads() -> None:
         flannel.net_conf({"a.yaml": text.replace("mgmt", "oob")})
 
 
+def test_the_pods_of_a_node_of_flannel_have_a_network_of_the_reference_plugin(tmp_path: Path) -> None:
+    one = flannel.Flannel(conf="{}", link=IfName("eth0"), kubeconfig=tmp_path, pod_cidr=Cidr("10.52.3.0/24"))
+    one.write_network(tmp_path / "net.d")
+    (file,) = (tmp_path / "net.d").iterdir()
+    (bridge,) = json.loads(file.read_text())["plugins"]
+    assert (bridge["type"], bridge["ipam"]["ranges"]) == ("bridge", [[{"subnet": "10.52.3.0/24"}]])
+    assert bridge["type"] in programs.OF_FLANNEL
+    assert "ipMasq" not in bridge, "a pod is known to all others by its own address"
+
+
+def test_a_node_of_flannel_with_pods_needs_addresses_for_them() -> None:
+    with_pods = HEAD.replace("kubernetes: true", "kubernetes: {flannel: [n0]}")
+    assert "give it pod-cidr" in said(with_pods)
+    parsed(with_pods.replace("address: 10.0.0.1/24}", "address: 10.0.0.1/24}, pod-cidr: 10.52.3.0/24"))
+
+
 # Images --------------------------------------------------------------------------------------------
 
 
@@ -266,6 +282,11 @@ def test_a_layer_has_the_program_under_all_its_names() -> None:
         assert links == {"bin/ip": "busybox", "bin/sh": "busybox"}
         assert tar.getmember("bin/busybox").mode == 0o755
         assert tar.getmember("tmp").mode == 0o1777
+    layer = image.busybox_layer(b"program", ["sh", "nc"], {"/bin/nc": b"another"})
+    with tarfile.open(fileobj=io.BytesIO(layer)) as tar:
+        assert tar.getnames().count("bin/nc") == 1 and tar.getmember("bin/nc").isreg(), (
+            "of the two, the one that is named"
+        )
 
 
 # What is missing -----------------------------------------------------------------------------------

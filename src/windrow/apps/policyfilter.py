@@ -36,7 +36,8 @@ class PolicyFilter:
         return self._look(self._variant())[0]
 
     def load(self, want: RuleTable) -> None:
-        """From what is there now. Whoever is killed on the way leaves nothing open that was closed before and is to be
+        """From what is there now. A bridge whose frames were shown stays so: its network may have asked for it
+        (`bridgeNetfilter`). Whoever is killed on the way leaves nothing open that was closed before and is to be
         closed."""
         variant = self._variant()
         have, saved = self._look(variant)
@@ -50,7 +51,6 @@ class PolicyFilter:
         with Rtnl() as rtnl:
             shown = _shown(rtnl)
             show(rtnl, [name for name in iptables.bridges(want) if shown.get(name) is False])
-            show(rtnl, [name for name in iptables.bridges(have) - iptables.bridges(want) if shown.get(name)], on=False)
 
     def covers(self, bridge: str) -> bool:
         """Whether a port that comes to this bridge is closed until it is judged; the rules are told of the bridge, if
@@ -75,10 +75,10 @@ class PolicyFilter:
         return LEGACY if self._firewall.is_there(LEGACY) else SYSTEM
 
 
-def show(rtnl: Rtnl, bridges: Iterable[str], *, on: bool = True) -> None:
+def show(rtnl: Rtnl, bridges: Iterable[str]) -> None:
     """The frames of these bridges, to iptables."""
     for name in bridges:
-        rtnl.run(links.set_kind(name, "bridge", dict.fromkeys(_SHOWN, int(on))))
+        rtnl.run(links.set_kind(name, "bridge", dict.fromkeys(_SHOWN, 1)))
 
 
 def _shown(rtnl: Rtnl) -> dict[str, bool]:

@@ -19,6 +19,7 @@ from windrow.lab.scenario import (
     ForgedMac,
     Host,
     Isolated,
+    Kubernetes,
     Lease,
     Matrix,
     PlanEmpty,
@@ -99,6 +100,7 @@ class _Links:
             self._known(pod.node, self._nodes, f"pods/{pod.name}.spec.nodeName", "node")
         if self._scenario.vms:
             self._wrong("kubernetes", "spec.vms", "on a cluster of Kubernetes, machines are KubeVirt's to start")
+        self._check_pods_of_flannel(self._scenario.kubernetes)
         if self._scenario.pods and not self._scenario.kubernetes.kubelets:
             said = f"{', '.join(pod.name for pod in self._scenario.pods)} has nobody to run it"
             self._wrong("kubernetes", "pods/", said, "take kubelets: false out")
@@ -112,6 +114,13 @@ class _Links:
             if pod.name in taken:
                 self._wrong("name-twice", f"{path}.metadata.name", f"{pod.name} is the name of something else already")
             taken.add(pod.name)
+
+    def _check_pods_of_flannel(self, wanted: Kubernetes) -> None:
+        """The reference plugin gives them addresses, and asks nobody which."""
+        for node in self._scenario.nodes:
+            if wanted.kubelets and node.name in wanted.flannel and node.pod_cidr is None:
+                said = "its pods, which flannel's overlay reaches, have no addresses"
+                self._wrong("kubernetes", f"spec.nodes[{node.name}]", said, "give it pod-cidr")
 
     def _check_control_plane(self, host: Host, own: _Interface) -> None:
         """That every node reaches it."""

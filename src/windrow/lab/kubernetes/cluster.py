@@ -16,7 +16,7 @@ from windrow.lab.kubernetes import control, image
 from windrow.lab.kubernetes.control import Control
 from windrow.lab.kubernetes.flannel import Flannel, net_conf
 from windrow.lab.kubernetes.node import NodePrograms, Plan
-from windrow.lab.kubernetes.programs import BRIDGE, CALLED, IN_PODS, PLUGINS
+from windrow.lab.kubernetes.programs import CALLED, IN_PODS, OF_FLANNEL, PLUGINS
 from windrow.lab.probe import Station
 from windrow.lab.scenario import Pod, PodNic, Scenario
 from windrow.lab.vm.image import busybox
@@ -147,7 +147,7 @@ class Cluster:
         """Where the node's containerd looks for plugins, with those of others there already."""
         made = self._made(node)
         records.make_place(made.bin_dir, flush=False)
-        for name in (*CALLED, *((BRIDGE,) if node in self._flannel else ())):
+        for name in OF_FLANNEL if node in self._flannel else CALLED:
             link = made.bin_dir / name
             link.unlink(missing_ok=True)
             link.symlink_to(PLUGINS / name)

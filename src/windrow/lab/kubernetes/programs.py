@@ -17,10 +17,10 @@ User-Mode Linux spends most of their start on page faults. Boot, an API server a
 time instead of 40."""
 PLUGINS = Path("/usr/lib/cni")
 """Where Debian's containernetworking-plugins puts them."""
-BRIDGE = "bridge"
-"""What the pods of a node of flannel's are on."""
 CALLED = ("host-local", "loopback")
 """Plugins of others that containerd and Windrow's default network call."""
+OF_FLANNEL = (*CALLED, "bridge")
+"""And those on a node of flannel's."""
 IN_PODS = {"curl": Path("/usr/bin/curl"), "netcat-openbsd": Path("/usr/bin/nc.openbsd")}
 """Debian package -> what it has of the programs that the suite's pods run. Debian's busybox has a `nc` without UDP."""
 OF_SUITE = IN_PODS | {"iptables": Path("/usr/sbin/iptables-legacy")}
@@ -52,6 +52,6 @@ def check(wanted: Kubernetes) -> None:
     if missing := {package: path for package, path in OF_SUITE.items() if wanted.conformance and not path.exists()}:
         said = f"there is no {' and no '.join(map(str, missing.values()))}, which Kubernetes' own suite runs"
         raise LabError(said, hint=f"apt-get install {' '.join(missing)}")
-    if lacks := [name for name in CALLED if not (PLUGINS / name).exists()]:
+    if lacks := [name for name in (OF_FLANNEL if wanted.flannel else CALLED) if not (PLUGINS / name).exists()]:
         said = f"{PLUGINS} has no {' and no '.join(lacks)}, and this scenario has pods"
         raise LabError(said, hint="apt-get install containernetworking-plugins")
