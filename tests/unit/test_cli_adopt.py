@@ -175,6 +175,8 @@ def test_the_management_network_too(tmp_path: Path, answers: bool) -> None:
         assert "nothing to do" in host.run("plan").stdout
     else:
         assert "nobody answers" in result.stderr
+        assert "nothing was changed" not in result.stderr
+        assert "the links are marked" in result.stderr and "`windrow apply` does it" in result.stderr
         host.run("adopt", "--undo")
         assert (host.marks(), host.stored()) == ({}, [])
 
