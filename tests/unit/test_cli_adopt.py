@@ -175,8 +175,30 @@ def test_the_management_network_too(tmp_path: Path, answers: bool) -> None:
         assert "nothing to do" in host.run("plan").stdout
     else:
         assert "nobody answers" in result.stderr
+        assert "nothing was changed" not in result.stderr
+        assert "the links are marked" in result.stderr and "`windrow apply` does it" in result.stderr
         host.run("adopt", "--undo")
         assert (host.marks(), host.stored()) == ({}, [])
+
+
+@pytest.mark.parametrize(("address", "gateway"), [("10.0.0.1/24", "10.0.0.254"), ("fd00::1/64", "fd00::fe")])
+def test_after_a_start_of_the_host_it_goes_back_with_its_default_route(
+    tmp_path: Path, address: str, gateway: str
+) -> None:
+    """Windrow made that route anew, and the host is reached by it: it is an administrator's from then on."""
+    made = Made()
+    made.address("br0", address)
+    default = Route(dst="default", dev=IfName("br0"), gateway=gateway, protocol=4)
+    made.kernel.add_route(default)
+    host = Host(tmp_path, made)
+    host.run("adopt")
+    for name in ("br0", "bond0"):
+        host.kernel.machine.delete(host.kernel.machine.get(name))
+    host.run("apply")
+    host.run("adopt", "--undo")
+    left = {r for r in host.kernel.observe().state.routes if r.dst == "default"}
+    assert {(r.dev, r.gateway, r.protocol) for r in left} == {("mgmt-br", gateway, 4)}
+    assert "nothing to do" in host.run("plan").stdout
 
 
 def test_the_management_network_that_an_installer_made_goes_back_with_its_address(tmp_path: Path) -> None:

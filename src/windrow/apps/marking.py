@@ -7,15 +7,15 @@ refused. The way back is the same, backwards.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from windrow.apps.lock import HostLock
 from windrow.apps.site import Site
 from windrow.model.adopted import Adopted, AdoptedLink
-from windrow.model.host import Bond, Observed
+from windrow.model.host import OWNER_PROTOCOL, Bond, Observed
 from windrow.model.objects import AnyObject
-from windrow.model.steps import Adopt, Disown, Failure, Impact, Phase, Step
+from windrow.model.steps import AddRoute, Adopt, DelRoute, Disown, Failure, Impact, Phase, Step
 from windrow.model.values import IfName, Ref
 from windrow.store.adopted import read_adopted, write_adopted
 from windrow.store.directory import Store
@@ -23,6 +23,8 @@ from windrow.store.memory import read_memory, write_memory
 
 LOCK_S = 30.0
 """How long to wait for another one who changes this host's network."""
+_RTPROT_STATIC = 4
+"""linux/rtnetlink.h: a route that an administrator set."""
 _WHY = Ref("Node", "")
 
 
@@ -39,14 +41,17 @@ def mark(site: Site, objects: Sequence[AnyObject], marked: Sequence[AdoptedLink]
 
 def give_back(site: Site, adopted: Adopted) -> tuple[tuple[AdoptedLink, ...], Failure | None]:
     """Take the marks off the links that are there; those links, by the names that they have then, and the step that
-    failed, or None. The objects stay. Their addresses are no longer Windrow's doing. Raises KernelError, StoreError."""
+    failed, or None. The objects stay. Their addresses and routes are no longer Windrow's doing. Raises KernelError,
+    StoreError."""
     with HostLock(site.paths, timeout_s=LOCK_S):
         before = site.kernel.observe()
         there = [one for one in adopted.marked if before.owned(one.name)]
         now = [_as_it_is(one, before) for one in there]
         ones = tuple(reversed(_bonds_last(now, before)))
-        _forget_addresses(site, frozenset(one.name for one in ones))
-        return ones, site.kernel.run([_step(one.name, Disown(one.link, one.group)) for one in ones])
+        names = frozenset(one.name for one in ones)
+        _forget_addresses(site, names)
+        disowned = (_step(one.name, Disown(one.link, one.group)) for one in ones)
+        return ones, site.kernel.run([*_routes_of_the_administrator(before, names), *disowned])
 
 
 def _forget_addresses(site: Site, links: frozenset[IfName]) -> None:
@@ -54,6 +59,20 @@ def _forget_addresses(site: Site, links: frozenset[IfName]) -> None:
     memory = read_memory(site.paths)
     given = {name: addresses for name, addresses in memory.given.items() if name not in links}
     write_memory(site.paths, replace(memory, given=given))
+
+
+def _routes_of_the_administrator(seen: Observed, links: frozenset[IfName]) -> Iterator[Step]:
+    """A route of ours that no object wants is taken away: these stay, as somebody's own.
+
+    The new one first, so that the way is there at any moment. IPv6 takes no second one of the same next hop
+    (`rt6_duplicate`): there the old one goes just before.
+    """
+    for route in seen.state.routes:
+        if route.protocol != OWNER_PROTOCOL or route.dev is None or route.dev not in links:
+            continue
+        theirs = AddRoute(replace(route, protocol=_RTPROT_STATIC))
+        both = (theirs, DelRoute(route)) if route.version == 4 else (DelRoute(route), theirs)
+        yield from (_step(route.dev, action) for action in both)
 
 
 def _as_it_is(one: AdoptedLink, seen: Observed) -> AdoptedLink:
@@ -74,5 +93,5 @@ def _bonds_last(marked: Iterable[AdoptedLink], seen: Observed) -> list[AdoptedLi
     return sorted(marked, key=is_bond)
 
 
-def _step(link: IfName, action: Adopt | Disown) -> Step:
+def _step(link: IfName, action: Adopt | Disown | AddRoute | DelRoute) -> Step:
     return Step(phase=Phase.PREPARE, link=link, action=action, why=_WHY, impact=Impact.NONE)

@@ -132,11 +132,13 @@ def _adopt(session: Session, links: dict[IfName, str], source: str, worst: Impac
         check_impact(report.plan, worst)
         if not dry_run:
             failure = _mark(site, adoption)
-    if not dry_run:
-        _told(session, failure)
-        change(session, AS_STORED, Options(max_impact=worst, command="windrow adopt"))
-    if claims:
-        say(f"\n{claims_text(claims, session.style)}")
+    try:
+        if not dry_run:
+            _told(session, failure)
+            _do_the_rest(session, worst)
+    finally:
+        if claims:
+            say(f"\n{claims_text(claims, session.style)}")
 
 
 def _nothing(adoption: Adoption) -> list[Problem]:
@@ -210,7 +212,7 @@ def _adopt_standing(session: Session, worst: Impact, *, dry_run: bool) -> None:
         return
     _told(session, failure, "windrow adopt --stored")
     if session.cluster is None:
-        change(session, AS_STORED, Options(max_impact=worst, command="windrow adopt"))
+        _do_the_rest(session, worst)
 
 
 def _show_objects(adoption: Adoption) -> None:
@@ -297,6 +299,17 @@ def _told(session: Session, failure: Failure | None, command: str = "windrow ado
     if failure is not None:
         back = "" if command.endswith("--undo") else ", or `windrow adopt --undo` to take all back"
         end_with(failure, session.error_style, f"what is left is recorded: run `{command}` again to go on{back}")
+
+
+def _do_the_rest(session: Session, worst: Impact) -> None:
+    """What the objects mean beyond what is there. Where that is refused or undone, the links are marked all the
+    same."""
+    try:
+        change(session, AS_STORED, Options(max_impact=worst, command="windrow adopt", begun=True))
+    except click.exceptions.Exit:
+        text = "the links are marked, and what else was to change is not done: `windrow apply` does it, and takes "
+        click.echo(f"{text}--probe and --confirm; `windrow adopt --undo` takes the marks back", err=True)
+        raise
 
 
 def _hand_back(session: Session, *, dry_run: bool) -> None:

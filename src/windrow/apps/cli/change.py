@@ -59,7 +59,8 @@ class Options:
     """`confirm_s`: it is undone unless somebody confirms it in time, or the `probes` (where there are some) succeed.
     `allowed_s`: how long the probes have where nobody has to confirm. `consent`: the wish is about the management
     network, whatever it looks like. `fit`: see `rules.planning`. `see`: see `Policy`. `writing`: what else is to be
-    kept once the way back is on disk. `command`: what people know it by."""
+    kept once the way back is on disk. `command`: what people know it by. `begun`: it has changed something before this
+    round, so that nobody is told that nothing was changed."""
 
     dry_run: bool = False
     max_impact: Impact = Impact.OUTAGE
@@ -72,6 +73,7 @@ class Options:
     see: Callable[[Sight], Sight] = lambda sight: sight
     writing: Callable[[Admitted], None] = lambda _: None
     command: str = "windrow apply"
+    begun: bool = False
 
     def policy(self, *, permitted: bool) -> Policy:
         connection = process.inherited("SSH_CONNECTION")
@@ -176,7 +178,7 @@ class _Teller:
 
     def __init__(self, session: Session, wish: Wish, options: Options) -> None:
         self.session, self.wish, self.options = session, wish, options
-        self.wrote = False
+        self.wrote = options.begun
         self.said: tuple[Problem, ...] = ()
         self.on_step: OnStep | None = None
 
