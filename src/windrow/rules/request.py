@@ -6,7 +6,7 @@ that counts.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -74,20 +74,23 @@ def _read(document: Document | None) -> tuple[AnyObject | None, tuple[Problem, .
     return next(iter((*loaded.objects, *loaded.doubtful)), None), loaded.problems
 
 
-def mend(request: Request, cluster: Cluster) -> list[dict[str, Any]]:
-    """What is to be written into the object, as a JSON patch; nothing into one that goes, or that cannot be read."""
+def mend(request: Request, cluster: Cluster, found: Callable[[Ref], Cluster] | None = None) -> list[dict[str, Any]]:
+    """What is to be written into the object, as a JSON patch; nothing into one that goes, or that cannot be read.
+    `found`: is asked for a cluster that has the cluster network that it names, where this one has not."""
     if request.new is None:
         return []
     document = _named(request.new)
     (old, _), (new, _) = _read(request.old), _read(document)
     if new is None or new.doubts or (old is not None and old.meta.deleting):
         return []
+    network = _network_of(new)
+    if found is not None and network is not None and network not in cluster.objects:
+        cluster = found(network)
     return upkeep.patches(document, _upkept(document, old, new, cluster))
 
 
-def cluster_network_of(request: Request) -> Ref | None:
-    """The one that the new object names; what is written into it follows from that."""
-    new, _ = _read(_named(request.new) if request.new is not None else None)
+def _network_of(new: AnyObject) -> Ref | None:
+    """The cluster network that it names; what is written into it follows from that."""
     match new:
         case VlanConfig() | NetworkAttachmentDefinition() if new.cluster_network:
             return Ref(ClusterNetwork.KIND, new.cluster_network)

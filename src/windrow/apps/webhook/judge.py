@@ -13,9 +13,10 @@ from typing import Any
 from windrow.apps.webhook import reviews
 from windrow.apps.webhook.known import Known, version_of
 from windrow.apps.webhook.reviews import Review
+from windrow.model.cluster import Cluster
 from windrow.model.errors import WindrowError
 from windrow.model.values import Ref
-from windrow.rules.request import Verdict, cluster_network_of, judge, mend
+from windrow.rules.request import Verdict, judge, mend
 from windrow.rules.terms import Terms
 
 Document = Mapping[str, Any]
@@ -39,10 +40,11 @@ class Judge:
         return reviews.allowed(review, reviews.warnings(verdict))
 
     def mutate(self, review: Review) -> dict[str, Any]:
-        network = cluster_network_of(review.request)
-        if network is not None and network not in self._known.cluster().objects:
-            self._look([network])
-        return reviews.allowed(review, patch=mend(review.request, self._known.cluster()))
+        return reviews.allowed(review, patch=mend(review.request, self._known.cluster(), self._looked_at))
+
+    def _looked_at(self, ref: Ref) -> Cluster:
+        self._look([ref])
+        return self._known.cluster()
 
     def _verdict(self, review: Review) -> Verdict:
         looked: set[Ref] = set()
