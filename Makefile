@@ -2,8 +2,8 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help setup demo lint fmt test test-fast test-kernel test-kube test-cluster test-flannel test-conformance \
-    test-scale test-kills test-dhcp test-arm64 test-docs test-image test-deb manual manifests pins bench image deb release \
-    site clean
+    test-scale test-kills test-dhcp test-arm64 test-docs test-guest test-image test-deb manual manifests pins bench image deb \
+    release site clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^##@ / { printf "\n%s\n", substr($$0, 5) } /^[a-z0-9-]+:.*## / { printf "  make %-16s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -73,6 +73,10 @@ test-arm64: setup ## the lab's links on an arm64 kernel in QEMU; kernel and prog
 
 test-docs: setup ## what README and docs show, typed in labs and compared
 	@.venv/bin/python -m pytest -q tests/docs
+
+test-guest: setup ## a guest with Debian's own qemu-ga, asked over the port that each machine has
+	@scripts/debian-packages qemu-guest-agent
+	@.venv/bin/python -m pytest -q tests/guest
 
 test-image: setup ## the image, made twice and compared, and what is in it
 	@.venv/bin/python -m pytest -q tests/image

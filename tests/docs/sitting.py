@@ -21,11 +21,16 @@ AGAIN_S = 15.0
 """So long a command that only looks is repeated until it shows what the page says: a reader types slower than an agent
 repairs."""
 _LOOKS = re.compile(r"windrow (?:status|get|events|diff|neighbors|check|vm list)\b")
-AGENT_UP = 'for _ in $(seq 60); do windrow status 2>/dev/null | grep -q "^the agent runs" && break; sleep 0.5; done'
-"""And slower than what was started in the background comes up."""
+AGENT_UP = 'for _ in $(seq 60); do windrow status 2>/dev/null | grep -q "^the agent runs" && exit 0; sleep 0.5; done'
+"""And slower than an agent that was started in the background comes up."""
 _END = "@@ended:"
 _SHELL = re.compile(r"windrow lab shell ([a-z0-9-]+)")
-_OF_LAB = re.compile(r"\bwindrow lab (up|down|exec|shell|cable|break|mend|power-cut|boot|check|topology|status)\b")
+_AGENT = re.compile(r"windrow agent\b.*&")
+_OF_HOST = re.compile(r"(?<![\w.])/(?:etc/windrow|etc/cni|run/windrow|var/lib/windrow)\b")
+"""Where Windrow has its files on a host of its own."""
+_OF_LAB = re.compile(
+    r"\bwindrow lab (up|down|exec|shell|cable|break|mend|power-cut|boot|check|topology|status|rename-nic)\b"
+)
 
 
 class Shell:
@@ -64,6 +69,18 @@ class Shell:
                 return (printed[:-1] if printed and not printed[-1] else printed), int(line.removeprefix(_END))
             printed.append(line)
 
+    def until(self, lines: tuple[str, ...], timeout_s: float) -> list[str]:
+        """What a program in the background prints, until it is these lines, or the time is up."""
+        printed: list[str] = []
+        end = time.monotonic() + timeout_s
+        with contextlib.suppress(queue.Empty):
+            while not agrees(lines, printed):
+                line = self._lines.get(timeout=max(0.0, end - time.monotonic()))
+                if line is None:
+                    break
+                printed += [line] if line else []
+        return printed
+
     def close(self) -> None:
         with contextlib.suppress(OSError):
             assert self._process.stdin is not None
@@ -99,12 +116,16 @@ class Sitting:
             return ""
         shell = self.host if command.prompt == "$" else self.on_node()
         text = _OF_LAB.sub(rf"windrow lab \1 --name {self.lab}", command.text) if self.lab else command.text
+        if self._root and command.prompt == "#":
+            text = _OF_HOST.sub(lambda found: f"{self._root}{found[0]}", text)
         end = time.monotonic() + AGAIN_S
         while True:
             printed, code = shell.run(text, RUN_S if "lab run" in text else BOOT_S if "lab up" in text else ANSWER_S)
+            if text.endswith("&") and command.output:
+                printed += shell.until(command.output, AGAIN_S)
             printed = [line.replace(self._root, "") if self._root else line for line in printed]
-            if text.endswith("&"):
-                shell.run(AGENT_UP, ANSWER_S)
+            if _AGENT.match(text):
+                assert shell.run(f"({AGENT_UP}; exit 1)", ANSWER_S)[1] == 0, f"no agent came up by {text!r}"
             assert code == 0 or "lab up" not in text, "\n".join([text, *printed])  # nothing after it can be tried
             if not command.output:
                 return "" if code == 0 else f"{text!r} ended with exit code {code}:\n" + "\n".join(printed)

@@ -16,33 +16,22 @@ from windrow.apps.cli.main import cli
 BLOCKS = list(all_blocks())
 NOT_TRIED = frozenset(
     {
-        "README.md: a list of what the pages show one by one",
         "README.md: it is this suite, and sets up what that needs",
-        "docs/user/adopt.md: a list of forms; the next block shows one at work",
         "docs/user/check.md: three nodes of a rack, which check at the same time",
-        "docs/user/check.md: an agent that runs on",
-        "docs/user/cni.md: a server that runs on",
-        "docs/user/cni.md: it needs plugins installed on this host",
         "docs/user/cni.md: it needs podman and an image",
-        "docs/user/cni.md: it writes into directories of this host",
-        "docs/user/cni.md: ports of another boot",
         "docs/user/handover.md: it needs a cluster; tests/kube/test_handover.py goes this way",
         "docs/user/install.md: it installs a package; tests/deb does so in a root of its own",
         "docs/user/install.md: it installs Windrow on this host",
         "docs/user/kubernetes.md: it needs a cluster",
-        "docs/user/lab.md: a list of forms; the tests of the lab use each",
         "docs/user/lab.md: it fetches a package",
         "docs/user/lab.md: it needs a whole Kubernetes; tests/klab types these",
         "docs/user/lab.md: what it prints depends on the machine",
         "docs/user/neighbors.md: switches of others",
         "docs/user/policy.md: it needs machines, and nftables",
         "docs/user/real-host.md: it installs Windrow on this host",
-        "docs/user/real-host.md: it is about manifests of your own",
         "docs/user/real-host.md: it needs systemd",
-        "docs/user/status.md: an agent of some time",
         "docs/user/status.md: an agent of three hours, and faults",
         "docs/user/status.md: it is about a machine of your own",
-        "docs/user/switches.md: a list of forms; tests/unit/test_cli_switch.py uses each",
     }
 )
 """Page and reason of each block that nobody types. One more is one more to find another way for."""

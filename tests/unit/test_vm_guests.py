@@ -1,4 +1,4 @@
-"""Guests that are asked: all of several before one is waited for, and their agents, played and real.
+"""Guests that are asked: all of several before one is waited for, and their agents, played (the real one: tests/guest).
 
 A guest is whoever runs in it: what it says is short, or it is not listened to.
 """
@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-import shutil
 import socket
 import subprocess
 import tempfile
@@ -301,25 +300,6 @@ def test_addresses_and_who_says_so(running: Fake, guest: Guest, root: Path) -> N
     ]
     guest.said = {"not": "a list"}
     assert vm(root, "addresses", "web", "--source", "agent").output == "No addresses found\n"
-
-
-def test_the_real_one(root: Path) -> None:
-    """qemu-ga itself, on a socket instead of a port: it says what this host has."""
-    program = shutil.which("qemu-ga") or shutil.which("qemu-ga", path="/usr/sbin:/usr/bin")
-    if program is None:
-        pytest.skip("qemu-ga is not installed (qemu-guest-agent)")
-    path = root / "ga.sock"
-    with subprocess.Popen([program, "-m", "unix-listen", "-p", str(path), "-t", str(root)]) as agent:
-        try:
-            end = time.monotonic() + 10
-            while not path.exists() and time.monotonic() < end:
-                time.sleep(0.02)
-            found = read_interfaces(guestagent.ask(path, COMMAND, timeout_s=5))
-        finally:
-            agent.kill()
-    cards = Path("/sys/class/net").iterdir()
-    macs = {mac for card in cards if (mac := (card / "address").read_text().strip()) != "00:00:00:00:00:00"}
-    assert {one.mac for one in found} == {mac for mac in macs if len(mac) == 17}
 
 
 # Several are asked before one is waited for -----------------------------------------------------------

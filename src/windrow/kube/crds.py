@@ -340,6 +340,11 @@ def _resources() -> tuple[_Resource, ...]:
     )
 
 
+def schemas() -> dict[str, Schema]:
+    """Kind -> its `spec` and `status`, without words for people."""
+    return {resource.kind: resource.schema for resource in _resources()}
+
+
 def crds() -> tuple[dict[str, Any], ...]:
     """A CustomResourceDefinition for each kind of ours, and for NetworkAttachmentDefinition, which Multus has too."""
     kinds = {kind.name: kind for kind in KINDS}

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any
 
-from windrow.kube.crds import METADATA, PRESERVE, crds
+from windrow.kube.crds import METADATA, PRESERVE, schemas
 from windrow.model.wire.reader import suggestion
 from windrow.model.wire.text import join
 
@@ -20,9 +20,7 @@ _STATUS = "status"
 """Nobody's wish, and whoever exports an object exports it: what is in it does not matter."""
 
 
-@cache
-def _schemas() -> Mapping[str, Mapping[str, Any]]:
-    return {d["spec"]["names"]["kind"]: d["spec"]["versions"][0]["schema"]["openAPIV3Schema"] for d in crds()}
+_schemas = cache(schemas)
 
 
 def is_described(kind: str) -> bool:
@@ -33,9 +31,9 @@ def is_described(kind: str) -> bool:
 
 def unknown_fields(document: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """(path, which one may be meant), of a kind that `is_described`."""
-    schema = _schemas()[str(document["kind"])]
-    properties = {**schema["properties"], METADATA: {"properties": {key: {PRESERVE: True} for key in _META}}}
-    properties[_STATUS] = {PRESERVE: True}
+    anything = {PRESERVE: True}
+    top = {"apiVersion": anything, "kind": anything, METADATA: {"properties": dict.fromkeys(_META, anything)}}
+    properties = {**top, **_schemas()[str(document["kind"])], _STATUS: anything}
     yield from _unknown(document, {"properties": properties}, "")
 
 

@@ -216,7 +216,8 @@ def _status_lines(session: Session, found: dict[str, Any]) -> list[str]:
         lines = [f"{style.bold('Server')}   none answers on {found['socket']}: the plugins do the work themselves"]
     else:
         since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(server["started"]))
-        counts = f"{server['answered']} calls answered, {server['failed']} of them with an error, {server['busy']} now"
+        counts = f"{plural(server['answered'], 'call')} answered"
+        counts += f", {server['failed']} of them with an error, {server['busy']} now"
         words = f"process {server['pid']}, version {server['version']}, since {since}: {counts}"
         lines = [f"{style.bold('Server')}   {style.green('answers')}: {words}"]
         if server["version"] != __version__:

@@ -26,7 +26,7 @@ KERNEL, MODULES, DEPENDENCIES, RELEASE = "kernel", "modules", "modules.dep", "re
 
 WANTED = (
     *("virtio_pci", "virtio_net", "virtio_blk", "8021q", "vfat", "nls_cp437", "nls_ascii", "isofs"),
-    *("button", "evdev"),
+    *("button", "evdev", "virtio_console"),
 )
 """What guests load, and what those need; the rest of the package's modules is left where it is."""
 

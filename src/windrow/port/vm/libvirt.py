@@ -12,6 +12,7 @@ from xml.etree.ElementTree import Element, SubElement, indent, tostring
 from windrow.model.lazy import dataclass
 from windrow.model.machines import Disk, GuestNic, LinkState, MachineSpec, NicModel
 from windrow.port.vm.binding import NicPlan
+from windrow.port.vm.guestagent import PORT
 from windrow.port.vm.qemu import device_id
 
 
@@ -56,6 +57,8 @@ def domain_xml(name: str, spec: MachineSpec, cables: Iterable[Cable], hypervisor
     serial = SubElement(devices, "serial", type="unix")
     SubElement(serial, "source", mode="bind", path=hypervisor.console)
     SubElement(serial, "target", port="0")
+    channel = SubElement(devices, "channel", type="unix")
+    SubElement(channel, "target", type="virtio", name=PORT)
     indent(root)
     return tostring(root, encoding="unicode") + "\n"
 
