@@ -257,12 +257,12 @@ def test_whoever_is_killed_leaves_nothing_open_that_was_closed_before_and_after(
                 for p in THERE
             ]
             objects.append(world.cluster([policy(*one) for one in chosen.sample(texts, 1)], there))
+        ends = [(a.pod.addresses[n], b.pod.addresses[n]) for a in here for b in here if a != b for n in (0, 1)]
+        ends += [(world.OUTSIDE[0], one.pod.addresses[0]) for one in here]
+        ends += [(one.pod.addresses[1], world.OUTSIDE[2]) for one in here]
         packets = [
-            Packet(source=a.pod.addresses[n], destination=b.pod.addresses[n], protocol=protocol, port=port)
-            for a in here
-            for b in here
-            if a != b
-            for n in (0, 1)
+            Packet(source=source, destination=target, protocol=protocol, port=port)
+            for source, target in ends
             for protocol, port in PROBES[:5]
         ]
         wanted = [tables(one)[node] for one in objects]

@@ -55,6 +55,8 @@ class PolicyFilter:
     def covers(self, bridge: str) -> bool:
         """Whether a port that comes to this bridge is closed until it is judged; the rules are told of the bridge, if
         there are any. Its frames have to be shown to them still."""
+        if not self.in_use():
+            return False
         variant = self._variant()
         have, _ = self._look(variant)
         if not have.judges:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import ipaddress
 import shlex
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import pairwise
 from typing import Any
 
@@ -85,7 +85,7 @@ class Programs:
 # The table ------------------------------------------------------------------------------------------
 
 
-def table(rules: PolicyRules, ports: Mapping[IfName, RoutedPort], bridges: Iterable[IfName]) -> RuleTable:
+def table(rules: PolicyRules, ports: Mapping[IfName, RoutedPort], bridges: Collection[IfName]) -> RuleTable:
     """`ports`: those of the judged ones that can be judged here; `bridges`: where pods come. Empty: no policies."""
     if not rules.namespaces:
         return RuleTable()
@@ -133,7 +133,7 @@ def _ways(guarded: Mapping[IfName, GuardedPort], port: IfName) -> Mapping[Direct
 
 
 def _base_chains(
-    judged: Mapping[IfName, RoutedPort], guarded: Mapping[IfName, GuardedPort], bridges: Iterable[str]
+    judged: Mapping[IfName, RoutedPort], guarded: Mapping[IfName, GuardedPort], bridges: Collection[str]
 ) -> dict[str, TableChain]:
     """A frame goes from `leaving` by its port's chain to `arrive`, and there by the chain of the port that it is for;
     a port that is in none has not been judged."""
