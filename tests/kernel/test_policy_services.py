@@ -70,3 +70,19 @@ def test_ingress_is_judged_by_who_asks(node: Node) -> None:
     police(node, "z", "{podSelector: {}, ingress: [{from: [{namespaceSelector: {matchLabels: {team: blue}}}]}]}")
     assert asked(node, "x/a") == {TO_Y, TO_OUTSIDE}
     assert asked(node, "y/b") == set(SERVICES)
+
+
+def test_datagrams_in_fragments_arrive_whole(node: Node) -> None:
+    """Conntrack of bridges puts them together and takes them apart again, and so does br_netfilter."""
+    out = "{podSelector: {}, policyTypes: [Egress], egress: [{to: [{namespaceSelector: {matchLabels: {team: blue}}}]}]}"
+    police(node, "x", out)
+    text = bytes(8000)
+    target = of(node, SERVICES[TO_Y])
+    for address in (TO_Y, target):
+        sender = node.of(of(node, "x/a")).inside(lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+        with sender:
+            sender.sendto(text, (address, PORT))
+            listening = node.udp[target, PORT]
+            listening.settimeout(WAIT_S)
+            assert listening.recv(9000) == text, address
+            listening.setblocking(False)
