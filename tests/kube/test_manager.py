@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -24,10 +24,11 @@ SETTINGS = Settings(lease=("default", "manager"), identity="one", lease_s=6, gon
 
 
 class Replica:
-    def __init__(self, plane: ControlPlane, name: str, port: int = 0, also: Sequence[tuple[str, str]] = ()) -> None:
+    def __init__(self, plane: ControlPlane, name: str, port: int = 0, **more: Any) -> None:
+        """`more`: settings."""
         self.said: list[str] = []
         access = Access(kubeconfig=str(plane.kubeconfig(name=f"manager-{name}" if port else "admin", port=port)))
-        self.manager = Manager(access, replace(SETTINGS, identity=name, also=also), self.said.append)
+        self.manager = Manager(access, replace(SETTINGS, identity=name, **more), self.said.append)
         self._thread = threading.Thread(target=self.manager.run, daemon=True)
         self._thread.start()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from tests.kube.cluster import OOB, Agent, Api, account, agent, document, follow
 from windrow.kube import mirror
 from windrow.kube.access import Access
 from windrow.kube.api import MERGE
+from windrow.kube.restless import AT_ONCE, EACH_S
 from windrow.model.ports import PortRecord
 from windrow.model.ruletable import RuleTable
 from windrow.model.values import IfName, Mac
@@ -192,3 +194,32 @@ def test_an_account_that_may_not_read_pods_opens_nothing_and_says_so(shop: Shop)
         assert seen.mirror.found() is before
         shop.delete("db")
         wait(lambda: not seen.mirror.cache.trouble, seen.said)
+
+
+@pytest.mark.parametrize("what", ["label", "policy"])
+def test_what_flips_twice_a_second_flips_the_rules_as_good_as_never(shop: Shop, node: Agent, what: str) -> None:
+    """Six times at once, then each ten seconds; what holds last comes."""
+    shop.runs("db", "db", "10.52.0.2")
+    shop.runs("web", "web", "10.52.1.7")
+    shop.apply(policy())
+    wait(lambda: members(node) == {"10.52.1.7"}, node.said)
+
+    def flip(on: bool) -> None:
+        if what == "label":
+            shop.label("web", "web" if on else "other")
+        else:
+            chosen = {"matchLabels": {"app": "web" if on else "other"}}
+            spec = {"ingress": [{"from": [{"podSelector": chosen}]}]}
+            shop.plane.request("PATCH", f"{POLICIES}/db", {"spec": spec}, kind=MERGE)
+
+    changes, before, began = 0, members(node), time.monotonic()
+    for count in range(2 * AT_ONCE + 2):
+        flip(on=count % 2 == 1)
+        for _ in range(20):
+            now = members(node)
+            changes, before = changes + (now != before), now
+            time.sleep(0.02)
+    assert 0 < changes <= AT_ONCE + 1 + (time.monotonic() - began) / EACH_S
+    flip(on=False)
+    wait(lambda: members(node) == set(), node.said)
+    assert "changes again and again" in node.said()

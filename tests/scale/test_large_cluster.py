@@ -24,7 +24,9 @@ from tests.kube.usage import cpu_s, mb
 from tests.scale import objects
 from tests.scale.objects import NADS, NETWORKS, NODES, REAL
 
+from windrow.apps.manager.lease import AGAIN, LEASE_S
 from windrow.kube.resources import RESOURCES
+from windrow.kube.writing import FIRST_TURN_S
 from windrow.services.kubernetes.controlplane import ControlPlane
 
 ROOT = Path(__file__).parents[2]
@@ -32,8 +34,8 @@ WORKERS = 2
 WINDROW = Path(sys.executable).with_name("windrow")
 PATIENCE_S = 1200.0
 REST_S = 30.0
-AGENT_MB_MOST, WRITES_MOST = 70.0, 0.5
-"""What an agent may take with all of it, and what is written in a second at rest: a Lease is renewed."""
+AGENT_MB_MOST, WRITES_MOST = 70.0, 1 / (LEASE_S * AGAIN) + 0.1
+"""What an agent may take with all of it, and what is written in a second at rest: a Lease is renewed every two."""
 VID = 3000
 READS = ("GET", "LIST")
 OURS = {resource.plural for resource in RESOURCES.values()} | {"leases", "events"}
@@ -150,6 +152,11 @@ class Large:
     def all_there(self, said: dict[str, Any]) -> bool:
         return bool(said["complete"] == self.workers.count and not said["pending"])
 
+    def entries(self) -> int:
+        """How many nodes have one in the monitor of all NICs."""
+        found = self.plane.request("GET", f"{PATHS['LinkMonitor']}/nic").get("status") or {}
+        return len(found.get("linkStatus") or ())
+
     def at_rest(self) -> None:
         """Nothing was written for three seconds."""
         end, before = time.monotonic() + PATIENCE_S, Counter[str]()
@@ -186,15 +193,18 @@ def test_all_begin(large: Large) -> None:
     large.manage()
     while len(large.plane.request("GET", PATHS["LinkMonitor"])["items"]) < NETWORKS:
         time.sleep(1.0)
+    told("with a manager, LinkMonitors made after, s", round(time.monotonic() - began), dict(large.requests()))
+    while large.entries() < NODES:  # each at a moment of its own
+        assert time.monotonic() - began < PATIENCE_S + 2 * FIRST_TURN_S * NODES**2, large.entries()
+        time.sleep(5.0)
     large.at_rest()
-    told("with a manager, all LinkMonitors too after, s", round(time.monotonic() - began), dict(large.requests()))
+    told("all entries of LinkMonitors after, s", round(time.monotonic() - began), dict(large.requests()))
     told("processor seconds since the beginning", large.cpu_s)
     counts = {kind: len(large.plane.request("GET", PATHS[kind])["items"]) for kind in ("VlanStatus", "LinkMonitor")}
     told("objects", counts)
     monitor = large.plane.request("GET", f"{PATHS['LinkMonitor']}/nic")
-    entries = monitor.get("status", {}).get("linkStatus", {})
-    told("LinkMonitor nic, nodes and bytes", len(entries), len(json.dumps(monitor, separators=(",", ":"))))
-    assert said["troubles"] == [] and len(entries) == NODES
+    told("LinkMonitor nic, bytes", len(json.dumps(monitor, separators=(",", ":"))))
+    assert said["troubles"] == []
 
 
 def test_at_rest_next_to_nothing_is_asked(large: Large) -> None:

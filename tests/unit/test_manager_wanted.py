@@ -10,13 +10,14 @@ from typing import Any
 import pytest
 from tests.unit.admissioncases import annotated, cn, hnc, labelled, leaving, nad, node, overlay, vc, vs
 
+from windrow.apps.manager import known
 from windrow.kube import trim
 from windrow.model import names
 from windrow.model.cluster import Cluster
 from windrow.model.values import Ref
 from windrow.status.manager.leftovers import absent, waiting
-from windrow.status.manager.stored import Apply, Delete, Document, Edit, Stored, Write, stored
-from windrow.status.manager.wanted import Situation, wanted
+from windrow.status.manager.stored import Apply, Delete, Document, Edit, Situation, Stored, Write
+from windrow.status.manager.wanted import wanted
 
 NOW = "2026-11-30T08:00:00Z"
 GROUP = names.API_GROUP
@@ -29,6 +30,7 @@ class Server:
     def __init__(self, *documents: Document) -> None:
         self.documents: dict[Ref, dict[str, Any]] = {}
         self.count = 0
+        self.pools = False
         for document in documents:
             self.put(document)
 
@@ -43,11 +45,11 @@ class Server:
     def situation(self, gone: Iterable[str] = (), overdue: Iterable[Ref] = ()) -> Situation:
         read: dict[Ref, Stored] = {}
         for document in self.documents.values():
-            kept = document if document["kind"] == "VlanStatus" else trim.wanted(document)
-            if (one := stored(document, kept)) is not None:
+            if (one := known.read(document)) is not None:
                 read[one.obj.ref] = one
         cluster = Cluster.of(one.obj for one in read.values())
-        return Situation(stored=read, cluster=cluster, gone=frozenset(gone), overdue=frozenset(overdue), now=NOW)
+        more: dict[str, Any] = {"gone": frozenset(gone), "overdue": frozenset(overdue), "pools": self.pools}
+        return Situation(stored=read, cluster=cluster, now=NOW, **more)
 
     def wanted(self, **more: Any) -> dict[Ref, Write]:
         return {write.ref: write for write in wanted(self.situation(**more))}

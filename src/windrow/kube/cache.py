@@ -63,6 +63,7 @@ class Cache:
         self._kinds = frozenset(kinds)
         self._listed: set[str] = set()
         self._policies: set[Ref] = set()
+        self._nodes: set[str] = set()
         self._found: Found | None = None
         self._whole: Found | None = None
         """The last one that all was known of."""
@@ -97,6 +98,8 @@ class Cache:
             self._entries[ref] = _Entry(uid, wanted, load_value(wanted))
             if ref.kind in POLICIES:
                 self._policies.add(ref)
+            elif ref.kind == Node.KIND:
+                self._nodes.add(ref.name)
             self._found = None
             return known is None or not self._is_anothers_label(ref, known.document, wanted)
 
@@ -151,6 +154,8 @@ class Cache:
             if ref.kind in _NETWORKS:
                 self._deleted = deleted
             self._policies.discard(ref)
+            if ref.kind == Node.KIND:
+                self._nodes.discard(ref.name)
             self._found = None
             return True
 
@@ -241,11 +246,12 @@ class Cache:
 
     @property
     def crowded(self) -> bool:
-        return len(self.nodes()) > MANY_NODES
+        """Asked for each object that is written, so counted as they come and go."""
+        return len(self._nodes) > MANY_NODES
 
     def nodes(self) -> list[str]:
         with self._lock:
-            return [ref.name for ref in self._entries if ref.kind == Node.KIND]
+            return list(self._nodes)
 
 
 def _weighed(document: Document) -> object:

@@ -28,12 +28,13 @@ from windrow.model import names
 from windrow.model.manifests import Found
 from windrow.model.objects import LinkMonitor, Node, VlanStatus
 from windrow.model.policies import MultiNetworkPolicy, Pod
+from windrow.model.pools import IPPool
 from windrow.model.values import Ref
 
 ACCESS = "access to the API server"
 OF_AGENTS = (*FOLLOWED, *POLICIES)
-SELDOM: Mapping[str, float] = {MultiNetworkPolicy.KIND: 300.0}
-"""A kind that most clusters never have: a thousand agents ask for it."""
+SELDOM: Mapping[str, float] = {MultiNetworkPolicy.KIND: 300.0, IPPool.KIND: 300.0}
+"""Kinds that most clusters never have: a thousand agents ask for them."""
 AGAIN_S = 10.0
 STILL_S = 10.0
 LINGER_S = 60.0

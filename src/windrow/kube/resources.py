@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from windrow.model.lazy import dataclass
+from windrow.model.machines import VirtualMachine
 from windrow.model.objects import (
     KINDS,
     KUBEOVN_KINDS,
@@ -18,6 +19,7 @@ from windrow.model.objects import (
 )
 from windrow.model.objects import NetworkAttachmentDefinition as Nad
 from windrow.model.policies import MultiNetworkPolicy, Namespace, NetworkPolicy, Pod
+from windrow.model.pools import IPPool, VirtualMachineNetworkConfig
 from windrow.model.values import Ref
 
 
@@ -66,6 +68,8 @@ FOLLOWED = tuple(
 of the whole cluster: no agent needs them."""
 SHOWN = tuple(kind.name for kind in KINDS)
 """What commands list."""
+OF_POOLS = (IPPool.KIND, VirtualMachineNetworkConfig.KIND, VirtualMachine.KIND)
+"""What a manager reads besides that gives addresses of pools; a cluster may be without them."""
 POLICIES = (NetworkPolicy.KIND, MultiNetworkPolicy.KIND)
 """What an agent reads besides."""
 SELECTED = (Namespace.KIND, Pod.KIND)

@@ -21,6 +21,7 @@ from windrow.model.policies import (
     Namespace,
     Pod,
 )
+from windrow.model.pools import IPPool
 from windrow.model.values import Ref
 from windrow.model.wire.nad import CONFIG_MAX
 from windrow.model.wire.pod import FINISHED, LABELS_MAX, length_of
@@ -63,6 +64,8 @@ def wanted(document: Document) -> dict[str, Any]:
         meta.pop("deletionTimestamp", None)  # until it is gone it has its addresses
         return {**found, **_pod(document.get("spec") or {}, document.get("status") or {})}
     spec = document.get("spec")
+    if kind == IPPool.KIND:
+        spec = {**(spec or {}), "hosts": _given(document.get("status") or {})}
     if spec and kind in _SPECS:
         spec = {key: spec[key] for key in _SPECS[kind] if key in spec}
     return {**found, "spec": spec} if spec else found
@@ -79,6 +82,13 @@ def _pod(spec: Document, status: Document) -> Document:
         "status": {key: status[key] for key in ("podIP", "podIPs") if status.get(key)} | phase,
     }
     return {key: value for key, value in kept.items() if value}
+
+
+def _given(status: Document) -> list[dict[str, str]]:
+    """Whom a pool's server is to know: those that have an address, by the one record that there is, and nobody else.
+    The words RESERVED and EXCLUDED are in it, too."""
+    allocated = (status.get("ipv4") or {}).get("allocated") or {}
+    return [{"macAddress": mac, "ipAddress": address} for address, mac in allocated.items() if ":" in str(mac)]
 
 
 def bounded(wanted: dict[str, Any]) -> dict[str, Any]:

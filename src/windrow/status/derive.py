@@ -110,9 +110,10 @@ def _derived(found: AnyObject, cluster: Cluster, reports: Sequence[NodeReport]) 
         case Node():
             return node_labels(found, cluster, reports), {}, {}
         case IPPool():
-            return {}, {}, pools.pool_status(found, reports)
+            return {}, {}, pools.pool_status(found, pools.scopes_of(reports))
         case VirtualMachineNetworkConfig():
-            return pools.config_labels(found), {}, pools.config_status(found, reports)
+            status = pools.config_status(found, pools.scopes_of(reports)) if reports else {}
+            return pools.config_labels(found), {}, status
         case VlanConfig() | VlanStatus() | VirtualMachine() | VirtualMachineInstance():
             return {}, {}, {}
         case Namespace() | Pod() | NetworkPolicy() | Subnet() | Vpc():

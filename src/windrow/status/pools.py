@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from windrow.compile.pools import machine_configs
@@ -15,9 +15,9 @@ from windrow.status.report import NodeReport
 LABEL_VM_NAME = "harvesterhci.io/vmName"
 
 
-def pool_status(pool: IPPool, reports: Sequence[NodeReport]) -> dict[str, Any]:
-    """Addresses by what the first node has recorded that was looked at; empty where none was."""
-    scope = next((s for s in _scopes(reports) if s.pool.ref == pool.ref), None)
+def pool_status(pool: IPPool, scopes: Iterable[Scope]) -> dict[str, Any]:
+    """Empty where its scope is none of these."""
+    scope = next((s for s in scopes if s.pool.ref == pool.ref), None)
     if scope is None:
         return {}
     waiting = [f"{w.applicant.mac} ({w.applicant.owner}): {w.reason}" for w in scope.waiting]
@@ -32,10 +32,8 @@ def pool_status(pool: IPPool, reports: Sequence[NodeReport]) -> dict[str, Any]:
     return {"ipv4": scope.status(), "conditions": conditions}
 
 
-def config_status(config: VirtualMachineNetworkConfig, reports: Sequence[NodeReport]) -> dict[str, Any]:
-    if not reports:
-        return {}
-    given = {(s.pool.network, r.mac): r.address for s in _scopes(reports) for r in s.reservations}
+def config_status(config: VirtualMachineNetworkConfig, scopes: Iterable[Scope]) -> dict[str, Any]:
+    given = {(s.pool.network, r.mac): r.address for s in scopes for r in s.reservations}
 
     def state(entry: NetworkConfig) -> dict[str, str]:
         address = "" if config.paused else given.get((entry.network, entry.mac), "")
@@ -70,5 +68,6 @@ def network_labels(nad: NetworkAttachmentDefinition, cluster: Cluster) -> dict[s
     return {}
 
 
-def _scopes(reports: Sequence[NodeReport]) -> tuple[Scope, ...]:
+def scopes_of(reports: Sequence[NodeReport]) -> tuple[Scope, ...]:
+    """As the first node has recorded them that was looked at."""
     return next((report.scopes for report in reports if report.scopes), ())

@@ -10,21 +10,26 @@ from dataclasses import replace
 from windrow.apps.agent.log import Log
 from windrow.apps.agent.publish import Told
 from windrow.kube.access import Access
-from windrow.kube.mirror import Mirror
+from windrow.kube.mirror import OF_AGENTS, Mirror
 from windrow.model.events import Event
 from windrow.model.manifests import Found
 from windrow.model.objects import Node
+from windrow.model.pools import IPPool
 from windrow.model.values import Ref
 from windrow.status.published import event_of, published
 
 
 class Connection:
-    """Source, sink, and a part of the loop. `changed`: is called when objects changed, or the trouble with them."""
+    """Source, sink, and a part of the loop. `changed`: is called when objects changed, or the trouble with them.
+    `pools`: IPPools are served, as far as the manager has given addresses of them."""
 
-    def __init__(self, access: Access, host: str, log: Log, changed: Callable[[], None]) -> None:
+    def __init__(
+        self, access: Access, host: str, log: Log, changed: Callable[[], None], *, pools: bool = False
+    ) -> None:
         """Raises KubeError where there is no such kubeconfig, or nothing to read it with."""
         self._log, self._changed = log, changed
-        self._mirror = Mirror(access, host, self._note, paced=True)
+        kinds = (*OF_AGENTS, IPPool.KIND) if pools else OF_AGENTS
+        self._mirror = Mirror(access, host, self._note, kinds, paced=True)
         self._mirror.start()
 
     def _note(self, what: str, why: str) -> None:

@@ -34,5 +34,7 @@ class Options:
     """None: no probes are sent, and none is heard."""
     cluster: Access | None = None
     """The API that objects come from, and are told to; None: the directory of manifests."""
+    pools: bool = False
+    """Of a cluster: whether its IPPools are served here."""
     listen: tuple[str, ...] = ()
     """`HOST:PORT`, beside the Unix socket, for /metrics and /healthz."""

@@ -137,12 +137,12 @@ class Agent:
 
     def _begin_connection(self) -> None:
         self.connection = None
-        if self._options.cluster is not None:
+        told = self._options
+        if told.cluster is not None:
             from windrow.apps.agent.connection import Connection  # with its client library, which other hosts lack
 
-            self.connection = self._thread(
-                Connection(self._options.cluster, self._options.node, self._options.log, self._cluster_changed)
-            )
+            found = Connection(told.cluster, told.node, told.log, self._cluster_changed, pools=told.pools)
+            self.connection = self._thread(found)
             self._held.callback(self.connection.close)
 
     def _begin_ears(self) -> None:

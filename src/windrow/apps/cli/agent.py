@@ -39,6 +39,11 @@ Examples:
     metavar="HOST:PORT",
     help="Answer /metrics and /healthz there too, beside the Unix socket. Repeatable.",
 )
+@click.option(
+    "--pools",
+    is_flag=True,
+    help="Serve the cluster's IPPools, with the addresses that `windrow manager --pools` gives.",
+)
 @probing
 @click.pass_context
 def agent(
@@ -46,6 +51,7 @@ def agent(
     once: bool,
     log_format: str,
     listen: tuple[str, ...],
+    pools: bool,
     check_s: float | None,
     skipped: Mapping[str, VidSet],
 ) -> None:
@@ -56,7 +62,7 @@ def agent(
     its object keeps the last version that was good.
     """
     if ctx.invoked_subcommand is not None:
-        if once or listen or log_format != "text" or check_s or skipped:
+        if once or listen or pools or log_format != "text" or check_s or skipped:
             raise click.UsageError(f"the options go with the agent, not with `{ctx.invoked_subcommand}`")
         return
     session: Session = ctx.obj
@@ -68,6 +74,8 @@ def agent(
 
     if once and session.cluster is not None:
         raise click.UsageError("--once is for a directory of manifests; a cluster is followed")
+    if pools and session.cluster is None:
+        raise click.UsageError("--pools is for a cluster; those of a directory of manifests are always served")
     log = Log(sys.stderr, log_format, journal="JOURNAL_STREAM" in os.environ)
     paths = Paths(session.root)
     check = Settings(interval_s=check_s, skipped=skipped) if check_s is not None else None
@@ -78,6 +86,7 @@ def agent(
         log=log,
         check=check,
         cluster=session.cluster,
+        pools=pools,
         listen=listen,
     )
     if not once:

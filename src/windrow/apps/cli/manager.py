@@ -39,8 +39,13 @@ def new_identity() -> str:
     help="The Lease of another manager, which is held as well, so that it never leads: Harvester's is"
     " kube-system/harvester-network-controllers. Repeatable.",
 )
+@click.option(
+    "--pools",
+    is_flag=True,
+    help="Give addresses of IPPools, in place of Harvester's DHCP add-on, which must not run.",
+)
 @click.pass_obj
-def manager(session: Session, lease: str, also_lease: tuple[str, ...]) -> None:
+def manager(session: Session, lease: str, also_lease: tuple[str, ...], pools: bool) -> None:
     """Keep the management network, labels, annotations and conditions of a cluster's objects as Harvester's manager
     does, and take away what nodes that are gone have left. Of several replicas the one that holds the lease writes.
 
@@ -53,6 +58,7 @@ def manager(session: Session, lease: str, also_lease: tuple[str, ...]) -> None:
         lease=namespaced(lease, "--lease"),
         also=[namespaced(one, "--also-lease") for one in also_lease],
         identity=new_identity(),
+        pools=pools,
     )
     found = Manager(session.cluster or Access(), settings, aside)
     for number in (signal.SIGTERM, signal.SIGINT):

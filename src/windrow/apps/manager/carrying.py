@@ -9,7 +9,7 @@ from typing import Any
 from windrow.kube.api import APPLY, CONFLICT, MERGE, Api
 from windrow.kube.errors import KubeError
 from windrow.kube.pace import Paces, few_at_once
-from windrow.kube.resources import RESOURCES
+from windrow.kube.resources import OF_POOLS, RESOURCES
 from windrow.kube.writing import kinds_with_status
 from windrow.model.values import Ref
 from windrow.status.manager.stored import Apply, Delete, Document, Edit, Write
@@ -80,7 +80,8 @@ class Carrier:
         )
 
     def _apart(self, ref: Ref) -> bool:
-        return ref.kind in (self._with_status or ())
+        """Of the DHCP add-on's kinds it always is."""
+        return ref.kind in (self._with_status or ()) or ref.kind in OF_POOLS
 
     async def _ask(self, method: str, path: str, body: Document, kind: str = "application/json") -> dict[str, Any]:
         if not self._may():

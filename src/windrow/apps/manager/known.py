@@ -8,8 +8,10 @@ from typing import Any, TypeVar
 
 from windrow.kube import trim
 from windrow.kube.gathered import Gathered
+from windrow.kube.resources import FOLLOWED
 from windrow.model.cluster import Cluster
 from windrow.model.objects import AnyObject, HostNetworkConfig, Node, VlanConfig, VlanStatus
+from windrow.model.pools import IPPool
 from windrow.model.values import Ref
 from windrow.status.manager.stored import Stored, stored
 
@@ -42,8 +44,8 @@ class Known:
         self._stored[ref] = found
         if known is not None and known == found:
             return False
+        self._change(ref, found.obj)
         if known is None or known.obj != found.obj:
-            self._change(ref, found.obj)
             self._look_again(ref)
         return True
 
@@ -79,11 +81,12 @@ class Known:
 
     def _look_again(self, ref: Ref) -> None:
         """At what is new or another one; and where a node is, at all that selects nodes."""
-        self._fresh[ref] = None
+        self.look_at([ref])
         self._others_too |= ref.kind == Node.KIND
 
     def look_at(self, refs: Iterable[Ref]) -> None:
-        self._fresh.update(dict.fromkeys(refs))
+        """Pools and machines are judged by nobody here."""
+        self._fresh.update((ref, None) for ref in refs if ref.kind in FOLLOWED)
 
     def all_fresh(self) -> None:
         self.look_at(self._stored)
@@ -101,9 +104,10 @@ class Known:
 
 
 def read(document: Document) -> Stored | None:
-    """None: it is of no kind that is read here. A VlanStatus is kept whole: all that it says is in its status, which
-    `wanted` leaves out."""
-    kept = document if document["kind"] == VlanStatus.KIND else trim.bounded(trim.wanted(document))
+    """None: it is of no kind that is read here. Of a VlanStatus and a pool the status is read, too, which `wanted`
+    leaves out."""
+    whole = document["kind"] in (VlanStatus.KIND, IPPool.KIND)
+    kept = document if whole else trim.bounded(trim.wanted(document))
     return stored(document, kept)
 
 

@@ -20,7 +20,7 @@ from windrow.kube.access import Access
 from windrow.kube.api import Api, Ask
 from windrow.kube.errors import KubeError
 from windrow.kube.follow import Follower
-from windrow.kube.resources import FOLLOWED, RESOURCES
+from windrow.kube.resources import FOLLOWED, OF_POOLS, RESOURCES
 from windrow.kube.troubles import Troubles
 from windrow.model.events import Event, EventType
 from windrow.model.lazy import dataclass
@@ -29,7 +29,8 @@ from windrow.model.values import Ref
 from windrow.render.text import timestamp
 from windrow.rules.secondlook import clashes
 from windrow.status.manager.leftovers import absent, waiting
-from windrow.status.manager.wanted import Situation, wanted
+from windrow.status.manager.stored import Situation
+from windrow.status.manager.wanted import wanted
 from windrow.status.published import event_of
 
 QUIET_S = 0.05
@@ -48,13 +49,14 @@ Say = Callable[[str], None]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """`lease`: namespace and name; `also`: leases of other managers that it holds as well, so that none of them leads;
-    `lease_s`: for how long they hold. And for so long, in seconds: a Node has to be gone
-    (`gone_s`), Harvester's controllers have had time for what waits for them (`overdue_s`), two objects have excluded
-    each other (`clash_s`)."""
+    `pools`: whether it gives addresses of IPPools, which Harvester's DHCP add-on must not do then; `lease_s`: for how
+    long the leases hold. And for so long, in seconds: a Node has to be gone (`gone_s`), Harvester's controllers have
+    had time for what waits for them (`overdue_s`), two objects have excluded each other (`clash_s`)."""
 
     lease: tuple[str, str]
     identity: str
     also: Sequence[tuple[str, str]] = ()
+    pools: bool = False
     lease_s: int = LEASE_S
     gone_s: float = 30.0
     overdue_s: float = 30.0
@@ -66,7 +68,8 @@ class Manager:
 
     def __init__(self, access: Access, settings: Settings, say: Say) -> None:
         self._access, self._settings, self._say = access, settings, say
-        self._known = Known(FOLLOWED)
+        self._kinds = (*FOLLOWED, *(OF_POOLS if settings.pools else ()))
+        self._known = Known(self._kinds)
         self._news = asyncio.Event()
         self._troubles = Troubles()
         self._gone, self._overdue = Since(settings.gone_s), Since(settings.overdue_s)
@@ -99,8 +102,8 @@ class Manager:
         self._turns.start()
         try:
             async with asyncio.TaskGroup() as group:
-                for kind in FOLLOWED:
-                    group.create_task(self._follower(kind).run())
+                for kind in self._kinds:
+                    group.create_task(self._follower(kind).run(AGAIN_MOST_S if kind in OF_POOLS else None))
                 await self._take_turns()
         finally:
             await asyncio.to_thread(self._turns.close)
@@ -177,6 +180,7 @@ class Manager:
             cluster=self._known.cluster,
             gone=self._gone.long(absent(stored)),
             overdue=self._overdue.long(waiting(stored)),
+            pools=self._settings.pools,
             now=timestamp(time.time()),
         )
         try:

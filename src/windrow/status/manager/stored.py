@@ -6,9 +6,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import field, replace
 from typing import Any
 
+from windrow.model.cluster import Cluster
 from windrow.model.lazy import dataclass
 from windrow.model.meta import Source
 from windrow.model.objects import AnyObject, ClusterNetwork, HostNetworkConfig, LinkMonitor, VlanStatus
+from windrow.model.pools import IPPool, VirtualMachineNetworkConfig
 from windrow.model.values import Ref
 from windrow.model.wire import load_value
 from windrow.render.tables import at
@@ -33,6 +35,8 @@ class Stored:
     """The nodes that have an entry in its status."""
     place: tuple[str, str, str] | None = None
     """Of a VlanStatus: cluster network, VlanConfig and node."""
+    status: Document = field(default_factory=dict)
+    """Of a pool, and of who is to have an address of one: all of it is the manager's."""
     writers: tuple[str, ...] = field(default=(), compare=False)
     """Who else has written it (`managedFields`)."""
 
@@ -55,6 +59,7 @@ def stored(document: Document, kept: Document) -> Stored | None:
         conditions=tuple(_conditions(status)) if isinstance(found, ClusterNetwork | VlanStatus) else (),
         entries=frozenset(map(str, entries)) if isinstance(entries, Mapping) else frozenset(),
         place=_place(document) if isinstance(found, VlanStatus) else None,
+        status=status if isinstance(found, IPPool | VirtualMachineNetworkConfig) else {},
         writers=tuple(sorted({str(entry.get("manager", "")) for entry in meta.get("managedFields") or ()})),
     )
 
@@ -69,6 +74,20 @@ def _conditions(status: Document) -> Iterator[Mapping[str, str]]:
 def _place(document: Document) -> tuple[str, str, str]:
     cn, config, node = (str(at(document, "status", key) or "") for key in ("clusterNetwork", "vlanConfig", "node"))
     return cn, config, node
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Situation:
+    """`cluster`: of the same objects. `gone`: nodes that objects speak of, and that are certainly no more. `overdue`:
+    objects that wait for a finalizer for so long that whoever put it there does not take it away. `pools`: whether
+    addresses of pools are given here. `now`: RFC 3339."""
+
+    stored: Mapping[Ref, Stored]
+    cluster: Cluster
+    gone: frozenset[str] = frozenset()
+    overdue: frozenset[Ref] = frozenset()
+    pools: bool = False
+    now: str = ""
 
 
 # What is to be written ---------------------------------------------------------------------------

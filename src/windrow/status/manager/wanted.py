@@ -7,8 +7,6 @@ from functools import cached_property
 from typing import Any
 
 from windrow.model import names, upkeep
-from windrow.model.cluster import Cluster
-from windrow.model.lazy import dataclass
 from windrow.model.objects import (
     AnyObject,
     ClusterNetwork,
@@ -22,29 +20,23 @@ from windrow.model.values import Ref
 from windrow.model.wire import dump
 from windrow.status.linkmonitor import monitor_of
 from windrow.status.manager import leftovers, network, routes
-from windrow.status.manager.stored import Apply, Delete, Edit, Stored, Write
+from windrow.status.manager.pools import Pools
+from windrow.status.manager.stored import Apply, Delete, Edit, Situation, Stored, Write
 
 _NIC = Ref(LinkMonitor.KIND, "nic")
 _NOTHING = Upkeep()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Situation:
-    """`cluster`: of the same objects. `gone`: nodes that objects speak of, and that are certainly no more. `overdue`:
-    objects that wait for a finalizer for so long that whoever put it there does not take it away. `now`: RFC 3339."""
-
-    stored: Mapping[Ref, Stored]
-    cluster: Cluster
-    gone: frozenset[str] = frozenset()
-    overdue: frozenset[Ref] = frozenset()
-    now: str = ""
-
-
 def wanted(now: Situation) -> tuple[Write, ...]:
     """At most one for each object: what is left of it is written when that one has come back."""
-    verdicts = _Verdicts(now)
+    verdicts, pools = _Verdicts(now), Pools(now) if now.pools else None
     found: dict[Ref, Write] = {}
-    for write in (*leftovers.writes(now.stored, now.gone, now.overdue), *_kept(now, verdicts), *_made(now, verdicts)):
+    for write in (
+        *leftovers.writes(now.stored, now.gone, now.overdue),
+        *(pools.writes() if pools else ()),
+        *_kept(now, verdicts, pools),
+        *_made(now, verdicts),
+    ):
         found.setdefault(write.ref, write)
     return tuple(found.values())
 
@@ -94,7 +86,7 @@ def _idle_monitors(now: Situation) -> Iterator[Delete]:
 # What is there and has to be kept ----------------------------------------------------------------
 
 
-def _kept(now: Situation, verdicts: _Verdicts) -> Iterator[Write]:
+def _kept(now: Situation, verdicts: _Verdicts, pools: Pools | None) -> Iterator[Write]:
     nodes = [node for node in now.cluster.nodes() if not node.meta.deleting]
     for there in now.stored.values():
         obj = there.obj
@@ -108,7 +100,8 @@ def _kept(now: Situation, verdicts: _Verdicts) -> Iterator[Write]:
             case HostNetworkConfig():
                 yield from _kept_so(there, upkeep.of_host_network(obj, nodes))
             case NetworkAttachmentDefinition():
-                yield from _of_attachment(there, obj, now, verdicts.label(obj.cluster_network or ""))
+                label, more = verdicts.label(obj.cluster_network or ""), pools.labels(obj) if pools else {}
+                yield from _of_attachment(there, obj, now, label, more)
             case _:
                 pass  # agents write the rest
 
@@ -119,10 +112,12 @@ def _of_network(there: Stored, obj: ClusterNetwork, now: Situation, said: networ
     yield from _kept_so(there, kept, status=status, due=network.differs(there.conditions, said))
 
 
-def _of_attachment(there: Stored, obj: NetworkAttachmentDefinition, now: Situation, label: bool) -> Iterator[Write]:
+def _of_attachment(
+    there: Stored, obj: NetworkAttachmentDefinition, now: Situation, label: bool, more: Mapping[str, str | None]
+) -> Iterator[Write]:
     kept = upkeep.of_network(obj, now.cluster, label)
-    route = routes.of(obj, now.cluster)
-    yield from _kept_so(there, Upkeep(labels=kept.labels), edits=Upkeep(annotations=route, config=kept.config))
+    labels, route = {**kept.labels, **more}, routes.of(obj, now.cluster)
+    yield from _kept_so(there, Upkeep(labels=labels), edits=Upkeep(annotations=route, config=kept.config))
 
 
 def _kept_so(
