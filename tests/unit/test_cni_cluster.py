@@ -36,7 +36,7 @@ from windrow.port.errors import (
 from windrow.port.networks import DEFAULT_NETWORK, NETWORK_STATUS, NETWORKS
 from windrow.port.request import Request, read_args
 from windrow.port.settings import Settings, read_settings
-from windrow.store import untold
+from windrow.store import podstatus, untold
 from windrow.store.attachments import AttachmentRecords
 from windrow.store.paths import Paths
 from windrow.store.untold import Untold
@@ -417,6 +417,25 @@ def test_other_configurations_of_a_host_with_a_server_go_by_its_manifests(tmp_pa
     sources, known = meta._objects(read_settings({}), host)
     assert known.place == "the manifests" and not any(isinstance(one, ClusterCall) for one in sources)
     assert meta._objects(read_settings({"kubernetes": True}), host)[1].place == "the cluster"
+
+
+def test_what_a_runtime_forgot_of_a_pod_is_undone_before_the_pod_is_attached_again(tmp_path: Path) -> None:
+    """containerd 1.6, killed amid an ADD, asks for another sandbox and never calls DEL for the one before."""
+    host = Host(tmp_path, "n1")
+    records = AttachmentRecords(host.paths)
+
+    def record(container: str, uid: str) -> Attached:
+        return Attached(
+            container_id=container, ifname="eth0", netns="/x", network="pods", pod="prod/vm", uid=uid, status=STATUS
+        )
+
+    for one in (record("forgotten", "u1"), record("another", "u2"), record("c1", "u1")):
+        records.put(one)
+        podstatus.write(host.paths, one.pod, one.container_id)
+    meta.undo_forsaken(records, record("c1", ""), request(), host)
+    assert len(records.all()[0]) == 3, "a container that is no pod says nothing of others"
+    meta.undo_forsaken(records, record("c1", "u1"), request(), host)
+    assert {one.container_id for one in records.all()[0]} == {"another", "c1"}
 
 
 # Telling --------------------------------------------------------------------------------------------------------------

@@ -25,6 +25,11 @@ def path_of(paths: Paths, pod: str) -> Path | None:
     return paths.pod_status / namespace / f"{name}.json"
 
 
+def is_there(paths: Paths, pod: str) -> bool:
+    path = path_of(paths, pod)
+    return path is not None and path.exists()
+
+
 def write(paths: Paths, pod: str, container_id: str) -> None:
     """Of all calls for this container; where there is nothing to say, the file goes. Raises OSError, StoreError."""
     path = path_of(paths, pod)

@@ -73,6 +73,8 @@ def add(request: Request, host: Host) -> Result:
         except CniError as error:
             raise chain.in_context(error, request.command, attachment, caller) from error
     records = AttachmentRecords(host.paths)
+    if settings.kubernetes:
+        undo_forsaken(records, record, request, host)
     with _locked(records, *record.key) as holding:
         _make_room(records, record, request, host)
         records.begin(record, lasting=not all(map(chain.is_a_port, record.attachments)))
@@ -123,6 +125,22 @@ def _make_room(records: AttachmentRecords, record: Attached, request: Request, h
     caller = _caller(old, request, host)
     if failures := _undo(records, old, caller if same else replace(caller, netns="")):
         raise failures[0]
+
+
+def undo_forsaken(records: AttachmentRecords, record: Attached, request: Request, host: Host) -> None:
+    """What an earlier sandbox of the same pod has. A kubelet asks for another one when that is dead, or unknown to its
+    runtime: containerd 1.6 forgets a sandbox amid whose ADD it is killed, and never calls DEL for it.
+
+    What cannot be undone stays in the record for GC. Raises StoreError.
+    """
+    if not record.uid or not podstatus.is_there(host.paths, record.pod):  # whoever was attached has one
+        return
+    for old in records.all()[0]:
+        if old.uid == record.uid and old.container_id != record.container_id:
+            there = same_namespace(old.namespace, namespace(old.netns))
+            caller = replace(_caller(old, request, host), netns=old.netns if there else "")
+            with _locked(records, *old.key):
+                _undo(records, old, caller)
 
 
 def _attach(records: AttachmentRecords, record: Attached, plan: Wanted, caller: Caller) -> Result:
