@@ -2,8 +2,8 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help setup demo lint fmt test test-fast test-kernel test-kube test-cluster test-flannel test-conformance \
-    test-scale test-kills test-dhcp test-arm64 test-docs test-guest test-image test-deb manual manifests pins bench image deb \
-    release site clean
+    test-scale test-kills test-dhcp test-arm64 test-docs test-guest test-image test-deb test-systemd manual manifests pins bench image \
+    deb release site clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^##@ / { printf "\n%s\n", substr($$0, 5) } /^[a-z0-9-]+:.*## / { printf "  make %-16s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -84,6 +84,11 @@ test-image: setup ## the image, made twice and compared, and what is in it
 test-deb: setup deb ## the Debian package in a clean Debian: installed, upgraded and back, removed, purged
 	@scripts/debian-packages mmdebstrap
 	@.venv/bin/python -m pytest -q tests/deb
+
+test-systemd: setup deb ## a Debian with a real systemd in QEMU: adopted, agent, reboot, upgraded, removed, as real-host.md says
+	@scripts/debian-packages e2fsprogs mmdebstrap qemu-system-x86 user-mode-linux
+	@scripts/debian-disk
+	@.venv/bin/python -m pytest -q tests/systemd
 
 ##@ Write anew
 

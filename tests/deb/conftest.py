@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from tests.deb import packages
 
 ROOT = Path(__file__).resolve().parents[2]
 BASE = ROOT / "build" / "debian-root.tar"
@@ -58,26 +59,12 @@ class Debian:
 
 @pytest.fixture(scope="session")
 def package() -> Path:
-    found = sorted((ROOT / "dist").glob("windrow_*_all.deb"))
-    assert len(found) == 1, "`make deb` builds the package"
-    return found[0]
+    return packages.built()
 
 
 @pytest.fixture(scope="session")
 def older(package: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same, as a version before it would be: another number, another text of the settings, a file that is gone."""
-    work = tmp_path_factory.mktemp("older")
-    tree = work / "tree"
-    subprocess.run(["dpkg-deb", "--raw-extract", package, tree], check=True)
-    control = tree / "DEBIAN/control"
-    lines = control.read_text().splitlines(keepends=True)
-    control.write_text("".join("Version: 0.0.9-1\n" if line.startswith("Version:") else line for line in lines))
-    settings = tree / "etc/default/windrow"
-    settings.write_text(settings.read_text().replace("Options of", "Words for"))
-    (tree / "usr/lib/python3/dist-packages/windrow/gone.py").write_text("")
-    built = work / "windrow_0.0.9-1_all.deb"
-    subprocess.run(["dpkg-deb", "--build", "--root-owner-group", tree, built], check=True, stdout=subprocess.DEVNULL)
-    return built
+    return packages.older(package, tmp_path_factory.mktemp("older"))
 
 
 @pytest.fixture(scope="session")
