@@ -28,9 +28,7 @@ _SHELL = re.compile(r"windrow lab shell ([a-z0-9-]+)")
 _AGENT = re.compile(r"windrow agent\b.*&")
 _OF_HOST = re.compile(r"(?<![\w.])/(?:etc/windrow|etc/cni|run/windrow|var/lib/windrow)\b")
 """Where Windrow has its files on a host of its own."""
-_OF_LAB = re.compile(
-    r"\bwindrow lab (up|down|exec|shell|cable|break|mend|power-cut|boot|check|topology|rename-nic)\b"
-)
+_OF_LAB = re.compile(r"\bwindrow lab (up|down|exec|shell|cable|break|mend|power-cut|boot|check|topology|rename-nic)\b")
 
 
 class Shell:
