@@ -2,8 +2,10 @@
 
 A comment before each block says where:
 
-    <!-- tried in: SCENARIO -->          a lab of its own; blocks of one page in the same one are one sitting
+    <!-- tried in: SCENARIO -->          a lab of its own; blocks of one page in the same one are one sitting. One that
+                                         ships, or tests/docs/SCENARIO.yaml
     <!-- tried in: SCENARIO, after FILE -->  which tests/docs/FILE has prepared on node-0
+    <!-- tried in: SCENARIO on NODE, NODE, after FILE -->  the same on each of these; the reader sits at the first one
     <!-- tried in: this directory -->    the checkout, without a lab
     <!-- tried on: HOST, … -->           a Debian with a systemd of its own, prepared by tests/systemd/hosts/HOST
     <!-- output of: COMMAND -->          no prompts in it: what that command prints, in part

@@ -10,7 +10,7 @@ import shlex
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tests.docs.blocks import ROOT, Command, agrees
@@ -28,9 +28,7 @@ _SHELL = re.compile(r"windrow lab shell ([a-z0-9-]+)")
 _AGENT = re.compile(r"windrow agent\b.*&")
 _OF_HOST = re.compile(r"(?<![\w.])/(?:etc/windrow|etc/cni|run/windrow|var/lib/windrow)\b")
 """Where Windrow has its files on a host of its own."""
-_OF_LAB = re.compile(
-    r"\bwindrow lab (up|down|exec|shell|cable|break|mend|power-cut|boot|check|topology|status|rename-nic)\b"
-)
+_OF_LAB = re.compile(r"\bwindrow lab (up|down|exec|shell|cable|break|mend|power-cut|boot|check|topology|rename-nic)\b")
 
 
 class Shell:
@@ -98,11 +96,11 @@ class Shell:
 class Sitting:
     """Blocks of one page in one lab. `lab`: its name, so that a reader's own lab is left alone; None: there is none."""
 
-    def __init__(self, lab: str | None) -> None:
+    def __init__(self, lab: str | None, node: str = "node-0") -> None:
         self.lab = lab
         self.host = Shell(["bash"])
         self._nodes: dict[str, Shell] = {}
-        self.node = "node-0"
+        self.node = node
         self._root = ""
         """Below which a node of the lab has its files; a page has those of a host of its own."""
 
@@ -154,16 +152,21 @@ class Sitting:
 
 
 @contextlib.contextmanager
-def sitting(lab: str | None, *, scenario: str = "", after: Path | None = None) -> Iterator[Sitting]:
-    """`scenario`: is brought up first, unless the page does so. `after`: a script that prepares node-0."""
-    found = Sitting(lab)
+def sitting(
+    lab: str | None, *, scenario: str = "", nodes: Sequence[str] = ("node-0",), after: Path | None = None
+) -> Iterator[Sitting]:
+    """`scenario`: is brought up first, unless the page does so. `nodes`: the reader sits at the first of them. `after`:
+    a script that prepares each."""
+    found = Sitting(lab, nodes[0])
     try:
         if scenario:
             printed, code = found.host.run(f"windrow lab up {scenario} --name {lab}", BOOT_S)
             assert code == 0, printed
-        if after is not None:
+        for node in nodes if after is not None else ():
+            found.node = node
             printed, code = found.on_node().run(f"source {shlex.quote(str(after))}", ANSWER_S)
             assert code == 0, printed
+        found.node = nodes[0]
         yield found
     finally:
         found.close()

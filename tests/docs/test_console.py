@@ -17,7 +17,7 @@ PLACE = Path(__file__).parent
 LAB = f"docs-{os.getpid()}"
 """Of this run alone: in the end it is taken down by its name."""
 HERE = "this directory"
-_IN = re.compile(r"(?P<scenario>[a-z0-9-]+)(?:, after (?P<script>\S+))?")
+_IN = re.compile(r"(?P<scenario>[a-z0-9-]+)(?: on (?P<nodes>[a-z0-9-]+(?:, [a-z0-9-]+)*))?(?:, after (?P<script>\S+))?")
 
 
 def _sittings() -> Iterator[tuple[str, list[Block]]]:
@@ -43,7 +43,11 @@ def _sitting_in(where: str, blocks: list[Block]) -> AbstractContextManager[Sitti
     assert found is not None, f"{blocks[0].name}: where is {where!r}?"
     scenario, script = found["scenario"], found["script"]
     does_so = any(command.text == f"windrow lab up {scenario}" for block in blocks for command in block.commands)
-    return sitting(LAB, scenario="" if does_so else scenario, after=PLACE / script if script else None)
+    ours = PLACE / f"{scenario}.yaml"
+    scenario = str(ours) if ours.exists() else scenario
+    nodes = found["nodes"].split(", ") if found["nodes"] else ["node-0"]
+    after = PLACE / script if script else None
+    return sitting(LAB, scenario="" if does_so else scenario, nodes=nodes, after=after)
 
 
 OUTPUTS = [block for block in all_blocks() if block.said("output of:")]

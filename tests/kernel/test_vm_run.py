@@ -355,7 +355,7 @@ def test_a_guest_stands_still_and_goes_on(node: Node) -> None:
     assert node.state() == "Running"
     node.do(lambda site: pause.suspend(site, "default", "web"))
     node.stop(patience_s=0.1)
-    assert "it was suspended, and goes on to shut down" in node.said
+    assert "default/web was suspended, and goes on to shut down" in node.said
     with pytest.raises(ProblemsError, match="does not run on this host"):
         node.do(lambda site: pause.suspend(site, "default", "web"))
 

@@ -826,3 +826,26 @@ def test_what_is_exported_is_applied(host: Host) -> None:
     everything = host.run("get", "all", "-o", "yaml").stdout
     done = host.run("apply", "-f", "-", text=everything)
     assert done.exit_code == 0 and "no such field" not in done.output, done.output
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        OOB.replace("metadata: {name: oob-all}", "metadata: {name: oob-all, label: {a: b}}"),
+        "apiVersion: kubevirt.io/v1\nkind: VirtualMachine\nmetadata: {name: oob-all, label: {a: b}}\n"
+        "spec: {template: {spec: {domain: {devices: {}}}}}\n",
+    ],
+)
+def test_so_is_one_beside_the_name(host: Host, text: str) -> None:
+    """It is told before anybody knows of which object it is; once, and the object is left out."""
+    done = host.run("apply", "-f", "-", text=text)
+    assert done.exit_code == 1 and done.output.count("metadata.label: there is no field") == 1, done.output
+    assert "oob-all created" not in done.output and "oob-all configured" not in done.output
+
+
+def test_of_a_policy_no_field_is_ignored(host: Host) -> None:
+    """Whoever writes `egres` means to keep something in."""
+    text = "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: a}\n"
+    text += "spec: {podSelector: {}, egres: []}\n"
+    done = host.run("apply", "-f", "-", "--validate=ignore", text=text)
+    assert done.exit_code == 1 and "spec.egres: is no field there" in done.output, done.output

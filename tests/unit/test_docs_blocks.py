@@ -17,7 +17,6 @@ BLOCKS = list(all_blocks())
 NOT_TRIED = frozenset(
     {
         "README.md: it is this suite, and sets up what that needs",
-        "docs/user/check.md: three nodes of a rack, which check at the same time",
         "docs/user/cni.md: it needs podman and an image",
         "docs/user/handover.md: it needs a cluster; tests/kube/test_handover.py goes this way",
         "docs/user/install.md: it installs a package; tests/deb does so in a root of its own",

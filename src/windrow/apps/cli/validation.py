@@ -46,13 +46,14 @@ def validating(function: F) -> F:
 
 def validated(loaded: Loaded, how: Validation, stored: Mapping[Ref, AnyObject] | None = None) -> Loaded:
     """`stored`: what the objects were; a field that was there already is no slip of now."""
-    said = [p for p in loaded.problems if p.code == UNKNOWN]
-    others = tuple(p for p in loaded.problems if p.code != UNKNOWN)
+    every, stored = (*loaded.objects, *loaded.doubtful), stored or {}
+    # Of a policy an unknown field is an error in any case: what it means, nobody can say.
+    said = [p for p in loaded.problems if p.code == UNKNOWN and p.severity is Severity.WARNING]
+    others = tuple(p for p in loaded.problems if p not in said)
     if how is Validation.IGNORE:
         return replace(loaded, problems=others)
-    stored = stored or {}
-    found = [p for o in (*loaded.objects, *loaded.doubtful) for p in _found(o, loaded.problems, stored.get(o.ref))]
-    found += said
+    found = [replace(p, about=p.about or _owner(p, every)) for p in said]
+    found += [p for o in every for p in _found(o, (*others, *found), stored.get(o.ref))]
     if how is Validation.WARN or not found:
         return replace(loaded, problems=(*others, *found))
     found = [replace(p, severity=Severity.ERROR, hint=_or_warn(p.hint)) for p in found]
@@ -67,6 +68,12 @@ def validated(loaded: Loaded, how: Validation, stored: Mapping[Ref, AnyObject] |
         unread=loaded.unread | {ref for ref in wrong if ref is not None},
         doubtful=doubtful,
     )
+
+
+def _owner(problem: Problem, objects: Iterable[AnyObject]) -> Ref | None:
+    """What is said of an object before its name is known has a place only."""
+    here = (o for o in objects if o.source.file == problem.file and o.source.line(problem.path) == problem.line)
+    return next((o.ref for o in here), None)
 
 
 def _or_warn(hint: str) -> str:
