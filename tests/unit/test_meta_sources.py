@@ -323,7 +323,7 @@ def test_where_there_are_services_the_hosts_filter_sees_the_frames_of_its_bridge
         services = True
 
     known = Clusters(nodes=("node-0",), pod_cidrs={"node-0": ("10.52.0.0/24",)})
-    assert defaultnet.brought(host, known, "1.0.0")["bridgeNetfilter"] is True
+    assert defaultnet.brought(Settings(), host, known, "1.0.0")["bridgeNetfilter"] is True
     assert ClusterCall.services is True
 
 
