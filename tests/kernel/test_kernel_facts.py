@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import errno
 import os
+import statistics
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -322,3 +324,32 @@ def test_the_kernel_starts_no_modprobe_where_there_is_nothing_to_find() -> None:
     modprobe = Path("/proc/sys/kernel/modprobe").read_text(encoding="ascii").strip()
     has_modules = Path("/lib/modules", os.uname().release).is_dir()
     assert has_modules or modprobe in ("", init.MODPROBE)
+
+
+def first_carrier(ns: Ns, *, opened_first: bool) -> float:
+    """Seconds from the moment when a NIC with carrier joins a new bond until the bridge above that has carrier, when
+    linkwatch has just run: what is not urgent waits for its next run, a second later (`linkwatch_nextevent`)."""
+    ns.run(links.veth(links.End(name="n0"), links.End(name="far")), links.create("bo", "bond", data={"mode": 1}))
+    ns.run(links.create("br", "bridge"), links.set_link("br", up=True), links.set_link("far", up=True))
+    ns.run(links.veth(links.End(name="x0"), links.End(name="y0")))
+    ns.run(*(links.set_link(name, up=True) for name in ("x0", "y0")))
+    time.sleep(1.1)
+    ns.run(links.set_link("y0", up=False))  # a loss of carrier is never urgent: the second begins
+    time.sleep(0.05)
+    index, begun = ns.rtnl.indexes(), time.monotonic()
+    opened = links.set_link("bo", up=True)
+    ns.run(links.set_master("bo", index["br"]), *([opened] if opened_first else []))
+    ns.run(links.set_master("n0", index["bo"]))
+    time.sleep(0.02)  # in a plan other steps come between: linkwatch goes through what is urgent
+    ns.run(opened)
+    while not ns.runtime("br").carrier:
+        assert time.monotonic() - begun < 5
+        time.sleep(0.01)
+    took = time.monotonic() - begun
+    ns.run(*map(links.delete, ("br", "bo", "n0", "x0")))
+    return took
+
+
+def test_a_bridge_hears_up_to_a_second_later_of_a_carrier_that_came_while_its_bond_was_closed(ns: Ns) -> None:
+    late, early = ([first_carrier(ns, opened_first=first) for _ in range(3)] for first in (False, True))
+    assert statistics.median(late) > statistics.median(early) + 0.3, (late, early)
