@@ -80,6 +80,10 @@ def native() -> list[Group]:
         return []
 
 
+def policing() -> Iterator[Group]:
+    return printed([*NATIVE, "bench.policies", "In this machine's own kernel"])
+
+
 def dhcp() -> list[Group]:
     """Only as root: servers bind port 67. Kea is measured where it is installed (`make test-dhcp`)."""
     if os.geteuid() != 0:
@@ -109,7 +113,7 @@ def printed(command: list[str]) -> Iterator[Group]:
 
 PARTS: Mapping[str, tuple[str, Callable[[], list[Group]]]] = {
     "lab": ("in the lab kernel, booted once", start.in_lab),
-    "policies": ("network policies", lambda: start.in_lab(["policies"])),
+    "policies": ("network policies", lambda: [*start.in_lab(["policies"]), *policing()]),
     "check": ("faults of switches", lambda: start.in_lab(["detection"])),
     "native": ("in this machine's own kernel", native),
     "overlay": ("the overlay", lambda: list(printed([*NATIVE, "bench.overlay", "In this machine's own kernel"]))),

@@ -1,17 +1,19 @@
 """Network policies: how long until the rules of a large node stand, what one label costs, and what a packet pays.
 
-In the lab kernel (`bench.start.in_lab`), in a namespace of its own.
+python -m bench.policies WHERE    as root, in a namespace that may be filled (`unshare --net`)
 """
 
 from __future__ import annotations
 
 import os
 import socket
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 
-from bench.measure import Group, NotMeasured, Way, compare
+from bench.cni import MARK
+from bench.measure import Group, NotMeasured, Way, compare, encode
 from bench.vm import batch
 from windrow.apps.filters import PortFilters
 from windrow.model.cluster import Cluster
@@ -22,7 +24,7 @@ from windrow.model.ruletable import RuleTable
 from windrow.model.steps import Impact, Phase, SetPolicies, Step
 from windrow.model.values import IfName, Ref
 from windrow.model.wire import load_documents
-from windrow.netlink import netns
+from windrow.netlink import features, netns
 from windrow.policy import Endpoint, compile_policies, iptables, nft
 
 PORTS, POLICIES, NAMESPACES = 500, 1000, 10
@@ -50,7 +52,10 @@ spec:
 
 
 def measure(where: str) -> Iterator[Group]:
-    for words, compiled in (("", by_nft), (" by iptables and ipset", by_iptables)):
+    ways: list[tuple[str, Compiled]] = [(" by iptables and ipset", by_iptables)]
+    if features.probe().bridge_conntrack:
+        ways.insert(0, ("", by_nft))
+    for words, compiled in ways:
         yield loading(where, words, compiled)
         yield sending(where, words, compiled)
 
@@ -188,3 +193,8 @@ def bound(own: str) -> socket.socket:
     made.bind((own, 9001))
     made.settimeout(5)
     return made
+
+
+if __name__ == "__main__":
+    for group in measure(sys.argv[1]):
+        print(f"{MARK}{encode(group)}", flush=True)

@@ -10,7 +10,7 @@ what these accept has not passed here.
 from __future__ import annotations
 
 import ipaddress
-import shlex
+import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import pairwise
 from typing import Any
@@ -58,6 +58,7 @@ _KINDS = {Members.ADDRESSES: "hash:ip", Members.RANGES: "hash:net", Members.SOCK
 _MAX_MEMBERS = 1 << 20
 _QUOTES = "\"'\\"
 """iptables-save writes them with a backslash."""
+_COMMENT = re.compile(r'--comment (?:"((?:[^"\\]|\\.)*)"|(\S+))')
 _NOTE_MAX = 200
 """Of a comment's 256 bytes (XT_MAX_COMMENT_LEN), the rest is for the digest."""
 
@@ -332,10 +333,11 @@ def _rules_of(family: int, text: str) -> Iterator[tuple[str, TableRule | None]]:
         if line.startswith(f":{PREFIX}"):
             yield line[1:].partition(" ")[0].removeprefix(PREFIX), None
         elif f"-A {PREFIX}" in line:
-            counter, words = "", shlex.split(line)
+            said = _COMMENT.search(line)
+            comment = said[1] or said[2] if said is not None else ""
+            counter, words = "", (line if said is None else line[: said.start()] + line[said.end() :]).split()
             if words[0].startswith("["):
                 counter, *words = words
-            comment = words[words.index("--comment") + 1] if "--comment" in words else ""
             packets = int(counter.strip("[]").partition(":")[0] or 0)
             expr = (family, " ".join(words[2:]), {"counter": {"packets": packets}})
             chain = words[1].removeprefix(PREFIX)
