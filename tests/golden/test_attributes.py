@@ -46,6 +46,7 @@ def test_what_is_kept_is_what_a_plan_can_see() -> None:
     kept = {fate.field for space in SPACES for _, fate in space.rows.values() if fate.field}
     assert kept <= TABLE.keys()
     own_messages = {"link", "addrs", "neighbours", "fdb", "routes", "rules", "vlans", "self_vlans"}
+    own_messages |= {"peers", "wireguard.port", "wireguard.key"}  # by generic netlink
     assert TABLE.keys() - kept == own_messages
     assert {f"bond.{name}" for name in OPTIONS} <= kept
     assert {f"flags.{f.name}" for f in fields(LinkFlags)} <= kept

@@ -63,6 +63,7 @@ def test_features_leave_no_trace(ns: Ns) -> None:
         vlan_filtering=True,
         vlan_interfaces=True,
         bridge_netfilter=Path("/proc/sys/net/bridge").exists(),
+        wireguard=features.loadable("wireguard") or Path("/sys/module/wireguard").exists(),
     )
     assert ns.rtnl.indexes() == {"lo": 1}
 

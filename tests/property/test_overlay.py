@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from random import Random
@@ -14,14 +16,15 @@ from windrow.model.cluster import Cluster
 from windrow.model.facts import Known
 from windrow.model.host import Observed, Vxlan
 from windrow.model.names import ANNOTATION_MANAGED, ANNOTATION_OVERLAY
-from windrow.model.objects import Node
+from windrow.model.objects import AnyObject, Node
 from windrow.model.overlay import FAMILIES
-from windrow.model.steps import DelRoute, Step
+from windrow.model.steps import DelRoute, DropPeer, PutPeer, Step
 from windrow.model.values import OWNER_PROTOCOL, Cidr, IfName
 from windrow.plan import make_plan, normalise
 from windrow.testing import builders, generate
 from windrow.testing.builders import step
 from windrow.testing.fake import Crashed, FakeKernel
+from windrow.testing.machine import OWN_KEY
 
 CASES = settings(
     max_examples=60,
@@ -148,3 +151,68 @@ def test_undo_is_a_plan_back_to_what_was(seed: int) -> None:
     outcome = execute(plan, kernel)
     assert outcome.ok, outcome
     assert of_overlay(kernel.observe()) == of_overlay(before)
+
+
+# Encrypted ------------------------------------------------------------------------------------------------------------
+
+
+def random_encrypted(dice: Random) -> Cluster:
+    """The same clusters with keys; some nodes have none, and some that of another one. Or without encryption."""
+    found = random_cluster(dice)
+    if dice.random() < 0.2:
+        return found
+    mgmt = found.cluster_network("mgmt")
+    assert mgmt is not None
+    conf = CONF_ENCRYPTED if ANNOTATION_OVERLAY in mgmt.meta.annotations else None
+    changed: list[AnyObject] = []
+    if conf:
+        changed.append(replace(mgmt, meta=replace(mgmt.meta, annotations={ANNOTATION_OVERLAY: conf})))
+    for number, node in enumerate(found.nodes()):
+        key = b64encode(bytes([dice.choice((number, number, number, 1)) + 1]) * 32).decode()
+        said = {} if dice.random() < 0.1 else {one.data: f'{{"PublicKey": "{key}"}}' for one in FAMILIES}
+        rest = {k: v for k, v in node.meta.annotations.items() if k not in {one.data for one in FAMILIES}}
+        changed.append(replace(node, meta=replace(node.meta, annotations=rest | said)))
+    return found.replace(changed)
+
+
+CONF_ENCRYPTED = (
+    '{"Network": "10.52.0.0/16", "EnableIPv6": true, "IPv6Network": "fd52::/48", "Backend": {"Type": "wireguard"}}'
+)
+ENCRYPTED = (IfName("flannel-wg"), IfName("flannel-wg-v6"))
+
+
+def of_encrypted(observed: Observed) -> tuple[object, ...]:
+    return {name: observed.state.links.get(name) for name in (*ENCRYPTED, *DEVICES)}, of_overlay(observed)[1]
+
+
+def random_trouble(dice: Random, observed: Observed) -> Iterator[Step]:
+    for name in ENCRYPTED:
+        link = observed.state.links.get(name)
+        for peer in sorted(link.peers or ()) if link is not None else ():
+            if dice.random() < 0.3:
+                yield step(name, dice.choice((DropPeer(peer), PutPeer(replace(peer, port=peer.port + 1)))))
+    yield from random_damage(dice, observed)
+
+
+@given(seed=SEEDS)
+@CASES
+def test_an_encrypted_overlay_comes_past_any_damage_and_goes_by_an_undo(seed: int) -> None:
+    dice, kernel = Random(seed), FakeKernel().add_nic("eth1")
+    known = Known(wireguard_key=OWN_KEY)
+    before = kernel.observe()
+    for _ in range(3):
+        target = random_encrypted(dice)
+        report = converge(target, kernel, NODE, knowing=lambda: known, consent=True)  # noqa: B023
+        assert report.ok, report.left
+        known = Known(memory=report.memory, wireguard_key=OWN_KEY)
+        whole = of_encrypted(kernel.observe())
+        for one in random_trouble(dice, kernel.observe()):
+            kernel.run([one])
+        report = converge(target, kernel, NODE, knowing=lambda: known, consent=True)  # noqa: B023
+        assert report.ok, report.left
+        assert of_encrypted(kernel.observe()) == whole
+        plan = make_plan(normalise(before, frozenset({IfName("eth1")})), kernel.observe(), consent=True)
+        assert execute(plan, kernel).ok
+        assert of_encrypted(kernel.observe()) == of_encrypted(before)
+        assert converge(target, kernel, NODE, knowing=lambda: known, consent=True).ok  # noqa: B023
+        before = kernel.observe()

@@ -4,6 +4,7 @@ and what a newer one means otherwise is not half understood."""
 from __future__ import annotations
 
 import json
+from base64 import b64encode
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +25,7 @@ from windrow.model.values import Cidr, IfName, Mac, Ref
 from windrow.port.identity import digest
 from windrow.sense.manners import Manners
 from windrow.services import dhcpevent
-from windrow.store import adopted, agentstatus, memory, poolrecord, records, untold
+from windrow.store import adopted, agentstatus, keys, memory, poolrecord, records, untold
 from windrow.store.attachments import AttachmentRecords
 from windrow.store.errors import StoreError
 from windrow.store.events import Events
@@ -168,6 +169,11 @@ KINDS = {
         lambda p: poolrecord.write_active(p, ["default/p"]),
         poolrecord.read_active,
         nothing=frozenset(),
+    ),
+    "wireguard_key": Kind(
+        "var/lib/windrow/wireguard.json",
+        lambda p: keys.write_keys(p, keys.Keys(private=bytes(range(32)), public=b64encode(b"p" * 32).decode())),
+        keys.read_keys,
     ),
     "ports": Kind(
         f"run/windrow/ports/{digest('c1', 'eth0')}.json",

@@ -35,7 +35,10 @@ def given_back(conf: NetConf, observed: Observed, adopted: Adopted) -> tuple[Ado
 def _unfit(device: IfName, conf: NetConf, observed: Observed) -> Iterator[Problem]:
     """VNI and port are chosen when a device is made: another one would have to be made, and cut off the pods."""
     tunnel = observed.runtime[device].tunnel
-    if tunnel is None:
+    if conf.encrypted:
+        hint = "end flanneld on this node, which takes its device along; `windrow apply` makes another one"
+        yield _problem("in-the-way", f"{device} has a key of flanneld's, and cannot be taken over", hint)
+    elif tunnel is None:
         kind = observed.state.links[device].kind
         yield _problem(
             "in-the-way", f"{device} is a {kind}, and the overlay's devices are vxlan", "rename or delete it"

@@ -15,6 +15,7 @@ from windrow.plan import aged
 from windrow.render.overview import Pending
 from windrow.store import boot
 from windrow.store.errors import StoreError
+from windrow.store.keys import read_keys
 from windrow.store.leases import Leases, this_moment
 from windrow.store.memory import read_memory
 from windrow.store.origin import read_origin
@@ -35,6 +36,7 @@ def known(paths: Paths) -> Known:
         record=read_record(paths),
         active=read_active(paths),
         origin=_origin(paths),
+        wireguard_key=keys.public if (keys := read_keys(paths)) is not None else "",
     )
 
 

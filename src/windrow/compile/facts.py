@@ -68,6 +68,7 @@ def node_facts(
         judges_ports=known.memory.judges if table is None else table.judges,
         of_cluster=known.of_cluster,
         origin=known.origin,
+        wireguard_key=known.wireguard_key,
         without_ipv6=frozenset(
             ours.get(name, name)
             for name, link in observed.state.links.items()

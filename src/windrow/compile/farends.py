@@ -23,6 +23,7 @@ from windrow.model.overlay import (
     check_backend,
     ends_tunnel,
     far_address,
+    public_key,
     vtep_mac,
 )
 from windrow.model.policyrules import TunnelEnds
@@ -34,12 +35,14 @@ POD_CIDR = "spec.podCIDRs"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Far:
-    """A node: where its tunnel ends, its device's MAC address, and the addresses of its pods."""
+    """A node: where its tunnel ends, its device's MAC address, and the addresses of its pods. `key`: of an encrypted
+    overlay, its public one, in place of that MAC address."""
 
     node: str
     address: str
     mac: Mac
     network: Network
+    key: str = ""
 
     @property
     def router(self) -> str:
@@ -55,7 +58,8 @@ class FarEnds:
         self.family, self.conf, self.cluster = family, conf, cluster
         self.found: list[Far] = []
         self.problems: list[Problem] = []
-        self._macs: dict[Mac, str] = {}
+        self._devices: dict[str, str] = {}
+        """MAC address or public key of a device -> the node."""
         self._addresses: dict[str, str] = {}
         self._networks: list[tuple[int, int, str]] = []
         """First and last address, and the node; in their order."""
@@ -72,13 +76,14 @@ class FarEnds:
         if trouble is not None:
             self.problems.append(trouble)
             return False
-        self._macs[far.mac] = self._addresses[far.address] = node.name
+        self._devices[far.key or far.mac] = self._addresses[far.address] = node.name
         insort(self._networks, (*_span(far.network), node.name))
         return True
 
     def _twice(self, far: Far, node: Node) -> Problem | None:
-        if other := self._macs.get(far.mac):
-            text = f"its tunnel device has the MAC address {far.mac}, as that of node {other} has"
+        if other := self._devices.get(far.key or far.mac):
+            has = f"public key {far.key}" if far.key else f"MAC address {far.mac}"
+            text = f"its tunnel device has the {has}, as that of node {other} has"
             hint = "take this annotation away from one of the two, and start its agent (or flanneld) anew"
             return _warning(node, "vtep-twice", annotation(self.family.data), text, hint)
         if other := self._addresses.get(far.address):
@@ -96,20 +101,29 @@ class FarEnds:
             return self._networks[at][2]
         return self._networks[at - 1][2] if at and self._networks[at - 1][1] >= first else ""
 
-    def read(self, node: Node, address: str = "") -> Far | None:
+    def read(self, node: Node, address: str = "", own_key: str = "") -> Far | None:
         """None, and a problem, where something of it is missing or wrong. `address`: where its tunnel ends, of the node
-        that this is compiled for."""
-        family = self.family
+        that this is compiled for; `own_key`: its public key, where it is known already."""
+        family, encrypted, own = self.family, self.conf.encrypted, bool(address)
+        mac, public = Mac(""), own_key
         try:
             key = BACKEND
-            check_backend(node)
+            check_backend(node, self.conf)
             key = family.data
-            mac = vtep_mac(node, family, self.conf.vni)
+            if not encrypted:
+                mac = vtep_mac(node, family, self.conf.vni)
+            elif not own:
+                public = public_key(node, family)
             key = family.address
             address = address or far_address(node, family) or _static_address(node, family, self.cluster)
         except ValueError as error:
             hint = "correct it, or take the annotation away: the node's agent, or flanneld, writes it anew"
             self.problems.append(_warning(node, "overlay-annotation", annotation(key), str(error), hint))
+            return None
+        if encrypted and not public and not own:
+            text = "the public key of its tunnel device is not known"
+            hint = f"have its agent say so (Kubernetes), or write the annotation {family.data}: windrow overlay key"
+            self.problems.append(_warning(node, "overlay-key-unknown", annotation(family.data), text, hint))
             return None
         network, whole = next(iter(pod_networks(node, family)), None), self.conf.networks[family.version]
         if network is None:
@@ -127,7 +141,7 @@ class FarEnds:
             hint = f"write its address on {names.MGMT} there"
             self.problems.append(_warning(node, "overlay-annotation", annotation(family.address), text, hint))
         else:
-            return Far(node=node.name, address=address, mac=mac, network=network)
+            return Far(node=node.name, address=address, mac=mac, network=network, key=public)
         return None
 
     def _use(self, node: Node) -> str:
@@ -172,7 +186,7 @@ def tunnel_ends(family: Family, conf: NetConf, cluster: Cluster, own: str) -> Tu
             found.add(far_address(node, family))
     complete = not any(node.meta.annotations.get(family.overwrite) for node in cluster.nodes())
     addresses = frozenset(found - {""})
-    return TunnelEnds(family=family.version, port=conf.port, addresses=addresses, complete=complete)
+    return TunnelEnds(family=family.version, port=conf.port_of(family), addresses=addresses, complete=complete)
 
 
 def end_among(

@@ -33,6 +33,7 @@ from windrow.model.host import Bond, HostState, Link
 from windrow.model.lazy import dataclass
 from windrow.model.leases import ClientOptions
 from windrow.model.objects import HostNetworkConfig
+from windrow.model.overlay import Start
 from windrow.model.pools import Candidate, Scope
 from windrow.model.problems import Problem, Severity
 from windrow.model.values import IfName, Ref, VidSet
@@ -54,6 +55,8 @@ class Compiled:
     """The address pools of the whole cluster, with who has which address."""
     serving: tuple[Scope, ...] = ()
     """Those of them that a DHCP server of this node is to serve now."""
+    tunnel_start: Mapping[int, Start] = field(default_factory=dict)
+    """This node's end of an encrypted overlay, by version of IP."""
     candidates: tuple[Candidate, ...] = ()
     """For those that this node and others may serve, one of them at a time."""
 
@@ -118,6 +121,7 @@ def compile_node(cluster: Cluster, facts: NodeFacts) -> Compiled:
         scopes=pools,
         serving=served.scopes,
         candidates=served.candidates,
+        tunnel_start=tunnels.start,
     )
 
 

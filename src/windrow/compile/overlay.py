@@ -7,7 +7,7 @@ podCIDR by the first address of that network. What is wrong with another node co
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import field, replace
 from ipaddress import ip_address, ip_interface
 
 from windrow.compile.farends import Far, FarEnds, end_among, tunnel_ends, usable
@@ -24,12 +24,14 @@ from windrow.model.host import (
     TXQLEN_DEFAULT,
     FdbEntry,
     Link,
+    Peer,
     Route,
     Vxlan,
+    Wireguard,
 )
 from windrow.model.lazy import dataclass
 from windrow.model.objects import ClusterNetwork, HostNetworkConfig
-from windrow.model.overlay import PLACE, Family, NetConf, Network, net_conf
+from windrow.model.overlay import PLACE, Family, NetConf, Network, Start, net_conf
 from windrow.model.policyrules import TunnelEnds
 from windrow.model.problems import Problem, Severity
 from windrow.model.reach import taken_by_route
@@ -47,6 +49,8 @@ class Overlay:
     problems: tuple[Problem, ...] = ()
     ends: tuple[TunnelEnds, ...] = ()
     """Between which addresses its packets go, where Windrow's devices take them in."""
+    start: Mapping[int, Start] = field(default_factory=dict)
+    """This node's own end of an encrypted one, by version of IP."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +82,7 @@ def _joined(parts: Sequence[Overlay]) -> Overlay:
         held=frozenset(name for part in parts for name in part.held),
         problems=tuple(dict.fromkeys(problem for part in parts for problem in part.problems)),
         ends=tuple(one for part in parts for one in part.ends),
+        start={version: start for part in parts for version, start in part.start.items()},
     )
 
 
@@ -91,7 +96,7 @@ def _of_family(
 ) -> Overlay:
     device, node = conf.device(family), cluster.node(facts.node)
     if device in facts.links - facts.made:
-        return Overlay(held=frozenset({device}), problems=(_of_others(device),))
+        return Overlay(held=frozenset({device}), problems=(_of_others(device, conf),))
     others = FarEnds(family, conf, cluster)
     end = own_end(family, facts, configs, made)
     ends: tuple[TunnelEnds, ...] = ()
@@ -99,8 +104,8 @@ def _of_family(
         ends = (tunnel_ends(family, conf, cluster, end.address if end is not None else ""),)
     else:
         others.problems.append(_unguarded(facts))
-    problem = _unable(family, device, facts) or _bad_end(end, family, conf, facts)
-    own = others.read(node, end.address) if problem is None and end is not None else None
+    problem = _unable(family, conf, facts) or _bad_end(end, family, conf, facts)
+    own = others.read(node, end.address, facts.wireguard_key) if problem is None and end is not None else None
     if own is None or end is None:
         problems = (*others.problems, *((problem,) if problem else ()))
         return Overlay(held=frozenset({device}), problems=problems, ends=ends)
@@ -108,7 +113,10 @@ def _of_family(
     for other in cluster.nodes():
         if other.name != node.name:
             others.add(other)
-    return replace(_made(family, conf, end, own, others, ipv6=has_ipv6(device, facts)), ends=ends)
+    ipv6 = has_ipv6(device, facts)
+    if conf.encrypted:
+        return replace(_encrypted(family, conf, end, own, others, ipv6=ipv6), ends=ends)
+    return replace(_made(family, conf, end, own, others, ipv6=ipv6), ends=ends)
 
 
 def _made(family: Family, conf: NetConf, end: End, own: Far, others: FarEnds, *, ipv6: bool) -> Overlay:
@@ -138,6 +146,32 @@ def _made(family: Family, conf: NetConf, end: End, own: Far, others: FarEnds, *,
     ways += [_by_segment(far, end) for far in direct]
     problems = [*others.problems, *([_not_direct(end)] if near and not direct else [])]
     return Overlay(links=(link,), routes=frozenset(ways), problems=tuple(problems))
+
+
+def _encrypted(family: Family, conf: NetConf, end: End, own: Far, others: FarEnds, *, ipv6: bool) -> Overlay:
+    """flannel's: one route for all pods, so that nothing for a node that is not known (yet) leaves by another way; a
+    peer for each node says where its part of them is."""
+    device, mtu, port = conf.device(family), end.mtu - conf.overhead(family), conf.port_of(family)
+    address = Cidr(f"{own.router}/{family.bits}")
+    link = Link(
+        name=device,
+        spec=Wireguard(port=port, key=own.key or None),
+        up=True,
+        mtu=mtu,
+        mark=True,
+        addrs=frozenset({address}),
+        settled=frozenset({address}),
+        peers=frozenset(
+            Peer(key=f.key, address=f.address, port=port, allowed=(Cidr(str(f.network)),), keepalive=conf.keepalive)
+            for f in others.found
+        ),
+        settings={ACCEPT_RA: "0"} if ipv6 and mtu >= IPV6_MTU_MIN else {},
+        origin=(_ABOUT,),
+    )
+    metric = IP6_RT_PRIO_USER if family.version == 6 else 0
+    way = Route(dst=str(conf.networks[family.version]), dev=device, metric=metric, protocol=OWNER_PROTOCOL)
+    problems, start = tuple(others.problems), {family.version: Start(address=end.address, key=own.key)}
+    return Overlay(links=(link,), routes=frozenset({way}), problems=problems, start=start)
 
 
 def _by_segment(far: Far, end: End) -> Route:
@@ -190,14 +224,21 @@ def _warning(code: str, message: str, hint: str) -> Problem:
     return Problem(code=code, message=message, hint=hint, path=PLACE, about=_ABOUT, severity=Severity.WARNING)
 
 
-def _of_others(device: IfName) -> Problem:
+def _of_others(device: IfName, conf: NetConf) -> Problem:
     what = f"{device} is there and Windrow did not make it (flanneld did, most likely)"
     message = f"{what}: Windrow changes neither it nor the routes over it"
-    return _warning("overlay-of-others", message, "take it over without losing a packet: windrow overlay adopt")
+    hint = "take it over without losing a packet: windrow overlay adopt"
+    if conf.encrypted:
+        hint = "end flanneld on this node, which takes its device along (its key is its own)"
+    return _warning("overlay-of-others", message, hint)
 
 
-def _unable(family: Family, device: IfName, facts: NodeFacts) -> Problem | None:
-    if not facts.features.vxlan:
+def _unable(family: Family, conf: NetConf, facts: NodeFacts) -> Problem | None:
+    device = conf.device(family)
+    if conf.encrypted and not facts.features.wireguard:
+        message = f"the kernel of node {facts.node} has no WireGuard, so its pods reach no other node's"
+        return _warning("kernel-feature", message, "load the kernel module: modprobe wireguard")
+    if not conf.encrypted and not facts.features.vxlan:
         message = f"the kernel of node {facts.node} has no VXLAN, so its pods reach no other node's"
         return _warning("kernel-feature", message, "load the kernel module: modprobe vxlan")
     if family.version == 6 and not has_ipv6(device, facts):
@@ -220,9 +261,9 @@ def _bad_end(end: End | None, family: Family, conf: NetConf, facts: NodeFacts) -
     if taken := taken_by_route(facts.reach, whole, family.version, 0):
         message = f"the overlay's network {whole} would take over {taken}"
         return _warning("management-taken", message, "choose another network for the pods")
-    if family.version == 6 and end.mtu - family.overhead < IPV6_MTU_MIN:
+    if family.version == 6 and end.mtu - conf.overhead(family) < IPV6_MTU_MIN:
         message = f"{end.link} has MTU {end.mtu}, and what is left of it in a tunnel is less than IPv6 needs"
-        return _warning("overlay-mtu", message, f"{names.MGMT} needs an MTU of {IPV6_MTU_MIN + family.overhead}")
+        return _warning("overlay-mtu", message, f"{names.MGMT} needs an MTU of {IPV6_MTU_MIN + conf.overhead(family)}")
     return None
 
 

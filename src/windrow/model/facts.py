@@ -44,6 +44,7 @@ class KernelFeatures:
     ipv6_on: bool = True
     """A new link begins with it switched on (`net.ipv6.conf.default.disable_ipv6`)."""
     vxlan: bool = True
+    wireguard: bool = True
     bridge_rules: bool = True
     """It has nftables of the family bridge, and nft is installed."""
     bridge_conntrack: bool = True
@@ -96,11 +97,15 @@ class Known:
     """The addresses of those."""
     of_cluster: bool = False
     """Whether a cluster's API says what there is: a pod that it does not name is not known yet."""
+    wireguard_key: str = ""
+    """The public key of this host's encrypted tunnel devices; empty: it has none yet."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeFacts:
     node: str
+    wireguard_key: str = ""
+    """As `Known` has it."""
     nics: Mapping[IfName, Nic] = field(default_factory=dict)
     features: KernelFeatures = KernelFeatures()
     links: frozenset[IfName] = frozenset()

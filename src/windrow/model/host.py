@@ -118,6 +118,30 @@ class FdbEntry:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Wireguard:
+    """An encrypted tunnel device that Windrow made (WireGuard); one of others is `Other`."""
+
+    port: int
+    """UDP, at which it listens, and from which it sends."""
+    key: str | None = None
+    """Its public key, in base64. The private one is on the disk (`store.keys`) and in the kernel, and in no value."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class Peer:
+    """Another node, as a `Wireguard` device knows it: where its packets go, and which addresses are behind it."""
+
+    key: str
+    """Its public key, in base64."""
+    address: str
+    port: int
+    allowed: tuple[Cidr, ...]
+    """Sorted. Packets to these go to it, and only packets from these are taken of it."""
+    keepalive: int = 0
+    """Seconds; 0: none is sent."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Other:
     """A link of a kind that Windrow neither makes nor changes (`veth`, `tun`, `wireguard`, …), or a NIC.
 
@@ -129,7 +153,7 @@ class Other:
     parent: IfName | None = None
 
 
-LinkSpec = Bond | Bridge | VlanIf | Vxlan | Other
+LinkSpec = Bond | Bridge | VlanIf | Vxlan | Wireguard | Other
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -235,6 +259,8 @@ class Link:
     """Wanted: all of ours; in an undo also those of others that it had. Observed: all of them."""
     fdb: frozenset[FdbEntry] | None = None
     """Of a `Vxlan`: the permanent entries of its forwarding table; None: no such device, or not managed."""
+    peers: frozenset[Peer] | None = None
+    """Of a `Wireguard`; None: no such device, or not managed."""
     settings: Mapping[str, str] = field(default_factory=dict, compare=False)
     """Its sysctls, as `ipv6/accept_ra` -> `2`. Observed of links with addresses and of our bridges and VLAN
     interfaces; wanted, the ones that are to be so."""
@@ -252,6 +278,8 @@ class Link:
                 return "vlan"
             case Vxlan():
                 return "vxlan"
+            case Wireguard():
+                return "wireguard"
             case Other(kind=kind):
                 return kind
 

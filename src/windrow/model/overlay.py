@@ -6,8 +6,9 @@ of flanneld read each other's annotations, so the words here are flannel's.
 
 from __future__ import annotations
 
+from base64 import b64decode, b64encode
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import field, replace
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Any
 
@@ -29,7 +30,10 @@ ANNOTATIONS = frozenset(
     )
 )
 """Of a Node: all that is read or written."""
-VXLAN = "vxlan"
+VXLAN, WIREGUARD = "vxlan", "wireguard"
+"""Back ends, by flannel's names."""
+WIREGUARD_OVERHEAD = 80
+"""Bytes that flannel leaves for it in both families: an outer IPv6 header (40), UDP (8), and WireGuard's own (32)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +43,11 @@ class Family:
     version: int
     device: str
     """Before the VNI in the device's name."""
+    encrypted: IfName
+    """The device of an encrypted overlay."""
+    listen: str
+    port: int
+    """The key with its UDP port, and which that is without it."""
     overhead: int
     """Bytes of the outer IP header, UDP (8), VXLAN (8) and the inner Ethernet header (14)."""
     data: str
@@ -65,6 +74,9 @@ FAMILIES = (
     Family(
         version=4,
         device=names.TUNNEL_4,
+        encrypted=IfName("flannel-wg"),
+        listen="ListenPort",
+        port=51820,
         overhead=50,
         data=f"{PREFIX}/backend-data",
         address=f"{PREFIX}/public-ip",
@@ -79,6 +91,9 @@ FAMILIES = (
     Family(
         version=6,
         device=names.TUNNEL_6,
+        encrypted=IfName("flannel-wg-v6"),
+        listen="ListenPortV6",
+        port=51821,
         overhead=70,
         data=f"{PREFIX}/backend-v6-data",
         address=f"{PREFIX}/public-ipv6",
@@ -100,21 +115,45 @@ class NetConf:
 
     networks: Mapping[int, Network] = field(default_factory=dict)
     subnets: Mapping[int, int] = field(default_factory=dict)
+    backend: str = VXLAN
     vni: int = 1
     port: int = 8472
     direct: bool = False
     """Nodes of one segment send to each other without a tunnel (flannel's DirectRouting)."""
+    ports: Mapping[int, int] = field(default_factory=dict)
+    """Of WireGuard: the UDP port by version of IP, for each has a device of its own."""
+    keepalive: int = 0
+    """Of WireGuard, in seconds; 0: none is sent."""
+
+    @property
+    def encrypted(self) -> bool:
+        return self.backend == WIREGUARD
 
     @property
     def families(self) -> tuple[Family, ...]:
         return tuple(family for family in FAMILIES if family.version in self.networks)
 
     def device(self, family: Family) -> IfName:
-        return IfName(f"{family.device}{self.vni}")
+        return family.encrypted if self.encrypted else IfName(f"{family.device}{self.vni}")
+
+    def port_of(self, family: Family) -> int:
+        return self.ports[family.version] if self.encrypted else self.port
+
+    def overhead(self, family: Family) -> int:
+        """Bytes of each packet that a tunnel takes."""
+        return WIREGUARD_OVERHEAD if self.encrypted else family.overhead
 
     @property
     def devices(self) -> tuple[tuple[Family, IfName], ...]:
         return tuple((family, self.device(family)) for family in self.families)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    """Where this node's end of an encrypted overlay is, and by which public key others know it; empty: by none yet."""
+
+    address: str
+    key: str
 
 
 def net_conf(network: ClusterNetwork | None) -> NetConf | None:
@@ -138,6 +177,9 @@ _LEFT_ALONE = frozenset({"EnableNFTables", "SubnetMin", "SubnetMax", "IPv6Subnet
 """Keys of flannel's etcd and of its own packet filter."""
 _KEYS = _LEFT_ALONE | {"Backend", *(key for one in FAMILIES for key in (one.enabled, one.network, one.length))}
 _BACKEND_KEYS = frozenset({"Type", "VNI", "Port", "DirectRouting", "Learning", "GBP", "MTU", "MacPrefix"})
+_WIREGUARD_KEYS = frozenset(
+    {"Type", "MTU", "Mode", "PSK", "PersistentKeepaliveInterval", *(family.listen for family in FAMILIES)}
+)
 
 
 def read_net_conf(text: str) -> tuple[NetConf, tuple[str, ...]]:
@@ -154,7 +196,7 @@ def read_net_conf(text: str) -> tuple[NetConf, tuple[str, ...]]:
     if not isinstance(backend, dict):
         reader.fault("Backend", "must be an object")
         backend = {}
-    vni, port, direct = _read_backend(backend, reader)
+    bare = _read_backend(backend, reader)
     networks: dict[int, Network] = {}
     subnets: dict[int, int] = {}
     for family in FAMILIES:
@@ -167,25 +209,46 @@ def read_net_conf(text: str) -> tuple[NetConf, tuple[str, ...]]:
             subnets[family.version] = reader.number(family.length, document.get(family.length), usual, least, most)
     if not networks and not reader.faults:
         reader.fault("Network", "is missing")
-    conf = NetConf(networks=networks, subnets=subnets, vni=vni, port=port, direct=direct)
+    conf = replace(bare, networks=networks, subnets=subnets)
     reader.names_fit(conf)
     return conf, tuple(reader.faults)
 
 
-def _read_backend(backend: Mapping[str, Any], reader: _Reader) -> tuple[int, int, bool]:
-    """VNI, port, and whether nodes of one segment need no tunnel."""
-    reader.known("Backend.", backend, _BACKEND_KEYS)
-    if backend.get("Type", VXLAN) != VXLAN:
-        reader.fault("Backend.Type", f"{backend['Type']!r:.40} is not what Windrow makes: vxlan")
+def _read_backend(backend: Mapping[str, Any], reader: _Reader) -> NetConf:
+    """Without the networks."""
     if backend.get("MTU"):
         reader.fault("Backend.MTU", "is left out: the tunnels follow the MTU of the management network")
+    if backend.get("Type") == WIREGUARD:
+        return _read_wireguard(backend, reader)
+    reader.known("Backend.", backend, _BACKEND_KEYS)
+    if backend.get("Type", VXLAN) != VXLAN:
+        reader.fault("Backend.Type", f"{backend['Type']!r:.40} is not what Windrow makes: {VXLAN}, {WIREGUARD}")
     for key in ("Learning", "GBP"):
         if reader.flag(f"Backend.{key}", backend.get(key), usual=False):
             reader.fault(f"Backend.{key}", "is not made: a tunnel that learns believes whoever sends to it")
-    return (
-        reader.number("Backend.VNI", backend.get("VNI"), 1, 1, 0xFF_FFFF),
-        reader.number("Backend.Port", backend.get("Port") or None, 8472, 1, 0xFFFF),
-        reader.flag("Backend.DirectRouting", backend.get("DirectRouting"), usual=False),
+    return NetConf(
+        vni=reader.number("Backend.VNI", backend.get("VNI"), 1, 1, 0xFF_FFFF),
+        port=reader.number("Backend.Port", backend.get("Port") or None, 8472, 1, 0xFFFF),
+        direct=reader.flag("Backend.DirectRouting", backend.get("DirectRouting"), usual=False),
+    )
+
+
+def _read_wireguard(backend: Mapping[str, Any], reader: _Reader) -> NetConf:
+    reader.known("Backend.", backend, _WIREGUARD_KEYS)
+    if backend.get("Mode", "separate") != "separate":
+        reader.fault("Backend.Mode", "is left out: each family has a device of its own (separate)")
+    if backend.get("PSK"):
+        reader.fault("Backend.PSK", "is not made: whoever may read this object would know it")
+    keepalive = backend.get("PersistentKeepaliveInterval")
+    ports = {
+        f.version: reader.number(f"Backend.{f.listen}", backend.get(f.listen), f.port, 1, 0xFFFF) for f in FAMILIES
+    }
+    if len(set(ports.values())) < len(ports):
+        reader.fault("Backend.ListenPortV6", "both devices cannot listen at one port")
+    return NetConf(
+        backend=WIREGUARD,
+        ports=ports,
+        keepalive=reader.number("Backend.PersistentKeepaliveInterval", keepalive, 0, 0, 0xFFFF),
     )
 
 
@@ -244,11 +307,41 @@ def annotation(key: str) -> str:
     return f"metadata.annotations[{key}]"
 
 
-def check_backend(node: Node) -> None:
-    """Raises ValueError for a node whose flanneld does not speak VXLAN."""
-    backend = node.meta.annotations.get(BACKEND, VXLAN)
-    if backend != VXLAN:
-        raise ValueError(f"its backend is {backend!r:.30}, and this overlay is of {VXLAN}: its pods are not reached")
+def check_backend(node: Node, conf: NetConf) -> None:
+    """Raises ValueError for a node whose flanneld speaks another one."""
+    backend = node.meta.annotations.get(BACKEND, conf.backend)
+    if backend != conf.backend:
+        raise ValueError(
+            f"its backend is {backend!r:.30}, and this overlay is of {conf.backend}: its pods are not reached"
+        )
+
+
+def public_key(node: Node, family: Family) -> str:
+    """Of its encrypted device, in base64, as its annotation says; empty: it says none. Raises ValueError."""
+    text = node.meta.annotations.get(family.data, "")
+    if not text:
+        return ""
+    try:
+        document = jsontext.loads(text.encode())
+    except (ValueError, RecursionError):
+        raise ValueError("it is no JSON") from None
+    if not isinstance(document, dict) or not isinstance(document.get("PublicKey"), str):
+        raise ValueError("it has no PublicKey")
+    return parse_public_key(document["PublicKey"])
+
+
+def parse_public_key(text: str) -> str:
+    """Raises ValueError for what is no key of 32 bytes in base64, or one that no device has."""
+    try:
+        key = b64decode(text, validate=True)
+    except ValueError:
+        key = b""
+    if len(key) != _KEY_BYTES or not any(key):
+        raise ValueError(f"{text!r:.60} is no public key of WireGuard: 32 bytes in base64")
+    return b64encode(key).decode()
+
+
+_KEY_BYTES = 32
 
 
 def far_address(node: Node, family: Family) -> str:

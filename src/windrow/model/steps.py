@@ -20,6 +20,7 @@ from windrow.model.host import (
     FdbEntry,
     Link,
     LinkFlags,
+    Peer,
     PortVlans,
     Route,
     Rule,
@@ -188,6 +189,25 @@ class SetVxlan:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SetWireguard:
+    """The port of an encrypted tunnel device, and that it has this host's own key, which is no part of a step."""
+
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class PutPeer:
+    """In place of what the device knew of that key."""
+
+    peer: Peer
+
+
+@dataclass(frozen=True, slots=True)
+class DropPeer:
+    peer: Peer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SetVlans:
     """Give a port (or, `on_self`, the bridge itself) the VLANs of `add`, take those of `remove`.
 
@@ -330,6 +350,9 @@ Action = (
     | SetSlave
     | SetVlanFlags
     | SetVxlan
+    | SetWireguard
+    | PutPeer
+    | DropPeer
     | SetVlans
     | SetSnooping
     | AskAddr

@@ -16,7 +16,15 @@ import os
 
 from windrow.model.errors import WindrowError
 
-MODULES = {"bond": "bonding", "bridge": "bridge", "vlan": "8021q", "veth": "veth", "dummy": "dummy", "vxlan": "vxlan"}
+MODULES = {
+    "bond": "bonding",
+    "bridge": "bridge",
+    "vlan": "8021q",
+    "veth": "veth",
+    "dummy": "dummy",
+    "vxlan": "vxlan",
+    "wireguard": "wireguard",
+}
 """Link kind -> the kernel module that brings it (`MODULE_ALIAS_RTNL_LINK`)."""
 
 _CAP_NET_ADMIN = 12

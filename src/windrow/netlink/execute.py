@@ -29,7 +29,9 @@ from windrow.model.steps import (
     DelRule,
     Disown,
     DropFilter,
+    DropPeer,
     Failure,
+    PutPeer,
     RenameLink,
     SetBond,
     SetBridge,
@@ -45,6 +47,7 @@ from windrow.model.steps import (
     SetVlanFlags,
     SetVlans,
     SetVxlan,
+    SetWireguard,
     Step,
 )
 from windrow.model.values import OWNER_GROUP, Cidr, Mac, VidSet
@@ -58,16 +61,22 @@ if TYPE_CHECKING:
 
 Index = Callable[[str], int]
 Options = SetBond | SetBridge | SetPort | SetSlave | SetVlanFlags | SetVxlan
+OwnKey = Callable[[], bytes]
 _BAD_VALUE = (ValueError, KeyError, OSError, struct.error)
 """What the codec raises for a value that has no place in a message."""
 _POLL_FIRST_S, _POLL_LAST_S = 0.002, 0.05
 
 
 def run(
-    rtnl: Rtnl, steps: Sequence[Step], where: netns.Netns = None, pause: Callable[[float], None] = time.sleep
+    rtnl: Rtnl,
+    steps: Sequence[Step],
+    where: netns.Netns = None,
+    pause: Callable[[float], None] = time.sleep,
+    own_key: OwnKey | None = None,
 ) -> Failure | None:
     """Do the steps in as few sends as possible; the first failure, or None.
 
+    `own_key`: this host's private key, for its encrypted tunnel device.
     `where` is the socket's namespace, for sysctls; `pause` is called again and again while a step waits. What follows a
     failing step in the same send has been tried too, because the kernel goes on; what would have been sent later has
     not. SetVlans is checked before anything is sent.
@@ -87,6 +96,9 @@ def run(
                 case SetSysctl() | AwaitCarrier():
                     burst.flush()
                     burst.guarded(step, lambda step=step: _do(rtnl, step, where, pause))  # type: ignore[misc]
+                case SetWireguard() | PutPeer() | DropPeer():
+                    burst.flush()
+                    burst.guarded(step, lambda step=step: _encrypt(rtnl, step, where, own_key))  # type: ignore[misc]
                 case _:
                     burst.add(step)
         burst.flush()
@@ -231,7 +243,7 @@ def _messages(step: Step, index: Index) -> tuple[Message, ...]:
             return (_neighbour_message(name, action, index),)
         case AddRoute() | DelRoute() | AddRule() | DelRule() as action:
             return (_way_message(name, action, index),)
-        case SetSysctl() | AskAddr() | AwaitCarrier():
+        case SetSysctl() | AskAddr() | AwaitCarrier() | SetWireguard() | PutPeer() | DropPeer():
             return ()
         case SetFilter() | DropFilter() | SetPolicies():
             raise AssertionError("rules are no messages of rtnetlink")
@@ -343,6 +355,30 @@ def _do(rtnl: Rtnl, step: Step, where: netns.Netns, pause: Callable[[float], Non
             await_carrier(rtnl, step.link, timeout / 1000, settle / 1000, pause)
         case _:
             raise AssertionError(f"{step.action} is a message")
+    return ()
+
+
+def _encrypt(rtnl: Rtnl, step: Step, where: netns.Netns, own_key: OwnKey | None) -> tuple[Message, ...]:
+    """By generic netlink, in the namespace of the device."""
+    from windrow.netlink.wireguard import Devices  # most hosts have no such device
+
+    index = rtnl.index(step.link)
+
+    def inside() -> None:
+        with Devices() as devices:
+            match step.action:
+                case SetWireguard(port=port):
+                    if own_key is None:
+                        raise ValueError("nobody knows the key of this host")
+                    devices.set(index, port=port, private_key=own_key())
+                case PutPeer(peer=peer):
+                    devices.put_peer(index, peer)
+                case DropPeer(peer=peer):
+                    devices.drop_peer(index, peer)
+                case _:
+                    raise AssertionError(f"{step.action} is about no encryption")
+
+    netns.opened_in(where, inside)
     return ()
 
 

@@ -41,9 +41,11 @@ def tried() -> KernelFeatures:
         return netns.in_new(_try)
     except KernelError:
         # snooping: only a bridge can tell; who may make none may not carry out a plan either
-        kinds = ("bond", "bridge", "vlan", "vxlan")
-        bonding, filtering, vlans, vxlan = (_loaded(kind) or loadable(MODULES[kind]) for kind in kinds)
-        return KernelFeatures(bonding=bonding, vlan_filtering=filtering, vlan_interfaces=vlans, vxlan=vxlan)
+        kinds = ("bond", "bridge", "vlan", "vxlan", "wireguard")
+        bonding, filtering, vlans, vxlan, wireguard = (_loaded(kind) or loadable(MODULES[kind]) for kind in kinds)
+        return KernelFeatures(
+            bonding=bonding, vlan_filtering=filtering, vlan_interfaces=vlans, vxlan=vxlan, wireguard=wireguard
+        )
 
 
 def settled(known: KernelFeatures, where: netns.Netns = None) -> KernelFeatures:
@@ -76,6 +78,7 @@ def _try() -> KernelFeatures:
         vlans = _waiting("vlan") or _accepted(
             rtnl, lambda: links.create("v", "vlan", parent=rtnl.index("b"), data={"vid": 2})
         )
+        wireguard = _waiting("wireguard") or _accepted(rtnl, lambda: links.create("w", "wireguard"))
         vxlan = _waiting("vxlan") or _accepted(rtnl, lambda: links.create("x", "vxlan", data=_VXLAN))
     tables, connections = _takes_bridge_rules()
     return KernelFeatures(
@@ -84,6 +87,7 @@ def _try() -> KernelFeatures:
         vlan_interfaces=vlans,
         vlan_snooping=snooping,
         vxlan=vxlan,
+        wireguard=wireguard,
         bridge_rules=tables,
         bridge_conntrack=connections,
     )

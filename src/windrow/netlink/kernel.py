@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from windrow.model.facts import KernelFeatures, Nic
     from windrow.model.filters import Filters
     from windrow.model.steps import Failure, Step
+    from windrow.netlink.observe import Encrypted
 
 
 _OF_PACKET_FILTER = SetFilter | DropFilter | SetPolicies
@@ -53,6 +54,8 @@ class Kernel:
         self._policed = False
         self.pause: Callable[[float], None] = time.sleep
         """What is done while a step waits, for so many seconds or less; it may look at this kernel, and change it."""
+        self.own_key: Callable[[], bytes] | None = None
+        """This host's private key, for its encrypted tunnel device; None: nobody knows it here."""
         self.packet_filter: PacketFilter | None = None
         """None: the rules of ports are not looked at, and not changed."""
         if netns is not None:
@@ -82,7 +85,12 @@ class Kernel:
     def observe(self, sysctls: Iterable[str] = BRIDGE_NETFILTER) -> Observed:
         """Everything there is now; of `sysctls` those that exist. Raises KernelError."""
         values = namespaces.opened_in(self._fd, lambda: _read_sysctls(sysctls))
-        return observe.observe(self.rtnl, values, self._links)
+        return observe.observe(self.rtnl, values, self._links, self._encrypted)
+
+    def _encrypted(self, indexes: Sequence[int]) -> Encrypted:
+        from windrow.netlink import wireguard  # most hosts have no such device
+
+        return namespaces.opened_in(self._fd, lambda: wireguard.read_all(indexes))
 
     def run(self, steps: Sequence[Step]) -> Failure | None:
         """Do the steps in one burst; the first that failed, or None.
@@ -94,7 +102,7 @@ class Kernel:
         )  # here and below: most of a start's time is loading, and few need all of this
 
         links = [step for step in steps if not isinstance(step.action, _OF_PACKET_FILTER)]
-        failure = execute.run(self.rtnl, links, self._fd, self.pause) if links else None
+        failure = execute.run(self.rtnl, links, self._fd, self.pause, self.own_key) if links else None
         rules = [step for step in steps if isinstance(step.action, _OF_PACKET_FILTER)]
         if failure is not None or not rules or (packet_filter := self.packet_filter) is None:
             return failure

@@ -74,7 +74,7 @@ def create(
     Refused with EEXIST if the name is taken.
     """
     info: dict[str, Any] = {"kind": kind}
-    if data is not None:
+    if data:
         info["data"] = codec.KIND_DATA[kind].encode(data)
     body = _link_header(up=up or None) + codec.LINK.encode({"name": name, **attributes, "linkinfo": info})
     return Message(RTM_NEWLINK, body, NLM_F_CREATE | NLM_F_EXCL, f"create {kind} {name}", kind)
@@ -147,7 +147,7 @@ def _not(mtu: int) -> int:
 
 def _spec_data(link: Link, index: Callable[[str], int]) -> tuple[int | None, dict[str, Any]]:
     """(ifindex of the parent, the kind's own options)."""
-    from windrow.model.host import Bond, Bridge, Other, VlanIf, Vxlan
+    from windrow.model.host import Bond, Bridge, Other, VlanIf, Vxlan, Wireguard
     from windrow.netlink import options
 
     match link.spec:
@@ -159,6 +159,8 @@ def _spec_data(link: Link, index: Callable[[str], int]) -> tuple[int | None, dic
             return index(parent), {"vid": vid, "flags": options.vlan_flags_value(flags) if flags else None}
         case Vxlan() as vxlan:
             return None, options.vxlan_values(vxlan)
+        case Wireguard():
+            return None, {}  # it is told the rest by generic netlink
         case Other(kind=kind):
             raise errors.of(errno.EOPNOTSUPP, f"create {link.name}", f"links of kind {kind} are not ours to make")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import struct
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -21,11 +21,13 @@ from windrow.model.host import (
     LinkSpec,
     Observed,
     Other,
+    Peer,
     PortVlans,
     Runtime,
     Snooping,
     StaticNeighbour,
     VlanIf,
+    Wireguard,
 )
 from windrow.model.marks import called, is_marked, marked_names
 from windrow.model.names import TUNNEL_4, TUNNEL_6
@@ -95,8 +97,18 @@ class Raw(NamedTuple):
     fault: str = ""
 
 
-def observe(rtnl: Rtnl, sysctls: Mapping[str, str] | None = None, memory: LinkMemory | None = None) -> Observed:
-    """All links, their VLANs and addresses, and the routes. `sysctls` go into the state as they are.
+Encrypted = Mapping[int, tuple[Wireguard, frozenset[Peer]]]
+"""By ifindex."""
+
+
+def observe(
+    rtnl: Rtnl,
+    sysctls: Mapping[str, str] | None = None,
+    memory: LinkMemory | None = None,
+    encrypted: Callable[[Sequence[int]], Encrypted] = lambda _: {},
+) -> Observed:
+    """All links, their VLANs and addresses, and the routes. `sysctls` go into the state as they are. `encrypted`: what
+    generic netlink says of these devices; it speaks for the thread's namespace, and the socket may be of another.
 
     A link of which the kernel says what nobody here can read is named in `Observed.unreadable`; the look goes on.
     Raises KernelError.
@@ -120,6 +132,7 @@ def observe(rtnl: Rtnl, sysctls: Mapping[str, str] | None = None, memory: LinkMe
         settings=LinkSettings(rtnl.fileno()),
         snooping=dump_snooping(rtnl) if any(map(snoops_by_vlan, raws)) else {},
         fdb={raw.ifindex: fdb.dump_fdb(rtnl, raw.ifindex) for raw in raws if _has_far_ends(raw)},
+        encrypted=encrypted(own) if (own := [raw.ifindex for raw in raws if _is_encrypted(raw)]) else {},
     )
     links: dict[IfName, Link] = {}
     runtime: dict[IfName, Runtime] = {}
@@ -154,6 +167,8 @@ class _Look(NamedTuple):
     """Of the bridges that snoop VLAN by VLAN."""
     fdb: Mapping[int, frozenset[FdbEntry]]
     """Of our tunnel devices, and of flannel's."""
+    encrypted: Encrypted
+    """Our WireGuard devices."""
 
 
 # Links --------------------------------------------------------------------------------------------
@@ -212,6 +227,7 @@ class LinkMemory:
             raw.port is not None and _ought_to_forward(raw, look),
             look.snooping.get(raw.ifindex),
             look.fdb.get(raw.ifindex),
+            look.encrypted.get(raw.ifindex),
         )
         known = self._meant.get(raw.ifindex)
         if known is None or known[0][0] is not raw or known[0][1:] != around[1:]:
@@ -313,7 +329,7 @@ def _link(
     port = raw.port
     return Link(
         name=name,
-        spec=_spec(raw, names),
+        spec=_spec(raw, look),
         up=flags & IFF_UP != 0,
         mtu=attrs["mtu"],
         mac=mac if mac and len(mac) == 17 else None,
@@ -330,6 +346,7 @@ def _link(
         details=details,
         neighbours=set_by_hand,
         fdb=look.fdb.get(raw.ifindex) if _is_tunnel(raw) else None,
+        peers=look.encrypted[raw.ifindex][1] if raw.ifindex in look.encrypted else None,
         settings=devconf.read(attrs["families"]) if _has_settings(raw, details) else _NOTHING,
         mark=bool(attrs.get("group")) and is_marked(name, attrs["group"], codec.altnames(attrs)),
     )
@@ -337,7 +354,7 @@ def _link(
 
 def _has_settings(raw: Raw, details: Mapping[Cidr, Details]) -> bool:
     """Not those of the thousand cables of machines and pods."""
-    if "families" not in raw.attrs or raw.kind not in ("bridge", "vlan", "vxlan"):
+    if "families" not in raw.attrs or raw.kind not in ("bridge", "vlan", "vxlan", "wireguard"):
         return "families" in raw.attrs and bool(details)
     return bool(details) or _is_ours(raw)
 
@@ -350,6 +367,11 @@ def _is_ours(raw: Raw) -> bool:
 def _is_tunnel(raw: Raw) -> bool:
     """Whether it is a `model.host.Vxlan`."""
     return raw.kind == "vxlan" and not raw.fault and _is_ours(raw)
+
+
+def _is_encrypted(raw: Raw) -> bool:
+    """Whether it is a `model.host.Wireguard`."""
+    return raw.kind == "wireguard" and not raw.fault and _is_ours(raw)
 
 
 def _has_far_ends(raw: Raw) -> bool:
@@ -396,7 +418,8 @@ ETH_P_8021AD = 0x88A8
 the frame's own protocol): it takes nothing of a network's VLANs, and `VlanIf` is none of them."""
 
 
-def _spec(raw: Raw, names: Mapping[int, str]) -> LinkSpec:
+def _spec(raw: Raw, look: _Look) -> LinkSpec:
+    names = look.names
     match raw.kind:
         case "bond":
             return options.bond_of(raw.data, names)
@@ -406,6 +429,8 @@ def _spec(raw: Raw, names: Mapping[int, str]) -> LinkSpec:
             return VlanIf(parent=parent, vid=raw.data["vid"], flags=options.vlan_flags(raw.data.get("flags", (0, 0))))
         case "vxlan" if _is_tunnel(raw):
             return options.vxlan_of(raw.data)
+        case "wireguard" if raw.ifindex in look.encrypted:
+            return look.encrypted[raw.ifindex][0]
         case kind:
             return Other(kind=kind, parent=None if kind in _PEERED else _parent(raw, names))
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from windrow.model.bonding import Change
-from windrow.model.host import Bond, Bridge, HostState, Link, Other, Route, Rule, VlanIf, Vxlan
+from windrow.model.host import Bond, Bridge, HostState, Link, Other, Route, Rule, VlanIf, Vxlan, Wireguard
 from windrow.model.steps import Delta, Plan, Unit
 from windrow.model.values import IfName
 from windrow.plan.diff import SETTING
@@ -60,7 +60,7 @@ def conceded(state: HostState, plan: Plan, keys: Iterable[Conceded]) -> tuple[Ho
             links[name] = less
             if attribute == "up":  # the kernel takes no route over a link that is down (`fib_check_nh`)
                 routes = _as_they_are(routes, name, deltas.get((name, "routes")))
-        elif link is not None and isinstance(link.spec, Other | VlanIf | Vxlan):
+        elif link is not None and isinstance(link.spec, Other | VlanIf | Vxlan | Wireguard):
             held.add(name)
         else:
             held |= {name, *(n for unit in plan.units if name in unit.links for n in unit.links)}

@@ -7,7 +7,19 @@ from dataclasses import fields
 
 from windrow.model.bonding import Change
 from windrow.model.bridging import BRIDGE_OPTIONS, PORT_OPTIONS
-from windrow.model.host import Bond, Bridge, Link, LinkFlags, LinkSpec, Other, PortVlans, Snooping, VlanIf, Vxlan
+from windrow.model.host import (
+    Bond,
+    Bridge,
+    Link,
+    LinkFlags,
+    LinkSpec,
+    Other,
+    PortVlans,
+    Snooping,
+    VlanIf,
+    Vxlan,
+    Wireguard,
+)
 from windrow.model.steps import Delta
 from windrow.model.values import Cidr, Ref, VidSet
 from windrow.plan.mutability import TABLE
@@ -79,6 +91,8 @@ def _attributes(want: Link, have: Link) -> Iterator[Delta]:
         yield _delta(want, "slave_prio", have.slave_prio, want.slave_prio)
     if want.fdb is not None and want.fdb != (is_ := have.fdb or frozenset()):
         yield _delta(want, "fdb", is_, want.fdb)
+    if want.peers is not None and want.peers != (known := have.peers or frozenset()):
+        yield _delta(want, "peers", known, want.peers)
     if want.mark and have.mark is False:
         yield _delta(want, "mark", False, True)
     yield from _spec(want, have.spec)
@@ -136,7 +150,9 @@ def _spec(want: Link, have: LinkSpec) -> Iterator[Delta]:
             yield from _options(want, have, "vlan")
         case Vxlan(), Vxlan():
             yield from _options(want, have, "vxlan")
-        case ((Bond() | Bridge() | VlanIf() | Vxlan()), _):
+        case Wireguard(), Wireguard():
+            yield from _options(want, have, "wireguard")
+        case ((Bond() | Bridge() | VlanIf() | Vxlan() | Wireguard()), _):
             yield _delta(want, "kind", have, want.spec)
 
 

@@ -22,8 +22,10 @@ from windrow.model.steps import (
     DelNeighbour,
     DelRoute,
     DelRule,
+    DropPeer,
     Impact,
     Plan,
+    PutPeer,
     SetLink,
     SetMaster,
     SetSysctl,
@@ -219,7 +221,7 @@ def _changes_a_way(step: Step, have: Observed) -> bool:
     match step.action:
         case AddAddr() | DelAddr() | AddRoute() | DelRoute() | AddRule() | DelRule():
             return True
-        case AddNeighbour() | DelNeighbour() | AddFdb() | DelFdb():
+        case AddNeighbour() | DelNeighbour() | AddFdb() | DelFdb() | PutPeer() | DropPeer():
             return True
         case SetSysctl(key=key) if key.endswith("/accept_ra"):
             return _has_addresses(step.link, have) and _is_told_routes(step.link, have)

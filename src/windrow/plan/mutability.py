@@ -40,5 +40,9 @@ TABLE: dict[str, Change] = {
     "vxlan.port": Change.RECREATE,
     "vxlan.local": Change.LIVE,
     "vxlan.learning": Change.LIVE,
+    # wg_set_device() takes both live; with another key the peers refuse it until theirs name it.
+    "wireguard.port": Change.LIVE,
+    "wireguard.key": Change.LIVE,
+    "peers": Change.LIVE,
     **{f"bond.{name}": option.change for name, option in OPTIONS.items()},
 }

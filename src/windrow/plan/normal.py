@@ -19,6 +19,7 @@ from windrow.model.host import (
     Route,
     VlanIf,
     Vxlan,
+    Wireguard,
 )
 from windrow.model.names import MGMT_DEVICES
 from windrow.model.ports import PORT_GROUP
@@ -119,7 +120,7 @@ def _owned(link: Link) -> Link:
     # Whoever wants other settings says so: a value that is refused must not stop the way back. This one Windrow itself
     # wants of its links, and a bridge that is made anew would begin with taking any guest for a router.
     settings = {key: value for key, value in link.settings.items() if key == ACCEPT_RA}
-    link = replace(link, settings=settings if isinstance(link.spec, Bridge | VlanIf | Vxlan) else {})
+    link = replace(link, settings=settings if isinstance(link.spec, Bridge | VlanIf | Vxlan | Wireguard) else {})
     master = link.master or ""
     vlans = link.vlans if master else None
     # A blocked port is nothing to go back to: forwarding is what the kernel does by itself.
@@ -136,6 +137,9 @@ def _owned(link: Link) -> Link:
         case VlanIf():
             # its MAC is its parent's (vlan_dev_init)
             return replace(link, mac=None, txqlen=None, master=master, vlans=vlans)
+        case Wireguard():
+            # nothing of Ethernet (wg_setup)
+            return replace(link, mac=None, flags=None, master=master, vlans=vlans)
         case _:
             return replace(link, master=master, vlans=vlans)
 

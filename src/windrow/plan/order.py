@@ -26,11 +26,13 @@ from windrow.model.host import (
     LinkFlags,
     LinkSpec,
     Other,
+    Peer,
     PortVlans,
     Route,
     Rule,
     StaticNeighbour,
     VlanIf,
+    Wireguard,
 )
 from windrow.model.lazy import dataclass
 from windrow.model.marks import marked_names
@@ -51,8 +53,10 @@ from windrow.model.steps import (
     DelRoute,
     DelRule,
     Delta,
+    DropPeer,
     Impact,
     Phase,
+    PutPeer,
     RenameLink,
     SetBond,
     SetBridge,
@@ -66,6 +70,7 @@ from windrow.model.steps import (
     SetVlanFlags,
     SetVlans,
     SetVxlan,
+    SetWireguard,
     Step,
 )
 from windrow.model.values import Cidr, IfName, VidSet
@@ -541,6 +546,23 @@ def far_ends(scene: Scene, link: Link, have: frozenset[FdbEntry]) -> Iterator[Bu
     gone = [entry for entry in sorted(have - want) if entry.mac not in moved]
     yield from together(1, (scene.step(Phase.ADD_ADDRESSES, link.name, AddFdb(e), impact) for e in sorted(want - have)))
     yield from together(5, (scene.step(Phase.DELETE_ADDRESSES, link.name, DelFdb(e), impact) for e in gone))
+
+
+def encryption(scene: Scene, link: Link) -> Iterator[Burst]:
+    """Key and port, which a new device has not (`wg_newlink`)."""
+    if isinstance(link.spec, Wireguard):
+        impact = scene.when_carrying(link.name, Impact.HITLESS)
+        yield burst(1, scene.step(Phase.OPTIONS, link.name, SetWireguard(port=link.spec.port), impact))
+
+
+def peers(scene: Scene, link: Link, have: frozenset[Peer]) -> Iterator[Burst]:
+    """One that goes first: an address is behind one peer alone, and whoever names it last has it
+    (`wg_allowedips_insert_v4`)."""
+    want, impact = link.peers or frozenset(), scene.when_carrying(link.name, Impact.HITLESS)
+    stays = {peer.key for peer in want}
+    gone = [peer for peer in sorted(have) if peer.key not in stays]
+    yield from together(1, (scene.step(Phase.OPTIONS, link.name, DropPeer(p), impact) for p in gone))
+    yield from together(2, (scene.step(Phase.OPTIONS, link.name, PutPeer(p), impact) for p in sorted(want - have)))
 
 
 def slave_prio(scene: Scene, nic: Link) -> Iterator[Burst]:

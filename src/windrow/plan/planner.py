@@ -329,6 +329,8 @@ def _fresh(scene: Scene, want: Link) -> Iterator[Burst]:
     yield from order.addresses(scene, want, None)
     yield from order.neighbours(scene, want, have=frozenset())
     yield from order.far_ends(scene, want, have=frozenset())
+    yield from order.encryption(scene, want)
+    yield from order.peers(scene, want, have=frozenset())
 
 
 def _unlike_new(scene: Scene, want: Link) -> Iterator[Delta]:
@@ -379,6 +381,10 @@ def _existing(scene: Scene, want: Link, seen: Link, deltas: tuple[Delta, ...], *
         yield from order.neighbours(scene, want, have=scene.neighbours_left(want))
     if "fdb" in fields:
         yield from order.far_ends(scene, want, have=seen.fdb or frozenset())
+    if fields & {"wireguard.port", "wireguard.key"}:
+        yield from order.encryption(scene, want)
+    if "peers" in fields:
+        yield from order.peers(scene, want, have=seen.peers or frozenset())
 
 
 def _sysctls(scene: Scene) -> Unit:

@@ -25,6 +25,7 @@ class TunnelLine:
     name: str
     mtu: int | None
     local: str = ""
+    encrypted: bool = False
     far_ends: int | None = None
 
 
@@ -203,7 +204,8 @@ def _tunnel(tunnel: TunnelLine) -> str:
     mtu = f"{tunnel.name}  MTU {tunnel.mtu}"
     if tunnel.far_ends is None:
         return f"{mtu}  made by others"
-    return f"{mtu}  from {tunnel.local}  to {plural(tunnel.far_ends, 'node')}"
+    start = "encrypted" if tunnel.encrypted else f"from {tunnel.local}"
+    return f"{mtu}  {start}  to {plural(tunnel.far_ends, 'node')}"
 
 
 def _ports(view: NetworkView, style: Style) -> Iterator[str]:

@@ -14,6 +14,7 @@ from windrow.model.host import (
     FdbEntry,
     Link,
     LinkFlags,
+    Peer,
     PortVlans,
     Route,
     Rule,
@@ -21,6 +22,7 @@ from windrow.model.host import (
     StaticNeighbour,
     VlanIf,
     Vxlan,
+    Wireguard,
 )
 from windrow.model.ports import SHORT_ID
 from windrow.model.problems import Problem, Severity, errors
@@ -45,9 +47,11 @@ from windrow.model.steps import (
     Delta,
     Disown,
     DropFilter,
+    DropPeer,
     Failure,
     Impact,
     Plan,
+    PutPeer,
     RenameLink,
     SetBond,
     SetBridge,
@@ -63,6 +67,7 @@ from windrow.model.steps import (
     SetVlanFlags,
     SetVlans,
     SetVxlan,
+    SetWireguard,
     Step,
     Unit,
 )
@@ -188,9 +193,9 @@ def words(step: Step) -> str:
 
 def sign(action: Action, style: Style = PLAIN) -> str:
     match action:
-        case CreateLink() | AddAddr() | AddNeighbour() | AddFdb() | AddRoute() | AddRule():
+        case CreateLink() | AddAddr() | AddNeighbour() | AddFdb() | PutPeer() | AddRoute() | AddRule():
             return style.green("+")
-        case DeleteLink() | DelAddr() | DelNeighbour() | DelFdb() | DelRoute() | DelRule() | DropFilter():
+        case DeleteLink() | DelAddr() | DelNeighbour() | DelFdb() | DropPeer() | DelRoute() | DelRule() | DropFilter():
             return style.red("-")
         case _:
             return style.yellow("~")
@@ -208,7 +213,7 @@ def action_words(action: Action) -> str:
             return ", ".join(_set_link(action))
         case SetMark() | Adopt() | Disown():
             return _mark_words(action)
-        case SetBond() | SetBridge() | SetPort() | SetSlave() | SetVlanFlags() | SetVxlan():
+        case SetBond() | SetBridge() | SetPort() | SetSlave() | SetVlanFlags() | SetVxlan() | SetWireguard():
             return _set_options(action)
         case SetMaster(master=None):
             return "leave its bond or bridge"
@@ -220,7 +225,9 @@ def action_words(action: Action) -> str:
             return f"multicast snooping: {value_words(snooping)}"
         case AskAddr() | AddAddr() | DelAddr():
             return _address_words(action)
-        case AddNeighbour() | DelNeighbour() | AddFdb() | DelFdb() | AddRoute() | DelRoute() | AddRule() | DelRule():
+        case AddNeighbour() | DelNeighbour() | AddFdb() | DelFdb() | PutPeer() | DropPeer():
+            return _neighbour_words(action)
+        case AddRoute() | DelRoute() | AddRule() | DelRule():
             return _way_words(action)
         case SetSysctl(key=key, value=value):
             return f"sysctl {key}={value}"
@@ -242,15 +249,20 @@ def _address_words(action: AskAddr | AddAddr | DelAddr) -> str:
             return f"delete address {addr}"
 
 
-def _way_words(
-    action: AddNeighbour | DelNeighbour | AddFdb | DelFdb | AddRoute | DelRoute | AddRule | DelRule,
-) -> str:
-    verb = "add" if isinstance(action, AddNeighbour | AddFdb | AddRoute | AddRule) else "delete"
+def _neighbour_words(action: AddNeighbour | DelNeighbour | AddFdb | DelFdb | PutPeer | DropPeer) -> str:
+    verb = "add" if isinstance(action, AddNeighbour | AddFdb | PutPeer) else "delete"
     match action:
         case AddNeighbour(neighbour=one) | DelNeighbour(neighbour=one):
             return f"{verb} neighbor {neighbour_words(one)}"
         case AddFdb(entry=entry) | DelFdb(entry=entry):
             return f"{verb} FDB entry {fdb_words(entry)}"
+        case PutPeer(peer=peer) | DropPeer(peer=peer):
+            return f"{verb} peer {peer_words(peer)}"
+
+
+def _way_words(action: AddRoute | DelRoute | AddRule | DelRule) -> str:
+    verb = "add" if isinstance(action, AddRoute | AddRule) else "delete"
+    match action:
         case AddRoute(route=route) | DelRoute(route=route):
             return f"{verb} route {route_words(route)}"
         case AddRule(rule=rule) | DelRule(rule=rule):
@@ -288,7 +300,7 @@ def _mark_words(action: SetMark | Adopt | Disown) -> str:
             return f"give it back, as {own}"
 
 
-def _set_options(action: SetBond | SetBridge | SetPort | SetSlave | SetVlanFlags | SetVxlan) -> str:
+def _set_options(action: SetBond | SetBridge | SetPort | SetSlave | SetVlanFlags | SetVxlan | SetWireguard) -> str:
     match action:
         case SetBond(options=options) | SetBridge(options=options):
             return f"set {options_words(options)}"
@@ -300,8 +312,14 @@ def _set_options(action: SetBond | SetBridge | SetPort | SetSlave | SetVlanFlags
             return f"VLAN flags {value_words(flags)}"
         case SetVxlan():
             return f"set {options_words(action)}"
+        case SetWireguard(port=port):
+            return f"set port {port}, and the key of this host"
         case _:
             assert_never(action)
+
+
+def peer_words(peer: Peer) -> str:
+    return f"{peer.key[:8]}… at {peer.address} port {peer.port} for {', '.join(peer.allowed)}"
 
 
 def route_words(route: Route) -> str:
@@ -366,6 +384,8 @@ def link_words(link: Link) -> str:
             parts += [f"{vid} on {parent}"]
         case Vxlan(vni=vni, port=port, local=local):
             parts += [f"{vni} port {port} from {local}"]
+        case Wireguard(port=port):
+            parts += [f"port {port}"]
         case _:
             pass
     if link.mtu is not None:

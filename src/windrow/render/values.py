@@ -16,11 +16,13 @@ from windrow.model.host import (
     LinkFlags,
     LinkSpec,
     Other,
+    Peer,
     PortVlans,
     Route,
     Snooping,
     VlanIf,
     Vxlan,
+    Wireguard,
 )
 from windrow.model.problems import Problem
 from windrow.model.steps import (
@@ -43,8 +45,10 @@ from windrow.model.steps import (
     Delta,
     Disown,
     DropFilter,
+    DropPeer,
     Failure,
     Plan,
+    PutPeer,
     RenameLink,
     SetBond,
     SetBridge,
@@ -60,6 +64,7 @@ from windrow.model.steps import (
     SetVlanFlags,
     SetVlans,
     SetVxlan,
+    SetWireguard,
     Step,
     Unit,
 )
@@ -119,7 +124,7 @@ def action_value(action: Action) -> dict[str, Any]:
             return {"name": "set-link", **_given(action)}
         case SetMark() | Adopt() | Disown():
             return _mark_value(action)
-        case SetBond() | SetBridge() | SetPort() | SetSlave() | SetVlanFlags() | SetVxlan():
+        case SetBond() | SetBridge() | SetPort() | SetSlave() | SetVlanFlags() | SetVxlan() | SetWireguard():
             return _options_value(action)
         case SetMaster(master=master):
             return {"name": "set-master", "master": master}
@@ -128,7 +133,7 @@ def action_value(action: Action) -> dict[str, Any]:
             return {"name": "set-vlans", "add": add, "remove": remove, "self": action.on_self}
         case SetSnooping(snooping=snooping, others=others):
             return {"name": "set-snooping", **plain(snooping), "others": str(others)}
-        case AddNeighbour() | DelNeighbour() | AddFdb() | DelFdb():
+        case AddNeighbour() | DelNeighbour() | AddFdb() | DelFdb() | PutPeer() | DropPeer():
             return _neighbour_value(action)
         case AskAddr() | AddAddr() | DelAddr() | AddRoute() | DelRoute() | AddRule() | DelRule():
             return _layer_3_value(action)
@@ -146,7 +151,7 @@ def action_value(action: Action) -> dict[str, Any]:
             assert_never(action)
 
 
-def _neighbour_value(action: AddNeighbour | DelNeighbour | AddFdb | DelFdb) -> dict[str, Any]:
+def _neighbour_value(action: AddNeighbour | DelNeighbour | AddFdb | DelFdb | PutPeer | DropPeer) -> dict[str, Any]:
     match action:
         case AddNeighbour(neighbour=one):
             return {"name": "add-neighbor", "address": one.address, "mac": one.mac}
@@ -156,6 +161,10 @@ def _neighbour_value(action: AddNeighbour | DelNeighbour | AddFdb | DelFdb) -> d
             return {"name": "add-fdb", **plain(entry)}
         case DelFdb(entry=entry):
             return {"name": "delete-fdb", **plain(entry)}
+        case PutPeer(peer=peer):
+            return {"name": "put-peer", **_given(peer)}
+        case DropPeer(peer=peer):
+            return {"name": "drop-peer", **_given(peer)}
         case _:
             assert_never(action)
 
@@ -192,7 +201,9 @@ def _mark_value(action: SetMark | Adopt | Disown) -> dict[str, Any]:
             assert_never(action)
 
 
-def _options_value(action: SetBond | SetBridge | SetPort | SetSlave | SetVlanFlags | SetVxlan) -> dict[str, Any]:
+def _options_value(
+    action: SetBond | SetBridge | SetPort | SetSlave | SetVlanFlags | SetVxlan | SetWireguard,
+) -> dict[str, Any]:
     match action:
         case SetBond(options=options):
             return {"name": "set-bond", "options": _given(options)}
@@ -206,6 +217,8 @@ def _options_value(action: SetBond | SetBridge | SetPort | SetSlave | SetVlanFla
             return {"name": "set-vlan-flags", "flags": sorted(flags)}
         case SetVxlan():
             return {"name": "set-vxlan", **_given(action)}
+        case SetWireguard(port=port):
+            return {"name": "set-wireguard", "port": port}
         case _:
             assert_never(action)
 
@@ -232,6 +245,7 @@ def link_value(link: Link) -> dict[str, Any]:
         "selfVlans": vlans_value(link.self_vlans) if link.self_vlans else None,
         "snooping": plain(link.snooping) if link.snooping and link.snooping.all else None,
         "fdb": plain(link.fdb) if link.fdb is not None else None,
+        "peers": plain(link.peers) if link.peers is not None else None,
         "addresses": sorted(link.addrs) if link.addrs is not None else None,
     }
     return {key: value for key, value in found.items() if value is not None}
@@ -247,6 +261,8 @@ def spec_value(spec: LinkSpec) -> dict[str, Any]:
             return {"parent": parent, "vid": vid, **({} if flags is None else {"vlanFlags": sorted(flags)})}
         case Vxlan():
             return {"vxlan": _given(spec)}
+        case Wireguard():
+            return {"wireguard": _given(spec)}
         case Other(parent=parent):
             return {"parent": parent}
         case _:
@@ -308,8 +324,10 @@ def plain(value: object) -> Any:
             return {"snooped": str(snooped), "asked": str(asked)}
         case FdbEntry(mac=mac, dst=dst):
             return {"mac": mac, "dst": dst}
-        case Bond() | Bridge() | VlanIf() | Vxlan() | Other():
+        case Bond() | Bridge() | VlanIf() | Vxlan() | Wireguard() | Other():
             return spec_value(value)
+        case Peer():
+            return _given(value)
         case LinkFlags() | BridgePort():
             return _given(value)
         case Route():
@@ -328,7 +346,9 @@ def plain(value: object) -> Any:
             return str(value)
 
 
-def _given(value: Bond | Bridge | BridgePort | Vxlan | LinkFlags | SetLink | SetVxlan) -> dict[str, Any]:
+def _given(
+    value: Bond | Bridge | BridgePort | Vxlan | Wireguard | Peer | LinkFlags | SetLink | SetVxlan,
+) -> dict[str, Any]:
     """The fields that are not None."""
     found = {f.name: getattr(value, f.name) for f in fields(value)}
     return {name: plain(v) for name, v in found.items() if v is not None}

@@ -6,9 +6,9 @@ import json
 
 from windrow.model import names
 from windrow.model.cluster import Cluster
-from windrow.model.host import Vxlan
+from windrow.model.host import Link, Vxlan, Wireguard
 from windrow.model.objects import Node
-from windrow.model.overlay import BACKEND, SUBNET_MANAGER, VXLAN, net_conf, vtep_mac
+from windrow.model.overlay import BACKEND, SUBNET_MANAGER, Family, net_conf, vtep_mac
 from windrow.status.report import NodeReport
 
 
@@ -19,13 +19,24 @@ def tunnel_end(node: Node, cluster: Cluster, report: NodeReport) -> dict[str, st
     found: dict[str, str] = {}
     for family, device in conf.devices if conf is not None else ():
         link = report.observed.state.links.get(device)
-        if link is None or not isinstance(link.spec, Vxlan) or not report.observed.owned(link.name):
+        if link is None or not report.observed.owned(link.name) or not (said := _said(node, family, link, report)):
             continue
-        try:
-            mac = vtep_mac(node, family, link.spec.vni)  # the wanted one: a hand's must not become everybody's
-        except ValueError:
-            continue
-        data = {"VNI": link.spec.vni, "VtepMAC": mac}
+        data, address = said
         found[family.data] = json.dumps(data, separators=(",", ":"))  # as Go's encoding/json writes it
-        found[family.address] = node.meta.annotations.get(family.overwrite) or link.spec.local
-    return {SUBNET_MANAGER: "true", BACKEND: VXLAN, **found} if found else {}
+        found[family.address] = node.meta.annotations.get(family.overwrite) or address
+    return {SUBNET_MANAGER: "true", BACKEND: conf.backend, **found} if conf is not None and found else {}
+
+
+def _said(node: Node, family: Family, link: Link, report: NodeReport) -> tuple[dict[str, object], str] | None:
+    """What it says of a device, and where that ends."""
+    match link.spec:
+        case Vxlan(vni=vni, local=local):
+            try:
+                mac = vtep_mac(node, family, vni)  # the wanted one: a hand's must not become everybody's
+            except ValueError:
+                return None
+            return {"VNI": vni, "VtepMAC": mac}, local
+        case Wireguard() if (start := report.tunnel_start.get(family.version)) and start.key:
+            return {"PublicKey": start.key}, start.address
+        case _:
+            return None

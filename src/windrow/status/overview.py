@@ -9,7 +9,7 @@ from windrow.model import names
 from windrow.model.agentstatus import AgentStatus
 from windrow.model.cluster import Cluster, matches_selector, selects_node
 from windrow.model.events import Condition, Event
-from windrow.model.host import Observed, Vxlan
+from windrow.model.host import Observed, Vxlan, Wireguard
 from windrow.model.lazy import dataclass
 from windrow.model.objects import ClusterNetwork, HostNetworkConfig, VlanConfig
 from windrow.model.overlay import net_conf
@@ -154,6 +154,8 @@ def _tunnels(network: ClusterNetwork, observed: Observed) -> Iterator[TunnelLine
         link = observed.state.links.get(device)
         if link is not None and isinstance(link.spec, Vxlan):
             yield TunnelLine(name=link.name, mtu=link.mtu, local=link.spec.local, far_ends=len(link.fdb or ()))
+        elif link is not None and isinstance(link.spec, Wireguard):
+            yield TunnelLine(name=link.name, mtu=link.mtu, encrypted=True, far_ends=len(link.peers or ()))
         elif link is not None:
             yield TunnelLine(name=link.name, mtu=link.mtu)
 

@@ -13,6 +13,7 @@ from windrow.model.host import Observed
 from windrow.model.lazy import dataclass
 from windrow.model.leases import Asking, Lease
 from windrow.model.objects import HostNetworkConfig
+from windrow.model.overlay import Start
 from windrow.model.pools import Scope
 from windrow.model.ports import PortRecord
 from windrow.model.problems import Problem, Severity
@@ -37,6 +38,8 @@ class NodeReport:
     """Addresses of this host that somebody else says are his."""
     scopes: tuple[Scope, ...] = ()
     """The address pools, with what the node has recorded of them."""
+    tunnel_start: Mapping[int, Start] = field(default_factory=dict)
+    """This node's end of an encrypted overlay, by version of IP."""
     agent: AgentStatus | None = None
     """What the agent of the node says that has watched for longer; None: none runs."""
 

@@ -22,6 +22,12 @@ class Paths:
         return self.root / "etc/windrow/check.key"
 
     @property
+    def wireguard_key(self) -> Path:
+        """The keys of this host's encrypted tunnel devices: made once and kept, for all other nodes know the public
+        one."""
+        return self.state / "wireguard.json"
+
+    @property
     def state(self) -> Path:
         """Windrow's own: it outlives a reboot."""
         return self.root / "var/lib/windrow"

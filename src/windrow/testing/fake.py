@@ -52,7 +52,9 @@ from windrow.model.steps import (
     DelRule,
     Disown,
     DropFilter,
+    DropPeer,
     Failure,
+    PutPeer,
     RenameLink,
     SetBond,
     SetBridge,
@@ -68,6 +70,7 @@ from windrow.model.steps import (
     SetVlanFlags,
     SetVlans,
     SetVxlan,
+    SetWireguard,
     Step,
 )
 from windrow.model.values import Cidr, IfName, Mac
@@ -353,6 +356,8 @@ class FakeKernel:
                 self._change_layer_3(device, action)
             case AddNeighbour() | DelNeighbour() | AddFdb() | DelFdb():
                 self._change_neighbours(device, action)
+            case SetWireguard() | PutPeer() | DropPeer():
+                machine.encrypt(device, action)
             case AwaitCarrier():
                 if not machine.carrier(device):
                     raise Refused(errno.ETIMEDOUT)
@@ -488,7 +493,7 @@ def _link(machine: Machine, d: Device) -> Link:
         spec=_spec(machine, d),
         up=d.up,
         mtu=d.mtu,
-        mac=Mac(d.mac),
+        mac=Mac(d.mac) if d.wireguard is None else None,
         txqlen=d.txqlen,
         promisc=d.promisc,
         master=d.master.name if d.master else "",
@@ -503,6 +508,7 @@ def _link(machine: Machine, d: Device) -> Link:
         details={Cidr(a): d.details[a] for a in d.addrs if a in d.details},
         neighbours=frozenset(d.neighbours),
         fdb=frozenset(d.fdb) if d.vxlan is not None and _is_ours(d) else None,
+        peers=frozenset(d.peers) if d.wireguard is not None and _is_ours(d) else None,
         settings=dict(d.settings),
     )
 
@@ -524,6 +530,8 @@ def _spec(machine: Machine, d: Device) -> LinkSpec:
         return VlanIf(parent=parent, vid=d.vid, flags=d.vlan_flags)
     if d.vxlan is not None and _is_ours(d):
         return d.vxlan
+    if d.wireguard is not None and _is_ours(d):
+        return d.wireguard
     return Other(kind=d.kind, parent=parent)
 
 

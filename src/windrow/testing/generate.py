@@ -32,6 +32,7 @@ from windrow.model.host import (
     StaticNeighbour,
     VlanIf,
     Vxlan,
+    Wireguard,
 )
 from windrow.model.lazy import dataclass
 from windrow.model.names import bond_of, bridge_of, next_bond_of, subinterface_of
@@ -47,6 +48,8 @@ from windrow.model.steps import (
     DeleteLink,
     DelFdb,
     DelNeighbour,
+    DropPeer,
+    PutPeer,
     RenameLink,
     SetBond,
     SetBridge,
@@ -56,6 +59,7 @@ from windrow.model.steps import (
     SetVlanFlags,
     SetVlans,
     SetVxlan,
+    SetWireguard,
     Step,
 )
 from windrow.model.values import Cidr, IfName, Mac, VidSet
@@ -373,6 +377,10 @@ def _special_harm(dice: Random, victim: Link, ours: Sequence[str]) -> list[Actio
             ]
         case Vxlan(local=local):
             return _tunnel_harm(dice, victim, local)
+        case Wireguard(port=port):
+            known = sorted(victim.peers or ())
+            moved = [PutPeer(replace(peer, port=peer.port + 1)) for peer in known]
+            return [DeleteLink(), SetWireguard(port=port + 1), *map(DropPeer, known), *moved]
         case Other(kind="veth") if victim.name.startswith("veth"):
             bridges = [IfName(n) for n in ours if n.endswith("-br")]
             return [

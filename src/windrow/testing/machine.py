@@ -29,6 +29,7 @@ from windrow.model.host import (
     Link,
     LinkFlags,
     Other,
+    Peer,
     PortVlans,
     Route,
     Rule,
@@ -36,10 +37,23 @@ from windrow.model.host import (
     StaticNeighbour,
     VlanIf,
     Vxlan,
+    Wireguard,
     settled_metric,
 )
 from windrow.model.marks import called, mark_of
-from windrow.model.steps import Adopt, Disown, SetLink, SetMark, SetPort, SetSnooping, SetVlans, SetVxlan
+from windrow.model.steps import (
+    Adopt,
+    Disown,
+    DropPeer,
+    PutPeer,
+    SetLink,
+    SetMark,
+    SetPort,
+    SetSnooping,
+    SetVlans,
+    SetVxlan,
+    SetWireguard,
+)
 from windrow.model.values import IPV6_MTU_MIN, IfName, VidSet
 from windrow.testing.bonding import BondParameters, Refused
 
@@ -114,6 +128,12 @@ class Device:
     vlan_flags: frozenset[str] = FRESH_VLAN_FLAGS
     vxlan: Vxlan | None = None
     fdb: set[FdbEntry] = field(default_factory=set)
+    wireguard: Wireguard | None = None
+    peers: set[Peer] = field(default_factory=set)
+
+
+OWN_KEY = "b3duIGtleSBvZiBhIG1hY2hpbmUgaW4gYSB0ZXN0ISE="
+"""Public, of every simulated host."""
 
 
 class Machine:
@@ -211,6 +231,9 @@ class Machine:
                 device = self._create_vlan(link, link.spec, group)
             case Vxlan():
                 device = self._create_vxlan(link, link.spec, group)
+            case Wireguard():
+                device = self.add(link.name, "wireguard", group=group)
+                device.wireguard = Wireguard(port=0, key="")
             case Other():
                 raise Refused(errno.EOPNOTSUPP)
         if link.txqlen is not None:
@@ -623,6 +646,20 @@ class Machine:
         if device.vxlan is None:
             raise Refused(errno.EOPNOTSUPP)
         device.fdb.discard(entry)
+
+    def encrypt(self, device: Device, change: SetWireguard | PutPeer | DropPeer) -> None:
+        """`wg_set_device`. Here every host has the same key."""
+        if device.wireguard is None:
+            raise Refused(errno.EOPNOTSUPP)
+        match change:
+            case SetWireguard(port=port):
+                device.wireguard = Wireguard(port=port, key=OWN_KEY)
+            case PutPeer(peer=peer):
+                others = {one for one in device.peers if one.key != peer.key}
+                free = {replace(o, allowed=tuple(a for a in o.allowed if a not in peer.allowed)) for o in others}
+                device.peers = free | {peer}
+            case DropPeer(peer=peer):
+                device.peers = {one for one in device.peers if one.key != peer.key}
 
     # -- VLANs, addresses ----------------------------------------------------------------------
 

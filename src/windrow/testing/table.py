@@ -5,7 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from windrow.model.bonding import OPTIONS
-from windrow.model.host import OWNER_GROUP, Bond, Bridge, Link, LinkSpec, Observed, Other, PortVlans, VlanIf, Vxlan
+from windrow.model.host import (
+    OWNER_GROUP,
+    Bond,
+    Bridge,
+    Link,
+    LinkSpec,
+    Observed,
+    Other,
+    PortVlans,
+    VlanIf,
+    Vxlan,
+    Wireguard,
+)
 from windrow.model.values import IfName
 
 
@@ -31,6 +43,7 @@ def _row(observed: Observed, link: Link) -> tuple[str, ...]:
         f"vlans {_vlans(link.vlans)}" if link.vlans is not None else "",
         f"self {_vlans(link.self_vlans)}" if link.self_vlans is not None else "",
         " ".join(sorted(link.addrs or ())),
+        " ".join(f"{', '.join(peer.allowed)} behind {peer.address}" for peer in sorted(link.peers or ())),
         " ".join(f"{entry.mac} behind {entry.dst}" for entry in sorted(link.fdb or ())),
     ]
     place = f"in {link.master}" if link.master else f"on {link.parent}" if link.parent else ""
@@ -55,6 +68,8 @@ def _said(spec: LinkSpec) -> str:
             return f"vid {vid}"
         case Vxlan(vni=vni, local=local):
             return f"vni {vni} from {local}"
+        case Wireguard(port=port):
+            return f"port {port}"
         case Other():
             return ""
 

@@ -560,6 +560,7 @@ class Keeper:
             asking=facts.asking,
             claims=self.claims(),
             scopes=last.left.compiled.scopes,
+            tunnel_start=last.left.compiled.tunnel_start,
         )
 
     def _rivals(self) -> dict[IfName, str]:

@@ -98,4 +98,5 @@ def report_of(report: Report) -> NodeReport:
         leases=sight.facts.leases,
         asking=sight.facts.asking,
         scopes=report.whole.compiled.scopes,
+        tunnel_start=report.whole.compiled.tunnel_start,
     )

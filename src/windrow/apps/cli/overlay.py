@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -16,6 +17,7 @@ from windrow.apps.cli.options import dry_run, max_impact_of
 from windrow.apps.cli.output import aside, complain, end_with, gate, nothing_changed, say
 from windrow.apps.cli.session import Session
 from windrow.apps.cli.situation import said_of, source_of, stored
+from windrow.apps.lock import HostLock
 from windrow.apps.marking import give_back, mark
 from windrow.apps.round import Policy, Stored, carry_out
 from windrow.apps.round.carry_out import not_permitted
@@ -25,7 +27,7 @@ from windrow.model import names
 from windrow.model.adopted import Adopted, AdoptedLink
 from windrow.model.amend import merged
 from windrow.model.cluster import Cluster
-from windrow.model.overlay import PLACE, NetConf, net_conf
+from windrow.model.overlay import BACKEND, PLACE, NetConf, net_conf
 from windrow.model.problems import Problem, ProblemsError
 from windrow.model.steps import Failure, Impact, Plan
 from windrow.model.wire import dump, yaml_text
@@ -39,6 +41,7 @@ EXAMPLES = """\b
 Examples:
   windrow overlay podcidrs                         the Nodes without one, each with a part that is free
   windrow overlay podcidrs | windrow apply -f -    write it down
+  windrow overlay key | windrow apply -f -         say this node's public key (encrypted, and without a cluster's API)
   windrow overlay adopt --dry-run                  what would change if flannel's device here were Windrow's
   windrow overlay adopt                            it is; then flanneld can go
   windrow overlay adopt --undo                     it is flanneld's again, which can be started first"""
@@ -46,7 +49,7 @@ Examples:
 
 @click.group(epilog=EXAMPLES, short_help="Give nodes their part of the overlay's network; take it over from flannel")
 def overlay() -> None:
-    """The overlay carries pods' packets from node to node, in VXLAN (docs/user/overlay.md).
+    """The overlay carries pods' packets from node to node, in VXLAN or WireGuard (docs/user/overlay.md).
 
     Each node needs a part of its network, `spec.podCIDRs`. Kubernetes gives it where it runs.
     """
@@ -67,6 +70,29 @@ def podcidrs(session: Session) -> None:
         say("---\n".join(yaml_text(merged(dump(node), {"spec": write(node)})) for node in fresh))
     else:
         aside("every Node has its podCIDR")
+
+
+@overlay.command(
+    short_help="Print this Node with the public key of its encrypted tunnels",
+    epilog="\b\nExit codes: 0 fine, 1 refused.",
+)
+@click.pass_obj
+def key(session: Session) -> None:
+    """Print this node's manifest with the annotation by which other nodes know its public key (an overlay of the type
+    wireguard). The key is made where there is none yet, and kept. Where there is a cluster's API, the agent says it.
+    """
+    from windrow.apps.encryption import own_keys
+
+    cluster, conf = _configured(session)
+    if not conf.encrypted:
+        text = f"the overlay is of the type {conf.backend}: it has no keys"
+        raise ProblemsError([Problem(code="no-overlay", message=text, hint='"Backend": {"Type": "wireguard"}')])
+    paths = Paths(session.root)
+    with HostLock(paths):
+        public = own_keys(paths).public
+    data = json.dumps({"PublicKey": public}, separators=(",", ":"))
+    said = {BACKEND: conf.backend, **{family.data: data for family in conf.families}}
+    say(yaml_text(merged(dump(cluster.node(session.node)), {"metadata": {"annotations": said}})))
 
 
 def _configured(session: Session) -> tuple[Cluster, NetConf]:

@@ -23,13 +23,21 @@ def here(paths: Paths, node: str, kernel: Kernel, open_kernel: Callable[[], Kern
     return Site(
         paths=paths,
         node=node,
-        kernel=_with_filters(kernel),
+        kernel=_equipped(kernel, paths),
         watch=real_watch,
-        open_kernel=lambda: _with_filters(open_kernel()),
+        open_kernel=lambda: _equipped(open_kernel(), paths),
     )
 
 
-def _with_filters(kernel: Kernel) -> Kernel:
-    if isinstance(kernel, Rtnetlink) and kernel.packet_filter is None:
-        kernel.packet_filter = PortFilters()
+def _equipped(kernel: Kernel, paths: Paths) -> Kernel:
+    """With what it takes beside rtnetlink: the packet filter, and this host's key."""
+    if isinstance(kernel, Rtnetlink):
+        kernel.packet_filter = kernel.packet_filter or PortFilters()
+        kernel.own_key = kernel.own_key or (lambda: _private_key(paths))
     return kernel
+
+
+def _private_key(paths: Paths) -> bytes:
+    from windrow.apps.encryption import own_keys  # most hosts have none
+
+    return own_keys(paths).private

@@ -28,6 +28,7 @@ from windrow.model.host import (
     LinkFlags,
     LinkSpec,
     Other,
+    Peer,
     PortFilter,
     Route,
     Rule,
@@ -35,7 +36,9 @@ from windrow.model.host import (
     StaticNeighbour,
     VlanIf,
     Vxlan,
+    Wireguard,
 )
+from windrow.model.overlay import parse_public_key
 from windrow.model.ruletable import RuleTable, TableChain, TableRule, TableSet
 from windrow.model.values import (
     VID_MAX,
@@ -110,11 +113,17 @@ def _write_link(link: Link) -> dict[str, Any]:
         ]
     if link.fdb is not None:
         found["fdb"] = [{"mac": entry.mac, "dst": entry.dst} for entry in sorted(link.fdb)]
+    if link.peers is not None:
+        found["peers"] = [_write_peer(peer) for peer in sorted(link.peers)]
     if link.settings:
         found["settings"] = dict(sorted(link.settings.items()))
     if link.origin:
         found["origin"] = [[ref.kind, ref.name, ref.namespace] for ref in link.origin]
     return found
+
+
+def _write_peer(peer: Peer) -> dict[str, Any]:
+    return {**{f.name: getattr(peer, f.name) for f in fields(peer)}, "allowed": list(peer.allowed)}
 
 
 _TIMES = ("valid_until", "preferred_until")
@@ -156,7 +165,9 @@ def _write_options(value: BridgePort | LinkFlags) -> dict[str, Any]:
 
 def _write_spec(spec: LinkSpec) -> dict[str, Any]:
     """`{"bond": {…}}`. Not `Link.kind`: a VLAN interface may stand there as a link of others, with that kind."""
-    word = {Bond: "bond", Bridge: "bridge", VlanIf: "vlan", Vxlan: "vxlan", Other: "other"}[type(spec)]
+    word = {Bond: "bond", Bridge: "bridge", VlanIf: "vlan", Vxlan: "vxlan", Wireguard: "wireguard", Other: "other"}[
+        type(spec)
+    ]
     plain = {f.name: _json(getattr(spec, f.name)) for f in fields(spec)}
     return {word: {name: value for name, value in plain.items() if value is not None}}
 
@@ -177,7 +188,7 @@ def _write_vlans(vlans: PortVlans) -> dict[str, Any]:
 _OLD_PORT = ("isolated", "hairpin")
 """Files from before there was `port` have them beside the others; what `init` found a host like is kept for years."""
 _PARTS = ("name", "spec", "vlans", "self_vlans", "snooping", "addrs", "details", "settings", "origin", "port", "flags")
-_LINK = frozenset({*_PARTS, "neighbours", "fdb", *_PLAIN, *_OLD_PORT})
+_LINK = frozenset({*_PARTS, "neighbours", "fdb", "peers", *_PLAIN, *_OLD_PORT})
 
 
 def _read_link(document: Any) -> Link:
@@ -200,6 +211,7 @@ def _read_link(document: Any) -> Link:
         addrs=frozenset(_at("addrs", _cidr, a) for a in _list(table, "addrs")) if "addrs" in table else None,
         details=_at("details", _all_details, table.get("details", {})),
         neighbours=frozenset(_at("neighbours", _read_neighbour, one) for one in _list(table, "neighbours")),
+        peers=frozenset(_at("peers", _peer, one) for one in _list(table, "peers")) if "peers" in table else None,
         fdb=frozenset(_at("fdb", _read_fdb, one) for one in _list(table, "fdb")) if "fdb" in table else None,
         settings=_texts(table, "settings"),
         origin=tuple(_at("origin", _ref, one) for one in _list(table, "origin")),
@@ -305,6 +317,26 @@ def _vxlan(document: Any) -> Vxlan:
     )
 
 
+def _wireguard(document: Any) -> Wireguard:
+    table = _table(document, {"port", "key"})
+    port = _number(table, "port", 0xFFFF)
+    if port is None:
+        raise ValueError("an encrypted tunnel device has a port")
+    return Wireguard(port=port, key=parse_public_key(_text(table, "key")) if "key" in table else None)
+
+
+def _peer(document: Any) -> Peer:
+    table = _table(document, {"key", "address", "port", "allowed", "keepalive"})
+    address = _text(table, "address")
+    return Peer(
+        key=parse_public_key(_text(table, "key")),
+        address=str(_at("address", ip_address, address)) if address else "",
+        port=_number(table, "port", 0xFFFF) or 0,
+        allowed=tuple(sorted(Cidr(str(ip_network(one))) for one in _list(table, "allowed"))),
+        keepalive=_number(table, "keepalive", 0xFFFF) or 0,
+    )
+
+
 def _other(document: Any) -> Other:
     table = _table(document, {"kind", "parent"})
     parent = _at("parent", parse_ifname, _text(table, "parent")) if "parent" in table else None
@@ -316,6 +348,7 @@ _SPECS: Mapping[str, Callable[[Any], LinkSpec]] = {
     "bridge": _bridge,
     "vlan": _vlan,
     "vxlan": _vxlan,
+    "wireguard": _wireguard,
     "other": _other,
 }
 

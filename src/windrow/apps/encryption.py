@@ -1,0 +1,19 @@
+"""This host's key for its encrypted tunnel devices: made when it is needed first, and the same ever after."""
+
+from __future__ import annotations
+
+import os
+
+from windrow.netlink.wireguard import public_key
+from windrow.store.keys import KEY_BYTES, Keys, read_keys, write_keys
+from windrow.store.paths import Paths
+
+
+def own_keys(paths: Paths) -> Keys:
+    """The caller holds the host's lock. Raises StoreError, KernelError."""
+    found = read_keys(paths)
+    if found is None:
+        private = os.urandom(KEY_BYTES)
+        found = Keys(private=private, public=public_key(private))
+        write_keys(paths, found)
+    return found
