@@ -6,7 +6,7 @@ import itertools
 import json
 
 import pytest
-from tests.klab.conftest import Lab, wait
+from tests.klab.conftest import Lab
 
 PODS = ("pod-a", "pod-b", "pod-c")
 WINDROW, FLANNEL = ("node-a", "node-b"), "node-c"
@@ -47,19 +47,3 @@ def test_whose_plugin_made_them(lab: Lab, addresses: dict[str, str]) -> None:
 def test_pods_reach_each_other_whoever_serves_their_nodes(lab: Lab, addresses: dict[str, str]) -> None:
     pairs = list(itertools.permutations(PODS, 2))
     assert [(one, other) for one, other in pairs if not reaches(lab, one, addresses[other])] == []
-
-
-def test_a_node_that_lost_its_power_has_its_pod_in_the_overlay_again(lab: Lab, addresses: dict[str, str]) -> None:
-    """One of each; the pod has another address then."""
-    for node, pod, other in ((WINDROW[1], "pod-b", "pod-c"), (FLANNEL, "pod-c", "pod-a")):
-        lab.said("power-cut", node)
-        lab.said("boot", node, timeout_s=300.0)
-        wait(
-            lambda pod=pod, other=other: reaches(lab, other, _address(lab, pod)),
-            lambda pod=pod: lab.kubectl("describe", "pod", pod),
-        )
-        assert reaches(lab, pod, _address(lab, other))
-
-
-def _address(lab: Lab, pod: str) -> str:
-    return lab.kubectl("get", "pod", pod, "-o", "jsonpath={.status.podIP}")
