@@ -261,6 +261,21 @@ def test_among_many_an_entry_that_is_said_no_more_is_taken_away(monkeypatch: pyt
     run(work())
 
 
+def test_among_many_who_has_no_link_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of fifty cluster networks a node has a few, and each of a thousand nodes would write into the monitors of all."""
+    monkeypatch.setattr(writing, "TURN_S", 0.0)
+
+    async def work() -> None:
+        nothing = {**NIC, "status": {"linkStatus": {"n1": []}}}
+        without, with_one = crowd(), crowd("eth1")
+        await without.write(nothing)
+        assert without.server.asked == []
+        await with_one.write(nothing)
+        assert [body["status"] for body in with_one.server.bodies] == [{"linkStatus": {"n1": []}}]
+
+    run(work())
+
+
 @pytest.mark.parametrize(("links", "within_s"), [(["eth1"], 1000 * writing.TURN_S), ([], 1000.0)])
 def test_among_many_each_has_a_moment_of_its_own(
     links: list[str], within_s: float, monkeypatch: pytest.MonkeyPatch

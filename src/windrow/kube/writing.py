@@ -24,7 +24,7 @@ from windrow.kube.pace import Paces, Work, few_at_once
 from windrow.kube.resources import RESOURCES
 from windrow.kube.trim import Document, Said
 from windrow.model import names
-from windrow.model.objects import VlanStatus
+from windrow.model.objects import LinkMonitor, VlanStatus
 from windrow.model.values import Ref
 
 LOOK_AGAIN_S = 10.0
@@ -133,7 +133,7 @@ class Writer:
         if there is None:  # only a VlanStatus is made by us, and only where its VlanConfig is there
             return ref.kind == VlanStatus.KIND and self._owned(document) is not None
         if self.shared(ref.kind):
-            return there.document.get("status") != document.get("status")
+            return _links(there.document) != _links(document)
         return differs(document, there)
 
     def _is_our_turn(self, ref: Ref) -> bool:
@@ -201,6 +201,13 @@ async def kinds_with_status(api: Api) -> frozenset[str]:
     found = await api.ask("GET", RESOURCES[VlanStatus.KIND].base)
     plurals = {str(one["name"]) for one in found.get("resources") or ()}
     return frozenset(kind for kind, r in RESOURCES.items() if f"{r.plural}/status" in plurals)
+
+
+def _links(document: Document) -> Document:
+    """The entries of a LinkMonitor. Where a node has no link of it, an entry says as much as none: of fifty cluster
+    networks a node has a few, and would write into the monitors of all."""
+    entries = trim.at(document, ("status", trim.PER_NODE[LinkMonitor.KIND])) or {}
+    return {node: links for node, links in entries.items() if links}
 
 
 def differs(document: Document, there: Said) -> bool:
