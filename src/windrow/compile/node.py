@@ -7,6 +7,7 @@ from dataclasses import field
 
 from windrow.compile.carried import carried, with_carried
 from windrow.compile.hostnet import (
+    Given,
     choose_host_networks,
     dhcp_clients,
     host_links,
@@ -36,6 +37,7 @@ from windrow.model.objects import HostNetworkConfig
 from windrow.model.overlay import Start
 from windrow.model.pools import Candidate, Scope
 from windrow.model.problems import Problem, Severity
+from windrow.model.ruletable import RuleTable
 from windrow.model.values import IfName, Ref, VidSet
 
 
@@ -109,19 +111,24 @@ def compile_node(cluster: Cluster, facts: NodeFacts) -> Compiled:
         + tuple(policy_problems(cluster, facts, policies, guarded=not tunnels.ends))
         + tuple(waiting_problems(pools))
         + served.problems,
-        memory=Memory(
-            nics=choice.cards,
-            given=given,
-            had=there(given, facts),
-            policed=facts.policies_there or not policies.empty,
-            judges=facts.judges_ports or policies.judges,
-            of_cluster=facts.of_cluster,
-        ),
+        memory=_memory(choice, given, policies, facts),
         clients=dhcp_clients(hosts.configs, held, facts),
         scopes=pools,
         serving=served.scopes,
         candidates=served.candidates,
         tunnel_start=tunnels.start,
+    )
+
+
+def _memory(choice: Choice, given: Given, policies: RuleTable, facts: NodeFacts) -> Memory:
+    """What the next compilation is to know of this one."""
+    return Memory(
+        nics=choice.cards,
+        given=given,
+        had=there(given, facts),
+        policed=facts.policies_there or not policies.empty,
+        judges=facts.judges_ports or policies.judges,
+        of_cluster=facts.of_cluster,
     )
 
 
