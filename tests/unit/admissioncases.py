@@ -304,6 +304,18 @@ CASES = [
         Ask(vc("b"), there=[*BASE, leaving(vc("a"))]),
     ),
     Case(
+        "vlanconfig.its_bonds_address_is_of_one_host",
+        "mac-shared",
+        Ask(annotated(vc(), {names.ANNOTATION_BOND_MAC: "02:aa:00:00:00:01"}), there=BASE),
+        Ask(annotated(vc(on=RACK_A), {names.ANNOTATION_BOND_MAC: "02:aa:00:00:00:01"}), there=BASE),
+    ),
+    Case(
+        "vlanconfig.its_bonds_address_is_of_one_host",
+        "mac-invalid",
+        Ask(annotated(vc(on=RACK_A), {names.ANNOTATION_BOND_MAC: "01:00:5e:00:00:01"}), there=BASE),
+        Ask(annotated(vc(on=RACK_A), {names.ANNOTATION_BOND_MAC: "02:AA:00:00:00:01"}), there=BASE),
+    ),
+    Case(
         "vlanconfig.no_other_one_is_set_up_there",
         "vlanconfig-overlap",
         Ask(vc("b"), there=[*BASE, vs("gone")]),

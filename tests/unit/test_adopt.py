@@ -364,6 +364,17 @@ def test_the_nic_whose_mac_the_bridge_has_is_the_first() -> None:
     assert one(made.adopt(), VlanConfig).uplink.mac == "02:aa:00:00:00:01"
 
 
+def test_a_bond_whose_address_is_its_own_keeps_it() -> None:
+    """systemd-networkd gives bridge and bond one each (`MACAddressPolicy=persistent`)."""
+    made = Made()
+    nics, one_more, other = made.kernel.machine.get("eth1").permanent_mac, "02:aa:00:00:00:01", "02:aa:00:00:00:02"
+    for bridge, own in ((nics, other), (one_more, other), (one_more, nics)):
+        made.kernel.machine.get("br0").mac, made.kernel.machine.get("bond0").mac = str(bridge), str(own)
+        adoption = made.adopt()
+        assert one(adoption, VlanConfig).meta.annotations[names.ANNOTATION_BOND_MAC] == own
+        assert made.plan(adoption).empty
+
+
 # -- again -------------------------------------------------------------------------------------------
 
 

@@ -14,7 +14,7 @@ from windrow.model.host import FRESH_FLAGS, TXQLEN_DEFAULT, Bond, Link, Other, P
 from windrow.model.lazy import dataclass, replace
 from windrow.model.objects import NicIdentity, NicSelector, VlanConfig
 from windrow.model.problems import Problem, Severity
-from windrow.model.values import DEFAULT_PVID, MTU_DEFAULT, IfName, Mac, VidSet
+from windrow.model.values import DEFAULT_PVID, MTU_DEFAULT, IfName, Mac, VidSet, parse_unicast_mac
 
 MIIMON_DEFAULT = 100
 """Milliseconds, as Harvester; the kernel's own default is 0, no link monitoring at all."""
@@ -191,6 +191,14 @@ def _by_altname(name: str, facts: NodeFacts) -> Nic | None:
     return next((n for n in facts.nics.values() if name in n.altnames), None)
 
 
+def _own_mac(config: VlanConfig) -> Mac | None:
+    """The bond's. None: it is the bridge's, or it is no MAC address, of which admission tells."""
+    try:
+        return parse_unicast_mac(config.meta.annotations[names.ANNOTATION_BOND_MAC])
+    except (KeyError, ValueError):
+        return None
+
+
 def uplink_links(uplink: Uplink, vids: VidSet, self_vlans: PortVlans, snooped: VidSet, mac: Mac | None) -> list[Link]:
     """The bridge, the bond and its slaves. `vids` are tagged on the bond, where VID 1 stays PVID, untagged (the native
     VLAN, as Harvester leaves it); `self_vlans` are those of the bridge itself, and it snoops in `snooped`."""
@@ -218,7 +226,7 @@ def uplink_links(uplink: Uplink, vids: VidSet, self_vlans: PortVlans, snooped: V
             spec=bond,
             up=True,
             mtu=uplink.mtu,
-            mac=spec.mac or (None if follows_slave else mac),
+            mac=_own_mac(uplink.config) or spec.mac or (None if follows_slave else mac),
             txqlen=TXQLEN_DEFAULT if spec.txqlen is None else spec.txqlen,
             promisc=False,
             flags=FRESH_FLAGS,

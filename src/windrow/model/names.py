@@ -67,6 +67,10 @@ ANNOTATION_MANAGED = "windrow.io/managed"
 """On a VlanConfig of `mgmt`: "true" makes the uplink of the management network Windrow's. Harvester keeps a VlanConfig
 there that only mirrors what the installer made (`mgmt-vlanconfig-<node>`); without this annotation it has no effect."""
 
+ANNOTATION_BOND_MAC = "windrow.io/bond-hardware-address"
+"""On a VlanConfig: the bond's own MAC address, where it is not the bridge's (`linkAttributes.hardwareAddr` is both).
+systemd-networkd gives each link that it makes an address of its own; LACP partners know the bond by it."""
+
 ANNOTATION_OVERLAY = "windrow.io/overlay"
 """On the ClusterNetwork `mgmt`: flannel's net-conf.json, to the letter. With it each node has a tunnel to every other
 one, and pods of different nodes reach each other (`model.overlay`)."""

@@ -57,6 +57,16 @@ def parse_mac(text: str) -> Mac:
     return Mac(mac)
 
 
+def parse_unicast_mac(text: str) -> Mac:
+    """A MAC that a device may have (`is_valid_ether_addr`). Raises ValueError."""
+    mac = parse_mac(text)
+    if int(mac[:2], 16) & 1:
+        raise ValueError(f"{mac} is a group address (the lowest bit of its first byte is 1)")
+    if mac == "00:00:00:00:00:00":
+        raise ValueError(f"{mac} is no address at all")
+    return mac
+
+
 def name_bytes(name: str) -> bytes:
     """A link's name as the kernel has it. To the kernel a name is bytes, and here a text: what is no UTF-8 in it is
     kept as surrogates (PEP 383), so that every link can be named, asked about and deleted."""

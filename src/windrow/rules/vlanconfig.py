@@ -10,7 +10,7 @@ from windrow.model.machines import VirtualMachineInstance
 from windrow.model.objects import VlanConfig, VlanStatus
 from windrow.model.problems import Problem
 from windrow.model.upkeep import annotated_mtu, matched_nodes
-from windrow.model.values import MTU_DEFAULT, Ref
+from windrow.model.values import MTU_DEFAULT, Ref, parse_unicast_mac
 from windrow.rules.clusternetwork import CONFIG_MTU as MTU
 from windrow.rules.review import (
     Review,
@@ -26,6 +26,7 @@ from windrow.rules.selectors import meeting
 from windrow.rules.usage import networks_of, running, system_networks
 
 CLUSTER_NETWORK = "spec.clusterNetwork"
+BOND_MAC = f"metadata.annotations[{names.ANNOTATION_BOND_MAC}]"
 
 
 def not_of_mgmt(config: VlanConfig, review: Review) -> Iterator[Problem]:
@@ -110,6 +111,22 @@ def one_per_node(config: VlanConfig, review: Review) -> Iterator[Problem]:
                 "give the two node selectors that no node matches together",
                 [other.ref],
             )
+
+
+def its_bonds_address_is_of_one_host(config: VlanConfig, review: Review) -> Iterator[Problem]:
+    """Two hosts with one MAC address take each other's frames."""
+    text = config.meta.annotations.get(names.ANNOTATION_BOND_MAC)
+    if text is None:
+        return
+    try:
+        parse_unicast_mac(text)
+    except ValueError as error:
+        yield problem(config, "mac-invalid", BOND_MAC, str(error), "write it like 52:54:00:12:34:56, or take it out")
+        return
+    chosen = [node.name for node in review.nodes() if selects_node(config, node)]
+    if len(chosen) > 1:
+        message = f"{' and '.join(chosen[:2])} would have one MAC address"
+        yield problem(config, "mac-shared", BOND_MAC, message, "make a VlanConfig for each node")
 
 
 def is_for_some_node(config: VlanConfig, review: Review) -> Iterator[Problem]:
@@ -219,6 +236,7 @@ ON_PUT = (
     mtu_of_its_networks,
     one_per_node,
     is_for_some_node,
+    its_bonds_address_is_of_one_host,
 )
 ON_ASKING = (mgmt_is_the_controllers,)
 ON_SERVED_PUT = (

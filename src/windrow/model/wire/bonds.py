@@ -11,7 +11,7 @@ from typing import Any
 
 from windrow.model.bonding import BY_WIRE, OPTIONS, BondMode, BondOption
 from windrow.model.host import Bond
-from windrow.model.values import Mac, parse_ifname, parse_mac
+from windrow.model.values import parse_ifname, parse_unicast_mac
 from windrow.model.wire.reader import Field, Table, kind_of, suggestion
 from windrow.model.wire.text import quoted, shown
 
@@ -116,16 +116,6 @@ def _targets(option: BondOption, field: Field) -> tuple[str, ...] | None:
     if len(found) > MAX_TARGETS:
         field.wrong("out-of-range", f"has {len(found)} addresses, the kernel takes {MAX_TARGETS}")
     return tuple(found)
-
-
-def parse_unicast_mac(text: str) -> Mac:
-    """A MAC that a device may have (`is_valid_ether_addr`). Raises ValueError."""
-    mac = parse_mac(text)
-    if int(mac[:2], 16) & 1:
-        raise ValueError(f"{mac} is a group address (the lowest bit of its first byte is 1)")
-    if mac == "00:00:00:00:00:00":
-        raise ValueError(f"{mac} is no address at all")
-    return mac
 
 
 def _check_modes(values: dict[str, Any], fields: dict[str, Field]) -> None:

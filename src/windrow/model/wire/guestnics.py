@@ -20,8 +20,7 @@ from windrow.model.machines import (
     MachineSpec,
     NicModel,
 )
-from windrow.model.values import Cidr
-from windrow.model.wire.bonds import parse_unicast_mac
+from windrow.model.values import Cidr, parse_unicast_mac
 from windrow.model.wire.node import parse_network
 from windrow.model.wire.reader import Field, Table
 from windrow.model.wire.text import quoted, shown

@@ -8,8 +8,8 @@ import re
 from typing import Any
 
 from windrow.model.objects import NicIdentity, NicSelector, Uplink, VlanConfig
-from windrow.model.values import MTU_MAX, MTU_MIN, Mac, parse_ifname, parse_mac
-from windrow.model.wire.bonds import parse_unicast_mac, read_bond, write_bond
+from windrow.model.values import MTU_MAX, MTU_MIN, Mac, parse_ifname, parse_mac, parse_unicast_mac
+from windrow.model.wire.bonds import read_bond, write_bond
 from windrow.model.wire.reader import Envelope, Field, Table
 from windrow.model.wire.text import quoted
 
