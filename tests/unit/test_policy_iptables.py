@@ -388,29 +388,37 @@ def test_what_iptables_cannot_enforce_is_an_error(more: dict[str, object], what:
 
 
 class Iptables(Firewall):
-    """What iptables and ipset do, with `Filter` as the kernel. `nft`: what nft says, or why it says nothing."""
+    """What iptables and ipset do, with `Filter` as the kernel. `nft`: why nft says nothing. `others`: what is in the
+    table besides; `ipset`: whether that is installed; `asked`: how often it was asked for the table."""
 
     def __init__(self) -> None:
         super().__init__()
         self.kernel, self.nft, self.refused = Filter(), ServiceError("nft", "is not installed"), ""
-        self.loaded: list[str] = []
+        self.others, self.ipset, self.asked = "", True, 0
 
     def table(self, family: str, name: str) -> str:
         raise self.nft
 
     def has_table(self, table: str) -> bool:
-        return len(self.kernel.rules[4]) > 1
+        self.asked += 1
+        return bool(self.others) or len(self.kernel.rules[4]) > 1
 
     def is_there(self, variant: str) -> bool:
         return True
 
     def listed(self, variant: str, version: str, table: str) -> str:
-        return self.kernel.saved()[int(version)]
+        return self.others + self.kernel.saved()[int(version)]
 
     def sets(self) -> str:
+        self._needs_ipset()
         return self.kernel.saved_sets()
 
+    def _needs_ipset(self) -> None:
+        if not self.ipset:
+            raise ServiceError("ipset", "is not installed")
+
     def restore_sets(self, program: str) -> None:
+        self._needs_ipset()
         for _ in self.kernel.change_sets(program):
             pass
 
@@ -431,6 +439,30 @@ def test_the_edge_loads_reads_and_takes_away() -> None:
         assert filters.policies() == PoliciesSeen(table=one)
     firewall.nft = ServiceError("nft", "Device or resource busy")
     assert filters.policies().table == want
+
+
+def test_a_table_that_others_use_needs_no_ipset() -> None:
+    """Nothing of ours is there, and nothing keeps nft from it. Where a chain is ours its sets have to be known."""
+    firewall = Iptables()
+    firewall.others, firewall.ipset = ":OUTPUT ACCEPT [0:0]\n", False
+    filters = PortFilters(firewall)
+    assert filters.policies() == PoliciesSeen(table=RuleTable())
+    want = tables(world.cluster([policy("x", world.EDGES[3])], THERE))["n1"]
+    failure = carried_out(filters, want)
+    assert failure is not None and failure.reason == "ipset: is not installed"
+    firewall.ipset = True
+    assert carried_out(filters, want) is None
+    firewall.ipset = False
+    assert filters.policies().table is None and "ipset: is not installed" in filters.policies().unread
+
+
+def test_that_there_are_no_rules_is_known_as_long_as_rules_are() -> None:
+    now = [0.0]
+    firewall = Iptables()
+    filters = PortFilters(firewall, fresh_s=30.0, mono=lambda: now[0])
+    for now[0], asked in ((0.0, 1), (29.0, 1), (30.0, 2)):
+        assert filters.policies() == PoliciesSeen(table=RuleTable())
+        assert firewall.asked == asked
 
 
 def test_a_bridge_that_the_rules_do_not_know_is_joined_to_them() -> None:

@@ -70,7 +70,16 @@ class PolicyFilter:
         saved = {family: self._firewall.listed(variant, str(family), iptables.TABLE) for family in iptables.FAMILIES}
         with Rtnl() as rtnl:
             hidden = [name for name, on in _shown(rtnl).items() if not on]
-        return iptables.read(saved, self._firewall.sets(), hidden), saved
+        return iptables.read(saved, self._sets(saved.values()), hidden), saved
+
+    def _sets(self, saved: Iterable[str]) -> str:
+        """The table may be another program's, on a host without ipset: where no chain is ours, no set is either."""
+        try:
+            return self._firewall.sets()
+        except ServiceError:
+            if any(f":{iptables.PREFIX}" in text for text in saved):
+                raise
+            return ""
 
     def _variant(self) -> str:
         """The legacy one, for of its tables the kernel tells at once; where it is not installed, the system's."""
