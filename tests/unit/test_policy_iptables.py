@@ -364,6 +364,18 @@ def test_a_host_without_nft_wants_rules_of_iptables() -> None:
     loaded(wanted)
 
 
+@pytest.mark.parametrize("known", [{"routed": ("10.1.0.9", "fd00::9")}, {"addresses": ("10.1.0.9", "fd00::9")}])
+def test_a_port_is_told_by_whatever_its_record_says_of_its_addresses(known: dict[str, object]) -> None:
+    """A port with a link to the host alone need not be masqueraded."""
+    port = record(1, masquerade=(), **known)
+    facts = NodeFacts(node="n1", ports=(port,), features=WITHOUT_NFT)
+    words = [
+        rule.expr[1]
+        for rule in policy_table(world.cluster(world.loaded(POLICY), ()), facts).chains["arriving-by-host"].rules
+    ]
+    assert [one.split()[1] for one in words if one.startswith("-d")] == ["10.1.0.9", "fd00::9"]
+
+
 @pytest.mark.parametrize(
     ("more", "what"),
     [
