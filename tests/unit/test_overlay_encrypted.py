@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from base64 import b64encode
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from tests.unit.test_overlay import BOTH, FACTS, codes, compiled, mgmt, node
@@ -15,12 +17,15 @@ from windrow.model.cluster import Cluster
 from windrow.model.facts import KernelFeatures
 from windrow.model.host import HostState, Observed, Peer, Runtime, Wireguard
 from windrow.model.overlay import FAMILIES, Start, parse_public_key, read_net_conf
-from windrow.model.values import OWNER_GROUP, Cidr, IfName
+from windrow.model.steps import Impact, Phase, SetWireguard, Step
+from windrow.model.values import OWNER_GROUP, Cidr, IfName, Ref
 from windrow.model.wire import load_documents
-from windrow.netlink import wireguard
+from windrow.netlink import execute, wireguard
 from windrow.netlink.codec import pack_attr
+from windrow.netlink.sock import Rtnl
 from windrow.status.overlay import tunnel_end
 from windrow.status.report import NodeReport
+from windrow.store.errors import StoreError
 from windrow.store.keys import Keys, read_keys, write_keys
 from windrow.store.paths import Paths
 
@@ -161,6 +166,19 @@ def test_keys_are_kept_for_root_alone(tmp_path: Path) -> None:
     for broken in ("", "{", "[]", '{"private": "AAAA", "public": "AAAA"}', '{"private": 1}'):
         paths.wireguard_key.write_text(broken)
         assert read_keys(paths) is None
+
+
+def test_a_key_that_cannot_be_kept_is_the_failure_of_its_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And of nothing else: whoever carries out a plan undoes it, and says why."""
+
+    def full() -> bytes:
+        raise StoreError(Paths(Path("/")).wireguard_key, "No space left on device")
+
+    monkeypatch.setattr(wireguard, "Devices", lambda: nullcontext(SimpleNamespace(set=None)))
+    action, why = SetWireguard(port=51820), Ref("ClusterNetwork", "mgmt")
+    step = Step(phase=Phase.OPTIONS, link=DEVICE, action=action, why=why, impact=Impact.HITLESS)
+    failure = execute.run(cast(Rtnl, SimpleNamespace(index=lambda _: 7)), [step], own_key=full)
+    assert failure is not None and failure.step is step and "No space left" in failure.reason
 
 
 # -- bytes -------------------------------------------------------------------------------------------------------------
