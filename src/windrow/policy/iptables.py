@@ -30,6 +30,7 @@ from windrow.model.ruletable import (
     TableSet,
 )
 from windrow.model.values import IfName
+from windrow.policy.nft import port_chain
 
 FAMILIES = (4, 6)
 TABLE = "security"
@@ -95,7 +96,7 @@ def table(rules: PolicyRules, ports: Mapping[IfName, RoutedPort], bridges: Colle
     opened = {port: one for port, one in judged.items() if Direction.INGRESS not in _ways(guarded, port)}
     chains = _base_chains(judged, guarded, sorted(bridges))
     for port, one in guarded.items():
-        chains |= {_port_chain(port, direction): _of_port(port, one, direction) for direction in one.chains}
+        chains |= {port_chain(port, direction): _of_port(port, one, direction) for direction in one.chains}
     chains |= {
         name: _chain(line for rule in chain.rules for line in _packet_rule(rule, chain.direction))
         for name, chain in rules.chains.items()
@@ -120,7 +121,7 @@ def _told(judged: Iterable[str], guarded: Mapping[IfName, GuardedPort], bridges:
         name: TableSet(
             form=VERDICT_MAP,
             members=frozenset(
-                f"{port} : {_port_chain(port, direction)}" for port, one in guarded.items() if direction in one.chains
+                f"{port} : {port_chain(port, direction)}" for port, one in guarded.items() if direction in one.chains
             ),
         )
         for name, direction in ((_OUT, Direction.EGRESS), (_IN, Direction.INGRESS))
@@ -165,7 +166,7 @@ def _first(family: int, bridges: Iterable[str]) -> Iterator[tuple[str, str]]:
 
 def _leaving(judged: Iterable[IfName], guarded: Mapping[IfName, GuardedPort]) -> Iterator[tuple[str, str]]:
     for port in judged:
-        way = _port_chain(port, Direction.EGRESS) if Direction.EGRESS in _ways(guarded, port) else "arrive"
+        way = port_chain(port, Direction.EGRESS) if Direction.EGRESS in _ways(guarded, port) else "arrive"
         yield "by port", f"-m physdev --physdev-in {port} -g {PREFIX}{way}"
     yield "not judged yet", f"-m physdev --physdev-in {_PORTS} -g {PREFIX}{WAITING}leaving"
     yield "by no port", f"-m physdev ! --physdev-is-in -g {PREFIX}{WAITING}leaving"
@@ -192,7 +193,7 @@ def _to(bridge: str) -> tuple[tuple[str, str], tuple[str, str]]:
 def _arriving(judged: Iterable[IfName], guarded: Mapping[IfName, GuardedPort]) -> Iterator[tuple[str, str]]:
     for port in judged:
         isolated = Direction.INGRESS in _ways(guarded, port)
-        verdict = f"-g {PREFIX}{_port_chain(port, Direction.INGRESS)}" if isolated else "-j ACCEPT"
+        verdict = f"-g {PREFIX}{port_chain(port, Direction.INGRESS)}" if isolated else "-j ACCEPT"
         yield "by port", f"-m physdev --physdev-out {port} --physdev-is-bridged {verdict}"
     yield "not judged yet", f"-m physdev --physdev-out {_PORTS} --physdev-is-bridged -g {PREFIX}{WAITING}arriving"
     yield "no pod's", "-j ACCEPT"
@@ -207,12 +208,8 @@ def _routed(
         if Direction.INGRESS in _ways(guarded, port):
             for address in one.addresses:
                 if _family(address) == family:
-                    yield "by address", f"-d {address} -g {PREFIX}{_port_chain(port, Direction.INGRESS)}"
+                    yield "by address", f"-d {address} -g {PREFIX}{port_chain(port, Direction.INGRESS)}"
     yield "not judged yet", f"-g {PREFIX}{WAITING}arriving"
-
-
-def _port_chain(port: IfName, direction: Direction) -> str:
-    return f"{'from' if direction is Direction.EGRESS else 'to'}-{port}"
 
 
 def _of_port(port: IfName, guarded: GuardedPort, direction: Direction) -> TableChain:
@@ -220,7 +217,7 @@ def _of_port(port: IfName, guarded: GuardedPort, direction: Direction) -> TableC
     for family in FAMILIES:
         lines += [(family, "", f"-j {PREFIX}{name}") for name in guarded.chains[direction]]
         if most := guarded.logged.get(direction):
-            said = f"windrow {_port_chain(port, direction)}: "  # 29 characters at most
+            said = f"windrow {port_chain(port, direction)}: "  # 29 characters at most
             lines.append((family, "logged", f'-m limit --limit {most}/sec -j LOG --log-prefix "{said}"'))
         lines.append((family, "isolated", "-j DROP"))
     return _chain(lines)
@@ -363,12 +360,14 @@ def _said_by(chains: Mapping[str, TableChain], hidden: frozenset[str]) -> dict[s
     """What `_told` says, from the rules: only what those of both versions say is so."""
     maps: dict[str, frozenset[str]] = {}
     judged: list[frozenset[str]] = []
-    for name, chain, option in ((_OUT, "leaving", "--physdev-in"), (_IN, "arriving", "--physdev-out")):
+    for name, chain, option, direction in (
+        (_OUT, "leaving", "--physdev-in", Direction.EGRESS),
+        (_IN, "arriving", "--physdev-out", Direction.INGRESS),
+    ):
         by_family = [set(_ports_in(chains, chain, option, family)) for family in FAMILIES]
         judged += [frozenset(p for p, target in found if not target.startswith(WAITING)) for found in by_family]
-        side = "from-" if name == _OUT else "to-"
         both = by_family[0] & by_family[1]
-        maps[name] = frozenset(f"{port} : {target}" for port, target in both if target == f"{side}{port}")
+        maps[name] = frozenset(f"{port} : {target}" for port, target in both if target == port_chain(port, direction))
     names = {JUDGED: frozenset.intersection(*judged), BRIDGES: _about(chains) - hidden}
     return {name: TableSet(form=VERDICT_MAP, members=said) for name, said in maps.items()} | {
         name: TableSet(form=NAMES, members=said) for name, said in names.items()
