@@ -322,6 +322,15 @@ def test_what_somebody_else_did_to_it_is_put_right(family: int, harm: str) -> No
     assert [rule for rule in made.rules[family]["FORWARD"] if "ACCEPT" not in rule] == [["-j", "windrow-forward"]]
 
 
+def test_a_jump_with_a_condition_leads_past_ours() -> None:
+    want = tables(world.cluster([policy("x", world.EDGES[3])], THERE))["n1"]
+    made = loaded(want)
+    made.restore(4, "-D FORWARD -j windrow-forward\n-A FORWARD -i eth9 -j windrow-forward")
+    assert made.table() != want
+    loaded(want, made)
+    assert made.rules[4]["FORWARD"][0] == ["-j", "windrow-forward"]
+
+
 def test_what_was_made_can_be_taken_away() -> None:
     want = tables(world.cluster([policy("x", world.EDGES[15])], THERE))["n1"]
     made = loaded(want)

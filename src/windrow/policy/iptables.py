@@ -319,8 +319,9 @@ def read(saved: Mapping[int, str], sets: str, hidden: Iterable[str] = ()) -> Rul
 
 
 def _leads_to_ours(text: str) -> bool:
-    """Once, and before any other rule: one that accepts would let everything past ours."""
-    found = [line.endswith(_JUMP) for line in text.splitlines() if " -A FORWARD " in f" {line}"]
+    """Once, and before any other rule: one that accepts would let everything past ours, and a jump with a condition all
+    that does not meet it."""
+    found = [_is_jump(line) for line in text.splitlines() if " -A FORWARD " in f" {line}"]
     return found[:1] == [True] and sum(found) == 1
 
 
@@ -469,7 +470,7 @@ def _commented(rule: TableRule) -> str:
 
 
 def _is_jump(line: str) -> bool:
-    return " -A FORWARD " in f" {line}" and line.endswith(f"-A FORWARD {_JUMP}")
+    return f" {line}".endswith(f" -A FORWARD {_JUMP}")
 
 
 def _text(lines: list[str]) -> str:
