@@ -78,6 +78,7 @@ class Filter:
                 del self.sets[name]
             elif verb == "add":
                 assert rest[0] not in self.sets[name][1] and "/0" not in rest[0][-2:]
+                assert self.sets[name][0].startswith("hash:net") or rest[0] not in ("0.0.0.0", "::")
                 self.sets[name][1].add(rest[0])
             else:
                 self.sets[name][1].remove(rest[0])
@@ -337,6 +338,15 @@ def test_what_was_made_can_be_taken_away() -> None:
     assert is_ours(want) and bridges(want) == {BRIDGE} and made.sets
     loaded(RuleTable(), made)
     assert not made.sets and all(chains == {"FORWARD": []} for chains in made.rules.values())
+
+
+def test_an_address_that_nobody_has_keeps_no_rules_from_the_kernel() -> None:
+    """A set of addresses does not take it, and whoever may edit a Pod may write it there."""
+    there = [
+        replace(place, pod=replace(place.pod, addresses=(*place.pod.addresses, "0.0.0.0", "::"))) for place in THERE
+    ]
+    for spec in world.EDGES:
+        loaded(tables(world.cluster([policy("x", spec)], there), there)["n1"])
 
 
 def test_names_are_as_short_as_they_must_be() -> None:

@@ -56,6 +56,8 @@ _UPKEEP = (130, 131, 132, 133, 135, 136, 143)
 """ICMPv6 that a link needs, as in `nft`; between ports, for what the host says itself is not in FORWARD."""
 _INET = {4: "inet", 6: "inet6"}
 _KINDS = {Members.ADDRESSES: "hash:ip", Members.RANGES: "hash:net", Members.SOCKETS: "hash:ip,port"}
+_NOBODYS = frozenset({"0.0.0.0", "::"})
+"""Addresses that a set of them refuses (`hash_ip4_uadt`), and all that comes in the same program with them."""
 _MAX_MEMBERS = 1 << 20
 _QUOTES = "\"'\\"
 """iptables-save writes them with a backslash."""
@@ -111,7 +113,8 @@ def table(rules: PolicyRules, ports: Mapping[IfName, RoutedPort], bridges: Colle
     sets = {n: _table_set(one, protocols.get(n, "")) for n, one in rules.sets.items() if n in used}
     for family in FAMILIES:
         there = frozenset(a for one in opened.values() for a in one.addresses if _family(a) == family)
-        sets[set_name("open", family)] = TableSet(form=f"hash:ip {_INET[family]}", members=there)
+        found = MemberSet(kind=Members.ADDRESSES, family=family, members=there)
+        sets[set_name("open", family)] = _table_set(found, "")
     return RuleTable(chains=chains, sets=sets | _told(judged, guarded, bridges))
 
 
@@ -268,7 +271,7 @@ def _refers(words: list[str]) -> tuple[str, ...]:
 
 
 def _table_set(one: MemberSet, protocol: str) -> TableSet:
-    members: Iterable[str] = one.members
+    members: Iterable[str] = one.members - _NOBODYS
     if one.kind is Members.RANGES:
         members = (net for member in one.members for net in _nets(member))
     elif one.kind is Members.SOCKETS:
