@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import ipaddress
 import random
+import socket
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
@@ -96,7 +97,8 @@ class Filter:
 
     def saved_sets(self) -> str:
         lines = [f"create {name} {form} hashsize 1024" for name, (form, _) in self.sets.items()]
-        return "\n".join(lines + [f"add {name} {one}" for name, (_, members) in self.sets.items() for one in members])
+        written = [f"add {name} {_written(one)}" for name, (_, members) in self.sets.items() for one in members]
+        return "\n".join(lines + written)
 
     def table(self) -> RuleTable:
         return read(self.saved(), self.saved_sets())
@@ -167,6 +169,18 @@ def _words(line: str) -> list[str]:
     import shlex
 
     return shlex.split(line)
+
+
+def _written(member: str) -> str:
+    """An address as ipset writes it, by inet_ntop(3)."""
+    address, mark, rest = member, "", ""
+    for mark in (",", "/"):
+        if mark in member:
+            address, _, rest = member.partition(mark)
+            break
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    text = socket.inet_ntop(family, socket.inet_pton(family, address))
+    return f"{text}{mark}{rest}" if rest else text
 
 
 def _quoted(word: str) -> str:
@@ -347,6 +361,18 @@ def test_an_address_that_nobody_has_keeps_no_rules_from_the_kernel() -> None:
     ]
     for spec in world.EDGES:
         loaded(tables(world.cluster([policy("x", spec)], there), there)["n1"])
+
+
+def test_an_address_is_the_same_one_in_ipsets_words() -> None:
+    """::ffff:a00:1 is written ::ffff:10.0.0.1 there, in whatever kind of set."""
+    there = [
+        replace(place, pod=replace(place.pod, addresses=(*place.pod.addresses, f"::ffff:a00:{number:x}")))
+        for number, place in enumerate(THERE, 1)
+    ]
+    block = "{podSelector: {}, ingress: [{from: [{ipBlock: {cidr: '::ffff:0:0/96'}}]}]}"
+    for spec in (*world.EDGES, block):
+        want = tables(world.cluster([policy("x", spec)], there), there)["n1"]
+        assert loaded(want).table() == want
 
 
 def test_names_are_as_short_as_they_must_be() -> None:

@@ -356,8 +356,14 @@ def _sets_of(text: str) -> Iterator[tuple[str, TableSet]]:
         if verb == "create":
             forms[name] = f"{rest[0]} {rest[rest.index('family') + 1] if 'family' in rest else ''}"
         elif verb == "add":
-            members.setdefault(name, set()).add(rest[0])
+            members.setdefault(name, set()).add(_in_our_words(rest[0]) if ":" in rest[0] else rest[0])
     yield from ((name, TableSet(form=form, members=frozenset(members.get(name, ())))) for name, form in forms.items())
+
+
+def _in_our_words(member: str) -> str:
+    """inet_ntop(3) writes the end of some IPv6 addresses as one of IPv4, and `ipaddress` none."""
+    address = re.split("[,/]", member, maxsplit=1)[0]
+    return f"{ipaddress.ip_address(address)}{member[len(address) :]}" if "." in address else member
 
 
 def _said_by(chains: Mapping[str, TableChain], hidden: frozenset[str]) -> dict[str, TableSet]:
