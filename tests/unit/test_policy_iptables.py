@@ -538,6 +538,29 @@ def test_a_bridge_that_the_rules_do_not_know_is_joined_to_them() -> None:
     assert filters.read() == table(rules, {}, both)
 
 
+@pytest.mark.parametrize(
+    "harm",
+    [
+        "-D FORWARD -j windrow-forward",
+        ":windrow-forward - [0:0]\n-D FORWARD -j windrow-forward\n-X windrow-forward",
+        "",
+    ],
+)
+def test_a_port_is_not_closed_by_half_of_the_rules(harm: str) -> None:
+    """Somebody has flushed them; or a round has made the sets, and the chains are still to come (empty)."""
+    want = tables(world.cluster([policy("x", world.EDGES[3])], THERE))["n1"]
+    firewall = Iptables()
+    firewall.others = ":OUTPUT ACCEPT [0:0]\n"
+    if harm:
+        PolicyFilter(firewall).load(want)
+        firewall.kernel.restore(6, harm)
+    else:
+        firewall.restore_sets(programs(want, RuleTable(), {}).sets_before)
+    assert not PolicyFilter(firewall).covers(BRIDGE) and not PolicyFilter(firewall).covers(IfName("br-a"))
+    PolicyFilter(firewall).load(want)
+    assert PolicyFilter(firewall).covers(BRIDGE) and PolicyFilter(firewall).covers(IfName("br-a"))
+
+
 def test_what_iptables_refuses_leaves_the_old_rules_in_force() -> None:
     """Of the version that refuses; of the other one nothing is open that is to be closed."""
     want, other = (tables(world.cluster([policy(space, world.EDGES[3])], THERE))["n1"] for space in "xy")

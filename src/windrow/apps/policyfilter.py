@@ -58,7 +58,7 @@ class PolicyFilter:
             return False
         variant = self._variant()
         have, _ = self._look(variant)
-        if not have.judges:
+        if not iptables.closes(have):
             return False
         if bridge not in iptables.judging(have):
             for family, text in iptables.joined(bridge, have).items():

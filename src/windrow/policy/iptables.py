@@ -405,6 +405,12 @@ def is_ours(one: RuleTable) -> bool:
     return BRIDGES in one.sets
 
 
+def closes(have: RuleTable) -> bool:
+    """Whether a port that nobody has judged is closed: what does so is there in both versions, and comes first.
+    Somebody may have flushed it, or be about to load it."""
+    return all(name in have.chains and have.chains[name].hook == _BASE for name in _BASES)
+
+
 def bridges(one: RuleTable) -> frozenset[str]:
     """Those whose frames it judges."""
     return one.sets[BRIDGES].members if BRIDGES in one.sets else frozenset()
@@ -416,7 +422,7 @@ def judging(have: RuleTable) -> frozenset[str]:
 
 
 def joined(bridge: str, have: RuleTable) -> Mapping[int, str]:
-    """By version of IP, for `iptables-restore --noflush`: a bridge more is judged. `have`: has the other rules."""
+    """By version of IP, for `iptables-restore --noflush`: a bridge more is judged. `have`: it `closes`."""
     found: dict[int, str] = {}
     for family in FAMILIES:
         lines: list[str] = []
