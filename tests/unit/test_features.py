@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 
 import pytest
 
 from windrow.model.facts import KernelFeatures
-from windrow.netlink import features
+from windrow.netlink import features, sysctl
 
 
 def test_nft_counts_where_it_would_be_run_from_and_as_soon_as_it_is_there(
@@ -28,3 +30,26 @@ def test_nft_counts_where_it_would_be_run_from_and_as_soon_as_it_is_there(
 def install(place: Path) -> None:
     place.mkdir()
     (place / "nft").touch(mode=0o755)
+
+
+@pytest.mark.parametrize(
+    ("loadable", "built_in", "connections"),
+    [
+        ("kernel/net/netfilter/nf_tables.ko: x.ko\n", "", False),
+        ("kernel/net/netfilter/nf_tables.ko.xz:\nkernel/net/bridge/netfilter/nf_conntrack_bridge.ko.xz:\n", "", True),
+        ("nf_tables.ko:\n", "kernel/net/bridge/netfilter/nf_conntrack_bridge.ko\n", True),
+        ("nf_tables.ko: not_nf_conntrack_bridge.ko\n", "kernel/nf_conntrack_bridge.ko2\n", False),
+    ],
+)
+def test_a_kernel_before_conntrack_of_bridges_need_not_load_nftables_to_say_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, loadable: str, built_in: str, connections: bool
+) -> None:
+    """Nobody's modules are loaded by asking, and iptables has to do it from the agent's first round on."""
+    monkeypatch.setattr(features, "KERNELS", tmp_path)
+    monkeypatch.setattr(os.path, "exists", lambda path: path != "/sys/module/nf_tables")
+    monkeypatch.setattr(sysctl, "read", {"kernel.modprobe": sys.executable}.get)
+    lists = tmp_path / os.uname().release
+    lists.mkdir()
+    (lists / "modules.dep").write_text(loadable)
+    (lists / "modules.builtin").write_text(built_in)
+    assert features.takes_bridge_rules() == (True, connections)

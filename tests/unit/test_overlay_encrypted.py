@@ -4,23 +4,31 @@ from __future__ import annotations
 
 import json
 from base64 import b64encode
+from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from tests.unit.test_overlay import BOTH, FACTS, codes, compiled, mgmt, node
 
+from windrow.compile.node import compile_node
 from windrow.model.cluster import Cluster
 from windrow.model.facts import KernelFeatures
-from windrow.model.host import HostState, Observed, Peer, Runtime, Wireguard
+from windrow.model.host import FOR_ROOT, HostState, Observed, Peer, Runtime, Wireguard
 from windrow.model.overlay import FAMILIES, Start, parse_public_key, read_net_conf
-from windrow.model.values import OWNER_GROUP, Cidr, IfName
+from windrow.model.steps import Impact, Phase, SetWireguard, Step
+from windrow.model.values import OWNER_GROUP, Cidr, IfName, Ref
 from windrow.model.wire import load_documents
-from windrow.netlink import wireguard
+from windrow.netlink import addresses, execute, neighbours, observe, routes, wireguard
 from windrow.netlink.codec import pack_attr
+from windrow.netlink.errors import NoPermission
+from windrow.netlink.sock import Rtnl
 from windrow.status.overlay import tunnel_end
 from windrow.status.report import NodeReport
+from windrow.store.errors import StoreError
 from windrow.store.keys import Keys, read_keys, write_keys
 from windrow.store.paths import Paths
 
@@ -131,6 +139,32 @@ def test_somebody_elses_device_is_left_alone() -> None:
     assert problem.code == "overlay-of-others" and "end flanneld" in problem.hint and DEVICE in found.held
 
 
+def test_an_ordinary_user_is_told_all_but_the_secret_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel says to root alone what a device of WireGuard was told; `windrow status` needs no root."""
+    attrs = {"name": DEVICE, "group": OWNER_GROUP, "mtu": 1420}
+    raws = [
+        observe.Raw(1, 772, 1, {"name": "lo", "mtu": 65536}, observe.DEVICE),
+        observe.Raw(7, 65534, 1, attrs, "wireguard"),
+    ]
+    monkeypatch.setattr(observe, "dump_links", lambda *_: raws)
+    for module, name, found in (
+        (addresses, "dump_addresses", {}),
+        (routes, "dump_routes", frozenset()),
+        (routes, "dump_rules", frozenset()),
+        (neighbours, "dump_neighbours", {}),
+    ):
+        monkeypatch.setattr(module, name, lambda *_, found=found: found)
+
+    def refused(indexes: Sequence[int]) -> observe.Encrypted:
+        raise NoPermission(1, f"read WireGuard device {indexes[0]}")
+
+    seen = observe.observe(cast(Rtnl, SimpleNamespace(fileno=lambda: -1)), encrypted=refused)
+    assert seen.state.links.keys() == {"lo"} and seen.unreadable == {DEVICE: FOR_ROOT}
+    facts = replace(OURS, unreadable=seen.unreadable)
+    (problem,) = (p for p in compile_node(Cluster(), facts).problems if p.code == "link-unreadable")
+    assert problem.hint == "run it as root"
+
+
 def test_a_node_says_its_key_as_flannel_does() -> None:
     there = Cluster.of(load_documents(mgmt(PLAIN) + A).objects)
     found = compiled(mgmt(PLAIN), A, facts=OURS)
@@ -161,6 +195,19 @@ def test_keys_are_kept_for_root_alone(tmp_path: Path) -> None:
     for broken in ("", "{", "[]", '{"private": "AAAA", "public": "AAAA"}', '{"private": 1}'):
         paths.wireguard_key.write_text(broken)
         assert read_keys(paths) is None
+
+
+def test_a_key_that_cannot_be_kept_is_the_failure_of_its_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And of nothing else: whoever carries out a plan undoes it, and says why."""
+
+    def full() -> bytes:
+        raise StoreError(Paths(Path("/")).wireguard_key, "No space left on device")
+
+    monkeypatch.setattr(wireguard, "Devices", lambda: nullcontext(SimpleNamespace(set=None)))
+    action, why = SetWireguard(port=51820), Ref("ClusterNetwork", "mgmt")
+    step = Step(phase=Phase.OPTIONS, link=DEVICE, action=action, why=why, impact=Impact.HITLESS)
+    failure = execute.run(cast(Rtnl, SimpleNamespace(index=lambda _: 7)), [step], own_key=full)
+    assert failure is not None and failure.step is step and "No space left" in failure.reason
 
 
 # -- bytes -------------------------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import ipaddress
 import random
+import socket
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
@@ -78,6 +79,7 @@ class Filter:
                 del self.sets[name]
             elif verb == "add":
                 assert rest[0] not in self.sets[name][1] and "/0" not in rest[0][-2:]
+                assert self.sets[name][0].startswith("hash:net") or rest[0] not in ("0.0.0.0", "::")
                 self.sets[name][1].add(rest[0])
             else:
                 self.sets[name][1].remove(rest[0])
@@ -95,7 +97,8 @@ class Filter:
 
     def saved_sets(self) -> str:
         lines = [f"create {name} {form} hashsize 1024" for name, (form, _) in self.sets.items()]
-        return "\n".join(lines + [f"add {name} {one}" for name, (_, members) in self.sets.items() for one in members])
+        written = [f"add {name} {_written(one)}" for name, (_, members) in self.sets.items() for one in members]
+        return "\n".join(lines + written)
 
     def table(self) -> RuleTable:
         return read(self.saved(), self.saved_sets())
@@ -166,6 +169,18 @@ def _words(line: str) -> list[str]:
     import shlex
 
     return shlex.split(line)
+
+
+def _written(member: str) -> str:
+    """An address as ipset writes it, by inet_ntop(3)."""
+    address, mark, rest = member, "", ""
+    for mark in (",", "/"):
+        if mark in member:
+            address, _, rest = member.partition(mark)
+            break
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    text = socket.inet_ntop(family, socket.inet_pton(family, address))
+    return f"{text}{mark}{rest}" if rest else text
 
 
 def _quoted(word: str) -> str:
@@ -322,12 +337,42 @@ def test_what_somebody_else_did_to_it_is_put_right(family: int, harm: str) -> No
     assert [rule for rule in made.rules[family]["FORWARD"] if "ACCEPT" not in rule] == [["-j", "windrow-forward"]]
 
 
+def test_a_jump_with_a_condition_leads_past_ours() -> None:
+    want = tables(world.cluster([policy("x", world.EDGES[3])], THERE))["n1"]
+    made = loaded(want)
+    made.restore(4, "-D FORWARD -j windrow-forward\n-A FORWARD -i eth9 -j windrow-forward")
+    assert made.table() != want
+    loaded(want, made)
+    assert made.rules[4]["FORWARD"][0] == ["-j", "windrow-forward"]
+
+
 def test_what_was_made_can_be_taken_away() -> None:
     want = tables(world.cluster([policy("x", world.EDGES[15])], THERE))["n1"]
     made = loaded(want)
     assert is_ours(want) and bridges(want) == {BRIDGE} and made.sets
     loaded(RuleTable(), made)
     assert not made.sets and all(chains == {"FORWARD": []} for chains in made.rules.values())
+
+
+def test_an_address_that_nobody_has_keeps_no_rules_from_the_kernel() -> None:
+    """A set of addresses does not take it, and whoever may edit a Pod may write it there."""
+    there = [
+        replace(place, pod=replace(place.pod, addresses=(*place.pod.addresses, "0.0.0.0", "::"))) for place in THERE
+    ]
+    for spec in world.EDGES:
+        loaded(tables(world.cluster([policy("x", spec)], there), there)["n1"])
+
+
+def test_an_address_is_the_same_one_in_ipsets_words() -> None:
+    """::ffff:a00:1 is written ::ffff:10.0.0.1 there, in whatever kind of set."""
+    there = [
+        replace(place, pod=replace(place.pod, addresses=(*place.pod.addresses, f"::ffff:a00:{number:x}")))
+        for number, place in enumerate(THERE, 1)
+    ]
+    block = "{podSelector: {}, ingress: [{from: [{ipBlock: {cidr: '::ffff:0:0/96'}}]}]}"
+    for spec in (*world.EDGES, block):
+        want = tables(world.cluster([policy("x", spec)], there), there)["n1"]
+        assert loaded(want).table() == want
 
 
 def test_names_are_as_short_as_they_must_be() -> None:
@@ -364,6 +409,18 @@ def test_a_host_without_nft_wants_rules_of_iptables() -> None:
     loaded(wanted)
 
 
+@pytest.mark.parametrize("known", [{"routed": ("10.1.0.9", "fd00::9")}, {"addresses": ("10.1.0.9", "fd00::9")}])
+def test_a_port_is_told_by_whatever_its_record_says_of_its_addresses(known: dict[str, object]) -> None:
+    """A port with a link to the host alone need not be masqueraded."""
+    port = record(1, masquerade=(), **known)
+    facts = NodeFacts(node="n1", ports=(port,), features=WITHOUT_NFT)
+    words = [
+        rule.expr[1]
+        for rule in policy_table(world.cluster(world.loaded(POLICY), ()), facts).chains["arriving-by-host"].rules
+    ]
+    assert [one.split()[1] for one in words if one.startswith("-d")] == ["10.1.0.9", "fd00::9"]
+
+
 @pytest.mark.parametrize(
     ("more", "what"),
     [
@@ -388,29 +445,37 @@ def test_what_iptables_cannot_enforce_is_an_error(more: dict[str, object], what:
 
 
 class Iptables(Firewall):
-    """What iptables and ipset do, with `Filter` as the kernel. `nft`: what nft says, or why it says nothing."""
+    """What iptables and ipset do, with `Filter` as the kernel. `nft`: why nft says nothing. `others`: what is in the
+    table besides; `ipset`: whether that is installed; `asked`: how often it was asked for the table."""
 
     def __init__(self) -> None:
         super().__init__()
         self.kernel, self.nft, self.refused = Filter(), ServiceError("nft", "is not installed"), ""
-        self.loaded: list[str] = []
+        self.others, self.ipset, self.asked = "", True, 0
 
     def table(self, family: str, name: str) -> str:
         raise self.nft
 
     def has_table(self, table: str) -> bool:
-        return len(self.kernel.rules[4]) > 1
+        self.asked += 1
+        return bool(self.others) or len(self.kernel.rules[4]) > 1
 
     def is_there(self, variant: str) -> bool:
         return True
 
     def listed(self, variant: str, version: str, table: str) -> str:
-        return self.kernel.saved()[int(version)]
+        return self.others + self.kernel.saved()[int(version)]
 
     def sets(self) -> str:
+        self._needs_ipset()
         return self.kernel.saved_sets()
 
+    def _needs_ipset(self) -> None:
+        if not self.ipset:
+            raise ServiceError("ipset", "is not installed")
+
     def restore_sets(self, program: str) -> None:
+        self._needs_ipset()
         for _ in self.kernel.change_sets(program):
             pass
 
@@ -433,6 +498,30 @@ def test_the_edge_loads_reads_and_takes_away() -> None:
     assert filters.policies().table == want
 
 
+def test_a_table_that_others_use_needs_no_ipset() -> None:
+    """Nothing of ours is there, and nothing keeps nft from it. Where a chain is ours its sets have to be known."""
+    firewall = Iptables()
+    firewall.others, firewall.ipset = ":OUTPUT ACCEPT [0:0]\n", False
+    filters = PortFilters(firewall)
+    assert filters.policies() == PoliciesSeen(table=RuleTable())
+    want = tables(world.cluster([policy("x", world.EDGES[3])], THERE))["n1"]
+    failure = carried_out(filters, want)
+    assert failure is not None and failure.reason == "ipset: is not installed"
+    firewall.ipset = True
+    assert carried_out(filters, want) is None
+    firewall.ipset = False
+    assert filters.policies().table is None and "ipset: is not installed" in filters.policies().unread
+
+
+def test_that_there_are_no_rules_is_known_as_long_as_rules_are() -> None:
+    now = [0.0]
+    firewall = Iptables()
+    filters = PortFilters(firewall, fresh_s=30.0, mono=lambda: now[0])
+    for now[0], asked in ((0.0, 1), (29.0, 1), (30.0, 2)):
+        assert filters.policies() == PoliciesSeen(table=RuleTable())
+        assert firewall.asked == asked
+
+
 def test_a_bridge_that_the_rules_do_not_know_is_joined_to_them() -> None:
     """By the call that brings its first port; the next round changes nothing about it."""
     here = [place for place in THERE if place.node == "n1"]
@@ -447,6 +536,29 @@ def test_a_bridge_that_the_rules_do_not_know_is_joined_to_them() -> None:
     assert filters.covers(BRIDGE) and not firewall.kernel.passes(unknown, 4) and not firewall.kernel.passes(unknown, 6)
     assert filters.covers(BRIDGE)
     assert filters.read() == table(rules, {}, both)
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        "-D FORWARD -j windrow-forward",
+        ":windrow-forward - [0:0]\n-D FORWARD -j windrow-forward\n-X windrow-forward",
+        "",
+    ],
+)
+def test_a_port_is_not_closed_by_half_of_the_rules(harm: str) -> None:
+    """Somebody has flushed them; or a round has made the sets, and the chains are still to come (empty)."""
+    want = tables(world.cluster([policy("x", world.EDGES[3])], THERE))["n1"]
+    firewall = Iptables()
+    firewall.others = ":OUTPUT ACCEPT [0:0]\n"
+    if harm:
+        PolicyFilter(firewall).load(want)
+        firewall.kernel.restore(6, harm)
+    else:
+        firewall.restore_sets(programs(want, RuleTable(), {}).sets_before)
+    assert not PolicyFilter(firewall).covers(BRIDGE) and not PolicyFilter(firewall).covers(IfName("br-a"))
+    PolicyFilter(firewall).load(want)
+    assert PolicyFilter(firewall).covers(BRIDGE) and PolicyFilter(firewall).covers(IfName("br-a"))
 
 
 def test_what_iptables_refuses_leaves_the_old_rules_in_force() -> None:

@@ -72,7 +72,7 @@ class PortFilters:
         texts, unread = self._list([NFT_POLICIES], fresh_s=self.fresh_s)
         try:
             found = nft.read(texts.get(NFT_POLICIES, ""))
-            if found.empty and PolicyFilter(self._firewall).in_use():
+            if found.empty:
                 found = self._by_iptables()
         except (ServiceError, KernelError) as error:
             return PoliciesSeen(table=None, unread=str(error))
@@ -83,10 +83,11 @@ class PortFilters:
         return PoliciesSeen(table=found)
 
     def _by_iptables(self) -> RuleTable:
-        """Kept as long as a listing. Raises ServiceError, KernelError, ValueError."""
+        """Kept as long as a listing, and that there is none as well. Raises ServiceError, KernelError, ValueError."""
         at, table = self._iptables
         if table is None or self._mono() - at >= self.fresh_s:
-            table = PolicyFilter(self._firewall).read()
+            other = PolicyFilter(self._firewall)
+            table = other.read() if other.in_use() else RuleTable()
             self._iptables = self._mono(), table
         return table
 
@@ -159,7 +160,7 @@ class PortFilters:
             if replaced:
                 other.load(RuleTable())
         except ServiceError as error:
-            lacks = f"; {_NEEDED}" if _is_lacking(error.reason) else ""
+            lacks = f"; {_NEEDED}" if error.program == "nft" and _is_lacking(error.reason) else ""
             return Failure(step=step, errno=errno.EIO, reason=f"{error.program}: {error.reason}{lacks}")
         except KernelError as error:
             return Failure(step=step, errno=error.errno, reason=str(error))

@@ -12,9 +12,6 @@ from windrow.policy import iptables
 from windrow.services.errors import ServiceError
 from windrow.services.firewall import LEGACY, SYSTEM, Firewall
 
-_SHOWN = ("nf_call_iptables", "nf_call_ip6tables")
-"""The options of a bridge by which its frames go through iptables, whatever net.bridge.bridge-nf-call-* say."""
-
 
 class PolicyFilter:
     """Raises ServiceError, KernelError; ValueError for what it does not understand."""
@@ -50,7 +47,9 @@ class PolicyFilter:
             self._firewall.restore_sets(todo.sets_after)
         with Rtnl() as rtnl:
             shown = _shown(rtnl)
-            show(rtnl, [name for name in iptables.bridges(want) if shown.get(name) is False])
+            for name in iptables.bridges(want):
+                if shown.get(name) is False:
+                    rtnl.run(links.show_frames(name))
 
     def covers(self, bridge: str) -> bool:
         """Whether a port that comes to this bridge is closed until it is judged; the rules are told of the bridge, if
@@ -59,7 +58,7 @@ class PolicyFilter:
             return False
         variant = self._variant()
         have, _ = self._look(variant)
-        if not have.judges:
+        if not iptables.closes(have):
             return False
         if bridge not in iptables.judging(have):
             for family, text in iptables.joined(bridge, have).items():
@@ -70,22 +69,23 @@ class PolicyFilter:
         saved = {family: self._firewall.listed(variant, str(family), iptables.TABLE) for family in iptables.FAMILIES}
         with Rtnl() as rtnl:
             hidden = [name for name, on in _shown(rtnl).items() if not on]
-        return iptables.read(saved, self._firewall.sets(), hidden), saved
+        return iptables.read(saved, self._sets(saved.values()), hidden), saved
+
+    def _sets(self, saved: Iterable[str]) -> str:
+        """The table may be another program's, on a host without ipset: where no chain is ours, no set is either."""
+        try:
+            return self._firewall.sets()
+        except ServiceError:
+            if any(f":{iptables.PREFIX}" in text for text in saved):
+                raise
+            return ""
 
     def _variant(self) -> str:
         """The legacy one, for of its tables the kernel tells at once; where it is not installed, the system's."""
         return LEGACY if self._firewall.is_there(LEGACY) else SYSTEM
 
 
-def show(rtnl: Rtnl, bridges: Iterable[str]) -> None:
-    """The frames of these bridges, to iptables."""
-    for name in bridges:
-        rtnl.run(links.set_kind(name, "bridge", dict.fromkeys(_SHOWN, 1)))
-
-
 def _shown(rtnl: Rtnl) -> dict[str, bool]:
     """Each bridge that there is, and whether its frames go through iptables."""
     raws = observe.dump_links(rtnl)
-    return {
-        str(raw.attrs["name"]): all(raw.data.get(option) for option in _SHOWN) for raw in raws if raw.kind == "bridge"
-    }
+    return {str(raw.attrs["name"]): links.shows_frames(raw.data) for raw in raws if raw.kind == "bridge"}

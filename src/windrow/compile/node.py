@@ -30,7 +30,7 @@ from windrow.model import names
 from windrow.model.bridging import BRIDGE_NETFILTER
 from windrow.model.cluster import Cluster
 from windrow.model.facts import Memory, NodeFacts
-from windrow.model.host import Bond, HostState, Link
+from windrow.model.host import FOR_ROOT, Bond, HostState, Link
 from windrow.model.lazy import dataclass
 from windrow.model.leases import ClientOptions
 from windrow.model.objects import HostNetworkConfig
@@ -148,7 +148,7 @@ def _unreadable(facts: NodeFacts) -> Iterator[Problem]:
         yield Problem(
             code="link-unreadable",
             message=f"what the kernel says of {name} cannot be read ({why}): it is left alone",
-            hint="please report it, with what this prints: ip -d link show",
+            hint="run it as root" if why == FOR_ROOT else "please report it, with what this prints: ip -d link show",
             about=Ref("Node", facts.node),
             severity=Severity.WARNING,
         )

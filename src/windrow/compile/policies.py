@@ -201,8 +201,8 @@ def _recorded_pods(cluster: Cluster, records: Iterable[PortRecord]) -> Iterator[
         ref = _pod_of(record)
         found = cluster.objects.get(ref)
         pod = found if isinstance(found, Pod) else Pod(meta=_meta(ref, cluster))
-        if record.ifname == DEFAULT_INTERFACE and not pod.addresses and record.masquerade:
-            pod = replace(pod, addresses=tuple(one.partition("/")[0] for one in record.masquerade))
+        if record.ifname == DEFAULT_INTERFACE and not pod.addresses and record.given:
+            pod = replace(pod, addresses=record.given)
         if pod is not found:
             yield pod
 
@@ -212,7 +212,7 @@ def _addresses(record: PortRecord, cluster: Cluster, facts: NodeFacts) -> tuple[
     its owner may write), and a pool."""
     pod = cluster.objects.get(_pod_of(record))
     of_pod = pod.addresses_in(network_of(record, cluster)) if isinstance(pod, Pod) else ()
-    said = record.addresses or of_pod or tuple(one.partition("/")[0] for one in record.masquerade)
+    said = record.given or of_pod
     pooled = [str(one) for macs in facts.record.values() for mac, one in macs.items() if mac == record.mac]
     return tuple(dict.fromkeys((*said, *pooled)))
 

@@ -470,6 +470,10 @@ class Runtime:
         return self.group == OWNER_GROUP or (bool(self.altnames) and bool(marked_names(self.altnames)))
 
 
+FOR_ROOT = "only root may ask the kernel what it was told"
+"""Why an encrypted tunnel device is in `Observed.unreadable` of an ordinary user."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observed:
     """One full look at the kernel."""

@@ -73,6 +73,11 @@ class PortRecord:
         return Ref("Port", f"{pod or self.container_id[:SHORT_ID]}/{self.ifname}", namespace)
 
     @property
+    def given(self) -> tuple[str, ...]:
+        """The addresses, without prefixes, that the IPAM plugin gave, as far as any of it was written down."""
+        return self.addresses or self.routed or tuple(cidr.partition("/")[0] for cidr in self.masquerade)
+
+    @property
     def ways(self) -> tuple[Route, ...]:
         """The host's routes to a point-to-point port. They are nobody's by their protocol: they go with the bridge, and
         not because a plan, such as an undo's, knows nothing of the port."""

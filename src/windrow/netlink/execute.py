@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, assert_never
 
+from windrow.model.errors import WindrowError
 from windrow.model.host import Details, PortVlans
 from windrow.model.marks import mark_of
 from windrow.model.steps import (
@@ -167,6 +168,8 @@ class _Burst:
             raise _StepFailed(_failure(step, error)) from error
         except _BAD_VALUE as error:
             raise _StepFailed(Failure(step=step, errno=errno.EINVAL, reason=str(error))) from error
+        except WindrowError as error:  # this host's key cannot be kept
+            raise _StepFailed(Failure(step=step, errno=errno.EIO, reason=str(error))) from error
 
 
 def _is_so_already(step: Step, error: KernelError) -> bool:

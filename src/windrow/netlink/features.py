@@ -80,7 +80,7 @@ def _try() -> KernelFeatures:
         )
         wireguard = _waiting("wireguard") or _accepted(rtnl, lambda: links.create("w", "wireguard"))
         vxlan = _waiting("vxlan") or _accepted(rtnl, lambda: links.create("x", "vxlan", data=_VXLAN))
-    tables, connections = _takes_bridge_rules()
+    tables, connections = takes_bridge_rules()
     return KernelFeatures(
         bonding=bonding,
         vlan_filtering=filtering,
@@ -103,6 +103,9 @@ _CHAIN_NAME, _RULE_CHAIN, _RULE_EXPRS, _ELEMENT, _EXPR_NAME, _EXPR_DATA, _NESTED
 """NFTA_CHAIN_NAME, NFTA_RULE_CHAIN, NFTA_RULE_EXPRESSIONS, NFTA_LIST_ELEM, NFTA_EXPR_NAME, NFTA_EXPR_DATA."""
 _CT_STATE = pack_attr(1, b"\0\0\0\1") + pack_attr(2, b"\0\0\0\0")
 """NFTA_CT_DREG: NFT_REG_1; NFTA_CT_KEY: NFT_CT_STATE."""
+_CONNECTIONS = "nf_conntrack_bridge"
+KERNELS = Path("/lib/modules")
+"""By release: the lists of the modules that each kernel has."""
 _VXLAN = {"vni": 1, "port": 8472, "learning": 0}
 
 
@@ -114,12 +117,13 @@ def _accepted(rtnl: Rtnl, message: Callable[[], Message]) -> bool:
     return True
 
 
-def _takes_bridge_rules() -> tuple[bool, bool]:
+def takes_bridge_rules() -> tuple[bool, bool]:
     """Whether nftables makes a table of the family bridge (`nft_supported_family`), and in it a rule about connections
     (`nf_ct_netns_get`: EPROTO without nf_conntrack_bridge). The answers to the begin and the end of a batch come since
-    Linux 6.10 only; those to what is in between always do."""
+    Linux 6.10 only; those to what is in between always do. A kernel that would have to load nftables for it is not
+    asked: nf_conntrack_bridge is younger (Linux 5.3), and not on every disk."""
     if not os.path.exists("/sys/module/nf_tables") and loadable("nf_tables"):
-        return True, True
+        return True, loadable(_CONNECTIONS) or _is_built_in(_CONNECTIONS)
     named = pack_attr(TABLE_NAME, b"windrow\0")
     state = pack_attr(_EXPR_NAME, b"ct\0") + pack_attr(_EXPR_DATA | _NESTED, _CT_STATE)
     rule = pack_attr(_RULE_CHAIN, b"c\0") + pack_attr(_RULE_EXPRS | _NESTED, pack_attr(_ELEMENT | _NESTED, state))
@@ -130,7 +134,7 @@ def _takes_bridge_rules() -> tuple[bool, bool]:
     begin, end = (Message(type_, subsystem) for type_ in _NFNL_BATCH)
     with Rtnl(NETLINK_NETFILTER) as nft:
         _, table, _, about_connections, _ = nft.burst([begin, *made, end])
-    return table is None, about_connections is None or (table is None and loadable("nf_conntrack_bridge"))
+    return table is None, about_connections is None or (table is None and loadable(_CONNECTIONS))
 
 
 def _filters(rtnl: Rtnl) -> bool:
@@ -152,8 +156,16 @@ def loadable(module: str) -> bool:
     """Whether the kernel would load the module by itself on RTM_NEWLINK (`rtnl_newlink`: request_module)."""
     if sysctl.read("kernel.modules_disabled") == "1" or not os.access(sysctl.read("kernel.modprobe") or "", os.X_OK):
         return False
-    listed = Path("/lib/modules", os.uname().release, "modules.dep")
+    return _is_listed(module, "modules.dep")
+
+
+def _is_built_in(module: str) -> bool:
+    return _is_listed(module, "modules.builtin")
+
+
+def _is_listed(module: str, file: str) -> bool:
     try:
-        return re.search(rf"(^|/){re.escape(module)}\.ko(\.\w+)?:", listed.read_text(), re.MULTILINE) is not None
+        listed = (KERNELS / os.uname().release / file).read_text()
     except OSError:
         return False
+    return re.search(rf"(^|/){re.escape(module)}\.ko(\.\w+)?(:|$)", listed, re.MULTILINE) is not None

@@ -233,6 +233,19 @@ def set_kind(name: str, kind: str, data: Mapping[str, Any]) -> Message:
     return Message(RTM_NEWLINK, body, doing=f"set {kind} {name}: {said}", kind=kind)
 
 
+_SHOWN = ("nf_call_iptables", "nf_call_ip6tables")
+
+
+def show_frames(bridge: str) -> Message:
+    """The frames of a bridge to the host's packet filter, whatever net.bridge.bridge-nf-call-* say."""
+    return set_kind(bridge, "bridge", dict.fromkeys(_SHOWN, 1))
+
+
+def shows_frames(data: Mapping[str, Any]) -> bool:
+    """Whether a bridge with these options does so by itself."""
+    return all(data.get(option) for option in _SHOWN)
+
+
 def set_bond(name: str, bond: Bond, index: Callable[[str], int]) -> Message:
     """The options that are not None; `index` finds the primary.
 

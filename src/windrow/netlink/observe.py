@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from windrow.model.bridging import BridgePort
 from windrow.model.host import (
+    FOR_ROOT,
     OWNER_GROUP,
     Details,
     FdbEntry,
@@ -33,6 +34,7 @@ from windrow.model.marks import called, is_marked, marked_names
 from windrow.model.names import TUNNEL_4, TUNNEL_6
 from windrow.model.values import Cidr, IfName, Mac, VidSet
 from windrow.netlink import addresses, codec, devconf, fdb, neighbours, options, routes
+from windrow.netlink.errors import NoPermission
 from windrow.netlink.links import (
     BRIDGE_FLAGS_SELF,
     DEVICE,
@@ -123,6 +125,7 @@ def observe(
     found = routes.dump_routes(rtnl, names)
     rules = routes.dump_rules(rtnl)
     set_by_hand = neighbours.dump_neighbours(rtnl)
+    told, secret = _told(encrypted, [raw.ifindex for raw in raws if _is_encrypted(raw)])
     look = _Look(
         names=names,
         bonds={raw.ifindex: raw.data for raw in raws if raw.kind == "bond"},
@@ -132,13 +135,16 @@ def observe(
         settings=LinkSettings(rtnl.fileno()),
         snooping=dump_snooping(rtnl) if any(map(snoops_by_vlan, raws)) else {},
         fdb={raw.ifindex: fdb.dump_fdb(rtnl, raw.ifindex) for raw in raws if _has_far_ends(raw)},
-        encrypted=encrypted(own) if (own := [raw.ifindex for raw in raws if _is_encrypted(raw)]) else {},
+        encrypted=told,
     )
     links: dict[IfName, Link] = {}
     runtime: dict[IfName, Runtime] = {}
     unreadable: dict[IfName, str] = {}
     for raw in raws:
         name = raw.attrs["name"]
+        if raw.ifindex in secret:
+            unreadable[name] = FOR_ROOT
+            continue
         try:
             if raw.fault:
                 raise ValueError(raw.fault)
@@ -153,6 +159,15 @@ def observe(
             unreadable[name] = f"{type(fault).__name__}: {fault}"
     state = HostState(links=links, routes=found, rules=rules, sysctls=dict(sysctls or {}))
     return Observed(state=state, runtime=runtime, unreadable=unreadable)
+
+
+def _told(encrypted: Callable[[Sequence[int]], Encrypted], indexes: Sequence[int]) -> tuple[Encrypted, frozenset[int]]:
+    """What these devices were told; and those of which that is not said to an ordinary user (WG_CMD_GET_DEVICE has
+    GENL_UNS_ADMIN_PERM)."""
+    try:
+        return encrypted(indexes) if indexes else {}, frozenset()
+    except NoPermission:
+        return {}, frozenset(indexes)
 
 
 class _Look(NamedTuple):

@@ -30,6 +30,7 @@ from windrow.model.ruletable import (
     TableSet,
 )
 from windrow.model.values import IfName
+from windrow.policy.nft import port_chain
 
 FAMILIES = (4, 6)
 TABLE = "security"
@@ -55,6 +56,8 @@ _UPKEEP = (130, 131, 132, 133, 135, 136, 143)
 """ICMPv6 that a link needs, as in `nft`; between ports, for what the host says itself is not in FORWARD."""
 _INET = {4: "inet", 6: "inet6"}
 _KINDS = {Members.ADDRESSES: "hash:ip", Members.RANGES: "hash:net", Members.SOCKETS: "hash:ip,port"}
+_NOBODYS = frozenset({"0.0.0.0", "::"})
+"""Addresses that a set of them refuses (`hash_ip4_uadt`), and all that comes in the same program with them."""
 _MAX_MEMBERS = 1 << 20
 _QUOTES = "\"'\\"
 """iptables-save writes them with a backslash."""
@@ -95,7 +98,7 @@ def table(rules: PolicyRules, ports: Mapping[IfName, RoutedPort], bridges: Colle
     opened = {port: one for port, one in judged.items() if Direction.INGRESS not in _ways(guarded, port)}
     chains = _base_chains(judged, guarded, sorted(bridges))
     for port, one in guarded.items():
-        chains |= {_port_chain(port, direction): _of_port(port, one, direction) for direction in one.chains}
+        chains |= {port_chain(port, direction): _of_port(port, one, direction) for direction in one.chains}
     chains |= {
         name: _chain(line for rule in chain.rules for line in _packet_rule(rule, chain.direction))
         for name, chain in rules.chains.items()
@@ -110,7 +113,8 @@ def table(rules: PolicyRules, ports: Mapping[IfName, RoutedPort], bridges: Colle
     sets = {n: _table_set(one, protocols.get(n, "")) for n, one in rules.sets.items() if n in used}
     for family in FAMILIES:
         there = frozenset(a for one in opened.values() for a in one.addresses if _family(a) == family)
-        sets[set_name("open", family)] = TableSet(form=f"hash:ip {_INET[family]}", members=there)
+        found = MemberSet(kind=Members.ADDRESSES, family=family, members=there)
+        sets[set_name("open", family)] = _table_set(found, "")
     return RuleTable(chains=chains, sets=sets | _told(judged, guarded, bridges))
 
 
@@ -120,7 +124,7 @@ def _told(judged: Iterable[str], guarded: Mapping[IfName, GuardedPort], bridges:
         name: TableSet(
             form=VERDICT_MAP,
             members=frozenset(
-                f"{port} : {_port_chain(port, direction)}" for port, one in guarded.items() if direction in one.chains
+                f"{port} : {port_chain(port, direction)}" for port, one in guarded.items() if direction in one.chains
             ),
         )
         for name, direction in ((_OUT, Direction.EGRESS), (_IN, Direction.INGRESS))
@@ -165,7 +169,7 @@ def _first(family: int, bridges: Iterable[str]) -> Iterator[tuple[str, str]]:
 
 def _leaving(judged: Iterable[IfName], guarded: Mapping[IfName, GuardedPort]) -> Iterator[tuple[str, str]]:
     for port in judged:
-        way = _port_chain(port, Direction.EGRESS) if Direction.EGRESS in _ways(guarded, port) else "arrive"
+        way = port_chain(port, Direction.EGRESS) if Direction.EGRESS in _ways(guarded, port) else "arrive"
         yield "by port", f"-m physdev --physdev-in {port} -g {PREFIX}{way}"
     yield "not judged yet", f"-m physdev --physdev-in {_PORTS} -g {PREFIX}{WAITING}leaving"
     yield "by no port", f"-m physdev ! --physdev-is-in -g {PREFIX}{WAITING}leaving"
@@ -192,7 +196,7 @@ def _to(bridge: str) -> tuple[tuple[str, str], tuple[str, str]]:
 def _arriving(judged: Iterable[IfName], guarded: Mapping[IfName, GuardedPort]) -> Iterator[tuple[str, str]]:
     for port in judged:
         isolated = Direction.INGRESS in _ways(guarded, port)
-        verdict = f"-g {PREFIX}{_port_chain(port, Direction.INGRESS)}" if isolated else "-j ACCEPT"
+        verdict = f"-g {PREFIX}{port_chain(port, Direction.INGRESS)}" if isolated else "-j ACCEPT"
         yield "by port", f"-m physdev --physdev-out {port} --physdev-is-bridged {verdict}"
     yield "not judged yet", f"-m physdev --physdev-out {_PORTS} --physdev-is-bridged -g {PREFIX}{WAITING}arriving"
     yield "no pod's", "-j ACCEPT"
@@ -207,12 +211,8 @@ def _routed(
         if Direction.INGRESS in _ways(guarded, port):
             for address in one.addresses:
                 if _family(address) == family:
-                    yield "by address", f"-d {address} -g {PREFIX}{_port_chain(port, Direction.INGRESS)}"
+                    yield "by address", f"-d {address} -g {PREFIX}{port_chain(port, Direction.INGRESS)}"
     yield "not judged yet", f"-g {PREFIX}{WAITING}arriving"
-
-
-def _port_chain(port: IfName, direction: Direction) -> str:
-    return f"{'from' if direction is Direction.EGRESS else 'to'}-{port}"
 
 
 def _of_port(port: IfName, guarded: GuardedPort, direction: Direction) -> TableChain:
@@ -220,7 +220,7 @@ def _of_port(port: IfName, guarded: GuardedPort, direction: Direction) -> TableC
     for family in FAMILIES:
         lines += [(family, "", f"-j {PREFIX}{name}") for name in guarded.chains[direction]]
         if most := guarded.logged.get(direction):
-            said = f"windrow {_port_chain(port, direction)}: "  # 29 characters at most
+            said = f"windrow {port_chain(port, direction)}: "  # 29 characters at most
             lines.append((family, "logged", f'-m limit --limit {most}/sec -j LOG --log-prefix "{said}"'))
         lines.append((family, "isolated", "-j DROP"))
     return _chain(lines)
@@ -271,7 +271,7 @@ def _refers(words: list[str]) -> tuple[str, ...]:
 
 
 def _table_set(one: MemberSet, protocol: str) -> TableSet:
-    members: Iterable[str] = one.members
+    members: Iterable[str] = one.members - _NOBODYS
     if one.kind is Members.RANGES:
         members = (net for member in one.members for net in _nets(member))
     elif one.kind is Members.SOCKETS:
@@ -322,8 +322,9 @@ def read(saved: Mapping[int, str], sets: str, hidden: Iterable[str] = ()) -> Rul
 
 
 def _leads_to_ours(text: str) -> bool:
-    """Once, and before any other rule: one that accepts would let everything past ours."""
-    found = [line.endswith(_JUMP) for line in text.splitlines() if " -A FORWARD " in f" {line}"]
+    """Once, and before any other rule: one that accepts would let everything past ours, and a jump with a condition all
+    that does not meet it."""
+    found = [_is_jump(line) for line in text.splitlines() if " -A FORWARD " in f" {line}"]
     return found[:1] == [True] and sum(found) == 1
 
 
@@ -355,20 +356,28 @@ def _sets_of(text: str) -> Iterator[tuple[str, TableSet]]:
         if verb == "create":
             forms[name] = f"{rest[0]} {rest[rest.index('family') + 1] if 'family' in rest else ''}"
         elif verb == "add":
-            members.setdefault(name, set()).add(rest[0])
+            members.setdefault(name, set()).add(_in_our_words(rest[0]) if ":" in rest[0] else rest[0])
     yield from ((name, TableSet(form=form, members=frozenset(members.get(name, ())))) for name, form in forms.items())
+
+
+def _in_our_words(member: str) -> str:
+    """inet_ntop(3) writes the end of some IPv6 addresses as one of IPv4, and `ipaddress` none."""
+    address = re.split("[,/]", member, maxsplit=1)[0]
+    return f"{ipaddress.ip_address(address)}{member[len(address) :]}" if "." in address else member
 
 
 def _said_by(chains: Mapping[str, TableChain], hidden: frozenset[str]) -> dict[str, TableSet]:
     """What `_told` says, from the rules: only what those of both versions say is so."""
     maps: dict[str, frozenset[str]] = {}
     judged: list[frozenset[str]] = []
-    for name, chain, option in ((_OUT, "leaving", "--physdev-in"), (_IN, "arriving", "--physdev-out")):
+    for name, chain, option, direction in (
+        (_OUT, "leaving", "--physdev-in", Direction.EGRESS),
+        (_IN, "arriving", "--physdev-out", Direction.INGRESS),
+    ):
         by_family = [set(_ports_in(chains, chain, option, family)) for family in FAMILIES]
         judged += [frozenset(p for p, target in found if not target.startswith(WAITING)) for found in by_family]
-        side = "from-" if name == _OUT else "to-"
         both = by_family[0] & by_family[1]
-        maps[name] = frozenset(f"{port} : {target}" for port, target in both if target == f"{side}{port}")
+        maps[name] = frozenset(f"{port} : {target}" for port, target in both if target == port_chain(port, direction))
     names = {JUDGED: frozenset.intersection(*judged), BRIDGES: _about(chains) - hidden}
     return {name: TableSet(form=VERDICT_MAP, members=said) for name, said in maps.items()} | {
         name: TableSet(form=NAMES, members=said) for name, said in names.items()
@@ -396,6 +405,12 @@ def is_ours(one: RuleTable) -> bool:
     return BRIDGES in one.sets
 
 
+def closes(have: RuleTable) -> bool:
+    """Whether a port that nobody has judged is closed: what does so is there in both versions, and comes first.
+    Somebody may have flushed it, or be about to load it."""
+    return all(name in have.chains and have.chains[name].hook == _BASE for name in _BASES)
+
+
 def bridges(one: RuleTable) -> frozenset[str]:
     """Those whose frames it judges."""
     return one.sets[BRIDGES].members if BRIDGES in one.sets else frozenset()
@@ -407,7 +422,7 @@ def judging(have: RuleTable) -> frozenset[str]:
 
 
 def joined(bridge: str, have: RuleTable) -> Mapping[int, str]:
-    """By version of IP, for `iptables-restore --noflush`: a bridge more is judged. `have`: has the other rules."""
+    """By version of IP, for `iptables-restore --noflush`: a bridge more is judged. `have`: it `closes`."""
     found: dict[int, str] = {}
     for family in FAMILIES:
         lines: list[str] = []
@@ -470,7 +485,7 @@ def _commented(rule: TableRule) -> str:
 
 
 def _is_jump(line: str) -> bool:
-    return " -A FORWARD " in f" {line}" and line.endswith(f"-A FORWARD {_JUMP}")
+    return f" {line}".endswith(f" -A FORWARD {_JUMP}")
 
 
 def _text(lines: list[str]) -> str:

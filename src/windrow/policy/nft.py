@@ -129,8 +129,8 @@ def _table(rules: PolicyRules) -> RuleTable:
     sets[NAMESPACES] = TableSet(form=NAMES, members=frozenset(map(member_of_namespace, rules.namespaces)))
     for direction, map_name in _MAPS.items():
         guarded = {port: one for port, one in rules.ports.items() if direction in one.chains}
-        chains |= {_port_chain(port, direction): _of_port(port, one, direction) for port, one in guarded.items()}
-        members = frozenset(f"{port} : {_port_chain(port, direction)}" for port in guarded)
+        chains |= {port_chain(port, direction): _of_port(port, one, direction) for port, one in guarded.items()}
+        members = frozenset(f"{port} : {port_chain(port, direction)}" for port in guarded)
         sets[map_name] = TableSet(form=VERDICT_MAP, members=members)
     for direction, map_name in _OWN_MAPS.items():
         if found := guarding[direction]:
@@ -144,7 +144,8 @@ def _form(one: MemberSet) -> str:
     return _FORMS[one.kind].format(_ADDRESS[one.family])
 
 
-def _port_chain(port: IfName, direction: Direction) -> str:
+def port_chain(port: str, direction: Direction) -> str:
+    """Of policies; `dropped` tells the direction by it."""
     return f"{_WAYS[direction]}-{port}"
 
 
@@ -197,7 +198,7 @@ def _of_port(port: IfName, guarded: GuardedPort, direction: Direction) -> TableC
     rules = [_lease(direction)] if guarded.leased else []
     rules += [_rule("", {"jump": {"target": name}}) for name in guarded.chains[direction]]
     if most := guarded.logged.get(direction):
-        said = {"log": {"prefix": f"{TABLE} {_port_chain(port, direction)}: ", "level": "info"}}
+        said = {"log": {"prefix": f"{TABLE} {port_chain(port, direction)}: ", "level": "info"}}
         rules.append(_rule("logged", {"limit": {"rate": most, "per": "second"}}, said))
     return TableChain(rules=(*rules, _rule("isolated", *_DROPPED)))
 
@@ -206,7 +207,7 @@ def _of_port(port: IfName, guarded: GuardedPort, direction: Direction) -> TableC
 
 
 def _own_chain(port: IfName, direction: Direction) -> str:
-    return f"guard-{_port_chain(port, direction)}"
+    return f"guard-{port_chain(port, direction)}"
 
 
 def _own_chains(own: Mapping[IfName, OwnGuards], direction: Direction) -> dict[IfName, TableChain]:

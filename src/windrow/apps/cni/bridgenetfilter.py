@@ -17,7 +17,6 @@ from windrow.services.errors import ServiceError
 from windrow.services.process import run
 
 MODULE = "br_netfilter"
-_SWITCHES = {"nf_call_iptables": 1, "nf_call_ip6tables": 1}
 
 
 def show(bridge: Seen, rtnl: Rtnl) -> None:
@@ -25,8 +24,8 @@ def show(bridge: Seen, rtnl: Rtnl) -> None:
     lacks."""
     if sysctl.read(BRIDGE_NETFILTER[0]) is None:
         _load(bridge.name)
-    if any(bridge.data.get(name) != value for name, value in _SWITCHES.items()):
-        rtnl.run(links.set_kind(bridge.name, "bridge", _SWITCHES))
+    if not links.shows_frames(bridge.data):
+        rtnl.run(links.show_frames(bridge.name))
 
 
 def _load(bridge: str) -> None:

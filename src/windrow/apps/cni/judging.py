@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from windrow.apps.cni.host import Host
 from windrow.model.policies import DEFAULT_INTERFACE
 from windrow.model.ports import PORT_GROUP, PortRecord
-from windrow.netlink import ports
+from windrow.netlink import links, ports
 from windrow.port import firewall as programs
 from windrow.port.errors import KERNEL_REFUSED, CniError
 from windrow.services.errors import ServiceError
@@ -80,9 +80,7 @@ class Gate:
     def show_frames(self) -> None:
         """Once the bridge is there, and before the port is: iptables has to see its frames. Raises KernelError."""
         if self._by_iptables:
-            from windrow.apps.policyfilter import show
-
-            show(self._host.rtnl(), [self._record.bridge])
+            self._host.rtnl().run(links.show_frames(self._record.bridge))
 
     def _let_through(self) -> bool:
         """Where there is no table one is made. Raises ServiceError."""
@@ -97,8 +95,8 @@ class Gate:
         overlay alone. Ports that are there stay as they are: of those that come, each is here before its link is."""
         from windrow.policy.nft import closed
 
-        links = ports.every(self._host.rtnl())
-        self._refused(closed(one.name for one in links if one.group == PORT_GROUP), _THERE)
+        every = ports.every(self._host.rtnl())
+        self._refused(closed(one.name for one in every if one.group == PORT_GROUP), _THERE)
 
     def _refused(self, program: str, *expected: str) -> str:
         """Empty, or which of the expected refusals it met. Raises ServiceError: a kernel that lacks an expression says
