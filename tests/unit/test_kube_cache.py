@@ -546,3 +546,13 @@ def test_labels_of_a_pod_fill_no_memory(kind: str) -> None:
     assert [p.code for p in loaded.problems] == ["labels-too-long"] and not loaded.objects and loaded.unread
     few = {**document, "metadata": {**document["metadata"], "labels": {"app": "db"}}}
     assert load_value(trim.bounded(trim.wanted(few))).objects[0].meta.labels == {"app": "db"}
+
+
+def test_thousands_of_short_labels_are_no_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever may write pods would have every node of the cluster count them for a second, again and again."""
+    labels = {f"{number:x}": "" for number in range(50_000)}
+    looked, length_of = list[int](), trim.length_of
+    monkeypatch.setattr(trim, "length_of", lambda some: looked.append(len(some)) or length_of(some))
+    document = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a", "namespace": "b", "labels": labels}}
+    trim.bounded(trim.wanted(document))
+    assert len(labels) <= sum(looked) <= 2 * len(labels)

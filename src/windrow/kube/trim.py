@@ -119,9 +119,11 @@ def _few_labels(meta: Mapping[str, Any]) -> Mapping[str, Any]:
     if not labels or length_of(labels) <= LABELS_MAX:
         return meta
     kept: dict[str, Any] = {}
+    left = LABELS_MAX
     for key in sorted(labels):
         kept[key] = labels[key]
-        if length_of(kept) > LABELS_MAX:
+        left -= length_of({key: labels[key]})
+        if left < 0:
             break
     return {**meta, "labels": kept}
 
