@@ -110,10 +110,13 @@ class Writer:
         self._paces.begin()
         if self._with_status is None and not await self._look():
             return
+        differing = {ref: document for ref, document in (self._wanted or {}).items() if self._differs(ref, document)}
+        # A turn that came when nothing was to be said any more is none for what comes next, on all nodes at once.
+        self._turns = {ref: at for ref, at in self._turns.items() if ref in differing}
         works: list[tuple[Ref, Work]] = [
             (ref, partial(self._say, ref, document))
-            for ref, document in (self._wanted or {}).items()
-            if self._differs(ref, document) and (not self.shared(ref.kind) or self._is_our_turn(ref))
+            for ref, document in differing.items()
+            if not self.shared(ref.kind) or self._is_our_turn(ref)
         ]
         works += [(ref, partial(self._remove, ref, said)) for ref, said in self._left_over()]
         await few_at_once(partial(self._paces.in_its_time, ref, work) for ref, work in works)
@@ -154,11 +157,11 @@ class Writer:
         return [(ref, said) for ref, said in self.cache.said(VlanStatus.KIND).items() if ref not in self._wanted]
 
     async def _say(self, ref: Ref, document: Document) -> None:
-        if self.shared(ref.kind) and (known := self.cache.said_of(ref)) is not None:
-            await self._say_among_many(ref, document, known)
+        there = self.cache.said_of(ref)
+        if there is not None and self.shared(ref.kind):
+            await self._say_among_many(ref, document, there)
             return
-        there, resource = self.cache.said_of(ref), RESOURCES[ref.kind]
-        whole = dict(document)
+        resource, whole = RESOURCES[ref.kind], dict(document)
         if there is not None:  # applying makes what is not there: never one that was deleted meanwhile
             whole["metadata"] = {**whole["metadata"], "uid": there.uid}
         if ref.kind == VlanStatus.KIND and (owned := self._owned(document)) is not None:
