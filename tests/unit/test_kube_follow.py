@@ -88,6 +88,35 @@ def test_of_what_all_agents_write_only_what_others_wrote_is_read() -> None:
     assert not [why for _, why in troubles if why]
 
 
+def test_what_somebody_took_away_is_read_though_nobody_is_noted_for_it() -> None:
+    """An API server notes who has set a field. A node selector that was taken out of a LinkMonitor went unheard, until
+    somebody else set something in it."""
+
+    def noted(spec: dict[str, Any], **more: Any) -> tuple[str, dict[str, Any]]:
+        entries = [{"manager": "kubectl-create", "time": "2026-11-30T08:00:01Z", "fieldsV1": {"f:spec": spec}}]
+        status = {"f:status": {"f:linkStatus": {"f:n1": {}}}}
+        entries.append({"manager": "windrow-agents", "time": "2026-11-30T08:00:02Z", "fieldsV1": status})
+        meta = {"name": "nic", "resourceVersion": "8", "managedFields": entries, **more}
+        return "MODIFIED", {"kind": "PartialObjectMetadata", "metadata": meta}
+
+    server, cache = Server(), Cache(["LinkMonitor"])
+    all_, less = {"f:nodeSelector": {"f:rack": {}}, "f:targetLinkRule": {}}, {"f:targetLinkRule": {}}
+    server.items[0]["metadata"] = noted(all_)[1]["metadata"]
+    server.events = [noted(all_), noted(less), noted(less), noted(less, deletionTimestamp="2026-11-30T08:00:03Z")]
+
+    async def work() -> None:
+        follower = following(server, cache, [])
+        follower.shared = lambda: True
+        task = asyncio.create_task(follower.run())
+        await asyncio.sleep(0.05)
+        assert server.asked == ["", "metadata.name=nic", "metadata.name=nic"]
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+    asyncio.run(work())
+
+
 def test_a_kind_that_is_not_there_when_the_server_answers_at_last_is_empty_and_asked_for_again() -> None:
     """Whoever began while nobody answered took it for one that is there, and waited for its list for ever: and with it
     for all other kinds."""

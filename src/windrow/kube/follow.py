@@ -65,6 +65,8 @@ class Follower:
         self._changed, self._troubled = changed, troubled
         self._version = ""
         """Up to which the cache knows; empty: it has to be listed."""
+        self._read: dict[str, object] = {}
+        """Name -> what an object was outside of its status when it was read (`_outline`)."""
         self.listed = asyncio.Event()
 
     async def run(self, absent_s: float | None = None) -> None:
@@ -109,12 +111,14 @@ class Follower:
     async def _list(self) -> None:
         there: set[Ref] = set()
         news, version = False, ""
+        self._read.clear()
         query = {**self._query, "limit": str(FEW)} if self.shared() else self._query
         async for piece, of in self._api.pieces(self._resource.path, query):
             version = of
             for document in piece:
                 whole = self._resource.whole(document)
                 there.add(trim.ref_of(whole))
+                self._note(whole["metadata"])
                 news |= self._cache.put(whole)
         news |= self._cache.listed(self._resource.kind, there)
         self._version = version
@@ -130,18 +134,25 @@ class Follower:
         if type_ in _CHANGED:
             self._changed(self._cache.put(document))
         elif type_ == "DELETED":
-            self._changed(self._cache.drop(trim.ref_of({**document, "kind": self._resource.kind})))
+            ref = trim.ref_of({**document, "kind": self._resource.kind})
+            self._read.pop(ref.name, None)
+            self._changed(self._cache.drop(ref))
 
     async def _take_head(self, head: dict[str, Any]) -> None:
         """By a list of one, for who may list need not be allowed to get. The version counts only then: who is cut off
         in between is told once more."""
         meta = head["metadata"]
-        if not _is_by_agents(meta):
+        if not _is_by_agents(meta) or self._read.get(meta["name"]) != _outline(meta):
+            self._note(meta)
             query = {**self._query, "fieldSelector": f"metadata.name={meta['name']}"}
             async for piece, _ in self._api.pieces(self._resource.path, query):
                 for document in piece:
                     self._changed(self._cache.put(self._resource.whole(document)))
         self._version = str(meta["resourceVersion"])
+
+    def _note(self, meta: Mapping[str, Any]) -> None:
+        if self.shared():
+            self._read[meta["name"]] = _outline(meta)
 
 
 _CHANGED = ("ADDED", "MODIFIED")
@@ -152,3 +163,11 @@ def _is_by_agents(meta: Mapping[str, Any]) -> bool:
     noted = [(str(one.get("time", "")), str(one["manager"])) for one in meta.get("managedFields") or ()]
     last = max((at for at, _ in noted), default="")
     return bool(noted) and all(who.startswith(names.AGENT) for at, who in noted if at == last)
+
+
+def _outline(meta: Mapping[str, Any]) -> object:
+    """Which fields it has outside of its status, and whether it is to go. Whoever takes a field away, or deletes what
+    has a finalizer, is not noted as a writer (apimachinery, managedFieldsUpdater.Update)."""
+    noted = [entry.get("fieldsV1") or {} for entry in meta.get("managedFields") or ()]
+    fields = [{key: value for key, value in one.items() if key != "f:status"} for one in noted]
+    return meta.get("deletionTimestamp"), [one for one in fields if one]
