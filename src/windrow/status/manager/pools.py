@@ -24,8 +24,12 @@ class Pools:
 
     def __init__(self, now: Situation) -> None:
         self._now = now
-        self._scopes = scopes(now.cluster, {})
-        self._of_network = {scope.pool.network: scope.pool for scope in self._scopes}
+        found = scopes(now.cluster, {})
+        self._of_network = {scope.pool.network: scope.pool for scope in reversed(found)}
+        """The first one gives, where a network has several (`applicants_of`)."""
+        self._unread = {scope.pool.network for scope in found if scope.pool.doubts}
+        """Networks of pools that are read in part: by that part others would have the addresses."""
+        self._scopes = [scope for scope in found if scope.pool.network not in self._unread]
 
     def labels(self, nad: NetworkAttachmentDefinition) -> dict[str, str | None]:
         """By which Harvester's controllers and its UI find the pool of a network; none: it has no pool."""
@@ -40,7 +44,8 @@ class Pools:
                 yield from self._status(there, pool_status(scope.pool, [scope]))
         for config in self._now.cluster.all(VirtualMachineNetworkConfig):
             there = self._now.stored.get(config.ref)
-            if there is not None and not config.meta.deleting:
+            decided = self._unread.isdisjoint(entry.network for entry in config.network_configs)
+            if there is not None and decided and not config.meta.deleting:
                 yield from self._status(there, config_status(config, self._scopes))
         yield from self._configs()
 
@@ -54,7 +59,7 @@ class Pools:
 
     def _made(self, config: VirtualMachineNetworkConfig, known: VirtualMachineNetworkConfig | None) -> Iterator[Apply]:
         machine = self._now.stored.get(Ref("VirtualMachine", config.vm_name, config.meta.namespace))
-        if machine is None or machine.obj.meta.deleting:
+        if machine is None or machine.obj.meta.deleting or machine.obj.doubts:
             return
         document = dict(dump(known or config)) | {"spec": dump(config)["spec"]}
         owner = {"kind": machine.obj.KIND, "name": machine.obj.name, "uid": machine.uid}
