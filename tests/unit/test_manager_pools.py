@@ -186,3 +186,16 @@ def test_of_two_pools_of_a_network_it_is_labelled_with_the_one_that_gives() -> N
     assert status(there)["ipv4"]["used"] == 1 and status(there, name="q")["ipv4"]["used"] == 0
     labels = there.get("NetworkAttachmentDefinition", "web", "default")["metadata"]["labels"]
     assert labels[names.LABEL_POOL_NAME] == "p"
+
+
+def test_a_config_of_another_machine_keeps_what_it_says() -> None:
+    """Made under the name of the machine `a`, it would take the place of the one that somebody wrote for `b`."""
+    entry = {"networkName": NET, "macAddress": "02:00:00:00:00:0b", "ipAddress": "192.0.2.9"}
+    spec = {"vmName": "b", "networkConfigs": [entry]}
+    meta = {"name": "a", "namespace": "default"}
+    config = {"apiVersion": names.POOL_API_VERSION, "kind": "VirtualMachineNetworkConfig", "metadata": meta}
+    there = server(machine("a", "02:00:00:00:00:0a"), {**config, "spec": spec})
+    there.settle()
+    assert there.get("VirtualMachineNetworkConfig", "a", "default")["spec"] == spec
+    allocated = status(there)["ipv4"]["allocated"]
+    assert allocated["192.0.2.9"] == "02:00:00:00:00:0b" and allocated["192.0.2.3"] == "02:00:00:00:00:0a"

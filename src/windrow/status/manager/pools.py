@@ -54,7 +54,11 @@ class Pools:
         spoken = {(c.meta.namespace, c.vm_name): c for c in self._now.cluster.all(VirtualMachineNetworkConfig)}
         for config in machine_configs(self._now.cluster):
             known = spoken.get((config.meta.namespace, config.vm_name))
-            if known is None or (_is_made(known) and known.network_configs != config.network_configs):
+            if known is None:
+                due = config.ref not in self._now.cluster.objects  # else it speaks for another machine
+            else:
+                due = _is_made(known) and known.network_configs != config.network_configs
+            if due:
                 yield from self._made(config, known)
 
     def _made(self, config: VirtualMachineNetworkConfig, known: VirtualMachineNetworkConfig | None) -> Iterator[Apply]:
