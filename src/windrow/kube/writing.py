@@ -24,7 +24,7 @@ from windrow.kube.pace import Paces, Work, few_at_once
 from windrow.kube.resources import RESOURCES
 from windrow.kube.trim import Document, Said
 from windrow.model import names
-from windrow.model.objects import LinkMonitor, VlanStatus
+from windrow.model.objects import PER_NODE, LinkMonitor, VlanStatus
 from windrow.model.values import Ref
 
 LOOK_AGAIN_S = 10.0
@@ -178,7 +178,7 @@ class Writer:
         answer, which has all nodes' entries, nothing is wanted."""
         self._turns.pop(ref, None)
         status = document.get("status") or {}
-        entries = {trim.PER_NODE[ref.kind]: status.get(trim.PER_NODE[ref.kind]) or {self.cache.node: None}}
+        entries = {PER_NODE[ref.kind]: status.get(PER_NODE[ref.kind]) or {self.cache.node: None}}
         part = "status" if ref.kind in (self._with_status or ()) else ""
         path, patch = RESOURCES[ref.kind].one(ref, part), {"metadata": {"uid": there.uid}, "status": entries}
         await self.api.ask("PATCH", path, patch, kind=MERGE, params={"fieldManager": names.AGENTS}, accept=HEAD)
@@ -209,7 +209,7 @@ async def kinds_with_status(api: Api) -> frozenset[str]:
 def _links(document: Document) -> Document:
     """The entries of a LinkMonitor. Where a node has no link of it, an entry says as much as none: of fifty cluster
     networks a node has a few, and would write into the monitors of all."""
-    entries = trim.at(document, ("status", trim.PER_NODE[LinkMonitor.KIND])) or {}
+    entries = trim.at(document, ("status", PER_NODE[LinkMonitor.KIND])) or {}
     return {node: links for node, links in entries.items() if links}
 
 
