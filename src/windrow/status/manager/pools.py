@@ -16,7 +16,7 @@ from windrow.model.pools import VirtualMachineNetworkConfig
 from windrow.model.values import Ref
 from windrow.model.wire import dump
 from windrow.status.manager.stored import Apply, Edit, Situation, Stored, Write
-from windrow.status.pools import config_labels, config_status, pool_status
+from windrow.status.pools import config_labels, config_status, given, pool_status
 
 
 class Pools:
@@ -42,11 +42,12 @@ class Pools:
             there = self._now.stored.get(scope.pool.ref)
             if there is not None and not there.obj.meta.deleting:
                 yield from self._status(there, pool_status(scope.pool, [scope]))
+        addresses = given(self._scopes)
         for config in self._now.cluster.all(VirtualMachineNetworkConfig):
             there = self._now.stored.get(config.ref)
             decided = self._unread.isdisjoint(entry.network for entry in config.network_configs)
             if there is not None and decided and not config.meta.deleting:
-                yield from self._status(there, config_status(config, self._scopes))
+                yield from self._status(there, config_status(config, addresses))
         yield from self._configs()
 
     def _configs(self) -> Iterator[Apply]:
