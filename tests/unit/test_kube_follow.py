@@ -103,7 +103,6 @@ def noted(spec: dict[str, Any], *nodes: str, **more: Any) -> tuple[str, dict[str
 def test_what_somebody_took_away_is_read_though_nobody_is_noted_for_it() -> None:
     """An API server notes who has set a field. A node selector that was taken out of a LinkMonitor went unheard, until
     somebody else set something in it."""
-
     server, cache = Server(), Cache(["LinkMonitor"])
     all_, less = {"f:nodeSelector": {"f:rack": {}}, "f:targetLinkRule": {}}, {"f:targetLinkRule": {}}
     server.items[0]["metadata"] = noted(all_)[1]["metadata"]
@@ -113,13 +112,15 @@ def test_what_somebody_took_away_is_read_though_nobody_is_noted_for_it() -> None
         follower = following(server, cache, [])
         follower.shared = lambda: True
         task = asyncio.create_task(follower.run())
+        while len(server.asked) < 3:
+            await asyncio.sleep(0.01)
         await asyncio.sleep(0.05)
         assert server.asked == ["", "metadata.name=nic", "metadata.name=nic"]
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await task
 
-    asyncio.run(work())
+    asyncio.run(asyncio.wait_for(work(), 10))
 
 
 def test_an_entry_of_ours_that_somebody_took_away_is_read() -> None:
@@ -133,13 +134,15 @@ def test_an_entry_of_ours_that_somebody_took_away_is_read() -> None:
         follower = following(server, cache, [])
         follower.shared, follower.node = lambda: True, "n1"
         task = asyncio.create_task(follower.run())
+        while len(server.asked) < 2:
+            await asyncio.sleep(0.01)
         await asyncio.sleep(0.05)
         assert server.asked == ["", "metadata.name=nic"]
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await task
 
-    asyncio.run(work())
+    asyncio.run(asyncio.wait_for(work(), 10))
 
 
 def test_what_could_not_be_read_is_told_once_more_and_read_then(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -161,13 +164,15 @@ def test_what_could_not_be_read_is_told_once_more_and_read_then(monkeypatch: pyt
         follower = following(server, cache, [])
         follower.shared = lambda: True
         task = asyncio.create_task(follower.run())
-        await asyncio.sleep(0.1)
+        while len(server.asked) < 3:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.05)
         assert server.asked == ["", "busy", "metadata.name=nic"]
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await task
 
-    asyncio.run(work())
+    asyncio.run(asyncio.wait_for(work(), 10))
 
 
 def test_a_kind_that_is_not_there_when_the_server_answers_at_last_is_empty_and_asked_for_again() -> None:
