@@ -153,6 +153,24 @@ def test_a_spec_that_fails_is_not(runner: Any) -> None:
     assert lab.runs == 1
 
 
+def test_a_report_of_an_earlier_run_is_none_of_this_one(runner: Any) -> None:
+    """In a lab that stays up a suite that died at once passed, as it had before."""
+    reports: dict[str, str] = {}
+
+    class Dying(FakeLab):
+        def run(self, *words: str, log: Path, limit_s: float) -> str:
+            log.write_text("killed")
+            if not reports:
+                reports[next(word for word in words if "junit-report" in word).partition("junit-report=")[2]] = REPORT
+            return ""
+
+        def read(self, path: str) -> str:
+            return reports.get(path, "")
+
+    causes = [runner.run(Dying(), Path("e2e.test"), GROUP, PODS).cause for _ in range(2)]
+    assert causes[0] == "" and "there is no report of it" in causes[1]
+
+
 def test_what_a_spec_said_is_in_files_of_its_own(runner: Any, tmp_path: Path) -> None:
     for spec in (PODS, SCTP):
         runner.tried(FakeLab(REPORT), Path("e2e.test"), GROUP, spec)

@@ -459,6 +459,27 @@ def test_where_a_pod_is_counts_at_once() -> None:
     assert cache.drop(ref) and ref not in cache.held
 
 
+def test_labels_that_have_to_wait_keep_no_address_back() -> None:
+    """Whoever flips a pod's labels would have its end and its next address unknown for ten seconds."""
+    cache, now = with_policy()
+    for number in range(2 * AT_ONCE):
+        cache.put(pod(f"a{number}", "10.52.0.7"))
+    assert cache.put(pod("last", "10.52.0.8"))
+
+    def seen() -> tuple[str, tuple[str, ...]]:
+        (found,) = (obj for obj in cache.found().loaded.objects if isinstance(obj, Pod))
+        return found.meta.labels["app"], found.addresses
+
+    assert seen() == (f"a{AT_ONCE - 1}", ("10.52.0.8",)) and cache.held
+    assert not cache.put(pod("very last", "10.52.0.8"))
+    now[0] += EACH_S
+    assert cache.take_in_held() and seen() == ("very last", ("10.52.0.8",)) and not cache.held
+    bare = pod("", "10.52.0.8")
+    del bare["metadata"]["labels"]
+    now[0] += EACH_S
+    assert cache.put(bare) and [cache.put(pod(str(number), "10.52.0.8")) for number in range(3)] == [False] * 3
+
+
 def test_of_what_is_followed_no_more_nothing_waits() -> None:
     cache, now = with_policy()
     for number in range(2 * AT_ONCE):
@@ -546,3 +567,13 @@ def test_labels_of_a_pod_fill_no_memory(kind: str) -> None:
     assert [p.code for p in loaded.problems] == ["labels-too-long"] and not loaded.objects and loaded.unread
     few = {**document, "metadata": {**document["metadata"], "labels": {"app": "db"}}}
     assert load_value(trim.bounded(trim.wanted(few))).objects[0].meta.labels == {"app": "db"}
+
+
+def test_thousands_of_short_labels_are_no_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever may write pods would have every node of the cluster count them for a second, again and again."""
+    labels = {f"{number:x}": "" for number in range(50_000)}
+    looked, length_of = list[int](), trim.length_of
+    monkeypatch.setattr(trim, "length_of", lambda some: looked.append(len(some)) or length_of(some))
+    document = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a", "namespace": "b", "labels": labels}}
+    trim.bounded(trim.wanted(document))
+    assert len(labels) <= sum(looked) <= 2 * len(labels)

@@ -7,6 +7,9 @@ import contextlib
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
+import pytest
+
+from windrow.kube import follow
 from windrow.kube.api import HEAD
 from windrow.kube.cache import Cache
 from windrow.kube.errors import KubeError
@@ -86,6 +89,90 @@ def test_of_what_all_agents_write_only_what_others_wrote_is_read() -> None:
 
     asyncio.run(work())
     assert not [why for _, why in troubles if why]
+
+
+def noted(spec: dict[str, Any], *nodes: str, **more: Any) -> tuple[str, dict[str, Any]]:
+    """Its author made it first, agents wrote last; whoever takes something away is not noted."""
+    entries = [{"manager": "kubectl-create", "time": "2026-11-30T08:00:01Z", "fieldsV1": {"f:spec": spec}}]
+    status = {"f:status": {"f:linkStatus": {f"f:{node}": {} for node in nodes}}}
+    entries.append({"manager": "windrow-agents", "time": "2026-11-30T08:00:02Z", "fieldsV1": status})
+    meta = {"name": "nic", "resourceVersion": "8", "managedFields": entries, **more}
+    return "MODIFIED", {"kind": "PartialObjectMetadata", "metadata": meta}
+
+
+def test_what_somebody_took_away_is_read_though_nobody_is_noted_for_it() -> None:
+    """An API server notes who has set a field. A node selector that was taken out of a LinkMonitor went unheard, until
+    somebody else set something in it."""
+    server, cache = Server(), Cache(["LinkMonitor"])
+    all_, less = {"f:nodeSelector": {"f:rack": {}}, "f:targetLinkRule": {}}, {"f:targetLinkRule": {}}
+    server.items[0]["metadata"] = noted(all_)[1]["metadata"]
+    server.events = [noted(all_), noted(less), noted(less), noted(less, deletionTimestamp="2026-11-30T08:00:03Z")]
+
+    async def work() -> None:
+        follower = following(server, cache, [])
+        follower.shared = lambda: True
+        task = asyncio.create_task(follower.run())
+        while len(server.asked) < 3:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.05)
+        assert server.asked == ["", "metadata.name=nic", "metadata.name=nic"]
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+    asyncio.run(asyncio.wait_for(work(), 10))
+
+
+def test_an_entry_of_ours_that_somebody_took_away_is_read() -> None:
+    """A manager takes away those of a Node that is gone; one that was only registered anew never had its own again."""
+    server, cache = Server(), Cache(["LinkMonitor"])
+    spec = {"f:targetLinkRule": {}}
+    server.items[0]["metadata"] = noted(spec, "n2")[1]["metadata"]
+    server.events = [noted(spec, *nodes) for nodes in (("n1", "n2"), ("n1",), ("n1", "n2"), ("n2",), ("n1", "n2"))]
+
+    async def work() -> None:
+        follower = following(server, cache, [])
+        follower.shared, follower.node = lambda: True, "n1"
+        task = asyncio.create_task(follower.run())
+        while len(server.asked) < 2:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.05)
+        assert server.asked == ["", "metadata.name=nic"]
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+    asyncio.run(asyncio.wait_for(work(), 10))
+
+
+def test_what_could_not_be_read_is_told_once_more_and_read_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(follow, "AGAIN_S", 0.001)
+
+    class Busy(Server):
+        async def pieces(self, path: str, query: Mapping[str, str] = {}) -> AsyncIterator[Any]:
+            if len(self.asked) == 1:
+                self.asked.append("busy")
+                raise KubeError("busy", code=429)
+            async for piece in super().pieces(path, query):
+                yield piece
+
+    server, cache = Busy(), Cache(["LinkMonitor"])
+    server.items[0]["metadata"] = noted({"f:nodeSelector": {}})[1]["metadata"]
+    server.events = [noted({})]
+
+    async def work() -> None:
+        follower = following(server, cache, [])
+        follower.shared = lambda: True
+        task = asyncio.create_task(follower.run())
+        while len(server.asked) < 3:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.05)
+        assert server.asked == ["", "busy", "metadata.name=nic"]
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+    asyncio.run(asyncio.wait_for(work(), 10))
 
 
 def test_a_kind_that_is_not_there_when_the_server_answers_at_last_is_empty_and_asked_for_again() -> None:

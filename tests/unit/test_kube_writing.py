@@ -298,6 +298,25 @@ def test_among_many_each_has_a_moment_of_its_own(
     run(work())
 
 
+def test_among_many_a_moment_that_was_not_needed_is_none_for_the_next_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A switch that is started anew takes a link from all nodes and gives it back. Where that was sooner than a node's
+    moment, the next change was written at once, by all such nodes."""
+    clock = [1000.0]
+    monkeypatch.setattr(writing.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(writing.random, "uniform", lambda low, high: high)
+    monkeypatch.setattr(Cache, "nodes", lambda _: ["n"] * 1000)
+
+    async def work() -> None:
+        here = crowd("eth1")
+        for link in ("eth2", "eth1"):
+            await here.write({**NIC, "status": {"linkStatus": {"n1": [{"name": link}]}}})
+        clock[0] += 3600.0
+        await here.write({**NIC, "status": {"linkStatus": {"n1": [{"name": "eth2"}]}}})
+        assert here.server.asked == []
+
+    run(work())
+
+
 @pytest.mark.parametrize("no", [KubeError("silent"), KubeError("busy", code=429), KubeError("begins", code=503)])
 def test_events_wait_for_a_server_that_does_not_answer(no: KubeError, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writing, "EVENT_S", 0.0)

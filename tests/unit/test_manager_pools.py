@@ -140,3 +140,62 @@ def test_nodes_serve_whom_the_status_names_and_nobody_else() -> None:
     stored["spec"]["hosts"] = [OTHER]
     (read,) = load_value(trim.wanted(stored)).objects
     assert [(host.mac, host.address) for host in read.hosts] == [("02:00:00:00:00:0a", "192.0.2.3")]  # type: ignore[union-attr]
+
+
+def test_of_a_pool_that_cannot_be_read_nothing_is_given_anew() -> None:
+    """The reader puts something in the place of what it cannot read: by that all machines got other addresses."""
+    ipv4 = {"cidr": "198.51.100.0/24", "serverIP": "198.51.100.2", "leaseTime": 3600}
+    there = Server(node(), cn(), vc(), nad(), pool(ipv4Config=ipv4), machine("a", "02:00:00:00:00:0a"))
+    there.pools = True
+    there.settle()
+    before = status(there), status(there, "VirtualMachineNetworkConfig", "a")
+    assert before[0]["ipv4"]["allocated"]["198.51.100.1"] == "02:00:00:00:00:0a"
+    there.get("IPPool", "p", "default")["spec"]["ipv4Config"]["cidr"] = "198.51.100.0/33"
+    there.put(machine("b", "02:00:00:00:00:0b"))
+    there.settle()
+    assert (status(there), status(there, "VirtualMachineNetworkConfig", "a")) == before
+    labels = there.get("NetworkAttachmentDefinition", "web", "default")["metadata"]["labels"]
+    assert labels[names.LABEL_POOL_NAME] == "p"
+    there.get("IPPool", "p", "default")["spec"]["ipv4Config"]["cidr"] = "198.51.100.0/24"
+    there.settle()
+    assert sorted(status(there)["ipv4"]["allocated"].values()) == ["02:00:00:00:00:0a", "02:00:00:00:00:0b", "RESERVED"]
+
+
+def test_a_machine_that_cannot_be_read_keeps_its_addresses() -> None:
+    """A NIC that is written wrongly is none to the reader, and its address was the next machine's."""
+
+    def two(second: dict[str, Any]) -> dict[str, Any]:
+        found = machine("a", "02:00:00:00:00:0a")
+        inner = found["spec"]["template"]["spec"]
+        inner["domain"]["devices"]["interfaces"].append({"name": "more", "bridge": {}} | second)
+        inner["networks"].append({"name": "more", "multus": {"networkName": NET}})
+        return found
+
+    there = server(two({"macAddress": "02:00:00:00:00:0b"}))
+    there.settle()
+    before = status(there)
+    assert before["ipv4"]["used"] == 2
+    there.put(two({"macAddress": "nonsense"}))
+    there.settle()
+    assert status(there) == before
+
+
+def test_of_two_pools_of_a_network_it_is_labelled_with_the_one_that_gives() -> None:
+    there = server(pool("q"), machine("a", "02:00:00:00:00:0a"))
+    there.settle()
+    assert status(there)["ipv4"]["used"] == 1 and status(there, name="q")["ipv4"]["used"] == 0
+    labels = there.get("NetworkAttachmentDefinition", "web", "default")["metadata"]["labels"]
+    assert labels[names.LABEL_POOL_NAME] == "p"
+
+
+def test_a_config_of_another_machine_keeps_what_it_says() -> None:
+    """Made under the name of the machine `a`, it would take the place of the one that somebody wrote for `b`."""
+    entry = {"networkName": NET, "macAddress": "02:00:00:00:00:0b", "ipAddress": "192.0.2.9"}
+    spec = {"vmName": "b", "networkConfigs": [entry]}
+    meta = {"name": "a", "namespace": "default"}
+    config = {"apiVersion": names.POOL_API_VERSION, "kind": "VirtualMachineNetworkConfig", "metadata": meta}
+    there = server(machine("a", "02:00:00:00:00:0a"), {**config, "spec": spec})
+    there.settle()
+    assert there.get("VirtualMachineNetworkConfig", "a", "default")["spec"] == spec
+    allocated = status(there)["ipv4"]["allocated"]
+    assert allocated["192.0.2.9"] == "02:00:00:00:00:0b" and allocated["192.0.2.3"] == "02:00:00:00:00:0a"

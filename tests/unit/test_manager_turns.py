@@ -76,3 +76,16 @@ def test_a_silent_server_ends_our_turn_and_is_asked_again(ours: Turns, server: S
     server.silent = False
     until(lambda: told[-1] is True)
     assert ours.ours
+
+
+def test_an_answer_that_is_no_lease_ends_our_turn_and_not_the_thread(
+    ours: Turns, server: Server, told: list[object]
+) -> None:
+    """Whatever answers in an API server's place: the manager went on, and never led again."""
+    until(lambda: ours.ours)
+    server.stored, record = {}, server.stored
+    until(lambda: False in told)
+    assert not ours.ours and any("Windrow itself failed" in str(one) for one in told)
+    server.stored = record
+    until(lambda: told[-1] is True)
+    assert ours.ours

@@ -27,7 +27,7 @@ NOT_LISTED = "kube-unknown"
 SAID = frozenset({"VlanStatus", "LinkMonitor", "HostNetworkConfig", "Node"})
 """The kinds of which an agent says something."""
 MANY_NODES = 100
-"""With more of them nobody is told any more what each change is of what has an entry for every node, LinkMonitors: each
+"""With more of them LinkMonitors, which have an entry for every node, are followed by their metadata alone: else each
 of N nodes would tell N others of N entries."""
 _NETWORKS = frozenset(cls.KIND for cls in NETWORKS)
 _WHOLE = frozenset({"NetworkAttachmentDefinition", *POLICIES})
@@ -80,7 +80,7 @@ class Cache:
         """Whether that is news."""
         ref = trim.ref_of(document)
         said = trim.said(document, self.node) if ref.kind in SAID else None
-        wanted = trim.bounded(trim.wanted(document))
+        wanted: Document = trim.bounded(trim.wanted(document))
         with self._lock:
             if said is not None:
                 self._said[ref] = said
@@ -92,9 +92,10 @@ class Cache:
                 self._held.pop(ref, None)
                 return False
             alike = known is not None and _weighed(known.document) == _weighed(wanted)
-            if not alike and self._has_to_wait(ref, document):
+            if alike or not self._has_to_wait(ref, document):
+                self._held.pop(ref, None)  # an older one
+            elif known is None or (wanted := _at_once(known.document, wanted)) == known.document:
                 return False
-            self._held.pop(ref, None)  # an older one
             self._entries[ref] = _Entry(uid, wanted, load_value(wanted))
             if ref.kind in POLICIES:
                 self._policies.add(ref)
@@ -262,6 +263,15 @@ def _weighed(document: Document) -> object:
     if kind in _WHOLE:
         return document
     return document["metadata"].get("labels") if kind in SELECTED else document.get("spec")
+
+
+def _at_once(known: Document, newest: Document) -> Document:
+    """Of a version that has to wait what does not: of a pod all but its labels."""
+    if newest["kind"] != Pod.KIND:
+        return known
+    meta = {key: value for key, value in newest["metadata"].items() if key != "labels"}
+    labels = {key: value for key, value in known["metadata"].items() if key == "labels"}
+    return {**newest, "metadata": {**meta, **labels}}
 
 
 def _lost(trouble: str) -> Problem:

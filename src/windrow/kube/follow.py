@@ -15,6 +15,7 @@ from windrow.kube.errors import Gone, KubeError
 from windrow.kube.memory import give_back
 from windrow.kube.resources import Resource
 from windrow.model import names
+from windrow.model.lazy import dataclass
 from windrow.model.values import Ref
 
 AGAIN_S, AGAIN_MAX_S = 0.2, 10.0
@@ -51,6 +52,8 @@ class Follower:
     shared: Callable[[], bool] = staticmethod(lambda: False)
     """Whether so many agents write into its objects that of a change only the metadata is told; what somebody else has
     written is read then."""
+    node = ""
+    """The Node whose entries are ours: an object that somebody took ours out of is read, too."""
 
     def __init__(
         self,
@@ -65,6 +68,8 @@ class Follower:
         self._changed, self._troubled = changed, troubled
         self._version = ""
         """Up to which the cache knows; empty: it has to be listed."""
+        self._outlines: dict[str, _Outline] = {}
+        """By name, of what is `shared`, as the cache knows it."""
         self.listed = asyncio.Event()
 
     async def run(self, absent_s: float | None = None) -> None:
@@ -109,12 +114,14 @@ class Follower:
     async def _list(self) -> None:
         there: set[Ref] = set()
         news, version = False, ""
+        self._outlines.clear()
         query = {**self._query, "limit": str(FEW)} if self.shared() else self._query
         async for piece, of in self._api.pieces(self._resource.path, query):
             version = of
             for document in piece:
                 whole = self._resource.whole(document)
                 there.add(trim.ref_of(whole))
+                self._note(whole["metadata"])
                 news |= self._cache.put(whole)
         news |= self._cache.listed(self._resource.kind, there)
         self._version = version
@@ -130,18 +137,32 @@ class Follower:
         if type_ in _CHANGED:
             self._changed(self._cache.put(document))
         elif type_ == "DELETED":
-            self._changed(self._cache.drop(trim.ref_of({**document, "kind": self._resource.kind})))
+            ref = trim.ref_of({**document, "kind": self._resource.kind})
+            self._outlines.pop(ref.name, None)
+            self._changed(self._cache.drop(ref))
 
     async def _take_head(self, head: dict[str, Any]) -> None:
         """By a list of one, for who may list need not be allowed to get. The version counts only then: who is cut off
         in between is told once more."""
         meta = head["metadata"]
-        if not _is_by_agents(meta):
+        if self._has_to_be_read(meta):
             query = {**self._query, "fieldSelector": f"metadata.name={meta['name']}"}
             async for piece, _ in self._api.pieces(self._resource.path, query):
                 for document in piece:
                     self._changed(self._cache.put(self._resource.whole(document)))
+        self._note(meta)
         self._version = str(meta["resourceVersion"])
+
+    def _has_to_be_read(self, meta: Mapping[str, Any]) -> bool:
+        """Nobody is noted as a writer who takes a field away (apimachinery, managedFieldsUpdater.Update)."""
+        before, now = self._outlines.get(meta["name"]), _outline(meta, self.node)
+        if before is None or before.outside != now.outside or (before.ours and not now.ours):
+            return True
+        return not _is_by_agents(meta)
+
+    def _note(self, meta: Mapping[str, Any]) -> None:
+        if self.shared():
+            self._outlines[meta["name"]] = _outline(meta, self.node)
 
 
 _CHANGED = ("ADDED", "MODIFIED")
@@ -152,3 +173,22 @@ def _is_by_agents(meta: Mapping[str, Any]) -> bool:
     noted = [(str(one.get("time", "")), str(one["manager"])) for one in meta.get("managedFields") or ()]
     last = max((at for at, _ in noted), default="")
     return bool(noted) and all(who.startswith(names.AGENT) for at, who in noted if at == last)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Outline:
+    """`outside`: which fields an object has outside of its status, and whether it is to go; `ours`: whether its status
+    has an entry of our node."""
+
+    outside: object
+    ours: bool
+
+
+def _outline(meta: Mapping[str, Any], node: str) -> _Outline:
+    each = [entry.get("fieldsV1") or {} for entry in meta.get("managedFields") or ()]
+    outside = [{key: value for key, value in fields.items() if key != "f:status"} for fields in each]
+    entries = (entries for fields in each for entries in (fields.get("f:status") or {}).values())
+    return _Outline(
+        outside=(meta.get("deletionTimestamp"), [fields for fields in outside if fields]),
+        ours=any(f"f:{node}" in one for one in entries),
+    )

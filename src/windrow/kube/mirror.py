@@ -230,7 +230,7 @@ class Mirror:
 
     def _follower(self, api: Api, kind: str, query: Mapping[str, str]) -> Follower:
         follower = Follower(api, RESOURCES[kind], self.cache, self._changed, self._reading, query)
-        follower.shared = functools.partial(self._shared, kind)
+        follower.shared, follower.node = functools.partial(self._shared, kind), self.cache.node
         return follower
 
     async def _follow_selected(self, api: Api) -> None:

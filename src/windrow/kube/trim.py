@@ -13,7 +13,7 @@ from windrow.kube.resources import POLICIES
 from windrow.model import names, overlay
 from windrow.model.layer3 import TEXT_MAX
 from windrow.model.lazy import dataclass
-from windrow.model.objects import HostNetworkConfig, LinkMonitor, NetworkAttachmentDefinition, Node, VlanStatus
+from windrow.model.objects import PER_NODE, NetworkAttachmentDefinition, Node, VlanStatus
 from windrow.model.policies import (
     ANNOTATION_LOG_DROPPED,
     ANNOTATION_NETWORK_STATUS,
@@ -31,8 +31,6 @@ Place = tuple[str, ...]
 """The keys that lead to a value: ("status", "linkStatus", "node1")."""
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 _META = ("name", "namespace", "labels", "annotations", "deletionTimestamp")
-PER_NODE = {LinkMonitor.KIND: "linkStatus", HostNetworkConfig.KIND: "nodeStatus"}
-"""Kind -> the field of its status that has an entry for each node."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,9 +117,11 @@ def _few_labels(meta: Mapping[str, Any]) -> Mapping[str, Any]:
     if not labels or length_of(labels) <= LABELS_MAX:
         return meta
     kept: dict[str, Any] = {}
+    left = LABELS_MAX
     for key in sorted(labels):
         kept[key] = labels[key]
-        if length_of(kept) > LABELS_MAX:
+        left -= length_of({key: labels[key]})
+        if left < 0:
             break
     return {**meta, "labels": kept}
 

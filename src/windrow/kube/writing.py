@@ -24,7 +24,7 @@ from windrow.kube.pace import Paces, Work, few_at_once
 from windrow.kube.resources import RESOURCES
 from windrow.kube.trim import Document, Said
 from windrow.model import names
-from windrow.model.objects import LinkMonitor, VlanStatus
+from windrow.model.objects import PER_NODE, LinkMonitor, VlanStatus
 from windrow.model.values import Ref
 
 LOOK_AGAIN_S = 10.0
@@ -110,10 +110,13 @@ class Writer:
         self._paces.begin()
         if self._with_status is None and not await self._look():
             return
+        differing = {ref: document for ref, document in (self._wanted or {}).items() if self._differs(ref, document)}
+        # A turn that came when nothing was to be said any more is none for what comes next, on all nodes at once.
+        self._turns = {ref: at for ref, at in self._turns.items() if ref in differing}
         works: list[tuple[Ref, Work]] = [
             (ref, partial(self._say, ref, document))
-            for ref, document in (self._wanted or {}).items()
-            if self._differs(ref, document) and (not self.shared(ref.kind) or self._is_our_turn(ref))
+            for ref, document in differing.items()
+            if not self.shared(ref.kind) or self._is_our_turn(ref)
         ]
         works += [(ref, partial(self._remove, ref, said)) for ref, said in self._left_over()]
         await few_at_once(partial(self._paces.in_its_time, ref, work) for ref, work in works)
@@ -154,11 +157,11 @@ class Writer:
         return [(ref, said) for ref, said in self.cache.said(VlanStatus.KIND).items() if ref not in self._wanted]
 
     async def _say(self, ref: Ref, document: Document) -> None:
-        if self.shared(ref.kind) and (known := self.cache.said_of(ref)) is not None:
-            await self._say_among_many(ref, document, known)
+        there = self.cache.said_of(ref)
+        if there is not None and self.shared(ref.kind):
+            await self._say_among_many(ref, document, there)
             return
-        there, resource = self.cache.said_of(ref), RESOURCES[ref.kind]
-        whole = dict(document)
+        resource, whole = RESOURCES[ref.kind], dict(document)
         if there is not None:  # applying makes what is not there: never one that was deleted meanwhile
             whole["metadata"] = {**whole["metadata"], "uid": there.uid}
         if ref.kind == VlanStatus.KIND and (owned := self._owned(document)) is not None:
@@ -175,7 +178,7 @@ class Writer:
         answer, which has all nodes' entries, nothing is wanted."""
         self._turns.pop(ref, None)
         status = document.get("status") or {}
-        entries = {trim.PER_NODE[ref.kind]: status.get(trim.PER_NODE[ref.kind]) or {self.cache.node: None}}
+        entries = {PER_NODE[ref.kind]: status.get(PER_NODE[ref.kind]) or {self.cache.node: None}}
         part = "status" if ref.kind in (self._with_status or ()) else ""
         path, patch = RESOURCES[ref.kind].one(ref, part), {"metadata": {"uid": there.uid}, "status": entries}
         await self.api.ask("PATCH", path, patch, kind=MERGE, params={"fieldManager": names.AGENTS}, accept=HEAD)
@@ -206,7 +209,7 @@ async def kinds_with_status(api: Api) -> frozenset[str]:
 def _links(document: Document) -> Document:
     """The entries of a LinkMonitor. Where a node has no link of it, an entry says as much as none: of fifty cluster
     networks a node has a few, and would write into the monitors of all."""
-    entries = trim.at(document, ("status", trim.PER_NODE[LinkMonitor.KIND])) or {}
+    entries = trim.at(document, ("status", PER_NODE[LinkMonitor.KIND])) or {}
     return {node: links for node, links in entries.items() if links}
 
 

@@ -300,6 +300,8 @@ KINDS: tuple[Kind, ...] = (
 
 KUBEOVN_KINDS: tuple[Kind, ...] = (Kind(Subnet, "subnets", ()), Kind(Vpc, "vpcs", ()))
 """Of an API server alone, whose requests are judged by them: no host keeps them, and no command shows them."""
+PER_NODE = {LinkMonitor.KIND: "linkStatus", HostNetworkConfig.KIND: "nodeStatus"}
+"""Kind -> the field of its status that has an entry for each node."""
 
 
 def find_kind(word: str) -> Kind | None:

@@ -112,7 +112,7 @@ def _derived(found: AnyObject, cluster: Cluster, reports: Sequence[NodeReport]) 
         case IPPool():
             return {}, {}, pools.pool_status(found, pools.scopes_of(reports))
         case VirtualMachineNetworkConfig():
-            status = pools.config_status(found, pools.scopes_of(reports)) if reports else {}
+            status = pools.config_status(found, pools.given(pools.scopes_of(reports))) if reports else {}
             return pools.config_labels(found), {}, status
         case VlanConfig() | VlanStatus() | VirtualMachine() | VirtualMachineInstance():
             return {}, {}, {}

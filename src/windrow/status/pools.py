@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from windrow.compile.pools import machine_configs
@@ -10,9 +10,12 @@ from windrow.model import names
 from windrow.model.cluster import Cluster
 from windrow.model.objects import NetworkAttachmentDefinition
 from windrow.model.pools import IPPool, NetworkConfig, Scope, VirtualMachineNetworkConfig
+from windrow.model.values import Mac
 from windrow.status.report import NodeReport
 
 LABEL_VM_NAME = "harvesterhci.io/vmName"
+Given = Mapping[tuple[str, Mac], str]
+"""Network and MAC address -> the address that it has there."""
 
 
 def pool_status(pool: IPPool, scopes: Iterable[Scope]) -> dict[str, Any]:
@@ -32,9 +35,11 @@ def pool_status(pool: IPPool, scopes: Iterable[Scope]) -> dict[str, Any]:
     return {"ipv4": scope.status(), "conditions": conditions}
 
 
-def config_status(config: VirtualMachineNetworkConfig, scopes: Iterable[Scope]) -> dict[str, Any]:
-    given = {(s.pool.network, r.mac): r.address for s in scopes for r in s.reservations}
+def given(scopes: Iterable[Scope]) -> Given:
+    return {(s.pool.network, r.mac): r.address for s in scopes for r in s.reservations}
 
+
+def config_status(config: VirtualMachineNetworkConfig, given: Given) -> dict[str, Any]:
     def state(entry: NetworkConfig) -> dict[str, str]:
         address = "" if config.paused else given.get((entry.network, entry.mac), "")
         found = {"macAddress": str(entry.mac), "networkName": entry.network}

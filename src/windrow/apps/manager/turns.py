@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
+import traceback
 from collections.abc import Callable
 
 from windrow.apps.manager.lease import Leases
@@ -109,6 +110,10 @@ class Turns:
             ours = await leases.turn()
         except KubeError as error:
             self._troubled(error.message)
+            return False
+        except Exception as error:  # noqa: BLE001 - a thread that ended would leave a manager that never leads again
+            self._troubled(f"Windrow itself failed: {type(error).__name__}: {error}")
+            traceback.print_exc()
             return False
         self._troubled("")
         return ours

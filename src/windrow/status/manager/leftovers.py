@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Set
 
 from windrow.model import names
-from windrow.model.objects import Node, VlanConfig
+from windrow.model.objects import PER_NODE, Node, VlanConfig
 from windrow.model.values import Ref
-from windrow.status.manager.stored import PER_NODE, Delete, Edit, Stored, Write
+from windrow.status.manager.stored import Delete, Edit, Stored, Write
 
 FINALIZERS = "wrangler.cattle.io/harvester-network-"
 """How those of Harvester's controllers begin: they wait for an end of work that is done by others now."""

@@ -16,7 +16,7 @@ from windrow.model.pools import VirtualMachineNetworkConfig
 from windrow.model.values import Ref
 from windrow.model.wire import dump
 from windrow.status.manager.stored import Apply, Edit, Situation, Stored, Write
-from windrow.status.pools import config_labels, config_status, pool_status
+from windrow.status.pools import config_labels, config_status, given, pool_status
 
 
 class Pools:
@@ -24,8 +24,12 @@ class Pools:
 
     def __init__(self, now: Situation) -> None:
         self._now = now
-        self._scopes = scopes(now.cluster, {})
-        self._of_network = {scope.pool.network: scope.pool for scope in self._scopes}
+        found = scopes(now.cluster, {})
+        self._of_network = {scope.pool.network: scope.pool for scope in reversed(found)}
+        """The first one gives, where a network has several (`applicants_of`)."""
+        self._unread = {scope.pool.network for scope in found if scope.pool.doubts}
+        """Networks of pools that are read in part: by that part others would have the addresses."""
+        self._scopes = [scope for scope in found if scope.pool.network not in self._unread]
 
     def labels(self, nad: NetworkAttachmentDefinition) -> dict[str, str | None]:
         """By which Harvester's controllers and its UI find the pool of a network; none: it has no pool."""
@@ -38,10 +42,12 @@ class Pools:
             there = self._now.stored.get(scope.pool.ref)
             if there is not None and not there.obj.meta.deleting:
                 yield from self._status(there, pool_status(scope.pool, [scope]))
+        addresses = given(self._scopes)
         for config in self._now.cluster.all(VirtualMachineNetworkConfig):
             there = self._now.stored.get(config.ref)
-            if there is not None and not config.meta.deleting:
-                yield from self._status(there, config_status(config, self._scopes))
+            decided = self._unread.isdisjoint(entry.network for entry in config.network_configs)
+            if there is not None and decided and not config.meta.deleting:
+                yield from self._status(there, config_status(config, addresses))
         yield from self._configs()
 
     def _configs(self) -> Iterator[Apply]:
@@ -49,12 +55,16 @@ class Pools:
         spoken = {(c.meta.namespace, c.vm_name): c for c in self._now.cluster.all(VirtualMachineNetworkConfig)}
         for config in machine_configs(self._now.cluster):
             known = spoken.get((config.meta.namespace, config.vm_name))
-            if known is None or (_is_made(known) and known.network_configs != config.network_configs):
+            if known is None:
+                due = config.ref not in self._now.cluster.objects  # else it speaks for another machine
+            else:
+                due = _is_made(known) and known.network_configs != config.network_configs
+            if due:
                 yield from self._made(config, known)
 
     def _made(self, config: VirtualMachineNetworkConfig, known: VirtualMachineNetworkConfig | None) -> Iterator[Apply]:
         machine = self._now.stored.get(Ref("VirtualMachine", config.vm_name, config.meta.namespace))
-        if machine is None or machine.obj.meta.deleting:
+        if machine is None or machine.obj.meta.deleting or machine.obj.doubts:
             return
         document = dict(dump(known or config)) | {"spec": dump(config)["spec"]}
         owner = {"kind": machine.obj.KIND, "name": machine.obj.name, "uid": machine.uid}

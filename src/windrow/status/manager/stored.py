@@ -9,15 +9,13 @@ from typing import Any
 from windrow.model.cluster import Cluster
 from windrow.model.lazy import dataclass
 from windrow.model.meta import Source
-from windrow.model.objects import AnyObject, ClusterNetwork, HostNetworkConfig, LinkMonitor, VlanStatus
+from windrow.model.objects import PER_NODE, AnyObject, ClusterNetwork, VlanStatus
 from windrow.model.pools import IPPool, VirtualMachineNetworkConfig
 from windrow.model.values import Ref
 from windrow.model.wire import load_value
 from windrow.render.tables import at
 
 Document = Mapping[str, Any]
-PER_NODE = {LinkMonitor.KIND: "linkStatus", HostNetworkConfig.KIND: "nodeStatus"}
-"""Kind -> the field of its status that has an entry for each node."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
