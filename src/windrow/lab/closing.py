@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 
 from windrow.lab import probe
-from windrow.lab.changes import Applied, ChangeNode, changed_objects
-from windrow.lab.errors import LabError
+from windrow.lab.changes import ChangeNode, changed_objects, on_all
 from windrow.lab.scenario import Closed
 from windrow.lab.verdict import Verdict
 from windrow.lab.world import World
@@ -26,11 +25,11 @@ def closed(check: Closed, world: World, change: ChangeNode) -> Verdict:
     objects = changed_objects(check.manifests, world)
     asked = partial(_answers, world, check.target)
     before = asked(everybody, REACH_S)
-    _on_all(world, lambda node: change(node, objects, ()))
+    on_all(world, lambda node: change(node, objects, ()))
     try:
         during = {**asked(check.opened, REACH_S), **asked(check.closed, SILENT_S)}
     finally:
-        _on_all(world, lambda node: change(node, (), [obj.ref for obj in objects]))
+        on_all(world, lambda node: change(node, (), [obj.ref for obj in objects]))
     after = asked(everybody, REACH_S)
     faults = [*_silent("before", before, everybody), *_silent("meanwhile", during, check.opened)]
     faults += [f"meanwhile {name} gets an answer all the same" for name in check.closed if during[name] is not None]
@@ -47,13 +46,6 @@ def _answers(world: World, target: str, names: Sequence[str], patience_s: float)
     station = world.station(target)
     found = probe.ping([(world.station(name), station) for name in names], deadline_s=patience_s)
     return {name: found[name, station.name] for name in names}
-
-
-def _on_all(world: World, act: Callable[[str], Applied]) -> None:
-    for node in world.scenario.nodes:
-        applied = act(node.name)
-        if not applied.ok:
-            raise LabError(f"{node.name}: {applied.words}: {'; '.join(applied.complaints)}")
 
 
 def _silent(when: str, answers: Answers, names: Sequence[str]) -> Iterator[str]:
