@@ -13,6 +13,7 @@ from windrow.model.objects import AnyObject
 from windrow.model.problems import Problem, Severity
 from windrow.model.values import Ref
 from windrow.model.wire import Loaded, dump
+from windrow.model.wire.reader import IS_KEPT
 
 F = TypeVar("F", bound=Callable[..., Any])
 UNKNOWN = "unknown-field"
@@ -57,7 +58,7 @@ def validated(loaded: Loaded, how: Validation, stored: Mapping[Ref, AnyObject] |
     found += [p for o in every for p in _found(o, told, stored.get(o.ref))]
     if how is Validation.WARN or not found:
         return replace(loaded, problems=(*others, *found))
-    found = [replace(p, severity=Severity.ERROR, hint=_or_warn(p.hint)) for p in found]
+    found = [_as_error(p) for p in found]
     wrong = {p.about for p in found}
     doubtful = tuple(
         replace(obj, doubts=(*obj.doubts, *(p.path for p in found if p.about == obj.ref)))
@@ -77,8 +78,9 @@ def _owner(problem: Problem, objects: Iterable[AnyObject]) -> Ref | None:
     return next((o.ref for o in here), None)
 
 
-def _or_warn(hint: str) -> str:
-    return f"{hint or 'take it out'}; `--validate=warn` keeps it, and it means nothing"
+def _as_error(problem: Problem) -> Problem:
+    hint = f"{problem.hint or 'take it out'}; `--validate=warn` keeps it, and it means nothing"
+    return replace(problem, severity=Severity.ERROR, message=problem.message.removesuffix(IS_KEPT), hint=hint)
 
 
 def _found(obj: AnyObject, told: Collection[tuple[Ref | None, str]], before: AnyObject | None) -> Iterator[Problem]:
