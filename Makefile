@@ -2,8 +2,8 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help setup demo lint fmt test test-fast test-kernel test-kube test-cluster test-flannel test-conformance \
-    test-scale test-kills test-dhcp test-arm64 test-docs test-guest test-image test-deb test-systemd manual manifests pins bench image \
-    deb release site clean
+    test-scale test-kills test-dhcp test-arm64 test-docs test-guest test-image test-deb test-systemd manual manifests \
+    pins bench image deb release site clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^##@ / { printf "\n%s\n", substr($$0, 5) } /^[a-z0-9-]+:.*## / { printf "  make %-16s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

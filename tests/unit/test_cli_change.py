@@ -841,6 +841,7 @@ def test_so_is_one_beside_the_name(host: Host, text: str) -> None:
     done = host.run("apply", "-f", "-", text=text)
     assert done.exit_code == 1 and done.output.count("metadata.label: there is no field") == 1, done.output
     assert "oob-all created" not in done.output and "oob-all configured" not in done.output
+    assert "it is kept" not in done.output
 
 
 def test_of_a_policy_no_field_is_ignored(host: Host) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import socket
 import struct
 
+import pytest
+
 from windrow.frames.ethernet import checksum
 from windrow.lab import probe
 from windrow.lab.checks import bond_faults, bond_words
@@ -81,6 +83,24 @@ def test_an_echo_request_adds_up() -> None:
     assert probe._is_reply(reply, 3)
     assert not probe._is_reply(reply, 4)
     assert not probe._is_reply(b"\x45" + bytes(19) + packet, 3)
+
+
+def test_no_two_pings_are_one_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    """conntrack knows an echo by its identifier: what a policy closes is not to go on as one of before."""
+    sent: list[int] = []
+
+    def request(ident: int, _: int) -> bytes:
+        sent.append(ident)
+        return b""
+
+    def station(name: str) -> probe.Station:
+        return probe.Station(name, "lo", lambda _: socket.socket(socket.AF_INET, socket.SOCK_DGRAM), "127.0.0.1")
+
+    monkeypatch.setattr(probe, "_echo_request", request)
+    a, *others = (station(f"s{number}") for number in range(301))
+    for _ in range(2):
+        probe.ping([(a, other) for other in others], deadline_s=0.01)
+    assert len(sent) == len(set(sent)) == 600
 
 
 def test_macs_are_local_unicast_and_stay_the_same() -> None:

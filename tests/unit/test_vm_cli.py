@@ -8,6 +8,7 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
@@ -23,6 +24,7 @@ from windrow.apps.vm.unit import unit_text
 from windrow.services import process
 from windrow.services.errors import QmpError, ServiceError
 from windrow.services.process import Process
+from windrow.store import records
 from windrow.store.errors import StoreError
 from windrow.store.machines import MachineRecord, Machines, NicRecord, Phase
 from windrow.store.paths import Paths
@@ -636,6 +638,20 @@ def test_the_address_of_a_machine_that_is_deleted_goes_with_it(run: Run, root: P
     session = Session(root=root, node="node-0", open_kernel=FakeKernel, permitted=lambda: True)
     done = CliRunner().invoke(cli, ["delete", "vm", "web"], obj=session)
     assert done.exit_code == 0 and _remembered(root) == ["db"], done.output
+
+
+def test_an_address_is_remembered_while_another_one_is_forgotten(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`vm start` of one, and `vm stop` of the last other one of the namespace, which took the directory away."""
+    machines, write = Machines(root), records.write
+    machines.remember_addresses("default", "old", ["10.52.0.8"])
+
+    def late(path: Path, data: bytes, **options: Any) -> None:
+        machines.forget_addresses(lambda _, name: name == "old")
+        write(path, data, **options)
+
+    monkeypatch.setattr(records, "write", late)
+    machines.remember_addresses("default", "web", ["10.52.0.9"])
+    assert _remembered(root) == ["web"]
 
 
 def test_so_does_that_of_one_whose_file_was_taken_away(root: Path) -> None:

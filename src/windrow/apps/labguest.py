@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 
 ENTRY = "windrow.apps.labguest:main"
 DEFAULT_NETWORK: dict[str, Any] = {"cniVersion": "1.0.0", "name": "windrow", "type": "windrow"}
-PLUGINS = "/usr/lib/cni"
-"""Where Debian has `host-local`."""
 POLICY = Policy(made_by="the lab", probes=(Probe(kind=ProbeKind.NONE),))
 """Nobody is locked out of a lab's node: carrier is enough."""
 
@@ -76,13 +74,14 @@ class LabEngine:
         """By the plugin, as a container runtime calls it. Raises LabError."""
         from windrow.apps.cni.dispatch import answer
         from windrow.apps.cni.host import Host
+        from windrow.services.plugins import DIRECTORIES
 
         env = {
             "CNI_COMMAND": "ADD",
             "CNI_CONTAINERID": f"lab-{pod.namespace}-{pod.name}",
             "CNI_NETNS": str(netns),
             "CNI_IFNAME": "eth0",
-            "CNI_PATH": PLUGINS,
+            "CNI_PATH": ":".join(DIRECTORIES),
             "CNI_ARGS": f"IgnoreUnknown=1;K8S_POD_NAMESPACE={pod.namespace};K8S_POD_NAME={pod.name}",
             "PATH": os.environ["PATH"],
         }

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from windrow.lab import probe
 from windrow.lab.circles import Circles
+from windrow.lab.errors import LabError
 from windrow.lab.scenario import Change, Steady
 from windrow.lab.verdict import Verdict
 from windrow.lab.world import World
@@ -130,6 +131,14 @@ def _silent(a: probe.Station, b: probe.Station) -> str:
     answers = probe.ping([(a, b), (b, a)], deadline_s=REACH_S)
     missing = [f"{x} → {y}" for (x, y), ms in answers.items() if ms is None]
     return f"no answer before anything was changed: {', '.join(missing)}" if missing else ""
+
+
+def on_all(world: World, act: Callable[[str], Applied]) -> None:
+    """On every node, by its name. Raises LabError where one is not as it was to be."""
+    for node in world.scenario.nodes:
+        applied = act(node.name)
+        if not applied.ok:
+            raise LabError(f"{node.name}: {applied.words}: {'; '.join(applied.complaints)}")
 
 
 def changed_objects(files: Sequence[str], world: World) -> tuple[AnyObject, ...]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 
 from windrow.lab import probe
-from windrow.lab.changes import Applied, ChangeNode, changed_objects
-from windrow.lab.errors import LabError
+from windrow.lab.changes import ChangeNode, changed_objects, on_all
 from windrow.lab.scenario import Closed
 from windrow.lab.verdict import Verdict
 from windrow.lab.world import World
@@ -23,14 +23,14 @@ def closed(check: Closed, world: World, change: ChangeNode) -> Verdict:
     """Raises ProblemsError where the rules refuse the manifests, LabError, KernelError."""
     everybody = (*check.opened, *check.closed)
     objects = changed_objects(check.manifests, world)
-    asked = _Asked(world, check.target)
-    before = asked.answers(everybody, REACH_S)
-    _on_all(world, lambda node: change(node, objects, ()))
+    asked = partial(_answers, world, check.target)
+    before = asked(everybody, REACH_S)
+    on_all(world, lambda node: change(node, objects, ()))
     try:
-        during = {**asked.answers(check.opened, REACH_S), **asked.answers(check.closed, SILENT_S)}
+        during = {**asked(check.opened, REACH_S), **asked(check.closed, SILENT_S)}
     finally:
-        _on_all(world, lambda node: change(node, (), [obj.ref for obj in objects]))
-    after = asked.answers(everybody, REACH_S)
+        on_all(world, lambda node: change(node, (), [obj.ref for obj in objects]))
+    after = asked(everybody, REACH_S)
     faults = [*_silent("before", before, everybody), *_silent("meanwhile", during, check.opened)]
     faults += [f"meanwhile {name} gets an answer all the same" for name in check.closed if during[name] is not None]
     faults += _silent("afterwards", after, everybody)
@@ -41,24 +41,11 @@ def closed(check: Closed, world: World, change: ChangeNode) -> Verdict:
     return not faults, "\n".join([said, *faults]), measured
 
 
-class _Asked:
-    """Asks one station, each time by identifiers that nobody has used: a connection that is there may go on."""
-
-    def __init__(self, world: World, target: str) -> None:
-        self._world, self._target, self._used = world, world.station(target), 0
-
-    def answers(self, names: Sequence[str], patience_s: float) -> Answers:
-        pairs = [(self._world.station(name), self._target) for name in names]
-        found = probe.ping(pairs, deadline_s=patience_s, first=self._used)
-        self._used += len(pairs)
-        return {name: found[name, self._target.name] for name in names}
-
-
-def _on_all(world: World, act: Callable[[str], Applied]) -> None:
-    for node in world.scenario.nodes:
-        applied = act(node.name)
-        if not applied.ok:
-            raise LabError(f"{node.name}: {applied.words}: {'; '.join(applied.complaints)}")
+def _answers(world: World, target: str, names: Sequence[str], patience_s: float) -> Answers:
+    """Each ping is a connection of its own: one that is there may go on."""
+    station = world.station(target)
+    found = probe.ping([(world.station(name), station) for name in names], deadline_s=patience_s)
+    return {name: found[name, station.name] for name in names}
 
 
 def _silent(when: str, answers: Answers, names: Sequence[str]) -> Iterator[str]:

@@ -5,6 +5,7 @@ A socket belongs to the namespace where it was opened, for good; so they are ope
 
 from __future__ import annotations
 
+import itertools
 import select
 import socket
 import struct
@@ -48,27 +49,25 @@ class Station:
 # Ping ---------------------------------------------------------------------------------------------
 
 
-def ping(
-    pairs: Sequence[tuple[Station, Station]], *, deadline_s: float, first: int = 0
-) -> dict[tuple[str, str], float | None]:
-    """ICMP echo from the first to the second of each pair: milliseconds, None where no answer came in time.
+_IDENTIFIERS = itertools.count(0x5700)
+"""Of echo requests, 16 bits each. For conntrack two pings with the same one are one connection for 30 s
+(`nf_conntrack_icmp_timeout`), which may go on where a new one may not: so none comes twice."""
 
-    `first`: number of the first pair's identifier. For conntrack two pings with the same one are one connection.
-    """
+
+def ping(pairs: Sequence[tuple[Station, Station]], *, deadline_s: float) -> dict[tuple[str, str], float | None]:
+    """ICMP echo from the first to the second of each pair: milliseconds, None where no answer came in time."""
     answers: dict[tuple[str, str], float | None] = {(a.name, b.name): None for a, b in pairs}
     with _Sockets() as sockets:
         waiting = {
-            sockets.open(a, _icmp_socket).fileno(): (number, a, b)
-            for number, (a, b) in enumerate(pairs, first)
-            if b.address
+            sockets.open(a, _icmp_socket).fileno(): (next(_IDENTIFIERS) & 0xFFFF, a, b) for a, b in pairs if b.address
         }
         sent: dict[int, float] = {}
         end = time.monotonic() + deadline_s
         sequence = 0
         while waiting and time.monotonic() < end:
             sequence += 1
-            for fd, (number, _, b) in waiting.items():
-                sockets.send_to(fd, _echo_request(number, sequence), (b.address, 0))
+            for fd, (ident, _, b) in waiting.items():
+                sockets.send_to(fd, _echo_request(ident, sequence), (b.address, 0))
                 sent[fd] = time.monotonic()
             pause = time.monotonic() + min(0.25, deadline_s)
             while waiting and (left := pause - time.monotonic()) > 0:
@@ -85,13 +84,13 @@ def _icmp_socket(_: Station) -> socket.socket:
 
 def _echo_request(ident: int, sequence: int) -> bytes:
     body = _MAGIC + bytes(3)
-    bare = struct.pack("!BBHHH", 8, 0, 0, 0x5700 | ident & 0xFF, sequence & 0xFFFF) + body
+    bare = struct.pack("!BBHHH", 8, 0, 0, ident, sequence & 0xFFFF) + body
     return bare[:2] + struct.pack("!H", checksum(bare)) + bare[4:]
 
 
 def _is_reply(packet: bytes, ident: int) -> bool:
     start = (packet[0] & 0xF) * 4
-    return packet[start] == 0 and packet[start + 4 : start + 6] == struct.pack("!H", 0x5700 | ident & 0xFF)
+    return packet[start] == 0 and packet[start + 4 : start + 6] == struct.pack("!H", ident)
 
 
 # Who hears whom -----------------------------------------------------------------------------------

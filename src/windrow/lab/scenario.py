@@ -10,10 +10,10 @@
     ├── vms        Vm: a VirtualMachine of the manifests, which runs on a node ── VmNic
     ├── cables     Cable from End to End
     ├── manifests  file -> text; the same for every node
-    ├── changes    file -> text; what the checks of the kinds Change and ApiOutage apply
+    ├── changes    file -> text; what the checks of the kinds Change, Closed and ApiOutage apply
     ├── pods       Pod: on a node ── PodNic; `pod_manifests` are their texts
     └── checks     Reach, Matrix, Isolated, Command, BondIs, CablePull, PlanEmpty, Lease, ForgedMac, Recreate, Steady,
-                   Change, ApiOutage
+                   Change, Closed, SwitchFault, ApiOutage
 
 Values only; `scenario_file` reads them from YAML.
 """

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from windrow.lab import outage
+from windrow.lab import changes, outage
 from windrow.lab.checks import Checker, Result
 from windrow.lab.errors import LabError
 from windrow.lab.guest.run import BIN, Place, run
@@ -189,8 +189,8 @@ class Session:
             request.log(f"pod {pod.reference} on {pod.node}: {said}", level="good")
             status = {"podIP": found["eth0"], "podIPs": [{"ip": found["eth0"]}]} if "eth0" in found else {}
             objects += _objects({pod.name: json.dumps({**document, "status": status})})
-        for node in scenario.nodes if objects else ():
-            self._engine.change(world.root(node.name), node.name, objects, ())
+        if objects:
+            changes.on_all(world, lambda node: self._engine.change(world.root(node), node, objects, ()))
 
     def _plug_in(self, request: Request) -> None:
         """The endpoints whose bridges are there. A bridge that is made anew later has none of them in it; machines are

@@ -171,8 +171,7 @@ class Machines:
         for path in self.paths.machine_addresses.glob("*/*.json"):
             if gone(path.parent.name, path.stem):
                 with contextlib.suppress(OSError):
-                    path.unlink(missing_ok=True)
-                    path.parent.rmdir()  # others may be there
+                    path.unlink(missing_ok=True)  # its directory stays: another machine's may be about to be written
 
     def _addresses_path(self, namespace: str, name: str) -> Path:
         return self.paths.machine_addresses / namespace / f"{name}.json"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from enum import StrEnum
 from typing import Any, TypeVar
@@ -13,6 +13,7 @@ from windrow.model.objects import AnyObject
 from windrow.model.problems import Problem, Severity
 from windrow.model.values import Ref
 from windrow.model.wire import Loaded, dump
+from windrow.model.wire.reader import IS_KEPT
 
 F = TypeVar("F", bound=Callable[..., Any])
 UNKNOWN = "unknown-field"
@@ -53,10 +54,11 @@ def validated(loaded: Loaded, how: Validation, stored: Mapping[Ref, AnyObject] |
     if how is Validation.IGNORE:
         return replace(loaded, problems=others)
     found = [replace(p, about=p.about or _owner(p, every)) for p in said]
-    found += [p for o in every for p in _found(o, (*others, *found), stored.get(o.ref))]
+    told = {(p.about, p.path) for p in (*others, *found)}
+    found += [p for o in every for p in _found(o, told, stored.get(o.ref))]
     if how is Validation.WARN or not found:
         return replace(loaded, problems=(*others, *found))
-    found = [replace(p, severity=Severity.ERROR, hint=_or_warn(p.hint)) for p in found]
+    found = [_as_error(p) for p in found]
     wrong = {p.about for p in found}
     doubtful = tuple(
         replace(obj, doubts=(*obj.doubts, *(p.path for p in found if p.about == obj.ref)))
@@ -76,20 +78,20 @@ def _owner(problem: Problem, objects: Iterable[AnyObject]) -> Ref | None:
     return next((o.ref for o in here), None)
 
 
-def _or_warn(hint: str) -> str:
-    return f"{hint or 'take it out'}; `--validate=warn` keeps it, and it means nothing"
+def _as_error(problem: Problem) -> Problem:
+    hint = f"{problem.hint or 'take it out'}; `--validate=warn` keeps it, and it means nothing"
+    return replace(problem, severity=Severity.ERROR, message=problem.message.removesuffix(IS_KEPT), hint=hint)
 
 
-def _found(obj: AnyObject, said: Iterable[Problem], before: AnyObject | None) -> Iterator[Problem]:
-    """Of one document, by its schema. What its reader has said of the same field already is not said again."""
+def _found(obj: AnyObject, told: Collection[tuple[Ref | None, str]], before: AnyObject | None) -> Iterator[Problem]:
+    """Of one document, by its schema. `told`: (object, path) of which its reader has said something already."""
     from windrow.kube.strict import is_described, unknown_fields
 
     if not is_described(obj.KIND):
         return
     was = dict(unknown_fields(dump(before))) if before is not None else {}
-    told = {p.path for p in said if p.about == obj.ref}
     for path, hint in unknown_fields(dump(obj)):
-        if path in was or path in told:
+        if path in was or (obj.ref, path) in told:
             continue
         yield Problem(
             code=UNKNOWN,

@@ -7,7 +7,7 @@ has spoken with is among its neighbours.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from enum import StrEnum
 
 from windrow.apps.vm import guests
@@ -75,18 +75,23 @@ class Known:
 def told(site: Site, record: MachineRecord, source: Source | None = None) -> tuple[Told, ...]:
     """All that one of them says of a machine, or all of them. Raises ServiceError where the guest alone is asked, and
     does not answer."""
-    elsewhere, found = known(site), list[Told]()
-    for nic in record.nics:
-        given = elsewhere.pools.get((nic.nad, nic.mac))
-        leases, met = (*nic.addresses, *([given] if given else [])), elsewhere.met(nic)
-        found += [_told(nic, address, Source.LEASE) for address in leases if source in (None, Source.LEASE)]
-        found += [_told(nic, address, Source.ARP) for address in met if source in (None, Source.ARP)]
+    found: list[Told] = []
+    if source is not Source.AGENT:
+        found += (one for one in _from_outside(site, record) if source in (None, one.source))
     if source is Source.AGENT:
         found += _of_guest(record, guests.asked(site, record))
     elif source is None:
         with contextlib.suppress(ServiceError):
             found += _of_guest(record, guests.asked(site, record))
     return tuple(found)
+
+
+def _from_outside(site: Site, record: MachineRecord) -> Iterator[Told]:
+    elsewhere = known(site)
+    for nic in record.nics:
+        given = elsewhere.pools.get((nic.nad, nic.mac))
+        yield from (_told(nic, address, Source.LEASE) for address in (*nic.addresses, *([given] if given else [])))
+        yield from (_told(nic, address, Source.ARP) for address in elsewhere.met(nic))
 
 
 def _told(nic: NicRecord, address: str, source: Source) -> Told:

@@ -20,6 +20,8 @@ from windrow.model.wire.text import join, quoted, shown
 E = TypeVar("E", bound=StrEnum)
 T = TypeVar("T")
 
+IS_KEPT = "; it is kept, and means nothing"
+"""How the warning of an unknown field ends."""
 _LONGEST_WORD = 100
 """An address or a name is never longer; the text would fill the message that complains about it."""
 
@@ -208,7 +210,7 @@ class Table:
         self._there = value is not None
         for key in self.value if known else ():
             if key not in known and (hint := suggestion(key, [k for k in known if k not in self.value], 0.8)):
-                what = f"there is no field {shown(key)}; it is kept, and means nothing"
+                what = f"there is no field {shown(key)}{IS_KEPT}"
                 report.warn("unknown-field", join(path, key), what, hint)
 
     def __contains__(self, key: str) -> bool:
