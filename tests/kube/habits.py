@@ -14,6 +14,7 @@ EXPLAINED = "`describe` and `explain` say what Windrow knows"
 ALL_NAMESPACES = "Without `-n` all namespaces"
 PLANNED = "A change tells its plan"
 NOT_HERE = "Verbs that a host has no use for"
+STRICT = "A field that there is not is an error"
 DIFF = "`diff` is against the kernel"
 
 
@@ -78,7 +79,7 @@ LOOKS = (
 CHANGES = (
     Habit("apply -f nosuch.yaml", NAMED),
     Habit("apply -f EMPTY", NAMED),
-    Habit("apply -f WRONG", PLANNED),
+    Habit("apply -f WRONG", STRICT, 1),
     Habit("apply -f NEW --dry-run=client", PLANNED),
     Habit("apply -f NEW --dry-run=server", PLANNED),
     Habit("apply -f NEW", PLANNED),
