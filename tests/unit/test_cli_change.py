@@ -798,7 +798,7 @@ def test_a_field_that_there_is_not_is_refused(host: Host, verb: str) -> None:
     done = host.run(verb, "-f", "-", text=_with_unknown())
     assert done.exit_code == 1
     assert "VlanConfig/oob-all: spec.uplinkk: there is no such field in a VlanConfig" in done.output
-    assert "did you mean uplink?; `--validate=warn` keeps it, and it means nothing" in done.output
+    assert "did you mean uplink? (`--validate=warn` keeps it, and it means nothing)" in done.output
     assert "left out: VlanConfig/oob-all" in done.output
     strange = OOB.replace("nics:", "zzz: 1\n    nics:")
     assert "spec.uplink.zzz: there is no such field" in host.run(verb, "-f", "-", text=strange).output

@@ -79,7 +79,7 @@ def _owner(problem: Problem, objects: Iterable[AnyObject]) -> Ref | None:
 
 
 def _as_error(problem: Problem) -> Problem:
-    hint = f"{problem.hint or 'take it out'}; `--validate=warn` keeps it, and it means nothing"
+    hint = f"{problem.hint or 'take it out'} (`--validate=warn` keeps it, and it means nothing)"
     return replace(problem, severity=Severity.ERROR, message=problem.message.removesuffix(IS_KEPT), hint=hint)
 
 
