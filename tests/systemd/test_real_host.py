@@ -29,11 +29,23 @@ def prepared(site: Site, host: str) -> None:
     site.debian.ok("cp -r /mnt/compiled/. / && cd /mnt")
 
 
+def there(site: Site) -> Iterator[str]:
+    """What somebody at the console looks at."""
+    for command in (
+        "ip address",
+        "bridge vlan show",
+        "windrow status",
+        "journalctl --no-pager --boot --unit windrow-agent",
+    ):
+        yield f"# {command}"
+        yield from site.debian.run(command)[0]
+
+
 def typed(site: Site, block: Block, command: Command) -> None:
     """Ends well, prints what the page says, and loses no frame; a reader stops at what does not."""
     if command.text == REBOOT:
         site.debian.reboot()
-        assert site.switch.reaches(UNTAGGED) and site.switch.reaches(TAGGED)
+        assert site.switch.reaches(UNTAGGED) and site.switch.reaches(TAGGED), "\n".join(there(site))
         return
     site.switch.begin_train(UNTAGGED)
     printed, code = site.debian.run(command.text)

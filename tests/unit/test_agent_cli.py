@@ -229,6 +229,7 @@ def test_with_the_units_capabilities_it_writes_manifests_of_another_owner(tmp_pa
     assert (found.st_uid, found.st_gid, found.st_mode & 0o777) == (12345, 12346, 0o640)
     assert "the agent" in path.read_text()
     lines = text.splitlines()
+    assert "ProtectKernelModules=no" in lines, "it is to see what modules the kernel may load"
     assert lines.index("SystemCallFilter=@chown") > lines.index("SystemCallFilter=~@resources @privileged")
 
 

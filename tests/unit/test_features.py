@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 from windrow.model.facts import KernelFeatures
 from windrow.netlink import features, sysctl
+from windrow.netlink.errors import KernelError
 
 
 def test_nft_counts_where_it_would_be_run_from_and_as_soon_as_it_is_there(
@@ -53,3 +55,25 @@ def test_a_kernel_before_conntrack_of_bridges_need_not_load_nftables_to_say_so(
     (lists / "modules.dep").write_text(loadable)
     (lists / "modules.builtin").write_text(built_in)
     assert features.takes_bridge_rules() == (True, connections)
+
+
+@pytest.mark.parametrize(
+    ("on_disk", "bonding"), [("", False), ("kernel/drivers/net/bonding/bonding.ko:\n", True), (None, True)]
+)
+def test_who_may_make_no_namespace_goes_by_the_disk_and_what_is_hidden_counts_as_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, on_disk: str | None, bonding: bool
+) -> None:
+    """Of systemd's settings RestrictNamespaces is the one, ProtectKernelModules the other: after a start of the host no
+    module is loaded yet, and an agent that took that for a kernel without bonds brought no network up."""
+
+    def refused(_: object) -> KernelFeatures:
+        raise KernelError(errno.EPERM, "make a network namespace")
+
+    monkeypatch.setattr(features, "KERNELS", tmp_path)
+    monkeypatch.setattr(features.netns, "in_new", refused)
+    monkeypatch.setattr(os.path, "exists", lambda _: False)
+    monkeypatch.setattr(sysctl, "read", {"kernel.modprobe": sys.executable}.get)
+    if on_disk is not None:
+        (tmp_path / os.uname().release).mkdir()
+        (tmp_path / os.uname().release / "modules.dep").write_text(on_disk)
+    assert features.tried().bonding is bonding

@@ -34,15 +34,19 @@ def probe(where: netns.Netns = None) -> KernelFeatures:
 def tried() -> KernelFeatures:
     """What this kernel can do for as long as it runs; `settled` adds what changes meanwhile.
 
-    Who may not make namespaces (no CAP_SYS_ADMIN) is told what modules are loaded or on disk; VLAN filtering then
-    counts as there if the bridge is, and snooping by VLAN does.
+    Who may not make namespaces (no CAP_SYS_ADMIN) is told what modules are loaded or on disk, and where that is hidden,
+    that all are there: the kernel says no when it is asked. VLAN filtering then counts as there if the bridge is, and
+    snooping by VLAN does.
     """
     try:
         return netns.in_new(_try)
     except KernelError:
         # snooping: only a bridge can tell; who may make none may not carry out a plan either
         kinds = ("bond", "bridge", "vlan", "vxlan", "wireguard")
-        bonding, filtering, vlans, vxlan, wireguard = (_loaded(kind) or loadable(MODULES[kind]) for kind in kinds)
+        hidden = not (KERNELS / os.uname().release).is_dir()
+        bonding, filtering, vlans, vxlan, wireguard = (
+            hidden or _loaded(kind) or loadable(MODULES[kind]) for kind in kinds
+        )
         return KernelFeatures(
             bonding=bonding, vlan_filtering=filtering, vlan_interfaces=vlans, vxlan=vxlan, wireguard=wireguard
         )
