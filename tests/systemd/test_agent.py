@@ -124,4 +124,4 @@ def test_without_the_package_the_network_goes_on(site: Site, how: str) -> None:
     assert not train.lost
     state = site.debian.run("ls -d /var/lib/windrow")[1] == 0
     assert state is (how == "remove")
-    site.debian.ok("ls /etc/windrow/manifests/oob.yaml")
+    site.debian.ok("ls /etc/windrow/manifests/*.yaml")

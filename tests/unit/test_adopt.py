@@ -14,7 +14,7 @@ from windrow.model.bonding import BondMode
 from windrow.model.bridging import CLUSTER_BRIDGE
 from windrow.model.cluster import Cluster
 from windrow.model.facts import KernelFeatures, Known
-from windrow.model.host import Bond, Bridge, Details, Route, VlanIf
+from windrow.model.host import Bond, Bridge, Details, Exact, Route, VlanIf
 from windrow.model.objects import (
     AddressMode,
     ClusterNetwork,
@@ -323,6 +323,16 @@ def test_what_the_objects_have_already_is_not_said_again() -> None:
         "VlanConfig/oob-n1",
         "NetworkAttachmentDefinition/default/oob-vlan200",
     ]
+
+
+def test_a_gateway_that_ifupdown_made_says_how_to_have_it_said() -> None:
+    """Its routes are `onlink`; after the next start of the host there would be none."""
+    made = Made()
+    made.address("br0", "10.0.0.5/24")
+    exact = Exact(message=b"", links=(IfName("br0"),), reached=True)
+    made.kernel.add_route(Route(dst="default", dev=IfName("br0"), gateway="10.0.0.254", protocol=3, exact=exact))
+    (hint,) = (p.hint for p in made.adopt().problems if "the route to default" in p.message)
+    assert hint.startswith("run `ip -4 route replace default via 10.0.0.254 dev br0` first")
 
 
 # -- the bond ----------------------------------------------------------------------------------------
