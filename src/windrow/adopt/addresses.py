@@ -201,9 +201,7 @@ def _in_other_words(route: Route, link: Link) -> str:
         return ""
     metric = f" metric {route.metric}" if route.metric else ""
     command = f"ip -{route.version} route replace default via {route.gateway} dev {link.name}{metric}"
-    return (
-        f"run `{command}` first, which costs nothing: without `onlink` it is the gateway that a HostNetworkConfig says"
-    )
+    return f"run `{command}` first, which costs nothing: without `onlink` it is what a HostNetworkConfig calls gateway"
 
 
 def _other(scene: Scene, link: Link) -> Iterator[Problem]:
