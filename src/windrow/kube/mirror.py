@@ -19,6 +19,7 @@ from windrow.kube.api import Api, waited
 from windrow.kube.cache import Cache
 from windrow.kube.errors import KubeError
 from windrow.kube.follow import Follower
+from windrow.kube.loop import LoopThread
 from windrow.kube.resources import FOLLOWED, POLICIES, RESOURCES, SELECTED
 from windrow.kube.restless import EACH_S, Restless
 from windrow.kube.trim import Document
@@ -76,27 +77,22 @@ class Mirror:
         """Can be read when objects changed, or the trouble did."""
         self.untold = ""
         """Why something is not written; empty: all is."""
-        self._loop: asyncio.AbstractEventLoop | None = None
         self._api: Api | None = None
         self._writer: Writer | None = None
         self._said: list[Document] | None = None
-        self._closing = False
-        self._main: asyncio.Task[None] | None = None
         self._heard = asyncio.Event()
         self._out_of_date, self._unwritten = Troubles(), Troubles()
         self._holding = asyncio.Event()
         """Something has to wait."""
         self._told_of: set[Ref] = set()
         """That has waited, and is not calm yet."""
-        self._thread = threading.Thread(target=self._run, name="kube", daemon=True)
-        self._begun = threading.Event()
+        self._thread = LoopThread("kube", self._live)
 
     def start(self) -> None:
         """It follows the cluster from now on, as soon as that answers: a kubeconfig may come later, too. Raises
         KubeError without the library."""
         library()
         self._thread.start()
-        self._begun.wait()
 
     # From other threads ---------------------------------------------------------------------------
 
@@ -121,15 +117,15 @@ class Mirror:
         self, method: str, path: str, body: Document | None = None, *, kind: str = "application/json", within_s: float
     ) -> dict[str, Any]:
         """The answer's document. Raises KubeError, also where there is none in time."""
-        api, loop = self._api, self._loop
-        if api is None or loop is None or not self._thread.is_alive():
+        api, loop = self._api, self._thread.loop
+        if api is None or loop is None or not self._thread.alive:
             raise KubeError(self.cache.trouble or "there is no connection to the API server yet")
         return waited(api.ask(method, path, body, kind=kind), loop, within_s)
 
     @contextlib.contextmanager
     def still(self) -> Iterator[None]:
         """The thread holds nothing within the block: the process may be forked."""
-        if self._loop is None or not self._thread.is_alive():
+        if not self._thread.alive:
             yield
             return
         at_rest, go_on = threading.Event(), threading.Event()
@@ -138,7 +134,7 @@ class Mirror:
             at_rest.set()
             go_on.wait()
 
-        self._loop.call_soon_threadsafe(rest)
+        self._thread.call(rest)
         at_rest.wait(STILL_S)
         try:
             yield
@@ -146,11 +142,7 @@ class Mirror:
             go_on.set()
 
     def close(self) -> None:
-        if self._loop is not None and self._main is not None:
-            # A task that fails while it is cancelled turns the cancellation into its failure: the flag stays.
-            self._closing = True
-            self._loop.call_soon_threadsafe(self._main.cancel)
-            self._thread.join(CLOSE_S)
+        self._thread.close(CLOSE_S)
         os.close(self.news)
 
     def _call(self, work: Callable[[Writer], None]) -> None:
@@ -159,20 +151,12 @@ class Mirror:
                 work(self._writer)
                 self._writer.wake()
 
-        if self._loop is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(there)
+        self._thread.call(there)
 
     # The thread -----------------------------------------------------------------------------------
 
-    def _run(self) -> None:
-        with contextlib.suppress(asyncio.CancelledError), asyncio.Runner() as runner:
-            self._loop = runner.get_loop()
-            runner.run(self._live())
-
     async def _live(self) -> None:
-        self._main = asyncio.current_task()
-        self._begun.set()
-        while not self._closing:
+        while not self._thread.closing:
             try:
                 api = Api(self._access)
                 try:
@@ -187,7 +171,7 @@ class Mirror:
             except Exception as error:  # noqa: BLE001 - the network is kept right without the cluster's objects
                 self._reading(ACCESS, f"Windrow itself failed: {type(error).__name__}: {error}")
                 traceback.print_exc()
-            if not self._closing:
+            if not self._thread.closing:
                 await asyncio.sleep(AGAIN_S)
 
     async def _work(self, api: Api) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import threading
 import traceback
 from collections.abc import Callable
 
@@ -16,6 +15,7 @@ from windrow.apps.manager.lease import Leases
 from windrow.kube.access import Access
 from windrow.kube.api import Api, Ask
 from windrow.kube.errors import KubeError
+from windrow.kube.loop import LoopThread
 
 RELEASE_S = 5.0
 """So long a server is waited for that is to hear that they are let go."""
@@ -36,23 +36,14 @@ class Turns:
     ) -> None:
         self._access, self._make, self._changed, self._troubled = access, leases, changed, troubled
         self._leases: Leases | None = None
-        self._thread = threading.Thread(target=self._run, name="lease", daemon=True)
-        self._begun = threading.Event()
-        self._closing = False
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._main: asyncio.Task[None] | None = None
+        self._thread = LoopThread("lease", self._live)
 
     def start(self) -> None:
         self._thread.start()
-        self._begun.wait()
 
     def close(self) -> None:
         """They are let go, if the server hears it in time. It blocks."""
-        if self._loop is not None and self._main is not None:
-            self._closing = True
-            with contextlib.suppress(RuntimeError):  # it has ended by itself
-                self._loop.call_soon_threadsafe(self._main.cancel)
-            self._thread.join(2 * RELEASE_S)
+        self._thread.close(2 * RELEASE_S)
 
     @property
     def ours(self) -> bool:
@@ -61,15 +52,8 @@ class Turns:
 
     # The thread -----------------------------------------------------------------------------------
 
-    def _run(self) -> None:
-        with contextlib.suppress(asyncio.CancelledError), asyncio.Runner() as runner:
-            self._loop = runner.get_loop()
-            runner.run(self._live())
-
     async def _live(self) -> None:
-        self._main = asyncio.current_task()
-        self._begun.set()
-        while not self._closing:
+        while not self._thread.closing:
             try:
                 api = Api(self._access)
             except KubeError as error:
