@@ -19,7 +19,7 @@ def vlan_config(scene: Scene, network: Network) -> VlanConfig:
     cn, node = network.cluster_network, scene.facts.node
     bridge, bond = (scene.observed.state.links[name] for name in (network.bridge, network.bond))
     annotations = {names.ANNOTATION_MANAGED: "true"} if cn == names.MGMT else {}
-    if bond.mac != bridge.mac and not _follows_a_nic(bond):
+    if bond.mac != bridge.mac and not _moves_its_mac(bond):
         annotations[names.ANNOTATION_BOND_MAC] = str(bond.mac)
     nics = _in_order(scene, network, bridge.mac)
     txqlen = bond.txqlen if bond.txqlen != TXQLEN_DEFAULT else None
@@ -37,10 +37,9 @@ def vlan_config(scene: Scene, network: Network) -> VlanConfig:
     )
 
 
-def _follows_a_nic(bond: Link) -> bool:
-    """The kernel moves its address (`bond_do_fail_over_mac`)."""
+def _moves_its_mac(bond: Link) -> bool:
     assert isinstance(bond.spec, Bond)
-    return bond.spec.applicable().fail_over_mac in ("active", "follow")
+    return bond.spec.applicable().moves_its_mac
 
 
 def _name(cluster_network: str, node: str) -> str:

@@ -62,6 +62,11 @@ class Bond:
     ad_actor_system: str | None = None
     """MAC address; `""` means: none set (00:00:00:00:00:00)."""
 
+    @property
+    def moves_its_mac(self) -> bool:
+        """Its MAC address is that of whichever slave is active (`bond_do_fail_over_mac`): the kernel's to change."""
+        return self.fail_over_mac in ("active", "follow")
+
     def applicable(self) -> Bond:
         """Without the options that the kernel refuses in this mode, or that hang on one which is off.
 

@@ -128,7 +128,7 @@ def _owned(link: Link) -> Link:
     link = replace(link, mark=True, port=port)
     match link.spec:
         case Bond() as bond:
-            follows = bond.fail_over_mac in ("active", "follow") and bond.mode is BondMode.ACTIVE_BACKUP
+            follows = bond.moves_its_mac and bond.mode is BondMode.ACTIVE_BACKUP
             mac = None if follows else link.mac
             bare = replace(link, addrs=None, details={}, neighbours=frozenset())
             return replace(bare, spec=bond.applicable(), mac=mac, master=master, vlans=vlans)
