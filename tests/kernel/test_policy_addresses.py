@@ -9,27 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.qemu.arriving import Node
+from tests.qemu.arriving import CLOSED, Node
 from tests.qemu.conftest import Ns
 
 from windrow.apps.cni import judging
 from windrow.netlink import conntrack
 from windrow.port.identity import host_end
 
-POLICY = """\
-apiVersion: networking.k8s.io/v1
-kind: NetworkPolicy
-metadata: {name: closed, namespace: shop}
-spec: {podSelector: {matchLabels: {app: db}}, policyTypes: [Ingress, Egress]}
----
-apiVersion: v1
-kind: Pod
-metadata: {name: web, namespace: shop, labels: {app: web}}
----
-apiVersion: v1
-kind: Pod
-metadata: {name: db, namespace: shop, labels: {app: db}}
-"""
 ADDRESS = "10.52.0.9"
 
 
@@ -50,7 +36,7 @@ def test_an_address_comes_without_connections(node: Node, tmp_path: Path, monkey
     """A train of packets of one connection goes on from the first pod's time to those of its successors; past the
     policies, where nobody has the kernel forget it."""
     pods = [Ns() for _ in range(3)]
-    node.store(POLICY)
+    node.store(CLOSED)
     with node.agent():
         with node.train(pods[0]) as train:
             assert node.call("ADD", pods[0], "shop/web", ipam=ipam(tmp_path)).exit == 0

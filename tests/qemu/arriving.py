@@ -26,6 +26,20 @@ from windrow.store.paths import Paths
 
 STATION, MAC = "02:00:00:00:00:01", "02:00:00:00:00:09"
 INTO, OUT_OF = b"into the pod", b"out of the pod"
+CLOSED = """\
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: closed, namespace: shop}
+spec: {podSelector: {matchLabels: {app: db}}, policyTypes: [Ingress, Egress]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: db, namespace: shop, labels: {app: db}}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: web, namespace: shop, labels: {app: web}}
+"""
 
 
 def datagram(text: bytes, *, source: str, target: str) -> bytes:

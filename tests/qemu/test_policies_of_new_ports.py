@@ -7,26 +7,11 @@ import os
 import time
 
 import pytest
-from tests.qemu.arriving import Node, Train
+from tests.qemu.arriving import CLOSED, Node, Train
 from tests.qemu.conftest import Ns
 
 from windrow.port.identity import host_end
 from windrow.store.memory import read_memory
-
-CLOSED = """\
-apiVersion: networking.k8s.io/v1
-kind: NetworkPolicy
-metadata: {name: closed, namespace: shop}
-spec: {podSelector: {matchLabels: {app: db}}, policyTypes: [Ingress, Egress]}
----
-apiVersion: v1
-kind: Pod
-metadata: {name: db, namespace: shop, labels: {app: db}}
----
-apiVersion: v1
-kind: Pod
-metadata: {name: web, namespace: shop, labels: {app: web}}
-"""
 
 
 def passes(train: Train) -> bool:

@@ -54,6 +54,25 @@ def following(server: Server, cache: Cache, troubles: list[tuple[str, str]]) -> 
     )
 
 
+def asked_in_a_crowd(server: Server, cache: Cache, enough: int, node: str = "") -> list[str]:
+    """What a follower of what all agents write has asked for, a moment after there was enough of it."""
+
+    async def work() -> list[str]:
+        follower = following(server, cache, [])
+        follower.shared, follower.node = lambda: True, node
+        task = asyncio.create_task(follower.run())
+        while len(server.asked) < enough:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.05)
+        asked = list(server.asked)
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+        return asked
+
+    return asyncio.run(asyncio.wait_for(work(), 10))
+
+
 def head(name: str, *writers: str, second: int = 1) -> dict[str, Any]:
     """The metadata of one; the last of the writers wrote last."""
     noted = [{"manager": who, "time": f"2026-11-30T08:00:0{second + n}Z"} for n, who in enumerate(writers)]
@@ -108,19 +127,7 @@ def test_what_somebody_took_away_is_read_though_nobody_is_noted_for_it() -> None
     server.items[0]["metadata"] = noted(all_)[1]["metadata"]
     server.events = [noted(all_), noted(less), noted(less), noted(less, deletionTimestamp="2026-11-30T08:00:03Z")]
 
-    async def work() -> None:
-        follower = following(server, cache, [])
-        follower.shared = lambda: True
-        task = asyncio.create_task(follower.run())
-        while len(server.asked) < 3:
-            await asyncio.sleep(0.01)
-        await asyncio.sleep(0.05)
-        assert server.asked == ["", "metadata.name=nic", "metadata.name=nic"]
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
-
-    asyncio.run(asyncio.wait_for(work(), 10))
+    assert asked_in_a_crowd(server, cache, 3) == ["", "metadata.name=nic", "metadata.name=nic"]
 
 
 def test_an_entry_of_ours_that_somebody_took_away_is_read() -> None:
@@ -130,19 +137,7 @@ def test_an_entry_of_ours_that_somebody_took_away_is_read() -> None:
     server.items[0]["metadata"] = noted(spec, "n2")[1]["metadata"]
     server.events = [noted(spec, *nodes) for nodes in (("n1", "n2"), ("n1",), ("n1", "n2"), ("n2",), ("n1", "n2"))]
 
-    async def work() -> None:
-        follower = following(server, cache, [])
-        follower.shared, follower.node = lambda: True, "n1"
-        task = asyncio.create_task(follower.run())
-        while len(server.asked) < 2:
-            await asyncio.sleep(0.01)
-        await asyncio.sleep(0.05)
-        assert server.asked == ["", "metadata.name=nic"]
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
-
-    asyncio.run(asyncio.wait_for(work(), 10))
+    assert asked_in_a_crowd(server, cache, 2, node="n1") == ["", "metadata.name=nic"]
 
 
 def test_what_could_not_be_read_is_told_once_more_and_read_then(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -160,19 +155,7 @@ def test_what_could_not_be_read_is_told_once_more_and_read_then(monkeypatch: pyt
     server.items[0]["metadata"] = noted({"f:nodeSelector": {}})[1]["metadata"]
     server.events = [noted({})]
 
-    async def work() -> None:
-        follower = following(server, cache, [])
-        follower.shared = lambda: True
-        task = asyncio.create_task(follower.run())
-        while len(server.asked) < 3:
-            await asyncio.sleep(0.01)
-        await asyncio.sleep(0.05)
-        assert server.asked == ["", "busy", "metadata.name=nic"]
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
-
-    asyncio.run(asyncio.wait_for(work(), 10))
+    assert asked_in_a_crowd(server, cache, 3) == ["", "busy", "metadata.name=nic"]
 
 
 def test_a_kind_that_is_not_there_when_the_server_answers_at_last_is_empty_and_asked_for_again() -> None:

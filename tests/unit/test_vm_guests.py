@@ -11,7 +11,6 @@ import json
 import socket
 import subprocess
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from tests.unit.answering import Answering
 from tests.unit.test_vm_cli import MANIFEST, POOL, RECORD, process_of
 from tests.unit.test_vm_qmp import Fake
 
@@ -49,7 +49,7 @@ SAID = [
 ]
 
 
-class Guest:
+class Guest(Answering):
     """An agent's port as QEMU shows it: whoever connects is answered by `answers`, or by what it does."""
 
     def __init__(self, path: Path) -> None:
@@ -57,23 +57,11 @@ class Guest:
         self.heard: list[str] = []
         self.instead: Callable[[socket.socket], None] | None = None
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._socket = socket.socket(socket.AF_UNIX)
-        self._socket.bind(str(path))
-        self._socket.listen(1)
-        self._thread = threading.Thread(target=self._serve, daemon=True)
-        self._thread.start()
+        super().__init__(path)
 
-    def close(self) -> None:
-        self._socket.shutdown(socket.SHUT_RDWR)
-        self._thread.join()
-        self._socket.close()
-
-    def _serve(self) -> None:
+    def _talk(self, one: socket.socket) -> None:
         with contextlib.suppress(OSError):
-            while True:
-                one, _ = self._socket.accept()
-                with one, contextlib.suppress(OSError):
-                    self.instead(one) if self.instead else self._answer(one)
+            self.instead(one) if self.instead else self._answer(one)
 
     def _answer(self, one: socket.socket) -> None:
         with one.makefile("rb") as lines:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import socket
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.unit.answering import Answering
 
 from windrow.services.errors import QmpError
 from windrow.services.qemu import Qmp
@@ -20,7 +20,7 @@ GREETING = {"QMP": {"version": {"qemu": {"major": 7}}, "capabilities": []}}
 Say = Callable[[Any], None]
 
 
-class Fake:
+class Fake(Answering):
     """Answers each command with what `answers` has for it; a function gets the connection and the command."""
 
     def __init__(self, path: Path) -> None:
@@ -28,27 +28,13 @@ class Fake:
         self.heard: list[dict[str, Any]] = []
         self.answers: dict[str, Any] = {}
         self.greeting: bytes = json.dumps(GREETING).encode() + b"\r\n"
-        self._socket = socket.socket(socket.AF_UNIX)
-        self._socket.bind(str(path))
-        self._socket.listen()
-        self._thread = threading.Thread(target=self._serve)
-        self._thread.start()
+        super().__init__(path)
 
-    def close(self) -> None:
-        self._socket.shutdown(socket.SHUT_RDWR)
-        self._thread.join()
-        self._socket.close()
-
-    def _serve(self) -> None:
-        while True:
-            try:
-                one, _ = self._socket.accept()
-            except OSError:
-                return
-            with one, one.makefile("rb") as lines:
-                one.sendall(self.greeting)
-                for line in lines:
-                    self._answer(one, json.loads(line))
+    def _talk(self, one: socket.socket) -> None:
+        with one.makefile("rb") as lines:
+            one.sendall(self.greeting)
+            for line in lines:
+                self._answer(one, json.loads(line))
 
     def _answer(self, one: socket.socket, request: dict[str, Any]) -> None:
         self.heard.append(request)
