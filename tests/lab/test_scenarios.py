@@ -43,6 +43,9 @@ def test_pods_with_a_link_of_their_own_are_in_the_overlay_and_judged(
     up = Asked(scenario=read("pods-and-policy").to_json())
     assert session.up(up)["ok"], "\n".join(up.said)  # type: ignore[arg-type]
     assert not [name for name in session.world.rtnl("node-0").indexes() if name == "wn-pods"]
+    drawn = session.picture(Asked(columns=120))  # type: ignore[arg-type]
+    for word in ("pod shop/web (eth0) 10.52.0.", "pod shop/db (eth0) 10.52.1."):
+        assert word in drawn["text"], "who is behind a port"
     checks = Asked()
     assert session.check(checks)["ok"], "\n".join(checks.said)  # type: ignore[arg-type]
 

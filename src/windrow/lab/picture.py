@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from windrow.lab.scenario import UNTAGGED, Host, HostNic, Role, Switch, VmNic
 from windrow.lab.vm.fleet import Guest
@@ -10,6 +10,8 @@ from windrow.lab.world import World, port_of
 from windrow.model.host import Observed, PortVlans
 from windrow.model.machines import Binding
 from windrow.model.objects import NetworkType
+from windrow.model.ports import PortRecord
+from windrow.model.ports import endpoints as recorded
 from windrow.model.values import IfName, VidSet
 from windrow.netlink.kernel import Kernel
 from windrow.render import topology as view
@@ -48,24 +50,23 @@ def _switches(world: World) -> tuple[str, ...]:
 
 def _node(world: World, name: str, observed: Observed) -> view.NodeView:
     here = [e for e in world.scenario.endpoints if e.node == name and e.name in world.attached]
-    addresses: dict[str, tuple[str, ...]] = {
+    records = PortRecords(Paths(world.root(name))).all()
+    guests = [guest for guest in world.fleet.guests.values() if guest.vm.node == name]
+    machines = sorted((_machine(guest, records) for guest in guests), key=lambda machine: machine.name)
+    behind: dict[str, str] = {nic.port: f"{machine.name} ({nic.name})" for machine in machines for nic in machine.nics}
+    pods = [record for record in records if record.host not in behind]  # a machine says its addresses itself
+    addresses: dict[str, tuple[str, ...]] = {record.host: record.given for record in pods}
+    addresses |= {
         port_of(e): tuple(e.addresses.values()) + ((world.leases[e.name],) if e.name in world.leases else ())
         for e in here
     }
-    endpoints: dict[str, str] = {port_of(e): e.name for e in here}
-    guests = [guest for guest in world.fleet.guests.values() if guest.vm.node == name]
-    machines = sorted((_machine(world, guest) for guest in guests), key=lambda machine: machine.name)
-    endpoints |= {nic.port: f"{machine.name} ({nic.name})" for machine in machines for nic in machine.nics}
+    endpoints = recorded(pods) | {port_of(e): e.name for e in here} | behind
     return view.node_view(name, observed, endpoints=endpoints, addresses=addresses, machines=machines)
 
 
-def _machine(world: World, guest: Guest) -> view.MachineView:
-    """As its guest said, and as its records say."""
-    ports = {
-        record.ifname: record.host
-        for record in PortRecords(Paths(world.root(guest.vm.node))).all()
-        if record.container_id == guest.record.container_id
-    }
+def _machine(guest: Guest, records: Iterable[PortRecord]) -> view.MachineView:
+    """As its guest said, and as the records of its node say."""
+    ports = {record.ifname: record.host for record in records if record.container_id == guest.record.container_id}
     return view.MachineView(
         name=guest.vm.name,
         state=guest.record.phase.value,
