@@ -78,6 +78,16 @@ def name_text(data: bytes) -> str:
     return data.rstrip(b"\0").decode(errors="surrogateescape")
 
 
+def printable(text: str) -> str:
+    """What others have written, for a terminal: nothing in it moves a cursor."""
+    return text if text.isprintable() else "".join(char if char.isprintable() else "?" for char in text)
+
+
+def address_order(address: str) -> tuple[bool, bool, str]:
+    """A key to sort by: IPv4 first, and IPv6 of the link alone last. With its prefix length or without."""
+    return ":" in address, address.startswith("fe80:"), address
+
+
 def parse_ifname(text: str) -> IfName:
     """An interface name the kernel accepts (`dev_valid_name`). Raises ValueError."""
     if len(name_bytes(text)) > IFNAME_MAX:
