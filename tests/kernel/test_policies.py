@@ -62,7 +62,7 @@ def test_the_truth_table_in_frames_by_nftables() -> None:
 
 
 def compared(node: Node, every: int) -> None:
-    node.passing([(a, b) for a in node.pods for b in node.pods if a != b])  # everybody's MAC is known by then
+    node.passing(node.pairs)  # everybody's MAC is known by then
     wrong = node.wrong(list(world.texts())[3::every])
     assert not wrong, (len(wrong), wrong[:5])
 

@@ -9,6 +9,7 @@ import socket
 import time
 from collections.abc import Iterable
 from dataclasses import replace
+from itertools import permutations
 
 from tests.qemu.conftest import Ns
 from tests.unit import policyworld as world
@@ -64,6 +65,11 @@ class Node:
             f"addr add {address}/16 dev eth0", "link set lo up", "link set eth0 up", f"route add default via {GATEWAY}"
         )
         self.pods[address] = pod
+
+    @property
+    def pairs(self) -> list[tuple[str, str]]:
+        """Of pods, by their addresses: each with each other one, both ways."""
+        return list(permutations(self.pods, 2))
 
     def of(self, address: str) -> Ns:
         return {OUTSIDE: self.outside, GATEWAY: self.ns}.get(address) or self.pods[address]
@@ -142,8 +148,7 @@ class Node:
     def wrong(self, policies: Iterable[tuple[str, str]]) -> list[str]:
         """What passed and should not, or should have, with each of these: between each two pods, by TCP and UDP; and to
         the world outside and from it."""
-        pairs = [(a, b) for a in self.pods for b in self.pods if a != b]
-        pairs += [(a, OUTSIDE) for a in self.pods] + [(OUTSIDE, a) for a in self.pods]
+        pairs = self.pairs + [(a, OUTSIDE) for a in self.pods] + [(OUTSIDE, a) for a in self.pods]
         found: list[str] = []
         for namespace, spec in policies:
             objects = world.cluster([world.policy(namespace, spec)], self.there)

@@ -32,8 +32,7 @@ KILLS = int(os.environ.get("WINDROW_KILLS", "20"))
 @pytest.fixture(scope="module")
 def node() -> Iterator[Node]:
     made = Node()
-    pairs = [(a, b) for a in made.pods for b in made.pods if a != b]
-    made.passing(pairs)  # everybody's MAC is known by then
+    made.passing(made.pairs)  # everybody's MAC is known by then
     yield made
     made.close()
 
@@ -161,7 +160,7 @@ def further(place: Place) -> Pod:
 def test_further_networks_in_frames(node: Node) -> None:
     """A slice of the truth table as MultiNetworkPolicies, in a VLAN: untagged and trunk ports. A policy for another
     network, and one for the default network, are about none of them."""
-    pairs = [(a, b) for a in node.pods for b in node.pods if a != b]
+    pairs = node.pairs
     pods, wrong = [further(place) for place in node.there], []
     slice_ = list(world.texts())[5 :: int(os.environ.get("WINDROW_POLICIES", "30")) * 2]
     with in_a_vlan(node):

@@ -84,16 +84,17 @@ class Debian(Computer):
         return self.ok("cat /proc/sys/kernel/random/boot_id")
 
     def reboot(self) -> None:
-        """As an administrator does, and it is another start afterwards."""
-        before = self.boot_id
-        self.console.type("reboot\n")
-        self.wait_for_start()
-        assert self.boot_id != before
+        """As an administrator does."""
+        self._start_again("reboot")
 
     def cut_power(self) -> None:
         """Nothing is told, nothing flushed (Documentation/admin-guide/sysrq.rst)."""
+        self._start_again("echo b >/proc/sysrq-trigger")
+
+    def _start_again(self, command: str) -> None:
+        """It is another start afterwards."""
         before = self.boot_id
-        self.console.type("echo b >/proc/sysrq-trigger\n")
+        self.console.type(f"{command}\n")
         self.wait_for_start()
         assert self.boot_id != before
 
