@@ -9,13 +9,10 @@ from windrow.model.filters import PortFilter
 from windrow.model.lazy import dataclass
 from windrow.model.portguards import PortGuards
 from windrow.model.values import PORT_GROUP as PORT_GROUP
-from windrow.model.values import IfName, Mac, PortVlans, Ref, printable
+from windrow.model.values import RTPROT_STATIC, IfName, Mac, PortVlans, Ref, printable
 
 if TYPE_CHECKING:
     from windrow.model.host import Observed, Route
-
-_RTPROT_STATIC = 4
-"""The administrator's (include/uapi/linux/rtnetlink.h)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +87,7 @@ class PortRecord:
                 dst=f"{address}/{128 if ':' in address else 32}",
                 dev=self.bridge,
                 metric=IP6_RT_PRIO_USER if ":" in address else 0,
-                protocol=_RTPROT_STATIC,
+                protocol=RTPROT_STATIC,
             )
             for address in self.routed
         )

@@ -40,6 +40,9 @@ OWNER_PROTOCOL = 119
 """The protocol number that marks our routes (`rtm_protocol`: 0 to 4 are the kernel's and the administrator's; of the
 others /etc/iproute2/rt_protos names some, and not this one)."""
 
+RTPROT_STATIC = 4
+"""Of a route that an administrator set."""
+
 IFNAME_MAX = 15
 MTU_DEFAULT, MTU_MIN, MTU_MAX = 1500, 576, 9000
 IPV6_MTU_MIN = 1280

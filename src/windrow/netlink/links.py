@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from windrow.model import ipv4
 from windrow.model.lazy import dataclass
 from windrow.model.marks import mark_of
-from windrow.model.values import OWNER_GROUP, VID_MAX, VID_MIN, PortVlans, VidSet
+from windrow.model.values import OWNER_GROUP, RTPROT_STATIC, VID_MAX, VID_MIN, PortVlans, VidSet
 from windrow.netlink import codec, errors
 from windrow.netlink.sock import (
     NLM_F_APPEND,
@@ -58,7 +58,7 @@ DEVICE = "device"
 """The kind of a NIC in `model.host.Other`; the kernel has no word for it."""
 _IFA_F_NODAD = 0x02
 RT_SCOPE_UNIVERSE, RT_SCOPE_LINK, RT_SCOPE_HOST = 0, 253, 254
-_RTN_UNICAST, _RTPROT_STATIC = 1, 4
+_RTN_UNICAST = 1
 _MTU_LIMIT = 65535
 
 
@@ -495,7 +495,7 @@ def _route(route: Route, index: int | None, find: Find | None) -> bytes:
     scope = RT_SCOPE_UNIVERSE if route.gateway or version == 6 else RT_SCOPE_LINK
     table = route.table if route.table < 256 else 0
     header = codec.ROUTE_HEADER.pack(
-        _family(version), network.prefixlen, 0, 0, table, route.protocol or _RTPROT_STATIC, scope, _RTN_UNICAST, 0
+        _family(version), network.prefixlen, 0, 0, table, route.protocol or RTPROT_STATIC, scope, _RTN_UNICAST, 0
     )
     return header + codec.ROUTE.encode(
         {
