@@ -71,6 +71,10 @@ class Node:
         """Of pods, by their addresses: each with each other one, both ways."""
         return list(permutations(self.pods, 2))
 
+    def address(self, pod: str) -> str:
+        """Of `namespace/name`."""
+        return next(p.pod.addresses[0] for p in self.there if f"{p.pod.meta.namespace}/{p.pod.name}" == pod)
+
     def of(self, address: str) -> Ns:
         return {OUTSIDE: self.outside, GATEWAY: self.ns}.get(address) or self.pods[address]
 
@@ -89,6 +93,10 @@ class Node:
 
     def wanted(self, cluster: Cluster) -> RuleTable:
         return world.tables(cluster, self.there)["n1"]
+
+    def with_policy(self, namespace: str, spec: str) -> RuleTable:
+        """Where there is this one alone."""
+        return self.wanted(world.cluster([world.policy(namespace, spec)], self.there))
 
     def seen(self) -> RuleTable:
         found = self.ns.inside(self.filters.policies)
